@@ -1,0 +1,1 @@
+//! The sentences: what nodes say to each other.

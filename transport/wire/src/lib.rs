@@ -1,0 +1,35 @@
+//! The letters: what every other crate spells its words with.
+//!
+//! An id, a role, a generation, a moment, and the one codec that turns a value into bytes and back.
+//! Nothing here knows a socket, an actor or a service. Whatever crosses a node or reaches a disk is made of
+//! these types and encoded by [`codec`], so that there is one place to look at when bytes are in question.
+//!
+//! In suggested reading order:
+//!
+//! - [`id`]: 128-bit ids, printed as Docker prints them.
+//! - [`time`]: [`Moment`] for decisions, [`Timestamp`] for whatever is stored.
+//! - [`era`]: numbers that only grow and tell an old message from a new one.
+//! - [`node`]: the role of a node, and how managers record whether it can be reached.
+//! - [`codec`]: bytes in, bytes out, never a panic.
+
+// `id!` names this crate as the others do.
+extern crate self as essaim_wire;
+
+mod codec;
+mod era;
+mod id;
+mod node;
+mod time;
+
+pub use codec::{DecodeError, EncodeError, Packed, decode, decode_prefix, encode, encode_into};
+pub use era::{Generation, Index, Lineage, RequestId, Term};
+pub use id::{ClusterId, InvalidId, NodeId};
+pub use node::{Reachability, Role, UnknownRole};
+pub use time::{Moment, Timestamp};
+
+#[doc(hidden)]
+pub use bincode;
+
+/// Used by [`id!`]; the text form of 128 bits.
+#[doc(hidden)]
+pub use id::{parse_base36, write_base36};
