@@ -1,1 +1,39 @@
-//! placeholder
+//! Who is alive: rings of observers around foca, as one sans-IO detector.
+//!
+//! [`Detector`] is told what happened (a datagram, a wake-up, a lost session) and when, and answers with effects
+//! (send this, wake me then, the verdict is). It owns no clock, socket or thread, and its randomness comes from a
+//! seed, so every interleaving of failures is an ordinary test.
+//!
+//! The idea: gossip alone (SWIM, Lifeguard) is either slow or wrong, because one prober's word is final. Here every
+//! node is watched by up to eight others, chosen by hashed rings; each of them hears a heartbeat's echo five times a
+//! second; and only when a quorum of them misses the node is it `Unreachable`. That is quick and can be taken back.
+//! What cannot be taken back, `Down`, waits for a grace. foca spreads the news, keeps incarnations, and probes
+//! slowly as the net under the rings.
+//!
+//! In suggested reading order:
+//!
+//! - `member`, `verdict`, `input`: the vocabulary.
+//! - `config`: the numbers, with their origin.
+//! - `rings`: who watches whom.
+//! - `accusation`: what observers say of a subject, as one record that merges.
+//! - `watch`: heartbeats, lateness, and the gate that keeps an isolated node silent.
+//! - `identity`, `datagram`, `gossip`, `table`: what crosses the network, and foca.
+//! - `health`, `flap`, `agenda`: Lifeguard's timing, the pause for nodes that flap, the one queue of timers.
+//! - `detector`: the decisions.
+
+mod config;
+mod detector;
+mod input;
+mod member;
+mod verdict;
+
+
+pub use config::Config;
+/// No datagram is longer.
+pub const MAX_DATAGRAM: usize = 1150;
+/// No table is larger.
+pub const MAX_MEMBERS: usize = 16_384;
+pub use detector::Detector;
+pub use input::{Effect, Input, Loss, Wake};
+pub use member::{Goodbye, Incarnation, Member, MemberView, State};
+pub use verdict::{Downfall, Evidence, Verdict};
