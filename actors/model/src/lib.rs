@@ -1,1 +1,50 @@
-//! placeholder
+//! The nouns: what exists in a cluster, and how it changes.
+//!
+//! A [`State`] is everything the managers agree on, held in persistent maps, so that a copy costs nothing and every
+//! reader looks at a frozen one. It changes in one way only: [`State::apply`] takes a [`Proposal`] at its place in
+//! the replicated log and yields an [`Outcome`] and the [`Event`]s that follow from it. It is pure: no clock, no
+//! randomness, no IO, no iteration order that differs between two machines, so every manager that applied the same
+//! log holds the same state, byte for byte.
+//!
+//! Deciding *which* changes to propose is `policy`'s work; carrying and keeping them is `store`'s.
+//!
+//! In suggested reading order:
+//!
+//! - [`id`], [`meta`]: ids of services and tasks; versions, labels and names.
+//! - [`cluster`], [`node`], [`service`], [`task`]: the objects. `task` has the table of legal steps.
+//! - [`placement`]: constraints, as they are written and as they match.
+//! - [`change`], [`event`], [`refusal`]: what goes into `apply` and what comes out.
+//! - [`state`] and [`apply`]: the whole, and how it changes.
+//! - [`snapshot`]: the whole as a stream of pieces, and its hash.
+
+pub mod apply;
+pub mod change;
+pub mod cluster;
+pub mod event;
+pub mod id;
+pub mod loopback;
+pub mod meta;
+pub mod node;
+pub mod placement;
+pub mod refusal;
+pub mod requests;
+pub mod service;
+pub mod snapshot;
+pub mod state;
+pub mod task;
+
+pub use change::{Change, Founding, Outcome, Position, Proposal};
+pub use cluster::{Authority, Cluster, ClusterSpec, JoinSecrets};
+pub use event::Event;
+pub use id::{ServiceId, TaskId};
+pub use meta::{InvalidName, Labels, Meta, Name};
+pub use node::{Availability, EngineKind, Hardware, ManagerStatus, Node, NodeDescription, NodeSpec, Platform};
+pub use placement::{Constraint, ConstraintKey, ConstraintOp, InvalidConstraint, Placement};
+pub use refusal::{Kind, Refusal};
+pub use service::{
+    ContainerSpec, EndpointSpec, FailureAction, Mode, PortConfig, PortProtocol, PublishMode, Resources,
+    RestartCondition, RestartPolicy, Service, ServiceSpec, Share, TaskSpec, UpdateConfig, UpdateOrder, UpdateState,
+    UpdateStatus,
+};
+pub use state::State;
+pub use task::{Assigned, Desired, Observed, Slot, Task, TaskState, WrittenOff};

@@ -1,0 +1,61 @@
+//! How a state changes: one function for each kind of change, each refusing what its plan no longer fits.
+//!
+//! A refusal leaves the draft behind, so a function may stop half-way. Nothing here looks at a clock: the time is
+//! that of the proposal.
+
+mod cluster;
+mod node;
+mod service;
+mod task;
+
+#[cfg(test)]
+pub(crate) mod tests;
+
+use crate::{Change, Event, Refusal, State};
+
+/// Goes on, or says why the whole proposal is refused.
+pub(crate) type Made = Result<(), Refusal>;
+
+impl State {
+    /// Makes one change, or says why the whole proposal is refused.
+    pub(crate) fn make(&mut self, change: &Change, events: &mut Vec<Event>) -> Made {
+        match change {
+            Change::Found(founding) => self.found(founding, events),
+            Change::SetCluster { expect, spec } => self.set_cluster(*expect, spec, events),
+            Change::RotateJoinSecret { role, secret } => self.rotate_join_secret(*role, *secret, events),
+            Change::BeginLineage { lineage, survivor, raft_id } => {
+                self.begin_lineage(*lineage, *survivor, *raft_id, events)
+            }
+
+            Change::AcceptNode(node) => self.accept_node(node, events),
+            Change::DescribeNode { id, generation, addr, description } => {
+                self.describe_node(*id, *generation, *addr, description.as_ref(), events)
+            }
+            Change::SetNode { id, expect, spec } => self.set_node(*id, *expect, spec, events),
+            Change::SetRole { id, role, manager } => self.set_role(*id, *role, *manager, events),
+            Change::SetReachability { id, generation, reachability, message } => {
+                self.set_reachability(*id, *generation, *reachability, message, events)
+            }
+            Change::SetSteadiness { id, unsteady } => self.set_steadiness(*id, *unsteady, events),
+            Change::RemoveNode { id, until } => self.remove_node(*id, *until, events),
+
+            Change::CreateService { id, spec } => self.create_service(*id, spec, events),
+            Change::UpdateService { id, expect, spec } => self.update_service(*id, *expect, spec.as_deref(), events),
+            Change::SetUpdateStatus { id, spec_version, status } => {
+                self.set_update_status(*id, *spec_version, status, events)
+            }
+            Change::RemoveService { id } => self.remove_service(*id, events),
+
+            Change::CreateTask(task) => self.create_task(task, events),
+            Change::AssignTask { id, node } => self.assign_task(*id, *node, events),
+            Change::PendTask { id, reason } => self.pend_task(*id, reason, events),
+            Change::SetDesired { id, desired } => self.set_desired(*id, *desired, events),
+            Change::WriteOffTask { id, why } => self.write_off_task(*id, why, events),
+            Change::Observe { node, reports } => {
+                self.observe(*node, reports, events);
+                Ok(())
+            }
+            Change::ForgetTask { id } => self.forget_task(*id, events),
+        }
+    }
+}

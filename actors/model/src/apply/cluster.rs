@@ -1,0 +1,78 @@
+//! Changes of the cluster itself.
+
+use super::Made;
+use crate::{Cluster, ClusterSpec, Event, Founding, Kind, ManagerStatus, Meta, Refusal, State};
+use essaim_wire::{Index, Lineage, NodeId, Role};
+use std::sync::Arc;
+
+impl State {
+    pub(super) fn found(&mut self, founding: &Founding, events: &mut Vec<Event>) -> Made {
+        if self.cluster.is_some() {
+            return Err(Refusal::new(Kind::AlreadyInCluster, "this log already belongs to a cluster"));
+        }
+        let mut cluster = founding.cluster.clone();
+        cluster.meta = Meta::new(self.applied.index, self.at);
+        let cluster = Arc::new(cluster);
+        self.cluster = Some(Arc::clone(&cluster));
+        events.push(Event::Cluster { old: None, new: cluster });
+        self.accept_node(&founding.node, events)
+    }
+
+    pub(super) fn set_cluster(&mut self, expect: Index, spec: &ClusterSpec, events: &mut Vec<Event>) -> Made {
+        if self.founded()?.meta.version != expect {
+            return Err(Refusal::out_of_sequence());
+        }
+        self.change_cluster(events, |cluster| cluster.spec = spec.clone())
+    }
+
+    pub(super) fn rotate_join_secret(&mut self, role: Role, secret: [u8; 16], events: &mut Vec<Event>) -> Made {
+        self.change_cluster(events, |cluster| match role {
+            Role::Worker => cluster.join.worker = secret,
+            Role::Manager => cluster.join.manager = secret,
+        })
+    }
+
+    /// Every other manager becomes a worker on paper; it must be enrolled again to have a part in the new history.
+    pub(super) fn begin_lineage(
+        &mut self,
+        lineage: Lineage,
+        survivor: NodeId,
+        raft_id: u64,
+        events: &mut Vec<Event>,
+    ) -> Made {
+        if lineage <= self.founded()?.lineage {
+            return Err(Refusal::new(Kind::Precondition, "a newer history of this cluster has begun already"));
+        }
+        self.change_cluster(events, |cluster| cluster.lineage = lineage)?;
+        let others: Vec<NodeId> = self.managers().map(|node| node.id).filter(|id| *id != survivor).collect();
+        for id in others {
+            self.change_node(id, true, events, |node| {
+                node.role = Role::Worker;
+                node.spec.role = Role::Worker;
+                node.manager = None;
+            })?;
+        }
+        self.change_node(survivor, true, events, |node| {
+            node.role = Role::Manager;
+            node.spec.role = Role::Manager;
+            node.manager = Some(ManagerStatus { raft_id, voter: true });
+        })
+    }
+
+    fn founded(&self) -> Result<&Arc<Cluster>, Refusal> {
+        self.cluster.as_ref().ok_or_else(|| Refusal::new(Kind::NotManager, "there is no cluster yet"))
+    }
+
+    fn change_cluster(&mut self, events: &mut Vec<Event>, change: impl FnOnce(&mut Cluster)) -> Made {
+        let old = Arc::clone(self.founded()?);
+        let mut new = (*old).clone();
+        change(&mut new);
+        if new != *old {
+            new.meta.touch(self.applied.index, self.at);
+            let new = Arc::new(new);
+            self.cluster = Some(Arc::clone(&new));
+            events.push(Event::Cluster { old: Some(old), new });
+        }
+        Ok(())
+    }
+}

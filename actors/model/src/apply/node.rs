@@ -1,0 +1,151 @@
+//! Changes of nodes.
+
+use super::Made;
+use crate::loopback::SUBNETS;
+use crate::{Event, Kind, ManagerStatus, Meta, Node, NodeDescription, NodeSpec, Refusal, State};
+use essaim_wire::{Generation, Index, NodeId, Reachability, Role, Timestamp};
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+impl State {
+    /// Accepting a node again changes nothing, so an enrolment can be repeated.
+    pub(super) fn accept_node(&mut self, node: &Node, events: &mut Vec<Event>) -> Made {
+        if self.removed.contains_key(&node.id) {
+            return Err(Refusal::new(Kind::Denied, format!("node {} was removed from the cluster", node.id)));
+        }
+        if self.nodes.contains_key(&node.id) {
+            return Ok(());
+        }
+        let taken: BTreeSet<u16> = self.nodes.values().map(|node| node.loopback).collect();
+        let Some(loopback) = (0..SUBNETS).find(|share| !taken.contains(share)) else {
+            return Err(Refusal::new(Kind::Precondition, format!("a cluster has at most {SUBNETS} nodes")));
+        };
+        let meta = Meta::new(self.applied.index, self.at);
+        let node = Arc::new(Node { meta, loopback, since: self.at, ..node.clone() });
+        self.nodes.insert(node.id, Arc::clone(&node));
+        events.push(Event::Node { old: None, new: Some(node) });
+        Ok(())
+    }
+
+    pub(super) fn describe_node(
+        &mut self,
+        id: NodeId,
+        generation: Generation,
+        addr: SocketAddr,
+        description: Option<&NodeDescription>,
+        events: &mut Vec<Event>,
+    ) -> Made {
+        if self.existing_node(id)?.generation > generation {
+            return Ok(());
+        }
+        self.change_node(id, false, events, |node| {
+            node.generation = generation;
+            node.addr = Some(addr);
+            if let Some(description) = description {
+                node.description = Some(description.clone());
+            }
+        })
+    }
+
+    pub(super) fn set_node(&mut self, id: NodeId, expect: Index, spec: &NodeSpec, events: &mut Vec<Event>) -> Made {
+        let node = self.existing_node(id)?;
+        if node.meta.version != expect {
+            return Err(Refusal::out_of_sequence());
+        }
+        let demotes = node.spec.role == Role::Manager && spec.role == Role::Worker;
+        let stays = |other: &&Arc<Node>| other.id != id && other.spec.role == Role::Manager;
+        if demotes && self.nodes.values().find(stays).is_none() {
+            return Err(Refusal::new(Kind::Precondition, "attempting to demote the last manager of the swarm"));
+        }
+        self.change_node(id, true, events, |node| node.spec = spec.clone())
+    }
+
+    pub(super) fn set_role(
+        &mut self,
+        id: NodeId,
+        role: Role,
+        manager: Option<ManagerStatus>,
+        events: &mut Vec<Event>,
+    ) -> Made {
+        self.change_node(id, false, events, |node| {
+            node.role = role;
+            node.manager = manager;
+        })
+    }
+
+    pub(super) fn set_reachability(
+        &mut self,
+        id: NodeId,
+        generation: Generation,
+        reachability: Reachability,
+        message: &str,
+        events: &mut Vec<Event>,
+    ) -> Made {
+        let at = self.at;
+        if self.existing_node(id)?.generation > generation {
+            return Ok(());
+        }
+        self.change_node(id, false, events, |node| {
+            if node.reachability != reachability {
+                node.since = at;
+            }
+            node.generation = generation;
+            node.reachability = reachability;
+            node.message = message.into();
+        })
+    }
+
+    pub(super) fn set_steadiness(&mut self, id: NodeId, unsteady: bool, events: &mut Vec<Event>) -> Made {
+        self.change_node(id, false, events, |node| node.unsteady = unsteady)
+    }
+
+    /// Its tasks are written off: nobody will ever hear of them again.
+    pub(super) fn remove_node(&mut self, id: NodeId, until: Timestamp, events: &mut Vec<Event>) -> Made {
+        let node = Arc::clone(self.existing_node(id)?);
+        if node.role == Role::Manager {
+            let text = format!(
+                "node {id} is a cluster manager and is a member of the raft cluster. It must be demoted to worker before removal"
+            );
+            return Err(Refusal::new(Kind::Precondition, text));
+        }
+        let tasks: Vec<_> = self.tasks_on(id).map(|task| task.id).collect();
+        for task in tasks {
+            self.write_off_task(task, "its node was removed from the cluster", events)?;
+        }
+        self.nodes.remove(&id);
+        self.assignments.remove(&id);
+        self.requests.remove(&id);
+        let now = self.at;
+        self.removed = self.removed.iter().filter(|(_, until)| **until > now).map(|(id, until)| (*id, *until)).collect();
+        self.removed.insert(id, until);
+        events.push(Event::Node { old: Some(node), new: None });
+        Ok(())
+    }
+
+    pub(super) fn existing_node(&self, id: NodeId) -> Result<&Arc<Node>, Refusal> {
+        self.nodes.get(&id).ok_or_else(|| Refusal::not_found("node", id))
+    }
+
+    /// `by_operator`: the version grows, so that an operator who read it before must read again. What a machine says
+    /// of itself and what managers conclude does not disturb operators.
+    pub(super) fn change_node(
+        &mut self,
+        id: NodeId,
+        by_operator: bool,
+        events: &mut Vec<Event>,
+        change: impl FnOnce(&mut Node),
+    ) -> Made {
+        let old = Arc::clone(self.existing_node(id)?);
+        let mut new = (*old).clone();
+        change(&mut new);
+        if new != *old {
+            let version = if by_operator { self.applied.index } else { old.meta.version };
+            new.meta.touch(version, self.at);
+            let new = Arc::new(new);
+            self.nodes.insert(id, Arc::clone(&new));
+            events.push(Event::Node { old: Some(old), new: Some(new) });
+        }
+        Ok(())
+    }
+}

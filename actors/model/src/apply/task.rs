@@ -1,0 +1,185 @@
+//! Changes of tasks. Every one of them goes forward; `task` has the table.
+
+use super::Made;
+use crate::task::may_follow;
+use crate::{
+    Assigned, Availability, Desired, Event, Kind, Meta, Observed, Refusal, Slot, State, Task, TaskId, WrittenOff,
+};
+use essaim_wire::NodeId;
+use std::sync::Arc;
+
+/// How many tasks of one slot may be wanted at a time: a task and the one that is to follow it.
+const WANTED_IN_A_SLOT_MAX: usize = 2;
+
+impl State {
+    pub(super) fn create_task(&mut self, task: &Task, events: &mut Vec<Event>) -> Made {
+        let service = self.existing_service(task.service)?;
+        if service.spec_version != task.spec_version {
+            return Err(conflict("the service has a newer spec"));
+        }
+        if self.tasks.contains_key(&task.id) {
+            return Err(conflict("a task with this id exists"));
+        }
+        let wanted = self.tasks_in(task.service, task.slot).filter(|task| task.is_wanted()).count();
+        if wanted >= WANTED_IN_A_SLOT_MAX {
+            return Err(conflict("the slot is filled, and its next task waits already"));
+        }
+        if let Some(node) = task.node() {
+            self.check_takes_tasks(node)?;
+        }
+        let meta = Meta::new(self.applied.index, self.at);
+        let task = Arc::new(Task { meta, ..task.clone() });
+        if let Some(kept) = self.specs.get_mut(&(task.service, task.spec_version)) {
+            kept.tasks += 1;
+        }
+        self.tasks_by_service.insert((task.service, task.slot, task.id));
+        if let Some(node) = task.node() {
+            self.tasks_by_node.insert((node, task.id));
+            self.assignments.insert(node, self.applied.index);
+        }
+        self.tasks.insert(task.id, Arc::clone(&task));
+        events.push(Event::Task { old: None, new: Some(task) });
+        Ok(())
+    }
+
+    pub(super) fn assign_task(&mut self, id: TaskId, node: NodeId, events: &mut Vec<Event>) -> Made {
+        let task = self.existing_task(id)?;
+        if task.node().is_some() || !task.is_wanted() {
+            return Err(conflict("the task is no longer waiting for a node"));
+        }
+        self.check_takes_tasks(node)?;
+        self.tasks_by_node.insert((node, id));
+        self.change_task(id, events, |task| task.assigned = Assigned::Node(node))
+    }
+
+    pub(super) fn pend_task(&mut self, id: TaskId, reason: &str, events: &mut Vec<Event>) -> Made {
+        if self.existing_task(id)?.node().is_some() {
+            return Err(conflict("the task is no longer waiting for a node"));
+        }
+        self.change_task(id, events, |task| task.assigned = Assigned::Pending { reason: reason.into() })
+    }
+
+    /// A task that nobody ever had ends with the order to; one that is to be removed and has ended is forgotten.
+    pub(super) fn set_desired(&mut self, id: TaskId, desired: Desired, events: &mut Vec<Event>) -> Made {
+        let task = self.existing_task(id)?;
+        if task.desired >= desired {
+            return Ok(());
+        }
+        let never_given = task.node().is_none();
+        let at = self.at;
+        self.change_task(id, events, |task| {
+            task.desired = desired;
+            if never_given && desired >= Desired::Shutdown {
+                task.observed = Observed {
+                    state: crate::TaskState::Shutdown,
+                    message: "shut down before it was given to a node".into(),
+                    ..Observed::nothing(at)
+                };
+            }
+        })?;
+        self.forget_if_done(id, events)
+    }
+
+    pub(super) fn write_off_task(&mut self, id: TaskId, why: &str, events: &mut Vec<Event>) -> Made {
+        if self.existing_task(id)?.has_ended() {
+            return Ok(());
+        }
+        let at = self.at;
+        self.change_task(id, events, |task| {
+            task.desired = task.desired.max(Desired::Shutdown);
+            task.written_off = Some(WrittenOff { at, why: why.into() });
+        })?;
+        self.forget_if_done(id, events)
+    }
+
+    /// What a worker says of a task that is not its own, was written off, or would go backwards is void.
+    pub(super) fn observe(&mut self, node: NodeId, reports: &[(TaskId, Observed)], events: &mut Vec<Event>) {
+        for (id, observed) in reports {
+            let Some(task) = self.tasks.get(id) else { continue };
+            let forward = may_follow(task.observed.state, observed.state)
+                || (task.observed.state == observed.state && !observed.state.is_final());
+            if task.node() != Some(node) || task.written_off.is_some() || !forward {
+                continue;
+            }
+            let told = self.change_task(*id, events, |task| task.observed = observed.clone());
+            let done = told.and_then(|()| self.forget_if_done(*id, events));
+            debug_assert!(done.is_ok(), "the task was there a moment ago");
+        }
+    }
+
+    pub(super) fn forget_task(&mut self, id: TaskId, events: &mut Vec<Event>) -> Made {
+        let task = Arc::clone(self.existing_task(id)?);
+        if !task.has_ended() {
+            return Err(conflict("the task has not ended"));
+        }
+        self.tasks.remove(&id);
+        self.tasks_by_service.remove(&(task.service, task.slot, id));
+        if let Some(node) = task.node() {
+            self.tasks_by_node.remove(&(node, id));
+            self.touch_assignment(node);
+        }
+        if let Some(kept) = self.specs.get_mut(&(task.service, task.spec_version)) {
+            kept.tasks = kept.tasks.saturating_sub(1);
+        }
+        self.release_spec(task.service, task.spec_version);
+        events.push(Event::Task { old: Some(task), new: None });
+        Ok(())
+    }
+
+    fn forget_if_done(&mut self, id: TaskId, events: &mut Vec<Event>) -> Made {
+        let task = self.existing_task(id)?;
+        if task.desired == Desired::Remove && task.has_ended() { self.forget_task(id, events) } else { Ok(()) }
+    }
+
+    fn existing_task(&self, id: TaskId) -> Result<&Arc<Task>, Refusal> {
+        self.tasks.get(&id).ok_or_else(|| Refusal::not_found("task", id))
+    }
+
+    fn check_takes_tasks(&self, node: NodeId) -> Made {
+        match self.existing_node(node)?.spec.availability {
+            Availability::Active => Ok(()),
+            other => Err(conflict(format!("the node is set to {other}"))),
+        }
+    }
+
+    fn change_task(&mut self, id: TaskId, events: &mut Vec<Event>, change: impl FnOnce(&mut Task)) -> Made {
+        let old = Arc::clone(self.existing_task(id)?);
+        let mut new = (*old).clone();
+        change(&mut new);
+        if new == *old {
+            return Ok(());
+        }
+        // What its worker told needs not be told to its worker.
+        let concerns_worker =
+            (&new.assigned, new.desired, &new.written_off) != (&old.assigned, old.desired, &old.written_off);
+        new.meta.touch(self.applied.index, self.at);
+        let new = Arc::new(new);
+        self.tasks.insert(id, Arc::clone(&new));
+        if let (true, Some(node)) = (concerns_worker, new.node()) {
+            self.touch_assignment(node);
+        }
+        events.push(Event::Task { old: Some(old), new: Some(new) });
+        Ok(())
+    }
+
+    fn touch_assignment(&mut self, node: NodeId) {
+        if self.nodes.contains_key(&node) {
+            self.assignments.insert(node, self.applied.index);
+        }
+    }
+}
+
+/// What the plan relied on is gone: plan again.
+fn conflict(text: impl Into<String>) -> Refusal {
+    Refusal::new(Kind::Precondition, text)
+}
+
+impl Slot {
+    /// The number of a replicated service's slot; 0 for a global service, as Docker has it.
+    pub const fn number(self) -> u32 {
+        match self {
+            Self::Number(number) => number,
+            Self::Node(_) => 0,
+        }
+    }
+}

@@ -1,0 +1,386 @@
+use crate::*;
+use essaim_wire::{ClusterId, Generation, Index, Lineage, NodeId, Reachability, RequestId, Role, Term, Timestamp};
+
+/// A ready worker.
+pub(crate) fn node(id: u128, hostname: &str) -> Node {
+    Node {
+        id: NodeId::from_bits(id),
+        meta: Meta::default(),
+        spec: NodeSpec { name: None, labels: Labels::new(), role: Role::Worker, availability: Availability::Active },
+        role: Role::Worker,
+        description: Some(NodeDescription { hostname: hostname.into(), ..NodeDescription::default() }),
+        addr: None,
+        generation: Generation(1),
+        reachability: Reachability::Reachable,
+        message: String::new(),
+        since: Timestamp::default(),
+        unsteady: false,
+        manager: None,
+        key_digest: [0; 32],
+        loopback: 0,
+    }
+}
+
+fn manager(id: u128) -> Node {
+    let mut node = node(id, &format!("n{id}"));
+    (node.role, node.spec.role) = (Role::Manager, Role::Manager);
+    node
+}
+
+fn spec(name: &str, image: &str) -> Box<ServiceSpec> {
+    Box::new(ServiceSpec {
+        name: Name::parse(name).expect("a name"),
+        labels: Labels::new(),
+        task: TaskSpec {
+            container: ContainerSpec {
+                image: image.into(),
+                labels: Labels::new(),
+                command: vec![],
+                args: vec![],
+                hostname: None,
+                env: vec![],
+                dir: None,
+                user: None,
+                stop_signal: None,
+                stop_grace: None,
+            },
+            resources: None,
+            restart: None,
+            placement: None,
+            force_update: 0,
+        },
+        mode: Mode::Replicated { replicas: 1 },
+        update: None,
+        rollback: None,
+        endpoint: None,
+    })
+}
+
+fn task(id: u128, spec_version: u64, node: Option<u128>) -> Change {
+    let assigned = match node {
+        Some(node) => Assigned::Node(NodeId::from_bits(node)),
+        None => Assigned::Pending { reason: "no suitable node".into() },
+    };
+    Change::CreateTask(Box::new(Task {
+        id: TaskId::from_bits(id),
+        meta: Meta::default(),
+        service: WEB,
+        spec_version: Index(spec_version),
+        slot: Slot::Number(1),
+        assigned,
+        desired: Desired::Running,
+        observed: Observed::nothing(Timestamp::default()),
+        written_off: None,
+    }))
+}
+
+const WEB: ServiceId = ServiceId::from_bits(100);
+const TASK: TaskId = TaskId::from_bits(1000);
+
+/// A state, and the log that made it.
+struct World {
+    state: State,
+    index: u64,
+    seq: u64,
+}
+
+impl World {
+    /// A cluster of the manager 1 and the worker 2.
+    fn new() -> Self {
+        let mut world = Self { state: State::default(), index: 0, seq: 0 };
+        let cluster = Cluster {
+            id: ClusterId::from_bits(9),
+            lineage: Lineage { ordinal: 1, nonce: 5 },
+            meta: Meta::default(),
+            spec: ClusterSpec::default(),
+            authority: Authority { certificate: String::new(), key: String::new(), rotations: 0 },
+            join: JoinSecrets { worker: [1; 16], manager: [2; 16] },
+            default_engine: EngineKind::Process,
+        };
+        world.done(Change::Found(Box::new(Founding { cluster, node: manager(1) })));
+        world.done(Change::AcceptNode(Box::new(node(2, "n2"))));
+        world
+    }
+
+    /// With the service `web`, created at index 3.
+    fn with_web() -> Self {
+        let mut world = Self::new();
+        world.done(Change::CreateService { id: WEB, spec: spec("web", "a") });
+        world
+    }
+
+    fn proposal(&mut self, changes: Vec<Change>) -> Proposal {
+        self.seq += 1;
+        let request = RequestId { origin: NodeId::from_bits(1), generation: Generation(1), seq: self.seq };
+        Proposal { request, at: Timestamp::from_micros(self.seq * 1000), fence: None, changes }
+    }
+
+    fn apply(&mut self, proposal: &Proposal) -> (Outcome, Vec<Event>) {
+        self.index += 1;
+        self.state.apply(Position { term: Term(1), index: Index(self.index) }, proposal)
+    }
+
+    fn done(&mut self, change: Change) -> Vec<Event> {
+        let proposal = self.proposal(vec![change]);
+        let (outcome, events) = self.apply(&proposal);
+        assert_eq!(outcome, Outcome::Done(Index(self.index)));
+        events
+    }
+
+    fn refused(&mut self, change: Change) -> String {
+        let proposal = self.proposal(vec![change]);
+        match self.apply(&proposal) {
+            (Outcome::Refused(refusal), events) => {
+                assert_eq!(events, [], "a refusal changes nothing");
+                refusal.text
+            }
+            (done, _) => panic!("{done:?}"),
+        }
+    }
+
+    fn observe(&mut self, id: TaskId, state: TaskState) -> Vec<Event> {
+        let observed = Observed { state, ..Observed::nothing(Timestamp::from_micros(7)) };
+        self.done(Change::Observe { node: NodeId::from_bits(2), reports: vec![(id, observed)] })
+    }
+}
+
+#[test]
+fn a_proposal_is_all_or_nothing() {
+    let mut world = World::with_web();
+    let before = world.state.clone();
+    let proposal = world.proposal(vec![task(1, 3, Some(2)), task(2, 99, Some(2))]);
+    let (outcome, events) = world.apply(&proposal);
+    assert!(matches!(outcome, Outcome::Refused(_)));
+    assert_eq!(events, []);
+    assert_eq!(world.state.tasks().len(), 0);
+    assert_eq!(world.state.nodes, before.nodes);
+}
+
+#[test]
+fn a_request_that_is_sent_again_is_applied_once_and_has_the_same_outcome() {
+    let mut world = World::with_web();
+    let proposal = world.proposal(vec![task(1, 3, Some(2))]);
+    let (first, _) = world.apply(&proposal);
+    let (again, events) = world.apply(&proposal);
+    assert_eq!((again, events), (first, vec![]));
+    assert_eq!(world.state.tasks().len(), 1);
+}
+
+#[test]
+fn a_request_older_than_all_that_is_remembered_is_refused() {
+    let mut world = World::new();
+    let old = world.proposal(vec![]);
+    for _ in 0..requests::KEPT + 1 {
+        let proposal = world.proposal(vec![]);
+        world.apply(&proposal);
+    }
+    assert!(matches!(world.apply(&old).0, Outcome::Refused(Refusal { kind: Kind::Unknown, .. })));
+}
+
+#[test]
+fn what_a_deposed_leader_decided_is_void() {
+    let mut world = World::new();
+    let mut proposal = world.proposal(vec![Change::CreateService { id: WEB, spec: spec("web", "a") }]);
+    proposal.fence = Some(Term(7));
+    assert!(matches!(world.apply(&proposal).0, Outcome::Refused(_)));
+    assert_eq!(world.state.services().len(), 0);
+}
+
+#[test]
+fn time_never_goes_back() {
+    let mut world = World::new();
+    let before = world.state.at();
+    let mut proposal = world.proposal(vec![Change::CreateService { id: WEB, spec: spec("web", "a") }]);
+    proposal.at = Timestamp::from_micros(1);
+    world.apply(&proposal);
+    assert_eq!(world.state.at(), before);
+}
+
+#[test]
+fn a_name_is_taken_until_its_service_is_removed() {
+    let mut world = World::with_web();
+    let other = ServiceId::from_bits(101);
+    let text = world.refused(Change::CreateService { id: other, spec: spec("web", "b") });
+    assert_eq!(text, "name conflicts with an existing object: service web already exists");
+    world.done(Change::RemoveService { id: WEB });
+    world.done(Change::CreateService { id: other, spec: spec("web", "b") });
+}
+
+#[test]
+fn an_update_names_the_version_it_was_read_at() {
+    let mut world = World::with_web();
+    let update = |expect| Change::UpdateService { id: WEB, expect: Index(expect), spec: Some(spec("web", "b")) };
+    assert_eq!(world.refused(update(1)), "update out of sequence");
+    world.done(update(3));
+    let service = world.state.service(WEB).unwrap();
+    assert_eq!(service.update.as_ref().map(|update| update.state), Some(UpdateState::Updating));
+    assert_eq!(service.previous.as_ref().map(|(version, _)| *version), Some(Index(3)));
+}
+
+#[test]
+fn a_rollback_goes_one_step_and_no_further() {
+    let mut world = World::with_web();
+    world.done(Change::UpdateService { id: WEB, expect: Index(3), spec: Some(spec("web", "b")) });
+    let version = world.state.service(WEB).unwrap().meta.version;
+    world.done(Change::UpdateService { id: WEB, expect: version, spec: None });
+    let service = world.state.service(WEB).unwrap();
+    assert_eq!(service.spec.task.container.image, "a");
+    let version = service.meta.version;
+    let text = world.refused(Change::UpdateService { id: WEB, expect: version, spec: None });
+    assert!(text.ends_with("does not have a previous spec"), "{text}");
+}
+
+#[test]
+fn a_spec_is_kept_as_long_as_a_task_follows_it() {
+    let mut world = World::with_web();
+    world.done(task(1000, 3, Some(2)));
+    world.done(Change::UpdateService { id: WEB, expect: Index(3), spec: Some(spec("web", "b")) });
+    assert!(world.state.spec(WEB, Index(3)).is_some());
+    world.done(Change::SetDesired { id: TASK, desired: Desired::Remove });
+    world.observe(TASK, TaskState::Shutdown);
+    assert!(world.state.spec(WEB, Index(3)).is_none());
+}
+
+#[test]
+fn a_plan_made_from_an_older_spec_is_refused() {
+    let mut world = World::with_web();
+    world.done(Change::UpdateService { id: WEB, expect: Index(3), spec: Some(spec("web", "b")) });
+    assert_eq!(world.refused(task(1, 3, Some(2))), "the service has a newer spec");
+}
+
+#[test]
+fn no_task_is_given_to_a_node_that_was_drained_in_between() {
+    let mut world = World::with_web();
+    let node = world.state.node(NodeId::from_bits(2)).unwrap().clone();
+    let spec = NodeSpec { availability: Availability::Drain, ..node.spec.clone() };
+    world.done(Change::SetNode { id: node.id, expect: node.meta.version, spec });
+    assert_eq!(world.refused(task(1, 3, Some(2))), "the node is set to drain");
+}
+
+#[test]
+fn a_worker_speaks_for_its_own_tasks_only_and_never_backwards() {
+    let mut world = World::with_web();
+    world.done(task(1000, 3, Some(2)));
+    let observed = Observed { state: TaskState::Running, ..Observed::nothing(Timestamp::default()) };
+    assert_eq!(world.done(Change::Observe { node: NodeId::from_bits(1), reports: vec![(TASK, observed)] }), []);
+    assert_eq!(world.observe(TASK, TaskState::Running).len(), 1);
+    assert_eq!(world.observe(TASK, TaskState::Starting), []);
+    assert_eq!(world.observe(TASK, TaskState::Failed).len(), 1);
+    assert_eq!(world.observe(TASK, TaskState::Running), []);
+}
+
+#[test]
+fn a_task_that_was_written_off_stays_so() {
+    let mut world = World::with_web();
+    world.done(task(1000, 3, Some(2)));
+    world.done(Change::WriteOffTask { id: TASK, why: "node n2 is down".into() });
+    assert_eq!(world.observe(TASK, TaskState::Running), []);
+    assert!(world.state.task(TASK).unwrap().has_ended());
+}
+
+#[test]
+fn the_version_of_an_assignment_moves_with_orders_and_not_with_reports() {
+    let mut world = World::with_web();
+    let two = NodeId::from_bits(2);
+    world.done(task(1000, 3, Some(2)));
+    let given = world.state.assignment_version(two);
+    world.observe(TASK, TaskState::Running);
+    assert_eq!(world.state.assignment_version(two), given);
+    world.done(Change::SetDesired { id: TASK, desired: Desired::Shutdown });
+    assert!(world.state.assignment_version(two) > given);
+}
+
+#[test]
+fn the_tasks_of_a_removed_service_are_forgotten_when_they_have_ended() {
+    let mut world = World::with_web();
+    world.done(task(1000, 3, Some(2)));
+    world.done(task(1001, 3, None));
+    world.done(Change::RemoveService { id: WEB });
+    assert_eq!(world.state.tasks().len(), 1, "nobody ever had the pending one");
+    world.observe(TASK, TaskState::Shutdown);
+    assert_eq!(world.state.tasks().len(), 0);
+    assert_eq!(world.state.specs.len(), 0);
+}
+
+#[test]
+fn the_last_manager_cannot_be_demoted() {
+    let mut world = World::new();
+    let node = world.state.node(NodeId::from_bits(1)).unwrap().clone();
+    let demoted = NodeSpec { role: Role::Worker, ..node.spec.clone() };
+    let text = world.refused(Change::SetNode { id: node.id, expect: node.meta.version, spec: demoted });
+    assert_eq!(text, "attempting to demote the last manager of the swarm");
+}
+
+#[test]
+fn a_removed_node_cannot_be_accepted_again_and_its_tasks_are_written_off() {
+    let mut world = World::with_web();
+    world.done(task(1000, 3, Some(2)));
+    world.done(Change::RemoveNode { id: NodeId::from_bits(2), until: Timestamp::from_micros(u64::MAX) });
+    assert!(world.state.task(TASK).unwrap().written_off.is_some());
+    assert!(world.refused(Change::AcceptNode(Box::new(node(2, "n2")))).ends_with("was removed from the cluster"));
+    let text = world.refused(Change::RemoveNode { id: NodeId::from_bits(1), until: Timestamp::default() });
+    assert!(text.contains("must be demoted to worker before removal"), "{text}");
+}
+
+#[test]
+fn every_node_has_loopback_addresses_of_its_own_and_they_are_used_again() {
+    let mut world = World::new();
+    world.done(Change::AcceptNode(Box::new(node(3, "n3"))));
+    world.done(Change::RemoveNode { id: NodeId::from_bits(2), until: Timestamp::from_micros(u64::MAX) });
+    world.done(Change::AcceptNode(Box::new(node(4, "n4"))));
+    let shares: Vec<u16> = world.state.nodes().map(|node| node.loopback).collect();
+    assert_eq!(shares, [0, 2, 1]);
+}
+
+#[test]
+fn a_new_history_has_one_manager_and_must_be_newer() {
+    let mut world = World::new();
+    let five = manager(5);
+    world.done(Change::AcceptNode(Box::new(five)));
+    let begin = |ordinal| Change::BeginLineage {
+        lineage: Lineage { ordinal, nonce: 1 },
+        survivor: NodeId::from_bits(5),
+        raft_id: 77,
+    };
+    assert!(world.refused(begin(1)).contains("newer history"));
+    world.done(begin(2));
+    let managers: Vec<_> = world.state.managers().map(|node| node.id).collect();
+    assert_eq!(managers, [NodeId::from_bits(5)]);
+}
+
+#[test]
+fn a_report_of_an_older_start_of_a_node_changes_nothing() {
+    let mut world = World::new();
+    let id = NodeId::from_bits(2);
+    let down = |generation| Change::SetReachability {
+        id,
+        generation: Generation(generation),
+        reachability: Reachability::Down,
+        message: "gone".into(),
+    };
+    assert_eq!(world.done(down(0)), []);
+    assert_eq!(world.done(down(1)).len(), 1);
+}
+
+#[test]
+fn what_a_machine_says_of_itself_does_not_disturb_an_operator() {
+    let mut world = World::new();
+    let node = world.state.node(NodeId::from_bits(2)).unwrap().clone();
+    world.done(Change::SetSteadiness { id: node.id, unsteady: true });
+    let spec = NodeSpec { availability: Availability::Pause, ..node.spec.clone() };
+    world.done(Change::SetNode { id: node.id, expect: node.meta.version, spec });
+}
+
+#[test]
+fn a_state_survives_its_pieces_with_its_hash() {
+    let mut world = World::with_web();
+    world.done(task(1000, 3, Some(2)));
+    world.done(task(1001, 3, None));
+    world.done(Change::RemoveNode { id: NodeId::from_bits(2), until: Timestamp::from_micros(u64::MAX) });
+    let mut copy = State::default();
+    world.state.pieces().for_each(|piece| copy.insert(piece));
+    assert_eq!(copy, world.state);
+    assert_eq!(copy.hash(), world.state.hash());
+    copy.insert(snapshot::Piece::Node(std::sync::Arc::new(node(8, "n8"))));
+    assert_ne!(copy.hash(), world.state.hash());
+}

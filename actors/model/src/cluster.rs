@@ -1,0 +1,107 @@
+//! The cluster itself: who it is, whom it lets in, and the settings that hold for everybody.
+
+use crate::{EngineKind, Labels, Meta};
+use bincode::{Decode, Encode};
+use essaim_wire::{ClusterId, Lineage, Role};
+use std::fmt;
+use std::time::Duration;
+
+/// The one object of its kind.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Cluster {
+    /// Drawn at init, in every certificate.
+    pub id: ClusterId,
+    /// The unbroken history this state belongs to.
+    pub lineage: Lineage,
+    /// Version and dates.
+    pub meta: Meta,
+    /// What operators set.
+    pub spec: ClusterSpec,
+    /// The root of trust.
+    pub authority: Authority,
+    /// What the join tokens prove knowledge of.
+    pub join: JoinSecrets,
+    /// The engine of services that name none: that of the node which made the cluster.
+    pub default_engine: EngineKind,
+}
+
+/// What an operator may set for the whole cluster, with Swarm's words and defaults.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct ClusterSpec {
+    /// Always `default`, as in Swarm.
+    pub name: String,
+    /// Free labels.
+    pub labels: Labels,
+    /// How many ended tasks of a slot are kept. Negative: all of them.
+    pub task_history: i64,
+    /// Swarm's heartbeat of workers to managers. Kept and shown; failures are found by gossip.
+    pub heartbeat: Duration,
+    /// How long a node's certificate lasts.
+    pub certificate_expiry: Duration,
+    /// How long a node may be unreachable before its tasks are written off.
+    pub grace: Duration,
+    /// Raft settings of Swarm, kept and shown: entries between snapshots.
+    pub snapshot_interval: u64,
+    /// Raft settings of Swarm, kept and shown: snapshots kept beside the newest.
+    pub keep_old_snapshots: u64,
+    /// Raft settings of Swarm, kept and shown: entries kept for slow followers.
+    pub slow_follower_entries: u64,
+}
+
+impl Default for ClusterSpec {
+    fn default() -> Self {
+        Self {
+            name: "default".into(),
+            labels: Labels::new(),
+            task_history: 5,
+            heartbeat: Duration::from_secs(5),
+            certificate_expiry: Duration::from_secs(90 * 24 * 3600),
+            grace: Duration::from_secs(3),
+            snapshot_interval: 10_000,
+            keep_old_snapshots: 0,
+            slow_follower_entries: 500,
+        }
+    }
+}
+
+/// The root certificate and its key. Only managers hold this state, and their disks keep it encrypted.
+#[derive(Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Authority {
+    /// The root certificate, PEM.
+    pub certificate: String,
+    /// Its private key, PEM.
+    pub key: String,
+    /// How often an operator asked for a new root; Docker's `ForceRotate`.
+    pub rotations: u64,
+}
+
+impl fmt::Debug for Authority {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Authority").field("rotations", &self.rotations).finish_non_exhaustive()
+    }
+}
+
+/// The secret halves of the two join tokens.
+#[derive(Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub struct JoinSecrets {
+    /// Of the token that makes a worker.
+    pub worker: [u8; 16],
+    /// Of the token that makes a manager.
+    pub manager: [u8; 16],
+}
+
+impl JoinSecrets {
+    /// The secret for `role`.
+    pub const fn of(&self, role: Role) -> &[u8; 16] {
+        match role {
+            Role::Worker => &self.worker,
+            Role::Manager => &self.manager,
+        }
+    }
+}
+
+impl fmt::Debug for JoinSecrets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JoinSecrets")
+    }
+}

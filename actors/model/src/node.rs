@@ -1,0 +1,172 @@
+//! A node: the cluster's record of a machine.
+//!
+//! `spec` is what operators want of it, `description` what the machine says of itself, `reachability` what the
+//! managers concluded from gossip. No field has two writers.
+
+use crate::{Labels, Meta};
+use bincode::{Decode, Encode};
+use essaim_wire::{Generation, NodeId, Reachability, Role, Timestamp};
+use std::fmt;
+use std::net::SocketAddr;
+
+/// A machine of the cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Node {
+    /// Its identity, in its certificate.
+    pub id: NodeId,
+    /// Version and dates.
+    pub meta: Meta,
+    /// What operators want of it.
+    pub spec: NodeSpec,
+    /// The role it has now; `spec.role` is the one it shall have.
+    pub role: Role,
+    /// What it says of itself; unknown until it first reported.
+    pub description: Option<NodeDescription>,
+    /// Where it was last seen. Identity is the certificate; this may change.
+    pub addr: Option<SocketAddr>,
+    /// The start of its daemon that the managers last heard of.
+    pub generation: Generation,
+    /// Whether it can be reached.
+    pub reachability: Reachability,
+    /// Why it is not, in words for people; empty when there is nothing to say.
+    pub message: String,
+    /// When `reachability` last changed.
+    pub since: Timestamp,
+    /// It was unreachable too often lately: no new tasks until it was steady.
+    pub unsteady: bool,
+    /// Its place in the group of managers, while it has one.
+    pub manager: Option<ManagerStatus>,
+    /// The digest of its public key: a repeated enrolment finds its node by it.
+    pub key_digest: [u8; 32],
+    /// Its share of the loopback addresses for tasks that run as host processes; see `loopback`.
+    pub loopback: u16,
+}
+
+impl Node {
+    /// The name that people call it by: its host name, or its id while that is unknown.
+    pub fn name(&self) -> String {
+        match &self.description {
+            Some(description) if !description.hostname.is_empty() => description.hostname.clone(),
+            _ => self.id.to_string(),
+        }
+    }
+
+    /// Whether it may be given tasks, as far as its record tells.
+    pub fn is_ready(&self) -> bool {
+        self.reachability == Reachability::Reachable && self.description.is_some()
+    }
+}
+
+/// What an operator sets of a node.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct NodeSpec {
+    /// A name beside the host name; Docker keeps it and shows it nowhere.
+    pub name: Option<String>,
+    /// Free labels; constraints match them as `node.labels.…`.
+    pub labels: Labels,
+    /// The role it shall have.
+    pub role: Role,
+    /// Whether it takes and keeps tasks.
+    pub availability: Availability,
+}
+
+/// Whether a node takes and keeps tasks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Encode, Decode)]
+pub enum Availability {
+    /// Takes tasks and keeps them.
+    #[default]
+    Active,
+    /// Keeps what it has and takes nothing new.
+    Pause,
+    /// Gives away what it has.
+    Drain,
+}
+
+impl Availability {
+    /// Docker's word.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Pause => "pause",
+            Self::Drain => "drain",
+        }
+    }
+}
+
+impl fmt::Display for Availability {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// What a machine says of itself.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Encode, Decode)]
+pub struct NodeDescription {
+    /// Its host name.
+    pub hostname: String,
+    /// What programs it can run.
+    pub platform: Platform,
+    /// What it has to give to tasks.
+    pub hardware: Hardware,
+    /// The version of the engine, as Docker's `EngineVersion`.
+    pub engine_version: String,
+    /// Labels of the engine; constraints match them as `engine.labels.…`.
+    pub engine_labels: Labels,
+    /// The engines it has.
+    pub engines: Vec<EngineKind>,
+}
+
+/// What programs a machine can run.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Encode, Decode)]
+pub struct Platform {
+    /// The processor, in the kernel's word (`x86_64`, `aarch64`).
+    pub architecture: String,
+    /// The operating system (`linux`).
+    pub os: String,
+}
+
+/// What a machine has to give.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Encode, Decode)]
+pub struct Hardware {
+    /// Processors, in billionths of one.
+    pub nano_cpus: u64,
+    /// Memory, in bytes.
+    pub memory_bytes: u64,
+}
+
+/// What runs a task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+pub enum EngineKind {
+    /// A program of the host, as a process.
+    Process,
+    /// A container of a Docker Engine.
+    Docker,
+    /// An actor that the daemon was built with.
+    Actor,
+}
+
+impl EngineKind {
+    /// The word in flags and labels.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Process => "process",
+            Self::Docker => "docker",
+            Self::Actor => "actor",
+        }
+    }
+}
+
+impl fmt::Display for EngineKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// A node's place in the Raft group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub struct ManagerStatus {
+    /// Its number in the group: the index of the commit that promoted it, never used again.
+    pub raft_id: u64,
+    /// Whether it votes; a learner catches up first.
+    pub voter: bool,
+}

@@ -1,0 +1,238 @@
+//! Constraints: where the tasks of a service may run, as operators write it and as a node matches it.
+//!
+//! A constraint is `key==value` or `key!=value`. Values match as a whole and without regard to case; a node without
+//! the label fails `==` and passes `!=`. A key that nobody knows is refused, where Swarm accepts it and then never
+//! places anything.
+
+use crate::Node;
+use bincode::{Decode, Encode};
+use std::fmt;
+use std::str::FromStr;
+
+/// Where the tasks of a service may run.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Encode, Decode)]
+pub struct Placement {
+    /// Every one of them must hold.
+    pub constraints: Vec<Constraint>,
+    /// At most this many tasks of the service on one node; 0 means any number.
+    pub replicas_max_per_node: u64,
+}
+
+/// One condition on a node.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Constraint {
+    /// What of the node is looked at.
+    pub key: ConstraintKey,
+    /// Whether it must equal the value or must not.
+    pub op: ConstraintOp,
+    /// The value, as written.
+    pub value: String,
+}
+
+/// What of a node a constraint looks at.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub enum ConstraintKey {
+    /// `node.id`
+    Id,
+    /// `node.hostname`
+    Hostname,
+    /// `node.role`
+    Role,
+    /// `node.platform.os`
+    Os,
+    /// `node.platform.arch`
+    Architecture,
+    /// `node.labels.NAME`
+    Label(String),
+    /// `engine.labels.NAME`
+    EngineLabel(String),
+}
+
+/// Equal or not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub enum ConstraintOp {
+    /// `==`
+    Eq,
+    /// `!=`
+    NotEq,
+}
+
+/// The text is no constraint; it says what is wrong with it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidConstraint {
+    /// Neither `==` nor `!=` stands in it.
+    #[error("constraint expected one operator from ==, !=")]
+    NoOperator,
+    /// The key has a character that a key may not have.
+    #[error("key '{0}' is invalid")]
+    MalformedKey(String),
+    /// The value is empty, or has a character that a value may not have.
+    #[error("value '{0}' is invalid")]
+    MalformedValue(String),
+    /// Nothing of a node goes by this key.
+    #[error(
+        "constraint key '{0}' is unknown: use node.id, node.hostname, node.role, node.platform.os, \
+         node.platform.arch, node.labels.NAME or engine.labels.NAME"
+    )]
+    UnknownKey(String),
+}
+
+impl Constraint {
+    /// Whether `node` satisfies it.
+    pub fn matches(&self, node: &Node) -> bool {
+        let description = node.description.as_ref();
+        let is = |actual: &str| actual.eq_ignore_ascii_case(&self.value);
+        let equal = match &self.key {
+            ConstraintKey::Id => is(&node.id.to_string()),
+            ConstraintKey::Hostname => description.is_some_and(|it| is(&it.hostname)),
+            ConstraintKey::Role => is(&node.role.to_string()),
+            ConstraintKey::Os => description.is_some_and(|it| is(&it.platform.os)),
+            ConstraintKey::Architecture => {
+                description.is_some_and(|it| same_architecture(&it.platform.architecture, &self.value))
+            }
+            ConstraintKey::Label(name) => node.spec.labels.get(name).is_some_and(|value| is(value)),
+            ConstraintKey::EngineLabel(name) => {
+                description.is_some_and(|it| it.engine_labels.get(name).is_some_and(|value| is(value)))
+            }
+        };
+        equal == (self.op == ConstraintOp::Eq)
+    }
+}
+
+/// Kernels and registries have different words for the same processor.
+fn same_architecture(a: &str, b: &str) -> bool {
+    fn canonical(text: &str) -> String {
+        match text.to_ascii_lowercase().as_str() {
+            "amd64" => "x86_64".into(),
+            "arm64" => "aarch64".into(),
+            other => other.into(),
+        }
+    }
+    canonical(a) == canonical(b)
+}
+
+impl FromStr for ConstraintKey {
+    type Err = InvalidConstraint;
+
+    fn from_str(text: &str) -> Result<Self, InvalidConstraint> {
+        let well_formed = text.bytes().next().is_some_and(|byte| byte.is_ascii_alphabetic() || byte == b'_')
+            && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_./".contains(&byte));
+        if !well_formed {
+            return Err(InvalidConstraint::MalformedKey(text.into()));
+        }
+        let lower = text.to_ascii_lowercase();
+        match lower.as_str() {
+            "node.id" => Ok(Self::Id),
+            "node.hostname" => Ok(Self::Hostname),
+            "node.role" => Ok(Self::Role),
+            "node.platform.os" => Ok(Self::Os),
+            "node.platform.arch" => Ok(Self::Architecture),
+            // The prefix is matched without regard to case; the name of a label is kept as written.
+            _ if lower.starts_with("node.labels.") && lower.len() > "node.labels.".len() => {
+                Ok(Self::Label(text["node.labels.".len()..].into()))
+            }
+            _ if lower.starts_with("engine.labels.") && lower.len() > "engine.labels.".len() => {
+                Ok(Self::EngineLabel(text["engine.labels.".len()..].into()))
+            }
+            _ => Err(InvalidConstraint::UnknownKey(text.into())),
+        }
+    }
+}
+
+impl FromStr for Constraint {
+    type Err = InvalidConstraint;
+
+    fn from_str(text: &str) -> Result<Self, InvalidConstraint> {
+        let (key, op, value) = [("==", ConstraintOp::Eq), ("!=", ConstraintOp::NotEq)]
+            .into_iter()
+            .filter_map(|(sign, op)| text.split_once(sign).map(|(key, value)| (key, op, value)))
+            .min_by_key(|(key, _, _)| key.len())
+            .ok_or(InvalidConstraint::NoOperator)?;
+        let (key, value) = (key.trim(), value.trim());
+        let key = key.parse()?;
+        let well_formed = value.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric())
+            && value.bytes().all(|byte| byte.is_ascii_alphanumeric() || b":-_ .*()?+[]\\^$|/".contains(&byte));
+        if !well_formed {
+            return Err(InvalidConstraint::MalformedValue(value.into()));
+        }
+        Ok(Self { key, op, value: value.into() })
+    }
+}
+
+impl fmt::Display for ConstraintKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Id => f.write_str("node.id"),
+            Self::Hostname => f.write_str("node.hostname"),
+            Self::Role => f.write_str("node.role"),
+            Self::Os => f.write_str("node.platform.os"),
+            Self::Architecture => f.write_str("node.platform.arch"),
+            Self::Label(name) => write!(f, "node.labels.{name}"),
+            Self::EngineLabel(name) => write!(f, "engine.labels.{name}"),
+        }
+    }
+}
+
+impl fmt::Display for Constraint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sign = match self.op {
+            ConstraintOp::Eq => "==",
+            ConstraintOp::NotEq => "!=",
+        };
+        write!(f, "{}{sign}{}", self.key, self.value)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::apply::tests::node;
+
+    fn parse(text: &str) -> Result<Constraint, InvalidConstraint> {
+        text.parse()
+    }
+
+    #[test]
+    fn what_operators_write_is_read_and_written_back() {
+        for (text, written) in [
+            ("node.role==manager", "node.role==manager"),
+            ("node.hostname != n 3", "node.hostname!=n 3"),
+            (" node.labels.Disk == ssd ", "node.labels.Disk==ssd"),
+            ("NODE.ID==abc", "node.id==abc"),
+            ("engine.labels.a.b==x*y", "engine.labels.a.b==x*y"),
+        ] {
+            assert_eq!(parse(text).map(|constraint| constraint.to_string()), Ok(written.to_owned()), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_constraint_is_refused_by_its_fault() {
+        use InvalidConstraint::*;
+        assert_eq!(parse(""), Err(NoOperator));
+        assert_eq!(parse("node.role"), Err(NoOperator));
+        assert_eq!(parse("node.role~=x"), Err(NoOperator));
+        assert_eq!(parse("==x"), Err(MalformedKey(String::new())));
+        assert_eq!(parse("1node==x"), Err(MalformedKey("1node".into())));
+        assert_eq!(parse("no de==x"), Err(MalformedKey("no de".into())));
+        assert_eq!(parse("node.role== "), Err(MalformedValue(String::new())));
+        assert_eq!(parse("node.colour==red"), Err(UnknownKey("node.colour".into())));
+        assert_eq!(parse("node.labels.==red"), Err(UnknownKey("node.labels.".into())));
+    }
+
+    #[test]
+    fn a_missing_label_fails_equal_and_passes_not_equal() {
+        let mut node = node(1, "n1");
+        let (eq, not) = (parse("node.labels.disk==SSD").unwrap(), parse("node.labels.disk!=ssd").unwrap());
+        assert_eq!((eq.matches(&node), not.matches(&node)), (false, true));
+        node.spec.labels.insert("disk".into(), "ssd".into());
+        assert_eq!((eq.matches(&node), not.matches(&node)), (true, false));
+    }
+
+    #[test]
+    fn registries_and_kernels_mean_the_same_processor() {
+        let mut node = node(1, "n1");
+        node.description.as_mut().unwrap().platform.architecture = "x86_64".into();
+        assert!(parse("node.platform.arch==amd64").unwrap().matches(&node));
+        assert!(!parse("node.platform.arch==arm64").unwrap().matches(&node));
+    }
+}

@@ -1,0 +1,365 @@
+//! A service: the wish. How many tasks of what kind, where, and how they follow a change of the wish.
+//!
+//! Settings that an operator left out stay `None`, so that the API shows a spec as it was given; the methods named
+//! after them give the value in force. Settings of Swarm that have no effect here yet are refused where requests
+//! are read, so that they never get as far as this type.
+
+use crate::{EngineKind, Labels, Meta, Name, Placement, ServiceId};
+use bincode::{Decode, Encode};
+use essaim_wire::{Index, Timestamp};
+use std::time::Duration;
+
+/// The label that chooses a service's engine.
+pub const ENGINE_LABEL: &str = "essaim.engine";
+
+/// The label that says whether the tasks of an unreachable node are replaced at once (`replace`) or only when it is
+/// down (`wait`).
+pub const ON_UNREACHABLE_LABEL: &str = "essaim.on-unreachable";
+
+/// The label that asks for the old task to be stopped first when its node drains (`stop-first`).
+pub const DRAIN_LABEL: &str = "essaim.drain";
+
+/// A wish, and how far it has come.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Service {
+    /// Its identity.
+    pub id: ServiceId,
+    /// Version and dates.
+    pub meta: Meta,
+    /// What is wished.
+    pub spec: ServiceSpec,
+    /// The place in the log where this spec was set. A task names it; see `State::spec`.
+    pub spec_version: Index,
+    /// What was wished before, and where that was set: the way back.
+    pub previous: Option<(Index, ServiceSpec)>,
+    /// How the last update goes or went.
+    pub update: Option<UpdateStatus>,
+}
+
+impl Service {
+    /// Whether the tasks of these two versions of the spec are alike: nothing of what makes a task has changed.
+    pub fn same_task(a: &ServiceSpec, b: &ServiceSpec) -> bool {
+        let (x, y) = (&a.task, &b.task);
+        x.container == y.container
+            && x.resources == y.resources
+            && x.force_update == y.force_update
+            && a.endpoint == b.endpoint
+    }
+}
+
+/// What an operator wishes.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct ServiceSpec {
+    /// What it is called; unique.
+    pub name: Name,
+    /// Free labels; those that begin with `essaim.` have a meaning.
+    pub labels: Labels,
+    /// What each of its tasks is.
+    pub task: TaskSpec,
+    /// How many, and where one is due.
+    pub mode: Mode,
+    /// How its tasks follow a new spec.
+    pub update: Option<UpdateConfig>,
+    /// How they follow a rollback.
+    pub rollback: Option<UpdateConfig>,
+    /// How it is reached.
+    pub endpoint: Option<EndpointSpec>,
+}
+
+impl ServiceSpec {
+    /// The engine it asks for, if it asks for one that exists.
+    pub fn engine(&self) -> Option<EngineKind> {
+        match self.labels.get(ENGINE_LABEL).map(String::as_str) {
+            Some("process") => Some(EngineKind::Process),
+            Some("docker") => Some(EngineKind::Docker),
+            Some("actor") => Some(EngineKind::Actor),
+            _ => None,
+        }
+    }
+
+    /// Whether the tasks of an unreachable node wait for it to be down before they are replaced.
+    pub fn waits_for_down(&self) -> bool {
+        self.labels.get(ON_UNREACHABLE_LABEL).is_some_and(|value| value == "wait")
+    }
+
+    /// Whether a task that moves away from a draining node is stopped before its replacement runs.
+    pub fn drains_stop_first(&self) -> bool {
+        matches!(self.mode, Mode::Global) || self.labels.get(DRAIN_LABEL).is_some_and(|value| value == "stop-first")
+    }
+
+    /// How many tasks are wished, where that does not depend on the nodes.
+    pub const fn replicas(&self) -> Option<u32> {
+        match self.mode {
+            Mode::Replicated { replicas } => Some(replicas),
+            Mode::Global => None,
+        }
+    }
+}
+
+/// How many tasks, and where one is due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub enum Mode {
+    /// This many, anywhere.
+    Replicated {
+        /// How many.
+        replicas: u32,
+    },
+    /// One on every node that may have it.
+    Global,
+}
+
+/// What a task is.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct TaskSpec {
+    /// What is run.
+    pub container: ContainerSpec,
+    /// What it may use, and what is set aside for it.
+    pub resources: Option<Resources>,
+    /// Whether and when a task that ended is replaced.
+    pub restart: Option<RestartPolicy>,
+    /// Where it may run.
+    pub placement: Option<Placement>,
+    /// Counts the times an operator asked for new tasks without changing anything else.
+    pub force_update: u64,
+}
+
+impl TaskSpec {
+    /// Where it may run.
+    pub fn placement(&self) -> Placement {
+        self.placement.clone().unwrap_or_default()
+    }
+
+    /// What is set aside for it.
+    pub fn reservation(&self) -> Share {
+        self.resources.as_ref().and_then(|it| it.reservation).unwrap_or_default()
+    }
+
+    /// What it may use at most.
+    pub fn limit(&self) -> Share {
+        self.resources.as_ref().and_then(|it| it.limit).unwrap_or_default()
+    }
+
+    /// Whether and when a task that ended is replaced.
+    pub fn restart(&self) -> RestartPolicy {
+        self.restart.clone().unwrap_or_default()
+    }
+}
+
+/// What is run, in Docker's words; for a process the image is the program.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct ContainerSpec {
+    /// The image, as written.
+    pub image: String,
+    /// Labels of each task.
+    pub labels: Labels,
+    /// Replaces the image's program.
+    pub command: Vec<String>,
+    /// Its arguments.
+    pub args: Vec<String>,
+    /// Its host name.
+    pub hostname: Option<String>,
+    /// `NAME=value` each.
+    pub env: Vec<String>,
+    /// Its working directory.
+    pub dir: Option<String>,
+    /// Whom it runs as.
+    pub user: Option<String>,
+    /// The signal that asks it to stop (`SIGTERM`, `TERM` or `15`); SIGTERM when left out.
+    pub stop_signal: Option<String>,
+    /// How long it may take to stop before it is killed.
+    pub stop_grace: Option<Duration>,
+}
+
+impl ContainerSpec {
+    /// How long it may take to stop: ten seconds unless set, as in Swarm.
+    pub fn stop_grace(&self) -> Duration {
+        self.stop_grace.unwrap_or(Duration::from_secs(10))
+    }
+}
+
+/// What a task may use, and what is set aside for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Encode, Decode)]
+pub struct Resources {
+    /// At most this.
+    pub limit: Option<Share>,
+    /// Set aside: a node whose reservations are used up takes no more.
+    pub reservation: Option<Share>,
+}
+
+/// A share of a machine. Zero means none was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Encode, Decode)]
+pub struct Share {
+    /// Billionths of a processor.
+    pub nano_cpus: u64,
+    /// Bytes of memory.
+    pub memory_bytes: u64,
+    /// How many processes; only a limit can have it.
+    pub pids: u64,
+}
+
+/// Whether and when a task that ended is replaced.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Encode, Decode)]
+pub struct RestartPolicy {
+    /// After which ends; any when left out.
+    pub condition: Option<RestartCondition>,
+    /// How long to wait; five seconds when left out.
+    pub delay: Option<Duration>,
+    /// How often at most within the window; any number when left out or zero.
+    pub max_attempts: Option<u64>,
+    /// Over how long attempts are counted; for ever when left out or zero.
+    pub window: Option<Duration>,
+}
+
+impl RestartPolicy {
+    /// After which ends a task is replaced.
+    pub fn condition(&self) -> RestartCondition {
+        self.condition.unwrap_or(RestartCondition::Any)
+    }
+
+    /// How long to wait before the replacement starts: five seconds unless set, as in Swarm.
+    pub fn delay(&self) -> Duration {
+        self.delay.unwrap_or(Duration::from_secs(5))
+    }
+}
+
+/// After which ends a task is replaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub enum RestartCondition {
+    /// Never.
+    None,
+    /// When it failed.
+    OnFailure,
+    /// Always.
+    Any,
+}
+
+/// How tasks follow a new spec.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct UpdateConfig {
+    /// How many at a time; 0 means all.
+    pub parallelism: u64,
+    /// How long to wait between two.
+    pub delay: Duration,
+    /// What a failure does to the update.
+    pub failure_action: FailureAction,
+    /// How long a new task is watched; five seconds when left out.
+    pub monitor: Option<Duration>,
+    /// What share of tasks may fail, in millionths.
+    pub max_failure_millionths: u32,
+    /// Which comes first, the end of the old task or the start of the new.
+    pub order: UpdateOrder,
+}
+
+impl Default for UpdateConfig {
+    fn default() -> Self {
+        Self {
+            parallelism: 1,
+            delay: Duration::ZERO,
+            failure_action: FailureAction::Pause,
+            monitor: None,
+            max_failure_millionths: 0,
+            order: UpdateOrder::StopFirst,
+        }
+    }
+}
+
+impl UpdateConfig {
+    /// How long a new task is watched before it counts as well.
+    pub fn monitor(&self) -> Duration {
+        self.monitor.unwrap_or(Duration::from_secs(5))
+    }
+}
+
+/// What a failure does to an update.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub enum FailureAction {
+    /// The update stops where it is.
+    Pause,
+    /// It goes on.
+    Continue,
+    /// It is taken back.
+    Rollback,
+}
+
+/// Which comes first in an update.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub enum UpdateOrder {
+    /// The old task ends, then the new one starts.
+    StopFirst,
+    /// The new task runs, then the old one ends.
+    StartFirst,
+}
+
+/// How an update goes or went.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct UpdateStatus {
+    /// Where it stands.
+    pub state: UpdateState,
+    /// When it began.
+    pub started_at: Timestamp,
+    /// When it ended.
+    pub completed_at: Option<Timestamp>,
+    /// Docker's words for it.
+    pub message: String,
+}
+
+/// Where an update stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub enum UpdateState {
+    /// Going on.
+    Updating,
+    /// Stopped by a failure; an operator must act.
+    Paused,
+    /// Every task follows the new spec.
+    Completed,
+    /// Going back.
+    RollbackStarted,
+    /// Going back was stopped by a failure.
+    RollbackPaused,
+    /// Every task follows the former spec again.
+    RollbackCompleted,
+}
+
+/// How a service is reached.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Encode, Decode)]
+pub struct EndpointSpec {
+    /// By a name for each task rather than by one address for all.
+    pub dns_round_robin: bool,
+    /// The ports it publishes.
+    pub ports: Vec<PortConfig>,
+}
+
+/// A published port.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct PortConfig {
+    /// What it is called.
+    pub name: String,
+    /// Over what.
+    pub protocol: PortProtocol,
+    /// The port of the task.
+    pub target: u16,
+    /// The port of the cluster; 0 when one is to be chosen.
+    pub published: u16,
+    /// On every node, or where the task is.
+    pub mode: PublishMode,
+}
+
+/// Over what a port speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
+pub enum PortProtocol {
+    /// TCP.
+    Tcp,
+    /// UDP.
+    Udp,
+    /// SCTP.
+    Sctp,
+}
+
+/// Where a port is published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub enum PublishMode {
+    /// On every node.
+    Ingress,
+    /// On the node of the task.
+    Host,
+}

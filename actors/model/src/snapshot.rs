@@ -1,0 +1,124 @@
+//! The whole state as a stream of pieces, so that a snapshot is never one large buffer, and as a hash, so that two
+//! managers can tell whether they agree.
+//!
+//! A piece is one object or one record beside the objects; the indexes are built again as pieces arrive. The order
+//! is that of the maps: the same state gives the same pieces, and the same hash.
+
+use crate::requests::Requests;
+use crate::state::KeptSpec;
+use crate::{Cluster, Node, Outcome, Position, Service, ServiceId, ServiceSpec, State, Task};
+use bincode::{Decode, Encode};
+use essaim_wire::{Generation, Index, NodeId, Timestamp};
+use std::sync::Arc;
+
+/// One part of a state.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub enum Piece {
+    /// Where in the log and in time the state is.
+    Head {
+        /// The last place it contains.
+        applied: Position,
+        /// Its own time.
+        at: Timestamp,
+    },
+    /// The cluster.
+    Cluster(Arc<Cluster>),
+    /// A node.
+    Node(Arc<Node>),
+    /// A service.
+    Service(Arc<Service>),
+    /// A spec that is in force or followed by a task.
+    Spec(ServiceId, Index, Arc<ServiceSpec>),
+    /// A task.
+    Task(Arc<Task>),
+    /// A node that was removed, and until when its certificate would be valid.
+    Removed(NodeId, Timestamp),
+    /// Where a node's assignment last changed.
+    Assignment(NodeId, Index),
+    /// A request that was applied, and what became of it.
+    Request {
+        /// Who stamped it.
+        origin: NodeId,
+        /// In which start of that node.
+        generation: Generation,
+        /// Its number.
+        seq: u64,
+        /// What became of it.
+        outcome: Outcome,
+        /// Nothing below this number is remembered.
+        floor: u64,
+    },
+}
+
+impl State {
+    /// The state, piece by piece.
+    pub fn pieces(&self) -> impl Iterator<Item = Piece> + '_ {
+        std::iter::once(Piece::Head { applied: self.applied, at: self.at })
+            .chain(self.cluster.iter().cloned().map(Piece::Cluster))
+            .chain(self.nodes.values().cloned().map(Piece::Node))
+            .chain(self.services.values().cloned().map(Piece::Service))
+            .chain(self.specs.iter().map(|((id, version), kept)| Piece::Spec(*id, *version, Arc::clone(&kept.spec))))
+            .chain(self.tasks.values().cloned().map(Piece::Task))
+            .chain(self.removed.iter().map(|(id, until)| Piece::Removed(*id, *until)))
+            .chain(self.assignments.iter().map(|(id, index)| Piece::Assignment(*id, *index)))
+            .chain(self.requests.iter().flat_map(|(origin, window)| {
+                window.outcomes.iter().map(|(seq, outcome)| Piece::Request {
+                    origin: *origin,
+                    generation: window.generation,
+                    seq: *seq,
+                    outcome: outcome.clone(),
+                    floor: window.floor,
+                })
+            }))
+    }
+
+    /// Adds a piece. Pieces may come in any order in which a spec precedes the tasks that follow it.
+    pub fn insert(&mut self, piece: Piece) {
+        match piece {
+            Piece::Head { applied, at } => (self.applied, self.at) = (applied, at),
+            Piece::Cluster(cluster) => self.cluster = Some(cluster),
+            Piece::Node(node) => {
+                self.nodes.insert(node.id, node);
+            }
+            Piece::Service(service) => {
+                self.service_by_name.insert(service.spec.name.as_str().to_owned(), service.id);
+                self.services.insert(service.id, service);
+            }
+            Piece::Spec(id, version, spec) => {
+                self.specs.insert((id, version), KeptSpec { spec, tasks: 0 });
+            }
+            Piece::Task(task) => {
+                if let Some(kept) = self.specs.get_mut(&(task.service, task.spec_version)) {
+                    kept.tasks += 1;
+                }
+                self.tasks_by_service.insert((task.service, task.slot, task.id));
+                if let Some(node) = task.node() {
+                    self.tasks_by_node.insert((node, task.id));
+                }
+                self.tasks.insert(task.id, task);
+            }
+            Piece::Removed(id, until) => {
+                self.removed.insert(id, until);
+            }
+            Piece::Assignment(id, index) => {
+                self.assignments.insert(id, index);
+            }
+            Piece::Request { origin, generation, seq, outcome, floor } => {
+                let window = self.requests.entry(origin).or_insert_with(Requests::default);
+                (window.generation, window.floor) = (generation, floor);
+                window.outcomes.insert(seq, outcome);
+            }
+        }
+    }
+
+    /// A hash of the whole (FNV-1a over the bytes of the pieces). Equal states have equal hashes on every machine.
+    pub fn hash(&self) -> u64 {
+        const OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
+        const PRIME: u64 = 0x0000_0100_0000_01b3;
+        self.pieces().fold(OFFSET, |hash, piece| {
+            essaim_wire::encode(&piece)
+                .into_iter()
+                .fold(hash, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(PRIME))
+        })
+    }
+}

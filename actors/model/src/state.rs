@@ -1,0 +1,173 @@
+//! Everything the managers agree on, as one value that costs nothing to copy.
+//!
+//! The maps are persistent: a clone shares all it can, so a reader, a watcher or the builder of a snapshot holds a
+//! frozen state without a lock while `apply` goes on. Beside the objects stand the indexes that questions are asked
+//! by (tasks of a service, tasks of a node, a service by name); `apply` alone writes them.
+
+use crate::requests::Requests;
+use crate::{
+    Cluster, Event, Kind, Node, Outcome, Position, Proposal, Refusal, Service, ServiceId, ServiceSpec, Slot, Task,
+    TaskId,
+};
+use essaim_wire::{Index, NodeId, Role, Timestamp};
+use imbl::{OrdMap, OrdSet};
+use std::sync::Arc;
+
+/// Everything the managers agree on.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct State {
+    pub(crate) applied: Position,
+    pub(crate) at: Timestamp,
+    pub(crate) cluster: Option<Arc<Cluster>>,
+    pub(crate) nodes: OrdMap<NodeId, Arc<Node>>,
+    pub(crate) services: OrdMap<ServiceId, Arc<Service>>,
+    pub(crate) specs: OrdMap<(ServiceId, Index), KeptSpec>,
+    pub(crate) tasks: OrdMap<TaskId, Arc<Task>>,
+    pub(crate) removed: OrdMap<NodeId, Timestamp>,
+    pub(crate) requests: OrdMap<NodeId, Requests>,
+    /// Where the set of tasks of a node, or what is wanted of one of them, last changed.
+    pub(crate) assignments: OrdMap<NodeId, Index>,
+    pub(crate) service_by_name: OrdMap<String, ServiceId>,
+    pub(crate) tasks_by_service: OrdSet<(ServiceId, Slot, TaskId)>,
+    pub(crate) tasks_by_node: OrdSet<(NodeId, TaskId)>,
+}
+
+/// A spec that is in force, or was when a task was made that is still remembered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct KeptSpec {
+    pub(crate) spec: Arc<ServiceSpec>,
+    /// How many remembered tasks follow it.
+    pub(crate) tasks: u32,
+}
+
+impl State {
+    /// Applies a proposal at its place in the log.
+    ///
+    /// A proposal that was applied before changes nothing and has the outcome it had. One whose fence names another
+    /// term is void. Otherwise all its changes are made, or none.
+    pub fn apply(&mut self, position: Position, proposal: &Proposal) -> (Outcome, Vec<Event>) {
+        self.applied = position;
+        let window = self.requests.get(&proposal.request.origin);
+        if let Some(outcome) = window.and_then(|window| window.find(proposal.request)) {
+            return (outcome, Vec::new());
+        }
+        let mut events = Vec::new();
+        let outcome = if proposal.fence.is_some_and(|term| term != position.term) {
+            let text = "the leader that decided this no longer leads";
+            Outcome::Refused(Refusal::new(Kind::Precondition, text))
+        } else {
+            let mut draft = self.clone();
+            draft.at = draft.at.max(proposal.at);
+            match proposal.changes.iter().try_for_each(|change| draft.make(change, &mut events)) {
+                Ok(()) => {
+                    *self = draft;
+                    Outcome::Done(position.index)
+                }
+                Err(refusal) => {
+                    events.clear();
+                    Outcome::Refused(refusal)
+                }
+            }
+        };
+        self.requests.entry(proposal.request.origin).or_default().keep(proposal.request, outcome.clone());
+        (outcome, events)
+    }
+
+    /// Takes note that the log went on without a proposal, as it does when a leader begins or the group changes.
+    pub fn pass(&mut self, position: Position) {
+        self.applied = position;
+    }
+
+    /// The last place in the log that this state contains.
+    pub const fn applied(&self) -> Position {
+        self.applied
+    }
+
+    /// The state's own time: that of the latest proposal, never going back.
+    pub const fn at(&self) -> Timestamp {
+        self.at
+    }
+
+    /// The cluster, once it was founded.
+    pub const fn cluster(&self) -> Option<&Arc<Cluster>> {
+        self.cluster.as_ref()
+    }
+
+    /// Every node, by id.
+    pub fn nodes(&self) -> impl ExactSizeIterator<Item = &Arc<Node>> {
+        self.nodes.values()
+    }
+
+    /// The node with this id.
+    pub fn node(&self, id: NodeId) -> Option<&Arc<Node>> {
+        self.nodes.get(&id)
+    }
+
+    /// The nodes that are managers now.
+    pub fn managers(&self) -> impl Iterator<Item = &Arc<Node>> {
+        self.nodes.values().filter(|node| node.role == Role::Manager)
+    }
+
+    /// The nodes that were removed, and until when their certificates would be valid.
+    pub fn removed(&self) -> impl ExactSizeIterator<Item = (NodeId, Timestamp)> + '_ {
+        self.removed.iter().map(|(id, until)| (*id, *until))
+    }
+
+    /// Every service, by id.
+    pub fn services(&self) -> impl ExactSizeIterator<Item = &Arc<Service>> {
+        self.services.values()
+    }
+
+    /// The service with this id.
+    pub fn service(&self, id: ServiceId) -> Option<&Arc<Service>> {
+        self.services.get(&id)
+    }
+
+    /// The service with this name.
+    pub fn service_named(&self, name: &str) -> Option<&Arc<Service>> {
+        self.service_by_name.get(name).and_then(|id| self.services.get(id))
+    }
+
+    /// The spec that a task follows. It is there for as long as the task is.
+    pub fn spec(&self, service: ServiceId, version: Index) -> Option<&Arc<ServiceSpec>> {
+        self.specs.get(&(service, version)).map(|kept| &kept.spec)
+    }
+
+    /// Every task, by id.
+    pub fn tasks(&self) -> impl ExactSizeIterator<Item = &Arc<Task>> {
+        self.tasks.values()
+    }
+
+    /// The task with this id.
+    pub fn task(&self, id: TaskId) -> Option<&Arc<Task>> {
+        self.tasks.get(&id)
+    }
+
+    /// The tasks of a service, by slot and id.
+    pub fn tasks_of(&self, service: ServiceId) -> impl Iterator<Item = &Arc<Task>> {
+        let first = (service, Slot::Number(0), TaskId::from_bits(0));
+        self.tasks_by_service
+            .range(first..)
+            .take_while(move |(of, _, _)| *of == service)
+            .filter_map(|(_, _, task)| self.tasks.get(task))
+    }
+
+    /// The tasks of one slot of a service, by id.
+    pub fn tasks_in(&self, service: ServiceId, slot: Slot) -> impl Iterator<Item = &Arc<Task>> {
+        self.tasks_by_service
+            .range((service, slot, TaskId::from_bits(0))..=(service, slot, TaskId::from_bits(u128::MAX)))
+            .filter_map(|(_, _, task)| self.tasks.get(task))
+    }
+
+    /// The tasks that were given to a node, by id.
+    pub fn tasks_on(&self, node: NodeId) -> impl Iterator<Item = &Arc<Task>> {
+        self.tasks_by_node
+            .range((node, TaskId::from_bits(0))..=(node, TaskId::from_bits(u128::MAX)))
+            .filter_map(|(_, task)| self.tasks.get(task))
+    }
+
+    /// Where what a node has to do last changed; the version of its assignment.
+    pub fn assignment_version(&self, node: NodeId) -> Index {
+        self.assignments.get(&node).copied().unwrap_or_default()
+    }
+}
