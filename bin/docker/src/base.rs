@@ -1,0 +1,166 @@
+//! What all nouns share on the wire: times, versions, labels, and the two ways in which Go leaves a field out.
+//!
+//! Go marks a field `omitempty` (absent when it has its zero value) or not (always there, `null` when it is a map or
+//! list that was never made). Clients depend on both, so every field here says which of the two it is: with one of
+//! the `skip_…` tests below it is left out when empty, without one it is always written, and an `Option` that is
+//! always written becomes `null`.
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// A span of time as Go writes it: nanoseconds.
+pub type Nanos = i64;
+
+/// Labels and options: text to text, in the order of their keys.
+pub type Labels = BTreeMap<String, String>;
+
+/// The version of an object, to be handed back as `?version=` by whoever updates it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct ObjectVersion {
+    /// Grows with each change.
+    #[serde(rename = "Index", default, skip_serializing_if = "is_zero")]
+    pub index: u64,
+}
+
+/// A point in time, RFC 3339 with as many decimals as it needs.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Time(jiff::Timestamp);
+
+impl Time {
+    /// Go's zero time, which stands for "never".
+    pub fn zero() -> Self {
+        Self("0001-01-01T00:00:00Z".parse().expect("the year 1 can be written down"))
+    }
+
+    /// Seconds and nanoseconds since 1970, as events carry them.
+    pub fn unix(self) -> (i64, i64) {
+        let nanos = i64::try_from(self.0.as_nanosecond()).unwrap_or(i64::MIN);
+        (self.0.as_second(), nanos)
+    }
+
+    /// Microseconds since 1970; nothing when it is before that.
+    pub fn timestamp(self) -> Option<essaim_wire::Timestamp> {
+        u64::try_from(self.0.as_microsecond()).ok().map(essaim_wire::Timestamp::from_micros)
+    }
+}
+
+impl Default for Time {
+    fn default() -> Self {
+        Self::zero()
+    }
+}
+
+impl From<essaim_wire::Timestamp> for Time {
+    fn from(at: essaim_wire::Timestamp) -> Self {
+        let micros = i64::try_from(at.as_micros()).unwrap_or(i64::MAX);
+        Self(jiff::Timestamp::from_microsecond(micros).unwrap_or(jiff::Timestamp::MAX))
+    }
+}
+
+impl std::str::FromStr for Time {
+    type Err = jiff::Error;
+
+    fn from_str(text: &str) -> Result<Self, jiff::Error> {
+        text.parse().map(Self)
+    }
+}
+
+impl fmt::Display for Time {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Debug for Time {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl Serialize for Time {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Time {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(from)?;
+        text.parse().map_err(|why| de::Error::custom(format!("{text:?} is no time: {why}")))
+    }
+}
+
+/// For numbers that Go leaves out when they are 0.
+pub(crate) fn is_zero<T: Default + PartialEq>(number: &T) -> bool {
+    *number == T::default()
+}
+
+/// For flags that Go leaves out when they are false.
+pub(crate) fn is_false(flag: &bool) -> bool {
+    !*flag
+}
+
+/// For lists that Go leaves out when they are empty.
+pub(crate) fn is_empty<T>(list: &[T]) -> bool {
+    list.is_empty()
+}
+
+/// `null` reads as the empty value: Go makes no difference, and clients send either.
+pub(crate) fn or_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(from: D) -> Result<T, D::Error> {
+    Option::<T>::deserialize(from).map(Option::unwrap_or_default)
+}
+
+/// Ratios as Go writes them: `0`, not `0.0`.
+pub(crate) mod ratio {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(crate) fn serialize<S: Serializer>(ratio: &f64, to: S) -> Result<S::Ok, S::Error> {
+        if ratio.fract() == 0.0 && ratio.abs() < 1e9 {
+            to.serialize_i64(*ratio as i64)
+        } else {
+            to.serialize_f64(*ratio)
+        }
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
+        f64::deserialize(from)
+    }
+}
+
+/// A field that Docker always writes and that is always `null` as long as we do not have what it is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Null;
+
+impl Serialize for Null {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_unit()
+    }
+}
+
+impl<'de> Deserialize<'de> for Null {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        de::IgnoredAny::deserialize(from).map(|_| Self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_keeps_its_nine_decimals_and_writes_no_more_than_it_needs() {
+        for text in ["2026-11-20T18:57:22.68242653Z", "2026-11-20T18:57:23.966981909Z", "0001-01-01T00:00:00Z"] {
+            assert_eq!(text.parse::<Time>().map(|time| time.to_string()).ok().as_deref(), Some(text));
+        }
+    }
+
+    #[test]
+    fn a_timestamp_and_its_time_are_the_same_moment() {
+        let at = essaim_wire::Timestamp::from_micros(1_795_201_044_472_415);
+        let time = Time::from(at);
+        assert_eq!(time.timestamp(), Some(at));
+        assert_eq!(time.unix(), (1_795_201_044, 1_795_201_044_472_415_000));
+        assert_eq!(Time::zero().timestamp(), None);
+    }
+}

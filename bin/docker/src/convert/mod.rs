@@ -1,0 +1,1 @@
+//! Between these types and the nouns of `model`.

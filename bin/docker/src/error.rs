@@ -1,0 +1,132 @@
+//! Refusals as Docker words and numbers them: one table from kind to HTTP status and exit code.
+
+use essaim_model::{Kind, Refusal};
+use serde::{Deserialize, Serialize};
+
+/// The body of every answer that is no success.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErrorBody {
+    /// Cause and next step.
+    pub message: String,
+}
+
+/// Refusals of requests that Swarm answers with 500 all the same, because the layer below it gave them no code.
+/// Clients were written against that, and the recordings are the contract.
+const SAID_WITH_500: [&str; 4] =
+    ["constraint expected", "key '", "invalid join token", "remote CA does not match fingerprint"];
+
+/// The HTTP status of a refusal.
+pub fn status(refusal: &Refusal) -> u16 {
+    if SAID_WITH_500.iter().any(|start| refusal.text.starts_with(start)) {
+        return 500;
+    }
+    row(refusal.kind).0
+}
+
+/// What the command line exits with after a refusal (documented in its help).
+pub const fn exit_code(kind: Kind) -> u8 {
+    row(kind).1
+}
+
+/// One line a kind: HTTP status, exit code.
+const fn row(kind: Kind) -> (u16, u8) {
+    match kind {
+        Kind::Invalid | Kind::Precondition | Kind::Denied => (400, 1),
+        Kind::NotFound => (404, 1),
+        Kind::AlreadyExists => (409, 1),
+        // Swarm's number for it; clients look for the words "update out of sequence" and read again.
+        Kind::OutOfSequence => (500, 1),
+        Kind::NotManager | Kind::AlreadyInCluster => (503, 1),
+        Kind::NoQuorum => (500, 6),
+        Kind::Unknown => (500, 3),
+        Kind::Unsupported => (501, 1),
+        Kind::Internal => (500, 1),
+    }
+}
+
+/// The texts of Swarm that several routes share.
+pub mod texts {
+    use essaim_model::{Kind, Refusal};
+
+    /// Asked of a node outside of any cluster.
+    pub fn no_swarm() -> Refusal {
+        Refusal::new(
+            Kind::NotManager,
+            "This node is not a swarm manager. Use \"docker swarm init\" or \"docker swarm join\" to connect this \
+             node to swarm and try again.",
+        )
+    }
+
+    /// Asked of a worker.
+    pub fn worker() -> Refusal {
+        Refusal::new(
+            Kind::NotManager,
+            "This node is not a swarm manager. Worker nodes can't be used to view or modify cluster state. Please \
+             run this command on a manager node or promote the current node to a manager.",
+        )
+    }
+
+    /// Init or join where there is a cluster already.
+    pub fn already_in_swarm() -> Refusal {
+        Refusal::new(
+            Kind::AlreadyInCluster,
+            "This node is already part of a swarm. Use \"docker swarm leave\" to leave this swarm and join another \
+             one.",
+        )
+    }
+
+    /// Leave where there is nothing to leave.
+    pub fn not_in_swarm() -> Refusal {
+        Refusal::new(Kind::NotManager, "This node is not part of a swarm")
+    }
+
+    /// The last manager asks to leave, without force.
+    pub fn last_manager_leaves() -> Refusal {
+        Refusal::new(
+            Kind::NotManager,
+            "You are attempting to leave the swarm on a node that is participating as a manager. Removing the last \
+             manager erases all current state of the swarm. Use `--force` to ignore this message. ",
+        )
+    }
+
+    /// A manager among others asks to leave, without force. With two managers the group would lose its quorum.
+    pub fn manager_leaves(managers: usize) -> Refusal {
+        let reach = managers.saturating_sub(1);
+        let need = managers / 2 + 1;
+        let consequence = if reach < need {
+            format!(
+                "Leaving the swarm leaves you with {reach} managers out of {managers}. This means Raft quorum is \
+                 lost and your swarm becomes inaccessible. The only way to restore a swarm that has lost consensus \
+                 is to reinitialize it with `--force-new-cluster`."
+            )
+        } else {
+            format!(
+                "Removing this node leaves {reach} managers out of {managers}. Without a Raft quorum your swarm \
+                 becomes inaccessible."
+            )
+        };
+        Refusal::new(
+            Kind::NotManager,
+            format!(
+                "You are attempting to leave the swarm on a node that is participating as a manager. {consequence} \
+                 Use `--force` to suppress this message."
+            ),
+        )
+    }
+
+    /// A setting of Swarm that has no effect here yet.
+    pub fn unsupported(setting: &str) -> Refusal {
+        Refusal::new(Kind::Unsupported, format!("{setting} is not supported by Essaim yet; leave it out"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_invalid_constraint_has_the_status_that_swarm_gives_it() {
+        assert_eq!(status(&Refusal::invalid("constraint expected one operator from ==, !=")), 500);
+        assert_eq!(status(&Refusal::invalid("name must be valid as a DNS name component")), 400);
+    }
+}

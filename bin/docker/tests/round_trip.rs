@@ -1,0 +1,129 @@
+//! Whatever a real engine said survives parse and serialise, field by field.
+//!
+//! The fixtures are recorded bodies, one of each shape. Where the full recordings lie beside the checkout
+//! (`../shared/docker-api/transcripts`) every body of them is walked as well.
+
+use essaim_docker::{distribution, error, event, info, node, service, swarm, task, version};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+
+fn round_trip<T: Serialize + DeserializeOwned>(body: &Value) -> Result<(), String> {
+    let parsed: T = serde_json::from_value(body.clone()).map_err(|why| format!("does not parse: {why}\n{body}"))?;
+    let written = serde_json::to_value(&parsed).map_err(|why| format!("does not serialise: {why}"))?;
+    if written == *body { Ok(()) } else { Err(format!("was\n{body}\nbecame\n{written}")) }
+}
+
+/// One test for each noun: its fixture file, walked as its type.
+macro_rules! survives {
+    ($($fact:ident: $file:literal as $type:ty;)*) => {$(
+        #[test]
+        fn $fact() {
+            let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(concat!($file, ".json"));
+            let text = std::fs::read_to_string(&path).expect("the fixture is part of the crate");
+            let bodies: Vec<Value> = serde_json::from_str(&text).expect("a list of bodies");
+            assert!(!bodies.is_empty());
+            for body in &bodies {
+                round_trip::<$type>(body).expect($file);
+            }
+        }
+    )*};
+}
+
+survives! {
+    a_version_survives: "version" as version::SystemVersion;
+    an_info_survives: "info" as info::SystemInfo;
+    a_swarm_survives: "swarm" as swarm::Swarm;
+    a_request_to_init_survives: "swarm_init" as swarm::InitRequest;
+    a_request_to_join_survives: "swarm_join" as swarm::JoinRequest;
+    a_swarm_spec_survives: "swarm_spec" as swarm::SwarmSpec;
+    an_unlock_key_survives: "unlock_key" as swarm::UnlockKey;
+    a_node_survives: "node" as node::Node;
+    a_node_spec_survives: "node_spec" as node::NodeSpec;
+    a_service_survives: "service" as service::Service;
+    a_service_spec_survives: "service_spec" as service::ServiceSpec;
+    an_answer_to_a_creation_survives: "service_create" as service::CreateResponse;
+    an_answer_to_an_update_survives: "service_update" as service::UpdateResponse;
+    a_task_survives: "task" as task::Task;
+    an_event_survives: "event" as event::EventMessage;
+    a_distribution_survives: "distribution" as distribution::DistributionInspect;
+    an_error_survives: "error" as error::ErrorBody;
+}
+
+/// The recordings, where they lie beside the checkout.
+fn recordings() -> Option<Vec<PathBuf>> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/docker-api/transcripts");
+    let entries = std::fs::read_dir(folder).ok()?;
+    let mut files: Vec<_> = entries.filter_map(|entry| entry.ok().map(|entry| entry.path())).collect();
+    files.retain(|path| path.extension().is_some_and(|extension| extension == "json"));
+    files.sort();
+    Some(files)
+}
+
+#[test]
+fn every_recorded_body_survives() {
+    let Some(files) = recordings() else {
+        eprintln!("skipped: no recordings beside the checkout");
+        return;
+    };
+    let mut bodies = 0;
+    for file in files {
+        let transcript: Value =
+            serde_json::from_slice(&std::fs::read(&file).expect("readable")).expect("a recording is JSON");
+        for exchange in transcript["exchanges"].as_array().expect("a recording has exchanges") {
+            bodies += walk(exchange, &file);
+        }
+    }
+    assert!(bodies > 1000, "only {bodies} bodies were found");
+}
+
+/// Walks the bodies of one exchange and says how many it found.
+fn walk(exchange: &Value, file: &Path) -> usize {
+    let (method, path) = (exchange["method"].as_str().unwrap_or(""), exchange["path"].as_str().unwrap_or(""));
+    let path = path.split('?').next().unwrap_or("");
+    let path = path.strip_prefix("/v1.50").or(path.strip_prefix("/v1.45")).unwrap_or(path);
+    let ok = exchange["status"].as_u64().is_some_and(|status| status < 300);
+    let parts: Vec<_> = path.split('/').skip(1).collect();
+    let mut found = 0;
+    let mut check = |body: &Value, walk: fn(&Value) -> Result<(), String>| {
+        if body.is_object() {
+            found += 1;
+            if let Err(why) = walk(body) {
+                panic!("{}: {method} {path}: {why}", file.display());
+            }
+        }
+    };
+    let request = &exchange["request"]["json"];
+    let response = &exchange["response"]["json"];
+    let list = response.as_array().map_or(&[][..], Vec::as_slice);
+    match (method, parts.as_slice()) {
+        ("POST", ["swarm", "init"]) => check(request, round_trip::<swarm::InitRequest>),
+        ("POST", ["swarm", "join"]) => check(request, round_trip::<swarm::JoinRequest>),
+        ("POST", ["swarm", "update"]) => check(request, round_trip::<swarm::SwarmSpec>),
+        ("POST", ["nodes", _, "update"]) => check(request, round_trip::<node::NodeSpec>),
+        ("POST", ["services", ..]) => check(request, round_trip::<service::ServiceSpec>),
+        _ => (),
+    }
+    match (method, parts.as_slice()) {
+        _ if !ok => check(response, round_trip::<error::ErrorBody>),
+        (_, ["version"]) => check(response, round_trip::<version::SystemVersion>),
+        (_, ["info"]) => check(response, round_trip::<info::SystemInfo>),
+        ("GET", ["swarm"]) => check(response, round_trip::<swarm::Swarm>),
+        ("GET", ["swarm", "unlockkey"]) => check(response, round_trip::<swarm::UnlockKey>),
+        ("GET", ["nodes"]) => list.iter().for_each(|it| check(it, round_trip::<node::Node>)),
+        ("GET", ["nodes", _]) => check(response, round_trip::<node::Node>),
+        ("GET", ["services"]) => list.iter().for_each(|it| check(it, round_trip::<service::Service>)),
+        ("GET", ["services", _]) => check(response, round_trip::<service::Service>),
+        ("POST", ["services", "create"]) => check(response, round_trip::<service::CreateResponse>),
+        ("POST", ["services", _, "update"]) => check(response, round_trip::<service::UpdateResponse>),
+        ("GET", ["tasks"]) => list.iter().for_each(|it| check(it, round_trip::<task::Task>)),
+        ("GET", ["tasks", _]) => check(response, round_trip::<task::Task>),
+        ("GET", ["distribution", ..]) => check(response, round_trip::<distribution::DistributionInspect>),
+        ("GET", ["events"]) => {
+            let lines = exchange["response"]["ndjson"].as_array().map_or(&[][..], Vec::as_slice);
+            lines.iter().for_each(|it| check(it, round_trip::<event::EventMessage>));
+        }
+        _ => (),
+    }
+    found
+}
