@@ -7,8 +7,6 @@
 
 use bincode::config::{Configuration, Limit, LittleEndian, Varint};
 use bincode::{Decode, Encode};
-use std::fmt;
-use std::marker::PhantomData;
 
 /// No value that is decoded may claim more memory than this: 16 MiB, four times the largest frame, so that a
 /// length prefix made up by a broken peer is an error and not an allocation.
@@ -77,63 +75,6 @@ pub fn decode_prefix<T: Decode<()>>(bytes: &[u8]) -> Result<(T, usize), DecodeEr
         .map_err(|why| DecodeError { what: short_name::<T>(), why: why.to_string() })
 }
 
-/// A value that travels as its bytes and is decoded by whoever wants it.
-///
-/// ractor's trait for arguments of remote messages cannot fail, so an argument of type `T` would have to panic on
-/// bytes that are no `T`. A `Packed<T>` accepts any bytes, and [`Packed::open`] says what was wrong with them.
-pub struct Packed<T> {
-    bytes: Vec<u8>,
-    of: PhantomData<fn() -> T>,
-}
-
-impl<T: Encode> Packed<T> {
-    /// Packs `value`.
-    pub fn new(value: &T) -> Self {
-        Self::from_bytes(encode(value))
-    }
-}
-
-impl<T: Decode<()>> Packed<T> {
-    /// Decodes the value.
-    pub fn open(&self) -> Result<T, DecodeError> {
-        decode(&self.bytes)
-    }
-}
-
-impl<T> Packed<T> {
-    /// Takes bytes from a wire, unseen.
-    pub const fn from_bytes(bytes: Vec<u8>) -> Self {
-        Self { bytes, of: PhantomData }
-    }
-
-    /// The bytes to put on a wire.
-    pub fn into_bytes(self) -> Vec<u8> {
-        self.bytes
-    }
-
-    /// How many bytes it takes.
-    pub const fn len(&self) -> usize {
-        self.bytes.len()
-    }
-
-    /// Whether it has no bytes at all, as the packed unit value has.
-    pub const fn is_empty(&self) -> bool {
-        self.bytes.is_empty()
-    }
-}
-
-impl<T> Clone for Packed<T> {
-    fn clone(&self) -> Self {
-        Self::from_bytes(self.bytes.clone())
-    }
-}
-
-impl<T> fmt::Debug for Packed<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Packed<{}>({} bytes)", short_name::<T>(), self.bytes.len())
-    }
-}
-
 /// The type's name without the modules it lives in, for people who read errors.
 fn short_name<T>() -> &'static str {
     let name = std::any::type_name::<T>();
@@ -146,6 +87,7 @@ mod tests {
     use super::*;
     use crate::{Generation, Index, Lineage, NodeId, Reachability, RequestId, Role, Term, Timestamp};
     use proptest::prelude::*;
+    use std::fmt;
 
     fn check<T: Encode + Decode<()> + PartialEq + fmt::Debug>(value: T, golden: &[u8]) {
         assert_eq!(encode(&value), golden, "the bytes of {value:?} have changed: that is a new format");
@@ -177,12 +119,6 @@ mod tests {
     fn left_over_bytes_are_refused() {
         let refused = decode::<Index>(&[1, 9, 9]).expect_err("two bytes too many");
         assert_eq!(refused.to_string(), "undecodable Index: 2 bytes too many");
-    }
-
-    #[test]
-    fn a_packed_value_opens_to_itself_and_bad_bytes_to_an_error() {
-        assert_eq!(Packed::new(&Index(9)).open(), Ok(Index(9)));
-        assert!(Packed::<Role>::from_bytes(vec![17]).open().is_err());
     }
 
     proptest! {

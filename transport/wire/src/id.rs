@@ -94,10 +94,7 @@ pub fn parse_base36(text: &str) -> Result<u128, InvalidId> {
             b'a'..=b'z' => byte - b'a' + 10,
             _ => return Err(invalid()),
         };
-        bits = bits
-            .checked_mul(36)
-            .and_then(|bits| bits.checked_add(u128::from(digit)))
-            .ok_or_else(invalid)?;
+        bits = bits.checked_mul(36).and_then(|bits| bits.checked_add(u128::from(digit))).ok_or_else(invalid)?;
     }
     Ok(bits)
 }

@@ -21,7 +21,7 @@ mod id;
 mod node;
 mod time;
 
-pub use codec::{DecodeError, EncodeError, Packed, decode, decode_prefix, encode, encode_into};
+pub use codec::{DecodeError, EncodeError, decode, decode_prefix, encode, encode_into};
 pub use era::{Generation, Index, Lineage, RequestId, Term};
 pub use id::{ClusterId, InvalidId, NodeId};
 pub use node::{Reachability, Role, UnknownRole};

@@ -1,0 +1,55 @@
+//! What a worker and the manager it is linked to say to each other.
+
+use crate::{Assignment, Describe, Hello, Packed, Report, ReportReply};
+use bincode::{Decode, Encode};
+use essaim_wire::NodeId;
+use ractor::RpcReplyPort;
+use ractor_cluster::RactorClusterMessage;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// What a worker's uplink says to the actor of its node at a manager.
+#[derive(RactorClusterMessage)]
+pub enum ToNode {
+    /// First of all: who speaks, and what it has been told so far.
+    Hello(Packed<Hello>),
+    /// The machine is not what it was (resources, labels of its engine, a new version).
+    Describe(Packed<Describe>),
+    /// What it saw of its tasks; answered when that is committed.
+    #[rpc]
+    Report(Packed<Report>, RpcReplyPort<Packed<ReportReply>>),
+}
+
+/// What the actor of a node at a manager says to that node's uplink.
+#[derive(RactorClusterMessage)]
+pub enum ToUplink {
+    /// What to do.
+    Assign(Packed<Assignment>),
+    /// Which managers there are to link to.
+    Managers(Packed<Managers>),
+    /// How often to report.
+    Pace(Packed<Pace>),
+    /// This manager can no longer serve it: link to another.
+    Detach(Packed<Detach>),
+}
+
+/// Which managers there are to link to.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Managers {
+    /// Each with its last known address, by id.
+    pub managers: Vec<(NodeId, SocketAddr)>,
+}
+
+/// How often to report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub struct Pace {
+    /// At most once in this time: 0.1 s to 2 s, by how many nodes the manager serves.
+    pub interval: Duration,
+}
+
+/// Why a manager can no longer serve a node.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Detach {
+    /// In words for people.
+    pub why: String,
+}

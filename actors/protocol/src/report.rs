@@ -1,0 +1,43 @@
+//! What a node says of itself and of its tasks.
+
+use crate::AssignmentVersion;
+use bincode::{Decode, Encode};
+use essaim_model::{NodeDescription, Observed, Refusal, ServiceId, TaskId};
+use essaim_wire::{Generation, Index};
+
+/// The first sentence on a link.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Hello {
+    /// The start of the daemon that speaks.
+    pub generation: Generation,
+    /// The orders it obeys; equal to the manager's means that nothing is sent.
+    pub have: Option<AssignmentVersion>,
+    /// The specs it has.
+    pub specs: Vec<(ServiceId, Index)>,
+    /// What it is.
+    pub description: NodeDescription,
+}
+
+/// The machine is not what it was.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Describe {
+    /// What it is now.
+    pub description: NodeDescription,
+}
+
+/// What a worker saw since its last report: only the latest of each task. At most 4,096 tasks, so that a report
+/// stays well below a frame; the rest follows in the next.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Report {
+    /// Tasks and what was seen of them.
+    pub tasks: Vec<(TaskId, Observed)>,
+}
+
+/// What became of a report.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub enum ReportReply {
+    /// It is committed.
+    Kept,
+    /// It is not, and must be sent again; why, in words for people.
+    Again(Refusal),
+}
