@@ -1,8 +1,8 @@
 //! What a worker and the manager it is linked to say to each other.
 
-use crate::{Assignment, Describe, Hello, Packed, Report, ReportReply};
+use crate::{Assignment, AssignmentVersion, Describe, Hello, Packed, Report, ReportReply};
 use bincode::{Decode, Encode};
-use essaim_wire::NodeId;
+use essaim_wire::{NodeId, Role, Timestamp};
 use ractor::RpcReplyPort;
 use ractor_cluster::RactorClusterMessage;
 use std::net::SocketAddr;
@@ -29,15 +29,28 @@ pub enum ToUplink {
     Managers(Packed<Managers>),
     /// How often to report.
     Pace(Packed<Pace>),
+    /// Its certificate no longer fits its role: get a new one.
+    Renew(Packed<Renew>),
     /// This manager can no longer serve it: link to another.
     Detach(Packed<Detach>),
 }
 
-/// Which managers there are to link to.
+/// Which managers there are to link to, and who is let in nowhere any more. Sent at first and whenever it changes.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct Managers {
+    /// Where in which history this is; an older one than was heard before is ignored.
+    pub version: AssignmentVersion,
     /// Each with its last known address, by id.
     pub managers: Vec<(NodeId, SocketAddr)>,
+    /// The nodes that were removed, and until when their certificates would be valid.
+    pub removed: Vec<(NodeId, Timestamp)>,
+}
+
+/// A node's certificate no longer fits its role.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub struct Renew {
+    /// The role it has now.
+    pub role: Role,
 }
 
 /// How often to report.
