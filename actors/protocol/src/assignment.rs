@@ -33,7 +33,8 @@ pub struct Assignment {
     pub subnet: Ipv4Addr,
     /// Tasks, new or with another wish than before.
     pub tasks: Vec<TaskOrder>,
-    /// Tasks that it need not know of any more; a task that still runs is stopped.
+    /// Tasks that are none of its concern any more, because they were written off or forgotten: whatever still runs of
+    /// them is stopped, and nobody wants to hear of it.
     pub dropped: Vec<TaskId>,
     /// The specs that `tasks` follow and that it was not told yet.
     pub specs: Vec<(ServiceId, Index, Arc<ServiceSpec>)>,
@@ -52,8 +53,6 @@ pub struct TaskOrder {
     pub slot: Slot,
     /// What it shall be.
     pub desired: Desired,
-    /// It was written off: whatever still runs of it is stopped, and nobody wants to hear of it.
-    pub written_off: bool,
     /// What the managers know of it, so that a worker reports only what they do not.
     pub observed: Observed,
 }
