@@ -1,0 +1,54 @@
+//! Everything that can differ between the world and a simulation.
+//!
+//! A node reads no clock, draws no random number, opens no file and binds no socket by itself: it asks its [`Env`].
+//! Real and simulated parts stand side by side (the simulated ones under the feature `sim`), so the same seed gives
+//! the same run, and several nodes live in one process without knowing of each other.
+//!
+//! - [`Clock`]: the node's own monotonic time, and UTC. *Waiting* is `tokio::time`, which a test can pause.
+//! - [`Seed`]: where keys, serials, nonces, ids and jitter come from.
+//! - [`Disk`]: files below one folder, written so that a crash leaves the old content or the new.
+
+mod clock;
+mod disk;
+mod seed;
+#[cfg(any(test, feature = "sim"))]
+mod sim_disk;
+
+pub use clock::{Clock, RealClock, VirtualClock};
+pub use disk::{Disk, DiskFile, RealDisk, folder};
+pub use seed::Seed;
+#[cfg(any(test, feature = "sim"))]
+pub use sim_disk::{Fault, SimDisk};
+
+use essaim_wire::{Moment, Timestamp};
+use std::fmt;
+use std::sync::Arc;
+
+/// What a node is given to live in. Cloned into every actor by its [`Scope`](crate::Scope).
+#[derive(Clone)]
+pub struct Env {
+    /// Time, read only.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub seed: Seed,
+    /// The node's folder.
+    pub disk: Arc<dyn Disk>,
+}
+
+impl Env {
+    /// This node's monotonic time.
+    pub fn now(&self) -> Moment {
+        self.clock.now()
+    }
+
+    /// UTC, for what is stored or shown.
+    pub fn utc(&self) -> Timestamp {
+        self.clock.utc()
+    }
+}
+
+impl fmt::Debug for Env {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Env").field("seed", &self.seed).finish_non_exhaustive()
+    }
+}

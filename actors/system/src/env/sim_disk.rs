@@ -1,0 +1,410 @@
+//! A disk that behaves as disks do when the power goes.
+//!
+//! Every file has two contents: what reads see, and what would survive a crash. A write changes the first only;
+//! `sync` brings the second up. [`SimDisk::crash`] drops what was not synced, or, torn, keeps some of the pending
+//! writes whole, some in part and some not at all, in any order, as a disk with a cache may. Names (made, renamed,
+//! removed) and whole-file writes are durable at once, since the real disk syncs their folder before it returns.
+//!
+//! After a crash every handle opened before it answers with an error: the process that held it is dead. Space,
+//! errors and slowness are set from outside while the node runs.
+
+use super::disk::{Disk, DiskFile, check_name};
+use rand::RngExt;
+use rand::rngs::StdRng;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// What is wrong with the disk at the moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Fault {
+    /// Nothing.
+    #[default]
+    None,
+    /// Every write and sync fails (an I/O error), reads still work.
+    WritesFail,
+    /// Only syncs fail.
+    SyncsFail,
+    /// Nothing can be read or written.
+    Dead,
+    /// No more than this many bytes in all files together.
+    Full(u64),
+    /// A sync takes this long; see [`Disk::lag`].
+    Slow(Duration),
+}
+
+/// A folder in memory. Clones are the same disk; it outlives the node that crashed on it.
+#[derive(Clone, Default)]
+pub struct SimDisk {
+    inner: Arc<Mutex<Inner>>,
+}
+
+#[derive(Default)]
+struct Inner {
+    files: BTreeMap<String, File>,
+    fault: Fault,
+    /// Counts the crashes; a handle of an earlier era is dead.
+    era: u64,
+}
+
+#[derive(Default)]
+struct File {
+    /// What reads see.
+    seen: Vec<u8>,
+    /// What survives a crash.
+    durable: Vec<u8>,
+    /// How to come from the second to the first.
+    pending: Vec<Pending>,
+}
+
+enum Pending {
+    Write { offset: usize, bytes: Vec<u8> },
+    SetLen(usize),
+}
+
+impl SimDisk {
+    /// An empty disk.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The power goes: what was not synced is lost. With `torn`, each pending write survives whole, in part or not
+    /// at all, by that generator.
+    pub fn crash(&self, mut torn: Option<&mut StdRng>) {
+        let mut inner = self.inner();
+        inner.era += 1;
+        for file in inner.files.values_mut() {
+            for pending in std::mem::take(&mut file.pending) {
+                let Some(rng) = torn.as_deref_mut() else { continue };
+                match (rng.random_range(0..3u8), pending) {
+                    (0, _) => (),
+                    (1, Pending::Write { offset, mut bytes }) => {
+                        bytes.truncate(rng.random_range(0..=bytes.len()));
+                        apply(&mut file.durable, &Pending::Write { offset, bytes });
+                    }
+                    (_, whole) => apply(&mut file.durable, &whole),
+                }
+            }
+            file.seen.clone_from(&file.durable);
+        }
+    }
+
+    /// From now on this is wrong.
+    pub fn set_fault(&self, fault: Fault) {
+        self.inner().fault = fault;
+    }
+
+    /// Turns one bit of a file, as rot does; whether there was such a byte.
+    pub fn rot(&self, name: &str, offset: usize) -> bool {
+        let mut inner = self.inner();
+        let Some(file) = inner.files.get_mut(name) else { return false };
+        for content in [&mut file.seen, &mut file.durable] {
+            if let Some(byte) = content.get_mut(offset) {
+                *byte ^= 1;
+            }
+        }
+        offset < file.seen.len()
+    }
+
+    /// Every file's name and length, for tests and for the simulator's digest of a run.
+    pub fn files(&self) -> Vec<(String, usize)> {
+        self.inner().files.iter().map(|(name, file)| (name.clone(), file.seen.len())).collect()
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn may_read(&self) -> io::Result<()> {
+        if self.fault == Fault::Dead { Err(broken("the disk is dead")) } else { Ok(()) }
+    }
+
+    fn may_write(&self, more: usize) -> io::Result<()> {
+        match self.fault {
+            Fault::Dead | Fault::WritesFail => Err(broken("the disk refuses writes")),
+            Fault::Full(limit) if self.used() + more as u64 > limit => {
+                Err(io::Error::new(io::ErrorKind::StorageFull, "no space left on device"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn may_sync(&self) -> io::Result<()> {
+        match self.fault {
+            Fault::Dead | Fault::WritesFail | Fault::SyncsFail => Err(broken("the disk did not sync")),
+            _ => Ok(()),
+        }
+    }
+
+    fn used(&self) -> u64 {
+        self.files.values().map(|file| file.seen.len() as u64).sum()
+    }
+}
+
+impl Disk for SimDisk {
+    fn read(&self, name: &str) -> io::Result<Vec<u8>> {
+        check_name(name)?;
+        let inner = self.inner();
+        inner.may_read()?;
+        inner.files.get(name).map(|file| file.seen.clone()).ok_or_else(|| missing(name))
+    }
+
+    fn write(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        check_name(name)?;
+        let mut inner = self.inner();
+        inner.may_write(bytes.len())?;
+        inner.may_sync()?;
+        let file = File { seen: bytes.to_vec(), durable: bytes.to_vec(), pending: Vec::new() };
+        inner.files.insert(name.to_owned(), file);
+        Ok(())
+    }
+
+    fn write_secret(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        self.write(name, bytes)
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        check_name(name)?;
+        let mut inner = self.inner();
+        inner.may_write(0)?;
+        inner.files.remove(name);
+        Ok(())
+    }
+
+    fn remove_folder(&self, name: &str) -> io::Result<()> {
+        check_name(name)?;
+        let mut inner = self.inner();
+        inner.may_write(0)?;
+        let below = format!("{name}/");
+        inner.files.retain(|file, _| !file.starts_with(&below));
+        Ok(())
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        check_name(from)?;
+        check_name(to)?;
+        let mut inner = self.inner();
+        inner.may_write(0)?;
+        inner.may_sync()?;
+        let file = inner.files.remove(from).ok_or_else(|| missing(from))?;
+        inner.files.insert(to.to_owned(), file);
+        Ok(())
+    }
+
+    fn list(&self, folder: &str) -> io::Result<Vec<String>> {
+        let inner = self.inner();
+        inner.may_read()?;
+        let below = if folder.is_empty() { String::new() } else { format!("{folder}/") };
+        let names: BTreeSet<String> = inner
+            .files
+            .keys()
+            .filter_map(|name| name.strip_prefix(&below))
+            .filter_map(|rest| rest.split('/').next().map(str::to_owned))
+            .collect();
+        Ok(names.into_iter().collect())
+    }
+
+    fn open(&self, name: &str) -> io::Result<Box<dyn DiskFile>> {
+        check_name(name)?;
+        let mut inner = self.inner();
+        inner.may_read()?;
+        if !inner.files.contains_key(name) {
+            inner.may_write(0)?;
+            inner.files.insert(name.to_owned(), File::default());
+        }
+        Ok(Box::new(SimFile { disk: self.clone(), name: name.to_owned(), era: inner.era }))
+    }
+
+    fn path(&self) -> Option<PathBuf> {
+        None
+    }
+
+    fn blocks(&self) -> bool {
+        false
+    }
+
+    fn lag(&self) -> Duration {
+        match self.inner().fault {
+            Fault::Slow(lag) => lag,
+            _ => Duration::ZERO,
+        }
+    }
+}
+
+struct SimFile {
+    disk: SimDisk,
+    name: String,
+    era: u64,
+}
+
+impl SimFile {
+    fn with<T>(&self, act: impl FnOnce(&mut Inner, &str) -> io::Result<T>) -> io::Result<T> {
+        let mut inner = self.disk.inner();
+        if inner.era != self.era {
+            return Err(broken("the machine crashed since the file was opened"));
+        }
+        if !inner.files.contains_key(&self.name) {
+            return Err(missing(&self.name));
+        }
+        act(&mut inner, &self.name)
+    }
+}
+
+impl DiskFile for SimFile {
+    fn len(&self) -> io::Result<u64> {
+        self.with(|inner, name| {
+            inner.may_read()?;
+            Ok(inner.files[name].seen.len() as u64)
+        })
+    }
+
+    fn read_at(&self, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
+        self.with(|inner, name| {
+            inner.may_read()?;
+            let start = place(offset)?;
+            let seen = inner.files[name].seen.get(start..start.saturating_add(bytes.len()));
+            bytes.copy_from_slice(seen.ok_or(io::ErrorKind::UnexpectedEof)?);
+            Ok(())
+        })
+    }
+
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.with(|inner, name| {
+            let offset = place(offset)?;
+            let grows = (offset + bytes.len()).saturating_sub(inner.files[name].seen.len());
+            inner.may_write(grows)?;
+            if let Some(file) = inner.files.get_mut(name) {
+                file.change(Pending::Write { offset, bytes: bytes.to_vec() });
+            }
+            Ok(())
+        })
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.with(|inner, name| {
+            let len = place(len)?;
+            inner.may_write(len.saturating_sub(inner.files[name].seen.len()))?;
+            if let Some(file) = inner.files.get_mut(name) {
+                file.change(Pending::SetLen(len));
+            }
+            Ok(())
+        })
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.with(|inner, name| {
+            inner.may_sync()?;
+            if let Some(file) = inner.files.get_mut(name) {
+                for pending in std::mem::take(&mut file.pending) {
+                    apply(&mut file.durable, &pending);
+                }
+            }
+            Ok(())
+        })
+    }
+}
+
+impl File {
+    fn change(&mut self, pending: Pending) {
+        apply(&mut self.seen, &pending);
+        self.pending.push(pending);
+    }
+}
+
+fn apply(content: &mut Vec<u8>, pending: &Pending) {
+    match pending {
+        Pending::Write { offset, bytes } => {
+            let end = offset + bytes.len();
+            if content.len() < end {
+                content.resize(end, 0);
+            }
+            content[*offset..end].copy_from_slice(bytes);
+        }
+        Pending::SetLen(len) => content.resize(*len, 0),
+    }
+}
+
+fn place(offset: u64) -> io::Result<usize> {
+    usize::try_from(offset).map_err(|_| io::ErrorKind::InvalidInput.into())
+}
+
+fn missing(name: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::NotFound, format!("no file {name}"))
+}
+
+fn broken(why: &str) -> io::Error {
+    io::Error::other(why)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand::SeedableRng;
+
+    fn bytes_of(disk: &SimDisk, name: &str) -> Vec<u8> {
+        disk.read(name).expect("it is there")
+    }
+
+    #[test]
+    fn what_was_not_synced_is_lost_in_a_crash() {
+        let disk = SimDisk::new();
+        let file = disk.open("log").expect("opened");
+        file.write_at(0, b"synced").expect("written");
+        file.sync().expect("synced");
+        file.write_at(6, b" and not").expect("written");
+        assert_eq!(bytes_of(&disk, "log"), b"synced and not");
+        disk.crash(None);
+        assert_eq!(bytes_of(&disk, "log"), b"synced");
+        file.write_at(0, b"x").expect_err("its process is dead");
+    }
+
+    #[test]
+    fn a_torn_crash_keeps_some_pending_writes_in_part_and_every_synced_byte() {
+        let mut kinds = BTreeSet::new();
+        for number in 0..64 {
+            let disk = SimDisk::new();
+            let file = disk.open("log").expect("opened");
+            file.write_at(0, b"base").expect("written");
+            file.sync().expect("synced");
+            file.write_at(4, b"aaaa").expect("written");
+            file.write_at(8, b"bbbb").expect("written");
+            disk.crash(Some(&mut StdRng::seed_from_u64(number)));
+            let left = bytes_of(&disk, "log");
+            assert_eq!(&left[..4], b"base");
+            kinds.insert(left);
+        }
+        assert!(kinds.contains(&b"base".to_vec()), "all lost");
+        assert!(kinds.contains(&b"baseaaaabbbb".to_vec()), "all kept");
+        assert!(kinds.contains(&b"base\0\0\0\0bbbb".to_vec()), "the later kept without the earlier");
+        assert!(kinds.len() > 5, "and cut in the middle");
+    }
+
+    #[test]
+    fn a_file_written_as_a_whole_survives_a_crash() {
+        let disk = SimDisk::new();
+        disk.write("node/identity", b"one").expect("written");
+        disk.set_fault(Fault::SyncsFail);
+        disk.write("node/identity", b"two").expect_err("not durable, so not done");
+        disk.crash(None);
+        assert_eq!(bytes_of(&disk, "node/identity"), b"one");
+        assert_eq!(disk.list("").expect("listed"), ["node"]);
+    }
+
+    #[test]
+    fn a_full_disk_refuses_what_grows_and_takes_what_does_not() {
+        let disk = SimDisk::new();
+        let file = disk.open("log").expect("opened");
+        file.write_at(0, b"12345678").expect("written");
+        disk.set_fault(Fault::Full(8));
+        let refused = file.write_at(8, b"9").expect_err("no room");
+        assert_eq!(refused.kind(), io::ErrorKind::StorageFull);
+        file.write_at(0, b"87654321").expect("in place");
+        file.sync().expect("synced");
+        disk.set_fault(Fault::Slow(Duration::from_secs(1)));
+        assert_eq!(disk.lag(), Duration::from_secs(1));
+    }
+}

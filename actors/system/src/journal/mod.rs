@@ -1,0 +1,190 @@
+//! The journal: what happened on this node, and what its tree looks like now.
+//!
+//! Two things that belong together, because every change of the second is a line of the first. The *ring* keeps the
+//! last [`CAPACITY`] records in the order they were written; a reader holds a number, not a queue, so however slow
+//! it is it costs no memory, and one that was overtaken is told where the ring begins now. The *tree* has one entry
+//! for each living actor: its path, its source, its state, how often it was restarted, and why last.
+//!
+//! Not an actor, but a handle on shared memory: a record must be written also by what is just dying. It has a place
+//! in the tree all the same (`/n3/journal`), and lives as long as the daemon. It is not in Raft and not on disk;
+//! `essaim journal` asks every node over the `view` lane.
+
+mod record;
+mod ring;
+mod tree;
+
+pub use record::{Kind, Record};
+pub use ring::{Compacted, Page};
+pub use tree::{Entry, State};
+
+pub(crate) use tree::NewEntry;
+
+use crate::env::Env;
+use crate::path::Path;
+use ractor::ActorCell;
+use ring::Ring;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::watch;
+use tree::Tree;
+
+/// How many records a node keeps: at a thousand a minute, ten minutes; some 2 MiB.
+pub const CAPACITY: usize = 10_000;
+
+/// No page is longer, so that it fits a frame.
+pub const PAGE_MAX: usize = 1_000;
+
+/// No reason is longer; the rest is cut.
+const REASON_MAX: usize = 1_024;
+
+/// A handle on the node's journal.
+#[derive(Clone)]
+pub struct Journal {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    env: Env,
+    inner: Mutex<Inner>,
+    /// The number of the last record. A watch keeps one value however many there were.
+    last: watch::Sender<u64>,
+}
+
+struct Inner {
+    ring: Ring,
+    tree: Tree,
+}
+
+/// There is no actor at this path, or it is none that can be made to fail.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("no actor at {path}: `essaim tree` shows the paths")]
+pub struct NoSuchActor {
+    path: Path,
+}
+
+impl Journal {
+    /// A journal for the node whose root actor stands at `root`.
+    pub fn new(root: &Path, env: Env) -> Self {
+        let now = env.utc();
+        let mut tree = Tree::default();
+        tree.enter(now, NewEntry { path: root.clone(), source: "actors/node/src/".into(), cell: None });
+        let own = NewEntry { path: root.child("journal"), source: "actors/system/src/journal/".into(), cell: None };
+        tree.enter(now, own);
+        let inner = Mutex::new(Inner { ring: Ring::new(CAPACITY), tree });
+        Self { shared: Arc::new(Shared { env, inner, last: watch::Sender::new(0) }) }
+    }
+
+    /// Writes a record, and returns its number. `cause` is the number of the record that this one follows from.
+    pub fn record(&self, path: &Path, kind: Kind, reason: impl Into<String>, cause: Option<u64>) -> u64 {
+        let mut reason = reason.into();
+        if reason.len() > REASON_MAX {
+            let cut = reason.floor_char_boundary(REASON_MAX);
+            reason.truncate(cut);
+            reason.push('…');
+        }
+        tracing::info!(actor = %path, kind = kind.text(), cause, "{reason}");
+        let at = self.shared.env.utc();
+        let seq = self.inner().ring.push(|seq| Record { seq, at, kind, path: path.clone(), reason, cause });
+        // Under contention a smaller number could be stored last; `send_if_modified` keeps the greater one.
+        self.shared.last.send_if_modified(|last| {
+            let newer = seq > *last;
+            *last = (*last).max(seq);
+            newer
+        });
+        seq
+    }
+
+    /// Up to `limit` records from number `from` on (the first record is 1; 0 means from the oldest there is).
+    pub fn read(&self, from: u64, limit: usize) -> Result<Page, Compacted> {
+        self.inner().ring.read(from, limit.min(PAGE_MAX))
+    }
+
+    /// The number of the last record; 0 before the first.
+    pub fn last(&self) -> u64 {
+        *self.shared.last.borrow()
+    }
+
+    /// Records from number `from` on, as they are written.
+    pub fn follow(&self, from: u64) -> Follower {
+        Follower { journal: self.clone(), next: from, last: self.shared.last.subscribe() }
+    }
+
+    /// Every living actor, parents before their children.
+    pub fn tree(&self) -> Vec<Entry> {
+        self.inner().tree.entries()
+    }
+
+    /// The actor at a path, as the tree shows it.
+    pub fn entry(&self, path: &Path) -> Option<Entry> {
+        self.inner().tree.entry(path)
+    }
+
+    /// Enters something that is no supervised actor (a listener, a root actor) as running.
+    pub fn enter(&self, path: &Path, source: &str, cell: Option<ActorCell>) {
+        let now = self.shared.env.utc();
+        self.inner().tree.enter(now, NewEntry { path: path.clone(), source: source.into(), cell });
+    }
+
+    /// Takes out what was entered, with all below it.
+    pub fn leave(&self, path: &Path) {
+        self.inner().tree.take_within(path);
+    }
+
+    /// Makes the actor at `path` fail, as a fault of its own would: its supervisor sees it and acts. For tests and
+    /// `essaim debug kill-actor`.
+    pub fn kill(&self, path: &Path) -> Result<(), NoSuchActor> {
+        let cell = self.inner().tree.cell(path).ok_or_else(|| NoSuchActor { path: path.clone() })?;
+        self.record(path, Kind::Note, "killed on purpose, by request", None);
+        cell.kill();
+        Ok(())
+    }
+
+    /// Changes the tree.
+    pub(crate) fn with_tree<T>(&self, change: impl FnOnce(&mut Tree, essaim_wire::Timestamp) -> T) -> T {
+        let now = self.shared.env.utc();
+        change(&mut self.inner().tree, now)
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        // No code runs under the lock that could leave it half changed, so a poisoned one is as good.
+        self.shared.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Journal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Journal(last {})", self.last())
+    }
+}
+
+/// A reader that follows the journal: it holds a number, never a queue.
+#[derive(Debug)]
+pub struct Follower {
+    journal: Journal,
+    next: u64,
+    last: watch::Receiver<u64>,
+}
+
+impl Follower {
+    /// The next records, waiting for the first of them. `Compacted` when the ring has moved past this reader, which
+    /// then goes on from the oldest record there is.
+    pub async fn next(&mut self) -> Result<Vec<Arc<Record>>, Compacted> {
+        loop {
+            self.last.borrow_and_update();
+            match self.journal.read(self.next, PAGE_MAX) {
+                Ok(page) if page.records.is_empty() => {
+                    // The sender lives in the journal that this reader holds.
+                    let _ = self.last.changed().await;
+                }
+                Ok(page) => {
+                    self.next = page.next;
+                    return Ok(page.records);
+                }
+                Err(compacted) => {
+                    self.next = compacted.oldest;
+                    return Err(compacted);
+                }
+            }
+        }
+    }
+}

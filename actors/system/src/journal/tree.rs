@@ -1,0 +1,158 @@
+//! The tree of living actors, as operators see it.
+
+use crate::path::Path;
+use bincode::{Decode, Encode};
+use essaim_wire::Timestamp;
+use ractor::ActorCell;
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// An actor, as the tree shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Entry {
+    /// Where it stands.
+    pub path: Path,
+    /// The folder of its source: `actors/worker/src/uplink/`.
+    pub source: String,
+    /// What it does at the moment.
+    pub state: State,
+    /// How often it was started again.
+    pub restarts: u64,
+    /// Since when it is in this state.
+    pub since: Timestamp,
+    /// Why it failed or was started again, last.
+    pub reason: String,
+}
+
+/// What an actor does at the moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub enum State {
+    /// It is being started.
+    Starting,
+    /// It runs.
+    Running,
+    /// It failed and waits to be started again.
+    Waiting,
+    /// It was asked to stop and has not ended yet.
+    Stopping,
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Starting => "starting",
+            Self::Running => "running",
+            Self::Waiting => "waiting",
+            Self::Stopping => "stopping",
+        })
+    }
+}
+
+/// What is known of an actor when it is started.
+pub(crate) struct NewEntry {
+    pub(crate) path: Path,
+    pub(crate) source: String,
+    pub(crate) cell: Option<ActorCell>,
+}
+
+#[derive(Default)]
+pub(crate) struct Tree {
+    actors: BTreeMap<Path, (Entry, Option<ActorCell>)>,
+}
+
+impl Tree {
+    /// An actor runs. One that was there before keeps its count and its last reason.
+    pub(crate) fn enter(&mut self, now: Timestamp, new: NewEntry) {
+        let (restarts, reason) = match self.actors.get(&new.path) {
+            Some((old, _)) => (old.restarts, old.reason.clone()),
+            None => (0, String::new()),
+        };
+        let entry =
+            Entry { path: new.path.clone(), source: new.source, state: State::Running, restarts, since: now, reason };
+        self.actors.insert(new.path, (entry, new.cell));
+    }
+
+    /// An actor is in another state.
+    pub(crate) fn set_state(&mut self, now: Timestamp, path: &Path, state: State) {
+        if let Some((entry, _)) = self.actors.get_mut(path) {
+            entry.state = state;
+            entry.since = now;
+        }
+    }
+
+    /// An actor ended and will be started again.
+    pub(crate) fn set_waiting(&mut self, now: Timestamp, path: &Path, reason: &str) {
+        self.set_state(now, path, State::Waiting);
+        if let Some((entry, cell)) = self.actors.get_mut(path) {
+            reason.clone_into(&mut entry.reason);
+            *cell = None;
+        }
+    }
+
+    /// An actor was started again.
+    pub(crate) fn count_restart(&mut self, path: &Path) {
+        if let Some((entry, _)) = self.actors.get_mut(path) {
+            entry.restarts += 1;
+        }
+    }
+
+    /// Takes out an actor with all below it; the handles of those, deepest last.
+    pub(crate) fn take_within(&mut self, path: &Path) -> Vec<ActorCell> {
+        let below = self.take_below(path);
+        self.actors.remove(path);
+        below
+    }
+
+    /// Takes out all below an actor.
+    pub(crate) fn take_below(&mut self, path: &Path) -> Vec<ActorCell> {
+        let below: Vec<Path> =
+            self.actors.keys().filter(|other| other.is_within(path) && *other != path).cloned().collect();
+        below.iter().filter_map(|path| self.actors.remove(path)?.1).collect()
+    }
+
+    pub(super) fn entries(&self) -> Vec<Entry> {
+        self.actors.values().map(|(entry, _)| entry.clone()).collect()
+    }
+
+    pub(super) fn entry(&self, path: &Path) -> Option<Entry> {
+        self.actors.get(path).map(|(entry, _)| entry.clone())
+    }
+
+    pub(super) fn cell(&self, path: &Path) -> Option<ActorCell> {
+        self.actors.get(path)?.1.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn enter(tree: &mut Tree, path: &Path) {
+        tree.enter(Timestamp::default(), NewEntry { path: path.clone(), source: String::new(), cell: None });
+    }
+
+    #[test]
+    fn an_actor_keeps_its_count_and_its_reason_over_a_restart() {
+        let mut tree = Tree::default();
+        let path = Path::root("n").child("worker");
+        enter(&mut tree, &path);
+        tree.set_waiting(Timestamp::from_micros(1), &path, "boom");
+        tree.count_restart(&path);
+        tree.enter(Timestamp::from_micros(2), NewEntry { path: path.clone(), source: String::new(), cell: None });
+        let entry = tree.entry(&path).expect("it is there");
+        assert_eq!((entry.restarts, entry.reason.as_str(), entry.state), (1, "boom", State::Running));
+        assert_eq!(entry.since, Timestamp::from_micros(2));
+    }
+
+    #[test]
+    fn whoever_goes_takes_all_below_along_and_no_namesake() {
+        let mut tree = Tree::default();
+        let root = Path::root("n");
+        for path in [root.clone(), root.child("a"), root.child("a").child("x"), root.child("a.b")] {
+            enter(&mut tree, &path);
+        }
+        tree.take_within(&root.child("a"));
+        let left: Vec<_> = tree.entries().into_iter().map(|entry| entry.path.to_string()).collect();
+        assert_eq!(left, ["/n", "/n/a.b"]);
+    }
+}

@@ -1,0 +1,172 @@
+//! Where an actor stands in the tree: `/n3/worker/task.web.3`.
+//!
+//! A path is an actor's identity: it survives restarts, means the same in every record, and names the folder of the
+//! source that a developer opens. (ractor's own ids are process-global counters and its names a process-global
+//! table, so neither is used.) A label is a kind, and where there are several of a kind, what tells them apart,
+//! with dots between: `task.web.3` is a `task`.
+
+use bincode::{Decode, Encode};
+use std::cmp::Ordering;
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+/// An actor's place in the tree.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Path(Arc<str>);
+
+/// The text is no path: it must be like `/n3/worker/task.web.3`.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not a path: a path is like /n3/worker/task.web.3")]
+pub struct InvalidPath(String);
+
+impl Path {
+    /// The path of a node's root actor.
+    pub fn root(label: &str) -> Self {
+        Self(format!("/{}", clean(label)).into())
+    }
+
+    /// The path of a child.
+    #[must_use]
+    pub fn child(&self, label: &str) -> Self {
+        Self(format!("{}/{}", self.0, clean(label)).into())
+    }
+
+    /// The path of the parent; a root has none.
+    pub fn parent(&self) -> Option<Self> {
+        let (parent, _) = self.0.rsplit_once('/')?;
+        (!parent.is_empty()).then(|| Self(parent.into()))
+    }
+
+    /// The last label: `task.web.3`.
+    pub fn label(&self) -> &str {
+        self.0.rsplit('/').next().unwrap_or_default()
+    }
+
+    /// What kind of actor stands there: `task`.
+    pub fn kind(&self) -> &str {
+        self.label().split('.').next().unwrap_or_default()
+    }
+
+    /// The label of the node.
+    pub fn node(&self) -> &str {
+        self.labels().next().unwrap_or_default()
+    }
+
+    /// Its labels, from the root.
+    pub fn labels(&self) -> impl Iterator<Item = &str> {
+        self.0.split('/').skip(1)
+    }
+
+    /// How far below the root it stands.
+    pub fn depth(&self) -> usize {
+        self.labels().count() - 1
+    }
+
+    /// Whether this is `other` or stands somewhere below it.
+    pub fn is_within(&self, other: &Self) -> bool {
+        self.0.strip_prefix(&*other.0).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A label made of what a user wrote (a service's name) must not look like two.
+fn clean(label: &str) -> String {
+    if label.is_empty() { "_".into() } else { label.replace('/', "_") }
+}
+
+impl Ord for Path {
+    /// A parent before its children, and those before its next sibling.
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.labels().cmp(other.labels())
+    }
+}
+
+impl PartialOrd for Path {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl fmt::Display for Path {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+impl fmt::Debug for Path {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for Path {
+    type Err = InvalidPath;
+
+    fn from_str(text: &str) -> Result<Self, InvalidPath> {
+        let labels = text.strip_prefix('/').ok_or_else(|| InvalidPath(text.into()))?;
+        if labels.split('/').any(str::is_empty) {
+            return Err(InvalidPath(text.into()));
+        }
+        Ok(Self(text.into()))
+    }
+}
+
+impl Encode for Path {
+    fn encode<E: bincode::enc::Encoder>(&self, encoder: &mut E) -> Result<(), bincode::error::EncodeError> {
+        self.as_str().encode(encoder)
+    }
+}
+
+impl<Context> Decode<Context> for Path {
+    fn decode<D: bincode::de::Decoder<Context = Context>>(
+        decoder: &mut D,
+    ) -> Result<Self, bincode::error::DecodeError> {
+        let text = String::decode(decoder)?;
+        text.parse().map_err(|why: InvalidPath| bincode::error::DecodeError::OtherString(why.to_string()))
+    }
+}
+
+bincode::impl_borrow_decode!(Path);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_knows_its_kind_its_parent_and_its_node() {
+        let task = Path::root("n3").child("worker").child("task.web.3");
+        assert_eq!(task.as_str(), "/n3/worker/task.web.3");
+        assert_eq!((task.kind(), task.node(), task.depth()), ("task", "n3", 2));
+        assert_eq!(task.parent(), Some(Path::root("n3").child("worker")));
+        assert_eq!(Path::root("n3").parent(), None);
+    }
+
+    #[test]
+    fn a_slash_in_a_users_word_makes_no_second_label() {
+        assert_eq!(Path::root("a/b").child("").as_str(), "/a_b/_");
+    }
+
+    #[test]
+    fn the_order_is_that_of_the_tree() {
+        let mut paths: Vec<Path> =
+            ["/n/a.b", "/n/a/x", "/n", "/n/a"].iter().map(|text| text.parse().expect("a path")).collect();
+        paths.sort();
+        assert_eq!(paths.iter().map(Path::as_str).collect::<Vec<_>>(), ["/n", "/n/a", "/n/a/x", "/n/a.b"]);
+        assert!(paths[2].is_within(&paths[1]) && !paths[3].is_within(&paths[1]));
+    }
+
+    #[test]
+    fn what_is_no_path_is_refused_also_from_a_wire() {
+        for text in ["", "n3", "/", "/n3//x", "/n3/"] {
+            text.parse::<Path>().expect_err(text);
+            essaim_wire::decode::<Path>(&essaim_wire::encode(&text.to_owned())).expect_err(text);
+        }
+        let path = Path::root("n3");
+        assert_eq!(essaim_wire::decode(&essaim_wire::encode(&path)), Ok(path));
+    }
+}

@@ -1,0 +1,357 @@
+//! Decides what becomes of a child that ended.
+//!
+//! Erlang's strategies, restart policies and intensity, and two things Erlang's own supervisor lacks: a restart
+//! waits (longer each time, with jitter, forgotten after a stable while), and a kill or a lost peer counts as a
+//! failure. Restarts of a group are one at a time and in order: the next child starts when the one before it has.
+//!
+//! Knows nothing of clocks, tasks or actors: what happened comes in, what to do goes out.
+
+use essaim_wire::Moment;
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// Who is restarted together with a child that failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Strategy {
+    /// It alone.
+    #[default]
+    OneForOne,
+    /// All children: they make sense only together.
+    OneForAll,
+    /// It and those started after it: they depend on it.
+    RestForOne,
+}
+
+/// Whether a child that ended is started again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Restart {
+    /// Always.
+    #[default]
+    Permanent,
+    /// When it failed; an end in order is the end.
+    Transient,
+    /// Never.
+    Temporary,
+}
+
+/// How a child ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// As it should.
+    Normal,
+    /// By an error, a panic, a kill, or because its peer is gone.
+    Failed,
+}
+
+/// How many restarts are borne before the supervisor itself fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Intensity {
+    /// So many,
+    pub restarts: u32,
+    /// within this long.
+    pub within: Duration,
+}
+
+impl Intensity {
+    /// Restarts are borne for ever: for children that fail for reasons of others, such as tasks.
+    pub const UNLIMITED: Self = Self { restarts: u32::MAX, within: Duration::ZERO };
+}
+
+impl Default for Intensity {
+    fn default() -> Self {
+        Self { restarts: 5, within: Duration::from_secs(10) }
+    }
+}
+
+/// How long a restart waits: `min`, doubled with each failure in a row up to `max`, and up to a fifth less, by chance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Backoff {
+    /// The first delay.
+    pub min: Duration,
+    /// The longest.
+    pub max: Duration,
+    /// A child that ran for so long begins at `min` again.
+    pub stable: Duration,
+}
+
+impl Default for Backoff {
+    fn default() -> Self {
+        Self { min: Duration::from_millis(100), max: Duration::from_secs(30), stable: Duration::from_secs(30) }
+    }
+}
+
+/// Everything that is chosen about a supervisor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Plan {
+    /// Who goes down together.
+    pub strategy: Strategy,
+    /// When it is too much.
+    pub intensity: Intensity,
+    /// How long a restart waits.
+    pub backoff: Backoff,
+}
+
+impl Plan {
+    /// This plan with another strategy.
+    #[must_use]
+    pub const fn strategy(mut self, strategy: Strategy) -> Self {
+        self.strategy = strategy;
+        self
+    }
+
+    /// This plan with another intensity.
+    #[must_use]
+    pub const fn intensity(mut self, intensity: Intensity) -> Self {
+        self.intensity = intensity;
+        self
+    }
+
+    /// This plan with another back-off.
+    #[must_use]
+    pub const fn backoff(mut self, backoff: Backoff) -> Self {
+        self.backoff = backoff;
+        self
+    }
+}
+
+/// Numbers the delays; a wake-up that carries an older number starts nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wake(u64);
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Input {
+    /// A new child was declared, and is to be started after those before it. One whose predecessor of the same name
+    /// is still stopping is started when that has ended.
+    Added { name: String, restart: Restart },
+    /// A child runs.
+    Started { name: String },
+    /// A child could not be started.
+    NotStarted { name: String },
+    /// A child that ran has ended.
+    Exited { name: String, exit: Exit },
+    /// A child is not wanted any more.
+    Removed { name: String },
+    /// A delay is over.
+    Elapsed(Wake),
+}
+
+/// What to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Effect {
+    /// Start it and say [`Input::Started`] or [`Input::NotStarted`].
+    Start { name: String },
+    /// It will be started again, after this long.
+    Delay { name: String, after: Duration },
+    /// Stop it, because another failed, and wait until it has ended; its exit is not reported.
+    Stop { name: String },
+    /// Stop it, because it is not wanted any more; its exit is reported.
+    Release { name: String },
+    /// Say [`Input::Elapsed`] then.
+    WakeAt(Moment, Wake),
+    /// It ended and will not be started again.
+    Forget { name: String },
+    /// Too many failures: stop all children and fail.
+    Escalate { name: String, restarts: u32 },
+}
+
+/// The children, in the order in which they were started.
+#[derive(Debug)]
+pub(super) struct Core {
+    plan: Plan,
+    children: Vec<Child>,
+    /// When the last restarts were decided; those out of the window are dropped.
+    restarts: VecDeque<Moment>,
+    wake: u64,
+    jitter: u64,
+}
+
+#[derive(Debug)]
+struct Child {
+    name: String,
+    restart: Restart,
+    phase: Phase,
+    /// Failures in a row, none of them after a stable while.
+    streak: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// Being started: for the first time, or because this delay is over.
+    Starting(Option<Wake>),
+    Running {
+        since: Moment,
+    },
+    /// To be started when the delay is over, those before it first.
+    Waiting(Wake),
+    /// Not wanted any more; with `heir`, another of the same name is.
+    Leaving {
+        heir: Option<Restart>,
+    },
+}
+
+impl Core {
+    /// No children yet. `seed` is where the jitter comes from.
+    pub(super) fn new(plan: Plan, seed: u64) -> Self {
+        Self { plan, children: Vec::new(), restarts: VecDeque::new(), wake: 0, jitter: seed }
+    }
+
+    /// The names of all children, in the order in which they were started.
+    pub(super) fn names(&self) -> impl DoubleEndedIterator<Item = &str> {
+        self.children.iter().map(|child| child.name.as_str())
+    }
+
+    /// Whether a child of this name is wanted.
+    pub(super) fn wants(&self, name: &str) -> bool {
+        self.find(name).is_some_and(|at| !matches!(self.children[at].phase, Phase::Leaving { heir: None }))
+    }
+
+    /// Takes what happened, pushes what to do.
+    pub(super) fn handle(&mut self, now: Moment, input: Input, effects: &mut Vec<Effect>) {
+        match input {
+            Input::Added { name, restart } => self.on_added(name, restart, effects),
+            Input::Started { name } => self.on_started(now, &name, effects),
+            Input::NotStarted { name } => self.on_ended(now, &name, Exit::Failed, effects),
+            Input::Exited { name, exit } => self.on_ended(now, &name, exit, effects),
+            Input::Removed { name } => self.on_removed(&name, effects),
+            Input::Elapsed(wake) => self.start_next(wake, effects),
+        }
+    }
+
+    fn on_added(&mut self, name: String, restart: Restart, effects: &mut Vec<Effect>) {
+        if let Some(at) = self.find(&name) {
+            if let Phase::Leaving { heir } = &mut self.children[at].phase {
+                *heir = Some(restart);
+            }
+            return;
+        }
+        effects.push(Effect::Start { name: name.clone() });
+        self.children.push(Child { name, restart, phase: Phase::Starting(None), streak: 0 });
+    }
+
+    fn on_started(&mut self, now: Moment, name: &str, effects: &mut Vec<Effect>) {
+        let Some(at) = self.find(name) else { return };
+        let Phase::Starting(wake) = self.children[at].phase else { return };
+        self.children[at].phase = Phase::Running { since: now };
+        // A delay belongs to a whole group: whoever waits for the same one is next.
+        if let Some(wake) = wake {
+            self.start_next(wake, effects);
+        }
+    }
+
+    fn on_removed(&mut self, name: &str, effects: &mut Vec<Effect>) {
+        let Some(at) = self.find(name) else { return };
+        match &mut self.children[at].phase {
+            Phase::Running { .. } | Phase::Starting(_) => {
+                self.children[at].phase = Phase::Leaving { heir: None };
+                effects.push(Effect::Release { name: name.to_owned() });
+            }
+            Phase::Waiting(_) => {
+                self.children.remove(at);
+                effects.push(Effect::Forget { name: name.to_owned() });
+            }
+            Phase::Leaving { heir } => *heir = None,
+        }
+    }
+
+    fn on_ended(&mut self, now: Moment, name: &str, exit: Exit, effects: &mut Vec<Effect>) {
+        let Some(at) = self.find(name) else { return };
+        let since = match self.children[at].phase {
+            Phase::Running { since } => Some(since),
+            Phase::Starting(_) => None,
+            // Its exit was known already: it was stopped with its group.
+            Phase::Waiting(_) => return,
+            Phase::Leaving { heir } => {
+                self.children.remove(at);
+                effects.push(Effect::Forget { name: name.to_owned() });
+                if let Some(restart) = heir {
+                    self.on_added(name.to_owned(), restart, effects);
+                }
+                return;
+            }
+        };
+        let again = match self.children[at].restart {
+            Restart::Permanent => true,
+            Restart::Transient => exit == Exit::Failed,
+            Restart::Temporary => false,
+        };
+        if !again {
+            self.children.remove(at);
+            effects.push(Effect::Forget { name: name.to_owned() });
+            return;
+        }
+        if self.is_too_much(now) {
+            effects.push(Effect::Escalate { name: name.to_owned(), restarts: self.plan.intensity.restarts });
+            return;
+        }
+        self.restart(now, at, since, effects);
+    }
+
+    /// Takes down the group of the child at `at`, and arms its return.
+    fn restart(&mut self, now: Moment, at: usize, since: Option<Moment>, effects: &mut Vec<Effect>) {
+        let stable = since.is_some_and(|since| now.saturating_since(since) >= self.plan.backoff.stable);
+        let streak = if stable { 1 } else { self.children[at].streak.saturating_add(1) };
+        self.children[at].streak = streak;
+        let after = self.delay(streak);
+        self.wake += 1;
+        let wake = Wake(self.wake);
+        let group = match self.plan.strategy {
+            Strategy::OneForOne => at..at + 1,
+            Strategy::OneForAll => 0..self.children.len(),
+            Strategy::RestForOne => at..self.children.len(),
+        };
+        let failed = self.children[at].name.clone();
+        for other in group.rev() {
+            let child = &mut self.children[other];
+            match child.phase {
+                Phase::Leaving { .. } => continue,
+                Phase::Running { .. } if other != at => effects.push(Effect::Stop { name: child.name.clone() }),
+                Phase::Running { .. } | Phase::Starting(_) | Phase::Waiting(_) => (),
+            }
+            child.phase = Phase::Waiting(wake);
+            if child.restart == Restart::Temporary {
+                let name = self.children.remove(other).name;
+                effects.push(Effect::Forget { name });
+            }
+        }
+        effects.push(Effect::Delay { name: failed, after });
+        effects.push(Effect::WakeAt(now + after, wake));
+    }
+
+    /// Starts the first child that waits for this delay, if any does.
+    fn start_next(&mut self, wake: Wake, effects: &mut Vec<Effect>) {
+        if let Some(child) = self.children.iter_mut().find(|child| child.phase == Phase::Waiting(wake)) {
+            child.phase = Phase::Starting(Some(wake));
+            effects.push(Effect::Start { name: child.name.clone() });
+        }
+    }
+
+    fn is_too_much(&mut self, now: Moment) -> bool {
+        let Intensity { restarts, within } = self.plan.intensity;
+        while self.restarts.front().is_some_and(|&then| now.saturating_since(then) >= within) {
+            self.restarts.pop_front();
+        }
+        if self.restarts.len() >= restarts as usize {
+            return true;
+        }
+        self.restarts.push_back(now);
+        false
+    }
+
+    fn delay(&mut self, streak: u32) -> Duration {
+        let Backoff { min, max, .. } = self.plan.backoff;
+        let doubled = min.saturating_mul(1u32.checked_shl(streak.saturating_sub(1)).unwrap_or(u32::MAX));
+        let full = doubled.min(max);
+        // SplitMix64: a few lines of arithmetic, and enough to keep siblings from coming back in step.
+        self.jitter = self.jitter.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut bits = self.jitter;
+        bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        let percent = u32::try_from((bits >> 32) % 21).unwrap_or(0);
+        full - full * percent / 100
+    }
+
+    fn find(&self, name: &str) -> Option<usize> {
+        self.children.iter().position(|child| child.name == name)
+    }
+}
