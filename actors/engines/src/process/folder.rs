@@ -1,0 +1,303 @@
+//! A task's folder: the files, their formats, and how they appear.
+//!
+//! A file is either there and whole or not there: each is written beside and renamed. The formats are read by daemons
+//! of later versions, which adopt tasks of earlier ones, so each begins with a version, and the golden bytes below
+//! never change.
+
+use bincode::{Decode, Encode};
+use essaim_model::TaskId;
+use essaim_wire::{Timestamp, decode, encode};
+use essaim_worker::engine::{Ended, EngineError, Exit, Run, Started};
+use std::fs::{DirBuilder, File};
+use std::io::{self, Write};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+/// By this variable a process is known to belong to a task, whoever its parent is.
+pub(crate) const TASK_ID_ENV: &str = "ESSAIM_TASK_ID";
+
+/// The first byte of every file.
+const VERSION: u8 = 1;
+
+/// What a shim needs to know.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub(crate) struct Plan {
+    /// What the worker asked for.
+    pub(crate) run: Run,
+    /// The file to execute.
+    pub(crate) program: String,
+    /// Its arguments, the name first.
+    pub(crate) argv: Vec<String>,
+    /// Its whole environment; a later entry of a name wins.
+    pub(crate) env: Vec<(String, String)>,
+    /// Its working directory.
+    pub(crate) dir: String,
+    /// User and group to change to.
+    pub(crate) ids: Option<(u32, u32)>,
+    /// The cgroup to put it into.
+    pub(crate) cgroup: Option<String>,
+    /// The size of one of the two segments of its log.
+    pub(crate) log_segment_bytes: u64,
+}
+
+/// Who keeps the task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub(crate) struct ShimFile {
+    /// Its process.
+    pub(crate) pid: i32,
+}
+
+/// That the task runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub(crate) struct StartedFile {
+    /// Its main process.
+    pub(crate) pid: u32,
+    /// When it started.
+    pub(crate) at: Timestamp,
+}
+
+/// How the task ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub(crate) struct ExitFile {
+    /// How.
+    pub(crate) how: How,
+    /// When.
+    pub(crate) at: Timestamp,
+}
+
+/// How a task ended, as it is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub(crate) enum How {
+    /// With this code.
+    Code(i32),
+    /// By this signal.
+    Signal(i32),
+    /// Nobody saw it.
+    Lost,
+}
+
+/// A task's folder.
+#[derive(Debug, Clone)]
+pub(crate) struct Folder {
+    pub(crate) task: TaskId,
+    path: PathBuf,
+}
+
+impl Folder {
+    /// The folder of `task` below `root`.
+    pub(crate) fn new(root: &Path, task: TaskId) -> Self {
+        Self { task, path: root.join(task.to_string()) }
+    }
+
+    /// The folder at `path`, as a shim is told.
+    pub(crate) fn at(path: &Path) -> Option<Self> {
+        let task = path.file_name()?.to_str()?.parse().ok()?;
+        Some(Self { task, path: path.into() })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn exists(&self) -> bool {
+        self.path.is_dir()
+    }
+
+    /// Makes it, whole or not at all.
+    pub(crate) fn create(&self, plan: &Plan) -> io::Result<()> {
+        let new = self.beside(NEW);
+        remove_all(&new)?;
+        DirBuilder::new().mode(0o700).create(&new)?;
+        write(&new.join("plan"), plan)?;
+        File::create(new.join("lock"))?;
+        nix::unistd::mkfifo(&new.join("control"), nix::sys::stat::Mode::S_IRUSR | nix::sys::stat::Mode::S_IWUSR)?;
+        std::fs::rename(&new, &self.path)
+    }
+
+    /// Removes it, visibly at once.
+    pub(crate) fn remove(&self) -> io::Result<()> {
+        let gone = self.beside(GONE);
+        remove_all(&gone)?;
+        match std::fs::rename(&self.path, &gone) {
+            Err(why) if why.kind() == io::ErrorKind::NotFound => return Ok(()),
+            renamed => renamed?,
+        }
+        remove_all(&gone)
+    }
+
+    pub(crate) fn plan(&self) -> io::Result<Plan> {
+        read(&self.path.join("plan"))
+    }
+
+    /// The lock file, to be locked.
+    pub(crate) fn lock(&self) -> io::Result<File> {
+        File::options().read(true).write(true).open(self.path.join("lock"))
+    }
+
+    pub(crate) fn control(&self) -> PathBuf {
+        self.path.join("control")
+    }
+
+    pub(crate) fn shim(&self) -> Option<ShimFile> {
+        read(&self.path.join("shim")).ok()
+    }
+
+    pub(crate) fn set_shim(&self, shim: ShimFile) -> io::Result<()> {
+        write(&self.path.join("shim"), &shim)
+    }
+
+    pub(crate) fn started(&self) -> Option<Started> {
+        let file: StartedFile = read(&self.path.join("started")).ok()?;
+        Some(Started { pid: Some(file.pid), at: file.at })
+    }
+
+    pub(crate) fn set_started(&self, started: StartedFile) -> io::Result<()> {
+        write(&self.path.join("started"), &started)
+    }
+
+    pub(crate) fn exit(&self) -> Option<Ended> {
+        let file: ExitFile = read(&self.path.join("exit")).ok()?;
+        let exit = match file.how {
+            How::Code(code) => Exit::Code(code),
+            How::Signal(signal) => Exit::Signal(signal),
+            How::Lost => Exit::Lost,
+        };
+        Some(Ended { exit, at: file.at })
+    }
+
+    pub(crate) fn set_exit(&self, exit: ExitFile) -> io::Result<()> {
+        write(&self.path.join("exit"), &exit)
+    }
+
+    fn beside(&self, prefix: &str) -> PathBuf {
+        self.path.with_file_name(format!("{prefix}{}", self.task))
+    }
+}
+
+/// Folders that are being made or removed; one that was left so is thrown away.
+const NEW: &str = ".new-";
+const GONE: &str = ".gone-";
+
+/// The tasks below `root`. Throws away what was half made or half removed.
+pub(crate) fn list(root: &Path) -> io::Result<Vec<TaskId>> {
+    let mut tasks = Vec::new();
+    for entry in std::fs::read_dir(root)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let Some(name) = name.to_str() else { continue };
+        if name.starts_with(NEW) || name.starts_with(GONE) {
+            remove_all(&entry.path())?;
+        } else if let Ok(task) = name.parse() {
+            tasks.push(task);
+        }
+    }
+    tasks.sort_unstable();
+    Ok(tasks)
+}
+
+/// Makes `dir` and its parents, for this user alone: logs and environments are nobody else's business.
+pub(crate) fn make_private(dir: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(dir)
+}
+
+fn remove_all(dir: &Path) -> io::Result<()> {
+    match std::fs::remove_dir_all(dir) {
+        Err(why) if why.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    }
+}
+
+fn write<T: Encode>(file: &Path, value: &T) -> io::Result<()> {
+    let new = file.with_extension("new");
+    let mut out = File::create(&new)?;
+    out.write_all(&[VERSION])?;
+    out.write_all(&encode(value))?;
+    out.sync_all()?;
+    std::fs::rename(&new, file)
+}
+
+fn read<T: Decode<()>>(file: &Path) -> io::Result<T> {
+    let bytes = std::fs::read(file)?;
+    let broken = |why: String| io::Error::new(io::ErrorKind::InvalidData, format!("{}: {why}", file.display()));
+    match bytes.split_first() {
+        Some((&VERSION, rest)) => decode(rest).map_err(|why| broken(why.to_string())),
+        Some((version, _)) => Err(broken(format!("unknown version {version}"))),
+        None => Err(broken("empty".into())),
+    }
+}
+
+/// What an engine says when a folder's file cannot be had.
+pub(crate) fn failed(what: &str, why: impl std::fmt::Display) -> EngineError {
+    EngineError::Failed(format!("{what}: {why}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use essaim_worker::engine::Limits;
+
+    fn plan() -> Plan {
+        Plan {
+            run: Run {
+                task: TaskId::from_bits(5),
+                name: "web.1".into(),
+                image: "sh:latest".into(),
+                command: vec![],
+                args: vec!["-c".into()],
+                env: vec![("A".into(), "b".into())],
+                dir: None,
+                user: None,
+                limits: Limits { nano_cpus: 1, memory_bytes: 2, pids: 3 },
+                address: Some([127, 64, 0, 2].into()),
+            },
+            program: "/bin/sh".into(),
+            argv: vec!["sh".into(), "-c".into()],
+            env: vec![("A".into(), "b".into())],
+            dir: "/".into(),
+            ids: Some((7, 8)),
+            cgroup: None,
+            log_segment_bytes: 9,
+        }
+    }
+
+    #[test]
+    fn the_bytes_of_the_files_never_change() {
+        let golden: &[u8] = &[
+            5, 5, b'w', b'e', b'b', b'.', b'1', 9, b's', b'h', b':', b'l', b'a', b't', b'e', b's', b't', 0, 1, 2, b'-',
+            b'c', 1, 1, b'A', 1, b'b', 0, 0, 1, 2, 3, 1, 0, 127, 64, 0, 2, 7, b'/', b'b', b'i', b'n', b'/', b's', b'h',
+            2, 2, b's', b'h', 2, b'-', b'c', 1, 1, b'A', 1, b'b', 1, b'/', 1, 7, 8, 0, 9,
+        ];
+        assert_eq!(encode(&plan()), golden);
+        assert_eq!(encode(&ShimFile { pid: 5 }), [10]);
+        assert_eq!(encode(&StartedFile { pid: 5, at: Timestamp::from_micros(6) }), [5, 6]);
+        assert_eq!(encode(&ExitFile { how: How::Code(1), at: Timestamp::from_micros(6) }), [0, 2, 6]);
+        assert_eq!(encode(&ExitFile { how: How::Signal(9), at: Timestamp::from_micros(6) }), [1, 18, 6]);
+        assert_eq!(encode(&ExitFile { how: How::Lost, at: Timestamp::from_micros(6) }), [2, 6]);
+    }
+
+    #[test]
+    fn a_folder_appears_whole_and_what_was_half_made_is_thrown_away() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = Folder::new(root.path(), TaskId::from_bits(5));
+        std::fs::create_dir(folder.beside(NEW)).unwrap();
+        assert_eq!(list(root.path()).unwrap(), []);
+        assert!(!folder.beside(NEW).exists());
+        folder.create(&plan()).unwrap();
+        assert_eq!(list(root.path()).unwrap(), [TaskId::from_bits(5)]);
+        assert_eq!(folder.plan().unwrap(), plan());
+        assert_eq!((folder.started(), folder.exit()), (None, None));
+        folder.remove().unwrap();
+        folder.remove().unwrap();
+        assert_eq!(list(root.path()).unwrap(), []);
+    }
+
+    #[test]
+    fn a_file_of_another_version_is_an_error_that_names_it() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = Folder::new(root.path(), TaskId::from_bits(5));
+        folder.create(&plan()).unwrap();
+        std::fs::write(folder.path().join("plan"), [9, 1, 2]).unwrap();
+        let why = folder.plan().unwrap_err().to_string();
+        assert!(why.ends_with("plan: unknown version 9"), "{why}");
+    }
+}

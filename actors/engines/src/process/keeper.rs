@@ -1,0 +1,216 @@
+//! Talking to a shim, and knowing whether it lives.
+//!
+//! A shim holds the lock of its folder for as long as it lives, and the kernel lets go of it whatever happens to the
+//! shim; so the lock, not a process id, says whether a task is kept. Its end is heard through a pidfd. When a shim
+//! was killed before it could say how its task ended, its orphans are found by their environment and killed too: a
+//! task that nobody keeps must not run.
+
+use super::folder::{ExitFile, Folder, How, failed};
+use super::proc_tree;
+use essaim_worker::engine::{Ended, EngineError, Exit, Phase, Signal, Started, Stats};
+use essaim_wire::Timestamp;
+use rustix::process::{Pid, PidfdFlags, pidfd_open, pidfd_send_signal};
+use std::fs::{File, TryLockError};
+use std::io::{self, Read, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+/// How long a shim may take from its start to the start of its task: it only executes a program.
+const START_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How often a state that lasts for microseconds is looked at again.
+const GLANCE: Duration = Duration::from_millis(2);
+
+/// How far the task is. Blocks for as long as its shim is just starting.
+pub(super) fn phase(folder: &Folder, now: Timestamp) -> Result<Phase, EngineError> {
+    if !folder.exists() {
+        return Err(EngineError::Unknown(folder.task));
+    }
+    let mut left = START_PATIENCE.as_millis() / GLANCE.as_millis();
+    loop {
+        let kept = is_kept(folder).map_err(|why| failed("cannot ask for the lock of the task", why))?;
+        // After the lock: a shim writes down the end first and lets go of the lock then.
+        if let Some(ended) = folder.exit() {
+            return Ok(Phase::Ended(ended));
+        }
+        match (kept, folder.started()) {
+            (true, Some(started)) => return Ok(Phase::Running(started)),
+            (false, _) if folder.shim().is_none() => return Ok(Phase::Prepared),
+            (false, _) => {
+                kill_strays(folder);
+                return lost(folder, now).map(Phase::Ended);
+            }
+            (true, None) if left == 0 => {
+                return Err(EngineError::Failed("the shim of the task does not start it".into()));
+            }
+            (true, None) => {
+                left -= 1;
+                std::thread::sleep(GLANCE);
+            }
+        }
+    }
+}
+
+/// Whether the task has ended, as a reader of its log needs to know it.
+pub(super) fn is_over(folder: &Folder) -> bool {
+    folder.exit().is_some() || !folder.exists() || (folder.shim().is_some() && !is_kept(folder).unwrap_or(false))
+}
+
+/// Starts the shim of a prepared task and waits for its word.
+pub(super) async fn start(folder: Folder, shim: PathBuf) -> Result<Started, EngineError> {
+    let path = folder.path().to_owned();
+    let spawned = tokio::task::spawn_blocking(move || {
+        Command::new(shim)
+            .arg(crate::shim::ARGUMENT)
+            .arg(path)
+            .current_dir("/")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+    });
+    let mut child = spawned
+        .await
+        .map_err(|why| failed("cannot start a shim", why))?
+        .map_err(|why| failed("cannot start a shim", why))?;
+    let mut out = child.stdout.take().expect("it was asked for");
+    // It says one line and closes; from then on the folder tells. Whoever started it has to reap it.
+    let word = tokio::task::spawn_blocking(move || {
+        let mut word = String::new();
+        out.read_to_string(&mut word).map(|_| word)
+    });
+    let word = match tokio::time::timeout(START_PATIENCE, word).await {
+        Ok(Ok(Ok(word))) => word,
+        Ok(Ok(Err(why))) => return Err(failed("cannot hear the shim", why)),
+        Ok(Err(why)) => return Err(failed("cannot hear the shim", why)),
+        Err(_) => {
+            let _ = child.kill();
+            let _ = tokio::task::spawn_blocking(move || child.wait()).await;
+            return Err(EngineError::Failed("the shim of the task does not start it".into()));
+        }
+    };
+    let pid = Pid::from_child(&child);
+    tokio::spawn(async move {
+        if let Ok(pidfd) = pidfd_open(pid, PidfdFlags::NONBLOCK) {
+            let _ = until_gone(pidfd).await;
+        }
+        let _ = tokio::task::spawn_blocking(move || child.wait()).await;
+    });
+    match word.trim_end().split_once(' ') {
+        None if word == crate::shim::STARTED => {
+            folder.started().ok_or_else(|| EngineError::Failed("the shim wrote down no start".into()))
+        }
+        Some((crate::shim::REFUSED, why)) => Err(EngineError::Failed(why.into())),
+        _ => Err(EngineError::Failed(format!("the shim of the task broke off: {word:?}"))),
+    }
+}
+
+/// Waits until the shim of a running task is gone.
+pub(super) async fn gone(folder: &Folder) -> Result<(), EngineError> {
+    let Some(shim) = folder.shim() else { return Ok(()) };
+    let Some(pid) = Pid::from_raw(shim.pid) else { return Ok(()) };
+    let Ok(pidfd) = pidfd_open(pid, PidfdFlags::NONBLOCK) else {
+        // Gone already, or the kernel is out of handles; the lock knows.
+        tokio::time::sleep(GLANCE * 10).await;
+        return Ok(());
+    };
+    // The id may belong to another process by now; while the lock is held it is the shim's.
+    if !is_kept(folder).map_err(|why| failed("cannot ask for the lock of the task", why))? {
+        return Ok(());
+    }
+    until_gone(pidfd).await.map_err(|why| failed("cannot wait for the task", why))
+}
+
+async fn until_gone(pidfd: OwnedFd) -> io::Result<()> {
+    AsyncFd::with_interest(pidfd, Interest::READABLE)?.readable().await.map(|_| ())
+}
+
+/// Asks the shim to end its task.
+pub(super) fn ask_to_stop(folder: &Folder, signal: Signal, grace: Duration) -> Result<(), EngineError> {
+    let line = format!("{} {} {}\n", crate::shim::STOP, signal.number(), grace.as_millis());
+    let opened = File::options().write(true).custom_flags(libc::O_NONBLOCK).open(folder.control());
+    match opened.and_then(|mut control| control.write_all(line.as_bytes())) {
+        Ok(()) => Ok(()),
+        // Nobody reads: the shim has just ended, which is what is wanted.
+        Err(why) if why.raw_os_error() == Some(libc::ENXIO) || why.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        Err(why) => Err(failed("cannot reach the shim of the task", why)),
+    }
+}
+
+/// Kills a shim that does not do its work, and everything below it.
+pub(super) fn kill_shim(folder: &Folder) -> Result<(), EngineError> {
+    let Some(shim) = folder.shim() else { return Ok(()) };
+    let Some(pid) = Pid::from_raw(shim.pid) else { return Ok(()) };
+    let Ok(pidfd) = pidfd_open(pid, PidfdFlags::empty()) else { return Ok(()) };
+    if is_kept(folder).map_err(|why| failed("cannot ask for the lock of the task", why))? {
+        let below = proc_tree::descendants(shim.pid);
+        pidfd_send_signal(pidfd, rustix::process::Signal::KILL).map_err(|why| failed("cannot kill the shim", why))?;
+        kill(&below);
+        kill_strays(folder);
+    }
+    Ok(())
+}
+
+/// Writes down the end of a task that was never started.
+pub(super) fn never_started(folder: &Folder, now: Timestamp) -> Result<Ended, EngineError> {
+    lost(folder, now)
+}
+
+/// What a running task uses.
+pub(super) fn stats(folder: &Folder) -> Result<Stats, EngineError> {
+    let Some(shim) = folder.shim() else { return Ok(Stats::default()) };
+    let (cpu, memory_bytes, processes) = proc_tree::usage(shim.pid);
+    Ok(Stats { cpu, memory_bytes, processes })
+}
+
+fn lost(folder: &Folder, now: Timestamp) -> Result<Ended, EngineError> {
+    folder
+        .set_exit(ExitFile { how: How::Lost, at: now })
+        .map_err(|why| failed("cannot write down the end of the task", why))?;
+    Ok(Ended { exit: Exit::Lost, at: now })
+}
+
+/// Whether a shim holds the lock.
+fn is_kept(folder: &Folder) -> io::Result<bool> {
+    match folder.lock()?.try_lock_shared() {
+        // Let go again at once, by closing the file.
+        Ok(()) => Ok(false),
+        Err(TryLockError::WouldBlock) => Ok(true),
+        Err(TryLockError::Error(why)) => Err(why),
+    }
+}
+
+/// Kills what carries the task in its environment, until nothing does.
+fn kill_strays(folder: &Folder) {
+    for _ in 0..STRAY_ROUNDS {
+        let strays = proc_tree::strays(folder.task);
+        if strays.is_empty() {
+            return;
+        }
+        kill(&strays);
+        std::thread::sleep(GLANCE);
+    }
+    tracing::warn!(task = %folder.task, "some processes of a task that lost its shim cannot be killed");
+}
+
+/// A process that forks faster than it can be killed is left after so many rounds.
+const STRAY_ROUNDS: u32 = 100;
+
+fn kill(pids: &[i32]) {
+    for pid in pids {
+        // Through a handle, and only if it is still the same process, so that a reused id hits nobody.
+        let before = proc_tree::of(*pid);
+        let handle = Pid::from_raw(*pid).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
+        let after = proc_tree::of(*pid);
+        if let (Some(handle), Some(before), Some(after)) = (handle, before, after)
+            && before.start_ticks == after.start_ticks
+        {
+            let _ = pidfd_send_signal(handle, rustix::process::Signal::KILL);
+        }
+    }
+}

@@ -1,0 +1,311 @@
+//! The process engine: a task is a program of the host.
+//!
+//! Each task has a folder and, while it runs, a shim: this program again, started as `task-shim FOLDER` in a session
+//! of its own. The shim is the parent of the task and of everything the task leaves behind, owns its output and
+//! writes down how it ended. So the daemon may come and go: all it needs is in the folder, and a lock that the shim
+//! holds says whether it lives. No sockets, no paths of limited length, nothing that a reused process id could fool.
+//!
+//! ```text
+//! <root>/<task id>/
+//!   plan      what is to run; written once, before the folder gets its name
+//!   lock      held by the shim as long as it lives
+//!   control   a fifo: the daemon writes, the shim reads
+//!   started   the task's process and when it started
+//!   exit      how it ended; the last thing a shim writes
+//!   log.N     what the task wrote; the two newest segments are kept
+//! ```
+//!
+//! In suggested reading order: [`program`] and [`user`] (what an image and a user mean here), [`limits`] (cgroups),
+//! [`folder`] (the files), [`keeper`] (talking to a shim), [`ring`] (the log), [`proc_tree`] (who descends from whom).
+
+pub(crate) mod folder;
+mod keeper;
+mod limits;
+pub(crate) mod proc_tree;
+mod program;
+pub(crate) mod ring;
+mod user;
+
+use essaim_model::{EngineKind, Hardware, Platform, TaskId};
+use essaim_wire::Timestamp;
+use essaim_worker::engine::{
+    Adopted, Description, Ended, Engine, EngineError, LogLine, LogOptions, Phase, Run, Signal, Started, Stats,
+};
+use folder::{Folder, Plan};
+use futures::future::BoxFuture;
+use futures::stream::BoxStream;
+use futures::{FutureExt, StreamExt};
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A clock for what is stored: `Env`'s, as a function.
+pub type Utc = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// How much of a task's output is kept: two segments of this size.
+const LOG_SEGMENT_BYTES: u64 = 5 << 20;
+
+/// Where the engine keeps its tasks and what it starts.
+#[derive(Clone)]
+pub struct Config {
+    /// The folder of the task folders.
+    pub root: PathBuf,
+    /// The program that becomes the shim when called with `task-shim`.
+    pub shim: PathBuf,
+    /// What the image `essaim` means.
+    pub own_program: PathBuf,
+    /// Where programs without a slash are looked for, and the `PATH` of tasks.
+    pub path: OsString,
+    /// The size of one of the two segments of a task's log.
+    pub log_segment_bytes: u64,
+    /// The time, for what is stored.
+    pub utc: Utc,
+}
+
+impl Config {
+    /// Tasks below `root`; shim and `essaim` are the program that runs now, programs are looked for along its PATH.
+    pub fn new(root: impl Into<PathBuf>, utc: Utc) -> Self {
+        Self {
+            root: root.into(),
+            // Not its path: the file may be replaced while the daemon runs, and both have to speak the same format.
+            shim: "/proc/self/exe".into(),
+            own_program: std::env::current_exe().unwrap_or_else(|_| "/proc/self/exe".into()),
+            path: std::env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into()),
+            log_segment_bytes: LOG_SEGMENT_BYTES,
+            utc,
+        }
+    }
+}
+
+/// Runs tasks as host processes. Clones share everything; dropping all of them ends no task.
+#[derive(Clone)]
+pub struct ProcessEngine {
+    config: Arc<Config>,
+}
+
+impl ProcessEngine {
+    /// The engine over `config.root`, which is made when it is not there.
+    pub fn new(config: Config) -> std::io::Result<Self> {
+        folder::make_private(&config.root)?;
+        Ok(Self { config: Arc::new(config) })
+    }
+
+    fn folder(&self, task: TaskId) -> Folder {
+        Folder::new(&self.config.root, task)
+    }
+
+    fn prepare_now(&self, run: &Run) -> Result<(), EngineError> {
+        let folder = self.folder(run.task);
+        if folder.exists() {
+            return Ok(());
+        }
+        let plan = self.plan(run)?;
+        folder.create(&plan).map_err(|why| EngineError::Failed(format!("cannot make the folder of the task: {why}")))
+    }
+
+    /// Everything that can be refused is refused here, before anything runs.
+    fn plan(&self, run: &Run) -> Result<Plan, EngineError> {
+        let image = program::of_image(&run.image, &self.config.path, &self.config.own_program)?;
+        let program = match run.command.first() {
+            Some(command) => program::of_command(command, &self.config.path)?,
+            None => image,
+        };
+        let first = run.command.first().cloned().unwrap_or_else(|| program.name.clone());
+        let argv: Vec<String> =
+            std::iter::once(first).chain(run.command.iter().skip(1).cloned()).chain(run.args.iter().cloned()).collect();
+        let identity = run.user.as_deref().map(user::resolve).transpose()?;
+        let dir = run.dir.clone().filter(|dir| !dir.is_empty()).unwrap_or_else(|| "/".into());
+        if !std::path::Path::new(&dir).is_dir() {
+            return Err(EngineError::Rejected(format!("no such working directory: {dir}")));
+        }
+        let home = match &identity {
+            Some(identity) => identity.home.clone(),
+            None => user::own_home(),
+        };
+        let mut env =
+            vec![("PATH".into(), self.config.path.to_string_lossy().into_owned()), ("HOME".into(), home)];
+        env.extend(run.env.iter().cloned());
+        // Whoever lost its shim is found by this one, so no setting of the service may replace it.
+        env.push((folder::TASK_ID_ENV.into(), run.task.to_string()));
+        let with_nul = |text: &str| text.contains('\0');
+        if argv.iter().any(|arg| with_nul(arg)) || env.iter().any(|(name, value)| with_nul(name) || with_nul(value)) {
+            return Err(EngineError::Rejected("arguments and environment cannot contain a zero byte".into()));
+        }
+        if let Some((name, _)) = env.iter().find(|(name, _)| name.is_empty() || name.contains('=')) {
+            return Err(EngineError::Rejected(format!("invalid environment variable name: {name:?}")));
+        }
+        let cgroup = limits::prepare(run.task, &run.limits)?;
+        Ok(Plan {
+            run: run.clone(),
+            program: program.path.to_string_lossy().into_owned(),
+            argv,
+            env,
+            dir,
+            ids: identity.and_then(|identity| identity.change),
+            cgroup,
+            log_segment_bytes: self.config.log_segment_bytes,
+        })
+    }
+
+    fn remove_now(&self, task: TaskId) -> Result<(), EngineError> {
+        let folder = self.folder(task);
+        if let Ok(plan) = folder.plan() {
+            limits::remove(plan.cgroup.as_deref());
+        }
+        folder.remove().map_err(|why| EngineError::Failed(format!("cannot remove the folder of the task: {why}")))
+    }
+
+    fn phase_now(&self, task: TaskId) -> Result<Phase, EngineError> {
+        keeper::phase(&self.folder(task), (self.config.utc)())
+    }
+
+    /// Runs `work`, which waits for disks and processes, on a thread where that is allowed.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Self) -> Result<T, EngineError> + Send + 'static,
+    ) -> Result<T, EngineError> {
+        let this = self.clone();
+        match tokio::task::spawn_blocking(move || work(&this)).await {
+            Ok(done) => done,
+            Err(why) => Err(EngineError::Failed(format!("the engine's work broke off: {why}"))),
+        }
+    }
+}
+
+impl Engine for ProcessEngine {
+    fn kind(&self) -> EngineKind {
+        EngineKind::Process
+    }
+
+    fn describe(&self) -> BoxFuture<'_, Description> {
+        async { describe() }.boxed()
+    }
+
+    fn prepare<'a>(&'a self, run: &'a Run) -> BoxFuture<'a, Result<(), EngineError>> {
+        let run = run.clone();
+        self.blocking(move |this| this.prepare_now(&run)).boxed()
+    }
+
+    fn start(&self, task: TaskId) -> BoxFuture<'_, Result<Started, EngineError>> {
+        async move {
+            match self.blocking(move |this| this.phase_now(task)).await? {
+                Phase::Running(started) => Ok(started),
+                Phase::Ended(ended) => {
+                    let folder = self.folder(task);
+                    Ok(folder.started().unwrap_or(Started { pid: None, at: ended.at }))
+                }
+                Phase::Prepared => {
+                    // Detached: a caller that gives up must not leave a half-started shim unreaped.
+                    let (folder, shim) = (self.folder(task), self.config.shim.clone());
+                    let starting = tokio::spawn(async move { keeper::start(folder, shim).await });
+                    starting.await.unwrap_or_else(|why| Err(EngineError::Failed(why.to_string())))
+                }
+            }
+        }
+        .boxed()
+    }
+
+    fn wait(&self, task: TaskId) -> BoxFuture<'_, Result<Ended, EngineError>> {
+        async move {
+            loop {
+                match self.blocking(move |this| this.phase_now(task)).await? {
+                    Phase::Ended(ended) => return Ok(ended),
+                    Phase::Prepared => return Err(EngineError::Failed("the task was never started".into())),
+                    Phase::Running(_) => keeper::gone(&self.folder(task)).await?,
+                }
+            }
+        }
+        .boxed()
+    }
+
+    fn stop(&self, task: TaskId, signal: Signal, grace: Duration) -> BoxFuture<'_, Result<Ended, EngineError>> {
+        async move {
+            let folder = self.folder(task);
+            match self.blocking(move |this| this.phase_now(task)).await? {
+                Phase::Ended(ended) => return Ok(ended),
+                Phase::Prepared => {
+                    let at = (self.config.utc)();
+                    return self.blocking(move |this| keeper::never_started(&this.folder(task), at)).await;
+                }
+                Phase::Running(_) => keeper::ask_to_stop(&folder, signal, grace)?,
+            }
+            match tokio::time::timeout(grace + SHIM_PATIENCE, self.wait(task)).await {
+                Ok(ended) => ended,
+                Err(_) => {
+                    // The shim itself hangs. What it leaves behind is found by the environment of the task.
+                    self.blocking(move |this| keeper::kill_shim(&this.folder(task))).await?;
+                    self.wait(task).await
+                }
+            }
+        }
+        .boxed()
+    }
+
+    fn remove(&self, task: TaskId) -> BoxFuture<'_, Result<(), EngineError>> {
+        async move {
+            if !self.folder(task).exists() {
+                return Ok(());
+            }
+            match self.stop(task, Signal::KILL, Duration::ZERO).await {
+                Ok(_) => (),
+                Err(why) => tracing::warn!(%task, %why, "removing a task that could not be stopped"),
+            }
+            self.blocking(move |this| this.remove_now(task)).await
+        }
+        .boxed()
+    }
+
+    fn logs(&self, task: TaskId, options: LogOptions) -> BoxStream<'_, Result<LogLine, EngineError>> {
+        let folder = self.folder(task);
+        if !folder.exists() {
+            return futures::stream::once(async move { Err(EngineError::Unknown(task)) }).boxed();
+        }
+        ring::read(folder, options).boxed()
+    }
+
+    fn stats(&self, task: TaskId) -> BoxFuture<'_, Result<Stats, EngineError>> {
+        self.blocking(move |this| match this.phase_now(task)? {
+            Phase::Running(_) => keeper::stats(&this.folder(task)),
+            _ => Ok(Stats::default()),
+        })
+        .boxed()
+    }
+
+    fn adopt(&self) -> BoxFuture<'_, Result<Vec<Adopted>, EngineError>> {
+        self.blocking(|this| {
+            let tasks = folder::list(&this.config.root)
+                .map_err(|why| EngineError::Failed(format!("cannot list {}: {why}", this.config.root.display())))?;
+            let mut found = Vec::new();
+            for task in tasks {
+                match (this.folder(task).plan(), this.phase_now(task)) {
+                    (Ok(plan), Ok(phase)) => found.push(Adopted { run: plan.run, phase }),
+                    (Err(why), _) => tracing::warn!(%task, %why, "a task's folder cannot be read"),
+                    (_, Err(why)) => tracing::warn!(%task, %why, "a task's state cannot be read"),
+                }
+            }
+            Ok(found)
+        })
+        .boxed()
+    }
+}
+
+/// How long after the grace a shim may take to kill and reap everything before it counts as stuck itself.
+const SHIM_PATIENCE: Duration = Duration::from_secs(10);
+
+fn describe() -> Description {
+    let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get) as u64;
+    Description {
+        kind: EngineKind::Process,
+        version: env!("CARGO_PKG_VERSION").into(),
+        platform: Platform { architecture: std::env::consts::ARCH.into(), os: std::env::consts::OS.into() },
+        hardware: Hardware { nano_cpus: cpus * 1_000_000_000, memory_bytes: memory_bytes().unwrap_or(0) },
+    }
+}
+
+fn memory_bytes() -> Option<u64> {
+    let info = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let total = info.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let kib: u64 = total.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib * 1024)
+}

@@ -1,0 +1,329 @@
+//! A task's log: the two newest of a row of segments, written by the shim and read by the daemon.
+//!
+//! `log.0`, `log.1`, …: when a segment is full the shim begins the next one and removes the one before the last, so a
+//! task's output takes two segments of disk at most, and a reader only ever moves on to a greater number. A record
+//! is a time, a stream, a length and the bytes; one that is not whole yet is read later.
+
+use super::folder::{Folder, failed};
+use super::keeper;
+use essaim_wire::Timestamp;
+use essaim_worker::engine::{EngineError, LogLine, LogOptions, LogStream};
+use futures::Stream;
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Time, stream, length.
+const HEADER_LEN: usize = 8 + 1 + 4;
+
+/// A longer line comes in pieces of this size, as Docker does it.
+pub(crate) const PIECE_LEN: usize = 16 << 10;
+
+/// How much is read at once: some lines, but never a whole segment.
+const BATCH_BYTES: usize = 256 << 10;
+
+/// How often a follower looks for more. Short enough for a person, and cheap: one `stat` of an open file.
+const FOLLOW_EVERY: Duration = Duration::from_millis(100);
+
+/// The writing end, in the shim.
+pub(crate) struct Writer {
+    dir: PathBuf,
+    segment_bytes: u64,
+    number: u64,
+    file: File,
+    len: u64,
+    buffer: Vec<u8>,
+}
+
+impl Writer {
+    /// Begins the log of a task that starts now.
+    pub(crate) fn create(dir: &Path, segment_bytes: u64) -> io::Result<Self> {
+        let file = File::create(segment(dir, 0))?;
+        Ok(Self { dir: dir.into(), segment_bytes, number: 0, file, len: 0, buffer: Vec::new() })
+    }
+
+    /// Adds a line; it reaches the file with the next [`Self::flush`].
+    pub(crate) fn push(&mut self, at: Timestamp, stream: LogStream, line: &[u8]) {
+        let record_len = (HEADER_LEN + line.len()) as u64;
+        if self.len + self.buffer.len() as u64 + record_len > self.segment_bytes && self.len > 0 {
+            self.flush();
+            self.begin_next();
+        }
+        self.buffer.extend_from_slice(&at.as_micros().to_le_bytes());
+        self.buffer.push(match stream {
+            LogStream::Stdout => 1,
+            LogStream::Stderr => 2,
+        });
+        self.buffer.extend_from_slice(&(line.len() as u32).to_le_bytes());
+        self.buffer.extend_from_slice(line);
+        if self.buffer.len() > BATCH_BYTES {
+            self.flush();
+        }
+    }
+
+    /// Writes what was added. When the disk refuses, the lines are lost and the task goes on.
+    pub(crate) fn flush(&mut self) {
+        if self.buffer.is_empty() {
+            return;
+        }
+        match self.file.write_all(&self.buffer) {
+            Ok(()) => self.len += self.buffer.len() as u64,
+            // Half a record would hide all that follow.
+            Err(_) => {
+                let _ = self.file.set_len(self.len);
+                let _ = io::Seek::seek(&mut self.file, io::SeekFrom::Start(self.len));
+            }
+        }
+        self.buffer.clear();
+        self.buffer.shrink_to(BATCH_BYTES);
+    }
+
+    fn begin_next(&mut self) {
+        let Ok(file) = File::create(segment(&self.dir, self.number + 1)) else { return };
+        self.number += 1;
+        (self.file, self.len) = (file, 0);
+        if let Some(old) = self.number.checked_sub(2) {
+            let _ = std::fs::remove_file(segment(&self.dir, old));
+        }
+    }
+}
+
+/// The lines of the task in `folder`.
+pub(super) fn read(folder: Folder, options: LogOptions) -> impl Stream<Item = Result<LogLine, EngineError>> + Send {
+    let state = Reading { folder, options, reader: Reader::default(), lines: VecDeque::new(), begun: false };
+    futures::stream::unfold(Some(state), |state| async move {
+        let mut state = state?;
+        loop {
+            if let Some(line) = state.lines.pop_front() {
+                return Some((Ok(line), Some(state)));
+            }
+            // Asked before reading: what was written until then is read below, and there is no more.
+            let look = tokio::task::spawn_blocking(move || {
+                let over = !state.options.follow || keeper::is_over(&state.folder);
+                let more = state.fill()?;
+                Ok::<_, io::Error>((state, over, more))
+            });
+            match look.await.map_err(io::Error::other).and_then(|found| found) {
+                Err(why) => return Some((Err(failed("cannot read the log", why)), None)),
+                Ok((next, over, more)) => {
+                    state = next;
+                    if state.lines.is_empty() && !more {
+                        if over {
+                            return None;
+                        }
+                        tokio::time::sleep(FOLLOW_EVERY).await;
+                    }
+                }
+            }
+        }
+    })
+}
+
+struct Reading {
+    folder: Folder,
+    options: LogOptions,
+    reader: Reader,
+    lines: VecDeque<LogLine>,
+    begun: bool,
+}
+
+impl Reading {
+    /// Reads on; whether anything was read, wanted or not.
+    fn fill(&mut self) -> io::Result<bool> {
+        let tail = self.options.tail.filter(|_| !self.begun);
+        self.begun = true;
+        let Some(tail) = tail else {
+            let (options, lines) = (self.options, &mut self.lines);
+            return self.reader.batch(self.folder.path(), |line| {
+                if options.wants(&line) {
+                    lines.push_back(line);
+                }
+            });
+        };
+        // The last lines are known only at the end; a log is two segments at most.
+        let tail = usize::try_from(tail).unwrap_or(usize::MAX);
+        let (options, lines) = (self.options, &mut self.lines);
+        while self.reader.batch(self.folder.path(), |line| {
+            if options.wants(&line) {
+                lines.push_back(line);
+                if lines.len() > tail {
+                    lines.pop_front();
+                }
+            }
+        })? {}
+        Ok(false)
+    }
+}
+
+/// The reading end: a place in the row of segments.
+#[derive(Default)]
+struct Reader {
+    open: Option<(u64, File)>,
+    offset: u64,
+}
+
+impl Reader {
+    /// Hands over the records of the next stretch; whether there was any.
+    fn batch(&mut self, dir: &Path, mut each: impl FnMut(LogLine)) -> io::Result<bool> {
+        loop {
+            let (number, file) = match &self.open {
+                Some((number, file)) => (*number, file),
+                None => match oldest(dir, 0)? {
+                    None => return Ok(false),
+                    Some(number) => {
+                        self.begin(dir, number)?;
+                        continue;
+                    }
+                },
+            };
+            // Looked for before reading: a segment that has a successor grows no more.
+            let next = oldest(dir, number + 1)?;
+            let mut bytes = vec![0; BATCH_BYTES];
+            let len = read_up_to(file, &mut bytes, self.offset)?;
+            let used = records(&bytes[..len], &mut each);
+            self.offset += used as u64;
+            if used > 0 {
+                return Ok(true);
+            }
+            match next {
+                Some(next) => self.begin(dir, next)?,
+                None => return Ok(false),
+            }
+        }
+    }
+
+    fn begin(&mut self, dir: &Path, number: u64) -> io::Result<()> {
+        self.offset = 0;
+        match File::open(segment(dir, number)) {
+            Ok(file) => self.open = Some((number, file)),
+            // It was removed meanwhile: the task writes faster than this reads. Go on with the oldest there is.
+            Err(why) if why.kind() == io::ErrorKind::NotFound => {
+                self.open = match oldest(dir, number + 1)? {
+                    Some(next) => Some((next, File::open(segment(dir, next))?)),
+                    None => None,
+                }
+            }
+            Err(why) => return Err(why),
+        }
+        Ok(())
+    }
+}
+
+/// Hands over the whole records at the start of `bytes`; returns how many bytes they took.
+fn records(bytes: &[u8], each: &mut impl FnMut(LogLine)) -> usize {
+    let mut used = 0;
+    while let Some(header) = bytes.get(used..used + HEADER_LEN) {
+        let at = u64::from_le_bytes(header[..8].try_into().expect("eight bytes"));
+        let len = u32::from_le_bytes(header[9..].try_into().expect("four bytes")) as usize;
+        let start = used + HEADER_LEN;
+        let Some(line) = start.checked_add(len).and_then(|end| bytes.get(start..end)) else { break };
+        let stream = if header[8] == 2 { LogStream::Stderr } else { LogStream::Stdout };
+        each(LogLine { at: Timestamp::from_micros(at), stream, bytes: line.to_vec() });
+        used = start + len;
+    }
+    used
+}
+
+fn read_up_to(file: &File, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
+    let mut len = 0;
+    while len < bytes.len() {
+        match file.read_at(&mut bytes[len..], offset + len as u64) {
+            Ok(0) => break,
+            Ok(read) => len += read,
+            Err(why) if why.kind() == io::ErrorKind::Interrupted => (),
+            Err(why) => return Err(why),
+        }
+    }
+    Ok(len)
+}
+
+/// The oldest segment that is numbered at least `from`.
+fn oldest(dir: &Path, from: u64) -> io::Result<Option<u64>> {
+    let mut found: Option<u64> = None;
+    for entry in std::fs::read_dir(dir)? {
+        let name = entry?.file_name();
+        let number = name.to_str().and_then(|name| name.strip_prefix("log.")).and_then(|text| text.parse().ok());
+        if let Some(number) = number.filter(|number| *number >= from) {
+            found = Some(found.map_or(number, |best| best.min(number)));
+        }
+    }
+    Ok(found)
+}
+
+fn segment(dir: &Path, number: u64) -> PathBuf {
+    dir.join(format!("log.{number}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(dir: &Path) -> Vec<LogLine> {
+        let mut found = Vec::new();
+        let mut reader = Reader::default();
+        while reader.batch(dir, |line| found.push(line)).unwrap() {}
+        found
+    }
+
+    #[test]
+    fn the_bytes_of_a_record_never_change() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut writer = Writer::create(dir.path(), 1 << 20).unwrap();
+        writer.push(Timestamp::from_micros(258), LogStream::Stderr, b"no\n");
+        writer.flush();
+        let golden = [2, 1, 0, 0, 0, 0, 0, 0, 2, 3, 0, 0, 0, b'n', b'o', b'\n'];
+        assert_eq!(std::fs::read(segment(dir.path(), 0)).unwrap(), golden);
+    }
+
+    #[test]
+    fn a_log_takes_two_segments_at_most_and_keeps_the_newest_lines() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut writer = Writer::create(dir.path(), 1000).unwrap();
+        for number in 0..1000 {
+            writer.push(Timestamp::from_micros(number), LogStream::Stdout, format!("line {number}\n").as_bytes());
+            writer.flush();
+        }
+        let sizes: Vec<u64> =
+            std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().metadata().unwrap().len()).collect();
+        assert_eq!(sizes.len(), 2);
+        assert!(sizes.iter().all(|size| *size <= 1000), "{sizes:?}");
+        let found = lines(dir.path());
+        let times: Vec<u64> = found.iter().map(|line| line.at.as_micros()).collect();
+        assert_eq!(times, ((1000 - times.len() as u64)..1000).collect::<Vec<_>>(), "in order, without a gap");
+    }
+
+    #[test]
+    fn half_a_record_waits_for_its_other_half() {
+        let dir = tempfile::tempdir().unwrap();
+        let whole = [2, 1, 0, 0, 0, 0, 0, 0, 1, 2, 0, 0, 0, b'o', b'k'];
+        let mut reader = Reader::default();
+        let mut found = Vec::new();
+        for cut in 0..whole.len() {
+            std::fs::write(segment(dir.path(), 0), &whole[..cut]).unwrap();
+            assert!(!reader.batch(dir.path(), |line| found.push(line)).unwrap(), "after {cut} bytes");
+        }
+        std::fs::write(segment(dir.path(), 0), whole).unwrap();
+        assert!(reader.batch(dir.path(), |line| found.push(line)).unwrap());
+        assert_eq!(found[0].bytes, b"ok");
+    }
+
+    #[test]
+    fn a_slow_reader_goes_on_with_the_oldest_line_there_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut writer = Writer::create(dir.path(), 100).unwrap();
+        let mut reader = Reader::default();
+        let mut found = Vec::new();
+        writer.push(Timestamp::from_micros(0), LogStream::Stdout, b"first\n");
+        writer.flush();
+        assert!(reader.batch(dir.path(), |line| found.push(line)).unwrap());
+        for number in 1..100 {
+            writer.push(Timestamp::from_micros(number), LogStream::Stdout, b"more\n");
+            writer.flush();
+        }
+        while reader.batch(dir.path(), |line| found.push(line)).unwrap() {}
+        assert_eq!(found.last().unwrap().at.as_micros(), 99);
+    }
+}
