@@ -1,0 +1,257 @@
+//! Admission: what the replicated table takes away from what certificates grant.
+//!
+//! A certificate grants, and a manager's is signed only after the commit that promoted it. The table holds the
+//! exceptions: who is a manager today, and which removed nodes still hold certificates that have not expired. Ten
+//! thousand joins do not change it. It names its place in the log, (lineage, index), and never goes back.
+//!
+//! One thing the table must not do is judge what it cannot know. A manager that was away has an old table, and if it
+//! refused the leader because the leader was promoted meanwhile, it would never hear of that promotion. So a
+//! certificate says at which index it was granted, and one that is newer than the table stands.
+//!
+//! Pure: no clock and no socket; tests hand in both.
+
+use crate::lane::{Direction, Lane};
+use crate::trust::PeerIdentity;
+use bincode::{Decode, Encode};
+use essaim_wire::{ClusterId, Index, Lineage, NodeId, Role, Timestamp};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The exceptions in force. The default knows nothing, and lets certificates alone decide.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Encode, Decode)]
+pub struct Admission {
+    /// The history of the log that it belongs to.
+    pub lineage: Lineage,
+    /// The place in the log that it states.
+    pub index: Index,
+    /// Today's managers.
+    pub managers: BTreeSet<NodeId>,
+    /// Nodes that were removed, each until its last certificate has expired.
+    pub removed: BTreeMap<NodeId, Timestamp>,
+}
+
+/// A peer may not do what it asks (or what this node would ask of it).
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Encode, Decode)]
+pub enum Denied {
+    /// It shows a certificate of another cluster.
+    #[error("the certificate of {node} is of another cluster")]
+    OtherCluster {
+        /// Who.
+        node: NodeId,
+    },
+    /// Its certificate is not good now.
+    #[error("the certificate of {node} has expired; it must join again")]
+    Expired {
+        /// Who.
+        node: NodeId,
+    },
+    /// The node was removed from the cluster.
+    #[error("{node} was removed from the cluster; it must join again")]
+    Removed {
+        /// Who.
+        node: NodeId,
+    },
+    /// Its certificate is a worker's.
+    #[error("{node} is a worker, and the lane {lane} is for managers")]
+    Worker {
+        /// Who.
+        node: NodeId,
+        /// What for.
+        lane: Lane,
+    },
+    /// Its certificate is a manager's, and it is none any more.
+    #[error("{node} was demoted, and the lane {lane} is for managers")]
+    Demoted {
+        /// Who.
+        node: NodeId,
+        /// What for.
+        lane: Lane,
+    },
+    /// The two belong to different histories: one of them lived through `--force-new-cluster` or `restore`.
+    #[error("{node} belongs to another history of the cluster ({theirs:?}, here {ours:?})")]
+    OtherLineage {
+        /// Who.
+        node: NodeId,
+        /// What it said.
+        theirs: Lineage,
+        /// What holds here.
+        ours: Lineage,
+    },
+    /// Nobody has registered for the lane here, perhaps not yet.
+    #[error("nobody serves the lane {lane} on this node")]
+    Unserved {
+        /// Which.
+        lane: Lane,
+    },
+}
+
+impl Admission {
+    /// Whether this table knows something that `other` does not.
+    pub fn is_newer_than(&self, other: &Self) -> bool {
+        (self.lineage.ordinal, self.index) > (other.lineage.ordinal, other.index)
+    }
+
+    /// Takes `next` in place of this table if it is newer, and says whether it did. A table never goes back.
+    pub fn advance(&mut self, next: Self) -> bool {
+        let newer = next.is_newer_than(self);
+        if newer {
+            *self = next;
+        }
+        newer
+    }
+
+    /// Whether a session with the peer may stand at all, and which role it has here.
+    pub fn judge_session(&self, cluster: ClusterId, peer: &PeerIdentity, now: Timestamp) -> Result<Role, Denied> {
+        let node = peer.node;
+        if peer.cluster != cluster {
+            return Err(Denied::OtherCluster { node });
+        }
+        if now > peer.not_after {
+            return Err(Denied::Expired { node });
+        }
+        if self.removed.contains_key(&node) {
+            return Err(Denied::Removed { node });
+        }
+        Ok(self.role(peer))
+    }
+
+    /// Whether a lane between this node and the peer may be opened. `theirs` is the lineage that the peer states.
+    pub fn judge_lane(
+        &self,
+        cluster: ClusterId,
+        peer: &PeerIdentity,
+        lane: Lane,
+        direction: Direction,
+        theirs: Lineage,
+        now: Timestamp,
+    ) -> Result<Role, Denied> {
+        let node = peer.node;
+        let role = self.judge_session(cluster, peer, now)?;
+        if role < lane.least_role(direction) {
+            return Err(match peer.role {
+                Role::Worker => Denied::Worker { node, lane },
+                Role::Manager => Denied::Demoted { node, lane },
+            });
+        }
+        // A node that has no history yet was just enrolled, and hears of it over these very lanes.
+        let both_known = theirs != Lineage::default() && self.lineage != Lineage::default();
+        if lane.needs_one_lineage() && both_known && theirs != self.lineage {
+            return Err(Denied::OtherLineage { node, theirs, ours: self.lineage });
+        }
+        Ok(role)
+    }
+
+    /// What the peer may do here: what its certificate grants, unless the table has taken it away since.
+    pub fn role(&self, peer: &PeerIdentity) -> Role {
+        let known = peer.serial.granted <= self.index && *self != Self::default();
+        match peer.role {
+            Role::Manager if known && !self.managers.contains(&peer.node) => Role::Worker,
+            role => role,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::trust::Serial;
+    use essaim_wire::encode;
+
+    const CLUSTER: ClusterId = ClusterId::from_bits(1);
+    const NOW: Timestamp = Timestamp::from_micros(100);
+
+    fn peer(node: u128, role: Role, granted: u64) -> PeerIdentity {
+        PeerIdentity {
+            cluster: CLUSTER,
+            node: NodeId::from_bits(node),
+            role,
+            not_before: Timestamp::from_micros(0),
+            not_after: Timestamp::from_micros(200),
+            serial: Serial { granted: Index(granted), nonce: 0 },
+        }
+    }
+
+    /// At index 10, node 1 is the manager and node 9 was removed.
+    fn table() -> Admission {
+        Admission {
+            lineage: Lineage { ordinal: 1, nonce: 7 },
+            index: Index(10),
+            managers: [NodeId::from_bits(1)].into(),
+            removed: [(NodeId::from_bits(9), Timestamp::from_micros(500))].into(),
+        }
+    }
+
+    fn judge(peer: &PeerIdentity, lane: Lane) -> Result<Role, Denied> {
+        table().judge_lane(CLUSTER, peer, lane, Direction::Incoming, table().lineage, NOW)
+    }
+
+    #[test]
+    fn a_worker_is_refused_on_the_lanes_of_managers_and_on_no_other() {
+        let worker = peer(2, Role::Worker, 5);
+        assert_eq!(judge(&worker, Lane::Link), Ok(Role::Worker));
+        for lane in [Lane::Raft, Lane::Propose, Lane::Snapshot, Lane::Logs] {
+            assert_eq!(judge(&worker, lane), Err(Denied::Worker { node: worker.node, lane }));
+        }
+    }
+
+    #[test]
+    fn a_demoted_manager_is_a_worker_whatever_its_certificate_says() {
+        let demoted = peer(2, Role::Manager, 5);
+        let denied = judge(&demoted, Lane::Raft).expect_err("demoted");
+        assert_eq!(denied, Denied::Demoted { node: demoted.node, lane: Lane::Raft });
+        assert_eq!(judge(&demoted, Lane::View), Ok(Role::Worker));
+    }
+
+    #[test]
+    fn a_manager_whose_certificate_is_newer_than_the_table_is_one() {
+        // This node was away while node 2 was promoted (index 11) and became the leader. Only the leader can tell it.
+        assert_eq!(judge(&peer(2, Role::Manager, 11), Lane::Raft), Ok(Role::Manager));
+    }
+
+    #[test]
+    fn a_removed_node_is_refused_everywhere_with_any_certificate() {
+        for role in [Role::Worker, Role::Manager] {
+            for lane in Lane::ALL {
+                let removed = peer(9, role, 99);
+                assert_eq!(judge(&removed, lane), Err(Denied::Removed { node: removed.node }));
+            }
+        }
+    }
+
+    #[test]
+    fn another_cluster_and_an_expired_certificate_are_refused() {
+        let stranger = PeerIdentity { cluster: ClusterId::from_bits(2), ..peer(1, Role::Manager, 5) };
+        assert!(matches!(judge(&stranger, Lane::View), Err(Denied::OtherCluster { .. })));
+        let expired = PeerIdentity { not_after: Timestamp::from_micros(99), ..peer(1, Role::Manager, 5) };
+        assert!(matches!(judge(&expired, Lane::View), Err(Denied::Expired { .. })));
+    }
+
+    #[test]
+    fn raft_of_another_history_is_refused_and_a_newcomer_has_none_yet() {
+        let manager = peer(1, Role::Manager, 5);
+        let with = |theirs, lane| table().judge_lane(CLUSTER, &manager, lane, Direction::Incoming, theirs, NOW);
+        let old = Lineage { ordinal: 0, nonce: 3 };
+        assert!(matches!(with(old, Lane::Raft), Err(Denied::OtherLineage { .. })));
+        assert_eq!(with(old, Lane::View), Ok(Role::Manager));
+        assert_eq!(with(Lineage::default(), Lane::Raft), Ok(Role::Manager));
+    }
+
+    #[test]
+    fn a_table_never_goes_back() {
+        let mut table = table();
+        assert!(!table.advance(Admission { index: Index(9), ..table.clone() }));
+        assert!(!table.advance(table.clone()), "the same is nothing new");
+        assert!(table.advance(Admission { index: Index(11), ..table.clone() }));
+        let next = Admission { lineage: Lineage { ordinal: 2, nonce: 1 }, index: Index(1), ..table.clone() };
+        assert!(table.advance(next), "a new history wins over any index of the old one");
+        assert!(!table.advance(Admission {
+            lineage: Lineage { ordinal: 1, nonce: 7 },
+            index: Index(99),
+            ..table.clone()
+        }));
+    }
+
+    #[test]
+    fn the_bytes_of_the_table_never_change() {
+        assert_eq!(encode(&table()), [1, 7, 10, 1, 1, 1, 9, 251, 244, 1]);
+    }
+}

@@ -1,0 +1,180 @@
+//! Frames: how a stream of bytes is cut into messages. Four bytes of length, big-endian, then the message.
+//!
+//! Both directions are bounded by [`MAX_FRAME`]. A length above it, an end in the middle of a frame and bytes that
+//! do not decode are error values, and after one the stream is of no more use: whoever reads one closes it.
+//!
+//! Receiving is safe to cancel: what was read of a frame so far stays in the receiver. Sending is not; a sender
+//! that is dropped in the middle of a frame must not be used again.
+
+use crate::network::{RecvStream, SendStream};
+use bincode::{Decode, Encode};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use essaim_wire::{DecodeError, decode, encode};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+/// The longest message: 4 MiB. Whatever is larger is cut by those who send it (snapshots, logs), so that no
+/// message occupies a connection for long or a peer's memory without bound.
+pub const MAX_FRAME: usize = 4 << 20;
+
+/// Bytes of a length.
+const PREFIX: usize = 4;
+
+/// Read in pieces of this size: several small frames cost one read.
+const READ_CHUNK: usize = 64 << 10;
+
+/// The stream is of no more use. Which side is at fault is in the variant.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FrameError {
+    /// The peer (or, when sending, the caller) wants a frame above the limit.
+    #[error("a frame of {len} bytes is over the limit of {MAX_FRAME}")]
+    TooLong {
+        /// What the length says.
+        len: usize,
+    },
+    /// The stream ended in the middle of a frame.
+    #[error("the stream ended in the middle of a frame")]
+    Cut,
+    /// The peer ended the stream in order where a message was expected.
+    #[error("the stream has ended")]
+    Finished,
+    /// The message is none of the type expected.
+    #[error(transparent)]
+    Undecodable(#[from] DecodeError),
+    /// The stream or its connection failed.
+    #[error("the stream failed: {0}")]
+    Failed(String),
+}
+
+/// Writes frames.
+pub struct FrameSender {
+    stream: Box<dyn SendStream>,
+    buffer: BytesMut,
+}
+
+impl FrameSender {
+    /// Frames on a raw stream.
+    pub fn new(stream: Box<dyn SendStream>) -> Self {
+        Self { stream, buffer: BytesMut::new() }
+    }
+
+    /// Sends one message and everything fed before it. Waits while the peer does not read.
+    pub async fn send(&mut self, message: &[u8]) -> Result<(), FrameError> {
+        self.feed(message)?;
+        self.flush().await
+    }
+
+    /// Encodes and sends one message.
+    pub async fn send_value<T: Encode>(&mut self, value: &T) -> Result<(), FrameError> {
+        self.send(&encode(value)).await
+    }
+
+    /// Puts a message beside those that the next [`FrameSender::flush`] sends, so that many small ones cost one
+    /// write. What is fed is memory of this node: flush before it grows.
+    pub fn feed(&mut self, message: &[u8]) -> Result<(), FrameError> {
+        if message.len() > MAX_FRAME {
+            return Err(FrameError::TooLong { len: message.len() });
+        }
+        self.buffer.reserve(PREFIX + message.len());
+        self.buffer.put_u32(u32::try_from(message.len()).expect("MAX_FRAME fits"));
+        self.buffer.put_slice(message);
+        Ok(())
+    }
+
+    /// How many bytes are fed and not yet sent.
+    pub fn fed(&self) -> usize {
+        self.buffer.len()
+    }
+
+    /// Sends what was fed.
+    pub async fn flush(&mut self) -> Result<(), FrameError> {
+        while self.buffer.has_remaining() {
+            let written = self.stream.write(&self.buffer).await.map_err(failed)?;
+            self.buffer.advance(written);
+        }
+        self.stream.flush().await.map_err(failed)
+    }
+
+    /// Ends the direction in order, after everything sent.
+    pub async fn finish(mut self) -> Result<(), FrameError> {
+        self.flush().await?;
+        self.stream.shutdown().await.map_err(failed)
+    }
+
+    /// Gives up the direction.
+    pub fn reset(mut self, code: u32) {
+        self.stream.reset(code);
+    }
+
+    /// The stream below, for whoever wants bytes and not frames. Flush first.
+    pub fn into_inner(self) -> Box<dyn SendStream> {
+        self.stream
+    }
+}
+
+/// Reads frames.
+pub struct FrameReceiver {
+    stream: Box<dyn RecvStream>,
+    buffer: BytesMut,
+}
+
+impl FrameReceiver {
+    /// Frames from a raw stream.
+    pub fn new(stream: Box<dyn RecvStream>) -> Self {
+        Self { stream, buffer: BytesMut::new() }
+    }
+
+    /// The next message; `None` when the peer has ended the stream in order.
+    pub async fn recv(&mut self) -> Result<Option<Bytes>, FrameError> {
+        loop {
+            if let Some(message) = self.take()? {
+                return Ok(Some(message));
+            }
+            self.buffer.reserve(READ_CHUNK);
+            if self.stream.read_buf(&mut self.buffer).await.map_err(failed)? == 0 {
+                return if self.buffer.is_empty() { Ok(None) } else { Err(FrameError::Cut) };
+            }
+        }
+    }
+
+    /// The next message, decoded; `None` when the peer has ended the stream in order.
+    pub async fn recv_value<T: Decode<()>>(&mut self) -> Result<Option<T>, FrameError> {
+        match self.recv().await? {
+            Some(message) => Ok(Some(decode(&message)?)),
+            None => Ok(None),
+        }
+    }
+
+    /// The next message, decoded, where the protocol says that one must come.
+    pub async fn expect_value<T: Decode<()>>(&mut self) -> Result<T, FrameError> {
+        self.recv_value().await?.ok_or(FrameError::Finished)
+    }
+
+    /// Refuses the rest of the stream.
+    pub fn stop(mut self, code: u32) {
+        self.stream.stop(code);
+    }
+
+    /// The stream below, and what was already read from it.
+    pub fn into_inner(self) -> (Box<dyn RecvStream>, Bytes) {
+        (self.stream, self.buffer.freeze())
+    }
+
+    /// A whole frame out of the buffer, if there is one. The length is judged before anything is allocated for it.
+    fn take(&mut self) -> Result<Option<Bytes>, FrameError> {
+        let Some(prefix) = self.buffer.first_chunk::<PREFIX>() else { return Ok(None) };
+        let len = u32::from_be_bytes(*prefix) as usize;
+        if len > MAX_FRAME {
+            return Err(FrameError::TooLong { len });
+        }
+        if self.buffer.len() < PREFIX + len {
+            return Ok(None);
+        }
+        self.buffer.advance(PREFIX);
+        Ok(Some(self.buffer.split_to(len).freeze()))
+    }
+}
+
+#[allow(clippy::needless_pass_by_value, reason = "the shape of map_err")]
+fn failed(error: std::io::Error) -> FrameError {
+    FrameError::Failed(error.to_string())
+}

@@ -1,0 +1,89 @@
+//! Ed25519 keys, made from 32 bytes of seed.
+
+use super::{TrustError, pem};
+use bincode::{Decode, Encode};
+use rcgen::{KeyPair, PKCS_ED25519};
+use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use std::fmt;
+
+/// What PKCS #8 puts before the 32 bytes of an Ed25519 key (RFC 8410, section 7).
+const PKCS8_PREFIX: [u8; 16] =
+    [0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20];
+
+const PEM_LABEL: &str = "PRIVATE KEY";
+
+/// A private key. Its seed is the key: the same seed, the same signatures.
+#[derive(Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Key {
+    seed: [u8; 32],
+}
+
+impl Key {
+    /// The key with this seed, which must come from good randomness (or from a simulation's).
+    pub const fn from_seed(seed: [u8; 32]) -> Self {
+        Self { seed }
+    }
+
+    /// As text for a file.
+    pub fn to_pem(&self) -> String {
+        pem::write(PEM_LABEL, &self.pkcs8())
+    }
+
+    /// Reads what [`Key::to_pem`] wrote.
+    pub fn from_pem(text: &str) -> Result<Self, TrustError> {
+        let blocks = pem::read(PEM_LABEL, text)?;
+        let [pkcs8] = blocks.as_slice() else {
+            return Err(TrustError::BadKey(format!("{} private keys in the text instead of one", blocks.len())));
+        };
+        let seed = pkcs8
+            .strip_prefix(&PKCS8_PREFIX)
+            .and_then(|seed| seed.try_into().ok())
+            .ok_or_else(|| TrustError::BadKey("the PKCS #8 text holds another kind of key".into()))?;
+        Ok(Self { seed })
+    }
+
+    /// The 32 bytes of the public key.
+    pub fn public(&self) -> Vec<u8> {
+        self.pair().public_key_raw().to_vec()
+    }
+
+    pub(super) fn pair(&self) -> KeyPair {
+        KeyPair::from_pkcs8_der_and_sign_algo(&PrivatePkcs8KeyDer::from(self.pkcs8()), &PKCS_ED25519)
+            .expect("every 32 bytes are an Ed25519 seed")
+    }
+
+    pub(super) fn private_der(&self) -> PrivateKeyDer<'static> {
+        PrivatePkcs8KeyDer::from(self.pkcs8()).into()
+    }
+
+    fn pkcs8(&self) -> Vec<u8> {
+        [PKCS8_PREFIX.as_slice(), &self.seed].concat()
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Key(…)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_seed_is_the_same_key_and_survives_its_text() {
+        let key = Key::from_seed([7; 32]);
+        assert_eq!(key.public(), Key::from_seed([7; 32]).public());
+        assert_ne!(key.public(), Key::from_seed([8; 32]).public());
+        assert_eq!(Key::from_pem(&key.to_pem()), Ok(key.clone()));
+        assert_eq!(format!("{key:?}"), "Key(…)", "a key must not reach a log");
+    }
+
+    #[test]
+    fn text_that_is_no_key_is_an_error() {
+        for text in ["", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n", "garbage"] {
+            assert!(Key::from_pem(text).is_err(), "{text:?}");
+        }
+    }
+}

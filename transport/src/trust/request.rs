@@ -1,0 +1,70 @@
+//! Requests for certificates: a public key, signed by its own private key. Nothing else in one counts.
+
+use super::{Key, TrustError};
+use bincode::{Decode, Encode};
+use rcgen::{CertificateParams, CertificateSigningRequestParams, DistinguishedName, PublicKey};
+use rustls::pki_types::CertificateSigningRequestDer;
+use std::fmt;
+
+/// A request as it travels: DER. Enrolment is keyed by [`SigningRequest::public_key`], so asking twice is harmless.
+#[derive(Clone, PartialEq, Eq, Encode, Decode)]
+pub struct SigningRequest {
+    der: Vec<u8>,
+}
+
+impl SigningRequest {
+    /// Asks for a certificate for `key`, and proves that the key is at hand.
+    pub fn create(key: &Key) -> Self {
+        let mut params = CertificateParams::default();
+        params.distinguished_name = DistinguishedName::new();
+        let made = params.serialize_request(&key.pair()).expect("an empty request can be signed");
+        Self { der: made.der().to_vec() }
+    }
+
+    /// A request from somewhere, unseen.
+    pub const fn from_der(der: Vec<u8>) -> Self {
+        Self { der }
+    }
+
+    /// In DER.
+    pub fn der(&self) -> &[u8] {
+        &self.der
+    }
+
+    /// The raw public key that it asks a certificate for, after its signature was found right.
+    pub fn public_key(&self) -> Result<Vec<u8>, TrustError> {
+        let public = self.verified()?;
+        Ok(rcgen::PublicKeyData::der_bytes(&public).to_vec())
+    }
+
+    pub(super) fn verified(&self) -> Result<PublicKey, TrustError> {
+        CertificateSigningRequestParams::from_der(&CertificateSigningRequestDer::from(self.der.as_slice()))
+            .map(|request| request.public_key)
+            .map_err(|why| TrustError::BadRequest(why.to_string()))
+    }
+}
+
+impl fmt::Debug for SigningRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SigningRequest({} bytes)", self.der.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_is_about_the_key_that_signed_it() {
+        let key = Key::from_seed([5; 32]);
+        assert_eq!(SigningRequest::create(&key).public_key(), Ok(key.public()));
+    }
+
+    #[test]
+    fn a_request_with_one_bit_changed_is_refused() {
+        let mut der = SigningRequest::create(&Key::from_seed([5; 32])).der().to_vec();
+        *der.last_mut().expect("not empty") ^= 1;
+        assert!(matches!(SigningRequest::from_der(der).public_key(), Err(TrustError::BadRequest(_))));
+        assert!(SigningRequest::from_der(b"garbage".to_vec()).public_key().is_err());
+    }
+}
