@@ -1,0 +1,122 @@
+//! Events: what applying a proposal yielded, as `GET /events` tells it.
+
+use super::service::update_state;
+use crate::event::{EventActor, EventMessage};
+use crate::{Filters, Labels, Time};
+use essaim_model as model;
+use essaim_model::{Event, Refusal};
+use essaim_wire::Timestamp;
+
+/// The filters that a stream of events knows.
+pub const FILTERS: [&str; 14] = [
+    "config",
+    "container",
+    "daemon",
+    "event",
+    "image",
+    "label",
+    "network",
+    "node",
+    "plugin",
+    "scope",
+    "secret",
+    "service",
+    "type",
+    "volume",
+];
+
+/// As Docker tells it; nothing for what Docker has no event for. `at` is the time of the proposal.
+pub fn show(event: &Event, at: Timestamp) -> Option<EventMessage> {
+    let (kind, id, name, action, changes) = match event {
+        Event::Node { old: None, new: Some(new) } => ("node", new.id.to_string(), hostname(new), "create", vec![]),
+        Event::Node { old: Some(old), new: Some(new) } => {
+            ("node", new.id.to_string(), hostname(new), "update", node_changes(old, new))
+        }
+        Event::Node { old: Some(old), new: None } => ("node", old.id.to_string(), hostname(old), "remove", vec![]),
+        Event::Service { old: None, new: Some(new) } => {
+            ("service", new.id.to_string(), new.spec.name.to_string(), "create", vec![])
+        }
+        Event::Service { old: Some(old), new: Some(new) } => {
+            ("service", new.id.to_string(), new.spec.name.to_string(), "update", service_changes(old, new))
+        }
+        Event::Service { old: Some(old), new: None } => {
+            ("service", old.id.to_string(), old.spec.name.to_string(), "remove", vec![])
+        }
+        Event::Node { .. } | Event::Service { .. } | Event::Cluster { .. } | Event::Task { .. } => return None,
+    };
+    let mut attributes = Labels::from([("name".into(), name)]);
+    for (what, old, new) in changes {
+        if let Some(old) = old {
+            attributes.insert(format!("{what}.old"), old);
+        }
+        attributes.insert(format!("{what}.new"), new);
+    }
+    let (time, time_nano) = Time::from(at).unix();
+    Some(EventMessage {
+        status: String::new(),
+        id: String::new(),
+        from: String::new(),
+        kind: kind.into(),
+        action: action.into(),
+        actor: EventActor { id, attributes },
+        scope: "swarm".into(),
+        time,
+        time_nano,
+    })
+}
+
+/// What changed, from what if there was something, and to what.
+type Changed = (&'static str, Option<String>, String);
+
+fn hostname(node: &model::Node) -> String {
+    node.description.as_ref().map(|description| description.hostname.clone()).unwrap_or_default()
+}
+
+fn node_changes(old: &model::Node, new: &model::Node) -> Vec<Changed> {
+    let state = |node: &model::Node| super::node::state(node.reachability).to_owned();
+    let pairs = [
+        ("availability", old.spec.availability.to_string(), new.spec.availability.to_string()),
+        ("role", old.role.to_string(), new.role.to_string()),
+        ("state", state(old), state(new)),
+    ];
+    pairs.into_iter().filter(|(_, a, b)| a != b).map(|(what, a, b)| (what, Some(a), b)).collect()
+}
+
+fn service_changes(old: &model::Service, new: &model::Service) -> Vec<Changed> {
+    let mut changes = Vec::new();
+    let image = |service: &model::Service| service.spec.task.container.image.clone();
+    if image(old) != image(new) {
+        changes.push(("image", Some(image(old)), image(new)));
+    }
+    if let (Some(a), Some(b)) = (old.spec.replicas(), new.spec.replicas())
+        && a != b
+    {
+        changes.push(("replicas", Some(a.to_string()), b.to_string()));
+    }
+    let update = |service: &model::Service| service.update.as_ref().map(|it| update_state(it.state).to_owned());
+    if let Some(now) = update(new)
+        && update(old).as_ref() != Some(&now)
+    {
+        changes.push(("updatestate", update(old), now));
+    }
+    changes
+}
+
+/// Refuses what no stream of events can be narrowed to.
+pub fn check_filters(filters: &Filters) -> Result<(), Refusal> {
+    filters.expect(&FILTERS)
+}
+
+/// Whether a stream with these filters tells this event.
+pub fn matches(filters: &Filters, event: &EventMessage) -> bool {
+    let name = event.actor.attributes.get("name").map_or("", String::as_str);
+    let object = |kind: &str| {
+        let is_it = |value: &str| event.kind == kind && (event.actor.id.starts_with(value) || name == value);
+        !filters.has(kind) || filters.get(kind).any(is_it)
+    };
+    filters.equals("type", &event.kind)
+        && filters.equals("event", &event.action)
+        && filters.equals("scope", &event.scope)
+        && filters.labels("label", &event.actor.attributes)
+        && FILTERS.iter().filter(|key| !["event", "label", "scope", "type"].contains(key)).all(|kind| object(kind))
+}

@@ -1,0 +1,136 @@
+//! Nodes: both tiers of being out of reach read `down`; the message tells which.
+
+use super::Context;
+use crate::node::{EngineDescription, ManagerStatus, Node, NodeDescription, NodeSpec, NodeStatus, Platform, Resources};
+use crate::{Filters, ObjectVersion};
+use essaim_model as model;
+use essaim_model::{Availability, Kind, Refusal};
+use essaim_wire::{Reachability, Role};
+
+/// The filters that a list of nodes knows.
+pub const FILTERS: [&str; 6] = ["id", "label", "membership", "name", "node.label", "role"];
+
+/// As Docker shows it.
+pub fn show(node: &model::Node, context: &Context<'_>) -> Node {
+    Node {
+        id: node.id.to_string(),
+        version: ObjectVersion { index: node.meta.version.0 },
+        created_at: node.meta.created_at.into(),
+        updated_at: node.meta.updated_at.into(),
+        spec: show_spec(&node.spec),
+        description: show_description(node, context),
+        status: NodeStatus {
+            state: state(node.reachability).into(),
+            message: node.message.clone(),
+            addr: node.addr.map(|addr| addr.ip().to_string()).unwrap_or_default(),
+        },
+        manager_status: show_manager(node, context),
+    }
+}
+
+/// Docker's word for whether a node can be reached.
+pub const fn state(reachability: Reachability) -> &'static str {
+    match reachability {
+        Reachability::Unknown => "unknown",
+        Reachability::Reachable => "ready",
+        Reachability::Unreachable | Reachability::Down => "down",
+    }
+}
+
+fn show_spec(spec: &model::NodeSpec) -> NodeSpec {
+    NodeSpec {
+        name: spec.name.clone().unwrap_or_default(),
+        labels: spec.labels.clone(),
+        role: spec.role.to_string(),
+        availability: spec.availability.to_string(),
+    }
+}
+
+fn show_description(node: &model::Node, context: &Context<'_>) -> NodeDescription {
+    let description = node.description.clone().unwrap_or_default();
+    NodeDescription {
+        hostname: description.hostname,
+        platform: Platform { architecture: description.platform.architecture, os: description.platform.os },
+        resources: Resources {
+            nano_cpus: i64::try_from(description.hardware.nano_cpus).unwrap_or(i64::MAX),
+            memory_bytes: i64::try_from(description.hardware.memory_bytes).unwrap_or(i64::MAX),
+            generic_resources: Vec::new(),
+        },
+        engine: EngineDescription {
+            engine_version: description.engine_version,
+            labels: description.engine_labels,
+            plugins: Vec::new(),
+        },
+        tls_info: context.tls.clone(),
+    }
+}
+
+fn show_manager(node: &model::Node, context: &Context<'_>) -> Option<ManagerStatus> {
+    node.manager.filter(|_| node.role == Role::Manager)?;
+    let reachability = match node.reachability {
+        Reachability::Unknown => "unknown",
+        Reachability::Reachable => "reachable",
+        Reachability::Unreachable | Reachability::Down => "unreachable",
+    };
+    Some(ManagerStatus {
+        leader: context.leader == Some(node.id),
+        reachability: reachability.into(),
+        addr: node.addr.map(|addr| addr.to_string()).unwrap_or_default(),
+    })
+}
+
+/// What an operator set.
+pub fn read_spec(spec: NodeSpec) -> Result<model::NodeSpec, Refusal> {
+    let role = spec.role.to_ascii_lowercase();
+    let role = role.parse().map_err(|_| Refusal::invalid(format!("invalid Role: {:?}", spec.role)))?;
+    let availability = match spec.availability.as_str() {
+        "" => return Err(Refusal::invalid("invalid Availability: \"\"")),
+        given => read_availability(given)?,
+    };
+    let name = (!spec.name.is_empty()).then_some(spec.name);
+    Ok(model::NodeSpec { name, labels: spec.labels, role, availability })
+}
+
+/// `active`, `pause` or `drain`; nothing means active.
+pub fn read_availability(text: &str) -> Result<Availability, Refusal> {
+    match text.to_ascii_lowercase().as_str() {
+        "" | "active" => Ok(Availability::Active),
+        "pause" => Ok(Availability::Pause),
+        "drain" => Ok(Availability::Drain),
+        _ => Err(Refusal::invalid(format!("invalid Availability: {text:?}"))),
+    }
+}
+
+/// Whether a node may be removed now. One that is up may be only by force: its tasks would go on unseen.
+pub fn may_be_removed(node: &model::Node, force: bool) -> Result<(), Refusal> {
+    if !force && state(node.reachability) != "down" {
+        let text = format!("node {} is not down and can't be removed", node.id);
+        return Err(Refusal::new(Kind::Precondition, text));
+    }
+    Ok(())
+}
+
+/// Whether a list with these filters has this node.
+pub fn matches(filters: &Filters, node: &model::Node) -> bool {
+    let description = node.description.as_ref();
+    let no_labels = model::Labels::new();
+    filters.begins("id", &node.id.to_string())
+        && filters.begins("name", description.map_or("", |it| it.hostname.as_str()))
+        && filters.labels("label", description.map_or(&no_labels, |it| &it.engine_labels))
+        && filters.labels("node.label", &node.spec.labels)
+        && filters.equals("role", &node.role.to_string())
+        && filters.equals("membership", "accepted")
+}
+
+/// Refuses what no list of nodes can be narrowed to.
+pub fn check_filters(filters: &Filters) -> Result<(), Refusal> {
+    filters.expect(&FILTERS)?;
+    let wrong = |key, known: [&str; 2]| {
+        let value = filters.get(key).find(|value| !known.contains(value))?;
+        Some(Refusal::invalid(format!("invalid {key} filter: '{value}'")))
+    };
+    match wrong("role", ["worker", "manager"]).or_else(|| wrong("membership", ["accepted", "pending"])) {
+        Some(refusal) => Err(refusal),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,117 @@
+//! Services, as Docker shows them and as lists narrow them.
+
+use super::{Context, spec, task};
+use crate::service::{Endpoint, Service, ServiceStatus, UpdateStatus};
+use crate::{Filters, ObjectVersion};
+use essaim_model as model;
+use essaim_model::{Mode, PublishMode, Refusal, ServiceId, State, TaskState, UpdateState};
+
+/// The filters that a list of services knows.
+pub const FILTERS: [&str; 5] = ["id", "label", "mode", "name", "runtime"];
+
+/// As Docker shows it; with counts of tasks when `status` was asked for.
+pub fn show(service: &model::Service, context: &Context<'_>, status: bool) -> Service {
+    let shown = spec::show(&service.spec);
+    let endpoint = shown.endpoint_spec.clone().filter(|endpoint| !endpoint.ports.is_empty()).unwrap_or_default();
+    Service {
+        id: service.id.to_string(),
+        version: ObjectVersion { index: service.meta.version.0 },
+        created_at: service.meta.created_at.into(),
+        updated_at: service.meta.updated_at.into(),
+        spec: shown,
+        previous_spec: service.previous.as_ref().map(|(_, previous)| spec::show(previous)),
+        endpoint: Endpoint { ports: endpoint.ports.clone(), spec: endpoint, virtual_ips: Vec::new() },
+        update_status: service.update.as_ref().map(show_update),
+        service_status: status.then(|| count(service, context.state)),
+        job_status: None,
+    }
+}
+
+/// Docker's word for where an update stands.
+pub const fn update_state(state: UpdateState) -> &'static str {
+    match state {
+        UpdateState::Updating => "updating",
+        UpdateState::Paused => "paused",
+        UpdateState::Completed => "completed",
+        UpdateState::RollbackStarted => "rollback_started",
+        UpdateState::RollbackPaused => "rollback_paused",
+        UpdateState::RollbackCompleted => "rollback_completed",
+    }
+}
+
+fn show_update(status: &model::UpdateStatus) -> UpdateStatus {
+    UpdateStatus {
+        state: update_state(status.state).into(),
+        started_at: Some(status.started_at.into()),
+        completed_at: status.completed_at.map(Into::into),
+        message: status.message.clone(),
+    }
+}
+
+/// How many of its tasks run, should run, and are done.
+pub fn count(service: &model::Service, state: &State) -> ServiceStatus {
+    let mut counts = ServiceStatus::default();
+    let mut wanted = 0;
+    for task in state.tasks_of(service.id) {
+        counts.running_tasks += u64::from(task::is_running(task, state));
+        counts.completed_tasks += u64::from(task.observed.state == TaskState::Complete && task.is_wanted());
+        wanted += u64::from(task.is_wanted());
+    }
+    counts.desired_tasks = match service.spec.mode {
+        Mode::Replicated { replicas } => u64::from(replicas),
+        Mode::Global => wanted,
+    };
+    counts
+}
+
+/// Whether a list with these filters has this service.
+pub fn matches(filters: &Filters, service: &model::Service) -> bool {
+    let mode = match service.spec.mode {
+        Mode::Replicated { .. } => "replicated",
+        Mode::Global => "global",
+    };
+    filters.begins("id", &service.id.to_string())
+        && filters.begins("name", service.spec.name.as_str())
+        && filters.labels("label", &service.spec.labels)
+        && filters.equals("mode", mode)
+        && filters.equals("runtime", "container")
+}
+
+/// Refuses what no list of services can be narrowed to.
+pub fn check_filters(filters: &Filters) -> Result<(), Refusal> {
+    filters.expect(&FILTERS)
+}
+
+/// Refuses a port that another service publishes already.
+pub fn check_ports(spec: &model::ServiceSpec, own: Option<ServiceId>, state: &State) -> Result<(), Refusal> {
+    let published = |spec: &model::ServiceSpec| {
+        let ports = spec.endpoint.as_ref().map_or(&[][..], |endpoint| endpoint.ports.as_slice());
+        let ingress = |port: &&model::PortConfig| port.mode == PublishMode::Ingress && port.published != 0;
+        ports.iter().filter(ingress).map(|port| (port.protocol, port.published)).collect::<Vec<_>>()
+    };
+    let asked = published(spec);
+    if asked.is_empty() {
+        return Ok(());
+    }
+    for other in state.services().filter(|other| Some(other.id) != own) {
+        if let Some((_, port)) = published(&other.spec).into_iter().find(|port| asked.contains(port)) {
+            return Err(Refusal::invalid(format!(
+                "port '{port}' is already in use by service '{}' ({}) as an ingress port",
+                other.spec.name, other.id
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// What whoever asked for this service should know beside its id.
+pub fn warnings(spec: &model::ServiceSpec) -> Option<Vec<String>> {
+    let ports = spec.endpoint.as_ref().is_some_and(|endpoint| !endpoint.ports.is_empty());
+    ports.then(|| {
+        vec![
+            "published ports are reached on each task's own address (see `docker inspect --type task ID`) until the \
+             routing mesh comes"
+                .into(),
+        ]
+    })
+}

@@ -1,0 +1,243 @@
+//! The cluster as an object, and what `init`, `join` and `update` ask of it.
+
+use super::node::read_availability;
+use super::{duration, nanos};
+use crate::error::texts::unsupported;
+use crate::swarm::{
+    CaConfig, ClusterInfo, Dispatcher, EncryptionConfig, InitRequest, JoinRequest, Orchestration, Raft, SwarmSpec,
+    TaskDefaults,
+};
+use crate::{ObjectVersion, Time};
+use essaim_model as model;
+use essaim_model::{Availability, ClusterSpec, Refusal};
+use std::time::Duration;
+
+/// What the CLI sends as the address to listen on when its user gave none.
+const LISTEN_UNSAID: &str = "0.0.0.0:2377";
+
+/// The ticks of Swarm's Raft, in seconds: fixed there too, and shown.
+const ELECTION_TICK: i64 = 10;
+const HEARTBEAT_TICK: i64 = 1;
+
+/// Swarm lets certificates last no less than this.
+const CERTIFICATE_EXPIRY_MIN: Duration = Duration::from_secs(3600);
+
+/// As `info` and `GET /swarm` show it.
+pub fn show(cluster: &model::Cluster) -> ClusterInfo {
+    ClusterInfo {
+        id: cluster.id.to_string(),
+        version: ObjectVersion { index: cluster.meta.version.0 },
+        created_at: cluster.meta.created_at.into(),
+        updated_at: cluster.meta.updated_at.into(),
+        spec: show_spec(&cluster.spec, cluster.authority.rotations),
+        tls_info: super::tls::info(&cluster.authority.certificate),
+        root_rotation_in_progress: false,
+        default_addr_pool: None,
+        subnet_size: 24,
+        data_path_port: 4789,
+    }
+}
+
+/// What `info` shows of the cluster where its state cannot be read: an empty one, as on Swarm's side.
+pub fn show_nothing() -> ClusterInfo {
+    ClusterInfo {
+        id: String::new(),
+        version: ObjectVersion::default(),
+        created_at: Time::zero(),
+        updated_at: Time::zero(),
+        spec: SwarmSpec::default(),
+        tls_info: crate::swarm::TlsInfo::default(),
+        root_rotation_in_progress: false,
+        default_addr_pool: None,
+        subnet_size: 0,
+        data_path_port: 0,
+    }
+}
+
+fn show_spec(spec: &ClusterSpec, rotations: u64) -> SwarmSpec {
+    SwarmSpec {
+        name: spec.name.clone(),
+        labels: Some(spec.labels.clone()),
+        orchestration: Orchestration { task_history_retention_limit: Some(spec.task_history) },
+        raft: Raft {
+            snapshot_interval: spec.snapshot_interval,
+            keep_old_snapshots: Some(spec.keep_old_snapshots),
+            log_entries_for_slow_followers: spec.slow_follower_entries,
+            election_tick: ELECTION_TICK,
+            heartbeat_tick: HEARTBEAT_TICK,
+        },
+        dispatcher: Dispatcher { heartbeat_period: nanos(spec.heartbeat) },
+        ca_config: CaConfig {
+            node_cert_expiry: nanos(spec.certificate_expiry),
+            force_rotate: rotations,
+            ..CaConfig::default()
+        },
+        task_defaults: TaskDefaults::default(),
+        encryption_config: EncryptionConfig { auto_lock_managers: false },
+    }
+}
+
+/// New settings over those in force. What is left out stays as it is, and so does what has no effect here; asking
+/// for another value of the latter is refused.
+pub fn read_spec(asked: SwarmSpec, current: &ClusterSpec, rotations: u64) -> Result<ClusterSpec, Refusal> {
+    let mut spec = current.clone();
+    if !asked.name.is_empty() {
+        spec.name = asked.name;
+    }
+    if let Some(labels) = asked.labels {
+        spec.labels = labels;
+    }
+    if let Some(limit) = asked.orchestration.task_history_retention_limit {
+        spec.task_history = limit;
+    }
+    if asked.ca_config.node_cert_expiry != 0 {
+        spec.certificate_expiry = duration("CAConfig.NodeCertExpiry", asked.ca_config.node_cert_expiry)?;
+        if spec.certificate_expiry < CERTIFICATE_EXPIRY_MIN {
+            return Err(Refusal::invalid("minimum certificate expiry time is 1h0m0s"));
+        }
+    }
+    let unsaid = |asked: i64, current: i64| asked == 0 || asked == current;
+    let ca = &asked.ca_config;
+    let (raft, kept) = (&asked.raft, Some(current.keep_old_snapshots));
+    let without_effect = [
+        (!unsaid(asked.dispatcher.heartbeat_period, nanos(current.heartbeat)), "--dispatcher-heartbeat"),
+        (raft.snapshot_interval != 0 && raft.snapshot_interval != current.snapshot_interval, "--snapshot-interval"),
+        (raft.keep_old_snapshots.is_some() && raft.keep_old_snapshots != kept, "--max-snapshots"),
+        (
+            raft.log_entries_for_slow_followers != 0
+                && raft.log_entries_for_slow_followers != current.slow_follower_entries,
+            "Raft.LogEntriesForSlowFollowers",
+        ),
+        (!unsaid(raft.election_tick, ELECTION_TICK), "Raft.ElectionTick"),
+        (!unsaid(raft.heartbeat_tick, HEARTBEAT_TICK), "Raft.HeartbeatTick"),
+        (!ca.external_cas.is_empty(), "--external-ca"),
+        (!ca.signing_ca_cert.is_empty() || !ca.signing_ca_key.is_empty(), "--ca-cert"),
+        (ca.force_rotate != 0 && ca.force_rotate != rotations, "swarm ca --rotate"),
+        (asked.task_defaults.log_driver.is_some(), "TaskDefaults.LogDriver"),
+        (asked.encryption_config.auto_lock_managers, "--autolock"),
+    ];
+    refuse_first(&without_effect)?;
+    Ok(spec)
+}
+
+/// What `init` asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Init {
+    /// Where to listen; nothing where the CLI's user said nothing.
+    pub listen: Option<String>,
+    /// What to tell others: an address or an interface, with or without a port.
+    pub advertise: Option<String>,
+    /// Whether this node takes tasks.
+    pub availability: Availability,
+    /// The other managers are gone for good: begin a new history from what this one has.
+    pub force_new_cluster: bool,
+    /// The cluster's settings.
+    pub spec: ClusterSpec,
+}
+
+/// Reads the request to found a cluster.
+pub fn read_init(asked: InitRequest) -> Result<Init, Refusal> {
+    let pools = asked.default_addr_pool.is_some_and(|pools| !pools.is_empty());
+    refuse_first(&[
+        (!asked.data_path_addr.is_empty(), "--data-path-addr"),
+        (asked.data_path_port != 0, "--data-path-port"),
+        (pools, "--default-addr-pool"),
+        (!matches!(asked.subnet_size, 0 | 24), "--default-addr-pool-mask-length"),
+        (asked.auto_lock_managers, "--autolock"),
+    ])?;
+    Ok(Init {
+        listen: read_listen(asked.listen_addr),
+        advertise: said(asked.advertise_addr),
+        availability: read_availability(&asked.availability)?,
+        force_new_cluster: asked.force_new_cluster,
+        spec: read_spec(asked.spec, &ClusterSpec::default(), 0)?,
+    })
+}
+
+/// What `join` asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Join {
+    /// Where to listen; nothing where the CLI's user said nothing.
+    pub listen: Option<String>,
+    /// What to tell others: an address or an interface, with or without a port.
+    pub advertise: Option<String>,
+    /// Whether this node takes tasks.
+    pub availability: Availability,
+    /// Whom to ask to be let in; at least one.
+    pub remotes: Vec<String>,
+    /// What to show them.
+    pub token: String,
+}
+
+/// Reads the request to join a cluster.
+pub fn read_join(asked: JoinRequest) -> Result<Join, Refusal> {
+    refuse_first(&[(!asked.data_path_addr.is_empty(), "--data-path-addr")])?;
+    let remotes = asked.remote_addrs.unwrap_or_default();
+    if remotes.is_empty() {
+        return Err(Refusal::invalid("at least 1 RemoteAddr is required to join"));
+    }
+    Ok(Join {
+        listen: read_listen(asked.listen_addr),
+        advertise: said(asked.advertise_addr),
+        availability: read_availability(&asked.availability)?,
+        remotes,
+        token: asked.join_token,
+    })
+}
+
+fn read_listen(text: String) -> Option<String> {
+    said(text).filter(|text| text != LISTEN_UNSAID)
+}
+
+fn said(text: String) -> Option<String> {
+    (!text.is_empty()).then_some(text)
+}
+
+/// Refuses the first setting that was asked for and has no effect.
+fn refuse_first(settings: &[(bool, &str)]) -> Result<(), Refusal> {
+    match settings.iter().find(|(asked, _)| *asked) {
+        Some((_, setting)) => Err(unsupported(setting)),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn recorded<T: serde::de::DeserializeOwned>(text: &str) -> Vec<T> {
+        serde_json::from_str(text).expect("recorded bodies parse")
+    }
+
+    #[test]
+    fn a_plain_init_of_the_cli_is_accepted_and_says_nothing_about_addresses() {
+        let plain: Vec<InitRequest> = recorded(include_str!("../../tests/fixtures/swarm_init.json"));
+        let init = read_init(InitRequest { advertise_addr: String::new(), ..plain[0].clone() }).expect("plain");
+        assert_eq!((init.listen, init.advertise, init.force_new_cluster), (None, None, false));
+        assert_eq!(init.spec, ClusterSpec::default());
+    }
+
+    #[test]
+    fn what_has_no_effect_is_refused_by_its_flag() {
+        let full = recorded::<InitRequest>(include_str!("../../tests/fixtures/swarm_init.json"))
+            .into_iter()
+            .find(|init| init.auto_lock_managers)
+            .expect("a recorded init with every flag");
+        let refused = read_init(full).expect_err("no address pools yet");
+        assert!(refused.text.starts_with("--data-path-port is not supported"), "{}", refused.text);
+    }
+
+    #[test]
+    fn settings_come_back_as_they_were_shown() {
+        let current = ClusterSpec { task_history: 7, ..ClusterSpec::default() };
+        assert_eq!(read_spec(show_spec(&current, 3), &current, 3), Ok(current));
+    }
+
+    #[test]
+    fn a_certificate_lasts_an_hour_at_least() {
+        let asked =
+            SwarmSpec { ca_config: CaConfig { node_cert_expiry: 1, ..CaConfig::default() }, ..SwarmSpec::default() };
+        let refused = read_spec(asked, &ClusterSpec::default(), 0).expect_err("too short");
+        assert_eq!(refused.text, "minimum certificate expiry time is 1h0m0s");
+    }
+}

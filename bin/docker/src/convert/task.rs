@@ -1,0 +1,182 @@
+//! Tasks: Docker's single state, computed from what managers decided and what the worker saw.
+
+use super::{Context, spec};
+use crate::network::{Driver, Network, NetworkAttachment, NetworkSpec};
+use crate::service::TaskSpec;
+use crate::task::{ContainerStatus, PortStatus, Task, TaskStatus};
+use crate::{Filters, Labels, ObjectVersion, Time, resolve};
+use essaim_model as model;
+use essaim_model::{Assigned, Desired, Refusal, Service, Slot, State, TaskState};
+use essaim_wire::{NodeId, Reachability, Timestamp};
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+/// The filters that a list of tasks knows; `_up-to-date` is what the CLI's progress bar asks for.
+pub const FILTERS: [&str; 8] = ["_up-to-date", "desired-state", "id", "label", "name", "node", "runtime", "service"];
+
+/// Every word that a desired state can be filtered by.
+const STATES: [&str; 15] = [
+    "new",
+    "allocated",
+    "pending",
+    "assigned",
+    "accepted",
+    "preparing",
+    "ready",
+    "starting",
+    "running",
+    "complete",
+    "shutdown",
+    "failed",
+    "rejected",
+    "remove",
+    "orphaned",
+];
+
+/// As Docker shows it.
+pub fn show(task: &model::Task, context: &Context<'_>) -> Task {
+    let followed = context.state.spec(task.service, task.spec_version);
+    Task {
+        id: task.id.to_string(),
+        version: ObjectVersion { index: task.meta.version.0 },
+        created_at: task.meta.created_at.into(),
+        updated_at: task.meta.updated_at.into(),
+        name: String::new(),
+        labels: Labels::new(),
+        spec: followed.map_or_else(TaskSpec::default, |followed| spec::show_task(&followed.task, false)),
+        service_id: task.service.to_string(),
+        slot: match task.slot {
+            Slot::Number(number) => u64::from(number),
+            Slot::Node(_) => 0,
+        },
+        node_id: task.node().map(|node| node.to_string()).unwrap_or_default(),
+        status: show_status(task, context.state),
+        desired_state: desired(task.desired).into(),
+        networks_attachments: task.observed.address.map(loopback).into_iter().collect(),
+        generic_resources: Vec::new(),
+        job_iteration: None,
+        volumes: None,
+    }
+}
+
+/// How far it is, in Docker's words.
+///
+/// A task of a node that cannot be reached is never shown as simply running: nobody can know. Docker's word for it
+/// is `orphaned`, and the error says why.
+fn show_status(task: &model::Task, state: &State) -> TaskStatus {
+    let observed = &task.observed;
+    let (word, at, message, error): (&str, Timestamp, &str, String) = match (&task.assigned, &task.written_off) {
+        (_, Some(lost)) if !observed.state.is_final() => ("orphaned", lost.at, "node lost", lost.why.clone()),
+        (Assigned::Pending { reason }, _) if observed.state == TaskState::New => {
+            ("pending", task.meta.updated_at, "pending task scheduling", reason.clone())
+        }
+        (Assigned::Node(node), _) if !observed.state.is_final() && out_of_reach(state, *node).is_some() => {
+            let (since, why) = out_of_reach(state, *node).unwrap_or_default();
+            ("orphaned", since, "node lost", why)
+        }
+        (Assigned::Node(_), _) if observed.state == TaskState::New => {
+            ("assigned", task.meta.updated_at, "scheduler assigned task to node", String::new())
+        }
+        _ => (observed.state.as_str(), observed.at, &observed.message, observed.error.clone().unwrap_or_default()),
+    };
+    TaskStatus {
+        timestamp: Time::from(at),
+        state: word.into(),
+        message: message.into(),
+        err: error,
+        container_status: Some(ContainerStatus {
+            container_id: observed.pid.map(|_| task.id.to_string()).unwrap_or_default(),
+            pid: observed.pid.map_or(0, i64::from),
+            exit_code: observed.exit_code.map_or(0, i64::from),
+        }),
+        port_status: PortStatus::default(),
+    }
+}
+
+/// Since when and why a node cannot be reached, if that is so.
+fn out_of_reach(state: &State, node: NodeId) -> Option<(Timestamp, String)> {
+    let node = state.node(node)?;
+    let tier = match node.reachability {
+        Reachability::Unknown | Reachability::Reachable => return None,
+        Reachability::Unreachable => "unreachable",
+        Reachability::Down => "down",
+    };
+    let why = if node.message.is_empty() { String::new() } else { format!(": {}", node.message) };
+    Some((node.since, format!("node {} is {tier}{why}", node.name())))
+}
+
+const fn desired(desired: Desired) -> &'static str {
+    match desired {
+        Desired::Ready => "ready",
+        Desired::Running => "running",
+        Desired::Shutdown => "shutdown",
+        Desired::Remove => "remove",
+    }
+}
+
+/// The loopback address of a task that runs as a process, as clients expect addresses: on a network, with a mask.
+fn loopback(address: IpAddr) -> NetworkAttachment {
+    let bits = if address.is_ipv4() { 8 } else { 128 };
+    NetworkAttachment {
+        network: Network {
+            id: "loopback".into(),
+            version: ObjectVersion::default(),
+            created_at: Time::zero(),
+            updated_at: Time::zero(),
+            spec: NetworkSpec { name: "loopback".into(), scope: "local".into(), ..NetworkSpec::default() },
+            driver_state: Driver { name: "loopback".into(), options: Labels::new() },
+            ipam_options: None,
+        },
+        addresses: vec![format!("{address}/{bits}")],
+    }
+}
+
+/// Whether Docker counts it as running.
+pub fn is_running(task: &model::Task, state: &State) -> bool {
+    task.is_running() && task.node().is_none_or(|node| out_of_reach(state, node).is_none())
+}
+
+/// Whether it follows the service's present spec, as the CLI's progress bar wants to know.
+pub fn is_up_to_date(task: &model::Task, state: &State) -> bool {
+    let Some(service) = state.service(task.service) else { return false };
+    task.spec_version == service.spec_version
+        || state.spec(task.service, task.spec_version).is_some_and(|spec| Service::same_task(spec, &service.spec))
+}
+
+/// The tasks that a list with these filters has, by id. Names of services and nodes are looked up, and one that is
+/// not there is refused, as in Swarm.
+pub fn list<'a>(filters: &Filters, state: &'a State) -> Result<Vec<&'a std::sync::Arc<model::Task>>, Refusal> {
+    filters.expect(&FILTERS)?;
+    if let Some(unknown) = filters.get("desired-state").find(|value| !STATES.contains(value)) {
+        return Err(Refusal::invalid(format!("invalid desired-state filter: '{unknown}'")));
+    }
+    let services = filters
+        .get("service")
+        .map(|text| resolve::service(state, text).map(|service| service.id))
+        .collect::<Result<BTreeSet<_>, _>>()?;
+    let nodes = filters
+        .get("node")
+        .map(|text| resolve::node(state, text).map(|node| node.id))
+        .collect::<Result<BTreeSet<_>, _>>()?;
+    let up_to_date = filters.has("_up-to-date");
+    let no_labels = Labels::new();
+    let matches = |task: &model::Task| {
+        (services.is_empty() || services.contains(&task.service))
+            && (nodes.is_empty() || task.node().is_some_and(|node| nodes.contains(&node)))
+            && (!up_to_date || is_up_to_date(task, state))
+            && filters.begins("id", &task.id.to_string())
+            && filters.equals("desired-state", desired(task.desired))
+            && filters.equals("runtime", "container")
+            && (!filters.has("name") || filters.begins("name", &resolve::name_of_task(state, task)))
+            && filters.labels("label", state.spec(task.service, task.spec_version).map_or(&no_labels, |it| &it.labels))
+    };
+    // With a service or a node named, the indexes of the state spare the walk over every task.
+    let candidates: Vec<_> = if !services.is_empty() {
+        services.iter().flat_map(|service| state.tasks_of(*service)).collect()
+    } else if !nodes.is_empty() {
+        nodes.iter().flat_map(|node| state.tasks_on(*node)).collect()
+    } else {
+        state.tasks().collect()
+    };
+    Ok(candidates.into_iter().filter(|task| matches(task)).collect())
+}

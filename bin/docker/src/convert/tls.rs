@@ -1,0 +1,36 @@
+//! The root of trust as Docker shows it: the certificate, and who issued it in base64.
+
+use crate::swarm::TlsInfo;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+/// Of a root certificate in PEM. One that cannot be read is shown as it is, without its parts.
+pub fn info(root_pem: &str) -> TlsInfo {
+    let mut info = TlsInfo { trust_root: root_pem.into(), ..TlsInfo::default() };
+    let Ok((_, pem)) = x509_parser::pem::parse_x509_pem(root_pem.as_bytes()) else { return info };
+    if let Ok(certificate) = pem.parse_x509() {
+        info.cert_issuer_subject = STANDARD.encode(certificate.subject().as_raw());
+        info.cert_issuer_public_key = STANDARD.encode(certificate.public_key().raw);
+    }
+    info
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_recorded_root_shows_its_recorded_parts() {
+        let text = include_str!("../../tests/fixtures/swarm.json");
+        let recorded: Vec<crate::swarm::Swarm> = serde_json::from_str(text).expect("recorded bodies parse");
+        // While a root is being replaced, the issuer shown is the next one's.
+        for swarm in recorded.into_iter().filter(|swarm| !swarm.cluster.root_rotation_in_progress) {
+            assert_eq!(info(&swarm.cluster.tls_info.trust_root), swarm.cluster.tls_info);
+        }
+    }
+
+    #[test]
+    fn what_is_no_certificate_is_shown_as_it_is() {
+        assert_eq!(info("nonsense"), TlsInfo { trust_root: "nonsense".into(), ..TlsInfo::default() });
+    }
+}
