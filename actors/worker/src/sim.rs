@@ -7,8 +7,8 @@
 //! It does not simulate what happens inside of a task.
 
 use crate::engine::{
-    Adopted, Description, Ended, Engine, EngineError, Exit, LogLine, LogOptions, LogStream, Phase, Run, Signal, Started,
-    Stats,
+    Adopted, Description, Ended, Engine, EngineError, Exit, LogLine, LogOptions, LogStream, Phase, Run, Signal,
+    Started, Stats,
 };
 use essaim_model::{EngineKind, Hardware, Platform, TaskId};
 use essaim_wire::Timestamp;
@@ -355,9 +355,7 @@ impl Engine for SimEngine {
     fn stats(&self, task: TaskId) -> BoxFuture<'_, Result<Stats, EngineError>> {
         let found = match self.machine.lock().tasks.get(&task).map(|found| found.phase) {
             None => Err(EngineError::Unknown(task)),
-            Some(Phase::Running(_)) => {
-                Ok(Stats { cpu: Duration::from_millis(1), memory_bytes: 1 << 20, processes: 1 })
-            }
+            Some(Phase::Running(_)) => Ok(Stats { cpu: Duration::from_millis(1), memory_bytes: 1 << 20, processes: 1 }),
             Some(_) => Ok(Stats::default()),
         };
         async move { found }.boxed()
@@ -451,10 +449,7 @@ mod tests {
         let stubborn = started(&engine, 2, "stubborn").await;
         let ended = engine.stop(stubborn, Signal::TERM, Duration::from_secs(10)).await.unwrap();
         assert_eq!(ended.exit, Exit::Signal(9));
-        assert_eq!(
-            engine.prepare(&run(3, "ghost")).await,
-            Err(EngineError::Rejected("No such image: ghost".into()))
-        );
+        assert_eq!(engine.prepare(&run(3, "ghost")).await, Err(EngineError::Rejected("No such image: ghost".into())));
         engine.prepare(&run(4, "broken")).await.unwrap();
         assert!(matches!(engine.start(TaskId::from_bits(4)).await, Err(EngineError::Failed(_))));
     }

@@ -7,8 +7,8 @@
 
 use super::folder::{ExitFile, Folder, How, failed};
 use super::proc_tree;
-use essaim_worker::engine::{Ended, EngineError, Exit, Phase, Signal, Started, Stats};
 use essaim_wire::Timestamp;
+use essaim_worker::engine::{Ended, EngineError, Exit, Phase, Signal, Started, Stats};
 use rustix::process::{Pid, PidfdFlags, pidfd_open, pidfd_send_signal};
 use std::fs::{File, TryLockError};
 use std::io::{self, Read, Write};
@@ -126,8 +126,11 @@ pub(super) async fn gone(folder: &Folder) -> Result<(), EngineError> {
     until_gone(pidfd).await.map_err(|why| failed("cannot wait for the task", why))
 }
 
+#[allow(unsafe_code, reason = "registering a descriptor asks for a promise that an OwnedFd keeps")]
 async fn until_gone(pidfd: OwnedFd) -> io::Result<()> {
-    AsyncFd::with_interest(pidfd, Interest::READABLE)?.readable().await.map(|_| ())
+    // SAFETY: the AsyncFd owns the descriptor, which stays open and the same until it is dropped.
+    let registered = unsafe { AsyncFd::register_with_interest(pidfd, Interest::READABLE) };
+    registered.map_err(io::Error::other)?.readable().await.map(|_| ())
 }
 
 /// Asks the shim to end its task.

@@ -123,8 +123,7 @@ impl ProcessEngine {
             Some(identity) => identity.home.clone(),
             None => user::own_home(),
         };
-        let mut env =
-            vec![("PATH".into(), self.config.path.to_string_lossy().into_owned()), ("HOME".into(), home)];
+        let mut env = vec![("PATH".into(), self.config.path.to_string_lossy().into_owned()), ("HOME".into(), home)];
         env.extend(run.env.iter().cloned());
         // Whoever lost its shim is found by this one, so no setting of the service may replace it.
         env.push((folder::TASK_ID_ENV.into(), run.task.to_string()));

@@ -48,7 +48,8 @@ impl Writer {
     /// Adds a line; it reaches the file with the next [`Self::flush`].
     pub(crate) fn push(&mut self, at: Timestamp, stream: LogStream, line: &[u8]) {
         let record_len = (HEADER_LEN + line.len()) as u64;
-        if self.len + self.buffer.len() as u64 + record_len > self.segment_bytes && self.len > 0 {
+        let len = self.len + self.buffer.len() as u64;
+        if len > 0 && len + record_len > self.segment_bytes {
             self.flush();
             self.begin_next();
         }
@@ -284,8 +285,8 @@ mod tests {
         let mut writer = Writer::create(dir.path(), 1000).unwrap();
         for number in 0..1000 {
             writer.push(Timestamp::from_micros(number), LogStream::Stdout, format!("line {number}\n").as_bytes());
-            writer.flush();
         }
+        writer.flush();
         let sizes: Vec<u64> =
             std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().metadata().unwrap().len()).collect();
         assert_eq!(sizes.len(), 2);

@@ -164,7 +164,9 @@ struct Shim {
 enum Stop {
     NotAsked,
     /// Killed at this time, in milliseconds since the machine started.
-    Asked { kill_at_ms: u64 },
+    Asked {
+        kill_at_ms: u64,
+    },
 }
 
 impl Shim {
@@ -207,9 +209,7 @@ impl Shim {
     fn wait(&self, timeout: PollTimeout) {
         let mut open = vec![PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
         open.extend(self.control.as_ref().map(|control| PollFd::new(control.as_fd(), PollFlags::POLLIN)));
-        open.extend(
-            self.outputs.iter().filter_map(|output| Some(PollFd::new(output.pipe()?, PollFlags::POLLIN))),
-        );
+        open.extend(self.outputs.iter().filter_map(|output| Some(PollFd::new(output.pipe()?, PollFlags::POLLIN))));
         match poll(&mut open, timeout) {
             Ok(_) | Err(Errno::EINTR) => (),
             // Out of kernel memory: do not spin.

@@ -1,0 +1,365 @@
+//! The process engine with real processes, under real shims (`examples/shim`).
+
+use essaim_engines::{Config, ProcessEngine};
+use essaim_model::{EngineKind, TaskId};
+use essaim_wire::Timestamp;
+use essaim_worker::engine::{Engine, EngineError, Exit, Limits, LogOptions, LogStream, Phase, Run, Signal};
+use futures::StreamExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Longer than anything here takes, also on a busy machine: it ends a test that hangs and asserts nothing.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+struct World {
+    root: tempfile::TempDir,
+    engine: ProcessEngine,
+    path: String,
+}
+
+impl World {
+    fn new() -> Self {
+        let root = tempfile::tempdir().expect("a folder");
+        let path = "/usr/local/bin:/usr/bin:/bin".to_owned();
+        let engine = engine_at(root.path(), &path);
+        Self { root, engine, path }
+    }
+
+    /// Drops the engine and makes another: all that a restart of the daemon leaves is the folder.
+    fn restart(&mut self) {
+        self.engine = engine_at(self.root.path(), &self.path);
+    }
+
+    /// Starts `sh -c script`.
+    async fn sh(&self, bits: u128, script: &str) -> TaskId {
+        let run = Run { args: vec!["-c".into(), script.into()], ..run(bits, "sh:latest") };
+        self.engine.prepare(&run).await.expect("prepared");
+        self.engine.start(run.task).await.expect("started");
+        run.task
+    }
+
+    async fn exit_of(&self, task: TaskId) -> Exit {
+        tokio::time::timeout(PATIENCE, self.engine.wait(task)).await.expect("it ends").expect("it is known").exit
+    }
+
+    async fn lines(&self, task: TaskId, options: LogOptions) -> Vec<(LogStream, String)> {
+        let read = self.engine.logs(task, options).map(|line| {
+            let line = line.expect("readable");
+            (line.stream, String::from_utf8(line.bytes).expect("text"))
+        });
+        tokio::time::timeout(PATIENCE, read.collect()).await.expect("the log ends")
+    }
+
+    /// Follows the log until a line begins with `mark`; returns what comes after it.
+    async fn said(&self, task: TaskId, mark: &str) -> String {
+        let options = LogOptions { follow: true, ..LogOptions::default() };
+        let mut lines = self.engine.logs(task, options);
+        loop {
+            let next = tokio::time::timeout(PATIENCE, lines.next()).await.expect("it speaks");
+            let line = next.unwrap_or_else(|| panic!("it never said {mark}")).expect("readable");
+            let line = String::from_utf8(line.bytes).expect("text");
+            if let Some(rest) = line.strip_prefix(mark) {
+                return rest.trim().to_owned();
+            }
+        }
+    }
+}
+
+impl Drop for World {
+    /// Tasks outlive engines, so a test that fails half-way has to end its own.
+    fn drop(&mut self) {
+        for entry in std::fs::read_dir(self.root.path().join("tasks")).into_iter().flatten().flatten() {
+            let mut control = std::fs::File::options();
+            let control = std::os::unix::fs::OpenOptionsExt::custom_flags(control.write(true), libc::O_NONBLOCK);
+            if let Ok(mut control) = control.open(entry.path().join("control")) {
+                let _ = std::io::Write::write_all(&mut control, b"stop 9 0\n");
+            }
+        }
+    }
+}
+
+fn engine_at(root: &Path, path: &str) -> ProcessEngine {
+    let mut config = Config::new(root.join("tasks"), Arc::new(|| Timestamp::from_micros(1)));
+    config.shim = shim();
+    config.path = path.into();
+    config.log_segment_bytes = 64 << 10;
+    ProcessEngine::new(config).expect("an engine")
+}
+
+/// The example of this crate, which cargo builds together with its tests.
+fn shim() -> PathBuf {
+    let test = std::env::current_exe().expect("a test");
+    let built = test.parent().and_then(Path::parent).expect("target/debug");
+    let shim = built.join("examples/shim");
+    assert!(shim.exists(), "{} is missing: build the examples of essaim-engines", shim.display());
+    shim
+}
+
+/// The id of a task of this test. Ids are unique in the world, and orphans are found by them; so tests that run at the
+/// same time must not share any.
+fn id(bits: u128) -> TaskId {
+    TaskId::from_bits(u128::from(std::process::id()) << 64 | bits)
+}
+
+fn run(bits: u128, image: &str) -> Run {
+    Run {
+        task: id(bits),
+        name: format!("web.1.{bits}"),
+        image: image.into(),
+        command: vec![],
+        args: vec![],
+        env: vec![],
+        dir: None,
+        user: None,
+        limits: Limits::default(),
+        address: None,
+    }
+}
+
+fn lives(pid: &str) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'))
+}
+
+async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let waiting = async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, waiting).await.unwrap_or_else(|_| panic!("never: {what}"));
+}
+
+#[tokio::test]
+async fn a_task_ends_with_the_code_or_the_signal_of_its_program() {
+    let world = World::new();
+    let codes = [(1, "exit 0", Exit::Code(0)), (2, "exit 7", Exit::Code(7)), (3, "kill -USR1 $$", Exit::Signal(10))];
+    for (bits, script, exit) in codes {
+        let task = world.sh(bits, script).await;
+        assert_eq!(world.exit_of(task).await, exit, "{script}");
+    }
+    assert_eq!(Exit::Signal(10).code(), Some(138));
+    let real_time = world.sh(4, "kill -40 $$").await;
+    assert_eq!(world.exit_of(real_time).await, Exit::Signal(40));
+}
+
+#[tokio::test]
+async fn a_stop_is_the_signal_first_and_the_kill_after_the_grace() {
+    let world = World::new();
+    let polite = world.sh(1, "trap 'echo bye; exit 3' TERM; echo ready; while :; do sleep 0.05; done").await;
+    world.said(polite, "ready").await;
+    let ended = world.engine.stop(polite, Signal::TERM, PATIENCE).await.expect("stopped");
+    assert_eq!(ended.exit, Exit::Code(3));
+    assert!(world.lines(polite, LogOptions::default()).await.contains(&(LogStream::Stdout, "bye\n".into())));
+
+    let other = world.sh(2, "trap 'exit 4' USR2; echo ready; while :; do sleep 0.05; done").await;
+    world.said(other, "ready").await;
+    let usr2 = "SIGUSR2".parse().expect("a signal");
+    assert_eq!(world.engine.stop(other, usr2, PATIENCE).await.expect("stopped").exit, Exit::Code(4));
+
+    let stubborn = world.sh(3, "trap '' TERM; echo ready; while :; do sleep 0.05; done").await;
+    world.said(stubborn, "ready").await;
+    let ended = world.engine.stop(stubborn, Signal::TERM, Duration::from_millis(200)).await.expect("stopped");
+    assert_eq!(ended.exit, Exit::Signal(9));
+    // Asked again, it gives the same answer.
+    assert_eq!(world.engine.stop(stubborn, Signal::TERM, PATIENCE).await, Ok(ended));
+}
+
+#[tokio::test]
+async fn every_descendant_ends_with_its_task() {
+    let world = World::new();
+    // A child, one that ignores signals, and one that forked twice into a session of its own, away from its parents.
+    let script = "sleep 1000 & echo child $!
+        sh -c \"trap '' TERM HUP INT; echo deaf \\$\\$; while :; do sleep 0.1; done\" &
+        (setsid sh -c 'echo daemon $$; exec sleep 1000' >&1 2>&1 &) &
+        wait_for_parent() { sleep 1000; }; wait_for_parent";
+    for (bits, by_itself) in [(1, false), (2, true)] {
+        let task = world.sh(bits, script).await;
+        let mut pids = Vec::new();
+        for mark in ["child ", "deaf ", "daemon "] {
+            pids.push(world.said(task, mark).await);
+        }
+        assert!(pids.iter().all(|pid| lives(pid)), "{pids:?}");
+        if by_itself {
+            // The main process ends and leaves the rest behind.
+            let Phase::Running(started) = world.engine.adopt().await.expect("adopted")[1].phase else {
+                panic!("it runs")
+            };
+            let main = started.pid.expect("a process").to_string();
+            std::process::Command::new("kill").args(["-KILL", &main]).status().expect("killed");
+            assert_eq!(world.exit_of(task).await, Exit::Signal(9));
+        } else {
+            world.engine.stop(task, Signal::TERM, Duration::from_secs(5)).await.expect("stopped");
+        }
+        assert!(!pids.iter().any(|pid| lives(pid)), "{pids:?} by itself: {by_itself}");
+    }
+}
+
+#[tokio::test]
+async fn tasks_are_found_again_after_a_restart_and_none_restarts() {
+    let mut world = World::new();
+    let running = world.sh(1, "echo once; while :; do sleep 0.05; done").await;
+    let ends_meanwhile = world.sh(2, "sleep 0.3; exit 5").await;
+    world.engine.prepare(&run(3, "sleep")).await.expect("prepared");
+    let Phase::Running(before) = world.engine.adopt().await.expect("adopted")[0].phase else { panic!("it runs") };
+    world.restart();
+    assert_eq!(world.exit_of(ends_meanwhile).await, Exit::Code(5));
+    world.restart();
+    let found = world.engine.adopt().await.expect("adopted");
+    let phases: Vec<_> = found.iter().map(|adopted| (adopted.run.task, adopted.phase)).collect();
+    assert_eq!(phases[0], (running, Phase::Running(before)), "the same process");
+    assert!(matches!(phases[1], (task, Phase::Ended(ended)) if task == ends_meanwhile && ended.exit == Exit::Code(5)));
+    assert_eq!(phases[2], (id(3), Phase::Prepared));
+    // A start that is repeated starts nothing.
+    assert_eq!(world.engine.start(running).await, Ok(before));
+    assert_eq!(world.lines(running, LogOptions::default()).await, [(LogStream::Stdout, "once\n".into())]);
+    let ended = world.engine.stop(running, Signal::TERM, Duration::from_secs(5)).await.expect("stopped");
+    assert_eq!(ended.exit, Exit::Signal(15));
+    for task in [1, 2, 3] {
+        world.engine.remove(id(task)).await.expect("removed");
+        world.engine.remove(id(task)).await.expect("removed already");
+    }
+    assert_eq!(world.engine.adopt().await, Ok(vec![]));
+    assert_eq!(world.engine.wait(running).await, Err(EngineError::Unknown(running)));
+}
+
+#[tokio::test]
+async fn a_task_whose_shim_was_killed_counts_as_lost_and_nothing_of_it_goes_on() {
+    let world = World::new();
+    let task = world.sh(1, "(setsid sh -c 'echo daemon $$; exec sleep 1000' &) & echo main $$; sleep 1000").await;
+    let (main, daemon) = (world.said(task, "main ").await, world.said(task, "daemon ").await);
+    let status = std::fs::read_to_string(format!("/proc/{main}/stat")).expect("it runs");
+    let shim = status.rsplit_once(") ").expect("a state").1.split(' ').nth(1).expect("a parent").to_owned();
+    std::process::Command::new("kill").args(["-KILL", &shim]).status().expect("killed");
+    assert_eq!(world.exit_of(task).await, Exit::Lost);
+    until("the task and what it left are gone", || !lives(&main) && !lives(&daemon)).await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_had_is_refused_in_words_before_anything_runs() {
+    let world = World::new();
+    let refused = |why: Result<(), EngineError>| match why {
+        Err(EngineError::Rejected(words)) => words,
+        other => panic!("{other:?}"),
+    };
+    let ghost = refused(world.engine.prepare(&run(1, "ghost:latest")).await);
+    assert_eq!(
+        ghost,
+        "No such image: ghost:latest (there is no program ghost along PATH=/usr/local/bin:/usr/bin:/bin)"
+    );
+    let dir = Run { dir: Some("/no/such/dir".into()), ..run(2, "sleep") };
+    assert_eq!(refused(world.engine.prepare(&dir).await), "no such working directory: /no/such/dir");
+    let user = Run { user: Some("no-such-user".into()), ..run(3, "sleep") };
+    assert_eq!(refused(world.engine.prepare(&user).await), "unable to find user no-such-user on this machine");
+    let command = Run { command: vec!["ghost".into()], ..run(4, "sleep") };
+    assert!(refused(world.engine.prepare(&command).await).contains("executable file not found in PATH"));
+    assert_eq!(world.engine.adopt().await, Ok(vec![]));
+    assert_eq!(world.engine.kind(), EngineKind::Process);
+}
+
+#[tokio::test]
+async fn a_task_sees_its_own_environment_and_directory_and_nothing_of_the_daemons() {
+    let world = World::new();
+    let run = Run {
+        args: vec!["-c".into(), "pwd; env | sort".into()],
+        env: vec![
+            ("ESSAIM_ADDRESS".into(), "127.64.0.2".into()),
+            ("TWICE".into(), "1".into()),
+            ("TWICE".into(), "2".into()),
+        ],
+        dir: Some("/usr".into()),
+        ..run(1, "docker.io/library/sh:latest")
+    };
+    world.engine.prepare(&run).await.expect("prepared");
+    world.engine.start(run.task).await.expect("started");
+    world.exit_of(run.task).await;
+    let lines = world.lines(run.task, LogOptions::default()).await;
+    let all: Vec<&str> = lines.iter().map(|(_, line)| line.trim_end()).collect();
+    assert_eq!(all[0], "/usr");
+    let own = format!("ESSAIM_TASK_ID={}", run.task);
+    for wanted in ["ESSAIM_ADDRESS=127.64.0.2", "TWICE=2", "PATH=/usr/local/bin:/usr/bin:/bin", &own] {
+        assert!(all.contains(&wanted), "{wanted} in {all:?}");
+    }
+    assert!(!all.iter().any(|line| line.starts_with("CARGO")), "{all:?}");
+}
+
+#[tokio::test]
+async fn a_task_runs_as_the_user_it_asks_for_where_the_daemon_may_do_that() {
+    let world = World::new();
+    let run = Run { args: vec!["-u".into()], user: Some("65534:65534".into()), ..run(1, "id") };
+    let root = std::fs::metadata("/proc/self").map(|me| std::os::unix::fs::MetadataExt::uid(&me)).expect("me") == 0;
+    match world.engine.prepare(&run).await {
+        Ok(()) => {
+            assert!(root);
+            world.engine.start(run.task).await.expect("started");
+            world.exit_of(run.task).await;
+            assert_eq!(world.lines(run.task, LogOptions::default()).await, [(LogStream::Stdout, "65534\n".into())]);
+        }
+        Err(why) => assert!(!root && why.to_string().contains("only a daemon that runs as root"), "{why}"),
+    }
+}
+
+#[tokio::test]
+async fn a_log_keeps_both_streams_and_takes_two_segments_at_most() {
+    let world = World::new();
+    let short = world.sh(1, "echo out; echo err >&2; printf 'no end'").await;
+    world.exit_of(short).await;
+    let mut lines = world.lines(short, LogOptions::default()).await;
+    lines.sort_by_key(|(stream, _)| *stream == LogStream::Stderr);
+    let out = |text: &str| (LogStream::Stdout, text.to_owned());
+    assert_eq!(lines, [out("out\n"), out("no end"), (LogStream::Stderr, "err\n".into())]);
+    let only = LogOptions { stdout: false, ..LogOptions::default() };
+    assert_eq!(world.lines(short, only).await, [(LogStream::Stderr, "err\n".into())]);
+
+    // About 700 KiB into a ring of twice 64.
+    let long = world.sh(2, "seq 1 100000; printf 'x%.0s' $(seq 20000)").await;
+    world.exit_of(long).await;
+    let dir = world.root.path().join("tasks").join(long.to_string());
+    let sizes: Vec<u64> = std::fs::read_dir(dir)
+        .expect("the folder")
+        .flatten()
+        .filter(|entry| entry.file_name().to_string_lossy().starts_with("log."))
+        .map(|entry| entry.metadata().expect("a file").len())
+        .collect();
+    assert!(sizes.len() <= 2 && sizes.iter().all(|size| *size <= 64 << 10), "{sizes:?}");
+    let tail = LogOptions { tail: Some(3), ..LogOptions::default() };
+    let last: Vec<String> = world.lines(long, tail).await.into_iter().map(|(_, line)| line).collect();
+    assert_eq!(last[0], "100000\n");
+    // A line longer than 16 KiB comes in pieces.
+    assert_eq!((last[1].len(), last[2].len()), (16 << 10, 20000 - (16 << 10)));
+}
+
+#[tokio::test]
+async fn a_followed_log_goes_on_until_the_task_ends() {
+    let world = World::new();
+    let task = world.sh(1, "for i in 1 2 3; do echo $i; sleep 0.15; done").await;
+    let options = LogOptions { follow: true, ..LogOptions::default() };
+    let lines = world.lines(task, options).await;
+    assert_eq!(lines.iter().map(|(_, line)| line.as_str()).collect::<Vec<_>>(), ["1\n", "2\n", "3\n"]);
+    assert_eq!(world.exit_of(task).await, Exit::Code(0));
+}
+
+#[tokio::test]
+async fn a_program_that_cannot_be_executed_fails_with_the_kernels_words() {
+    let world = World::new();
+    let file = world.root.path().join("broken");
+    std::fs::write(&file, "#!/no/such/interpreter\n").expect("written");
+    std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("set");
+    let run = run(1, file.to_str().expect("text"));
+    world.engine.prepare(&run).await.expect("prepared");
+    let why = world.engine.start(run.task).await.expect_err("not executable").to_string();
+    assert!(why.contains("broken") && why.contains("No such file or directory"), "{why}");
+}
+
+#[tokio::test]
+async fn a_running_task_has_stats_and_a_removed_one_is_killed_first() {
+    let world = World::new();
+    let task = world.sh(1, "echo main $$; sleep 1000 & wait").await;
+    let main = world.said(task, "main ").await;
+    let stats = world.engine.stats(task).await.expect("stats");
+    assert!(stats.processes >= 1 && stats.memory_bytes > 0, "{stats:?}");
+    world.engine.remove(task).await.expect("removed");
+    assert!(!lives(&main));
+    assert_eq!(world.engine.stats(task).await, Err(EngineError::Unknown(task)));
+}
