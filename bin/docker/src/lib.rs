@@ -13,6 +13,7 @@
 //! - [`base`]: times, versions, labels, and the ways Go leaves a field out.
 //! - [`version`], [`ping`], [`info`], [`swarm`], [`node`], [`service`], [`container`], [`network`], [`task`],
 //!   [`event`], [`distribution`]: the nouns on the wire.
+//! - [`own`]: what Essaim's own routes say.
 //! - [`error`]: refusals as Docker words and numbers them.
 //! - [`filters`] and [`resolve`]: `--filter`, and how a name, an id or the beginning of one finds its object.
 //! - [`convert`]: between these and `model`.
@@ -27,6 +28,7 @@ pub mod filters;
 pub mod info;
 pub mod network;
 pub mod node;
+pub mod own;
 pub mod ping;
 pub mod resolve;
 pub mod service;

@@ -4,7 +4,7 @@ use super::Context;
 use crate::node::{EngineDescription, ManagerStatus, Node, NodeDescription, NodeSpec, NodeStatus, Platform, Resources};
 use crate::{Filters, ObjectVersion};
 use essaim_model as model;
-use essaim_model::{Availability, Kind, Refusal};
+use essaim_model::{Availability, Refusal};
 use essaim_wire::{Reachability, Role};
 
 /// The filters that a list of nodes knows.
@@ -99,15 +99,6 @@ pub fn read_availability(text: &str) -> Result<Availability, Refusal> {
         "drain" => Ok(Availability::Drain),
         _ => Err(Refusal::invalid(format!("invalid Availability: {text:?}"))),
     }
-}
-
-/// Whether a node may be removed now. One that is up may be only by force: its tasks would go on unseen.
-pub fn may_be_removed(node: &model::Node, force: bool) -> Result<(), Refusal> {
-    if !force && state(node.reachability) != "down" {
-        let text = format!("node {} is not down and can't be removed", node.id);
-        return Err(Refusal::new(Kind::Precondition, text));
-    }
-    Ok(())
 }
 
 /// Whether a list with these filters has this node.

@@ -4,7 +4,7 @@ use super::{Context, spec, task};
 use crate::service::{Endpoint, Service, ServiceStatus, UpdateStatus};
 use crate::{Filters, ObjectVersion};
 use essaim_model as model;
-use essaim_model::{Mode, PublishMode, Refusal, ServiceId, State, TaskState, UpdateState};
+use essaim_model::{Mode, Refusal, State, TaskState, UpdateState};
 
 /// The filters that a list of services knows.
 pub const FILTERS: [&str; 5] = ["id", "label", "mode", "name", "runtime"];
@@ -80,28 +80,6 @@ pub fn matches(filters: &Filters, service: &model::Service) -> bool {
 /// Refuses what no list of services can be narrowed to.
 pub fn check_filters(filters: &Filters) -> Result<(), Refusal> {
     filters.expect(&FILTERS)
-}
-
-/// Refuses a port that another service publishes already.
-pub fn check_ports(spec: &model::ServiceSpec, own: Option<ServiceId>, state: &State) -> Result<(), Refusal> {
-    let published = |spec: &model::ServiceSpec| {
-        let ports = spec.endpoint.as_ref().map_or(&[][..], |endpoint| endpoint.ports.as_slice());
-        let ingress = |port: &&model::PortConfig| port.mode == PublishMode::Ingress && port.published != 0;
-        ports.iter().filter(ingress).map(|port| (port.protocol, port.published)).collect::<Vec<_>>()
-    };
-    let asked = published(spec);
-    if asked.is_empty() {
-        return Ok(());
-    }
-    for other in state.services().filter(|other| Some(other.id) != own) {
-        if let Some((_, port)) = published(&other.spec).into_iter().find(|port| asked.contains(port)) {
-            return Err(Refusal::invalid(format!(
-                "port '{port}' is already in use by service '{}' ({}) as an ingress port",
-                other.spec.name, other.id
-            )));
-        }
-    }
-    Ok(())
 }
 
 /// What whoever asked for this service should know beside its id.
