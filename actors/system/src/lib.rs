@@ -10,9 +10,11 @@
 //! - [`journal`]: what happened on this node, and its tree of actors now.
 //! - [`Scope`]: the three above, as handed to every actor.
 //! - [`supervisor`]: who starts an actor, and what becomes of one that failed.
+//! - [`link`]: typed messages to the actors that a peer chose to export, over one stream.
 
 pub mod env;
 pub mod journal;
+pub mod link;
 mod path;
 mod scope;
 pub mod supervisor;
@@ -22,3 +24,6 @@ pub use journal::{Journal, Kind, Record};
 pub use path::{InvalidPath, Path};
 pub use scope::Scope;
 pub use supervisor::{Address, ChildSpec, Children};
+
+#[cfg(test)]
+mod fixture;

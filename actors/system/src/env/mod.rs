@@ -7,6 +7,7 @@
 //! - [`Clock`]: the node's own monotonic time, and UTC. *Waiting* is `tokio::time`, which a test can pause.
 //! - [`Seed`]: where keys, serials, nonces, ids and jitter come from.
 //! - [`Disk`]: files below one folder, written so that a crash leaves the old content or the new.
+//! - [`Network`]: sockets, as `transport` cuts them.
 
 mod clock;
 mod disk;
@@ -20,6 +21,7 @@ pub use seed::Seed;
 #[cfg(any(test, feature = "sim"))]
 pub use sim_disk::{Fault, SimDisk};
 
+use essaim_transport::Network;
 use essaim_wire::{Moment, Timestamp};
 use std::fmt;
 use std::sync::Arc;
@@ -33,6 +35,8 @@ pub struct Env {
     pub seed: Seed,
     /// The node's folder.
     pub disk: Arc<dyn Disk>,
+    /// Sockets.
+    pub network: Arc<dyn Network>,
 }
 
 impl Env {

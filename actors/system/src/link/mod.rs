@@ -1,0 +1,313 @@
+//! Links: typed messages to the actors that a peer chose to export, over one stream.
+//!
+//! A link is a capability. On it only those actors can be addressed that were *exported on it*, so a manager that
+//! exports `node.w7` to worker w7 alone knows who speaks whenever that actor hears something. To the other side an
+//! exported actor is an ordinary `ActorRef`: cast, call, monitor.
+//!
+//! - What is sent goes through a bounded outbox and is written in batches. Whoever holds a [`Remote`] is refused
+//!   ([`CastError::Stalled`]) while too much waits; when even that is exceeded, the link is given up. A peer that
+//!   does not read costs 16 MiB at most.
+//! - A call has a deadline (30 s unless the caller says otherwise) and is always answered: an actor that is gone,
+//!   bytes that do not decode, too many calls at once end it at the caller's side at once.
+//! - How an exported actor ended travels: failed or not, and why. When the peer is gone every actor of it *fails*
+//!   here, with `noconnection: …`, and every pending call ends.
+//! - An export carries the name of the message type; an import of another type is refused.
+//! - Bytes that are no frame, or a frame over 4 MiB, end the link with a reason, never with a panic.
+//!
+//! The actors of a link hang below `guard`, an actor linked to whoever opened the link: when that ends, so does the
+//! link. Ids of remote actors are counted per link, so that the same run gives the same ids.
+//!
+//! An exported actor hears local messages too; [`exported!`](crate::exported) writes its `Message` impl.
+
+mod frame;
+mod guard;
+mod outbox;
+mod proxy;
+mod reader;
+mod remote;
+mod state;
+#[cfg(test)]
+mod tests;
+
+pub use proxy::CALL_DEADLINE;
+pub use remote::{CastError, Remote};
+
+use crate::journal::Kind;
+use crate::scope::Scope;
+use essaim_transport::{FrameReceiver, FrameSender, MAX_FRAME};
+use frame::Frame;
+use guard::{Guard, GuardMsg};
+use outbox::{Outbox, Refused};
+use ractor::{Actor, ActorCell, ActorRef, Message, SpawnErr};
+use state::State;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::{Notify, watch};
+
+/// The language of links. Another one ends the link before anything is said.
+const REVISION: u32 = 1;
+
+/// How many actors a peer may export on one link: a dozen are meant.
+const EXPORTS_MAX: usize = 256;
+
+/// How long the last words may take when a link is closed on purpose.
+const GOODBYE_WAIT: Duration = Duration::from_secs(1);
+
+/// How long proxies may take to fail.
+const PROXY_WAIT: Duration = Duration::from_secs(1);
+
+/// What an exported actor hears from the other side of a link. Implemented by [`exported!`](crate::exported).
+pub trait Exported: Message {
+    /// The part of its messages that may come over a link.
+    type Remote: Message;
+}
+
+/// Makes `enum Msg { Remote(protocol::ToX), … }` the message type of an actor that can be exported: messages of
+/// its own stay local, and what comes over a link arrives as the named variant.
+///
+/// ```ignore
+/// enum Msg { Remote(protocol::ToNode), Tick }
+/// essaim_system::exported!(Msg, Remote(protocol::ToNode));
+/// ```
+#[macro_export]
+macro_rules! exported {
+    ($message:ty, $variant:ident($remote:ty)) => {
+        impl ::ractor::Message for $message {
+            fn deserialize(
+                bytes: ::ractor::message::SerializedMessage,
+            ) -> ::std::result::Result<Self, ::ractor::message::BoxedDowncastErr> {
+                <$remote as ::ractor::Message>::deserialize(bytes).map(|remote| <$message>::$variant(remote))
+            }
+        }
+
+        impl $crate::link::Exported for $message {
+            type Remote = $remote;
+        }
+    };
+}
+
+/// An actor cannot be imported.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ImportError {
+    /// The peer did not export it in time.
+    #[error("the peer exported no {name:?} in time")]
+    NotExported {
+        /// What was asked for.
+        name: String,
+    },
+    /// It hears another type of message.
+    #[error("the peer's {name:?} hears {theirs}, not {ours}")]
+    OtherType {
+        /// What was asked for.
+        name: String,
+        /// What this side would say.
+        ours: String,
+        /// What the peer's actor hears.
+        theirs: String,
+    },
+    /// The link has ended.
+    #[error("{0}")]
+    Ended(Arc<str>),
+}
+
+/// One side of a link. Clones are the same link; it lives until it is closed, the peer is lost, or the actor that
+/// opened it has ended.
+#[derive(Clone)]
+pub struct Link {
+    shared: Arc<Shared>,
+    guard: ActorRef<GuardMsg>,
+}
+
+struct Shared {
+    /// Where its comings and goings are recorded.
+    scope: Scope,
+    /// The peer, in words.
+    peer: String,
+    /// Tells the actors of this link from those of another in the process.
+    id: u64,
+    outbox: Outbox,
+    state: Mutex<State>,
+    /// Something was imported, or the link has ended.
+    imported: Notify,
+    /// A call waits for its answer.
+    called: Notify,
+    ended: watch::Sender<Option<Arc<str>>>,
+    closing: watch::Sender<Option<String>>,
+}
+
+impl Link {
+    /// Speaks over these frames from now on. `owner` is the actor that opens the link: the link ends with it, and it
+    /// hears of the link's end as of a child's. `peer` names the other side in records.
+    pub async fn open(
+        scope: &Scope,
+        owner: ActorCell,
+        peer: impl Into<String>,
+        send: FrameSender,
+        recv: FrameReceiver,
+    ) -> Result<Self, SpawnErr> {
+        let shared = Arc::new(Shared {
+            scope: scope.clone(),
+            peer: peer.into(),
+            // Far above the numbers that ractor_cluster gives to nodes.
+            id: scope.env.seed.draw_number() | 1 << 63,
+            outbox: Outbox::new(),
+            state: Mutex::new(State::default()),
+            imported: Notify::new(),
+            called: Notify::new(),
+            ended: watch::Sender::new(None),
+            closing: watch::Sender::new(None),
+        });
+        let (guard, guard_ended) = Actor::spawn_linked(None, Guard, Arc::clone(&shared), owner).await?;
+        shared.say(&Frame::Open { revision: REVISION });
+        tokio::spawn(run(Arc::clone(&shared), guard.clone(), guard_ended, send, recv));
+        Ok(Self { shared, guard })
+    }
+
+    /// Lets the peer, and nobody else, address this actor under this name. An actor exported under the same name
+    /// before is not addressed any more by new imports.
+    pub fn export<M: Exported>(&self, name: &str, actor: &ActorRef<M>) {
+        let cell = actor.get_cell();
+        let key = self.shared.state().export(&cell);
+        self.shared.say(&Frame::Export { key, name: name.to_owned(), hears: type_name::<M::Remote>() });
+        // The guard watches, and looks whether it is alive: of an actor that is dead already nothing is heard.
+        let _ = self.guard.cast(GuardMsg::Watch(cell));
+    }
+
+    /// The peer's actor of this name, as soon as it is exported.
+    pub async fn import<M: Message>(&self, name: &str, within: Duration) -> Result<Remote<M>, ImportError> {
+        let found = tokio::time::timeout(within, self.wait_for(name)).await;
+        let (cell, theirs, load) = found.map_err(|_| ImportError::NotExported { name: name.to_owned() })??;
+        let ours = type_name::<M>();
+        if theirs != ours {
+            return Err(ImportError::OtherType { name: name.to_owned(), ours, theirs });
+        }
+        Ok(Remote::new(cell.into(), load, Arc::clone(&self.shared)))
+    }
+
+    async fn wait_for(&self, name: &str) -> Result<(ActorCell, String, Arc<proxy::Load>), ImportError> {
+        loop {
+            let imported = self.shared.imported.notified();
+            if let Some(why) = self.reason() {
+                return Err(ImportError::Ended(why));
+            }
+            if let Some(import) = self.shared.state().imports.get(name) {
+                return Ok((import.cell.clone(), import.hears.clone(), Arc::clone(&import.load)));
+            }
+            imported.await;
+        }
+    }
+
+    /// Waits until the link has ended, and says why.
+    pub async fn ended(&self) -> Arc<str> {
+        let mut ended = self.shared.ended.subscribe();
+        loop {
+            if let Some(why) = ended.borrow_and_update().clone() {
+                return why;
+            }
+            let _ = ended.changed().await;
+        }
+    }
+
+    /// Why it has ended; `None` while it stands.
+    pub fn reason(&self) -> Option<Arc<str>> {
+        self.shared.ended.borrow().clone()
+    }
+
+    /// Ends the link and tells the peer why, after what was sent before.
+    pub fn close(&self, why: &str) {
+        self.shared.closing.send_replace(Some(why.to_owned()));
+    }
+
+    /// How many messages and bytes wait to be written.
+    pub fn backlog(&self) -> (usize, usize) {
+        self.shared.outbox.backlog()
+    }
+}
+
+impl Shared {
+    /// Puts a frame into the outbox; whether it was taken. One too many ends the link, one too long is dropped.
+    fn say(&self, frame: &Frame) -> bool {
+        let mut bytes = Vec::new();
+        let pushed = match essaim_wire::encode_into(frame, &mut bytes) {
+            Ok(()) => self.outbox.push(bytes),
+            Err(_) => Err(Refused::TooLong),
+        };
+        if pushed == Err(Refused::TooLong) {
+            let peer = self.peer.as_str();
+            tracing::warn!(peer, "a message over {MAX_FRAME} bytes was dropped: whoever makes it must cut it");
+        }
+        pushed.is_ok()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A link's life: reads, writes, and tears everything down when one of them is over.
+async fn run(
+    shared: Arc<Shared>,
+    guard: ActorRef<GuardMsg>,
+    guard_ended: tokio::task::JoinHandle<()>,
+    send: FrameSender,
+    recv: FrameReceiver,
+) {
+    shared.scope.record(Kind::Session, format!("linked with {}", shared.peer));
+    let mut closing = shared.closing.subscribe();
+    // Each in a task of its own: neither must wait for the other.
+    let mut writer = tokio::spawn({
+        let shared = Arc::clone(&shared);
+        async move { shared.outbox.write_all(send).await }
+    });
+    let mut reader = tokio::spawn(reader::read_all(Arc::clone(&shared), guard.clone(), recv));
+    let sweeper = tokio::spawn({
+        let shared = Arc::clone(&shared);
+        async move { proxy::sweep(&shared).await }
+    });
+    let why = tokio::select! {
+        why = &mut reader => why.unwrap_or_else(|_| "its reader failed".into()),
+        why = &mut writer => why.unwrap_or_else(|_| "its writer failed".into()),
+        _ = guard_ended => "the actor that held it ended".into(),
+        _ = closing.changed() => {
+            let why = closing.borrow().clone().unwrap_or_default();
+            shared.say(&Frame::Close { why: why.clone() });
+            shared.outbox.close();
+            let _ = tokio::time::timeout(GOODBYE_WAIT, &mut writer).await;
+            format!("closed: {why}")
+        }
+    };
+    for task in [reader.abort_handle(), writer.abort_handle(), sweeper.abort_handle()] {
+        task.abort();
+    }
+    tear_down(&shared, &guard, &why).await;
+}
+
+async fn tear_down(shared: &Shared, guard: &ActorRef<GuardMsg>, why: &str) {
+    let why: Arc<str> = format!("noconnection: {why}").into();
+    shared.outbox.close();
+    let proxies = shared.state().clear();
+    shared.ended.send_replace(Some(Arc::clone(&why)));
+    shared.imported.notify_waiters();
+    for proxy in &proxies {
+        proxy::end(proxy, true, &why);
+    }
+    // The guard kills what hangs below it when it ends, and a killed proxy would not say why.
+    for proxy in &proxies {
+        let _ = proxy.wait(Some(PROXY_WAIT)).await;
+    }
+    shared.scope.record(Kind::Session, format!("link with {} ended: {why}", shared.peer));
+    guard.stop(Some(why.to_string()));
+}
+
+/// What tells message types apart on a link: the path of the type, without its parameters.
+fn type_name<M>() -> String {
+    let name = std::any::type_name::<M>();
+    name.split('<').next().unwrap_or(name).to_owned()
+}
+
+impl fmt::Debug for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Link({})", self.shared.peer)
+    }
+}

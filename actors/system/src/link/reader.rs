@@ -1,0 +1,136 @@
+//! Reads a link's frames and hands them to whom they are for.
+
+use super::frame::Frame;
+use super::guard::GuardMsg;
+use super::state::Import;
+use super::{EXPORTS_MAX, REVISION, Shared, proxy};
+use essaim_transport::FrameReceiver;
+use ractor::message::SerializedMessage;
+use ractor::{ActorRef, RpcReplyPort};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::oneshot;
+
+/// No more calls of the peer wait for answers at the same time; further ones end at once.
+const SERVED_MAX: usize = 1_024;
+
+/// No call of a peer waits longer, whatever it asked for.
+const SERVED_LONGEST: Duration = Duration::from_secs(600);
+
+/// The longest name and type of an export.
+const NAME_MAX: usize = 256;
+
+/// Reads until the peer closes the link, is lost, or says something that it must not; why it ended.
+pub(super) async fn read_all(shared: Arc<Shared>, guard: ActorRef<GuardMsg>, mut recv: FrameReceiver) -> String {
+    match recv.recv_value().await {
+        Ok(Some(Frame::Open { revision: REVISION })) => (),
+        Ok(Some(Frame::Open { revision })) => {
+            return format!("the peer speaks revision {revision} of links, this node {REVISION}");
+        }
+        Ok(Some(_)) => return "the peer did not say which language it speaks".into(),
+        Ok(None) => return "the peer ended the stream".into(),
+        Err(error) => return error.to_string(),
+    }
+    loop {
+        let frame = match recv.recv_value().await {
+            Ok(Some(frame)) => frame,
+            Ok(None) => return "the peer ended the stream".into(),
+            Err(error) => return error.to_string(),
+        };
+        match frame {
+            Frame::Open { .. } => return "the peer opened the link twice".into(),
+            Frame::Export { key, name, hears } => {
+                if let Err(why) = on_export(&shared, &guard, key, name, hears).await {
+                    return why;
+                }
+            }
+            Frame::Down { key, failed, why } => {
+                let gone = shared.state().remove_proxy(key);
+                if let Some(gone) = gone {
+                    proxy::end(&gone, failed, &why);
+                }
+            }
+            Frame::Cast { to, variant, args } => on_cast(&shared, to, variant, args),
+            Frame::Call { to, tag, within_ms, variant, args } => {
+                on_call(&shared, to, tag, Duration::from_millis(within_ms), variant, args);
+            }
+            Frame::Reply { tag, answer } => {
+                let port = shared.state().take_pending(tag);
+                // Without an answer the port is dropped, which ends the call at the caller's side.
+                if let (Some(port), Some(answer)) = (port, answer) {
+                    let _ = port.send(answer);
+                }
+            }
+            Frame::Close { why } => return format!("the peer closed the link: {why}"),
+        }
+    }
+}
+
+async fn on_export(
+    shared: &Arc<Shared>,
+    guard: &ActorRef<GuardMsg>,
+    key: u64,
+    name: String,
+    hears: String,
+) -> Result<(), String> {
+    if name.len() > NAME_MAX || hears.len() > NAME_MAX {
+        return Err("the peer exported an actor with a name that is too long".into());
+    }
+    let known = shared.state().proxies.get(&key).cloned();
+    let (cell, load) = match known {
+        // The same actor under another name.
+        Some(cell) => {
+            let load =
+                shared.state().imports.values().find(|import| import.key == key).map(|import| Arc::clone(&import.load));
+            (cell, load.unwrap_or_default())
+        }
+        None if shared.state().proxies.len() >= EXPORTS_MAX => {
+            return Err(format!("the peer exported more than {EXPORTS_MAX} actors"));
+        }
+        None => proxy::start(Arc::clone(shared), key, guard.get_cell()).await.map_err(|error| error.to_string())?,
+    };
+    let mut state = shared.state();
+    state.proxies.insert(key, cell.clone());
+    state.imports.insert(name, Import { key, cell, hears, load });
+    drop(state);
+    shared.imported.notify_waiters();
+    Ok(())
+}
+
+/// Only what was exported can be addressed; a message for anybody else is dropped, since an actor that has just
+/// ended may still be spoken to.
+fn on_cast(shared: &Shared, to: u64, variant: String, args: Vec<u8>) {
+    let target = shared.state().exports.get(&to).cloned();
+    if let Some(target) = target {
+        let _ = target.send_serialized(SerializedMessage::Cast { variant, args, metadata: None });
+    } else {
+        tracing::debug!(peer = shared.peer, to, "a message for an actor that is not exported was dropped");
+    }
+}
+
+fn on_call(shared: &Arc<Shared>, to: u64, tag: u64, within: Duration, variant: String, args: Vec<u8>) {
+    let target = {
+        let mut state = shared.state();
+        let target = if state.served < SERVED_MAX { state.exports.get(&to).cloned() } else { None };
+        state.served += usize::from(target.is_some());
+        target
+    };
+    let Some(target) = target else {
+        shared.say(&Frame::Reply { tag, answer: None });
+        return;
+    };
+    let within = within.min(SERVED_LONGEST);
+    let (send, recv) = oneshot::channel();
+    let reply = RpcReplyPort::from((send, within));
+    let _ = target.send_serialized(SerializedMessage::Call { variant, args, reply, metadata: None });
+    let shared = Arc::clone(shared);
+    tokio::spawn(async move {
+        // An actor that has ended, and bytes that it cannot decode, drop the port: the answer is that there is none.
+        let answer = tokio::time::timeout(within, recv).await.ok().and_then(Result::ok);
+        shared.state().served -= 1;
+        if !shared.say(&Frame::Reply { tag, answer }) {
+            // Too long an answer is none.
+            shared.say(&Frame::Reply { tag, answer: None });
+        }
+    });
+}

@@ -1,0 +1,83 @@
+//! What a link knows: who is exported, who is imported, which calls wait.
+
+use super::proxy::Load;
+use ractor::{ActorCell, ActorId, RpcReplyPort};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use tokio::time::Instant;
+
+#[derive(Default)]
+pub(super) struct State {
+    /// The actors of this side that the peer may address.
+    pub(super) exports: BTreeMap<u64, ActorCell>,
+    keys: BTreeMap<ActorId, u64>,
+    last_key: u64,
+    /// The peer's actors, by the name they were exported under last.
+    pub(super) imports: BTreeMap<String, Import>,
+    /// The same, by the peer's key.
+    pub(super) proxies: BTreeMap<u64, ActorCell>,
+    /// Calls that wait for the peer.
+    pending: BTreeMap<u64, (Instant, RpcReplyPort<Vec<u8>>)>,
+    last_tag: u64,
+    /// Calls of the peer that wait for an actor of this side.
+    pub(super) served: usize,
+}
+
+pub(super) struct Import {
+    pub(super) key: u64,
+    pub(super) cell: ActorCell,
+    /// The type of its messages.
+    pub(super) hears: String,
+    pub(super) load: Arc<Load>,
+}
+
+impl State {
+    /// The key of an exported actor. One that is exported twice keeps its key.
+    pub(super) fn export(&mut self, cell: &ActorCell) -> u64 {
+        if let Some(&key) = self.keys.get(&cell.get_id()) {
+            return key;
+        }
+        self.last_key += 1;
+        self.exports.insert(self.last_key, cell.clone());
+        self.keys.insert(cell.get_id(), self.last_key);
+        self.last_key
+    }
+
+    /// Takes an exported actor back; the key it had.
+    pub(super) fn withdraw(&mut self, id: ActorId) -> Option<u64> {
+        let key = self.keys.remove(&id)?;
+        self.exports.remove(&key);
+        Some(key)
+    }
+
+    pub(super) fn remove_proxy(&mut self, key: u64) -> Option<ActorCell> {
+        self.imports.retain(|_, import| import.key != key);
+        self.proxies.remove(&key)
+    }
+
+    /// Keeps the caller until the answer comes; the tag of the call.
+    pub(super) fn await_reply(&mut self, deadline: Instant, port: RpcReplyPort<Vec<u8>>) -> u64 {
+        self.last_tag += 1;
+        self.pending.insert(self.last_tag, (deadline, port));
+        self.last_tag
+    }
+
+    pub(super) fn take_pending(&mut self, tag: u64) -> Option<RpcReplyPort<Vec<u8>>> {
+        self.pending.remove(&tag).map(|(_, port)| port)
+    }
+
+    /// Drops the calls whose time is over, which ends them at their callers; whether any is left.
+    pub(super) fn drop_overdue(&mut self, now: Instant) -> bool {
+        self.pending.retain(|_, (deadline, _)| *deadline > now);
+        !self.pending.is_empty()
+    }
+
+    /// The link has ended: all calls end, nobody can be addressed; the proxies that are left.
+    pub(super) fn clear(&mut self) -> Vec<ActorCell> {
+        self.pending.clear();
+        self.exports.clear();
+        self.keys.clear();
+        self.imports.clear();
+        std::mem::take(&mut self.proxies).into_values().collect()
+    }
+}
