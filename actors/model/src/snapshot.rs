@@ -4,7 +4,6 @@
 //! A piece is one object or one record beside the objects; the indexes are built again as pieces arrive. The order
 //! is that of the maps: the same state gives the same pieces, and the same hash.
 
-use crate::requests::Requests;
 use crate::state::KeptSpec;
 use crate::{Cluster, Node, Outcome, Position, Service, ServiceId, ServiceSpec, State, Task};
 use bincode::{Decode, Encode};
@@ -104,7 +103,7 @@ impl State {
                 self.assignments.insert(id, index);
             }
             Piece::Request { origin, generation, seq, outcome, floor } => {
-                let window = self.requests.entry(origin).or_insert_with(Requests::default);
+                let window = self.requests.entry(origin).or_default();
                 (window.generation, window.floor) = (generation, floor);
                 window.outcomes.insert(seq, outcome);
             }
