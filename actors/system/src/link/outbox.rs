@@ -29,6 +29,8 @@ pub(super) struct Outbox {
     queue: Mutex<Queue>,
     /// Something was pushed, or it is closed.
     changed: Notify,
+    /// It overflowed, perhaps while a write waits for the peer.
+    overflow: Notify,
 }
 
 #[derive(Default)]
@@ -36,7 +38,6 @@ struct Queue {
     messages: VecDeque<Vec<u8>>,
     bytes: usize,
     closed: bool,
-    overflowed: bool,
 }
 
 /// A message was not taken.
@@ -52,7 +53,7 @@ pub(super) enum Refused {
 
 impl Outbox {
     pub(super) fn new() -> Self {
-        Self { queue: Mutex::new(Queue::default()), changed: Notify::new() }
+        Self { queue: Mutex::new(Queue::default()), changed: Notify::new(), overflow: Notify::new() }
     }
 
     pub(super) fn push(&self, message: Vec<u8>) -> Result<(), Refused> {
@@ -64,10 +65,9 @@ impl Outbox {
             return Err(Refused::TooLong);
         }
         if queue.messages.len() >= MESSAGES_MAX || queue.bytes + message.len() > BYTES_MAX {
-            queue.overflowed = true;
             queue.closed = true;
             drop(queue);
-            self.changed.notify_one();
+            self.overflow.notify_one();
             return Err(Refused::Overflow);
         }
         queue.bytes += message.len();
@@ -95,16 +95,20 @@ impl Outbox {
         self.changed.notify_one();
     }
 
-    /// Writes until the stream fails or the outbox is closed and empty; why it ended.
-    pub(super) async fn write_all(&self, mut send: FrameSender) -> String {
+    /// Writes until the stream fails, the outbox overflows, or it is closed and empty; why it ended.
+    pub(super) async fn write_all(&self, send: FrameSender) -> String {
+        tokio::select! {
+            why = self.write(send) => why,
+            () = self.overflow.notified() => {
+                format!("the peer reads too slowly: more than {MESSAGES_MAX} messages or {BYTES_MAX} bytes wait")
+            }
+        }
+    }
+
+    async fn write(&self, mut send: FrameSender) -> String {
         loop {
             let changed = self.changed.notified();
-            let (batch, closed, overflowed) = self.take();
-            if overflowed {
-                return format!(
-                    "the peer reads too slowly: more than {MESSAGES_MAX} messages or {BYTES_MAX} bytes wait"
-                );
-            }
+            let (batch, closed) = self.take();
             if batch.is_empty() {
                 if closed {
                     let _ = send.finish().await;
@@ -126,7 +130,7 @@ impl Outbox {
         }
     }
 
-    fn take(&self) -> (Vec<Vec<u8>>, bool, bool) {
+    fn take(&self) -> (Vec<Vec<u8>>, bool) {
         let mut queue = self.queue();
         let mut batch = Vec::new();
         let mut bytes = 0;
@@ -140,7 +144,7 @@ impl Outbox {
             // A burst must not be remembered as memory.
             queue.messages.shrink_to(BATCH_MESSAGES);
         }
-        (batch, queue.closed, queue.overflowed)
+        (batch, queue.closed)
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {

@@ -289,7 +289,7 @@ impl Children {
 
     /// A child ended, or never came up: writes it down, and remembers who was killed with it.
     fn on_end(&mut self, name: &str, exit: Exit, reason: &str) {
-        let leaving = !self.core.wants(name);
+        let leaving = self.core.is_leaving(name);
         let Some(member) = self.members.get_mut(name) else { return };
         member.cell = None;
         let journal = &self.scope.journal;

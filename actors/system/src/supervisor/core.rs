@@ -206,6 +206,11 @@ impl Core {
         self.find(name).is_some_and(|at| !matches!(self.children[at].phase, Phase::Leaving { heir: None }))
     }
 
+    /// Whether the child that has this name was told to stop, because it is not wanted any more.
+    pub(super) fn is_leaving(&self, name: &str) -> bool {
+        self.find(name).is_some_and(|at| matches!(self.children[at].phase, Phase::Leaving { .. }))
+    }
+
     /// Takes what happened, pushes what to do.
     pub(super) fn handle(&mut self, now: Moment, input: Input, effects: &mut Vec<Effect>) {
         match input {
