@@ -21,19 +21,32 @@
 //! - `health`, `flap`, `agenda`: Lifeguard's timing, the pause for nodes that flap, the one queue of timers.
 //! - `detector`: the decisions.
 
+mod accusation;
+mod agenda;
 mod config;
+mod datagram;
 mod detector;
+mod flap;
+mod gossip;
+mod health;
+mod identity;
 mod input;
 mod member;
+mod rings;
+mod table;
 mod verdict;
+mod watch;
+
+#[cfg(test)]
+mod network;
+#[cfg(test)]
+mod scenarios;
 
 
 pub use config::Config;
-/// No datagram is longer.
-pub const MAX_DATAGRAM: usize = 1150;
-/// No table is larger.
-pub const MAX_MEMBERS: usize = 16_384;
+pub use datagram::MAX_DATAGRAM;
 pub use detector::Detector;
 pub use input::{Effect, Input, Loss, Wake};
 pub use member::{Goodbye, Incarnation, Member, MemberView, State};
+pub use table::MAX_MEMBERS;
 pub use verdict::{Downfall, Evidence, Verdict};

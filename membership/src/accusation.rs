@@ -1,0 +1,191 @@
+//! What observers say of a subject: one record that merges.
+//!
+//! An accusation is a bit: "the i-th observer misses this incarnation". All accusations of a subject travel as one
+//! record, so a loss costs one gossip item and not eight. Merging is a join in a semilattice (a newer incarnation
+//! replaces, an equal one unites), so records may arrive in any order, twice, or by ways of their own.
+//!
+//! The i-th observer is meant by the accuser's view of the rings. Where views differ for a moment, two accusers may
+//! share a bit (then the quorum comes later) or one may have two (then it comes one vote earlier, and is refuted).
+
+use crate::Incarnation;
+use crate::config::MAX_RINGS;
+use bincode::{Decode, Encode};
+use essaim_wire::{Generation, NodeId};
+
+/// More slow probers than these confirm nothing further (Lifeguard's K).
+pub(crate) const MAX_PROBERS: usize = 3;
+
+/// All accusations of one incarnation of one member.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Record {
+    pub(crate) node: NodeId,
+    pub(crate) generation: Generation,
+    pub(crate) incarnation: Incarnation,
+    /// Bit i: the i-th observer misses it.
+    rings: u16,
+    /// Who failed to reach it by a slow probe: sorted, the smallest ids when there are more.
+    probers: Vec<NodeId>,
+}
+
+/// A record as it travels.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub(crate) struct WireRecord {
+    node: NodeId,
+    generation: Generation,
+    incarnation: Incarnation,
+    rings: u16,
+    probers: Vec<NodeId>,
+}
+
+impl Record {
+    /// Nobody accuses it yet.
+    pub(crate) const fn new(node: NodeId, generation: Generation, incarnation: Incarnation) -> Self {
+        Self { node, generation, incarnation, rings: 0, probers: Vec::new() }
+    }
+
+    /// The i-th observer misses it.
+    #[must_use]
+    pub(crate) fn by_observer(mut self, i: usize) -> Self {
+        assert!(i < MAX_RINGS, "there are no more rings than bits");
+        self.rings |= 1 << i;
+        self
+    }
+
+    /// A slow probe of `prober` failed.
+    #[must_use]
+    pub(crate) fn by_prober(mut self, prober: NodeId) -> Self {
+        self.probers.push(prober);
+        self.tidy();
+        self
+    }
+
+    /// Unites two records of the same member; says whether this one learned something.
+    pub(crate) fn merge(&mut self, other: &Self) -> bool {
+        debug_assert_eq!(self.node, other.node, "records of two members do not merge");
+        let (mine, theirs) = (self.era(), other.era());
+        if theirs != mine {
+            if theirs > mine {
+                *self = other.clone();
+            }
+            return theirs > mine;
+        }
+        let before = (self.rings, self.probers.clone());
+        self.rings |= other.rings;
+        self.probers.extend(&other.probers);
+        self.tidy();
+        before != (self.rings, self.probers.clone())
+    }
+
+    /// Which incarnation it speaks of.
+    pub(crate) const fn era(&self) -> (Generation, Incarnation) {
+        (self.generation, self.incarnation)
+    }
+
+    /// How many observers accuse.
+    pub(crate) const fn votes(&self) -> usize {
+        self.rings.count_ones() as usize
+    }
+
+    /// Whether the i-th observer accuses.
+    pub(crate) const fn is_by(&self, i: usize) -> bool {
+        i < MAX_RINGS && self.rings & (1 << i) != 0
+    }
+
+    pub(crate) fn probers(&self) -> &[NodeId] {
+        &self.probers
+    }
+
+    /// How many accuse in one way or the other.
+    pub(crate) const fn voices(&self) -> usize {
+        self.votes() + self.probers.len()
+    }
+
+    fn tidy(&mut self) {
+        self.probers.sort_unstable();
+        self.probers.dedup();
+        self.probers.truncate(MAX_PROBERS);
+    }
+}
+
+impl WireRecord {
+    /// Whom it is about.
+    pub(crate) const fn node(&self) -> NodeId {
+        self.node
+    }
+}
+
+impl From<&Record> for WireRecord {
+    fn from(record: &Record) -> Self {
+        let Record { node, generation, incarnation, rings, probers } = record.clone();
+        Self { node, generation, incarnation, rings, probers }
+    }
+}
+
+impl From<WireRecord> for Record {
+    /// Whatever a peer wrote becomes a record that keeps its own rules.
+    fn from(wire: WireRecord) -> Self {
+        let WireRecord { node, generation, incarnation, rings, probers } = wire;
+        let mut record = Self { node, generation, incarnation, rings, probers };
+        record.tidy();
+        record
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn record() -> impl Strategy<Value = Record> {
+        (0..2u64, 0..2u32, 0..256u16, proptest::collection::vec(0..6u128, 0..5)).prop_map(
+            |(generation, incarnation, rings, probers)| {
+                WireRecord {
+                    node: NodeId::from_bits(1),
+                    generation: Generation(generation),
+                    incarnation: Incarnation(incarnation),
+                    rings,
+                    probers: probers.into_iter().map(NodeId::from_bits).collect(),
+                }
+                .into()
+            },
+        )
+    }
+
+    fn merged(a: &Record, b: &Record) -> Record {
+        let mut merged = a.clone();
+        merged.merge(b);
+        merged
+    }
+
+    #[test]
+    fn two_observers_make_two_votes_and_one_observer_twice_makes_one() {
+        let new = || Record::new(NodeId::from_bits(1), Generation(1), Incarnation(0));
+        let mut record = new().by_observer(3);
+        assert!(record.merge(&new().by_observer(5)));
+        assert!(!record.merge(&new().by_observer(3)), "nothing new");
+        assert_eq!(record.votes(), 2);
+    }
+
+    #[test]
+    fn a_newer_incarnation_starts_afresh_and_an_older_one_says_nothing() {
+        let old = Record::new(NodeId::from_bits(1), Generation(1), Incarnation(0)).by_observer(0).by_observer(1);
+        let new = Record::new(NodeId::from_bits(1), Generation(1), Incarnation(1)).by_observer(2);
+        assert_eq!(merged(&old, &new), new);
+        assert_eq!(merged(&new, &old), new);
+    }
+
+    proptest! {
+        #[test]
+        fn merging_is_a_semilattice(a in record(), b in record(), c in record()) {
+            prop_assert_eq!(merged(&a, &b), merged(&b, &a), "commutative");
+            prop_assert_eq!(merged(&a, &a), a.clone(), "idempotent");
+            prop_assert_eq!(merged(&merged(&a, &b), &c), merged(&a, &merged(&b, &c)), "associative");
+        }
+
+        #[test]
+        fn a_merge_says_truly_whether_it_learned(a in record(), b in record()) {
+            let mut after = a.clone();
+            prop_assert_eq!(after.merge(&b), after != a);
+        }
+    }
+}

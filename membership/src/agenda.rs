@@ -1,0 +1,126 @@
+//! The one queue of timers, and the notice that time was lost.
+//!
+//! The detector asks the world for one wake-up at a time, that of its earliest deadline; all further timers wait
+//! here. So their order is the detector's own, and a process that stood still is noticed in one place: its wake-up
+//! comes late. Then every deadline moves by the time that was lost, and everything queued outside is read before any
+//! of them counts.
+
+use crate::{Config, Effect, Wake};
+use essaim_wire::Moment;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// What is due when.
+#[derive(Debug)]
+pub(crate) struct Agenda<T> {
+    /// Numbered, so that deadlines of the same moment keep their order.
+    queue: BTreeMap<(Moment, u64), T>,
+    next: u64,
+    armed: Option<(Moment, Wake)>,
+}
+
+impl<T> Agenda<T> {
+    pub(crate) const fn new() -> Self {
+        Self { queue: BTreeMap::new(), next: 0, armed: None }
+    }
+
+    /// Adds a deadline. It cannot be taken back: whoever adds it numbers its era and ignores an old one.
+    pub(crate) fn add(&mut self, at: Moment, due: T) {
+        self.next += 1;
+        self.queue.insert((at, self.next), due);
+    }
+
+    /// The first deadline that has passed.
+    pub(crate) fn pop(&mut self, now: Moment) -> Option<T> {
+        let entry = self.queue.first_entry()?;
+        (entry.key().0 <= now).then(|| entry.remove())
+    }
+
+    /// How much time was lost, if the wake-up that is armed is overdue by more than a hiccup.
+    pub(crate) fn stall(&self, now: Moment, config: &Config) -> Option<Duration> {
+        let (at, _) = self.armed?;
+        let late = now.saturating_since(at);
+        (late > config.stall).then_some(late)
+    }
+
+    /// Moves every deadline by the time that was lost, and arms anew.
+    pub(crate) fn shift(&mut self, lost: Duration) {
+        let queue = std::mem::take(&mut self.queue);
+        self.queue = queue.into_iter().map(|((at, number), due)| ((at + lost, number), due)).collect();
+        self.armed = None;
+    }
+
+    /// Whether this wake-up is the one that was asked for last. It is spent then.
+    pub(crate) fn take(&mut self, wake: Wake) -> bool {
+        let current = self.armed.is_some_and(|(_, armed)| armed == wake);
+        if current {
+            self.armed = None;
+        }
+        current
+    }
+
+    /// Asks for a wake-up at the earliest deadline, unless one that early is armed.
+    pub(crate) fn arm(&mut self, effects: &mut Vec<Effect>) {
+        let Some((&(at, _), _)) = self.queue.first_key_value() else { return };
+        if self.armed.is_none_or(|(armed, _)| at < armed) {
+            self.next += 1;
+            let wake = Wake(self.next);
+            self.armed = Some((at, wake));
+            effects.push(Effect::WakeAt(at, wake));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(millis: u64) -> Moment {
+        Moment::from_micros(millis * 1000)
+    }
+
+    fn armed(agenda: &mut Agenda<&str>) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        agenda.arm(&mut effects);
+        effects
+    }
+
+    #[test]
+    fn only_an_earlier_deadline_arms_again_and_the_older_wake_up_is_stale() {
+        let mut agenda = Agenda::new();
+        agenda.add(at(50), "later");
+        let first = armed(&mut agenda);
+        assert!(armed(&mut agenda).is_empty());
+        agenda.add(at(20), "sooner");
+        let second = armed(&mut agenda);
+        let ([Effect::WakeAt(_, old)], [Effect::WakeAt(when, new)]) = (&first[..], &second[..]) else {
+            panic!("{first:?} {second:?}")
+        };
+        assert_eq!(*when, at(20));
+        assert!(!agenda.take(*old));
+        assert!(agenda.take(*new));
+    }
+
+    #[test]
+    fn deadlines_come_in_their_order_and_not_too_early() {
+        let mut agenda = Agenda::new();
+        agenda.add(at(20), "b");
+        agenda.add(at(20), "c");
+        agenda.add(at(10), "a");
+        assert_eq!(agenda.pop(at(9)), None);
+        assert_eq!((agenda.pop(at(20)), agenda.pop(at(20)), agenda.pop(at(20))), (Some("a"), Some("b"), Some("c")));
+    }
+
+    #[test]
+    fn after_a_stall_every_deadline_is_as_far_away_as_before() {
+        let config = Config::default();
+        let mut agenda = Agenda::new();
+        agenda.add(at(50), "due");
+        armed(&mut agenda);
+        assert_eq!(agenda.stall(at(60), &config), None, "a hiccup");
+        let lost = agenda.stall(at(2050), &config).expect("two seconds");
+        agenda.shift(lost);
+        assert_eq!(agenda.pop(at(2040)), None);
+        assert_eq!(agenda.pop(at(2050)), Some("due"));
+    }
+}

@@ -1,0 +1,160 @@
+//! What members say to each other in datagrams.
+//!
+//! The first byte tells the two kinds apart: foca's packets, which carry gossip, and *direct* ones, which an observer
+//! and its subject exchange. A direct one always says who speaks, in which incarnation, and whether the speaker
+//! doubts the listener, so that whoever is accused hears it with the next word from anybody (Lifeguard's buddy).
+//! The sender's node id is not believed but compared with the session's peer.
+
+use crate::accusation::WireRecord;
+use crate::identity::Id;
+use crate::{Goodbye, Incarnation};
+use bincode::{Decode, Encode};
+use bytes::Bytes;
+use essaim_wire::{DecodeError, Generation, NodeId, decode, encode};
+
+/// No datagram is longer: it fits into every path's MTU beside the headers of QUIC, UDP and IP.
+pub const MAX_DATAGRAM: usize = 1150;
+
+const GOSSIP: u8 = 0;
+const DIRECT: u8 = 1;
+
+/// A datagram, told apart.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Datagram<'a> {
+    /// A packet of foca's.
+    Gossip(&'a [u8]),
+    Direct(Direct),
+}
+
+/// One member to another.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub(crate) struct Direct {
+    /// Who speaks.
+    pub(crate) id: Id,
+    /// In which incarnation.
+    pub(crate) incarnation: Incarnation,
+    /// Which incarnation of the listener the speaker holds for accused, unreachable or down.
+    pub(crate) doubt: Option<(Generation, Incarnation)>,
+    pub(crate) say: Say,
+}
+
+/// What is said.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub(crate) enum Say {
+    /// Are you there? Asked by an observer.
+    Beat { seq: u32 },
+    /// I am.
+    Echo { seq: u32 },
+    /// This is how your subject, or you yourself, stand accused.
+    Accuse(WireRecord),
+    /// I live, in this incarnation.
+    Alive,
+    /// I go away.
+    Farewell(Goodbye),
+}
+
+/// What travels beside foca's own updates.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub(crate) enum Item {
+    Accused(WireRecord),
+    Farewell(Farewell),
+}
+
+/// A goodbye, passed on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub(crate) struct Farewell {
+    pub(crate) node: NodeId,
+    pub(crate) generation: Generation,
+    pub(crate) incarnation: Incarnation,
+    pub(crate) goodbye: Goodbye,
+}
+
+/// Why a datagram is ignored.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Unreadable {
+    #[error("a datagram of {0} bytes is empty or too long")]
+    Length(usize),
+    #[error("no datagram begins with {0}")]
+    Kind(u8),
+    #[error(transparent)]
+    Undecodable(#[from] DecodeError),
+}
+
+/// Reads a datagram.
+pub(crate) fn read(bytes: &[u8]) -> Result<Datagram<'_>, Unreadable> {
+    match bytes {
+        [] => Err(Unreadable::Length(0)),
+        _ if bytes.len() > MAX_DATAGRAM => Err(Unreadable::Length(bytes.len())),
+        [GOSSIP, packet @ ..] => Ok(Datagram::Gossip(packet)),
+        [DIRECT, rest @ ..] => Ok(Datagram::Direct(decode(rest)?)),
+        [kind, ..] => Err(Unreadable::Kind(*kind)),
+    }
+}
+
+impl Direct {
+    /// Its bytes.
+    pub(crate) fn write(&self) -> Bytes {
+        let mut bytes = vec![DIRECT];
+        bytes.extend(encode(self));
+        debug_assert!(bytes.len() <= MAX_DATAGRAM, "a record is bounded, and nothing else varies");
+        bytes.into()
+    }
+}
+
+/// The datagram around a packet of foca's.
+pub(crate) fn write_gossip(packet: &[u8]) -> Bytes {
+    let mut bytes = Vec::with_capacity(packet.len() + 1);
+    bytes.push(GOSSIP);
+    bytes.extend_from_slice(packet);
+    bytes.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use essaim_wire::Role;
+    use proptest::prelude::*;
+
+    fn direct(say: Say) -> Direct {
+        Direct {
+            id: Id {
+                node: NodeId::from_bits(5),
+                generation: Generation(2),
+                epoch: 0,
+                addr: ([127, 0, 0, 1], 2377).into(),
+                role: Role::Manager,
+            },
+            incarnation: Incarnation(3),
+            doubt: Some((Generation(1), Incarnation(0))),
+            say,
+        }
+    }
+
+    #[test]
+    fn the_bytes_of_a_heartbeat_never_change() {
+        let bytes = direct(Say::Beat { seq: 7 }).write();
+        assert_eq!(&bytes[..], [1, 5, 2, 0, 0, 127, 0, 0, 1, 251, 73, 9, 1, 3, 1, 1, 0, 0, 7]);
+        assert_eq!(read(&bytes), Ok(Datagram::Direct(direct(Say::Beat { seq: 7 }))));
+    }
+
+    #[test]
+    fn what_is_no_datagram_is_refused() {
+        assert_eq!(read(&[]), Err(Unreadable::Length(0)));
+        assert_eq!(read(&[0; MAX_DATAGRAM + 1]), Err(Unreadable::Length(MAX_DATAGRAM + 1)));
+        assert_eq!(read(&[9, 1]), Err(Unreadable::Kind(9)));
+        let mut long = direct(Say::Alive).write().to_vec();
+        long.push(0);
+        assert!(matches!(read(&long), Err(Unreadable::Undecodable(_))));
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_the_reader_panic(mut bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = read(&bytes);
+            if let Some(kind) = bytes.first_mut() {
+                *kind = DIRECT;
+                let _ = read(&bytes);
+            }
+        }
+    }
+}

@@ -1,0 +1,322 @@
+//! The detector: one door in, one door out.
+//!
+//! Its decisions lie in four files: [`news`] (somebody lives, is back, says goodbye), [`trial`] (accusations, the
+//! quorum, the two tiers), [`rounds`] (what happens by itself: ticks, joining, reconnecting), and `entry` (what is
+//! kept of one member). The truth of this node is the table of entries; foca is told what to spread.
+
+mod entry;
+mod news;
+mod rounds;
+mod trial;
+
+use crate::agenda::Agenda;
+use crate::datagram::{Direct, Say};
+use crate::gossip::Gossip;
+use crate::identity::Id;
+use crate::rings::Rings;
+use crate::table::{self, Row, Standing};
+use crate::watch::Watches;
+use crate::{Config, Effect, Goodbye, Input, Member, MemberView, Verdict};
+use entry::{Entry, Phase};
+use essaim_wire::{Moment, NodeId};
+use rand::SeedableRng;
+use rand::rngs::ChaCha8Rng;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+/// Urgent rounds of gossip are at least so far apart: many losses at once share their packets.
+const ROUND_GAP: Duration = Duration::from_millis(20);
+
+/// After this node stood still, no deadline counts for so long: what queued up in sockets is read first.
+const SETTLE: Duration = Duration::from_millis(100);
+
+/// Decides who is alive. See the crate's story.
+pub struct Detector {
+    config: Config,
+    entries: BTreeMap<NodeId, Entry>,
+    /// Those with accusations, so that they can be weighed again without walking through everybody.
+    accused: BTreeSet<NodeId>,
+    rings: Rings,
+    /// The rings changed since the subjects were chosen.
+    moved: bool,
+    /// Something changed that other verdicts depend on: an observer is accused, the rings moved.
+    reweigh: bool,
+    watches: Watches,
+    gossip: Gossip,
+    agenda: Agenda<Due>,
+    rng: ChaCha8Rng,
+    now: Moment,
+    effects: Vec<Effect>,
+    started: bool,
+    isolated: bool,
+    leaving: Option<Goodbye>,
+    /// Nodes that were removed from the cluster.
+    removed: BTreeSet<NodeId>,
+    /// There is urgent news.
+    eager: bool,
+    next_round: Moment,
+    round_planned: bool,
+    version: u64,
+}
+
+/// What happens by itself.
+#[derive(Debug)]
+enum Due {
+    Tick,
+    /// A round of gossip that was put off.
+    Round,
+    Foca(foca::Timer<Id>),
+    Member(NodeId, Deadline),
+    Join,
+    PushPull,
+    Reconnect,
+    /// Says goodbye again, so many times.
+    Farewell(u32),
+}
+
+/// Deadlines of one member; the number is the era of its phase.
+#[derive(Debug, Clone, Copy)]
+enum Deadline {
+    Grace(u64),
+    Overdue(u64),
+    Patience(u64),
+    Steady(u64),
+    Forget(u64),
+    Suspicion,
+}
+
+impl Detector {
+    /// How long the endpoint should stay open after [`Input::Goodbye`], so that everybody hears it.
+    pub const FAREWELL: Duration = Duration::from_millis(100);
+
+    /// A detector that knows nobody but `me`. The seed decides all its random choices.
+    pub fn new(config: Config, me: Member, seed: u64) -> Self {
+        let mut rings = Rings::new(config.ring_count());
+        rings.insert(me.node);
+        Self {
+            gossip: Gossip::new(&config, Id::of(me), seed ^ 0x666f_6361),
+            config,
+            entries: BTreeMap::new(),
+            accused: BTreeSet::new(),
+            rings,
+            moved: true,
+            reweigh: false,
+            watches: Watches::default(),
+            agenda: Agenda::new(),
+            rng: ChaCha8Rng::seed_from_u64(seed),
+            now: Moment::START,
+            effects: Vec::new(),
+            started: false,
+            isolated: false,
+            leaving: None,
+            removed: BTreeSet::new(),
+            eager: false,
+            next_round: Moment::START,
+            round_planned: false,
+            version: 0,
+        }
+    }
+
+    /// Takes in what happened and says what to do.
+    pub fn handle(&mut self, now: Moment, input: Input, effects: &mut Vec<Effect>) {
+        self.now = self.now.max(now);
+        if let Some(lost) = self.agenda.stall(self.now, &self.config) {
+            self.on_stall(lost);
+        }
+        match input {
+            Input::Timer(wake) => {
+                if self.agenda.take(wake) {
+                    self.run_due();
+                }
+            }
+            // Who goes away has said its last word: a refutation would take the goodbye back.
+            _ if self.leaving.is_some() => (),
+            Input::Start => self.start(),
+            Input::Datagram { from, bytes } => self.on_datagram(from, &bytes),
+            Input::SessionUp { node } => self.on_session_up(node),
+            Input::SessionLost { node, how } => self.on_session_lost(node, how),
+            Input::Refused(node) => self.on_refused(node),
+            Input::Members { from, bytes } => self.on_table(from, &bytes),
+            Input::Unanswered(_) => (),
+            Input::Learn(members) => self.learn(members),
+            Input::Changed { addr, role } => self.on_change(addr, role),
+            Input::Removed(node) => self.remove(node),
+            Input::Goodbye(goodbye) => self.leave(goodbye),
+            Input::Stalled => self.on_stall(Duration::ZERO),
+        }
+        self.settle();
+        effects.append(&mut self.effects);
+    }
+
+    /// This node, as it presents itself.
+    pub fn me(&self) -> Member {
+        self.gossip.me().member()
+    }
+
+    /// The numbers in force.
+    pub const fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Everybody but this node, by id.
+    pub fn members(&self) -> Vec<MemberView> {
+        self.entries.values().map(|entry| self.view(entry)).collect()
+    }
+
+    /// What is thought of one member.
+    pub fn member(&self, node: NodeId) -> Option<MemberView> {
+        self.entries.get(&node).map(|entry| self.view(entry))
+    }
+
+    /// Whether this node is in trouble itself.
+    pub const fn is_isolated(&self) -> bool {
+        self.isolated
+    }
+
+    /// Grows with every change of what [`members`](Self::members) shows (round trips aside).
+    pub const fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// Who observes a node, by this node's view of the rings.
+    pub fn observers(&self, node: NodeId) -> Vec<NodeId> {
+        self.rings.observers(node)
+    }
+
+    /// This node's table, for the other side of a push-pull.
+    pub fn push_pull(&self) -> Vec<u8> {
+        let me = Row {
+            id: self.gossip.me(),
+            incarnation: self.gossip.incarnation(),
+            standing: Standing::Present,
+            record: None,
+        };
+        let row = |entry: &Entry| {
+            let standing = match entry.phase {
+                // Never heard: nothing to tell.
+                Phase::Expected => return None,
+                Phase::Present | Phase::Unreachable => Standing::Present,
+                Phase::Restarting { until } => Standing::Restarting { within: until.saturating_since(self.now) },
+                Phase::Down { stopped: false } => Standing::Down,
+                Phase::Down { stopped: true } => Standing::Stopped,
+                Phase::Left => Standing::Left,
+            };
+            let record = entry.record.as_ref().map(Into::into);
+            Some(Row { id: entry.id, incarnation: entry.incarnation, standing, record })
+        };
+        table::write(&std::iter::once(me).chain(self.entries.values().filter_map(row)).collect())
+    }
+
+    fn view(&self, entry: &Entry) -> MemberView {
+        MemberView {
+            member: entry.id.member(),
+            incarnation: entry.incarnation,
+            state: entry.state(),
+            since: entry.since,
+            accusers: self.accusers(entry),
+            flapping: entry.flap.is_flapping(),
+            rtt: self.watches.get(entry.id.node).and_then(|watch| watch.rtt()),
+        }
+    }
+
+    /// Who accuses a member, by this node's view of the rings.
+    fn accusers(&self, entry: &Entry) -> Vec<NodeId> {
+        let Some(record) = &entry.record else { return Vec::new() };
+        let observers = self.rings.observers(entry.id.node);
+        let mut accusers: Vec<NodeId> =
+            observers.iter().enumerate().filter(|(i, _)| record.is_by(*i)).map(|(_, &node)| node).collect();
+        for prober in record.probers() {
+            if !accusers.contains(prober) {
+                accusers.push(*prober);
+            }
+        }
+        accusers
+    }
+
+    fn me_node(&self) -> NodeId {
+        self.gossip.me().node
+    }
+
+    fn conclude(&mut self, verdict: Verdict) {
+        self.effects.push(Effect::Verdict(verdict));
+    }
+
+    /// Says something to one member, and with it whether it is doubted.
+    fn say(&mut self, to: NodeId, say: Say) {
+        let direct = Direct {
+            id: self.gossip.me(),
+            incarnation: self.gossip.incarnation(),
+            doubt: self.entries.get(&to).and_then(Entry::doubt),
+            say,
+        };
+        self.effects.push(Effect::Send { to, bytes: direct.write() });
+    }
+
+    /// Passes a member to its next phase, with what follows from that alone.
+    fn enter(&mut self, node: NodeId, phase: Phase) {
+        let Some(entry) = self.entries.get_mut(&node) else { return };
+        entry.era += 1;
+        (entry.phase, entry.since) = (phase, self.now);
+        let (id, incarnation, era) = (entry.id, entry.incarnation, entry.era);
+        if phase.is_on_rings() {
+            self.moved |= self.rings.insert(node);
+        } else {
+            self.moved |= self.rings.remove(node);
+            entry.clear();
+            self.accused.remove(&node);
+            if phase != Phase::Expected {
+                entry.buried = true;
+                self.gossip.bury(id, incarnation);
+            }
+        }
+        let deadline = match phase {
+            Phase::Expected => Some((self.now + self.config.patience, Deadline::Patience(era))),
+            Phase::Present if entry.flap.is_flapping() => {
+                Some((self.now + self.config.flap_pause, Deadline::Steady(era)))
+            }
+            Phase::Present => None,
+            Phase::Unreachable => Some((self.now + self.config.grace, Deadline::Grace(era))),
+            Phase::Restarting { until } => Some((until, Deadline::Overdue(era))),
+            Phase::Down { .. } | Phase::Left => Some((self.now + self.config.forget, Deadline::Forget(era))),
+        };
+        if let Some((at, deadline)) = deadline {
+            self.agenda.add(at, Due::Member(node, deadline));
+        }
+        self.version += 1;
+    }
+
+    /// After every input: whatever foca asked for meanwhile, urgent news, and the next wake-up.
+    fn settle(&mut self) {
+        self.drain_gossip();
+        if self.eager && self.leaving.is_none() {
+            if self.now >= self.next_round {
+                self.eager = false;
+                self.next_round = self.now + ROUND_GAP;
+                self.gossip.round();
+                self.drain_gossip();
+            } else if !self.round_planned {
+                self.round_planned = true;
+                self.agenda.add(self.next_round, Due::Round);
+            }
+        }
+        self.agenda.arm(&mut self.effects);
+    }
+
+    fn drain_gossip(&mut self) {
+        loop {
+            let out = self.gossip.take();
+            if out.sends.is_empty() && out.timers.is_empty() && out.suspects.is_empty() {
+                return;
+            }
+            for (to, bytes) in out.sends {
+                self.effects.push(Effect::Send { to, bytes });
+            }
+            for (after, timer) in out.timers {
+                self.agenda.add(self.now + after, Due::Foca(timer));
+            }
+            for (id, incarnation) in out.suspects {
+                self.on_probe_failed(id, incarnation);
+            }
+        }
+    }
+}

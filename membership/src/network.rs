@@ -1,0 +1,341 @@
+//! A network of detectors in virtual time, for tests: delays, loss, cuts in one direction, crashes, processes that
+//! stand still, restarts. One seed, one run.
+
+use crate::table::{self, Row, Standing};
+use crate::identity::Id;
+use crate::{Config, Detector, Effect, Goodbye, Incarnation, Input, MAX_DATAGRAM, Member, State, Verdict, Wake};
+use bytes::Bytes;
+use essaim_wire::{Generation, Moment, NodeId, Role};
+use rand::rngs::ChaCha8Rng;
+use rand::{RngExt, SeedableRng};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+/// The network.
+pub(crate) struct Network {
+    pub(crate) now: Moment,
+    pub(crate) config: Config,
+    /// The share of datagrams that is lost.
+    pub(crate) loss: f64,
+    /// What thaws hears its timers before its datagrams, which is the worst order.
+    pub(crate) timers_first: bool,
+    hosts: BTreeMap<NodeId, Host>,
+    queue: BTreeMap<(Moment, u64), Event>,
+    next: u64,
+    cuts: BTreeSet<(NodeId, NodeId)>,
+    rng: ChaCha8Rng,
+    /// Who concluded what, and when.
+    pub(crate) verdicts: Vec<(Moment, NodeId, Verdict)>,
+    pub(crate) datagrams: u64,
+}
+
+struct Host {
+    detector: Detector,
+    process: Process,
+    generation: Generation,
+}
+
+enum Process {
+    Running,
+    /// Events wait.
+    Frozen(Vec<Event>),
+    /// The process is gone, its host answers for it.
+    Killed,
+    /// The host is gone.
+    Crashed,
+}
+
+#[derive(Clone)]
+enum Event {
+    Wake(NodeId, Generation, Wake),
+    Datagram(NodeId, NodeId, Bytes),
+    Refused(NodeId, NodeId),
+    /// One side of a push-pull: to, from, table; whether to answer.
+    Table(NodeId, NodeId, Vec<u8>, bool),
+}
+
+impl Event {
+    const fn hearer(&self) -> NodeId {
+        match self {
+            Self::Wake(node, ..) | Self::Datagram(node, ..) | Self::Refused(node, _) | Self::Table(node, ..) => *node,
+        }
+    }
+}
+
+/// The n-th node. Ids are spread so that they encode as long as real ones.
+pub(crate) fn node(n: usize) -> NodeId {
+    NodeId::from_bits((n as u128 + 1) << 100 | 0xe55a)
+}
+
+pub(crate) fn member(n: usize, generation: u64) -> Member {
+    let addr = ([10, (n >> 16) as u8, (n >> 8) as u8, n as u8], 2377).into();
+    Member { node: node(n), generation: Generation(generation), addr, role: Role::Worker }
+}
+
+impl Network {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self {
+            now: Moment::START,
+            config: Config::default(),
+            loss: 0.0,
+            timers_first: true,
+            hosts: BTreeMap::new(),
+            queue: BTreeMap::new(),
+            next: 0,
+            cuts: BTreeSet::new(),
+            rng: ChaCha8Rng::seed_from_u64(seed),
+            verdicts: Vec::new(),
+            datagrams: 0,
+        }
+    }
+
+    /// A cluster of nodes that all know each other, settled.
+    pub(crate) fn settled(count: usize, seed: u64) -> Self {
+        let mut network = Self::new(seed);
+        let rows = (0..count)
+            .map(|n| Row {
+                id: Id::of(member(n, 1)),
+                incarnation: Incarnation(0),
+                standing: Standing::Present,
+                record: None,
+            })
+            .collect();
+        let table = table::write(&rows);
+        for n in 0..count {
+            network.boot(n, 1);
+            network.input(node(n), Input::Members { from: node((n + 1) % count), bytes: table.clone() });
+        }
+        network.run(Duration::from_secs(2));
+        network.verdicts.clear();
+        network
+    }
+
+    /// Starts a node that knows nobody.
+    pub(crate) fn boot(&mut self, n: usize, generation: u64) {
+        let seed = self.rng.random();
+        let member = member(n, generation);
+        let detector = Detector::new(self.config.clone(), member, seed);
+        self.hosts
+            .insert(member.node, Host { detector, process: Process::Running, generation: member.generation });
+        self.input(member.node, Input::Start);
+    }
+
+    /// Starts a node that knows how to reach others.
+    pub(crate) fn join(&mut self, n: usize, generation: u64, seeds: impl IntoIterator<Item = usize>) {
+        self.boot(n, generation);
+        let seeds = seeds.into_iter().map(|seed| member(seed, 0)).collect();
+        self.input(node(n), Input::Learn(seeds));
+    }
+
+    /// SIGKILL: the process is gone, the host refuses its port.
+    pub(crate) fn kill(&mut self, n: usize) {
+        self.host(n).process = Process::Killed;
+    }
+
+    /// The host loses power.
+    pub(crate) fn crash(&mut self, n: usize) {
+        self.host(n).process = Process::Crashed;
+    }
+
+    /// SIGSTOP.
+    pub(crate) fn freeze(&mut self, n: usize) {
+        self.host(n).process = Process::Frozen(Vec::new());
+    }
+
+    /// SIGCONT: everything that waited is heard now.
+    pub(crate) fn thaw(&mut self, n: usize) {
+        let host = self.hosts.get_mut(&node(n)).expect("a node");
+        let Process::Frozen(mut waiting) = std::mem::replace(&mut host.process, Process::Running) else {
+            panic!("{n} is not frozen")
+        };
+        let timers_first = self.timers_first;
+        waiting.sort_by_key(|event| matches!(event, Event::Wake(..)) != timers_first);
+        for event in waiting {
+            self.hear(event);
+        }
+    }
+
+    /// Nothing passes between the two groups any more.
+    pub(crate) fn cut(&mut self, some: impl IntoIterator<Item = usize> + Clone, others: impl IntoIterator<Item = usize> + Clone) {
+        self.cut_one_way(some.clone(), others.clone());
+        self.cut_one_way(others, some);
+    }
+
+    pub(crate) fn cut_one_way(&mut self, from: impl IntoIterator<Item = usize>, to: impl IntoIterator<Item = usize> + Clone) {
+        for from in from {
+            self.cuts.extend(to.clone().into_iter().map(|to| (node(from), node(to))));
+        }
+    }
+
+    pub(crate) fn heal(&mut self) {
+        self.cuts.clear();
+    }
+
+    pub(crate) fn goodbye(&mut self, n: usize, goodbye: Goodbye) {
+        self.input(node(n), Input::Goodbye(goodbye));
+        self.run(Detector::FAREWELL);
+        self.kill(n);
+    }
+
+    /// Lets time pass.
+    pub(crate) fn run(&mut self, time: Duration) {
+        let until = self.now + time;
+        while let Some(entry) = self.queue.first_entry() {
+            let (at, _) = *entry.key();
+            if at > until {
+                break;
+            }
+            let event = entry.remove();
+            self.now = at;
+            self.hear(event);
+        }
+        self.now = until;
+    }
+
+    /// Lets time pass until something holds, and says how long that took.
+    pub(crate) fn run_until(&mut self, at_most: Duration, mut holds: impl FnMut(&Self) -> bool) -> Duration {
+        let start = self.now;
+        while !holds(self) {
+            assert!(self.now.saturating_since(start) < at_most, "not within {at_most:?}:\n{}", self.story());
+            self.run(Duration::from_millis(5));
+        }
+        self.now.saturating_since(start)
+    }
+
+    pub(crate) fn input(&mut self, node: NodeId, input: Input) {
+        let now = self.now;
+        let mut effects = Vec::new();
+        self.hosts.get_mut(&node).expect("a node").detector.handle(now, input, &mut effects);
+        let generation = self.hosts[&node].generation;
+        for effect in effects {
+            self.perform(node, generation, effect);
+        }
+    }
+
+    /// What `n` thinks of `of`.
+    pub(crate) fn state(&self, n: usize, of: usize) -> Option<State> {
+        self.hosts[&node(n)].detector.member(node(of)).map(|view| view.state)
+    }
+
+    pub(crate) fn detector(&self, n: usize) -> &Detector {
+        &self.hosts[&node(n)].detector
+    }
+
+    /// Whether every running node but itself thinks so of `of`.
+    pub(crate) fn all_think(&self, of: usize, thought: impl Fn(Option<State>) -> bool) -> bool {
+        self.running().filter(|&id| id != node(of)).all(|id| {
+            let view = self.hosts[&id].detector.member(node(of));
+            thought(view.map(|view| view.state))
+        })
+    }
+
+    /// Whether every running node holds every running node, and nobody else, for alive.
+    pub(crate) fn agrees(&self) -> bool {
+        let running: BTreeSet<NodeId> = self.running().collect();
+        running.iter().all(|id| {
+            let detector = &self.hosts[id].detector;
+            let alive: BTreeSet<NodeId> = detector
+                .members()
+                .into_iter()
+                .filter(|view| view.state == State::Alive)
+                .map(|view| view.member.node)
+                .chain([*id])
+                .collect();
+            alive == running && !detector.is_isolated()
+        })
+    }
+
+    fn running(&self) -> impl Iterator<Item = NodeId> {
+        self.hosts.iter().filter(|(_, host)| matches!(host.process, Process::Running)).map(|(&id, _)| id)
+    }
+
+    /// The verdicts about a node, in order, whoever concluded them.
+    pub(crate) fn about(&self, of: usize) -> Vec<&Verdict> {
+        self.verdicts.iter().map(|(_, _, verdict)| verdict).filter(|v| v.node() == Some(node(of))).collect()
+    }
+
+    /// Who was said to be down, by anybody.
+    pub(crate) fn downs(&self) -> BTreeSet<NodeId> {
+        let down = |verdict: &Verdict| match verdict {
+            Verdict::Down { node, .. } => Some(*node),
+            _ => None,
+        };
+        self.verdicts.iter().filter_map(|(_, _, verdict)| down(verdict)).collect()
+    }
+
+    /// All verdicts, for whoever reads a failure.
+    pub(crate) fn story(&self) -> String {
+        let name = |id: &NodeId| (id.bits() >> 100) - 1;
+        self.verdicts
+            .iter()
+            .map(|(at, by, verdict)| format!("{at:?} {}: {:?} {verdict:?}\n", name(by), verdict.node().as_ref().map(name)))
+            .collect()
+    }
+
+    fn host(&mut self, n: usize) -> &mut Host {
+        self.hosts.get_mut(&node(n)).expect("a node")
+    }
+
+    fn hear(&mut self, event: Event) {
+        let hearer = event.hearer();
+        let Some(host) = self.hosts.get_mut(&hearer) else { return };
+        match &mut host.process {
+            Process::Running => (),
+            Process::Frozen(waiting) => return waiting.push(event),
+            Process::Killed | Process::Crashed => return,
+        }
+        match event {
+            Event::Wake(node, generation, wake) => {
+                if host.generation == generation {
+                    self.input(node, Input::Timer(wake));
+                }
+            }
+            Event::Datagram(to, from, bytes) => self.input(to, Input::Datagram { from, bytes }),
+            Event::Refused(node, subject) => self.input(node, Input::Refused(subject)),
+            Event::Table(to, from, bytes, ask) => {
+                self.input(to, Input::Members { from, bytes });
+                if ask {
+                    let answer = self.hosts[&to].detector.push_pull();
+                    self.post(to, from, Event::Table(from, to, answer, false));
+                }
+            }
+        }
+    }
+
+    fn perform(&mut self, node: NodeId, generation: Generation, effect: Effect) {
+        match effect {
+            Effect::Send { to, bytes } => {
+                assert!(bytes.len() <= MAX_DATAGRAM, "a datagram of {} bytes", bytes.len());
+                self.datagrams += 1;
+                if self.loss == 0.0 || !self.rng.random_bool(self.loss) {
+                    self.post(node, to, Event::Datagram(to, node, bytes));
+                }
+            }
+            Effect::WakeAt(at, wake) => self.push(at, Event::Wake(node, generation, wake)),
+            Effect::Probe(subject) => {
+                let killed = self.hosts.get(&subject).is_some_and(|host| matches!(host.process, Process::Killed));
+                if killed {
+                    self.post(subject, node, Event::Refused(node, subject));
+                }
+            }
+            Effect::PushPull(to) => {
+                let table = self.hosts[&node].detector.push_pull();
+                self.post(node, to, Event::Table(to, node, table, true));
+            }
+            Effect::Address { .. } => (),
+            Effect::Verdict(verdict) => self.verdicts.push((self.now, node, verdict)),
+        }
+    }
+
+    fn post(&mut self, from: NodeId, to: NodeId, event: Event) {
+        if !self.cuts.contains(&(from, to)) {
+            let delay = Duration::from_micros(self.rng.random_range(200..800));
+            self.push(self.now + delay, event);
+        }
+    }
+
+    fn push(&mut self, at: Moment, event: Event) {
+        self.next += 1;
+        self.queue.insert((at.max(self.now), self.next), event);
+    }
+}

@@ -1,0 +1,482 @@
+//! What the detector does when things go wrong, in a network of virtual time. Each test tells one story; where a time
+//! is asserted it is virtual and belongs to the detector, not to the machine that runs the test.
+
+use crate::network::{Network, member, node};
+use crate::{Evidence, Goodbye, Input, Loss, State, Verdict};
+use essaim_wire::{Generation, Role};
+use std::time::Duration;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn millis(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+/// Sizes around the number of rings, where observers are scarce.
+const SIZES: [usize; 5] = [3, 4, 5, 9, 20];
+
+fn is_unreachable(state: Option<State>) -> bool {
+    state == Some(State::Unreachable)
+}
+
+fn is_down(state: Option<State>) -> bool {
+    state == Some(State::Down)
+}
+
+#[test]
+fn a_cluster_at_rest_concludes_nothing() {
+    for size in [1, 2, 3, 5, 20] {
+        let mut network = Network::settled(size, 1);
+        network.run(120 * SECOND);
+        assert_eq!(network.verdicts, [], "{size} nodes");
+        assert!(network.agrees());
+    }
+}
+
+#[test]
+fn a_silent_crash_is_unreachable_within_a_second_everywhere_and_down_after_the_grace() {
+    for size in SIZES {
+        let mut network = Network::settled(size, 2);
+        network.crash(0);
+        let known = network.run_until(SECOND, |network| network.all_think(0, is_unreachable));
+        assert!(known >= millis(400), "{size} nodes: three heartbeats must be missing, but it took {known:?}");
+        network.run(2 * SECOND);
+        assert!(network.all_think(0, is_unreachable), "the grace is not over");
+        network.run(2 * SECOND);
+        assert!(network.all_think(0, is_down), "{}", network.story());
+        assert_eq!(network.downs(), [node(0)].into());
+    }
+}
+
+#[test]
+fn a_process_killed_on_a_living_host_is_known_within_0_4_seconds() {
+    for size in [2, 3, 5, 20] {
+        for seed in 0..5 {
+            let mut network = Network::settled(size, seed);
+            network.kill(1);
+            network.run_until(millis(400), |network| network.all_think(1, is_unreachable));
+            assert_eq!(network.about(0), Vec::<&Verdict>::new());
+        }
+    }
+}
+
+#[test]
+fn of_two_nodes_one_accusation_suffices() {
+    let mut network = Network::settled(2, 3);
+    network.crash(1);
+    network.run_until(SECOND, |network| is_unreachable(network.state(0, 1)));
+    let evidence = network.about(1).into_iter().find_map(|verdict| match verdict {
+        Verdict::Unreachable { evidence, .. } => Some(evidence.clone()),
+        _ => None,
+    });
+    assert_eq!(evidence, Some(Evidence::Quorum { accusers: vec![node(0)], implicit: vec![], needed: 1 }));
+    network.run_until(4 * SECOND, |network| is_down(network.state(0, 1)));
+}
+
+#[test]
+fn a_node_that_freezes_and_thaws_before_the_grace_refutes_and_nobody_is_ever_down() {
+    for size in [2, 3, 5, 20] {
+        for timers_first in [true, false] {
+            let mut network = Network::settled(size, 4);
+            network.timers_first = timers_first;
+            network.freeze(0);
+            network.run(2 * SECOND);
+            assert!(network.all_think(0, is_unreachable));
+            network.thaw(0);
+            network.run_until(millis(500), Network::agrees);
+            network.run(10 * SECOND);
+            assert!(network.agrees());
+            assert_eq!(network.downs(), [].into(), "{}", network.story());
+            let blamed: Vec<_> = network.verdicts.iter().filter(|(_, by, _)| *by == node(0)).collect();
+            assert!(blamed.is_empty(), "who slept blames nobody: {blamed:?}");
+            let refuted = Verdict::Refuted { node: node(0), was: State::Unreachable };
+            assert!(network.about(0).contains(&&refuted));
+        }
+    }
+}
+
+#[test]
+fn a_node_that_is_cut_off_blames_itself_and_is_missed_by_the_others() {
+    for size in SIZES {
+        let mut network = Network::settled(size, 5);
+        network.cut([0], 1..size);
+        network.run_until(SECOND, |network| (1..size).all(|n| is_unreachable(network.state(n, 0))));
+        network.run(5 * SECOND);
+        assert!(network.detector(0).is_isolated());
+        let by_it: Vec<_> = network.verdicts.iter().filter(|(_, by, _)| *by == node(0)).map(|(_, _, v)| v).collect();
+        assert_eq!(by_it, [&Verdict::Isolated], "it accuses nobody");
+        assert_eq!(network.downs(), [node(0)].into());
+
+        // The cut heals: the node returns under the same identity, and nobody else was ever in question.
+        network.heal();
+        network.run_until(5 * SECOND, Network::agrees);
+        assert_eq!(network.downs(), [node(0)].into(), "{}", network.story());
+        let back = Verdict::Refuted { node: node(0), was: State::Down };
+        assert!(network.about(0).contains(&&back));
+    }
+}
+
+#[test]
+fn a_short_cut_ends_in_a_refutation() {
+    let mut network = Network::settled(5, 6);
+    network.cut([0], 1..5);
+    network.run(2 * SECOND);
+    network.heal();
+    network.run_until(SECOND, Network::agrees);
+    assert_eq!(network.downs(), [].into());
+}
+
+#[test]
+fn halves_that_were_cut_find_each_other_again() {
+    // Three against two: the two are missed by the three, and blame nobody. Afterwards all is as before.
+    let mut network = Network::settled(5, 7);
+    network.cut(0..2, 2..5);
+    network.run(6 * SECOND);
+    assert_eq!(network.downs(), [node(0), node(1)].into(), "{}", network.story());
+    assert!(network.detector(0).is_isolated() && network.detector(1).is_isolated());
+    network.heal();
+    network.run_until(10 * SECOND, Network::agrees);
+}
+
+#[test]
+fn who_hears_nobody_but_is_heard_is_missed_and_accuses_nobody() {
+    // One direction only: everything to node 0 is lost. Its observers hear no echo, since it hears no heartbeat.
+    let mut network = Network::settled(9, 8);
+    network.cut_one_way(1..9, [0]);
+    network.run(3 * SECOND);
+    assert!((1..9).all(|n| is_unreachable(network.state(n, 0))));
+    network.run(5 * SECOND);
+    assert_eq!(network.downs(), [node(0)].into(), "{}", network.story());
+}
+
+#[test]
+fn one_bad_path_between_two_nodes_is_nobodys_death() {
+    for size in [5, 9, 20] {
+        let mut network = Network::settled(size, 9);
+        network.cut([0], [1]);
+        network.run(60 * SECOND);
+        let bad = |verdict: &Verdict| matches!(verdict, Verdict::Unreachable { .. } | Verdict::Down { .. });
+        let bad: Vec<_> = network.verdicts.iter().filter(|(_, _, verdict)| bad(verdict)).collect();
+        assert!(bad.is_empty(), "{bad:?}");
+        // The accusers' patience doubles, so the accusations become rare.
+        let late: Vec<_> = network
+            .verdicts
+            .iter()
+            .filter(|(at, by, verdict)| {
+                at.as_micros() > 40_000_000 && *by == node(2) && matches!(verdict, Verdict::Suspected { .. })
+            })
+            .collect();
+        assert!(late.len() <= 8, "{} accusations in the last 20 s", late.len());
+    }
+}
+
+#[test]
+fn loss_of_a_fifth_of_all_datagrams_brings_nobody_down() {
+    let mut network = Network::settled(20, 10);
+    network.loss = 0.2;
+    network.run(60 * SECOND);
+    assert_eq!(network.downs(), [].into(), "{}", network.story());
+    network.crash(3);
+    network.run_until(2 * SECOND, |network| network.all_think(3, is_unreachable));
+}
+
+#[test]
+fn a_graceful_leave_is_known_to_all_within_0_1_seconds() {
+    for size in [2, 5, 20, 100] {
+        let mut network = Network::settled(size, 11);
+        network.goodbye(0, Goodbye::Leaving);
+        assert!(network.all_think(0, |state| state == Some(State::Left)), "{}", network.story());
+        network.run(10 * SECOND);
+        assert_eq!(network.about(0).len(), size - 1, "one verdict each, and no Down");
+        assert!(network.agrees());
+    }
+}
+
+#[test]
+fn a_stopped_node_is_down_at_once() {
+    let mut network = Network::settled(5, 12);
+    network.goodbye(0, Goodbye::Stopped);
+    assert!(network.all_think(0, is_down));
+    network.run(10 * SECOND);
+    assert_eq!(network.about(0).len(), 4, "one verdict each");
+}
+
+#[test]
+fn who_says_that_it_restarts_is_not_missed_before_its_time_is_over() {
+    let mut network = Network::settled(5, 13);
+    network.goodbye(0, Goodbye::RESTARTING);
+    assert!(network.all_think(0, |state| matches!(state, Some(State::Restarting { .. }))));
+    network.run(29 * SECOND);
+    assert!(network.all_think(0, |state| matches!(state, Some(State::Restarting { .. }))));
+    network.run(2 * SECOND);
+    assert!(network.all_think(0, is_unreachable), "{}", network.story());
+    network.run(3 * SECOND);
+    assert!(network.all_think(0, is_down));
+}
+
+#[test]
+fn who_says_that_it_restarts_and_does_is_never_missed() {
+    let mut network = Network::settled(5, 14);
+    network.goodbye(0, Goodbye::RESTARTING);
+    network.run(20 * SECOND);
+    network.join(0, 2, 1..5);
+    network.run_until(SECOND, Network::agrees);
+    let restarted = Verdict::Restarted { node: node(0), generation: Generation(2) };
+    assert_eq!(network.about(0).into_iter().filter(|verdict| **verdict == restarted).count(), 4);
+    assert!(!network.story().contains("Unreachable"), "{}", network.story());
+}
+
+#[test]
+fn a_new_generation_is_accepted_at_once_whatever_was_thought_of_the_old_one() {
+    // After 50 ms nobody has noticed the kill, after 400 it is unreachable, after 5000 down.
+    for after in [50, 400, 5000] {
+        let mut network = Network::settled(5, 15);
+        network.kill(0);
+        network.run(millis(after));
+        let downs = network.downs();
+        network.join(0, 2, [1, 2]);
+        network.run_until(millis(300), |network| network.all_think(0, |state| state == Some(State::Alive)));
+        network.run(10 * SECOND);
+        assert!(network.agrees(), "{}", network.story());
+        assert_eq!(network.downs(), downs, "a restart is no Down");
+        assert!((1..5).all(|n| {
+            let view = network.detector(n).member(node(0)).expect("a member");
+            view.member.generation == Generation(2)
+        }));
+        let said: Vec<_> = network
+            .about(0)
+            .into_iter()
+            .filter(|verdict| matches!(verdict, Verdict::Restarted { generation: Generation(2), .. }))
+            .collect();
+        assert_eq!(said.len(), 4, "each node says so once");
+    }
+}
+
+#[test]
+fn all_killed_and_started_again_are_the_same_cluster() {
+    let mut network = Network::settled(5, 16);
+    for n in 0..5 {
+        network.kill(n);
+    }
+    network.run(3 * SECOND);
+    network.verdicts.clear();
+    for n in 0..5 {
+        network.join(n, 2, 0..5);
+        network.run(millis(300));
+    }
+    network.run_until(5 * SECOND, Network::agrees);
+    network.run(20 * SECOND);
+    assert!(network.agrees());
+    assert_eq!(network.downs(), [].into(), "{}", network.story());
+}
+
+#[test]
+fn an_expected_member_that_never_comes_is_down_in_the_end() {
+    let mut network = Network::new(17);
+    for n in 0..4 {
+        network.join(n, 2, 0..5);
+    }
+    network.run(9 * SECOND);
+    assert_eq!(network.state(0, 4), Some(State::Expected));
+    network.run(3 * SECOND);
+    assert!(network.all_think(4, is_down), "{}", network.story());
+    network.join(4, 2, 0..5);
+    network.run_until(5 * SECOND, Network::agrees);
+}
+
+#[test]
+fn who_hears_nobody_after_its_start_writes_nobody_off() {
+    let mut network = Network::new(18);
+    network.join(0, 2, 0..5);
+    network.run(60 * SECOND);
+    assert_eq!(network.verdicts, []);
+    assert_eq!(network.state(0, 1), Some(State::Expected));
+}
+
+#[test]
+fn five_nodes_join_one_by_one_through_a_seed() {
+    let mut network = Network::new(19);
+    network.boot(0, 1);
+    for n in 1..5 {
+        network.join(n, 1, [0]);
+        network.run_until(millis(300), Network::agrees);
+    }
+    let joined = network.verdicts.iter().filter(|(_, _, verdict)| matches!(verdict, Verdict::Joined { .. })).count();
+    assert_eq!(joined, 5 * 4, "everybody met everybody once: {}", network.story());
+    assert_eq!(network.verdicts.len(), joined);
+}
+
+#[test]
+fn fifty_nodes_join_at_once_through_one_seed() {
+    let mut network = Network::new(20);
+    network.boot(0, 1);
+    for n in 1..50 {
+        network.join(n, 1, [0]);
+    }
+    network.run_until(3 * SECOND, Network::agrees);
+    assert!(network.verdicts.iter().all(|(_, _, verdict)| matches!(verdict, Verdict::Joined { .. })));
+}
+
+#[test]
+fn a_joiner_learns_who_is_down() {
+    let mut network = Network::settled(4, 21);
+    network.crash(3);
+    network.run(5 * SECOND);
+    network.join(4, 1, [0]);
+    network.run(SECOND);
+    assert_eq!(network.state(4, 3), Some(State::Down));
+}
+
+#[test]
+fn two_of_five_that_die_at_once_are_both_unreachable_within_a_second() {
+    let mut network = Network::settled(5, 22);
+    network.crash(0);
+    network.crash(1);
+    network.run_until(SECOND, |network| network.all_think(0, is_unreachable) && network.all_think(1, is_unreachable));
+}
+
+#[test]
+fn a_third_of_a_hundred_that_dies_at_once_is_found_by_implicit_votes() {
+    let mut network = Network::settled(100, 23);
+    for n in 0..30 {
+        network.crash(n);
+    }
+    network.run_until(5 * SECOND, |network| (0..30).all(|n| network.all_think(n, is_unreachable)));
+    network.run(10 * SECOND);
+    assert!(network.downs().iter().all(|&down| (0..30).map(node).any(|n| n == down)), "nobody else");
+    assert!(network.agrees());
+}
+
+#[test]
+fn half_of_four_that_die_silently_are_found_by_the_slow_probe() {
+    // Each survivor misses two of three: it could be the one in trouble, so the rings say nothing.
+    let mut network = Network::settled(4, 24);
+    network.crash(0);
+    network.crash(1);
+    network.run(3 * SECOND);
+    assert!(!network.story().contains("Unreachable"), "{}", network.story());
+    assert!(network.detector(2).is_isolated());
+    let took = network.run_until(120 * SECOND, |network| network.all_think(0, is_down) && network.all_think(1, is_down));
+    assert!(took > 10 * SECOND, "slow, but sure: {took:?}");
+    network.run(SECOND);
+    assert!(!network.detector(2).is_isolated(), "those that are gone are missed no longer");
+}
+
+#[test]
+fn a_node_that_flaps_is_marked_until_it_was_steady() {
+    let mut network = Network::settled(5, 25);
+    for _ in 0..3 {
+        network.freeze(0);
+        network.run(1500 * millis(1));
+        network.thaw(0);
+        network.run(5 * SECOND);
+    }
+    let flapping = |network: &Network, n| network.detector(n).member(node(0)).expect("a member").flapping;
+    assert!((1..5).all(|n| flapping(&network, n)));
+    network.run(20 * SECOND);
+    assert!((1..5).all(|n| flapping(&network, n)), "not steady for long enough");
+    network.run(10 * SECOND);
+    assert!((1..5).all(|n| !flapping(&network, n)));
+    let steady = Verdict::Steady { node: node(0) };
+    assert_eq!(network.about(0).into_iter().filter(|verdict| **verdict == steady).count(), 4);
+}
+
+#[test]
+fn a_session_that_is_lost_and_redialled_is_no_accusation() {
+    // A promotion drops all sessions of a node at once; everybody redials.
+    let mut network = Network::settled(5, 26);
+    for n in 1..5 {
+        network.input(node(n), Input::SessionLost { node: node(0), how: Loss::Reset });
+        network.input(node(0), Input::SessionLost { node: node(n), how: Loss::Closed });
+    }
+    network.run(10 * SECOND);
+    assert_eq!(network.verdicts, []);
+}
+
+#[test]
+fn a_lost_session_speeds_up_what_silence_would_say() {
+    let mut network = Network::settled(5, 27);
+    network.crash(0);
+    for n in 1..5 {
+        network.input(node(n), Input::SessionLost { node: node(0), how: Loss::TimedOut });
+    }
+    network.run_until(millis(300), |network| network.all_think(0, is_unreachable));
+}
+
+#[test]
+fn a_new_address_travels_with_gossip() {
+    let mut network = Network::settled(20, 28);
+    let moved = ([192, 168, 1, 1], 2377).into();
+    network.input(node(0), Input::Changed { addr: moved, role: Role::Manager });
+    network.run(SECOND);
+    for n in 1..20 {
+        let view = network.detector(n).member(node(0)).expect("a member");
+        assert_eq!((view.member.addr, view.member.role, view.state), (moved, Role::Manager, State::Alive));
+    }
+    assert_eq!(network.verdicts, [], "nobody's life was in question");
+    // Refuting still works in the new epoch.
+    network.freeze(0);
+    network.run(2 * SECOND);
+    network.thaw(0);
+    network.run_until(SECOND, Network::agrees);
+}
+
+#[test]
+fn a_removed_node_does_not_come_back() {
+    let mut network = Network::settled(4, 29);
+    for n in 1..4 {
+        network.input(node(n), Input::Removed(node(0)));
+    }
+    network.run(5 * SECOND);
+    assert!((1..4).all(|n| network.state(n, 0).is_none()));
+    assert_eq!(network.verdicts.iter().filter(|(_, by, _)| *by != node(0)).count(), 0);
+}
+
+#[test]
+fn the_same_seed_is_the_same_run() {
+    let run = || {
+        let mut network = Network::settled(10, 30);
+        network.loss = 0.1;
+        network.crash(3);
+        network.freeze(4);
+        network.run(2 * SECOND);
+        network.thaw(4);
+        network.run(10 * SECOND);
+        (network.story(), network.datagrams)
+    };
+    assert_eq!(run(), run());
+}
+
+#[test]
+fn garbage_in_datagrams_and_tables_changes_nothing() {
+    let mut network = Network::settled(3, 31);
+    let before = network.detector(0).members();
+    for bytes in [&b""[..], b"\0", b"\x01\xff\xff", b"\0\xff\xff\xff\xff", &[7; 1200]] {
+        network.input(node(0), Input::Datagram { from: node(1), bytes: bytes.to_vec().into() });
+        network.input(node(0), Input::Members { from: node(1), bytes: bytes.to_vec() });
+    }
+    assert_eq!(network.detector(0).members(), before);
+}
+
+#[test]
+fn nobody_speaks_for_somebody_else() {
+    // A heartbeat of node 2, told by node 1 about itself, is ignored.
+    let mut network = Network::settled(3, 32);
+    let direct = crate::datagram::Direct {
+        id: crate::identity::Id::of(member(2, 99)),
+        incarnation: crate::Incarnation(0),
+        doubt: None,
+        say: crate::datagram::Say::Alive,
+    };
+    network.input(node(0), Input::Datagram { from: node(1), bytes: direct.write() });
+    let view = network.detector(0).member(node(2)).expect("a member");
+    assert_eq!(view.member.generation, Generation(1));
+}
+
+#[test]
+fn one_crash_among_a_thousand_is_known_to_all_within_1_2_seconds() {
+    let mut network = Network::settled(1000, 33);
+    network.crash(500);
+    network.run_until(millis(1200), |network| network.all_think(500, is_unreachable));
+    assert!(network.verdicts.iter().all(|(_, _, verdict)| verdict.node() == Some(node(500))));
+}

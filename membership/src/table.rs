@@ -1,0 +1,63 @@
+//! The whole table, exchanged over a stream when a node joins and now and then (push-pull).
+//!
+//! A table is an opinion like any other: what it says of a member that its reader thinks alive is no more than an
+//! accusation, and what it says of the reader is refuted.
+
+use crate::accusation::WireRecord;
+use crate::identity::Id;
+use crate::Incarnation;
+use bincode::{Decode, Encode};
+use essaim_wire::{DecodeError, decode, encode};
+use std::time::Duration;
+
+/// No more members are known: 10,000 nodes and room for those that are gone.
+pub const MAX_MEMBERS: usize = 16_384;
+
+/// What one node knows of one member.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub(crate) struct Row {
+    pub(crate) id: Id,
+    pub(crate) incarnation: Incarnation,
+    pub(crate) standing: Standing,
+    pub(crate) record: Option<WireRecord>,
+}
+
+/// In what condition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub(crate) enum Standing {
+    Present,
+    Restarting {
+        /// How much longer; moments do not travel.
+        within: Duration,
+    },
+    Down,
+    Stopped,
+    Left,
+}
+
+/// The bytes of a table.
+pub(crate) fn write(rows: &Vec<Row>) -> Vec<u8> {
+    encode(rows)
+}
+
+/// The rows of a table.
+pub(crate) fn read(bytes: &[u8]) -> Result<Vec<Row>, DecodeError> {
+    let rows: Vec<Row> = decode(bytes)?;
+    if rows.len() > MAX_MEMBERS + 1 {
+        return Err(DecodeError::new("table", format!("{} rows", rows.len())));
+    }
+    Ok(rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_the_reader_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let _ = read(&bytes);
+        }
+    }
+}
