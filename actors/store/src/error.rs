@@ -1,0 +1,158 @@
+//! What can go wrong, in words for whoever asked: what is the cause, did anything change, what to do now.
+
+use essaim_model::{Kind, Refusal};
+use essaim_wire::NodeId;
+use std::fmt;
+use std::io;
+
+/// A manager that did not answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Missing {
+    /// Which.
+    pub node: NodeId,
+    /// The name that people call it by.
+    pub name: String,
+}
+
+/// Too few managers can be reached to change anything, or to know that nothing has changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NoQuorum {
+    /// How many managers vote.
+    pub voters: usize,
+    /// Those of them that do not answer.
+    pub missing: Vec<Missing>,
+}
+
+impl std::error::Error for NoQuorum {}
+
+impl fmt::Display for NoQuorum {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Swarm's words first: clients and scripts look for them.
+        f.write_str(
+            "The swarm does not have a leader. It's possible that too few managers are online. \
+             Make sure more than half of the managers are online.",
+        )?;
+        match self.missing.as_slice() {
+            [] => f.write_str(" All of them answer, but have not agreed on a leader yet: try again in a moment."),
+            missing => {
+                write!(f, " Of {} managers, {} cannot be reached:", self.voters, missing.len())?;
+                for (place, Missing { node, name }) in missing.iter().enumerate() {
+                    let comma = if place == 0 { "" } else { "," };
+                    if *name == node.to_string() {
+                        write!(f, "{comma} {node}")?;
+                    } else {
+                        write!(f, "{comma} {name} ({node})")?;
+                    }
+                }
+                f.write_str(
+                    ". Start them again, or mend the network between them; if they are gone for good, \
+                     run `swarm init --force-new-cluster` on one that is left.",
+                )
+            }
+        }
+    }
+}
+
+/// Why a proposal has no outcome.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ProposeError {
+    /// Nothing was changed, and will not be.
+    #[error("{0}")]
+    NoQuorum(NoQuorum),
+    /// It was handed to the group, and could not be confirmed in time: it may yet be applied, once.
+    #[error("it could not be confirmed in time whether the change was made; look before you ask again. {0}")]
+    Unknown(String),
+    /// It is larger than an entry may be. Nothing was changed; propose it in parts.
+    #[error("a proposal of {bytes} bytes is over the limit of {}", crate::proposer::PROPOSAL_BYTES_MAX)]
+    TooLarge {
+        /// How large it is.
+        bytes: usize,
+    },
+    /// The store is closed, or its disk failed. Nothing was changed.
+    #[error("this manager is stopping: {0}")]
+    Closed(String),
+}
+
+impl From<ProposeError> for Refusal {
+    fn from(error: ProposeError) -> Self {
+        let kind = match error {
+            ProposeError::NoQuorum(_) => Kind::NoQuorum,
+            ProposeError::Unknown(_) => Kind::Unknown,
+            ProposeError::TooLarge { .. } => Kind::Invalid,
+            ProposeError::Closed(_) => Kind::Internal,
+        };
+        Self::new(kind, error.to_string())
+    }
+}
+
+/// Why a read could not be made current.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ReadError {
+    /// Too few managers can be reached; [`Store::state`](crate::Store::state) has the last view.
+    #[error("{0}")]
+    NoQuorum(NoQuorum),
+    /// This manager lags too far behind the leader; ask another, or wait.
+    #[error("this manager is still catching up with the others; ask another, or wait")]
+    Behind,
+    /// The store is closed, or its disk failed.
+    #[error("this manager is stopping: {0}")]
+    Closed(String),
+}
+
+impl From<ReadError> for Refusal {
+    fn from(error: ReadError) -> Self {
+        let kind = match error {
+            ReadError::NoQuorum(_) => Kind::NoQuorum,
+            ReadError::Behind => Kind::Unknown,
+            ReadError::Closed(_) => Kind::Internal,
+        };
+        Self::new(kind, error.to_string())
+    }
+}
+
+/// Why the store does not open. Nothing on disk was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// There is no group in this folder.
+    #[error("this node has no part in a group of managers")]
+    Nothing,
+    /// The folder belongs to another node.
+    #[error("the store in this folder belongs to node {0}")]
+    OtherNode(NodeId),
+    /// A file is not what was written; the words name it, and the way back.
+    #[error("{0}")]
+    Damaged(String),
+    /// The disk did not answer.
+    #[error("the store's folder: {0}")]
+    Disk(#[from] io::Error),
+    /// The library refused.
+    #[error("the group did not start: {0}")]
+    Raft(String),
+}
+
+impl OpenError {
+    /// A damaged file, with what to do about it.
+    pub(crate) fn damaged(what: impl fmt::Display, folder: &str) -> Self {
+        Self::Damaged(format!(
+            "{what}. This manager does not start with it, and the cluster loses nothing as long as the others form \
+             a majority. The way back: on another manager, demote this node; stop this daemon; delete {folder}; \
+             start it and promote the node again. If it was the only manager, put a backup of {folder} in its place."
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_quorum_the_words_are_swarms_and_name_those_that_are_missing() {
+        let id = NodeId::from_bits(7);
+        let missing =
+            vec![Missing { node: NodeId::from_bits(2), name: "n2".into() }, Missing { node: id, name: id.to_string() }];
+        let text = NoQuorum { voters: 3, missing }.to_string();
+        assert!(text.starts_with("The swarm does not have a leader. It's possible that too few managers are online."));
+        assert!(text.contains("Of 3 managers, 2 cannot be reached: n2 (0000000000000000000000002),"), "{text}");
+        assert!(text.contains("`swarm init --force-new-cluster`"), "{text}");
+    }
+}

@@ -1,0 +1,228 @@
+//! What happened lately, for whoever follows: a bounded ring of events by place in the log, read through cursors.
+//!
+//! A watcher holds a place and asks for what came after it; nothing is pushed, so its slowness costs nobody memory.
+//! One that fell behind the ring is told [`Compacted`] and lists the state again. All events of one place come
+//! together, and every place of the log counts, so a watcher can also wait for one that changed nothing.
+
+use essaim_model::{Event, State};
+use essaim_wire::Index;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::watch;
+
+/// How many events are kept at least in part: at two pointers each, a few MiB, and some minutes of a busy cluster.
+/// Sixteen in a test, so that one can fall behind.
+const EVENTS_MAX: usize = if cfg!(test) { 16 } else { 65_536 };
+
+/// What happened at one place in the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Happened {
+    /// Where.
+    pub index: Index,
+    /// What, in the order in which it was made.
+    pub events: Arc<[Event]>,
+}
+
+/// The watcher fell behind. List the state, and watch from its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("what happened before {} is no longer kept", oldest.0)]
+pub struct Compacted {
+    /// The first place whose events are still kept.
+    pub oldest: Index,
+}
+
+/// Why a cursor cannot go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum CursorError {
+    /// The watcher fell behind; see [`Compacted`].
+    #[error(transparent)]
+    Compacted(#[from] Compacted),
+    /// The store was closed.
+    #[error("the store is closed")]
+    Closed,
+}
+
+/// A watcher's place. It holds nothing else, and may be kept for ever.
+#[derive(Clone)]
+pub struct Cursor {
+    after: Index,
+    applied: watch::Receiver<Index>,
+    shared: Arc<Mutex<Ring>>,
+}
+
+impl Cursor {
+    /// The last place it has passed.
+    pub const fn place(&self) -> Index {
+        self.after
+    }
+
+    /// What happened next, at the next place where anything did. Waits for it. Safe to cancel.
+    pub async fn next(&mut self) -> Result<Happened, CursorError> {
+        loop {
+            if let Some(happened) = self.try_next()? {
+                return Ok(happened);
+            }
+            self.applied.changed().await.map_err(|_| CursorError::Closed)?;
+        }
+    }
+
+    /// What happened next, if it has happened yet.
+    pub fn try_next(&mut self) -> Result<Option<Happened>, Compacted> {
+        let applied = *self.applied.borrow_and_update();
+        let ring = lock(&self.shared);
+        if self.after < ring.before {
+            return Err(Compacted { oldest: Index(ring.before.0 + 1) });
+        }
+        let at = ring.kept.partition_point(|happened| happened.index <= self.after);
+        match ring.kept.get(at) {
+            Some(happened) => {
+                self.after = happened.index;
+                Ok(Some(happened.clone()))
+            }
+            None => {
+                self.after = self.after.max(applied);
+                Ok(None)
+            }
+        }
+    }
+}
+
+/// What is kept.
+#[derive(Debug, Default)]
+struct Ring {
+    kept: VecDeque<Happened>,
+    events: usize,
+    /// Everything up to here is forgotten, or was never seen.
+    before: Index,
+}
+
+/// Publishes what was applied: first the events, then the state, then its place.
+pub(crate) struct Publisher {
+    state: watch::Sender<Arc<State>>,
+    applied: watch::Sender<Index>,
+    ring: Arc<Mutex<Ring>>,
+}
+
+impl Publisher {
+    pub(crate) fn new() -> Self {
+        Self { state: watch::Sender::new(Arc::default()), applied: watch::Sender::new(Index(0)), ring: Arc::default() }
+    }
+
+    pub(crate) fn state(&self) -> Arc<State> {
+        Arc::clone(&self.state.borrow())
+    }
+
+    pub(crate) fn states(&self) -> watch::Receiver<Arc<State>> {
+        self.state.subscribe()
+    }
+
+    pub(crate) fn applied(&self) -> watch::Receiver<Index> {
+        self.applied.subscribe()
+    }
+
+    pub(crate) fn cursor(&self, after: Index) -> Cursor {
+        Cursor { after, applied: self.applied.subscribe(), shared: Arc::clone(&self.ring) }
+    }
+
+    /// A batch was applied.
+    pub(crate) fn publish(&self, happened: impl IntoIterator<Item = Happened>, state: &State) {
+        lock(&self.ring).extend(happened);
+        self.show(state);
+    }
+
+    /// The state was replaced as a whole; what led to it was not seen.
+    pub(crate) fn replace(&self, state: &State) {
+        let mut ring = lock(&self.ring);
+        *ring = Ring { before: state.applied().index, ..Ring::default() };
+        drop(ring);
+        self.show(state);
+    }
+
+    fn show(&self, state: &State) {
+        let index = state.applied().index;
+        self.state.send_replace(Arc::new(state.clone()));
+        self.applied.send_replace(index);
+    }
+}
+
+impl Ring {
+    fn extend(&mut self, happened: impl IntoIterator<Item = Happened>) {
+        for happened in happened {
+            if !happened.events.is_empty() {
+                self.events += happened.events.len();
+                self.kept.push_back(happened);
+            }
+        }
+        // The newest stays even when it alone is over the limit: it exists anyway.
+        while self.events > EVENTS_MAX && self.kept.len() > 1 {
+            if let Some(oldest) = self.kept.pop_front() {
+                self.events -= oldest.events.len();
+                self.before = oldest.index;
+            }
+        }
+    }
+}
+
+fn lock(ring: &Mutex<Ring>) -> MutexGuard<'_, Ring> {
+    ring.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use essaim_model::Position;
+    use essaim_wire::Term;
+
+    fn event() -> Event {
+        Event::Task { old: None, new: None }
+    }
+
+    fn happened(index: u64, events: usize) -> Happened {
+        Happened { index: Index(index), events: vec![event(); events].into() }
+    }
+
+    fn publish(publisher: &Publisher, index: u64, events: usize) {
+        let mut state = State::default();
+        state.pass(Position { term: Term(1), index: Index(index) });
+        publisher.publish([happened(index, events)], &state);
+    }
+
+    #[tokio::test]
+    async fn a_cursor_sees_every_place_once_and_in_order() {
+        let publisher = Publisher::new();
+        let mut cursor = publisher.cursor(Index(0));
+        for (index, events) in [(1, 1), (2, 0), (3, 2)] {
+            publish(&publisher, index, events);
+        }
+        assert_eq!(cursor.next().await, Ok(happened(1, 1)));
+        assert_eq!(cursor.next().await, Ok(happened(3, 2)));
+        assert_eq!(cursor.try_next(), Ok(None));
+        publish(&publisher, 4, 0);
+        assert_eq!((cursor.try_next(), cursor.place()), (Ok(None), Index(4)), "it passed a place where nothing was");
+    }
+
+    #[tokio::test]
+    async fn whoever_falls_behind_is_told_where_to_begin_again() {
+        let publisher = Publisher::new();
+        let mut slow = publisher.cursor(Index(0));
+        for index in 1..=20 {
+            publish(&publisher, index, 1);
+        }
+        assert_eq!(slow.next().await, Err(CursorError::Compacted(Compacted { oldest: Index(5) })));
+        assert_eq!(publisher.cursor(Index(4)).next().await, Ok(happened(5, 1)));
+    }
+
+    #[tokio::test]
+    async fn a_state_that_was_replaced_compacts_everything_before_it() {
+        let publisher = Publisher::new();
+        publish(&publisher, 1, 1);
+        let mut cursor = publisher.cursor(Index(0));
+        let mut state = State::default();
+        state.pass(Position { term: Term(2), index: Index(9) });
+        publisher.replace(&state);
+        assert_eq!(cursor.try_next(), Err(Compacted { oldest: Index(10) }));
+        drop(publisher);
+        let mut current = Cursor { after: Index(9), ..cursor };
+        assert_eq!(current.next().await, Err(CursorError::Closed));
+    }
+}

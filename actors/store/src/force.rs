@@ -1,0 +1,109 @@
+//! The way out when managers are gone for good: a new history with what this one has, and with it alone.
+//!
+//! Everything in the log counts, committed or not as far as this manager knows: what was acknowledged to anybody is
+//! among it, and what was not may be applied all the same. The result is written as a snapshot into the folder of the
+//! new history, which comes into force by one rename; until then the old one stands untouched. Managers of the old
+//! history are refused by the lineage from then on.
+
+use crate::error::OpenError;
+use crate::format::{Body, Command, Identity, LogId, Membership, Peer, Record, StoredMembership, Vote};
+use crate::identity;
+use crate::log::database::{LogDatabase, place};
+use crate::log::{LogBackend, LogError, Op};
+use crate::seal::Sealer;
+use crate::snapshot::Image;
+use crate::snapshot::folder::Snapshots;
+use crate::store::{Start, Store, StoreConfig};
+use essaim_model::{Change, Position};
+use essaim_wire::{Index, Lineage, Term, decode};
+use std::sync::Arc;
+
+impl Store {
+    /// Begins a new history with the state on this disk, with this node as its only manager, and opens it.
+    pub async fn force_new_cluster(config: StoreConfig) -> Result<Self, OpenError> {
+        let old = identity::find(&config.disk)?.ok_or(OpenError::Nothing)?;
+        if old.node != config.node {
+            return Err(OpenError::OtherNode(old.node));
+        }
+        let sealer = identity::sealer(&config.disk, &config.seed)?;
+        let (mut image, vote) = read_all(&config, old, &sealer)?;
+        let last = image.last.unwrap_or(LogId { term: 0, index: 0 });
+        // Larger than any number that the old history can have given to anybody.
+        let raft_id = last.index + 2;
+        let lineage = Lineage { ordinal: old.lineage.ordinal + 1, nonce: config.seed.draw_number() };
+        let new = Identity { node: old.node, raft_id, lineage };
+        image.membership = StoredMembership {
+            at: image.last,
+            membership: Membership {
+                voters: vec![vec![raft_id]],
+                peers: vec![(raft_id, Peer { node: old.node, addr: config.addr })],
+            },
+        };
+
+        config.disk.remove_folder(&identity::name(new))?;
+        let disk = identity::files(&config.disk, new);
+        Snapshots::open(Arc::clone(&disk), Arc::clone(&sealer))?.0.write(&image)?;
+        let term = vote.map_or(0, |vote| vote.term).max(last.term);
+        let log = LogDatabase::open(&disk, identity::LOG, sealer).map_err(disk_error)?;
+        let written = log.commit(&[
+            Op::Purge(last),
+            Op::Committed(Some(last)),
+            Op::Vote(Vote { term, node: raft_id, committed: false }),
+        ]);
+        log.close();
+        written?;
+        identity::keep(&config.disk, new)?;
+
+        let store = Self::open(config, Start::Resume).await?;
+        let _ = store.raft().trigger().elect(false).await;
+        let begin = Change::BeginLineage { lineage, survivor: new.node, raft_id };
+        store.propose(vec![begin], None).await.map_err(|why| OpenError::Raft(why.to_string()))?;
+        Ok(store)
+    }
+}
+
+/// The newest snapshot with everything in the log applied to it, and the last vote.
+fn read_all(
+    config: &StoreConfig,
+    identity: Identity,
+    sealer: &Arc<Sealer>,
+) -> Result<(Image, Option<Vote>), OpenError> {
+    let disk = identity::files(&config.disk, identity);
+    let whole = place(&config.disk, "");
+    let damaged = |why: String| OpenError::damaged(why, &whole);
+    let (_, image) = Snapshots::open(Arc::clone(&disk), Arc::clone(sealer)).map_err(|why| match why.kind() {
+        std::io::ErrorKind::InvalidData => damaged(why.to_string()),
+        _ => OpenError::Disk(why),
+    })?;
+    let log = LogDatabase::open(&disk, identity::LOG, Arc::clone(sealer)).map_err(|why| match why {
+        LogError::Disk(why) => OpenError::Disk(why),
+        LogError::Damaged(why) => damaged(why),
+    })?;
+    let found = log.load();
+    log.close();
+    let found = found.map_err(|why| damaged(why.to_string()))?;
+    let mut image = image.unwrap_or_default();
+    for (index, bytes) in found.entries {
+        if image.last.is_some_and(|last| index <= last.index) {
+            continue;
+        }
+        let entry = Record::open(&bytes).map_err(|why| damaged(format!("entry {index}: {why}")))?;
+        let position = Position { term: Term(entry.id.term), index: Index(index) };
+        match entry.body {
+            Body::Blank | Body::Membership(_) => image.state.pass(position),
+            Body::Command(bytes) => match decode(&bytes).map_err(|why| damaged(format!("entry {index}: {why}")))? {
+                Command::Proposal(proposal) => drop(image.state.apply(position, &proposal)),
+                Command::Check { .. } => image.state.pass(position),
+            },
+        }
+        image.last = Some(entry.id);
+    }
+    Ok((image, found.vote))
+}
+
+fn disk_error(why: LogError) -> OpenError {
+    match why {
+        LogError::Disk(why) => OpenError::Disk(why),
+        LogError::Damaged(why) => OpenError::Damaged(why),
+    }
+}

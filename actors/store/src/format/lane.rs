@@ -1,0 +1,184 @@
+//! The frames that managers exchange on the Raft, Snapshot and Propose lanes.
+//!
+//! Raft lane: [`Hello`], then either appends or questions, each answered in order. Snapshot lane: an offer, chunks,
+//! one answer. Propose lane: one question, one answer. Every stream names the history and the number in the group it
+//! is meant for, because the library demands that a message reach the right member or nobody.
+
+use super::{Entry, LogId, SnapshotMeta, Vote};
+use bincode::{Decode, Encode};
+use essaim_wire::{Index, Lineage, NodeId};
+
+/// The first frame on the Raft lane.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub(crate) struct Hello {
+    /// The history the sender belongs to.
+    pub(crate) lineage: Lineage,
+    /// The sender's number in the group.
+    pub(crate) from: u64,
+    /// The number it means to reach.
+    pub(crate) to: u64,
+    /// What follows.
+    pub(crate) purpose: Purpose,
+}
+
+/// What follows on a Raft stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub(crate) enum Purpose {
+    /// [`Append`] frames, each answered by an [`Appended`], in order.
+    Append,
+    /// One [`Question`], answered by one [`Answer`].
+    Ask,
+}
+
+/// Entries for a follower; none is a heartbeat.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub(crate) struct Append {
+    pub(crate) vote: Vote,
+    pub(crate) prev: Option<LogId>,
+    pub(crate) committed: Option<LogId>,
+    pub(crate) entries: Vec<Entry>,
+}
+
+/// What became of an [`Append`].
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub(crate) enum Appended {
+    /// On disk up to here.
+    Accepted(Option<LogId>),
+    /// The follower has another entry there, or none.
+    Conflict(LogId),
+    /// The follower has promised somebody newer.
+    HigherVote(Vote),
+    /// The stream is of no use, and why; nothing was changed.
+    Refused(String),
+}
+
+/// A candidate's, or a parting leader's, question.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub(crate) enum Question {
+    /// Would you vote for me?
+    PreVote(Ballot),
+    /// Vote for me.
+    Vote(Ballot),
+    /// Lead in my place.
+    Transfer { from: Vote, to: u64, last: Option<LogId> },
+}
+
+/// Who asks for a vote, and how far its log reaches.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub(crate) struct Ballot {
+    pub(crate) vote: Vote,
+    pub(crate) last: Option<LogId>,
+    pub(crate) transfer: bool,
+}
+
+/// The reply to a [`Question`].
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub(crate) enum Answer {
+    /// To a vote or pre-vote.
+    Vote { vote: Vote, granted: bool, last: Option<LogId> },
+    /// It leads, or will in a moment.
+    Transferred,
+    /// It has promised somebody else meanwhile.
+    VoteChanged { expected: Vote, actual: Vote },
+    /// Its log does not reach far enough yet.
+    NotFlushed { expected: Option<LogId>, actual: Option<LogId> },
+    /// The question is of no use, and why.
+    Refused(String),
+}
+
+/// The first frame on the Snapshot lane.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub(crate) struct Offer {
+    pub(crate) lineage: Lineage,
+    pub(crate) from: u64,
+    pub(crate) to: u64,
+    pub(crate) vote: Vote,
+    pub(crate) meta: SnapshotMeta,
+}
+
+/// A piece of the compressed stream, or its end.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub(crate) enum Chunk {
+    Piece(Vec<u8>),
+    /// After so many pieces.
+    End(u64),
+}
+
+/// The reply to an offer, after its end.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub(crate) enum Received {
+    /// Installed, or not needed; the follower's vote either way.
+    Done(Vote),
+    /// Of no use, and why; nothing was changed.
+    Refused(String),
+}
+
+/// The only frame from the asker on the Propose lane.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub(crate) struct Forward {
+    pub(crate) lineage: Lineage,
+    pub(crate) ask: Ask,
+}
+
+/// What a manager wants of the leader, or of any other manager.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub(crate) enum Ask {
+    /// Commit this command; byte for byte the same at each retry.
+    Propose(Vec<u8>),
+    /// From which place in the log is a read up to date?
+    ReadIndex,
+    /// Are you there? Asked of every voter when there is no quorum, to name those that are missing.
+    Ping,
+}
+
+/// The reply to a [`Forward`].
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub(crate) enum Told {
+    /// Committed and applied at the leader.
+    Applied { index: Index, outcome: essaim_model::Outcome },
+    /// A read that waits for this place is up to date.
+    ReadAt(Index),
+    /// I am.
+    Here { raft_id: u64 },
+    /// Ask that one, if anybody.
+    NotLeader(Option<NodeId>),
+    /// Leads, but heard too little of the others: ask again.
+    NoQuorum,
+    /// Taken into the log, and whether it was committed is not known: ask again, the same.
+    Lost,
+    /// Of no use, and why.
+    Refused(String),
+    /// A majority is there, and the disk or the network takes its time. More follows.
+    Working,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use essaim_wire::{decode, encode};
+
+    fn check<T: Encode + Decode<()> + PartialEq + std::fmt::Debug>(value: T, golden: &[u8]) {
+        assert_eq!(encode(&value), golden, "the bytes of {value:?} have changed: that is a new format");
+        assert_eq!(decode::<T>(golden), Ok(value));
+    }
+
+    #[test]
+    fn the_bytes_of_the_lanes_never_change() {
+        let lineage = Lineage { ordinal: 1, nonce: 2 };
+        let vote = Vote { term: 3, node: 4, committed: false };
+        let last = Some(LogId { term: 5, index: 6 });
+        check(Hello { lineage, from: 7, to: 8, purpose: Purpose::Append }, &[1, 2, 7, 8, 0]);
+        check(Append { vote, prev: last, committed: None, entries: vec![] }, &[3, 4, 0, 1, 5, 6, 0, 0]);
+        check(Appended::Accepted(None), &[0, 0]);
+        check(Appended::HigherVote(vote), &[2, 3, 4, 0]);
+        check(Question::Vote(Ballot { vote, last, transfer: true }), &[1, 3, 4, 0, 1, 5, 6, 1]);
+        check(Answer::Vote { vote, granted: true, last: None }, &[0, 3, 4, 0, 1, 0]);
+        check(Chunk::End(9), &[1, 9]);
+        check(Received::Done(vote), &[0, 3, 4, 0]);
+        check(Forward { lineage, ask: Ask::ReadIndex }, &[1, 2, 1]);
+        check(Forward { lineage, ask: Ask::Propose(vec![1]) }, &[1, 2, 0, 1, 1]);
+        check(Told::ReadAt(Index(4)), &[1, 4]);
+        check(Told::NotLeader(None), &[3, 0]);
+        check(Told::Working, &[7]);
+    }
+}

@@ -1,0 +1,71 @@
+//! Who this manager is in the group, and where its files lie.
+//!
+//! In the store's folder lie `identity`, `key`, and one folder for each history and number in the group that this
+//! node ever had; `identity` names the one in force, and is replaced as a whole. So a new history, or a promotion
+//! after a demotion, is prepared beside the old one, comes into force at once, and only then the old one goes.
+
+use crate::error::OpenError;
+use crate::format::{Identity, IdentityFile};
+use crate::log::database::place;
+use crate::seal::{Sealer, Secret};
+use essaim_system::env::{Disk, Seed, folder};
+use essaim_wire::{decode, encode};
+use std::io;
+use std::sync::Arc;
+
+const IDENTITY: &str = "identity";
+const KEY: &str = "key";
+
+/// The file of the log in its folder.
+pub(crate) const LOG: &str = "log.redb";
+
+/// The identity in force, if there is one.
+pub(crate) fn find(disk: &Arc<dyn Disk>) -> Result<Option<Identity>, OpenError> {
+    let Some(bytes) = disk.find(IDENTITY)? else { return Ok(None) };
+    let file = decode(&bytes).map_err(|why| {
+        OpenError::damaged(format!("the file {} is damaged: {why}", place(disk, IDENTITY)), &place(disk, ""))
+    })?;
+    let IdentityFile::V1(identity) = file;
+    Ok(Some(identity))
+}
+
+/// Puts an identity in force, and removes what belonged to others.
+pub(crate) fn keep(disk: &Arc<dyn Disk>, identity: Identity) -> io::Result<()> {
+    disk.write(IDENTITY, &encode(&IdentityFile::V1(identity)))?;
+    let own = name(identity);
+    for other in disk.list("")? {
+        if other.starts_with("group-") && other != own {
+            disk.remove_folder(&other)?;
+        }
+    }
+    Ok(())
+}
+
+/// The folder of an identity.
+pub(crate) fn files(disk: &Arc<dyn Disk>, identity: Identity) -> Arc<dyn Disk> {
+    folder(disk, &name(identity))
+}
+
+/// The name of that folder.
+pub(crate) fn name(Identity { raft_id, lineage, .. }: Identity) -> String {
+    format!("group-{}-{:016x}-{raft_id}", lineage.ordinal, lineage.nonce)
+}
+
+/// A sealer with the key of this node, which is drawn when there is none yet.
+pub(crate) fn sealer(disk: &Arc<dyn Disk>, seed: &Seed) -> Result<Arc<Sealer>, OpenError> {
+    let secret = match disk.find(KEY)? {
+        Some(text) => Secret::from_file(&text)
+            .ok_or_else(|| OpenError::damaged(format!("the key {} is damaged", place(disk, KEY)), &place(disk, "")))?,
+        None => {
+            if find(disk)?.is_some() {
+                let what = format!("the key {} is gone, and nothing opens without it", place(disk, KEY));
+                return Err(OpenError::damaged(what, &place(disk, "")));
+            }
+            let secret = Secret::new(seed.draw_bytes());
+            disk.write_secret(KEY, secret.to_file().as_bytes())?;
+            secret
+        }
+    };
+    let salt: [u8; 32] = seed.draw_bytes();
+    Ok(Arc::new(Sealer::new(&secret, std::array::from_fn(|place| salt[place]))))
+}

@@ -1,0 +1,191 @@
+//! Whether this manager leads, as the leader's tree must see it.
+//!
+//! openraft tells a leader that it was deposed only once it hears of its successor: one that is cut off goes on
+//! believing for as long as the cut lasts. So two things are watched, the vote and the lease: a leader that a
+//! majority has not answered for an election timeout is suspended, since others may have elected another. And having
+//! won an election is not yet knowing the state: a barrier (a linearizable read of its own) comes first.
+
+use crate::raft::{HEARTBEAT, LEASE};
+use crate::store::Store;
+use essaim_wire::Term;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use openraft::Instant;
+use openraft::async_runtime::watch::WatchReceiver;
+use openraft::raft::ReadPolicy;
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// Whether this manager leads. A change of the term is a change, also from active to active.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Leadership {
+    /// It does not.
+    Off,
+    /// It was elected, and does not know yet that its state is the latest.
+    CatchingUp(Term),
+    /// It leads: what follows from the state may be decided here, with this term as fence.
+    Active(Term),
+    /// It led, and has not heard of a majority for a lease: another may lead already. Decide nothing.
+    Suspended(Term),
+}
+
+impl Leadership {
+    /// The term it may decide in.
+    pub const fn active(self) -> Option<Term> {
+        match self {
+            Self::Active(term) => Some(term),
+            Self::Off | Self::CatchingUp(_) | Self::Suspended(_) => None,
+        }
+    }
+}
+
+/// What can be seen of this manager's role.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Seen {
+    Follows,
+    /// Elected in this term; `leased` when a majority answered lately.
+    Leads {
+        term: Term,
+        leased: bool,
+    },
+}
+
+/// Decides; asks for a barrier when one is due.
+#[derive(Debug)]
+struct Watchdog {
+    now: Leadership,
+}
+
+impl Watchdog {
+    /// Takes note; true when a barrier for the term is needed.
+    fn observe(&mut self, seen: Seen) -> Option<Term> {
+        let next = match (self.now, seen) {
+            (_, Seen::Follows) => Leadership::Off,
+            (Leadership::Active(held), Seen::Leads { term, leased: true }) if held == term => self.now,
+            (Leadership::Active(held) | Leadership::Suspended(held), Seen::Leads { term, leased: false })
+                if held == term =>
+            {
+                Leadership::Suspended(term)
+            }
+            // Not even one majority yet in this term: nothing was begun, so there is nothing to suspend.
+            (_, Seen::Leads { term, .. }) => Leadership::CatchingUp(term),
+        };
+        self.now = next;
+        match (next, seen) {
+            (Leadership::CatchingUp(term), Seen::Leads { leased: true, .. }) => Some(term),
+            _ => None,
+        }
+    }
+
+    /// The barrier was passed.
+    fn on_barrier(&mut self, of: Term) {
+        if self.now == Leadership::CatchingUp(of) {
+            self.now = Leadership::Active(of);
+        }
+    }
+}
+
+/// Watches until the store is closed.
+pub(crate) async fn watch(store: Store, leadership: watch::Sender<Leadership>) {
+    let mut metrics = store.raft().metrics();
+    let mut watchdog = Watchdog { now: Leadership::Off };
+    let mut barrier: Option<Barrier> = None;
+    loop {
+        let wanted = watchdog.observe(see(&store));
+        match wanted {
+            Some(term) if barrier.as_ref().is_none_or(|(of, _)| *of != term) => {
+                barrier = Some((term, pass_barrier(store.clone(), term).boxed()));
+            }
+            Some(_) => (),
+            None => barrier = None,
+        }
+        let now = watchdog.now;
+        leadership.send_if_modified(|shown| std::mem::replace(shown, now) != now);
+        tokio::select! {
+            (of, passed) = passing(&mut barrier) => {
+                barrier = None;
+                if passed {
+                    watchdog.on_barrier(of);
+                }
+            }
+            changed = metrics.changed() => if changed.is_err() {
+                leadership.send_replace(Leadership::Off);
+                return;
+            },
+            () = tokio::time::sleep(HEARTBEAT) => (),
+        }
+    }
+}
+
+type Barrier = (Term, BoxFuture<'static, bool>);
+
+/// Ends when the barrier under way does; never without one.
+async fn passing(barrier: &mut Option<Barrier>) -> (Term, bool) {
+    match barrier {
+        Some((of, passing)) => (*of, passing.await),
+        None => std::future::pending().await,
+    }
+}
+
+fn see(store: &Store) -> Seen {
+    match store.raft().as_leader() {
+        Ok(leader) => Seen::Leads {
+            term: Term(leader.term()),
+            leased: leader.last_quorum_acked().is_some_and(|acked| acked.elapsed() < LEASE),
+        },
+        Err(_) => Seen::Follows,
+    }
+}
+
+/// Confirms with a majority that this manager leads in `term`, and waits until its state is the latest.
+async fn pass_barrier(store: Store, term: Term) -> bool {
+    const PATIENCE: Duration = Duration::from_secs(2);
+    let reading = store.raft().ensure_linearizable(ReadPolicy::ReadIndex);
+    match tokio::time::timeout(PATIENCE, reading).await {
+        Ok(Ok(read)) => read.committed_leader_id().term == term.0,
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ONE: Term = Term(1);
+    const TWO: Term = Term(2);
+
+    fn leads(term: Term, leased: bool) -> Seen {
+        Seen::Leads { term, leased }
+    }
+
+    #[test]
+    fn an_elected_leader_is_active_only_after_its_barrier() {
+        let mut watchdog = Watchdog { now: Leadership::Off };
+        assert_eq!(watchdog.observe(leads(ONE, false)), None, "no majority has answered yet");
+        assert_eq!(watchdog.observe(leads(ONE, true)), Some(ONE));
+        assert_eq!(watchdog.now, Leadership::CatchingUp(ONE));
+        watchdog.on_barrier(ONE);
+        assert_eq!(watchdog.now, Leadership::Active(ONE));
+        assert_eq!(watchdog.observe(leads(ONE, true)), None);
+    }
+
+    #[test]
+    fn a_leader_that_is_cut_off_is_suspended_and_returns_by_another_barrier() {
+        let mut watchdog = Watchdog { now: Leadership::Active(ONE) };
+        watchdog.observe(leads(ONE, false));
+        assert_eq!(watchdog.now, Leadership::Suspended(ONE));
+        assert_eq!(watchdog.observe(leads(ONE, true)), Some(ONE));
+        watchdog.on_barrier(ONE);
+        assert_eq!(watchdog.now, Leadership::Active(ONE));
+        watchdog.observe(Seen::Follows);
+        assert_eq!(watchdog.now, Leadership::Off);
+    }
+
+    #[test]
+    fn a_barrier_of_an_older_term_opens_nothing() {
+        let mut watchdog = Watchdog { now: Leadership::Active(ONE) };
+        assert_eq!(watchdog.observe(leads(TWO, true)), Some(TWO), "re-elected: the term is another fence");
+        watchdog.on_barrier(ONE);
+        assert_eq!(watchdog.now, Leadership::CatchingUp(TWO));
+    }
+}

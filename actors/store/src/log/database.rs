@@ -1,0 +1,213 @@
+//! The log in redb: one table of sealed entries by place, one of the few other values.
+//!
+//! redb copies on write and syncs once a commit; after a power cut it finds the last commit whose checksums hold,
+//! so a torn group of entries is gone as a whole and was acknowledged to nobody. On opening, every entry is unsealed:
+//! a damaged one at the very end is cut off like a torn one, a damaged one before it is a reason not to start.
+
+use super::file::DatabaseFile;
+use super::{Found, LogBackend, LogError, Op};
+use crate::format::Vote;
+use crate::seal::Sealer;
+use essaim_system::env::Disk;
+use essaim_wire::{decode, encode};
+use redb::{Builder, Database, ReadableDatabase, ReadableTable, TableDefinition};
+use std::io;
+use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, PoisonError, RwLock};
+
+const ENTRIES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("entries");
+const VALUES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("values");
+const VOTE: &str = "vote";
+const COMMITTED: &str = "committed";
+const PURGED: &str = "purged";
+
+/// redb's cache. The tail of the log is in memory anyway; this serves a follower that is far behind.
+const CACHE_BYTES: usize = 8 << 20;
+
+/// The log in a database.
+pub(crate) struct LogDatabase {
+    /// `None` once closed.
+    database: RwLock<Option<Database>>,
+    sealer: Arc<Sealer>,
+    /// For people: where the file is.
+    place: String,
+}
+
+impl LogDatabase {
+    /// Opens the file `name`, which is made when it is not there. A file whose last commit is torn is repaired.
+    pub(crate) fn open(disk: &Arc<dyn Disk>, name: &str, sealer: Arc<Sealer>) -> Result<Self, LogError> {
+        let place = place(disk, name);
+        let file = DatabaseFile::new(disk.open(name)?)?;
+        let opened = guarded(|| {
+            let mut builder = Builder::new();
+            builder.set_cache_size(CACHE_BYTES);
+            let mut database = builder.create_with_backend(file).map_err(|error| error.to_string())?;
+            // Walks every page against its checksum; a log is never much larger than a snapshot.
+            database.check_integrity().map_err(|error| error.to_string())?;
+            let begin = database.begin_write().map_err(|error| error.to_string())?;
+            begin.open_table(ENTRIES).map_err(|error| error.to_string())?;
+            begin.open_table(VALUES).map_err(|error| error.to_string())?;
+            begin.commit().map_err(|error| error.to_string())?;
+            Ok(database)
+        });
+        match opened {
+            Ok(database) => Ok(Self { database: RwLock::new(Some(database)), sealer, place }),
+            Err(why) => Err(LogError::Damaged(format!("the log {place} is damaged ({why})"))),
+        }
+    }
+
+    /// Lets go of the file.
+    pub(crate) fn close(&self) {
+        let database = self.database.write().unwrap_or_else(PoisonError::into_inner).take();
+        // redb tidies up as it goes, and has nobody to tell when the disk fails then.
+        let _ = guarded(|| Ok::<(), String>(drop(database)));
+    }
+
+    fn with<T>(&self, then: impl FnOnce(&Database) -> Result<T, redb::Error>) -> io::Result<T> {
+        let database = self.database.read().unwrap_or_else(PoisonError::into_inner);
+        let Some(database) = database.as_ref() else {
+            return Err(io::Error::new(io::ErrorKind::NotConnected, "the log is closed"));
+        };
+        guarded(|| then(database).map_err(|error| error.to_string()))
+            .map_err(|why| io::Error::other(format!("the log {}: {why}", self.place)))
+    }
+
+    fn unseal(&self, index: u64, sealed: &[u8]) -> Result<Vec<u8>, String> {
+        self.sealer.open(&what(index), sealed).map_err(|why| format!("entry {index}: {why}"))
+    }
+
+    fn unseal_value<T: bincode::Decode<()>>(&self, name: &str, sealed: &[u8]) -> Result<T, String> {
+        let bytes = self.sealer.open(name.as_bytes(), sealed).map_err(|why| format!("{name}: {why}"))?;
+        decode(&bytes).map_err(|why| format!("{name}: {why}"))
+    }
+
+    fn cut(&self, from: u64) -> io::Result<()> {
+        self.commit(&[Op::TruncateFrom(from)])
+    }
+
+    fn damaged(&self, why: impl std::fmt::Display) -> LogError {
+        LogError::Damaged(format!("the log {} is damaged: {why}", self.place))
+    }
+}
+
+impl LogBackend for LogDatabase {
+    fn load(&self) -> Result<Found, LogError> {
+        let mut values = [None, None, None];
+        let mut sealed: Vec<(u64, Vec<u8>)> = Vec::new();
+        self.with(|database| {
+            let read = database.begin_read()?;
+            let table = read.open_table(VALUES)?;
+            for (value, name) in values.iter_mut().zip([VOTE, COMMITTED, PURGED]) {
+                *value = table.get(name)?.map(|found| found.value().to_vec());
+            }
+            for item in read.open_table(ENTRIES)?.iter()? {
+                let (index, record) = item?;
+                sealed.push((index.value(), record.value().to_vec()));
+            }
+            Ok(())
+        })
+        .map_err(|why| self.damaged(why))?;
+
+        let [vote, committed, purged] = values;
+        let mut found = Found {
+            vote: open(vote, |bytes| self.unseal_value::<Vote>(VOTE, bytes)).map_err(|why| self.damaged(why))?,
+            committed: open(committed, |bytes| self.unseal_value(COMMITTED, bytes)).map_err(|why| self.damaged(why))?,
+            purged: open(purged, |bytes| self.unseal_value(PURGED, bytes)).map_err(|why| self.damaged(why))?,
+            ..Found::default()
+        };
+        let last = sealed.last().map(|(index, _)| *index);
+        let mut next = found.purged.map_or_else(|| sealed.first().map_or(0, |(index, _)| *index), |id| id.index + 1);
+        for (index, record) in sealed {
+            if index < next {
+                continue;
+            }
+            if index > next {
+                return Err(self.damaged(format!("entry {next} is missing")));
+            }
+            match self.unseal(index, &record) {
+                Ok(bytes) => found.entries.push((index, bytes)),
+                Err(why) if Some(index) == last && index > 0 => {
+                    self.cut(index)?;
+                    found.repaired = Some(format!("cut off the last record of {}: {why}", self.place));
+                }
+                Err(why) => return Err(self.damaged(why)),
+            }
+            next = index + 1;
+        }
+        Ok(found)
+    }
+
+    fn commit(&self, ops: &[Op]) -> io::Result<()> {
+        self.with(|database| {
+            let write = database.begin_write()?;
+            {
+                let mut entries = write.open_table(ENTRIES)?;
+                let mut values = write.open_table(VALUES)?;
+                let mut set = |name: &str, bytes: Vec<u8>| {
+                    values.insert(name, self.sealer.seal(name.as_bytes(), &bytes).as_slice()).map(|_| ())
+                };
+                for op in ops {
+                    match op {
+                        Op::Append(records) => {
+                            for (index, record) in records {
+                                entries.insert(index, self.sealer.seal(&what(*index), record).as_slice())?;
+                            }
+                        }
+                        Op::TruncateFrom(from) => entries.retain_in::<u64, _>(*from.., |_, _| false)?,
+                        Op::Purge(upto) => {
+                            set(PURGED, encode(upto))?;
+                            entries.retain_in::<u64, _>(..=upto.index, |_, _| false)?;
+                        }
+                        Op::Vote(vote) => set(VOTE, encode(vote))?,
+                        Op::Committed(Some(id)) => set(COMMITTED, encode(id))?,
+                        Op::Committed(None) => (),
+                    }
+                }
+            }
+            write.commit()?;
+            Ok(())
+        })
+    }
+
+    fn read(&self, range: Range<u64>) -> io::Result<Vec<(u64, Vec<u8>)>> {
+        let sealed = self.with(|database| {
+            let table = database.begin_read()?.open_table(ENTRIES)?;
+            let mut records = Vec::new();
+            for item in table.range(range)? {
+                let (index, record) = item?;
+                records.push((index.value(), record.value().to_vec()));
+            }
+            Ok(records)
+        })?;
+        let open = |(index, record): (u64, Vec<u8>)| match self.unseal(index, &record) {
+            Ok(bytes) => Ok((index, bytes)),
+            Err(why) => Err(io::Error::new(io::ErrorKind::InvalidData, format!("the log {}: {why}", self.place))),
+        };
+        sealed.into_iter().map(open).collect()
+    }
+}
+
+/// What an entry is sealed as.
+fn what(index: u64) -> [u8; 9] {
+    let mut what = [b'e'; 9];
+    what[1..].copy_from_slice(&index.to_le_bytes());
+    what
+}
+
+fn open<T>(sealed: Option<Vec<u8>>, unseal: impl FnOnce(&[u8]) -> Result<T, String>) -> Result<Option<T>, String> {
+    sealed.as_deref().map(unseal).transpose()
+}
+
+/// Where a file of the store is, for people.
+pub(crate) fn place(disk: &Arc<dyn Disk>, name: &str) -> String {
+    disk.path().map_or_else(|| name.to_owned(), |folder| folder.join(name).display().to_string())
+}
+
+/// redb asserts what a sound file guarantees; on a damaged one that is a panic, and here an error.
+fn guarded<T>(then: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(then)).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref().copied());
+        Err(text.unwrap_or("it does not hold together").to_owned())
+    })
+}

@@ -1,0 +1,69 @@
+//! A redb database on a file of the node's [`Disk`](essaim_system::env::Disk), so that a simulated disk cuts below
+//! everything: what redb believes to be synced is lost or kept as that disk decides.
+
+use essaim_system::env::DiskFile;
+use redb::StorageBackend;
+use std::fmt;
+use std::io;
+use std::sync::{Mutex, PoisonError, RwLock};
+
+/// The file, until the database closes it.
+pub(crate) struct DatabaseFile {
+    file: RwLock<Option<Box<dyn DiskFile>>>,
+    /// redb grows the file and writes from several places; the length is asked for often.
+    len: Mutex<u64>,
+}
+
+impl DatabaseFile {
+    pub(crate) fn new(file: Box<dyn DiskFile>) -> io::Result<Self> {
+        let len = file.len()?;
+        Ok(Self { file: RwLock::new(Some(file)), len: Mutex::new(len) })
+    }
+
+    fn with<T>(&self, then: impl FnOnce(&dyn DiskFile) -> io::Result<T>) -> io::Result<T> {
+        let file = self.file.read().unwrap_or_else(PoisonError::into_inner);
+        match file.as_deref() {
+            Some(file) => then(file),
+            None => Err(io::Error::new(io::ErrorKind::NotConnected, "the log is closed")),
+        }
+    }
+}
+
+impl fmt::Debug for DatabaseFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("DatabaseFile")
+    }
+}
+
+impl StorageBackend for DatabaseFile {
+    fn len(&self) -> io::Result<u64> {
+        Ok(*self.len.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.with(|file| file.read_at(offset, out))
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        let mut known = self.len.lock().unwrap_or_else(PoisonError::into_inner);
+        self.with(|file| file.set_len(len))?;
+        *known = len;
+        Ok(())
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.with(|file| file.sync())
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        let mut known = self.len.lock().unwrap_or_else(PoisonError::into_inner);
+        self.with(|file| file.write_at(offset, data))?;
+        *known = (*known).max(offset + data.len() as u64);
+        Ok(())
+    }
+
+    fn close(&self) -> io::Result<()> {
+        self.file.write().unwrap_or_else(PoisonError::into_inner).take();
+        Ok(())
+    }
+}

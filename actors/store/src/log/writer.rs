@@ -1,0 +1,254 @@
+//! The one that commits. It drains what has queued up, commits it as one group, and calls back *after* the sync.
+//!
+//! On a disk whose calls block this is a thread, so that no runtime thread waits for a disk; on a simulated one it is
+//! a task of the runtime, since a simulation has one thread and repeats. An error ends the writer: what a disk that
+//! failed once holds is anybody's guess, so everything later fails too, and the manager stops.
+
+use super::{LogBackend, Op};
+use essaim_system::env::Disk;
+use std::io;
+use std::sync::Arc;
+use tokio::sync::{mpsc, oneshot};
+
+/// How many jobs may wait: with one batch of proposals each, more than a disk takes in a second.
+const QUEUE: usize = 1024;
+
+/// How many jobs one group takes at most, so that the first of them does not wait for ever.
+const GROUP: usize = 1024;
+
+/// Called once, after the sync or with what went wrong.
+pub(crate) type Done = Box<dyn FnOnce(io::Result<()>) + Send>;
+
+enum Job {
+    Commit { ops: Vec<Op>, done: Option<Done> },
+    Close(oneshot::Sender<()>),
+}
+
+/// Hands work to the writer. Clones hand it to the same.
+#[derive(Clone)]
+pub(crate) struct Writer {
+    jobs: mpsc::Sender<Job>,
+}
+
+impl Writer {
+    /// Starts the writer of `backend`.
+    pub(crate) fn start(backend: Arc<dyn LogBackend>, disk: Arc<dyn Disk>) -> io::Result<Self> {
+        let (jobs, queue) = mpsc::channel(QUEUE);
+        if disk.blocks() {
+            std::thread::Builder::new().name("essaim-log".into()).spawn(move || run_blocking(queue, &*backend))?;
+        } else {
+            tokio::spawn(run(queue, backend, disk));
+        }
+        Ok(Self { jobs })
+    }
+
+    /// Queues `ops`; `done` is called when they are durable, or never will be.
+    pub(crate) async fn submit(&self, ops: Vec<Op>, done: Option<Done>) {
+        if let Err(refused) = self.jobs.send(Job::Commit { ops, done }).await
+            && let Job::Commit { done: Some(done), .. } = refused.0
+        {
+            done(Err(closed()));
+        }
+    }
+
+    /// Queues `ops` and waits until they are durable.
+    pub(crate) async fn commit(&self, ops: Vec<Op>) -> io::Result<()> {
+        let (told, answer) = oneshot::channel();
+        let done: Done = Box::new(move |result| {
+            let _ = told.send(result);
+        });
+        self.submit(ops, Some(done)).await;
+        answer.await.unwrap_or_else(|_| Err(closed()))
+    }
+
+    /// Commits what is queued and ends the writer.
+    pub(crate) async fn close(&self) {
+        let (told, answer) = oneshot::channel();
+        if self.jobs.send(Job::Close(told)).await.is_ok() {
+            let _ = answer.await;
+        }
+    }
+}
+
+fn closed() -> io::Error {
+    io::Error::new(io::ErrorKind::NotConnected, "the log is closed")
+}
+
+fn run_blocking(mut queue: mpsc::Receiver<Job>, backend: &dyn LogBackend) {
+    let mut group = Group::default();
+    while let Some(job) = queue.blocking_recv() {
+        group.take(job);
+        while group.has_room()
+            && let Ok(job) = queue.try_recv()
+        {
+            group.take(job);
+        }
+        if group.commit(backend) {
+            return;
+        }
+    }
+    group.finish(backend);
+}
+
+async fn run(mut queue: mpsc::Receiver<Job>, backend: Arc<dyn LogBackend>, disk: Arc<dyn Disk>) {
+    let mut group = Group::default();
+    while let Some(job) = queue.recv().await {
+        group.take(job);
+        let lag = disk.lag();
+        if !lag.is_zero() {
+            tokio::time::sleep(lag).await;
+        }
+        while group.has_room()
+            && let Ok(job) = queue.try_recv()
+        {
+            group.take(job);
+        }
+        if group.commit(&*backend) {
+            return;
+        }
+    }
+    group.finish(&*backend);
+}
+
+/// What is committed together.
+#[derive(Default)]
+struct Group {
+    ops: Vec<Op>,
+    done: Vec<Done>,
+    jobs: usize,
+    closing: Option<oneshot::Sender<()>>,
+    /// What went wrong earlier; from then on everything does.
+    failed: Option<String>,
+}
+
+impl Group {
+    const fn has_room(&self) -> bool {
+        self.jobs < GROUP && self.closing.is_none()
+    }
+
+    fn take(&mut self, job: Job) {
+        self.jobs += 1;
+        match job {
+            Job::Commit { ops, done } => {
+                self.ops.extend(ops);
+                self.done.extend(done);
+            }
+            Job::Close(told) => self.closing = Some(told),
+        }
+    }
+
+    /// Commits, calls back, and says whether this was the end. How far the log is committed is not worth a sync of
+    /// its own: it waits for the next group.
+    fn commit(&mut self, backend: &dyn LogBackend) -> bool {
+        self.jobs = 0;
+        let idle = self.done.is_empty() && self.ops.iter().all(|op| matches!(op, Op::Committed(_)));
+        if idle && self.closing.is_none() {
+            let last = self.ops.pop();
+            self.ops = last.into_iter().collect();
+            return false;
+        }
+        self.flush(backend);
+        match self.closing.take() {
+            Some(told) => {
+                let _ = told.send(());
+                true
+            }
+            None => false,
+        }
+    }
+
+    fn finish(&mut self, backend: &dyn LogBackend) {
+        self.flush(backend);
+    }
+
+    fn flush(&mut self, backend: &dyn LogBackend) {
+        if self.failed.is_none()
+            && !self.ops.is_empty()
+            && let Err(error) = backend.commit(&self.ops)
+        {
+            tracing::error!(%error, "the log could not be written");
+            self.failed = Some(error.to_string());
+        }
+        self.ops.clear();
+        for done in self.done.drain(..) {
+            done(match &self.failed {
+                None => Ok(()),
+                Some(why) => Err(io::Error::other(why.clone())),
+            });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::LogId;
+    use crate::log::{Found, LogError};
+    use std::ops::Range;
+    use std::sync::Mutex;
+
+    #[derive(Default)]
+    struct Counting {
+        groups: Mutex<Vec<usize>>,
+        broken: bool,
+    }
+
+    impl LogBackend for Counting {
+        fn load(&self) -> Result<Found, LogError> {
+            Ok(Found::default())
+        }
+
+        fn commit(&self, ops: &[Op]) -> io::Result<()> {
+            self.groups.lock().expect("no panic").push(ops.len());
+            if self.broken { Err(io::Error::other("the disk is gone")) } else { Ok(()) }
+        }
+
+        fn read(&self, _: Range<u64>) -> io::Result<Vec<(u64, Vec<u8>)>> {
+            Ok(Vec::new())
+        }
+    }
+
+    fn append(index: u64) -> Vec<Op> {
+        vec![Op::Append(vec![(index, vec![1])])]
+    }
+
+    fn writer(backend: &Arc<Counting>) -> Writer {
+        let disk = Arc::new(essaim_system::env::SimDisk::new());
+        Writer::start(Arc::clone(backend) as Arc<dyn LogBackend>, disk).expect("it starts")
+    }
+
+    #[tokio::test]
+    async fn what_has_queued_up_is_one_group() {
+        let backend = Arc::new(Counting::default());
+        let writer = writer(&backend);
+        // The writer's task runs only when this one waits, so all three are queued before it looks.
+        let all = futures::future::join_all((1..=3).map(|index| writer.commit(append(index)))).await;
+        assert!(all.into_iter().all(|result| result.is_ok()));
+        assert_eq!(*backend.groups.lock().expect("no panic"), [3]);
+    }
+
+    #[tokio::test]
+    async fn how_far_the_log_is_committed_waits_for_a_group_with_another_reason() {
+        let backend = Arc::new(Counting::default());
+        let writer = writer(&backend);
+        for index in 1..=3 {
+            writer.submit(vec![Op::Committed(Some(LogId { term: 1, index }))], None).await;
+            tokio::task::yield_now().await;
+        }
+        assert!(backend.groups.lock().expect("no panic").is_empty());
+        writer.commit(append(4)).await.expect("committed");
+        assert_eq!(*backend.groups.lock().expect("no panic"), [2], "the last of the three, and the entry");
+        writer.submit(vec![Op::Committed(Some(LogId { term: 1, index: 4 }))], None).await;
+        writer.close().await;
+        assert_eq!(*backend.groups.lock().expect("no panic"), [2, 1], "closing writes it too");
+    }
+
+    #[tokio::test]
+    async fn after_an_error_nothing_is_durable_any_more() {
+        let backend = Arc::new(Counting { broken: true, ..Counting::default() });
+        let writer = writer(&backend);
+        assert!(writer.commit(append(1)).await.is_err());
+        assert!(writer.commit(append(2)).await.is_err());
+        assert_eq!(*backend.groups.lock().expect("no panic"), [1], "the disk is not asked again");
+    }
+}

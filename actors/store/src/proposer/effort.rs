@@ -1,0 +1,146 @@
+//! How long something is tried that needs a majority, and what is said when it fails.
+//!
+//! An attempt ends in one of a few ways; most lead to another one, the same again. What ends the effort is time, of
+//! two kinds: the deadline, and the patience without any sign of a majority. A sign is a lease of this manager that
+//! holds, or a leader elsewhere that says it is at work. When patience runs out every voter is asked whether it is
+//! there. If a majority is, there is an election going on, and the effort goes on; if not, those that are missing
+//! are named.
+
+use crate::error::{Missing, NoQuorum};
+use crate::format::lane::{Ask, Told};
+use crate::raft::HEARTBEAT;
+use crate::store::Store;
+use essaim_wire::{Moment, NodeId};
+use futures::future::join_all;
+use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+/// How long no majority may be seen before the voters are asked. Twice a usual election; together with [`PING`] it
+/// stays below the second that is promised.
+const PATIENCE: Duration = Duration::from_millis(650);
+
+/// How long a voter may take to say that it is there.
+pub(crate) const PING: Duration = Duration::from_millis(200);
+
+/// Between two attempts: the length of a heartbeat, so that news of a leader can arrive.
+const PAUSE: Duration = HEARTBEAT;
+
+/// How an attempt ended.
+pub(crate) enum Attempt<T> {
+    /// It is done.
+    Done(T),
+    /// Nothing happened; try again.
+    Again,
+    /// It may have happened; try again, the same.
+    Lost,
+    /// The store is closed or broken.
+    Closed(String),
+}
+
+/// Why the effort ended without success.
+#[derive(Debug)]
+pub(crate) enum Trouble {
+    /// No majority. `sent` when it may happen yet.
+    NoQuorum { why: NoQuorum, sent: bool },
+    /// A majority was there, and the deadline passed.
+    Late,
+    /// The store is closed or broken.
+    Closed(String),
+}
+
+/// One effort.
+pub(crate) struct Effort<'s> {
+    store: &'s Store,
+    until: Moment,
+    /// When a majority was last seen to be there, or the effort began.
+    sign: Mutex<Moment>,
+    /// Whether it may happen yet, although nobody said so.
+    sent: AtomicBool,
+}
+
+impl<'s> Effort<'s> {
+    pub(crate) fn begin(store: &'s Store, deadline: Duration) -> Self {
+        let now = store.clock().now();
+        Self { store, until: now + deadline, sign: Mutex::new(now), sent: AtomicBool::new(false) }
+    }
+
+    /// A majority is there.
+    pub(crate) fn note_sign(&self) {
+        *self.sign.lock().unwrap_or_else(PoisonError::into_inner) = self.store.clock().now();
+    }
+
+    fn is_patient(&self) -> bool {
+        let sign = *self.sign.lock().unwrap_or_else(PoisonError::into_inner);
+        self.store.clock().now().saturating_since(sign) < PATIENCE
+    }
+
+    /// Ends when this manager, if it led, has not heard of a majority for a lease.
+    pub(crate) async fn lease_lost(&self) {
+        while self.store.leads() && self.store.is_leased() {
+            self.note_sign();
+            tokio::time::sleep(HEARTBEAT).await;
+        }
+        // What is under way may be answered yet, by the entry that a new leader replaces it with.
+        while self.is_patient() && self.store.leads() {
+            tokio::time::sleep(HEARTBEAT).await;
+        }
+    }
+
+    /// One attempt, given up when patience runs out.
+    pub(crate) async fn attempt<T>(&self, attempt: impl Future<Output = Attempt<T>>) -> Attempt<T> {
+        tokio::select! {
+            biased;
+            tried = attempt => tried,
+            () = self.impatience() => Attempt::Lost,
+        }
+    }
+
+    /// What an attempt means: the end, or another one after a pause.
+    pub(crate) async fn weigh<T>(&self, tried: Attempt<T>) -> ControlFlow<Result<T, Trouble>> {
+        match tried {
+            Attempt::Done(done) => return ControlFlow::Break(Ok(done)),
+            Attempt::Closed(why) => return ControlFlow::Break(Err(Trouble::Closed(why))),
+            Attempt::Lost => self.sent.store(true, Ordering::Relaxed),
+            Attempt::Again => (),
+        }
+        if self.store.clock().now() >= self.until {
+            return ControlFlow::Break(Err(Trouble::Late));
+        }
+        if !self.is_patient() {
+            let why = self.store.find_missing().await;
+            if (why.voters - why.missing.len()) * 2 <= why.voters {
+                let sent = self.sent.load(Ordering::Relaxed);
+                return ControlFlow::Break(Err(Trouble::NoQuorum { why, sent }));
+            }
+            self.note_sign();
+        }
+        tokio::time::sleep(PAUSE).await;
+        ControlFlow::Continue(())
+    }
+
+    /// Ends when there was no sign of a majority for too long, or the deadline has passed.
+    async fn impatience(&self) {
+        while self.is_patient() && self.store.clock().now() < self.until {
+            tokio::time::sleep(HEARTBEAT).await;
+        }
+    }
+}
+
+impl Store {
+    /// Asks every voter whether it is there, and names those that are not.
+    pub(crate) async fn find_missing(&self) -> NoQuorum {
+        let voters: Vec<NodeId> = self.voters().into_iter().map(|(_, node)| node).collect();
+        let asked = voters.iter().filter(|node| **node != self.node()).map(|node| async {
+            let told = tokio::time::timeout(PING, self.ask_once(*node, Ask::Ping)).await;
+            (*node, matches!(told, Ok(Some(Told::Here { .. }))))
+        });
+        let state = self.state();
+        let missing = join_all(asked).await.into_iter().filter(|(_, here)| !here).map(|(node, _)| Missing {
+            node,
+            name: state.node(node).map_or_else(|| node.to_string(), |node| node.name()),
+        });
+        NoQuorum { voters: voters.len(), missing: missing.collect() }
+    }
+}

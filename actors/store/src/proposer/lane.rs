@@ -1,0 +1,118 @@
+//! The Propose lane, both ends: asking the leader, and answering as one.
+//!
+//! One stream carries one question. While the leader works on it and a majority is there, it says so every fifth of
+//! a second: that is what the asker's patience lives on.
+
+use super::effort::{Attempt, Effort};
+use crate::format::lane::{Ask, Forward, Told};
+use crate::peers::Pipe;
+use crate::store::Store;
+use bytes::Bytes;
+use essaim_transport::{FrameError, Lane};
+use essaim_wire::{Index, NodeId};
+use std::time::Duration;
+
+/// How often a leader says that it is at work.
+const WORKING: Duration = Duration::from_millis(200);
+
+/// How long a leader keeps at a question; longer than whoever asks.
+const DEADLINE: Duration = Duration::from_secs(12);
+
+impl Store {
+    /// Asks `leader` until it answers, is silent for too long, or leads no more. `None` when no answer came.
+    pub(crate) async fn ask_leader(&self, leader: NodeId, ask: Ask, effort: &Effort<'_>) -> Option<Told> {
+        let asking = async {
+            let mut pipe = self.open_propose(leader, ask).await?;
+            loop {
+                match pipe.recv.recv_value::<Told>().await {
+                    Ok(Some(Told::Working)) => effort.note_sign(),
+                    Ok(told) => return told,
+                    Err(why) => {
+                        tracing::debug!(%leader, %why, "the leader did not answer");
+                        return None;
+                    }
+                }
+            }
+        };
+        tokio::select! {
+            biased;
+            told = asking => told,
+            () = self.leader_changed(leader) => None,
+        }
+    }
+
+    /// Asks once, and takes the first answer.
+    pub(crate) async fn ask_once(&self, node: NodeId, ask: Ask) -> Option<Told> {
+        let mut pipe = self.open_propose(node, ask).await?;
+        pipe.recv.recv_value().await.ok()?
+    }
+
+    async fn open_propose(&self, node: NodeId, ask: Ask) -> Option<Pipe> {
+        let mut pipe = match self.peers().open(node, Lane::Propose).await {
+            Ok(pipe) => pipe,
+            Err(why) => {
+                tracing::debug!(%node, why, "cannot reach a manager");
+                return None;
+            }
+        };
+        let forward = Forward { lineage: self.lineage(), ask };
+        pipe.send.send_value(&forward).await.ok()?;
+        Some(pipe)
+    }
+
+    /// Serves one stream of the Propose lane.
+    pub(crate) async fn serve_propose(&self, pipe: Pipe) -> Result<(), FrameError> {
+        let Pipe { mut send, mut recv } = pipe;
+        let Forward { lineage, ask } = recv.expect_value().await?;
+        if lineage != self.lineage() {
+            let why = format!("history {lineage:?} is not ours, which is {:?}", self.lineage());
+            return send.send_value(&Told::Refused(why)).await;
+        }
+        let answering = self.answer(ask);
+        tokio::pin!(answering);
+        loop {
+            tokio::select! {
+                biased;
+                told = &mut answering => return send.send_value(&told).await,
+                // An asker that goes away has dropped its end; whatever was begun is finished by the group.
+                _ = recv.recv() => return Ok(()),
+                () = tokio::time::sleep(WORKING) => if self.is_leased() {
+                    send.send_value(&Told::Working).await?;
+                },
+            }
+        }
+    }
+
+    async fn answer(&self, ask: Ask) -> Told {
+        match ask {
+            Ask::Ping => Told::Here { raft_id: self.raft_id() },
+            _ if !self.leads() => Told::NotLeader(self.leader()),
+            Ask::Propose(bytes) => {
+                let effort = Effort::begin(self, DEADLINE);
+                match self.commit_here(Bytes::from(bytes), None, &effort).await {
+                    Attempt::Done((index, outcome)) => Told::Applied { index, outcome },
+                    Attempt::Again if self.leads() => Told::NoQuorum,
+                    Attempt::Again => Told::NotLeader(self.leader()),
+                    Attempt::Lost => Told::Lost,
+                    Attempt::Closed(why) => Told::Refused(why),
+                }
+            }
+            Ask::ReadIndex => match self.read_index_here().await {
+                Some(index) => Told::ReadAt(index),
+                None if self.leads() => Told::NoQuorum,
+                None => Told::NotLeader(self.leader()),
+            },
+        }
+    }
+
+    /// From which place a read is up to date, confirmed by a majority just now. `None` when this manager does not
+    /// lead, or cannot be sure.
+    pub(crate) async fn read_index_here(&self) -> Option<Index> {
+        const PATIENCE: Duration = Duration::from_millis(500);
+        let reading = self.raft().get_read_log_id(openraft::raft::ReadPolicy::ReadIndex);
+        match tokio::time::timeout(PATIENCE, reading).await {
+            Ok(Ok((read, _))) => Some(Index(read.index())),
+            _ => None,
+        }
+    }
+}

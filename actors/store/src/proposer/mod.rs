@@ -1,0 +1,148 @@
+//! How a change gets into the log, from any manager.
+//!
+//! The manager that is asked stamps the request once (its number, the time) and encodes it once; every retry sends
+//! the same bytes, so it is applied once whatever happens on the way. On the leader it goes into openraft's batch,
+//! elsewhere over the Propose lane to the leader ([`lane`] is the other end). The answer waits until the local state
+//! has the change: whoever asked reads its own writes.
+//!
+//! Nobody waits without a reason. [`effort`] keeps account of when a majority was last seen to be there: a slow disk
+//! is waited for, a missing majority is reported within a second, by name.
+
+pub(crate) mod effort;
+pub(crate) mod lane;
+
+use crate::error::ProposeError;
+use crate::format::Command;
+use crate::format::lane::{Ask, Told};
+use crate::raft::{Payload, Types};
+use crate::store::Store;
+use bytes::Bytes;
+use effort::{Attempt, Effort, Trouble};
+use essaim_model::{Change, Kind, Outcome, Proposal, Refusal};
+use essaim_wire::{Index, Term, encode};
+use openraft::errors::{ClientWriteError, ForwardReason};
+use openraft::impls::ProgressResponder;
+use std::ops::ControlFlow;
+use std::time::Duration;
+
+/// How large one proposal may be, encoded: what a follower takes in one message with room to spare.
+pub const PROPOSAL_BYTES_MAX: usize = 1 << 20;
+
+/// How many proposals of one node are under way at most. The state remembers the outcomes of four times as many.
+pub(crate) const UNDER_WAY_MAX: usize = 256;
+
+/// A change that a majority works on is given up after so long; it may still be made.
+const DEADLINE: Duration = Duration::from_secs(10);
+
+impl Store {
+    /// Proposes changes, all or nothing, and returns what became of them once the local state has it.
+    ///
+    /// With a `fence` they are void under a leader of another term: that is how a leader's actor proposes.
+    pub async fn propose(&self, changes: Vec<Change>, fence: Option<Term>) -> Result<Outcome, ProposeError> {
+        let permit = self.under_way().acquire().await.map_err(|_| closed())?;
+        let proposal = Proposal { request: self.next_request(), at: self.clock().utc(), fence, changes };
+        let bytes = encode(&Command::Proposal(proposal));
+        if bytes.len() > PROPOSAL_BYTES_MAX {
+            return Err(ProposeError::TooLarge { bytes: bytes.len() });
+        }
+        let bytes = Bytes::from(bytes);
+        let effort = Effort::begin(self, DEADLINE);
+        let done = loop {
+            let tried = effort.attempt(self.attempt_proposal(&bytes, fence, &effort)).await;
+            if let ControlFlow::Break(done) = effort.weigh(tried).await {
+                break done;
+            }
+        };
+        drop(permit);
+        let (index, outcome) = done.map_err(propose_error)?;
+        // Only a manager that lags far behind takes long here, and then the change is made all the same.
+        match tokio::time::timeout(DEADLINE, self.wait_applied(index)).await {
+            Ok(()) => Ok(outcome),
+            Err(_) => Err(ProposeError::Unknown("This manager is still catching up with the others.".into())),
+        }
+    }
+
+    /// As [`Store::propose`], with whatever is not done as a refusal: for whoever passes it on to people.
+    pub async fn change(&self, changes: Vec<Change>, fence: Option<Term>) -> Result<Index, Refusal> {
+        match self.propose(changes, fence).await? {
+            Outcome::Done(index) => Ok(index),
+            Outcome::Refused(refusal) => Err(refusal),
+        }
+    }
+
+    async fn attempt_proposal(
+        &self,
+        bytes: &Bytes,
+        fence: Option<Term>,
+        effort: &Effort<'_>,
+    ) -> Attempt<(Index, Outcome)> {
+        if self.leads() {
+            return self.commit_here(bytes.clone(), fence, effort).await;
+        }
+        if fence.is_some() {
+            // It would be void: a fence is a term of this manager's own.
+            let refusal = Refusal::new(Kind::Precondition, "this manager no longer leads");
+            return Attempt::Done((Index(0), Outcome::Refused(refusal)));
+        }
+        let Some(leader) = self.leader() else { return Attempt::Again };
+        match self.ask_leader(leader, Ask::Propose(bytes.to_vec()), effort).await {
+            Some(Told::Applied { index, outcome }) => Attempt::Done((index, outcome)),
+            Some(Told::Refused(why)) => {
+                tracing::debug!(why, "the leader refused a proposal");
+                Attempt::Again
+            }
+            Some(Told::NotLeader(_) | Told::NoQuorum) => Attempt::Again,
+            _ => Attempt::Lost,
+        }
+    }
+
+    /// Commits at this manager, which leads as far as it knows.
+    pub(crate) async fn commit_here(
+        &self,
+        bytes: Bytes,
+        fence: Option<Term>,
+        effort: &Effort<'_>,
+    ) -> Attempt<(Index, Outcome)> {
+        let (responder, committed) = ProgressResponder::<Types, _>::complete_only();
+        let mut request = self.raft().write(Payload(bytes)).responder(responder);
+        if let Some(term) = fence {
+            request = request.with_leader(term.0);
+        }
+        if let Err(fatal) = request.await {
+            return Attempt::Closed(fatal.to_string());
+        }
+        let written = tokio::select! {
+            written = committed => written,
+            () = effort.lease_lost() => return Attempt::Lost,
+        };
+        match written {
+            Ok(Ok(response)) => match response.data.0 {
+                Some(outcome) => Attempt::Done((Index(response.log_id.index()), outcome)),
+                None => Attempt::Closed("an entry that is no proposal came back for one".into()),
+            },
+            Ok(Err(ClientWriteError::ForwardToLeader(to))) => match (fence, to.reason) {
+                (Some(_), ForwardReason::NotLeader) => {
+                    let refusal = Refusal::new(Kind::Precondition, "this manager no longer leads");
+                    Attempt::Done((Index(0), Outcome::Refused(refusal)))
+                }
+                _ => Attempt::Again,
+            },
+            Ok(Err(ClientWriteError::LogEntryDiscarded(_))) => Attempt::Lost,
+            Ok(Err(other)) => Attempt::Closed(other.to_string()),
+            Err(_) => Attempt::Closed("the group has stopped".into()),
+        }
+    }
+}
+
+fn propose_error(trouble: Trouble) -> ProposeError {
+    match trouble {
+        Trouble::NoQuorum { why, sent: false } => ProposeError::NoQuorum(why),
+        Trouble::NoQuorum { why, sent: true } => ProposeError::Unknown(why.to_string()),
+        Trouble::Late => ProposeError::Unknown("The managers take their time: the disk or the network is slow.".into()),
+        Trouble::Closed(why) => ProposeError::Closed(why),
+    }
+}
+
+fn closed() -> ProposeError {
+    ProposeError::Closed("the store is closed".into())
+}

@@ -1,0 +1,325 @@
+//! openraft's way to another manager: a stream that carries appends for as long as it lives, and one stream for each
+//! question.
+//!
+//! Appends are pipelined: up to [`WINDOW`] are under way, answered in order. Heartbeats come from a client of their
+//! own, with a stream of their own, so a long append never delays one. A stream that failed, or was given up in the
+//! middle, is dropped and opened anew. Whose turn it is to give up a silent peer is ours to say: the library's times
+//! are those of a heartbeat, and a disk that syncs may take longer than that.
+
+use super::convert::{entry, log_id, log_id_in, vote, vote_in};
+use super::machine::SnapshotData;
+use super::{LogId, Types, Vote};
+use crate::format::lane::{Answer, Append, Appended, Ballot, Chunk, Hello, Offer, Purpose, Question, Received};
+use crate::format::{Peer, SnapshotMeta};
+use crate::peers::{Peers, Pipe};
+use crate::raft::convert;
+use essaim_transport::{FrameError, Lane};
+use essaim_wire::{Lineage, NodeId};
+use futures::{Stream, StreamExt, stream};
+use openraft::base::{BoxFuture, BoxStream};
+use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Unreachable};
+use openraft::network::{RPCOption, RaftNetworkFactory};
+use openraft::raft::{
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendError, StreamAppendResult,
+    TransferLeaderError, TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
+};
+use openraft::{OptionalSend, RaftNetworkV2, Snapshot};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How many appends may be under way on one stream: as many as openraft's other end takes in.
+const WINDOW: usize = 64;
+
+/// A stream whose oldest append is not answered for so long is given up.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// A question is not answered for so long: ask at the next election.
+const QUESTION_PATIENCE: Duration = Duration::from_millis(250);
+
+/// Nothing of a snapshot could be sent, or it was not installed, for so long.
+const SNAPSHOT_PATIENCE: Duration = Duration::from_secs(60);
+
+/// Makes clients.
+pub(crate) struct Network {
+    pub(crate) peers: Arc<dyn Peers>,
+    pub(crate) lineage: Lineage,
+    pub(crate) own: u64,
+}
+
+impl RaftNetworkFactory<Types> for Network {
+    type Network = Client;
+
+    async fn new_client(&mut self, target: u64, peer: &Peer) -> Client {
+        Client {
+            peers: Arc::clone(&self.peers),
+            lineage: self.lineage,
+            own: self.own,
+            target,
+            node: peer.node,
+            idle: None,
+        }
+    }
+}
+
+/// The way to one manager.
+pub(crate) struct Client {
+    peers: Arc<dyn Peers>,
+    lineage: Lineage,
+    own: u64,
+    target: u64,
+    node: NodeId,
+    /// A stream for appends with nothing under way.
+    idle: Option<Pipe>,
+}
+
+impl Client {
+    async fn open(&self, lane: Lane) -> Result<Pipe, Unreachable<Types>> {
+        let opened = self.peers.open(self.node, lane).await;
+        opened.map_err(|why| Unreachable::from_string(format!("{} ({}): {why}", self.node, self.target)))
+    }
+
+    async fn open_raft(&self, purpose: Purpose) -> Result<Pipe, RPCError<Types>> {
+        let mut pipe = self.open(Lane::Raft).await?;
+        let hello = Hello { lineage: self.lineage, from: self.own, to: self.target, purpose };
+        pipe.send.feed(&essaim_wire::encode(&hello)).map_err(broken)?;
+        Ok(pipe)
+    }
+
+    async fn ask(&self, question: Question) -> Result<Answer, RPCError<Types>> {
+        let asking = async {
+            let mut pipe = self.open_raft(Purpose::Ask).await?;
+            pipe.send.send_value(&question).await.map_err(broken)?;
+            pipe.recv.expect_value().await.map_err(broken)
+        };
+        match tokio::time::timeout(QUESTION_PATIENCE, asking).await {
+            Ok(answer) => answer,
+            Err(_) => Err(Unreachable::from_string(format!("{} does not answer", self.node)).into()),
+        }
+    }
+
+    async fn ask_vote(&self, question: Question) -> Result<VoteResponse<Types>, RPCError<Types>> {
+        match self.ask(question).await? {
+            Answer::Vote { vote, granted, last } => {
+                Ok(VoteResponse { vote: vote_in(vote), vote_granted: granted, last_log_id: last.map(log_id_in) })
+            }
+            other => Err(unexpected(&other)),
+        }
+    }
+}
+
+impl RaftNetworkV2<Types> for Client {
+    type SnapshotData = SnapshotData;
+
+    async fn append_entries(
+        &mut self,
+        request: AppendEntriesRequest<Types>,
+        option: RPCOption,
+    ) -> Result<AppendEntriesResponse<Types>, RPCError<Types>> {
+        let mut answers = self.stream_append(Box::pin(stream::iter([request])), option).await?;
+        match answers.next().await {
+            Some(answer) => answer.map(AppendEntriesResponse::from),
+            None => Err(NetworkError::from_string("no answer to an append").into()),
+        }
+    }
+
+    fn stream_append<'s, S>(
+        &'s mut self,
+        input: S,
+        _option: RPCOption,
+    ) -> BoxFuture<'s, Result<BoxStream<'s, Result<StreamAppendResult<Types>, RPCError<Types>>>, RPCError<Types>>>
+    where
+        S: Stream<Item = AppendEntriesRequest<Types>> + OptionalSend + Unpin + 'static,
+    {
+        Box::pin(async move {
+            let pipe = match self.idle.take() {
+                Some(pipe) => pipe,
+                None => self.open_raft(Purpose::Append).await?,
+            };
+            let appending = Appending { idle: &mut self.idle, pipe, input, exhausted: false, under_way: 0 };
+            let answers = stream::unfold(Some(appending), |appending| async move {
+                let (answer, rest) = appending?.next().await?;
+                Some((answer, rest))
+            });
+            let answers: BoxStream<'s, _> = Box::pin(answers);
+            Ok(answers)
+        })
+    }
+
+    async fn vote(
+        &mut self,
+        request: VoteRequest<Types>,
+        _: RPCOption,
+    ) -> Result<VoteResponse<Types>, RPCError<Types>> {
+        self.ask_vote(Question::Vote(ballot(&request))).await
+    }
+
+    async fn pre_vote(
+        &mut self,
+        request: VoteRequest<Types>,
+        _: RPCOption,
+    ) -> Result<VoteResponse<Types>, RPCError<Types>> {
+        self.ask_vote(Question::PreVote(ballot(&request))).await
+    }
+
+    async fn full_snapshot(
+        &mut self,
+        leader: Vote,
+        snapshot: Snapshot<super::machine::CommittedTerm, u64, Peer, SnapshotData>,
+        cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
+        _: RPCOption,
+    ) -> Result<SnapshotResponse<Types>, StreamingError<Types>> {
+        let offer = Offer {
+            lineage: self.lineage,
+            from: self.own,
+            to: self.target,
+            vote: vote(&leader),
+            meta: convert::meta(&snapshot.meta),
+        };
+        tokio::select! {
+            sent = self.send_snapshot(offer, snapshot.snapshot) => sent,
+            closed = cancel => Err(closed.into()),
+        }
+    }
+
+    async fn transfer_leader(
+        &mut self,
+        request: TransferLeaderRequest<Types>,
+        _: RPCOption,
+    ) -> Result<TransferLeaderResponse<Types>, RPCError<Types>> {
+        let question = Question::Transfer {
+            from: vote(request.from_leader()),
+            to: *request.to_node_id(),
+            last: request.last_log_id().map(log_id),
+        };
+        match self.ask(question).await? {
+            Answer::Transferred => Ok(Ok(())),
+            Answer::VoteChanged { expected, actual } => {
+                Ok(Err(TransferLeaderError::VoteChanged { expected: vote_in(expected), actual: vote_in(actual) }))
+            }
+            Answer::NotFlushed { expected, actual } => Ok(Err(TransferLeaderError::LogNotFlushed {
+                expected: expected.map(log_id_in),
+                actual: actual.map(log_id_in),
+            })),
+            other => Err(unexpected(&other)),
+        }
+    }
+}
+
+impl Client {
+    async fn send_snapshot(
+        &self,
+        offer: Offer,
+        data: SnapshotData,
+    ) -> Result<SnapshotResponse<Types>, StreamingError<Types>> {
+        let mut pipe = self.open(Lane::Snapshot).await?;
+        let stalled = |_| StreamingError::Network(NetworkError::from_string("the snapshot stalled"));
+        let sending = |why: FrameError| StreamingError::Network(NetworkError::new(&why));
+        let reading = |why: std::io::Error| StreamingError::Network(NetworkError::new(&why));
+
+        let meta: SnapshotMeta = offer.meta.clone();
+        let (stored, mut slices) = data.folder.reader(&data.name).map_err(reading)?;
+        if stored != meta {
+            return Err(StreamingError::Network(NetworkError::from_string("the snapshot is another by now")));
+        }
+        pipe.send.feed(&essaim_wire::encode(&offer)).map_err(sending)?;
+        let mut pieces = 0;
+        loop {
+            let chunk = match slices.next_slice().map_err(reading)? {
+                Some(slice) => Chunk::Piece(slice),
+                None => Chunk::End(pieces),
+            };
+            let sent = tokio::time::timeout(SNAPSHOT_PATIENCE, pipe.send.send_value(&chunk)).await;
+            sent.map_err(stalled)?.map_err(sending)?;
+            match chunk {
+                Chunk::Piece(_) => pieces += 1,
+                Chunk::End(_) => break,
+            }
+        }
+        let answer = tokio::time::timeout(SNAPSHOT_PATIENCE, pipe.recv.expect_value::<Received>()).await;
+        match answer.map_err(stalled)?.map_err(sending)? {
+            Received::Done(vote) => Ok(SnapshotResponse::new(vote_in(vote))),
+            Received::Refused(why) => Err(StreamingError::Network(NetworkError::from_string(why))),
+        }
+    }
+}
+
+/// A stream in use.
+struct Appending<'s, S> {
+    /// Where the stream goes when it is done with, if nothing is under way.
+    idle: &'s mut Option<Pipe>,
+    pipe: Pipe,
+    input: S,
+    exhausted: bool,
+    under_way: usize,
+}
+
+type Answered = Result<StreamAppendResult<Types>, RPCError<Types>>;
+
+impl<S: Stream<Item = AppendEntriesRequest<Types>> + Unpin> Appending<'_, S> {
+    /// Sends what there is to send until an answer comes. Ends when everything sent was answered and no more comes.
+    async fn next(mut self) -> Option<(Answered, Option<Self>)> {
+        loop {
+            if self.exhausted && self.under_way == 0 {
+                *self.idle = Some(self.pipe);
+                return None;
+            }
+            let answer = async {
+                match tokio::time::timeout(PATIENCE, self.pipe.recv.expect_value::<Appended>()).await {
+                    Ok(answer) => answer.map_err(broken),
+                    Err(_) => Err(NetworkError::from_string("an append is not answered").into()),
+                }
+            };
+            tokio::select! {
+                biased;
+                answer = answer, if self.under_way > 0 => {
+                    self.under_way -= 1;
+                    return Some(match answer {
+                        Ok(Appended::Accepted(upto)) => (Ok(Ok(upto.map(log_id_in))), Some(self)),
+                        // openraft ends a stream with these; so do we.
+                        Ok(Appended::Conflict(at)) => (Ok(Err(StreamAppendError::Conflict(log_id_in(at)))), None),
+                        Ok(Appended::HigherVote(vote)) => {
+                            (Ok(Err(StreamAppendError::HigherVote(vote_in(vote)))), None)
+                        }
+                        Ok(Appended::Refused(why)) => (Err(Unreachable::from_string(why).into()), None),
+                        Err(error) => (Err(error), None),
+                    });
+                }
+                request = self.input.next(), if !self.exhausted && self.under_way < WINDOW => match request {
+                    None => self.exhausted = true,
+                    Some(request) => {
+                        if let Err(error) = self.pipe.send.send_value(&append(&request)).await {
+                            return Some((Err(broken(error)), None));
+                        }
+                        self.under_way += 1;
+                    }
+                },
+            }
+        }
+    }
+}
+
+fn append(request: &AppendEntriesRequest<Types>) -> Append {
+    Append {
+        vote: vote(&request.vote),
+        prev: request.prev_log_id.as_ref().map(log_id),
+        committed: request.leader_commit.as_ref().map(log_id),
+        entries: request.entries.iter().map(entry).collect(),
+    }
+}
+
+fn ballot(request: &VoteRequest<Types>) -> Ballot {
+    let last: Option<&LogId> = request.last_log_id.as_ref();
+    Ballot { vote: vote(&request.vote), last: last.map(log_id), transfer: request.leadership_transfer }
+}
+
+fn broken(why: FrameError) -> RPCError<Types> {
+    NetworkError::new(&why).into()
+}
+
+fn unexpected(answer: &Answer) -> RPCError<Types> {
+    let why = match answer {
+        Answer::Refused(why) => why.clone(),
+        other => format!("an answer that does not fit: {other:?}"),
+    };
+    Unreachable::from_string(why).into()
+}

@@ -1,0 +1,399 @@
+//! The handle: one manager's part in the group, opened and closed as a whole.
+//!
+//! Opening reads and verifies everything on disk before openraft sees any of it, so damage is an error with words and
+//! not a panic later. Closing ends openraft first, then the writer, then the files: when it returns, another store
+//! can be opened on the same folder.
+
+use crate::error::OpenError;
+use crate::events::{Cursor, Publisher};
+use crate::format::{Identity, Peer};
+use crate::housekeeping;
+use crate::identity;
+use crate::leadership::{self, Leadership};
+use crate::log::LogBackend;
+use crate::log::LogError;
+use crate::log::database::{LogDatabase, place};
+use crate::log::writer::Writer;
+use crate::peers::{Peers, Pipe};
+use crate::proposer::UNDER_WAY_MAX;
+use crate::raft::log_store::LogStore;
+use crate::raft::machine::{Checks, Machine, MachineShared};
+use crate::raft::network::Network;
+use crate::raft::serve::Server;
+use crate::raft::{self, Metrics, Raft, seeded};
+use crate::snapshot::folder::Snapshots;
+use essaim_model::State;
+use essaim_system::env::{Clock, Disk, Seed};
+use essaim_transport::Lane;
+use essaim_wire::{Generation, Index, Lineage, NodeId, RequestId};
+use openraft::Instant;
+use openraft::async_runtime::watch::WatchReceiver;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinHandle;
+
+/// What a store is opened with.
+#[derive(Clone)]
+pub struct StoreConfig {
+    /// This node.
+    pub node: NodeId,
+    /// Which start of its daemon this is: requests are numbered within it.
+    pub generation: Generation,
+    /// Where others reach this node: a hint, kept with its number in the group.
+    pub addr: Option<SocketAddr>,
+    /// The store's own folder.
+    pub disk: Arc<dyn Disk>,
+    /// Stamps proposals.
+    pub clock: Arc<dyn Clock>,
+    /// Election timeouts, the key of the log, nonces.
+    pub seed: Seed,
+    /// How to reach other managers.
+    pub peers: Arc<dyn Peers>,
+}
+
+/// How a store begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// As the first manager of a new history.
+    Found {
+        /// The history.
+        lineage: Lineage,
+    },
+    /// As a manager that was just promoted: it waits to be taken into the group under this number.
+    Join {
+        /// The history.
+        lineage: Lineage,
+        /// Its number: the index of the commit that promoted it.
+        raft_id: u64,
+    },
+    /// With what is on disk.
+    Resume,
+}
+
+/// The part in a group that a folder holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Known {
+    /// The node it belongs to.
+    pub node: NodeId,
+    /// Its number in the group.
+    pub raft_id: u64,
+    /// The history.
+    pub lineage: Lineage,
+}
+
+/// One manager's part in the group. Clones are the same store.
+#[derive(Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    config: StoreConfig,
+    identity: Identity,
+    raft: Raft,
+    server: Server,
+    machine: Arc<MachineShared>,
+    database: Arc<LogDatabase>,
+    writer: Writer,
+    leadership: watch::Receiver<Leadership>,
+    requests: AtomicU64,
+    under_way: Semaphore,
+    tasks: Mutex<Vec<JoinHandle<()>>>,
+    closed: AtomicBool,
+    repaired: Option<String>,
+}
+
+impl Store {
+    /// What a folder holds, without opening it.
+    pub fn known(disk: &Arc<dyn Disk>) -> Result<Option<Known>, OpenError> {
+        let known = |Identity { node, raft_id, lineage }| Known { node, raft_id, lineage };
+        Ok(identity::find(disk)?.map(known))
+    }
+
+    /// Removes everything of a closed store: after a demotion, or when the node leaves.
+    pub fn wipe(disk: &Arc<dyn Disk>) -> std::io::Result<()> {
+        for name in disk.list("")? {
+            if name.starts_with("group-") { disk.remove_folder(&name)? } else { disk.remove(&name)? }
+        }
+        Ok(())
+    }
+
+    /// Opens the store. Must be called inside the runtime.
+    pub async fn open(config: StoreConfig, start: Start) -> Result<Self, OpenError> {
+        let (identity, is_founder) = match start {
+            Start::Found { lineage } => (Identity { node: config.node, raft_id: 1, lineage }, true),
+            Start::Join { lineage, raft_id } => (Identity { node: config.node, raft_id, lineage }, false),
+            Start::Resume => (identity::find(&config.disk)?.ok_or(OpenError::Nothing)?, false),
+        };
+        if identity.node != config.node {
+            return Err(OpenError::OtherNode(identity.node));
+        }
+        let sealer = identity::sealer(&config.disk, &config.seed)?;
+        if start != Start::Resume {
+            // Whatever a crash left of an earlier attempt under this number was acknowledged to nobody.
+            if identity::find(&config.disk)? != Some(identity) {
+                config.disk.remove_folder(&identity::name(identity))?;
+            }
+            identity::keep(&config.disk, identity)?;
+        }
+        let store = Self::start(config, identity, sealer).await?;
+        if is_founder && !store.raft().is_initialized().await.map_err(|why| OpenError::Raft(why.to_string()))? {
+            let members = BTreeMap::from([(1, Peer { node: identity.node, addr: store.inner.config.addr })]);
+            store.raft().initialize(members).await.map_err(|why| OpenError::Raft(why.to_string()))?;
+        }
+        Ok(store)
+    }
+
+    async fn start(
+        config: StoreConfig,
+        identity: Identity,
+        sealer: Arc<crate::seal::Sealer>,
+    ) -> Result<Self, OpenError> {
+        let disk = identity::files(&config.disk, identity);
+        let whole = place(&config.disk, "");
+        let damaged = |why: String| OpenError::damaged(why, &whole);
+
+        let (snapshots, image) =
+            Snapshots::open(Arc::clone(&disk), Arc::clone(&sealer)).map_err(|why| match why.kind() {
+                std::io::ErrorKind::InvalidData => damaged(why.to_string()),
+                _ => OpenError::Disk(why),
+            })?;
+        let open = || -> Result<_, LogError> {
+            let database = Arc::new(LogDatabase::open(&disk, identity::LOG, sealer)?);
+            let found = database.load()?;
+            Ok((database, found))
+        };
+        let (database, found) = open().map_err(|why| match why {
+            LogError::Disk(why) => OpenError::Disk(why),
+            LogError::Damaged(why) => damaged(why),
+        })?;
+        if found.purged > image.as_ref().and_then(|image| image.last) {
+            database.close();
+            return Err(damaged(format!(
+                "the snapshot that belongs to the log {} is gone",
+                place(&disk, identity::LOG)
+            )));
+        }
+        let repaired = found.repaired.clone();
+        if let Some(repaired) = &repaired {
+            tracing::warn!("{repaired}");
+        }
+
+        let writer = Writer::start(Arc::clone(&database) as Arc<dyn LogBackend>, Arc::clone(&disk))?;
+        let log = LogStore::new(Arc::clone(&database) as Arc<dyn LogBackend>, writer.clone(), found)?;
+        let machine = Arc::new(MachineShared {
+            publisher: Publisher::new(),
+            snapshots,
+            checks: Checks::new(),
+            log: log.clone(),
+            grown_at_snapshot: AtomicU64::new(0),
+        });
+        let state_machine = Machine::new(image, Arc::clone(&machine))?;
+        let network = Network { peers: Arc::clone(&config.peers), lineage: identity.lineage, own: identity.raft_id };
+        let settings = raft::settings(format!("{:?}", identity.lineage));
+        let settings = Arc::new(settings.validate().map_err(|why| OpenError::Raft(why.to_string()))?);
+        let seed = config.seed.derive("raft").fork();
+        let started =
+            seeded(seed.draw_number(), Raft::new(identity.raft_id, settings, network, log, state_machine)).await;
+        let raft = match started {
+            Ok(raft) => raft,
+            Err(why) => {
+                writer.close().await;
+                database.close();
+                return Err(damaged(why.to_string()));
+            }
+        };
+
+        let (shown, leadership) = watch::channel(Leadership::Off);
+        let server = Server { raft: raft.clone(), identity, machine: Arc::clone(&machine), seed: seed.draw_number() };
+        let store = Self {
+            inner: Arc::new(Inner {
+                config,
+                identity,
+                raft,
+                server,
+                machine,
+                database,
+                writer,
+                leadership,
+                requests: AtomicU64::new(0),
+                under_way: Semaphore::new(UNDER_WAY_MAX),
+                tasks: Mutex::default(),
+                closed: AtomicBool::new(false),
+                repaired,
+            }),
+        };
+        let tasks = [
+            tokio::spawn(seeded(seed.draw_number(), leadership::watch(store.clone(), shown))),
+            tokio::spawn(seeded(seed.draw_number(), housekeeping::keep_house(store.clone()))),
+        ];
+        store.inner.tasks.lock().unwrap_or_else(PoisonError::into_inner).extend(tasks);
+        Ok(store)
+    }
+
+    /// Ends this manager's part, and lets go of every file. A leader should [`hand over`](Self::hand_over) first.
+    pub async fn close(&self) {
+        if self.inner.closed.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        self.inner.under_way.close();
+        let tasks = std::mem::take(&mut *self.inner.tasks.lock().unwrap_or_else(PoisonError::into_inner));
+        for task in &tasks {
+            task.abort();
+        }
+        for task in tasks {
+            let _ = task.await;
+        }
+        if let Err(why) = self.raft().shutdown().await {
+            tracing::error!(%why, "the group's task ended badly");
+        }
+        self.inner.writer.close().await;
+        self.inner.database.close();
+    }
+
+    /// Serves one stream that `peer`, a manager by its certificate, opened on the Raft, Snapshot or Propose lane.
+    pub async fn serve(&self, lane: Lane, peer: NodeId, pipe: Pipe) {
+        if self.is_closed() {
+            return;
+        }
+        let served = match lane {
+            Lane::Raft => self.inner.server.serve_raft(peer, pipe).await,
+            Lane::Snapshot => self.inner.server.serve_snapshot(peer, pipe).await,
+            Lane::Propose => self.serve_propose(pipe).await,
+            _ => Ok(()),
+        };
+        if let Err(why) = served {
+            tracing::debug!(%lane, %peer, %why, "a stream of a manager ended");
+        }
+    }
+
+    /// The lanes that a store serves.
+    pub const LANES: [Lane; 3] = [Lane::Raft, Lane::Snapshot, Lane::Propose];
+
+    /// The state as applied here; it may lag behind. For what is up to date see [`Store::read`].
+    pub fn state(&self) -> Arc<State> {
+        self.inner.machine.publisher.state()
+    }
+
+    /// The same, as it changes: the latest only.
+    pub fn states(&self) -> watch::Receiver<Arc<State>> {
+        self.inner.machine.publisher.states()
+    }
+
+    /// How far the log is applied here.
+    pub fn applied(&self) -> watch::Receiver<Index> {
+        self.inner.machine.publisher.applied()
+    }
+
+    /// What happens after `after`, place by place. List the state first, and watch from its place.
+    pub fn events(&self, after: Index) -> Cursor {
+        self.inner.machine.publisher.cursor(after)
+    }
+
+    /// Whether this manager leads.
+    pub fn leadership(&self) -> watch::Receiver<Leadership> {
+        self.inner.leadership.clone()
+    }
+
+    /// This node.
+    pub fn node(&self) -> NodeId {
+        self.inner.config.node
+    }
+
+    /// The history.
+    pub fn lineage(&self) -> Lineage {
+        self.inner.identity.lineage
+    }
+
+    /// This manager's number in the group.
+    pub fn raft_id(&self) -> u64 {
+        self.inner.identity.raft_id
+    }
+
+    /// The node that leads, as far as this manager knows.
+    pub fn leader(&self) -> Option<NodeId> {
+        let metrics = self.metrics();
+        let leader = metrics.current_leader?;
+        metrics.membership_config.get_node(&leader).map(|peer| peer.node)
+    }
+
+    /// What had to be repaired when the store was opened, in words.
+    pub fn repaired(&self) -> Option<&str> {
+        self.inner.repaired.as_deref()
+    }
+
+    /// Waits until the log is applied here up to `index`.
+    pub async fn wait_applied(&self, index: Index) {
+        let mut applied = self.applied();
+        if applied.wait_for(|applied| *applied >= index).await.is_err() {
+            std::future::pending().await
+        }
+    }
+
+    pub(crate) fn raft(&self) -> &Raft {
+        &self.inner.raft
+    }
+
+    pub(crate) fn machine(&self) -> &Arc<MachineShared> {
+        &self.inner.machine
+    }
+
+    pub(crate) fn clock(&self) -> &dyn Clock {
+        &*self.inner.config.clock
+    }
+
+    pub(crate) fn peers(&self) -> &dyn Peers {
+        &*self.inner.config.peers
+    }
+
+    pub(crate) fn under_way(&self) -> &Semaphore {
+        &self.inner.under_way
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.inner.closed.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn metrics(&self) -> Metrics {
+        self.raft().metrics().borrow_watched().clone()
+    }
+
+    /// Whether this manager was elected and has not heard of a successor.
+    pub(crate) fn leads(&self) -> bool {
+        self.raft().as_leader().is_ok()
+    }
+
+    /// Whether it leads and a majority answered within the lease.
+    pub(crate) fn is_leased(&self) -> bool {
+        let acked = self.raft().as_leader().ok().and_then(|leader| leader.last_quorum_acked());
+        acked.is_some_and(|acked| acked.elapsed() < raft::LEASE)
+    }
+
+    /// The voters: their numbers and nodes.
+    pub(crate) fn voters(&self) -> Vec<(u64, NodeId)> {
+        let metrics = self.metrics();
+        let node = |id: u64| metrics.membership_config.get_node(&id).map(|peer| (id, peer.node));
+        metrics.membership_config.voter_ids().filter_map(node).collect()
+    }
+
+    /// Waits until somebody else than `leader` leads, or nobody.
+    pub(crate) async fn leader_changed(&self, leader: NodeId) {
+        let mut metrics = self.raft().metrics();
+        while self.leader() == Some(leader) {
+            if metrics.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    pub(crate) fn next_request(&self) -> RequestId {
+        RequestId {
+            origin: self.node(),
+            generation: self.inner.config.generation,
+            seq: self.inner.requests.fetch_add(1, Ordering::Relaxed),
+        }
+    }
+}
