@@ -117,7 +117,8 @@ impl State {
         self.assignments.remove(&id);
         self.requests.remove(&id);
         let now = self.at;
-        self.removed = self.removed.iter().filter(|(_, until)| **until > now).map(|(id, until)| (*id, *until)).collect();
+        self.removed =
+            self.removed.iter().filter(|(_, until)| **until > now).map(|(id, until)| (*id, *until)).collect();
         self.removed.insert(id, until);
         events.push(Event::Node { old: Some(node), new: None });
         Ok(())
