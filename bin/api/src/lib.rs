@@ -1,1 +1,34 @@
-//! placeholder
+//! The HTTP face: the Docker Engine API, spoken on a unix socket, and Essaim's own routes beside it.
+//!
+//! The stock `docker` CLI, its SDKs and what else speaks to a Docker Engine in swarm mode talk to this. A request is
+//! read into the nouns of `model` (`docker` does that), asked of the [`Cluster`], and what comes back is shown as
+//! Docker shows it. Paths work with and without `/v1.NN`; a path nobody knows answers in JSON as well; a request
+//! that cannot be granted is refused with Docker's status and words.
+//!
+//! What it deliberately does not do: decide anything, or hold state of its own beyond lists it encoded already
+//! (the CLI asks for every node five times a second while it waits; see [`lists`]).
+//!
+//! In suggested reading order:
+//!
+//! - [`cluster`]: all that the routes ask of a node, as one trait; a test stands in for it.
+//! - [`face`]: what every route is given.
+//! - [`routes`]: one file a noun.
+//! - [`reply`] and [`ask`]: answers and refusals going out, bodies and queries coming in.
+//! - [`socket`]: the socket and its connections.
+
+mod ask;
+pub mod cluster;
+mod face;
+mod host;
+mod lists;
+mod reply;
+mod routes;
+mod socket;
+
+pub use cluster::{
+    Cluster, EventBatches, JournalQuery, LocalState, LogLine, LogLines, LogStream, LogsQuery, Rotate, Standing,
+};
+pub use face::Face;
+pub use host::Host;
+pub use routes::router;
+pub use socket::{BindError, Listener, serve};

@@ -39,6 +39,22 @@ impl Time {
         (self.0.as_second(), nanos)
     }
 
+    /// With nine decimals always, as the lines of a log begin.
+    pub fn fixed(self) -> String {
+        format!("{:.9}", self.0)
+    }
+
+    /// Reads what clients send as `since` and `until`: seconds since 1970 with or without decimals, or RFC 3339.
+    pub fn from_query(text: &str) -> Option<Self> {
+        if let Ok(time) = text.parse() {
+            return Some(time);
+        }
+        let (seconds, decimals) = text.split_once('.').unwrap_or((text, ""));
+        let nanos = format!("{decimals:0<9}").get(..9)?.parse::<i32>().ok()?;
+        let seconds = seconds.parse::<i64>().ok()?;
+        jiff::Timestamp::new(seconds, nanos).ok().map(Self)
+    }
+
     /// Microseconds since 1970; nothing when it is before that.
     pub fn timestamp(self) -> Option<essaim_wire::Timestamp> {
         u64::try_from(self.0.as_microsecond()).ok().map(essaim_wire::Timestamp::from_micros)
@@ -153,6 +169,16 @@ mod tests {
         for text in ["2026-11-20T18:57:22.68242653Z", "2026-11-20T18:57:23.966981909Z", "0001-01-01T00:00:00Z"] {
             assert_eq!(text.parse::<Time>().map(|time| time.to_string()).ok().as_deref(), Some(text));
         }
+    }
+
+    #[test]
+    fn clients_say_since_in_three_ways() {
+        let time: Time = "2026-11-20T18:57:22.5Z".parse().expect("RFC 3339");
+        for text in ["1795201042.5", "1795201042.500000000", "2026-11-20T18:57:22.5Z"] {
+            assert_eq!(Time::from_query(text), Some(time), "{text}");
+        }
+        assert_eq!(Time::from_query("yesterday"), None);
+        assert_eq!(time.fixed(), "2026-11-20T18:57:22.500000000Z");
     }
 
     #[test]

@@ -89,30 +89,32 @@ pub mod texts {
         )
     }
 
-    /// A manager among others asks to leave, without force. With two managers the group would lose its quorum.
-    pub fn manager_leaves(managers: usize) -> Refusal {
-        let reach = managers.saturating_sub(1);
-        let need = managers / 2 + 1;
-        let consequence = if reach < need {
+    /// A manager among others asks to leave, without force: `reachable` of `managers` can be reached now.
+    pub fn manager_leaves(reachable: usize, managers: usize) -> Refusal {
+        let left = reachable.saturating_sub(1);
+        let quorum_is_lost = reachable <= (managers - reachable) + 2;
+        let consequence = if quorum_is_lost {
             format!(
-                "Leaving the swarm leaves you with {reach} managers out of {managers}. This means Raft quorum is \
-                 lost and your swarm becomes inaccessible. The only way to restore a swarm that has lost consensus \
-                 is to reinitialize it with `--force-new-cluster`."
+                "Removing this node leaves {left} managers out of {managers}. Without a Raft quorum your swarm will \
+                 be inaccessible. "
             )
         } else {
-            format!(
-                "Removing this node leaves {reach} managers out of {managers}. Without a Raft quorum your swarm \
-                 becomes inaccessible."
-            )
+            String::new()
         };
         Refusal::new(
             Kind::NotManager,
             format!(
-                "You are attempting to leave the swarm on a node that is participating as a manager. {consequence} \
-                 Use `--force` to suppress this message."
+                "You are attempting to leave the swarm on a node that is participating as a manager. {consequence}The \
+                 only way to restore a swarm that has lost consensus is to reinitialize it with \
+                 `--force-new-cluster`. Use `--force` to suppress this message."
             ),
         )
     }
+
+    /// What `info` says of a cluster with two managers.
+    pub const TWO_MANAGERS: &str = "WARNING: Running Swarm in a two-manager configuration. This configuration provides\n         \
+         no fault tolerance, and poses a high risk to lose control over the cluster.\n         Refer to \
+         https://docs.docker.com/engine/swarm/admin_guide/ to configure the\n         Swarm for fault-tolerance.";
 
     /// A setting of Swarm that has no effect here yet.
     pub fn unsupported(setting: &str) -> Refusal {

@@ -1,7 +1,7 @@
 //! Services, as Docker shows them and as lists narrow them.
 
 use super::{Context, spec, task};
-use crate::service::{Endpoint, Service, ServiceStatus, UpdateStatus};
+use crate::service::{Endpoint, Service, ServiceStatus, UpdateConfig, UpdateStatus};
 use crate::{Filters, ObjectVersion};
 use essaim_model as model;
 use essaim_model::{Mode, Refusal, State, TaskState, UpdateState};
@@ -24,6 +24,32 @@ pub fn show(service: &model::Service, context: &Context<'_>, status: bool) -> Se
         update_status: service.update.as_ref().map(show_update),
         service_status: status.then(|| count(service, context.state)),
         job_status: None,
+    }
+}
+
+/// Fills in what is in force where nothing was set, as `inspect` asks for.
+pub fn with_defaults(service: &mut Service) {
+    let update = || UpdateConfig {
+        parallelism: 1,
+        failure_action: "pause".into(),
+        monitor: 5_000_000_000,
+        order: "stop-first".into(),
+        ..UpdateConfig::default()
+    };
+    let spec = &mut service.spec;
+    if let Some(container) = &mut spec.task_template.container_spec {
+        container.stop_grace_period.get_or_insert(10_000_000_000);
+    }
+    let restart = spec.task_template.restart_policy.get_or_insert_default();
+    if restart.condition.is_empty() {
+        restart.condition = "any".into();
+    }
+    restart.delay.get_or_insert(5_000_000_000);
+    restart.max_attempts.get_or_insert(0);
+    for config in [spec.update_config.get_or_insert_with(update), spec.rollback_config.get_or_insert_with(update)] {
+        if config.monitor == 0 {
+            config.monitor = update().monitor;
+        }
     }
 }
 

@@ -1,0 +1,85 @@
+//! Lists that are encoded already, for as long as the state they were made from is the present one.
+//!
+//! The CLI asks for every node, the service and its tasks five times a second while it waits for a service, and many
+//! CLIs may wait at once. Whatever is asked for again of the same state is answered with the same bytes.
+
+use bytes::Bytes;
+use essaim_model::{Position, State};
+use essaim_wire::NodeId;
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+/// How many different lists of one state are kept: a few for each command that waits at the same time.
+const KEPT_MAX: usize = 64;
+
+/// What was encoded of one state.
+#[derive(Debug, Default)]
+pub(crate) struct Lists {
+    kept: Mutex<Kept>,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    of: (Position, Option<NodeId>),
+    bodies: BTreeMap<String, Bytes>,
+}
+
+impl Lists {
+    /// The body that `what` stands for in this state under this leader; made when it is not there yet.
+    pub(crate) fn get<E>(
+        &self,
+        state: &State,
+        leader: Option<NodeId>,
+        what: &str,
+        make: impl FnOnce() -> Result<Bytes, E>,
+    ) -> Result<Bytes, E> {
+        let of = (state.applied(), leader);
+        {
+            let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+            if kept.of == of
+                && let Some(body) = kept.bodies.get(what)
+            {
+                return Ok(body.clone());
+            }
+        }
+        // Encoded outside of the lock: two that ask at once may both do it, and nobody waits for either.
+        let body = make()?;
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.of != of {
+            *kept = Kept { of, bodies: BTreeMap::new() };
+        }
+        if kept.bodies.len() < KEPT_MAX {
+            kept.bodies.insert(what.to_owned(), body.clone());
+        }
+        Ok(body)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+    use std::convert::Infallible;
+
+    #[test]
+    fn a_list_is_encoded_once_for_each_state_and_leader() {
+        let lists = Lists::default();
+        let made = Cell::new(0);
+        let ask = |state: &State, leader| {
+            let make = || {
+                made.set(made.get() + 1);
+                Ok::<_, Infallible>(Bytes::from_static(b"[]"))
+            };
+            lists.get(state, leader, "nodes?", make).expect("infallible")
+        };
+        let mut state = State::default();
+        ask(&state, None);
+        ask(&state, None);
+        assert_eq!(made.get(), 1);
+        ask(&state, Some(NodeId::from_bits(1)));
+        assert_eq!(made.get(), 2, "another leader");
+        state.pass(Position { index: essaim_wire::Index(9), ..Position::default() });
+        ask(&state, Some(NodeId::from_bits(1)));
+        assert_eq!(made.get(), 3, "another state");
+    }
+}

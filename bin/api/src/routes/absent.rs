@@ -1,0 +1,117 @@
+//! What Docker has and Essaim does not yet: containers, images, volumes, networks, secrets, configs.
+//!
+//! Lists of them are truthfully empty and single ones not found, in Docker's words, because clients ask for all
+//! kinds in passing (`docker inspect`, completion, dashboards). Whatever would make or change one is refused.
+
+use crate::cluster::LocalState;
+use crate::face::Face;
+use crate::reply::{Answer, Refused, json};
+use axum::Router;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::routing::{get, post};
+use essaim_docker::error::texts;
+use essaim_model::{Kind, Refusal};
+use serde_json::{Value, json as literal};
+
+pub(super) fn router() -> Router<Face> {
+    Router::new()
+        .route("/networks", get(no_objects))
+        .route("/networks/create", post(create_network))
+        .route("/networks/{id}", get(no_network).delete(no_network))
+        .route("/secrets", get(no_managed_objects))
+        .route("/secrets/create", post(create_secret))
+        .route("/secrets/{id}", get(no_secret).delete(no_secret))
+        .route("/configs", get(no_managed_objects))
+        .route("/configs/create", post(create_config))
+        .route("/configs/{id}", get(no_config).delete(no_config))
+        .route("/volumes", get(no_volumes))
+        .route("/volumes/create", post(create_volume))
+        .route("/volumes/{id}", get(no_volume).delete(no_volume))
+        .route("/containers/json", get(no_objects))
+        .route("/containers/create", post(create_container))
+        .route("/containers/{id}/json", get(no_container))
+        .route("/images/json", get(no_objects))
+        .route("/images/create", post(create_image))
+        .route("/images/{*name}", get(no_image))
+        .route("/plugins", get(no_objects))
+        .route("/plugins/{*name}", get(no_plugin))
+}
+
+async fn no_objects() -> Answer {
+    Ok(json(&[(); 0]))
+}
+
+/// Of what only a manager has a list.
+async fn no_managed_objects(State(face): State<Face>) -> Answer {
+    face.expect_manager()?;
+    no_objects().await
+}
+
+async fn no_volumes() -> Answer {
+    let none: Value = literal!({"Volumes": [], "Warnings": null});
+    Ok(json(&none))
+}
+
+/// Outside of a cluster Swarm answers this one with 403.
+async fn create_network(State(face): State<Face>) -> Answer {
+    if face.cluster.standing().state == LocalState::Inactive {
+        return Err(Refused::with_status(StatusCode::FORBIDDEN, texts::no_swarm()));
+    }
+    Err(texts::unsupported("docker network create").into())
+}
+
+async fn create_secret(State(face): State<Face>) -> Answer {
+    face.expect_manager()?;
+    Err(texts::unsupported("docker secret create").into())
+}
+
+async fn create_config(State(face): State<Face>) -> Answer {
+    face.expect_manager()?;
+    Err(texts::unsupported("docker config create").into())
+}
+
+async fn create_volume() -> Answer {
+    Err(texts::unsupported("docker volume create").into())
+}
+
+async fn create_container() -> Answer {
+    Err(texts::unsupported("docker run").into())
+}
+
+async fn create_image() -> Answer {
+    Err(texts::unsupported("docker pull").into())
+}
+
+async fn no_network(Path(id): Path<String>) -> Answer {
+    Err(Refusal::not_found("network", id).into())
+}
+
+async fn no_secret(State(face): State<Face>, Path(id): Path<String>) -> Answer {
+    face.expect_manager()?;
+    Err(Refusal::not_found("secret", id).into())
+}
+
+async fn no_config(State(face): State<Face>, Path(id): Path<String>) -> Answer {
+    face.expect_manager()?;
+    Err(Refusal::not_found("config", id).into())
+}
+
+async fn no_volume(Path(id): Path<String>) -> Answer {
+    Err(Refusal::not_found("volume", id).into())
+}
+
+async fn no_container(Path(id): Path<String>) -> Answer {
+    Err(Refusal::new(Kind::NotFound, format!("No such container: {id}")).into())
+}
+
+async fn no_image(Path(name): Path<String>) -> Answer {
+    let name = name.strip_suffix("/json").unwrap_or(&name);
+    let tag = if name.rsplit('/').next().is_some_and(|last| last.contains(':')) { "" } else { ":latest" };
+    Err(Refusal::new(Kind::NotFound, format!("No such image: {name}{tag}")).into())
+}
+
+async fn no_plugin(Path(name): Path<String>) -> Answer {
+    let name = name.strip_suffix("/json").unwrap_or(&name);
+    Err(Refusal::new(Kind::NotFound, format!("plugin \"{name}\" not found")).into())
+}

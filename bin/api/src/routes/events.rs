@@ -1,0 +1,127 @@
+//! `/events`: one JSON object a line, for as long as the client listens, or until the time it named.
+
+use crate::ask::flag;
+use crate::cluster::EventBatches;
+use crate::face::Face;
+use crate::reply::{Answer, Refused, encode, typed};
+use axum::body::Body;
+use axum::extract::{Query, State};
+use bytes::{Bytes, BytesMut};
+use essaim_docker::convert::event;
+use essaim_docker::event::EventMessage;
+use essaim_docker::{Filters, Time};
+use essaim_model::{Event, Refusal};
+use essaim_wire::Timestamp;
+use futures::stream;
+use serde::Deserialize;
+use std::convert::Infallible;
+use std::time::Duration;
+use tokio::time::Instant;
+
+#[derive(Deserialize)]
+pub(super) struct Asked {
+    #[serde(default)]
+    since: String,
+    #[serde(default)]
+    until: String,
+    #[serde(default)]
+    filters: String,
+}
+
+pub(super) async fn stream(State(face): State<Face>, Query(asked): Query<Asked>) -> Answer {
+    let filters = Filters::parse(&asked.filters)?;
+    event::check_filters(&filters)?;
+    let (since, until) = (time("since", &asked.since)?, time("until", &asked.until)?);
+    if since.zip(until).is_some_and(|(since, until)| since > until) {
+        let text = format!("`since` time ({}) cannot be after `until` time ({})", asked.since, asked.until);
+        return Err(Refusal::invalid(text).into());
+    }
+    let now = face.cluster.now();
+    // Outside of a cluster nothing happens: the stream is there, and stays empty.
+    let batches = match face.expect_manager() {
+        Ok(()) => Some(face.cluster.events(since.is_some())?),
+        Err(_) => None,
+    };
+    let ends = until.map(|until| Instant::now() + until.saturating_since(now).max(LAST_LOOK));
+    let told = Told { face, batches, filters, since, until, ends };
+    let lines = stream::unfold(told, |mut told| async move {
+        let lines = told.next().await?;
+        Some((Ok::<Bytes, Infallible>(lines), told))
+    });
+    Ok(typed(Body::from_stream(lines), "application/json"))
+}
+
+/// How long the past is looked through when the time to end at has passed already: what is kept is there at once.
+const LAST_LOOK: Duration = Duration::from_millis(50);
+
+fn time(what: &str, text: &str) -> Result<Option<Timestamp>, Refused> {
+    if !flag(text) {
+        return Ok(None);
+    }
+    match Time::from_query(text) {
+        Some(time) => Ok(Some(time.timestamp().unwrap_or_default())),
+        None => Err(Refusal::invalid(format!("invalid value for \"{what}\": {text:?}")).into()),
+    }
+}
+
+/// A stream of events to one client.
+struct Told {
+    face: Face,
+    batches: Option<Box<dyn EventBatches>>,
+    filters: Filters,
+    since: Option<Timestamp>,
+    until: Option<Timestamp>,
+    ends: Option<Instant>,
+}
+
+impl Told {
+    /// The next lines; nothing when the stream has ended.
+    async fn next(&mut self) -> Option<Bytes> {
+        loop {
+            let ends = self.ends;
+            let deadline = async {
+                match ends {
+                    Some(at) => tokio::time::sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+            };
+            let batches = self.batches.as_mut();
+            let next = async {
+                match batches {
+                    Some(batches) => batches.next().await,
+                    None => std::future::pending().await,
+                }
+            };
+            let events = tokio::select! {
+                biased;
+                events = next => events?,
+                () = deadline => return None,
+            };
+            let mut lines = BytesMut::new();
+            for message in events.iter().filter_map(|it| self.told(it)) {
+                lines.extend_from_slice(&encode(&message));
+            }
+            if !lines.is_empty() {
+                return Some(lines.freeze());
+            }
+        }
+    }
+
+    fn told(&self, event: &Event) -> Option<EventMessage> {
+        let at = happened_at(event).unwrap_or_else(|| self.face.cluster.now());
+        if self.since.is_some_and(|since| at < since) || self.until.is_some_and(|until| at > until) {
+            return None;
+        }
+        event::show(event, at).filter(|message| event::matches(&self.filters, message))
+    }
+}
+
+/// When it happened, as far as the object tells: a removed one does not.
+fn happened_at(event: &Event) -> Option<Timestamp> {
+    match event {
+        Event::Cluster { new, .. } => Some(new.meta.updated_at),
+        Event::Node { new, .. } => new.as_ref().map(|new| new.meta.updated_at),
+        Event::Service { new, .. } => new.as_ref().map(|new| new.meta.updated_at),
+        Event::Task { new, .. } => new.as_ref().map(|new| new.meta.updated_at),
+    }
+}

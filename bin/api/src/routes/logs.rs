@@ -1,0 +1,124 @@
+//! Logs of a service or a task: Docker's multiplexed frames, from wherever the tasks ran.
+//!
+//! A frame is eight bytes (the stream, three zeros, the length) and a line. With `details` each line begins with the
+//! ids of its node, service and task, which the CLI takes off again to write names in front of it.
+
+use crate::ask::flag;
+use crate::cluster::{LogLine, LogsQuery};
+use crate::face::Face;
+use crate::reply::{Answer, Refused, typed};
+use axum::body::Body;
+use axum::extract::{Path, Query, State};
+use bytes::{BufMut, Bytes, BytesMut};
+use essaim_docker::{Time, resolve};
+use essaim_model::{Refusal, Task};
+use essaim_wire::Timestamp;
+use futures::stream;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::sync::Arc;
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Asked {
+    #[serde(default)]
+    stdout: String,
+    #[serde(default)]
+    stderr: String,
+    #[serde(default)]
+    since: String,
+    #[serde(default)]
+    tail: String,
+    #[serde(default)]
+    follow: String,
+    #[serde(default)]
+    timestamps: String,
+    #[serde(default)]
+    details: String,
+}
+
+pub(super) async fn of_service(
+    State(face): State<Face>,
+    Path(text): Path<String>,
+    Query(asked): Query<Asked>,
+) -> Answer {
+    let state = face.read().await?;
+    let service = resolve::service(&state, &text)?.id;
+    answer(&face, state.tasks_of(service).cloned().collect(), &asked)
+}
+
+pub(super) async fn of_task(State(face): State<Face>, Path(text): Path<String>, Query(asked): Query<Asked>) -> Answer {
+    let state = face.read().await?;
+    let task = Arc::clone(resolve::task(&state, &text)?);
+    answer(&face, vec![task], &asked)
+}
+
+fn answer(face: &Face, tasks: Vec<Arc<Task>>, asked: &Asked) -> Answer {
+    let (query, form) = read(asked, &tasks)?;
+    let lines = face.cluster.logs(tasks, query)?;
+    let frames = stream::unfold((lines, form), |(mut lines, form)| async move {
+        let batch = lines.recv().await?;
+        let mut frames = BytesMut::new();
+        for line in &batch {
+            form.write(line, &mut frames);
+        }
+        Some((Ok::<Bytes, Infallible>(frames.freeze()), (lines, form)))
+    });
+    Ok(typed(Body::from_stream(frames), "application/vnd.docker.multiplexed-stream"))
+}
+
+fn read(asked: &Asked, tasks: &[Arc<Task>]) -> Result<(LogsQuery, Form), Refused> {
+    let (stdout, stderr) = (flag(&asked.stdout), flag(&asked.stderr));
+    if !stdout && !stderr {
+        return Err(Refusal::invalid("Bad parameters: you must choose at least one stream").into());
+    }
+    let tail = match asked.tail.as_str() {
+        "" | "all" => None,
+        // A negative number means all of it, as in Docker.
+        number => number.parse::<i64>().ok().and_then(|number| u64::try_from(number).ok()),
+    };
+    let query = LogsQuery { stdout, stderr, since: since(&asked.since)?, tail, follow: flag(&asked.follow) };
+    let services = tasks.iter().map(|task| (task.id, task.service)).collect();
+    Ok((query, Form { timestamps: flag(&asked.timestamps), details: flag(&asked.details), services }))
+}
+
+fn since(text: &str) -> Result<Option<Timestamp>, Refused> {
+    match text {
+        "" | "0" => Ok(None),
+        text => match Time::from_query(text) {
+            Some(time) => Ok(time.timestamp()),
+            None => Err(Refusal::invalid(format!("invalid value for \"since\": {text:?}")).into()),
+        },
+    }
+}
+
+/// How lines are written.
+struct Form {
+    timestamps: bool,
+    details: bool,
+    services: BTreeMap<essaim_model::TaskId, essaim_model::ServiceId>,
+}
+
+impl Form {
+    /// Adds the frame of one line.
+    fn write(&self, line: &LogLine, frames: &mut BytesMut) {
+        let mut front = String::new();
+        if self.timestamps {
+            front += &Time::from(line.at).fixed();
+            front.push(' ');
+        }
+        if self.details {
+            let service = self.services.get(&line.task).map(ToString::to_string).unwrap_or_default();
+            front += &format!(
+                "com.docker.swarm.node.id={},com.docker.swarm.service.id={service},com.docker.swarm.task.id={} ",
+                line.node, line.task
+            );
+        }
+        let len = front.len() + line.bytes.len();
+        frames.reserve(8 + len);
+        frames.put_u32((line.stream as u32) << 24);
+        frames.put_u32(u32::try_from(len).unwrap_or(u32::MAX));
+        frames.put_slice(front.as_bytes());
+        frames.put_slice(&line.bytes);
+    }
+}

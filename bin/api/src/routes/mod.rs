@@ -1,0 +1,136 @@
+//! The routes, one file a noun.
+//!
+//! They stand under `/` and under `/v1.NN/` alike: the prefix is taken off before a route is looked for, since
+//! clients in the field send any version, or none. What nobody knows answers 404 in JSON.
+
+mod absent;
+mod distribution;
+mod events;
+mod logs;
+mod nodes;
+mod own;
+mod services;
+mod swarm;
+mod system;
+mod tasks;
+
+use crate::face::Face;
+use crate::reply::{Refused, json};
+use axum::Router;
+use axum::extract::Request;
+use axum::http::uri::PathAndQuery;
+use axum::http::{HeaderValue, StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use essaim_docker::ErrorBody;
+use essaim_docker::ping::{API_VERSION, MIN_API_VERSION};
+use essaim_model::Refusal;
+use hyper::service::Service;
+use hyper_util::service::TowerToHyperService;
+
+/// Everything that this face answers.
+pub fn router(face: Face) -> Router {
+    let inner = TowerToHyperService::new(unversioned(face));
+    Router::new().fallback(move |request: Request| {
+        let inner = inner.clone();
+        async move {
+            let mut response = match strip_version(request) {
+                Ok(request) => inner.call(request).await.unwrap_or_else(|never| match never {}),
+                Err(refused) => refused.into_response(),
+            };
+            let headers = response.headers_mut();
+            headers.insert("Api-Version", HeaderValue::from_static(API_VERSION));
+            headers
+                .insert("Server", HeaderValue::from_static(concat!("Essaim/", env!("CARGO_PKG_VERSION"), " (linux)")));
+            response
+        }
+    })
+}
+
+fn unversioned(face: Face) -> Router {
+    Router::new()
+        .route("/_ping", get(system::ping))
+        .route("/version", get(system::version))
+        .route("/info", get(system::info))
+        .route("/swarm", get(swarm::inspect))
+        .route("/swarm/init", post(swarm::init))
+        .route("/swarm/join", post(swarm::join))
+        .route("/swarm/leave", post(swarm::leave))
+        .route("/swarm/update", post(swarm::update))
+        .route("/swarm/unlockkey", get(swarm::unlock_key))
+        .route("/swarm/unlock", post(swarm::unlock))
+        .route("/nodes", get(nodes::list))
+        .route("/nodes/{id}", get(nodes::inspect).delete(nodes::remove))
+        .route("/nodes/{id}/update", post(nodes::update))
+        .route("/services", get(services::list))
+        .route("/services/create", post(services::create))
+        .route("/services/{id}", get(services::inspect).delete(services::remove))
+        .route("/services/{id}/update", post(services::update))
+        .route("/services/{id}/logs", get(logs::of_service))
+        .route("/tasks", get(tasks::list))
+        .route("/tasks/{id}", get(tasks::inspect))
+        .route("/tasks/{id}/logs", get(logs::of_task))
+        .route("/events", get(events::stream))
+        .route("/distribution/{*name}", get(distribution::inspect))
+        .route("/essaim/v1/tree", get(own::tree))
+        .route("/essaim/v1/journal", get(own::journal))
+        .route("/essaim/v1/members", get(own::members))
+        .route("/essaim/v1/debug/kill-actor", post(own::kill_actor))
+        .merge(absent::router())
+        .method_not_allowed_fallback(|| async { message(StatusCode::METHOD_NOT_ALLOWED, "method not allowed") })
+        .fallback(|| async { message(StatusCode::NOT_FOUND, "page not found") })
+        .with_state(face)
+}
+
+fn message(status: StatusCode, text: &str) -> Response {
+    (status, json(&ErrorBody { message: text.into() })).into_response()
+}
+
+/// Takes `/v1.NN` off the path, if it is one that is spoken here.
+fn strip_version(mut request: Request) -> Result<Request, Refused> {
+    let path_and_query = request.uri().path_and_query().map_or("/", PathAndQuery::as_str);
+    let Some((version, rest)) = split_version(path_and_query) else { return Ok(request) };
+    let number = |text: &str| {
+        let (major, minor) = text.split_once('.').unwrap_or((text, "0"));
+        (major.parse::<u32>().unwrap_or(u32::MAX), minor.parse::<u32>().unwrap_or(u32::MAX))
+    };
+    let refused = |text: String| Err(Refused::from(Refusal::invalid(text)));
+    if number(version) < number(MIN_API_VERSION) {
+        return refused(format!(
+            "client version {version} is too old. Minimum supported API version is {MIN_API_VERSION}, please upgrade \
+             your client to a newer version"
+        ));
+    }
+    if number(version) > number(API_VERSION) {
+        return refused(format!("client version {version} is too new. Maximum supported API version is {API_VERSION}"));
+    }
+    let mut parts = request.uri().clone().into_parts();
+    parts.path_and_query = rest.parse().ok();
+    if let Ok(uri) = Uri::from_parts(parts) {
+        *request.uri_mut() = uri;
+    }
+    Ok(request)
+}
+
+/// `1.50` and `/nodes?…` of `/v1.50/nodes?…`.
+fn split_version(path: &str) -> Option<(&str, &str)> {
+    let versioned = path.strip_prefix("/v")?;
+    let slash = versioned.find('/')?;
+    let (version, rest) = versioned.split_at(slash);
+    let (major, minor) = version.split_once('.')?;
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    (digits(major) && digits(minor)).then_some((version, rest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_is_told_from_a_name_that_begins_like_one() {
+        assert_eq!(split_version("/v1.50/nodes?a=b"), Some(("1.50", "/nodes?a=b")));
+        for path in ["/version", "/v1/nodes", "/vx.1/y", "/volumes/v1.2", "/v1.50"] {
+            assert_eq!(split_version(path), None, "{path}");
+        }
+    }
+}

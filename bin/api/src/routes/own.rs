@@ -1,0 +1,64 @@
+//! Essaim's own routes: the tree of actors, the journal and the members, and a verb that makes an actor fail.
+
+use crate::ask::flag;
+use crate::cluster::JournalQuery;
+use crate::face::Face;
+use crate::reply::{Answer, done, encode, json, typed};
+use axum::body::Body;
+use axum::extract::{Query, State};
+use bytes::{Bytes, BytesMut};
+use essaim_docker::Time;
+use essaim_model::Refusal;
+use futures::stream;
+use serde::Deserialize;
+use std::convert::Infallible;
+
+pub(super) async fn tree(State(face): State<Face>) -> Answer {
+    Ok(json(&face.cluster.trees().await))
+}
+
+pub(super) async fn members(State(face): State<Face>) -> Answer {
+    Ok(json(&face.cluster.members().await?))
+}
+
+#[derive(Deserialize)]
+pub(super) struct JournalAsked {
+    #[serde(default)]
+    node: String,
+    #[serde(default)]
+    since: String,
+    #[serde(default)]
+    follow: String,
+}
+
+/// One record a line; with `follow` for as long as the client listens.
+pub(super) async fn journal(State(face): State<Face>, Query(asked): Query<JournalAsked>) -> Answer {
+    let since = match asked.since.as_str() {
+        "" => None,
+        text => match Time::from_query(text) {
+            Some(time) => time.timestamp(),
+            None => return Err(Refusal::invalid(format!("invalid value for \"since\": {text:?}")).into()),
+        },
+    };
+    let node = (!asked.node.is_empty()).then_some(asked.node);
+    let records = face.cluster.journal(JournalQuery { node, since, follow: flag(&asked.follow) }).await?;
+    let lines = stream::unfold(records, |mut records| async move {
+        let batch = records.recv().await?;
+        let mut lines = BytesMut::new();
+        for record in &batch {
+            lines.extend_from_slice(&encode(record));
+        }
+        Some((Ok::<Bytes, Infallible>(lines.freeze()), records))
+    });
+    Ok(typed(Body::from_stream(lines), "application/x-ndjson"))
+}
+
+#[derive(Deserialize)]
+pub(super) struct KillAsked {
+    path: String,
+}
+
+pub(super) async fn kill_actor(State(face): State<Face>, Query(asked): Query<KillAsked>) -> Answer {
+    face.cluster.kill_actor(asked.path).await?;
+    Ok(done())
+}

@@ -1,0 +1,149 @@
+//! `_ping`, `version`, `info`: what answers always, whatever the cluster is doing.
+
+use crate::cluster::{LocalState, Standing};
+use crate::face::Face;
+use crate::reply::json;
+use axum::extract::State;
+use axum::http::{HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use essaim_docker::convert::{swarm, task};
+use essaim_docker::error::texts::TWO_MANAGERS;
+use essaim_docker::info::{LocalNodeState, Peer, Plugins, RegistryConfig, SwarmInfo, SystemInfo};
+use essaim_docker::ping::{API_VERSION, HEADERS, MIN_API_VERSION, SwarmHeader};
+use essaim_docker::version::{Component, Platform, SystemVersion};
+use essaim_model::State as Model;
+use essaim_wire::Role;
+
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// The handshake. It never waits: clients judge by it whether there is a daemon.
+pub(super) async fn ping(State(face): State<Face>) -> Response {
+    let mut response = "OK".into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    for (name, value) in HEADERS {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    let swarm = swarm_header(&face.cluster.standing());
+    headers.insert("Swarm", HeaderValue::from_static(swarm.as_str()));
+    response
+}
+
+const fn swarm_header(standing: &Standing) -> SwarmHeader {
+    match (&standing.state, standing.role) {
+        (LocalState::Inactive, _) => SwarmHeader::Inactive,
+        (LocalState::Pending, _) => SwarmHeader::Pending,
+        (LocalState::Error(_), _) => SwarmHeader::Error,
+        (LocalState::Active, Some(Role::Manager)) => SwarmHeader::Manager,
+        (LocalState::Active, _) => SwarmHeader::Worker,
+    }
+}
+
+pub(super) async fn version(State(face): State<Face>) -> Response {
+    let host = &face.host;
+    let arch = host.go_architecture().to_owned();
+    let details = [
+        ("ApiVersion", API_VERSION),
+        ("Arch", &arch),
+        ("BuildTime", ""),
+        ("Experimental", "false"),
+        ("GitCommit", ""),
+        ("GoVersion", ""),
+        ("KernelVersion", &host.kernel),
+        ("MinAPIVersion", MIN_API_VERSION),
+        ("Os", "linux"),
+    ];
+    json(&SystemVersion {
+        platform: Platform { name: "Essaim".into() },
+        components: vec![Component {
+            name: "Engine".into(),
+            version: VERSION.into(),
+            details: details.into_iter().map(|(name, value)| (name.into(), value.into())).collect(),
+        }],
+        version: VERSION.into(),
+        api_version: API_VERSION.into(),
+        min_api_version: MIN_API_VERSION.into(),
+        git_commit: String::new(),
+        go_version: String::new(),
+        os: "linux".into(),
+        arch,
+        kernel_version: host.kernel.clone(),
+        build_time: String::new(),
+    })
+}
+
+/// From what this node has at hand: it answers without a quorum too, with the state as it was last known.
+pub(super) async fn info(State(face): State<Face>) -> Response {
+    let standing = face.cluster.standing();
+    let state = face.cluster.last_known();
+    let own = standing.node.and_then(|id| state.as_ref().map(|state| (id, state)));
+    let (mut running, mut stopped) = (0, 0);
+    for task in own.iter().flat_map(|(id, state)| state.tasks_on(*id)) {
+        running += u64::from(own.as_ref().is_some_and(|(_, state)| task::is_running(task, state)));
+        stopped += u64::from(task.has_ended());
+    }
+    let swarm = swarm_info(&standing, state.as_deref());
+    let warnings = (!swarm.warnings.is_empty()).then(|| swarm.warnings.clone());
+    let host = &face.host;
+    json(&SystemInfo {
+        id: standing.node.map(|node| node.to_string()).unwrap_or_default(),
+        containers: running + stopped,
+        containers_running: running,
+        containers_stopped: stopped,
+        driver: host.engine.clone(),
+        plugins: Plugins { log: vec!["essaim".into()], ..Plugins::default() },
+        memory_limit: true,
+        cpu_cfs_period: true,
+        cpu_cfs_quota: true,
+        pids_limit: true,
+        ipv4_forwarding: true,
+        system_time: face.cluster.now().into(),
+        logging_driver: "essaim".into(),
+        cgroup_driver: "none".into(),
+        kernel_version: host.kernel.clone(),
+        operating_system: host.system.clone(),
+        os_version: host.system_version.clone(),
+        os_type: "linux".into(),
+        architecture: host.architecture.clone(),
+        registry_config: Some(RegistryConfig::default()),
+        ncpu: host.cpus,
+        mem_total: host.memory,
+        docker_root_dir: host.data_dir.clone(),
+        name: host.name.clone(),
+        server_version: VERSION.into(),
+        default_runtime: host.engine.clone(),
+        swarm,
+        live_restore_enabled: true,
+        warnings,
+        ..SystemInfo::default()
+    })
+}
+
+fn swarm_info(standing: &Standing, state: Option<&Model>) -> SwarmInfo {
+    let (local_node_state, error) = match &standing.state {
+        LocalState::Inactive => (LocalNodeState::Inactive, ""),
+        LocalState::Pending => (LocalNodeState::Pending, ""),
+        LocalState::Active => (LocalNodeState::Active, ""),
+        LocalState::Error(why) => (LocalNodeState::Error, why.as_str()),
+    };
+    let control = local_node_state == LocalNodeState::Active && standing.role == Some(Role::Manager);
+    let state = state.filter(|_| control);
+    let managers = state.map_or(0, |state| state.managers().count());
+    let peers: Vec<_> =
+        standing.managers.iter().map(|(id, addr)| Peer { node_id: id.to_string(), addr: addr.clone() }).collect();
+    SwarmInfo {
+        node_id: standing.node.map(|node| node.to_string()).unwrap_or_default(),
+        node_addr: standing.addr.clone(),
+        local_node_state,
+        control_available: control,
+        error: error.into(),
+        remote_managers: (local_node_state != LocalNodeState::Inactive).then_some(peers),
+        nodes: state.map_or(0, |state| state.nodes().len() as u64),
+        managers: managers as u64,
+        cluster: state.map(|state| match state.cluster() {
+            Some(cluster) => swarm::show(cluster),
+            None => swarm::show_nothing(),
+        }),
+        warnings: if managers == 2 { vec![TWO_MANAGERS.into()] } else { Vec::new() },
+    }
+}

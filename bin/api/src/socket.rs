@@ -1,0 +1,195 @@
+//! The unix socket, and the connections that come in through it.
+//!
+//! The socket's file is of mode 0660, and belongs to the group `docker` where there is one: whoever may open it
+//! commands the cluster. A file left behind by a daemon that was killed is replaced; one that a living daemon
+//! listens on is not.
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+/// How many connections there are at most: each waiting CLI has one or two. Further ones wait in the kernel.
+const CONNECTIONS_MAX: usize = 1024;
+
+/// How long a client may take to send the head of a request, so that a dumb one does not hold its place for ever.
+const HEAD_DEADLINE: Duration = Duration::from_secs(60);
+
+/// How long requests under way get to be answered when the daemon stops. Streams are cut.
+const GOODBYE: Duration = Duration::from_secs(1);
+
+/// Why there is no socket.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// Another daemon listens there: stop it, or choose another path.
+    #[error("another daemon listens on {0}")]
+    InUse(PathBuf),
+    /// Something that is no socket lies there.
+    #[error("{0} exists and is no socket")]
+    NoSocket(PathBuf),
+    /// The system refused.
+    #[error("cannot listen on {path}: {why}")]
+    Io {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        why: io::Error,
+    },
+}
+
+/// A bound socket. Its file is removed when it is dropped.
+#[derive(Debug)]
+pub struct Listener {
+    socket: UnixListener,
+    path: PathBuf,
+}
+
+impl Listener {
+    /// Binds the socket at `path`.
+    pub async fn bind(path: &Path) -> Result<Self, BindError> {
+        use std::os::unix::fs::FileTypeExt;
+        let failed = |why| BindError::Io { path: path.into(), why };
+        if let Ok(found) = std::fs::symlink_metadata(path) {
+            if !found.file_type().is_socket() {
+                return Err(BindError::NoSocket(path.into()));
+            }
+            if UnixStream::connect(path).await.is_ok() {
+                return Err(BindError::InUse(path.into()));
+            }
+            std::fs::remove_file(path).map_err(failed)?;
+        }
+        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+            std::fs::create_dir_all(folder).map_err(failed)?;
+        }
+        let socket = UnixListener::bind(path).map_err(failed)?;
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660)).map_err(failed)?;
+        if let Some(group) = docker_group(&std::fs::read_to_string("/etc/group").unwrap_or_default()) {
+            // Not root, or not in the group: the socket stays with our own group.
+            let _ = std::os::unix::fs::chown(path, None, Some(group));
+        }
+        Ok(Self { socket, path: path.into() })
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        // It may be gone already, with its folder.
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+/// The number of the group `docker` in the text of `/etc/group`.
+fn docker_group(groups: &str) -> Option<u32> {
+    groups.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        (fields.next() == Some("docker")).then(|| fields.nth(1)?.parse().ok())?
+    })
+}
+
+/// Answers whoever connects, until `stop` is done. Requests under way are then given a moment, and streams cut.
+pub async fn serve(listener: Listener, router: Router, stop: impl Future<Output = ()> + Send) {
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let service = TowerToHyperService::new(router);
+    let (closing, _) = tokio::sync::watch::channel(());
+    let mut connections = JoinSet::new();
+    tokio::pin!(stop);
+    loop {
+        let accepted = tokio::select! {
+            () = &mut stop => break,
+            Some(_) = connections.join_next(), if !connections.is_empty() => continue,
+            accepted = accept(&listener.socket, &places) => accepted,
+        };
+        let (stream, place) = match accepted {
+            Ok(accepted) => accepted,
+            Err(why) => {
+                // Out of file descriptors, most likely: others will be given back.
+                tracing::warn!(%why, "cannot accept a connection");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                continue;
+            }
+        };
+        let service = service.clone();
+        let mut closing = closing.subscribe();
+        connections.spawn(async move {
+            let connection = http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(HEAD_DEADLINE)
+                .serve_connection(TokioIo::new(stream), service);
+            tokio::pin!(connection);
+            let ended = tokio::select! {
+                ended = connection.as_mut() => ended,
+                // Sender gone: the daemon stops.
+                _ = closing.changed() => {
+                    connection.as_mut().graceful_shutdown();
+                    connection.await
+                }
+            };
+            if let Err(why) = ended {
+                tracing::debug!(%why, "a connection broke off");
+            }
+            drop(place);
+        });
+    }
+    drop(listener);
+    drop(closing);
+    let all_ended = async { while connections.join_next().await.is_some() {} };
+    if tokio::time::timeout(GOODBYE, all_ended).await.is_err() {
+        connections.shutdown().await;
+    }
+}
+
+async fn accept(
+    socket: &UnixListener,
+    places: &Arc<Semaphore>,
+) -> io::Result<(UnixStream, tokio::sync::OwnedSemaphorePermit)> {
+    let place = Arc::clone(places).acquire_owned().await.map_err(io::Error::other)?;
+    let (stream, _) = socket.accept().await?;
+    Ok((stream, place))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_group_docker_is_found_by_name() {
+        assert_eq!(docker_group("root:x:0:\ndocker:x:998:me,you\n"), Some(998));
+        assert_eq!(docker_group("root:x:0:\ndockers:x:998:\n"), None);
+    }
+
+    #[tokio::test]
+    async fn a_stale_socket_is_replaced_and_a_living_one_is_not() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("essaim.sock");
+        let stale = UnixListener::bind(&path).expect("bound");
+        drop(stale);
+        let listener = Listener::bind(&path).await.expect("a stale socket is replaced");
+        let mode = std::fs::metadata(&path).expect("there").permissions().mode();
+        assert_eq!(mode & 0o777, 0o660);
+        assert!(matches!(Listener::bind(&path).await, Err(BindError::InUse(_))));
+        drop(listener);
+        assert!(!path.exists());
+    }
+
+    #[tokio::test]
+    async fn a_file_that_is_no_socket_is_left_alone() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("precious");
+        std::fs::write(&path, "data").expect("written");
+        assert!(matches!(Listener::bind(&path).await, Err(BindError::NoSocket(_))));
+        assert_eq!(std::fs::read(&path).expect("still there"), b"data");
+    }
+}
