@@ -25,6 +25,8 @@ pub(crate) struct Record {
     rings: u16,
     /// Who failed to reach it by a slow probe: sorted, the smallest ids when there are more.
     probers: Vec<NodeId>,
+    /// Somebody found a quorum, among so many observers; the largest number that anybody had.
+    sealed: u8,
 }
 
 /// A record as it travels.
@@ -35,12 +37,13 @@ pub(crate) struct WireRecord {
     incarnation: Incarnation,
     rings: u16,
     probers: Vec<NodeId>,
+    sealed: u8,
 }
 
 impl Record {
     /// Nobody accuses it yet.
     pub(crate) const fn new(node: NodeId, generation: Generation, incarnation: Incarnation) -> Self {
-        Self { node, generation, incarnation, rings: 0, probers: Vec::new() }
+        Self { node, generation, incarnation, rings: 0, probers: Vec::new(), sealed: 0 }
     }
 
     /// The i-th observer misses it.
@@ -59,6 +62,20 @@ impl Record {
         self
     }
 
+    /// A quorum was found among so many observers. Whoever has no more observers in view takes that over, so that
+    /// nobody is left behind who has missed a vote, or counts other implicit ones. A node that has just joined, and
+    /// takes two nodes for the whole cluster, convinces nobody.
+    #[must_use]
+    pub(crate) fn sealed(mut self, observers: usize) -> Self {
+        self.sealed = self.sealed.max(observers as u8);
+        self
+    }
+
+    /// Whether somebody with at least so many observers in view found a quorum.
+    pub(crate) const fn is_sealed(&self, observers: usize) -> bool {
+        self.sealed > 0 && self.sealed as usize >= observers
+    }
+
     /// Unites two records of the same member; says whether this one learned something.
     pub(crate) fn merge(&mut self, other: &Self) -> bool {
         debug_assert_eq!(self.node, other.node, "records of two members do not merge");
@@ -69,11 +86,12 @@ impl Record {
             }
             return theirs > mine;
         }
-        let before = (self.rings, self.probers.clone());
+        let before = self.clone();
         self.rings |= other.rings;
+        self.sealed = self.sealed.max(other.sealed);
         self.probers.extend(&other.probers);
         self.tidy();
-        before != (self.rings, self.probers.clone())
+        before != *self
     }
 
     /// Which incarnation it speaks of.
@@ -116,16 +134,16 @@ impl WireRecord {
 
 impl From<&Record> for WireRecord {
     fn from(record: &Record) -> Self {
-        let Record { node, generation, incarnation, rings, probers } = record.clone();
-        Self { node, generation, incarnation, rings, probers }
+        let Record { node, generation, incarnation, rings, probers, sealed } = record.clone();
+        Self { node, generation, incarnation, rings, probers, sealed }
     }
 }
 
 impl From<WireRecord> for Record {
     /// Whatever a peer wrote becomes a record that keeps its own rules.
     fn from(wire: WireRecord) -> Self {
-        let WireRecord { node, generation, incarnation, rings, probers } = wire;
-        let mut record = Self { node, generation, incarnation, rings, probers };
+        let WireRecord { node, generation, incarnation, rings, probers, sealed } = wire;
+        let mut record = Self { node, generation, incarnation, rings, probers, sealed };
         record.tidy();
         record
     }
@@ -137,14 +155,15 @@ mod tests {
     use proptest::prelude::*;
 
     fn record() -> impl Strategy<Value = Record> {
-        (0..2u64, 0..2u32, 0..256u16, proptest::collection::vec(0..6u128, 0..5)).prop_map(
-            |(generation, incarnation, rings, probers)| {
+        (0..2u64, 0..2u32, 0..256u16, proptest::collection::vec(0..6u128, 0..5), 0..3u8).prop_map(
+            |(generation, incarnation, rings, probers, sealed)| {
                 WireRecord {
                     node: NodeId::from_bits(1),
                     generation: Generation(generation),
                     incarnation: Incarnation(incarnation),
                     rings,
                     probers: probers.into_iter().map(NodeId::from_bits).collect(),
+                    sealed,
                 }
                 .into()
             },
@@ -172,6 +191,12 @@ mod tests {
         let new = Record::new(NodeId::from_bits(1), Generation(1), Incarnation(1)).by_observer(2);
         assert_eq!(merged(&old, &new), new);
         assert_eq!(merged(&new, &old), new);
+    }
+
+    #[test]
+    fn a_quorum_found_among_more_observers_convinces_and_one_among_fewer_does_not() {
+        let record = Record::new(NodeId::from_bits(1), Generation(1), Incarnation(0)).by_observer(0).sealed(4);
+        assert!(record.is_sealed(4) && record.is_sealed(3) && !record.is_sealed(5));
     }
 
     proptest! {

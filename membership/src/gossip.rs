@@ -130,9 +130,9 @@ impl Gossip {
         taken
     }
 
-    /// Somebody lives: spread that if it is news.
-    pub(crate) fn alive(&mut self, id: Id, incarnation: Incarnation) {
-        self.apply(Member::new(id, incarnation.refuted(), State::Alive), true);
+    /// Somebody lives. That is spread if it is news, unless the table it was read in came from those who know.
+    pub(crate) fn alive(&mut self, id: Id, incarnation: Incarnation, spread: bool) {
+        self.apply(Member::new(id, incarnation.refuted(), State::Alive), spread);
     }
 
     /// Somebody is suspected, says a packet: spread that if it is news.
@@ -485,7 +485,7 @@ mod tests {
     #[test]
     fn a_refutation_reaches_whoever_is_told_next() {
         let (mut one, zero) = (gossip(1), Incarnation(0));
-        one.alive(id(2), zero);
+        one.alive(id(2), zero, true);
         one.refute(zero);
         assert_eq!(one.incarnation(), Incarnation(1));
         let out = one.take();
@@ -499,7 +499,7 @@ mod tests {
     #[test]
     fn a_node_never_runs_out_of_incarnations() {
         let mut one = gossip(1);
-        one.alive(id(2), Incarnation(0));
+        one.alive(id(2), Incarnation(0), true);
         one.refute(Incarnation(0xffff));
         assert_eq!(one.incarnation(), Incarnation(1 << 16));
         assert_eq!(*one.foca.identity(), one.me());
@@ -510,7 +510,7 @@ mod tests {
     #[test]
     fn nothing_that_others_say_brings_this_node_down() {
         let mut one = gossip(1);
-        one.alive(id(2), Incarnation(0));
+        one.alive(id(2), Incarnation(0), true);
         one.take();
         let header = Header { src: id(2), src_incarnation: 0, dst: id(1), message: Message::TurnUndead };
         let packet = Packet::open(&Letters::header_bytes(&header)).expect("a packet");
@@ -532,7 +532,7 @@ mod tests {
     fn every_packet_fits_into_a_datagram_however_much_there_is_to_tell() {
         let mut one = gossip(1);
         for node in 2..300u128 {
-            one.alive(id(node << 100), Incarnation(0));
+            one.alive(id(node << 100), Incarnation(0), true);
         }
         one.fit(300);
         one.round();

@@ -341,7 +341,7 @@ fn a_third_of_a_hundred_that_dies_at_once_is_found_by_implicit_votes() {
     for n in 0..30 {
         network.crash(n);
     }
-    network.run_until(5 * SECOND, |network| (0..30).all(|n| network.all_think(n, is_unreachable)));
+    network.run_until(3 * SECOND, |network| (0..30).all(|n| network.all_think(n, is_unreachable)));
     network.run(10 * SECOND);
     assert!(network.downs().iter().all(|&down| (0..30).map(node).any(|n| n == down)), "nobody else");
     assert!(network.agrees());

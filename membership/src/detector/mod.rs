@@ -52,10 +52,17 @@ pub struct Detector {
     leaving: Option<Goodbye>,
     /// Nodes that were removed from the cluster.
     removed: BTreeSet<NodeId>,
+    /// A first table is being read: what it says is no news to those who wrote it.
+    quiet: bool,
     /// There is urgent news.
     eager: bool,
     next_round: Moment,
     round_planned: bool,
+    /// The interval until tables are compared again: short after the start, since those who join together miss
+    /// part of each other's news.
+    compare_after: Duration,
+    /// No table is asked for in doubt before then.
+    next_inquiry: Moment,
     version: u64,
 }
 
@@ -83,6 +90,7 @@ enum Deadline {
     Steady(u64),
     Forget(u64),
     Suspicion,
+    Inquiry,
 }
 
 impl Detector {
@@ -110,9 +118,12 @@ impl Detector {
             isolated: false,
             leaving: None,
             removed: BTreeSet::new(),
+            quiet: false,
             eager: false,
             next_round: Moment::START,
             round_planned: false,
+            compare_after: rounds::FIRST_COMPARE,
+            next_inquiry: Moment::START,
             version: 0,
         }
     }
@@ -262,13 +273,16 @@ impl Detector {
             self.moved |= self.rings.insert(node);
         } else {
             self.moved |= self.rings.remove(node);
-            entry.clear();
             self.accused.remove(&node);
-            if phase != Phase::Expected {
-                entry.buried = true;
-                self.gossip.bury(id, incarnation);
+            if phase != (Phase::Down { stopped: false }) {
+                entry.clear();
             }
         }
+        // Gossip and slow probes go to those who can hear them. The observers go on talking to the unreachable.
+        if !matches!(phase, Phase::Expected | Phase::Present) && !std::mem::replace(&mut entry.buried, true) {
+            self.gossip.bury(id, incarnation);
+        }
+        self.gossip.fit(self.rings.len());
         let deadline = match phase {
             Phase::Expected => Some((self.now + self.config.patience, Deadline::Patience(era))),
             Phase::Present if entry.flap.is_flapping() => {

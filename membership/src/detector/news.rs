@@ -118,12 +118,13 @@ impl Detector {
         if buried {
             self.gossip.exhume(old);
         }
-        self.gossip.alive(id, incarnation);
+        let spread = !self.quiet;
+        self.gossip.alive(id, incarnation, spread);
         if id.addr != old.addr {
             self.effects.push(Effect::Address { node, addr: id.addr });
         }
         self.version += 1;
-        self.eager = true;
+        self.eager |= spread;
         if restarted || was != State::Alive {
             self.enter(node, Phase::Present);
             let now = self.now;
@@ -146,10 +147,11 @@ impl Detector {
         if !self.admit(id, incarnation) {
             return false;
         }
-        self.gossip.alive(id, incarnation);
+        let spread = !self.quiet;
+        self.gossip.alive(id, incarnation, spread);
         self.enter(id.node, Phase::Present);
         self.conclude(Verdict::Joined { member: id.member() });
-        self.eager = true;
+        self.eager |= spread;
         true
     }
 
@@ -211,11 +213,13 @@ impl Detector {
     /// The table of another member. First who is there, then what is said of them: the quorum needs the rings.
     pub(super) fn on_table(&mut self, from: NodeId, bytes: &[u8]) {
         let Ok(rows) = table::read(bytes) else { return };
+        self.quiet = self.rings.len() == 1;
         for row in &rows {
             if row.id.node != self.me_node() {
                 self.on_row(from, row);
             }
         }
+        self.quiet = false;
         for row in rows {
             let me = self.gossip.me();
             if row.id.node == me.node {

@@ -11,6 +11,9 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+/// When tables are first compared after a start.
+pub(super) const FIRST_COMPARE: Duration = Duration::from_secs(1);
+
 /// How often expected members are called.
 const CALL: Duration = Duration::from_secs(1);
 
@@ -36,7 +39,7 @@ impl Detector {
         }
         // Nodes that start together should not tick together.
         let tick = self.config.tick().mul_f64(self.rng.random_range(0.0..1.0));
-        let compare = self.config.push_pull.mul_f64(self.rng.random_range(0.5..1.5));
+        let compare = self.compare_after.mul_f64(self.rng.random_range(0.5..1.5));
         let reconnect = self.config.reconnect.mul_f64(self.rng.random_range(0.5..1.5));
         self.agenda.add(self.now + tick, Due::Tick);
         self.agenda.add(self.now + compare, Due::PushPull);
@@ -81,7 +84,6 @@ impl Detector {
         if std::mem::take(&mut self.moved) {
             let subjects = self.rings.subjects(self.me_node());
             self.watches.retarget(now, &subjects);
-            self.gossip.fit(self.rings.len());
             self.reweigh = true;
         }
 
@@ -145,7 +147,12 @@ impl Detector {
 
     /// Compares tables with one member: whatever gossip lost is found here.
     fn compare(&mut self) {
-        self.agenda.add(self.now + self.config.push_pull, Due::PushPull);
+        self.compare_after = (self.compare_after * 2).min(self.config.push_pull);
+        self.agenda.add(self.now + self.compare_after, Due::PushPull);
+        self.ask_table();
+    }
+
+    pub(super) fn ask_table(&mut self) {
         let present = self.those(|entry| entry.phase == Phase::Present);
         self.effects.extend(present.choose(&mut self.rng).copied().map(Effect::PushPull));
     }

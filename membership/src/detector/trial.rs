@@ -10,6 +10,10 @@ use crate::rings::quorum;
 use crate::{Downfall, Effect, Evidence, Incarnation, Loss, Verdict};
 use essaim_wire::{Moment, NodeId};
 use std::cmp::Ordering;
+use std::time::Duration;
+
+/// An accusation that is open for so long is asked about, and no table is asked for more often than that.
+const INQUIRY: Duration = Duration::from_secs(1);
 
 impl Detector {
     /// This node, as an observer, misses a subject. It tells the other observers, so that they look at once, and the
@@ -91,13 +95,16 @@ impl Detector {
             return false;
         }
         let merged = entry.record.clone().expect("just merged");
-        self.accused.insert(node);
+        let first = self.accused.insert(node);
         self.gossip.spread(&Item::Accused((&merged).into()));
         self.version += 1;
         self.reweigh = true;
         if !merged.probers().is_empty() {
             let until = self.suspicion_ends(node);
             self.agenda.add(until, Due::Member(node, Deadline::Suspicion));
+        }
+        if first {
+            self.agenda.add(self.now + INQUIRY, Due::Member(node, Deadline::Inquiry));
         }
         self.look_again(node);
         self.weigh(node);
@@ -140,8 +147,12 @@ impl Detector {
             .filter(|(i, observer)| !record.is_by(*i) && doubtful(observer))
             .map(|(_, &observer)| observer)
             .collect();
-        if record.votes() + implicit.len() >= needed {
+        let sealed = record.is_sealed(observers.len());
+        if sealed || record.votes() + implicit.len() >= needed {
             let accusers = self.accusers(entry);
+            let record = record.clone().sealed(observers.len());
+            self.gossip.spread(&Item::Accused((&record).into()));
+            self.entries.get_mut(&node).expect("looked up above").record = Some(record);
             self.become_unreachable(node, Evidence::Quorum { accusers, implicit, needed });
         }
     }
@@ -188,6 +199,7 @@ impl Detector {
                 }
             }
             Deadline::Forget(of) if of == era => self.forget(node),
+            Deadline::Inquiry => self.inquire(node),
             Deadline::Suspicion => {
                 let open = entry.phase == Phase::Present && entry.probed_since.is_some();
                 let ends = self.suspicion_ends(node);
@@ -197,6 +209,18 @@ impl Detector {
                 }
             }
             _ => (),
+        }
+    }
+
+    /// Somebody is accused for long, and neither refuted nor found unreachable: ask what others think.
+    fn inquire(&mut self, node: NodeId) {
+        if !self.accused.contains(&node) || self.entries.get(&node).is_none_or(|entry| entry.phase != Phase::Present) {
+            return;
+        }
+        self.agenda.add(self.now + INQUIRY, Due::Member(node, Deadline::Inquiry));
+        if self.now >= self.next_inquiry {
+            self.next_inquiry = self.now + INQUIRY;
+            self.ask_table();
         }
     }
 
@@ -245,7 +269,7 @@ impl Detector {
         self.misses_most(self.config.miss / 2)
     }
 
-    pub(super) fn misses_most(&self, silence: std::time::Duration) -> bool {
+    pub(super) fn misses_most(&self, silence: Duration) -> bool {
         let settled = |node| self.entries.get(&node).is_some_and(|entry| entry.phase == Phase::Unreachable);
         self.watches.misses_most(self.now, silence, settled)
     }
