@@ -26,10 +26,12 @@ const READ_CHUNK: usize = 64 << 10;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FrameError {
     /// The peer (or, when sending, the caller) wants a frame above the limit.
-    #[error("a frame of {len} bytes is over the limit of {MAX_FRAME}")]
+    #[error("a frame of {len} bytes is over the limit of {max}")]
     TooLong {
         /// What the length says.
         len: usize,
+        /// What is allowed here.
+        max: usize,
     },
     /// The stream ended in the middle of a frame.
     #[error("the stream ended in the middle of a frame")]
@@ -72,7 +74,7 @@ impl FrameSender {
     /// write. What is fed is memory of this node: flush before it grows.
     pub fn feed(&mut self, message: &[u8]) -> Result<(), FrameError> {
         if message.len() > MAX_FRAME {
-            return Err(FrameError::TooLong { len: message.len() });
+            return Err(FrameError::TooLong { len: message.len(), max: MAX_FRAME });
         }
         self.buffer.reserve(PREFIX + message.len());
         self.buffer.put_u32(u32::try_from(message.len()).expect("MAX_FRAME fits"));
@@ -115,12 +117,18 @@ impl FrameSender {
 pub struct FrameReceiver {
     stream: Box<dyn RecvStream>,
     buffer: BytesMut,
+    limit: usize,
 }
 
 impl FrameReceiver {
     /// Frames from a raw stream.
     pub fn new(stream: Box<dyn RecvStream>) -> Self {
-        Self { stream, buffer: BytesMut::new() }
+        Self { stream, buffer: BytesMut::new(), limit: MAX_FRAME }
+    }
+
+    /// Lowers (or raises again) what one frame may take, where little is expected of a peer not yet judged.
+    pub fn limit(&mut self, limit: usize) {
+        self.limit = limit.min(MAX_FRAME);
     }
 
     /// The next message; `None` when the peer has ended the stream in order.
@@ -163,8 +171,8 @@ impl FrameReceiver {
     fn take(&mut self) -> Result<Option<Bytes>, FrameError> {
         let Some(prefix) = self.buffer.first_chunk::<PREFIX>() else { return Ok(None) };
         let len = u32::from_be_bytes(*prefix) as usize;
-        if len > MAX_FRAME {
-            return Err(FrameError::TooLong { len });
+        if len > self.limit {
+            return Err(FrameError::TooLong { len, max: self.limit });
         }
         if self.buffer.len() < PREFIX + len {
             return Ok(None);

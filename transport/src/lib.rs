@@ -24,8 +24,8 @@ pub mod trust;
 
 pub use admission::{Admission, Denied};
 pub use endpoint::{
-    Config, Datagram, Endpoint, EnrolError, Event, LaneStream, Lost, OpenError, PeerInfo, Serve, SessionId, Unreached,
-    enrol,
+    Config, Datagram, Endpoint, EnrolError, Event, Heard, LaneStream, Lost, OpenError, PeerInfo, Serve, SessionId,
+    Unreached, enrol,
 };
 pub use frame::{FrameError, FrameReceiver, FrameSender, MAX_FRAME};
 pub use lane::{Direction, Lane, Traffic};

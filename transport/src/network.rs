@@ -208,6 +208,12 @@ pub enum DialError {
     /// The socket has no identity, or was closed.
     #[error("cannot dial: {0}")]
     Unable(String),
+    /// The host says at once that nothing listens there.
+    #[error("nothing listens at {addr}")]
+    NothingListens {
+        /// Who was asked.
+        addr: SocketAddr,
+    },
     /// Nobody answered in time.
     #[error("{addr} does not answer")]
     NoAnswer {

@@ -9,15 +9,18 @@
 //! - `hello`: the first words, and the frames that open a lane.
 //! - `table`: which session stands when two compete; pure.
 //! - `session`: what runs while one stands.
-//! - `dial`: making one, with back-off.
-//! - `enrol`: how a stranger becomes a node.
+//! - `dial`: making one, in both directions.
+//! - `book`: addresses, dials under way, back-off.
+//! - `enrol`, `limit`: how a stranger becomes a node, and how often it may ask.
+//! - `inner`: what all clones share, and what looks after the sessions.
 //!
 //! Nothing here decides who is alive: the end of a session is an event for the membership, not a verdict.
 
 use crate::admission::{Admission, Denied};
+use crate::code;
 use crate::frame::{FrameError, FrameReceiver, FrameSender};
 use crate::lane::{Lane, Traffic};
-use crate::network::{DialError, Ended, Network, Probe, SocketKey, Utc};
+use crate::network::{Binding, DatagramError, DialError, Ended, Network, Probe, SocketKey, Utc};
 use crate::trust::{Identity, Issuer, PeerIdentity, TrustError};
 use bytes::Bytes;
 use essaim_wire::{Generation, Lineage, NodeId, Role};
@@ -26,7 +29,30 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
 
+mod book;
+mod dial;
 mod enrol;
+mod hello;
+mod inner;
+mod limit;
+mod session;
+mod table;
+mod tasks;
+#[cfg(test)]
+mod tests;
+
+use inner::Inner;
+use rand::SeedableRng;
+use rand::rngs::ChaCha8Rng;
+use std::io;
+use std::time::Duration;
+
+/// Events that wait for whoever hears them. A full queue slows the sessions down that have something to tell; it
+/// holds one for each of a thousand nodes.
+const EVENTS_MAX: usize = 1024;
+
+/// Datagrams that wait to be heard; more are dropped, as on any network. Ten heartbeats of each of 400 nodes.
+const DATAGRAMS_MAX: usize = 4096;
 
 pub use enrol::{EnrolError, enrol};
 
@@ -105,8 +131,29 @@ pub enum Lost {
     Restarted,
     /// The table denied it.
     Denied(Denied),
+    /// The peer, or this node, has another role than when the session was made.
+    RoleChanged,
+    /// Nobody used it for a while.
+    Unused,
     /// The connection ended.
     Ended(Ended),
+}
+
+impl Lost {
+    fn of(ended: Ended) -> Self {
+        match ended {
+            Ended::Closed { code: code::DUPLICATE, .. } => Self::Replaced,
+            Ended::Closed { code: code::IDENTITY, .. } => Self::RoleChanged,
+            Ended::Closed { code: code::IDLE, .. } => Self::Unused,
+            other => Self::Ended(other),
+        }
+    }
+
+    /// Whether the peer fell silent without a word, or does not know the session any more. Everything else says
+    /// that its daemon lives, or said goodbye.
+    pub const fn is_abrupt(&self) -> bool {
+        matches!(self, Self::Ended(Ended::TimedOut | Ended::Reset | Ended::Failed(_)))
+    }
 }
 
 /// A datagram of a peer.
@@ -186,97 +233,204 @@ pub enum OpenError {
     Frame(#[from] FrameError),
 }
 
-/// The endpoint of a node. Cheap to clone; all clones are the same.
+/// The endpoint of a node. Cheap to clone; all clones are the same, and it runs until [`Endpoint::close`].
 #[derive(Clone)]
 pub struct Endpoint {
-    inner: Arc<()>,
+    inner: Arc<Inner>,
 }
+
+/// What happens on an endpoint: sessions that come and go, and datagrams.
+pub type Heard = (mpsc::Receiver<Event>, mpsc::Receiver<Datagram>);
 
 impl Endpoint {
     /// Binds the port and starts. Must be called inside the runtime.
-    pub fn start(
-        _network: &dyn Network,
-        _config: Config,
-    ) -> std::io::Result<(Self, mpsc::Receiver<Event>, mpsc::Receiver<Datagram>)> {
-        unimplemented!()
+    pub fn start(network: &dyn Network, config: Config) -> io::Result<(Self, Heard)> {
+        let Config { listen, identity, key, utc, .. } = config.clone();
+        let socket = network.bind(listen, Binding { identity: Some(identity), key, utc })?;
+        let advertise = match config.advertise {
+            any if any.port() == 0 => SocketAddr::new(any.ip(), socket.local_addr().port()),
+            addr => addr,
+        };
+        let (events, hear_events) = mpsc::channel(EVENTS_MAX);
+        let (datagrams, hear_datagrams) = mpsc::channel(DATAGRAMS_MAX);
+        let jitter = ChaCha8Rng::seed_from_u64(config.seed);
+        let inner = Arc::new(Inner::new(socket, &config, advertise, jitter, events, datagrams));
+        inner.tasks.spawn(inner.clone().accept());
+        inner.tasks.spawn(inner.clone().keep(config.admission));
+        Ok((Self { inner }, (hear_events, hear_datagrams)))
     }
+
     /// This node.
     pub fn node(&self) -> NodeId {
-        unimplemented!()
+        self.inner.node()
     }
+
+    /// Which start of the daemon this is.
+    pub fn generation(&self) -> Generation {
+        self.inner.generation
+    }
+
     /// Where it is bound.
     pub fn local_addr(&self) -> SocketAddr {
-        unimplemented!()
+        self.inner.socket.local_addr()
     }
+
     /// Where it tells others to reach it.
     pub fn advertise(&self) -> SocketAddr {
-        unimplemented!()
+        self.inner.advertise
     }
+
     /// Who this node is now.
     pub fn identity(&self) -> Identity {
-        unimplemented!()
+        self.inner.identity()
     }
+
     /// The table in force.
     pub fn admission(&self) -> Arc<Admission> {
-        unimplemented!()
+        self.inner.admission()
     }
-    /// Registers who serves a lane; the last one counts.
-    pub fn serve(&self, _lane: Lane, _server: Arc<dyn Serve>) {
-        unimplemented!()
+
+    /// Registers who serves a lane; the last one counts. Until then whoever opens it is told that nobody does.
+    pub fn serve(&self, lane: Lane, server: Arc<dyn Serve>) {
+        self.inner.set_server(lane, Some(server));
     }
-    /// Nobody serves the lane any more.
-    pub fn unserve(&self, _lane: Lane) {
-        unimplemented!()
+
+    /// Nobody serves the lane any more. Streams that are open stay open.
+    pub fn unserve(&self, lane: Lane) {
+        self.inner.set_server(lane, None);
     }
+
     /// Registers who answers strangers that want to join.
-    pub fn issue(&self, _issuer: Arc<dyn Issuer>) {
-        unimplemented!()
+    pub fn issue(&self, issuer: Arc<dyn Issuer>) {
+        self.inner.set_issuer(issuer);
     }
-    /// Notes where a node is. What Hello says counts as well.
-    pub fn learn(&self, _node: NodeId, _addr: SocketAddr) {
-        unimplemented!()
+
+    /// Notes where a node is. What its Hello says is noted as well.
+    pub fn learn(&self, node: NodeId, addr: SocketAddr) {
+        self.inner.book().learn(node, addr);
     }
+
     /// Forgets where a node is.
-    pub fn forget(&self, _node: NodeId) {
-        unimplemented!()
+    pub fn forget(&self, node: NodeId) {
+        self.inner.book().forget(node);
     }
+
     /// Where a node is, as far as known.
-    pub fn address(&self, _node: NodeId) -> Option<SocketAddr> {
-        unimplemented!()
+    pub fn address(&self, node: NodeId) -> Option<SocketAddr> {
+        self.inner.book().address(node)
     }
+
     /// Makes a control session with whoever is at the address, and says who it is.
-    pub async fn meet(&self, _addr: SocketAddr) -> Result<PeerInfo, Unreached> {
-        unimplemented!()
+    pub async fn meet(&self, addr: SocketAddr) -> Result<PeerInfo, Unreached> {
+        if self.inner.is_closed() {
+            return Err(Unreached::Closed);
+        }
+        Ok(self.inner.meet(addr).await?.info.clone())
     }
-    /// Opens a lane; dials when there is no session.
-    pub async fn open(&self, _node: NodeId, _lane: Lane) -> Result<LaneStream, OpenError> {
-        unimplemented!()
+
+    /// Makes sure of a control session with the node, and says who it is.
+    pub async fn reach(&self, node: NodeId) -> Result<PeerInfo, Unreached> {
+        Ok(self.inner.reach(node, Traffic::Control).await?.info.clone())
     }
+
+    /// Opens a lane; dials when there is no session. After a failed dial the next one waits a little longer each
+    /// time, up to two seconds.
+    pub async fn open(&self, node: NodeId, lane: Lane) -> Result<LaneStream, OpenError> {
+        let mut again = true;
+        loop {
+            let session = self.inner.reach(node, lane.traffic()).await?;
+            match session.open(&self.inner, lane).await {
+                // The session lost against another one in the very moment: that one serves as well.
+                Err(OpenError::Ended(_) | OpenError::Frame(_)) if again && self.is_replaced(&session.info) => {
+                    again = false;
+                }
+                opened => return opened,
+            }
+        }
+    }
+
     /// Sends a datagram on the control session. Without one it dials in the background and keeps a few datagrams
-    /// until the session stands. Never waits; may lose.
-    pub fn send_datagram(&self, _node: NodeId, _bytes: Bytes) {
-        unimplemented!()
+    /// until the session stands. Never waits, and may lose any of them.
+    pub fn send_datagram(&self, node: NodeId, bytes: Bytes) {
+        if let Some(session) = self.inner.session(node, Traffic::Control) {
+            session.touch();
+            match session.connection.send_datagram(bytes) {
+                Ok(()) | Err(DatagramError::Ended(_)) => (),
+                Err(why @ DatagramError::TooLong { .. }) => tracing::warn!(%node, %why, "a datagram is dropped"),
+            }
+        } else if self.inner.book().wait(node, bytes)
+            && let Err(why) = self.inner.dial(node, Traffic::Control)
+        {
+            tracing::debug!(%node, %why, "a datagram is dropped");
+        }
     }
+
     /// Asks the operating system of the node's host whether its daemon still listens.
-    pub async fn probe(&self, _node: NodeId) -> Probe {
-        unimplemented!()
+    pub async fn probe(&self, node: NodeId) -> Probe {
+        match self.address(node) {
+            Some(addr) => self.inner.socket.probe(addr).await,
+            None => Probe::Silent,
+        }
     }
+
     /// The control sessions that stand, by node.
     pub fn peers(&self) -> Vec<PeerInfo> {
-        unimplemented!()
+        let table = self.inner.table();
+        table
+            .iter()
+            .filter(|(traffic, _)| *traffic == Traffic::Control)
+            .map(|(_, session)| session.info.clone())
+            .collect()
     }
-    /// Ends all sessions with the node.
-    pub fn disconnect(&self, _node: NodeId, _reason: &str) {
-        unimplemented!()
+
+    /// The control session with the node, if one stands.
+    pub fn peer(&self, node: NodeId) -> Option<PeerInfo> {
+        Some(self.inner.session(node, Traffic::Control)?.info.clone())
     }
+
+    /// Ends all sessions with the node. Whoever needs it next dials again.
+    pub fn disconnect(&self, node: NodeId, reason: &str) {
+        for traffic in [Traffic::Control, Traffic::Bulk] {
+            if let Some(session) = self.inner.session(node, traffic) {
+                let how = Lost::Ended(Ended::Local { reason: reason.into() });
+                session.close(how, code::DISCONNECTED, reason);
+            }
+        }
+    }
+
     /// Shows another certificate from now on. When its role differs, all sessions are dropped, so that both sides
-    /// judge anew.
-    pub fn present(&self, _identity: Identity) -> Result<(), TrustError> {
-        unimplemented!()
+    /// judge anew; a mere renewal drops none.
+    pub fn present(&self, identity: Identity) -> Result<(), TrustError> {
+        let old = self.inner.identity();
+        if (identity.node(), identity.cluster()) != (old.node(), old.cluster()) {
+            return Err(TrustError::Mismatch("it is for another node or cluster".into()));
+        }
+        self.inner.socket.present(identity.clone())?;
+        self.inner.set_identity(identity.clone());
+        if identity.role() != old.role() {
+            for session in self.inner.all() {
+                session.close(Lost::RoleChanged, code::IDENTITY, "the node shows another certificate now");
+            }
+        }
+        Ok(())
     }
-    /// Ends every session, aborts every server, and waits until the port can be bound again. Not to be called from
-    /// a server's own task.
+
+    /// Ends every session, aborts whoever serves a lane and does not notice, and waits until the port can be bound
+    /// again. Not to be called from a server's own task.
     pub async fn close(&self) {
-        unimplemented!()
+        for session in self.inner.shut() {
+            let how = Lost::Ended(Ended::Local { reason: "the endpoint is closed".into() });
+            session.close(how, code::GOING, "the node closes its endpoint");
+        }
+        self.inner.socket.close().await;
+        self.inner.tasks.end(session::SERVERS_GRACE + Duration::from_millis(500)).await;
+        // Servers hold what they serve, which may hold this endpoint.
+        for lane in Lane::ALL {
+            self.unserve(lane);
+        }
+    }
+
+    fn is_replaced(&self, info: &PeerInfo) -> bool {
+        self.inner.session(info.node, info.traffic).is_some_and(|stands| stands.info.session != info.session)
     }
 }

@@ -52,7 +52,7 @@ impl Key {
             .expect("every 32 bytes are an Ed25519 seed")
     }
 
-    pub(super) fn private_der(&self) -> PrivateKeyDer<'static> {
+    pub(crate) fn private_der(&self) -> PrivateKeyDer<'static> {
         PrivatePkcs8KeyDer::from(self.pkcs8()).into()
     }
 

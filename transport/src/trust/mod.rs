@@ -22,6 +22,7 @@ mod request;
 mod token;
 pub(crate) mod verify;
 
+pub(crate) use authority::SERVER_NAME;
 pub use authority::{Authority, Grant};
 pub use certificate::{CaDigest, Certificate, PeerIdentity, Serial};
 pub use identity::Identity;

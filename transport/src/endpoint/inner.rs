@@ -1,0 +1,320 @@
+//! What all clones of an endpoint share: the table of sessions, the address book, who serves what.
+
+use super::book::Book;
+use super::hello::Hello;
+use super::hello::WIRE;
+use super::limit::Limiter;
+use super::session::Session;
+use super::table::{Entry, Gone, Offered, Table};
+use super::tasks::Tasks;
+use super::{Config, Datagram, Event, Lost, PeerInfo, Serve, SessionId};
+use crate::admission::{Admission, Denied};
+use crate::code;
+use crate::lane::{Direction, Lane, Traffic};
+use crate::network::{Connection, Socket, Utc};
+use crate::trust::{Identity, Issuer, PeerIdentity};
+use essaim_wire::{Generation, Lineage, NodeId, Role};
+use rand::rngs::ChaCha8Rng;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Duration;
+use tokio::sync::{Notify, Semaphore, mpsc, watch};
+use tokio::time::sleep;
+
+/// Connections that are not sessions yet, in each direction. Measured: without a gate, a storm of 2,000 at once
+/// breaks hundreds of handshakes; with 64, none.
+const UNREADY_MAX: usize = 64;
+
+/// How often sessions are looked through for those that nobody uses, or whose certificate has expired.
+const SWEEP: Duration = Duration::from_secs(10);
+
+/// A session without a lane and without a datagram for this long is closed: in a large cluster every node speaks to
+/// every other one now and then, and a session costs 30 KiB and a keep-alive a second.
+const UNUSED_MAX: Duration = Duration::from_secs(60);
+
+pub(super) struct Inner {
+    pub(super) socket: Arc<dyn Socket>,
+    pub(super) advertise: SocketAddr,
+    pub(super) generation: Generation,
+    pub(super) utc: Utc,
+    pub(super) datagrams: mpsc::Sender<Datagram>,
+    pub(super) book: Mutex<Book>,
+    pub(super) limiter: Mutex<Limiter>,
+    pub(super) jitter: Mutex<ChaCha8Rng>,
+    pub(super) tasks: Tasks,
+    pub(super) unready_in: Arc<Semaphore>,
+    pub(super) unready_out: Arc<Semaphore>,
+    /// Told whenever a session stands.
+    pub(super) changed: Notify,
+    identity: RwLock<Identity>,
+    admission: RwLock<Arc<Admission>>,
+    table: Mutex<Table<Arc<Session>>>,
+    servers: RwLock<BTreeMap<Lane, Arc<dyn Serve>>>,
+    issuer: RwLock<Option<Arc<dyn Issuer>>>,
+    events: mpsc::Sender<Event>,
+    closed: watch::Sender<bool>,
+    sessions: AtomicU64,
+}
+
+/// What became of a connection on which both sides have said Hello.
+pub(super) enum Met {
+    Session(Arc<Session>),
+    Duplicate(Arc<Session>),
+    Older(Generation),
+    Denied(Denied),
+    Closed,
+}
+
+impl Inner {
+    pub(super) fn new(
+        socket: Arc<dyn Socket>,
+        config: &Config,
+        advertise: SocketAddr,
+        jitter: ChaCha8Rng,
+        events: mpsc::Sender<Event>,
+        datagrams: mpsc::Sender<Datagram>,
+    ) -> Self {
+        let admission = config.admission.borrow().clone();
+        Self {
+            socket,
+            advertise,
+            generation: config.generation,
+            utc: config.utc.clone(),
+            datagrams,
+            book: Mutex::default(),
+            limiter: Mutex::default(),
+            jitter: Mutex::new(jitter),
+            tasks: Tasks::default(),
+            unready_in: Arc::new(Semaphore::new(UNREADY_MAX)),
+            unready_out: Arc::new(Semaphore::new(UNREADY_MAX)),
+            changed: Notify::new(),
+            identity: RwLock::new(config.identity.clone()),
+            admission: RwLock::new(admission),
+            table: Mutex::new(Table::new()),
+            servers: RwLock::default(),
+            issuer: RwLock::default(),
+            events,
+            closed: watch::channel(false).0,
+            sessions: AtomicU64::new(0),
+        }
+    }
+
+    pub(super) fn identity(&self) -> Identity {
+        self.identity.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn set_identity(&self, identity: Identity) {
+        *self.identity.write().unwrap_or_else(PoisonError::into_inner) = identity;
+    }
+
+    pub(super) fn node(&self) -> NodeId {
+        self.identity.read().unwrap_or_else(PoisonError::into_inner).node()
+    }
+
+    pub(super) fn admission(&self) -> Arc<Admission> {
+        self.admission.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn server(&self, lane: Lane) -> Option<Arc<dyn Serve>> {
+        self.servers.read().unwrap_or_else(PoisonError::into_inner).get(&lane).cloned()
+    }
+
+    pub(super) fn set_server(&self, lane: Lane, server: Option<Arc<dyn Serve>>) {
+        let mut servers = self.servers.write().unwrap_or_else(PoisonError::into_inner);
+        match server {
+            Some(server) => servers.insert(lane, server),
+            None => servers.remove(&lane),
+        };
+    }
+
+    pub(super) fn issuer(&self) -> Option<Arc<dyn Issuer>> {
+        self.issuer.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn set_issuer(&self, issuer: Arc<dyn Issuer>) {
+        *self.issuer.write().unwrap_or_else(PoisonError::into_inner) = Some(issuer);
+    }
+
+    pub(super) fn table(&self) -> MutexGuard<'_, Table<Arc<Session>>> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn session(&self, node: NodeId, traffic: Traffic) -> Option<Arc<Session>> {
+        self.table().get(node, traffic).cloned()
+    }
+
+    pub(super) fn hello(&self, traffic: Traffic) -> Hello {
+        Hello {
+            wire: WIRE,
+            lineage: self.admission().lineage,
+            generation: self.generation,
+            advertise: self.advertise,
+            traffic,
+        }
+    }
+
+    pub(super) fn judge_session(&self, peer: &PeerIdentity) -> Result<Role, Denied> {
+        self.admission().judge_session(self.identity().cluster(), peer, (self.utc)())
+    }
+
+    /// Judges a lane. Without a lineage of the peer, that part is left to a second judgement.
+    pub(super) fn judge(
+        &self,
+        peer: &PeerInfo,
+        lane: Lane,
+        direction: Direction,
+        theirs: Option<Lineage>,
+    ) -> Result<Role, Denied> {
+        let cluster = self.identity().cluster();
+        let theirs = theirs.unwrap_or_default();
+        self.admission().judge_lane(cluster, &peer.identity, lane, direction, theirs, (self.utc)())
+    }
+
+    /// Enters a connection on which both have said Hello into the table; when it stands, it runs.
+    pub(super) fn establish(
+        self: &Arc<Self>,
+        connection: Arc<dyn Connection>,
+        identity: PeerIdentity,
+        hello: &Hello,
+        dialled_by: NodeId,
+    ) -> Met {
+        let role = match self.judge_session(&identity) {
+            Ok(role) => role,
+            Err(denied) => return Met::Denied(denied),
+        };
+        let remote = connection.remote_addr();
+        // Who listens on every address does not know which one others see.
+        let advertise = match hello.advertise {
+            any if any.ip().is_unspecified() => SocketAddr::new(remote.ip(), any.port()),
+            addr => addr,
+        };
+        let id = SessionId(self.sessions.fetch_add(1, Ordering::Relaxed));
+        let info = PeerInfo {
+            session: id,
+            node: identity.node,
+            role,
+            generation: hello.generation,
+            lineage: hello.lineage,
+            remote,
+            advertise,
+            traffic: hello.traffic,
+            identity,
+        };
+        let session = Session::new(info.clone(), connection);
+        let entry = Entry { id, generation: hello.generation, dialled_by, session: session.clone() };
+        let offered = {
+            let mut table = self.table();
+            // Under the lock, so that `close` finds every session that it must end.
+            if *self.closed.borrow() {
+                return Met::Closed;
+            }
+            table.offer(info.node, info.traffic, entry)
+        };
+        let gone = match offered {
+            Offered::Stands(gone) => gone,
+            Offered::Duplicate(stands) => return Met::Duplicate(stands.session),
+            Offered::Older(known) => return Met::Older(known),
+        };
+        for (old, why) in gone {
+            match why {
+                Gone::Replaced => old.session.close(Lost::Replaced, code::DUPLICATE, "another session stands"),
+                Gone::Restarted => old.session.close(Lost::Restarted, code::DUPLICATE, "the peer was restarted"),
+            }
+        }
+        let waiting = self.book().on_session(info.node, info.advertise, info.traffic);
+        for bytes in waiting {
+            let _ = session.connection.send_datagram(bytes);
+        }
+        self.tasks.spawn(session.clone().run(self.clone()));
+        self.changed.notify_waiters();
+        Met::Session(session)
+    }
+
+    pub(super) fn forget_session(&self, info: &PeerInfo) {
+        self.table().end(info.node, info.traffic, info.session);
+    }
+
+    pub(super) fn book(&self) -> MutexGuard<'_, Book> {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells an event; waits while the queue is full, which slows the session down and nobody else.
+    pub(super) async fn tell(&self, event: Event) {
+        let mut closed = self.closed.subscribe();
+        tokio::select! {
+            biased;
+            _ = self.events.send(event) => (),
+            _ = closed.wait_for(|closed| *closed) => (),
+        }
+    }
+
+    /// Looks after the sessions: whom the table denies is dropped at once, whom nobody uses after a while.
+    pub(super) async fn keep(self: Arc<Self>, mut tables: watch::Receiver<Arc<Admission>>) {
+        let mut closed = self.closed.subscribe();
+        let mut fed = true;
+        loop {
+            tokio::select! {
+                biased;
+                _ = closed.wait_for(|closed| *closed) => return,
+                changed = tables.changed(), if fed => match changed {
+                    Ok(()) => {
+                        let next = tables.borrow_and_update().clone();
+                        self.advance(next);
+                    }
+                    Err(_) => fed = false,
+                },
+                () = sleep(SWEEP) => self.sweep(),
+            }
+        }
+    }
+
+    fn advance(&self, next: Arc<Admission>) {
+        {
+            let mut current = self.admission.write().unwrap_or_else(PoisonError::into_inner);
+            if !next.is_newer_than(&current) {
+                return;
+            }
+            *current = next;
+        }
+        self.drop_denied();
+    }
+
+    fn sweep(&self) {
+        self.drop_denied();
+        for session in self.all() {
+            if session.unused() > UNUSED_MAX {
+                session.close(Lost::Unused, code::IDLE, "nobody uses the session");
+            }
+        }
+    }
+
+    fn drop_denied(&self) {
+        for session in self.all() {
+            match self.judge_session(&session.info.identity) {
+                Ok(role) if role == session.info.role => (),
+                Ok(_) => session.close(Lost::RoleChanged, code::IDENTITY, "the role of the peer has changed"),
+                Err(denied) => {
+                    let reason = denied.to_string();
+                    session.close(Lost::Denied(denied), code::DENIED, &reason);
+                }
+            }
+        }
+    }
+
+    pub(super) fn all(&self) -> Vec<Arc<Session>> {
+        self.table().iter().map(|(_, session)| session.clone()).collect()
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        *self.closed.borrow()
+    }
+
+    /// Marks the end, and says which sessions stood. None stands afterwards, and none will.
+    pub(super) fn shut(&self) -> Vec<Arc<Session>> {
+        let mut table = self.table();
+        self.closed.send_replace(true);
+        table.take_all()
+    }
+}

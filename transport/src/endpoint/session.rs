@@ -1,0 +1,203 @@
+//! One session: what runs while it stands.
+//!
+//! Three things happen at once on it: streams of the peer are judged and handed to whoever serves their lane,
+//! datagrams are passed on, and its end is waited for. One task does all three, and one task per open lane.
+
+use super::hello::{FRAME_MAX, Open, Opened};
+use super::inner::Inner;
+use super::tasks::finish;
+use super::{Datagram, Event, LaneStream, Lost, OpenError, PeerInfo};
+use crate::admission::Denied;
+use crate::code;
+use crate::frame::{FrameError, FrameReceiver, FrameSender, MAX_FRAME};
+use crate::lane::{Direction, Lane, Traffic};
+use crate::network::{Connection, RecvStream, Stream};
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::io::{AsyncRead, ReadBuf};
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout};
+
+/// Whoever opens a stream must say what for within this time, and gets its answer within it.
+const OPEN_MAX: Duration = Duration::from_secs(5);
+
+/// When a session has ended, those who serve its lanes have this long to notice, before they are aborted.
+pub(super) const SERVERS_GRACE: Duration = Duration::from_secs(1);
+
+pub(super) struct Session {
+    pub(super) info: PeerInfo,
+    pub(super) connection: Arc<dyn Connection>,
+    /// Why this node ended it, if it did.
+    why: Mutex<Option<Lost>>,
+    used: Mutex<Instant>,
+    /// Counted by every open lane.
+    lanes: Arc<()>,
+}
+
+impl Session {
+    pub(super) fn new(info: PeerInfo, connection: Arc<dyn Connection>) -> Arc<Self> {
+        Arc::new(Self {
+            info,
+            connection,
+            why: Mutex::new(None),
+            used: Mutex::new(Instant::now()),
+            lanes: Arc::new(()),
+        })
+    }
+
+    /// Ends it; the first reason counts.
+    pub(super) fn close(&self, how: Lost, code: u32, reason: &str) {
+        self.why.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(how);
+        self.connection.close(code, reason);
+    }
+
+    pub(super) fn touch(&self) {
+        *self.used.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    /// For how long nobody has used it; zero while a lane is open.
+    pub(super) fn unused(&self) -> Duration {
+        if Arc::strong_count(&self.lanes) > 1 {
+            return Duration::ZERO;
+        }
+        self.used.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
+    }
+
+    /// Runs the session until its end.
+    pub(super) async fn run(self: Arc<Self>, inner: Arc<Inner>) {
+        let control = self.info.traffic == Traffic::Control;
+        if control {
+            inner.tell(Event::Up(self.info.clone())).await;
+        }
+        let mut servers = JoinSet::new();
+        let ended = tokio::select! {
+            biased;
+            ended = self.connection.ended() => ended,
+            ended = self.streams(&inner, &mut servers) => ended,
+            ended = self.datagrams(&inner) => ended,
+        };
+        inner.forget_session(&self.info);
+        if control {
+            let why = self.why.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let how = why.unwrap_or_else(|| Lost::of(ended));
+            let PeerInfo { node, session, generation, .. } = self.info;
+            inner.tell(Event::Lost { node, session, generation, how }).await;
+        }
+        finish(&mut servers, SERVERS_GRACE).await;
+    }
+
+    async fn streams(&self, inner: &Arc<Inner>, servers: &mut JoinSet<()>) -> crate::network::Ended {
+        loop {
+            match self.connection.accept_stream().await {
+                Ok(stream) => {
+                    while servers.try_join_next().is_some() {}
+                    servers.spawn(admit(inner.clone(), self.info.clone(), self.guard(stream)));
+                }
+                // How the connection ended is asked of the connection, which knows best.
+                Err(_) => return self.connection.ended().await,
+            }
+        }
+    }
+
+    async fn datagrams(&self, inner: &Inner) -> crate::network::Ended {
+        loop {
+            match self.connection.recv_datagram().await {
+                Ok(bytes) => {
+                    self.touch();
+                    let from = self.info.node;
+                    if let Err(TrySendError::Full(_)) = inner.datagrams.try_send(Datagram { from, bytes }) {
+                        tracing::debug!(%from, "a datagram is dropped: the queue is full");
+                    }
+                }
+                Err(_) => return self.connection.ended().await,
+            }
+        }
+    }
+
+    /// Opens a lane on this session.
+    pub(super) async fn open(&self, inner: &Inner, lane: Lane) -> Result<LaneStream, OpenError> {
+        inner.judge(&self.info, lane, Direction::Outgoing, None)?;
+        let Stream { send, recv } = self.guard(self.connection.open_stream().await?);
+        let (mut send, mut recv) = (FrameSender::new(send), FrameReceiver::new(recv));
+        recv.limit(FRAME_MAX);
+        let asked = async {
+            send.send_value(&Open { lane, lineage: inner.admission().lineage }).await?;
+            recv.expect_value::<Opened>().await
+        };
+        match timeout(OPEN_MAX, asked).await {
+            Ok(Ok(Opened::Yes { lineage })) => {
+                inner.judge(&self.info, lane, Direction::Outgoing, Some(lineage))?;
+                recv.limit(MAX_FRAME);
+                Ok(LaneStream { lane, peer: self.info.clone(), send, recv })
+            }
+            Ok(Ok(Opened::No(denied))) => Err(denied.into()),
+            Ok(Err(why)) => Err(why.into()),
+            Err(_) => Err(FrameError::Failed("no answer to the opening of a lane".into()).into()),
+        }
+    }
+
+    /// A stream that counts as a use of the session until its reading half is dropped.
+    fn guard(&self, stream: Stream) -> Stream {
+        self.touch();
+        Stream { send: stream.send, recv: Box::new(Guarded { inner: stream.recv, _lane: self.lanes.clone() }) }
+    }
+}
+
+/// Judges a stream of the peer, and serves it.
+async fn admit(inner: Arc<Inner>, peer: PeerInfo, stream: Stream) {
+    let (mut send, mut recv) = (FrameSender::new(stream.send), FrameReceiver::new(stream.recv));
+    recv.limit(FRAME_MAX);
+    let open: Open = match timeout(OPEN_MAX, recv.expect_value()).await {
+        Ok(Ok(open)) => open,
+        Ok(Err(why)) => {
+            tracing::warn!(peer = %peer.node, %why, "a stream did not begin as a lane");
+            send.reset(code::FRAME);
+            return recv.stop(code::FRAME);
+        }
+        Err(_) => {
+            send.reset(code::HELLO);
+            return recv.stop(code::HELLO);
+        }
+    };
+    let lane = open.lane;
+    let judged = inner
+        .judge(&peer, lane, Direction::Incoming, Some(open.lineage))
+        .and_then(|role| Ok((role, inner.server(lane).ok_or(Denied::Unserved { lane })?)));
+    match judged {
+        Ok((role, server)) => {
+            let lineage = inner.admission().lineage;
+            if send.send_value(&Opened::Yes { lineage }).await.is_ok() {
+                recv.limit(MAX_FRAME);
+                let peer = PeerInfo { role, ..peer };
+                server.serve(peer.clone(), LaneStream { lane, peer, send, recv }).await;
+            }
+        }
+        Err(denied) => {
+            tracing::info!(peer = %peer.node, %lane, %denied, "a lane is denied");
+            let _ = send.send_value(&Opened::No(denied)).await;
+            let _ = send.finish().await;
+            recv.stop(code::DENIED);
+        }
+    }
+}
+
+struct Guarded {
+    inner: Box<dyn RecvStream>,
+    _lane: Arc<()>,
+}
+
+impl RecvStream for Guarded {
+    fn stop(&mut self, code: u32) {
+        self.inner.stop(code);
+    }
+}
+
+impl AsyncRead for Guarded {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.inner).poll_read(cx, buf)
+    }
+}
