@@ -1,0 +1,142 @@
+//! The command line: every verb, and what each is given.
+
+use clap::Parser;
+
+use crate::client::{Address, Client};
+use crate::exit::Failure;
+use crate::verbs::{events, node, service, swarm, system};
+use crate::{daemon, dev, observe, whoami};
+
+/// Runs your services on many machines and keeps them running.
+#[derive(Debug, Parser)]
+#[command(
+    name = "essaim",
+    version,
+    after_help = "Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 --timeout is over, 4 no node can take the tasks,\n\
+                  5 the update paused or was rolled back, 6 the managers have no quorum, 130 Ctrl-C."
+)]
+pub(crate) struct Cli {
+    /// Daemon socket to connect to (unix:///path or tcp://host:port; else ESSAIM_HOST, DOCKER_HOST, the default socket,
+    /// or the dev cluster that runs)
+    #[arg(short = 'H', long, global = true, value_name = "ADDRESS")]
+    host: Option<Address>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Run this machine's daemon in the foreground
+    Daemon(daemon::Arguments),
+    /// Start a cluster of real daemons on this machine, to try out and to break
+    Dev(dev::Arguments),
+    /// Manage Swarm
+    #[command(subcommand)]
+    Swarm(swarm::Command),
+    /// Manage Swarm nodes
+    #[command(subcommand)]
+    Node(node::Command),
+    /// Manage Swarm services
+    #[command(subcommand)]
+    Service(service::Command),
+    /// Get real time events from the server
+    Events(events::Arguments),
+    /// Display system-wide information
+    Info(system::Arguments),
+    /// Show the Essaim version information
+    Version(system::Arguments),
+    /// What happened on every node, and why
+    Journal(observe::JournalArguments),
+    /// Every actor of every node, under its supervisor
+    Tree(observe::TreeArguments),
+    /// Who is alive, and who says otherwise
+    Members(observe::MembersArguments),
+    /// Verbs for whoever looks into the machine
+    #[command(subcommand)]
+    Debug(observe::Debug),
+    /// A small web server that says where it runs
+    Whoami(whoami::Arguments),
+}
+
+/// A command that runs in this process for a while, or one that asks a daemon.
+pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
+    let client = || client(cli.host.clone());
+    match cli.command {
+        Command::Daemon(arguments) => daemon::run(arguments).await,
+        Command::Dev(arguments) => dev::run(arguments).await,
+        Command::Whoami(arguments) => whoami::run(arguments).await,
+        Command::Swarm(command) => swarm::run(&client()?, command).await,
+        Command::Node(command) => node::run(&client()?, command).await,
+        Command::Service(command) => service::run(&client()?, command).await,
+        Command::Events(arguments) => events::run(&client()?, arguments).await,
+        Command::Info(arguments) => system::info(&client()?, arguments).await,
+        Command::Version(arguments) => system::version(&client()?, arguments).await,
+        Command::Journal(arguments) => observe::journal(&client()?, arguments).await,
+        Command::Tree(arguments) => observe::tree(&client()?, arguments).await,
+        Command::Members(arguments) => observe::members(&client()?, arguments).await,
+        Command::Debug(command) => observe::debug(&client()?, command).await,
+    }
+}
+
+/// The daemon that is meant. Where nobody names one and none is installed, the dev cluster that runs is.
+fn client(given: Option<Address>) -> Result<Client, Failure> {
+    let named = given.is_some();
+    let address =
+        Address::choose(given, |name| std::env::var(name).ok()).map_err(|error| Failure::usage(error.to_string()))?;
+    let default = Address::Unix(crate::client::DEFAULT_SOCKET.into());
+    if !named
+        && address == default
+        && !std::path::Path::new(crate::client::DEFAULT_SOCKET).exists()
+        && let Some(dev) = dev::socket_of_the_only_cluster()
+    {
+        return Ok(Client::new(dev));
+    }
+    Ok(Client::new(address))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn dockers_lines_are_understood() {
+        for line in [
+            "swarm init --advertise-addr 10.77.0.11",
+            "swarm join --token SWMTKN-1-a-b 10.77.0.11:2377",
+            "swarm join-token -q worker",
+            "swarm join-token --rotate manager",
+            "swarm leave --force",
+            "swarm update --autolock=false --task-history-limit 3",
+            "node ls --filter role=worker --format {{.ID}}",
+            "node inspect self --pretty",
+            "node update --availability drain --label-add disk=ssd n3",
+            "node rm -f n3",
+            "node ps",
+            "service create --replicas 3 --name web -d sleep 1000",
+            "service ls -q",
+            "service ps web --no-trunc",
+            "service scale web=5 api=2",
+            "service update --constraint-add node.role==worker web",
+            "service logs -f --tail 5 web",
+            "service rollback web",
+            "-H unix:///tmp/x.sock info",
+            "info --host unix:///tmp/x.sock",
+            "dev --nodes 5 --managers 3 --demo",
+            "dev kill n2 --daemon",
+            "dev restart n2",
+            "journal -f --since 10m",
+            "tree --source",
+            "daemon --data-dir /x --socket /y --listen-addr 127.3.0.1 --engine process --hostname n1",
+        ] {
+            let words = std::iter::once("essaim").chain(line.split(' '));
+            assert!(Cli::try_parse_from(words).is_ok(), "{line}");
+        }
+    }
+}

@@ -1,0 +1,227 @@
+//! The daemon's HTTP face, from the other side.
+//!
+//! HTTP/1 over a unix socket, one connection a request: a command makes a handful of them, and a stream (events,
+//! logs) needs its own anyway. Bodies are read as untyped JSON on purpose: `service update` sends back every field
+//! it got, also those that a newer daemon has and this program does not know.
+//!
+//! Errors are told in the words docker uses (`Error response from daemon: …`), since people search for them, with
+//! our next step below where there is one.
+
+mod address;
+mod response;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::client::conn::http1::SendRequest;
+use hyper::{Method, Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+
+pub(crate) use self::address::{Address, DEFAULT_SOCKET};
+pub(crate) use self::response::{LogStream, Reply, Stream};
+use crate::exit::{Exit, Failure};
+
+/// How long a daemon may take to accept a connection. It is on this machine.
+const CONNECT_DEADLINE: Duration = Duration::from_secs(5);
+
+/// A daemon to talk to.
+#[derive(Debug, Clone)]
+pub(crate) struct Client {
+    address: Address,
+}
+
+impl Client {
+    /// The daemon at this address. Nothing is dialled yet.
+    pub(crate) fn new(address: Address) -> Self {
+        Self { address }
+    }
+
+    /// Its address.
+    pub(crate) fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// Asks for something.
+    pub(crate) async fn get(&self, path: &str) -> Result<Reply, Failure> {
+        self.send(Method::GET, path, None).await
+    }
+
+    /// Asks for something and reads all of it.
+    pub(crate) async fn get_json(&self, path: &str) -> Result<Value, Failure> {
+        self.get(path).await?.json().await
+    }
+
+    /// Asks for something that may not be there.
+    pub(crate) async fn find(&self, path: &str) -> Result<Option<Value>, Failure> {
+        match self.exchange(Method::GET, path, None).await? {
+            reply if reply.status() == StatusCode::NOT_FOUND => Ok(None),
+            reply => Ok(Some(accepted(reply).await?.json().await?)),
+        }
+    }
+
+    /// Hands over something; the answer may be empty.
+    pub(crate) async fn post(&self, path: &str, body: Option<&Value>) -> Result<Reply, Failure> {
+        self.send(Method::POST, path, body).await
+    }
+
+    /// Removes something.
+    pub(crate) async fn delete(&self, path: &str) -> Result<(), Failure> {
+        self.send(Method::DELETE, path, None).await.map(drop)
+    }
+
+    async fn send(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Reply, Failure> {
+        accepted(self.exchange(method, path, body).await?).await
+    }
+
+    async fn exchange(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Reply, Failure> {
+        let mut sender = self.connect().await?;
+        let mut request =
+            Request::builder().method(method).uri(path).header("Host", "essaim").header("User-Agent", "essaim");
+        let body = match body {
+            Some(body) => {
+                request = request.header("Content-Type", "application/json");
+                Bytes::from(body.to_string())
+            }
+            None => Bytes::new(),
+        };
+        let request = request
+            .body(Full::new(body))
+            .map_err(|error| Failure::error(format!("bad request path {path:?}: {error}")))?;
+        let response = sender.send_request(request).await.map_err(|error| self.lost(&error))?;
+        Ok(Reply::new(response))
+    }
+
+    async fn connect(&self) -> Result<SendRequest<Full<Bytes>>, Failure> {
+        let dialled = tokio::time::timeout(CONNECT_DEADLINE, async {
+            match &self.address {
+                Address::Unix(path) => {
+                    self.shake_hands(UnixStream::connect(path).await.map_err(|e| self.unreachable(&e))?).await
+                }
+                Address::Tcp(authority) => {
+                    self.shake_hands(TcpStream::connect(authority).await.map_err(|e| self.unreachable(&e))?).await
+                }
+            }
+        });
+        dialled.await.unwrap_or_else(|_| Err(self.unreachable(&std::io::ErrorKind::TimedOut.into())))
+    }
+
+    async fn shake_hands<S>(&self, stream: S) -> Result<SendRequest<Full<Bytes>>, Failure>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let (sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| self.lost(&error))?;
+        tokio::spawn(connection);
+        Ok(sender)
+    }
+
+    fn unreachable(&self, error: &std::io::Error) -> Failure {
+        let failure = Failure::error(format!("cannot reach the daemon at {}: {error}", self.address));
+        match error.kind() {
+            std::io::ErrorKind::PermissionDenied => failure.next("use an account that may open the socket, or sudo"),
+            _ => failure.next(
+                "start a daemon with `essaim daemon`, or a whole cluster with `essaim dev --nodes 3 --demo`;\n      \
+                 if it runs, name its socket with --host unix:///path or ESSAIM_HOST",
+            ),
+        }
+    }
+
+    fn lost(&self, error: &hyper::Error) -> Failure {
+        Failure::error(format!("the daemon at {} broke the connection: {error}", self.address))
+            .next("look whether it still runs; what was asked for may or may not have been done")
+    }
+}
+
+/// Turns a refusal into a failure, in the words of the daemon.
+async fn accepted(reply: Reply) -> Result<Reply, Failure> {
+    let status = reply.status();
+    if status.is_success() || status == StatusCode::SWITCHING_PROTOCOLS || status == StatusCode::NOT_MODIFIED {
+        return Ok(reply);
+    }
+    let text = reply.text().await.unwrap_or_default();
+    let body: Value = serde_json::from_str(&text).unwrap_or(Value::Null);
+    let message = match body["message"].as_str() {
+        Some(message) => message.to_owned(),
+        None if text.trim().is_empty() => format!("the daemon answered {status} and said nothing"),
+        None => text.trim().to_owned(),
+    };
+    Err(refused(status, &message))
+}
+
+fn refused(status: StatusCode, message: &str) -> Failure {
+    let exit = if status.is_server_error() && says_no_quorum(message) { Exit::NoQuorum } else { Exit::Error };
+    Failure::new(exit, format!("Error response from daemon: {message}"))
+}
+
+/// The one refusal with an exit code of its own is known by its words: they are what every client sees.
+fn says_no_quorum(message: &str) -> bool {
+    let message = message.to_ascii_lowercase();
+    ["does not have a leader", "no leader", "no quorum", "without quorum", "without a quorum"]
+        .iter()
+        .any(|words| message.contains(words))
+}
+
+/// A query value, percent-encoded.
+pub(crate) fn encoded(text: &str) -> String {
+    text.bytes()
+        .map(|byte| match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => char::from(byte).to_string(),
+            other => format!("%{other:02X}"),
+        })
+        .collect()
+}
+
+/// `?filters=…` from `key=value` pairs, as docker writes it; empty without any.
+pub(crate) fn filters(pairs: &[(String, String)]) -> String {
+    if pairs.is_empty() {
+        return String::new();
+    }
+    let mut filters = serde_json::Map::new();
+    for (key, value) in pairs {
+        let values = filters.entry(key.clone()).or_insert_with(|| Value::Object(serde_json::Map::new()));
+        if let Value::Object(values) = values {
+            values.insert(value.clone(), Value::Bool(true));
+        }
+    }
+    format!("filters={}", encoded(&Value::Object(filters).to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn filters_are_written_as_docker_writes_them() {
+        let pairs = [("role".to_owned(), "worker".to_owned()), ("role".to_owned(), "manager".to_owned())];
+        assert_eq!(filters(&pairs), format!("filters={}", encoded(r#"{"role":{"worker":true,"manager":true}}"#)));
+        assert_eq!(filters(&[]), "");
+        assert_eq!(encoded("a b/ç"), "a%20b%2F%C3%A7");
+    }
+
+    #[test]
+    fn a_refusal_keeps_the_daemons_words() {
+        let refusal = refused(StatusCode::NOT_FOUND, "node nope not found");
+        assert_eq!(refusal.to_string(), "Error response from daemon: node nope not found");
+        assert_eq!(refusal.exit(), Exit::Error);
+    }
+
+    #[test]
+    fn missing_quorum_has_its_own_exit_code() {
+        let text = "The swarm does not have a leader. It's possible that too few managers are online.";
+        assert_eq!(refused(StatusCode::SERVICE_UNAVAILABLE, text).exit(), Exit::NoQuorum);
+        let other = "This node is not a swarm manager.";
+        assert_eq!(refused(StatusCode::SERVICE_UNAVAILABLE, other).exit(), Exit::Error);
+    }
+
+    #[tokio::test]
+    async fn a_daemon_that_is_not_there_is_told_with_the_next_step() {
+        let client = Client::new(Address::Unix("/nonexistent/essaim.sock".into()));
+        let failure = client.get("/_ping").await.map(drop).unwrap_err();
+        assert!(failure.to_string().contains("essaim daemon"), "{failure}");
+        assert!(failure.to_string().contains("unix:///nonexistent/essaim.sock"), "{failure}");
+    }
+}

@@ -1,0 +1,188 @@
+//! The daemons of a dev cluster: started together, made one cluster, watched, ended.
+
+use std::path::Path;
+use std::time::Duration;
+
+use futures::future::{join_all, try_join_all};
+use serde_json::json;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep};
+
+use super::control::{self, Asked, Request};
+use super::node::Node;
+use super::place::Place;
+use super::{addresses, demo};
+use crate::client::Client;
+use crate::exit::Failure;
+
+/// How often it is looked whether a daemon has died.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// How long it may take until every node counts as ready.
+const READY_DEADLINE: Duration = Duration::from_secs(30);
+
+/// A dev cluster.
+pub(super) struct Cluster {
+    place: Place,
+    nodes: Vec<Node>,
+    managers: usize,
+    asked: mpsc::Receiver<Asked>,
+}
+
+impl Cluster {
+    /// Chooses addresses and makes folders; starts nothing.
+    pub(super) fn prepare(nodes: u8, managers: u8, dir: Option<&Path>) -> Result<Self, Failure> {
+        let place = Place::make(dir)?;
+        let prepared = addresses::choose(nodes, std::process::id()).and_then(|addresses| {
+            let asked = control::serve(&place.control())?;
+            let nodes = addresses.into_iter().enumerate();
+            Ok((nodes.map(|(at, address)| Node::new(at + 1, address, &place)).collect(), asked))
+        });
+        match prepared {
+            Ok((nodes, asked)) => Ok(Self { place, nodes, managers: managers.into(), asked }),
+            Err(failure) => {
+                place.remove();
+                Err(failure)
+            }
+        }
+    }
+
+    /// Talks to the first daemon.
+    pub(super) fn client(&self) -> Client {
+        self.nodes[0].client()
+    }
+
+    /// Its nodes.
+    pub(super) fn nodes(&self) -> &[Node] {
+        &self.nodes
+    }
+
+    /// Starts the daemons and makes one cluster of them.
+    pub(super) async fn start(&mut self) -> Result<(), Failure> {
+        let begun = Instant::now();
+        for node in &mut self.nodes {
+            node.start()?;
+        }
+        self.record()?;
+        try_join_all(self.nodes.iter_mut().map(Node::ready)).await?;
+        let first = &self.nodes[0];
+        let address = first.address.to_string();
+        let init = json!({
+            "ListenAddr": address, "AdvertiseAddr": address, "DataPathAddr": "", "DataPathPort": 0, "ForceNewCluster": false,
+            "Spec": {"Labels": null, "Orchestration": {}, "Raft": {"ElectionTick": 0, "HeartbeatTick": 0}, "Dispatcher": {},
+                     "CAConfig": {}, "TaskDefaults": {}, "EncryptionConfig": {"AutoLockManagers": false}},
+            "AutoLockManagers": false, "Availability": "", "DefaultAddrPool": [], "SubnetSize": 24,
+        });
+        first.client().post("/swarm/init", Some(&init)).await?;
+        let tokens = first.client().get_json("/swarm").await?;
+        try_join_all(self.nodes.iter().enumerate().skip(1).map(|(at, node)| {
+            let role = if at < self.managers { "Manager" } else { "Worker" };
+            let own = node.address.to_string();
+            let join = json!({
+                "ListenAddr": own, "AdvertiseAddr": own, "DataPathAddr": "", "RemoteAddrs": [address],
+                "JoinToken": tokens["JoinTokens"][role], "Availability": "",
+            });
+            async move { node.client().post("/swarm/join", Some(&join)).await.map(drop) }
+        }))
+        .await?;
+        self.all_ready().await?;
+        let (nodes, managers) = (self.nodes.len(), self.managers);
+        let took = begun.elapsed().as_secs_f64();
+        println!("{nodes} {} up in {took:.1} s, {managers} of them {}", word(nodes, "node"), word(managers, "manager"));
+        Ok(())
+    }
+
+    /// Waits until the cluster counts every node as ready and the managers as reachable.
+    async fn all_ready(&self) -> Result<(), Failure> {
+        let begun = Instant::now();
+        loop {
+            let nodes = self.client().get_json("/nodes").await?;
+            let nodes = nodes.as_array().map_or(&[][..], Vec::as_slice);
+            let ready = nodes.iter().filter(|node| node["Status"]["State"] == "ready").count();
+            let reachable = nodes.iter().filter(|node| node["ManagerStatus"]["Reachability"] == "reachable").count();
+            if ready >= self.nodes.len() && reachable >= self.managers {
+                return Ok(());
+            }
+            if begun.elapsed() > READY_DEADLINE {
+                return Err(Failure::error(format!("only {ready} of {} nodes became ready", self.nodes.len()))
+                    .next("the daemons' output is in the folder of their data; run with --dir to keep hold of it"));
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Says when a daemon dies, and does what other terminals ask for. Never ends by itself while a daemon lives.
+    pub(super) async fn watch(&mut self) -> Result<(), Failure> {
+        loop {
+            tokio::select! {
+                Some((request, reply)) = self.asked.recv() => {
+                    let done = self.obey(&request).await;
+                    self.record()?;
+                    // Whoever asked may have gone; the work is done all the same.
+                    let _ = reply.send(done);
+                }
+                () = sleep(LOOK) => self.look()?,
+            }
+        }
+    }
+
+    fn look(&mut self) -> Result<(), Failure> {
+        let mut changed = false;
+        for node in &mut self.nodes {
+            if let Some(status) = node.ended() {
+                changed = true;
+                eprintln!(
+                    "{} died unexpectedly ({status}); `essaim dev restart {}` starts it again",
+                    node.name, node.name
+                );
+                eprintln!("{}", node.last_words());
+            }
+        }
+        if changed { self.record() } else { Ok(()) }
+    }
+
+    async fn obey(&mut self, request: &Request) -> Result<String, String> {
+        let (Request::Kill { node: name } | Request::KillDaemon { node: name } | Request::Restart { node: name }) =
+            request;
+        let all: Vec<_> = self.nodes.iter().map(|node| node.name.clone()).collect();
+        let Some(node) = self.nodes.iter_mut().find(|node| node.name == *name) else {
+            return Err(format!("there is no node {name} here; there are {}", all.join(", ")));
+        };
+        let said = match request {
+            Request::Kill { .. } => {
+                node.kill().await;
+                format!("killed {name}: its daemon and its tasks")
+            }
+            Request::KillDaemon { .. } if !node.is_running() => {
+                return Err(format!("the daemon of {name} does not run"));
+            }
+            Request::KillDaemon { .. } => {
+                node.kill_daemon().await;
+                format!("killed the daemon of {name}; its tasks run on")
+            }
+            Request::Restart { .. } => {
+                node.kill_daemon().await;
+                node.start().map_err(|failure| failure.to_string())?;
+                node.ready().await.map_err(|failure| failure.to_string())?;
+                format!("started {name} again")
+            }
+        };
+        println!("{said}");
+        Ok(said)
+    }
+
+    /// Ends everything and removes every trace; what failed is kept when there is something to look into.
+    pub(super) async fn shut_down(mut self, failed: bool) {
+        if !failed {
+            println!("\nending {} {}", self.nodes.len(), word(self.nodes.len(), "node"));
+        }
+        join_all(self.nodes.iter_mut().map(Node::stop)).await;
+        self.place.remove();
+    }
+
+    fn record(&self) -> Result<(), Failure> {
+        self.place.record(self.nodes.iter().map(Node::record).collect())
+    }
+}
+
+use demo::word;

@@ -1,0 +1,125 @@
+//! How a command ends: its exit code, and the words of a failure.
+//!
+//! | code | means |
+//! |---|---|
+//! | 0 | done |
+//! | 1 | refused or failed; the text says why |
+//! | 2 | the command line itself is wrong |
+//! | 3 | the time given with `--timeout` is over |
+//! | 4 | no node can take the tasks; the service exists and starts when one can |
+//! | 5 | the update paused or was rolled back |
+//! | 6 | the managers have no quorum; nothing was changed |
+//! | 130 | Ctrl-C |
+//!
+//! A failure names its cause and, where there is one, the next step. It goes to stderr, so that what a script reads
+//! on stdout is data or nothing.
+
+use std::fmt;
+use std::process::ExitCode;
+
+/// What kind of end it was; the number is the exit code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// Refused, or failed.
+    Error = 1,
+    /// The command line is wrong. (What clap finds itself ends with the same code.)
+    Usage = 2,
+    /// `--timeout` is over.
+    Timeout = 3,
+    /// No node can take the tasks.
+    Unplaceable = 4,
+    /// The update paused or was rolled back.
+    Paused = 5,
+    /// The managers have no quorum.
+    NoQuorum = 6,
+    /// Ctrl-C.
+    Interrupted = 130,
+}
+
+/// Why a command did not do what it was asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Failure {
+    exit: Exit,
+    text: String,
+    next: Option<String>,
+}
+
+impl Failure {
+    /// A failure of this kind, with its cause.
+    pub(crate) fn new(exit: Exit, text: impl Into<String>) -> Self {
+        Self { exit, text: text.into(), next: None }
+    }
+
+    /// The common kind.
+    pub(crate) fn error(text: impl Into<String>) -> Self {
+        Self::new(Exit::Error, text)
+    }
+
+    /// The command line contradicts itself, in a way that clap cannot see.
+    pub(crate) fn usage(text: impl Into<String>) -> Self {
+        Self::new(Exit::Usage, text)
+    }
+
+    /// Several things failed and each was already reported: ends with code 1 and says nothing more.
+    pub(crate) fn reported() -> Self {
+        Self::error("")
+    }
+
+    /// What the reader can do about it.
+    pub(crate) fn next(mut self, next: impl Into<String>) -> Self {
+        self.next = Some(next.into());
+        self
+    }
+
+    /// Its kind.
+    #[cfg(test)]
+    pub(crate) fn exit(&self) -> Exit {
+        self.exit
+    }
+
+    /// Says it on stderr and gives the exit code.
+    pub(crate) fn report(&self) -> ExitCode {
+        if !self.text.is_empty() {
+            eprintln!("{self}");
+        }
+        ExitCode::from(self.exit as u8)
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)?;
+        match &self.next {
+            Some(next) => write!(f, "\nnext: {next}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for Failure {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_says_its_cause_and_the_next_step() {
+        let failure = Failure::error("the door is shut").next("knock");
+        assert_eq!(failure.to_string(), "the door is shut\nnext: knock");
+        assert_eq!(Failure::error("the door is shut").to_string(), "the door is shut");
+    }
+
+    #[test]
+    fn the_codes_are_the_documented_ones() {
+        let codes = [
+            Exit::Error,
+            Exit::Usage,
+            Exit::Timeout,
+            Exit::Unplaceable,
+            Exit::Paused,
+            Exit::NoQuorum,
+            Exit::Interrupted,
+        ];
+        assert_eq!(codes.map(|exit| exit as u8), [1, 2, 3, 4, 5, 6, 130]);
+    }
+}

@@ -1,0 +1,52 @@
+//! What docker has no words for: the journal, the supervision tree, the members, and the debug verbs.
+//!
+//! They read the daemon's own routes, below `/essaim/v1/`, whose answers are the types of `essaim_docker::own`. Nodes
+//! that did not answer in time are named on stderr, never left out in silence.
+
+mod journal;
+mod members;
+mod tree;
+
+pub(crate) use self::journal::{Arguments as JournalArguments, run as journal};
+pub(crate) use self::members::{Arguments as MembersArguments, run as members};
+pub(crate) use self::tree::{Arguments as TreeArguments, run as tree};
+
+use serde_json::{Value, json};
+
+use crate::client::Client;
+use crate::exit::Failure;
+
+/// Verbs for whoever looks into the machine, on purpose and at their own risk.
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Debug {
+    /// Kill an actor; its supervisor restarts it, and no task notices
+    KillActor {
+        /// Its path, as `essaim tree` shows it: /n2/worker/uplink
+        path: String,
+    },
+}
+
+/// Does it.
+pub(crate) async fn debug(client: &Client, command: Debug) -> Result<(), Failure> {
+    match command {
+        Debug::KillActor { path } => {
+            client.post("/essaim/v1/debug/kill-actor", Some(&json!({ "path": path }))).await?;
+            println!("{path}");
+            eprintln!("killed; see `essaim journal` for its failure and its restart");
+            Ok(())
+        }
+    }
+}
+
+/// An answer of the daemon, as one of the types of its own routes.
+fn read<T: serde::de::DeserializeOwned>(answer: Value) -> Result<T, Failure> {
+    serde_json::from_value(answer).map_err(|error| {
+        Failure::error(format!("the daemon's answer is not what this program expects: {error}"))
+            .next("use the `essaim` that the daemon was started with")
+    })
+}
+
+/// Says on stderr that a node did not answer, and why.
+fn report_silent(name: &str, error: &str) {
+    eprintln!("{name} did not answer: {error}");
+}

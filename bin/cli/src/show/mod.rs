@@ -1,0 +1,16 @@
+//! What a person sees: docker's tables, templates and units, written again.
+//!
+//! Order of reading: `list` (a table, `-q`, `--format`), `inspect` (one object), `table`, `template`, `units`, and
+//! `progress` (what happens while a command waits).
+
+mod inspect;
+mod list;
+mod progress;
+mod table;
+pub(crate) mod template;
+pub(crate) mod units;
+
+pub(crate) use self::inspect::{Missing, inspect};
+pub(crate) use self::list::{Field, List};
+pub(crate) use self::progress::Progress;
+pub(crate) use self::table::align;

@@ -1,0 +1,177 @@
+//! The functions a template may call, and how values are printed and judged, all as in Go.
+
+use std::cmp::Ordering;
+
+use serde_json::Value;
+
+use super::TemplateError;
+
+/// Calls a function by its name.
+pub(super) fn call(name: &str, arguments: &[Value]) -> Result<Value, TemplateError> {
+    let wrong = || TemplateError(format!("{name} does not take {} arguments of these kinds", arguments.len()));
+    let text = |at: usize| arguments.get(at).and_then(Value::as_str).ok_or_else(wrong);
+    let number =
+        |at: usize| arguments.get(at).and_then(Value::as_i64).and_then(|n| usize::try_from(n).ok()).ok_or_else(wrong);
+    let first = || arguments.first().ok_or_else(wrong);
+    Ok(match name {
+        "json" => Value::from(json(first()?)),
+        "join" => {
+            let parts = first()?.as_array().ok_or_else(wrong)?;
+            Value::from(parts.iter().map(shown).collect::<Vec<_>>().join(text(1)?))
+        }
+        "split" => Value::from(text(0)?.split(text(1)?).collect::<Vec<_>>()),
+        "upper" => Value::from(text(0)?.to_uppercase()),
+        "lower" => Value::from(text(0)?.to_lowercase()),
+        "title" => Value::from(crate::show::units::capital(text(0)?)),
+        "truncate" => Value::from(text(0)?.chars().take(number(1)?).collect::<String>()),
+        "pad" => Value::from(match text(0)? {
+            "" => String::new(),
+            word => format!("{}{word}{}", " ".repeat(number(1)?), " ".repeat(number(2)?)),
+        }),
+        "print" => Value::from(spaced(arguments)),
+        "println" => Value::from(arguments.iter().map(shown).collect::<Vec<_>>().join(" ") + "\n"),
+        "printf" => Value::from(printf(text(0)?, &arguments[1..])),
+        "len" => match first()? {
+            Value::String(text) => Value::from(text.len()),
+            Value::Array(items) => Value::from(items.len()),
+            Value::Object(map) => Value::from(map.len()),
+            Value::Null => Value::from(0),
+            _ => return Err(wrong()),
+        },
+        "index" => {
+            let mut value = first()?.clone();
+            for key in &arguments[1..] {
+                value = match (&value, key) {
+                    (Value::Object(map), Value::String(key)) => map.get(key).cloned().unwrap_or(Value::Null),
+                    (Value::Array(items), Value::Number(at)) => {
+                        let at = at.as_u64().and_then(|at| usize::try_from(at).ok()).ok_or_else(wrong)?;
+                        items
+                            .get(at)
+                            .cloned()
+                            .ok_or_else(|| TemplateError(format!("index {at} is beyond the list's end")))?
+                    }
+                    (Value::Null, _) => Value::Null,
+                    _ => return Err(wrong()),
+                };
+            }
+            value
+        }
+        "not" => Value::from(!truth(first()?)),
+        "and" => arguments.iter().find(|value| !truth(value)).or_else(|| arguments.last()).ok_or_else(wrong)?.clone(),
+        "or" => arguments.iter().find(|value| truth(value)).or_else(|| arguments.last()).ok_or_else(wrong)?.clone(),
+        "eq" => Value::from(arguments.len() > 1 && arguments[1..].iter().any(|other| same(&arguments[0], other))),
+        "ne" => Value::from(!same(first()?, arguments.get(1).ok_or_else(wrong)?)),
+        "lt" | "le" | "gt" | "ge" => {
+            let order = compare(first()?, arguments.get(1).ok_or_else(wrong)?).ok_or_else(wrong)?;
+            Value::from(match name {
+                "lt" => order.is_lt(),
+                "le" => order.is_le(),
+                "gt" => order.is_gt(),
+                _ => order.is_ge(),
+            })
+        }
+        _ => return Err(TemplateError(format!("function {name:?} is not defined"))),
+    })
+}
+
+/// Whether an `if` takes the value as true.
+pub(super) fn truth(value: &Value) -> bool {
+    match value {
+        Value::Null => false,
+        Value::Bool(value) => *value,
+        Value::Number(number) => number.as_f64() != Some(0.0),
+        Value::String(text) => !text.is_empty(),
+        Value::Array(items) => !items.is_empty(),
+        Value::Object(map) => !map.is_empty(),
+    }
+}
+
+/// A value as `{{.}}` prints it.
+pub(super) fn shown(value: &Value) -> String {
+    match value {
+        Value::Null => "<no value>".to_owned(),
+        Value::Bool(value) => value.to_string(),
+        Value::Number(number) => number.to_string(),
+        Value::String(text) => text.clone(),
+        Value::Array(items) => format!("[{}]", items.iter().map(shown).collect::<Vec<_>>().join(" ")),
+        Value::Object(map) => {
+            let mut pairs: Vec<_> = map.iter().map(|(key, value)| format!("{key}:{}", shown(value))).collect();
+            pairs.sort();
+            format!("map[{}]", pairs.join(" "))
+        }
+    }
+}
+
+/// JSON as Go writes it: keys sorted, and `<`, `>`, `&` escaped, since it may end in a web page.
+fn json(value: &Value) -> String {
+    sorted(value).to_string().replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026")
+}
+
+fn sorted(value: &Value) -> Value {
+    match value {
+        Value::Object(map) => {
+            let mut pairs: Vec<_> = map.iter().collect();
+            pairs.sort_by(|a, b| a.0.cmp(b.0));
+            Value::Object(pairs.into_iter().map(|(key, value)| (key.clone(), sorted(value))).collect())
+        }
+        Value::Array(items) => items.iter().map(sorted).collect(),
+        other => other.clone(),
+    }
+}
+
+fn same(left: &Value, right: &Value) -> bool {
+    left == right || compare(left, right) == Some(Ordering::Equal)
+}
+
+fn compare(left: &Value, right: &Value) -> Option<Ordering> {
+    match (left, right) {
+        (Value::Number(a), Value::Number(b)) => a.as_f64()?.partial_cmp(&b.as_f64()?),
+        (Value::String(a), Value::String(b)) => Some(a.cmp(b)),
+        _ => None,
+    }
+}
+
+/// Go's `Sprint`: a space between two operands when neither is a string.
+fn spaced(arguments: &[Value]) -> String {
+    let mut out = String::new();
+    for (at, value) in arguments.iter().enumerate() {
+        if at > 0 && !value.is_string() && !arguments[at - 1].is_string() {
+            out.push(' ');
+        }
+        out.push_str(&shown(value));
+    }
+    out
+}
+
+/// `%s %d %v %q %t %%`, with a width. Flags beyond that are printed as they stand.
+fn printf(format: &str, arguments: &[Value]) -> String {
+    let mut out = String::new();
+    let mut arguments = arguments.iter();
+    let mut rest = format;
+    while let Some(at) = rest.find('%') {
+        out.push_str(&rest[..at]);
+        let after = &rest[at + 1..];
+        let flags = after.find(|c: char| !(c.is_ascii_digit() || c == '-' || c == '.')).unwrap_or(after.len());
+        let Some(verb) = after[flags..].chars().next() else {
+            out.push_str(&rest[at..]);
+            return out;
+        };
+        let width: i64 = after[..flags].split('.').next().unwrap_or("").parse().unwrap_or(0);
+        let piece = match verb {
+            '%' => "%".to_owned(),
+            'q' => arguments.next().map_or_else(|| "%!q(MISSING)".to_owned(), |value| format!("{:?}", shown(value))),
+            _ => arguments.next().map_or_else(|| format!("%!{verb}(MISSING)"), shown),
+        };
+        let padding = usize::try_from(width.unsigned_abs()).unwrap_or(0).saturating_sub(piece.chars().count());
+        if width >= 0 {
+            out.extend(std::iter::repeat_n(' ', padding));
+        }
+        out.push_str(&piece);
+        if width < 0 {
+            out.extend(std::iter::repeat_n(' ', padding));
+        }
+        rest = &after[flags + verb.len_utf8()..];
+    }
+    out.push_str(rest);
+    out
+}

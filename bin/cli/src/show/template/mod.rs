@@ -1,0 +1,119 @@
+//! Go templates, as far as `--format` needs them.
+//!
+//! `{{.Name}}`, nested fields, pipelines (`{{.Labels | json}}`), variables, `if`/`else if`/`else`, `range` over lists
+//! and maps, `with`, trimming (`{{- -}}`), and docker's functions: `json join upper lower title split truncate pad
+//! println` beside Go's `eq ne lt gt le ge and or not len index print printf`. The data is JSON. What Go can do beyond
+//! that (methods, nested templates) nobody writes on a command line; it is refused with the place where it stands.
+//!
+//! `lex` cuts the text into tokens, `parse` makes the tree, `eval` runs it, `functions` has the named ones.
+
+mod eval;
+mod functions;
+mod lex;
+mod parse;
+
+use serde_json::Value;
+
+/// A template that was understood.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Template {
+    nodes: Vec<parse::Node>,
+}
+
+/// The template cannot be read or run.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("template: {0}")]
+pub(crate) struct TemplateError(String);
+
+impl Template {
+    /// Reads a template.
+    pub(crate) fn parse(text: &str) -> Result<Self, TemplateError> {
+        Ok(Self { nodes: parse::parse(lex::lex(text)?)? })
+    }
+
+    /// Runs it over this object.
+    pub(crate) fn render(&self, dot: &Value) -> Result<String, TemplateError> {
+        eval::render(&self.nodes, dot)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn check(template: &str, expected: &str) {
+        let data = json!({
+            "Name": "web", "Replicas": 3, "Self": true, "Empty": "", "None": null, "Ratio": 0.5,
+            "Spec": {"Role": "manager", "Labels": {"b": "2", "a": "1"}},
+            "Ports": [{"T": 80}, {"T": 443}], "Args": ["sleep", "9"], "No": [],
+        });
+        let shown = Template::parse(template).and_then(|template| template.render(&data));
+        assert_eq!(shown, Ok(expected.to_owned()), "{template}");
+    }
+
+    fn check_refused(template: &str, words: &str) {
+        let refused =
+            Template::parse(template).and_then(|template| template.render(&json!({"Name": "web"}))).unwrap_err();
+        assert!(refused.to_string().contains(words), "{refused}");
+    }
+
+    #[test]
+    fn fields_and_text() {
+        check("{{.Name}}: {{ .Spec.Role }} {{.Replicas}} {{.Self}} {{.Ratio}}", "web: manager 3 true 0.5");
+        check("no template at all", "no template at all");
+        check("{{/* a remark */}}{{.Empty}}", "");
+    }
+
+    #[test]
+    fn lists_and_maps_print_as_in_go() {
+        check("{{.Args}} {{.Spec.Labels}} {{.None}}", "[sleep 9] map[a:1 b:2] <no value>");
+    }
+
+    #[test]
+    fn conditions() {
+        check("{{if .Self}}*{{else}} {{end}}", "*");
+        check("{{if .Empty}}a{{else if .No}}b{{else}}c{{end}}", "c");
+        check("{{if and .Self (eq .Name \"web\")}}yes{{end}}{{if not .Self}}no{{end}}", "yes");
+        check("{{if or .Empty (gt .Replicas 2)}}many{{end}}", "many");
+    }
+
+    #[test]
+    fn loops() {
+        check("{{range .Ports}}{{.T}},{{end}}", "80,443,");
+        check("{{range $i, $p := .Ports}}{{$i}}={{$p.T}} {{end}}", "0=80 1=443 ");
+        check("{{range $k, $v := .Spec.Labels}}{{$k}}{{$v}}{{end}}", "a1b2");
+        check("{{range .No}}x{{else}}none{{end}}", "none");
+        check("{{range .Args}}{{.}}{{$.Name}}{{end}}", "sleepweb9web");
+        check("{{with .Spec}}{{.Role}}{{end}}{{with .Empty}}x{{else}}-{{end}}", "manager-");
+    }
+
+    #[test]
+    fn functions() {
+        check("{{json .Spec.Labels}} {{.Args | json}}", r#"{"a":"1","b":"2"} ["sleep","9"]"#);
+        check("{{join .Args \" \"}} {{upper .Name}} {{lower \"ABC\"}} {{title .Name}}", "sleep 9 WEB abc Web");
+        check("{{.Name | upper | printf \"<%s>\"}}", "<WEB>");
+        check("{{len .Ports}} {{index .Args 1}} {{index .Spec.Labels \"a\"}}", "2 9 1");
+        check("{{truncate .Name 2}}{{pad .Name 1 2}}|{{println 1}}", "we web  |1\n");
+        check("{{range split \"a,b\" \",\"}}[{{.}}]{{end}}", "[a][b]");
+        check("{{$x := .Name}}{{$x}}{{$x = \"y\"}}{{$x}}", "weby");
+        check("{{if ne .Name \"a\" }}{{print .Name 1 2}}{{end}}", "web1 2");
+    }
+
+    #[test]
+    fn trimming() {
+        check("a  {{- .Name -}}  b", "awebb");
+    }
+
+    #[test]
+    fn what_is_wrong_is_said() {
+        check_refused("{{.Colour}}", "Colour");
+        check_refused("{{.Name", "not closed");
+        check_refused("{{if .Name}}x", "end");
+        check_refused("{{end}}", "end");
+        check_refused("{{frobnicate .Name}}", "frobnicate");
+        check_refused("{{template \"x\"}}", "template");
+        check_refused("{{.Name.First}}", "First");
+    }
+}

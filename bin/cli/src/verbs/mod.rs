@@ -1,0 +1,58 @@
+//! Docker's verbs, with docker's words, flags and tables.
+//!
+//! One file a noun: [`swarm`], [`node`], [`service`], [`events`], [`system`] (info, version); [`tasks`] is the table
+//! that `service ps` and `node ps` share, [`read`] reaches into the daemon's JSON. Data goes to stdout and progress
+//! to stderr, which is the one thing docker does otherwise.
+
+pub(crate) mod events;
+pub(crate) mod node;
+mod read;
+pub(crate) mod service;
+pub(crate) mod swarm;
+pub(crate) mod system;
+mod tasks;
+
+use crate::exit::Failure;
+
+/// `key=value`, as `--filter` and the label flags take it.
+pub(crate) fn pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err(format!("{text:?} is not of the form key=value")),
+    }
+}
+
+/// A label: `key=value`, or `key` alone for an empty value.
+pub(crate) fn label(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').unwrap_or((text, ""));
+    if key.is_empty() {
+        Err(format!("{text:?} is not of the form key=value"))
+    } else {
+        Ok((key.to_owned(), value.to_owned()))
+    }
+}
+
+/// How a list is to be printed.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Shown {
+    /// Filter output based on conditions provided
+    #[arg(short, long = "filter", value_name = "KEY=VALUE", value_parser = pair)]
+    pub(crate) filter: Vec<(String, String)>,
+    /// Format output using a Go template, `table`, `table TEMPLATE` or `json`
+    #[arg(long, value_name = "TEMPLATE")]
+    pub(crate) format: Option<String>,
+    /// Only display IDs
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+}
+
+/// Does one thing to each of many, reports what failed, and goes on.
+pub(crate) async fn each<F: AsyncFn(&str) -> Result<(), Failure>>(names: &[String], act: F) -> Result<(), Failure> {
+    let mut missing = crate::show::Missing::default();
+    for name in names {
+        if let Err(failure) = act(name).await {
+            missing.push(failure);
+        }
+    }
+    missing.report()
+}

@@ -1,0 +1,382 @@
+//! `essaim node`: the cluster's machines.
+
+use std::fmt::Write as _;
+
+use serde_json::{Value, json};
+
+use super::read::{list, number, object, pairs, text};
+use super::swarm::{Availability, Role};
+use super::{Shown, each, label, tasks};
+use crate::client::{Client, encoded, filters};
+use crate::exit::Failure;
+use crate::show::units::{bytes, capital, cpus, natural_order};
+use crate::show::{Field, List, Missing, inspect};
+
+/// The verbs.
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Command {
+    /// Demote one or more nodes from manager in the swarm
+    Demote {
+        /// Their names or ids
+        #[arg(required = true)]
+        nodes: Vec<String>,
+    },
+    /// Display detailed information on one or more nodes
+    Inspect {
+        /// Format output using a Go template or `json`
+        #[arg(short, long)]
+        format: Option<String>,
+        /// Print the information in a human friendly format
+        #[arg(long)]
+        pretty: bool,
+        /// `self`, names or ids
+        #[arg(required = true)]
+        nodes: Vec<String>,
+    },
+    /// List nodes in the swarm
+    #[command(visible_alias = "list")]
+    Ls(Shown),
+    /// Promote one or more nodes to manager in the swarm
+    Promote {
+        /// Their names or ids
+        #[arg(required = true)]
+        nodes: Vec<String>,
+    },
+    /// List tasks running on one or more nodes, defaults to current node
+    Ps(tasks::NodePs),
+    /// Remove one or more nodes from the swarm
+    #[command(visible_alias = "remove")]
+    Rm {
+        /// Force remove a node from the swarm
+        #[arg(short, long)]
+        force: bool,
+        /// Their names or ids
+        #[arg(required = true)]
+        nodes: Vec<String>,
+    },
+    /// Update a node
+    Update(Update),
+}
+
+/// `node update`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Update {
+    /// Availability of the node
+    #[arg(long, value_enum)]
+    availability: Option<Availability>,
+    /// Role of the node
+    #[arg(long, value_enum)]
+    role: Option<Role>,
+    /// Add or update a node label (key=value)
+    #[arg(long, value_name = "KEY=VALUE", value_parser = label)]
+    label_add: Vec<(String, String)>,
+    /// Remove a node label if exists
+    #[arg(long, value_name = "KEY")]
+    label_rm: Vec<String>,
+    /// Its name or id
+    node: String,
+}
+
+const FIELDS: &[Field] = &[
+    ("ID", "ID"),
+    ("Self", ""),
+    ("Hostname", "HOSTNAME"),
+    ("Status", "STATUS"),
+    ("Availability", "AVAILABILITY"),
+    ("ManagerStatus", "MANAGER STATUS"),
+    ("EngineVersion", "ENGINE VERSION"),
+    ("TLSStatus", "TLS STATUS"),
+];
+
+const TABLE: &str = "{{.ID}} {{if .Self}}*{{else}} {{end}}\t{{.Hostname}}\t{{.Status}}\t{{.Availability}}\t\
+                     {{.ManagerStatus}}\t{{.EngineVersion}}";
+
+/// Does it.
+pub(crate) async fn run(client: &Client, command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Ls(shown) => ls(client, &shown).await,
+        Command::Inspect { format, pretty, nodes } => look(client, format.as_deref(), pretty, &nodes).await,
+        Command::Promote { nodes } => {
+            each(&nodes, |node: &str| change_role(client, node.to_owned(), Role::Manager)).await
+        }
+        Command::Demote { nodes } => {
+            each(&nodes, |node: &str| change_role(client, node.to_owned(), Role::Worker)).await
+        }
+        Command::Ps(arguments) => tasks::of_nodes(client, arguments).await,
+        Command::Rm { force, nodes } => {
+            each(&nodes, async |node: &str| {
+                client.delete(&format!("/nodes/{}{}", encoded(node), if force { "?force=1" } else { "" })).await?;
+                println!("{node}");
+                Ok(())
+            })
+            .await
+        }
+        Command::Update(update) => {
+            change(client, &update.node, |spec| apply(&update, spec)).await?;
+            println!("{}", update.node);
+            Ok(())
+        }
+    }
+}
+
+async fn ls(client: &Client, shown: &Shown) -> Result<(), Failure> {
+    let mut nodes = match client.get_json(&format!("/nodes?{}", filters(&shown.filter))).await? {
+        Value::Array(nodes) => nodes,
+        _ => Vec::new(),
+    };
+    nodes.sort_by(|a, b| natural_order(text(a, "/Description/Hostname"), text(b, "/Description/Hostname")));
+    if shown.quiet && shown.format.is_none() {
+        for node in &nodes {
+            println!("{}", text(node, "/ID"));
+        }
+        return Ok(());
+    }
+    let info = client.get_json("/info").await?;
+    let mut table = List::new(FIELDS, TABLE);
+    for node in &nodes {
+        table.push([
+            text(node, "/ID").into(),
+            (text(node, "/ID") == text(&info, "/Swarm/NodeID")).into(),
+            text(node, "/Description/Hostname").into(),
+            capital(text(node, "/Status/State")).into(),
+            capital(text(node, "/Spec/Availability")).into(),
+            manager_status(node).into(),
+            text(node, "/Description/Engine/EngineVersion").into(),
+            tls_status(node, &info).into(),
+        ]);
+    }
+    print!("{}", table.render(shown.format.as_deref())?);
+    Ok(())
+}
+
+fn manager_status(node: &Value) -> String {
+    match node.pointer("/ManagerStatus/Leader").and_then(Value::as_bool) {
+        Some(true) => "Leader".to_owned(),
+        _ => capital(text(node, "/ManagerStatus/Reachability")),
+    }
+}
+
+/// Whether the node's certificate is of the cluster's present root.
+fn tls_status(node: &Value, info: &Value) -> &'static str {
+    match (node.pointer("/Description/TLSInfo"), info.pointer("/Swarm/Cluster/TLSInfo")) {
+        (Some(node), Some(cluster)) if node == cluster => "Ready",
+        (Some(_), Some(_)) => "Needs Rotation",
+        _ => "Unknown",
+    }
+}
+
+async fn look(client: &Client, format: Option<&str>, pretty: bool, nodes: &[String]) -> Result<(), Failure> {
+    if pretty && format.is_some() {
+        return Err(Failure::usage("--format is incompatible with human friendly format"));
+    }
+    let (mut found, mut missing) = (Vec::new(), Missing::default());
+    for node in nodes {
+        match fetch(client, node).await {
+            Ok(node) => found.push(node),
+            Err(failure) => missing.push(failure),
+        }
+    }
+    if pretty {
+        for node in &found {
+            print!("{}", in_words(node));
+        }
+    } else {
+        print!("{}", inspect(&found, format)?);
+    }
+    missing.report()
+}
+
+/// A node by name or id; `self` is the daemon's own.
+async fn fetch(client: &Client, name: &str) -> Result<Value, Failure> {
+    if name == "self" {
+        let info = client.get_json("/info").await?;
+        let id = text(&info, "/Swarm/NodeID");
+        if id.is_empty() {
+            // Not in a swarm: the daemon says so in its own words.
+            return client.get_json("/nodes/self").await;
+        }
+        return client.get_json(&format!("/nodes/{id}")).await;
+    }
+    client.get_json(&format!("/nodes/{}", encoded(name))).await
+}
+
+async fn change_role(client: &Client, name: String, role: Role) -> Result<(), Failure> {
+    let node = fetch(client, &name).await?;
+    if text(&node, "/Spec/Role") == role.word() {
+        println!("Node {} is already a {}.", text(&node, "/ID"), role.word());
+        return Ok(());
+    }
+    change(client, &name, |spec| spec["Role"] = role.word().into()).await?;
+    match role {
+        Role::Manager => println!("Node {name} promoted to a manager in the swarm."),
+        Role::Worker => println!("Manager {name} demoted in the swarm."),
+    }
+    Ok(())
+}
+
+async fn change(client: &Client, name: &str, edit: impl FnOnce(&mut Value)) -> Result<(), Failure> {
+    let mut node = fetch(client, name).await?;
+    edit(&mut node["Spec"]);
+    let version = number(&node, "/Version/Index").unwrap_or(0);
+    client.post(&format!("/nodes/{}/update?version={version}", text(&node, "/ID")), Some(&node["Spec"])).await?;
+    Ok(())
+}
+
+fn apply(update: &Update, spec: &mut Value) {
+    if let Some(availability) = update.availability {
+        spec["Availability"] = availability.word().into();
+    }
+    if let Some(role) = update.role {
+        spec["Role"] = role.word().into();
+    }
+    let labels = object(spec, &["Labels"]);
+    for key in &update.label_rm {
+        labels.remove(key);
+    }
+    for (key, value) in &update.label_add {
+        labels.insert(key.clone(), json!(value));
+    }
+}
+
+/// `--pretty`: docker's words and its uneven columns.
+fn in_words(node: &Value) -> String {
+    let mut out = String::new();
+    let mut line = |text: String| {
+        out.push_str(&text);
+        out.push('\n');
+    };
+    line(format!("ID:\t\t\t{}", text(node, "/ID")));
+    if !text(node, "/Spec/Name").is_empty() {
+        line(format!("Name:\t\t\t{}", text(node, "/Spec/Name")));
+    }
+    let labels = pairs(node, "/Spec/Labels");
+    if !labels.is_empty() {
+        line("Labels:".to_owned());
+        for (key, value) in labels {
+            line(format!(" - {key}={value}"));
+        }
+    }
+    line(format!("Hostname:              \t{}", text(node, "/Description/Hostname")));
+    line(format!("Joined at:             \t{}", long_moment(text(node, "/CreatedAt"))));
+    line("Status:".to_owned());
+    line(format!(" State:\t\t\t{}", capital(text(node, "/Status/State"))));
+    if !text(node, "/Status/Message").is_empty() {
+        line(format!(" Message:              \t{}", text(node, "/Status/Message")));
+    }
+    line(format!(" Availability:         \t{}", capital(text(node, "/Spec/Availability"))));
+    if !text(node, "/Status/Addr").is_empty() {
+        line(format!(" Address:\t\t{}", text(node, "/Status/Addr")));
+    }
+    if node["ManagerStatus"].is_object() {
+        let leader = node["ManagerStatus"]["Leader"].as_bool() == Some(true);
+        line("Manager Status:".to_owned());
+        line(format!(" Address:\t\t{}", text(node, "/ManagerStatus/Addr")));
+        line(format!(" Raft Status:\t\t{}", capital(text(node, "/ManagerStatus/Reachability"))));
+        line(format!(" Leader:\t\t{}", if leader { "Yes" } else { "No" }));
+    }
+    line("Platform:".to_owned());
+    line(format!(" Operating System:\t{}", text(node, "/Description/Platform/OS")));
+    line(format!(" Architecture:\t\t{}", text(node, "/Description/Platform/Architecture")));
+    line("Resources:".to_owned());
+    line(format!(" CPUs:\t\t\t{}", cpus(number(node, "/Description/Resources/NanoCPUs").unwrap_or(0))));
+    line(format!(" Memory:\t\t{}", bytes(number(node, "/Description/Resources/MemoryBytes").unwrap_or(0))));
+    let plugins = list(node, "/Description/Engine/Plugins");
+    if !plugins.is_empty() {
+        line("Plugins:".to_owned());
+        for kind in ["Log", "Network", "Volume"] {
+            let names: Vec<_> =
+                plugins.iter().filter(|one| text(one, "/Type") == kind).map(|one| text(one, "/Name")).collect();
+            if !names.is_empty() {
+                line(format!(" {kind}:\t\t{}", names.join(", ")));
+            }
+        }
+    }
+    line(format!("Engine Version:\t\t{}", text(node, "/Description/Engine/EngineVersion")));
+    let labels = pairs(node, "/Description/Engine/Labels");
+    if !labels.is_empty() {
+        line("Engine Labels:".to_owned());
+        for (key, value) in labels {
+            line(format!(" - {key}={value}"));
+        }
+    }
+    if node["Description"]["TLSInfo"].is_object() {
+        line("TLS Info:".to_owned());
+        line(format!(" TrustRoot:\n{}", text(node, "/Description/TLSInfo/TrustRoot")));
+        line(format!(" Issuer Subject:\t{}", text(node, "/Description/TLSInfo/CertIssuerSubject")));
+        line(format!(" Issuer Public Key:\t{}", text(node, "/Description/TLSInfo/CertIssuerPublicKey")));
+    }
+    out
+}
+
+/// `2026-11-20 18:57:35.345098014 +0000 utc`: Go's default spelling, in lower case.
+fn long_moment(moment: &str) -> String {
+    match moment.parse::<jiff::Timestamp>() {
+        Ok(then) => {
+            let mut text = String::new();
+            let _ = write!(text, "{}", then.strftime("%Y-%m-%d %H:%M:%S%.f +0000 utc"));
+            text
+        }
+        Err(_) => moment.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node() -> Value {
+        json!({
+            "ID": "loav43dlaswxchtptrh8si9om",
+            "CreatedAt": "2026-11-20T18:57:35.345098014Z",
+            "Spec": {"Labels": {"zone": "a"}, "Role": "manager", "Availability": "active"},
+            "Description": {
+                "Hostname": "node2", "Platform": {"Architecture": "x86_64", "OS": "linux"},
+                "Resources": {"NanoCPUs": 2_000_000_000_i64, "MemoryBytes": 25_276_502_016_i64},
+                "Engine": {"EngineVersion": "0.1.0", "Plugins": [{"Type": "Log", "Name": "ring"}]},
+                "TLSInfo": {"TrustRoot": "PEM\n", "CertIssuerSubject": "S", "CertIssuerPublicKey": "K"},
+            },
+            "Status": {"State": "ready", "Addr": "10.77.0.12"},
+            "ManagerStatus": {"Reachability": "reachable", "Addr": "10.77.0.12:2377"},
+        })
+    }
+
+    /// The columns are docker's own, tabs and all (transcript 035-node-inspect-pretty).
+    #[test]
+    fn pretty_has_dockers_columns() {
+        let text = in_words(&node());
+        for line in [
+            "ID:\t\t\tloav43dlaswxchtptrh8si9om\n",
+            "Labels:\n - zone=a\n",
+            "Hostname:              \tnode2\n",
+            "Joined at:             \t2026-11-20 18:57:35.345098014 +0000 utc\n",
+            "Status:\n State:\t\t\tReady\n Availability:         \tActive\n Address:\t\t10.77.0.12\n",
+            "Manager Status:\n Address:\t\t10.77.0.12:2377\n Raft Status:\t\tReachable\n Leader:\t\tNo\n",
+            "Resources:\n CPUs:\t\t\t2\n Memory:\t\t23.54GiB\n",
+            "Plugins:\n Log:\t\tring\n",
+            "TLS Info:\n TrustRoot:\nPEM\n\n Issuer Subject:\tS\n",
+        ] {
+            assert!(text.contains(line), "{line:?} is not in\n{text}");
+        }
+    }
+
+    #[test]
+    fn a_manager_is_leader_or_reachable_or_not() {
+        assert_eq!(manager_status(&node()), "Reachable");
+        assert_eq!(manager_status(&json!({"ManagerStatus": {"Leader": true, "Reachability": "reachable"}})), "Leader");
+        assert_eq!(manager_status(&json!({})), "");
+    }
+
+    #[test]
+    fn labels_are_removed_before_they_are_added() {
+        let update = Update {
+            availability: Some(Availability::Drain),
+            role: None,
+            label_add: vec![("disk".to_owned(), "ssd".to_owned())],
+            label_rm: vec!["zone".to_owned(), "never".to_owned()],
+            node: String::new(),
+        };
+        let mut spec = json!({"Labels": {"zone": "a"}, "Role": "worker", "Availability": "active"});
+        apply(&update, &mut spec);
+        assert_eq!(spec, json!({"Labels": {"disk": "ssd"}, "Role": "worker", "Availability": "drain"}));
+    }
+}

@@ -1,0 +1,117 @@
+//! `service ls`.
+
+use serde_json::Value;
+
+use super::super::Shown;
+use crate::client::{Client, filters};
+use crate::exit::Failure;
+use crate::show::units::{natural_order, short};
+use crate::show::{Field, List};
+use crate::verbs::read::{list, number, text};
+
+const FIELDS: &[Field] = &[
+    ("ID", "ID"),
+    ("Name", "NAME"),
+    ("Mode", "MODE"),
+    ("Replicas", "REPLICAS"),
+    ("Image", "IMAGE"),
+    ("Ports", "PORTS"),
+];
+
+const TABLE: &str = "{{.ID}}\t{{.Name}}\t{{.Mode}}\t{{.Replicas}}\t{{.Image}}\t{{.Ports}}";
+
+/// Does it.
+pub(super) async fn run(client: &Client, shown: &Shown) -> Result<(), Failure> {
+    let query = [filters(&shown.filter), "status=true".to_owned()];
+    let query: Vec<_> = query.into_iter().filter(|part| !part.is_empty()).collect();
+    let services = match client.get_json(&format!("/services?{}", query.join("&"))).await? {
+        Value::Array(services) => services,
+        _ => Vec::new(),
+    };
+    let quiet = shown.quiet.then_some("{{.ID}}");
+    print!("{}", table(services).render(shown.format.as_deref().or(quiet))?);
+    Ok(())
+}
+
+fn table(mut services: Vec<Value>) -> List {
+    services.sort_by(|a, b| natural_order(text(a, "/Spec/Name"), text(b, "/Spec/Name")));
+    let mut table = List::new(FIELDS, TABLE);
+    for service in &services {
+        let image = text(service, "/Spec/TaskTemplate/ContainerSpec/Image");
+        table.push([
+            short(text(service, "/ID")).into(),
+            text(service, "/Spec/Name").into(),
+            mode(service).into(),
+            replicas(service).into(),
+            image.split_once('@').map_or(image, |(name, _)| name).into(),
+            ports(service).into(),
+        ]);
+    }
+    table
+}
+
+fn mode(service: &Value) -> &'static str {
+    let mode = &service["Spec"]["Mode"];
+    match () {
+        () if mode["Global"].is_object() => "global",
+        () if mode["ReplicatedJob"].is_object() => "replicated job",
+        () if mode["GlobalJob"].is_object() => "global job",
+        () => "replicated",
+    }
+}
+
+fn replicas(service: &Value) -> String {
+    let status = |name: &str| number(service, &format!("/ServiceStatus/{name}")).unwrap_or(0);
+    let count = format!("{}/{}", status("RunningTasks"), status("DesiredTasks"));
+    match number(service, "/Spec/TaskTemplate/Placement/MaxReplicas") {
+        Some(max) if max > 0 && mode(service) == "replicated" => format!("{count} (max {max} per node)"),
+        _ => count,
+    }
+}
+
+fn ports(service: &Value) -> String {
+    let mut ports: Vec<_> = list(service, "/Endpoint/Ports")
+        .iter()
+        .filter(|port| text(port, "/PublishMode") != "host")
+        .map(|port| {
+            (
+                number(port, "/PublishedPort").unwrap_or(0),
+                number(port, "/TargetPort").unwrap_or(0),
+                text(port, "/Protocol"),
+            )
+        })
+        .collect();
+    ports.sort_unstable();
+    ports.iter().map(|(from, to, protocol)| format!("*:{from}->{to}/{protocol}")).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// Lines of transcript 120-service-ls.
+    #[test]
+    fn the_table_is_dockers() {
+        let services = vec![
+            json!({
+                "ID": "znpgxowuvmspvlcce0lyrvx0m",
+                "Spec": {"Name": "whoami", "TaskTemplate": {"ContainerSpec": {"Image": "traefik/whoami:latest@sha256:0dad"}}, "Mode": {"Replicated": {"Replicas": 5}}},
+                "Endpoint": {"Ports": [{"Protocol": "tcp", "TargetPort": 80, "PublishedPort": 9999, "PublishMode": "ingress"}]},
+                "ServiceStatus": {"RunningTasks": 5, "DesiredTasks": 5},
+            }),
+            json!({
+                "ID": "8g8w3e3cgszm7qrhifv5zmjw4",
+                "Spec": {"Name": "ssd", "TaskTemplate": {"ContainerSpec": {"Image": "alpine:latest"}, "Placement": {"MaxReplicas": 2}}, "Mode": {"Replicated": {"Replicas": 2}}},
+                "ServiceStatus": {"RunningTasks": 2, "DesiredTasks": 2},
+            }),
+        ];
+        let expected = "\
+ID             NAME      MODE         REPLICAS               IMAGE                   PORTS
+8g8w3e3cgszm   ssd       replicated   2/2 (max 2 per node)   alpine:latest           
+znpgxowuvmsp   whoami    replicated   5/5                    traefik/whoami:latest   *:9999->80/tcp
+";
+        assert_eq!(table(services).render(None).unwrap(), expected);
+    }
+}

@@ -1,0 +1,109 @@
+//! `essaim service`: what the cluster should run.
+//!
+//! [`settings`] are the flags that `create` and `update` share, [`create`] and [`change`] (update, scale, rollback)
+//! make requests of them, [`wait`] watches until the tasks are what was wished, [`list`], [`words`] (`inspect
+//! --pretty`) and [`logs`] show.
+
+mod change;
+mod create;
+mod list;
+mod logs;
+mod publish;
+mod settings;
+mod wait;
+mod words;
+
+use serde_json::Value;
+
+use super::tasks::{self, ServicePs};
+use super::{Shown, each};
+use crate::client::{Client, encoded};
+use crate::exit::Failure;
+use crate::show::{Missing, inspect};
+
+/// The verbs.
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Command {
+    /// Create a new service
+    Create(Box<create::Arguments>),
+    /// Display detailed information on one or more services
+    Inspect {
+        /// Format output using a Go template or `json`
+        #[arg(short, long)]
+        format: Option<String>,
+        /// Print the information in a human friendly format
+        #[arg(long)]
+        pretty: bool,
+        /// Their names or ids
+        #[arg(required = true)]
+        services: Vec<String>,
+    },
+    /// Fetch the logs of a service or task
+    Logs(logs::Arguments),
+    /// List services
+    #[command(visible_alias = "list")]
+    Ls(Shown),
+    /// List the tasks of one or more services
+    Ps(ServicePs),
+    /// Remove one or more services
+    #[command(visible_alias = "remove")]
+    Rm {
+        /// Their names or ids
+        #[arg(required = true)]
+        services: Vec<String>,
+    },
+    /// Revert changes to a service's configuration
+    Rollback(change::Rollback),
+    /// Scale one or multiple replicated services
+    Scale(change::Scale),
+    /// Update a service
+    Update(Box<change::Arguments>),
+}
+
+/// Does it.
+pub(crate) async fn run(client: &Client, command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Create(arguments) => create::run(client, *arguments).await,
+        Command::Inspect { format, pretty, services } => look(client, format.as_deref(), pretty, &services).await,
+        Command::Logs(arguments) => logs::run(client, arguments).await,
+        Command::Ls(shown) => list::run(client, &shown).await,
+        Command::Ps(arguments) => tasks::of_services(client, arguments).await,
+        Command::Rm { services } => {
+            each(&services, async |service: &str| {
+                client.delete(&format!("/services/{}", encoded(service))).await?;
+                println!("{service}");
+                Ok(())
+            })
+            .await
+        }
+        Command::Rollback(arguments) => change::rollback(client, arguments).await,
+        Command::Scale(arguments) => change::scale(client, arguments).await,
+        Command::Update(arguments) => change::update(client, *arguments).await,
+    }
+}
+
+async fn look(client: &Client, format: Option<&str>, pretty: bool, services: &[String]) -> Result<(), Failure> {
+    if pretty && format.is_some() {
+        return Err(Failure::usage("--format is incompatible with human friendly format"));
+    }
+    let (mut found, mut missing) = (Vec::new(), Missing::default());
+    for name in services {
+        match client.find(&format!("/services/{}", encoded(name))).await? {
+            Some(service) => found.push(service),
+            None => missing.push(Failure::error(format!("Error: no such service: {name}"))),
+        }
+    }
+    if pretty {
+        for service in &found {
+            print!("{}", words::describe(service, crate::show::units::now()));
+        }
+    } else {
+        print!("{}", inspect(&found, format)?);
+    }
+    missing.report()
+}
+
+/// A service as the daemon has it now.
+async fn fetch(client: &Client, name: &str) -> Result<Value, Failure> {
+    client.get_json(&format!("/services/{}", encoded(name))).await
+}
