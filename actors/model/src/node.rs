@@ -165,7 +165,8 @@ impl fmt::Display for EngineKind {
 /// A node's place in the Raft group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 pub struct ManagerStatus {
-    /// Its number in the group: the index of the commit that promoted it, never used again.
+    /// Its number in the group: the index of the commit that promoted it, never used again. A proposal says 0, and
+    /// `apply` fills it in.
     pub raft_id: u64,
     /// Whether it votes; a learner catches up first.
     pub voter: bool,

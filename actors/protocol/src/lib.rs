@@ -22,7 +22,7 @@ pub mod packed;
 pub mod report;
 
 pub use assignment::{Assignment, AssignmentVersion, TaskOrder};
-pub use link::{Detach, Managers, Pace, Renew, ToNode, ToUplink};
+pub use link::{Detach, Managers, Pace, Standing, ToNode, ToUplink};
 pub use logs::{LogEnd, LogFrame, LogLine, LogRequest, LogStream};
 pub use packed::Packed;
 pub use report::{Describe, Hello, Report, ReportReply};

@@ -2,7 +2,7 @@
 
 use crate::{Assignment, AssignmentVersion, Describe, Hello, Packed, Report, ReportReply};
 use bincode::{Decode, Encode};
-use essaim_wire::{NodeId, Role, Timestamp};
+use essaim_wire::{Lineage, NodeId, Role, Timestamp};
 use ractor::RpcReplyPort;
 use ractor_cluster::RactorClusterMessage;
 use std::net::SocketAddr;
@@ -29,8 +29,9 @@ pub enum ToUplink {
     Managers(Packed<Managers>),
     /// How often to report.
     Pace(Packed<Pace>),
-    /// Its certificate no longer fits its role: get a new one.
-    Renew(Packed<Renew>),
+    /// What it is in the cluster. It gets a certificate that fits, and takes up or gives up its part in the group of
+    /// managers. Sent at first and whenever it changes.
+    Standing(Packed<Standing>),
     /// This manager can no longer serve it: link to another.
     Detach(Packed<Detach>),
 }
@@ -46,11 +47,15 @@ pub struct Managers {
     pub removed: Vec<(NodeId, Timestamp)>,
 }
 
-/// A node's certificate no longer fits its role.
+/// What a node is in its cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
-pub struct Renew {
-    /// The role it has now.
+pub struct Standing {
+    /// The role it has.
     pub role: Role,
+    /// The history.
+    pub lineage: Lineage,
+    /// Its number in the group of managers, if it has a part in it.
+    pub raft_id: Option<u64>,
 }
 
 /// How often to report.

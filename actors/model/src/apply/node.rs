@@ -22,7 +22,8 @@ impl State {
             return Err(Refusal::new(Kind::Precondition, format!("a cluster has at most {SUBNETS} nodes")));
         };
         let meta = Meta::new(self.applied.index, self.at);
-        let node = Arc::new(Node { meta, loopback, since: self.at, ..node.clone() });
+        let manager = node.manager.map(|manager| self.numbered(manager));
+        let node = Arc::new(Node { meta, loopback, manager, since: self.at, ..node.clone() });
         self.nodes.insert(node.id, Arc::clone(&node));
         events.push(Event::Node { old: None, new: Some(node) });
         Ok(())
@@ -68,10 +69,19 @@ impl State {
         manager: Option<ManagerStatus>,
         events: &mut Vec<Event>,
     ) -> Made {
+        let manager = manager.map(|manager| self.numbered(manager));
         self.change_node(id, false, events, |node| {
             node.role = role;
             node.manager = manager;
         })
+    }
+
+    /// A place in the group that has no number yet gets that of this place in the log: it is never given again.
+    const fn numbered(&self, manager: ManagerStatus) -> ManagerStatus {
+        match manager.raft_id {
+            0 => ManagerStatus { raft_id: self.applied.index.0, ..manager },
+            _ => manager,
+        }
     }
 
     pub(super) fn set_reachability(
