@@ -1,0 +1,365 @@
+//! Who sits where: the index that placing needs, following the state event by event.
+//!
+//! A task *counts* on its node while it is wanted, and *takes up room* there (reservations, ports of the host) until
+//! it has ended: a task that was told to stop makes the node look less busy at once, but its memory and its port are
+//! free only when it is gone.
+
+use super::filter::{Explanation, Needs};
+use crate::Wanted;
+use essaim_model::{
+    Assigned, Change, Desired, EngineKind, Event, Hardware, Meta, Node, Observed, PortProtocol, ServiceId, Slot, State,
+    Task, TaskId, TaskState,
+};
+use essaim_wire::{Index, NodeId, Timestamp};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// Tasks of one version of a service are alike.
+pub(super) type Group = (ServiceId, Index);
+
+/// Who sits where.
+#[derive(Debug, Clone, Default)]
+pub struct Board {
+    pub(super) seats: BTreeMap<NodeId, Seat>,
+    /// Nodes by how many tasks count on them.
+    pub(super) by_load: BTreeSet<(u32, NodeId)>,
+    pub(super) of_service: BTreeMap<ServiceId, BTreeMap<NodeId, u32>>,
+    /// When tasks of a group failed on a node.
+    pub(super) failures: BTreeMap<Group, BTreeMap<NodeId, BTreeSet<(Timestamp, TaskId)>>>,
+    tasks: BTreeMap<TaskId, Booking>,
+    pending: BTreeSet<(Group, TaskId)>,
+    needs: BTreeMap<Group, Arc<Needs>>,
+    default_engine: Option<EngineKind>,
+}
+
+/// A node, and what its tasks take up.
+#[derive(Debug, Clone)]
+pub(super) struct Seat {
+    pub(super) node: Arc<Node>,
+    /// How many wanted tasks it has.
+    pub(super) load: u32,
+    pub(super) used: Hardware,
+    pub(super) ports: BTreeMap<(PortProtocol, u16), u32>,
+}
+
+/// What the board holds of a task, to be able to take it back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Booking {
+    group: Group,
+    node: Option<NodeId>,
+    counts: bool,
+    /// What it takes up.
+    room: Option<Arc<Needs>>,
+    failed_at: Option<Timestamp>,
+}
+
+impl Board {
+    /// The board of a state.
+    pub fn new(state: &State) -> Self {
+        let mut board = Self { default_engine: state.cluster().map(|it| it.default_engine), ..Self::default() };
+        for node in state.nodes() {
+            board.seat(node);
+        }
+        for task in state.tasks() {
+            board.book(state, task);
+        }
+        board
+    }
+
+    /// Follows an event. `state` is one that contains it.
+    pub fn note(&mut self, state: &State, event: &Event) {
+        match event {
+            Event::Node { new: Some(node), .. } => self.seat(node),
+            Event::Node { old: Some(node), new: None } => self.unseat(node.id),
+            Event::Task { new: Some(task), .. } => self.book(state, task),
+            Event::Task { old: Some(task), new: None } => self.release(task.id),
+            Event::Service { old: Some(old), new } => {
+                // What tasks of other versions ask for is looked up again should it be needed.
+                let in_use = new.as_ref().map(|new| new.spec_version);
+                self.needs.retain(|(service, version), _| *service != old.id || Some(*version) == in_use);
+                if new.is_none() {
+                    self.failures.retain(|(service, _), _| *service != old.id);
+                }
+            }
+            Event::Cluster { new, .. } => self.default_engine = Some(new.default_engine),
+            Event::Node { old: None, new: None }
+            | Event::Task { old: None, new: None }
+            | Event::Service { old: None, .. } => (),
+        }
+    }
+
+    /// Whether any task waits for a node.
+    pub fn has_pending(&self) -> bool {
+        !self.pending.is_empty()
+    }
+
+    /// Foresees a change that is about to be proposed: a task that is told to stop no longer counts.
+    pub fn expect(&mut self, change: &Change) {
+        let id = match change {
+            Change::SetDesired { id, desired } if *desired >= Desired::Shutdown => *id,
+            Change::WriteOffTask { id, .. } => *id,
+            _ => return,
+        };
+        if let Some(mut booking) = self.tasks.get(&id).cloned() {
+            booking.counts = false;
+            self.enter(id, Some(booking));
+        }
+    }
+
+    /// Makes the tasks that are wanted, each given to a node or pending with the reason, and books them. `draw` gives
+    /// their ids. A wish whose service has a newer spec by now is left out; it will be wanted anew.
+    pub fn bear(
+        &mut self,
+        state: &State,
+        now: Timestamp,
+        wanted: &[Wanted],
+        draw: &mut dyn FnMut() -> u128,
+    ) -> Vec<Change> {
+        let mut groups: BTreeMap<Group, Vec<&Wanted>> = BTreeMap::new();
+        for wish in wanted {
+            groups.entry((wish.service, wish.spec_version)).or_default().push(wish);
+        }
+        let mut changes = Vec::with_capacity(wanted.len());
+        for (group, wishes) in groups {
+            let Some(needs) = self.needs_of(state, group) else { continue };
+            let slots: Vec<Slot> = wishes.iter().map(|wish| wish.slot).collect();
+            let found = self.place(group, &needs, now, &slots);
+            for (wish, found) in wishes.into_iter().zip(found) {
+                let assigned = match found {
+                    Ok(node) => Assigned::Node(node),
+                    Err(why) => Assigned::Pending { reason: why.to_string() },
+                };
+                let task = Task {
+                    id: TaskId::from_bits(draw()),
+                    meta: Meta::default(),
+                    service: wish.service,
+                    spec_version: wish.spec_version,
+                    slot: wish.slot,
+                    assigned,
+                    desired: wish.desired,
+                    observed: Observed::nothing(now),
+                    written_off: None,
+                };
+                self.book(state, &task);
+                changes.push(Change::CreateTask(Box::new(task)));
+            }
+        }
+        changes
+    }
+
+    /// Tries again the tasks that wait for a node: those that find one, and those that wait for another reason now.
+    pub fn assign_pending(&mut self, state: &State, now: Timestamp) -> Vec<Change> {
+        let mut groups: BTreeMap<Group, Vec<&Arc<Task>>> = BTreeMap::new();
+        for (group, id) in &self.pending {
+            if let Some(task) = state.task(*id).filter(|task| task.node().is_none() && task.is_wanted()) {
+                groups.entry(*group).or_default().push(task);
+            }
+        }
+        let mut changes = Vec::new();
+        for (group, mut tasks) in groups {
+            let Some(needs) = self.needs_of(state, group) else { continue };
+            tasks.sort_by_key(|task| (task.slot, task.id));
+            let slots: Vec<Slot> = tasks.iter().map(|task| task.slot).collect();
+            let found = self.place(group, &needs, now, &slots);
+            for (task, found) in tasks.into_iter().zip(found) {
+                match found {
+                    Ok(node) => {
+                        self.book(state, &Task { assigned: Assigned::Node(node), ..Task::clone(task) });
+                        changes.push(Change::AssignTask { id: task.id, node });
+                    }
+                    Err(why) => {
+                        let reason = why.to_string();
+                        if task.assigned != (Assigned::Pending { reason: reason.clone() }) {
+                            changes.push(Change::PendTask { id: task.id, reason });
+                        }
+                    }
+                }
+            }
+        }
+        changes
+    }
+
+    /// Finds a node for each of these slots of a group. Nothing is booked when it returns.
+    fn place(
+        &mut self,
+        group: Group,
+        needs: &Needs,
+        now: Timestamp,
+        slots: &[Slot],
+    ) -> Vec<Result<NodeId, Explanation>> {
+        let anywhere = slots.iter().filter(|slot| matches!(slot, Slot::Number(_))).count();
+        let mut chosen = self.spread(group, needs, now, anywhere).into_iter();
+        let mut nowhere: Option<Explanation> = None;
+        slots
+            .iter()
+            .map(|slot| match slot {
+                Slot::Node(node) => self.may_have(needs, *node).map(|()| *node),
+                Slot::Number(_) => match chosen.next() {
+                    Some(node) => Ok(node),
+                    None => Err(nowhere.get_or_insert_with(|| self.explain(needs)).clone()),
+                },
+            })
+            .collect()
+    }
+
+    /// Whether this node may have such a task.
+    fn may_have(&self, needs: &Needs, node: NodeId) -> Result<(), Explanation> {
+        let mut explanation = Explanation::default();
+        let Some(seat) = self.seats.get(&node) else { return Err(explanation) };
+        match needs.refused_by(seat, self.count_of(needs.service, node)) {
+            None => Ok(()),
+            Some(reason) => {
+                explanation.count(reason);
+                Err(explanation)
+            }
+        }
+    }
+
+    /// Why no node may have such a task, as things stand.
+    fn explain(&self, needs: &Needs) -> Explanation {
+        let mut explanation = Explanation::default();
+        for (node, seat) in &self.seats {
+            if let Some(reason) = needs.refused_by(seat, self.count_of(needs.service, *node)) {
+                explanation.count(reason);
+            }
+        }
+        explanation
+    }
+
+    /// How many tasks of a service count on a node.
+    pub(super) fn count_of(&self, service: ServiceId, node: NodeId) -> u32 {
+        self.of_service.get(&service).and_then(|nodes| nodes.get(&node)).copied().unwrap_or_default()
+    }
+
+    fn needs_of(&mut self, state: &State, group: Group) -> Option<Arc<Needs>> {
+        if let Some(needs) = self.needs.get(&group) {
+            return Some(Arc::clone(needs));
+        }
+        let spec = state.spec(group.0, group.1)?;
+        let needs = Arc::new(Needs::of(group.0, spec, self.default_engine.unwrap_or(EngineKind::Process)));
+        self.needs.insert(group, Arc::clone(&needs));
+        Some(needs)
+    }
+
+    fn seat(&mut self, node: &Arc<Node>) {
+        match self.seats.get_mut(&node.id) {
+            Some(seat) => seat.node = Arc::clone(node),
+            None => {
+                let seat = Seat { node: Arc::clone(node), load: 0, used: Hardware::default(), ports: BTreeMap::new() };
+                self.seats.insert(node.id, seat);
+                self.by_load.insert((0, node.id));
+            }
+        }
+    }
+
+    fn unseat(&mut self, id: NodeId) {
+        if let Some(seat) = self.seats.remove(&id) {
+            self.by_load.remove(&(seat.load, id));
+        }
+    }
+
+    fn book(&mut self, state: &State, task: &Task) {
+        let group = (task.service, task.spec_version);
+        // Kept with the booking, so that room can be given back when the spec is long gone.
+        let known = self.tasks.get(&task.id).and_then(|booking| booking.room.clone());
+        let room = if task.occupies() { known.or_else(|| self.needs_of(state, group)) } else { None };
+        let failed =
+            matches!(task.observed.state, TaskState::Failed | TaskState::Rejected) && task.written_off.is_none();
+        let booking = Booking {
+            group,
+            node: task.node(),
+            counts: task.is_wanted(),
+            room,
+            failed_at: failed.then_some(task.observed.at),
+        };
+        self.enter(task.id, Some(booking));
+    }
+
+    fn release(&mut self, id: TaskId) {
+        self.enter(id, None);
+    }
+
+    /// Replaces what is booked for a task.
+    fn enter(&mut self, id: TaskId, new: Option<Booking>) {
+        let old = match &new {
+            Some(new) => self.tasks.insert(id, new.clone()),
+            None => self.tasks.remove(&id),
+        };
+        if old == new {
+            return;
+        }
+        if let Some(old) = old {
+            self.tally(id, &old, false);
+        }
+        if let Some(new) = new {
+            self.tally(id, &new, true);
+        }
+    }
+
+    fn tally(&mut self, id: TaskId, booking: &Booking, add: bool) {
+        let step = |count: &mut u32| *count = if add { *count + 1 } else { count.saturating_sub(1) };
+        let Some(node) = booking.node else {
+            if add && booking.counts {
+                self.pending.insert((booking.group, id));
+            } else {
+                self.pending.remove(&(booking.group, id));
+            }
+            return;
+        };
+        if booking.counts {
+            let nodes = self.of_service.entry(booking.group.0).or_default();
+            let count = nodes.entry(node).or_default();
+            step(count);
+            if *count == 0 {
+                nodes.remove(&node);
+            }
+            if nodes.is_empty() {
+                self.of_service.remove(&booking.group.0);
+            }
+        }
+        if let Some(at) = booking.failed_at {
+            let nodes = self.failures.entry(booking.group).or_default();
+            let on_node = nodes.entry(node).or_default();
+            if add {
+                on_node.insert((at, id))
+            } else {
+                on_node.remove(&(at, id))
+            };
+            if on_node.is_empty() {
+                nodes.remove(&node);
+            }
+            if nodes.is_empty() {
+                self.failures.remove(&booking.group);
+            }
+        }
+        let Some(seat) = self.seats.get_mut(&node) else { return };
+        if booking.counts {
+            self.by_load.remove(&(seat.load, node));
+            step(&mut seat.load);
+            self.by_load.insert((seat.load, node));
+        }
+        if let Some(needs) = &booking.room {
+            seat.take(needs, add);
+        }
+    }
+}
+
+impl Seat {
+    /// Sets aside what a task asks for, or gives it back.
+    pub(super) fn take(&mut self, needs: &Needs, add: bool) {
+        let step =
+            |used: &mut u64, by: u64| *used = if add { used.saturating_add(by) } else { used.saturating_sub(by) };
+        step(&mut self.used.nano_cpus, needs.reservation.nano_cpus);
+        step(&mut self.used.memory_bytes, needs.reservation.memory_bytes);
+        for port in &needs.host_ports {
+            if add {
+                *self.ports.entry(*port).or_default() += 1;
+            } else if let Some(count) = self.ports.get_mut(port) {
+                *count -= 1;
+                if *count == 0 {
+                    self.ports.remove(port);
+                }
+            }
+        }
+    }
+}

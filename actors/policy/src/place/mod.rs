@@ -1,0 +1,22 @@
+//! Which node gets a task, or why none does.
+//!
+//! Filters say where a task may run, in Swarm's order and in Swarm's words. Of the nodes that are left the task goes
+//! to the one with the fewest recent failures of this very spec (if there were at least five in five minutes), then
+//! with the fewest tasks of its service, then with the fewest in total; ties go to the smaller id, so that two leaders
+//! place alike.
+//!
+//! The [`Board`] is an index of the state for this one question. It is built once and follows the events; tasks that
+//! are proposed but not committed are booked on it at once, so a second batch sees the first. When a proposal is
+//! refused, the board is built anew.
+//!
+//! - [`board`]: who sits where. [`filter`]: who may sit where, and the words for a no. `spread`: who sits best.
+
+mod board;
+mod filter;
+mod spread;
+
+#[cfg(test)]
+mod tests;
+
+pub use board::Board;
+pub use filter::{Explanation, Reason};

@@ -1,0 +1,87 @@
+//! Who sits best: the spread of a group of like tasks over the nodes that may have them.
+//!
+//! Two passes, because the common case must not look at every node. A node without any task of the service comes
+//! before all others, and of these the least loaded; so the first pass walks the nodes by load and gives each such
+//! node one task, until the group is placed. Only when tasks are left over, a heap of all eligible nodes hands them
+//! out one by one.
+
+use super::board::{Board, Group};
+use super::filter::Needs;
+use essaim_wire::{NodeId, Timestamp};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+use std::time::Duration;
+
+/// A node with this many failures of a group within [`FAILURE_WINDOW`] is avoided, as in Swarm.
+const FAILURES_TO_AVOID: u32 = 5;
+
+/// For how long a failure counts against a node.
+const FAILURE_WINDOW: Duration = Duration::from_secs(5 * 60);
+
+impl Board {
+    /// The nodes for `count` tasks of a group, best first; fewer when the nodes do not suffice. The board is as it was
+    /// when this returns.
+    pub(super) fn spread(&mut self, group: Group, needs: &Needs, now: Timestamp, count: usize) -> Vec<NodeId> {
+        if count == 0 {
+            return Vec::new();
+        }
+        let failing = self.failing(group, now);
+        let of_service = self.of_service.get(&group.0);
+        let is_new =
+            |node: &NodeId| !failing.contains_key(node) && !of_service.is_some_and(|nodes| nodes.contains_key(node));
+        let mut chosen: Vec<NodeId> = self
+            .by_load
+            .iter()
+            .map(|(_, node)| *node)
+            .filter(|node| is_new(node) && needs.refused_by(&self.seats[node], 0).is_none())
+            .take(count)
+            .collect();
+        if chosen.len() < count {
+            self.fill_up(needs, &failing, count, &mut chosen);
+        }
+        chosen
+    }
+
+    /// The second pass: everybody has one already, or failed.
+    fn fill_up(&mut self, needs: &Needs, failing: &BTreeMap<NodeId, u32>, count: usize, chosen: &mut Vec<NodeId>) {
+        // Seats that were changed on the way, as they were.
+        let mut before = BTreeMap::new();
+        let mut given: BTreeMap<NodeId, u32> = BTreeMap::new();
+        for node in chosen.iter() {
+            *given.entry(*node).or_default() += 1;
+            let seat = self.seats.get_mut(node).expect("chosen from the seats");
+            before.entry(*node).or_insert_with(|| seat.clone());
+            seat.take(needs, true);
+        }
+        let eligible = |board: &Self, node: NodeId, extra: u32| {
+            let of_service = board.count_of(needs.service, node) + extra;
+            let seat = &board.seats[&node];
+            let failures = failing.get(&node).copied().unwrap_or_default();
+            let refused = needs.refused_by(seat, of_service).is_some();
+            (!refused).then_some(Reverse((failures, of_service, seat.load + extra, node)))
+        };
+        let extra = |given: &BTreeMap<NodeId, u32>, node: NodeId| given.get(&node).copied().unwrap_or_default();
+        let mut heap: BinaryHeap<_> =
+            self.seats.keys().filter_map(|node| eligible(self, *node, extra(&given, *node))).collect();
+        while chosen.len() < count {
+            let Some(Reverse((_, _, _, node))) = heap.pop() else { break };
+            chosen.push(node);
+            let seat = self.seats.get_mut(&node).expect("in the heap because it has a seat");
+            before.entry(node).or_insert_with(|| seat.clone());
+            seat.take(needs, true);
+            *given.entry(node).or_default() += 1;
+            heap.extend(eligible(self, node, extra(&given, node)));
+        }
+        self.seats.extend(before);
+    }
+
+    /// The nodes to avoid, with how often tasks of the group failed there lately.
+    fn failing(&self, group: Group, now: Timestamp) -> BTreeMap<NodeId, u32> {
+        let recent = |at: Timestamp| now.saturating_since(at) <= FAILURE_WINDOW;
+        let nodes = self.failures.get(&group).into_iter().flatten();
+        nodes
+            .map(|(node, failures)| (*node, failures.iter().filter(|(at, _)| recent(*at)).count() as u32))
+            .filter(|(_, failures)| *failures >= FAILURES_TO_AVOID)
+            .collect()
+    }
+}

@@ -1,0 +1,213 @@
+//! One service, from the wish to what is to change.
+//!
+//! A service is a set of *slots*: numbered ones when it is replicated, one for each node that may have it when it is
+//! global. Each slot is looked at on its own (`slot`): who of its tasks is sound, leaving, lost or gone decides what
+//! it needs. Then slots that follow an older spec are brought forward, as many at a time as the service allows
+//! (`rollout`). Which slots there should be at all is decided first, here.
+//!
+//! A slot whose last task ended by itself and is not to be followed by another still counts: a job of three that has
+//! completed twice has one slot to go, not three.
+//!
+//! There is one road: creation, scaling, a crash, a drain and the loss of a node all come to this function, and it
+//! looks at the state only. Called again on a state that has what it asked for, it asks for nothing.
+
+mod rollout;
+mod slot;
+
+#[cfg(test)]
+mod tests;
+
+use crate::{Plan, Scene, Wanted};
+use essaim_model::{Availability, Change, Desired, Mode, Node, Placement, Service, Slot, Task, TaskId};
+use essaim_wire::{Index, NodeId, Timestamp};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Since when each task of a service runs, as its leader saw it: what tells an early failure of an update from a
+/// late one. It holds nothing that a new leader would miss: it begins anew and errs on the side of a failure.
+#[derive(Debug, Clone, Default)]
+pub struct Watch {
+    running: BTreeMap<TaskId, Timestamp>,
+}
+
+/// What `service` needs. `watch` is the service's own, kept between calls.
+pub fn reconcile(scene: &Scene<'_>, service: &Service, watch: &mut Watch) -> Plan {
+    let mut work = Work::new(scene, service);
+    work.observe(watch);
+    match service.spec.mode {
+        Mode::Replicated { replicas } => work.replicated(replicas as usize),
+        Mode::Global => work.global(),
+    }
+    work.roll(watch);
+    work.plan
+}
+
+/// One look at a service.
+struct Work<'a> {
+    scene: &'a Scene<'a>,
+    service: &'a Service,
+    placement: Placement,
+    /// The tasks of each slot that are not to be forgotten, oldest first.
+    slots: BTreeMap<Slot, Vec<&'a Arc<Task>>>,
+    /// Whether the tasks of a version of the spec are what the spec in force asks for.
+    alike: BTreeMap<Index, bool>,
+    rollout: rollout::Rollout<'a>,
+    plan: Plan,
+}
+
+impl<'a> Work<'a> {
+    fn new(scene: &'a Scene<'a>, service: &'a Service) -> Self {
+        let mut work = Self {
+            scene,
+            service,
+            placement: service.spec.task.placement(),
+            slots: BTreeMap::new(),
+            alike: BTreeMap::new(),
+            rollout: rollout::Rollout::default(),
+            plan: Plan::default(),
+        };
+        for task in scene.state.tasks_of(service.id) {
+            if task.desired == Desired::Remove {
+                work.let_go(task);
+            } else {
+                work.slots.entry(task.slot).or_default().push(task);
+            }
+        }
+        for tasks in work.slots.values_mut() {
+            tasks.sort_by_key(|task| (task.meta.created_at, task.id));
+        }
+        work
+    }
+
+    /// A task that is to be forgotten and never will be heard of again.
+    fn let_go(&mut self, task: &'a Arc<Task>) {
+        if let (false, slot::Standing::Gone(why)) = (task.has_ended(), self.standing(task)) {
+            self.plan.changes.push(Change::WriteOffTask { id: task.id, why });
+        }
+    }
+
+    fn replicated(&mut self, replicas: usize) {
+        let there: Vec<Slot> = self.slots.keys().copied().collect();
+        for slot in self.surplus(replicas) {
+            self.remove(slot);
+        }
+        for (slot, tasks) in self.slots.clone() {
+            self.slot(slot, &tasks);
+        }
+        let lacking = replicas.saturating_sub(there.len());
+        let free = (1..).map(Slot::Number).filter(|slot| !there.contains(slot));
+        for slot in free.take(lacking) {
+            self.want(slot, Desired::Running);
+        }
+    }
+
+    /// Which slots go when there are too many: those without a task on a sound node, then those that do not run, then
+    /// those on the nodes that have the most tasks of this service; of equals, the higher numbers.
+    fn surplus(&self, replicas: usize) -> Vec<Slot> {
+        if self.slots.len() <= replicas {
+            return Vec::new();
+        }
+        let holder = |tasks: &[&'a Arc<Task>]| {
+            let wanted = tasks.iter().filter(|task| task.is_wanted() && self.standing(task) == slot::Standing::Sound);
+            wanted.max_by_key(|task| (task.node().is_some(), task.is_running())).copied()
+        };
+        let mut ranked: Vec<_> = self
+            .slots
+            .iter()
+            .map(|(slot, tasks)| {
+                let holder = holder(tasks);
+                let node = holder.and_then(|task| task.node());
+                (node.is_none(), !holder.is_some_and(|task| task.is_running()), node, *slot)
+            })
+            .collect();
+        ranked.sort_by_key(|(unplaced, idle, _, slot)| (*unplaced, *idle, *slot));
+        // The nth task of this service on its node, in that order: removing the highest n first evens out.
+        let mut on_node: BTreeMap<NodeId, usize> = BTreeMap::new();
+        let mut order: Vec<_> = ranked
+            .into_iter()
+            .map(|(unplaced, idle, node, slot)| {
+                let nth = node.map_or(0, |node| {
+                    let count = on_node.entry(node).or_default();
+                    *count += 1;
+                    *count
+                });
+                (unplaced, idle, nth, slot)
+            })
+            .collect();
+        order.sort();
+        order.split_off(replicas).into_iter().map(|(_, _, _, slot)| slot).collect()
+    }
+
+    fn global(&mut self) {
+        for (slot, tasks) in self.slots.clone() {
+            match slot {
+                Slot::Node(node) if self.scene.state.node(node).is_some() => self.slot(slot, &tasks),
+                _ => self.remove(slot),
+            }
+        }
+        let lacking: Vec<NodeId> = self
+            .scene
+            .state
+            .nodes()
+            .filter(|node| !self.slots.contains_key(&Slot::Node(node.id)) && self.may_start_on(node))
+            .map(|node| node.id)
+            .collect();
+        for node in lacking {
+            self.want(Slot::Node(node), Desired::Running);
+        }
+    }
+
+    /// Whether a global service is due on this node. Whether there is room is for `place` to say.
+    fn may_start_on(&self, node: &Node) -> bool {
+        let default = self.scene.state.cluster().map(|cluster| cluster.default_engine);
+        let engine = self.service.spec.engine().or(default);
+        node.is_ready()
+            && !node.unsteady
+            && node.spec.availability == Availability::Active
+            && self.placement.constraints.iter().all(|constraint| constraint.matches(node))
+            && node.description.as_ref().zip(engine).is_some_and(|(it, engine)| it.engines.contains(&engine))
+    }
+
+    /// Every task of the slot ends and is forgotten.
+    fn remove(&mut self, slot: Slot) {
+        for task in self.slots.remove(&slot).unwrap_or_default() {
+            self.let_go(task);
+            self.plan.changes.push(Change::SetDesired { id: task.id, desired: Desired::Remove });
+        }
+    }
+
+    fn standing(&self, task: &Task) -> slot::Standing {
+        self.scene.standing(task, &self.service.spec, &self.placement)
+    }
+
+    fn shut(&mut self, task: &Task) {
+        if task.desired < Desired::Shutdown {
+            self.plan.changes.push(Change::SetDesired { id: task.id, desired: Desired::Shutdown });
+        }
+    }
+
+    fn want(&mut self, slot: Slot, desired: Desired) {
+        let (service, spec_version) = (self.service.id, self.service.spec_version);
+        self.plan.wanted.push(Wanted { service, spec_version, slot, desired });
+    }
+
+    /// Whether the task is what the spec in force asks for.
+    fn is_current(&mut self, task: &Task) -> bool {
+        let (scene, service) = (self.scene, self.service);
+        *self.alike.entry(task.spec_version).or_insert_with(|| {
+            task.spec_version == service.spec_version
+                || scene
+                    .state
+                    .spec(service.id, task.spec_version)
+                    .is_some_and(|spec| Service::same_task(spec, &service.spec))
+        })
+    }
+
+    /// Takes down since when tasks run, and forgets those that are forgotten.
+    fn observe(&self, watch: &mut Watch) {
+        watch.running.retain(|id, _| self.scene.state.task(*id).is_some());
+        for task in self.slots.values().flatten().filter(|task| task.is_running()) {
+            watch.running.entry(task.id).or_insert(task.meta.updated_at);
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! How the tasks of a service follow a new spec: as many slots at a time as it allows, watched, and stopped or taken
+//! back when they fail.
+//!
+//! A slot is *dated* while its task follows a spec that asks for another task than the one in force. A slot is *busy*
+//! from the moment its dated task was replaced until the new one has run for the delay. An update is over when no slot
+//! is dated or busy and the last one has run for the monitor time.
+//!
+//! What counts as a failure is a task of this update that ended by itself before it ran, or within the monitor time
+//! after it began to. When it began is kept in [`Watch`], which a new leader begins anew.
+
+use super::{Watch, Work};
+use crate::restart;
+use essaim_model::{Change, Desired, FailureAction, Slot, Task, UpdateConfig, UpdateOrder, UpdateState, UpdateStatus};
+use essaim_wire::Timestamp;
+use std::sync::Arc;
+
+/// A slot that is to follow the new spec.
+pub(super) struct Candidate<'a> {
+    pub(super) slot: Slot,
+    /// What it has now; nothing if its last task has ended and is not to be followed by itself.
+    pub(super) old: Option<&'a Arc<Task>>,
+}
+
+/// What the slots showed of an update that goes on.
+#[derive(Default)]
+pub(super) struct Rollout<'a> {
+    pub(super) candidates: Vec<Candidate<'a>>,
+    /// How many slots wait for a successor that is wanted only now.
+    pub(super) busy: usize,
+    /// The tasks that replaced dated ones, as far as the slots still show it.
+    replaced: Vec<&'a Arc<Task>>,
+}
+
+impl<'a> Rollout<'a> {
+    /// A slot that was dated has this task now.
+    pub(super) fn watch(&mut self, new: Option<&'a Arc<Task>>) {
+        self.replaced.extend(new);
+    }
+}
+
+impl Work<'_> {
+    /// Brings the next slots forward, and says how far the update is.
+    pub(super) fn roll(&mut self, watch: &Watch) {
+        let status = self.service.update.clone();
+        let state = status.as_ref().map(|status| status.state);
+        if matches!(state, Some(UpdateState::Paused | UpdateState::RollbackPaused)) {
+            return;
+        }
+        let backwards = state == Some(UpdateState::RollbackStarted);
+        let spec = &self.service.spec;
+        let config = if backwards { &spec.rollback } else { &spec.update }.clone().unwrap_or_default();
+        let going = status.filter(|status| status.completed_at.is_none());
+        if let Some(status) = &going
+            && let Some(failed) = self.failure(status, &config, watch)
+            && self.give_up(status, &config, backwards, &failed)
+        {
+            return;
+        }
+        let busy = self.rollout.busy + self.busy(&config);
+        let room = match config.parallelism {
+            0 => usize::MAX,
+            parallelism => usize::try_from(parallelism).unwrap_or(usize::MAX).saturating_sub(busy),
+        };
+        let mut candidates = std::mem::take(&mut self.rollout.candidates);
+        // Slots that do not run lose nothing by going first.
+        candidates.sort_by_key(|it| (it.old.is_some_and(|old| old.is_running()), it.slot));
+        let all_done = candidates.is_empty() && busy == 0;
+        for candidate in candidates.into_iter().take(room) {
+            self.replace(&candidate, &config);
+        }
+        if let (Some(status), true) = (going, all_done) {
+            self.maybe_complete(&status, &config, backwards);
+        }
+    }
+
+    fn replace(&mut self, candidate: &Candidate<'_>, config: &UpdateConfig) {
+        let Some(old) = candidate.old else { return self.want(candidate.slot, Desired::Running) };
+        let assigned = old.node().is_some();
+        if config.order == UpdateOrder::StopFirst || !assigned {
+            self.shut(old);
+        }
+        let waits = config.order == UpdateOrder::StopFirst && assigned;
+        self.want(candidate.slot, if waits { Desired::Ready } else { Desired::Running });
+    }
+
+    /// How many slots were replaced and have not settled.
+    fn busy(&mut self, config: &UpdateConfig) -> usize {
+        let mut busy = 0;
+        for task in std::mem::take(&mut self.rollout.replaced) {
+            let settled = task.meta.updated_at + config.delay;
+            if !task.is_running() {
+                busy += 1;
+            } else if self.scene.now < settled {
+                busy += 1;
+                self.plan.look_again(settled);
+            }
+        }
+        busy
+    }
+
+    /// The first task of this update that failed, if more failed than may.
+    fn failure(&mut self, status: &UpdateStatus, config: &UpdateConfig, watch: &Watch) -> Option<Arc<Task>> {
+        let version = self.service.spec_version;
+        let all: Vec<&Arc<Task>> = self.slots.values().flatten().copied().collect();
+        let failed: Vec<&Arc<Task>> = all
+            .iter()
+            .filter(|task| task.spec_version == version && task.meta.created_at >= status.started_at)
+            .filter(|task| restart::ended_by_itself(task))
+            .filter(|task| {
+                let began = watch.running.get(&task.id);
+                began.is_none_or(|began| task.meta.updated_at.saturating_since(*began) <= config.monitor())
+            })
+            .copied()
+            .collect();
+        let slots = self.slots.len().max(1) as u64;
+        let too_many = failed.len() as u64 * 1_000_000 > slots * u64::from(config.max_failure_millionths);
+        failed.first().filter(|_| too_many).map(|task| Arc::clone(task))
+    }
+
+    /// Stops the update or takes it back; says whether it did.
+    fn give_up(&mut self, status: &UpdateStatus, config: &UpdateConfig, backwards: bool, failed: &Task) -> bool {
+        let because = format!("due to failure or early termination of task {}", failed.id);
+        match config.failure_action {
+            FailureAction::Continue => false,
+            FailureAction::Rollback if !backwards && self.service.previous.is_some() => {
+                let (id, expect) = (self.service.id, self.service.meta.version);
+                self.plan.changes.push(Change::UpdateService { id, expect, spec: None });
+                // Whatever else was planned follows the spec that is taken back.
+                self.plan.wanted.clear();
+                true
+            }
+            FailureAction::Pause | FailureAction::Rollback => {
+                let (state, what) = match backwards {
+                    true => (UpdateState::RollbackPaused, "rollback"),
+                    false => (UpdateState::Paused, "update"),
+                };
+                self.set_status(UpdateStatus { state, message: format!("{what} paused {because}"), ..status.clone() });
+                true
+            }
+        }
+    }
+
+    fn maybe_complete(&mut self, status: &UpdateStatus, config: &UpdateConfig, backwards: bool) {
+        let mut last = Timestamp::default();
+        for task in self.slots.values().flatten().copied().filter(|task| task.is_wanted()).collect::<Vec<_>>() {
+            if !self.is_current(task) {
+                // On a node that is lost or drains: its slot is not through yet.
+                return;
+            }
+            if task.spec_version == self.service.spec_version && task.is_running() {
+                last = last.max(task.meta.updated_at);
+            }
+        }
+        let over = if last >= status.started_at { last + config.monitor() } else { Timestamp::default() };
+        if self.scene.now < over {
+            return self.plan.look_again(over);
+        }
+        let (state, message) = match backwards {
+            true => (UpdateState::RollbackCompleted, "rollback completed"),
+            false => (UpdateState::Completed, "update completed"),
+        };
+        self.set_status(UpdateStatus {
+            state,
+            started_at: status.started_at,
+            completed_at: Some(self.scene.now),
+            message: message.into(),
+        });
+    }
+
+    fn set_status(&mut self, status: UpdateStatus) {
+        let (id, spec_version) = (self.service.id, self.service.spec_version);
+        self.plan.changes.push(Change::SetUpdateStatus { id, spec_version, status });
+    }
+}

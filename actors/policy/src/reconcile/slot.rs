@@ -1,0 +1,208 @@
+//! One slot: who of its tasks may stay, who must go, and whether another one is wanted.
+//!
+//! The tasks that have not ended are sorted by how they stand. The first of these that holds decides:
+//!
+//! 1. *Sound* tasks: one of them keeps the slot. Whoever else is there was standing in for it, or it for them: the
+//!    older one of its kind stays. A task on a node that drains goes when the sound one runs.
+//! 2. *Held* tasks keep the slot empty: the brake, or the service's own wish to wait for `Down`.
+//! 3. *Leaving* tasks go on until another one runs elsewhere, or are stopped first where two may not be.
+//! 4. *Lost* tasks are stood in for at once.
+//! 5. Nobody: the slot is filled again, by the rules of `restart` if its last task ended by itself.
+//!
+//! At most two tasks of a slot are wanted at any time; `apply` refuses a third. So before another one is wanted, of
+//! the leaving and lost only one keeps its wish.
+
+pub(super) use crate::scene::Standing;
+
+use super::Work;
+use super::rollout::Candidate;
+use crate::restart;
+use essaim_model::{Desired, Mode, Slot, Task};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long a task on a draining node waits for another node to become eligible before it is stopped anyway.
+const DRAIN_PATIENCE: Duration = Duration::from_secs(60);
+
+/// The tasks of a slot that have not ended, by how they stand.
+#[derive(Default)]
+struct Occupants<'a> {
+    sound: Vec<&'a Arc<Task>>,
+    leaving: Vec<&'a Arc<Task>>,
+    lost: Vec<&'a Arc<Task>>,
+    held: bool,
+    /// Some task was told to end, and its end will be heard of.
+    stopping: bool,
+}
+
+impl<'a> Work<'a> {
+    /// Looks at one slot. `tasks` are all that are remembered, oldest first.
+    pub(super) fn slot(&mut self, slot: Slot, tasks: &[&'a Arc<Task>]) {
+        let mut here = self.occupants(tasks);
+        if !here.sound.is_empty() {
+            self.keep_sound(slot, tasks, &mut here);
+        } else if here.held {
+            // Whoever holds it may come back, or will be released.
+        } else if !here.leaving.is_empty() {
+            self.move_away(slot, &here);
+        } else if !here.lost.is_empty() {
+            self.make_room(&here.lost);
+            self.want(slot, Desired::Running);
+        } else {
+            self.fill(slot, tasks, here.stopping);
+        }
+    }
+
+    fn occupants(&mut self, tasks: &[&'a Arc<Task>]) -> Occupants<'a> {
+        let mut here = Occupants::default();
+        let global = self.service.spec.mode == Mode::Global;
+        for &task in tasks.iter().filter(|task| !task.has_ended()) {
+            let answers = task.node().is_some_and(|node| self.scene.answers(node));
+            match self.standing(task) {
+                Standing::Gone(_) => self.let_go(task),
+                _ if !task.is_wanted() => here.stopping |= answers,
+                Standing::Sound => here.sound.push(task),
+                Standing::Held => here.held = true,
+                // A place that is a node can be filled on no other.
+                Standing::Lost if global => here.held = true,
+                Standing::Lost => here.lost.push(task),
+                Standing::Leaving if global => {
+                    self.shut(task);
+                    here.stopping |= answers;
+                }
+                Standing::Leaving => here.leaving.push(task),
+                Standing::Misfit => {
+                    self.shut(task);
+                    here.stopping |= answers;
+                }
+            }
+        }
+        here
+    }
+
+    fn keep_sound(&mut self, slot: Slot, tasks: &[&'a Arc<Task>], here: &mut Occupants<'a>) {
+        let (mut current, mut dated) = (Vec::new(), Vec::new());
+        for &task in &here.sound {
+            if self.is_current(task) { &mut current } else { &mut dated }.push(task);
+        }
+        let new = self.keep_one(&current, here);
+        let old = self.keep_one(&dated, here);
+        let kept = match (new, old) {
+            // The new one runs: what it replaces may go.
+            (Some(new), Some(old)) if new.is_running() => {
+                self.shut(old);
+                here.stopping = true;
+                new
+            }
+            (Some(new), _) => new,
+            (None, Some(old)) => {
+                if here.leaving.is_empty() && here.lost.is_empty() {
+                    self.rollout.candidates.push(Candidate { slot, old: Some(old) });
+                }
+                old
+            }
+            (None, None) => return,
+        };
+        if old.is_some() || tasks.iter().any(|task| !self.is_current(task)) {
+            self.rollout.watch(new);
+        }
+        self.dismiss_leaving(kept, here);
+        if kept.desired == Desired::Ready {
+            self.maybe_raise(kept, tasks, here.stopping);
+        }
+    }
+
+    /// Of several tasks of one kind one stays: one that runs rather than one that does not, and the oldest.
+    fn keep_one(&mut self, tasks: &[&'a Arc<Task>], here: &mut Occupants<'a>) -> Option<&'a Arc<Task>> {
+        let stays = *tasks
+            .iter()
+            .min_by_key(|task| (!task.is_running(), task.desired != Desired::Running, task.meta.created_at, task.id))?;
+        for task in tasks.iter().filter(|task| task.id != stays.id) {
+            self.shut(task);
+            here.stopping |= task.node().is_some();
+        }
+        Some(stays)
+    }
+
+    /// Stops what its draining node has, once something else runs or nothing else ever will.
+    fn dismiss_leaving(&mut self, kept: &Task, here: &mut Occupants<'a>) {
+        if here.leaving.is_empty() {
+            return;
+        }
+        let patient_until = kept.meta.created_at + DRAIN_PATIENCE;
+        let hopeless = kept.node().is_none() && self.scene.now >= patient_until;
+        if kept.is_running() || hopeless || self.service.spec.drains_stop_first() {
+            for task in std::mem::take(&mut here.leaving) {
+                self.shut(task);
+                here.stopping = true;
+            }
+        } else if kept.node().is_none() {
+            self.plan.look_again(patient_until);
+        }
+    }
+
+    fn maybe_raise(&mut self, task: &Task, tasks: &[&'a Arc<Task>], stopping: bool) {
+        let spec = &self.service.spec.task;
+        let before = tasks.iter().take_while(|other| other.id != task.id).last();
+        let at = restart::raise_at(
+            &spec.restart(),
+            spec.container.stop_grace(),
+            task,
+            before.map(|before| before.as_ref()),
+            stopping,
+        );
+        if self.scene.now >= at {
+            let (id, desired) = (task.id, Desired::Running);
+            self.plan.changes.push(essaim_model::Change::SetDesired { id, desired });
+        } else {
+            self.plan.look_again(at);
+        }
+    }
+
+    /// Every sound place is elsewhere: its replacement runs first, unless two may not run at a time.
+    fn move_away(&mut self, slot: Slot, here: &Occupants<'a>) {
+        if self.service.spec.drains_stop_first() {
+            for task in here.leaving.iter().chain(&here.lost) {
+                self.shut(task);
+            }
+            self.want(slot, Desired::Ready);
+        } else {
+            // Those that still run come first: they serve until the replacement does.
+            let both: Vec<_> = here.leaving.iter().chain(&here.lost).copied().collect();
+            self.make_room(&both);
+            self.want(slot, Desired::Running);
+        }
+    }
+
+    /// Leaves the first of these its wish, so that the slot has room for one more.
+    fn make_room(&mut self, tasks: &[&'a Arc<Task>]) {
+        for task in tasks.iter().skip(1) {
+            self.shut(task);
+        }
+    }
+
+    /// Nobody fills the slot or is about to come back to it.
+    fn fill(&mut self, slot: Slot, tasks: &[&'a Arc<Task>], stopping: bool) {
+        if let Slot::Node(node) = slot
+            && !self.scene.state.node(node).is_some_and(|node| self.may_start_on(node))
+        {
+            return;
+        }
+        let waits = if stopping { Desired::Ready } else { Desired::Running };
+        let Some(&last) = tasks.last().filter(|task| restart::ended_by_itself(task)) else {
+            return self.want(slot, waits);
+        };
+        let policy = self.service.spec.task.restart();
+        let current = self.is_current(last);
+        self.shut(last);
+        if restart::is_due(&policy, tasks, last) {
+            let desired = if policy.delay().is_zero() { waits } else { Desired::Ready };
+            if tasks.iter().any(|task| !self.is_current(task)) {
+                self.rollout.busy += 1;
+            }
+            self.want(slot, desired);
+        } else if !current {
+            self.rollout.candidates.push(Candidate { slot, old: None });
+        }
+    }
+}

@@ -1,0 +1,318 @@
+//! A cluster for tests: a state with nodes and services, and the leader's round on it, without actors.
+
+use crate::{Board, Plan, Scene, Watch, reconcile};
+use essaim_model::*;
+use essaim_wire::{ClusterId, Generation, Index, Lineage, NodeId, Reachability, RequestId, Role, Term, Timestamp};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+pub(crate) const GIB: u64 = 1 << 30;
+
+/// The node with this number.
+pub(crate) fn id(number: u128) -> NodeId {
+    NodeId::from_bits(number)
+}
+
+/// A ready worker with four processors and eight GiB.
+pub(crate) fn node(number: u128) -> Node {
+    Node {
+        id: id(number),
+        meta: Meta::default(),
+        spec: NodeSpec { name: None, labels: Labels::new(), role: Role::Worker, availability: Availability::Active },
+        role: Role::Worker,
+        description: Some(NodeDescription {
+            hostname: format!("n{number}"),
+            hardware: Hardware { nano_cpus: 4_000_000_000, memory_bytes: 8 * GIB },
+            engines: vec![EngineKind::Process],
+            ..NodeDescription::default()
+        }),
+        addr: None,
+        generation: Generation(1),
+        reachability: Reachability::Reachable,
+        message: String::new(),
+        since: Timestamp::default(),
+        unsteady: false,
+        manager: None,
+        key_digest: [0; 32],
+        loopback: 0,
+    }
+}
+
+pub(crate) fn spec(name: &str, replicas: u32) -> ServiceSpec {
+    let container = ContainerSpec {
+        image: "a".into(),
+        labels: Labels::new(),
+        command: vec![],
+        args: vec![],
+        hostname: None,
+        env: vec![],
+        dir: None,
+        user: None,
+        stop_signal: None,
+        stop_grace: None,
+    };
+    ServiceSpec {
+        name: Name::parse(name).expect("a name"),
+        labels: Labels::new(),
+        task: TaskSpec { container, resources: None, restart: None, placement: None, force_update: 0 },
+        mode: Mode::Replicated { replicas },
+        update: None,
+        rollback: None,
+        endpoint: None,
+    }
+}
+
+/// A state, the log that made it, and what its leader keeps.
+pub(crate) struct World {
+    pub(crate) state: State,
+    pub(crate) released: BTreeSet<NodeId>,
+    pub(crate) board: Board,
+    watches: BTreeMap<ServiceId, Watch>,
+    index: u64,
+    drawn: u128,
+    now: u64,
+}
+
+impl World {
+    /// A cluster of the manager 1 and workers up to `nodes`.
+    pub(crate) fn of(nodes: u128) -> Self {
+        let mut world = Self {
+            state: State::default(),
+            released: BTreeSet::new(),
+            board: Board::default(),
+            watches: BTreeMap::new(),
+            index: 0,
+            drawn: 1_000_000,
+            now: 1_000_000_000,
+        };
+        let cluster = Cluster {
+            id: ClusterId::from_bits(9),
+            lineage: Lineage { ordinal: 1, nonce: 5 },
+            meta: Meta::default(),
+            spec: ClusterSpec::default(),
+            authority: Authority { certificate: String::new(), key: String::new(), rotations: 0 },
+            join: JoinSecrets { worker: [1; 16], manager: [2; 16] },
+            default_engine: EngineKind::Process,
+        };
+        let mut manager = node(1);
+        (manager.role, manager.spec.role) = (Role::Manager, Role::Manager);
+        world.done(vec![Change::Found(Box::new(Founding { cluster, node: manager }))]);
+        for number in 2..=nodes {
+            world.done(vec![Change::AcceptNode(Box::new(node(number)))]);
+        }
+        world
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        Timestamp::from_micros(self.now)
+    }
+
+    pub(crate) fn pass(&mut self, time: Duration) {
+        self.now += time.as_micros() as u64;
+    }
+
+    pub(crate) fn try_done(&mut self, changes: Vec<Change>) -> Result<(), Refusal> {
+        self.index += 1;
+        let request = RequestId { origin: id(1), generation: Generation(1), seq: self.index };
+        let proposal = Proposal { request, at: self.now(), fence: None, changes };
+        let position = Position { term: Term(1), index: Index(self.index) };
+        let (outcome, events) = self.state.apply(position, &proposal);
+        for event in &events {
+            self.board.note(&self.state, event);
+        }
+        match outcome {
+            Outcome::Done(_) => Ok(()),
+            Outcome::Refused(refusal) => Err(refusal),
+        }
+    }
+
+    pub(crate) fn done(&mut self, changes: Vec<Change>) {
+        if !changes.is_empty() {
+            self.try_done(changes.clone()).unwrap_or_else(|refusal| panic!("{refusal}: {changes:?}"));
+        }
+    }
+
+    pub(crate) fn create(&mut self, name: &str, replicas: u32, edit: impl FnOnce(&mut ServiceSpec)) -> ServiceId {
+        self.drawn += 1;
+        let service = ServiceId::from_bits(self.drawn);
+        let mut spec = spec(name, replicas);
+        edit(&mut spec);
+        self.done(vec![Change::CreateService { id: service, spec: Box::new(spec) }]);
+        service
+    }
+
+    pub(crate) fn update(&mut self, service: ServiceId, edit: impl FnOnce(&mut ServiceSpec)) {
+        let old = Arc::clone(self.state.service(service).expect("there"));
+        let mut spec = old.spec.clone();
+        edit(&mut spec);
+        self.done(vec![Change::UpdateService { id: service, expect: old.meta.version, spec: Some(Box::new(spec)) }]);
+    }
+
+    pub(crate) fn set_cluster(&mut self, edit: impl FnOnce(&mut ClusterSpec)) {
+        let cluster = Arc::clone(self.state.cluster().expect("founded"));
+        let mut spec = cluster.spec.clone();
+        edit(&mut spec);
+        self.done(vec![Change::SetCluster { expect: cluster.meta.version, spec }]);
+    }
+
+    pub(crate) fn set_node(&mut self, node: u128, edit: impl FnOnce(&mut NodeSpec)) {
+        let old = Arc::clone(self.state.node(id(node)).expect("there"));
+        let mut spec = old.spec.clone();
+        edit(&mut spec);
+        self.done(vec![Change::SetNode { id: id(node), expect: old.meta.version, spec }]);
+    }
+
+    pub(crate) fn describe(&mut self, node: u128, edit: impl FnOnce(&mut NodeDescription)) {
+        let old = Arc::clone(self.state.node(id(node)).expect("there"));
+        let mut description = old.description.clone().expect("ready");
+        edit(&mut description);
+        self.done(vec![Change::DescribeNode {
+            id: id(node),
+            generation: old.generation,
+            addr: "127.0.0.1:2377".parse().expect("an address"),
+            description: Some(description),
+        }]);
+    }
+
+    /// What the leader concluded of a node. One that is lost is released as well.
+    pub(crate) fn reach(&mut self, node: u128, reachability: Reachability) {
+        let generation = self.state.node(id(node)).expect("there").generation;
+        let message = format!("{reachability:?}");
+        self.done(vec![Change::SetReachability { id: id(node), generation, reachability, message }]);
+        match reachability {
+            Reachability::Unreachable | Reachability::Down => self.released.insert(id(node)),
+            Reachability::Reachable | Reachability::Unknown => self.released.remove(&id(node)),
+        };
+    }
+
+    pub(crate) fn plan(&mut self, service: ServiceId) -> Plan {
+        let service = Arc::clone(self.state.service(service).expect("there"));
+        let scene = Scene { state: &self.state, now: self.now(), released: &self.released };
+        reconcile(&scene, &service, self.watches.entry(service.id).or_default())
+    }
+
+    /// One round of the leader: every service, then placing. Says whether anything was proposed.
+    pub(crate) fn lead(&mut self) -> bool {
+        let mut acted = false;
+        for service in self.state.services().map(|service| service.id).collect::<Vec<_>>() {
+            let Plan { mut changes, wanted, .. } = self.plan(service);
+            let before = self.board.clone();
+            changes.iter().for_each(|change| self.board.expect(change));
+            let (state, now) = (self.state.clone(), self.now());
+            let drawn = &mut self.drawn;
+            let births = self.board.bear(&state, now, &wanted, &mut || {
+                *drawn += 1;
+                *drawn
+            });
+            assert_eq!(births.len(), wanted.len(), "every wish gets a task");
+            changes.extend(births);
+            acted |= !changes.is_empty();
+            self.done(changes);
+            drop(before);
+        }
+        let (state, now) = (self.state.clone(), self.now());
+        let placed = self.board.assign_pending(&state, now);
+        acted |= !placed.is_empty();
+        self.done(placed);
+        acted
+    }
+
+    /// Every worker that answers does what it is told. Says whether anything was reported.
+    pub(crate) fn work(&mut self) -> bool {
+        let mut acted = false;
+        for node in self.state.nodes().cloned().collect::<Vec<_>>() {
+            if !matches!(node.reachability, Reachability::Reachable | Reachability::Unknown) {
+                continue;
+            }
+            let next = |task: &Task| match (task.desired, task.observed.state) {
+                (_, state) if state.is_final() => None,
+                (Desired::Ready, state) => (state < TaskState::Ready).then_some(TaskState::Ready),
+                (Desired::Running, state) => (state < TaskState::Running).then_some(TaskState::Running),
+                (Desired::Shutdown | Desired::Remove, _) => Some(TaskState::Shutdown),
+            };
+            let told = self.state.tasks_on(node.id).filter(|task| task.written_off.is_none());
+            let reports: Vec<_> = told
+                .filter_map(|task| {
+                    let observed = Observed { state: next(task)?, at: self.now(), ..task.observed.clone() };
+                    Some((task.id, observed))
+                })
+                .collect();
+            acted |= !reports.is_empty();
+            self.done(vec![Change::Observe { node: node.id, reports }]);
+        }
+        acted
+    }
+
+    /// Leader and workers take turns until nobody has anything to do, or fifty turns have passed.
+    pub(crate) fn settle(&mut self) {
+        for _ in 0..50 {
+            self.check();
+            let led = self.lead();
+            self.check();
+            if !(self.work() | led) {
+                return;
+            }
+            self.pass(Duration::from_millis(100));
+        }
+        panic!("leader and workers never come to rest");
+    }
+
+    /// Settles again and again until `time` has passed.
+    pub(crate) fn live(&mut self, time: Duration) {
+        let until = self.now + time.as_micros() as u64;
+        while self.now < until {
+            self.settle();
+            self.pass(Duration::from_millis(500));
+        }
+        self.settle();
+    }
+
+    /// Tasks of a node end by themselves.
+    pub(crate) fn end(&mut self, node: NodeId, state: TaskState) {
+        let running: Vec<_> = self.state.tasks_on(node).filter(|task| task.is_running()).cloned().collect();
+        let reports = running
+            .iter()
+            .map(|task| (task.id, Observed { state, at: self.now(), exit_code: Some(1), ..task.observed.clone() }))
+            .collect();
+        self.done(vec![Change::Observe { node, reports }]);
+    }
+
+    /// How many tasks of a service are wanted on each node.
+    pub(crate) fn wanted_by_node(&self, service: ServiceId) -> BTreeMap<NodeId, usize> {
+        let mut nodes = BTreeMap::new();
+        for task in self.state.tasks_of(service).filter(|task| task.is_wanted()) {
+            if let Some(node) = task.node() {
+                *nodes.entry(node).or_default() += 1;
+            }
+        }
+        nodes
+    }
+
+    /// How many tasks of a service run.
+    pub(crate) fn running(&self, service: ServiceId) -> usize {
+        self.state.tasks_of(service).filter(|task| task.is_running() && task.is_wanted()).count()
+    }
+
+    /// Why tasks of a service wait.
+    pub(crate) fn reasons(&self, service: ServiceId) -> Vec<String> {
+        let waiting = self.state.tasks_of(service).filter(|task| task.is_wanted());
+        waiting
+            .filter_map(|task| match &task.assigned {
+                Assigned::Pending { reason } => Some(reason.clone()),
+                Assigned::Node(_) => None,
+            })
+            .collect()
+    }
+
+    /// What holds at any time.
+    fn check(&self) {
+        let mut slots: BTreeMap<(ServiceId, Slot), usize> = BTreeMap::new();
+        for task in self.state.tasks().filter(|task| task.is_wanted()) {
+            *slots.entry((task.service, task.slot)).or_default() += 1;
+        }
+        for (slot, wanted) in slots {
+            assert!(wanted <= 2, "{wanted} tasks are wanted in {slot:?}");
+        }
+    }
+}
