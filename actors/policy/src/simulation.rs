@@ -1,1 +1,205 @@
-//! x
+//! A leader and workers without actors, and nodes that come and go by chance: whatever happened, when it stops the
+//! services get what they ask for, every plan was accepted, and no slot ever had more than two wanted tasks.
+
+use crate::world::{World, id};
+use essaim_model::{Assigned, Availability, Change, Mode, RestartPolicy, ServiceId, TaskState};
+use essaim_wire::{Generation, NodeId, Reachability};
+use proptest::prelude::*;
+use std::time::Duration;
+
+const NODES: u128 = 7;
+
+/// Something that happens to the cluster.
+#[derive(Debug, Clone)]
+enum Fate {
+    Lose(u128),
+    Bury(u128),
+    Return(u128),
+    Drain(u128),
+    Pause(u128),
+    Activate(u128),
+    Crash(u128),
+    Scale(usize, u32),
+    Update(usize),
+    /// Leader and workers take this many turns.
+    Turns(u8),
+    Pass(u16),
+}
+
+fn fate() -> impl Strategy<Value = Fate> {
+    let node = 2..=NODES;
+    prop_oneof![
+        2 => node.clone().prop_map(Fate::Lose),
+        1 => node.clone().prop_map(Fate::Bury),
+        2 => node.clone().prop_map(Fate::Return),
+        1 => node.clone().prop_map(Fate::Drain),
+        1 => node.clone().prop_map(Fate::Pause),
+        1 => node.clone().prop_map(Fate::Activate),
+        2 => node.prop_map(Fate::Crash),
+        1 => (0..2usize, 0..9u32).prop_map(|(service, replicas)| Fate::Scale(service, replicas)),
+        1 => (0..2usize).prop_map(Fate::Update),
+        6 => (1..6u8).prop_map(Fate::Turns),
+        2 => (1..20_000u16).prop_map(Fate::Pass),
+    ]
+}
+
+struct Story {
+    world: World,
+    services: Vec<ServiceId>,
+    updates: u32,
+}
+
+impl Story {
+    fn new() -> Self {
+        let mut world = World::of(NODES);
+        let quick = RestartPolicy { delay: Some(Duration::from_secs(1)), ..RestartPolicy::default() };
+        let services = vec![
+            world.create("web", 5, |_| ()),
+            world.create("api", 3, |spec| spec.task.restart = Some(quick)),
+            world.create("agent", 0, |spec| spec.mode = Mode::Global),
+        ];
+        Self { world, services, updates: 0 }
+    }
+
+    fn happen(&mut self, fate: &Fate) {
+        let world = &mut self.world;
+        match fate {
+            Fate::Lose(node) if world.state.node(id(*node)).is_some_and(|it| it.reachability != Reachability::Down) => {
+                world.reach(*node, Reachability::Unreachable);
+            }
+            Fate::Lose(_) => (),
+            Fate::Bury(node) => world.reach(*node, Reachability::Down),
+            Fate::Return(node) => world.reach(*node, Reachability::Reachable),
+            Fate::Drain(node) => world.set_node(*node, |spec| spec.availability = Availability::Drain),
+            Fate::Pause(node) => world.set_node(*node, |spec| spec.availability = Availability::Pause),
+            Fate::Activate(node) => world.set_node(*node, |spec| spec.availability = Availability::Active),
+            Fate::Crash(node) => world.end(id(*node), TaskState::Failed),
+            Fate::Scale(service, replicas) => {
+                world.update(self.services[*service], |spec| spec.mode = Mode::Replicated { replicas: *replicas });
+            }
+            Fate::Update(service) => {
+                self.updates += 1;
+                let image = format!("v{}", self.updates);
+                world.update(self.services[*service], |spec| spec.task.container.image = image);
+            }
+            Fate::Turns(turns) => {
+                for _ in 0..*turns {
+                    world.lead();
+                    world.work();
+                    world.pass(Duration::from_millis(50));
+                }
+            }
+            Fate::Pass(millis) => world.pass(Duration::from_millis(u64::from(*millis))),
+        }
+    }
+
+    /// Everything is repaired; what was paused by failures is told to go on.
+    fn heal(&mut self) {
+        for node in 1..=NODES {
+            self.world.reach(node, Reachability::Reachable);
+            self.world.set_node(node, |spec| spec.availability = Availability::Active);
+        }
+        for service in self.services.clone() {
+            self.world.update(service, |_| ());
+        }
+        self.world.live(Duration::from_secs(130));
+    }
+
+    fn check(&mut self) -> Result<(), TestCaseError> {
+        for service in self.services.clone() {
+            let spec = self.world.state.service(service).expect("there").spec.clone();
+            let due = spec.replicas().map_or(NODES as usize, |replicas| replicas as usize);
+            prop_assert_eq!(self.world.running(service), due, "{} converges", spec.name);
+            let live = self.world.state.tasks_of(service).filter(|task| !task.has_ended()).count();
+            prop_assert_eq!(live, due, "nothing of {} is left over", spec.name);
+            let follow = |task: &essaim_model::Task| {
+                let followed = self.world.state.spec(service, task.spec_version);
+                followed.is_some_and(|followed| essaim_model::Service::same_task(followed, &spec))
+            };
+            prop_assert!(self.world.state.tasks_of(service).filter(|task| task.is_wanted()).all(|task| follow(task)));
+            prop_assert!(self.world.plan(service).is_empty(), "a fixpoint");
+        }
+        Ok(())
+    }
+}
+
+/// A task never moves and never goes backwards.
+fn forward(before: &World, after: &World) -> Result<(), TestCaseError> {
+    for old in before.state.tasks() {
+        let Some(new) = after.state.task(old.id) else { continue };
+        prop_assert!(new.desired >= old.desired && new.observed.state >= old.observed.state);
+        if let Assigned::Node(node) = old.assigned {
+            prop_assert_eq!(new.node(), Some(node));
+        }
+        prop_assert!(old.written_off.is_none() || new.written_off.is_some());
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_happens_the_services_get_what_they_ask_for(fates in proptest::collection::vec(fate(), 1..40)) {
+        let mut story = Story::new();
+        for fate in &fates {
+            let before = Story { world: copy(&story.world), services: vec![], updates: 0 };
+            story.happen(fate);
+            forward(&before.world, &story.world)?;
+        }
+        story.heal();
+        story.check()?;
+    }
+}
+
+/// A second look at the state; its leader is never asked.
+fn copy(world: &World) -> World {
+    let mut copy = World::of(1);
+    copy.state = world.state.clone();
+    copy
+}
+
+#[test]
+fn the_same_state_gives_the_same_plan() {
+    let mut story = Story::new();
+    story.world.lead();
+    story.world.work();
+    story.world.reach(3, Reachability::Unreachable);
+    for service in story.services.clone() {
+        assert_eq!(story.world.plan(service), story.world.plan(service));
+    }
+}
+
+#[test]
+fn a_plan_of_an_older_state_is_refused_and_the_next_one_is_right() {
+    let mut story = Story::new();
+    let web = story.services[0];
+    let stale = story.world.plan(web);
+    let mut board = story.world.board.clone();
+    let mut drawn = 0;
+    let births = board.bear(&story.world.state, story.world.now(), &stale.wanted, &mut || {
+        drawn += 1;
+        drawn
+    });
+    story.world.update(web, |spec| spec.task.container.image = "newer".into());
+    assert!(story.world.try_done(births).is_err());
+    story.world.settle();
+    assert_eq!(story.world.running(web), 5);
+}
+
+#[test]
+fn a_node_that_starts_anew_within_the_grace_keeps_its_tasks() {
+    let mut story = Story::new();
+    story.world.settle();
+    let before: Vec<_> = story.world.state.tasks_on(id(4)).cloned().collect();
+    let again = Change::SetReachability {
+        id: id(4),
+        generation: Generation(2),
+        reachability: Reachability::Reachable,
+        message: String::new(),
+    };
+    story.world.done(vec![again]);
+    story.world.settle();
+    let after: Vec<_> = story.world.state.tasks_on(NodeId::from_bits(4)).cloned().collect();
+    assert_eq!(before, after);
+}

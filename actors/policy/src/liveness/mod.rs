@@ -245,10 +245,8 @@ impl Track {
     /// What has become of it by now.
     fn advance(&mut self, now: Moment, begun: Moment, node: &Node, grace: Duration, next: &mut Next) {
         match &self.heard {
-            Some((_, Seen::Restarting { until })) if self.lost.is_none() => {
-                if next.is_due(now, *until) {
-                    self.lost = Some(Lost { since: *until, down: None, released: None });
-                }
+            Some((_, Seen::Restarting { until })) if self.lost.is_none() && next.is_due(now, *until) => {
+                self.lost = Some(Lost { since: *until, down: None, released: None });
             }
             // Never heard of since it was accepted: nobody expects anything of it.
             None if node.reachability != Reachability::Unknown && self.lost.is_none() => {

@@ -1,1 +1,302 @@
+//! Stories of nodes that are lost and found, in virtual time.
 
+use super::*;
+use crate::world::{World, id};
+use essaim_model::Availability;
+
+/// A leader's core, its state, and its clock.
+struct Leader {
+    world: World,
+    core: Liveness,
+    now: Moment,
+    wakes: Vec<(Moment, Wake)>,
+    /// What was committed, one line each.
+    told: Vec<String>,
+}
+
+impl Leader {
+    fn of(nodes: u128) -> Self {
+        Self::over(World::of(nodes))
+    }
+
+    fn over(world: World) -> Self {
+        let now = Moment::from_micros(5_000_000);
+        let mut leader = Self { world, core: Liveness::new(now), now, wakes: Vec::new(), told: Vec::new() };
+        leader.input(Input::Look);
+        leader
+    }
+
+    /// With every node alive in the roster.
+    fn all_alive(nodes: u128) -> Self {
+        let mut leader = Self::of(nodes);
+        (1..=nodes).for_each(|node| leader.see(node, Seen::Alive));
+        leader
+    }
+
+    fn input(&mut self, input: Input) {
+        let mut inputs = vec![input];
+        while let Some(input) = inputs.pop() {
+            let mut effects = Vec::new();
+            self.core.handle(self.now, &self.world.state, input, &mut effects);
+            for effect in effects {
+                match effect {
+                    Effect::Propose(changes) => {
+                        for change in &changes {
+                            self.told.push(match change {
+                                Change::SetReachability { id, reachability, .. } => {
+                                    format!("{} {reachability:?}", id.bits())
+                                }
+                                Change::SetSteadiness { id, unsteady } => format!("{} unsteady={unsteady}", id.bits()),
+                                other => panic!("{other:?}"),
+                            });
+                        }
+                        self.world.done(changes);
+                        inputs.push(Input::Look);
+                    }
+                    Effect::Release(released) => assert_eq!(&released, self.core.released()),
+                    Effect::WakeAt(at, wake) => self.wakes.push((at, wake)),
+                }
+            }
+        }
+    }
+
+    fn see(&mut self, node: u128, seen: Seen) {
+        let generation = self.world.state.node(id(node)).expect("there").generation;
+        self.input(Input::Seen { node: id(node), generation, seen });
+    }
+
+    fn lose(&mut self, node: u128) {
+        self.see(node, Seen::Unreachable { why: "missed by 3 observers".into() });
+    }
+
+    fn pass(&mut self, time: Duration) {
+        let until = self.now + time;
+        while let Some((i, _)) = self.wakes.iter().enumerate().min_by_key(|(_, (at, _))| *at) {
+            if self.wakes[i].0 > until {
+                break;
+            }
+            let (at, wake) = self.wakes.remove(i);
+            self.now = self.now.max(at);
+            self.input(Input::Elapsed(wake));
+        }
+        self.now = until;
+    }
+
+    fn told(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.told)
+    }
+
+    fn released(&self) -> usize {
+        self.core.released().len()
+    }
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+
+#[test]
+fn a_lost_node_is_unreachable_at_once_and_down_after_the_grace() {
+    let mut leader = Leader::all_alive(5);
+    assert_eq!(leader.told(), [""; 0], "nothing to say of nodes that are well");
+    leader.lose(3);
+    assert_eq!(leader.told(), ["3 Unreachable"]);
+    assert_eq!(leader.released(), 1);
+    leader.pass(Duration::from_millis(2_900));
+    assert_eq!(leader.told(), [""; 0]);
+    leader.pass(Duration::from_millis(200));
+    assert_eq!(leader.told(), ["3 Down"]);
+    let message = &leader.world.state.node(id(3)).expect("there").message;
+    assert_eq!(message, "node is down: missed by 3 observers");
+}
+
+#[test]
+fn a_node_that_comes_back_within_the_grace_was_never_down() {
+    let mut leader = Leader::all_alive(5);
+    leader.lose(3);
+    leader.pass(2 * SECOND);
+    leader.see(3, Seen::Alive);
+    leader.pass(60 * SECOND);
+    assert_eq!(leader.told(), ["3 Unreachable", "3 Reachable"]);
+    assert_eq!(leader.released(), 0);
+}
+
+#[test]
+fn the_grace_is_what_the_operator_set() {
+    let mut world = World::of(3);
+    world.set_cluster(|spec| spec.grace = 20 * SECOND);
+    let mut leader = Leader::over(world);
+    (1..=3).for_each(|node| leader.see(node, Seen::Alive));
+    leader.lose(3);
+    leader.pass(19 * SECOND);
+    assert_eq!(leader.told(), ["3 Unreachable"]);
+    leader.pass(2 * SECOND);
+    assert_eq!(leader.told(), ["3 Down"]);
+}
+
+#[test]
+fn a_goodbye_whose_tasks_have_ended_is_down_at_once() {
+    let mut leader = Leader::all_alive(5);
+    leader.see(2, Seen::Stopped { why: "it was stopped".into() });
+    assert_eq!(leader.told(), ["2 Down"]);
+    assert_eq!(leader.released(), 1);
+}
+
+#[test]
+fn a_node_that_restarts_keeps_its_tasks_gets_none_and_is_lost_when_it_does_not_return() {
+    let mut leader = Leader::all_alive(5);
+    let until = leader.now + 30 * SECOND;
+    leader.see(2, Seen::Restarting { until });
+    leader.see(4, Seen::Restarting { until });
+    assert_eq!(leader.told(), ["2 Reachable", "2 unsteady=true", "4 Reachable", "4 unsteady=true"]);
+    assert_eq!(leader.released(), 0);
+    // One is back as a newer start of itself.
+    leader.input(Input::Seen { node: id(2), generation: Generation(2), seen: Seen::Alive });
+    assert_eq!(leader.told(), ["2 Reachable", "2 unsteady=false"]);
+    leader.pass(31 * SECOND);
+    assert_eq!(leader.told(), ["4 Unreachable", "4 unsteady=false"]);
+    leader.pass(5 * SECOND);
+    assert_eq!(leader.told(), ["4 Down"]);
+}
+
+#[test]
+fn three_losses_in_a_minute_cost_thirty_steady_seconds() {
+    let mut leader = Leader::all_alive(5);
+    for _ in 0..3 {
+        leader.lose(3);
+        leader.pass(SECOND);
+        leader.see(3, Seen::Alive);
+        leader.pass(SECOND);
+    }
+    let told = leader.told();
+    assert_eq!(told[4..], ["3 Unreachable", "3 unsteady=true", "3 Reachable"]);
+    leader.pass(27 * SECOND);
+    assert_eq!(leader.told(), [""; 0]);
+    leader.pass(3 * SECOND);
+    assert_eq!(leader.told(), ["3 unsteady=false"]);
+}
+
+#[test]
+fn a_new_leader_marks_nobody_for_what_it_did_not_see() {
+    // The former leader saw node 3 go; node 4 was well. The new one's roster knows everybody as alive.
+    let mut world = World::of(4);
+    world.reach(3, Reachability::Unreachable);
+    let mut leader = Leader::over(world);
+    leader.pass(SECOND);
+    assert_eq!(leader.told(), [""; 0], "it waits for its own roster");
+    (1..=4).for_each(|node| leader.see(node, Seen::Alive));
+    leader.pass(60 * SECOND);
+    assert_eq!(leader.told(), ["3 Reachable"]);
+}
+
+#[test]
+fn a_new_leader_counts_the_grace_from_its_own_beginning() {
+    let mut world = World::of(4);
+    world.reach(3, Reachability::Unreachable);
+    let mut leader = Leader::over(world);
+    [1, 2, 4].into_iter().for_each(|node| leader.see(node, Seen::Alive));
+    leader.lose(3);
+    leader.pass(2 * SECOND);
+    assert_eq!(leader.told(), [""; 0]);
+    leader.pass(2 * SECOND);
+    assert_eq!(leader.told(), ["3 Down"]);
+}
+
+#[test]
+fn a_node_that_never_returns_with_the_others_is_missed_in_the_end() {
+    let mut leader = Leader::of(4);
+    [1, 2, 3].into_iter().for_each(|node| leader.see(node, Seen::Alive));
+    leader.pass(9 * SECOND);
+    assert_eq!(leader.told(), [""; 0]);
+    leader.pass(5 * SECOND);
+    assert_eq!(leader.told(), ["4 Unreachable", "4 Down"]);
+}
+
+#[test]
+fn who_is_cut_off_judges_nobody() {
+    let mut leader = Leader::all_alive(5);
+    leader.input(Input::Isolated(true));
+    (2..=5).for_each(|node| leader.lose(node));
+    leader.pass(60 * SECOND);
+    assert_eq!((leader.told(), leader.released()), (vec![], 0));
+    // It hears the others again; the one that is still missing has its whole grace.
+    (2..=4).for_each(|node| leader.see(node, Seen::Alive));
+    leader.input(Input::Isolated(false));
+    assert_eq!(leader.told(), ["5 Unreachable"]);
+    leader.pass(4 * SECOND);
+    assert_eq!(leader.told(), ["5 Down"]);
+}
+
+#[test]
+fn a_verdict_about_an_older_start_changes_nothing() {
+    let mut leader = Leader::all_alive(3);
+    leader.input(Input::Seen { node: id(2), generation: Generation(4), seen: Seen::Alive });
+    assert_eq!(leader.told(), ["2 Reachable"]);
+    leader.input(Input::Seen {
+        node: id(2),
+        generation: Generation(3),
+        seen: Seen::Unreachable { why: "late".into() },
+    });
+    leader.pass(60 * SECOND);
+    assert_eq!(leader.told(), [""; 0]);
+}
+
+#[test]
+fn the_first_five_are_released_at_once_and_the_others_at_five_percent_a_second() {
+    let mut leader = Leader::of(100);
+    leader.world.set_cluster(|spec| spec.grace = 60 * SECOND);
+    (1..=100).for_each(|node| leader.see(node, Seen::Alive));
+    (1..=30).for_each(|node| leader.lose(node));
+    assert_eq!(leader.released(), 5);
+    leader.pass(2 * SECOND);
+    assert_eq!(leader.released(), 15);
+    leader.pass(3 * SECOND);
+    assert_eq!(leader.released(), 30);
+}
+
+#[test]
+fn what_is_down_needs_no_allowance() {
+    let mut leader = Leader::of(100);
+    leader.world.set_cluster(|spec| spec.grace = SECOND);
+    (1..=100).for_each(|node| leader.see(node, Seen::Alive));
+    (1..=40).for_each(|node| leader.lose(node));
+    leader.pass(SECOND);
+    assert_eq!(leader.released(), 40);
+}
+
+#[test]
+fn when_most_nodes_vanish_together_nothing_moves_until_they_are_down_for_fifteen_seconds() {
+    let mut leader = Leader::all_alive(20);
+    (1..=12).for_each(|node| leader.lose(node));
+    // Those lost before it was a mass loss were released.
+    assert_eq!(leader.released(), 5);
+    leader.pass(17 * SECOND);
+    assert_eq!(leader.released(), 5);
+    leader.pass(Duration::from_millis(1_100));
+    assert_eq!(leader.released(), 6, "down for fifteen seconds");
+    leader.pass(SECOND);
+    assert_eq!(leader.released(), 8, "a tenth of twenty nodes a second");
+    // The switch is repaired: whoever was held back has lost nothing.
+    (1..=12).for_each(|node| leader.see(node, Seen::Alive));
+    assert_eq!(leader.released(), 0);
+}
+
+#[test]
+fn a_wake_up_that_is_stale_changes_nothing() {
+    let mut leader = Leader::all_alive(3);
+    leader.lose(2);
+    let stale = leader.wakes[0].1;
+    leader.lose(3);
+    leader.now += 10 * SECOND;
+    leader.told();
+    if stale != leader.core.wake {
+        leader.input(Input::Elapsed(stale));
+        assert_eq!(leader.told(), [""; 0]);
+    }
+}
+
+#[test]
+fn what_an_operator_set_is_left_alone() {
+    let mut leader = Leader::all_alive(3);
+    leader.world.set_node(2, |spec| spec.availability = Availability::Drain);
+    leader.input(Input::Look);
+    assert_eq!(leader.told(), [""; 0]);
+}

@@ -1,1 +1,318 @@
+//! Swarm's scheduler tables, restated, and an independent judge of what was placed.
 
+use crate::world::{GIB, World, id, node, spec};
+use crate::{Board, Wanted};
+use essaim_model::*;
+use essaim_wire::{NodeId, Reachability, Timestamp};
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// How many tasks of a service each of `nodes` nodes has.
+fn spread(world: &World, service: ServiceId, nodes: u128) -> Vec<usize> {
+    let by_node = world.wanted_by_node(service);
+    (1..=nodes).map(|number| by_node.get(&id(number)).copied().unwrap_or_default()).collect()
+}
+
+fn totals(world: &World, nodes: u128) -> Vec<usize> {
+    (1..=nodes).map(|number| world.state.tasks_on(id(number)).filter(|task| task.is_wanted()).count()).collect()
+}
+
+fn reserve(spec: &mut ServiceSpec, memory_bytes: u64) {
+    let reservation = Some(Share { memory_bytes, ..Share::default() });
+    spec.task.resources = Some(Resources { limit: None, reservation });
+}
+
+fn constrain(spec: &mut ServiceSpec, constraint: &str) {
+    let placement = spec.task.placement.get_or_insert_default();
+    placement.constraints.push(constraint.parse().expect("a constraint"));
+}
+
+fn host_port(spec: &mut ServiceSpec, published: u16) {
+    let port =
+        PortConfig { name: String::new(), protocol: PortProtocol::Tcp, target: 80, published, mode: PublishMode::Host };
+    spec.endpoint.get_or_insert_default().ports.push(port);
+}
+
+#[test]
+fn eighteen_tasks_on_five_nodes_are_four_four_four_three_three() {
+    let mut world = World::of(5);
+    let first = world.create("first", 18, |_| ());
+    world.settle();
+    assert_eq!(spread(&world, first, 5), [4, 4, 4, 3, 3]);
+    // A second service fills the threes first.
+    let second = world.create("second", 2, |_| ());
+    world.settle();
+    assert_eq!(spread(&world, second, 5), [0, 0, 0, 1, 1]);
+    assert_eq!(totals(&world, 5), [4, 4, 4, 4, 4]);
+    // More of the first go where it has least, whatever else is there.
+    world.update(first, |spec| spec.mode = Mode::Replicated { replicas: 21 });
+    world.settle();
+    assert_eq!(spread(&world, first, 5), [5, 4, 4, 4, 4]);
+}
+
+#[test]
+fn an_empty_node_is_filled_first_and_a_removed_one_never() {
+    let mut world = World::of(2);
+    world.create("a", 4, |_| ());
+    world.settle();
+    world.done(vec![Change::AcceptNode(Box::new(node(3)))]);
+    let b = world.create("b", 2, |_| ());
+    world.settle();
+    assert_eq!(spread(&world, b, 3), [1, 0, 1]);
+    world.done(vec![Change::RemoveNode { id: id(3), until: Timestamp::from_micros(u64::MAX) }]);
+    world.settle();
+    assert_eq!(world.wanted_by_node(b).get(&id(3)), None);
+    assert_eq!(world.running(b), 2);
+}
+
+#[test]
+fn a_task_that_fits_nowhere_says_why_in_swarms_words_and_goes_when_it_can() {
+    let mut world = World::of(3);
+    world.reach(2, Reachability::Down);
+    world.set_node(3, |spec| spec.availability = Availability::Pause);
+    let web = world.create("web", 1, |spec| reserve(spec, 9 * GIB));
+    world.settle();
+    let text = "no suitable node (2 nodes not available for new tasks; insufficient resources on 1 node)";
+    assert_eq!(world.reasons(web), [text]);
+    world.describe(1, |node| node.hardware.memory_bytes = 16 * GIB);
+    world.settle();
+    assert_eq!(world.reasons(web), [""; 0]);
+    assert_eq!(world.running(web), 1);
+}
+
+#[test]
+fn every_filter_has_its_words() {
+    let mut world = World::of(2);
+    let told = |world: &mut World, name: &str, replicas, edit: &dyn Fn(&mut ServiceSpec)| {
+        let service = world.create(name, replicas, edit);
+        world.settle();
+        world.reasons(service).pop().unwrap_or_default()
+    };
+    let words = told(&mut world, "a", 1, &|spec| constrain(spec, "node.labels.disk==ssd"));
+    assert_eq!(words, "no suitable node (scheduling constraints not satisfied on 2 nodes)");
+    let words = told(&mut world, "b", 3, &|spec| host_port(spec, 8080));
+    assert_eq!(words, "no suitable node (host-mode port already in use on 2 nodes)");
+    let per_node = |spec: &mut ServiceSpec| spec.task.placement.get_or_insert_default().replicas_max_per_node = 1;
+    let words = told(&mut world, "c", 3, &per_node);
+    assert_eq!(words, "no suitable node (max replicas per node limit exceed)");
+    let docker = |spec: &mut ServiceSpec| {
+        spec.labels.insert(service::ENGINE_LABEL.into(), "docker".into());
+    };
+    assert_eq!(told(&mut world, "d", 1, &docker), "no suitable node (missing engine on 2 nodes)");
+}
+
+#[test]
+fn without_a_ready_node_a_task_waits_until_there_is_one() {
+    let mut world = World::of(1);
+    world.reach(1, Reachability::Unreachable);
+    let web = world.create("web", 1, |_| ());
+    world.settle();
+    assert_eq!(world.reasons(web), ["no suitable node (1 node not available for new tasks)"]);
+    world.reach(1, Reachability::Reachable);
+    world.settle();
+    assert_eq!(world.running(web), 1);
+}
+
+#[test]
+fn a_node_that_was_unsteady_gets_nothing_new() {
+    let mut world = World::of(2);
+    world.done(vec![Change::SetSteadiness { id: id(1), unsteady: true }]);
+    let web = world.create("web", 3, |_| ());
+    world.settle();
+    assert_eq!(spread(&world, web, 2), [0, 3]);
+}
+
+#[test]
+fn after_five_failures_a_node_is_avoided_by_that_spec_only_and_for_five_minutes() {
+    let mut world = World::of(2);
+    // The other node is full of another service, so the first one is preferred until it is faulty.
+    world.create("ballast", 20, |spec| constrain(spec, "node.hostname==n2"));
+    let delay = Some(Duration::ZERO);
+    let restart = RestartPolicy { delay, ..RestartPolicy::default() };
+    let web = world.create("web", 1, |spec| spec.task.restart = Some(restart.clone()));
+    world.settle();
+    for _ in 0..5 {
+        assert_eq!(spread(&world, web, 2), [1, 0]);
+        world.end(id(1), TaskState::Failed);
+        world.settle();
+    }
+    assert_eq!(spread(&world, web, 2), [0, 1], "five failures");
+    let other = world.create("other", 1, |_| ());
+    world.settle();
+    assert_eq!(spread(&world, other, 2), [1, 0], "another spec is not concerned");
+    world.pass(Duration::from_secs(301));
+    world.end(id(2), TaskState::Failed);
+    world.settle();
+    assert_eq!(spread(&world, web, 2), [1, 0], "failures are forgotten");
+}
+
+#[test]
+fn what_has_ended_gives_its_room_back() {
+    let mut world = World::of(1);
+    let one = world.create("one", 1, |spec| reserve(spec, 8 * GIB));
+    world.settle();
+    let two = world.create("two", 1, |spec| reserve(spec, 8 * GIB));
+    world.settle();
+    assert_eq!(world.reasons(two), ["no suitable node (insufficient resources on 1 node)"]);
+    world.done(vec![Change::RemoveService { id: one }]);
+    world.settle();
+    assert_eq!(world.running(two), 1);
+}
+
+#[test]
+fn a_board_that_followed_the_events_equals_one_built_anew() {
+    let mut world = World::of(4);
+    let web = world.create("web", 9, |spec| reserve(spec, GIB));
+    world.settle();
+    world.reach(3, Reachability::Down);
+    world.settle();
+    world.update(web, |spec| spec.mode = Mode::Replicated { replicas: 4 });
+    world.end(id(1), TaskState::Failed);
+    world.live(Duration::from_secs(10));
+    let fresh = Board::new(&world.state);
+    let load = |board: &Board| {
+        board.seats.iter().map(|(id, seat)| (*id, seat.load, seat.used, seat.ports.clone())).collect::<Vec<_>>()
+    };
+    assert_eq!(load(&world.board), load(&fresh));
+    assert_eq!(world.board.by_load, fresh.by_load);
+    assert_eq!(world.board.of_service, fresh.of_service);
+    assert_eq!(world.board.failures, fresh.failures);
+}
+
+/// Says what is wrong with where tasks are, looking at the state only.
+fn judge(state: &State) -> Result<(), String> {
+    for node in state.nodes() {
+        let mut memory = 0;
+        let mut ports: BTreeMap<u16, u32> = BTreeMap::new();
+        let mut of_service: BTreeMap<ServiceId, u64> = BTreeMap::new();
+        for task in state.tasks_on(node.id).filter(|task| !task.has_ended()) {
+            let spec = state.spec(task.service, task.spec_version).ok_or("a task without its spec")?;
+            memory += spec.task.reservation().memory_bytes;
+            let endpoint = spec.endpoint.clone().unwrap_or_default();
+            for port in endpoint.ports.iter().filter(|port| port.mode == PublishMode::Host) {
+                *ports.entry(port.published).or_default() += 1;
+            }
+            let placement = spec.task.placement();
+            if let Some(broken) = placement.constraints.iter().find(|constraint| !constraint.matches(node)) {
+                return Err(format!("{broken} is broken on {}", node.name()));
+            }
+            *of_service.entry(task.service).or_default() += 1;
+            let max = placement.replicas_max_per_node;
+            if max > 0 && of_service[&task.service] > max {
+                return Err(format!("more than {max} on {}", node.name()));
+            }
+        }
+        let has = node.description.as_ref().map_or(0, |it| it.hardware.memory_bytes);
+        if memory > has {
+            return Err(format!("{memory} of {has} bytes are set aside on {}", node.name()));
+        }
+        if let Some((port, _)) = ports.iter().find(|(_, count)| **count > 1) {
+            return Err(format!("port {port} is taken twice on {}", node.name()));
+        }
+    }
+    Ok(())
+}
+
+/// A service of a property: replicas, GiB, port, constraint, most per node.
+type Asked = (u32, u64, Option<u16>, Option<&'static str>, u64);
+
+fn asked() -> impl Strategy<Value = Asked> {
+    let constraint = prop_oneof![
+        Just(None),
+        Just(Some("node.labels.disk==ssd")),
+        Just(Some("node.hostname!=n1")),
+        Just(Some("node.role==worker")),
+    ];
+    (0..8u32, 0..4u64, proptest::option::of(0..3u16), constraint, 0..3u64)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_is_asked_an_independent_judge_finds_nothing(services in proptest::collection::vec(asked(), 1..6), ssd in 0..64u32) {
+        let mut world = World::of(6);
+        for number in 1..=6 {
+            if ssd & (1 << (number - 1)) != 0 {
+                world.set_node(number, |spec| drop(spec.labels.insert("disk".into(), "ssd".into())));
+            }
+        }
+        for (i, (replicas, gib, port, constraint, max)) in services.into_iter().enumerate() {
+            world.create(&format!("s{i}"), replicas, |spec| {
+                reserve(spec, gib * GIB);
+                port.into_iter().for_each(|port| host_port(spec, 8000 + port));
+                constraint.into_iter().for_each(|constraint| constrain(spec, constraint));
+                spec.task.placement.get_or_insert_default().replicas_max_per_node = max;
+            });
+        }
+        world.settle();
+        prop_assert_eq!(judge(&world.state), Ok(()));
+        // What waits fits nowhere: placing again from scratch finds nothing either.
+        let mut fresh = Board::new(&world.state);
+        prop_assert_eq!(fresh.assign_pending(&world.state, world.now()), vec![]);
+    }
+}
+
+/// A board of `nodes` nodes, with `services` services that want `each` tasks.
+fn crowd(nodes: u128, services: u128, each: u32) -> (State, Vec<Wanted>) {
+    let mut world = World::of(1);
+    let accept = (2..=nodes).map(|number| Change::AcceptNode(Box::new(node(number)))).collect();
+    world.done(accept);
+    let create = (0..services).map(|number| Change::CreateService {
+        id: ServiceId::from_bits(1 + number),
+        spec: Box::new(spec(&format!("s{number}"), each)),
+    });
+    world.done(create.collect());
+    let wanted = world.state.services().flat_map(|service| {
+        (1..=each).map(|slot| Wanted {
+            service: service.id,
+            spec_version: service.spec_version,
+            slot: Slot::Number(slot),
+            desired: Desired::Running,
+        })
+    });
+    let wanted = wanted.collect();
+    (world.state, wanted)
+}
+
+#[test]
+fn the_same_board_and_wishes_give_the_same_places_and_an_even_spread() {
+    let (state, wanted) = crowd(40, 7, 30);
+    let place = || {
+        let mut drawn = 0;
+        Board::new(&state).bear(&state, Timestamp::default(), &wanted, &mut || {
+            drawn += 1;
+            drawn
+        })
+    };
+    let changes = place();
+    assert_eq!(changes, place());
+    let mut nodes: BTreeMap<NodeId, u32> = BTreeMap::new();
+    for change in &changes {
+        let Change::CreateTask(task) = change else { panic!("{change:?}") };
+        *nodes.entry(task.node().expect("there is room")).or_default() += 1;
+    }
+    let (least, most) = (nodes.values().min(), nodes.values().max());
+    assert_eq!((least, most), (Some(&5), Some(&6)), "210 tasks on 40 nodes");
+}
+
+/// How many placements a second: run by hand in release (`cargo test --release -p essaim-policy -- --ignored speed`).
+#[test]
+#[ignore = "a measurement: run it in release and alone"]
+#[allow(clippy::disallowed_methods, reason = "a measurement needs a clock")]
+fn speed_of_placing() {
+    for (nodes, services, each) in [(1_000, 1, 10_000), (1_000, 100, 100), (1_000, 10_000, 1), (10_000, 10, 1_000)] {
+        let (state, wanted) = crowd(nodes, services, each);
+        let mut board = Board::new(&state);
+        let begun = std::time::Instant::now();
+        let mut drawn = 0;
+        let changes = board.bear(&state, Timestamp::default(), &wanted, &mut || {
+            drawn += 1;
+            drawn
+        });
+        let took = begun.elapsed();
+        let rate = changes.len() as f64 / took.as_secs_f64();
+        println!("{nodes} nodes, {services} services of {each}: {took:?}, {rate:.0} placements a second");
+    }
+}

@@ -1,1 +1,638 @@
+//! Swarm's orchestrator tables, restated, and what is better here.
 
+use crate::world::{World, id, node};
+use essaim_model::*;
+use essaim_wire::{NodeId, Reachability};
+use std::time::Duration;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn slots(world: &World, service: ServiceId) -> Vec<u32> {
+    let mut slots: Vec<u32> =
+        world.state.tasks_of(service).filter(|task| task.is_wanted()).map(|task| task.slot.number()).collect();
+    slots.sort_unstable();
+    slots
+}
+
+fn nodes(world: &World, service: ServiceId) -> Vec<u128> {
+    world.wanted_by_node(service).keys().map(|node| node.bits()).collect()
+}
+
+fn restart(edit: impl FnOnce(&mut RestartPolicy)) -> Option<RestartPolicy> {
+    let mut policy = RestartPolicy { delay: Some(Duration::ZERO), ..RestartPolicy::default() };
+    edit(&mut policy);
+    Some(policy)
+}
+
+fn set_image(image: &'static str) -> impl FnOnce(&mut ServiceSpec) {
+    move |spec| spec.task.container.image = image.into()
+}
+
+fn scale(replicas: u32) -> impl FnOnce(&mut ServiceSpec) {
+    move |spec| spec.mode = Mode::Replicated { replicas }
+}
+
+/// How many wanted tasks follow a spec with this image.
+fn following(world: &World, service: ServiceId, image: &str) -> usize {
+    let wanted = world.state.tasks_of(service).filter(|task| task.is_wanted());
+    wanted
+        .filter(|task| {
+            world.state.spec(service, task.spec_version).is_some_and(|spec| spec.task.container.image == image)
+        })
+        .count()
+}
+
+fn update_state(world: &World, service: ServiceId) -> Option<UpdateState> {
+    world.state.service(service).expect("there").update.as_ref().map(|update| update.state)
+}
+
+/// Makes the workers of a world do everything but let this image run.
+fn work_without(world: &mut World, image: &str) {
+    world.work();
+    let bad: Vec<_> = world
+        .state
+        .tasks()
+        .filter(|task| !task.has_ended() && task.desired == Desired::Running && task.node().is_some())
+        .filter(|task| {
+            world.state.spec(task.service, task.spec_version).is_some_and(|spec| spec.task.container.image == image)
+        })
+        .cloned()
+        .collect();
+    for task in bad {
+        let at = world.now();
+        let observed = Observed { state: TaskState::Failed, at, exit_code: Some(1), ..task.observed.clone() };
+        let node = task.node().expect("it was given to one");
+        world.done(vec![Change::Observe { node, reports: vec![(task.id, observed)] }]);
+    }
+}
+
+#[test]
+fn a_service_is_created_scaled_up_and_scaled_down() {
+    let mut world = World::of(3);
+    let web = world.create("web", 2, |_| ());
+    world.settle();
+    assert_eq!((slots(&world, web), world.running(web)), (vec![1, 2], 2));
+    world.update(web, scale(3));
+    world.settle();
+    assert_eq!((slots(&world, web), world.running(web)), (vec![1, 2, 3], 3));
+    world.update(web, scale(1));
+    world.settle();
+    assert_eq!(slots(&world, web), [1]);
+    assert_eq!(world.state.tasks_of(web).count(), 1, "what was scaled away is forgotten");
+    world.update(web, scale(0));
+    world.settle();
+    assert_eq!(world.state.tasks_of(web).count(), 0);
+}
+
+#[test]
+fn a_plan_that_was_carried_out_is_followed_by_an_empty_one() {
+    let mut world = World::of(3);
+    let web = world.create("web", 7, |_| ());
+    world.settle();
+    assert!(world.plan(web).is_empty());
+}
+
+#[test]
+fn scaling_down_takes_what_waits_then_what_does_not_run_then_evens_out() {
+    let mut world = World::of(3);
+    let max = |spec: &mut ServiceSpec| spec.task.placement.get_or_insert_default().replicas_max_per_node = 2;
+    let web = world.create("web", 8, max);
+    world.settle();
+    assert_eq!(world.running(web), 6);
+    assert_eq!(slots(&world, web), [1, 2, 3, 4, 5, 6, 7, 8]);
+    world.update(web, scale(6));
+    world.settle();
+    assert_eq!(slots(&world, web), [1, 2, 3, 4, 5, 6], "the two that waited are gone");
+    world.update(web, scale(3));
+    world.settle();
+    assert_eq!(nodes(&world, web), [1, 2, 3], "one is left on each node");
+    assert_eq!(slots(&world, web), [1, 2, 3]);
+}
+
+#[test]
+fn a_free_number_is_used_again() {
+    let mut world = World::of(2);
+    let web = world.create("web", 4, |_| ());
+    world.settle();
+    world.set_node(2, |spec| spec.availability = Availability::Drain);
+    world.settle();
+    world.update(web, scale(2));
+    world.settle();
+    world.update(web, scale(4));
+    world.settle();
+    assert_eq!(slots(&world, web), [1, 2, 3, 4]);
+}
+
+#[test]
+fn a_removed_service_leaves_nothing_behind() {
+    let mut world = World::of(2);
+    let web = world.create("web", 4, |_| ());
+    world.settle();
+    world.done(vec![Change::RemoveService { id: web }]);
+    world.settle();
+    assert_eq!(world.state.tasks().len(), 0);
+}
+
+#[test]
+fn an_unreachable_nodes_tasks_are_replaced_at_once_and_the_surplus_goes_when_it_returns() {
+    let mut world = World::of(3);
+    let web = world.create("web", 3, |_| ());
+    world.settle();
+    let before = world.state.tasks_of(web).map(|task| task.id).collect::<Vec<_>>();
+    world.reach(3, Reachability::Unreachable);
+    world.settle();
+    assert_eq!(world.state.tasks_of(web).filter(|task| task.is_wanted()).count(), 4, "one stands in");
+    let sound = world.wanted_by_node(web);
+    assert_eq!(sound[&id(1)] + sound[&id(2)], 3);
+    world.reach(3, Reachability::Reachable);
+    world.settle();
+    let after: Vec<_> = world.state.tasks_of(web).filter(|task| task.is_wanted()).map(|task| task.id).collect();
+    assert_eq!(after, before, "the stand-in, being newer, went");
+}
+
+#[test]
+fn a_node_that_is_down_loses_its_tasks_for_good() {
+    let mut world = World::of(3);
+    let web = world.create("web", 3, |_| ());
+    world.settle();
+    world.reach(3, Reachability::Unreachable);
+    world.settle();
+    world.reach(3, Reachability::Down);
+    world.settle();
+    let gone = world.state.tasks_on(id(3)).next().expect("history");
+    assert_eq!(gone.written_off.as_ref().map(|off| off.why.as_str()), Some("node n3 is down"));
+    world.reach(3, Reachability::Reachable);
+    world.settle();
+    assert_eq!(nodes(&world, web), [1, 2], "nothing moves back by itself");
+    assert_eq!(world.running(web), 3);
+}
+
+#[test]
+fn a_loss_never_waits_for_the_restart_delay() {
+    let mut world = World::of(2);
+    let web = world.create("web", 1, |spec| spec.task.restart = restart(|it| it.delay = Some(3600 * SECOND)));
+    world.settle();
+    world.reach(1, Reachability::Unreachable);
+    world.settle();
+    let stand_in = world.state.tasks_on(id(2)).find(|task| task.service == web).expect("placed");
+    assert!(stand_in.is_running());
+}
+
+#[test]
+fn a_service_that_waits_for_down_is_left_alone_until_then() {
+    let mut world = World::of(2);
+    let wait = |spec: &mut ServiceSpec| {
+        spec.labels.insert(service::ON_UNREACHABLE_LABEL.into(), "wait".into());
+    };
+    let db = world.create("db", 1, wait);
+    world.settle();
+    world.reach(1, Reachability::Unreachable);
+    world.settle();
+    assert_eq!(nodes(&world, db), [1]);
+    world.reach(1, Reachability::Down);
+    world.settle();
+    assert_eq!(nodes(&world, db), [2]);
+}
+
+#[test]
+fn the_brake_holds_slots_even_of_nodes_that_are_down() {
+    let mut world = World::of(3);
+    let web = world.create("web", 3, |_| ());
+    world.settle();
+    for reachability in [Reachability::Unreachable, Reachability::Down] {
+        world.reach(3, reachability);
+        world.released.clear();
+        world.settle();
+        assert_eq!(nodes(&world, web), [1, 2, 3], "{reachability:?}");
+    }
+    world.released.insert(id(3));
+    world.settle();
+    assert_eq!(nodes(&world, web), [1, 2]);
+}
+
+#[test]
+fn losing_the_stand_ins_node_as_well_makes_another_and_never_a_third_at_a_time() {
+    let mut world = World::of(4);
+    let web = world.create("web", 1, |_| ());
+    world.settle();
+    for lost in 1..=3 {
+        world.reach(lost, Reachability::Unreachable);
+        world.settle();
+        assert_eq!(nodes(&world, web).last(), Some(&(lost + 1)));
+    }
+    (1..=3).for_each(|back| world.reach(back, Reachability::Reachable));
+    world.settle();
+    assert_eq!(world.running(web), 1);
+}
+
+#[test]
+fn nodes_of_which_nothing_was_heard_yet_keep_their_tasks() {
+    let mut world = World::of(2);
+    let web = world.create("web", 2, |_| ());
+    world.settle();
+    world.reach(2, Reachability::Unknown);
+    world.settle();
+    assert_eq!(nodes(&world, web), [1, 2]);
+}
+
+#[test]
+fn a_drained_nodes_task_goes_when_its_replacement_runs_and_not_before() {
+    let mut world = World::of(2);
+    let web = world.create("web", 1, |_| ());
+    world.settle();
+    world.set_node(1, |spec| spec.availability = Availability::Drain);
+    world.lead();
+    assert_eq!(nodes(&world, web), [1, 2], "the old one goes on");
+    world.lead();
+    assert_eq!(nodes(&world, web), [1, 2]);
+    world.settle();
+    assert_eq!(nodes(&world, web), [2]);
+}
+
+#[test]
+fn a_drain_that_asks_for_it_stops_first() {
+    let mut world = World::of(2);
+    let stop_first = |spec: &mut ServiceSpec| {
+        spec.labels.insert(service::DRAIN_LABEL.into(), "stop-first".into());
+    };
+    let web = world.create("web", 1, stop_first);
+    world.settle();
+    world.set_node(1, |spec| spec.availability = Availability::Drain);
+    world.lead();
+    let new = world.state.tasks_on(id(2)).next().expect("placed");
+    assert_eq!(new.desired, Desired::Ready, "it waits for the old one's end");
+    world.settle();
+    assert_eq!((nodes(&world, web), world.running(web)), (vec![2], 1));
+}
+
+#[test]
+fn when_no_other_node_is_eligible_the_old_task_goes_after_a_minute_with_the_reason() {
+    let mut world = World::of(2);
+    let here = |spec: &mut ServiceSpec| {
+        let placement = spec.task.placement.get_or_insert_default();
+        placement.constraints.push("node.hostname==n1".parse().expect("a constraint"));
+    };
+    let web = world.create("web", 1, here);
+    world.settle();
+    world.set_node(1, |spec| spec.availability = Availability::Drain);
+    world.live(58 * SECOND);
+    assert_eq!(world.running(web), 1, "it goes on");
+    let text = "no suitable node (1 node not available for new tasks; scheduling constraints not satisfied on 1 node)";
+    assert_eq!(world.reasons(web), [text]);
+    world.live(3 * SECOND);
+    assert_eq!(world.running(web), 0);
+    assert_eq!(world.reasons(web), [text]);
+    world.set_node(1, |spec| spec.availability = Availability::Active);
+    world.settle();
+    assert_eq!(world.running(web), 1);
+}
+
+#[test]
+fn a_paused_node_keeps_what_it_has_and_gets_nothing() {
+    let mut world = World::of(2);
+    let web = world.create("web", 2, |_| ());
+    world.settle();
+    world.set_node(1, |spec| spec.availability = Availability::Pause);
+    world.update(web, scale(4));
+    world.settle();
+    let by_node = world.wanted_by_node(web);
+    assert_eq!((by_node[&id(1)], by_node[&id(2)]), (1, 3));
+}
+
+#[test]
+fn a_task_whose_node_no_longer_fits_is_stopped_and_replaced() {
+    let mut world = World::of(2);
+    world.set_node(1, |spec| drop(spec.labels.insert("disk".into(), "ssd".into())));
+    let on_ssd = |spec: &mut ServiceSpec| {
+        let placement = spec.task.placement.get_or_insert_default();
+        placement.constraints.push("node.labels.disk==ssd".parse().expect("a constraint"));
+    };
+    let web = world.create("web", 1, on_ssd);
+    world.settle();
+    assert_eq!(nodes(&world, web), [1]);
+    world.set_node(1, |spec| spec.labels.clear());
+    world.set_node(2, |spec| drop(spec.labels.insert("disk".into(), "ssd".into())));
+    world.settle();
+    assert_eq!((nodes(&world, web), world.running(web)), (vec![2], 1));
+}
+
+#[test]
+fn a_change_of_placement_alone_keeps_the_tasks_that_still_fit() {
+    let mut world = World::of(2);
+    let web = world.create("web", 2, |_| ());
+    world.settle();
+    let before: Vec<_> = world.state.tasks_of(web).map(|task| (task.id, task.node())).collect();
+    world.update(web, |spec| {
+        let placement = spec.task.placement.get_or_insert_default();
+        placement.constraints.push("node.hostname!=n2".parse().expect("a constraint"));
+    });
+    world.settle();
+    let after: Vec<_> =
+        world.state.tasks_of(web).filter(|task| task.is_running()).map(|task| (task.id, task.node())).collect();
+    let kept: Vec<_> = before.into_iter().filter(|(_, node)| *node == Some(id(1))).collect();
+    assert_eq!(after.len(), 2);
+    assert!(kept.iter().all(|task| after.contains(task)));
+    assert_eq!(nodes(&world, web), [1]);
+}
+
+#[test]
+fn whether_an_ended_task_is_followed_is_what_the_condition_says() {
+    use RestartCondition::*;
+    use TaskState::{Complete, Failed};
+    for (condition, end, follows) in [
+        (Any, Complete, true),
+        (Any, Failed, true),
+        (OnFailure, Complete, false),
+        (OnFailure, Failed, true),
+        (None, Complete, false),
+        (None, Failed, false),
+    ] {
+        let mut world = World::of(1);
+        let web = world.create("web", 1, |spec| spec.task.restart = restart(|it| it.condition = Some(condition)));
+        world.settle();
+        world.end(id(1), end);
+        world.settle();
+        assert_eq!(world.running(web) == 1, follows, "{condition:?} after {end:?}");
+        let ended = world.state.tasks_of(web).find(|task| task.has_ended()).expect("history");
+        assert_eq!(ended.desired, Desired::Shutdown);
+    }
+}
+
+#[test]
+fn a_restart_waits_for_its_delay_and_is_ready_by_then() {
+    let mut world = World::of(1);
+    let web = world.create("web", 1, |_| ());
+    world.settle();
+    world.end(id(1), TaskState::Failed);
+    world.live(4 * SECOND);
+    let next = world.state.tasks_of(web).find(|task| task.is_wanted()).expect("it was made at once");
+    assert_eq!((next.desired, next.observed.state), (Desired::Ready, TaskState::Ready));
+    let again = world.plan(web).again.expect("a moment to look again");
+    assert!(again > world.now() && again.saturating_since(world.now()) < 2 * SECOND);
+    world.live(2 * SECOND);
+    assert_eq!(world.running(web), 1);
+}
+
+#[test]
+fn attempts_are_limited_and_a_new_spec_begins_to_count_anew() {
+    let mut world = World::of(1);
+    let web = world.create("web", 1, |spec| spec.task.restart = restart(|it| it.max_attempts = Some(2)));
+    world.settle();
+    for attempt in 0..3 {
+        assert_eq!(world.running(web), 1, "attempt {attempt}");
+        world.end(id(1), TaskState::Failed);
+        world.settle();
+    }
+    assert_eq!(world.running(web), 0);
+    world.update(web, set_image("b"));
+    world.settle();
+    assert_eq!(world.running(web), 1);
+}
+
+#[test]
+fn attempts_are_counted_over_the_window_only() {
+    let mut world = World::of(1);
+    let web = world.create("web", 1, |spec| {
+        spec.task.restart = restart(|it| {
+            it.max_attempts = Some(2);
+            it.window = Some(30 * SECOND);
+        });
+    });
+    world.settle();
+    for _ in 0..5 {
+        world.pass(20 * SECOND);
+        world.end(id(1), TaskState::Failed);
+        world.settle();
+        assert_eq!(world.running(web), 1, "never three within thirty seconds");
+    }
+    for _ in 0..3 {
+        world.end(id(1), TaskState::Failed);
+        world.settle();
+    }
+    assert_eq!(world.running(web), 0);
+}
+
+#[test]
+fn a_completed_slot_counts_and_is_not_run_again_by_scaling() {
+    let mut world = World::of(1);
+    let job = world.create("job", 2, |spec| {
+        spec.task.restart = restart(|it| it.condition = Some(RestartCondition::OnFailure));
+    });
+    world.settle();
+    world.end(id(1), TaskState::Complete);
+    world.settle();
+    world.update(job, scale(3));
+    world.settle();
+    assert_eq!((slots(&world, job), world.running(job)), (vec![3], 1));
+}
+
+#[test]
+fn a_global_service_has_one_task_on_every_node_that_may_have_it() {
+    let mut world = World::of(3);
+    let agent = world.create("agent", 0, |spec| spec.mode = Mode::Global);
+    world.settle();
+    assert_eq!(nodes(&world, agent), [1, 2, 3]);
+    world.done(vec![Change::AcceptNode(Box::new(node(4)))]);
+    world.settle();
+    assert_eq!(nodes(&world, agent), [1, 2, 3, 4]);
+    world.set_node(2, |spec| spec.availability = Availability::Drain);
+    world.settle();
+    assert_eq!(nodes(&world, agent), [1, 3, 4]);
+    world.set_node(2, |spec| spec.availability = Availability::Active);
+    world.set_node(3, |spec| spec.availability = Availability::Pause);
+    world.settle();
+    assert_eq!(nodes(&world, agent), [1, 2, 3, 4], "pause keeps");
+    world.reach(4, Reachability::Unreachable);
+    world.settle();
+    assert_eq!(nodes(&world, agent), [1, 2, 3, 4], "a place that is a node waits for it");
+    world.reach(4, Reachability::Down);
+    world.settle();
+    assert_eq!(nodes(&world, agent), [1, 2, 3]);
+    world.done(vec![Change::RemoveNode { id: id(4), until: essaim_wire::Timestamp::from_micros(u64::MAX) }]);
+    world.settle();
+    assert!(world.state.tasks_of(agent).all(|task| task.slot != Slot::Node(id(4))), "forgotten with its node");
+    world.end(id(1), TaskState::Failed);
+    world.live(6 * SECOND);
+    assert_eq!(world.running(agent), 3);
+}
+
+#[test]
+fn a_global_service_obeys_its_constraints() {
+    let mut world = World::of(3);
+    let agent = world.create("agent", 0, |spec| {
+        spec.mode = Mode::Global;
+        let placement = spec.task.placement.get_or_insert_default();
+        placement.constraints.push("node.role==worker".parse().expect("a constraint"));
+    });
+    world.settle();
+    assert_eq!(nodes(&world, agent), [2, 3]);
+}
+
+#[test]
+fn an_update_replaces_one_task_at_a_time_and_stops_it_first() {
+    let mut world = World::of(3);
+    let web = world.create("web", 3, |_| ());
+    world.settle();
+    world.update(web, set_image("b"));
+    assert_eq!(update_state(&world, web), Some(UpdateState::Updating));
+    for _ in 0..40 {
+        world.lead();
+        assert!(world.running(web) >= 2, "never more than one is missing");
+        let live = world.state.tasks_of(web).filter(|task| !task.has_ended());
+        let started = live.filter(|task| task.observed.state >= TaskState::Starting).count();
+        assert!(started <= 3, "the old one ends before the new one starts");
+        world.work();
+        world.pass(SECOND / 10);
+    }
+    assert_eq!(following(&world, web, "b"), 3);
+    assert_eq!(update_state(&world, web), Some(UpdateState::Updating), "the last one is watched");
+    world.live(6 * SECOND);
+    assert_eq!(update_state(&world, web), Some(UpdateState::Completed));
+    assert!(world.plan(web).is_empty());
+}
+
+#[test]
+fn an_update_of_nothing_is_complete_at_once() {
+    let mut world = World::of(1);
+    let web = world.create("web", 0, |_| ());
+    world.update(web, set_image("b"));
+    world.settle();
+    assert_eq!(update_state(&world, web), Some(UpdateState::Completed));
+}
+
+#[test]
+fn between_two_slots_an_update_waits_for_its_delay() {
+    let mut world = World::of(2);
+    let delay = UpdateConfig { delay: 20 * SECOND, ..UpdateConfig::default() };
+    let web = world.create("web", 2, |spec| spec.update = Some(delay));
+    world.settle();
+    world.update(web, set_image("b"));
+    world.live(15 * SECOND);
+    assert_eq!((following(&world, web, "a"), following(&world, web, "b")), (1, 1));
+    world.live(10 * SECOND);
+    assert_eq!(following(&world, web, "b"), 2);
+}
+
+#[test]
+fn a_failing_update_pauses_with_one_new_task_and_the_others_old() {
+    let mut world = World::of(3);
+    let web = world.create("web", 3, |spec| spec.task.restart = restart(|_| ()));
+    world.settle();
+    world.update(web, set_image("bad"));
+    for _ in 0..20 {
+        world.lead();
+        work_without(&mut world, "bad");
+        world.pass(SECOND / 10);
+    }
+    assert_eq!(update_state(&world, web), Some(UpdateState::Paused));
+    assert_eq!((following(&world, web, "a"), world.running(web)), (2, 2));
+    let message = world.state.service(web).and_then(|it| it.update.clone()).expect("an update").message;
+    assert!(message.starts_with("update paused due to failure or early termination of task "), "{message}");
+}
+
+#[test]
+fn a_failure_that_may_be_goes_on_or_takes_the_update_back() {
+    for (action, expected) in [(FailureAction::Continue, "bad"), (FailureAction::Rollback, "a")] {
+        let mut world = World::of(3);
+        let config = UpdateConfig { failure_action: action, ..UpdateConfig::default() };
+        let web = world.create("web", 3, |spec| {
+            spec.task.restart = restart(|it| it.condition = Some(RestartCondition::None));
+            spec.update = Some(config);
+        });
+        world.settle();
+        world.update(web, set_image("bad"));
+        for _ in 0..200 {
+            world.lead();
+            work_without(&mut world, "bad");
+            world.pass(SECOND / 10);
+        }
+        let service = world.state.service(web).expect("there");
+        assert_eq!(service.spec.task.container.image, expected);
+        match action {
+            FailureAction::Rollback => {
+                assert_eq!((following(&world, web, "a"), world.running(web)), (3, 3));
+                assert_eq!(update_state(&world, web), Some(UpdateState::RollbackCompleted));
+            }
+            _ => {
+                assert_eq!(following(&world, web, "a"), 0, "all were replaced");
+                assert_eq!(update_state(&world, web), Some(UpdateState::Completed));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_start_first_update_never_runs_fewer_than_asked_for() {
+    let mut world = World::of(3);
+    let config = UpdateConfig { order: UpdateOrder::StartFirst, ..UpdateConfig::default() };
+    let web = world.create("web", 3, |spec| spec.update = Some(config));
+    world.settle();
+    world.update(web, set_image("b"));
+    for _ in 0..60 {
+        world.lead();
+        assert!(world.running(web) >= 3);
+        world.work();
+        world.pass(SECOND / 10);
+    }
+    assert_eq!(following(&world, web, "b"), 3);
+}
+
+#[test]
+fn scaling_during_an_update_touches_no_running_task_and_the_update_ends() {
+    let mut world = World::of(3);
+    let web = world.create("web", 2, |_| ());
+    world.settle();
+    world.update(web, set_image("b"));
+    world.lead();
+    world.work();
+    world.update(web, scale(5));
+    world.live(20 * SECOND);
+    assert_eq!((following(&world, web, "b"), world.running(web)), (5, 5));
+}
+
+#[test]
+fn a_second_update_overtakes_the_first() {
+    let mut world = World::of(3);
+    let web = world.create("web", 3, |_| ());
+    world.settle();
+    world.update(web, set_image("b"));
+    world.lead();
+    world.work();
+    world.update(web, set_image("c"));
+    world.live(20 * SECOND);
+    assert_eq!((following(&world, web, "c"), world.running(web)), (3, 3));
+    assert_eq!(update_state(&world, web), Some(UpdateState::Completed));
+}
+
+#[test]
+fn scaling_alone_replaces_nothing() {
+    let mut world = World::of(3);
+    let web = world.create("web", 2, |_| ());
+    world.settle();
+    let before: Vec<_> = world.state.tasks_of(web).map(|task| task.id).collect();
+    world.update(web, scale(4));
+    world.settle();
+    let after: Vec<_> = world.state.tasks_of(web).filter(|task| task.is_wanted()).map(|task| task.id).collect();
+    assert_eq!(after[..2], before[..]);
+    assert_eq!(update_state(&world, web), None);
+}
+
+#[test]
+fn a_slot_is_never_filled_twice_while_its_old_task_ends() {
+    let mut world = World::of(1);
+    let web = world.create("web", 1, |_| ());
+    world.settle();
+    let task = world.state.tasks_of(web).next().expect("one").id;
+    world.done(vec![Change::SetDesired { id: task, desired: Desired::Shutdown }]);
+    world.lead();
+    let new = world.state.tasks_of(web).find(|task| task.is_wanted()).expect("it follows");
+    assert_eq!(new.desired, Desired::Ready, "the old one has not ended");
+    // The old task never ends, say: a minute later the new one starts anyway.
+    for _ in 0..70 {
+        world.pass(SECOND);
+        world.lead();
+    }
+    let new = world.state.tasks_of(web).find(|task| task.is_wanted()).expect("still there");
+    assert_eq!(new.desired, Desired::Running);
+    let _: Option<NodeId> = new.node();
+}
