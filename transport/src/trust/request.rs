@@ -37,6 +37,12 @@ impl SigningRequest {
         Ok(rcgen::PublicKeyData::der_bytes(&public).to_vec())
     }
 
+    /// SHA-256 of that key, by which the cluster knows a node that asks again.
+    pub fn key_digest(&self) -> Result<[u8; 32], TrustError> {
+        let hash = ring::digest::digest(&ring::digest::SHA256, &self.public_key()?);
+        Ok(hash.as_ref().try_into().expect("SHA-256 has 32 bytes"))
+    }
+
     pub(super) fn verified(&self) -> Result<PublicKey, TrustError> {
         CertificateSigningRequestParams::from_der(&CertificateSigningRequestDer::from(self.der.as_slice()))
             .map(|request| request.public_key)
