@@ -11,13 +11,19 @@
 //! - [`Scope`]: the three above, as handed to every actor.
 //! - [`supervisor`]: who starts an actor, and what becomes of one that failed.
 //! - [`link`]: typed messages to the actors that a peer chose to export, over one stream.
+//! - [`endpoint`]: this node's port, its certificate, and who may come in.
+//! - [`roster`]: who is alive.
+//! - [`view`]: tree, journal and roster of every node, for operators.
 
+pub mod endpoint;
 pub mod env;
 pub mod journal;
 pub mod link;
 mod path;
+pub mod roster;
 mod scope;
 pub mod supervisor;
+pub mod view;
 
 pub use env::{Clock, Disk, DiskFile, Env, Seed};
 pub use journal::{Journal, Kind, Record};

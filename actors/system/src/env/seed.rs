@@ -101,7 +101,8 @@ mod tests {
         let (a, b) = (Seed::from_number(7), Seed::from_number(7));
         let first = a.draw_id();
         assert_eq!(first, b.draw_id());
-        assert_ne!(first, a.clone().draw_id());
+        let clone = a.clone();
+        assert_ne!(first, clone.draw_id());
         assert_eq!(a.draws.load(Ordering::Relaxed), 2);
     }
 

@@ -377,9 +377,9 @@ mod tests {
             assert_eq!(&left[..4], b"base");
             kinds.insert(left);
         }
-        assert!(kinds.contains(&b"base".to_vec()), "all lost");
-        assert!(kinds.contains(&b"baseaaaabbbb".to_vec()), "all kept");
-        assert!(kinds.contains(&b"base\0\0\0\0bbbb".to_vec()), "the later kept without the earlier");
+        assert!(kinds.contains(b"base".as_slice()), "all lost");
+        assert!(kinds.contains(b"baseaaaabbbb".as_slice()), "all kept");
+        assert!(kinds.contains(b"base\0\0\0\0bbbb".as_slice()), "the later kept without the earlier");
         assert!(kinds.len() > 5, "and cut in the middle");
     }
 

@@ -139,6 +139,11 @@ impl Journal {
         Ok(())
     }
 
+    /// The node's monotonic time, by the clock that records are stamped with.
+    pub(crate) fn now(&self) -> essaim_wire::Moment {
+        self.shared.env.now()
+    }
+
     /// Changes the tree.
     pub(crate) fn with_tree<T>(&self, change: impl FnOnce(&mut Tree, essaim_wire::Timestamp) -> T) -> T {
         let now = self.shared.env.utc();

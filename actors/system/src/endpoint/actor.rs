@@ -1,0 +1,126 @@
+//! Keeps the node's certificate fresh.
+//!
+//! Parent: the node's root. Children: none.
+//! Hears: `Renew` (the role changed), `Wake`, and the answer of whoever was asked. Says: nothing; it shows the new
+//! certificate through the endpoint.
+//! Dies: on a disk that does not keep what was signed; its successor asks again. Sessions do not notice.
+
+use super::core::{Effect, Input, Renewal, Wake};
+use super::{Endpoint, JoinError};
+use crate::journal::Kind;
+use crate::scope::Scope;
+use essaim_transport::{EnrolReply, Identity, PeerIdentity, Refused, SigningRequest};
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+use ractor_cluster::RactorMessage;
+
+/// What the endpoint's actor hears.
+#[derive(RactorMessage)]
+pub(crate) enum EndpointMsg {
+    /// Look at once whether the certificate is still the right one.
+    Renew,
+    /// A wait is over.
+    Wake(Wake),
+    /// What came of asking.
+    Answered(Result<EnrolReply, Refused>),
+}
+
+/// The actor.
+#[derive(Debug)]
+pub(crate) struct EndpointActor;
+
+/// What it keeps while it lives.
+pub(crate) struct State {
+    scope: Scope,
+    endpoint: Endpoint,
+    core: Renewal,
+    effects: Vec<Effect>,
+}
+
+impl Actor for EndpointActor {
+    type Msg = EndpointMsg;
+    type State = State;
+    type Arguments = (Scope, Endpoint);
+
+    async fn pre_start(
+        &self,
+        myself: ActorRef<EndpointMsg>,
+        (scope, endpoint): (Scope, Endpoint),
+    ) -> Result<State, ActorProcessingErr> {
+        let says = endpoint.shared.identity.borrow().says().clone();
+        let core = Renewal::new(says, scope.env.seed.draw_number());
+        let mut state = State { scope, endpoint, core, effects: Vec::new() };
+        let wanted = state.endpoint.shared.desk.wanted();
+        state.decide(&myself, Input::Look { wanted });
+        Ok(state)
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<EndpointMsg>,
+        message: EndpointMsg,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
+        let input = match message {
+            EndpointMsg::Renew => Input::Look { wanted: state.endpoint.shared.desk.wanted() },
+            EndpointMsg::Wake(wake) => Input::Elapsed(wake),
+            EndpointMsg::Answered(answer) => state.take(answer)?,
+        };
+        state.decide(&myself, input);
+        Ok(())
+    }
+}
+
+impl State {
+    fn decide(&mut self, myself: &ActorRef<EndpointMsg>, input: Input) {
+        self.core.handle(self.scope.utc(), input, &mut self.effects);
+        for effect in self.effects.drain(..) {
+            match effect {
+                Effect::Ask => ask(self.endpoint.clone(), myself.clone()),
+                Effect::WakeAfter(after, wake) => {
+                    myself.send_after(after, move || EndpointMsg::Wake(wake));
+                }
+            }
+        }
+    }
+
+    /// Shows what was signed, if anything was.
+    fn take(&mut self, answer: Result<EnrolReply, Refused>) -> Result<Input, ActorProcessingErr> {
+        let shown = match answer {
+            Ok(reply) => self.show(reply),
+            Err(refused) => Err(refused.to_string()),
+        };
+        match shown {
+            Ok(says) => {
+                let until = says.not_after.as_micros() / 1_000_000;
+                self.scope.record(Kind::Trust, format!("has a new certificate as {}, until {until}", says.role));
+                Ok(Input::Renewed(says))
+            }
+            Err(why) => {
+                self.scope.record(Kind::Trust, format!("got no new certificate: {why}"));
+                Ok(Input::Refused)
+            }
+        }
+    }
+
+    fn show(&self, reply: EnrolReply) -> Result<PeerIdentity, String> {
+        let endpoint = &self.endpoint;
+        let key = endpoint.shared.identity.borrow().key().clone();
+        let identity = Identity::new(reply.chain, key, reply.roots).map_err(|error| error.to_string())?;
+        if identity.node() != endpoint.node() {
+            return Err(format!("the certificate is about {}", identity.node()));
+        }
+        let says = identity.says().clone();
+        endpoint.present(identity).map_err(|error: JoinError| error.to_string())?;
+        endpoint.admit(reply.admission).map_err(|error| error.to_string())?;
+        Ok(says)
+    }
+}
+
+/// Asks in a task of its own: the actor must hear of a changed role meanwhile.
+fn ask(endpoint: Endpoint, myself: ActorRef<EndpointMsg>) {
+    tokio::spawn(async move {
+        let request = SigningRequest::create(endpoint.shared.identity.borrow().key());
+        let answer = endpoint.shared.desk.renew(request).await;
+        let _ = myself.cast(EndpointMsg::Answered(answer));
+    });
+}

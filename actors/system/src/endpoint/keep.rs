@@ -1,0 +1,252 @@
+//! What a node keeps of its membership in a cluster: a handful of small files.
+//!
+//! - `identity.pem` (0600): its key, its certificate chain, the CAs it trusts; one file, so that a crash cannot leave
+//!   a key with the certificate of another.
+//! - `key` (0600): the key it asked a certificate for, before one came.
+//! - `socket-key` (0600): signs stateless resets, so that peers learn of a restart at once.
+//! - `admission`: the table of exceptions. It never goes back, over restarts too.
+//! - `generation`: how often the daemon has started.
+
+use crate::env::{Disk, Seed};
+use essaim_transport::{Admission, Identity, Key, SocketKey, TrustError};
+use essaim_wire::{DecodeError, Generation, decode, encode};
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+
+const IDENTITY: &str = "identity.pem";
+const KEY: &str = "key";
+const SOCKET_KEY: &str = "socket-key";
+const ADMISSION: &str = "admission";
+const GENERATION: &str = "generation";
+
+/// The format of the binary files, as their first byte.
+const FORMAT: u8 = 1;
+
+const CHAIN_MARK: &str = "# certificate of this node\n";
+const ROOTS_MARK: &str = "# trusted authorities\n";
+
+/// A file of the node cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum KeepError {
+    /// The disk refused.
+    #[error("{file}: {error}")]
+    Disk {
+        /// Which file.
+        file: &'static str,
+        /// What it said.
+        error: io::Error,
+    },
+    /// It holds something else. The way out: remove the node's folder, and join again.
+    #[error("{file} is damaged ({why}); remove the node's data folder and join again")]
+    Damaged {
+        /// Which file.
+        file: &'static str,
+        /// What is wrong.
+        why: String,
+    },
+}
+
+/// The files of a node in one folder. Cheap to clone.
+#[derive(Clone)]
+pub struct Keep {
+    disk: Arc<dyn Disk>,
+}
+
+impl Keep {
+    /// The files in this folder.
+    pub fn new(disk: Arc<dyn Disk>) -> Self {
+        Self { disk }
+    }
+
+    /// Counts this start of the daemon: greater than every one before it.
+    pub fn boot(&self) -> Result<Generation, KeepError> {
+        let last = self.load::<Generation>(GENERATION)?.unwrap_or_default();
+        let this = last.next();
+        self.save(GENERATION, &this)?;
+        Ok(this)
+    }
+
+    /// Who the node is; `None` when it never was enrolled.
+    pub fn identity(&self) -> Result<Option<Identity>, KeepError> {
+        let Some(bytes) = self.find(IDENTITY)? else { return Ok(None) };
+        let read = || -> Result<Identity, String> {
+            let text = String::from_utf8(bytes).map_err(|why| why.to_string())?;
+            let (key, rest) = text.split_once(CHAIN_MARK).ok_or("no certificate in it")?;
+            let (chain, roots) = rest.split_once(ROOTS_MARK).ok_or("no authority in it")?;
+            Identity::from_pem(chain, key, roots).map_err(|why: TrustError| why.to_string())
+        };
+        read().map(Some).map_err(|why| KeepError::Damaged { file: IDENTITY, why })
+    }
+
+    /// Keeps who the node is. The key that it asked with is in it from now on.
+    pub fn save_identity(&self, identity: &Identity) -> Result<(), KeepError> {
+        let (key, chain, roots) = (identity.key().to_pem(), identity.chain_pem(), identity.roots_pem());
+        let text = format!("{key}{CHAIN_MARK}{chain}{ROOTS_MARK}{roots}");
+        self.write_secret(IDENTITY, text.as_bytes())?;
+        self.disk.remove(KEY).map_err(|error| KeepError::Disk { file: KEY, error })
+    }
+
+    /// The key to ask a certificate for: drawn once, and the same until a certificate came.
+    pub fn key(&self, seed: &Seed) -> Result<Key, KeepError> {
+        if let Some(key) = self.load(KEY)? {
+            return Ok(key);
+        }
+        let key = Key::from_seed(seed.draw_bytes());
+        self.write_secret(KEY, &framed(&key))?;
+        Ok(key)
+    }
+
+    /// The key of the socket: drawn once.
+    pub fn socket_key(&self, seed: &Seed) -> Result<SocketKey, KeepError> {
+        if let Some(key) = self.load(SOCKET_KEY)? {
+            return Ok(SocketKey(key));
+        }
+        let key: [u8; 32] = seed.draw_bytes();
+        self.write_secret(SOCKET_KEY, &framed(&key))?;
+        Ok(SocketKey(key))
+    }
+
+    /// The table of exceptions; the empty one when none was kept.
+    pub fn admission(&self) -> Result<Admission, KeepError> {
+        Ok(self.load(ADMISSION)?.unwrap_or_default())
+    }
+
+    /// Keeps a table, unless the one that is kept is as new.
+    pub fn save_admission(&self, table: &Admission) -> Result<(), KeepError> {
+        if table.is_newer_than(&self.admission()?) { self.save(ADMISSION, table) } else { Ok(()) }
+    }
+
+    /// Forgets the cluster: identity, key and table. The boot counter and the socket's key stay: they are the
+    /// daemon's, and a generation must never come twice.
+    pub fn forget_cluster(&self) -> Result<(), KeepError> {
+        for file in [IDENTITY, KEY, ADMISSION] {
+            self.disk.remove(file).map_err(|error| KeepError::Disk { file, error })?;
+        }
+        Ok(())
+    }
+
+    fn load<T: bincode::Decode<()>>(&self, file: &'static str) -> Result<Option<T>, KeepError> {
+        let Some(bytes) = self.find(file)? else { return Ok(None) };
+        let damaged = |why: String| KeepError::Damaged { file, why };
+        match bytes.split_first() {
+            Some((&FORMAT, rest)) => decode(rest).map(Some).map_err(|why: DecodeError| damaged(why.to_string())),
+            Some((other, _)) => Err(damaged(format!("it has format {other}, this version knows {FORMAT}"))),
+            None => Err(damaged("it is empty".into())),
+        }
+    }
+
+    fn save<T: bincode::Encode>(&self, file: &'static str, value: &T) -> Result<(), KeepError> {
+        self.disk.write(file, &framed(value)).map_err(|error| KeepError::Disk { file, error })
+    }
+
+    fn find(&self, file: &'static str) -> Result<Option<Vec<u8>>, KeepError> {
+        self.disk.find(file).map_err(|error| KeepError::Disk { file, error })
+    }
+
+    fn write_secret(&self, file: &'static str, bytes: &[u8]) -> Result<(), KeepError> {
+        self.disk.write_secret(file, bytes).map_err(|error| KeepError::Disk { file, error })
+    }
+}
+
+impl fmt::Debug for Keep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Keep")
+    }
+}
+
+fn framed<T: bincode::Encode>(value: &T) -> Vec<u8> {
+    let mut bytes = vec![FORMAT];
+    bytes.extend(encode(value));
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::env::SimDisk;
+    use essaim_transport::{Authority, Grant, Serial, SigningRequest};
+    use essaim_wire::{ClusterId, Index, Lineage, NodeId, Role, Timestamp};
+    use std::time::Duration;
+
+    fn fixture() -> (SimDisk, Keep, Seed) {
+        let disk = SimDisk::new();
+        let keep = Keep::new(Arc::new(disk.clone()));
+        (disk, keep, Seed::from_number(1))
+    }
+
+    fn identity(key: Key) -> Identity {
+        let serial = |nonce| Serial { granted: Index(1), nonce };
+        let now = Timestamp::from_micros(1_000_000_000_000_000);
+        let cluster = ClusterId::from_bits(9);
+        let authority = Authority::create(cluster, Key::from_seed([1; 32]), serial(1), now);
+        let grant = Grant {
+            cluster,
+            node: NodeId::from_bits(3),
+            role: Role::Worker,
+            serial: serial(2),
+            now,
+            lifetime: Duration::from_secs(3600),
+        };
+        let own = authority.sign(&SigningRequest::create(&key), &grant).expect("signed");
+        Identity::new(vec![own], key, vec![authority.certificate().clone()]).expect("it fits")
+    }
+
+    #[test]
+    fn every_start_has_a_greater_generation_and_a_crash_does_not_take_it_back() {
+        let (disk, keep, _) = fixture();
+        assert_eq!(keep.boot().expect("kept"), Generation(1));
+        disk.crash(None);
+        assert_eq!(keep.boot().expect("kept"), Generation(2));
+        keep.forget_cluster().expect("forgotten");
+        assert_eq!(keep.boot().expect("kept"), Generation(3));
+    }
+
+    #[test]
+    fn an_identity_survives_its_file_and_the_key_asked_with_goes() {
+        let (disk, keep, seed) = fixture();
+        assert!(keep.identity().expect("no error").is_none());
+        let key = keep.key(&seed).expect("drawn");
+        assert_eq!(keep.key(&seed).expect("kept"), key, "asking again asks for the same");
+        keep.save_identity(&identity(key.clone())).expect("kept");
+        let read = keep.identity().expect("no error").expect("it is there");
+        assert_eq!((read.node(), read.key(), read.roots().len()), (NodeId::from_bits(3), &key, 1));
+        assert_eq!(disk.files().len(), 1);
+    }
+
+    #[test]
+    fn a_damaged_file_is_named_with_the_way_out() {
+        let (disk, keep, seed) = fixture();
+        for (file, act) in [
+            (IDENTITY, (|keep: &Keep, _: &Seed| keep.identity().map(drop)) as fn(&Keep, &Seed) -> _),
+            (KEY, |keep, seed| keep.key(seed).map(drop)),
+            (ADMISSION, |keep, _| keep.admission().map(drop)),
+            (GENERATION, |keep, _| keep.boot().map(drop)),
+        ] {
+            disk.write(file, b"\x01").expect("written");
+            let error = act(&keep, &seed).expect_err(file).to_string();
+            assert!(error.starts_with(file) && error.contains("join again"), "{error}");
+            disk.remove(file).expect("removed");
+        }
+    }
+
+    #[test]
+    fn a_table_never_goes_back_on_disk() {
+        let (_, keep, _) = fixture();
+        let at = |index| Admission {
+            lineage: Lineage { ordinal: 1, nonce: 1 },
+            index: Index(index),
+            ..Admission::default()
+        };
+        keep.save_admission(&at(5)).expect("kept");
+        keep.save_admission(&at(4)).expect("no error");
+        assert_eq!(keep.admission().expect("kept").index, Index(5));
+    }
+
+    #[test]
+    fn the_bytes_of_the_small_files_never_change() {
+        assert_eq!(framed(&Generation(3)), [1, 3]);
+        assert_eq!(framed(&Admission::default()), [1, 0, 0, 0, 0, 0]);
+        assert_eq!(framed(&[7u8; 32]), [[1].as_slice(), &[7; 32]].concat());
+    }
+}

@@ -1,0 +1,309 @@
+//! Drives the detector: hands over what happened, performs what it says.
+//!
+//! Parent: the node's root. Children: none; probes and push-pulls are tasks of their own.
+//! Hears: that something arrived, wake-ups, what came of probes and exchanges, and what others know (`Input`).
+//! Says: datagrams; the frozen roster and verdicts to whoever listens.
+//! Dies: of a fault in the detector. Its successor learns the members of the last roster, in the same generation.
+
+use super::inbox::Item;
+use super::members::exchange;
+use super::words::{is_recorded, say};
+use super::{Heard, Roster, Shared};
+use crate::journal::Kind;
+use crate::scope::Scope;
+use essaim_membership::{Detector, Effect, Goodbye, Input, Loss, Wake};
+use essaim_transport::network::Probe;
+use essaim_transport::{Ended, Event, Lost};
+use essaim_wire::{Moment, NodeId};
+use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
+use ractor_cluster::RactorMessage;
+use std::sync::Arc;
+use tokio::sync::{Notify, Semaphore};
+use tokio::task::JoinHandle;
+
+/// So many arrivals are handed over before anything else is heard.
+const BATCH: usize = 1_024;
+
+/// Before a wake-up counts, so many arrivals are read at most: all that can wait in the transport's channels.
+const DRAIN_MAX: usize = 65_536;
+
+/// So many probes and exchanges run at the same time; a detector asks for a few a second.
+const ERRANDS_MAX: usize = 64;
+
+/// What the roster's actor hears.
+#[derive(RactorMessage)]
+pub(crate) enum RosterMsg {
+    /// Something waits in the inbox.
+    Arrived,
+    /// A wake-up that the detector asked for.
+    Timer(Wake),
+    /// Something that others know or found out.
+    Input(Input),
+    /// A peer's table; it is answered with this node's.
+    PushPull {
+        /// The peer.
+        from: NodeId,
+        /// Its table.
+        bytes: Vec<u8>,
+        /// This node's table.
+        reply: RpcReplyPort<Vec<u8>>,
+    },
+    /// This node goes away; answered when the datagrams that say so are out.
+    Goodbye(Goodbye, RpcReplyPort<()>),
+}
+
+/// The actor.
+#[derive(Debug)]
+pub(crate) struct RosterActor;
+
+/// What it keeps while it lives.
+pub(crate) struct State {
+    scope: Scope,
+    shared: Arc<Shared>,
+    detector: Detector,
+    effects: Vec<Effect>,
+    /// The version of the detector that was published last.
+    published: Option<u64>,
+    /// What a predecessor in the same life of the node had come to: to those who read, versions only grow.
+    versions_before: u64,
+    drained: Arc<Notify>,
+    errands: Arc<Semaphore>,
+    timer: Task,
+    _pump: Task,
+    _role: Task,
+}
+
+/// A task that ends with its owner.
+struct Task(Option<JoinHandle<()>>);
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        if let Some(task) = &self.0 {
+            task.abort();
+        }
+    }
+}
+
+impl Actor for RosterActor {
+    type Msg = RosterMsg;
+    type State = State;
+    type Arguments = (Scope, Arc<Shared>);
+
+    async fn pre_start(
+        &self,
+        myself: ActorRef<RosterMsg>,
+        (scope, shared): (Scope, Arc<Shared>),
+    ) -> Result<State, ActorProcessingErr> {
+        let last = Arc::clone(&shared.roster.borrow());
+        let me = essaim_membership::Member { role: shared.endpoint.role(), ..last.me };
+        let detector = Detector::new(shared.config.clone(), me, scope.env.seed.draw_number());
+        let drained = Arc::new(Notify::new());
+        let role = tokio::spawn(tell_role(Arc::clone(&shared), myself.clone()));
+        let pump = tokio::spawn(pump(Arc::clone(&shared), myself.clone(), Arc::clone(&drained)));
+        let mut state = State {
+            scope,
+            shared,
+            detector,
+            effects: Vec::new(),
+            published: None,
+            versions_before: last.version,
+            drained,
+            errands: Arc::new(Semaphore::new(ERRANDS_MAX)),
+            timer: Task(None),
+            _pump: Task(Some(pump)),
+            _role: Task(Some(role)),
+        };
+        state.feed(&myself, Input::Start);
+        let known: Vec<_> =
+            last.members.values().filter(|view| view.state.is_present()).map(|view| view.member).collect();
+        if !known.is_empty() {
+            state.feed(&myself, Input::Learn(known));
+        }
+        Ok(state)
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<RosterMsg>,
+        message: RosterMsg,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            RosterMsg::Arrived => state.read(&myself, BATCH),
+            RosterMsg::Timer(wake) => {
+                state.read(&myself, DRAIN_MAX);
+                state.feed(&myself, Input::Timer(wake));
+            }
+            RosterMsg::Input(input) => state.feed(&myself, input),
+            RosterMsg::PushPull { from, bytes, reply } => {
+                let _ = reply.send(state.detector.push_pull());
+                state.feed(&myself, Input::Members { from, bytes });
+            }
+            RosterMsg::Goodbye(kind, reply) => {
+                state.feed(&myself, Input::Goodbye(kind));
+                let _ = reply.send(());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Tells the actor that something arrived, once, and again when it has read. So its mailbox never holds more than
+/// one such message, however fast datagrams come.
+async fn pump(shared: Arc<Shared>, actor: ActorRef<RosterMsg>, drained: Arc<Notify>) {
+    let Some(inbox) = &shared.inbox else { return };
+    while inbox.ready().await {
+        if actor.cast(RosterMsg::Arrived).is_err() {
+            return;
+        }
+        drained.notified().await;
+    }
+}
+
+/// Tells the detector when this node's certificate says another role.
+async fn tell_role(shared: Arc<Shared>, actor: ActorRef<RosterMsg>) {
+    let mut identity = shared.endpoint.identity();
+    while identity.changed().await.is_ok() {
+        let role = identity.borrow_and_update().role();
+        let addr = shared.roster.borrow().me.addr;
+        if actor.cast(RosterMsg::Input(Input::Changed { addr, role })).is_err() {
+            return;
+        }
+    }
+}
+
+impl State {
+    fn feed(&mut self, myself: &ActorRef<RosterMsg>, input: Input) {
+        let now = self.scope.now();
+        self.detector.handle(now, input, &mut self.effects);
+        self.perform(myself, now);
+    }
+
+    /// Hands over what has arrived, up to `limit`.
+    fn read(&mut self, myself: &ActorRef<RosterMsg>, limit: usize) {
+        let items = self.shared.inbox.as_ref().map(|inbox| inbox.drain(limit)).unwrap_or_default();
+        let now = self.scope.now();
+        for item in items {
+            let input = match item {
+                Item::Datagram(datagram) => Some(Input::Datagram { from: datagram.from, bytes: datagram.bytes }),
+                Item::Event(event) => self.on_event(event),
+            };
+            if let Some(input) = input {
+                self.detector.handle(now, input, &mut self.effects);
+            }
+        }
+        self.perform(myself, now);
+        self.drained.notify_one();
+    }
+
+    fn on_event(&self, event: Event) -> Option<Input> {
+        match event {
+            Event::Up(peer) => {
+                tracing::debug!(actor = %self.scope.path, peer = %peer.node, "a session stands");
+                Some(Input::SessionUp { node: peer.node })
+            }
+            Event::Lost { node, how, .. } => {
+                let loss = loss_of(&how)?;
+                self.scope.record(Kind::Session, format!("session with {node} lost: {}", words(&how)));
+                Some(Input::SessionLost { node, how: loss })
+            }
+        }
+    }
+
+    fn perform(&mut self, myself: &ActorRef<RosterMsg>, now: Moment) {
+        let mut verdicts = Vec::new();
+        for effect in std::mem::take(&mut self.effects) {
+            match effect {
+                Effect::Send { to, bytes } => self.shared.endpoint.transport().send_datagram(to, bytes),
+                Effect::WakeAt(at, wake) => self.wake_at(myself, at, wake),
+                Effect::Probe(node) => self.probe(myself, node),
+                Effect::PushPull(node) => self.push_pull(myself, node),
+                Effect::Address { node, addr } => self.shared.endpoint.transport().learn(node, addr),
+                Effect::Verdict(verdict) => verdicts.push(verdict),
+            }
+        }
+        // The roster first: whoever hears a verdict and looks must find it there.
+        self.publish(now);
+        for verdict in verdicts {
+            if is_recorded(&verdict, &self.shared.roster.borrow(), self.shared.endpoint.role()) {
+                self.scope.record(Kind::Verdict, say(&verdict));
+            }
+            // Nobody listening is no error.
+            let _ = self.shared.verdicts.send(Heard { at: now, verdict });
+        }
+    }
+
+    fn publish(&mut self, now: Moment) {
+        if self.published == Some(self.detector.version()) {
+            return;
+        }
+        let members = self.detector.members().into_iter().map(|view| (view.member.node, view)).collect();
+        let roster = Roster {
+            me: self.detector.me(),
+            isolated: self.detector.is_isolated(),
+            version: self.versions_before + 1 + self.detector.version(),
+            at: now,
+            members,
+        };
+        self.published = Some(self.detector.version());
+        self.shared.roster.send_replace(Arc::new(roster));
+    }
+
+    fn wake_at(&mut self, myself: &ActorRef<RosterMsg>, at: Moment, wake: Wake) {
+        let after = at.saturating_since(self.scope.now());
+        let myself = myself.clone();
+        // Only the last one asked for counts, so the one before it need not come.
+        self.timer = Task(Some(tokio::spawn(async move {
+            tokio::time::sleep(after).await;
+            let _ = myself.cast(RosterMsg::Timer(wake));
+        })));
+    }
+
+    fn probe(&self, myself: &ActorRef<RosterMsg>, node: NodeId) {
+        let transport = self.shared.endpoint.transport().clone();
+        self.errand(myself, async move {
+            // Silence says nothing: a living daemon stays silent too.
+            (transport.probe(node).await == Probe::Refused).then_some(Input::Refused(node))
+        });
+    }
+
+    fn push_pull(&self, myself: &ActorRef<RosterMsg>, node: NodeId) {
+        let (shared, ours) = (Arc::clone(&self.shared), self.detector.push_pull());
+        self.errand(myself, async move { Some(exchange(&shared, node, ours).await) });
+    }
+
+    /// Finds something out in a task of its own. One too many waits for its turn.
+    fn errand(&self, myself: &ActorRef<RosterMsg>, find: impl Future<Output = Option<Input>> + Send + 'static) {
+        let (myself, errands) = (myself.clone(), Arc::clone(&self.errands));
+        tokio::spawn(async move {
+            let Ok(_turn) = errands.acquire().await else { return };
+            if let Some(input) = find.await {
+                let _ = myself.cast(RosterMsg::Input(input));
+            }
+        });
+    }
+}
+
+/// What the end of a session says about the peer, if anything.
+fn loss_of(how: &Lost) -> Option<Loss> {
+    match how {
+        Lost::Ended(Ended::TimedOut) => Some(Loss::TimedOut),
+        Lost::Ended(Ended::Reset) => Some(Loss::Reset),
+        Lost::Ended(Ended::Closed { .. } | Ended::Failed(_)) => Some(Loss::Closed),
+        // This node closed it, another takes its place, or the peer's next start is here already.
+        Lost::Ended(Ended::Local { .. })
+        | Lost::Replaced
+        | Lost::Restarted
+        | Lost::Denied(_)
+        | Lost::RoleChanged
+        | Lost::Unused => None,
+    }
+}
+
+fn words(how: &Lost) -> String {
+    match how {
+        Lost::Ended(ended) => ended.to_string(),
+        Lost::Denied(denied) => denied.to_string(),
+        other => format!("{other:?}"),
+    }
+}

@@ -1,0 +1,116 @@
+//! What has arrived and was not read yet.
+//!
+//! The channels are the transport's, and bounded there. The actor must be able to read all of it at once, before a
+//! wake-up counts, and must be woken when something arrives: so whoever waits puts the one thing it got at the front
+//! of what the actor reads.
+
+use crate::endpoint::Incoming;
+use essaim_transport::{Datagram, Event};
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+
+#[derive(Debug)]
+pub(super) enum Item {
+    Event(Event),
+    Datagram(Datagram),
+}
+
+pub(super) struct Inbox {
+    inner: Mutex<Inner>,
+}
+
+struct Inner {
+    incoming: Incoming,
+    first: VecDeque<Item>,
+}
+
+impl Inbox {
+    pub(super) fn new(incoming: Incoming) -> Self {
+        Self { inner: Mutex::new(Inner { incoming, first: VecDeque::new() }) }
+    }
+
+    /// Waits until there is something to read; `false` when nothing can come any more.
+    pub(super) async fn ready(&self) -> bool {
+        poll_fn(|cx| self.inner().poll_ready(cx)).await
+    }
+
+    /// Takes up to `limit` things, in the order in which they arrived; sessions before datagrams.
+    pub(super) fn drain(&self, limit: usize) -> Vec<Item> {
+        let mut inner = self.inner();
+        let mut items: Vec<Item> = inner.first.drain(..).collect();
+        while items.len() < limit {
+            let item = match inner.incoming.events.try_recv() {
+                Ok(event) => Item::Event(event),
+                Err(_) => match inner.incoming.datagrams.try_recv() {
+                    Ok(datagram) => Item::Datagram(datagram),
+                    Err(_) => break,
+                },
+            };
+            items.push(item);
+        }
+        items
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+        if !self.first.is_empty() {
+            return Poll::Ready(true);
+        }
+        let events = self.incoming.events.poll_recv(cx);
+        if let Poll::Ready(Some(event)) = events {
+            self.first.push_back(Item::Event(event));
+            return Poll::Ready(true);
+        }
+        let datagrams = self.incoming.datagrams.poll_recv(cx);
+        if let Poll::Ready(Some(datagram)) = datagrams {
+            self.first.push_back(Item::Datagram(datagram));
+            return Poll::Ready(true);
+        }
+        if events.is_ready() && datagrams.is_ready() { Poll::Ready(false) } else { Poll::Pending }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use essaim_wire::NodeId;
+    use tokio::sync::mpsc;
+
+    fn datagram(n: u8) -> Datagram {
+        Datagram { from: NodeId::from_bits(1), bytes: vec![n].into() }
+    }
+
+    fn numbers(items: &[Item]) -> Vec<u8> {
+        items
+            .iter()
+            .map(|item| match item {
+                Item::Datagram(datagram) => datagram.bytes[0],
+                Item::Event(event) => panic!("{event:?}"),
+            })
+            .collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_woke_the_waiter_is_read_first_and_everything_else_after_it() {
+        let (_events, events) = mpsc::channel(8);
+        let (send, datagrams) = mpsc::channel(8);
+        let inbox = Inbox::new(Incoming { events, datagrams });
+        send.send(datagram(1)).await.expect("room");
+        assert!(inbox.ready().await);
+        assert!(inbox.ready().await, "it is not lost by asking twice");
+        for n in 2..=5 {
+            send.send(datagram(n)).await.expect("room");
+        }
+        assert_eq!(numbers(&inbox.drain(3)), [1, 2, 3]);
+        assert_eq!(numbers(&inbox.drain(9)), [4, 5]);
+        drop((send, _events));
+        assert!(!inbox.ready().await);
+    }
+}

@@ -1,0 +1,68 @@
+//! Verdicts in words, and where they are worth a record.
+
+use super::Roster;
+use essaim_membership::{Downfall, Evidence, Verdict};
+use essaim_wire::{NodeId, Role};
+
+/// Whether the verdict is a record on this node: at whoever accuses, at the subject, and at managers.
+pub(super) fn is_recorded(verdict: &Verdict, roster: &Roster, role: Role) -> bool {
+    let me = roster.me.node;
+    let accuses = match verdict {
+        Verdict::Suspected { accusers, .. } => accusers.contains(&me),
+        Verdict::Unreachable {
+            evidence: Evidence::Quorum { accusers, .. } | Evidence::Probed { accusers }, ..
+        } => accusers.contains(&me),
+        _ => false,
+    };
+    role == Role::Manager || accuses || verdict.node().is_none_or(|node| node == me)
+}
+
+/// What an operator reads.
+pub(super) fn say(verdict: &Verdict) -> String {
+    match verdict {
+        Verdict::Joined { member } => {
+            format!("{} joined from {} as {}, start {}", member.node, member.addr, member.role, member.generation.0)
+        }
+        Verdict::Suspected { node, accusers } => format!("{node} is suspected by {}", names(accusers)),
+        Verdict::Unreachable { node, evidence } => format!("{node} is unreachable: {}", reason(evidence)),
+        Verdict::Refuted { node, was } => format!("{node} lives after all; it was taken for {was:?}"),
+        Verdict::Down { node, cause } => format!("{node} is down: {}", downfall(*cause)),
+        Verdict::Left { node } => format!("{node} left the cluster"),
+        Verdict::Restarting { node, until } => format!("{node} restarts, and is missed from {until:?} on"),
+        Verdict::Restarted { node, generation } => format!("{node} is back as start {}", generation.0),
+        Verdict::Flapping { node } => format!("{node} was unreachable too often lately: no new tasks for now"),
+        Verdict::Steady { node } => format!("{node} is steady again"),
+        Verdict::Isolated => "this node misses most of those it observes: it accuses nobody".into(),
+        Verdict::Rejoined => "this node hears most of those it observes again".into(),
+    }
+}
+
+fn reason(evidence: &Evidence) -> String {
+    match evidence {
+        Evidence::Quorum { accusers, implicit, needed } if implicit.is_empty() => {
+            format!("missed by {} of its observers, {needed} needed ({})", accusers.len(), names(accusers))
+        }
+        Evidence::Quorum { accusers, implicit, needed } => format!(
+            "missed by {} of its observers ({}), and {} more are accused themselves ({}), {needed} needed",
+            accusers.len(),
+            names(accusers),
+            implicit.len(),
+            names(implicit)
+        ),
+        Evidence::Probed { accusers } => format!("it answered no probe of {}", names(accusers)),
+        Evidence::Overdue => "it said that it would be back by now".into(),
+    }
+}
+
+fn downfall(cause: Downfall) -> &'static str {
+    match cause {
+        Downfall::Grace => "unreachable for the whole grace",
+        Downfall::Stopped => "it said so, its tasks have ended",
+        Downfall::Told => "others said so when this node joined",
+        Downfall::Unheard => "it was expected and never heard of",
+    }
+}
+
+fn names(nodes: &[NodeId]) -> String {
+    nodes.iter().map(NodeId::to_string).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,123 @@
+//! What is asked and answered on the `view` lane. One question, then as many answers as it takes.
+
+use crate::journal::{Entry, Record};
+use crate::path::Path;
+use crate::roster::Roster;
+use bincode::{Decode, Encode};
+use essaim_membership::{Member, State};
+use essaim_wire::{Generation, Moment, NodeId, Reachability, Role};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// A question. New ones come at the end.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub(super) enum Ask {
+    Tree,
+    Records { from: u64, limit: u32 },
+    Members,
+    Kill(Path),
+}
+
+/// An answer, or a part of it. New ones come at the end.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub(super) enum Answer {
+    Tree(Vec<Entry>),
+    Records { records: Vec<Record>, next: u64, forgotten_before: Option<u64> },
+    Members(Vec<MemberLine>),
+    Killed,
+    Refused(String),
+}
+
+/// A member, as one node sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct MemberLine {
+    /// Which node.
+    pub node: NodeId,
+    /// Where it is reached.
+    pub addr: SocketAddr,
+    /// Its role, as it says itself.
+    pub role: Role,
+    /// Which start of its daemon.
+    pub generation: Generation,
+    /// What it is taken for, in one word.
+    pub state: String,
+    /// The same as managers record it.
+    pub reachability: Reachability,
+    /// For how long.
+    pub since_ms: u64,
+    /// Who misses it.
+    pub accusers: Vec<NodeId>,
+    /// It was unreachable too often lately.
+    pub flapping: bool,
+    /// Round trip of heartbeats in microseconds, if the node that answers observes it.
+    pub rtt_micros: Option<u64>,
+}
+
+/// A roster in lines, that node itself first.
+pub(super) fn lines(roster: &Roster, now: Moment) -> Vec<MemberLine> {
+    let Member { node, generation, addr, role } = roster.me;
+    let own = if roster.isolated { "isolated" } else { "alive" };
+    let mut lines = vec![MemberLine {
+        node,
+        addr,
+        role,
+        generation,
+        state: own.into(),
+        reachability: Reachability::Reachable,
+        since_ms: millis(now.saturating_since(Moment::START)),
+        accusers: Vec::new(),
+        flapping: false,
+        rtt_micros: None,
+    }];
+    lines.extend(roster.members.values().map(|view| {
+        let (state, reachability) = word(view.state);
+        MemberLine {
+            node: view.member.node,
+            addr: view.member.addr,
+            role: view.member.role,
+            generation: view.member.generation,
+            state: state.into(),
+            reachability,
+            since_ms: millis(now.saturating_since(view.since)),
+            accusers: view.accusers.clone(),
+            flapping: view.flapping,
+            rtt_micros: view.rtt.map(|rtt| u64::try_from(rtt.as_micros()).unwrap_or(u64::MAX)),
+        }
+    }));
+    lines
+}
+
+fn word(state: State) -> (&'static str, Reachability) {
+    match state {
+        State::Expected => ("expected", Reachability::Unknown),
+        State::Alive => ("alive", Reachability::Reachable),
+        State::Suspected => ("suspected", Reachability::Reachable),
+        State::Restarting { .. } => ("restarting", Reachability::Reachable),
+        State::Unreachable => ("unreachable", Reachability::Unreachable),
+        State::Down => ("down", Reachability::Down),
+        State::Left => ("left", Reachability::Down),
+    }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_bytes_of_questions_and_answers_never_change() {
+        assert_eq!(essaim_wire::encode(&Ask::Tree), [0]);
+        assert_eq!(essaim_wire::encode(&Ask::Records { from: 1, limit: 2 }), [1, 1, 2]);
+        assert_eq!(essaim_wire::encode(&Ask::Members), [2]);
+        assert_eq!(essaim_wire::encode(&Ask::Kill(Path::root("n"))), [3, 2, b'/', b'n']);
+        assert_eq!(essaim_wire::encode(&Answer::Tree(vec![])), [0, 0]);
+        let records = Answer::Records { records: vec![], next: 4, forgotten_before: Some(3) };
+        assert_eq!(essaim_wire::encode(&records), [1, 0, 4, 1, 3]);
+        assert_eq!(essaim_wire::encode(&Answer::Members(vec![])), [2, 0]);
+        assert_eq!(essaim_wire::encode(&Answer::Killed), [3]);
+        assert_eq!(essaim_wire::encode(&Answer::Refused("x".into())), [4, 1, b'x']);
+    }
+}

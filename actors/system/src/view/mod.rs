@@ -1,0 +1,205 @@
+//! The view: what a node shows of itself to the others. Its tree of actors, its journal, its roster.
+//!
+//! `essaim tree`, `journal` and `members` ask every node over the `view` lane, with a deadline, and name those that
+//! did not answer: an operator must see the difference between a quiet node and a silent one. Answers are cut into
+//! frames, so no tree is too large. A manager may also make an actor of another node fail, for tests and
+//! `essaim debug kill-actor`.
+
+mod ask;
+mod server;
+#[cfg(test)]
+mod tests;
+
+pub use ask::MemberLine;
+
+use crate::endpoint::Endpoint;
+use crate::journal::{Entry, Journal, Record};
+use crate::path::Path;
+use crate::roster::RosterHandle;
+use ask::{Answer, Ask};
+use essaim_transport::Lane;
+use essaim_wire::NodeId;
+use futures::stream::{self, StreamExt};
+use server::ViewServer;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// So many nodes are asked at the same time.
+const ASKED_AT_ONCE: usize = 64;
+
+/// No node may send more parts of one answer: a million actors.
+const PARTS_MAX: usize = 1_000;
+
+/// What many nodes answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answers<T> {
+    /// What each said.
+    pub said: BTreeMap<NodeId, T>,
+    /// Those that did not answer in time, and why.
+    pub silent: BTreeMap<NodeId, String>,
+}
+
+/// Some records of a node's journal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Records {
+    /// The records, in order.
+    pub records: Vec<Record>,
+    /// The number to ask for next.
+    pub next: u64,
+    /// Records before this number are forgotten, and some of them were asked for.
+    pub forgotten_before: Option<u64>,
+}
+
+/// Asks nodes, this one included. Cheap to clone.
+#[derive(Clone)]
+pub struct View {
+    journal: Journal,
+    /// Without a cluster there is nobody else to ask.
+    cluster: Option<(Endpoint, RosterHandle)>,
+}
+
+impl View {
+    /// The view of a node that is in no cluster: itself.
+    pub const fn alone(journal: Journal) -> Self {
+        Self { journal, cluster: None }
+    }
+
+    /// The view of a node in a cluster; it is served to the others from now on.
+    pub fn open(journal: Journal, endpoint: &Endpoint, roster: &RosterHandle) -> Self {
+        let view = Self { journal, cluster: Some((endpoint.clone(), roster.clone())) };
+        endpoint.serve(Lane::View, Arc::new(ViewServer { view: view.clone() }));
+        view
+    }
+
+    /// Everybody that can be asked: this node and the members that are there.
+    pub fn nodes(&self) -> Vec<NodeId> {
+        let Some((_, roster)) = &self.cluster else { return Vec::new() };
+        let roster = roster.current();
+        let mut nodes: Vec<NodeId> =
+            roster.members.iter().filter(|(_, view)| view.state.is_present()).map(|(node, _)| *node).collect();
+        nodes.push(roster.me.node);
+        nodes.sort();
+        nodes
+    }
+
+    /// The trees of these nodes.
+    pub async fn trees(&self, nodes: &[NodeId], within: Duration) -> Answers<Vec<Entry>> {
+        self.gather(
+            nodes,
+            within,
+            |_| Ask::Tree,
+            |answers| {
+                answers
+                    .into_iter()
+                    .map(|answer| match answer {
+                        Answer::Tree(entries) => Some(entries),
+                        _ => None,
+                    })
+                    .collect::<Option<Vec<_>>>()
+                    .map(|parts| parts.concat())
+            },
+        )
+        .await
+    }
+
+    /// Records of these nodes, each from its own number on; 0 asks from the oldest there is.
+    pub async fn records(&self, from: &BTreeMap<NodeId, u64>, limit: u32, within: Duration) -> Answers<Records> {
+        let nodes: Vec<NodeId> = from.keys().copied().collect();
+        let ask = |node| Ask::Records { from: from.get(&node).copied().unwrap_or(0), limit };
+        self.gather(&nodes, within, ask, |mut answers| match answers.pop() {
+            Some(Answer::Records { records, next, forgotten_before }) => {
+                Some(Records { records, next, forgotten_before })
+            }
+            _ => None,
+        })
+        .await
+    }
+
+    /// Who is alive, as each of these nodes sees it.
+    pub async fn members(&self, nodes: &[NodeId], within: Duration) -> Answers<Vec<MemberLine>> {
+        self.gather(
+            nodes,
+            within,
+            |_| Ask::Members,
+            |answers| {
+                answers
+                    .into_iter()
+                    .map(|answer| match answer {
+                        Answer::Members(lines) => Some(lines),
+                        _ => None,
+                    })
+                    .collect::<Option<Vec<_>>>()
+                    .map(|parts| parts.concat())
+            },
+        )
+        .await
+    }
+
+    /// Makes the actor at this path of that node fail. The other node lets only a manager do it.
+    pub async fn kill(&self, node: NodeId, path: &Path, within: Duration) -> Result<(), String> {
+        let outcome = self.ask(node, Ask::Kill(path.clone()), within).await?;
+        match outcome.as_slice() {
+            [Answer::Killed] => Ok(()),
+            [Answer::Refused(why)] => Err(why.clone()),
+            _ => Err("the node answered something else".into()),
+        }
+    }
+
+    async fn gather<T>(
+        &self,
+        nodes: &[NodeId],
+        within: Duration,
+        ask: impl Fn(NodeId) -> Ask,
+        read: impl Fn(Vec<Answer>) -> Option<T>,
+    ) -> Answers<T> {
+        let answers: Vec<_> = stream::iter(nodes.iter().map(|&node| {
+            let asking = self.ask(node, ask(node), within);
+            async move { (node, asking.await) }
+        }))
+        .buffer_unordered(ASKED_AT_ONCE)
+        .collect()
+        .await;
+        let mut gathered = Answers { said: BTreeMap::new(), silent: BTreeMap::new() };
+        for (node, answer) in answers {
+            match answer {
+                Ok(answer) => match read(answer) {
+                    Some(said) => drop(gathered.said.insert(node, said)),
+                    None => drop(gathered.silent.insert(node, "it answered something else".into())),
+                },
+                Err(why) => drop(gathered.silent.insert(node, why)),
+            }
+        }
+        gathered
+    }
+
+    async fn ask(&self, node: NodeId, ask: Ask, within: Duration) -> Result<Vec<Answer>, String> {
+        let Some((endpoint, _)) = &self.cluster else { return Ok(self.answer(ask, true)) };
+        if node == endpoint.node() {
+            return Ok(self.answer(ask, true));
+        }
+        let asking = async {
+            let mut stream = endpoint.lane(node, Lane::View).await.map_err(|error| error.to_string())?;
+            stream.send.send_value(&ask).await.map_err(|error| error.to_string())?;
+            let mut parts = Vec::new();
+            while let Some(part) = stream.recv.recv_value::<Answer>().await.map_err(|error| error.to_string())? {
+                if parts.len() == PARTS_MAX {
+                    return Err("its answer is too long".into());
+                }
+                parts.push(part);
+            }
+            Ok(parts)
+        };
+        match tokio::time::timeout(within, asking).await {
+            Ok(answer) => answer,
+            Err(_) => Err(format!("no answer within {} ms", within.as_millis())),
+        }
+    }
+}
+
+impl fmt::Debug for View {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "View({})", if self.cluster.is_some() { "of a cluster" } else { "alone" })
+    }
+}

@@ -1,0 +1,67 @@
+//! Answers what other nodes (and this one) want to see.
+
+use super::View;
+use super::ask::{Answer, Ask, lines};
+use essaim_transport::{LaneStream, PeerInfo, Serve};
+use essaim_wire::{Moment, Role};
+use futures::future::BoxFuture;
+use std::sync::Arc;
+
+/// So many actors or members in one frame: some 300 KiB.
+const PART: usize = 2_000;
+
+pub(super) struct ViewServer {
+    pub(super) view: View,
+}
+
+impl Serve for ViewServer {
+    fn serve(self: Arc<Self>, peer: PeerInfo, mut stream: LaneStream) -> BoxFuture<'static, ()> {
+        Box::pin(async move {
+            let Ok(ask) = stream.recv.expect_value::<Ask>().await else { return };
+            for part in self.view.answer(ask, peer.role == Role::Manager) {
+                if stream.send.send_value(&part).await.is_err() {
+                    return;
+                }
+            }
+            let _ = stream.send.finish().await;
+        })
+    }
+}
+
+impl View {
+    pub(super) fn answer(&self, ask: Ask, may_kill: bool) -> Vec<Answer> {
+        match ask {
+            Ask::Tree => parts(&self.journal.tree(), Answer::Tree),
+            Ask::Records { from, limit } => vec![self.records_from(from, limit)],
+            Ask::Members => {
+                let Some((_, roster)) = &self.cluster else { return parts(&[], Answer::Members) };
+                parts(&lines(&roster.current(), self.now()), Answer::Members)
+            }
+            Ask::Kill(_) if !may_kill => vec![Answer::Refused("only a manager may make an actor fail".into())],
+            Ask::Kill(path) => vec![match self.journal.kill(&path) {
+                Ok(()) => Answer::Killed,
+                Err(error) => Answer::Refused(error.to_string()),
+            }],
+        }
+    }
+
+    fn records_from(&self, from: u64, limit: u32) -> Answer {
+        let limit = limit as usize;
+        let (page, forgotten_before) = match self.journal.read(from, limit) {
+            Ok(page) => (Some(page), None),
+            Err(compacted) => (self.journal.read(compacted.oldest, limit).ok(), Some(compacted.oldest)),
+        };
+        let (records, next) = page.map(|page| (page.records, page.next)).unwrap_or_default();
+        let records = records.iter().map(|record| (**record).clone()).collect();
+        Answer::Records { records, next, forgotten_before }
+    }
+
+    fn now(&self) -> Moment {
+        self.journal.now()
+    }
+}
+
+/// Cut into frames; nothing is one empty part.
+fn parts<T: Clone>(all: &[T], part: fn(Vec<T>) -> Answer) -> Vec<Answer> {
+    if all.is_empty() { vec![part(Vec::new())] } else { all.chunks(PART).map(|some| part(some.to_vec())).collect() }
+}
