@@ -1,0 +1,307 @@
+//! `/n/manager`: holds what a manager does for its cluster.
+//!
+//! Parent: the node's root. Children: `node.X` for each node linked here (temporary: its node links again), `leader`
+//! while this manager leads.
+//! Hears: that a node opened a link; what was applied; how leadership stands. Says: marks to `node.X`.
+//! Dies: when `leader` failed too often. Leadership is given away first, so that another manager goes on; the root
+//! starts it again, and the linked nodes link again.
+
+use crate::leader;
+use crate::node::{Arguments, Msg as NodeMsg, NodeActor, Told};
+use crate::reports::Reports;
+use essaim_model::Event;
+use essaim_store::{CursorError, Happened, Leadership, Store};
+use essaim_system::journal::Kind;
+use essaim_system::supervisor::{Address, ChildSpec, Children, Plan, Wake};
+use essaim_system::Scope;
+use essaim_system::endpoint::Endpoint;
+use essaim_system::roster::RosterHandle;
+use essaim_transport::{Lane, LaneStream, PeerInfo, Serve};
+use essaim_wire::{NodeId, Role};
+use futures::future::BoxFuture;
+use ractor::{Actor, ActorProcessingErr, ActorRef, SpawnErr, SupervisionEvent};
+use ractor_cluster::RactorMessage;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How often it looks whether there is a leader.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// For how many looks there may be no leader before the linked nodes are sent elsewhere: 1.5 s, which is three times
+/// what an election takes.
+const LEADERLESS_LOOKS: u32 = 6;
+
+/// The least and the greatest time between two reports of a node.
+const PACE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
+
+/// Reports that a manager takes in a second from all of its nodes together; the pace follows from it.
+const REPORTS_A_SECOND: u32 = 2000;
+
+/// `/n/manager`.
+#[derive(Debug)]
+pub struct Manager;
+
+/// What it is started with.
+#[derive(Clone)]
+pub struct ManagerArguments {
+    /// Its place.
+    pub scope: Scope,
+    /// The store, open.
+    pub store: Store,
+    /// The node's endpoint.
+    pub endpoint: Endpoint,
+    /// Who is alive.
+    pub roster: RosterHandle,
+}
+
+/// What it hears.
+#[derive(RactorMessage)]
+pub enum Msg {
+    /// A node opened a link.
+    Linked(Box<LaneStream>),
+    /// Something was applied.
+    Applied(Happened),
+    /// The events between two looks were more than are kept: everything may have changed.
+    Missed,
+    /// How leadership stands.
+    Leadership(Leadership),
+    /// Time to look whether there is a leader.
+    Look,
+    /// A child's delay is over.
+    Wake(Wake),
+}
+
+/// What it holds.
+pub struct State {
+    arguments: ManagerArguments,
+    children: Children,
+    reports: Reports,
+    linked: BTreeMap<NodeId, Linked>,
+    leaderless: u32,
+    pace: Duration,
+}
+
+struct Linked {
+    name: String,
+    address: Address<NodeMsg>,
+    told: Told,
+}
+
+impl Actor for Manager {
+    type Msg = Msg;
+    type State = State;
+    type Arguments = ManagerArguments;
+
+    async fn pre_start(&self, myself: ActorRef<Msg>, arguments: Self::Arguments) -> Result<State, ActorProcessingErr> {
+        let children = Children::new(arguments.scope.clone(), &myself, Plan::default(), Msg::Wake);
+        let reports = Reports::start(arguments.store.clone());
+        arguments.endpoint.serve(Lane::Link, Arc::new(Links(myself.clone())));
+        tokio::spawn(follow(arguments.store.clone(), myself.clone()));
+        tokio::spawn(watch_leadership(arguments.store.clone(), myself.clone()));
+        myself.send_interval(LOOK, || Msg::Look);
+        Ok(State { arguments, children, reports, linked: BTreeMap::new(), leaderless: 0, pace: PACE.0 })
+    }
+
+    async fn handle(&self, _: ActorRef<Msg>, message: Msg, state: &mut State) -> Result<(), ActorProcessingErr> {
+        match message {
+            Msg::Linked(stream) => state.link(*stream).await?,
+            Msg::Applied(happened) => state.mark(&happened),
+            Msg::Missed => state.mark_all(),
+            Msg::Leadership(leadership) => state.follow_leadership(leadership).await?,
+            Msg::Look => state.look_for_a_leader(),
+            Msg::Wake(wake) => state.children.on_wake(wake).await?,
+        }
+        Ok(())
+    }
+
+    async fn handle_supervisor_evt(
+        &self,
+        _: ActorRef<Msg>,
+        event: SupervisionEvent,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
+        match state.children.on_event(event).await {
+            Ok(Some(exited)) if !exited.returns && !state.children.contains(&exited.name) => {
+                state.linked.retain(|_, linked| linked.name != exited.name);
+                Ok(())
+            }
+            Ok(_) => Ok(()),
+            Err(escalated) => {
+                // A leader whose tree keeps failing must not keep the lead.
+                let _ = state.arguments.store.hand_over().await;
+                Err(escalated.into())
+            }
+        }
+    }
+
+    async fn post_stop(&self, _: ActorRef<Msg>, state: &mut State) -> Result<(), ActorProcessingErr> {
+        state.arguments.endpoint.unserve(Lane::Link);
+        state.children.shutdown("the manager stops").await;
+        Ok(())
+    }
+}
+
+/// Hands links of nodes to the actor.
+struct Links(ActorRef<Msg>);
+
+impl Serve for Links {
+    fn serve(self: Arc<Self>, _: PeerInfo, stream: LaneStream) -> BoxFuture<'static, ()> {
+        Box::pin(async move {
+            // Dropping the stream tells the node that nobody is here.
+            let _ = self.0.cast(Msg::Linked(Box::new(stream)));
+        })
+    }
+}
+
+/// Follows what is applied, and tells the actor.
+async fn follow(store: Store, actor: ActorRef<Msg>) {
+    let mut events = store.events(store.state().applied().index);
+    loop {
+        let message = match events.next().await {
+            Ok(happened) => Msg::Applied(happened),
+            Err(CursorError::Compacted(_)) => {
+                events = store.events(store.state().applied().index);
+                Msg::Missed
+            }
+            Err(CursorError::Closed) => return,
+        };
+        if actor.cast(message).is_err() {
+            return;
+        }
+    }
+}
+
+async fn watch_leadership(store: Store, actor: ActorRef<Msg>) {
+    let mut leadership = store.leadership();
+    loop {
+        let now = *leadership.borrow_and_update();
+        if actor.cast(Msg::Leadership(now)).is_err() || leadership.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+impl State {
+    async fn link(&mut self, stream: LaneStream) -> Result<(), ActorProcessingErr> {
+        let node = stream.peer.node;
+        let name = format!("node.{}", self.label(node));
+        let (address, told) = (Address::new(), Told::default());
+        if let Some(former) = self.linked.remove(&node) {
+            self.children.remove(&former.name).await?;
+        }
+        let spec = self.node_spec(&name, stream, &address, &told);
+        self.linked.insert(node, Linked { name, address, told });
+        self.children.add(spec).await?;
+        self.pace();
+        Ok(())
+    }
+
+    fn node_spec(&self, name: &str, stream: LaneStream, address: &Address<NodeMsg>, told: &Told) -> ChildSpec {
+        let (store, reports) = (self.arguments.store.clone(), self.reports.clone());
+        let (address, told, pace) = (address.clone(), told.clone(), pace(self.linked.len() + 1));
+        let mut stream = Some(stream);
+        ChildSpec::new(name, "actors/manager/src/node/", move |scope, parent| {
+            let arguments = stream.take().map(|stream| Arguments {
+                scope,
+                store: store.clone(),
+                reports: reports.clone(),
+                stream,
+                told: told.clone(),
+                pace,
+            });
+            let address = address.clone();
+            Box::pin(async move {
+                let arguments = arguments.ok_or_else(|| SpawnErr::StartupFailed("its link is used up".into()))?;
+                let (actor, _) = NodeActor::spawn_linked(None, NodeActor, arguments, parent).await?;
+                address.set(actor.clone());
+                Ok(actor.get_cell())
+            })
+        })
+        .temporary()
+    }
+
+    /// A node's host name, or as much of its id as tells it apart where two share a name.
+    fn label(&self, node: NodeId) -> String {
+        let cluster = self.arguments.store.state();
+        let name = cluster.node(node).map_or_else(|| node.to_string(), |it| it.name());
+        let twin = self.linked.iter().any(|(id, linked)| *id != node && linked.name == format!("node.{name}"));
+        if twin { format!("{name}-{}", &node.to_string()[..6]) } else { name }
+    }
+
+    fn mark(&self, happened: &Happened) {
+        let mut concerned = BTreeSet::new();
+        for event in happened.events.iter() {
+            match event {
+                Event::Task { old, new } => {
+                    concerned.extend(old.iter().chain(new).filter_map(|task| task.node()));
+                }
+                Event::Node { old, new } => {
+                    let is_manager = |node: &Arc<essaim_model::Node>| node.role == Role::Manager;
+                    if new.is_none() || old.iter().chain(new).any(is_manager) {
+                        return self.mark_all();
+                    }
+                    concerned.extend(new.iter().map(|node| node.id));
+                }
+                Event::Cluster { .. } => return self.mark_all(),
+                Event::Service { .. } => (),
+            }
+        }
+        concerned.iter().filter_map(|node| self.linked.get(node)).for_each(Linked::mark);
+    }
+
+    fn mark_all(&self) {
+        self.linked.values().for_each(Linked::mark);
+    }
+
+    async fn follow_leadership(&mut self, leadership: Leadership) -> Result<(), ActorProcessingErr> {
+        match leadership {
+            Leadership::Active(term) => {
+                self.children.add(leader::spec(&self.arguments, term)).await?;
+            }
+            _ => self.children.remove(leader::NAME).await?,
+        }
+        Ok(())
+    }
+
+    /// Without a leader nothing that a node reports is kept and nothing new is decided: it is better off elsewhere.
+    fn look_for_a_leader(&mut self) {
+        if self.arguments.store.leader().is_some() {
+            self.leaderless = 0;
+            return;
+        }
+        self.leaderless = self.leaderless.saturating_add(1);
+        if self.leaderless == LEADERLESS_LOOKS && !self.linked.is_empty() {
+            self.arguments.scope.record(Kind::Raft, "no leader: the linked nodes are sent to other managers");
+            for linked in self.linked.values() {
+                // One that is gone needs not be sent away.
+                let _ = linked.address.cast(NodeMsg::Detach("this manager has no leader".into()));
+            }
+        }
+    }
+
+    fn pace(&mut self) {
+        let pace = pace(self.linked.len());
+        if std::mem::replace(&mut self.pace, pace) == pace {
+            return;
+        }
+        for linked in self.linked.values() {
+            // One that starts just now has its pace already.
+            let _ = linked.address.cast(NodeMsg::Pace(pace));
+        }
+    }
+}
+
+impl Linked {
+    fn mark(&self) {
+        if let Some(actor) = self.address.get() {
+            self.told.mark(&actor);
+        }
+    }
+}
+
+fn pace(linked: usize) -> Duration {
+    // In steps of the least pace, so that one node more or less is seldom worth a word to all the others.
+    let steps = u32::try_from(linked).unwrap_or(u32::MAX).div_ceil(REPORTS_A_SECOND / 10);
+    PACE.0.saturating_mul(steps).clamp(PACE.0, PACE.1)
+}

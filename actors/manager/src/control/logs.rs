@@ -1,0 +1,109 @@
+//! Lines of the tasks of a service, from wherever they ran.
+//!
+//! Each task is asked at its own node over the `logs` lane, all at once; the lines come out as they arrive, and a
+//! node that does not answer is named in place of its lines. A reader that falls behind slows down its own sources:
+//! nothing is kept here beyond one frame a task.
+
+use super::Control;
+use essaim_model::{Refusal, Task, TaskId};
+use essaim_protocol::{LogEnd, LogFrame, LogLine, LogRequest, LogStream};
+use essaim_transport::Lane;
+use essaim_wire::{NodeId, Timestamp};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc;
+
+/// How many frames may wait for the reader: one for each source that is ahead of it, and no more.
+const FRAMES_WAITING: usize = 16;
+
+/// How long a node may take to begin its answer.
+const OPEN_DEADLINE: Duration = Duration::from_secs(5);
+
+/// Which lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogsQuery {
+    /// Lines of standard output.
+    pub stdout: bool,
+    /// Lines of standard error.
+    pub stderr: bool,
+    /// Only lines after this.
+    pub since: Option<Timestamp>,
+    /// Only the last so many lines of each task.
+    pub tail: Option<u64>,
+    /// Go on with what comes.
+    pub follow: bool,
+}
+
+/// A line, and whose it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TaskLine {
+    /// The task.
+    pub task: TaskId,
+    /// Where it ran.
+    pub node: NodeId,
+    /// What it wrote, or what went wrong instead (on standard error).
+    pub line: LogLine,
+}
+
+/// Lines as they arrive; it ends when every task's lines have.
+pub type LogStreamOf = mpsc::Receiver<Vec<TaskLine>>;
+
+impl Control {
+    /// The lines of these tasks. One that was never given to a node has none.
+    pub fn logs(&self, tasks: &[Arc<Task>], query: LogsQuery) -> Result<LogStreamOf, Refusal> {
+        let (lines, reader) = mpsc::channel(FRAMES_WAITING);
+        for task in tasks {
+            let Some(node) = task.node() else { continue };
+            let request = LogRequest {
+                task: task.id,
+                stdout: query.stdout,
+                stderr: query.stderr,
+                since: query.since,
+                tail: query.tail,
+                follow: query.follow && !task.has_ended(),
+            };
+            let (this, lines) = (self.clone(), lines.clone());
+            tokio::spawn(async move {
+                let id = request.task;
+                if let Err(why) = this.copy_lines(node, &request, &lines).await {
+                    let text = format!("error from node {node}: {why}\n");
+                    let at = this.scope.utc();
+                    let line = LogLine { at, stream: LogStream::Stderr, bytes: text.into_bytes() };
+                    // A reader that is gone wants no apology.
+                    let _ = lines.send(vec![TaskLine { task: id, node, line }]).await;
+                }
+            });
+        }
+        Ok(reader)
+    }
+
+    async fn copy_lines(
+        &self,
+        node: NodeId,
+        request: &LogRequest,
+        lines: &mpsc::Sender<Vec<TaskLine>>,
+    ) -> Result<(), String> {
+        let open = self.endpoint.lane(node, Lane::Logs);
+        let mut stream = tokio::time::timeout(OPEN_DEADLINE, open)
+            .await
+            .map_err(|_| "it did not answer in time".to_owned())?
+            .map_err(|why| why.to_string())?;
+        stream.send.send_value(request).await.map_err(|why| why.to_string())?;
+        loop {
+            let frame = tokio::select! {
+                frame = stream.recv.expect_value::<LogFrame>() => frame.map_err(|why| why.to_string())?,
+                () = lines.closed() => return Ok(()),
+            };
+            match frame {
+                LogFrame::Lines(batch) => {
+                    let batch = batch.into_iter().map(|line| TaskLine { task: request.task, node, line }).collect();
+                    if lines.send(batch).await.is_err() {
+                        return Ok(());
+                    }
+                }
+                LogFrame::End(LogEnd::Complete) => return Ok(()),
+                LogFrame::End(LogEnd::Unavailable(why)) => return Err(why),
+            }
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! The actor of a node at the manager that it is linked to.
+//!
+//! Parent: `manager`. Children: the guard of its link.
+//! Hears: what the node says (`ToNode`); from `manager` that something about it was applied, that it must go
+//! elsewhere. Says: `ToUplink` to the node; proposals about it to the store.
+//! Dies: with its link, in order. The node links again, here or elsewhere, and says what it was told; nothing is lost,
+//! since nothing is kept here.
+
+use super::core::{Core, Effect, Input};
+use crate::reports::Reports;
+use essaim_model::{Change, NodeDescription};
+use essaim_protocol::{
+    Detach, Hello, NODE_EXPORT, Pace, Packed, Report, ReportReply, ToNode, ToUplink, UPLINK_EXPORT,
+};
+use essaim_store::Store;
+use essaim_system::Scope;
+use essaim_system::journal::Kind;
+use essaim_system::link::{CastError, Link, Remote};
+use essaim_transport::{LaneStream, PeerInfo};
+use essaim_wire::{DecodeError, Generation};
+use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// How long a node may take to export its uplink on a new link.
+const IMPORT_DEADLINE: Duration = Duration::from_secs(5);
+
+/// Whether a mark lies in the actor's mailbox already: one is enough, however much was applied since.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Told(Arc<AtomicBool>);
+
+impl Told {
+    /// Tells the actor that something about its node was applied.
+    pub(crate) fn mark(&self, actor: &ActorRef<Msg>) {
+        if !self.0.swap(true, Ordering::AcqRel) {
+            // An actor that has ended needs no mark.
+            let _ = actor.cast(Msg::Applied);
+        }
+    }
+}
+
+pub(crate) enum Msg {
+    /// The node said something.
+    Remote(ToNode),
+    /// Its uplink can be spoken to, or why not.
+    Imported(Result<Remote<ToUplink>, String>),
+    /// Something about it was applied.
+    Applied,
+    /// It shall report at most this often.
+    Pace(Duration),
+    /// This manager cannot serve it any more.
+    Detach(String),
+    /// Its link has ended.
+    Ended(Arc<str>),
+}
+
+essaim_system::exported!(Msg, Remote(ToNode));
+
+pub(crate) struct NodeActor;
+
+/// What the actor is started with: the stream that the node opened, and what it is served from.
+pub(crate) struct Arguments {
+    pub(crate) scope: Scope,
+    pub(crate) store: Store,
+    pub(crate) reports: Reports,
+    pub(crate) stream: LaneStream,
+    pub(crate) told: Told,
+    pub(crate) pace: Duration,
+}
+
+pub(crate) struct State {
+    scope: Scope,
+    store: Store,
+    reports: Reports,
+    peer: PeerInfo,
+    link: Link,
+    told: Told,
+    pace: Duration,
+    core: Core,
+    /// `None` until the node has exported it.
+    uplink: Option<Remote<ToUplink>>,
+    /// A hello that came before its uplink could be answered.
+    early: Option<Hello>,
+    generation: Generation,
+}
+
+impl Actor for NodeActor {
+    type Msg = Msg;
+    type State = State;
+    type Arguments = Arguments;
+
+    async fn pre_start(&self, myself: ActorRef<Msg>, arguments: Arguments) -> Result<State, ActorProcessingErr> {
+        let Arguments { scope, store, reports, stream, told, pace } = arguments;
+        let peer = stream.peer.clone();
+        let name = format!("node {}", peer.node);
+        let link = Link::open(&scope, myself.get_cell(), name, stream.send, stream.recv).await?;
+        link.export(NODE_EXPORT, &myself);
+        tokio::spawn(import(link.clone(), myself));
+        let core = Core::new(peer.node);
+        let generation = peer.generation;
+        Ok(State { scope, store, reports, peer, link, told, pace, core, uplink: None, early: None, generation })
+    }
+
+    async fn handle(&self, myself: ActorRef<Msg>, message: Msg, state: &mut State) -> Result<(), ActorProcessingErr> {
+        match message {
+            Msg::Remote(ToNode::Hello(hello)) => match hello.open() {
+                Ok(hello) => state.hear_hello(hello),
+                Err(why) => state.hear_nonsense(&myself, &why),
+            },
+            Msg::Remote(ToNode::Describe(describe)) => match describe.open() {
+                Ok(describe) => state.describe(Some(describe.description)),
+                Err(why) => state.hear_nonsense(&myself, &why),
+            },
+            Msg::Remote(ToNode::Report(report, reply)) => match report.open() {
+                Ok(report) => state.keep(report, reply),
+                Err(why) => state.hear_nonsense(&myself, &why),
+            },
+            Msg::Imported(Ok(uplink)) => {
+                state.uplink = Some(uplink);
+                let pace = Pace { interval: state.pace };
+                state.say(ToUplink::Pace(Packed::new(&pace)));
+                if let Some(hello) = state.early.take() {
+                    state.tell(Input::Hello(&hello));
+                }
+            }
+            Msg::Imported(Err(why)) => myself.stop(Some(why)),
+            Msg::Applied => {
+                state.told.0.store(false, Ordering::Release);
+                state.tell(Input::Applied);
+            }
+            Msg::Pace(interval) => {
+                state.pace = interval;
+                state.say(ToUplink::Pace(Packed::new(&Pace { interval })));
+            }
+            Msg::Detach(why) => {
+                state.say(ToUplink::Detach(Packed::new(&Detach { why: why.clone() })));
+                state.link.close(&why);
+            }
+            Msg::Ended(why) => myself.stop(Some(why.to_string())),
+        }
+        Ok(())
+    }
+
+    /// The link's guard ends with the link; that is heard as `Ended`, and the reason with it.
+    async fn handle_supervisor_evt(
+        &self,
+        _: ActorRef<Msg>,
+        _: SupervisionEvent,
+        _: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
+        Ok(())
+    }
+
+    async fn post_stop(&self, _: ActorRef<Msg>, state: &mut State) -> Result<(), ActorProcessingErr> {
+        state.link.close("the actor of this node ended");
+        Ok(())
+    }
+}
+
+/// Waits for the node's uplink, then for the end of the link.
+async fn import(link: Link, actor: ActorRef<Msg>) {
+    let uplink = link.import::<ToUplink>(UPLINK_EXPORT, IMPORT_DEADLINE).await.map_err(|why| why.to_string());
+    let _ = actor.cast(Msg::Imported(uplink));
+    let why = link.ended().await;
+    let _ = actor.cast(Msg::Ended(why));
+}
+
+impl State {
+    fn hear_hello(&mut self, hello: Hello) {
+        self.generation = hello.generation;
+        self.describe(Some(hello.description.clone()));
+        if self.uplink.is_some() {
+            self.tell(Input::Hello(&hello));
+        } else {
+            self.early = Some(hello);
+        }
+    }
+
+    /// Bytes that are no sentence: whoever speaks like this speaks another version, or is broken.
+    fn hear_nonsense(&self, myself: &ActorRef<Msg>, why: &DecodeError) {
+        self.scope.record(Kind::Session, format!("node {} said nonsense: {why}", self.peer.node));
+        self.link.close(&why.to_string());
+        myself.stop(Some(why.to_string()));
+    }
+
+    /// Proposes what the machine says of itself, if the cluster does not know it yet.
+    fn describe(&self, description: Option<NodeDescription>) {
+        let cluster = self.store.state();
+        let Some(node) = cluster.node(self.peer.node) else { return };
+        let news = description.filter(|it| node.description.as_ref() != Some(it));
+        let moved = node.addr != Some(self.peer.advertise) || node.generation != self.generation;
+        if news.is_none() && !moved {
+            return;
+        }
+        let change = Change::DescribeNode {
+            id: self.peer.node,
+            generation: self.generation,
+            addr: self.peer.advertise,
+            description: news,
+        };
+        let (store, scope) = (self.store.clone(), self.scope.clone());
+        tokio::spawn(async move {
+            if let Err(why) = store.propose(vec![change], None).await {
+                // The node says it again when it links again.
+                scope.record(Kind::Session, format!("its description was not kept: {why}"));
+            }
+        });
+    }
+
+    fn keep(&self, report: Report, reply: RpcReplyPort<Packed<ReportReply>>) {
+        let (reports, node) = (self.reports.clone(), self.peer.node);
+        tokio::spawn(async move {
+            let kept = match reports.keep(node, report.tasks).await {
+                Ok(()) => ReportReply::Kept,
+                Err(refusal) => ReportReply::Again(refusal),
+            };
+            // A link that is gone needs no answer: the report is sent again on the next.
+            let _ = reply.send(Packed::new(&kept));
+        });
+    }
+
+    fn tell(&mut self, input: Input<'_>) {
+        if self.uplink.is_none() {
+            return;
+        }
+        let cluster = self.store.state();
+        let mut effects = Vec::new();
+        self.core.handle(&cluster, input, &mut effects);
+        for effect in effects {
+            self.say(match effect {
+                Effect::Assign(assignment) => ToUplink::Assign(Packed::new(&assignment)),
+                Effect::Managers(managers) => ToUplink::Managers(Packed::new(&managers)),
+                Effect::Standing(standing) => ToUplink::Standing(Packed::new(&standing)),
+            });
+        }
+    }
+
+    /// A node that reads too slowly loses its link: it links again and is told what it missed in one piece.
+    fn say(&self, sentence: ToUplink) {
+        let Some(uplink) = &self.uplink else { return };
+        if uplink.cast(sentence) == Err(CastError::Stalled) {
+            self.link.close("the node reads too slowly");
+        }
+    }
+}

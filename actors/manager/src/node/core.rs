@@ -1,0 +1,145 @@
+//! What a node has to be told: the difference between what it was told and what the state says now.
+//!
+//! The version of a node's orders is the place in the log at which they last changed. As long as it stands still
+//! there is nothing to say. The first assignment of a link is complete, unless the node says in its hello that it
+//! already obeys the current one; every later one is a difference to the one before.
+
+use essaim_model::{Desired, ServiceId, State, Task, TaskId, loopback};
+use essaim_protocol::{Assignment, AssignmentVersion, Hello, Managers, Standing, TaskOrder};
+use essaim_wire::{Index, NodeId};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// What happened.
+#[derive(Debug)]
+pub(crate) enum Input<'a> {
+    /// The node said who it is and what it was told so far.
+    Hello(&'a Hello),
+    /// This manager applied something.
+    Applied,
+}
+
+/// What the node has to be told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Effect {
+    /// What to do.
+    Assign(Assignment),
+    /// Which managers there are, and who was removed.
+    Managers(Managers),
+    /// What it is in the cluster.
+    Standing(Standing),
+}
+
+/// What one node was told on this link.
+#[derive(Debug)]
+pub(crate) struct Core {
+    node: NodeId,
+    /// Nothing is said before the node's hello.
+    told: Option<Told>,
+}
+
+#[derive(Debug, Default)]
+struct Told {
+    version: Option<AssignmentVersion>,
+    orders: BTreeMap<TaskId, Desired>,
+    specs: BTreeSet<(ServiceId, Index)>,
+    managers: Option<(Vec<(NodeId, SocketAddr)>, Vec<NodeId>)>,
+    standing: Option<Standing>,
+}
+
+impl Core {
+    /// Of the node at the other end of a new link.
+    pub(crate) const fn new(node: NodeId) -> Self {
+        Self { node, told: None }
+    }
+
+    /// Takes `input` in the light of `state`, and adds what has to be said.
+    pub(crate) fn handle(&mut self, state: &State, input: Input<'_>, effects: &mut Vec<Effect>) {
+        let Some(cluster) = state.cluster() else { return };
+        let version = |index| AssignmentVersion { lineage: cluster.lineage, index };
+        let current = version(state.assignment_version(self.node));
+        if let Input::Hello(hello) = input {
+            let mut told = Told { specs: hello.specs.iter().copied().collect(), ..Told::default() };
+            if hello.have == Some(current) {
+                told.version = Some(current);
+                told.orders = due(state, self.node).map(|task| (task.id, task.desired)).collect();
+            }
+            self.told = Some(told);
+        }
+        let Some(told) = &mut self.told else { return };
+
+        if told.version != Some(current) {
+            let now: BTreeMap<TaskId, &Arc<Task>> = due(state, self.node).map(|task| (task.id, task)).collect();
+            let mut specs = Vec::new();
+            let mut tasks = Vec::new();
+            for task in now.values() {
+                if told.version.is_some() && told.orders.get(&task.id) == Some(&task.desired) {
+                    continue;
+                }
+                let follows = (task.service, task.spec_version);
+                if told.specs.insert(follows)
+                    && let Some(spec) = state.spec(task.service, task.spec_version)
+                {
+                    specs.push((follows.0, follows.1, Arc::clone(spec)));
+                }
+                tasks.push(order(task));
+            }
+            let dropped = told.orders.keys().filter(|id| !now.contains_key(id)).copied().collect();
+            let subnet = state.node(self.node).map_or(0, |node| node.loopback);
+            effects.push(Effect::Assign(Assignment {
+                version: current,
+                base: told.version,
+                cluster: cluster.id,
+                subnet: loopback::subnet(cluster.id, subnet),
+                tasks,
+                dropped,
+                specs,
+            }));
+            told.orders = now.into_iter().map(|(id, task)| (id, task.desired)).collect();
+            // A spec that no task follows any more is forgotten at both ends.
+            let followed: BTreeSet<_> =
+                due(state, self.node).map(|task| (task.service, task.spec_version)).collect();
+            told.specs.retain(|spec| followed.contains(spec));
+            told.version = Some(current);
+        }
+
+        let managers: Vec<_> = state.managers().filter_map(|node| Some((node.id, node.addr?))).collect();
+        let removed: Vec<_> = state.removed().collect();
+        let known = (managers, removed.iter().map(|(id, _)| *id).collect::<Vec<_>>());
+        if told.managers.as_ref() != Some(&known) {
+            effects.push(Effect::Managers(Managers {
+                version: version(state.applied().index),
+                managers: known.0.clone(),
+                removed,
+            }));
+            told.managers = Some(known);
+        }
+
+        let standing = state.node(self.node).map(|node| Standing {
+            role: node.role,
+            lineage: cluster.lineage,
+            raft_id: node.manager.map(|manager| manager.raft_id),
+        });
+        if let Some(standing) = standing.filter(|standing| told.standing != Some(*standing)) {
+            effects.push(Effect::Standing(standing));
+            told.standing = Some(standing);
+        }
+    }
+}
+
+/// The tasks that are a node's concern: those it was given and that have not ended.
+fn due(state: &State, node: NodeId) -> impl Iterator<Item = &Arc<Task>> {
+    state.tasks_on(node).filter(|task| !task.has_ended())
+}
+
+fn order(task: &Task) -> TaskOrder {
+    TaskOrder {
+        id: task.id,
+        service: task.service,
+        spec_version: task.spec_version,
+        slot: task.slot,
+        desired: task.desired,
+        observed: task.observed.clone(),
+    }
+}

@@ -1,0 +1,511 @@
+//! `/n`: the root of a node's tree.
+//!
+//! Parent: nobody. Children: the faces; and while the node has a part in a cluster `endpoint`, `roster`, `worker` and,
+//! on a manager, `manager`.
+//! Hears: init, join, leave and farewell from its handle; from the uplink what a manager said this node is; that its
+//! certificate changed. Says: the node's standing, to whoever watches.
+//! Dies: with the daemon. When a child fails too often the root fails, and the daemon ends with an error: whoever runs
+//! it starts it again, and the tasks are adopted.
+
+use crate::address::{self, Chosen, Said};
+use crate::founding::{Founded, found};
+use crate::group::{self, Opening};
+use crate::handle::{Handle, Parts, Shared, StartError};
+use crate::part::{PLACE, Part, Place, internal};
+use crate::request::{Farewell, InitRequest, JoinRequest};
+use crate::standing::Standing;
+use essaim_membership::Goodbye;
+use essaim_model::{Change, Kind as RefusalKind, Refusal};
+use essaim_protocol::Standing as Told;
+use essaim_store::{Start, Store};
+use essaim_system::endpoint::{JoinError, Keep, join};
+use essaim_system::journal::Kind;
+use essaim_system::roster::Roster;
+use essaim_system::supervisor::{Children, Plan, Wake};
+use essaim_system::{Env, Scope};
+use essaim_transport::{EnrolError, Identity, JoinToken};
+use essaim_wire::{Generation, NodeId, Role, decode, encode};
+use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
+use ractor_cluster::RactorMessage;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// How long a daemon that is restarted is expected back.
+const RESTART_WITHIN: Duration = Duration::from_secs(30);
+
+#[derive(RactorMessage)]
+pub(crate) enum Msg {
+    /// Begin a cluster.
+    Init(Box<InitRequest>, RpcReplyPort<Result<NodeId, Refusal>>),
+    /// Join one.
+    Join(Box<JoinRequest>, RpcReplyPort<Result<NodeId, Refusal>>),
+    /// Leave it.
+    Leave {
+        /// A manager too.
+        force: bool,
+        /// The answer.
+        reply: RpcReplyPort<Result<(), Refusal>>,
+    },
+    /// A manager said what this node is.
+    Told(Told),
+    /// The node shows another certificate.
+    Certified,
+    /// The managers are these now.
+    Managers(Vec<(NodeId, SocketAddr)>),
+    /// The daemon ends.
+    Farewell(Farewell, RpcReplyPort<()>),
+    /// A child's delay is over.
+    Wake(Wake),
+}
+
+pub(crate) struct Root;
+
+pub(crate) struct Arguments {
+    scope: Scope,
+    parts: Parts,
+    generation: Generation,
+    standing: watch::Sender<Standing>,
+    shown: watch::Receiver<Standing>,
+}
+
+pub(crate) struct State {
+    scope: Scope,
+    parts: Parts,
+    keep: Keep,
+    generation: Generation,
+    children: Children,
+    part: Option<Part>,
+    standing: watch::Sender<Standing>,
+    myself: ActorRef<Msg>,
+}
+
+impl Root {
+    pub(crate) async fn start(env: Env, parts: Parts) -> Result<Handle, StartError> {
+        let generation = Keep::new(Arc::clone(&env.disk)).boot()?;
+        let scope = Scope::root(&parts.settings.hostname, env);
+        let (standing, shown) = watch::channel(Standing::Inactive);
+        let shared = Shared {
+            scope: scope.clone(),
+            hostname: parts.settings.hostname.clone(),
+            engines: parts.engines.clone(),
+            generation,
+            standing: shown.clone(),
+        };
+        let arguments = Arguments { scope, parts, generation, standing, shown };
+        let (root, _) =
+            Actor::spawn(None, Self, arguments).await.map_err(|why| StartError::Actor(why.to_string()))?;
+        Ok(Handle { root, shared: Arc::new(shared) })
+    }
+}
+
+impl Actor for Root {
+    type Msg = Msg;
+    type State = State;
+    type Arguments = Arguments;
+
+    async fn pre_start(&self, myself: ActorRef<Msg>, arguments: Arguments) -> Result<State, ActorProcessingErr> {
+        let Arguments { scope, mut parts, generation, standing, shown } = arguments;
+        let mut children = Children::new(scope.clone(), &myself, Plan::default(), Msg::Wake);
+        scope.journal.enter(&scope.path, "actors/node/src/", Some(myself.get_cell()));
+        let handle = Handle {
+            root: myself.clone(),
+            shared: Arc::new(Shared {
+                scope: scope.clone(),
+                hostname: parts.settings.hostname.clone(),
+                engines: parts.engines.clone(),
+                generation,
+                standing: shown,
+            }),
+        };
+        for face in std::mem::take(&mut parts.faces) {
+            children.start(face(handle.clone())).await?;
+        }
+        let keep = Keep::new(Arc::clone(&scope.env.disk));
+        let mut state = State { scope, parts, keep, generation, children, part: None, standing, myself };
+        if let Err(why) = state.resume().await {
+            state.scope.record(Kind::Note, format!("cannot take up its part in the cluster again: {why}"));
+            state.drop_part().await?;
+            state.standing.send_replace(Standing::Broken(why.text.into()));
+        }
+        Ok(state)
+    }
+
+    async fn handle(&self, _: ActorRef<Msg>, message: Msg, state: &mut State) -> Result<(), ActorProcessingErr> {
+        match message {
+            Msg::Init(request, reply) => {
+                let answer = state.init(&request).await;
+                if answer.is_err() && !request.force_new_cluster {
+                    state.forget_unless_active().await?;
+                }
+                answered(reply, answer);
+            }
+            Msg::Join(request, reply) => {
+                let answer = state.join(&request).await;
+                if answer.is_err() {
+                    state.forget_unless_active().await?;
+                }
+                answered(reply, answer);
+            }
+            Msg::Leave { force, reply } => answered(reply, state.leave(force).await),
+            Msg::Told(told) => state.hear(told).await?,
+            Msg::Certified => state.settle().await?,
+            Msg::Managers(managers) => state.remember(managers),
+            Msg::Farewell(farewell, reply) => {
+                state.farewell(farewell).await?;
+                answered(reply, ());
+            }
+            Msg::Wake(wake) => state.children.on_wake(wake).await?,
+        }
+        Ok(())
+    }
+
+    async fn handle_supervisor_evt(
+        &self,
+        _: ActorRef<Msg>,
+        event: SupervisionEvent,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
+        state.children.on_event(event).await?;
+        Ok(())
+    }
+
+    async fn post_stop(&self, _: ActorRef<Msg>, state: &mut State) -> Result<(), ActorProcessingErr> {
+        state.drop_part().await?;
+        state.children.shutdown("the daemon ends").await;
+        Ok(())
+    }
+}
+
+/// Nobody may wait for it any more.
+fn answered<T: Send + 'static>(reply: RpcReplyPort<T>, answer: T) {
+    let _ = reply.send(answer);
+}
+
+impl State {
+    /// Takes up the part that the disk tells of.
+    async fn resume(&mut self) -> Result<(), Refusal> {
+        let Some(identity) = self.keep.identity().map_err(internal)? else { return Ok(()) };
+        let place = match self.scope.env.disk.find(PLACE).map_err(internal)? {
+            Some(bytes) => decode(&bytes).map_err(|why| internal(format!("the file {PLACE} is damaged: {why}")))?,
+            None => return Err(internal(format!("the file {PLACE} is gone; leave the cluster and join again"))),
+        };
+        let role = identity.role();
+        self.begin(identity, &place).await?;
+        let known = Store::known(&group::disk(&self.scope.env)).map_err(internal)?;
+        if role == Role::Manager && known.is_some() {
+            self.take_up(Opening::Start(Start::Resume)).await?;
+        }
+        self.show();
+        Ok(())
+    }
+
+    async fn init(&mut self, request: &InitRequest) -> Result<NodeId, Refusal> {
+        if request.force_new_cluster {
+            return self.force().await;
+        }
+        self.refuse_if_active()?;
+        let chosen = self.choose(&request.listen, &request.advertise)?;
+        let engine = self.parts.engines.first().map(|engine| engine.kind());
+        let engine = engine.ok_or_else(|| internal("this daemon has no engine"))?;
+        let Founded { identity, founding } =
+            found(&self.scope.env, &self.keep, request, chosen.advertise, self.generation, engine)?;
+        let (node, lineage) = (identity.node(), founding.cluster.lineage);
+        self.keep.save_identity(&identity).map_err(internal)?;
+        let place = self.keep_place(chosen, Vec::new())?;
+        self.begin(identity, &place).await?;
+        self.take_up(Opening::Start(Start::Found { lineage })).await?;
+        let store = self.part.as_ref().and_then(|part| part.store.clone());
+        let store = store.ok_or_else(|| internal("the store was not opened"))?;
+        store.change(vec![Change::Found(Box::new(founding))], None).await?;
+        self.show();
+        Ok(node)
+    }
+
+    /// Goes on alone with what this manager knows.
+    async fn force(&mut self) -> Result<NodeId, Refusal> {
+        if Store::known(&group::disk(&self.scope.env)).map_err(internal)?.is_none() {
+            let text = "this node has no part in a group of managers: there is nothing to make a new cluster from";
+            return Err(Refusal::new(RefusalKind::Precondition, text));
+        }
+        let Some(part) = &mut self.part else {
+            return Err(internal("the node's part in the cluster could not be taken up; see `essaim journal`"));
+        };
+        part.give_up(&mut self.children).await.map_err(internal)?;
+        let node = part.endpoint.node();
+        self.take_up(Opening::Force).await?;
+        self.show();
+        Ok(node)
+    }
+
+    async fn join(&mut self, request: &JoinRequest) -> Result<NodeId, Refusal> {
+        self.refuse_if_active()?;
+        let token: JoinToken = request.token.parse().map_err(|why| Refusal::invalid(format!("{why}")))?;
+        if request.remotes.is_empty() {
+            return Err(Refusal::invalid("at least one RemoteAddr is required to join"));
+        }
+        let chosen = self.choose(&request.listen, &request.advertise)?;
+        let mut refused = None;
+        let mut enrolled = None;
+        for remote in &request.remotes {
+            let addr = resolve(remote).await?;
+            match join(&self.scope.env, &self.keep, chosen.listen, addr, &token).await {
+                Ok(joined) => {
+                    enrolled = Some((joined, addr));
+                    break;
+                }
+                Err(why) => refused = Some(why),
+            }
+        }
+        let Some((enrolled, _)) = enrolled else {
+            return Err(refused.map_or_else(|| internal("nobody was asked"), refuse_join));
+        };
+        let node = enrolled.identity.node();
+        let place = self.keep_place(chosen, enrolled.managers)?;
+        self.begin(enrolled.identity, &place).await?;
+        if let Some(part) = &self.part {
+            part.worker.set_availability(request.availability);
+        }
+        self.show();
+        Ok(node)
+    }
+
+    async fn leave(&mut self, force: bool) -> Result<(), Refusal> {
+        let Some(part) = &self.part else {
+            if matches!(*self.standing.borrow(), Standing::Broken(_)) && force {
+                return self.forget().await;
+            }
+            return Err(Refusal::new(RefusalKind::NotManager, "This node is not part of a swarm"));
+        };
+        if part.endpoint.role() == Role::Manager && !force {
+            let managers = part.store.as_ref().map_or(1, |store| store.state().managers().count());
+            let what = if managers > 1 {
+                format!(
+                    "Removing this node leaves {} managers out of {managers}. Without a Raft quorum your swarm will \
+                     be inaccessible. The only way to restore a swarm that has lost consensus is to reinitialize it \
+                     with `--force-new-cluster`.",
+                    managers - 1
+                )
+            } else {
+                "Removing the last manager erases all current state of the swarm.".into()
+            };
+            let text = format!(
+                "You are attempting to leave the swarm on a node that is participating as a manager. {what} Use \
+                 `--force` to ignore this message. "
+            );
+            return Err(Refusal::new(RefusalKind::NotManager, text));
+        }
+        part.worker.clear().await;
+        part.roster.goodbye(Goodbye::Leaving).await;
+        self.forget().await
+    }
+
+    async fn farewell(&mut self, farewell: Farewell) -> Result<(), ActorProcessingErr> {
+        let Some(part) = &self.part else { return Ok(()) };
+        match farewell {
+            Farewell::Stopping => {
+                part.worker.halt().await;
+                part.roster.goodbye(Goodbye::Stopped).await;
+            }
+            Farewell::Restarting => part.roster.goodbye(Goodbye::Restarting { within: RESTART_WITHIN }).await,
+        }
+        self.drop_part().await
+    }
+
+    /// What a manager said decides the rest; see `settle`.
+    async fn hear(&mut self, told: Told) -> Result<(), ActorProcessingErr> {
+        if let Some(part) = &mut self.part {
+            part.told = Some(told);
+        }
+        self.settle().await
+    }
+
+    /// Brings certificate and group in line with what the cluster says of this node: first the certificate, then the
+    /// group. Looks at how things are, so it may be called at any time.
+    async fn settle(&mut self) -> Result<(), ActorProcessingErr> {
+        let Some(part) = &mut self.part else { return Ok(()) };
+        let Some(told) = part.told else { return Ok(()) };
+        if part.endpoint.role() != told.role {
+            part.endpoint.renew(told.role);
+        }
+        let has = part.store.as_ref().map(|store| (store.lineage(), store.raft_id()));
+        let shall = match (part.endpoint.role(), told.role, told.raft_id) {
+            (Role::Manager, Role::Manager, Some(raft_id)) => Some((told.lineage, raft_id)),
+            // Until the group has decided, things stay as they are.
+            (_, Role::Manager, _) => has,
+            (_, Role::Worker, _) => None,
+        };
+        if has == shall {
+            self.show();
+            return Ok(());
+        }
+        part.give_up(&mut self.children).await?;
+        match shall {
+            None => Store::wipe(&group::disk(&self.scope.env))?,
+            Some((lineage, raft_id)) => {
+                let opening = Opening::Start(Start::Join { lineage, raft_id });
+                if let Err(why) = self.take_up(opening).await {
+                    self.scope.record(Kind::Raft, format!("cannot take up its part in the group: {why}"));
+                }
+            }
+        }
+        self.show();
+        Ok(())
+    }
+
+    async fn begin(&mut self, identity: Identity, place: &Place) -> Result<(), Refusal> {
+        let part =
+            Part::begin(&self.scope, &self.parts, identity, self.generation, place, &mut self.children).await?;
+        let myself = self.myself.clone();
+        tokio::spawn(follow(part.worker.told(), part.endpoint.identity(), part.roster.watch(), myself));
+        self.part = Some(part);
+        Ok(())
+    }
+
+    async fn take_up(&mut self, opening: Opening) -> Result<(), Refusal> {
+        let Some(part) = &mut self.part else { return Ok(()) };
+        part.take_up(opening, &mut self.children).await.map_err(internal)
+    }
+
+    /// Shows what the node is part of.
+    fn show(&self) {
+        let standing = match &self.part {
+            Some(part) => Standing::Active(Arc::new(part.membership())),
+            None => Standing::Inactive,
+        };
+        self.standing.send_replace(standing);
+    }
+
+    fn refuse_if_active(&self) -> Result<(), Refusal> {
+        if self.part.is_none() && !matches!(*self.standing.borrow(), Standing::Broken(_)) {
+            return Ok(());
+        }
+        let text = "This node is already part of a swarm. Use \"docker swarm leave\" to leave this swarm and join \
+                    another one.";
+        Err(Refusal::new(RefusalKind::AlreadyInCluster, text))
+    }
+
+    fn choose(&self, listen: &str, advertise: &str) -> Result<Chosen, Refusal> {
+        let settings = &self.parts.settings;
+        let daemon = Said { listen: &settings.listen, advertise: &settings.advertise };
+        address::choose(daemon, Said { listen, advertise }, &address::interfaces())
+    }
+
+    fn keep_place(&self, chosen: Chosen, managers: Vec<(NodeId, SocketAddr)>) -> Result<Place, Refusal> {
+        let place = Place::V1 { listen: chosen.listen, advertise: chosen.advertise, managers };
+        self.scope.env.disk.write(PLACE, &encode(&place)).map_err(internal)?;
+        Ok(place)
+    }
+
+    /// Keeps whom to look for first after a restart.
+    fn remember(&self, managers: Vec<(NodeId, SocketAddr)>) {
+        if managers.is_empty() || self.part.is_none() {
+            return;
+        }
+        let kept = self.scope.env.disk.find(PLACE).ok().flatten().and_then(|bytes| decode::<Place>(&bytes).ok());
+        let Some(Place::V1 { listen, advertise, managers: before }) = kept else { return };
+        if before == managers {
+            return;
+        }
+        let place = Place::V1 { listen, advertise, managers };
+        if let Err(why) = self.scope.env.disk.write(PLACE, &encode(&place)) {
+            self.scope.record(Kind::Note, format!("the managers' addresses could not be kept: {why}"));
+        }
+    }
+
+    /// Stops the part; its files stay.
+    async fn drop_part(&mut self) -> Result<(), ActorProcessingErr> {
+        if let Some(part) = self.part.take() {
+            part.end(&mut self.children).await?;
+        }
+        Ok(())
+    }
+
+    /// Stops the part and removes everything that belonged to the cluster.
+    async fn forget(&mut self) -> Result<(), Refusal> {
+        self.drop_part().await.map_err(internal)?;
+        Store::wipe(&group::disk(&self.scope.env)).map_err(internal)?;
+        self.keep.forget_cluster().map_err(internal)?;
+        self.scope.env.disk.remove(PLACE).map_err(internal)?;
+        self.scope.env.disk.remove_folder("worker").map_err(internal)?;
+        self.show();
+        Ok(())
+    }
+
+    /// What a failed init or join left behind is removed, but not the key that it asked with: asking again finds the
+    /// same node.
+    async fn forget_unless_active(&mut self) -> Result<(), ActorProcessingErr> {
+        if self.standing.borrow().membership().is_some() || matches!(*self.standing.borrow(), Standing::Broken(_)) {
+            return Ok(());
+        }
+        if self.part.is_some() || self.keep.identity().is_ok_and(|identity| identity.is_some()) {
+            self.forget().await?;
+        }
+        Ok(())
+    }
+}
+
+/// Tells the root whenever a manager said what this node is, when its certificate changed, and who the managers are.
+async fn follow(
+    mut told: watch::Receiver<Option<Told>>,
+    mut identity: watch::Receiver<Identity>,
+    mut roster: watch::Receiver<Arc<Roster>>,
+    root: ActorRef<Msg>,
+) {
+    let mut managers = Vec::new();
+    loop {
+        let message = tokio::select! {
+            changed = told.changed() => match (changed, *told.borrow_and_update()) {
+                (Ok(()), Some(told)) => Msg::Told(told),
+                (Ok(()), None) => continue,
+                (Err(_), _) => return,
+            },
+            changed = identity.changed() => match changed {
+                Ok(()) => Msg::Certified,
+                Err(_) => return,
+            },
+            changed = roster.changed() => match changed {
+                Ok(()) => {
+                    let now = managers_in(&roster.borrow_and_update());
+                    if now == managers {
+                        continue;
+                    }
+                    managers.clone_from(&now);
+                    Msg::Managers(now)
+                }
+                Err(_) => return,
+            },
+        };
+        if root.cast(message).is_err() {
+            return;
+        }
+    }
+}
+
+fn managers_in(roster: &Roster) -> Vec<(NodeId, SocketAddr)> {
+    let everybody = std::iter::once(&roster.me).chain(roster.members.values().map(|view| &view.member));
+    everybody.filter(|member| member.role == Role::Manager).map(|member| (member.node, member.addr)).collect()
+}
+
+async fn resolve(remote: &str) -> Result<SocketAddr, Refusal> {
+    if let Ok(addr) = remote.parse() {
+        return Ok(addr);
+    }
+    if let Ok(addr) = remote.parse() {
+        return Ok(SocketAddr::new(addr, address::PORT));
+    }
+    let with_port = if remote.contains(':') { remote.to_owned() } else { format!("{remote}:{}", address::PORT) };
+    let invalid = |why: String| Refusal::invalid(format!("invalid address {remote:?} to join: {why}"));
+    let mut found = tokio::net::lookup_host(&with_port).await.map_err(|why| invalid(why.to_string()))?;
+    found.next().ok_or_else(|| invalid("it has no address".into()))
+}
+
+fn refuse_join(why: JoinError) -> Refusal {
+    let kind = match &why {
+        JoinError::Enrol(EnrolError::Refused(_)) => RefusalKind::Denied,
+        JoinError::Enrol(_) => RefusalKind::Unknown,
+        JoinError::Trust(_) | JoinError::Keep(_) => RefusalKind::Internal,
+    };
+    Refusal::new(kind, why.to_string())
+}

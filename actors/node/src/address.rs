@@ -1,0 +1,185 @@
+//! Which address to listen on and which to tell others, from what the daemon's flags, the request and the machine say.
+//!
+//! The docker CLI always sends `0.0.0.0:2377`, so that value counts as "not said": an explicit flag of the daemon wins
+//! over it, and an explicit value of the request wins over both. An interface may be named instead of an address.
+//! Without either, the machine's only address is taken; with several, an operator must choose.
+
+use essaim_model::Refusal;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+/// Swarm's port for everything between nodes.
+pub const PORT: u16 = 2377;
+
+/// An address of an interface of this machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InterfaceAddress {
+    /// The interface.
+    pub interface: String,
+    /// One of its addresses.
+    pub address: IpAddr,
+}
+
+/// The two addresses of a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Chosen {
+    /// Where the port is bound.
+    pub listen: SocketAddr,
+    /// What others are told.
+    pub advertise: SocketAddr,
+}
+
+/// What was said about the addresses, empty where nothing was.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Said<'a> {
+    /// Of `--listen-addr`.
+    pub listen: &'a str,
+    /// Of `--advertise-addr`.
+    pub advertise: &'a str,
+}
+
+/// Chooses, or says what an operator has to say.
+pub fn choose(daemon: Said<'_>, request: Said<'_>, machine: &[InterfaceAddress]) -> Result<Chosen, Refusal> {
+    let unsaid = |text: &str| text.is_empty() || text == "0.0.0.0:2377" || text == "0.0.0.0";
+    let listen = if unsaid(request.listen) && !daemon.listen.is_empty() { daemon.listen } else { request.listen };
+    let listen = if listen.is_empty() {
+        SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), PORT)
+    } else {
+        resolve(listen, PORT, machine, "--listen-addr")?
+    };
+    let advertise = if request.advertise.is_empty() { daemon.advertise } else { request.advertise };
+    let advertise = if !advertise.is_empty() {
+        resolve(advertise, listen.port(), machine, "--advertise-addr")?
+    } else if !listen.ip().is_unspecified() {
+        listen
+    } else {
+        SocketAddr::new(only_address(machine)?, listen.port())
+    };
+    if advertise.ip().is_unspecified() {
+        return Err(Refusal::invalid("advertise address must be a non-zero IP address"));
+    }
+    Ok(Chosen { listen, advertise })
+}
+
+/// An address, with or without a port, or an interface of this machine.
+fn resolve(text: &str, port: u16, machine: &[InterfaceAddress], flag: &str) -> Result<SocketAddr, Refusal> {
+    if let Ok(address) = text.parse::<SocketAddr>() {
+        return Ok(address);
+    }
+    if let Ok(address) = text.trim_matches(['[', ']']).parse::<IpAddr>() {
+        return Ok(SocketAddr::new(address, port));
+    }
+    let (name, port) = match text.rsplit_once(':') {
+        Some((name, port)) => {
+            let number = port.parse().map_err(|_| Refusal::invalid(format!("invalid port in {flag} {text:?}")))?;
+            (name, number)
+        }
+        None => (text, port),
+    };
+    let mut of_interface = machine.iter().filter(|it| it.interface == name).map(|it| it.address);
+    let first = of_interface.clone().find(IpAddr::is_ipv4).or_else(|| of_interface.next());
+    first.map(|address| SocketAddr::new(address, port)).ok_or_else(|| {
+        Refusal::invalid(format!(
+            "{flag} {text:?} is neither an IP address nor an interface of this machine that has one; \
+             `ip addr` lists what there is"
+        ))
+    })
+}
+
+fn only_address(machine: &[InterfaceAddress]) -> Result<IpAddr, Refusal> {
+    let usable = |address: &IpAddr| match address {
+        IpAddr::V4(v4) => !v4.is_loopback() && !v4.is_link_local(),
+        IpAddr::V6(_) => false,
+    };
+    let addresses: Vec<&InterfaceAddress> = machine.iter().filter(|it| usable(&it.address)).collect();
+    match addresses[..] {
+        [] => Err(Refusal::invalid(
+            "could not find the system's IP address - specify one with --advertise-addr",
+        )),
+        [one] => Ok(one.address),
+        [one, other, ..] => Err(Refusal::invalid(format!(
+            "could not choose an IP address to advertise since this system has multiple addresses on different \
+             interfaces ({} on {} and {} on {}) - specify one with --advertise-addr",
+            one.address, one.interface, other.address, other.interface
+        ))),
+    }
+}
+
+/// The addresses of this machine's interfaces, as they are now.
+pub fn interfaces() -> Vec<InterfaceAddress> {
+    let Ok(all) = nix::ifaddrs::getifaddrs() else { return Vec::new() };
+    all.filter_map(|it| {
+        let address = it.address?;
+        let address = match (address.as_sockaddr_in(), address.as_sockaddr_in6()) {
+            (Some(v4), _) => IpAddr::V4(v4.ip()),
+            (_, Some(v6)) => IpAddr::V6(v6.ip()),
+            _ => return None,
+        };
+        Some(InterfaceAddress { interface: it.interface_name, address })
+    })
+    .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn machine(addresses: &[(&str, &str)]) -> Vec<InterfaceAddress> {
+        addresses
+            .iter()
+            .map(|(interface, address)| InterfaceAddress {
+                interface: (*interface).into(),
+                address: address.parse().expect("an address"),
+            })
+            .collect()
+    }
+
+    fn check<'a>(daemon: [&'a str; 2], request: [&'a str; 2], on: &[(&str, &str)], expected: Result<[&str; 2], &str>) {
+        let said = |[listen, advertise]: [&'a str; 2]| Said { listen, advertise };
+        let chosen = choose(said(daemon), said(request), &machine(on));
+        match (chosen, expected) {
+            (Ok(chosen), Ok([listen, advertise])) => {
+                assert_eq!(chosen.listen.to_string(), listen);
+                assert_eq!(chosen.advertise.to_string(), advertise);
+            }
+            (Err(refusal), Err(text)) => assert!(refusal.text.contains(text), "{}", refusal.text),
+            (chosen, expected) => panic!("{chosen:?} instead of {expected:?}"),
+        }
+    }
+
+    const LO: (&str, &str) = ("lo", "127.0.0.1");
+    const CLI: &str = "0.0.0.0:2377";
+
+    #[test]
+    fn the_only_address_of_a_machine_is_told() {
+        check(["", ""], [CLI, ""], &[LO, ("eth0", "10.0.0.7")], Ok(["0.0.0.0:2377", "10.0.0.7:2377"]));
+        check(["", ""], [CLI, ""], &[LO], Err("could not find the system's IP address"));
+        check(["", ""], [CLI, ""], &[("eth0", "10.0.0.7"), ("eth1", "10.1.0.7")], Err("multiple addresses"));
+    }
+
+    #[test]
+    fn a_flag_of_the_daemon_wins_over_the_default_of_the_cli_and_a_value_of_the_cli_over_both() {
+        check(["127.0.0.5:4000", ""], [CLI, ""], &[LO], Ok(["127.0.0.5:4000", "127.0.0.5:4000"]));
+        check(["127.0.0.5:4000", ""], ["127.0.0.6", ""], &[LO], Ok(["127.0.0.6:2377", "127.0.0.6:2377"]));
+        check(["", "10.0.0.9"], [CLI, "10.0.0.8:99"], &[LO], Ok(["0.0.0.0:2377", "10.0.0.8:99"]));
+        check(["", "10.0.0.9"], [CLI, ""], &[LO], Ok(["0.0.0.0:2377", "10.0.0.9:2377"]));
+    }
+
+    #[test]
+    fn an_interface_may_be_named() {
+        let on = [LO, ("eth1", "fe80::1"), ("eth1", "10.1.0.7")];
+        check(["", ""], [CLI, "eth1"], &on, Ok(["0.0.0.0:2377", "10.1.0.7:2377"]));
+        check(["", ""], [CLI, "eth1:2400"], &on, Ok(["0.0.0.0:2377", "10.1.0.7:2400"]));
+        check(["", ""], [CLI, "eth9"], &on, Err("neither an IP address nor an interface"));
+    }
+
+    #[test]
+    fn ipv6_is_an_address_like_any_other() {
+        check(["", ""], ["[::1]:2400", ""], &[LO], Ok(["[::1]:2400", "[::1]:2400"]));
+        check(["", ""], [CLI, "::1"], &[LO], Ok(["0.0.0.0:2377", "[::1]:2377"]));
+    }
+
+    #[test]
+    fn nobody_can_be_told_an_unspecified_address() {
+        check(["", ""], [CLI, "0.0.0.0"], &[LO], Err("non-zero IP address"));
+    }
+}

@@ -1,0 +1,90 @@
+//! How a cluster begins: its ids, its root of trust, and its first node, all drawn from this node's seed.
+
+use crate::request::InitRequest;
+use essaim_model::{
+    Authority as KeptAuthority, Cluster, EngineKind, Founding, JoinSecrets, ManagerStatus, Meta, Node, NodeSpec, Refusal,
+};
+use essaim_system::Env;
+use essaim_system::endpoint::Keep;
+use essaim_transport::trust::{Authority, Grant, Identity, Key, Serial, SigningRequest};
+use essaim_wire::{ClusterId, Generation, Index, Lineage, NodeId, Reachability, Role};
+use std::net::SocketAddr;
+
+/// A cluster that nobody knows of yet.
+pub(crate) struct Founded {
+    /// Who its first node is.
+    pub(crate) identity: Identity,
+    /// Its first change.
+    pub(crate) founding: Founding,
+}
+
+/// Draws a cluster. Nothing is kept or changed.
+pub(crate) fn found(
+    env: &Env,
+    keep: &Keep,
+    request: &InitRequest,
+    advertise: SocketAddr,
+    generation: Generation,
+    default_engine: EngineKind,
+) -> Result<Founded, Refusal> {
+    let (seed, now) = (&env.seed, env.utc());
+    let internal = |why: String| Refusal::new(essaim_model::Kind::Internal, why);
+    let cluster = ClusterId::from_bits(seed.draw_id());
+    let node = NodeId::from_bits(seed.draw_id());
+    let serial = || Serial { granted: Index(0), nonce: seed.draw_number() };
+    let authority = Authority::create(cluster, Key::from_seed(seed.draw_bytes()), serial(), now);
+
+    let key = keep.key(seed).map_err(|why| internal(why.to_string()))?;
+    let grant = Grant {
+        cluster,
+        node,
+        role: Role::Manager,
+        serial: serial(),
+        now,
+        lifetime: request.spec.certificate_expiry,
+    };
+    let signing = SigningRequest::create(&key);
+    let certificate = authority.sign(&signing, &grant).map_err(|why| internal(why.to_string()))?;
+    let key_digest = signing.key_digest().map_err(|why| internal(why.to_string()))?;
+    let root = authority.certificate().clone();
+    let identity = Identity::new(vec![certificate], key, vec![root]).map_err(|why| internal(why.to_string()))?;
+
+    let founding = Founding {
+        cluster: Cluster {
+            id: cluster,
+            lineage: Lineage { ordinal: 1, nonce: seed.draw_number() },
+            meta: Meta::default(),
+            spec: request.spec.clone(),
+            authority: KeptAuthority {
+                certificate: authority.certificate().to_pem(),
+                key: authority.key().to_pem(),
+                rotations: 0,
+            },
+            join: JoinSecrets { worker: seed.draw_id().to_be_bytes(), manager: seed.draw_id().to_be_bytes() },
+            default_engine,
+        },
+        node: Node {
+            id: node,
+            meta: Meta::default(),
+            spec: NodeSpec {
+                name: None,
+                labels: essaim_model::Labels::new(),
+                role: Role::Manager,
+                availability: request.availability,
+            },
+            role: Role::Manager,
+            description: None,
+            addr: Some(advertise),
+            generation,
+            reachability: Reachability::Unknown,
+            message: String::new(),
+            since: now,
+            unsteady: false,
+            // The first of a group has the number 1, by which its store begins.
+            manager: Some(ManagerStatus { raft_id: 1, voter: true }),
+            key_digest,
+            loopback: 0,
+        },
+    };
+    Ok(Founded { identity, founding })
+}

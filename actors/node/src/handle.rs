@@ -1,0 +1,219 @@
+//! The handle: all that others hold of a node.
+
+use crate::actor::{Msg, Root};
+use crate::request::{Farewell, InitRequest, JoinRequest};
+use crate::standing::Standing;
+use essaim_manager::Control;
+use essaim_model::{EngineKind, Kind, Refusal};
+use essaim_system::endpoint::KeepError;
+use essaim_system::{ChildSpec, Env, Journal, Scope};
+use essaim_wire::{Generation, NodeId};
+use essaim_worker::Engine;
+use ractor::rpc::CallResult;
+use ractor::{Actor, ActorRef, RpcReplyPort};
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// How long init and join may take: a join asks several nodes in turn.
+const CHANGE_DEADLINE: Duration = Duration::from_secs(40);
+
+/// How long a node may take to stop: its tasks may take their grace.
+const FAREWELL_DEADLINE: Duration = Duration::from_secs(60);
+
+/// How long a manager may take to become part of the group before `join` says that it goes on by itself.
+const GROUP_DEADLINE: Duration = Duration::from_secs(20);
+
+/// Makes a face, an actor that shows the node to somebody, from its handle.
+pub type Face = Box<dyn FnOnce(Handle) -> ChildSpec + Send + Sync>;
+
+/// What a node is made of beside its `Env`.
+pub struct Parts {
+    /// What was said when the daemon was started.
+    pub settings: Settings,
+    /// What runs tasks. The first is the default of a cluster that this node makes.
+    pub engines: Vec<Arc<dyn Engine>>,
+    /// Who shows the node.
+    pub faces: Vec<Face>,
+}
+
+/// What was said when the daemon was started.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The machine's name, and the first label of every path.
+    pub hostname: String,
+    /// Of `--listen-addr`; empty when not said.
+    pub listen: String,
+    /// Of `--advertise-addr`; empty when not said.
+    pub advertise: String,
+}
+
+/// A node. Clones are the same node.
+#[derive(Clone)]
+pub struct Handle {
+    pub(crate) root: ActorRef<Msg>,
+    pub(crate) shared: Arc<Shared>,
+}
+
+/// What is known of a node without asking it.
+pub(crate) struct Shared {
+    pub(crate) scope: Scope,
+    pub(crate) hostname: String,
+    pub(crate) engines: Vec<Arc<dyn Engine>>,
+    pub(crate) generation: Generation,
+    pub(crate) standing: watch::Receiver<Standing>,
+}
+
+/// A node does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Its files cannot be used.
+    #[error(transparent)]
+    Keep(#[from] KeepError),
+    /// A face could not be started.
+    #[error("{0}")]
+    Actor(String),
+}
+
+/// Starts a node. If its disk says that it has a part in a cluster, it takes it up again.
+pub async fn start(env: Env, parts: Parts) -> Result<Handle, StartError> {
+    Root::start(env, parts).await
+}
+
+impl Handle {
+    /// What the node is part of.
+    pub fn standing(&self) -> Standing {
+        self.shared.standing.borrow().clone()
+    }
+
+    /// The same, as it changes.
+    pub fn standings(&self) -> watch::Receiver<Standing> {
+        self.shared.standing.clone()
+    }
+
+    /// Requests to the cluster; or why not here.
+    pub fn control(&self) -> Result<Control, Refusal> {
+        self.shared.standing.borrow().control()
+    }
+
+    /// What happened on this node, and its tree.
+    pub fn journal(&self) -> &Journal {
+        &self.shared.scope.journal
+    }
+
+    /// Its place in the tree, its clock and its disk.
+    pub fn scope(&self) -> &Scope {
+        &self.shared.scope
+    }
+
+    /// The machine's name.
+    pub fn hostname(&self) -> &str {
+        &self.shared.hostname
+    }
+
+    /// Which start of the daemon this is.
+    pub fn generation(&self) -> Generation {
+        self.shared.generation
+    }
+
+    /// What runs its tasks.
+    pub fn engines(&self) -> &[Arc<dyn Engine>] {
+        &self.shared.engines
+    }
+
+    /// The engine of services that name none, in a cluster that this node makes.
+    pub fn default_engine(&self) -> EngineKind {
+        self.shared.engines.first().map_or(EngineKind::Process, |engine| engine.kind())
+    }
+
+    /// Begins a cluster with this node as its first manager.
+    pub async fn init(&self, request: InitRequest) -> Result<NodeId, Refusal> {
+        let node = self.ask(|reply| Msg::Init(Box::new(request), reply), CHANGE_DEADLINE).await?;
+        self.until_leading().await;
+        node
+    }
+
+    /// Has this node join a cluster. Returns when it is a node of it; a manager, when it votes.
+    pub async fn join(&self, request: JoinRequest) -> Result<NodeId, Refusal> {
+        let node = self.ask(|reply| Msg::Join(Box::new(request), reply), CHANGE_DEADLINE).await?;
+        if node.is_ok() {
+            self.until_in_group().await?;
+        }
+        node
+    }
+
+    /// Has this node leave its cluster. A manager only by `force`.
+    pub async fn leave(&self, force: bool) -> Result<(), Refusal> {
+        self.ask(|reply| Msg::Leave { force, reply }, FAREWELL_DEADLINE).await?
+    }
+
+    /// Ends the node, and says how to the others.
+    pub async fn farewell(&self, farewell: Farewell) {
+        // One that cannot answer has ended already.
+        let _ = self.ask(|reply| Msg::Farewell(farewell, reply), FAREWELL_DEADLINE).await;
+        let _ = self.root.stop_and_wait(Some("farewell".into()), Some(FAREWELL_DEADLINE)).await;
+    }
+
+    async fn ask<R: Send + 'static>(
+        &self,
+        message: impl FnOnce(RpcReplyPort<R>) -> Msg,
+        within: Duration,
+    ) -> Result<R, Refusal> {
+        match self.root.call(message, Some(within)).await {
+            Ok(CallResult::Success(answer)) => Ok(answer),
+            Ok(CallResult::Timeout) => {
+                let text = "the node did not answer in time; look at `essaim journal` before you ask again";
+                Err(Refusal::new(Kind::Unknown, text))
+            }
+            Ok(CallResult::SenderError) | Err(_) => Err(Refusal::new(Kind::Internal, "the daemon is stopping")),
+        }
+    }
+
+    /// A new cluster answers requests once its only manager leads.
+    async fn until_leading(&self) {
+        let Ok(control) = self.control() else { return };
+        let mut leadership = control.store().leadership();
+        let leads = leadership.wait_for(|leadership| leadership.active().is_some());
+        // What is asked too early is answered in words.
+        let _ = tokio::time::timeout(GROUP_DEADLINE, leads).await;
+    }
+
+    /// A joined manager has its part in the group once the group has taken it in.
+    async fn until_in_group(&self) -> Result<(), Refusal> {
+        let in_group = async {
+            let mut standings = self.standings();
+            loop {
+                let control = match &*standings.borrow_and_update() {
+                    Standing::Active(part) if part.role == essaim_wire::Role::Worker => return,
+                    Standing::Active(part) => part.control.clone(),
+                    _ => return,
+                };
+                if let Some(control) = control {
+                    let mut states = control.store().states();
+                    let node = control.store().node();
+                    let votes = states.wait_for(|state| {
+                        state.node(node).and_then(|node| node.manager).is_some_and(|manager| manager.voter)
+                    });
+                    if votes.await.is_ok() {
+                        return;
+                    }
+                }
+                if standings.changed().await.is_err() {
+                    return;
+                }
+            }
+        };
+        tokio::time::timeout(GROUP_DEADLINE, in_group).await.map_err(|_| {
+            let text = "Timeout was reached before node joined. The attempt to join the swarm will continue in the \
+                        background. Use the \"docker info\" command to see the current swarm status of your node.";
+            Refusal::new(Kind::Unknown, text)
+        })
+    }
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Handle({})", self.shared.scope.path)
+    }
+}

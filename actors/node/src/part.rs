@@ -1,0 +1,165 @@
+//! What stands while the node has a part in a cluster: its port, its roster, its worker, and on a manager its store
+//! and the manager's tree. They start in this order and stop in the reverse one.
+
+use crate::group::{self, Opening};
+use crate::handle::Parts;
+use crate::standing::Membership;
+use bincode::{Decode, Encode};
+use essaim_manager::{Control, Manager, ManagerArguments};
+use essaim_membership::{Config as RosterConfig, Member};
+use essaim_model::{Kind as RefusalKind, Refusal};
+use essaim_protocol::Standing as Told;
+use essaim_store::{OpenError, Store};
+use essaim_system::endpoint::{Endpoint, Keep, Settings};
+use essaim_system::env::folder;
+use essaim_system::roster::RosterHandle;
+use essaim_system::supervisor::{Children, Escalated, NotStarted};
+use essaim_system::{ChildSpec, Scope};
+use essaim_transport::Identity;
+use essaim_wire::{Generation, NodeId, Role};
+use essaim_worker::{WorkerHandle, WorkerSettings};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What the node keeps so that it finds its place again after a restart.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub(crate) enum Place {
+    /// The first format.
+    V1 {
+        /// Where the port was bound.
+        listen: SocketAddr,
+        /// What others were told.
+        advertise: SocketAddr,
+        /// Whom to look for first: the managers, as last heard.
+        managers: Vec<(NodeId, SocketAddr)>,
+    },
+}
+
+/// The file of [`Place`].
+pub(crate) const PLACE: &str = "place";
+
+/// The folder of the worker's files.
+const WORKER_FOLDER: &str = "worker";
+
+pub(crate) struct Part {
+    pub(crate) endpoint: Endpoint,
+    pub(crate) roster: RosterHandle,
+    pub(crate) worker: WorkerHandle,
+    pub(crate) store: Option<Store>,
+    /// What a manager said this node is; `None` until it was linked.
+    pub(crate) told: Option<Told>,
+    advertise: SocketAddr,
+    scope: Scope,
+}
+
+impl Part {
+    /// Opens the port and starts what every node has.
+    pub(crate) async fn begin(
+        scope: &Scope,
+        parts: &Parts,
+        identity: Identity,
+        generation: Generation,
+        place: &Place,
+        children: &mut Children,
+    ) -> Result<Self, Refusal> {
+        let Place::V1 { listen, advertise, managers } = place.clone();
+        let keep = Keep::new(Arc::clone(&scope.env.disk));
+        let settings = Settings { listen, advertise, identity, generation, managers: managers.clone() };
+        let endpoint = Endpoint::open(&scope.env, keep, settings).map_err(internal)?;
+        let roster = RosterHandle::open(&endpoint, RosterConfig::default());
+        let worker = WorkerHandle::new(WorkerSettings {
+            endpoint: endpoint.clone(),
+            engines: parts.engines.clone(),
+            hostname: parts.settings.hostname.clone(),
+            disk: folder(&scope.env.disk, WORKER_FOLDER),
+        });
+        let this =
+            Self { endpoint, roster, worker, store: None, told: None, advertise, scope: scope.clone() };
+        for spec in [this.endpoint.spec(), this.roster.spec(), this.worker.spec()] {
+            this.start(children, spec).await?;
+        }
+        let seeds = managers.into_iter().filter(|(node, _)| *node != this.endpoint.node());
+        this.roster.learn(
+            seeds
+                .map(|(node, addr)| Member { node, addr, role: Role::Manager, generation: Generation(0) })
+                .collect(),
+        );
+        Ok(this)
+    }
+
+    /// Takes up the node's part in the group of managers.
+    pub(crate) async fn take_up(&mut self, opening: Opening, children: &mut Children) -> Result<(), OpenError> {
+        let store = group::open(&self.scope.env, &self.endpoint, self.advertise, opening).await?;
+        let arguments = ManagerArguments {
+            scope: self.scope.child("manager"),
+            store: store.clone(),
+            endpoint: self.endpoint.clone(),
+            roster: self.roster.clone(),
+        };
+        self.store = Some(store);
+        let spec = ChildSpec::actor("manager", move |scope| {
+            (Manager, ManagerArguments { scope, ..arguments.clone() })
+        });
+        // One that cannot be started now is tried again by its supervisor.
+        let _ = children.add(spec).await;
+        Ok(())
+    }
+
+    /// Gives up its part in the group; its files are kept.
+    pub(crate) async fn give_up(&mut self, children: &mut Children) -> Result<(), Escalated> {
+        stop(children, "manager").await?;
+        if let Some(store) = self.store.take() {
+            group::close(&self.endpoint, &store).await;
+        }
+        Ok(())
+    }
+
+    /// Ends everything in reverse order; when it returns, the port and every file are free.
+    pub(crate) async fn end(mut self, children: &mut Children) -> Result<(), Escalated> {
+        self.give_up(children).await?;
+        for name in ["worker", "roster", "endpoint"] {
+            stop(children, name).await?;
+        }
+        self.endpoint.close().await;
+        Ok(())
+    }
+
+    /// The view of it for others.
+    pub(crate) fn membership(&self) -> Membership {
+        let identity = self.endpoint.identity();
+        let identity = identity.borrow();
+        let control = |store: &Store| Control::new(store.clone(), self.endpoint.clone(), self.scope.child("manager"));
+        Membership {
+            node: identity.node(),
+            cluster: identity.cluster(),
+            role: identity.role(),
+            advertise: self.advertise,
+            endpoint: self.endpoint.clone(),
+            roster: self.roster.clone(),
+            worker: self.worker.clone(),
+            control: self.store.as_ref().map(control),
+        }
+    }
+
+    async fn start(&self, children: &mut Children, spec: ChildSpec) -> Result<(), Refusal> {
+        children.start(spec).await.map_err(|why: NotStarted| internal(why))
+    }
+}
+
+/// How long a child may take to stop: its own children's deadlines together.
+const STOP_DEADLINE: Duration = Duration::from_secs(30);
+
+async fn stop(children: &mut Children, name: &str) -> Result<(), Escalated> {
+    let cell = children.cell(name).cloned();
+    children.remove(name).await?;
+    if let Some(cell) = cell {
+        // After its deadline it is killed, and waiting ends too.
+        let _ = cell.wait(Some(STOP_DEADLINE)).await;
+    }
+    Ok(())
+}
+
+pub(crate) fn internal(why: impl std::fmt::Display) -> Refusal {
+    Refusal::new(RefusalKind::Internal, why.to_string())
+}
