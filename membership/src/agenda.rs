@@ -60,8 +60,10 @@ impl<T> Agenda<T> {
     }
 
     /// Asks for a wake-up at the earliest deadline, unless one that early is armed.
-    pub(crate) fn arm(&mut self, effects: &mut Vec<Effect>) {
+    pub(crate) fn arm(&mut self, now: Moment, effects: &mut Vec<Effect>) {
         let Some((&(at, _), _)) = self.queue.first_key_value() else { return };
+        // A deadline may be over when it is added; a wake-up that is armed in the past would look like a stall.
+        let at = at.max(now);
         if self.armed.is_none_or(|(armed, _)| at < armed) {
             self.next += 1;
             let wake = Wake(self.next);
@@ -81,7 +83,7 @@ mod tests {
 
     fn armed(agenda: &mut Agenda<&str>) -> Vec<Effect> {
         let mut effects = Vec::new();
-        agenda.arm(&mut effects);
+        agenda.arm(at(0), &mut effects);
         effects
     }
 
@@ -99,6 +101,16 @@ mod tests {
         assert_eq!(*when, at(20));
         assert!(!agenda.take(*old));
         assert!(agenda.take(*new));
+    }
+
+    #[test]
+    fn a_deadline_that_is_over_when_it_is_added_is_no_stall() {
+        let mut agenda = Agenda::new();
+        agenda.add(at(10), "over");
+        let mut effects = Vec::new();
+        agenda.arm(at(5000), &mut effects);
+        assert!(matches!(effects[..], [Effect::WakeAt(when, _)] if when == at(5000)));
+        assert_eq!(agenda.stall(at(5000), &Config::default()), None);
     }
 
     #[test]

@@ -7,15 +7,17 @@
 //! stretched by local health; the timer that would turn a suspect down becomes the accusation of a slow prober, and
 //! whether that ends in `Unreachable` is the detector's business.
 
+use crate::Incarnation;
 use crate::config::Config;
 use crate::datagram::{Item, MAX_DATAGRAM, write_gossip};
 use crate::health::Health;
 use crate::identity::Id;
-use crate::Incarnation;
 use bincode::{Decode, Encode};
 use bytes::{Buf, BufMut, Bytes};
 use essaim_wire::{DecodeError, NodeId, Role, decode, decode_prefix, encode};
-use foca::{BroadcastHandler, Foca, Header, Identity, Invalidates, Member, Message, Notification, Runtime, State, Timer};
+use foca::{
+    BroadcastHandler, Foca, Header, Identity, Invalidates, Member, Message, Notification, Runtime, State, Timer,
+};
 use rand::SeedableRng;
 use rand::rngs::ChaCha8Rng;
 use std::net::SocketAddr;

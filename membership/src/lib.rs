@@ -42,7 +42,6 @@ mod network;
 #[cfg(test)]
 mod scenarios;
 
-
 pub use config::Config;
 pub use datagram::MAX_DATAGRAM;
 pub use detector::Detector;

@@ -1,8 +1,8 @@
 //! A network of detectors in virtual time, for tests: delays, loss, cuts in one direction, crashes, processes that
 //! stand still, restarts. One seed, one run.
 
-use crate::table::{self, Row, Standing};
 use crate::identity::Id;
+use crate::table::{self, Row, Standing};
 use crate::{Config, Detector, Effect, Goodbye, Incarnation, Input, MAX_DATAGRAM, Member, State, Verdict, Wake};
 use bytes::Bytes;
 use essaim_wire::{Generation, Moment, NodeId, Role};
@@ -115,8 +115,7 @@ impl Network {
         let seed = self.rng.random();
         let member = member(n, generation);
         let detector = Detector::new(self.config.clone(), member, seed);
-        self.hosts
-            .insert(member.node, Host { detector, process: Process::Running, generation: member.generation });
+        self.hosts.insert(member.node, Host { detector, process: Process::Running, generation: member.generation });
         self.input(member.node, Input::Start);
     }
 
@@ -156,12 +155,20 @@ impl Network {
     }
 
     /// Nothing passes between the two groups any more.
-    pub(crate) fn cut(&mut self, some: impl IntoIterator<Item = usize> + Clone, others: impl IntoIterator<Item = usize> + Clone) {
+    pub(crate) fn cut(
+        &mut self,
+        some: impl IntoIterator<Item = usize> + Clone,
+        others: impl IntoIterator<Item = usize> + Clone,
+    ) {
         self.cut_one_way(some.clone(), others.clone());
         self.cut_one_way(others, some);
     }
 
-    pub(crate) fn cut_one_way(&mut self, from: impl IntoIterator<Item = usize>, to: impl IntoIterator<Item = usize> + Clone) {
+    pub(crate) fn cut_one_way(
+        &mut self,
+        from: impl IntoIterator<Item = usize>,
+        to: impl IntoIterator<Item = usize> + Clone,
+    ) {
         for from in from {
             self.cuts.extend(to.clone().into_iter().map(|to| (node(from), node(to))));
         }
@@ -268,7 +275,9 @@ impl Network {
         let name = |id: &NodeId| (id.bits() >> 100) - 1;
         self.verdicts
             .iter()
-            .map(|(at, by, verdict)| format!("{at:?} {}: {:?} {verdict:?}\n", name(by), verdict.node().as_ref().map(name)))
+            .map(|(at, by, verdict)| {
+                format!("{at:?} {}: {:?} {verdict:?}\n", name(by), verdict.node().as_ref().map(name))
+            })
             .collect()
     }
 

@@ -199,10 +199,8 @@ mod tests {
         let before = rings(8, 0..200);
         let mut after = before.clone();
         after.insert(NodeId::from_bits(777));
-        let changed = (0..200)
-            .map(NodeId::from_bits)
-            .filter(|&node| before.observers(node) != after.observers(node))
-            .count();
+        let changed =
+            (0..200).map(NodeId::from_bits).filter(|&node| before.observers(node) != after.observers(node)).count();
         assert!(changed <= 16, "{changed} of 200 nodes have other observers");
     }
 

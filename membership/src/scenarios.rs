@@ -4,6 +4,8 @@
 use crate::network::{Network, member, node};
 use crate::{Evidence, Goodbye, Input, Loss, State, Verdict};
 use essaim_wire::{Generation, Role};
+use rand::rngs::ChaCha8Rng;
+use rand::{RngExt, SeedableRng};
 use std::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -11,6 +13,9 @@ const SECOND: Duration = Duration::from_secs(1);
 fn millis(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
+
+/// Random schedules that are tried.
+const SEEDS: std::ops::Range<u64> = 1300..2500;
 
 /// Sizes around the number of rings, where observers are scarce.
 const SIZES: [usize; 5] = [3, 4, 5, 9, 20];
@@ -356,7 +361,8 @@ fn half_of_four_that_die_silently_are_found_by_the_slow_probe() {
     network.run(3 * SECOND);
     assert!(!network.story().contains("Unreachable"), "{}", network.story());
     assert!(network.detector(2).is_isolated());
-    let took = network.run_until(120 * SECOND, |network| network.all_think(0, is_down) && network.all_think(1, is_down));
+    let took =
+        network.run_until(120 * SECOND, |network| network.all_think(0, is_down) && network.all_think(1, is_down));
     assert!(took > 10 * SECOND, "slow, but sure: {took:?}");
     network.run(SECOND);
     assert!(!network.detector(2).is_isolated(), "those that are gone are missed no longer");
@@ -479,4 +485,131 @@ fn one_crash_among_a_thousand_is_known_to_all_within_1_2_seconds() {
     network.crash(500);
     network.run_until(millis(1200), |network| network.all_think(500, is_unreachable));
     assert!(network.verdicts.iter().all(|(_, _, verdict)| verdict.node() == Some(node(500))));
+}
+
+#[test]
+fn whatever_happens_all_agree_again_when_it_has_stopped() {
+    // Random faults for a minute, then healing: everybody who runs is alive to everybody who runs.
+    for seed in SEEDS {
+        let mut faults = ChaCha8Rng::seed_from_u64(seed);
+        let size = faults.random_range(2..8);
+        let mut network = Network::settled(size, seed);
+        let mut generations = vec![1; size];
+        let mut running = vec![true; size];
+        let mut frozen = vec![false; size];
+        for _ in 0..10 {
+            let n = faults.random_range(0..size);
+            match faults.random_range(0..8) {
+                0 if running[n] && !frozen[n] => {
+                    network.kill(n);
+                    running[n] = false;
+                }
+                1 if running[n] && !frozen[n] => {
+                    network.crash(n);
+                    running[n] = false;
+                }
+                2 if !running[n] => {
+                    generations[n] += 1;
+                    network.join(n, generations[n], 0..size);
+                    running[n] = true;
+                }
+                3 if running[n] && !frozen[n] => {
+                    network.freeze(n);
+                    frozen[n] = true;
+                }
+                4 if frozen[n] => {
+                    network.thaw(n);
+                    frozen[n] = false;
+                }
+                5 => network.cut([n], (0..size).filter(|&other| other != n).collect::<Vec<_>>()),
+                6 => network.cut_one_way((0..size).filter(|&other| other != n), [n]),
+                _ => network.heal(),
+            }
+            network.loss = if faults.random_bool(0.3) { 0.1 } else { 0.0 };
+            network.run(Duration::from_millis(faults.random_range(50..12_000)));
+        }
+        network.loss = 0.0;
+        network.heal();
+        for n in 0..size {
+            if frozen[n] {
+                network.thaw(n);
+            }
+            if !running[n] {
+                generations[n] += 1;
+                network.join(n, generations[n], 0..size);
+            }
+        }
+        let took = network.run_until(60 * SECOND, Network::agrees);
+        assert!(took < 30 * SECOND, "seed {seed}: {took:?}\n{}", network.story());
+        network.run(2 * SECOND);
+        if SEEDS.count() == 1 { println!("{:?} {}", network.now, network.story()); }
+        network.verdicts.clear();
+        network.run(30 * SECOND);
+        let calm = |verdict: &Verdict| matches!(verdict, Verdict::Steady { .. });
+        assert!(network.verdicts.iter().all(|(_, _, verdict)| calm(verdict)), "seed {seed}\n{}", network.story());
+    }
+}
+
+#[test]
+fn nodes_that_stand_still_again_and_again_bring_no_healthy_one_down() {
+    // A cell of the Lifeguard paper's grid: some nodes stand still for D seconds, live for a quarter of one, and
+    // stand still again. They themselves may be missed; the healthy may not.
+    for (slow, pause) in [(4, 8), (16, 2), (16, 16), (32, 8)] {
+        let size = 64;
+        let mut network = Network::settled(size, 34);
+        for _ in 0..(40 / pause) {
+            for n in 0..slow {
+                network.freeze(n);
+            }
+            network.run(pause as u32 * SECOND);
+            for n in 0..slow {
+                network.thaw(n);
+            }
+            network.run(millis(250));
+        }
+        let healthy: Vec<_> =
+            network.downs().into_iter().filter(|down| (slow..size).any(|n| node(n) == *down)).collect();
+        assert_eq!(healthy, [], "{slow} nodes that stand still for {pause} s");
+        network.run_until(30 * SECOND, Network::agrees);
+    }
+}
+
+/// Not a check but a measurement: `cargo test -p essaim-membership --release -- --ignored --nocapture latencies`.
+#[test]
+#[ignore = "prints a table"]
+fn latencies_by_size() {
+    for size in [5, 20, 128, 512, 1000] {
+        for silent in [true, false] {
+            let (mut first, mut all) = (Vec::<Duration>::new(), Vec::<Duration>::new());
+            let mut network = Network::settled(size, 35);
+            let before = network.datagrams;
+            network.run(SECOND);
+            let rate = (network.datagrams - before) / size as u64;
+            for victim in 0..(size / 4).min(20) {
+                if silent {
+                    network.crash(victim)
+                } else {
+                    network.kill(victim)
+                }
+                let start = network.now;
+                network.verdicts.clear();
+                network.run_until(3 * SECOND, |network| network.all_think(victim, is_unreachable));
+                let times =
+                    network.verdicts.iter().filter(|(_, _, verdict)| matches!(verdict, Verdict::Unreachable { .. }));
+                let times: Vec<_> = times.map(|(at, ..)| at.saturating_since(start)).collect();
+                first.extend(times.first());
+                all.extend(times.last());
+                network.run(5 * SECOND + millis(victim as u64 * 37));
+            }
+            first.sort();
+            all.sort();
+            let kind = if silent { "silent" } else { "killed" };
+            println!(
+                "{size} nodes, {kind}: first {:?}, all {:?} (worst {:?}); {rate} datagrams a second and node",
+                first[first.len() / 2],
+                all[all.len() / 2],
+                all[all.len() - 1]
+            );
+        }
+    }
 }

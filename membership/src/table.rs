@@ -3,9 +3,9 @@
 //! A table is an opinion like any other: what it says of a member that its reader thinks alive is no more than an
 //! accusation, and what it says of the reader is refuted.
 
+use crate::Incarnation;
 use crate::accusation::WireRecord;
 use crate::identity::Id;
-use crate::Incarnation;
 use bincode::{Decode, Encode};
 use essaim_wire::{DecodeError, decode, encode};
 use std::time::Duration;

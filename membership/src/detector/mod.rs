@@ -48,6 +48,9 @@ pub struct Detector {
     now: Moment,
     effects: Vec<Effect>,
     started: bool,
+    /// At the last tick this node missed too many to speak.
+    gated: bool,
+    /// It has missed them for long enough to say so.
     isolated: bool,
     leaving: Option<Goodbye>,
     /// Nodes that were removed from the cluster.
@@ -63,6 +66,9 @@ pub struct Detector {
     compare_after: Duration,
     /// No table is asked for in doubt before then.
     next_inquiry: Moment,
+    /// Numbers the phases of all members together, so that no member that was forgotten and met again gets an old
+    /// number.
+    era: u64,
     version: u64,
 }
 
@@ -115,6 +121,7 @@ impl Detector {
             now: Moment::START,
             effects: Vec::new(),
             started: false,
+            gated: false,
             isolated: false,
             leaving: None,
             removed: BTreeSet::new(),
@@ -124,6 +131,7 @@ impl Detector {
             round_planned: false,
             compare_after: rounds::FIRST_COMPARE,
             next_inquiry: Moment::START,
+            era: 0,
             version: 0,
         }
     }
@@ -266,7 +274,8 @@ impl Detector {
     /// Passes a member to its next phase, with what follows from that alone.
     fn enter(&mut self, node: NodeId, phase: Phase) {
         let Some(entry) = self.entries.get_mut(&node) else { return };
-        entry.era += 1;
+        self.era += 1;
+        entry.era = self.era;
         (entry.phase, entry.since) = (phase, self.now);
         let (id, incarnation, era) = (entry.id, entry.incarnation, entry.era);
         if phase.is_on_rings() {
@@ -313,7 +322,7 @@ impl Detector {
                 self.agenda.add(self.next_round, Due::Round);
             }
         }
-        self.agenda.arm(&mut self.effects);
+        self.agenda.arm(self.now, &mut self.effects);
     }
 
     fn drain_gossip(&mut self) {

@@ -1,7 +1,7 @@
 //! News of members: somebody lives, is back in a new generation, says goodbye; datagrams and tables that tell so.
 
-use super::entry::{Entry, Phase};
 use super::Detector;
+use super::entry::{Entry, Phase};
 use crate::accusation::Record;
 use crate::datagram::{Datagram, Direct, Farewell, Item, Say, read};
 use crate::gossip::Packet;
@@ -128,7 +128,11 @@ impl Detector {
         if restarted || was != State::Alive {
             self.enter(node, Phase::Present);
             let now = self.now;
-            if restarted { self.watches.renew(now, node) } else { self.watches.pardon(now, node) }
+            if restarted {
+                self.watches.renew(now, node)
+            } else {
+                self.watches.pardon(now, node)
+            }
             if was == State::Down {
                 // Two halves of a cut found each other: compare notes.
                 self.effects.push(Effect::PushPull(node));

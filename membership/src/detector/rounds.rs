@@ -102,13 +102,19 @@ impl Detector {
             }
         }
 
-        let gated = self.is_gated();
+        // Whoever was in trouble itself has only just begun to hear: what it missed before says nothing of others.
+        let is_gated = self.is_gated();
+        let was_gated = std::mem::replace(&mut self.gated, is_gated);
+        if was_gated && !is_gated {
+            self.watches.forgive(now);
+        }
+        let gated = was_gated || is_gated;
         for (node, due) in due {
             if due.late && (!gated || self.watches.get(node).is_some_and(|watch| watch.is_refused())) {
                 self.accuse(node);
             }
         }
-        self.judge_self(gated);
+        self.judge_self();
         if self.reweigh {
             self.weigh_all();
         }
@@ -118,12 +124,12 @@ impl Detector {
     }
 
     /// Whether this node is the one in trouble.
-    fn judge_self(&mut self, gated: bool) {
+    fn judge_self(&mut self) {
         if !self.isolated && self.misses_most(self.config.miss) {
             self.isolated = true;
             self.version += 1;
             self.conclude(Verdict::Isolated);
-        } else if self.isolated && !gated {
+        } else if self.isolated && !self.gated {
             self.isolated = false;
             self.version += 1;
             self.conclude(Verdict::Rejoined);

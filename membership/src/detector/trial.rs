@@ -37,6 +37,11 @@ impl Detector {
 
     /// This node's slow probe of a member failed.
     pub(super) fn on_probe_failed(&mut self, id: Id, incarnation: Incarnation) {
+        // A probe may have begun before a cut healed; an echo since then is newer.
+        let echoed = self.watches.get(id.node).is_some_and(|watch| watch.silence(self.now) < self.config.miss);
+        if echoed {
+            return;
+        }
         let record = Record::new(id.node, id.generation, incarnation).by_prober(self.me_node());
         if self.on_record(record) {
             self.tell_record(id.node, &[]);
@@ -192,11 +197,9 @@ impl Detector {
             Deadline::Grace(of) if of == era => self.become_down(node, Downfall::Grace),
             Deadline::Overdue(of) if of == era => self.become_unreachable(node, Evidence::Overdue),
             Deadline::Patience(of) if of == era => self.on_impatience(node),
-            Deadline::Steady(of) if of == era => {
-                if entry.flap.on_steady() {
-                    self.version += 1;
-                    self.conclude(Verdict::Steady { node });
-                }
+            Deadline::Steady(of) if of == era && entry.flap.on_steady() => {
+                self.version += 1;
+                self.conclude(Verdict::Steady { node });
             }
             Deadline::Forget(of) if of == era => self.forget(node),
             Deadline::Inquiry => self.inquire(node),
@@ -257,7 +260,7 @@ impl Detector {
         let Some(watch) = self.watches.get_mut(node) else { return };
         watch.on_hint(now);
         let silent = watch.silence(now) > heartbeat + heartbeat / 2;
-        if how != Loss::Closed && silent && !self.is_gated() {
+        if how != Loss::Closed && silent && !self.gated && !self.is_gated() {
             self.accuse(node);
         }
         self.look_again(node);
