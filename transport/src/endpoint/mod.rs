@@ -35,6 +35,7 @@ mod enrol;
 mod hello;
 mod inner;
 mod limit;
+mod own;
 mod session;
 mod table;
 mod tasks;
@@ -336,6 +337,9 @@ impl Endpoint {
     /// Opens a lane; dials when there is no session. After a failed dial the next one waits a little longer each
     /// time, up to two seconds.
     pub async fn open(&self, node: NodeId, lane: Lane) -> Result<LaneStream, OpenError> {
+        if node == self.node() {
+            return own::open(&self.inner, lane);
+        }
         let mut again = true;
         loop {
             let session = self.inner.reach(node, lane.traffic()).await?;

@@ -1,0 +1,548 @@
+//! The queue of everything under way, and what happens when it arrives.
+
+use super::connection::{Conn, ConnId, End, Phase, Side};
+use super::fault::Faults;
+use super::socket::{closed, shown};
+use crate::network::{Binding, DialError, Ended, SocketKey, Trust, Utc};
+use crate::trust::{Certificate, Identity};
+use bytes::Bytes;
+use rand::SeedableRng;
+use rand::rngs::ChaCha8Rng;
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{Notify, oneshot};
+use tokio::time::Instant;
+
+/// As the real network has it.
+const IDLE: Duration = Duration::from_secs(3);
+
+/// As the real network has it.
+const KEEP_ALIVE: Duration = Duration::from_secs(1);
+
+/// When something reliable is lost or the way is cut, it is sent again after this long.
+const RESEND: Duration = Duration::from_millis(100);
+
+/// A dial that was not answered is sent again after this long.
+const DIAL_RESEND: Duration = Duration::from_millis(200);
+
+/// Dials that wait to be looked at.
+const ARRIVALS_MAX: usize = 256;
+
+/// What a stopped process's socket holds; the rest is lost, as in a kernel.
+const HELD_MAX: usize = 16 << 10;
+
+/// The first of the ports that are handed out.
+const EPHEMERAL: u16 = 49152;
+
+pub(super) struct State {
+    pub(super) rng: ChaCha8Rng,
+    pub(super) faults: Faults,
+    pub(super) running: bool,
+    pub(super) fingerprint: u64,
+    pub(super) arrived: u64,
+    pub(super) sockets: BTreeMap<SocketAddr, Bound>,
+    pub(super) conns: BTreeMap<ConnId, Conn>,
+    queue: BTreeMap<(Instant, u64), Happening>,
+    hosts: BTreeMap<IpAddr, HostState>,
+    numbers: u64,
+    begun: Option<Instant>,
+}
+
+/// A bound socket. Its number tells it from a later one on the same address.
+#[derive(Clone)]
+pub(super) struct Bound {
+    pub(super) number: u64,
+    pub(super) addr: SocketAddr,
+    pub(super) identity: Option<Identity>,
+    pub(super) key: SocketKey,
+    pub(super) utc: Utc,
+    pub(super) arrivals: VecDeque<Asked>,
+    pub(super) arrived: Arc<Notify>,
+}
+
+/// A dial that has arrived.
+#[derive(Clone)]
+pub(super) struct Asked {
+    pub(super) conn: ConnId,
+    pub(super) from: SocketAddr,
+    pub(super) trust: Trust,
+    pub(super) shown: Vec<Certificate>,
+}
+
+#[derive(Default)]
+struct HostState {
+    dark: bool,
+    frozen: bool,
+    held: Vec<Packet>,
+}
+
+enum Happening {
+    Arrives(Packet),
+    /// The head of what one side of a connection has sent reliably is due.
+    Pipe(ConnId, Side),
+    /// Keep-alive and idle timeout of one side.
+    Tick(ConnId, Side),
+    /// A dial that may have to be sent again.
+    Redial(ConnId),
+}
+
+#[derive(Clone)]
+pub(super) struct Packet {
+    pub(super) from: SocketAddr,
+    pub(super) to: SocketAddr,
+    pub(super) body: Body,
+}
+
+#[derive(Clone)]
+pub(super) enum Body {
+    Dial(Asked),
+    Accepted { conn: ConnId, shown: Vec<Certificate> },
+    DialRefused { conn: ConnId, why: String },
+    NothingListens { conn: ConnId },
+    Said { conn: ConnId, to: Side, what: What },
+    Unknown { conn: ConnId, to: Side },
+    Probe { reply: Arc<std::sync::Mutex<Option<oneshot::Sender<()>>>> },
+    Refusal { reply: Arc<std::sync::Mutex<Option<oneshot::Sender<()>>>> },
+}
+
+/// What one side of a connection says to the other.
+#[derive(Clone)]
+pub(super) enum What {
+    Data {
+        stream: u64,
+        bytes: Bytes,
+    },
+    Fin {
+        stream: u64,
+    },
+    Reset {
+        stream: u64,
+        code: u32,
+    },
+    Stop {
+        stream: u64,
+        code: u32,
+    },
+    /// So much was read: the window of the stream opens again.
+    Credit {
+        stream: u64,
+        bytes: usize,
+    },
+    Datagram(Bytes),
+    Close {
+        code: u32,
+        reason: String,
+    },
+    KeepAlive,
+}
+
+impl State {
+    pub(super) fn new(seed: u64) -> Self {
+        Self {
+            rng: ChaCha8Rng::seed_from_u64(seed),
+            faults: Faults::new(),
+            running: false,
+            fingerprint: 0xcbf2_9ce4_8422_2325,
+            arrived: 0,
+            sockets: BTreeMap::new(),
+            conns: BTreeMap::new(),
+            queue: BTreeMap::new(),
+            hosts: BTreeMap::new(),
+            numbers: 0,
+            begun: None,
+        }
+    }
+
+    pub(super) fn number(&mut self) -> u64 {
+        self.numbers += 1;
+        self.numbers
+    }
+
+    pub(super) fn bind(&mut self, mut addr: SocketAddr, binding: Binding) -> io::Result<Bound> {
+        if addr.port() == 0 {
+            let free =
+                (EPHEMERAL..=u16::MAX).find(|port| !self.sockets.contains_key(&SocketAddr::new(addr.ip(), *port)));
+            addr.set_port(free.ok_or(io::ErrorKind::AddrInUse)?);
+        }
+        if self.sockets.contains_key(&addr) {
+            return Err(io::ErrorKind::AddrInUse.into());
+        }
+        self.power_on(addr.ip());
+        let Binding { identity, key, utc } = binding;
+        let number = self.number();
+        let (arrivals, arrived) = (VecDeque::new(), Arc::new(Notify::new()));
+        let bound = Bound { number, addr, identity, key, utc, arrivals, arrived };
+        self.sockets.insert(addr, bound.clone());
+        Ok(bound)
+    }
+
+    /// The socket at the address, if it is still this one.
+    pub(super) fn socket(&mut self, addr: SocketAddr, number: u64) -> Option<&mut Bound> {
+        self.sockets.get_mut(&addr).filter(|bound| bound.number == number)
+    }
+
+    pub(super) fn power_on(&mut self, ip: IpAddr) {
+        self.hosts.entry(ip).or_default().dark = false;
+    }
+
+    pub(super) fn power_off(&mut self, ip: IpAddr) {
+        self.crash(ip);
+        self.hosts.entry(ip).or_default().dark = true;
+    }
+
+    pub(super) fn crash(&mut self, ip: IpAddr) {
+        let ended = || Ended::Local { reason: "the daemon was killed".into() };
+        for (_, bound) in self.sockets.extract_if(SocketAddr::new(ip, 0)..=SocketAddr::new(ip, u16::MAX), |_, _| true) {
+            bound.arrived.notify_waiters();
+        }
+        for conn in self.conns.values_mut() {
+            if conn.end(Side::Dialler).addr.ip() == ip {
+                conn.dial_fails(DialError::Unable("the daemon was killed".into()));
+            }
+            for side in [Side::Dialler, Side::Acceptor] {
+                if conn.end(side).addr.ip() == ip {
+                    conn.end_mut(side).end(ended());
+                    conn.end_mut(side).pipe.clear();
+                }
+            }
+        }
+        self.forget_ended();
+        let host = self.hosts.entry(ip).or_default();
+        (host.frozen, host.held) = (false, Vec::new());
+    }
+
+    /// Closes a socket with a word to everybody.
+    pub(super) fn close_socket(&mut self, addr: SocketAddr, number: u64, code: u32, reason: &str) {
+        if self.socket(addr, number).is_none() {
+            return;
+        }
+        if let Some(bound) = self.sockets.remove(&addr) {
+            bound.arrived.notify_waiters();
+        }
+        let ends: Vec<(ConnId, Side)> = self
+            .conns
+            .iter()
+            .flat_map(|(id, conn)| [Side::Dialler, Side::Acceptor].map(|side| (*id, side, conn.end(side))))
+            .filter(|(_, _, end)| end.addr == addr && end.socket == number && end.is_open())
+            .map(|(id, side, _)| (id, side))
+            .collect();
+        for (id, side) in ends {
+            self.say(id, side, What::Close { code, reason: reason.into() });
+            if let Some(conn) = self.conns.get_mut(&id) {
+                conn.end_mut(side).end(closed());
+            }
+        }
+        let dials = self
+            .conns
+            .values_mut()
+            .filter(|conn| conn.end(Side::Dialler).addr == addr && matches!(conn.phase, Phase::Dialling { .. }));
+        dials.for_each(|conn| conn.dial_fails(DialError::Unable("the socket is closed".into())));
+        self.forget_ended();
+    }
+
+    pub(super) fn freeze(&mut self, ip: IpAddr) {
+        self.hosts.entry(ip).or_default().frozen = true;
+    }
+
+    pub(super) fn thaw(&mut self, ip: IpAddr) {
+        let now = Instant::now();
+        let host = self.hosts.entry(ip).or_default();
+        host.frozen = false;
+        for packet in std::mem::take(&mut host.held) {
+            self.at(now, Happening::Arrives(packet));
+        }
+        // Its own clock stood still too: what has arrived is read before any timeout counts.
+        for conn in self.conns.values_mut() {
+            for side in [Side::Dialler, Side::Acceptor] {
+                if conn.end(side).addr.ip() == ip {
+                    conn.end_mut(side).heard = now;
+                }
+            }
+        }
+    }
+
+    fn frozen(&self, ip: IpAddr) -> bool {
+        self.hosts.get(&ip).is_some_and(|host| host.frozen)
+    }
+
+    fn dark(&self, ip: IpAddr) -> bool {
+        self.hosts.get(&ip).is_none_or(|host| host.dark)
+    }
+
+    /// Something that may be lost.
+    pub(super) fn send(&mut self, packet: Packet) {
+        let (from, to) = (packet.from.ip(), packet.to.ip());
+        if self.frozen(from) {
+            let held = &mut self.hosts.entry(from).or_default().held;
+            if held.len() < HELD_MAX {
+                held.push(packet);
+            }
+            return;
+        }
+        let delay = self.faults.delays(from, to, &mut self.rng);
+        if self.faults.blocks(from, to) || self.faults.loses(from, to, &mut self.rng) {
+            return;
+        }
+        self.at(Instant::now() + delay, Happening::Arrives(packet));
+    }
+
+    /// Something that arrives in order for as long as both sides live.
+    pub(super) fn say(&mut self, id: ConnId, side: Side, what: What) {
+        let Some(conn) = self.conns.get(&id) else { return };
+        let (from, to) = (conn.end(side).addr.ip(), conn.end(side.other()).addr.ip());
+        let mut due = Instant::now() + self.faults.delays(from, to, &mut self.rng);
+        while self.faults.loses(from, to, &mut self.rng) {
+            due += RESEND;
+        }
+        let Some(conn) = self.conns.get_mut(&id) else { return };
+        let pipe = &mut conn.end_mut(side).pipe;
+        // In order: nothing overtakes what was said before.
+        let due = pipe.back().map_or(due, |(last, _)| due.max(*last));
+        let idle = pipe.is_empty();
+        pipe.push_back((due, what));
+        if idle {
+            self.at(due, Happening::Pipe(id, side));
+        }
+    }
+
+    /// Something between the two sides that may be lost, and may overtake what is said reliably.
+    pub(super) fn mention(&mut self, id: ConnId, side: Side, what: What) {
+        let Some(conn) = self.conns.get(&id) else { return };
+        let (from, to) = (conn.end(side).addr, conn.end(side.other()).addr);
+        self.send(Packet { from, to, body: Body::Said { conn: id, to: side.other(), what } });
+    }
+
+    pub(super) fn ticks(&mut self, id: ConnId, side: Side) {
+        self.at(Instant::now() + KEEP_ALIVE, Happening::Tick(id, side));
+    }
+
+    pub(super) fn dials(&mut self, id: ConnId) {
+        self.at(Instant::now() + DIAL_RESEND, Happening::Redial(id));
+        self.send_dial(id);
+    }
+
+    fn send_dial(&mut self, id: ConnId) {
+        let Some(conn) = self.conns.get(&id) else { return };
+        let Phase::Dialling { asked, .. } = &conn.phase else { return };
+        let packet = Packet { from: asked.from, to: conn.end(Side::Acceptor).addr, body: Body::Dial(asked.clone()) };
+        self.send(packet);
+    }
+
+    fn at(&mut self, at: Instant, happening: Happening) {
+        let number = self.number();
+        self.queue.insert((at, number), happening);
+    }
+
+    pub(super) fn next(&self) -> Option<Instant> {
+        self.queue.first_key_value().map(|((at, _), _)| *at)
+    }
+
+    /// Everything that is due happens, in order.
+    pub(super) fn advance(&mut self, now: Instant) {
+        while let Some(entry) = self.queue.first_entry() {
+            if entry.key().0 > now {
+                return;
+            }
+            match entry.remove() {
+                Happening::Arrives(packet) => self.arrives(packet),
+                Happening::Pipe(id, side) => self.pipe(id, side, now),
+                Happening::Tick(id, side) => self.tick(id, side, now),
+                Happening::Redial(id) => {
+                    if self.conns.get(&id).is_some_and(|conn| matches!(conn.phase, Phase::Dialling { .. })) {
+                        self.dials(id);
+                    }
+                }
+            }
+        }
+    }
+
+    fn pipe(&mut self, id: ConnId, side: Side, now: Instant) {
+        let Some(conn) = self.conns.get(&id) else { return };
+        let (from, to) = (conn.end(side).addr, conn.end(side.other()).addr);
+        let blocked = self.faults.blocks(from.ip(), to.ip()) || self.frozen(from.ip()) || self.frozen(to.ip());
+        let Some(conn) = self.conns.get_mut(&id) else { return };
+        if blocked {
+            // A side that has given up sends nothing again.
+            if conn.end(side).is_open() {
+                self.at(now + RESEND, Happening::Pipe(id, side));
+            } else {
+                conn.end_mut(side).pipe.clear();
+            }
+            return;
+        }
+        while let Some((due, _)) = self.conns.get(&id).and_then(|conn| conn.end(side).pipe.front()) {
+            if *due > now {
+                let due = *due;
+                return self.at(due, Happening::Pipe(id, side));
+            }
+            let said = self.conns.get_mut(&id).and_then(|conn| conn.end_mut(side).pipe.pop_front());
+            let Some((_, what)) = said else { return };
+            self.arrives(Packet { from, to, body: Body::Said { conn: id, to: side.other(), what } });
+        }
+    }
+
+    fn tick(&mut self, id: ConnId, side: Side, now: Instant) {
+        let Some(conn) = self.conns.get_mut(&id) else { return };
+        let ip = conn.end(side).addr.ip();
+        if !conn.end(side).is_open() {
+            return;
+        }
+        if self.hosts.get(&ip).is_some_and(|host| host.frozen) {
+            return self.at(now + KEEP_ALIVE, Happening::Tick(id, side));
+        }
+        if now.saturating_duration_since(conn.end(side).heard) >= IDLE {
+            conn.end_mut(side).end(Ended::TimedOut);
+            return self.forget_ended();
+        }
+        let at = (now + KEEP_ALIVE).min(conn.end(side).heard + IDLE);
+        self.mention(id, side, What::KeepAlive);
+        self.at(at, Happening::Tick(id, side));
+    }
+
+    /// Connections that neither side holds any more.
+    pub(super) fn forget_ended(&mut self) {
+        self.conns.retain(|_, conn| conn.is_needed());
+    }
+
+    fn arrives(&mut self, packet: Packet) {
+        let (from, to) = (packet.from, packet.to);
+        if self.dark(to.ip()) || self.faults.blocks(from.ip(), to.ip()) {
+            return;
+        }
+        let is_kernels = matches!(packet.body, Body::Probe { .. } | Body::Refusal { .. } | Body::NothingListens { .. });
+        if self.frozen(to.ip()) && !is_kernels {
+            let held = &mut self.hosts.entry(to.ip()).or_default().held;
+            if held.len() < HELD_MAX {
+                held.push(packet);
+            }
+            return;
+        }
+        self.sum_up(&packet);
+        match packet.body {
+            Body::Dial(asked) => self.on_dial(from, to, asked),
+            Body::Accepted { conn, shown } => self.on_accepted(conn, &shown),
+            Body::DialRefused { conn, why } => self.dial_fails(conn, DialError::Refused { addr: from, why }),
+            Body::NothingListens { conn } => self.dial_fails(conn, DialError::NothingListens { addr: from }),
+            Body::Said { conn, to: side, what } => self.on_said(from, to, conn, side, what),
+            Body::Unknown { conn, to: side } => {
+                if let Some(conn) = self.conns.get_mut(&conn) {
+                    conn.end_mut(side).end(Ended::Reset);
+                    self.forget_ended();
+                }
+            }
+            Body::Probe { reply } => {
+                if !self.sockets.contains_key(&to) {
+                    self.send(Packet { from: to, to: from, body: Body::Refusal { reply } });
+                }
+            }
+            Body::Refusal { reply } => {
+                let reply = reply.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+                let _ = reply.map(|reply| reply.send(()));
+            }
+        }
+    }
+
+    fn on_dial(&mut self, from: SocketAddr, to: SocketAddr, asked: Asked) {
+        let conn = asked.conn;
+        let Some(bound) = self.sockets.get_mut(&to) else {
+            return self.send(Packet { from: to, to: from, body: Body::NothingListens { conn } });
+        };
+        // A socket without an identity accepts nobody, and a dial may arrive twice.
+        if bound.identity.is_none() || bound.arrivals.iter().any(|waits| waits.conn == conn) {
+            return;
+        }
+        let Some(known) = self.conns.get(&conn) else { return };
+        if known.end(Side::Acceptor).is_open() && known.end(Side::Acceptor).socket == bound.number {
+            // Its answer was lost.
+            let shown = bound.identity.as_ref().map(shown).unwrap_or_default();
+            return self.send(Packet { from: to, to: from, body: Body::Accepted { conn, shown } });
+        }
+        if known.taken {
+            return;
+        }
+        if bound.arrivals.len() >= ARRIVALS_MAX {
+            let why = "too many connections wait".into();
+            return self.send(Packet { from: to, to: from, body: Body::DialRefused { conn, why } });
+        }
+        bound.arrivals.push_back(asked);
+        bound.arrived.notify_waiters();
+    }
+
+    fn on_accepted(&mut self, id: ConnId, shown: &[Certificate]) {
+        let Some(conn) = self.conns.get_mut(&id) else { return };
+        match conn.on_accepted(shown) {
+            Some(Ok(())) => self.ticks(id, Side::Dialler),
+            Some(Err(close)) => self.mention(id, Side::Dialler, close),
+            None => (),
+        }
+    }
+
+    fn dial_fails(&mut self, id: ConnId, why: DialError) {
+        if let Some(conn) = self.conns.get_mut(&id) {
+            conn.dial_fails(why);
+            self.forget_ended();
+        }
+    }
+
+    fn on_said(&mut self, from: SocketAddr, to: SocketAddr, id: ConnId, side: Side, what: What) {
+        let Some(bound) = self.sockets.get(&to) else { return };
+        let (key, number) = (bound.key, bound.number);
+        match self.conns.get_mut(&id) {
+            Some(conn) if conn.end(side).is_open() && conn.end(side).socket == number => {
+                conn.end_mut(side).heard = Instant::now();
+                conn.on_said(side, what);
+                self.forget_ended();
+            }
+            // Only a daemon with the key of the old one can say that the connection is gone.
+            Some(conn) if conn.end(side).key == Some(key) && !matches!(what, What::Close { .. }) => {
+                self.send(Packet { from: to, to: from, body: Body::Unknown { conn: id, to: side.other() } });
+            }
+            _ => (),
+        }
+    }
+
+    /// Adds an arrival to the fingerprint (FNV-1a).
+    fn sum_up(&mut self, packet: &Packet) {
+        let now = Instant::now();
+        let begun = *self.begun.get_or_insert(now);
+        let (kind, size) = packet.body.shape();
+        let when = u64::try_from((now - begun).as_micros()).unwrap_or(u64::MAX);
+        let text = format!("{when} {} {} {kind} {size}", packet.from, packet.to);
+        for byte in text.bytes() {
+            self.fingerprint = (self.fingerprint ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+        self.arrived += 1;
+    }
+}
+
+impl Body {
+    fn shape(&self) -> (u8, usize) {
+        match self {
+            Self::Dial(_) => (0, 0),
+            Self::Accepted { .. } => (1, 0),
+            Self::DialRefused { .. } => (2, 0),
+            Self::NothingListens { .. } => (3, 0),
+            Self::Unknown { .. } => (4, 0),
+            Self::Probe { .. } => (5, 0),
+            Self::Refusal { .. } => (6, 0),
+            Self::Said { what, .. } => match what {
+                What::Data { bytes, .. } => (7, bytes.len()),
+                What::Fin { .. } => (8, 0),
+                What::Reset { .. } => (9, 0),
+                What::Stop { .. } => (10, 0),
+                What::Credit { bytes, .. } => (11, *bytes),
+                What::Datagram(bytes) => (12, bytes.len()),
+                What::Close { .. } => (13, 0),
+                What::KeepAlive => (14, 0),
+            },
+        }
+    }
+}
+
+/// A new end of a connection.
+pub(super) fn end(addr: SocketAddr, socket: u64, key: Option<SocketKey>) -> End {
+    End::new(addr, socket, key, Instant::now())
+}
