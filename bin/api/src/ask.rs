@@ -1,8 +1,9 @@
-//! Requests, as they come in: bodies with a limit, versions, filters and flags in queries.
+//! Requests, as they come in: paths, queries and bodies, each with a refusal in JSON; versions, filters and flags.
 
 use crate::reply::Refused;
 use axum::body::Body;
-use axum::extract::{FromRequest, Request};
+use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
 use essaim_docker::Filters;
 use essaim_model::Refusal;
@@ -12,6 +13,34 @@ use serde::de::DeserializeOwned;
 
 /// No body is longer: the longest spec anybody wrote by hand is far below.
 const BODY_LEN_MAX: usize = 1 << 20;
+
+/// The fields of a query.
+pub(crate) struct Query<T>(pub(crate) T);
+
+impl<T: DeserializeOwned, S: Sync> FromRequestParts<S> for Query<T> {
+    type Rejection = Refused;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refused> {
+        match axum::extract::Query::try_from_uri(&parts.uri) {
+            Ok(axum::extract::Query(fields)) => Ok(Self(fields)),
+            Err(why) => Err(Refusal::invalid(why.body_text()).into()),
+        }
+    }
+}
+
+/// The one part of a path that names an object.
+pub(crate) struct Path(pub(crate) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Path {
+    type Rejection = Refused;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refused> {
+        match axum::extract::Path::<String>::from_request_parts(parts, state).await {
+            Ok(axum::extract::Path(text)) => Ok(Self(text)),
+            Err(why) => Err(Refusal::invalid(why.body_text()).into()),
+        }
+    }
+}
 
 /// A JSON body.
 pub(crate) struct Json<T>(pub(crate) T);

@@ -3,11 +3,12 @@
 //! Lists of them are truthfully empty and single ones not found, in Docker's words, because clients ask for all
 //! kinds in passing (`docker inspect`, completion, dashboards). Whatever would make or change one is refused.
 
+use crate::ask::Path;
 use crate::cluster::LocalState;
 use crate::face::Face;
 use crate::reply::{Answer, Refused, json};
 use axum::Router;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::{get, post};
 use essaim_docker::error::texts;
@@ -83,35 +84,35 @@ async fn create_image() -> Answer {
     Err(texts::unsupported("docker pull").into())
 }
 
-async fn no_network(Path(id): Path<String>) -> Answer {
+async fn no_network(Path(id): Path) -> Answer {
     Err(Refusal::not_found("network", id).into())
 }
 
-async fn no_secret(State(face): State<Face>, Path(id): Path<String>) -> Answer {
+async fn no_secret(State(face): State<Face>, Path(id): Path) -> Answer {
     face.expect_manager()?;
     Err(Refusal::not_found("secret", id).into())
 }
 
-async fn no_config(State(face): State<Face>, Path(id): Path<String>) -> Answer {
+async fn no_config(State(face): State<Face>, Path(id): Path) -> Answer {
     face.expect_manager()?;
     Err(Refusal::not_found("config", id).into())
 }
 
-async fn no_volume(Path(id): Path<String>) -> Answer {
+async fn no_volume(Path(id): Path) -> Answer {
     Err(Refusal::not_found("volume", id).into())
 }
 
-async fn no_container(Path(id): Path<String>) -> Answer {
+async fn no_container(Path(id): Path) -> Answer {
     Err(Refusal::new(Kind::NotFound, format!("No such container: {id}")).into())
 }
 
-async fn no_image(Path(name): Path<String>) -> Answer {
+async fn no_image(Path(name): Path) -> Answer {
     let name = name.strip_suffix("/json").unwrap_or(&name);
     let tag = if name.rsplit('/').next().is_some_and(|last| last.contains(':')) { "" } else { ":latest" };
     Err(Refusal::new(Kind::NotFound, format!("No such image: {name}{tag}")).into())
 }
 
-async fn no_plugin(Path(name): Path<String>) -> Answer {
+async fn no_plugin(Path(name): Path) -> Answer {
     let name = name.strip_suffix("/json").unwrap_or(&name);
     Err(Refusal::new(Kind::NotFound, format!("plugin \"{name}\" not found")).into())
 }

@@ -1,11 +1,11 @@
 //! `/distribution/{name}/json`: what a registry says of an image. No registry is asked yet, so none knows anything;
 //! the CLI goes on without, and says so on standard error.
 
+use crate::ask::Path;
 use crate::reply::Answer;
-use axum::extract::Path;
 use essaim_model::{Kind, Refusal};
 
-pub(super) async fn inspect(Path(name): Path<String>) -> Answer {
+pub(super) async fn inspect(Path(name): Path) -> Answer {
     let name = name.strip_suffix("/json").unwrap_or(&name);
     let text = format!("manifest unknown: no registry is asked for {name:?}: each node looks it up for itself");
     Err(Refusal::new(Kind::NotFound, text).into())

@@ -1,11 +1,11 @@
 //! `/events`: one JSON object a line, for as long as the client listens, or until the time it named.
 
-use crate::ask::flag;
+use crate::ask::{Query, flag};
 use crate::cluster::EventBatches;
 use crate::face::Face;
 use crate::reply::{Answer, Refused, encode, typed};
 use axum::body::Body;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use bytes::{Bytes, BytesMut};
 use essaim_docker::convert::event;
 use essaim_docker::event::EventMessage;

@@ -3,12 +3,12 @@
 //! A frame is eight bytes (the stream, three zeros, the length) and a line. With `details` each line begins with the
 //! ids of its node, service and task, which the CLI takes off again to write names in front of it.
 
-use crate::ask::flag;
+use crate::ask::{Path, Query, flag};
 use crate::cluster::{LogLine, LogsQuery};
 use crate::face::Face;
 use crate::reply::{Answer, Refused, typed};
 use axum::body::Body;
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use bytes::{BufMut, Bytes, BytesMut};
 use essaim_docker::{Time, resolve};
 use essaim_model::{Refusal, Task};
@@ -37,17 +37,13 @@ pub(super) struct Asked {
     details: String,
 }
 
-pub(super) async fn of_service(
-    State(face): State<Face>,
-    Path(text): Path<String>,
-    Query(asked): Query<Asked>,
-) -> Answer {
+pub(super) async fn of_service(State(face): State<Face>, Path(text): Path, Query(asked): Query<Asked>) -> Answer {
     let state = face.read().await?;
     let service = resolve::service(&state, &text)?.id;
     answer(&face, state.tasks_of(service).cloned().collect(), &asked)
 }
 
-pub(super) async fn of_task(State(face): State<Face>, Path(text): Path<String>, Query(asked): Query<Asked>) -> Answer {
+pub(super) async fn of_task(State(face): State<Face>, Path(text): Path, Query(asked): Query<Asked>) -> Answer {
     let state = face.read().await?;
     let task = Arc::clone(resolve::task(&state, &text)?);
     answer(&face, vec![task], &asked)

@@ -1,9 +1,9 @@
 //! `/nodes`.
 
-use crate::ask::{self, Json, ListQuery, flag};
+use crate::ask::{self, Json, ListQuery, Path, Query, flag};
 use crate::face::Face;
 use crate::reply::{Answer, done, encode, encoded, json};
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use essaim_docker::convert::node;
 use essaim_docker::node::NodeSpec;
 use essaim_docker::resolve;
@@ -22,7 +22,7 @@ pub(super) async fn list(State(face): State<Face>, Query(query): Query<ListQuery
     Ok(encoded(body))
 }
 
-pub(super) async fn inspect(State(face): State<Face>, Path(text): Path<String>) -> Answer {
+pub(super) async fn inspect(State(face): State<Face>, Path(text): Path) -> Answer {
     let state = face.read().await?;
     Ok(json(&node::show(resolve::node(&state, &text)?, &face.context(&state))))
 }
@@ -35,7 +35,7 @@ pub(super) struct UpdateQuery {
 
 pub(super) async fn update(
     State(face): State<Face>,
-    Path(text): Path<String>,
+    Path(text): Path,
     Query(query): Query<UpdateQuery>,
     Json(asked): Json<NodeSpec>,
 ) -> Answer {
@@ -52,11 +52,7 @@ pub(super) struct RemoveQuery {
     force: String,
 }
 
-pub(super) async fn remove(
-    State(face): State<Face>,
-    Path(text): Path<String>,
-    Query(query): Query<RemoveQuery>,
-) -> Answer {
+pub(super) async fn remove(State(face): State<Face>, Path(text): Path, Query(query): Query<RemoveQuery>) -> Answer {
     let state = face.read().await?;
     face.cluster.remove_node(resolve::node(&state, &text)?.id, flag(&query.force)).await?;
     Ok(done())

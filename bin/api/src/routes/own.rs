@@ -1,11 +1,11 @@
 //! Essaim's own routes: the tree of actors, the journal and the members, and a verb that makes an actor fail.
 
-use crate::ask::flag;
+use crate::ask::{Query, flag};
 use crate::cluster::JournalQuery;
 use crate::face::Face;
 use crate::reply::{Answer, done, encode, json, typed};
 use axum::body::Body;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use bytes::{Bytes, BytesMut};
 use essaim_docker::Time;
 use essaim_model::Refusal;

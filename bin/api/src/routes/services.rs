@@ -1,9 +1,9 @@
 //! `/services`.
 
-use crate::ask::{self, Json, ListQuery, flag};
+use crate::ask::{self, Json, ListQuery, Path, Query, flag};
 use crate::face::Face;
 use crate::reply::{Answer, Refused, done, encode, encoded, json};
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::IntoResponse;
 use essaim_docker::convert::{service, spec};
@@ -34,11 +34,7 @@ pub(super) struct InspectQuery {
     insert_defaults: String,
 }
 
-pub(super) async fn inspect(
-    State(face): State<Face>,
-    Path(text): Path<String>,
-    Query(query): Query<InspectQuery>,
-) -> Answer {
+pub(super) async fn inspect(State(face): State<Face>, Path(text): Path, Query(query): Query<InspectQuery>) -> Answer {
     let state = face.read().await?;
     let mut shown = service::show(resolve::service(&state, &text)?, &face.context(&state), false);
     if flag(&query.insert_defaults) {
@@ -67,7 +63,7 @@ pub(super) struct UpdateQuery {
 /// With `rollback=previous` the body is what the client read and is not looked at, as in Swarm.
 pub(super) async fn update(
     State(face): State<Face>,
-    Path(text): Path<String>,
+    Path(text): Path,
     Query(query): Query<UpdateQuery>,
     headers: HeaderMap,
     Json(asked): Json<ServiceSpec>,
@@ -93,7 +89,7 @@ pub(super) async fn update(
     Ok(json(&UpdateResponse { warnings }))
 }
 
-pub(super) async fn remove(State(face): State<Face>, Path(text): Path<String>) -> Answer {
+pub(super) async fn remove(State(face): State<Face>, Path(text): Path) -> Answer {
     let state = face.read().await?;
     face.cluster.remove_service(resolve::service(&state, &text)?.id).await?;
     Ok(done())

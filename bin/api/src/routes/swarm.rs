@@ -1,10 +1,10 @@
 //! `/swarm`: found, join, change and leave a cluster.
 
-use crate::ask::{self, Json, flag};
+use crate::ask::{self, Json, Query, flag};
 use crate::cluster::{LocalState, Rotate};
 use crate::face::Face;
 use crate::reply::{Answer, done, json};
-use axum::extract::{Query, State};
+use axum::extract::State;
 use essaim_docker::convert::swarm;
 use essaim_docker::error::texts;
 use essaim_docker::swarm::{InitRequest, JoinRequest, Swarm, SwarmSpec};

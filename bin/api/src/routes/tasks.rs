@@ -1,9 +1,9 @@
 //! `/tasks`.
 
-use crate::ask::ListQuery;
+use crate::ask::{ListQuery, Path, Query};
 use crate::face::Face;
 use crate::reply::{Answer, encode, encoded, json};
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use essaim_docker::convert::task;
 use essaim_docker::resolve;
 
@@ -20,7 +20,7 @@ pub(super) async fn list(State(face): State<Face>, Query(query): Query<ListQuery
     Ok(encoded(body))
 }
 
-pub(super) async fn inspect(State(face): State<Face>, Path(text): Path<String>) -> Answer {
+pub(super) async fn inspect(State(face): State<Face>, Path(text): Path) -> Answer {
     let state = face.read().await?;
     Ok(json(&task::show(resolve::task(&state, &text)?, &face.context(&state))))
 }

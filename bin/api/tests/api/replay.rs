@@ -1,0 +1,198 @@
+//! The requests of the stock CLI, recording by recording, against a cluster as the recording saw it.
+//!
+//! Compared are the status, the words of a refusal (without Swarm's `rpc error: code = … desc = `, on purpose) and
+//! the shape of the answer. A recording that is not covered is named with the reason.
+//!
+//! The recordings are condensed: polls are thinned, and ids begin with a 0, since Swarm's may exceed 128 bits.
+
+use crate::fake::Client;
+use crate::shape::differences;
+use crate::world::{self, Session};
+use serde_json::Value;
+use std::fmt::Write as _;
+
+/// Recordings that are not replayed, and why. What begins with one of these counts.
+const NOT_COVERED: &[(&str, &str)] = &[
+    ("020", "a token's digest is compared by transport, which is not here"),
+    ("053", "a token's secret is compared by the leader's authority, which is not here"),
+    ("061", "the root cannot be rotated yet: refused in words"),
+    ("062", "autolock is refused in words"),
+    ("063", "autolock is refused in words"),
+    ("064", "autolock is refused in words"),
+    ("065", "the root was rotated before, which we refuse in words"),
+    ("099", "whether a port is taken is decided by manager::control"),
+    ("100", "needs a network"),
+    ("101", "needs a network"),
+    ("102", "needs a network and a health check"),
+    ("104", "asks for a placement preference: refused in words"),
+    ("109", "needs secrets, configs and mounts"),
+    ("110", "asks for everything at once: refused in words"),
+    ("114", "networks come later"),
+    ("115", "secrets come later"),
+    ("118", "jobs come later: refused in words"),
+    ("119", "jobs come later: refused in words"),
+    ("131", "inspects a network"),
+    ("141", "asks for another parallelism of updates: refused in words"),
+    ("142", "updates with another parallelism: refused in words"),
+    ("147", "the update before it is not in the recording: nothing to roll back to"),
+    ("148", "the update before it is not in the recording: nothing to roll back to"),
+    ("151", "asks for another monitor time: refused in words"),
+    ("153", "inspects a network"),
+    ("154", "asks for another failure action: refused in words"),
+    ("155", "changes settings that are refused in words"),
+    ("156", "secrets, configs and mounts come later"),
+    ("157", "networks come later"),
+    ("177", "networks come later"),
+    ("178", "secrets come later"),
+    ("179", "networks come later"),
+    ("186", "asks for another monitor time: refused in words"),
+    ("187", "the update before it is not in the recording: nothing to roll back to"),
+    ("192", "shows tasks of specs that no recording shows"),
+    ("218", "a task of a lost node is never shown as running, on purpose"),
+    ("221", "removes jobs among others"),
+    ("230", "asks for autolock and address pools: refused in words"),
+    ("231", "a locked swarm: autolock comes later"),
+    ("232", "a locked swarm: autolock comes later"),
+    ("233", "a locked swarm: autolock comes later"),
+    ("234", "a locked swarm: autolock comes later"),
+    ("236", "the state of a new manager comes from the cluster that it joins"),
+    ("237", "the state of a new manager comes from the cluster that it joins"),
+    ("239", "Swarm's two detectors contradict each other; there is one here"),
+    ("240", "Swarm's two detectors contradict each other; there is one here"),
+    ("241", "without a quorum the words are ours: see `routes`"),
+    ("242", "without a quorum the words are ours: see `routes`"),
+    ("243", "without a quorum: see `routes`"),
+    ("244", "a locked swarm: autolock comes later"),
+    ("245", "a locked swarm: autolock comes later"),
+];
+
+/// The recordings, without the jobs in their answers: jobs come later.
+fn recordings() -> Vec<Value> {
+    let mut recordings: Vec<Value> =
+        serde_json::from_str(include_str!("../fixtures/transcripts.json")).expect("a list of recordings");
+    let is_job = |object: &Value| {
+        let mode = &object["Spec"]["Mode"];
+        mode["ReplicatedJob"].is_object() || mode["GlobalJob"].is_object() || object["JobIteration"].is_object()
+    };
+    for recording in &mut recordings {
+        let exchanges = recording["exchanges"].as_array_mut().expect("a recording has exchanges");
+        exchanges.retain(|exchange| !is_job(&exchange["response"]));
+        for exchange in exchanges {
+            if let Some(list) = exchange["response"].as_array_mut() {
+                list.retain(|object| !is_job(object));
+            }
+        }
+    }
+    recordings
+}
+
+fn not_covered(name: &str) -> bool {
+    NOT_COVERED.iter().any(|(start, _)| name.starts_with(start))
+}
+
+#[tokio::test]
+async fn every_covered_recording_is_answered_as_it_was() {
+    let (mut wrong, mut replayed) = (String::new(), 0);
+    let mut session = Session::default();
+    for recording in recordings() {
+        let name = recording["name"].as_str().expect("a name");
+        if !not_covered(name) {
+            replayed += 1;
+            for difference in replay(&recording, &session).await {
+                let _ = writeln!(wrong, "{name}: {difference}");
+            }
+        }
+        session.learn(&recording);
+    }
+    assert!(wrong.is_empty(), "{wrong}");
+    assert!(replayed >= 120, "only {replayed} recordings were replayed");
+}
+
+#[test]
+fn every_reason_for_not_covering_a_recording_names_one() {
+    let recordings = recordings();
+    for (start, _) in NOT_COVERED {
+        let known = recordings.iter().any(|it| it["name"].as_str().is_some_and(|name| name.starts_with(start)));
+        assert!(known, "{start} is not in the fixtures");
+    }
+}
+
+/// Sends a recording's requests in their order and says what came back otherwise than recorded.
+async fn replay(recording: &Value, session: &Session) -> Vec<String> {
+    let fake = session.world(recording);
+    if recording["swarm"] == "active/worker" {
+        fake.stand(essaim_api::LocalState::Active, Some(essaim_wire::Role::Worker));
+    }
+    let info = recording["exchanges"].as_array().into_iter().flatten().find(|it| it["path"] == "/info");
+    let hostname = info.and_then(|info| info["response"]["Name"].as_str()).unwrap_or("node1");
+    let client = Client::on(hostname, &fake);
+    let mut found = Vec::new();
+    // Ids that were drawn anew: of a service that the recording created, of a node that it founded a cluster with.
+    let mut drawn: Option<(String, String)> = None;
+    for exchange in recording["exchanges"].as_array().expect("exchanges") {
+        let method = exchange["method"].as_str().expect("a method");
+        let recorded = exchange["path"].as_str().expect("a path");
+        if recorded.starts_with("/networks") || recorded.starts_with("/secrets") || recorded.starts_with("/configs") {
+            continue;
+        }
+        let mut path = recorded.to_owned();
+        if let Some((theirs, ours)) = &drawn {
+            path = path.replace(theirs, ours);
+        }
+        if let Some(at) = path.find("version=") {
+            let end = path[at..].find('&').map_or(path.len(), |and| at + and);
+            path.replace_range(at..end, &format!("version={}", world::version(&fake, &path).0));
+        }
+        let request = &exchange["request"];
+        let body = if path.starts_with("/services") && request.is_object() && exchange["status"].as_u64() < Some(300) {
+            world::simplify(request)
+        } else {
+            request.clone()
+        };
+        let reply = client.send(method, &format!("/v1.50{path}"), (!body.is_null()).then_some(&body)).await;
+        let status = exchange["status"].as_u64().expect("a status");
+        if recorded.starts_with("/distribution/") {
+            // No registry is asked: the CLI goes on without.
+            if reply.status != 404 || reply.message().is_empty() {
+                found.push(format!("{path}: {} {}", reply.status, reply.message()));
+            }
+            continue;
+        }
+        if u64::from(reply.status) != status {
+            found.push(format!("{method} {path}: {status} became {} {:?}", reply.status, reply.message()));
+            continue;
+        }
+        let response = &exchange["response"];
+        if status >= 400 {
+            let words = response["message"].as_str().unwrap_or("");
+            let words = words.split_once(" desc = ").map_or(words, |(_, words)| words);
+            if reply.message() != words {
+                found.push(format!("{method} {path}: {words:?} became {:?}", reply.message()));
+            }
+            continue;
+        }
+        if let (Some(theirs), Some(ours)) = (id_of(response), id_of(&reply.json()))
+            && method == "POST"
+        {
+            drawn = Some((theirs, ours));
+            continue;
+        }
+        if drawn.is_some() || recorded.contains("/logs") {
+            // What follows is about an object of ours: it exists, and that is what counts.
+            continue;
+        }
+        if reply.body.is_empty() || response.is_null() {
+            continue;
+        }
+        found.extend(differences(response, &reply.json()).into_iter().map(|it| format!("{method} {path}: {it}")));
+        if method == "POST" {
+            break;
+        }
+    }
+    found
+}
+
+/// The id in the answer to a creation: of a service, or the bare text that `init` answers.
+fn id_of(response: &Value) -> Option<String> {
+    response["ID"].as_str().or(response.as_str()).map(str::to_owned)
+}

@@ -1,0 +1,296 @@
+//! A cluster as a recording saw it: whatever nodes, services and tasks its answers show, under the same ids.
+//!
+//! What we refuse yet (networks, mounts, …) is left out of the services, and a program stands in place of the image.
+
+use crate::fake::{Fake, NOW, manager, worker};
+use essaim_docker::convert::spec;
+use essaim_docker::service::ServiceSpec as Asked;
+use essaim_model::{
+    Assigned, Change, ClusterSpec, Desired, ManagerStatus, Node, Observed, ServiceId, Slot, Task, TaskState,
+};
+use essaim_wire::{Index, NodeId, Reachability, Role};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// The objects of the cluster in the course of the recordings, which are one session.
+#[derive(Default)]
+pub(crate) struct Session {
+    nodes: BTreeMap<String, Value>,
+    services: BTreeMap<String, Value>,
+    own: Option<String>,
+}
+
+impl Session {
+    /// The cluster as a recording found it: what it shows first itself, and what was known before.
+    pub(crate) fn world(&self, recording: &Value) -> Arc<Fake> {
+        let exchanges = recording["exchanges"].as_array().expect("a recording has exchanges");
+        let (mut nodes, mut services) = (self.nodes.clone(), self.services.clone());
+        for exchange in exchanges.iter().rev() {
+            // Backwards, so that what was shown first stays.
+            see(exchange, "nodes", &mut nodes);
+            see(exchange, "services", &mut services);
+        }
+        for exchange in exchanges.iter().filter(|exchange| exchange["path"] == "/services/create") {
+            services.remove(exchange["response"]["ID"].as_str().unwrap_or(""));
+        }
+        let fake = Fake::alone();
+        let own = own(exchanges).or(self.own.clone()).and_then(|id| id.parse().ok());
+        if recording["swarm"] != "inactive" {
+            build(&fake, &nodes, &services, exchanges);
+        }
+        if let Some(own) = own {
+            fake.be(own);
+        }
+        fake
+    }
+
+    /// Takes note of what a recording changed.
+    pub(crate) fn learn(&mut self, recording: &Value) {
+        if recording["swarm"] == "inactive" {
+            *self = Self::default();
+        }
+        let exchanges = recording["exchanges"].as_array().expect("a recording has exchanges");
+        for exchange in exchanges {
+            see(exchange, "nodes", &mut self.nodes);
+            see(exchange, "services", &mut self.services);
+            let done = exchange["status"].as_u64().is_some_and(|status| status < 300);
+            let path = exchange["path"].as_str().unwrap_or("").split('?').next().unwrap_or("");
+            let parts: Vec<_> = path.split('/').skip(1).collect();
+            let named = |objects: &BTreeMap<String, Value>, text: &str| {
+                let is = |value: &Value| {
+                    value["ID"] == text || value["Spec"]["Name"] == text || value["Description"]["Hostname"] == text
+                };
+                objects.iter().find(|(_, value)| is(value)).map(|(id, _)| id.clone())
+            };
+            match (exchange["method"].as_str(), parts.as_slice()) {
+                (Some("POST"), ["services", "create"]) if done => {
+                    let id = exchange["response"]["ID"].as_str().expect("an id").to_owned();
+                    let spec = exchange["request"].clone();
+                    self.services.insert(id.clone(), serde_json::json!({"ID": id, "Spec": spec}));
+                }
+                (Some("POST"), ["nodes", id, "update"]) if done => {
+                    if let Some(node) = self.nodes.get_mut(*id) {
+                        node["Spec"] = exchange["request"].clone();
+                    }
+                }
+                (Some("DELETE"), ["services", text]) if done => {
+                    named(&self.services, text).and_then(|id| self.services.remove(&id));
+                }
+                (Some("DELETE"), ["nodes", text]) if done => {
+                    named(&self.nodes, text).and_then(|id| self.nodes.remove(&id));
+                }
+                _ => (),
+            }
+        }
+        if recording["swarm"] == "active/manager" {
+            self.own = own(exchanges).or(self.own.take());
+        }
+    }
+}
+
+/// Takes the objects of a noun from an answer; a whole list replaces what was known.
+fn see(exchange: &Value, noun: &str, kept: &mut BTreeMap<String, Value>) {
+    let path = exchange["path"].as_str().unwrap_or("");
+    let ok = exchange["status"].as_u64().is_some_and(|status| status < 300);
+    if !ok || exchange["method"] != "GET" || path.split(['/', '?']).nth(1) != Some(noun) {
+        return;
+    }
+    let response = &exchange["response"];
+    if response.is_array() && !path.contains("filters=") {
+        kept.clear();
+    }
+    for object in response.as_array().map_or(std::slice::from_ref(response), Vec::as_slice) {
+        // With `insertDefaults` a spec is not shown as it is.
+        let as_it_is = !path.contains("insertDefaults=true");
+        if let Some(id) = object["ID"].as_str().filter(|id| as_it_is || !kept.contains_key(*id)) {
+            kept.insert(id.to_owned(), object.clone());
+        }
+    }
+}
+
+/// The node that the last `info` of a recording was of.
+fn own(exchanges: &[Value]) -> Option<String> {
+    let ids =
+        exchanges.iter().filter(|it| it["path"] == "/info").filter_map(|it| it["response"]["Swarm"]["NodeID"].as_str());
+    ids.filter(|id| !id.is_empty()).next_back().map(str::to_owned)
+}
+
+fn build(fake: &Fake, shown: &BTreeMap<String, Value>, services: &BTreeMap<String, Value>, exchanges: &[Value]) {
+    let mut nodes: Vec<_> = shown.values().map(node).collect();
+    let leads = |node: &Node| shown[&node.id.to_string()]["ManagerStatus"]["Leader"] == true;
+    // Whoever led founds the cluster.
+    nodes.sort_by_key(|node| (!leads(node), node.role != Role::Manager));
+    let mut nodes = nodes.into_iter();
+    let first = nodes.next().unwrap_or_else(|| manager(NodeId::from_bits(1), "node1"));
+    let mut settings = ClusterSpec::default();
+    if let Some(swarm) = exchanges.iter().find(|it| it["path"] == "/swarm").map(|it| &it["response"]) {
+        let limit = swarm["Spec"]["Orchestration"]["TaskHistoryRetentionLimit"].as_i64();
+        settings.task_history = limit.unwrap_or(settings.task_history);
+        let expiry = swarm["Spec"]["CAConfig"]["NodeCertExpiry"].as_u64();
+        settings.certificate_expiry = expiry.map_or(settings.certificate_expiry, std::time::Duration::from_nanos);
+    }
+    fake.lead(first.id);
+    fake.found(first, settings);
+    for node in nodes {
+        fake.change(Change::AcceptNode(Box::new(node)));
+    }
+    for service in services.values() {
+        let id = service["ID"].as_str().expect("an id").parse().expect("25 characters of base 36");
+        fake.change(Change::CreateService { id, spec: Box::new(wish(&service["Spec"])) });
+    }
+    let mut tasks = BTreeMap::new();
+    exchanges.iter().rev().for_each(|exchange| see(exchange, "tasks", &mut tasks));
+    tasks.values().for_each(|shown| task(fake, shown));
+    shown.values().for_each(|node| settle(fake, node));
+}
+
+/// A node as it was when it took its tasks; [`settle`] makes of it what the recording shows.
+fn node(shown: &Value) -> Node {
+    let id = shown["ID"].as_str().expect("an id").parse().expect("25 characters of base 36");
+    let hostname = shown["Description"]["Hostname"].as_str().unwrap_or("");
+    let mut node = worker(id, hostname);
+    if shown["Spec"]["Role"] == "manager" {
+        node = manager(id, hostname);
+    }
+    if shown["ManagerStatus"].is_null() {
+        node.manager = None;
+    } else {
+        node.manager = Some(ManagerStatus { raft_id: 1, voter: true });
+        node.role = Role::Manager;
+    }
+    node.spec.labels = serde_json::from_value(shown["Spec"]["Labels"].clone()).unwrap_or_default();
+    node
+}
+
+fn settle(fake: &Fake, shown: &Value) {
+    let id: NodeId = shown["ID"].as_str().expect("an id").parse().expect("an id");
+    let state = fake.state();
+    let node = state.node(id).expect("accepted above");
+    let availability = match shown["Spec"]["Availability"].as_str() {
+        Some("drain") => essaim_model::Availability::Drain,
+        Some("pause") => essaim_model::Availability::Pause,
+        _ => essaim_model::Availability::Active,
+    };
+    let spec = essaim_model::NodeSpec { availability, ..node.spec.clone() };
+    fake.change(Change::SetNode { id, expect: node.meta.version, spec });
+    let reachability = match shown["Status"]["State"].as_str() {
+        Some("down") => Reachability::Down,
+        Some("unknown") => Reachability::Unknown,
+        _ => return,
+    };
+    let message = shown["Status"]["Message"].as_str().unwrap_or("").to_owned();
+    fake.change(Change::SetReachability { id, generation: node.generation, reachability, message });
+}
+
+/// A recorded spec without what is refused yet, and with a program in place of the image.
+pub(crate) fn simplify(spec: &Value) -> Value {
+    let mut spec = spec.clone();
+    let take = |value: &mut Value, names: &[&str]| {
+        if let Some(object) = value.as_object_mut() {
+            names.iter().for_each(|name| drop(object.remove(*name)));
+        }
+    };
+    take(&mut spec, &["UpdateConfig", "RollbackConfig"]);
+    take(&mut spec["TaskTemplate"], &["Networks", "LogDriver"]);
+    if spec["TaskTemplate"]["Placement"].is_object() {
+        take(&mut spec["TaskTemplate"]["Placement"], &["Preferences"]);
+    }
+    let container = &mut spec["TaskTemplate"]["ContainerSpec"];
+    take(
+        container,
+        &[
+            "Mounts",
+            "Secrets",
+            "Configs",
+            "Healthcheck",
+            "Hostname",
+            "Privileges",
+            "ReadOnly",
+            "Hosts",
+            "Sysctls",
+            "CapabilityAdd",
+            "CapabilityDrop",
+            "Ulimits",
+            "DNSConfig",
+            "Init",
+        ],
+    );
+    container["Image"] = "sleep:latest".into();
+    if spec["EndpointSpec"]["Mode"] == "dnsrr" {
+        spec["EndpointSpec"]["Mode"] = "vip".into();
+    }
+    for (job, mode) in [("ReplicatedJob", "Replicated"), ("GlobalJob", "Global")] {
+        if let Some(object) = spec["Mode"].as_object_mut()
+            && object.remove(job).is_some()
+        {
+            object.insert(mode.into(), serde_json::json!({}));
+        }
+    }
+    spec
+}
+
+fn wish(shown: &Value) -> essaim_model::ServiceSpec {
+    let asked: Asked = serde_json::from_value(simplify(shown)).expect("Docker's shape");
+    spec::read(asked, String::new).expect("what is refused was taken out")
+}
+
+fn task(fake: &Fake, shown: &Value) {
+    let parse = |name: &str| shown[name].as_str().and_then(|text| text.parse().ok());
+    let service: ServiceId = shown["ServiceID"].as_str().expect("an id").parse().expect("an id");
+    let state = fake.state();
+    let Some(found) = state.service(service) else { return };
+    let node: Option<NodeId> = parse("NodeID").filter(|node| state.node(*node).is_some());
+    let word = shown["Status"]["State"].as_str().unwrap_or("new");
+    let reached = match word {
+        "pending" | "assigned" => TaskState::New,
+        other => TaskState::ALL.into_iter().find(|state| state.as_str() == other).unwrap_or(TaskState::Shutdown),
+    };
+    let desired = match shown["DesiredState"].as_str() {
+        Some("ready") => Desired::Ready,
+        Some("shutdown") => Desired::Shutdown,
+        Some("remove") => Desired::Remove,
+        _ => Desired::Running,
+    };
+    let observed = Observed {
+        state: reached,
+        message: shown["Status"]["Message"].as_str().unwrap_or("").into(),
+        error: shown["Status"]["Err"].as_str().map(Into::into),
+        ..Observed::nothing(NOW)
+    };
+    let assigned = match node {
+        Some(node) => Assigned::Node(node),
+        None => Assigned::Pending { reason: observed.error.clone().unwrap_or_default() },
+    };
+    let slot = match (shown["Slot"].as_u64(), node) {
+        (None | Some(0), Some(node)) => Slot::Node(node),
+        (slot, _) => Slot::Number(slot.unwrap_or(1) as u32),
+    };
+    let id = shown["ID"].as_str().expect("an id").parse().expect("an id");
+    let born = Task {
+        id,
+        meta: essaim_model::Meta::default(),
+        service,
+        spec_version: found.spec_version,
+        slot,
+        assigned,
+        desired,
+        observed,
+        written_off: None,
+    };
+    // The recordings keep more tasks a slot than are wanted at a time: born as they are, in any order.
+    fake.change(Change::CreateTask(Box::new(born)));
+}
+
+/// The present version of whatever an update's path names.
+pub(crate) fn version(fake: &Fake, path: &str) -> Index {
+    let state = fake.state();
+    let id = path.split('/').nth(2).unwrap_or("").split('?').next().unwrap_or("");
+    if path.starts_with("/nodes/") {
+        return essaim_docker::resolve::node(&state, id).map_or(Index(0), |node| node.meta.version);
+    }
+    if path.starts_with("/services/") {
+        return essaim_docker::resolve::service(&state, id).map_or(Index(0), |service| service.meta.version);
+    }
+    state.cluster().map_or(Index(0), |cluster| cluster.meta.version)
+}
