@@ -10,17 +10,18 @@ use crate::frame::{FrameReceiver, FrameSender};
 use crate::lane::{Direction, Lane};
 use crate::network::{RecvStream, SendStream};
 use std::sync::Arc;
-use tokio::io::{DuplexStream, ReadHalf, WriteHalf, duplex, split};
+use tokio::io::{DuplexStream, duplex};
 
 /// How much one end may write ahead of the other's reading, in each direction.
 const WINDOW: usize = 256 << 10;
 
-impl SendStream for WriteHalf<DuplexStream> {
-    /// The other half of this end ends with it: there is nobody to tell a code to but ourselves.
+// One pipe for each direction, of which only one way is used: dropping either end of it ends the direction.
+impl SendStream for DuplexStream {
+    /// Both ends are this process: there is nobody to tell a code to.
     fn reset(&mut self, _code: u32) {}
 }
 
-impl RecvStream for ReadHalf<DuplexStream> {
+impl RecvStream for DuplexStream {
     fn stop(&mut self, _code: u32) {}
 }
 
@@ -43,13 +44,13 @@ pub(super) fn open(inner: &Arc<Inner>, lane: Lane) -> Result<LaneStream, OpenErr
         inner.judge(&peer, lane, direction, Some(admission.lineage))?;
     }
     let server = inner.server(lane).ok_or(Denied::Unserved { lane })?;
-    let (near, far) = duplex(WINDOW);
-    let stream = |end| {
-        let (recv, send) = split(end);
-        let (send, recv) = (FrameSender::new(Box::new(send)), FrameReceiver::new(Box::new(recv)));
-        LaneStream { lane, peer: peer.clone(), send, recv }
+    let ((near_send, far_recv), (far_send, near_recv)) = (duplex(WINDOW), duplex(WINDOW));
+    let stream = |send, recv| LaneStream {
+        lane,
+        peer: peer.clone(),
+        send: FrameSender::new(Box::new(send) as Box<dyn SendStream>),
+        recv: FrameReceiver::new(Box::new(recv) as Box<dyn RecvStream>),
     };
-    let served = server.serve(peer.clone(), stream(far));
-    inner.tasks.spawn(served);
-    Ok(stream(near))
+    inner.tasks.spawn(server.serve(peer.clone(), stream(far_send, far_recv)));
+    Ok(stream(near_send, near_recv))
 }
