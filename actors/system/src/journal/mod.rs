@@ -130,13 +130,29 @@ impl Journal {
         self.inner().tree.take_within(path);
     }
 
-    /// Makes the actor at `path` fail, as a fault of its own would: its supervisor sees it and acts. For tests and
-    /// `essaim debug kill-actor`.
+    /// Makes the actor at `path` fail, as a fault of its own would: its supervisor sees it and acts. What hangs below
+    /// it is killed with it. For tests and `essaim debug kill-actor`.
     pub fn kill(&self, path: &Path) -> Result<(), NoSuchActor> {
-        let cell = self.inner().tree.cell(path).ok_or_else(|| NoSuchActor { path: path.clone() })?;
+        // ractor kills the children of an actor in the order of a hash map; here it is that of the tree, so that the
+        // same run stays the same.
+        let cells = self.inner().tree.cells_within(path);
+        if cells.is_empty() {
+            return Err(NoSuchActor { path: path.clone() });
+        }
         self.record(path, Kind::Note, "killed on purpose, by request", None);
-        cell.kill();
+        for cell in cells {
+            cell.kill();
+        }
         Ok(())
+    }
+
+    /// Ends every actor at once and without a word, as the death of the process does, in an order that is the same
+    /// in every run. For the simulator.
+    pub fn kill_all(&self) {
+        let cells = self.inner().tree.all_cells();
+        for cell in cells {
+            cell.kill();
+        }
     }
 
     /// The node's monotonic time, by the clock that records are stamped with.
@@ -191,5 +207,44 @@ impl Follower {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::scope;
+    use std::time::Duration;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_follower_gets_what_is_written_while_it_waits_and_then_waits_again() {
+        let scope = scope();
+        scope.record(Kind::Note, "one");
+        let mut follower = scope.journal.follow(1);
+        assert_eq!(follower.next().await.expect("there").len(), 1);
+        let next = tokio::spawn(async move { follower.next().await.map(|records| records[0].seq) });
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert!(!next.is_finished());
+        scope.record(Kind::Note, "two");
+        assert_eq!(next.await.expect("no panic"), Ok(2));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_follower_that_was_overtaken_hears_of_it_once_and_goes_on() {
+        let scope = scope();
+        let mut follower = scope.journal.follow(1);
+        for _ in 0..CAPACITY + 5 {
+            scope.record(Kind::Note, "");
+        }
+        assert_eq!(follower.next().await, Err(Compacted { oldest: 6 }));
+        assert_eq!(follower.next().await.expect("there")[0].seq, 6);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_long_reason_is_cut_between_two_letters() {
+        let scope = scope();
+        scope.record(Kind::Note, "é".repeat(1_000));
+        let page = scope.journal.read(0, 1).expect("there");
+        assert_eq!(page.records[0].reason, format!("{}…", "é".repeat(512)));
     }
 }

@@ -118,8 +118,17 @@ impl Tree {
         self.actors.get(path).map(|(entry, _)| entry.clone())
     }
 
-    pub(super) fn cell(&self, path: &Path) -> Option<ActorCell> {
-        self.actors.get(path)?.1.clone()
+    /// The actor at a path, and after it all below it; none when there is no actor at the path itself.
+    pub(super) fn cells_within(&self, path: &Path) -> Vec<ActorCell> {
+        let own = self.actors.get(path).and_then(|(_, cell)| cell.clone());
+        let Some(own) = own else { return Vec::new() };
+        let below = self.actors.iter().filter(|(other, _)| other.is_within(path) && *other != path);
+        std::iter::once(own).chain(below.filter_map(|(_, (_, cell))| cell.clone())).collect()
+    }
+
+    /// Everybody, parents before their children.
+    pub(super) fn all_cells(&self) -> Vec<ActorCell> {
+        self.actors.values().filter_map(|(_, cell)| cell.clone()).collect()
     }
 }
 

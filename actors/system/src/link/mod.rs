@@ -34,7 +34,7 @@ pub use remote::{CastError, Remote};
 
 use crate::journal::Kind;
 use crate::scope::Scope;
-use essaim_transport::{FrameReceiver, FrameSender, MAX_FRAME};
+use essaim_transport::{FrameReceiver, FrameSender, LaneStream, MAX_FRAME};
 use frame::Frame;
 use guard::{Guard, GuardMsg};
 use outbox::{Outbox, Refused};
@@ -162,6 +162,11 @@ impl Link {
         shared.say(&Frame::Open { revision: REVISION });
         tokio::spawn(run(Arc::clone(&shared), guard.clone(), guard_ended, send, recv));
         Ok(Self { shared, guard })
+    }
+
+    /// As [`Link::open`], over an open lane: the peer is named by its id.
+    pub async fn over(scope: &Scope, owner: ActorCell, lane: LaneStream) -> Result<Self, SpawnErr> {
+        Self::open(scope, owner, lane.peer.node.to_string(), lane.send, lane.recv).await
     }
 
     /// Lets the peer, and nobody else, address this actor under this name. An actor exported under the same name

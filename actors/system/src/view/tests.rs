@@ -1,1 +1,96 @@
+//! Views on the simulated network.
 
+use crate::fixture::cluster::{Cluster, Node, ip, node};
+use crate::fixture::scope;
+use crate::journal::Kind;
+use crate::path::Path;
+use crate::view::View;
+use essaim_wire::{Reachability, Role};
+use std::time::Duration;
+use tokio::time::sleep;
+
+const SOON: Duration = Duration::from_secs(3);
+
+/// A manager and two workers that know each other.
+async fn three() -> (Cluster, Vec<Node>) {
+    let cluster = Cluster::new(1);
+    let nodes = vec![
+        cluster.start(1, Role::Manager).await,
+        cluster.start(2, Role::Worker).await,
+        cluster.start(3, Role::Worker).await,
+    ];
+    nodes[1].learn(&nodes[0]);
+    nodes[2].learn(&nodes[0]);
+    sleep(SOON).await;
+    (cluster, nodes)
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_node_shows_its_tree_and_the_silent_one_is_named() {
+    let (cluster, nodes) = three().await;
+    let all = nodes[1].view.nodes();
+    assert_eq!(all, [node(1), node(2), node(3)]);
+    cluster.network.power_off(ip(3));
+    let before = tokio::time::Instant::now();
+    let answers = nodes[1].view.trees(&all, Duration::from_secs(1)).await;
+    assert!(before.elapsed() <= Duration::from_secs(1));
+    let paths: Vec<String> = answers.said[&node(1)].iter().map(|entry| entry.path.to_string()).collect();
+    assert_eq!(paths, ["/n1", "/n1/endpoint", "/n1/journal", "/n1/roster"]);
+    assert_eq!(answers.said[&node(1)][3].source, "actors/system/src/roster/");
+    assert_eq!(answers.silent.keys().collect::<Vec<_>>(), [&node(3)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn journals_are_read_from_a_number_on_and_forgotten_records_are_owned_up_to() {
+    let (_cluster, nodes) = three().await;
+    let last = nodes[0].scope.journal.last();
+    nodes[0].scope.record(Kind::Note, "something happened");
+    let from = [(node(1), last + 1), (node(2), 0)].into();
+    let answers = nodes[2].view.records(&from, 10, SOON).await;
+    let records = &answers.said[&node(1)];
+    assert_eq!(records.records.len(), 1);
+    assert_eq!((records.records[0].reason.as_str(), records.next), ("something happened", last + 2));
+    assert!(!answers.said[&node(2)].records.is_empty());
+    for n in 0..crate::journal::CAPACITY {
+        nodes[0].scope.record(Kind::Note, format!("{n}"));
+    }
+    let answers = nodes[2].view.records(&[(node(1), 1)].into(), 10, SOON).await;
+    let records = &answers.said[&node(1)];
+    assert!(records.forgotten_before.is_some_and(|oldest| oldest == records.records[0].seq && oldest > 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_node_says_who_it_takes_for_alive() {
+    let (cluster, nodes) = three().await;
+    cluster.network.power_off(ip(3));
+    sleep(SOON * 3).await;
+    let answers = nodes[0].view.members(&[node(1), node(2)], SOON).await;
+    for n in [1, 2] {
+        let lines = &answers.said[&node(n)];
+        assert_eq!(lines.len(), 3);
+        assert_eq!((lines[0].node, lines[0].state.as_str()), (node(n), "alive"));
+        let lost = lines.iter().find(|line| line.node == node(3)).expect("known");
+        assert_eq!((lost.state.as_str(), lost.reachability), ("down", Reachability::Down));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_manager_makes_an_actor_of_another_node_fail_and_a_worker_may_not() {
+    let (_cluster, nodes) = three().await;
+    let path = Path::root("n3").child("roster");
+    let refused = nodes[1].view.kill(node(3), &path, SOON).await.expect_err("a worker");
+    assert_eq!(refused, "only a manager may make an actor fail");
+    nodes[0].view.kill(node(3), &path, SOON).await.expect("a manager");
+    sleep(SOON).await;
+    let entry = nodes[2].scope.journal.entry(&path).expect("it is back");
+    assert_eq!(entry.restarts, 1);
+    let refused = nodes[0].view.kill(node(3), &path.child("nobody"), SOON).await.expect_err("nobody there");
+    assert!(refused.contains("no actor at /n3/roster/nobody"), "{refused}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_in_no_cluster_shows_itself() {
+    let view = View::alone(scope().journal);
+    let answers = view.trees(&[node(1)], SOON).await;
+    assert_eq!(answers.said[&node(1)].len(), 2);
+}
