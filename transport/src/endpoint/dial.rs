@@ -34,7 +34,10 @@ impl Inner {
         loop {
             let changed = self.changed.notified();
             if let Some(session) = self.session(node, traffic) {
-                return Ok(session);
+                if !session.is_over() {
+                    return Ok(session);
+                }
+                self.forget_session(&session.info);
             }
             let mut outcome = self.dial(node, traffic)?;
             tokio::select! {

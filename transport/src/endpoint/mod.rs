@@ -340,16 +340,13 @@ impl Endpoint {
         if node == self.node() {
             return own::open(&self.inner, lane);
         }
-        let mut again = true;
-        loop {
-            let session = self.inner.reach(node, lane.traffic()).await?;
-            match session.open(&self.inner, lane).await {
-                // The session lost against another one in the very moment: that one serves as well.
-                Err(OpenError::Ended(_) | OpenError::Frame(_)) if again && self.is_replaced(&session.info) => {
-                    again = false;
-                }
-                opened => return opened,
+        let session = self.inner.reach(node, lane.traffic()).await?;
+        match session.open(&self.inner, lane).await {
+            // It ended, or lost against another one, in this very moment. Nothing was said yet, so once more.
+            Err(OpenError::Ended(_) | OpenError::Frame(FrameError::Failed(_))) if session.is_over() => {
+                self.inner.reach(node, lane.traffic()).await?.open(&self.inner, lane).await
             }
+            opened => opened,
         }
     }
 
@@ -358,11 +355,15 @@ impl Endpoint {
     pub fn send_datagram(&self, node: NodeId, bytes: Bytes) {
         if let Some(session) = self.inner.session(node, Traffic::Control) {
             session.touch();
-            match session.connection.send_datagram(bytes) {
-                Ok(()) | Err(DatagramError::Ended(_)) => (),
-                Err(why @ DatagramError::TooLong { .. }) => tracing::warn!(%node, %why, "a datagram is dropped"),
+            match session.connection.send_datagram(bytes.clone()) {
+                Ok(()) => return,
+                Err(why @ DatagramError::TooLong { .. }) => {
+                    return tracing::warn!(%node, %why, "a datagram is dropped");
+                }
+                Err(DatagramError::Ended(_)) => self.inner.forget_session(&session.info),
             }
-        } else if self.inner.book().wait(node, bytes)
+        }
+        if self.inner.book().wait(node, bytes)
             && let Err(why) = self.inner.dial(node, Traffic::Control)
         {
             tracing::debug!(%node, %why, "a datagram is dropped");
@@ -432,9 +433,5 @@ impl Endpoint {
         for lane in Lane::ALL {
             self.unserve(lane);
         }
-    }
-
-    fn is_replaced(&self, info: &PeerInfo) -> bool {
-        self.inner.session(info.node, info.traffic).is_some_and(|stands| stands.info.session != info.session)
     }
 }

@@ -12,6 +12,7 @@ use crate::code;
 use crate::frame::{FrameError, FrameReceiver, FrameSender, MAX_FRAME};
 use crate::lane::{Direction, Lane, Traffic};
 use crate::network::{Connection, RecvStream, Stream};
+use futures::FutureExt as _;
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -53,6 +54,11 @@ impl Session {
     pub(super) fn close(&self, how: Lost, code: u32, reason: &str) {
         self.why.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(how);
         self.connection.close(code, reason);
+    }
+
+    /// Whether the connection has ended, even if nobody has noticed yet.
+    pub(super) fn is_over(&self) -> bool {
+        self.connection.ended().now_or_never().is_some()
     }
 
     pub(super) fn touch(&self) {

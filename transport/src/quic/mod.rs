@@ -41,8 +41,8 @@ const SENTINEL_AFTER: Duration = Duration::from_millis(100);
 const SENTINEL_MAX: Duration = Duration::from_millis(200);
 
 /// How long `close` gives the goodbyes to be sent. They go out at once; the rest is QUIC's draining, which serves
-/// those whose goodbye was lost.
-const GOODBYE_MAX: Duration = Duration::from_millis(250);
+/// those whose goodbye was lost: they learn of it from the sentinel, or from a successor's reset.
+const GOODBYE_MAX: Duration = Duration::from_millis(50);
 
 /// QUIC over UDP sockets of this host.
 #[derive(Debug, Clone, Copy, Default)]

@@ -1,0 +1,91 @@
+//! What only the real network can show: TLS, and a daemon that dies without a word.
+
+use super::world::{World, ip};
+use crate::endpoint::Lost;
+use crate::network::{Binding, Ended, Network as _, Probe, SocketKey, Trust};
+use crate::trust::{Authority, Identity, Key};
+use crate::{DialError, QuicNetwork};
+use essaim_wire::{ClusterId, Generation, Role, Timestamp};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+#[tokio::test]
+async fn a_certificate_of_another_ca_is_refused_by_both_sides() {
+    let mut world = World::on_quic();
+    let node = world.node(1, Role::Manager);
+    let mut elsewhere = World::on_quic();
+    elsewhere.authority =
+        Authority::create(ClusterId::from_bits(42), Key::from_seed([66; 32]), elsewhere_serial(), super::world::NOW);
+    let stranger = elsewhere.node(2, Role::Manager);
+    stranger.knows(&node);
+    let refused = stranger.endpoint.reach(node.id).await.expect_err("another CA");
+    assert!(refused.to_string().contains("is not trusted"), "{refused}");
+
+    // A stranger who trusts the cluster, and whom the cluster does not trust.
+    let theirs = elsewhere.identity(2, Role::Manager);
+    let roots = vec![world.authority.certificate().clone()];
+    let mixed = Identity::new(theirs.chain().to_vec(), theirs.key().clone(), roots).expect("fits");
+    let binding = Binding { identity: Some(mixed), key: SocketKey([2; 32]), utc: super::world::utc() };
+    let socket = QuicNetwork.bind(SocketAddr::new(ip(2), 0), binding).expect("a port");
+    // In TLS 1.3 the dialler is done before the other side has judged it, so the refusal comes after the dial.
+    if let Ok(connection) = socket.dial(node.addr(), Trust::Member).await {
+        let ended = connection.ended().await;
+        assert!(matches!(ended, Ended::Failed(_)), "{ended:?}");
+    }
+    assert!(node.endpoint.peers().is_empty());
+    socket.close().await;
+}
+
+fn elsewhere_serial() -> crate::trust::Serial {
+    crate::trust::Serial { granted: essaim_wire::Index(0), nonce: 0 }
+}
+
+#[tokio::test]
+async fn an_expired_certificate_is_refused_by_the_clock_that_was_handed_in() {
+    let mut world = World::on_quic();
+    let node = world.node(1, Role::Manager);
+    let late: crate::Utc = Arc::new(|| Timestamp::from_micros(super::world::NOW.as_micros() * 2));
+    let binding = Binding { identity: Some(world.identity(2, Role::Worker)), key: SocketKey([2; 32]), utc: late };
+    let socket = QuicNetwork.bind(SocketAddr::new(ip(2), 0), binding).expect("a port");
+    let refused = socket.dial(node.addr(), Trust::Member).await.err().expect("expired");
+    assert!(matches!(&refused, DialError::Untrusted { why, .. } if why.contains("xpired")), "{refused}");
+    socket.close().await;
+}
+
+#[tokio::test]
+async fn garbage_on_the_port_harms_nobody() {
+    let mut world = World::on_quic();
+    let (a, b) = world.pair();
+    let noise = tokio::net::UdpSocket::bind((ip(9), 0)).await.expect("a port");
+    for len in [0, 1, 20, 1200, 1400] {
+        noise.send_to(&vec![0xff; len], a.addr()).await.expect("sent");
+    }
+    assert!(a.speaks_with(&b).await);
+}
+
+#[tokio::test]
+async fn a_killed_daemon_is_refused_by_its_host_and_reset_by_its_successor() {
+    let mut world = World::on_quic();
+    let mut a = world.node(1, Role::Manager);
+    // A daemon in a runtime of its own, which ends without a goodbye, as by SIGKILL.
+    let (doomed, mut b) = {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+        let runtime = runtime.expect("a runtime");
+        let _inside = runtime.enter();
+        let b = world.node(2, Role::Manager);
+        (runtime, b)
+    };
+    a.knows(&b);
+    b.knows(&a);
+    let addr = b.addr();
+    a.endpoint.reach(b.id).await.expect("reached");
+    assert_eq!(b.up().await.node, a.id);
+    doomed.shutdown_background();
+    drop(b);
+    while a.endpoint.probe(essaim_wire::NodeId::from_bits(2)).await != Probe::Refused {
+        tokio::task::yield_now().await;
+    }
+    let again = world.node_at(2, Role::Manager, 2, addr.port());
+    assert_eq!(a.lost().await, Lost::Ended(Ended::Reset), "long before the idle timeout");
+    assert_eq!(a.endpoint.reach(again.id).await.map(|peer| peer.generation), Ok(Generation(2)));
+}
