@@ -16,6 +16,7 @@ use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use futures::{FutureExt, StreamExt};
 use std::collections::{BTreeMap, VecDeque};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use tokio::sync::watch;
@@ -320,7 +321,7 @@ impl Engine for SimEngine {
         async { Ok(()) }.boxed()
     }
 
-    fn logs(&self, task: TaskId, options: LogOptions) -> BoxStream<'_, Result<LogLine, EngineError>> {
+    fn logs(&self, task: TaskId, options: LogOptions) -> BoxStream<'static, Result<LogLine, EngineError>> {
         let machine = self.machine.clone();
         let mut changed = machine.shared.changed.subscribe();
         let mut pending: VecDeque<LogLine> = VecDeque::new();
@@ -359,6 +360,17 @@ impl Engine for SimEngine {
             Some(_) => Ok(Stats::default()),
         };
         async move { found }.boxed()
+    }
+
+    fn phase(&self, task: TaskId) -> BoxFuture<'_, Result<Option<Phase>, EngineError>> {
+        let phase = self.machine.lock().tasks.get(&task).map(|found| found.phase);
+        async move { Ok(phase) }.boxed()
+    }
+
+    fn is_free(&self, address: IpAddr) -> BoxFuture<'_, bool> {
+        let claims = |task: &SimTask| task.run.address == Some(address) && !matches!(task.phase, Phase::Ended(_));
+        let free = !self.machine.lock().tasks.values().any(claims);
+        async move { free }.boxed()
     }
 
     fn adopt(&self) -> BoxFuture<'_, Result<Vec<Adopted>, EngineError>> {

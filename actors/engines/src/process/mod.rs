@@ -16,8 +16,9 @@
 //! ```
 //!
 //! In suggested reading order: [`program`] and [`user`] (what an image and a user mean here), [`limits`] (cgroups),
-//! [`folder`] (the files), [`keeper`] (talking to a shim), [`ring`] (the log), [`proc_tree`] (who descends from whom).
+//! [`address`] (who has a loopback address), [`folder`] (the files), [`keeper`] (talking to a shim), [`ring`] (the log), [`proc_tree`] (who descends from whom).
 
+pub(crate) mod address;
 pub(crate) mod folder;
 mod keeper;
 mod limits;
@@ -36,6 +37,7 @@ use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use futures::{FutureExt, StreamExt};
 use std::ffi::OsString;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -255,7 +257,7 @@ impl Engine for ProcessEngine {
         .boxed()
     }
 
-    fn logs(&self, task: TaskId, options: LogOptions) -> BoxStream<'_, Result<LogLine, EngineError>> {
+    fn logs(&self, task: TaskId, options: LogOptions) -> BoxStream<'static, Result<LogLine, EngineError>> {
         let folder = self.folder(task);
         if !folder.exists() {
             return futures::stream::once(async move { Err(EngineError::Unknown(task)) }).boxed();
@@ -269,6 +271,20 @@ impl Engine for ProcessEngine {
             _ => Ok(Stats::default()),
         })
         .boxed()
+    }
+
+    fn phase(&self, task: TaskId) -> BoxFuture<'_, Result<Option<Phase>, EngineError>> {
+        self.blocking(move |this| match this.phase_now(task) {
+            Ok(phase) => Ok(Some(phase)),
+            Err(EngineError::Unknown(_)) => Ok(None),
+            Err(why) => Err(why),
+        })
+        .boxed()
+    }
+
+    fn is_free(&self, address: IpAddr) -> BoxFuture<'_, bool> {
+        // The claim is let go again at once; the shim of the task takes it for good.
+        async move { address::claim(address).is_ok() }.boxed()
     }
 
     fn adopt(&self) -> BoxFuture<'_, Result<Vec<Adopted>, EngineError>> {

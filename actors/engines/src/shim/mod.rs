@@ -12,6 +12,7 @@
 mod lines;
 mod task;
 
+use crate::process::address;
 use crate::process::folder::{ExitFile, Folder, How, ShimFile, StartedFile};
 use crate::process::ring::{PIECE_LEN, Writer};
 use essaim_wire::Timestamp;
@@ -23,6 +24,7 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use std::fs::File;
 use std::io::{self, Read, Write};
+use std::net::UdpSocket;
 use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
@@ -111,6 +113,8 @@ fn begin(folder: &Folder) -> Result<(File, Shim), String> {
         .custom_flags(libc::O_NONBLOCK)
         .open(folder.control())
         .map_err(words("cannot open the control fifo"))?;
+    let claim = plan.run.address.map(|it| address::claim(it).map_err(|why| format!("address {it} is taken: {why}")));
+    let claim = claim.transpose()?;
     let log = Writer::create(folder.path(), plan.log_segment_bytes).map_err(words("cannot begin the log"))?;
     let (task, stdout, stderr) = match Task::spawn(&plan) {
         Ok(spawned) => spawned,
@@ -125,6 +129,7 @@ fn begin(folder: &Folder) -> Result<(File, Shim), String> {
         task,
         signals,
         control: Some(control),
+        _claim: claim,
         command: Vec::new(),
         outputs: [Lines::new(stdout, LogStream::Stdout), Lines::new(stderr, LogStream::Stderr)],
         log,
@@ -153,6 +158,8 @@ struct Shim {
     task: Task,
     signals: SignalFd,
     control: Option<File>,
+    /// The task's address is its own as long as this is held.
+    _claim: Option<UdpSocket>,
     command: Vec<u8>,
     outputs: [Lines; 2],
     log: Writer,

@@ -21,6 +21,7 @@ use essaim_model::{EngineKind, Hardware, Platform, TaskId};
 use essaim_wire::Timestamp;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
+use std::net::IpAddr;
 use std::time::Duration;
 
 /// Runs tasks. All methods may be repeated, and may be called for several tasks at once.
@@ -48,10 +49,16 @@ pub trait Engine: Send + Sync + 'static {
     fn remove(&self, task: TaskId) -> BoxFuture<'_, Result<(), EngineError>>;
 
     /// What the task wrote, oldest first. With `follow` the stream ends when the task has ended and all is read.
-    fn logs(&self, task: TaskId, options: LogOptions) -> BoxStream<'_, Result<LogLine, EngineError>>;
+    fn logs(&self, task: TaskId, options: LogOptions) -> BoxStream<'static, Result<LogLine, EngineError>>;
 
     /// What the task uses now.
     fn stats(&self, task: TaskId) -> BoxFuture<'_, Result<Stats, EngineError>>;
+
+    /// How far the task is; `None` when this engine does not know it.
+    fn phase(&self, task: TaskId) -> BoxFuture<'_, Result<Option<Phase>, EngineError>>;
+
+    /// Whether a task that is started now could have this address of the machine: nobody claims it.
+    fn is_free(&self, address: IpAddr) -> BoxFuture<'_, bool>;
 
     /// Every task this engine knows of. After a restart of the daemon this is how its tasks are found again.
     fn adopt(&self) -> BoxFuture<'_, Result<Vec<Adopted>, EngineError>>;

@@ -1,0 +1,131 @@
+//! From a task's order and spec to what its engine needs to know.
+
+use crate::engine::{Limits, Run, Signal};
+use essaim_model::{ServiceSpec, Slot, TaskId};
+use essaim_protocol::TaskOrder;
+use essaim_wire::NodeId;
+use std::net::IpAddr;
+use std::time::Duration;
+
+/// This machine, as its tasks see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Here {
+    /// Its id.
+    pub(crate) node: NodeId,
+    /// Its host name.
+    pub(crate) hostname: String,
+}
+
+/// How a task is run and stopped.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Plan {
+    pub(crate) run: Run,
+    pub(crate) stop_signal: Signal,
+    pub(crate) stop_grace: Duration,
+}
+
+/// What the engine is told; the address is filled in when it is claimed.
+pub(crate) fn plan(order: &TaskOrder, spec: &ServiceSpec, here: &Here) -> Plan {
+    let container = &spec.task.container;
+    let limit = spec.task.limit();
+    let name = format!("{}.{}.{}", spec.name, order.slot, order.id);
+    let mut env: Vec<(String, String)> = container.env.iter().map(|entry| split(entry)).collect();
+    env.extend(identity(order, spec, here, &name));
+    let run = Run {
+        task: order.id,
+        name,
+        image: container.image.clone(),
+        command: container.command.clone(),
+        args: container.args.clone(),
+        env,
+        dir: container.dir.clone(),
+        user: container.user.clone().filter(|user| !user.is_empty()),
+        limits: Limits { nano_cpus: limit.nano_cpus, memory_bytes: limit.memory_bytes, pids: limit.pids },
+        address: None,
+    };
+    let stop_signal = container.stop_signal.as_deref().and_then(|text| text.parse().ok()).unwrap_or_default();
+    Plan { run, stop_signal, stop_grace: container.stop_grace() }
+}
+
+impl Plan {
+    /// The task has this address: it is told, after everything a service may say about it.
+    pub(crate) fn set_address(&mut self, address: IpAddr) {
+        self.run.address = Some(address);
+        self.run.env.push(("ESSAIM_ADDRESS".into(), address.to_string()));
+    }
+}
+
+/// Who the task is. After the service's own variables, so that none of them can say otherwise.
+fn identity(order: &TaskOrder, spec: &ServiceSpec, here: &Here, name: &str) -> [(String, String); 7] {
+    [
+        ("ESSAIM_SERVICE".into(), spec.name.to_string()),
+        ("ESSAIM_SERVICE_ID".into(), order.service.to_string()),
+        ("ESSAIM_SLOT".into(), order.slot.to_string()),
+        ("ESSAIM_TASK".into(), name.into()),
+        ("ESSAIM_TASK_ID".into(), order.id.to_string()),
+        ("ESSAIM_NODE".into(), here.hostname.clone()),
+        ("ESSAIM_NODE_ID".into(), here.node.to_string()),
+    ]
+}
+
+/// `NAME=value`; a name alone has an empty value.
+fn split(entry: &str) -> (String, String) {
+    let (name, value) = entry.split_once('=').unwrap_or((entry, ""));
+    (name.into(), value.into())
+}
+
+/// The label of a task's actor: `task.web.3.k2f9x1`. Of the id as much as tells tasks of one slot apart.
+pub(crate) fn label(service: &str, slot: &Slot, task: TaskId) -> String {
+    let id = task.to_string();
+    match slot {
+        Slot::Number(number) => format!("task.{service}.{number}.{}", &id[..SHORT_ID]),
+        // A global service has one on each node; the node is the path's first part already.
+        Slot::Node(_) => format!("task.{service}.{}", &id[..SHORT_ID]),
+    }
+}
+
+/// Characters of an id in a label.
+const SHORT_ID: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::{order, spec};
+
+    #[test]
+    fn a_task_is_told_who_it_is_and_no_setting_can_say_otherwise() {
+        let mut spec = spec();
+        spec.task.container.env = vec!["A=b=c".into(), "ESSAIM_SLOT=9".into(), "EMPTY".into()];
+        let here = Here { node: NodeId::from_bits(3), hostname: "n3".into() };
+        let mut plan = plan(&order(1), &spec, &here);
+        plan.set_address([127, 70, 0, 2].into());
+        let last = |name: &str| {
+            let entry = plan.run.env.iter().rev().find(|(found, _)| found == name);
+            entry.map(|(_, value)| value.as_str()).unwrap_or("missing")
+        };
+        assert_eq!((last("A"), last("EMPTY"), last("ESSAIM_SLOT")), ("b=c", "", "1"));
+        assert_eq!((last("ESSAIM_SERVICE"), last("ESSAIM_NODE")), ("web", "n3"));
+        assert_eq!(last("ESSAIM_ADDRESS"), "127.70.0.2");
+        assert_eq!(last("ESSAIM_TASK"), format!("web.1.{}", order(1).id));
+        assert_eq!(plan.run.address, Some([127, 70, 0, 2].into()));
+    }
+
+    #[test]
+    fn stopping_is_by_sigterm_and_ten_seconds_unless_set() {
+        let here = Here { node: NodeId::from_bits(3), hostname: "n3".into() };
+        let mut spec = spec();
+        let plain = plan(&order(1), &spec, &here);
+        assert_eq!((plain.stop_signal, plain.stop_grace), (Signal::TERM, Duration::from_secs(10)));
+        spec.task.container.stop_signal = Some("SIGQUIT".into());
+        spec.task.container.stop_grace = Some(Duration::from_secs(1));
+        let set = plan(&order(1), &spec, &here);
+        assert_eq!((set.stop_signal.number(), set.stop_grace), (3, Duration::from_secs(1)));
+    }
+
+    #[test]
+    fn a_label_names_service_slot_and_task() {
+        let task = "0k2f9x1aaaaaaaaaaaaaaaaaa".parse().unwrap();
+        assert_eq!(label("web", &Slot::Number(3), task), "task.web.3.0k2f9x1a");
+        assert_eq!(label("agent", &Slot::Node(NodeId::from_bits(1)), task), "task.agent.0k2f9x1a");
+    }
+}

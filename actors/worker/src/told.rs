@@ -1,0 +1,54 @@
+//! What managers told this node beside its orders: which managers there are, what the node is, and whom it is linked
+//! to. The uplink writes, the node reads; always the latest.
+
+use essaim_protocol::{Managers, Standing};
+use essaim_wire::NodeId;
+use std::sync::Arc;
+use tokio::sync::watch;
+
+/// A handle on what was told.
+#[derive(Debug, Clone)]
+pub(crate) struct Told {
+    managers: watch::Sender<Option<Arc<Managers>>>,
+    standing: watch::Sender<Option<Standing>>,
+    linked: watch::Sender<Option<NodeId>>,
+}
+
+impl Told {
+    pub(crate) fn new() -> Self {
+        Self { managers: watch::Sender::new(None), standing: watch::Sender::new(None), linked: watch::Sender::new(None) }
+    }
+
+    pub(crate) fn knows_no_managers(&self) -> bool {
+        self.managers.borrow().is_none()
+    }
+
+    /// Whether this was said later than what is known. A list of the same place in the log is the same list.
+    pub(crate) fn is_newer(&self, managers: &Managers) -> bool {
+        self.managers.borrow().as_ref().is_none_or(|known| managers.version > known.version)
+    }
+
+    pub(crate) fn managers(&self, managers: Managers) {
+        self.managers.send_replace(Some(Arc::new(managers)));
+    }
+
+    pub(crate) fn standing(&self, standing: Standing) {
+        self.standing.send_if_modified(|known| known.replace(standing) != Some(standing));
+    }
+
+    pub(crate) fn linked(&self, manager: Option<NodeId>) {
+        self.linked.send_if_modified(|known| std::mem::replace(known, manager) != manager);
+    }
+
+    pub(crate) fn watch_managers(&self) -> watch::Receiver<Option<Arc<Managers>>> {
+        self.managers.subscribe()
+    }
+
+    pub(crate) fn watch_standing(&self) -> watch::Receiver<Option<Standing>> {
+        self.standing.subscribe()
+    }
+
+    pub(crate) fn watch_linked(&self) -> watch::Receiver<Option<NodeId>> {
+        self.linked.subscribe()
+    }
+}

@@ -1,0 +1,475 @@
+//! The uplink's actor.
+//!
+//! Parent: `worker`. Children: the guard of its link; dialling and reporting run beside it and end with it.
+//! Hears: `ToUplink` from the manager that it is linked to, `Unreachable` from whoever watches the roster, news of
+//! its link. Says: `Hello`, `Describe` and `Report` to the manager; `Obey` and `Confirm` to the worker; what it was
+//! told about managers and about this node, to the node.
+//! Dies: when the disk refuses its orders; it is restarted, links again and is told again. No task notices.
+
+use super::core::{Attempt, Core, Effect, Input, Wake};
+use super::dial::Dial;
+use crate::actor::WorkerMsg;
+use crate::board::Board;
+use crate::machine::Machine;
+use crate::orders::{self, Obeyed, Orders};
+use crate::told::Told;
+use essaim_model::NodeDescription;
+use essaim_protocol::{
+    Assignment, Describe, Detach, Hello, Managers, NODE_EXPORT, Packed, Report, ReportReply, ToNode, ToUplink,
+    UPLINK_EXPORT,
+};
+use essaim_system::link::{Link, Remote};
+use essaim_system::supervisor::CallError;
+use essaim_system::{Address, Kind, Scope};
+use essaim_wire::{DecodeError, Generation, NodeId};
+use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+/// How long it may take until a manager has a stream for this node: a manager that just died answers nothing at all,
+/// and the next one is as good.
+const DIAL_PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long a manager that answered may take to export this node's actor.
+const IMPORT_PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long a manager may take to keep a report. One without a quorum says so within a second.
+const REPORT_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long the last report may take when the daemon stops.
+const LAST_REPORT_PATIENCE: Duration = Duration::from_millis(500);
+
+/// How often reports go out until the manager says how often.
+const PACE_DEFAULT: Duration = Duration::from_millis(100);
+
+/// How long to wait with a report that a manager could not keep: it has no leader at the moment.
+const AGAIN_AFTER: Duration = Duration::from_millis(300);
+
+/// How many tasks a report names at most, as `protocol` has it.
+const REPORT_MAX: usize = 4096;
+
+/// How often the machine is looked at anew.
+const LOOK_EVERY: Duration = Duration::from_secs(60);
+
+/// How often orders on one link may build on something that this node does not have.
+const GAPS_MAX: u32 = 3;
+
+/// What the uplink hears.
+pub(crate) enum UplinkMsg {
+    /// The manager says something.
+    Remote(ToUplink),
+    /// A manager was reached.
+    Linked(Attempt, Link, Remote<ToNode>),
+    /// It was not, or its link has ended; why.
+    Lost(Attempt, String),
+    /// A report was not answered in time on this link.
+    Unanswered(Attempt),
+    /// The roster misses this node.
+    Unreachable(NodeId),
+    /// These are managers, as far as the node knows.
+    Managers(Vec<(NodeId, SocketAddr)>),
+    /// The machine was looked at.
+    Machine(NodeDescription),
+    /// A delay is over.
+    Elapsed(Wake),
+}
+
+essaim_system::exported!(UplinkMsg, Remote(ToUplink));
+
+/// What it starts with, beside its scope.
+#[derive(Clone)]
+pub(crate) struct UplinkArgs {
+    pub(crate) node: NodeId,
+    pub(crate) generation: Generation,
+    pub(crate) machine: Machine,
+    pub(crate) dial: Arc<dyn Dial>,
+    /// Whom to ask before anybody said which managers there are.
+    pub(crate) managers: Vec<(NodeId, SocketAddr)>,
+    pub(crate) board: Board,
+    pub(crate) told: Told,
+    pub(crate) worker: Address<WorkerMsg>,
+}
+
+/// The actor.
+pub(crate) struct Uplink;
+
+pub(crate) struct State {
+    scope: Scope,
+    args: UplinkArgs,
+    core: Core,
+    effects: Vec<Effect>,
+    orders: Orders,
+    description: NodeDescription,
+    link: Option<Linked>,
+    pace: watch::Sender<Duration>,
+    /// Dropped with the actor: nothing of it goes on.
+    beside: JoinSet<()>,
+}
+
+struct Linked {
+    attempt: Attempt,
+    link: Link,
+    node: Remote<ToNode>,
+    gaps: u32,
+    /// Reports; ends with this.
+    _reporter: JoinSet<()>,
+}
+
+impl Actor for Uplink {
+    type Msg = UplinkMsg;
+    type State = State;
+    type Arguments = (Scope, UplinkArgs);
+
+    async fn pre_start(
+        &self,
+        myself: ActorRef<UplinkMsg>,
+        (scope, args): (Scope, UplinkArgs),
+    ) -> Result<State, ActorProcessingErr> {
+        // What cannot be read was said by the worker already; a manager says it all again.
+        let orders = orders::load(&*scope.env.disk).ok().flatten().unwrap_or_default();
+        let known = orders::load_managers(&*scope.env.disk).ok().flatten();
+        let description = args.machine.look().await;
+        let core = Core::new(args.node, scope.env.seed.draw_number());
+        let mut state = State {
+            scope,
+            core,
+            effects: Vec::new(),
+            orders,
+            description,
+            link: None,
+            pace: watch::Sender::new(PACE_DEFAULT),
+            beside: JoinSet::new(),
+            args,
+        };
+        let mut managers = state.args.managers.clone();
+        if let Some(known) = known {
+            managers.clone_from(&known.managers);
+            state.args.told.managers(known);
+        }
+        let (me, machine) = (myself.clone(), state.args.machine.clone());
+        state.beside.spawn(async move {
+            loop {
+                tokio::time::sleep(LOOK_EVERY).await;
+                if me.cast(UplinkMsg::Machine(machine.look().await)).is_err() {
+                    return;
+                }
+            }
+        });
+        state.feed(&myself, Input::Managers(managers));
+        Ok(state)
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<UplinkMsg>,
+        message: UplinkMsg,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
+        while state.beside.try_join_next().is_some() {}
+        match message {
+            UplinkMsg::Remote(said) => {
+                if let Err(why) = state.hear(&myself, said).await? {
+                    state.on_nonsense(&myself, &why);
+                }
+            }
+            UplinkMsg::Linked(attempt, link, node) => state.on_linked(&myself, attempt, link, node),
+            UplinkMsg::Lost(attempt, why) => {
+                if state.link.take_if(|linked| linked.attempt == attempt).is_some() {
+                    state.args.told.linked(None);
+                } else {
+                    state.scope.record(Kind::Session, format!("no link: {why}"));
+                }
+                state.feed(&myself, Input::Lost(attempt));
+            }
+            UplinkMsg::Unanswered(attempt) => {
+                if state.link.as_ref().is_some_and(|linked| linked.attempt == attempt) {
+                    state.refuse(&myself, "the manager does not answer a report");
+                }
+            }
+            UplinkMsg::Unreachable(node) => state.feed(&myself, Input::Unreachable(node)),
+            UplinkMsg::Managers(managers) => {
+                // What a manager says counts more than what the node guesses.
+                if state.args.told.knows_no_managers() {
+                    state.feed(&myself, Input::Managers(managers));
+                }
+            }
+            UplinkMsg::Machine(description) => state.on_machine(description),
+            UplinkMsg::Elapsed(wake) => state.feed(&myself, Input::Elapsed(wake)),
+        }
+        Ok(())
+    }
+
+    /// The guard of a link ends with the link, which is heard as `Lost`.
+    async fn handle_supervisor_evt(
+        &self,
+        _: ActorRef<UplinkMsg>,
+        _: SupervisionEvent,
+        _: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
+        Ok(())
+    }
+
+    async fn post_stop(&self, _: ActorRef<UplinkMsg>, state: &mut State) -> Result<(), ActorProcessingErr> {
+        if let Some(linked) = state.link.take() {
+            let batch = state.args.board.pending(REPORT_MAX);
+            if !batch.is_empty() {
+                let _ = report(&linked.node, &state.args.board, batch, LAST_REPORT_PATIENCE).await;
+            }
+            linked.link.close("the worker stops");
+        }
+        state.args.told.linked(None);
+        Ok(())
+    }
+}
+
+impl State {
+    /// Takes a sentence of the manager. The inner error is the manager's fault, the outer one this machine's.
+    async fn hear(
+        &mut self,
+        myself: &ActorRef<UplinkMsg>,
+        said: ToUplink,
+    ) -> Result<Result<(), DecodeError>, ActorProcessingErr> {
+        match said {
+            ToUplink::Assign(assignment) => match assignment.open() {
+                Ok(assignment) => self.obey(myself, &assignment).await?,
+                Err(why) => return Ok(Err(why)),
+            },
+            ToUplink::Managers(managers) => match managers.open() {
+                Ok(managers) => self.on_managers(myself, managers).await?,
+                Err(why) => return Ok(Err(why)),
+            },
+            ToUplink::Standing(standing) => match standing.open() {
+                Ok(standing) => self.args.told.standing(standing),
+                Err(why) => return Ok(Err(why)),
+            },
+            ToUplink::Pace(pace) => match pace.open() {
+                Ok(pace) => {
+                    self.pace.send_replace(pace.interval);
+                }
+                Err(why) => return Ok(Err(why)),
+            },
+            ToUplink::Detach(detach) => match detach.open() {
+                Ok(Detach { why }) => self.refuse(myself, &why),
+                Err(why) => return Ok(Err(why)),
+            },
+        }
+        Ok(Ok(()))
+    }
+
+    async fn obey(
+        &mut self,
+        myself: &ActorRef<UplinkMsg>,
+        assignment: &Assignment,
+    ) -> Result<(), ActorProcessingErr> {
+        match self.orders.obey(assignment) {
+            Obeyed::Taken => {
+                let orders = Arc::new(self.orders.clone());
+                let (disk, saved) = (Arc::clone(&self.scope.env.disk), Arc::clone(&orders));
+                // On disk first: what was done could not be forgotten.
+                crate::off_thread(disk, move |disk| orders::save(disk, &saved)).await?;
+                let _ = self.args.worker.cast(WorkerMsg::Obey(orders));
+            }
+            Obeyed::Stale => {
+                let words = format!("ignored orders {:?}: newer ones are in force", assignment.version);
+                self.scope.record(Kind::Note, words);
+            }
+            Obeyed::Gap => {
+                let gaps = self.link.as_mut().map_or(0, |linked| {
+                    linked.gaps += 1;
+                    linked.gaps
+                });
+                if gaps > GAPS_MAX {
+                    self.refuse(myself, "its orders build on what this node was never told");
+                } else {
+                    self.say_hello(false);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn on_managers(
+        &mut self,
+        myself: &ActorRef<UplinkMsg>,
+        managers: Managers,
+    ) -> Result<(), ActorProcessingErr> {
+        // Said on every link after the orders: what is on disk is still meant.
+        let _ = self.args.worker.cast(WorkerMsg::Confirm);
+        if !self.args.told.is_newer(&managers) {
+            return Ok(());
+        }
+        let (disk, saved) = (Arc::clone(&self.scope.env.disk), managers.clone());
+        crate::off_thread(disk, move |disk| orders::save_managers(disk, &saved)).await?;
+        self.args.dial.learn(&managers);
+        let known = managers.managers.clone();
+        self.args.told.managers(managers);
+        self.feed(myself, Input::Managers(known));
+        Ok(())
+    }
+
+    fn on_linked(&mut self, myself: &ActorRef<UplinkMsg>, attempt: Attempt, link: Link, node: Remote<ToNode>) {
+        self.feed(myself, Input::Linked(attempt));
+        let Some(manager) = self.core.linked_by(attempt) else {
+            link.close("another manager was faster");
+            return;
+        };
+        let mut reporter = JoinSet::new();
+        reporter.spawn(report_all(
+            node.clone(),
+            self.args.board.clone(),
+            self.pace.subscribe(),
+            self.scope.clone(),
+            myself.clone(),
+            attempt,
+        ));
+        let (ended, me) = (link.clone(), myself.clone());
+        self.beside.spawn(async move {
+            let why = ended.ended().await;
+            let _ = me.cast(UplinkMsg::Lost(attempt, why.to_string()));
+        });
+        self.link = Some(Linked { attempt, link, node, gaps: 0, _reporter: reporter });
+        self.args.told.linked(Some(manager));
+        self.say_hello(true);
+    }
+
+    /// Says who this is and what it was told; with `all` false, as if it had been told nothing.
+    fn say_hello(&self, all: bool) {
+        let Some(linked) = &self.link else { return };
+        let hello = Hello {
+            generation: self.args.generation,
+            have: self.orders.version.filter(|_| all),
+            specs: self.orders.specs.keys().filter(|_| all).copied().collect(),
+            description: self.description.clone(),
+        };
+        // A link that cannot take a hello has ended, or is about to.
+        let _ = linked.node.cast(ToNode::Hello(Packed::new(&hello)));
+    }
+
+    fn on_machine(&mut self, description: NodeDescription) {
+        if self.description == description {
+            return;
+        }
+        self.description = description.clone();
+        if let Some(linked) = &self.link {
+            let _ = linked.node.cast(ToNode::Describe(Packed::new(&Describe { description })));
+        }
+    }
+
+    fn on_nonsense(&mut self, myself: &ActorRef<UplinkMsg>, why: &DecodeError) {
+        self.refuse(myself, &format!("the manager said nonsense: {why}"));
+    }
+
+    /// Turns to another manager.
+    fn refuse(&mut self, myself: &ActorRef<UplinkMsg>, why: &str) {
+        self.scope.record(Kind::Session, format!("turns to another manager: {why}"));
+        self.feed(myself, Input::Refused);
+    }
+
+    fn feed(&mut self, myself: &ActorRef<UplinkMsg>, input: Input) {
+        self.core.handle(self.scope.now(), input, &mut self.effects);
+        for effect in std::mem::take(&mut self.effects) {
+            match effect {
+                Effect::Dial(attempt, manager, addr) => {
+                    let (scope, dial, me) = (self.scope.clone(), Arc::clone(&self.args.dial), myself.clone());
+                    self.beside.spawn(async move {
+                        let message = match link(&scope, &*dial, &me, manager, addr).await {
+                            Ok((link, node)) => UplinkMsg::Linked(attempt, link, node),
+                            Err(why) => UplinkMsg::Lost(attempt, format!("manager {manager} at {addr}: {why}")),
+                        };
+                        let _ = me.cast(message);
+                    });
+                }
+                Effect::Drop(attempt) => {
+                    if let Some(linked) = self.link.take_if(|linked| linked.attempt == attempt) {
+                        linked.link.close("this node turns to another manager");
+                        self.args.told.linked(None);
+                    }
+                }
+                Effect::WakeAt(at, wake) => {
+                    let after = at.saturating_since(self.scope.now());
+                    myself.send_after(after, move || UplinkMsg::Elapsed(wake));
+                }
+            }
+        }
+    }
+}
+
+/// Links to a manager: dials, exports the uplink, imports this node's actor there.
+async fn link(
+    scope: &Scope,
+    dial: &dyn Dial,
+    me: &ActorRef<UplinkMsg>,
+    manager: NodeId,
+    addr: SocketAddr,
+) -> Result<(Link, Remote<ToNode>), String> {
+    let dialled = tokio::time::timeout(DIAL_PATIENCE, dial.dial(manager, addr)).await;
+    let (send, recv) = dialled.map_err(|_| "it does not answer")??;
+    let peer = format!("manager {manager}");
+    let link = Link::open(scope, me.get_cell(), peer, send, recv).await.map_err(|why| why.to_string())?;
+    link.export(UPLINK_EXPORT, me);
+    match link.import::<ToNode>(NODE_EXPORT, IMPORT_PATIENCE).await {
+        Ok(node) => Ok((link, node)),
+        Err(why) => {
+            link.close("this node's actor was not exported");
+            Err(why.to_string())
+        }
+    }
+}
+
+/// Reports what the board has, as long as the link lasts.
+async fn report_all(
+    node: Remote<ToNode>,
+    board: Board,
+    pace: watch::Receiver<Duration>,
+    scope: Scope,
+    me: ActorRef<UplinkMsg>,
+    attempt: Attempt,
+) {
+    let mut changes = board.changes();
+    loop {
+        changes.borrow_and_update();
+        let batch = board.pending(REPORT_MAX);
+        if batch.is_empty() {
+            if changes.changed().await.is_err() {
+                return;
+            }
+            continue;
+        }
+        let wait = match report(&node, &board, batch, REPORT_PATIENCE).await {
+            Ok(None) => Duration::ZERO,
+            Ok(Some(why)) => {
+                scope.record(Kind::Note, format!("a report is sent again: {why}"));
+                AGAIN_AFTER
+            }
+            Err(_) => {
+                // The link has ended, which is heard elsewhere, or its manager hangs.
+                let _ = me.cast(UplinkMsg::Unanswered(attempt));
+                return;
+            }
+        };
+        let pace = *pace.borrow();
+        tokio::time::sleep(wait.max(pace)).await;
+    }
+}
+
+/// Reports once: nothing when it was kept, or why it has to be sent again.
+async fn report(
+    node: &Remote<ToNode>,
+    board: &Board,
+    batch: Vec<(essaim_model::TaskId, essaim_model::Observed)>,
+    patience: Duration,
+) -> Result<Option<String>, CallError> {
+    let packed = Packed::new(&Report { tasks: batch.clone() });
+    let reply = node.call(|reply| ToNode::Report(packed, reply), patience).await?;
+    match reply.open() {
+        Ok(ReportReply::Kept) => {
+            board.acknowledge(&batch);
+            Ok(None)
+        }
+        Ok(ReportReply::Again(refusal)) => Ok(Some(refusal.to_string())),
+        Err(why) => Ok(Some(why.to_string())),
+    }
+}

@@ -1,0 +1,50 @@
+//! How a manager is reached.
+
+use essaim_protocol::Managers;
+use essaim_system::endpoint::Endpoint;
+use essaim_transport::{Admission, FrameReceiver, FrameSender, Lane};
+use essaim_wire::NodeId;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use std::net::SocketAddr;
+
+/// Both directions of a stream to a manager.
+pub type Frames = (FrameSender, FrameReceiver);
+
+/// Opens the stream of a link. The node's endpoint does; a test stands in.
+pub trait Dial: Send + Sync + 'static {
+    /// A stream on which the manager serves this node's link, or why there is none, in words.
+    fn dial(&self, manager: NodeId, addr: SocketAddr) -> BoxFuture<'_, Result<Frames, String>>;
+
+    /// A manager said which managers there are, and who is let in nowhere any more.
+    fn learn(&self, managers: &Managers) {
+        let _ = managers;
+    }
+}
+
+impl Dial for Endpoint {
+    fn dial(&self, manager: NodeId, addr: SocketAddr) -> BoxFuture<'_, Result<Frames, String>> {
+        async move {
+            if manager != self.node() {
+                self.transport().learn(manager, addr);
+            }
+            let lane = self.lane(manager, Lane::Link).await.map_err(|why| why.to_string())?;
+            Ok((lane.send, lane.recv))
+        }
+        .boxed()
+    }
+
+    fn learn(&self, managers: &Managers) {
+        self.set_managers(managers.managers.clone());
+        let table = Admission {
+            lineage: managers.version.lineage,
+            index: managers.version.index,
+            managers: managers.managers.iter().map(|(node, _)| *node).collect(),
+            removed: managers.removed.iter().copied().collect(),
+        };
+        // A table that cannot be kept is not in force; the next one carries the same and more.
+        if let Err(why) = self.admit(table) {
+            tracing::warn!(%why, "the table of admission cannot be kept");
+        }
+    }
+}
