@@ -14,6 +14,8 @@ use essaim_system::endpoint::{Endpoint, Keep, Settings};
 use essaim_system::env::folder;
 use essaim_system::roster::RosterHandle;
 use essaim_system::supervisor::{Children, Escalated, NotStarted};
+use essaim_system::view::View;
+use essaim_system::view::View;
 use essaim_system::{ChildSpec, Scope};
 use essaim_transport::Identity;
 use essaim_wire::{Generation, NodeId, Role};
@@ -46,6 +48,7 @@ pub(crate) struct Part {
     pub(crate) endpoint: Endpoint,
     pub(crate) roster: RosterHandle,
     pub(crate) worker: WorkerHandle,
+    pub(crate) view: View,
     pub(crate) store: Option<Store>,
     /// What a manager said this node is; `None` until it was linked.
     pub(crate) told: Option<Told>,
@@ -68,14 +71,16 @@ impl Part {
         let settings = Settings { listen, advertise, identity, generation, managers: managers.clone() };
         let endpoint = Endpoint::open(&scope.env, keep, settings).map_err(internal)?;
         let roster = RosterHandle::open(&endpoint, RosterConfig::default());
+        let view = View::open(scope.journal.clone(), &endpoint, &roster);
         let worker = WorkerHandle::new(WorkerSettings {
             endpoint: endpoint.clone(),
             engines: parts.engines.clone(),
             hostname: parts.settings.hostname.clone(),
             disk: folder(&scope.env.disk, WORKER_FOLDER),
         });
+        let view = View::open(scope.journal.clone(), &endpoint, &roster);
         let this =
-            Self { endpoint, roster, worker, store: None, told: None, advertise, scope: scope.clone() };
+            Self { endpoint, roster, worker, view, store: None, told: None, advertise, scope: scope.clone() };
         for spec in [this.endpoint.spec(), this.roster.spec(), this.worker.spec()] {
             this.start(children, spec).await?;
         }
@@ -137,7 +142,9 @@ impl Part {
             advertise: self.advertise,
             endpoint: self.endpoint.clone(),
             roster: self.roster.clone(),
+            view: self.view.clone(),
             worker: self.worker.clone(),
+            view: self.view.clone(),
             control: self.store.as_ref().map(control),
         }
     }

@@ -4,6 +4,8 @@ use essaim_manager::Control;
 use essaim_model::{Kind, Refusal};
 use essaim_system::endpoint::Endpoint;
 use essaim_system::roster::RosterHandle;
+use essaim_system::view::View;
+use essaim_system::view::View;
 use essaim_wire::{ClusterId, NodeId, Role};
 use essaim_worker::WorkerHandle;
 use std::net::SocketAddr;
@@ -36,8 +38,12 @@ pub struct Membership {
     pub endpoint: Endpoint,
     /// Who is alive.
     pub roster: RosterHandle,
+    /// What the nodes show of themselves.
+    pub view: View,
     /// What it runs.
     pub worker: WorkerHandle,
+    /// What all nodes show of themselves.
+    pub view: View,
     /// Requests to the cluster, on a manager that has taken up its part in the group.
     pub control: Option<Control>,
 }
