@@ -15,7 +15,6 @@ use essaim_system::env::folder;
 use essaim_system::roster::RosterHandle;
 use essaim_system::supervisor::{Children, Escalated, NotStarted};
 use essaim_system::view::View;
-use essaim_system::view::View;
 use essaim_system::{ChildSpec, Scope};
 use essaim_transport::Identity;
 use essaim_wire::{Generation, NodeId, Role};
@@ -78,7 +77,6 @@ impl Part {
             hostname: parts.settings.hostname.clone(),
             disk: folder(&scope.env.disk, WORKER_FOLDER),
         });
-        let view = View::open(scope.journal.clone(), &endpoint, &roster);
         let this =
             Self { endpoint, roster, worker, view, store: None, told: None, advertise, scope: scope.clone() };
         for spec in [this.endpoint.spec(), this.roster.spec(), this.worker.spec()] {
@@ -144,7 +142,6 @@ impl Part {
             roster: self.roster.clone(),
             view: self.view.clone(),
             worker: self.worker.clone(),
-            view: self.view.clone(),
             control: self.store.as_ref().map(control),
         }
     }

@@ -5,7 +5,6 @@ use essaim_model::{Kind, Refusal};
 use essaim_system::endpoint::Endpoint;
 use essaim_system::roster::RosterHandle;
 use essaim_system::view::View;
-use essaim_system::view::View;
 use essaim_wire::{ClusterId, NodeId, Role};
 use essaim_worker::WorkerHandle;
 use std::net::SocketAddr;
@@ -38,8 +37,6 @@ pub struct Membership {
     pub endpoint: Endpoint,
     /// Who is alive.
     pub roster: RosterHandle,
-    /// What the nodes show of themselves.
-    pub view: View,
     /// What it runs.
     pub worker: WorkerHandle,
     /// What all nodes show of themselves.
