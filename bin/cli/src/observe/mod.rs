@@ -11,9 +11,9 @@ pub(crate) use self::journal::{Arguments as JournalArguments, run as journal};
 pub(crate) use self::members::{Arguments as MembersArguments, run as members};
 pub(crate) use self::tree::{Arguments as TreeArguments, run as tree};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use crate::client::Client;
+use crate::client::{Client, encoded};
 use crate::exit::Failure;
 
 /// Verbs for whoever looks into the machine, on purpose and at their own risk.
@@ -30,7 +30,7 @@ pub(crate) enum Debug {
 pub(crate) async fn debug(client: &Client, command: Debug) -> Result<(), Failure> {
     match command {
         Debug::KillActor { path } => {
-            client.post("/essaim/v1/debug/kill-actor", Some(&json!({ "path": path }))).await?;
+            client.post(&format!("/essaim/v1/debug/kill-actor?path={}", encoded(&path)), None).await?;
             println!("{path}");
             eprintln!("killed; see `essaim journal` for its failure and its restart");
             Ok(())

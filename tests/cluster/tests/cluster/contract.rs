@@ -1,0 +1,501 @@
+//! What the stock docker CLI prints when it talks to us, beside what it printed when it talked to Docker.
+//!
+//! `fixtures/` holds the command, exit code and texts of recorded commands, one file each, under the recording's name.
+//! A test runs the command (with a program in place of the recorded image) and compares the exit code and the text,
+//! with what differs from run to run masked: ids, tokens, addresses, versions, ages, widths of columns. The lines that
+//! the CLI prints again at every poll are left out. What only reads is tried until it fits, since a cluster takes a
+//! moment to agree; what changes something is run once.
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::harness::{Cluster, eventually, have};
+
+/// A recorded command, or one that ran.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Said {
+    exit: i32,
+    stdout: String,
+    stderr: String,
+}
+
+/// How a command is compared.
+#[derive(Clone, Copy)]
+struct Rule<'a> {
+    /// It changes something, and is run once.
+    acts: bool,
+    /// Words of the recording, and ours in their place.
+    swaps: &'a [(&'a str, &'a str)],
+    /// Nodes are where the scheduler chose; their order and names are not compared.
+    anywhere: bool,
+}
+
+const READ: Rule<'_> = Rule { acts: false, swaps: &[], anywhere: false };
+const ACT: Rule<'_> = Rule { acts: true, swaps: &[], anywhere: false };
+
+/// Three daemons that have joined nothing, and the CLI.
+struct Session {
+    cluster: Cluster,
+    config: TempDir,
+}
+
+impl Session {
+    /// None, with the reason on stderr, where there is no docker CLI.
+    fn begin() -> Option<Self> {
+        if !have("docker") {
+            eprintln!("skipped: the contract with the stock docker CLI needs docker");
+            return None;
+        }
+        let cluster = Cluster::of_strangers(&["node1", "node2", "node3"]);
+        Some(Self { cluster, config: tempfile::tempdir().expect("there is room for a folder") })
+    }
+
+    /// Runs `docker` against a daemon; the words are separated by single spaces.
+    fn docker(&self, at: usize, line: &str) -> Said {
+        let socket = &self.cluster.daemons[at - 1].socket;
+        let output = Command::new("docker")
+            .arg("-H")
+            .arg(format!("unix://{}", socket.display()))
+            .args(line.split(' ').map(|word| word.replace('␠', " ")))
+            .env("DOCKER_CONFIG", self.config.path())
+            .env_remove("DOCKER_HOST")
+            .env_remove("DOCKER_CONTEXT")
+            .stdin(Stdio::null())
+            .output()
+            .expect("docker can be started");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Said { exit: output.status.code().unwrap_or(-1), stdout: text(&output.stdout), stderr: text(&output.stderr) }
+    }
+
+    /// Runs a command and compares it with its recording.
+    fn check(&self, name: &str, at: usize, line: &str, rule: Rule<'_>) -> Said {
+        let recorded = recording(name);
+        let expected = masked(&recorded, rule);
+        let compare = |said: &Said| {
+            let mut ours = masked(said, rule);
+            if recorded.exit == 0 {
+                // What a registry would have said of the image is not ours to say.
+                ours.stderr.clone_from(&expected.stderr);
+            }
+            if ours == expected {
+                Ok(())
+            } else {
+                Err(format!("docker {line}\n--- recorded ({name})\n{}\n--- ours\n{}", shown(&expected), shown(&ours)))
+            }
+        };
+        if rule.acts {
+            let said = self.docker(at, line);
+            compare(&said).unwrap_or_else(|difference| panic!("{difference}"));
+            return said;
+        }
+        eventually("the text fits", || {
+            let said = self.docker(at, line);
+            compare(&said).map(|()| said)
+        })
+    }
+
+    fn address(&self, at: usize) -> String {
+        self.cluster.daemons[at - 1].host.address.ip().to_string()
+    }
+
+    fn token(&self, role: &str) -> String {
+        self.docker(1, &format!("swarm join-token -q {role}")).stdout.trim().to_owned()
+    }
+
+    fn join(&self, token: &str) -> String {
+        format!("swarm join --token {token} {}", self.cluster.daemons[0].host.address)
+    }
+
+    /// A swarm of three, node1 its manager.
+    fn swarm(&self) {
+        self.check("013-swarm-init", 1, &format!("swarm init --advertise-addr {}", self.address(1)), ACT);
+        let token = self.token("worker");
+        self.check("022-join-worker", 2, &self.join(&token), ACT);
+        self.check("023-join-worker-2", 3, &self.join(&token), ACT);
+    }
+}
+
+#[test]
+fn a_swarm_is_made_joined_and_left_in_dockers_words() {
+    let Some(session) = Session::begin() else { return };
+    let check = |name: &str, at: usize, line: &str, rule: Rule<'_>| session.check(name, at, line, rule);
+    check("005-node-ls-noswarm", 1, "node ls", READ);
+    check("007-join-token-noswarm", 1, "swarm join-token worker", READ);
+    check("009-leave-noswarm", 1, "swarm leave", ACT);
+    session.swarm();
+    check("014-swarm-init-again", 1, "swarm init", ACT);
+    check("016-join-token-worker", 1, "swarm join-token worker", READ);
+    check("017-join-token-manager", 1, "swarm join-token manager", READ);
+    check("018-join-token-worker-q", 1, "swarm join-token -q worker", READ);
+    let token = session.token("worker");
+    check("024-join-again", 2, &session.join(&token), ACT);
+    check("025-node-ls-on-worker", 2, "node ls", READ);
+    check("027-node-ls", 1, "node ls", READ);
+    check("051-join-token-rotate", 1, "swarm join-token --rotate worker", ACT);
+    check("228-swarm-leave-worker", 3, "swarm leave", ACT);
+    check("021-join-garbage-token", 3, &session.join("nonsense"), ACT);
+    check("020-join-bad-token", 3, &session.join(&of_another_authority(&token)), ACT);
+    check("053-join-with-old-token", 3, &session.join(&token), ACT);
+    check("054-join-with-new-token", 3, &session.join(&session.token("worker")), ACT);
+    // The node that left is down, and its successor of the same name is ready.
+    let old = check("056-node-ls-old-node-down", 1, "node ls", Rule { anywhere: true, ..READ }).stdout;
+    let old = old
+        .lines()
+        .find(|line| line.contains("Down"))
+        .and_then(|line| line.split(' ').next())
+        .expect("a line has an id")
+        .to_owned();
+    let removed = session.docker(1, &format!("node rm {old}"));
+    assert_eq!((removed.exit, removed.stdout.trim()), (0, old.as_str()), "057-node-rm-down: {}", removed.stderr);
+    check("027-node-ls", 1, "node ls", READ);
+    check("066-swarm-leave-manager", 1, "swarm leave", ACT);
+    check("228-swarm-leave-worker", 2, "swarm leave", ACT);
+    check("229-swarm-leave-force", 1, "swarm leave --force", ACT);
+    check("246-leave-2", 1, "swarm leave --force", ACT);
+}
+
+#[test]
+fn nodes_are_shown_and_changed_in_dockers_words() {
+    let Some(session) = Session::begin() else { return };
+    let check = |name: &str, line: &str, rule: Rule<'_>| session.check(name, 1, line, rule);
+    session.swarm();
+    check("027-node-ls", "node ls", READ);
+    check("028-node-ls-q", "node ls -q", READ);
+    check("029-node-ls-json", "node ls --format json", READ);
+    check("030-node-ls-filter-role", "node ls --filter role=worker", READ);
+    check("031-node-ls-filter-name", "node ls --filter name=node2", READ);
+    check("032-node-ls-bad-filter", "node ls --filter color=red", READ);
+    check("033-node-ls-tls", "node ls --format {{.Hostname}}␠{{.TLSStatus}}␠{{.ManagerStatus}}", READ);
+    check("036-node-inspect-missing", "node inspect nope", READ);
+    check("037-node-promote", "node promote node2", ACT);
+    check("038-node-ls-promoted", "node ls", READ);
+    check("039-node-promote-already", "node promote node2", ACT);
+    check("040-node-update-role-manager", "node update --role manager node3", ACT);
+    check("041-node-ls-3-managers", "node ls", READ);
+    check("043-node-demote", "node demote node3", ACT);
+    check("038-node-ls-promoted", "node ls", READ);
+    check("044-node-demote-two", "node demote node2 node3", ACT);
+    check("027-node-ls", "node ls", READ);
+    check("045-node-demote-last", "node demote node1", ACT);
+    check("046-node-update-label-add", "node update --label-add disk=ssd --label-add zone=a node2", ACT);
+    check("047-node-update-label-rm", "node update --label-rm zone node2", ACT);
+    check("048-node-update-pause", "node update --availability pause node3", ACT);
+    check("049-node-update-active", "node update --availability active node3", ACT);
+    check("050-node-rm-ready", "node rm node3", ACT);
+    // Of `--pretty` the labels are compared: what stands behind them is of another machine.
+    let labels = |text: &str| -> Vec<String> {
+        let ours = ["Plugins", "Log", "Network", "Volume", "Labels", "- disk=ssd"];
+        let lines = text.lines().filter_map(|line| line.split_once(':').map(|(label, _)| label.trim().to_owned()));
+        lines.filter(|label| !ours.contains(&label.as_str())).collect()
+    };
+    let pretty = session.docker(1, "node inspect --pretty node2");
+    assert_eq!(
+        labels(&pretty.stdout),
+        labels(&recording("035-node-inspect-pretty").stdout),
+        "035-node-inspect-pretty\n{}",
+        pretty.stdout
+    );
+    let own = session.docker(1, "node inspect self --pretty");
+    assert_eq!(own.exit, 0, "{}", own.stderr);
+    assert!(own.stdout.contains("Manager Status:") && own.stdout.contains("node1"), "{}", own.stdout);
+}
+
+#[test]
+fn services_are_run_in_dockers_words() {
+    let Some(session) = Session::begin() else { return };
+    let check = |name: &str, line: &str, rule: Rule<'_>| session.check(name, 1, line, rule);
+    const PROGRAM: &[(&str, &str)] = &[("alpine:latest", "sleep:latest"), ("whoami:latest", "essaim:latest")];
+    let whoami = "service create --name whoami --stop-grace-period 1s --replicas 5 essaim whoami";
+    session.swarm();
+    check("093-service-create-ping", "service create --replicas 1 --name helloworld sleep 100000", ACT);
+    check("094-service-create-detach", "service create -d --name ping2 sleep 100000", ACT);
+    check("095-service-create-dup", "service create -d --name ping2 sleep 100000", ACT);
+    check("097-service-create-whoami", whoami, ACT);
+    check(
+        "103-service-create-global",
+        "service create --mode global --name agent --constraint node.platform.os==linux sleep 100000",
+        ACT,
+    );
+    check(
+        "105-service-create-unsatisfiable",
+        "service create -d --name never --constraint node.labels.disk==tape sleep 100000",
+        ACT,
+    );
+    check("106-service-ps-unsatisfiable", "service ps --no-trunc never", Rule { swaps: PROGRAM, ..READ });
+    check("113-service-create-bad-name", "service create -d --name bad␠name sleep", ACT);
+    check("116-service-create-bad-constraint", "service create -d --name badc --constraint foo sleep", ACT);
+    check("125-service-ps", "service ps whoami", Rule { swaps: PROGRAM, anywhere: true, ..READ });
+    check("126-service-ps-json", "service ps whoami --format json", Rule { swaps: PROGRAM, anywhere: true, ..READ });
+    check("128-service-ps-missing", "service ps nope", READ);
+    check("133-service-inspect-missing", "service inspect nope", READ);
+    check("136-service-scale-global", "service scale agent=2", ACT);
+    const SCALED: &[(&str, &str)] = &[("back", "whoami"), ("15", "7"), ("6", "4")];
+    check("134-service-scale", "service scale whoami=7", Rule { swaps: SCALED, ..ACT });
+    check("137-service-scale-detach", "service scale -d whoami=4", Rule { swaps: SCALED, ..ACT });
+    check(
+        "141-service-update-config",
+        "service update --constraint-add node.platform.os==linux whoami",
+        Rule { swaps: SCALED, ..ACT },
+    );
+    let list = session.docker(1, "service ls").stdout;
+    let head =
+        |text: &str| text.lines().next().map(|line| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>());
+    assert_eq!(head(&list), head(&recording("120-service-ls").stdout), "120-service-ls");
+    for row in [
+        "agent global 3/3 sleep:latest",
+        "helloworld replicated 1/1 sleep:latest",
+        "never replicated 0/1 sleep:latest",
+        "whoami replicated 4/4 essaim:latest",
+    ] {
+        eventually("120-service-ls", || {
+            let list = session.docker(1, "service ls").stdout;
+            let squeezed = list.split_whitespace().collect::<Vec<_>>().join(" ");
+            if squeezed.contains(row) { Ok(()) } else { Err(format!("{row:?} is not in\n{list}")) }
+        });
+    }
+    check("162-service-logs-missing", "service logs nope", READ);
+    // A line of a log: task, node and the same column for all.
+    let line = eventually("158-service-logs", || {
+        let said = session.docker(1, "service logs --tail 5 whoami");
+        said.stdout.lines().next().map(str::to_owned).ok_or(said.stderr)
+    });
+    let (source, text) = line.split_once("    | ").unwrap_or_else(|| panic!("158-service-logs: {line:?}"));
+    assert!(source.starts_with("whoami.") && source.contains("@node"), "{line}");
+    assert!(text.contains("whoami listens on http://127."), "{line}");
+    check("048-node-update-pause", "node update --availability drain node3", ACT);
+    eventually("nothing is left on node3", || {
+        let left = session.cluster.daemons[2].tasks().len();
+        if left == 0 { Ok(()) } else { Err(format!("{left} tasks are there")) }
+    });
+    check("221-service-rm-all", "service rm agent whoami", ACT);
+}
+
+/// The JSON that other clients read: every field that was recorded is there and of its kind.
+#[test]
+fn every_recorded_field_is_there() {
+    let cluster = Cluster::on_loopback(2, 1);
+    let service = cluster.create("web", 1);
+    cluster.wait_running(&service, 1, &[]);
+    let shapes: Value =
+        serde_json::from_str(&std::fs::read_to_string(fixtures().join("shapes.json")).expect("a fixture is there"))
+            .expect("a fixture is JSON");
+    // What belongs to containers and their networks, and what only an image has.
+    let except = [
+        "Plugins",
+        "DefaultAddrPool",
+        "Network",
+        "Init",
+        "StopGracePeriod",
+        "Platforms",
+        "Isolation",
+        "PID",
+        "DNSConfig",
+    ];
+    for (path, shape) in shapes.as_object().into_iter().flatten() {
+        let path = path.trim_start_matches("GET ");
+        let found = cluster.daemons[0].get(path);
+        let found = if found.is_array() { found[0].clone() } else { found };
+        let mut missing = Vec::new();
+        compare(shape, &found, path, &except, &mut missing);
+        assert!(missing.is_empty(), "{path}: {missing:?} of {found:#}");
+    }
+}
+
+fn compare(shape: &Value, found: &Value, at: &str, except: &[&str], missing: &mut Vec<String>) {
+    match shape {
+        Value::Object(fields) => {
+            for (name, shape) in fields.iter().filter(|(name, _)| !except.contains(&name.as_str())) {
+                let at = format!("{at}/{name}");
+                match found.get(name) {
+                    Some(found) => compare(shape, found, &at, except, missing),
+                    None => missing.push(at),
+                }
+            }
+        }
+        Value::Array(items) => match (items.first(), found.get(0)) {
+            (Some(shape), Some(found)) => compare(shape, found, at, except, missing),
+            (Some(_), None) => missing.push(at.to_owned()),
+            (None, _) => (),
+        },
+        Value::String(kind) => {
+            let fits = match kind.as_str() {
+                "text" => found.is_string(),
+                "number" => found.is_number(),
+                "bool" => found.is_boolean(),
+                _ => true,
+            };
+            if !fits {
+                missing.push(format!("{at} as {kind}"));
+            }
+        }
+        _ => (),
+    }
+}
+
+/// The same token with the digest of an authority that does not exist.
+fn of_another_authority(token: &str) -> String {
+    let mut parts: Vec<String> = token.split('-').map(str::to_owned).collect();
+    parts[2] = parts[2].chars().rev().collect();
+    parts.join("-")
+}
+
+fn fixtures() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures")
+}
+
+/// A recording: `$ command`, `exit N`, then `-- stdout` and `-- stderr` with their lines.
+fn recording(name: &str) -> Said {
+    let path = fixtures().join(format!("{name}.txt"));
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let mut said = Said { exit: 0, stdout: String::new(), stderr: String::new() };
+    let mut section = 0;
+    for line in text.lines().skip(1) {
+        match line {
+            "-- stdout" => section = 1,
+            "-- stderr" => section = 2,
+            _ if section == 0 => {
+                said.exit = line.trim_start_matches("exit ").parse().expect("a recording has an exit code")
+            }
+            _ => {
+                let stream = if section == 1 { &mut said.stdout } else { &mut said.stderr };
+                stream.push_str(line);
+                stream.push('\n');
+            }
+        }
+    }
+    said
+}
+
+fn shown(said: &Said) -> String {
+    format!("exit {}\n{}{}", said.exit, said.stdout, said.stderr)
+}
+
+fn masked(said: &Said, rule: Rule<'_>) -> Said {
+    let text = |text: &str| {
+        let mut lines: Vec<_> =
+            text.lines().filter(|line| !is_poll(line)).map(|line| masked_line(line, rule)).collect();
+        lines.retain(|line| !line.is_empty());
+        if rule.anywhere {
+            lines.sort();
+        }
+        lines.join("\n") + "\n"
+    };
+    Said { exit: said.exit, stdout: text(&said.stdout), stderr: text(&said.stderr) }
+}
+
+/// A line that the CLI prints again at every poll.
+fn is_poll(line: &str) -> bool {
+    let (first, rest) = line.split_once('/').unwrap_or((line, ""));
+    let counts = !first.is_empty() && first.bytes().all(|byte| byte.is_ascii_digit()) && rest.contains(": ");
+    counts || line.starts_with("overall progress") || line.starts_with("verify: Waiting")
+}
+
+fn masked_line(line: &str, rule: Rule<'_>) -> String {
+    let line = line.replace("rpc error: code = ", "\u{1}");
+    // gRPC's words in front of the reason, left out here on purpose.
+    let line = match line.split_once('\u{1}') {
+        Some((before, after)) => format!("{before}{}", after.split_once("desc = ").map_or(after, |(_, reason)| reason)),
+        None => line,
+    };
+    let mut words: Vec<String> = Vec::new();
+    for word in line.split_whitespace() {
+        if word.starts_with("ago") {
+            // `Running about a minute ago`: back to the state, which begins with a capital.
+            while words.last().is_some_and(|last| {
+                !last.starts_with(|first: char| first.is_ascii_uppercase()) && !last.contains(":\"")
+            }) {
+                words.pop();
+            }
+            words.push(masked_word(word, rule).replacen("ago", "<age>", 1));
+            continue;
+        }
+        words.push(masked_word(word, rule));
+    }
+    words.join(" ")
+}
+
+fn masked_word(word: &str, rule: Rule<'_>) -> String {
+    let mut masked = String::new();
+    let mut rest = word;
+    while !rest.is_empty() {
+        let length = rest.find(|c: char| !(c.is_ascii_alphanumeric() || "-.:+@".contains(c))).unwrap_or(rest.len());
+        if length == 0 {
+            let first = rest.chars().next().map_or(1, char::len_utf8);
+            masked.push_str(&rest[..first]);
+            rest = &rest[first..];
+            continue;
+        }
+        masked.push_str(&masked_piece(&rest[..length], rule));
+        rest = &rest[length..];
+    }
+    masked
+}
+
+fn masked_piece(piece: &str, rule: Rule<'_>) -> String {
+    let is = |text: &str, length: usize, radix: u32| {
+        text.len() == length && text.chars().all(|c| c.is_digit(radix) && !c.is_ascii_uppercase())
+    };
+    let dotted = |text: &str, parts: usize| {
+        let all: Vec<_> = text.split('.').collect();
+        all.len() == parts && all.iter().all(|part| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit()))
+    };
+    // A digest behind an image belongs to a registry.
+    let piece = piece.split_once("@sha256").map_or(piece, |(image, _)| image);
+    let name = piece.trim_end_matches(['.', ':']);
+    if piece.starts_with("SWMTKN-1-") {
+        return "<token>".to_owned();
+    }
+    if is(name, 25, 36) || is(name, 12, 36) {
+        return "<id>".to_owned();
+    }
+    if is(name, 64, 16) {
+        return "<digest>".to_owned();
+    }
+    if dotted(name.split(':').next().unwrap_or(""), 4) {
+        return "<address>".to_owned();
+    }
+    if dotted(name.split(['+', '-']).next().unwrap_or(""), 3) {
+        return "<version>".to_owned();
+    }
+    if rule.anywhere && ["node1", "node2", "node3"].contains(&name) {
+        return "<node>".to_owned();
+    }
+    rule.swaps
+        .iter()
+        .find(|(recorded, _)| *recorded == piece)
+        .map_or_else(|| piece.to_owned(), |(_, ours)| (*ours).to_owned())
+}
+
+#[test]
+fn what_differs_from_run_to_run_is_masked() {
+    let mask = |text: &str| masked_line(text, READ);
+    assert_eq!(mask("jy1kz05t1k9mlex5t6ni0quci *   node1      Ready  28.5.2+dfsg4"), "<id> * node1 Ready <version>");
+    assert_eq!(
+        mask("    docker swarm join --token SWMTKN-1-35d9-es48 10.77.0.11:2377"),
+        "docker swarm join --token <token> <address>"
+    );
+    assert_eq!(
+        mask("cmhdklaafus0   web.2   a:b   n   Running   Running about a minute ago"),
+        "<id> web.2 a:b n Running Running <age>"
+    );
+    assert_eq!(mask("remote CA: rpc error: code = Unknown desc = no"), "remote CA: no");
+    let json = r#"{"CurrentState":"Running 53 seconds ago","DesiredState":"Running","ID":"ckyxfksuon5a"}"#;
+    assert_eq!(mask(json), r#"{"CurrentState":"Running <age>","DesiredState":"Running","ID":"<id>"}"#);
+    let swapped = Rule { swaps: &[("whoami:latest", "essaim:latest")], anywhere: true, ..READ };
+    assert_eq!(masked_line("whoami:latest@sha256:0dad on node3", swapped), "essaim:latest on <node>");
+    assert!(is_poll("12/15:  ") && is_poll("verify: Waiting 5 seconds") && !is_poll("verify: Service x converged"));
+}
+
+#[test]
+fn every_recording_can_be_read() {
+    for entry in std::fs::read_dir(fixtures()).expect("the fixtures are there").flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if let Some(name) = name.strip_suffix(".txt") {
+            let said = recording(name);
+            assert!(!said.stdout.is_empty() || !said.stderr.is_empty(), "{name} says nothing");
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! Several daemons that have joined, and questions to them in a test's words.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::hosts::{Host, Lab, loopback_hosts};
+use super::{Daemon, Turn, eventually, turn};
+
+/// A cluster. Its fields are dropped in order: daemons, folder, hosts, turn.
+pub(crate) struct Cluster {
+    /// The daemons, n1 first.
+    pub(crate) daemons: Vec<Daemon>,
+    _folder: TempDir,
+    /// The cables, when it is in namespaces.
+    pub(crate) lab: Option<Arc<Lab>>,
+    _turn: Turn,
+}
+
+impl Cluster {
+    /// Daemons on the loopback, the first few of them managers.
+    pub(crate) fn on_loopback(nodes: u8, managers: usize) -> Self {
+        let turn = turn();
+        Self::of(loopback_hosts(nodes), managers, None, turn)
+    }
+
+    /// Daemons in namespaces.
+    pub(crate) fn in_namespaces(nodes: u8, managers: usize) -> Self {
+        let turn = turn();
+        let lab = Lab::new(nodes);
+        Self::of(lab.hosts(), managers, Some(lab), turn)
+    }
+
+    /// Daemons that have joined nothing yet.
+    pub(crate) fn of_strangers(names: &[&str]) -> Self {
+        let turn = turn();
+        let folder = tempfile::tempdir().expect("there is room for a folder");
+        let hosts = loopback_hosts(names.len() as u8);
+        let daemons = names.iter().zip(hosts).map(|(name, host)| Daemon::start(name, host, folder.path())).collect();
+        Self { daemons, _folder: folder, lab: None, _turn: turn }
+    }
+
+    fn of(hosts: Vec<Host>, managers: usize, lab: Option<Arc<Lab>>, turn: Turn) -> Self {
+        let folder = tempfile::tempdir().expect("there is room for a folder");
+        let number = |at: usize| format!("n{}", at + 1);
+        let mut daemons: Vec<_> = hosts
+            .into_iter()
+            .enumerate()
+            .map(|(at, host)| Daemon::prepared(&number(at), host, folder.path()))
+            .collect();
+        daemons.iter_mut().for_each(Daemon::spawn);
+        daemons.iter_mut().for_each(Daemon::wait_ready);
+        let cluster = Self { daemons, _folder: folder, lab, _turn: turn };
+        cluster.init(0);
+        for at in 1..cluster.daemons.len() {
+            cluster.join(at, 0, if at < managers { "Manager" } else { "Worker" });
+        }
+        cluster.wait_ready(managers);
+        cluster
+    }
+
+    /// Makes a cluster of one daemon.
+    pub(crate) fn init(&self, at: usize) {
+        let address = self.daemons[at].host.address.to_string();
+        let spec = json!({
+            "Labels": null, "Orchestration": {}, "Raft": {"ElectionTick": 0, "HeartbeatTick": 0}, "Dispatcher": {},
+            "CAConfig": {}, "TaskDefaults": {}, "EncryptionConfig": {"AutoLockManagers": false},
+        });
+        let body = json!({
+            "ListenAddr": address, "AdvertiseAddr": address, "DataPathAddr": "", "DataPathPort": 0, "ForceNewCluster": false,
+            "Spec": spec, "AutoLockManagers": false, "Availability": "", "DefaultAddrPool": [], "SubnetSize": 24,
+        });
+        self.daemons[at].post("/swarm/init", Some(&body));
+    }
+
+    /// The request by which a daemon joins another's cluster.
+    pub(crate) fn join_request(&self, at: usize, to: usize, token: &str) -> Value {
+        let own = self.daemons[at].host.address.to_string();
+        json!({
+            "ListenAddr": own, "AdvertiseAddr": own, "DataPathAddr": "",
+            "RemoteAddrs": [self.daemons[to].host.address.to_string()], "JoinToken": token, "Availability": "",
+        })
+    }
+
+    /// Lets a daemon join another's cluster; the role is `Worker` or `Manager`.
+    pub(crate) fn join(&self, at: usize, to: usize, role: &str) {
+        let token = self.token(to, role);
+        self.daemons[at].post("/swarm/join", Some(&self.join_request(at, to, &token)));
+    }
+
+    /// A join token.
+    pub(crate) fn token(&self, at: usize, role: &str) -> String {
+        self.daemons[at].get("/swarm")["JoinTokens"][role].as_str().expect("a manager knows the tokens").to_owned()
+    }
+
+    /// Waits until every daemon is ready and this many managers are reachable.
+    pub(crate) fn wait_ready(&self, managers: usize) {
+        eventually("every node is ready", || {
+            let nodes = self.nodes()?;
+            let ready = nodes.iter().filter(|node| node["Status"]["State"] == "ready").count();
+            let reachable = nodes.iter().filter(|node| node["ManagerStatus"]["Reachability"] == "reachable").count();
+            let enough = ready == self.daemons.len() && reachable == managers;
+            if enough { Ok(()) } else { Err(format!("{ready} are ready, {reachable} managers are reachable")) }
+        });
+    }
+
+    /// A manager that runs and answers, with its place; the first one where `not` does not stand.
+    pub(crate) fn manager(&self, not: &[usize]) -> Result<&Daemon, String> {
+        let usable = self.daemons.iter().enumerate().filter(|(at, daemon)| !not.contains(at) && daemon.pid().is_some());
+        let mut why = "no manager runs".to_owned();
+        for (_, daemon) in usable {
+            match daemon.try_ask("GET", "/nodes", None) {
+                Ok(answer) if answer.status == 200 => return Ok(daemon),
+                Ok(answer) => why = format!("{}: {}", daemon.name, answer.message()),
+                Err(error) => why = format!("{}: {error}", daemon.name),
+            }
+        }
+        Err(why)
+    }
+
+    /// The nodes, as any manager that answers has them.
+    pub(crate) fn nodes(&self) -> Result<Vec<Value>, String> {
+        self.nodes_without(&[])
+    }
+
+    /// The same, without asking these daemons.
+    pub(crate) fn nodes_without(&self, not: &[usize]) -> Result<Vec<Value>, String> {
+        listed(&self.manager(not)?.try_ask("GET", "/nodes", None).map_err(|error| error.to_string())?)
+    }
+
+    /// A node by its host name.
+    pub(crate) fn node(&self, name: &str, not: &[usize]) -> Result<Value, String> {
+        let nodes = self.nodes_without(not)?;
+        let found = nodes.into_iter().find(|node| node["Description"]["Hostname"] == name);
+        found.ok_or_else(|| format!("there is no node {name}"))
+    }
+
+    /// Where the leader is.
+    pub(crate) fn leader(&self) -> usize {
+        eventually("there is a leader", || {
+            let nodes = self.nodes()?;
+            let leader = nodes.iter().find(|node| node["ManagerStatus"]["Leader"] == true).ok_or("nobody leads")?;
+            let name = leader["Description"]["Hostname"].as_str().unwrap_or("");
+            self.daemons.iter().position(|daemon| daemon.name == name).ok_or_else(|| format!("the leader is {name}"))
+        })
+    }
+
+    /// Creates a service that runs `sleep`.
+    pub(crate) fn create(&self, name: &str, replicas: u64) -> String {
+        let spec = sleepers(name, replicas);
+        let manager = eventually("a manager answers", || self.manager(&[]));
+        manager.post("/services/create", Some(&spec))["ID"].as_str().expect("a service has an id").to_owned()
+    }
+
+    /// The tasks of a service, as any manager that answers has them.
+    pub(crate) fn tasks(&self, service: &str, not: &[usize]) -> Result<Vec<Value>, String> {
+        let path = format!("/tasks?filters=%7B%22service%22%3A%7B%22{service}%22%3Atrue%7D%7D");
+        listed(&self.manager(not)?.try_ask("GET", &path, None).map_err(|error| error.to_string())?)
+    }
+
+    /// Those that are wanted and run, on nodes that are not in `gone`.
+    pub(crate) fn running(&self, service: &str, gone: &[usize]) -> Result<Vec<Value>, String> {
+        let nodes = self.nodes_without(gone)?;
+        let lost = |task: &Value| {
+            let node = nodes.iter().find(|node| node["ID"] == task["NodeID"]);
+            let name = node.map_or("", |node| node["Description"]["Hostname"].as_str().unwrap_or(""));
+            node.is_none_or(|node| node["Status"]["State"] != "ready")
+                || gone.iter().any(|at| self.daemons[*at].name == name)
+        };
+        let tasks = self.tasks(service, gone)?.into_iter();
+        Ok(tasks
+            .filter(|task| task["DesiredState"] == "running" && task["Status"]["State"] == "running" && !lost(task))
+            .collect())
+    }
+
+    /// Waits until exactly this many run on the nodes that are left, each slot once.
+    pub(crate) fn wait_running(&self, service: &str, count: usize, gone: &[usize]) -> Vec<Value> {
+        eventually(&format!("{count} tasks of {service} run"), || {
+            let running = self.running(service, gone)?;
+            let mut slots: Vec<_> = running.iter().map(|task| task["Slot"].as_u64()).collect();
+            slots.sort_unstable();
+            slots.dedup();
+            let exact = running.len() == count && slots.len() == count;
+            if exact { Ok(running) } else { Err(format!("{} run in {} slots", running.len(), slots.len())) }
+        })
+    }
+}
+
+/// A service that runs `sleep`, with everything else as the docker CLI leaves it.
+pub(crate) fn sleepers(name: &str, replicas: u64) -> Value {
+    json!({
+        "Name": name, "Labels": {},
+        "TaskTemplate": {
+            "ContainerSpec": {"Image": "sleep", "Args": ["100000"], "Init": false, "DNSConfig": {}},
+            "Resources": {"Limits": {}, "Reservations": {}}, "Placement": {}, "ForceUpdate": 0,
+        },
+        "Mode": {"Replicated": {"Replicas": replicas}}, "EndpointSpec": {"Mode": "vip"},
+    })
+}
+
+fn listed(answer: &super::http::Answer) -> Result<Vec<Value>, String> {
+    match (answer.status, answer.json()) {
+        (200, Value::Array(items)) => Ok(items),
+        _ => Err(answer.message()),
+    }
+}

@@ -1,0 +1,155 @@
+//! Where daemons run: addresses of the loopback, or network namespaces on a bridge that is in one itself, so that no
+//! packet reaches any real network and a cable can be pulled.
+
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::process::{Command, Output};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use super::have;
+
+/// The usual port.
+const PORT: u16 = 2377;
+
+/// A place for one daemon.
+#[derive(Debug, Clone)]
+pub(crate) struct Host {
+    /// Where it listens.
+    pub(crate) address: SocketAddr,
+    namespace: Option<String>,
+}
+
+impl Host {
+    /// A command that runs on this host.
+    pub(crate) fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        match &self.namespace {
+            None => Command::new(program),
+            Some(name) => {
+                // Not `ip netns exec`, which hides the cgroups. It executes the program: the child is the program.
+                let mut command = Command::new("nsenter");
+                command.arg(format!("--net=/run/netns/{name}")).arg("--").arg(program);
+                command
+            }
+        }
+    }
+}
+
+/// Addresses of the loopback that nobody uses: above those of tasks (127.64 to 127.127) and far from `essaim dev`'s.
+pub(crate) fn loopback_hosts(count: u8) -> Vec<Host> {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    for _ in 0..1000 {
+        let seed = std::process::id().wrapping_mul(31).wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
+        let (second, third) = (130 + seed % 100, seed / 100 % 256);
+        let address = |host| SocketAddr::from((Ipv4Addr::new(127, second as u8, third as u8, host), PORT));
+        let hosts: Vec<_> = (1..=count).map(|host| Host { address: address(host), namespace: None }).collect();
+        if hosts.iter().all(|host| UdpSocket::bind(host.address).is_ok()) {
+            return hosts;
+        }
+    }
+    panic!("no /24 of the loopback has a free UDP port {PORT}: does another daemon listen on every address?")
+}
+
+/// Why namespaces cannot be made here; none when they can.
+pub(crate) fn missing_for_namespaces() -> Option<String> {
+    if !nix::unistd::geteuid().is_root() {
+        return Some("hosts in network namespaces need root".to_owned());
+    }
+    let missing: Vec<_> = ["ip", "nft", "nsenter"].into_iter().filter(|program| !have(program)).collect();
+    (!missing.is_empty()).then(|| format!("hosts in network namespaces need {}", missing.join(", ")))
+}
+
+/// Hosts with cables.
+pub(crate) struct Lab {
+    name: String,
+    count: u8,
+}
+
+impl Lab {
+    /// Makes this many hosts, 10.99.N.1 and so on.
+    pub(crate) fn new(count: u8) -> Arc<Self> {
+        let lab = Self { name: format!("et{}", std::process::id() % 100_000), count };
+        let bridge = lab.bridge();
+        run("ip", &["netns", "add", &bridge]);
+        lab.on_bridge("ip", &["link", "add", "br0", "type", "bridge"]);
+        lab.on_bridge("ip", &["link", "set", "br0", "up"]);
+        for number in 1..=count {
+            let (host, port) = (lab.host_name(number), lab.port(number));
+            run("ip", &["netns", "add", &host]);
+            run(
+                "ip",
+                &["link", "add", &port, "netns", &bridge, "type", "veth", "peer", "name", "eth0", "netns", &host],
+            );
+            lab.on_bridge("ip", &["link", "set", &port, "master", "br0", "up"]);
+            let within = |arguments: &[&str]| run("ip", &[&["-n", &host], arguments].concat());
+            within(&["addr", "add", &format!("10.99.0.{number}/24"), "dev", "eth0"]);
+            within(&["link", "set", "eth0", "up"]);
+            within(&["link", "set", "lo", "up"]);
+        }
+        lab.on_bridge(
+            "nft",
+            &["add table bridge lab; add chain bridge lab forward { type filter hook forward priority 0 ; }"],
+        );
+        Arc::new(lab)
+    }
+
+    /// The places for daemons.
+    pub(crate) fn hosts(&self) -> Vec<Host> {
+        let host = |number| Host {
+            address: SocketAddr::from((Ipv4Addr::new(10, 99, 0, number), PORT)),
+            namespace: Some(self.host_name(number)),
+        };
+        (1..=self.count).map(host).collect()
+    }
+
+    /// Pulls a host's cable. The first host is number 1.
+    pub(crate) fn cut(&self, number: u8) {
+        self.on_bridge("ip", &["link", "set", &self.port(number), "down"]);
+    }
+
+    /// Plugs it back.
+    pub(crate) fn heal(&self, number: u8) {
+        self.on_bridge("ip", &["link", "set", &self.port(number), "up"]);
+    }
+
+    /// Loses what one host sends to another, and nothing of what comes back.
+    pub(crate) fn drop_one_way(&self, from: u8, to: u8) {
+        let rule = format!("add rule bridge lab forward iifname {} oifname {} drop", self.port(from), self.port(to));
+        self.on_bridge("nft", &[&rule]);
+    }
+
+    /// Undoes every [`Self::drop_one_way`].
+    pub(crate) fn drop_nothing(&self) {
+        self.on_bridge("nft", &["flush chain bridge lab forward"]);
+    }
+
+    fn bridge(&self) -> String {
+        format!("{}-br", self.name)
+    }
+
+    fn host_name(&self, number: u8) -> String {
+        format!("{}-{number}", self.name)
+    }
+
+    fn port(&self, number: u8) -> String {
+        format!("v{number}")
+    }
+
+    fn on_bridge(&self, program: &str, arguments: &[&str]) {
+        let namespace = format!("--net=/run/netns/{}", self.bridge());
+        run("nsenter", &[&[namespace.as_str(), "--", program], arguments].concat());
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        // Daemons and tasks have ended by now: they are dropped before their lab.
+        for name in (1..=self.count).map(|number| self.host_name(number)).chain([self.bridge()]) {
+            let _ = Command::new("ip").args(["netns", "del", &name]).output();
+        }
+    }
+}
+
+fn run(program: &str, arguments: &[&str]) {
+    let Output { status, stderr, .. } = Command::new(program).args(arguments).output().expect("the program is there");
+    assert!(status.success(), "{program} {}: {}", arguments.join(" "), String::from_utf8_lossy(&stderr));
+}

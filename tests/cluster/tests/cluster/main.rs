@@ -1,0 +1,10 @@
+//! The product, seen from outside.
+
+mod contract;
+mod demo;
+mod harness;
+mod healing;
+mod namespaces;
+mod roles;
+mod trust;
+mod watching;
