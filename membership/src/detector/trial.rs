@@ -100,13 +100,15 @@ impl Detector {
             return false;
         }
         let merged = entry.record.clone().expect("just merged");
+        if !merged.probers().is_empty() {
+            entry.probed_since.get_or_insert(self.now);
+        }
         let first = self.accused.insert(node);
         self.gossip.spread(&Item::Accused((&merged).into()));
         self.version += 1;
         self.reweigh = true;
-        if !merged.probers().is_empty() {
-            let until = self.suspicion_ends(node);
-            self.agenda.add(until, Due::Member(node, Deadline::Suspicion));
+        if let Some(end) = self.suspicion_ends(node) {
+            self.agenda.add(end, Due::Member(node, Deadline::Suspicion));
         }
         if first {
             self.agenda.add(self.now + INQUIRY, Due::Member(node, Deadline::Inquiry));
@@ -204,9 +206,8 @@ impl Detector {
             Deadline::Forget(of) if of == era => self.forget(node),
             Deadline::Inquiry => self.inquire(node),
             Deadline::Suspicion => {
-                let open = entry.phase == Phase::Present && entry.probed_since.is_some();
-                let ends = self.suspicion_ends(node);
-                if open && self.now >= ends {
+                let open = entry.phase == Phase::Present;
+                if open && self.suspicion_ends(node).is_some_and(|end| self.now >= end) {
                     let accusers = self.entries.get(&node).map(|entry| self.accusers(entry)).unwrap_or_default();
                     self.become_unreachable(node, Evidence::Probed { accusers });
                 }
@@ -227,13 +228,12 @@ impl Detector {
         }
     }
 
-    /// When a slow suspicion is over, by what is known now.
-    fn suspicion_ends(&mut self, node: NodeId) -> Moment {
-        let Some(entry) = self.entries.get_mut(&node) else { return self.now };
-        let since = *entry.probed_since.get_or_insert(self.now);
+    /// When the slow suspicion of a member is over, by what is known now: begun by the first slow prober, shortened
+    /// by every voice.
+    fn suspicion_ends(&self, node: NodeId) -> Option<Moment> {
+        let entry = self.entries.get(&node)?;
         let voices = entry.record.as_ref().map_or(0, Record::voices);
-        // Begun by the first slow prober, ended by the last voice.
-        since + suspicion(self.config.suspicion, self.rings.len(), voices)
+        Some(entry.probed_since? + suspicion(self.config.suspicion, self.rings.len(), voices))
     }
 
     /// An expected member was not heard of. When most are not, it is more likely this node that is cut off.
