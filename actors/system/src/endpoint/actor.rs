@@ -3,7 +3,8 @@
 //! Parent: the node's root. Children: none.
 //! Hears: `Renew` (the role changed), `Wake`, and the answer of whoever was asked. Says: nothing; it shows the new
 //! certificate through the endpoint.
-//! Dies: on a disk that does not keep what was signed; its successor asks again. Sessions do not notice.
+//! Dies: of nothing it knows of; a refusal and a disk that does not keep what was signed are followed by another try.
+//! Sessions do not notice its death, and its successor looks at the certificate first of all.
 
 use super::core::{Effect, Input, Renewal, Wake};
 use super::{Endpoint, JoinError};
@@ -63,7 +64,7 @@ impl Actor for EndpointActor {
         let input = match message {
             EndpointMsg::Renew => Input::Look { wanted: state.endpoint.shared.desk.wanted() },
             EndpointMsg::Wake(wake) => Input::Elapsed(wake),
-            EndpointMsg::Answered(answer) => state.take(answer)?,
+            EndpointMsg::Answered(answer) => state.take(answer),
         };
         state.decide(&myself, input);
         Ok(())
@@ -84,7 +85,7 @@ impl State {
     }
 
     /// Shows what was signed, if anything was.
-    fn take(&mut self, answer: Result<EnrolReply, Refused>) -> Result<Input, ActorProcessingErr> {
+    fn take(&mut self, answer: Result<EnrolReply, Refused>) -> Input {
         let shown = match answer {
             Ok(reply) => self.show(reply),
             Err(refused) => Err(refused.to_string()),
@@ -93,11 +94,11 @@ impl State {
             Ok(says) => {
                 let until = says.not_after.as_micros() / 1_000_000;
                 self.scope.record(Kind::Trust, format!("has a new certificate as {}, until {until}", says.role));
-                Ok(Input::Renewed(says))
+                Input::Renewed(says)
             }
             Err(why) => {
                 self.scope.record(Kind::Trust, format!("got no new certificate: {why}"));
-                Ok(Input::Refused)
+                Input::Refused
             }
         }
     }

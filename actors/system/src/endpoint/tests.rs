@@ -110,13 +110,13 @@ async fn a_changed_role_brings_a_new_certificate_on_disk_and_on_every_session() 
 #[tokio::test(start_paused = true)]
 async fn a_certificate_is_renewed_at_half_of_its_life_also_past_a_leader_that_is_gone() {
     let cluster = Cluster::new(1);
-    *cluster.signer.lifetime.lock().expect("not poisoned") = Duration::from_secs(4 * 3600);
+    *cluster.signer.lifetime.lock().expect("not poisoned") = Duration::from_secs(90 * 60);
     let [leader, other, worker] = three(&cluster).await;
     let before = worker.endpoint.identity().borrow().says().clone();
     leader.stop().await;
     other.endpoint.set_signer(Some(cluster.signer.clone()));
-    // Backdated by an hour, so half of five hours is one and a half from now.
-    sleep(Duration::from_secs(2 * 3600)).await;
+    // Backdated by an hour, so half of its two and a half hours is a quarter of an hour from now, give or take.
+    sleep(Duration::from_secs(25 * 60)).await;
     let after = worker.endpoint.identity().borrow().says().clone();
     assert!(after.not_after > before.not_after, "{before:?} {after:?}");
 }

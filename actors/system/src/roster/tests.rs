@@ -5,6 +5,7 @@ use crate::fixture::{failures, lines};
 use essaim_membership::{Goodbye, State, Verdict};
 use essaim_wire::{NodeId, Role};
 use std::time::Duration;
+use tokio::runtime::{Builder, RngSeed};
 use tokio::time::sleep;
 
 const SOON: Duration = Duration::from_secs(3);
@@ -127,4 +128,30 @@ async fn a_node_that_hears_nobody_says_so_about_itself_and_accuses_nobody() {
     sleep(SOON * 2).await;
     assert!(!nodes[4].roster.current().isolated);
     assert_eq!(states(&nodes[0], node(5)), Some(State::Alive));
+}
+
+#[test]
+fn the_same_seed_gives_the_same_run() {
+    // A crash, a failed actor, a cut and its end; what each node wrote down, and every packet.
+    let run = |seed: u64| {
+        let rng = RngSeed::from_bytes(&seed.to_be_bytes());
+        let runtime =
+            Builder::new_current_thread().enable_all().start_paused(true).rng_seed(rng).build().expect("a runtime");
+        runtime.block_on(async {
+            let (cluster, nodes) = cluster_of(5).await;
+            cluster.network.crash(ip(5));
+            nodes[4].scope.journal.kill_all();
+            nodes[1].scope.journal.kill(&nodes[1].scope.path.child("roster")).expect("it is there");
+            sleep(SOON).await;
+            cluster.network.cut(ip(1), ip(2));
+            sleep(SOON).await;
+            cluster.network.heal_all();
+            sleep(SOON).await;
+            let journals: Vec<_> = nodes.iter().map(|node| lines(&node.scope)).collect();
+            (journals, cluster.network.fingerprint())
+        })
+    };
+    let first = run(7);
+    assert_eq!(first, run(7));
+    assert!(first.0[0].iter().any(|line| line.contains("is down")));
 }

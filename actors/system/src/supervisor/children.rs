@@ -30,6 +30,10 @@ use std::time::Duration;
 /// How long a killed actor is waited for: only code that never awaits can take longer, and nothing can end that.
 const KILL_WAIT: Duration = Duration::from_secs(1);
 
+/// How long a child may take to come up. Nothing else is heard meanwhile, so it cannot be for ever; opening a large
+/// store after a power cut takes the longest.
+const START_WAIT: Duration = Duration::from_secs(120);
+
 /// The children of an actor.
 pub struct Children {
     core: Core,
@@ -258,7 +262,9 @@ impl Children {
             }
         });
         let scope = self.scope.child(name);
-        match (member.spec.start)(scope, self.parent.clone()).await {
+        let starting = (member.spec.start)(scope, self.parent.clone());
+        let late = |_| Err(SpawnErr::StartupFailed(format!("not up after {} s", START_WAIT.as_secs()).into()));
+        match tokio::time::timeout(START_WAIT, starting).await.unwrap_or_else(late) {
             Ok(cell) => {
                 let kind = if again { Kind::Restarted } else { Kind::Started };
                 let reason = if again { "runs again" } else { "runs" };

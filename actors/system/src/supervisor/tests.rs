@@ -291,3 +291,14 @@ async fn a_supervisor_whose_first_children_cannot_start_does_not_come_up() {
     assert!(error.to_string().contains("x could not be started"), "{error}");
     assert_eq!(*log.lock().expect("not poisoned"), ["start a", "stop a"]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_child_that_does_not_come_up_holds_nobody_up_for_ever() {
+    let scope = scope();
+    let hangs = ChildSpec::new("x", "", |_, _| Box::pin(std::future::pending()));
+    let args = SupervisorArgs { scope: scope.clone(), plan: Plan::default(), children: vec![] };
+    let (supervisor, _) = Actor::spawn(None, Supervisor, args).await.expect("it starts");
+    supervisor.cast(SupervisorMsg::Add(hangs)).expect("it runs");
+    sleep(Duration::from_secs(121)).await;
+    assert_eq!(lines(&scope)[0], "failed /n/x could not be started: not up after 120 s");
+}
