@@ -16,7 +16,7 @@ use essaim_system::supervisor::{Address, ChildSpec, Children, Plan, Wake};
 use essaim_system::Scope;
 use essaim_system::endpoint::Endpoint;
 use essaim_system::roster::RosterHandle;
-use essaim_transport::{Lane, LaneStream, PeerInfo, Serve};
+use essaim_transport::{Admission, Lane, LaneStream, PeerInfo, Serve};
 use essaim_wire::{NodeId, Role};
 use futures::future::BoxFuture;
 use ractor::{Actor, ActorProcessingErr, ActorRef, SpawnErr, SupervisionEvent};
@@ -100,6 +100,7 @@ impl Actor for Manager {
         tokio::spawn(follow(arguments.store.clone(), myself.clone()));
         tokio::spawn(watch_leadership(arguments.store.clone(), myself.clone()));
         myself.send_interval(LOOK, || Msg::Look);
+        admit(&arguments);
         Ok(State { arguments, children, reports, linked: BTreeMap::new(), leaderless: 0, pace: PACE.0 })
     }
 
@@ -107,7 +108,10 @@ impl Actor for Manager {
         match message {
             Msg::Linked(stream) => state.link(*stream).await?,
             Msg::Applied(happened) => state.mark(&happened),
-            Msg::Missed => state.mark_all(),
+            Msg::Missed => {
+                admit(&state.arguments);
+                state.mark_all();
+            }
             Msg::Leadership(leadership) => state.follow_leadership(leadership).await?,
             Msg::Look => state.look_for_a_leader(),
             Msg::Wake(wake) => state.children.on_wake(wake).await?,
@@ -239,11 +243,15 @@ impl State {
                 Event::Node { old, new } => {
                     let is_manager = |node: &Arc<essaim_model::Node>| node.role == Role::Manager;
                     if new.is_none() || old.iter().chain(new).any(is_manager) {
+                        admit(&self.arguments);
                         return self.mark_all();
                     }
                     concerned.extend(new.iter().map(|node| node.id));
                 }
-                Event::Cluster { .. } => return self.mark_all(),
+                Event::Cluster { .. } => {
+                    admit(&self.arguments);
+                    return self.mark_all();
+                }
                 Event::Service { .. } => (),
             }
         }
@@ -297,6 +305,25 @@ impl Linked {
         if let Some(actor) = self.address.get() {
             self.told.mark(&actor);
         }
+    }
+}
+
+/// Has the endpoint judge by what is committed: who is a manager, and who was removed.
+fn admit(arguments: &ManagerArguments) {
+    let state = arguments.store.state();
+    let Some(cluster) = state.cluster() else { return };
+    let table = Admission {
+        lineage: cluster.lineage,
+        index: state.applied().index,
+        managers: state.managers().map(|node| node.id).collect(),
+        removed: state.removed().collect(),
+    };
+    for (node, _) in state.removed() {
+        arguments.roster.remove(node);
+    }
+    arguments.endpoint.set_managers(state.managers().filter_map(|node| Some((node.id, node.addr?))).collect());
+    if let Err(why) = arguments.endpoint.admit(table) {
+        arguments.scope.record(Kind::Trust, format!("who may come in could not be kept: {why}"));
     }
 }
 

@@ -20,7 +20,6 @@ use essaim_protocol::Standing as Told;
 use essaim_store::{Start, Store};
 use essaim_system::endpoint::{JoinError, Keep, join};
 use essaim_system::journal::Kind;
-use essaim_system::roster::Roster;
 use essaim_system::supervisor::{Children, Plan, Wake};
 use essaim_system::{Env, Scope};
 use essaim_transport::{EnrolError, Identity, JoinToken};
@@ -54,6 +53,8 @@ pub(crate) enum Msg {
     Certified,
     /// The managers are these now.
     Managers(Vec<(NodeId, SocketAddr)>),
+    /// Something went wrong that nobody waits to hear of.
+    Noted(String),
     /// The daemon ends.
     Farewell(Farewell, RpcReplyPort<()>),
     /// A child's delay is over.
@@ -152,6 +153,9 @@ impl Actor for Root {
             Msg::Told(told) => state.hear(told).await?,
             Msg::Certified => state.settle().await?,
             Msg::Managers(managers) => state.remember(managers),
+            Msg::Noted(what) => {
+                state.scope.record(Kind::Note, what);
+            }
             Msg::Farewell(farewell, reply) => {
                 state.farewell(farewell).await?;
                 answered(reply, ());
@@ -264,9 +268,6 @@ impl State {
         let node = enrolled.identity.node();
         let place = self.keep_place(chosen, enrolled.managers)?;
         self.begin(enrolled.identity, &place).await?;
-        if let Some(part) = &self.part {
-            part.worker.set_availability(request.availability);
-        }
         self.show();
         Ok(node)
     }
@@ -357,8 +358,7 @@ impl State {
     async fn begin(&mut self, identity: Identity, place: &Place) -> Result<(), Refusal> {
         let part =
             Part::begin(&self.scope, &self.parts, identity, self.generation, place, &mut self.children).await?;
-        let myself = self.myself.clone();
-        tokio::spawn(follow(part.worker.told(), part.endpoint.identity(), part.roster.watch(), myself));
+        part.follow(self.myself.clone());
         self.part = Some(part);
         Ok(())
     }
@@ -444,48 +444,6 @@ impl State {
         }
         Ok(())
     }
-}
-
-/// Tells the root whenever a manager said what this node is, when its certificate changed, and who the managers are.
-async fn follow(
-    mut told: watch::Receiver<Option<Told>>,
-    mut identity: watch::Receiver<Identity>,
-    mut roster: watch::Receiver<Arc<Roster>>,
-    root: ActorRef<Msg>,
-) {
-    let mut managers = Vec::new();
-    loop {
-        let message = tokio::select! {
-            changed = told.changed() => match (changed, *told.borrow_and_update()) {
-                (Ok(()), Some(told)) => Msg::Told(told),
-                (Ok(()), None) => continue,
-                (Err(_), _) => return,
-            },
-            changed = identity.changed() => match changed {
-                Ok(()) => Msg::Certified,
-                Err(_) => return,
-            },
-            changed = roster.changed() => match changed {
-                Ok(()) => {
-                    let now = managers_in(&roster.borrow_and_update());
-                    if now == managers {
-                        continue;
-                    }
-                    managers.clone_from(&now);
-                    Msg::Managers(now)
-                }
-                Err(_) => return,
-            },
-        };
-        if root.cast(message).is_err() {
-            return;
-        }
-    }
-}
-
-fn managers_in(roster: &Roster) -> Vec<(NodeId, SocketAddr)> {
-    let everybody = std::iter::once(&roster.me).chain(roster.members.values().map(|view| &view.member));
-    everybody.filter(|member| member.role == Role::Manager).map(|member| (member.node, member.addr)).collect()
 }
 
 async fn resolve(remote: &str) -> Result<SocketAddr, Refusal> {

@@ -6,6 +6,7 @@ use crate::standing::Standing;
 use essaim_manager::Control;
 use essaim_model::{EngineKind, Kind, Refusal};
 use essaim_system::endpoint::KeepError;
+use essaim_system::view::View;
 use essaim_system::{ChildSpec, Env, Journal, Scope};
 use essaim_wire::{Generation, NodeId};
 use essaim_worker::Engine;
@@ -102,6 +103,14 @@ impl Handle {
         &self.shared.scope.journal
     }
 
+    /// What the nodes show of themselves: of the whole cluster, or outside of one of this node.
+    pub fn view(&self) -> View {
+        match self.shared.standing.borrow().membership() {
+            Some(membership) => membership.view.clone(),
+            None => View::alone(self.shared.scope.journal.clone()),
+        }
+    }
+
     /// Its place in the tree, its clock and its disk.
     pub fn scope(&self) -> &Scope {
         &self.shared.scope
@@ -153,6 +162,14 @@ impl Handle {
         // One that cannot answer has ended already.
         let _ = self.ask(|reply| Msg::Farewell(farewell, reply), FAREWELL_DEADLINE).await;
         let _ = self.root.stop_and_wait(Some("farewell".into()), Some(FAREWELL_DEADLINE)).await;
+    }
+
+    /// Waits until the node has ended by itself, and says that it did: its children failed too often, or it was told
+    /// to stop. The journal of a daemon that still answers says more.
+    pub async fn ended(&self) -> String {
+        // The root has no parent; waiting for its end is the only way to hear of it.
+        let _ = self.root.wait(None).await;
+        self.shared.scope.journal.entry(&self.shared.scope.path).map(|entry| entry.reason).unwrap_or_default()
     }
 
     async fn ask<R: Send + 'static>(

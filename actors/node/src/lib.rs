@@ -11,12 +11,14 @@
 //! - [`standing`]: what a node is part of, for whoever asks.
 //! - [`handle`]: the handle.
 //! - [`address`]: which addresses a node listens on and tells.
+//! - `follow`: what the parts of a node tell each other.
 //! - `part`: what stands while the node has a part in a cluster.
 //! - `group`: the store, and how a manager takes up and gives up its part in the group.
 //! - `actor`: the root itself.
 
 mod actor;
 pub mod address;
+mod follow;
 mod founding;
 mod group;
 pub mod handle;

@@ -1,6 +1,8 @@
 //! What stands while the node has a part in a cluster: its port, its roster, its worker, and on a manager its store
 //! and the manager's tree. They start in this order and stop in the reverse one.
 
+use crate::actor::Msg;
+use crate::follow;
 use crate::group::{self, Opening};
 use crate::handle::Parts;
 use crate::standing::Membership;
@@ -19,6 +21,7 @@ use essaim_system::{ChildSpec, Scope};
 use essaim_transport::Identity;
 use essaim_wire::{Generation, NodeId, Role};
 use essaim_worker::{WorkerHandle, WorkerSettings};
+use ractor::ActorRef;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -89,6 +92,11 @@ impl Part {
                 .collect(),
         );
         Ok(this)
+    }
+
+    /// Has the parts tell each other, and the root, what they hear.
+    pub(crate) fn follow(&self, root: ActorRef<Msg>) {
+        tokio::spawn(follow::follow(self.endpoint.clone(), self.roster.clone(), self.worker.clone(), root));
     }
 
     /// Takes up the node's part in the group of managers.

@@ -16,15 +16,18 @@
 //! - [`reply`] and [`ask`]: answers and refusals going out, bodies and queries coming in.
 //! - [`socket`]: the socket and its connections.
 
+mod actor;
 mod ask;
 pub mod cluster;
 mod face;
 mod host;
 mod lists;
+mod node;
 mod reply;
 mod routes;
 mod socket;
 
+pub use actor::face;
 pub use cluster::{
     Cluster, EventBatches, JournalQuery, LocalState, LogLine, LogLines, LogStream, LogsQuery, Rotate, Standing,
 };

@@ -1,1 +1,19 @@
-//! placeholder
+//! A daemon of one's own: everything that the binary `essaim` is made of, assembled.
+//!
+//! ```no_run
+//! # async fn daemon() -> Result<(), essaim::RunError> {
+//! essaim::maybe_run_shim(); // first of all, before any runtime starts
+//! essaim::run(essaim::Settings::new("/var/lib/essaim", "/run/essaim/essaim.sock")).await
+//! # }
+//! ```
+//!
+//! In suggested reading order:
+//!
+//! - [`run`]: the world's `Env`, the process engine, the API, and a node of them, until a signal ends it.
+//! - [`signal`]: which signal means what.
+
+mod daemon;
+mod signal;
+
+pub use daemon::{RunError, Settings, run};
+pub use essaim_engines::maybe_run_shim;

@@ -1,0 +1,86 @@
+//! What the parts of a node tell each other: a task that lives as long as the part, and decides nothing.
+//!
+//! - What a manager said over the link (who the managers are, who was removed) goes to the endpoint's table.
+//! - A manager that the roster misses is told to the uplink, so that it need not wait for its link to break.
+//! - What a manager said this node is, that its certificate changed, and where the managers are, go to the root.
+
+use crate::actor::Msg;
+use essaim_protocol::Managers;
+use essaim_system::endpoint::Endpoint;
+use essaim_system::roster::{Roster, RosterHandle};
+use essaim_transport::Admission;
+use essaim_wire::{NodeId, Role};
+use essaim_worker::WorkerHandle;
+use ractor::ActorRef;
+use std::net::SocketAddr;
+
+pub(crate) async fn follow(endpoint: Endpoint, roster: RosterHandle, worker: WorkerHandle, root: ActorRef<Msg>) {
+    let (mut told, mut managers) = (worker.told(), worker.managers());
+    let (mut members, mut identity) = (roster.watch(), endpoint.identity());
+    let linked = worker.linked();
+    let mut known: Vec<(NodeId, SocketAddr)> = Vec::new();
+    loop {
+        // Whoever holds the other end of one of these has ended: so has the part.
+        let message = tokio::select! {
+            changed = told.changed() => match changed {
+                Ok(()) => (*told.borrow_and_update()).map(Msg::Told),
+                Err(_) => return,
+            },
+            changed = identity.changed() => match changed {
+                Ok(()) => {
+                    roster.changed(endpoint.transport().advertise(), endpoint.role());
+                    Some(Msg::Certified)
+                }
+                Err(_) => return,
+            },
+            changed = managers.changed() => match changed {
+                Ok(()) => {
+                    let said = managers.borrow_and_update().clone();
+                    said.and_then(|said| admit(&endpoint, &said)).map(Msg::Noted)
+                }
+                Err(_) => return,
+            },
+            changed = members.changed() => match changed {
+                Ok(()) => {
+                    let now = members.borrow_and_update().clone();
+                    if let Some(manager) = *linked.borrow()
+                        && !now.is_present(manager)
+                    {
+                        worker.on_unreachable(manager);
+                    }
+                    let managers = managers_in(&now);
+                    if managers == known {
+                        None
+                    } else {
+                        worker.suggest(managers.clone());
+                        known.clone_from(&managers);
+                        Some(Msg::Managers(managers))
+                    }
+                }
+                Err(_) => return,
+            },
+        };
+        if let Some(message) = message
+            && root.cast(message).is_err()
+        {
+            return;
+        }
+    }
+}
+
+/// Takes what a manager said into the table; what went wrong, if anything.
+fn admit(endpoint: &Endpoint, said: &Managers) -> Option<String> {
+    endpoint.set_managers(said.managers.clone());
+    let table = Admission {
+        lineage: said.version.lineage,
+        index: said.version.index,
+        managers: said.managers.iter().map(|(node, _)| *node).collect(),
+        removed: said.removed.iter().copied().collect(),
+    };
+    endpoint.admit(table).err().map(|why| format!("who may come in could not be kept: {why}"))
+}
+
+fn managers_in(roster: &Roster) -> Vec<(NodeId, SocketAddr)> {
+    let everybody = std::iter::once(&roster.me).chain(roster.members.values().map(|view| &view.member));
+    everybody.filter(|member| member.role == Role::Manager).map(|member| (member.node, member.addr)).collect()
+}

@@ -1,0 +1,82 @@
+//! `/n/api`: holds the unix socket, and serves whoever connects.
+//!
+//! Parent: the node's root. Children: none; each connection is a task of its own.
+//! Hears: nothing, or that the socket broke. Says: nothing; the routes ask the node and its cluster by handle.
+//! Dies: when the socket cannot be served any more; it is bound again with the next start. Requests under way are cut,
+//! and a client asks again.
+
+use crate::face::Face;
+use crate::host::Host;
+use crate::routes::router;
+use crate::socket::{Listener, serve};
+use essaim_node::Handle;
+use essaim_system::{ChildSpec, Scope};
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+use ractor_cluster::RactorMessage;
+use std::path::PathBuf;
+use std::sync::Arc;
+use tokio::sync::oneshot;
+
+/// The face of a node on a unix socket, as `node::Parts` wants one.
+pub fn face(socket: PathBuf, host: Host) -> essaim_node::handle::Face {
+    Box::new(move |handle| {
+        ChildSpec::actor("api", move |scope| {
+            (Api, Arguments { scope, handle: handle.clone(), socket: socket.clone(), host: host.clone() })
+        })
+    })
+}
+
+pub(crate) struct Api;
+
+pub(crate) struct Arguments {
+    scope: Scope,
+    handle: Handle,
+    socket: PathBuf,
+    host: Host,
+}
+
+#[derive(RactorMessage)]
+pub(crate) enum Msg {
+    /// The socket is served no longer.
+    Broken,
+}
+
+pub(crate) struct State {
+    stop: Option<oneshot::Sender<()>>,
+    ended: Option<oneshot::Receiver<()>>,
+}
+
+impl Actor for Api {
+    type Msg = Msg;
+    type State = State;
+    type Arguments = Arguments;
+
+    async fn pre_start(&self, myself: ActorRef<Msg>, arguments: Arguments) -> Result<State, ActorProcessingErr> {
+        let Arguments { scope, handle, socket, host } = arguments;
+        let listener = Listener::bind(&socket).await?;
+        scope.record(essaim_system::Kind::Note, format!("listens on {}", socket.display()));
+        let face = Face::new(Arc::new(handle), host);
+        let (stop, stopped) = oneshot::channel::<()>();
+        let (end, ended) = oneshot::channel();
+        tokio::spawn(async move {
+            // Ends with the actor too, which drops the sender.
+            serve(listener, router(face), async { drop(stopped.await) }).await;
+            let _ = end.send(());
+            let _ = myself.cast(Msg::Broken);
+        });
+        Ok(State { stop: Some(stop), ended: Some(ended) })
+    }
+
+    async fn handle(&self, _: ActorRef<Msg>, _: Msg, _: &mut State) -> Result<(), ActorProcessingErr> {
+        Err("the socket is served no longer".into())
+    }
+
+    async fn post_stop(&self, _: ActorRef<Msg>, state: &mut State) -> Result<(), ActorProcessingErr> {
+        drop(state.stop.take());
+        if let Some(ended) = state.ended.take() {
+            // The socket's file is gone when this returns.
+            let _ = ended.await;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,128 @@
+//! The daemon: a node in the world.
+
+use crate::signal;
+use essaim_api::Host;
+use essaim_engines::{Config, ProcessEngine};
+use essaim_node::{Parts, StartError, start};
+use essaim_system::env::{Clock, RealClock, RealDisk};
+use essaim_system::{Env, Seed};
+use essaim_transport::{QuicNetwork, Utc};
+use essaim_worker::Engine;
+use std::fs::File;
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// The folder of tasks below the daemon's.
+const TASKS: &str = "tasks";
+
+/// The file that keeps a second daemon out of the folder.
+const LOCK: &str = "lock";
+
+/// How a daemon is started.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Folder for everything that must be found again after a restart.
+    pub data_dir: PathBuf,
+    /// Unix socket of the API.
+    pub socket: PathBuf,
+    /// Where to listen once it is in a cluster. An unspecified address with the usual port counts as not said.
+    pub listen: SocketAddr,
+    /// What to tell others: an address or an interface.
+    pub advertise: Option<String>,
+    /// The name of the machine; the host's own when left out.
+    pub hostname: Option<String>,
+}
+
+impl Settings {
+    /// With these places, and the defaults of `essaim daemon` for the rest.
+    pub fn new(data_dir: impl Into<PathBuf>, socket: impl Into<PathBuf>) -> Self {
+        Self {
+            data_dir: data_dir.into(),
+            socket: socket.into(),
+            listen: SocketAddr::from(([0, 0, 0, 0], essaim_node::address::PORT)),
+            advertise: None,
+            hostname: None,
+        }
+    }
+}
+
+/// The daemon cannot run. Whatever it had started has ended, but for its tasks.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The data folder cannot be used.
+    #[error("cannot use the data folder {path}: {why}")]
+    Folder {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        why: io::Error,
+    },
+    /// Another daemon uses the data folder.
+    #[error("another daemon uses the data folder {0}: stop it, or choose another folder with --data-dir")]
+    Locked(PathBuf),
+    /// The node does not start.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// The system gives no signals.
+    #[error("cannot wait for signals: {0}")]
+    Signals(io::Error),
+    /// The root of the supervision tree failed: its children failed too often.
+    #[error("the daemon failed: {0}")]
+    Failed(String),
+}
+
+/// Runs a daemon until a signal ends it.
+pub async fn run(settings: Settings) -> Result<(), RunError> {
+    let Settings { data_dir, socket, listen, advertise, hostname } = settings;
+    let folder = |why| RunError::Folder { path: data_dir.clone(), why };
+    let disk = RealDisk::open(&data_dir).map_err(folder)?;
+    let _lock = lock(&data_dir)?;
+    let clock: Arc<dyn Clock> = Arc::new(RealClock::new());
+    let utc: Utc = {
+        let clock = Arc::clone(&clock);
+        Arc::new(move || clock.utc())
+    };
+    let engine = ProcessEngine::new(Config::new(data_dir.join(TASKS), utc)).map_err(folder)?;
+    let engines: Vec<Arc<dyn Engine>> = vec![Arc::new(engine)];
+    let hostname = hostname.unwrap_or_else(own_hostname);
+    let host = Host::read(hostname.clone(), data_dir.display().to_string(), engines[0].kind().to_string());
+    let env = Env { clock, seed: Seed::fresh(), disk: Arc::new(disk), network: Arc::new(QuicNetwork) };
+    let unsaid = listen.ip().is_unspecified() && listen.port() == essaim_node::address::PORT;
+    let parts = Parts {
+        settings: essaim_node::Settings {
+            hostname,
+            listen: if unsaid { String::new() } else { listen.to_string() },
+            advertise: advertise.unwrap_or_default(),
+        },
+        engines,
+        faces: vec![essaim_api::face(socket, host)],
+    };
+    let node = start(env, parts).await?;
+    let farewell = tokio::select! {
+        farewell = signal::farewell() => farewell.map_err(RunError::Signals)?,
+        why = node.ended() => return Err(RunError::Failed(why)),
+    };
+    node.farewell(farewell).await;
+    Ok(())
+}
+
+/// The lock holds as long as the file is open: to the end of the process, however it comes.
+fn lock(data_dir: &Path) -> Result<File, RunError> {
+    let path = data_dir.join(LOCK);
+    let file = File::create(&path).map_err(|why| RunError::Folder { path: path.clone(), why })?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(std::fs::TryLockError::WouldBlock) => Err(RunError::Locked(data_dir.into())),
+        Err(std::fs::TryLockError::Error(why)) => Err(RunError::Folder { path, why }),
+    }
+}
+
+fn own_hostname() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    match name.trim() {
+        "" => "localhost".into(),
+        name => name.into(),
+    }
+}
