@@ -22,6 +22,7 @@
 mod frame;
 mod guard;
 mod outbox;
+mod pace;
 mod proxy;
 mod reader;
 mod remote;

@@ -2,6 +2,7 @@
 
 use super::frame::Frame;
 use super::guard::GuardMsg;
+use super::pace::Pace;
 use super::state::Import;
 use super::{EXPORTS_MAX, REVISION, Shared, proxy};
 use essaim_transport::FrameReceiver;
@@ -31,6 +32,7 @@ pub(super) async fn read_all(shared: Arc<Shared>, guard: ActorRef<GuardMsg>, mut
         Ok(None) => return "the peer ended the stream".into(),
         Err(error) => return error.to_string(),
     }
+    let mut pace = Pace::default();
     loop {
         let frame = match recv.recv_value().await {
             Ok(Some(frame)) => frame,
@@ -50,7 +52,11 @@ pub(super) async fn read_all(shared: Arc<Shared>, guard: ActorRef<GuardMsg>, mut
                     proxy::end(&gone, failed, &why);
                 }
             }
-            Frame::Cast { to, variant, args } => on_cast(&shared, to, variant, args),
+            Frame::Cast { to, variant, args } => {
+                if let Err(why) = on_cast(&shared, &mut pace, to, variant, args).await {
+                    return why;
+                }
+            }
             Frame::Call { to, tag, within_ms, variant, args } => {
                 on_call(&shared, to, tag, Duration::from_millis(within_ms), variant, args);
             }
@@ -99,13 +105,16 @@ async fn on_export(
 
 /// Only what was exported can be addressed; a message for anybody else is dropped, since an actor that has just
 /// ended may still be spoken to.
-fn on_cast(shared: &Shared, to: u64, variant: String, args: Vec<u8>) {
+async fn on_cast(shared: &Shared, pace: &mut Pace, to: u64, variant: String, args: Vec<u8>) -> Result<(), String> {
     let target = shared.state().exports.get(&to).cloned();
-    if let Some(target) = target {
-        let _ = target.send_serialized(SerializedMessage::Cast { variant, args, metadata: None });
-    } else {
+    let Some(target) = target else {
+        pace.forget(to);
         tracing::debug!(peer = shared.peer, to, "a message for an actor that is not exported was dropped");
-    }
+        return Ok(());
+    };
+    let bytes = args.len();
+    let _ = target.send_serialized(SerializedMessage::Cast { variant, args, metadata: None });
+    pace.count(to, &target, bytes).await
 }
 
 fn on_call(shared: &Arc<Shared>, to: u64, tag: u64, within: Duration, variant: String, args: Vec<u8>) {

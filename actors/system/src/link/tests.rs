@@ -22,6 +22,7 @@ const SOON: Duration = Duration::from_secs(2);
 enum ToCounter {
     Add(u64),
     Text(String),
+    Sleep(u64),
     Fail(String),
     #[rpc]
     Sum(RpcReplyPort<u64>),
@@ -72,6 +73,7 @@ impl Actor for Counter {
                 count.seen.push(n);
             }
             CounterMsg::Remote(ToCounter::Text(_)) => (),
+            CounterMsg::Remote(ToCounter::Sleep(seconds)) => sleep(Duration::from_secs(seconds)).await,
             CounterMsg::Remote(ToCounter::Fail(why)) => return Err(why.into()),
             CounterMsg::Remote(ToCounter::Sum(reply)) => drop(reply.send(count.seen.iter().sum())),
             CounterMsg::Remote(ToCounter::Never(reply)) => count.kept.push(reply),
@@ -432,4 +434,37 @@ async fn another_language_is_refused_before_anything_is_said() {
     let (mut send, _recv) = frames(other);
     send.send_value(&Frame::Open { revision: 7 }).await.expect("sent");
     assert_eq!(&*here.link.ended().await, "noconnection: the peer speaks revision 7 of links, this node 1");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_link_is_read_no_faster_than_its_actor_hears_and_nothing_is_lost() {
+    let (here, there, _counter, remote) = linked_counter().await;
+    remote.cast(ToCounter::Sleep(5)).expect("there is room");
+    let mut sent = 0;
+    // Sends all that the link takes while the actor sleeps.
+    for _ in 0..1_000 {
+        while sent < 50_000 && remote.cast(ToCounter::Add(sent + 1)).is_ok() {
+            sent += 1;
+        }
+        sleep(Duration::from_millis(1)).await;
+    }
+    assert!(sent < 20_000, "{sent} were taken");
+    assert!(there.link.backlog().0 > 1_000, "they wait at the side that sends");
+    sleep(Duration::from_secs(10)).await;
+    assert_eq!(remote.call(ToCounter::Sum, SOON).await, Ok(sent * (sent + 1) / 2));
+    assert_eq!(here.link.reason(), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_actor_that_is_flooded_and_stuck_ends_the_link() {
+    let (here, _there, _counter, remote) = linked_counter().await;
+    remote.cast(ToCounter::Sleep(3600)).expect("there is room");
+    for n in 1..10_000 {
+        let _ = remote.cast(ToCounter::Add(n));
+        if n % 100 == 0 {
+            sleep(Duration::from_millis(1)).await;
+        }
+    }
+    let why = here.link.ended().await;
+    assert_eq!(&*why, "noconnection: an actor that the peer floods hears nothing for 20 s");
 }
