@@ -5,6 +5,7 @@
 //! what says that the slot was filled and need not be filled again.
 
 use essaim_model::{Change, Desired, Service, State, Task};
+use essaim_wire::Reachability;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -28,6 +29,16 @@ pub fn forgettable(state: &State, service: &Service) -> Vec<Change> {
         changes.extend(ended.iter().take(surplus).map(|task| Change::ForgetTask { id: task.id }));
     }
     changes
+}
+
+/// Tasks of removed services whose node is down: nobody will ever say that they have ended.
+pub fn orphans(state: &State) -> Vec<Change> {
+    let down = state.nodes().filter(|node| node.reachability == Reachability::Down);
+    let left = down.flat_map(|node| {
+        let tasks = state.tasks_on(node.id).filter(|task| !task.has_ended() && state.service(task.service).is_none());
+        tasks.map(|task| Change::WriteOffTask { id: task.id, why: format!("node {} is down", node.name()) })
+    });
+    left.collect()
 }
 
 /// Whether it has ended and nobody has to decide anything about it any more.
@@ -102,6 +113,21 @@ mod tests {
         let service = Arc::clone(world.state.service(job).expect("created"));
         assert_eq!(forgettable(&world.state, &service), []);
         assert_eq!(world.state.tasks().len(), 1);
+    }
+
+    #[test]
+    fn what_a_removed_service_left_on_a_node_that_is_down_is_written_off() {
+        let mut world = World::of(2);
+        let web = world.create("web", 2, |_| ());
+        world.settle();
+        world.reach(2, Reachability::Unreachable);
+        world.done(vec![Change::RemoveService { id: web }]);
+        world.settle();
+        assert_eq!((world.state.tasks().len(), orphans(&world.state)), (1, vec![]));
+        world.reach(2, Reachability::Down);
+        let changes = orphans(&world.state);
+        world.done(changes);
+        assert_eq!(world.state.tasks().len(), 0);
     }
 
     #[test]

@@ -30,7 +30,7 @@ mod simulation;
 mod world;
 
 pub use assignment::{NodeTasks, tasks_of_node};
-pub use history::forgettable;
+pub use history::{forgettable, orphans};
 pub use liveness::{Effect, Input, Liveness, Seen, Wake};
 pub use place::{Board, Explanation, Reason};
 pub use plan::{Plan, Wanted};

@@ -74,8 +74,10 @@ pub enum Input {
     },
     /// Whether this node itself is cut off, and should not judge others.
     Isolated(bool),
-    /// The state changed, or a proposal came back, made or not.
+    /// The state changed.
     Look,
+    /// The proposal came back, made or not.
+    Proposed,
     /// A wake-up.
     Elapsed(Wake),
 }
@@ -83,7 +85,7 @@ pub enum Input {
 /// What is to be done.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
-    /// Propose these; then say [`Input::Look`], whatever came of it.
+    /// Propose these; then say [`Input::Proposed`], whatever came of it.
     Propose(Vec<Change>),
     /// The nodes whose slots may be filled elsewhere are now these.
     Release(BTreeSet<NodeId>),
@@ -156,7 +158,8 @@ impl Liveness {
         match input {
             Input::Seen { node, generation, seen } => self.hear(now, state, node, generation, seen),
             Input::Isolated(isolated) => self.on_isolated(now, isolated),
-            Input::Look => self.proposing = false,
+            Input::Look => (),
+            Input::Proposed => self.proposing = false,
             Input::Elapsed(wake) if wake == self.wake => self.armed = None,
             Input::Elapsed(_) => return,
         }

@@ -51,7 +51,7 @@ impl Leader {
                             });
                         }
                         self.world.done(changes);
-                        inputs.push(Input::Look);
+                        inputs.push(Input::Proposed);
                     }
                     Effect::Release(released) => assert_eq!(&released, self.core.released()),
                     Effect::WakeAt(at, wake) => self.wakes.push((at, wake)),
@@ -299,4 +299,18 @@ fn what_an_operator_set_is_left_alone() {
     leader.world.set_node(2, |spec| spec.availability = Availability::Drain);
     leader.input(Input::Look);
     assert_eq!(leader.told(), [""; 0]);
+}
+
+#[test]
+fn one_proposal_is_under_way_at_a_time_and_a_lost_one_is_made_again() {
+    let mut leader = Leader::all_alive(3);
+    let mut effects = Vec::new();
+    let lost = Input::Seen { node: id(2), generation: Generation(1), seen: Seen::Unreachable { why: "x".into() } };
+    leader.core.handle(leader.now, &leader.world.state, lost, &mut effects);
+    assert!(effects.iter().any(|effect| matches!(effect, Effect::Propose(_))));
+    effects.clear();
+    leader.core.handle(leader.now, &leader.world.state, Input::Look, &mut effects);
+    assert!(!effects.iter().any(|effect| matches!(effect, Effect::Propose(_))), "it is under way");
+    leader.core.handle(leader.now, &leader.world.state, Input::Proposed, &mut effects);
+    assert!(effects.iter().any(|effect| matches!(effect, Effect::Propose(_))), "it was not made");
 }
