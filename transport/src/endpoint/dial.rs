@@ -16,7 +16,7 @@ use essaim_wire::NodeId;
 use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 
 /// Both sides have said Hello within this time, or there is no session.
@@ -210,19 +210,22 @@ impl Inner {
             let Some(arrival) = self.socket.accept().await else { return };
             let inner = self.clone();
             self.tasks.spawn(async move {
-                inner.welcome(arrival).await;
-                drop(unready);
+                inner.welcome(arrival, unready).await;
             });
         }
     }
 
-    async fn welcome(self: Arc<Self>, arrival: Box<dyn Arrival>) {
+    async fn welcome(self: Arc<Self>, arrival: Box<dyn Arrival>, unready: OwnedSemaphorePermit) {
         let remote = arrival.remote_addr();
         let connection = match arrival.complete().await {
             Ok(connection) => connection,
             Err(why) => return tracing::info!(%remote, %why, "a connection is refused"),
         };
         if connection.level() == Level::Join {
+            drop(unready);
+            let Ok(_joining) = self.joining.try_acquire() else {
+                return connection.close(code::HELLO, "too many nodes join at once; try again");
+            };
             return enrol::answer(&self, &*connection).await;
         }
         let hello = match timeout(HELLO_MAX, hear_hello(&*connection)).await {

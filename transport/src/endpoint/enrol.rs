@@ -194,7 +194,8 @@ pub(super) async fn answer(inner: &Arc<Inner>, connection: &dyn Connection) {
         let (mut send, mut recv) = (FrameSender::new(stream.send), FrameReceiver::new(stream.recv));
         recv.limit(QUESTION_BYTES);
         for _ in 0..QUESTIONS_MAX {
-            let Some(question) = recv.recv_value().await? else { break };
+            let asked = timeout(QUESTION_MAX, recv.recv_value()).await;
+            let Some(question) = asked.unwrap_or(Err(FrameError::Finished))? else { break };
             send.send_value(&answer_one(inner, connection.remote_addr(), question).await).await?;
         }
         send.finish().await

@@ -46,6 +46,8 @@ pub(super) struct Inner {
     pub(super) tasks: Tasks,
     pub(super) unready_in: Arc<Semaphore>,
     pub(super) unready_out: Arc<Semaphore>,
+    /// Strangers that are being answered: they wait for a commit, and nobody else waits for them.
+    pub(super) joining: Arc<Semaphore>,
     /// Told whenever a session stands.
     pub(super) changed: Notify,
     identity: RwLock<Identity>,
@@ -55,6 +57,7 @@ pub(super) struct Inner {
     issuer: RwLock<Option<Arc<dyn Issuer>>>,
     events: mpsc::Sender<Event>,
     closed: watch::Sender<bool>,
+    /// The number of the next session; 0 is that of this node with itself.
     sessions: AtomicU64,
 }
 
@@ -89,6 +92,7 @@ impl Inner {
             tasks: Tasks::default(),
             unready_in: Arc::new(Semaphore::new(UNREADY_MAX)),
             unready_out: Arc::new(Semaphore::new(UNREADY_MAX)),
+            joining: Arc::new(Semaphore::new(UNREADY_MAX)),
             changed: Notify::new(),
             identity: RwLock::new(config.identity.clone()),
             admission: RwLock::new(admission),
@@ -97,7 +101,7 @@ impl Inner {
             issuer: RwLock::default(),
             events,
             closed: watch::channel(false).0,
-            sessions: AtomicU64::new(0),
+            sessions: AtomicU64::new(1),
         }
     }
 

@@ -11,19 +11,21 @@
 //! - `session`: what runs while one stands.
 //! - `dial`: making one, in both directions.
 //! - `book`: addresses, dials under way, back-off.
+//! - `own`: the lanes of a node to itself.
 //! - `enrol`, `limit`: how a stranger becomes a node, and how often it may ask.
 //! - `inner`: what all clones share, and what looks after the sessions.
+//! - `event`, `error`: what is told.
 //!
 //! Nothing here decides who is alive: the end of a session is an event for the membership, not a verdict.
 
-use crate::admission::{Admission, Denied};
+use crate::admission::Admission;
 use crate::code;
 use crate::frame::{FrameError, FrameReceiver, FrameSender};
 use crate::lane::{Lane, Traffic};
-use crate::network::{Binding, DatagramError, DialError, Ended, Network, Probe, SocketKey, Utc};
-use crate::trust::{Identity, Issuer, PeerIdentity, TrustError};
+use crate::network::{Binding, DatagramError, Ended, Network, Probe, SocketKey, Utc};
+use crate::trust::{Identity, Issuer, TrustError};
 use bytes::Bytes;
-use essaim_wire::{Generation, Lineage, NodeId, Role};
+use essaim_wire::{Generation, NodeId};
 use futures::future::BoxFuture;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -32,6 +34,8 @@ use tokio::sync::{mpsc, watch};
 mod book;
 mod dial;
 mod enrol;
+mod error;
+mod event;
 mod hello;
 mod inner;
 mod limit;
@@ -56,6 +60,8 @@ const EVENTS_MAX: usize = 1024;
 const DATAGRAMS_MAX: usize = 4096;
 
 pub use enrol::{EnrolError, enrol};
+pub use error::{OpenError, Unreached};
+pub use event::{Datagram, Event, Lost, PeerInfo, SessionId};
 
 /// What an endpoint is started with.
 #[derive(Clone)]
@@ -78,94 +84,6 @@ pub struct Config {
     pub admission: watch::Receiver<Arc<Admission>>,
 }
 
-/// Numbers the sessions of this node since its start. An event about one number says nothing about another.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct SessionId(pub u64);
-
-/// The other end of a session, as it proved and said when the session was made.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PeerInfo {
-    /// Which session.
-    pub session: SessionId,
-    /// Which node.
-    pub node: NodeId,
-    /// What it may do here: its certificate, less what the table takes away.
-    pub role: Role,
-    /// Which start of its daemon.
-    pub generation: Generation,
-    /// Its history of the log, when it said Hello.
-    pub lineage: Lineage,
-    /// Where its packets come from.
-    pub remote: SocketAddr,
-    /// Where it wants to be reached.
-    pub advertise: SocketAddr,
-    /// Which of the two connections.
-    pub traffic: Traffic,
-    /// Its certificate.
-    pub identity: PeerIdentity,
-}
-
-/// What happened to control sessions, in order. Bulk sessions come and go silently: they are no evidence.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Event {
-    /// A control session stands.
-    Up(PeerInfo),
-    /// A control session has ended.
-    Lost {
-        /// With whom.
-        node: NodeId,
-        /// Which.
-        session: SessionId,
-        /// Which start of the peer's daemon it was with.
-        generation: Generation,
-        /// How it ended.
-        how: Lost,
-    },
-}
-
-/// How a session ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Lost {
-    /// Another session with the same node took its place; nothing is wrong.
-    Replaced,
-    /// The peer has a new generation: it was restarted.
-    Restarted,
-    /// The table denied it.
-    Denied(Denied),
-    /// The peer, or this node, has another role than when the session was made.
-    RoleChanged,
-    /// Nobody used it for a while.
-    Unused,
-    /// The connection ended.
-    Ended(Ended),
-}
-
-impl Lost {
-    fn of(ended: Ended) -> Self {
-        match ended {
-            Ended::Closed { code: code::DUPLICATE, .. } => Self::Replaced,
-            Ended::Closed { code: code::IDENTITY, .. } => Self::RoleChanged,
-            Ended::Closed { code: code::IDLE, .. } => Self::Unused,
-            other => Self::Ended(other),
-        }
-    }
-
-    /// Whether the peer fell silent without a word, or does not know the session any more. Everything else says
-    /// that its daemon lives, or said goodbye.
-    pub const fn is_abrupt(&self) -> bool {
-        matches!(self, Self::Ended(Ended::TimedOut | Ended::Reset | Ended::Failed(_)))
-    }
-}
-
-/// A datagram of a peer.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Datagram {
-    /// Who sent it, by its certificate.
-    pub from: NodeId,
-    /// What it says.
-    pub bytes: Bytes,
-}
-
 /// Both directions of an open lane, as frames.
 pub struct LaneStream {
     /// Which lane.
@@ -182,56 +100,6 @@ pub struct LaneStream {
 pub trait Serve: Send + Sync {
     /// Serves one stream until its end. The endpoint aborts it when the session ends or the endpoint closes.
     fn serve(self: Arc<Self>, peer: PeerInfo, stream: LaneStream) -> BoxFuture<'static, ()>;
-}
-
-/// There is no session with the node, and none could be made.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Unreached {
-    /// Nobody has said where the node is.
-    #[error("no address is known for {0}")]
-    NoAddress(NodeId),
-    /// Dialling failed.
-    #[error(transparent)]
-    Dial(#[from] DialError),
-    /// Another node answers at the address.
-    #[error("{addr} is {found} now, not {wanted}")]
-    OtherNode {
-        /// Who was wanted.
-        wanted: NodeId,
-        /// Who answered.
-        found: NodeId,
-        /// Where.
-        addr: SocketAddr,
-    },
-    /// It is this node itself.
-    #[error("{0} is this node itself")]
-    Itself(NodeId),
-    /// The admission table of either side forbids it.
-    #[error(transparent)]
-    Denied(#[from] Denied),
-    /// The connection ended before both sides had said Hello.
-    #[error("the session was not established: {0}")]
-    Hello(String),
-    /// The endpoint was closed.
-    #[error("the endpoint is closed")]
-    Closed,
-}
-
-/// A lane was not opened. Nothing was said on it.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum OpenError {
-    /// No session.
-    #[error(transparent)]
-    Unreached(#[from] Unreached),
-    /// One of the two sides does not allow the lane, or nobody serves it.
-    #[error(transparent)]
-    Denied(#[from] Denied),
-    /// The session ended meanwhile.
-    #[error("the session ended: {0}")]
-    Ended(#[from] Ended),
-    /// The answer of the peer was no answer.
-    #[error(transparent)]
-    Frame(#[from] FrameError),
 }
 
 /// The endpoint of a node. Cheap to clone; all clones are the same, and it runs until [`Endpoint::close`].

@@ -15,6 +15,7 @@ use crate::network::{Connection, RecvStream, Stream};
 use futures::FutureExt as _;
 use std::io;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -35,8 +36,8 @@ pub(super) struct Session {
     /// Why this node ended it, if it did.
     why: Mutex<Option<Lost>>,
     used: Mutex<Instant>,
-    /// Counted by every open lane.
-    lanes: Arc<()>,
+    /// How many streams are open.
+    lanes: AtomicUsize,
 }
 
 impl Session {
@@ -46,7 +47,7 @@ impl Session {
             connection,
             why: Mutex::new(None),
             used: Mutex::new(Instant::now()),
-            lanes: Arc::new(()),
+            lanes: AtomicUsize::new(0),
         })
     }
 
@@ -67,7 +68,7 @@ impl Session {
 
     /// For how long nobody has used it; zero while a lane is open.
     pub(super) fn unused(&self) -> Duration {
-        if Arc::strong_count(&self.lanes) > 1 {
+        if self.lanes.load(Ordering::Relaxed) > 0 {
             return Duration::ZERO;
         }
         self.used.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
@@ -96,7 +97,7 @@ impl Session {
         finish(&mut servers, SERVERS_GRACE).await;
     }
 
-    async fn streams(&self, inner: &Arc<Inner>, servers: &mut JoinSet<()>) -> crate::network::Ended {
+    async fn streams(self: &Arc<Self>, inner: &Arc<Inner>, servers: &mut JoinSet<()>) -> crate::network::Ended {
         loop {
             match self.connection.accept_stream().await {
                 Ok(stream) => {
@@ -125,7 +126,7 @@ impl Session {
     }
 
     /// Opens a lane on this session.
-    pub(super) async fn open(&self, inner: &Inner, lane: Lane) -> Result<LaneStream, OpenError> {
+    pub(super) async fn open(self: &Arc<Self>, inner: &Inner, lane: Lane) -> Result<LaneStream, OpenError> {
         inner.judge(&self.info, lane, Direction::Outgoing, None)?;
         let Stream { send, recv } = self.guard(self.connection.open_stream().await?);
         let (mut send, mut recv) = (FrameSender::new(send), FrameReceiver::new(recv));
@@ -147,9 +148,9 @@ impl Session {
     }
 
     /// A stream that counts as a use of the session until its reading half is dropped.
-    fn guard(&self, stream: Stream) -> Stream {
-        self.touch();
-        Stream { send: stream.send, recv: Box::new(Guarded { inner: stream.recv, _lane: self.lanes.clone() }) }
+    fn guard(self: &Arc<Self>, stream: Stream) -> Stream {
+        self.lanes.fetch_add(1, Ordering::Relaxed);
+        Stream { send: stream.send, recv: Box::new(Guarded { inner: stream.recv, session: self.clone() }) }
     }
 }
 
@@ -193,7 +194,14 @@ async fn admit(inner: Arc<Inner>, peer: PeerInfo, stream: Stream) {
 
 struct Guarded {
     inner: Box<dyn RecvStream>,
-    _lane: Arc<()>,
+    session: Arc<Session>,
+}
+
+impl Drop for Guarded {
+    fn drop(&mut self) {
+        self.session.touch();
+        self.session.lanes.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl RecvStream for Guarded {

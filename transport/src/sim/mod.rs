@@ -12,12 +12,15 @@
 //! crashed daemon differ from a cut as they do in the world: the frozen one hears everything late, the crashed one's
 //! host still refuses the sentinel.
 //!
-//! - `state`: the queue, and what happens when something arrives.
+//! - `state`, `arrive`: the queue, and what happens when something arrives.
+//! - `end`: the two ends of a connection.
 //! - `fault`: what stands between two hosts.
 //! - `socket`: sockets, dialling and accepting.
-//! - `connection`, `stream`: those behind the traits.
+//! - `connection`, `stream`: an end behind the traits.
 
+mod arrive;
 mod connection;
+mod end;
 mod fault;
 mod socket;
 mod state;

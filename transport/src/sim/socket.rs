@@ -1,7 +1,8 @@
 //! Simulated sockets: dialling, accepting, the sentinel.
 
 use super::Shared;
-use super::connection::{Conn, ConnId, Handle, Phase, Side, SimConnection};
+use super::connection::{Handle, SimConnection};
+use super::end::{Conn, ConnId, Phase, Side};
 use super::state::{Asked, Body, Bound, Packet, end};
 use crate::code;
 use crate::network::{Arrival, Connection, DialError, Ended, Level, Probe, Socket, SocketKey, Trust, Utc};

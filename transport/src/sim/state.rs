@@ -1,8 +1,8 @@
 //! The queue of everything under way, and what happens when it arrives.
 
-use super::connection::{Conn, ConnId, End, Phase, Side};
+use super::end::{Conn, ConnId, End, Phase, Side};
 use super::fault::Faults;
-use super::socket::{closed, shown};
+use super::socket::closed;
 use crate::network::{Binding, DialError, Ended, SocketKey, Trust, Utc};
 use crate::trust::{Certificate, Identity};
 use bytes::Bytes;
@@ -28,9 +28,6 @@ const RESEND: Duration = Duration::from_millis(100);
 /// A dial that was not answered is sent again after this long.
 const DIAL_RESEND: Duration = Duration::from_millis(200);
 
-/// Dials that wait to be looked at.
-const ARRIVALS_MAX: usize = 256;
-
 /// What a stopped process's socket holds; the rest is lost, as in a kernel.
 const HELD_MAX: usize = 16 << 10;
 
@@ -48,7 +45,8 @@ pub(super) struct State {
     queue: BTreeMap<(Instant, u64), Happening>,
     hosts: BTreeMap<IpAddr, HostState>,
     numbers: u64,
-    begun: Option<Instant>,
+    /// When the first packet arrived: fingerprints count from there.
+    pub(super) begun: Option<Instant>,
 }
 
 /// A bound socket. Its number tells it from a later one on the same address.
@@ -264,23 +262,27 @@ impl State {
         }
     }
 
-    fn frozen(&self, ip: IpAddr) -> bool {
+    pub(super) fn frozen(&self, ip: IpAddr) -> bool {
         self.hosts.get(&ip).is_some_and(|host| host.frozen)
     }
 
-    fn dark(&self, ip: IpAddr) -> bool {
+    pub(super) fn dark(&self, ip: IpAddr) -> bool {
         self.hosts.get(&ip).is_none_or(|host| host.dark)
+    }
+
+    /// Keeps a packet until the host thaws.
+    pub(super) fn hold(&mut self, ip: IpAddr, packet: Packet) {
+        let held = &mut self.hosts.entry(ip).or_default().held;
+        if held.len() < HELD_MAX {
+            held.push(packet);
+        }
     }
 
     /// Something that may be lost.
     pub(super) fn send(&mut self, packet: Packet) {
         let (from, to) = (packet.from.ip(), packet.to.ip());
         if self.frozen(from) {
-            let held = &mut self.hosts.entry(from).or_default().held;
-            if held.len() < HELD_MAX {
-                held.push(packet);
-            }
-            return;
+            return self.hold(from, packet);
         }
         let delay = self.faults.delays(from, to, &mut self.rng);
         if self.faults.blocks(from, to) || self.faults.loses(from, to, &mut self.rng) {
@@ -382,6 +384,8 @@ impl State {
             let Some((_, what)) = said else { return };
             self.arrives(Packet { from, to, body: Body::Said { conn: id, to: side.other(), what } });
         }
+        // The last words of a side that has ended are said.
+        self.conns.extract_if(id..=id, |_, conn| !conn.is_needed()).for_each(drop);
     }
 
     fn tick(&mut self, id: ConnId, side: Side, now: Instant) {
@@ -406,120 +410,10 @@ impl State {
     pub(super) fn forget_ended(&mut self) {
         self.conns.retain(|_, conn| conn.is_needed());
     }
-
-    fn arrives(&mut self, packet: Packet) {
-        let (from, to) = (packet.from, packet.to);
-        if self.dark(to.ip()) || self.faults.blocks(from.ip(), to.ip()) {
-            return;
-        }
-        let is_kernels = matches!(packet.body, Body::Probe { .. } | Body::Refusal { .. } | Body::NothingListens { .. });
-        if self.frozen(to.ip()) && !is_kernels {
-            let held = &mut self.hosts.entry(to.ip()).or_default().held;
-            if held.len() < HELD_MAX {
-                held.push(packet);
-            }
-            return;
-        }
-        self.sum_up(&packet);
-        match packet.body {
-            Body::Dial(asked) => self.on_dial(from, to, asked),
-            Body::Accepted { conn, shown } => self.on_accepted(conn, &shown),
-            Body::DialRefused { conn, why } => self.dial_fails(conn, DialError::Refused { addr: from, why }),
-            Body::NothingListens { conn } => self.dial_fails(conn, DialError::NothingListens { addr: from }),
-            Body::Said { conn, to: side, what } => self.on_said(from, to, conn, side, what),
-            Body::Unknown { conn, to: side } => {
-                if let Some(conn) = self.conns.get_mut(&conn) {
-                    conn.end_mut(side).end(Ended::Reset);
-                    self.forget_ended();
-                }
-            }
-            Body::Probe { reply } => {
-                if !self.sockets.contains_key(&to) {
-                    self.send(Packet { from: to, to: from, body: Body::Refusal { reply } });
-                }
-            }
-            Body::Refusal { reply } => {
-                let reply = reply.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
-                let _ = reply.map(|reply| reply.send(()));
-            }
-        }
-    }
-
-    fn on_dial(&mut self, from: SocketAddr, to: SocketAddr, asked: Asked) {
-        let conn = asked.conn;
-        let Some(bound) = self.sockets.get_mut(&to) else {
-            return self.send(Packet { from: to, to: from, body: Body::NothingListens { conn } });
-        };
-        // A socket without an identity accepts nobody, and a dial may arrive twice.
-        if bound.identity.is_none() || bound.arrivals.iter().any(|waits| waits.conn == conn) {
-            return;
-        }
-        let Some(known) = self.conns.get(&conn) else { return };
-        if known.end(Side::Acceptor).is_open() && known.end(Side::Acceptor).socket == bound.number {
-            // Its answer was lost.
-            let shown = bound.identity.as_ref().map(shown).unwrap_or_default();
-            return self.send(Packet { from: to, to: from, body: Body::Accepted { conn, shown } });
-        }
-        if known.taken {
-            return;
-        }
-        if bound.arrivals.len() >= ARRIVALS_MAX {
-            let why = "too many connections wait".into();
-            return self.send(Packet { from: to, to: from, body: Body::DialRefused { conn, why } });
-        }
-        bound.arrivals.push_back(asked);
-        bound.arrived.notify_waiters();
-    }
-
-    fn on_accepted(&mut self, id: ConnId, shown: &[Certificate]) {
-        let Some(conn) = self.conns.get_mut(&id) else { return };
-        match conn.on_accepted(shown) {
-            Some(Ok(())) => self.ticks(id, Side::Dialler),
-            Some(Err(close)) => self.mention(id, Side::Dialler, close),
-            None => (),
-        }
-    }
-
-    fn dial_fails(&mut self, id: ConnId, why: DialError) {
-        if let Some(conn) = self.conns.get_mut(&id) {
-            conn.dial_fails(why);
-            self.forget_ended();
-        }
-    }
-
-    fn on_said(&mut self, from: SocketAddr, to: SocketAddr, id: ConnId, side: Side, what: What) {
-        let Some(bound) = self.sockets.get(&to) else { return };
-        let (key, number) = (bound.key, bound.number);
-        match self.conns.get_mut(&id) {
-            Some(conn) if conn.end(side).is_open() && conn.end(side).socket == number => {
-                conn.end_mut(side).heard = Instant::now();
-                conn.on_said(side, what);
-                self.forget_ended();
-            }
-            // Only a daemon with the key of the old one can say that the connection is gone.
-            Some(conn) if conn.end(side).key == Some(key) && !matches!(what, What::Close { .. }) => {
-                self.send(Packet { from: to, to: from, body: Body::Unknown { conn: id, to: side.other() } });
-            }
-            _ => (),
-        }
-    }
-
-    /// Adds an arrival to the fingerprint (FNV-1a).
-    fn sum_up(&mut self, packet: &Packet) {
-        let now = Instant::now();
-        let begun = *self.begun.get_or_insert(now);
-        let (kind, size) = packet.body.shape();
-        let when = u64::try_from((now - begun).as_micros()).unwrap_or(u64::MAX);
-        let text = format!("{when} {} {} {kind} {size}", packet.from, packet.to);
-        for byte in text.bytes() {
-            self.fingerprint = (self.fingerprint ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-        }
-        self.arrived += 1;
-    }
 }
 
 impl Body {
-    fn shape(&self) -> (u8, usize) {
+    pub(super) fn shape(&self) -> (u64, usize) {
         match self {
             Self::Dial(_) => (0, 0),
             Self::Accepted { .. } => (1, 0),

@@ -1,8 +1,9 @@
 //! Faults, in the simulation; and that the same seed gives the same run.
 
-use super::world::{World, ip};
+use super::world::{World, ip, utc};
+use crate::code;
 use crate::endpoint::{Event, Lost, Unreached};
-use crate::network::{DialError, Ended, Probe};
+use crate::network::{Binding, DialError, Ended, Probe, SocketKey, Trust};
 use bytes::Bytes;
 use essaim_wire::{Generation, Role};
 use std::fmt::Write as _;
@@ -93,6 +94,26 @@ async fn a_session_that_nobody_uses_is_closed_and_no_accusation() {
     a.endpoint.reach(b.id).await.expect("reached");
     let lost = a.lost().await;
     assert!(lost == Lost::Unused && !lost.is_abrupt(), "{lost:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn those_who_dial_and_say_nothing_are_sent_away_and_others_get_in() {
+    let mut world = World::simulated(8);
+    let node = world.node(1, Role::Manager);
+    let binding = Binding { identity: Some(world.identity(2, Role::Worker)), key: SocketKey([2; 32]), utc: utc() };
+    let socket = world.network(ip(2)).bind((ip(2), 0).into(), binding).expect("a port");
+    let mut silent = Vec::new();
+    for _ in 0..64 {
+        silent.push(socket.dial(node.addr(), Trust::Member).await.expect("dialled"));
+    }
+    // Every place is taken, so this one waits until the silent ones have had their time.
+    let late = world.node(3, Role::Worker);
+    late.knows(&node);
+    assert!(late.endpoint.reach(node.id).await.is_err() || node.endpoint.peers().len() == 1);
+    assert!(late.speaks_with(&node).await);
+    for connection in silent {
+        assert!(matches!(connection.ended().await, Ended::Closed { code: code::HELLO, .. }));
+    }
 }
 
 /// Five nodes that speak with each other at random while links are cut and a daemon dies.

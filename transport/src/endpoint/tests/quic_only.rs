@@ -89,3 +89,19 @@ async fn a_killed_daemon_is_refused_by_its_host_and_reset_by_its_successor() {
     assert_eq!(a.lost().await, Lost::Ended(Ended::Reset), "long before the idle timeout");
     assert_eq!(a.endpoint.reach(again.id).await.map(|peer| peer.generation), Ok(Generation(2)));
 }
+
+#[tokio::test]
+async fn ipv6_and_every_address_of_the_host_serve_as_well() {
+    if std::net::UdpSocket::bind("[::1]:0").is_err() {
+        return eprintln!("skipped: this host has no IPv6");
+    }
+    let mut world = World::on_quic();
+    let everywhere = SocketAddr::from(([0u16; 8], 0));
+    let (a, b) = (world.node_on(1, Role::Manager, everywhere), world.node_on(2, Role::Worker, everywhere));
+    let at = |ip: std::net::IpAddr| SocketAddr::new(ip, a.addr().port());
+    for addr in [at("::1".parse().expect("an address")), at("::ffff:127.0.0.1".parse().expect("an address"))] {
+        let met = b.endpoint.meet(addr).await.expect("met");
+        assert_eq!(met.advertise, addr, "who listens everywhere is reached where it was met");
+        b.endpoint.disconnect(a.id, "next");
+    }
+}

@@ -1,7 +1,7 @@
 //! Sessions and lanes while nothing is broken.
 
 use super::on_both_networks;
-use super::world::{Echo, World, echoes, ip};
+use super::world::{Echo, World, echoes};
 use crate::admission::Denied;
 use crate::endpoint::{Event, LaneStream, Lost, OpenError, PeerInfo, Serve, Unreached};
 use crate::frame::{FrameError, MAX_FRAME};
@@ -34,6 +34,7 @@ on_both_networks!(
     a_closed_daemon_refuses_the_sentinel_and_a_living_one_is_silent,
     a_goodbye_says_why,
     only_its_own_certificate_is_presented,
+    a_node_opens_lanes_to_itself_and_is_judged_like_any_other,
 );
 
 async fn a_lane_carries_frames_in_both_directions(world: &mut World) {
@@ -251,7 +252,6 @@ async fn a_closed_daemon_refuses_the_sentinel_and_a_living_one_is_silent(world: 
     b.endpoint.close().await;
     assert_eq!(a.endpoint.probe(b.id).await, Probe::Refused);
     assert_eq!(a.endpoint.probe(NodeId::from_bits(77)).await, Probe::Silent, "nobody knows where it is");
-    let _ = ip(1);
 }
 
 async fn a_goodbye_says_why(world: &mut World) {
@@ -268,4 +268,11 @@ async fn only_its_own_certificate_is_presented(world: &mut World) {
     let a = world.node(1, Role::Manager);
     let other = world.identity(2, Role::Manager);
     assert!(matches!(a.endpoint.present(other), Err(TrustError::Mismatch(_))));
+}
+
+async fn a_node_opens_lanes_to_itself_and_is_judged_like_any_other(world: &mut World) {
+    let worker = world.node(1, Role::Worker);
+    assert!(echoes(worker.endpoint.open(worker.id, Lane::View).await.expect("open"), b"me").await);
+    let refused = worker.endpoint.open(worker.id, Lane::Raft).await.err();
+    assert_eq!(refused, Some(OpenError::Denied(Denied::Worker { node: worker.id, lane: Lane::Raft })));
 }

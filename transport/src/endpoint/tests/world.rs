@@ -90,8 +90,15 @@ impl World {
     }
 
     pub(super) fn node_at(&mut self, id: u8, role: Role, generation: u64, port: u16) -> Node {
+        self.start(id, role, generation, SocketAddr::new(ip(id), port))
+    }
+
+    pub(super) fn node_on(&mut self, id: u8, role: Role, listen: SocketAddr) -> Node {
+        self.start(id, role, 1, listen)
+    }
+
+    fn start(&mut self, id: u8, role: Role, generation: u64, listen: SocketAddr) -> Node {
         let identity = self.identity(id, role);
-        let listen = SocketAddr::new(ip(id), port);
         let config = Config {
             listen,
             advertise: listen,
