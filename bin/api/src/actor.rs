@@ -7,6 +7,7 @@
 
 use crate::face::Face;
 use crate::host::Host;
+use crate::node::Node;
 use crate::routes::router;
 use crate::socket::{Listener, serve};
 use essaim_node::Handle;
@@ -55,7 +56,7 @@ impl Actor for Api {
         let Arguments { scope, handle, socket, host } = arguments;
         let listener = Listener::bind(&socket).await?;
         scope.record(essaim_system::Kind::Note, format!("listens on {}", socket.display()));
-        let face = Face::new(Arc::new(handle), host);
+        let face = Face::new(Arc::new(Node::new(handle)), host);
         let (stop, stopped) = oneshot::channel::<()>();
         let (end, ended) = oneshot::channel();
         tokio::spawn(async move {

@@ -9,8 +9,8 @@ use essaim_docker::swarm::JoinTokens;
 use essaim_model::{ClusterSpec, Event, NodeSpec, Refusal, ServiceId, ServiceSpec, State, Task, TaskId};
 use essaim_wire::{Index, NodeId, Role, Timestamp};
 use futures::future::BoxFuture;
+use futures::stream::BoxStream;
 use std::sync::Arc;
-use tokio::sync::mpsc;
 
 /// A node, and through it its cluster.
 pub trait Cluster: Send + Sync + 'static {
@@ -75,7 +75,7 @@ pub trait Cluster: Send + Sync + 'static {
     fn trees(&self) -> BoxFuture<'_, Trees>;
 
     /// The journals of every node.
-    fn journal(&self, query: JournalQuery) -> BoxFuture<'_, Result<mpsc::Receiver<Vec<JournalLine>>, Refusal>>;
+    fn journal(&self, query: JournalQuery) -> BoxFuture<'_, Result<JournalLines, Refusal>>;
 
     /// Who is alive, as this node sees it.
     fn members(&self) -> BoxFuture<'_, Result<Members, Refusal>>;
@@ -137,7 +137,10 @@ pub struct LogsQuery {
 }
 
 /// Lines as they arrive; it ends when every task's lines have.
-pub type LogLines = mpsc::Receiver<Vec<LogLine>>;
+pub type LogLines = BoxStream<'static, Vec<LogLine>>;
+
+/// Records as they arrive.
+pub type JournalLines = BoxStream<'static, Vec<JournalLine>>;
 
 /// A line of a task.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -15,6 +15,8 @@
 //! - [`routes`]: one file a noun.
 //! - [`reply`] and [`ask`]: answers and refusals going out, bodies and queries coming in.
 //! - [`socket`]: the socket and its connections.
+//! - [`node`](mod@node): a node's handle, as the routes see it.
+//! - [`actor`]: `/n/api`, which keeps the socket open.
 
 mod actor;
 mod ask;
@@ -29,7 +31,8 @@ mod socket;
 
 pub use actor::face;
 pub use cluster::{
-    Cluster, EventBatches, JournalQuery, LocalState, LogLine, LogLines, LogStream, LogsQuery, Rotate, Standing,
+    Cluster, EventBatches, JournalLines, JournalQuery, LocalState, LogLine, LogLines, LogStream, LogsQuery, Rotate,
+    Standing,
 };
 pub use face::Face;
 pub use host::Host;

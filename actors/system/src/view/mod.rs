@@ -154,13 +154,13 @@ impl View {
         ask: impl Fn(NodeId) -> Ask,
         read: impl Fn(Vec<Answer>) -> Option<T>,
     ) -> Answers<T> {
-        let answers: Vec<_> = stream::iter(nodes.iter().map(|&node| {
+        // Collected first: a stream that borrows from an iterator of references cannot be boxed as `Send`.
+        let mut askings = Vec::with_capacity(nodes.len());
+        for &node in nodes {
             let asking = self.ask(node, ask(node), within);
-            async move { (node, asking.await) }
-        }))
-        .buffer_unordered(ASKED_AT_ONCE)
-        .collect()
-        .await;
+            askings.push(async move { (node, asking.await) });
+        }
+        let answers: Vec<_> = stream::iter(askings).buffer_unordered(ASKED_AT_ONCE).collect().await;
         let mut gathered = Answers { said: BTreeMap::new(), silent: BTreeMap::new() };
         for (node, answer) in answers {
             match answer {

@@ -13,7 +13,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use essaim_docker::{Time, resolve};
 use essaim_model::{Refusal, Task};
 use essaim_wire::Timestamp;
-use futures::stream;
+use futures::StreamExt;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -52,13 +52,12 @@ pub(super) async fn of_task(State(face): State<Face>, Path(text): Path, Query(as
 fn answer(face: &Face, tasks: Vec<Arc<Task>>, asked: &Asked) -> Answer {
     let (query, form) = read(asked, &tasks)?;
     let lines = face.cluster.logs(tasks, query)?;
-    let frames = stream::unfold((lines, form), |(mut lines, form)| async move {
-        let batch = lines.recv().await?;
+    let frames = lines.map(move |batch| {
         let mut frames = BytesMut::new();
         for line in &batch {
             form.write(line, &mut frames);
         }
-        Some((Ok::<Bytes, Infallible>(frames.freeze()), (lines, form)))
+        Ok::<Bytes, Infallible>(frames.freeze())
     });
     Ok(typed(Body::from_stream(frames), "application/vnd.docker.multiplexed-stream"))
 }

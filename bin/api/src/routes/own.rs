@@ -9,7 +9,7 @@ use axum::extract::State;
 use bytes::{Bytes, BytesMut};
 use essaim_docker::Time;
 use essaim_model::Refusal;
-use futures::stream;
+use futures::StreamExt;
 use serde::Deserialize;
 use std::convert::Infallible;
 
@@ -42,13 +42,12 @@ pub(super) async fn journal(State(face): State<Face>, Query(asked): Query<Journa
     };
     let node = (!asked.node.is_empty()).then_some(asked.node);
     let records = face.cluster.journal(JournalQuery { node, since, follow: flag(&asked.follow) }).await?;
-    let lines = stream::unfold(records, |mut records| async move {
-        let batch = records.recv().await?;
+    let lines = records.map(|batch| {
         let mut lines = BytesMut::new();
         for record in &batch {
             lines.extend_from_slice(&encode(record));
         }
-        Some((Ok::<Bytes, Infallible>(lines.freeze()), records))
+        Ok::<Bytes, Infallible>(lines.freeze())
     });
     Ok(typed(Body::from_stream(lines), "application/x-ndjson"))
 }

@@ -1,7 +1,8 @@
 //! A cluster that is a state in memory: writes are applied at once, by the same `apply` as everywhere.
 
 use essaim_api::{
-    Cluster, EventBatches, Face, Host, JournalQuery, LocalState, LogLine, LogLines, LogsQuery, Rotate, Standing, router,
+    Cluster, EventBatches, Face, Host, JournalLines, JournalQuery, LocalState, LogLine, LogLines, LogsQuery, Rotate,
+    Standing, router,
 };
 use essaim_docker::Time;
 use essaim_docker::convert::swarm::{Init, Join};
@@ -12,14 +13,14 @@ use essaim_model::{
     Meta, Node, NodeSpec, Outcome, Position, Proposal, Refusal, ServiceId, ServiceSpec, State, Task,
 };
 use essaim_wire::{ClusterId, Generation, Index, Lineage, NodeId, Reachability, RequestId, Role, Term, Timestamp};
-use futures::FutureExt;
 use futures::future::{BoxFuture, ready};
+use futures::{FutureExt, StreamExt, stream};
 use http_body_util::BodyExt;
 use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
 use serde_json::Value;
 use std::sync::{Arc, Mutex, MutexGuard};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
 /// When everything happens.
 pub(crate) const NOW: Timestamp = Timestamp::from_micros(1_795_201_044_000_000);
@@ -317,9 +318,8 @@ impl Cluster for Fake {
         };
         let lines: Vec<_> = self.inner().lines.iter().filter(wanted).cloned().collect();
         let keep = query.tail.map_or(lines.len(), |tail| tail as usize).min(lines.len());
-        let (sender, reader) = mpsc::channel(1);
-        sender.try_send(lines[lines.len() - keep..].to_vec()).expect("there is room for one");
-        Ok(reader)
+        let last = lines[lines.len() - keep..].to_vec();
+        Ok(stream::iter([last]).boxed())
     }
 
     fn events(&self, replay: bool) -> Result<Box<dyn EventBatches>, Refusal> {
@@ -333,8 +333,7 @@ impl Cluster for Fake {
         at_once(Trees { nodes: Vec::new() })
     }
 
-    fn journal(&self, query: JournalQuery) -> BoxFuture<'_, Result<mpsc::Receiver<Vec<JournalLine>>, Refusal>> {
-        let (sender, reader) = mpsc::channel(1);
+    fn journal(&self, query: JournalQuery) -> BoxFuture<'_, Result<JournalLines, Refusal>> {
         let line = JournalLine {
             node: SELF.to_string(),
             name: query.node.unwrap_or_else(|| "node1".into()),
@@ -346,8 +345,7 @@ impl Cluster for Fake {
             cause: None,
             error: String::new(),
         };
-        sender.try_send(vec![line]).expect("there is room for one");
-        at_once(Ok(reader))
+        at_once(Ok(stream::iter([vec![line]]).boxed()))
     }
 
     fn members(&self) -> BoxFuture<'_, Result<Members, Refusal>> {

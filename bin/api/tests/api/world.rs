@@ -111,9 +111,9 @@ fn see(exchange: &Value, noun: &str, kept: &mut BTreeMap<String, Value>) {
 
 /// The node that the last `info` of a recording was of.
 fn own(exchanges: &[Value]) -> Option<String> {
-    let ids =
+    let mut ids =
         exchanges.iter().filter(|it| it["path"] == "/info").filter_map(|it| it["response"]["Swarm"]["NodeID"].as_str());
-    ids.filter(|id| !id.is_empty()).next_back().map(str::to_owned)
+    ids.rfind(|id| !id.is_empty()).map(str::to_owned)
 }
 
 fn build(fake: &Fake, shown: &BTreeMap<String, Value>, services: &BTreeMap<String, Value>, exchanges: &[Value]) {

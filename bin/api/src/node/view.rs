@@ -1,0 +1,280 @@
+//! What every node shows of itself: its actors, its journal, whom it takes for alive.
+//!
+//! Every node is asked at once, with a deadline; one that did not answer is named with the reason. Nodes of the
+//! cluster that gossip takes for gone are not asked, and named all the same.
+
+use crate::cluster::{JournalLines, JournalQuery};
+use essaim_docker::Time;
+use essaim_docker::own::{Actor, JournalLine, Member, Members, NodeTree, Trees};
+use essaim_membership::State as Seen;
+use essaim_model::{Kind, Refusal};
+use essaim_node::Handle;
+use essaim_system::journal::Entry;
+use essaim_system::{Path, Record};
+use essaim_wire::{NodeId, Timestamp};
+use futures::{StreamExt, stream};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+/// How long a node has to answer.
+const DEADLINE: Duration = Duration::from_secs(2);
+
+/// How many records are asked for at a time: what the journal gives at once.
+const PAGE: u32 = 1000;
+
+/// How often journals are asked for what is new.
+const FOLLOW_EVERY: Duration = Duration::from_millis(300);
+
+/// Everybody there is: names by node, and those among them that can be asked.
+struct Everybody {
+    names: BTreeMap<NodeId, String>,
+    there: Vec<NodeId>,
+}
+
+impl Everybody {
+    fn of(handle: &Handle) -> Self {
+        let own = own_id(handle);
+        let mut names = BTreeMap::from([(own, handle.hostname().to_owned())]);
+        if let Ok(control) = handle.control() {
+            names.extend(control.last_known().nodes().map(|node| (node.id, node.name())));
+        }
+        let mut there = handle.view().nodes();
+        if there.is_empty() {
+            there.push(own);
+        }
+        for node in &there {
+            // A worker has no names of others; ids do until their own answer tells.
+            names.entry(*node).or_insert_with(|| node.to_string());
+        }
+        Self { names, there }
+    }
+
+    fn name(&self, node: NodeId) -> String {
+        self.names.get(&node).cloned().unwrap_or_else(|| node.to_string())
+    }
+
+    /// Those that are known and not there.
+    fn absent(&self) -> impl Iterator<Item = NodeId> + '_ {
+        self.names.keys().copied().filter(|node| !self.there.contains(node))
+    }
+}
+
+/// This node's id; outside of a cluster it has none, and nobody else is asked.
+fn own_id(handle: &Handle) -> NodeId {
+    handle.standing().membership().map_or(NodeId::from_bits(0), |membership| membership.node)
+}
+
+/// As it is shown: outside of a cluster not at all.
+fn id_text(node: NodeId) -> String {
+    if node.bits() == 0 { String::new() } else { node.to_string() }
+}
+
+const ABSENT: &str = "it is not there";
+
+pub(super) async fn trees(handle: &Handle) -> Trees {
+    let everybody = Everybody::of(handle);
+    let answers = handle.view().trees(&everybody.there, DEADLINE).await;
+    let said = answers.said.into_iter().map(|(node, entries)| {
+        let name = entries.first().map_or_else(|| everybody.name(node), |entry| entry.path.node().to_owned());
+        let actors = entries.into_iter().map(actor).collect();
+        NodeTree { node: id_text(node), name, error: String::new(), actors }
+    });
+    let silent = |(node, error): (NodeId, String)| NodeTree {
+        node: id_text(node),
+        name: everybody.name(node),
+        error,
+        actors: Vec::new(),
+    };
+    let absent = everybody.absent().map(|node| silent((node, ABSENT.into())));
+    let mut nodes: Vec<_> = said.chain(answers.silent.into_iter().map(silent)).chain(absent).collect();
+    nodes.sort_by(|a, b| (&a.name, &a.node).cmp(&(&b.name, &b.node)));
+    Trees { nodes }
+}
+
+fn actor(entry: Entry) -> Actor {
+    Actor {
+        path: entry.path.as_str().to_owned(),
+        source: entry.source,
+        state: entry.state.to_string(),
+        restarts: entry.restarts,
+        since: entry.since.into(),
+        reason: entry.reason,
+    }
+}
+
+/// How far the journals were read.
+struct Reader {
+    handle: Handle,
+    only: Option<String>,
+    since: Option<Timestamp>,
+    follow: bool,
+    next: BTreeMap<NodeId, u64>,
+    /// Those whose silence was told already.
+    silent: BTreeSet<NodeId>,
+    rounds: u64,
+    /// Some journal had more than one page.
+    more: bool,
+}
+
+pub(super) async fn journal(handle: Handle, query: JournalQuery) -> Result<JournalLines, Refusal> {
+    if let Some(text) = &query.node {
+        let everybody = Everybody::of(&handle);
+        if !everybody.names.iter().any(|(node, name)| name == text || node.to_string() == *text) {
+            return Err(Refusal::not_found("node", text));
+        }
+    }
+    let reader = Reader {
+        handle,
+        only: query.node,
+        since: query.since,
+        follow: query.follow,
+        next: BTreeMap::new(),
+        silent: BTreeSet::new(),
+        rounds: 0,
+        more: true,
+    };
+    Ok(stream::unfold(reader, |mut reader| async move { Some((reader.round().await?, reader)) }).boxed())
+}
+
+impl Reader {
+    /// The next lines of every journal, in the order of their times; nothing when all was read and nobody follows.
+    async fn round(&mut self) -> Option<Vec<JournalLine>> {
+        loop {
+            if !self.more {
+                if !self.follow {
+                    return None;
+                }
+                tokio::time::sleep(FOLLOW_EVERY).await;
+            }
+            let lines = self.ask().await;
+            if !lines.is_empty() {
+                return Some(lines);
+            }
+        }
+    }
+
+    /// Asks every node for one page.
+    async fn ask(&mut self) -> Vec<JournalLine> {
+        let everybody = Everybody::of(&self.handle);
+        let only = self.only.clone();
+        let wanted = |node: NodeId| match &only {
+            Some(text) => everybody.name(node) == *text || node.to_string() == *text,
+            None => true,
+        };
+        let there = everybody.there.iter().copied().filter(|node| wanted(*node));
+        let from: BTreeMap<NodeId, u64> =
+            there.map(|node| (node, self.next.get(&node).copied().unwrap_or(0))).collect();
+        let answers = self.handle.view().records(&from, PAGE, DEADLINE).await;
+        let mut lines = Vec::new();
+        self.more = false;
+        for (node, page) in answers.said {
+            self.silent.remove(&node);
+            self.more |= page.records.len() >= PAGE as usize;
+            self.next.insert(node, page.next);
+            let told = page.records.into_iter().filter(|record| self.since.is_none_or(|since| record.at >= since));
+            lines.extend(told.map(|record| line(node, record)));
+        }
+        lines.sort_by(|a: &JournalLine, b| (a.at, &a.node, a.seq).cmp(&(b.at, &b.node, b.seq)));
+        let absent = everybody.absent().filter(|node| self.rounds == 0 && wanted(*node));
+        let absent: Vec<_> = absent.map(|node| (node, ABSENT.to_owned())).collect();
+        for (node, why) in answers.silent.into_iter().chain(absent) {
+            if self.silent.insert(node) {
+                lines.push(silence(node, everybody.name(node), why, self.handle.scope().utc()));
+            }
+        }
+        self.rounds += 1;
+        lines
+    }
+}
+
+fn line(node: NodeId, record: Record) -> JournalLine {
+    JournalLine {
+        node: id_text(node),
+        name: record.path.node().to_owned(),
+        seq: record.seq,
+        at: record.at.into(),
+        kind: record.kind.to_string(),
+        path: record.path.as_str().to_owned(),
+        reason: record.reason,
+        cause: record.cause,
+        error: String::new(),
+    }
+}
+
+fn silence(node: NodeId, name: String, error: String, at: Timestamp) -> JournalLine {
+    JournalLine {
+        node: id_text(node),
+        name,
+        seq: 0,
+        at: Time::from(at),
+        kind: String::new(),
+        path: String::new(),
+        reason: String::new(),
+        cause: None,
+        error,
+    }
+}
+
+/// Who is alive, as this node sees it. Outside of a cluster nobody is a member of anything.
+pub(super) fn members(handle: &Handle) -> Result<Members, Refusal> {
+    let standing = handle.standing();
+    let Some(membership) = standing.membership() else {
+        return Err(essaim_docker::error::texts::not_in_swarm());
+    };
+    let names = Everybody::of(handle).names;
+    let roster = membership.roster.current();
+    let name = |node: NodeId| names.get(&node).filter(|name| **name != node.to_string()).cloned().unwrap_or_default();
+    let own = Member {
+        node: roster.me.node.to_string(),
+        name: name(roster.me.node),
+        state: if roster.isolated { "isolated" } else { "alive" }.into(),
+        generation: roster.me.generation.0,
+        incarnation: 0,
+        addr: roster.me.addr.to_string(),
+        accusers: Vec::new(),
+        rtt_micros: None,
+    };
+    let others = roster.members.values().map(|view| Member {
+        node: view.member.node.to_string(),
+        name: name(view.member.node),
+        state: word(view.state).into(),
+        generation: view.member.generation.0,
+        incarnation: u64::from(view.incarnation.0),
+        addr: view.member.addr.to_string(),
+        accusers: view.accusers.iter().map(ToString::to_string).collect(),
+        rtt_micros: view.rtt.map(|rtt| u64::try_from(rtt.as_micros()).unwrap_or(u64::MAX)),
+    });
+    Ok(Members {
+        node: membership.node.to_string(),
+        name: handle.hostname().to_owned(),
+        isolated: roster.isolated,
+        members: others.chain([own]).collect(),
+    })
+}
+
+const fn word(state: Seen) -> &'static str {
+    match state {
+        Seen::Expected => "expected",
+        Seen::Alive => "alive",
+        Seen::Suspected => "suspected",
+        Seen::Restarting { .. } => "restarting",
+        Seen::Unreachable => "unreachable",
+        Seen::Down => "down",
+        Seen::Left => "left",
+    }
+}
+
+/// The path's first label names the node: this one, or one of the cluster by that host name.
+pub(super) async fn kill_actor(handle: &Handle, text: &str) -> Result<(), Refusal> {
+    let path: Path = text.parse().map_err(|why: essaim_system::InvalidPath| Refusal::invalid(why.to_string()))?;
+    let not_found = |why: String| Refusal::new(Kind::NotFound, why);
+    if path.node() == handle.scope().path.node() {
+        return handle.journal().kill(&path).map_err(|why| not_found(why.to_string()));
+    }
+    let everybody = Everybody::of(handle);
+    let named = everybody.names.iter().find(|(_, name)| *name == path.node()).map(|(node, _)| *node);
+    let Some(node) = named else {
+        return Err(not_found(format!("no node {} here: the first part of a path is a node's name", path.node())));
+    };
+    handle.view().kill(node, &path, DEADLINE).await.map_err(not_found)
+}
