@@ -15,7 +15,7 @@ fn millis(millis: u64) -> Duration {
 }
 
 /// Random schedules that are tried here; 5,000 were while this was written.
-const SEEDS: std::ops::Range<u64> = 0..60;
+const SEEDS: std::ops::Range<u64> = 0..40;
 
 /// Sizes around the number of rings, where observers are scarce.
 const SIZES: [usize; 5] = [3, 4, 5, 9, 20];
@@ -553,10 +553,10 @@ fn whatever_happens_all_agree_again_when_it_has_stopped() {
 fn nodes_that_stand_still_again_and_again_bring_no_healthy_one_down() {
     // A cell of the Lifeguard paper's grid: some nodes stand still for D seconds, live for a quarter of one, and
     // stand still again. They themselves may be missed; the healthy may not.
-    for (slow, pause) in [(4, 8), (16, 2), (16, 16), (32, 8)] {
-        let size = 64;
+    for (slow, pause) in [(2, 8), (8, 2), (8, 16), (16, 8)] {
+        let size = 32;
         let mut network = Network::settled(size, 34);
-        for _ in 0..(40 / pause) {
+        for _ in 0..(32 / pause) {
             for n in 0..slow {
                 network.freeze(n);
             }

@@ -225,6 +225,9 @@ impl Detector {
         }
         self.quiet = false;
         for row in rows {
+            if row.standing == Standing::Present && row.record.is_none() {
+                continue;
+            }
             let me = self.gossip.me();
             if row.id.node == me.node {
                 if row.id.generation == me.generation && row.standing != Standing::Present {
@@ -243,11 +246,13 @@ impl Detector {
     fn on_row(&mut self, from: NodeId, row: &Row) {
         let Row { id, incarnation, standing, .. } = *row;
         let farewell = |goodbye| Farewell { node: id.node, generation: id.generation, incarnation, goodbye };
-        let known = self.entries.get(&id.node).filter(|entry| entry.phase != Phase::Expected).is_some();
+        if standing == Standing::Present {
+            self.hear(id, incarnation);
+            return;
+        }
+        let known = self.entries.get(&id.node).is_some_and(|entry| entry.phase != Phase::Expected);
         match standing {
-            Standing::Present => {
-                self.hear(id, incarnation);
-            }
+            Standing::Present => (),
             Standing::Restarting { within } => {
                 if self.hear(id, incarnation) {
                     self.on_farewell(farewell(Goodbye::Restarting { within }));
