@@ -1,0 +1,274 @@
+//! `…/manager/leader`: follows the log, and rings whoever is concerned.
+//!
+//! Parent: `manager`, while it leads. Children: `liveness`, `scheduler`, `roles`, `authority`, `reaper`, and one
+//! `service.X` for each service of the state.
+//! Hears: that something was applied, that the brake released other nodes than before. Says: marks.
+//! Dies: when its children failed too often; `manager` starts it again, or gives leadership away.
+
+use super::authority::AuthorityActor;
+use super::bell::Bell;
+use super::context::{Context, Errand};
+use super::liveness::LivenessActor;
+use super::reaper::ReaperActor;
+use super::roles::RolesActor;
+use super::scheduler::SchedulerActor;
+use super::service::{self, ServiceActor};
+use crate::ManagerArguments;
+use essaim_model::{Event, Mode, Node, ServiceId, State as Cluster};
+use essaim_store::{Cursor, Happened};
+use essaim_system::journal::Kind;
+use essaim_system::supervisor::{Children, Plan, Wake};
+use essaim_system::{ChildSpec, Scope};
+use essaim_wire::{NodeId, Term};
+use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
+use ractor_cluster::RactorMessage;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// The actor.
+pub(super) struct Leader;
+
+/// What it is started with.
+pub(super) struct Arguments {
+    pub(super) scope: Scope,
+    pub(super) manager: ManagerArguments,
+    pub(super) term: Term,
+}
+
+/// What it hears.
+#[derive(RactorMessage)]
+pub(super) enum Msg {
+    /// Something was applied.
+    Look,
+    /// Other nodes' slots are released than before: every service looks.
+    Released,
+    /// A child's delay is over.
+    Wake(Wake),
+}
+
+/// What it holds.
+pub(super) struct State {
+    context: Arc<Context>,
+    children: Children,
+    cursor: Cursor,
+    services: BTreeMap<ServiceId, Watched>,
+    _applied: Errand,
+}
+
+/// A service that has its actor.
+struct Watched {
+    name: String,
+    bell: Bell<service::Msg>,
+}
+
+impl Actor for Leader {
+    type Msg = Msg;
+    type State = State;
+    type Arguments = Arguments;
+
+    async fn pre_start(&self, myself: ActorRef<Msg>, arguments: Arguments) -> Result<State, ActorProcessingErr> {
+        let Arguments { scope, manager, term } = arguments;
+        let context = Arc::new(Context::new(&manager, term));
+        context.leader.address().set(myself.clone());
+        let children = Children::new(scope.clone(), &myself, Plan::default(), Msg::Wake);
+        let cluster = context.store.state();
+        let cursor = context.store.events(cluster.applied().index);
+        let (mut applied, bell) = (context.store.applied(), context.leader.clone());
+        let follow = async move {
+            while applied.changed().await.is_ok() {
+                bell.ring();
+            }
+        };
+        let services = BTreeMap::new();
+        let mut state = State { context, children, cursor, services, _applied: Errand::run(follow) };
+        if let Err(why) = state.start_children(&cluster).await {
+            state.children.shutdown("stopped, because a sibling could not be started").await;
+            return Err(why);
+        }
+        scope.record(Kind::Raft, format!("leads in term {}", term.0));
+        Ok(state)
+    }
+
+    async fn handle(&self, _: ActorRef<Msg>, message: Msg, state: &mut State) -> Result<(), ActorProcessingErr> {
+        match message {
+            Msg::Look => state.follow().await?,
+            Msg::Released => state.services.values().for_each(|watched| watched.bell.ring()),
+            Msg::Wake(wake) => state.children.on_wake(wake).await?,
+        }
+        Ok(())
+    }
+
+    async fn handle_supervisor_evt(
+        &self,
+        _: ActorRef<Msg>,
+        event: SupervisionEvent,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
+        state.children.on_event(event).await?;
+        Ok(())
+    }
+
+    async fn post_stop(&self, _: ActorRef<Msg>, state: &mut State) -> Result<(), ActorProcessingErr> {
+        state.children.shutdown("this manager no longer leads").await;
+        Ok(())
+    }
+}
+
+impl State {
+    async fn start_children(&mut self, cluster: &Cluster) -> Result<(), ActorProcessingErr> {
+        let shared = || Arc::clone(&self.context);
+        let (liveness, scheduler, roles, authority, reaper) = (shared(), shared(), shared(), shared(), shared());
+        let bells = &self.context;
+        let specs = [
+            ChildSpec::actor_at(bells.liveness.address(), "liveness", move |scope| {
+                (LivenessActor, (scope, Arc::clone(&liveness)))
+            }),
+            ChildSpec::actor_at(bells.scheduler.address(), "scheduler", move |scope| {
+                (SchedulerActor, (scope, Arc::clone(&scheduler)))
+            }),
+            ChildSpec::actor_at(bells.roles.address(), "roles", move |scope| (RolesActor, (scope, Arc::clone(&roles)))),
+            ChildSpec::actor("authority", move |scope| (AuthorityActor, (scope, Arc::clone(&authority)))),
+            ChildSpec::actor_at(bells.reaper.address(), "reaper", move |scope| {
+                (ReaperActor, (scope, Arc::clone(&reaper)))
+            }),
+        ];
+        for spec in specs {
+            self.children.start(spec).await?;
+        }
+        for service in cluster.services() {
+            self.watch(service.id, service.spec.name.as_str()).await?;
+        }
+        Ok(())
+    }
+
+    /// Starts the actor of a service.
+    async fn watch(&mut self, id: ServiceId, name: &str) -> Result<(), ActorProcessingErr> {
+        if self.services.contains_key(&id) {
+            return Ok(());
+        }
+        let name = format!("service.{name}");
+        let bell = Bell::new(|| service::Msg::Look);
+        let (context, own) = (Arc::clone(&self.context), bell.clone());
+        let spec = ChildSpec::actor_at(bell.address(), name.clone(), move |scope| {
+            (ServiceActor, service::Arguments { scope, context: Arc::clone(&context), id, bell: own.clone() })
+        });
+        self.services.insert(id, Watched { name, bell });
+        self.children.add(spec).await?;
+        Ok(())
+    }
+
+    async fn unwatch(&mut self, id: ServiceId) -> Result<(), ActorProcessingErr> {
+        if let Some(watched) = self.services.remove(&id) {
+            self.children.remove(&watched.name).await?;
+        }
+        Ok(())
+    }
+
+    /// Reads on in the log, and rings whoever is concerned once.
+    async fn follow(&mut self) -> Result<(), ActorProcessingErr> {
+        self.context.leader.answer();
+        let mut concerned = Concerned::default();
+        loop {
+            match self.cursor.try_next() {
+                Ok(Some(happened)) => self.take(happened, &mut concerned).await?,
+                Ok(None) => break,
+                Err(_) => self.begin_again(&mut concerned).await?,
+            }
+        }
+        concerned.ring(&self.context, &self.services);
+        Ok(())
+    }
+
+    async fn take(&mut self, happened: Happened, concerned: &mut Concerned) -> Result<(), ActorProcessingErr> {
+        // Events are published a moment before the state that contains them.
+        self.context.store.wait_applied(happened.index).await;
+        let cluster = self.context.store.state();
+        for event in happened.events.iter() {
+            match event {
+                Event::Service { old: None, new: Some(new) } => self.watch(new.id, new.spec.name.as_str()).await?,
+                Event::Service { old: Some(old), new: None } => self.unwatch(old.id).await?,
+                _ => concerned.add(event, &cluster),
+            }
+        }
+        concerned.scheduler = true;
+        Ok(())
+    }
+
+    /// More has happened than is kept: whatever is there may have changed.
+    async fn begin_again(&mut self, concerned: &mut Concerned) -> Result<(), ActorProcessingErr> {
+        let cluster = self.context.store.state();
+        self.cursor = self.context.store.events(cluster.applied().index);
+        let gone: Vec<_> = self.services.keys().filter(|id| cluster.service(**id).is_none()).copied().collect();
+        for id in gone {
+            self.unwatch(id).await?;
+        }
+        for service in cluster.services() {
+            self.watch(service.id, service.spec.name.as_str()).await?;
+        }
+        *concerned =
+            Concerned { services: self.services.keys().copied().collect(), scheduler: true, nodes: true, ended: true };
+        Ok(())
+    }
+}
+
+/// Who is to be rung.
+#[derive(Default)]
+struct Concerned {
+    services: BTreeSet<ServiceId>,
+    scheduler: bool,
+    /// Nodes or the cluster's settings changed.
+    nodes: bool,
+    /// Tasks ended.
+    ended: bool,
+}
+
+impl Concerned {
+    fn add(&mut self, event: &Event, cluster: &Cluster) {
+        match event {
+            Event::Service { new, .. } => self.services.extend(new.iter().map(|service| service.id)),
+            Event::Task { old, new } => {
+                self.services.extend(old.iter().chain(new).map(|task| task.service));
+                self.ended |= new.as_ref().is_some_and(|task| task.has_ended());
+            }
+            Event::Node { old, new } => {
+                self.nodes = true;
+                if old.as_ref().zip(new.as_ref()).is_none_or(|(old, new)| is_news(old, new)) {
+                    let node = old.iter().chain(new).map(|node| node.id).next();
+                    self.add_services_of(node, cluster);
+                }
+            }
+            Event::Cluster { .. } => {
+                self.nodes = true;
+                self.services.extend(cluster.services().map(|service| service.id));
+            }
+        }
+    }
+
+    /// Those with tasks there, and those that are due on every node.
+    fn add_services_of(&mut self, node: Option<NodeId>, cluster: &Cluster) {
+        let there = node.into_iter().flat_map(|node| cluster.tasks_on(node));
+        self.services.extend(there.map(|task| task.service));
+        let global = cluster.services().filter(|service| service.spec.mode == Mode::Global);
+        self.services.extend(global.map(|service| service.id));
+    }
+
+    fn ring(&self, context: &Context, services: &BTreeMap<ServiceId, Watched>) {
+        self.services.iter().filter_map(|id| services.get(id)).for_each(|watched| watched.bell.ring());
+        if self.scheduler {
+            context.scheduler.ring();
+        }
+        if self.nodes {
+            context.liveness.ring();
+            context.roles.ring();
+        }
+        if self.nodes || self.ended {
+            context.reaper.ring();
+        }
+    }
+}
+
+/// Whether anything that a service looks at is different.
+fn is_news(old: &Node, new: &Node) -> bool {
+    (&old.spec, old.role, old.reachability, old.unsteady, &old.description)
+        != (&new.spec, new.role, new.reachability, new.unsteady, &new.description)
+}

@@ -1,0 +1,39 @@
+//! `…/leader/authority`: the cluster's authority is on this machine.
+//!
+//! Parent: `leader`. Children: none.
+//! Hears: nothing; requests reach the signer through the endpoint's desk. Says: nothing.
+//! Dies: with `leader`; the desk then asks the next one.
+
+use super::signer::Authority;
+use crate::leader::context::Context;
+use essaim_system::Scope;
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+use ractor_cluster::RactorMessage;
+use std::sync::Arc;
+
+/// The actor.
+pub(in crate::leader) struct AuthorityActor;
+
+/// It hears nothing.
+#[derive(RactorMessage)]
+pub(in crate::leader) enum Msg {}
+
+impl Actor for AuthorityActor {
+    type Msg = Msg;
+    type State = Arc<Context>;
+    type Arguments = (Scope, Arc<Context>);
+
+    async fn pre_start(
+        &self,
+        _: ActorRef<Msg>,
+        (scope, context): Self::Arguments,
+    ) -> Result<Arc<Context>, ActorProcessingErr> {
+        context.endpoint.set_signer(Some(Arc::new(Authority::new(scope, Arc::clone(&context)))));
+        Ok(context)
+    }
+
+    async fn post_stop(&self, _: ActorRef<Msg>, context: &mut Arc<Context>) -> Result<(), ActorProcessingErr> {
+        context.endpoint.set_signer(None);
+        Ok(())
+    }
+}

@@ -1,0 +1,189 @@
+//! Who is let in, and what is signed.
+
+use crate::leader::context::Context;
+use essaim_model::{Availability, Change, Cluster, Labels, Meta, Node, NodeSpec, State};
+use essaim_system::Scope;
+use essaim_system::endpoint::Signer;
+use essaim_system::journal::Kind;
+use essaim_transport::{
+    Admission, Authority as Root, Certificate, EnrolReply, EnrolRequest, Grant, Key, Refused, Serial, SigningRequest,
+    TokenSecret,
+};
+use essaim_wire::{Generation, NodeId, Reachability, Role, Timestamp};
+use futures::future::BoxFuture;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// How often a request looks whether an earlier one for the same key is through.
+const POLL: Duration = Duration::from_millis(20);
+
+/// The cluster's authority, for as long as this manager leads.
+pub(super) struct Authority {
+    scope: Scope,
+    context: Arc<Context>,
+    /// The keys that are being enrolled: of two requests for one key the second waits, and finds the node.
+    enrolling: Mutex<BTreeSet<[u8; 32]>>,
+}
+
+/// Keeps a key reserved.
+struct Turn<'a> {
+    authority: &'a Authority,
+    key: [u8; 32],
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.authority.enrolling.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.key);
+    }
+}
+
+impl Authority {
+    pub(super) fn new(scope: Scope, context: Arc<Context>) -> Self {
+        Self { scope, context, enrolling: Mutex::default() }
+    }
+
+    /// Lets a stranger in, or finds the node that it already is.
+    async fn let_in(&self, request: EnrolRequest) -> Result<EnrolReply, Refused> {
+        let key = request.request.key_digest().map_err(|why| Refused::Request(why.to_string()))?;
+        let role = self.invited_as(&request.secret)?;
+        let _turn = self.turn(key).await;
+        let known = self.context.store.state().nodes().find(|node| node.key_digest == key).map(|node| node.id);
+        let id = match known {
+            Some(id) => id,
+            None => self.accept(key, role, &request).await?,
+        };
+        self.sign(id, &request.request)
+    }
+
+    async fn accept(&self, key: [u8; 32], role: Role, request: &EnrolRequest) -> Result<NodeId, Refused> {
+        let id = NodeId::from_bits(self.scope.env.seed.draw_id());
+        let change = Change::AcceptNode(Box::new(stranger(id, role, key)));
+        self.context.propose(vec![change]).await.map_err(|refusal| match refusal.kind {
+            // No more room, say: asking again changes nothing.
+            essaim_model::Kind::Precondition => Refused::Request(refusal.text),
+            _ => Refused::Unavailable(refusal.text),
+        })?;
+        self.scope.record(Kind::Trust, format!("{id} was let in as a {role}, from {}", request.from));
+        Ok(id)
+    }
+
+    /// The role that a secret invites for.
+    fn invited_as(&self, secret: &TokenSecret) -> Result<Role, Refused> {
+        let state = self.context.store.state();
+        let cluster = founded(&state)?;
+        [Role::Worker, Role::Manager]
+            .into_iter()
+            .find(|role| TokenSecret::from_bytes(*cluster.join.of(*role)) == *secret)
+            .ok_or(Refused::Secret)
+    }
+
+    /// A certificate that says what is committed of the node.
+    fn sign(&self, id: NodeId, request: &SigningRequest) -> Result<EnrolReply, Refused> {
+        if self.context.store.leadership().borrow().active() != Some(self.context.term) {
+            return Err(Refused::Unavailable("this manager no longer leads".into()));
+        }
+        let state = self.context.store.state();
+        let cluster = founded(&state)?;
+        let Some(node) = state.node(id) else {
+            return Err(Refused::Request(format!("node {id} was removed from the cluster")));
+        };
+        let root = root_of(cluster)?;
+        let serial = Serial { granted: state.applied().index, nonce: self.scope.env.seed.draw_number() };
+        let grant = Grant {
+            cluster: cluster.id,
+            node: id,
+            role: node.role,
+            serial,
+            now: self.scope.utc(),
+            lifetime: cluster.spec.certificate_expiry,
+        };
+        let certificate = root.sign(request, &grant).map_err(|why| Refused::Request(why.to_string()))?;
+        self.scope.record(Kind::Trust, format!("signed a {}'s certificate for {}", node.role, node.name()));
+        Ok(EnrolReply {
+            node: id,
+            role: node.role,
+            chain: vec![certificate],
+            roots: vec![root.certificate().clone()],
+            managers: managers_of(&state, self.context.endpoint.node()),
+            admission: admission_of(&state, cluster),
+        })
+    }
+
+    /// Waits until nobody else enrols this key.
+    async fn turn(&self, key: [u8; 32]) -> Turn<'_> {
+        while !self.enrolling.lock().unwrap_or_else(PoisonError::into_inner).insert(key) {
+            tokio::time::sleep(POLL).await;
+        }
+        Turn { authority: self, key }
+    }
+}
+
+impl Signer for Authority {
+    fn enrol(&self, request: EnrolRequest) -> BoxFuture<'_, Result<EnrolReply, Refused>> {
+        Box::pin(async move {
+            let from = request.from;
+            let answer = self.let_in(request).await;
+            if let Err(refused) = &answer {
+                self.scope.record(Kind::Trust, format!("refused whoever asks from {from}: {refused}"));
+            }
+            answer
+        })
+    }
+
+    fn renew(&self, node: NodeId, request: SigningRequest) -> BoxFuture<'_, Result<EnrolReply, Refused>> {
+        Box::pin(async move { self.sign(node, &request) })
+    }
+}
+
+fn founded(state: &State) -> Result<&Arc<Cluster>, Refused> {
+    state.cluster().ok_or_else(|| Refused::Unavailable("there is no cluster yet".into()))
+}
+
+/// The root of trust, which lies in the replicated state.
+fn root_of(cluster: &Cluster) -> Result<Root, Refused> {
+    let broken =
+        |why: String| Refused::Unavailable(format!("the root certificate of the cluster cannot be used: {why}"));
+    let certificate = Certificate::from_pem(&cluster.authority.certificate).map_err(|why| broken(why.to_string()))?;
+    let certificate = certificate.into_iter().next().ok_or_else(|| broken("there is none".into()))?;
+    let key = Key::from_pem(&cluster.authority.key).map_err(|why| broken(why.to_string()))?;
+    Root::from_parts(certificate, key).map_err(|why| broken(why.to_string()))
+}
+
+/// A machine that nothing is known of but its key and what it was invited as. It counts as a manager from its
+/// enrolment on; `roles` takes it into the group.
+fn stranger(id: NodeId, role: Role, key_digest: [u8; 32]) -> Node {
+    Node {
+        id,
+        meta: Meta::default(),
+        spec: NodeSpec { name: None, labels: Labels::new(), role, availability: Availability::Active },
+        role,
+        description: None,
+        addr: None,
+        generation: Generation::default(),
+        reachability: Reachability::Unknown,
+        message: String::new(),
+        since: Timestamp::default(),
+        unsteady: false,
+        manager: None,
+        key_digest,
+        loopback: 0,
+    }
+}
+
+/// Where the managers are, this one first.
+fn managers_of(state: &State, me: NodeId) -> Vec<(NodeId, std::net::SocketAddr)> {
+    let mut managers: Vec<_> = state.managers().filter_map(|node| Some((node.id, node.addr?))).collect();
+    managers.sort_by_key(|(node, _)| (*node != me, *node));
+    managers
+}
+
+/// The exceptions in force, as this state has them.
+fn admission_of(state: &State, cluster: &Cluster) -> Admission {
+    Admission {
+        lineage: cluster.lineage,
+        index: state.applied().index,
+        managers: state.managers().map(|node| node.id).collect(),
+        removed: state.removed().collect(),
+    }
+}

@@ -1,0 +1,80 @@
+//! What the actors of the leader's tree share: the store and the term, whom to ring, and which slots are released.
+
+use super::bell::Bell;
+use super::{actor, liveness, reaper, roles, scheduler};
+use crate::ManagerArguments;
+use essaim_model::{Change, Refusal, State};
+use essaim_store::Store;
+use essaim_system::Scope;
+use essaim_system::endpoint::Endpoint;
+use essaim_system::roster::RosterHandle;
+use essaim_wire::{Index, NodeId, Term, Timestamp};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+/// What every actor of one leader has at hand.
+pub(super) struct Context {
+    pub(super) term: Term,
+    pub(super) store: Store,
+    pub(super) endpoint: Endpoint,
+    pub(super) roster: RosterHandle,
+    /// The lost nodes whose slots may be filled elsewhere now; `liveness` says which.
+    pub(super) released: watch::Sender<Arc<BTreeSet<NodeId>>>,
+    pub(super) leader: Bell<actor::Msg>,
+    pub(super) scheduler: Bell<scheduler::Msg>,
+    pub(super) liveness: Bell<liveness::Msg>,
+    pub(super) roles: Bell<roles::Msg>,
+    pub(super) reaper: Bell<reaper::Msg>,
+    /// How far the state's time is ahead of this machine's clock.
+    ahead_micros: AtomicU64,
+}
+
+impl Context {
+    pub(super) fn new(manager: &ManagerArguments, term: Term) -> Self {
+        Self {
+            term,
+            store: manager.store.clone(),
+            endpoint: manager.endpoint.clone(),
+            roster: manager.roster.clone(),
+            released: watch::Sender::new(Arc::default()),
+            leader: Bell::new(|| actor::Msg::Look),
+            scheduler: Bell::new(|| scheduler::Msg::Look),
+            liveness: Bell::new(|| liveness::Msg::Look),
+            roles: Bell::new(|| roles::Msg::Look),
+            reaper: Bell::new(|| reaper::Msg::Look),
+            ahead_micros: AtomicU64::new(0),
+        }
+    }
+
+    /// Proposes as the leader of this term; void under any other.
+    pub(super) async fn propose(&self, changes: Vec<Change>) -> Result<Index, Refusal> {
+        self.store.change(changes, Some(self.term)).await
+    }
+
+    /// Now, never before the state's own time: another manager's clock may be ahead, and dates are compared.
+    pub(super) fn now(&self, scope: &Scope, state: &State) -> Timestamp {
+        let utc = scope.utc();
+        let ahead = state.at().as_micros().saturating_sub(utc.as_micros());
+        let ahead = self.ahead_micros.fetch_max(ahead, Ordering::Relaxed).max(ahead);
+        utc + Duration::from_micros(ahead)
+    }
+}
+
+/// A task of the runtime that ends with the actor it works for.
+pub(super) struct Errand(JoinHandle<()>);
+
+impl Errand {
+    pub(super) fn run(errand: impl Future<Output = ()> + Send + 'static) -> Self {
+        Self(tokio::spawn(errand))
+    }
+}
+
+impl Drop for Errand {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}

@@ -1,0 +1,245 @@
+//! `…/leader/liveness`: who can be reached, as far as it concerns tasks.
+//!
+//! Parent: `leader`. Children: none.
+//! Hears: that roster or state changed (one mark), that its proposal came back, that a moment has come. Says:
+//! proposals to the store; to the services, by way of `leader`, that slots were released.
+//! Dies: with `leader`. Started again it counts every grace anew, as a new leader does.
+
+use crate::leader::actor::Msg as LeaderMsg;
+use crate::leader::context::{Context, Errand};
+use essaim_membership::{Downfall, Member, MemberView, State as Known, Verdict};
+use essaim_model::{Change, State as Cluster};
+use essaim_policy::liveness::{Effect, Input, Liveness, Seen, Wake};
+use essaim_system::Scope;
+use essaim_system::journal::Kind;
+use essaim_system::roster::Heard;
+use essaim_wire::{Generation, NodeId, Reachability};
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+use ractor_cluster::RactorMessage;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::broadcast;
+
+/// How long it waits after a proposal that was not made.
+const AGAIN_AFTER: Duration = Duration::from_millis(200);
+
+/// The actor.
+pub(in crate::leader) struct LivenessActor;
+
+/// What it hears.
+#[derive(RactorMessage)]
+pub(in crate::leader) enum Msg {
+    /// The roster or the state changed.
+    Look,
+    /// Its proposal came back, made or not.
+    Proposed,
+    /// A moment has come.
+    Elapsed(Wake),
+}
+
+/// What it holds.
+pub(in crate::leader) struct State {
+    scope: Scope,
+    context: Arc<Context>,
+    core: Liveness,
+    effects: Vec<Effect>,
+    verdicts: broadcast::Receiver<Heard>,
+    /// Who said that its tasks have ended, in which start.
+    stopped: BTreeSet<NodeId>,
+    /// What the core was told of each member.
+    told: BTreeMap<NodeId, (Generation, Seen)>,
+    isolated: bool,
+    _roster: Errand,
+}
+
+impl Actor for LivenessActor {
+    type Msg = Msg;
+    type State = State;
+    type Arguments = (Scope, Arc<Context>);
+
+    async fn pre_start(
+        &self,
+        _: ActorRef<Msg>,
+        (scope, context): Self::Arguments,
+    ) -> Result<State, ActorProcessingErr> {
+        let verdicts = context.roster.verdicts();
+        let (mut roster, bell) = (context.roster.watch(), context.liveness.clone());
+        let follow = async move {
+            while roster.changed().await.is_ok() {
+                bell.ring();
+            }
+        };
+        // Whoever is in the state should be in the roster: one that is not heard of is missed in the end.
+        context.roster.learn(expected(&context.store.state(), context.endpoint.node()));
+        let core = Liveness::new(scope.now());
+        Ok(State {
+            scope,
+            context,
+            core,
+            effects: Vec::new(),
+            verdicts,
+            stopped: BTreeSet::new(),
+            told: BTreeMap::new(),
+            isolated: false,
+            _roster: Errand::run(follow),
+        })
+    }
+
+    async fn post_start(&self, myself: ActorRef<Msg>, state: &mut State) -> Result<(), ActorProcessingErr> {
+        state.look(&myself);
+        Ok(())
+    }
+
+    async fn handle(&self, myself: ActorRef<Msg>, message: Msg, state: &mut State) -> Result<(), ActorProcessingErr> {
+        match message {
+            Msg::Look => state.look(&myself),
+            Msg::Proposed => state.feed(&myself, Input::Proposed),
+            Msg::Elapsed(wake) => state.feed(&myself, Input::Elapsed(wake)),
+        }
+        Ok(())
+    }
+}
+
+impl State {
+    /// Tells the core what is new in the roster; if nothing is, that the state changed.
+    fn look(&mut self, myself: &ActorRef<Msg>) {
+        self.context.liveness.answer();
+        self.hear_goodbyes();
+        let roster = self.context.roster.current();
+        let cluster = self.context.store.state();
+        if roster.isolated != self.isolated {
+            self.isolated = roster.isolated;
+            self.feed(myself, Input::Isolated(roster.isolated));
+        }
+        let mut inputs = vec![(roster.me.node, roster.me.generation, Seen::Alive)];
+        for (node, view) in &roster.members {
+            let stopped = self.stopped.contains(node);
+            if let Some(seen) = see(view, stopped, &cluster) {
+                inputs.push((*node, view.member.generation, seen));
+            }
+        }
+        let mut fed = false;
+        for (node, generation, seen) in inputs {
+            if self.told.get(&node).is_some_and(|told| is_same(told, generation, &seen)) {
+                continue;
+            }
+            if seen == Seen::Alive {
+                self.stopped.remove(&node);
+            }
+            self.told.insert(node, (generation, seen.clone()));
+            self.feed(myself, Input::Seen { node, generation, seen });
+            fed = true;
+        }
+        if !fed {
+            self.feed(myself, Input::Look);
+        }
+    }
+
+    /// Who said goodbye for good is told by verdicts alone; one that is missed is down after the grace instead.
+    fn hear_goodbyes(&mut self) {
+        loop {
+            match self.verdicts.try_recv() {
+                Ok(Heard { verdict: Verdict::Down { node, cause: Downfall::Stopped }, .. }) => {
+                    self.stopped.insert(node);
+                }
+                Ok(Heard { verdict: Verdict::Joined { member: Member { node, .. } }, .. })
+                | Ok(Heard { verdict: Verdict::Restarted { node, .. } | Verdict::Refuted { node, .. }, .. }) => {
+                    self.stopped.remove(&node);
+                }
+                Ok(_) | Err(broadcast::error::TryRecvError::Lagged(_)) => (),
+                Err(_) => return,
+            }
+        }
+    }
+
+    fn feed(&mut self, myself: &ActorRef<Msg>, input: Input) {
+        let cluster = self.context.store.state();
+        self.core.handle(self.scope.now(), &cluster, input, &mut self.effects);
+        for effect in std::mem::take(&mut self.effects) {
+            match effect {
+                Effect::Propose(changes) => self.propose(myself, &cluster, changes),
+                Effect::Release(released) => {
+                    let names = released.iter().map(|node| name_of(&cluster, *node)).collect::<Vec<_>>().join(", ");
+                    let words = if names.is_empty() { "no slots wait to be filled elsewhere".into() } else { names };
+                    self.scope.record(Kind::Node, format!("slots may be filled elsewhere: {words}"));
+                    self.context.released.send_replace(Arc::new(released));
+                    // Without a leader's actor there are no services either.
+                    let _ = self.context.leader.address().cast(LeaderMsg::Released);
+                }
+                Effect::WakeAt(at, wake) => {
+                    let after = at.saturating_since(self.scope.now());
+                    myself.send_after(after, move || Msg::Elapsed(wake));
+                }
+            }
+        }
+    }
+
+    fn propose(&self, myself: &ActorRef<Msg>, cluster: &Cluster, changes: Vec<Change>) {
+        for change in &changes {
+            if let Change::SetReachability { id, reachability, message, .. } = change {
+                self.tell(cluster, *id, *reachability, message);
+            }
+        }
+        let (context, scope, myself) = (Arc::clone(&self.context), self.scope.clone(), myself.clone());
+        tokio::spawn(async move {
+            if let Err(refusal) = context.propose(changes).await {
+                scope.record(Kind::Node, format!("could not be committed, and is tried again: {refusal}"));
+                tokio::time::sleep(AGAIN_AFTER).await;
+            }
+            // An actor that has ended needs not know.
+            let _ = myself.cast(Msg::Proposed);
+        });
+    }
+
+    fn tell(&self, cluster: &Cluster, id: NodeId, reachability: Reachability, message: &str) {
+        let name = name_of(cluster, id);
+        let words = match reachability {
+            Reachability::Unknown => return,
+            Reachability::Reachable if message.is_empty() => format!("{name} can be reached"),
+            _ => format!("{name}: {message}"),
+        };
+        self.scope.record(Kind::Node, words);
+    }
+}
+
+/// What the core is to know of a member; nothing of one that was not heard of yet.
+fn see(view: &MemberView, stopped: bool, cluster: &Cluster) -> Option<Seen> {
+    let names = || view.accusers.iter().map(|node| name_of(cluster, *node)).collect::<Vec<_>>().join(", ");
+    let missed = || match view.accusers.len() {
+        0 => "nobody hears of it".to_owned(),
+        _ => format!("missed by {}", names()),
+    };
+    match view.state {
+        Known::Expected => None,
+        Known::Alive | Known::Suspected => Some(Seen::Alive),
+        Known::Restarting { until } => Some(Seen::Restarting { until }),
+        Known::Down if stopped => Some(Seen::Stopped { why: "it was stopped".into() }),
+        Known::Left => Some(Seen::Stopped { why: "it left the cluster".into() }),
+        Known::Unreachable | Known::Down => Some(Seen::Unreachable { why: missed() }),
+    }
+}
+
+/// Whether the core knows that already. The words may differ: accusers come and go.
+fn is_same((known, seen): &(Generation, Seen), generation: Generation, next: &Seen) -> bool {
+    *known == generation
+        && match (seen, next) {
+            (Seen::Unreachable { .. }, Seen::Unreachable { .. }) => true,
+            (seen, next) => seen == next,
+        }
+}
+
+fn name_of(cluster: &Cluster, node: NodeId) -> String {
+    cluster.node(node).map_or_else(|| node.to_string(), |node| node.name())
+}
+
+/// The nodes of the state, as members to be expected.
+fn expected(cluster: &Cluster, me: NodeId) -> Vec<Member> {
+    let others = cluster.nodes().filter(|node| node.id != me);
+    others
+        .filter_map(|node| {
+            let addr = node.addr?;
+            Some(Member { node: node.id, generation: node.generation, addr, role: node.role })
+        })
+        .collect()
+}

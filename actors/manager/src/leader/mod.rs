@@ -1,0 +1,47 @@
+//! The leader's tree: what decides, on the one manager that leads.
+//!
+//! It is started when the store says that this manager leads *and* knows the latest state, and stopped when it no
+//! longer does, or has not heard of a majority for a lease. Everything in it decides by pure functions of `policy`
+//! over the state that the store publishes, and acts by proposals that carry the term: those of a deposed leader are
+//! void. It is rebuilt from the state, and holds nothing durable.
+//!
+//! There is one road. The leader's actor follows the log through one cursor and rings whoever is concerned; who is
+//! rung looks at the state as it is then, however much has happened since (one mark a mailbox):
+//!
+//! - [`service`]: one for each service: what it needs, and when to look again.
+//! - [`scheduler`]: gathers what services need, finds nodes, proposes. Tasks that wait are tried again here.
+//! - [`liveness`]: verdicts of the roster become facts of the state; the brake.
+//! - [`roles`]: promotions and demotions, step by step.
+//! - [`authority`]: lets machines in and signs certificates.
+//! - [`reaper`]: forgets ended tasks.
+
+mod actor;
+mod authority;
+mod bell;
+mod context;
+mod liveness;
+mod reaper;
+mod roles;
+mod scheduler;
+mod service;
+#[cfg(test)]
+mod tests;
+
+use crate::ManagerArguments;
+use actor::{Arguments, Leader};
+use essaim_system::ChildSpec;
+use essaim_wire::Term;
+use std::time::Duration;
+
+/// What it is called below `manager`.
+pub(crate) const NAME: &str = "leader";
+
+/// How long the whole tree may take to stop: its children do so at once, since they own nothing.
+const SHUTDOWN: Duration = Duration::from_secs(2);
+
+/// The tree of this manager for `term`.
+pub(crate) fn spec(manager: &ManagerArguments, term: Term) -> ChildSpec {
+    let manager = manager.clone();
+    let make = move |scope| (Leader, Arguments { scope, manager: manager.clone(), term });
+    ChildSpec::actor(NAME, make).shutdown(SHUTDOWN)
+}

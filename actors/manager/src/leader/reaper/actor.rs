@@ -1,0 +1,159 @@
+//! `…/leader/reaper`: history.
+//!
+//! Parent: `leader`. Children: none.
+//! Hears: that tasks ended or nodes changed (one mark), that it is time to sweep. Says: proposals to the store.
+//! Dies: with `leader`. Started again it looks at every service once.
+
+use crate::leader::context::{Context, Errand};
+use essaim_model::{Event, ServiceId};
+use essaim_policy::history;
+use essaim_store::Cursor;
+use essaim_system::Scope;
+use essaim_system::journal::Kind;
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+use ractor_cluster::RactorMessage;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long ended tasks are gathered.
+const GATHER: Duration = Duration::from_millis(250);
+
+/// How long it waits after a proposal that was not made.
+const AGAIN_AFTER: Duration = Duration::from_millis(500);
+
+/// How many tasks one proposal forgets at most; the others are next.
+const FORGOTTEN_MAX: usize = 2_000;
+
+/// The actor.
+pub(in crate::leader) struct ReaperActor;
+
+/// What it hears.
+#[derive(RactorMessage)]
+pub(in crate::leader) enum Msg {
+    /// Tasks ended, or nodes changed.
+    Look,
+    /// It is time.
+    Sweep,
+    /// Its proposal came back; whether it was made.
+    Proposed(bool),
+}
+
+/// What it holds.
+pub(in crate::leader) struct State {
+    scope: Scope,
+    context: Arc<Context>,
+    cursor: Cursor,
+    /// Services with tasks that ended since they were last swept.
+    dirty: BTreeSet<ServiceId>,
+    armed: bool,
+    proposing: Option<Errand>,
+}
+
+impl Actor for ReaperActor {
+    type Msg = Msg;
+    type State = State;
+    type Arguments = (Scope, Arc<Context>);
+
+    async fn pre_start(
+        &self,
+        _: ActorRef<Msg>,
+        (scope, context): Self::Arguments,
+    ) -> Result<State, ActorProcessingErr> {
+        let cluster = context.store.state();
+        let cursor = context.store.events(cluster.applied().index);
+        let dirty = cluster.services().map(|service| service.id).collect();
+        Ok(State { scope, context, cursor, dirty, armed: false, proposing: None })
+    }
+
+    async fn post_start(&self, myself: ActorRef<Msg>, state: &mut State) -> Result<(), ActorProcessingErr> {
+        state.arm(&myself);
+        Ok(())
+    }
+
+    async fn handle(&self, myself: ActorRef<Msg>, message: Msg, state: &mut State) -> Result<(), ActorProcessingErr> {
+        match message {
+            Msg::Look => {
+                state.context.reaper.answer();
+                state.arm(&myself);
+            }
+            Msg::Sweep => {
+                state.armed = false;
+                state.sweep(&myself);
+            }
+            Msg::Proposed(made) => {
+                state.proposing = None;
+                if !made {
+                    state.dirty.extend(state.context.store.state().services().map(|service| service.id));
+                }
+                state.arm(&myself);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl State {
+    fn arm(&mut self, myself: &ActorRef<Msg>) {
+        if !std::mem::replace(&mut self.armed, true) {
+            myself.send_after(GATHER, || Msg::Sweep);
+        }
+    }
+
+    fn sweep(&mut self, myself: &ActorRef<Msg>) {
+        if self.proposing.is_some() {
+            // It sweeps again when that has come back.
+            return;
+        }
+        self.gather();
+        let cluster = self.context.store.state();
+        let mut changes = history::orphans(&cluster);
+        while changes.len() < FORGOTTEN_MAX
+            && let Some(id) = self.dirty.pop_first()
+        {
+            if let Some(service) = cluster.service(id) {
+                changes.extend(history::forgettable(&cluster, service));
+                if changes.len() > FORGOTTEN_MAX {
+                    self.dirty.insert(id);
+                }
+            }
+        }
+        changes.truncate(FORGOTTEN_MAX);
+        if changes.is_empty() {
+            return;
+        }
+        let (context, scope, myself) = (Arc::clone(&self.context), self.scope.clone(), myself.clone());
+        self.proposing = Some(Errand::run(async move {
+            let made = context.propose(changes).await;
+            if let Err(refusal) = &made {
+                scope.record(Kind::Note, format!("history was not shortened, and is looked at again: {refusal}"));
+                tokio::time::sleep(AGAIN_AFTER).await;
+            }
+            // An actor that has ended needs not know.
+            let _ = myself.cast(Msg::Proposed(made.is_ok()));
+        }));
+    }
+
+    /// Reads on in the log, for the services of tasks that ended.
+    fn gather(&mut self) {
+        loop {
+            match self.cursor.try_next() {
+                Ok(Some(happened)) => {
+                    for event in happened.events.iter() {
+                        if let Event::Task { new: Some(task), .. } = event
+                            && task.has_ended()
+                        {
+                            self.dirty.insert(task.service);
+                        }
+                    }
+                }
+                Ok(None) => return,
+                Err(_) => {
+                    let cluster = self.context.store.state();
+                    self.cursor = self.context.store.events(cluster.applied().index);
+                    self.dirty.extend(cluster.services().map(|service| service.id));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! `…/leader/roles`: takes the steps of promotions and demotions.
+//!
+//! Parent: `leader`. Children: none.
+//! Hears: that nodes changed (one mark), that a step was taken or not. Says: proposals and changes of the group to
+//! the store.
+//! Dies: with `leader`. A step that was under way is found done or not by whoever comes next.
+
+use super::core::{Step, due};
+use crate::leader::context::{Context, Errand};
+use essaim_model::{Change, Refusal};
+use essaim_system::Scope;
+use essaim_system::journal::Kind;
+use essaim_wire::NodeId;
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+use ractor_cluster::RactorMessage;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long it waits after a step that could not be taken: the node may not be up yet.
+const AGAIN_AFTER: Duration = Duration::from_millis(500);
+
+/// The actor.
+pub(in crate::leader) struct RolesActor;
+
+/// What it hears.
+#[derive(RactorMessage)]
+pub(in crate::leader) enum Msg {
+    /// Nodes changed.
+    Look,
+    /// A step of this node was taken, or not.
+    Stepped(NodeId, Result<(), Refusal>),
+}
+
+/// What it holds.
+pub(in crate::leader) struct State {
+    scope: Scope,
+    context: Arc<Context>,
+    /// Steps under way, one for each node at most.
+    steps: BTreeMap<NodeId, Errand>,
+    /// Why the last step of a node could not be taken, so that it is written down once.
+    troubles: BTreeMap<NodeId, String>,
+}
+
+impl Actor for RolesActor {
+    type Msg = Msg;
+    type State = State;
+    type Arguments = (Scope, Arc<Context>);
+
+    async fn pre_start(
+        &self,
+        _: ActorRef<Msg>,
+        (scope, context): Self::Arguments,
+    ) -> Result<State, ActorProcessingErr> {
+        Ok(State { scope, context, steps: BTreeMap::new(), troubles: BTreeMap::new() })
+    }
+
+    async fn post_start(&self, myself: ActorRef<Msg>, state: &mut State) -> Result<(), ActorProcessingErr> {
+        state.look(&myself);
+        Ok(())
+    }
+
+    async fn handle(&self, myself: ActorRef<Msg>, message: Msg, state: &mut State) -> Result<(), ActorProcessingErr> {
+        match message {
+            Msg::Look => state.look(&myself),
+            Msg::Stepped(node, Ok(())) => {
+                state.steps.remove(&node);
+                state.troubles.remove(&node);
+                state.look(&myself);
+            }
+            Msg::Stepped(node, Err(refusal)) => {
+                state.steps.remove(&node);
+                state.trouble(node, refusal.to_string());
+                state.look(&myself);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl State {
+    fn look(&mut self, myself: &ActorRef<Msg>) {
+        self.context.roles.answer();
+        let store = &self.context.store;
+        for step in due(&store.state(), &store.status().members) {
+            let node = step.node();
+            if self.steps.contains_key(&node) {
+                continue;
+            }
+            let (context, scope, myself) = (Arc::clone(&self.context), self.scope.clone(), myself.clone());
+            let errand = Errand::run(async move {
+                let taken = take(&context, &scope, step).await;
+                if taken.is_err() {
+                    tokio::time::sleep(AGAIN_AFTER).await;
+                }
+                // An actor that has ended needs not know.
+                let _ = myself.cast(Msg::Stepped(node, taken));
+            });
+            self.steps.insert(node, errand);
+        }
+    }
+
+    fn trouble(&mut self, node: NodeId, words: String) {
+        if self.troubles.get(&node) != Some(&words) {
+            self.scope.record(Kind::Raft, format!("{}: {words}", self.name_of(node)));
+            self.troubles.insert(node, words);
+        }
+    }
+
+    fn name_of(&self, node: NodeId) -> String {
+        self.context.store.state().node(node).map_or_else(|| node.to_string(), |node| node.name())
+    }
+}
+
+async fn take(context: &Context, scope: &Scope, step: Step) -> Result<(), Refusal> {
+    let name = |node| context.store.state().node(node).map_or_else(|| node.to_string(), |node| node.name());
+    let words = match step {
+        Step::Record { node, role, manager } => {
+            context.propose(vec![Change::SetRole { id: node, role, manager }]).await?;
+            match manager {
+                None => format!("{} is a {role} now", name(node)),
+                Some(it) if it.voter => format!("{} is a {role} now, and votes", name(node)),
+                Some(it) => {
+                    format!("{} is a {role} now, number {} in the group; it does not vote yet", name(node), it.raft_id)
+                }
+            }
+        }
+        Step::Admit { node, raft_id, addr } => {
+            context.store.add_voter(node, raft_id, addr).await?;
+            format!("{} was taken into the group as number {raft_id}", name(node))
+        }
+        Step::LetGo { node, raft_id } => {
+            context.store.remove_voter(raft_id).await?;
+            format!("{} was let go from the group, where it was number {raft_id}", name(node))
+        }
+    };
+    scope.record(Kind::Raft, words);
+    Ok(())
+}

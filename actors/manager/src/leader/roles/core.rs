@@ -1,0 +1,184 @@
+//! Which steps of promotions and demotions are due, read off the records of the nodes and the group.
+
+use essaim_model::{ManagerStatus, Node, State};
+use essaim_store::MemberStatus;
+use essaim_wire::{NodeId, Role};
+use std::net::SocketAddr;
+
+/// One step.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Step {
+    /// The record of the node says this from now on.
+    Record { node: NodeId, role: Role, manager: Option<ManagerStatus> },
+    /// The node is taken into the group, and made a voter when it has caught up.
+    Admit { node: NodeId, raft_id: u64, addr: Option<SocketAddr> },
+    /// A number is let go from the group.
+    LetGo { node: NodeId, raft_id: u64 },
+}
+
+impl Step {
+    /// Whom it is about: a node takes one step at a time.
+    pub(super) const fn node(&self) -> NodeId {
+        match self {
+            Self::Record { node, .. } | Self::Admit { node, .. } | Self::LetGo { node, .. } => *node,
+        }
+    }
+}
+
+/// The steps that are due now, one for each node.
+pub(super) fn due(state: &State, members: &[MemberStatus]) -> Vec<Step> {
+    if state.cluster().is_none() {
+        // The first manager is in the group before it is in the state.
+        return Vec::new();
+    }
+    let mut steps: Vec<Step> = state.nodes().filter_map(|node| step_of(node, members)).collect();
+    // Numbers of nodes that are no part of the cluster any more.
+    let strays = members.iter().filter(|member| state.node(member.node).is_none());
+    steps.extend(strays.map(|stray| Step::LetGo { node: stray.node, raft_id: stray.raft_id }));
+    steps
+}
+
+fn step_of(node: &Node, members: &[MemberStatus]) -> Option<Step> {
+    let id = node.id;
+    let own = || members.iter().filter(|member| member.node == id);
+    let wished = node.spec.role;
+    let status = node.manager.filter(|_| wished == Role::Manager);
+    // A number that it had before, or that it shall no longer have.
+    if let Some(old) = own().find(|member| status.is_none_or(|status| status.raft_id != member.raft_id)) {
+        return Some(Step::LetGo { node: id, raft_id: old.raft_id });
+    }
+    match (wished, status) {
+        (Role::Worker, _) => {
+            let is_done = node.role == Role::Worker && node.manager.is_none();
+            (!is_done).then_some(Step::Record { node: id, role: Role::Worker, manager: None })
+        }
+        (Role::Manager, None) => {
+            // The place in the log of the wish: no other wish has the same, and none will.
+            let manager = ManagerStatus { raft_id: node.meta.version.0, voter: false };
+            Some(Step::Record { node: id, role: Role::Manager, manager: Some(manager) })
+        }
+        (Role::Manager, Some(status)) => {
+            let votes = own().any(|member| member.voter);
+            match (votes, status.voter) {
+                (true, true) => None,
+                (true, false) => {
+                    let manager = ManagerStatus { voter: true, ..status };
+                    Some(Step::Record { node: id, role: Role::Manager, manager: Some(manager) })
+                }
+                (false, _) => Some(Step::Admit { node: id, raft_id: status.raft_id, addr: node.addr }),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::leader::tests::{found, node};
+    use essaim_model::{Change, Position, Proposal};
+    use essaim_wire::{Generation, Index, RequestId, Term, Timestamp};
+
+    struct World {
+        state: State,
+        index: u64,
+        members: Vec<MemberStatus>,
+    }
+
+    fn id(number: u128) -> NodeId {
+        NodeId::from_bits(number)
+    }
+
+    impl World {
+        fn new() -> Self {
+            let mut world = Self { state: State::default(), index: 0, members: vec![] };
+            world.member(1, 1, true);
+            world.done(found());
+            world.done(Change::AcceptNode(Box::new(node(2))));
+            world
+        }
+
+        fn done(&mut self, change: Change) {
+            self.index += 1;
+            let request = RequestId { origin: id(1), generation: Generation(1), seq: self.index };
+            let proposal = Proposal { request, at: Timestamp::default(), fence: None, changes: vec![change] };
+            let position = Position { term: Term(1), index: Index(self.index) };
+            let (outcome, _) = self.state.apply(position, &proposal);
+            assert_eq!(outcome, essaim_model::Outcome::Done(Index(self.index)));
+        }
+
+        fn wish(&mut self, number: u128, role: Role) {
+            let node = self.state.node(id(number)).expect("there").clone();
+            let spec = essaim_model::NodeSpec { role, ..node.spec.clone() };
+            self.done(Change::SetNode { id: id(number), expect: node.meta.version, spec });
+        }
+
+        fn member(&mut self, number: u128, raft_id: u64, voter: bool) {
+            self.members.retain(|member| member.raft_id != raft_id);
+            self.members.push(MemberStatus { node: id(number), raft_id, voter, matched: None, answers: None });
+        }
+
+        /// Takes the one step that is due, as record and group would.
+        fn step(&mut self) -> String {
+            let due = due(&self.state, &self.members);
+            let [step] = due.as_slice() else { panic!("one step: {due:?}") };
+            match step.clone() {
+                Step::Record { node, role, manager } => {
+                    self.done(Change::SetRole { id: node, role, manager });
+                    format!("record {} {role} {:?}", node.bits(), manager.map(|it| (it.raft_id, it.voter)))
+                }
+                Step::Admit { node, raft_id, .. } => {
+                    self.member(node.bits(), raft_id, true);
+                    format!("admit {} as {raft_id}", node.bits())
+                }
+                Step::LetGo { node, raft_id } => {
+                    self.members.retain(|member| member.raft_id != raft_id);
+                    format!("let go {} as {raft_id}", node.bits())
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_is_due_when_record_and_group_agree() {
+        assert_eq!(due(&World::new().state, &World::new().members), []);
+    }
+
+    #[test]
+    fn a_promotion_is_recorded_then_admitted_then_recorded_again() {
+        let mut world = World::new();
+        world.wish(2, Role::Manager);
+        let steps = [world.step(), world.step(), world.step()];
+        assert_eq!(steps, ["record 2 manager Some((3, false))", "admit 2 as 3", "record 2 manager Some((3, true))"]);
+        assert_eq!(due(&world.state, &world.members), []);
+    }
+
+    #[test]
+    fn a_demotion_leaves_the_group_before_it_is_recorded_and_a_new_promotion_has_a_new_number() {
+        let mut world = World::new();
+        world.wish(2, Role::Manager);
+        (0..3).for_each(|_| drop(world.step()));
+        world.wish(2, Role::Worker);
+        assert_eq!([world.step(), world.step()], ["let go 2 as 3", "record 2 worker None"]);
+        world.wish(2, Role::Manager);
+        assert_eq!(world.step(), "record 2 manager Some((8, false))");
+        assert_eq!(world.step(), "admit 2 as 8");
+    }
+
+    #[test]
+    fn a_promotion_that_is_taken_back_half_way_leaves_nothing_behind() {
+        let mut world = World::new();
+        world.wish(2, Role::Manager);
+        world.step();
+        world.member(2, 3, false);
+        world.wish(2, Role::Worker);
+        assert_eq!([world.step(), world.step()], ["let go 2 as 3", "record 2 worker None"]);
+        assert_eq!(due(&world.state, &world.members), []);
+    }
+
+    #[test]
+    fn a_number_of_a_node_that_is_gone_is_let_go() {
+        let mut world = World::new();
+        world.member(77, 9, true);
+        assert_eq!(world.step(), "let go 77 as 9");
+    }
+}

@@ -1,0 +1,18 @@
+//! Promotions and demotions, step by step.
+//!
+//! Two things have to agree with what an operator wished of a node: its record, and the group of managers that votes.
+//! They cannot change in one step, so the order is what keeps it safe:
+//!
+//! - *Promotion*: the record says manager, with a number in the group that was never used. From then on a manager's
+//!   certificate is signed, and the node, which hears of it over its link, opens its store. It is taken in as a
+//!   learner, and votes when it has caught up. Then the record says so.
+//! - *Demotion*: leadership is handed over if it is the leader's own. The voter is let go. Then the record says worker:
+//!   its certificate is replaced, and the old one is refused by the table of managers from that commit on.
+//!
+//! Whatever was interrupted is found half done by the next leader, which goes on from there: what is due is read off
+//! record and group (`core`), never remembered.
+
+mod actor;
+mod core;
+
+pub(super) use actor::{Msg, RolesActor};

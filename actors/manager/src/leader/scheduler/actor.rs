@@ -1,0 +1,259 @@
+//! `…/leader/scheduler`: one batch after the other, from wishes to proposals.
+//!
+//! Parent: `leader`. Children: none.
+//! Hears: what services want, that something was applied, what became of its proposal. Says: to each service what
+//! became of its plan; proposals to the store.
+//! Dies: with `leader`. Started again it builds its board from the state; plans that were with it are lost, and their
+//! services are told so when they are rung.
+
+use crate::leader::context::{Context, Errand};
+use crate::leader::service;
+use essaim_model::{Assigned, Change, Kind as RefusalKind, Refusal, ServiceId, State as Cluster};
+use essaim_policy::{Board, Plan};
+use essaim_store::Cursor;
+use essaim_system::Scope;
+use essaim_system::journal::Kind;
+use essaim_wire::Index;
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+use ractor_cluster::RactorMessage;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How many changes one proposal has at most, of about 200 bytes each: well below what an entry may be. What a
+/// service wants beyond it, it wants again.
+const CHANGES_MAX: usize = 2_000;
+
+/// How many wishes may wait. There is one of each service at most, so this is beyond any cluster; more are refused.
+const WANTS_MAX: usize = 100_000;
+
+/// How long it waits after a proposal that found no majority.
+const AGAIN_AFTER: Duration = Duration::from_millis(200);
+
+/// The actor.
+pub(in crate::leader) struct SchedulerActor;
+
+/// What a service wants.
+pub(in crate::leader) struct Want {
+    pub(in crate::leader) service: ServiceId,
+    pub(in crate::leader) plan: Plan,
+    /// Whom to tell what became of it.
+    pub(in crate::leader) from: ActorRef<service::Msg>,
+}
+
+/// What it hears.
+#[derive(RactorMessage)]
+pub(in crate::leader) enum Msg {
+    /// A service wants something.
+    Want(Box<Want>),
+    /// Something was applied.
+    Look,
+    /// What became of each part of the proposal.
+    Proposed(Vec<(Part, Result<Index, Refusal>)>),
+}
+
+/// The changes of one service in a batch; of none, those of tasks that waited.
+pub(in crate::leader) struct Part {
+    changes: Vec<Change>,
+    from: Option<(ServiceId, ActorRef<service::Msg>)>,
+}
+
+/// What it holds.
+pub(in crate::leader) struct State {
+    scope: Scope,
+    context: Arc<Context>,
+    wants: VecDeque<Want>,
+    board: Board,
+    cursor: Cursor,
+    /// The board has places that were not committed.
+    is_board_stale: bool,
+    proposing: Option<Errand>,
+}
+
+impl Actor for SchedulerActor {
+    type Msg = Msg;
+    type State = State;
+    type Arguments = (Scope, Arc<Context>);
+
+    async fn pre_start(
+        &self,
+        _: ActorRef<Msg>,
+        (scope, context): Self::Arguments,
+    ) -> Result<State, ActorProcessingErr> {
+        let cluster = context.store.state();
+        let cursor = context.store.events(cluster.applied().index);
+        let board = Board::new(&cluster);
+        let wants = VecDeque::new();
+        Ok(State { scope, context, wants, board, cursor, is_board_stale: false, proposing: None })
+    }
+
+    async fn post_start(&self, myself: ActorRef<Msg>, state: &mut State) -> Result<(), ActorProcessingErr> {
+        state.place(&myself).await;
+        // Those whose plans were with a former scheduler are told nothing else.
+        let _ = state.context.leader.address().cast(crate::leader::actor::Msg::Released);
+        Ok(())
+    }
+
+    async fn handle(&self, myself: ActorRef<Msg>, message: Msg, state: &mut State) -> Result<(), ActorProcessingErr> {
+        match message {
+            Msg::Want(want) if state.wants.len() >= WANTS_MAX => {
+                let refusal = Refusal::new(RefusalKind::Unknown, "too many services want something at once");
+                let _ = want.from.cast(service::Msg::Settled(Err(refusal)));
+            }
+            Msg::Want(want) => {
+                state.wants.push_back(*want);
+                state.place(&myself).await;
+            }
+            Msg::Look => {
+                state.context.scheduler.answer();
+                state.place(&myself).await;
+            }
+            Msg::Proposed(parts) => {
+                state.proposing = None;
+                state.settle(parts);
+                state.place(&myself).await;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl State {
+    /// Makes a batch of what is wanted and of what waits, and proposes it, unless one is under way.
+    async fn place(&mut self, myself: &ActorRef<Msg>) {
+        if self.proposing.is_some() {
+            return;
+        }
+        let cluster = self.follow().await;
+        let now = self.context.now(&self.scope, &cluster);
+        let mut parts = Vec::new();
+        let mut changes = 0;
+        while changes < CHANGES_MAX
+            && let Some(want) = self.wants.pop_front()
+        {
+            let part = self.fulfil(&cluster, want, now);
+            changes += part.changes.len();
+            parts.push(part);
+        }
+        if self.board.has_pending() && changes < CHANGES_MAX {
+            let mut waiting = self.board.assign_pending(&cluster, now);
+            waiting.truncate(CHANGES_MAX);
+            if !waiting.is_empty() {
+                parts.push(Part { changes: waiting, from: None });
+            }
+        }
+        if !parts.is_empty() {
+            let (context, myself) = (Arc::clone(&self.context), myself.clone());
+            self.proposing = Some(Errand::run(async move {
+                let settled = propose(&context, parts).await;
+                // An actor that has ended needs not know.
+                let _ = myself.cast(Msg::Proposed(settled));
+            }));
+        }
+    }
+
+    /// Brings the board up to the state.
+    async fn follow(&mut self) -> Arc<Cluster> {
+        let mut cluster = self.context.store.state();
+        while !self.is_board_stale {
+            match self.cursor.try_next() {
+                Ok(Some(happened)) => {
+                    if happened.index > cluster.applied().index {
+                        // Events are published a moment before the state that contains them.
+                        self.context.store.wait_applied(happened.index).await;
+                        cluster = self.context.store.state();
+                    }
+                    for event in happened.events.iter() {
+                        self.board.note(&cluster, event);
+                    }
+                }
+                Ok(None) => return self.context.store.state(),
+                Err(_) => self.is_board_stale = true,
+            }
+        }
+        let cluster = self.context.store.state();
+        self.cursor = self.context.store.events(cluster.applied().index);
+        self.board = Board::new(&cluster);
+        self.is_board_stale = false;
+        cluster
+    }
+
+    /// The changes of a plan, and the tasks it wants with their nodes.
+    fn fulfil(&mut self, cluster: &Cluster, want: Want, now: essaim_wire::Timestamp) -> Part {
+        let Want { service, plan, from } = want;
+        let Plan { mut changes, mut wanted, .. } = plan;
+        changes.truncate(CHANGES_MAX);
+        wanted.truncate(CHANGES_MAX - changes.len());
+        changes.iter().for_each(|change| self.board.expect(change));
+        let seed = &self.scope.env.seed;
+        changes.extend(self.board.bear(cluster, now, &wanted, &mut || seed.draw_id()));
+        Part { changes, from: Some((service, from)) }
+    }
+
+    fn settle(&mut self, parts: Vec<(Part, Result<Index, Refusal>)>) {
+        let cluster = self.context.store.state();
+        for (part, settled) in parts {
+            // What was refused was booked all the same.
+            self.is_board_stale |= settled.is_err();
+            if settled.is_ok() {
+                self.tell(&cluster, &part);
+            }
+            if let Some((_, from)) = part.from {
+                // A service that was removed meanwhile has no actor any more.
+                let _ = from.cast(service::Msg::Settled(settled.map(|_| ())));
+            }
+        }
+    }
+
+    /// Where tasks went is worth a line.
+    fn tell(&self, cluster: &Cluster, part: &Part) {
+        let (mut placed, mut waiting) = (0, None);
+        for change in &part.changes {
+            match change {
+                Change::CreateTask(task) => match &task.assigned {
+                    Assigned::Node(_) => placed += 1,
+                    Assigned::Pending { reason } => waiting = Some(reason.as_str()),
+                },
+                Change::AssignTask { .. } => placed += 1,
+                Change::PendTask { reason, .. } => waiting = Some(reason.as_str()),
+                _ => (),
+            }
+        }
+        let name = part.from.as_ref().and_then(|(id, _)| cluster.service(*id)).map(|it| it.spec.name.as_str());
+        let whose = name.map_or_else(|| "tasks that waited".to_owned(), |name| format!("tasks of {name}"));
+        match (placed, waiting) {
+            (0, None) => (),
+            (0, Some(why)) => drop(self.scope.record(Kind::Task, format!("{whose} wait: {why}"))),
+            (placed, None) => drop(self.scope.record(Kind::Task, format!("{whose} placed: {placed}"))),
+            (placed, Some(why)) => {
+                self.scope.record(Kind::Task, format!("{whose} placed: {placed}; others wait: {why}"));
+            }
+        }
+    }
+}
+
+/// Proposes all parts at once, and one by one if that was refused.
+async fn propose(context: &Context, parts: Vec<Part>) -> Vec<(Part, Result<Index, Refusal>)> {
+    let all = parts.iter().flat_map(|part| part.changes.iter().cloned()).collect();
+    match context.propose(all).await {
+        Err(refusal) if parts.len() > 1 && is_about_one_part(&refusal) => {
+            let mut settled = Vec::with_capacity(parts.len());
+            for part in parts {
+                let outcome = context.propose(part.changes.clone()).await;
+                settled.push((part, outcome));
+            }
+            settled
+        }
+        outcome => {
+            if outcome.as_ref().is_err_and(|refusal| !is_about_one_part(refusal)) {
+                tokio::time::sleep(AGAIN_AFTER).await;
+            }
+            parts.into_iter().map(|part| (part, outcome.clone())).collect()
+        }
+    }
+}
+
+/// Whether it may be the fault of one part: what it was planned from is gone.
+const fn is_about_one_part(refusal: &Refusal) -> bool {
+    !matches!(refusal.kind, RefusalKind::NoQuorum | RefusalKind::Unknown | RefusalKind::Internal)
+}

@@ -1,0 +1,143 @@
+//! `…/leader/service.X`: reconciles, updates and restarts the tasks of one service.
+//!
+//! Parent: `leader`. Children: none.
+//! Hears: that something about its service changed (one mark, however much it was), that its plan was carried out or
+//! not, that a moment it waited for has come. Says: plans to `scheduler`.
+//! Dies: with `leader`, or when its service is removed. Started again it looks at the state, and has lost nothing but
+//! since when tasks run.
+
+use crate::leader::bell::Bell;
+use crate::leader::context::Context;
+use crate::leader::scheduler::{self, Want};
+use essaim_model::{Refusal, Service, ServiceId, UpdateState};
+use essaim_policy::{Scene, Watch, reconcile};
+use essaim_system::Scope;
+use essaim_system::journal::Kind;
+use essaim_wire::Timestamp;
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+use ractor_cluster::RactorMessage;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long it waits after a plan that was refused: whatever took its basis away may still be going on.
+const AGAIN_AFTER: Duration = Duration::from_millis(50);
+
+/// The actor.
+pub(in crate::leader) struct ServiceActor;
+
+/// What it is started with.
+pub(in crate::leader) struct Arguments {
+    pub(in crate::leader) scope: Scope,
+    pub(in crate::leader) context: Arc<Context>,
+    pub(in crate::leader) id: ServiceId,
+    pub(in crate::leader) bell: Bell<Msg>,
+}
+
+/// What it hears.
+#[derive(RactorMessage)]
+pub(in crate::leader) enum Msg {
+    /// Something about the service changed.
+    Look,
+    /// What became of its plan.
+    Settled(Result<(), Refusal>),
+    /// It is time to look again; an older number is stale.
+    Elapsed(u64),
+}
+
+/// What it holds.
+pub(in crate::leader) struct State {
+    scope: Scope,
+    context: Arc<Context>,
+    id: ServiceId,
+    bell: Bell<Msg>,
+    watch: Watch,
+    /// A plan is under way.
+    planned: bool,
+    wake: u64,
+    told: Option<(Timestamp, UpdateState)>,
+}
+
+impl Actor for ServiceActor {
+    type Msg = Msg;
+    type State = State;
+    type Arguments = Arguments;
+
+    async fn pre_start(&self, _: ActorRef<Msg>, arguments: Arguments) -> Result<State, ActorProcessingErr> {
+        let Arguments { scope, context, id, bell } = arguments;
+        let told = context.store.state().service(id).and_then(|service| told(service));
+        Ok(State { scope, context, id, bell, watch: Watch::default(), planned: false, wake: 0, told })
+    }
+
+    async fn post_start(&self, myself: ActorRef<Msg>, state: &mut State) -> Result<(), ActorProcessingErr> {
+        state.look(&myself);
+        Ok(())
+    }
+
+    async fn handle(&self, myself: ActorRef<Msg>, message: Msg, state: &mut State) -> Result<(), ActorProcessingErr> {
+        match message {
+            Msg::Look => state.look(&myself),
+            Msg::Settled(Ok(())) => {
+                state.planned = false;
+                state.look(&myself);
+            }
+            Msg::Settled(Err(refusal)) => {
+                state.planned = false;
+                state.scope.record(Kind::Service, format!("its plan was not carried out, and is made anew: {refusal}"));
+                state.wake_after(&myself, AGAIN_AFTER);
+            }
+            Msg::Elapsed(wake) if wake == state.wake => state.look(&myself),
+            Msg::Elapsed(_) => (),
+        }
+        Ok(())
+    }
+}
+
+impl State {
+    fn look(&mut self, myself: &ActorRef<Msg>) {
+        self.bell.answer();
+        if self.planned {
+            // It looks again when that is settled.
+            return;
+        }
+        let context = Arc::clone(&self.context);
+        let cluster = context.store.state();
+        let Some(service) = cluster.service(self.id) else { return };
+        self.tell(service);
+        let now = context.now(&self.scope, &cluster);
+        let released = Arc::clone(&context.released.borrow());
+        let scene = Scene { state: &cluster, now, released: &released };
+        let plan = reconcile(&scene, service, &mut self.watch);
+        if let Some(again) = plan.again {
+            // A moment later, so that the time has surely come.
+            self.wake_after(myself, again.saturating_since(now) + Duration::from_millis(1));
+        }
+        if !plan.is_empty() {
+            self.planned = true;
+            let want = Want { service: self.id, plan, from: myself.clone() };
+            if context.scheduler.address().cast(scheduler::Msg::Want(Box::new(want))).is_err() {
+                // It is being restarted.
+                self.planned = false;
+                self.wake_after(myself, AGAIN_AFTER);
+            }
+        }
+    }
+
+    fn wake_after(&mut self, myself: &ActorRef<Msg>, after: Duration) {
+        self.wake += 1;
+        let wake = self.wake;
+        myself.send_after(after, move || Msg::Elapsed(wake));
+    }
+
+    /// How an update goes is worth a line.
+    fn tell(&mut self, service: &Service) {
+        let now = told(service);
+        if let (true, Some(update)) = (now != self.told, &service.update) {
+            self.scope.record(Kind::Service, update.message.clone());
+        }
+        self.told = now;
+    }
+}
+
+fn told(service: &Service) -> Option<(Timestamp, UpdateState)> {
+    service.update.as_ref().map(|update| (update.started_at, update.state))
+}
