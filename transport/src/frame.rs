@@ -186,3 +186,49 @@ impl FrameReceiver {
 fn failed(error: std::io::Error) -> FrameError {
     FrameError::Failed(error.to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{DuplexStream, duplex};
+
+    fn pipe() -> (DuplexStream, FrameReceiver) {
+        let (near, far) = duplex(1 << 20);
+        (near, FrameReceiver::new(Box::new(far)))
+    }
+
+    #[tokio::test]
+    async fn several_frames_in_one_write_are_read_one_by_one() {
+        let (near, mut recv) = pipe();
+        let mut send = FrameSender::new(Box::new(near));
+        for number in 0..100u64 {
+            send.feed(&encode(&number)).expect("small");
+        }
+        send.finish().await.expect("sent");
+        for number in 0..100u64 {
+            assert_eq!(recv.recv_value().await, Ok(Some(number)));
+        }
+        assert_eq!(recv.recv_value::<u64>().await, Ok(None));
+        assert_eq!(recv.expect_value::<u64>().await, Err(FrameError::Finished));
+    }
+
+    #[tokio::test]
+    async fn giving_up_on_a_frame_that_is_half_here_loses_nothing() {
+        let (mut near, mut recv) = pipe();
+        near.write_all(&[0, 0, 0, 3, 7]).await.expect("written");
+        assert!(futures::poll!(std::pin::pin!(recv.recv())).is_pending());
+        near.write_all(&[8, 9]).await.expect("written");
+        assert_eq!(recv.recv().await, Ok(Some(Bytes::from_static(&[7, 8, 9]))));
+    }
+
+    #[tokio::test]
+    async fn a_lowered_limit_holds_until_it_is_raised() {
+        let (near, mut recv) = pipe();
+        let mut send = FrameSender::new(Box::new(near));
+        recv.limit(2);
+        send.send(&[1, 2, 3]).await.expect("sent");
+        assert_eq!(recv.recv().await, Err(FrameError::TooLong { len: 3, max: 2 }));
+        recv.limit(usize::MAX);
+        assert_eq!(recv.recv().await, Ok(Some(Bytes::from_static(&[1, 2, 3]))));
+    }
+}

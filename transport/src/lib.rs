@@ -10,7 +10,7 @@
 //! - [`trust`]: keys, certificates, join tokens.
 //! - [`lane`], [`admission`], [`frame`]: what may be said, by whom, and in which pieces.
 //! - [`endpoint`]: sessions, lanes, enrolment.
-//! - [`quic`] and `sim` (feature `sim`): the two networks.
+//! - `quic` and `sim` (feature `sim`): the two networks.
 
 pub mod admission;
 pub mod endpoint;

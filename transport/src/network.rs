@@ -1,6 +1,6 @@
 //! The cut between the world and the simulation: sockets, connections, streams and datagrams as traits.
 //!
-//! Two implementations stand side by side: [`crate::quic`], which is QUIC on one UDP port, and [`crate::sim`]
+//! Two implementations stand side by side: `quic`, which is QUIC on one UDP port, and [`crate::sim`]
 //! (feature `sim`), which is memory and virtual time. Whatever lies above (Hello, admission, lanes, links, Raft)
 //! runs the same code on both, so what the simulator proves is the code that ships.
 //!

@@ -8,8 +8,8 @@
 //! Everything is Ed25519 and made from seeds, so the same seeds give the same certificates, bit for bit, and a
 //! simulated cluster is repeatable with its real trust in force. Nothing here reads a clock: `now` is handed in.
 //!
-//! In suggested reading order: [`key`], [`certificate`], [`authority`], [`request`], [`identity`], [`token`],
-//! [`issuer`], [`renewal`], [`verify`].
+//! In suggested reading order: `key`, `certificate`, `authority`, `request`, `identity`, `token`,
+//! `issuer`, `renewal`, `verify`.
 
 mod authority;
 mod certificate;
