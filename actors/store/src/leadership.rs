@@ -142,8 +142,12 @@ async fn pass_barrier(store: Store, term: Term) -> bool {
     const PATIENCE: Duration = Duration::from_secs(2);
     let reading = store.raft().ensure_linearizable(ReadPolicy::ReadIndex);
     match tokio::time::timeout(PATIENCE, reading).await {
-        Ok(Ok(read)) => read.committed_leader_id().term == term.0,
-        _ => false,
+        Ok(Ok(read)) if read.committed_leader_id().term == term.0 => true,
+        _ => {
+            // Without the pause a barrier that fails at once would be tried again at once.
+            tokio::time::sleep(HEARTBEAT).await;
+            false
+        }
     }
 }
 

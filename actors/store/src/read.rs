@@ -47,7 +47,7 @@ impl Store {
         }
         let Some(leader) = self.leader() else { return Attempt::Again };
         match self.ask_leader(leader, Ask::ReadIndex, effort).await {
-            Some(Told::ReadAt(index)) => Attempt::Done(index),
+            Attempt::Done(Told::ReadAt(index)) => Attempt::Done(index),
             _ => Attempt::Again,
         }
     }

@@ -71,6 +71,23 @@ impl<'s> Effort<'s> {
         *self.sign.lock().unwrap_or_else(PoisonError::into_inner) = self.store.clock().now();
     }
 
+    /// The question is on its way: from now on it may happen although nobody says so.
+    pub(crate) fn note_sent(&self, ask: &Ask) {
+        if matches!(ask, Ask::Propose(_)) {
+            self.sent.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// The same for a proposal at this manager; returns what was known before.
+    pub(crate) fn presume_sent(&self) -> bool {
+        self.sent.swap(true, Ordering::Relaxed)
+    }
+
+    /// It was turned away after all.
+    pub(crate) fn restore_sent(&self, sent: bool) {
+        self.sent.store(sent, Ordering::Relaxed);
+    }
+
     fn is_patient(&self) -> bool {
         let sign = *self.sign.lock().unwrap_or_else(PoisonError::into_inner);
         self.store.clock().now().saturating_since(sign) < PATIENCE
@@ -93,7 +110,7 @@ impl<'s> Effort<'s> {
         tokio::select! {
             biased;
             tried = attempt => tried,
-            () = self.impatience() => Attempt::Lost,
+            () = self.impatience() => Attempt::Again,
         }
     }
 

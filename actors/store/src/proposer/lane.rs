@@ -19,45 +19,49 @@ const WORKING: Duration = Duration::from_millis(200);
 const DEADLINE: Duration = Duration::from_secs(12);
 
 impl Store {
-    /// Asks `leader` until it answers, is silent for too long, or leads no more. `None` when no answer came.
-    pub(crate) async fn ask_leader(&self, leader: NodeId, ask: Ask, effort: &Effort<'_>) -> Option<Told> {
+    /// Asks `leader` until it answers, is silent for too long, or leads no more. Without an answer it may have heard
+    /// the question all the same, once the lane was open.
+    pub(crate) async fn ask_leader(&self, leader: NodeId, ask: Ask, effort: &Effort<'_>) -> Attempt<Told> {
+        let mut pipe = tokio::select! {
+            biased;
+            opened = self.peers().open(leader, Lane::Propose) => match opened {
+                Ok(pipe) => pipe,
+                Err(why) => {
+                    tracing::debug!(%leader, why, "cannot reach the leader");
+                    return Attempt::Again;
+                }
+            },
+            () = self.leader_changed(leader) => return Attempt::Again,
+        };
+        effort.note_sent(&ask);
+        let forward = Forward { lineage: self.lineage(), ask };
         let asking = async {
-            let mut pipe = self.open_propose(leader, ask).await?;
+            pipe.send.send_value(&forward).await?;
             loop {
-                match pipe.recv.recv_value::<Told>().await {
-                    Ok(Some(Told::Working)) => effort.note_sign(),
-                    Ok(told) => return told,
-                    Err(why) => {
-                        tracing::debug!(%leader, %why, "the leader did not answer");
-                        return None;
-                    }
+                match pipe.recv.expect_value::<Told>().await? {
+                    Told::Working => effort.note_sign(),
+                    told => return Ok::<_, FrameError>(told),
                 }
             }
         };
         tokio::select! {
             biased;
-            told = asking => told,
-            () = self.leader_changed(leader) => None,
+            told = asking => match told {
+                Ok(told) => Attempt::Done(told),
+                Err(why) => {
+                    tracing::debug!(%leader, %why, "the leader did not answer");
+                    Attempt::Again
+                }
+            },
+            () = self.leader_changed(leader) => Attempt::Again,
         }
     }
 
     /// Asks once, and takes the first answer.
     pub(crate) async fn ask_once(&self, node: NodeId, ask: Ask) -> Option<Told> {
-        let mut pipe = self.open_propose(node, ask).await?;
+        let mut pipe = self.peers().open(node, Lane::Propose).await.ok()?;
+        pipe.send.send_value(&Forward { lineage: self.lineage(), ask }).await.ok()?;
         pipe.recv.recv_value().await.ok()?
-    }
-
-    async fn open_propose(&self, node: NodeId, ask: Ask) -> Option<Pipe> {
-        let mut pipe = match self.peers().open(node, Lane::Propose).await {
-            Ok(pipe) => pipe,
-            Err(why) => {
-                tracing::debug!(%node, why, "cannot reach a manager");
-                return None;
-            }
-        };
-        let forward = Forward { lineage: self.lineage(), ask };
-        pipe.send.send_value(&forward).await.ok()?;
-        Some(pipe)
     }
 
     /// Serves one stream of the Propose lane.

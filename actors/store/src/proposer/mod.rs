@@ -86,13 +86,12 @@ impl Store {
         }
         let Some(leader) = self.leader() else { return Attempt::Again };
         match self.ask_leader(leader, Ask::Propose(bytes.to_vec()), effort).await {
-            Some(Told::Applied { index, outcome }) => Attempt::Done((index, outcome)),
-            Some(Told::Refused(why)) => {
+            Attempt::Done(Told::Applied { index, outcome }) => Attempt::Done((index, outcome)),
+            Attempt::Done(Told::Refused(why)) => {
                 tracing::debug!(why, "the leader refused a proposal");
                 Attempt::Again
             }
-            Some(Told::NotLeader(_) | Told::NoQuorum) => Attempt::Again,
-            _ => Attempt::Lost,
+            _ => Attempt::Again,
         }
     }
 
@@ -111,6 +110,7 @@ impl Store {
         if let Err(fatal) = request.await {
             return Attempt::Closed(fatal.to_string());
         }
+        let sent = effort.presume_sent();
         let written = tokio::select! {
             written = committed => written,
             () = effort.lease_lost() => return Attempt::Lost,
@@ -125,7 +125,11 @@ impl Store {
                     let refusal = Refusal::new(Kind::Precondition, "this manager no longer leads");
                     Attempt::Done((Index(0), Outcome::Refused(refusal)))
                 }
-                _ => Attempt::Again,
+                _ => {
+                    // Turned away before it got into the log.
+                    effort.restore_sent(sent);
+                    Attempt::Again
+                }
             },
             Ok(Err(ClientWriteError::LogEntryDiscarded(_))) => Attempt::Lost,
             Ok(Err(other)) => Attempt::Closed(other.to_string()),

@@ -131,11 +131,8 @@ impl RaftNetworkV2<Types> for Client {
         S: Stream<Item = AppendEntriesRequest<Types>> + OptionalSend + Unpin + 'static,
     {
         Box::pin(async move {
-            let pipe = match self.idle.take() {
-                Some(pipe) => pipe,
-                None => self.open_raft(Purpose::Append).await?,
-            };
-            let appending = Appending { idle: &mut self.idle, pipe, input, exhausted: false, under_way: 0 };
+            // Not opened yet: openraft paces its retries where it hands out the next request.
+            let appending = Appending { client: self, pipe: None, input, exhausted: false, under_way: 0 };
             let answers = stream::unfold(Some(appending), |appending| async move {
                 let (answer, rest) = appending?.next().await?;
                 Some((answer, rest))
@@ -245,9 +242,10 @@ impl Client {
 
 /// A stream in use.
 struct Appending<'s, S> {
-    /// Where the stream goes when it is done with, if nothing is under way.
-    idle: &'s mut Option<Pipe>,
-    pipe: Pipe,
+    /// Where the stream comes from, and goes when nothing is under way any more.
+    client: &'s mut Client,
+    /// `None` until there is something to send.
+    pipe: Option<Pipe>,
     input: S,
     exhausted: bool,
     under_way: usize,
@@ -255,23 +253,17 @@ struct Appending<'s, S> {
 
 type Answered = Result<StreamAppendResult<Types>, RPCError<Types>>;
 
-impl<S: Stream<Item = AppendEntriesRequest<Types>> + Unpin> Appending<'_, S> {
+impl<S: Stream<Item = AppendEntriesRequest<Types>> + Send + Unpin> Appending<'_, S> {
     /// Sends what there is to send until an answer comes. Ends when everything sent was answered and no more comes.
     async fn next(mut self) -> Option<(Answered, Option<Self>)> {
         loop {
             if self.exhausted && self.under_way == 0 {
-                *self.idle = Some(self.pipe);
+                self.client.idle = self.pipe;
                 return None;
             }
-            let answer = async {
-                match tokio::time::timeout(PATIENCE, self.pipe.recv.expect_value::<Appended>()).await {
-                    Ok(answer) => answer.map_err(broken),
-                    Err(_) => Err(NetworkError::from_string("an append is not answered").into()),
-                }
-            };
             tokio::select! {
                 biased;
-                answer = answer, if self.under_way > 0 => {
+                answer = answer(&mut self.pipe), if self.under_way > 0 => {
                     self.under_way -= 1;
                     return Some(match answer {
                         Ok(Appended::Accepted(upto)) => (Ok(Ok(upto.map(log_id_in))), Some(self)),
@@ -286,15 +278,34 @@ impl<S: Stream<Item = AppendEntriesRequest<Types>> + Unpin> Appending<'_, S> {
                 }
                 request = self.input.next(), if !self.exhausted && self.under_way < WINDOW => match request {
                     None => self.exhausted = true,
-                    Some(request) => {
-                        if let Err(error) = self.pipe.send.send_value(&append(&request)).await {
-                            return Some((Err(broken(error)), None));
-                        }
-                        self.under_way += 1;
-                    }
+                    Some(request) => match self.send(&request).await {
+                        Ok(()) => self.under_way += 1,
+                        Err(error) => return Some((Err(error), None)),
+                    },
                 },
             }
         }
+    }
+
+    async fn send(&mut self, request: &AppendEntriesRequest<Types>) -> Result<(), RPCError<Types>> {
+        if self.pipe.is_none() {
+            self.pipe = match self.client.idle.take() {
+                Some(pipe) => Some(pipe),
+                None => Some(self.client.open_raft(Purpose::Append).await?),
+            };
+        }
+        match &mut self.pipe {
+            Some(pipe) => pipe.send.send_value(&append(request)).await.map_err(broken),
+            None => Ok(()),
+        }
+    }
+}
+
+async fn answer(pipe: &mut Option<Pipe>) -> Result<Appended, RPCError<Types>> {
+    let Some(pipe) = pipe else { return std::future::pending().await };
+    match tokio::time::timeout(PATIENCE, pipe.recv.expect_value::<Appended>()).await {
+        Ok(answer) => answer.map_err(broken),
+        Err(_) => Err(NetworkError::from_string("an append is not answered").into()),
     }
 }
 

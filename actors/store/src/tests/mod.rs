@@ -1,1 +1,8 @@
-//! Scenarios.
+//! Scenarios: a few stores in one process, memory between them, disks that lose what was not synced, virtual time.
+
+mod damage;
+mod group;
+mod real;
+mod suite;
+mod world;
+mod writes;

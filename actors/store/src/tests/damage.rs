@@ -1,0 +1,312 @@
+//! Power cuts at every point of a workload, torn ends, rot, and disks that fill up.
+
+use super::world::{World, accept, has, write};
+use crate::format::{LogId, Vote};
+use crate::log::database::LogDatabase;
+use crate::log::{LogBackend, LogError, Op};
+use crate::seal::{Sealer, Secret};
+use crate::{OpenError, Start};
+use essaim_system::env::{Disk, DiskFile, Fault, SimDisk};
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+fn sealer() -> Arc<Sealer> {
+    Arc::new(Sealer::new(&Secret::new([1; 32]), [2; 16]))
+}
+
+/// A disk on which the power goes after so many writes and syncs.
+#[derive(Clone)]
+struct Fuse {
+    disk: SimDisk,
+    left: Arc<AtomicU64>,
+}
+
+impl Fuse {
+    fn burn(&self) -> io::Result<()> {
+        let burnt = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+        if burnt.is_err() {
+            self.disk.set_fault(Fault::Dead);
+            return Err(io::Error::other("the power is gone"));
+        }
+        Ok(())
+    }
+}
+
+struct FuseFile {
+    fuse: Fuse,
+    file: Box<dyn DiskFile>,
+}
+
+impl DiskFile for FuseFile {
+    fn len(&self) -> io::Result<u64> {
+        self.file.len()
+    }
+    fn read_at(&self, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
+        self.file.read_at(offset, bytes)
+    }
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.fuse.burn()?;
+        self.file.write_at(offset, bytes)
+    }
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.fuse.burn()?;
+        self.file.set_len(len)
+    }
+    fn sync(&self) -> io::Result<()> {
+        self.fuse.burn()?;
+        self.file.sync()
+    }
+}
+
+impl Disk for Fuse {
+    fn read(&self, name: &str) -> io::Result<Vec<u8>> {
+        self.disk.read(name)
+    }
+    fn write(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        self.disk.write(name, bytes)
+    }
+    fn write_secret(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        self.disk.write_secret(name, bytes)
+    }
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.disk.remove(name)
+    }
+    fn remove_folder(&self, name: &str) -> io::Result<()> {
+        self.disk.remove_folder(name)
+    }
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.disk.rename(from, to)
+    }
+    fn list(&self, folder: &str) -> io::Result<Vec<String>> {
+        self.disk.list(folder)
+    }
+    fn open(&self, name: &str) -> io::Result<Box<dyn DiskFile>> {
+        Ok(Box::new(FuseFile { fuse: self.clone(), file: self.disk.open(name)? }))
+    }
+    fn path(&self) -> Option<PathBuf> {
+        None
+    }
+    fn blocks(&self) -> bool {
+        false
+    }
+}
+
+fn entry(index: u64, content: u8) -> (u64, Vec<u8>) {
+    (index, vec![content; 300])
+}
+
+/// What a log is asked to do, group by group: appends, votes, a truncation, a purge.
+fn workload() -> Vec<Vec<Op>> {
+    let mut groups = vec![vec![Op::Vote(Vote { term: 1, node: 1, committed: true })]];
+    for group in 0..6 {
+        groups.push(vec![Op::Append((0..4).map(|place| entry(group * 4 + place, 1)).collect())]);
+    }
+    groups.push(vec![Op::Vote(Vote { term: 2, node: 2, committed: false }), Op::TruncateFrom(20)]);
+    groups.push(vec![Op::Append(vec![entry(20, 2), entry(21, 2)])]);
+    groups.push(vec![Op::Purge(LogId { term: 1, index: 9 })]);
+    groups.push(vec![Op::Append(vec![entry(22, 2)])]);
+    groups
+}
+
+/// What the log must hold after the first `groups` of the workload.
+fn expected(groups: usize) -> (Option<Vote>, Option<LogId>, Vec<(u64, Vec<u8>)>) {
+    let (mut vote, mut purged, mut entries) = (None, None, Vec::new());
+    for op in workload().into_iter().take(groups).flatten() {
+        match op {
+            Op::Append(records) => entries.extend(records),
+            Op::TruncateFrom(from) => entries.retain(|(index, _)| *index < from),
+            Op::Purge(upto) => {
+                purged = Some(upto);
+                entries.retain(|(index, _)| *index > upto.index);
+            }
+            Op::Vote(given) => vote = Some(given),
+            Op::Committed(_) => (),
+        }
+    }
+    (vote, purged, entries)
+}
+
+/// After a power cut anywhere the log holds everything acknowledged, and at most the one group under way beside it,
+/// whole: whether the disk lost all that was not synced or kept some of it torn.
+#[test]
+fn a_power_cut_at_any_point_loses_nothing_acknowledged() {
+    let mut cut_points = 0;
+    for torn in [None, Some(1), Some(2), Some(3)] {
+        for fuse in 0.. {
+            let disk = SimDisk::new();
+            let left = Arc::new(AtomicU64::new(fuse));
+            let fused: Arc<dyn Disk> = Arc::new(Fuse { disk: disk.clone(), left });
+            let mut acknowledged = 0;
+            if let Ok(log) = LogDatabase::open(&fused, "log.redb", sealer()) {
+                for group in workload() {
+                    if log.commit(&group).is_err() {
+                        break;
+                    }
+                    acknowledged += 1;
+                }
+                std::mem::forget(log); // The machine is off: nothing tidies up.
+            }
+            let is_through = acknowledged == workload().len();
+            disk.crash(torn.map(|seed| StdRng::seed_from_u64(seed * 1000 + fuse)).as_mut());
+            disk.set_fault(Fault::None);
+            let whole: Arc<dyn Disk> = Arc::new(disk);
+            let log = LogDatabase::open(&whole, "log.redb", sealer())
+                .unwrap_or_else(|why| panic!("cut {fuse}, torn {torn:?}: {why}"));
+            let found = log.load().unwrap_or_else(|why| panic!("cut {fuse}, torn {torn:?}: {why}"));
+            let holds = (found.vote, found.purged, found.entries);
+            assert!(
+                holds == expected(acknowledged) || holds == expected(acknowledged + 1),
+                "cut {fuse}, torn {torn:?}, {acknowledged} acknowledged: {:?}",
+                holds.2.iter().map(|(index, _)| index).collect::<Vec<_>>()
+            );
+            cut_points += 1;
+            if is_through {
+                break;
+            }
+        }
+    }
+    assert!(cut_points > 200, "{cut_points} cuts");
+}
+
+fn filled() -> (SimDisk, Arc<dyn Disk>) {
+    let disk = SimDisk::new();
+    let dynamic: Arc<dyn Disk> = Arc::new(disk.clone());
+    let log = LogDatabase::open(&dynamic, "log.redb", sealer()).expect("opened");
+    for group in workload() {
+        log.commit(&group).expect("committed");
+    }
+    log.close();
+    (disk, dynamic)
+}
+
+/// Seals a record that does not open in the place of a good one.
+fn spoil(disk: &Arc<dyn Disk>, index: u64) {
+    let other = Arc::new(Sealer::new(&Secret::new([9; 32]), [2; 16]));
+    let log = LogDatabase::open(disk, "log.redb", other).expect("opened");
+    log.commit(&[Op::Append(vec![entry(index, 3)])]).expect("committed");
+    log.close();
+}
+
+#[test]
+fn a_damaged_last_record_is_cut_off_and_said() {
+    let (_, disk) = filled();
+    spoil(&disk, 22);
+    let log = LogDatabase::open(&disk, "log.redb", sealer()).expect("opened");
+    let found = log.load().expect("repaired");
+    assert!(found.repaired.as_deref().is_some_and(|text| text.contains("log.redb") && text.contains("entry 22")));
+    assert_eq!(found.entries.last().map(|(index, _)| *index), Some(21));
+    assert_eq!(log.load().expect("whole").repaired, None, "once");
+}
+
+#[test]
+fn a_damaged_record_before_the_last_is_a_reason_not_to_start() {
+    let (_, disk) = filled();
+    spoil(&disk, 15);
+    let log = LogDatabase::open(&disk, "log.redb", sealer()).expect("opened");
+    match log.load() {
+        Err(LogError::Damaged(why)) => assert!(why.contains("log.redb") && why.contains("entry 15"), "{why}"),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// One bit anywhere in the file: noticed, or without any effect on what is read; never a panic, never other data.
+#[test]
+fn rot_anywhere_in_the_file_is_noticed_or_harmless() {
+    let (disk, dynamic) = filled();
+    let len = disk.files().iter().find(|(name, _)| name == "log.redb").expect("it is there").1;
+    let whole = dynamic.read("log.redb").expect("read");
+    let mut noticed = 0;
+    for offset in (0..len).step_by(61) {
+        disk.rot("log.redb", offset);
+        let read = LogDatabase::open(&dynamic, "log.redb", sealer()).and_then(|log| {
+            let found = log.load();
+            log.close();
+            found
+        });
+        match read {
+            Err(_) => noticed += 1,
+            Ok(found) => {
+                let holds = (found.vote, found.purged, found.entries);
+                let groups = workload().len();
+                let fine = holds == expected(groups) || holds == expected(groups - 1);
+                assert!(fine || found.repaired.is_some(), "bit at {offset} changed what is read");
+            }
+        }
+        dynamic.write("log.redb", &whole).expect("whole again");
+    }
+    assert!(noticed > 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_with_a_damaged_log_names_the_file_and_the_way_back_and_the_group_goes_on() {
+    let mut world = World::of(3).await;
+    let leader = world.leader().await;
+    for place in 100..130 {
+        assert!(write(&leader, place).await);
+    }
+    let victim = world.follower().await.node().bits();
+    world.stop(victim).await;
+    let disk = world.disks[&victim].clone();
+    let (name, len) = disk.files().into_iter().find(|(name, _)| name.ends_with("log.redb")).expect("a log");
+    for offset in (0..len).step_by(512) {
+        disk.rot(&name, offset);
+    }
+    let refused = world.start(victim, Start::Resume).await.err().expect("it does not start");
+    let text = refused.to_string();
+    assert!(matches!(refused, OpenError::Damaged(_)), "{text}");
+    assert!(text.contains("log.redb") && text.contains("demote this node"), "{text}");
+    assert!(write(&leader, 200).await, "the cluster loses nothing");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_whose_key_is_gone_or_another_does_not_start() {
+    let mut world = World::of(1).await;
+    world.stop(1).await;
+    let disk: Arc<dyn Disk> = Arc::new(world.disks[&1].clone());
+    let key = disk.read("key").expect("it lies there");
+    disk.remove("key").expect("removed");
+    let text = world.start(1, Start::Resume).await.err().expect("no key").to_string();
+    assert!(text.contains("key"), "{text}");
+    disk.write_secret("key", Secret::new([8; 32]).to_file().as_bytes()).expect("another");
+    let text = world.start(1, Start::Resume).await.err().expect("another key").to_string();
+    assert!(text.contains("does not open with the key"), "{text}");
+    disk.write_secret("key", &key).expect("the right one again");
+    world.start(1, Start::Resume).await.expect("it starts");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_disk_that_fails_stops_its_manager_and_nobody_elses() {
+    let world = World::of(3).await;
+    let leader = world.leader().await;
+    world.disks[&leader.node().bits()].set_fault(Fault::SyncsFail);
+    let other = world.follower().await;
+    let mut through = 0;
+    for place in 100..110 {
+        through += u32::from(write(&other, place).await);
+    }
+    assert!(through >= 8, "{through}");
+    let next = world.running().into_iter().find(|store| store.leadership().borrow().active().is_some());
+    assert_ne!(next.expect("somebody leads").node(), leader.node());
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_that_was_written_lies_on_disk_in_the_open() {
+    let world = World::of(1).await;
+    let leader = world.leader().await;
+    let mut secret = super::world::node(100);
+    secret.message = "a-secret-nobody-may-read".repeat(4);
+    leader.change(vec![essaim_model::Change::AcceptNode(Box::new(secret)), accept(101)], None).await.expect("done");
+    leader.raft().trigger().snapshot().await.expect("asked");
+    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    assert!(has(&leader, 101) && leader.status().snapshot.0 > 0);
+    world.stop(1).await;
+    let disk = &world.disks[&1];
+    for (name, _) in disk.files() {
+        let bytes = disk.read(&name).expect("read");
+        assert!(!bytes.windows(12).any(|window| window == b"a-secret-nob"), "{name}");
+    }
+}
