@@ -112,6 +112,7 @@ pub(crate) fn write_gossip(packet: &[u8]) -> Bytes {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::accusation::Record;
     use essaim_wire::Role;
     use proptest::prelude::*;
 
@@ -135,6 +136,20 @@ mod tests {
         let bytes = direct(Say::Beat { seq: 7 }).write();
         assert_eq!(&bytes[..], [1, 5, 2, 0, 0, 127, 0, 0, 1, 251, 73, 9, 1, 3, 1, 1, 0, 0, 7]);
         assert_eq!(read(&bytes), Ok(Datagram::Direct(direct(Say::Beat { seq: 7 }))));
+    }
+
+    #[test]
+    fn the_bytes_of_items_never_change() {
+        let goodbye = Goodbye::RESTARTING;
+        let farewell =
+            Farewell { node: NodeId::from_bits(5), generation: Generation(2), incarnation: Incarnation(3), goodbye };
+        assert_eq!(encode(&Item::Farewell(farewell)), [1, 5, 2, 3, 2, 30, 0]);
+        let record = Record::new(NodeId::from_bits(1), Generation(1), Incarnation(0))
+            .by_observer(0)
+            .by_observer(3)
+            .by_prober(NodeId::from_bits(7))
+            .sealed(4);
+        assert_eq!(encode(&Item::Accused((&record).into())), [0, 1, 1, 0, 9, 1, 7, 4]);
     }
 
     #[test]

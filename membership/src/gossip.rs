@@ -485,6 +485,19 @@ mod tests {
     }
 
     #[test]
+    fn the_bytes_of_a_packet_never_change() {
+        let mut one = gossip(1);
+        one.alive(id(2), Incarnation(0), true);
+        one.round();
+        let out = one.take();
+        let golden = [
+            0, 1, 1, 0, 0, 127, 0, 0, 1, 251, 73, 9, 0, 0, 2, 1, 0, 0, 127, 0, 0, 1, 251, 73, 9, 0, 8, 0, 1, 2, 1, 0,
+            0, 127, 0, 0, 1, 251, 73, 9, 0, 0, 0,
+        ];
+        assert_eq!(out.sends.iter().map(|(_, bytes)| &bytes[..]).collect::<Vec<_>>(), [golden]);
+    }
+
+    #[test]
     fn a_refutation_reaches_whoever_is_told_next() {
         let (mut one, zero) = (gossip(1), Incarnation(0));
         one.alive(id(2), zero, true);

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 /// Something happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Input {
-    /// Begin: arms the first wake-up. Whatever comes before it is kept, but nothing is sent.
+    /// Begin: from now on things happen by themselves. Before it, the detector only answers.
     Start,
     /// A datagram came over a session whose peer proved to be `from`.
     Datagram {

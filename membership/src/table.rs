@@ -52,7 +52,24 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Vec<Row>, DecodeError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use essaim_wire::{Generation, NodeId, Role};
     use proptest::prelude::*;
+
+    #[test]
+    fn the_bytes_of_a_table_never_change() {
+        let id = Id {
+            node: NodeId::from_bits(5),
+            generation: Generation(2),
+            epoch: 0,
+            addr: ([127, 0, 0, 1], 2377).into(),
+            role: Role::Manager,
+        };
+        let standing = Standing::Restarting { within: Duration::from_secs(1) };
+        let rows = vec![Row { id, incarnation: Incarnation(3), standing, record: None }];
+        let golden = [1, 5, 2, 0, 0, 127, 0, 0, 1, 251, 73, 9, 1, 3, 1, 1, 0, 0];
+        assert_eq!(write(&rows), golden);
+        assert_eq!(read(&golden), Ok(rows));
+    }
 
     proptest! {
         #[test]
