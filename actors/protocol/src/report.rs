@@ -2,7 +2,7 @@
 
 use crate::AssignmentVersion;
 use bincode::{Decode, Encode};
-use essaim_model::{NodeDescription, Observed, Refusal, ServiceId, TaskId};
+use essaim_model::{Availability, NodeDescription, Observed, Refusal, ServiceId, TaskId};
 use essaim_wire::{Generation, Index};
 
 /// The first sentence on a link.
@@ -16,6 +16,8 @@ pub struct Hello {
     pub specs: Vec<(ServiceId, Index)>,
     /// What it is.
     pub description: NodeDescription,
+    /// Whether it shall take tasks, if an operator said so when it joined and no manager was told yet.
+    pub availability: Option<Availability>,
 }
 
 /// The machine is not what it was.

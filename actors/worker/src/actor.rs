@@ -289,7 +289,7 @@ impl State {
                 board: args.board.clone(),
                 addresses: addresses.clone(),
                 confirmed: args.confirmed.subscribe(),
-                            };
+            };
             (Task, arguments)
         });
         self.tended.insert(task, Tended { name, address, wish });

@@ -8,7 +8,7 @@ use crate::machine::Machine;
 use crate::task::Here;
 use crate::told::Told;
 use crate::uplink::{Dial, UplinkArgs, UplinkMsg};
-use essaim_model::{Labels, Observed, TaskId};
+use essaim_model::{Availability, Labels, Observed, TaskId};
 use essaim_protocol::{LogFrame, LogRequest, Managers, Standing};
 use essaim_system::endpoint::Endpoint;
 use essaim_system::{Address, ChildSpec, Disk, Scope};
@@ -148,6 +148,12 @@ impl WorkerHandle {
     /// The roster misses this node: should the uplink be linked to it, it turns to another manager at once.
     pub fn on_unreachable(&self, node: NodeId) {
         let _ = self.uplink.cast(UplinkMsg::Unreachable(node));
+    }
+
+    /// An operator said, when the node joined, whether it shall take tasks: a manager is told at the next hello.
+    pub fn set_availability(&self, availability: Availability) {
+        self.told.set_availability(availability);
+        let _ = self.uplink.cast(UplinkMsg::Availability);
     }
 
     /// What was last seen of each task.

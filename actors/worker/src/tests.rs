@@ -1,0 +1,270 @@
+//! The worker's tree against a simulated machine and stand-ins for managers, in virtual time.
+
+use crate::fixture::cluster::{Cluster, World};
+use crate::fixture::{assignment, order, version};
+use crate::orders::{self, Orders};
+use crate::sim::Behaviour;
+use essaim_model::{Desired, TaskState};
+use essaim_protocol::{Assignment, LogEnd, LogFrame, LogRequest, Packed, TaskOrder, ToUplink};
+use essaim_system::Kind;
+use essaim_system::env::SimDisk;
+use futures::StreamExt;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::sleep;
+
+fn with_wish(bits: u128, desired: Desired) -> TaskOrder {
+    TaskOrder { desired, ..order(bits) }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_assigned_task_runs_and_its_way_is_reported() {
+    let world = World::with(assignment(5, &[order(1), order(2)])).await;
+    let running = world.until_reported(order(1).id, TaskState::Running).await;
+    world.until_reported(order(2).id, TaskState::Running).await;
+    assert_eq!(running.address, Some([127, 70, 3, 2].into()));
+    assert!(running.pid.is_some());
+    let run = world.machine.tasks()[&order(1).id].run.clone();
+    assert!(run.env.contains(&("ESSAIM_ADDRESS".into(), "127.70.3.2".into())), "{:?}", run.env);
+    let mut states = world.cluster.reported_all(order(1).id);
+    states.dedup();
+    assert!(states.is_sorted(), "{states:?}");
+    let tree = world.tree();
+    for path in ["/n/worker", "/n/worker/uplink", "/n/worker/logs"] {
+        assert!(tree.iter().any(|found| found == path), "{path} in {tree:?}");
+    }
+    assert!(tree.iter().any(|path| path.starts_with("/n/worker/task.web.1.")), "{tree:?}");
+    assert_eq!(world.cluster.shared().hellos[0].1.description.hostname, "n");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_that_is_told_to_end_is_stopped_and_its_actor_leaves() {
+    let world = World::with(assignment(5, &[order(1)])).await;
+    world.until_reported(order(1).id, TaskState::Running).await;
+    world.cluster.order(assignment(6, &[with_wish(1, Desired::Shutdown)]));
+    let ended = world.until_reported(order(1).id, TaskState::Shutdown).await;
+    assert_eq!(ended.exit_code, Some(143));
+    assert!(!world.runs(order(1).id));
+    world.until("its actor left", |world| !world.tree().iter().any(|path| path.contains("task."))).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_that_ends_by_itself_is_reported_with_its_code_and_not_started_again() {
+    let world = World::with(assignment(5, &[order(1)])).await;
+    world.until_reported(order(1).id, TaskState::Running).await;
+    world.machine.exit(order(1).id, 7);
+    let ended = world.until_reported(order(1).id, TaskState::Failed).await;
+    assert_eq!((ended.exit_code, ended.error.as_deref()), (Some(7), Some("task: non-zero exit (7)")));
+    sleep(Duration::from_secs(60)).await;
+    assert_eq!(world.machine.starts(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_program_that_is_not_there_rejects_its_task_with_the_reason() {
+    let cluster = Cluster::new(assignment(5, &[]));
+    let world = World::of(cluster, Arc::new(SimDisk::new())).await;
+    world.machine.behave("sleep:latest", Behaviour::Missing);
+    world.until("linked", |world| world.cluster.linked().is_some()).await;
+    world.cluster.order(assignment(6, &[order(1)]));
+    let rejected = world.until_reported(order(1).id, TaskState::Rejected).await;
+    assert_eq!(rejected.error.as_deref(), Some("No such image: sleep:latest"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_death_of_the_uplink_or_of_a_tasks_actor_touches_no_task() {
+    let world = World::with(assignment(5, &[order(1)])).await;
+    world.until_reported(order(1).id, TaskState::Running).await;
+    let task = world.tree().into_iter().find(|path| path.contains("task.")).expect("an actor");
+    for path in ["/n/worker/uplink".to_owned(), task] {
+        let hellos = world.cluster.shared().hellos.len();
+        world.scope.journal.kill(&path.parse().expect("a path")).expect("it is there");
+        let restarted = format!("restarted {path} runs again");
+        world.until(&restarted, |world| world.journal().contains(&restarted)).await;
+        if path.ends_with("uplink") {
+            world.until("another hello", |world| world.cluster.shared().hellos.len() > hellos).await;
+            let shared = world.cluster.shared();
+            assert_eq!(shared.hellos.last().expect("a hello").1.have, Some(version(5)), "what it was told is on disk");
+        }
+        assert!(world.runs(order(1).id));
+    }
+    sleep(Duration::from_secs(60)).await;
+    assert_eq!(world.machine.starts(), 1);
+    // And it is still tended.
+    world.machine.exit(order(1).id, 0);
+    world.until_reported(order(1).id, TaskState::Complete).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_restart_tasks_are_adopted_and_what_happened_meanwhile_is_reported() {
+    let mut world = World::with(assignment(5, &[order(1), order(2), order(3)])).await;
+    for bits in 1..=3 {
+        world.until_reported(order(bits).id, TaskState::Running).await;
+    }
+    world.kill().await;
+    world.machine.exit(order(2).id, 1);
+    world.cluster.shared().reports.clear();
+    world.start().await;
+    world.until_reported(order(2).id, TaskState::Failed).await;
+    assert!(world.runs(order(1).id) && world.runs(order(3).id));
+    assert_eq!(world.machine.starts(), 3, "none was started again");
+    let hello = world.cluster.shared().hellos.last().expect("a hello").1.clone();
+    assert_eq!((hello.have, hello.generation.0), (Some(version(5)), 2));
+    // The next task gets an address that nobody has.
+    world.cluster.order(assignment(6, &[order(1), order(2), order(3), order(4)]));
+    let fourth = world.until_reported(order(4).id, TaskState::Running).await;
+    let taken = [1, 3].map(|bits| world.machine.tasks()[&order(bits).id].run.address);
+    assert!(!taken.contains(&fourth.address), "{taken:?} {:?}", fourth.address);
+}
+
+#[tokio::test(start_paused = true)]
+async fn tasks_that_nobody_ordered_any_more_are_stopped_also_when_they_were_dropped_meanwhile() {
+    let mut world = World::with(assignment(5, &[order(1), order(2)])).await;
+    world.until_reported(order(2).id, TaskState::Running).await;
+    world.until_reported(order(1).id, TaskState::Running).await;
+    world.cluster.order(assignment(6, &[order(2)]));
+    world.until("the first is stopped", |world| !world.runs(order(1).id)).await;
+    assert_ne!(world.cluster.reported(order(1).id), Some(TaskState::Shutdown), "nobody wants to hear of it");
+    world.stop().await;
+    // Written off while the node was away.
+    world.cluster.shared().orders = assignment(9, &[]);
+    world.start().await;
+    world.until("the second is stopped", |world| !world.runs(order(2).id)).await;
+    assert_eq!(world.worker.tasks(), []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn older_orders_are_ignored_also_after_a_restart() {
+    let mut world = World::with(assignment(9, &[order(1)])).await;
+    world.until_reported(order(1).id, TaskState::Running).await;
+    for restarts in [false, true] {
+        if restarts {
+            world.restart().await;
+            world.until("linked", |world| world.cluster.linked().is_some()).await;
+        }
+        world.cluster.say(ToUplink::Assign(Packed::new(&assignment(8, &[]))));
+        let ignored = |world: &World| world.journal().iter().any(|line| line.contains("ignored orders"));
+        world.until("ignored", ignored).await;
+        assert!(world.runs(order(1).id), "after a restart: {restarts}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_difference_on_something_else_makes_it_say_hello_again() {
+    let world = World::with(assignment(5, &[order(1)])).await;
+    world.until_reported(order(1).id, TaskState::Running).await;
+    let all = assignment(8, &[order(1), order(2)]);
+    world.cluster.shared().orders = all.clone();
+    let difference = Assignment { base: Some(version(7)), ..all };
+    world.cluster.say(ToUplink::Assign(Packed::new(&difference)));
+    world.until_reported(order(2).id, TaskState::Running).await;
+    assert_eq!(world.cluster.shared().hellos.last().expect("a hello").1.have, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_its_manager_dies_it_links_to_another_and_no_task_notices() {
+    let world = World::with(assignment(5, &[order(1)])).await;
+    world.until_reported(order(1).id, TaskState::Running).await;
+    let first = world.cluster.linked().expect("linked");
+    world.cluster.take_down(first);
+    world.until("linked to the other", |world| world.cluster.linked() == Some(3 - first)).await;
+    assert!(world.runs(order(1).id));
+    // What happens while nobody listens is said later.
+    world.cluster.take_down(3 - first);
+    world.machine.exit(order(1).id, 3);
+    sleep(Duration::from_secs(30)).await;
+    world.cluster.shared().up.insert(first);
+    world.until_reported(order(1).id, TaskState::Failed).await;
+    assert_eq!(*world.worker.linked().borrow(), Some(essaim_wire::NodeId::from_bits(first)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_report_that_was_not_kept_is_sent_again() {
+    let cluster = Cluster::new(assignment(5, &[order(1)]));
+    cluster.shared().quorum = false;
+    let world = World::of(cluster, Arc::new(SimDisk::new())).await;
+    world.until("it runs", |world| world.runs(order(1).id)).await;
+    sleep(Duration::from_secs(5)).await;
+    assert_eq!(world.cluster.reported(order(1).id), None);
+    world.cluster.shared().quorum = true;
+    world.until_reported(order(1).id, TaskState::Running).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_started_on_the_word_of_the_disk_alone() {
+    let disk = Arc::new(SimDisk::new());
+    let mut kept = Orders::default();
+    kept.obey(&assignment(5, &[order(1), order(2)]));
+    orders::save(&*disk, &kept).expect("kept");
+    let cluster = Cluster::new(assignment(6, &[order(2)]));
+    cluster.shared().up.clear();
+    let world = World::of(cluster, disk).await;
+    sleep(Duration::from_secs(60)).await;
+    assert_eq!(world.machine.starts(), 0);
+    world.cluster.shared().up = [1, 2].into();
+    world.until_reported(order(2).id, TaskState::Running).await;
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(world.machine.starts(), 1, "the other one was given to somebody else meanwhile");
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_the_node_leaves_every_task_is_stopped_and_removed() {
+    let world = World::with(assignment(5, &[order(1), order(2)])).await;
+    world.until_reported(order(1).id, TaskState::Running).await;
+    world.until_reported(order(2).id, TaskState::Running).await;
+    world.machine.exit(order(2).id, 0);
+    world.until_reported(order(2).id, TaskState::Complete).await;
+    world.worker.clear().await;
+    assert!(world.machine.tasks().is_empty(), "{:?}", world.machine.tasks());
+    assert_eq!(world.disk.files(), [], "and the orders are forgotten");
+    // Orders that come now are for somebody who is no more.
+    world.cluster.order(assignment(7, &[order(3)]));
+    sleep(Duration::from_secs(5)).await;
+    assert!(world.machine.tasks().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_the_machine_goes_down_every_task_is_stopped_and_that_is_reported() {
+    let mut world = World::with(assignment(5, &[order(1)])).await;
+    world.until_reported(order(1).id, TaskState::Running).await;
+    world.worker.halt().await;
+    world.stop().await;
+    assert_eq!(world.cluster.reported(order(1).id), Some(TaskState::Shutdown));
+    assert!(!world.runs(order(1).id));
+}
+
+#[tokio::test(start_paused = true)]
+async fn logs_of_ended_tasks_stay_until_enough_newer_ones_have_ended() {
+    let world = World::with(assignment(1, &[])).await;
+    world.until("linked", |world| world.cluster.linked().is_some()).await;
+    // Seven attempts at one slot, one after the other; managers forget each as it ends.
+    for (index, bits) in (1..=7).enumerate() {
+        let task = TaskOrder { slot: essaim_model::Slot::Number(1), ..order(bits) };
+        world.cluster.order(assignment(index as u64 + 2, &[task]));
+        world.until_reported(order(bits).id, TaskState::Running).await;
+        world.machine.exit(order(bits).id, 1);
+        world.until_reported(order(bits).id, TaskState::Failed).await;
+    }
+    world.cluster.order(assignment(20, &[]));
+    world.until("the oldest are removed", |world| world.machine.tasks().len() == 5).await;
+    sleep(Duration::from_secs(5)).await;
+    let left: Vec<_> = world.machine.tasks().into_keys().collect();
+    assert_eq!(left, (3..=7).map(|bits| order(bits).id).collect::<Vec<_>>());
+    let request = LogRequest { task: order(7).id, stdout: true, stderr: true, since: None, tail: None, follow: false };
+    let frames: Vec<LogFrame> = world.worker.logs(request).collect().await;
+    assert!(matches!(&frames[..], [LogFrame::Lines(lines), LogFrame::End(LogEnd::Complete)] if lines.len() == 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_manager_that_detaches_or_talks_nonsense_is_left_for_another() {
+    let world = World::with(assignment(5, &[order(1)])).await;
+    world.until_reported(order(1).id, TaskState::Running).await;
+    let first = world.cluster.linked().expect("linked");
+    world.cluster.say(ToUplink::Detach(Packed::new(&essaim_protocol::Detach { why: "no leader".into() })));
+    world.until("linked to the other", |world| world.cluster.linked() == Some(3 - first)).await;
+    let nonsense = ractor::BytesConvertable::from_bytes(vec![255; 9]);
+    world.cluster.say(ToUplink::Assign(nonsense));
+    world.until("linked to the first", |world| world.cluster.linked() == Some(first)).await;
+    assert!(world.runs(order(1).id));
+    let failures = world.scope.journal.read(0, 1000).expect("all").records;
+    assert!(!failures.iter().any(|record| record.kind == Kind::Failed), "{:?}", world.journal());
+}

@@ -1,6 +1,7 @@
 //! What managers told this node beside its orders: which managers there are, what the node is, and whom it is linked
 //! to. The uplink writes, the node reads; always the latest.
 
+use essaim_model::Availability;
 use essaim_protocol::{Managers, Standing};
 use essaim_wire::NodeId;
 use std::sync::Arc;
@@ -12,11 +13,18 @@ pub(crate) struct Told {
     managers: watch::Sender<Option<Arc<Managers>>>,
     standing: watch::Sender<Option<Standing>>,
     linked: watch::Sender<Option<NodeId>>,
+    /// What an operator said at join, until a manager has heard it.
+    availability: watch::Sender<Option<Availability>>,
 }
 
 impl Told {
     pub(crate) fn new() -> Self {
-        Self { managers: watch::Sender::new(None), standing: watch::Sender::new(None), linked: watch::Sender::new(None) }
+        Self {
+            managers: watch::Sender::new(None),
+            standing: watch::Sender::new(None),
+            linked: watch::Sender::new(None),
+            availability: watch::Sender::new(None),
+        }
     }
 
     pub(crate) fn knows_no_managers(&self) -> bool {
@@ -38,6 +46,18 @@ impl Told {
 
     pub(crate) fn linked(&self, manager: Option<NodeId>) {
         self.linked.send_if_modified(|known| std::mem::replace(known, manager) != manager);
+    }
+
+    pub(crate) fn set_availability(&self, availability: Availability) {
+        self.availability.send_replace(Some(availability));
+    }
+
+    pub(crate) fn availability(&self) -> Option<Availability> {
+        *self.availability.borrow()
+    }
+
+    pub(crate) fn take_availability(&self) {
+        self.availability.send_replace(None);
     }
 
     pub(crate) fn watch_managers(&self) -> watch::Receiver<Option<Arc<Managers>>> {

@@ -8,10 +8,8 @@
 
 use super::core::{Core, Effect, Input};
 use crate::reports::Reports;
-use essaim_model::{Change, NodeDescription};
-use essaim_protocol::{
-    Detach, Hello, NODE_EXPORT, Pace, Packed, Report, ReportReply, ToNode, ToUplink, UPLINK_EXPORT,
-};
+use essaim_model::{Availability, Change, NodeDescription, NodeSpec};
+use essaim_protocol::{Detach, Hello, NODE_EXPORT, Pace, Packed, Report, ReportReply, ToNode, ToUplink, UPLINK_EXPORT};
 use essaim_store::Store;
 use essaim_system::Scope;
 use essaim_system::journal::Kind;
@@ -25,6 +23,9 @@ use std::time::Duration;
 
 /// How long a node may take to export its uplink on a new link.
 const IMPORT_DEADLINE: Duration = Duration::from_secs(5);
+
+/// How often its availability is proposed: each try may lose against a change of something else.
+const AVAILABILITY_TRIES: u32 = 5;
 
 /// Whether a mark lies in the actor's mailbox already: one is enough, however much was applied since.
 #[derive(Debug, Clone, Default)]
@@ -170,6 +171,9 @@ impl State {
     fn hear_hello(&mut self, hello: Hello) {
         self.generation = hello.generation;
         self.describe(Some(hello.description.clone()));
+        if let Some(availability) = hello.availability {
+            self.set_availability(availability);
+        }
         if self.uplink.is_some() {
             self.tell(Input::Hello(&hello));
         } else {
@@ -182,6 +186,26 @@ impl State {
         self.scope.record(Kind::Session, format!("node {} said nonsense: {why}", self.peer.node));
         self.link.close(&why.to_string());
         myself.stop(Some(why.to_string()));
+    }
+
+    /// Proposes what an operator said when the node joined.
+    fn set_availability(&self, availability: Availability) {
+        let (store, scope, id) = (self.store.clone(), self.scope.clone(), self.peer.node);
+        tokio::spawn(async move {
+            // Its description is proposed at the same time, and changes the version that this one names.
+            for _ in 0..AVAILABILITY_TRIES {
+                let cluster = store.state();
+                let Some(node) = cluster.node(id).filter(|node| node.spec.availability != availability) else { return };
+                let spec = NodeSpec { availability, ..node.spec.clone() };
+                let change = Change::SetNode { id, expect: node.meta.version, spec };
+                match store.propose(vec![change], None).await {
+                    Ok(_) => return,
+                    Err(why) => {
+                        scope.record(Kind::Session, format!("its availability was not kept yet: {why}"));
+                    }
+                }
+            }
+        });
     }
 
     /// Proposes what the machine says of itself, if the cluster does not know it yet.

@@ -144,9 +144,10 @@ impl State {
                         Some(plan) => (plan.stop_signal, plan.stop_grace),
                         None => Default::default(),
                     };
-                    self.ask(myself, move |engine| async move {
-                        Input::Stopped(engine.stop(task, signal, grace).await)
-                    });
+                    self.ask(
+                        myself,
+                        move |engine| async move { Input::Stopped(engine.stop(task, signal, grace).await) },
+                    );
                 }
                 Effect::Remove => {
                     self.ask(myself, move |engine| async move { Input::Removed(engine.remove(task).await) });

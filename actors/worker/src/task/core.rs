@@ -239,13 +239,7 @@ impl Core {
         self.advance(utc, effects);
     }
 
-    fn on_ended(
-        &mut self,
-        now: Moment,
-        utc: Timestamp,
-        done: Result<Ended, EngineError>,
-        effects: &mut Vec<Effect>,
-    ) {
+    fn on_ended(&mut self, now: Moment, utc: Timestamp, done: Result<Ended, EngineError>, effects: &mut Vec<Effect>) {
         match done {
             Ok(ended) => {
                 self.on_end(ended, effects);

@@ -73,6 +73,8 @@ pub(crate) enum UplinkMsg {
     Managers(Vec<(NodeId, SocketAddr)>),
     /// The machine was looked at.
     Machine(NodeDescription),
+    /// An operator said whether this node shall take tasks.
+    Availability,
     /// A delay is over.
     Elapsed(Wake),
 }
@@ -197,6 +199,7 @@ impl Actor for Uplink {
                 }
             }
             UplinkMsg::Machine(description) => state.on_machine(description),
+            UplinkMsg::Availability => state.say_hello(true),
             UplinkMsg::Elapsed(wake) => state.feed(&myself, Input::Elapsed(wake)),
         }
         Ok(())
@@ -259,11 +262,7 @@ impl State {
         Ok(Ok(()))
     }
 
-    async fn obey(
-        &mut self,
-        myself: &ActorRef<UplinkMsg>,
-        assignment: &Assignment,
-    ) -> Result<(), ActorProcessingErr> {
+    async fn obey(&mut self, myself: &ActorRef<UplinkMsg>, assignment: &Assignment) -> Result<(), ActorProcessingErr> {
         match self.orders.obey(assignment) {
             Obeyed::Taken => {
                 let orders = Arc::new(self.orders.clone());
@@ -296,6 +295,8 @@ impl State {
         myself: &ActorRef<UplinkMsg>,
         managers: Managers,
     ) -> Result<(), ActorProcessingErr> {
+        // The answer to a hello: whatever it asked for has been heard.
+        self.args.told.take_availability();
         // Said on every link after the orders: what is on disk is still meant.
         let _ = self.args.worker.cast(WorkerMsg::Confirm);
         if !self.args.told.is_newer(&managers) {
@@ -343,6 +344,7 @@ impl State {
             have: self.orders.version.filter(|_| all),
             specs: self.orders.specs.keys().filter(|_| all).copied().collect(),
             description: self.description.clone(),
+            availability: self.args.told.availability(),
         };
         // A link that cannot take a hello has ended, or is about to.
         let _ = linked.node.cast(ToNode::Hello(Packed::new(&hello)));
