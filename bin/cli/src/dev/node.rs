@@ -73,12 +73,12 @@ impl Node {
 
     /// Starts its daemon. It answers later: see [`Self::ready`].
     pub(super) fn start(&mut self) -> Result<(), Failure> {
-        let program =
-            std::env::current_exe().map_err(|error| Failure::error(format!("cannot find this program: {error}")))?;
         let open = |path: &Path| std::fs::OpenOptions::new().create(true).append(true).open(path);
         let log = open(&self.log).map_err(|error| cannot("write", &self.log, &error))?;
         let also = log.try_clone().map_err(|error| cannot("write", &self.log, &error))?;
-        let child = Command::new(program)
+        // Not its path: a daemon that is restarted after a build is still the one that was started.
+        let child = Command::new("/proc/self/exe")
+            .arg0("essaim")
             .arg("daemon")
             .arg("--data-dir")
             .arg(&self.data)
