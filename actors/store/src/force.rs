@@ -57,7 +57,10 @@ impl Store {
         let store = Self::open(config, Start::Resume).await?;
         let _ = store.raft().trigger().elect(false).await;
         let begin = Change::BeginLineage { lineage, survivor: new.node, raft_id };
-        store.propose(vec![begin], None).await.map_err(|why| OpenError::Raft(why.to_string()))?;
+        if let Err(refusal) = store.change(vec![begin], None).await {
+            store.close().await;
+            return Err(OpenError::Raft(refusal.text));
+        }
         Ok(store)
     }
 }

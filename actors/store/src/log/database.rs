@@ -11,10 +11,11 @@ use crate::seal::Sealer;
 use essaim_system::env::Disk;
 use essaim_wire::{decode, encode};
 use redb::{Builder, Database, ReadableDatabase, ReadableTable, TableDefinition};
+use std::cell::Cell;
 use std::io;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Once, PoisonError, RwLock};
 
 const ENTRIES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("entries");
 const VALUES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("values");
@@ -38,17 +39,12 @@ impl LogDatabase {
     /// Opens the file `name`, which is made when it is not there. A file whose last commit is torn is repaired.
     pub(crate) fn open(disk: &Arc<dyn Disk>, name: &str, sealer: Arc<Sealer>) -> Result<Self, LogError> {
         let place = place(disk, name);
+        make_if_missing(disk, name)?;
         let file = DatabaseFile::new(disk.open(name)?)?;
         let opened = guarded(|| {
-            let mut builder = Builder::new();
-            builder.set_cache_size(CACHE_BYTES);
-            let mut database = builder.create_with_backend(file).map_err(|error| error.to_string())?;
+            let mut database = builder().create_with_backend(file).map_err(|error| error.to_string())?;
             // Walks every page against its checksum; a log is never much larger than a snapshot.
             database.check_integrity().map_err(|error| error.to_string())?;
-            let begin = database.begin_write().map_err(|error| error.to_string())?;
-            begin.open_table(ENTRIES).map_err(|error| error.to_string())?;
-            begin.open_table(VALUES).map_err(|error| error.to_string())?;
-            begin.commit().map_err(|error| error.to_string())?;
             Ok(database)
         });
         match opened {
@@ -188,6 +184,32 @@ impl LogBackend for LogDatabase {
     }
 }
 
+fn builder() -> Builder {
+    let mut builder = Builder::new();
+    builder.set_cache_size(CACHE_BYTES);
+    builder
+}
+
+/// Makes an empty log under another name, and renames it when it is whole: a power cut while a log is made leaves
+/// none, and not half of one.
+fn make_if_missing(disk: &Arc<dyn Disk>, name: &str) -> Result<(), LogError> {
+    if disk.list("")?.iter().any(|there| there == name) {
+        return Ok(());
+    }
+    let draft = format!("{name}.draft");
+    disk.remove(&draft)?;
+    let file = DatabaseFile::new(disk.open(&draft)?)?;
+    let made = guarded(|| {
+        let database = builder().create_with_backend(file).map_err(|error| error.to_string())?;
+        let begin = database.begin_write().map_err(|error| error.to_string())?;
+        begin.open_table(ENTRIES).map_err(|error| error.to_string())?;
+        begin.open_table(VALUES).map_err(|error| error.to_string())?;
+        begin.commit().map_err(|error| error.to_string())
+    });
+    made.map_err(|why| io::Error::other(format!("the log {}: {why}", place(disk, &draft))))?;
+    Ok(disk.rename(&draft, name)?)
+}
+
 /// What an entry is sealed as.
 fn what(index: u64) -> [u8; 9] {
     let mut what = [b'e'; 9];
@@ -204,9 +226,27 @@ pub(crate) fn place(disk: &Arc<dyn Disk>, name: &str) -> String {
     disk.path().map_or_else(|| name.to_owned(), |folder| folder.join(name).display().to_string())
 }
 
-/// redb asserts what a sound file guarantees; on a damaged one that is a panic, and here an error.
+thread_local! {
+    /// Whether a panic of this thread is about to become an error with words.
+    static GUARDED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// redb asserts what a sound file guarantees; on a damaged one that is a panic, and here an error. The words of the
+/// panic go into the error and nowhere else.
 fn guarded<T>(then: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
-    catch_unwind(AssertUnwindSafe(then)).unwrap_or_else(|panic| {
+    static QUIET: Once = Once::new();
+    QUIET.call_once(|| {
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            if !GUARDED.get() {
+                before(panic);
+            }
+        }));
+    });
+    let outer = GUARDED.replace(true);
+    let done = catch_unwind(AssertUnwindSafe(then));
+    GUARDED.set(outer);
+    done.unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref().copied());
         Err(text.unwrap_or("it does not hold together").to_owned())
     })

@@ -46,6 +46,8 @@ struct Tail {
     committed: Option<LogId>,
     purged: Option<LogId>,
     last: Option<LogId>,
+    /// The place of the oldest entry on disk, or of the next to come.
+    oldest: u64,
     /// The last entries, and how long each is.
     entries: VecDeque<(Entry, usize)>,
     bytes: usize,
@@ -61,6 +63,7 @@ impl LogStore {
             ..Tail::default()
         };
         tail.last = tail.purged;
+        tail.oldest = tail.next();
         let mut grown = 0;
         for (_, bytes) in found.entries {
             let read = Record::open(&bytes).map_err(|why| io::Error::new(io::ErrorKind::InvalidData, why))?;
@@ -89,8 +92,7 @@ impl LogStore {
     fn entries(&self, start: u64, end: u64, bytes_max: usize) -> io::Result<Vec<Entry>> {
         let (start, held_from, end) = {
             let tail = self.tail();
-            let first = tail.purged.map_or(0, |id| id.index() + 1);
-            (start.max(first), tail.first(), end.min(tail.next()))
+            (start.max(tail.oldest), tail.first(), end.min(tail.next()))
         };
         let mut found = Vec::new();
         let mut bytes = 0;
@@ -139,6 +141,9 @@ impl Tail {
     }
 
     fn push(&mut self, entry: Entry, len: usize) {
+        if self.last.is_none_or(|last| last.index() < self.oldest) {
+            self.oldest = entry.log_id.index();
+        }
         self.last = Some(entry.log_id);
         self.bytes += len;
         self.entries.push_back((entry, len));
@@ -160,7 +165,7 @@ impl Tail {
             let dropped = self.entries.pop_back();
             self.bytes -= dropped.map_or(0, |(_, len)| len);
         }
-        self.last = last.max(self.purged);
+        self.last = self.last.min(last).max(self.purged);
     }
 
     fn purge(&mut self, upto: LogId) {
@@ -169,6 +174,7 @@ impl Tail {
             self.bytes -= dropped.map_or(0, |(_, len)| len);
         }
         self.purged = Some(upto);
+        self.oldest = upto.index() + 1;
         self.last = self.last.max(self.purged);
     }
 }

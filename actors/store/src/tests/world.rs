@@ -3,11 +3,14 @@
 use crate::peers::{Peers, Pipe};
 use crate::store::{Start, Store, StoreConfig};
 use crate::{Leadership, OpenError};
-use essaim_model::{Availability, Change, Node, NodeDescription, NodeSpec, Outcome};
+use essaim_model::{
+    Authority, Availability, Change, Cluster, ClusterSpec, EngineKind, Founding, JoinSecrets, Node, NodeDescription,
+    NodeSpec, Outcome,
+};
 use essaim_system::env::{Disk, Seed, SimDisk, VirtualClock};
 use essaim_transport::network::{RecvStream, SendStream};
 use essaim_transport::{FrameReceiver, FrameSender, Lane};
-use essaim_wire::{Generation, Lineage, NodeId, Reachability, Role, Term, Timestamp};
+use essaim_wire::{ClusterId, Generation, Lineage, NodeId, Reachability, Role, Term, Timestamp};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use std::collections::{BTreeMap, BTreeSet};
@@ -52,6 +55,19 @@ pub(super) fn node(number: u128) -> Node {
         key_digest: [0; 32],
         loopback: 0,
     }
+}
+
+fn found() -> Change {
+    let cluster = Cluster {
+        id: ClusterId::from_bits(9),
+        lineage: LINEAGE,
+        meta: Default::default(),
+        spec: ClusterSpec::default(),
+        authority: Authority { certificate: String::new(), key: "a private key".into(), rotations: 0 },
+        join: JoinSecrets { worker: [1; 16], manager: [2; 16] },
+        default_engine: EngineKind::Process,
+    };
+    Change::Found(Box::new(Founding { cluster, node: node(1) }))
 }
 
 /// Memory between stores.
@@ -190,7 +206,7 @@ impl World {
         let mut world = Self::new();
         let first = world.start(1, Start::Found { lineage: LINEAGE }).await.expect("the first starts");
         world.leader().await;
-        first.change(vec![accept(1)], None).await.expect("its node is known");
+        first.change(vec![found()], None).await.expect("founded");
         for number in 2..=size {
             world.join(number).await;
         }
