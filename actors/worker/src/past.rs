@@ -24,7 +24,7 @@ pub(crate) struct Past {
 
 /// Those that are not worth keeping.
 pub(crate) fn surplus(mut past: Vec<Past>) -> Vec<TaskId> {
-    past.sort_by(|a, b| (b.ended, b.task).cmp(&(a.ended, a.task)));
+    past.sort_by_key(|it| std::cmp::Reverse((it.ended, it.task)));
     let mut of_slot: BTreeMap<String, usize> = BTreeMap::new();
     let mut kept = 0;
     let mut surplus = Vec::new();
