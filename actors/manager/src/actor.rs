@@ -11,13 +11,13 @@ use crate::node::{Arguments, Msg as NodeMsg, NodeActor, Told};
 use crate::reports::Reports;
 use essaim_model::Event;
 use essaim_store::{CursorError, Happened, Leadership, Store};
-use essaim_system::journal::Kind;
-use essaim_system::supervisor::{Address, ChildSpec, Children, Plan, Wake};
 use essaim_system::Scope;
 use essaim_system::endpoint::Endpoint;
+use essaim_system::journal::Kind;
 use essaim_system::roster::RosterHandle;
+use essaim_system::supervisor::{Address, ChildSpec, Children, Plan, Wake};
 use essaim_transport::{Admission, Lane, LaneStream, PeerInfo, Serve};
-use essaim_wire::{NodeId, Role};
+use essaim_wire::{NodeId, Role, Term};
 use futures::future::BoxFuture;
 use ractor::{Actor, ActorProcessingErr, ActorRef, SpawnErr, SupervisionEvent};
 use ractor_cluster::RactorMessage;
@@ -79,6 +79,8 @@ pub struct State {
     reports: Reports,
     linked: BTreeMap<NodeId, Linked>,
     leaderless: u32,
+    /// The term of the tree that was started.
+    leads: Option<Term>,
     pace: Duration,
 }
 
@@ -101,7 +103,7 @@ impl Actor for Manager {
         tokio::spawn(watch_leadership(arguments.store.clone(), myself.clone()));
         myself.send_interval(LOOK, || Msg::Look);
         admit(&arguments);
-        Ok(State { arguments, children, reports, linked: BTreeMap::new(), leaderless: 0, pace: PACE.0 })
+        Ok(State { arguments, children, reports, linked: BTreeMap::new(), leaderless: 0, leads: None, pace: PACE.0 })
     }
 
     async fn handle(&self, _: ActorRef<Msg>, message: Msg, state: &mut State) -> Result<(), ActorProcessingErr> {
@@ -265,10 +267,15 @@ impl State {
     async fn follow_leadership(&mut self, leadership: Leadership) -> Result<(), ActorProcessingErr> {
         match leadership {
             Leadership::Active(term) => {
+                if self.leads.is_some_and(|led| led != term) {
+                    // What it decided in an earlier term is void; its successor starts when it has ended.
+                    self.children.remove(leader::NAME).await?;
+                }
                 self.children.add(leader::spec(&self.arguments, term)).await?;
             }
             _ => self.children.remove(leader::NAME).await?,
         }
+        self.leads = leadership.active();
         Ok(())
     }
 

@@ -1,3 +1,10 @@
+//! The leader's tree on a store of its own, with the real detector among machines on the simulated network. What a
+//! worker would report is reported by the test.
+
+mod bed;
+mod stories;
+mod trust;
+
 use essaim_model::*;
 use essaim_wire::{ClusterId, Generation, Lineage, NodeId, Reachability, Role, Timestamp};
 
@@ -25,19 +32,48 @@ pub(super) fn node(number: u128) -> Node {
     }
 }
 
-/// The first change: a cluster with the manager 1.
-pub(super) fn found() -> Change {
+/// A cluster with the manager 1, which keeps these as its root of trust.
+pub(super) fn founding(certificate: String, key: String) -> Founding {
     let cluster = Cluster {
         id: ClusterId::from_bits(9),
         lineage: Lineage { ordinal: 1, nonce: 5 },
         meta: Meta::default(),
         spec: ClusterSpec::default(),
-        authority: Authority { certificate: String::new(), key: String::new(), rotations: 0 },
+        authority: Authority { certificate, key, rotations: 0 },
         join: JoinSecrets { worker: [1; 16], manager: [2; 16] },
         default_engine: EngineKind::Process,
     };
     let mut first = node(1);
     (first.role, first.spec.role) = (Role::Manager, Role::Manager);
     first.manager = Some(ManagerStatus { raft_id: 1, voter: true });
-    Change::Found(Box::new(Founding { cluster, node: first }))
+    Founding { cluster, node: first }
+}
+
+/// The first change of a log in which nobody asks for certificates.
+pub(super) fn found() -> Change {
+    Change::Found(Box::new(founding(String::new(), String::new())))
+}
+
+pub(super) fn spec(name: &str, replicas: u32) -> ServiceSpec {
+    let container = ContainerSpec {
+        image: "a".into(),
+        labels: Labels::new(),
+        command: vec![],
+        args: vec![],
+        hostname: None,
+        env: vec![],
+        dir: None,
+        user: None,
+        stop_signal: None,
+        stop_grace: None,
+    };
+    ServiceSpec {
+        name: Name::parse(name).expect("a name"),
+        labels: Labels::new(),
+        task: TaskSpec { container, resources: None, restart: None, placement: None, force_update: 0 },
+        mode: Mode::Replicated { replicas },
+        update: None,
+        rollback: None,
+        endpoint: None,
+    }
 }

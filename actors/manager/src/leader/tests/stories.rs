@@ -1,0 +1,168 @@
+//! What operators and failures do, and where the tasks are in the end.
+
+use super::bed::{Bed, id};
+use essaim_model::*;
+use essaim_wire::Reachability;
+use std::time::Duration;
+
+#[tokio::test(start_paused = true)]
+async fn a_service_is_created_placed_and_runs() {
+    let bed = Bed::led(3).await;
+    let web = bed.create("web", 6, |_| ()).await;
+    bed.wait("six run", |bed| bed.running(web).len() == 6).await;
+    assert_eq!(bed.nodes_of(web), [1, 1, 2, 2, 3, 3]);
+    assert!(bed.runs("leader/service.web"));
+    assert!(bed.records().iter().any(|line| line.ends_with("tasks of web placed: 6")), "one batch");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_wished_before_this_manager_led_is_done_when_it_does() {
+    let bed = Bed::of(2).await;
+    let web = bed.create("web", 2, |_| ()).await;
+    bed.lead().await;
+    bed.wait("two are placed", |bed| bed.nodes_of(web) == [1, 2]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_services_at_once_become_few_proposals() {
+    let bed = Bed::of(3).await;
+    let mut services = Vec::new();
+    for number in 0..40 {
+        services.push(bed.create(&format!("s{number}"), 3, |_| ()).await);
+    }
+    let before = bed.state().applied().index;
+    bed.lead().await;
+    bed.wait("all are placed", |bed| bed.state().tasks().len() == 120).await;
+    let entries = bed.state().applied().index.0 - before.0;
+    assert!(entries < 20, "{entries} entries for forty services");
+    assert!(services.iter().all(|service| bed.nodes_of(*service) == [1, 2, 3]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_removed_service_ends_with_its_actor() {
+    let bed = Bed::led(2).await;
+    let web = bed.create("web", 2, |_| ()).await;
+    bed.wait("two run", |bed| bed.running(web).len() == 2).await;
+    bed.store.change(vec![Change::RemoveService { id: web }], None).await.expect("removed");
+    bed.wait("nothing is left", |bed| bed.state().tasks().len() == 0 && !bed.runs("leader/service.web")).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_machines_tasks_run_elsewhere_and_the_surplus_goes_when_it_is_back() {
+    let bed = Bed::led(5).await;
+    bed.store.change(grace(&bed, Duration::from_secs(30)), None).await.expect("set");
+    let web = bed.create("web", 5, |_| ()).await;
+    bed.wait("five run", |bed| bed.running(web).len() == 5).await;
+    let before: Vec<_> = bed.running(web).iter().map(|task| task.id).collect();
+
+    bed.cut(4);
+    bed.wait("it is unreachable", |bed| bed.reachability(4) == Reachability::Unreachable).await;
+    bed.wait("five run elsewhere", |bed| {
+        bed.running(web).iter().filter(|task| task.node() != Some(id(4))).count() == 5
+    })
+    .await;
+
+    bed.mend(4);
+    bed.wait("it is reachable", |bed| bed.reachability(4) == Reachability::Reachable).await;
+    bed.wait("the stand-in is gone", |bed| bed.nodes_of(web).len() == 5).await;
+    let after: Vec<_> = bed.running(web).iter().map(|task| task.id).collect();
+    assert_eq!(before, after);
+    let downs = bed.records().into_iter().filter(|line| line.contains("node is down")).count();
+    assert_eq!(downs, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_machine_that_stays_away_is_down_and_its_tasks_are_written_off() {
+    let bed = Bed::led(5).await;
+    let web = bed.create("web", 5, |_| ()).await;
+    bed.wait("five run", |bed| bed.running(web).len() == 5).await;
+    bed.cut(4);
+    bed.wait("it is down", |bed| bed.reachability(4) == Reachability::Down).await;
+    bed.wait("its task is written off", |bed| bed.state().tasks_on(id(4)).all(|task| task.written_off.is_some())).await;
+    assert_eq!(bed.running(web).len(), 5);
+    // The fact came before the decision.
+    let records = bed.records();
+    let first = |what: &str| records.iter().position(|line| line.contains(what)).unwrap_or_else(|| panic!("{what}"));
+    assert!(first("n4: node is unreachable") < first("slots may be filled elsewhere: n4"));
+    assert!(first("n4: node is unreachable") < first("n4: node is down"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drained_machine_gives_its_tasks_away_and_gets_new_ones_when_it_is_active() {
+    let bed = Bed::led(3).await;
+    let web = bed.create("web", 3, |_| ()).await;
+    bed.wait("three run", |bed| bed.running(web).len() == 3).await;
+    bed.set_node(3, |spec| spec.availability = Availability::Drain).await;
+    bed.wait("it is empty", |bed| bed.nodes_of(web).iter().all(|node| *node != 3)).await;
+    assert_eq!(bed.running(web).len(), 3, "none was missing");
+    bed.set_node(3, |spec| spec.availability = Availability::Active).await;
+    bed.update(web, |spec| spec.mode = Mode::Replicated { replicas: 4 }).await;
+    bed.wait("it has one", |bed| bed.nodes_of(web).contains(&3)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_that_fits_nowhere_waits_with_the_reason_and_goes_when_it_can() {
+    let bed = Bed::led(2).await;
+    let placement =
+        Placement { constraints: vec!["node.labels.disk==ssd".parse().expect("a constraint")], ..Placement::default() };
+    let web = bed.create("web", 1, |spec| spec.task.placement = Some(placement)).await;
+    let reason = "no suitable node (scheduling constraints not satisfied on 2 nodes)";
+    bed.wait("it waits", |bed| {
+        bed.state().tasks_of(web).any(|task| task.assigned == Assigned::Pending { reason: reason.into() })
+    })
+    .await;
+    bed.set_node(2, |spec| drop(spec.labels.insert("disk".into(), "ssd".into()))).await;
+    bed.wait("it runs", |bed| bed.running(web).len() == 1).await;
+    assert_eq!(bed.nodes_of(web), [2]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_crashed_task_comes_back_after_its_delay_and_history_is_kept_short() {
+    let bed = Bed::led(2).await;
+    let policy = RestartPolicy { delay: Some(Duration::from_millis(200)), ..RestartPolicy::default() };
+    let web = bed.create("web", 1, |spec| spec.task.restart = Some(policy)).await;
+    for crash in 0..9 {
+        bed.wait("it runs", |bed| bed.running(web).len() == 1).await;
+        let task = bed.running(web).remove(0);
+        let observed = Observed { state: TaskState::Failed, exit_code: Some(1), ..task.observed.clone() };
+        let node = task.node().expect("it ran");
+        let report = Change::Observe { node, reports: vec![(task.id, observed)] };
+        bed.store.change(vec![report], None).await.expect("reported");
+        assert!(bed.running(web).is_empty(), "crash {crash}");
+    }
+    bed.wait("it runs again", |bed| bed.running(web).len() == 1).await;
+    bed.wait("five ended ones are kept", |bed| bed.state().tasks_of(web).count() == 6).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_update_goes_one_by_one_to_its_end() {
+    let bed = Bed::led(3).await;
+    let web = bed.create("web", 3, |_| ()).await;
+    bed.wait("three run", |bed| bed.running(web).len() == 3).await;
+    bed.update(web, |spec| spec.task.container.image = "b".into()).await;
+    bed.wait("it is complete", |bed| {
+        let state = bed.state();
+        let update = state.service(web).and_then(|service| service.update.clone());
+        update.is_some_and(|update| update.state == UpdateState::Completed)
+    })
+    .await;
+    let version = bed.state().service(web).expect("there").spec_version;
+    assert!(bed.running(web).iter().all(|task| task.spec_version == version));
+    assert!(bed.records().iter().any(|line| line.ends_with("/service.web update completed")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tree_that_was_stopped_decides_nothing_and_another_goes_on() {
+    let bed = Bed::led(2).await;
+    bed.depose().await;
+    let web = bed.create("web", 2, |_| ()).await;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(bed.state().tasks().len(), 0);
+    bed.lead().await;
+    bed.wait("two run", |bed| bed.running(web).len() == 2).await;
+}
+
+fn grace(bed: &Bed, grace: Duration) -> Vec<Change> {
+    let cluster = bed.state().cluster().expect("founded").clone();
+    vec![Change::SetCluster { expect: cluster.meta.version, spec: ClusterSpec { grace, ..cluster.spec.clone() } }]
+}
