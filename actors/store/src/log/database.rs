@@ -57,7 +57,10 @@ impl LogDatabase {
     pub(crate) fn close(&self) {
         let database = self.database.write().unwrap_or_else(PoisonError::into_inner).take();
         // redb tidies up as it goes, and has nobody to tell when the disk fails then.
-        let _ = guarded(|| Ok::<(), String>(drop(database)));
+        let _ = guarded(|| {
+            drop(database);
+            Ok(())
+        });
     }
 
     fn with<T>(&self, then: impl FnOnce(&Database) -> Result<T, redb::Error>) -> io::Result<T> {

@@ -112,8 +112,10 @@ fn workload() -> Vec<Vec<Op>> {
     groups
 }
 
+type Holds = (Option<Vote>, Option<LogId>, Vec<(u64, Vec<u8>)>);
+
 /// What the log must hold after the first `groups` of the workload.
-fn expected(groups: usize) -> (Option<Vote>, Option<LogId>, Vec<(u64, Vec<u8>)>) {
+fn expected(groups: usize) -> Holds {
     let (mut vote, mut purged, mut entries) = (None, None, Vec::new());
     for op in workload().into_iter().take(groups).flatten() {
         match op {
