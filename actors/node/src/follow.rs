@@ -19,6 +19,8 @@ pub(crate) async fn follow(endpoint: Endpoint, roster: RosterHandle, worker: Wor
     let (mut members, mut identity) = (roster.watch(), endpoint.identity());
     let linked = worker.linked();
     let mut known: Vec<(NodeId, SocketAddr)> = Vec::new();
+    // What the roster knows already, which may be this node alone.
+    members.mark_changed();
     loop {
         // Whoever holds the other end of one of these has ended: so has the part.
         let message = tokio::select! {

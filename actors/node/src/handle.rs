@@ -11,7 +11,7 @@ use essaim_system::{ChildSpec, Env, Journal, Scope};
 use essaim_wire::{Generation, NodeId};
 use essaim_worker::Engine;
 use ractor::rpc::CallResult;
-use ractor::{Actor, ActorRef, RpcReplyPort};
+use ractor::{ActorRef, RpcReplyPort};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;

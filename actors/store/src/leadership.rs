@@ -5,12 +5,11 @@
 //! majority has not answered for an election timeout is suspended, since others may have elected another. And having
 //! won an election is not yet knowing the state: a barrier (a linearizable read of its own) comes first.
 
-use crate::raft::{HEARTBEAT, LEASE};
+use crate::raft::HEARTBEAT;
 use crate::store::Store;
 use essaim_wire::Term;
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use openraft::Instant;
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::raft::ReadPolicy;
 use std::time::Duration;
@@ -131,7 +130,7 @@ fn see(store: &Store) -> Seen {
     match store.raft().as_leader() {
         Ok(leader) => Seen::Leads {
             term: Term(leader.term()),
-            leased: leader.last_quorum_acked().is_some_and(|acked| acked.elapsed() < LEASE),
+            leased: store.is_leased(),
         },
         Err(_) => Seen::Follows,
     }

@@ -368,8 +368,14 @@ impl Store {
 
     /// Whether it leads and a majority answered within the lease.
     pub(crate) fn is_leased(&self) -> bool {
-        let acked = self.raft().as_leader().ok().and_then(|leader| leader.last_quorum_acked());
-        acked.is_some_and(|acked| acked.elapsed() < raft::LEASE)
+        let Ok(leader) = self.raft().as_leader() else { return false };
+        // openraft notes a leader's own consent only when another manager answers; one that votes alone needs nobody's.
+        self.votes_alone() || leader.last_quorum_acked().is_some_and(|acked| acked.elapsed() < raft::LEASE)
+    }
+
+    fn votes_alone(&self) -> bool {
+        let metrics = self.metrics();
+        metrics.membership_config.voter_ids().eq([metrics.id])
     }
 
     /// The voters: their numbers and nodes.
