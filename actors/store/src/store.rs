@@ -35,6 +35,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 
+/// The number of the first manager of a history that was founded; a later one is the index of a commit.
+const FOUNDER: u64 = 1;
+
 /// What a store is opened with.
 #[derive(Clone)]
 pub struct StoreConfig {
@@ -98,7 +101,7 @@ struct Inner {
     machine: Arc<MachineShared>,
     database: Arc<LogDatabase>,
     writer: Writer,
-    leadership: watch::Receiver<Leadership>,
+    leadership: watch::Sender<Leadership>,
     requests: AtomicU64,
     under_way: Semaphore,
     tasks: Mutex<Vec<JoinHandle<()>>>,
@@ -123,28 +126,45 @@ impl Store {
 
     /// Opens the store. Must be called inside the runtime.
     pub async fn open(config: StoreConfig, start: Start) -> Result<Self, OpenError> {
-        let (identity, is_founder) = match start {
-            Start::Found { lineage } => (Identity { node: config.node, raft_id: 1, lineage }, true),
-            Start::Join { lineage, raft_id } => (Identity { node: config.node, raft_id, lineage }, false),
-            Start::Resume => (identity::find(&config.disk)?.ok_or(OpenError::Nothing)?, false),
+        let identity = match start {
+            Start::Found { lineage } => Identity { node: config.node, raft_id: FOUNDER, lineage },
+            Start::Join { lineage, raft_id } => Identity { node: config.node, raft_id, lineage },
+            Start::Resume => identity::find(&config.disk)?.ok_or(OpenError::Nothing)?,
         };
         if identity.node != config.node {
             return Err(OpenError::OtherNode(identity.node));
         }
         let sealer = identity::sealer(&config.disk, &config.seed)?;
-        if start != Start::Resume {
+        if identity::find(&config.disk)? == Some(identity) {
+            identity::expect_log(&config.disk, identity)?;
+        } else {
             // Whatever a crash left of an earlier attempt under this number was acknowledged to nobody.
-            if identity::find(&config.disk)? != Some(identity) {
-                config.disk.remove_folder(&identity::name(identity))?;
-            }
-            identity::keep(&config.disk, identity)?;
+            config.disk.remove_folder(&identity::name(identity))?;
         }
+        let disk = Arc::clone(&config.disk);
         let store = Self::start(config, identity, sealer).await?;
-        if is_founder && !store.raft().is_initialized().await.map_err(|why| OpenError::Raft(why.to_string()))? {
-            let members = BTreeMap::from([(1, Peer { node: identity.node, addr: store.inner.config.addr })]);
-            store.raft().initialize(members).await.map_err(|why| OpenError::Raft(why.to_string()))?;
+        // From here on there is a log, so that one that is missing later is known to be lost.
+        let begun = match identity::keep(&disk, identity) {
+            Ok(()) if identity.raft_id == FOUNDER => store.initialize().await,
+            kept => kept.map_err(OpenError::Disk),
+        };
+        match begun {
+            Ok(()) => Ok(store),
+            Err(why) => {
+                store.close().await;
+                Err(why)
+            }
         }
-        Ok(store)
+    }
+
+    /// Makes this manager the only voter, unless the log says otherwise already.
+    async fn initialize(&self) -> Result<(), OpenError> {
+        let failed = |why: String| OpenError::Raft(why);
+        if self.raft().is_initialized().await.map_err(|why| failed(why.to_string()))? {
+            return Ok(());
+        }
+        let members = BTreeMap::from([(FOUNDER, Peer { node: self.node(), addr: self.inner.config.addr })]);
+        self.raft().initialize(members).await.map_err(|why| failed(why.to_string()))
     }
 
     async fn start(
@@ -207,7 +227,7 @@ impl Store {
             }
         };
 
-        let (shown, leadership) = watch::channel(Leadership::Off);
+        let leadership = watch::Sender::new(Leadership::Off);
         let server = Server { raft: raft.clone(), identity, machine: Arc::clone(&machine), seed: seed.draw_number() };
         let store = Self {
             inner: Arc::new(Inner {
@@ -218,7 +238,7 @@ impl Store {
                 machine,
                 database,
                 writer,
-                leadership,
+                leadership: leadership.clone(),
                 requests: AtomicU64::new(0),
                 under_way: Semaphore::new(UNDER_WAY_MAX),
                 tasks: Mutex::default(),
@@ -227,7 +247,7 @@ impl Store {
             }),
         };
         let tasks = [
-            tokio::spawn(seeded(seed.draw_number(), leadership::watch(store.clone(), shown))),
+            tokio::spawn(seeded(seed.draw_number(), leadership::watch(store.clone(), leadership))),
             tokio::spawn(seeded(seed.draw_number(), housekeeping::keep_house(store.clone()))),
         ];
         store.inner.tasks.lock().unwrap_or_else(PoisonError::into_inner).extend(tasks);
@@ -247,11 +267,36 @@ impl Store {
         for task in tasks {
             let _ = task.await;
         }
+        self.inner.leadership.send_replace(Leadership::Off);
+        self.inner.machine.publisher.close();
         if let Err(why) = self.raft().shutdown().await {
             tracing::error!(%why, "the group's task ended badly");
         }
         self.inner.writer.close().await;
         self.inner.database.close();
+    }
+
+    /// Waits until this manager's part has ended without being closed, and says why: its disk failed, or its state
+    /// turned out to differ from the leader's. The store is of no more use then; close it, and open it again.
+    pub async fn failed(&self) -> String {
+        let mut metrics = self.raft().metrics();
+        loop {
+            if !self.is_closed()
+                && let Err(fatal) = &metrics.borrow_watched().running_state
+            {
+                return match *self.inner.machine.checks.diverged().borrow() {
+                    Some(index) => format!("its state differs from the leader's since {}", index.0),
+                    None => fatal.to_string(),
+                };
+            }
+            if metrics.changed().await.is_err() {
+                // The end of the core is the last thing it reports; without that it was closed.
+                match &metrics.borrow_watched().running_state {
+                    Err(_) if !self.is_closed() => (),
+                    _ => return std::future::pending().await,
+                }
+            }
+        }
     }
 
     /// Serves one stream that `peer`, a manager by its certificate, opened on the Raft, Snapshot or Propose lane.
@@ -295,7 +340,7 @@ impl Store {
 
     /// Whether this manager leads.
     pub fn leadership(&self) -> watch::Receiver<Leadership> {
-        self.inner.leadership.clone()
+        self.inner.leadership.subscribe()
     }
 
     /// This node.
