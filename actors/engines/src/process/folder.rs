@@ -1,6 +1,8 @@
 //! A task's folder: the files, their formats, and how they appear.
 //!
-//! A file is either there and whole or not there: each is written beside and renamed. The formats are read by daemons
+//! A file is either there and whole or not there: each is written beside and renamed. Only that a shim has begun is
+//! synced to the disk, so that no task is started twice, whatever a power cut leaves: the rest is of no use after one,
+//! and waiting for a disk four times is what a start would take longest for. The formats are read by daemons
 //! of later versions, which adopt tasks of earlier ones, so each begins with a version, and the golden bytes below
 //! never change.
 
@@ -143,7 +145,9 @@ impl Folder {
     }
 
     pub(crate) fn set_shim(&self, shim: ShimFile) -> io::Result<()> {
-        write(&self.path.join("shim"), &shim)
+        write(&self.path.join("shim"), &shim)?;
+        File::open(self.path.join("shim"))?.sync_all()?;
+        File::open(&self.path)?.sync_all()
     }
 
     pub(crate) fn started(&self) -> Option<Started> {
@@ -212,7 +216,6 @@ fn write<T: Encode>(file: &Path, value: &T) -> io::Result<()> {
     let mut out = File::create(&new)?;
     out.write_all(&[VERSION])?;
     out.write_all(&encode(value))?;
-    out.sync_all()?;
     std::fs::rename(&new, file)
 }
 

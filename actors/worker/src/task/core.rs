@@ -95,8 +95,10 @@ pub(crate) struct Core {
     wish: Wish,
     confirmed: bool,
     phase: Life,
-    /// It was seen to run, or the managers know that it did: it must not be started again.
+    /// It was seen to start, or the managers know that it did. It must not be started again.
     has_run: bool,
+    /// The managers know that it ran.
+    ran: bool,
     address: Option<IpAddr>,
     pid: Option<u32>,
     wakes: u64,
@@ -139,6 +141,7 @@ impl Core {
             confirmed,
             phase: Life::Finding,
             has_run: known.state >= TaskState::Starting,
+            ran: known.state >= TaskState::Running,
             address: known.address,
             pid: known.pid,
             wakes: 0,
@@ -178,7 +181,9 @@ impl Core {
 
     fn on_found(&mut self, utc: Timestamp, found: Option<Phase>, effects: &mut Vec<Effect>) {
         match found {
-            None if self.has_run => {
+            // A daemon that died before it could have a task started may do so now; one that reported it running may
+            // not, whatever a power cut has left of the folder.
+            None | Some(Phase::Prepared) if self.has_run && (found.is_none() || self.ran) => {
                 let error = "the engine does not know the task any more: its folder is gone";
                 self.end(TaskState::Failed, utc, "started", Some(error.into()), None, effects);
                 self.advance(utc, effects);
@@ -515,6 +520,9 @@ mod tests {
         for known in [TaskState::Starting, TaskState::Running] {
             assert_eq!(play(&mut core(Wish::Running, known), [found(None)]), ["failed", "Done"]);
         }
+        let prepared = || [found(Some(Phase::Prepared))];
+        assert_eq!(play(&mut core(Wish::Running, TaskState::Running), prepared()), ["failed", "Done"]);
+        assert_eq!(play(&mut core(Wish::Running, TaskState::Starting), prepared()), ["ready", "starting", "Start"]);
         assert_eq!(
             play(&mut core(Wish::Running, TaskState::Ready), [found(None)]),
             ["accepted", "preparing", "Prepare"]

@@ -13,7 +13,7 @@ use crate::board::Board;
 use crate::machine::Machine;
 use crate::orders::{self, Obeyed, Orders};
 use crate::told::Told;
-use essaim_model::NodeDescription;
+use essaim_model::{NodeDescription, Observed, TaskId, TaskState};
 use essaim_protocol::{
     Assignment, Describe, Detach, Hello, Managers, NODE_EXPORT, Packed, Report, ReportReply, ToNode, ToUplink,
     UPLINK_EXPORT,
@@ -28,6 +28,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout_at};
 
 /// How long it may take until a manager has a stream for this node: a manager that just died answers nothing at all,
 /// and the next one is as good.
@@ -47,6 +48,10 @@ const PACE_DEFAULT: Duration = Duration::from_millis(100);
 
 /// How long to wait with a report that a manager could not keep: it has no leader at the moment.
 const AGAIN_AFTER: Duration = Duration::from_millis(300);
+
+/// A state that a task only passes through is reported when it stays in it for so long: most tasks run by then, and
+/// that is one report, and one entry of the log, instead of three.
+const PASSING: Duration = Duration::from_millis(50);
 
 /// How many tasks a report names at most, as `protocol` has it.
 const REPORT_MAX: usize = 4096;
@@ -433,12 +438,19 @@ async fn report_all(
     let mut changes = board.changes();
     loop {
         changes.borrow_and_update();
-        let batch = board.pending(REPORT_MAX);
+        let mut batch = board.pending(REPORT_MAX);
         if batch.is_empty() {
             if changes.changed().await.is_err() {
                 return;
             }
             continue;
+        }
+        let passing_until = Instant::now() + PASSING;
+        while batch.iter().all(|(_, seen)| is_passing(seen.state)) {
+            if timeout_at(passing_until, changes.changed()).await.is_err() {
+                break;
+            }
+            batch = board.pending(REPORT_MAX);
         }
         let wait = match report(&node, &board, batch, REPORT_PATIENCE).await {
             Ok(None) => Duration::ZERO,
@@ -457,11 +469,16 @@ async fn report_all(
     }
 }
 
+/// Whether a task never stays in this state on purpose.
+const fn is_passing(state: TaskState) -> bool {
+    matches!(state, TaskState::New | TaskState::Accepted | TaskState::Preparing | TaskState::Starting)
+}
+
 /// Reports once: nothing when it was kept, or why it has to be sent again.
 async fn report(
     node: &Remote<ToNode>,
     board: &Board,
-    batch: Vec<(essaim_model::TaskId, essaim_model::Observed)>,
+    batch: Vec<(TaskId, Observed)>,
     patience: Duration,
 ) -> Result<Option<String>, CallError> {
     let packed = Packed::new(&Report { tasks: batch.clone() });
