@@ -121,6 +121,10 @@ impl State {
         }
         let mut fed = false;
         for (node, generation, seen) in inputs {
+            // Gossip can be ahead of the log; the core is told once there is a record to judge.
+            if cluster.node(node).is_none() {
+                continue;
+            }
             if self.told.get(&node).is_some_and(|told| is_same(told, generation, &seen)) {
                 continue;
             }
