@@ -41,6 +41,16 @@ pub(crate) fn keep(disk: &Arc<dyn Disk>, identity: Identity) -> io::Result<()> {
     Ok(())
 }
 
+/// The log of an identity in force must be there: an empty one in its place would forget votes and entries that
+/// others rely on.
+pub(crate) fn expect_log(disk: &Arc<dyn Disk>, identity: Identity) -> Result<(), OpenError> {
+    let files = files(disk, identity);
+    if files.list("")?.iter().any(|name| name == LOG) {
+        return Ok(());
+    }
+    Err(OpenError::damaged(format!("the log {} is gone", place(&files, LOG)), &place(disk, "")))
+}
+
 /// The folder of an identity.
 pub(crate) fn files(disk: &Arc<dyn Disk>, identity: Identity) -> Arc<dyn Disk> {
     folder(disk, &name(identity))

@@ -128,10 +128,7 @@ async fn passing(barrier: &mut Option<Barrier>) -> (Term, bool) {
 
 fn see(store: &Store) -> Seen {
     match store.raft().as_leader() {
-        Ok(leader) => Seen::Leads {
-            term: Term(leader.term()),
-            leased: store.is_leased(),
-        },
+        Ok(leader) => Seen::Leads { term: Term(leader.term()), leased: store.is_leased() },
         Err(_) => Seen::Follows,
     }
 }

@@ -26,7 +26,6 @@ mod format;
 mod group;
 mod housekeeping;
 mod identity;
-mod lanes;
 mod leadership;
 mod log;
 mod peers;

@@ -47,6 +47,7 @@ pub enum CursorError {
 pub struct Cursor {
     after: Index,
     applied: watch::Receiver<Index>,
+    closed: watch::Receiver<bool>,
     shared: Arc<Mutex<Ring>>,
 }
 
@@ -62,7 +63,10 @@ impl Cursor {
             if let Some(happened) = self.try_next()? {
                 return Ok(happened);
             }
-            self.applied.changed().await.map_err(|_| CursorError::Closed)?;
+            tokio::select! {
+                changed = self.applied.changed() => changed.map_err(|_| CursorError::Closed)?,
+                _ = self.closed.wait_for(|closed| *closed) => return Err(CursorError::Closed),
+            }
         }
     }
 
@@ -100,12 +104,18 @@ struct Ring {
 pub(crate) struct Publisher {
     state: watch::Sender<Arc<State>>,
     applied: watch::Sender<Index>,
+    closed: watch::Sender<bool>,
     ring: Arc<Mutex<Ring>>,
 }
 
 impl Publisher {
     pub(crate) fn new() -> Self {
-        Self { state: watch::Sender::new(Arc::default()), applied: watch::Sender::new(Index(0)), ring: Arc::default() }
+        Self {
+            state: watch::Sender::new(Arc::default()),
+            applied: watch::Sender::new(Index(0)),
+            closed: watch::Sender::new(false),
+            ring: Arc::default(),
+        }
     }
 
     pub(crate) fn state(&self) -> Arc<State> {
@@ -121,7 +131,17 @@ impl Publisher {
     }
 
     pub(crate) fn cursor(&self, after: Index) -> Cursor {
-        Cursor { after, applied: self.applied.subscribe(), shared: Arc::clone(&self.ring) }
+        Cursor {
+            after,
+            applied: self.applied.subscribe(),
+            closed: self.closed.subscribe(),
+            shared: Arc::clone(&self.ring),
+        }
+    }
+
+    /// Nothing will happen any more: whoever waits is told.
+    pub(crate) fn close(&self) {
+        self.closed.send_replace(true);
     }
 
     /// A batch was applied.
@@ -221,7 +241,7 @@ mod tests {
         state.pass(Position { term: Term(2), index: Index(9) });
         publisher.replace(&state);
         assert_eq!(cursor.try_next(), Err(Compacted { oldest: Index(10) }));
-        drop(publisher);
+        publisher.close();
         let mut current = Cursor { after: Index(9), ..cursor };
         assert_eq!(current.next().await, Err(CursorError::Closed));
     }

@@ -27,7 +27,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::watch;
 
 /// How often the states of the managers are compared.
-pub(crate) const CHECK_EVERY: u64 = 4096;
+pub(crate) const CHECK_EVERY: u64 = if cfg!(test) { 32 } else { 4096 };
 
 /// How many comparisons may be open: a manager that lags has the leader's hash before its own, or the other way.
 const CHECKS_MAX: usize = 8;

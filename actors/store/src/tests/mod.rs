@@ -1,6 +1,8 @@
 //! Scenarios: a few stores in one process, memory between them, disks that lose what was not synced, virtual time.
 
+mod checks;
 mod damage;
+mod endpoints;
 mod group;
 mod real;
 mod suite;
