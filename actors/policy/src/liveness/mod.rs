@@ -216,15 +216,16 @@ impl Liveness {
             track.differences(now, node, &mut changes);
         }
         self.brake.release(now, &mut self.tracks, &mut next);
+        // The fact comes before what follows from it.
+        if !changes.is_empty() && !self.proposing {
+            self.proposing = true;
+            effects.push(Effect::Propose(changes));
+        }
         let released: BTreeSet<NodeId> =
             self.tracks.iter().filter(|(_, track)| track.is_released()).map(|(id, _)| *id).collect();
         if released != self.released {
             self.released.clone_from(&released);
             effects.push(Effect::Release(released));
-        }
-        if !changes.is_empty() && !self.proposing {
-            self.proposing = true;
-            effects.push(Effect::Propose(changes));
         }
         if let Some(at) = next.0
             && self.armed.is_none_or(|armed| at < armed || armed <= now)

@@ -20,7 +20,7 @@ mod tests;
 use crate::{Plan, Scene, Wanted};
 use essaim_model::{Availability, Change, Desired, Mode, Node, Placement, Service, Slot, Task, TaskId};
 use essaim_wire::{Index, NodeId, Timestamp};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Since when each task of a service runs, as its leader saw it: what tells an early failure of an update from a
@@ -87,7 +87,7 @@ impl<'a> Work<'a> {
     }
 
     fn replicated(&mut self, replicas: usize) {
-        let there: Vec<Slot> = self.slots.keys().copied().collect();
+        let there: BTreeSet<Slot> = self.slots.keys().copied().collect();
         for slot in self.surplus(replicas) {
             self.remove(slot);
         }

@@ -73,6 +73,8 @@ impl Actor for LivenessActor {
         // Whoever is in the state should be in the roster: one that is not heard of is missed in the end.
         context.roster.learn(expected(&context.store.state(), context.endpoint.node()));
         let core = Liveness::new(scope.now());
+        // What a former one released counts for nothing.
+        context.released.send_replace(Arc::default());
         Ok(State {
             scope,
             context,

@@ -4,10 +4,10 @@
 //! Hears: what services want, that something was applied, what became of its proposal. Says: to each service what
 //! became of its plan; proposals to the store.
 //! Dies: with `leader`. Started again it builds its board from the state; plans that were with it are lost, and their
-//! services are told so when they are rung.
+//! services are told so.
 
+use super::Answer;
 use crate::leader::context::{Context, Errand};
-use crate::leader::service;
 use essaim_model::{Assigned, Change, Kind as RefusalKind, Refusal, ServiceId, State as Cluster};
 use essaim_policy::{Board, Plan};
 use essaim_store::Cursor;
@@ -38,7 +38,7 @@ pub(in crate::leader) struct Want {
     pub(in crate::leader) service: ServiceId,
     pub(in crate::leader) plan: Plan,
     /// Whom to tell what became of it.
-    pub(in crate::leader) from: ActorRef<service::Msg>,
+    pub(in crate::leader) answer: Answer,
 }
 
 /// What it hears.
@@ -55,7 +55,7 @@ pub(in crate::leader) enum Msg {
 /// The changes of one service in a batch; of none, those of tasks that waited.
 pub(in crate::leader) struct Part {
     changes: Vec<Change>,
-    from: Option<(ServiceId, ActorRef<service::Msg>)>,
+    from: Option<(ServiceId, Answer)>,
 }
 
 /// What it holds.
@@ -89,8 +89,6 @@ impl Actor for SchedulerActor {
 
     async fn post_start(&self, myself: ActorRef<Msg>, state: &mut State) -> Result<(), ActorProcessingErr> {
         state.place(&myself).await;
-        // Those whose plans were with a former scheduler are told nothing else.
-        let _ = state.context.leader.address().cast(crate::leader::actor::Msg::Released);
         Ok(())
     }
 
@@ -98,7 +96,7 @@ impl Actor for SchedulerActor {
         match message {
             Msg::Want(want) if state.wants.len() >= WANTS_MAX => {
                 let refusal = Refusal::new(RefusalKind::Unknown, "too many services want something at once");
-                let _ = want.from.cast(service::Msg::Settled(Err(refusal)));
+                want.answer.tell(Err(refusal));
             }
             Msg::Want(want) => {
                 state.wants.push_back(*want);
@@ -180,14 +178,14 @@ impl State {
 
     /// The changes of a plan, and the tasks it wants with their nodes.
     fn fulfil(&mut self, cluster: &Cluster, want: Want, now: essaim_wire::Timestamp) -> Part {
-        let Want { service, plan, from } = want;
+        let Want { service, plan, answer } = want;
         let Plan { mut changes, mut wanted, .. } = plan;
         changes.truncate(CHANGES_MAX);
         wanted.truncate(CHANGES_MAX - changes.len());
         changes.iter().for_each(|change| self.board.expect(change));
         let seed = &self.scope.env.seed;
         changes.extend(self.board.bear(cluster, now, &wanted, &mut || seed.draw_id()));
-        Part { changes, from: Some((service, from)) }
+        Part { changes, from: Some((service, answer)) }
     }
 
     fn settle(&mut self, parts: Vec<(Part, Result<Index, Refusal>)>) {
@@ -198,9 +196,8 @@ impl State {
             if settled.is_ok() {
                 self.tell(&cluster, &part);
             }
-            if let Some((_, from)) = part.from {
-                // A service that was removed meanwhile has no actor any more.
-                let _ = from.cast(service::Msg::Settled(settled.map(|_| ())));
+            if let Some((_, answer)) = part.from {
+                answer.tell(settled.map(|_| ()));
             }
         }
     }

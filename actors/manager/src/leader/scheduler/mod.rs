@@ -6,5 +6,7 @@
 //! part was gone, is proposed again part by part, so that one service's bad luck is not another's.
 
 mod actor;
+mod answer;
 
 pub(super) use actor::{Msg, SchedulerActor, Want};
+pub(super) use answer::Answer;

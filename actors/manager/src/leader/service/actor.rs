@@ -8,7 +8,7 @@
 
 use crate::leader::bell::Bell;
 use crate::leader::context::Context;
-use crate::leader::scheduler::{self, Want};
+use crate::leader::scheduler::{self, Answer, Want};
 use essaim_model::{Refusal, Service, ServiceId, UpdateState};
 use essaim_policy::{Scene, Watch, reconcile};
 use essaim_system::Scope;
@@ -113,12 +113,9 @@ impl State {
         }
         if !plan.is_empty() {
             self.planned = true;
-            let want = Want { service: self.id, plan, from: myself.clone() };
-            if context.scheduler.address().cast(scheduler::Msg::Want(Box::new(want))).is_err() {
-                // It is being restarted.
-                self.planned = false;
-                self.wake_after(myself, AGAIN_AFTER);
-            }
+            let want = Want { service: self.id, plan, answer: Answer::to(myself.clone()) };
+            // A wish that finds nobody is answered as one that was lost.
+            let _ = context.scheduler.address().cast(scheduler::Msg::Want(Box::new(want)));
         }
     }
 

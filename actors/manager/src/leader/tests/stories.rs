@@ -162,6 +162,41 @@ async fn a_tree_that_was_stopped_decides_nothing_and_another_goes_on() {
     bed.wait("two run", |bed| bed.running(web).len() == 2).await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn whichever_actor_of_the_tree_is_killed_no_task_notices_and_the_next_wish_is_done() {
+    let bed = Bed::led(2).await;
+    let web = bed.create("web", 2, |_| ()).await;
+    bed.wait("two run", |bed| bed.running(web).len() == 2).await;
+    let mut before: Vec<_> = bed.running(web).iter().map(|task| task.id).collect();
+    let victims = ["/scheduler", "/service.web", "/liveness", "/roles", "/authority", "/reaper", ""];
+    for (more, victim) in (3..).zip(victims) {
+        let path = format!("/n1/leader{victim}").parse().expect("a path");
+        bed.leader.scope.journal.kill(&path).expect("it runs");
+        bed.update(web, |spec| spec.mode = Mode::Replicated { replicas: more }).await;
+        bed.wait("one more runs", |bed| bed.running(web).len() == more as usize).await;
+        let after: Vec<_> = bed.running(web).iter().map(|task| task.id).collect();
+        assert!(before.iter().all(|task| after.contains(task)), "{victim}");
+        before = after;
+        // Slowly: too many failures at once would take the tree down.
+        tokio::time::sleep(Duration::from_secs(11)).await;
+    }
+    assert!(bed.records().iter().any(|line| line.starts_with("restarted /n1/leader/scheduler")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wish_that_is_lost_with_the_scheduler_is_wished_again() {
+    let bed = Bed::led(2).await;
+    let path = "/n1/leader/scheduler".parse().expect("a path");
+    let web = bed.create("web", 2, |_| ()).await;
+    // Killed at any moment of the way from wish to proposal.
+    for _ in 0..4 {
+        let _ = bed.leader.scope.journal.kill(&path);
+        bed.update(web, |spec| spec.mode = Mode::Replicated { replicas: spec.replicas().unwrap_or(0) + 1 }).await;
+        tokio::task::yield_now().await;
+    }
+    bed.wait("six run", |bed| bed.running(web).len() == 6).await;
+}
+
 fn grace(bed: &Bed, grace: Duration) -> Vec<Change> {
     let cluster = bed.state().cluster().expect("founded").clone();
     vec![Change::SetCluster { expect: cluster.meta.version, spec: ClusterSpec { grace, ..cluster.spec.clone() } }]

@@ -4,8 +4,8 @@ use super::bed::{Bed, LINEAGE, addr, id, open};
 use essaim_model::Change;
 use essaim_store::Start;
 use essaim_system::Env;
-use essaim_system::endpoint::{Enrolled, JoinError, Keep, join};
-use essaim_transport::{EnrolError, JoinToken, Refused, TokenSecret};
+use essaim_system::endpoint::{Enrolled, JoinError, Keep, join, utc};
+use essaim_transport::{EnrolError, JoinToken, Key, Refused, SigningRequest, TokenSecret, enrol};
 use essaim_wire::{Role, Timestamp};
 use std::sync::Arc;
 
@@ -26,12 +26,17 @@ fn refused(answer: Result<Enrolled, JoinError>) -> String {
 async fn a_stranger_with_the_right_secret_is_let_in_once_however_often_it_asks() {
     let bed = Bed::led(1).await;
     let env = bed.stranger(7);
-    let first = ask(&bed, &env, 7, [1; 16]).await.expect("let in").identity;
-    let again = ask(&bed, &env, 7, [1; 16]).await.expect("let in").identity;
-    assert_eq!(first.node(), again.node());
-    assert_eq!(first.role(), Role::Worker);
+    let request = SigningRequest::create(&Key::from_seed([7; 32]));
+    let token = token(&bed, [1; 16]);
+    let ask = || enrol(&*env.network, addr(7), utc(&env), addr(1), &token, &request);
+    let first = ask().await.expect("let in");
+    // The answer was lost, say; or two are asked at once.
+    let (second, third) = tokio::join!(ask(), ask());
+    assert_eq!(first.node, second.expect("let in").node);
+    assert_eq!(first.node, third.expect("let in").node);
+    assert_eq!(first.role, Role::Worker);
     assert_eq!(bed.state().nodes().len(), 2);
-    let record = Arc::clone(bed.state().node(first.node()).expect("committed before it was signed"));
+    let record = Arc::clone(bed.state().node(first.node).expect("committed before it was signed"));
     assert_eq!((record.role, record.description.clone()), (Role::Worker, None));
 }
 
