@@ -9,7 +9,7 @@
 use crate::leader;
 use crate::node::{Arguments, Msg as NodeMsg, NodeActor, Told};
 use crate::reports::Reports;
-use essaim_model::Event;
+use essaim_model::{Event, State as Cluster};
 use essaim_store::{CursorError, Happened, Leadership, Store};
 use essaim_system::Scope;
 use essaim_system::endpoint::Endpoint;
@@ -191,6 +191,10 @@ async fn watch_leadership(store: Store, actor: ActorRef<Msg>) {
 impl State {
     async fn link(&mut self, stream: LaneStream) -> Result<(), ActorProcessingErr> {
         let node = stream.peer.node;
+        if self.is_own_farewell(node) {
+            // Dropping the stream sends it to another manager.
+            return Ok(());
+        }
         let name = format!("node.{}", self.label(node));
         let (address, told) = (Address::new(), Told::default());
         if let Some(former) = self.linked.remove(&node) {
@@ -235,6 +239,13 @@ impl State {
         if twin { format!("{name}-{}", &node.to_string()[..6]) } else { name }
     }
 
+    /// Whether this is this machine's own worker, and this manager is to be one no longer. Once the group has let it
+    /// go it hears nothing more, so its own node must be told by another manager what it is from then on.
+    fn is_own_farewell(&self, node: NodeId) -> bool {
+        let wished = |cluster: &Cluster| cluster.node(node).map(|node| node.spec.role);
+        node == self.arguments.store.node() && wished(&self.arguments.store.state()) == Some(Role::Worker)
+    }
+
     fn mark(&self, happened: &Happened) {
         let mut concerned = BTreeSet::new();
         for event in happened.events.iter() {
@@ -243,6 +254,13 @@ impl State {
                     concerned.extend(old.iter().chain(new).filter_map(|task| task.node()));
                 }
                 Event::Node { old, new } => {
+                    if let Some(node) = new
+                        && self.is_own_farewell(node.id)
+                        && let Some(own) = self.linked.get(&node.id)
+                    {
+                        // One that is gone links elsewhere anyhow.
+                        let _ = own.address.cast(NodeMsg::Detach("this manager is being demoted".into()));
+                    }
                     let is_manager = |node: &Arc<essaim_model::Node>| node.role == Role::Manager;
                     if new.is_none() || old.iter().chain(new).any(is_manager) {
                         admit(&self.arguments);

@@ -98,8 +98,7 @@ impl Core {
             }));
             told.orders = now.into_iter().map(|(id, task)| (id, task.desired)).collect();
             // A spec that no task follows any more is forgotten at both ends.
-            let followed: BTreeSet<_> =
-                due(state, self.node).map(|task| (task.service, task.spec_version)).collect();
+            let followed: BTreeSet<_> = due(state, self.node).map(|task| (task.service, task.spec_version)).collect();
             told.specs.retain(|spec| followed.contains(spec));
             told.version = Some(current);
         }

@@ -1,0 +1,214 @@
+//! What a node is told, sentence by sentence. The worker at the other end is a plain set of orders.
+
+use super::core::{Core, Effect, Input};
+use essaim_model::*;
+use essaim_protocol::{Assignment, AssignmentVersion, Hello};
+use essaim_wire::{ClusterId, Generation, Index, Lineage, NodeId, Reachability, RequestId, Role, Term, Timestamp};
+use std::collections::BTreeMap;
+
+const ME: NodeId = NodeId::from_bits(2);
+const WEB: ServiceId = ServiceId::from_bits(100);
+
+struct World {
+    state: State,
+    seq: u64,
+}
+
+impl World {
+    /// A cluster of the manager 1, the worker 2 (which this is about) and the worker 3, with the service `web`.
+    fn new() -> Self {
+        let mut world = Self { state: State::default(), seq: 0 };
+        let cluster = Cluster {
+            id: ClusterId::from_bits(9),
+            lineage: Lineage { ordinal: 1, nonce: 5 },
+            meta: Meta::default(),
+            spec: ClusterSpec::default(),
+            authority: Authority { certificate: String::new(), key: String::new(), rotations: 0 },
+            join: JoinSecrets { worker: [1; 16], manager: [2; 16] },
+            default_engine: EngineKind::Process,
+        };
+        world.apply(Change::Found(Box::new(Founding { cluster, node: node(1, Role::Manager) })));
+        for id in [2, 3] {
+            world.apply(Change::AcceptNode(Box::new(node(id, Role::Worker))));
+        }
+        world.apply(Change::CreateService { id: WEB, spec: Box::new(spec()) });
+        world
+    }
+
+    fn apply(&mut self, change: Change) {
+        self.seq += 1;
+        let request = RequestId { origin: NodeId::from_bits(1), generation: Generation(1), seq: self.seq };
+        let proposal = Proposal { request, at: Timestamp::from_micros(self.seq), fence: None, changes: vec![change] };
+        let (outcome, _) = self.state.apply(Position { term: Term(1), index: Index(self.seq) }, &proposal);
+        assert_eq!(outcome, Outcome::Done(Index(self.seq)));
+    }
+
+    fn task(&mut self, id: u128, node: u128) {
+        self.apply(Change::CreateTask(Box::new(Task {
+            id: TaskId::from_bits(id),
+            meta: Meta::default(),
+            service: WEB,
+            spec_version: self.state.service(WEB).expect("the service").spec_version,
+            slot: Slot::Number(u32::try_from(id).expect("small")),
+            assigned: Assigned::Node(NodeId::from_bits(node)),
+            desired: Desired::Running,
+            observed: Observed::nothing(Timestamp::default()),
+            written_off: None,
+        })));
+    }
+
+    fn version(&self) -> AssignmentVersion {
+        AssignmentVersion { lineage: Lineage { ordinal: 1, nonce: 5 }, index: self.state.assignment_version(ME) }
+    }
+}
+
+fn node(id: u128, role: Role) -> Node {
+    Node {
+        id: NodeId::from_bits(id),
+        meta: Meta::default(),
+        spec: NodeSpec { name: None, labels: Labels::new(), role, availability: Availability::Active },
+        role,
+        description: None,
+        addr: Some(([127, 0, 0, 1], 2377).into()),
+        generation: Generation(1),
+        reachability: Reachability::Reachable,
+        message: String::new(),
+        since: Timestamp::default(),
+        unsteady: false,
+        manager: None,
+        key_digest: [0; 32],
+        loopback: 0,
+    }
+}
+
+fn spec() -> ServiceSpec {
+    ServiceSpec {
+        name: Name::parse("web").expect("a name"),
+        labels: Labels::new(),
+        task: TaskSpec {
+            container: ContainerSpec {
+                image: "sleep".into(),
+                labels: Labels::new(),
+                command: vec![],
+                args: vec![],
+                hostname: None,
+                env: vec![],
+                dir: None,
+                user: None,
+                stop_signal: None,
+                stop_grace: None,
+            },
+            resources: None,
+            restart: None,
+            placement: None,
+            force_update: 0,
+        },
+        mode: Mode::Replicated { replicas: 3 },
+        update: None,
+        rollback: None,
+        endpoint: None,
+    }
+}
+
+fn hello(have: Option<AssignmentVersion>) -> Hello {
+    Hello {
+        generation: Generation(1),
+        have,
+        specs: vec![],
+        description: NodeDescription::default(),
+        availability: None,
+    }
+}
+
+fn told(core: &mut Core, world: &World, input: Input<'_>) -> Vec<Effect> {
+    let mut effects = Vec::new();
+    core.handle(&world.state, input, &mut effects);
+    effects
+}
+
+fn assignment(effects: Vec<Effect>) -> Option<Assignment> {
+    effects.into_iter().find_map(|effect| match effect {
+        Effect::Assign(assignment) => Some(assignment),
+        _ => None,
+    })
+}
+
+/// What a worker makes of assignments.
+#[derive(Default)]
+struct Worker(BTreeMap<TaskId, Desired>);
+
+impl Worker {
+    fn obey(&mut self, assignment: &Assignment) {
+        if assignment.base.is_none() {
+            self.0.clear();
+        }
+        self.0.extend(assignment.tasks.iter().map(|order| (order.id, order.desired)));
+        assignment.dropped.iter().for_each(|id| drop(self.0.remove(id)));
+    }
+}
+
+#[test]
+fn nothing_is_said_before_the_hello() {
+    let mut world = World::new();
+    world.task(1, 2);
+    assert_eq!(told(&mut Core::new(ME), &world, Input::Applied), []);
+}
+
+#[test]
+fn a_node_is_told_its_own_tasks_and_nobody_elses() {
+    let mut world = World::new();
+    world.task(1, 2);
+    world.task(2, 3);
+    let said = assignment(told(&mut Core::new(ME), &world, Input::Hello(&hello(None)))).expect("orders");
+    assert_eq!(said.base, None);
+    assert_eq!(said.tasks.iter().map(|order| order.id.bits()).collect::<Vec<_>>(), [1]);
+    assert_eq!(said.specs.len(), 1);
+}
+
+#[test]
+fn equal_versions_mean_silence() {
+    let mut world = World::new();
+    world.task(1, 2);
+    let hello = hello(Some(world.version()));
+    let mut core = Core::new(ME);
+    assert_eq!(assignment(told(&mut core, &world, Input::Hello(&hello))), None);
+    world.task(2, 3);
+    assert_eq!(told(&mut core, &world, Input::Applied), [], "another node's task is no news");
+}
+
+#[test]
+fn after_the_first_only_the_difference_is_said_and_it_adds_up() {
+    let mut world = World::new();
+    world.task(1, 2);
+    world.task(2, 2);
+    let (mut core, mut worker) = (Core::new(ME), Worker::default());
+    worker.obey(&assignment(told(&mut core, &world, Input::Hello(&hello(None)))).expect("orders"));
+    world.task(3, 2);
+    world.apply(Change::SetDesired { id: TaskId::from_bits(2), desired: Desired::Shutdown });
+    world.apply(Change::WriteOffTask { id: TaskId::from_bits(1), why: "gone".into() });
+    let said = assignment(told(&mut core, &world, Input::Applied)).expect("a difference");
+    assert!(said.base.is_some());
+    assert_eq!(said.specs, [], "the spec was told already");
+    worker.obey(&said);
+    let orders: Vec<_> = worker.0.iter().map(|(id, desired)| (id.bits(), *desired)).collect();
+    assert_eq!(orders, [(2, Desired::Shutdown), (3, Desired::Running)]);
+}
+
+#[test]
+fn who_was_removed_and_what_the_node_is_are_said_when_they_change() {
+    let mut world = World::new();
+    let mut core = Core::new(ME);
+    told(&mut core, &world, Input::Hello(&hello(None)));
+    assert_eq!(told(&mut core, &world, Input::Applied), []);
+    world.apply(Change::RemoveNode { id: NodeId::from_bits(3), until: Timestamp::from_micros(u64::MAX) });
+    let status = Some(ManagerStatus { raft_id: 0, voter: false });
+    world.apply(Change::SetRole { id: ME, role: Role::Manager, manager: status });
+    match &told(&mut core, &world, Input::Applied)[..] {
+        [Effect::Managers(managers), Effect::Standing(standing)] => {
+            assert_eq!(managers.removed.len(), 1);
+            assert_eq!(managers.managers.len(), 2);
+            assert_eq!((standing.role, standing.raft_id), (Role::Manager, Some(world.seq)));
+        }
+        other => panic!("{other:?}"),
+    }
+}
