@@ -45,7 +45,7 @@ pub struct Status {
     pub term: Term,
     /// Who leads, as far as it knows.
     pub leader: Option<NodeId>,
-    /// Whether it leads and a majority answered lately; on others, whether it knows a leader.
+    /// Whether it knows of a majority right now; see [`Store::has_quorum`].
     pub has_quorum: bool,
     /// The last entry of its log.
     pub last: Index,
@@ -99,7 +99,7 @@ impl Store {
             lineage: self.lineage(),
             term: Term(metrics.current_term),
             leader: self.leader(),
-            has_quorum: if leads { self.is_leased() } else { metrics.current_leader.is_some() },
+            has_quorum: self.has_quorum(),
             last: index(metrics.last_log_index),
             committed: index(metrics.local_committed.map(|id| id.index())),
             applied: *self.applied().borrow(),

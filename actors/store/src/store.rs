@@ -25,13 +25,14 @@ use crate::snapshot::folder::Snapshots;
 use essaim_model::State;
 use essaim_system::env::{Clock, Disk, Seed};
 use essaim_transport::Lane;
-use essaim_wire::{Generation, Index, Lineage, NodeId, RequestId};
+use essaim_wire::{Generation, Index, Lineage, Moment, NodeId, RequestId};
 use openraft::Instant;
 use openraft::async_runtime::watch::WatchReceiver;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 
@@ -228,7 +229,14 @@ impl Store {
         };
 
         let leadership = watch::Sender::new(Leadership::Off);
-        let server = Server { raft: raft.clone(), identity, machine: Arc::clone(&machine), seed: seed.draw_number() };
+        let server = Server {
+            raft: raft.clone(),
+            identity,
+            machine: Arc::clone(&machine),
+            seed: seed.draw_number(),
+            clock: Arc::clone(&config.clock),
+            heard: Arc::default(),
+        };
         let store = Self {
             inner: Arc::new(Inner {
                 config,
@@ -365,6 +373,16 @@ impl Store {
         metrics.membership_config.get_node(&leader).map(|peer| peer.node)
     }
 
+    /// Whether this manager knows of a majority right now: it leads and was answered within the lease, or it heard its
+    /// leader within two. Without one it refreshes nobody's lease, and whoever is linked to it looks for another.
+    pub fn has_quorum(&self) -> bool {
+        if self.leads() {
+            return self.is_leased();
+        }
+        let heard = Moment::from_micros(self.inner.server.heard.load(Ordering::Relaxed));
+        heard > Moment::START && self.clock().now().saturating_since(heard) < raft::LEASE * 2
+    }
+
     /// What had to be repaired when the store was opened, in words.
     pub fn repaired(&self) -> Option<&str> {
         self.inner.repaired.as_deref()
@@ -413,9 +431,14 @@ impl Store {
 
     /// Whether it leads and a majority answered within the lease.
     pub(crate) fn is_leased(&self) -> bool {
+        self.is_leased_within(raft::LEASE)
+    }
+
+    /// Whether it leads and a majority answered within this time.
+    pub(crate) fn is_leased_within(&self, limit: Duration) -> bool {
         let Ok(leader) = self.raft().as_leader() else { return false };
         // openraft notes a leader's own consent only when another manager answers; one that votes alone needs nobody's.
-        self.votes_alone() || leader.last_quorum_acked().is_some_and(|acked| acked.elapsed() < raft::LEASE)
+        self.votes_alone() || leader.last_quorum_acked().is_some_and(|acked| acked.elapsed() < limit)
     }
 
     fn votes_alone(&self) -> bool {

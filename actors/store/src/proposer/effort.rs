@@ -8,7 +8,6 @@
 
 use crate::error::{Missing, NoQuorum};
 use crate::format::lane::{Ask, Told};
-use crate::raft::HEARTBEAT;
 use crate::store::Store;
 use essaim_wire::{Moment, NodeId};
 use futures::future::join_all;
@@ -17,15 +16,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-/// How long no majority may be seen before the voters are asked. Twice a usual election; together with [`PING`] it
-/// stays below the second that is promised.
-const PATIENCE: Duration = Duration::from_millis(650);
+/// How long no majority may be seen before the voters are asked. An election may take longer: asking early costs a
+/// message each, and together with [`PING`], and with a sign that may be old already, it stays below the second that
+/// is promised.
+const PATIENCE: Duration = Duration::from_millis(450);
+
+/// A majority that answered longer ago than this is no sign: three heartbeats.
+pub(crate) const FRESH: Duration = Duration::from_millis(150);
 
 /// How long a voter may take to say that it is there.
-pub(crate) const PING: Duration = Duration::from_millis(200);
+pub(crate) const PING: Duration = Duration::from_millis(250);
 
-/// Between two attempts: the length of a heartbeat, so that news of a leader can arrive.
-const PAUSE: Duration = HEARTBEAT;
+/// Between two attempts: short beside an election, long beside a message.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// How an attempt ended.
 pub(crate) enum Attempt<T> {
@@ -93,15 +96,14 @@ impl<'s> Effort<'s> {
         self.store.clock().now().saturating_since(sign) < PATIENCE
     }
 
-    /// Ends when this manager, if it led, has not heard of a majority for a lease.
+    /// Ends when this manager leads no more, or has not heard of a majority for too long.
     pub(crate) async fn lease_lost(&self) {
-        while self.store.leads() && self.store.is_leased() {
-            self.note_sign();
-            tokio::time::sleep(HEARTBEAT).await;
-        }
         // What is under way may be answered yet, by the entry that a new leader replaces it with.
-        while self.is_patient() && self.store.leads() {
-            tokio::time::sleep(HEARTBEAT).await;
+        while self.store.leads() && self.is_patient() {
+            if self.store.is_leased_within(FRESH) {
+                self.note_sign();
+            }
+            tokio::time::sleep(PAUSE).await;
         }
     }
 
@@ -140,7 +142,7 @@ impl<'s> Effort<'s> {
     /// Ends when there was no sign of a majority for too long, or the deadline has passed.
     async fn impatience(&self) {
         while self.is_patient() && self.store.clock().now() < self.until {
-            tokio::time::sleep(HEARTBEAT).await;
+            tokio::time::sleep(PAUSE).await;
         }
     }
 }

@@ -3,7 +3,7 @@
 //! One stream carries one question. While the leader works on it and a majority is there, it says so every fifth of
 //! a second: that is what the asker's patience lives on.
 
-use super::effort::{Attempt, Effort};
+use super::effort::{Attempt, Effort, FRESH};
 use crate::format::lane::{Ask, Forward, Told};
 use crate::peers::Pipe;
 use crate::store::Store;
@@ -80,7 +80,7 @@ impl Store {
                 told = &mut answering => return send.send_value(&told).await,
                 // An asker that goes away has dropped its end; whatever was begun is finished by the group.
                 _ = recv.recv() => return Ok(()),
-                () = tokio::time::sleep(WORKING) => if self.is_leased() {
+                () = tokio::time::sleep(WORKING) => if self.is_leased_within(FRESH) {
                     send.send_value(&Told::Working).await?;
                 },
             }

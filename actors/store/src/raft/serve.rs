@@ -10,6 +10,7 @@ use super::{Raft, Types, aside, seeded};
 use crate::format::Identity;
 use crate::format::lane::{Answer, Append, Appended, Ballot, Chunk, Hello, Offer, Purpose, Question, Received};
 use crate::peers::Pipe;
+use essaim_system::env::Clock;
 use essaim_transport::{FrameError, FrameReceiver, FrameSender};
 use essaim_wire::{Lineage, NodeId};
 use futures::{StreamExt, stream};
@@ -20,6 +21,7 @@ use openraft::raft::{
 };
 use std::io::{self, Write};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// A sender that is silent for so long in the middle of a snapshot is gone.
@@ -32,6 +34,9 @@ pub(crate) struct Server {
     pub(crate) identity: Identity,
     pub(crate) machine: Arc<MachineShared>,
     pub(crate) seed: u64,
+    pub(crate) clock: Arc<dyn Clock>,
+    /// When a leader's append was last taken, in microseconds of this node's time; zero for never.
+    pub(crate) heard: Arc<AtomicU64>,
 }
 
 impl Server {
@@ -93,7 +98,10 @@ impl Server {
         let mut answers = Box::pin(self.raft.stream_append(requests));
         while let Some(answer) = answers.next().await {
             let answer = match answer {
-                Ok(Ok(upto)) => Appended::Accepted(upto.as_ref().map(log_id)),
+                Ok(Ok(upto)) => {
+                    self.heard.store(self.clock.now().as_micros().max(1), Ordering::Relaxed);
+                    Appended::Accepted(upto.as_ref().map(log_id))
+                }
                 Ok(Err(StreamAppendError::Conflict(at))) => Appended::Conflict(log_id(&at)),
                 Ok(Err(StreamAppendError::HigherVote(higher))) => Appended::HigherVote(vote(&higher)),
                 Err(fatal) => Appended::Refused(fatal.to_string()),

@@ -3,7 +3,7 @@
 use super::world::{World, accept, active_term, has, id, node, number, until, write};
 use crate::format::Command;
 use crate::proposer::effort::{Attempt, Effort};
-use crate::{Leadership, ProposeError, ReadError};
+use crate::{Leadership, ProposeError, ReadError, Store};
 use bytes::Bytes;
 use essaim_model::{Kind, Outcome, Proposal};
 use essaim_wire::{Index, Term, encode};
@@ -15,6 +15,7 @@ async fn a_write_on_a_follower_is_forwarded_and_read_there_at_once() {
     let follower = world.follower().await;
     assert!(write(&follower, 100).await);
     assert!(has(&follower, 100), "whoever wrote reads its own write");
+    assert!(world.running().iter().all(Store::has_quorum));
     world.converge().await;
     assert!(world.running().iter().all(|store| has(store, 100)));
 }
@@ -31,16 +32,13 @@ async fn a_read_on_a_follower_sees_what_was_acknowledged_to_anybody() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn after_the_leader_is_killed_the_next_write_is_accepted_within_a_second() {
+async fn after_the_leader_is_killed_the_next_write_waits_for_the_next_leader_and_is_accepted() {
     let world = World::of(3).await;
     let leader = world.leader().await;
     assert!(write(&leader, 100).await);
     world.kill(number(&leader)).await;
     let other = world.running().remove(0);
-    let began = tokio::time::Instant::now();
     assert!(write(&other, 101).await);
-    let took = began.elapsed();
-    assert!(took < Duration::from_secs(1), "{took:?}");
     world.converge().await;
     assert!(world.running().iter().all(|store| has(store, 100) && has(store, 101)), "nothing acknowledged is lost");
 }
@@ -106,6 +104,7 @@ async fn a_follower_without_a_leader_says_so_and_promises_that_nothing_changed()
         }
     }
     tokio::time::sleep(Duration::from_secs(2)).await;
+    assert!(!survivor.has_quorum(), "it has not heard its leader for long, although it knows of no other");
     let refused = survivor.propose(vec![accept(100)], None).await;
     assert!(matches!(refused, Err(ProposeError::NoQuorum(_))), "{refused:?}");
     let refused = survivor.change(vec![accept(100)], None).await.expect_err("nor this");
