@@ -268,6 +268,9 @@ impl State {
         let node = enrolled.identity.node();
         let place = self.keep_place(chosen, enrolled.managers)?;
         self.begin(enrolled.identity, &place).await?;
+        if let Some(part) = &self.part {
+            part.worker.set_availability(request.availability);
+        }
         self.show();
         Ok(node)
     }
