@@ -198,7 +198,7 @@ impl State {
                 let Some(node) = cluster.node(id).filter(|node| node.spec.availability != availability) else { return };
                 let spec = NodeSpec { availability, ..node.spec.clone() };
                 let change = Change::SetNode { id, expect: node.meta.version, spec };
-                match store.propose(vec![change], None).await {
+                match store.change(vec![change], None).await {
                     Ok(_) => return,
                     Err(why) => {
                         scope.record(Kind::Session, format!("its availability was not kept yet: {why}"));
