@@ -169,7 +169,16 @@ pub enum LogStream {
 /// What happened, in order.
 pub trait EventBatches: Send {
     /// What happened next at one place of the log; nothing when there will be no more. Safe to cancel.
-    fn next(&mut self) -> BoxFuture<'_, Option<Arc<[Event]>>>;
+    fn next(&mut self) -> BoxFuture<'_, Option<Happened>>;
+}
+
+/// What happened at one place of the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Happened {
+    /// What, in order.
+    pub events: Arc<[Event]>,
+    /// It happened before anybody asked: only the objects themselves tell when.
+    pub replayed: bool,
 }
 
 /// Which records of the journals.

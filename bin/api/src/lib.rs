@@ -31,8 +31,8 @@ mod socket;
 
 pub use actor::face;
 pub use cluster::{
-    Cluster, EventBatches, JournalLines, JournalQuery, LocalState, LogLine, LogLines, LogStream, LogsQuery, Rotate,
-    Standing,
+    Cluster, EventBatches, Happened, JournalLines, JournalQuery, LocalState, LogLine, LogLines, LogStream, LogsQuery,
+    Rotate, Standing,
 };
 pub use face::Face;
 pub use host::Host;

@@ -43,7 +43,7 @@ pub(super) async fn stream(State(face): State<Face>, Query(asked): Query<Asked>)
         Err(_) => None,
     };
     let ends = until.map(|until| Instant::now() + until.saturating_since(now).max(LAST_LOOK));
-    let told = Told { face, batches, filters, since, until, ends };
+    let told = Told { face, batches, filters, since, until, ends, latest: Timestamp::default() };
     let lines = stream::unfold(told, |mut told| async move {
         let lines = told.next().await?;
         Some((Ok::<Bytes, Infallible>(lines), told))
@@ -72,6 +72,8 @@ struct Told {
     since: Option<Timestamp>,
     until: Option<Timestamp>,
     ends: Option<Instant>,
+    /// The latest time of anything that happened.
+    latest: Timestamp,
 }
 
 impl Told {
@@ -92,13 +94,13 @@ impl Told {
                     None => std::future::pending().await,
                 }
             };
-            let events = tokio::select! {
+            let happened = tokio::select! {
                 biased;
-                events = next => events?,
+                happened = next => happened?,
                 () = deadline => return None,
             };
             let mut lines = BytesMut::new();
-            for message in events.iter().filter_map(|it| self.told(it)) {
+            for message in happened.events.iter().filter_map(|it| self.told(it, happened.replayed)) {
                 lines.extend_from_slice(&encode(&message));
             }
             if !lines.is_empty() {
@@ -107,8 +109,12 @@ impl Told {
         }
     }
 
-    fn told(&self, event: &Event) -> Option<EventMessage> {
-        let at = happened_at(event).unwrap_or_else(|| self.face.cluster.now());
+    /// A removed object does not tell when it went. One that goes while we look goes now; of one that went before,
+    /// it is only known that it went after whatever is told before it.
+    fn told(&mut self, event: &Event, replayed: bool) -> Option<EventMessage> {
+        let unsaid = if replayed { self.latest } else { self.face.cluster.now() };
+        let at = happened_at(event).unwrap_or(unsaid);
+        self.latest = self.latest.max(at);
         if self.since.is_some_and(|since| at < since) || self.until.is_some_and(|until| at > until) {
             return None;
         }

@@ -1,8 +1,8 @@
 //! A cluster that is a state in memory: writes are applied at once, by the same `apply` as everywhere.
 
 use essaim_api::{
-    Cluster, EventBatches, Face, Host, JournalLines, JournalQuery, LocalState, LogLine, LogLines, LogsQuery, Rotate,
-    Standing, router,
+    Cluster, EventBatches, Face, Happened, Host, JournalLines, JournalQuery, LocalState, LogLine, LogLines, LogsQuery,
+    Rotate, Standing, router,
 };
 use essaim_docker::Time;
 use essaim_docker::convert::swarm::{Init, Join};
@@ -368,8 +368,8 @@ struct Batches {
 }
 
 impl EventBatches for Batches {
-    fn next(&mut self) -> BoxFuture<'_, Option<Arc<[Event]>>> {
-        let batch = self.all.get(self.next).cloned();
+    fn next(&mut self) -> BoxFuture<'_, Option<Happened>> {
+        let batch = self.all.get(self.next).cloned().map(|events| Happened { events, replayed: true });
         self.next += 1;
         if batch.is_none() && !self.closed {
             return futures::future::pending().boxed();
