@@ -41,7 +41,7 @@ const QUESTION_BYTES: usize = 16 << 10;
 pub enum EnrolError {
     /// The first half of the token, the digest of the CA, is not that of the cluster which answers at the address.
     #[error(
-        "the join token is not valid: its first half, the CA digest, is not that of the cluster at {addr}; \
+        "remote CA does not match fingerprint: the first half of the join token is not of the cluster at {addr}; \
          copy the token from \"swarm join-token\" on a manager of the cluster that you want to join"
     )]
     OtherCa {

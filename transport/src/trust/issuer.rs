@@ -51,7 +51,8 @@ pub struct EnrolReply {
 pub enum Refused {
     /// The second half of the token fits neither role: it is wrong, or was rotated.
     #[error(
-        "the join token is not valid: its second half, the secret, is wrong or was rotated; its first half is right"
+        "A valid join token is necessary to join this cluster: the second half of this one, the secret, is wrong or \
+         was rotated; its first half is right"
     )]
     Secret,
     /// The request is none.

@@ -27,6 +27,9 @@ const IMPORT_DEADLINE: Duration = Duration::from_secs(5);
 /// How often its availability is proposed: each try may lose against a change of something else.
 const AVAILABILITY_TRIES: u32 = 5;
 
+/// How long to wait before its description is proposed again: until its node is known here, or somebody leads.
+const DESCRIBE_AGAIN: Duration = Duration::from_millis(250);
+
 /// Whether a mark lies in the actor's mailbox already: one is enough, however much was applied since.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Told(Arc<AtomicBool>);
@@ -48,6 +51,8 @@ pub(crate) enum Msg {
     Imported(Result<Remote<ToUplink>, String>),
     /// Something about it was applied.
     Applied,
+    /// What its machine says of itself was not kept yet.
+    DescribeAgain,
     /// It shall report at most this often.
     Pace(Duration),
     /// This manager cannot serve it any more.
@@ -84,6 +89,8 @@ pub(crate) struct State {
     /// A hello that came before its uplink could be answered.
     early: Option<Hello>,
     generation: Generation,
+    /// What its machine said of itself, last.
+    description: Option<NodeDescription>,
 }
 
 impl Actor for NodeActor {
@@ -100,17 +107,33 @@ impl Actor for NodeActor {
         tokio::spawn(import(link.clone(), myself));
         let core = Core::new(peer.node);
         let generation = peer.generation;
-        Ok(State { scope, store, reports, peer, link, told, pace, core, uplink: None, early: None, generation })
+        Ok(State {
+            scope,
+            store,
+            reports,
+            peer,
+            link,
+            told,
+            pace,
+            core,
+            uplink: None,
+            early: None,
+            generation,
+            description: None,
+        })
     }
 
     async fn handle(&self, myself: ActorRef<Msg>, message: Msg, state: &mut State) -> Result<(), ActorProcessingErr> {
         match message {
             Msg::Remote(ToNode::Hello(hello)) => match hello.open() {
-                Ok(hello) => state.hear_hello(hello),
+                Ok(hello) => state.hear_hello(&myself, hello),
                 Err(why) => state.hear_nonsense(&myself, &why),
             },
             Msg::Remote(ToNode::Describe(describe)) => match describe.open() {
-                Ok(describe) => state.describe(Some(describe.description)),
+                Ok(describe) => {
+                    state.description = Some(describe.description);
+                    state.describe(&myself);
+                }
                 Err(why) => state.hear_nonsense(&myself, &why),
             },
             Msg::Remote(ToNode::Report(report, reply)) => match report.open() {
@@ -130,6 +153,7 @@ impl Actor for NodeActor {
                 state.told.0.store(false, Ordering::Release);
                 state.tell(Input::Applied);
             }
+            Msg::DescribeAgain => state.describe(&myself),
             Msg::Pace(interval) => {
                 state.pace = interval;
                 state.say(ToUplink::Pace(Packed::new(&Pace { interval })));
@@ -168,9 +192,10 @@ async fn import(link: Link, actor: ActorRef<Msg>) {
 }
 
 impl State {
-    fn hear_hello(&mut self, hello: Hello) {
+    fn hear_hello(&mut self, myself: &ActorRef<Msg>, hello: Hello) {
         self.generation = hello.generation;
-        self.describe(Some(hello.description.clone()));
+        self.description = Some(hello.description.clone());
+        self.describe(myself);
         if let Some(availability) = hello.availability {
             self.set_availability(availability);
         }
@@ -209,10 +234,14 @@ impl State {
     }
 
     /// Proposes what the machine says of itself, if the cluster does not know it yet.
-    fn describe(&self, description: Option<NodeDescription>) {
+    fn describe(&self, myself: &ActorRef<Msg>) {
         let cluster = self.store.state();
-        let Some(node) = cluster.node(self.peer.node) else { return };
-        let news = description.filter(|it| node.description.as_ref() != Some(it));
+        let Some(node) = cluster.node(self.peer.node) else {
+            // It was let in a moment ago, and this manager has not heard of that yet.
+            myself.send_after(DESCRIBE_AGAIN, || Msg::DescribeAgain);
+            return;
+        };
+        let news = self.description.clone().filter(|it| node.description.as_ref() != Some(it));
         let moved = node.addr != Some(self.peer.advertise) || node.generation != self.generation;
         if news.is_none() && !moved {
             return;
@@ -223,11 +252,11 @@ impl State {
             addr: self.peer.advertise,
             description: news,
         };
-        let (store, scope) = (self.store.clone(), self.scope.clone());
+        let (store, scope, myself) = (self.store.clone(), self.scope.clone(), myself.clone());
         tokio::spawn(async move {
             if let Err(why) = store.propose(vec![change], None).await {
-                // The node says it again when it links again.
-                scope.record(Kind::Session, format!("its description was not kept: {why}"));
+                scope.record(Kind::Session, format!("its description was not kept yet: {why}"));
+                myself.send_after(DESCRIBE_AGAIN, || Msg::DescribeAgain);
             }
         });
     }
