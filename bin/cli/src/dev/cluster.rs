@@ -4,19 +4,23 @@ use std::path::Path;
 use std::time::Duration;
 
 use futures::future::{join_all, try_join_all};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 
+use super::addresses;
 use super::control::{self, Asked, Request};
+use super::demo::word;
 use super::node::Node;
 use super::place::Place;
-use super::{addresses, demo};
 use crate::client::Client;
 use crate::exit::Failure;
 
 /// How often it is looked whether a daemon has died.
 const LOOK: Duration = Duration::from_millis(100);
+
+/// How long a node tries to join.
+const JOIN_DEADLINE: Duration = Duration::from_secs(10);
 
 /// How long it may take until every node counts as ready.
 const READY_DEADLINE: Duration = Duration::from_secs(30);
@@ -82,7 +86,7 @@ impl Cluster {
                 "ListenAddr": own, "AdvertiseAddr": own, "DataPathAddr": "", "RemoteAddrs": [address],
                 "JoinToken": tokens["JoinTokens"][role], "Availability": "",
             });
-            async move { node.client().post("/swarm/join", Some(&join)).await.map(drop) }
+            async move { join_patiently(node, &join).await }
         }))
         .await?;
         self.all_ready().await?;
@@ -185,4 +189,15 @@ impl Cluster {
     }
 }
 
-use demo::word;
+/// Joins, again if need be: on a machine that is busy the leader may be without its lease just now, and says so.
+async fn join_patiently(node: &Node, join: &Value) -> Result<(), Failure> {
+    let begun = Instant::now();
+    loop {
+        match node.client().post("/swarm/join", Some(join)).await {
+            Ok(_) => return Ok(()),
+            Err(failure) if failure.to_string().contains("already part of a swarm") => return Ok(()),
+            Err(failure) if begun.elapsed() > JOIN_DEADLINE => return Err(failure),
+            Err(_) => sleep(LOOK).await,
+        }
+    }
+}

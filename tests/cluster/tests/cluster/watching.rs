@@ -39,7 +39,7 @@ fn an_actor_killed_on_purpose_is_restarted_and_no_task_notices() {
     let cluster = Cluster::on_loopback(3, 1);
     let service = cluster.create("web", 6);
     cluster.wait_running(&service, 6, &[]);
-    for path in ["/n2/worker/uplink", "/n3/roster", "/n1/manager/control"] {
+    for path in ["/n2/worker/uplink", "/n3/roster", "/n1/manager/leader/scheduler"] {
         let before: Vec<_> = cluster.daemons.iter().map(|daemon| daemon.tasks()).collect();
         let restarts = actor(&cluster, path).map_or(0, |actor| actor["restarts"].as_u64().unwrap_or(0));
         let node: usize = path[2..3].parse::<usize>().expect("paths begin with their node") - 1;

@@ -85,8 +85,14 @@ impl Cluster {
 
     /// Lets a daemon join another's cluster; the role is `Worker` or `Manager`.
     pub(crate) fn join(&self, at: usize, to: usize, role: &str) {
-        let token = self.token(to, role);
-        self.daemons[at].post("/swarm/join", Some(&self.join_request(at, to, &token)));
+        let request = self.join_request(at, to, &self.token(to, role));
+        // A leader that waits for a processor loses its lease for a moment, and says so to whoever asks just then.
+        eventually(&format!("{} joins", self.daemons[at].name), || {
+            let answer =
+                self.daemons[at].try_ask("POST", "/swarm/join", Some(&request)).map_err(|error| error.to_string())?;
+            let already = answer.message().contains("already part of a swarm");
+            if answer.status == 200 || already { Ok(()) } else { Err(answer.message()) }
+        });
     }
 
     /// A join token.

@@ -160,6 +160,16 @@ impl Daemon {
         kill_tasks_below(&self.data);
     }
 
+    /// What happened on it, if it still answers.
+    fn journal(&self) -> String {
+        let answer = self.try_ask("GET", &format!("/essaim/v1/journal?node={}", self.name), None);
+        let lines = answer.map_or_else(|error| error.to_string(), |answer| answer.text);
+        let records = lines.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let word = |record: &Value, name: &str| record[name].as_str().unwrap_or("").to_owned();
+        let shown = records.map(|record| ["at", "kind", "path", "reason"].map(|name| word(&record, name)).join(" "));
+        shown.collect::<Vec<_>>().join("\n")
+    }
+
     /// What it wrote.
     pub(crate) fn log(&self) -> String {
         let text = std::fs::read_to_string(&self.log).unwrap_or_default();
@@ -174,9 +184,9 @@ impl Drop for Daemon {
             // A stopped process keeps its children's pipes; let it go on before it is killed.
             let _ = kill(Pid::from_raw(pid), Signal::SIGCONT);
         }
-        self.kill_host();
         if std::thread::panicking() {
-            eprintln!("---- {} ----\n{}", self.name, self.log());
+            eprintln!("---- {} ----\n{}\n{}", self.name, self.log(), self.journal());
         }
+        self.kill_host();
     }
 }
