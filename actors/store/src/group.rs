@@ -43,7 +43,7 @@ pub struct Status {
     pub lineage: Lineage,
     /// The term, as far as it knows.
     pub term: Term,
-    /// Who leads, as far as it knows.
+    /// Who leads; see [`Store::leader`].
     pub leader: Option<NodeId>,
     /// Whether it knows of a majority right now; see [`Store::has_quorum`].
     pub has_quorum: bool,
@@ -192,7 +192,7 @@ impl Store {
         let asked = self.raft().trigger().transfer_leader(best.raft_id).await;
         asked.map_err(|fatal| Refusal::new(Kind::Internal, fatal.to_string()))?;
         let led_by_another = async {
-            while self.leads() || self.leader().is_none() {
+            while self.leads() || self.known_leader().is_none() {
                 tokio::time::sleep(POLL).await;
             }
         };
@@ -247,7 +247,7 @@ impl Store {
     }
 
     fn not_leader(&self) -> Refusal {
-        let text = match self.leader() {
+        let text = match self.known_leader() {
             Some(leader) => format!("this manager does not lead; {} does", self.name_of(leader)),
             None => "this manager does not lead".into(),
         };

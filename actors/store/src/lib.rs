@@ -10,7 +10,7 @@
 //!
 //! In suggested reading order:
 //!
-//! - [`store`]: the handle; opening and closing.
+//! - [`store`], [`view`]: the handle; opening and closing, and what it shows.
 //! - [`proposer`], [`read`]: how changes get in, and how reads are made current.
 //! - [`leadership`]: who leads, and who must not act as if it did.
 //! - [`group`], [`force`]: who is in the group, and the way out when most of it is gone.
@@ -35,6 +35,7 @@ mod read;
 mod seal;
 mod snapshot;
 mod store;
+mod view;
 
 #[cfg(test)]
 mod tests;

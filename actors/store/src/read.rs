@@ -45,7 +45,7 @@ impl Store {
         if self.leads() {
             return self.read_index_here().await.map_or(Attempt::Again, Attempt::Done);
         }
-        let Some(leader) = self.leader() else { return Attempt::Again };
+        let Some(leader) = self.known_leader() else { return Attempt::Again };
         match self.ask_leader(leader, Ask::ReadIndex, effort).await {
             Attempt::Done(Told::ReadAt(index)) => Attempt::Done(index),
             _ => Attempt::Again,

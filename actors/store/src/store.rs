@@ -5,7 +5,7 @@
 //! can be opened on the same folder.
 
 use crate::error::OpenError;
-use crate::events::{Cursor, Publisher};
+use crate::events::Publisher;
 use crate::format::{Identity, Peer};
 use crate::housekeeping;
 use crate::identity;
@@ -20,19 +20,16 @@ use crate::raft::log_store::LogStore;
 use crate::raft::machine::{Checks, Machine, MachineShared};
 use crate::raft::network::Network;
 use crate::raft::serve::Server;
-use crate::raft::{self, Metrics, Raft, seeded};
+use crate::raft::{self, Raft, seeded};
 use crate::snapshot::folder::Snapshots;
-use essaim_model::State;
 use essaim_system::env::{Clock, Disk, Seed};
 use essaim_transport::Lane;
-use essaim_wire::{Generation, Index, Lineage, Moment, NodeId, RequestId};
-use openraft::Instant;
+use essaim_wire::{Generation, Lineage, NodeId};
 use openraft::async_runtime::watch::WatchReceiver;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 
@@ -91,23 +88,24 @@ pub struct Known {
 /// One manager's part in the group. Clones are the same store.
 #[derive(Clone)]
 pub struct Store {
-    inner: Arc<Inner>,
+    pub(crate) inner: Arc<Inner>,
 }
 
-struct Inner {
-    config: StoreConfig,
-    identity: Identity,
-    raft: Raft,
-    server: Server,
-    machine: Arc<MachineShared>,
-    database: Arc<LogDatabase>,
-    writer: Writer,
-    leadership: watch::Sender<Leadership>,
-    requests: AtomicU64,
-    under_way: Semaphore,
-    tasks: Mutex<Vec<JoinHandle<()>>>,
-    closed: AtomicBool,
-    repaired: Option<String>,
+/// What the clones share.
+pub(crate) struct Inner {
+    pub(crate) config: StoreConfig,
+    pub(crate) identity: Identity,
+    pub(crate) raft: Raft,
+    pub(crate) server: Server,
+    pub(crate) machine: Arc<MachineShared>,
+    pub(crate) database: Arc<LogDatabase>,
+    pub(crate) writer: Writer,
+    pub(crate) leadership: watch::Sender<Leadership>,
+    pub(crate) requests: AtomicU64,
+    pub(crate) under_way: Semaphore,
+    pub(crate) tasks: Mutex<Vec<JoinHandle<()>>>,
+    pub(crate) closed: AtomicBool,
+    pub(crate) repaired: Option<String>,
 }
 
 impl Store {
@@ -325,149 +323,4 @@ impl Store {
 
     /// The lanes that a store serves.
     pub const LANES: [Lane; 3] = [Lane::Raft, Lane::Snapshot, Lane::Propose];
-
-    /// The state as applied here; it may lag behind. For what is up to date see [`Store::read`].
-    pub fn state(&self) -> Arc<State> {
-        self.inner.machine.publisher.state()
-    }
-
-    /// The same, as it changes: the latest only.
-    pub fn states(&self) -> watch::Receiver<Arc<State>> {
-        self.inner.machine.publisher.states()
-    }
-
-    /// How far the log is applied here.
-    pub fn applied(&self) -> watch::Receiver<Index> {
-        self.inner.machine.publisher.applied()
-    }
-
-    /// What happens after `after`, place by place. List the state first, and watch from its place.
-    pub fn events(&self, after: Index) -> Cursor {
-        self.inner.machine.publisher.cursor(after)
-    }
-
-    /// Whether this manager leads.
-    pub fn leadership(&self) -> watch::Receiver<Leadership> {
-        self.inner.leadership.subscribe()
-    }
-
-    /// This node.
-    pub fn node(&self) -> NodeId {
-        self.inner.config.node
-    }
-
-    /// The history.
-    pub fn lineage(&self) -> Lineage {
-        self.inner.identity.lineage
-    }
-
-    /// This manager's number in the group.
-    pub fn raft_id(&self) -> u64 {
-        self.inner.identity.raft_id
-    }
-
-    /// The node that leads, as far as this manager knows.
-    pub fn leader(&self) -> Option<NodeId> {
-        let metrics = self.metrics();
-        let leader = metrics.current_leader?;
-        metrics.membership_config.get_node(&leader).map(|peer| peer.node)
-    }
-
-    /// Whether this manager knows of a majority right now: it leads and was answered within the lease, or it heard its
-    /// leader within two. Without one it refreshes nobody's lease, and whoever is linked to it looks for another.
-    pub fn has_quorum(&self) -> bool {
-        if self.leads() {
-            return self.is_leased();
-        }
-        let heard = Moment::from_micros(self.inner.server.heard.load(Ordering::Relaxed));
-        heard > Moment::START && self.clock().now().saturating_since(heard) < raft::LEASE * 2
-    }
-
-    /// What had to be repaired when the store was opened, in words.
-    pub fn repaired(&self) -> Option<&str> {
-        self.inner.repaired.as_deref()
-    }
-
-    /// Waits until the log is applied here up to `index`.
-    pub async fn wait_applied(&self, index: Index) {
-        let mut applied = self.applied();
-        if applied.wait_for(|applied| *applied >= index).await.is_err() {
-            std::future::pending().await
-        }
-    }
-
-    pub(crate) fn raft(&self) -> &Raft {
-        &self.inner.raft
-    }
-
-    pub(crate) fn machine(&self) -> &Arc<MachineShared> {
-        &self.inner.machine
-    }
-
-    pub(crate) fn clock(&self) -> &dyn Clock {
-        &*self.inner.config.clock
-    }
-
-    pub(crate) fn peers(&self) -> &dyn Peers {
-        &*self.inner.config.peers
-    }
-
-    pub(crate) fn under_way(&self) -> &Semaphore {
-        &self.inner.under_way
-    }
-
-    pub(crate) fn is_closed(&self) -> bool {
-        self.inner.closed.load(Ordering::Acquire)
-    }
-
-    pub(crate) fn metrics(&self) -> Metrics {
-        self.raft().metrics().borrow_watched().clone()
-    }
-
-    /// Whether this manager was elected and has not heard of a successor.
-    pub(crate) fn leads(&self) -> bool {
-        self.raft().as_leader().is_ok()
-    }
-
-    /// Whether it leads and a majority answered within the lease.
-    pub(crate) fn is_leased(&self) -> bool {
-        self.is_leased_within(raft::LEASE)
-    }
-
-    /// Whether it leads and a majority answered within this time.
-    pub(crate) fn is_leased_within(&self, limit: Duration) -> bool {
-        let Ok(leader) = self.raft().as_leader() else { return false };
-        // openraft notes a leader's own consent only when another manager answers; one that votes alone needs nobody's.
-        self.votes_alone() || leader.last_quorum_acked().is_some_and(|acked| acked.elapsed() < limit)
-    }
-
-    fn votes_alone(&self) -> bool {
-        let metrics = self.metrics();
-        metrics.membership_config.voter_ids().eq([metrics.id])
-    }
-
-    /// The voters: their numbers and nodes.
-    pub(crate) fn voters(&self) -> Vec<(u64, NodeId)> {
-        let metrics = self.metrics();
-        let node = |id: u64| metrics.membership_config.get_node(&id).map(|peer| (id, peer.node));
-        metrics.membership_config.voter_ids().filter_map(node).collect()
-    }
-
-    /// Waits until somebody else than `leader` leads, or nobody.
-    pub(crate) async fn leader_changed(&self, leader: NodeId) {
-        let mut metrics = self.raft().metrics();
-        while self.leader() == Some(leader) {
-            if metrics.changed().await.is_err() {
-                return;
-            }
-        }
-    }
-
-    pub(crate) fn next_request(&self) -> RequestId {
-        RequestId {
-            origin: self.node(),
-            generation: self.inner.config.generation,
-            seq: self.inner.requests.fetch_add(1, Ordering::Relaxed),
-        }
-    }
 }

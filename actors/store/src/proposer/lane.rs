@@ -90,13 +90,13 @@ impl Store {
     async fn answer(&self, ask: Ask) -> Told {
         match ask {
             Ask::Ping => Told::Here { raft_id: self.raft_id() },
-            _ if !self.leads() => Told::NotLeader(self.leader()),
+            _ if !self.leads() => Told::NotLeader(self.known_leader()),
             Ask::Propose(bytes) => {
                 let effort = Effort::begin(self, DEADLINE);
                 match self.commit_here(Bytes::from(bytes), None, &effort).await {
                     Attempt::Done((index, outcome)) => Told::Applied { index, outcome },
                     Attempt::Again if self.leads() => Told::NoQuorum,
-                    Attempt::Again => Told::NotLeader(self.leader()),
+                    Attempt::Again => Told::NotLeader(self.known_leader()),
                     Attempt::Lost => Told::Lost,
                     Attempt::Closed(why) => Told::Refused(why),
                 }
@@ -104,7 +104,7 @@ impl Store {
             Ask::ReadIndex => match self.read_index_here().await {
                 Some(index) => Told::ReadAt(index),
                 None if self.leads() => Told::NoQuorum,
-                None => Told::NotLeader(self.leader()),
+                None => Told::NotLeader(self.known_leader()),
             },
         }
     }

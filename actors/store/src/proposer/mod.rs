@@ -84,7 +84,7 @@ impl Store {
             let refusal = Refusal::new(Kind::Precondition, "this manager no longer leads");
             return Attempt::Done((Index(0), Outcome::Refused(refusal)));
         }
-        let Some(leader) = self.leader() else { return Attempt::Again };
+        let Some(leader) = self.known_leader() else { return Attempt::Again };
         match self.ask_leader(leader, Ask::Propose(bytes.to_vec()), effort).await {
             Attempt::Done(Told::Applied { index, outcome }) => Attempt::Done((index, outcome)),
             Attempt::Done(Told::Refused(why)) => {

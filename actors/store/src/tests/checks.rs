@@ -66,3 +66,21 @@ async fn a_store_whose_disk_failed_says_so_and_a_closed_one_tells_its_watchers()
     world.leader().await;
     assert!(write(&again, 101).await && has(&again, 101));
 }
+
+/// Actors run these on a runtime of several threads.
+#[test]
+fn whatever_a_store_does_may_move_between_threads() {
+    fn is_send(_: impl Send) {}
+    fn check(store: &crate::Store, config: crate::StoreConfig) {
+        is_send(crate::Store::open(config.clone(), crate::Start::Resume));
+        is_send(crate::Store::force_new_cluster(config));
+        is_send(store.propose(Vec::new(), None));
+        is_send(store.read());
+        is_send(store.failed());
+        is_send(store.add_voter(store.node(), 1, None));
+        is_send(store.remove_voter(1));
+        is_send(store.transfer(None));
+        is_send(store.close());
+    }
+    let _ = check;
+}
