@@ -8,7 +8,7 @@
 //! to `Running` when the delay has passed and its predecessor is gone. The delay counts from the moment it was made,
 //! by the clock of the managers: a worker's clock may be wrong. The loss of a node never waits for the delay.
 
-use essaim_model::{RestartCondition, RestartPolicy, Task, TaskState};
+use essaim_model::{Desired, RestartCondition, RestartPolicy, Task, TaskState};
 use essaim_wire::Timestamp;
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,6 +45,12 @@ pub(crate) fn is_due(policy: &RestartPolicy, attempts: &[&Arc<Task>], last: &Tas
         .filter(|restarted| *restarted)
         .count();
     (restarts as u64) < attempts_max
+}
+
+/// Before when the successor of `last` must not even be made: of a task that ended while it still waited out its
+/// delay, because its worker could not prepare it. Its successor would fare no better, and at once.
+pub(crate) fn follow_at(policy: &RestartPolicy, last: &Task) -> Option<Timestamp> {
+    (last.desired == Desired::Ready).then(|| last.meta.created_at + policy.delay())
 }
 
 /// From when on a task that was born `Ready` may run, if its predecessor is `before` and `awaited` says whether any

@@ -279,6 +279,18 @@ impl World {
     }
 
     /// How many tasks of a service are wanted on each node.
+    /// The workers can prepare none of the tasks that a service wants.
+    pub(crate) fn reject_all(&mut self, service: ServiceId) {
+        let wanted: Vec<_> = self.state.tasks_of(service).filter(|task| task.is_wanted()).cloned().collect();
+        for task in wanted {
+            let node = task.node().expect("it was placed");
+            for state in [TaskState::Preparing, TaskState::Rejected] {
+                let observed = Observed { state, ..Observed::nothing(self.now()) };
+                self.done(vec![Change::Observe { node, reports: vec![(task.id, observed)] }]);
+            }
+        }
+    }
+
     pub(crate) fn wanted_by_node(&self, service: ServiceId) -> BTreeMap<NodeId, usize> {
         let mut nodes = BTreeMap::new();
         for task in self.state.tasks_of(service).filter(|task| task.is_wanted()) {

@@ -193,6 +193,9 @@ impl<'a> Work<'a> {
             return self.want(slot, waits);
         };
         let policy = self.service.spec.task.restart();
+        if let Some(at) = restart::follow_at(&policy, last).filter(|at| self.scene.now < *at) {
+            return self.plan.look_again(at);
+        }
         let current = self.is_current(last);
         self.shut(last);
         if restart::is_due(&policy, tasks, last) {

@@ -373,6 +373,24 @@ fn a_restart_waits_for_its_delay_and_is_ready_by_then() {
     assert_eq!(world.running(web), 1);
 }
 
+/// A program that is missing is missing again at once: without this, a slot burns five tasks in half a second.
+#[test]
+fn a_task_that_cannot_even_be_prepared_is_followed_after_the_delay_and_not_before() {
+    let mut world = World::of(1);
+    let web = world.create("web", 1, |spec| spec.task.restart = restart(|it| it.delay = Some(5 * SECOND)));
+    world.lead();
+    world.reject_all(web);
+    world.lead();
+    let successor = world.state.tasks_of(web).find(|task| task.is_wanted()).expect("one follows at once").clone();
+    assert_eq!(successor.desired, Desired::Ready);
+    world.reject_all(web);
+    world.lead();
+    assert_eq!(world.state.tasks_of(web).filter(|task| task.is_wanted()).count(), 0);
+    world.pass(5 * SECOND);
+    world.lead();
+    assert_eq!(world.state.tasks_of(web).filter(|task| task.is_wanted()).count(), 1);
+}
+
 #[test]
 fn attempts_are_limited_and_a_new_spec_begins_to_count_anew() {
     let mut world = World::of(1);
