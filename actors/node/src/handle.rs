@@ -26,6 +26,9 @@ const FAREWELL_DEADLINE: Duration = Duration::from_secs(60);
 /// How long a manager may take to become part of the group before `join` says that it goes on by itself.
 const GROUP_DEADLINE: Duration = Duration::from_secs(20);
 
+/// How long a new cluster may take to know of itself: one election, one link and three commits, as a rule 0.3 s.
+const READY_DEADLINE: Duration = Duration::from_secs(5);
+
 /// Makes a face, an actor that shows the node to somebody, from its handle.
 pub type Face = Box<dyn FnOnce(Handle) -> ChildSpec + Send + Sync>;
 
@@ -139,7 +142,7 @@ impl Handle {
     /// Begins a cluster with this node as its first manager.
     pub async fn init(&self, request: InitRequest) -> Result<NodeId, Refusal> {
         let node = self.ask(|reply| Msg::Init(Box::new(request), reply), CHANGE_DEADLINE).await?;
-        self.until_leading().await;
+        self.until_ready().await;
         node
     }
 
@@ -187,13 +190,14 @@ impl Handle {
         }
     }
 
-    /// A new cluster answers requests once its only manager leads.
-    async fn until_leading(&self) {
+    /// A new cluster is of use once its only manager leads, and knows of itself as a node that takes tasks.
+    async fn until_ready(&self) {
         let Ok(control) = self.control() else { return };
-        let mut leadership = control.store().leadership();
-        let leads = leadership.wait_for(|leadership| leadership.active().is_some());
+        let node = control.store().node();
+        let mut states = control.store().states();
+        let ready = states.wait_for(|state| state.node(node).is_some_and(|node| node.is_ready()));
         // What is asked too early is answered in words.
-        let _ = tokio::time::timeout(GROUP_DEADLINE, leads).await;
+        let _ = tokio::time::timeout(READY_DEADLINE, ready).await;
     }
 
     /// A joined manager has its part in the group once the group has taken it in.

@@ -35,7 +35,9 @@ impl Control {
             );
             return Err(Refusal::new(Kind::Precondition, text));
         }
-        if node.reachability != Reachability::Down && !force {
+        // Both tiers read "down" to an operator, and one that removes a node means it.
+        let is_down = matches!(node.reachability, Reachability::Unreachable | Reachability::Down);
+        if !is_down && !force {
             let text = format!("node {id} is not down and can't be removed");
             return Err(Refusal::new(Kind::Precondition, text));
         }
