@@ -286,21 +286,20 @@ impl Store {
     /// turned out to differ from the leader's. The store is of no more use then; close it, and open it again.
     pub async fn failed(&self) -> String {
         let mut metrics = self.raft().metrics();
+        let mut core_ended = false;
         loop {
-            if !self.is_closed()
-                && let Err(fatal) = &metrics.borrow_watched().running_state
-            {
-                return match *self.inner.machine.checks.diverged().borrow() {
-                    Some(index) => format!("its state differs from the leader's since {}", index.0),
-                    None => fatal.to_string(),
-                };
-            }
-            if metrics.changed().await.is_err() {
-                // The end of the core is the last thing it reports; without that it was closed.
-                match &metrics.borrow_watched().running_state {
-                    Err(_) if !self.is_closed() => (),
-                    _ => return std::future::pending().await,
+            let ended = metrics.borrow_watched().running_state.clone().err();
+            match ended {
+                Some(fatal) if !self.is_closed() => {
+                    return match *self.inner.machine.checks.diverged().borrow() {
+                        Some(index) => format!("its state differs from the leader's since {}", index.0),
+                        None => fatal.to_string(),
+                    };
                 }
+                // It was closed: nothing failed, and nothing will.
+                _ if core_ended => std::future::pending().await,
+                // The end of the core is the last thing it reports, so one more look is enough.
+                _ => core_ended = metrics.changed().await.is_err(),
             }
         }
     }
