@@ -1,0 +1,259 @@
+//! One run: a cluster is founded, a client works while faults come and go, everything is healed, and then everything
+//! must come to rest as it was wished.
+
+use crate::client::Client;
+use crate::convergence;
+use crate::fault::{self, Fault, Number, Strike};
+use crate::invariants::{Ledger, SharedLedger, lock, surplus};
+use crate::trace::Trace;
+use crate::world::World;
+use essaim_worker::sim::Behaviour;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tokio::runtime::{Builder, RngSeed};
+use tokio::time::{Instant, sleep};
+
+/// How often a run looks at everything.
+const STEP: Duration = Duration::from_millis(100);
+
+/// How long a new cluster may take to have its managers and its first service.
+const FOUNDED_MAX: Duration = Duration::from_secs(30);
+
+/// When, after healing, every roster must be the same.
+const ROSTERS_AFTER: Duration = Duration::from_secs(10);
+
+/// How long after healing everything may take to be as wished: a restart's delay, an update of a service task by
+/// task, and stops that take their whole grace.
+const CONVERGED_MAX: Duration = Duration::from_secs(90);
+
+/// What a run is made of.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Draws everything.
+    pub seed: u64,
+    /// How many nodes.
+    pub nodes: Number,
+    /// How many of them are managers.
+    pub managers: Number,
+    /// How many faults.
+    pub faults: u32,
+    /// Over how long.
+    pub length: Duration,
+    /// These faults instead of drawn ones.
+    pub strikes: Option<Vec<Strike>>,
+    /// Whether the client works while things go wrong.
+    pub client: bool,
+    /// Whether to print what happens.
+    pub trace: bool,
+}
+
+impl Options {
+    /// Five nodes, three of them managers; ten faults in sixty seconds.
+    pub const fn of(seed: u64) -> Self {
+        Self {
+            seed,
+            nodes: 5,
+            managers: 3,
+            faults: 10,
+            length: Duration::from_secs(60),
+            strikes: None,
+            client: true,
+            trace: false,
+        }
+    }
+}
+
+/// What came of a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outcome {
+    /// The seed.
+    pub seed: u64,
+    /// What did not hold; nothing else is wrong with the run.
+    pub violations: Vec<String>,
+    /// The sum of the trace: every record of every journal, every fault, every answer.
+    pub hash: u64,
+    /// How many lines it has.
+    pub lines: u64,
+    /// The sum of everything that crossed the network.
+    pub fingerprint: u64,
+    /// How many changes were acknowledged to the client.
+    pub acknowledged: u64,
+    /// How many requests it asked.
+    pub asked: u64,
+    /// How long it was, in virtual time.
+    pub length: Duration,
+    /// How long after healing everything was as wished.
+    pub converged: Option<Duration>,
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { seed, hash, fingerprint, acknowledged, asked, lines, .. } = self;
+        let seconds = self.length.as_secs();
+        write!(
+            f,
+            "seed {seed}: {seconds} virtual seconds, {acknowledged} changes acknowledged of {asked} requests, {lines} \
+             lines, trace {hash:016x}, network {fingerprint:016x}"
+        )?;
+        if let Some(converged) = self.converged {
+            write!(f, ", at rest {:.1} s after healing", converged.as_secs_f64())?;
+        }
+        for violation in &self.violations {
+            write!(f, "\n  VIOLATED: {violation}")?;
+        }
+        if !self.violations.is_empty() {
+            write!(f, "\n  again: cargo run --release -p essaim-sim -- --seed {seed} --trace")?;
+        }
+        Ok(())
+    }
+}
+
+/// Runs a cluster in a runtime of its own.
+pub fn run(options: Options) -> Outcome {
+    let runtime = Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .rng_seed(RngSeed::from_bytes(&options.seed.to_be_bytes()))
+        .build()
+        .expect("a runtime without IO can be made");
+    runtime.block_on(Run::new(options).whole())
+}
+
+struct Run {
+    options: Options,
+    ledger: SharedLedger,
+    trace: Trace,
+    world: World,
+    begun: Instant,
+    acknowledged: u64,
+    asked: u64,
+    converged: Option<Duration>,
+}
+
+impl Run {
+    fn new(options: Options) -> Self {
+        let ledger = SharedLedger::new(Ledger::default().into());
+        let trace = Trace::new(options.trace);
+        let world = World::new(options.seed, options.nodes, Arc::clone(&ledger), trace.clone());
+        for number in 1..=options.nodes {
+            world.machine(number).behave("stubborn", Behaviour::IgnoresStop);
+        }
+        Self { options, ledger, trace, world, begun: Instant::now(), acknowledged: 0, asked: 0, converged: None }
+    }
+
+    async fn whole(mut self) -> Outcome {
+        if let Err(why) = self.story().await {
+            lock(&self.ledger).violated(why);
+        }
+        self.world.trace_journals();
+        let violations = std::mem::take(&mut lock(&self.ledger).violations);
+        for violation in &violations {
+            self.trace.note("VIOLATED", violation);
+        }
+        Outcome {
+            seed: self.options.seed,
+            violations,
+            hash: self.trace.hash(),
+            lines: self.trace.lines(),
+            fingerprint: self.world.network.fingerprint(),
+            acknowledged: self.acknowledged,
+            asked: self.asked,
+            length: self.begun.elapsed(),
+            converged: self.converged,
+        }
+    }
+
+    /// The run; `Err` when it cannot go on.
+    async fn story(&mut self) -> Result<(), String> {
+        self.world.found(self.options.managers).await?;
+        let mut client = Client::new(
+            self.options.seed,
+            Arc::clone(&self.world.running),
+            Arc::clone(&self.ledger),
+            self.trace.clone(),
+        );
+        let first = self.world.running(1).ok_or("the first node is gone")?;
+        let control = first.control().map_err(|why| why.to_string())?;
+        client.create(&control, 8).await.map_err(|why| format!("the first service: {why}"))?;
+        drop((first, control));
+        self.come_to_rest(FOUNDED_MAX).await.map_err(|why| format!("a new cluster is not at rest: {why}"))?;
+        self.trace.note("run", "founded, and the first service runs");
+
+        let stop = Arc::new(AtomicBool::new(!self.options.client));
+        let client = tokio::spawn(client.work(Arc::clone(&stop)));
+        self.suffer().await?;
+        stop.store(true, Ordering::Relaxed);
+        let mut client = client.await.map_err(|why| format!("the client ended: {why}"))?;
+        (self.acknowledged, self.asked) = (client.acknowledged, client.asked);
+        self.check()?;
+        self.trace.note("run", "everything is whole");
+
+        let healed = Instant::now();
+        while healed.elapsed() < ROSTERS_AFTER {
+            self.step().await?;
+        }
+        convergence::rosters(&self.world).map_err(|why| format!("{ROSTERS_AFTER:?} after healing: {why}"))?;
+        let state = self.come_to_rest(CONVERGED_MAX).await?;
+        self.converged = Some(healed.elapsed());
+        client.compare(0, &state);
+        self.check()
+    }
+
+    /// Faults come and go; at the end there are none.
+    async fn suffer(&mut self) -> Result<(), String> {
+        let Options { nodes, faults, length, .. } = self.options;
+        let drawn = || fault::draw(&mut StdRng::seed_from_u64(self.options.seed), nodes, faults, length);
+        let strikes = self.options.strikes.clone().unwrap_or_else(drawn);
+        let begun = Instant::now();
+        let mut due: BTreeMap<(Duration, usize), Option<Fault>> = BTreeMap::new();
+        for (key, Strike { at, fault, lasts }) in strikes.into_iter().enumerate() {
+            due.insert((at + lasts, key), None);
+            due.insert((at, key), Some(fault));
+        }
+        while begun.elapsed() < length || !due.is_empty() {
+            while let Some(entry) = due.first_entry().filter(|entry| entry.key().0 <= begun.elapsed()) {
+                let key = entry.key().1;
+                match entry.remove() {
+                    Some(fault) => self.world.strike(key, fault).await,
+                    None => self.world.relieve(key).await,
+                }
+            }
+            self.step().await?;
+        }
+        Ok(())
+    }
+
+    /// Waits until everything is as wished, or says what is not.
+    async fn come_to_rest(&mut self, within: Duration) -> Result<Arc<essaim_model::State>, String> {
+        let begun = Instant::now();
+        loop {
+            match convergence::wishes(&self.world, self.options.managers) {
+                Ok(state) => return Ok(state),
+                Err(why) if begun.elapsed() >= within => return Err(format!("not at rest after {within:?}: {why}")),
+                Err(_) => self.step().await?,
+            }
+        }
+    }
+
+    /// A moment passes, and everything is looked at.
+    async fn step(&mut self) -> Result<(), String> {
+        sleep(STEP).await;
+        self.world.trace_journals();
+        surplus(&self.world, &mut lock(&self.ledger));
+        self.check()
+    }
+
+    /// The first violation ends the run: what follows from it says nothing new.
+    fn check(&self) -> Result<(), String> {
+        let mut ledger = lock(&self.ledger);
+        match ledger.violations.pop() {
+            Some(last) => Err(last),
+            None => Ok(()),
+        }
+    }
+}

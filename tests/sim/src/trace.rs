@@ -1,0 +1,53 @@
+//! What happened in a run: a hash of all of it, and lines for whoever wants to read them.
+//!
+//! The hash is over every record of every journal, every step of the run and every answer to the client, in the order
+//! in which they were seen. Two runs with the same hash (and the same fingerprint of the network) were the same.
+
+use std::fmt::Display;
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::time::Instant;
+
+/// The trace of a run. Clones write into the same.
+#[derive(Clone)]
+pub struct Trace {
+    inner: Arc<Mutex<Inner>>,
+    begun: Instant,
+    prints: bool,
+}
+
+struct Inner {
+    hash: u64,
+    lines: u64,
+}
+
+impl Trace {
+    /// An empty trace that begins now.
+    pub fn new(prints: bool) -> Self {
+        let inner = Inner { hash: 0xcbf2_9ce4_8422_2325, lines: 0 };
+        Self { inner: Arc::new(Mutex::new(inner)), begun: Instant::now(), prints }
+    }
+
+    /// Adds a line.
+    pub fn note(&self, who: impl Display, what: impl Display) {
+        let at = self.begun.elapsed();
+        let line = format!("{:10.3} {who:>7} {what}", at.as_secs_f64());
+        if self.prints {
+            println!("{line}");
+        }
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.lines += 1;
+        // FNV-1a.
+        inner.hash =
+            line.bytes().fold(inner.hash, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+    }
+
+    /// The sum of all lines so far.
+    pub fn hash(&self) -> u64 {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner).hash
+    }
+
+    /// How many lines there are.
+    pub fn lines(&self) -> u64 {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner).lines
+    }
+}
