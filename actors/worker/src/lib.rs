@@ -36,7 +36,7 @@ mod uplink;
 
 pub use engine::{Engine, EngineError};
 pub use handle::{WorkerHandle, WorkerSettings};
-pub use uplink::{Dial, Frames};
+pub use uplink::{Dial, Frames, Unlinked};
 
 use essaim_system::Disk;
 use std::io;

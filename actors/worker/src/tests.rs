@@ -178,6 +178,17 @@ async fn when_its_manager_dies_it_links_to_another_and_no_task_notices() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_node_that_was_removed_ends_its_tasks() {
+    let world = World::with(assignment(5, &[order(1)])).await;
+    world.until_reported(order(1).id, TaskState::Running).await;
+    let first = world.cluster.linked().expect("linked");
+    world.cluster.shared().removed = true;
+    world.cluster.take_down(first);
+    world.until("its task has ended", |world| !world.runs(order(1).id)).await;
+    assert!(world.journal().iter().any(|line| line.contains("this node was removed from the cluster")));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_report_that_was_not_kept_is_sent_again() {
     let cluster = Cluster::new(assignment(5, &[order(1)]));
     cluster.shared().quorum = false;

@@ -14,6 +14,7 @@ use std::fs::{File, TryLockError};
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -22,6 +23,9 @@ use tokio::io::unix::AsyncFd;
 
 /// How long a shim may take from its start to the start of its task: it only executes a program.
 const START_PATIENCE: Duration = Duration::from_secs(10);
+
+/// What a shim is called in a list of processes.
+const SHIM_NAME: &str = "essaim";
 
 /// How often a state that lasts for microseconds is looked at again.
 const GLANCE: Duration = Duration::from_millis(2);
@@ -66,6 +70,7 @@ pub(super) async fn start(folder: Folder, shim: PathBuf) -> Result<Started, Engi
     let path = folder.path().to_owned();
     let spawned = tokio::task::spawn_blocking(move || {
         Command::new(shim)
+            .arg0(SHIM_NAME)
             .arg(crate::shim::ARGUMENT)
             .arg(path)
             .current_dir("/")

@@ -112,6 +112,9 @@ enum Life {
     /// Not prepared.
     New,
     Preparing,
+    /// It could not be prepared, but its turn has not come: it is tried again then, and refused then at the latest.
+    /// Said at once it would be replaced at once, and so would its successor, without any delay between them.
+    Held,
     /// Prepared.
     Ready,
     Starting,
@@ -214,6 +217,7 @@ impl Core {
                 self.phase = Life::Ready;
                 self.observe(TaskState::Ready, utc, "prepared", effects);
             }
+            Err(_) if self.wish == Wish::Ready => self.phase = Life::Held,
             Err(why) => {
                 let state = match why {
                     EngineError::Rejected(_) => TaskState::Rejected,
@@ -286,13 +290,17 @@ impl Core {
                 self.observe(TaskState::Preparing, utc, "preparing", effects);
                 effects.push(Effect::Prepare);
             }
+            (Life::Held, Wish::Running) => {
+                self.phase = Life::Preparing;
+                effects.push(Effect::Prepare);
+            }
             (Life::Ready, Wish::Running) if self.confirmed => {
                 self.phase = Life::Starting;
                 self.has_run = true;
                 self.observe(TaskState::Starting, utc, "starting", effects);
                 effects.push(Effect::Start);
             }
-            (Life::New | Life::Ready, Wish::Shutdown) => {
+            (Life::New | Life::Held | Life::Ready, Wish::Shutdown) => {
                 self.end(TaskState::Shutdown, utc, "shutdown", None, None, effects);
                 self.advance(utc, effects);
             }
@@ -300,7 +308,7 @@ impl Core {
                 self.phase = Life::Stopping;
                 effects.push(Effect::Stop);
             }
-            (Life::New | Life::Ready, Wish::Dropped | Wish::Gone) | (Life::Ended, Wish::Gone) => {
+            (Life::New | Life::Held | Life::Ready, Wish::Dropped | Wish::Gone) | (Life::Ended, Wish::Gone) => {
                 self.phase = Life::Removing;
                 effects.push(Effect::Remove);
             }
@@ -462,6 +470,17 @@ mod tests {
             &[found(Some(Phase::Prepared)), Input::Started(failed())],
             &["ready", "starting", "Start", "failed", "Done"],
         );
+    }
+
+    #[test]
+    fn a_task_that_waits_for_its_turn_is_refused_when_it_comes() {
+        let rejected = || Input::Prepared(Err(EngineError::Rejected("No such image: x".into())));
+        let waits = [found(None), rejected()];
+        check(Wish::Ready, &waits, &["accepted", "preparing", "Prepare"]);
+        let turn = [found(None), rejected(), Input::Wish(Wish::Running), rejected()];
+        check(Wish::Ready, &turn, &["accepted", "preparing", "Prepare", "Prepare", "rejected", "Done"]);
+        let stopped = [found(None), rejected(), Input::Wish(Wish::Shutdown)];
+        check(Wish::Ready, &stopped, &["accepted", "preparing", "Prepare", "shutdown", "Done"]);
     }
 
     #[test]

@@ -7,7 +7,7 @@
 //! Dies: when the disk refuses its orders; it is restarted, links again and is told again. No task notices.
 
 use super::core::{Attempt, Core, Effect, Input, Wake};
-use super::dial::Dial;
+use super::dial::{Dial, Unlinked};
 use crate::actor::WorkerMsg;
 use crate::board::Board;
 use crate::machine::Machine;
@@ -23,6 +23,7 @@ use essaim_system::supervisor::CallError;
 use essaim_system::{Address, Kind, Scope};
 use essaim_wire::{DecodeError, Generation, NodeId};
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -70,6 +71,8 @@ pub(crate) enum UplinkMsg {
     Linked(Attempt, Link, Remote<ToNode>),
     /// It was not, or its link has ended; why.
     Lost(Attempt, String),
+    /// It says that this node was removed from the cluster.
+    Removed(Attempt),
     /// A report was not answered in time on this link.
     Unanswered(Attempt),
     /// The roster misses this node.
@@ -111,6 +114,8 @@ pub(crate) struct State {
     orders: Orders,
     description: NodeDescription,
     link: Option<Linked>,
+    /// A manager said that this node was removed.
+    removed: bool,
     pace: watch::Sender<Duration>,
     /// Dropped with the actor: nothing of it goes on.
     beside: JoinSet<()>,
@@ -147,6 +152,7 @@ impl Actor for Uplink {
             orders,
             description,
             link: None,
+            removed: false,
             pace: watch::Sender::new(PACE_DEFAULT),
             beside: JoinSet::new(),
             args,
@@ -189,6 +195,10 @@ impl Actor for Uplink {
                 } else {
                     state.scope.record(Kind::Session, format!("no link: {why}"));
                 }
+                state.feed(&myself, Input::Lost(attempt));
+            }
+            UplinkMsg::Removed(attempt) => {
+                state.on_removed();
                 state.feed(&myself, Input::Lost(attempt));
             }
             UplinkMsg::Unanswered(attempt) => {
@@ -365,6 +375,16 @@ impl State {
         }
     }
 
+    /// The tasks of a removed node were written off and run elsewhere. The disk keeps what was ordered: nobody is
+    /// told by it, and should the node come back under another name, the next orders say what is wanted.
+    fn on_removed(&mut self) {
+        if !std::mem::replace(&mut self.removed, true) {
+            self.scope.record(Kind::Node, "this node was removed from the cluster: its tasks end, it must join again");
+        }
+        let nothing = Orders { tasks: BTreeMap::new(), ..self.orders.clone() };
+        let _ = self.args.worker.cast(WorkerMsg::Obey(Arc::new(nothing)));
+    }
+
     fn on_nonsense(&mut self, myself: &ActorRef<UplinkMsg>, why: &DecodeError) {
         self.refuse(myself, &format!("the manager said nonsense: {why}"));
     }
@@ -384,6 +404,7 @@ impl State {
                     self.beside.spawn(async move {
                         let message = match link(&scope, &*dial, &me, manager, addr).await {
                             Ok((link, node)) => UplinkMsg::Linked(attempt, link, node),
+                            Err(Unlinked::Removed) => UplinkMsg::Removed(attempt),
                             Err(why) => UplinkMsg::Lost(attempt, format!("manager {manager} at {addr}: {why}")),
                         };
                         let _ = me.cast(message);
@@ -411,17 +432,18 @@ async fn link(
     me: &ActorRef<UplinkMsg>,
     manager: NodeId,
     addr: SocketAddr,
-) -> Result<(Link, Remote<ToNode>), String> {
+) -> Result<(Link, Remote<ToNode>), Unlinked> {
+    let failed = |why: &dyn std::fmt::Display| Unlinked::Failed(why.to_string());
     let dialled = tokio::time::timeout(DIAL_PATIENCE, dial.dial(manager, addr)).await;
-    let (send, recv) = dialled.map_err(|_| "it does not answer")??;
+    let (send, recv) = dialled.map_err(|_| failed(&"it does not answer"))??;
     let peer = format!("manager {manager}");
-    let link = Link::open(scope, me.get_cell(), peer, send, recv).await.map_err(|why| why.to_string())?;
+    let link = Link::open(scope, me.get_cell(), peer, send, recv).await.map_err(|why| failed(&why))?;
     link.export(UPLINK_EXPORT, me);
     match link.import::<ToNode>(NODE_EXPORT, IMPORT_PATIENCE).await {
         Ok(node) => Ok((link, node)),
         Err(why) => {
             link.close("this node's actor was not exported");
-            Err(why.to_string())
+            Err(failed(&why))
         }
     }
 }

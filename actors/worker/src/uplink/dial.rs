@@ -2,7 +2,7 @@
 
 use essaim_protocol::Managers;
 use essaim_system::endpoint::Endpoint;
-use essaim_transport::{Admission, FrameReceiver, FrameSender, Lane};
+use essaim_transport::{Admission, Denied, FrameReceiver, FrameSender, Lane, OpenError, Unreached};
 use essaim_wire::NodeId;
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -11,10 +11,21 @@ use std::net::SocketAddr;
 /// Both directions of a stream to a manager.
 pub type Frames = (FrameSender, FrameReceiver);
 
+/// There is no stream to the manager.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unlinked {
+    /// This node was removed from the cluster: no manager will ever serve it again, and its tasks were written off.
+    #[error("this node was removed from the cluster")]
+    Removed,
+    /// Not now; in words.
+    #[error("{0}")]
+    Failed(String),
+}
+
 /// Opens the stream of a link. The node's endpoint does; a test stands in.
 pub trait Dial: Send + Sync + 'static {
-    /// A stream on which the manager serves this node's link, or why there is none, in words.
-    fn dial(&self, manager: NodeId, addr: SocketAddr) -> BoxFuture<'_, Result<Frames, String>>;
+    /// A stream on which the manager serves this node's link, or why there is none.
+    fn dial(&self, manager: NodeId, addr: SocketAddr) -> BoxFuture<'_, Result<Frames, Unlinked>>;
 
     /// A manager said which managers there are, and who is let in nowhere any more.
     fn learn(&self, managers: &Managers) {
@@ -23,13 +34,20 @@ pub trait Dial: Send + Sync + 'static {
 }
 
 impl Dial for Endpoint {
-    fn dial(&self, manager: NodeId, addr: SocketAddr) -> BoxFuture<'_, Result<Frames, String>> {
+    fn dial(&self, manager: NodeId, addr: SocketAddr) -> BoxFuture<'_, Result<Frames, Unlinked>> {
         async move {
             if manager != self.node() {
                 self.transport().learn(manager, addr);
             }
-            let lane = self.lane(manager, Lane::Link).await.map_err(|why| why.to_string())?;
-            Ok((lane.send, lane.recv))
+            match self.lane(manager, Lane::Link).await {
+                Ok(lane) => Ok((lane.send, lane.recv)),
+                Err(OpenError::Denied(denied) | OpenError::Unreached(Unreached::Denied(denied)))
+                    if denied == (Denied::Removed { node: self.node() }) =>
+                {
+                    Err(Unlinked::Removed)
+                }
+                Err(why) => Err(Unlinked::Failed(why.to_string())),
+            }
         }
         .boxed()
     }

@@ -14,4 +14,4 @@ mod core;
 mod dial;
 
 pub(crate) use actor::{Uplink, UplinkArgs, UplinkMsg};
-pub use dial::{Dial, Frames};
+pub use dial::{Dial, Frames, Unlinked};
