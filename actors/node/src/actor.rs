@@ -53,6 +53,8 @@ pub(crate) enum Msg {
     Certified,
     /// The managers are these now.
     Managers(Vec<(NodeId, SocketAddr)>),
+    /// The store of this manager has failed and is of no more use.
+    StoreFailed(String),
     /// Something went wrong that nobody waits to hear of.
     Noted(String),
     /// The daemon ends.
@@ -126,9 +128,7 @@ impl Actor for Root {
         let keep = Keep::new(Arc::clone(&scope.env.disk));
         let mut state = State { scope, parts, keep, generation, children, part: None, standing, myself };
         if let Err(why) = state.resume().await {
-            state.scope.record(Kind::Note, format!("cannot take up its part in the cluster again: {why}"));
-            state.drop_part().await?;
-            state.standing.send_replace(Standing::Broken(why.text.into()));
+            state.break_off(why.text).await?;
         }
         Ok(state)
     }
@@ -153,6 +153,7 @@ impl Actor for Root {
             Msg::Told(told) => state.hear(told).await?,
             Msg::Certified => state.settle().await?,
             Msg::Managers(managers) => state.remember(managers),
+            Msg::StoreFailed(why) => state.reopen(&why).await?,
             Msg::Noted(what) => {
                 state.scope.record(Kind::Note, what);
             }
@@ -358,6 +359,31 @@ impl State {
         Ok(())
     }
 
+    /// Opens a store that failed once more: what is on disk is good, or is refused in words.
+    async fn reopen(&mut self, why: &str) -> Result<(), ActorProcessingErr> {
+        let Some(part) = &mut self.part else { return Ok(()) };
+        if part.store.is_none() {
+            return Ok(());
+        }
+        self.scope.record(Kind::Raft, format!("its part in the group of managers failed, and is opened again: {why}"));
+        part.give_up(&mut self.children).await?;
+        match self.take_up(Opening::Start(Start::Resume)).await {
+            Ok(()) => {
+                self.show();
+                Ok(())
+            }
+            Err(refusal) => self.break_off(refusal.text).await,
+        }
+    }
+
+    /// Its part in the cluster cannot be taken up: says so to whoever asks, and keeps every file. Its tasks go on.
+    async fn break_off(&mut self, why: String) -> Result<(), ActorProcessingErr> {
+        self.scope.record(Kind::Note, format!("cannot take up its part in the cluster: {why}"));
+        self.drop_part().await?;
+        self.standing.send_replace(Standing::Broken(why.into()));
+        Ok(())
+    }
+
     async fn begin(&mut self, identity: Identity, place: &Place) -> Result<(), Refusal> {
         let part =
             Part::begin(&self.scope, &self.parts, identity, self.generation, place, &mut self.children).await?;
@@ -368,7 +394,7 @@ impl State {
 
     async fn take_up(&mut self, opening: Opening) -> Result<(), Refusal> {
         let Some(part) = &mut self.part else { return Ok(()) };
-        part.take_up(opening, &mut self.children).await.map_err(internal)
+        part.take_up(opening, &self.myself, &mut self.children).await.map_err(internal)
     }
 
     /// Shows what the node is part of.

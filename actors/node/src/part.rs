@@ -17,7 +17,7 @@ use essaim_system::env::folder;
 use essaim_system::roster::RosterHandle;
 use essaim_system::supervisor::{Children, Escalated, NotStarted};
 use essaim_system::view::View;
-use essaim_system::{ChildSpec, Scope};
+use essaim_system::{ChildSpec, Kind, Scope};
 use essaim_transport::Identity;
 use essaim_wire::{Generation, NodeId, Role};
 use essaim_worker::{WorkerHandle, WorkerSettings};
@@ -100,8 +100,22 @@ impl Part {
     }
 
     /// Takes up the node's part in the group of managers.
-    pub(crate) async fn take_up(&mut self, opening: Opening, children: &mut Children) -> Result<(), OpenError> {
+    pub(crate) async fn take_up(
+        &mut self,
+        opening: Opening,
+        root: &ActorRef<Msg>,
+        children: &mut Children,
+    ) -> Result<(), OpenError> {
         let store = group::open(&self.scope.env, &self.endpoint, self.advertise, opening).await?;
+        if let Some(repaired) = store.repaired() {
+            self.scope.record(Kind::Raft, repaired);
+        }
+        let (watched, root) = (store.clone(), root.clone());
+        tokio::spawn(async move {
+            let why = watched.failed().await;
+            // A root that has ended needs no store.
+            let _ = root.cast(Msg::StoreFailed(why));
+        });
         let arguments = ManagerArguments {
             scope: self.scope.child("manager"),
             store: store.clone(),

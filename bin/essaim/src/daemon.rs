@@ -20,6 +20,10 @@ const TASKS: &str = "tasks";
 /// The file that keeps a second daemon out of the folder.
 const LOCK: &str = "lock";
 
+/// What is logged unless `RUST_LOG` says otherwise. openraft warns of every missed heartbeat; the journal says once
+/// what came of it.
+const LOG_FILTER: &str = "warn,openraft=error";
+
 /// How a daemon is started.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -76,6 +80,10 @@ pub enum RunError {
 /// Runs a daemon until a signal ends it.
 pub async fn run(settings: Settings) -> Result<(), RunError> {
     let Settings { data_dir, socket, listen, advertise, hostname } = settings;
+    // What operators read is the journal; this is for those who look into the daemon itself (`RUST_LOG=debug`).
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| LOG_FILTER.into());
+    // A program with a subscriber of its own keeps it.
+    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).try_init();
     let folder = |why| RunError::Folder { path: data_dir.clone(), why };
     let disk = RealDisk::open(&data_dir).map_err(folder)?;
     let _lock = lock(&data_dir)?;

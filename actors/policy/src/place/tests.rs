@@ -296,23 +296,3 @@ fn the_same_board_and_wishes_give_the_same_places_and_an_even_spread() {
     let (least, most) = (nodes.values().min(), nodes.values().max());
     assert_eq!((least, most), (Some(&5), Some(&6)), "210 tasks on 40 nodes");
 }
-
-/// How many placements a second: run by hand in release (`cargo test --release -p essaim-policy -- --ignored speed`).
-#[test]
-#[ignore = "a measurement: run it in release and alone"]
-#[allow(clippy::disallowed_methods, reason = "a measurement needs a clock")]
-fn speed_of_placing() {
-    for (nodes, services, each) in [(1_000, 1, 10_000), (1_000, 100, 100), (1_000, 10_000, 1), (10_000, 10, 1_000)] {
-        let (state, wanted) = crowd(nodes, services, each);
-        let mut board = Board::new(&state);
-        let begun = std::time::Instant::now();
-        let mut drawn = 0;
-        let changes = board.bear(&state, Timestamp::default(), &wanted, &mut || {
-            drawn += 1;
-            drawn
-        });
-        let took = begun.elapsed();
-        let rate = changes.len() as f64 / took.as_secs_f64();
-        println!("{nodes} nodes, {services} services of {each}: {took:?}, {rate:.0} placements a second");
-    }
-}
