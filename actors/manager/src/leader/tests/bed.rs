@@ -3,7 +3,7 @@
 use super::{founding, node};
 use crate::{ManagerArguments, leader};
 use essaim_model::{Change, Desired, NodeSpec, Observed, ServiceId, ServiceSpec, State, Task, TaskState};
-use essaim_store::{Leadership, Peers, Pipe, Start, Store, StoreConfig};
+use essaim_store::{Peers, Pipe, Start, Store, StoreConfig};
 use essaim_system::Scope;
 use essaim_system::endpoint::{Endpoint, Keep, Settings};
 use essaim_system::env::{Env, Seed, SimDisk, VirtualClock};
@@ -98,7 +98,10 @@ impl Bed {
 
     /// Starts the leader's tree.
     pub(super) async fn lead(&self) {
-        let Leadership::Active(term) = *self.store.leadership().borrow() else { panic!("it leads") };
+        let mut leadership = self.store.leadership();
+        // The guard must not outlive the statement: the store writes through it.
+        let active = leadership.wait_for(|it| it.active().is_some()).await.map(|it| it.active());
+        let term = active.expect("the store is open").expect("waited for");
         let arguments = ManagerArguments {
             scope: self.leader.scope.clone(),
             store: self.store.clone(),
