@@ -16,7 +16,7 @@ use crate::orders::{self, Orders};
 use crate::past::{Past, surplus};
 use crate::task::{FORGOTTEN, Here, Plan, Task, TaskArgs, TaskMsg, Wish, label, plan};
 use crate::uplink::{Uplink, UplinkArgs, UplinkMsg};
-use essaim_model::{EngineKind, Observed, TaskId};
+use essaim_model::{EngineKind, Observed, TaskId, TaskState};
 use essaim_protocol::TaskOrder;
 use essaim_system::supervisor::{Intensity, Plan as Supervision, Wake};
 use essaim_system::{Address, ChildSpec, Children, Kind, Scope};
@@ -312,7 +312,9 @@ impl State {
             return Ok(());
         };
         self.tended.remove(&task);
-        if forgotten {
+        // What was refused before it was prepared left nothing behind either.
+        let refused = self.args.board.seen(task).is_some_and(|seen| seen.state == TaskState::Rejected);
+        if forgotten || refused {
             self.kept.remove(&task);
         }
         if let Some(kept) = self.kept.get_mut(&task) {
