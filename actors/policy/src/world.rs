@@ -278,7 +278,6 @@ impl World {
         self.done(vec![Change::Observe { node, reports }]);
     }
 
-    /// How many tasks of a service are wanted on each node.
     /// The workers can prepare none of the tasks that a service wants.
     pub(crate) fn reject_all(&mut self, service: ServiceId) {
         let wanted: Vec<_> = self.state.tasks_of(service).filter(|task| task.is_wanted()).cloned().collect();
@@ -291,6 +290,7 @@ impl World {
         }
     }
 
+    /// How many tasks of a service are wanted on each node.
     pub(crate) fn wanted_by_node(&self, service: ServiceId) -> BTreeMap<NodeId, usize> {
         let mut nodes = BTreeMap::new();
         for task in self.state.tasks_of(service).filter(|task| task.is_wanted()) {

@@ -39,12 +39,15 @@ pub(crate) struct Core {
     told: Option<Told>,
 }
 
+/// Where the managers are, and who was removed.
+type Known = (Vec<(NodeId, SocketAddr)>, Vec<NodeId>);
+
 #[derive(Debug, Default)]
 struct Told {
     version: Option<AssignmentVersion>,
     orders: BTreeMap<TaskId, Desired>,
     specs: BTreeSet<(ServiceId, Index)>,
-    managers: Option<(Vec<(NodeId, SocketAddr)>, Vec<NodeId>)>,
+    managers: Option<Known>,
     standing: Option<Standing>,
 }
 

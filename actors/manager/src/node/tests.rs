@@ -143,7 +143,7 @@ impl Worker {
             self.0.clear();
         }
         self.0.extend(assignment.tasks.iter().map(|order| (order.id, order.desired)));
-        assignment.dropped.iter().for_each(|id| drop(self.0.remove(id)));
+        self.0.retain(|id, _| !assignment.dropped.contains(id));
     }
 }
 
