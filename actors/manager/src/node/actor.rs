@@ -8,14 +8,14 @@
 
 use super::core::{Core, Effect, Input};
 use crate::reports::Reports;
-use essaim_model::{Availability, Change, NodeDescription, NodeSpec};
+use essaim_model::{Availability, Change, NodeDescription, NodeSpec, Refusal};
 use essaim_protocol::{Detach, Hello, NODE_EXPORT, Pace, Packed, Report, ReportReply, ToNode, ToUplink, UPLINK_EXPORT};
 use essaim_store::Store;
 use essaim_system::Scope;
 use essaim_system::journal::Kind;
 use essaim_system::link::{CastError, Link, Remote};
 use essaim_transport::{LaneStream, PeerInfo};
-use essaim_wire::{DecodeError, Generation};
+use essaim_wire::{DecodeError, Generation, NodeId};
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -191,6 +191,14 @@ async fn import(link: Link, actor: ActorRef<Msg>) {
     let _ = actor.cast(Msg::Ended(why));
 }
 
+/// The node was let in a moment ago, and this manager may not have applied that: hence a read that is up to date.
+async fn set_availability(store: &Store, id: NodeId, availability: Availability) -> Result<(), Refusal> {
+    let cluster = store.read().await?;
+    let Some(node) = cluster.node(id).filter(|node| node.spec.availability != availability) else { return Ok(()) };
+    let spec = NodeSpec { availability, ..node.spec.clone() };
+    store.change(vec![Change::SetNode { id, expect: node.meta.version, spec }], None).await.map(|_| ())
+}
+
 impl State {
     fn hear_hello(&mut self, myself: &ActorRef<Msg>, hello: Hello) {
         self.generation = hello.generation;
@@ -217,14 +225,9 @@ impl State {
     fn set_availability(&self, availability: Availability) {
         let (store, scope, id) = (self.store.clone(), self.scope.clone(), self.peer.node);
         tokio::spawn(async move {
-            // Its description is proposed at the same time, and changes the version that this one names.
             for _ in 0..AVAILABILITY_TRIES {
-                let cluster = store.state();
-                let Some(node) = cluster.node(id).filter(|node| node.spec.availability != availability) else { return };
-                let spec = NodeSpec { availability, ..node.spec.clone() };
-                let change = Change::SetNode { id, expect: node.meta.version, spec };
-                match store.change(vec![change], None).await {
-                    Ok(_) => return,
+                match set_availability(&store, id, availability).await {
+                    Ok(()) => return,
                     Err(why) => {
                         scope.record(Kind::Session, format!("its availability was not kept yet: {why}"));
                     }
