@@ -1,41 +1,17 @@
-//! What one node may know: the tasks that were given to it and the specs they follow, and nothing of anybody else.
+//! What one node may know: the tasks that were given to it and have not ended, the specs they follow, and nothing of
+//! anybody else.
 //!
-//! A task that has ended stays until it is forgotten, so that its worker keeps its logs; one that was written off is
-//! none of the node's concern any more, and whatever still runs of it there is to be stopped.
+//! A task that has ended is no order any more: its worker knows by itself how long it keeps what is left of it. One
+//! that was written off is none of the node's concern, and whatever still runs of it there is to be stopped. How that
+//! is told (what differs from what was told before) is the manager's link to the node.
 
-use essaim_model::{ServiceSpec, State, Task, loopback};
-use essaim_wire::{ClusterId, Index, Lineage, NodeId};
-use std::net::Ipv4Addr;
+use essaim_model::{State, Task};
+use essaim_wire::NodeId;
 use std::sync::Arc;
 
-/// Everything that a node is told.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NodeTasks {
-    /// The cluster.
-    pub cluster: ClusterId,
-    /// The history that these orders belong to.
-    pub lineage: Lineage,
-    /// Where in the log what this node has to do last changed.
-    pub version: Index,
-    /// The /24 of loopback addresses for its tasks.
-    pub subnet: Ipv4Addr,
-    /// Its tasks by id, each with the spec it follows.
-    pub tasks: Vec<(Arc<Task>, Arc<ServiceSpec>)>,
-}
-
-/// What `node` may know; `None` for one that is no part of the cluster.
-pub fn tasks_of_node(state: &State, node: NodeId) -> Option<NodeTasks> {
-    let (cluster, record) = (state.cluster()?, state.node(node)?);
-    let tasks = state.tasks_on(node).filter(|task| task.written_off.is_none());
-    Some(NodeTasks {
-        cluster: cluster.id,
-        lineage: cluster.lineage,
-        version: state.assignment_version(node),
-        subnet: loopback::subnet(cluster.id, record.loopback),
-        tasks: tasks
-            .filter_map(|task| Some((Arc::clone(task), Arc::clone(state.spec(task.service, task.spec_version)?))))
-            .collect(),
-    })
+/// The tasks that `node` is told of, by id.
+pub fn due(state: &State, node: NodeId) -> impl Iterator<Item = &Arc<Task>> {
+    state.tasks_on(node).filter(|task| !task.has_ended())
 }
 
 #[cfg(test)]
@@ -50,13 +26,12 @@ mod tests {
         world.create("web", 6, |_| ());
         world.settle();
         let mut told = 0;
-        for node in world.state.nodes().map(|node| node.id).collect::<Vec<_>>() {
-            let all = tasks_of_node(&world.state, node).expect("a node of the cluster");
-            assert!(all.tasks.iter().all(|(task, _)| task.node() == Some(node)));
-            told += all.tasks.len();
+        for node in world.state.nodes().map(|node| node.id) {
+            assert!(due(&world.state, node).all(|task| task.node() == Some(node)));
+            told += due(&world.state, node).count();
         }
         assert_eq!(told, 6);
-        assert_eq!(tasks_of_node(&world.state, id(99)), None);
+        assert_eq!(due(&world.state, id(99)).count(), 0);
     }
 
     #[test]
@@ -66,7 +41,6 @@ mod tests {
         world.settle();
         let task = world.state.tasks().next().map(|task| task.id).expect("one task");
         world.done(vec![Change::WriteOffTask { id: task, why: "a test".into() }]);
-        let told = tasks_of_node(&world.state, id(1)).expect("a node of the cluster");
-        assert_eq!(told.tasks, []);
+        assert_eq!(due(&world.state, id(1)).count(), 0);
     }
 }

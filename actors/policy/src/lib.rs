@@ -29,7 +29,6 @@ mod simulation;
 #[cfg(test)]
 mod world;
 
-pub use assignment::{NodeTasks, tasks_of_node};
 pub use history::{forgettable, orphans};
 pub use liveness::{Effect, Input, Liveness, Seen, Wake};
 pub use place::{Board, Explanation, Reason};

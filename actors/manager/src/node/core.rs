@@ -5,6 +5,7 @@
 //! already obeys the current one; every later one is a difference to the one before.
 
 use essaim_model::{Desired, ServiceId, State, Task, TaskId, loopback};
+use essaim_policy::assignment::due;
 use essaim_protocol::{Assignment, AssignmentVersion, Hello, Managers, Standing, TaskOrder};
 use essaim_wire::{Index, NodeId};
 use std::collections::{BTreeMap, BTreeSet};
@@ -128,11 +129,6 @@ impl Core {
             told.standing = Some(standing);
         }
     }
-}
-
-/// The tasks that are a node's concern: those it was given and that have not ended.
-fn due(state: &State, node: NodeId) -> impl Iterator<Item = &Arc<Task>> {
-    state.tasks_on(node).filter(|task| !task.has_ended())
 }
 
 fn order(task: &Task) -> TaskOrder {
