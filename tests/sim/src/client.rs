@@ -87,7 +87,7 @@ impl Client {
             running,
             ledger,
             trace,
-            rng: StdRng::seed_from_u64(seed ^ 0x0063_6c69_656e_74),
+            rng: StdRng::seed_from_u64(seed ^ 0x636c_6965),
             services: BTreeMap::new(),
             nodes: BTreeMap::new(),
             created: 0,
@@ -369,7 +369,8 @@ fn spec(rng: &mut StdRng, name: &str, mode: Mode) -> ServiceSpec {
                 dir: None,
                 user: None,
                 stop_signal: None,
-                stop_grace: None,
+                // Short, so that a stubborn service can follow an update task by task.
+                stop_grace: Some(Duration::from_secs(2)),
             },
             resources: None,
             restart: None,

@@ -22,6 +22,8 @@ pub mod convergence;
 pub mod fault;
 pub mod invariants;
 pub mod run;
+#[cfg(test)]
+mod stories;
 pub mod trace;
 pub mod world;
 

@@ -7,6 +7,7 @@ use crate::fault::{self, Fault, Number, Strike};
 use crate::invariants::{Ledger, SharedLedger, lock, surplus};
 use crate::trace::Trace;
 use crate::world::World;
+use essaim_model::State;
 use essaim_worker::sim::Behaviour;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -115,20 +116,25 @@ impl fmt::Display for Outcome {
 
 /// Runs a cluster in a runtime of its own.
 pub fn run(options: Options) -> Outcome {
+    in_virtual_time(options.seed, async move { Run::new(options).whole().await })
+}
+
+/// Does something in a runtime of its own, whose time is virtual and whose choices the seed makes.
+pub(crate) fn in_virtual_time<T>(seed: u64, story: impl Future<Output = T>) -> T {
     let runtime = Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
-        .rng_seed(RngSeed::from_bytes(&options.seed.to_be_bytes()))
+        .rng_seed(RngSeed::from_bytes(&seed.to_be_bytes()))
         .build()
         .expect("a runtime without IO can be made");
-    runtime.block_on(Run::new(options).whole())
+    runtime.block_on(story)
 }
 
-struct Run {
+pub(crate) struct Run {
     options: Options,
     ledger: SharedLedger,
     trace: Trace,
-    world: World,
+    pub(crate) world: World,
     begun: Instant,
     acknowledged: u64,
     asked: u64,
@@ -136,7 +142,7 @@ struct Run {
 }
 
 impl Run {
-    fn new(options: Options) -> Self {
+    pub(crate) fn new(options: Options) -> Self {
         let ledger = SharedLedger::new(Ledger::default().into());
         let trace = Trace::new(options.trace);
         let world = World::new(options.seed, options.nodes, Arc::clone(&ledger), trace.clone());
@@ -170,20 +176,7 @@ impl Run {
 
     /// The run; `Err` when it cannot go on.
     async fn story(&mut self) -> Result<(), String> {
-        self.world.found(self.options.managers).await?;
-        let mut client = Client::new(
-            self.options.seed,
-            Arc::clone(&self.world.running),
-            Arc::clone(&self.ledger),
-            self.trace.clone(),
-        );
-        let first = self.world.running(1).ok_or("the first node is gone")?;
-        let control = first.control().map_err(|why| why.to_string())?;
-        client.create(&control, 8).await.map_err(|why| format!("the first service: {why}"))?;
-        drop((first, control));
-        self.come_to_rest(FOUNDED_MAX).await.map_err(|why| format!("a new cluster is not at rest: {why}"))?;
-        self.trace.note("run", "founded, and the first service runs");
-
+        let client = self.found().await?;
         let stop = Arc::new(AtomicBool::new(!self.options.client));
         let client = tokio::spawn(client.work(Arc::clone(&stop)));
         self.suffer().await?;
@@ -202,6 +195,19 @@ impl Run {
         self.converged = Some(healed.elapsed());
         client.compare(0, &state);
         self.check()
+    }
+
+    /// A cluster with its managers and a service of eight tasks, at rest; and whoever created that.
+    pub(crate) async fn found(&mut self) -> Result<Client, String> {
+        self.world.found(self.options.managers).await?;
+        let running = Arc::clone(&self.world.running);
+        let mut client = Client::new(self.options.seed, running, Arc::clone(&self.ledger), self.trace.clone());
+        let first = self.world.running(1).ok_or("the first node is gone")?;
+        let control = first.control().map_err(|why| why.to_string())?;
+        client.create(&control, 8).await.map_err(|why| format!("the first service: {why}"))?;
+        self.come_to_rest(FOUNDED_MAX).await.map_err(|why| format!("a new cluster is not at rest: {why}"))?;
+        self.trace.note("run", "founded, and the first service runs");
+        Ok(client)
     }
 
     /// Faults come and go; at the end there are none.
@@ -229,7 +235,7 @@ impl Run {
     }
 
     /// Waits until everything is as wished, or says what is not.
-    async fn come_to_rest(&mut self, within: Duration) -> Result<Arc<essaim_model::State>, String> {
+    pub(crate) async fn come_to_rest(&mut self, within: Duration) -> Result<Arc<State>, String> {
         let begun = Instant::now();
         loop {
             match convergence::wishes(&self.world, self.options.managers) {
@@ -241,7 +247,7 @@ impl Run {
     }
 
     /// A moment passes, and everything is looked at.
-    async fn step(&mut self) -> Result<(), String> {
+    pub(crate) async fn step(&mut self) -> Result<(), String> {
         sleep(STEP).await;
         self.world.trace_journals();
         surplus(&self.world, &mut lock(&self.ledger));

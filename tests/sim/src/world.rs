@@ -87,7 +87,7 @@ impl World {
             hosts: (1..=nodes).map(|number| (number, host(number))).collect(),
             active: BTreeMap::new(),
             seed: Seed::from_number(seed),
-            rng: StdRng::seed_from_u64(seed ^ 0x776f_726c_64),
+            rng: StdRng::seed_from_u64(seed ^ 0x776f_726c),
             begun,
         }
     }

@@ -1,0 +1,91 @@
+//! What a simulated cluster must show, each story ended in bounded wall time: virtual time can stand still for ever
+//! when something spins.
+
+use crate::fault::Fault;
+use crate::run::{Options, Outcome, Run, in_virtual_time, run};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+/// One run takes some ten seconds without optimization on a busy machine.
+const WALL_MAX: Duration = Duration::from_secs(300);
+
+/// Does something on a thread of its own, and fails when it takes too long.
+fn within<T: Send + 'static>(wall: Duration, story: impl FnOnce() -> T + Send + 'static) -> T {
+    let (done, ends) = mpsc::channel();
+    thread::spawn(move || done.send(story()));
+    ends.recv_timeout(wall).expect("it neither panicked nor hung")
+}
+
+fn holds(outcome: &Outcome) {
+    assert!(outcome.violations.is_empty(), "{outcome}");
+}
+
+#[test]
+fn the_tasks_of_a_killed_worker_run_elsewhere_and_on_its_return_nothing_is_left_over() {
+    within(WALL_MAX, || {
+        in_virtual_time(1, async {
+            let mut run = Run::new(Options::of(1));
+            run.found().await.expect("founded");
+            let lost = run.world.node_id(5).expect("it is a node");
+            run.world.strike(0, Fault::Crash(5)).await;
+            let leader = run.world.running(1).expect("it runs").control().expect("a manager");
+            let mut elsewhere = 0;
+            for _ in 0..100 {
+                run.step().await.expect("nothing is violated");
+                let state = leader.read().await.expect("two of three managers are a quorum");
+                let moved = |task: &&std::sync::Arc<_>| is_wanted_and_runs(task) && task.node() != Some(lost);
+                elsewhere = state.tasks().filter(moved).count();
+                if elsewhere == 8 {
+                    break;
+                }
+            }
+            assert_eq!(elsewhere, 8);
+            assert!(!run.world.machine(5).running().is_empty(), "its own tasks live on, unseen");
+            run.world.relieve(0).await;
+            run.come_to_rest(Duration::from_secs(30)).await.expect("the surplus is taken back");
+        });
+    });
+}
+
+fn is_wanted_and_runs(task: &essaim_model::Task) -> bool {
+    task.is_wanted() && task.is_running()
+}
+
+#[test]
+fn a_power_cut_of_everybody_is_survived() {
+    within(WALL_MAX, || {
+        in_virtual_time(2, async {
+            let mut run = Run::new(Options::of(2));
+            run.found().await.expect("founded");
+            run.world.strike(0, Fault::Blackout).await;
+            run.step().await.expect("nothing is violated");
+            run.world.relieve(0).await;
+            run.come_to_rest(Duration::from_secs(60)).await.expect("the service runs again");
+        });
+    });
+}
+
+#[test]
+fn twenty_seeds_hold() {
+    // Two at a time: each has a runtime of its own.
+    let halves = [1..=10, 11..=20].map(|seeds| {
+        thread::spawn(move || {
+            for seed in seeds {
+                holds(&within(WALL_MAX, move || run(Options::of(seed))));
+            }
+        })
+    });
+    for half in halves {
+        half.join().expect("every seed of this half holds");
+    }
+}
+
+#[test]
+fn the_same_seed_gives_the_same_run() {
+    let outcome = || within(WALL_MAX, || run(Options::of(3)));
+    let first = outcome();
+    holds(&first);
+    assert!(first.lines > 500 && first.acknowledged > 10, "something happened: {first}");
+    assert_eq!(first, outcome(), "in the same process, after another run");
+}
