@@ -167,8 +167,11 @@ impl State {
                 Effect::Propose(changes) => self.propose(myself, &cluster, changes),
                 Effect::Release(released) => {
                     let names = released.iter().map(|node| name_of(&cluster, *node)).collect::<Vec<_>>().join(", ");
-                    let words = if names.is_empty() { "no slots wait to be filled elsewhere".into() } else { names };
-                    self.scope.record(Kind::Node, format!("slots may be filled elsewhere: {words}"));
+                    let words = match names.as_str() {
+                        "" => "no node's slots are filled elsewhere any more".to_owned(),
+                        names => format!("slots may be filled elsewhere: {names}"),
+                    };
+                    self.scope.record(Kind::Node, words);
                     self.context.released.send_replace(Arc::new(released));
                     // Without a leader's actor there are no services either.
                     let _ = self.context.leader.address().cast(LeaderMsg::Released);

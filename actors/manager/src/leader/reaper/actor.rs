@@ -67,6 +67,8 @@ impl Actor for ReaperActor {
     }
 
     async fn post_start(&self, myself: ActorRef<Msg>, state: &mut State) -> Result<(), ActorProcessingErr> {
+        // A mark may have been lost with a former one.
+        state.context.reaper.answer();
         state.arm(&myself);
         Ok(())
     }
@@ -84,7 +86,7 @@ impl Actor for ReaperActor {
             Msg::Proposed(made) => {
                 state.proposing = None;
                 if !made {
-                    state.dirty.extend(state.context.store.state().services().map(|service| service.id));
+                    state.mark_all();
                 }
                 state.arm(&myself);
             }
@@ -140,20 +142,30 @@ impl State {
             match self.cursor.try_next() {
                 Ok(Some(happened)) => {
                     for event in happened.events.iter() {
-                        if let Event::Task { new: Some(task), .. } = event
-                            && task.has_ended()
-                        {
-                            self.dirty.insert(task.service);
-                        }
+                        self.mark(event);
                     }
                 }
                 Ok(None) => return,
                 Err(_) => {
-                    let cluster = self.context.store.state();
-                    self.cursor = self.context.store.events(cluster.applied().index);
-                    self.dirty.extend(cluster.services().map(|service| service.id));
+                    self.cursor = self.context.store.events(self.context.store.state().applied().index);
+                    self.mark_all();
                 }
             }
         }
+    }
+
+    fn mark(&mut self, event: &Event) {
+        match event {
+            Event::Task { new: Some(task), .. } if task.has_ended() => {
+                self.dirty.insert(task.service);
+            }
+            // How much history is kept may be another now.
+            Event::Cluster { .. } => self.mark_all(),
+            _ => (),
+        }
+    }
+
+    fn mark_all(&mut self) {
+        self.dirty.extend(self.context.store.state().services().map(|service| service.id));
     }
 }

@@ -88,6 +88,8 @@ impl Actor for SchedulerActor {
     }
 
     async fn post_start(&self, myself: ActorRef<Msg>, state: &mut State) -> Result<(), ActorProcessingErr> {
+        // A mark may have been lost with a former one.
+        state.context.scheduler.answer();
         state.place(&myself).await;
         Ok(())
     }

@@ -132,6 +132,11 @@ async fn a_crashed_task_comes_back_after_its_delay_and_history_is_kept_short() {
     }
     bed.wait("it runs again", |bed| bed.running(web).len() == 1).await;
     bed.wait("five ended ones are kept", |bed| bed.state().tasks_of(web).count() == 6).await;
+    let cluster = bed.state().cluster().expect("founded").clone();
+    let spec = ClusterSpec { task_history: 1, ..cluster.spec.clone() };
+    let shorter = Change::SetCluster { expect: cluster.meta.version, spec };
+    bed.store.change(vec![shorter], None).await.expect("set");
+    bed.wait("one is kept", |bed| bed.state().tasks_of(web).count() == 2).await;
 }
 
 #[tokio::test(start_paused = true)]
