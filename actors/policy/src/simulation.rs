@@ -2,6 +2,7 @@
 //! services get what they ask for, every plan was accepted, and no slot ever had more than two wanted tasks.
 
 use crate::world::{World, id};
+use essaim_model::service::{DRAIN_LABEL, ON_UNREACHABLE_LABEL};
 use essaim_model::{Assigned, Availability, Change, Mode, RestartPolicy, ServiceId, TaskState};
 use essaim_wire::{Generation, NodeId, Reachability};
 use proptest::prelude::*;
@@ -19,6 +20,10 @@ enum Fate {
     Pause(u128),
     Activate(u128),
     Crash(u128),
+    /// The brake takes hold of a lost node's slots again.
+    Hold(u128),
+    /// The node gets the label that one of the services asks for, or loses it.
+    Relabel(u128),
     Scale(usize, u32),
     Update(usize),
     /// Leader and workers take this many turns.
@@ -35,6 +40,8 @@ fn fate() -> impl Strategy<Value = Fate> {
         1 => node.clone().prop_map(Fate::Drain),
         1 => node.clone().prop_map(Fate::Pause),
         1 => node.clone().prop_map(Fate::Activate),
+        1 => node.clone().prop_map(Fate::Hold),
+        1 => node.clone().prop_map(Fate::Relabel),
         2 => node.prop_map(Fate::Crash),
         1 => (0..2usize, 0..9u32).prop_map(|(service, replicas)| Fate::Scale(service, replicas)),
         1 => (0..2usize).prop_map(Fate::Update),
@@ -57,6 +64,13 @@ impl Story {
             world.create("web", 5, |_| ()),
             world.create("api", 3, |spec| spec.task.restart = Some(quick)),
             world.create("agent", 0, |spec| spec.mode = Mode::Global),
+            world.create("db", 2, |spec| drop(spec.labels.insert(ON_UNREACHABLE_LABEL.into(), "wait".into()))),
+            world.create("edge", 2, |spec| {
+                spec.labels.insert(DRAIN_LABEL.into(), "stop-first".into());
+                let placement = spec.task.placement.get_or_insert_default();
+                placement.constraints.push("node.labels.inner!=yes".parse().expect("a constraint"));
+                placement.replicas_max_per_node = 1;
+            }),
         ];
         Self { world, services, updates: 0 }
     }
@@ -74,6 +88,14 @@ impl Story {
             Fate::Pause(node) => world.set_node(*node, |spec| spec.availability = Availability::Pause),
             Fate::Activate(node) => world.set_node(*node, |spec| spec.availability = Availability::Active),
             Fate::Crash(node) => world.end(id(*node), TaskState::Failed),
+            Fate::Hold(node) => {
+                world.released.remove(&id(*node));
+            }
+            Fate::Relabel(node) => world.set_node(*node, |spec| {
+                if spec.labels.remove("inner").is_none() {
+                    spec.labels.insert("inner".into(), "yes".into());
+                }
+            }),
             Fate::Scale(service, replicas) => {
                 world.update(self.services[*service], |spec| spec.mode = Mode::Replicated { replicas: *replicas });
             }
@@ -97,7 +119,10 @@ impl Story {
     fn heal(&mut self) {
         for node in 1..=NODES {
             self.world.reach(node, Reachability::Reachable);
-            self.world.set_node(node, |spec| spec.availability = Availability::Active);
+            self.world.set_node(node, |spec| {
+                spec.availability = Availability::Active;
+                spec.labels.clear();
+            });
         }
         for service in self.services.clone() {
             self.world.update(service, |_| ());
