@@ -49,6 +49,8 @@ struct Work<'a> {
     placement: Placement,
     /// The tasks of each slot that are not to be forgotten, oldest first.
     slots: BTreeMap<Slot, Vec<&'a Arc<Task>>>,
+    /// Slots in which a task that is to be forgotten still runs, and will be heard of when it has ended.
+    ending: BTreeSet<Slot>,
     /// Whether the tasks of a version of the spec are what the spec in force asks for.
     alike: BTreeMap<Index, bool>,
     rollout: rollout::Rollout<'a>,
@@ -62,6 +64,7 @@ impl<'a> Work<'a> {
             service,
             placement: service.spec.task.placement(),
             slots: BTreeMap::new(),
+            ending: BTreeSet::new(),
             alike: BTreeMap::new(),
             rollout: rollout::Rollout::default(),
             plan: Plan::default(),
@@ -69,6 +72,9 @@ impl<'a> Work<'a> {
         for task in scene.state.tasks_of(service.id) {
             if task.desired == Desired::Remove {
                 work.let_go(task);
+                if !task.has_ended() && task.node().is_some_and(|node| scene.answers(node)) {
+                    work.ending.insert(task.slot);
+                }
             } else {
                 work.slots.entry(task.slot).or_default().push(task);
             }
@@ -97,7 +103,7 @@ impl<'a> Work<'a> {
         let lacking = replicas.saturating_sub(there.len());
         let free = (1..).map(Slot::Number).filter(|slot| !there.contains(slot));
         for slot in free.take(lacking) {
-            self.want(slot, Desired::Running);
+            self.begin(slot);
         }
     }
 
@@ -153,8 +159,14 @@ impl<'a> Work<'a> {
             .map(|node| node.id)
             .collect();
         for node in lacking {
-            self.want(Slot::Node(node), Desired::Running);
+            self.begin(Slot::Node(node));
         }
+    }
+
+    /// Fills a slot that has no task, once the task of an earlier service size has ended there.
+    fn begin(&mut self, slot: Slot) {
+        let waits = if self.ending.contains(&slot) { Desired::Ready } else { Desired::Running };
+        self.want(slot, waits);
     }
 
     /// Whether a global service is due on this node. Whether there is room is for `place` to say.

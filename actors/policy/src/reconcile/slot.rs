@@ -39,6 +39,7 @@ impl<'a> Work<'a> {
     /// Looks at one slot. `tasks` are all that are remembered, oldest first.
     pub(super) fn slot(&mut self, slot: Slot, tasks: &[&'a Arc<Task>]) {
         let mut here = self.occupants(tasks);
+        here.stopping |= self.ending.contains(&slot);
         if !here.sound.is_empty() {
             self.keep_sound(slot, tasks, &mut here);
         } else if here.held {

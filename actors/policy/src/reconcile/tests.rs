@@ -654,3 +654,18 @@ fn a_slot_is_never_filled_twice_while_its_old_task_ends() {
     assert_eq!(new.desired, Desired::Running);
     let _: Option<NodeId> = new.node();
 }
+
+#[test]
+fn a_slot_that_was_scaled_away_and_is_wanted_again_waits_for_its_old_task() {
+    let mut world = World::of(1);
+    let web = world.create("web", 1, |_| ());
+    world.settle();
+    world.update(web, scale(0));
+    world.lead();
+    world.update(web, scale(1));
+    world.lead();
+    let new = world.state.tasks_of(web).find(|task| task.is_wanted()).expect("it is wanted again");
+    assert_eq!(new.desired, Desired::Ready, "the old one has not ended");
+    world.settle();
+    assert_eq!(world.running(web), 1);
+}
