@@ -5,7 +5,6 @@ use crate::world::{World, name};
 use essaim_membership::State as MemberState;
 use essaim_model::{Availability, Desired, Mode, Service, Slot, State, Task};
 use essaim_store::Leadership;
-use essaim_wire::Reachability;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -60,7 +59,7 @@ pub fn wishes(world: &World, managers: Number) -> Result<Arc<State>, String> {
         ));
     }
     for node in state.nodes() {
-        if node.reachability != Reachability::Reachable {
+        if !node.is_ready() {
             return Err(format!("{} is recorded as {:?}: {}", node.name(), node.reachability, node.message));
         }
     }

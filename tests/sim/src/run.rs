@@ -200,12 +200,13 @@ impl Run {
     /// A cluster with its managers and a service of eight tasks, at rest; and whoever created that.
     pub(crate) async fn found(&mut self) -> Result<Client, String> {
         self.world.found(self.options.managers).await?;
+        self.come_to_rest(FOUNDED_MAX).await.map_err(|why| format!("a new cluster is not at rest: {why}"))?;
         let running = Arc::clone(&self.world.running);
         let mut client = Client::new(self.options.seed, running, Arc::clone(&self.ledger), self.trace.clone());
         let first = self.world.running(1).ok_or("the first node is gone")?;
         let control = first.control().map_err(|why| why.to_string())?;
         client.create(&control, 8).await.map_err(|why| format!("the first service: {why}"))?;
-        self.come_to_rest(FOUNDED_MAX).await.map_err(|why| format!("a new cluster is not at rest: {why}"))?;
+        self.come_to_rest(FOUNDED_MAX).await.map_err(|why| format!("a new service is not at rest: {why}"))?;
         self.trace.note("run", "founded, and the first service runs");
         Ok(client)
     }
