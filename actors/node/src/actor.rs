@@ -97,8 +97,7 @@ impl Root {
             standing: shown.clone(),
         };
         let arguments = Arguments { scope, parts, generation, standing, shown };
-        let (root, _) =
-            Actor::spawn(None, Self, arguments).await.map_err(|why| StartError::Actor(why.to_string()))?;
+        let (root, _) = Actor::spawn(None, Self, arguments).await.map_err(|why| StartError::Actor(why.to_string()))?;
         Ok(Handle { root, shared: Arc::new(shared) })
     }
 }
@@ -385,8 +384,7 @@ impl State {
     }
 
     async fn begin(&mut self, identity: Identity, place: &Place) -> Result<(), Refusal> {
-        let part =
-            Part::begin(&self.scope, &self.parts, identity, self.generation, place, &mut self.children).await?;
+        let part = Part::begin(&self.scope, &self.parts, identity, self.generation, place, &mut self.children).await?;
         part.follow(self.myself.clone());
         self.part = Some(part);
         Ok(())

@@ -92,9 +92,7 @@ fn only_address(machine: &[InterfaceAddress]) -> Result<IpAddr, Refusal> {
     };
     let addresses: Vec<&InterfaceAddress> = machine.iter().filter(|it| usable(&it.address)).collect();
     match addresses[..] {
-        [] => Err(Refusal::invalid(
-            "could not find the system's IP address - specify one with --advertise-addr",
-        )),
+        [] => Err(Refusal::invalid("could not find the system's IP address - specify one with --advertise-addr")),
         [one] => Ok(one.address),
         [one, other, ..] => Err(Refusal::invalid(format!(
             "could not choose an IP address to advertise since this system has multiple addresses on different \

@@ -2,7 +2,8 @@
 
 use crate::request::InitRequest;
 use essaim_model::{
-    Authority as KeptAuthority, Cluster, EngineKind, Founding, JoinSecrets, ManagerStatus, Meta, Node, NodeSpec, Refusal,
+    Authority as KeptAuthority, Cluster, EngineKind, Founding, JoinSecrets, ManagerStatus, Meta, Node, NodeSpec,
+    Refusal,
 };
 use essaim_system::Env;
 use essaim_system::endpoint::Keep;
@@ -35,14 +36,8 @@ pub(crate) fn found(
     let authority = Authority::create(cluster, Key::from_seed(seed.draw_bytes()), serial(), now);
 
     let key = keep.key(seed).map_err(|why| internal(why.to_string()))?;
-    let grant = Grant {
-        cluster,
-        node,
-        role: Role::Manager,
-        serial: serial(),
-        now,
-        lifetime: request.spec.certificate_expiry,
-    };
+    let grant =
+        Grant { cluster, node, role: Role::Manager, serial: serial(), now, lifetime: request.spec.certificate_expiry };
     let signing = SigningRequest::create(&key);
     let certificate = authority.sign(&signing, &grant).map_err(|why| internal(why.to_string()))?;
     let key_digest = signing.key_digest().map_err(|why| internal(why.to_string()))?;

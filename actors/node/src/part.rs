@@ -80,16 +80,13 @@ impl Part {
             hostname: parts.settings.hostname.clone(),
             disk: folder(&scope.env.disk, WORKER_FOLDER),
         });
-        let this =
-            Self { endpoint, roster, worker, view, store: None, told: None, advertise, scope: scope.clone() };
+        let this = Self { endpoint, roster, worker, view, store: None, told: None, advertise, scope: scope.clone() };
         for spec in [this.endpoint.spec(), this.roster.spec(), this.worker.spec()] {
             this.start(children, spec).await?;
         }
         let seeds = managers.into_iter().filter(|(node, _)| *node != this.endpoint.node());
         this.roster.learn(
-            seeds
-                .map(|(node, addr)| Member { node, addr, role: Role::Manager, generation: Generation(0) })
-                .collect(),
+            seeds.map(|(node, addr)| Member { node, addr, role: Role::Manager, generation: Generation(0) }).collect(),
         );
         Ok(this)
     }
@@ -123,9 +120,7 @@ impl Part {
             roster: self.roster.clone(),
         };
         self.store = Some(store);
-        let spec = ChildSpec::actor("manager", move |scope| {
-            (Manager, ManagerArguments { scope, ..arguments.clone() })
-        });
+        let spec = ChildSpec::actor("manager", move |scope| (Manager, ManagerArguments { scope, ..arguments.clone() }));
         // One that cannot be started now is tried again by its supervisor.
         let _ = children.add(spec).await;
         Ok(())
