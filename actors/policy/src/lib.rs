@@ -9,7 +9,7 @@
 //! In suggested reading order:
 //!
 //! - [`scene`]: what a decision may look at; [`plan`]: what it yields.
-//! - [`reconcile`]: one service, from the wish to what is to change. It calls [`restart`] for what ended by itself and
+//! - [`reconcile`](mod@reconcile): one service, from the wish to what is to change. It calls [`restart`] for what ended by itself and
 //!   `reconcile::rollout` for what follows an older spec.
 //! - [`place`]: which node gets a task, or why none does.
 //! - [`liveness`]: which verdicts about nodes become facts, and how fast lost tasks may be replaced (the brake).

@@ -16,7 +16,7 @@
 //! - [`group`], [`force`]: who is in the group, and the way out when most of it is gone.
 //! - [`events`]: what happened, for whoever follows.
 //! - [`log`], [`snapshot`], [`seal`], [`identity`]: what lies on disk, and how it is kept from rot and readers.
-//! - [`format`]: the frozen types that lie there and cross the wire.
+//! - [`format`](mod@format): the frozen types that lie there and cross the wire.
 //! - [`raft`]: everything that knows openraft.
 
 mod error;

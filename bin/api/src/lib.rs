@@ -11,7 +11,7 @@
 //! In suggested reading order:
 //!
 //! - [`cluster`]: all that the routes ask of a node, as one trait; a test stands in for it.
-//! - [`face`]: what every route is given.
+//! - [`face`](mod@face): what every route is given.
 //! - [`routes`]: one file a noun.
 //! - [`reply`] and [`ask`]: answers and refusals going out, bodies and queries coming in.
 //! - [`socket`]: the socket and its connections.

@@ -9,7 +9,7 @@
 //!
 //! In suggested reading order:
 //!
-//! - [`run`]: one run, from the first node to the last check.
+//! - [`run`](mod@run): one run, from the first node to the last check.
 //! - [`fault`]: what goes wrong, as values.
 //! - [`world`]: the nodes, and how they are killed and started again.
 //! - [`client`]: who asks for things throughout, and remembers what was promised.

@@ -6,7 +6,7 @@
 //!
 //! In suggested reading order:
 //!
-//! - [`id`]: 128-bit ids, printed as Docker prints them.
+//! - [`id`](mod@id): 128-bit ids, printed as Docker prints them.
 //! - [`time`]: [`Moment`] for decisions, [`Timestamp`] for whatever is stored.
 //! - [`era`]: numbers that only grow and tell an old message from a new one.
 //! - [`node`]: the role of a node, and how managers record whether it can be reached.
