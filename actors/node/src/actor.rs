@@ -11,7 +11,7 @@ use crate::address::{self, Chosen, Said};
 use crate::founding::{Founded, found};
 use crate::group::{self, Opening};
 use crate::handle::{Handle, Parts, Shared, StartError};
-use crate::part::{PLACE, Part, Place, internal};
+use crate::part::{PLACE, Part, Place, internal, is_old_news};
 use crate::request::{Farewell, InitRequest, JoinRequest};
 use crate::standing::Standing;
 use essaim_membership::Goodbye;
@@ -320,6 +320,10 @@ impl State {
     /// What a manager said decides the rest; see `settle`.
     async fn hear(&mut self, told: Told) -> Result<(), ActorProcessingErr> {
         if let Some(part) = &mut self.part {
+            let own = part.store.as_ref().map(|store| (store.lineage(), store.raft_id()));
+            if is_old_news(&told, part.told.as_ref(), own) {
+                return Ok(());
+            }
             part.told = Some(told);
         }
         self.settle().await

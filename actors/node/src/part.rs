@@ -19,7 +19,7 @@ use essaim_system::supervisor::{Children, Escalated, NotStarted};
 use essaim_system::view::View;
 use essaim_system::{ChildSpec, Kind, Scope};
 use essaim_transport::Identity;
-use essaim_wire::{Generation, NodeId, Role};
+use essaim_wire::{Generation, Lineage, NodeId, Role};
 use essaim_worker::{WorkerHandle, WorkerSettings};
 use ractor::ActorRef;
 use std::net::SocketAddr;
@@ -168,6 +168,14 @@ impl Part {
     }
 }
 
+/// Whether a manager speaks of a time that has passed: before what another manager said last, or before the commit
+/// that promoted this node, whose place in the log is its number in the group. A manager that lags behind, or was
+/// promoted a moment ago, would otherwise have a voter throw its log away, and with it what it has promised.
+pub(crate) fn is_old_news(told: &Told, before: Option<&Told>, own: Option<(Lineage, u64)>) -> bool {
+    before.is_some_and(|before| before.lineage == told.lineage && told.index < before.index)
+        || own.is_some_and(|(lineage, raft_id)| lineage == told.lineage && told.index.0 < raft_id)
+}
+
 /// How long a child may take to stop: its own children's deadlines together.
 const STOP_DEADLINE: Duration = Duration::from_secs(30);
 
@@ -183,4 +191,26 @@ async fn stop(children: &mut Children, name: &str) -> Result<(), Escalated> {
 
 pub(crate) fn internal(why: impl std::fmt::Display) -> Refusal {
     Refusal::new(RefusalKind::Internal, why.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use essaim_wire::Index;
+
+    const LINEAGE: Lineage = Lineage { ordinal: 1, nonce: 7 };
+
+    fn worker_at(index: u64) -> Told {
+        Told { role: Role::Worker, lineage: LINEAGE, raft_id: None, index: Index(index) }
+    }
+
+    #[test]
+    fn a_manager_that_lags_behind_demotes_nobody() {
+        let own = Some((LINEAGE, 14));
+        assert!(is_old_news(&worker_at(13), None, own), "it has not applied the promotion yet");
+        assert!(!is_old_news(&worker_at(20), None, own), "a demotion that came after it");
+        assert!(is_old_news(&worker_at(20), Some(&worker_at(21)), own));
+        let restored = Lineage { ordinal: 2, nonce: 8 };
+        assert!(!is_old_news(&Told { lineage: restored, ..worker_at(3) }, Some(&worker_at(21)), own));
+    }
 }

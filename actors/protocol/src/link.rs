@@ -2,7 +2,7 @@
 
 use crate::{Assignment, AssignmentVersion, Describe, Hello, Packed, Report, ReportReply};
 use bincode::{Decode, Encode};
-use essaim_wire::{Lineage, NodeId, Role, Timestamp};
+use essaim_wire::{Index, Lineage, NodeId, Role, Timestamp};
 use ractor::RpcReplyPort;
 use ractor_cluster::RactorClusterMessage;
 use std::net::SocketAddr;
@@ -56,6 +56,8 @@ pub struct Standing {
     pub lineage: Lineage,
     /// Its number in the group of managers, if it has a part in it.
     pub raft_id: Option<u64>,
+    /// How far the manager that says so had applied the log: what is said of an earlier place is older.
+    pub index: Index,
 }
 
 /// How often to report.

@@ -36,6 +36,8 @@ pub(crate) enum Effect {
 #[derive(Debug)]
 pub(crate) struct Core {
     node: NodeId,
+    /// A hello that this manager could not answer yet: it was promoted a moment ago, and has applied nothing.
+    hello: Option<Hello>,
     /// Nothing is said before the node's hello.
     told: Option<Told>,
 }
@@ -55,15 +57,18 @@ struct Told {
 impl Core {
     /// Of the node at the other end of a new link.
     pub(crate) const fn new(node: NodeId) -> Self {
-        Self { node, told: None }
+        Self { node, hello: None, told: None }
     }
 
     /// Takes `input` in the light of `state`, and adds what has to be said.
     pub(crate) fn handle(&mut self, state: &State, input: Input<'_>, effects: &mut Vec<Effect>) {
+        if let Input::Hello(hello) = input {
+            self.hello = Some(hello.clone());
+        }
         let Some(cluster) = state.cluster() else { return };
         let version = |index| AssignmentVersion { lineage: cluster.lineage, index };
         let current = version(state.assignment_version(self.node));
-        if let Input::Hello(hello) = input {
+        if let Some(hello) = self.hello.take() {
             let mut told = Told { specs: hello.specs.iter().copied().collect(), ..Told::default() };
             if hello.have == Some(current) {
                 told.version = Some(current);
@@ -123,8 +128,11 @@ impl Core {
             role: node.role,
             lineage: cluster.lineage,
             raft_id: node.manager.map(|manager| manager.raft_id),
+            index: state.applied().index,
         });
-        if let Some(standing) = standing.filter(|standing| told.standing != Some(*standing)) {
+        let same = |a: &Standing, b: &Standing| (a.role, a.lineage, a.raft_id) == (b.role, b.lineage, b.raft_id);
+        let is_news = |standing: &Standing| !told.standing.is_some_and(|before| same(&before, standing));
+        if let Some(standing) = standing.filter(is_news) {
             effects.push(Effect::Standing(standing));
             told.standing = Some(standing);
         }

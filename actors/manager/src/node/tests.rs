@@ -212,3 +212,16 @@ fn who_was_removed_and_what_the_node_is_are_said_when_they_change() {
         other => panic!("{other:?}"),
     }
 }
+
+#[test]
+fn a_hello_to_a_manager_that_has_applied_nothing_yet_is_answered_when_it_has() {
+    let mut world = World::new();
+    world.task(1, 2);
+    let mut core = Core::new(ME);
+    let nothing = State::default();
+    let mut effects = Vec::new();
+    core.handle(&nothing, Input::Hello(&hello(None)), &mut effects);
+    assert_eq!(effects, []);
+    let told = assignment(told(&mut core, &world, Input::Applied)).expect("its orders");
+    assert_eq!((told.base, told.tasks.len()), (None, 1));
+}
