@@ -165,8 +165,7 @@ impl<'a> Work<'a> {
 
     /// Fills a slot that has no task, once the task of an earlier service size has ended there.
     fn begin(&mut self, slot: Slot) {
-        let waits = if self.ending.contains(&slot) { Desired::Ready } else { Desired::Running };
-        self.want(slot, waits);
+        self.want(slot, slot::first_wish(self.ending.contains(&slot)));
     }
 
     /// Whether a global service is due on this node. Whether there is room is for `place` to say.

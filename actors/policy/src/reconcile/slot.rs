@@ -35,6 +35,18 @@ struct Occupants<'a> {
     stopping: bool,
 }
 
+impl Occupants<'_> {
+    const fn first_wish(&self) -> Desired {
+        first_wish(self.stopping)
+    }
+}
+
+/// What a new task of a slot shall be at first: where an older one was told to end and has not, it waits for that,
+/// also when it takes the place of one that waited for the same and has lost its node meanwhile.
+pub(super) const fn first_wish(stopping: bool) -> Desired {
+    if stopping { Desired::Ready } else { Desired::Running }
+}
+
 impl<'a> Work<'a> {
     /// Looks at one slot. `tasks` are all that are remembered, oldest first.
     pub(super) fn slot(&mut self, slot: Slot, tasks: &[&'a Arc<Task>]) {
@@ -48,7 +60,7 @@ impl<'a> Work<'a> {
             self.move_away(slot, &here);
         } else if !here.lost.is_empty() {
             self.make_room(&here.lost);
-            self.want(slot, Desired::Running);
+            self.want(slot, here.first_wish());
         } else {
             self.fill(slot, tasks, here.stopping);
         }
@@ -171,7 +183,7 @@ impl<'a> Work<'a> {
             // Those that still run come first: they serve until the replacement does.
             let both: Vec<_> = here.leaving.iter().chain(&here.lost).copied().collect();
             self.make_room(&both);
-            self.want(slot, Desired::Running);
+            self.want(slot, here.first_wish());
         }
     }
 
@@ -189,7 +201,7 @@ impl<'a> Work<'a> {
         {
             return;
         }
-        let waits = if stopping { Desired::Ready } else { Desired::Running };
+        let waits = first_wish(stopping);
         let Some(&last) = tasks.last().filter(|task| restart::ended_by_itself(task)) else {
             return self.want(slot, waits);
         };

@@ -669,3 +669,35 @@ fn a_slot_that_was_scaled_away_and_is_wanted_again_waits_for_its_old_task() {
     world.settle();
     assert_eq!(world.running(web), 1);
 }
+
+#[test]
+fn what_waits_for_an_old_task_to_end_goes_on_waiting_when_its_node_is_drained_or_lost() {
+    for lost in [false, true] {
+        let mut world = World::of(3);
+        let web = world.create("web", 1, |_| ());
+        world.settle();
+        let old = world.state.tasks_of(web).next().expect("one").clone();
+        let there = old.node().expect("it was placed").bits();
+        world.set_node(there, |spec| spec.availability = Availability::Pause);
+        world.update(web, set_image("b"));
+        while world.lead() {}
+        let waiting = |world: &World| {
+            world.state.tasks_of(web).find(|task| task.is_wanted() && task.id != old.id).cloned().expect("it waits")
+        };
+        let first = waiting(&world);
+        assert_eq!(first.desired, Desired::Ready);
+        let node = first.node().expect("it was placed");
+        assert_ne!(Some(node), old.node());
+        if lost {
+            world.reach(node.bits(), Reachability::Unreachable);
+        } else {
+            world.set_node(node.bits(), |spec| spec.availability = Availability::Drain);
+        }
+        while world.lead() {}
+        let runs = world.state.tasks_of(web).filter(|task| task.id != old.id && task.desired == Desired::Running);
+        assert_eq!(runs.count(), 0, "the old task has not ended");
+        world.settle();
+        assert_eq!(following(&world, web, "b"), 1 + usize::from(lost), "the lost one may come back");
+        assert_eq!(world.running(web), 1);
+    }
+}
