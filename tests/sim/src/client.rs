@@ -15,7 +15,7 @@ use essaim_model::{
     UpdateConfig, UpdateOrder,
 };
 use essaim_node::Handle;
-use essaim_wire::{Generation, Index, NodeId};
+use essaim_wire::{Generation, Index, NodeId, Role};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use std::collections::{BTreeMap, BTreeSet};
@@ -34,6 +34,9 @@ const SERVICES_MAX: usize = 5;
 /// So many nodes at most give their tasks away, so that there is always somewhere to go.
 const DRAINED_MAX: usize = 2;
 
+/// It demotes nobody below this, so that one manager may fail.
+const MANAGERS_MIN: usize = 3;
+
 /// What the client remembers.
 pub struct Client {
     running: Running,
@@ -41,7 +44,9 @@ pub struct Client {
     trace: Trace,
     rng: StdRng,
     services: BTreeMap<String, Kept<Option<ServiceSpec>>>,
-    nodes: BTreeMap<NodeId, Kept<Availability>>,
+    nodes: BTreeMap<NodeId, Kept<(Availability, Role)>>,
+    /// Whether it promotes and demotes.
+    roles: bool,
     created: u32,
     /// Whatever was read later must be at least as new.
     read: Index,
@@ -77,6 +82,8 @@ enum Wish {
     Remove,
     Drain,
     Activate,
+    Promote,
+    Demote,
     Read,
 }
 
@@ -90,11 +97,17 @@ impl Client {
             rng: StdRng::seed_from_u64(seed ^ 0x636c_6965),
             services: BTreeMap::new(),
             nodes: BTreeMap::new(),
+            roles: false,
             created: 0,
             read: Index(0),
             acknowledged: 0,
             asked: 0,
         }
+    }
+
+    /// From now on it promotes and demotes too.
+    pub const fn change_roles(&mut self) {
+        self.roles = true;
     }
 
     /// Asks for one thing after the other until it is told to stop.
@@ -109,6 +122,8 @@ impl Client {
                 48..54 => Wish::Remove,
                 54..62 => Wish::Drain,
                 62..72 => Wish::Activate,
+                72..77 if self.roles => Wish::Promote,
+                77..82 if self.roles => Wish::Demote,
                 _ => Wish::Read,
             };
             self.ask(wish).await;
@@ -150,7 +165,9 @@ impl Client {
                 }
             }
             Wish::Scale | Wish::Update | Wish::Remove => self.change_service(number, generation, &control, wish).await,
-            Wish::Drain | Wish::Activate => self.change_node(number, generation, &control, wish).await,
+            Wish::Drain | Wish::Activate | Wish::Promote | Wish::Demote => {
+                self.change_node(number, generation, &control, wish).await
+            }
         }
     }
 
@@ -189,23 +206,31 @@ impl Client {
 
     async fn change_node(&mut self, number: Number, generation: Generation, control: &Control, wish: Wish) {
         let Some(state) = self.read(number, generation, control).await else { return };
-        let wanted = if matches!(wish, Wish::Drain) { Availability::Drain } else { Availability::Active };
-        let drained = self
-            .nodes
-            .values()
-            .filter(|kept| kept.certain == Availability::Drain || kept.maybe.contains(&Availability::Drain))
-            .count();
-        if wanted == Availability::Drain && drained >= DRAINED_MAX {
+        let all: Vec<_> = state.nodes().cloned().collect();
+        let Some(node) = pick(&mut self.rng, &all) else { return };
+        let before = (node.spec.availability, node.spec.role);
+        let wanted = match wish {
+            Wish::Drain => (Availability::Drain, before.1),
+            Wish::Activate => (Availability::Active, before.1),
+            Wish::Promote => (before.0, Role::Manager),
+            _ => (before.0, Role::Worker),
+        };
+        let may_be = |what: &dyn Fn(&(Availability, Role)) -> bool| {
+            self.nodes.values().filter(|kept| what(&kept.certain) || kept.maybe.iter().any(what)).count()
+        };
+        let drained = may_be(&|(availability, _)| *availability == Availability::Drain);
+        let managers = state.nodes().filter(|node| node.spec.role == Role::Manager).count();
+        if wanted == before
+            || wanted.0 == Availability::Drain && drained >= DRAINED_MAX
+            || wanted.1 < before.1 && managers <= MANAGERS_MIN
+        {
             return;
         }
-        let others: Vec<_> = state.nodes().filter(|node| node.spec.availability != wanted).cloned().collect();
-        let Some(node) = pick(&mut self.rng, &others) else { return };
         let mut spec = node.spec.clone();
-        spec.availability = wanted;
-        let what = format!("{wanted} {}", node.name());
+        (spec.availability, spec.role) = wanted;
+        let what = format!("{} is to be {} and {}", node.name(), wanted.0, wanted.1);
         let change = Box::pin(control.update_node(node.id, node.meta.version, spec));
         let answer = self.answer(number, generation, &what, change).await;
-        let before = node.spec.availability;
         self.nodes.entry(node.id).or_insert(Kept { certain: before, maybe: Vec::new() }).learn(wanted, &answer);
     }
 
@@ -262,9 +287,10 @@ impl Client {
                 continue;
             };
             let promised = kept.certain;
-            if !kept.sees(node.spec.availability) {
-                let shown = node.spec.availability;
-                wrong.push(format!("{} was promised as {promised}, and n{number} shows it as {shown}", node.name()));
+            let shown = (node.spec.availability, node.spec.role);
+            if !kept.sees(shown) {
+                wrong
+                    .push(format!("{} was promised as {promised:?}, and n{number} shows it as {shown:?}", node.name()));
             }
         }
         let known: BTreeSet<&str> = self.services.keys().map(String::as_str).collect();

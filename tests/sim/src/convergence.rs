@@ -1,10 +1,10 @@
 //! What must be true once everything is whole again and some time has passed.
 
-use crate::fault::Number;
 use crate::world::{World, name};
 use essaim_membership::State as MemberState;
 use essaim_model::{Availability, Desired, Mode, Service, Slot, State, Task};
 use essaim_store::Leadership;
+use essaim_wire::Role;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -34,7 +34,7 @@ pub fn rosters(world: &World) -> Result<(), String> {
 }
 
 /// Everything is as it is wished: in the state of the leader, of the other managers, and on the machines.
-pub fn wishes(world: &World, managers: Number) -> Result<Arc<State>, String> {
+pub fn wishes(world: &World) -> Result<Arc<State>, String> {
     let mut states = Vec::new();
     let mut leads = None;
     for number in 1..=world.nodes {
@@ -46,10 +46,11 @@ pub fn wishes(world: &World, managers: Number) -> Result<Arc<State>, String> {
             leads = Some(store.state());
         }
     }
-    if states.len() != usize::from(managers) {
-        return Err(format!("{} of {managers} managers have a part in the group", states.len()));
-    }
     let state = leads.ok_or("nobody leads")?;
+    let managers = state.nodes().filter(|node| node.spec.role == Role::Manager).count();
+    if states.len() != managers {
+        return Err(format!("{} nodes have a part in the group, which shall have {managers} managers", states.len()));
+    }
     if let Some((number, other)) = states.iter().find(|(_, other)| other.applied() != state.applied()) {
         return Err(format!(
             "{} has applied {:?}, the leader {:?}",
@@ -61,6 +62,18 @@ pub fn wishes(world: &World, managers: Number) -> Result<Arc<State>, String> {
     for node in state.nodes() {
         if !node.is_ready() {
             return Err(format!("{} is recorded as {:?}: {}", node.name(), node.reachability, node.message));
+        }
+    }
+    for node in state.nodes() {
+        let votes = node.manager.is_some_and(|manager| manager.voter);
+        if node.role != node.spec.role || votes != (node.role == Role::Manager) {
+            return Err(format!(
+                "{} shall be a {}, is a {}, {:?}",
+                node.name(),
+                node.spec.role,
+                node.role,
+                node.manager
+            ));
         }
     }
     for service in state.services() {

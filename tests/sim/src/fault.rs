@@ -31,6 +31,8 @@ pub enum Fault {
     Loss(u32),
     /// Every packet takes this long at most, everywhere.
     Slow(Duration),
+    /// Every sync of a node's disk takes this long.
+    SlowDisk(Number, Duration),
     /// One actor of a node is made to fail; which one, this number draws.
     KillActor(Number, u64),
 }
@@ -72,7 +74,8 @@ fn draw_fault(rng: &mut StdRng, nodes: Number) -> Fault {
         70..78 => Fault::Split((1..=nodes).filter(|_| rng.random_bool(0.4)).collect()),
         78..86 => Fault::Freeze(one),
         86..90 => Fault::Loss(rng.random_range(20..150)),
-        90..94 => Fault::Slow(Duration::from_millis(rng.random_range(5..40))),
+        90..92 => Fault::SlowDisk(one, Duration::from_millis(rng.random_range(5..60))),
+        92..94 => Fault::Slow(Duration::from_millis(rng.random_range(5..40))),
         _ => Fault::KillActor(one, rng.random()),
     }
 }
@@ -132,6 +135,7 @@ impl fmt::Display for Fault {
             Self::Freeze(node) => write!(f, "n{node} stands still"),
             Self::Loss(per_mille) => write!(f, "{per_mille} of a thousand packets are lost"),
             Self::Slow(delay) => write!(f, "packets take up to {delay:?}"),
+            Self::SlowDisk(node, lag) => write!(f, "the disk of n{node} takes {lag:?} for a sync"),
             Self::KillActor(node, _) => write!(f, "an actor of n{node} fails"),
         }
     }

@@ -1,11 +1,11 @@
 //! Runs the simulated cluster: `cargo run --release -p essaim-sim -- --seeds 20 [--from S]`, or one seed with
-//! `--seed N --trace`. A run that fails prints the line that runs it again.
+//! `--seed N --trace`. With `--roles` managers are promoted and demoted meanwhile. A run that fails prints the line that runs it again.
 
 use essaim_sim::{Options, run};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let (mut from, mut seeds, mut trace) = (1, 1, false);
+    let (mut from, mut seeds, mut trace, mut roles) = (1, 1, false, false);
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         let mut number = || words.next().and_then(|word| word.parse::<u64>().ok());
@@ -14,19 +14,20 @@ fn main() -> ExitCode {
             "--from" => from = number().unwrap_or(1),
             "--seed" => (from, seeds) = (number().unwrap_or(1), 1),
             "--trace" => trace = true,
+            "--roles" => roles = true,
             _ => {
-                eprintln!("usage: essaim-sim [--seeds N] [--from SEED] [--seed SEED] [--trace]");
+                eprintln!("usage: essaim-sim [--seeds N] [--from SEED] [--seed SEED] [--roles] [--trace]");
                 return ExitCode::from(2);
             }
         }
     }
-    let failed = (from..from + seeds).filter(|seed| !holds(*seed, trace)).count();
+    let failed = (from..from + seeds).filter(|seed| !holds(*seed, roles, trace)).count();
     println!("{seeds} runs, {failed} failed");
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn holds(seed: u64, trace: bool) -> bool {
-    let outcome = run(Options { trace, ..Options::of(seed) });
+fn holds(seed: u64, roles: bool, trace: bool) -> bool {
+    let outcome = run(Options { roles, trace, ..Options::of(seed) });
     println!("{outcome}");
     outcome.violations.is_empty()
 }

@@ -49,6 +49,8 @@ pub struct Options {
     pub strikes: Option<Vec<Strike>>,
     /// Whether the client works while things go wrong.
     pub client: bool,
+    /// Whether the client promotes and demotes managers, too.
+    pub roles: bool,
     /// Whether to print what happens.
     pub trace: bool,
 }
@@ -64,6 +66,7 @@ impl Options {
             length: Duration::from_secs(60),
             strikes: None,
             client: true,
+            roles: false,
             trace: false,
         }
     }
@@ -176,7 +179,10 @@ impl Run {
 
     /// The run; `Err` when it cannot go on.
     async fn story(&mut self) -> Result<(), String> {
-        let client = self.found().await?;
+        let mut client = self.found().await?;
+        if self.options.roles {
+            client.change_roles();
+        }
         let stop = Arc::new(AtomicBool::new(!self.options.client));
         let client = tokio::spawn(client.work(Arc::clone(&stop)));
         self.suffer().await?;
@@ -239,7 +245,7 @@ impl Run {
     pub(crate) async fn come_to_rest(&mut self, within: Duration) -> Result<Arc<State>, String> {
         let begun = Instant::now();
         loop {
-            match convergence::wishes(&self.world, self.options.managers) {
+            match convergence::wishes(&self.world) {
                 Ok(state) => return Ok(state),
                 Err(why) if begun.elapsed() >= within => return Err(format!("not at rest after {within:?}: {why}")),
                 Err(_) => self.step().await?,

@@ -5,7 +5,7 @@ use crate::invariants::{self, SharedLedger};
 use crate::trace::Trace;
 use essaim_model::Refusal;
 use essaim_node::{Handle, InitRequest, JoinRequest, Parts, Settings, Standing, start};
-use essaim_system::env::{SimDisk, VirtualClock};
+use essaim_system::env::{Fault as DiskFault, SimDisk, VirtualClock};
 use essaim_system::{Env, Seed};
 use essaim_transport::sim::SimNetwork;
 use essaim_transport::trust::{Certificate, JoinToken, TokenSecret};
@@ -182,6 +182,7 @@ impl World {
         self.note_troubles();
         self.network.heal_all();
         self.network.set_delay(DELAY);
+        self.hosts.values().for_each(|host| host.disk.set_fault(DiskFault::None));
         let everybody = 1..=self.nodes;
         for fault in self.active.values() {
             match fault {
@@ -197,6 +198,7 @@ impl World {
                 }
                 Fault::Loss(per_mille) => self.network.set_loss(*per_mille),
                 Fault::Slow(delay) => self.network.set_delay(DELAY.start..*delay),
+                Fault::SlowDisk(node, lag) => self.hosts[node].disk.set_fault(DiskFault::Slow(*lag)),
                 Fault::Crash(_) | Fault::PowerCut(_) | Fault::Blackout | Fault::Freeze(_) | Fault::KillActor(..) => (),
             }
         }
