@@ -55,7 +55,7 @@ async fn a_token_of_another_ca_is_refused_before_the_secret_is_told(world: &mut 
     let token = JoinToken { ca: CaDigest([3; 32]), secret: world.secret.clone() };
     let refused = join(world, manager.addr(), &token).await.expect_err("another CA");
     assert_eq!(refused, EnrolError::OtherCa { addr: manager.addr() });
-    assert!(refused.to_string().contains("its first half, the CA digest"), "{refused}");
+    assert!(refused.to_string().contains("the first half of the join token is not of the cluster"), "{refused}");
     assert_eq!(issuer.asked.load(Ordering::Relaxed), 0);
 }
 
@@ -66,7 +66,7 @@ async fn a_wrong_or_rotated_secret_is_refused_with_the_half_that_is_wrong(world:
     let wrong = JoinToken { ca: old.ca, secret: TokenSecret::from_bytes([1; 16]) };
     let refused = join(world, manager.addr(), &wrong).await.expect_err("a wrong secret");
     assert_eq!(refused, EnrolError::Refused(Refused::Secret));
-    assert!(refused.to_string().contains("its second half, the secret, is wrong"), "{refused}");
+    assert!(refused.to_string().contains("the second half of this one, the secret, is wrong"), "{refused}");
 
     world.secret = TokenSecret::from_bytes([10; 16]);
     manager.endpoint.issue(world.issuer(vec![]));
