@@ -226,6 +226,10 @@ impl Store {
             }
         };
 
+        // A node that is demoted and promoted again, or whose store is opened once more, does so in one generation:
+        // with the numbers of its former requests, new ones would have the answers of those. The clock counts from the
+        // start of the node, and no request takes less than a microsecond.
+        let first_request = config.clock.now().as_micros();
         let leadership = watch::Sender::new(Leadership::Off);
         let server = Server {
             raft: raft.clone(),
@@ -245,7 +249,7 @@ impl Store {
                 database,
                 writer,
                 leadership: leadership.clone(),
-                requests: AtomicU64::new(0),
+                requests: AtomicU64::new(first_request),
                 under_way: Semaphore::new(UNDER_WAY_MAX),
                 tasks: Mutex::default(),
                 closed: AtomicBool::new(false),

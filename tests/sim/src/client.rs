@@ -289,8 +289,12 @@ impl Client {
             let promised = kept.certain;
             let shown = (node.spec.availability, node.spec.role);
             if !kept.sees(shown) {
-                wrong
-                    .push(format!("{} was promised as {promised:?}, and n{number} shows it as {shown:?}", node.name()));
+                wrong.push(format!(
+                    "{} was promised as {promised:?}, and n{number} shows it at index {} as {shown:?} (of {})",
+                    node.name(),
+                    index.0,
+                    node.meta.version.0
+                ));
             }
         }
         let known: BTreeSet<&str> = self.services.keys().map(String::as_str).collect();

@@ -3,7 +3,7 @@
 use super::world::{World, accept, active_term, has, id, node, number, until, write};
 use crate::format::Command;
 use crate::proposer::effort::{Attempt, Effort};
-use crate::{Leadership, ProposeError, ReadError, Store};
+use crate::{Leadership, ProposeError, ReadError, Start, Store};
 use bytes::Bytes;
 use essaim_model::{Kind, Outcome, Proposal};
 use essaim_wire::{Index, Term, encode};
@@ -89,7 +89,7 @@ async fn without_a_majority_every_call_answers_within_a_second_and_names_who_is_
     assert!(matches!(refused, ReadError::NoQuorum(why) if why.missing.len() == 2 && why.voters == 3));
 
     let back = if number(&leader) == 2 { 3 } else { 2 };
-    world.start(back, crate::Start::Resume).await.expect("it comes back");
+    world.start(back, Start::Resume).await.expect("it comes back");
     world.leader().await;
     assert!(write(&leader, 101).await, "and all goes on");
 }
@@ -163,7 +163,7 @@ async fn a_group_that_lost_power_as_a_whole_is_the_same_group_again() {
         world.kill(lost).await;
     }
     for back in 1..=3 {
-        world.start(back, crate::Start::Resume).await.expect("it starts with what is on disk");
+        world.start(back, Start::Resume).await.expect("it starts with what is on disk");
     }
     let leader = world.leader().await;
     assert_eq!(acknowledged.len(), 50);
@@ -186,7 +186,7 @@ async fn members_come_and_go_while_writes_go_on_and_none_that_was_acknowledged_i
                 acknowledged.push(place);
             }
         }
-        world.start(victim, crate::Start::Resume).await.expect("it comes back");
+        world.start(victim, Start::Resume).await.expect("it comes back");
         tokio::time::sleep(Duration::from_millis(u64::try_from(round * 37).expect("small"))).await;
     }
     world.converge().await;
@@ -223,4 +223,18 @@ async fn a_watcher_on_a_follower_sees_every_change_at_its_place() {
     }
     assert_eq!(cursor.try_next(), Ok(None));
     assert!(follower.events(Index(0)).try_next().is_ok(), "all of a young group is still kept");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_is_opened_again_in_the_same_start_of_its_node_repeats_no_request() {
+    let mut world = World::of(1).await;
+    world.stop(1).await;
+    let config = world.config(1);
+    for number in [50, 51] {
+        let store = Store::open(config.clone(), Start::Resume).await.expect("it starts");
+        until(&store, |leadership| leadership.active().is_some()).await;
+        assert!(write(&store, number).await);
+        assert!(has(&store, number), "what was acknowledged was done");
+        store.close().await;
+    }
 }
