@@ -9,7 +9,7 @@ mod service;
 mod task;
 
 #[cfg(test)]
-pub(crate) mod tests;
+mod tests;
 
 use crate::{Change, Event, Refusal, State};
 

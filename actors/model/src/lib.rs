@@ -21,6 +21,8 @@ pub mod apply;
 pub mod change;
 pub mod cluster;
 pub mod event;
+#[cfg(any(test, feature = "fixtures"))]
+pub mod fixtures;
 pub mod id;
 pub mod loopback;
 pub mod meta;

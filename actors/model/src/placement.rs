@@ -186,7 +186,7 @@ impl fmt::Display for Constraint {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::apply::tests::node;
+    use crate::fixtures::worker;
 
     fn parse(text: &str) -> Result<Constraint, InvalidConstraint> {
         text.parse()
@@ -221,7 +221,7 @@ mod tests {
 
     #[test]
     fn a_missing_label_fails_equal_and_passes_not_equal() {
-        let mut node = node(1, "n1");
+        let mut node = worker(1);
         let (eq, not) = (parse("node.labels.disk==SSD").unwrap(), parse("node.labels.disk!=ssd").unwrap());
         assert_eq!((eq.matches(&node), not.matches(&node)), (false, true));
         node.spec.labels.insert("disk".into(), "ssd".into());
@@ -230,7 +230,7 @@ mod tests {
 
     #[test]
     fn registries_and_kernels_mean_the_same_processor() {
-        let mut node = node(1, "n1");
+        let mut node = worker(1);
         node.description.as_mut().unwrap().platform.architecture = "x86_64".into();
         assert!(parse("node.platform.arch==amd64").unwrap().matches(&node));
         assert!(!parse("node.platform.arch==arm64").unwrap().matches(&node));

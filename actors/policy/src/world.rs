@@ -1,66 +1,17 @@
 //! A cluster for tests: a state with nodes and services, and the leader's round on it, without actors.
 
 use crate::{Board, Plan, Scene, Watch, reconcile};
+use essaim_model::fixtures::founding;
+pub(crate) use essaim_model::fixtures::{GIB, service as spec, worker as node};
 use essaim_model::*;
-use essaim_wire::{ClusterId, Generation, Index, Lineage, NodeId, Reachability, RequestId, Role, Term, Timestamp};
+use essaim_wire::{Generation, Index, NodeId, Reachability, RequestId, Term, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-pub(crate) const GIB: u64 = 1 << 30;
-
 /// The node with this number.
 pub(crate) fn id(number: u128) -> NodeId {
     NodeId::from_bits(number)
-}
-
-/// A ready worker with four processors and eight GiB.
-pub(crate) fn node(number: u128) -> Node {
-    Node {
-        id: id(number),
-        meta: Meta::default(),
-        spec: NodeSpec { name: None, labels: Labels::new(), role: Role::Worker, availability: Availability::Active },
-        role: Role::Worker,
-        description: Some(NodeDescription {
-            hostname: format!("n{number}"),
-            hardware: Hardware { nano_cpus: 4_000_000_000, memory_bytes: 8 * GIB },
-            engines: vec![EngineKind::Process],
-            ..NodeDescription::default()
-        }),
-        addr: None,
-        generation: Generation(1),
-        reachability: Reachability::Reachable,
-        message: String::new(),
-        since: Timestamp::default(),
-        unsteady: false,
-        manager: None,
-        key_digest: [0; 32],
-        loopback: 0,
-    }
-}
-
-pub(crate) fn spec(name: &str, replicas: u32) -> ServiceSpec {
-    let container = ContainerSpec {
-        image: "a".into(),
-        labels: Labels::new(),
-        command: vec![],
-        args: vec![],
-        hostname: None,
-        env: vec![],
-        dir: None,
-        user: None,
-        stop_signal: None,
-        stop_grace: None,
-    };
-    ServiceSpec {
-        name: Name::parse(name).expect("a name"),
-        labels: Labels::new(),
-        task: TaskSpec { container, resources: None, restart: None, placement: None, force_update: 0 },
-        mode: Mode::Replicated { replicas },
-        update: None,
-        rollback: None,
-        endpoint: None,
-    }
 }
 
 /// A state, the log that made it, and what its leader keeps.
@@ -86,18 +37,7 @@ impl World {
             drawn: 1_000_000,
             now: 1_000_000_000,
         };
-        let cluster = Cluster {
-            id: ClusterId::from_bits(9),
-            lineage: Lineage { ordinal: 1, nonce: 5 },
-            meta: Meta::default(),
-            spec: ClusterSpec::default(),
-            authority: Authority { certificate: String::new(), key: String::new(), rotations: 0 },
-            join: JoinSecrets { worker: [1; 16], manager: [2; 16] },
-            default_engine: EngineKind::Process,
-        };
-        let mut manager = node(1);
-        (manager.role, manager.spec.role) = (Role::Manager, Role::Manager);
-        world.done(vec![Change::Found(Box::new(Founding { cluster, node: manager }))]);
+        world.done(vec![Change::Found(Box::new(founding()))]);
         for number in 2..=nodes {
             world.done(vec![Change::AcceptNode(Box::new(node(number)))]);
         }

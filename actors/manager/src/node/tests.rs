@@ -1,9 +1,10 @@
 //! What a node is told, sentence by sentence. The worker at the other end is a plain set of orders.
 
 use super::core::{Core, Effect, Input};
+use essaim_model::fixtures::{founding, service, worker};
 use essaim_model::*;
 use essaim_protocol::{Assignment, AssignmentVersion, Hello};
-use essaim_wire::{ClusterId, Generation, Index, Lineage, NodeId, Reachability, RequestId, Role, Term, Timestamp};
+use essaim_wire::{Generation, Index, Lineage, NodeId, RequestId, Role, Term, Timestamp};
 use std::collections::BTreeMap;
 
 const ME: NodeId = NodeId::from_bits(2);
@@ -18,20 +19,13 @@ impl World {
     /// A cluster of the manager 1, the worker 2 (which this is about) and the worker 3, with the service `web`.
     fn new() -> Self {
         let mut world = Self { state: State::default(), seq: 0 };
-        let cluster = Cluster {
-            id: ClusterId::from_bits(9),
-            lineage: Lineage { ordinal: 1, nonce: 5 },
-            meta: Meta::default(),
-            spec: ClusterSpec::default(),
-            authority: Authority { certificate: String::new(), key: String::new(), rotations: 0 },
-            join: JoinSecrets { worker: [1; 16], manager: [2; 16] },
-            default_engine: EngineKind::Process,
-        };
-        world.apply(Change::Found(Box::new(Founding { cluster, node: node(1, Role::Manager) })));
+        let mut founding = founding();
+        founding.node = at_home(founding.node);
+        world.apply(Change::Found(Box::new(founding)));
         for id in [2, 3] {
-            world.apply(Change::AcceptNode(Box::new(node(id, Role::Worker))));
+            world.apply(Change::AcceptNode(Box::new(at_home(worker(id)))));
         }
-        world.apply(Change::CreateService { id: WEB, spec: Box::new(spec()) });
+        world.apply(Change::CreateService { id: WEB, spec: Box::new(service("web", 3)) });
         world
     }
 
@@ -62,52 +56,8 @@ impl World {
     }
 }
 
-fn node(id: u128, role: Role) -> Node {
-    Node {
-        id: NodeId::from_bits(id),
-        meta: Meta::default(),
-        spec: NodeSpec { name: None, labels: Labels::new(), role, availability: Availability::Active },
-        role,
-        description: None,
-        addr: Some(([127, 0, 0, 1], 2377).into()),
-        generation: Generation(1),
-        reachability: Reachability::Reachable,
-        message: String::new(),
-        since: Timestamp::default(),
-        unsteady: false,
-        manager: None,
-        key_digest: [0; 32],
-        loopback: 0,
-    }
-}
-
-fn spec() -> ServiceSpec {
-    ServiceSpec {
-        name: Name::parse("web").expect("a name"),
-        labels: Labels::new(),
-        task: TaskSpec {
-            container: ContainerSpec {
-                image: "sleep".into(),
-                labels: Labels::new(),
-                command: vec![],
-                args: vec![],
-                hostname: None,
-                env: vec![],
-                dir: None,
-                user: None,
-                stop_signal: None,
-                stop_grace: None,
-            },
-            resources: None,
-            restart: None,
-            placement: None,
-            force_update: 0,
-        },
-        mode: Mode::Replicated { replicas: 3 },
-        update: None,
-        rollback: None,
-        endpoint: None,
-    }
+fn at_home(node: Node) -> Node {
+    Node { addr: Some(([127, 0, 0, 1], 2377).into()), ..node }
 }
 
 fn hello(have: Option<AssignmentVersion>) -> Hello {

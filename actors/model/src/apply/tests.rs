@@ -1,59 +1,11 @@
+use crate::fixtures::{founding, manager, service, worker};
 use crate::*;
-use essaim_wire::{ClusterId, Generation, Index, Lineage, NodeId, Reachability, RequestId, Role, Term, Timestamp};
-
-/// A ready worker.
-pub(crate) fn node(id: u128, hostname: &str) -> Node {
-    Node {
-        id: NodeId::from_bits(id),
-        meta: Meta::default(),
-        spec: NodeSpec { name: None, labels: Labels::new(), role: Role::Worker, availability: Availability::Active },
-        role: Role::Worker,
-        description: Some(NodeDescription { hostname: hostname.into(), ..NodeDescription::default() }),
-        addr: None,
-        generation: Generation(1),
-        reachability: Reachability::Reachable,
-        message: String::new(),
-        since: Timestamp::default(),
-        unsteady: false,
-        manager: None,
-        key_digest: [0; 32],
-        loopback: 0,
-    }
-}
-
-fn manager(id: u128) -> Node {
-    let mut node = node(id, &format!("n{id}"));
-    (node.role, node.spec.role) = (Role::Manager, Role::Manager);
-    node
-}
+use essaim_wire::{Generation, Index, Lineage, NodeId, Reachability, RequestId, Role, Term, Timestamp};
 
 fn spec(name: &str, image: &str) -> Box<ServiceSpec> {
-    Box::new(ServiceSpec {
-        name: Name::parse(name).expect("a name"),
-        labels: Labels::new(),
-        task: TaskSpec {
-            container: ContainerSpec {
-                image: image.into(),
-                labels: Labels::new(),
-                command: vec![],
-                args: vec![],
-                hostname: None,
-                env: vec![],
-                dir: None,
-                user: None,
-                stop_signal: None,
-                stop_grace: None,
-            },
-            resources: None,
-            restart: None,
-            placement: None,
-            force_update: 0,
-        },
-        mode: Mode::Replicated { replicas: 1 },
-        update: None,
-        rollback: None,
-        endpoint: None,
-    })
+    let mut spec = service(name, 1);
+    spec.task.container.image = image.into();
+    Box::new(spec)
 }
 
 fn task(id: u128, spec_version: u64, node: Option<u128>) -> Change {
@@ -88,17 +40,8 @@ impl World {
     /// A cluster of the manager 1 and the worker 2.
     fn new() -> Self {
         let mut world = Self { state: State::default(), index: 0, seq: 0 };
-        let cluster = Cluster {
-            id: ClusterId::from_bits(9),
-            lineage: Lineage { ordinal: 1, nonce: 5 },
-            meta: Meta::default(),
-            spec: ClusterSpec::default(),
-            authority: Authority { certificate: String::new(), key: String::new(), rotations: 0 },
-            join: JoinSecrets { worker: [1; 16], manager: [2; 16] },
-            default_engine: EngineKind::Process,
-        };
-        world.done(Change::Found(Box::new(Founding { cluster, node: manager(1) })));
-        world.done(Change::AcceptNode(Box::new(node(2, "n2"))));
+        world.done(Change::Found(Box::new(founding())));
+        world.done(Change::AcceptNode(Box::new(worker(2))));
         world
     }
 
@@ -317,7 +260,7 @@ fn a_removed_node_cannot_be_accepted_again_and_its_tasks_are_written_off() {
     world.done(task(1000, 3, Some(2)));
     world.done(Change::RemoveNode { id: NodeId::from_bits(2), until: Timestamp::from_micros(u64::MAX) });
     assert!(world.state.task(TASK).unwrap().written_off.is_some());
-    assert!(world.refused(Change::AcceptNode(Box::new(node(2, "n2")))).ends_with("was removed from the cluster"));
+    assert!(world.refused(Change::AcceptNode(Box::new(worker(2)))).ends_with("was removed from the cluster"));
     let text = world.refused(Change::RemoveNode { id: NodeId::from_bits(1), until: Timestamp::default() });
     assert!(text.contains("must be demoted to worker before removal"), "{text}");
 }
@@ -325,9 +268,9 @@ fn a_removed_node_cannot_be_accepted_again_and_its_tasks_are_written_off() {
 #[test]
 fn every_node_has_loopback_addresses_of_its_own_and_they_are_used_again() {
     let mut world = World::new();
-    world.done(Change::AcceptNode(Box::new(node(3, "n3"))));
+    world.done(Change::AcceptNode(Box::new(worker(3))));
     world.done(Change::RemoveNode { id: NodeId::from_bits(2), until: Timestamp::from_micros(u64::MAX) });
-    world.done(Change::AcceptNode(Box::new(node(4, "n4"))));
+    world.done(Change::AcceptNode(Box::new(worker(4))));
     let shares: Vec<u16> = world.state.nodes().map(|node| node.loopback).collect();
     assert_eq!(shares, [0, 2, 1]);
 }
@@ -381,6 +324,6 @@ fn a_state_survives_its_pieces_with_its_hash() {
     world.state.pieces().for_each(|piece| copy.insert(piece));
     assert_eq!(copy, world.state);
     assert_eq!(copy.hash(), world.state.hash());
-    copy.insert(snapshot::Piece::Node(std::sync::Arc::new(node(8, "n8"))));
+    copy.insert(snapshot::Piece::Node(std::sync::Arc::new(worker(8))));
     assert_ne!(copy.hash(), world.state.hash());
 }

@@ -3,14 +3,13 @@
 use crate::peers::{Peers, Pipe};
 use crate::store::{Start, Store, StoreConfig};
 use crate::{Leadership, OpenError};
-use essaim_model::{
-    Authority, Availability, Change, Cluster, ClusterSpec, EngineKind, Founding, JoinSecrets, Node, NodeDescription,
-    NodeSpec, Outcome,
-};
+use essaim_model::fixtures::founding;
+pub(super) use essaim_model::fixtures::manager as node;
+use essaim_model::{Change, Outcome};
 use essaim_system::env::{Disk, Seed, SimDisk, VirtualClock};
 use essaim_transport::network::{RecvStream, SendStream};
 use essaim_transport::{FrameReceiver, FrameSender, Lane};
-use essaim_wire::{ClusterId, Generation, Lineage, NodeId, Reachability, Role, Term, Timestamp};
+use essaim_wire::{Generation, Lineage, NodeId, Term, Timestamp};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use std::collections::{BTreeMap, BTreeSet};
@@ -33,41 +32,11 @@ pub(super) fn accept(number: u128) -> Change {
     Change::AcceptNode(Box::new(node(number)))
 }
 
-pub(super) fn node(number: u128) -> Node {
-    Node {
-        id: id(number),
-        meta: Default::default(),
-        spec: NodeSpec {
-            name: None,
-            labels: Default::default(),
-            role: Role::Manager,
-            availability: Availability::Active,
-        },
-        role: Role::Manager,
-        description: Some(NodeDescription { hostname: format!("n{number}"), ..NodeDescription::default() }),
-        addr: None,
-        generation: Generation(1),
-        reachability: Reachability::Reachable,
-        message: String::new(),
-        since: Timestamp::default(),
-        unsteady: false,
-        manager: None,
-        key_digest: [0; 32],
-        loopback: 0,
-    }
-}
-
 fn found() -> Change {
-    let cluster = Cluster {
-        id: ClusterId::from_bits(9),
-        lineage: LINEAGE,
-        meta: Default::default(),
-        spec: ClusterSpec::default(),
-        authority: Authority { certificate: String::new(), key: "a private key".into(), rotations: 0 },
-        join: JoinSecrets { worker: [1; 16], manager: [2; 16] },
-        default_engine: EngineKind::Process,
-    };
-    Change::Found(Box::new(Founding { cluster, node: node(1) }))
+    let mut founding = founding();
+    founding.cluster.lineage = LINEAGE;
+    founding.cluster.authority.key = "a private key".into();
+    Change::Found(Box::new(founding))
 }
 
 /// Memory between stores.

@@ -1,0 +1,83 @@
+//! Nouns for tests, here and in the crates above: a cluster, nodes and services with nothing remarkable about them. A
+//! test changes what it is about.
+
+use crate::*;
+use essaim_wire::{ClusterId, Generation, Lineage, NodeId, Reachability, Role, Timestamp};
+
+/// 2^30 bytes.
+pub const GIB: u64 = 1 << 30;
+
+/// A cluster whose default engine runs processes.
+pub fn cluster() -> Cluster {
+    Cluster {
+        id: ClusterId::from_bits(9),
+        lineage: Lineage { ordinal: 1, nonce: 5 },
+        meta: Meta::default(),
+        spec: ClusterSpec::default(),
+        authority: Authority { certificate: String::new(), key: String::new(), rotations: 0 },
+        join: JoinSecrets { worker: [1; 16], manager: [2; 16] },
+        default_engine: EngineKind::Process,
+    }
+}
+
+/// A ready worker with this number as its id, four processors and eight GiB; its host is called `n` and the number.
+pub fn worker(number: u128) -> Node {
+    Node {
+        id: NodeId::from_bits(number),
+        meta: Meta::default(),
+        spec: NodeSpec { name: None, labels: Labels::new(), role: Role::Worker, availability: Availability::Active },
+        role: Role::Worker,
+        description: Some(NodeDescription {
+            hostname: format!("n{number}"),
+            hardware: Hardware { nano_cpus: 4_000_000_000, memory_bytes: 8 * GIB },
+            engines: vec![EngineKind::Process],
+            ..NodeDescription::default()
+        }),
+        addr: None,
+        generation: Generation(1),
+        reachability: Reachability::Reachable,
+        message: String::new(),
+        since: Timestamp::default(),
+        unsteady: false,
+        manager: None,
+        key_digest: [0; 32],
+        loopback: 0,
+    }
+}
+
+/// The same as a manager, without a number in the group.
+pub fn manager(number: u128) -> Node {
+    let mut node = worker(number);
+    (node.role, node.spec.role) = (Role::Manager, Role::Manager);
+    node
+}
+
+/// That cluster, with the manager 1.
+pub fn founding() -> Founding {
+    Founding { cluster: cluster(), node: manager(1) }
+}
+
+/// A service of so many tasks of the image `a`.
+pub fn service(name: &str, replicas: u32) -> ServiceSpec {
+    let container = ContainerSpec {
+        image: "a".into(),
+        labels: Labels::new(),
+        command: vec![],
+        args: vec![],
+        hostname: None,
+        env: vec![],
+        dir: None,
+        user: None,
+        stop_signal: None,
+        stop_grace: None,
+    };
+    ServiceSpec {
+        name: Name::parse(name).expect("a name"),
+        labels: Labels::new(),
+        task: TaskSpec { container, resources: None, restart: None, placement: None, force_update: 0 },
+        mode: Mode::Replicated { replicas },
+        update: None,
+        rollback: None,
+        endpoint: None,
+    }
+}
