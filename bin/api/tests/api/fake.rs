@@ -173,15 +173,6 @@ pub(crate) fn manager(id: NodeId, hostname: &str) -> Node {
 /// A ready worker.
 pub(crate) fn worker(id: NodeId, hostname: &str) -> Node {
     Node {
-        id,
-        meta: Meta::default(),
-        spec: NodeSpec {
-            name: None,
-            labels: Default::default(),
-            role: Role::Worker,
-            availability: essaim_model::Availability::Active,
-        },
-        role: Role::Worker,
         description: Some(essaim_model::NodeDescription {
             hostname: hostname.into(),
             platform: essaim_model::Platform { architecture: "x86_64".into(), os: "linux".into() },
@@ -190,14 +181,7 @@ pub(crate) fn worker(id: NodeId, hostname: &str) -> Node {
             ..Default::default()
         }),
         addr: Some("10.77.0.11:2377".parse().expect("an address")),
-        generation: Generation(1),
-        reachability: Reachability::Reachable,
-        message: String::new(),
-        since: Timestamp::default(),
-        unsteady: false,
-        manager: None,
-        key_digest: [0; 32],
-        loopback: 0,
+        ..essaim_model::fixtures::worker(id.bits())
     }
 }
 
