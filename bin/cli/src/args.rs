@@ -120,6 +120,8 @@ mod tests {
             "node rm -f n3",
             "node ps",
             "service create --replicas 3 --name web -d sleep 1000",
+            "service create -d=false --name web sleep 1000",
+            "service scale --detach=false web=5",
             "service ls -q",
             "service ps web --no-trunc",
             "service scale web=5 api=2",

