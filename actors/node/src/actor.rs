@@ -11,7 +11,7 @@ use crate::address::{self, Chosen, Said};
 use crate::founding::{Founded, found};
 use crate::group::{self, Opening};
 use crate::handle::{Handle, Parts, Shared, StartError};
-use crate::part::{PLACE, Part, Place, internal, is_old_news};
+use crate::part::{PLACE, Part, Place, WORKER_FOLDER, internal, is_old_news};
 use crate::request::{Farewell, InitRequest, JoinRequest};
 use crate::standing::Standing;
 use essaim_membership::Goodbye;
@@ -66,11 +66,9 @@ pub(crate) enum Msg {
 pub(crate) struct Root;
 
 pub(crate) struct Arguments {
-    scope: Scope,
     parts: Parts,
-    generation: Generation,
+    shared: Arc<Shared>,
     standing: watch::Sender<Standing>,
-    shown: watch::Receiver<Standing>,
 }
 
 pub(crate) struct State {
@@ -89,16 +87,16 @@ impl Root {
         let generation = Keep::new(Arc::clone(&env.disk)).boot()?;
         let scope = Scope::root(&parts.settings.hostname, env);
         let (standing, shown) = watch::channel(Standing::Inactive);
-        let shared = Shared {
-            scope: scope.clone(),
+        let shared = Arc::new(Shared {
+            scope,
             hostname: parts.settings.hostname.clone(),
             engines: parts.engines.clone(),
             generation,
-            standing: shown.clone(),
-        };
-        let arguments = Arguments { scope, parts, generation, standing, shown };
+            standing: shown,
+        });
+        let arguments = Arguments { parts, shared: Arc::clone(&shared), standing };
         let (root, _) = Actor::spawn(None, Self, arguments).await.map_err(|why| StartError::Actor(why.to_string()))?;
-        Ok(Handle { root, shared: Arc::new(shared) })
+        Ok(Handle { root, shared })
     }
 }
 
@@ -108,19 +106,11 @@ impl Actor for Root {
     type Arguments = Arguments;
 
     async fn pre_start(&self, myself: ActorRef<Msg>, arguments: Arguments) -> Result<State, ActorProcessingErr> {
-        let Arguments { scope, mut parts, generation, standing, shown } = arguments;
+        let Arguments { mut parts, shared, standing } = arguments;
+        let (scope, generation) = (shared.scope.clone(), shared.generation);
         let mut children = Children::new(scope.clone(), &myself, Plan::default(), Msg::Wake);
         scope.journal.enter(&scope.path, "actors/node/src/", Some(myself.get_cell()));
-        let handle = Handle {
-            root: myself.clone(),
-            shared: Arc::new(Shared {
-                scope: scope.clone(),
-                hostname: parts.settings.hostname.clone(),
-                engines: parts.engines.clone(),
-                generation,
-                standing: shown,
-            }),
-        };
+        let handle = Handle { root: myself.clone(), shared };
         for face in std::mem::take(&mut parts.faces) {
             children.start(face(handle.clone())).await?;
         }
@@ -459,7 +449,7 @@ impl State {
         Store::wipe(&group::disk(&self.scope.env)).map_err(internal)?;
         self.keep.forget_cluster().map_err(internal)?;
         self.scope.env.disk.remove(PLACE).map_err(internal)?;
-        self.scope.env.disk.remove_folder("worker").map_err(internal)?;
+        self.scope.env.disk.remove_folder(WORKER_FOLDER).map_err(internal)?;
         self.show();
         Ok(())
     }

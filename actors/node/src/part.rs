@@ -44,7 +44,7 @@ pub(crate) enum Place {
 pub(crate) const PLACE: &str = "place";
 
 /// The folder of the worker's files.
-const WORKER_FOLDER: &str = "worker";
+pub(crate) const WORKER_FOLDER: &str = "worker";
 
 pub(crate) struct Part {
     pub(crate) endpoint: Endpoint,
