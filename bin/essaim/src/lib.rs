@@ -11,9 +11,12 @@
 //!
 //! - [`run`]: the world's `Env`, the process engine, the API, and a node of them, until a signal ends it.
 //! - [`signal`]: which signal means what.
+//! - `testkit` (feature `testkit`): a cluster of any size in virtual time, inside one test.
 
 mod daemon;
 mod signal;
+#[cfg(feature = "testkit")]
+pub mod testkit;
 
 pub use daemon::{RunError, Settings, run};
 pub use essaim_engines::maybe_run_shim;

@@ -1,7 +1,7 @@
 //! Runs the simulated cluster: `cargo run --release -p essaim-sim -- --seeds 20 [--from S]`, or one seed with
 //! `--seed N --trace`. With `--roles` managers are promoted and demoted meanwhile. A run that fails prints the line that runs it again.
 
-use essaim_sim::{Options, run};
+use essaim::testkit::{Options, run};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {

@@ -1,4 +1,4 @@
-//! The simulated cluster: the whole product in one process and in virtual time, with seeded faults.
+//! The test kit: the whole product in one process and in virtual time, with seeded faults.
 //!
 //! Everything above sockets, disks and engines is what ships: Hello, admission, gossip, links, Raft, the leader's
 //! tree, workers. Below stand the simulated network, the simulated disk and a simulated machine for each node. One
@@ -22,8 +22,6 @@ pub mod convergence;
 pub mod fault;
 pub mod invariants;
 pub mod run;
-#[cfg(test)]
-mod stories;
 pub mod trace;
 pub mod world;
 

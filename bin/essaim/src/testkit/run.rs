@@ -1,12 +1,12 @@
 //! One run: a cluster is founded, a client works while faults come and go, everything is healed, and then everything
 //! must come to rest as it was wished.
 
-use crate::client::Client;
-use crate::convergence;
-use crate::fault::{self, Fault, Number, Strike};
-use crate::invariants::{Ledger, SharedLedger, lock, surplus};
-use crate::trace::Trace;
-use crate::world::World;
+use crate::testkit::client::Client;
+use crate::testkit::convergence;
+use crate::testkit::fault::{self, Fault, Number, Strike};
+use crate::testkit::invariants::{Ledger, SharedLedger, lock, surplus};
+use crate::testkit::trace::Trace;
+use crate::testkit::world::World;
 use essaim_model::State;
 use essaim_worker::sim::Behaviour;
 use rand::SeedableRng;
@@ -123,7 +123,7 @@ pub fn run(options: Options) -> Outcome {
 }
 
 /// Does something in a runtime of its own, whose time is virtual and whose choices the seed makes.
-pub(crate) fn in_virtual_time<T>(seed: u64, story: impl Future<Output = T>) -> T {
+pub fn in_virtual_time<T>(seed: u64, story: impl Future<Output = T>) -> T {
     let runtime = Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
@@ -133,11 +133,13 @@ pub(crate) fn in_virtual_time<T>(seed: u64, story: impl Future<Output = T>) -> T
     runtime.block_on(story)
 }
 
-pub(crate) struct Run {
+/// A run under way, for a story of one's own.
+pub struct Run {
     options: Options,
     ledger: SharedLedger,
     trace: Trace,
-    pub(crate) world: World,
+    /// The nodes, and what goes wrong with them.
+    pub world: World,
     begun: Instant,
     acknowledged: u64,
     asked: u64,
@@ -145,7 +147,8 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    pub(crate) fn new(options: Options) -> Self {
+    /// Machines without daemons; [`found`](Self::found) makes them a cluster.
+    pub fn new(options: Options) -> Self {
         let ledger = SharedLedger::new(Ledger::default().into());
         let trace = Trace::new(options.trace);
         let world = World::new(options.seed, options.nodes, Arc::clone(&ledger), trace.clone());
@@ -204,7 +207,7 @@ impl Run {
     }
 
     /// A cluster with its managers and a service of eight tasks, at rest; and whoever created that.
-    pub(crate) async fn found(&mut self) -> Result<Client, String> {
+    pub async fn found(&mut self) -> Result<Client, String> {
         self.world.found(self.options.managers).await?;
         self.come_to_rest(FOUNDED_MAX).await.map_err(|why| format!("a new cluster is not at rest: {why}"))?;
         let running = Arc::clone(&self.world.running);
@@ -242,7 +245,7 @@ impl Run {
     }
 
     /// Waits until everything is as wished, or says what is not.
-    pub(crate) async fn come_to_rest(&mut self, within: Duration) -> Result<Arc<State>, String> {
+    pub async fn come_to_rest(&mut self, within: Duration) -> Result<Arc<State>, String> {
         let begun = Instant::now();
         loop {
             match convergence::wishes(&self.world) {
@@ -254,7 +257,7 @@ impl Run {
     }
 
     /// A moment passes, and everything is looked at.
-    pub(crate) async fn step(&mut self) -> Result<(), String> {
+    pub async fn step(&mut self) -> Result<(), String> {
         sleep(STEP).await;
         self.world.trace_journals();
         surplus(&self.world, &mut lock(&self.ledger));

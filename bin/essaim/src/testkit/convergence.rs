@@ -1,6 +1,6 @@
 //! What must be true once everything is whole again and some time has passed.
 
-use crate::world::{World, name};
+use crate::testkit::world::{World, name};
 use essaim_membership::State as MemberState;
 use essaim_model::{Availability, Desired, Mode, Service, Slot, State, Task};
 use essaim_store::Leadership;

@@ -1,8 +1,8 @@
 //! The nodes of a run: started, killed, cut off and healed by number, on what survives a daemon.
 
-use crate::fault::{Fault, Number};
-use crate::invariants::{self, SharedLedger};
-use crate::trace::Trace;
+use crate::testkit::fault::{Fault, Number};
+use crate::testkit::invariants::{self, SharedLedger};
+use crate::testkit::trace::Trace;
 use essaim_model::Refusal;
 use essaim_node::{Handle, InitRequest, JoinRequest, Parts, Settings, Standing, start};
 use essaim_system::env::{Fault as DiskFault, SimDisk, VirtualClock};

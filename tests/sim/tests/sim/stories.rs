@@ -1,8 +1,8 @@
 //! What a simulated cluster must show, each story ended in bounded wall time: virtual time can stand still for ever
 //! when something spins.
 
-use crate::fault::Fault;
-use crate::run::{Options, Outcome, Run, in_virtual_time, run};
+use essaim::testkit::fault::Fault;
+use essaim::testkit::run::{Options, Outcome, Run, in_virtual_time, run};
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;

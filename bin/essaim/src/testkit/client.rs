@@ -5,10 +5,10 @@
 //! means that either may be true until a read has shown one of them. What is refused for a reason changed nothing.
 //! And every answer comes in time, whatever is wrong.
 
-use crate::fault::Number;
-use crate::invariants::{SharedLedger, lock};
-use crate::trace::Trace;
-use crate::world::Running;
+use crate::testkit::fault::Number;
+use crate::testkit::invariants::{SharedLedger, lock};
+use crate::testkit::trace::Trace;
+use crate::testkit::world::Running;
 use essaim_manager::Control;
 use essaim_model::{
     Availability, ContainerSpec, FailureAction, Kind, Labels, Mode, Name, Refusal, ServiceSpec, State, TaskSpec,

@@ -10,8 +10,8 @@
 //!   it away and for [`AFTERMATH`] more, and the verdicts of one that is itself in trouble do not count;
 //! - one task a slot runs on the machines, but where the design allows two ([`surplus`]).
 
-use crate::fault::Number;
-use crate::world::World;
+use crate::testkit::fault::Number;
+use crate::testkit::world::World;
 use essaim_membership::Verdict;
 use essaim_model::{Availability, Desired, ServiceId, Slot, State, Task, TaskId, UpdateOrder};
 use essaim_node::{Handle, Standing};

@@ -1,0 +1,3 @@
+//! What a simulated cluster must show.
+
+mod stories;
