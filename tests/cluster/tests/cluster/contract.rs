@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::harness::{Cluster, eventually, have};
+use essaim_cluster_tests::harness::{Cluster, eventually, have};
 
 /// A recorded command, or one that ran.
 #[derive(Debug, Clone, PartialEq, Eq)]

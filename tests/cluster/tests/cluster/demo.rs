@@ -8,7 +8,7 @@ use std::sync::mpsc::{Receiver, channel};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::harness::{PATIENCE, essaim_command, eventually, get_tcp, turn};
+use essaim_cluster_tests::harness::{PATIENCE, essaim_command, eventually, get_tcp, turn};
 
 /// A running `essaim dev`, with what it printed.
 struct Dev {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use crate::harness::{Cluster, Events, Process, eventually, sleepers};
+use essaim_cluster_tests::harness::{Cluster, Events, Process, eventually, sleepers};
 
 fn ids(tasks: &[Value]) -> BTreeSet<String> {
     tasks.iter().map(|task| task["ID"].as_str().unwrap_or("").to_owned()).collect()

@@ -2,7 +2,6 @@
 
 mod contract;
 mod demo;
-mod harness;
 mod healing;
 mod namespaces;
 mod roles;

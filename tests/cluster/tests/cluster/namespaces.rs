@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use crate::harness::{Cluster, Events, eventually, missing_for_namespaces};
 use crate::healing;
+use essaim_cluster_tests::harness::{Cluster, Events, eventually, missing_for_namespaces};
 
 /// Five hosts, three of them managers; none when this machine cannot have them.
 fn cluster() -> Option<Cluster> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Cluster, eventually, sleepers, throughout};
+use essaim_cluster_tests::harness::{Cluster, eventually, sleepers, throughout};
 
 fn service(cluster: &Cluster, id: &str) -> Value {
     cluster.daemons[0].get(&format!("/services/{id}"))

@@ -1,6 +1,6 @@
 //! Who may come in, and who no longer.
 
-use crate::harness::{Cluster, eventually};
+use essaim_cluster_tests::harness::{Cluster, eventually};
 
 #[test]
 fn a_bad_token_is_refused_and_says_which_half_is_wrong() {

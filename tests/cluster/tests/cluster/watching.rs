@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::harness::{Cluster, eventually};
+use essaim_cluster_tests::harness::{Cluster, eventually};
 
 fn actor(cluster: &Cluster, path: &str) -> Result<Value, String> {
     let trees = cluster.daemons[0].get("/essaim/v1/tree");

@@ -4,12 +4,12 @@
 //! [`cluster`] several that have joined, [`http`] how they are asked, [`processes`] what runs below them, [`events`]
 //! what was heard while a test looked elsewhere.
 
-mod cluster;
-mod daemon;
-mod events;
-mod hosts;
-mod http;
-mod processes;
+pub mod cluster;
+pub mod daemon;
+pub mod events;
+pub mod hosts;
+pub mod http;
+pub mod processes;
 
 use std::fs::File;
 use std::path::PathBuf;
@@ -18,27 +18,27 @@ use std::time::{Duration, Instant};
 
 use nix::fcntl::{Flock, FlockArg};
 
-pub(crate) use cluster::{Cluster, sleepers};
-pub(crate) use daemon::Daemon;
-pub(crate) use events::Events;
-pub(crate) use hosts::missing_for_namespaces;
-pub(crate) use http::get_tcp;
-pub(crate) use processes::Process;
+pub use cluster::{Cluster, sleepers};
+pub use daemon::Daemon;
+pub use events::Events;
+pub use hosts::missing_for_namespaces;
+pub use http::get_tcp;
+pub use processes::Process;
 
 /// How long anything may take before a test gives up. Generous on purpose: how long it takes is a bench's to say.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(45);
+pub const PATIENCE: Duration = Duration::from_secs(45);
 
 /// How often a test looks.
 const GLANCE: Duration = Duration::from_millis(25);
 
 /// One cluster at a time on this machine, whatever runs the tests: five daemons that wait for a processor accuse each
 /// other with good reason.
-pub(crate) struct Turn {
+pub struct Turn {
     _lock: Flock<File>,
 }
 
 /// Waits for this test's turn.
-pub(crate) fn turn() -> Turn {
+pub fn turn() -> Turn {
     let path = std::env::temp_dir().join(format!("essaim-cluster-tests-{}.lock", nix::unistd::getuid()));
     let file = File::options().create(true).append(true).open(path).expect("the lock file can be opened");
     match Flock::lock(file, FlockArg::LockExclusive) {
@@ -48,7 +48,7 @@ pub(crate) fn turn() -> Turn {
 }
 
 /// Looks until the answer is there, and fails with what was missing last.
-pub(crate) fn eventually<T>(what: &str, mut look: impl FnMut() -> Result<T, String>) -> T {
+pub fn eventually<T>(what: &str, mut look: impl FnMut() -> Result<T, String>) -> T {
     let begun = Instant::now();
     loop {
         match look() {
@@ -60,7 +60,7 @@ pub(crate) fn eventually<T>(what: &str, mut look: impl FnMut() -> Result<T, Stri
 }
 
 /// Looks for a while, and fails if it ever is otherwise.
-pub(crate) fn throughout(span: Duration, mut look: impl FnMut()) {
+pub fn throughout(span: Duration, mut look: impl FnMut()) {
     let begun = Instant::now();
     while begun.elapsed() < span {
         look();
@@ -69,13 +69,14 @@ pub(crate) fn throughout(span: Duration, mut look: impl FnMut()) {
 }
 
 /// The program under test.
-pub(crate) fn essaim() -> PathBuf {
+pub fn essaim() -> PathBuf {
     if let Some(named) = std::env::var_os("ESSAIM_BIN") {
         return named.into();
     }
-    // This test lies in target/<profile>/deps; the program in target/<any profile>.
-    let own = std::env::current_exe().expect("a test knows its own file");
-    let target = own.ancestors().nth(3).expect("a test lies in target/<profile>/deps");
+    // This program lies in target/<profile> or below; the one under test in target/<any profile>.
+    let own = std::env::current_exe().expect("a program knows its own file");
+    let deps = own.ancestors().find(|folder| folder.ends_with("deps"));
+    let target = deps.unwrap_or(&own).ancestors().nth(2).expect("it lies in target/<profile>");
     let built = ["release", "debug"].map(|profile| target.join(profile).join("essaim"));
     let newest = built.into_iter().filter_map(|path| Some((path.metadata().ok()?.modified().ok()?, path))).max();
     match newest {
@@ -85,14 +86,14 @@ pub(crate) fn essaim() -> PathBuf {
 }
 
 /// A command of the program under test.
-pub(crate) fn essaim_command() -> Command {
+pub fn essaim_command() -> Command {
     let mut command = Command::new(essaim());
     command.env_remove("DOCKER_HOST").env_remove("ESSAIM_HOST");
     command
 }
 
 /// Whether a program is on the PATH.
-pub(crate) fn have(program: &str) -> bool {
+pub fn have(program: &str) -> bool {
     std::env::var_os("PATH")
         .is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join(program).is_file()))
 }

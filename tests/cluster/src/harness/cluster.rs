@@ -9,31 +9,31 @@ use super::hosts::{Host, Lab, loopback_hosts};
 use super::{Daemon, Turn, eventually, turn};
 
 /// A cluster. Its fields are dropped in order: daemons, folder, hosts, turn.
-pub(crate) struct Cluster {
+pub struct Cluster {
     /// The daemons, n1 first.
-    pub(crate) daemons: Vec<Daemon>,
+    pub daemons: Vec<Daemon>,
     _folder: TempDir,
     /// The cables, when it is in namespaces.
-    pub(crate) lab: Option<Arc<Lab>>,
+    pub lab: Option<Arc<Lab>>,
     _turn: Turn,
 }
 
 impl Cluster {
     /// Daemons on the loopback, the first few of them managers.
-    pub(crate) fn on_loopback(nodes: u8, managers: usize) -> Self {
+    pub fn on_loopback(nodes: u8, managers: usize) -> Self {
         let turn = turn();
         Self::of(loopback_hosts(nodes), managers, None, turn)
     }
 
     /// Daemons in namespaces.
-    pub(crate) fn in_namespaces(nodes: u8, managers: usize) -> Self {
+    pub fn in_namespaces(nodes: u8, managers: usize) -> Self {
         let turn = turn();
         let lab = Lab::new(nodes);
         Self::of(lab.hosts(), managers, Some(lab), turn)
     }
 
     /// Daemons that have joined nothing yet.
-    pub(crate) fn of_strangers(names: &[&str]) -> Self {
+    pub fn of_strangers(names: &[&str]) -> Self {
         let turn = turn();
         let folder = tempfile::tempdir().expect("there is room for a folder");
         let hosts = loopback_hosts(names.len() as u8);
@@ -61,7 +61,7 @@ impl Cluster {
     }
 
     /// Makes a cluster of one daemon.
-    pub(crate) fn init(&self, at: usize) {
+    pub fn init(&self, at: usize) {
         let address = self.daemons[at].host.address.to_string();
         let spec = json!({
             "Labels": null, "Orchestration": {}, "Raft": {"ElectionTick": 0, "HeartbeatTick": 0}, "Dispatcher": {},
@@ -75,7 +75,7 @@ impl Cluster {
     }
 
     /// The request by which a daemon joins another's cluster.
-    pub(crate) fn join_request(&self, at: usize, to: usize, token: &str) -> Value {
+    pub fn join_request(&self, at: usize, to: usize, token: &str) -> Value {
         let own = self.daemons[at].host.address.to_string();
         json!({
             "ListenAddr": own, "AdvertiseAddr": own, "DataPathAddr": "",
@@ -84,7 +84,7 @@ impl Cluster {
     }
 
     /// Lets a daemon join another's cluster; the role is `Worker` or `Manager`.
-    pub(crate) fn join(&self, at: usize, to: usize, role: &str) {
+    pub fn join(&self, at: usize, to: usize, role: &str) {
         let request = self.join_request(at, to, &self.token(to, role));
         // A leader that waits for a processor loses its lease for a moment, and says so to whoever asks just then.
         eventually(&format!("{} joins", self.daemons[at].name), || {
@@ -96,12 +96,12 @@ impl Cluster {
     }
 
     /// A join token.
-    pub(crate) fn token(&self, at: usize, role: &str) -> String {
+    pub fn token(&self, at: usize, role: &str) -> String {
         self.daemons[at].get("/swarm")["JoinTokens"][role].as_str().expect("a manager knows the tokens").to_owned()
     }
 
     /// Waits until every daemon is ready and this many managers are reachable.
-    pub(crate) fn wait_ready(&self, managers: usize) {
+    pub fn wait_ready(&self, managers: usize) {
         eventually("every node is ready", || {
             let nodes = self.nodes()?;
             let ready = nodes.iter().filter(|node| node["Status"]["State"] == "ready").count();
@@ -112,7 +112,7 @@ impl Cluster {
     }
 
     /// A manager that runs and answers, with its place; the first one where `not` does not stand.
-    pub(crate) fn manager(&self, not: &[usize]) -> Result<&Daemon, String> {
+    pub fn manager(&self, not: &[usize]) -> Result<&Daemon, String> {
         let usable = self.daemons.iter().enumerate().filter(|(at, daemon)| !not.contains(at) && daemon.pid().is_some());
         let mut why = "no manager runs".to_owned();
         for (_, daemon) in usable {
@@ -126,24 +126,24 @@ impl Cluster {
     }
 
     /// The nodes, as any manager that answers has them.
-    pub(crate) fn nodes(&self) -> Result<Vec<Value>, String> {
+    pub fn nodes(&self) -> Result<Vec<Value>, String> {
         self.nodes_without(&[])
     }
 
     /// The same, without asking these daemons.
-    pub(crate) fn nodes_without(&self, not: &[usize]) -> Result<Vec<Value>, String> {
+    pub fn nodes_without(&self, not: &[usize]) -> Result<Vec<Value>, String> {
         listed(&self.manager(not)?.try_ask("GET", "/nodes", None).map_err(|error| error.to_string())?)
     }
 
     /// A node by its host name.
-    pub(crate) fn node(&self, name: &str, not: &[usize]) -> Result<Value, String> {
+    pub fn node(&self, name: &str, not: &[usize]) -> Result<Value, String> {
         let nodes = self.nodes_without(not)?;
         let found = nodes.into_iter().find(|node| node["Description"]["Hostname"] == name);
         found.ok_or_else(|| format!("there is no node {name}"))
     }
 
     /// Where the leader is.
-    pub(crate) fn leader(&self) -> usize {
+    pub fn leader(&self) -> usize {
         eventually("there is a leader", || {
             let nodes = self.nodes()?;
             let leader = nodes.iter().find(|node| node["ManagerStatus"]["Leader"] == true).ok_or("nobody leads")?;
@@ -153,20 +153,20 @@ impl Cluster {
     }
 
     /// Creates a service that runs `sleep`.
-    pub(crate) fn create(&self, name: &str, replicas: u64) -> String {
+    pub fn create(&self, name: &str, replicas: u64) -> String {
         let spec = sleepers(name, replicas);
         let manager = eventually("a manager answers", || self.manager(&[]));
         manager.post("/services/create", Some(&spec))["ID"].as_str().expect("a service has an id").to_owned()
     }
 
     /// The tasks of a service, as any manager that answers has them.
-    pub(crate) fn tasks(&self, service: &str, not: &[usize]) -> Result<Vec<Value>, String> {
+    pub fn tasks(&self, service: &str, not: &[usize]) -> Result<Vec<Value>, String> {
         let path = format!("/tasks?filters=%7B%22service%22%3A%7B%22{service}%22%3Atrue%7D%7D");
         listed(&self.manager(not)?.try_ask("GET", &path, None).map_err(|error| error.to_string())?)
     }
 
     /// Those that are wanted and run, on nodes that are not in `gone`.
-    pub(crate) fn running(&self, service: &str, gone: &[usize]) -> Result<Vec<Value>, String> {
+    pub fn running(&self, service: &str, gone: &[usize]) -> Result<Vec<Value>, String> {
         let nodes = self.nodes_without(gone)?;
         let lost = |task: &Value| {
             let node = nodes.iter().find(|node| node["ID"] == task["NodeID"]);
@@ -181,7 +181,7 @@ impl Cluster {
     }
 
     /// Waits until exactly this many run on the nodes that are left, each slot once.
-    pub(crate) fn wait_running(&self, service: &str, count: usize, gone: &[usize]) -> Vec<Value> {
+    pub fn wait_running(&self, service: &str, count: usize, gone: &[usize]) -> Vec<Value> {
         eventually(&format!("{count} tasks of {service} run"), || {
             let running = self.running(service, gone)?;
             let mut slots: Vec<_> = running.iter().map(|task| task["Slot"].as_u64()).collect();
@@ -194,7 +194,7 @@ impl Cluster {
 }
 
 /// A service that runs `sleep`, with everything else as the docker CLI leaves it.
-pub(crate) fn sleepers(name: &str, replicas: u64) -> Value {
+pub fn sleepers(name: &str, replicas: u64) -> Value {
     json!({
         "Name": name, "Labels": {},
         "TaskTemplate": {

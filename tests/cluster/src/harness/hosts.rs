@@ -13,15 +13,15 @@ const PORT: u16 = 2377;
 
 /// A place for one daemon.
 #[derive(Debug, Clone)]
-pub(crate) struct Host {
+pub struct Host {
     /// Where it listens.
-    pub(crate) address: SocketAddr,
+    pub address: SocketAddr,
     namespace: Option<String>,
 }
 
 impl Host {
     /// A command that runs on this host.
-    pub(crate) fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+    pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         match &self.namespace {
             None => Command::new(program),
             Some(name) => {
@@ -35,7 +35,7 @@ impl Host {
 }
 
 /// Addresses of the loopback that nobody uses: above those of tasks (127.64 to 127.127) and far from `essaim dev`'s.
-pub(crate) fn loopback_hosts(count: u8) -> Vec<Host> {
+pub fn loopback_hosts(count: u8) -> Vec<Host> {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     for _ in 0..1000 {
         let seed = std::process::id().wrapping_mul(31).wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
@@ -50,7 +50,7 @@ pub(crate) fn loopback_hosts(count: u8) -> Vec<Host> {
 }
 
 /// Why namespaces cannot be made here; none when they can.
-pub(crate) fn missing_for_namespaces() -> Option<String> {
+pub fn missing_for_namespaces() -> Option<String> {
     if !nix::unistd::geteuid().is_root() {
         return Some("hosts in network namespaces need root".to_owned());
     }
@@ -59,14 +59,14 @@ pub(crate) fn missing_for_namespaces() -> Option<String> {
 }
 
 /// Hosts with cables.
-pub(crate) struct Lab {
+pub struct Lab {
     name: String,
     count: u8,
 }
 
 impl Lab {
     /// Makes this many hosts, 10.99.N.1 and so on.
-    pub(crate) fn new(count: u8) -> Arc<Self> {
+    pub fn new(count: u8) -> Arc<Self> {
         let lab = Self { name: format!("et{}", std::process::id() % 100_000), count };
         let bridge = lab.bridge();
         run("ip", &["netns", "add", &bridge]);
@@ -93,7 +93,7 @@ impl Lab {
     }
 
     /// The places for daemons.
-    pub(crate) fn hosts(&self) -> Vec<Host> {
+    pub fn hosts(&self) -> Vec<Host> {
         let host = |number| Host {
             address: SocketAddr::from((Ipv4Addr::new(10, 99, 0, number), PORT)),
             namespace: Some(self.host_name(number)),
@@ -102,23 +102,23 @@ impl Lab {
     }
 
     /// Pulls a host's cable. The first host is number 1.
-    pub(crate) fn cut(&self, number: u8) {
+    pub fn cut(&self, number: u8) {
         self.on_bridge("ip", &["link", "set", &self.port(number), "down"]);
     }
 
     /// Plugs it back.
-    pub(crate) fn heal(&self, number: u8) {
+    pub fn heal(&self, number: u8) {
         self.on_bridge("ip", &["link", "set", &self.port(number), "up"]);
     }
 
     /// Loses what one host sends to another, and nothing of what comes back.
-    pub(crate) fn drop_one_way(&self, from: u8, to: u8) {
+    pub fn drop_one_way(&self, from: u8, to: u8) {
         let rule = format!("add rule bridge lab forward iifname {} oifname {} drop", self.port(from), self.port(to));
         self.on_bridge("nft", &[&rule]);
     }
 
     /// Undoes every [`Self::drop_one_way`].
-    pub(crate) fn drop_nothing(&self) {
+    pub fn drop_nothing(&self) {
         self.on_bridge("nft", &["flush chain bridge lab forward"]);
     }
 

@@ -13,34 +13,34 @@ const ANSWER_DEADLINE: Duration = Duration::from_secs(20);
 
 /// An answer.
 #[derive(Debug, Clone)]
-pub(crate) struct Answer {
+pub struct Answer {
     /// The HTTP status.
-    pub(crate) status: u16,
+    pub status: u16,
     /// The body.
-    pub(crate) text: String,
+    pub text: String,
 }
 
 impl Answer {
     /// The body as JSON; `null` when it is none.
-    pub(crate) fn json(&self) -> Value {
+    pub fn json(&self) -> Value {
         serde_json::from_str(&self.text).unwrap_or(Value::Null)
     }
 
     /// What a refusal says.
-    pub(crate) fn message(&self) -> String {
+    pub fn message(&self) -> String {
         self.json()["message"].as_str().unwrap_or(&self.text).to_owned()
     }
 }
 
 /// Asks over a unix socket.
-pub(crate) fn ask_unix(socket: &Path, method: &str, path: &str, body: Option<&Value>) -> io::Result<Answer> {
+pub fn ask_unix(socket: &Path, method: &str, path: &str, body: Option<&Value>) -> io::Result<Answer> {
     let stream = UnixStream::connect(socket)?;
     stream.set_read_timeout(Some(ANSWER_DEADLINE))?;
     ask(stream, method, path, body)
 }
 
 /// Asks a web server.
-pub(crate) fn get_tcp(address: SocketAddr, path: &str) -> io::Result<Answer> {
+pub fn get_tcp(address: SocketAddr, path: &str) -> io::Result<Answer> {
     let stream = TcpStream::connect_timeout(&address, ANSWER_DEADLINE)?;
     stream.set_read_timeout(Some(ANSWER_DEADLINE))?;
     ask(stream, "GET", path, None)

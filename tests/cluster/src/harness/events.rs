@@ -9,14 +9,14 @@ use serde_json::Value;
 use super::{Daemon, essaim_command};
 
 /// A listener on one daemon.
-pub(crate) struct Events {
+pub struct Events {
     child: Child,
     heard: Arc<Mutex<Vec<Value>>>,
 }
 
 impl Events {
     /// Listens from now on.
-    pub(crate) fn listen(daemon: &Daemon) -> Self {
+    pub fn listen(daemon: &Daemon) -> Self {
         let mut child = essaim_command()
             .arg("--host")
             .arg(format!("unix://{}", daemon.socket.display()))
@@ -37,12 +37,12 @@ impl Events {
     }
 
     /// All so far, in order.
-    pub(crate) fn heard(&self) -> Vec<Value> {
+    pub fn heard(&self) -> Vec<Value> {
         self.heard.lock().expect("nobody panics with the lock").clone()
     }
 
     /// The names of the nodes that were reported as down.
-    pub(crate) fn reported_down(&self) -> Vec<String> {
+    pub fn reported_down(&self) -> Vec<String> {
         let heard = self.heard();
         let down =
             heard.iter().filter(|event| event["Type"] == "node" && event["Actor"]["Attributes"]["state.new"] == "down");

@@ -11,15 +11,15 @@ const ROUNDS_MAX: usize = 100;
 
 /// A process, known by its id and by when it started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Process {
+pub struct Process {
     /// Its id.
-    pub(crate) pid: i32,
+    pub pid: i32,
     start: u64,
 }
 
 impl Process {
     /// Signals it, if it is still the same.
-    pub(crate) fn signal(self, signal: Signal) {
+    pub fn signal(self, signal: Signal) {
         if stat(self.pid).is_some_and(|stat| stat.start == self.start) {
             let _ = kill(Pid::from_raw(self.pid), signal);
         }
@@ -34,7 +34,7 @@ struct Stat {
 }
 
 /// The shims that keep tasks below this folder.
-pub(crate) fn shims_below(folder: &Path) -> Vec<Process> {
+pub fn shims_below(folder: &Path) -> Vec<Process> {
     all()
         .into_iter()
         .filter(|stat| !stat.ended && is_shim_below(stat.pid, folder))
@@ -43,7 +43,7 @@ pub(crate) fn shims_below(folder: &Path) -> Vec<Process> {
 }
 
 /// The main processes of the tasks below this folder: the children of their shims, in order of their ids.
-pub(crate) fn tasks_below(folder: &Path) -> Vec<Process> {
+pub fn tasks_below(folder: &Path) -> Vec<Process> {
     let shims = shims_below(folder);
     let mut tasks: Vec<_> = all()
         .into_iter()
@@ -55,7 +55,7 @@ pub(crate) fn tasks_below(folder: &Path) -> Vec<Process> {
 }
 
 /// Kills the shims below this folder and all that descends from them.
-pub(crate) fn kill_tasks_below(folder: &Path) {
+pub fn kill_tasks_below(folder: &Path) {
     for _ in 0..ROUNDS_MAX {
         let shims = shims_below(folder);
         if shims.is_empty() {

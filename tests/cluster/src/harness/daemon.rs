@@ -14,13 +14,13 @@ use super::processes::{Process, kill_tasks_below, tasks_below};
 use super::{essaim, essaim_command, eventually};
 
 /// A daemon on a host, running or killed. Dropped, it leaves nothing behind.
-pub(crate) struct Daemon {
+pub struct Daemon {
     /// Its host name.
-    pub(crate) name: String,
+    pub name: String,
     /// Where it runs.
-    pub(crate) host: Host,
+    pub host: Host,
     /// Its socket.
-    pub(crate) socket: PathBuf,
+    pub socket: PathBuf,
     data: PathBuf,
     log: PathBuf,
     child: Option<Child>,
@@ -28,14 +28,14 @@ pub(crate) struct Daemon {
 
 impl Daemon {
     /// Starts one below this folder and waits until it answers.
-    pub(crate) fn start(name: &str, host: Host, folder: &Path) -> Self {
+    pub fn start(name: &str, host: Host, folder: &Path) -> Self {
         let mut daemon = Self::prepared(name, host, folder);
         daemon.restart();
         daemon
     }
 
     /// One that does not run yet.
-    pub(crate) fn prepared(name: &str, host: Host, folder: &Path) -> Self {
+    pub fn prepared(name: &str, host: Host, folder: &Path) -> Self {
         Self {
             name: name.to_owned(),
             host,
@@ -47,7 +47,7 @@ impl Daemon {
     }
 
     /// Starts its process; see [`Self::wait_ready`].
-    pub(crate) fn spawn(&mut self) {
+    pub fn spawn(&mut self) {
         assert!(self.child.is_none(), "{} runs already", self.name);
         let log = File::options().create(true).append(true).open(&self.log).expect("the log can be written");
         let child = self
@@ -72,7 +72,7 @@ impl Daemon {
     }
 
     /// Waits until it answers.
-    pub(crate) fn wait_ready(&mut self) {
+    pub fn wait_ready(&mut self) {
         eventually(&format!("{} answers", self.name), || {
             if let Some(Ok(Some(status))) = self.child.as_mut().map(Child::try_wait) {
                 panic!("{} ended ({status}):\n{}", self.name, self.log());
@@ -83,38 +83,38 @@ impl Daemon {
     }
 
     /// Starts it, again or for the first time, and waits until it answers.
-    pub(crate) fn restart(&mut self) {
+    pub fn restart(&mut self) {
         self.spawn();
         self.wait_ready();
     }
 
     /// Asks it.
-    pub(crate) fn ask(&self, method: &str, path: &str, body: Option<&Value>) -> Answer {
+    pub fn ask(&self, method: &str, path: &str, body: Option<&Value>) -> Answer {
         self.try_ask(method, path, body)
             .unwrap_or_else(|error| panic!("{} {method} {path}: {error}\n{}", self.name, self.log()))
     }
 
     /// Asks it, though it may not be there.
-    pub(crate) fn try_ask(&self, method: &str, path: &str, body: Option<&Value>) -> std::io::Result<Answer> {
+    pub fn try_ask(&self, method: &str, path: &str, body: Option<&Value>) -> std::io::Result<Answer> {
         ask_unix(&self.socket, method, path, body)
     }
 
     /// Asks for something that must be there.
-    pub(crate) fn get(&self, path: &str) -> Value {
+    pub fn get(&self, path: &str) -> Value {
         let answer = self.ask("GET", path, None);
         assert_eq!(answer.status, 200, "{} GET {path}: {}", self.name, answer.text);
         answer.json()
     }
 
     /// Does something that must be accepted.
-    pub(crate) fn post(&self, path: &str, body: Option<&Value>) -> Value {
+    pub fn post(&self, path: &str, body: Option<&Value>) -> Value {
         let answer = self.ask("POST", path, body);
         assert!((200..300).contains(&answer.status), "{} POST {path}: {} {}", self.name, answer.status, answer.text);
         answer.json()
     }
 
     /// Runs a command of our own command line against it.
-    pub(crate) fn essaim(&self, arguments: &[&str]) -> (i32, String, String) {
+    pub fn essaim(&self, arguments: &[&str]) -> (i32, String, String) {
         let output = essaim_command()
             .arg("--host")
             .arg(format!("unix://{}", self.socket.display()))
@@ -127,23 +127,23 @@ impl Daemon {
     }
 
     /// The main processes of its tasks.
-    pub(crate) fn tasks(&self) -> Vec<Process> {
+    pub fn tasks(&self) -> Vec<Process> {
         tasks_below(&self.data)
     }
 
     /// Its process, while it runs.
-    pub(crate) fn pid(&self) -> Option<i32> {
+    pub fn pid(&self) -> Option<i32> {
         self.child.as_ref().map(|child| child.id() as i32)
     }
 
     /// Signals it.
-    pub(crate) fn signal(&self, signal: Signal) {
+    pub fn signal(&self, signal: Signal) {
         let pid = self.pid().unwrap_or_else(|| panic!("{} runs", self.name));
         kill(Pid::from_raw(pid), signal).expect("one's own child can be signalled");
     }
 
     /// Kills the daemon and leaves its tasks.
-    pub(crate) fn kill(&mut self) {
+    pub fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
             let _ = child.kill();
             let _ = child.wait();
@@ -151,7 +151,7 @@ impl Daemon {
     }
 
     /// Kills everything on its host.
-    pub(crate) fn kill_host(&mut self) {
+    pub fn kill_host(&mut self) {
         if self.child.is_some() {
             self.signal(Signal::SIGKILL);
         }
@@ -171,7 +171,7 @@ impl Daemon {
     }
 
     /// What it wrote.
-    pub(crate) fn log(&self) -> String {
+    pub fn log(&self) -> String {
         let text = std::fs::read_to_string(&self.log).unwrap_or_default();
         let lines: Vec<_> = text.lines().collect();
         lines[lines.len().saturating_sub(40)..].join("\n")

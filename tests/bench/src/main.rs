@@ -1,0 +1,63 @@
+//! Figures beside the peers: `cargo run --release -p essaim-bench -- [ROW…] [--rounds N] [--json] [--list]`.
+//!
+//! Each row does the same work with Essaim and with its peer, by turns in the same run, where the peer is installed
+//! (Debian's `docker.io`, `etcd-server`, `erlang-base`), and prints median and worst of several rounds. A round in
+//! which processes waited for a processor says nothing; it is thrown away and done again ([`calm`]). Ratios count,
+//! absolute times of a shared machine do not.
+//!
+//! In suggested reading order:
+//!
+//! - [`rows`]: what is measured, one file a subject.
+//! - [`figure`]: what was measured: samples, a peer's, and what there is to reach.
+//! - [`calm`]: whether the machine was calm enough to say anything.
+//! - [`table`]: how it is shown.
+
+mod calm;
+mod figure;
+mod rows;
+mod table;
+
+use clap::Parser;
+use std::process::ExitCode;
+
+/// Figures beside the peers, in one table.
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// Which rows; all of them when none is named.
+    rows: Vec<String>,
+    /// How often each is measured.
+    #[arg(long, default_value_t = 5)]
+    rounds: u32,
+    /// Prints JSON instead of a table.
+    #[arg(long)]
+    json: bool,
+    /// Says which rows there are.
+    #[arg(long)]
+    list: bool,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    if arguments.list {
+        for row in rows::ALL {
+            println!("{:12} {}", row.name, row.what);
+        }
+        return ExitCode::SUCCESS;
+    }
+    if let Some(stranger) = arguments.rows.iter().find(|name| rows::ALL.iter().all(|row| row.name != **name)) {
+        eprintln!("there is no row \"{stranger}\"; --list says which there are");
+        return ExitCode::from(2);
+    }
+    let wanted = |name: &str| arguments.rows.is_empty() || arguments.rows.iter().any(|row| row == name);
+    let mut figures = Vec::new();
+    for row in rows::ALL.iter().filter(|row| wanted(row.name)) {
+        eprintln!("{}: {}", row.name, row.what);
+        figures.extend((row.measure)(arguments.rounds));
+    }
+    if arguments.json {
+        println!("{}", table::json(&figures));
+    } else {
+        print!("{}", table::text(&figures));
+    }
+    ExitCode::SUCCESS
+}
