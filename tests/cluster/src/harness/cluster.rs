@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::hosts::{Host, Lab, loopback_hosts};
+use super::sweep::folder;
 use super::{Daemon, Turn, eventually, turn};
 
 /// A cluster. Its fields are dropped in order: daemons, folder, hosts, turn.
@@ -15,34 +16,40 @@ pub struct Cluster {
     _folder: TempDir,
     /// The cables, when it is in namespaces.
     pub lab: Option<Arc<Lab>>,
-    _turn: Turn,
+    /// None when somebody else holds it for several clusters.
+    _turn: Option<Turn>,
 }
 
 impl Cluster {
     /// Daemons on the loopback, the first few of them managers.
     pub fn on_loopback(nodes: u8, managers: usize) -> Self {
         let turn = turn();
-        Self::of(loopback_hosts(nodes), managers, None, turn)
+        Self::of(loopback_hosts(nodes), managers, None, Some(turn))
     }
 
     /// Daemons in namespaces.
     pub fn in_namespaces(nodes: u8, managers: usize) -> Self {
         let turn = turn();
         let lab = Lab::new(nodes);
-        Self::of(lab.hosts(), managers, Some(lab), turn)
+        Self::of(lab.hosts(), managers, Some(lab), Some(turn))
+    }
+
+    /// Daemons in the namespaces of a lab that is there already, for one who holds the turn.
+    pub fn on_lab(lab: &Arc<Lab>, managers: usize) -> Self {
+        Self::of(lab.hosts(), managers, Some(Arc::clone(lab)), None)
     }
 
     /// Daemons that have joined nothing yet.
     pub fn of_strangers(names: &[&str]) -> Self {
         let turn = turn();
-        let folder = tempfile::tempdir().expect("there is room for a folder");
+        let folder = folder();
         let hosts = loopback_hosts(names.len() as u8);
         let daemons = names.iter().zip(hosts).map(|(name, host)| Daemon::start(name, host, folder.path())).collect();
-        Self { daemons, _folder: folder, lab: None, _turn: turn }
+        Self { daemons, _folder: folder, lab: None, _turn: Some(turn) }
     }
 
-    fn of(hosts: Vec<Host>, managers: usize, lab: Option<Arc<Lab>>, turn: Turn) -> Self {
-        let folder = tempfile::tempdir().expect("there is room for a folder");
+    fn of(hosts: Vec<Host>, managers: usize, lab: Option<Arc<Lab>>, turn: Option<Turn>) -> Self {
+        let folder = folder();
         let number = |at: usize| format!("n{}", at + 1);
         let mut daemons: Vec<_> = hosts
             .into_iter()

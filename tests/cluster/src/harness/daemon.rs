@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::hosts::Host;
 use super::http::{Answer, ask_unix};
-use super::processes::{Process, kill_tasks_below, tasks_below};
+use super::processes::{Process, kill_tasks_below, shims_below, tasks_below};
 use super::{essaim, essaim_command, eventually};
 
 /// A daemon on a host, running or killed. Dropped, it leaves nothing behind.
@@ -129,6 +129,11 @@ impl Daemon {
     /// The main processes of its tasks.
     pub fn tasks(&self) -> Vec<Process> {
         tasks_below(&self.data)
+    }
+
+    /// The shims that keep its tasks.
+    pub fn shims(&self) -> Vec<Process> {
+        shims_below(&self.data)
     }
 
     /// Its process, while it runs.

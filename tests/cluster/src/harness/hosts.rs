@@ -2,11 +2,13 @@
 //! packet reaches any real network and a cable can be pulled.
 
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::have;
+use super::sweep::mark;
 
 /// The usual port.
 const PORT: u16 = 2377;
@@ -20,6 +22,11 @@ pub struct Host {
 }
 
 impl Host {
+    /// The file by which its network namespace is known; none on the loopback.
+    pub fn namespace(&self) -> Option<PathBuf> {
+        self.namespace.as_deref().map(namespace_file)
+    }
+
     /// A command that runs on this host.
     pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         match &self.namespace {
@@ -27,7 +34,7 @@ impl Host {
             Some(name) => {
                 // Not `ip netns exec`, which hides the cgroups. It executes the program: the child is the program.
                 let mut command = Command::new("nsenter");
-                command.arg(format!("--net=/run/netns/{name}")).arg("--").arg(program);
+                command.arg(format!("--net={}", namespace_file(name).display())).arg("--").arg(program);
                 command
             }
         }
@@ -67,7 +74,7 @@ pub struct Lab {
 impl Lab {
     /// Makes this many hosts, 10.99.N.1 and so on.
     pub fn new(count: u8) -> Arc<Self> {
-        let lab = Self { name: format!("et{}", std::process::id() % 100_000), count };
+        let lab = Self { name: mark(std::process::id()), count };
         let bridge = lab.bridge();
         run("ip", &["netns", "add", &bridge]);
         lab.on_bridge("ip", &["link", "add", "br0", "type", "bridge"]);
@@ -135,7 +142,7 @@ impl Lab {
     }
 
     fn on_bridge(&self, program: &str, arguments: &[&str]) {
-        let namespace = format!("--net=/run/netns/{}", self.bridge());
+        let namespace = format!("--net={}", namespace_file(&self.bridge()).display());
         run("nsenter", &[&[namespace.as_str(), "--", program], arguments].concat());
     }
 }
@@ -147,6 +154,13 @@ impl Drop for Lab {
             let _ = Command::new("ip").args(["netns", "del", &name]).output();
         }
     }
+}
+
+/// Where `ip netns` keeps namespaces.
+pub(super) const NAMESPACES: &str = "/run/netns";
+
+pub(super) fn namespace_file(name: &str) -> PathBuf {
+    Path::new(NAMESPACES).join(name)
 }
 
 fn run(program: &str, arguments: &[&str]) {

@@ -39,6 +39,13 @@ pub fn ask_unix(socket: &Path, method: &str, path: &str, body: Option<&Value>) -
     ask(stream, method, path, body)
 }
 
+/// Sends a file over a unix socket.
+pub fn send_unix(socket: &Path, path: &str, file: &[u8]) -> io::Result<Answer> {
+    let stream = UnixStream::connect(socket)?;
+    stream.set_read_timeout(Some(ANSWER_DEADLINE))?;
+    exchange(stream, "POST", path, "Content-Type: application/x-tar\r\n", file)
+}
+
 /// Asks a web server.
 pub fn get_tcp(address: SocketAddr, path: &str) -> io::Result<Answer> {
     let stream = TcpStream::connect_timeout(&address, ANSWER_DEADLINE)?;
@@ -46,14 +53,19 @@ pub fn get_tcp(address: SocketAddr, path: &str) -> io::Result<Answer> {
     ask(stream, "GET", path, None)
 }
 
-fn ask(mut stream: impl Read + Write, method: &str, path: &str, body: Option<&Value>) -> io::Result<Answer> {
+fn ask(stream: impl Read + Write, method: &str, path: &str, body: Option<&Value>) -> io::Result<Answer> {
     let body = body.map_or_else(String::new, Value::to_string);
     let kind = if body.is_empty() { "" } else { "Content-Type: application/json\r\n" };
+    exchange(stream, method, path, kind, body.as_bytes())
+}
+
+fn exchange(mut stream: impl Read + Write, method: &str, path: &str, kind: &str, body: &[u8]) -> io::Result<Answer> {
     write!(
         stream,
-        "{method} {path} HTTP/1.1\r\nHost: essaim\r\nConnection: close\r\n{kind}Content-Length: {}\r\n\r\n{body}",
+        "{method} {path} HTTP/1.1\r\nHost: essaim\r\nConnection: close\r\n{kind}Content-Length: {}\r\n\r\n",
         body.len()
     )?;
+    stream.write_all(body)?;
     let mut bytes = Vec::new();
     stream.read_to_end(&mut bytes)?;
     parse(&bytes)

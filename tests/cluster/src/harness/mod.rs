@@ -2,7 +2,7 @@
 //!
 //! [`hosts`] is where a daemon runs (an address of the loopback, or a network namespace), [`daemon`] one daemon,
 //! [`cluster`] several that have joined, [`http`] how they are asked, [`processes`] what runs below them, [`events`]
-//! what was heard while a test looked elsewhere.
+//! what was heard while a test looked elsewhere, [`sweep`] what a killed program left behind.
 
 pub mod cluster;
 pub mod daemon;
@@ -10,6 +10,7 @@ pub mod events;
 pub mod hosts;
 pub mod http;
 pub mod processes;
+pub mod sweep;
 
 use std::fs::File;
 use std::path::PathBuf;
@@ -21,15 +22,15 @@ use nix::fcntl::{Flock, FlockArg};
 pub use cluster::{Cluster, sleepers};
 pub use daemon::Daemon;
 pub use events::Events;
-pub use hosts::missing_for_namespaces;
+pub use hosts::{Host, Lab, missing_for_namespaces};
 pub use http::get_tcp;
 pub use processes::Process;
 
 /// How long anything may take before a test gives up. Generous on purpose: how long it takes is a bench's to say.
 pub const PATIENCE: Duration = Duration::from_secs(45);
 
-/// How often a test looks.
-const GLANCE: Duration = Duration::from_millis(25);
+/// How often one looks.
+pub const GLANCE: Duration = Duration::from_millis(10);
 
 /// One cluster at a time on this machine, whatever runs the tests: five daemons that wait for a processor accuse each
 /// other with good reason.

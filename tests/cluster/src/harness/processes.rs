@@ -1,6 +1,7 @@
-//! What runs below a daemon: shims, and the tasks below them.
+//! What runs below a daemon (shims, and the tasks below them) or on a host, and what it weighs.
 
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use nix::sys::signal::{Signal, kill};
@@ -8,6 +9,9 @@ use nix::unistd::Pid;
 
 /// How often to look again for tasks that were just being started.
 const ROUNDS_MAX: usize = 100;
+
+/// How long a killed process is given to be gone before the next look.
+const AGAIN: std::time::Duration = std::time::Duration::from_millis(2);
 
 /// A process, known by its id and by when it started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -33,13 +37,15 @@ struct Stat {
     ended: bool,
 }
 
+impl Stat {
+    const fn process(&self) -> Process {
+        Process { pid: self.pid, start: self.start }
+    }
+}
+
 /// The shims that keep tasks below this folder.
 pub fn shims_below(folder: &Path) -> Vec<Process> {
-    all()
-        .into_iter()
-        .filter(|stat| !stat.ended && is_shim_below(stat.pid, folder))
-        .map(|stat| Process { pid: stat.pid, start: stat.start })
-        .collect()
+    all().into_iter().filter(|stat| !stat.ended && is_shim_below(stat.pid, folder)).map(|stat| stat.process()).collect()
 }
 
 /// The main processes of the tasks below this folder: the children of their shims, in order of their ids.
@@ -48,7 +54,7 @@ pub fn tasks_below(folder: &Path) -> Vec<Process> {
     let mut tasks: Vec<_> = all()
         .into_iter()
         .filter(|stat| !stat.ended && shims.iter().any(|shim| shim.pid == stat.parent))
-        .map(|stat| Process { pid: stat.pid, start: stat.start })
+        .map(|stat| stat.process())
         .collect();
     tasks.sort_unstable();
     tasks
@@ -61,24 +67,75 @@ pub fn kill_tasks_below(folder: &Path) {
         if shims.is_empty() {
             return;
         }
-        let all = all();
-        let mut doomed = shims;
-        let mut at = 0;
-        while let Some(parent) = doomed.get(at).copied() {
-            let children = all.iter().filter(|stat| stat.parent == parent.pid && !stat.ended);
-            doomed.extend(children.map(|stat| Process { pid: stat.pid, start: stat.start }));
-            at += 1;
-        }
-        for process in doomed.into_iter().rev() {
+        for process in with_descendants(shims, &all()).into_iter().rev() {
             process.signal(Signal::SIGKILL);
         }
-        std::thread::sleep(std::time::Duration::from_millis(2));
+        std::thread::sleep(AGAIN);
     }
+}
+
+/// Kills every process in a network namespace and all that descends from those: a container has a namespace of its own.
+/// The oldest is killed first, so that nobody is left to tell of another's end.
+pub fn kill_all_in(namespace: &Path) {
+    for _ in 0..ROUNDS_MAX {
+        let all = all();
+        let mut within: Vec<_> =
+            all.iter().filter(|stat| !stat.ended && is_in(stat.pid, namespace)).map(Stat::process).collect();
+        within.sort_unstable_by_key(|process| process.start);
+        let doomed = with_descendants(within, &all);
+        if doomed.is_empty() {
+            return;
+        }
+        for process in doomed {
+            process.signal(Signal::SIGKILL);
+        }
+        std::thread::sleep(AGAIN);
+    }
+}
+
+/// The processes in a network namespace that bear this name, cut at fifteen letters as the kernel does.
+pub fn named_in(namespace: &Path, name: &str) -> Vec<Process> {
+    let cut = &name[..name.len().min(15)];
+    let is_named =
+        |pid: i32| std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm.trim_end() == cut);
+    let all = all().into_iter();
+    all.filter(|stat| !stat.ended && is_named(stat.pid) && is_in(stat.pid, namespace))
+        .map(|stat| stat.process())
+        .collect()
+}
+
+/// The memory of a process that is in RAM, in bytes; 0 when it has ended.
+pub fn resident(pid: i32) -> u64 {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    line.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0) * 1024
+}
+
+/// These and all below them, parents before children.
+fn with_descendants(mut found: Vec<Process>, all: &[Stat]) -> Vec<Process> {
+    let mut at = 0;
+    while let Some(parent) = found.get(at).copied() {
+        let children: Vec<_> =
+            all.iter().filter(|stat| stat.parent == parent.pid && !stat.ended).map(Stat::process).collect();
+        for child in children {
+            if !found.contains(&child) {
+                found.push(child);
+            }
+        }
+        at += 1;
+    }
+    found
 }
 
 fn all() -> Vec<Stat> {
     let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
     entries.filter_map(|entry| stat(entry.file_name().to_str()?.parse().ok()?)).collect()
+}
+
+fn is_in(pid: i32, namespace: &Path) -> bool {
+    let inode = |path: &Path| std::fs::metadata(path).ok().map(|found| (found.dev(), found.ino()));
+    let own = inode(Path::new(&format!("/proc/{pid}/ns/net")));
+    own.is_some() && own == inode(namespace)
 }
 
 fn is_shim_below(pid: i32, folder: &Path) -> bool {

@@ -1,0 +1,62 @@
+//! What a program leaves behind that is killed before it can clean up: namespaces, whatever runs in them, mounts, folders.
+//!
+//! All of it bears the id of the program, so that it can be found by another one, and nobody else's is touched.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::Command;
+
+use tempfile::TempDir;
+
+use super::hosts::{NAMESPACES, namespace_file};
+use super::processes::kill_all_in;
+
+/// How the names of all that a program makes begin.
+pub(super) fn mark(process: u32) -> String {
+    format!("et{process}")
+}
+
+/// A folder that can be swept.
+pub fn folder() -> TempDir {
+    let prefix = format!("{}-", mark(std::process::id()));
+    tempfile::Builder::new().prefix(&prefix).tempdir().expect("there is room for a folder")
+}
+
+/// Removes what programs left that live no more.
+pub fn sweep_abandoned() {
+    let owner = |name: &str| name.strip_prefix("et")?.split_once('-')?.0.parse::<u32>().ok();
+    let names = names_in(Path::new(NAMESPACES)).into_iter().chain(names_in(&std::env::temp_dir()));
+    let owners: BTreeSet<u32> = names.filter_map(|name| owner(&name)).collect();
+    owners.into_iter().filter(|owner| !Path::new(&format!("/proc/{owner}")).exists()).for_each(sweep);
+}
+
+/// Removes what a program made.
+pub fn sweep(process: u32) {
+    let prefix = format!("{}-", mark(process));
+    let own = |folder: &Path| names_in(folder).into_iter().filter(|name| name.starts_with(&prefix)).collect::<Vec<_>>();
+    for name in own(Path::new(NAMESPACES)) {
+        kill_all_in(&namespace_file(&name));
+        let _ = Command::new("ip").args(["netns", "del", &name]).output();
+    }
+    for name in own(&std::env::temp_dir()) {
+        let folder = std::env::temp_dir().join(name);
+        unmount_below(&folder);
+        let _ = std::fs::remove_dir_all(folder);
+    }
+}
+
+/// Unmounts whatever is mounted below a folder, the innermost first.
+pub fn unmount_below(folder: &Path) {
+    let text = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    let places = text.lines().filter_map(|line| line.split(' ').nth(1));
+    let mut below: Vec<_> = places.filter(|place| Path::new(place).starts_with(folder)).collect();
+    below.reverse();
+    for some in below.chunks(100) {
+        let _ = Command::new("umount").arg("--lazy").args(some).output();
+    }
+}
+
+fn names_in(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
+}
