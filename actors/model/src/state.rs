@@ -9,6 +9,7 @@ use crate::{
     Cluster, Event, Kind, Node, Outcome, Position, Proposal, Refusal, Service, ServiceId, ServiceSpec, Slot, Task,
     TaskId,
 };
+use essaim_wire::planted::{Bug, planted};
 use essaim_wire::{Index, NodeId, Role, Timestamp};
 use imbl::{OrdMap, OrdSet};
 use std::sync::Arc;
@@ -48,11 +49,14 @@ impl State {
     pub fn apply(&mut self, position: Position, proposal: &Proposal) -> (Outcome, Vec<Event>) {
         self.applied = position;
         let window = self.requests.get(&proposal.request.origin);
-        if let Some(outcome) = window.and_then(|window| window.find(proposal.request)) {
+        if let Some(outcome) = window.and_then(|window| window.find(proposal.request))
+            && !planted(Bug::RequestAppliedTwice)
+        {
             return (outcome, Vec::new());
         }
         let mut events = Vec::new();
-        let outcome = if proposal.fence.is_some_and(|term| term != position.term) {
+        let void = proposal.fence.is_some_and(|term| term != position.term) && !planted(Bug::DroppedFence);
+        let outcome = if void {
             let text = "the leader that decided this no longer leads";
             Outcome::Refused(Refusal::new(Kind::Precondition, text))
         } else {

@@ -9,6 +9,7 @@ use crate::identity::Id;
 use crate::table::{self, MAX_MEMBERS, Row, Standing};
 use crate::{Downfall, Effect, Goodbye, Incarnation, State, Verdict};
 use essaim_wire::NodeId;
+use essaim_wire::planted::{Bug, planted};
 
 /// So many removed nodes are remembered. Their certificates are refused anyway; this keeps old gossip from bringing
 /// them back into the table.
@@ -102,10 +103,10 @@ impl Detector {
             return self.meet(id, incarnation);
         };
         let (was, old) = (entry.state(), entry.id);
-        if id.generation < old.generation {
+        if id.generation < old.generation && !planted(Bug::OlderGenerationHeard) {
             return false;
         }
-        let restarted = id.generation > old.generation;
+        let restarted = id.generation != old.generation;
         let first = was == State::Expected;
         if !restarted && incarnation < entry.incarnation || !restarted && incarnation == entry.incarnation && !first {
             return true;
@@ -123,7 +124,7 @@ impl Detector {
         if id.addr != old.addr {
             self.effects.push(Effect::Address { node, addr: id.addr });
         }
-        self.version += 1;
+        self.touch(node);
         self.eager |= spread;
         if restarted || was != State::Alive {
             self.enter(node, Phase::Present);
@@ -315,6 +316,6 @@ impl Detector {
         self.accused.remove(&node);
         self.moved |= self.rings.remove(node);
         self.gossip.forget(entry.id, entry.incarnation);
-        self.version += 1;
+        self.touch(node);
     }
 }

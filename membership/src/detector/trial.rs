@@ -8,6 +8,7 @@ use crate::health::suspicion;
 use crate::identity::Id;
 use crate::rings::quorum;
 use crate::{Downfall, Effect, Evidence, Incarnation, Loss, Verdict};
+use essaim_wire::planted::{Bug, planted};
 use essaim_wire::{Moment, NodeId};
 use std::cmp::Ordering;
 use std::time::Duration;
@@ -105,7 +106,7 @@ impl Detector {
         }
         let first = self.accused.insert(node);
         self.gossip.spread(&Item::Accused((&merged).into()));
-        self.version += 1;
+        self.touch(node);
         self.reweigh = true;
         if let Some(end) = self.suspicion_ends(node) {
             self.agenda.add(end, Due::Member(node, Deadline::Suspicion));
@@ -144,6 +145,7 @@ impl Detector {
         let Some(record) = entry.record.as_ref().filter(|_| entry.phase == Phase::Present) else { return };
         let observers = self.rings.observers(node);
         let needed = quorum(observers.len()).max(1);
+        let votes = if planted(Bug::ObserverCountedTwice) { record.votes() * 2 } else { record.votes() };
         if record.votes() == 0 {
             return;
         }
@@ -155,7 +157,7 @@ impl Detector {
             .map(|(_, &observer)| observer)
             .collect();
         let sealed = record.is_sealed(observers.len());
-        if sealed || record.votes() + implicit.len() >= needed {
+        if sealed || votes + implicit.len() >= needed {
             let accusers = self.accusers(entry);
             let record = record.clone().sealed(observers.len());
             self.gossip.spread(&Item::Accused((&record).into()));
@@ -200,7 +202,7 @@ impl Detector {
             Deadline::Overdue(of) if of == era => self.become_unreachable(node, Evidence::Overdue),
             Deadline::Patience(of) if of == era => self.on_impatience(node),
             Deadline::Steady(of) if of == era && entry.flap.on_steady() => {
-                self.version += 1;
+                self.touch(node);
                 self.conclude(Verdict::Steady { node });
             }
             Deadline::Forget(of) if of == era => self.forget(node),
@@ -269,7 +271,7 @@ impl Detector {
     /// Whether this node should speak against nobody just now: half of the time that makes a subject late has
     /// passed without most of them.
     pub(super) fn is_gated(&self) -> bool {
-        self.misses_most(self.config.miss / 2)
+        !planted(Bug::IsolatedNodeAccuses) && self.misses_most(self.config.miss / 2)
     }
 
     pub(super) fn misses_most(&self, silence: Duration) -> bool {

@@ -11,6 +11,7 @@
 //! - [`era`]: numbers that only grow and tell an old message from a new one.
 //! - [`node`]: the role of a node, and how managers record whether it can be reached.
 //! - [`codec`]: bytes in, bytes out, never a panic.
+//! - [`planted`](mod@planted): bugs that a simulated run can be given, to see whether it finds them.
 
 // `id!` names this crate as the others do.
 extern crate self as essaim_wire;
@@ -19,6 +20,7 @@ mod codec;
 mod era;
 mod id;
 mod node;
+pub mod planted;
 mod time;
 
 pub use codec::{DecodeError, EncodeError, decode, decode_prefix, encode, encode_into};

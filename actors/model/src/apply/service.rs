@@ -6,6 +6,7 @@ use crate::{
     Desired, Event, Kind, Meta, Mode, Refusal, Service, ServiceId, ServiceSpec, State, UpdateState, UpdateStatus,
 };
 use essaim_wire::Index;
+use essaim_wire::planted::{Bug, planted};
 use std::sync::Arc;
 
 impl State {
@@ -38,7 +39,7 @@ impl State {
         events: &mut Vec<Event>,
     ) -> Made {
         let old = Arc::clone(self.existing_service(id)?);
-        if old.meta.version != expect {
+        if old.meta.version != expect && !planted(Bug::VersionNotCompared) {
             return Err(Refusal::out_of_sequence());
         }
         let rolls_back = spec.is_none();

@@ -6,6 +6,7 @@ use crate::{
     Assigned, Availability, Desired, Event, Kind, Meta, Observed, Refusal, Slot, State, Task, TaskId, WrittenOff,
 };
 use essaim_wire::NodeId;
+use essaim_wire::planted::{Bug, planted};
 use std::sync::Arc;
 
 /// How many tasks of one slot may be wanted at a time: a task and the one that is to follow it.
@@ -97,7 +98,8 @@ impl State {
         for (id, observed) in reports {
             let Some(task) = self.tasks.get(id) else { continue };
             let forward = may_follow(task.observed.state, observed.state)
-                || (task.observed.state == observed.state && !observed.state.is_final());
+                || (task.observed.state == observed.state && !observed.state.is_final())
+                || planted(Bug::TaskGoesBackwards);
             if task.node() != Some(node) || task.written_off.is_some() || !forward {
                 continue;
             }

@@ -19,6 +19,7 @@ mod tests;
 
 use crate::{Plan, Scene, Wanted};
 use essaim_model::{Availability, Change, Desired, Mode, Node, Placement, Service, Slot, Task, TaskId};
+use essaim_wire::planted::{Bug, planted};
 use essaim_wire::{Index, NodeId, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -199,6 +200,7 @@ impl<'a> Work<'a> {
 
     fn want(&mut self, slot: Slot, desired: Desired) {
         let (service, spec_version) = (self.service.id, self.service.spec_version);
+        let desired = if planted(Bug::FillDoesNotWait) { Desired::Running } else { desired };
         self.plan.wanted.push(Wanted { service, spec_version, slot, desired });
     }
 

@@ -18,6 +18,7 @@ use super::Work;
 use super::rollout::Candidate;
 use crate::restart;
 use essaim_model::{Desired, Mode, Slot, Task};
+use essaim_wire::planted::{Bug, planted};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -130,6 +131,8 @@ impl<'a> Work<'a> {
         let stays = *tasks
             .iter()
             .min_by_key(|task| (!task.is_running(), task.desired != Desired::Running, task.meta.created_at, task.id))?;
+        let newest = tasks.iter().max_by_key(|task| (task.is_running(), task.meta.created_at, task.id));
+        let stays = newest.copied().filter(|_| planted(Bug::SurplusOldestFirst)).unwrap_or(stays);
         for task in tasks.iter().filter(|task| task.id != stays.id) {
             self.shut(task);
             here.stopping |= task.node().is_some();
@@ -174,7 +177,7 @@ impl<'a> Work<'a> {
 
     /// Every sound place is elsewhere: its replacement runs first, unless two may not run at a time.
     fn move_away(&mut self, slot: Slot, here: &Occupants<'a>) {
-        if self.service.spec.drains_stop_first() {
+        if self.service.spec.drains_stop_first() || planted(Bug::DrainStopsFirst) {
             for task in here.leaving.iter().chain(&here.lost) {
                 self.shut(task);
             }

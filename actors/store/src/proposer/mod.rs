@@ -19,7 +19,8 @@ use crate::store::Store;
 use bytes::Bytes;
 use effort::{Attempt, Effort, Trouble};
 use essaim_model::{Change, Kind, Outcome, Proposal, Refusal};
-use essaim_wire::{Index, Term, encode};
+use essaim_wire::planted::{Bug, planted};
+use essaim_wire::{Index, Term, decode, encode};
 use openraft::errors::{ClientWriteError, ForwardReason};
 use openraft::impls::ProgressResponder;
 use std::ops::ControlFlow;
@@ -41,13 +42,15 @@ impl Store {
     pub async fn propose(&self, changes: Vec<Change>, fence: Option<Term>) -> Result<Outcome, ProposeError> {
         let permit = self.under_way().acquire().await.map_err(|_| closed())?;
         let proposal = Proposal { request: self.next_request(), at: self.clock().utc(), fence, changes };
-        let bytes = encode(&Command::Proposal(proposal));
+        let mut bytes = Bytes::from(encode(&Command::Proposal(proposal)));
         if bytes.len() > PROPOSAL_BYTES_MAX {
             return Err(ProposeError::TooLarge { bytes: bytes.len() });
         }
-        let bytes = Bytes::from(bytes);
         let effort = Effort::begin(self, DEADLINE);
         let done = loop {
+            if planted(Bug::FreshRequestNumber) {
+                bytes = self.numbered_anew(&bytes);
+            }
             let tried = effort.attempt(self.attempt_proposal(&bytes, fence, &effort)).await;
             if let ControlFlow::Break(done) = effort.weigh(tried).await {
                 break done;
@@ -70,6 +73,16 @@ impl Store {
         }
     }
 
+    /// The same proposal as another request: only where that slip is planted.
+    fn numbered_anew(&self, bytes: &Bytes) -> Bytes {
+        match decode(bytes) {
+            Ok(Command::Proposal(proposal)) => {
+                Bytes::from(encode(&Command::Proposal(Proposal { request: self.next_request(), ..proposal })))
+            }
+            _ => bytes.clone(),
+        }
+    }
+
     async fn attempt_proposal(
         &self,
         bytes: &Bytes,
@@ -79,7 +92,7 @@ impl Store {
         if self.leads() {
             return self.commit_here(bytes.clone(), fence, effort).await;
         }
-        if fence.is_some() {
+        if fence.is_some() && !planted(Bug::DroppedFence) {
             // It would be void: a fence is a term of this manager's own.
             let refusal = Refusal::new(Kind::Precondition, "this manager no longer leads");
             return Attempt::Done((Index(0), Outcome::Refused(refusal)));

@@ -9,6 +9,7 @@ use crate::format::{self, Record};
 use crate::log::writer::Writer;
 use crate::log::{Found, LogBackend, Op};
 use essaim_wire::encode;
+use essaim_wire::planted::{Bug, planted};
 use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
 use openraft::{OptionalSend, RaftTypeConfig};
 use std::collections::VecDeque;
@@ -219,7 +220,9 @@ impl RaftLogStorage<Types> for LogStore {
     }
 
     async fn save_vote(&mut self, given: &Vote) -> io::Result<()> {
-        self.shared.writer.commit(vec![Op::Vote(vote(given))]).await?;
+        if !planted(Bug::VoteNotKept) {
+            self.shared.writer.commit(vec![Op::Vote(vote(given))]).await?;
+        }
         self.tail().vote = Some(*given);
         Ok(())
     }
@@ -252,6 +255,11 @@ impl RaftLogStorage<Types> for LogStore {
             tail.shrink(self.shared.durable.load(Ordering::Acquire));
             (records, tail.next())
         };
+        if planted(Bug::AckBeforeFsync) {
+            callback.io_completed(Ok(()));
+            self.shared.writer.submit(vec![Op::Append(records)], None).await;
+            return Ok(());
+        }
         let durable = Arc::clone(&self.shared.durable);
         let done = move |result: io::Result<()>| {
             if result.is_ok() {

@@ -21,6 +21,7 @@ use essaim_protocol::{
 use essaim_system::link::{Link, Remote};
 use essaim_system::supervisor::CallError;
 use essaim_system::{Address, Kind, Scope};
+use essaim_wire::planted::{Bug, planted};
 use essaim_wire::{DecodeError, Generation, NodeId};
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 use std::collections::BTreeMap;
@@ -283,7 +284,9 @@ impl State {
                 let orders = Arc::new(self.orders.clone());
                 let (disk, saved) = (Arc::clone(&self.scope.env.disk), Arc::clone(&orders));
                 // On disk first: what was done could not be forgotten.
-                crate::off_thread(disk, move |disk| orders::save(disk, &saved)).await?;
+                if !planted(Bug::OrdersNotKept) {
+                    crate::off_thread(disk, move |disk| orders::save(disk, &saved)).await?;
+                }
                 let _ = self.args.worker.cast(WorkerMsg::Obey(orders));
             }
             Obeyed::Stale => {

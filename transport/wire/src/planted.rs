@@ -1,0 +1,182 @@
+//! Planted bugs: slips that a programmer could make, each at its real place, to measure what looks for bugs.
+//!
+//! A place reads `if planted(Bug::X) { the slip }`. Without the feature `planted` that is `if false`, and nothing of it
+//! is in what ships. With it a bug is in force on one thread, for as long as [`plant`]'s guard lives: a simulated run
+//! has a thread of its own, so several runs can have several bugs. The simulator must catch each of them; what it
+//! does not catch it would not catch in earnest either.
+
+use std::fmt;
+
+/// A slip. Its name is what went wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Bug {
+    /// A manager says that an entry of the log is durable before its disk has synced it.
+    AckBeforeFsync,
+    /// A manager keeps its vote in memory only, and gives another one after a restart.
+    VoteNotKept,
+    /// What a leader's actor decided is passed on and applied under the next leader.
+    DroppedFence,
+    /// A request that is sent again has its effect again.
+    RequestAppliedTwice,
+    /// A request that is sent again gets a new number.
+    FreshRequestNumber,
+    /// A follower answers a read from the state it happens to have.
+    LocalRead,
+    /// A leader answers a read without asking whether it still leads.
+    UnconfirmedRead,
+    /// An update is made whatever version it was planned from.
+    VersionNotCompared,
+    /// What a worker says of a task is taken, also when it leads backwards.
+    TaskGoesBackwards,
+    /// A worker obeys orders that are older than those it has.
+    OlderOrdersObeyed,
+    /// A worker acts on its orders and does not keep them.
+    OrdersNotKept,
+    /// A node that hears nobody accuses everybody.
+    IsolatedNodeAccuses,
+    /// An observer counts once for each ring on which it stands beside its subject.
+    ObserverCountedTwice,
+    /// What is said of an earlier start of a node is believed of the node.
+    OlderGenerationHeard,
+    /// Of several tasks of a slot the newest stays.
+    SurplusOldestFirst,
+    /// A draining node's task is stopped, and then its place is filled elsewhere.
+    DrainStopsFirst,
+    /// A slot is filled while the task that was told to end there still runs.
+    FillDoesNotWait,
+    /// The leader's tree goes on when no majority has answered for a lease.
+    TreeOutlivesLease,
+}
+
+impl Bug {
+    /// Every one of them.
+    pub const ALL: [Self; 18] = [
+        Self::AckBeforeFsync,
+        Self::VoteNotKept,
+        Self::DroppedFence,
+        Self::RequestAppliedTwice,
+        Self::FreshRequestNumber,
+        Self::LocalRead,
+        Self::UnconfirmedRead,
+        Self::VersionNotCompared,
+        Self::TaskGoesBackwards,
+        Self::OlderOrdersObeyed,
+        Self::OrdersNotKept,
+        Self::IsolatedNodeAccuses,
+        Self::ObserverCountedTwice,
+        Self::OlderGenerationHeard,
+        Self::SurplusOldestFirst,
+        Self::DrainStopsFirst,
+        Self::FillDoesNotWait,
+        Self::TreeOutlivesLease,
+    ];
+
+    /// Its name, for a table or a command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::AckBeforeFsync => "ack-before-fsync",
+            Self::VoteNotKept => "vote-not-kept",
+            Self::DroppedFence => "dropped-fence",
+            Self::RequestAppliedTwice => "request-applied-twice",
+            Self::FreshRequestNumber => "fresh-request-number",
+            Self::LocalRead => "local-read",
+            Self::UnconfirmedRead => "unconfirmed-read",
+            Self::VersionNotCompared => "version-not-compared",
+            Self::TaskGoesBackwards => "task-goes-backwards",
+            Self::OlderOrdersObeyed => "older-orders-obeyed",
+            Self::OrdersNotKept => "orders-not-kept",
+            Self::IsolatedNodeAccuses => "isolated-node-accuses",
+            Self::ObserverCountedTwice => "observer-counted-twice",
+            Self::OlderGenerationHeard => "older-generation-heard",
+            Self::SurplusOldestFirst => "surplus-oldest-first",
+            Self::DrainStopsFirst => "drain-stops-first",
+            Self::FillDoesNotWait => "fill-does-not-wait",
+            Self::TreeOutlivesLease => "tree-outlives-lease",
+        }
+    }
+
+    /// The bug of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|bug| bug.name() == name)
+    }
+}
+
+impl fmt::Display for Bug {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Whether a bug is in force here. Never, in what ships.
+#[cfg(not(feature = "planted"))]
+pub const fn planted(_: Bug) -> bool {
+    false
+}
+
+#[cfg(feature = "planted")]
+pub use soil::{Planted, plant, planted};
+
+/// Where bugs grow: one at a time on a thread.
+#[cfg(feature = "planted")]
+mod soil {
+    use super::Bug;
+    use std::cell::Cell;
+    use std::marker::PhantomData;
+
+    thread_local! {
+        static GROWS: Cell<Option<Bug>> = const { Cell::new(None) };
+    }
+
+    /// Whether a bug is in force on this thread.
+    pub fn planted(bug: Bug) -> bool {
+        GROWS.get() == Some(bug)
+    }
+
+    /// Puts a bug in force on this thread, in place of any other, until the guard is dropped.
+    pub fn plant(bug: Bug) -> Planted {
+        Planted { former: GROWS.replace(Some(bug)), on_this_thread: PhantomData }
+    }
+
+    /// As long as it lives, its bug is in force. It stays on its thread.
+    #[derive(Debug)]
+    #[must_use = "the bug is gone when this is dropped"]
+    pub struct Planted {
+        former: Option<Bug>,
+        on_this_thread: PhantomData<*const ()>,
+    }
+
+    impl Drop for Planted {
+        fn drop(&mut self) {
+            GROWS.set(self.former);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_bug_has_a_name_of_its_own() {
+        for bug in Bug::ALL {
+            assert_eq!(Bug::named(bug.name()), Some(bug));
+        }
+    }
+
+    #[cfg(not(feature = "planted"))]
+    #[test]
+    fn what_ships_has_none_of_them() {
+        assert!(Bug::ALL.into_iter().all(|bug| !planted(bug)));
+    }
+
+    #[cfg(feature = "planted")]
+    #[test]
+    fn a_bug_is_in_force_on_its_thread_until_its_guard_is_dropped() {
+        let guard = plant(Bug::LocalRead);
+        assert!(planted(Bug::LocalRead) && !planted(Bug::DroppedFence));
+        let elsewhere = std::thread::spawn(|| planted(Bug::LocalRead)).join().expect("it looks");
+        assert!(!elsewhere);
+        drop(guard);
+        assert!(!planted(Bug::LocalRead));
+    }
+}
