@@ -14,11 +14,12 @@
 //! - [`proposer`], [`read`]: how changes get in, and how reads are made current.
 //! - [`leadership`]: who leads, and who must not act as if it did.
 //! - [`group`], [`force`]: who is in the group, and the way out when most of it is gone.
-//! - [`events`]: what happened, for whoever follows.
+//! - [`events`]: what happened, for whoever follows; [`agreed`]: what the log holds, for whoever checks.
 //! - [`log`], [`snapshot`], [`seal`], [`identity`]: what lies on disk, and how it is kept from rot and readers.
 //! - [`format`](mod@format): the frozen types that lie there and cross the wire.
 //! - [`raft`]: everything that knows openraft.
 
+mod agreed;
 mod error;
 mod events;
 mod force;
@@ -40,6 +41,7 @@ mod view;
 #[cfg(test)]
 mod tests;
 
+pub use agreed::Agreed;
 pub use error::{Missing, NoQuorum, OpenError, ProposeError, ReadError};
 pub use events::{Compacted, Cursor, CursorError, Happened};
 pub use group::{MemberStatus, Status};

@@ -8,7 +8,7 @@ use crate::raft::{self, Metrics, Raft};
 use crate::store::Store;
 use essaim_model::State;
 use essaim_system::env::Clock;
-use essaim_wire::{Index, Lineage, Moment, NodeId, RequestId};
+use essaim_wire::{Index, Lineage, Moment, NodeId, RequestId, Term};
 use openraft::Instant;
 use openraft::async_runtime::watch::WatchReceiver;
 use std::sync::Arc;
@@ -71,6 +71,16 @@ impl Store {
         }
         let heard = Moment::from_micros(self.inner.server.heard.load(Ordering::Relaxed));
         heard > Moment::START && self.clock().now().saturating_since(heard) < raft::LEASE * 2
+    }
+
+    /// How many bytes of entries the log has taken in here, those included that it began with.
+    pub fn log_written(&self) -> u64 {
+        self.machine().log.grown()
+    }
+
+    /// The latest term that this manager knows of: it has voted in it, or follows who was elected in it.
+    pub fn term(&self) -> Term {
+        Term(self.raft().metrics().borrow_watched().current_term)
     }
 
     /// What had to be repaired when the store was opened, in words.

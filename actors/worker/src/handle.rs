@@ -9,7 +9,7 @@ use crate::task::Here;
 use crate::told::Told;
 use crate::uplink::{Dial, UplinkArgs, UplinkMsg};
 use essaim_model::{Availability, Labels, Observed, TaskId};
-use essaim_protocol::{LogFrame, LogRequest, Managers, Standing};
+use essaim_protocol::{AssignmentVersion, LogFrame, LogRequest, Managers, Standing};
 use essaim_system::endpoint::Endpoint;
 use essaim_system::{Address, ChildSpec, Disk, Scope};
 use essaim_wire::{Generation, NodeId};
@@ -137,6 +137,11 @@ impl WorkerHandle {
     /// The manager that this node is linked to.
     pub fn linked(&self) -> watch::Receiver<Option<NodeId>> {
         self.told.watch_linked()
+    }
+
+    /// Which orders are in force, now and whenever that changes; none before the first.
+    pub fn orders(&self) -> watch::Receiver<Option<AssignmentVersion>> {
+        self.told.watch_orders()
     }
 
     /// These may be managers: for a node that no manager has told anything yet.

@@ -161,6 +161,15 @@ impl SimMachine {
         inner.tasks.iter().filter(|(_, task)| matches!(task.phase, Phase::Running(_))).map(|(id, _)| *id).collect()
     }
 
+    /// Since when each task runs that does.
+    pub fn running_since(&self) -> Vec<(TaskId, Timestamp)> {
+        let since = |(id, task): (&TaskId, &SimTask)| match task.phase {
+            Phase::Running(started) => Some((*id, started.at)),
+            _ => None,
+        };
+        self.lock().tasks.iter().filter_map(since).collect()
+    }
+
     /// How many tasks were ever started: an adopted one is not started again.
     pub fn starts(&self) -> u64 {
         self.lock().starts

@@ -2,7 +2,7 @@
 //! to. The uplink writes, the node reads; always the latest.
 
 use essaim_model::Availability;
-use essaim_protocol::{Managers, Standing};
+use essaim_protocol::{AssignmentVersion, Managers, Standing};
 use essaim_wire::NodeId;
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -13,6 +13,7 @@ pub(crate) struct Told {
     managers: watch::Sender<Option<Arc<Managers>>>,
     standing: watch::Sender<Option<Standing>>,
     linked: watch::Sender<Option<NodeId>>,
+    orders: watch::Sender<Option<AssignmentVersion>>,
     /// What an operator said at join, until a manager has heard it.
     availability: watch::Sender<Option<Availability>>,
 }
@@ -23,6 +24,7 @@ impl Told {
             managers: watch::Sender::new(None),
             standing: watch::Sender::new(None),
             linked: watch::Sender::new(None),
+            orders: watch::Sender::new(None),
             availability: watch::Sender::new(None),
         }
     }
@@ -48,6 +50,11 @@ impl Told {
         self.linked.send_if_modified(|known| std::mem::replace(known, manager) != manager);
     }
 
+    /// These orders are in force.
+    pub(crate) fn orders(&self, version: Option<AssignmentVersion>) {
+        self.orders.send_if_modified(|known| std::mem::replace(known, version) != version);
+    }
+
     pub(crate) fn set_availability(&self, availability: Availability) {
         self.availability.send_replace(Some(availability));
     }
@@ -66,6 +73,10 @@ impl Told {
 
     pub(crate) fn watch_standing(&self) -> watch::Receiver<Option<Standing>> {
         self.standing.subscribe()
+    }
+
+    pub(crate) fn watch_orders(&self) -> watch::Receiver<Option<AssignmentVersion>> {
+        self.orders.subscribe()
     }
 
     pub(crate) fn watch_linked(&self) -> watch::Receiver<Option<NodeId>> {

@@ -85,6 +85,11 @@ impl LogStore {
         self.shared.grown.load(Ordering::Relaxed)
     }
 
+    /// The entries from `start` to before `end` that there are.
+    pub(crate) fn between(&self, start: u64, end: u64) -> io::Result<Vec<Entry>> {
+        self.entries(start, end, usize::MAX)
+    }
+
     fn tail(&self) -> MutexGuard<'_, Tail> {
         self.shared.tail.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -143,6 +143,7 @@ impl Actor for Uplink {
     ) -> Result<State, ActorProcessingErr> {
         // What cannot be read was said by the worker already; a manager says it all again.
         let orders = orders::load(&*scope.env.disk).ok().flatten().unwrap_or_default();
+        args.told.orders(orders.version);
         let known = orders::load_managers(&*scope.env.disk).ok().flatten();
         let description = args.machine.look().await;
         let core = Core::new(args.node, scope.env.seed.draw_number());
@@ -287,6 +288,7 @@ impl State {
                 if !planted(Bug::OrdersNotKept) {
                     crate::off_thread(disk, move |disk| orders::save(disk, &saved)).await?;
                 }
+                self.args.told.orders(orders.version);
                 let _ = self.args.worker.cast(WorkerMsg::Obey(orders));
             }
             Obeyed::Stale => {
