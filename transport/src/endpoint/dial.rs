@@ -12,7 +12,7 @@ use crate::code;
 use crate::frame::{FrameReceiver, FrameSender};
 use crate::lane::Traffic;
 use crate::network::{Arrival, Connection, DialError, Level, Trust};
-use essaim_wire::NodeId;
+use essaim_wire::{NodeId, Role};
 use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -27,6 +27,9 @@ const DUPLICATE_MAX: Duration = Duration::from_secs(1);
 
 /// How long a refusal is given to arrive before the connection is closed under it.
 const REFUSAL_MAX: Duration = Duration::from_secs(1);
+
+/// Why a connection is not kept that was made before this node's role changed.
+const OUTDATED: &str = "this node shows another certificate by now";
 
 impl Inner {
     /// The session with a node, dialled if there is none.
@@ -94,24 +97,27 @@ impl Inner {
         if self.is_closed() {
             return Err(Unreached::Closed);
         }
+        let shown = self.identity().role();
         let connection = self.socket.dial(addr, Trust::Member).await?;
-        self.greet(connection, addr, Some(node), traffic).await
+        self.greet(connection, addr, Some(node), traffic, shown).await
     }
 
     /// Makes a control session with whoever is at an address.
     pub(super) async fn meet(self: &Arc<Self>, addr: SocketAddr) -> Result<Arc<Session>, Unreached> {
         let _unready = self.unready_out.acquire().await;
+        let shown = self.identity().role();
         let connection = self.socket.dial(addr, Trust::Member).await?;
-        self.greet(connection, addr, None, Traffic::Control).await
+        self.greet(connection, addr, None, Traffic::Control, shown).await
     }
 
-    /// Says Hello on a connection that this node dialled.
+    /// Says Hello on a connection that this node dialled, with a certificate of the role `shown`.
     async fn greet(
         self: &Arc<Self>,
         connection: Arc<dyn Connection>,
         addr: SocketAddr,
         wanted: Option<NodeId>,
         traffic: Traffic,
+        shown: Role,
     ) -> Result<Arc<Session>, Unreached> {
         let Some(peer) = connection.peer().cloned() else {
             return Err(DialError::Untrusted { addr, why: "it shows no certificate".into() }.into());
@@ -149,7 +155,7 @@ impl Inner {
             Ok(Err(why)) => return failed(why.to_string()),
             Err(why) => return failed(why),
         };
-        match self.establish(connection.clone(), peer, &hello, self.node()) {
+        match self.establish(connection.clone(), peer, &hello, self.node(), shown) {
             Met::Session(session) => Ok(session),
             Met::Duplicate(stands) => {
                 connection.close(code::DUPLICATE, "another session stands");
@@ -159,6 +165,10 @@ impl Inner {
             Met::Denied(denied) => {
                 connection.close(code::DENIED, &denied.to_string());
                 Err(denied.into())
+            }
+            Met::Outdated => {
+                connection.close(code::IDENTITY, OUTDATED);
+                Err(Unreached::Hello(OUTDATED.into()))
             }
             Met::Closed => Err(Unreached::Closed),
         }
@@ -217,6 +227,7 @@ impl Inner {
 
     async fn welcome(self: Arc<Self>, arrival: Box<dyn Arrival>, unready: OwnedSemaphorePermit) {
         let remote = arrival.remote_addr();
+        let shown = self.identity().role();
         let connection = match arrival.complete().await {
             Ok(connection) => connection,
             Err(why) => return tracing::info!(%remote, %why, "a connection is refused"),
@@ -245,7 +256,7 @@ impl Inner {
             }
             (Ok(hello), Some(peer)) => {
                 let dialled_by = peer.node;
-                match self.establish(connection.clone(), peer, &hello, dialled_by) {
+                match self.establish(connection.clone(), peer, &hello, dialled_by, shown) {
                     Met::Session(_) => {
                         let _ = send.send_value(&Welcome::Hello(self.hello(hello.traffic))).await;
                         let _ = send.finish().await;
@@ -254,6 +265,7 @@ impl Inner {
                     Met::Duplicate(_) => Unwelcome::Duplicate,
                     Met::Older(known) => Unwelcome::Older { known },
                     Met::Denied(denied) => Unwelcome::Denied(denied),
+                    Met::Outdated => return connection.close(code::IDENTITY, OUTDATED),
                     Met::Closed => return connection.close(code::GOING, "the node closes its endpoint"),
                 }
             }

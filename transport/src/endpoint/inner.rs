@@ -67,6 +67,8 @@ pub(super) enum Met {
     Duplicate(Arc<Session>),
     Older(Generation),
     Denied(Denied),
+    /// The peer saw a certificate of this node that says another role than its present one.
+    Outdated,
     Closed,
 }
 
@@ -176,13 +178,15 @@ impl Inner {
         self.admission().judge_lane(cluster, &peer.identity, lane, direction, theirs, (self.utc)())
     }
 
-    /// Enters a connection on which both have said Hello into the table; when it stands, it runs.
+    /// Enters a connection on which both have said Hello into the table; when it stands, it runs. `shown` is the role
+    /// that this node's certificate said on it.
     pub(super) fn establish(
         self: &Arc<Self>,
         connection: Arc<dyn Connection>,
         identity: PeerIdentity,
         hello: &Hello,
         dialled_by: NodeId,
+        shown: Role,
     ) -> Met {
         let role = match self.judge_session(&identity) {
             Ok(role) => role,
@@ -213,6 +217,10 @@ impl Inner {
             // Under the lock, so that `close` finds every session that it must end.
             if *self.closed.borrow() {
                 return Met::Closed;
+            }
+            // And so that `present` finds every session that it must drop: this one was not there yet.
+            if self.identity().role() != shown {
+                return Met::Outdated;
             }
             table.offer(info.node, info.traffic, entry)
         };

@@ -24,6 +24,7 @@ on_both_networks!(
     a_demoted_manager_is_refused_on_the_raft_lane,
     a_removed_node_is_refused_everywhere_and_its_session_is_dropped,
     a_promotion_is_presented_and_opens_the_raft_lane,
+    a_promotion_during_a_dial_is_shown_by_whatever_session_stands,
     a_lane_that_nobody_serves_says_so,
     a_node_that_moved_is_not_taken_for_another,
     a_frame_over_the_limit_and_undecodable_bytes_are_errors,
@@ -117,6 +118,32 @@ async fn a_promotion_is_presented_and_opens_the_raft_lane(world: &mut World) {
     b.endpoint.present(world.identity(2, Role::Manager)).expect("its own");
     assert!(b.speaks_with(&a).await);
     assert_eq!(b.endpoint.peer(a.id).expect("stands").session, session);
+}
+
+async fn a_promotion_during_a_dial_is_shown_by_whatever_session_stands(world: &mut World) {
+    // The dialler's certificate changes while its handshake is under way, then that of the one who is dialled.
+    for dials in [true, false] {
+        let (a, b) = (world.node(1, Role::Manager), world.node(2, Role::Worker));
+        world.publish(5, &[1, 2], &[]);
+        let (dialler, dialled) = if dials { (&b, &a) } else { (&a, &b) };
+        dialler.knows(dialled);
+        let made = {
+            let dial = dialler.endpoint.reach(dialled.id);
+            let promoted = async {
+                tokio::time::sleep(Duration::from_micros(300)).await;
+                b.endpoint.present(world.identity(2, Role::Manager)).expect("its own");
+            };
+            tokio::join!(dial, promoted).0
+        };
+        b.knows(&a);
+        drop(made);
+        let opened = b.endpoint.open(a.id, Lane::Raft).await;
+        assert!(echoes(opened.expect("a manager on both sides"), b"vote").await, "dialled by itself: {dials}");
+        let shown = a.endpoint.peer(b.id).expect("a session stands").identity.role;
+        assert_eq!(shown, Role::Manager);
+        a.endpoint.close().await;
+        b.endpoint.close().await;
+    }
 }
 
 async fn a_lane_that_nobody_serves_says_so(world: &mut World) {
