@@ -1,5 +1,6 @@
 //! Several daemons that have joined, and questions to them in a test's words.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -16,27 +17,21 @@ pub struct Cluster {
     _folder: TempDir,
     /// The cables, when it is in namespaces.
     pub lab: Option<Arc<Lab>>,
-    /// None when somebody else holds it for several clusters.
-    _turn: Option<Turn>,
+    _turn: Turn,
 }
 
 impl Cluster {
     /// Daemons on the loopback, the first few of them managers.
     pub fn on_loopback(nodes: u8, managers: usize) -> Self {
         let turn = turn();
-        Self::of(loopback_hosts(nodes), managers, None, Some(turn))
+        Self::of(loopback_hosts(nodes), managers, None, turn)
     }
 
     /// Daemons in namespaces.
     pub fn in_namespaces(nodes: u8, managers: usize) -> Self {
         let turn = turn();
         let lab = Lab::new(nodes);
-        Self::of(lab.hosts(), managers, Some(lab), Some(turn))
-    }
-
-    /// Daemons in the namespaces of a lab that is there already, for one who holds the turn.
-    pub fn on_lab(lab: &Arc<Lab>, managers: usize) -> Self {
-        Self::of(lab.hosts(), managers, Some(Arc::clone(lab)), None)
+        Self::of(lab.hosts(), managers, Some(lab), turn)
     }
 
     /// Daemons that have joined nothing yet.
@@ -45,10 +40,10 @@ impl Cluster {
         let folder = folder();
         let hosts = loopback_hosts(names.len() as u8);
         let daemons = names.iter().zip(hosts).map(|(name, host)| Daemon::start(name, host, folder.path())).collect();
-        Self { daemons, _folder: folder, lab: None, _turn: Some(turn) }
+        Self { daemons, _folder: folder, lab: None, _turn: turn }
     }
 
-    fn of(hosts: Vec<Host>, managers: usize, lab: Option<Arc<Lab>>, turn: Option<Turn>) -> Self {
+    fn of(hosts: Vec<Host>, managers: usize, lab: Option<Arc<Lab>>, turn: Turn) -> Self {
         let folder = folder();
         let number = |at: usize| format!("n{}", at + 1);
         let mut daemons: Vec<_> = hosts
@@ -69,25 +64,12 @@ impl Cluster {
 
     /// Makes a cluster of one daemon.
     pub fn init(&self, at: usize) {
-        let address = self.daemons[at].host.address.to_string();
-        let spec = json!({
-            "Labels": null, "Orchestration": {}, "Raft": {"ElectionTick": 0, "HeartbeatTick": 0}, "Dispatcher": {},
-            "CAConfig": {}, "TaskDefaults": {}, "EncryptionConfig": {"AutoLockManagers": false},
-        });
-        let body = json!({
-            "ListenAddr": address, "AdvertiseAddr": address, "DataPathAddr": "", "DataPathPort": 0, "ForceNewCluster": false,
-            "Spec": spec, "AutoLockManagers": false, "Availability": "", "DefaultAddrPool": [], "SubnetSize": 24,
-        });
-        self.daemons[at].post("/swarm/init", Some(&body));
+        self.daemons[at].post("/swarm/init", Some(&init_request(self.daemons[at].host.address)));
     }
 
     /// The request by which a daemon joins another's cluster.
     pub fn join_request(&self, at: usize, to: usize, token: &str) -> Value {
-        let own = self.daemons[at].host.address.to_string();
-        json!({
-            "ListenAddr": own, "AdvertiseAddr": own, "DataPathAddr": "",
-            "RemoteAddrs": [self.daemons[to].host.address.to_string()], "JoinToken": token, "Availability": "",
-        })
+        join_request(self.daemons[at].host.address, self.daemons[to].host.address, token)
     }
 
     /// Lets a daemon join another's cluster; the role is `Worker` or `Manager`.
@@ -198,6 +180,28 @@ impl Cluster {
             if exact { Ok(running) } else { Err(format!("{} run in {} slots", running.len(), slots.len())) }
         })
     }
+}
+
+/// The request by which a daemon makes a cluster of itself, as the docker CLI writes it.
+pub fn init_request(own: SocketAddr) -> Value {
+    let spec = json!({
+        "Labels": null, "Orchestration": {}, "Raft": {"ElectionTick": 0, "HeartbeatTick": 0}, "Dispatcher": {},
+        "CAConfig": {}, "TaskDefaults": {}, "EncryptionConfig": {"AutoLockManagers": false},
+    });
+    let own = own.to_string();
+    json!({
+        "ListenAddr": own, "AdvertiseAddr": own, "DataPathAddr": "", "DataPathPort": 0, "ForceNewCluster": false,
+        "Spec": spec, "AutoLockManagers": false, "Availability": "", "DefaultAddrPool": [], "SubnetSize": 24,
+    })
+}
+
+/// The request by which a daemon joins another's cluster.
+pub fn join_request(own: SocketAddr, other: SocketAddr, token: &str) -> Value {
+    let own = own.to_string();
+    json!({
+        "ListenAddr": own, "AdvertiseAddr": own, "DataPathAddr": "",
+        "RemoteAddrs": [other.to_string()], "JoinToken": token, "Availability": "",
+    })
 }
 
 /// A service that runs `sleep`, with everything else as the docker CLI leaves it.

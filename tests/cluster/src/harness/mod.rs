@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use nix::fcntl::{Flock, FlockArg};
 
-pub use cluster::{Cluster, sleepers};
+pub use cluster::{Cluster, init_request, join_request, sleepers};
 pub use daemon::Daemon;
 pub use events::Events;
 pub use hosts::{Host, Lab, missing_for_namespaces};

@@ -1,0 +1,40 @@
+//! Essaim's daemon. Its tasks are host processes, each kept by a shim.
+
+use std::path::Path;
+
+use essaim_cluster_tests::harness::{Daemon, Host, processes};
+
+use super::{Contender, Resident};
+
+impl Contender for Daemon {
+    const NAME: &'static str = "Essaim";
+    const SLEEPS: (&'static str, &'static [&'static str]) = ("sleep", &["1000000"]);
+
+    fn spawn(number: u8, host: Host, folder: &Path) -> Self {
+        let mut daemon = Self::prepared(&format!("n{number}"), host, folder);
+        Self::spawn(&mut daemon);
+        daemon
+    }
+
+    fn host(&self) -> &Host {
+        &self.host
+    }
+
+    fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    fn bring_image(&self, _: &Path) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn kill_host(&mut self) {
+        Self::kill_host(self);
+    }
+
+    fn resident(&self) -> Resident {
+        let shims = self.shims();
+        let shim = shims.iter().map(|shim| processes::resident(shim.pid)).max().unwrap_or(0);
+        Resident { daemon: self.pid().map_or(0, processes::resident), helpers: 0, shim }
+    }
+}

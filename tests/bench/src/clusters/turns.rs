@@ -1,0 +1,130 @@
+//! Rounds of both, by turns in the same run.
+//!
+//! A round of the peer takes up to a minute, one of ours seconds, so the peer has three where we have five. A round at
+//! whose end the machine was starved, or that failed, is done again a few times; what is still missing then is missing
+//! in the table, and said.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use essaim_cluster_tests::harness::{Daemon, missing_for_namespaces, sweep, turn};
+
+use super::Contender;
+use super::swarm::{self, Dockerd};
+use crate::calm;
+use crate::figure::{Figure, Goal, Peer, Samples, Unit};
+
+/// So often a round is done again, before it is left out.
+const AGAIN_MAX: u32 = 3;
+
+/// Where the machine's calm is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Judged {
+    /// Before the round: it makes the machine busy by itself.
+    Before,
+    /// At its end too: it measures a delay.
+    AtEnd,
+}
+
+/// What is measured in one round, a number for each line of the table.
+pub(crate) trait Measure<const N: usize> {
+    /// The lines: what, unit, and what there is to reach.
+    const LINES: [(&'static str, Unit, Goal); N];
+    /// When the machine's calm counts.
+    const JUDGED: Judged;
+
+    /// One round of one contender; notes are for the reader of the table, and said once.
+    fn round<C: Contender>(notes: &mut Vec<String>) -> Result<[f64; N], String>;
+}
+
+/// Measures so many rounds of ours, and those of the peer between them.
+pub(crate) fn by_turns<M: Measure<N>, const N: usize>(rounds: u32) -> Vec<Figure> {
+    let mut ours = Tally::<N>::new(Daemon::NAME);
+    let mut theirs = Tally::<N>::new(Dockerd::NAME);
+    let mut notes = Vec::new();
+    let cannot = missing_for_namespaces();
+    let no_peer = swarm::missing();
+    if let Some(why) = &cannot {
+        notes.push(format!("not measured: {why}"));
+    } else {
+        let _turn = turn();
+        sweep::sweep_abandoned();
+        // The peer's first round stands beside our first.
+        let peers = (rounds * 3).div_ceil(5);
+        for round in 0..rounds {
+            ours.add(M::JUDGED, M::round::<Daemon>);
+            if round < peers && no_peer.is_none() {
+                theirs.add(M::JUDGED, M::round::<Dockerd>);
+            }
+        }
+    }
+    notes.extend(no_peer.clone());
+    notes.push(
+        "3 managers and 2 workers on one machine, all of which run tasks; theirs are containers, ours processes".into(),
+    );
+    notes.extend(ours.notes());
+    notes.extend(theirs.notes());
+    let is_peer_here = cannot.is_none() && no_peer.is_none();
+    let samples = ours.samples.into_iter().zip(theirs.samples);
+    let line = |((what, unit, goal), (ours, samples)): ((&str, Unit, Goal), (Samples, Samples))| Figure {
+        what: what.to_owned(),
+        unit,
+        ours,
+        peer: is_peer_here.then(|| Peer { name: swarm::name(), samples }),
+        goal,
+        notes: notes.clone(),
+    };
+    M::LINES.into_iter().zip(samples).map(line).collect()
+}
+
+struct Tally<const N: usize> {
+    name: &'static str,
+    samples: [Samples; N],
+    said: Vec<String>,
+    void: u32,
+    failed: Vec<String>,
+}
+
+impl<const N: usize> Tally<N> {
+    fn new(name: &'static str) -> Self {
+        Self {
+            name,
+            samples: std::array::from_fn(|_| Samples::default()),
+            said: Vec::new(),
+            void: 0,
+            failed: Vec::new(),
+        }
+    }
+
+    fn add(&mut self, judged: Judged, round: impl Fn(&mut Vec<String>) -> Result<[f64; N], String>) {
+        for _ in 0..=AGAIN_MAX {
+            calm::wait();
+            let mut said = Vec::new();
+            match caught(|| round(&mut said)) {
+                Ok(_) if judged == Judged::AtEnd && !calm::is_calm() => self.void += 1,
+                Ok(numbers) => {
+                    eprintln!("  {}: {numbers:.0?}", self.name);
+                    for (samples, number) in self.samples.iter_mut().zip(numbers) {
+                        samples.add(number);
+                    }
+                    self.said = said;
+                    return;
+                }
+                Err(why) => self.failed.push(why),
+            }
+        }
+    }
+
+    fn notes(&self) -> Vec<String> {
+        let void = (self.void > 0).then(|| format!("{} rounds of {} were void", self.void, self.name));
+        let failed = self.failed.iter().map(|why| format!("a round of {} failed: {why}", self.name));
+        self.said.iter().cloned().chain(void).chain(failed).collect()
+    }
+}
+
+/// A harness that gives up panics; the next round can be better.
+fn caught<T>(round: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(round)).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().cloned();
+        Err(text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default())
+    })
+}
