@@ -1,11 +1,18 @@
-//! An operator: asks for things throughout, and remembers what was promised.
+//! Operators: several clients that ask for things at the same time, and remember together what they were answered.
 //!
-//! It asks one thing at a time, of any node that runs. An answer of "done" is a promise that every later read must
-//! keep, whichever manager answers it; an answer of "unknown" (and the silence of a node that was killed meanwhile)
-//! means that either may be true until a read has shown one of them. What is refused for a reason changed nothing.
-//! And every answer comes in time, whatever is wrong.
+//! Each asks one thing at a time, of any manager that runs. What they do to services is one history for each name
+//! ([`history`](crate::testkit::history)): every answer must be explained by an order of all requests in which each
+//! has its effect once, between its question and its answer. They often act at the same moment and on the same
+//! services, so that there is something to explain. Nodes are set by the first of them alone: an answer of "done" is a
+//! promise that every later read must keep, one of "unknown" (and the silence of a node that was killed meanwhile)
+//! means that either may be true until a read has shown one of them. And every answer comes in time, whatever is
+//! wrong.
+//!
+//! A service carries in its labels which request made it and which changed it last, so that what a read shows can be
+//! told apart.
 
 use crate::testkit::fault::Number;
+use crate::testkit::history::{Answer as Said, Ask, Object, Op, Value};
 use crate::testkit::invariants::{SharedLedger, lock};
 use crate::testkit::trace::Trace;
 use crate::testkit::world::Running;
@@ -20,40 +27,62 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use std::collections::{BTreeMap, BTreeSet};
 use std::pin::Pin;
-use std::sync::{Arc, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 /// An answer that takes longer than this is a violation: a refusal for want of a quorum takes one second, a change
 /// that cannot be confirmed a few more.
 const ANSWER_MAX: Duration = Duration::from_secs(15);
 
-/// So many services at most: what five machines are for.
-const SERVICES_MAX: usize = 5;
+/// The names that services have. So few that clients meet: what five machines are for.
+const NAMES: u32 = 6;
+
+/// Clients act at multiples of this, so that they often act at the same moment.
+const BEAT: Duration = Duration::from_millis(200);
+
+/// The longest that a client waits between two requests.
+const PAUSE_MAX: Duration = Duration::from_millis(2_600);
 
 /// So many nodes at most give their tasks away, so that there is always somewhere to go.
 const DRAINED_MAX: usize = 2;
 
-/// It demotes nobody below this, so that one manager may fail.
+/// Nobody is demoted below this, so that one manager may fail.
 const MANAGERS_MIN: usize = 3;
 
-/// What the client remembers.
+/// The labels of a service that tell which request made it, and which changed it last.
+const BORN: &str = "born";
+const LAST: &str = "last";
+
+/// One client. The others of a run are its [`fellows`](Self::fellow).
 pub struct Client {
+    number: u32,
     running: Running,
     ledger: SharedLedger,
     trace: Trace,
     rng: StdRng,
-    services: BTreeMap<String, Kept<Option<ServiceSpec>>>,
-    nodes: BTreeMap<NodeId, Kept<(Availability, Role)>>,
+    memory: Arc<Mutex<Memory>>,
+    seed: u64,
+    begun: Instant,
     /// Whether it promotes and demotes.
     roles: bool,
-    created: u32,
-    /// Whatever was read later must be at least as new.
-    read: Index,
-    /// How many changes were acknowledged, and how many requests were asked.
+    /// How many changes were acknowledged to it.
     pub acknowledged: u64,
-    /// How many requests were asked.
+    /// How many requests it asked.
     pub asked: u64,
+}
+
+/// What the clients of a run remember together.
+#[derive(Default)]
+struct Memory {
+    ops: u64,
+    services: BTreeMap<String, Object>,
+    /// Reads under way: a service that is first asked for meanwhile is theirs too.
+    reading: BTreeSet<Op>,
+    nodes: BTreeMap<NodeId, Kept<(Availability, Role)>>,
+    /// Whatever is read from now on must be at least as new.
+    read: Index,
 }
 
 /// Something that was promised, and what may be true instead.
@@ -74,6 +103,13 @@ enum Answer {
     Unknown(String),
 }
 
+/// A manager, and which start of its daemon it is.
+struct Asked {
+    number: Number,
+    generation: Generation,
+    control: Control,
+}
+
 #[derive(Debug, Clone, Copy)]
 enum Wish {
     Create,
@@ -88,20 +124,37 @@ enum Wish {
 }
 
 impl Client {
-    /// A client of these nodes.
+    /// The first client of these nodes.
     pub fn new(seed: u64, running: Running, ledger: SharedLedger, trace: Trace) -> Self {
         Self {
+            number: 1,
             running,
             ledger,
             trace,
             rng: StdRng::seed_from_u64(seed ^ 0x636c_6965),
-            services: BTreeMap::new(),
-            nodes: BTreeMap::new(),
+            memory: Arc::default(),
+            seed,
+            begun: Instant::now(),
             roles: false,
-            created: 0,
-            read: Index(0),
             acknowledged: 0,
             asked: 0,
+        }
+    }
+
+    /// Another one, from 2, that remembers together with this one.
+    pub fn fellow(&self, number: u32) -> Self {
+        let rng = StdRng::seed_from_u64(self.seed ^ 0x636c_6965 ^ u64::from(number) << 40);
+        Self {
+            number,
+            rng,
+            running: Arc::clone(&self.running),
+            ledger: Arc::clone(&self.ledger),
+            trace: self.trace.clone(),
+            memory: Arc::clone(&self.memory),
+            roles: false,
+            acknowledged: 0,
+            asked: 0,
+            ..*self
         }
     }
 
@@ -111,19 +164,18 @@ impl Client {
     }
 
     /// Asks for one thing after the other until it is told to stop.
-    pub async fn work(mut self, stop: Arc<std::sync::atomic::AtomicBool>) -> Self {
-        while !stop.load(std::sync::atomic::Ordering::Relaxed) {
-            let pause = self.rng.random_range(100..1_500);
-            sleep(Duration::from_millis(pause)).await;
+    pub async fn work(mut self, stop: Arc<AtomicBool>) -> Self {
+        while !stop.load(Ordering::Relaxed) {
+            self.pause().await;
             let wish = match self.rng.random_range(0..100u8) {
-                0..15 => Wish::Create,
-                15..35 => Wish::Scale,
-                35..48 => Wish::Update,
-                48..54 => Wish::Remove,
-                54..62 => Wish::Drain,
-                62..72 => Wish::Activate,
-                72..77 if self.roles => Wish::Promote,
-                77..82 if self.roles => Wish::Demote,
+                0..16 => Wish::Create,
+                16..36 => Wish::Scale,
+                36..50 => Wish::Update,
+                50..58 => Wish::Remove,
+                58..65 if self.number == 1 => Wish::Drain,
+                65..76 if self.number == 1 => Wish::Activate,
+                76..81 if self.roles => Wish::Promote,
+                81..86 if self.roles => Wish::Demote,
                 _ => Wish::Read,
             };
             self.ask(wish).await;
@@ -131,81 +183,84 @@ impl Client {
         self
     }
 
+    /// Until some beat of the clients' clock, and a moment more or less.
+    async fn pause(&mut self) {
+        let until = self.begun.elapsed() + self.rng.random_range(Duration::ZERO..PAUSE_MAX);
+        let beats = until.as_millis() / BEAT.as_millis() + 1;
+        let at = BEAT * u32::try_from(beats).unwrap_or(u32::MAX);
+        let late = self.rng.random_range(Duration::ZERO..Duration::from_millis(4));
+        sleep(at.saturating_sub(self.begun.elapsed()) + late).await;
+    }
+
     /// Creates a service, on a node of one's choice.
     pub async fn create(&mut self, control: &Control, replicas: u32) -> Result<String, Refusal> {
-        self.created += 1;
-        let name = format!("s{}", self.created);
-        let spec = spec(&mut self.rng, &name, Mode::Replicated { replicas });
-        control.create_service(spec.clone()).await?;
-        self.services.insert(name.clone(), Kept { certain: Some(spec), maybe: Vec::new() });
-        self.acknowledged += 1;
-        Ok(name)
+        let name = (1..).map(|number| format!("s{number}")).find(|name| !self.memory().services.contains_key(name));
+        let name = name.expect("there are more numbers than services");
+        let op = self.memory().begin(&name, Ask::Create);
+        let spec = spec(&mut self.rng, &name, Mode::Replicated { replicas }, op);
+        let created = control.create_service(spec).await;
+        if created.is_ok() {
+            self.acknowledged += 1;
+            self.conclude(&name, op, Ok(Said::Done));
+        } else {
+            self.memory().lose(&name, op);
+        }
+        created.map(|_| name)
     }
 
     async fn ask(&mut self, wish: Wish) {
-        let Some((number, handle)) = self.somebody() else { return };
-        let Ok(control) = handle.control() else { return };
+        let Some(asked) = self.somebody() else { return };
         self.asked += 1;
-        let generation = handle.generation();
-        drop(handle);
         match wish {
-            Wish::Read => self.look(number, generation, &control).await,
+            Wish::Read => drop(self.read(&asked).await),
             Wish::Create => {
-                if self.services.values().filter(|kept| kept.certain.is_some()).count() < SERVICES_MAX {
-                    self.created += 1;
-                    let name = format!("s{}", self.created);
-                    let replicas = self.rng.random_range(1..9);
-                    let global = self.rng.random_bool(0.15);
-                    let mode = if global { Mode::Global } else { Mode::Replicated { replicas } };
-                    let spec = spec(&mut self.rng, &name, mode);
-                    self.services.insert(name.clone(), Kept { certain: None, maybe: Vec::new() });
-                    let created: Request<'_> = Box::pin(async { control.create_service(spec.clone()).await.map(drop) });
-                    let answer = self.answer(number, generation, &format!("create {name}"), created).await;
-                    self.remember_service(&name, Some(spec), answer);
-                }
+                let name = format!("s{}", self.rng.random_range(1..=NAMES));
+                let replicas = self.rng.random_range(1..9);
+                let mode = if self.rng.random_bool(0.15) { Mode::Global } else { Mode::Replicated { replicas } };
+                let op = self.memory().begin(&name, Ask::Create);
+                let spec = spec(&mut self.rng, &name, mode, op);
+                let created: Request<'_> = Box::pin(async { asked.control.create_service(spec).await.map(drop) });
+                let answer = self.answer(&asked, &format!("{op} create {name}"), created).await;
+                self.learn(&name, op, answer);
             }
-            Wish::Scale | Wish::Update | Wish::Remove => self.change_service(number, generation, &control, wish).await,
-            Wish::Drain | Wish::Activate | Wish::Promote | Wish::Demote => {
-                self.change_node(number, generation, &control, wish).await
-            }
+            Wish::Scale | Wish::Update | Wish::Remove => self.change_service(&asked, wish).await,
+            Wish::Drain | Wish::Activate | Wish::Promote | Wish::Demote => self.change_node(&asked, wish).await,
         }
     }
 
-    async fn change_service(&mut self, number: Number, generation: Generation, control: &Control, wish: Wish) {
-        let there: Vec<String> = self
-            .services
-            .iter()
-            .filter(|(_, kept)| kept.certain.is_some() && kept.maybe.is_empty())
-            .map(|(name, _)| name.clone())
-            .collect();
-        let Some(name) = pick(&mut self.rng, &there).cloned() else { return };
-        let Some(state) = self.read(number, generation, control).await else { return };
-        let Some(service) = state.service_named(&name) else { return };
+    async fn change_service(&mut self, asked: &Asked, wish: Wish) {
+        let Some(state) = self.read(asked).await else { return };
+        let there: Vec<_> = state.services().cloned().collect();
+        let Some(service) = pick(&mut self.rng, &there) else { return };
+        let Some(was) = value(&service.spec) else { return };
         let (id, version, mut spec) = (service.id, service.meta.version, service.spec.clone());
-        let (what, wanted) = match wish {
-            Wish::Remove => (format!("remove {name}"), None),
-            Wish::Scale => {
-                let Mode::Replicated { replicas } = &mut spec.mode else { return };
-                *replicas = self.rng.random_range(0..12);
-                (format!("scale {name} to {replicas}"), Some(spec))
+        let name = spec.name.as_str().to_owned();
+        let (what, ask) = match (wish, &mut spec.mode) {
+            (Wish::Remove, _) => (format!("remove {name}"), Ask::Remove(was.born)),
+            (Wish::Scale, Mode::Replicated { replicas }) => {
+                // To nothing and back is what a slot that is still ending must survive.
+                *replicas = if self.rng.random_bool(0.2) { 0 } else { self.rng.random_range(1..12) };
+                (format!("scale {name} to {replicas}"), Ask::Update(was))
             }
             _ => {
                 spec.task.force_update += 1;
-                (format!("update {name}"), Some(spec))
+                (format!("update {name}"), Ask::Update(was))
             }
         };
+        let op = self.memory().begin(&name, ask);
+        spec.labels.insert(LAST.into(), op.0.to_string());
         let change: Request<'_> = Box::pin(async {
-            match wanted.clone() {
-                Some(spec) => control.update_service(id, version, spec).await,
-                None => control.remove_service(id).await,
+            match ask {
+                Ask::Remove(_) => asked.control.remove_service(id).await,
+                _ => asked.control.update_service(id, version, spec).await,
             }
         });
-        let answer = self.answer(number, generation, &what, change).await;
-        self.remember_service(&name, wanted, answer);
+        let answer = self.answer(asked, &format!("{op} {what}"), change).await;
+        self.learn(&name, op, answer);
     }
 
-    async fn change_node(&mut self, number: Number, generation: Generation, control: &Control, wish: Wish) {
-        let Some(state) = self.read(number, generation, control).await else { return };
+    async fn change_node(&mut self, asked: &Asked, wish: Wish) {
+        let Some(state) = self.read(asked).await else { return };
         let all: Vec<_> = state.nodes().cloned().collect();
         let Some(node) = pick(&mut self.rng, &all) else { return };
         let before = (node.spec.availability, node.spec.role);
@@ -215,10 +270,9 @@ impl Client {
             Wish::Promote => (before.0, Role::Manager),
             _ => (before.0, Role::Worker),
         };
-        let may_be = |what: &dyn Fn(&(Availability, Role)) -> bool| {
-            self.nodes.values().filter(|kept| what(&kept.certain) || kept.maybe.iter().any(what)).count()
-        };
-        let drained = may_be(&|(availability, _)| *availability == Availability::Drain);
+        let is_drained = |(availability, _): &(Availability, Role)| *availability == Availability::Drain;
+        let may_be_drained = |kept: &Kept<_>| is_drained(&kept.certain) || kept.maybe.iter().any(is_drained);
+        let drained = self.memory().nodes.values().filter(|kept| may_be_drained(kept)).count();
         let managers = state.nodes().filter(|node| node.spec.role == Role::Manager).count();
         if wanted == before
             || wanted.0 == Availability::Drain && drained >= DRAINED_MAX
@@ -229,59 +283,61 @@ impl Client {
         let mut spec = node.spec.clone();
         (spec.availability, spec.role) = wanted;
         let what = format!("{} is to be {} and {}", node.name(), wanted.0, wanted.1);
-        let change = Box::pin(control.update_node(node.id, node.meta.version, spec));
-        let answer = self.answer(number, generation, &what, change).await;
-        self.nodes.entry(node.id).or_insert(Kept { certain: before, maybe: Vec::new() }).learn(wanted, &answer);
+        let change = Box::pin(asked.control.update_node(node.id, node.meta.version, spec));
+        let answer = self.answer(asked, &what, change).await;
+        let kept = || Kept { certain: before, maybe: Vec::new() };
+        self.memory().nodes.entry(node.id).or_insert_with(kept).learn(wanted, &answer);
     }
 
-    fn remember_service(&mut self, name: &str, wanted: Option<ServiceSpec>, answer: Answer) {
-        if let Some(kept) = self.services.get_mut(name) {
-            kept.learn(wanted, &answer);
-        }
-    }
-
-    /// Reads, and compares with what was promised.
-    async fn look(&mut self, number: Number, generation: Generation, control: &Control) {
-        let _ = self.read(number, generation, control).await;
-    }
-
-    async fn read(&mut self, number: Number, generation: Generation, control: &Control) -> Option<Arc<State>> {
+    /// Reads, and compares with what was answered before.
+    async fn read(&mut self, asked: &Asked) -> Option<Arc<State>> {
         let mut found = None;
+        let (op, newest) = self.memory().begin_read();
         let read: Request<'_> = Box::pin(async {
-            found = Some(control.read().await?);
+            found = Some(asked.control.read().await?);
             Ok(())
         });
-        match self.answer(number, generation, "read", read).await {
-            Answer::Done => {
-                let state = found?;
-                self.compare(number, &state);
+        let answer = self.answer(asked, "read", read).await;
+        match (answer, found) {
+            (Answer::Done, Some(state)) => {
+                self.see(asked.number, op, newest, &state);
                 Some(state)
             }
-            Answer::Refused(_) | Answer::Unknown(_) => None,
+            _ => {
+                self.memory().lose_read(op);
+                None
+            }
         }
     }
 
-    /// A read shows what was promised, and nothing older than an earlier read.
-    pub fn compare(&mut self, number: Number, state: &State) {
+    /// A read that was asked and answered just now, by whatever means.
+    pub fn compare(&self, number: Number, state: &State) {
+        let (op, newest) = self.memory().begin_read();
+        self.see(number, op, newest, state);
+    }
+
+    /// A read shows what was answered, and nothing older than a read that ended before it began.
+    fn see(&self, number: Number, op: Op, newest: Index, state: &State) {
+        let mut memory = self.memory();
         let mut wrong = Vec::new();
         let index = state.applied().index;
-        if index < self.read {
-            wrong.push(format!("a read of n{number} shows index {}, an earlier one showed {}", index.0, self.read.0));
+        if index < newest {
+            wrong.push(format!("a read of n{number} shows index {}, an earlier one showed {}", index.0, newest.0));
         }
-        self.read = self.read.max(index);
-        for (name, kept) in &mut self.services {
-            let seen = state.service_named(name).map(|service| service.spec.clone());
-            let text = |spec: &Option<ServiceSpec>| match spec {
-                Some(spec) => format!("{:?} update {}", spec.mode, spec.task.force_update),
-                None => "gone".into(),
-            };
-            let shown = text(&seen);
-            let promised = text(&kept.certain);
-            if !kept.sees(seen) {
-                wrong.push(format!("service {name} was promised as {promised}, and n{number} shows it as {shown}"));
+        memory.read = memory.read.max(index);
+        memory.reading.remove(&op);
+        for (name, object) in &mut memory.services {
+            let shown = state.service_named(name).map(|service| value(&service.spec));
+            match shown {
+                Some(None) => wrong.push(format!("service {name} is not what any client asked for")),
+                Some(Some(value)) => wrong.extend(object.answer(op, Said::Saw(Some(value))).err()),
+                None => wrong.extend(object.answer(op, Said::Saw(None)).err()),
             }
         }
-        for (id, kept) in &mut self.nodes {
+        let stranger = |name: &&str| !memory.services.contains_key(*name);
+        let strangers = state.services().map(|service| service.spec.name.as_str()).filter(stranger);
+        wrong.extend(strangers.map(|name| format!("nobody asked for service {name}")));
+        for (id, kept) in &mut memory.nodes {
             let Some(node) = state.node(*id) else {
                 wrong.push(format!("node {id} is gone"));
                 continue;
@@ -297,14 +353,49 @@ impl Client {
                 ));
             }
         }
-        let known: BTreeSet<&str> = self.services.keys().map(String::as_str).collect();
-        for service in state.services().filter(|service| !known.contains(service.spec.name.as_str())) {
-            wrong.push(format!("nobody asked for service {}", service.spec.name));
+        drop(memory);
+        self.violated(wrong.into_iter().map(|why| format!("by n{number} at index {}: {why}", index.0)));
+    }
+
+    /// What became of a request about a service.
+    fn learn(&self, name: &str, op: Op, answer: Answer) {
+        match answer {
+            Answer::Done => self.conclude(name, op, Ok(Said::Done)),
+            Answer::Unknown(_) => self.memory().lose(name, op),
+            Answer::Refused(refusal) => {
+                let said = match refusal.kind {
+                    Kind::AlreadyExists => Ok(Said::Exists),
+                    Kind::NotFound => Ok(Said::NotFound),
+                    Kind::OutOfSequence => Ok(Said::Changed),
+                    _ => Err(refusal),
+                };
+                self.conclude(name, op, said);
+            }
         }
+    }
+
+    fn conclude(&self, name: &str, op: Op, said: Result<Said, Refusal>) {
+        let mut memory = self.memory();
+        let Some(object) = memory.services.get_mut(name) else { return };
+        let explained = match said {
+            Ok(said) => object.answer(op, said),
+            Err(_) => object.refused(op),
+        };
+        drop(memory);
+        self.violated(explained.err());
+    }
+
+    fn violated(&self, wrong: impl IntoIterator<Item = String>) {
+        let wrong = wrong.into_iter().map(|why| format!("no order of the requests explains the answers: {why}"));
         lock(&self.ledger).violations.extend(wrong);
     }
 
-    async fn answer(&mut self, number: Number, generation: Generation, what: &str, request: Request<'_>) -> Answer {
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn answer(&mut self, asked: &Asked, what: &str, request: Request<'_>) -> Answer {
+        let number = asked.number;
         let answer = match timeout(ANSWER_MAX, request).await {
             Ok(Ok(())) => Answer::Done,
             Ok(Err(refusal)) => match refusal.kind {
@@ -312,7 +403,7 @@ impl Client {
                 _ => Answer::Refused(refusal),
             },
             Err(_) => {
-                if self.is_same(number, generation) {
+                if self.is_same(number, asked.generation) {
                     lock(&self.ledger).violated(format!("n{number} did not answer within {ANSWER_MAX:?}: {what}"));
                 }
                 Answer::Unknown("no answer".into())
@@ -326,7 +417,7 @@ impl Client {
         if matches!(answer, Answer::Done) && what != "read" {
             self.acknowledged += 1;
         }
-        self.trace.note("client", format_args!("{what} (n{number}): {text}"));
+        self.trace.note(format!("client{}", self.number), format_args!("{what} (n{number}): {text}"));
         answer
     }
 
@@ -336,14 +427,63 @@ impl Client {
         running.get(&number).is_some_and(|handle| handle.generation() == generation)
     }
 
-    fn somebody(&mut self) -> Option<(Number, Handle)> {
+    fn somebody(&mut self) -> Option<Asked> {
         let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        let all: Vec<_> = running.iter().map(|(number, handle)| (*number, handle.clone())).collect();
+        let all: Vec<(Number, Handle)> = running.iter().map(|(number, handle)| (*number, handle.clone())).collect();
         drop(running);
         // Those that can answer, as a client with several addresses finds them.
-        let managers: Vec<_> = all.into_iter().filter(|(_, handle)| handle.control().is_ok()).collect();
-        pick(&mut self.rng, &managers).cloned()
+        let manages = |(number, handle): (Number, Handle)| {
+            let generation = handle.generation();
+            handle.control().ok().map(|control| (number, generation, control))
+        };
+        let managers: Vec<_> = all.into_iter().filter_map(manages).collect();
+        let (number, generation, control) = pick(&mut self.rng, &managers).cloned()?;
+        Some(Asked { number, generation, control })
     }
+}
+
+impl Memory {
+    fn next(&mut self) -> Op {
+        self.ops += 1;
+        Op(self.ops)
+    }
+
+    /// A request about a service begins.
+    fn begin(&mut self, name: &str, ask: Ask) -> Op {
+        let op = self.next();
+        let object = self.services.entry(name.to_owned()).or_insert_with(|| {
+            let mut object = Object::new(name);
+            self.reading.iter().for_each(|read| object.ask(*read, Ask::Read));
+            object
+        });
+        object.ask(op, ask);
+        op
+    }
+
+    fn lose(&mut self, name: &str, op: Op) {
+        if let Some(object) = self.services.get_mut(name) {
+            object.lost(op);
+        }
+    }
+
+    /// A read of everything begins; and how new it must be.
+    fn begin_read(&mut self) -> (Op, Index) {
+        let op = self.next();
+        self.reading.insert(op);
+        self.services.values_mut().for_each(|object| object.ask(op, Ask::Read));
+        (op, self.read)
+    }
+
+    fn lose_read(&mut self, op: Op) {
+        self.reading.remove(&op);
+        self.services.values_mut().for_each(|object| object.lost(op));
+    }
+}
+
+/// Which requests made a service what it is.
+fn value(spec: &ServiceSpec) -> Option<Value> {
+    let op = |label: &str| spec.labels.get(label).and_then(|number| number.parse().ok()).map(Op);
+    Some(Value { born: op(BORN)?, last: op(LAST)? })
 }
 
 impl<T: Clone + PartialEq> Kept<T> {
@@ -375,7 +515,8 @@ fn pick<'a, T>(rng: &mut StdRng, from: &'a [T]) -> Option<&'a T> {
     if from.is_empty() { None } else { from.get(rng.random_range(0..from.len())) }
 }
 
-fn spec(rng: &mut StdRng, name: &str, mode: Mode) -> ServiceSpec {
+fn spec(rng: &mut StdRng, name: &str, mode: Mode, op: Op) -> ServiceSpec {
+    let labels = [BORN, LAST].map(|label| (label.to_owned(), op.0.to_string()));
     let order = if rng.random_bool(0.3) { UpdateOrder::StartFirst } else { UpdateOrder::StopFirst };
     let update = UpdateConfig {
         parallelism: rng.random_range(0..4),
@@ -387,10 +528,10 @@ fn spec(rng: &mut StdRng, name: &str, mode: Mode) -> ServiceSpec {
     };
     ServiceSpec {
         name: Name::parse(name).expect("a letter and a number"),
-        labels: Labels::new(),
+        labels: Labels::from(labels),
         task: TaskSpec {
             container: ContainerSpec {
-                image: if rng.random_bool(0.1) { "stubborn" } else { "steady" }.into(),
+                image: if rng.random_bool(0.25) { "stubborn" } else { "steady" }.into(),
                 labels: Labels::new(),
                 command: Vec::new(),
                 args: Vec::new(),

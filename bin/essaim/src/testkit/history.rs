@@ -1,0 +1,388 @@
+//! Whether what clients were answered can be explained: linearizability, object by object, while it happens.
+//!
+//! A request takes effect at one moment between its question and its answer. Nobody sees that moment; but if the
+//! service is right, there is an order of such moments in which every answer is the one that an object alone, asked
+//! by one client at a time, would have given. An [`Object`] keeps every state that is possible by the answers so far,
+//! each with the open requests that must have had their effect in it. An answer rules some of them out (after open
+//! requests were allowed to happen before it, in every order); when none is left, nothing explains the answer.
+//!
+//! This is the algorithm of Wing and Gong, made incremental: it complains at the answer that is wrong and not at the
+//! end. It stays small because a write names what it replaces: one whose answer is unknown can have its effect as
+//! long as that is there, and never again.
+//!
+//! Every write is told apart by a number that the object carries, so two writes are never taken for one another.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fmt;
+
+/// So many of the last answers are told when something is wrong.
+const TOLD: usize = 12;
+
+/// More possibilities than this are not weighed: a bound on the time of a run that nobody has come near.
+const POSSIBLE_MAX: usize = 20_000;
+
+/// A request, told apart from all others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Op(pub u64);
+
+/// What an object is, if it is there: the request that made it, and the last that changed it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Value {
+    /// Who made it.
+    pub born: Op,
+    /// Who changed it last.
+    pub last: Op,
+}
+
+/// What is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ask {
+    /// Make it, if it is not there.
+    Create,
+    /// Change it, if it is still this.
+    Update(Value),
+    /// Remove the one that was made by this request.
+    Remove(Op),
+    /// What is it?
+    Read,
+}
+
+/// What was answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Answer {
+    /// It is made, changed, removed.
+    Done,
+    /// It is there already.
+    Exists,
+    /// It is not there.
+    NotFound,
+    /// It is there, and was changed meanwhile.
+    Changed,
+    /// It is this, or not there.
+    Saw(Option<Value>),
+}
+
+/// One object, as far as the answers so far tell.
+#[derive(Debug, Clone)]
+pub struct Object {
+    name: String,
+    possible: BTreeSet<Possible>,
+    open: BTreeMap<Op, Open>,
+    told: VecDeque<String>,
+}
+
+/// A state that the object may be in.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Possible {
+    value: Option<Value>,
+    /// The open requests that are through with it here, and what they will be answered.
+    through: BTreeMap<Op, Answer>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Open {
+    ask: Ask,
+    /// Nobody will answer it any more; it may still have its effect.
+    lost: bool,
+}
+
+impl Object {
+    /// One that is not there yet.
+    pub fn new(name: impl Into<String>) -> Self {
+        let nothing = Possible { value: None, through: BTreeMap::new() };
+        Self { name: name.into(), possible: [nothing].into(), open: BTreeMap::new(), told: VecDeque::new() }
+    }
+
+    /// A request begins.
+    pub fn ask(&mut self, op: Op, ask: Ask) {
+        self.open.insert(op, Open { ask, lost: false });
+    }
+
+    /// A request was answered. `Err` when nothing explains that.
+    pub fn answer(&mut self, op: Op, answer: Answer) -> Result<(), String> {
+        let Some(asked) = self.open.get(&op).map(|open| open.ask) else { return Ok(()) };
+        let before = std::mem::take(&mut self.possible);
+        let mut seen = before.clone();
+        let mut work: Vec<Possible> = before.iter().cloned().collect();
+        while let Some(mut possible) = work.pop() {
+            match possible.through.remove(&op) {
+                Some(would) if would == answer => drop(self.possible.insert(possible)),
+                Some(_) => (),
+                None => {
+                    for next in self.steps(&possible) {
+                        if seen.len() < POSSIBLE_MAX && seen.insert(next.clone()) {
+                            work.push(next);
+                        }
+                    }
+                }
+            }
+        }
+        self.open.remove(&op);
+        self.settle();
+        let words = format!("{asked} {op} was answered {answer}");
+        if self.possible.is_empty() {
+            let values: BTreeSet<String> = before.iter().map(|possible| show(possible.value)).collect();
+            let values = values.into_iter().collect::<Vec<_>>().join(" or ");
+            let told = self.told.iter().cloned().collect::<Vec<_>>().join("; ");
+            return Err(format!("{}: {words}, and it was {values}; before that: {told}", self.name));
+        }
+        self.note(words);
+        Ok(())
+    }
+
+    /// A request was refused for a reason that has nothing to do with the object, and had no effect. `Err` when only
+    /// its effect explains what others were answered.
+    pub fn refused(&mut self, op: Op) -> Result<(), String> {
+        let Some(open) = self.open.remove(&op) else { return Ok(()) };
+        self.possible = std::mem::take(&mut self.possible)
+            .into_iter()
+            .filter_map(|mut possible| (possible.through.remove(&op) != Some(Answer::Done)).then_some(possible))
+            .collect();
+        self.settle();
+        if self.possible.is_empty() {
+            return Err(format!("{}: {} {op} was refused, and others saw its effect", self.name, open.ask));
+        }
+        self.note(format!("{} {op} was refused", open.ask));
+        Ok(())
+    }
+
+    /// Nobody knows what became of a request. A read has no effect, and is forgotten.
+    pub fn lost(&mut self, op: Op) {
+        let Some(open) = self.open.get_mut(&op) else { return };
+        open.lost = true;
+        let ask = open.ask;
+        if ask == Ask::Read {
+            self.open.remove(&op);
+            self.possible = std::mem::take(&mut self.possible)
+                .into_iter()
+                .map(|mut possible| {
+                    possible.through.remove(&op);
+                    possible
+                })
+                .collect();
+        } else {
+            self.note(format!("{ask} {op} was not answered"));
+        }
+        self.settle();
+    }
+
+    /// What may come next: one of the open requests happens.
+    fn steps(&self, possible: &Possible) -> Vec<Possible> {
+        let waiting = self.open.iter().filter(|(op, _)| !possible.through.contains_key(op));
+        let step = |(op, open): (&Op, &Open)| {
+            let (value, answer) = happen(possible.value, *op, open.ask);
+            let mut through = possible.through.clone();
+            through.insert(*op, answer);
+            Possible { value, through }
+        };
+        waiting.map(step).collect()
+    }
+
+    /// A lost write whose moment has passed is through; one that is through in every state is forgotten.
+    fn settle(&mut self) {
+        let lost: Vec<(Op, Ask)> =
+            self.open.iter().filter(|(_, open)| open.lost).map(|(op, open)| (*op, open.ask)).collect();
+        if lost.is_empty() {
+            return;
+        }
+        let settled = std::mem::take(&mut self.possible).into_iter().map(|mut possible| {
+            for (op, ask) in &lost {
+                let can_be = match ask {
+                    Ask::Create => true,
+                    Ask::Update(was) => possible.value == Some(*was),
+                    Ask::Remove(born) => possible.value.is_some_and(|value| value.born == *born),
+                    Ask::Read => false,
+                };
+                if !can_be || possible.through.contains_key(op) {
+                    // Whatever it would be answered: nobody will hear it.
+                    possible.through.insert(*op, Answer::NotFound);
+                }
+            }
+            possible
+        });
+        self.possible = settled.collect();
+        for (op, _) in lost {
+            if self.possible.iter().all(|possible| possible.through.contains_key(&op)) {
+                self.open.remove(&op);
+                let forgotten = std::mem::take(&mut self.possible).into_iter().map(|mut possible| {
+                    possible.through.remove(&op);
+                    possible
+                });
+                self.possible = forgotten.collect();
+            }
+        }
+    }
+
+    fn note(&mut self, words: String) {
+        // Reads that show the same again and again would push out what led there.
+        if self.told.back() != Some(&words) {
+            self.told.push_back(words);
+        }
+        if self.told.len() > TOLD {
+            self.told.pop_front();
+        }
+    }
+}
+
+/// What an object alone would do.
+fn happen(value: Option<Value>, op: Op, ask: Ask) -> (Option<Value>, Answer) {
+    match (ask, value) {
+        (Ask::Read, value) => (value, Answer::Saw(value)),
+        (Ask::Create, None) => (Some(Value { born: op, last: op }), Answer::Done),
+        (Ask::Create, Some(_)) => (value, Answer::Exists),
+        (Ask::Update(was), Some(is)) if was == is => (Some(Value { born: is.born, last: op }), Answer::Done),
+        (Ask::Update(was), Some(is)) if was.born == is.born => (value, Answer::Changed),
+        (Ask::Remove(born), Some(is)) if born == is.born => (None, Answer::Done),
+        (Ask::Update(_) | Ask::Remove(_), _) => (value, Answer::NotFound),
+    }
+}
+
+fn show(value: Option<Value>) -> String {
+    match value {
+        None => "not there".into(),
+        Some(Value { born, last }) if born == last => format!("as {born} made it"),
+        Some(Value { last, .. }) => format!("as {last} left it"),
+    }
+}
+
+impl fmt::Display for Op {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "#{}", self.0)
+    }
+}
+
+impl fmt::Display for Ask {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Create => f.write_str("create"),
+            Self::Update(was) => write!(f, "update of {}", was.last),
+            Self::Remove(born) => write!(f, "remove of {born}"),
+            Self::Read => f.write_str("read"),
+        }
+    }
+}
+
+impl fmt::Display for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Done => f.write_str("done"),
+            Self::Exists => f.write_str("that it exists"),
+            Self::NotFound => f.write_str("that it is not there"),
+            Self::Changed => f.write_str("that it was changed meanwhile"),
+            Self::Saw(value) => f.write_str(&show(*value)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: Op = Op(1);
+    const B: Op = Op(2);
+    const C: Op = Op(3);
+    const R: Op = Op(9);
+
+    fn made(by: Op) -> Value {
+        Value { born: by, last: by }
+    }
+
+    fn changed(born: Op, last: Op) -> Value {
+        Value { born, last }
+    }
+
+    /// One after the other, each answered at once.
+    fn play(object: &mut Object, steps: &[(Op, Ask, Answer)]) -> Result<(), String> {
+        steps.iter().try_for_each(|(op, ask, answer)| {
+            object.ask(*op, *ask);
+            object.answer(*op, *answer)
+        })
+    }
+
+    fn with_one() -> Object {
+        let mut object = Object::new("s");
+        play(&mut object, &[(A, Ask::Create, Answer::Done)]).expect("it was not there");
+        object
+    }
+
+    #[test]
+    fn one_client_after_the_other_is_explained() {
+        let mut object = with_one();
+        let story = [
+            (B, Ask::Update(made(A)), Answer::Done),
+            (R, Ask::Read, Answer::Saw(Some(changed(A, B)))),
+            (C, Ask::Update(made(A)), Answer::Changed),
+            (Op(4), Ask::Remove(A), Answer::Done),
+            (Op(5), Ask::Remove(A), Answer::NotFound),
+            (Op(6), Ask::Create, Answer::Done),
+            (Op(7), Ask::Update(changed(A, B)), Answer::NotFound),
+            (Op(8), Ask::Create, Answer::Exists),
+        ];
+        assert_eq!(play(&mut object, &story), Ok(()));
+    }
+
+    #[test]
+    fn a_write_that_was_acknowledged_and_is_gone_is_seen() {
+        let mut object = with_one();
+        let why = play(&mut object, &[(R, Ask::Read, Answer::Saw(None))]).expect_err("it was made");
+        assert!(why.contains("read #9 was answered not there, and it was as #1 made it"), "{why}");
+    }
+
+    #[test]
+    fn an_old_value_is_seen_and_one_of_two_at_the_same_time_is_not() {
+        let mut object = with_one();
+        object.ask(R, Ask::Read);
+        play(&mut object, &[(B, Ask::Update(made(A)), Answer::Done)]).expect("it was that");
+        assert_eq!(object.clone().answer(R, Answer::Saw(Some(made(A)))), Ok(()), "it began before the update");
+        assert_eq!(object.clone().answer(R, Answer::Saw(Some(changed(A, B)))), Ok(()));
+        object.answer(R, Answer::Saw(Some(changed(A, B)))).expect("as above");
+        assert!(play(&mut object, &[(R, Ask::Read, Answer::Saw(Some(made(A))))]).is_err(), "it began after it");
+    }
+
+    #[test]
+    fn two_updates_of_one_version_are_not_both_done() {
+        let mut object = with_one();
+        object.ask(B, Ask::Update(made(A)));
+        object.ask(C, Ask::Update(made(A)));
+        assert_eq!(object.answer(C, Answer::Done), Ok(()));
+        assert_eq!(object.clone().answer(B, Answer::Changed), Ok(()));
+        assert!(object.answer(B, Answer::Done).is_err());
+    }
+
+    #[test]
+    fn a_create_that_is_told_of_its_own_effect_is_seen() {
+        let mut object = Object::new("s");
+        object.ask(A, Ask::Create);
+        assert!(object.answer(A, Answer::Exists).is_err(), "nobody else made it");
+    }
+
+    #[test]
+    fn a_write_without_an_answer_may_have_happened_may_happen_and_happens_once() {
+        let mut object = with_one();
+        object.ask(B, Ask::Update(made(A)));
+        object.lost(B);
+        play(&mut object, &[(R, Ask::Read, Answer::Saw(Some(made(A))))]).expect("not yet");
+        play(&mut object, &[(R, Ask::Read, Answer::Saw(Some(changed(A, B))))]).expect("now");
+        assert!(object.open.is_empty(), "it is known what became of it");
+        assert!(play(&mut object, &[(R, Ask::Read, Answer::Saw(Some(made(A))))]).is_err(), "it cannot be taken back");
+    }
+
+    #[test]
+    fn a_write_without_an_answer_is_over_when_what_it_replaces_is() {
+        let mut object = with_one();
+        object.ask(B, Ask::Update(made(A)));
+        object.lost(B);
+        play(&mut object, &[(C, Ask::Update(made(A)), Answer::Done)]).expect("B has not happened");
+        assert!(object.open.is_empty(), "and cannot any more");
+        assert!(play(&mut object, &[(R, Ask::Read, Answer::Saw(Some(changed(A, B))))]).is_err());
+    }
+
+    #[test]
+    fn a_refused_request_whose_effect_was_seen_is_seen() {
+        let mut object = with_one();
+        object.ask(B, Ask::Remove(A));
+        play(&mut object, &[(R, Ask::Read, Answer::Saw(None))]).expect("the removal may be through");
+        assert!(object.clone().refused(B).is_err());
+        assert_eq!(object.answer(B, Answer::Done), Ok(()));
+    }
+}

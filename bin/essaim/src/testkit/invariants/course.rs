@@ -1,0 +1,239 @@
+//! What a task goes through, as the log tells it one change after the other.
+//!
+//! - It stays on its node, and what is wanted and seen of it only goes forward.
+//! - Its worker ends it when it was told to, and not before.
+//! - A node that gives its tasks away keeps each until another one runs in its place.
+//! - Of two tasks of a slot that both run, the one that has run for longer stays.
+
+use essaim_model::{Availability, Desired, Event, Proposal, State, Task, TaskState};
+use essaim_wire::{Reachability, Timestamp};
+use std::time::Duration;
+
+/// A leader decides on a state that may be so old when its decision is made: what changed meanwhile is no reason to
+/// blame it. Three times what an election takes.
+const SETTLED: Duration = Duration::from_millis(500);
+
+/// How long a task waits for another node before it is stopped without a replacement, and a margin.
+const DRAIN_PATIENCE: Duration = Duration::from_secs(59);
+
+/// How long after a change of its service a task may be stopped for that.
+const CHANGE_FELT: Duration = Duration::from_secs(5);
+
+/// What is wrong with the step from one state to the next.
+pub fn judge(before: &State, after: &State, events: &[Event], proposal: &Proposal) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for event in events {
+        let Event::Task { old: Some(old), new: Some(new) } = event else { continue };
+        let complaints = [
+            went_wrong(old, new),
+            unordered_end(before, old, new),
+            stopped_too_early(before, after, old, new, proposal),
+        ];
+        let what = |why| format!("task {} at index {}: {why}", old.id, after.applied().index.0);
+        wrong.extend(complaints.into_iter().flatten().map(what));
+    }
+    wrong
+}
+
+/// What a task did that none may do.
+fn went_wrong(old: &Task, new: &Task) -> Option<String> {
+    if old.node().is_some() && old.node() != new.node() {
+        return Some(format!("it moved from {:?} to {:?}", old.node(), new.node()));
+    }
+    if new.observed.state < old.observed.state
+        || (old.observed.state.is_final() && new.observed.state != old.observed.state)
+    {
+        return Some(format!("it went from {} back to {}", old.observed.state.as_str(), new.observed.state.as_str()));
+    }
+    if new.desired < old.desired {
+        return Some(format!("it was to be {:?} and is to be {:?}", old.desired, new.desired));
+    }
+    (old.written_off.is_some() && new.written_off.is_none()).then(|| "it was written off and is not any more".into())
+}
+
+/// Whether its worker stopped it, without having been told to. A task that ends by itself returns something; one that
+/// is lost with its machine returns nothing either, and says so.
+fn unordered_end(before: &State, old: &Task, new: &Task) -> Option<String> {
+    let ended = !old.observed.state.is_final() && new.observed.state.is_final();
+    let signalled = |error: &String| error.contains("non-zero exit (143)") || error.contains("non-zero exit (137)");
+    let stopped = new.observed.state == TaskState::Shutdown || new.observed.error.as_ref().is_some_and(signalled);
+    let told = old.desired >= Desired::Shutdown || old.written_off.is_some() || new.desired > old.desired;
+    // A node that leaves, or is being removed, ends its tasks by itself.
+    let stays =
+        old.node().and_then(|node| before.node(node)).is_some_and(|node| node.reachability != Reachability::Down);
+    (ended && stopped && !told && stays).then(|| "its worker stopped it, and nobody had ordered that".into())
+}
+
+/// Whether the leader stopped it while it was the one to keep.
+fn stopped_too_early(before: &State, after: &State, old: &Task, new: &Task, proposal: &Proposal) -> Option<String> {
+    let now = proposal.at;
+    let stops = old.desired == Desired::Running && new.desired == Desired::Shutdown && new.written_off.is_none();
+    if !stops || proposal.fence.is_none() || !old.is_running() || new.observed.state.is_final() {
+        return None;
+    }
+    let service = before.service(old.service)?;
+    let updates = service.update.as_ref().is_some_and(|update| update.completed_at.is_none());
+    if updates || service.spec.replicas().is_none() || service.meta.updated_at + CHANGE_FELT > now {
+        return None;
+    }
+    let node = before.node(old.node()?)?;
+    if node.reachability != Reachability::Reachable {
+        return None;
+    }
+    let others = || after.tasks_in(old.service, old.slot).filter(|other| other.id != old.id && other.is_wanted());
+    match node.spec.availability {
+        Availability::Drain if !service.spec.drains_stop_first() => {
+            let waits = |other: &Task| other.node().is_none() && other.meta.created_at + DRAIN_PATIENCE <= now;
+            let replaced = others().any(|other| other.is_running() || waits(other));
+            (!replaced).then(|| "it was stopped on a node that drains before another one ran in its place".into())
+        }
+        Availability::Active => {
+            let settled = |at: Timestamp| at + SETTLED <= now;
+            let newer = |other: &Task| {
+                let answers = other.node().and_then(|node| after.node(node));
+                other.spec_version == old.spec_version
+                    && other.desired == Desired::Running
+                    && other.is_running()
+                    && answers.is_some_and(|node| node.reachability == Reachability::Reachable)
+                    && other.meta.created_at > old.meta.created_at
+                    && settled(other.meta.updated_at)
+                    && settled(old.meta.updated_at)
+            };
+            let stays = others().find(|other| newer(other))?;
+            Some(format!("it was stopped as surplus, and {}, which is newer, stays", stays.id))
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use essaim_model::fixtures::{founding, service, worker};
+    use essaim_model::{Assigned, Change, Meta, Observed, Position, ServiceId, Slot, TaskId, WrittenOff};
+    use essaim_wire::{Generation, Index, NodeId, RequestId, Term};
+    use std::sync::Arc;
+
+    const HOUR: Timestamp = Timestamp::from_micros(3_600_000_000);
+
+    fn task(number: u128, node: u128, state: TaskState) -> Task {
+        let at = Timestamp::from_micros(u64::try_from(number).expect("small"));
+        Task {
+            id: TaskId::from_bits(number),
+            meta: Meta::new(Index(2), at),
+            service: ServiceId::from_bits(1),
+            spec_version: Index(2),
+            slot: Slot::Number(1),
+            assigned: Assigned::Node(NodeId::from_bits(node)),
+            desired: Desired::Running,
+            observed: Observed { state, ..Observed::nothing(at) },
+            written_off: None,
+        }
+    }
+
+    fn changed(task: &Task, change: impl FnOnce(&mut Task)) -> Task {
+        let mut task = task.clone();
+        change(&mut task);
+        task
+    }
+
+    fn proposal(at: Timestamp, changes: Vec<Change>) -> Proposal {
+        let request = RequestId { origin: NodeId::from_bits(1), generation: Generation(1), seq: at.as_micros() };
+        Proposal { request, at, fence: Some(Term(1)), changes }
+    }
+
+    fn apply(state: &mut State, at: Timestamp, changes: Vec<Change>) -> (Vec<Event>, Proposal) {
+        let index = Index(state.applied().index.0 + 1);
+        let proposal = proposal(at, changes);
+        let (outcome, events) = state.apply(Position { term: Term(1), index }, &proposal);
+        assert!(matches!(outcome, essaim_model::Outcome::Done(_)), "{outcome:?}");
+        (events, proposal)
+    }
+
+    /// Nodes 1 and 2, a service, and these tasks of its first slot, running.
+    fn world(tasks: &[Task]) -> State {
+        let mut state = State::default();
+        let at = Timestamp::from_micros;
+        apply(&mut state, at(1), vec![Change::Found(Box::new(founding()))]);
+        let spec = Box::new(service("web", 1));
+        apply(&mut state, at(2), vec![Change::CreateService { id: ServiceId::from_bits(1), spec }]);
+        apply(&mut state, at(3), vec![Change::AcceptNode(Box::new(worker(2)))]);
+        for (count, task) in tasks.iter().enumerate() {
+            let at = at(10 + count as u64);
+            apply(&mut state, at, vec![Change::CreateTask(Box::new(task.clone()))]);
+        }
+        state
+    }
+
+    fn stop(state: &State, id: u128) -> Vec<String> {
+        let mut after = state.clone();
+        let id = TaskId::from_bits(id);
+        let (events, proposal) = apply(&mut after, HOUR, vec![Change::SetDesired { id, desired: Desired::Shutdown }]);
+        judge(state, &after, &events, &proposal)
+    }
+
+    fn drain(state: &mut State, node: u128) {
+        let id = NodeId::from_bits(node);
+        let node = Arc::clone(state.node(id).expect("it is there"));
+        let spec = essaim_model::NodeSpec { availability: Availability::Drain, ..node.spec.clone() };
+        apply(state, Timestamp::from_micros(50), vec![Change::SetNode { id, expect: node.meta.version, spec }]);
+    }
+
+    #[test]
+    fn a_task_that_moves_goes_backwards_or_comes_back_is_seen() {
+        let old = task(1, 1, TaskState::Running);
+        assert_eq!(went_wrong(&old, &old), None);
+        let bad: [fn(&mut Task); 3] = [
+            |task| task.assigned = Assigned::Node(NodeId::from_bits(2)),
+            |task| task.observed.state = TaskState::Ready,
+            |task| task.desired = Desired::Ready,
+        ];
+        for change in bad {
+            assert!(went_wrong(&old, &changed(&old, change)).is_some());
+        }
+        let ended = task(1, 1, TaskState::Failed);
+        assert!(went_wrong(&ended, &task(1, 1, TaskState::Shutdown)).is_some());
+        let off = changed(&old, |task| task.written_off = Some(WrittenOff { at: HOUR, why: String::new() }));
+        assert!(went_wrong(&off, &old).is_some());
+    }
+
+    #[test]
+    fn a_task_that_its_worker_stops_without_an_order_is_seen() {
+        let state = world(&[task(1, 2, TaskState::Running)]);
+        let old = state.task(TaskId::from_bits(1)).expect("it is there");
+        let seen = |change: fn(&mut Task)| unordered_end(&state, old, &changed(old, change)).is_some();
+        assert!(seen(|task| task.observed.state = TaskState::Shutdown));
+        assert!(seen(|task| {
+            task.observed.state = TaskState::Failed;
+            task.observed.error = Some("task: non-zero exit (143)".into());
+        }));
+        assert!(!seen(|task| {
+            task.observed.state = TaskState::Failed;
+            task.observed.error = Some("task: non-zero exit (1)".into());
+        }));
+        let told = changed(old, |task| task.desired = Desired::Shutdown);
+        let ended = changed(&told, |task| task.observed.state = TaskState::Shutdown);
+        assert_eq!(unordered_end(&state, &told, &ended), None);
+    }
+
+    #[test]
+    fn of_two_that_run_the_older_one_must_stay() {
+        let state = world(&[task(1, 1, TaskState::Running), task(2, 2, TaskState::Running)]);
+        assert_eq!(stop(&state, 2), [""; 0]);
+        let wrong = stop(&state, 1);
+        assert!(wrong.len() == 1 && wrong[0].contains("which is newer, stays"), "{wrong:?}");
+        let alone = world(&[task(1, 1, TaskState::Running), task(2, 2, TaskState::Ready)]);
+        assert_eq!(stop(&alone, 1), [""; 0], "the other does not run: there may be a reason");
+    }
+
+    #[test]
+    fn a_task_that_drains_must_be_replaced_before_it_is_stopped() {
+        let mut state = world(&[task(1, 2, TaskState::Running), task(2, 1, TaskState::Starting)]);
+        drain(&mut state, 2);
+        let wrong = stop(&state, 1);
+        assert!(wrong.len() == 1 && wrong[0].contains("before another one ran in its place"), "{wrong:?}");
+        let mut state = world(&[task(1, 2, TaskState::Running), task(2, 1, TaskState::Running)]);
+        drain(&mut state, 2);
+        assert_eq!(stop(&state, 1), [""; 0]);
+    }
+}

@@ -1,0 +1,169 @@
+//! What nodes believe of each other.
+//!
+//! - One that lives and can be reached is never taken for `Down`. A node counts as in trouble while a fault takes it
+//!   away and for [`AFTERMATH`] more, and the verdicts of one that is itself in trouble do not count here.
+//! - Nobody is missed by fewer observers than a quorum: whoever first says so has counted them, each once. (Others
+//!   take that over, with the votes that have reached them by then.)
+//! - Whoever is cut off from more than half of all accuses nobody.
+//! - What is believed of a node only goes forward: its starts, and within each how often it took something back.
+
+use super::troubles::{AFTERMATH, Troubles};
+use crate::testkit::fault::Number;
+use essaim_membership::{Evidence, Incarnation, Verdict};
+
+use essaim_system::roster::{Heard, Roster};
+use essaim_wire::{Generation, NodeId};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// So long after one has counted a quorum, others may believe it.
+const BELIEVED_FOR: Duration = Duration::from_secs(20);
+
+/// What was seen of the rosters so far.
+#[derive(Debug, Default)]
+pub struct Rosters {
+    /// When somebody last counted a quorum against a node.
+    counted: BTreeMap<NodeId, Instant>,
+    /// What each node believed of each other one, in one life of its own.
+    believed: BTreeMap<Number, (Generation, BTreeMap<NodeId, (Generation, Incarnation)>)>,
+}
+
+impl Rosters {
+    /// A node has concluded something.
+    pub fn on_verdict(
+        &mut self,
+        number: Number,
+        heard: &Heard,
+        numbers: &BTreeMap<NodeId, Number>,
+        troubles: &Troubles,
+    ) -> Vec<String> {
+        let mut wrong = Vec::new();
+        let Some(subject) = heard.verdict.node().and_then(|node| numbers.get(&node)).copied() else { return wrong };
+        let lives = troubles.is_calm(subject, AFTERMATH);
+        let me = |accusers: &[NodeId]| accusers.iter().any(|accuser| numbers.get(accuser) == Some(&number));
+        let accuses = match &heard.verdict {
+            Verdict::Suspected { accusers, .. } => me(accusers),
+            Verdict::Unreachable { .. } | Verdict::Down { .. } => true,
+            _ => false,
+        };
+        if accuses && lives && troubles.is_cut_off(number) {
+            wrong.push(format!("n{number} is cut off, and accuses n{subject}: {:?}", heard.verdict));
+        }
+        match &heard.verdict {
+            Verdict::Down { cause, .. } if lives && troubles.is_calm(number, AFTERMATH) => {
+                wrong.push(format!("n{number} takes n{subject} for down ({cause:?}), which lives and can be reached"));
+            }
+            Verdict::Unreachable { node, evidence: Evidence::Quorum { accusers, implicit, needed } } => {
+                let voices: BTreeSet<_> = accusers.iter().chain(implicit).collect();
+                if voices.len() >= *needed {
+                    self.counted.insert(*node, Instant::now());
+                } else if self.counted.get(node).is_none_or(|at| at.elapsed() > BELIEVED_FOR) {
+                    let (voices, by) = (voices.len(), accusers.len());
+                    wrong.push(format!(
+                        "n{number} takes n{subject} for unreachable on the word of {voices} ({by} accuse), and {needed} \
+                         are needed"
+                    ));
+                }
+            }
+            _ => (),
+        }
+        wrong
+    }
+
+    /// What a node believes now.
+    pub fn on_roster(&mut self, number: Number, generation: Generation, roster: &Roster) -> Vec<String> {
+        let members = roster.members.values();
+        self.on_members(number, generation, members.map(|it| (it.member.node, it.member.generation, it.incarnation)))
+    }
+
+    fn on_members(
+        &mut self,
+        number: Number,
+        generation: Generation,
+        members: impl Iterator<Item = (NodeId, Generation, Incarnation)>,
+    ) -> Vec<String> {
+        let (life, believed) = self.believed.entry(number).or_insert_with(|| (generation, BTreeMap::new()));
+        if *life != generation {
+            *life = generation;
+            believed.clear();
+        }
+        let mut wrong = Vec::new();
+        let mut now = BTreeMap::new();
+        for (node, start, incarnation) in members {
+            let is = (start, incarnation);
+            if let Some(was) = believed.get(&node).filter(|was| **was > is) {
+                wrong.push(format!(
+                    "n{number} believed of {node} that it was in start {} ({:?}), and believes {} ({incarnation:?})",
+                    was.0.0, was.1, start.0
+                ));
+            }
+            now.insert(node, is);
+        }
+        // One that was forgotten begins anew.
+        *believed = now;
+        wrong
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use essaim_membership::Downfall;
+    use essaim_wire::Moment;
+
+    fn id(number: Number) -> NodeId {
+        NodeId::from_bits(u128::from(number))
+    }
+
+    fn hear(rosters: &mut Rosters, number: Number, troubles: &Troubles, verdict: Verdict) -> Vec<String> {
+        let numbers = (1..=5).map(|number| (id(number), number)).collect();
+        rosters.on_verdict(number, &Heard { at: Moment::START, verdict }, &numbers, troubles)
+    }
+
+    fn missed(by: &[Number]) -> Verdict {
+        let accusers = by.iter().map(|number| id(*number)).collect();
+        Verdict::Unreachable { node: id(5), evidence: Evidence::Quorum { accusers, implicit: vec![], needed: 3 } }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_lives_and_is_taken_for_down_is_seen() {
+        let (mut rosters, mut troubles) = (Rosters::default(), Troubles::default());
+        let down = || Verdict::Down { node: id(5), cause: Downfall::Grace };
+        assert!(hear(&mut rosters, 1, &troubles, down())[0].contains("n1 takes n5 for down (Grace), which lives"));
+        troubles.set(5, true);
+        assert_eq!(hear(&mut rosters, 1, &troubles, down()), [""; 0]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_quorum_that_nobody_counted_is_seen() {
+        let (mut rosters, troubles) = (Rosters::default(), Troubles::default());
+        let wrong = hear(&mut rosters, 1, &troubles, missed(&[1, 2, 2]));
+        assert!(wrong[0].contains("on the word of 2 (3 accuse), and 3 are needed"), "{wrong:?}");
+        assert_eq!(hear(&mut rosters, 1, &troubles, missed(&[1, 2, 3])), [""; 0]);
+        assert_eq!(hear(&mut rosters, 2, &troubles, missed(&[1])), [""; 0], "it believes n1");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_is_cut_off_and_accuses_is_seen() {
+        let (mut rosters, mut troubles) = (Rosters::default(), Troubles::default());
+        let suspected = |by| Verdict::Suspected { node: id(5), accusers: vec![id(by)] };
+        troubles.set(1, true);
+        troubles.set_cut_off(1, true);
+        assert_eq!(hear(&mut rosters, 1, &troubles, suspected(2)), [""; 0], "another one accused");
+        assert!(hear(&mut rosters, 1, &troubles, suspected(1))[0].contains("n1 is cut off, and accuses n5"));
+        assert_eq!(hear(&mut rosters, 2, &troubles, suspected(2)), [""; 0], "it is not cut off");
+    }
+
+    #[test]
+    fn one_that_believes_something_older_is_seen() {
+        let mut rosters = Rosters::default();
+        let mut believe = |life, start, incarnation| {
+            let member = (id(5), Generation(start), Incarnation(incarnation));
+            rosters.on_members(1, Generation(life), [member].into_iter()).len()
+        };
+        assert_eq!((believe(1, 2, 3), believe(1, 2, 4), believe(1, 3, 0)), (0, 0, 0));
+        assert_eq!((believe(1, 2, 4), believe(1, 2, 3)), (1, 1));
+        assert_eq!(believe(2, 1, 0), 0, "it was started again, and begins anew");
+    }
+}

@@ -1,0 +1,137 @@
+//! What runs on the machines, whatever anybody says of it.
+//!
+//! - At most one task of a slot runs, but while a node of one of them is, or was lately, in trouble (it may run on
+//!   there, unseen); while one gives its tasks away, since drain moves before it stops; and in an update that starts
+//!   the new task first.
+//! - A task is started once, on one machine.
+
+use super::troubles::Troubles;
+use crate::testkit::fault::Number;
+use essaim_model::{Availability, Desired, ServiceId, Slot, State, TaskId, UpdateOrder};
+use essaim_wire::{NodeId, Timestamp};
+use std::collections::BTreeMap;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How long a second task of a slot may live after the trouble or the drain that brought it: the return of its node,
+/// an order, and a stop that takes its whole grace.
+const SURPLUS_MAX: Duration = Duration::from_secs(30);
+
+/// What was seen of the machines so far.
+#[derive(Debug, Default)]
+pub struct Machines {
+    /// Where and when each task was started.
+    started: BTreeMap<TaskId, (Number, Timestamp)>,
+    /// When a node was last seen not taking tasks.
+    drained: BTreeMap<NodeId, Instant>,
+}
+
+impl Machines {
+    /// All machines at one moment, each with the tasks that run on it and since when; and what the managers know.
+    pub fn look(
+        &mut self,
+        machines: impl Iterator<Item = (Number, Vec<(TaskId, Timestamp)>)>,
+        state: &State,
+        numbers: &BTreeMap<NodeId, Number>,
+        troubles: &Troubles,
+    ) -> Vec<String> {
+        for node in state.nodes().filter(|node| node.spec.availability != Availability::Active) {
+            self.drained.insert(node.id, Instant::now());
+        }
+        let mut wrong = Vec::new();
+        let mut slots: BTreeMap<(ServiceId, Slot), Vec<(TaskId, NodeId)>> = BTreeMap::new();
+        for (number, running) in machines {
+            for (id, since) in running {
+                let first = *self.started.entry(id).or_insert((number, since));
+                if first != (number, since) {
+                    wrong.push(format!("task {id} was started on n{} and again on n{number}", first.0));
+                }
+                let Some(task) = state.task(id) else { continue };
+                if let Some(node) = task.node() {
+                    slots.entry((task.service, task.slot)).or_default().push((id, node));
+                }
+            }
+        }
+        let may_be = |node: NodeId| {
+            self.drained.get(&node).is_some_and(|at| at.elapsed() < SURPLUS_MAX)
+                || numbers.get(&node).is_none_or(|number| !troubles.is_calm(*number, SURPLUS_MAX))
+        };
+        for ((service, slot), tasks) in slots.into_iter().filter(|(_, tasks)| tasks.len() > 1) {
+            let Some(service) = state.service(service) else { continue };
+            let start_first = service.spec.update.as_ref().is_some_and(|it| it.order == UpdateOrder::StartFirst);
+            if start_first || tasks.iter().any(|(_, node)| may_be(*node)) {
+                continue;
+            }
+            let what = |id: &TaskId| state.task(*id).map_or(Desired::Remove, |task| task.desired);
+            let list: Vec<String> = tasks.iter().map(|(id, _)| format!("{id} ({:?})", what(id))).collect();
+            wrong.push(format!("slot {slot} of {} has two running tasks: {}", service.spec.name, list.join(", ")));
+        }
+        wrong
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use essaim_model::fixtures::{founding, service};
+    use essaim_model::{Assigned, Change, Meta, Observed, Position, Proposal, Task};
+    use essaim_wire::{Generation, Index, RequestId, Term};
+
+    /// A service, and two tasks of its first slot on node 1.
+    fn state() -> State {
+        let mut state = State::default();
+        let task = |number| Task {
+            id: TaskId::from_bits(number),
+            meta: Meta::default(),
+            service: ServiceId::from_bits(1),
+            spec_version: Index(2),
+            slot: Slot::Number(1),
+            assigned: Assigned::Node(NodeId::from_bits(1)),
+            desired: Desired::Running,
+            observed: Observed::nothing(Timestamp::default()),
+            written_off: None,
+        };
+        let changes = [
+            Change::Found(Box::new(founding())),
+            Change::CreateService { id: ServiceId::from_bits(1), spec: Box::new(service("web", 1)) },
+            Change::CreateTask(Box::new(task(7))),
+            Change::CreateTask(Box::new(task(8))),
+        ];
+        for (seq, change) in (1..).zip(changes) {
+            let request = RequestId { origin: NodeId::from_bits(1), generation: Generation(1), seq };
+            let proposal = Proposal { request, at: Timestamp::default(), fence: None, changes: vec![change] };
+            state.apply(Position { term: Term(1), index: Index(seq) }, &proposal);
+        }
+        state
+    }
+
+    fn running(number: Number, tasks: &[(u128, u64)]) -> (Number, Vec<(TaskId, Timestamp)>) {
+        let task = |(id, since): &(u128, u64)| (TaskId::from_bits(*id), Timestamp::from_micros(*since));
+        (number, tasks.iter().map(task).collect())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn two_of_a_slot_are_seen_unless_a_node_was_in_trouble() {
+        let numbers = BTreeMap::from([(NodeId::from_bits(1), 1)]);
+        let (mut machines, mut troubles, state) = (Machines::default(), Troubles::default(), state());
+        let mut look =
+            |troubles: &Troubles, tasks| machines.look([running(1, tasks)].into_iter(), &state, &numbers, troubles);
+        assert_eq!(look(&troubles, &[(7, 1)]), [""; 0]);
+        let wrong = look(&troubles, &[(7, 1), (8, 2)]);
+        assert!(wrong.len() == 1 && wrong[0].contains("slot 1 of web has two running tasks"), "{wrong:?}");
+        troubles.set(1, true);
+        assert_eq!(look(&troubles, &[(7, 1), (8, 2)]), [""; 0]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_task_that_is_started_again_or_elsewhere_is_seen() {
+        let (mut machines, troubles) = (Machines::default(), Troubles::default());
+        let mut look = |all: Vec<(Number, Vec<(TaskId, Timestamp)>)>| {
+            machines.look(all.into_iter(), &State::default(), &BTreeMap::new(), &troubles).len()
+        };
+        assert_eq!(look(vec![running(1, &[(7, 1)])]), 0);
+        assert_eq!(look(vec![running(1, &[])]), 0);
+        assert_eq!(look(vec![running(1, &[(7, 5)])]), 1);
+        assert_eq!(look(vec![running(2, &[(7, 1)])]), 1);
+    }
+}

@@ -1,0 +1,188 @@
+//! What must hold at every moment, whatever goes wrong.
+//!
+//! Every node is watched from the moment it runs, and every tenth of a second all of them are looked at ([`look`]).
+//! Everything goes into one ledger, which compares it with everything that was seen before, anywhere. Each file has
+//! one concern, and a bad history for each of its complaints:
+//!
+//! - [`agreement`]: the managers' logs are the same, a request has its effect once, one leader's orders per term; the
+//!   log replayed, and the events of that replayed, give the managers' states, by hash;
+//! - [`course`]: what tasks go through: forward, on one node, ended by order, moved before they are stopped;
+//! - [`leaders`]: one leader a term, and one that decides at a time; a manager's term does not go back;
+//! - [`detector`]: nobody who lives and can be reached is `Down`, nobody is missed by too few, who is cut off accuses
+//!   nobody, and nothing old is believed of a node;
+//! - [`machines`]: one task of a slot runs, but where the design allows two, and none is started twice;
+//! - [`orders`]: no order is followed by an older one.
+//!
+//! What clients were answered is judged by [`history`](crate::testkit::history), and what must be true when everything
+//! is whole again by [`convergence`](crate::testkit::convergence).
+
+pub mod agreement;
+pub mod course;
+pub mod detector;
+pub mod leaders;
+pub mod machines;
+pub mod orders;
+pub mod troubles;
+
+use crate::testkit::fault::Number;
+use crate::testkit::world::World;
+use agreement::Agreement;
+use detector::Rosters;
+use essaim_model::State;
+use essaim_node::{Handle, Standing};
+use essaim_protocol::AssignmentVersion;
+use essaim_store::Store;
+use essaim_system::roster::Heard;
+use essaim_wire::{Generation, NodeId};
+use leaders::Leaders;
+use machines::Machines;
+use orders::Orders;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use troubles::Troubles;
+
+pub use troubles::AFTERMATH;
+
+/// A ledger that many write into.
+pub type SharedLedger = Arc<Mutex<Ledger>>;
+
+/// Everything seen so far that later sights are compared with.
+#[derive(Default)]
+pub struct Ledger {
+    /// What was violated, in words.
+    pub violations: Vec<String>,
+    numbers: BTreeMap<NodeId, Number>,
+    troubles: Troubles,
+    agreement: Agreement,
+    leaders: Leaders,
+    rosters: Rosters,
+    machines: Machines,
+    orders: Orders,
+}
+
+/// The ledger, for a moment.
+pub fn lock(ledger: &SharedLedger) -> MutexGuard<'_, Ledger> {
+    ledger.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Ledger {
+    /// A node has this id.
+    pub fn meet(&mut self, id: NodeId, number: Number) {
+        self.numbers.insert(id, number);
+    }
+
+    /// Something that must hold did not.
+    pub fn violated(&mut self, what: impl Into<String>) {
+        self.violations.push(what.into());
+    }
+
+    /// Whether faults take a node away now.
+    pub fn set_trouble(&mut self, number: Number, is: bool) {
+        self.troubles.set(number, is);
+    }
+
+    /// Whether faults let a node reach only less than half of all, or nobody, though it runs.
+    pub fn set_cut_off(&mut self, number: Number, is: bool) {
+        self.troubles.set_cut_off(number, is);
+    }
+
+    /// Whether a node has been without trouble for so long.
+    pub fn is_calm(&self, number: Number, time: std::time::Duration) -> bool {
+        self.troubles.is_calm(number, time)
+    }
+
+    /// What the log that was seen so far gives.
+    pub const fn newest(&self) -> &State {
+        self.agreement.state()
+    }
+
+    fn on_verdict(&mut self, number: Number, heard: &Heard) {
+        let wrong = self.rosters.on_verdict(number, heard, &self.numbers, &self.troubles);
+        self.violations.extend(wrong);
+    }
+
+    fn on_orders(&mut self, number: Number, node: NodeId, orders: Option<AssignmentVersion>) {
+        self.violations.extend(self.orders.on_orders(number, node, orders));
+    }
+}
+
+/// Looks at every node that runs, and at every machine.
+pub fn look(world: &World, ledger: &SharedLedger) {
+    let mut ledger = lock(ledger);
+    let ledger = &mut *ledger;
+    let mut managers = Vec::new();
+    for number in 1..=world.nodes {
+        let Some(handle) = world.running(number) else { continue };
+        let standing = handle.standing();
+        let Some(part) = standing.membership() else { continue };
+        let generation = handle.generation();
+        ledger.violations.extend(ledger.rosters.on_roster(number, generation, &part.roster.current()));
+        if let Some(control) = &part.control {
+            look_at_log(ledger, number, generation, control.store());
+            managers.push(leaders::Sight::of(number, generation, &handle, control.store()));
+        }
+    }
+    ledger.violations.extend(ledger.leaders.look(&managers));
+    let running = (1..=world.nodes).map(|number| (number, world.machine(number).running_since()));
+    let wrong = ledger.machines.look(running, ledger.agreement.state(), &ledger.numbers, &ledger.troubles);
+    ledger.violations.extend(wrong);
+}
+
+fn look_at_log(ledger: &mut Ledger, number: Number, generation: Generation, store: &Store) {
+    let after = ledger.agreement.seen(number, generation, store.raft_id());
+    let state = store.state();
+    if state.applied().index > after {
+        match store.agreed(after) {
+            Ok(agreed) => ledger.violations.extend(ledger.agreement.on_log(number, &agreed)),
+            // A store whose disk fails, or that was closed a moment ago.
+            Err(_) => ledger.agreement.forget(number),
+        }
+    }
+    ledger.violations.extend(ledger.agreement.on_state(number, &state));
+}
+
+/// Watches a daemon for as long as it runs.
+pub async fn watch(number: Number, handle: Handle, ledger: SharedLedger) {
+    let mut watchers = JoinSet::new();
+    let mut part_seen = None;
+    let mut standings = handle.standings();
+    drop(handle);
+    loop {
+        if let Standing::Active(part) = &*standings.borrow_and_update() {
+            if part_seen != Some(part.node) {
+                part_seen = Some(part.node);
+                watchers.spawn(watch_verdicts(number, part.roster.verdicts(), Arc::clone(&ledger)));
+                watchers.spawn(watch_orders(number, part.node, part.worker.orders(), Arc::clone(&ledger)));
+            }
+        }
+        if standings.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn watch_orders(
+    number: Number,
+    node: NodeId,
+    mut orders: watch::Receiver<Option<AssignmentVersion>>,
+    ledger: SharedLedger,
+) {
+    // The first value is from before the worker has looked at its disk.
+    while orders.changed().await.is_ok() {
+        let now = *orders.borrow_and_update();
+        lock(&ledger).on_orders(number, node, now);
+    }
+}
+
+async fn watch_verdicts(number: Number, mut verdicts: tokio::sync::broadcast::Receiver<Heard>, ledger: SharedLedger) {
+    loop {
+        match verdicts.recv().await {
+            Ok(heard) => lock(&ledger).on_verdict(number, &heard),
+            Err(RecvError::Lagged(_)) => (),
+            Err(RecvError::Closed) => return,
+        }
+    }
+}
