@@ -25,7 +25,7 @@ use std::num::{NonZeroU8, NonZeroUsize};
 use std::time::Duration;
 
 /// Each round of gossip goes to this many members, and so many are asked to probe for somebody.
-const FANOUT: NonZeroUsize = NonZeroUsize::new(3).expect("three is not zero");
+pub(crate) const FANOUT: NonZeroUsize = NonZeroUsize::new(3).expect("three is not zero");
 
 /// foca's packet, after the byte that tells it apart.
 const MAX_PACKET: NonZeroUsize = NonZeroUsize::new(MAX_DATAGRAM - 1).expect("a datagram has room");
@@ -201,9 +201,15 @@ impl Gossip {
         self.foca.updates_backlog() > 0 || self.foca.custom_broadcast_backlog() > 0
     }
 
-    /// One round of gossip.
-    pub(crate) fn round(&mut self) {
+    /// One round of gossip, to `hearers` in place of those whom foca drew: it draws from everybody, and so would make
+    /// a session with nearly everybody in a large cluster. A packet is judged by what it says; to whom foca addressed
+    /// it matters to nobody.
+    pub(crate) fn round(&mut self, hearers: &[NodeId]) {
+        let before = self.out.sends.len();
         self.told(|foca, out| foca.gossip(out));
+        for (send, hearer) in self.out.sends[before..].iter_mut().zip(hearers) {
+            send.0 = *hearer;
+        }
     }
 
     /// A timer of foca's fired.
@@ -488,7 +494,7 @@ mod tests {
     fn the_bytes_of_a_packet_never_change() {
         let mut one = gossip(1);
         one.alive(id(2), Incarnation(0), true);
-        one.round();
+        one.round(&[]);
         let out = one.take();
         let golden = [
             0, 1, 1, 0, 0, 127, 0, 0, 1, 251, 73, 9, 0, 0, 2, 1, 0, 0, 127, 0, 0, 1, 251, 73, 9, 0, 8, 0, 1, 2, 1, 0,
@@ -531,7 +537,7 @@ mod tests {
         let packet = Packet::open(&Letters::header_bytes(&header)).expect("a packet");
         one.answer(&packet);
         assert_eq!(one.me(), id(1));
-        one.round();
+        one.round(&[]);
         assert!(!one.take().sends.is_empty(), "it goes on talking");
     }
 
@@ -550,7 +556,7 @@ mod tests {
             one.alive(id(node << 100), Incarnation(0), true);
         }
         one.fit(300);
-        one.round();
+        one.round(&[]);
         let out = one.take();
         assert!(!out.sends.is_empty());
         for (_, bytes) in out.sends {

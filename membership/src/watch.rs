@@ -132,6 +132,11 @@ pub(crate) struct Watches {
 }
 
 impl Watches {
+    /// Those it observes.
+    pub(crate) fn subjects(&self) -> impl Iterator<Item = NodeId> {
+        self.subjects.keys().copied()
+    }
+
     /// Observes exactly these from now on. Who stays keeps what was heard of it; who is new has just been heard.
     pub(crate) fn retarget(&mut self, now: Moment, subjects: &BTreeSet<NodeId>) {
         self.subjects.retain(|node, _| subjects.contains(node));

@@ -11,7 +11,7 @@ mod trial;
 
 use crate::agenda::Agenda;
 use crate::datagram::{Direct, Say};
-use crate::gossip::Gossip;
+use crate::gossip::{FANOUT, Gossip};
 use crate::identity::Id;
 use crate::rings::Rings;
 use crate::table::{self, Row, Standing};
@@ -21,6 +21,7 @@ use entry::{Entry, Phase};
 use essaim_wire::{Moment, NodeId};
 use rand::SeedableRng;
 use rand::rngs::ChaCha8Rng;
+use rand::seq::IndexedRandom;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -70,6 +71,8 @@ pub struct Detector {
     /// number.
     era: u64,
     version: u64,
+    /// Whose view changed since [`Detector::changes`] was asked last.
+    touched: BTreeSet<NodeId>,
 }
 
 /// What happens by itself.
@@ -133,6 +136,7 @@ impl Detector {
             next_inquiry: Moment::START,
             era: 0,
             version: 0,
+            touched: BTreeSet::new(),
         }
     }
 
@@ -180,6 +184,16 @@ impl Detector {
     /// Everybody but this node, by id.
     pub fn members(&self) -> Vec<MemberView> {
         self.entries.values().map(|entry| self.view(entry)).collect()
+    }
+
+    /// What is thought now of those of whom something changed since this was asked last; `None` of whom nothing is
+    /// known any more. A view of everybody that is kept up by it costs what changes, not what there is.
+    pub fn changes(&mut self) -> Vec<(NodeId, Option<MemberView>)> {
+        let mut touched = std::mem::take(&mut self.touched);
+        // Round trips change with every heartbeat, and who accuses is told by the rings: neither is counted.
+        touched.extend(self.watches.subjects());
+        touched.extend(&self.accused);
+        touched.into_iter().map(|node| (node, self.member(node))).collect()
     }
 
     /// What is thought of one member.
@@ -305,7 +319,13 @@ impl Detector {
         if let Some((at, deadline)) = deadline {
             self.agenda.add(at, Due::Member(node, deadline));
         }
+        self.touch(node);
+    }
+
+    /// What [`members`](Self::members) shows of a member changes.
+    fn touch(&mut self, node: NodeId) {
         self.version += 1;
+        self.touched.insert(node);
     }
 
     /// After every input: whatever foca asked for meanwhile, urgent news, and the next wake-up.
@@ -315,7 +335,7 @@ impl Detector {
             if self.now >= self.next_round {
                 self.eager = false;
                 self.next_round = self.now + ROUND_GAP;
-                self.gossip.round();
+                self.gossip_round();
                 self.drain_gossip();
             } else if !self.round_planned {
                 self.round_planned = true;
@@ -323,6 +343,17 @@ impl Detector {
             }
         }
         self.agenda.arm(self.now, &mut self.effects);
+    }
+
+    /// News goes to neighbours on the rings: with them there are sessions anyway, and the rings together are as good
+    /// as chance for spreading it.
+    fn gossip_round(&mut self) {
+        let observers = self.rings.observers(self.me_node());
+        let neighbours: BTreeSet<NodeId> = self.watches.subjects().chain(observers).collect();
+        let heard = |node: &NodeId| self.entries.get(node).is_some_and(|entry| entry.phase == Phase::Present);
+        let neighbours: Vec<NodeId> = neighbours.into_iter().filter(heard).collect();
+        let hearers: Vec<NodeId> = neighbours.sample(&mut self.rng, FANOUT.get()).copied().collect();
+        self.gossip.round(&hearers);
     }
 
     fn drain_gossip(&mut self) {

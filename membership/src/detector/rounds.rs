@@ -119,7 +119,7 @@ impl Detector {
             self.weigh_all();
         }
         if self.gossip.has_news() {
-            self.gossip.round();
+            self.gossip_round();
         }
     }
 

@@ -11,10 +11,11 @@ use super::words::{is_recorded, say};
 use super::{Heard, Roster, Shared};
 use crate::journal::Kind;
 use crate::scope::Scope;
-use essaim_membership::{Detector, Effect, Goodbye, Input, Loss, Wake};
+use essaim_membership::{Detector, Effect, Goodbye, Input, Loss, MemberView, Wake};
 use essaim_transport::network::Probe;
 use essaim_transport::{Ended, Event, Lost};
 use essaim_wire::{Moment, NodeId};
+use imbl::OrdMap;
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 use ractor_cluster::RactorMessage;
 use std::sync::Arc;
@@ -62,6 +63,8 @@ pub(crate) struct State {
     shared: Arc<Shared>,
     detector: Detector,
     effects: Vec<Effect>,
+    /// Everybody, as published last.
+    members: OrdMap<NodeId, MemberView>,
     /// The version of the detector that was published last.
     published: Option<u64>,
     /// What a predecessor in the same life of the node had come to: to those who read, versions only grow.
@@ -105,6 +108,7 @@ impl Actor for RosterActor {
             shared,
             detector,
             effects: Vec::new(),
+            members: OrdMap::new(),
             published: None,
             versions_before: last.version,
             drained,
@@ -237,13 +241,18 @@ impl State {
         if self.published == Some(self.detector.version()) {
             return;
         }
-        let members = self.detector.members().into_iter().map(|view| (view.member.node, view)).collect();
+        for (node, view) in self.detector.changes() {
+            match view {
+                Some(view) => self.members.insert(node, view),
+                None => self.members.remove(&node),
+            };
+        }
         let roster = Roster {
             me: self.detector.me(),
             isolated: self.detector.is_isolated(),
             version: self.versions_before + 1 + self.detector.version(),
             at: now,
-            members,
+            members: self.members.clone(),
         };
         self.published = Some(self.detector.version());
         self.shared.roster.send_replace(Arc::new(roster));

@@ -23,9 +23,9 @@ use crate::supervisor::{Address, ChildSpec};
 use essaim_membership::{Config, Detector, Goodbye, Input, Member, MemberView, State, Verdict};
 use essaim_transport::Lane;
 use essaim_wire::{Moment, NodeId, Role};
+use imbl::OrdMap;
 use inbox::Inbox;
 use members::MembersServer;
-use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -50,8 +50,8 @@ pub struct Roster {
     pub version: u64,
     /// When it was frozen.
     pub at: Moment,
-    /// Everybody but this node.
-    pub members: BTreeMap<NodeId, MemberView>,
+    /// Everybody but this node. A persistent map: of two rosters that differ in one member, that member is kept twice.
+    pub members: OrdMap<NodeId, MemberView>,
 }
 
 /// What a listener hears.
@@ -109,7 +109,7 @@ impl RosterHandle {
             addr: endpoint.transport().advertise(),
             role: endpoint.role(),
         };
-        let nobody = Roster { me, isolated: false, version: 0, at: Moment::START, members: BTreeMap::new() };
+        let nobody = Roster { me, isolated: false, version: 0, at: Moment::START, members: OrdMap::new() };
         let actor = Address::new();
         endpoint.serve(Lane::Members, Arc::new(MembersServer { actor: actor.clone() }));
         let shared = Shared {
