@@ -118,6 +118,7 @@ impl State {
             self.fingerprint = (self.fingerprint ^ word).wrapping_mul(0x0100_0000_01b3);
         }
         self.arrived += 1;
+        self.carried += size as u64;
     }
 }
 

@@ -158,6 +158,11 @@ impl SimNetwork {
         self.state().arrived
     }
 
+    /// How many bytes they carried, without what QUIC, UDP and IP would add.
+    pub fn carried(&self) -> u64 {
+        self.state().carried
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.shared.state()
     }
