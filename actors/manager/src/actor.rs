@@ -33,6 +33,9 @@ const LOOK: Duration = Duration::from_millis(250);
 /// what an election takes.
 const LEADERLESS_LOOKS: u32 = 6;
 
+/// From then on they are sent away every so many times as long: every 12 s.
+const TIMES_RARE: u32 = 8;
+
 /// The least and the greatest time between two reports of a node.
 const PACE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 
@@ -306,7 +309,7 @@ impl State {
             return;
         }
         self.leaderless = self.leaderless.saturating_add(1);
-        if self.leaderless == LEADERLESS_LOOKS && !self.linked.is_empty() {
+        if is_time_to_send_away(self.leaderless) && !self.linked.is_empty() {
             self.arguments.scope.record(Kind::Raft, "no leader: the linked nodes are sent to other managers");
             for linked in self.linked.values() {
                 // One that is gone needs not be sent away.
@@ -325,6 +328,13 @@ impl State {
             let _ = linked.address.cast(NodeMsg::Pace(pace));
         }
     }
+}
+
+/// After so many looks without a leader, and again and again: a node may link here meanwhile, first of all this
+/// machine's own worker. Ever more rarely, since where no manager has a leader all this brings nobody further.
+const fn is_time_to_send_away(looks: u32) -> bool {
+    let times = looks / LEADERLESS_LOOKS;
+    looks.is_multiple_of(LEADERLESS_LOOKS) && (times.is_power_of_two() || times.is_multiple_of(TIMES_RARE) && times > 0)
 }
 
 impl Linked {
@@ -358,4 +368,15 @@ fn pace(linked: usize) -> Duration {
     // In steps of the least pace, so that one node more or less is seldom worth a word to all the others.
     let steps = u32::try_from(linked).unwrap_or(u32::MAX).div_ceil(REPORTS_A_SECOND / 10);
     PACE.0.saturating_mul(steps).clamp(PACE.0, PACE.1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nodes_are_sent_away_from_a_manager_without_a_leader_again_and_again() {
+        let times: Vec<u32> = (0..200).filter(|looks| is_time_to_send_away(*looks)).collect();
+        assert_eq!(times, [6, 12, 24, 48, 96, 144, 192]);
+    }
 }
