@@ -27,6 +27,8 @@ pub enum Fault {
     WritesFail,
     /// Only syncs fail.
     SyncsFail,
+    /// Every write stops half-way and fails: a part of it is there.
+    WritesTear,
     /// Nothing can be read or written.
     Dead,
     /// No more than this many bytes in all files together.
@@ -108,6 +110,11 @@ impl SimDisk {
         offset < file.seen.len()
     }
 
+    /// How many bytes all files have together.
+    pub fn used(&self) -> u64 {
+        self.inner().used()
+    }
+
     /// Every file's name and length, for tests and for the simulator's digest of a run.
     pub fn files(&self) -> Vec<(String, usize)> {
         self.inner().files.iter().map(|(name, file)| (name.clone(), file.seen.len())).collect()
@@ -126,7 +133,8 @@ impl Inner {
     fn may_write(&self, more: usize) -> io::Result<()> {
         match self.fault {
             Fault::Dead | Fault::WritesFail => Err(broken("the disk refuses writes")),
-            Fault::Full(limit) if self.used() + more as u64 > limit => {
+            // What takes no room, a removal above all, a full disk does.
+            Fault::Full(limit) if more > 0 && self.used() + more as u64 > limit => {
                 Err(io::Error::new(io::ErrorKind::StorageFull, "no space left on device"))
             }
             _ => Ok(()),
@@ -135,7 +143,9 @@ impl Inner {
 
     fn may_sync(&self) -> io::Result<()> {
         match self.fault {
-            Fault::Dead | Fault::WritesFail | Fault::SyncsFail => Err(broken("the disk did not sync")),
+            Fault::Dead | Fault::WritesFail | Fault::WritesTear | Fault::SyncsFail => {
+                Err(broken("the disk did not sync"))
+            }
             _ => Ok(()),
         }
     }
@@ -277,10 +287,12 @@ impl DiskFile for SimFile {
             let offset = place(offset)?;
             let grows = (offset + bytes.len()).saturating_sub(inner.files[name].seen.len());
             inner.may_write(grows)?;
+            let tears = inner.fault == Fault::WritesTear;
+            let bytes = if tears { &bytes[..bytes.len() / 2] } else { bytes };
             if let Some(file) = inner.files.get_mut(name) {
                 file.change(Pending::Write { offset, bytes: bytes.to_vec() });
             }
-            Ok(())
+            if tears { Err(broken("the write stopped half-way")) } else { Ok(()) }
         })
     }
 
@@ -395,6 +407,21 @@ mod tests {
     }
 
     #[test]
+    fn a_torn_write_fails_and_leaves_a_part_of_itself_that_a_crash_takes_back() {
+        let disk = SimDisk::new();
+        let file = disk.open("log").expect("opened");
+        file.write_at(0, b"base").expect("written");
+        file.sync().expect("synced");
+        disk.set_fault(Fault::WritesTear);
+        file.write_at(4, b"abcd").expect_err("half of it");
+        assert_eq!(bytes_of(&disk, "log"), b"baseab");
+        file.sync().expect_err("a disk that tears writes syncs nothing");
+        disk.write("whole", b"content").expect_err("and no file is replaced");
+        disk.crash(None);
+        assert_eq!(bytes_of(&disk, "log"), b"base");
+    }
+
+    #[test]
     fn a_full_disk_refuses_what_grows_and_takes_what_does_not() {
         let disk = SimDisk::new();
         let file = disk.open("log").expect("opened");
@@ -404,6 +431,9 @@ mod tests {
         assert_eq!(refused.kind(), io::ErrorKind::StorageFull);
         file.write_at(0, b"87654321").expect("in place");
         file.sync().expect("synced");
+        disk.set_fault(Fault::Full(0));
+        disk.remove("log").expect("a removal makes room");
+        assert_eq!(disk.used(), 0);
         disk.set_fault(Fault::Slow(Duration::from_secs(1)));
         assert_eq!(disk.lag(), Duration::from_secs(1));
     }
