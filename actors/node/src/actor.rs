@@ -17,7 +17,7 @@ use crate::standing::Standing;
 use essaim_membership::Goodbye;
 use essaim_model::{Change, Kind as RefusalKind, Refusal};
 use essaim_protocol::Standing as Told;
-use essaim_store::{Start, Store};
+use essaim_store::{OpenError, Start, Store};
 use essaim_system::endpoint::{JoinError, Keep, join};
 use essaim_system::journal::Kind;
 use essaim_system::supervisor::{Children, Plan, Wake};
@@ -30,6 +30,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
+
+/// How long a disk that refused is left alone: people make room on a full one, and no machine does it faster.
+const TRY_AGAIN: Duration = Duration::from_secs(5);
 
 /// How long a daemon that is restarted is expected back.
 const RESTART_WITHIN: Duration = Duration::from_secs(30);
@@ -55,6 +58,8 @@ pub(crate) enum Msg {
     Managers(Vec<(NodeId, SocketAddr)>),
     /// The store of this manager has failed and is of no more use.
     StoreFailed(String),
+    /// Time to take up again what a disk has refused.
+    TryAgain,
     /// Something went wrong that nobody waits to hear of.
     Noted(String),
     /// The daemon ends.
@@ -79,6 +84,10 @@ pub(crate) struct State {
     children: Children,
     part: Option<Part>,
     standing: watch::Sender<Standing>,
+    /// Why its part in the group is not taken up at the moment; it is tried again.
+    refused: Option<String>,
+    /// Whether a [`Msg::TryAgain`] is on its way.
+    tries_again: bool,
     myself: ActorRef<Msg>,
 }
 
@@ -115,7 +124,9 @@ impl Actor for Root {
             children.start(face(handle.clone())).await?;
         }
         let keep = Keep::new(Arc::clone(&scope.env.disk));
-        let mut state = State { scope, parts, keep, generation, children, part: None, standing, myself };
+        let (part, refused, tries_again) = (None, None, false);
+        let mut state =
+            State { scope, parts, keep, generation, children, part, standing, refused, tries_again, myself };
         if let Err(why) = state.resume().await {
             state.break_off(why.text).await?;
         }
@@ -143,6 +154,7 @@ impl Actor for Root {
             Msg::Certified => state.settle().await?,
             Msg::Managers(managers) => state.remember(managers),
             Msg::StoreFailed(why) => state.reopen(&why).await?,
+            Msg::TryAgain => state.try_again().await?,
             Msg::Noted(what) => {
                 state.scope.record(Kind::Note, what);
             }
@@ -189,7 +201,7 @@ impl State {
         self.begin(identity, &place).await?;
         let known = Store::known(&group::disk(&self.scope.env)).map_err(internal)?;
         if role == Role::Manager && known.is_some() {
-            self.take_up(Opening::Start(Start::Resume)).await?;
+            self.take_up_again().await.map_err(internal)?;
         }
         self.show();
         Ok(())
@@ -310,7 +322,11 @@ impl State {
     /// What a manager said decides the rest; see `settle`.
     async fn hear(&mut self, told: Told) -> Result<(), ActorProcessingErr> {
         if let Some(part) = &mut self.part {
-            let own = part.store.as_ref().map(|store| (store.lineage(), store.raft_id()));
+            let own = match &part.store {
+                Some(store) => Some((store.lineage(), store.raft_id())),
+                // One that its disk does not let open has promised no less.
+                None => Store::known(&group::disk(&self.scope.env))?.map(|known| (known.lineage, known.raft_id)),
+            };
             if is_old_news(&told, part.told.as_ref(), own) {
                 return Ok(());
             }
@@ -343,8 +359,12 @@ impl State {
             None => Store::wipe(&group::disk(&self.scope.env))?,
             Some((lineage, raft_id)) => {
                 let opening = Opening::Start(Start::Join { lineage, raft_id });
-                if let Err(why) = self.take_up(opening).await {
-                    self.scope.record(Kind::Raft, format!("cannot take up its part in the group: {why}"));
+                match part.take_up(opening, &self.myself, &mut self.children).await {
+                    Ok(()) => self.refused = None,
+                    Err(OpenError::Disk(why)) => self.put_off(why.to_string()),
+                    Err(why) => {
+                        self.scope.record(Kind::Raft, format!("cannot take up its part in the group: {why}"));
+                    }
                 }
             }
         }
@@ -360,13 +380,51 @@ impl State {
         }
         self.scope.record(Kind::Raft, format!("its part in the group of managers failed, and is opened again: {why}"));
         part.give_up(&mut self.children).await?;
-        match self.take_up(Opening::Start(Start::Resume)).await {
-            Ok(()) => {
-                self.show();
-                Ok(())
-            }
-            Err(refusal) => self.break_off(refusal.text).await,
+        if let Err(why) = self.take_up_again().await {
+            return self.break_off(why.to_string()).await;
         }
+        self.show();
+        Ok(())
+    }
+
+    /// Takes up its part in the group with what is on disk. A disk that refuses is asked again later; meanwhile the
+    /// node goes on as a machine that runs tasks. `Err` is for good.
+    async fn take_up_again(&mut self) -> Result<(), OpenError> {
+        let Some(part) = self.part.as_mut().filter(|part| part.store.is_none()) else { return Ok(()) };
+        match part.take_up(Opening::Start(Start::Resume), &self.myself, &mut self.children).await {
+            Ok(()) => self.refused = None,
+            // It was demoted meanwhile, or has not been taken in yet.
+            Err(OpenError::Nothing) => (),
+            Err(OpenError::Disk(why)) => self.put_off(why.to_string()),
+            Err(why) => return Err(why),
+        }
+        Ok(())
+    }
+
+    /// Its part in the group cannot be taken up now, and will be tried again. Said once for each reason.
+    fn put_off(&mut self, why: String) {
+        if self.refused.as_ref() != Some(&why) {
+            let text = format!("its part in the group of managers cannot be taken up, and is tried again: {why}");
+            self.scope.record(Kind::Raft, text);
+        }
+        self.refused = Some(why);
+        if !std::mem::replace(&mut self.tries_again, true) {
+            self.myself.send_after(TRY_AGAIN, || Msg::TryAgain);
+        }
+    }
+
+    async fn try_again(&mut self) -> Result<(), ActorProcessingErr> {
+        self.tries_again = false;
+        // Another way may have led there meanwhile.
+        if self.refused.is_none() {
+            return Ok(());
+        }
+        if let Err(why) = self.take_up_again().await {
+            return self.break_off(why.to_string()).await;
+        }
+        self.show();
+        // One that had nothing on disk yet is told its place.
+        self.settle().await
     }
 
     /// Its part in the cluster cannot be taken up: says so to whoever asks, and keeps every file. Its tasks go on.

@@ -7,18 +7,19 @@
 use crate::actor::Msg;
 use essaim_protocol::Managers;
 use essaim_system::endpoint::Endpoint;
-use essaim_system::roster::{Roster, RosterHandle};
+use essaim_system::roster::RosterHandle;
 use essaim_transport::Admission;
-use essaim_wire::{NodeId, Role};
+use essaim_wire::NodeId;
 use essaim_worker::WorkerHandle;
 use ractor::ActorRef;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 pub(crate) async fn follow(endpoint: Endpoint, roster: RosterHandle, worker: WorkerHandle, root: ActorRef<Msg>) {
     let (mut told, mut managers) = (worker.told(), worker.managers());
     let (mut members, mut identity) = (roster.watch(), endpoint.identity());
     let linked = worker.linked();
-    let mut known: Vec<(NodeId, SocketAddr)> = Vec::new();
+    let mut known: Arc<[(NodeId, SocketAddr)]> = [].into();
     // What the roster knows already, which may be this node alone.
     members.mark_changed();
     loop {
@@ -50,13 +51,12 @@ pub(crate) async fn follow(endpoint: Endpoint, roster: RosterHandle, worker: Wor
                     {
                         worker.on_unreachable(manager);
                     }
-                    let managers = managers_in(&now);
-                    if managers == known {
+                    if now.managers == known {
                         None
                     } else {
-                        worker.suggest(managers.clone());
-                        known.clone_from(&managers);
-                        Some(Msg::Managers(managers))
+                        known = Arc::clone(&now.managers);
+                        worker.suggest(known.to_vec());
+                        Some(Msg::Managers(known.to_vec()))
                     }
                 }
                 Err(_) => return,
@@ -80,9 +80,4 @@ fn admit(endpoint: &Endpoint, said: &Managers) -> Option<String> {
         removed: said.removed.iter().copied().collect(),
     };
     endpoint.admit(table).err().map(|why| format!("who may come in could not be kept: {why}"))
-}
-
-fn managers_in(roster: &Roster) -> Vec<(NodeId, SocketAddr)> {
-    let everybody = std::iter::once(&roster.me).chain(roster.members.values().map(|view| &view.member));
-    everybody.filter(|member| member.role == Role::Manager).map(|member| (member.node, member.addr)).collect()
 }

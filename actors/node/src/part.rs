@@ -82,7 +82,11 @@ impl Part {
         });
         let this = Self { endpoint, roster, worker, view, store: None, told: None, advertise, scope: scope.clone() };
         for spec in [this.endpoint.spec(), this.roster.spec(), this.worker.spec()] {
-            this.start(children, spec).await?;
+            if let Err(why) = this.start(children, spec).await {
+                // Nothing half-started is left: the port is free for whoever tries again.
+                this.end(children).await.map_err(internal)?;
+                return Err(why);
+            }
         }
         let seeds = managers.into_iter().filter(|(node, _)| *node != this.endpoint.node());
         this.roster.learn(
