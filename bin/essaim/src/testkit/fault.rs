@@ -5,15 +5,21 @@ use rand::rngs::StdRng;
 use std::fmt;
 use std::time::Duration;
 
-/// A node's number in the run, from 1.
-pub type Number = u8;
+/// A node's number in the run, from 1. Wide enough for the growth bench's thousands.
+pub type Number = u16;
 
-/// Something that is wrong for a while.
+/// Something that is wrong, or is asked for, for a while.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fault {
     /// A daemon is killed without a word, and started again at the end. Its tasks live on.
     Crash(Number),
-    /// A machine loses its power: daemon, tasks, and whatever its disk had not synced.
+    /// All daemons are killed at once, and started again at the end. Tasks live on.
+    CrashAll,
+    /// A daemon ends in order and says that it will be back, as `systemctl restart` does.
+    Restart(Number),
+    /// All daemons do, at once.
+    RestartAll,
+    /// A machine loses its power: daemon, tasks, and whatever its disk had not synced, some of it torn.
     PowerCut(Number),
     /// All machines lose their power at once.
     Blackout,
@@ -33,8 +39,28 @@ pub enum Fault {
     Slow(Duration),
     /// Every sync of a node's disk takes this long.
     SlowDisk(Number, Duration),
+    /// Nothing can be written to a node's disk; it can be read.
+    FailingDisk(Number),
+    /// What is written to a node's disk is never synced.
+    FailingSyncs(Number),
+    /// Every write to a node's disk stops half-way and fails.
+    TornWrites(Number),
+    /// A node's disk takes what needs no more room, and nothing else.
+    FullDisk(Number),
+    /// A node's clock is wrong by so many seconds, and right again at the end: two jumps.
+    ClockJump(Number, i64),
     /// One actor of a node is made to fail; which one, this number draws.
     KillActor(Number, u64),
+    /// Whoever leads hands over.
+    HandOver,
+    /// An operator has a node give its tasks away, and take some again at the end.
+    Drain(Number),
+    /// An operator makes a node a manager, and a worker again at the end.
+    Promote(Number),
+    /// An operator makes a node a worker, and a manager again at the end.
+    Demote(Number),
+    /// A node leaves the cluster in order, its record is removed, and at the end it joins as a new one.
+    Leave(Number),
 }
 
 /// A fault in the course of a run.
@@ -49,13 +75,18 @@ pub struct Strike {
 }
 
 /// Draws so many faults over a time, for nodes 1 to `nodes`.
+///
+/// Of everything that can go wrong; what an operator does ([`Drain`](Fault::Drain), [`Promote`](Fault::Promote),
+/// [`Demote`](Fault::Demote), [`Leave`](Fault::Leave)) the [client](crate::testkit::client) of a run draws and
+/// remembers, so that it can tell what was promised.
 pub fn draw(rng: &mut StdRng, nodes: Number, faults: u32, over: Duration) -> Vec<Strike> {
     let each = over / faults.max(1);
     (0..faults)
         .map(|count| {
             let at = each * count + jitter(rng, each);
             let fault = draw_fault(rng, nodes);
-            let longest = if fault == Fault::Blackout { 4_000 } else { 14_000 };
+            // Without anybody for longer, nothing new would be seen: the others are not there to notice.
+            let longest = if fault.downs_everybody() { 4_000 } else { 14_000 };
             Strike { at, fault, lasts: Duration::from_millis(rng.random_range(300..longest)) }
         })
         .collect()
@@ -63,19 +94,28 @@ pub fn draw(rng: &mut StdRng, nodes: Number, faults: u32, over: Duration) -> Vec
 
 fn draw_fault(rng: &mut StdRng, nodes: Number) -> Fault {
     let one = rng.random_range(1..=nodes);
-    let other = (one + rng.random_range(0..nodes - 1)) % nodes + 1;
+    let other = (one + rng.random_range(0..nodes.max(2) - 1)) % nodes + 1;
     match rng.random_range(0..100u8) {
-        0..26 => Fault::Crash(one),
-        26..36 => Fault::PowerCut(one),
-        36..40 => Fault::Blackout,
-        40..50 => Fault::Cut(one, other),
-        50..58 => Fault::CutOneWay(one, other),
-        58..70 => Fault::Isolate(one),
-        70..78 => Fault::Split((1..=nodes).filter(|_| rng.random_bool(0.4)).collect()),
-        78..86 => Fault::Freeze(one),
-        86..90 => Fault::Loss(rng.random_range(20..150)),
-        90..92 => Fault::SlowDisk(one, Duration::from_millis(rng.random_range(5..60))),
-        92..94 => Fault::Slow(Duration::from_millis(rng.random_range(5..40))),
+        0..18 => Fault::Crash(one),
+        18..20 => Fault::CrashAll,
+        20..26 => Fault::Restart(one),
+        26..28 => Fault::RestartAll,
+        28..35 => Fault::PowerCut(one),
+        35..38 => Fault::Blackout,
+        38..45 => Fault::Cut(one, other),
+        45..51 => Fault::CutOneWay(one, other),
+        51..60 => Fault::Isolate(one),
+        60..66 => Fault::Split((1..=nodes).filter(|_| rng.random_bool(0.4)).collect()),
+        66..72 => Fault::Freeze(one),
+        72..75 => Fault::Loss(rng.random_range(20..150)),
+        75..77 => Fault::Slow(Duration::from_millis(rng.random_range(5..40))),
+        77..79 => Fault::SlowDisk(one, Duration::from_millis(rng.random_range(5..60))),
+        79..81 => Fault::FailingDisk(one),
+        81..83 => Fault::FailingSyncs(one),
+        83..85 => Fault::TornWrites(one),
+        85..88 => Fault::FullDisk(one),
+        88..92 => Fault::ClockJump(one, rng.random_range(-3_600..=3_600)),
+        92..95 => Fault::HandOver,
         _ => Fault::KillActor(one, rng.random()),
     }
 }
@@ -85,12 +125,29 @@ fn jitter(rng: &mut StdRng, below: Duration) -> Duration {
 }
 
 impl Fault {
+    /// Whether it is over as soon as it was done.
+    pub const fn is_a_moment(&self) -> bool {
+        matches!(self, Self::KillActor(..) | Self::HandOver)
+    }
+
     /// Whether the daemon of this node is down because of it.
     pub fn downs(&self, node: Number) -> bool {
         match self {
-            Self::Crash(one) | Self::PowerCut(one) => *one == node,
-            Self::Blackout => true,
-            _ => false,
+            Self::Crash(one) | Self::Restart(one) | Self::PowerCut(one) => *one == node,
+            _ => self.downs_everybody(),
+        }
+    }
+
+    /// Whether no daemon runs because of it.
+    pub const fn downs_everybody(&self) -> bool {
+        matches!(self, Self::CrashAll | Self::RestartAll | Self::Blackout)
+    }
+
+    /// Whether the daemon of this node, which is to be down, may end in order.
+    pub fn ends_in_order(&self, node: Number) -> bool {
+        match self {
+            Self::Restart(one) => *one == node,
+            _ => *self == Self::RestartAll,
         }
     }
 
@@ -98,7 +155,16 @@ impl Fault {
     pub fn darkens(&self, node: Number) -> bool {
         match self {
             Self::PowerCut(one) => *one == node,
-            Self::Blackout => true,
+            _ => *self == Self::Blackout,
+        }
+    }
+
+    /// Whether a daemon of this node may fail or end because of it: its disk takes nothing.
+    pub fn spoils_the_disk_of(&self, node: Number) -> bool {
+        match self {
+            Self::FailingDisk(one) | Self::FailingSyncs(one) | Self::TornWrites(one) | Self::FullDisk(one) => {
+                *one == node
+            }
             _ => false,
         }
     }
@@ -106,13 +172,25 @@ impl Fault {
     /// Whether it takes the node away from the rest, for whatever reason.
     pub fn takes_away(&self, node: Number, nodes: Number) -> bool {
         match self {
-            Self::Isolate(one) | Self::Freeze(one) => *one == node,
+            Self::Isolate(one) | Self::Freeze(one) | Self::Leave(one) => *one == node,
             // Of two halves the smaller is away; of two equal ones both are.
             Self::Split(side) => {
                 let own = if side.contains(&node) { side.len() } else { usize::from(nodes) - side.len() };
                 own * 2 <= usize::from(nodes)
             }
-            _ => self.downs(node),
+            _ => self.downs(node) || self.spoils_the_disk_of(node),
+        }
+    }
+
+    /// Whether it leaves the node running, and within reach of less than half of all.
+    pub fn cuts_off(&self, node: Number, nodes: Number) -> bool {
+        match self {
+            Self::Isolate(one) => *one == node,
+            Self::Split(side) => {
+                let own = if side.contains(&node) { side.len() } else { usize::from(nodes) - side.len() };
+                own * 2 < usize::from(nodes)
+            }
+            _ => false,
         }
     }
 
@@ -126,6 +204,9 @@ impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Crash(node) => write!(f, "n{node} is killed"),
+            Self::CrashAll => f.write_str("everybody is killed"),
+            Self::Restart(node) => write!(f, "n{node} is restarted in order"),
+            Self::RestartAll => f.write_str("everybody is restarted in order"),
             Self::PowerCut(node) => write!(f, "n{node} loses its power"),
             Self::Blackout => f.write_str("everybody loses the power"),
             Self::Cut(a, b) => write!(f, "n{a} and n{b} are cut apart"),
@@ -136,7 +217,17 @@ impl fmt::Display for Fault {
             Self::Loss(per_mille) => write!(f, "{per_mille} of a thousand packets are lost"),
             Self::Slow(delay) => write!(f, "packets take up to {delay:?}"),
             Self::SlowDisk(node, lag) => write!(f, "the disk of n{node} takes {lag:?} for a sync"),
+            Self::FailingDisk(node) => write!(f, "the disk of n{node} cannot be written"),
+            Self::FailingSyncs(node) => write!(f, "the disk of n{node} does not sync"),
+            Self::TornWrites(node) => write!(f, "the disk of n{node} tears what is written"),
+            Self::FullDisk(node) => write!(f, "the disk of n{node} is full"),
+            Self::ClockJump(node, seconds) => write!(f, "the clock of n{node} is wrong by {seconds} s"),
             Self::KillActor(node, _) => write!(f, "an actor of n{node} fails"),
+            Self::HandOver => f.write_str("the leader is to hand over"),
+            Self::Drain(node) => write!(f, "n{node} is to give its tasks away"),
+            Self::Promote(node) => write!(f, "n{node} is to be a manager"),
+            Self::Demote(node) => write!(f, "n{node} is to be a worker"),
+            Self::Leave(node) => write!(f, "n{node} is to leave"),
         }
     }
 }

@@ -9,20 +9,32 @@
 //!
 //! In suggested reading order:
 //!
+//! - [`cluster`](mod@cluster): a cluster inside one test, for whoever writes an extension.
 //! - [`run`](mod@run): one run, from the first node to the last check.
 //! - [`fault`]: what goes wrong, as values.
-//! - [`world`]: the nodes, and how they are killed and started again.
+//! - [`world`]: the nodes, and what is wrong with them at the moment.
+//! - `daemons`: how a daemon is started, killed and ended in order.
+//! - `operator`: who drains, promotes and demotes when a story says so.
 //! - [`client`]: who asks for things throughout, and remembers what was promised.
+//! - [`history`]: whether what the clients were answered can be explained.
 //! - [`invariants`]: what must hold at every moment.
 //! - [`convergence`]: what must be true once everything is whole again.
+//! - `panics`: those that supervision would hide.
 //! - [`trace`]: what happened, as one number or as lines.
 
 pub mod client;
+pub mod cluster;
 pub mod convergence;
+mod daemons;
 pub mod fault;
+pub mod history;
 pub mod invariants;
+mod operator;
+mod panics;
 pub mod run;
 pub mod trace;
 pub mod world;
 
+pub use cluster::{Cluster, Failed, cluster};
+pub use fault::Fault;
 pub use run::{Options, Outcome, run};

@@ -4,7 +4,8 @@
 use crate::testkit::client::Client;
 use crate::testkit::convergence;
 use crate::testkit::fault::{self, Fault, Number, Strike};
-use crate::testkit::invariants::{Ledger, SharedLedger, lock, surplus};
+use crate::testkit::invariants::{self, Ledger, SharedLedger, lock};
+use crate::testkit::panics;
 use crate::testkit::trace::Trace;
 use crate::testkit::world::World;
 use essaim_model::State;
@@ -16,11 +17,14 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use tokio::runtime::{Builder, RngSeed};
+use tokio::runtime::{Builder, RngSeed, UnhandledPanic};
 use tokio::time::{Instant, sleep};
 
 /// How often a run looks at everything.
 const STEP: Duration = Duration::from_millis(100);
+
+/// How many clients work at the same time.
+const CLIENTS: u32 = 3;
 
 /// How long a new cluster may take to have its managers and its first service.
 const FOUNDED_MAX: Duration = Duration::from_secs(30);
@@ -51,6 +55,9 @@ pub struct Options {
     pub client: bool,
     /// Whether the client promotes and demotes managers, too.
     pub roles: bool,
+    /// Whether the invariants are held against everything that happens. Without, a run of thousands of nodes costs
+    /// what the product costs, and shows nothing but that it converges.
+    pub checks: bool,
     /// Whether to print what happens.
     pub trace: bool,
 }
@@ -66,7 +73,8 @@ impl Options {
             length: Duration::from_secs(60),
             strikes: None,
             client: true,
-            roles: false,
+            roles: true,
+            checks: true,
             trace: false,
         }
     }
@@ -111,14 +119,20 @@ impl fmt::Display for Outcome {
             write!(f, "\n  VIOLATED: {violation}")?;
         }
         if !self.violations.is_empty() {
-            write!(f, "\n  again: cargo run --release -p essaim-sim -- --seed {seed} --trace")?;
+            write!(f, "\n{}", again(*seed))?;
         }
         Ok(())
     }
 }
 
+/// The one line that runs a seed again and prints what happens.
+pub fn again(seed: u64) -> String {
+    format!("  again: cargo run --release -p essaim-sim -- --seed {seed} --trace")
+}
+
 /// Runs a cluster in a runtime of its own.
 pub fn run(options: Options) -> Outcome {
+    panics::watch();
     in_virtual_time(options.seed, async move { Run::new(options).whole().await })
 }
 
@@ -128,6 +142,8 @@ pub fn in_virtual_time<T>(seed: u64, story: impl Future<Output = T>) -> T {
         .enable_time()
         .start_paused(true)
         .rng_seed(RngSeed::from_bytes(&seed.to_be_bytes()))
+        // A task that nobody waits for must not die unseen.
+        .unhandled_panic(UnhandledPanic::ShutdownRuntime)
         .build()
         .expect("a runtime without IO can be made");
     runtime.block_on(story)
@@ -151,7 +167,7 @@ impl Run {
     pub fn new(options: Options) -> Self {
         let ledger = SharedLedger::new(Ledger::default().into());
         let trace = Trace::new(options.trace);
-        let world = World::new(options.seed, options.nodes, Arc::clone(&ledger), trace.clone());
+        let world = World::new(&options, Arc::clone(&ledger), trace.clone());
         for number in 1..=options.nodes {
             world.machine(number).behave("stubborn", Behaviour::IgnoresStop);
         }
@@ -163,7 +179,8 @@ impl Run {
             lock(&self.ledger).violated(why);
         }
         self.world.trace_journals();
-        let violations = std::mem::take(&mut lock(&self.ledger).violations);
+        let mut violations = std::mem::take(&mut lock(&self.ledger).violations);
+        violations.extend(panics::seen());
         for violation in &violations {
             self.trace.note("VIOLATED", violation);
         }
@@ -182,16 +199,22 @@ impl Run {
 
     /// The run; `Err` when it cannot go on.
     async fn story(&mut self) -> Result<(), String> {
-        let mut client = self.found().await?;
+        let mut first = self.found().await?;
+        let fellows: Vec<_> = (2..=CLIENTS).map(|number| first.fellow(number)).collect();
         if self.options.roles {
-            client.change_roles();
+            first.change_roles();
         }
+        let judge = first.fellow(0);
         let stop = Arc::new(AtomicBool::new(!self.options.client));
-        let client = tokio::spawn(client.work(Arc::clone(&stop)));
+        let clients = [first].into_iter().chain(fellows);
+        let clients: Vec<_> = clients.map(|client| tokio::spawn(client.work(Arc::clone(&stop)))).collect();
         self.suffer().await?;
         stop.store(true, Ordering::Relaxed);
-        let mut client = client.await.map_err(|why| format!("the client ended: {why}"))?;
-        (self.acknowledged, self.asked) = (client.acknowledged, client.asked);
+        for client in clients {
+            let client = client.await.map_err(|why| format!("a client ended: {why}"))?;
+            self.acknowledged += client.acknowledged;
+            self.asked += client.asked;
+        }
         self.check()?;
         self.trace.note("run", "everything is whole");
 
@@ -202,7 +225,7 @@ impl Run {
         convergence::rosters(&self.world).map_err(|why| format!("{ROSTERS_AFTER:?} after healing: {why}"))?;
         let state = self.come_to_rest(CONVERGED_MAX).await?;
         self.converged = Some(healed.elapsed());
-        client.compare(0, &state);
+        judge.compare(0, &state);
         self.check()
     }
 
@@ -248,7 +271,9 @@ impl Run {
     pub async fn come_to_rest(&mut self, within: Duration) -> Result<Arc<State>, String> {
         let begun = Instant::now();
         loop {
-            match convergence::wishes(&self.world) {
+            let operator =
+                || if self.world.operator_rests() { Ok(()) } else { Err("the operator is at work".to_owned()) };
+            match operator().and_then(|()| convergence::wishes(&self.world)) {
                 Ok(state) => return Ok(state),
                 Err(why) if begun.elapsed() >= within => return Err(format!("not at rest after {within:?}: {why}")),
                 Err(_) => self.step().await?,
@@ -259,13 +284,16 @@ impl Run {
     /// A moment passes, and everything is looked at.
     pub async fn step(&mut self) -> Result<(), String> {
         sleep(STEP).await;
+        self.world.tend().await;
         self.world.trace_journals();
-        surplus(&self.world, &mut lock(&self.ledger));
+        if self.options.checks {
+            invariants::look(&self.world, &self.ledger);
+        }
         self.check()
     }
 
     /// The first violation ends the run: what follows from it says nothing new.
-    fn check(&self) -> Result<(), String> {
+    pub fn check(&self) -> Result<(), String> {
         let mut ledger = lock(&self.ledger);
         match ledger.violations.pop() {
             Some(last) => Err(last),

@@ -1,0 +1,163 @@
+//! A cluster inside one test, for whoever writes an extension.
+//!
+//! ```
+//! use essaim::testkit::{self, Fault};
+//! use std::time::Duration;
+//!
+//! testkit::cluster(1).nodes(3).managers(1).run(async |cluster| {
+//!     cluster.strike(Fault::Crash(3)).await?;
+//!     cluster.pass(Duration::from_secs(10)).await?;
+//!     let state = cluster.control()?.read().await.map_err(|why| why.to_string())?;
+//!     assert!(state.tasks().any(|task| task.is_running()));
+//!     cluster.settled().await.map(drop)
+//! })?;
+//! # Ok::<(), testkit::Failed>(())
+//! ```
+//!
+//! The story begins when the cluster stands and a service of eight tasks runs. Everything that must hold at every
+//! moment is looked at while time passes, so a story says only what is special about it.
+
+use crate::testkit::fault::{Fault, Number};
+use crate::testkit::run::{Options, Run, in_virtual_time};
+use essaim_manager::Control;
+use essaim_model::State;
+use essaim_node::{Handle, Parts};
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How long a cluster may take to be as wished, unless a story says otherwise: a restart's delay, an update task by
+/// task, and stops that take their whole grace.
+const SETTLED_MAX: Duration = Duration::from_secs(90);
+
+/// A cluster of five nodes, three of them managers, unless it is told otherwise. The seed draws everything.
+pub fn cluster(seed: u64) -> Builder {
+    Builder { options: Options::of(seed), fit: None }
+}
+
+/// A cluster that is not there yet.
+pub struct Builder {
+    options: Options,
+    fit: Option<crate::testkit::world::Fit>,
+}
+
+/// A cluster in virtual time.
+pub struct Cluster {
+    run: Run,
+    next_key: usize,
+}
+
+/// Why a story did not hold; the words end with the seed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failed {
+    /// The seed of the cluster.
+    pub seed: u64,
+    /// What did not hold.
+    pub why: String,
+}
+
+impl Builder {
+    /// How many nodes.
+    pub const fn nodes(mut self, nodes: Number) -> Self {
+        self.options.nodes = nodes;
+        self
+    }
+
+    /// How many of them are managers.
+    pub const fn managers(mut self, managers: Number) -> Self {
+        self.options.managers = managers;
+        self
+    }
+
+    /// Whether the invariants are held against everything that happens; see [`Options::checks`].
+    pub const fn checks(mut self, checks: bool) -> Self {
+        self.options.checks = checks;
+        self
+    }
+
+    /// Whether what happens is printed.
+    pub const fn trace(mut self, trace: bool) -> Self {
+        self.options.trace = trace;
+        self
+    }
+
+    /// What every daemon is made of: called for each start of one, with the number of its node. Engines of one's own
+    /// go behind or in the place of the simulated one, faces beside nothing.
+    pub fn parts(mut self, fit: impl Fn(Number, &mut Parts) + Send + Sync + 'static) -> Self {
+        self.fit = Some(Arc::new(fit));
+        self
+    }
+
+    /// Makes the cluster and tells the story, in a runtime of their own.
+    pub fn run<T>(self, story: impl AsyncFnOnce(&mut Cluster) -> Result<T, String>) -> Result<T, Failed> {
+        let seed = self.options.seed;
+        in_virtual_time(seed, async move {
+            let mut run = Run::new(self.options);
+            run.world.fit = self.fit;
+            run.found().await?;
+            let mut cluster = Cluster { run, next_key: 0 };
+            let told = story(&mut cluster).await?;
+            cluster.run.check()?;
+            Ok(told)
+        })
+        .map_err(|why| Failed { seed, why })
+    }
+}
+
+impl Cluster {
+    /// The run behind it: its nodes, disks, machines and network.
+    pub const fn run(&mut self) -> &mut Run {
+        &mut self.run
+    }
+
+    /// Something goes wrong from now on, until everything is [`mended`](Self::mend).
+    pub async fn strike(&mut self, fault: Fault) -> Result<(), String> {
+        self.next_key += 1;
+        self.run.world.strike(self.next_key, fault).await;
+        self.run.check()
+    }
+
+    /// Nothing is wrong any more: who was killed is started, who was cut off is heard, an operator's wish is taken
+    /// back.
+    pub async fn mend(&mut self) -> Result<(), String> {
+        for key in self.run.world.active() {
+            self.run.world.relieve(key).await;
+        }
+        self.run.check()
+    }
+
+    /// Time passes.
+    pub async fn pass(&mut self, time: Duration) -> Result<(), String> {
+        let begun = Instant::now();
+        while begun.elapsed() < time {
+            self.run.step().await?;
+        }
+        Ok(())
+    }
+
+    /// Mends everything, and waits until all is as it was wished.
+    pub async fn settled(&mut self) -> Result<Arc<State>, String> {
+        self.mend().await?;
+        self.run.come_to_rest(SETTLED_MAX).await
+    }
+
+    /// A node that runs.
+    pub fn node(&self, number: Number) -> Result<Handle, String> {
+        self.run.world.running(number).ok_or_else(|| format!("n{number} does not run"))
+    }
+
+    /// Requests to the cluster, by way of the leader.
+    pub fn control(&self) -> Result<Control, String> {
+        let leader = self.run.world.leader().ok_or("nobody leads")?;
+        self.node(leader)?.control().map_err(|why| why.to_string())
+    }
+}
+
+impl std::error::Error for Failed {}
+
+impl fmt::Display for Failed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "with seed {}: {}", self.seed, self.why)
+    }
+}

@@ -1,0 +1,207 @@
+//! An operator who does what a story says: one thing after the other, of whichever manager answers, until it is done.
+//!
+//! Without a quorum there is nobody to ask, so each thing is tried again for as long as it takes; a run is not at rest
+//! before its operator is. What the [client](crate::testkit::client) of a run does is another's business: it draws
+//! what it asks, takes no for an answer, and remembers what was promised. The two do not know of each other, so a
+//! story that gives the operator work lets the client rest.
+
+use crate::testkit::fault::Number;
+use crate::testkit::invariants::{SharedLedger, lock};
+use crate::testkit::trace::Trace;
+use crate::testkit::world::{Running, name, place};
+use essaim_manager::Control;
+use essaim_model::{Availability, Kind, NodeSpec, Refusal, State};
+use essaim_node::{Handle, JoinRequest, Standing};
+use essaim_transport::trust::{Certificate, JoinToken, TokenSecret};
+use essaim_wire::{NodeId, Role};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::time::sleep;
+
+/// How long the operator waits before asking again.
+const AGAIN: Duration = Duration::from_millis(250);
+
+/// How many things may wait to be done: a story has a dozen.
+const ACTS_MAX: usize = 1_000;
+
+/// Which node a machine is at the moment; none while it is in no cluster.
+pub(crate) type Ids = Arc<Mutex<BTreeMap<Number, NodeId>>>;
+
+/// Something to be done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Act {
+    /// Set whether a node takes tasks.
+    Available(Number, Availability),
+    /// Set what a node is.
+    Role(Number, Role),
+    /// Have a node leave, a manager by way of a worker, and remove its record.
+    Leave(Number),
+    /// Have it join again.
+    Join(Number),
+}
+
+/// Hands things to do to the operator. Clones hand them to the same.
+#[derive(Clone)]
+pub(crate) struct Operator {
+    acts: mpsc::Sender<Act>,
+    open: Arc<AtomicUsize>,
+}
+
+struct Desk {
+    running: Running,
+    ids: Ids,
+    ledger: SharedLedger,
+    trace: Trace,
+}
+
+impl Operator {
+    /// Begins to work. Must be called inside the runtime.
+    pub(crate) fn start(running: Running, ids: Ids, ledger: SharedLedger, trace: Trace) -> Self {
+        let (acts, queue) = mpsc::channel(ACTS_MAX);
+        let open = Arc::new(AtomicUsize::new(0));
+        let desk = Desk { running, ids, ledger, trace };
+        tokio::spawn(desk.work(queue, Arc::clone(&open)));
+        Self { acts, open }
+    }
+
+    /// To be done after everything before it.
+    pub(crate) fn ask(&self, act: Act) {
+        self.open.fetch_add(1, Ordering::Relaxed);
+        self.acts.try_send(act).expect("a story asks for fewer things than that");
+    }
+
+    /// Whether everything is done.
+    pub(crate) fn rests(&self) -> bool {
+        self.open.load(Ordering::Relaxed) == 0
+    }
+}
+
+impl Desk {
+    async fn work(self, mut queue: mpsc::Receiver<Act>, open: Arc<AtomicUsize>) {
+        while let Some(act) = queue.recv().await {
+            let mut said = String::new();
+            while let Err(why) = self.attempt(act).await {
+                if why != said {
+                    self.trace.note("operator", format_args!("{act:?}: {why}"));
+                    said = why;
+                }
+                sleep(AGAIN).await;
+            }
+            self.trace.note("operator", format_args!("{act:?}: done"));
+            open.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Goes as far as it can; may be called again, and finds what was done.
+    async fn attempt(&self, act: Act) -> Result<(), String> {
+        match act {
+            Act::Available(number, availability) => {
+                self.set(number, |spec| std::mem::replace(&mut spec.availability, availability) != availability).await
+            }
+            Act::Role(number, role) => self.set(number, |spec| std::mem::replace(&mut spec.role, role) != role).await,
+            Act::Leave(number) => self.leave(number).await,
+            Act::Join(number) => self.join(number).await,
+        }
+    }
+
+    async fn set(&self, number: Number, change: impl Fn(&mut NodeSpec) -> bool) -> Result<(), String> {
+        let Some(id) = self.id(number) else { return Err(format!("{} is no node", name(number))) };
+        let (control, state) = self.manager().await?;
+        let node = state.node(id).ok_or_else(|| format!("{} is unknown", name(number)))?;
+        let mut spec = node.spec.clone();
+        if change(&mut spec) {
+            control.update_node(id, node.meta.version, spec).await.map_err(text)?;
+        }
+        Ok(())
+    }
+
+    async fn leave(&self, number: Number) -> Result<(), String> {
+        let Some(id) = self.id(number) else { return Ok(()) };
+        let handle = self.running(number).ok_or_else(|| format!("{} does not run", name(number)))?;
+        if let Standing::Active(_) = handle.standing() {
+            let (control, state) = self.manager().await?;
+            if let Some(node) = state.node(id) {
+                if node.spec.role == Role::Manager {
+                    let spec = NodeSpec { role: Role::Worker, ..node.spec.clone() };
+                    control.update_node(id, node.meta.version, spec).await.map_err(text)?;
+                }
+                if node.role == Role::Manager || node.manager.is_some() {
+                    return Err(format!("{} is still a manager", name(number)));
+                }
+            }
+            handle.leave(true).await.map_err(text)?;
+        }
+        let (control, _) = self.manager().await?;
+        match control.remove_node(id, true).await {
+            Err(refusal) if refusal.kind != Kind::NotFound => return Err(text(refusal)),
+            _ => (),
+        }
+        self.lock_ids().remove(&number);
+        Ok(())
+    }
+
+    async fn join(&self, number: Number) -> Result<(), String> {
+        let handle = self.running(number).ok_or_else(|| format!("{} does not run", name(number)))?;
+        if let Standing::Inactive = handle.standing() {
+            let (_, state) = self.manager().await?;
+            let others = self.handles().into_iter().map(|(other, _)| other).filter(|other| *other != number);
+            let join = JoinRequest {
+                listen: place(number),
+                advertise: place(number),
+                token: token(&state).ok_or("the cluster has no token")?,
+                remotes: others.map(place).collect(),
+                ..JoinRequest::default()
+            };
+            handle.join(join).await.map_err(text)?;
+        }
+        let part = handle.standing().membership().map(|part| part.node);
+        let id = part.ok_or_else(|| format!("{} has no part in the cluster", name(number)))?;
+        self.lock_ids().insert(number, id);
+        lock(&self.ledger).meet(id, number);
+        Ok(())
+    }
+
+    /// The first manager that answers, and what it says.
+    async fn manager(&self) -> Result<(Control, Arc<State>), String> {
+        let mut why = "no manager runs".to_owned();
+        for (_, handle) in self.handles() {
+            let Ok(control) = handle.control() else { continue };
+            match control.read().await {
+                Ok(state) => return Ok((control, state)),
+                Err(refusal) => why = text(refusal),
+            }
+        }
+        Err(why)
+    }
+
+    fn handles(&self) -> Vec<(Number, Handle)> {
+        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        running.iter().map(|(number, handle)| (*number, handle.clone())).collect()
+    }
+
+    fn running(&self, number: Number) -> Option<Handle> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner).get(&number).cloned()
+    }
+
+    fn id(&self, number: Number) -> Option<NodeId> {
+        self.lock_ids().get(&number).copied()
+    }
+
+    fn lock_ids(&self) -> std::sync::MutexGuard<'_, BTreeMap<Number, NodeId>> {
+        self.ids.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a worker joins with.
+pub(crate) fn token(state: &State) -> Option<String> {
+    let cluster = state.cluster()?;
+    let roots = Certificate::from_pem(&cluster.authority.certificate).ok()?;
+    Some(JoinToken::new(roots.first()?, TokenSecret::from_bytes(*cluster.join.of(Role::Worker))).to_string())
+}
+
+fn text(refusal: Refusal) -> String {
+    refusal.text
+}
