@@ -1,43 +1,209 @@
-//! Runs the simulated cluster: `cargo run --release -p essaim-sim -- --seeds 20 [--from S]`, or one seed with
-//! `--seed N --trace`. With `--roles` managers are promoted and demoted meanwhile. A run that fails prints the line that runs it again.
+//! Runs the simulated cluster, seed after seed, on all cores:
+//!
+//! ```text
+//! cargo run --release -p essaim-sim -- --seeds 200 [--from S] [--jobs N]
+//! cargo run --release -p essaim-sim -- --seed N --trace
+//! ```
+//!
+//! What it prints is in the order of the seeds and the same for the same seeds, however many run at a time; how long it
+//! took, which differs, goes to stderr. A run that violates something, panics, or hangs has failed, and its last line
+//! runs it again; the others go on.
 //!
 //! Built with the feature `planted`, `--bug NAME` has every run suffer from a bug of `essaim_wire::planted`.
 
-use essaim::testkit::{Options, run};
+use essaim::testkit::run::again;
+use essaim::testkit::{Options, Outcome, run};
 #[cfg(feature = "planted")]
 use essaim_wire::planted::{Bug, plant};
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, mpsc};
+use std::thread;
+use std::time::{Duration, Instant};
 
-fn main() -> ExitCode {
-    let (mut from, mut seeds, mut trace, mut roles) = (1, 1, false, false);
+/// A run takes about a second; one that takes so long spins, since virtual time waits for nobody.
+const WALL_MAX: Duration = Duration::from_secs(120);
+
+const USAGE: &str = "usage: essaim-sim [--seeds N] [--from SEED] [--seed SEED] [--trace] [--jobs N]";
+
+#[derive(Debug, Clone)]
+struct Wanted {
+    from: u64,
+    seeds: u64,
+    jobs: usize,
+    trace: bool,
     #[cfg(feature = "planted")]
-    let mut bug = None;
-    let mut words = std::env::args().skip(1);
-    while let Some(word) = words.next() {
-        let mut number = || words.next().and_then(|word| word.parse::<u64>().ok());
-        match word.as_str() {
-            "--seeds" => seeds = number().unwrap_or(1),
-            "--from" => from = number().unwrap_or(1),
-            "--seed" => (from, seeds) = (number().unwrap_or(1), 1),
-            "--trace" => trace = true,
-            "--roles" => roles = true,
-            #[cfg(feature = "planted")]
-            "--bug" => bug = words.next().and_then(|name| Bug::named(&name)),
-            _ => {
-                eprintln!("usage: essaim-sim [--seeds N] [--from SEED] [--seed SEED] [--roles] [--trace]");
-                return ExitCode::from(2);
-            }
-        }
-    }
-    #[cfg(feature = "planted")]
-    let _planted = bug.map(plant);
-    let failed = (from..from + seeds).filter(|seed| !holds(*seed, roles, trace)).count();
-    println!("{seeds} runs, {failed} failed");
-    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    bug: Option<Bug>,
 }
 
-fn holds(seed: u64, roles: bool, trace: bool) -> bool {
-    let outcome = run(Options { roles, trace, ..Options::of(seed) });
-    println!("{outcome}");
-    outcome.violations.is_empty()
+/// What a run came to; the words when it came to nothing.
+type Came = Result<Outcome, String>;
+
+fn main() -> ExitCode {
+    let Some(wanted) = read(std::env::args().skip(1)) else {
+        eprintln!("{USAGE}");
+        return ExitCode::from(2);
+    };
+    let begun = Instant::now();
+    let mut total = Total::default();
+    for (seed, came) in in_order(run_all(&wanted), wanted.from) {
+        match &came {
+            Ok(outcome) => println!("{outcome}"),
+            Err(why) => println!("seed {seed}: FAILED: {why}\n{}", again(seed)),
+        }
+        total.add(&came);
+    }
+    println!("{}", total.text());
+    eprintln!("{:.1} s on {} cores", begun.elapsed().as_secs_f64(), wanted.jobs);
+    // A run that hangs holds its thread: the process does not wait for it.
+    std::process::exit(i32::from(total.failed > 0))
+}
+
+fn read(mut words: impl Iterator<Item = String>) -> Option<Wanted> {
+    let jobs = thread::available_parallelism().map_or(1, usize::from);
+    let mut wanted = Wanted {
+        from: 1,
+        seeds: 1,
+        jobs,
+        trace: false,
+        #[cfg(feature = "planted")]
+        bug: None,
+    };
+    while let Some(word) = words.next() {
+        let mut number = || words.next()?.parse::<u64>().ok();
+        match word.as_str() {
+            "--seeds" => wanted.seeds = number()?,
+            "--from" => wanted.from = number()?,
+            "--seed" => (wanted.from, wanted.seeds) = (number()?, 1),
+            "--jobs" => wanted.jobs = usize::try_from(number()?).ok().filter(|jobs| *jobs > 0)?,
+            "--trace" => wanted.trace = true,
+            #[cfg(feature = "planted")]
+            "--bug" => wanted.bug = Some(Bug::named(&words.next()?)?),
+            _ => return None,
+        }
+    }
+    // Two traces at a time could not be read.
+    if wanted.trace {
+        wanted.jobs = 1;
+    }
+    Some(wanted)
+}
+
+/// Runs every seed; they come in the order in which they end.
+fn run_all(wanted: &Wanted) -> mpsc::Receiver<(u64, Came)> {
+    let (done, ends) = mpsc::channel();
+    let next = Arc::new(AtomicU64::new(wanted.from));
+    let end = wanted.from.saturating_add(wanted.seeds);
+    for _ in 0..wanted.jobs {
+        let (done, next, wanted) = (done.clone(), Arc::clone(&next), wanted.clone());
+        thread::spawn(move || {
+            loop {
+                let seed = next.fetch_add(1, Ordering::Relaxed);
+                // Nobody listens any more when the process ends.
+                if seed >= end || done.send((seed, run_one(seed, &wanted))).is_err() {
+                    return;
+                }
+            }
+        });
+    }
+    ends
+}
+
+/// One run, on a thread of its own, so that one that hangs can be left behind.
+fn run_one(seed: u64, wanted: &Wanted) -> Came {
+    let (done, ends) = mpsc::channel();
+    let (trace, limit) = (wanted.trace, if wanted.trace { WALL_MAX * 10 } else { WALL_MAX });
+    #[cfg(feature = "planted")]
+    let bug = wanted.bug;
+    thread::spawn(move || {
+        #[cfg(feature = "planted")]
+        let _planted = bug.map(plant);
+        let came = catch_unwind(AssertUnwindSafe(|| run(Options { trace, ..Options::of(seed) })));
+        done.send(came.map_err(|_| "it panicked".to_owned()))
+    });
+    ends.recv_timeout(limit).unwrap_or_else(|_| Err(format!("it has hung for {} s", limit.as_secs())))
+}
+
+/// The same, in the order of the seeds.
+fn in_order(ends: mpsc::Receiver<(u64, Came)>, from: u64) -> impl Iterator<Item = (u64, Came)> {
+    let (mut early, mut due) = (BTreeMap::new(), from);
+    std::iter::from_fn(move || {
+        while !early.contains_key(&due) {
+            let (seed, came) = ends.recv().ok()?;
+            early.insert(seed, came);
+        }
+        let came = early.remove(&due)?;
+        due += 1;
+        Some((due - 1, came))
+    })
+}
+
+/// What all runs came to.
+#[derive(Debug, Default)]
+struct Total {
+    runs: u64,
+    failed: u64,
+    length: Duration,
+    acknowledged: u64,
+    worst: Duration,
+}
+
+impl Total {
+    fn add(&mut self, came: &Came) {
+        self.runs += 1;
+        self.failed += u64::from(came.as_ref().map_or(true, |outcome| !outcome.violations.is_empty()));
+        if let Ok(outcome) = came {
+            self.length += outcome.length;
+            self.acknowledged += outcome.acknowledged;
+            self.worst = self.worst.max(outcome.converged.unwrap_or_default());
+        }
+    }
+
+    fn text(&self) -> String {
+        format!(
+            "{} runs, {:.1} virtual hours, {} changes acknowledged, at rest {:.1} s after healing at the latest, {} \
+             failed",
+            self.runs,
+            self.length.as_secs_f64() / 3600.0,
+            self.acknowledged,
+            self.worst.as_secs_f64(),
+            self.failed
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wanted(line: &str) -> Option<Wanted> {
+        read(line.split_whitespace().map(str::to_owned))
+    }
+
+    #[test]
+    fn a_command_line_is_read_or_refused() {
+        let all = wanted("--seeds 200 --from 7 --jobs 3").expect("it is right");
+        assert_eq!((all.from, all.seeds, all.jobs, all.trace), (7, 200, 3, false));
+        let one = wanted("--seed 5 --trace").expect("it is right");
+        assert_eq!((one.from, one.seeds, one.jobs, one.trace), (5, 1, 1, true));
+        for wrong in ["--seeds", "--seeds many", "--jobs 0", "5", "--roles"] {
+            assert!(wanted(wrong).is_none(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn what_ends_early_waits_for_its_turn_and_a_failure_is_counted() {
+        let (done, ends) = mpsc::channel();
+        for seed in [9, 7, 8] {
+            done.send((seed, Err(format!("{seed}")))).expect("somebody listens");
+        }
+        drop(done);
+        let all: Vec<_> = in_order(ends, 7).collect();
+        assert_eq!(all.iter().map(|(seed, _)| *seed).collect::<Vec<_>>(), [7, 8, 9]);
+        let mut total = Total::default();
+        all.iter().for_each(|(_, came)| total.add(came));
+        assert!(total.text().starts_with("3 runs,") && total.text().ends_with("3 failed"), "{}", total.text());
+    }
 }
