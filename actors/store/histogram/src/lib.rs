@@ -1,0 +1,237 @@
+//! Raft's own statistics, in the memory that they need.
+//!
+//! openraft counts the sizes of its batches in the crate `base2histogram`. At its first use, that crate's 0.2.3 makes
+//! tables for all sixteen resolutions it offers: 26 MiB that stay, of which openraft reads the 2 KiB of one. A manager
+//! would carry more of them than of everything else it has allocated. This crate takes its place, under its name, with
+//! the part of its face that openraft uses: [`Histogram`] counts, [`PercentileStats`] sums up, [`AsciiChart`] shows.
+//!
+//! Buckets are those of the original at the resolution that openraft uses: four to each power of two, so that a
+//! percentile is right within an eighth. What lies within a bucket is taken to be spread evenly.
+//!
+//! It can go when the original makes a table when somebody asks for it.
+
+use std::fmt;
+use std::marker::PhantomData;
+
+/// Buckets to each power of two.
+const BUCKETS_EACH: usize = 1 << WITHIN_BITS;
+
+/// The bits after the highest one that choose a bucket.
+const WITHIN_BITS: u32 = 2;
+
+/// Enough for every `u64`: one each for the values below [`BUCKETS_EACH`], then four for each power of two.
+const BUCKETS: usize = BUCKETS_EACH * (u64::BITS - WITHIN_BITS + 1) as usize;
+
+/// The longest bar of a chart.
+const BAR_MAX: u64 = 40;
+
+/// How many values of each size there were. The type parameter, which would be kept with periods of time in the
+/// original, stands for nothing here.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Histogram<T = ()> {
+    counts: Box<[u64]>,
+    total: u64,
+    period: PhantomData<T>,
+}
+
+/// What a histogram comes to. Each field is the value that so many percent lie at or below.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct PercentileStats {
+    /// How many values there were.
+    pub samples: u64,
+    pub p0_1: u64,
+    pub p1: u64,
+    pub p5: u64,
+    pub p10: u64,
+    pub p50: u64,
+    pub p90: u64,
+    pub p99: u64,
+    pub p99_9: u64,
+}
+
+/// Histograms drawn with letters, one under another.
+#[derive(Debug, Clone)]
+pub struct AsciiChart<T = ()> {
+    parts: Vec<(String, Histogram<T>)>,
+}
+
+impl<T> Histogram<T> {
+    /// An empty one.
+    pub fn new() -> Self {
+        Self { counts: vec![0; BUCKETS].into(), total: 0, period: PhantomData }
+    }
+
+    /// Counts a value.
+    pub fn record(&mut self, value: u64) {
+        self.record_n(value, 1);
+    }
+
+    /// Counts a value that was there several times.
+    pub fn record_n(&mut self, value: u64, count: u64) {
+        self.counts[bucket(value)] += count;
+        self.total += count;
+    }
+
+    /// How many values there were.
+    pub const fn total(&self) -> u64 {
+        self.total
+    }
+
+    /// The value that this share of all lie at or below; 0 without values.
+    pub fn percentile(&self, share: f64) -> u64 {
+        let rank = ((self.total as f64 * share).ceil() as u64).max(1);
+        let mut below = 0;
+        for (bucket, count) in self.counts.iter().enumerate() {
+            if below + count >= rank {
+                let (least, most) = (least(bucket), most(bucket));
+                let part = (rank - below) as f64 / *count as f64;
+                return least + ((most - least) as f64 * part) as u64;
+            }
+            below += count;
+        }
+        0
+    }
+
+    /// The usual percentiles.
+    pub fn percentile_stats(&self) -> PercentileStats {
+        PercentileStats {
+            samples: self.total,
+            p0_1: self.percentile(0.001),
+            p1: self.percentile(0.01),
+            p5: self.percentile(0.05),
+            p10: self.percentile(0.1),
+            p50: self.percentile(0.5),
+            p90: self.percentile(0.9),
+            p99: self.percentile(0.99),
+            p99_9: self.percentile(0.999),
+        }
+    }
+}
+
+impl<T> Default for Histogram<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<T> fmt::Debug for Histogram<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let filled = self.counts.iter().enumerate().filter(|(_, count)| **count > 0);
+        f.debug_map().entries(filled.map(|(bucket, count)| (least(bucket), count))).finish()
+    }
+}
+
+impl fmt::Display for PercentileStats {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { samples, p0_1, p1, p5, p10, p50, p90, p99, p99_9 } = self;
+        write!(
+            f,
+            "[samples: {samples}, P0.1: {p0_1}, P1: {p1}, P5: {p5}, P10: {p10}, P50: {p50}, P90: {p90}, P99: {p99}, \
+             P99.9: {p99_9}]"
+        )
+    }
+}
+
+impl<T> AsciiChart<T> {
+    /// An empty one.
+    pub const fn new() -> Self {
+        Self { parts: Vec::new() }
+    }
+
+    /// With one more histogram.
+    #[must_use]
+    pub fn add(mut self, name: &str, histogram: Histogram<T>) -> Self {
+        self.parts.push((name.to_owned(), histogram));
+        self
+    }
+
+    /// The chart with the percentiles of each histogram.
+    pub const fn detailed(&self) -> &Self {
+        self
+    }
+}
+
+impl<T> Default for AsciiChart<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<T> fmt::Display for AsciiChart<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (name, histogram) in &self.parts {
+            writeln!(f, "{name} {}", histogram.percentile_stats())?;
+            let highest = histogram.counts.iter().copied().max().unwrap_or(0);
+            for (bucket, count) in histogram.counts.iter().enumerate().filter(|(_, count)| **count > 0) {
+                let bar = "█".repeat((u128::from(*count) * u128::from(BAR_MAX) / u128::from(highest)) as usize);
+                writeln!(f, "[{}, {}] {bar} {count}", least(bucket), most(bucket))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Where a value is counted: by its highest bit, and the two after it.
+const fn bucket(value: u64) -> usize {
+    if value < BUCKETS_EACH as u64 {
+        return value as usize;
+    }
+    let dropped = u64::BITS - 1 - WITHIN_BITS - value.leading_zeros();
+    BUCKETS_EACH * (dropped as usize + 1) + ((value >> dropped) as usize & (BUCKETS_EACH - 1))
+}
+
+/// The least value that is counted there.
+const fn least(bucket: usize) -> u64 {
+    if bucket < BUCKETS_EACH {
+        return bucket as u64;
+    }
+    ((bucket % BUCKETS_EACH + BUCKETS_EACH) as u64) << (bucket / BUCKETS_EACH - 1)
+}
+
+/// The greatest one.
+const fn most(bucket: usize) -> u64 {
+    if bucket + 1 < BUCKETS { least(bucket + 1) - 1 } else { u64::MAX }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_value_is_counted_between_the_edges_of_its_bucket() {
+        let powers = (0..u64::BITS).map(|bit| 1 << bit);
+        for value in powers.flat_map(|power: u64| [power - 1, power, power + 1, power / 8 * 9]).chain([u64::MAX]) {
+            let bucket = bucket(value);
+            assert!(least(bucket) <= value && value <= most(bucket), "{value} in {bucket}");
+        }
+        assert_eq!((bucket(u64::MAX), most(BUCKETS - 1)), (BUCKETS - 1, u64::MAX));
+    }
+
+    #[test]
+    fn buckets_follow_one_another_without_a_gap() {
+        for bucket in 1..BUCKETS {
+            assert_eq!(least(bucket), most(bucket - 1) + 1);
+        }
+    }
+
+    #[test]
+    fn percentiles_are_right_within_an_eighth() {
+        let mut histogram = Histogram::<()>::new();
+        assert_eq!(histogram.percentile_stats().p99, 0);
+        (1..=100_000).for_each(|value| histogram.record(value));
+        let PercentileStats { samples, p1, p50, p99, p99_9, .. } = histogram.percentile_stats();
+        assert_eq!(samples, 100_000);
+        for (found, right) in [(p1, 1000), (p50, 50_000), (p99, 99_000), (p99_9, 99_900)] {
+            assert!(found.abs_diff(right) <= right / 8, "{found} instead of {right}");
+        }
+    }
+
+    #[test]
+    fn a_chart_shows_what_was_counted() {
+        let mut histogram = Histogram::<()>::new();
+        (0..3).for_each(|_| histogram.record(9));
+        let chart = AsciiChart::new().add("sizes", histogram);
+        assert!(chart.detailed().to_string().ends_with(&format!("[8, 9] {} 3\n", "█".repeat(40))));
+    }
+}
