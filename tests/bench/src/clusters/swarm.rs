@@ -6,7 +6,6 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
 use essaim_cluster_tests::harness::{Host, have, http, processes, sweep};
 
@@ -14,9 +13,6 @@ use super::{Contender, Resident};
 
 /// What the image is called.
 const IMAGE: &str = "sleeper:latest";
-
-/// How often an empty control group is tried to be removed: its last process has been killed, and may not be gone yet.
-const REMOVALS_MAX: usize = 20;
 
 /// A Docker Engine on a host.
 pub(crate) struct Dockerd {
@@ -58,6 +54,9 @@ impl Contender for Dockerd {
             .arg(folder.join("exec"))
             .arg("--pidfile")
             .arg(folder.join("pid"))
+            // Containers that are killed together with their engine leave control groups: these can be swept.
+            .args(["--exec-opt", "native.cgroupdriver=cgroupfs", "--cgroup-parent"])
+            .arg(sweep::control_group())
             .arg("--host")
             .arg(format!("unix://{}", socket.display()))
             .stdin(Stdio::null())
@@ -111,11 +110,7 @@ impl Drop for Dockerd {
     fn drop(&mut self) {
         self.kill_host();
         sweep::unmount_below(&self.folder);
-        for container in std::fs::read_dir(self.folder.join("data/containers")).into_iter().flatten().flatten() {
-            if let Some(id) = container.file_name().to_str() {
-                remove_groups(id);
-            }
-        }
+        sweep::remove_control_groups(std::process::id());
     }
 }
 
@@ -135,19 +130,4 @@ fn image(folder: &Path) -> std::io::Result<Vec<u8>> {
         }
     }
     std::fs::read(tar)
-}
-
-/// The control groups of a container that was killed together with whoever would have removed them: one for each
-/// controller, or a single one.
-fn remove_groups(container: &str) {
-    let root = Path::new("/sys/fs/cgroup");
-    let controllers = std::fs::read_dir(root).into_iter().flatten().flatten().map(|entry| entry.path());
-    for group in controllers.chain([root.to_owned()]).map(|folder| folder.join("docker").join(container)) {
-        for _ in 0..REMOVALS_MAX {
-            if !group.exists() || std::fs::remove_dir(&group).is_ok() {
-                break;
-            }
-            std::thread::sleep(Duration::from_millis(5));
-        }
-    }
 }

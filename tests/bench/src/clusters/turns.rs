@@ -100,7 +100,10 @@ impl<const N: usize> Tally<N> {
             calm::wait();
             let mut said = Vec::new();
             match caught(|| round(&mut said)) {
-                Ok(_) if judged == Judged::AtEnd && !calm::is_calm() => self.void += 1,
+                Ok(numbers) if judged == Judged::AtEnd && !calm::is_calm() => {
+                    eprintln!("  {}: {numbers:.0?}, void", self.name);
+                    self.void += 1;
+                }
                 Ok(numbers) => {
                     eprintln!("  {}: {numbers:.0?}", self.name);
                     for (samples, number) in self.samples.iter_mut().zip(numbers) {
@@ -109,7 +112,10 @@ impl<const N: usize> Tally<N> {
                     self.said = said;
                     return;
                 }
-                Err(why) => self.failed.push(why),
+                Err(why) => {
+                    eprintln!("  {}: {why}", self.name);
+                    self.failed.push(why);
+                }
             }
         }
     }

@@ -1,4 +1,5 @@
-//! What a program leaves behind that is killed before it can clean up: namespaces, whatever runs in them, mounts, folders.
+//! What a program leaves behind that is killed before it can clean up: namespaces, whatever runs in them, mounts, control
+//! groups, folders.
 //!
 //! All of it bears the id of the program, so that it can be found by another one, and nobody else's is touched.
 
@@ -11,6 +12,9 @@ use tempfile::TempDir;
 use super::hosts::{NAMESPACES, namespace_file};
 use super::processes::kill_all_in;
 
+/// Where control groups are.
+const CONTROL_GROUPS: &str = "/sys/fs/cgroup";
+
 /// How the names of all that a program makes begin.
 pub(super) fn mark(process: u32) -> String {
     format!("et{process}")
@@ -20,6 +24,11 @@ pub(super) fn mark(process: u32) -> String {
 pub fn folder() -> TempDir {
     let prefix = format!("{}-", mark(std::process::id()));
     tempfile::Builder::new().prefix(&prefix).tempdir().expect("there is room for a folder")
+}
+
+/// A control group that can be swept.
+pub fn control_group() -> String {
+    format!("{}-group", mark(std::process::id()))
 }
 
 /// Removes what programs left that live no more.
@@ -38,10 +47,28 @@ pub fn sweep(process: u32) {
         kill_all_in(&namespace_file(&name));
         let _ = Command::new("ip").args(["netns", "del", &name]).output();
     }
+    remove_control_groups(process);
     for name in own(&std::env::temp_dir()) {
         let folder = std::env::temp_dir().join(name);
         unmount_below(&folder);
         let _ = std::fs::remove_dir_all(folder);
+    }
+}
+
+/// Removes a program's control groups in which nothing runs any more: one for each controller, or a single one.
+pub fn remove_control_groups(process: u32) {
+    let prefix = format!("{}-", mark(process));
+    let root = Path::new(CONTROL_GROUPS);
+    let controllers = names_in(root).into_iter().map(|name| root.join(name)).chain([root.to_owned()]);
+    for controller in controllers {
+        for name in names_in(&controller).into_iter().filter(|name| name.starts_with(&prefix)) {
+            let group = controller.join(name);
+            for below in names_in(&group) {
+                // Files of the kernel's are no folders, and stay.
+                let _ = std::fs::remove_dir(group.join(below));
+            }
+            let _ = std::fs::remove_dir(group);
+        }
     }
 }
 
