@@ -39,6 +39,8 @@ pub(crate) enum Unit {
     Mebibytes,
     /// Bytes.
     Bytes,
+    /// How many.
+    Count,
 }
 
 /// What there is to reach.
@@ -52,6 +54,10 @@ pub(crate) enum Goal {
     AtMost(f64),
     /// At least this.
     AtLeast(f64),
+    /// No more than so many times what the peer needs; the peer of growth is the smallest size.
+    Within(f64),
+    /// Nothing: others are held against it.
+    Base,
 }
 
 /// One number a round.
@@ -67,6 +73,7 @@ impl Unit {
             Self::PerSecond => "/s",
             Self::Mebibytes => "MiB",
             Self::Bytes => "B",
+            Self::Count => "",
         }
     }
 
@@ -127,6 +134,8 @@ impl Figure {
             Goal::RatioAndMost(least, most) => Some(self.ratio()? >= least && ours <= most),
             Goal::AtMost(most) => Some(ours <= most),
             Goal::AtLeast(least) => Some(ours >= least),
+            Goal::Within(most) => Some(self.ratio()? * most >= 1.0),
+            Goal::Base => None,
         }
     }
 }
@@ -153,6 +162,12 @@ mod tests {
             (rate.ratio(), rate.is_reached(), rate.ours.worst(Unit::PerSecond)),
             (Some(0.5), Some(false), Some(10.0))
         );
+    }
+
+    #[test]
+    fn a_larger_size_may_cost_a_little_more() {
+        let within = |ours: f64| figure(Unit::Millis, &[ours], &[10.0], Goal::Within(1.3)).is_reached();
+        assert_eq!((within(12.9), within(13.1), within(5.0)), (Some(true), Some(false), Some(true)));
     }
 
     #[test]

@@ -22,7 +22,7 @@ pub(crate) fn text(figures: &[Figure]) -> String {
             worst,
             figure.ratio().map_or("-".into(), |ratio| format!("{}x", short(ratio))),
             goal(figure.goal, figure.unit),
-            figure.is_reached().map_or("?", |is| if is { "reached" } else { "missed" }).into(),
+            verdict(figure).into(),
         ]);
     }
     let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
@@ -63,6 +63,15 @@ pub(crate) fn json(figures: &[Figure]) -> Value {
     figures.iter().map(line).collect()
 }
 
+fn verdict(figure: &Figure) -> &'static str {
+    match figure.is_reached() {
+        Some(true) => "reached",
+        Some(false) => "missed",
+        None if figure.goal == Goal::Base => "",
+        None => "?",
+    }
+}
+
 fn goal(goal: Goal, unit: Unit) -> String {
     let unit = unit.text();
     match goal {
@@ -70,6 +79,8 @@ fn goal(goal: Goal, unit: Unit) -> String {
         Goal::RatioAndMost(least, most) => format!("≥ {}x, ≤ {} {unit}", short(least), short(most)),
         Goal::AtMost(most) => format!("≤ {} {unit}", short(most)),
         Goal::AtLeast(least) => format!("≥ {} {unit}", short(least)),
+        Goal::Within(most) => format!("≤ {}x", short(most)),
+        Goal::Base => "-".into(),
     }
 }
 

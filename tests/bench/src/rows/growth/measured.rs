@@ -1,0 +1,90 @@
+//! What a size cost, and how that is laid beside the smallest.
+
+use crate::figure::{Figure, Goal, Peer, Samples, Unit};
+
+/// What a node may cost more than in the smallest cluster.
+const WITHIN: f64 = 1.3;
+
+/// What one size cost; `None` where it was not come to, or is not measured there.
+#[derive(Debug, Default)]
+pub(super) struct Measured {
+    pub(super) join: Option<f64>,
+    pub(super) join_cpu: Option<f64>,
+    pub(super) worker_memory: Option<f64>,
+    pub(super) manager_memory: Option<f64>,
+    pub(super) worker_cpu: Option<f64>,
+    pub(super) manager_cpu: Option<f64>,
+    pub(super) packets: Option<f64>,
+    pub(super) bytes: Option<f64>,
+    pub(super) log_per_task: Option<f64>,
+    pub(super) start_per_task: Option<f64>,
+    pub(super) first_write: Option<f64>,
+    pub(super) relinked: Option<f64>,
+    pub(super) elsewhere: Option<f64>,
+    pub(super) wronged: Option<f64>,
+    pub(super) notes: Vec<String>,
+}
+
+/// All rounds of one size.
+pub(super) struct Size {
+    /// For example `growth 50`.
+    pub(super) name: String,
+    pub(super) rounds: Vec<Measured>,
+    pub(super) notes: Vec<String>,
+}
+
+/// One thing that is measured at every size.
+struct Line {
+    what: &'static str,
+    unit: Unit,
+    of: fn(&Measured) -> Option<f64>,
+}
+
+const LINES: &[Line] = &[
+    Line { what: "join of all, per node", unit: Unit::Millis, of: |it| it.join },
+    Line { what: "processor time of the join, per node", unit: Unit::Millis, of: |it| it.join_cpu },
+    Line { what: "memory of a worker at rest", unit: Unit::Mebibytes, of: |it| it.worker_memory },
+    Line { what: "memory of the managers at rest, per node", unit: Unit::Mebibytes, of: |it| it.manager_memory },
+    Line { what: "processor time of a worker at rest, a second", unit: Unit::Millis, of: |it| it.worker_cpu },
+    Line {
+        what: "processor time of managers at rest, a second, per node",
+        unit: Unit::Millis,
+        of: |it| it.manager_cpu,
+    },
+    Line { what: "packets a second at rest, per node", unit: Unit::Count, of: |it| it.packets },
+    Line { what: "bytes a second at rest, per node", unit: Unit::Bytes, of: |it| it.bytes },
+    Line { what: "log per task started", unit: Unit::Bytes, of: |it| it.log_per_task },
+    Line { what: "all tasks started, per task", unit: Unit::Millis, of: |it| it.start_per_task },
+    Line { what: "leader killed: first accepted write", unit: Unit::Millis, of: |it| it.first_write },
+    Line { what: "leader killed: all linked and ready", unit: Unit::Millis, of: |it| it.relinked },
+    Line { what: "a tenth killed: all running elsewhere", unit: Unit::Millis, of: |it| it.elsewhere },
+];
+
+/// The figures of all sizes, the smallest first.
+pub(super) fn figures(sizes: &[Size]) -> Vec<Figure> {
+    let mut figures: Vec<Figure> = LINES.iter().flat_map(|line| beside_the_smallest(line, sizes)).collect();
+    figures.extend(sizes.iter().map(|size| {
+        let ours = size.rounds.iter().filter_map(|it| it.wronged).collect();
+        let what = format!("{}: live nodes taken for lost", size.name);
+        Figure { what, unit: Unit::Count, ours, peer: None, goal: Goal::AtMost(0.0), notes: size.notes.clone() }
+    }));
+    figures
+}
+
+/// One figure a size, each beside the first; none of what is not measured.
+fn beside_the_smallest(line: &Line, sizes: &[Size]) -> Vec<Figure> {
+    let samples = |size: &Size| size.rounds.iter().filter_map(line.of).collect::<Samples>();
+    let mut measured = sizes.iter().map(|size| (size, samples(size))).filter(|(_, samples)| samples.len() > 0);
+    let figure = |size: &Size, ours, peer: Option<Peer>| Figure {
+        what: format!("{}: {}", size.name, line.what),
+        unit: line.unit,
+        ours,
+        goal: if peer.is_some() { Goal::Within(WITHIN) } else { Goal::Base },
+        peer,
+        notes: Vec::new(),
+    };
+    let Some((smallest, base)) = measured.next() else { return Vec::new() };
+    let peer = Peer { name: smallest.name.clone(), samples: base.clone() };
+    let rest = measured.map(|(size, ours)| figure(size, ours, Some(peer.clone())));
+    std::iter::once(figure(smallest, base, None)).chain(rest).collect()
+}

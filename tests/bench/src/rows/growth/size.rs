@@ -1,0 +1,201 @@
+//! One cluster of one size: founded, joined, left at rest, put to work, and robbed of its leader and of a tenth.
+
+use super::crowd::Crowd;
+use super::measured::Measured;
+use super::process;
+use crate::calm;
+use serde_json::{Value, json};
+use std::time::{Duration, Instant};
+
+/// How many managers, each in a process of its own.
+const MANAGERS: u16 = 3;
+
+/// So many workers share a process: few enough that one is no bottleneck, many enough that processes are few.
+const CROWD_MAX: u16 = 125;
+
+/// So many nodes join at once.
+const AT_ONCE: u16 = 16;
+
+/// Tasks per worker.
+const TASKS: u16 = 2;
+
+/// How long everything is left alone before its rest is measured: joins leave sessions that nobody uses any more,
+/// which are closed after a minute; the measure begins while they still stand, as it would for an operator.
+const SETTLE: Duration = Duration::from_secs(5);
+
+/// How long the rest is measured.
+const REST: Duration = Duration::from_secs(10);
+
+/// The processes.
+struct Cluster {
+    managers: Vec<Crowd>,
+    workers: Vec<(u16, Crowd)>,
+    /// Those who are killed at once, in their own process.
+    tenth: (u16, Crowd),
+    _folder: tempfile::TempDir,
+}
+
+/// Measures a cluster of so many workers.
+pub(super) fn measure(size: u16) -> Result<Measured, String> {
+    let mut it = Measured::default();
+    let mut cluster = Cluster::start(size)?;
+    let base = cluster.memory()?;
+    let say = |what: &str| eprintln!("  growth {size}: {what}");
+
+    let (begun, time) = (Instant::now(), cluster.time()?);
+    let everybody = f64::from(size + MANAGERS);
+    cluster.join(size)?;
+    it.join = Some(millis(begun) / everybody);
+    let used = cluster.time()?;
+    it.join_cpu = Some((used.0 + used.1).saturating_sub(time.0 + time.1).as_secs_f64() * 1e3 / everybody);
+    say(&format!("joined in {:.1} s", begun.elapsed().as_secs_f64()));
+
+    std::thread::sleep(SETTLE);
+    let (begun, before) = (Instant::now(), cluster.time()?);
+    std::thread::sleep(REST);
+    let (seconds, after) = (begun.elapsed().as_secs_f64(), cluster.time()?);
+    it.manager_cpu = Some((after.0 - before.0).as_secs_f64() * 1e3 / seconds / everybody);
+    it.worker_cpu = Some((after.1 - before.1).as_secs_f64() * 1e3 / seconds / f64::from(size));
+    let memory = cluster.memory()?;
+    it.manager_memory = Some(memory.0 / everybody);
+    it.worker_memory = Some((memory.1 - base.1) / f64::from(size));
+    let cores = ((after.0 - before.0) + (after.1 - before.1)).as_secs_f64() / seconds;
+    it.notes.push(format!("{cores:.2} cores at rest"));
+    say(&format!("{cores:.2} cores at rest, {:.1} MiB a worker", it.worker_memory.unwrap_or_default()));
+
+    let replicas = u64::from(size * TASKS);
+    let ran = cluster.managers[0].ask(&json!({ "ask": "run", "replicas": replicas }))?;
+    it.log_per_task = ran["log"].as_f64().map(|bytes| bytes / replicas as f64);
+    it.start_per_task = ran["ms"].as_f64().map(|ms| ms / replicas as f64);
+    say(&format!("{replicas} tasks run"));
+    if !calm::is_calm() {
+        it.notes.push(format!("{:.0} % pressure before the leader is killed", calm::pressure()));
+    }
+
+    let mut gone = cluster.kill_leader(&mut it)?;
+    say("the leader is gone and everybody is linked again");
+    gone.extend(cluster.kill_tenth(&mut it, replicas)?);
+    say("a tenth is gone and everything runs elsewhere");
+    let missed = cluster.managers[0].ask(&json!({ "ask": "missed" }))?;
+    let missed = missed["missed"].as_array().cloned().unwrap_or_default();
+    it.wronged = Some(missed.iter().filter(|id| !gone.contains(id)).count() as f64);
+    Ok(it)
+}
+
+impl Cluster {
+    /// Starts the daemons, which belong to nothing yet.
+    fn start(size: u16) -> Result<Self, String> {
+        let folder = tempfile::Builder::new().prefix("essaim-growth-").tempdir().map_err(|why| why.to_string())?;
+        // Loopback addresses that are nobody's: those of tasks lie in 127.64.0.0/10.
+        let net = 130 + u8::try_from(std::process::id() % 100).unwrap_or_default();
+        let tenth = (size / 10).max(1);
+        let spawn = |first, count| Crowd::spawn(folder.path(), net, first, count);
+        let managers: Vec<Crowd> = (1..=MANAGERS).map(|number| spawn(number, 1)).collect::<Result<_, _>>()?;
+        let first = MANAGERS + 1;
+        let last = first + size;
+        let mut workers = Vec::new();
+        let mut next = first + tenth;
+        while next < last {
+            let count = CROWD_MAX.min(last - next);
+            workers.push((count, spawn(next, count)?));
+            next += count;
+        }
+        let tenth = (tenth, spawn(first, tenth)?);
+        let mut this = Self { managers, workers, tenth, _folder: folder };
+        this.ask_everybody(&json!({ "ask": "start" }))?;
+        Ok(this)
+    }
+
+    fn join(&mut self, size: u16) -> Result<(), String> {
+        let founded = self.managers[0].ask(&json!({ "ask": "init" }))?;
+        let join = |token: &Value, at_once: u16| json!({ "ask": "join", "token": token, "remote": founded["remote"], "at_once": at_once });
+        for manager in &mut self.managers[1..] {
+            manager.ask(&join(&founded["manager"], 1))?;
+        }
+        let crowds = u16::try_from(self.workers.len()).unwrap_or(u16::MAX) + 1;
+        let at_once = (AT_ONCE / crowds).max(1);
+        for crowd in self.crowds() {
+            crowd.begin(&join(&founded["worker"], at_once))?;
+        }
+        for crowd in self.crowds() {
+            crowd.answer()?;
+        }
+        self.managers[0].ask(&json!({ "ask": "ready", "nodes": size + MANAGERS })).map(drop)
+    }
+
+    /// The leader dies; who that was.
+    fn kill_leader(&mut self, it: &mut Measured) -> Result<Vec<Value>, String> {
+        let mut leads = None;
+        for (place, manager) in self.managers.iter_mut().enumerate() {
+            if manager.ask(&json!({ "ask": "leads" }))?["leads"] == true {
+                leads = Some(place);
+            }
+        }
+        let mut leader = self.managers.remove(leads.ok_or("nobody leads")?);
+        let ids = leader.ask(&json!({ "ask": "ids" }))?["ids"].as_array().cloned().unwrap_or_default();
+        let ready: u16 = self.workers.iter().map(|(count, _)| count).sum::<u16>() + self.tenth.0;
+        let begun = Instant::now();
+        leader.kill();
+        self.managers[0].ask(&json!({ "ask": "write" }))?;
+        it.first_write = Some(millis(begun));
+        let linked = json!({ "ask": "linked", "without": ids[0] });
+        for crowd in self.crowds() {
+            crowd.begin(&linked)?;
+        }
+        for crowd in self.crowds() {
+            crowd.answer()?;
+        }
+        self.managers[0].ask(&json!({ "ask": "ready", "nodes": ready + MANAGERS - 1 }))?;
+        it.relinked = Some(millis(begun));
+        Ok(ids)
+    }
+
+    /// A tenth of the workers dies; who that was.
+    fn kill_tenth(&mut self, it: &mut Measured, replicas: u64) -> Result<Vec<Value>, String> {
+        let ids = self.tenth.1.ask(&json!({ "ask": "ids" }))?["ids"].as_array().cloned().unwrap_or_default();
+        let begun = Instant::now();
+        self.tenth.1.kill();
+        self.managers[0].ask(&json!({ "ask": "elsewhere", "lost": ids, "replicas": replicas }))?;
+        it.elsewhere = Some(millis(begun));
+        Ok(ids)
+    }
+
+    /// Processor time of managers and workers.
+    fn time(&self) -> Result<(Duration, Duration), String> {
+        let managers = self.managers.iter().map(|it| process::time(it.pid())).sum::<Result<_, _>>()?;
+        let workers = self.workers().map(|it| process::time(it.pid())).sum::<Result<_, _>>()?;
+        Ok((managers, workers))
+    }
+
+    /// Memory of managers and workers.
+    fn memory(&self) -> Result<(f64, f64), String> {
+        let managers = self.managers.iter().map(|it| process::memory(it.pid())).sum::<Result<_, _>>()?;
+        let workers = self.workers().map(|it| process::memory(it.pid())).sum::<Result<_, _>>()?;
+        Ok((managers, workers))
+    }
+
+    fn workers(&self) -> impl Iterator<Item = &Crowd> {
+        self.workers.iter().map(|(_, crowd)| crowd).chain([&self.tenth.1])
+    }
+
+    fn crowds(&mut self) -> impl Iterator<Item = &mut Crowd> {
+        self.workers.iter_mut().map(|(_, crowd)| crowd).chain([&mut self.tenth.1])
+    }
+
+    /// Everybody at the same time.
+    fn ask_everybody(&mut self, question: &Value) -> Result<(), String> {
+        for crowd in self.everybody() {
+            crowd.begin(question)?;
+        }
+        self.everybody().try_for_each(|crowd| crowd.answer().map(drop))
+    }
+
+    fn everybody(&mut self) -> impl Iterator<Item = &mut Crowd> {
+        let workers = self.workers.iter_mut().map(|(_, crowd)| crowd);
+        self.managers.iter_mut().chain(workers).chain([&mut self.tenth.1])
+    }
+}
+
+fn millis(begun: Instant) -> f64 {
+    begun.elapsed().as_secs_f64() * 1e3
+}
