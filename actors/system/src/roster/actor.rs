@@ -11,13 +11,14 @@ use super::words::{is_recorded, say};
 use super::{Heard, Roster, Shared};
 use crate::journal::Kind;
 use crate::scope::Scope;
-use essaim_membership::{Detector, Effect, Goodbye, Input, Loss, MemberView, Wake};
+use essaim_membership::{Detector, Effect, Goodbye, Input, Loss, Member, MemberView, Wake};
 use essaim_transport::network::Probe;
 use essaim_transport::{Ended, Event, Lost};
-use essaim_wire::{Moment, NodeId};
+use essaim_wire::{Moment, NodeId, Role};
 use imbl::OrdMap;
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 use ractor_cluster::RactorMessage;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinHandle;
@@ -65,6 +66,8 @@ pub(crate) struct State {
     effects: Vec<Effect>,
     /// Everybody, as published last.
     members: OrdMap<NodeId, MemberView>,
+    /// Where the managers among them are.
+    managers: Arc<[(NodeId, SocketAddr)]>,
     /// The version of the detector that was published last.
     published: Option<u64>,
     /// What a predecessor in the same life of the node had come to: to those who read, versions only grow.
@@ -98,7 +101,7 @@ impl Actor for RosterActor {
         (scope, shared): (Scope, Arc<Shared>),
     ) -> Result<State, ActorProcessingErr> {
         let last = Arc::clone(&shared.roster.borrow());
-        let me = essaim_membership::Member { role: shared.endpoint.role(), ..last.me };
+        let me = Member { role: shared.endpoint.role(), ..last.me };
         let detector = Detector::new(shared.config.clone(), me, scope.env.seed.draw_number());
         let drained = Arc::new(Notify::new());
         let role = tokio::spawn(tell_role(Arc::clone(&shared), myself.clone()));
@@ -109,6 +112,7 @@ impl Actor for RosterActor {
             detector,
             effects: Vec::new(),
             members: OrdMap::new(),
+            managers: [].into(),
             published: None,
             versions_before: last.version,
             drained,
@@ -232,8 +236,10 @@ impl State {
             if is_recorded(&verdict, &self.shared.roster.borrow(), self.shared.endpoint.role()) {
                 self.scope.record(Kind::Verdict, say(&verdict));
             }
-            // Nobody listening is no error.
-            let _ = self.shared.verdicts.send(Heard { at: now, verdict });
+            if let Some(verdicts) = self.shared.verdicts.get() {
+                // Nobody listening is no error.
+                let _ = verdicts.send(Heard { at: now, verdict });
+            }
         }
     }
 
@@ -241,17 +247,26 @@ impl State {
         if self.published == Some(self.detector.version()) {
             return;
         }
+        let me = self.detector.me();
+        let mut moved = me != self.shared.roster.borrow().me || self.published.is_none();
         for (node, view) in self.detector.changes() {
-            match view {
+            let place = view.as_ref().and_then(managed);
+            let before = match view {
                 Some(view) => self.members.insert(node, view),
                 None => self.members.remove(&node),
             };
+            moved |= before.as_ref().and_then(managed) != place;
+        }
+        if moved {
+            let others = self.members.values().filter_map(managed);
+            self.managers = place_of(&me).into_iter().chain(others).collect();
         }
         let roster = Roster {
-            me: self.detector.me(),
+            me,
             isolated: self.detector.is_isolated(),
             version: self.versions_before + 1 + self.detector.version(),
             at: now,
+            managers: Arc::clone(&self.managers),
             members: self.members.clone(),
         };
         self.published = Some(self.detector.version());
@@ -291,6 +306,15 @@ impl State {
             }
         });
     }
+}
+
+/// Where a manager is.
+fn managed(view: &MemberView) -> Option<(NodeId, SocketAddr)> {
+    place_of(&view.member)
+}
+
+fn place_of(member: &Member) -> Option<(NodeId, SocketAddr)> {
+    (member.role == Role::Manager).then_some((member.node, member.addr))
 }
 
 /// What the end of a session says about the peer, if anything.

@@ -28,7 +28,7 @@ use inbox::Inbox;
 use members::MembersServer;
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::sync::{broadcast, watch};
 
@@ -50,6 +50,8 @@ pub struct Roster {
     pub version: u64,
     /// When it was frozen.
     pub at: Moment,
+    /// Where the managers are, this node included: changed seldom, and asked with every change of anybody.
+    pub managers: Arc<[(NodeId, SocketAddr)]>,
     /// Everybody but this node. A persistent map: of two rosters that differ in one member, that member is kept twice.
     pub members: OrdMap<NodeId, MemberView>,
 }
@@ -97,7 +99,8 @@ pub(crate) struct Shared {
     inbox: Option<Inbox>,
     actor: Address<RosterMsg>,
     roster: watch::Sender<Arc<Roster>>,
-    verdicts: broadcast::Sender<Heard>,
+    /// Made for the first listener: there is none on a worker, and its places weigh half a mebibyte.
+    verdicts: OnceLock<broadcast::Sender<Heard>>,
 }
 
 impl RosterHandle {
@@ -109,7 +112,8 @@ impl RosterHandle {
             addr: endpoint.transport().advertise(),
             role: endpoint.role(),
         };
-        let nobody = Roster { me, isolated: false, version: 0, at: Moment::START, members: OrdMap::new() };
+        let nobody =
+            Roster { me, isolated: false, version: 0, at: Moment::START, managers: [].into(), members: OrdMap::new() };
         let actor = Address::new();
         endpoint.serve(Lane::Members, Arc::new(MembersServer { actor: actor.clone() }));
         let shared = Shared {
@@ -118,7 +122,7 @@ impl RosterHandle {
             inbox: endpoint.take_incoming().map(Inbox::new),
             actor,
             roster: watch::Sender::new(Arc::new(nobody)),
-            verdicts: broadcast::Sender::new(VERDICTS_MAX),
+            verdicts: OnceLock::new(),
         };
         Self { shared: Arc::new(shared) }
     }
@@ -141,7 +145,7 @@ impl RosterHandle {
 
     /// Verdicts from now on. Whoever is told that it missed some reads [`RosterHandle::current`].
     pub fn verdicts(&self) -> broadcast::Receiver<Heard> {
-        self.shared.verdicts.subscribe()
+        self.shared.verdicts.get_or_init(|| broadcast::Sender::new(VERDICTS_MAX)).subscribe()
     }
 
     /// Members that should exist: a seed to join through, the managers of the last run, the nodes of the state.
