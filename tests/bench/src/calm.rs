@@ -3,8 +3,11 @@
 //! The kernel tells how much of the last ten seconds somebody waited for a processor (`/proc/pressure/cpu`). A round
 //! that makes the machine busy by itself, as a bench of throughput does, is judged by the moment before it begins; one
 //! that measures a delay is judged at its end as well.
+//!
+//! Those ten seconds still remember a round that has just ended, if it made the machine busy. Rounds that follow on
+//! one another are told apart from strangers by a short look between them ([`wait_now`]).
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Above this share of time, in percent, a round is void.
 const STARVED: f64 = 20.0;
@@ -37,4 +40,28 @@ pub(crate) fn wait() -> bool {
         std::thread::sleep(WAIT);
     }
     false
+}
+
+/// The short look: while nothing of ours runs but what is idle.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// Waits until nobody waits for a processor right now; whether it came to that.
+pub(crate) fn wait_now() -> bool {
+    for _ in 0..WAITS_MAX {
+        let (began, before) = (Instant::now(), stalled());
+        std::thread::sleep(LOOK);
+        let share = stalled().saturating_sub(before).as_secs_f64() / began.elapsed().as_secs_f64();
+        if share * 100.0 <= STARVED {
+            return true;
+        }
+        std::thread::sleep(LOOK);
+    }
+    false
+}
+
+/// For how long, since the machine started, somebody waited for a processor.
+fn stalled() -> Duration {
+    let text = std::fs::read_to_string("/proc/pressure/cpu").unwrap_or_default();
+    let some = text.lines().find(|line| line.starts_with("some ")).and_then(|line| line.split("total=").nth(1));
+    Duration::from_micros(some.and_then(|micros| micros.parse().ok()).unwrap_or_default())
 }

@@ -10,10 +10,18 @@
 //! - [`rows`]: what is measured, one file a subject.
 //! - [`figure`]: what was measured: samples, a peer's, and what there is to reach.
 //! - [`calm`]: whether the machine was calm enough to say anything.
+//! - [`clusters`]: five daemons on hosts of their own, Essaim's or Docker's, for the rows that break them.
+//! - [`interrupt`]: nothing is left behind when a run is broken off.
+//! - [`endpoints`]: real endpoints on loopback.
+//! - [`process`]: processes that a row starts, and what they cost.
 //! - [`table`]: how it is shown.
 
 mod calm;
+mod clusters;
+mod endpoints;
 mod figure;
+mod interrupt;
+mod process;
 mod rows;
 mod table;
 
@@ -37,6 +45,10 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
+    // The other ends of what is measured between processes are this program too.
+    if let Some(end) = rows::maybe_be_helper() {
+        return end;
+    }
     let arguments = Arguments::parse();
     if arguments.list {
         for row in rows::ALL {
@@ -48,6 +60,7 @@ fn main() -> ExitCode {
         eprintln!("there is no row \"{stranger}\"; --list says which there are");
         return ExitCode::from(2);
     }
+    interrupt::sweep_when_told_to_end();
     let wanted = |name: &str| arguments.rows.is_empty() || arguments.rows.iter().any(|row| row == name);
     let mut figures = Vec::new();
     for row in rows::ALL.iter().filter(|row| wanted(row.name)) {

@@ -1,0 +1,140 @@
+//! Processes that a row starts, and what they cost.
+//!
+//! A helper is this program once more, told by its first argument what to be: it hears a line, does what it says,
+//! and answers with one line. It ends when its row does, whatever happens: killed when it is dropped, and by itself
+//! when nobody can say anything to it any more. A peer's program does not watch for that, so the kernel is asked to
+//! end it with this process ([`bound`]).
+
+use std::ffi::OsStr;
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Child, ChildStdin, ChildStdout, Command, ExitCode, Stdio};
+use std::time::Duration;
+
+/// Ticks of the processor times in `/proc`: 100 a second on every Linux that Debian ships.
+const TICK: Duration = Duration::from_millis(10);
+
+/// A process that ends with its owner.
+pub(crate) struct Owned(Child);
+
+impl Owned {
+    /// Starts it.
+    pub(crate) fn spawn(command: &mut Command) -> std::io::Result<Self> {
+        command.spawn().map(Self)
+    }
+
+    /// Its number.
+    pub(crate) fn id(&self) -> u32 {
+        self.0.id()
+    }
+}
+
+impl Drop for Owned {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// This program as a helper.
+pub(crate) struct Helper {
+    says: BufReader<ChildStdout>,
+    hears: ChildStdin,
+    process: Owned,
+}
+
+impl Helper {
+    /// Starts this program with these arguments.
+    pub(crate) fn spawn<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> std::io::Result<Self> {
+        Self::of(Command::new(std::env::current_exe()?).args(arguments))
+    }
+
+    /// Starts a program of a peer's that hears and answers in the same way.
+    pub(crate) fn of(command: &mut Command) -> std::io::Result<Self> {
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+        let (hears, says) = (child.stdin.take(), child.stdout.take());
+        let process = Owned(child);
+        match (hears, says) {
+            (Some(hears), Some(says)) => Ok(Self { says: BufReader::new(says), hears, process }),
+            _ => Err(std::io::Error::other("a helper without pipes")),
+        }
+    }
+
+    /// Its number.
+    pub(crate) fn id(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Says a line without waiting for the answer.
+    pub(crate) fn say(&mut self, line: &str) {
+        writeln!(self.hears, "{line}").unwrap_or_else(|why| panic!("a helper ended before {line:?}: {why}"));
+    }
+
+    /// Waits for one line.
+    pub(crate) fn hear(&mut self) -> String {
+        let mut line = String::new();
+        match self.says.read_line(&mut line) {
+            Ok(1..) => line.trim_end().to_owned(),
+            ended => panic!("a helper ended without an answer: {ended:?}"),
+        }
+    }
+
+    /// Says a line, and waits for the answer.
+    pub(crate) fn ask(&mut self, line: &str) -> String {
+        self.say(line);
+        self.hear()
+    }
+}
+
+/// The helper's side: answers line by line until nobody speaks any more.
+pub(crate) fn answer(mut to: impl FnMut(&[&str]) -> String) -> ExitCode {
+    for line in std::io::stdin().lines() {
+        let Ok(line) = line else { break };
+        let words: Vec<&str> = line.split(' ').collect();
+        println!("{}", to(&words));
+    }
+    ExitCode::SUCCESS
+}
+
+/// A command that the kernel ends with this process, however this one ends.
+pub(crate) fn bound(program: &str) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL", program]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command
+}
+
+/// Whether a program is installed.
+pub(crate) fn is_installed(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
+}
+
+/// The processor time, user and system, that a process has used so far with all its threads.
+pub(crate) fn cpu_of(process: u32) -> Duration {
+    let text = std::fs::read_to_string(Path::new("/proc").join(process.to_string()).join("stat")).unwrap_or_default();
+    // The name of the program may contain anything, and ends with the last bracket.
+    let after_name = text.rsplit(')').next().unwrap_or_default();
+    let ticks: u32 = after_name.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<u32>().ok()).sum();
+    TICK * ticks
+}
+
+/// Of several.
+pub(crate) fn cpu_of_all(processes: &[u32]) -> Duration {
+    processes.iter().map(|process| cpu_of(*process)).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_this_process_has_used_is_found() {
+        let before = cpu_of(std::process::id());
+        let until = std::time::Instant::now() + Duration::from_millis(200);
+        let mut sum = 0u64;
+        while std::time::Instant::now() < until {
+            sum = std::hint::black_box(sum + 1);
+        }
+        assert!(cpu_of(std::process::id()) > before);
+    }
+}

@@ -1,0 +1,109 @@
+//! The other end of a link: a process with an actor that counts what it hears, and exports it to whoever links.
+//!
+//! Started as `--counter MICROS PORT`; it says `ready`, and ends when its row does.
+
+use super::ours::Owner;
+use crate::endpoints::endpoint;
+use crate::process::answer;
+use essaim_system::env::{Env, RealClock, RealDisk, Seed};
+use essaim_system::link::Link;
+use essaim_system::{Scope, exported};
+use essaim_transport::{Lane, LaneStream, PeerInfo, QuicNetwork, Serve};
+use essaim_wire::Timestamp;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
+use ractor_cluster::RactorClusterMessage;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+/// The first argument of such a process.
+pub(in crate::rows) const COUNTER: &str = "--counter";
+
+/// The name under which the actor is exported.
+pub(super) const NAME: &str = "counter";
+
+/// What may be said to it over a link.
+#[derive(RactorClusterMessage)]
+pub(super) enum ToCounter {
+    /// One more.
+    Add(Vec<u8>),
+    /// How many, since this was asked last?
+    #[rpc]
+    Count(RpcReplyPort<u64>),
+    /// Says the same.
+    #[rpc]
+    Echo(Vec<u8>, RpcReplyPort<Vec<u8>>),
+}
+
+pub(super) enum CounterMsg {
+    Remote(ToCounter),
+}
+
+exported!(CounterMsg, Remote(ToCounter));
+
+struct Counter;
+
+impl Actor for Counter {
+    type Msg = CounterMsg;
+    type State = u64;
+    type Arguments = ();
+
+    async fn pre_start(&self, _: ActorRef<CounterMsg>, (): ()) -> Result<u64, ActorProcessingErr> {
+        Ok(0)
+    }
+
+    async fn handle(
+        &self,
+        _: ActorRef<CounterMsg>,
+        message: CounterMsg,
+        count: &mut u64,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            CounterMsg::Remote(ToCounter::Add(bytes)) => *count += u64::from(bytes.len() == super::MESSAGE_LEN),
+            CounterMsg::Remote(ToCounter::Count(reply)) => drop(reply.send(std::mem::take(count))),
+            CounterMsg::Remote(ToCounter::Echo(bytes, reply)) => drop(reply.send(bytes)),
+        }
+        Ok(())
+    }
+}
+
+/// Serves links: whoever opens one may address the counter.
+struct Exports {
+    scope: Scope,
+    counter: ActorRef<CounterMsg>,
+}
+
+impl Serve for Exports {
+    fn serve(self: Arc<Self>, _: PeerInfo, stream: LaneStream) -> BoxFuture<'static, ()> {
+        async move {
+            let (owner, _) = Actor::spawn(None, Owner, ()).await.expect("it starts");
+            let link = Link::over(&self.scope, owner.get_cell(), stream).await.expect("it opens");
+            link.export(NAME, &self.counter);
+            link.ended().await;
+        }
+        .boxed()
+    }
+}
+
+/// What such a process lives in.
+pub(super) fn scope() -> Scope {
+    let folder = std::env::temp_dir();
+    let disk = Arc::new(RealDisk::open(folder).expect("a folder for nothing"));
+    let env = Env { clock: Arc::new(RealClock::new()), seed: Seed::fresh(), disk, network: Arc::new(QuicNetwork) };
+    Scope::root("bench", env)
+}
+
+/// Is such a process until its row ends.
+pub(in crate::rows) fn run(arguments: &[String]) -> ExitCode {
+    let [signed, port] = arguments else { return ExitCode::from(2) };
+    let (Ok(signed), Ok(port)) = (signed.parse(), port.parse()) else { return ExitCode::from(2) };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let (counter, _) = Actor::spawn(None, Counter, ()).await.expect("it starts");
+        let endpoint = endpoint(1, Timestamp::from_micros(signed), &[port]);
+        endpoint.serve(Lane::Link, Arc::new(Exports { scope: scope(), counter }));
+    });
+    println!("ready");
+    answer(|words| format!("what is {words:?}?"))
+}

@@ -1,0 +1,114 @@
+//! Who casts and calls: this process, on a link to the one that counts.
+
+use super::MESSAGE_LEN;
+use super::counter::{COUNTER, NAME, ToCounter, scope};
+use crate::endpoints::{GENERATOR, endpoint, free_ports, id};
+use crate::process::Helper;
+use essaim_system::env::{Clock, RealClock};
+use essaim_system::link::{CastError, Link, Remote};
+use essaim_transport::{Endpoint, Lane};
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+use ractor_cluster::RactorMessage;
+use std::time::{Duration, Instant};
+use tokio::runtime::Runtime;
+
+/// How long a call may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The actor that holds a link; it hears nothing.
+pub(super) struct Owner;
+
+#[derive(RactorMessage)]
+pub(super) enum Nothing {}
+
+impl Actor for Owner {
+    type Msg = Nothing;
+    type State = ();
+    type Arguments = ();
+
+    async fn pre_start(&self, _: ActorRef<Nothing>, (): ()) -> Result<(), ActorProcessingErr> {
+        Ok(())
+    }
+}
+
+/// A link, and the process at its other end.
+pub(super) struct Ours {
+    remote: Remote<ToCounter>,
+    runtime: Runtime,
+    _endpoint: Endpoint,
+    _counter: Helper,
+}
+
+impl Ours {
+    pub(super) fn start() -> Self {
+        let ports = free_ports::<1>();
+        let signed = RealClock::new().utc();
+        let arguments = [COUNTER.to_owned(), signed.as_micros().to_string(), ports[0].to_string()];
+        let mut counter = Helper::spawn(arguments).expect("this program starts again");
+        assert_eq!(counter.hear(), "ready");
+        // As the daemon's.
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
+        let (endpoint, remote) = runtime.block_on(async {
+            let endpoint = endpoint(GENERATOR, signed, &ports);
+            let lane = endpoint.open(id(1), Lane::Link).await.expect("the counter's process answers");
+            let (owner, _) = Actor::spawn(None, Owner, ()).await.expect("it starts");
+            let link = Link::over(&scope(), owner.get_cell(), lane).await.expect("it opens");
+            let remote = link.import::<ToCounter>(NAME, PATIENCE).await.expect("it is exported");
+            (endpoint, remote)
+        });
+        Self { remote, runtime, _endpoint: endpoint, _counter: counter }
+    }
+
+    /// Casts for so long; how many a second were heard.
+    pub(super) fn casts(&self, time: Duration) -> f64 {
+        let remote = self.remote.clone();
+        let casting = self.runtime.spawn(async move {
+            let began = Instant::now();
+            while began.elapsed() < time {
+                // The clock is read now and then only, as Erlang's loop does.
+                for _ in 0..64 {
+                    loop {
+                        match remote.cast(ToCounter::Add(vec![7; MESSAGE_LEN])) {
+                            Ok(()) => break,
+                            Err(CastError::Stalled) => tokio::task::yield_now().await,
+                            Err(CastError::Ended) => panic!("the link has ended"),
+                        }
+                    }
+                }
+                tokio::task::yield_now().await;
+            }
+            let heard = loop {
+                if let Ok(heard) = remote.call(ToCounter::Count, PATIENCE).await {
+                    break heard;
+                }
+                tokio::task::yield_now().await;
+            };
+            heard as f64 / began.elapsed().as_secs_f64()
+        });
+        self.runtime.block_on(casting).expect("no panic")
+    }
+
+    /// So many callers call for so long, each one thing after the other; how many calls a second were answered.
+    pub(super) fn calls(&self, callers: usize, time: Duration) -> f64 {
+        let remote = self.remote.clone();
+        let calling = self.runtime.spawn(async move {
+            let began = Instant::now();
+            let callers = (0..callers).map(|_| {
+                let remote = remote.clone();
+                tokio::spawn(async move {
+                    let mut calls = 0u64;
+                    while began.elapsed() < time {
+                        let asked = vec![7; MESSAGE_LEN];
+                        let answer = remote.call(|reply| ToCounter::Echo(asked, reply), PATIENCE).await;
+                        assert_eq!(answer.expect("an answer").len(), MESSAGE_LEN);
+                        calls += 1;
+                    }
+                    calls
+                })
+            });
+            let calls = futures::future::join_all(callers).await.into_iter();
+            calls.map(|calls| calls.expect("no panic")).sum::<u64>() as f64 / began.elapsed().as_secs_f64()
+        });
+        self.runtime.block_on(calling).expect("no panic")
+    }
+}
