@@ -41,6 +41,7 @@ impl LogDatabase {
         let place = place(disk, name);
         make_if_missing(disk, name)?;
         let file = DatabaseFile::new(disk.open(name)?)?;
+        let refused = file.refused();
         let opened = guarded(|| {
             let mut database = builder().create_with_backend(file).map_err(|error| error.to_string())?;
             // Walks every page against its checksum; a log is never much larger than a snapshot.
@@ -49,7 +50,11 @@ impl LogDatabase {
         });
         match opened {
             Ok(database) => Ok(Self { database: RwLock::new(Some(database)), sealer, place }),
-            Err(why) => Err(LogError::Damaged(format!("the log {place} is damaged ({why})"))),
+            Err(why) => match refused.get() {
+                // Opening writes, too. What is there may be whole: nobody can tell before the disk takes it.
+                Some(refused) => Err(LogError::Disk(io::Error::other(format!("the log {place}: {refused}")))),
+                None => Err(LogError::Damaged(format!("the log {place} is damaged ({why})"))),
+            },
         }
     }
 

@@ -5,25 +5,39 @@ use essaim_system::env::DiskFile;
 use redb::StorageBackend;
 use std::fmt;
 use std::io;
-use std::sync::{Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+
+/// The first thing that the disk refused, in words: what redb says of it reads as if the file were damaged.
+pub(crate) type Refused = Arc<OnceLock<String>>;
 
 /// The file, until the database closes it.
 pub(crate) struct DatabaseFile {
     file: RwLock<Option<Box<dyn DiskFile>>>,
     /// redb grows the file and writes from several places; the length is asked for often.
     len: Mutex<u64>,
+    refused: Refused,
 }
 
 impl DatabaseFile {
     pub(crate) fn new(file: Box<dyn DiskFile>) -> io::Result<Self> {
         let len = file.len()?;
-        Ok(Self { file: RwLock::new(Some(file)), len: Mutex::new(len) })
+        Ok(Self { file: RwLock::new(Some(file)), len: Mutex::new(len), refused: Refused::default() })
+    }
+
+    /// Where it is kept that the disk refused something.
+    pub(crate) fn refused(&self) -> Refused {
+        Arc::clone(&self.refused)
     }
 
     fn with<T>(&self, then: impl FnOnce(&dyn DiskFile) -> io::Result<T>) -> io::Result<T> {
         let file = self.file.read().unwrap_or_else(PoisonError::into_inner);
         match file.as_deref() {
-            Some(file) => then(file),
+            Some(file) => then(file).inspect_err(|why| {
+                // A file that ends too early is a damaged one.
+                if why.kind() != io::ErrorKind::UnexpectedEof {
+                    self.refused.get_or_init(|| why.to_string());
+                }
+            }),
             None => Err(io::Error::new(io::ErrorKind::NotConnected, "the log is closed")),
         }
     }

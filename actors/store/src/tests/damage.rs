@@ -297,6 +297,25 @@ async fn a_disk_that_fails_stops_its_manager_and_nobody_elses() {
     assert_ne!(next.expect("somebody leads").node(), leader.node());
 }
 
+/// A log that a disk does not let open is no damaged one: the way back is another disk, or room on it.
+#[test]
+fn a_disk_that_refuses_damages_no_log() {
+    let ways = [Fault::WritesFail, Fault::SyncsFail, Fault::WritesTear];
+    for fault in ways {
+        let (disk, dynamic) = filled();
+        disk.crash(None);
+        disk.set_fault(fault);
+        match LogDatabase::open(&dynamic, "log.redb", sealer()).map(drop) {
+            Err(LogError::Disk(why)) => assert!(why.to_string().contains("log.redb"), "{why}"),
+            other => panic!("{fault:?}: {other:?}"),
+        }
+        disk.set_fault(Fault::None);
+        let log = LogDatabase::open(&dynamic, "log.redb", sealer()).expect("whole");
+        let found = log.load().expect("whole");
+        assert_eq!((found.vote, found.purged, found.entries), expected(workload().len()), "{fault:?}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn nothing_that_was_written_lies_on_disk_in_the_open() {
     let world = World::of(1).await;
