@@ -24,6 +24,8 @@ pub enum Bug {
     LocalRead,
     /// A leader answers a read without asking whether it still leads.
     UnconfirmedRead,
+    /// A reader takes the answer that an earlier one was given.
+    ReusedReadIndex,
     /// An update is made whatever version it was planned from.
     VersionNotCompared,
     /// What a worker says of a task is taken, also when it leads backwards.
@@ -50,7 +52,7 @@ pub enum Bug {
 
 impl Bug {
     /// Every one of them.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::AckBeforeFsync,
         Self::VoteNotKept,
         Self::DroppedFence,
@@ -58,6 +60,7 @@ impl Bug {
         Self::FreshRequestNumber,
         Self::LocalRead,
         Self::UnconfirmedRead,
+        Self::ReusedReadIndex,
         Self::VersionNotCompared,
         Self::TaskGoesBackwards,
         Self::OlderOrdersObeyed,
@@ -81,6 +84,7 @@ impl Bug {
             Self::FreshRequestNumber => "fresh-request-number",
             Self::LocalRead => "local-read",
             Self::UnconfirmedRead => "unconfirmed-read",
+            Self::ReusedReadIndex => "reused-read-index",
             Self::VersionNotCompared => "version-not-compared",
             Self::TaskGoesBackwards => "task-goes-backwards",
             Self::OlderOrdersObeyed => "older-orders-obeyed",

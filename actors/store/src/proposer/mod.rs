@@ -46,6 +46,7 @@ impl Store {
         if bytes.len() > PROPOSAL_BYTES_MAX {
             return Err(ProposeError::TooLarge { bytes: bytes.len() });
         }
+        let fence = if planted(Bug::DroppedFence) { None } else { fence };
         let effort = Effort::begin(self, DEADLINE);
         let done = loop {
             if planted(Bug::FreshRequestNumber) {
@@ -92,7 +93,7 @@ impl Store {
         if self.leads() {
             return self.commit_here(bytes.clone(), fence, effort).await;
         }
-        if fence.is_some() && !planted(Bug::DroppedFence) {
+        if fence.is_some() {
             // It would be void: a fence is a term of this manager's own.
             let refusal = Refusal::new(Kind::Precondition, "this manager no longer leads");
             return Attempt::Done((Index(0), Outcome::Refused(refusal)));
@@ -156,7 +157,8 @@ fn propose_error(trouble: Trouble) -> ProposeError {
         Trouble::NoQuorum { why, sent: false } => ProposeError::NoQuorum(why),
         Trouble::NoQuorum { why, sent: true } => ProposeError::Unknown(why.to_string()),
         Trouble::Late => ProposeError::Unknown("The managers take their time: the disk or the network is slow.".into()),
-        Trouble::Closed(why) => ProposeError::Closed(why),
+        Trouble::Closed { why, sent: false } => ProposeError::Closed(why),
+        Trouble::Closed { why, sent: true } => ProposeError::Unknown(format!("This manager is stopping: {why}.")),
     }
 }
 

@@ -3,13 +3,11 @@
 //! Each asks one thing at a time, of any manager that runs. What they do to services is one history for each name
 //! ([`history`](crate::testkit::history)): every answer must be explained by an order of all requests in which each
 //! has its effect once, between its question and its answer. They often act at the same moment and on the same
-//! services, so that there is something to explain. Nodes are set by the first of them alone: an answer of "done" is a
-//! promise that every later read must keep, one of "unknown" (and the silence of a node that was killed meanwhile)
-//! means that either may be true until a read has shown one of them. And every answer comes in time, whatever is
-//! wrong.
+//! services, so that there is something to explain. What they want of nodes is a history for each node in the same
+//! way. And every answer comes in time, whatever is wrong.
 //!
-//! A service carries in its labels which request made it and which changed it last, so that what a read shows can be
-//! told apart.
+//! Whatever a client sets carries in its labels which request made it and which changed it last, so that what a read
+//! shows can be told apart.
 
 use crate::testkit::fault::Number;
 use crate::testkit::history::{Answer as Said, Ask, Object, Op, Value};
@@ -30,7 +28,7 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{sleep, timeout};
 
 /// An answer that takes longer than this is a violation: a refusal for want of a quorum takes one second, a change
 /// that cannot be confirmed a few more.
@@ -39,21 +37,27 @@ const ANSWER_MAX: Duration = Duration::from_secs(15);
 /// The names that services have. So few that clients meet: what five machines are for.
 const NAMES: u32 = 6;
 
-/// Clients act at multiples of this, so that they often act at the same moment.
+/// Clients act just before multiples of this, so that they often act at the same moment.
 const BEAT: Duration = Duration::from_millis(200);
+
+/// By how much before: what two commits and a few round trips take.
+const EARLY_MAX: Duration = Duration::from_millis(20);
 
 /// The longest that a client waits between two requests.
 const PAUSE_MAX: Duration = Duration::from_millis(2_600);
 
-/// So many nodes at most give their tasks away, so that there is always somewhere to go.
+/// So many nodes at most give their tasks away when another one shall, so that there is always somewhere to go.
 const DRAINED_MAX: usize = 2;
 
 /// Nobody is demoted below this, so that one manager may fail.
 const MANAGERS_MIN: usize = 3;
 
-/// The labels of a service that tell which request made it, and which changed it last.
+/// The labels that tell which request made something, and which changed it last.
 const BORN: &str = "born";
 const LAST: &str = "last";
+
+/// Who made the nodes: no client.
+const NOBODY: Op = Op(0);
 
 /// One client. The others of a run are its [`fellows`](Self::fellow).
 pub struct Client {
@@ -64,7 +68,6 @@ pub struct Client {
     rng: StdRng,
     memory: Arc<Mutex<Memory>>,
     seed: u64,
-    begun: Instant,
     /// Whether it promotes and demotes.
     roles: bool,
     /// How many changes were acknowledged to it.
@@ -78,18 +81,11 @@ pub struct Client {
 struct Memory {
     ops: u64,
     services: BTreeMap<String, Object>,
-    /// Reads under way: a service that is first asked for meanwhile is theirs too.
+    nodes: BTreeMap<NodeId, Object>,
+    /// Reads under way: what is first asked for meanwhile is theirs too.
     reading: BTreeSet<Op>,
-    nodes: BTreeMap<NodeId, Kept<(Availability, Role)>>,
     /// Whatever is read from now on must be at least as new.
     read: Index,
-}
-
-/// Something that was promised, and what may be true instead.
-#[derive(Debug)]
-struct Kept<T> {
-    certain: T,
-    maybe: Vec<T>,
 }
 
 /// A request under way. Boxed: the compiler loses its way in what is behind one.
@@ -134,7 +130,6 @@ impl Client {
             rng: StdRng::seed_from_u64(seed ^ 0x636c_6965),
             memory: Arc::default(),
             seed,
-            begun: Instant::now(),
             roles: false,
             acknowledged: 0,
             asked: 0,
@@ -183,13 +178,15 @@ impl Client {
         self
     }
 
-    /// Until some beat of the clients' clock, and a moment more or less.
+    /// Until shortly before some beat of the run's clock: faults begin and end on the beat, and find requests under
+    /// way.
     async fn pause(&mut self) {
-        let until = self.begun.elapsed() + self.rng.random_range(Duration::ZERO..PAUSE_MAX);
+        let now = self.trace.elapsed();
+        let until = now + self.rng.random_range(EARLY_MAX..PAUSE_MAX);
         let beats = until.as_millis() / BEAT.as_millis() + 1;
-        let at = BEAT * u32::try_from(beats).unwrap_or(u32::MAX);
-        let late = self.rng.random_range(Duration::ZERO..Duration::from_millis(4));
-        sleep(at.saturating_sub(self.begun.elapsed()) + late).await;
+        let beat = BEAT * u32::try_from(beats).unwrap_or(u32::MAX);
+        let early = self.rng.random_range(Duration::ZERO..EARLY_MAX);
+        sleep((beat - early).saturating_sub(now)).await;
     }
 
     /// Creates a service, on a node of one's choice.
@@ -199,12 +196,12 @@ impl Client {
         let op = self.memory().begin(&name, Ask::Create);
         let spec = spec(&mut self.rng, &name, Mode::Replicated { replicas }, op);
         let created = control.create_service(spec).await;
-        if created.is_ok() {
-            self.acknowledged += 1;
-            self.conclude(&name, op, Ok(Said::Done));
-        } else {
-            self.memory().lose(&name, op);
-        }
+        let answer = match &created {
+            Ok(_) => Answer::Done,
+            Err(why) => Answer::Unknown(why.to_string()),
+        };
+        self.acknowledged += u64::from(created.is_ok());
+        self.learn(&name, op, answer);
         created.map(|_| name)
     }
 
@@ -270,10 +267,8 @@ impl Client {
             Wish::Promote => (before.0, Role::Manager),
             _ => (before.0, Role::Worker),
         };
-        let is_drained = |(availability, _): &(Availability, Role)| *availability == Availability::Drain;
-        let may_be_drained = |kept: &Kept<_>| is_drained(&kept.certain) || kept.maybe.iter().any(is_drained);
-        let drained = self.memory().nodes.values().filter(|kept| may_be_drained(kept)).count();
-        let managers = state.nodes().filter(|node| node.spec.role == Role::Manager).count();
+        let drained = all.iter().filter(|node| node.spec.availability == Availability::Drain).count();
+        let managers = all.iter().filter(|node| node.spec.role == Role::Manager).count();
         if wanted == before
             || wanted.0 == Availability::Drain && drained >= DRAINED_MAX
             || wanted.1 < before.1 && managers <= MANAGERS_MIN
@@ -282,11 +277,15 @@ impl Client {
         }
         let mut spec = node.spec.clone();
         (spec.availability, spec.role) = wanted;
-        let what = format!("{} is to be {} and {}", node.name(), wanted.0, wanted.1);
+        let op = self.memory().begin_node(node.id, &node.name(), Ask::Update(value_of_node(&node.spec.labels)));
+        spec.labels.insert(LAST.into(), op.0.to_string());
+        let what = format!("{op} {} is to be {} and {}", node.name(), wanted.0, wanted.1);
         let change = Box::pin(asked.control.update_node(node.id, node.meta.version, spec));
         let answer = self.answer(asked, &what, change).await;
-        let kept = || Kept { certain: before, maybe: Vec::new() };
-        self.memory().nodes.entry(node.id).or_insert_with(kept).learn(wanted, &answer);
+        let mut memory = self.memory();
+        let explained = memory.nodes.get_mut(&node.id).and_then(|object| learn(object, op, answer));
+        drop(memory);
+        self.violated(explained);
     }
 
     /// Reads, and compares with what was answered before.
@@ -337,21 +336,9 @@ impl Client {
         let stranger = |name: &&str| !memory.services.contains_key(*name);
         let strangers = state.services().map(|service| service.spec.name.as_str()).filter(stranger);
         wrong.extend(strangers.map(|name| format!("nobody asked for service {name}")));
-        for (id, kept) in &mut memory.nodes {
-            let Some(node) = state.node(*id) else {
-                wrong.push(format!("node {id} is gone"));
-                continue;
-            };
-            let promised = kept.certain;
-            let shown = (node.spec.availability, node.spec.role);
-            if !kept.sees(shown) {
-                wrong.push(format!(
-                    "{} was promised as {promised:?}, and n{number} shows it at index {} as {shown:?} (of {})",
-                    node.name(),
-                    index.0,
-                    node.meta.version.0
-                ));
-            }
+        for (id, object) in &mut memory.nodes {
+            let shown = state.node(*id).map(|node| value_of_node(&node.spec.labels));
+            wrong.extend(object.answer(op, Said::Saw(shown)).err());
         }
         drop(memory);
         self.violated(wrong.into_iter().map(|why| format!("by n{number} at index {}: {why}", index.0)));
@@ -359,30 +346,10 @@ impl Client {
 
     /// What became of a request about a service.
     fn learn(&self, name: &str, op: Op, answer: Answer) {
-        match answer {
-            Answer::Done => self.conclude(name, op, Ok(Said::Done)),
-            Answer::Unknown(_) => self.memory().lose(name, op),
-            Answer::Refused(refusal) => {
-                let said = match refusal.kind {
-                    Kind::AlreadyExists => Ok(Said::Exists),
-                    Kind::NotFound => Ok(Said::NotFound),
-                    Kind::OutOfSequence => Ok(Said::Changed),
-                    _ => Err(refusal),
-                };
-                self.conclude(name, op, said);
-            }
-        }
-    }
-
-    fn conclude(&self, name: &str, op: Op, said: Result<Said, Refusal>) {
         let mut memory = self.memory();
-        let Some(object) = memory.services.get_mut(name) else { return };
-        let explained = match said {
-            Ok(said) => object.answer(op, said),
-            Err(_) => object.refused(op),
-        };
+        let explained = memory.services.get_mut(name).and_then(|object| learn(object, op, answer));
         drop(memory);
-        self.violated(explained.err());
+        self.violated(explained);
     }
 
     fn violated(&self, wrong: impl IntoIterator<Item = String>) {
@@ -460,55 +427,64 @@ impl Memory {
         op
     }
 
-    fn lose(&mut self, name: &str, op: Op) {
-        if let Some(object) = self.services.get_mut(name) {
-            object.lost(op);
-        }
+    /// A request about a node begins.
+    fn begin_node(&mut self, node: NodeId, name: &str, ask: Ask) -> Op {
+        let op = self.next();
+        let object = self.nodes.entry(node).or_insert_with(|| {
+            let mut object = Object::with(name, Value { born: NOBODY, last: NOBODY });
+            self.reading.iter().for_each(|read| object.ask(*read, Ask::Read));
+            object
+        });
+        object.ask(op, ask);
+        op
     }
 
     /// A read of everything begins; and how new it must be.
     fn begin_read(&mut self) -> (Op, Index) {
         let op = self.next();
         self.reading.insert(op);
-        self.services.values_mut().for_each(|object| object.ask(op, Ask::Read));
+        self.objects().for_each(|object| object.ask(op, Ask::Read));
         (op, self.read)
     }
 
     fn lose_read(&mut self, op: Op) {
         self.reading.remove(&op);
-        self.services.values_mut().for_each(|object| object.lost(op));
+        self.objects().for_each(|object| object.lost(op));
     }
+
+    fn objects(&mut self) -> impl Iterator<Item = &mut Object> {
+        self.services.values_mut().chain(self.nodes.values_mut())
+    }
+}
+
+/// What became of a request. Returns what is wrong with that.
+fn learn(object: &mut Object, op: Op, answer: Answer) -> Option<String> {
+    let explained = match answer {
+        Answer::Done => object.answer(op, Said::Done),
+        Answer::Refused(refusal) => match refusal.kind {
+            Kind::AlreadyExists => object.answer(op, Said::Exists),
+            Kind::NotFound => object.answer(op, Said::NotFound),
+            Kind::OutOfSequence => object.answer(op, Said::Changed),
+            _ => object.refused(op),
+        },
+        Answer::Unknown(_) => {
+            object.lost(op);
+            Ok(())
+        }
+    };
+    explained.err()
+}
+
+/// Which request changed a node last.
+fn value_of_node(labels: &Labels) -> Value {
+    let last = labels.get(LAST).and_then(|number| number.parse().ok()).map_or(NOBODY, Op);
+    Value { born: NOBODY, last }
 }
 
 /// Which requests made a service what it is.
 fn value(spec: &ServiceSpec) -> Option<Value> {
     let op = |label: &str| spec.labels.get(label).and_then(|number| number.parse().ok()).map(Op);
     Some(Value { born: op(BORN)?, last: op(LAST)? })
-}
-
-impl<T: Clone + PartialEq> Kept<T> {
-    /// What was asked for, and the answer.
-    fn learn(&mut self, wanted: T, answer: &Answer) {
-        match answer {
-            // A later version is in force: what was asked for before it can no longer be.
-            Answer::Done => (self.certain, self.maybe) = (wanted, Vec::new()),
-            Answer::Refused(_) => (),
-            Answer::Unknown(_) => self.maybe.push(wanted),
-        }
-    }
-
-    /// Whether that may be true. What was seen once is certain; requests without an answer may still come true.
-    fn sees(&mut self, seen: T) -> bool {
-        if seen == self.certain {
-            return true;
-        }
-        if !self.maybe.contains(&seen) {
-            return false;
-        }
-        self.maybe.retain(|maybe| *maybe != seen);
-        self.certain = seen;
-        true
-    }
 }
 
 fn pick<'a, T>(rng: &mut StdRng, from: &'a [T]) -> Option<&'a T> {

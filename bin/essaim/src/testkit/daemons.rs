@@ -282,7 +282,11 @@ impl World {
     pub fn trace_journals(&mut self) {
         for (number, host) in &mut self.hosts {
             if let Some(daemon) = &mut host.daemon {
-                trace_journal(&self.trace, *number, daemon.handle.journal(), &mut daemon.next);
+                let failed = trace_journal(&self.trace, *number, daemon.handle.journal(), &mut daemon.next);
+                let mut ledger = invariants::lock(&self.ledger);
+                if let Some(why) = failed.filter(|_| self.checks && ledger.is_calm(*number, AFTERMATH)) {
+                    ledger.violated(format!("n{number}, with nothing wrong with its disk: {why}"));
+                }
             }
         }
     }
@@ -294,7 +298,9 @@ async fn watch_end(handle: Handle, ended: Arc<OnceLock<String>>) {
     let _ = ended.set(why);
 }
 
-fn trace_journal(trace: &Trace, number: Number, journal: &essaim_system::Journal, next: &mut u64) {
+/// Returns what says that the node's part in the group of managers failed, if anything does.
+fn trace_journal(trace: &Trace, number: Number, journal: &essaim_system::Journal, next: &mut u64) -> Option<String> {
+    let mut failed = None;
     loop {
         let page = match journal.read(*next, 1_000) {
             Ok(page) => page,
@@ -307,9 +313,12 @@ fn trace_journal(trace: &Trace, number: Number, journal: &essaim_system::Journal
             let at = record.at.saturating_since(UTC_START).as_secs_f64();
             let (kind, path, reason) = (record.kind.text(), &record.path, &record.reason);
             trace.note(name(number), format_args!("at {at:.3}: {kind:9} {path} {reason}"));
+            if reason.to_string().contains("part in the group of managers failed") {
+                failed = Some(reason.to_string());
+            }
         }
         if page.records.is_empty() {
-            return;
+            return failed;
         }
         *next = page.next;
     }

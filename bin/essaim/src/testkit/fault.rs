@@ -92,6 +92,16 @@ pub fn draw(rng: &mut StdRng, nodes: Number, faults: u32, over: Duration) -> Vec
         .collect()
 }
 
+/// Every disk takes its time for a sync, as those of the world do: without that, nothing would ever be lost between a
+/// write and its sync.
+pub fn draw_syncs(rng: &mut StdRng, nodes: Number, over: Duration) -> Vec<Strike> {
+    let mut sync = |node| {
+        let fault = Fault::SlowDisk(node, Duration::from_micros(rng.random_range(300..5_000)));
+        Strike { at: Duration::ZERO, fault, lasts: over }
+    };
+    (1..=nodes).map(&mut sync).collect()
+}
+
 fn draw_fault(rng: &mut StdRng, nodes: Number) -> Fault {
     let one = rng.random_range(1..=nodes);
     let other = (one + rng.random_range(0..nodes.max(2) - 1)) % nodes + 1;

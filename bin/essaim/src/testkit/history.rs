@@ -93,6 +93,12 @@ impl Object {
         Self { name: name.into(), possible: [nothing].into(), open: BTreeMap::new(), told: VecDeque::new() }
     }
 
+    /// One that has been there from the beginning.
+    pub fn with(name: impl Into<String>, value: Value) -> Self {
+        let there = Possible { value: Some(value), through: BTreeMap::new() };
+        Self { possible: [there].into(), ..Self::new(name) }
+    }
+
     /// A request begins.
     pub fn ask(&mut self, op: Op, ask: Ask) {
         self.open.insert(op, Open { ask, lost: false });

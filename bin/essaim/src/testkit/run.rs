@@ -246,7 +246,12 @@ impl Run {
     /// Faults come and go; at the end there are none.
     async fn suffer(&mut self) -> Result<(), String> {
         let Options { nodes, faults, length, .. } = self.options;
-        let drawn = || fault::draw(&mut StdRng::seed_from_u64(self.options.seed), nodes, faults, length);
+        let drawn = || {
+            let mut rng = StdRng::seed_from_u64(self.options.seed);
+            let mut strikes = fault::draw(&mut rng, nodes, faults, length);
+            strikes.extend(fault::draw_syncs(&mut rng, nodes, length));
+            strikes
+        };
         let strikes = self.options.strikes.clone().unwrap_or_else(drawn);
         let begun = Instant::now();
         let mut due: BTreeMap<(Duration, usize), Option<Fault>> = BTreeMap::new();
@@ -283,7 +288,9 @@ impl Run {
 
     /// A moment passes, and everything is looked at.
     pub async fn step(&mut self) -> Result<(), String> {
-        sleep(STEP).await;
+        // At whole steps of the run's clock, by which the clients act too: what goes wrong finds them at work.
+        let past = Duration::from_micros((self.begun.elapsed().as_micros() % STEP.as_micros()) as u64);
+        sleep(STEP - past).await;
         self.world.tend().await;
         self.world.trace_journals();
         if self.options.checks {

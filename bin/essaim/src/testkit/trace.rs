@@ -41,6 +41,11 @@ impl Trace {
             line.bytes().fold(inner.hash, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
     }
 
+    /// How long the run has been going.
+    pub fn elapsed(&self) -> std::time::Duration {
+        self.begun.elapsed()
+    }
+
     /// The sum of all lines so far.
     pub fn hash(&self) -> u64 {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner).hash

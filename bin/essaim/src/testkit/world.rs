@@ -266,7 +266,8 @@ impl World {
         for number in 1..=self.nodes {
             let away = self.active.values().any(|fault| fault.takes_away(number, self.nodes));
             // One broken link is no reason to take anybody for dead; together with something else it may be one.
-            let cut = self.active.len() > 1 && self.active.values().any(|fault| fault.cuts_a_link_of(number));
+            let wrong = self.active.values().filter(|fault| !matches!(fault, Fault::SlowDisk(..))).count();
+            let cut = wrong > 1 && self.active.values().any(|fault| fault.cuts_a_link_of(number));
             // A node whose disk was spoilt may need a moment longer than the fault.
             let ailing = self.hosts.get(&number).is_some_and(Host::is_ailing);
             ledger.set_trouble(number, away || cut || ailing);

@@ -20,13 +20,19 @@ const WALL_MAX: Duration = Duration::from_secs(60);
 /// What is violated by it, in the words of the invariant that is there for it.
 const fn symptoms(bug: Bug) -> &'static [&'static str] {
     match bug {
-        Bug::AckBeforeFsync => &["have different entries at index", "no order of the requests", "its log gives another"],
+        Bug::AckBeforeFsync => &[
+            "with nothing wrong with its disk: its part in the group of managers failed",
+            "have different entries at index",
+            "no order of the requests explains the answers",
+        ],
         Bug::VoteNotKept => &["and has voted in term"],
         Bug::DroppedFence => &["decided was done at index"],
         Bug::RequestAppliedTwice => &["came again at index"],
-        Bug::FreshRequestNumber | Bug::LocalRead | Bug::UnconfirmedRead | Bug::VersionNotCompared => {
-            &["no order of the requests explains the answers"]
-        }
+        Bug::FreshRequestNumber
+        | Bug::LocalRead
+        | Bug::UnconfirmedRead
+        | Bug::ReusedReadIndex
+        | Bug::VersionNotCompared => &["no order of the requests explains the answers"],
         Bug::TaskGoesBackwards => &["it went from"],
         Bug::OlderOrdersObeyed | Bug::OrdersNotKept => &["obeys the orders of index"],
         Bug::IsolatedNodeAccuses => &["is cut off, and accuses"],

@@ -4,7 +4,8 @@
 //!   away and for [`AFTERMATH`] more, and the verdicts of one that is itself in trouble do not count here.
 //! - Nobody is missed by fewer observers than a quorum: whoever first says so has counted them, each once. (Others
 //!   take that over, with the votes that have reached them by then.)
-//! - Whoever is cut off from more than half of all accuses nobody.
+//! - Whoever is cut off from more than half of all accuses nobody as an observer, and counts no quorum. (The slow
+//!   probes go on, one every few seconds: when most of a cluster is gone at once, only they are left to find it out.)
 //! - What is believed of a node only goes forward: its starts, and within each how often it took something back.
 
 use super::troubles::{AFTERMATH, Troubles};
@@ -20,13 +21,30 @@ use tokio::time::Instant;
 /// So long after one has counted a quorum, others may believe it.
 const BELIEVED_FOR: Duration = Duration::from_secs(20);
 
+/// In the first seconds of a cut, one slow probe at most can have failed: two accusations are an observer's.
+const CUT_OFF_LATELY: Duration = Duration::from_secs(4);
+
+/// How long an actor that failed may take to be there again.
+const RESTARTED_WITHIN: Duration = Duration::from_secs(5);
+
 /// What was seen of the rosters so far.
 #[derive(Debug, Default)]
 pub struct Rosters {
     /// When somebody last counted a quorum against a node.
     counted: BTreeMap<NodeId, Instant>,
-    /// What each node believed of each other one, in one life of its own.
-    believed: BTreeMap<Number, (Generation, BTreeMap<NodeId, (Generation, Incarnation)>)>,
+    believed: BTreeMap<Number, Believed>,
+    /// Whom a node has accused since it was cut off.
+    accused: BTreeMap<Number, (Instant, BTreeSet<Number>)>,
+    /// When an actor of a node was made to fail.
+    failed: BTreeMap<Number, Instant>,
+}
+
+/// What a node believed of each other one, in one life of its roster.
+#[derive(Debug, Default)]
+struct Believed {
+    life: Generation,
+    version: u64,
+    of: BTreeMap<NodeId, (Generation, Incarnation)>,
 }
 
 impl Rosters {
@@ -42,13 +60,20 @@ impl Rosters {
         let Some(subject) = heard.verdict.node().and_then(|node| numbers.get(&node)).copied() else { return wrong };
         let lives = troubles.is_calm(subject, AFTERMATH);
         let me = |accusers: &[NodeId]| accusers.iter().any(|accuser| numbers.get(accuser) == Some(&number));
-        let accuses = match &heard.verdict {
-            Verdict::Suspected { accusers, .. } => me(accusers),
-            Verdict::Unreachable { .. } | Verdict::Down { .. } => true,
-            _ => false,
-        };
-        if accuses && lives && troubles.is_cut_off(number) {
-            wrong.push(format!("n{number} is cut off, and accuses n{subject}: {:?}", heard.verdict));
+        let counts = matches!(&heard.verdict, Verdict::Unreachable { evidence: Evidence::Quorum { .. }, .. });
+        let accuses = matches!(&heard.verdict, Verdict::Suspected { accusers, .. } if me(accusers));
+        if let Some(since) = troubles.cut_off_since(number)
+            && lives
+            && (counts || accuses)
+        {
+            let (of, accused) = self.accused.entry(number).or_insert_with(|| (since, BTreeSet::new()));
+            if *of != since {
+                (*of, *accused) = (since, BTreeSet::new());
+            }
+            accused.insert(subject);
+            if counts || accused.len() > 1 && since.elapsed() < CUT_OFF_LATELY {
+                wrong.push(format!("n{number} is cut off, and accuses n{subject}: {:?}", heard.verdict));
+            }
         }
         match &heard.verdict {
             Verdict::Down { cause, .. } if lives && troubles.is_calm(number, AFTERMATH) => {
@@ -71,28 +96,35 @@ impl Rosters {
         wrong
     }
 
+    /// An actor of a node is made to fail. If it is the roster, another one follows, which knows nothing.
+    pub fn on_actor_failed(&mut self, number: Number) {
+        self.failed.insert(number, Instant::now());
+    }
+
     /// What a node believes now.
     pub fn on_roster(&mut self, number: Number, generation: Generation, roster: &Roster) -> Vec<String> {
-        let members = roster.members.values();
-        self.on_members(number, generation, members.map(|it| (it.member.node, it.member.generation, it.incarnation)))
+        let members = roster.members.values().map(|it| (it.member.node, it.member.generation, it.incarnation));
+        self.on_members(number, generation, roster.version, members)
     }
 
     fn on_members(
         &mut self,
         number: Number,
-        generation: Generation,
+        life: Generation,
+        version: u64,
         members: impl Iterator<Item = (NodeId, Generation, Incarnation)>,
     ) -> Vec<String> {
-        let (life, believed) = self.believed.entry(number).or_insert_with(|| (generation, BTreeMap::new()));
-        if *life != generation {
-            *life = generation;
-            believed.clear();
+        let believed = self.believed.entry(number).or_default();
+        let anew = self.failed.get(&number).is_some_and(|at| at.elapsed() < RESTARTED_WITHIN);
+        if believed.life != life || version < believed.version || anew {
+            believed.of.clear();
         }
+        (believed.life, believed.version) = (life, version);
         let mut wrong = Vec::new();
         let mut now = BTreeMap::new();
         for (node, start, incarnation) in members {
             let is = (start, incarnation);
-            if let Some(was) = believed.get(&node).filter(|was| **was > is) {
+            if let Some(was) = believed.of.get(&node).filter(|was| **was > is) {
                 wrong.push(format!(
                     "n{number} believed of {node} that it was in start {} ({:?}), and believes {} ({incarnation:?})",
                     was.0.0, was.1, start.0
@@ -101,7 +133,7 @@ impl Rosters {
             now.insert(node, is);
         }
         // One that was forgotten begins anew.
-        *believed = now;
+        believed.of = now;
         wrong
     }
 }
@@ -145,25 +177,32 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn one_that_is_cut_off_and_accuses_is_seen() {
+    async fn one_that_is_cut_off_and_accuses_as_an_observer_is_seen() {
         let (mut rosters, mut troubles) = (Rosters::default(), Troubles::default());
-        let suspected = |by| Verdict::Suspected { node: id(5), accusers: vec![id(by)] };
+        let suspected = |node, by| Verdict::Suspected { node: id(node), accusers: vec![id(by)] };
         troubles.set(1, true);
         troubles.set_cut_off(1, true);
-        assert_eq!(hear(&mut rosters, 1, &troubles, suspected(2)), [""; 0], "another one accused");
-        assert!(hear(&mut rosters, 1, &troubles, suspected(1))[0].contains("n1 is cut off, and accuses n5"));
-        assert_eq!(hear(&mut rosters, 2, &troubles, suspected(2)), [""; 0], "it is not cut off");
+        assert_eq!(hear(&mut rosters, 1, &troubles, suspected(5, 2)), [""; 0], "another one accused");
+        assert_eq!(hear(&mut rosters, 1, &troubles, suspected(5, 1)), [""; 0], "a slow probe failed");
+        assert!(hear(&mut rosters, 1, &troubles, suspected(4, 1))[0].contains("n1 is cut off, and accuses n4"));
+        assert!(hear(&mut rosters, 1, &troubles, missed(&[1, 2, 3]))[0].contains("n1 is cut off, and accuses n5"));
+        assert_eq!(hear(&mut rosters, 2, &troubles, suspected(4, 2)), [""; 0], "it is not cut off");
     }
 
-    #[test]
-    fn one_that_believes_something_older_is_seen() {
+    #[tokio::test(start_paused = true)]
+    async fn one_that_believes_something_older_is_seen() {
         let mut rosters = Rosters::default();
-        let mut believe = |life, start, incarnation| {
+        let believe = |rosters: &mut Rosters, life, version, start, incarnation| {
             let member = (id(5), Generation(start), Incarnation(incarnation));
-            rosters.on_members(1, Generation(life), [member].into_iter()).len()
+            rosters.on_members(1, Generation(life), version, [member].into_iter()).len()
         };
-        assert_eq!((believe(1, 2, 3), believe(1, 2, 4), believe(1, 3, 0)), (0, 0, 0));
-        assert_eq!((believe(1, 2, 4), believe(1, 2, 3)), (1, 1));
-        assert_eq!(believe(2, 1, 0), 0, "it was started again, and begins anew");
+        assert_eq!(believe(&mut rosters, 1, 1, 2, 3), 0);
+        assert_eq!(believe(&mut rosters, 1, 2, 3, 0), 0);
+        assert_eq!(believe(&mut rosters, 1, 3, 2, 4), 1);
+        assert_eq!(believe(&mut rosters, 1, 4, 2, 3), 1);
+        assert_eq!(believe(&mut rosters, 1, 1, 1, 0), 0, "another roster follows");
+        assert_eq!(believe(&mut rosters, 2, 2, 0, 0), 0, "it was started again");
+        rosters.on_actor_failed(1);
+        assert_eq!(believe(&mut rosters, 2, 3, 0, 0), 0);
     }
 }

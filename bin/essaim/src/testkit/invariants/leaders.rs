@@ -1,9 +1,9 @@
-//! Who leads: one in a term, one that decides at a time, and no manager that forgets what it voted for.
+//! Who leads: one in a term, one that decides at a time, and no manager that forgets its vote.
 
 use crate::testkit::fault::Number;
 use essaim_node::Handle;
 use essaim_store::{Leadership, Store};
-use essaim_wire::{Generation, Term};
+use essaim_wire::Term;
 use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -15,9 +15,6 @@ const OVERLAP_MAX: Duration = Duration::from_millis(1_000);
 /// How long a leader's tree may stand after its lease: its actors are stopped in order, with deadlines.
 const TREE_MAX: Duration = Duration::from_secs(6);
 
-/// A term that a manager has known for so long is on its disk: a vote is given after it was kept.
-const KEPT_AFTER: Duration = Duration::from_millis(500);
-
 /// What was seen of the managers so far.
 #[derive(Debug, Default)]
 pub struct Leaders {
@@ -26,38 +23,31 @@ pub struct Leaders {
     two_since: Option<Instant>,
     /// Since when a manager's tree stands though it does not lead.
     trees: BTreeMap<Number, Instant>,
-    terms: BTreeMap<Number, Known>,
-}
-
-/// What a manager knew of terms.
-#[derive(Debug)]
-struct Known {
-    life: (Generation, u64),
-    term: Term,
-    since: Instant,
-    kept: Term,
+    /// In which term each manager has voted last, by its number in the group.
+    voted: BTreeMap<u64, Term>,
 }
 
 /// One manager at one moment.
 #[derive(Debug, Clone)]
 pub struct Sight {
     number: Number,
-    /// Which start of its daemon, and its number in the group.
-    life: (Generation, u64),
+    /// Its number in the group.
+    raft_id: u64,
     leadership: Leadership,
-    term: Term,
+    /// The term of its vote.
+    voted: Term,
     /// Whether the leader's tree stands.
     tree: bool,
 }
 
 impl Sight {
     /// Looks at a manager.
-    pub fn of(number: Number, generation: Generation, handle: &Handle, store: &Store) -> Self {
+    pub fn of(number: Number, handle: &Handle, store: &Store) -> Self {
         let leadership = *store.leadership().borrow();
         // To look at the tree of one that leads would tell nothing.
         let tree = leadership.active().is_none()
             && handle.journal().tree().iter().any(|entry| entry.path.to_string().ends_with("/manager/leader"));
-        Self { number, life: (generation, store.raft_id()), leadership, term: store.term(), tree }
+        Self { number, raft_id: store.raft_id(), leadership, voted: store.voted(), tree }
     }
 }
 
@@ -85,22 +75,17 @@ impl Leaders {
                 wrong.push(format!("the leader's tree of n{} still stands {TREE_MAX:?} after its lease", sight.number));
             }
         }
-        wrong.extend(managers.iter().filter_map(|sight| self.on_term(now, sight)));
-        wrong
-    }
-
-    fn on_term(&mut self, now: Instant, sight: &Sight) -> Option<String> {
-        let Sight { number, life, term, .. } = *sight;
-        let new = Known { life, term, since: now, kept: Term(0) };
-        let known = self.terms.entry(number).or_insert(new);
-        // Another number in the group is another manager.
-        let kept = if known.life.1 == life.1 { known.kept } else { Term(0) };
-        if known.life != life || known.term != term {
-            *known = Known { life, term, since: now, kept };
-        } else if now - known.since >= KEPT_AFTER {
-            known.kept = known.kept.max(term);
+        for Sight { number, raft_id, voted, .. } in managers {
+            let before = self.voted.entry(*raft_id).or_insert(*voted);
+            if *voted < *before {
+                wrong.push(format!(
+                    "n{number} knows of a vote in term {} only, and has voted in term {}",
+                    voted.0, before.0
+                ));
+            }
+            *before = (*before).max(*voted);
         }
-        (term < kept).then(|| format!("n{number} knows of term {} only, and has voted in term {}", term.0, kept.0))
+        wrong
     }
 }
 
@@ -110,8 +95,7 @@ mod tests {
     use tokio::time::sleep;
 
     fn sight(number: Number, leadership: Leadership) -> Sight {
-        let term = leadership.active().unwrap_or(Term(1));
-        Sight { number, life: (Generation(1), u64::from(number)), leadership, term, tree: false }
+        Sight { number, raft_id: u64::from(number), leadership, voted: Term(9), tree: false }
     }
 
     #[tokio::test(start_paused = true)]
@@ -143,16 +127,11 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_manager_that_forgets_its_term_is_seen() {
+    async fn a_manager_that_forgets_its_vote_is_seen() {
         let mut leaders = Leaders::default();
-        let in_term =
-            |start, term| Sight { life: (Generation(start), 7), term: Term(term), ..sight(1, Leadership::Off) };
-        leaders.look(&[in_term(1, 4)]);
-        leaders.look(&[in_term(1, 5)]);
-        assert_eq!(leaders.look(&[in_term(2, 4)]), [""; 0], "5 may never have been kept");
-        leaders.look(&[in_term(2, 5)]);
-        sleep(KEPT_AFTER).await;
-        leaders.look(&[in_term(2, 5)]);
-        assert_eq!(leaders.look(&[in_term(3, 4)]), ["n1 knows of term 4 only, and has voted in term 5"]);
+        let voted = |raft_id, term| Sight { raft_id, voted: Term(term), ..sight(1, Leadership::Off) };
+        assert_eq!(leaders.look(&[voted(7, 5)]), [""; 0]);
+        assert_eq!(leaders.look(&[voted(8, 2)]), [""; 0], "it was promoted anew");
+        assert_eq!(leaders.look(&[voted(7, 4)]), ["n1 knows of a vote in term 4 only, and has voted in term 5"]);
     }
 }

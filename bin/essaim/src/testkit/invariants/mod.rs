@@ -7,7 +7,7 @@
 //! - [`agreement`]: the managers' logs are the same, a request has its effect once, one leader's orders per term; the
 //!   log replayed, and the events of that replayed, give the managers' states, by hash;
 //! - [`course`]: what tasks go through: forward, on one node, ended by order, moved before they are stopped;
-//! - [`leaders`]: one leader a term, and one that decides at a time; a manager's term does not go back;
+//! - [`leaders`]: one leader a term, and one that decides at a time; no manager forgets its vote;
 //! - [`detector`]: nobody who lives and can be reached is `Down`, nobody is missed by too few, who is cut off accuses
 //!   nobody, and nothing old is believed of a node;
 //! - [`machines`]: one task of a slot runs, but where the design allows two, and none is started twice;
@@ -89,6 +89,11 @@ impl Ledger {
         self.troubles.set_cut_off(number, is);
     }
 
+    /// An actor of a node is made to fail: the roster may be another one from now on.
+    pub fn actor_fails(&mut self, number: Number) {
+        self.rosters.on_actor_failed(number);
+    }
+
     /// Whether a node has been without trouble for so long.
     pub fn is_calm(&self, number: Number, time: std::time::Duration) -> bool {
         self.troubles.is_calm(number, time)
@@ -122,7 +127,7 @@ pub fn look(world: &World, ledger: &SharedLedger) {
         ledger.violations.extend(ledger.rosters.on_roster(number, generation, &part.roster.current()));
         if let Some(control) = &part.control {
             look_at_log(ledger, number, generation, control.store());
-            managers.push(leaders::Sight::of(number, generation, &handle, control.store()));
+            managers.push(leaders::Sight::of(number, &handle, control.store()));
         }
     }
     ledger.violations.extend(ledger.leaders.look(&managers));

@@ -1,7 +1,7 @@
 //! Who is in trouble, by the faults of the run: what a detector may say of a node depends on it.
 
 use crate::testkit::fault::Number;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -12,7 +12,7 @@ pub const AFTERMATH: Duration = Duration::from_secs(8);
 #[derive(Debug, Default)]
 pub struct Troubles {
     nodes: BTreeMap<Number, Trouble>,
-    cut_off: BTreeSet<Number>,
+    cut_off: BTreeMap<Number, Instant>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -34,15 +34,15 @@ impl Troubles {
     /// Whether a node that runs is cut off from more than half of all.
     pub fn set_cut_off(&mut self, number: Number, is: bool) {
         if is {
-            self.cut_off.insert(number)
+            self.cut_off.entry(number).or_insert_with(Instant::now);
         } else {
-            self.cut_off.remove(&number)
-        };
+            self.cut_off.remove(&number);
+        }
     }
 
-    /// Whether a node that runs is cut off from more than half of all.
-    pub fn is_cut_off(&self, number: Number) -> bool {
-        self.cut_off.contains(&number)
+    /// Since when a node that runs is cut off from more than half of all.
+    pub fn cut_off_since(&self, number: Number) -> Option<Instant> {
+        self.cut_off.get(&number).copied()
     }
 
     /// Whether a node has been without trouble for so long.
