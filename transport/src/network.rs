@@ -131,6 +131,11 @@ pub trait Connection: Send + Sync {
     /// The next datagram of the other side.
     fn recv_datagram(&self) -> BoxFuture<'_, Result<Bytes, Ended>>;
 
+    /// So many streams the other side may have open at once from now on. Where streams cost nothing there is no limit.
+    fn allow_streams(&self, most: u32) {
+        let _ = most;
+    }
+
     /// Ends the connection and tells the other side why.
     fn close(&self, code: u32, reason: &str);
 

@@ -31,8 +31,12 @@ const UNREADY_MAX: usize = 64;
 const SWEEP: Duration = Duration::from_secs(10);
 
 /// A session without a lane and without a datagram for this long is closed: in a large cluster every node speaks to
-/// every other one now and then, and a session costs 30 KiB and a keep-alive a second.
-const UNUSED_MAX: Duration = Duration::from_secs(60);
+/// every other one now and then, and a session costs 30 KiB and a keep-alive a second. A slow probe makes one every
+/// five seconds, so with a minute there were more of those than of all that are of use; made again it costs 1 ms.
+const UNUSED_MAX: Duration = Duration::from_secs(15);
+
+/// Streams that a peer may have open at once where it may need many; this bounds a broken peer.
+const STREAMS_MAX: u32 = 1024;
 
 pub(super) struct Inner {
     pub(super) socket: Arc<dyn Socket>,
@@ -238,6 +242,10 @@ impl Inner {
         let waiting = self.book().on_session(info.node, info.advertise, info.traffic);
         for bytes in waiting {
             let _ = session.connection.send_datagram(bytes);
+        }
+        // Lanes to and from a worker are few; log lines and what managers ask each other take a stream apiece.
+        if info.traffic == Traffic::Bulk || (info.role, shown) == (Role::Manager, Role::Manager) {
+            session.connection.allow_streams(STREAMS_MAX);
         }
         self.tasks.spawn(session.clone().run(self.clone()));
         self.changed.notify_waiters();

@@ -65,6 +65,10 @@ impl Connection for QuicConnection {
         async { self.quic.read_datagram().await.map_err(ended) }.boxed()
     }
 
+    fn allow_streams(&self, most: u32) {
+        self.quic.set_max_concurrent_bi_streams(VarInt::from_u32(most));
+    }
+
     fn close(&self, code: u32, reason: &str) {
         self.quic.close(VarInt::from_u32(code), reason.as_bytes());
     }

@@ -32,8 +32,9 @@ const KEEP_ALIVE: Duration = Duration::from_secs(1);
 /// first packet cost a second.
 const FIRST_RTT: Duration = Duration::from_millis(100);
 
-/// Streams that a peer may have open at once on one connection. Lanes are few; this bounds a broken peer.
-const STREAMS_MAX: u32 = 1024;
+/// Streams that a peer may have open at once on one connection, until more are allowed. quinn keeps a place in two
+/// tables for each of them from the start: with 1,024, that was most of what a connection weighed.
+const STREAMS_FIRST: u32 = 64;
 
 /// What a peer may send on one stream before it is read. At 1 ms of round trip it carries 1 GB/s.
 const STREAM_WINDOW: u32 = 1 << 20;
@@ -136,7 +137,7 @@ fn transport() -> Arc<TransportConfig> {
         .max_idle_timeout(Some(IdleTimeout::try_from(IDLE).expect("three seconds fit")))
         .keep_alive_interval(Some(KEEP_ALIVE))
         .initial_rtt(FIRST_RTT)
-        .max_concurrent_bidi_streams(VarInt::from_u32(STREAMS_MAX))
+        .max_concurrent_bidi_streams(VarInt::from_u32(STREAMS_FIRST))
         .max_concurrent_uni_streams(VarInt::from_u32(0))
         .stream_receive_window(VarInt::from_u32(STREAM_WINDOW))
         .receive_window(VarInt::from_u32(CONNECTION_WINDOW))
