@@ -542,6 +542,19 @@ mod tests {
     }
 
     #[test]
+    fn a_round_goes_to_those_who_are_named() {
+        let mut one = gossip(1);
+        for node in 2..20 {
+            one.alive(id(node), Incarnation(0), true);
+        }
+        one.take();
+        let named = [id(3).node, id(9).node, id(11).node];
+        one.round(&named);
+        let heard: Vec<NodeId> = one.take().sends.into_iter().map(|(to, _)| to).collect();
+        assert_eq!(heard, named);
+    }
+
+    #[test]
     fn a_change_of_address_is_a_newer_identity() {
         let mut one = gossip(1);
         one.change(([127, 0, 0, 9], 2377).into(), Role::Manager);

@@ -225,6 +225,10 @@ impl Network {
         self.hosts[&node(n)].detector.member(node(of)).map(|view| view.state)
     }
 
+    pub(crate) fn detector_mut(&mut self, n: usize) -> &mut Detector {
+        &mut self.hosts.get_mut(&node(n)).expect("a host").detector
+    }
+
     pub(crate) fn detector(&self, n: usize) -> &Detector {
         &self.hosts[&node(n)].detector
     }

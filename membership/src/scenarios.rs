@@ -6,6 +6,7 @@ use crate::{Evidence, Goodbye, Input, Loss, State, Verdict};
 use essaim_wire::{Generation, Role};
 use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -320,6 +321,34 @@ fn fifty_nodes_join_at_once_through_one_seed() {
     }
     network.run_until(3 * SECOND, Network::agrees);
     assert!(network.verdicts.iter().all(|(_, _, verdict)| matches!(verdict, Verdict::Joined { .. })));
+}
+
+#[test]
+fn a_view_that_is_kept_up_by_changes_shows_what_there_is() {
+    let mut network = Network::settled(14, 22);
+    let mut kept = BTreeMap::new();
+    for step in 0..300 {
+        match step {
+            20 => network.crash(3),
+            30 => network.freeze(4),
+            60 => network.thaw(4),
+            80 => network.goodbye(5, Goodbye::Leaving),
+            90 => network.join(14, 1, [0]),
+            120 => network.cut([0], 1..4),
+            150 => network.heal(),
+            200 => network.input(node(0), Input::Removed(node(6))),
+            _ => (),
+        }
+        network.run(millis(100));
+        for (node, view) in network.detector_mut(0).changes() {
+            match view {
+                Some(view) => kept.insert(node, view),
+                None => kept.remove(&node),
+            };
+        }
+        let shown: Vec<_> = kept.values().cloned().collect();
+        assert_eq!(shown, network.detector(0).members(), "at step {step}");
+    }
 }
 
 #[test]

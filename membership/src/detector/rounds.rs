@@ -83,6 +83,8 @@ impl Detector {
         self.agenda.add(now + self.config.tick(), Due::Tick);
         if std::mem::take(&mut self.moved) {
             let subjects = self.rings.subjects(self.me_node());
+            // Of whom is a subject no longer there is no round trip to show any more.
+            self.touched.extend(self.watches.subjects());
             self.watches.retarget(now, &subjects);
             self.reweigh = true;
         }
