@@ -114,7 +114,13 @@ pub(crate) fn run(arguments: &[String]) -> ExitCode {
         nodes: BTreeMap::new(),
         missed: Arc::default(),
     };
-    let runtime = tokio::runtime::Runtime::new().expect("a runtime can be made");
+    // A manager has the runtime of a daemon. A crowd has one thread: on a machine with fewer processors than crowds,
+    // more of them would only hand work to each other.
+    let mut builder = match here.numbers.len() {
+        1 => tokio::runtime::Builder::new_multi_thread(),
+        _ => tokio::runtime::Builder::new_current_thread(),
+    };
+    let runtime = builder.enable_all().build().expect("a runtime can be made");
     runtime.block_on(async {
         let (lines, mut questions) = tokio::sync::mpsc::channel::<String>(1);
         std::thread::spawn(move || {
