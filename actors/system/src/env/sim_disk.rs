@@ -31,7 +31,7 @@ pub enum Fault {
     WritesTear,
     /// Nothing can be read or written.
     Dead,
-    /// No more than this many bytes in all files together.
+    /// No more than this many bytes in all files together; holes in them take no room.
     Full(u64),
     /// A sync takes this long; see [`Disk::lag`].
     Slow(Duration),
@@ -59,6 +59,8 @@ struct File {
     durable: Vec<u8>,
     /// How to come from the second to the first.
     pending: Vec<Pending>,
+    /// How far it was ever written: a file that was only made longer is sparse, and takes no room yet.
+    taken: usize,
 }
 
 enum Pending {
@@ -110,7 +112,7 @@ impl SimDisk {
         offset < file.seen.len()
     }
 
-    /// How many bytes all files have together.
+    /// How much room all files take together.
     pub fn used(&self) -> u64 {
         self.inner().used()
     }
@@ -151,7 +153,7 @@ impl Inner {
     }
 
     fn used(&self) -> u64 {
-        self.files.values().map(|file| file.seen.len() as u64).sum()
+        self.files.values().map(|file| file.taken as u64).sum()
     }
 }
 
@@ -168,7 +170,8 @@ impl Disk for SimDisk {
         let mut inner = self.inner();
         inner.may_write(bytes.len())?;
         inner.may_sync()?;
-        let file = File { seen: bytes.to_vec(), durable: bytes.to_vec(), pending: Vec::new() };
+        let taken = bytes.len();
+        let file = File { seen: bytes.to_vec(), durable: bytes.to_vec(), pending: Vec::new(), taken };
         inner.files.insert(name.to_owned(), file);
         Ok(())
     }
@@ -285,7 +288,7 @@ impl DiskFile for SimFile {
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         self.with(|inner, name| {
             let offset = place(offset)?;
-            let grows = (offset + bytes.len()).saturating_sub(inner.files[name].seen.len());
+            let grows = (offset + bytes.len()).saturating_sub(inner.files[name].taken);
             inner.may_write(grows)?;
             let tears = inner.fault == Fault::WritesTear;
             let bytes = if tears { &bytes[..bytes.len() / 2] } else { bytes };
@@ -299,7 +302,7 @@ impl DiskFile for SimFile {
     fn set_len(&self, len: u64) -> io::Result<()> {
         self.with(|inner, name| {
             let len = place(len)?;
-            inner.may_write(len.saturating_sub(inner.files[name].seen.len()))?;
+            inner.may_write(0)?;
             if let Some(file) = inner.files.get_mut(name) {
                 file.change(Pending::SetLen(len));
             }
@@ -322,6 +325,10 @@ impl DiskFile for SimFile {
 
 impl File {
     fn change(&mut self, pending: Pending) {
+        self.taken = match &pending {
+            Pending::Write { offset, bytes } => self.taken.max(offset + bytes.len()),
+            Pending::SetLen(len) => self.taken.min(*len),
+        };
         apply(&mut self.seen, &pending);
         self.pending.push(pending);
     }
@@ -431,6 +438,9 @@ mod tests {
         assert_eq!(refused.kind(), io::ErrorKind::StorageFull);
         file.write_at(0, b"87654321").expect("in place");
         file.sync().expect("synced");
+        file.set_len(1_000).expect("a hole takes no room");
+        assert_eq!(disk.used(), 8);
+        file.write_at(500, b"x").expect_err("until it is filled");
         disk.set_fault(Fault::Full(0));
         disk.remove("log").expect("a removal makes room");
         assert_eq!(disk.used(), 0);
