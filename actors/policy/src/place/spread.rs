@@ -2,8 +2,8 @@
 //!
 //! Two passes, because the common case must not look at every node. A node without any task of the service comes
 //! before all others, and of these the least loaded; so the first pass walks the nodes by load and gives each such
-//! node one task, until the group is placed. Only when tasks are left over, a heap of all eligible nodes hands them
-//! out one by one.
+//! node one task, until the group is placed. Only when tasks are left over, a heap of all nodes hands them out one by
+//! one; whether a node may have one is asked when its turn comes, so that a single task does not ask a thousand.
 
 use super::board::{Board, Group};
 use super::filter::Needs;
@@ -29,13 +29,12 @@ impl Board {
         let of_service = self.of_service.get(&group.0);
         let is_new =
             |node: &NodeId| !failing.contains_key(node) && !of_service.is_some_and(|nodes| nodes.contains_key(node));
-        let mut chosen: Vec<NodeId> = self
-            .by_load
-            .iter()
-            .map(|(_, node)| *node)
-            .filter(|node| is_new(node) && needs.refused_by(&self.seats[node], 0).is_none())
-            .take(count)
-            .collect();
+        let mut chosen: Vec<NodeId> = Vec::new();
+        // A service that has a task on every node leaves none to look for.
+        if of_service.map_or(0, |nodes| self.seated(nodes).count()) < self.seats.len() {
+            let new = self.by_load.iter().map(|(_, node)| *node).filter(is_new);
+            chosen.extend(new.filter(|node| needs.refused_by(&self.seats[node], 0).is_none()).take(count));
+        }
         if chosen.len() < count {
             self.fill_up(needs, &failing, count, &mut chosen);
         }
@@ -53,26 +52,41 @@ impl Board {
             before.entry(*node).or_insert_with(|| seat.clone());
             seat.take(needs, true);
         }
-        let eligible = |board: &Self, node: NodeId, extra: u32| {
-            let of_service = board.count_of(needs.service, node) + extra;
-            let seat = &board.seats[&node];
-            let failures = failing.get(&node).copied().unwrap_or_default();
-            let refused = needs.refused_by(seat, of_service).is_some();
-            (!refused).then_some(Reverse((failures, of_service, seat.load + extra, node)))
-        };
         let extra = |given: &BTreeMap<NodeId, u32>, node: NodeId| given.get(&node).copied().unwrap_or_default();
-        let mut heap: BinaryHeap<_> =
-            self.seats.keys().filter_map(|node| eligible(self, *node, extra(&given, *node))).collect();
+        let failures = |node: NodeId| failing.get(&node).copied().unwrap_or_default();
+        let counts: Vec<(NodeId, u32)> = match self.of_service.get(&needs.service) {
+            Some(nodes) => self.seated(nodes).collect(),
+            None => Vec::new(),
+        };
+        let mut counts = counts.into_iter().peekable();
+        let candidates = self.seats.iter().map(|(node, seat)| {
+            let count = counts.next_if(|(of, _)| of == node).map_or(0, |(_, count)| count);
+            let extra = extra(&given, *node);
+            Reverse((failures(*node), count + extra, seat.load + extra, *node))
+        });
+        let mut heap: BinaryHeap<_> = candidates.collect();
         while chosen.len() < count {
-            let Some(Reverse((_, _, _, node))) = heap.pop() else { break };
-            chosen.push(node);
+            let Some(Reverse((failures, of_service, load, node))) = heap.pop() else { break };
             let seat = self.seats.get_mut(&node).expect("in the heap because it has a seat");
+            if needs.refused_by(seat, of_service).is_some() {
+                // Nothing that is given out here makes room, so it is asked no more.
+                continue;
+            }
+            chosen.push(node);
             before.entry(node).or_insert_with(|| seat.clone());
             seat.take(needs, true);
-            *given.entry(node).or_default() += 1;
-            heap.extend(eligible(self, node, extra(&given, node)));
+            heap.push(Reverse((failures, of_service + 1, load + 1, node)));
         }
         self.seats.extend(before);
+    }
+
+    /// Of these nodes those that have a seat, in their order: both maps are walked once.
+    fn seated<'b>(&'b self, nodes: &'b BTreeMap<NodeId, u32>) -> impl Iterator<Item = (NodeId, u32)> + 'b {
+        let mut seats = self.seats.keys().peekable();
+        nodes.iter().filter_map(move |(node, count)| {
+            while seats.next_if(|seat| *seat < node).is_some() {}
+            seats.next_if(|seat| *seat == node).map(|_| (*node, *count))
+        })
     }
 
     /// The nodes to avoid, with how often tasks of the group failed there lately.
