@@ -21,6 +21,20 @@ pub(super) enum Frame {
     Close { why: String },
 }
 
+impl Frame {
+    /// How many bytes it takes at most, encoded, when it is one of those that come in numbers.
+    pub(super) fn len_about(&self) -> usize {
+        /// The number of the frame, three numbers and two lengths, nine bytes each at most.
+        const NUMBERS: usize = 1 + 5 * 9;
+        NUMBERS
+            + match self {
+                Self::Cast { variant, args, .. } | Self::Call { variant, args, .. } => variant.len() + args.len(),
+                Self::Reply { answer, .. } => answer.as_ref().map_or(0, Vec::len),
+                Self::Open { .. } | Self::Export { .. } | Self::Down { .. } | Self::Close { .. } => 0,
+            }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -183,22 +183,22 @@ impl Link {
     /// The peer's actor of this name, as soon as it is exported.
     pub async fn import<M: Message>(&self, name: &str, within: Duration) -> Result<Remote<M>, ImportError> {
         let found = tokio::time::timeout(within, self.wait_for(name)).await;
-        let (cell, theirs, load) = found.map_err(|_| ImportError::NotExported { name: name.to_owned() })??;
+        let (cell, theirs, key) = found.map_err(|_| ImportError::NotExported { name: name.to_owned() })??;
         let ours = type_name::<M>();
         if theirs != ours {
             return Err(ImportError::OtherType { name: name.to_owned(), ours, theirs });
         }
-        Ok(Remote::new(cell.into(), load, Arc::clone(&self.shared)))
+        Ok(Remote::new(cell.into(), key, Arc::clone(&self.shared)))
     }
 
-    async fn wait_for(&self, name: &str) -> Result<(ActorCell, String, Arc<proxy::Load>), ImportError> {
+    async fn wait_for(&self, name: &str) -> Result<(ActorCell, String, u64), ImportError> {
         loop {
             let imported = self.shared.imported.notified();
             if let Some(why) = self.reason() {
                 return Err(ImportError::Ended(why));
             }
             if let Some(import) = self.shared.state().imports.get(name) {
-                return Ok((import.cell.clone(), import.hears.clone(), Arc::clone(&import.load)));
+                return Ok((import.cell.clone(), import.hears.clone(), import.key));
             }
             imported.await;
         }
@@ -234,7 +234,7 @@ impl Link {
 impl Shared {
     /// Puts a frame into the outbox; whether it was taken. One too many ends the link, one too long is dropped.
     fn say(&self, frame: &Frame) -> bool {
-        let mut bytes = Vec::new();
+        let mut bytes = Vec::with_capacity(frame.len_about());
         let pushed = match essaim_wire::encode_into(frame, &mut bytes) {
             Ok(()) => self.outbox.push(bytes),
             Err(_) => Err(Refused::TooLong),

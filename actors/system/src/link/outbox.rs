@@ -77,10 +77,15 @@ impl Outbox {
         Ok(())
     }
 
-    /// Whether there is room for `more` messages of senders that ask first.
-    pub(super) fn has_room(&self, more: usize) -> bool {
+    /// Whether there is room for one more message of a sender that asks first.
+    pub(super) fn has_room(&self) -> bool {
         let queue = self.queue();
-        !queue.closed && queue.messages.len() + more < MESSAGES_SOFT && queue.bytes < BYTES_SOFT
+        !queue.closed && queue.messages.len() < MESSAGES_SOFT && queue.bytes < BYTES_SOFT
+    }
+
+    /// Whether it takes nothing more.
+    pub(super) fn is_closed(&self) -> bool {
+        self.queue().closed
     }
 
     /// Messages and bytes that wait.

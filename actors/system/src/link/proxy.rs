@@ -4,7 +4,8 @@
 //! Hears: what anybody says to the remote actor. Says: frames.
 //! Dies: as the remote actor did, or with `noconnection: …` when the link has ended.
 //!
-//! It never waits: its own mailbox is empty again as soon as it runs, and what is bounded is the outbox.
+//! It never waits: its own mailbox is empty again as soon as it runs, and what is bounded is the outbox. Whoever holds
+//! a [`Remote`](super::Remote) goes past it ([`send`]); it is for those who hold an ordinary reference, and for monitors.
 
 use super::Shared;
 use super::frame::Frame;
@@ -12,7 +13,6 @@ use ractor::message::SerializedMessage;
 use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, ActorRuntime, SpawnErr};
 use ractor_cluster::RactorMessage;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -35,36 +35,36 @@ pub(super) enum Nothing {}
 struct Proxy {
     shared: Arc<Shared>,
     to: u64,
-    load: Arc<Load>,
-}
-
-/// How many messages of senders that ask first are in the proxy's mailbox.
-#[derive(Default)]
-pub(super) struct Load(AtomicUsize);
-
-impl Load {
-    pub(super) fn get(&self) -> usize {
-        self.0.load(Ordering::Relaxed)
-    }
-
-    pub(super) fn add(&self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub(super) fn sub(&self) {
-        // Messages of others come through the same mailbox and were not counted.
-        let _ = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |load| load.checked_sub(1));
-    }
 }
 
 /// Starts the stand-in of the peer's actor with this key, below the guard.
-pub(super) async fn start(shared: Arc<Shared>, key: u64, guard: ActorCell) -> Result<(ActorCell, Arc<Load>), SpawnErr> {
+pub(super) async fn start(shared: Arc<Shared>, key: u64, guard: ActorCell) -> Result<ActorCell, SpawnErr> {
     let id = ActorId::Remote { node_id: shared.id, pid: key };
-    let load = Arc::new(Load::default());
-    let proxy = Proxy { shared, to: key, load: Arc::clone(&load) };
+    let proxy = Proxy { shared, to: key };
     // Without a name: a named remote actor would take the name of a local one with it when it ends.
     let (proxy, _) = ActorRuntime::<Proxy>::spawn_linked_remote(None, proxy, id, (), guard).await?;
-    Ok((proxy.get_cell(), load))
+    Ok(proxy.get_cell())
+}
+
+/// Puts a message for the peer's actor with this key into the outbox; whether it was taken.
+pub(super) fn send(shared: &Shared, to: u64, message: SerializedMessage) -> bool {
+    match message {
+        SerializedMessage::Cast { variant, args, .. } => shared.say(&Frame::Cast { to, variant, args }),
+        SerializedMessage::Call { variant, args, reply, .. } => {
+            let within = reply.get_timeout().unwrap_or(CALL_DEADLINE);
+            let within_ms = u64::try_from(within.as_millis()).unwrap_or(u64::MAX).max(1);
+            let tag = shared.state().await_reply(Instant::now() + within, reply);
+            let taken = shared.say(&Frame::Call { to, tag, within_ms, variant, args });
+            if taken {
+                shared.called.notify_one();
+            } else {
+                // Dropping the port is the answer: the caller does not wait.
+                shared.state().take_pending(tag);
+            }
+            taken
+        }
+        SerializedMessage::CallReply(..) => false,
+    }
 }
 
 /// Makes a proxy end as the actor it stands for did.
@@ -101,26 +101,11 @@ impl Actor for Proxy {
         message: SerializedMessage,
         (): &mut (),
     ) -> Result<(), ActorProcessingErr> {
-        let shared = &self.shared;
         match message {
-            SerializedMessage::Cast { variant, args, .. } => {
-                self.load.sub();
-                shared.say(&Frame::Cast { to: self.to, variant, args });
-            }
-            SerializedMessage::Call { variant, args, reply, .. } => {
-                self.load.sub();
-                let within = reply.get_timeout().unwrap_or(CALL_DEADLINE);
-                let within_ms = u64::try_from(within.as_millis()).unwrap_or(u64::MAX).max(1);
-                let tag = shared.state().await_reply(Instant::now() + within, reply);
-                if shared.say(&Frame::Call { to: self.to, tag, within_ms, variant, args }) {
-                    shared.called.notify_one();
-                } else {
-                    // Dropping the port is the answer: the caller does not wait.
-                    shared.state().take_pending(tag);
-                }
-            }
             SerializedMessage::CallReply(FAIL, why) => return Err(String::from_utf8_lossy(&why).into_owned().into()),
             SerializedMessage::CallReply(_, why) => myself.stop(Some(String::from_utf8_lossy(&why).into_owned())),
+            // One that is not taken, because the link has ended or it is too long, is dropped with its reply port.
+            message => drop(send(&self.shared, self.to, message)),
         }
         Ok(())
     }

@@ -83,13 +83,9 @@ async fn on_export(
         return Err("the peer exported an actor with a name that is too long".into());
     }
     let known = shared.state().proxies.get(&key).cloned();
-    let (cell, load) = match known {
+    let cell = match known {
         // The same actor under another name.
-        Some(cell) => {
-            let load =
-                shared.state().imports.values().find(|import| import.key == key).map(|import| Arc::clone(&import.load));
-            (cell, load.unwrap_or_default())
-        }
+        Some(cell) => cell,
         None if shared.state().proxies.len() >= EXPORTS_MAX => {
             return Err(format!("the peer exported more than {EXPORTS_MAX} actors"));
         }
@@ -97,7 +93,7 @@ async fn on_export(
     };
     let mut state = shared.state();
     state.proxies.insert(key, cell.clone());
-    state.imports.insert(name, Import { key, cell, hears, load });
+    state.imports.insert(name, Import { key, cell, hears });
     drop(state);
     shared.imported.notify_waiters();
     Ok(())

@@ -1,13 +1,16 @@
 //! An actor on the other side, as its users hold it.
+//!
+//! What is said through it goes into the link's outbox at once, without a detour through the mailbox of the stand-in:
+//! in the order in which it is said, and refused when too much waits.
 
 use super::Shared;
-use super::proxy::Load;
+use super::proxy;
 use crate::supervisor::CallError;
-use ractor::rpc::CallResult;
-use ractor::{ActorRef, Message, RpcReplyPort};
+use ractor::{ActorRef, ActorStatus, Message, RpcReplyPort};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::oneshot;
 
 /// A message was not sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -23,19 +26,19 @@ pub enum CastError {
 /// An actor that the peer exported. Refuses what the link cannot take at the moment.
 pub struct Remote<M> {
     actor: ActorRef<M>,
-    load: Arc<Load>,
+    key: u64,
     shared: Arc<Shared>,
 }
 
 impl<M: Message> Remote<M> {
-    pub(super) fn new(actor: ActorRef<M>, load: Arc<Load>, shared: Arc<Shared>) -> Self {
-        Self { actor, load, shared }
+    pub(super) fn new(actor: ActorRef<M>, key: u64, shared: Arc<Shared>) -> Self {
+        Self { actor, key, shared }
     }
 
     /// Sends a message, unless too much waits already.
     pub fn cast(&self, message: M) -> Result<(), CastError> {
-        self.take_room()?;
-        self.actor.cast(message).map_err(|_| CastError::Ended)
+        self.find_room()?;
+        self.send(message)
     }
 
     /// Asks, and waits for the answer no longer than `within`.
@@ -44,36 +47,40 @@ impl<M: Message> Remote<M> {
         ask: impl FnOnce(RpcReplyPort<R>) -> M + Send,
         within: Duration,
     ) -> Result<R, CallError> {
-        self.take_room().map_err(|_| CallError::Absent)?;
-        match self.actor.call(ask, Some(within)).await {
-            Ok(CallResult::Success(answer)) => Ok(answer),
-            Ok(CallResult::Timeout) => Err(CallError::Timeout),
-            Ok(CallResult::SenderError) => Err(CallError::Dropped),
-            Err(_) => Err(CallError::Absent),
+        self.find_room().map_err(|_| CallError::Absent)?;
+        let (reply, answer) = oneshot::channel();
+        self.send(ask(RpcReplyPort::from((reply, within)))).map_err(|_| CallError::Absent)?;
+        match tokio::time::timeout(within, answer).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(_)) => Err(CallError::Dropped),
+            Err(_) => Err(CallError::Timeout),
         }
     }
 
-    /// The ordinary reference, to monitor it or to hand it on. What is sent through it is not counted: a flood ends
-    /// the link instead of being refused.
+    /// The ordinary reference, to monitor it or to hand it on. What is sent through it is not held back: a flood ends
+    /// the link instead of being refused. It may arrive after what is said through this later.
     pub const fn actor(&self) -> &ActorRef<M> {
         &self.actor
     }
 
-    fn take_room(&self) -> Result<(), CastError> {
-        if self.shared.ended.borrow().is_some() {
+    fn find_room(&self) -> Result<(), CastError> {
+        if self.shared.ended.borrow().is_some() || self.actor.get_status() >= ActorStatus::Stopping {
             return Err(CastError::Ended);
         }
-        if !self.shared.outbox.has_room(self.load.get()) {
-            return Err(CastError::Stalled);
-        }
-        self.load.add();
-        Ok(())
+        if self.shared.outbox.has_room() { Ok(()) } else { Err(CastError::Stalled) }
+    }
+
+    fn send(&self, message: M) -> Result<(), CastError> {
+        let message = message.serialize().map_err(|_| CastError::Ended)?;
+        // One that is too long for any frame is dropped, and the link stands.
+        let taken = proxy::send(&self.shared, self.key, message);
+        if taken || !self.shared.outbox.is_closed() { Ok(()) } else { Err(CastError::Ended) }
     }
 }
 
 impl<M> Clone for Remote<M> {
     fn clone(&self) -> Self {
-        Self { actor: self.actor.clone(), load: Arc::clone(&self.load), shared: Arc::clone(&self.shared) }
+        Self { actor: self.actor.clone(), key: self.key, shared: Arc::clone(&self.shared) }
     }
 }
 

@@ -1,9 +1,7 @@
 //! What a link knows: who is exported, who is imported, which calls wait.
 
-use super::proxy::Load;
 use ractor::{ActorCell, ActorId, RpcReplyPort};
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use tokio::time::Instant;
 
 #[derive(Default)]
@@ -28,7 +26,6 @@ pub(super) struct Import {
     pub(super) cell: ActorCell,
     /// The type of its messages.
     pub(super) hears: String,
-    pub(super) load: Arc<Load>,
 }
 
 impl State {
