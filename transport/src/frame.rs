@@ -19,8 +19,11 @@ pub const MAX_FRAME: usize = 4 << 20;
 /// Bytes of a length.
 const PREFIX: usize = 4;
 
-/// Read in pieces of this size: several small frames cost one read.
-const READ_CHUNK: usize = 64 << 10;
+/// A stream is read in pieces of this size: most carry a small frame now and then, and many are open.
+const READ_CHUNK: usize = 4 << 10;
+
+/// One that filled the last piece is read in pieces of this size: several frames cost one read.
+const READ_CHUNK_BUSY: usize = 64 << 10;
 
 /// The stream is of no more use. Which side is at fault is in the variant.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -118,12 +121,14 @@ pub struct FrameReceiver {
     stream: Box<dyn RecvStream>,
     buffer: BytesMut,
     limit: usize,
+    /// Whether the last read took all the room it had.
+    busy: bool,
 }
 
 impl FrameReceiver {
     /// Frames from a raw stream.
     pub fn new(stream: Box<dyn RecvStream>) -> Self {
-        Self { stream, buffer: BytesMut::new(), limit: MAX_FRAME }
+        Self { stream, buffer: BytesMut::new(), limit: MAX_FRAME, busy: false }
     }
 
     /// Lowers (or raises again) what one frame may take, where little is expected of a peer not yet judged.
@@ -137,10 +142,13 @@ impl FrameReceiver {
             if let Some(message) = self.take()? {
                 return Ok(Some(message));
             }
-            self.buffer.reserve(READ_CHUNK);
-            if self.stream.read_buf(&mut self.buffer).await.map_err(failed)? == 0 {
+            self.buffer.reserve(if self.busy { READ_CHUNK_BUSY } else { READ_CHUNK });
+            let room = self.buffer.capacity() - self.buffer.len();
+            let read = self.stream.read_buf(&mut self.buffer).await.map_err(failed)?;
+            if read == 0 {
                 return if self.buffer.is_empty() { Ok(None) } else { Err(FrameError::Cut) };
             }
+            self.busy = read == room;
         }
     }
 
