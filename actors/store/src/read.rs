@@ -2,7 +2,8 @@
 //!
 //! The leader confirms with a majority that it still leads, and says how far the log was committed when it was asked;
 //! whoever wants to read waits until its own state has come that far. Every attempt asks anew: an answer to an
-//! earlier one may be older than what somebody was told meanwhile (etcd's #20418).
+//! earlier one may be older than what somebody was told meanwhile (etcd's #20418). Readers that wait at the same time
+//! share a question that is asked after the last of them came ([`Rounds`]).
 
 use crate::error::ReadError;
 use crate::format::lane::{Ask, Told};
@@ -13,7 +14,9 @@ use essaim_wire::Index;
 use essaim_wire::planted::{Bug, planted};
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+use tokio::sync::Mutex;
 
 /// How long a read is tried.
 const DEADLINE: Duration = Duration::from_secs(5);
@@ -31,7 +34,7 @@ impl Store {
         let index = index.map_err(|trouble| match trouble {
             Trouble::NoQuorum { why, .. } => ReadError::NoQuorum(why),
             Trouble::Late => ReadError::Behind,
-            Trouble::Closed(why) => ReadError::Closed(why),
+            Trouble::Closed { why, .. } => ReadError::Closed(why),
         })?;
         match tokio::time::timeout(DEADLINE, self.wait_applied(index)).await {
             Ok(()) => Ok(self.state()),
@@ -46,13 +49,88 @@ impl Store {
         if self.leads() && planted(Bug::UnconfirmedRead) || planted(Bug::LocalRead) {
             return Attempt::Done(self.state().applied().index);
         }
-        if self.leads() {
-            return self.read_index_here().await.map_or(Attempt::Again, Attempt::Done);
+        let asking = async {
+            if self.leads() {
+                return self.read_index_here().await;
+            }
+            let leader = self.known_leader()?;
+            match self.ask_leader(leader, Ask::ReadIndex, effort).await {
+                Attempt::Done(Told::ReadAt(index)) => Some(index),
+                _ => None,
+            }
+        };
+        self.rounds().share(asking).await.map_or(Attempt::Again, Attempt::Done)
+    }
+}
+
+/// The questions of a store, one at a time: from which place in the log is a read up to date?
+///
+/// A reader takes the answer to a question that was asked after it came, whoever asked it, and never that of one that
+/// was under way already. So however many wait, they cost two questions.
+#[derive(Default)]
+pub(crate) struct Rounds {
+    asked: AtomicU64,
+    /// The last question that was answered, and the answer. Locked while one is under way.
+    answered: Mutex<(u64, Option<Index>)>,
+}
+
+impl Rounds {
+    /// The answer to a question that is asked after this call: this one, unless another reader asks before its turn
+    /// comes. Safe to cancel: whoever waits behind it asks.
+    pub(crate) async fn share(&self, asking: impl Future<Output = Option<Index>>) -> Option<Index> {
+        let asked_before = self.asked.load(Ordering::SeqCst);
+        let mut answered = self.answered.lock().await;
+        if answered.0 > asked_before || planted(Bug::ReusedReadIndex) && answered.1.is_some() {
+            return answered.1;
         }
-        let Some(leader) = self.known_leader() else { return Attempt::Again };
-        match self.ask_leader(leader, Ask::ReadIndex, effort).await {
-            Attempt::Done(Told::ReadAt(index)) => Attempt::Done(index),
-            _ => Attempt::Again,
+        let number = self.asked.fetch_add(1, Ordering::SeqCst) + 1;
+        let answer = asking.await;
+        *answered = (number, answer);
+        answer
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::FutureExt;
+    use tokio::sync::oneshot;
+
+    /// A question that is answered when the test says so.
+    fn question(rounds: &Rounds) -> (oneshot::Sender<u64>, impl Future<Output = Option<Index>>) {
+        let (answer, told) = oneshot::channel();
+        (answer, rounds.share(async move { told.await.ok().map(Index) }))
+    }
+
+    #[test]
+    fn readers_share_a_question_that_is_asked_after_they_came_and_none_that_is_under_way() {
+        let rounds = Rounds::default();
+        let (answer_first, first) = question(&rounds);
+        let (answer_second, second) = question(&rounds);
+        let (_never_asked, third) = question(&rounds);
+        let (mut first, mut second, mut third) = (Box::pin(first), Box::pin(second), Box::pin(third));
+        for reader in [&mut first as &mut (dyn Future<Output = _> + Unpin), &mut second, &mut third] {
+            assert_eq!(reader.now_or_never(), None);
         }
+        answer_first.send(7).expect("it waits");
+        assert_eq!(first.now_or_never(), Some(Some(Index(7))));
+        assert_eq!((&mut third).now_or_never(), None, "the first was under way when it came");
+        assert_eq!((&mut second).now_or_never(), None);
+        answer_second.send(9).expect("it waits");
+        assert_eq!(second.now_or_never(), Some(Some(Index(9))));
+        assert_eq!(third.now_or_never(), Some(Some(Index(9))), "asked after it came, so it is good for both");
+    }
+
+    #[test]
+    fn a_reader_that_goes_away_leaves_its_turn_to_the_next() {
+        let rounds = Rounds::default();
+        let (_first_answer, first) = question(&rounds);
+        let (answer_second, second) = question(&rounds);
+        let (mut first, mut second) = (Box::pin(first), Box::pin(second));
+        assert_eq!((&mut first).now_or_never(), None);
+        assert_eq!((&mut second).now_or_never(), None);
+        drop(first);
+        answer_second.send(3).expect("it waits");
+        assert_eq!(second.now_or_never(), Some(Some(Index(3))));
     }
 }

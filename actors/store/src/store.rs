@@ -16,11 +16,13 @@ use crate::log::database::{LogDatabase, place};
 use crate::log::writer::Writer;
 use crate::peers::{Peers, Pipe};
 use crate::proposer::UNDER_WAY_MAX;
+use crate::proposer::lane::Idle;
 use crate::raft::log_store::LogStore;
 use crate::raft::machine::{Checks, Machine, MachineShared};
 use crate::raft::network::Network;
 use crate::raft::serve::Server;
 use crate::raft::{self, Raft, seeded};
+use crate::read::Rounds;
 use crate::snapshot::folder::Snapshots;
 use essaim_system::env::{Clock, Disk, Seed};
 use essaim_transport::Lane;
@@ -103,6 +105,8 @@ pub(crate) struct Inner {
     pub(crate) leadership: watch::Sender<Leadership>,
     pub(crate) requests: AtomicU64,
     pub(crate) under_way: Semaphore,
+    pub(crate) rounds: Rounds,
+    pub(crate) idle: Mutex<Idle>,
     pub(crate) tasks: Mutex<Vec<JoinHandle<()>>>,
     pub(crate) closed: AtomicBool,
     pub(crate) repaired: Option<String>,
@@ -251,6 +255,8 @@ impl Store {
                 leadership: leadership.clone(),
                 requests: AtomicU64::new(first_request),
                 under_way: Semaphore::new(UNDER_WAY_MAX),
+                rounds: Rounds::default(),
+                idle: Mutex::default(),
                 tasks: Mutex::default(),
                 closed: AtomicBool::new(false),
                 repaired,
@@ -279,6 +285,7 @@ impl Store {
         }
         self.inner.leadership.send_replace(Leadership::Off);
         self.inner.machine.publisher.close();
+        self.forget_idle();
         if let Err(why) = self.raft().shutdown().await {
             tracing::error!(%why, "the group's task ended badly");
         }

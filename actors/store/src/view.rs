@@ -5,6 +5,7 @@ use crate::leadership::Leadership;
 use crate::peers::Peers;
 use crate::raft::machine::MachineShared;
 use crate::raft::{self, Metrics, Raft};
+use crate::read::Rounds;
 use crate::store::Store;
 use essaim_model::State;
 use essaim_system::env::Clock;
@@ -78,9 +79,9 @@ impl Store {
         self.machine().log.grown()
     }
 
-    /// The latest term that this manager knows of: it has voted in it, or follows who was elected in it.
-    pub fn term(&self) -> Term {
-        Term(self.raft().metrics().borrow_watched().current_term)
+    /// The latest term in which this manager has voted, or followed whom others elected: it is on disk.
+    pub fn voted(&self) -> Term {
+        self.machine().log.voted()
     }
 
     /// What had to be repaired when the store was opened, in words.
@@ -116,13 +117,19 @@ impl Store {
         &self.inner.under_way
     }
 
+    pub(crate) fn rounds(&self) -> &Rounds {
+        &self.inner.rounds
+    }
+
     pub(crate) fn is_closed(&self) -> bool {
         self.inner.closed.load(Ordering::Acquire)
     }
 
     /// Who led when this manager last heard of anybody: the one to ask first.
     pub(crate) fn known_leader(&self) -> Option<NodeId> {
-        let metrics = self.metrics();
+        // Looked at and not copied: this is asked with every proposal.
+        let metrics = self.raft().metrics();
+        let metrics = metrics.borrow_watched();
         let leader = metrics.current_leader?;
         metrics.membership_config.get_node(&leader).map(|peer| peer.node)
     }
@@ -149,7 +156,8 @@ impl Store {
     }
 
     fn votes_alone(&self) -> bool {
-        let metrics = self.metrics();
+        let metrics = self.raft().metrics();
+        let metrics = metrics.borrow_watched();
         metrics.membership_config.voter_ids().eq([metrics.id])
     }
 

@@ -144,6 +144,12 @@ impl Publisher {
         self.closed.send_replace(true);
     }
 
+    /// Waits until nothing will happen any more.
+    pub(crate) async fn closed(&self) {
+        // The sender is this publisher's own, so the end of waiting is the word.
+        let _ = self.closed.subscribe().wait_for(|closed| *closed).await;
+    }
+
     /// A batch was applied.
     pub(crate) fn publish(&self, happened: impl IntoIterator<Item = Happened>, state: &State) {
         lock(&self.ring).extend(happened);

@@ -1,8 +1,8 @@
 //! The frames that managers exchange on the Raft, Snapshot and Propose lanes.
 //!
 //! Raft lane: [`Hello`], then either appends or questions, each answered in order. Snapshot lane: an offer, chunks,
-//! one answer. Propose lane: one question, one answer. Every stream names the history and the number in the group it
-//! is meant for, because the library demands that a message reach the right member or nobody.
+//! one answer. Propose lane: questions, each answered before the next is asked. Every stream names the history and the
+//! number in the group it is meant for, because the library demands that a message reach the right member or nobody.
 
 use super::{Entry, LogId, SnapshotMeta, Vote};
 use bincode::{Decode, Encode};
@@ -113,7 +113,7 @@ pub(crate) enum Received {
     Refused(String),
 }
 
-/// The only frame from the asker on the Propose lane.
+/// A question on the Propose lane.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub(crate) struct Forward {
     pub(crate) lineage: Lineage,

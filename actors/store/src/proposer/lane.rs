@@ -1,7 +1,8 @@
 //! The Propose lane, both ends: asking the leader, and answering as one.
 //!
-//! One stream carries one question. While the leader works on it and a majority is there, it says so every fifth of
-//! a second: that is what the asker's patience lives on.
+//! One stream carries one question at a time. While the leader works on it and a majority is there, it says so every
+//! fifth of a second: that is what the asker's patience lives on. A stream whose question was answered is kept for the
+//! next ([`Idle`]), since opening one takes a round trip of its own; one that was given up in the middle is dropped.
 
 use super::effort::{Attempt, Effort, FRESH};
 use crate::format::lane::{Ask, Forward, Told};
@@ -9,52 +10,86 @@ use crate::peers::Pipe;
 use crate::store::Store;
 use bytes::Bytes;
 use essaim_transport::{FrameError, Lane};
-use essaim_wire::{Index, NodeId};
+use essaim_wire::{Index, NodeId, encode};
+use std::sync::{MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// How often a leader says that it is at work.
 const WORKING: Duration = Duration::from_millis(200);
 
+/// So many streams are kept for the next questions: what a busy manager asks at the same time, at a few KiB each.
+const IDLE_MAX: usize = 64;
+
 /// How long a leader keeps at a question; longer than whoever asks.
 const DEADLINE: Duration = Duration::from_secs(12);
+
+/// Streams to the leader with no question under way. Another leader has others.
+#[derive(Default)]
+pub(crate) struct Idle {
+    leader: Option<NodeId>,
+    pipes: Vec<Pipe>,
+}
 
 impl Store {
     /// Asks `leader` until it answers, is silent for too long, or leads no more. Without an answer it may have heard
     /// the question all the same, once the lane was open.
     pub(crate) async fn ask_leader(&self, leader: NodeId, ask: Ask, effort: &Effort<'_>) -> Attempt<Told> {
-        let mut pipe = tokio::select! {
-            biased;
-            opened = self.peers().open(leader, Lane::Propose) => match opened {
-                Ok(pipe) => pipe,
-                Err(why) => {
-                    tracing::debug!(%leader, why, "cannot reach the leader");
-                    return Attempt::Again;
-                }
-            },
-            () = self.leader_changed(leader) => return Attempt::Again,
-        };
-        effort.note_sent(&ask);
         let forward = Forward { lineage: self.lineage(), ask };
+        let bytes = encode(&forward);
         let asking = async {
-            pipe.send.send_value(&forward).await?;
-            loop {
-                match pipe.recv.expect_value::<Told>().await? {
-                    Told::Working => effort.note_sign(),
-                    told => return Ok::<_, FrameError>(told),
+            // What was kept may have ended meanwhile; then the same question goes over a new one.
+            while let Some(mut pipe) = self.take_idle(leader) {
+                effort.note_sent(&forward.ask);
+                match ask_over(&mut pipe, &bytes, effort).await {
+                    Ok(told) => return Ok((pipe, told)),
+                    Err(why) => tracing::debug!(%leader, %why, "a stream that was kept has ended"),
                 }
+            }
+            let mut pipe = self.peers().open(leader, Lane::Propose).await?;
+            effort.note_sent(&forward.ask);
+            match ask_over(&mut pipe, &bytes, effort).await {
+                Ok(told) => Ok((pipe, told)),
+                Err(why) => Err(why.to_string()),
             }
         };
         tokio::select! {
             biased;
-            told = asking => match told {
-                Ok(told) => Attempt::Done(told),
+            asked = asking => match asked {
+                Ok((pipe, told)) => {
+                    self.keep_idle(leader, pipe);
+                    Attempt::Done(told)
+                }
                 Err(why) => {
-                    tracing::debug!(%leader, %why, "the leader did not answer");
+                    tracing::debug!(%leader, why, "the leader does not answer");
                     Attempt::Again
                 }
             },
             () = self.leader_changed(leader) => Attempt::Again,
         }
+    }
+
+    fn take_idle(&self, leader: NodeId) -> Option<Pipe> {
+        let mut idle = self.idle();
+        if idle.leader != Some(leader) {
+            *idle = Idle { leader: Some(leader), pipes: Vec::new() };
+        }
+        idle.pipes.pop()
+    }
+
+    fn keep_idle(&self, leader: NodeId, pipe: Pipe) {
+        let mut idle = self.idle();
+        if idle.leader == Some(leader) && idle.pipes.len() < IDLE_MAX && !self.is_closed() {
+            idle.pipes.push(pipe);
+        }
+    }
+
+    /// Ends the streams that are kept.
+    pub(crate) fn forget_idle(&self) {
+        *self.idle() = Idle::default();
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Idle> {
+        self.inner.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Asks once, and takes the first answer.
@@ -64,26 +99,36 @@ impl Store {
         pipe.recv.recv_value().await.ok()?
     }
 
-    /// Serves one stream of the Propose lane.
+    /// Serves one stream of the Propose lane: one question after the other, until the asker or this store has no more
+    /// use for it.
     pub(crate) async fn serve_propose(&self, pipe: Pipe) -> Result<(), FrameError> {
         let Pipe { mut send, mut recv } = pipe;
-        let Forward { lineage, ask } = recv.expect_value().await?;
-        if lineage != self.lineage() {
-            let why = format!("history {lineage:?} is not ours, which is {:?}", self.lineage());
-            return send.send_value(&Told::Refused(why)).await;
-        }
-        let answering = self.answer(ask);
-        tokio::pin!(answering);
         loop {
-            tokio::select! {
+            let asked = tokio::select! {
                 biased;
-                told = &mut answering => return send.send_value(&told).await,
-                // An asker that goes away has dropped its end; whatever was begun is finished by the group.
-                _ = recv.recv() => return Ok(()),
-                () = tokio::time::sleep(WORKING) => if self.is_leased_within(FRESH) {
-                    send.send_value(&Told::Working).await?;
-                },
+                // Whoever asks next finds the store that was opened in this one's place.
+                () = self.machine().publisher.closed() => return Ok(()),
+                asked = recv.recv_value() => asked?,
+            };
+            let Some(Forward { lineage, ask }) = asked else { return Ok(()) };
+            if lineage != self.lineage() {
+                let why = format!("history {lineage:?} is not ours, which is {:?}", self.lineage());
+                return send.send_value(&Told::Refused(why)).await;
             }
+            let answering = self.answer(ask);
+            tokio::pin!(answering);
+            let told = loop {
+                tokio::select! {
+                    biased;
+                    told = &mut answering => break told,
+                    // An asker that goes away has dropped its end; whatever was begun is finished by the group.
+                    _ = recv.recv() => return Ok(()),
+                    () = tokio::time::sleep(WORKING) => if self.is_leased_within(FRESH) {
+                        send.send_value(&Told::Working).await?;
+                    },
+                }
+            };
+            send.send_value(&told).await?;
         }
     }
 
@@ -101,7 +146,7 @@ impl Store {
                     Attempt::Closed(why) => Told::Refused(why),
                 }
             }
-            Ask::ReadIndex => match self.read_index_here().await {
+            Ask::ReadIndex => match self.rounds().share(self.read_index_here()).await {
                 Some(index) => Told::ReadAt(index),
                 None if self.leads() => Told::NoQuorum,
                 None => Told::NotLeader(self.known_leader()),
@@ -117,6 +162,17 @@ impl Store {
         match tokio::time::timeout(PATIENCE, reading).await {
             Ok(Ok((read, _))) => Some(Index(read.index())),
             _ => None,
+        }
+    }
+}
+
+/// Puts one question on a stream, and waits for the answer.
+async fn ask_over(pipe: &mut Pipe, question: &[u8], effort: &Effort<'_>) -> Result<Told, FrameError> {
+    pipe.send.send(question).await?;
+    loop {
+        match pipe.recv.expect_value::<Told>().await? {
+            Told::Working => effort.note_sign(),
+            told => return Ok(told),
         }
     }
 }
