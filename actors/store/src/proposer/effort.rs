@@ -49,8 +49,8 @@ pub(crate) enum Trouble {
     NoQuorum { why: NoQuorum, sent: bool },
     /// A majority was there, and the deadline passed.
     Late,
-    /// The store is closed or broken.
-    Closed(String),
+    /// The store is closed or broken. `sent` when it may happen all the same, at the others.
+    Closed { why: String, sent: bool },
 }
 
 /// One effort.
@@ -120,7 +120,10 @@ impl<'s> Effort<'s> {
     pub(crate) async fn weigh<T>(&self, tried: Attempt<T>) -> ControlFlow<Result<T, Trouble>> {
         match tried {
             Attempt::Done(done) => return ControlFlow::Break(Ok(done)),
-            Attempt::Closed(why) => return ControlFlow::Break(Err(Trouble::Closed(why))),
+            Attempt::Closed(why) => {
+                let sent = self.sent.load(Ordering::Relaxed);
+                return ControlFlow::Break(Err(Trouble::Closed { why, sent }));
+            }
             Attempt::Lost => self.sent.store(true, Ordering::Relaxed),
             Attempt::Again => (),
         }
