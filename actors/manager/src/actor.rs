@@ -9,7 +9,7 @@
 use crate::leader;
 use crate::node::{Arguments, Msg as NodeMsg, NodeActor, Told};
 use crate::reports::Reports;
-use essaim_model::{Event, State as Cluster};
+use essaim_model::{Event, ManagerStatus, Node};
 use essaim_store::{CursorError, Happened, Leadership, Store};
 use essaim_system::Scope;
 use essaim_system::endpoint::Endpoint;
@@ -245,9 +245,13 @@ impl State {
 
     /// Whether this is this machine's own worker, and this manager is to be one no longer. Once the group has let it
     /// go it hears nothing more, so its own node must be told by another manager what it is from then on.
+    ///
+    /// It is about this part in the group: one that was promoted just now reads in the log that it was a worker.
     fn is_own_farewell(&self, node: NodeId) -> bool {
-        let wished = |cluster: &Cluster| cluster.node(node).map(|node| node.spec.role);
-        node == self.arguments.store.node() && wished(&self.arguments.store.state()) == Some(Role::Worker)
+        let store = &self.arguments.store;
+        let has_part = |place: ManagerStatus| place.raft_id == store.raft_id();
+        let goes = |it: &Node| it.spec.role == Role::Worker && it.manager.is_some_and(has_part);
+        node == store.node() && store.state().node(node).is_some_and(|it| goes(it))
     }
 
     fn mark(&self, happened: &Happened) {
@@ -265,7 +269,7 @@ impl State {
                         // One that is gone links elsewhere anyhow.
                         let _ = own.address.cast(NodeMsg::Detach("this manager is being demoted".into()));
                     }
-                    let is_manager = |node: &Arc<essaim_model::Node>| node.role == Role::Manager;
+                    let is_manager = |node: &Arc<Node>| node.role == Role::Manager;
                     if new.is_none() || old.iter().chain(new).any(is_manager) {
                         admit(&self.arguments);
                         return self.mark_all();

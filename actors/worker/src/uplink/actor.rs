@@ -292,7 +292,8 @@ impl State {
                 let _ = self.args.worker.cast(WorkerMsg::Obey(orders));
             }
             Obeyed::Stale => {
-                let words = format!("ignored orders {:?}: newer ones are in force", assignment.version);
+                let index = assignment.version.index.0;
+                let words = format!("ignored orders as of index {index}: newer ones are in force");
                 self.scope.record(Kind::Note, words);
             }
             Obeyed::Gap => {
