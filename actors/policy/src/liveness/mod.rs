@@ -286,6 +286,7 @@ impl Track {
         let (reachability, message) = match (&self.heard, self.lost) {
             (None, None) => (node.reachability, node.message.clone()),
             (_, None) if restarting => (Reachability::Reachable, "the node is restarting".to_owned()),
+            (_, None) if self.flapping => (Reachability::Reachable, unsteady_words()),
             (_, None) => (Reachability::Reachable, String::new()),
             (heard, Some(lost)) => {
                 let why = match heard {
@@ -308,6 +309,12 @@ impl Track {
             changes.push(Change::SetSteadiness { id: node.id, unsteady });
         }
     }
+}
+
+/// Why a node that can be reached gets nothing.
+fn unsteady_words() -> String {
+    let (window, steady) = (FLAP_WINDOW.as_secs(), STEADY_AFTER.as_secs());
+    format!("unreachable {FLAPS} times within {window} s: no new tasks until it was steady for {steady} s")
 }
 
 /// The earliest moment at which something is due.

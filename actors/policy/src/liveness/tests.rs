@@ -65,6 +65,11 @@ impl Leader {
         self.input(Input::Seen { node: id(node), generation, seen });
     }
 
+    /// What an operator reads of a node.
+    fn message(&self, node: u128) -> &str {
+        &self.world.state.node(id(node)).expect("there").message
+    }
+
     fn lose(&mut self, node: u128) {
         self.see(node, Seen::Unreachable { why: "missed by 3 observers".into() });
     }
@@ -168,10 +173,12 @@ fn three_losses_in_a_minute_cost_thirty_steady_seconds() {
     }
     let told = leader.told();
     assert_eq!(told[4..], ["3 Unreachable", "3 unsteady=true", "3 Reachable"]);
+    assert!(leader.message(3).contains("no new tasks"), "it can be reached, and an operator sees why it gets nothing");
     leader.pass(27 * SECOND);
     assert_eq!(leader.told(), [""; 0]);
     leader.pass(3 * SECOND);
-    assert_eq!(leader.told(), ["3 unsteady=false"]);
+    assert_eq!(leader.told(), ["3 Reachable", "3 unsteady=false"]);
+    assert_eq!(leader.message(3), "");
 }
 
 #[test]

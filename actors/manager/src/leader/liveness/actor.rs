@@ -214,7 +214,11 @@ impl State {
 
 /// What the core is to know of a member; nothing of one that was not heard of yet.
 fn see(view: &MemberView, stopped: bool, cluster: &Cluster) -> Option<Seen> {
-    let names = || view.accusers.iter().map(|node| name_of(cluster, *node)).collect::<Vec<_>>().join(", ");
+    let names = || {
+        let mut names: Vec<_> = view.accusers.iter().map(|node| name_of(cluster, *node)).collect();
+        names.sort();
+        names.join(", ")
+    };
     let missed = || match view.accusers.len() {
         0 => "nobody hears of it".to_owned(),
         _ => format!("missed by {}", names()),
