@@ -46,7 +46,9 @@ pub fn read(asked: ServiceSpec, fallback: impl FnOnce() -> String) -> Result<mod
         mode: read_mode(asked.mode)?,
         update: asked.update_config.map(|config| read_update(config, "--update")).transpose()?,
         rollback: asked.rollback_config.map(|config| read_update(config, "--rollback")).transpose()?,
-        endpoint: asked.endpoint_spec.map(read_endpoint).transpose()?,
+        // Clients leave it out or send the default, and send the default back when they change something else: that is
+        // no other wish, or the first `service scale` would replace every task.
+        endpoint: asked.endpoint_spec.map(read_endpoint).transpose()?.filter(|it| *it != model::EndpointSpec::default()),
     })
 }
 
@@ -530,6 +532,15 @@ mod tests {
         expected["TaskTemplate"]["ContainerSpec"]["Isolation"] = "default".into();
         expected["TaskTemplate"]["Runtime"] = "container".into();
         assert_eq!(serde_json::to_value(shown).expect("JSON"), expected);
+    }
+
+    #[test]
+    fn a_wish_that_left_the_defaults_out_is_the_same_when_it_is_sent_back_with_them() {
+        let mut spare = plain();
+        spare.as_object_mut().expect("an object").retain(|field, _| field == "Name" || field == "TaskTemplate");
+        spare["TaskTemplate"] = json!({"ContainerSpec": {"Image": "web"}});
+        let wish = parse(spare).expect("plain");
+        assert_eq!(read(show(&wish), String::new), Ok(wish));
     }
 
     #[test]
