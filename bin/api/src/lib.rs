@@ -17,10 +17,12 @@
 //! - [`socket`]: the socket and its connections.
 //! - [`node`](mod@node): a node's handle, as the routes see it.
 //! - [`actor`]: `/n/api`, which keeps the socket open.
+//! - [`direct`]: the same without a socket.
 
 mod actor;
 mod ask;
 pub mod cluster;
+mod direct;
 mod face;
 mod host;
 mod lists;
@@ -34,6 +36,7 @@ pub use cluster::{
     Cluster, EventBatches, Happened, JournalLines, JournalQuery, LocalState, LogLine, LogLines, LogStream, LogsQuery,
     Rotate, Standing,
 };
+pub use direct::{Direct, Reply};
 pub use face::Face;
 pub use host::Host;
 pub use routes::router;

@@ -1,0 +1,62 @@
+//! The face without a socket: requests and answers as values, within the process.
+//!
+//! For tests, where a socket would let real time in, and for a program that has a daemon of its own inside and asks it
+//! what its operators would. Every route is there; a stream is read to its end, so nothing that follows should be
+//! asked here.
+
+use crate::face::Face;
+use crate::host::Host;
+use crate::node::Node;
+use crate::routes::router;
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::http::{Request, header};
+use bytes::Bytes;
+use essaim_node::Handle;
+use hyper::service::Service;
+use hyper_util::service::TowerToHyperService;
+use std::sync::Arc;
+
+/// No answer is longer: ten thousand nodes are shown in a few megabytes.
+const ANSWER_LEN_MAX: usize = 64 << 20;
+
+/// The face of a node, asked directly.
+#[derive(Clone)]
+pub struct Direct {
+    routes: TowerToHyperService<Router>,
+}
+
+/// What came back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reply {
+    /// The HTTP status.
+    pub status: u16,
+    /// The body, as a rule JSON.
+    pub body: Bytes,
+}
+
+impl Direct {
+    /// The face of this node, which describes its machine as `host`.
+    pub fn of(handle: Handle, host: Host) -> Self {
+        let face = Face::new(Arc::new(Node::new(handle)), host);
+        Self { routes: TowerToHyperService::new(router(face)) }
+    }
+
+    /// Asks; a body is JSON.
+    pub async fn ask(&self, method: &str, path: &str, body: Option<Vec<u8>>) -> Result<Reply, axum::Error> {
+        let mut request = Request::builder().method(method).uri(path);
+        if body.is_some() {
+            request = request.header(header::CONTENT_TYPE, "application/json");
+        }
+        let request = request.body(Body::from(body.unwrap_or_default())).map_err(axum::Error::new)?;
+        let response = self.routes.call(request).await.unwrap_or_else(|never| match never {});
+        let status = response.status().as_u16();
+        Ok(Reply { status, body: to_bytes(response.into_body(), ANSWER_LEN_MAX).await? })
+    }
+}
+
+impl std::fmt::Debug for Direct {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Direct")
+    }
+}
