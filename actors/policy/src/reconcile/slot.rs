@@ -17,7 +17,7 @@ pub(super) use crate::scene::Standing;
 use super::Work;
 use super::rollout::Candidate;
 use crate::restart;
-use essaim_model::{Desired, Mode, Slot, Task};
+use essaim_model::{Availability, Desired, Mode, Slot, Task};
 use essaim_wire::planted::{Bug, planted};
 use std::sync::Arc;
 use std::time::Duration;
@@ -75,6 +75,8 @@ impl<'a> Work<'a> {
             match self.standing(task) {
                 Standing::Gone(_) => self.let_go(task),
                 _ if !task.is_wanted() => here.stopping |= answers,
+                // Nothing waits for a node that was told to take nothing.
+                Standing::Sound if global && task.node().is_none() && self.takes_nothing(task.slot) => self.shut(task),
                 Standing::Sound => here.sound.push(task),
                 Standing::Held => here.held = true,
                 // A place that is a node can be filled on no other.
@@ -92,6 +94,12 @@ impl<'a> Work<'a> {
             }
         }
         here
+    }
+
+    /// Whether the place is a node that is to take no new tasks.
+    fn takes_nothing(&self, slot: Slot) -> bool {
+        let Slot::Node(node) = slot else { return false };
+        self.scene.state.node(node).is_none_or(|node| node.spec.availability != Availability::Active)
     }
 
     fn keep_sound(&mut self, slot: Slot, tasks: &[&'a Arc<Task>], here: &mut Occupants<'a>) {

@@ -475,6 +475,26 @@ fn a_global_service_has_one_task_on_every_node_that_may_have_it() {
 }
 
 #[test]
+fn a_task_that_waits_for_its_node_waits_no_more_when_that_is_to_take_nothing() {
+    let mut world = World::of(2);
+    let agent = world.create("agent", 0, |spec| {
+        spec.mode = Mode::Global;
+        let reservation = Some(Share { memory_bytes: 1 << 50, ..Share::default() });
+        spec.task.resources = Some(Resources { limit: None, reservation });
+    });
+    world.settle();
+    let waiting = |world: &World| {
+        world.state.tasks_of(agent).filter(|task| task.is_wanted() && !task.has_ended()).map(|task| task.slot).collect()
+    };
+    let all: Vec<Slot> = waiting(&world);
+    assert_eq!(all, [Slot::Node(id(1)), Slot::Node(id(2))], "no node has so much memory");
+    world.set_node(2, |spec| spec.availability = Availability::Drain);
+    world.settle();
+    let left: Vec<Slot> = waiting(&world);
+    assert_eq!(left, [Slot::Node(id(1))]);
+}
+
+#[test]
 fn a_global_service_obeys_its_constraints() {
     let mut world = World::of(3);
     let agent = world.create("agent", 0, |spec| {
