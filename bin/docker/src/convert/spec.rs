@@ -48,7 +48,11 @@ pub fn read(asked: ServiceSpec, fallback: impl FnOnce() -> String) -> Result<mod
         rollback: asked.rollback_config.map(|config| read_update(config, "--rollback")).transpose()?,
         // Clients leave it out or send the default, and send the default back when they change something else: that is
         // no other wish, or the first `service scale` would replace every task.
-        endpoint: asked.endpoint_spec.map(read_endpoint).transpose()?.filter(|it| *it != model::EndpointSpec::default()),
+        endpoint: asked
+            .endpoint_spec
+            .map(read_endpoint)
+            .transpose()?
+            .filter(|it| *it != model::EndpointSpec::default()),
     })
 }
 

@@ -1,3 +1,4 @@
 //! What a simulated cluster must show.
 
+mod scenarios;
 mod stories;
