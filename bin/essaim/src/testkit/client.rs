@@ -178,6 +178,11 @@ impl Client {
         self
     }
 
+    /// Asks for one change, and is done.
+    pub async fn write_once(mut self) {
+        self.ask(Wish::Update).await;
+    }
+
     /// Until shortly before some beat of the run's clock: faults begin and end on the beat, and find requests under
     /// way.
     async fn pause(&mut self) {

@@ -96,7 +96,7 @@ pub fn draw(rng: &mut StdRng, nodes: Number, faults: u32, over: Duration) -> Vec
 /// write and its sync.
 pub fn draw_syncs(rng: &mut StdRng, nodes: Number, over: Duration) -> Vec<Strike> {
     let mut sync = |node| {
-        let fault = Fault::SlowDisk(node, Duration::from_micros(rng.random_range(300..5_000)));
+        let fault = Fault::SlowDisk(node, Duration::from_micros(rng.random_range(1_000..12_000)));
         Strike { at: Duration::ZERO, fault, lasts: over }
     };
     (1..=nodes).map(&mut sync).collect()

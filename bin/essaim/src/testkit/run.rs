@@ -10,8 +10,8 @@ use crate::testkit::trace::Trace;
 use crate::testkit::world::World;
 use essaim_model::State;
 use essaim_worker::sim::Behaviour;
-use rand::SeedableRng;
 use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -25,6 +25,12 @@ const STEP: Duration = Duration::from_millis(100);
 
 /// How many clients work at the same time.
 const CLIENTS: u32 = 3;
+
+/// How long a write takes when nothing is wrong: two reads, and a commit on two disks.
+const UNDER_WAY: Duration = Duration::from_millis(24);
+
+/// How long the leader then has something to decide about it.
+const FELT: Duration = Duration::from_millis(200);
 
 /// How long a new cluster may take to have its managers and its first service.
 const FOUNDED_MAX: Duration = Duration::from_secs(30);
@@ -208,7 +214,7 @@ impl Run {
         let stop = Arc::new(AtomicBool::new(!self.options.client));
         let clients = [first].into_iter().chain(fellows);
         let clients: Vec<_> = clients.map(|client| tokio::spawn(client.work(Arc::clone(&stop)))).collect();
-        self.suffer().await?;
+        self.suffer(&judge).await?;
         stop.store(true, Ordering::Relaxed);
         for client in clients {
             let client = client.await.map_err(|why| format!("a client ended: {why}"))?;
@@ -244,7 +250,10 @@ impl Run {
     }
 
     /// Faults come and go; at the end there are none.
-    async fn suffer(&mut self) -> Result<(), String> {
+    ///
+    /// Just before each one begins somebody writes, so that it finds a change under way: on its way to the leader, in
+    /// the log and not on disk, or about to be answered.
+    async fn suffer(&mut self, client: &Client) -> Result<(), String> {
         let Options { nodes, faults, length, .. } = self.options;
         let drawn = || {
             let mut rng = StdRng::seed_from_u64(self.options.seed);
@@ -253,6 +262,7 @@ impl Run {
             strikes
         };
         let strikes = self.options.strikes.clone().unwrap_or_else(drawn);
+        let mut rng = StdRng::seed_from_u64(self.options.seed ^ 0x7772_6974);
         let begun = Instant::now();
         let mut due: BTreeMap<(Duration, usize), Option<Fault>> = BTreeMap::new();
         for (key, Strike { at, fault, lasts }) in strikes.into_iter().enumerate() {
@@ -263,7 +273,14 @@ impl Run {
             while let Some(entry) = due.first_entry().filter(|entry| entry.key().0 <= begun.elapsed()) {
                 let key = entry.key().1;
                 match entry.remove() {
-                    Some(fault) => self.world.strike(key, fault).await,
+                    Some(fault) => {
+                        if self.options.client && !matches!(fault, Fault::SlowDisk(..)) {
+                            tokio::spawn(client.fellow(100 + key as u32).write_once());
+                            let before = if rng.random_bool(0.5) { UNDER_WAY } else { FELT };
+                            sleep(before.mul_f64(rng.random_range(0.0..1.0))).await;
+                        }
+                        self.world.strike(key, fault).await;
+                    }
                     None => self.world.relieve(key).await,
                 }
             }

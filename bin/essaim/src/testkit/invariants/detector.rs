@@ -3,7 +3,8 @@
 //! - One that lives and can be reached is never taken for `Down`. A node counts as in trouble while a fault takes it
 //!   away and for [`AFTERMATH`] more, and the verdicts of one that is itself in trouble do not count here.
 //! - Nobody is missed by fewer observers than a quorum: whoever first says so has counted them, each once. (Others
-//!   take that over, with the votes that have reached them by then.)
+//!   take that over, with the votes that have reached them by then. While nodes come and go it is not held against
+//!   anybody: observers are counted by their places on rings that not everybody sees alike.)
 //! - Whoever is cut off from more than half of all accuses nobody as an observer, and counts no quorum. (The slow
 //!   probes go on, one every few seconds: when most of a cluster is gone at once, only they are left to find it out.)
 //! - What is believed of a node only goes forward: its starts, and within each how often it took something back.
@@ -20,6 +21,10 @@ use tokio::time::Instant;
 
 /// So long after one has counted a quorum, others may believe it.
 const BELIEVED_FOR: Duration = Duration::from_secs(20);
+
+/// So long after a node was in trouble, others may still stand on different rings: an accusation means an observer by
+/// its place there, so one may count for two (and is refuted).
+const VIEWS_DIFFER: Duration = Duration::from_secs(12);
 
 /// In the first seconds of a cut, one slow probe at most can have failed: two accusations are an observer's.
 const CUT_OFF_LATELY: Duration = Duration::from_secs(4);
@@ -83,7 +88,9 @@ impl Rosters {
                 let voices: BTreeSet<_> = accusers.iter().chain(implicit).collect();
                 if voices.len() >= *needed {
                     self.counted.insert(*node, Instant::now());
-                } else if self.counted.get(node).is_none_or(|at| at.elapsed() > BELIEVED_FOR) {
+                } else if self.counted.get(node).is_none_or(|at| at.elapsed() > BELIEVED_FOR)
+                    && numbers.values().all(|other| *other == subject || troubles.is_calm(*other, VIEWS_DIFFER))
+                {
                     let (voices, by) = (voices.len(), accusers.len());
                     wrong.push(format!(
                         "n{number} takes n{subject} for unreachable on the word of {voices} ({by} accuse), and {needed} \
@@ -172,6 +179,9 @@ mod tests {
         let (mut rosters, troubles) = (Rosters::default(), Troubles::default());
         let wrong = hear(&mut rosters, 1, &troubles, missed(&[1, 2, 2]));
         assert!(wrong[0].contains("on the word of 2 (3 accuse), and 3 are needed"), "{wrong:?}");
+        let mut other = Troubles::default();
+        other.set(4, true);
+        assert_eq!(hear(&mut rosters, 1, &other, missed(&[1, 2])), [""; 0], "n4 may be on some rings only");
         assert_eq!(hear(&mut rosters, 1, &troubles, missed(&[1, 2, 3])), [""; 0]);
         assert_eq!(hear(&mut rosters, 2, &troubles, missed(&[1])), [""; 0], "it believes n1");
     }
