@@ -1,4 +1,8 @@
 //! What a simulated cluster must show.
 
+mod command;
+mod kit;
+#[cfg(feature = "planted")]
+mod planted;
 mod scenarios;
 mod stories;

@@ -67,21 +67,6 @@ fn a_power_cut_of_everybody_is_survived() {
 }
 
 #[test]
-fn twenty_seeds_hold() {
-    // Two at a time: each has a runtime of its own.
-    let halves = [1..=10, 11..=20].map(|seeds| {
-        thread::spawn(move || {
-            for seed in seeds {
-                holds(&within(WALL_MAX, move || run(Options::of(seed))));
-            }
-        })
-    });
-    for half in halves {
-        half.join().expect("every seed of this half holds");
-    }
-}
-
-#[test]
 fn the_same_seed_gives_the_same_run() {
     let outcome = || within(WALL_MAX, || run(Options::of(3)));
     let first = outcome();

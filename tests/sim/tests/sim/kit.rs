@@ -1,0 +1,148 @@
+//! The test kit as a developer of an extension uses it: a cluster in one test, and whatever may go wrong with it.
+
+use crate::stories::within;
+use essaim::testkit::{self, Cluster, Failed, Fault};
+use essaim_model::{Availability, State};
+use essaim_wire::Role;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+const WALL_MAX: Duration = Duration::from_secs(300);
+
+/// Tells a story of five nodes, three of them managers, with the last line of its failure.
+fn tell<T: Send + 'static>(
+    seed: u64,
+    story: impl AsyncFnOnce(&mut Cluster) -> Result<T, String> + Send + 'static,
+) -> T {
+    within(WALL_MAX, move || testkit::cluster(seed).run(story)).unwrap_or_else(|failed| panic!("{failed}"))
+}
+
+async fn read(cluster: &Cluster) -> Result<Arc<State>, String> {
+    cluster.control()?.read().await.map_err(|why| why.to_string())
+}
+
+fn node<'a>(state: &'a State, name: &str) -> &'a Arc<essaim_model::Node> {
+    state.nodes().find(|node| node.name() == name).expect("it is a node")
+}
+
+#[test]
+fn a_cluster_is_a_few_lines_and_every_daemon_has_what_the_story_adds() {
+    let started = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&started);
+    within(WALL_MAX, move || -> Result<(), Failed> {
+        let fit = move |_: u16, parts: &mut essaim_node::Parts| {
+            assert_eq!(parts.engines.len(), 1, "the simulated machine's");
+            counted.fetch_add(1, Ordering::Relaxed);
+        };
+        testkit::cluster(11).nodes(4).managers(1).parts(fit).run(async |cluster| {
+            cluster.strike(Fault::Crash(4)).await?;
+            cluster.pass(Duration::from_secs(6)).await?;
+            let state = read(cluster).await?;
+            assert!(!node(&state, "n4").is_ready());
+            let state = cluster.settled().await?;
+            assert!(node(&state, "n4").is_ready());
+            Ok(())
+        })
+    })
+    .unwrap_or_else(|failed| panic!("{failed}"));
+    assert_eq!(started.load(Ordering::Relaxed), 5, "four, and one again");
+}
+
+#[test]
+fn a_leader_whose_disk_takes_nothing_leads_no_more_and_is_a_manager_again_when_it_does() {
+    type Wrong = fn(u16) -> Fault;
+    let ways: [Wrong; 4] = [Fault::FailingDisk, Fault::FailingSyncs, Fault::TornWrites, Fault::FullDisk];
+    for (seed, wrong) in (21..).zip(ways) {
+        tell(seed, async move |cluster| {
+            let first = cluster.run().world.leader().ok_or("nobody leads")?;
+            cluster.strike(wrong(first)).await?;
+            // Whatever is written finds out; a scaled service writes.
+            let mut next = first;
+            for _ in 0..20 {
+                cluster.pass(Duration::from_secs(1)).await?;
+                let Some(leader) = cluster.run().world.leader() else { continue };
+                next = leader;
+                let state = read(cluster).await?;
+                let service = state.services().next().expect("the first service");
+                let mut spec = service.spec.clone();
+                spec.task.force_update += 1;
+                // It may be refused while somebody is elected.
+                let _ = cluster.control()?.update_service(service.id, service.meta.version, spec).await;
+            }
+            assert_ne!(next, first, "{}", wrong(first));
+            let state = cluster.settled().await?;
+            let failed = node(&state, &format!("n{first}"));
+            assert!(failed.role == Role::Manager && failed.manager.is_some_and(|manager| manager.voter));
+            Ok(())
+        });
+    }
+}
+
+#[test]
+fn everybody_is_restarted_at_once_and_no_task_ends() {
+    for (seed, fault) in (31..).zip([Fault::CrashAll, Fault::RestartAll]) {
+        tell(seed, async move |cluster| {
+            let tasks = |cluster: &mut Cluster| -> Vec<_> {
+                (1..=5).flat_map(|number| cluster.run().world.machine(number).running()).collect()
+            };
+            let before = tasks(cluster);
+            cluster.strike(fault).await?;
+            cluster.pass(Duration::from_secs(1)).await?;
+            cluster.settled().await?;
+            assert_eq!(tasks(cluster), before);
+            Ok(())
+        });
+    }
+}
+
+#[test]
+fn clocks_that_are_wrong_by_an_hour_stop_nothing() {
+    tell(41, async |cluster| {
+        cluster.strike(Fault::ClockJump(1, -3_600)).await?;
+        cluster.strike(Fault::ClockJump(4, 3_600)).await?;
+        cluster.pass(Duration::from_secs(5)).await?;
+        cluster.strike(Fault::Crash(5)).await?;
+        cluster.pass(Duration::from_secs(10)).await?;
+        let state = read(cluster).await?;
+        let lost = node(&state, "n5").id;
+        assert_eq!(state.tasks().filter(|task| task.is_running() && task.is_wanted()).count(), 8);
+        assert!(state.tasks().filter(|task| task.is_wanted()).all(|task| task.node() != Some(lost)));
+        cluster.settled().await.map(drop)
+    });
+}
+
+#[test]
+fn what_an_operator_does_is_a_fault_like_any_other() {
+    tell(51, async |cluster| {
+        cluster.strike(Fault::Drain(5)).await?;
+        cluster.strike(Fault::Promote(4)).await?;
+        cluster.strike(Fault::Demote(2)).await?;
+        cluster.strike(Fault::HandOver).await?;
+        cluster.pass(Duration::from_secs(15)).await?;
+        let state = read(cluster).await?;
+        assert_eq!(node(&state, "n5").spec.availability, Availability::Drain);
+        assert!(cluster.run().world.machine(5).running().is_empty());
+        assert_eq!((node(&state, "n4").role, node(&state, "n2").role), (Role::Manager, Role::Worker));
+        let state = cluster.settled().await?;
+        assert_eq!(node(&state, "n5").spec.availability, Availability::Active);
+        assert_eq!((node(&state, "n4").role, node(&state, "n2").role), (Role::Worker, Role::Manager));
+        Ok(())
+    });
+}
+
+#[test]
+fn a_manager_that_leaves_in_order_joins_again_as_another_node() {
+    tell(61, async |cluster| {
+        let before = node(&read(cluster).await?, "n3").id;
+        cluster.strike(Fault::Leave(3)).await?;
+        cluster.pass(Duration::from_secs(20)).await?;
+        let state = read(cluster).await?;
+        assert!(state.node(before).is_none(), "its record is gone");
+        assert_eq!(state.tasks().filter(|task| task.is_running() && task.is_wanted()).count(), 8);
+        let state = cluster.settled().await?;
+        assert_eq!((node(&state, "n3").role, state.nodes().count()), (Role::Worker, 5));
+        assert_ne!(node(&state, "n3").id, before);
+        Ok(())
+    });
+}
