@@ -23,11 +23,8 @@ use crate::figure::Figure;
 use measured::Size;
 
 /// The row.
-pub(super) const ROW: Row = Row {
-    name: "growth",
-    what: "50, 200 and 500 workers: cost per node beside the smallest",
-    measure,
-};
+pub(super) const ROW: Row =
+    Row { name: "growth", what: "50, 200 and 500 workers: cost per node beside the smallest", measure };
 
 /// How many workers, beside three managers.
 const SIZES: &[u16] = &[50, 200, 500];
