@@ -8,8 +8,8 @@ use super::{Entry, LogId, Types, Vote};
 use crate::format::{self, Record};
 use crate::log::writer::Writer;
 use crate::log::{Found, LogBackend, Op};
-use essaim_wire::encode;
 use essaim_wire::planted::{Bug, planted};
+use essaim_wire::{Term, encode};
 use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
 use openraft::{OptionalSend, RaftTypeConfig};
 use std::collections::VecDeque;
@@ -88,6 +88,11 @@ impl LogStore {
     /// The entries from `start` to before `end` that there are.
     pub(crate) fn between(&self, start: u64, end: u64) -> io::Result<Vec<Entry>> {
         self.entries(start, end, usize::MAX)
+    }
+
+    /// The term of the vote that is on disk.
+    pub(crate) fn voted(&self) -> Term {
+        Term(self.tail().vote.map_or(0, |given| vote(&given).term))
     }
 
     fn tail(&self) -> MutexGuard<'_, Tail> {
