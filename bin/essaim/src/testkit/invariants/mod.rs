@@ -156,12 +156,12 @@ pub async fn watch(number: Number, handle: Handle, ledger: SharedLedger) {
     let mut standings = handle.standings();
     drop(handle);
     loop {
-        if let Standing::Active(part) = &*standings.borrow_and_update() {
-            if part_seen != Some(part.node) {
-                part_seen = Some(part.node);
-                watchers.spawn(watch_verdicts(number, part.roster.verdicts(), Arc::clone(&ledger)));
-                watchers.spawn(watch_orders(number, part.node, part.worker.orders(), Arc::clone(&ledger)));
-            }
+        if let Standing::Active(part) = &*standings.borrow_and_update()
+            && part_seen != Some(part.node)
+        {
+            part_seen = Some(part.node);
+            watchers.spawn(watch_verdicts(number, part.roster.verdicts(), Arc::clone(&ledger)));
+            watchers.spawn(watch_orders(number, part.node, part.worker.orders(), Arc::clone(&ledger)));
         }
         if standings.changed().await.is_err() {
             return;
