@@ -3,7 +3,7 @@
 
 use super::member::{MEMBER, key};
 use super::{Load, VALUE_LEN, WRITERS};
-use crate::endpoints::{GENERATOR, LINEAGE, endpoint, free_ports, id};
+use crate::endpoints::{GENERATOR, LINEAGE, endpoint, free_ports};
 use crate::process::Helper;
 use bincode::{Decode, Encode};
 use essaim_model::{Change, Labels, NodeSpec, Outcome, Proposal, fixtures};
