@@ -69,7 +69,7 @@ fn writes(rounds: u32) -> Vec<Figure> {
     let mut restless = false;
     // The first requests make connections and files.
     ours.write(1, ROUND / 4);
-    for etcd in &mut etcd {
+    if let Some(etcd) = &mut etcd {
         let _ = etcd.write(1, ROUND / 4);
     }
     for number in 0..rounds {
@@ -110,7 +110,7 @@ fn reads(rounds: u32) -> Vec<Figure> {
     let mut etcd = etcd(folder.path());
     let mut samples: [Samples; 3] = Default::default();
     let mut restless = false;
-    for etcd in &mut etcd {
+    if let Some(etcd) = &mut etcd {
         let _ = etcd.write(READERS, ROUND / 4);
     }
     for number in 0..rounds {
