@@ -11,7 +11,7 @@ use std::time::Duration;
 const WALL_MAX: Duration = Duration::from_secs(300);
 
 /// Does something on a thread of its own, and fails when it takes too long.
-fn within<T: Send + 'static>(wall: Duration, story: impl FnOnce() -> T + Send + 'static) -> T {
+pub(crate) fn within<T: Send + 'static>(wall: Duration, story: impl FnOnce() -> T + Send + 'static) -> T {
     let (done, ends) = mpsc::channel();
     thread::spawn(move || done.send(story()));
     ends.recv_timeout(wall).expect("it neither panicked nor hung")
