@@ -71,7 +71,8 @@ impl<'a> Work<'a> {
         let mut here = Occupants::default();
         let global = self.service.spec.mode == Mode::Global;
         for &task in tasks.iter().filter(|task| !task.has_ended()) {
-            let answers = task.node().is_some_and(|node| self.scene.answers(node));
+            // One that cannot be heard will not be waited for; but where the place is a node, the next one runs there too.
+            let answers = global || task.node().is_some_and(|node| self.scene.answers(node));
             match self.standing(task) {
                 Standing::Gone(_) => self.let_go(task),
                 _ if !task.is_wanted() => here.stopping |= answers,

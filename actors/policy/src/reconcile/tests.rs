@@ -475,6 +475,27 @@ fn a_global_service_has_one_task_on_every_node_that_may_have_it() {
 }
 
 #[test]
+fn the_next_task_of_a_node_waits_for_the_end_of_the_last_also_while_the_node_cannot_be_reached() {
+    let mut world = World::of(1);
+    let agent = world.create("agent", 0, |spec| spec.mode = Mode::Global);
+    world.settle();
+    let first = world.state.tasks_of(agent).next().expect("it runs").id;
+    world.update(agent, |spec| spec.task.force_update += 1);
+    for reach in [Reachability::Reachable, Reachability::Unreachable] {
+        world.reach(1, reach);
+        for _ in 0..3 {
+            world.lead();
+            let mut others = world.state.tasks_of(agent).filter(|task| task.id != first);
+            assert!(others.all(|task| task.desired != Desired::Running), "both would run on the one node");
+        }
+    }
+    assert_eq!(world.state.task(first).expect("remembered").desired, Desired::Shutdown);
+    world.reach(1, Reachability::Reachable);
+    world.live(6 * SECOND);
+    assert_eq!(world.running(agent), 1);
+}
+
+#[test]
 fn a_task_that_waits_for_its_node_waits_no_more_when_that_is_to_take_nothing() {
     let mut world = World::of(2);
     let agent = world.create("agent", 0, |spec| {

@@ -134,7 +134,8 @@ fn what_an_operator_does_is_a_fault_like_any_other() {
 #[test]
 fn a_manager_that_leaves_in_order_joins_again_as_another_node() {
     tell(61, async |cluster| {
-        let before = node(&read(cluster).await?, "n3").id;
+        let state = read(cluster).await?;
+        let before = node(&state, "n3").id;
         cluster.strike(Fault::Leave(3)).await?;
         cluster.pass(Duration::from_secs(20)).await?;
         let state = read(cluster).await?;

@@ -8,7 +8,7 @@
 //! - a request that stands twice in the log has its effect, and its outcome, once;
 //! - what a leader's actor decided is void under another leader;
 //! - the events of each entry lead from the state before it to the state after it, for those who follow events;
-//! - the [`course`](super::course) of each task is right;
+//! - the [`course`] of each task is right;
 //! - the state of every manager has the hash of the replayed one.
 
 use super::course;

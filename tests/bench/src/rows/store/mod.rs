@@ -7,7 +7,7 @@
 //! a label of 512 bytes and names the version that it was read at; one of etcd's is a blind put of as many bytes.
 //!
 //! - [`ours`]: the three managers and the load on them; [`member`]: one of the three, the helper.
-//! - [`etcd`]: the same with etcd; [`grpc`]: the little of gRPC that it takes.
+//! - [`mod@etcd`]: the same with etcd; [`grpc`]: the little of gRPC that it takes.
 
 mod etcd;
 mod grpc;
