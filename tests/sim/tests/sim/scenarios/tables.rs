@@ -55,7 +55,7 @@ pub(super) fn tasks(service: &str, tasks: &[Task], names: &Names) -> Vec<String>
     };
     let mut sorted: Vec<(String, &Task)> = tasks.iter().map(|task| (name(task), task)).collect();
     sorted.sort_by(|(a, x), (b, y)| {
-        let newest_first = (y.created_at.clone(), &y.id).cmp(&(x.created_at.clone(), &x.id));
+        let newest_first = (y.created_at, &y.id).cmp(&(x.created_at, &x.id));
         natural(a).cmp(&natural(b)).then(newest_first)
     });
     let mut before = String::new();
