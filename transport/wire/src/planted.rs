@@ -1,7 +1,7 @@
 //! Planted bugs: slips that a programmer could make, each at its real place, to measure what looks for bugs.
 //!
 //! A place reads `if planted(Bug::X) { the slip }`. Without the feature `planted` that is `if false`, and nothing of it
-//! is in what ships. With it a bug is in force on one thread, for as long as [`plant`]'s guard lives: a simulated run
+//! is in what ships. With it a bug is in force on one thread, for as long as `plant`'s guard lives: a simulated run
 //! has a thread of its own, so several runs can have several bugs. The simulator must catch each of them; what it
 //! does not catch it would not catch in earnest either.
 
