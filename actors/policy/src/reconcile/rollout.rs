@@ -8,9 +8,9 @@
 //! What counts as a failure is a task of this update that ended by itself before it ran, or within the monitor time
 //! after it began to. When it began is kept in [`Watch`], which a new leader begins anew.
 
-use super::{Watch, Work};
+use super::{Watch, Work, slot};
 use crate::restart;
-use essaim_model::{Change, Desired, FailureAction, Slot, Task, UpdateConfig, UpdateOrder, UpdateState, UpdateStatus};
+use essaim_model::{Change, FailureAction, Slot, Task, UpdateConfig, UpdateOrder, UpdateState, UpdateStatus};
 use essaim_wire::Timestamp;
 use std::sync::Arc;
 
@@ -19,6 +19,8 @@ pub(super) struct Candidate<'a> {
     pub(super) slot: Slot,
     /// What it has now; nothing if its last task has ended and is not to be followed by itself.
     pub(super) old: Option<&'a Arc<Task>>,
+    /// Some older task of it was told to end, and has not.
+    pub(super) stopping: bool,
 }
 
 /// What the slots showed of an update that goes on.
@@ -74,13 +76,14 @@ impl Work<'_> {
     }
 
     fn replace(&mut self, candidate: &Candidate<'_>, config: &UpdateConfig) {
-        let Some(old) = candidate.old else { return self.want(candidate.slot, Desired::Running) };
+        let Some(old) = candidate.old else { return self.want(candidate.slot, slot::first_wish(candidate.stopping)) };
         let assigned = old.node().is_some();
         if config.order == UpdateOrder::StopFirst || !assigned {
             self.shut(old);
         }
-        let waits = config.order == UpdateOrder::StopFirst && assigned;
-        self.want(candidate.slot, if waits { Desired::Ready } else { Desired::Running });
+        // One that waited for the end of another passes that on.
+        let waits = config.order == UpdateOrder::StopFirst && (assigned || candidate.stopping);
+        self.want(candidate.slot, slot::first_wish(waits));
     }
 
     /// How many slots were replaced and have not settled.

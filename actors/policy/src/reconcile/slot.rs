@@ -120,7 +120,8 @@ impl<'a> Work<'a> {
             (Some(new), _) => new,
             (None, Some(old)) => {
                 if here.leaving.is_empty() && here.lost.is_empty() {
-                    self.rollout.candidates.push(Candidate { slot, old: Some(old) });
+                    let stopping = here.stopping;
+                    self.rollout.candidates.push(Candidate { slot, old: Some(old), stopping });
                 }
                 old
             }
@@ -230,7 +231,7 @@ impl<'a> Work<'a> {
             }
             self.want(slot, desired);
         } else if !current {
-            self.rollout.candidates.push(Candidate { slot, old: None });
+            self.rollout.candidates.push(Candidate { slot, old: None, stopping });
         }
     }
 }

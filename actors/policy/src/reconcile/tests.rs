@@ -496,6 +496,27 @@ fn the_next_task_of_a_node_waits_for_the_end_of_the_last_also_while_the_node_can
 }
 
 #[test]
+fn a_second_update_waits_for_what_the_first_one_stopped() {
+    let mut world = World::of(1);
+    let web = world.create("web", 1, |_| ());
+    world.settle();
+    let first = world.state.tasks_of(web).next().expect("it runs").id;
+    // The worker takes its time: nothing ends, and the first successor is not even placed.
+    let impossible = Some(Share { memory_bytes: 1 << 50, ..Share::default() });
+    world.update(web, |spec| spec.task.resources = Some(Resources { limit: None, reservation: impossible }));
+    world.lead();
+    world.lead();
+    world.update(web, |spec| spec.task.resources = None);
+    for _ in 0..3 {
+        world.lead();
+        let mut others = world.state.tasks_of(web).filter(|task| task.id != first);
+        assert!(others.all(|task| task.desired != Desired::Running), "the first one still runs");
+    }
+    world.live(6 * SECOND);
+    assert_eq!(world.running(web), 1);
+}
+
+#[test]
 fn a_task_that_waits_for_its_node_waits_no_more_when_that_is_to_take_nothing() {
     let mut world = World::of(2);
     let agent = world.create("agent", 0, |spec| {
