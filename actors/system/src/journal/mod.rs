@@ -134,7 +134,7 @@ impl Journal {
     /// it is killed with it. For tests and `essaim debug kill-actor`.
     pub fn kill(&self, path: &Path) -> Result<(), NoSuchActor> {
         // ractor kills the children of an actor in the order of a hash map; here it is that of the tree, so that the
-        // same run stays the same.
+        // same run stays the same. The lowest first: what they hold outside the tree is then killed by them.
         let cells = self.inner().tree.cells_within(path);
         if cells.is_empty() {
             return Err(NoSuchActor { path: path.clone() });

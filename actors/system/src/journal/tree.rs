@@ -118,17 +118,17 @@ impl Tree {
         self.actors.get(path).map(|(entry, _)| entry.clone())
     }
 
-    /// The actor at a path, and after it all below it; none when there is no actor at the path itself.
+    /// All below the actor at a path, children before their parents, and then itself; none when it is not there.
     pub(super) fn cells_within(&self, path: &Path) -> Vec<ActorCell> {
         let own = self.actors.get(path).and_then(|(_, cell)| cell.clone());
         let Some(own) = own else { return Vec::new() };
-        let below = self.actors.iter().filter(|(other, _)| other.is_within(path) && *other != path);
-        std::iter::once(own).chain(below.filter_map(|(_, (_, cell))| cell.clone())).collect()
+        let below = self.actors.iter().rev().filter(|(other, _)| other.is_within(path) && *other != path);
+        below.filter_map(|(_, (_, cell))| cell.clone()).chain([own]).collect()
     }
 
-    /// Everybody, parents before their children.
+    /// Everybody, children before their parents.
     pub(super) fn all_cells(&self) -> Vec<ActorCell> {
-        self.actors.values().filter_map(|(_, cell)| cell.clone()).collect()
+        self.actors.values().rev().filter_map(|(_, cell)| cell.clone()).collect()
     }
 }
 

@@ -5,8 +5,8 @@
 //! - Nobody is missed by fewer observers than a quorum: whoever first says so has counted them, each once. (Others
 //!   take that over, with the votes that have reached them by then. While nodes come and go it is not held against
 //!   anybody: observers are counted by their places on rings that not everybody sees alike.)
-//! - Whoever is cut off from more than half of all accuses nobody as an observer, and counts no quorum. (The slow
-//!   probes go on, one every few seconds: when most of a cluster is gone at once, only they are left to find it out.)
+//! - Whoever is cut off from more than half of all accuses nobody as an observer, and counts no quorum, unless it knew
+//!   of others that are gone: of what it took for the cluster it may have the larger part. (The slow probes go on, one every few seconds: when most of a cluster is gone at once, only they are left to find it out.)
 //! - What is believed of a node only goes forward: its starts, and within each how often it took something back.
 
 use super::troubles::{AFTERMATH, Troubles};
@@ -40,6 +40,8 @@ pub struct Rosters {
     believed: BTreeMap<Number, Believed>,
     /// Whom a node has accused since it was cut off.
     accused: BTreeMap<Number, (Instant, BTreeSet<Number>)>,
+    /// Whom a node takes for gone.
+    gone: BTreeMap<Number, BTreeSet<Number>>,
     /// When an actor of a node was made to fail.
     failed: BTreeMap<Number, Instant>,
 }
@@ -76,9 +78,16 @@ impl Rosters {
                 (*of, *accused) = (since, BTreeSet::new());
             }
             accused.insert(subject);
-            if counts || accused.len() > 1 && since.elapsed() < CUT_OFF_LATELY {
+            let is_smaller = self.gone.get(&number).is_some_and(|gone| gone.iter().any(|other| *other != subject));
+            if counts && !is_smaller || accused.len() > 1 && since.elapsed() < CUT_OFF_LATELY {
                 wrong.push(format!("n{number} is cut off, and accuses n{subject}: {:?}", heard.verdict));
             }
+        }
+        let gone = self.gone.entry(number).or_default();
+        match &heard.verdict {
+            Verdict::Unreachable { .. } | Verdict::Down { .. } | Verdict::Left { .. } => drop(gone.insert(subject)),
+            Verdict::Suspected { .. } => (),
+            _ => drop(gone.remove(&subject)),
         }
         match &heard.verdict {
             Verdict::Down { cause, .. } if lives && troubles.is_calm(number, AFTERMATH) => {
@@ -125,6 +134,7 @@ impl Rosters {
         let anew = self.failed.get(&number).is_some_and(|at| at.elapsed() < RESTARTED_WITHIN);
         if believed.life != life || version < believed.version || anew {
             believed.of.clear();
+            self.gone.remove(&number);
         }
         (believed.life, believed.version) = (life, version);
         let mut wrong = Vec::new();
@@ -197,6 +207,10 @@ mod tests {
         assert!(hear(&mut rosters, 1, &troubles, suspected(4, 1))[0].contains("n1 is cut off, and accuses n4"));
         assert!(hear(&mut rosters, 1, &troubles, missed(&[1, 2, 3]))[0].contains("n1 is cut off, and accuses n5"));
         assert_eq!(hear(&mut rosters, 2, &troubles, suspected(4, 2)), [""; 0], "it is not cut off");
+        let mut rosters = Rosters::default();
+        let down = Verdict::Down { node: id(3), cause: Downfall::Grace };
+        assert_eq!(hear(&mut rosters, 1, &troubles, down), [""; 0]);
+        assert_eq!(hear(&mut rosters, 1, &troubles, missed(&[1, 2, 4])), [""; 0], "three of the four it knew of");
     }
 
     #[tokio::test(start_paused = true)]
