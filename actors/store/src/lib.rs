@@ -11,7 +11,7 @@
 //! In suggested reading order:
 //!
 //! - [`store`], [`view`]: the handle; opening and closing, and what it shows.
-//! - [`proposer`], [`read`]: how changes get in, and how reads are made current.
+//! - [`proposer`], [`read`]: how changes get in, and how reads are made current; [`time`]: what dates they get.
 //! - [`leadership`]: who leads, and who must not act as if it did.
 //! - [`group`], [`force`]: who is in the group, and the way out when most of it is gone.
 //! - [`events`]: what happened, for whoever follows; [`agreed`]: what the log holds, for whoever checks.
@@ -36,6 +36,7 @@ mod read;
 mod seal;
 mod snapshot;
 mod store;
+mod time;
 mod view;
 
 #[cfg(test)]

@@ -3,16 +3,13 @@
 use super::bell::Bell;
 use super::{actor, liveness, reaper, roles, scheduler};
 use crate::ManagerArguments;
-use essaim_model::{Change, Refusal, State};
+use essaim_model::{Change, Refusal};
 use essaim_store::Store;
-use essaim_system::Scope;
 use essaim_system::endpoint::Endpoint;
 use essaim_system::roster::RosterHandle;
-use essaim_wire::{Index, NodeId, Term, Timestamp};
+use essaim_wire::{Index, NodeId, Term};
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -29,8 +26,6 @@ pub(super) struct Context {
     pub(super) liveness: Bell<liveness::Msg>,
     pub(super) roles: Bell<roles::Msg>,
     pub(super) reaper: Bell<reaper::Msg>,
-    /// How far the state's time is ahead of this machine's clock.
-    ahead_micros: AtomicU64,
 }
 
 impl Context {
@@ -46,21 +41,12 @@ impl Context {
             liveness: Bell::new(|| liveness::Msg::Look),
             roles: Bell::new(|| roles::Msg::Look),
             reaper: Bell::new(|| reaper::Msg::Look),
-            ahead_micros: AtomicU64::new(0),
         }
     }
 
     /// Proposes as the leader of this term; void under any other.
     pub(super) async fn propose(&self, changes: Vec<Change>) -> Result<Index, Refusal> {
         self.store.change(changes, Some(self.term)).await
-    }
-
-    /// Now, never before the state's own time: another manager's clock may be ahead, and dates are compared.
-    pub(super) fn now(&self, scope: &Scope, state: &State) -> Timestamp {
-        let utc = scope.utc();
-        let ahead = state.at().as_micros().saturating_sub(utc.as_micros());
-        let ahead = self.ahead_micros.fetch_max(ahead, Ordering::Relaxed).max(ahead);
-        utc + Duration::from_micros(ahead)
     }
 }
 

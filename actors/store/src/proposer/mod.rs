@@ -41,7 +41,7 @@ impl Store {
     /// With a `fence` they are void under a leader of another term: that is how a leader's actor proposes.
     pub async fn propose(&self, changes: Vec<Change>, fence: Option<Term>) -> Result<Outcome, ProposeError> {
         let permit = self.under_way().acquire().await.map_err(|_| closed())?;
-        let proposal = Proposal { request: self.next_request(), at: self.clock().utc(), fence, changes };
+        let proposal = Proposal { request: self.next_request(), at: self.now(), fence, changes };
         let mut bytes = Bytes::from(encode(&Command::Proposal(proposal)));
         if bytes.len() > PROPOSAL_BYTES_MAX {
             return Err(ProposeError::TooLarge { bytes: bytes.len() });

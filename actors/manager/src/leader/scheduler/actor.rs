@@ -125,7 +125,7 @@ impl State {
             return;
         }
         let cluster = self.follow().await;
-        let now = self.context.now(&self.scope, &cluster);
+        let now = self.context.store.now();
         let mut parts = Vec::new();
         let mut changes = 0;
         while changes < CHANGES_MAX

@@ -103,7 +103,7 @@ impl State {
         let cluster = context.store.state();
         let Some(service) = cluster.service(self.id) else { return };
         self.tell(service);
-        let now = context.now(&self.scope, &cluster);
+        let now = context.store.now();
         let released = Arc::clone(&context.released.borrow());
         let scene = Scene { state: &cluster, now, released: &released };
         let plan = reconcile(&scene, service, &mut self.watch);
