@@ -24,7 +24,7 @@ use crate::raft::serve::Server;
 use crate::raft::{self, Raft, seeded};
 use crate::read::Rounds;
 use crate::snapshot::folder::Snapshots;
-use crate::time::Ahead;
+use crate::time::Told;
 use essaim_system::env::{Clock, Disk, Seed};
 use essaim_transport::Lane;
 use essaim_wire::{Generation, Lineage, NodeId};
@@ -111,7 +111,7 @@ pub(crate) struct Inner {
     pub(crate) tasks: Mutex<Vec<JoinHandle<()>>>,
     pub(crate) closed: AtomicBool,
     pub(crate) repaired: Option<String>,
-    pub(crate) ahead: Mutex<Ahead>,
+    pub(crate) told: Mutex<Told>,
 }
 
 impl Store {
@@ -262,7 +262,7 @@ impl Store {
                 tasks: Mutex::default(),
                 closed: AtomicBool::new(false),
                 repaired,
-                ahead: Mutex::default(),
+                told: Mutex::default(),
             }),
         };
         let tasks = [

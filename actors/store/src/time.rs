@@ -1,28 +1,26 @@
 //! The time of the cluster: what changes are dated with, and what the leader's actors compare those dates with.
 //!
-//! It is the time of day of whoever proposes, but never before what is dated already: the clock of another manager may
-//! have been ahead, by an hour if somebody set it wrong. Then the cluster's time goes on at half the pace until the
-//! clocks have caught up with it. (If it stood still meanwhile, or if dates stood still while the leader's time went on,
-//! every delay that is counted from a date would be endless, or over at once.)
+//! It follows the time of day of whoever proposes, but it neither stands still nor jumps, because delays are counted
+//! from dates: beside a clock that somebody set it goes on at half the pace, or at half as much again, until the two
+//! agree. And it is never before what is dated already, by another manager whose clock was ahead.
 
 use crate::store::Store;
-use essaim_wire::Timestamp;
+use essaim_wire::{Moment, Timestamp};
 use std::sync::PoisonError;
-use std::time::Duration;
 
-/// How far the time of the cluster is ahead of this machine's clock, and when it was found so.
+/// When the time was told last, and what it was.
 #[derive(Debug, Default)]
-pub(crate) struct Ahead {
-    by: Duration,
-    found: Timestamp,
-}
+pub(crate) struct Told(Option<(Moment, Timestamp)>);
 
-impl Ahead {
-    /// The time of the cluster, by this machine's clock and the newest date that is known.
-    pub(crate) fn now(&mut self, utc: Timestamp, dated: Timestamp) -> Timestamp {
-        let caught_up = utc.saturating_since(self.found) / 2;
-        let now = (utc + self.by.saturating_sub(caught_up)).max(dated);
-        (self.by, self.found) = (now.saturating_since(utc), utc);
+impl Told {
+    /// The time of the cluster, by this machine's clocks and the newest date that is known.
+    pub(crate) fn now(&mut self, moment: Moment, utc: Timestamp, dated: Timestamp) -> Timestamp {
+        let followed = self.0.map_or(utc, |(then, told)| {
+            let passed = moment.saturating_since(then);
+            utc.clamp(told + passed / 2, told + passed * 3 / 2)
+        });
+        let now = followed.max(dated);
+        self.0 = Some((moment, now));
         now
     }
 }
@@ -30,28 +28,33 @@ impl Ahead {
 impl Store {
     /// The time of the cluster: what a change that is proposed now is dated with.
     pub fn now(&self) -> Timestamp {
-        let (utc, dated) = (self.clock().utc(), self.state().at());
-        self.inner.ahead.lock().unwrap_or_else(PoisonError::into_inner).now(utc, dated)
+        let (moment, utc, dated) = (self.clock().now(), self.clock().utc(), self.state().at());
+        self.inner.told.lock().unwrap_or_else(PoisonError::into_inner).now(moment, utc, dated)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     fn at(seconds: u64) -> Timestamp {
         Timestamp::from_micros(seconds * 1_000_000)
     }
 
+    fn after(seconds: u64) -> Moment {
+        Moment::START + Duration::from_secs(seconds)
+    }
+
     #[test]
-    fn a_date_from_a_clock_that_was_ahead_is_caught_up_with_at_half_the_pace() {
-        let mut ahead = Ahead::default();
-        assert_eq!(ahead.now(at(100), at(90)), at(100), "nobody was ahead");
-        assert_eq!(ahead.now(at(110), at(1_110)), at(1_110), "a thousand seconds");
-        assert_eq!(ahead.now(at(210), at(1_110)), at(1_160), "it goes on");
-        assert_eq!(ahead.now(at(1_110), at(1_160)), at(1_610));
-        assert_eq!(ahead.now(at(2_110), at(1_610)), at(2_110));
-        assert_eq!(ahead.now(at(2_120), at(2_110)), at(2_120));
-        assert_eq!(ahead.now(at(1_000), at(2_120)), at(2_120), "its own clock was ahead, and was set right");
+    fn the_time_goes_on_beside_a_clock_that_is_set() {
+        let mut told = Told::default();
+        assert_eq!(told.now(after(0), at(5_000), at(90)), at(5_000));
+        assert_eq!(told.now(after(10), at(5_010), at(5_000)), at(5_010));
+        assert_eq!(told.now(after(20), at(1_020), at(5_010)), at(5_015), "set back: it goes on at half the pace");
+        assert_eq!(told.now(after(30), at(5_030), at(5_015)), at(5_030), "set right: it catches up");
+        assert_eq!(told.now(after(40), at(9_040), at(5_030)), at(5_045), "set forward: half as fast again");
+        assert_eq!(told.now(after(40), at(9_040), at(8_000)), at(8_000), "another manager has dated something");
+        assert_eq!(told.now(after(50), at(5_050), at(8_000)), at(8_005), "whose clock is ahead");
     }
 }
