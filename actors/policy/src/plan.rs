@@ -14,6 +14,8 @@ pub struct Plan {
     pub wanted: Vec<Wanted>,
     /// When to look again although nothing happened.
     pub again: Option<Timestamp>,
+    /// What an operator who watches would ask the reason of, in words.
+    pub notes: Vec<String>,
 }
 
 /// A task that a service lacks.

@@ -17,7 +17,7 @@ pub(super) use crate::scene::Standing;
 use super::Work;
 use super::rollout::Candidate;
 use crate::restart;
-use essaim_model::{Availability, Desired, Mode, Slot, Task};
+use essaim_model::{Assigned, Availability, Desired, Mode, Slot, Task};
 use essaim_wire::planted::{Bug, planted};
 use std::sync::Arc;
 use std::time::Duration;
@@ -158,6 +158,12 @@ impl<'a> Work<'a> {
         let patient_until = kept.meta.created_at + DRAIN_PATIENCE;
         let hopeless = kept.node().is_none() && self.scene.now >= patient_until;
         if kept.is_running() || hopeless || self.service.spec.drains_stop_first() {
+            if let (true, Assigned::Pending { reason }) = (hopeless, &kept.assigned) {
+                let (slot, seconds) = (kept.slot, DRAIN_PATIENCE.as_secs());
+                let note =
+                    format!("slot {slot} stops on its draining node, and runs nowhere: {reason} for {seconds} s");
+                self.plan.notes.push(note);
+            }
             for task in std::mem::take(&mut here.leaving) {
                 self.shut(task);
                 here.stopping = true;

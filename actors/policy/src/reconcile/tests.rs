@@ -277,9 +277,13 @@ fn when_no_other_node_is_eligible_the_old_task_goes_after_a_minute_with_the_reas
     world.set_node(1, |spec| spec.availability = Availability::Drain);
     world.live(58 * SECOND);
     assert_eq!(world.running(web), 1, "it goes on");
+    assert_eq!(world.plan(web).notes, [""; 0]);
     let text = "no suitable node (1 node not available for new tasks; scheduling constraints not satisfied on 1 node)";
     assert_eq!(world.reasons(web), [text]);
-    world.live(3 * SECOND);
+    world.pass(2 * SECOND);
+    let note = format!("slot 1 stops on its draining node, and runs nowhere: {text} for 60 s");
+    assert_eq!(world.plan(web).notes, [note]);
+    world.live(SECOND);
     assert_eq!(world.running(web), 0);
     assert_eq!(world.reasons(web), [text]);
     world.set_node(1, |spec| spec.availability = Availability::Active);

@@ -92,8 +92,8 @@ impl State {
         };
         match shown {
             Ok(says) => {
-                let until = says.not_after.as_micros() / 1_000_000;
-                self.scope.record(Kind::Trust, format!("has a new certificate as {}, until {until}", says.role));
+                let hours = says.not_after.saturating_since(self.scope.utc()).as_secs() / 3_600;
+                self.scope.record(Kind::Trust, format!("has a new certificate as {}, for {hours} h", says.role));
                 Input::Renewed(says)
             }
             Err(why) => {

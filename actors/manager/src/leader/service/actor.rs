@@ -111,6 +111,9 @@ impl State {
             // A moment later, so that the time has surely come.
             self.wake_after(myself, again.saturating_since(now) + Duration::from_millis(1));
         }
+        for note in &plan.notes {
+            self.scope.record(Kind::Service, note.as_str());
+        }
         if !plan.is_empty() {
             self.planned = true;
             let want = Want { service: self.id, plan, answer: Answer::to(myself.clone()) };
