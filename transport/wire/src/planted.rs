@@ -14,7 +14,7 @@ pub enum Bug {
     AckBeforeFsync,
     /// A manager keeps its vote in memory only, and gives another one after a restart.
     VoteNotKept,
-    /// What a leader's actor decided is passed on and applied under the next leader.
+    /// What a leader's actor decided outlives it, is passed on, and is applied under the next leader.
     DroppedFence,
     /// A request that is sent again has its effect again.
     RequestAppliedTwice,

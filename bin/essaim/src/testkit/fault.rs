@@ -85,9 +85,16 @@ pub fn draw(rng: &mut StdRng, nodes: Number, faults: u32, over: Duration) -> Vec
         .map(|count| {
             let at = each * count + jitter(rng, each);
             let fault = draw_fault(rng, nodes);
-            // Without anybody for longer, nothing new would be seen: the others are not there to notice.
-            let longest = if fault.downs_everybody() { 4_000 } else { 14_000 };
-            Strike { at, fault, lasts: Duration::from_millis(rng.random_range(300..longest)) }
+            let lasts = if rng.random_bool(0.5) {
+                // A moment, on the scale of leases, elections and patience: whoever was thought gone is back in the
+                // middle of what that led to.
+                rng.random_range(100..1_500)
+            } else {
+                // Without anybody for longer, nothing new would be seen: the others are not there to notice.
+                let longest = if fault.downs_everybody() { 4_000 } else { 14_000 };
+                rng.random_range(1_500..longest)
+            };
+            Strike { at, fault, lasts: Duration::from_millis(lasts) }
         })
         .collect()
 }
