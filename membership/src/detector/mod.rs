@@ -345,15 +345,19 @@ impl Detector {
         self.agenda.arm(self.now, &mut self.effects);
     }
 
-    /// News goes to neighbours on the rings: with them there are sessions anyway, and the rings together are as good
-    /// as chance for spreading it.
+    /// News goes to neighbours on the rings.
     fn gossip_round(&mut self) {
-        let observers = self.rings.observers(self.me_node());
-        let neighbours: BTreeSet<NodeId> = self.watches.subjects().chain(observers).collect();
-        let heard = |node: &NodeId| self.entries.get(node).is_some_and(|entry| entry.phase == Phase::Present);
-        let neighbours: Vec<NodeId> = neighbours.into_iter().filter(heard).collect();
-        let hearers: Vec<NodeId> = neighbours.sample(&mut self.rng, FANOUT.get()).copied().collect();
+        let hearers: Vec<NodeId> = self.neighbours().sample(&mut self.rng, FANOUT.get()).copied().collect();
         self.gossip.round(&hearers);
+    }
+
+    /// Those whom this node observes or is observed by, and hears. With them there are sessions anyway, and the rings
+    /// together are as good as chance for spreading and for comparing.
+    fn neighbours(&self) -> Vec<NodeId> {
+        let observers = self.rings.observers(self.me_node());
+        let all: BTreeSet<NodeId> = self.watches.subjects().chain(observers).collect();
+        let heard = |node: &NodeId| self.entries.get(node).is_some_and(|entry| entry.phase == Phase::Present);
+        all.into_iter().filter(heard).collect()
     }
 
     fn drain_gossip(&mut self) {

@@ -125,7 +125,8 @@ impl Detector {
             self.effects.push(Effect::Address { node, addr: id.addr });
         }
         self.touch(node);
-        self.eager |= spread;
+        // That somebody is back ends what is done about its loss; that somebody is new can wait for the tick.
+        self.eager |= spread && !first;
         if restarted || was != State::Alive {
             self.enter(node, Phase::Present);
             let now = self.now;
@@ -156,7 +157,6 @@ impl Detector {
         self.gossip.alive(id, incarnation, spread);
         self.enter(id.node, Phase::Present);
         self.conclude(Verdict::Joined { member: id.member() });
-        self.eager |= spread;
         true
     }
 

@@ -153,7 +153,7 @@ impl Detector {
         }
     }
 
-    /// Compares tables with one member: whatever gossip lost is found here.
+    /// Compares tables with one neighbour: whatever gossip lost is found here.
     fn compare(&mut self) {
         self.compare_after = (self.compare_after * 2).min(self.config.push_pull);
         self.agenda.add(self.now + self.compare_after, Due::PushPull);
@@ -161,8 +161,8 @@ impl Detector {
     }
 
     pub(super) fn ask_table(&mut self) {
-        let present = self.those(|entry| entry.phase == Phase::Present);
-        self.effects.extend(present.choose(&mut self.rng).copied().map(Effect::PushPull));
+        let neighbours = self.neighbours();
+        self.effects.extend(neighbours.choose(&mut self.rng).copied().map(Effect::PushPull));
     }
 
     /// Calls one member that is down: a cut may have healed.

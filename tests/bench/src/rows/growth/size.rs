@@ -19,9 +19,9 @@ const AT_ONCE: u16 = 16;
 /// Tasks per worker.
 const TASKS: u16 = 2;
 
-/// How long everything is left alone before its rest is measured: joins leave sessions that nobody uses any more,
-/// which are closed after a minute; the measure begins while they still stand, as it would for an operator.
-const SETTLE: Duration = Duration::from_secs(5);
+/// How long everything is left alone before its rest is measured: joins leave sessions that nobody uses any more, which
+/// are closed after fifteen seconds.
+const SETTLE: Duration = Duration::from_secs(20);
 
 /// How long the rest is measured.
 const REST: Duration = Duration::from_secs(10);
