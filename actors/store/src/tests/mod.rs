@@ -1,5 +1,6 @@
 //! Scenarios: a few stores in one process, memory between them, disks that lose what was not synced, virtual time.
 
+mod appends;
 mod checks;
 mod damage;
 mod endpoints;

@@ -94,7 +94,7 @@ impl Peers for Side {
     }
 }
 
-fn pipe(stream: DuplexStream, net: &Arc<Net>, own: NodeId, other: NodeId) -> Pipe {
+pub(super) fn pipe(stream: DuplexStream, net: &Arc<Net>, own: NodeId, other: NodeId) -> Pipe {
     let (recv, send) = split(stream);
     let wire = Wire { net: Arc::clone(net), own, other };
     Pipe {
