@@ -5,6 +5,9 @@
 //! sentinel. Only an echo counts as life: it proves both directions, while gossip from a subject that cannot hear
 //! proves one.
 //!
+//! Silence counts beside what this node and the way there take just now: one whose own ticks come late, or whom
+//! answers reach slowly, waits a few times as long again (Lifeguard's local health; at most twice as long in all).
+//!
 //! The gate: a node that misses more than half of its subjects says nothing against anybody, since it is more likely
 //! the one that is cut off. Subjects that a quorum has already found unreachable do not count, nor do those whose
 //! host refuses the sentinel, which proves that the way there works.
@@ -20,6 +23,10 @@ const HINT: Duration = Duration::from_millis(150);
 
 /// A sentinel is sent to the same subject at most this often.
 const SENTINEL: Duration = Duration::from_millis(100);
+
+/// A node that is late itself, and a subject that answers slowly, is allowed so many times that lateness and that round
+/// trip beside every silence: the way there and back is queued four times, in two kernels and two processes.
+const SLACK: u32 = 4;
 
 /// An accuser whom nobody follows waits at most this long before it repeats itself.
 const PATIENCE_MAX: Duration = Duration::from_secs(30);
@@ -190,10 +197,18 @@ impl Watches {
         self.tick = self.tick.wrapping_add(1);
     }
 
-    /// What is due of each subject. `hasty(node)`: its state is still open, so it is asked again at once.
-    pub(crate) fn due(&self, now: Moment, config: &Config, hasty: impl Fn(NodeId) -> bool) -> Vec<(NodeId, Due)> {
+    /// What is due of each subject, when this node's own ticks are `lag` late. `hasty(node)`: its state is still open,
+    /// so it is asked again at once.
+    pub(crate) fn due(
+        &self,
+        now: Moment,
+        config: &Config,
+        lag: Duration,
+        hasty: impl Fn(NodeId) -> bool,
+    ) -> Vec<(NodeId, Due)> {
         let turn = self.tick % TICKS_PER_HEARTBEAT;
         let due = |(i, (&node, watch)): (usize, (&NodeId, &Watch))| {
+            let slack = ((lag + watch.rtt.unwrap_or_default()) * SLACK).min(config.miss);
             let patience = config.tick().max(watch.rtt.unwrap_or_default() * 3);
             let slow = watch.unanswered.is_some_and(|since| now.saturating_since(since) >= patience);
             let again = (slow || watch.hint.is_some()) && hasty(node);
@@ -201,8 +216,8 @@ impl Watches {
                 beat: again || i as u32 % TICKS_PER_HEARTBEAT == turn,
                 sentinel: again,
                 late: watch.refused
-                    || watch.silence(now) > config.miss
-                    || watch.hint.is_some_and(|since| now.saturating_since(since) >= HINT),
+                    || watch.silence(now) > config.miss + slack
+                    || watch.hint.is_some_and(|since| now.saturating_since(since) >= HINT + slack),
             };
             (due != Due::default()).then_some((node, due))
         };
@@ -240,7 +255,7 @@ mod tests {
     }
 
     fn due(watches: &Watches, now: Moment, n: u128) -> Due {
-        let all = watches.due(now, &Config::default(), |_| true);
+        let all = watches.due(now, &Config::default(), Duration::ZERO, |_| true);
         all.into_iter().find(|(subject, _)| *subject == node(n)).map(|(_, due)| due).unwrap_or_default()
     }
 
@@ -263,7 +278,7 @@ mod tests {
         let mut asked = [0; 8];
         for _ in 0..TICKS_PER_HEARTBEAT {
             watches.advance();
-            let due = watches.due(at(1), &Config::default(), |_| true);
+            let due = watches.due(at(1), &Config::default(), Duration::ZERO, |_| true);
             assert_eq!(due.len(), 2);
             for (node, _) in due {
                 asked[node.bits() as usize] += 1;
@@ -282,6 +297,19 @@ mod tests {
         assert_eq!(due(&watches, at(601), 0), Due { beat: true, sentinel: true, late: true });
         watches.on_echo(at(602), node(0), 1);
         assert_eq!(due(&watches, at(603), 0), Due::default());
+    }
+
+    #[test]
+    fn a_node_that_is_late_itself_waits_longer_and_at_most_twice_as_long() {
+        let config = Config::default();
+        let late = |now: u64, lag: u64, rtt: u64| {
+            let mut watches = watches(1);
+            watches.get_mut(node(0)).expect("a subject").rtt = Some(Duration::from_millis(rtt));
+            watches.due(at(now), &config, Duration::from_millis(lag), |_| true).iter().any(|(_, due)| due.late)
+        };
+        assert!(late(605, 1, 0) && !late(603, 1, 0));
+        assert!(late(801, 40, 10) && !late(799, 40, 10));
+        assert!(late(1201, 3_600_000, 0) && !late(1199, 3_600_000, 0));
     }
 
     #[test]

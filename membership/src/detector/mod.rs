@@ -43,6 +43,9 @@ pub struct Detector {
     /// Something changed that other verdicts depend on: an observer is accused, the rings moved.
     reweigh: bool,
     watches: Watches,
+    /// When the next tick is due, and how late ticks were lately.
+    next_tick: Moment,
+    lag: Duration,
     gossip: Gossip,
     agenda: Agenda<Due>,
     rng: ChaCha8Rng,
@@ -119,6 +122,8 @@ impl Detector {
             moved: true,
             reweigh: false,
             watches: Watches::default(),
+            next_tick: Moment::START,
+            lag: Duration::ZERO,
             agenda: Agenda::new(),
             rng: ChaCha8Rng::seed_from_u64(seed),
             now: Moment::START,

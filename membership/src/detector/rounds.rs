@@ -41,7 +41,8 @@ impl Detector {
         let tick = self.config.tick().mul_f64(self.rng.random_range(0.0..1.0));
         let compare = self.compare_after.mul_f64(self.rng.random_range(0.5..1.5));
         let reconnect = self.config.reconnect.mul_f64(self.rng.random_range(0.5..1.5));
-        self.agenda.add(self.now + tick, Due::Tick);
+        self.next_tick = self.now + tick;
+        self.agenda.add(self.next_tick, Due::Tick);
         self.agenda.add(self.now + compare, Due::PushPull);
         self.agenda.add(self.now + reconnect, Due::Reconnect);
         self.agenda.add(self.now + CALL, Due::Join);
@@ -74,13 +75,17 @@ impl Detector {
     /// This process stood still: everybody is forgiven, and nothing counts before what queued up is read.
     pub(super) fn on_stall(&mut self, lost: Duration) {
         self.agenda.shift(lost + SETTLE);
+        self.next_tick = self.next_tick + lost + SETTLE;
         let now = self.now;
         self.watches.forgive(now);
     }
 
     fn tick(&mut self) {
         let now = self.now;
-        self.agenda.add(now + self.config.tick(), Due::Tick);
+        // The worst of the last ticks, fading by an eighth with each: a machine that is busy now is busy for a while.
+        self.lag = now.saturating_since(self.next_tick).max(self.lag - self.lag / 8);
+        self.next_tick = now + self.config.tick();
+        self.agenda.add(self.next_tick, Due::Tick);
         if std::mem::take(&mut self.moved) {
             let subjects = self.rings.subjects(self.me_node());
             // Of whom is a subject no longer there is no round trip to show any more.
@@ -91,7 +96,7 @@ impl Detector {
 
         self.watches.advance();
         let present = |node| self.entries.get(&node).is_some_and(|entry| entry.phase == Phase::Present);
-        let due = self.watches.due(now, &self.config, present);
+        let due = self.watches.due(now, &self.config, self.lag, present);
         for &(node, due) in &due {
             let Some(watch) = self.watches.get_mut(node) else { continue };
             let sentinel = due.sentinel && watch.sentinel(now);
