@@ -6,6 +6,7 @@ use crate::proposer::effort::{Attempt, Effort};
 use crate::{Leadership, ProposeError, ReadError, Start, Store};
 use bytes::Bytes;
 use essaim_model::{Kind, Outcome, Proposal};
+use essaim_system::env::Fault;
 use essaim_wire::{Index, Term, encode};
 use std::time::Duration;
 
@@ -109,6 +110,28 @@ async fn a_follower_without_a_leader_says_so_and_promises_that_nothing_changed()
     assert!(matches!(refused, Err(ProposeError::NoQuorum(_))), "{refused:?}");
     let refused = survivor.change(vec![accept(100)], None).await.expect_err("nor this");
     assert_eq!(refused.kind, Kind::NoQuorum);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_closes_does_not_call_refused_what_it_has_handed_over() {
+    let world = World::of(3).await;
+    let (leader, follower) = (world.leader().await, world.follower().await);
+    let third = world.running().into_iter().find(|it| ![leader.node(), follower.node()].contains(&it.node()));
+    // Long enough that the follower closes meanwhile.
+    for store in [&leader, &third.expect("there are three")] {
+        world.disks[&number(store)].set_fault(Fault::Slow(Duration::from_millis(100)));
+    }
+    let asker = follower.clone();
+    let asking = tokio::spawn(async move { asker.propose(vec![accept(100)], None).await });
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    world.stop(number(&follower)).await;
+    let answer = asking.await.expect("no panic");
+    assert!(matches!(answer, Err(ProposeError::Unknown(_))), "{answer:?}");
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(has(&leader, 100), "it was made");
+
+    let refused = follower.propose(vec![accept(101)], None).await;
+    assert!(matches!(refused, Err(ProposeError::Closed(_))), "that one was never handed over: {refused:?}");
 }
 
 #[tokio::test(start_paused = true)]
