@@ -16,8 +16,7 @@ use crate::testkit::trace::Trace;
 use crate::testkit::world::Running;
 use essaim_manager::Control;
 use essaim_model::{
-    Availability, ContainerSpec, FailureAction, Kind, Labels, Mode, Name, Refusal, ServiceSpec, State, TaskSpec,
-    UpdateConfig, UpdateOrder,
+    Availability, FailureAction, Kind, Labels, Mode, Refusal, ServiceSpec, State, UpdateConfig, UpdateOrder,
 };
 use essaim_node::Handle;
 use essaim_wire::{Generation, Index, NodeId, Role};
@@ -507,31 +506,12 @@ fn spec(rng: &mut StdRng, name: &str, mode: Mode, op: Op) -> ServiceSpec {
         order,
         ..UpdateConfig::default()
     };
-    ServiceSpec {
-        name: Name::parse(name).expect("a letter and a number"),
-        labels: Labels::from(labels),
-        task: TaskSpec {
-            container: ContainerSpec {
-                image: if rng.random_bool(0.25) { "stubborn" } else { "steady" }.into(),
-                labels: Labels::new(),
-                command: Vec::new(),
-                args: Vec::new(),
-                hostname: None,
-                env: Vec::new(),
-                dir: None,
-                user: None,
-                stop_signal: None,
-                // Short, so that a stubborn service can follow an update task by task.
-                stop_grace: Some(Duration::from_secs(2)),
-            },
-            resources: None,
-            restart: None,
-            placement: None,
-            force_update: 0,
-        },
-        mode,
-        update: Some(update),
-        rollback: None,
-        endpoint: None,
-    }
+    let mut spec = essaim_model::fixtures::service(name, 0);
+    spec.labels = Labels::from(labels);
+    spec.task.container.image = if rng.random_bool(0.25) { "stubborn" } else { "steady" }.into();
+    // Short, so that a stubborn service can follow an update task by task.
+    spec.task.container.stop_grace = Some(Duration::from_secs(2));
+    spec.mode = mode;
+    spec.update = Some(update);
+    spec
 }

@@ -106,12 +106,6 @@ impl World {
         self.running(number)?.standing().membership().map(|part| part.node)
     }
 
-    /// The nodes that are to have a part in the cluster: all but those that left.
-    pub fn members(&self) -> Vec<Number> {
-        let ids = self.ids.lock().unwrap_or_else(PoisonError::into_inner);
-        (1..=self.nodes).filter(|number| ids.contains_key(number)).collect()
-    }
-
     /// Who leads, as far as the managers know.
     pub fn leader(&self) -> Option<Number> {
         (1..=self.nodes).find(|number| {

@@ -4,7 +4,7 @@
 //! nothing is left of a bench that was killed. [`Crowd`] is the other end: it asks, and waits for the answer.
 
 use essaim_manager::Control;
-use essaim_model::{ContainerSpec, Event, Labels, Mode, Name, Refusal, ServiceSpec, State, TaskSpec};
+use essaim_model::{Event, Labels, Refusal, ServiceSpec, State};
 use essaim_node::{Handle, InitRequest, JoinRequest, Parts, Settings, start};
 use essaim_store::Leadership;
 use essaim_system::env::{Clock, RealClock, RealDisk};
@@ -367,30 +367,5 @@ pub(super) fn running(state: &State, lost: &BTreeSet<NodeId>) -> u64 {
 
 /// A service whose tasks run at once and until they are stopped.
 pub(super) fn spec(replicas: u32) -> ServiceSpec {
-    ServiceSpec {
-        name: Name::parse(SERVICE).expect("a word"),
-        labels: Labels::new(),
-        task: TaskSpec {
-            container: ContainerSpec {
-                image: "steady".into(),
-                labels: Labels::new(),
-                command: Vec::new(),
-                args: Vec::new(),
-                hostname: None,
-                env: Vec::new(),
-                dir: None,
-                user: None,
-                stop_signal: None,
-                stop_grace: None,
-            },
-            resources: None,
-            restart: None,
-            placement: None,
-            force_update: 0,
-        },
-        mode: Mode::Replicated { replicas },
-        update: None,
-        rollback: None,
-        endpoint: None,
-    }
+    essaim_model::fixtures::service(SERVICE, replicas)
 }
