@@ -26,7 +26,7 @@ pub(crate) enum Op {
     Purge(LogId),
     /// A vote was promised.
     Vote(Vote),
-    /// So far the log is committed. It rides along with the next group that has another reason to sync.
+    /// So far the log is committed. It rides along, now and then, with a group that has another reason to sync.
     Committed(Option<LogId>),
 }
 

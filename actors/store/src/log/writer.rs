@@ -16,6 +16,11 @@ const QUEUE: usize = 1024;
 /// How many jobs one group takes at most, so that the first of them does not wait for ever.
 const GROUP: usize = 1024;
 
+/// How far the log is committed is written with every so many groups only, and at the end: it costs a page of its own,
+/// and whoever starts again learns it from a leader. What is read of a manager that hears nobody is older by so many
+/// groups at most.
+const COMMITTED_EVERY: u32 = 64;
+
 /// Called once, after the sync or with what went wrong.
 pub(crate) type Done = Box<dyn FnOnce(io::Result<()>) + Send>;
 
@@ -114,6 +119,9 @@ async fn run(mut queue: mpsc::Receiver<Job>, backend: Arc<dyn LogBackend>, disk:
 #[derive(Default)]
 struct Group {
     ops: Vec<Op>,
+    /// The last that was heard of it, and how many groups ago it was written.
+    committed: Option<Op>,
+    unwritten: u32,
     done: Vec<Done>,
     jobs: usize,
     closing: Option<oneshot::Sender<()>>,
@@ -130,7 +138,12 @@ impl Group {
         self.jobs += 1;
         match job {
             Job::Commit { ops, done } => {
-                self.ops.extend(ops);
+                for op in ops {
+                    match op {
+                        Op::Committed(_) => self.committed = Some(op),
+                        op => self.ops.push(op),
+                    }
+                }
                 self.done.extend(done);
             }
             Job::Close(told) => self.closing = Some(told),
@@ -141,23 +154,26 @@ impl Group {
     /// its own: it waits for the next group.
     fn commit(&mut self, backend: &dyn LogBackend) -> bool {
         self.jobs = 0;
-        let idle = self.done.is_empty() && self.ops.iter().all(|op| matches!(op, Op::Committed(_)));
-        if idle && self.closing.is_none() {
-            let last = self.ops.pop();
-            self.ops = last.into_iter().collect();
-            return false;
+        if let Some(told) = self.closing.take() {
+            self.finish(backend);
+            let _ = told.send(());
+            return true;
         }
-        self.flush(backend);
-        match self.closing.take() {
-            Some(told) => {
-                let _ = told.send(());
-                true
+        if !self.ops.is_empty() || !self.done.is_empty() {
+            self.unwritten += 1;
+            if self.unwritten >= COMMITTED_EVERY {
+                self.finish(backend);
+            } else {
+                self.flush(backend);
             }
-            None => false,
         }
+        false
     }
 
+    /// Everything there is to write.
     fn finish(&mut self, backend: &dyn LogBackend) {
+        self.unwritten = 0;
+        self.ops.extend(self.committed.take());
         self.flush(backend);
     }
 
@@ -228,7 +244,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn how_far_the_log_is_committed_waits_for_a_group_with_another_reason() {
+    async fn how_far_the_log_is_committed_is_written_now_and_then_with_a_group_that_has_another_reason() {
         let backend = Arc::new(Counting::default());
         let writer = writer(&backend);
         for index in 1..=3 {
@@ -236,11 +252,16 @@ mod tests {
             tokio::task::yield_now().await;
         }
         assert!(backend.groups.lock().expect("no panic").is_empty());
-        writer.commit(append(4)).await.expect("committed");
-        assert_eq!(*backend.groups.lock().expect("no panic"), [2], "the last of the three, and the entry");
+        for index in 4..=u64::from(COMMITTED_EVERY) + 4 {
+            writer.commit(append(index)).await.expect("committed");
+        }
+        let mut groups = std::mem::take(&mut *backend.groups.lock().expect("no panic"));
+        assert_eq!(groups.pop(), Some(1), "the next ones are free of it");
+        assert_eq!(groups.pop(), Some(2), "an entry, and the last of the three");
+        assert!(groups.iter().all(|ops| *ops == 1), "an entry each");
         writer.submit(vec![Op::Committed(Some(LogId { term: 1, index: 4 }))], None).await;
         writer.close().await;
-        assert_eq!(*backend.groups.lock().expect("no panic"), [2, 1], "closing writes it too");
+        assert_eq!(*backend.groups.lock().expect("no panic"), [1], "closing writes it too");
     }
 
     #[tokio::test]
