@@ -49,6 +49,9 @@ pub(super) fn measure(size: u16) -> Result<Measured, String> {
     let used = cluster.time()?;
     it.join_cpu = Some((used.0 + used.1).saturating_sub(time.0 + time.1).as_secs_f64() * 1e3 / everybody);
     say(&format!("joined in {:.1} s", begun.elapsed().as_secs_f64()));
+    if it.was_starved("joining") {
+        it.join = None;
+    }
 
     std::thread::sleep(SETTLE);
     let (begun, before) = (Instant::now(), cluster.time()?);
@@ -68,8 +71,8 @@ pub(super) fn measure(size: u16) -> Result<Measured, String> {
     it.log_per_task = ran["log"].as_f64().map(|bytes| bytes / replicas as f64);
     it.start_per_task = ran["ms"].as_f64().map(|ms| ms / replicas as f64);
     say(&format!("{replicas} tasks run"));
-    if !calm::is_calm() {
-        it.notes.push(format!("{:.0} % pressure before the leader is killed", calm::pressure()));
+    if it.was_starved("starting tasks") {
+        it.start_per_task = None;
     }
 
     let mut gone = cluster.kill_leader(&mut it)?;
@@ -78,8 +81,24 @@ pub(super) fn measure(size: u16) -> Result<Measured, String> {
     say("a tenth is gone and everything runs elsewhere");
     let missed = cluster.managers[0].ask(&json!({ "ask": "missed" }))?;
     let missed = missed["missed"].as_array().cloned().unwrap_or_default();
-    it.wronged = Some(missed.iter().filter(|id| !gone.contains(id)).count() as f64);
+    let wronged = missed.iter().filter(|id| !gone.contains(id)).count();
+    it.wronged = Some(wronged as f64);
+    if it.was_starved("losing nodes") {
+        it.notes.push(format!("{wronged} live nodes taken for lost meanwhile"));
+        (it.first_write, it.relinked, it.elsewhere, it.wronged) = (None, None, None, None);
+    }
     Ok(it)
+}
+
+impl Measured {
+    /// Whether processes waited for a processor just now: then how long something took says nothing.
+    fn was_starved(&mut self, during: &str) -> bool {
+        let starved = !calm::is_calm();
+        if starved {
+            self.notes.push(format!("delays while {during} are void: {:.0} % pressure", calm::pressure()));
+        }
+        starved
+    }
 }
 
 impl Cluster {
