@@ -6,7 +6,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use essaim_cluster_tests::harness::{Daemon, missing_for_namespaces, sweep, turn};
+use essaim_cluster_tests::harness::{Daemon, find_essaim, missing_for_namespaces, sweep, turn};
 
 use super::Contender;
 use super::swarm::{self, Dockerd};
@@ -41,9 +41,10 @@ pub(crate) fn by_turns<M: Measure<N>, const N: usize>(rounds: u32) -> Vec<Figure
     let mut ours = Tally::<N>::new(Daemon::NAME);
     let mut theirs = Tally::<N>::new(Dockerd::NAME);
     let mut notes = Vec::new();
-    let cannot = missing_for_namespaces();
+    let cannot = missing_for_namespaces().or_else(|| find_essaim().err());
     let no_peer = swarm::missing();
     if let Some(why) = &cannot {
+        eprintln!("  not measured: {why}");
         notes.push(format!("not measured: {why}"));
     } else {
         let _turn = turn();

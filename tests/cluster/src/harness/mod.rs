@@ -71,8 +71,13 @@ pub fn throughout(span: Duration, mut look: impl FnMut()) {
 
 /// The program under test.
 pub fn essaim() -> PathBuf {
+    find_essaim().unwrap_or_else(|why| panic!("{why}"))
+}
+
+/// The program under test, or what to do to have one.
+pub fn find_essaim() -> Result<PathBuf, String> {
     if let Some(named) = std::env::var_os("ESSAIM_BIN") {
-        return named.into();
+        return Ok(named.into());
     }
     // This program lies in target/<profile> or below; the one under test in target/<any profile>.
     let own = std::env::current_exe().expect("a program knows its own file");
@@ -80,10 +85,12 @@ pub fn essaim() -> PathBuf {
     let target = deps.unwrap_or(&own).ancestors().nth(2).expect("it lies in target/<profile>");
     let built = ["release", "debug"].map(|profile| target.join(profile).join("essaim"));
     let newest = built.into_iter().filter_map(|path| Some((path.metadata().ok()?.modified().ok()?, path))).max();
-    match newest {
-        Some((_, path)) => path,
-        None => panic!("there is no essaim in {}: run `cargo build --bin essaim`, or set ESSAIM_BIN", target.display()),
-    }
+    newest.map(|(_, path)| path).ok_or_else(|| {
+        format!(
+            "there is no essaim in {}: run `cargo build --release --bin essaim`, or set ESSAIM_BIN",
+            target.display()
+        )
+    })
 }
 
 /// A command of the program under test.
