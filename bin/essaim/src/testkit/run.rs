@@ -190,7 +190,7 @@ impl Run {
         for violation in &violations {
             self.trace.note("VIOLATED", violation);
         }
-        Outcome {
+        let outcome = Outcome {
             seed: self.options.seed,
             violations,
             hash: self.trace.hash(),
@@ -200,7 +200,12 @@ impl Run {
             asked: self.asked,
             length: self.begun.elapsed(),
             converged: self.converged,
+        };
+        // What serves a lane holds the endpoint that holds it: a daemon that nobody ends would stay in memory.
+        for number in 1..=self.options.nodes {
+            self.world.kill(number, false).await;
         }
+        outcome
     }
 
     /// The run; `Err` when it cannot go on.
