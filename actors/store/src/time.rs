@@ -1,6 +1,6 @@
 //! The time of the cluster: what changes are dated with, and what the leader's actors compare those dates with.
 //!
-//! It follows the time of day of whoever proposes, but it neither stands still nor jumps, because delays are counted
+//! It follows the time of day of whoever leads, but it neither stands still nor jumps, because delays are counted
 //! from dates: beside a clock that somebody set it goes on at half the pace, or at half as much again, until the two
 //! agree. And it is never before what is dated already, by another manager whose clock was ahead.
 

@@ -5,12 +5,14 @@
 //! next ([`Idle`]), since opening one takes a round trip of its own; one that was given up in the middle is dropped.
 
 use super::effort::{Attempt, Effort, FRESH};
+use crate::format::Command;
 use crate::format::lane::{Ask, Forward, Told};
 use crate::peers::Pipe;
 use crate::store::Store;
 use bytes::Bytes;
+use essaim_model::Proposal;
 use essaim_transport::{FrameError, Lane};
-use essaim_wire::{Index, NodeId, encode};
+use essaim_wire::{Index, NodeId, decode, encode};
 use std::sync::{MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -138,7 +140,7 @@ impl Store {
             _ if !self.leads() => Told::NotLeader(self.known_leader()),
             Ask::Propose(bytes) => {
                 let effort = Effort::begin(self, DEADLINE);
-                match self.commit_here(Bytes::from(bytes), None, &effort).await {
+                match self.commit_here(self.dated_here(bytes), None, &effort).await {
                     Attempt::Done((index, outcome)) => Told::Applied { index, outcome },
                     Attempt::Again if self.leads() => Told::NoQuorum,
                     Attempt::Again => Told::NotLeader(self.known_leader()),
@@ -151,6 +153,17 @@ impl Store {
                 None if self.leads() => Told::NoQuorum,
                 None => Told::NotLeader(self.known_leader()),
             },
+        }
+    }
+
+    /// A proposal with the date of the one that leads: the time of the cluster is the leader's, and the clock of a
+    /// manager that was started a moment ago may be wrong by hours.
+    fn dated_here(&self, bytes: Vec<u8>) -> Bytes {
+        match decode(&bytes) {
+            Ok(Command::Proposal(proposal)) => {
+                encode(&Command::Proposal(Proposal { at: self.now(), ..proposal })).into()
+            }
+            _ => bytes.into(),
         }
     }
 

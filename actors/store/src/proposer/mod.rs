@@ -1,9 +1,9 @@
 //! How a change gets into the log, from any manager.
 //!
-//! The manager that is asked stamps the request once (its number, the time) and encodes it once; every retry sends
-//! the same bytes, so it is applied once whatever happens on the way. On the leader it goes into openraft's batch,
-//! elsewhere over the Propose lane to the leader ([`lane`] is the other end). The answer waits until the local state
-//! has the change: whoever asked reads its own writes.
+//! The manager that is asked numbers the request once; every retry sends the same, so it is applied once whatever
+//! happens on the way. On the leader it goes into openraft's batch, elsewhere over the Propose lane to the leader
+//! ([`lane`] is the other end), who dates it. The answer waits until the local state has the change: whoever asked reads
+//! its own writes.
 //!
 //! Nobody waits without a reason. [`effort`] keeps account of when a majority was last seen to be there: a slow disk
 //! is waited for, a missing majority is reported within a second, by name.

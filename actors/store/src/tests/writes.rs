@@ -6,8 +6,9 @@ use crate::proposer::effort::{Attempt, Effort};
 use crate::{Leadership, ProposeError, ReadError, Start, Store};
 use bytes::Bytes;
 use essaim_model::{Kind, Outcome, Proposal};
-use essaim_system::env::Fault;
+use essaim_system::env::{Fault, VirtualClock};
 use essaim_wire::{Index, Term, encode};
+use std::sync::Arc;
 use std::time::Duration;
 
 #[tokio::test(start_paused = true)]
@@ -110,6 +111,21 @@ async fn a_follower_without_a_leader_says_so_and_promises_that_nothing_changed()
     assert!(matches!(refused, Err(ProposeError::NoQuorum(_))), "{refused:?}");
     let refused = survivor.change(vec![accept(100)], None).await.expect_err("nor this");
     assert_eq!(refused.kind, Kind::NoQuorum);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_manager_that_starts_with_a_wrong_clock_does_not_move_the_time_of_the_cluster() {
+    let mut world = World::of(3).await;
+    let leader = world.leader().await;
+    let late = number(&world.follower().await);
+    world.stop(late).await;
+    let mut config = world.config(late);
+    let hour = Duration::from_secs(3600);
+    config.clock = Arc::new(VirtualClock::new(leader.now() + hour));
+    let store = Store::open(config, Start::Resume).await.expect("it starts");
+    world.enter(late, &store);
+    assert!(write(&store, 100).await);
+    assert!(leader.state().at().saturating_since(leader.clock().utc()) < hour / 2, "{:?}", leader.state().at());
 }
 
 #[tokio::test(start_paused = true)]
