@@ -39,7 +39,7 @@ const FOUNDED_MAX: Duration = Duration::from_secs(30);
 const ROSTERS_AFTER: Duration = Duration::from_secs(10);
 
 /// How long after healing everything may take to be as wished: a restart's delay, an update of a service task by
-/// task, and stops that take their whole grace. The slowest of five thousand runs took 33 s.
+/// task, and stops that take their whole grace. The slowest of 4,900 runs took 33 s.
 const CONVERGED_MAX: Duration = Duration::from_secs(45);
 
 /// What a run is made of.
