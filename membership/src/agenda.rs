@@ -30,10 +30,11 @@ impl<T> Agenda<T> {
         self.queue.insert((at, self.next), due);
     }
 
-    /// The first deadline that has passed.
-    pub(crate) fn pop(&mut self, now: Moment) -> Option<T> {
+    /// The first deadline that has passed, and when it was.
+    pub(crate) fn pop(&mut self, now: Moment) -> Option<(Moment, T)> {
         let entry = self.queue.first_entry()?;
-        (entry.key().0 <= now).then(|| entry.remove())
+        let at = entry.key().0;
+        (at <= now).then(|| (at, entry.remove()))
     }
 
     /// How much time was lost, if the wake-up that is armed is overdue by more than a hiccup.
@@ -120,7 +121,8 @@ mod tests {
         agenda.add(at(20), "c");
         agenda.add(at(10), "a");
         assert_eq!(agenda.pop(at(9)), None);
-        assert_eq!((agenda.pop(at(20)), agenda.pop(at(20)), agenda.pop(at(20))), (Some("a"), Some("b"), Some("c")));
+        let all = [(at(10), "a"), (at(20), "b"), (at(20), "c")].map(Some);
+        assert_eq!([agenda.pop(at(20)), agenda.pop(at(20)), agenda.pop(at(20))], all);
     }
 
     #[test]
@@ -133,6 +135,6 @@ mod tests {
         let lost = agenda.stall(at(2050), &config).expect("two seconds");
         agenda.shift(lost);
         assert_eq!(agenda.pop(at(2040)), None);
-        assert_eq!(agenda.pop(at(2050)), Some("due"));
+        assert_eq!(agenda.pop(at(2050)), Some((at(2050), "due")));
     }
 }

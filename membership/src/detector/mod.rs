@@ -43,8 +43,7 @@ pub struct Detector {
     /// Something changed that other verdicts depend on: an observer is accused, the rings moved.
     reweigh: bool,
     watches: Watches,
-    /// When the next tick is due, and how late ticks were lately.
-    next_tick: Moment,
+    /// How late ticks were lately.
     lag: Duration,
     gossip: Gossip,
     agenda: Agenda<Due>,
@@ -122,7 +121,6 @@ impl Detector {
             moved: true,
             reweigh: false,
             watches: Watches::default(),
-            next_tick: Moment::START,
             lag: Duration::ZERO,
             agenda: Agenda::new(),
             rng: ChaCha8Rng::seed_from_u64(seed),

@@ -4,7 +4,7 @@ use super::entry::{Entry, Phase};
 use super::{Detector, Due, SETTLE};
 use crate::datagram::Say;
 use crate::{Effect, Goodbye, Verdict};
-use essaim_wire::{NodeId, Role};
+use essaim_wire::{Moment, NodeId, Role};
 use rand::RngExt;
 use rand::seq::IndexedRandom;
 use std::collections::BTreeSet;
@@ -41,8 +41,7 @@ impl Detector {
         let tick = self.config.tick().mul_f64(self.rng.random_range(0.0..1.0));
         let compare = self.compare_after.mul_f64(self.rng.random_range(0.5..1.5));
         let reconnect = self.config.reconnect.mul_f64(self.rng.random_range(0.5..1.5));
-        self.next_tick = self.now + tick;
-        self.agenda.add(self.next_tick, Due::Tick);
+        self.agenda.add(self.now + tick, Due::Tick);
         self.agenda.add(self.now + compare, Due::PushPull);
         self.agenda.add(self.now + reconnect, Due::Reconnect);
         self.agenda.add(self.now + CALL, Due::Join);
@@ -51,12 +50,12 @@ impl Detector {
 
     /// Every deadline that has passed, in order.
     pub(super) fn run_due(&mut self) {
-        while let Some(due) = self.agenda.pop(self.now) {
+        while let Some((at, due)) = self.agenda.pop(self.now) {
             if let (Some(_), false) = (self.leaving, matches!(due, Due::Farewell(_))) {
                 continue;
             }
             match due {
-                Due::Tick => self.tick(),
+                Due::Tick => self.tick(at),
                 Due::Round => self.round_planned = false,
                 Due::Foca(timer) => self.gossip.on_timer(timer),
                 Due::Member(node, deadline) => self.on_deadline(node, deadline),
@@ -75,17 +74,16 @@ impl Detector {
     /// This process stood still: everybody is forgiven, and nothing counts before what queued up is read.
     pub(super) fn on_stall(&mut self, lost: Duration) {
         self.agenda.shift(lost + SETTLE);
-        self.next_tick = self.next_tick + lost + SETTLE;
         let now = self.now;
         self.watches.forgive(now);
     }
 
-    fn tick(&mut self) {
+    /// The tick that was due at `at`.
+    fn tick(&mut self, at: Moment) {
         let now = self.now;
         // The worst of the last ticks, fading by an eighth with each: a machine that is busy now is busy for a while.
-        self.lag = now.saturating_since(self.next_tick).max(self.lag - self.lag / 8);
-        self.next_tick = now + self.config.tick();
-        self.agenda.add(self.next_tick, Due::Tick);
+        self.lag = now.saturating_since(at).max(self.lag - self.lag / 8);
+        self.agenda.add(now + self.config.tick(), Due::Tick);
         if std::mem::take(&mut self.moved) {
             let subjects = self.rings.subjects(self.me_node());
             // Of whom is a subject no longer there is no round trip to show any more.
