@@ -56,6 +56,7 @@ impl State {
                 Ok(())
             }
             Change::ForgetTask { id } => self.forget_task(*id, events),
+            Change::CarryOutPlan { service, seen } => self.carry_out_plan(*service, *seen),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What Raft carries: a proposal of changes, and what became of it.
 //!
 //! A proposal is all or nothing. Each change names what it was planned from: the version of the object it replaces,
-//! or the facts it relies on (the service still has that spec, the node still takes tasks, the slot is still free).
+//! or the facts it relies on (the service still has that spec, the node still takes tasks, no other plan was carried out).
 //! If something in between took these away, the proposal is refused and whoever planned it plans again.
 
 use crate::{
@@ -210,5 +210,13 @@ pub enum Change {
     ForgetTask {
         /// Which.
         id: TaskId,
+    },
+    /// The other changes of this proposal are what a service was found to need. Refused if another plan for it was
+    /// carried out since: whoever made this one may have died over that, or been told nothing of it.
+    CarryOutPlan {
+        /// The service.
+        service: ServiceId,
+        /// The place of the state that the plan was made from.
+        seen: Index,
     },
 }

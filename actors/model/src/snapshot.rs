@@ -47,6 +47,8 @@ pub enum Piece {
         /// Nothing below this number is remembered.
         floor: u64,
     },
+    /// Where the last plan for a service was carried out.
+    Plan(ServiceId, Index),
 }
 
 impl State {
@@ -69,6 +71,7 @@ impl State {
                     floor: window.floor,
                 })
             }))
+            .chain(self.plans.iter().map(|(id, index)| Piece::Plan(*id, *index)))
     }
 
     /// Adds a piece. Pieces may come in any order in which a spec precedes the tasks that follow it.
@@ -106,6 +109,9 @@ impl State {
                 let window = self.requests.entry(origin).or_default();
                 (window.generation, window.floor) = (generation, floor);
                 window.outcomes.insert(seq, outcome);
+            }
+            Piece::Plan(id, index) => {
+                self.plans.insert(id, index);
             }
         }
     }

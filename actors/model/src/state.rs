@@ -28,6 +28,8 @@ pub struct State {
     pub(crate) requests: OrdMap<NodeId, Requests>,
     /// Where the set of tasks of a node, or what is wanted of one of them, last changed.
     pub(crate) assignments: OrdMap<NodeId, Index>,
+    /// Where the last plan for a service was carried out.
+    pub(crate) plans: OrdMap<ServiceId, Index>,
     pub(crate) service_by_name: OrdMap<String, ServiceId>,
     pub(crate) tasks_by_service: OrdSet<(ServiceId, Slot, TaskId)>,
     pub(crate) tasks_by_node: OrdSet<(NodeId, TaskId)>,

@@ -102,6 +102,7 @@ impl State {
         let old = Arc::clone(self.existing_service(id)?);
         self.services.remove(&id);
         self.service_by_name.remove(old.spec.name.as_str());
+        self.plans.remove(&id);
         let tasks: Vec<_> = self.tasks_of(id).map(|task| task.id).collect();
         for task in tasks {
             self.set_desired(task, Desired::Remove, events)?;
@@ -109,6 +110,17 @@ impl State {
         self.release_spec(id, old.spec_version);
         events.push(Event::Service { old: Some(old), new: None });
         Ok(())
+    }
+
+    pub(super) fn carry_out_plan(&mut self, id: ServiceId, seen: Index) -> Made {
+        self.existing_service(id)?;
+        let place = self.applied.index;
+        match self.plans.insert(id, place) {
+            Some(last) if last > seen => {
+                Err(Refusal::new(Kind::Precondition, "another plan for the service was carried out meanwhile"))
+            }
+            _ => Ok(()),
+        }
     }
 
     pub(super) fn existing_service(&self, id: ServiceId) -> Result<&Arc<Service>, Refusal> {

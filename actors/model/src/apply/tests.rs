@@ -192,6 +192,24 @@ fn a_plan_made_from_an_older_spec_is_refused() {
 }
 
 #[test]
+fn a_plan_that_has_not_seen_the_one_before_it_is_refused() {
+    let mut world = World::with_web();
+    let plan = |seen, task| vec![Change::CarryOutPlan { service: WEB, seen: Index(seen) }, task];
+    let first = world.proposal(plan(3, task(1, 3, Some(2))));
+    assert!(matches!(world.apply(&first), (Outcome::Done(Index(4)), _)));
+    let blind = world.proposal(plan(3, task(2, 3, Some(2))));
+    assert!(matches!(world.apply(&blind), (Outcome::Refused(refusal), _) if refusal.text.contains("another plan")));
+    assert_eq!(world.state.tasks().len(), 1, "the slot is filled once");
+    let next = world.proposal(plan(4, task(2, 3, Some(2))));
+    assert!(matches!(world.apply(&next), (Outcome::Done(_), _)));
+
+    world.done(Change::RemoveService { id: WEB });
+    assert_eq!(world.state.plans.len(), 0, "nothing is kept of a service that is gone");
+    let refused = world.refused(Change::CarryOutPlan { service: WEB, seen: Index(7) });
+    assert!(refused.contains("not found"), "{refused}");
+}
+
+#[test]
 fn no_task_is_given_to_a_node_that_was_drained_in_between() {
     let mut world = World::with_web();
     let node = world.state.node(NodeId::from_bits(2)).unwrap().clone();
@@ -319,6 +337,7 @@ fn a_state_survives_its_pieces_with_its_hash() {
     let mut world = World::with_web();
     world.done(task(1000, 3, Some(2)));
     world.done(task(1001, 3, None));
+    world.done(Change::CarryOutPlan { service: WEB, seen: Index(5) });
     world.done(Change::RemoveNode { id: NodeId::from_bits(2), until: Timestamp::from_micros(u64::MAX) });
     let mut copy = State::default();
     world.state.pieces().for_each(|piece| copy.insert(piece));

@@ -37,6 +37,8 @@ pub(in crate::leader) struct SchedulerActor;
 pub(in crate::leader) struct Want {
     pub(in crate::leader) service: ServiceId,
     pub(in crate::leader) plan: Plan,
+    /// The place of the state that the plan was made from.
+    pub(in crate::leader) seen: Index,
     /// Whom to tell what became of it.
     pub(in crate::leader) answer: Answer,
 }
@@ -180,8 +182,9 @@ impl State {
 
     /// The changes of a plan, and the tasks it wants with their nodes.
     fn fulfil(&mut self, cluster: &Cluster, want: Want, now: essaim_wire::Timestamp) -> Part {
-        let Want { service, plan, answer } = want;
+        let Want { service, plan, seen, answer } = want;
         let Plan { mut changes, mut wanted, .. } = plan;
+        changes.insert(0, Change::CarryOutPlan { service, seen });
         changes.truncate(CHANGES_MAX);
         wanted.truncate(CHANGES_MAX - changes.len());
         changes.iter().for_each(|change| self.board.expect(change));

@@ -116,7 +116,8 @@ impl State {
         }
         if !plan.is_empty() {
             self.planned = true;
-            let want = Want { service: self.id, plan, answer: Answer::to(myself.clone()) };
+            let seen = cluster.applied().index;
+            let want = Want { service: self.id, plan, seen, answer: Answer::to(myself.clone()) };
             // A wish that finds nobody is answered as one that was lost.
             let _ = context.scheduler.address().cast(scheduler::Msg::Want(Box::new(want)));
         }

@@ -54,6 +54,7 @@ pub(super) struct Machine {
     pub(super) scope: Scope,
     pub(super) endpoint: Endpoint,
     pub(super) roster: RosterHandle,
+    pub(super) disk: SimDisk,
     tree: ActorRef<SupervisorMsg>,
 }
 
@@ -204,21 +205,22 @@ impl Bed {
 
     /// A machine that is no part of the cluster yet.
     pub(super) fn stranger(&self, number: u8) -> Env {
-        env(&self.network, &self.clock, number)
+        env(&self.network, &self.clock, SimDisk::new(), number)
     }
 }
 
-fn env(network: &SimNetwork, clock: &Arc<VirtualClock>, number: u8) -> Env {
+fn env(network: &SimNetwork, clock: &Arc<VirtualClock>, disk: SimDisk, number: u8) -> Env {
     Env {
         clock: Arc::clone(clock) as _,
         seed: Seed::from_number(number.into()),
-        disk: Arc::new(SimDisk::new()),
+        disk: Arc::new(disk),
         network: network.host(ip(number)),
     }
 }
 
 async fn machine(network: &SimNetwork, clock: &Arc<VirtualClock>, root: &Authority, number: u8, role: Role) -> Machine {
-    let env = env(network, clock, number);
+    let disk = SimDisk::new();
+    let env = env(network, clock, disk.clone(), number);
     let keep = Keep::new(Arc::clone(&env.disk));
     let key = Key::from_seed([number; 32]);
     let grant = Grant {
@@ -245,7 +247,7 @@ async fn machine(network: &SimNetwork, clock: &Arc<VirtualClock>, root: &Authori
     let children = vec![endpoint.spec(), roster.spec()];
     let args = SupervisorArgs { scope: scope.clone(), plan: Plan::default(), children };
     let (tree, _) = Actor::spawn(None, Supervisor, args).await.expect("it starts");
-    Machine { number, scope, endpoint, roster, tree }
+    Machine { number, scope, endpoint, roster, disk, tree }
 }
 
 /// Opens the store of a machine and serves its lanes, as `node` does.

@@ -2,6 +2,7 @@
 
 use super::bed::{Bed, id};
 use essaim_model::*;
+use essaim_system::env::Fault;
 use essaim_wire::Reachability;
 use std::time::Duration;
 
@@ -36,6 +37,26 @@ async fn many_services_at_once_become_few_proposals() {
     let entries = bed.state().applied().index.0 - before.0;
     assert!(entries < 20, "{entries} entries for forty services");
     assert!(services.iter().all(|service| bed.nodes_of(*service) == [1, 2, 3]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_former_tree_has_still_under_way_is_not_planned_a_second_time() {
+    let bed = Bed::led(3).await;
+    bed.leader.disk.set_fault(Fault::Slow(Duration::from_secs(1)));
+    let web = bed.create("web", 3, |_| ()).await;
+    let mut events = bed.store.events(bed.state().applied().index);
+    // Its plan is with the disk; nobody will hear what becomes of it.
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    bed.depose().await;
+    bed.lead().await;
+    assert_eq!(bed.state().tasks().len(), 0, "the tree began without it");
+    bed.wait("three run", |bed| bed.running(web).len() == 3).await;
+    let mut born = 0;
+    while let Ok(Some(happened)) = events.try_next() {
+        born += happened.events.iter().filter(|it| matches!(it, Event::Task { old: None, .. })).count();
+    }
+    assert_eq!(born, 3, "each slot was filled once");
+    assert!(bed.records().iter().any(|line| line.contains("another plan for the service was carried out meanwhile")));
 }
 
 #[tokio::test(start_paused = true)]
