@@ -7,7 +7,7 @@
 use crate::state::KeptSpec;
 use crate::{Cluster, Node, Outcome, Position, Service, ServiceId, ServiceSpec, State, Task};
 use bincode::{Decode, Encode};
-use essaim_wire::{Generation, Index, NodeId, Timestamp};
+use essaim_wire::{Generation, Index, NodeId, Sum, Timestamp, encode};
 use std::sync::Arc;
 
 /// One part of a state.
@@ -116,14 +116,10 @@ impl State {
         }
     }
 
-    /// A hash of the whole (FNV-1a over the bytes of the pieces). Equal states have equal hashes on every machine.
+    /// A hash of the whole: the sum of the bytes of the pieces. Equal states have equal hashes on every machine.
     pub fn hash(&self) -> u64 {
-        const OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
-        const PRIME: u64 = 0x0000_0100_0000_01b3;
-        self.pieces().fold(OFFSET, |hash, piece| {
-            essaim_wire::encode(&piece)
-                .into_iter()
-                .fold(hash, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(PRIME))
-        })
+        let mut sum = Sum::default();
+        self.pieces().for_each(|piece| sum.add(&encode(&piece)));
+        sum.value()
     }
 }

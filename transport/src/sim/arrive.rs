@@ -108,14 +108,14 @@ impl State {
         }
     }
 
-    /// Adds an arrival to the fingerprint (FNV-1a).
+    /// Adds an arrival to the fingerprint.
     fn sum_up(&mut self, packet: &Packet) {
         let now = Instant::now();
         let begun = *self.begun.get_or_insert(now);
         let (kind, size) = packet.body.shape();
         let when = u64::try_from((now - begun).as_micros()).unwrap_or(u64::MAX);
         for word in [when, place(packet.from), place(packet.to), kind, size as u64] {
-            self.fingerprint = (self.fingerprint ^ word).wrapping_mul(0x0100_0000_01b3);
+            self.fingerprint.add(&word.to_le_bytes());
         }
         self.arrived += 1;
         self.carried += size as u64;

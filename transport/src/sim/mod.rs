@@ -150,7 +150,7 @@ impl SimNetwork {
 
     /// A sum of everything that has arrived so far, when, and where: two runs with the same sum were the same.
     pub fn fingerprint(&self) -> u64 {
-        self.state().fingerprint
+        self.state().fingerprint.value()
     }
 
     /// How many packets have arrived so far.

@@ -6,6 +6,7 @@ use super::socket::closed;
 use crate::network::{Binding, DialError, Ended, SocketKey, Trust, Utc};
 use crate::trust::{Certificate, Identity};
 use bytes::Bytes;
+use essaim_wire::Sum;
 use rand::SeedableRng;
 use rand::rngs::ChaCha8Rng;
 use std::collections::{BTreeMap, VecDeque};
@@ -38,7 +39,7 @@ pub(super) struct State {
     pub(super) rng: ChaCha8Rng,
     pub(super) faults: Faults,
     pub(super) running: bool,
-    pub(super) fingerprint: u64,
+    pub(super) fingerprint: Sum,
     pub(super) arrived: u64,
     pub(super) carried: u64,
     pub(super) sockets: BTreeMap<SocketAddr, Bound>,
@@ -144,7 +145,7 @@ impl State {
             rng: ChaCha8Rng::seed_from_u64(seed),
             faults: Faults::new(),
             running: false,
-            fingerprint: 0xcbf2_9ce4_8422_2325,
+            fingerprint: Sum::default(),
             arrived: 0,
             carried: 0,
             sockets: BTreeMap::new(),

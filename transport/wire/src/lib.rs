@@ -11,6 +11,7 @@
 //! - [`era`]: numbers that only grow and tell an old message from a new one.
 //! - [`node`]: the role of a node, and how managers record whether it can be reached.
 //! - [`codec`]: bytes in, bytes out, never a panic.
+//! - [`sum`]: whether two say the same, in eight bytes.
 //! - [`planted`](mod@planted): bugs that a simulated run can be given, to see whether it finds them.
 
 // `id!` names this crate as the others do.
@@ -21,12 +22,14 @@ mod era;
 mod id;
 mod node;
 pub mod planted;
+mod sum;
 mod time;
 
 pub use codec::{DecodeError, EncodeError, decode, decode_prefix, encode, encode_into};
 pub use era::{Generation, Index, Lineage, RequestId, Term};
 pub use id::{ClusterId, InvalidId, NodeId};
 pub use node::{Reachability, Role, UnknownRole};
+pub use sum::Sum;
 pub use time::{Moment, Timestamp};
 
 #[doc(hidden)]

@@ -3,6 +3,7 @@
 //! The hash is over every record of every journal, every step of the run and every answer to the client, in the order
 //! in which they were seen. Two runs with the same hash (and the same fingerprint of the network) were the same.
 
+use essaim_wire::Sum;
 use std::fmt::Display;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::time::Instant;
@@ -15,16 +16,16 @@ pub struct Trace {
     prints: bool,
 }
 
+#[derive(Default)]
 struct Inner {
-    hash: u64,
+    sum: Sum,
     lines: u64,
 }
 
 impl Trace {
     /// An empty trace that begins now.
     pub fn new(prints: bool) -> Self {
-        let inner = Inner { hash: 0xcbf2_9ce4_8422_2325, lines: 0 };
-        Self { inner: Arc::new(Mutex::new(inner)), begun: Instant::now(), prints }
+        Self { inner: Arc::default(), begun: Instant::now(), prints }
     }
 
     /// Adds a line.
@@ -36,9 +37,7 @@ impl Trace {
         }
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         inner.lines += 1;
-        // FNV-1a.
-        inner.hash =
-            line.bytes().fold(inner.hash, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+        inner.sum.add(line.as_bytes());
     }
 
     /// How long the run has been going.
@@ -48,7 +47,7 @@ impl Trace {
 
     /// The sum of all lines so far.
     pub fn hash(&self) -> u64 {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner).hash
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner).sum.value()
     }
 
     /// How many lines there are.
