@@ -33,16 +33,13 @@ pub enum Input {
     },
     /// The sentinel of [`Effect::Probe`] was refused: the host lives, and nothing listens there.
     Refused(NodeId),
-    /// The other half of a push-pull, on both sides: [`Detector::push_pull`](crate::Detector::push_pull) of the
-    /// peer.
+    /// The other half of a push-pull, on both sides: the bytes of the peer's [`Table`](crate::Table).
     Members {
         /// The peer.
         from: NodeId,
         /// Its table.
         bytes: Vec<u8>,
     },
-    /// The push-pull that [`Effect::PushPull`] asked for failed.
-    Unanswered(NodeId),
     /// Members that should exist: a seed to join through, the nodes of the last run, those of the replicated state.
     Learn(Vec<Member>),
     /// This node listens elsewhere, or has another role.
@@ -91,8 +88,8 @@ pub enum Effect {
     WakeAt(Moment, Wake),
     /// Send a sentinel to the node's port and report [`Input::Refused`] if it is refused.
     Probe(NodeId),
-    /// Exchange tables with the node over the `members` lane, then give [`Input::Members`] or
-    /// [`Input::Unanswered`].
+    /// Compare tables ([`Detector::push_pull`](crate::Detector::push_pull)) with the node over the `members` lane; if
+    /// their sums differ, give each side the other's as [`Input::Members`].
     PushPull(NodeId),
     /// The node is reached there, by what gossip said last. Comes before anything is sent to it.
     Address {

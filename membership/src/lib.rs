@@ -47,5 +47,5 @@ pub use datagram::MAX_DATAGRAM;
 pub use detector::Detector;
 pub use input::{Effect, Input, Loss, Wake};
 pub use member::{Goodbye, Incarnation, Member, MemberView, State};
-pub use table::MAX_MEMBERS;
+pub use table::{MAX_MEMBERS, Table};
 pub use verdict::{Downfall, Evidence, Verdict};

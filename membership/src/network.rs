@@ -2,7 +2,7 @@
 //! stand still, restarts. One seed, one run.
 
 use crate::identity::Id;
-use crate::table::{self, Row, Standing};
+use crate::table::{Row, Standing, Table};
 use crate::{Config, Detector, Effect, Goodbye, Incarnation, Input, MAX_DATAGRAM, Member, State, Verdict, Wake};
 use bytes::Bytes;
 use essaim_wire::{Generation, Moment, NodeId, Role};
@@ -51,7 +51,7 @@ enum Event {
     Datagram(NodeId, NodeId, Bytes),
     Refused(NodeId, NodeId),
     /// One side of a push-pull: to, from, table; whether to answer.
-    Table(NodeId, NodeId, Vec<u8>, bool),
+    Table(NodeId, NodeId, Table, bool),
 }
 
 impl Event {
@@ -100,10 +100,10 @@ impl Network {
                 record: None,
             })
             .collect();
-        let table = table::write(&rows);
+        let table = Table::write(&rows);
         for n in 0..count {
             network.boot(n, 1);
-            network.input(node(n), Input::Members { from: node((n + 1) % count), bytes: table.clone() });
+            network.input(node(n), Input::Members { from: node((n + 1) % count), bytes: table.bytes.clone() });
         }
         // The large ones cost a second of the machine's time for each of their own.
         network.run(Duration::from_millis(if count > 200 { 400 } else { 2000 }));
@@ -306,12 +306,15 @@ impl Network {
             }
             Event::Datagram(to, from, bytes) => self.input(to, Input::Datagram { from, bytes }),
             Event::Refused(node, subject) => self.input(node, Input::Refused(subject)),
-            Event::Table(to, from, bytes, ask) => {
-                self.input(to, Input::Members { from, bytes });
+            Event::Table(to, from, table, ask) => {
                 if ask {
-                    let answer = self.hosts[&to].detector.push_pull();
-                    self.post(to, from, Event::Table(from, to, answer, false));
+                    let own = self.hosts[&to].detector.push_pull();
+                    if own.sum == table.sum {
+                        return;
+                    }
+                    self.post(to, from, Event::Table(from, to, own, false));
                 }
+                self.input(to, Input::Members { from, bytes: table.bytes });
             }
         }
     }

@@ -1,4 +1,7 @@
-//! The whole table, exchanged over a stream when a node joins and now and then (push-pull).
+//! The whole table, exchanged over a stream when a node joins, and compared now and then (push-pull).
+//!
+//! Tables that say the same have the same [`sum`](Table::sum), so in a cluster at rest eight bytes are enough to compare
+//! them, however large it is.
 //!
 //! A table is an opinion like any other: what it says of a member that its reader thinks alive is no more than an
 //! accusation, and what it says of the reader is refuted.
@@ -7,7 +10,7 @@ use crate::Incarnation;
 use crate::accusation::WireRecord;
 use crate::identity::Id;
 use bincode::{Decode, Encode};
-use essaim_wire::{DecodeError, decode, encode};
+use essaim_wire::{DecodeError, Sum, decode, encode};
 use std::time::Duration;
 
 /// No more members are known: 10,000 nodes and room for those that are gone.
@@ -35,9 +38,27 @@ pub(crate) enum Standing {
     Left,
 }
 
-/// The bytes of a table.
-pub(crate) fn write(rows: &Vec<Row>) -> Vec<u8> {
-    encode(rows)
+/// What one node knows of all, as another is told it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Table {
+    /// The same for all who know the same.
+    pub sum: u64,
+    /// The rows. Never empty: whoever writes a table is in it.
+    pub bytes: Vec<u8>,
+}
+
+impl Table {
+    pub(crate) fn write(rows: &Vec<Row>) -> Self {
+        // Everybody has an order of its own, and moments of its own.
+        let timeless = |row: &Row| match row.standing {
+            Standing::Restarting { .. } => {
+                Row { standing: Standing::Restarting { within: Duration::ZERO }, ..row.clone() }
+            }
+            _ => row.clone(),
+        };
+        let sum = rows.iter().map(|row| Sum::of(&encode(&timeless(row)))).fold(0, u64::wrapping_add);
+        Self { sum, bytes: encode(rows) }
+    }
 }
 
 /// The rows of a table.
@@ -67,8 +88,30 @@ mod tests {
         let standing = Standing::Restarting { within: Duration::from_secs(1) };
         let rows = vec![Row { id, incarnation: Incarnation(3), standing, record: None }];
         let golden = [1, 5, 2, 0, 0, 127, 0, 0, 1, 251, 73, 9, 1, 3, 1, 1, 0, 0];
-        assert_eq!(write(&rows), golden);
+        assert_eq!(Table::write(&rows).bytes, golden);
         assert_eq!(read(&golden), Ok(rows));
+    }
+
+    #[test]
+    fn a_sum_is_that_of_what_is_said_in_whatever_order_and_at_whatever_moment() {
+        let row = |node, standing| Row {
+            id: Id {
+                node: NodeId::from_bits(node),
+                generation: Generation(2),
+                epoch: 0,
+                addr: ([127, 0, 0, 1], 2377).into(),
+                role: Role::Worker,
+            },
+            incarnation: Incarnation(3),
+            standing,
+            record: None,
+        };
+        let restarting = |secs| Standing::Restarting { within: Duration::from_secs(secs) };
+        let sum = |rows| Table::write(&rows).sum;
+        let one = sum(vec![row(1, Standing::Present), row(2, restarting(1))]);
+        assert_eq!(one, sum(vec![row(2, restarting(9)), row(1, Standing::Present)]));
+        assert_ne!(one, sum(vec![row(1, Standing::Present), row(2, Standing::Present)]));
+        assert_ne!(one, sum(vec![row(1, Standing::Present)]));
     }
 
     proptest! {

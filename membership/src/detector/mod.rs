@@ -14,7 +14,7 @@ use crate::datagram::{Direct, Say};
 use crate::gossip::{FANOUT, Gossip};
 use crate::identity::Id;
 use crate::rings::Rings;
-use crate::table::{self, Row, Standing};
+use crate::table::{Row, Standing, Table};
 use crate::watch::Watches;
 use crate::{Config, Effect, Goodbye, Input, Member, MemberView, Verdict};
 use entry::{Entry, Phase};
@@ -163,7 +163,6 @@ impl Detector {
             Input::SessionLost { node, how } => self.on_session_lost(node, how),
             Input::Refused(node) => self.on_refused(node),
             Input::Members { from, bytes } => self.on_table(from, &bytes),
-            Input::Unanswered(_) => (),
             Input::Learn(members) => self.learn(members),
             Input::Changed { addr, role } => self.on_change(addr, role),
             Input::Removed(node) => self.remove(node),
@@ -220,7 +219,7 @@ impl Detector {
     }
 
     /// This node's table, for the other side of a push-pull.
-    pub fn push_pull(&self) -> Vec<u8> {
+    pub fn push_pull(&self) -> Table {
         let me = Row {
             id: self.gossip.me(),
             incarnation: self.gossip.incarnation(),
@@ -240,7 +239,7 @@ impl Detector {
             let record = entry.record.as_ref().map(Into::into);
             Some(Row { id: entry.id, incarnation: entry.incarnation, standing, record })
         };
-        table::write(&std::iter::once(me).chain(self.entries.values().filter_map(row)).collect())
+        Table::write(&std::iter::once(me).chain(self.entries.values().filter_map(row)).collect())
     }
 
     fn view(&self, entry: &Entry) -> MemberView {

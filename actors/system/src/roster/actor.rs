@@ -11,7 +11,7 @@ use super::words::{is_recorded, say};
 use super::{Heard, Roster, Shared};
 use crate::journal::Kind;
 use crate::scope::Scope;
-use essaim_membership::{Detector, Effect, Goodbye, Input, Loss, Member, MemberView, Wake};
+use essaim_membership::{Detector, Effect, Goodbye, Input, Loss, Member, MemberView, Table, Wake};
 use essaim_transport::network::Probe;
 use essaim_transport::{Ended, Event, Lost};
 use essaim_wire::{Moment, NodeId, Role};
@@ -41,15 +41,8 @@ pub(crate) enum RosterMsg {
     Timer(Wake),
     /// Something that others know or found out.
     Input(Input),
-    /// A peer's table; it is answered with this node's.
-    PushPull {
-        /// The peer.
-        from: NodeId,
-        /// Its table.
-        bytes: Vec<u8>,
-        /// This node's table.
-        reply: RpcReplyPort<Vec<u8>>,
-    },
+    /// A peer compares its table with this one.
+    Table(RpcReplyPort<Table>),
     /// This node goes away; answered when the datagrams that say so are out.
     Goodbye(Goodbye, RpcReplyPort<()>),
 }
@@ -143,10 +136,7 @@ impl Actor for RosterActor {
                 state.feed(&myself, Input::Timer(wake));
             }
             RosterMsg::Input(input) => state.feed(&myself, input),
-            RosterMsg::PushPull { from, bytes, reply } => {
-                let _ = reply.send(state.detector.push_pull());
-                state.feed(&myself, Input::Members { from, bytes });
-            }
+            RosterMsg::Table(reply) => drop(reply.send(state.detector.push_pull())),
             RosterMsg::Goodbye(kind, reply) => {
                 state.feed(&myself, Input::Goodbye(kind));
                 let _ = reply.send(());
@@ -293,7 +283,7 @@ impl State {
 
     fn push_pull(&self, myself: &ActorRef<RosterMsg>, node: NodeId) {
         let (shared, ours) = (Arc::clone(&self.shared), self.detector.push_pull());
-        self.errand(myself, async move { Some(exchange(&shared, node, ours).await) });
+        self.errand(myself, async move { exchange(&shared, node, ours).await });
     }
 
     /// Finds something out in a task of its own. One too many waits for its turn.

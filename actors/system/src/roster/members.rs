@@ -1,8 +1,9 @@
-//! Push-pull: two nodes exchange their whole tables over the `members` lane. One frame each way.
+//! Push-pull: two nodes compare their tables over the `members` lane. First the sum of the asker's is sent; where the
+//! other's is the same, an empty frame is the answer and the end of it, and otherwise a table goes each way.
 
 use super::{RosterMsg, Shared};
 use crate::supervisor::Address;
-use essaim_membership::Input;
+use essaim_membership::{Input, Table};
 use essaim_transport::{Lane, LaneStream, PeerInfo, Serve};
 use essaim_wire::NodeId;
 use futures::future::BoxFuture;
@@ -12,7 +13,7 @@ use std::time::Duration;
 /// How long an exchange may take: a table of ten thousand is a megabyte.
 const EXCHANGE_WAIT: Duration = Duration::from_secs(5);
 
-/// Answers a peer that wants to exchange.
+/// Answers a peer that wants to compare.
 pub(super) struct MembersServer {
     pub(super) actor: Address<RosterMsg>,
 }
@@ -21,11 +22,15 @@ impl Serve for MembersServer {
     fn serve(self: Arc<Self>, peer: PeerInfo, mut stream: LaneStream) -> BoxFuture<'static, ()> {
         Box::pin(async move {
             let exchange = async {
-                let theirs = stream.recv.recv().await.ok()??;
-                let from = peer.node;
-                let ask = |reply| RosterMsg::PushPull { from, bytes: theirs.to_vec(), reply };
-                let ours = self.actor.call(ask, EXCHANGE_WAIT).await.ok()?;
-                stream.send.send(&ours).await.ok()?;
+                let sum: u64 = stream.recv.recv_value().await.ok()??;
+                let ours = self.actor.call(RosterMsg::Table, EXCHANGE_WAIT).await.ok()?;
+                if ours.sum == sum {
+                    stream.send.send(&[]).await.ok()?;
+                } else {
+                    stream.send.send(&ours.bytes).await.ok()?;
+                    let bytes = stream.recv.recv().await.ok()??.to_vec();
+                    self.actor.cast(RosterMsg::Input(Input::Members { from: peer.node, bytes })).ok()?;
+                }
                 stream.send.finish().await.ok()
             };
             let _ = tokio::time::timeout(EXCHANGE_WAIT, exchange).await;
@@ -33,15 +38,18 @@ impl Serve for MembersServer {
     }
 }
 
-/// Exchanges with a node; what to tell the detector.
-pub(super) async fn exchange(shared: &Shared, node: NodeId, ours: Vec<u8>) -> Input {
+/// Compares with a node; what to tell the detector, if they differ and the node answers.
+pub(super) async fn exchange(shared: &Shared, node: NodeId, ours: Table) -> Option<Input> {
     let exchange = async {
         let mut stream = shared.endpoint.lane(node, Lane::Members).await.ok()?;
-        stream.send.send(&ours).await.ok()?;
-        stream.recv.recv().await.ok()?
+        stream.send.send_value(&ours.sum).await.ok()?;
+        let theirs = stream.recv.recv().await.ok()??;
+        if theirs.is_empty() {
+            return None;
+        }
+        stream.send.send(&ours.bytes).await.ok()?;
+        stream.send.finish().await.ok()?;
+        Some(Input::Members { from: node, bytes: theirs.to_vec() })
     };
-    match tokio::time::timeout(EXCHANGE_WAIT, exchange).await {
-        Ok(Some(bytes)) => Input::Members { from: node, bytes: bytes.to_vec() },
-        _ => Input::Unanswered(node),
-    }
+    tokio::time::timeout(EXCHANGE_WAIT, exchange).await.ok().flatten()
 }

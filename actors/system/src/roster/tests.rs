@@ -1,8 +1,10 @@
 //! Rosters on the simulated network.
 
+use super::RosterMsg;
+use super::members::exchange;
 use crate::fixture::cluster::{Cluster, Node, ip, member, node};
 use crate::fixture::{failures, lines};
-use essaim_membership::{Goodbye, State, Verdict};
+use essaim_membership::{Goodbye, Input, State, Table, Verdict};
 use essaim_wire::{NodeId, Role};
 use std::time::Duration;
 use tokio::runtime::{Builder, RngSeed};
@@ -45,6 +47,20 @@ async fn nodes_that_know_one_of_them_know_all() {
             assert_eq!(roster.addr(other.id()), Some(member(other).addr));
         }
         assert!(!roster.isolated);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn tables_that_say_the_same_are_not_sent() {
+    let (_cluster, nodes) = cluster_of(3).await;
+    let shared = &nodes[0].roster.shared;
+    let own = shared.actor.call(RosterMsg::Table, SOON).await.expect("it lives");
+    let other = Table { sum: own.sum.wrapping_add(1), ..own.clone() };
+    for peer in [nodes[1].id(), nodes[2].id()] {
+        assert_eq!(exchange(shared, peer, own.clone()).await, None, "there is nothing to tell");
+        let told = exchange(shared, peer, other.clone()).await;
+        let Some(Input::Members { from, bytes }) = told else { panic!("{told:?}") };
+        assert!(from == peer && bytes.len() == own.bytes.len(), "the same rows, in another order");
     }
 }
 
