@@ -170,6 +170,7 @@ impl Here {
             "leads" => {
                 Ok(json!({ "leads": matches!(*self.control()?.store().leadership().borrow(), Leadership::Active(_)) }))
             }
+            "known" => self.known(&ids(&question["lost"])).await,
             "elsewhere" => self.elsewhere(&ids(&question["lost"]), number("replicas")).await,
             "missed" => {
                 let missed = self.missed.lock().unwrap_or_else(PoisonError::into_inner);
@@ -269,6 +270,12 @@ impl Here {
         Ok(json!({ "ms": took.as_secs_f64() * 1e3, "log": control.store().log_written() - before }))
     }
 
+    /// Waits until these are known to be lost.
+    async fn known(&self, lost: &BTreeSet<NodeId>) -> Result<Value, String> {
+        self.until(|state| are_known(state, lost)).await?;
+        Ok(json!({}))
+    }
+
     /// Waits until everything runs on nodes that are not lost.
     async fn elsewhere(&self, lost: &BTreeSet<NodeId>, replicas: u64) -> Result<Value, String> {
         self.until(|state| running(state, lost) >= replicas).await?;
@@ -363,6 +370,11 @@ fn ids(list: &Value) -> BTreeSet<NodeId> {
 pub(super) fn running(state: &State, lost: &BTreeSet<NodeId>) -> u64 {
     let counts = |node: Option<NodeId>| node.is_some_and(|node| !lost.contains(&node));
     state.tasks().filter(|task| task.is_running() && counts(task.node())).count() as u64
+}
+
+/// Whether the managers know that all of these are lost.
+pub(super) fn are_known(state: &State, lost: &BTreeSet<NodeId>) -> bool {
+    state.nodes().all(|node| !node.is_ready() || !lost.contains(&node.id))
 }
 
 /// A service whose tasks run at once and until they are stopped.

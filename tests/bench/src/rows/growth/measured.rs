@@ -20,6 +20,7 @@ pub(super) struct Measured {
     pub(super) start_per_task: Option<f64>,
     pub(super) first_write: Option<f64>,
     pub(super) relinked: Option<f64>,
+    pub(super) known: Option<f64>,
     pub(super) elsewhere: Option<f64>,
     pub(super) wronged: Option<f64>,
     pub(super) notes: Vec<String>,
@@ -57,6 +58,7 @@ const LINES: &[Line] = &[
     Line { what: "all tasks started, per task", unit: Unit::Millis, of: |it| it.start_per_task },
     Line { what: "leader killed: first accepted write", unit: Unit::Millis, of: |it| it.first_write },
     Line { what: "leader killed: all linked and ready", unit: Unit::Millis, of: |it| it.relinked },
+    Line { what: "a tenth killed: all known to be lost", unit: Unit::Millis, of: |it| it.known },
     Line { what: "a tenth killed: all running elsewhere", unit: Unit::Millis, of: |it| it.elsewhere },
 ];
 

@@ -3,7 +3,7 @@
 //! What is said of time here is virtual: delays of the network between 0.2 and 2 ms, a disk and a processor that take
 //! none. Processor time and memory say nothing of a daemon here and are not measured.
 
-use super::crowd::{running, spec, watch, write};
+use super::crowd::{are_known, running, spec, watch, write};
 use super::measured::Measured;
 use essaim::testkit::fault::{Fault, Number};
 use essaim::testkit::run::{Options, Run, in_virtual_time};
@@ -105,6 +105,8 @@ async fn story(size: Number) -> Result<Measured, String> {
         run.world.strike(usize::from(number), Fault::PowerCut(number)).await;
     }
     let begun = Instant::now();
+    until("all are known to be lost", || are_known(&control.last_known(), &gone)).await?;
+    it.known = Some(millis(begun));
     until("all tasks run elsewhere", || runs(&control.last_known(), &gone)).await?;
     it.elsewhere = Some(millis(begun));
     let missed = missed.lock().unwrap_or_else(PoisonError::into_inner);

@@ -85,7 +85,7 @@ pub(super) fn measure(size: u16) -> Result<Measured, String> {
     it.wronged = Some(wronged as f64);
     if it.was_starved("losing nodes") {
         it.notes.push(format!("{wronged} live nodes taken for lost meanwhile"));
-        (it.first_write, it.relinked, it.elsewhere, it.wronged) = (None, None, None, None);
+        (it.first_write, it.relinked, it.known, it.elsewhere, it.wronged) = (None, None, None, None, None);
     }
     Ok(it)
 }
@@ -174,6 +174,8 @@ impl Cluster {
         let ids = self.tenth.1.ask(&json!({ "ask": "ids" }))?["ids"].as_array().cloned().unwrap_or_default();
         let begun = Instant::now();
         self.tenth.1.kill();
+        self.managers[0].ask(&json!({ "ask": "known", "lost": ids }))?;
+        it.known = Some(millis(begun));
         self.managers[0].ask(&json!({ "ask": "elsewhere", "lost": ids, "replicas": replicas }))?;
         it.elsewhere = Some(millis(begun));
         Ok(ids)
