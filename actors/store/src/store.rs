@@ -24,7 +24,7 @@ use crate::raft::serve::Server;
 use crate::raft::{self, Raft, seeded};
 use crate::read::Rounds;
 use crate::snapshot::folder::Snapshots;
-use crate::time::Told;
+use crate::time::ClusterTime;
 use essaim_system::env::{Clock, Disk, Seed};
 use essaim_transport::Lane;
 use essaim_wire::{Generation, Lineage, NodeId};
@@ -111,7 +111,7 @@ pub(crate) struct Inner {
     pub(crate) tasks: Mutex<Vec<JoinHandle<()>>>,
     pub(crate) closed: AtomicBool,
     pub(crate) repaired: Option<String>,
-    pub(crate) told: Mutex<Told>,
+    pub(crate) time: ClusterTime,
 }
 
 impl Store {
@@ -217,7 +217,13 @@ impl Store {
             grown_at_snapshot: AtomicU64::new(0),
         });
         let state_machine = Machine::new(image, Arc::clone(&machine))?;
-        let network = Network { peers: Arc::clone(&config.peers), lineage: identity.lineage, own: identity.raft_id };
+        let time = ClusterTime::new(Arc::clone(&config.clock));
+        let network = Network {
+            peers: Arc::clone(&config.peers),
+            lineage: identity.lineage,
+            own: identity.raft_id,
+            time: time.clone(),
+        };
         let settings = raft::settings(format!("{:?}", identity.lineage));
         let settings = Arc::new(settings.validate().map_err(|why| OpenError::Raft(why.to_string()))?);
         let seed = config.seed.derive("raft").fork();
@@ -244,6 +250,7 @@ impl Store {
             seed: seed.draw_number(),
             clock: Arc::clone(&config.clock),
             heard: Arc::default(),
+            time: time.clone(),
         };
         let store = Self {
             inner: Arc::new(Inner {
@@ -262,7 +269,7 @@ impl Store {
                 tasks: Mutex::default(),
                 closed: AtomicBool::new(false),
                 repaired,
-                told: Mutex::default(),
+                time,
             }),
         };
         let tasks = [

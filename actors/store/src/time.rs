@@ -3,18 +3,49 @@
 //! It follows the time of day of whoever leads, but it neither stands still nor jumps, because delays are counted
 //! from dates: beside a clock that somebody set it goes on at half the pace, or at half as much again, until the two
 //! agree. And it is never before what is dated already, by another manager whose clock was ahead.
+//!
+//! Whoever leads tells the others its time with every append, so that the next leader goes on from there, whatever its
+//! own clock says. One that has heard of no leader since it started has nothing to go by but its clock.
 
 use crate::store::Store;
+use essaim_system::env::Clock;
 use essaim_wire::{Moment, Timestamp};
-use std::sync::PoisonError;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// The time of the cluster, as one manager tells it. Clones are the same.
+#[derive(Clone)]
+pub(crate) struct ClusterTime {
+    clock: Arc<dyn Clock>,
+    told: Arc<Mutex<Told>>,
+}
 
 /// When the time was told last, and what it was.
 #[derive(Debug, Default)]
-pub(crate) struct Told(Option<(Moment, Timestamp)>);
+struct Told(Option<(Moment, Timestamp)>);
+
+impl ClusterTime {
+    pub(crate) fn new(clock: Arc<dyn Clock>) -> Self {
+        Self { clock, told: Arc::default() }
+    }
+
+    /// The time now, if this is the newest date that is known.
+    pub(crate) fn now(&self, dated: Timestamp) -> Timestamp {
+        self.told().now(self.clock.now(), self.clock.utc(), dated)
+    }
+
+    /// Another manager leads, and it is so late there.
+    pub(crate) fn hear(&self, there: Timestamp) {
+        *self.told() = Told(Some((self.clock.now(), there)));
+    }
+
+    fn told(&self) -> MutexGuard<'_, Told> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 impl Told {
     /// The time of the cluster, by this machine's clocks and the newest date that is known.
-    pub(crate) fn now(&mut self, moment: Moment, utc: Timestamp, dated: Timestamp) -> Timestamp {
+    fn now(&mut self, moment: Moment, utc: Timestamp, dated: Timestamp) -> Timestamp {
         let followed = self.0.map_or(utc, |(then, told)| {
             let passed = moment.saturating_since(then);
             utc.clamp(told + passed / 2, told + passed * 3 / 2)
@@ -28,8 +59,7 @@ impl Told {
 impl Store {
     /// The time of the cluster: what a change that is proposed now is dated with.
     pub fn now(&self) -> Timestamp {
-        let (moment, utc, dated) = (self.clock().now(), self.clock().utc(), self.state().at());
-        self.inner.told.lock().unwrap_or_else(PoisonError::into_inner).now(moment, utc, dated)
+        self.inner.time.now(self.state().at())
     }
 }
 

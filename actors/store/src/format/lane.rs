@@ -6,7 +6,7 @@
 
 use super::{Entry, LogId, SnapshotMeta, Vote};
 use bincode::{Decode, Encode};
-use essaim_wire::{Index, Lineage, NodeId};
+use essaim_wire::{Index, Lineage, NodeId, Timestamp};
 
 /// The first frame on the Raft lane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
@@ -37,6 +37,8 @@ pub(crate) struct Append {
     pub(crate) prev: Option<LogId>,
     pub(crate) committed: Option<LogId>,
     pub(crate) entries: Vec<Entry>,
+    /// How late it is at the leader.
+    pub(crate) now: Timestamp,
 }
 
 /// What became of an [`Append`].
@@ -168,7 +170,8 @@ mod tests {
         let vote = Vote { term: 3, node: 4, committed: false };
         let last = Some(LogId { term: 5, index: 6 });
         check(Hello { lineage, from: 7, to: 8, purpose: Purpose::Append }, &[1, 2, 7, 8, 0]);
-        check(Append { vote, prev: last, committed: None, entries: vec![] }, &[3, 4, 0, 1, 5, 6, 0, 0]);
+        let now = Timestamp::from_micros(7);
+        check(Append { vote, prev: last, committed: None, entries: vec![], now }, &[3, 4, 0, 1, 5, 6, 0, 0, 7]);
         check(Appended::Accepted(None), &[0, 0]);
         check(Appended::HigherVote(vote), &[2, 3, 4, 0]);
         check(Question::Vote(Ballot { vote, last, transfer: true }), &[1, 3, 4, 0, 1, 5, 6, 1]);

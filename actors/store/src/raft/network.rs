@@ -19,8 +19,9 @@ use crate::format::lane::{Answer, Append, Appended, Ballot, Chunk, Hello, Offer,
 use crate::format::{Peer, SnapshotMeta};
 use crate::peers::{Peers, Pipe};
 use crate::raft::convert;
+use crate::time::ClusterTime;
 use essaim_transport::{FrameError, Lane};
-use essaim_wire::{Lineage, NodeId};
+use essaim_wire::{Lineage, NodeId, Timestamp};
 use futures::{Stream, StreamExt, stream};
 use openraft::base::{BoxFuture, BoxStream};
 use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Unreachable};
@@ -51,6 +52,7 @@ pub(crate) struct Network {
     pub(crate) peers: Arc<dyn Peers>,
     pub(crate) lineage: Lineage,
     pub(crate) own: u64,
+    pub(crate) time: ClusterTime,
 }
 
 impl RaftNetworkFactory<Types> for Network {
@@ -61,6 +63,7 @@ impl RaftNetworkFactory<Types> for Network {
             peers: Arc::clone(&self.peers),
             lineage: self.lineage,
             own: self.own,
+            time: self.time.clone(),
             target,
             node: peer.node,
             idle: None,
@@ -73,6 +76,7 @@ pub(crate) struct Client {
     peers: Arc<dyn Peers>,
     lineage: Lineage,
     own: u64,
+    time: ClusterTime,
     target: u64,
     node: NodeId,
     /// A stream for appends with nothing under way.
@@ -311,7 +315,10 @@ impl<S: Stream<Item = AppendEntriesRequest<Types>> + Send + Unpin> Appending<'_,
             };
         }
         match &mut self.pipe {
-            Some(pipe) => pipe.send.send_value(&append(request)).await.map_err(broken),
+            Some(pipe) => {
+                let now = self.client.time.now(Timestamp::default());
+                pipe.send.send_value(&append(request, now)).await.map_err(broken)
+            }
             None => Ok(()),
         }
     }
@@ -330,12 +337,13 @@ async fn answer(pipe: &mut Option<Pipe>) -> Result<Appended, RPCError<Types>> {
     }
 }
 
-fn append(request: &AppendEntriesRequest<Types>) -> Append {
+fn append(request: &AppendEntriesRequest<Types>, now: Timestamp) -> Append {
     Append {
         vote: vote(&request.vote),
         prev: request.prev_log_id.as_ref().map(log_id),
         committed: request.leader_commit.as_ref().map(log_id),
         entries: request.entries.iter().map(entry).collect(),
+        now,
     }
 }
 

@@ -10,9 +10,10 @@ use super::{Raft, Types, aside, seeded};
 use crate::format::Identity;
 use crate::format::lane::{Answer, Append, Appended, Ballot, Chunk, Hello, Offer, Purpose, Question, Received};
 use crate::peers::Pipe;
+use crate::time::ClusterTime;
 use essaim_system::env::Clock;
 use essaim_transport::{FrameError, FrameReceiver, FrameSender};
-use essaim_wire::{Lineage, NodeId};
+use essaim_wire::{Lineage, NodeId, Timestamp};
 use futures::{StreamExt, stream};
 use openraft::Snapshot;
 use openraft::async_runtime::watch::WatchReceiver;
@@ -37,6 +38,7 @@ pub(crate) struct Server {
     pub(crate) clock: Arc<dyn Clock>,
     /// When a leader's append was last taken, in microseconds of this node's time; zero for never.
     pub(crate) heard: Arc<AtomicU64>,
+    pub(crate) time: ClusterTime,
 }
 
 impl Server {
@@ -90,16 +92,19 @@ impl Server {
     }
 
     async fn take_appends(&self, mut send: FrameSender, recv: FrameReceiver) -> Result<(), FrameError> {
-        let requests = stream::unfold(recv, |mut recv| async move {
+        let told = Arc::new(AtomicU64::new(0));
+        let requests = stream::unfold((recv, Arc::clone(&told)), |(mut recv, told)| async move {
             let request = recv.recv_value::<Append>().await.ok()??;
+            told.store(request.now.as_micros(), Ordering::Relaxed);
             // What does not convert ends the stream like what does not decode.
-            Some((append_in(request).ok()?, recv))
+            Some((append_in(request).ok()?, (recv, told)))
         });
         let mut answers = Box::pin(self.raft.stream_append(requests));
         while let Some(answer) = answers.next().await {
             let answer = match answer {
                 Ok(Ok(upto)) => {
                     self.heard.store(self.clock.now().as_micros().max(1), Ordering::Relaxed);
+                    self.time.hear(Timestamp::from_micros(told.load(Ordering::Relaxed)));
                     Appended::Accepted(upto.as_ref().map(log_id))
                 }
                 Ok(Err(StreamAppendError::Conflict(at))) => Appended::Conflict(log_id(&at)),
