@@ -53,18 +53,18 @@ pub(crate) fn follow_at(policy: &RestartPolicy, last: &Task) -> Option<Timestamp
     (last.desired == Desired::Ready).then(|| last.meta.created_at + policy.delay())
 }
 
-/// From when on a task that was born `Ready` may run, if its predecessor is `before` and `awaited` says whether any
-/// older task of the slot still has to end.
+/// From when on a task that was born `Ready` may run, if its predecessor is `before`. `waiting_since` is when this leader
+/// first saw it wait, if any older task of the slot still has to end.
 pub(crate) fn raise_at(
     policy: &RestartPolicy,
     stop_grace: Duration,
     task: &Task,
     before: Option<&Task>,
-    awaited: bool,
+    waiting_since: Option<Timestamp>,
 ) -> Timestamp {
     let delay = if before.is_some_and(ended_by_itself) { policy.delay() } else { Duration::ZERO };
-    let wait = if awaited { PREDECESSOR_WAIT.max(stop_grace) } else { Duration::ZERO };
-    task.meta.created_at + delay.max(wait)
+    let delayed = task.meta.created_at + delay;
+    waiting_since.map_or(delayed, |since| delayed.max(since + PREDECESSOR_WAIT.max(stop_grace)))
 }
 
 fn earlier(at: Timestamp, by: Duration) -> Timestamp {

@@ -52,6 +52,13 @@ impl World {
         self.now += time.as_micros() as u64;
     }
 
+    /// Another manager leads, whose clock is ahead by so much.
+    pub(crate) fn change_leader(&mut self, ahead: Duration) {
+        self.watches.clear();
+        self.board = Board::new(&self.state);
+        self.pass(ahead);
+    }
+
     pub(crate) fn try_done(&mut self, changes: Vec<Change>) -> Result<(), Refusal> {
         self.index += 1;
         let request = RequestId { origin: id(1), generation: Generation(1), seq: self.index };

@@ -24,22 +24,42 @@ use essaim_wire::{Index, NodeId, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// Since when each task of a service runs, as its leader saw it: what tells an early failure of an update from a
-/// late one. It holds nothing that a new leader would miss: it begins anew and errs on the side of a failure.
+/// What a leader saw of the tasks of a service, and when. It holds nothing that a new leader would miss: it begins anew,
+/// and errs on the side of caution.
 #[derive(Debug, Clone, Default)]
 pub struct Watch {
+    /// Since when each of them runs: what tells an early failure of an update from a late one.
     running: BTreeMap<TaskId, Timestamp>,
+    /// Since when each of them waits for its turn. Not its date: that is another leader's, whose clock was another, and
+    /// two of a slot might run.
+    waiting: BTreeMap<TaskId, Timestamp>,
+}
+
+impl Watch {
+    /// Takes down what is seen now, and forgets what is forgotten.
+    fn observe(&mut self, scene: &Scene<'_>, service: &Service) {
+        let is_there = |id: &TaskId| scene.state.task(*id).is_some();
+        self.running.retain(|id, _| is_there(id));
+        self.waiting.retain(|id, _| is_there(id));
+        for task in scene.state.tasks_of(service.id) {
+            if task.is_running() {
+                self.running.entry(task.id).or_insert(task.meta.updated_at);
+            } else if task.desired == Desired::Ready {
+                self.waiting.entry(task.id).or_insert(scene.now);
+            }
+        }
+    }
 }
 
 /// What `service` needs. `watch` is the service's own, kept between calls.
 pub fn reconcile(scene: &Scene<'_>, service: &Service, watch: &mut Watch) -> Plan {
-    let mut work = Work::new(scene, service);
-    work.observe(watch);
+    watch.observe(scene, service);
+    let mut work = Work::new(scene, service, watch);
     match service.spec.mode {
         Mode::Replicated { replicas } => work.replicated(replicas as usize),
         Mode::Global => work.global(),
     }
-    work.roll(watch);
+    work.roll();
     work.plan
 }
 
@@ -47,6 +67,7 @@ pub fn reconcile(scene: &Scene<'_>, service: &Service, watch: &mut Watch) -> Pla
 struct Work<'a> {
     scene: &'a Scene<'a>,
     service: &'a Service,
+    watch: &'a Watch,
     placement: Placement,
     /// The tasks of each slot that are not to be forgotten, oldest first.
     slots: BTreeMap<Slot, Vec<&'a Arc<Task>>>,
@@ -59,10 +80,11 @@ struct Work<'a> {
 }
 
 impl<'a> Work<'a> {
-    fn new(scene: &'a Scene<'a>, service: &'a Service) -> Self {
+    fn new(scene: &'a Scene<'a>, service: &'a Service, watch: &'a Watch) -> Self {
         let mut work = Self {
             scene,
             service,
+            watch,
             placement: service.spec.task.placement(),
             slots: BTreeMap::new(),
             ending: BTreeSet::new(),
@@ -214,13 +236,5 @@ impl<'a> Work<'a> {
                     .spec(service.id, task.spec_version)
                     .is_some_and(|spec| Service::same_task(spec, &service.spec))
         })
-    }
-
-    /// Takes down since when tasks run, and forgets those that are forgotten.
-    fn observe(&self, watch: &mut Watch) {
-        watch.running.retain(|id, _| self.scene.state.task(*id).is_some());
-        for task in self.slots.values().flatten().filter(|task| task.is_running()) {
-            watch.running.entry(task.id).or_insert(task.meta.updated_at);
-        }
     }
 }

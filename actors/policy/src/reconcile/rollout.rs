@@ -6,9 +6,9 @@
 //! is dated or busy and the last one has run for the monitor time.
 //!
 //! What counts as a failure is a task of this update that ended by itself before it ran, or within the monitor time
-//! after it began to. When it began is kept in [`Watch`], which a new leader begins anew.
+//! after it began to. When it began is kept in [`Watch`](super::Watch), which a new leader begins anew.
 
-use super::{Watch, Work, slot};
+use super::{Work, slot};
 use crate::restart;
 use essaim_model::{Change, FailureAction, Slot, Task, UpdateConfig, UpdateOrder, UpdateState, UpdateStatus};
 use essaim_wire::Timestamp;
@@ -42,7 +42,7 @@ impl<'a> Rollout<'a> {
 
 impl Work<'_> {
     /// Brings the next slots forward, and says how far the update is.
-    pub(super) fn roll(&mut self, watch: &Watch) {
+    pub(super) fn roll(&mut self) {
         let status = self.service.update.clone();
         let state = status.as_ref().map(|status| status.state);
         if matches!(state, Some(UpdateState::Paused | UpdateState::RollbackPaused)) {
@@ -53,7 +53,7 @@ impl Work<'_> {
         let config = if backwards { &spec.rollback } else { &spec.update }.clone().unwrap_or_default();
         let going = status.filter(|status| status.completed_at.is_none());
         if let Some(status) = &going
-            && let Some(failed) = self.failure(status, &config, watch)
+            && let Some(failed) = self.failure(status, &config)
             && self.give_up(status, &config, backwards, &failed)
         {
             return;
@@ -102,7 +102,7 @@ impl Work<'_> {
     }
 
     /// The first task of this update that failed, if more failed than may.
-    fn failure(&mut self, status: &UpdateStatus, config: &UpdateConfig, watch: &Watch) -> Option<Arc<Task>> {
+    fn failure(&mut self, status: &UpdateStatus, config: &UpdateConfig) -> Option<Arc<Task>> {
         let version = self.service.spec_version;
         let all: Vec<&Arc<Task>> = self.slots.values().flatten().copied().collect();
         let failed: Vec<&Arc<Task>> = all
@@ -110,7 +110,7 @@ impl Work<'_> {
             .filter(|task| task.spec_version == version && task.meta.created_at >= status.started_at)
             .filter(|task| restart::ended_by_itself(task))
             .filter(|task| {
-                let began = watch.running.get(&task.id);
+                let began = self.watch.running.get(&task.id);
                 began.is_none_or(|began| task.meta.updated_at.saturating_since(*began) <= config.monitor())
             })
             .copied()

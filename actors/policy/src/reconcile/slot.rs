@@ -181,7 +181,7 @@ impl<'a> Work<'a> {
             spec.container.stop_grace(),
             task,
             before.map(|before| before.as_ref()),
-            stopping,
+            self.watch.waiting.get(&task.id).copied().filter(|_| stopping),
         );
         if self.scene.now >= at {
             let (id, desired) = (task.id, Desired::Running);

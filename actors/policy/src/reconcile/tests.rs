@@ -737,6 +737,23 @@ fn a_slot_that_was_scaled_away_and_is_wanted_again_waits_for_its_old_task() {
 }
 
 #[test]
+fn what_waits_for_an_old_task_to_end_goes_on_waiting_under_a_leader_whose_clock_is_ahead() {
+    let mut world = World::of(1);
+    let web = world.create("web", 1, |_| ());
+    world.settle();
+    world.update(web, set_image("b"));
+    world.lead();
+    let new = |world: &World| world.state.tasks_of(web).find(|task| task.is_wanted()).expect("it waits").desired;
+    assert_eq!(new(&world), Desired::Ready);
+    world.change_leader(Duration::from_secs(3600));
+    while world.lead() {}
+    assert_eq!(new(&world), Desired::Ready, "the old one has not ended");
+    world.pass(Duration::from_secs(61));
+    while world.lead() {}
+    assert_eq!(new(&world), Desired::Running, "it never will");
+}
+
+#[test]
 fn what_waits_for_an_old_task_to_end_goes_on_waiting_when_its_node_is_drained_or_lost() {
     for lost in [false, true] {
         let mut world = World::of(3);
