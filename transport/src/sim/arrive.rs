@@ -75,7 +75,10 @@ impl State {
     fn on_accepted(&mut self, id: ConnId, shown: &[Certificate]) {
         let Some(conn) = self.conns.get_mut(&id) else { return };
         match conn.on_accepted(shown) {
-            Some(Ok(())) => self.ticks(id, Side::Dialler),
+            Some(Ok(())) => {
+                self.met += 1;
+                self.ticks(id, Side::Dialler);
+            }
             Some(Err(close)) => self.mention(id, Side::Dialler, close),
             None => (),
         }

@@ -27,6 +27,7 @@ mod state;
 mod stream;
 
 use crate::network::{Binding, Network, Socket};
+use end::{Conn, Side};
 use socket::SimSocket;
 use state::State;
 use std::io;
@@ -161,6 +162,17 @@ impl SimNetwork {
     /// How many bytes they carried, without what QUIC, UDP and IP would add.
     pub fn carried(&self) -> u64 {
         self.state().carried
+    }
+
+    /// How many handshakes have succeeded so far.
+    pub fn handshakes(&self) -> u64 {
+        self.state().met
+    }
+
+    /// How many sessions stand, each counted once.
+    pub fn sessions(&self) -> usize {
+        let stands = |conn: &&Conn| conn.end(Side::Dialler).is_open() && conn.end(Side::Acceptor).is_open();
+        self.state().conns.values().filter(stands).count()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -42,6 +42,8 @@ pub(super) struct State {
     pub(super) fingerprint: Sum,
     pub(super) arrived: u64,
     pub(super) carried: u64,
+    /// How many dials were accepted on both ends.
+    pub(super) met: u64,
     pub(super) sockets: BTreeMap<SocketAddr, Bound>,
     pub(super) conns: BTreeMap<ConnId, Conn>,
     queue: BTreeMap<(Instant, u64), Happening>,
@@ -148,6 +150,7 @@ impl State {
             fingerprint: Sum::default(),
             arrived: 0,
             carried: 0,
+            met: 0,
             sockets: BTreeMap::new(),
             conns: BTreeMap::new(),
             queue: BTreeMap::new(),

@@ -10,6 +10,8 @@ const WITHIN: f64 = 1.3;
 pub(super) struct Measured {
     pub(super) join: Option<f64>,
     pub(super) join_cpu: Option<f64>,
+    pub(super) handshakes: Option<f64>,
+    pub(super) sessions: Option<f64>,
     pub(super) worker_memory: Option<f64>,
     pub(super) manager_memory: Option<f64>,
     pub(super) worker_cpu: Option<f64>,
@@ -44,6 +46,8 @@ struct Line {
 const LINES: &[Line] = &[
     Line { what: "join of all, per node", unit: Unit::Millis, of: |it| it.join },
     Line { what: "processor time of the join, per node", unit: Unit::Millis, of: |it| it.join_cpu },
+    Line { what: "handshakes of the join, per node", unit: Unit::Count, of: |it| it.handshakes },
+    Line { what: "sessions that a node holds at rest", unit: Unit::Count, of: |it| it.sessions },
     Line { what: "memory of a worker at rest", unit: Unit::Mebibytes, of: |it| it.worker_memory },
     Line { what: "memory of the managers at rest, per node", unit: Unit::Mebibytes, of: |it| it.manager_memory },
     Line { what: "processor time of a worker at rest, a second", unit: Unit::Millis, of: |it| it.worker_cpu },

@@ -60,9 +60,11 @@ async fn story(size: Number) -> Result<Measured, String> {
     };
     until("all are ready", || ready(&control.last_known(), size)).await?;
     it.join = Some(millis(begun) / everybody);
+    it.handshakes = Some(2.0 * run.world.network.handshakes() as f64 / everybody);
     eprintln!("  simulated growth {size}: joined");
 
     sleep(SETTLE).await;
+    it.sessions = Some(2.0 * run.world.network.sessions() as f64 / everybody);
     let (packets, bytes) = (run.world.network.arrived(), run.world.network.carried());
     sleep(REST).await;
     let per_node = |more: u64| Some(more as f64 / REST.as_secs_f64() / everybody);
