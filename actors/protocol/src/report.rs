@@ -14,6 +14,8 @@ pub struct Hello {
     pub have: Option<AssignmentVersion>,
     /// The specs it has.
     pub specs: Vec<(ServiceId, Index)>,
+    /// The newest that any manager told it. One that is behind that has nothing to say until it has caught up.
+    pub seen: Option<AssignmentVersion>,
     /// What it is.
     pub description: NodeDescription,
     /// Whether it shall take tasks, if an operator said so when it joined and no manager was told yet.

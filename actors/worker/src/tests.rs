@@ -108,7 +108,7 @@ async fn after_a_restart_tasks_are_adopted_and_what_happened_meanwhile_is_report
     assert!(world.runs(order(1).id) && world.runs(order(3).id));
     assert_eq!(world.machine.starts(), 3, "none was started again");
     let hello = world.cluster.shared().hellos.last().expect("a hello").1.clone();
-    assert_eq!((hello.have, hello.generation.0), (Some(version(5)), 2));
+    assert_eq!((hello.have, hello.seen, hello.generation.0), (Some(version(5)), Some(version(5)), 2));
     // The next task gets an address that nobody has.
     world.cluster.order(assignment(6, &[order(1), order(2), order(3), order(4)]));
     let fourth = world.until_reported(order(4).id, TaskState::Running).await;

@@ -38,6 +38,11 @@ impl Told {
         self.managers.borrow().as_ref().is_none_or(|known| managers.version > known.version)
     }
 
+    /// The place of the newest list of managers, and with it of what this node is: a list is said, and kept, before that.
+    pub(crate) fn newest(&self) -> Option<AssignmentVersion> {
+        self.managers.borrow().as_ref().map(|known| known.version)
+    }
+
     pub(crate) fn managers(&self, managers: Managers) {
         self.managers.send_replace(Some(Arc::new(managers)));
     }

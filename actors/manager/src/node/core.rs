@@ -36,7 +36,8 @@ pub(crate) enum Effect {
 #[derive(Debug)]
 pub(crate) struct Core {
     node: NodeId,
-    /// A hello that this manager could not answer yet: it was promoted a moment ago, and has applied nothing.
+    /// A hello that this manager could not answer yet: it was started or promoted a moment ago, and has not applied what
+    /// others have told the node.
     hello: Option<Hello>,
     /// Nothing is said before the node's hello.
     told: Option<Told>,
@@ -67,6 +68,9 @@ impl Core {
         }
         let Some(cluster) = state.cluster() else { return };
         let version = |index| AssignmentVersion { lineage: cluster.lineage, index };
+        if self.hello.as_ref().is_some_and(|hello| hello.seen > Some(version(state.applied().index))) {
+            return;
+        }
         let current = version(state.assignment_version(self.node));
         if let Some(hello) = self.hello.take() {
             let mut told = Told { specs: hello.specs.iter().copied().collect(), ..Told::default() };

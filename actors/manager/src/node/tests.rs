@@ -64,6 +64,7 @@ fn hello(have: Option<AssignmentVersion>) -> Hello {
     Hello {
         generation: Generation(1),
         have,
+        seen: have,
         specs: vec![],
         description: NodeDescription::default(),
         availability: None,
@@ -102,6 +103,21 @@ fn nothing_is_said_before_the_hello() {
     let mut world = World::new();
     world.task(1, 2);
     assert_eq!(told(&mut Core::new(ME), &world, Input::Applied), []);
+}
+
+#[test]
+fn a_manager_that_is_behind_what_a_node_has_heard_says_nothing_until_it_has_caught_up() {
+    let mut world = World::new();
+    world.task(1, 2);
+    let heard = AssignmentVersion { index: Index(world.seq + 2), ..world.version() };
+    let ahead = Hello { seen: Some(heard), ..hello(None) };
+    let mut core = Core::new(ME);
+    assert_eq!(told(&mut core, &world, Input::Hello(&ahead)), [], "what it would say has been taken back");
+    world.task(2, 2);
+    assert_eq!(told(&mut core, &world, Input::Applied), []);
+    world.apply(Change::WriteOffTask { id: TaskId::from_bits(1), why: "gone".into() });
+    let said = assignment(told(&mut core, &world, Input::Applied)).expect("orders");
+    assert_eq!(said.tasks.iter().map(|order| order.id.bits()).collect::<Vec<_>>(), [2]);
 }
 
 #[test]
