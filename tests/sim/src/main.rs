@@ -3,6 +3,7 @@
 //! ```text
 //! cargo run --release -p essaim-sim -- --seeds 200 [--from S] [--jobs N]
 //! cargo run --release -p essaim-sim -- --seed N --trace
+//! cargo run --release -p essaim-sim -- --seeds 200 --nodes 9 --managers 5
 //! ```
 //!
 //! What it prints is in the order of the seeds and the same for the same seeds, however many run at a time; how long it
@@ -11,7 +12,7 @@
 //!
 //! Built with the feature `planted`, `--bug NAME` has every run suffer from a bug of `essaim_wire::planted`.
 
-use essaim::testkit::run::again;
+use essaim::testkit::fault::Number;
 use essaim::testkit::{Options, Outcome, run};
 #[cfg(feature = "planted")]
 use essaim_wire::planted::{Bug, plant};
@@ -26,7 +27,8 @@ use std::time::{Duration, Instant};
 /// A run takes about a second; one that takes so long spins, since virtual time waits for nobody.
 const WALL_MAX: Duration = Duration::from_secs(120);
 
-const USAGE: &str = "usage: essaim-sim [--seeds N] [--from SEED] [--seed SEED] [--trace] [--jobs N]";
+const USAGE: &str =
+    "usage: essaim-sim [--seeds N] [--from SEED] [--seed SEED] [--trace] [--jobs N] [--nodes N] [--managers N]";
 
 #[derive(Debug, Clone)]
 struct Wanted {
@@ -34,8 +36,16 @@ struct Wanted {
     seeds: u64,
     jobs: usize,
     trace: bool,
+    nodes: Number,
+    managers: Number,
     #[cfg(feature = "planted")]
     bug: Option<Bug>,
+}
+
+impl Wanted {
+    fn options(&self, seed: u64) -> Options {
+        Options { trace: self.trace, nodes: self.nodes, managers: self.managers, ..Options::of(seed) }
+    }
 }
 
 /// What a run came to; the words when it came to nothing.
@@ -51,7 +61,7 @@ fn main() -> ExitCode {
     for (seed, came) in in_order(run_all(&wanted), wanted.from) {
         match &came {
             Ok(outcome) => println!("{outcome}"),
-            Err(why) => println!("seed {seed}: FAILED: {why}\n{}", again(seed)),
+            Err(why) => println!("seed {seed}: FAILED: {why}\n{}", wanted.options(seed).again()),
         }
         total.add(&came);
     }
@@ -63,11 +73,14 @@ fn main() -> ExitCode {
 
 fn read(mut words: impl Iterator<Item = String>) -> Option<Wanted> {
     let jobs = thread::available_parallelism().map_or(1, usize::from);
+    let usual = Options::of(1);
     let mut wanted = Wanted {
         from: 1,
         seeds: 1,
         jobs,
         trace: false,
+        nodes: usual.nodes,
+        managers: usual.managers,
         #[cfg(feature = "planted")]
         bug: None,
     };
@@ -79,10 +92,15 @@ fn read(mut words: impl Iterator<Item = String>) -> Option<Wanted> {
             "--seed" => (wanted.from, wanted.seeds) = (number()?, 1),
             "--jobs" => wanted.jobs = usize::try_from(number()?).ok().filter(|jobs| *jobs > 0)?,
             "--trace" => wanted.trace = true,
+            "--nodes" => wanted.nodes = Number::try_from(number()?).ok()?,
+            "--managers" => wanted.managers = Number::try_from(number()?).ok()?,
             #[cfg(feature = "planted")]
             "--bug" => wanted.bug = Some(Bug::named(&words.next()?)?),
             _ => return None,
         }
+    }
+    if !(1..=wanted.nodes).contains(&wanted.managers) {
+        return None;
     }
     // Two traces at a time could not be read.
     if wanted.trace {
@@ -114,13 +132,13 @@ fn run_all(wanted: &Wanted) -> mpsc::Receiver<(u64, Came)> {
 /// One run, on a thread of its own, so that one that hangs can be left behind.
 fn run_one(seed: u64, wanted: &Wanted) -> Came {
     let (done, ends) = mpsc::channel();
-    let (trace, limit) = (wanted.trace, if wanted.trace { WALL_MAX * 10 } else { WALL_MAX });
+    let (options, limit) = (wanted.options(seed), if wanted.trace { WALL_MAX * 10 } else { WALL_MAX });
     #[cfg(feature = "planted")]
     let bug = wanted.bug;
     thread::spawn(move || {
         #[cfg(feature = "planted")]
         let _planted = bug.map(plant);
-        let came = catch_unwind(AssertUnwindSafe(|| run(Options { trace, ..Options::of(seed) })));
+        let came = catch_unwind(AssertUnwindSafe(|| run(options)));
         done.send(came.map_err(|_| "it panicked".to_owned()))
     });
     ends.recv_timeout(limit).unwrap_or_else(|_| Err(format!("it has hung for {} s", limit.as_secs())))
@@ -188,7 +206,10 @@ mod tests {
         assert_eq!((all.from, all.seeds, all.jobs, all.trace), (7, 200, 3, false));
         let one = wanted("--seed 5 --trace").expect("it is right");
         assert_eq!((one.from, one.seeds, one.jobs, one.trace), (5, 1, 1, true));
-        for wrong in ["--seeds", "--seeds many", "--jobs 0", "5", "--roles"] {
+        let large = wanted("--seed 5 --nodes 9 --managers 5").expect("it is right").options(5);
+        assert_eq!((large.nodes, large.managers), (9, 5));
+        assert!(large.again().ends_with("--seed 5 --nodes 9 --managers 5 --trace"), "{}", large.again());
+        for wrong in ["--seeds", "--seeds many", "--jobs 0", "--managers 6", "--nodes 0", "5", "--roles"] {
             assert!(wanted(wrong).is_none(), "{wrong}");
         }
     }

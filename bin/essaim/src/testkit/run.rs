@@ -84,6 +84,18 @@ impl Options {
             trace: false,
         }
     }
+
+    /// The one line that runs it again and prints what happens.
+    pub fn again(&self) -> String {
+        let Self { seed, nodes, managers, .. } = self;
+        let usual = Self::of(*seed);
+        let size = if (*nodes, *managers) == (usual.nodes, usual.managers) {
+            String::new()
+        } else {
+            format!(" --nodes {nodes} --managers {managers}")
+        };
+        format!("  again: cargo run --release -p essaim-sim -- --seed {seed}{size} --trace")
+    }
 }
 
 /// What came of a run.
@@ -107,6 +119,8 @@ pub struct Outcome {
     pub length: Duration,
     /// How long after healing everything was as wished.
     pub converged: Option<Duration>,
+    /// The one line that runs it again.
+    pub again: String,
 }
 
 impl fmt::Display for Outcome {
@@ -125,15 +139,10 @@ impl fmt::Display for Outcome {
             write!(f, "\n  VIOLATED: {violation}")?;
         }
         if !self.violations.is_empty() {
-            write!(f, "\n{}", again(*seed))?;
+            write!(f, "\n{}", self.again)?;
         }
         Ok(())
     }
-}
-
-/// The one line that runs a seed again and prints what happens.
-pub fn again(seed: u64) -> String {
-    format!("  again: cargo run --release -p essaim-sim -- --seed {seed} --trace")
 }
 
 /// Runs a cluster in a runtime of its own.
@@ -200,6 +209,7 @@ impl Run {
             asked: self.asked,
             length: self.begun.elapsed(),
             converged: self.converged,
+            again: self.options.again(),
         };
         // What serves a lane holds the endpoint that holds it: a daemon that nobody ends would stay in memory.
         for number in 1..=self.options.nodes {
