@@ -364,7 +364,7 @@ impl State {
             generation: self.args.generation,
             have: self.orders.version.filter(|_| all),
             specs: self.orders.specs.keys().filter(|_| all).copied().collect(),
-            seen: self.orders.version.max(self.args.told.newest()),
+            seen: self.orders.version.max(self.args.told.newest()).filter(|_| !planted(Bug::OlderOrdersObeyed)),
             description: self.description.clone(),
             availability: self.args.told.availability(),
         };
