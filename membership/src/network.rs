@@ -100,7 +100,7 @@ impl Network {
                 record: None,
             })
             .collect();
-        let table = Table::write(&rows);
+        let table = Table::write(rows);
         for n in 0..count {
             network.boot(n, 1);
             network.input(node(n), Input::Members { from: node((n + 1) % count), bytes: table.bytes.clone() });

@@ -48,16 +48,17 @@ pub struct Table {
 }
 
 impl Table {
-    pub(crate) fn write(rows: &Vec<Row>) -> Self {
-        // Everybody has an order of its own, and moments of its own.
-        let timeless = |row: &Row| match row.standing {
-            Standing::Restarting { .. } => {
-                Row { standing: Standing::Restarting { within: Duration::ZERO }, ..row.clone() }
+    pub(crate) fn write(mut rows: Vec<Row>) -> Self {
+        let bytes = encode(&rows);
+        // Everybody has an order of its own, and moments of its own. One sum of all: those of the rows, added up, would
+        // be the same for two who disagree about two members crosswise.
+        rows.sort_by_key(|row| row.id.node);
+        for row in &mut rows {
+            if let Standing::Restarting { within } = &mut row.standing {
+                *within = Duration::ZERO;
             }
-            _ => row.clone(),
-        };
-        let sum = rows.iter().map(|row| Sum::of(&encode(&timeless(row)))).fold(0, u64::wrapping_add);
-        Self { sum, bytes: encode(rows) }
+        }
+        Self { sum: Sum::of(&encode(&rows)), bytes }
     }
 }
 
@@ -88,13 +89,12 @@ mod tests {
         let standing = Standing::Restarting { within: Duration::from_secs(1) };
         let rows = vec![Row { id, incarnation: Incarnation(3), standing, record: None }];
         let golden = [1, 5, 2, 0, 0, 127, 0, 0, 1, 251, 73, 9, 1, 3, 1, 1, 0, 0];
-        assert_eq!(Table::write(&rows).bytes, golden);
+        assert_eq!(Table::write(rows.clone()).bytes, golden);
         assert_eq!(read(&golden), Ok(rows));
     }
 
-    #[test]
-    fn a_sum_is_that_of_what_is_said_in_whatever_order_and_at_whatever_moment() {
-        let row = |node, standing| Row {
+    fn row(node: u128, standing: Standing) -> Row {
+        Row {
             id: Id {
                 node: NodeId::from_bits(node),
                 generation: Generation(2),
@@ -105,9 +105,22 @@ mod tests {
             incarnation: Incarnation(3),
             standing,
             record: None,
-        };
+        }
+    }
+
+    #[test]
+    fn who_disagrees_about_two_members_crosswise_has_another_sum() {
+        let sum = |a, b| Table::write(vec![row(1, a), row(2, b)]).sum;
+        let all = [Standing::Present, Standing::Down, Standing::Stopped, Standing::Left];
+        for (a, b) in all.iter().flat_map(|a| all.iter().map(move |b| (*a, *b))).filter(|(a, b)| a != b) {
+            assert_ne!(sum(a, b), sum(b, a), "{a:?} and {b:?}");
+        }
+    }
+
+    #[test]
+    fn a_sum_is_that_of_what_is_said_in_whatever_order_and_at_whatever_moment() {
         let restarting = |secs| Standing::Restarting { within: Duration::from_secs(secs) };
-        let sum = |rows| Table::write(&rows).sum;
+        let sum = |rows| Table::write(rows).sum;
         let one = sum(vec![row(1, Standing::Present), row(2, restarting(1))]);
         assert_eq!(one, sum(vec![row(2, restarting(9)), row(1, Standing::Present)]));
         assert_ne!(one, sum(vec![row(1, Standing::Present), row(2, Standing::Present)]));

@@ -239,7 +239,7 @@ impl Detector {
             let record = entry.record.as_ref().map(Into::into);
             Some(Row { id: entry.id, incarnation: entry.incarnation, standing, record })
         };
-        Table::write(&std::iter::once(me).chain(self.entries.values().filter_map(row)).collect())
+        Table::write(std::iter::once(me).chain(self.entries.values().filter_map(row)).collect())
     }
 
     fn view(&self, entry: &Entry) -> MemberView {
