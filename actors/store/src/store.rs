@@ -32,7 +32,8 @@ use openraft::async_runtime::watch::WatchReceiver;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use parking_lot::Mutex;
+use std::sync::Arc;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 
@@ -276,7 +277,7 @@ impl Store {
             tokio::spawn(seeded(seed.draw_number(), leadership::watch(store.clone(), leadership))),
             tokio::spawn(seeded(seed.draw_number(), housekeeping::keep_house(store.clone()))),
         ];
-        store.inner.tasks.lock().unwrap_or_else(PoisonError::into_inner).extend(tasks);
+        store.inner.tasks.lock().extend(tasks);
         Ok(store)
     }
 
@@ -286,7 +287,7 @@ impl Store {
             return;
         }
         self.inner.under_way.close();
-        let tasks = std::mem::take(&mut *self.inner.tasks.lock().unwrap_or_else(PoisonError::into_inner));
+        let tasks = std::mem::take(&mut *self.inner.tasks.lock());
         for task in &tasks {
             task.abort();
         }

@@ -10,7 +10,8 @@
 use crate::store::Store;
 use essaim_system::env::Clock;
 use essaim_wire::{Moment, Timestamp};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use parking_lot::{Mutex, MutexGuard};
+use std::sync::Arc;
 
 /// The time of the cluster, as one manager tells it. Clones are the same.
 #[derive(Clone)]
@@ -39,7 +40,7 @@ impl ClusterTime {
     }
 
     fn told(&self) -> MutexGuard<'_, Told> {
-        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+        self.told.lock()
     }
 }
 

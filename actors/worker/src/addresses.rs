@@ -7,7 +7,8 @@
 use essaim_model::TaskId;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use parking_lot::{Mutex, MutexGuard};
+use std::sync::Arc;
 
 /// The parts that tasks get: the network's own address, the broadcast one and `.1`, which is the node's, are not
 /// among them.
@@ -72,7 +73,7 @@ impl Addresses {
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.lock()
     }
 }
 

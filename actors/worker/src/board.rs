@@ -7,7 +7,8 @@ use essaim_model::task::may_follow;
 use essaim_model::{Observed, TaskId};
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use parking_lot::{Mutex, MutexGuard};
+use std::sync::Arc;
 use tokio::sync::watch;
 
 /// A handle on the board.
@@ -99,7 +100,7 @@ impl Board {
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<TaskId, Entry>> {
-        self.shared.seen.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shared.seen.lock()
     }
 }
 

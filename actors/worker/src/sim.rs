@@ -17,7 +17,8 @@ use futures::stream::BoxStream;
 use futures::{FutureExt, StreamExt};
 use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard};
+use parking_lot::{Mutex, MutexGuard};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -193,7 +194,7 @@ impl SimMachine {
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.shared.inner.lock().expect("nobody panics while holding it")
+        self.shared.inner.lock()
     }
 
     async fn ended(&self, task: TaskId) -> Result<Ended, EngineError> {

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use essaim_model::{Position, State};
 use essaim_wire::NodeId;
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use parking_lot::Mutex;
 
 /// How many different lists of one state are kept: a few for each command that waits at the same time.
 const KEPT_MAX: usize = 64;
@@ -35,7 +35,7 @@ impl Lists {
     ) -> Result<Bytes, E> {
         let of = (state.applied(), leader);
         {
-            let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+            let kept = self.kept.lock();
             if kept.of == of
                 && let Some(body) = kept.bodies.get(what)
             {
@@ -44,7 +44,7 @@ impl Lists {
         }
         // Encoded outside of the lock: two that ask at once may both do it, and nobody waits for either.
         let body = make()?;
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = self.kept.lock();
         if kept.of != of {
             *kept = Kept { of, bodies: BTreeMap::new() };
         }

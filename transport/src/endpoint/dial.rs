@@ -14,7 +14,7 @@ use crate::lane::Traffic;
 use crate::network::{Arrival, Connection, DialError, Level, Trust};
 use essaim_wire::{NodeId, Role};
 use std::net::SocketAddr;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::{Instant, sleep_until, timeout};
@@ -80,7 +80,7 @@ impl Inner {
                 sleep_until(not_before).await;
             }
             let made = inner.attempt(node, traffic).await;
-            let mut jitter = inner.jitter.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut jitter = inner.jitter.lock();
             inner.book().dial_ended(node, traffic, made.is_err(), Instant::now(), &mut jitter);
             tell.send_replace(Some(made));
         });

@@ -16,7 +16,7 @@ use bincode::{Decode, Encode};
 use essaim_wire::{NodeId, Role};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
@@ -216,7 +216,7 @@ pub(super) async fn answer(inner: &Arc<Inner>, connection: &dyn Connection) {
 }
 
 async fn answer_one(inner: &Inner, remote: SocketAddr, question: Question) -> Answer {
-    let limited = inner.limiter.lock().unwrap_or_else(PoisonError::into_inner).take(Instant::now(), remote.ip());
+    let limited = inner.limiter.lock().take(Instant::now(), remote.ip());
     if let Err(wait) = limited {
         let seconds = u32::try_from(wait.as_secs()).unwrap_or(u32::MAX).saturating_add(1);
         return Answer::Refused(Refused::TooMany { seconds });
@@ -233,7 +233,7 @@ async fn answer_one(inner: &Inner, remote: SocketAddr, question: Question) -> An
                 Ok(Err(refused)) => {
                     tracing::info!(%remote, %refused, "enrolment is refused");
                     if refused == Refused::Secret {
-                        let mut limiter = inner.limiter.lock().unwrap_or_else(PoisonError::into_inner);
+                        let mut limiter = inner.limiter.lock();
                         limiter.punish(Instant::now(), remote.ip());
                     }
                     Answer::Refused(refused)

@@ -18,7 +18,8 @@ use rand::rngs::ChaCha8Rng;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use parking_lot::{Mutex, MutexGuard, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Notify, Semaphore, mpsc, watch};
 use tokio::time::sleep;
@@ -112,27 +113,27 @@ impl Inner {
     }
 
     pub(super) fn identity(&self) -> Identity {
-        self.identity.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.identity.read().clone()
     }
 
     pub(super) fn set_identity(&self, identity: Identity) {
-        *self.identity.write().unwrap_or_else(PoisonError::into_inner) = identity;
+        *self.identity.write() = identity;
     }
 
     pub(super) fn node(&self) -> NodeId {
-        self.identity.read().unwrap_or_else(PoisonError::into_inner).node()
+        self.identity.read().node()
     }
 
     pub(super) fn admission(&self) -> Arc<Admission> {
-        self.admission.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.admission.read().clone()
     }
 
     pub(super) fn server(&self, lane: Lane) -> Option<Arc<dyn Serve>> {
-        self.servers.read().unwrap_or_else(PoisonError::into_inner).get(&lane).cloned()
+        self.servers.read().get(&lane).cloned()
     }
 
     pub(super) fn set_server(&self, lane: Lane, server: Option<Arc<dyn Serve>>) {
-        let mut servers = self.servers.write().unwrap_or_else(PoisonError::into_inner);
+        let mut servers = self.servers.write();
         match server {
             Some(server) => servers.insert(lane, server),
             None => servers.remove(&lane),
@@ -140,15 +141,15 @@ impl Inner {
     }
 
     pub(super) fn issuer(&self) -> Option<Arc<dyn Issuer>> {
-        self.issuer.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.issuer.read().clone()
     }
 
     pub(super) fn set_issuer(&self, issuer: Arc<dyn Issuer>) {
-        *self.issuer.write().unwrap_or_else(PoisonError::into_inner) = Some(issuer);
+        *self.issuer.write() = Some(issuer);
     }
 
     pub(super) fn table(&self) -> MutexGuard<'_, Table<Arc<Session>>> {
-        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+        self.table.lock()
     }
 
     pub(super) fn session(&self, node: NodeId, traffic: Traffic) -> Option<Arc<Session>> {
@@ -257,7 +258,7 @@ impl Inner {
     }
 
     pub(super) fn book(&self) -> MutexGuard<'_, Book> {
-        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+        self.book.lock()
     }
 
     /// Tells an event; waits while the queue is full, which slows the session down and nobody else.
@@ -292,7 +293,7 @@ impl Inner {
 
     fn advance(&self, next: Arc<Admission>) {
         {
-            let mut current = self.admission.write().unwrap_or_else(PoisonError::into_inner);
+            let mut current = self.admission.write();
             if !next.is_newer_than(&current) {
                 return;
             }

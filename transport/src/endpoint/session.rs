@@ -16,7 +16,8 @@ use futures::FutureExt as _;
 use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use parking_lot::Mutex;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, ReadBuf};
@@ -53,7 +54,7 @@ impl Session {
 
     /// Ends it; the first reason counts.
     pub(super) fn close(&self, how: Lost, code: u32, reason: &str) {
-        self.why.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(how);
+        self.why.lock().get_or_insert(how);
         self.connection.close(code, reason);
     }
 
@@ -63,7 +64,7 @@ impl Session {
     }
 
     pub(super) fn touch(&self) {
-        *self.used.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        *self.used.lock() = Instant::now();
     }
 
     /// For how long nobody has used it; zero while a lane is open.
@@ -71,7 +72,7 @@ impl Session {
         if self.lanes.load(Ordering::Relaxed) > 0 {
             return Duration::ZERO;
         }
-        self.used.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
+        self.used.lock().elapsed()
     }
 
     /// Runs the session until its end.
@@ -89,7 +90,7 @@ impl Session {
         };
         inner.forget_session(&self.info);
         if control {
-            let why = self.why.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let why = self.why.lock().take();
             let how = why.unwrap_or_else(|| Lost::of(ended));
             let PeerInfo { node, session, generation, .. } = self.info;
             inner.tell(Event::Lost { node, session, generation, how }).await;

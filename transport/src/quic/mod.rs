@@ -25,7 +25,8 @@ use port::Port;
 use quinn::{ConnectionError, TokioRuntime, VarInt};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use parking_lot::{Mutex, MutexGuard};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::UdpSocket;
 use tokio::time::{sleep, timeout};
@@ -87,7 +88,7 @@ struct Open {
 
 impl QuicSocket {
     fn open(&self) -> MutexGuard<'_, Option<Open>> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+        self.open.lock()
     }
 
     fn endpoint(&self) -> Option<quinn::Endpoint> {

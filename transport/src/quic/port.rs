@@ -11,7 +11,8 @@ use std::fmt;
 use std::io::{self, IoSliceMut};
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::{Arc, PoisonError, RwLock};
+use parking_lot::RwLock;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::Interest;
@@ -60,7 +61,7 @@ impl Port {
 
     /// Drops the socket, and returns when the port can be bound again.
     pub(super) async fn shut(&self) {
-        let Some(io) = self.io.write().unwrap_or_else(PoisonError::into_inner).take() else { return };
+        let Some(io) = self.io.write().take() else { return };
         let gone = Arc::downgrade(&io);
         drop(io);
         self.shut.notify_waiters();
@@ -73,7 +74,7 @@ impl Port {
     }
 
     fn io(&self) -> Option<Arc<Io>> {
-        self.io.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.io.read().clone()
     }
 }
 

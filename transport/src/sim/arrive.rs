@@ -40,7 +40,7 @@ impl State {
                 }
             }
             Body::Refusal { reply } => {
-                let reply = reply.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+                let reply = reply.lock().take();
                 let _ = reply.map(|reply| reply.send(()));
             }
         }

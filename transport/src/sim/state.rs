@@ -106,8 +106,8 @@ pub(super) enum Body {
     NothingListens { conn: ConnId },
     Said { conn: ConnId, to: Side, what: What },
     Unknown { conn: ConnId, to: Side },
-    Probe { reply: Arc<std::sync::Mutex<Option<oneshot::Sender<()>>>> },
-    Refusal { reply: Arc<std::sync::Mutex<Option<oneshot::Sender<()>>>> },
+    Probe { reply: Arc<parking_lot::Mutex<Option<oneshot::Sender<()>>>> },
+    Refusal { reply: Arc<parking_lot::Mutex<Option<oneshot::Sender<()>>>> },
 }
 
 /// What one side of a connection says to the other.

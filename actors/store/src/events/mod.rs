@@ -7,7 +7,8 @@
 use essaim_model::{Event, State};
 use essaim_wire::Index;
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use parking_lot::{Mutex, MutexGuard};
+use std::sync::Arc;
 use tokio::sync::watch;
 
 /// How many events are kept at least in part: at two pointers each, a few MiB, and some minutes of a busy cluster.
@@ -190,7 +191,7 @@ impl Ring {
 }
 
 fn lock(ring: &Mutex<Ring>) -> MutexGuard<'_, Ring> {
-    ring.lock().unwrap_or_else(PoisonError::into_inner)
+    ring.lock()
 }
 
 #[cfg(test)]

@@ -15,7 +15,8 @@ use std::cell::Cell;
 use std::io;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Once, PoisonError, RwLock};
+use parking_lot::RwLock;
+use std::sync::{Arc, Once};
 
 const ENTRIES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("entries");
 const VALUES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("values");
@@ -60,7 +61,7 @@ impl LogDatabase {
 
     /// Lets go of the file.
     pub(crate) fn close(&self) {
-        let database = self.database.write().unwrap_or_else(PoisonError::into_inner).take();
+        let database = self.database.write().take();
         // redb tidies up as it goes, and has nobody to tell when the disk fails then.
         let _ = guarded(|| {
             drop(database);
@@ -69,7 +70,7 @@ impl LogDatabase {
     }
 
     fn with<T>(&self, then: impl FnOnce(&Database) -> Result<T, redb::Error>) -> io::Result<T> {
-        let database = self.database.read().unwrap_or_else(PoisonError::into_inner);
+        let database = self.database.read();
         let Some(database) = database.as_ref() else {
             return Err(io::Error::new(io::ErrorKind::NotConnected, "the log is closed"));
         };

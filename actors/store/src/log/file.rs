@@ -5,7 +5,8 @@ use essaim_system::env::DiskFile;
 use redb::StorageBackend;
 use std::fmt;
 use std::io;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+use parking_lot::{Mutex, RwLock};
+use std::sync::{Arc, OnceLock};
 
 /// The first thing that the disk refused, in words: what redb says of it reads as if the file were damaged.
 pub(crate) type Refused = Arc<OnceLock<String>>;
@@ -30,7 +31,7 @@ impl DatabaseFile {
     }
 
     fn with<T>(&self, then: impl FnOnce(&dyn DiskFile) -> io::Result<T>) -> io::Result<T> {
-        let file = self.file.read().unwrap_or_else(PoisonError::into_inner);
+        let file = self.file.read();
         match file.as_deref() {
             Some(file) => then(file).inspect_err(|why| {
                 // A file that ends too early is a damaged one.
@@ -51,7 +52,7 @@ impl fmt::Debug for DatabaseFile {
 
 impl StorageBackend for DatabaseFile {
     fn len(&self) -> io::Result<u64> {
-        Ok(*self.len.lock().unwrap_or_else(PoisonError::into_inner))
+        Ok(*self.len.lock())
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
@@ -59,7 +60,7 @@ impl StorageBackend for DatabaseFile {
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        let mut known = self.len.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.len.lock();
         self.with(|file| file.set_len(len))?;
         *known = len;
         Ok(())
@@ -70,14 +71,14 @@ impl StorageBackend for DatabaseFile {
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        let mut known = self.len.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.len.lock();
         self.with(|file| file.write_at(offset, data))?;
         *known = (*known).max(offset + data.len() as u64);
         Ok(())
     }
 
     fn close(&self) -> io::Result<()> {
-        self.file.write().unwrap_or_else(PoisonError::into_inner).take();
+        self.file.write().take();
         Ok(())
     }
 }

@@ -201,7 +201,7 @@ mod tests {
     use crate::format::LogId;
     use crate::log::{Found, LogError};
     use std::ops::Range;
-    use std::sync::Mutex;
+    use parking_lot::Mutex;
 
     #[derive(Default)]
     struct Counting {
@@ -215,7 +215,7 @@ mod tests {
         }
 
         fn commit(&self, ops: &[Op]) -> io::Result<()> {
-            self.groups.lock().expect("no panic").push(ops.len());
+            self.groups.lock().push(ops.len());
             if self.broken { Err(io::Error::other("the disk is gone")) } else { Ok(()) }
         }
 
@@ -240,7 +240,7 @@ mod tests {
         // The writer's task runs only when this one waits, so all three are queued before it looks.
         let all = futures::future::join_all((1..=3).map(|index| writer.commit(append(index)))).await;
         assert!(all.into_iter().all(|result| result.is_ok()));
-        assert_eq!(*backend.groups.lock().expect("no panic"), [3]);
+        assert_eq!(*backend.groups.lock(), [3]);
     }
 
     #[tokio::test]
@@ -251,17 +251,17 @@ mod tests {
             writer.submit(vec![Op::Committed(Some(LogId { term: 1, index }))], None).await;
             tokio::task::yield_now().await;
         }
-        assert!(backend.groups.lock().expect("no panic").is_empty());
+        assert!(backend.groups.lock().is_empty());
         for index in 4..=u64::from(COMMITTED_EVERY) + 4 {
             writer.commit(append(index)).await.expect("committed");
         }
-        let mut groups = std::mem::take(&mut *backend.groups.lock().expect("no panic"));
+        let mut groups = std::mem::take(&mut *backend.groups.lock());
         assert_eq!(groups.pop(), Some(1), "the next ones are free of it");
         assert_eq!(groups.pop(), Some(2), "an entry, and the last of the three");
         assert!(groups.iter().all(|ops| *ops == 1), "an entry each");
         writer.submit(vec![Op::Committed(Some(LogId { term: 1, index: 4 }))], None).await;
         writer.close().await;
-        assert_eq!(*backend.groups.lock().expect("no panic"), [1], "closing writes it too");
+        assert_eq!(*backend.groups.lock(), [1], "closing writes it too");
     }
 
     #[tokio::test]
@@ -270,6 +270,6 @@ mod tests {
         let writer = writer(&backend);
         assert!(writer.commit(append(1)).await.is_err());
         assert!(writer.commit(append(2)).await.is_err());
-        assert_eq!(*backend.groups.lock().expect("no panic"), [1], "the disk is not asked again");
+        assert_eq!(*backend.groups.lock(), [1], "the disk is not asked again");
     }
 }

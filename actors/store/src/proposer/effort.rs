@@ -13,7 +13,7 @@ use essaim_wire::{Moment, NodeId};
 use futures::future::join_all;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use parking_lot::Mutex;
 use std::time::Duration;
 
 /// How long no majority may be seen before the voters are asked. An election may take longer: asking early costs a
@@ -71,7 +71,7 @@ impl<'s> Effort<'s> {
 
     /// A majority is there.
     pub(crate) fn note_sign(&self) {
-        *self.sign.lock().unwrap_or_else(PoisonError::into_inner) = self.store.clock().now();
+        *self.sign.lock() = self.store.clock().now();
     }
 
     /// The question is on its way: from now on it may happen although nobody says so.
@@ -92,7 +92,7 @@ impl<'s> Effort<'s> {
     }
 
     fn is_patient(&self) -> bool {
-        let sign = *self.sign.lock().unwrap_or_else(PoisonError::into_inner);
+        let sign = *self.sign.lock();
         self.store.clock().now().saturating_since(sign) < PATIENCE
     }
 

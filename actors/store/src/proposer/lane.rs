@@ -13,7 +13,7 @@ use bytes::Bytes;
 use essaim_model::Proposal;
 use essaim_transport::{FrameError, Lane};
 use essaim_wire::{Index, NodeId, decode, encode};
-use std::sync::{MutexGuard, PoisonError};
+use parking_lot::MutexGuard;
 use std::time::Duration;
 
 /// How often a leader says that it is at work.
@@ -91,7 +91,7 @@ impl Store {
     }
 
     fn idle(&self) -> MutexGuard<'_, Idle> {
-        self.inner.idle.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.idle.lock()
     }
 
     /// Asks once, and takes the first answer.

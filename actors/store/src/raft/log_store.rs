@@ -17,7 +17,8 @@ use std::fmt::Debug;
 use std::io;
 use std::ops::{Bound, RangeBounds};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use parking_lot::{Mutex, MutexGuard};
+use std::sync::Arc;
 
 /// How much of the end of the log is kept in memory: what a follower may lag behind without costing a read.
 const TAIL_BYTES_MAX: usize = 16 << 20;
@@ -96,7 +97,7 @@ impl LogStore {
     }
 
     fn tail(&self) -> MutexGuard<'_, Tail> {
-        self.shared.tail.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shared.tail.lock()
     }
 
     /// The entries from `start` to before `end` that there are; stops after the first that reaches `bytes_max`.

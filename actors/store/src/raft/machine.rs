@@ -23,7 +23,8 @@ use openraft::{EntryPayload, OptionalSend, Snapshot};
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use parking_lot::Mutex;
+use std::sync::Arc;
 use tokio::sync::watch;
 
 /// How often the states of the managers are compared.
@@ -266,7 +267,7 @@ impl Checks {
     }
 
     fn note(&self, index: Index, set: impl FnOnce(&mut Hashes)) {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = self.open.lock();
         let hashes = open.entry(index).or_default();
         set(hashes);
         if let Hashes { own: Some(own), leader: Some(leader) } = *hashes {

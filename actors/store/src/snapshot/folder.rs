@@ -8,7 +8,8 @@ use crate::seal::Sealer;
 use essaim_system::env::Disk;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use parking_lot::Mutex;
+use std::sync::Arc;
 
 /// The one in force, and the one before it, in case somebody is being sent it.
 const KEPT: usize = 2;
@@ -127,8 +128,8 @@ impl Snapshots {
         Ok(self.inner.disk.list("")?.into_iter().filter(is_snapshot).collect())
     }
 
-    fn newest_mut(&self) -> std::sync::MutexGuard<'_, Option<Stored>> {
-        self.inner.newest.lock().unwrap_or_else(PoisonError::into_inner)
+    fn newest_mut(&self) -> parking_lot::MutexGuard<'_, Option<Stored>> {
+        self.inner.newest.lock()
     }
 }
 

@@ -17,7 +17,8 @@ use futures::{FutureExt, StreamExt};
 use openraft::RaftNetworkV2;
 use openraft::network::{RPCOption, RaftNetworkFactory};
 use openraft::raft::AppendEntriesRequest;
-use std::sync::{Arc, Mutex};
+use parking_lot::Mutex;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::duplex;
 
@@ -26,7 +27,7 @@ struct Once(Mutex<Option<Pipe>>);
 
 impl Peers for Once {
     fn open(&self, _: NodeId, _: Lane) -> BoxFuture<'_, Result<Pipe, String>> {
-        let pipe = self.0.lock().expect("no panic").take();
+        let pipe = self.0.lock().take();
         async move { pipe.ok_or_else(|| "opened already".into()) }.boxed()
     }
 }

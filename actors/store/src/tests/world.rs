@@ -15,7 +15,8 @@ use futures::future::BoxFuture;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex};
+use parking_lot::Mutex;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf, ReadHalf, WriteHalf, duplex, split};
@@ -54,7 +55,7 @@ struct NetInner {
 
 impl Net {
     fn with<T>(&self, then: impl FnOnce(&mut NetInner) -> T) -> T {
-        then(&mut self.inner.lock().expect("no panic"))
+        then(&mut self.inner.lock())
     }
 
     fn is_cut(&self, a: NodeId, b: NodeId) -> bool {

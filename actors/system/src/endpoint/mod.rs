@@ -30,7 +30,8 @@ use essaim_wire::{Generation, NodeId, Role};
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use parking_lot::Mutex;
+use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
 
 /// A node's port, and who it is on it. Cheap to clone; all clones are the same.
@@ -290,7 +291,7 @@ impl Endpoint {
 
     /// Session events and datagrams, for the roster: once.
     pub fn take_incoming(&self) -> Option<Incoming> {
-        self.shared.incoming.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.shared.incoming.lock().take()
     }
 
     /// Ends every session, and returns when the port can be bound again.

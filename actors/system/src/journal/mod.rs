@@ -24,7 +24,8 @@ use crate::path::Path;
 use ractor::ActorCell;
 use ring::Ring;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use parking_lot::{Mutex, MutexGuard};
+use std::sync::Arc;
 use tokio::sync::watch;
 use tree::Tree;
 
@@ -168,7 +169,7 @@ impl Journal {
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
         // No code runs under the lock that could leave it half changed, so a poisoned one is as good.
-        self.shared.inner.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shared.inner.lock()
     }
 }
 

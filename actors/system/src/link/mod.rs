@@ -42,7 +42,8 @@ use outbox::{Outbox, Refused};
 use ractor::{Actor, ActorCell, ActorRef, Message, SpawnErr};
 use state::State;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use parking_lot::{Mutex, MutexGuard};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
 
@@ -247,7 +248,7 @@ impl Shared {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 

@@ -9,7 +9,8 @@ use essaim_transport::{FrameReceiver, FrameSender, MAX_FRAME};
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
 use ractor_cluster::{RactorClusterMessage, RactorMessage};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex};
+use parking_lot::Mutex;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf, ReadHalf, WriteHalf};
@@ -116,7 +117,7 @@ impl Actor for Owner {
             SupervisionEvent::ActorTerminated(_, _, why) => format!("ended: {}", why.unwrap_or_default()),
             _ => return Ok(()),
         };
-        self.0.lock().expect("not poisoned").push(line);
+        self.0.lock().push(line);
         Ok(())
     }
 }
@@ -282,7 +283,7 @@ async fn how_an_exported_actor_ended_travels() {
     sleep(Duration::from_millis(1)).await;
     remote.cast(ToCounter::Fail("the disk is full".into())).expect("there is room");
     sleep(SOON).await;
-    assert_eq!(*there.heard.lock().expect("not poisoned"), ["failed: the disk is full"]);
+    assert_eq!(*there.heard.lock(), ["failed: the disk is full"]);
     drop(counter);
 
     let (_here, there, counter, remote) = linked_counter().await;
@@ -290,7 +291,7 @@ async fn how_an_exported_actor_ended_travels() {
     sleep(Duration::from_millis(1)).await;
     counter.stop(Some("done".into()));
     sleep(SOON).await;
-    assert_eq!(*there.heard.lock().expect("not poisoned"), ["ended: done"]);
+    assert_eq!(*there.heard.lock(), ["ended: done"]);
     assert_eq!(remote.cast(ToCounter::Add(1)), Err(CastError::Ended));
 }
 
@@ -361,7 +362,7 @@ async fn when_the_peer_is_gone_its_actors_fail_with_noconnection_and_calls_end()
     let why = there.link.ended().await;
     assert_eq!(&*why, "noconnection: the peer closed the link: the daemon stops");
     sleep(SOON).await;
-    let heard = there.heard.lock().expect("not poisoned").clone();
+    let heard = there.heard.lock().clone();
     assert_eq!(heard, [format!("failed: {why}"), format!("ended: {why}")], "the proxy, then the guard");
     assert_eq!(remote.cast(ToCounter::Add(1)), Err(CastError::Ended));
     assert!(there.link.import::<ToCounter>("counter", SOON).await.is_err());

@@ -8,7 +8,7 @@ use crate::endpoint::Incoming;
 use essaim_transport::{Datagram, Event};
 use std::collections::VecDeque;
 use std::future::poll_fn;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use parking_lot::{Mutex, MutexGuard};
 use std::task::{Context, Poll};
 
 #[derive(Debug)]
@@ -54,7 +54,7 @@ impl Inbox {
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.lock()
     }
 }
 

@@ -6,7 +6,8 @@ use crate::journal::State;
 use crate::scope::Scope;
 use ractor::{Actor, ActorRef};
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use parking_lot::Mutex;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::sleep;
 
@@ -53,7 +54,7 @@ impl World {
     }
 
     fn log(&self) -> Vec<String> {
-        std::mem::take(&mut *self.log.lock().expect("not poisoned"))
+        std::mem::take(&mut *self.log.lock())
     }
 
     async fn ping(&self, name: &str) -> Option<u32> {
@@ -182,7 +183,7 @@ async fn a_killed_parent_leaves_nobody_below_it_in_the_tree_and_its_successor_st
     assert!(scope.journal.entry(&scope.path.child("inner").child("x")).is_none());
     sleep(A_WHILE).await;
     assert!(scope.journal.entry(&scope.path.child("inner").child("x")).is_some());
-    assert_eq!(*log.lock().expect("not poisoned"), ["start x", "start x"]);
+    assert_eq!(*log.lock(), ["start x", "start x"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -257,7 +258,7 @@ async fn a_child_that_cannot_start_is_tried_again_with_longer_delays_and_says_wh
     let spec = {
         let tries = Arc::clone(&tries);
         ChildSpec::new("x", "", move |_, parent| {
-            let mut tries = tries.lock().expect("not poisoned");
+            let mut tries = tries.lock();
             *tries += 1;
             let fails = *tries < 3;
             Box::pin(async move {
@@ -274,7 +275,7 @@ async fn a_child_that_cannot_start_is_tried_again_with_longer_delays_and_says_wh
     let (supervisor, _) = Actor::spawn(None, Supervisor, args).await.expect("it starts");
     supervisor.cast(SupervisorMsg::Add(spec)).expect("it runs");
     sleep(Duration::from_secs(4)).await;
-    assert_eq!(*tries.lock().expect("not poisoned"), 3);
+    assert_eq!(*tries.lock(), 3);
     let expected = ["failed /n/x", "restarting /n/x", "failed /n/x", "restarting /n/x", "restarted /n/x"];
     assert_eq!(failures(&scope), expected);
     assert_eq!(lines(&scope)[0], "failed /n/x could not be started: the disk is full");
@@ -289,7 +290,7 @@ async fn a_supervisor_whose_first_children_cannot_start_does_not_come_up() {
     let args = SupervisorArgs { scope, plan: Plan::default(), children: vec![first, fails] };
     let error = Actor::spawn(None, Supervisor, args).await.expect_err("it must not come up");
     assert!(error.to_string().contains("x could not be started"), "{error}");
-    assert_eq!(*log.lock().expect("not poisoned"), ["start a", "stop a"]);
+    assert_eq!(*log.lock(), ["start a", "stop a"]);
 }
 
 #[tokio::test(start_paused = true)]

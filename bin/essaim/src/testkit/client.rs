@@ -25,7 +25,8 @@ use rand::{RngExt, SeedableRng};
 use std::collections::{BTreeMap, BTreeSet};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use parking_lot::{Mutex, MutexGuard};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{sleep, timeout};
 
@@ -362,7 +363,7 @@ impl Client {
     }
 
     fn memory(&self) -> MutexGuard<'_, Memory> {
-        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+        self.memory.lock()
     }
 
     async fn answer(&mut self, asked: &Asked, what: &str, request: Request<'_>) -> Answer {
@@ -394,12 +395,12 @@ impl Client {
 
     /// Whether the daemon that was asked still runs.
     fn is_same(&self, number: Number, generation: Generation) -> bool {
-        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        let running = self.running.lock();
         running.get(&number).is_some_and(|handle| handle.generation() == generation)
     }
 
     fn somebody(&mut self) -> Option<Asked> {
-        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        let running = self.running.lock();
         let all: Vec<(Number, Handle)> = running.iter().map(|(number, handle)| (*number, handle.clone())).collect();
         drop(running);
         // Those that can answer, as a client with several addresses finds them.

@@ -16,7 +16,7 @@ use essaim_wire::{Role, Timestamp};
 use essaim_worker::sim::SimMachine;
 use rand::RngExt;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, timeout};
@@ -129,7 +129,7 @@ impl World {
         for number in 1..=self.nodes {
             let id = self.node_id(number).ok_or_else(|| format!("n{number} has no part in the cluster"))?;
             invariants::lock(&self.ledger).meet(id, number);
-            self.ids.lock().unwrap_or_else(PoisonError::into_inner).insert(number, id);
+            self.ids.lock().insert(number, id);
         }
         Ok(())
     }
@@ -170,7 +170,7 @@ impl World {
         }
         let standing = handle.standing();
         host.daemon = Some(Daemon { handle: handle.clone(), clock, next: 1, ended, watchers });
-        self.running.lock().unwrap_or_else(PoisonError::into_inner).insert(number, handle);
+        self.running.lock().insert(number, handle);
         match standing {
             // It says so to whoever asks, and tries again by itself.
             Standing::Broken(_) if is_spoilt => Ok(()),
@@ -249,7 +249,7 @@ impl World {
         let torn = self.rng.random_bool(0.5);
         let disk = self.hosts[&number].disk.clone();
         disk.crash(torn.then_some(&mut self.rng));
-        self.running.lock().unwrap_or_else(PoisonError::into_inner).remove(&number);
+        self.running.lock().remove(&number);
         let Daemon { handle, mut next, watchers, .. } = daemon;
         watchers.iter().for_each(JoinHandle::abort);
         let journal = handle.journal();

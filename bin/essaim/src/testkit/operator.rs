@@ -16,7 +16,8 @@ use essaim_transport::trust::{Certificate, JoinToken, TokenSecret};
 use essaim_wire::{NodeId, Role};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use parking_lot::Mutex;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::sleep;
@@ -178,20 +179,20 @@ impl Desk {
     }
 
     fn handles(&self) -> Vec<(Number, Handle)> {
-        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        let running = self.running.lock();
         running.iter().map(|(number, handle)| (*number, handle.clone())).collect()
     }
 
     fn running(&self, number: Number) -> Option<Handle> {
-        self.running.lock().unwrap_or_else(PoisonError::into_inner).get(&number).cloned()
+        self.running.lock().get(&number).cloned()
     }
 
     fn id(&self, number: Number) -> Option<NodeId> {
         self.lock_ids().get(&number).copied()
     }
 
-    fn lock_ids(&self) -> std::sync::MutexGuard<'_, BTreeMap<Number, NodeId>> {
-        self.ids.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock_ids(&self) -> parking_lot::MutexGuard<'_, BTreeMap<Number, NodeId>> {
+        self.ids.lock()
     }
 }
 

@@ -5,7 +5,8 @@
 
 use essaim_wire::Sum;
 use std::fmt::Display;
-use std::sync::{Arc, Mutex, PoisonError};
+use parking_lot::Mutex;
+use std::sync::Arc;
 use tokio::time::Instant;
 
 /// The trace of a run. Clones write into the same.
@@ -35,7 +36,7 @@ impl Trace {
         if self.prints {
             println!("{line}");
         }
-        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut inner = self.inner.lock();
         inner.lines += 1;
         inner.sum.add(line.as_bytes());
     }
@@ -47,11 +48,11 @@ impl Trace {
 
     /// The sum of all lines so far.
     pub fn hash(&self) -> u64 {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner).sum.value()
+        self.inner.lock().sum.value()
     }
 
     /// How many lines there are.
     pub fn lines(&self) -> u64 {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner).lines
+        self.inner.lock().lines
     }
 }

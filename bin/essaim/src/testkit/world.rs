@@ -21,7 +21,8 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::{Arc, Mutex, PoisonError};
+use parking_lot::Mutex;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -83,7 +84,7 @@ impl World {
 
     /// The daemon of a node, if it runs.
     pub fn running(&self, number: Number) -> Option<Handle> {
-        self.running.lock().unwrap_or_else(PoisonError::into_inner).get(&number).cloned()
+        self.running.lock().get(&number).cloned()
     }
 
     /// The machine of a node.

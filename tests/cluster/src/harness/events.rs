@@ -2,7 +2,8 @@
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Stdio};
-use std::sync::{Arc, Mutex};
+use parking_lot::Mutex;
+use std::sync::Arc;
 
 use serde_json::Value;
 
@@ -30,7 +31,7 @@ impl Events {
         let keep = Arc::clone(&heard);
         std::thread::spawn(move || {
             for event in lines.map_while(Result::ok).filter_map(|line| serde_json::from_str(&line).ok()) {
-                keep.lock().expect("nobody panics with the lock").push(event);
+                keep.lock().push(event);
             }
         });
         Self { child, heard }
@@ -38,7 +39,7 @@ impl Events {
 
     /// All so far, in order.
     pub fn heard(&self) -> Vec<Value> {
-        self.heard.lock().expect("nobody panics with the lock").clone()
+        self.heard.lock().clone()
     }
 
     /// The names of the nodes that were reported as down.

@@ -12,7 +12,8 @@ use essaim_transport::{
 use essaim_wire::{Generation, NodeId, Reachability, Role, Timestamp};
 use futures::future::BoxFuture;
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use parking_lot::Mutex;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How often a request looks whether an earlier one for the same key is through.
@@ -34,7 +35,7 @@ struct Turn<'a> {
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        self.authority.enrolling.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.key);
+        self.authority.enrolling.lock().remove(&self.key);
     }
 }
 
@@ -112,7 +113,7 @@ impl Authority {
 
     /// Waits until nobody else enrols this key.
     async fn turn(&self, key: [u8; 32]) -> Turn<'_> {
-        while !self.enrolling.lock().unwrap_or_else(PoisonError::into_inner).insert(key) {
+        while !self.enrolling.lock().insert(key) {
             tokio::time::sleep(POLL).await;
         }
         Turn { authority: self, key }

@@ -17,7 +17,8 @@ use futures::future::BoxFuture;
 use ractor::{Actor, ActorRef};
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::{Arc, Mutex};
+use parking_lot::Mutex;
+use std::sync::Arc;
 use std::time::Duration;
 
 pub(super) const LINEAGE: Lineage = Lineage { ordinal: 1, nonce: 5 };
@@ -92,7 +93,7 @@ impl Bed {
     pub(super) async fn led(nodes: u8) -> Self {
         let bed = Self::of(nodes).await;
         bed.lead().await;
-        bed.at_work.lock().expect("not poisoned").extend((1..=nodes).map(id));
+        bed.at_work.lock().extend((1..=nodes).map(id));
         tokio::spawn(work(bed.store.clone(), Arc::clone(&bed.at_work)));
         bed
     }
@@ -194,13 +195,13 @@ impl Bed {
 
     /// Cuts a machine off; its worker can report nothing.
     pub(super) fn cut(&self, number: u8) {
-        self.at_work.lock().expect("not poisoned").remove(&id(number));
+        self.at_work.lock().remove(&id(number));
         self.network.isolate(ip(number));
     }
 
     pub(super) fn mend(&self, number: u8) {
         self.network.heal_host(ip(number));
-        self.at_work.lock().expect("not poisoned").insert(id(number));
+        self.at_work.lock().insert(id(number));
     }
 
     /// A machine that is no part of the cluster yet.
@@ -297,7 +298,7 @@ async fn work(store: Store, at_work: Arc<Mutex<BTreeSet<NodeId>>>) {
     loop {
         tokio::time::sleep(Duration::from_millis(20)).await;
         let state = store.state();
-        let nodes = at_work.lock().expect("not poisoned").clone();
+        let nodes = at_work.lock().clone();
         let changes: Vec<Change> = nodes
             .into_iter()
             .map(|node| (node, reports(&state, node)))

@@ -21,7 +21,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitCode, Stdio};
 use std::str::FromStr;
-use std::sync::{Arc, Mutex, PoisonError};
+use parking_lot::Mutex;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// The hidden name: `essaim-bench growth-crowd FOLDER NET FIRST COUNT`.
@@ -173,7 +174,7 @@ impl Here {
             "known" => self.known(&ids(&question["lost"])).await,
             "elsewhere" => self.elsewhere(&ids(&question["lost"]), number("replicas")).await,
             "missed" => {
-                let missed = self.missed.lock().unwrap_or_else(PoisonError::into_inner);
+                let missed = self.missed.lock();
                 Ok(json!({ "missed": missed.iter().map(ToString::to_string).collect::<Vec<_>>() }))
             }
             "ids" => Ok(json!({ "ids": self.ids()?.iter().map(ToString::to_string).collect::<Vec<_>>() })),
@@ -349,7 +350,7 @@ pub(super) fn watch(control: &Control) -> Missed {
                 if let Event::Node { new: Some(node), .. } = event
                     && matches!(node.reachability, Reachability::Unreachable | Reachability::Down)
                 {
-                    seen.lock().unwrap_or_else(PoisonError::into_inner).insert(node.id);
+                    seen.lock().insert(node.id);
                 }
             }
         }

@@ -11,7 +11,6 @@ use essaim_manager::Control;
 use essaim_model::State;
 use essaim_wire::NodeId;
 use std::collections::BTreeSet;
-use std::sync::PoisonError;
 use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -112,7 +111,7 @@ async fn story(size: Number) -> Result<Measured, String> {
     it.known = Some(millis(begun));
     until("all tasks run elsewhere", || runs(&control.last_known(), &gone)).await?;
     it.elsewhere = Some(millis(begun));
-    let missed = missed.lock().unwrap_or_else(PoisonError::into_inner);
+    let missed = missed.lock();
     it.wronged = Some(missed.difference(&gone).count() as f64);
     Ok(it)
 }
