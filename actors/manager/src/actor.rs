@@ -13,7 +13,7 @@ use essaim_model::{Event, ManagerStatus, Node};
 use essaim_store::{CursorError, Happened, Leadership, Store};
 use essaim_system::Scope;
 use essaim_system::endpoint::Endpoint;
-use essaim_system::journal::Kind;
+use essaim_system::journal::RecordKind;
 use essaim_system::roster::RosterHandle;
 use essaim_system::supervisor::{Address, ChildSpec, Children, Plan, Wake};
 use essaim_transport::{Admission, Lane, LaneStream, PeerInfo, Serve};
@@ -314,7 +314,7 @@ impl State {
         }
         self.leaderless = self.leaderless.saturating_add(1);
         if is_time_to_send_away(self.leaderless) && !self.linked.is_empty() {
-            self.arguments.scope.record(Kind::Raft, "no leader: the linked nodes are sent to other managers");
+            self.arguments.scope.record(RecordKind::Raft, "no leader: the linked nodes are sent to other managers");
             for linked in self.linked.values() {
                 // One that is gone needs not be sent away.
                 let _ = linked.address.cast(NodeMsg::Detach("this manager has no leader".into()));
@@ -364,7 +364,7 @@ fn admit(arguments: &ManagerArguments) {
     }
     arguments.endpoint.set_managers(state.managers().filter_map(|node| Some((node.id, node.addr?))).collect());
     if let Err(why) = arguments.endpoint.admit(table) {
-        arguments.scope.record(Kind::Trust, format!("who may come in could not be kept: {why}"));
+        arguments.scope.record(RecordKind::Trust, format!("who may come in could not be kept: {why}"));
     }
 }
 

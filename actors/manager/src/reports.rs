@@ -3,7 +3,7 @@
 //! Nothing waits for company when nothing is under way, and a thousand workers that report at once cost a handful of
 //! entries. A report is answered when it is committed; one that was not is sent again by its worker.
 
-use essaim_model::{Change, Kind, Observed, Refusal, TaskId};
+use essaim_model::{Change, RefusalKind, Observed, Refusal, TaskId};
 use essaim_store::Store;
 use essaim_wire::NodeId;
 use tokio::sync::{mpsc, oneshot};
@@ -36,7 +36,7 @@ impl Reports {
 
     /// Hands in a report, and waits until it is committed.
     pub(crate) async fn keep(&self, node: NodeId, tasks: Vec<(TaskId, Observed)>) -> Result<(), Refusal> {
-        let busy = || Refusal::new(Kind::Unknown, "the manager is busy; report again");
+        let busy = || Refusal::new(RefusalKind::Unknown, "the manager is busy; report again");
         let (kept, answer) = oneshot::channel();
         self.queue.try_send(Waiting { node, tasks, kept }).map_err(|_| busy())?;
         answer.await.unwrap_or_else(|_| Err(busy()))

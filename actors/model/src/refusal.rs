@@ -5,7 +5,7 @@ use std::fmt;
 
 /// Why a request was not done. The HTTP status and the exit code follow from it, in one table each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Encode, Decode)]
-pub enum Kind {
+pub enum RefusalKind {
     /// The request makes no sense as it stands; asking again changes nothing.
     Invalid,
     /// What it names does not exist.
@@ -37,29 +37,29 @@ pub enum Kind {
 #[error("{text}")]
 pub struct Refusal {
     /// What kind of "no".
-    pub kind: Kind,
+    pub kind: RefusalKind,
     /// Cause and next step.
     pub text: String,
 }
 
 impl Refusal {
     /// A refusal of `kind` with these words.
-    pub fn new(kind: Kind, text: impl Into<String>) -> Self {
+    pub fn new(kind: RefusalKind, text: impl Into<String>) -> Self {
         Self { kind, text: text.into() }
     }
 
     /// The request makes no sense as it stands.
     pub fn invalid(text: impl Into<String>) -> Self {
-        Self::new(Kind::Invalid, text)
+        Self::new(RefusalKind::Invalid, text)
     }
 
     /// There is no such object, in Docker's words (`node x not found`).
     pub fn not_found(what: &str, which: impl fmt::Display) -> Self {
-        Self::new(Kind::NotFound, format!("{what} {which} not found"))
+        Self::new(RefusalKind::NotFound, format!("{what} {which} not found"))
     }
 
     /// The object changed since it was read, in Docker's words: clients look for them and read again.
     pub fn out_of_sequence() -> Self {
-        Self::new(Kind::OutOfSequence, "update out of sequence")
+        Self::new(RefusalKind::OutOfSequence, "update out of sequence")
     }
 }

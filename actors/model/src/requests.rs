@@ -3,7 +3,7 @@
 //! For each proposing node the last outcomes are kept by sequence number. A retry finds its outcome there; one
 //! that is older than all of them is refused, because nobody can tell any more whether it was applied.
 
-use crate::{Kind, Outcome, Refusal};
+use crate::{RefusalKind, Outcome, Refusal};
 use essaim_wire::{Generation, RequestId};
 use imbl::OrdMap;
 
@@ -27,7 +27,7 @@ impl Requests {
     pub fn find(&self, request: RequestId) -> Option<Outcome> {
         let forgotten = || {
             let text = "this request was sent so long ago that its outcome is forgotten; read the state and ask again";
-            Some(Outcome::Refused(Refusal::new(Kind::Unknown, text)))
+            Some(Outcome::Refused(Refusal::new(RefusalKind::Unknown, text)))
         };
         if request.generation < self.generation {
             return forgotten();

@@ -6,7 +6,7 @@
 
 use crate::requests::Requests;
 use crate::{
-    Cluster, Event, Kind, Node, Outcome, Position, Proposal, Refusal, Service, ServiceId, ServiceSpec, Slot, Task,
+    Cluster, Event, RefusalKind, Node, Outcome, Position, Proposal, Refusal, Service, ServiceId, ServiceSpec, Slot, Task,
     TaskId,
 };
 use essaim_wire::planted::{Bug, planted};
@@ -60,7 +60,7 @@ impl State {
         let void = proposal.fence.is_some_and(|term| term != position.term) && !planted(Bug::DroppedFence);
         let outcome = if void {
             let text = "the leader that decided this no longer leads";
-            Outcome::Refused(Refusal::new(Kind::Precondition, text))
+            Outcome::Refused(Refusal::new(RefusalKind::Precondition, text))
         } else {
             let mut draft = self.clone();
             draft.at = draft.at.max(proposal.at);

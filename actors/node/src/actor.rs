@@ -15,11 +15,11 @@ use crate::part::{PLACE, Part, Place, WORKER_FOLDER, internal, is_old_news};
 use crate::request::{Farewell, InitRequest, JoinRequest};
 use crate::standing::Standing;
 use essaim_membership::Goodbye;
-use essaim_model::{Change, Kind as RefusalKind, Refusal};
+use essaim_model::{Change, RefusalKind, Refusal};
 use essaim_protocol::Standing as Told;
 use essaim_store::{OpenError, Start, Store};
 use essaim_system::endpoint::{JoinError, Keep, join};
-use essaim_system::journal::Kind;
+use essaim_system::journal::RecordKind;
 use essaim_system::supervisor::{Children, Plan, Wake};
 use essaim_system::{Env, Scope};
 use essaim_transport::{EnrolError, Identity, JoinToken};
@@ -156,7 +156,7 @@ impl Actor for Root {
             Msg::StoreFailed(why) => state.reopen(&why).await?,
             Msg::TryAgain => state.try_again().await?,
             Msg::Noted(what) => {
-                state.scope.record(Kind::Note, what);
+                state.scope.record(RecordKind::Note, what);
             }
             Msg::Farewell(farewell, reply) => {
                 state.farewell(farewell).await?;
@@ -363,7 +363,7 @@ impl State {
                     Ok(()) => self.refused = None,
                     Err(OpenError::Disk(why)) => self.put_off(why.to_string()),
                     Err(why) => {
-                        self.scope.record(Kind::Raft, format!("cannot take up its part in the group: {why}"));
+                        self.scope.record(RecordKind::Raft, format!("cannot take up its part in the group: {why}"));
                     }
                 }
             }
@@ -378,7 +378,7 @@ impl State {
         if part.store.is_none() {
             return Ok(());
         }
-        self.scope.record(Kind::Raft, format!("its part in the group of managers failed, and is opened again: {why}"));
+        self.scope.record(RecordKind::Raft, format!("its part in the group of managers failed, and is opened again: {why}"));
         part.give_up(&mut self.children).await?;
         if let Err(why) = self.take_up_again().await {
             return self.break_off(why.to_string()).await;
@@ -405,7 +405,7 @@ impl State {
     fn put_off(&mut self, why: String) {
         if self.refused.as_ref() != Some(&why) {
             let text = format!("its part in the group of managers cannot be taken up, and is tried again: {why}");
-            self.scope.record(Kind::Raft, text);
+            self.scope.record(RecordKind::Raft, text);
         }
         self.refused = Some(why);
         if !std::mem::replace(&mut self.tries_again, true) {
@@ -429,7 +429,7 @@ impl State {
 
     /// Its part in the cluster cannot be taken up: says so to whoever asks, and keeps every file. Its tasks go on.
     async fn break_off(&mut self, why: String) -> Result<(), ActorProcessingErr> {
-        self.scope.record(Kind::Note, format!("cannot take up its part in the cluster: {why}"));
+        self.scope.record(RecordKind::Note, format!("cannot take up its part in the cluster: {why}"));
         self.drop_part().await?;
         self.standing.send_replace(Standing::Broken(why.into()));
         Ok(())
@@ -489,7 +489,7 @@ impl State {
         }
         let place = Place::V1 { listen, advertise, managers };
         if let Err(why) = self.scope.env.disk.write(PLACE, &encode(&place)) {
-            self.scope.record(Kind::Note, format!("the managers' addresses could not be kept: {why}"));
+            self.scope.record(RecordKind::Note, format!("the managers' addresses could not be kept: {why}"));
         }
     }
 

@@ -29,7 +29,7 @@ pub(crate) fn found(
     default_engine: EngineKind,
 ) -> Result<Founded, Refusal> {
     let (seed, now) = (&env.seed, env.utc());
-    let internal = |why: String| Refusal::new(essaim_model::Kind::Internal, why);
+    let internal = |why: String| Refusal::new(essaim_model::RefusalKind::Internal, why);
     let cluster = ClusterId::from_bits(seed.draw_id());
     let node = NodeId::from_bits(seed.draw_id());
     let serial = || Serial { granted: Index(0), nonce: seed.draw_number() };

@@ -4,7 +4,7 @@ use crate::actor::{Msg, Root};
 use crate::request::{Farewell, InitRequest, JoinRequest};
 use crate::standing::Standing;
 use essaim_manager::Control;
-use essaim_model::{EngineKind, Kind, Refusal};
+use essaim_model::{EngineKind, RefusalKind, Refusal};
 use essaim_system::endpoint::KeepError;
 use essaim_system::view::View;
 use essaim_system::{ChildSpec, Env, Journal, Scope};
@@ -184,9 +184,9 @@ impl Handle {
             Ok(CallResult::Success(answer)) => Ok(answer),
             Ok(CallResult::Timeout) => {
                 let text = "the node did not answer in time; look at `essaim journal` before you ask again";
-                Err(Refusal::new(Kind::Unknown, text))
+                Err(Refusal::new(RefusalKind::Unknown, text))
             }
-            Ok(CallResult::SenderError) | Err(_) => Err(Refusal::new(Kind::Internal, "the daemon is stopping")),
+            Ok(CallResult::SenderError) | Err(_) => Err(Refusal::new(RefusalKind::Internal, "the daemon is stopping")),
         }
     }
 
@@ -228,7 +228,7 @@ impl Handle {
         tokio::time::timeout(GROUP_DEADLINE, in_group).await.map_err(|_| {
             let text = "Timeout was reached before node joined. The attempt to join the swarm will continue in the \
                         background. Use the \"docker info\" command to see the current swarm status of your node.";
-            Refusal::new(Kind::Unknown, text)
+            Refusal::new(RefusalKind::Unknown, text)
         })
     }
 }

@@ -9,7 +9,7 @@ use crate::standing::Membership;
 use bincode::{Decode, Encode};
 use essaim_manager::{Control, Manager, ManagerArguments};
 use essaim_membership::{Config as RosterConfig, Member};
-use essaim_model::{Kind as RefusalKind, Refusal};
+use essaim_model::{RefusalKind, Refusal};
 use essaim_protocol::Standing as Told;
 use essaim_store::{OpenError, Store};
 use essaim_system::endpoint::{Endpoint, Keep, Settings};
@@ -17,7 +17,7 @@ use essaim_system::env::folder;
 use essaim_system::roster::RosterHandle;
 use essaim_system::supervisor::{Children, Escalated, NotStarted};
 use essaim_system::view::View;
-use essaim_system::{ChildSpec, Kind, Scope};
+use essaim_system::{ChildSpec, RecordKind, Scope};
 use essaim_transport::Identity;
 use essaim_wire::{Generation, Lineage, NodeId, Role};
 use essaim_worker::{WorkerHandle, WorkerSettings};
@@ -109,7 +109,7 @@ impl Part {
     ) -> Result<(), OpenError> {
         let store = group::open(&self.scope.env, &self.endpoint, self.advertise, opening).await?;
         if let Some(repaired) = store.repaired() {
-            self.scope.record(Kind::Raft, repaired);
+            self.scope.record(RecordKind::Raft, repaired);
         }
         let (watched, root) = (store.clone(), root.clone());
         tokio::spawn(async move {

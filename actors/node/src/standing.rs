@@ -1,7 +1,7 @@
 //! What a node is part of, for whoever asks: a frozen view that changes as a whole.
 
 use essaim_manager::Control;
-use essaim_model::{Kind, Refusal};
+use essaim_model::{RefusalKind, Refusal};
 use essaim_system::endpoint::Endpoint;
 use essaim_system::roster::RosterHandle;
 use essaim_system::view::View;
@@ -56,7 +56,7 @@ impl Standing {
 
     /// Requests to the cluster; or why not here, in Docker's words.
     pub fn control(&self) -> Result<Control, Refusal> {
-        let refused = |text: &str| Err(Refusal::new(Kind::NotManager, text));
+        let refused = |text: &str| Err(Refusal::new(RefusalKind::NotManager, text));
         match self {
             Self::Inactive => refused(
                 "This node is not a swarm manager. Use \"docker swarm init\" or \"docker swarm join\" to connect this \

@@ -1,6 +1,6 @@
 //! What can go wrong, in words for whoever asked: what is the cause, did anything change, what to do now.
 
-use essaim_model::{Kind, Refusal};
+use essaim_model::{RefusalKind, Refusal};
 use essaim_wire::NodeId;
 use std::fmt;
 use std::io;
@@ -76,10 +76,10 @@ pub enum ProposeError {
 impl From<ProposeError> for Refusal {
     fn from(error: ProposeError) -> Self {
         let kind = match error {
-            ProposeError::NoQuorum(_) => Kind::NoQuorum,
-            ProposeError::Unknown(_) => Kind::Unknown,
-            ProposeError::TooLarge { .. } => Kind::Invalid,
-            ProposeError::Closed(_) => Kind::Internal,
+            ProposeError::NoQuorum(_) => RefusalKind::NoQuorum,
+            ProposeError::Unknown(_) => RefusalKind::Unknown,
+            ProposeError::TooLarge { .. } => RefusalKind::Invalid,
+            ProposeError::Closed(_) => RefusalKind::Internal,
         };
         Self::new(kind, error.to_string())
     }
@@ -102,9 +102,9 @@ pub enum ReadError {
 impl From<ReadError> for Refusal {
     fn from(error: ReadError) -> Self {
         let kind = match error {
-            ReadError::NoQuorum(_) => Kind::NoQuorum,
-            ReadError::Behind => Kind::Unknown,
-            ReadError::Closed(_) => Kind::Internal,
+            ReadError::NoQuorum(_) => RefusalKind::NoQuorum,
+            ReadError::Behind => RefusalKind::Unknown,
+            ReadError::Closed(_) => RefusalKind::Internal,
         };
         Self::new(kind, error.to_string())
     }

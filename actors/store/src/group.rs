@@ -7,7 +7,7 @@
 use crate::format::Peer;
 use crate::raft::LEASE;
 use crate::store::Store;
-use essaim_model::{Kind, Refusal};
+use essaim_model::{RefusalKind, Refusal};
 use essaim_wire::{Index, Lineage, NodeId, Term};
 use openraft::errors::{ChangeMembershipError, ClientWriteError, RaftError};
 use openraft::{ChangeMembers, Instant};
@@ -126,7 +126,7 @@ impl Store {
         let caught_up = tokio::time::timeout(CATCH_UP, self.wait_caught_up(raft_id)).await;
         caught_up.map_err(|_| {
             let text = format!("node {node} is taking long to catch up with the managers; it goes on, try again");
-            Refusal::new(Kind::Unknown, text)
+            Refusal::new(RefusalKind::Unknown, text)
         })??;
         self.change_group(ChangeMembers::AddVoterIds(BTreeSet::from([raft_id]))).await
     }
@@ -190,7 +190,7 @@ impl Store {
             return Err(precondition("no other manager could lead: none answers"));
         };
         let asked = self.raft().trigger().transfer_leader(best.raft_id).await;
-        asked.map_err(|fatal| Refusal::new(Kind::Internal, fatal.to_string()))?;
+        asked.map_err(|fatal| Refusal::new(RefusalKind::Internal, fatal.to_string()))?;
         let led_by_another = async {
             while self.leads() || self.known_leader().is_none() {
                 tokio::time::sleep(POLL).await;
@@ -217,7 +217,7 @@ impl Store {
                     Err(RaftError::APIError(
                         ClientWriteError::ForwardToLeader(_) | ClientWriteError::LogEntryDiscarded(_),
                     )) => return Err(self.not_leader()),
-                    Err(other) => return Err(Refusal::new(Kind::Internal, other.to_string())),
+                    Err(other) => return Err(Refusal::new(RefusalKind::Internal, other.to_string())),
                 }
             }
         };
@@ -225,7 +225,7 @@ impl Store {
             Ok(changed) => changed,
             Err(_) => {
                 let text = format!("the group did not agree on its new members in time. {}", self.find_missing().await);
-                Err(Refusal::new(Kind::Unknown, text))
+                Err(Refusal::new(RefusalKind::Unknown, text))
             }
         }
     }
@@ -251,7 +251,7 @@ impl Store {
             Some(leader) => format!("this manager does not lead; {} does", self.name_of(leader)),
             None => "this manager does not lead".into(),
         };
-        Refusal::new(Kind::Precondition, text)
+        Refusal::new(RefusalKind::Precondition, text)
     }
 
     fn name_of(&self, node: NodeId) -> String {
@@ -260,7 +260,7 @@ impl Store {
 }
 
 fn precondition(text: impl Into<String>) -> Refusal {
-    Refusal::new(Kind::Precondition, text)
+    Refusal::new(RefusalKind::Precondition, text)
 }
 
 /// A leader's voters count as there for longer than its lease, so that a blip refuses no demotion.

@@ -1,7 +1,7 @@
 //! What every actor is handed when it starts: where it stands, what it lives in, and where it reports.
 
 use crate::env::Env;
-use crate::journal::{Journal, Kind};
+use crate::journal::{Journal, RecordKind};
 use crate::path::Path;
 use essaim_wire::{Moment, Timestamp};
 
@@ -31,12 +31,12 @@ impl Scope {
     }
 
     /// Writes a record about this actor; returns its number, which a record that follows from it names as its cause.
-    pub fn record(&self, kind: Kind, reason: impl Into<String>) -> u64 {
+    pub fn record(&self, kind: RecordKind, reason: impl Into<String>) -> u64 {
         self.journal.record(&self.path, kind, reason, None)
     }
 
     /// Writes a record that follows from an earlier one.
-    pub fn record_because(&self, cause: u64, kind: Kind, reason: impl Into<String>) -> u64 {
+    pub fn record_because(&self, cause: u64, kind: RecordKind, reason: impl Into<String>) -> u64 {
         self.journal.record(&self.path, kind, reason, Some(cause))
     }
 

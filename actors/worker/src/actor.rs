@@ -19,7 +19,7 @@ use crate::uplink::{Uplink, UplinkArgs, UplinkMsg};
 use essaim_model::{EngineKind, Observed, TaskId, TaskState};
 use essaim_protocol::TaskOrder;
 use essaim_system::supervisor::{Intensity, Plan as Supervision, Wake};
-use essaim_system::{Address, ChildSpec, Children, Kind, Scope};
+use essaim_system::{Address, ChildSpec, Children, RecordKind, Scope};
 use essaim_wire::Timestamp;
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
 use ractor_cluster::RactorMessage;
@@ -172,7 +172,7 @@ impl State {
             Ok(found) => self.orders = Arc::new(found.unwrap_or_default()),
             // Nothing is lost: a manager says it all again to whoever has nothing.
             Err(why) => {
-                self.args.scope.record(Kind::Note, format!("the orders on disk are of no use: {why}"));
+                self.args.scope.record(RecordKind::Note, format!("the orders on disk are of no use: {why}"));
             }
         }
         for engine in self.args.engines.clone() {
@@ -180,7 +180,7 @@ impl State {
             let running = found.iter().filter(|task| matches!(task.phase, Phase::Running(_))).count();
             if !found.is_empty() {
                 let words = format!("found {} tasks ({}), {running} of them running", found.len(), engine.kind());
-                self.args.scope.record(Kind::Task, words);
+                self.args.scope.record(RecordKind::Task, words);
             }
             for Adopted { run, phase } in found {
                 let ended = match phase {
@@ -347,12 +347,12 @@ impl State {
 
     /// The node leaves its cluster.
     async fn clear(&mut self, reply: RpcReplyPort<()>) -> Result<(), ActorProcessingErr> {
-        self.args.scope.record(Kind::Task, "all tasks are stopped and removed: the node leaves its cluster");
+        self.args.scope.record(RecordKind::Task, "all tasks are stopped and removed: the node leaves its cluster");
         self.ending = Some(Wish::Gone);
         self.orders = Arc::default();
         let disk = Arc::clone(&self.args.scope.env.disk);
         if let Err(why) = crate::off_thread(disk, |disk| orders::forget(disk)).await {
-            self.args.scope.record(Kind::Note, format!("the orders cannot be removed from disk: {why}"));
+            self.args.scope.record(RecordKind::Note, format!("the orders cannot be removed from disk: {why}"));
         }
         for task in self.tended.keys().copied().collect::<Vec<_>>() {
             self.wish(task, Wish::Gone);
@@ -368,7 +368,7 @@ impl State {
 
     /// The machine goes down.
     async fn halt(&mut self, reply: RpcReplyPort<()>) -> Result<(), ActorProcessingErr> {
-        self.args.scope.record(Kind::Task, "all tasks are stopped: the machine goes down");
+        self.args.scope.record(RecordKind::Task, "all tasks are stopped: the machine goes down");
         self.ending = Some(self.ending.unwrap_or(Wish::Shutdown));
         for task in self.tended.keys().copied().collect::<Vec<_>>() {
             self.wish(task, Wish::Shutdown);

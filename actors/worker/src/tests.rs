@@ -6,7 +6,7 @@ use crate::orders::{self, Orders};
 use crate::sim::Behaviour;
 use essaim_model::{Desired, TaskState};
 use essaim_protocol::{Assignment, LogEnd, LogFrame, LogRequest, Packed, TaskOrder, ToUplink};
-use essaim_system::Kind;
+use essaim_system::RecordKind;
 use essaim_system::env::SimDisk;
 use futures::StreamExt;
 use std::sync::Arc;
@@ -277,5 +277,5 @@ async fn a_manager_that_detaches_or_talks_nonsense_is_left_for_another() {
     world.until("linked to the first", |world| world.cluster.linked() == Some(first)).await;
     assert!(world.runs(order(1).id));
     let failures = world.scope.journal.read(0, 1000).expect("all").records;
-    assert!(!failures.iter().any(|record| record.kind == Kind::Failed), "{:?}", world.journal());
+    assert!(!failures.iter().any(|record| record.kind == RecordKind::Failed), "{:?}", world.journal());
 }

@@ -55,7 +55,7 @@ impl Actor for Api {
     async fn pre_start(&self, myself: ActorRef<Msg>, arguments: Arguments) -> Result<State, ActorProcessingErr> {
         let Arguments { scope, handle, socket, host } = arguments;
         let listener = Listener::bind(&socket).await?;
-        scope.record(essaim_system::Kind::Note, format!("listens on {}", socket.display()));
+        scope.record(essaim_system::RecordKind::Note, format!("listens on {}", socket.display()));
         let face = Face::new(Arc::new(Node::new(handle)), host);
         let (stop, stopped) = oneshot::channel::<()>();
         let (end, ended) = oneshot::channel();

@@ -5,7 +5,7 @@ use crate::host::Host;
 use crate::lists::Lists;
 use essaim_docker::convert::Context;
 use essaim_docker::error::texts;
-use essaim_model::{Kind, Refusal, State};
+use essaim_model::{RefusalKind, Refusal, State};
 use essaim_wire::Role;
 use std::sync::Arc;
 
@@ -34,10 +34,10 @@ impl Face {
         let standing = self.cluster.standing();
         match (standing.state, standing.role) {
             (LocalState::Inactive, _) => Err(texts::no_swarm()),
-            (LocalState::Error(why), _) => Err(Refusal::new(Kind::NotManager, why)),
+            (LocalState::Error(why), _) => Err(Refusal::new(RefusalKind::NotManager, why)),
             (LocalState::Pending, _) => {
                 let text = "This node is still on its way into the swarm. Please wait a moment and try again.";
-                Err(Refusal::new(Kind::NotManager, text))
+                Err(Refusal::new(RefusalKind::NotManager, text))
             }
             (LocalState::Active, Some(Role::Manager)) => Ok(()),
             (LocalState::Active, _) => Err(texts::worker()),

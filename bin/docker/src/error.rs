@@ -1,6 +1,6 @@
 //! Refusals as Docker words and numbers them: one table from kind to HTTP status and exit code.
 
-use essaim_model::{Kind, Refusal};
+use essaim_model::{RefusalKind, Refusal};
 use serde::{Deserialize, Serialize};
 
 /// The body of every answer that is no success.
@@ -24,34 +24,34 @@ pub fn status(refusal: &Refusal) -> u16 {
 }
 
 /// What the command line exits with after a refusal (documented in its help).
-pub const fn exit_code(kind: Kind) -> u8 {
+pub const fn exit_code(kind: RefusalKind) -> u8 {
     row(kind).1
 }
 
 /// One line a kind: HTTP status, exit code.
-const fn row(kind: Kind) -> (u16, u8) {
+const fn row(kind: RefusalKind) -> (u16, u8) {
     match kind {
-        Kind::Invalid | Kind::Precondition | Kind::Denied => (400, 1),
-        Kind::NotFound => (404, 1),
-        Kind::AlreadyExists => (409, 1),
+        RefusalKind::Invalid | RefusalKind::Precondition | RefusalKind::Denied => (400, 1),
+        RefusalKind::NotFound => (404, 1),
+        RefusalKind::AlreadyExists => (409, 1),
         // Swarm's number for it; clients look for the words "update out of sequence" and read again.
-        Kind::OutOfSequence => (500, 1),
-        Kind::NotManager | Kind::AlreadyInCluster => (503, 1),
-        Kind::NoQuorum => (500, 6),
-        Kind::Unknown => (500, 3),
-        Kind::Unsupported => (501, 1),
-        Kind::Internal => (500, 1),
+        RefusalKind::OutOfSequence => (500, 1),
+        RefusalKind::NotManager | RefusalKind::AlreadyInCluster => (503, 1),
+        RefusalKind::NoQuorum => (500, 6),
+        RefusalKind::Unknown => (500, 3),
+        RefusalKind::Unsupported => (501, 1),
+        RefusalKind::Internal => (500, 1),
     }
 }
 
 /// The texts of Swarm that several routes share.
 pub mod texts {
-    use essaim_model::{Kind, Refusal};
+    use essaim_model::{RefusalKind, Refusal};
 
     /// Asked of a node outside of any cluster.
     pub fn no_swarm() -> Refusal {
         Refusal::new(
-            Kind::NotManager,
+            RefusalKind::NotManager,
             "This node is not a swarm manager. Use \"docker swarm init\" or \"docker swarm join\" to connect this \
              node to swarm and try again.",
         )
@@ -60,7 +60,7 @@ pub mod texts {
     /// Asked of a worker.
     pub fn worker() -> Refusal {
         Refusal::new(
-            Kind::NotManager,
+            RefusalKind::NotManager,
             "This node is not a swarm manager. Worker nodes can't be used to view or modify cluster state. Please \
              run this command on a manager node or promote the current node to a manager.",
         )
@@ -69,7 +69,7 @@ pub mod texts {
     /// Init or join where there is a cluster already.
     pub fn already_in_swarm() -> Refusal {
         Refusal::new(
-            Kind::AlreadyInCluster,
+            RefusalKind::AlreadyInCluster,
             "This node is already part of a swarm. Use \"docker swarm leave\" to leave this swarm and join another \
              one.",
         )
@@ -77,13 +77,13 @@ pub mod texts {
 
     /// Leave where there is nothing to leave.
     pub fn not_in_swarm() -> Refusal {
-        Refusal::new(Kind::NotManager, "This node is not part of a swarm")
+        Refusal::new(RefusalKind::NotManager, "This node is not part of a swarm")
     }
 
     /// The last manager asks to leave, without force.
     pub fn last_manager_leaves() -> Refusal {
         Refusal::new(
-            Kind::NotManager,
+            RefusalKind::NotManager,
             "You are attempting to leave the swarm on a node that is participating as a manager. Removing the last \
              manager erases all current state of the swarm. Use `--force` to ignore this message. ",
         )
@@ -102,7 +102,7 @@ pub mod texts {
             String::new()
         };
         Refusal::new(
-            Kind::NotManager,
+            RefusalKind::NotManager,
             format!(
                 "You are attempting to leave the swarm on a node that is participating as a manager. {consequence}The \
                  only way to restore a swarm that has lost consensus is to reinitialize it with \
@@ -118,7 +118,7 @@ pub mod texts {
 
     /// A setting of Swarm that has no effect here yet.
     pub fn unsupported(setting: &str) -> Refusal {
-        Refusal::new(Kind::Unsupported, format!("{setting} is not supported by Essaim yet; leave it out"))
+        Refusal::new(RefusalKind::Unsupported, format!("{setting} is not supported by Essaim yet; leave it out"))
     }
 }
 

@@ -1,7 +1,7 @@
 //! What operators want of nodes.
 
 use super::Control;
-use essaim_model::{Change, Kind, NodeSpec, Refusal};
+use essaim_model::{Change, RefusalKind, NodeSpec, Refusal};
 use essaim_wire::{Index, NodeId, Reachability, Role};
 use std::time::Duration;
 
@@ -14,12 +14,12 @@ impl Control {
         let state = self.read().await?;
         let node = state.node(id).ok_or_else(|| Refusal::not_found("node", id))?;
         if spec.name != node.spec.name && spec.name.is_some() {
-            return Err(Refusal::new(Kind::Unsupported, "a node cannot be given a name: it goes by its host name"));
+            return Err(Refusal::new(RefusalKind::Unsupported, "a node cannot be given a name: it goes by its host name"));
         }
         let demotes = node.spec.role == Role::Manager && spec.role == Role::Worker;
         if demotes && !self.survives_without(&state, id) {
             let text = "can't remove member from the raft: this would result in a loss of quorum";
-            return Err(Refusal::new(Kind::Precondition, text));
+            return Err(Refusal::new(RefusalKind::Precondition, text));
         }
         self.commit(vec![Change::SetNode { id, expect, spec }]).await.map(|_| ())
     }
@@ -33,13 +33,13 @@ impl Control {
                 "node {id} is a cluster manager and is a member of the raft cluster. \
                  It must be demoted to worker before removal"
             );
-            return Err(Refusal::new(Kind::Precondition, text));
+            return Err(Refusal::new(RefusalKind::Precondition, text));
         }
         // Both tiers read "down" to an operator, and one that removes a node means it.
         let is_down = matches!(node.reachability, Reachability::Unreachable | Reachability::Down);
         if !is_down && !force {
             let text = format!("node {id} is not down and can't be removed");
-            return Err(Refusal::new(Kind::Precondition, text));
+            return Err(Refusal::new(RefusalKind::Precondition, text));
         }
         let life = state.cluster().map_or(Duration::ZERO, |cluster| cluster.spec.certificate_expiry);
         let until = self.scope.utc() + life + REMOVED_MARGIN;

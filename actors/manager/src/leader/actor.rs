@@ -16,7 +16,7 @@ use super::service::{self, ServiceActor};
 use crate::ManagerArguments;
 use essaim_model::{Event, Mode, Node, ServiceId, State as Cluster};
 use essaim_store::{Cursor, Happened};
-use essaim_system::journal::Kind;
+use essaim_system::journal::RecordKind;
 use essaim_system::supervisor::{Children, Plan, Wake};
 use essaim_system::{ChildSpec, Scope};
 use essaim_wire::{NodeId, Term};
@@ -85,7 +85,7 @@ impl Actor for Leader {
             state.children.shutdown("stopped, because a sibling could not be started").await;
             return Err(why);
         }
-        scope.record(Kind::Raft, format!("leads in term {}", term.0));
+        scope.record(RecordKind::Raft, format!("leads in term {}", term.0));
         Ok(state)
     }
 

@@ -12,7 +12,7 @@ use essaim_model::{Availability, Change, NodeDescription, NodeSpec, Refusal};
 use essaim_protocol::{Detach, Hello, NODE_EXPORT, Pace, Packed, Report, ReportReply, ToNode, ToUplink, UPLINK_EXPORT};
 use essaim_store::Store;
 use essaim_system::Scope;
-use essaim_system::journal::Kind;
+use essaim_system::journal::RecordKind;
 use essaim_system::link::{CastError, Link, Remote};
 use essaim_transport::{LaneStream, PeerInfo};
 use essaim_wire::{DecodeError, Generation, NodeId};
@@ -216,7 +216,7 @@ impl State {
 
     /// Bytes that are no sentence: whoever speaks like this speaks another version, or is broken.
     fn hear_nonsense(&self, myself: &ActorRef<Msg>, why: &DecodeError) {
-        self.scope.record(Kind::Session, format!("node {} said nonsense: {why}", self.peer.node));
+        self.scope.record(RecordKind::Session, format!("node {} said nonsense: {why}", self.peer.node));
         self.link.close(&why.to_string());
         myself.stop(Some(why.to_string()));
     }
@@ -229,7 +229,7 @@ impl State {
                 match set_availability(&store, id, availability).await {
                     Ok(()) => return,
                     Err(why) => {
-                        scope.record(Kind::Session, format!("its availability was not kept yet: {why}"));
+                        scope.record(RecordKind::Session, format!("its availability was not kept yet: {why}"));
                     }
                 }
             }
@@ -258,7 +258,7 @@ impl State {
         let (store, scope, myself) = (self.store.clone(), self.scope.clone(), myself.clone());
         tokio::spawn(async move {
             if let Err(why) = store.propose(vec![change], None).await {
-                scope.record(Kind::Session, format!("its description was not kept yet: {why}"));
+                scope.record(RecordKind::Session, format!("its description was not kept yet: {why}"));
                 myself.send_after(DESCRIBE_AGAIN, || Msg::DescribeAgain);
             }
         });

@@ -1,14 +1,14 @@
 //! Changes of the cluster itself.
 
 use super::Made;
-use crate::{Cluster, ClusterSpec, Event, Founding, Kind, ManagerStatus, Meta, Refusal, State};
+use crate::{Cluster, ClusterSpec, Event, Founding, RefusalKind, ManagerStatus, Meta, Refusal, State};
 use essaim_wire::{Index, Lineage, NodeId, Role};
 use std::sync::Arc;
 
 impl State {
     pub(super) fn found(&mut self, founding: &Founding, events: &mut Vec<Event>) -> Made {
         if self.cluster.is_some() {
-            return Err(Refusal::new(Kind::AlreadyInCluster, "this log already belongs to a cluster"));
+            return Err(Refusal::new(RefusalKind::AlreadyInCluster, "this log already belongs to a cluster"));
         }
         let mut cluster = founding.cluster.clone();
         cluster.meta = Meta::new(self.applied.index, self.at);
@@ -41,7 +41,7 @@ impl State {
         events: &mut Vec<Event>,
     ) -> Made {
         if lineage <= self.founded()?.lineage {
-            return Err(Refusal::new(Kind::Precondition, "a newer history of this cluster has begun already"));
+            return Err(Refusal::new(RefusalKind::Precondition, "a newer history of this cluster has begun already"));
         }
         self.change_cluster(events, |cluster| cluster.lineage = lineage)?;
         let others: Vec<NodeId> = self.managers().map(|node| node.id).filter(|id| *id != survivor).collect();
@@ -60,7 +60,7 @@ impl State {
     }
 
     fn founded(&self) -> Result<&Arc<Cluster>, Refusal> {
-        self.cluster.as_ref().ok_or_else(|| Refusal::new(Kind::NotManager, "there is no cluster yet"))
+        self.cluster.as_ref().ok_or_else(|| Refusal::new(RefusalKind::NotManager, "there is no cluster yet"))
     }
 
     fn change_cluster(&mut self, events: &mut Vec<Event>, change: impl FnOnce(&mut Cluster)) -> Made {

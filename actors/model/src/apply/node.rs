@@ -2,7 +2,7 @@
 
 use super::Made;
 use crate::loopback::SUBNETS;
-use crate::{Event, Kind, ManagerStatus, Meta, Node, NodeDescription, NodeSpec, Refusal, State};
+use crate::{Event, RefusalKind, ManagerStatus, Meta, Node, NodeDescription, NodeSpec, Refusal, State};
 use essaim_wire::{Generation, Index, NodeId, Reachability, Role, Timestamp};
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -12,14 +12,14 @@ impl State {
     /// Accepting a node again changes nothing, so an enrolment can be repeated.
     pub(super) fn accept_node(&mut self, node: &Node, events: &mut Vec<Event>) -> Made {
         if self.removed.contains_key(&node.id) {
-            return Err(Refusal::new(Kind::Denied, format!("node {} was removed from the cluster", node.id)));
+            return Err(Refusal::new(RefusalKind::Denied, format!("node {} was removed from the cluster", node.id)));
         }
         if self.nodes.contains_key(&node.id) {
             return Ok(());
         }
         let taken: BTreeSet<u16> = self.nodes.values().map(|node| node.loopback).collect();
         let Some(loopback) = (0..SUBNETS).find(|share| !taken.contains(share)) else {
-            return Err(Refusal::new(Kind::Precondition, format!("a cluster has at most {SUBNETS} nodes")));
+            return Err(Refusal::new(RefusalKind::Precondition, format!("a cluster has at most {SUBNETS} nodes")));
         };
         let meta = Meta::new(self.applied.index, self.at);
         let manager = node.manager.map(|manager| self.numbered(manager));
@@ -57,7 +57,7 @@ impl State {
         let demotes = node.spec.role == Role::Manager && spec.role == Role::Worker;
         let stays = |other: &&Arc<Node>| other.id != id && other.spec.role == Role::Manager;
         if demotes && self.nodes.values().find(stays).is_none() {
-            return Err(Refusal::new(Kind::Precondition, "attempting to demote the last manager of the swarm"));
+            return Err(Refusal::new(RefusalKind::Precondition, "attempting to demote the last manager of the swarm"));
         }
         self.change_node(id, true, events, |node| node.spec = spec.clone())
     }
@@ -117,7 +117,7 @@ impl State {
             let text = format!(
                 "node {id} is a cluster manager and is a member of the raft cluster. It must be demoted to worker before removal"
             );
-            return Err(Refusal::new(Kind::Precondition, text));
+            return Err(Refusal::new(RefusalKind::Precondition, text));
         }
         let tasks: Vec<_> = self.tasks_on(id).map(|task| task.id).collect();
         for task in tasks {

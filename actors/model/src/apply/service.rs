@@ -3,7 +3,7 @@
 use super::Made;
 use crate::state::KeptSpec;
 use crate::{
-    Desired, Event, Kind, Meta, Mode, Refusal, Service, ServiceId, ServiceSpec, State, UpdateState, UpdateStatus,
+    Desired, Event, RefusalKind, Meta, Mode, Refusal, Service, ServiceId, ServiceSpec, State, UpdateState, UpdateStatus,
 };
 use essaim_wire::Index;
 use essaim_wire::planted::{Bug, planted};
@@ -12,7 +12,7 @@ use std::sync::Arc;
 impl State {
     pub(super) fn create_service(&mut self, id: ServiceId, spec: &ServiceSpec, events: &mut Vec<Event>) -> Made {
         if self.services.contains_key(&id) {
-            return Err(Refusal::new(Kind::AlreadyExists, format!("service {id} already exists")));
+            return Err(Refusal::new(RefusalKind::AlreadyExists, format!("service {id} already exists")));
         }
         self.take_name(id, spec)?;
         let version = self.applied.index;
@@ -47,7 +47,7 @@ impl State {
             (Some(spec), _) => spec.clone(),
             (None, Some((_, previous))) => previous.clone(),
             (None, None) => {
-                return Err(Refusal::new(Kind::Precondition, format!("service {id} does not have a previous spec")));
+                return Err(Refusal::new(RefusalKind::Precondition, format!("service {id} does not have a previous spec")));
             }
         };
         if spec.name != old.spec.name {
@@ -117,7 +117,7 @@ impl State {
         let place = self.applied.index;
         match self.plans.insert(id, place) {
             Some(last) if last > seen => {
-                Err(Refusal::new(Kind::Precondition, "another plan for the service was carried out meanwhile"))
+                Err(Refusal::new(RefusalKind::Precondition, "another plan for the service was carried out meanwhile"))
             }
             _ => Ok(()),
         }
@@ -140,7 +140,7 @@ impl State {
         let name = spec.name.as_str();
         if self.service_by_name.contains_key(name) {
             let text = format!("name conflicts with an existing object: service {name} already exists");
-            return Err(Refusal::new(Kind::AlreadyExists, text));
+            return Err(Refusal::new(RefusalKind::AlreadyExists, text));
         }
         self.service_by_name.insert(name.to_owned(), id);
         Ok(())

@@ -3,7 +3,7 @@
 use super::Made;
 use crate::task::may_follow;
 use crate::{
-    Assigned, Availability, Desired, Event, Kind, Meta, Observed, Refusal, Slot, State, Task, TaskId, WrittenOff,
+    Assigned, Availability, Desired, Event, RefusalKind, Meta, Observed, Refusal, Slot, State, Task, TaskId, WrittenOff,
 };
 use essaim_wire::NodeId;
 use essaim_wire::planted::{Bug, planted};
@@ -173,7 +173,7 @@ impl State {
 
 /// What the plan relied on is gone: plan again.
 fn conflict(text: impl Into<String>) -> Refusal {
-    Refusal::new(Kind::Precondition, text)
+    Refusal::new(RefusalKind::Precondition, text)
 }
 
 impl Slot {

@@ -117,7 +117,7 @@ fn a_request_older_than_all_that_is_remembered_is_refused() {
         let proposal = world.proposal(vec![]);
         world.apply(&proposal);
     }
-    assert!(matches!(world.apply(&old).0, Outcome::Refused(Refusal { kind: Kind::Unknown, .. })));
+    assert!(matches!(world.apply(&old).0, Outcome::Refused(Refusal { kind: RefusalKind::Unknown, .. })));
 }
 
 #[test]

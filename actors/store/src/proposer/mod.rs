@@ -18,7 +18,7 @@ use crate::raft::{Payload, Types};
 use crate::store::Store;
 use bytes::Bytes;
 use effort::{Attempt, Effort, Trouble};
-use essaim_model::{Change, Kind, Outcome, Proposal, Refusal};
+use essaim_model::{Change, RefusalKind, Outcome, Proposal, Refusal};
 use essaim_wire::planted::{Bug, planted};
 use essaim_wire::{Index, Term, decode, encode};
 use openraft::errors::{ClientWriteError, ForwardReason};
@@ -95,7 +95,7 @@ impl Store {
         }
         if fence.is_some() {
             // It would be void: a fence is a term of this manager's own.
-            let refusal = Refusal::new(Kind::Precondition, "this manager no longer leads");
+            let refusal = Refusal::new(RefusalKind::Precondition, "this manager no longer leads");
             return Attempt::Done((Index(0), Outcome::Refused(refusal)));
         }
         let Some(leader) = self.known_leader() else { return Attempt::Again };
@@ -136,7 +136,7 @@ impl Store {
             },
             Ok(Err(ClientWriteError::ForwardToLeader(to))) => match (fence, to.reason) {
                 (Some(_), ForwardReason::NotLeader) => {
-                    let refusal = Refusal::new(Kind::Precondition, "this manager no longer leads");
+                    let refusal = Refusal::new(RefusalKind::Precondition, "this manager no longer leads");
                     Attempt::Done((Index(0), Outcome::Refused(refusal)))
                 }
                 _ => {

@@ -16,13 +16,13 @@ const FRAME_MAX: usize = (16 << 20) + OVERHEAD;
 
 /// What a frame is, sealed with it.
 #[derive(Clone, Copy)]
-enum Kind {
+enum FrameKind {
     Head,
     Slice,
     End,
 }
 
-fn what(kind: Kind, number: u64) -> [u8; 10] {
+fn what(kind: FrameKind, number: u64) -> [u8; 10] {
     let mut what = [b's'; 10];
     what[1] = kind as u8;
     what[2..].copy_from_slice(&number.to_le_bytes());
@@ -43,7 +43,7 @@ impl FrameWriter {
     pub(crate) fn begin(file: Box<dyn DiskFile>, sealer: Arc<Sealer>, meta: SnapshotMeta) -> io::Result<Self> {
         file.set_len(0)?;
         let mut writer = Self { file, sealer, offset: 0, slices: 0, slice: Vec::with_capacity(SLICE) };
-        writer.frame(Kind::Head, 0, &encode(&SnapshotHead::V1(meta)))?;
+        writer.frame(FrameKind::Head, 0, &encode(&SnapshotHead::V1(meta)))?;
         Ok(writer)
     }
 
@@ -52,19 +52,19 @@ impl FrameWriter {
         if !self.slice.is_empty() {
             self.flush_slice()?;
         }
-        self.frame(Kind::End, self.slices, &[])?;
+        self.frame(FrameKind::End, self.slices, &[])?;
         self.file.sync()?;
         Ok(self.offset)
     }
 
     fn flush_slice(&mut self) -> io::Result<()> {
         let slice = std::mem::replace(&mut self.slice, Vec::with_capacity(SLICE));
-        self.frame(Kind::Slice, self.slices, &slice)?;
+        self.frame(FrameKind::Slice, self.slices, &slice)?;
         self.slices += 1;
         Ok(())
     }
 
-    fn frame(&mut self, kind: Kind, number: u64, plain: &[u8]) -> io::Result<()> {
+    fn frame(&mut self, kind: FrameKind, number: u64, plain: &[u8]) -> io::Result<()> {
         let sealed = self.sealer.seal(&what(kind, number), plain);
         let len = u32::try_from(sealed.len()).map_err(invalid)?;
         self.file.write_at(self.offset, &len.to_le_bytes())?;
@@ -107,7 +107,7 @@ impl FrameReader {
         let len = file.len()?;
         let mut reader = Self { file, sealer, len, offset: 0, slices: 0, slice: Vec::new(), used: 0, ended: false };
         let sealed = reader.sealed()?;
-        let head = reader.sealer.open(&what(Kind::Head, 0), &sealed).map_err(|why| invalid(format!("head: {why}")))?;
+        let head = reader.sealer.open(&what(FrameKind::Head, 0), &sealed).map_err(|why| invalid(format!("head: {why}")))?;
         let SnapshotHead::V1(meta) = decode(&head).map_err(invalid)?;
         Ok((meta, reader))
     }
@@ -118,11 +118,11 @@ impl FrameReader {
             return Ok(None);
         }
         let sealed = self.sealed()?;
-        if let Ok(slice) = self.sealer.open(&what(Kind::Slice, self.slices), &sealed) {
+        if let Ok(slice) = self.sealer.open(&what(FrameKind::Slice, self.slices), &sealed) {
             self.slices += 1;
             return Ok(Some(slice));
         }
-        match self.sealer.open(&what(Kind::End, self.slices), &sealed) {
+        match self.sealer.open(&what(FrameKind::End, self.slices), &sealed) {
             Ok(_) if self.offset == self.len => {
                 self.ended = true;
                 Ok(None)

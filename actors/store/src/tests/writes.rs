@@ -5,7 +5,7 @@ use crate::format::Command;
 use crate::proposer::effort::{Attempt, Effort};
 use crate::{Leadership, ProposeError, ReadError, Start, Store};
 use bytes::Bytes;
-use essaim_model::{Kind, Outcome, Proposal};
+use essaim_model::{RefusalKind, Outcome, Proposal};
 use essaim_system::env::{Fault, VirtualClock};
 use essaim_wire::{Index, Term, encode};
 use std::sync::Arc;
@@ -110,7 +110,7 @@ async fn a_follower_without_a_leader_says_so_and_promises_that_nothing_changed()
     let refused = survivor.propose(vec![accept(100)], None).await;
     assert!(matches!(refused, Err(ProposeError::NoQuorum(_))), "{refused:?}");
     let refused = survivor.change(vec![accept(100)], None).await.expect_err("nor this");
-    assert_eq!(refused.kind, Kind::NoQuorum);
+    assert_eq!(refused.kind, RefusalKind::NoQuorum);
 }
 
 #[tokio::test(start_paused = true)]
@@ -189,7 +189,7 @@ async fn what_an_earlier_term_decided_is_void() {
     let older = Term(term.0 - 1);
     for store in world.running() {
         let outcome = store.propose(vec![accept(101)], Some(older)).await.expect("an answer");
-        assert!(matches!(outcome, Outcome::Refused(refusal) if refusal.kind == Kind::Precondition));
+        assert!(matches!(outcome, Outcome::Refused(refusal) if refusal.kind == RefusalKind::Precondition));
     }
     assert!(!has(&leader, 101));
 }

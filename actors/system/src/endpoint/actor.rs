@@ -8,7 +8,7 @@
 
 use super::core::{Effect, Input, Renewal, Wake};
 use super::{Endpoint, JoinError};
-use crate::journal::Kind;
+use crate::journal::RecordKind;
 use crate::scope::Scope;
 use essaim_transport::{EnrolReply, Identity, PeerIdentity, Refused, SigningRequest};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
@@ -93,11 +93,11 @@ impl State {
         match shown {
             Ok(says) => {
                 let hours = says.not_after.saturating_since(self.scope.utc()).as_secs() / 3_600;
-                self.scope.record(Kind::Trust, format!("has a new certificate as {}, for {hours} h", says.role));
+                self.scope.record(RecordKind::Trust, format!("has a new certificate as {}, for {hours} h", says.role));
                 Input::Renewed(says)
             }
             Err(why) => {
-                self.scope.record(Kind::Trust, format!("got no new certificate: {why}"));
+                self.scope.record(RecordKind::Trust, format!("got no new certificate: {why}"));
                 Input::Refused
             }
         }

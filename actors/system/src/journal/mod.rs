@@ -13,7 +13,7 @@ mod record;
 mod ring;
 mod tree;
 
-pub use record::{Kind, Record};
+pub use record::{RecordKind, Record};
 pub use ring::{Compacted, Page};
 pub use tree::{Entry, State};
 
@@ -76,7 +76,7 @@ impl Journal {
     }
 
     /// Writes a record, and returns its number. `cause` is the number of the record that this one follows from.
-    pub fn record(&self, path: &Path, kind: Kind, reason: impl Into<String>, cause: Option<u64>) -> u64 {
+    pub fn record(&self, path: &Path, kind: RecordKind, reason: impl Into<String>, cause: Option<u64>) -> u64 {
         let mut reason = reason.into();
         if reason.len() > REASON_MAX {
             let cut = reason.floor_char_boundary(REASON_MAX);
@@ -140,7 +140,7 @@ impl Journal {
         if cells.is_empty() {
             return Err(NoSuchActor { path: path.clone() });
         }
-        self.record(path, Kind::Note, "killed on purpose, by request", None);
+        self.record(path, RecordKind::Note, "killed on purpose, by request", None);
         for cell in cells {
             cell.kill();
         }
@@ -220,13 +220,13 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_follower_gets_what_is_written_while_it_waits_and_then_waits_again() {
         let scope = scope();
-        scope.record(Kind::Note, "one");
+        scope.record(RecordKind::Note, "one");
         let mut follower = scope.journal.follow(1);
         assert_eq!(follower.next().await.expect("there").len(), 1);
         let next = tokio::spawn(async move { follower.next().await.map(|records| records[0].seq) });
         tokio::time::sleep(Duration::from_secs(1)).await;
         assert!(!next.is_finished());
-        scope.record(Kind::Note, "two");
+        scope.record(RecordKind::Note, "two");
         assert_eq!(next.await.expect("no panic"), Ok(2));
     }
 
@@ -235,7 +235,7 @@ mod tests {
         let scope = scope();
         let mut follower = scope.journal.follow(1);
         for _ in 0..CAPACITY + 5 {
-            scope.record(Kind::Note, "");
+            scope.record(RecordKind::Note, "");
         }
         assert_eq!(follower.next().await, Err(Compacted { oldest: 6 }));
         assert_eq!(follower.next().await.expect("there")[0].seq, 6);
@@ -244,7 +244,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_long_reason_is_cut_between_two_letters() {
         let scope = scope();
-        scope.record(Kind::Note, "é".repeat(1_000));
+        scope.record(RecordKind::Note, "é".repeat(1_000));
         let page = scope.journal.read(0, 1).expect("there");
         assert_eq!(page.records[0].reason, format!("{}…", "é".repeat(512)));
     }

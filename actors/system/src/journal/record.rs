@@ -13,7 +13,7 @@ pub struct Record {
     /// When, by this node's idea of UTC.
     pub at: Timestamp,
     /// What happened.
-    pub kind: Kind,
+    pub kind: RecordKind,
     /// To whom.
     pub path: Path,
     /// Why, in words.
@@ -24,7 +24,7 @@ pub struct Record {
 
 /// What happened. New kinds come at the end: a record crosses nodes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
-pub enum Kind {
+pub enum RecordKind {
     /// An actor was started for the first time.
     Started,
     /// An actor failed: an error, a panic, a kill, a lost peer.
@@ -57,7 +57,7 @@ pub enum Kind {
     Note,
 }
 
-impl Kind {
+impl RecordKind {
     /// The word for it.
     pub const fn text(self) -> &'static str {
         match self {
@@ -80,7 +80,7 @@ impl Kind {
     }
 }
 
-impl fmt::Display for Kind {
+impl fmt::Display for RecordKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.text())
     }
@@ -95,7 +95,7 @@ mod tests {
         let record = Record {
             seq: 2,
             at: Timestamp::from_micros(3),
-            kind: Kind::Restarting,
+            kind: RecordKind::Restarting,
             path: Path::root("n"),
             reason: "x".into(),
             cause: Some(1),
@@ -103,6 +103,6 @@ mod tests {
         let golden = [2, 3, 2, 2, b'/', b'n', 1, b'x', 1, 1];
         assert_eq!(essaim_wire::encode(&record), golden);
         assert_eq!(essaim_wire::decode(&golden), Ok(record));
-        assert_eq!(essaim_wire::encode(&Kind::Note), [14]);
+        assert_eq!(essaim_wire::encode(&RecordKind::Note), [14]);
     }
 }

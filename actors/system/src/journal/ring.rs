@@ -59,7 +59,7 @@ impl Ring {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::journal::Kind;
+    use crate::journal::RecordKind;
     use crate::path::Path;
     use essaim_wire::Timestamp;
     use proptest::prelude::*;
@@ -70,7 +70,7 @@ mod tests {
             ring.push(|seq| Record {
                 seq,
                 at: Timestamp::default(),
-                kind: Kind::Note,
+                kind: RecordKind::Note,
                 path: Path::root("n"),
                 reason: String::new(),
                 cause: None,
@@ -109,7 +109,7 @@ mod tests {
             for (written, limit) in steps {
                 for _ in 0..written {
                     ring.push(|seq| Record {
-                        seq, at: Timestamp::default(), kind: Kind::Note, path: Path::root("n"),
+                        seq, at: Timestamp::default(), kind: RecordKind::Note, path: Path::root("n"),
                         reason: String::new(), cause: None,
                     });
                 }

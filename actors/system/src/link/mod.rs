@@ -33,7 +33,7 @@ mod tests;
 pub use proxy::CALL_DEADLINE;
 pub use remote::{CastError, Remote};
 
-use crate::journal::Kind;
+use crate::journal::RecordKind;
 use crate::scope::Scope;
 use essaim_transport::{FrameReceiver, FrameSender, LaneStream, MAX_FRAME};
 use frame::Frame;
@@ -260,7 +260,7 @@ async fn run(
     send: FrameSender,
     recv: FrameReceiver,
 ) {
-    shared.scope.record(Kind::Session, format!("linked with {}", shared.peer));
+    shared.scope.record(RecordKind::Session, format!("linked with {}", shared.peer));
     let mut closing = shared.closing.subscribe();
     // Each in a task of its own: neither must wait for the other.
     let mut writer = tokio::spawn({
@@ -303,7 +303,7 @@ async fn tear_down(shared: &Shared, guard: &ActorRef<GuardMsg>, why: &str) {
     for proxy in &proxies {
         let _ = proxy.wait(Some(PROXY_WAIT)).await;
     }
-    shared.scope.record(Kind::Session, format!("link with {} ended: {why}", shared.peer));
+    shared.scope.record(RecordKind::Session, format!("link with {} ended: {why}", shared.peer));
     guard.stop(Some(why.to_string()));
 }
 

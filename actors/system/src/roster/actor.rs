@@ -9,7 +9,7 @@ use super::inbox::Item;
 use super::members::exchange;
 use super::words::{is_recorded, say};
 use super::{Heard, Roster, Shared};
-use crate::journal::Kind;
+use crate::journal::RecordKind;
 use crate::scope::Scope;
 use essaim_membership::{Detector, Effect, Goodbye, Input, Loss, Member, MemberView, Table, Wake};
 use essaim_transport::network::Probe;
@@ -202,7 +202,7 @@ impl State {
             }
             Event::Lost { node, how, .. } => {
                 let loss = loss_of(&how)?;
-                self.scope.record(Kind::Session, format!("session with {node} lost: {}", words(&how)));
+                self.scope.record(RecordKind::Session, format!("session with {node} lost: {}", words(&how)));
                 Some(Input::SessionLost { node, how: loss })
             }
         }
@@ -224,7 +224,7 @@ impl State {
         self.publish(now);
         for verdict in verdicts {
             if is_recorded(&verdict, &self.shared.roster.borrow(), self.shared.endpoint.role()) {
-                self.scope.record(Kind::Verdict, say(&verdict));
+                self.scope.record(RecordKind::Verdict, say(&verdict));
             }
             if let Some(verdicts) = self.shared.verdicts.get() {
                 // Nobody listening is no error.

@@ -17,7 +17,7 @@
 
 use super::core::{Core, Effect, Exit, Input, Plan, Wake};
 use super::spec::ChildSpec;
-use crate::journal::{Kind, NewEntry, State};
+use crate::journal::{RecordKind, NewEntry, State};
 use crate::path::Path;
 use crate::scope::Scope;
 use futures::future::join_all;
@@ -266,7 +266,7 @@ impl Children {
         let late = |_| Err(SpawnErr::StartupFailed(format!("not up after {} s", START_WAIT.as_secs()).into()));
         match tokio::time::timeout(START_WAIT, starting).await.unwrap_or_else(late) {
             Ok(cell) => {
-                let kind = if again { Kind::Restarted } else { Kind::Started };
+                let kind = if again { RecordKind::Restarted } else { RecordKind::Started };
                 let reason = if again { "runs again" } else { "runs" };
                 member.cause = Some(journal.record(&member.path, kind, reason, member.cause));
                 member.started_before = true;
@@ -305,10 +305,10 @@ impl Children {
         }));
         let killed_by_us = leaving && reason == KILLED;
         let (kind, words) = match exit {
-            Exit::Failed if killed_by_us => (Kind::Killed, "it did not stop within its deadline"),
-            Exit::Failed => (Kind::Failed, reason),
-            Exit::Normal if reason.is_empty() => (Kind::Stopped, "it ended"),
-            Exit::Normal => (Kind::Stopped, reason),
+            Exit::Failed if killed_by_us => (RecordKind::Killed, "it did not stop within its deadline"),
+            Exit::Failed => (RecordKind::Failed, reason),
+            Exit::Normal if reason.is_empty() => (RecordKind::Stopped, "it ended"),
+            Exit::Normal => (RecordKind::Stopped, reason),
         };
         member.cause = Some(journal.record(&member.path, kind, words, member.cause));
     }
@@ -316,7 +316,7 @@ impl Children {
     fn on_delay(&mut self, name: &str, after: Duration) {
         let Some(member) = self.members.get_mut(name) else { return };
         let words = format!("in {} ms", after.as_millis());
-        member.cause = Some(self.scope.journal.record(&member.path, Kind::Restarting, words, member.cause));
+        member.cause = Some(self.scope.journal.record(&member.path, RecordKind::Restarting, words, member.cause));
     }
 
     fn arm(&self, after: Duration, wake: Wake) {
@@ -355,7 +355,7 @@ impl Children {
                 tree.take_below(&member.path)
             }));
             let (kind, words) =
-                if in_time { (Kind::Stopped, reason) } else { (Kind::Killed, "it did not stop within its deadline") };
+                if in_time { (RecordKind::Stopped, reason) } else { (RecordKind::Killed, "it did not stop within its deadline") };
             member.cause = Some(journal.record(&member.path, kind, words, member.cause));
         }
     }
@@ -381,7 +381,7 @@ impl Children {
         let entry = member.and_then(|member| self.scope.journal.entry(&member.path));
         let reason = entry.map(|entry| entry.reason).unwrap_or_default();
         let escalated = Escalated { child, restarts, reason };
-        self.scope.journal.record(&self.scope.path, Kind::Escalated, escalated.to_string(), cause);
+        self.scope.journal.record(&self.scope.path, RecordKind::Escalated, escalated.to_string(), cause);
         self.shutdown("stopped, because a sibling failed too often").await;
         escalated
     }

@@ -2,7 +2,7 @@
 
 use crate::fixture::cluster::{Cluster, Node, ip, node};
 use crate::fixture::scope;
-use crate::journal::Kind;
+use crate::journal::RecordKind;
 use crate::path::Path;
 use crate::view::View;
 use essaim_wire::{Reachability, Role};
@@ -44,7 +44,7 @@ async fn every_node_shows_its_tree_and_the_silent_one_is_named() {
 async fn journals_are_read_from_a_number_on_and_forgotten_records_are_owned_up_to() {
     let (_cluster, nodes) = three().await;
     let last = nodes[0].scope.journal.last();
-    nodes[0].scope.record(Kind::Note, "something happened");
+    nodes[0].scope.record(RecordKind::Note, "something happened");
     let from = [(node(1), last + 1), (node(2), 0)].into();
     let answers = nodes[2].view.records(&from, 10, SOON).await;
     let records = &answers.said[&node(1)];
@@ -52,7 +52,7 @@ async fn journals_are_read_from_a_number_on_and_forgotten_records_are_owned_up_t
     assert_eq!((records.records[0].reason.as_str(), records.next), ("something happened", last + 2));
     assert!(!answers.said[&node(2)].records.is_empty());
     for n in 0..crate::journal::CAPACITY {
-        nodes[0].scope.record(Kind::Note, format!("{n}"));
+        nodes[0].scope.record(RecordKind::Note, format!("{n}"));
     }
     let answers = nodes[2].view.records(&[(node(1), 1)].into(), 10, SOON).await;
     let records = &answers.said[&node(1)];

@@ -12,7 +12,7 @@ use crate::addresses::Addresses;
 use crate::board::Board;
 use crate::engine::{Engine, EngineError};
 use essaim_model::{EngineKind, Observed, TaskId, TaskState};
-use essaim_system::{Kind, Scope};
+use essaim_system::{RecordKind, Scope};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use ractor_cluster::RactorMessage;
 use std::future::Future;
@@ -196,7 +196,7 @@ impl State {
             words.push_str(": ");
             words.push_str(error);
         }
-        self.args.scope.record(Kind::Task, words);
+        self.args.scope.record(RecordKind::Task, words);
         if seen.state.is_final() {
             self.args.addresses.release(self.args.task);
         }

@@ -20,7 +20,7 @@ use essaim_protocol::{
 };
 use essaim_system::link::{Link, Remote};
 use essaim_system::supervisor::CallError;
-use essaim_system::{Address, Kind, Scope};
+use essaim_system::{Address, RecordKind, Scope};
 use essaim_wire::planted::{Bug, planted};
 use essaim_wire::{DecodeError, Generation, NodeId};
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
@@ -195,7 +195,7 @@ impl Actor for Uplink {
                 if state.link.take_if(|linked| linked.attempt == attempt).is_some() {
                     state.args.told.linked(None);
                 } else {
-                    state.scope.record(Kind::Session, format!("no link: {why}"));
+                    state.scope.record(RecordKind::Session, format!("no link: {why}"));
                 }
                 state.feed(&myself, Input::Lost(attempt));
             }
@@ -294,7 +294,7 @@ impl State {
             Obeyed::Stale => {
                 let index = assignment.version.index.0;
                 let words = format!("ignored orders as of index {index}: newer ones are in force");
-                self.scope.record(Kind::Note, words);
+                self.scope.record(RecordKind::Note, words);
             }
             Obeyed::Gap => {
                 let gaps = self.link.as_mut().map_or(0, |linked| {
@@ -386,7 +386,7 @@ impl State {
     /// told by it, and should the node come back under another name, the next orders say what is wanted.
     fn on_removed(&mut self) {
         if !std::mem::replace(&mut self.removed, true) {
-            self.scope.record(Kind::Node, "this node was removed from the cluster: its tasks end, it must join again");
+            self.scope.record(RecordKind::Node, "this node was removed from the cluster: its tasks end, it must join again");
         }
         let nothing = Orders { tasks: BTreeMap::new(), ..self.orders.clone() };
         let _ = self.args.worker.cast(WorkerMsg::Obey(Arc::new(nothing)));
@@ -398,7 +398,7 @@ impl State {
 
     /// Turns to another manager.
     fn refuse(&mut self, myself: &ActorRef<UplinkMsg>, why: &str) {
-        self.scope.record(Kind::Session, format!("turns to another manager: {why}"));
+        self.scope.record(RecordKind::Session, format!("turns to another manager: {why}"));
         self.feed(myself, Input::Refused);
     }
 
@@ -484,7 +484,7 @@ async fn report_all(
         let wait = match report(&node, &board, batch, REPORT_PATIENCE).await {
             Ok(None) => Duration::ZERO,
             Ok(Some(why)) => {
-                scope.record(Kind::Note, format!("a report is sent again: {why}"));
+                scope.record(RecordKind::Note, format!("a report is sent again: {why}"));
                 AGAIN_AFTER
             }
             Err(_) => {

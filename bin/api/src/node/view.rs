@@ -7,7 +7,7 @@ use crate::cluster::{JournalLines, JournalQuery};
 use essaim_docker::Time;
 use essaim_docker::own::{Actor, JournalLine, Member, Members, NodeTree, Trees};
 use essaim_membership::State as Seen;
-use essaim_model::{Kind, Refusal};
+use essaim_model::{RefusalKind, Refusal};
 use essaim_node::Handle;
 use essaim_system::journal::Entry;
 use essaim_system::{Path, Record};
@@ -267,7 +267,7 @@ const fn word(state: Seen) -> &'static str {
 /// The path's first label names the node: this one, or one of the cluster by that host name.
 pub(super) async fn kill_actor(handle: &Handle, text: &str) -> Result<(), Refusal> {
     let path: Path = text.parse().map_err(|why: essaim_system::InvalidPath| Refusal::invalid(why.to_string()))?;
-    let not_found = |why: String| Refusal::new(Kind::NotFound, why);
+    let not_found = |why: String| Refusal::new(RefusalKind::NotFound, why);
     if path.node() == handle.scope().path.node() {
         return handle.journal().kill(&path).map_err(|why| not_found(why.to_string()));
     }

@@ -12,7 +12,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::{get, post};
 use essaim_docker::error::texts;
-use essaim_model::{Kind, Refusal};
+use essaim_model::{RefusalKind, Refusal};
 use serde_json::{Value, json as literal};
 
 pub(super) fn router() -> Router<Face> {
@@ -103,16 +103,16 @@ async fn no_volume(Path(id): Path) -> Answer {
 }
 
 async fn no_container(Path(id): Path) -> Answer {
-    Err(Refusal::new(Kind::NotFound, format!("No such container: {id}")).into())
+    Err(Refusal::new(RefusalKind::NotFound, format!("No such container: {id}")).into())
 }
 
 async fn no_image(Path(name): Path) -> Answer {
     let name = name.strip_suffix("/json").unwrap_or(&name);
     let tag = if name.rsplit('/').next().is_some_and(|last| last.contains(':')) { "" } else { ":latest" };
-    Err(Refusal::new(Kind::NotFound, format!("No such image: {name}{tag}")).into())
+    Err(Refusal::new(RefusalKind::NotFound, format!("No such image: {name}{tag}")).into())
 }
 
 async fn no_plugin(Path(name): Path) -> Answer {
     let name = name.strip_suffix("/json").unwrap_or(&name);
-    Err(Refusal::new(Kind::NotFound, format!("plugin \"{name}\" not found")).into())
+    Err(Refusal::new(RefusalKind::NotFound, format!("plugin \"{name}\" not found")).into())
 }

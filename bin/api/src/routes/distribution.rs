@@ -3,10 +3,10 @@
 
 use crate::ask::Path;
 use crate::reply::Answer;
-use essaim_model::{Kind, Refusal};
+use essaim_model::{RefusalKind, Refusal};
 
 pub(super) async fn inspect(Path(name): Path) -> Answer {
     let name = name.strip_suffix("/json").unwrap_or(&name);
     let text = format!("manifest unknown: no registry is asked for {name:?}: each node looks it up for itself");
-    Err(Refusal::new(Kind::NotFound, text).into())
+    Err(Refusal::new(RefusalKind::NotFound, text).into())
 }

@@ -8,7 +8,7 @@ use axum::extract::State;
 use essaim_docker::convert::swarm;
 use essaim_docker::error::texts;
 use essaim_docker::swarm::{InitRequest, JoinRequest, Swarm, SwarmSpec};
-use essaim_model::{Kind, Refusal};
+use essaim_model::{RefusalKind, Refusal};
 use essaim_wire::{Reachability, Role};
 use serde::Deserialize;
 
@@ -99,7 +99,7 @@ pub(super) async fn unlock_key(State(face): State<Face>) -> Answer {
 pub(super) async fn unlock(State(face): State<Face>) -> Answer {
     match face.cluster.standing().state {
         LocalState::Inactive => Err(texts::not_in_swarm().into()),
-        _ => Err(Refusal::new(Kind::AlreadyExists, "swarm is not locked").into()),
+        _ => Err(Refusal::new(RefusalKind::AlreadyExists, "swarm is not locked").into()),
     }
 }
 

@@ -9,7 +9,7 @@ use essaim_docker::convert::swarm::{Init, Join};
 use essaim_docker::own::{JournalLine, Members, Trees};
 use essaim_docker::swarm::JoinTokens;
 use essaim_model::{
-    Authority, Change, Cluster as Record, ClusterSpec, EngineKind, Event, Founding, JoinSecrets, Kind, ManagerStatus,
+    Authority, Change, Cluster as Record, ClusterSpec, EngineKind, Event, Founding, JoinSecrets, RefusalKind, ManagerStatus,
     Meta, Node, NodeSpec, Outcome, Position, Proposal, Refusal, ServiceId, ServiceSpec, State, Task,
 };
 use essaim_wire::{ClusterId, Generation, Index, Lineage, NodeId, Reachability, RequestId, Role, Term, Timestamp};
@@ -215,8 +215,8 @@ impl Cluster for Fake {
     fn join(&self, asked: Join) -> BoxFuture<'_, Result<(), Refusal>> {
         self.note(format!("join {:?}", asked.remotes));
         let refused = match asked.token.as_str() {
-            "nonsense" => Some(Refusal::new(Kind::Denied, "invalid join token")),
-            "rotated" => Some(Refusal::new(Kind::Denied, "A valid join token is necessary to join this cluster")),
+            "nonsense" => Some(Refusal::new(RefusalKind::Denied, "invalid join token")),
+            "rotated" => Some(Refusal::new(RefusalKind::Denied, "A valid join token is necessary to join this cluster")),
             _ => None,
         };
         if refused.is_none() {
@@ -275,7 +275,7 @@ impl Cluster for Fake {
         let down = self.state().node(id).is_some_and(|node| node.reachability == Reachability::Down);
         if !down && !force {
             let text = format!("node {id} is not down and can't be removed");
-            return at_once(Err(Refusal::new(Kind::Precondition, text)));
+            return at_once(Err(Refusal::new(RefusalKind::Precondition, text)));
         }
         at_once(self.propose(vec![Change::RemoveNode { id, until: NOW }]).map(|_| ()))
     }
@@ -340,7 +340,7 @@ impl Cluster for Fake {
     fn kill_actor(&self, path: String) -> BoxFuture<'_, Result<(), Refusal>> {
         at_once(match path.as_str() {
             "/node1/worker/uplink" => Ok(()),
-            other => Err(Refusal::new(Kind::NotFound, format!("no actor at {other}"))),
+            other => Err(Refusal::new(RefusalKind::NotFound, format!("no actor at {other}"))),
         })
     }
 }

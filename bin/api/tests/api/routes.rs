@@ -2,7 +2,7 @@
 
 use crate::fake::{Client, Fake, NOW, SELF, worker};
 use essaim_api::LocalState;
-use essaim_model::{Assigned, Change, Desired, Kind, Observed, Refusal, ServiceId, Slot, Task, TaskId, TaskState};
+use essaim_model::{Assigned, Change, Desired, RefusalKind, Observed, Refusal, ServiceId, Slot, Task, TaskId, TaskState};
 use essaim_wire::{Generation, NodeId, Reachability, Role};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -119,7 +119,7 @@ async fn bodies_are_bounded_and_must_be_json_without_surprises() {
 async fn without_a_quorum_the_words_of_the_store_come_through_and_info_answers() {
     let (fake, client, id) = cluster().await;
     let words = "the swarm has no quorum: 1 of 3 managers can be reached (node2 and node3 are missing)";
-    fake.refuse(Refusal::new(Kind::NoQuorum, words));
+    fake.refuse(Refusal::new(RefusalKind::NoQuorum, words));
     for (method, path) in [("GET", "/nodes"), ("GET", "/services"), ("GET", "/tasks"), ("GET", "/swarm")] {
         let reply = client.send(method, path, None).await;
         assert_eq!((reply.status, reply.message().as_str()), (500, words), "{path}");

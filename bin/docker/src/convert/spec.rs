@@ -498,7 +498,7 @@ pub fn name_from(bits: u128) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use essaim_model::Kind;
+    use essaim_model::RefusalKind;
     use serde_json::json;
 
     fn parse(value: serde_json::Value) -> Result<model::ServiceSpec, Refusal> {
@@ -559,7 +559,7 @@ mod tests {
                     taken += 1;
                 }
                 Err(refusal) => {
-                    assert!(matches!(refusal.kind, Kind::Invalid | Kind::Unsupported), "{refusal:?}");
+                    assert!(matches!(refusal.kind, RefusalKind::Invalid | RefusalKind::Unsupported), "{refusal:?}");
                     declined += 1;
                 }
             }
@@ -582,7 +582,7 @@ mod tests {
             ("", "Mode", json!({"GlobalJob": {}}), "--mode global-job"),
         ] {
             let refusal = refused(with(parent, field, value));
-            assert_eq!(refusal.kind, Kind::Unsupported);
+            assert_eq!(refusal.kind, RefusalKind::Unsupported);
             assert!(refusal.text.starts_with(flag), "{}", refusal.text);
         }
     }

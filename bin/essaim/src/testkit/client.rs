@@ -16,7 +16,7 @@ use crate::testkit::trace::Trace;
 use crate::testkit::world::Running;
 use essaim_manager::Control;
 use essaim_model::{
-    Availability, FailureAction, Kind, Labels, Mode, Refusal, ServiceSpec, State, UpdateConfig, UpdateOrder,
+    Availability, FailureAction, RefusalKind, Labels, Mode, Refusal, ServiceSpec, State, UpdateConfig, UpdateOrder,
 };
 use essaim_node::Handle;
 use essaim_wire::{Generation, Index, NodeId, Role};
@@ -371,7 +371,7 @@ impl Client {
         let answer = match timeout(ANSWER_MAX, request).await {
             Ok(Ok(())) => Answer::Done,
             Ok(Err(refusal)) => match refusal.kind {
-                Kind::Unknown | Kind::NoQuorum | Kind::Internal => Answer::Unknown(refusal.text),
+                RefusalKind::Unknown | RefusalKind::NoQuorum | RefusalKind::Internal => Answer::Unknown(refusal.text),
                 _ => Answer::Refused(refusal),
             },
             Err(_) => {
@@ -467,9 +467,9 @@ fn learn(object: &mut Object, op: Op, answer: Answer) -> Option<String> {
     let explained = match answer {
         Answer::Done => object.answer(op, Said::Done),
         Answer::Refused(refusal) => match refusal.kind {
-            Kind::AlreadyExists => object.answer(op, Said::Exists),
-            Kind::NotFound => object.answer(op, Said::NotFound),
-            Kind::OutOfSequence => object.answer(op, Said::Changed),
+            RefusalKind::AlreadyExists => object.answer(op, Said::Exists),
+            RefusalKind::NotFound => object.answer(op, Said::NotFound),
+            RefusalKind::OutOfSequence => object.answer(op, Said::Changed),
             _ => object.refused(op),
         },
         Answer::Unknown(_) => {

@@ -10,7 +10,7 @@ use crate::testkit::invariants::{SharedLedger, lock};
 use crate::testkit::trace::Trace;
 use crate::testkit::world::{Running, name, place};
 use essaim_manager::Control;
-use essaim_model::{Availability, Kind, NodeSpec, Refusal, State};
+use essaim_model::{Availability, RefusalKind, NodeSpec, Refusal, State};
 use essaim_node::{Handle, JoinRequest, Standing};
 use essaim_transport::trust::{Certificate, JoinToken, TokenSecret};
 use essaim_wire::{NodeId, Role};
@@ -137,7 +137,7 @@ impl Desk {
         }
         let (control, _) = self.manager().await?;
         match control.remove_node(id, true).await {
-            Err(refusal) if refusal.kind != Kind::NotFound => return Err(text(refusal)),
+            Err(refusal) if refusal.kind != RefusalKind::NotFound => return Err(text(refusal)),
             _ => (),
         }
         self.lock_ids().remove(&number);

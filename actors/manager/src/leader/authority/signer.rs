@@ -4,7 +4,7 @@ use crate::leader::context::Context;
 use essaim_model::{Availability, Change, Cluster, Labels, Meta, Node, NodeSpec, State};
 use essaim_system::Scope;
 use essaim_system::endpoint::Signer;
-use essaim_system::journal::Kind;
+use essaim_system::journal::RecordKind;
 use essaim_transport::{
     Admission, Authority as Root, Certificate, EnrolReply, EnrolRequest, Grant, Key, Refused, Serial, SigningRequest,
     TokenSecret,
@@ -62,10 +62,10 @@ impl Authority {
         let change = Change::AcceptNode(Box::new(stranger(id, role, key)));
         self.context.propose(vec![change]).await.map_err(|refusal| match refusal.kind {
             // No more room, say: asking again changes nothing.
-            essaim_model::Kind::Precondition => Refused::Request(refusal.text),
+            essaim_model::RecordKind::Precondition => Refused::Request(refusal.text),
             _ => Refused::Unavailable(refusal.text),
         })?;
-        self.scope.record(Kind::Trust, format!("{id} was let in as a {role}, from {}", request.from));
+        self.scope.record(RecordKind::Trust, format!("{id} was let in as a {role}, from {}", request.from));
         Ok(id)
     }
 
@@ -100,7 +100,7 @@ impl Authority {
             lifetime: cluster.spec.certificate_expiry,
         };
         let certificate = root.sign(request, &grant).map_err(|why| Refused::Request(why.to_string()))?;
-        self.scope.record(Kind::Trust, format!("signed a {}'s certificate for {}", node.role, node.name()));
+        self.scope.record(RecordKind::Trust, format!("signed a {}'s certificate for {}", node.role, node.name()));
         Ok(EnrolReply {
             node: id,
             role: node.role,
@@ -126,7 +126,7 @@ impl Signer for Authority {
             let from = request.from;
             let answer = self.let_in(request).await;
             if let Err(refused) = &answer {
-                self.scope.record(Kind::Trust, format!("refused whoever asks from {from}: {refused}"));
+                self.scope.record(RecordKind::Trust, format!("refused whoever asks from {from}: {refused}"));
             }
             answer
         })

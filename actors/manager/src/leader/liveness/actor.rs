@@ -11,7 +11,7 @@ use essaim_membership::{Downfall, Member, MemberView, State as Known, Verdict};
 use essaim_model::{Change, State as Cluster};
 use essaim_policy::liveness::{Effect, Input, Liveness, Seen, Wake};
 use essaim_system::Scope;
-use essaim_system::journal::Kind;
+use essaim_system::journal::RecordKind;
 use essaim_system::roster::Heard;
 use essaim_wire::{Generation, NodeId, Reachability};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
@@ -171,7 +171,7 @@ impl State {
                         "" => "no node's slots are filled elsewhere any more".to_owned(),
                         names => format!("slots may be filled elsewhere: {names}"),
                     };
-                    self.scope.record(Kind::Node, words);
+                    self.scope.record(RecordKind::Node, words);
                     self.context.released.send_replace(Arc::new(released));
                     // Without a leader's actor there are no services either.
                     let _ = self.context.leader.address().cast(LeaderMsg::Released);
@@ -193,7 +193,7 @@ impl State {
         let (context, scope, myself) = (Arc::clone(&self.context), self.scope.clone(), myself.clone());
         tokio::spawn(async move {
             if let Err(refusal) = context.propose(changes).await {
-                scope.record(Kind::Node, format!("could not be committed, and is tried again: {refusal}"));
+                scope.record(RecordKind::Node, format!("could not be committed, and is tried again: {refusal}"));
                 tokio::time::sleep(AGAIN_AFTER).await;
             }
             // An actor that has ended needs not know.
@@ -208,7 +208,7 @@ impl State {
             Reachability::Reachable if message.is_empty() => format!("{name} can be reached"),
             _ => format!("{name}: {message}"),
         };
-        self.scope.record(Kind::Node, words);
+        self.scope.record(RecordKind::Node, words);
     }
 }
 

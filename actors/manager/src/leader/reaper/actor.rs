@@ -9,7 +9,7 @@ use essaim_model::{Event, ServiceId};
 use essaim_policy::history;
 use essaim_store::Cursor;
 use essaim_system::Scope;
-use essaim_system::journal::Kind;
+use essaim_system::journal::RecordKind;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use ractor_cluster::RactorMessage;
 use std::collections::BTreeSet;
@@ -128,7 +128,7 @@ impl State {
         self.proposing = Some(Errand::run(async move {
             let made = context.propose(changes).await;
             if let Err(refusal) = &made {
-                scope.record(Kind::Note, format!("history was not shortened, and is looked at again: {refusal}"));
+                scope.record(RecordKind::Note, format!("history was not shortened, and is looked at again: {refusal}"));
                 tokio::time::sleep(AGAIN_AFTER).await;
             }
             // An actor that has ended needs not know.

@@ -9,7 +9,7 @@ use super::core::{Step, due};
 use crate::leader::context::{Context, Errand};
 use essaim_model::{Change, Refusal};
 use essaim_system::Scope;
-use essaim_system::journal::Kind;
+use essaim_system::journal::RecordKind;
 use essaim_wire::NodeId;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use ractor_cluster::RactorMessage;
@@ -102,7 +102,7 @@ impl State {
 
     fn trouble(&mut self, node: NodeId, words: String) {
         if self.troubles.get(&node) != Some(&words) {
-            self.scope.record(Kind::Raft, format!("{}: {words}", self.name_of(node)));
+            self.scope.record(RecordKind::Raft, format!("{}: {words}", self.name_of(node)));
             self.troubles.insert(node, words);
         }
     }
@@ -134,6 +134,6 @@ async fn take(context: &Context, scope: &Scope, step: Step) -> Result<(), Refusa
             format!("{} was let go from the group, where it was number {raft_id}", name(node))
         }
     };
-    scope.record(Kind::Raft, words);
+    scope.record(RecordKind::Raft, words);
     Ok(())
 }

@@ -8,11 +8,11 @@
 
 use super::Answer;
 use crate::leader::context::{Context, Errand};
-use essaim_model::{Assigned, Change, Kind as RefusalKind, Refusal, ServiceId, State as Cluster};
+use essaim_model::{Assigned, Change, RefusalKind, Refusal, ServiceId, State as Cluster};
 use essaim_policy::{Board, Plan};
 use essaim_store::Cursor;
 use essaim_system::Scope;
-use essaim_system::journal::Kind;
+use essaim_system::journal::RecordKind;
 use essaim_wire::Index;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use ractor_cluster::RactorMessage;
@@ -225,10 +225,10 @@ impl State {
         let whose = name.map_or_else(|| "tasks that waited".to_owned(), |name| format!("tasks of {name}"));
         match (placed, waiting) {
             (0, None) => (),
-            (0, Some(why)) => drop(self.scope.record(Kind::Task, format!("{whose} wait: {why}"))),
-            (placed, None) => drop(self.scope.record(Kind::Task, format!("{whose} placed: {placed}"))),
+            (0, Some(why)) => drop(self.scope.record(RecordKind::Task, format!("{whose} wait: {why}"))),
+            (placed, None) => drop(self.scope.record(RecordKind::Task, format!("{whose} placed: {placed}"))),
             (placed, Some(why)) => {
-                self.scope.record(Kind::Task, format!("{whose} placed: {placed}; others wait: {why}"));
+                self.scope.record(RecordKind::Task, format!("{whose} placed: {placed}; others wait: {why}"));
             }
         }
     }

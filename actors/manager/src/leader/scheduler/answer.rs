@@ -1,7 +1,7 @@
 //! What a service is owed: a word on what became of its plan, whatever happens to those who had it.
 
 use crate::leader::service::Msg;
-use essaim_model::{Kind, Refusal};
+use essaim_model::{RefusalKind, Refusal};
 use ractor::ActorRef;
 
 /// Tells a service once what became of its plan; when it is lost on the way, that it was lost.
@@ -28,6 +28,6 @@ impl Answer {
 
 impl Drop for Answer {
     fn drop(&mut self) {
-        self.send(Err(Refusal::new(Kind::Unknown, "the scheduler ended before it was through")));
+        self.send(Err(Refusal::new(RefusalKind::Unknown, "the scheduler ended before it was through")));
     }
 }

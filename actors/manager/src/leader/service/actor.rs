@@ -12,7 +12,7 @@ use crate::leader::scheduler::{self, Answer, Want};
 use essaim_model::{Refusal, Service, ServiceId, UpdateState};
 use essaim_policy::{Scene, Watch, reconcile};
 use essaim_system::Scope;
-use essaim_system::journal::Kind;
+use essaim_system::journal::RecordKind;
 use essaim_wire::Timestamp;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use ractor_cluster::RactorMessage;
@@ -82,7 +82,7 @@ impl Actor for ServiceActor {
             }
             Msg::Settled(Err(refusal)) => {
                 state.planned = false;
-                state.scope.record(Kind::Service, format!("its plan was not carried out, and is made anew: {refusal}"));
+                state.scope.record(RecordKind::Service, format!("its plan was not carried out, and is made anew: {refusal}"));
                 state.wake_after(&myself, AGAIN_AFTER);
             }
             Msg::Elapsed(wake) if wake == state.wake => state.look(&myself),
@@ -112,7 +112,7 @@ impl State {
             self.wake_after(myself, again.saturating_since(now) + Duration::from_millis(1));
         }
         for note in &plan.notes {
-            self.scope.record(Kind::Service, note.as_str());
+            self.scope.record(RecordKind::Service, note.as_str());
         }
         if !plan.is_empty() {
             self.planned = true;
@@ -133,7 +133,7 @@ impl State {
     fn tell(&mut self, service: &Service) {
         let now = told(service);
         if let (true, Some(update)) = (now != self.told, &service.update) {
-            self.scope.record(Kind::Service, update.message.clone());
+            self.scope.record(RecordKind::Service, update.message.clone());
         }
         self.told = now;
     }

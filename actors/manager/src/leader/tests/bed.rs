@@ -7,7 +7,7 @@ use essaim_store::{Peers, Pipe, Start, Store, StoreConfig};
 use essaim_system::Scope;
 use essaim_system::endpoint::{Endpoint, Keep, Settings};
 use essaim_system::env::{Env, Seed, SimDisk, VirtualClock};
-use essaim_system::journal::Kind;
+use essaim_system::journal::RecordKind;
 use essaim_system::roster::RosterHandle;
 use essaim_system::supervisor::{Plan, Supervisor, SupervisorArgs, SupervisorMsg};
 use essaim_transport::sim::SimNetwork;
@@ -145,7 +145,7 @@ impl Bed {
     /// The journal of the first machine, as lines.
     pub(super) fn records(&self) -> Vec<String> {
         let page = self.leader.scope.journal.read(0, 10_000).expect("nothing is forgotten");
-        let lines = page.records.iter().filter(|record| record.kind != Kind::Session);
+        let lines = page.records.iter().filter(|record| record.kind != RecordKind::Session);
         lines.map(|record| format!("{} {} {}", record.kind, record.path, record.reason)).collect()
     }
 

@@ -7,7 +7,7 @@
 use super::words::{Names, within};
 use essaim::testkit::fault::Number;
 use essaim_node::Handle;
-use essaim_system::{Kind, Record};
+use essaim_system::{RecordKind, Record};
 use essaim_wire::Timestamp;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -72,9 +72,9 @@ impl Records {
         self.tell(names, |record, _| {
             let by_the_leader = record.path.as_str().contains("/manager/leader");
             match record.kind {
-                Kind::Node | Kind::Raft | Kind::Service => true,
-                Kind::Task => by_the_leader,
-                Kind::Escalated => true,
+                RecordKind::Node | RecordKind::Raft | RecordKind::Service => true,
+                RecordKind::Task => by_the_leader,
+                RecordKind::Escalated => true,
                 _ => false,
             }
         })
@@ -97,12 +97,12 @@ impl Records {
             let soon = mark.and_then(|mark| self.marks.get(mark)).map(|(at, _)| within(seen - *at)).unwrap_or_default();
             let actor = path.strip_prefix(&format!("/n{node}")).unwrap_or(&path);
             let kind = match record.kind {
-                Kind::Node | Kind::Raft | Kind::Service | Kind::Task => String::new(),
+                RecordKind::Node | RecordKind::Raft | RecordKind::Service | RecordKind::Task => String::new(),
                 kind => format!("{kind}: "),
             };
             // How long the back-off is, is drawn.
             let text = match record.kind {
-                Kind::Restarting => String::new(),
+                RecordKind::Restarting => String::new(),
                 _ => names.clean(&record.reason),
             };
             let line = format!("{soon:14}  n{node}{actor}  {kind}{text}");
