@@ -15,7 +15,7 @@ use essaim_system::Scope;
 use essaim_system::endpoint::Endpoint;
 use essaim_system::journal::RecordKind;
 use essaim_system::roster::RosterHandle;
-use essaim_system::supervisor::{Address, ChildSpec, Children, Plan, Wake};
+use essaim_system::supervisor::{Address, ChildSpec, Children, Supervision, Wake};
 use essaim_transport::{Admission, Lane, LaneStream, PeerInfo, Serve};
 use essaim_wire::planted::{Bug, planted};
 use essaim_wire::{NodeId, Role, Term};
@@ -100,7 +100,7 @@ impl Actor for Manager {
     type Arguments = ManagerArguments;
 
     async fn pre_start(&self, myself: ActorRef<Msg>, arguments: Self::Arguments) -> Result<State, ActorProcessingErr> {
-        let children = Children::new(arguments.scope.clone(), &myself, Plan::default(), Msg::Wake);
+        let children = Children::new(arguments.scope.clone(), &myself, Supervision::default(), Msg::Wake);
         let reports = Reports::start(arguments.store.clone());
         arguments.endpoint.serve(Lane::Link, Arc::new(Links(myself.clone())));
         tokio::spawn(follow(arguments.store.clone(), myself.clone()));

@@ -20,7 +20,7 @@ use essaim_protocol::Standing as Told;
 use essaim_store::{OpenError, Start, Store};
 use essaim_system::endpoint::{JoinError, Keep, join};
 use essaim_system::journal::RecordKind;
-use essaim_system::supervisor::{Children, Plan, Wake};
+use essaim_system::supervisor::{Children, Supervision, Wake};
 use essaim_system::{Env, Scope};
 use essaim_transport::{EnrolError, Identity, JoinToken};
 use essaim_wire::{Generation, NodeId, Role, decode, encode};
@@ -117,7 +117,7 @@ impl Actor for Root {
     async fn pre_start(&self, myself: ActorRef<Msg>, arguments: Arguments) -> Result<State, ActorProcessingErr> {
         let Arguments { mut parts, shared, standing } = arguments;
         let (scope, generation) = (shared.scope.clone(), shared.generation);
-        let mut children = Children::new(scope.clone(), &myself, Plan::default(), Msg::Wake);
+        let mut children = Children::new(scope.clone(), &myself, Supervision::default(), Msg::Wake);
         scope.journal.enter(&scope.path, "actors/node/src/", Some(myself.get_cell()));
         let handle = Handle { root: myself.clone(), shared };
         for face in std::mem::take(&mut parts.faces) {

@@ -18,7 +18,7 @@ use crate::task::{FORGOTTEN, Here, Plan, Task, TaskArgs, TaskMsg, Wish, label, p
 use crate::uplink::{Uplink, UplinkArgs, UplinkMsg};
 use essaim_model::{EngineKind, Observed, TaskId, TaskState};
 use essaim_protocol::TaskOrder;
-use essaim_system::supervisor::{Intensity, Plan as Supervision, Wake};
+use essaim_system::supervisor::{Intensity, Supervision, Wake};
 use essaim_system::{Address, ChildSpec, Children, RecordKind, Scope};
 use essaim_wire::Timestamp;
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};

@@ -23,7 +23,7 @@ const VERSION: u8 = 1;
 
 /// What a shim needs to know.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
-pub(crate) struct Plan {
+pub(crate) struct Launch {
     /// What the worker asked for.
     pub(crate) run: Run,
     /// The file to execute.
@@ -106,7 +106,7 @@ impl Folder {
     }
 
     /// Makes it, whole or not at all.
-    pub(crate) fn create(&self, plan: &Plan) -> io::Result<()> {
+    pub(crate) fn create(&self, plan: &Launch) -> io::Result<()> {
         let new = self.beside(NEW);
         remove_all(&new)?;
         DirBuilder::new().mode(0o700).create(&new)?;
@@ -127,7 +127,7 @@ impl Folder {
         remove_all(&gone)
     }
 
-    pub(crate) fn plan(&self) -> io::Result<Plan> {
+    pub(crate) fn plan(&self) -> io::Result<Launch> {
         read(&self.path.join("plan"))
     }
 
@@ -239,8 +239,8 @@ mod tests {
     use super::*;
     use essaim_worker::engine::Limits;
 
-    fn plan() -> Plan {
-        Plan {
+    fn plan() -> Launch {
+        Launch {
             run: Run {
                 task: TaskId::from_bits(5),
                 name: "web.1".into(),

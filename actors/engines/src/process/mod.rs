@@ -32,7 +32,7 @@ use essaim_wire::Timestamp;
 use essaim_worker::engine::{
     Adopted, Description, Ended, Engine, EngineError, LogLine, LogOptions, Phase, Run, Signal, Started, Stats,
 };
-use folder::{Folder, Plan};
+use folder::{Folder, Launch};
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use futures::{FutureExt, StreamExt};
@@ -107,7 +107,7 @@ impl ProcessEngine {
     }
 
     /// Everything that can be refused is refused here, before anything runs.
-    fn plan(&self, run: &Run) -> Result<Plan, EngineError> {
+    fn plan(&self, run: &Run) -> Result<Launch, EngineError> {
         let image = program::of_image(&run.image, &self.config.path, &self.config.own_program)?;
         let program = match run.command.first() {
             Some(command) => program::of_command(command, &self.config.path)?,
@@ -137,7 +137,7 @@ impl ProcessEngine {
             return Err(EngineError::Rejected(format!("invalid environment variable name: {name:?}")));
         }
         let cgroup = limits::prepare(run.task, &run.limits)?;
-        Ok(Plan {
+        Ok(Launch {
             run: run.clone(),
             program: program.path.to_string_lossy().into_owned(),
             argv,

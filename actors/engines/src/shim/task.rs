@@ -1,6 +1,6 @@
 //! The main process of a task and everything below it.
 
-use crate::process::folder::{How, Plan};
+use crate::process::folder::{How, Launch};
 use crate::process::proc_tree;
 use nix::sys::signal::{SigSet, Signal};
 use rustix::io::Errno;
@@ -22,7 +22,7 @@ pub(super) struct Task {
 
 impl Task {
     /// Starts the main process; returns its outputs too.
-    pub(super) fn spawn(plan: &Plan) -> Result<(Self, OwnedFd, OwnedFd), String> {
+    pub(super) fn spawn(plan: &Launch) -> Result<(Self, OwnedFd, OwnedFd), String> {
         let mut command = Command::new(&plan.program);
         let name = plan.argv.first().map_or(plan.program.as_str(), String::as_str);
         command

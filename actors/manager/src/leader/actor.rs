@@ -17,7 +17,7 @@ use crate::ManagerArguments;
 use essaim_model::{Event, Mode, Node, ServiceId, State as Cluster};
 use essaim_store::{Cursor, Happened};
 use essaim_system::journal::RecordKind;
-use essaim_system::supervisor::{Children, Plan, Wake};
+use essaim_system::supervisor::{Children, Supervision, Wake};
 use essaim_system::{ChildSpec, Scope};
 use essaim_wire::{NodeId, Term};
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
@@ -70,7 +70,7 @@ impl Actor for Leader {
         let Arguments { scope, manager, term } = arguments;
         let context = Arc::new(Context::new(&manager, term));
         context.leader.address().set(myself.clone());
-        let children = Children::new(scope.clone(), &myself, Plan::default(), Msg::Wake);
+        let children = Children::new(scope.clone(), &myself, Supervision::default(), Msg::Wake);
         let cluster = context.store.state();
         let cursor = context.store.events(cluster.applied().index);
         let (mut applied, bell) = (context.store.applied(), context.leader.clone());

@@ -50,7 +50,7 @@ impl Actor for EndpointActor {
         let says = endpoint.shared.identity.borrow().says().clone();
         let core = Renewal::new(says, scope.env.seed.draw_number());
         let mut state = State { scope, endpoint, core, effects: Vec::new() };
-        let wanted = state.endpoint.shared.desk.wanted();
+        let wanted = state.endpoint.shared.broker.wanted();
         state.decide(&myself, Input::Look { wanted });
         Ok(state)
     }
@@ -62,7 +62,7 @@ impl Actor for EndpointActor {
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
         let input = match message {
-            EndpointMsg::Renew => Input::Look { wanted: state.endpoint.shared.desk.wanted() },
+            EndpointMsg::Renew => Input::Look { wanted: state.endpoint.shared.broker.wanted() },
             EndpointMsg::Wake(wake) => Input::Elapsed(wake),
             EndpointMsg::Answered(answer) => state.take(answer),
         };
@@ -121,7 +121,7 @@ impl State {
 fn ask(endpoint: Endpoint, myself: ActorRef<EndpointMsg>) {
     tokio::spawn(async move {
         let request = SigningRequest::create(endpoint.shared.identity.borrow().key());
-        let answer = endpoint.shared.desk.renew(request).await;
+        let answer = endpoint.shared.broker.renew(request).await;
         let _ = myself.cast(EndpointMsg::Answered(answer));
     });
 }

@@ -2,7 +2,7 @@
 //!
 //! `transport` makes sessions and judges lanes; here is what has to be kept and renewed around it. The [`Keep`] holds
 //! identity, admission table, boot counter and socket key on disk. The [`Endpoint`] is the handle that everybody
-//! else has: open a lane, serve a lane, admit, renew, close. The desk answers those who want a certificate: on the
+//! else has: open a lane, serve a lane, admit, renew, close. The broker answers those who want a certificate: on the
 //! leader's machine by the cluster's authority ([`Signer`]), on another manager by asking the leader, on a worker by
 //! naming the managers. The actor renews the node's own certificate at half of its life, or when its role changed.
 //!
@@ -10,18 +10,18 @@
 
 mod actor;
 mod core;
-mod desk;
+mod broker;
 mod keep;
 #[cfg(test)]
 mod tests;
 
 use actor::{EndpointActor, EndpointMsg};
-pub use desk::Signer;
+pub use broker::Signer;
 pub use keep::{Keep, KeepError};
 
 use crate::env::Env;
 use crate::supervisor::{Address, ChildSpec};
-use desk::{Desk, EnrolServer};
+use broker::{Broker, EnrolServer};
 use essaim_transport::{
     Admission, Config, Datagram, EnrolError, EnrolReply, Event, Identity, JoinToken, Lane, LaneStream, OpenError,
     PeerInfo, Serve, SigningRequest, TrustError, Utc,
@@ -46,7 +46,7 @@ struct Shared {
     generation: Generation,
     admission: watch::Sender<Arc<Admission>>,
     identity: watch::Sender<Identity>,
-    desk: Arc<Desk>,
+    broker: Arc<Broker>,
     actor: Address<EndpointMsg>,
     /// Taken by the roster; there is one at a time.
     incoming: Mutex<Option<Incoming>>,
@@ -159,16 +159,16 @@ impl Endpoint {
         for &(node, addr) in &managers {
             transport.learn(node, addr);
         }
-        let desk = Arc::new(Desk::new(transport.clone(), managers));
-        transport.issue(Arc::clone(&desk) as Arc<dyn essaim_transport::Issuer>);
-        transport.serve(Lane::Enrol, Arc::new(EnrolServer { desk: Arc::clone(&desk) }));
+        let broker = Arc::new(Broker::new(transport.clone(), managers));
+        transport.issue(Arc::clone(&broker) as Arc<dyn essaim_transport::Issuer>);
+        transport.serve(Lane::Enrol, Arc::new(EnrolServer { broker: Arc::clone(&broker) }));
         let shared = Shared {
             transport,
             keep,
             generation,
             admission,
             identity: watch::Sender::new(identity),
-            desk,
+            broker,
             actor: Address::new(),
             incoming: Mutex::new(Some(Incoming { events, datagrams })),
         };
@@ -260,23 +260,23 @@ impl Endpoint {
                 self.shared.transport.learn(node, addr);
             }
         }
-        self.shared.desk.set_managers(managers);
+        self.shared.broker.set_managers(managers);
     }
 
     /// The managers as last told.
     pub fn managers(&self) -> Vec<(NodeId, SocketAddr)> {
-        self.shared.desk.managers()
+        self.shared.broker.managers()
     }
 
     /// The cluster's authority is on this machine (while it leads), or not any more.
     pub fn set_signer(&self, signer: Option<Arc<dyn Signer>>) {
-        self.shared.desk.set_signer(signer);
+        self.shared.broker.set_signer(signer);
     }
 
     /// Gets a new certificate, until one says this role.
     pub fn renew(&self, role: Role) {
         // Without an actor at this moment: the one that comes up looks at `wanted` first.
-        self.shared.desk.set_wanted(Some(role));
+        self.shared.broker.set_wanted(Some(role));
         let _ = self.shared.actor.cast(EndpointMsg::Renew);
     }
 
@@ -296,7 +296,7 @@ impl Endpoint {
 
     /// Ends every session, and returns when the port can be bound again.
     pub async fn close(&self) {
-        self.shared.desk.set_signer(None);
+        self.shared.broker.set_signer(None);
         self.shared.transport.close().await;
     }
 }

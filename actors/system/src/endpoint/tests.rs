@@ -1,6 +1,6 @@
 //! Endpoints on the simulated network.
 
-use super::desk::Ask;
+use super::broker::Ask;
 use super::{JoinError, Keep, join};
 use crate::env::SimDisk;
 use crate::fixture::cluster::{Cluster, Node, addr, ip, node};
@@ -172,7 +172,7 @@ async fn two_nodes_on_loopback_find_each_other_and_one_says_goodbye() {
     use crate::fixture::cluster::TestSigner;
     use crate::roster::RosterHandle;
     use crate::scope::Scope;
-    use crate::supervisor::{Plan, Supervisor, SupervisorArgs};
+    use crate::supervisor::{Supervision, Supervisor, SupervisorArgs};
     use essaim_membership::{Config, Goodbye, State};
     use essaim_transport::{Identity, QuicNetwork};
     use ractor::Actor;
@@ -195,7 +195,7 @@ async fn two_nodes_on_loopback_find_each_other_and_one_says_goodbye() {
         let endpoint = Endpoint::open(env, keep, settings).expect("bound");
         let roster = RosterHandle::open(&endpoint, Config::default());
         let children = vec![endpoint.spec(), roster.spec()];
-        let args = SupervisorArgs { scope: scope.clone(), plan: Plan::default(), children };
+        let args = SupervisorArgs { scope: scope.clone(), plan: Supervision::default(), children };
         Actor::spawn(None, Supervisor, args).await.expect("it starts");
         (scope, endpoint, roster)
     }

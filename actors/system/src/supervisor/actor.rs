@@ -5,7 +5,7 @@
 //! Dies: when its children fail too often, after it stopped them in order; its own supervisor then decides.
 
 use super::children::{Children, Escalated};
-use super::core::{Plan, Wake};
+use super::core::{Supervision, Wake};
 use super::spec::ChildSpec;
 use crate::scope::Scope;
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
@@ -34,7 +34,7 @@ pub struct SupervisorArgs {
     /// Where it stands.
     pub scope: Scope,
     /// Strategy, intensity, back-off.
-    pub plan: Plan,
+    pub plan: Supervision,
     /// Its first children; it does not come up when one of them does not.
     pub children: Vec<ChildSpec>,
 }

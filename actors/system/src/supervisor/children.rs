@@ -15,7 +15,7 @@
 //! child does not. A killed parent cannot stop its children in order: ractor kills them, and the parent's successor
 //! is not started before they have ended (or a second has passed).
 
-use super::core::{Core, Effect, Exit, Input, Plan, Wake};
+use super::core::{Core, Effect, Exit, Input, Supervision, Wake};
 use super::spec::ChildSpec;
 use crate::journal::{RecordKind, NewEntry, State};
 use crate::path::Path;
@@ -94,7 +94,7 @@ impl Children {
     pub fn new<M: Message>(
         scope: Scope,
         parent: &ActorRef<M>,
-        plan: Plan,
+        plan: Supervision,
         wake: impl Fn(Wake) -> M + Send + Sync + 'static,
     ) -> Self {
         let me = parent.clone();
@@ -196,7 +196,7 @@ impl Children {
                 self.forget(name);
             }
         }
-        self.core = Core::new(Plan::default(), 0);
+        self.core = Core::new(Supervision::default(), 0);
     }
 
     /// The names of all children, in the order in which they were started.

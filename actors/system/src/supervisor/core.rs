@@ -82,7 +82,7 @@ impl Default for Backoff {
 
 /// Everything that is chosen about a supervisor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Plan {
+pub struct Supervision {
     /// Who goes down together.
     pub strategy: Strategy,
     /// When it is too much.
@@ -91,7 +91,7 @@ pub struct Plan {
     pub backoff: Backoff,
 }
 
-impl Plan {
+impl Supervision {
     /// This plan with another strategy.
     #[must_use]
     pub const fn strategy(mut self, strategy: Strategy) -> Self {
@@ -158,7 +158,7 @@ pub(super) enum Effect {
 /// The children, in the order in which they were started.
 #[derive(Debug)]
 pub(super) struct Core {
-    plan: Plan,
+    plan: Supervision,
     children: Vec<Child>,
     /// When the last restarts were decided; those out of the window are dropped.
     restarts: VecDeque<Moment>,
@@ -192,7 +192,7 @@ enum Phase {
 
 impl Core {
     /// No children yet. `seed` is where the jitter comes from.
-    pub(super) fn new(plan: Plan, seed: u64) -> Self {
+    pub(super) fn new(plan: Supervision, seed: u64) -> Self {
         Self { plan, children: Vec::new(), restarts: VecDeque::new(), wake: 0, jitter: seed }
     }
 

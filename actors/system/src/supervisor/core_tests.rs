@@ -1,6 +1,6 @@
 //! The core, by tables and by laws.
 
-use super::core::{Backoff, Core, Effect, Exit, Input, Intensity, Plan, Restart, Strategy, Wake};
+use super::core::{Backoff, Core, Effect, Exit, Input, Intensity, Supervision, Restart, Strategy, Wake};
 use essaim_wire::Moment;
 use proptest::prelude::{Just, prop, prop_assert_eq, prop_oneof, proptest};
 use proptest::strategy::Strategy as Generator;
@@ -20,7 +20,7 @@ struct World {
 }
 
 impl World {
-    fn new(plan: Plan, children: &[(&str, Restart)]) -> Self {
+    fn new(plan: Supervision, children: &[(&str, Restart)]) -> Self {
         let mut world = Self {
             core: Core::new(plan, 1),
             now: Moment::START,
@@ -82,7 +82,7 @@ fn three() -> [(&'static str, Restart); 3] {
 #[test]
 fn each_strategy_takes_down_its_group_in_reverse_and_starts_it_in_order() {
     let check = |strategy, expected: &[&str]| {
-        let mut world = World::new(Plan::default().strategy(strategy).backoff(CALM), &three());
+        let mut world = World::new(Supervision::default().strategy(strategy).backoff(CALM), &three());
         world.exit("b", Exit::Failed);
         world.wait();
         assert_eq!(world.log, expected, "{strategy:?}");
@@ -95,7 +95,7 @@ fn each_strategy_takes_down_its_group_in_reverse_and_starts_it_in_order() {
 #[test]
 fn each_policy_restarts_what_it_says() {
     let check = |restart, exit, returns: bool| {
-        let mut world = World::new(Plan::default(), &[("a", restart)]);
+        let mut world = World::new(Supervision::default(), &[("a", restart)]);
         world.exit("a", exit);
         let expected: &[&str] = if returns { &[] } else { &["forget a"] };
         assert_eq!(world.log, expected, "{restart:?} {exit:?}");
@@ -111,7 +111,7 @@ fn each_policy_restarts_what_it_says() {
 
 #[test]
 fn delays_double_up_to_the_longest_and_begin_anew_after_a_stable_while() {
-    let plan = Plan::default().backoff(CALM).intensity(Intensity::UNLIMITED);
+    let plan = Supervision::default().backoff(CALM).intensity(Intensity::UNLIMITED);
     let mut world = World::new(plan, &[("a", Restart::Permanent)]);
     for full in [1, 2, 4, 8, 8] {
         world.exit("a", Exit::Failed);
@@ -126,7 +126,7 @@ fn delays_double_up_to_the_longest_and_begin_anew_after_a_stable_while() {
 
 #[test]
 fn the_sixth_failure_within_the_window_escalates_and_a_slow_one_does_not() {
-    let plan = Plan::default().backoff(Backoff { min: Duration::from_millis(1), ..CALM });
+    let plan = Supervision::default().backoff(Backoff { min: Duration::from_millis(1), ..CALM });
     let mut world = World::new(plan, &three());
     for _ in 0..5 {
         world.exit("a", Exit::Failed);
@@ -147,7 +147,7 @@ fn the_sixth_failure_within_the_window_escalates_and_a_slow_one_does_not() {
 
 #[test]
 fn a_child_that_cannot_be_started_is_tried_again_and_holds_up_those_after_it() {
-    let plan = Plan::default().strategy(Strategy::OneForAll).backoff(CALM);
+    let plan = Supervision::default().strategy(Strategy::OneForAll).backoff(CALM);
     let mut world = World::new(plan, &three());
     world.unstartable.push("b".into());
     world.exit("c", Exit::Failed);
@@ -161,7 +161,7 @@ fn a_child_that_cannot_be_started_is_tried_again_and_holds_up_those_after_it() {
 
 #[test]
 fn a_stale_wake_up_starts_nothing() {
-    let plan = Plan::default().strategy(Strategy::OneForAll).backoff(CALM);
+    let plan = Supervision::default().strategy(Strategy::OneForAll).backoff(CALM);
     let mut world = World::new(plan, &three());
     world.unstartable.push("a".into());
     world.exit("a", Exit::Failed);
@@ -174,7 +174,7 @@ fn a_stale_wake_up_starts_nothing() {
 
 #[test]
 fn one_child_coming_up_does_not_cut_short_the_delay_of_another() {
-    let mut world = World::new(Plan::default().backoff(CALM), &three());
+    let mut world = World::new(Supervision::default().backoff(CALM), &three());
     world.exit("a", Exit::Failed);
     world.input(Input::Added { name: "d".into(), restart: Restart::Permanent });
     assert_eq!(world.log, ["start d"]);
@@ -182,7 +182,7 @@ fn one_child_coming_up_does_not_cut_short_the_delay_of_another() {
 
 #[test]
 fn a_removed_child_is_forgotten_when_it_has_ended_or_at_once_when_it_waits() {
-    let mut world = World::new(Plan::default().backoff(CALM), &three());
+    let mut world = World::new(Supervision::default().backoff(CALM), &three());
     world.input(Input::Removed { name: "a".into() });
     world.exit("a", Exit::Failed);
     world.exit("b", Exit::Failed);
@@ -193,7 +193,7 @@ fn a_removed_child_is_forgotten_when_it_has_ended_or_at_once_when_it_waits() {
 
 #[test]
 fn a_child_declared_again_while_it_stops_is_started_when_it_has_ended() {
-    let mut world = World::new(Plan::default(), &three());
+    let mut world = World::new(Supervision::default(), &three());
     world.input(Input::Removed { name: "a".into() });
     world.input(Input::Added { name: "a".into(), restart: Restart::Temporary });
     assert!(world.core.wants("a"));
@@ -204,7 +204,7 @@ fn a_child_declared_again_while_it_stops_is_started_when_it_has_ended() {
 
 #[test]
 fn a_temporary_sibling_goes_down_with_its_group_and_does_not_return() {
-    let plan = Plan::default().strategy(Strategy::OneForAll).backoff(CALM);
+    let plan = Supervision::default().strategy(Strategy::OneForAll).backoff(CALM);
     let mut world = World::new(plan, &[("a", Restart::Permanent), ("b", Restart::Temporary)]);
     world.exit("a", Exit::Failed);
     world.wait();
@@ -243,7 +243,7 @@ proptest! {
         which in prop_oneof![Just(Strategy::OneForOne), Just(Strategy::OneForAll), Just(Strategy::RestForOne)],
         steps in steps(),
     ) {
-        let plan = Plan::default().strategy(which).backoff(CALM).intensity(Intensity::UNLIMITED);
+        let plan = Supervision::default().strategy(which).backoff(CALM).intensity(Intensity::UNLIMITED);
         let mut world = World::new(plan, &[]);
         for step in steps {
             match step {

@@ -1,6 +1,6 @@
 //! The actors, in virtual time.
 
-use super::{Address, Backoff, ChildSpec, Intensity, Plan, Strategy, Supervisor, SupervisorArgs, SupervisorMsg};
+use super::{Address, Backoff, ChildSpec, Intensity, Supervision, Strategy, Supervisor, SupervisorArgs, SupervisorMsg};
 use crate::fixture::{Obedient, Order, failures, lines, scope};
 use crate::journal::State;
 use crate::scope::Scope;
@@ -30,11 +30,11 @@ fn child(name: &'static str, log: &Arc<Mutex<Vec<String>>>, stops_in: Duration) 
 }
 
 impl World {
-    async fn new(plan: Plan, names: &[&'static str]) -> Self {
+    async fn new(plan: Supervision, names: &[&'static str]) -> Self {
         Self::with(plan, names, |spec| spec).await
     }
 
-    async fn with(plan: Plan, names: &[&'static str], change: impl Fn(ChildSpec) -> ChildSpec) -> Self {
+    async fn with(plan: Supervision, names: &[&'static str], change: impl Fn(ChildSpec) -> ChildSpec) -> Self {
         let scope = scope();
         let log = Arc::default();
         let mut children = BTreeMap::new();
@@ -64,7 +64,7 @@ impl World {
 
 #[tokio::test(start_paused = true)]
 async fn a_failure_its_delay_and_its_restart_are_in_the_journal_and_the_address_follows() {
-    let world = World::new(Plan::default(), &["a", "b"]).await;
+    let world = World::new(Supervision::default(), &["a", "b"]).await;
     world.tell("a", Order::Fail("boom"));
     sleep(Duration::from_millis(10)).await;
     let entry = world.scope.journal.entry(&world.scope.path.child("a")).expect("it is in the tree");
@@ -81,7 +81,7 @@ async fn a_failure_its_delay_and_its_restart_are_in_the_journal_and_the_address_
 
 #[tokio::test(start_paused = true)]
 async fn each_record_names_the_one_it_follows_from() {
-    let world = World::new(Plan::default(), &["a"]).await;
+    let world = World::new(Supervision::default(), &["a"]).await;
     world.tell("a", Order::Panic);
     sleep(A_WHILE).await;
     let page = world.scope.journal.read(0, 9).expect("all there");
@@ -92,7 +92,7 @@ async fn each_record_names_the_one_it_follows_from() {
 
 #[tokio::test(start_paused = true)]
 async fn an_actor_killed_on_purpose_fails_and_returns() {
-    let world = World::new(Plan::default(), &["a"]).await;
+    let world = World::new(Supervision::default(), &["a"]).await;
     world.scope.journal.kill(&world.scope.path.child("a")).expect("it is there");
     sleep(A_WHILE).await;
     assert_eq!(failures(&world.scope), ["failed /n/a", "restarting /n/a", "restarted /n/a"]);
@@ -102,7 +102,7 @@ async fn an_actor_killed_on_purpose_fails_and_returns() {
 
 #[tokio::test(start_paused = true)]
 async fn one_for_all_stops_in_reverse_and_starts_in_order() {
-    let world = World::new(Plan::default().strategy(Strategy::OneForAll), &["a", "b", "c"]).await;
+    let world = World::new(Supervision::default().strategy(Strategy::OneForAll), &["a", "b", "c"]).await;
     world.log();
     world.tell("b", Order::Fail("boom"));
     sleep(A_WHILE).await;
@@ -111,7 +111,7 @@ async fn one_for_all_stops_in_reverse_and_starts_in_order() {
 
 #[tokio::test(start_paused = true)]
 async fn rest_for_one_leaves_those_before_alone() {
-    let world = World::new(Plan::default().strategy(Strategy::RestForOne), &["a", "b", "c"]).await;
+    let world = World::new(Supervision::default().strategy(Strategy::RestForOne), &["a", "b", "c"]).await;
     world.log();
     world.tell("b", Order::Fail("boom"));
     sleep(A_WHILE).await;
@@ -120,7 +120,7 @@ async fn rest_for_one_leaves_those_before_alone() {
 
 #[tokio::test(start_paused = true)]
 async fn too_many_failures_take_the_supervisor_down_after_it_stopped_the_others() {
-    let plan = Plan::default().intensity(Intensity { restarts: 2, within: Duration::from_secs(60) });
+    let plan = Supervision::default().intensity(Intensity { restarts: 2, within: Duration::from_secs(60) });
     let world = World::new(plan, &["a", "b"]).await;
     let supervisor = world.supervisor.get_cell();
     for _ in 0..3 {
@@ -149,11 +149,11 @@ async fn a_failing_supervisor_is_restarted_by_its_own_with_all_its_children() {
             let spec = ChildSpec::actor_at(&address, "x", move |_| {
                 (Obedient { name: "x", log: Arc::clone(&log), stops_in: Duration::ZERO }, ())
             });
-            let plan = Plan::default().intensity(Intensity { restarts: 0, within: Duration::from_secs(1) });
+            let plan = Supervision::default().intensity(Intensity { restarts: 0, within: Duration::from_secs(1) });
             (Supervisor, SupervisorArgs { scope, plan, children: vec![spec] })
         })
     };
-    let args = SupervisorArgs { scope: scope.clone(), plan: Plan::default(), children: vec![inner] };
+    let args = SupervisorArgs { scope: scope.clone(), plan: Supervision::default(), children: vec![inner] };
     let (_outer, _) = Actor::spawn(None, Supervisor, args).await.expect("it starts");
     address.cast(Order::Fail("boom")).expect("it runs");
     sleep(A_WHILE).await;
@@ -173,10 +173,10 @@ async fn a_killed_parent_leaves_nobody_below_it_in_the_tree_and_its_successor_st
         let log = Arc::clone(&log);
         ChildSpec::actor("inner", move |scope| {
             let (_, spec) = child("x", &log, Duration::ZERO);
-            (Supervisor, SupervisorArgs { scope, plan: Plan::default(), children: vec![spec] })
+            (Supervisor, SupervisorArgs { scope, plan: Supervision::default(), children: vec![spec] })
         })
     };
-    let args = SupervisorArgs { scope: scope.clone(), plan: Plan::default(), children: vec![inner] };
+    let args = SupervisorArgs { scope: scope.clone(), plan: Supervision::default(), children: vec![inner] };
     let (_outer, _) = Actor::spawn(None, Supervisor, args).await.expect("it starts");
     scope.journal.kill(&scope.path.child("inner")).expect("it is there");
     sleep(Duration::from_millis(10)).await;
@@ -188,7 +188,7 @@ async fn a_killed_parent_leaves_nobody_below_it_in_the_tree_and_its_successor_st
 
 #[tokio::test(start_paused = true)]
 async fn a_stop_goes_in_reverse_and_kills_whoever_misses_its_deadline() {
-    let world = World::with(Plan::default(), &["a", "b", "c"], |spec| spec.shutdown(Duration::from_secs(2))).await;
+    let world = World::with(Supervision::default(), &["a", "b", "c"], |spec| spec.shutdown(Duration::from_secs(2))).await;
     world.log();
     world.tell("b", Order::Sleep(Duration::from_secs(3600)));
     sleep(Duration::from_millis(1)).await;
@@ -213,7 +213,7 @@ async fn children_of_one_kind_stop_together() {
     let scope = scope();
     let log = Arc::default();
     let specs = ["t.1", "t.2", "t.3"].map(|name| child(name, &log, Duration::from_secs(1)).1).into();
-    let args = SupervisorArgs { scope, plan: Plan::default(), children: specs };
+    let args = SupervisorArgs { scope, plan: Supervision::default(), children: specs };
     let (supervisor, _) = Actor::spawn(None, Supervisor, args).await.expect("it starts");
     let before = tokio::time::Instant::now();
     supervisor.stop(None);
@@ -223,7 +223,7 @@ async fn children_of_one_kind_stop_together() {
 
 #[tokio::test(start_paused = true)]
 async fn a_removed_child_is_stopped_by_its_deadline_without_holding_up_the_others() {
-    let world = World::with(Plan::default(), &["a", "b"], |spec| spec.shutdown(Duration::from_secs(60))).await;
+    let world = World::with(Supervision::default(), &["a", "b"], |spec| spec.shutdown(Duration::from_secs(60))).await;
     world.tell("a", Order::Sleep(Duration::from_secs(3600)));
     sleep(Duration::from_millis(1)).await;
     world.supervisor.cast(SupervisorMsg::Remove("a".into())).expect("it runs");
@@ -240,7 +240,7 @@ async fn a_removed_child_is_stopped_by_its_deadline_without_holding_up_the_other
 
 #[tokio::test(start_paused = true)]
 async fn a_transient_child_that_ends_in_order_is_gone_and_one_that_fails_returns() {
-    let world = World::with(Plan::default(), &["a", "b"], ChildSpec::transient).await;
+    let world = World::with(Supervision::default(), &["a", "b"], ChildSpec::transient).await;
     world.tell("a", Order::End);
     world.tell("b", Order::Fail("boom"));
     sleep(A_WHILE).await;
@@ -271,7 +271,7 @@ async fn a_child_that_cannot_start_is_tried_again_with_longer_delays_and_says_wh
         })
     };
     let backoff = Backoff { min: Duration::from_secs(1), ..Backoff::default() };
-    let args = SupervisorArgs { scope: scope.clone(), plan: Plan::default().backoff(backoff), children: vec![] };
+    let args = SupervisorArgs { scope: scope.clone(), plan: Supervision::default().backoff(backoff), children: vec![] };
     let (supervisor, _) = Actor::spawn(None, Supervisor, args).await.expect("it starts");
     supervisor.cast(SupervisorMsg::Add(spec)).expect("it runs");
     sleep(Duration::from_secs(4)).await;
@@ -287,7 +287,7 @@ async fn a_supervisor_whose_first_children_cannot_start_does_not_come_up() {
     let log = Arc::default();
     let fails = ChildSpec::new("x", "", |_, _| Box::pin(async { Err(ractor::SpawnErr::StartupFailed("no".into())) }));
     let (_, first) = child("a", &log, Duration::ZERO);
-    let args = SupervisorArgs { scope, plan: Plan::default(), children: vec![first, fails] };
+    let args = SupervisorArgs { scope, plan: Supervision::default(), children: vec![first, fails] };
     let error = Actor::spawn(None, Supervisor, args).await.expect_err("it must not come up");
     assert!(error.to_string().contains("x could not be started"), "{error}");
     assert_eq!(*log.lock(), ["start a", "stop a"]);
@@ -297,7 +297,7 @@ async fn a_supervisor_whose_first_children_cannot_start_does_not_come_up() {
 async fn a_child_that_does_not_come_up_holds_nobody_up_for_ever() {
     let scope = scope();
     let hangs = ChildSpec::new("x", "", |_, _| Box::pin(std::future::pending()));
-    let args = SupervisorArgs { scope: scope.clone(), plan: Plan::default(), children: vec![] };
+    let args = SupervisorArgs { scope: scope.clone(), plan: Supervision::default(), children: vec![] };
     let (supervisor, _) = Actor::spawn(None, Supervisor, args).await.expect("it starts");
     supervisor.cast(SupervisorMsg::Add(hangs)).expect("it runs");
     sleep(Duration::from_secs(121)).await;

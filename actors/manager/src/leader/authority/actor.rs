@@ -1,8 +1,8 @@
 //! `…/leader/authority`: the cluster's authority is on this machine.
 //!
 //! Parent: `leader`. Children: none.
-//! Hears: nothing; requests reach the signer through the endpoint's desk. Says: nothing.
-//! Dies: with `leader`; the desk then asks the next one.
+//! Hears: nothing; requests reach the signer through the endpoint's broker. Says: nothing.
+//! Dies: with `leader`; the broker then asks the next one.
 
 use super::signer::Authority;
 use crate::leader::context::Context;

@@ -1,7 +1,7 @@
-//! The desk: who signs, and who knows who does.
+//! The broker: who signs, and who knows who does.
 //!
 //! A stranger with a token asks any node, a node asks for its own renewal. Only the leader's machine can sign: there
-//! the desk has a [`Signer`]. Another manager forwards a stranger's request over the `enrol` lane, once: a manager
+//! the broker has a [`Signer`]. Another manager forwards a stranger's request over the `enrol` lane, once: a manager
 //! that is asked over the lane and cannot sign either names whom to ask instead. A worker forwards nothing, so that
 //! it never sees the secret of a token; it names the managers. For its own renewal a node goes to the managers
 //! itself, and what they sign is what the cluster has committed about *that peer*, whatever it asks.
@@ -40,7 +40,7 @@ pub(super) enum Ask {
     Renewal(SigningRequest),
 }
 
-pub(super) struct Desk {
+pub(super) struct Broker {
     transport: essaim_transport::Endpoint,
     state: Mutex<State>,
 }
@@ -53,7 +53,7 @@ struct State {
     wanted: Option<Role>,
 }
 
-impl Desk {
+impl Broker {
     pub(super) fn new(transport: essaim_transport::Endpoint, managers: Vec<(NodeId, SocketAddr)>) -> Self {
         Self { transport, state: Mutex::new(State { managers, ..State::default() }) }
     }
@@ -146,7 +146,7 @@ impl Desk {
     }
 }
 
-impl Issuer for Desk {
+impl Issuer for Broker {
     fn enrol(&self, request: EnrolRequest) -> BoxFuture<'_, Result<EnrolReply, Refused>> {
         Box::pin(async move {
             let signer = self.state().signer.clone();
@@ -165,14 +165,14 @@ impl Issuer for Desk {
 
 /// Serves the `enrol` lane.
 pub(super) struct EnrolServer {
-    pub(super) desk: Arc<Desk>,
+    pub(super) broker: Arc<Broker>,
 }
 
 impl Serve for EnrolServer {
     fn serve(self: Arc<Self>, peer: PeerInfo, mut stream: LaneStream) -> BoxFuture<'static, ()> {
         Box::pin(async move {
             let Ok(ask) = stream.recv.expect_value::<Ask>().await else { return };
-            let answer = self.desk.answer(&peer, ask).await;
+            let answer = self.broker.answer(&peer, ask).await;
             if stream.send.send_value(&answer).await.is_ok() {
                 let _ = stream.send.finish().await;
             }
