@@ -7,7 +7,7 @@
 //! starts it again, and the linked nodes link again.
 
 use crate::leader;
-use crate::node::{Arguments, Msg as NodeMsg, NodeActor, Told};
+use crate::node::{Arguments, Msg as NodeMsg, NodeActor, Mark};
 use crate::reports::Reports;
 use essaim_model::{Event, ManagerStatus, Node};
 use essaim_store::{CursorError, Happened, Leadership, Store};
@@ -91,7 +91,7 @@ pub struct State {
 struct Linked {
     name: String,
     address: Address<NodeMsg>,
-    told: Told,
+    mark: Mark,
 }
 
 impl Actor for Manager {
@@ -200,20 +200,20 @@ impl State {
             return Ok(());
         }
         let name = format!("node.{}", self.label(node));
-        let (address, told) = (Address::new(), Told::default());
+        let (address, mark) = (Address::new(), Mark::default());
         if let Some(former) = self.linked.remove(&node) {
             self.children.remove(&former.name).await?;
         }
-        let spec = self.node_spec(&name, stream, &address, &told);
-        self.linked.insert(node, Linked { name, address, told });
+        let spec = self.node_spec(&name, stream, &address, &mark);
+        self.linked.insert(node, Linked { name, address, mark });
         self.children.add(spec).await?;
         self.pace();
         Ok(())
     }
 
-    fn node_spec(&self, name: &str, stream: LaneStream, address: &Address<NodeMsg>, told: &Told) -> ChildSpec {
+    fn node_spec(&self, name: &str, stream: LaneStream, address: &Address<NodeMsg>, mark: &Mark) -> ChildSpec {
         let (store, reports) = (self.arguments.store.clone(), self.reports.clone());
-        let (address, told, pace) = (address.clone(), told.clone(), pace(self.linked.len() + 1));
+        let (address, mark, pace) = (address.clone(), mark.clone(), pace(self.linked.len() + 1));
         let mut stream = Some(stream);
         ChildSpec::new(name, "actors/manager/src/node/", move |scope, parent| {
             let arguments = stream.take().map(|stream| Arguments {
@@ -221,7 +221,7 @@ impl State {
                 store: store.clone(),
                 reports: reports.clone(),
                 stream,
-                told: told.clone(),
+                mark: mark.clone(),
                 pace,
             });
             let address = address.clone();
@@ -344,7 +344,7 @@ const fn is_time_to_send_away(looks: u32) -> bool {
 impl Linked {
     fn mark(&self) {
         if let Some(actor) = self.address.get() {
-            self.told.mark(&actor);
+            self.mark.mark(&actor);
         }
     }
 }

@@ -6,7 +6,7 @@
 //! share a question that is asked after the last of them came ([`Rounds`]).
 
 use crate::error::ReadError;
-use crate::format::lane::{Ask, Told};
+use crate::format::lane::{Ask, LeaderReply};
 use crate::proposer::effort::{Attempt, Effort, Trouble};
 use crate::store::Store;
 use essaim_model::State;
@@ -55,7 +55,7 @@ impl Store {
             }
             let leader = self.known_leader()?;
             match self.ask_leader(leader, Ask::ReadIndex, effort).await {
-                Attempt::Done(Told::ReadAt(index)) => Some(index),
+                Attempt::Done(LeaderReply::ReadAt(index)) => Some(index),
                 _ => None,
             }
         };

@@ -17,12 +17,12 @@ use std::sync::Arc;
 #[derive(Clone)]
 pub(crate) struct ClusterTime {
     clock: Arc<dyn Clock>,
-    told: Arc<Mutex<Told>>,
+    told: Arc<Mutex<LastTime>>,
 }
 
 /// When the time was told last, and what it was.
 #[derive(Debug, Default)]
-struct Told(Option<(Moment, Timestamp)>);
+struct LastTime(Option<(Moment, Timestamp)>);
 
 impl ClusterTime {
     pub(crate) fn new(clock: Arc<dyn Clock>) -> Self {
@@ -36,15 +36,15 @@ impl ClusterTime {
 
     /// Another manager leads, and it is so late there.
     pub(crate) fn hear(&self, there: Timestamp) {
-        *self.told() = Told(Some((self.clock.now(), there)));
+        *self.told() = LastTime(Some((self.clock.now(), there)));
     }
 
-    fn told(&self) -> MutexGuard<'_, Told> {
+    fn told(&self) -> MutexGuard<'_, LastTime> {
         self.told.lock()
     }
 }
 
-impl Told {
+impl LastTime {
     /// The time of the cluster, by this machine's clocks and the newest date that is known.
     fn now(&mut self, moment: Moment, utc: Timestamp, dated: Timestamp) -> Timestamp {
         let followed = self.0.map_or(utc, |(then, told)| {
@@ -79,7 +79,7 @@ mod tests {
 
     #[test]
     fn the_time_goes_on_beside_a_clock_that_is_set() {
-        let mut told = Told::default();
+        let mut told = LastTime::default();
         assert_eq!(told.now(after(0), at(5_000), at(90)), at(5_000));
         assert_eq!(told.now(after(10), at(5_010), at(5_000)), at(5_010));
         assert_eq!(told.now(after(20), at(1_020), at(5_010)), at(5_015), "set back: it goes on at half the pace");

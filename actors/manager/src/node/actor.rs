@@ -32,9 +32,9 @@ const DESCRIBE_AGAIN: Duration = Duration::from_millis(250);
 
 /// Whether a mark lies in the actor's mailbox already: one is enough, however much was applied since.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Told(Arc<AtomicBool>);
+pub(crate) struct Mark(Arc<AtomicBool>);
 
-impl Told {
+impl Mark {
     /// Tells the actor that something about its node was applied.
     pub(crate) fn mark(&self, actor: &ActorRef<Msg>) {
         if !self.0.swap(true, Ordering::AcqRel) {
@@ -71,7 +71,7 @@ pub(crate) struct Arguments {
     pub(crate) store: Store,
     pub(crate) reports: Reports,
     pub(crate) stream: LaneStream,
-    pub(crate) told: Told,
+    pub(crate) mark: Mark,
     pub(crate) pace: Duration,
 }
 
@@ -81,7 +81,7 @@ pub(crate) struct State {
     reports: Reports,
     peer: PeerInfo,
     link: Link,
-    told: Told,
+    mark: Mark,
     pace: Duration,
     core: Core,
     /// `None` until the node has exported it.
@@ -99,7 +99,7 @@ impl Actor for NodeActor {
     type Arguments = Arguments;
 
     async fn pre_start(&self, myself: ActorRef<Msg>, arguments: Arguments) -> Result<State, ActorProcessingErr> {
-        let Arguments { scope, store, reports, stream, told, pace } = arguments;
+        let Arguments { scope, store, reports, stream, mark, pace } = arguments;
         let peer = stream.peer.clone();
         let name = format!("node {}", peer.node);
         let link = Link::open(&scope, myself.get_cell(), name, stream.send, stream.recv).await?;
@@ -113,7 +113,7 @@ impl Actor for NodeActor {
             reports,
             peer,
             link,
-            told,
+            mark,
             pace,
             core,
             uplink: None,
@@ -150,7 +150,7 @@ impl Actor for NodeActor {
             }
             Msg::Imported(Err(why)) => myself.stop(Some(why)),
             Msg::Applied => {
-                state.told.0.store(false, Ordering::Release);
+                state.mark.0.store(false, Ordering::Release);
                 state.tell(Input::Applied);
             }
             Msg::DescribeAgain => state.describe(&myself),

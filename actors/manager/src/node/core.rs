@@ -40,14 +40,14 @@ pub(crate) struct Core {
     /// others have told the node.
     hello: Option<Hello>,
     /// Nothing is said before the node's hello.
-    told: Option<Told>,
+    told: Option<Sent>,
 }
 
 /// Where the managers are, and who was removed.
 type Known = (Vec<(NodeId, SocketAddr)>, Vec<NodeId>);
 
 #[derive(Debug, Default)]
-struct Told {
+struct Sent {
     version: Option<AssignmentVersion>,
     orders: BTreeMap<TaskId, Desired>,
     specs: BTreeSet<(ServiceId, Index)>,
@@ -73,7 +73,7 @@ impl Core {
         }
         let current = version(state.assignment_version(self.node));
         if let Some(hello) = self.hello.take() {
-            let mut told = Told { specs: hello.specs.iter().copied().collect(), ..Told::default() };
+            let mut told = Sent { specs: hello.specs.iter().copied().collect(), ..Sent::default() };
             if hello.have == Some(current) {
                 told.version = Some(current);
                 told.orders = due(state, self.node).map(|task| (task.id, task.desired)).collect();

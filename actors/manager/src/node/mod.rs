@@ -12,4 +12,4 @@ mod core;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use actor::{Arguments, Msg, NodeActor, Told};
+pub(crate) use actor::{Arguments, Msg, NodeActor, Mark};

@@ -135,7 +135,7 @@ pub(crate) enum Ask {
 
 /// The reply to a [`Forward`].
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
-pub(crate) enum Told {
+pub(crate) enum LeaderReply {
     /// Committed and applied at the leader.
     Applied { index: Index, outcome: essaim_model::Outcome },
     /// A read that waits for this place is up to date.
@@ -180,8 +180,8 @@ mod tests {
         check(Received::Done(vote), &[0, 3, 4, 0]);
         check(Forward { lineage, ask: Ask::ReadIndex }, &[1, 2, 1]);
         check(Forward { lineage, ask: Ask::Propose(vec![1]) }, &[1, 2, 0, 1, 1]);
-        check(Told::ReadAt(Index(4)), &[1, 4]);
-        check(Told::NotLeader(None), &[3, 0]);
-        check(Told::Working, &[7]);
+        check(LeaderReply::ReadAt(Index(4)), &[1, 4]);
+        check(LeaderReply::NotLeader(None), &[3, 0]);
+        check(LeaderReply::Working, &[7]);
     }
 }

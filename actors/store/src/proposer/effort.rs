@@ -7,7 +7,7 @@
 //! are named.
 
 use crate::error::{Missing, NoQuorum};
-use crate::format::lane::{Ask, Told};
+use crate::format::lane::{Ask, LeaderReply};
 use crate::store::Store;
 use essaim_wire::{Moment, NodeId};
 use futures::future::join_all;
@@ -156,7 +156,7 @@ impl Store {
         let voters: Vec<NodeId> = self.voters().into_iter().map(|(_, node)| node).collect();
         let asked = voters.iter().filter(|node| **node != self.node()).map(|node| async {
             let told = tokio::time::timeout(PING, self.ask_once(*node, Ask::Ping)).await;
-            (*node, matches!(told, Ok(Some(Told::Here { .. }))))
+            (*node, matches!(told, Ok(Some(LeaderReply::Here { .. }))))
         });
         let state = self.state();
         let missing = join_all(asked).await.into_iter().filter(|(_, here)| !here).map(|(node, _)| Missing {

@@ -6,7 +6,7 @@
 
 use super::effort::{Attempt, Effort, FRESH};
 use crate::format::Command;
-use crate::format::lane::{Ask, Forward, Told};
+use crate::format::lane::{Ask, Forward, LeaderReply};
 use crate::peers::Pipe;
 use crate::store::Store;
 use bytes::Bytes;
@@ -35,7 +35,7 @@ pub(crate) struct Idle {
 impl Store {
     /// Asks `leader` until it answers, is silent for too long, or leads no more. Without an answer it may have heard
     /// the question all the same, once the lane was open.
-    pub(crate) async fn ask_leader(&self, leader: NodeId, ask: Ask, effort: &Effort<'_>) -> Attempt<Told> {
+    pub(crate) async fn ask_leader(&self, leader: NodeId, ask: Ask, effort: &Effort<'_>) -> Attempt<LeaderReply> {
         let forward = Forward { lineage: self.lineage(), ask };
         let bytes = encode(&forward);
         let asking = async {
@@ -95,7 +95,7 @@ impl Store {
     }
 
     /// Asks once, and takes the first answer.
-    pub(crate) async fn ask_once(&self, node: NodeId, ask: Ask) -> Option<Told> {
+    pub(crate) async fn ask_once(&self, node: NodeId, ask: Ask) -> Option<LeaderReply> {
         let mut pipe = self.peers().open(node, Lane::Propose).await.ok()?;
         pipe.send.send_value(&Forward { lineage: self.lineage(), ask }).await.ok()?;
         pipe.recv.recv_value().await.ok()?
@@ -115,7 +115,7 @@ impl Store {
             let Some(Forward { lineage, ask }) = asked else { return Ok(()) };
             if lineage != self.lineage() {
                 let why = format!("history {lineage:?} is not ours, which is {:?}", self.lineage());
-                return send.send_value(&Told::Refused(why)).await;
+                return send.send_value(&LeaderReply::Refused(why)).await;
             }
             let answering = self.answer(ask);
             tokio::pin!(answering);
@@ -126,7 +126,7 @@ impl Store {
                     // An asker that goes away has dropped its end; whatever was begun is finished by the group.
                     _ = recv.recv() => return Ok(()),
                     () = tokio::time::sleep(WORKING) => if self.is_leased_within(FRESH) {
-                        send.send_value(&Told::Working).await?;
+                        send.send_value(&LeaderReply::Working).await?;
                     },
                 }
             };
@@ -134,24 +134,24 @@ impl Store {
         }
     }
 
-    async fn answer(&self, ask: Ask) -> Told {
+    async fn answer(&self, ask: Ask) -> LeaderReply {
         match ask {
-            Ask::Ping => Told::Here { raft_id: self.raft_id() },
-            _ if !self.leads() => Told::NotLeader(self.known_leader()),
+            Ask::Ping => LeaderReply::Here { raft_id: self.raft_id() },
+            _ if !self.leads() => LeaderReply::NotLeader(self.known_leader()),
             Ask::Propose(bytes) => {
                 let effort = Effort::begin(self, DEADLINE);
                 match self.commit_here(self.dated_here(bytes), None, &effort).await {
-                    Attempt::Done((index, outcome)) => Told::Applied { index, outcome },
-                    Attempt::Again if self.leads() => Told::NoQuorum,
-                    Attempt::Again => Told::NotLeader(self.known_leader()),
-                    Attempt::Lost => Told::Lost,
-                    Attempt::Closed(why) => Told::Refused(why),
+                    Attempt::Done((index, outcome)) => LeaderReply::Applied { index, outcome },
+                    Attempt::Again if self.leads() => LeaderReply::NoQuorum,
+                    Attempt::Again => LeaderReply::NotLeader(self.known_leader()),
+                    Attempt::Lost => LeaderReply::Lost,
+                    Attempt::Closed(why) => LeaderReply::Refused(why),
                 }
             }
             Ask::ReadIndex => match self.rounds().share(self.read_index_here()).await {
-                Some(index) => Told::ReadAt(index),
-                None if self.leads() => Told::NoQuorum,
-                None => Told::NotLeader(self.known_leader()),
+                Some(index) => LeaderReply::ReadAt(index),
+                None if self.leads() => LeaderReply::NoQuorum,
+                None => LeaderReply::NotLeader(self.known_leader()),
             },
         }
     }
@@ -180,11 +180,11 @@ impl Store {
 }
 
 /// Puts one question on a stream, and waits for the answer.
-async fn ask_over(pipe: &mut Pipe, question: &[u8], effort: &Effort<'_>) -> Result<Told, FrameError> {
+async fn ask_over(pipe: &mut Pipe, question: &[u8], effort: &Effort<'_>) -> Result<LeaderReply, FrameError> {
     pipe.send.send(question).await?;
     loop {
-        match pipe.recv.expect_value::<Told>().await? {
-            Told::Working => effort.note_sign(),
+        match pipe.recv.expect_value::<LeaderReply>().await? {
+            LeaderReply::Working => effort.note_sign(),
             told => return Ok(told),
         }
     }

@@ -13,7 +13,7 @@ pub(crate) mod lane;
 
 use crate::error::ProposeError;
 use crate::format::Command;
-use crate::format::lane::{Ask, Told};
+use crate::format::lane::{Ask, LeaderReply};
 use crate::raft::{Payload, Types};
 use crate::store::Store;
 use bytes::Bytes;
@@ -100,8 +100,8 @@ impl Store {
         }
         let Some(leader) = self.known_leader() else { return Attempt::Again };
         match self.ask_leader(leader, Ask::Propose(bytes.to_vec()), effort).await {
-            Attempt::Done(Told::Applied { index, outcome }) => Attempt::Done((index, outcome)),
-            Attempt::Done(Told::Refused(why)) => {
+            Attempt::Done(LeaderReply::Applied { index, outcome }) => Attempt::Done((index, outcome)),
+            Attempt::Done(LeaderReply::Refused(why)) => {
                 tracing::debug!(why, "the leader refused a proposal");
                 Attempt::Again
             }

@@ -43,7 +43,7 @@ pub(super) async fn stream(State(face): State<Face>, Query(asked): Query<Asked>)
         Err(_) => None,
     };
     let ends = until.map(|until| Instant::now() + until.saturating_since(now).max(LAST_LOOK));
-    let told = Told { face, batches, filters, since, until, ends, latest: Timestamp::default() };
+    let told = EventStream { face, batches, filters, since, until, ends, latest: Timestamp::default() };
     let lines = stream::unfold(told, |mut told| async move {
         let lines = told.next().await?;
         Some((Ok::<Bytes, Infallible>(lines), told))
@@ -65,7 +65,7 @@ fn time(what: &str, text: &str) -> Result<Option<Timestamp>, Refused> {
 }
 
 /// A stream of events to one client.
-struct Told {
+struct EventStream {
     face: Face,
     batches: Option<Box<dyn EventBatches>>,
     filters: Filters,
@@ -76,7 +76,7 @@ struct Told {
     latest: Timestamp,
 }
 
-impl Told {
+impl EventStream {
     /// The next lines; nothing when the stream has ended.
     async fn next(&mut self) -> Option<Bytes> {
         loop {

@@ -35,7 +35,7 @@ enum Command {
 
 #[derive(Debug, Decode)]
 #[allow(dead_code, reason = "what is not expected is decoded all the same, and shown")]
-enum Told {
+enum LeaderReply {
     Applied { index: Index, outcome: Outcome },
     ReadAt(Index),
     Here { raft_id: u64 },
@@ -155,13 +155,13 @@ impl Generator {
         let bytes = encode(&Command::Proposal(proposal));
         loop {
             let told = self.ask(stream, bytes.clone()).await;
-            if !matches!(told, Ok(Told::Applied { .. })) {
+            if !matches!(told, Ok(LeaderReply::Applied { .. })) {
                 *stream = None;
             }
             match told {
-                Ok(Told::Applied { index, outcome: Outcome::Done(_) }) => return index,
-                Ok(Told::NotLeader(Some(leader))) => self.leader.store(leader.bits() as u64, Ordering::Relaxed),
-                Ok(Told::NotLeader(None) | Told::NoQuorum | Told::Lost) | Err(_) => {
+                Ok(LeaderReply::Applied { index, outcome: Outcome::Done(_) }) => return index,
+                Ok(LeaderReply::NotLeader(Some(leader))) => self.leader.store(leader.bits() as u64, Ordering::Relaxed),
+                Ok(LeaderReply::NotLeader(None) | LeaderReply::NoQuorum | LeaderReply::Lost) | Err(_) => {
                     tokio::time::sleep(Duration::from_millis(20)).await;
                 }
                 Ok(other) => panic!("a write that is none: {other:?}"),
@@ -169,7 +169,7 @@ impl Generator {
         }
     }
 
-    async fn ask(&self, stream: &mut Option<LaneStream>, proposal: Vec<u8>) -> Result<Told, FrameError> {
+    async fn ask(&self, stream: &mut Option<LaneStream>, proposal: Vec<u8>) -> Result<LeaderReply, FrameError> {
         let LaneStream { send, recv, .. } = match stream {
             Some(open) => open,
             closed => {
@@ -181,7 +181,7 @@ impl Generator {
         send.send_value(&Forward { lineage: LINEAGE, ask: Ask::Propose(proposal) }).await?;
         loop {
             match recv.expect_value().await? {
-                Told::Working => (),
+                LeaderReply::Working => (),
                 told => return Ok(told),
             }
         }
