@@ -7,7 +7,7 @@
 //! starts it again, and the linked nodes link again.
 
 use crate::leader;
-use crate::node::{Arguments, Msg as NodeMsg, NodeActor, Mark};
+use crate::node::{Arguments, Mark, Msg as NodeMsg, NodeActor};
 use crate::reports::Reports;
 use essaim_model::{Event, ManagerStatus, Node};
 use essaim_store::{CursorError, Happened, Leadership, Store};

@@ -3,7 +3,7 @@
 //! Nothing waits for company when nothing is under way, and a thousand workers that report at once cost a handful of
 //! entries. A report is answered when it is committed; one that was not is sent again by its worker.
 
-use essaim_model::{Change, RefusalKind, Observed, Refusal, TaskId};
+use essaim_model::{Change, Observed, Refusal, RefusalKind, TaskId};
 use essaim_store::Store;
 use essaim_wire::NodeId;
 use tokio::sync::{mpsc, oneshot};

@@ -42,7 +42,7 @@ pub use id::{ServiceId, TaskId};
 pub use meta::{InvalidName, Labels, Meta, Name};
 pub use node::{Availability, EngineKind, Hardware, ManagerStatus, Node, NodeDescription, NodeSpec, Platform};
 pub use placement::{Constraint, ConstraintKey, ConstraintOp, InvalidConstraint, Placement};
-pub use refusal::{RefusalKind, Refusal};
+pub use refusal::{Refusal, RefusalKind};
 pub use service::{
     ContainerSpec, EndpointSpec, FailureAction, Mode, PortConfig, PortProtocol, PublishMode, Resources,
     RestartCondition, RestartPolicy, Service, ServiceSpec, Share, TaskSpec, UpdateConfig, UpdateOrder, UpdateState,

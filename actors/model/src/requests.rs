@@ -3,7 +3,7 @@
 //! For each proposing node the last outcomes are kept by sequence number. A retry finds its outcome there; one
 //! that is older than all of them is refused, because nobody can tell any more whether it was applied.
 
-use crate::{RefusalKind, Outcome, Refusal};
+use crate::{Outcome, Refusal, RefusalKind};
 use essaim_wire::{Generation, RequestId};
 use imbl::OrdMap;
 

@@ -6,8 +6,8 @@
 
 use crate::requests::Requests;
 use crate::{
-    Cluster, Event, RefusalKind, Node, Outcome, Position, Proposal, Refusal, Service, ServiceId, ServiceSpec, Slot, Task,
-    TaskId,
+    Cluster, Event, Node, Outcome, Position, Proposal, Refusal, RefusalKind, Service, ServiceId, ServiceSpec, Slot,
+    Task, TaskId,
 };
 use essaim_wire::planted::{Bug, planted};
 use essaim_wire::{Index, NodeId, Role, Timestamp};

@@ -15,7 +15,7 @@ use crate::part::{PLACE, Part, Place, WORKER_FOLDER, internal, is_old_news};
 use crate::request::{Farewell, InitRequest, JoinRequest};
 use crate::standing::Standing;
 use essaim_membership::Goodbye;
-use essaim_model::{Change, RefusalKind, Refusal};
+use essaim_model::{Change, Refusal, RefusalKind};
 use essaim_protocol::Standing as Told;
 use essaim_store::{OpenError, Start, Store};
 use essaim_system::endpoint::{JoinError, Keep, join};
@@ -378,7 +378,8 @@ impl State {
         if part.store.is_none() {
             return Ok(());
         }
-        self.scope.record(RecordKind::Raft, format!("its part in the group of managers failed, and is opened again: {why}"));
+        self.scope
+            .record(RecordKind::Raft, format!("its part in the group of managers failed, and is opened again: {why}"));
         part.give_up(&mut self.children).await?;
         if let Err(why) = self.take_up_again().await {
             return self.break_off(why.to_string()).await;

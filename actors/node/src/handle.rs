@@ -4,7 +4,7 @@ use crate::actor::{Msg, Root};
 use crate::request::{Farewell, InitRequest, JoinRequest};
 use crate::standing::Standing;
 use essaim_manager::Control;
-use essaim_model::{EngineKind, RefusalKind, Refusal};
+use essaim_model::{EngineKind, Refusal, RefusalKind};
 use essaim_system::endpoint::KeepError;
 use essaim_system::view::View;
 use essaim_system::{ChildSpec, Env, Journal, Scope};

@@ -9,7 +9,7 @@ use crate::standing::Membership;
 use bincode::{Decode, Encode};
 use essaim_manager::{Control, Manager, ManagerArguments};
 use essaim_membership::{Config as RosterConfig, Member};
-use essaim_model::{RefusalKind, Refusal};
+use essaim_model::{Refusal, RefusalKind};
 use essaim_protocol::Standing as Told;
 use essaim_store::{OpenError, Store};
 use essaim_system::endpoint::{Endpoint, Keep, Settings};

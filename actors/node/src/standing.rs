@@ -1,7 +1,7 @@
 //! What a node is part of, for whoever asks: a frozen view that changes as a whole.
 
 use essaim_manager::Control;
-use essaim_model::{RefusalKind, Refusal};
+use essaim_model::{Refusal, RefusalKind};
 use essaim_system::endpoint::Endpoint;
 use essaim_system::roster::RosterHandle;
 use essaim_system::view::View;

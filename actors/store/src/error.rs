@@ -1,6 +1,6 @@
 //! What can go wrong, in words for whoever asked: what is the cause, did anything change, what to do now.
 
-use essaim_model::{RefusalKind, Refusal};
+use essaim_model::{Refusal, RefusalKind};
 use essaim_wire::NodeId;
 use std::fmt;
 use std::io;

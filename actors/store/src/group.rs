@@ -7,7 +7,7 @@
 use crate::format::Peer;
 use crate::raft::LEASE;
 use crate::store::Store;
-use essaim_model::{RefusalKind, Refusal};
+use essaim_model::{Refusal, RefusalKind};
 use essaim_wire::{Index, Lineage, NodeId, Term};
 use openraft::errors::{ChangeMembershipError, ClientWriteError, RaftError};
 use openraft::{ChangeMembers, Instant};

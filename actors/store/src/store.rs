@@ -29,11 +29,11 @@ use essaim_system::env::{Clock, Disk, Seed};
 use essaim_transport::Lane;
 use essaim_wire::{Generation, Lineage, NodeId};
 use openraft::async_runtime::watch::WatchReceiver;
+use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use parking_lot::Mutex;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 

@@ -26,7 +26,7 @@ pub mod supervisor;
 pub mod view;
 
 pub use env::{Clock, Disk, DiskFile, Env, Seed};
-pub use journal::{Journal, RecordKind, Record};
+pub use journal::{Journal, Record, RecordKind};
 pub use path::{InvalidPath, Path};
 pub use scope::Scope;
 pub use supervisor::{Address, ChildSpec, Children};

@@ -5,9 +5,9 @@
 //! stranger.
 
 use essaim_model::TaskId;
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
-use parking_lot::{Mutex, MutexGuard};
 use std::sync::Arc;
 
 /// The parts that tasks get: the network's own address, the broadcast one and `.1`, which is the node's, are not

@@ -5,9 +5,9 @@
 
 use essaim_model::task::may_follow;
 use essaim_model::{Observed, TaskId};
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::BTreeMap;
 use std::fmt;
-use parking_lot::{Mutex, MutexGuard};
 use std::sync::Arc;
 use tokio::sync::watch;
 

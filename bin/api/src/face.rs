@@ -5,7 +5,7 @@ use crate::host::Host;
 use crate::lists::Lists;
 use essaim_docker::convert::Context;
 use essaim_docker::error::texts;
-use essaim_model::{RefusalKind, Refusal, State};
+use essaim_model::{Refusal, RefusalKind, State};
 use essaim_wire::Role;
 use std::sync::Arc;
 

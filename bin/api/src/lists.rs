@@ -6,8 +6,8 @@
 use bytes::Bytes;
 use essaim_model::{Position, State};
 use essaim_wire::NodeId;
-use std::collections::BTreeMap;
 use parking_lot::Mutex;
+use std::collections::BTreeMap;
 
 /// How many different lists of one state are kept: a few for each command that waits at the same time.
 const KEPT_MAX: usize = 64;

@@ -1,6 +1,6 @@
 //! Refusals as Docker words and numbers them: one table from kind to HTTP status and exit code.
 
-use essaim_model::{RefusalKind, Refusal};
+use essaim_model::{Refusal, RefusalKind};
 use serde::{Deserialize, Serialize};
 
 /// The body of every answer that is no success.
@@ -46,7 +46,7 @@ const fn row(kind: RefusalKind) -> (u16, u8) {
 
 /// The texts of Swarm that several routes share.
 pub mod texts {
-    use essaim_model::{RefusalKind, Refusal};
+    use essaim_model::{Refusal, RefusalKind};
 
     /// Asked of a node outside of any cluster.
     pub fn no_swarm() -> Refusal {

@@ -4,6 +4,7 @@
 //! a cluster and begins another must bind the same port again at once, so they hold this port instead, and
 //! [`Port::shut`] drops the socket inside and waits until it is gone.
 
+use parking_lot::RwLock;
 use quinn::udp::{RecvMeta, Transmit, UdpSocketState};
 use quinn::{AsyncUdpSocket, UdpPoller};
 use socket2::{Domain, Protocol, Type};
@@ -11,7 +12,6 @@ use std::fmt;
 use std::io::{self, IoSliceMut};
 use std::net::SocketAddr;
 use std::pin::Pin;
-use parking_lot::RwLock;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;

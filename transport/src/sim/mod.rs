@@ -28,12 +28,12 @@ mod stream;
 
 use crate::network::{Binding, Network, Socket};
 use end::{Conn, Side};
+use parking_lot::{Mutex, MutexGuard};
 use socket::SimSocket;
 use state::State;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
-use parking_lot::{Mutex, MutexGuard};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::sync::Notify;

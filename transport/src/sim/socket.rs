@@ -9,8 +9,8 @@ use crate::network::{Arrival, Connection, DialError, Ended, Level, Probe, Socket
 use crate::trust::{Certificate, Identity, PeerIdentity, TrustError, verify};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
-use std::net::SocketAddr;
 use parking_lot::Mutex;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;

@@ -1,7 +1,7 @@
 //! What operators want of nodes.
 
 use super::Control;
-use essaim_model::{Change, RefusalKind, NodeSpec, Refusal};
+use essaim_model::{Change, NodeSpec, Refusal, RefusalKind};
 use essaim_wire::{Index, NodeId, Reachability, Role};
 use std::time::Duration;
 
@@ -14,7 +14,10 @@ impl Control {
         let state = self.read().await?;
         let node = state.node(id).ok_or_else(|| Refusal::not_found("node", id))?;
         if spec.name != node.spec.name && spec.name.is_some() {
-            return Err(Refusal::new(RefusalKind::Unsupported, "a node cannot be given a name: it goes by its host name"));
+            return Err(Refusal::new(
+                RefusalKind::Unsupported,
+                "a node cannot be given a name: it goes by its host name",
+            ));
         }
         let demotes = node.spec.role == Role::Manager && spec.role == Role::Worker;
         if demotes && !self.survives_without(&state, id) {

@@ -14,7 +14,7 @@ use super::roles::RolesActor;
 use super::scheduler::SchedulerActor;
 use super::service::{self, ServiceActor};
 use crate::ManagerArguments;
-use essaim_model::{Event, Mode, Node, ServiceId, State as Cluster};
+use essaim_model::{Event, Mode, Node, ServiceId};
 use essaim_store::{Cursor, Happened};
 use essaim_system::journal::RecordKind;
 use essaim_system::supervisor::{Children, Supervision, Wake};
@@ -115,7 +115,7 @@ impl Actor for Leader {
 }
 
 impl State {
-    async fn start_children(&mut self, cluster: &Cluster) -> Result<(), ActorProcessingErr> {
+    async fn start_children(&mut self, cluster: &essaim_model::State) -> Result<(), ActorProcessingErr> {
         let shared = || Arc::clone(&self.context);
         let (liveness, scheduler, roles, authority, reaper) = (shared(), shared(), shared(), shared(), shared());
         let bells = &self.context;
@@ -223,7 +223,7 @@ struct Concerned {
 }
 
 impl Concerned {
-    fn add(&mut self, event: &Event, cluster: &Cluster) {
+    fn add(&mut self, event: &Event, cluster: &essaim_model::State) {
         match event {
             Event::Service { new, .. } => self.services.extend(new.iter().map(|service| service.id)),
             Event::Task { old, new } => {
@@ -245,7 +245,7 @@ impl Concerned {
     }
 
     /// Those with tasks there, and those that are due on every node.
-    fn add_services_of(&mut self, node: Option<NodeId>, cluster: &Cluster) {
+    fn add_services_of(&mut self, node: Option<NodeId>, cluster: &essaim_model::State) {
         let there = node.into_iter().flat_map(|node| cluster.tasks_on(node));
         self.services.extend(there.map(|task| task.service));
         let global = cluster.services().filter(|service| service.spec.mode == Mode::Global);

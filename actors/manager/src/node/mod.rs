@@ -12,4 +12,4 @@ mod core;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use actor::{Arguments, Msg, NodeActor, Mark};
+pub(crate) use actor::{Arguments, Mark, Msg, NodeActor};

@@ -1,7 +1,7 @@
 //! Changes of the cluster itself.
 
 use super::Made;
-use crate::{Cluster, ClusterSpec, Event, Founding, RefusalKind, ManagerStatus, Meta, Refusal, State};
+use crate::{Cluster, ClusterSpec, Event, Founding, ManagerStatus, Meta, Refusal, RefusalKind, State};
 use essaim_wire::{Index, Lineage, NodeId, Role};
 use std::sync::Arc;
 

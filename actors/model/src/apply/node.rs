@@ -2,7 +2,7 @@
 
 use super::Made;
 use crate::loopback::SUBNETS;
-use crate::{Event, RefusalKind, ManagerStatus, Meta, Node, NodeDescription, NodeSpec, Refusal, State};
+use crate::{Event, ManagerStatus, Meta, Node, NodeDescription, NodeSpec, Refusal, RefusalKind, State};
 use essaim_wire::{Generation, Index, NodeId, Reachability, Role, Timestamp};
 use std::collections::BTreeSet;
 use std::net::SocketAddr;

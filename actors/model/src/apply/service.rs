@@ -3,7 +3,7 @@
 use super::Made;
 use crate::state::KeptSpec;
 use crate::{
-    Desired, Event, RefusalKind, Meta, Mode, Refusal, Service, ServiceId, ServiceSpec, State, UpdateState, UpdateStatus,
+    Desired, Event, Meta, Mode, Refusal, RefusalKind, Service, ServiceId, ServiceSpec, State, UpdateState, UpdateStatus,
 };
 use essaim_wire::Index;
 use essaim_wire::planted::{Bug, planted};
@@ -47,7 +47,10 @@ impl State {
             (Some(spec), _) => spec.clone(),
             (None, Some((_, previous))) => previous.clone(),
             (None, None) => {
-                return Err(Refusal::new(RefusalKind::Precondition, format!("service {id} does not have a previous spec")));
+                return Err(Refusal::new(
+                    RefusalKind::Precondition,
+                    format!("service {id} does not have a previous spec"),
+                ));
             }
         };
         if spec.name != old.spec.name {

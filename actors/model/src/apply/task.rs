@@ -3,7 +3,7 @@
 use super::Made;
 use crate::task::may_follow;
 use crate::{
-    Assigned, Availability, Desired, Event, RefusalKind, Meta, Observed, Refusal, Slot, State, Task, TaskId, WrittenOff,
+    Assigned, Availability, Desired, Event, Meta, Observed, Refusal, RefusalKind, Slot, State, Task, TaskId, WrittenOff,
 };
 use essaim_wire::NodeId;
 use essaim_wire::planted::{Bug, planted};

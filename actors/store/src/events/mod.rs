@@ -6,8 +6,8 @@
 
 use essaim_model::{Event, State};
 use essaim_wire::Index;
-use std::collections::VecDeque;
 use parking_lot::{Mutex, MutexGuard};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use tokio::sync::watch;
 

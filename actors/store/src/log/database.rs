@@ -10,12 +10,12 @@ use crate::format::Vote;
 use crate::seal::Sealer;
 use essaim_system::env::Disk;
 use essaim_wire::{decode, encode};
+use parking_lot::RwLock;
 use redb::{Builder, Database, ReadableDatabase, ReadableTable, TableDefinition};
 use std::cell::Cell;
 use std::io;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use parking_lot::RwLock;
 use std::sync::{Arc, Once};
 
 const ENTRIES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("entries");

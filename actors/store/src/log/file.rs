@@ -2,10 +2,10 @@
 //! everything: what redb believes to be synced is lost or kept as that disk decides.
 
 use essaim_system::env::DiskFile;
+use parking_lot::{Mutex, RwLock};
 use redb::StorageBackend;
 use std::fmt;
 use std::io;
-use parking_lot::{Mutex, RwLock};
 use std::sync::{Arc, OnceLock};
 
 /// The first thing that the disk refused, in words: what redb says of it reads as if the file were damaged.

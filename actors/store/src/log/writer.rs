@@ -200,8 +200,8 @@ mod tests {
     use super::*;
     use crate::format::LogId;
     use crate::log::{Found, LogError};
-    use std::ops::Range;
     use parking_lot::Mutex;
+    use std::ops::Range;
 
     #[derive(Default)]
     struct Counting {

@@ -11,9 +11,9 @@ use crate::format::lane::{Ask, LeaderReply};
 use crate::store::Store;
 use essaim_wire::{Moment, NodeId};
 use futures::future::join_all;
+use parking_lot::Mutex;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
-use parking_lot::Mutex;
 use std::time::Duration;
 
 /// How long no majority may be seen before the voters are asked. An election may take longer: asking early costs a

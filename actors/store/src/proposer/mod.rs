@@ -18,7 +18,7 @@ use crate::raft::{Payload, Types};
 use crate::store::Store;
 use bytes::Bytes;
 use effort::{Attempt, Effort, Trouble};
-use essaim_model::{Change, RefusalKind, Outcome, Proposal, Refusal};
+use essaim_model::{Change, Outcome, Proposal, Refusal, RefusalKind};
 use essaim_wire::planted::{Bug, planted};
 use essaim_wire::{Index, Term, decode, encode};
 use openraft::errors::{ClientWriteError, ForwardReason};

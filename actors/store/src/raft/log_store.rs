@@ -12,13 +12,13 @@ use essaim_wire::planted::{Bug, planted};
 use essaim_wire::{Term, encode};
 use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
 use openraft::{OptionalSend, RaftTypeConfig};
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::VecDeque;
 use std::fmt::Debug;
 use std::io;
 use std::ops::{Bound, RangeBounds};
-use std::sync::atomic::{AtomicU64, Ordering};
-use parking_lot::{Mutex, MutexGuard};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// How much of the end of the log is kept in memory: what a follower may lag behind without costing a read.
 const TAIL_BYTES_MAX: usize = 16 << 20;

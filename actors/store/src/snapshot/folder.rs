@@ -6,10 +6,10 @@ use crate::format::{LogId, SnapshotMeta};
 use crate::log::database::place;
 use crate::seal::Sealer;
 use essaim_system::env::Disk;
-use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::Mutex;
+use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The one in force, and the one before it, in case somebody is being sent it.
 const KEPT: usize = 2;

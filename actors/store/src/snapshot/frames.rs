@@ -107,7 +107,8 @@ impl FrameReader {
         let len = file.len()?;
         let mut reader = Self { file, sealer, len, offset: 0, slices: 0, slice: Vec::new(), used: 0, ended: false };
         let sealed = reader.sealed()?;
-        let head = reader.sealer.open(&what(FrameKind::Head, 0), &sealed).map_err(|why| invalid(format!("head: {why}")))?;
+        let head =
+            reader.sealer.open(&what(FrameKind::Head, 0), &sealed).map_err(|why| invalid(format!("head: {why}")))?;
         let SnapshotHead::V1(meta) = decode(&head).map_err(invalid)?;
         Ok((meta, reader))
     }

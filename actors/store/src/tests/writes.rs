@@ -5,7 +5,7 @@ use crate::format::Command;
 use crate::proposer::effort::{Attempt, Effort};
 use crate::{Leadership, ProposeError, ReadError, Start, Store};
 use bytes::Bytes;
-use essaim_model::{RefusalKind, Outcome, Proposal};
+use essaim_model::{Outcome, Proposal, RefusalKind};
 use essaim_system::env::{Fault, VirtualClock};
 use essaim_wire::{Index, Term, encode};
 use std::sync::Arc;

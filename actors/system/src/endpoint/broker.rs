@@ -10,9 +10,9 @@ use bincode::{Decode, Encode};
 use essaim_transport::{EnrolReply, EnrolRequest, Issuer, Lane, LaneStream, PeerInfo, Refused, Serve, SigningRequest};
 use essaim_wire::{NodeId, Role};
 use futures::future::BoxFuture;
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::{BTreeSet, VecDeque};
 use std::net::SocketAddr;
-use parking_lot::{Mutex, MutexGuard};
 use std::sync::Arc;
 use std::time::Duration;
 

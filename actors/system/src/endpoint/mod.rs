@@ -9,8 +9,8 @@
 //! The port outlives the actor: when the actor fails and is restarted, no session is lost.
 
 mod actor;
-mod core;
 mod broker;
+mod core;
 mod keep;
 #[cfg(test)]
 mod tests;
@@ -27,10 +27,10 @@ use essaim_transport::{
     PeerInfo, Serve, SigningRequest, TrustError, Utc,
 };
 use essaim_wire::{Generation, NodeId, Role};
+use parking_lot::Mutex;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use parking_lot::Mutex;
 use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
 

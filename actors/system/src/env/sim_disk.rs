@@ -9,12 +9,12 @@
 //! errors and slowness are set from outside while the node runs.
 
 use super::disk::{Disk, DiskFile, check_name};
+use parking_lot::{Mutex, MutexGuard};
 use rand::RngExt;
 use rand::rngs::StdRng;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::PathBuf;
-use parking_lot::{Mutex, MutexGuard};
 use std::sync::Arc;
 use std::time::Duration;
 

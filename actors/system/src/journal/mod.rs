@@ -13,7 +13,7 @@ mod record;
 mod ring;
 mod tree;
 
-pub use record::{RecordKind, Record};
+pub use record::{Record, RecordKind};
 pub use ring::{Compacted, Page};
 pub use tree::{Entry, State};
 
@@ -21,10 +21,10 @@ pub(crate) use tree::NewEntry;
 
 use crate::env::Env;
 use crate::path::Path;
+use parking_lot::{Mutex, MutexGuard};
 use ractor::ActorCell;
 use ring::Ring;
 use std::fmt;
-use parking_lot::{Mutex, MutexGuard};
 use std::sync::Arc;
 use tokio::sync::watch;
 use tree::Tree;

@@ -1,8 +1,8 @@
 //! What waits to be written: bounded by count and by bytes, and written in batches.
 
 use essaim_transport::{FrameSender, MAX_FRAME};
-use std::collections::VecDeque;
 use parking_lot::{Mutex, MutexGuard};
+use std::collections::VecDeque;
 use std::time::Duration;
 use tokio::sync::Notify;
 

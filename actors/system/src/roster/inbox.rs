@@ -6,9 +6,9 @@
 
 use crate::endpoint::Incoming;
 use essaim_transport::{Datagram, Event};
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::VecDeque;
 use std::future::poll_fn;
-use parking_lot::{Mutex, MutexGuard};
 use std::task::{Context, Poll};
 
 #[derive(Debug)]

@@ -17,7 +17,7 @@
 
 use super::core::{Core, Effect, Exit, Input, Supervision, Wake};
 use super::spec::ChildSpec;
-use crate::journal::{RecordKind, NewEntry, State};
+use crate::journal::{NewEntry, RecordKind, State};
 use crate::path::Path;
 use crate::scope::Scope;
 use futures::future::join_all;
@@ -354,8 +354,11 @@ impl Children {
                 tree.set_waiting(now, &member.path, reason);
                 tree.take_below(&member.path)
             }));
-            let (kind, words) =
-                if in_time { (RecordKind::Stopped, reason) } else { (RecordKind::Killed, "it did not stop within its deadline") };
+            let (kind, words) = if in_time {
+                (RecordKind::Stopped, reason)
+            } else {
+                (RecordKind::Killed, "it did not stop within its deadline")
+            };
             member.cause = Some(journal.record(&member.path, kind, words, member.cause));
         }
     }

@@ -1,6 +1,6 @@
 //! The core, by tables and by laws.
 
-use super::core::{Backoff, Core, Effect, Exit, Input, Intensity, Supervision, Restart, Strategy, Wake};
+use super::core::{Backoff, Core, Effect, Exit, Input, Intensity, Restart, Strategy, Supervision, Wake};
 use essaim_wire::Moment;
 use proptest::prelude::{Just, prop, prop_assert_eq, prop_oneof, proptest};
 use proptest::strategy::Strategy as Generator;

@@ -22,7 +22,7 @@ mod spec;
 #[cfg(test)]
 mod tests;
 
-pub use self::core::{Backoff, Exit, Intensity, Supervision, Restart, Strategy, Wake};
+pub use self::core::{Backoff, Exit, Intensity, Restart, Strategy, Supervision, Wake};
 pub use actor::{Supervisor, SupervisorArgs, SupervisorMsg};
 pub use address::{Address, CallError};
 pub use children::{Children, Escalated, Exited, NotStarted};

@@ -1,12 +1,12 @@
 //! The actors, in virtual time.
 
-use super::{Address, Backoff, ChildSpec, Intensity, Supervision, Strategy, Supervisor, SupervisorArgs, SupervisorMsg};
+use super::{Address, Backoff, ChildSpec, Intensity, Strategy, Supervision, Supervisor, SupervisorArgs, SupervisorMsg};
 use crate::fixture::{Obedient, Order, failures, lines, scope};
 use crate::journal::State;
 use crate::scope::Scope;
+use parking_lot::Mutex;
 use ractor::{Actor, ActorRef};
 use std::collections::BTreeMap;
-use parking_lot::Mutex;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::sleep;
@@ -188,7 +188,8 @@ async fn a_killed_parent_leaves_nobody_below_it_in_the_tree_and_its_successor_st
 
 #[tokio::test(start_paused = true)]
 async fn a_stop_goes_in_reverse_and_kills_whoever_misses_its_deadline() {
-    let world = World::with(Supervision::default(), &["a", "b", "c"], |spec| spec.shutdown(Duration::from_secs(2))).await;
+    let world =
+        World::with(Supervision::default(), &["a", "b", "c"], |spec| spec.shutdown(Duration::from_secs(2))).await;
     world.log();
     world.tell("b", Order::Sleep(Duration::from_secs(3600)));
     sleep(Duration::from_millis(1)).await;

@@ -386,7 +386,8 @@ impl State {
     /// told by it, and should the node come back under another name, the next orders say what is wanted.
     fn on_removed(&mut self) {
         if !std::mem::replace(&mut self.removed, true) {
-            self.scope.record(RecordKind::Node, "this node was removed from the cluster: its tasks end, it must join again");
+            self.scope
+                .record(RecordKind::Node, "this node was removed from the cluster: its tasks end, it must join again");
         }
         let nothing = Orders { tasks: BTreeMap::new(), ..self.orders.clone() };
         let _ = self.args.worker.cast(WorkerMsg::Obey(Arc::new(nothing)));

@@ -7,7 +7,7 @@ use crate::cluster::{JournalLines, JournalQuery};
 use essaim_docker::Time;
 use essaim_docker::own::{Actor, JournalLine, Member, Members, NodeTree, Trees};
 use essaim_membership::State as Seen;
-use essaim_model::{RefusalKind, Refusal};
+use essaim_model::{Refusal, RefusalKind};
 use essaim_node::Handle;
 use essaim_system::journal::Entry;
 use essaim_system::{Path, Record};

@@ -12,7 +12,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::{get, post};
 use essaim_docker::error::texts;
-use essaim_model::{RefusalKind, Refusal};
+use essaim_model::{Refusal, RefusalKind};
 use serde_json::{Value, json as literal};
 
 pub(super) fn router() -> Router<Face> {

@@ -3,7 +3,7 @@
 
 use crate::ask::Path;
 use crate::reply::Answer;
-use essaim_model::{RefusalKind, Refusal};
+use essaim_model::{Refusal, RefusalKind};
 
 pub(super) async fn inspect(Path(name): Path) -> Answer {
     let name = name.strip_suffix("/json").unwrap_or(&name);

@@ -8,7 +8,7 @@ use axum::extract::State;
 use essaim_docker::convert::swarm;
 use essaim_docker::error::texts;
 use essaim_docker::swarm::{InitRequest, JoinRequest, Swarm, SwarmSpec};
-use essaim_model::{RefusalKind, Refusal};
+use essaim_model::{Refusal, RefusalKind};
 use essaim_wire::{Reachability, Role};
 use serde::Deserialize;
 

@@ -9,8 +9,8 @@ use essaim_docker::convert::swarm::{Init, Join};
 use essaim_docker::own::{JournalLine, Members, Trees};
 use essaim_docker::swarm::JoinTokens;
 use essaim_model::{
-    Authority, Change, Cluster as Record, ClusterSpec, EngineKind, Event, Founding, JoinSecrets, RefusalKind, ManagerStatus,
-    Meta, Node, NodeSpec, Outcome, Position, Proposal, Refusal, ServiceId, ServiceSpec, State, Task,
+    Authority, Change, Cluster as Record, ClusterSpec, EngineKind, Event, Founding, JoinSecrets, ManagerStatus, Meta,
+    Node, NodeSpec, Outcome, Position, Proposal, Refusal, RefusalKind, ServiceId, ServiceSpec, State, Task,
 };
 use essaim_wire::{ClusterId, Generation, Index, Lineage, NodeId, Reachability, RequestId, Role, Term, Timestamp};
 use futures::future::{BoxFuture, ready};
@@ -18,8 +18,8 @@ use futures::{FutureExt, StreamExt, stream};
 use http_body_util::BodyExt;
 use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
-use serde_json::Value;
 use parking_lot::{Mutex, MutexGuard};
+use serde_json::Value;
 use std::sync::Arc;
 use tokio::sync::watch;
 
@@ -216,7 +216,9 @@ impl Cluster for Fake {
         self.note(format!("join {:?}", asked.remotes));
         let refused = match asked.token.as_str() {
             "nonsense" => Some(Refusal::new(RefusalKind::Denied, "invalid join token")),
-            "rotated" => Some(Refusal::new(RefusalKind::Denied, "A valid join token is necessary to join this cluster")),
+            "rotated" => {
+                Some(Refusal::new(RefusalKind::Denied, "A valid join token is necessary to join this cluster"))
+            }
             _ => None,
         };
         if refused.is_none() {

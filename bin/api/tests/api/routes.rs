@@ -2,7 +2,9 @@
 
 use crate::fake::{Client, Fake, NOW, SELF, worker};
 use essaim_api::LocalState;
-use essaim_model::{Assigned, Change, Desired, RefusalKind, Observed, Refusal, ServiceId, Slot, Task, TaskId, TaskState};
+use essaim_model::{
+    Assigned, Change, Desired, Observed, Refusal, RefusalKind, ServiceId, Slot, Task, TaskId, TaskState,
+};
 use essaim_wire::{Generation, NodeId, Reachability, Role};
 use serde_json::{Value, json};
 use std::sync::Arc;

@@ -16,17 +16,17 @@ use crate::testkit::trace::Trace;
 use crate::testkit::world::Running;
 use essaim_manager::Control;
 use essaim_model::{
-    Availability, FailureAction, RefusalKind, Labels, Mode, Refusal, ServiceSpec, State, UpdateConfig, UpdateOrder,
+    Availability, FailureAction, Labels, Mode, Refusal, RefusalKind, ServiceSpec, State, UpdateConfig, UpdateOrder,
 };
 use essaim_node::Handle;
 use essaim_wire::{Generation, Index, NodeId, Role};
+use parking_lot::{Mutex, MutexGuard};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use std::collections::{BTreeMap, BTreeSet};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
-use parking_lot::{Mutex, MutexGuard};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::time::{sleep, timeout};
 

@@ -4,8 +4,8 @@
 //! in which they were seen. Two runs with the same hash (and the same fingerprint of the network) were the same.
 
 use essaim_wire::Sum;
-use std::fmt::Display;
 use parking_lot::Mutex;
+use std::fmt::Display;
 use std::sync::Arc;
 use tokio::time::Instant;
 

@@ -1,8 +1,8 @@
 //! What was heard while a test looked elsewhere: docker's events, through our own command line.
 
+use parking_lot::Mutex;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Stdio};
-use parking_lot::Mutex;
 use std::sync::Arc;
 
 use serde_json::Value;

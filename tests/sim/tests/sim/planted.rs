@@ -6,8 +6,8 @@
 
 use essaim::testkit::{Options, run};
 use essaim_wire::planted::{Bug, plant};
-use std::panic::catch_unwind;
 use parking_lot::Mutex;
+use std::panic::catch_unwind;
 use std::thread;
 use std::time::{Duration, Instant};
 

@@ -11,8 +11,8 @@ use essaim_transport::{
 };
 use essaim_wire::{Generation, NodeId, Reachability, Role, Timestamp};
 use futures::future::BoxFuture;
-use std::collections::BTreeSet;
 use parking_lot::Mutex;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -8,7 +8,7 @@
 use crate::leader::actor::Msg as LeaderMsg;
 use crate::leader::context::{Context, Errand};
 use essaim_membership::{Downfall, Member, MemberView, State as Known, Verdict};
-use essaim_model::{Change, State as Cluster};
+use essaim_model::Change;
 use essaim_policy::liveness::{Effect, Input, Liveness, Seen, Wake};
 use essaim_system::Scope;
 use essaim_system::journal::RecordKind;
@@ -184,7 +184,7 @@ impl State {
         }
     }
 
-    fn propose(&self, myself: &ActorRef<Msg>, cluster: &Cluster, changes: Vec<Change>) {
+    fn propose(&self, myself: &ActorRef<Msg>, cluster: &essaim_model::State, changes: Vec<Change>) {
         for change in &changes {
             if let Change::SetReachability { id, reachability, message, .. } = change {
                 self.tell(cluster, *id, *reachability, message);
@@ -201,7 +201,7 @@ impl State {
         });
     }
 
-    fn tell(&self, cluster: &Cluster, id: NodeId, reachability: Reachability, message: &str) {
+    fn tell(&self, cluster: &essaim_model::State, id: NodeId, reachability: Reachability, message: &str) {
         let name = name_of(cluster, id);
         let words = match reachability {
             Reachability::Unknown => return,
@@ -213,7 +213,7 @@ impl State {
 }
 
 /// What the core is to know of a member; nothing of one that was not heard of yet.
-fn see(view: &MemberView, stopped: bool, cluster: &Cluster) -> Option<Seen> {
+fn see(view: &MemberView, stopped: bool, cluster: &essaim_model::State) -> Option<Seen> {
     let names = || {
         let mut names: Vec<_> = view.accusers.iter().map(|node| name_of(cluster, *node)).collect();
         names.sort();
@@ -242,12 +242,12 @@ fn is_same((known, seen): &(Generation, Seen), generation: Generation, next: &Se
         }
 }
 
-fn name_of(cluster: &Cluster, node: NodeId) -> String {
+fn name_of(cluster: &essaim_model::State, node: NodeId) -> String {
     cluster.node(node).map_or_else(|| node.to_string(), |node| node.name())
 }
 
 /// The nodes of the state, as members to be expected.
-fn expected(cluster: &Cluster, me: NodeId) -> Vec<Member> {
+fn expected(cluster: &essaim_model::State, me: NodeId) -> Vec<Member> {
     let others = cluster.nodes().filter(|node| node.id != me);
     others
         .filter_map(|node| {

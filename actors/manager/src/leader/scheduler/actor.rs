@@ -8,7 +8,7 @@
 
 use super::Answer;
 use crate::leader::context::{Context, Errand};
-use essaim_model::{Assigned, Change, RefusalKind, Refusal, ServiceId, State as Cluster};
+use essaim_model::{Assigned, Change, Refusal, RefusalKind, ServiceId};
 use essaim_policy::{Board, Plan};
 use essaim_store::Cursor;
 use essaim_system::Scope;
@@ -155,7 +155,7 @@ impl State {
     }
 
     /// Brings the board up to the state.
-    async fn follow(&mut self) -> Arc<Cluster> {
+    async fn follow(&mut self) -> Arc<essaim_model::State> {
         let mut cluster = self.context.store.state();
         while !self.is_board_stale {
             match self.cursor.try_next() {
@@ -181,7 +181,7 @@ impl State {
     }
 
     /// The changes of a plan, and the tasks it wants with their nodes.
-    fn fulfil(&mut self, cluster: &Cluster, want: Want, now: essaim_wire::Timestamp) -> Part {
+    fn fulfil(&mut self, cluster: &essaim_model::State, want: Want, now: essaim_wire::Timestamp) -> Part {
         let Want { service, plan, seen, answer } = want;
         let Plan { mut changes, mut wanted, .. } = plan;
         changes.insert(0, Change::CarryOutPlan { service, seen });
@@ -208,7 +208,7 @@ impl State {
     }
 
     /// Where tasks went is worth a line.
-    fn tell(&self, cluster: &Cluster, part: &Part) {
+    fn tell(&self, cluster: &essaim_model::State, part: &Part) {
         let (mut placed, mut waiting) = (0, None);
         for change in &part.changes {
             match change {

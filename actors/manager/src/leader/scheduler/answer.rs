@@ -1,7 +1,7 @@
 //! What a service is owed: a word on what became of its plan, whatever happens to those who had it.
 
 use crate::leader::service::Msg;
-use essaim_model::{RefusalKind, Refusal};
+use essaim_model::{Refusal, RefusalKind};
 use ractor::ActorRef;
 
 /// Tells a service once what became of its plan; when it is lost on the way, that it was lost.

@@ -82,7 +82,9 @@ impl Actor for ServiceActor {
             }
             Msg::Settled(Err(refusal)) => {
                 state.planned = false;
-                state.scope.record(RecordKind::Service, format!("its plan was not carried out, and is made anew: {refusal}"));
+                state
+                    .scope
+                    .record(RecordKind::Service, format!("its plan was not carried out, and is made anew: {refusal}"));
                 state.wake_after(&myself, AGAIN_AFTER);
             }
             Msg::Elapsed(wake) if wake == state.wake => state.look(&myself),

@@ -14,10 +14,10 @@ use essaim_transport::sim::SimNetwork;
 use essaim_transport::{Authority, Grant, Identity, Key, Lane, LaneStream, PeerInfo, Serial, Serve, SigningRequest};
 use essaim_wire::{ClusterId, Generation, Index, Lineage, NodeId, Reachability, Role, Timestamp};
 use futures::future::BoxFuture;
+use parking_lot::Mutex;
 use ractor::{Actor, ActorRef};
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use parking_lot::Mutex;
 use std::sync::Arc;
 use std::time::Duration;
 

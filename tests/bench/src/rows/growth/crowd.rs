@@ -14,6 +14,7 @@ use essaim_transport::trust::{Certificate, JoinToken, TokenSecret};
 use essaim_wire::{NodeId, Reachability, Role};
 use essaim_worker::sim::SimMachine;
 use futures::stream::{self, StreamExt};
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Write};
@@ -21,7 +22,6 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitCode, Stdio};
 use std::str::FromStr;
-use parking_lot::Mutex;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 

@@ -7,7 +7,7 @@
 use super::words::{Names, within};
 use essaim::testkit::fault::Number;
 use essaim_node::Handle;
-use essaim_system::{RecordKind, Record};
+use essaim_system::{Record, RecordKind};
 use essaim_wire::Timestamp;
 use std::collections::BTreeMap;
 use std::sync::Arc;
