@@ -96,7 +96,7 @@ async fn a_changed_role_brings_a_new_certificate_on_disk_and_on_every_session() 
     worker.endpoint.renew(Role::Manager);
     sleep(Duration::from_millis(300)).await;
     assert_eq!(worker.endpoint.role(), Role::Worker);
-    cluster.signer.roles.lock().expect("not poisoned").insert(node(3), Role::Manager);
+    cluster.signer.roles.lock().insert(node(3), Role::Manager);
     sleep(Duration::from_secs(5)).await;
     assert_eq!(worker.endpoint.role(), Role::Manager);
     let kept = worker.endpoint.keep().identity().expect("readable").expect("kept");
@@ -110,7 +110,7 @@ async fn a_changed_role_brings_a_new_certificate_on_disk_and_on_every_session() 
 #[tokio::test(start_paused = true)]
 async fn a_certificate_is_renewed_at_half_of_its_life_also_past_a_leader_that_is_gone() {
     let cluster = Cluster::new(1);
-    *cluster.signer.lifetime.lock().expect("not poisoned") = Duration::from_secs(90 * 60);
+    *cluster.signer.lifetime.lock() = Duration::from_secs(90 * 60);
     let [leader, other, worker] = three(&cluster).await;
     let before = worker.endpoint.identity().borrow().says().clone();
     leader.stop().await;
@@ -136,7 +136,7 @@ async fn the_actor_fails_and_no_session_notices() {
     let again = worker.endpoint.lane(node(1), Lane::View).await.expect("the session").peer.session;
     assert_eq!(session, again);
     // Its successor does its work.
-    cluster.signer.roles.lock().expect("not poisoned").insert(node(3), Role::Manager);
+    cluster.signer.roles.lock().insert(node(3), Role::Manager);
     worker.endpoint.renew(Role::Manager);
     sleep(Duration::from_secs(1)).await;
     assert_eq!(worker.endpoint.role(), Role::Manager);
@@ -212,7 +212,7 @@ async fn two_nodes_on_loopback_find_each_other_and_one_says_goodbye() {
 
     let keep = Keep::new(Arc::clone(&one.disk));
     let key = keep.key(&one.seed).expect("drawn");
-    signer.roles.lock().expect("not poisoned").insert(node(1), Role::Manager);
+    signer.roles.lock().insert(node(1), Role::Manager);
     let reply = signer.sign(node(1), &SigningRequest::create(&key)).expect("signed");
     let identity = Identity::new(reply.chain, key, reply.roots).expect("it fits");
     keep.save_identity(&identity).expect("kept");

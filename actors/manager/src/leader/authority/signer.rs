@@ -62,7 +62,7 @@ impl Authority {
         let change = Change::AcceptNode(Box::new(stranger(id, role, key)));
         self.context.propose(vec![change]).await.map_err(|refusal| match refusal.kind {
             // No more room, say: asking again changes nothing.
-            essaim_model::RecordKind::Precondition => Refused::Request(refusal.text),
+            essaim_model::RefusalKind::Precondition => Refused::Request(refusal.text),
             _ => Refused::Unavailable(refusal.text),
         })?;
         self.scope.record(RecordKind::Trust, format!("{id} was let in as a {role}, from {}", request.from));

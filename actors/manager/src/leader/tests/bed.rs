@@ -9,7 +9,7 @@ use essaim_system::endpoint::{Endpoint, Keep, Settings};
 use essaim_system::env::{Env, Seed, SimDisk, VirtualClock};
 use essaim_system::journal::RecordKind;
 use essaim_system::roster::RosterHandle;
-use essaim_system::supervisor::{Plan, Supervisor, SupervisorArgs, SupervisorMsg};
+use essaim_system::supervisor::{Supervision, Supervisor, SupervisorArgs, SupervisorMsg};
 use essaim_transport::sim::SimNetwork;
 use essaim_transport::{Authority, Grant, Identity, Key, Lane, LaneStream, PeerInfo, Serial, Serve, SigningRequest};
 use essaim_wire::{ClusterId, Generation, Index, Lineage, NodeId, Reachability, Role, Timestamp};
@@ -246,7 +246,7 @@ async fn machine(network: &SimNetwork, clock: &Arc<VirtualClock>, root: &Authori
     let endpoint = Endpoint::open(&env, keep, settings).expect("the port is free");
     let roster = RosterHandle::open(&endpoint, essaim_membership::Config::default());
     let children = vec![endpoint.spec(), roster.spec()];
-    let args = SupervisorArgs { scope: scope.clone(), plan: Plan::default(), children };
+    let args = SupervisorArgs { scope: scope.clone(), plan: Supervision::default(), children };
     let (tree, _) = Actor::spawn(None, Supervisor, args).await.expect("it starts");
     Machine { number, scope, endpoint, roster, disk, tree }
 }
