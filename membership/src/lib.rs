@@ -38,9 +38,7 @@ mod verdict;
 mod watch;
 
 #[cfg(test)]
-mod network;
-#[cfg(test)]
-mod scenarios;
+mod tests;
 
 pub use config::Config;
 pub use datagram::MAX_DATAGRAM;

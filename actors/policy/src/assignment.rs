@@ -17,7 +17,7 @@ pub fn due(state: &State, node: NodeId) -> impl Iterator<Item = &Arc<Task>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::world::{World, id};
+    use crate::tests::world::{World, id};
     use essaim_model::Change;
 
     #[test]

@@ -49,7 +49,7 @@ fn is_history(task: &Task) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::world::{World, id};
+    use crate::tests::world::{World, id};
     use essaim_model::{ServiceId, TaskState};
     use std::time::Duration;
 

@@ -25,9 +25,7 @@ pub mod restart;
 pub mod scene;
 
 #[cfg(test)]
-mod simulation;
-#[cfg(test)]
-mod world;
+mod tests;
 
 pub use history::{forgettable, orphans};
 pub use liveness::{Effect, Input, Liveness, Seen, Wake};

@@ -1,7 +1,7 @@
 //! Stories of nodes that are lost and found, in virtual time.
 
 use super::*;
-use crate::world::{World, id};
+use crate::tests::world::{World, id};
 use essaim_model::Availability;
 
 /// A leader's core, its state, and its clock.

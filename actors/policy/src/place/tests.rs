@@ -1,6 +1,6 @@
 //! Swarm's scheduler tables, restated, and an independent judge of what was placed.
 
-use crate::world::{GIB, World, id, node, spec};
+use crate::tests::world::{GIB, World, id, node, spec};
 use crate::{Board, Wanted};
 use essaim_model::*;
 use essaim_wire::{NodeId, Reachability, Timestamp};

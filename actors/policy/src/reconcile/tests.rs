@@ -1,6 +1,6 @@
 //! Swarm's orchestrator tables, restated, and what is better here.
 
-use crate::world::{World, id, node};
+use crate::tests::world::{World, id, node};
 use essaim_model::*;
 use essaim_wire::{NodeId, Reachability};
 use std::time::Duration;

@@ -1,7 +1,7 @@
 //! What the detector does when things go wrong, in a network of virtual time. Each test tells one story; where a time
 //! is asserted it is virtual and belongs to the detector, not to the machine that runs the test.
 
-use crate::network::{Network, member, node};
+use super::network::{Network, member, node};
 use crate::{Evidence, Goodbye, Input, Loss, State, Verdict};
 use essaim_wire::{Generation, Role};
 use rand::rngs::ChaCha8Rng;

@@ -1,7 +1,7 @@
 //! A leader and workers without actors, and nodes that come and go by chance: whatever happened, when it stops the
 //! services get what they ask for, every plan was accepted, and no slot ever had more than two wanted tasks.
 
-use crate::world::{World, id};
+use crate::tests::world::{World, id};
 use essaim_model::service::{DRAIN_LABEL, ON_UNREACHABLE_LABEL};
 use essaim_model::{Assigned, Availability, Change, Mode, RestartPolicy, ServiceId, TaskState};
 use essaim_wire::{Generation, NodeId, Reachability};
