@@ -5,9 +5,9 @@
 //! - What a manager said this node is, that its certificate changed, and where the managers are, go to the root.
 
 use crate::actor::Msg;
+use essaim_presence::endpoint::Endpoint;
+use essaim_presence::roster::RosterHandle;
 use essaim_protocol::Managers;
-use essaim_system::endpoint::Endpoint;
-use essaim_system::roster::RosterHandle;
 use essaim_transport::Admission;
 use essaim_wire::NodeId;
 use essaim_worker::WorkerHandle;

@@ -5,8 +5,8 @@ use essaim_model::{
     Authority as KeptAuthority, Cluster, EngineKind, Founding, JoinSecrets, ManagerStatus, Meta, Node, NodeSpec,
     Refusal,
 };
+use essaim_presence::endpoint::Keep;
 use essaim_system::Env;
-use essaim_system::endpoint::Keep;
 use essaim_transport::trust::{Authority, Grant, Identity, Key, Serial, SigningRequest};
 use essaim_wire::{ClusterId, Generation, Index, Lineage, NodeId, Reachability, Role};
 use std::net::SocketAddr;

@@ -1,8 +1,8 @@
 //! The store of a node: how it reaches the other managers, and who serves its lanes.
 
+use essaim_presence::endpoint::Endpoint;
 use essaim_store::{OpenError, Peers, Pipe, Start, Store, StoreConfig};
 use essaim_system::Env;
-use essaim_system::endpoint::Endpoint;
 use essaim_system::env::{Disk, folder};
 use essaim_transport::{Lane, LaneStream, PeerInfo, Serve};
 use essaim_wire::NodeId;

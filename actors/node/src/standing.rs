@@ -2,9 +2,9 @@
 
 use essaim_manager::Control;
 use essaim_model::{Refusal, RefusalKind};
-use essaim_system::endpoint::Endpoint;
-use essaim_system::roster::RosterHandle;
-use essaim_system::view::View;
+use essaim_presence::endpoint::Endpoint;
+use essaim_presence::roster::RosterHandle;
+use essaim_presence::view::View;
 use essaim_wire::{ClusterId, NodeId, Role};
 use essaim_worker::WorkerHandle;
 use std::net::SocketAddr;

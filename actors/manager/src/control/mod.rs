@@ -15,9 +15,9 @@ pub use cluster::Rotate;
 pub use logs::{LogStreamOf, LogsQuery, TaskLine};
 
 use essaim_model::{Change, Refusal, State};
+use essaim_presence::endpoint::Endpoint;
 use essaim_store::{Cursor, Store};
 use essaim_system::Scope;
-use essaim_system::endpoint::Endpoint;
 use essaim_wire::Index;
 use std::sync::Arc;
 

@@ -157,7 +157,7 @@ impl Journal {
     }
 
     /// The node's monotonic time, by the clock that records are stamped with.
-    pub(crate) fn now(&self) -> essaim_wire::Moment {
+    pub fn now(&self) -> essaim_wire::Moment {
         self.shared.env.now()
     }
 

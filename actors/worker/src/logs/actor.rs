@@ -5,7 +5,7 @@
 //! Dies: with the worker; nobody serves the lane then.
 
 use super::LogServer;
-use essaim_system::endpoint::Endpoint;
+use essaim_presence::endpoint::Endpoint;
 use essaim_transport::Lane;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use ractor_cluster::RactorMessage;

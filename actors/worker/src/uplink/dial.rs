@@ -1,7 +1,7 @@
 //! How a manager is reached.
 
+use essaim_presence::endpoint::Endpoint;
 use essaim_protocol::Managers;
-use essaim_system::endpoint::Endpoint;
 use essaim_transport::{Admission, Denied, FrameReceiver, FrameSender, Lane, OpenError, Unreached};
 use essaim_wire::NodeId;
 use futures::FutureExt;

@@ -2,8 +2,8 @@
 
 use crate::leader::context::Context;
 use essaim_model::{Availability, Change, Cluster, Labels, Meta, Node, NodeSpec, State};
+use essaim_presence::endpoint::Signer;
 use essaim_system::Scope;
-use essaim_system::endpoint::Signer;
 use essaim_system::journal::RecordKind;
 use essaim_transport::{
     Admission, Authority as Root, Certificate, EnrolReply, EnrolRequest, Grant, Key, Refused, Serial, SigningRequest,

@@ -3,12 +3,12 @@
 use super::{founding, node};
 use crate::{ManagerArguments, leader};
 use essaim_model::{Change, Desired, NodeSpec, Observed, ServiceId, ServiceSpec, State, Task, TaskState};
+use essaim_presence::endpoint::{Endpoint, Keep, Settings};
+use essaim_presence::roster::RosterHandle;
 use essaim_store::{Peers, Pipe, Start, Store, StoreConfig};
 use essaim_system::Scope;
-use essaim_system::endpoint::{Endpoint, Keep, Settings};
 use essaim_system::env::{Env, Seed, SimDisk, VirtualClock};
 use essaim_system::journal::RecordKind;
-use essaim_system::roster::RosterHandle;
 use essaim_system::supervisor::{Supervision, Supervisor, SupervisorArgs, SupervisorMsg};
 use essaim_transport::sim::SimNetwork;
 use essaim_transport::{Authority, Grant, Identity, Key, Lane, LaneStream, PeerInfo, Serial, Serve, SigningRequest};

@@ -2,9 +2,9 @@
 
 use super::bed::{Bed, LINEAGE, addr, id, open};
 use essaim_model::Change;
+use essaim_presence::endpoint::{Enrolled, JoinError, Keep, join, utc};
 use essaim_store::Start;
 use essaim_system::Env;
-use essaim_system::endpoint::{Enrolled, JoinError, Keep, join, utc};
 use essaim_transport::{EnrolError, JoinToken, Key, Refused, SigningRequest, TokenSecret, enrol};
 use essaim_wire::{Role, Timestamp};
 use std::sync::Arc;

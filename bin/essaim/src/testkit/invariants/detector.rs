@@ -13,7 +13,7 @@ use super::troubles::{AFTERMATH, Troubles};
 use crate::testkit::fault::Number;
 use essaim_membership::{Evidence, Incarnation, Verdict};
 
-use essaim_system::roster::{Heard, Roster};
+use essaim_presence::roster::{Heard, Roster};
 use essaim_wire::{Generation, NodeId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

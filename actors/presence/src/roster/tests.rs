@@ -2,9 +2,9 @@
 
 use super::RosterMsg;
 use super::members::exchange;
-use crate::fixture::cluster::{Cluster, Node, ip, member, node};
-use crate::fixture::{failures, lines};
+use crate::fixture::{Cluster, Node, ip, member, node};
 use essaim_membership::{Goodbye, Input, State, Table, Verdict};
+use essaim_system::fixture::{failures, lines};
 use essaim_wire::{NodeId, Role};
 use std::time::Duration;
 use tokio::runtime::{Builder, RngSeed};

@@ -13,10 +13,10 @@ mod tests;
 pub use ask::MemberLine;
 
 use crate::endpoint::Endpoint;
-use crate::journal::{Entry, Journal, Record};
-use crate::path::Path;
 use crate::roster::RosterHandle;
 use ask::{Answer, Ask};
+use essaim_system::Path;
+use essaim_system::journal::{Entry, Journal, Record};
 use essaim_transport::Lane;
 use essaim_wire::NodeId;
 use futures::stream::{self, StreamExt};

@@ -19,8 +19,8 @@ mod words;
 use actor::{RosterActor, RosterMsg};
 
 use crate::endpoint::Endpoint;
-use crate::supervisor::{Address, ChildSpec};
 use essaim_membership::{Config, Detector, Goodbye, Input, Member, MemberView, State, Verdict};
+use essaim_system::supervisor::{Address, ChildSpec};
 use essaim_transport::Lane;
 use essaim_wire::{Moment, NodeId, Role};
 use imbl::OrdMap;

@@ -1,10 +1,10 @@
 //! What is asked and answered on the `view` lane. One question, then as many answers as it takes.
 
-use crate::journal::{Entry, Record};
-use crate::path::Path;
 use crate::roster::Roster;
 use bincode::{Decode, Encode};
 use essaim_membership::{Member, State};
+use essaim_system::Path;
+use essaim_system::journal::{Entry, Record};
 use essaim_wire::{Generation, Moment, NodeId, Reachability, Role};
 use std::net::SocketAddr;
 use std::time::Duration;

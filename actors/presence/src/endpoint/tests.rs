@@ -2,9 +2,9 @@
 
 use super::broker::Ask;
 use super::{JoinError, Keep, join};
-use crate::env::SimDisk;
-use crate::fixture::cluster::{Cluster, Node, addr, ip, node};
-use crate::fixture::failures;
+use crate::fixture::{Cluster, Node, addr, ip, node};
+use essaim_system::env::SimDisk;
+use essaim_system::fixture::failures;
 use essaim_transport::{
     Admission, EnrolError, EnrolReply, EnrolRequest, JoinToken, Key, Lane, Refused, SigningRequest, TokenSecret,
 };
@@ -22,10 +22,7 @@ async fn three(cluster: &Cluster) -> [Node; 3] {
     ];
     nodes[0].endpoint.set_signer(Some(cluster.signer.clone()));
     for node in &nodes {
-        node.endpoint.set_managers(vec![
-            (crate::fixture::cluster::node(1), addr(1)),
-            (crate::fixture::cluster::node(2), addr(2)),
-        ]);
+        node.endpoint.set_managers(vec![(crate::fixture::node(1), addr(1)), (crate::fixture::node(2), addr(2))]);
     }
     nodes
 }
@@ -168,12 +165,12 @@ async fn the_table_never_goes_back_over_a_restart_and_a_removed_node_is_refused(
 #[tokio::test]
 async fn two_nodes_on_loopback_find_each_other_and_one_says_goodbye() {
     use super::{Endpoint, Settings};
-    use crate::env::{Env, RealClock, RealDisk, Seed};
-    use crate::fixture::cluster::TestSigner;
+    use crate::fixture::TestSigner;
     use crate::roster::RosterHandle;
-    use crate::scope::Scope;
-    use crate::supervisor::{Supervision, Supervisor, SupervisorArgs};
     use essaim_membership::{Config, Goodbye, State};
+    use essaim_system::Scope;
+    use essaim_system::env::{Env, RealClock, RealDisk, Seed};
+    use essaim_system::supervisor::{Supervision, Supervisor, SupervisorArgs};
     use essaim_transport::{Identity, QuicNetwork};
     use ractor::Actor;
 

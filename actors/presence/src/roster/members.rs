@@ -2,8 +2,8 @@
 //! other's is the same, an empty frame is the answer and the end of it, and otherwise a table goes each way.
 
 use super::{RosterMsg, Shared};
-use crate::supervisor::Address;
 use essaim_membership::{Input, Table};
+use essaim_system::supervisor::Address;
 use essaim_transport::{Lane, LaneStream, PeerInfo, Serve};
 use essaim_wire::NodeId;
 use futures::future::BoxFuture;

@@ -1,10 +1,10 @@
 //! Views on the simulated network.
 
-use crate::fixture::cluster::{Cluster, Node, ip, node};
-use crate::fixture::scope;
-use crate::journal::RecordKind;
-use crate::path::Path;
+use crate::fixture::{Cluster, Node, ip, node};
 use crate::view::View;
+use essaim_system::Path;
+use essaim_system::fixture::scope;
+use essaim_system::journal::RecordKind;
 use essaim_wire::{Reachability, Role};
 use std::time::Duration;
 use tokio::time::sleep;
@@ -36,7 +36,7 @@ async fn every_node_shows_its_tree_and_the_silent_one_is_named() {
     assert!(before.elapsed() <= Duration::from_secs(1));
     let paths: Vec<String> = answers.said[&node(1)].iter().map(|entry| entry.path.to_string()).collect();
     assert_eq!(paths, ["/n1", "/n1/endpoint", "/n1/journal", "/n1/roster"]);
-    assert_eq!(answers.said[&node(1)][3].source, "actors/system/src/roster/");
+    assert_eq!(answers.said[&node(1)][3].source, "actors/presence/src/roster/");
     assert_eq!(answers.silent.keys().collect::<Vec<_>>(), [&node(3)]);
 }
 
@@ -51,7 +51,7 @@ async fn journals_are_read_from_a_number_on_and_forgotten_records_are_owned_up_t
     assert_eq!(records.records.len(), 1);
     assert_eq!((records.records[0].reason.as_str(), records.next), ("something happened", last + 2));
     assert!(!answers.said[&node(2)].records.is_empty());
-    for n in 0..crate::journal::CAPACITY {
+    for n in 0..essaim_system::journal::CAPACITY {
         nodes[0].scope.record(RecordKind::Note, format!("{n}"));
     }
     let answers = nodes[2].view.records(&[(node(1), 1)].into(), 10, SOON).await;

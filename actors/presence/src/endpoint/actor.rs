@@ -8,8 +8,8 @@
 
 use super::core::{Effect, Input, Renewal, Wake};
 use super::{Endpoint, JoinError};
-use crate::journal::RecordKind;
-use crate::scope::Scope;
+use essaim_system::Scope;
+use essaim_system::journal::RecordKind;
 use essaim_transport::{EnrolReply, Identity, PeerIdentity, Refused, SigningRequest};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use ractor_cluster::RactorMessage;

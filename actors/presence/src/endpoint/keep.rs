@@ -7,7 +7,7 @@
 //! - `admission`: the table of exceptions. It never goes back, over restarts too.
 //! - `generation`: how often the daemon has started.
 
-use crate::env::{Disk, Seed};
+use essaim_system::env::{Disk, Seed};
 use essaim_transport::{Admission, Identity, Key, SocketKey, TrustError};
 use essaim_wire::{DecodeError, Generation, decode, encode};
 use std::fmt;
@@ -164,7 +164,7 @@ fn framed<T: bincode::Encode>(value: &T) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::env::SimDisk;
+    use essaim_system::env::SimDisk;
     use essaim_transport::{Authority, Grant, Serial, SigningRequest};
     use essaim_wire::{ClusterId, Index, Lineage, NodeId, Role, Timestamp};
     use std::time::Duration;

@@ -19,9 +19,9 @@ use actor::{EndpointActor, EndpointMsg};
 pub use broker::Signer;
 pub use keep::{Keep, KeepError};
 
-use crate::env::Env;
-use crate::supervisor::{Address, ChildSpec};
 use broker::{Broker, EnrolServer};
+use essaim_system::env::Env;
+use essaim_system::supervisor::{Address, ChildSpec};
 use essaim_transport::{
     Admission, Config, Datagram, EnrolError, EnrolReply, Event, Identity, JoinToken, Lane, LaneStream, OpenError,
     PeerInfo, Serve, SigningRequest, TrustError, Utc,
