@@ -15,7 +15,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("essaim", &["essaim-api", "essaim-engines"]),
     ("essaim-api", &["essaim-node", "essaim-docker"]),
     ("essaim-node", &["essaim-manager", "essaim-worker"]),
-    ("essaim-manager", &["essaim-store", "essaim-policy"]),
+    ("essaim-manager", &["essaim-store", "essaim-presence", "essaim-policy"]),
     ("essaim-engines", &["essaim-worker"]),
     ("essaim-store", &["essaim-system", "essaim-protocol", "essaim-model"]),
     ("essaim-worker", &["essaim-presence", "essaim-protocol", "essaim-model"]),
