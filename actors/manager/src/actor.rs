@@ -280,7 +280,7 @@ impl State {
                     admit(&self.arguments);
                     return self.mark_all();
                 }
-                Event::Service { .. } => (),
+                Event::Service { .. } | Event::Object { .. } => (),
             }
         }
         concerned.iter().filter_map(|node| self.linked.get(node)).for_each(Linked::mark);

@@ -9,7 +9,7 @@ mod service;
 mod task;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use crate::{Change, Event, Refusal, State};
 
@@ -57,6 +57,9 @@ impl State {
             }
             Change::ForgetTask { id } => self.forget_task(*id, events),
             Change::CarryOutPlan { service, seen } => self.carry_out_plan(*service, *seen),
+
+            Change::PutObject(put) => self.put_object(put, events),
+            Change::RemoveObject(id) => self.remove_object(*id, events),
         }
     }
 }

@@ -5,8 +5,8 @@
 //! If something in between took these away, the proposal is refused and whoever planned it plans again.
 
 use crate::{
-    Cluster, ClusterSpec, Desired, ManagerStatus, Node, NodeDescription, NodeSpec, Observed, Refusal, ServiceId,
-    ServiceSpec, Task, TaskId, UpdateStatus,
+    AnyId, AnyPut, Cluster, ClusterSpec, Desired, ManagerStatus, Node, NodeDescription, NodeSpec, Observed, Refusal,
+    ServiceId, ServiceSpec, Task, TaskId, UpdateStatus,
 };
 use bincode::{Decode, Encode};
 use essaim_wire::{Generation, Index, Lineage, NodeId, Reachability, RequestId, Role, Term, Timestamp};
@@ -219,4 +219,9 @@ pub enum Change {
         /// The place of the state that the plan was made from.
         seen: Index,
     },
+
+    /// An operator created or updated an object that has nothing but a spec.
+    PutObject(Box<AnyPut>),
+    /// An operator removed such an object.
+    RemoveObject(AnyId),
 }

@@ -12,6 +12,7 @@
 //!
 //! - [`id`], [`meta`]: ids of services and tasks; versions, labels and names.
 //! - [`cluster`], [`node`], [`service`], [`task`]: the objects. `task` has the table of legal steps.
+//! - [`noun`]: what every other noun shares; beside it one file for each (`config`).
 //! - [`placement`]: constraints, as they are written and as they match.
 //! - [`change`], [`event`], [`refusal`]: what goes into `apply` and what comes out.
 //! - [`state`] and [`apply`]: the whole, and how it changes.
@@ -27,6 +28,7 @@ pub mod id;
 pub mod loopback;
 pub mod meta;
 pub mod node;
+pub mod noun;
 pub mod placement;
 pub mod refusal;
 pub mod requests;
@@ -41,6 +43,8 @@ pub use event::Event;
 pub use id::{ServiceId, TaskId};
 pub use meta::{InvalidName, Labels, Meta, Name};
 pub use node::{Availability, EngineKind, Hardware, ManagerStatus, Node, NodeDescription, NodeSpec, Platform};
+pub use noun::config::{ConfigId, ConfigSpec};
+pub use noun::{AnyId, AnyObject, AnyPut, Noun, Object, Put};
 pub use placement::{Constraint, ConstraintKey, ConstraintOp, InvalidConstraint, Placement};
 pub use refusal::{Refusal, RefusalKind};
 pub use service::{

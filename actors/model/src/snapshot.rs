@@ -5,7 +5,7 @@
 //! is that of the maps: the same state gives the same pieces, and the same hash.
 
 use crate::state::KeptSpec;
-use crate::{Cluster, Node, Outcome, Position, Service, ServiceId, ServiceSpec, State, Task};
+use crate::{AnyObject, Cluster, Node, Outcome, Position, Service, ServiceId, ServiceSpec, State, Task};
 use bincode::{Decode, Encode};
 use essaim_wire::{Generation, Index, NodeId, Sum, Timestamp, encode};
 use std::sync::Arc;
@@ -49,6 +49,8 @@ pub enum Piece {
     },
     /// Where the last plan for a service was carried out.
     Plan(ServiceId, Index),
+    /// An object of a noun that has nothing but a spec.
+    Object(AnyObject),
 }
 
 impl State {
@@ -72,6 +74,7 @@ impl State {
                 })
             }))
             .chain(self.plans.iter().map(|(id, index)| Piece::Plan(*id, *index)))
+            .chain(self.objects().map(Piece::Object))
     }
 
     /// Adds a piece. Pieces may come in any order in which a spec precedes the tasks that follow it.
@@ -113,6 +116,7 @@ impl State {
             Piece::Plan(id, index) => {
                 self.plans.insert(id, index);
             }
+            Piece::Object(object) => self.insert_object(object),
         }
     }
 

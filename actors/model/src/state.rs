@@ -4,6 +4,7 @@
 //! frozen state without a lock while `apply` goes on. Beside the objects stand the indexes that questions are asked
 //! by (tasks of a service, tasks of a node, a service by name); `apply` alone writes them.
 
+use crate::noun::Tables;
 use crate::requests::Requests;
 use crate::{
     Cluster, Event, Node, Outcome, Position, Proposal, Refusal, RefusalKind, Service, ServiceId, ServiceSpec, Slot,
@@ -33,6 +34,7 @@ pub struct State {
     pub(crate) service_by_name: OrdMap<String, ServiceId>,
     pub(crate) tasks_by_service: OrdSet<(ServiceId, Slot, TaskId)>,
     pub(crate) tasks_by_node: OrdSet<(NodeId, TaskId)>,
+    pub(crate) tables: Tables,
 }
 
 /// A spec that is in force, or was when a task was made that is still remembered.

@@ -144,6 +144,22 @@ pub(crate) mod ratio {
     }
 }
 
+/// Bytes as Go writes them: base64, and `null` as well as nothing for none.
+pub(crate) mod base64_bytes {
+    use base64::Engine;
+    use base64::prelude::BASE64_STANDARD;
+    use serde::{Deserialize, Deserializer, Serializer, de};
+
+    pub(crate) fn serialize<S: Serializer>(bytes: &[u8], to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&BASE64_STANDARD.encode(bytes))
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u8>, D::Error> {
+        let text = Option::<String>::deserialize(from)?.unwrap_or_default();
+        BASE64_STANDARD.decode(text).map_err(|why| de::Error::custom(format!("no base64: {why}")))
+    }
+}
+
 /// A field that Docker always writes and that is always `null` as long as we do not have what it is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Null;

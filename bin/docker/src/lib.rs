@@ -13,12 +13,14 @@
 //! - [`base`]: times, versions, labels, and the ways Go leaves a field out.
 //! - [`version`], [`ping`], [`info`], [`swarm`], [`node`], [`service`], [`container`], [`network`], [`task`],
 //!   [`event`], [`distribution`]: the nouns on the wire.
+//! - [`object`]: what every plain noun is on the wire; beside it one file for each ([`config`]).
 //! - [`own`]: what Essaim's own routes say.
 //! - [`error`]: refusals as Docker words and numbers them.
 //! - [`filters`] and [`resolve`]: `--filter`, and how a name, an id or the beginning of one finds its object.
 //! - [`convert`]: between these and `model`.
 
 pub mod base;
+pub mod config;
 pub mod container;
 pub mod convert;
 pub mod distribution;
@@ -28,6 +30,7 @@ pub mod filters;
 pub mod info;
 pub mod network;
 pub mod node;
+pub mod object;
 pub mod own;
 pub mod ping;
 pub mod resolve;

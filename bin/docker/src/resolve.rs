@@ -2,7 +2,7 @@
 //!
 //! The order and the two refusals are Swarm's, word for word, because clients match on them.
 
-use essaim_model::{Node, Refusal, Service, State, Task};
+use essaim_model::{Node, Noun, Object, Refusal, Service, State, Task};
 use essaim_wire::NodeId;
 use std::sync::Arc;
 
@@ -32,6 +32,15 @@ pub fn task<'a>(state: &'a State, text: &str) -> Result<&'a Arc<Task>, Refusal> 
     }
     let named = state.tasks().filter(|task| name_of_task(state, task) == text).collect();
     only("task", text, named, || state.tasks().filter(|task| begins(&task.id, text)).collect())
+}
+
+/// The object of a plain noun that `text` means.
+pub fn object<'a, N: Noun>(state: &'a State, text: &str) -> Result<&'a Arc<Object<N>>, Refusal> {
+    if let Some(object) = text.parse().ok().and_then(|id| state.object(id)) {
+        return Ok(object);
+    }
+    let named = state.object_named(text).into_iter().collect();
+    only(N::WORD, text, named, || state.all().filter(|object| begins(&object.id, text)).collect())
 }
 
 /// The full name of a task, `web.1.ID` or `web.NODE.ID`.

@@ -3,7 +3,7 @@
 //! The fixtures are recorded bodies, one of each shape. Where the full recordings lie beside the checkout
 //! (`../shared/docker-api/transcripts`) every body of them is walked as well.
 
-use essaim_docker::{distribution, error, event, info, node, service, swarm, task, version};
+use essaim_docker::{config, distribution, error, event, info, node, object, service, swarm, task, version};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -47,6 +47,9 @@ survives! {
     a_task_survives: "task" as task::Task;
     an_event_survives: "event" as event::EventMessage;
     a_distribution_survives: "distribution" as distribution::DistributionInspect;
+    a_config_survives: "config" as object::Object<config::ConfigSpec>;
+    a_config_spec_survives: "config_spec" as config::ConfigSpec;
+    an_answer_to_the_creation_of_an_object_survives: "object_create" as object::Created;
     an_error_survives: "error" as error::ErrorBody;
 }
 
@@ -102,6 +105,7 @@ fn walk(exchange: &Value, file: &Path) -> usize {
         ("POST", ["swarm", "update"]) => check(request, round_trip::<swarm::SwarmSpec>),
         ("POST", ["nodes", _, "update"]) => check(request, round_trip::<node::NodeSpec>),
         ("POST", ["services", ..]) => check(request, round_trip::<service::ServiceSpec>),
+        ("POST", ["configs", ..]) => check(request, round_trip::<config::ConfigSpec>),
         _ => (),
     }
     match (method, parts.as_slice()) {
@@ -116,6 +120,9 @@ fn walk(exchange: &Value, file: &Path) -> usize {
         ("GET", ["services", _]) => check(response, round_trip::<service::Service>),
         ("POST", ["services", "create"]) => check(response, round_trip::<service::CreateResponse>),
         ("POST", ["services", _, "update"]) => check(response, round_trip::<service::UpdateResponse>),
+        ("GET", ["configs"]) => list.iter().for_each(|it| check(it, round_trip::<object::Object<config::ConfigSpec>>)),
+        ("GET", ["configs", _]) => check(response, round_trip::<object::Object<config::ConfigSpec>>),
+        ("POST", ["configs", "create"]) => check(response, round_trip::<object::Created>),
         ("GET", ["tasks"]) => list.iter().for_each(|it| check(it, round_trip::<task::Task>)),
         ("GET", ["tasks", _]) => check(response, round_trip::<task::Task>),
         ("GET", ["distribution", ..]) => check(response, round_trip::<distribution::DistributionInspect>),

@@ -9,6 +9,7 @@
 mod cluster;
 mod logs;
 mod node;
+mod object;
 mod service;
 
 pub use cluster::Rotate;

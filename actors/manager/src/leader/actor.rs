@@ -241,6 +241,8 @@ impl Concerned {
                 self.nodes = true;
                 self.services.extend(cluster.services().map(|service| service.id));
             }
+            // No service uses one yet.
+            Event::Object { .. } => (),
         }
     }
 

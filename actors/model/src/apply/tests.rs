@@ -30,15 +30,15 @@ const WEB: ServiceId = ServiceId::from_bits(100);
 const TASK: TaskId = TaskId::from_bits(1000);
 
 /// A state, and the log that made it.
-struct World {
-    state: State,
+pub(crate) struct World {
+    pub(crate) state: State,
     index: u64,
     seq: u64,
 }
 
 impl World {
     /// A cluster of the manager 1 and the worker 2.
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut world = Self { state: State::default(), index: 0, seq: 0 };
         world.done(Change::Found(Box::new(founding())));
         world.done(Change::AcceptNode(Box::new(worker(2))));
@@ -46,7 +46,7 @@ impl World {
     }
 
     /// With the service `web`, created at index 3.
-    fn with_web() -> Self {
+    pub(crate) fn with_web() -> Self {
         let mut world = Self::new();
         world.done(Change::CreateService { id: WEB, spec: spec("web", "a") });
         world
@@ -63,19 +63,23 @@ impl World {
         self.state.apply(Position { term: Term(1), index: Index(self.index) }, proposal)
     }
 
-    fn done(&mut self, change: Change) -> Vec<Event> {
+    pub(crate) fn done(&mut self, change: Change) -> Vec<Event> {
         let proposal = self.proposal(vec![change]);
         let (outcome, events) = self.apply(&proposal);
         assert_eq!(outcome, Outcome::Done(Index(self.index)));
         events
     }
 
-    fn refused(&mut self, change: Change) -> String {
+    pub(crate) fn refused(&mut self, change: Change) -> String {
+        self.refusal(change).text
+    }
+
+    pub(crate) fn refusal(&mut self, change: Change) -> Refusal {
         let proposal = self.proposal(vec![change]);
         match self.apply(&proposal) {
             (Outcome::Refused(refusal), events) => {
                 assert_eq!(events, [], "a refusal changes nothing");
-                refusal.text
+                refusal
             }
             (done, _) => panic!("{done:?}"),
         }
@@ -339,6 +343,7 @@ fn a_state_survives_its_pieces_with_its_hash() {
     world.done(task(1001, 3, None));
     world.done(Change::CarryOutPlan { service: WEB, seen: Index(5) });
     world.done(Change::RemoveNode { id: NodeId::from_bits(2), until: Timestamp::from_micros(u64::MAX) });
+    world.done(noun::tests::create(1, noun::tests::config("site", b"x")));
     let mut copy = State::default();
     world.state.pieces().for_each(|piece| copy.insert(piece));
     assert_eq!(copy, world.state);

@@ -84,7 +84,8 @@ impl Board {
             Event::Cluster { new, .. } => self.default_engine = Some(new.default_engine),
             Event::Node { old: None, new: None }
             | Event::Task { old: None, new: None }
-            | Event::Service { old: None, .. } => (),
+            | Event::Service { old: None, .. }
+            | Event::Object { .. } => (),
         }
     }
 

@@ -15,6 +15,10 @@ use tokio::sync::watch;
 /// Sixteen in a test, so that one can fall behind.
 const EVENTS_MAX: usize = if cfg!(test) { 16 } else { 65_536 };
 
+/// How many bytes of payload the kept events may have together: configs are up to 1,000 KiB each, and thousands of them
+/// may be created and removed within the number of events that are kept.
+const PAYLOAD_BYTES_MAX: usize = if cfg!(test) { 4096 } else { 64 << 20 };
+
 /// What happened at one place in the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Happened {
@@ -22,6 +26,12 @@ pub struct Happened {
     pub index: Index,
     /// What, in the order in which it was made.
     pub events: Arc<[Event]>,
+}
+
+impl Happened {
+    fn payload_len(&self) -> usize {
+        self.events.iter().map(Event::payload_len).sum()
+    }
 }
 
 /// The watcher fell behind. List the state, and watch from its place.
@@ -97,6 +107,8 @@ impl Cursor {
 struct Ring {
     kept: VecDeque<Happened>,
     events: usize,
+    /// Payload of the kept events, in bytes.
+    bytes: usize,
     /// Everything up to here is forgotten, or was never seen.
     before: Index,
 }
@@ -177,13 +189,15 @@ impl Ring {
         for happened in happened {
             if !happened.events.is_empty() {
                 self.events += happened.events.len();
+                self.bytes += happened.payload_len();
                 self.kept.push_back(happened);
             }
         }
         // The newest stays even when it alone is over the limit: it exists anyway.
-        while self.events > EVENTS_MAX && self.kept.len() > 1 {
+        while (self.events > EVENTS_MAX || self.bytes > PAYLOAD_BYTES_MAX) && self.kept.len() > 1 {
             if let Some(oldest) = self.kept.pop_front() {
                 self.events -= oldest.events.len();
+                self.bytes -= oldest.payload_len();
                 self.before = oldest.index;
             }
         }
@@ -237,6 +251,21 @@ mod tests {
         }
         assert_eq!(slow.next().await, Err(CursorError::Compacted(Compacted { oldest: Index(5) })));
         assert_eq!(publisher.cursor(Index(4)).next().await, Ok(happened(5, 1)));
+    }
+
+    #[tokio::test]
+    async fn events_with_large_payloads_are_kept_up_to_their_bytes() {
+        use essaim_model::{AnyObject, ConfigId, ConfigSpec, Labels, Meta, Object};
+        let publisher = Publisher::new();
+        let spec = ConfigSpec { name: "site".into(), labels: Labels::new(), data: vec![7; 1500].into() };
+        let config = Arc::new(Object { id: ConfigId::from_bits(1), meta: Meta::default(), spec });
+        for index in 1..=4 {
+            let event = Event::Object { old: None, new: Some(AnyObject::Config(Arc::clone(&config))) };
+            let happened = Happened { index: Index(index), events: vec![event].into() };
+            publisher.publish([happened], &State::default());
+        }
+        let refused = publisher.cursor(Index(0)).next().await;
+        assert_eq!(refused, Err(CursorError::Compacted(Compacted { oldest: Index(3) })));
     }
 
     #[tokio::test]

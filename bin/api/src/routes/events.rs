@@ -129,5 +129,6 @@ fn happened_at(event: &Event) -> Option<Timestamp> {
         Event::Node { new, .. } => new.as_ref().map(|new| new.meta.updated_at),
         Event::Service { new, .. } => new.as_ref().map(|new| new.meta.updated_at),
         Event::Task { new, .. } => new.as_ref().map(|new| new.meta.updated_at),
+        Event::Object { new, .. } => new.as_ref().map(|new| new.meta().updated_at),
     }
 }

@@ -42,6 +42,14 @@ pub fn show(event: &Event, at: Timestamp) -> Option<EventMessage> {
         Event::Service { old: Some(old), new: None } => {
             ("service", old.id.to_string(), old.spec.name.to_string(), "remove", vec![])
         }
+        Event::Object { old, new: Some(new) } => {
+            let action = if old.is_some() { "update" } else { "create" };
+            (new.word(), new.id().to_string(), new.name().to_owned(), action, vec![])
+        }
+        Event::Object { old: Some(old), new: None } => {
+            (old.word(), old.id().to_string(), old.name().to_owned(), "remove", vec![])
+        }
+        Event::Object { old: None, new: None } => return None,
         Event::Node { .. } | Event::Service { .. } | Event::Cluster { .. } | Event::Task { .. } => return None,
     };
     let mut attributes = Labels::from([("name".into(), name)]);
@@ -119,4 +127,24 @@ pub fn matches(filters: &Filters, event: &EventMessage) -> bool {
         && filters.equals("scope", &event.scope)
         && filters.labels("label", &event.actor.attributes)
         && FILTERS.iter().filter(|key| !["event", "label", "scope", "type"].contains(key)).all(|kind| object(kind))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use essaim_model::{AnyObject, ConfigId, ConfigSpec, Meta, Object};
+    use std::sync::Arc;
+
+    #[test]
+    fn an_object_of_a_plain_noun_is_told_by_its_word_its_id_and_its_name() {
+        let spec = ConfigSpec { name: "site".into(), labels: Labels::new(), data: b"x".as_slice().into() };
+        let config = AnyObject::Config(Arc::new(Object { id: ConfigId::from_bits(7), meta: Meta::default(), spec }));
+        let there = || Some(config.clone());
+        for (old, new, action) in [(None, there(), "create"), (there(), there(), "update"), (there(), None, "remove")] {
+            let told = show(&Event::Object { old, new }, Timestamp::default()).expect("Docker has an event for it");
+            assert_eq!((told.kind.as_str(), told.action.as_str()), ("config", action));
+            assert_eq!(told.actor.id, "0000000000000000000000007");
+            assert_eq!(told.actor.attributes, Labels::from([("name".into(), "site".into())]));
+        }
+    }
 }

@@ -13,7 +13,7 @@
 
 use super::course;
 use crate::testkit::fault::Number;
-use essaim_model::{Event, Node, Outcome, Proposal, Service, ServiceId, State, Task, TaskId};
+use essaim_model::{AnyId, AnyObject, Event, Node, Outcome, Proposal, Service, ServiceId, State, Task, TaskId};
 use essaim_store::Agreed;
 use essaim_wire::{Generation, Index, NodeId, RequestId};
 use std::collections::BTreeMap;
@@ -42,6 +42,7 @@ struct Replica {
     nodes: BTreeMap<NodeId, Arc<Node>>,
     services: BTreeMap<ServiceId, Arc<Service>>,
     tasks: BTreeMap<TaskId, Arc<Task>>,
+    objects: BTreeMap<AnyId, AnyObject>,
 }
 
 impl Agreement {
@@ -161,6 +162,7 @@ impl Replica {
             nodes: state.nodes().map(|node| (node.id, Arc::clone(node))).collect(),
             services: state.services().map(|service| (service.id, Arc::clone(service))).collect(),
             tasks: state.tasks().map(|task| (task.id, Arc::clone(task))).collect(),
+            objects: state.objects().map(|object| (object.id(), object)).collect(),
         }
     }
 
@@ -172,21 +174,22 @@ impl Replica {
                 Event::Node { old, new } => step(&mut self.nodes, old, new, |node| node.id)?,
                 Event::Service { old, new } => step(&mut self.services, old, new, |service| service.id)?,
                 Event::Task { old, new } => step(&mut self.tasks, old, new, |task| task.id)?,
+                Event::Object { old, new } => step(&mut self.objects, old, new, AnyObject::id)?,
             }
         }
         Ok(())
     }
 }
 
-fn step<K: Ord + std::fmt::Display, V: PartialEq>(
-    objects: &mut BTreeMap<K, Arc<V>>,
-    old: &Option<Arc<V>>,
-    new: &Option<Arc<V>>,
+fn step<K: Ord + std::fmt::Display, V: PartialEq + Clone>(
+    objects: &mut BTreeMap<K, V>,
+    old: &Option<V>,
+    new: &Option<V>,
     id: impl Fn(&V) -> K,
 ) -> Result<(), String> {
-    let Some(key) = new.as_ref().or(old.as_ref()).map(|it| id(it)) else { return Ok(()) };
+    let Some(key) = new.as_ref().or(old.as_ref()).map(&id) else { return Ok(()) };
     let was = match new {
-        Some(new) => objects.insert(id(new), Arc::clone(new)),
+        Some(new) => objects.insert(id(new), new.clone()),
         None => objects.remove(&key),
     };
     if was == *old { Ok(()) } else { Err(format!("{key} was something else")) }

@@ -1,0 +1,367 @@
+//! What every plain noun shares: an object with an id, a version, and a spec that operators set, found by its name.
+//!
+//! A noun is one type, its spec, that implements [`Noun`]: its word, its rules, and who uses its objects. One line in
+//! `nouns!` below registers it, and with that it has everything else: a [`Table`] in the state with an index by name, a
+//! change that creates or updates ([`Put`], refused when the version it was read at is no longer the object's), a change
+//! that removes (refused while something uses the object), an event, and a piece of the snapshot. Everything outside of
+//! this module works with [`AnyObject`], [`AnyPut`] and [`AnyId`], or is generic over [`Noun`], and needs no line for a
+//! new one.
+//!
+//! Nouns that do more than being set (nodes, services, tasks) have modules of their own in this crate.
+//!
+//! - [`config`]: configs, bytes that tasks read.
+
+pub mod config;
+
+use crate::apply::Made;
+use crate::{Event, Labels, Meta, Refusal, RefusalKind, State};
+use bincode::{Decode, Encode};
+use config::{ConfigId, ConfigSpec};
+use essaim_wire::planted::{Bug, planted};
+use essaim_wire::{Index, InvalidId};
+use imbl::OrdMap;
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+nouns! {
+    // The order is that of the variants on disk: new lines go to the end.
+    Config(ConfigSpec, ConfigId) in configs;
+}
+
+/// The spec of a noun: what operators set, and the rules for it.
+pub trait Noun: Registered + fmt::Debug + Clone + PartialEq + Eq + Encode + Send + Sync + 'static {
+    /// Docker's word for it, in refusals and events (`config`).
+    const WORD: &'static str;
+
+    /// The name, unique among the objects of this noun.
+    fn name(&self) -> &str;
+
+    /// The labels.
+    fn labels(&self) -> &Labels;
+
+    /// Refuses a spec that makes no sense, whatever else there is in the cluster.
+    fn check(&self) -> Result<(), Refusal>;
+
+    /// The spec that stands after an update to `next`, or why this one may not be updated to it.
+    fn updated(&self, next: &Self) -> Result<Self, Refusal>;
+
+    /// The names of the services that use the object. It cannot be removed while there is one.
+    fn users(id: Self::Id, state: &State) -> Vec<String>;
+
+    /// How many bytes its payload has, beside the few hundred that every object has.
+    fn payload_len(&self) -> usize {
+        0
+    }
+}
+
+/// An object of the state.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[bincode(
+    bounds = "N: Noun",
+    decode_bounds = "N: Noun + ::bincode::Decode<__Context>, N::Id: ::bincode::Decode<__Context>",
+    borrow_decode_bounds = "N: Noun + ::bincode::de::BorrowDecode<'__de, __Context>, N::Id: ::bincode::de::BorrowDecode<'__de, __Context>"
+)]
+pub struct Object<N: Noun> {
+    /// Its identity.
+    pub id: N::Id,
+    /// Version and dates.
+    pub meta: Meta,
+    /// What operators set.
+    pub spec: N,
+}
+
+/// Creates or updates an object.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[bincode(
+    bounds = "N: Noun",
+    decode_bounds = "N: Noun + ::bincode::Decode<__Context>, N::Id: ::bincode::Decode<__Context>",
+    borrow_decode_bounds = "N: Noun + ::bincode::de::BorrowDecode<'__de, __Context>, N::Id: ::bincode::de::BorrowDecode<'__de, __Context>"
+)]
+pub struct Put<N: Noun> {
+    /// The object's id; of a new one, the id that its proposer drew.
+    pub id: N::Id,
+    /// The version that the update was made from; nothing when the object is to be created.
+    pub expect: Option<Index>,
+    /// The new spec.
+    pub spec: N,
+}
+
+/// The objects of one noun, by id and by name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Table<N: Noun> {
+    by_id: OrdMap<N::Id, Arc<Object<N>>>,
+    by_name: OrdMap<String, N::Id>,
+}
+
+impl<N: Noun> Default for Table<N> {
+    fn default() -> Self {
+        Self { by_id: OrdMap::new(), by_name: OrdMap::new() }
+    }
+}
+
+impl<N: Noun> Table<N> {
+    fn insert(&mut self, object: Arc<Object<N>>) {
+        self.by_name.insert(object.spec.name().to_owned(), object.id);
+        self.by_id.insert(object.id, object);
+    }
+
+    fn remove(&mut self, object: &Object<N>) {
+        self.by_name.remove(object.spec.name());
+        self.by_id.remove(&object.id);
+    }
+}
+
+impl State {
+    /// Every object of a noun, by id.
+    pub fn all<N: Noun>(&self) -> impl ExactSizeIterator<Item = &Arc<Object<N>>> {
+        N::table(&self.tables).by_id.values()
+    }
+
+    /// The object of a noun with this id.
+    pub fn object<N: Noun>(&self, id: N::Id) -> Option<&Arc<Object<N>>> {
+        N::table(&self.tables).by_id.get(&id)
+    }
+
+    /// The object of a noun with this name.
+    pub fn object_named<N: Noun>(&self, name: &str) -> Option<&Arc<Object<N>>> {
+        let table = N::table(&self.tables);
+        table.by_name.get(name).and_then(|id| table.by_id.get(id))
+    }
+
+    fn put<N: Noun>(&mut self, put: &Put<N>, events: &mut Vec<Event>) -> Made {
+        let (index, at) = (self.applied.index, self.at);
+        let old = self.object::<N>(put.id).cloned();
+        let new = match (put.expect, &old) {
+            (None, Some(_)) => return Err(already_exists(N::WORD, put.id)),
+            (None, None) => {
+                put.spec.check()?;
+                if self.object_named::<N>(put.spec.name()).is_some() {
+                    return Err(already_exists(N::WORD, put.spec.name()));
+                }
+                Object { id: put.id, meta: Meta::new(index, at), spec: put.spec.clone() }
+            }
+            (Some(_), None) => return Err(Refusal::not_found(N::WORD, put.id)),
+            (Some(expect), Some(old)) => {
+                if old.meta.version != expect && !planted(Bug::VersionNotCompared) {
+                    return Err(Refusal::out_of_sequence());
+                }
+                let spec = old.spec.updated(&put.spec)?;
+                spec.check()?;
+                let other = self.object_named::<N>(spec.name()).filter(|other| other.id != put.id);
+                if other.is_some() {
+                    return Err(already_exists(N::WORD, spec.name()));
+                }
+                let mut meta = old.meta;
+                meta.touch(index, at);
+                Object { id: put.id, meta, spec }
+            }
+        };
+        let new = Arc::new(new);
+        let table = N::table_mut(&mut self.tables);
+        if let Some(old) = &old {
+            table.remove(old);
+        }
+        table.insert(Arc::clone(&new));
+        events.push(Event::Object { old: old.map(N::any), new: Some(N::any(new)) });
+        Ok(())
+    }
+
+    fn remove<N: Noun>(&mut self, id: N::Id, events: &mut Vec<Event>) -> Made {
+        let Some(old) = self.object::<N>(id).cloned() else { return Err(Refusal::not_found(N::WORD, id)) };
+        refuse_used(N::WORD, old.spec.name(), &N::users(id, self))?;
+        N::table_mut(&mut self.tables).remove(&old);
+        events.push(Event::Object { old: Some(N::any(old)), new: None });
+        Ok(())
+    }
+}
+
+fn already_exists(word: &str, which: impl fmt::Display) -> Refusal {
+    Refusal::new(RefusalKind::AlreadyExists, format!("{word} {which} already exists"))
+}
+
+/// Swarm's words for an object that services use.
+fn refuse_used(word: &str, name: &str, users: &[String]) -> Made {
+    match users {
+        [] => Ok(()),
+        [one] => Err(Refusal::invalid(format!("{word} '{name}' is in use by the following service: {one}"))),
+        many => {
+            let many = many.join(", ");
+            Err(Refusal::invalid(format!("{word} '{name}' is in use by the following services: {many}")))
+        }
+    }
+}
+
+/// What `nouns!` writes for a noun: where its objects stand, and how they become an object of any noun.
+pub trait Registered: Sized {
+    /// How its objects are identified.
+    type Id: Copy + Ord + fmt::Debug + fmt::Display + FromStr<Err = InvalidId> + Encode + Send + Sync + 'static;
+
+    /// The id with these 128 bits.
+    fn id(bits: u128) -> Self::Id;
+
+    /// The objects of this noun in a state.
+    fn table(tables: &Tables) -> &Table<Self>
+    where
+        Self: Noun;
+
+    /// The same, to be changed.
+    fn table_mut(tables: &mut Tables) -> &mut Table<Self>
+    where
+        Self: Noun;
+
+    /// An object of this noun as one of any noun.
+    fn any(object: Arc<Object<Self>>) -> AnyObject
+    where
+        Self: Noun;
+
+    /// A creation or update of this noun as one of any noun.
+    fn any_put(put: Put<Self>) -> AnyPut
+    where
+        Self: Noun;
+
+    /// An id of this noun as one of any noun.
+    fn any_id(id: Self::Id) -> AnyId;
+}
+
+/// Writes down, once for all nouns, whatever differs between them by name only.
+macro_rules! nouns {
+    ($($noun:ident($spec:ty, $id:ty) in $table:ident;)+) => {
+        /// The objects of every noun.
+        #[derive(Debug, Clone, PartialEq, Eq, Default)]
+        pub struct Tables {
+            $($table: Table<$spec>,)+
+        }
+
+        /// An object of any noun.
+        #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+        pub enum AnyObject {
+            $(
+                #[doc = concat!("A ", stringify!($noun), ".")]
+                $noun(Arc<Object<$spec>>),
+            )+
+        }
+
+        /// The creation or update of an object of any noun.
+        #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+        pub enum AnyPut {
+            $(
+                #[doc = concat!("Of a ", stringify!($noun), ".")]
+                $noun(Put<$spec>),
+            )+
+        }
+
+        /// The id of an object of any noun.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
+        pub enum AnyId {
+            $(
+                #[doc = concat!("Of a ", stringify!($noun), ".")]
+                $noun($id),
+            )+
+        }
+
+        $(
+            impl Registered for $spec {
+                type Id = $id;
+
+                fn id(bits: u128) -> $id {
+                    <$id>::from_bits(bits)
+                }
+
+                fn table(tables: &Tables) -> &Table<Self> {
+                    &tables.$table
+                }
+
+                fn table_mut(tables: &mut Tables) -> &mut Table<Self> {
+                    &mut tables.$table
+                }
+
+                fn any(object: Arc<Object<Self>>) -> AnyObject {
+                    AnyObject::$noun(object)
+                }
+
+                fn any_put(put: Put<Self>) -> AnyPut {
+                    AnyPut::$noun(put)
+                }
+
+                fn any_id(id: $id) -> AnyId {
+                    AnyId::$noun(id)
+                }
+            }
+        )+
+
+        impl AnyObject {
+            /// Docker's word for its noun.
+            pub const fn word(&self) -> &'static str {
+                match self {
+                    $(Self::$noun(_) => <$spec as Noun>::WORD,)+
+                }
+            }
+
+            /// Its id.
+            pub fn id(&self) -> AnyId {
+                match self {
+                    $(Self::$noun(object) => AnyId::$noun(object.id),)+
+                }
+            }
+
+            /// Its version and dates.
+            pub fn meta(&self) -> Meta {
+                match self {
+                    $(Self::$noun(object) => object.meta,)+
+                }
+            }
+
+            /// Its name.
+            pub fn name(&self) -> &str {
+                match self {
+                    $(Self::$noun(object) => object.spec.name(),)+
+                }
+            }
+
+            /// How many bytes its payload has.
+            pub fn payload_len(&self) -> usize {
+                match self {
+                    $(Self::$noun(object) => object.spec.payload_len(),)+
+                }
+            }
+        }
+
+        impl fmt::Display for AnyId {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                match self {
+                    $(Self::$noun(id) => id.fmt(f),)+
+                }
+            }
+        }
+
+        impl State {
+            pub(crate) fn put_object(&mut self, put: &AnyPut, events: &mut Vec<Event>) -> Made {
+                match put {
+                    $(AnyPut::$noun(put) => self.put(put, events),)+
+                }
+            }
+
+            pub(crate) fn remove_object(&mut self, id: AnyId, events: &mut Vec<Event>) -> Made {
+                match id {
+                    $(AnyId::$noun(id) => self.remove::<$spec>(id, events),)+
+                }
+            }
+
+            /// Every object of every noun.
+            pub fn objects(&self) -> impl Iterator<Item = AnyObject> + '_ {
+                std::iter::empty()$(.chain(self.tables.$table.by_id.values().cloned().map(AnyObject::$noun)))+
+            }
+
+            pub(crate) fn insert_object(&mut self, object: AnyObject) {
+                match object {
+                    $(AnyObject::$noun(object) => self.tables.$table.insert(object),)+
+                }
+            }
+        }
+    };
+}
+use nouns;
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,0 +1,117 @@
+//! The rules that all nouns share, shown by configs.
+
+use super::config::CONFIG_LEN_MAX;
+use super::refuse_used;
+use crate::apply::tests::World;
+use crate::{AnyId, AnyPut, Change, ConfigId, ConfigSpec, Event, Labels, Noun, Put, RefusalKind};
+use essaim_wire::Index;
+use std::sync::Arc;
+
+pub(crate) fn config(name: &str, data: &[u8]) -> ConfigSpec {
+    ConfigSpec { name: name.into(), labels: Labels::new(), data: data.into() }
+}
+
+pub(crate) fn create(id: u128, spec: ConfigSpec) -> Change {
+    put(id, None, spec)
+}
+
+fn put(id: u128, expect: Option<Index>, spec: ConfigSpec) -> Change {
+    Change::PutObject(Box::new(AnyPut::Config(Put { id: ConfigId::from_bits(id), expect, spec })))
+}
+
+fn remove(id: u128) -> Change {
+    Change::RemoveObject(AnyId::Config(ConfigId::from_bits(id)))
+}
+
+fn labelled(spec: &ConfigSpec, label: &str) -> ConfigSpec {
+    ConfigSpec { labels: Labels::from([(label.into(), String::new())]), ..spec.clone() }
+}
+
+/// A cluster with the config `site` of id 1; and its version.
+fn with_site() -> (World, Index) {
+    let mut world = World::new();
+    world.done(create(1, config("site", b"<h1>")));
+    let version = world.state.object_named::<ConfigSpec>("site").expect("created").meta.version;
+    (world, version)
+}
+
+#[test]
+fn an_object_is_found_by_its_id_and_its_name_until_it_is_removed() {
+    let (mut world, version) = with_site();
+    let id = ConfigId::from_bits(1);
+    let found = Arc::clone(world.state.object::<ConfigSpec>(id).expect("created"));
+    assert_eq!((found.id, found.meta.version, &*found.spec.data), (id, version, &b"<h1>"[..]));
+    assert_eq!(world.state.all::<ConfigSpec>().len(), 1);
+    let events = world.done(remove(1));
+    assert_eq!(events, [Event::Object { old: Some(crate::AnyObject::Config(found)), new: None }]);
+    assert!(world.state.object::<ConfigSpec>(id).is_none());
+    world.done(create(2, config("site", b"the name is free again")));
+}
+
+#[test]
+fn a_name_and_an_id_are_taken_once() {
+    let (mut world, _) = with_site();
+    let refused = world.refusal(create(2, config("site", b"y")));
+    assert_eq!((refused.kind, refused.text.as_str()), (RefusalKind::AlreadyExists, "config site already exists"));
+    assert_eq!(world.refusal(create(1, config("other", b"y"))).kind, RefusalKind::AlreadyExists);
+}
+
+#[test]
+fn an_update_names_the_version_that_it_was_made_from() {
+    let (mut world, version) = with_site();
+    let spec = labelled(&config("site", b"<h1>"), "a");
+    assert_eq!(world.refused(put(1, Some(Index(1)), spec.clone())), "update out of sequence");
+    world.done(put(1, Some(version), spec.clone()));
+    let now = Arc::clone(world.state.object_named::<ConfigSpec>("site").expect("still there"));
+    assert_eq!(now.spec, spec);
+    assert!(now.meta.version > version && now.meta.updated_at > now.meta.created_at);
+    assert_eq!(world.refused(put(1, Some(version), spec.clone())), "update out of sequence", "it is another now");
+    assert_eq!(world.refusal(put(9, Some(version), spec)).kind, RefusalKind::NotFound);
+}
+
+#[test]
+fn only_the_labels_of_a_config_change_and_its_data_stay_where_they_are_in_memory() {
+    let (mut world, version) = with_site();
+    let before = Arc::clone(&world.state.object_named::<ConfigSpec>("site").expect("there").spec.data);
+    for spec in [config("other", b"<h1>"), config("site", b"<h2>")] {
+        assert_eq!(world.refused(put(1, Some(version), spec)), "only updates to Labels are allowed");
+    }
+    world.done(put(1, Some(version), labelled(&config("site", b""), "a")));
+    let after = &world.state.object_named::<ConfigSpec>("site").expect("there").spec;
+    assert!(Arc::ptr_eq(&after.data, &before), "an update without data keeps them");
+    assert!(after.labels.contains_key("a"));
+}
+
+#[test]
+fn a_config_has_data_and_a_name_within_the_limits() {
+    let mut world = World::new();
+    let size = format!("config data must be larger than 0 and less than {CONFIG_LEN_MAX} bytes");
+    for data in [vec![], vec![0; CONFIG_LEN_MAX]] {
+        assert_eq!(world.refused(create(1, config("site", &data))), size);
+    }
+    world.done(create(1, config("largest.of_all-names", &vec![0; CONFIG_LEN_MAX - 1])));
+    assert_eq!(world.refused(create(2, config("", b"x"))), "name must be provided");
+    for name in [".x", "x-", "a b", "ü", &"n".repeat(65)] {
+        assert!(world.refused(create(2, config(name, b"x"))).starts_with("invalid name, only 64 "), "{name}");
+    }
+    world.done(create(2, config(&"n".repeat(64), b"x")));
+}
+
+#[test]
+fn an_object_that_is_used_says_who_uses_it() {
+    assert_eq!(refuse_used("config", "site", &[]), Ok(()));
+    let words = |users: &[&str]| {
+        let users: Vec<_> = users.iter().map(|user| (*user).to_owned()).collect();
+        refuse_used("config", "site", &users).expect_err("it is used").text
+    };
+    assert_eq!(words(&["web"]), "config 'site' is in use by the following service: web");
+    assert_eq!(words(&["web", "db"]), "config 'site' is in use by the following services: web, db");
+}
+
+#[test]
+fn what_an_event_keeps_in_memory_is_known() {
+    let mut world = World::new();
+    let created = world.done(create(1, config("site", &[7; 1000])));
+    assert_eq!(created[0].payload_len(), 1000);
+    assert_eq!(ConfigSpec::WORD, "config");
+}
