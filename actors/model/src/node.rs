@@ -3,7 +3,7 @@
 //! `spec` is what operators want of it, `description` what the machine says of itself, `reachability` what the
 //! managers concluded from gossip. No field has two writers.
 
-use crate::{Labels, Meta};
+use crate::{Labels, Meta, Refusal};
 use bincode::{Decode, Encode};
 use essaim_wire::{Generation, NodeId, Reachability, Role, Timestamp};
 use std::fmt;
@@ -99,6 +99,21 @@ impl fmt::Display for Availability {
     }
 }
 
+/// Bytes of a host name: a DNS name has no more (RFC 1035, section 2.3.4), and Linux allows 64.
+const HOSTNAME_MAX: usize = 255;
+
+/// Bytes of each other word that a machine says of itself: a processor, an operating system, a version.
+const WORD_MAX: usize = 128;
+
+/// Labels of an engine.
+const ENGINE_LABELS_MAX: usize = 128;
+
+/// Bytes of an engine's label, its key and its value together.
+const ENGINE_LABEL_MAX: usize = 1024;
+
+/// Engines of one machine; there are three kinds.
+const ENGINES_MAX: usize = 16;
+
 /// What a machine says of itself.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Encode, Decode)]
 pub struct NodeDescription {
@@ -114,6 +129,27 @@ pub struct NodeDescription {
     pub engine_labels: Labels,
     /// The engines it has.
     pub engines: Vec<EngineKind>,
+}
+
+impl NodeDescription {
+    /// Refuses what is longer than any machine's: it lies in every snapshot, and host names stand in the messages of
+    /// other nodes.
+    pub fn check(&self) -> Result<(), Refusal> {
+        let refused = |what: &str, is: usize, most: usize| {
+            let text = format!("the machine's {what} has {is} bytes or entries, and may have {most}");
+            if is > most { Err(Refusal::invalid(text)) } else { Ok(()) }
+        };
+        refused("host name", self.hostname.len(), HOSTNAME_MAX)?;
+        refused("architecture", self.platform.architecture.len(), WORD_MAX)?;
+        refused("operating system", self.platform.os.len(), WORD_MAX)?;
+        refused("engine version", self.engine_version.len(), WORD_MAX)?;
+        refused("list of engines", self.engines.len(), ENGINES_MAX)?;
+        refused("list of engine labels", self.engine_labels.len(), ENGINE_LABELS_MAX)?;
+        for (key, value) in &self.engine_labels {
+            refused("engine label", key.len() + value.len(), ENGINE_LABEL_MAX)?;
+        }
+        Ok(())
+    }
 }
 
 /// What programs a machine can run.

@@ -15,8 +15,9 @@ use essaim_system::Scope;
 use essaim_system::journal::RecordKind;
 use essaim_system::link::{CastError, Link, Remote};
 use essaim_transport::{LaneStream, PeerInfo};
-use essaim_wire::{DecodeError, Generation, NodeId};
+use essaim_wire::{Generation, NodeId};
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -130,10 +131,7 @@ impl Actor for NodeActor {
                 Err(why) => state.hear_nonsense(&myself, &why),
             },
             Msg::Remote(ToNode::Describe(describe)) => match describe.open() {
-                Ok(describe) => {
-                    state.description = Some(describe.description);
-                    state.describe(&myself);
-                }
+                Ok(describe) => state.hear_description(&myself, describe.description),
                 Err(why) => state.hear_nonsense(&myself, &why),
             },
             Msg::Remote(ToNode::Report(report, reply)) => match report.open() {
@@ -201,6 +199,9 @@ async fn set_availability(store: &Store, id: NodeId, availability: Availability)
 
 impl State {
     fn hear_hello(&mut self, myself: &ActorRef<Msg>, hello: Hello) {
+        if let Err(refusal) = hello.description.check() {
+            return self.hear_nonsense(myself, &refusal);
+        }
         self.generation = hello.generation;
         self.description = Some(hello.description.clone());
         self.describe(myself);
@@ -214,8 +215,17 @@ impl State {
         }
     }
 
-    /// Bytes that are no sentence: whoever speaks like this speaks another version, or is broken.
-    fn hear_nonsense(&self, myself: &ActorRef<Msg>, why: &DecodeError) {
+    fn hear_description(&mut self, myself: &ActorRef<Msg>, description: NodeDescription) {
+        if let Err(refusal) = description.check() {
+            return self.hear_nonsense(myself, &refusal);
+        }
+        self.description = Some(description);
+        self.describe(myself);
+    }
+
+    /// Closes the link with a node that said what no daemon of this version says: bytes that are no sentence, or a
+    /// description beyond its bounds.
+    fn hear_nonsense(&self, myself: &ActorRef<Msg>, why: &dyn fmt::Display) {
         self.scope.record(RecordKind::Session, format!("node {} said nonsense: {why}", self.peer.node));
         self.link.close(&why.to_string());
         myself.stop(Some(why.to_string()));

@@ -40,6 +40,7 @@ impl State {
         if self.existing_node(id)?.generation > generation {
             return Ok(());
         }
+        description.map_or(Ok(()), NodeDescription::check)?;
         self.change_node(id, false, events, |node| {
             node.generation = generation;
             node.addr = Some(addr);

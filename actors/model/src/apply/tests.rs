@@ -351,3 +351,16 @@ fn a_state_survives_its_pieces_with_its_hash() {
     copy.insert(snapshot::Piece::Node(std::sync::Arc::new(worker(8))));
     assert_ne!(copy.hash(), world.state.hash());
 }
+
+#[test]
+fn a_host_name_longer_than_any_machine_has_is_refused() {
+    let mut world = World::new();
+    let describe = |length: usize| Change::DescribeNode {
+        id: NodeId::from_bits(2),
+        generation: Generation(1),
+        addr: ([127, 0, 0, 1], 2377).into(),
+        description: Some(NodeDescription { hostname: "n".repeat(length), ..NodeDescription::default() }),
+    };
+    world.done(describe(255));
+    assert!(world.refused(describe(256)).contains("host name has 256 bytes"));
+}

@@ -38,6 +38,14 @@ const FLAP_WINDOW: Duration = Duration::from_secs(60);
 /// How long a node that flapped must be steady before it gets tasks again.
 const STEADY_AFTER: Duration = Duration::from_secs(30);
 
+/// Changes in one proposal. With messages of [`MESSAGE_MAX`] bytes they take little more than half of the mebibyte that
+/// a proposal may have; what is left over follows when the first piece is committed.
+pub const PIECE_MAX: usize = 1_000;
+
+/// Bytes of the message that says why a node cannot be reached. Up to nineteen accusers are named in it, each by its host
+/// name.
+pub const MESSAGE_MAX: usize = 512;
+
 /// What the roster says of a member.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Seen {
@@ -60,18 +68,22 @@ pub enum Seen {
     },
 }
 
+/// The roster's word on one member.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sight {
+    /// The member.
+    pub node: NodeId,
+    /// The start of its daemon that this is about.
+    pub generation: Generation,
+    /// The word.
+    pub seen: Seen,
+}
+
 /// What happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Input {
-    /// The roster's word on a member; at the beginning once for each.
-    Seen {
-        /// The member.
-        node: NodeId,
-        /// The start of its daemon that this is about.
-        generation: Generation,
-        /// The word.
-        seen: Seen,
-    },
+    /// The roster's word on members; at the beginning one for each. They are weighed once, however many there are.
+    Seen(Vec<Sight>),
     /// Whether this node itself is cut off, and should not judge others.
     Isolated(bool),
     /// The state changed.
@@ -156,7 +168,11 @@ impl Liveness {
     /// Takes in what happened.
     pub fn handle(&mut self, now: Moment, state: &State, input: Input, effects: &mut Vec<Effect>) {
         match input {
-            Input::Seen { node, generation, seen } => self.hear(now, state, node, generation, seen),
+            Input::Seen(sights) => {
+                for Sight { node, generation, seen } in sights {
+                    self.hear(now, state, node, generation, seen);
+                }
+            }
             Input::Isolated(isolated) => self.on_isolated(now, isolated),
             Input::Look => (),
             Input::Proposed => self.proposing = false,
@@ -218,6 +234,7 @@ impl Liveness {
         self.brake.release(now, &mut self.tracks, &mut next);
         // The fact comes before what follows from it.
         if !changes.is_empty() && !self.proposing {
+            changes.truncate(PIECE_MAX);
             self.proposing = true;
             effects.push(Effect::Propose(changes));
         }
@@ -300,6 +317,7 @@ impl Track {
                 }
             }
         };
+        let message = cut(message);
         let says_why = reachability == Reachability::Reachable && message != node.message;
         if reachability != node.reachability || generation != node.generation || says_why {
             changes.push(Change::SetReachability { id: node.id, generation, reachability, message });
@@ -309,6 +327,13 @@ impl Track {
             changes.push(Change::SetSteadiness { id: node.id, unsteady });
         }
     }
+}
+
+/// The first [`MESSAGE_MAX`] bytes of a message, or a little less where that would cut a character in two.
+fn cut(mut message: String) -> String {
+    let end = (0..=MESSAGE_MAX.min(message.len())).rev().find(|end| message.is_char_boundary(*end)).unwrap_or(0);
+    message.truncate(end);
+    message
 }
 
 /// Why a node that can be reached gets nothing.

@@ -62,7 +62,11 @@ impl Leader {
 
     fn see(&mut self, node: u128, seen: Seen) {
         let generation = self.world.state.node(id(node)).expect("there").generation;
-        self.input(Input::Seen { node: id(node), generation, seen });
+        self.saw(Sight { node: id(node), generation, seen });
+    }
+
+    fn saw(&mut self, sight: Sight) {
+        self.input(Input::Seen(vec![sight]));
     }
 
     /// What an operator reads of a node.
@@ -154,7 +158,7 @@ fn a_node_that_restarts_keeps_its_tasks_gets_none_and_is_lost_when_it_does_not_r
     assert_eq!(leader.told(), ["2 Reachable", "2 unsteady=true", "4 Reachable", "4 unsteady=true"]);
     assert_eq!(leader.released(), 0);
     // One is back as a newer start of itself.
-    leader.input(Input::Seen { node: id(2), generation: Generation(2), seen: Seen::Alive });
+    leader.saw(Sight { node: id(2), generation: Generation(2), seen: Seen::Alive });
     assert_eq!(leader.told(), ["2 Reachable", "2 unsteady=false"]);
     leader.pass(31 * SECOND);
     assert_eq!(leader.told(), ["4 Unreachable", "4 unsteady=false"]);
@@ -235,13 +239,10 @@ fn who_is_cut_off_judges_nobody() {
 #[test]
 fn a_verdict_about_an_older_start_changes_nothing() {
     let mut leader = Leader::all_alive(3);
-    leader.input(Input::Seen { node: id(2), generation: Generation(4), seen: Seen::Alive });
+    leader.saw(Sight { node: id(2), generation: Generation(4), seen: Seen::Alive });
     assert_eq!(leader.told(), ["2 Reachable"]);
-    leader.input(Input::Seen {
-        node: id(2),
-        generation: Generation(3),
-        seen: Seen::Unreachable { why: "late".into() },
-    });
+    let why = "late".into();
+    leader.saw(Sight { node: id(2), generation: Generation(3), seen: Seen::Unreachable { why } });
     leader.pass(60 * SECOND);
     assert_eq!(leader.told(), [""; 0]);
 }
@@ -287,6 +288,38 @@ fn when_most_nodes_vanish_together_nothing_moves_until_they_are_down_for_fifteen
 }
 
 #[test]
+fn a_large_outage_is_committed_in_pieces_that_fit_a_proposal_however_long_host_names_are() {
+    const NODES: u128 = 1_500;
+    let mut world = World::of(NODES);
+    world.set_cluster(|spec| spec.grace = 60 * SECOND);
+    let mut core = Liveness::new(Moment::START);
+    let sights = |seen: &dyn Fn(u128) -> Seen| {
+        let sight = |node| Sight { node: id(node), generation: Generation(1), seen: seen(node) };
+        Input::Seen((1..=NODES).map(sight).collect())
+    };
+    let why = "é".repeat(10_000);
+    let outage = sights(&|node| if node == 1 { Seen::Alive } else { Seen::Unreachable { why: why.clone() } });
+    let mut next = vec![outage, sights(&|_| Seen::Alive)];
+    let mut pieces = Vec::new();
+    while let Some(input) = next.pop() {
+        let mut effects = Vec::new();
+        core.handle(Moment::START, &world.state, input, &mut effects);
+        for effect in effects {
+            if let Effect::Propose(changes) = effect {
+                let bytes = essaim_wire::encode(&changes).len();
+                assert!(bytes < 700_000, "{bytes} bytes, of the mebibyte that a proposal may have");
+                pieces.push(changes.len());
+                world.done(changes);
+                next.push(Input::Proposed);
+            }
+        }
+    }
+    let lost = world.state.nodes().filter(|node| node.reachability == Reachability::Unreachable).count();
+    assert_eq!(lost, 1_499);
+    assert_eq!(pieces, [1_000, 499]);
+}
+
+#[test]
 fn a_wake_up_that_is_stale_changes_nothing() {
     let mut leader = Leader::all_alive(3);
     leader.lose(2);
@@ -312,7 +345,8 @@ fn what_an_operator_set_is_left_alone() {
 fn one_proposal_is_under_way_at_a_time_and_a_lost_one_is_made_again() {
     let mut leader = Leader::all_alive(3);
     let mut effects = Vec::new();
-    let lost = Input::Seen { node: id(2), generation: Generation(1), seen: Seen::Unreachable { why: "x".into() } };
+    let seen = Seen::Unreachable { why: "x".into() };
+    let lost = Input::Seen(vec![Sight { node: id(2), generation: Generation(1), seen }]);
     leader.core.handle(leader.now, &leader.world.state, lost, &mut effects);
     assert!(effects.iter().any(|effect| matches!(effect, Effect::Propose(_))));
     effects.clear();

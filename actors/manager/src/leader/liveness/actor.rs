@@ -9,7 +9,7 @@ use crate::leader::actor::Msg as LeaderMsg;
 use crate::leader::context::{Context, Errand};
 use essaim_membership::{Downfall, Member, MemberView, State as Known, Verdict};
 use essaim_model::Change;
-use essaim_policy::liveness::{Effect, Input, Liveness, Seen, Wake};
+use essaim_policy::liveness::{Effect, Input, Liveness, Seen, Sight, Wake};
 use essaim_presence::roster::Heard;
 use essaim_system::Scope;
 use essaim_system::journal::RecordKind;
@@ -121,7 +121,7 @@ impl State {
                 inputs.push((*node, view.member.generation, seen));
             }
         }
-        let mut fed = false;
+        let mut sights = Vec::new();
         for (node, generation, seen) in inputs {
             // Gossip can be ahead of the log; the core is told once there is a record to judge.
             if cluster.node(node).is_none() {
@@ -134,12 +134,9 @@ impl State {
                 self.stopped.remove(&node);
             }
             self.told.insert(node, (generation, seen.clone()));
-            self.feed(myself, Input::Seen { node, generation, seen });
-            fed = true;
+            sights.push(Sight { node, generation, seen });
         }
-        if !fed {
-            self.feed(myself, Input::Look);
-        }
+        self.feed(myself, Input::Seen(sights));
     }
 
     /// Who said goodbye for good is told by verdicts alone; one that is missed is down after the grace instead.
