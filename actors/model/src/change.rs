@@ -177,6 +177,8 @@ pub enum Change {
         id: TaskId,
         /// Where.
         node: NodeId,
+        /// The version of the spec that the node was found for; refused if the task follows another by now.
+        spec_version: Index,
     },
     /// A pending task found none, for another reason than before.
     PendTask {

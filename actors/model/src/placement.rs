@@ -18,6 +18,13 @@ pub struct Placement {
     pub replicas_max_per_node: u64,
 }
 
+impl Placement {
+    /// Whether every constraint holds on `node`.
+    pub fn allows(&self, node: &Node) -> bool {
+        self.constraints.iter().all(|constraint| constraint.matches(node))
+    }
+}
+
 /// One condition on a node.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct Constraint {

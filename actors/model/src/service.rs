@@ -37,13 +37,20 @@ pub struct Service {
 }
 
 impl Service {
-    /// Whether the tasks of these two versions of the spec are alike: nothing of what makes a task has changed.
+    /// Whether the tasks of these two versions of the spec are alike: nothing of what makes a task has changed. Where
+    /// they may run is no part of that; see [`same_places`](Self::same_places).
     pub fn same_task(a: &ServiceSpec, b: &ServiceSpec) -> bool {
         let (x, y) = (&a.task, &b.task);
         x.container == y.container
             && x.resources == y.resources
             && x.force_update == y.force_update
             && a.endpoint == b.endpoint
+            && a.engine() == b.engine()
+    }
+
+    /// Whether the tasks of these two versions of the spec may run in the same places.
+    pub fn same_places(a: &ServiceSpec, b: &ServiceSpec) -> bool {
+        a.task.placement() == b.task.placement()
     }
 }
 

@@ -22,7 +22,7 @@ pub struct Task {
     pub meta: Meta,
     /// The service it works for.
     pub service: ServiceId,
-    /// Which version of the service's spec it follows; see `State::spec`.
+    /// Which version of the service's spec it follows; see `State::spec`. Until it has a node that is the one in force.
     pub spec_version: Index,
     /// The place it fills.
     pub slot: Slot,

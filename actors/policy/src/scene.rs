@@ -22,7 +22,8 @@ pub(crate) enum Standing {
     Sound,
     /// Its node gives away what it has; until then it may go on.
     Leaving,
-    /// Its node no longer satisfies what the service asks for.
+    /// Its node changed, and satisfies neither the constraints in force nor those that the task was placed by. (That
+    /// a newer spec asks for other nodes is a matter of the update, which is as the service says.)
     Misfit,
     /// Its node is lost, but its place may not be filled elsewhere yet.
     Held,
@@ -46,12 +47,13 @@ impl Scene<'_> {
             Reachability::Unreachable if self.released.contains(&id) && !spec.waits_for_down() => Standing::Lost,
             Reachability::Down | Reachability::Unreachable => Standing::Held,
             Reachability::Reachable | Reachability::Unknown => {
-                if !placement.constraints.iter().all(|constraint| constraint.matches(node)) {
-                    Standing::Misfit
-                } else if node.spec.availability == essaim_model::Availability::Drain {
+                let followed = || self.state.spec(task.service, task.spec_version).map(|spec| spec.task.placement());
+                if node.spec.availability == essaim_model::Availability::Drain {
                     Standing::Leaving
-                } else {
+                } else if placement.allows(node) || followed().is_none_or(|placement| placement.allows(node)) {
                     Standing::Sound
+                } else {
+                    Standing::Misfit
                 }
             }
         }

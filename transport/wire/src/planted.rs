@@ -48,11 +48,13 @@ pub enum Bug {
     FillDoesNotWait,
     /// The leader's tree goes on when no majority has answered for a lease.
     TreeOutlivesLease,
+    /// A task that waits for a node keeps the spec that it was created with.
+    PendingKeepsItsSpec,
 }
 
 impl Bug {
     /// Every one of them.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::AckBeforeFsync,
         Self::VoteNotKept,
         Self::DroppedFence,
@@ -72,6 +74,7 @@ impl Bug {
         Self::DrainStopsFirst,
         Self::FillDoesNotWait,
         Self::TreeOutlivesLease,
+        Self::PendingKeepsItsSpec,
     ];
 
     /// Its name, for a table or a command line.
@@ -96,6 +99,7 @@ impl Bug {
             Self::DrainStopsFirst => "drain-stops-first",
             Self::FillDoesNotWait => "fill-does-not-wait",
             Self::TreeOutlivesLease => "tree-outlives-lease",
+            Self::PendingKeepsItsSpec => "pending-keeps-its-spec",
         }
     }
 

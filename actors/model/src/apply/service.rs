@@ -3,7 +3,8 @@
 use super::Made;
 use crate::state::KeptSpec;
 use crate::{
-    Desired, Event, Meta, Mode, Refusal, RefusalKind, Service, ServiceId, ServiceSpec, State, UpdateState, UpdateStatus,
+    Desired, Event, Meta, Mode, Refusal, RefusalKind, Service, ServiceId, ServiceSpec, State, Task, TaskId,
+    UpdateState, UpdateStatus,
 };
 use essaim_wire::Index;
 use essaim_wire::planted::{Bug, planted};
@@ -30,7 +31,8 @@ impl State {
         Ok(())
     }
 
-    /// A spec that asks for other tasks starts an update; one that only scales or relabels does not.
+    /// A spec that asks for other tasks, or for tasks elsewhere, starts an update; one that only scales or relabels does
+    /// not. Tasks that wait for a node follow the new spec from now on.
     pub(super) fn update_service(
         &mut self,
         id: ServiceId,
@@ -60,7 +62,7 @@ impl State {
             return Err(Refusal::invalid("service mode change is not allowed"));
         }
         let version = self.applied.index;
-        let replaces_tasks = !Service::same_task(&old.spec, &spec);
+        let replaces_tasks = !Service::same_task(&old.spec, &spec) || !Service::same_places(&old.spec, &spec);
         let mut new = (*old).clone();
         new.meta.touch(version, self.at);
         new.spec = spec.clone();
@@ -77,7 +79,18 @@ impl State {
         self.specs.insert((id, version), KeptSpec { spec: Arc::new(spec), tasks: 0 });
         self.release_spec(id, old.spec_version);
         events.push(Event::Service { old: Some(old), new: Some(new) });
+        if !planted(Bug::PendingKeepsItsSpec) {
+            self.bring_pending_forward(id, version, events)?;
+        }
         Ok(())
+    }
+
+    /// Tasks of the service that wait for a node follow this version of its spec. Nobody has them yet, so there is
+    /// nothing to replace; and what keeps them from being placed must be what the spec in force asks for.
+    fn bring_pending_forward(&mut self, id: ServiceId, version: Index, events: &mut Vec<Event>) -> Made {
+        let waits = |task: &&Arc<Task>| task.node().is_none() && task.is_wanted();
+        let pending: Vec<TaskId> = self.tasks_of(id).filter(waits).map(|task| task.id).collect();
+        pending.into_iter().try_for_each(|task| self.follow_spec(task, version, events))
     }
 
     pub(super) fn set_update_status(

@@ -5,8 +5,8 @@ use crate::task::may_follow;
 use crate::{
     Assigned, Availability, Desired, Event, Meta, Observed, Refusal, RefusalKind, Slot, State, Task, TaskId, WrittenOff,
 };
-use essaim_wire::NodeId;
 use essaim_wire::planted::{Bug, planted};
+use essaim_wire::{Index, NodeId};
 use std::sync::Arc;
 
 /// How many tasks of one slot may be wanted at a time: a task and the one that is to follow it.
@@ -43,10 +43,19 @@ impl State {
         Ok(())
     }
 
-    pub(super) fn assign_task(&mut self, id: TaskId, node: NodeId, events: &mut Vec<Event>) -> Made {
+    pub(super) fn assign_task(
+        &mut self,
+        id: TaskId,
+        node: NodeId,
+        spec_version: Index,
+        events: &mut Vec<Event>,
+    ) -> Made {
         let task = self.existing_task(id)?;
         if task.node().is_some() || !task.is_wanted() {
             return Err(conflict("the task is no longer waiting for a node"));
+        }
+        if task.spec_version != spec_version {
+            return Err(conflict("the task follows a newer spec"));
         }
         self.check_takes_tasks(node)?;
         self.tasks_by_node.insert((node, id));
@@ -58,6 +67,21 @@ impl State {
             return Err(conflict("the task is no longer waiting for a node"));
         }
         self.change_task(id, events, |task| task.assigned = Assigned::Pending { reason: reason.into() })
+    }
+
+    /// A task that waits for a node follows another version of its service's spec from now on.
+    pub(super) fn follow_spec(&mut self, id: TaskId, version: Index, events: &mut Vec<Event>) -> Made {
+        let task = self.existing_task(id)?;
+        let (service, old) = (task.service, task.spec_version);
+        self.change_task(id, events, |task| task.spec_version = version)?;
+        if let Some(kept) = self.specs.get_mut(&(service, version)) {
+            kept.tasks += 1;
+        }
+        if let Some(kept) = self.specs.get_mut(&(service, old)) {
+            kept.tasks = kept.tasks.saturating_sub(1);
+        }
+        self.release_spec(service, old);
+        Ok(())
     }
 
     /// A task that nobody ever had ends with the order to; one that is to be removed and has ended is forgotten.

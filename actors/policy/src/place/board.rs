@@ -53,6 +53,27 @@ struct Booking {
     failed_at: Option<Timestamp>,
 }
 
+/// A slot that is to get a task.
+struct Spot {
+    slot: Slot,
+    /// The tasks of the slot that will have ended before the new one starts, with their room.
+    replaces: Vec<TaskId>,
+}
+
+impl Spot {
+    /// The slot of a task that shall be `desired`: one that is `Ready` waits for the end of the others.
+    fn of(state: &State, service: ServiceId, slot: Slot, desired: Desired) -> Self {
+        let replaces = match desired {
+            Desired::Ready => {
+                let others = state.tasks_in(service, slot).filter(|task| task.node().is_some() && !task.has_ended());
+                others.map(|task| task.id).collect()
+            }
+            _ => Vec::new(),
+        };
+        Self { slot, replaces }
+    }
+}
+
 impl Board {
     /// The board of a state.
     pub fn new(state: &State) -> Self {
@@ -101,10 +122,7 @@ impl Board {
             Change::WriteOffTask { id, .. } => *id,
             _ => return,
         };
-        if let Some(mut booking) = self.tasks.get(&id).cloned() {
-            booking.counts = false;
-            self.enter(id, Some(booking));
-        }
+        self.discount(id);
     }
 
     /// Makes the tasks that are wanted, each given to a node or pending with the reason, and books them. `draw` gives
@@ -123,8 +141,8 @@ impl Board {
         let mut changes = Vec::with_capacity(wanted.len());
         for (group, wishes) in groups {
             let Some(needs) = self.needs_of(state, group) else { continue };
-            let slots: Vec<Slot> = wishes.iter().map(|wish| wish.slot).collect();
-            let found = self.place(group, &needs, now, &slots);
+            let spots = wishes.iter().map(|wish| Spot::of(state, wish.service, wish.slot, wish.desired)).collect();
+            let found = self.place(group, &needs, now, spots);
             for (wish, found) in wishes.into_iter().zip(found) {
                 let assigned = match found {
                     Ok(node) => Assigned::Node(node),
@@ -160,13 +178,14 @@ impl Board {
         for (group, mut tasks) in groups {
             let Some(needs) = self.needs_of(state, group) else { continue };
             tasks.sort_by_key(|task| (task.slot, task.id));
-            let slots: Vec<Slot> = tasks.iter().map(|task| task.slot).collect();
-            let found = self.place(group, &needs, now, &slots);
+            let spots = tasks.iter().map(|task| Spot::of(state, task.service, task.slot, task.desired)).collect();
+            let found = self.place(group, &needs, now, spots);
             for (task, found) in tasks.into_iter().zip(found) {
                 match found {
                     Ok(node) => {
                         self.book(state, &Task { assigned: Assigned::Node(node), ..Task::clone(task) });
-                        changes.push(Change::AssignTask { id: task.id, node });
+                        let spec_version = task.spec_version;
+                        changes.push(Change::AssignTask { id: task.id, node, spec_version });
                     }
                     Err(why) => {
                         let reason = why.to_string();
@@ -180,8 +199,83 @@ impl Board {
         changes
     }
 
-    /// Finds a node for each of these slots of a group. Nothing is booked when it returns.
+    /// Finds a node for each of these spots of a group. Nothing is booked for them when it returns; what is to end in
+    /// favour of one that found a node no longer counts.
+    ///
+    /// All are placed at once. Only where room is scarce (reservations, ports of the host, a limit per node) each that
+    /// replaces a task is placed on its own: the room that is counted as free for it is free for no other.
     fn place(
+        &mut self,
+        group: Group,
+        needs: &Arc<Needs>,
+        now: Timestamp,
+        spots: Vec<Spot>,
+    ) -> Vec<Result<NodeId, Explanation>> {
+        let single =
+            |spot: &Spot| !spot.replaces.is_empty() && (needs.take_room() || matches!(spot.slot, Slot::Node(_)));
+        let (singles, together): (Vec<_>, Vec<_>) = spots.iter().enumerate().partition(|(_, spot)| single(spot));
+        let one_batch = singles.is_empty();
+        let batches = std::iter::once(together).chain(singles.into_iter().map(|it| vec![it]));
+        let mut found: BTreeMap<usize, Result<NodeId, Explanation>> = BTreeMap::new();
+        // What was found a moment ago takes up its room while the others are placed.
+        let mut given = Vec::new();
+        for batch in batches.filter(|batch| !batch.is_empty()) {
+            let replaced: Vec<TaskId> = batch.iter().flat_map(|(_, spot)| spot.replaces.iter().copied()).collect();
+            let lifted = self.lift(&replaced);
+            let slots: Vec<Slot> = batch.iter().map(|(_, spot)| spot.slot).collect();
+            let nodes = self.place_batch(group, needs, now, &slots);
+            for (id, booking) in lifted {
+                self.enter(id, Some(booking));
+            }
+            for ((at, spot), node) in batch.into_iter().zip(nodes) {
+                if let Ok(node) = &node {
+                    spot.replaces.iter().for_each(|id| self.discount(*id));
+                    if !one_batch {
+                        given.push(*node);
+                        self.set_aside(needs, *node, true);
+                    }
+                }
+                found.insert(at, node);
+            }
+        }
+        for node in given {
+            self.set_aside(needs, node, false);
+        }
+        found.into_values().collect()
+    }
+
+    /// Counts a task of a group on a node that is given out and not booked yet, or no longer.
+    fn set_aside(&mut self, needs: &Arc<Needs>, node: NodeId, add: bool) {
+        let booking = Booking {
+            group: (needs.service, Index::default()),
+            node: Some(node),
+            counts: true,
+            room: Some(Arc::clone(needs)),
+            failed_at: None,
+        };
+        self.tally(TaskId::from_bits(0), &booking, add);
+    }
+
+    /// Takes these tasks off the board, as if they had ended. Returns what to enter again.
+    fn lift(&mut self, tasks: &[TaskId]) -> Vec<(TaskId, Booking)> {
+        let bookings = tasks.iter().filter_map(|id| self.tasks.get(id).map(|booking| (*id, booking.clone())));
+        let bookings: Vec<_> = bookings.collect();
+        for (id, booking) in &bookings {
+            self.enter(*id, Some(Booking { counts: false, room: None, ..booking.clone() }));
+        }
+        bookings
+    }
+
+    /// A task that is about to be told to stop no longer counts.
+    fn discount(&mut self, id: TaskId) {
+        if let Some(mut booking) = self.tasks.get(&id).cloned() {
+            booking.counts = false;
+            self.enter(id, Some(booking));
+        }
+    }
+
+    /// Finds a node for each of these slots of a group. The board is as it was when this returns.
+    fn place_batch(
         &mut self,
         group: Group,
         needs: &Needs,
@@ -261,8 +355,10 @@ impl Board {
 
     fn book(&mut self, state: &State, task: &Task) {
         let group = (task.service, task.spec_version);
-        // Kept with the booking, so that room can be given back when the spec is long gone.
-        let known = self.tasks.get(&task.id).and_then(|booking| booking.room.clone());
+        // Kept with the booking, so that room can be given back when the spec is long gone. A task that waits for a node
+        // may come to follow a newer spec.
+        let before = self.tasks.get(&task.id).filter(|booking| booking.group == group);
+        let known = before.and_then(|booking| booking.room.clone());
         let room = if task.occupies() { known.or_else(|| self.needs_of(state, group)) } else { None };
         let failed =
             matches!(task.observed.state, TaskState::Failed | TaskState::Rejected) && task.written_off.is_none();

@@ -33,6 +33,14 @@ impl Needs {
         }
     }
 
+    /// Whether what other tasks take up on a node may keep such a task off it.
+    pub(super) fn take_room(&self) -> bool {
+        self.reservation.nano_cpus > 0
+            || self.reservation.memory_bytes > 0
+            || !self.host_ports.is_empty()
+            || self.per_node_max > 0
+    }
+
     /// The first filter that keeps such a task off this node, if one does.
     pub(super) fn refused_by(&self, seat: &Seat, of_service: u32) -> Option<Reason> {
         let node = &seat.node;

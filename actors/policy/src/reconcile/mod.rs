@@ -15,12 +15,15 @@ mod rollout;
 mod slot;
 
 #[cfg(test)]
+mod places;
+#[cfg(test)]
 mod tests;
 
 use crate::{Plan, Scene, Wanted};
 use essaim_model::{Availability, Change, Desired, Mode, Node, Placement, Service, Slot, Task, TaskId};
 use essaim_wire::planted::{Bug, planted};
 use essaim_wire::{Index, NodeId, Timestamp};
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -75,6 +78,10 @@ struct Work<'a> {
     ending: BTreeSet<Slot>,
     /// Whether the tasks of a version of the spec are what the spec in force asks for.
     alike: BTreeMap<Index, bool>,
+    /// Tasks that are more than one node may have of the service, since that was lowered.
+    crowded: BTreeSet<TaskId>,
+    /// Whether any node of the cluster satisfies the constraints in force; looked up when it is first asked for.
+    fits_somewhere: OnceCell<bool>,
     rollout: rollout::Rollout<'a>,
     plan: Plan,
 }
@@ -89,6 +96,8 @@ impl<'a> Work<'a> {
             slots: BTreeMap::new(),
             ending: BTreeSet::new(),
             alike: BTreeMap::new(),
+            crowded: BTreeSet::new(),
+            fits_somewhere: OnceCell::new(),
             rollout: rollout::Rollout::default(),
             plan: Plan::default(),
         };
@@ -105,7 +114,30 @@ impl<'a> Work<'a> {
         for tasks in work.slots.values_mut() {
             tasks.sort_by_key(|task| (task.meta.created_at, task.id));
         }
+        work.crowded = work.find_crowded();
         work
+    }
+
+    /// The tasks beyond as many slots as one node may have of the service; the slots that came last are too many. A task
+    /// and the one that is to follow it on the same node are one slot.
+    fn find_crowded(&self) -> BTreeSet<TaskId> {
+        let max = usize::try_from(self.placement.replicas_max_per_node).unwrap_or(usize::MAX);
+        if max == 0 {
+            return BTreeSet::new();
+        }
+        let mut on_node: BTreeMap<NodeId, BTreeMap<Slot, Vec<&Task>>> = BTreeMap::new();
+        for task in self.slots.values().flatten().filter(|task| task.is_wanted()) {
+            if let Some(node) = task.node() {
+                on_node.entry(node).or_default().entry(task.slot).or_default().push(task);
+            }
+        }
+        let mut crowded = BTreeSet::new();
+        for slots in on_node.into_values().filter(|slots| slots.len() > max) {
+            let mut slots: Vec<_> = slots.into_iter().collect();
+            slots.sort_by_key(|(slot, tasks)| (tasks.iter().map(|task| task.meta.created_at).min(), *slot));
+            crowded.extend(slots.into_iter().skip(max).flat_map(|(_, tasks)| tasks).map(|task| task.id));
+        }
+        crowded
     }
 
     /// A task that is to be forgotten and never will be heard of again.
@@ -198,7 +230,7 @@ impl<'a> Work<'a> {
         node.is_ready()
             && !node.unsteady
             && node.spec.availability == Availability::Active
-            && self.placement.constraints.iter().all(|constraint| constraint.matches(node))
+            && self.placement.allows(node)
             && node.description.as_ref().zip(engine).is_some_and(|(it, engine)| it.engines.contains(&engine))
     }
 
@@ -226,15 +258,36 @@ impl<'a> Work<'a> {
         self.plan.wanted.push(Wanted { service, spec_version, slot, desired });
     }
 
-    /// Whether the task is what the spec in force asks for.
+    /// Whether the task is what the spec in force asks for, where it asks for it. Where a task was that has ended does
+    /// not matter.
     fn is_current(&mut self, task: &Task) -> bool {
+        self.is_alike(task.spec_version) && (task.has_ended() || self.is_in_place(task))
+    }
+
+    fn is_alike(&mut self, version: Index) -> bool {
         let (scene, service) = (self.scene, self.service);
-        *self.alike.entry(task.spec_version).or_insert_with(|| {
-            task.spec_version == service.spec_version
-                || scene
-                    .state
-                    .spec(service.id, task.spec_version)
-                    .is_some_and(|spec| Service::same_task(spec, &service.spec))
+        *self.alike.entry(version).or_insert_with(|| {
+            version == service.spec_version
+                || scene.state.spec(service.id, version).is_some_and(|spec| Service::same_task(spec, &service.spec))
         })
+    }
+
+    /// Whether the placement in force lets the task be where it is. One that waits for a node is nowhere wrong.
+    fn is_in_place(&self, task: &Task) -> bool {
+        let node = task.node().and_then(|node| self.scene.state.node(node));
+        node.is_none_or(|node| self.placement.allows(node)) && !self.crowded.contains(&task.id)
+    }
+
+    /// Whether the slot is a node that the constraints in force keep the service off.
+    fn is_excluded(&self, slot: Slot) -> bool {
+        let Slot::Node(node) = slot else { return false };
+        self.scene.state.node(node).is_some_and(|node| !self.placement.allows(node))
+    }
+
+    /// Whether the service is being updated to constraints that no node of the cluster satisfies.
+    fn is_update_impossible(&self) -> bool {
+        let updates = self.service.update.as_ref().is_some_and(|update| update.completed_at.is_none());
+        let fits = || self.scene.state.nodes().any(|node| self.placement.allows(node));
+        updates && !*self.fits_somewhere.get_or_init(fits)
     }
 }

@@ -1,16 +1,22 @@
 //! How the tasks of a service follow a new spec: as many slots at a time as it allows, watched, and stopped or taken
 //! back when they fail.
 //!
-//! A slot is *dated* while its task follows a spec that asks for another task than the one in force. A slot is *busy*
-//! from the moment its dated task was replaced until the new one has run for the delay. An update is over when no slot
-//! is dated or busy and the last one has run for the monitor time.
+//! A slot is *dated* while its task follows a spec that asks for another task than the one in force, or for the same
+//! task on other nodes. A slot is *busy* from the moment its dated task is being replaced until the new one has run for
+//! the delay. An update is over when no slot is dated or busy and the last one has run for the monitor time.
+//!
+//! The task that replaces a dated one is made before that is told to end. Stop-first, it is born `Ready`, and `place`
+//! counts the room of the dated one as free for it; when it has a place the dated one is stopped, and it runs when that
+//! has ended. Start-first, it is born `Running` and needs room of its own. While it has no place the dated task goes
+//! on, and the status of the update says why. A numbered slot that waits for a place counts as busy, since the others
+//! would wait for the same; a slot that is a node does not.
 //!
 //! What counts as a failure is a task of this update that ended by itself before it ran, or within the monitor time
 //! after it began to. When it began is kept in [`Watch`](super::Watch), which a new leader begins anew.
 
 use super::{Work, slot};
 use crate::restart;
-use essaim_model::{Change, FailureAction, Slot, Task, UpdateConfig, UpdateOrder, UpdateState, UpdateStatus};
+use essaim_model::{Assigned, Change, FailureAction, Slot, Task, UpdateConfig, UpdateOrder, UpdateState, UpdateStatus};
 use essaim_wire::Timestamp;
 use std::sync::Arc;
 
@@ -31,6 +37,10 @@ pub(super) struct Rollout<'a> {
     pub(super) busy: usize,
     /// The tasks that replaced dated ones, as far as the slots still show it.
     replaced: Vec<&'a Arc<Task>>,
+    /// Some slot is a node that the constraints in force exclude, as they do every other node.
+    pub(super) excluded: bool,
+    /// Why the first of the slots that wait for a place waits.
+    waits: Option<String>,
 }
 
 impl<'a> Rollout<'a> {
@@ -49,11 +59,10 @@ impl Work<'_> {
             return;
         }
         let backwards = state == Some(UpdateState::RollbackStarted);
-        let spec = &self.service.spec;
-        let config = if backwards { &spec.rollback } else { &spec.update }.clone().unwrap_or_default();
+        let config = self.update_config();
         let going = status.filter(|status| status.completed_at.is_none());
         if let Some(status) = &going
-            && let Some(failed) = self.failure(status, &config)
+            && let Some(failed) = self.failure(&config)
             && self.give_up(status, &config, backwards, &failed)
         {
             return;
@@ -66,19 +75,29 @@ impl Work<'_> {
         let mut candidates = std::mem::take(&mut self.rollout.candidates);
         // Slots that do not run lose nothing by going first.
         candidates.sort_by_key(|it| (it.old.is_some_and(|old| old.is_running()), it.slot));
-        let all_done = candidates.is_empty() && busy == 0;
+        let all_done = candidates.is_empty() && busy == 0 && self.rollout.waits.is_none() && !self.rollout.excluded;
         for candidate in candidates.into_iter().take(room) {
             self.replace(&candidate, &config);
         }
-        if let (Some(status), true) = (going, all_done) {
-            self.maybe_complete(&status, &config, backwards);
+        match going {
+            Some(status) if all_done => self.maybe_complete(&status, &config, backwards),
+            Some(status) => self.tell_what_it_waits_for(&status, backwards),
+            None => (),
         }
+    }
+
+    /// How the update, or the way back, is to be done.
+    pub(super) fn update_config(&self) -> UpdateConfig {
+        let spec = &self.service.spec;
+        let state = self.service.update.as_ref().map(|status| status.state);
+        let backwards = matches!(state, Some(UpdateState::RollbackStarted | UpdateState::RollbackPaused));
+        if backwards { &spec.rollback } else { &spec.update }.clone().unwrap_or_default()
     }
 
     fn replace(&mut self, candidate: &Candidate<'_>, config: &UpdateConfig) {
         let Some(old) = candidate.old else { return self.want(candidate.slot, slot::first_wish(candidate.stopping)) };
         let assigned = old.node().is_some();
-        if config.order == UpdateOrder::StopFirst || !assigned {
+        if !assigned {
             self.shut(old);
         }
         // One that waited for the end of another passes that on.
@@ -86,12 +105,29 @@ impl Work<'_> {
         self.want(candidate.slot, slot::first_wish(waits));
     }
 
+    /// An update that has no place for a task says so while it waits, and no longer.
+    fn tell_what_it_waits_for(&mut self, status: &UpdateStatus, backwards: bool) {
+        let going = if backwards { "rollback in progress" } else { "update in progress" };
+        let nowhere = || self.rollout.excluded.then(|| "no node satisfies the constraints".to_owned());
+        let message = match self.rollout.waits.clone().or_else(nowhere) {
+            Some(why) => format!("{going}; what runs goes on until there is a place for what replaces it: {why}"),
+            None if status.message.starts_with(&format!("{going}; ")) => going.to_owned(),
+            None => return,
+        };
+        if message != status.message {
+            self.set_status(UpdateStatus { message, ..status.clone() });
+        }
+    }
+
     /// How many slots were replaced and have not settled.
     fn busy(&mut self, config: &UpdateConfig) -> usize {
         let mut busy = 0;
         for task in std::mem::take(&mut self.rollout.replaced) {
             let settled = task.meta.updated_at + config.delay;
-            if !task.is_running() {
+            if let Assigned::Pending { reason } = &task.assigned {
+                self.rollout.waits.get_or_insert_with(|| reason.clone());
+                busy += usize::from(matches!(task.slot, Slot::Number(_)));
+            } else if !task.is_running() {
                 busy += 1;
             } else if self.scene.now < settled {
                 busy += 1;
@@ -102,12 +138,12 @@ impl Work<'_> {
     }
 
     /// The first task of this update that failed, if more failed than may.
-    fn failure(&mut self, status: &UpdateStatus, config: &UpdateConfig) -> Option<Arc<Task>> {
+    fn failure(&mut self, config: &UpdateConfig) -> Option<Arc<Task>> {
         let version = self.service.spec_version;
         let all: Vec<&Arc<Task>> = self.slots.values().flatten().copied().collect();
         let failed: Vec<&Arc<Task>> = all
             .iter()
-            .filter(|task| task.spec_version == version && task.meta.created_at >= status.started_at)
+            .filter(|task| task.spec_version == version)
             .filter(|task| restart::ended_by_itself(task))
             .filter(|task| {
                 let began = self.watch.running.get(&task.id);

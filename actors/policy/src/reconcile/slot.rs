@@ -2,12 +2,18 @@
 //!
 //! The tasks that have not ended are sorted by how they stand. The first of these that holds decides:
 //!
-//! 1. *Sound* tasks: one of them keeps the slot. Whoever else is there was standing in for it, or it for them: the
-//!    older one of its kind stays. A task on a node that drains goes when the sound one runs.
+//! 1. *Sound* tasks: one of them keeps the slot. Other tasks in the slot are surplus: they replaced this one while its
+//!    node was unreachable, or it replaced them; of several that follow the spec in force the oldest one that runs
+//!    stays. A task on a node that drains, or that no longer satisfies the constraints, goes when the sound one runs.
 //! 2. *Held* tasks keep the slot empty: the brake, or the service's own wish to wait for `Down`.
-//! 3. *Leaving* tasks go on until another one runs elsewhere, or are stopped first where two may not be.
-//! 4. *Lost* tasks are stood in for at once.
-//! 5. Nobody: the slot is filled again, by the rules of `restart` if its last task ended by itself.
+//! 3. *Leaving* and *misfit* tasks go on until another one runs elsewhere. Where two may not run at a time, a leaving
+//!    task is stopped at once, since an operator drains its node; a misfit when its replacement has a place.
+//! 4. *Lost* tasks are replaced at once.
+//! 5. No task at all: the slot is filled again, by the rules of `restart` if its last task ended by itself.
+//!
+//! A task that follows an older spec is replaced by the update (`rollout`), and is stopped only when its replacement
+//! has a place: a spec that can be placed nowhere takes nothing down. Of a global service a place is a node: where a
+//! newer spec excludes the node, its task ends, unless the new constraints exclude every node of the cluster.
 //!
 //! At most two tasks of a slot are wanted at any time; `apply` refuses a third. So before another one is wanted, of
 //! the leaving and lost only one keeps its wish.
@@ -17,7 +23,7 @@ pub(super) use crate::scene::Standing;
 use super::Work;
 use super::rollout::Candidate;
 use crate::restart;
-use essaim_model::{Assigned, Availability, Desired, Mode, Slot, Task};
+use essaim_model::{Assigned, Availability, Desired, Mode, Slot, Task, UpdateOrder};
 use essaim_wire::planted::{Bug, planted};
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,6 +36,7 @@ const DRAIN_PATIENCE: Duration = Duration::from_secs(60);
 struct Occupants<'a> {
     sound: Vec<&'a Arc<Task>>,
     leaving: Vec<&'a Arc<Task>>,
+    misfit: Vec<&'a Arc<Task>>,
     lost: Vec<&'a Arc<Task>>,
     held: bool,
     /// Some task was told to end, and its end will be heard of.
@@ -57,7 +64,7 @@ impl<'a> Work<'a> {
             self.keep_sound(slot, tasks, &mut here);
         } else if here.held {
             // Whoever holds it may come back, or will be released.
-        } else if !here.leaving.is_empty() {
+        } else if !here.leaving.is_empty() || !here.misfit.is_empty() {
             self.move_away(slot, &here);
         } else if !here.lost.is_empty() {
             self.make_room(&here.lost);
@@ -76,31 +83,33 @@ impl<'a> Work<'a> {
             match self.standing(task) {
                 Standing::Gone(_) => self.let_go(task),
                 _ if !task.is_wanted() => here.stopping |= answers,
-                // Nothing waits for a node that was told to take nothing.
-                Standing::Sound if global && task.node().is_none() && self.takes_nothing(task.slot) => self.shut(task),
+                // Nothing waits for a node that was told to take nothing, or that the service is kept off.
+                Standing::Sound if task.node().is_none() && self.takes_nothing(task.slot) => self.shut(task),
+                Standing::Sound if self.is_excluded(task.slot) && !self.is_update_impossible() => {
+                    self.shut(task);
+                    here.stopping |= answers;
+                }
                 Standing::Sound => here.sound.push(task),
                 Standing::Held => here.held = true,
                 // A place that is a node can be filled on no other.
                 Standing::Lost if global => here.held = true,
                 Standing::Lost => here.lost.push(task),
-                Standing::Leaving if global => {
+                Standing::Leaving | Standing::Misfit if global => {
                     self.shut(task);
                     here.stopping |= answers;
                 }
                 Standing::Leaving => here.leaving.push(task),
-                Standing::Misfit => {
-                    self.shut(task);
-                    here.stopping |= answers;
-                }
+                Standing::Misfit => here.misfit.push(task),
             }
         }
         here
     }
 
-    /// Whether the place is a node that is to take no new tasks.
+    /// Whether the place is a node that is to take no new tasks, or none of this service.
     fn takes_nothing(&self, slot: Slot) -> bool {
         let Slot::Node(node) = slot else { return false };
-        self.scene.state.node(node).is_none_or(|node| node.spec.availability != Availability::Active)
+        let node = self.scene.state.node(node);
+        node.is_none_or(|node| node.spec.availability != Availability::Active || !self.placement.allows(node))
     }
 
     fn keep_sound(&mut self, slot: Slot, tasks: &[&'a Arc<Task>], here: &mut Occupants<'a>) {
@@ -110,29 +119,45 @@ impl<'a> Work<'a> {
         }
         let new = self.keep_one(&current, here);
         let old = self.keep_one(&dated, here);
+        let stop_first = self.update_config().order == UpdateOrder::StopFirst;
         let kept = match (new, old) {
-            // The new one runs: what it replaces may go.
-            (Some(new), Some(old)) if new.is_running() => {
+            // What it replaces may go when it runs; one that was born to wait for that end waits when it has a place.
+            (Some(new), Some(old)) if new.is_running() || (new.desired == Desired::Ready && new.node().is_some()) => {
                 self.shut(old);
-                here.stopping = true;
+                here.stopping |= old.node().is_some();
                 new
+            }
+            // It was to run beside the old one and has no place; by the order in force it may take that of the old one.
+            (Some(new), Some(old)) if new.node().is_none() && new.desired == Desired::Running && stop_first => {
+                self.shut(new);
+                self.come_forward(slot, old, here);
+                old
             }
             (Some(new), _) => new,
             (None, Some(old)) => {
-                if here.leaving.is_empty() && here.lost.is_empty() {
-                    let stopping = here.stopping;
-                    self.rollout.candidates.push(Candidate { slot, old: Some(old), stopping });
-                }
+                self.come_forward(slot, old, here);
                 old
             }
             (None, None) => return,
         };
         if old.is_some() || tasks.iter().any(|task| !self.is_current(task)) {
-            self.rollout.watch(new);
+            self.rollout.watch(new.filter(|new| new.id == kept.id));
         }
         self.dismiss_leaving(kept, here);
-        if kept.desired == Desired::Ready {
+        self.dismiss_misfits(kept, here);
+        // What still runs in its place will be told to end when this one has a place of its own.
+        let in_its_place = kept.node().is_none() && (old.is_some() && stop_first || !here.misfit.is_empty());
+        if kept.desired == Desired::Ready && !in_its_place {
             self.maybe_raise(kept, tasks, here.stopping);
+        }
+    }
+
+    /// A slot whose task follows an older spec waits for its turn in the update, unless that task is replaced already.
+    fn come_forward(&mut self, slot: Slot, old: &'a Arc<Task>, here: &Occupants<'a>) {
+        if self.is_excluded(slot) {
+            self.rollout.excluded = true;
+        } else if here.leaving.is_empty() && here.misfit.is_empty() && here.lost.is_empty() {
+            self.rollout.candidates.push(Candidate { slot, old: Some(old), stopping: here.stopping });
         }
     }
 
@@ -173,6 +198,20 @@ impl<'a> Work<'a> {
         }
     }
 
+    /// Stops what is on a node that no longer satisfies the constraints, once something else runs, or has a place where
+    /// two may not run at a time.
+    fn dismiss_misfits(&mut self, kept: &Task, here: &mut Occupants<'a>) {
+        let may_go = kept.is_running() || (kept.desired == Desired::Ready && kept.node().is_some());
+        for task in std::mem::take(&mut here.misfit) {
+            if may_go {
+                self.shut(task);
+                here.stopping = true;
+            } else {
+                here.misfit.push(task);
+            }
+        }
+    }
+
     fn maybe_raise(&mut self, task: &Task, tasks: &[&'a Arc<Task>], stopping: bool) {
         let spec = &self.service.spec.task;
         let before = tasks.iter().take_while(|other| other.id != task.id).last();
@@ -197,11 +236,12 @@ impl<'a> Work<'a> {
             for task in here.leaving.iter().chain(&here.lost) {
                 self.shut(task);
             }
+            self.make_room(&here.misfit);
             self.want(slot, Desired::Ready);
         } else {
             // Those that still run come first: they serve until the replacement does.
-            let both: Vec<_> = here.leaving.iter().chain(&here.lost).copied().collect();
-            self.make_room(&both);
+            let all: Vec<_> = here.misfit.iter().chain(&here.leaving).chain(&here.lost).copied().collect();
+            self.make_room(&all);
             self.want(slot, here.first_wish());
         }
     }

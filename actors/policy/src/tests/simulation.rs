@@ -1,9 +1,12 @@
 //! A leader and workers without actors, and nodes that come and go by chance: whatever happened, when it stops the
 //! services get what they ask for, every plan was accepted, and no slot ever had more than two wanted tasks.
 
-use crate::tests::world::{World, id};
+use crate::tests::world::{GIB, World, id};
 use essaim_model::service::{DRAIN_LABEL, ON_UNREACHABLE_LABEL};
-use essaim_model::{Assigned, Availability, Change, Mode, RestartPolicy, ServiceId, TaskState};
+use essaim_model::{
+    Assigned, Availability, Change, ConstraintOp, Mode, Resources, RestartPolicy, ServiceId, Share, TaskState,
+    UpdateOrder,
+};
 use essaim_wire::{Generation, NodeId, Reachability};
 use proptest::prelude::*;
 use std::time::Duration;
@@ -26,6 +29,14 @@ enum Fate {
     Relabel(u128),
     Scale(usize, u32),
     Update(usize),
+    /// A service is kept to nodes without the label, to nodes with it, or to none that exists; 0 takes that back.
+    Constrain(usize, u8),
+    /// What a service sets aside on a node: so many GiB of eight.
+    Reserve(usize, u64),
+    /// How many tasks of a service a node may have.
+    Limit(usize, u64),
+    /// Which comes first in the service's updates, from now on.
+    StartFirst(usize, bool),
     /// Leader and workers take this many turns.
     Turns(u8),
     Pass(u16),
@@ -45,6 +56,10 @@ fn fate() -> impl Strategy<Value = Fate> {
         2 => node.prop_map(Fate::Crash),
         1 => (0..2usize, 0..9u32).prop_map(|(service, replicas)| Fate::Scale(service, replicas)),
         1 => (0..2usize).prop_map(Fate::Update),
+        2 => (0..3usize, 0..4u8).prop_map(|(service, which)| Fate::Constrain(service, which)),
+        1 => (0..3usize, 0..12u64).prop_map(|(service, gib)| Fate::Reserve(service, gib)),
+        1 => (0..2usize, 0..3u64).prop_map(|(service, limit)| Fate::Limit(service, limit)),
+        1 => (0..3usize, any::<bool>()).prop_map(|(service, first)| Fate::StartFirst(service, first)),
         6 => (1..6u8).prop_map(Fate::Turns),
         2 => (1..20_000u16).prop_map(Fate::Pass),
     ]
@@ -104,6 +119,22 @@ impl Story {
                 let image = format!("v{}", self.updates);
                 world.update(self.services[*service], |spec| spec.task.container.image = image);
             }
+            Fate::Constrain(service, which) => world.update(self.services[*service], |spec| {
+                let constraint = ["", "node.labels.inner!=yes", "node.labels.inner==yes", "node.labels.no==where"];
+                let placement = spec.task.placement.get_or_insert_default();
+                placement.constraints = constraint[usize::from(*which)].parse().into_iter().collect();
+            }),
+            Fate::Reserve(service, gib) => world.update(self.services[*service], |spec| {
+                let reservation = Some(Share { memory_bytes: gib * GIB, ..Share::default() });
+                spec.task.resources = Some(Resources { limit: None, reservation });
+            }),
+            Fate::Limit(service, limit) => world.update(self.services[*service], |spec| {
+                spec.task.placement.get_or_insert_default().replicas_max_per_node = *limit;
+            }),
+            Fate::StartFirst(service, first) => world.update(self.services[*service], |spec| {
+                let order = if *first { UpdateOrder::StartFirst } else { UpdateOrder::StopFirst };
+                spec.update.get_or_insert_default().order = order;
+            }),
             Fate::Turns(turns) => {
                 for _ in 0..*turns {
                     world.lead();
@@ -115,7 +146,7 @@ impl Story {
         }
     }
 
-    /// Everything is repaired; what was paused by failures is told to go on.
+    /// Everything is repaired; what was paused by failures is told to go on, and what is asked for can be had.
     fn heal(&mut self) {
         for node in 1..=NODES {
             self.world.reach(node, Reachability::Reachable);
@@ -125,7 +156,13 @@ impl Story {
             });
         }
         for service in self.services.clone() {
-            self.world.update(service, |_| ());
+            self.world.update(service, |spec| {
+                spec.task.resources = None;
+                spec.mode =
+                    spec.replicas().map_or(Mode::Global, |replicas| Mode::Replicated { replicas: replicas.min(6) });
+                let placement = spec.task.placement.get_or_insert_default();
+                placement.constraints.retain(|constraint| constraint.op == ConstraintOp::NotEq);
+            });
         }
         self.world.live(Duration::from_secs(130));
     }
@@ -141,7 +178,11 @@ impl Story {
                 let followed = self.world.state.spec(service, task.spec_version);
                 followed.is_some_and(|followed| essaim_model::Service::same_task(followed, &spec))
             };
-            prop_assert!(self.world.state.tasks_of(service).filter(|task| task.is_wanted()).all(|task| follow(task)));
+            let mut wanted = self.world.state.tasks_of(service).filter(|task| task.is_wanted());
+            prop_assert!(wanted.all(|task| follow(task)), "{} follows the spec in force", spec.name);
+            let max = usize::try_from(spec.task.placement().replicas_max_per_node).expect("small");
+            let by_node = self.world.wanted_by_node(service);
+            prop_assert!(max == 0 || by_node.values().all(|count| *count <= max), "{} keeps its limit", spec.name);
             prop_assert!(self.world.plan(service).is_empty(), "a fixpoint");
         }
         Ok(())
