@@ -178,8 +178,9 @@ impl Story {
                 let followed = self.world.state.spec(service, task.spec_version);
                 followed.is_some_and(|followed| essaim_model::Service::same_task(followed, &spec))
             };
-            let mut wanted = self.world.state.tasks_of(service).filter(|task| task.is_wanted());
-            prop_assert!(wanted.all(|task| follow(task)), "{} follows the spec in force", spec.name);
+            let all_follow =
+                self.world.state.tasks_of(service).filter(|task| task.is_wanted()).all(|task| follow(task));
+            prop_assert!(all_follow, "{} follows the spec in force", spec.name);
             let max = usize::try_from(spec.task.placement().replicas_max_per_node).expect("small");
             let by_node = self.world.wanted_by_node(service);
             prop_assert!(max == 0 || by_node.values().all(|count| *count <= max), "{} keeps its limit", spec.name);
