@@ -122,7 +122,10 @@ impl Board {
             Change::WriteOffTask { id, .. } => *id,
             _ => return,
         };
-        self.discount(id);
+        if let Some(mut booking) = self.tasks.get(&id).cloned() {
+            booking.counts = false;
+            self.enter(id, Some(booking));
+        }
     }
 
     /// Makes the tasks that are wanted, each given to a node or pending with the reason, and books them. `draw` gives
@@ -199,8 +202,7 @@ impl Board {
         changes
     }
 
-    /// Finds a node for each of these spots of a group. Nothing is booked for them when it returns; what is to end in
-    /// favour of one that found a node no longer counts.
+    /// Finds a node for each of these spots of a group. The board is as it was when it returns.
     ///
     /// All are placed at once. Only where room is scarce (reservations, ports of the host, a limit per node) each that
     /// replaces a task is placed on its own: the room that is counted as free for it is free for no other.
@@ -227,13 +229,10 @@ impl Board {
             for (id, booking) in lifted {
                 self.enter(id, Some(booking));
             }
-            for ((at, spot), node) in batch.into_iter().zip(nodes) {
-                if let Ok(node) = &node {
-                    spot.replaces.iter().for_each(|id| self.discount(*id));
-                    if !one_batch {
-                        given.push(*node);
-                        self.set_aside(needs, *node, true);
-                    }
+            for ((at, _), node) in batch.into_iter().zip(nodes) {
+                if let (Ok(node), false) = (&node, one_batch) {
+                    given.push(*node);
+                    self.set_aside(needs, *node, true);
                 }
                 found.insert(at, node);
             }
@@ -264,14 +263,6 @@ impl Board {
             self.enter(*id, Some(Booking { counts: false, room: None, ..booking.clone() }));
         }
         bookings
-    }
-
-    /// A task that is about to be told to stop no longer counts.
-    fn discount(&mut self, id: TaskId) {
-        if let Some(mut booking) = self.tasks.get(&id).cloned() {
-            booking.counts = false;
-            self.enter(id, Some(booking));
-        }
     }
 
     /// Finds a node for each of these slots of a group. The board is as it was when this returns.

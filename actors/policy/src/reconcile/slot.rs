@@ -156,7 +156,8 @@ impl<'a> Work<'a> {
     fn come_forward(&mut self, slot: Slot, old: &'a Arc<Task>, here: &Occupants<'a>) {
         if self.is_excluded(slot) {
             self.rollout.excluded = true;
-        } else if here.leaving.is_empty() && here.misfit.is_empty() && here.lost.is_empty() {
+        } else if here.leaving.is_empty() && here.misfit.is_empty() && here.lost.is_empty() && !here.held {
+            // With any of these two tasks of the slot are wanted already.
             self.rollout.candidates.push(Candidate { slot, old: Some(old), stopping: here.stopping });
         }
     }

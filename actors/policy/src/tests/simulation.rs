@@ -270,3 +270,23 @@ fn a_node_that_starts_anew_within_the_grace_keeps_its_tasks() {
     let after: Vec<_> = story.world.state.tasks_on(NodeId::from_bits(4)).cloned().collect();
     assert_eq!(before, after);
 }
+
+#[test]
+fn a_task_whose_replacement_was_called_off_still_counts_on_its_node() {
+    let mut story = Story::new();
+    let fates = [
+        Fate::Turns(1),
+        Fate::Crash(2),
+        Fate::Lose(2),
+        Fate::Scale(0, 7),
+        Fate::Turns(1),
+        Fate::Limit(0, 1),
+        Fate::Lose(3),
+        Fate::Scale(0, 5),
+        Fate::Turns(1),
+        Fate::Update(0),
+    ];
+    fates.iter().for_each(|fate| story.happen(fate));
+    story.heal();
+    story.check().expect("everything is as it is asked for");
+}

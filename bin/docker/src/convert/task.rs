@@ -136,11 +136,14 @@ pub fn is_running(task: &model::Task, state: &State) -> bool {
     task.is_running() && task.node().is_none_or(|node| out_of_reach(state, node).is_none())
 }
 
-/// Whether it follows the service's present spec, as the CLI's progress bar wants to know.
+/// Whether it follows the service's present spec, where that lets it run, as the CLI's progress bar wants to know.
 pub fn is_up_to_date(task: &model::Task, state: &State) -> bool {
     let Some(service) = state.service(task.service) else { return false };
-    task.spec_version == service.spec_version
-        || state.spec(task.service, task.spec_version).is_some_and(|spec| Service::same_task(spec, &service.spec))
+    let node = task.node().and_then(|node| state.node(node));
+    let is_alike =
+        || state.spec(task.service, task.spec_version).is_some_and(|it| Service::same_task(it, &service.spec));
+    (task.spec_version == service.spec_version || is_alike())
+        && node.is_none_or(|node| service.spec.task.placement().allows(node))
 }
 
 /// The tasks that a list with these filters has, by id. Names of services and nodes are looked up, and one that is
