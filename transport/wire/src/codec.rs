@@ -2,10 +2,11 @@
 //!
 //! bincode is positional and no longer maintained upstream, so nothing else in the workspace calls it: this module
 //! is the only place to change when it has to be replaced. Types derive bincode's own `Encode` and `Decode`, never
-//! serde's. What was encoded once and lies on disk or on a wire of another version is kept readable by frozen types
-//! and golden bytes, which live beside those types.
+//! serde's. What was encoded once and lies on disk, or is sent by another build, stays readable: structs that may grow are
+//! [records](crate::record), variants of enums are only appended, and golden bytes hold both to it.
 
 use bincode::config::{Configuration, Limit, LittleEndian, Varint};
+use bincode::error::AllowedEnumVariants;
 use bincode::{Decode, Encode};
 
 /// No value that is decoded may claim more memory than this: 16 MiB, four times the largest frame, so that a
@@ -13,22 +14,57 @@ use bincode::{Decode, Encode};
 const DECODE_LIMIT: usize = 16 << 20;
 
 /// Little-endian, integers of variable length.
-const CONFIG: Configuration<LittleEndian, Varint, Limit<DECODE_LIMIT>> =
+pub(crate) const CONFIG: Configuration<LittleEndian, Varint, Limit<DECODE_LIMIT>> =
     bincode::config::standard().with_limit::<DECODE_LIMIT>();
 
-/// The bytes are no value of the type: they were cut, they belong to another type or version, or something rotted.
-/// Nothing was changed; whoever sent them is at fault.
+/// The bytes are no value of the type. Nothing was changed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("undecodable {what}: {why}")]
-pub struct DecodeError {
-    what: &'static str,
-    why: String,
+pub enum DecodeError {
+    /// The bytes were cut, they belong to another type, or something rotted. Their sender is at fault.
+    #[error("undecodable {what}: {why}")]
+    Damaged {
+        /// The type that was expected.
+        what: &'static str,
+        /// What is wrong with the bytes.
+        why: String,
+    },
+    /// The bytes were written by a newer program: they carry a variant or a version that this one does not know. The
+    /// way on is the newer program; to skip such a value would be to lose what it says.
+    #[error("written by a newer essaim: {what} has number {found}, and this build knows {known} at most")]
+    Newer {
+        /// The enum or record whose variant or version is not known.
+        what: &'static str,
+        /// The number of the variant or version.
+        found: u32,
+        /// The highest number that this build knows.
+        known: u32,
+    },
 }
 
 impl DecodeError {
     /// An error about bytes that decode, but to something that may not be.
     pub fn new(what: &'static str, why: impl Into<String>) -> Self {
-        Self { what, why: why.into() }
+        Self::Damaged { what, why: why.into() }
+    }
+
+    /// Whether a newer program wrote the bytes.
+    pub const fn is_newer(&self) -> bool {
+        matches!(self, Self::Newer { .. })
+    }
+
+    fn of<T>(why: &bincode::error::DecodeError) -> Self {
+        match why {
+            // Other kinds of enum than ours (an `Option`, an address) never grow: there it is damage. bincode names
+            // those by their path.
+            bincode::error::DecodeError::UnexpectedVariant {
+                type_name,
+                allowed: AllowedEnumVariants::Range { max, .. },
+                found,
+            } if found > max && !type_name.contains("::") => {
+                Self::Newer { what: type_name, found: *found, known: *max }
+            }
+            _ => Self::Damaged { what: short_name::<T>(), why: why.to_string() },
+        }
     }
 }
 
@@ -65,14 +101,13 @@ pub fn decode<T: Decode<()>>(bytes: &[u8]) -> Result<T, DecodeError> {
     let (value, used) = decode_prefix(bytes)?;
     match bytes.len() - used {
         0 => Ok(value),
-        left => Err(DecodeError { what: short_name::<T>(), why: format!("{left} bytes too many") }),
+        left => Err(DecodeError::new(short_name::<T>(), format!("{left} bytes too many"))),
     }
 }
 
 /// The value at the start of `bytes`, and how many bytes it took.
 pub fn decode_prefix<T: Decode<()>>(bytes: &[u8]) -> Result<(T, usize), DecodeError> {
-    bincode::decode_from_slice(bytes, CONFIG)
-        .map_err(|why| DecodeError { what: short_name::<T>(), why: why.to_string() })
+    bincode::decode_from_slice(bytes, CONFIG).map_err(|why| DecodeError::of::<T>(&why))
 }
 
 /// The type's name without the modules it lives in, for people who read errors.
@@ -119,6 +154,18 @@ mod tests {
     fn left_over_bytes_are_refused() {
         let refused = decode::<Index>(&[1, 9, 9]).expect_err("two bytes too many");
         assert_eq!(refused.to_string(), "undecodable Index: 2 bytes too many");
+    }
+
+    #[test]
+    fn a_variant_of_a_newer_program_is_told_from_damage() {
+        let newer = decode::<Role>(&[2]).expect_err("there are two roles");
+        assert_eq!(newer, DecodeError::Newer { what: "Role", found: 2, known: 1 });
+        assert_eq!(
+            newer.to_string(),
+            "written by a newer essaim: Role has number 2, and this build knows 1 at most"
+        );
+        assert!(!decode::<Option<Role>>(&[7]).expect_err("an option has two variants for ever").is_newer());
+        assert!(!decode::<Role>(&[]).expect_err("cut short").is_newer());
     }
 
     proptest! {

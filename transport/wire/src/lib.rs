@@ -11,6 +11,8 @@
 //! - [`era`]: numbers that only grow and tell an old message from a new one.
 //! - [`node`]: the role of a node, and how managers record whether it can be reached.
 //! - [`codec`]: bytes in, bytes out, never a panic.
+//! - [`record`](mod@record): structs that are stored or sent and may grow.
+//! - [`level`]: how builds of different age stay readable to each other.
 //! - [`sum`]: whether two say the same, in eight bytes.
 //! - [`planted`](mod@planted): bugs that a simulated run can be given, to see whether it finds them.
 
@@ -20,15 +22,19 @@ extern crate self as essaim_wire;
 mod codec;
 mod era;
 mod id;
+pub mod level;
 mod node;
 pub mod planted;
+pub mod record;
 mod sum;
 mod time;
 
 pub use codec::{DecodeError, EncodeError, decode, decode_prefix, encode, encode_into};
 pub use era::{Generation, Index, Lineage, RequestId, Term};
 pub use id::{ClusterId, InvalidId, NodeId};
+pub use level::{Build, Level, WireVersion};
 pub use node::{Reachability, Role, UnknownRole};
+pub use record::Record;
 pub use sum::Sum;
 pub use time::{Moment, Timestamp};
 
