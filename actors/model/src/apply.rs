@@ -28,8 +28,8 @@ impl State {
             }
 
             Change::AcceptNode(node) => self.accept_node(node, events),
-            Change::DescribeNode { id, generation, addr, description } => {
-                self.describe_node(*id, *generation, *addr, description.as_ref(), events)
+            Change::DescribeNode { id, generation, addr, level, description } => {
+                self.describe_node(*id, *generation, *addr, *level, description.as_ref(), events)
             }
             Change::SetNode { id, expect, spec } => self.set_node(*id, *expect, spec, events),
             Change::SetRole { id, role, manager } => self.set_role(*id, *role, *manager, events),
@@ -57,6 +57,7 @@ impl State {
             }
             Change::ForgetTask { id } => self.forget_task(*id, events),
             Change::CarryOutPlan { service, seen } => self.carry_out_plan(*service, *seen),
+            Change::RaiseLevel(level) => self.raise_level(*level, events),
 
             Change::PutObject(put) => self.put_object(put, events),
             Change::RemoveObject(id) => self.remove_object(*id, events),

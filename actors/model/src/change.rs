@@ -9,7 +9,7 @@ use crate::{
     ServiceId, ServiceSpec, Task, TaskId, UpdateStatus,
 };
 use bincode::{Decode, Encode};
-use essaim_wire::{Generation, Index, Lineage, NodeId, Reachability, RequestId, Role, Term, Timestamp};
+use essaim_wire::{Generation, Index, Level, Lineage, NodeId, Reachability, RequestId, Role, Term, Timestamp};
 use std::net::SocketAddr;
 
 /// A place in the replicated log, and the term of the leader that put it there.
@@ -91,6 +91,8 @@ pub enum Change {
         generation: Generation,
         /// Where it was seen.
         addr: SocketAddr,
+        /// The highest level that its program understands.
+        level: Level,
         /// What it says of itself, if it said anything new.
         description: Option<NodeDescription>,
     },
@@ -221,6 +223,8 @@ pub enum Change {
         /// The place of the state that the plan was made from.
         seen: Index,
     },
+    /// Every manager understands this level: changes that need it are allowed from here on.
+    RaiseLevel(Level),
 
     /// An operator created or updated an object that has nothing but a spec.
     PutObject(Box<AnyPut>),

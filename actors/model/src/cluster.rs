@@ -2,7 +2,7 @@
 
 use crate::{EngineKind, Labels, Meta};
 use bincode::{Decode, Encode};
-use essaim_wire::{ClusterId, Lineage, Role};
+use essaim_wire::{ClusterId, Level, Lineage, Role};
 use std::fmt;
 use std::time::Duration;
 
@@ -23,6 +23,8 @@ pub struct Cluster {
     pub join: JoinSecrets,
     /// The engine of services that name none: that of the node which made the cluster.
     pub default_engine: EngineKind,
+    /// Which changes all its managers understand; see `level`. It never goes down.
+    pub level: Level,
 }
 
 /// What an operator may set for the whole cluster, with Swarm's words and defaults.

@@ -2,7 +2,7 @@
 //! test changes what it is about.
 
 use crate::*;
-use essaim_wire::{ClusterId, Generation, Lineage, NodeId, Reachability, Role, Timestamp};
+use essaim_wire::{ClusterId, Generation, Level, Lineage, NodeId, Reachability, Role, Timestamp};
 
 /// 2^30 bytes.
 pub const GIB: u64 = 1 << 30;
@@ -17,6 +17,7 @@ pub fn cluster() -> Cluster {
         authority: Authority { certificate: String::new(), key: String::new(), rotations: 0 },
         join: JoinSecrets { worker: [1; 16], manager: [2; 16] },
         default_engine: EngineKind::Process,
+        level: Level::NEWEST,
     }
 }
 
@@ -42,6 +43,7 @@ pub fn worker(number: u128) -> Node {
         manager: None,
         key_digest: [0; 32],
         loopback: 0,
+        level: Level::NEWEST,
     }
 }
 

@@ -15,7 +15,7 @@
 //! - [`noun`]: what every other noun shares; beside it one file for each (`config`).
 //! - [`placement`]: constraints, as they are written and as they match.
 //! - [`change`], [`event`], [`refusal`]: what goes into `apply` and what comes out.
-//! - [`state`] and [`apply`]: the whole, and how it changes.
+//! - [`state`] and [`apply`]: the whole, and how it changes. [`level`]: which changes every manager can read.
 //! - [`snapshot`]: the whole as a stream of pieces, and its hash.
 
 pub mod apply;
@@ -25,6 +25,7 @@ pub mod event;
 #[cfg(any(test, feature = "fixtures"))]
 pub mod fixtures;
 pub mod id;
+pub mod level;
 pub mod loopback;
 pub mod meta;
 pub mod node;

@@ -5,7 +5,7 @@
 
 use crate::{Labels, Meta, Refusal};
 use bincode::{Decode, Encode};
-use essaim_wire::{Generation, NodeId, Reachability, Role, Timestamp};
+use essaim_wire::{Generation, Level, NodeId, Reachability, Role, Timestamp};
 use std::fmt;
 use std::net::SocketAddr;
 
@@ -40,6 +40,8 @@ pub struct Node {
     pub key_digest: [u8; 32],
     /// Its share of the loopback addresses for tasks that run as host processes; see `loopback`.
     pub loopback: u16,
+    /// The highest level that its program understands, as it said with the last start of its daemon.
+    pub level: Level,
 }
 
 impl Node {

@@ -66,7 +66,10 @@ impl State {
         } else {
             let mut draft = self.clone();
             draft.at = draft.at.max(proposal.at);
-            match proposal.changes.iter().try_for_each(|change| draft.make(change, &mut events)) {
+            let made = self
+                .check_level(&proposal.changes)
+                .and_then(|()| proposal.changes.iter().try_for_each(|change| draft.make(change, &mut events)));
+            match made {
                 Ok(()) => {
                     *self = draft;
                     Outcome::Done(position.index)

@@ -160,10 +160,7 @@ mod tests {
     fn a_variant_of_a_newer_program_is_told_from_damage() {
         let newer = decode::<Role>(&[2]).expect_err("there are two roles");
         assert_eq!(newer, DecodeError::Newer { what: "Role", found: 2, known: 1 });
-        assert_eq!(
-            newer.to_string(),
-            "written by a newer essaim: Role has number 2, and this build knows 1 at most"
-        );
+        assert_eq!(newer.to_string(), "written by a newer essaim: Role has number 2, and this build knows 1 at most");
         assert!(!decode::<Option<Role>>(&[7]).expect_err("an option has two variants for ever").is_newer());
         assert!(!decode::<Role>(&[]).expect_err("cut short").is_newer());
     }

@@ -15,6 +15,11 @@ use bincode::{Decode, Encode};
 use std::fmt;
 
 /// A set of changes of the replicated log that a build understands, as a number: a higher level contains the lower.
+///
+/// | level | what it brought |
+/// |---|---|
+/// | 1 | clusters, nodes, services, tasks |
+/// | 2 | configs |
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Encode, Decode)]
 pub struct Level(pub u16);
 
@@ -27,7 +32,7 @@ impl Level {
 
     /// The highest level that this program understands. Grows by one with each release that adds a change, a variant
     /// or a version of a record that older managers could not read; see `Change::level` in `model`.
-    pub const NEWEST: Self = Self(1);
+    pub const NEWEST: Self = Self(2);
 }
 
 impl fmt::Display for Level {

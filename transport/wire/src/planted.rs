@@ -50,11 +50,15 @@ pub enum Bug {
     TreeOutlivesLease,
     /// A task that waits for a node keeps the spec that it was created with.
     PendingKeepsItsSpec,
+    /// The leader raises the cluster's level when one manager understands it, without looking at the others.
+    LevelOfTheFirstManager,
+    /// A change that is newer than the cluster's level is let into the log.
+    NewerThanTheLevel,
 }
 
 impl Bug {
     /// Every one of them.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 22] = [
         Self::AckBeforeFsync,
         Self::VoteNotKept,
         Self::DroppedFence,
@@ -75,6 +79,8 @@ impl Bug {
         Self::FillDoesNotWait,
         Self::TreeOutlivesLease,
         Self::PendingKeepsItsSpec,
+        Self::LevelOfTheFirstManager,
+        Self::NewerThanTheLevel,
     ];
 
     /// Its name, for a table or a command line.
@@ -100,6 +106,8 @@ impl Bug {
             Self::FillDoesNotWait => "fill-does-not-wait",
             Self::TreeOutlivesLease => "tree-outlives-lease",
             Self::PendingKeepsItsSpec => "pending-keeps-its-spec",
+            Self::LevelOfTheFirstManager => "level-of-the-first-manager",
+            Self::NewerThanTheLevel => "newer-than-the-level",
         }
     }
 

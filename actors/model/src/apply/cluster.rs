@@ -63,7 +63,7 @@ impl State {
         self.cluster.as_ref().ok_or_else(|| Refusal::new(RefusalKind::NotManager, "there is no cluster yet"))
     }
 
-    fn change_cluster(&mut self, events: &mut Vec<Event>, change: impl FnOnce(&mut Cluster)) -> Made {
+    pub(crate) fn change_cluster(&mut self, events: &mut Vec<Event>, change: impl FnOnce(&mut Cluster)) -> Made {
         let old = Arc::clone(self.founded()?);
         let mut new = (*old).clone();
         change(&mut new);

@@ -3,7 +3,7 @@
 use super::Made;
 use crate::loopback::SUBNETS;
 use crate::{Event, ManagerStatus, Meta, Node, NodeDescription, NodeSpec, Refusal, RefusalKind, State};
-use essaim_wire::{Generation, Index, NodeId, Reachability, Role, Timestamp};
+use essaim_wire::{Generation, Index, Level, NodeId, Reachability, Role, Timestamp};
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,6 +17,7 @@ impl State {
         if self.nodes.contains_key(&node.id) {
             return Ok(());
         }
+        self.check_reads_log(node, node.role.max(node.spec.role))?;
         let taken: BTreeSet<u16> = self.nodes.values().map(|node| node.loopback).collect();
         let Some(loopback) = (0..SUBNETS).find(|share| !taken.contains(share)) else {
             return Err(Refusal::new(RefusalKind::Precondition, format!("a cluster has at most {SUBNETS} nodes")));
@@ -34,6 +35,7 @@ impl State {
         id: NodeId,
         generation: Generation,
         addr: SocketAddr,
+        level: Level,
         description: Option<&NodeDescription>,
         events: &mut Vec<Event>,
     ) -> Made {
@@ -44,6 +46,7 @@ impl State {
         self.change_node(id, false, events, |node| {
             node.generation = generation;
             node.addr = Some(addr);
+            node.level = level;
             if let Some(description) = description {
                 node.description = Some(description.clone());
             }
@@ -54,6 +57,9 @@ impl State {
         let node = self.existing_node(id)?;
         if node.meta.version != expect {
             return Err(Refusal::out_of_sequence());
+        }
+        if node.spec.role == Role::Worker {
+            self.check_reads_log(node, spec.role)?;
         }
         let demotes = node.spec.role == Role::Manager && spec.role == Role::Worker;
         let stays = |other: &&Arc<Node>| other.id != id && other.spec.role == Role::Manager;
@@ -71,6 +77,10 @@ impl State {
         events: &mut Vec<Event>,
     ) -> Made {
         let manager = manager.map(|manager| self.numbered(manager));
+        let node = self.existing_node(id)?;
+        if node.role == Role::Worker {
+            self.check_reads_log(node, role)?;
+        }
         self.change_node(id, false, events, |node| {
             node.role = role;
             node.manager = manager;

@@ -1,6 +1,8 @@
 use crate::fixtures::{founding, manager, service, worker};
+use crate::noun::tests::{config, create};
 use crate::*;
-use essaim_wire::{Generation, Index, Lineage, NodeId, Reachability, RequestId, Role, Term, Timestamp};
+use essaim_wire::{Generation, Index, Level, Lineage, NodeId, Reachability, RequestId, Role, Term, Timestamp};
+use std::sync::Arc;
 
 fn spec(name: &str, image: &str) -> Box<ServiceSpec> {
     let mut spec = service(name, 1);
@@ -348,7 +350,7 @@ fn a_state_survives_its_pieces_with_its_hash() {
     world.state.pieces().for_each(|piece| copy.insert(piece));
     assert_eq!(copy, world.state);
     assert_eq!(copy.hash(), world.state.hash());
-    copy.insert(snapshot::Piece::Node(std::sync::Arc::new(worker(8))));
+    copy.insert(snapshot::Piece::Node(Arc::new(worker(8))));
     assert_ne!(copy.hash(), world.state.hash());
 }
 
@@ -359,8 +361,75 @@ fn a_host_name_longer_than_any_machine_has_is_refused() {
         id: NodeId::from_bits(2),
         generation: Generation(1),
         addr: ([127, 0, 0, 1], 2377).into(),
+        level: Level::NEWEST,
         description: Some(NodeDescription { hostname: "n".repeat(length), ..NodeDescription::default() }),
     };
     world.done(describe(255));
     assert!(world.refused(describe(256)).contains("host name has 256 bytes"));
+}
+
+/// A cluster at this level whose managers 1 and 3 understand those.
+fn at_level(level: u16, first: u16, second: u16) -> World {
+    let mut world = World::new();
+    world.done(Change::AcceptNode(Box::new(manager(3))));
+    Arc::make_mut(world.state.cluster.as_mut().expect("founded")).level = Level(level);
+    for (id, understood) in [(1, first), (3, second)] {
+        Arc::make_mut(world.state.nodes.get_mut(&NodeId::from_bits(id)).expect("there")).level = Level(understood);
+    }
+    world
+}
+
+#[test]
+fn a_change_that_is_newer_than_the_level_is_refused_and_names_the_manager_that_is_behind() {
+    let config = || create(1, config("site", b"<h1>"));
+    let mut world = at_level(1, 2, 1);
+    let refused = world.refused(config());
+    assert_eq!(refused, "manager n3 runs an older essaim (level 1): upgrade it, then ask again (this needs level 2)");
+    assert_eq!(world.state.objects().count(), 0);
+    // It is upgraded, and the leader has not raised the level yet.
+    Arc::make_mut(world.state.nodes.get_mut(&NodeId::from_bits(3)).expect("there")).level = Level(2);
+    assert_eq!(
+        world.refused(config()),
+        "this needs level 2 of the cluster, which is at level 1 and will be raised in a moment: ask again"
+    );
+    world.done(Change::RaiseLevel(Level(2)));
+    world.done(config());
+}
+
+#[test]
+fn the_level_is_that_of_the_manager_that_understands_least() {
+    let world = at_level(1, 5, 3);
+    assert_eq!(world.state.level_to_raise_to(), Some(Level(3)));
+    assert_eq!(at_level(3, 5, 3).state.level_to_raise_to(), None);
+    assert_eq!(at_level(4, 5, 3).state.level_to_raise_to(), None, "it never goes down");
+}
+
+#[test]
+fn the_level_is_not_raised_beyond_what_a_manager_understands_and_never_lowered() {
+    let mut world = at_level(1, 5, 3);
+    let refused = world.refused(Change::RaiseLevel(Level(5)));
+    assert_eq!(refused, "manager n3 runs an older essaim (level 3): upgrade it, then ask again (this needs level 5)");
+    world.done(Change::RaiseLevel(Level(3)));
+    world.done(Change::RaiseLevel(Level(2)));
+    assert_eq!(world.state.level(), Level(3));
+}
+
+#[test]
+fn a_node_that_cannot_read_the_log_becomes_no_manager() {
+    let words = "node n4 runs an older essaim (level 2) and cannot read the log of this cluster (level 3): upgrade \
+                 essaim on it, then ask again";
+    let mut world = at_level(3, 3, 3);
+    let old = |node: Node| Box::new(Node { level: Level(2), ..node });
+    assert_eq!(world.refused(Change::AcceptNode(old(manager(4)))), words);
+    world.done(Change::AcceptNode(old(worker(4))));
+    let id = NodeId::from_bits(4);
+    let node = world.state.node(id).expect("accepted").clone();
+    let spec = NodeSpec { role: Role::Manager, ..node.spec.clone() };
+    assert_eq!(world.refused(Change::SetNode { id, expect: node.meta.version, spec: spec.clone() }), words);
+    assert_eq!(world.refused(Change::SetRole { id, role: Role::Manager, manager: None }), words);
+    // It is upgraded, and says so with its next start.
+    let addr = "127.0.0.4:2377".parse().expect("an address");
+    let described = Change::DescribeNode { id, generation: Generation(2), addr, level: Level(3), description: None };
+    world.done(described);
+    world.done(Change::SetNode { id, expect: node.meta.version, spec });
 }

@@ -3,6 +3,7 @@
 use super::Noun;
 use crate::{Labels, Refusal, State};
 use bincode::{Decode, Encode};
+use essaim_wire::Level;
 use std::fmt;
 use std::sync::Arc;
 
@@ -35,6 +36,7 @@ impl fmt::Debug for ConfigSpec {
 
 impl Noun for ConfigSpec {
     const WORD: &'static str = "config";
+    const LEVEL: Level = Level(2);
 
     fn name(&self) -> &str {
         &self.name

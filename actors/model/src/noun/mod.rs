@@ -18,7 +18,7 @@ use crate::{Event, Labels, Meta, Refusal, RefusalKind, State};
 use bincode::{Decode, Encode};
 use config::{ConfigId, ConfigSpec};
 use essaim_wire::planted::{Bug, planted};
-use essaim_wire::{Index, InvalidId};
+use essaim_wire::{Index, InvalidId, Level};
 use imbl::OrdMap;
 use std::fmt;
 use std::str::FromStr;
@@ -33,6 +33,10 @@ nouns! {
 pub trait Noun: Registered + fmt::Debug + Clone + PartialEq + Eq + Encode + Send + Sync + 'static {
     /// Docker's word for it, in refusals and events (`config`).
     const WORD: &'static str;
+
+    /// The level of the release that the noun came with: before the cluster has reached it, no object of the noun can
+    /// be made, because some manager could not read it.
+    const LEVEL: Level;
 
     /// The name, unique among the objects of this noun.
     fn name(&self) -> &str;
@@ -323,6 +327,24 @@ macro_rules! nouns {
             pub fn payload_len(&self) -> usize {
                 match self {
                     $(Self::$noun(object) => object.spec.payload_len(),)+
+                }
+            }
+        }
+
+        impl AnyPut {
+            /// The level that its noun came with.
+            pub const fn level(&self) -> Level {
+                match self {
+                    $(Self::$noun(_) => <$spec as Noun>::LEVEL,)+
+                }
+            }
+        }
+
+        impl AnyId {
+            /// The level that its noun came with.
+            pub const fn level(&self) -> Level {
+                match self {
+                    $(Self::$noun(_) => <$spec as Noun>::LEVEL,)+
                 }
             }
         }

@@ -1,0 +1,138 @@
+//! The level of the cluster: which changes every manager can read.
+//!
+//! Managers of several builds share one log while a cluster is upgraded node by node, and a manager that meets an entry
+//! it cannot read has to stop: to skip it would be to diverge. So the cluster has a level, the lowest that all its
+//! managers understand. [`Change::level`] says which level a change needs; a change that is newer than the cluster's
+//! level is refused by [`State::apply`], and by the store before it gets into the log, with the same words. When every
+//! manager understands more, the leader raises the level with a commit. It never goes down: what is in the log stays
+//! there.
+//!
+//! A node's level comes from its own link, with each start of its daemon, or from its enrolment before that.
+
+use crate::apply::Made;
+use crate::{Change, Event, Node, Refusal, RefusalKind, State};
+use essaim_wire::planted::{Bug, planted};
+use essaim_wire::{Level, Role};
+use std::fmt::Write;
+use std::sync::Arc;
+
+/// How many managers a refusal names; further ones are counted.
+const NAMED_MAX: usize = 3;
+
+impl Change {
+    /// The lowest level whose programs can read this change. A new variant needs the level that it came with. So does
+    /// a change whose objects use a new version of a record or a new variant of an enum inside it.
+    pub const fn level(&self) -> Level {
+        match self {
+            Self::Found(_)
+            | Self::SetCluster { .. }
+            | Self::RotateJoinSecret { .. }
+            | Self::BeginLineage { .. }
+            | Self::RaiseLevel(_)
+            | Self::AcceptNode(_)
+            | Self::DescribeNode { .. }
+            | Self::SetNode { .. }
+            | Self::SetRole { .. }
+            | Self::SetReachability { .. }
+            | Self::SetSteadiness { .. }
+            | Self::RemoveNode { .. }
+            | Self::CreateService { .. }
+            | Self::UpdateService { .. }
+            | Self::SetUpdateStatus { .. }
+            | Self::RemoveService { .. }
+            | Self::CreateTask(_)
+            | Self::AssignTask { .. }
+            | Self::PendTask { .. }
+            | Self::SetDesired { .. }
+            | Self::WriteOffTask { .. }
+            | Self::Observe { .. }
+            | Self::ForgetTask { .. }
+            | Self::CarryOutPlan { .. } => Level::FIRST,
+            Self::PutObject(put) => put.level(),
+            Self::RemoveObject(id) => id.level(),
+        }
+    }
+}
+
+impl State {
+    /// The level of the cluster.
+    pub fn level(&self) -> Level {
+        self.cluster().map_or(Level::FIRST, |cluster| cluster.level)
+    }
+
+    /// Refuses changes that some manager could not read. Asked by `apply`, and by the store of whoever proposes, so
+    /// that no such change gets into the log: the level only grows, so what one manager's state allows, all can read.
+    pub fn check_level(&self, changes: &[Change]) -> Result<(), Refusal> {
+        let level = self.level();
+        match changes.iter().map(Change::level).max() {
+            Some(needed) if needed > level && self.cluster().is_some() && !planted(Bug::NewerThanTheLevel) => {
+                Err(self.too_new(needed))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The level that every manager understands, voters and learners, when it is higher than the cluster's.
+    pub fn level_to_raise_to(&self) -> Option<Level> {
+        let lowest = if planted(Bug::LevelOfTheFirstManager) {
+            self.managers().map(|node| node.level).max()
+        } else {
+            self.managers().map(|node| node.level).min()
+        };
+        lowest.filter(|lowest| *lowest > self.level())
+    }
+
+    pub(crate) fn raise_level(&mut self, level: Level, events: &mut Vec<Event>) -> Made {
+        if level <= self.level() {
+            return Ok(());
+        }
+        if self.managers().any(|node| node.level < level) && !planted(Bug::LevelOfTheFirstManager) {
+            return Err(self.too_new(level));
+        }
+        self.change_cluster(events, |cluster| cluster.level = level)
+    }
+
+    /// Refuses that a node becomes a manager whose program cannot read the log.
+    pub(crate) fn check_reads_log(&self, node: &Node, role: Role) -> Made {
+        let level = self.level();
+        if role == Role::Worker || node.level >= level {
+            return Ok(());
+        }
+        let text = format!(
+            "node {} {} and cannot read the log of this cluster (level {level}): upgrade essaim on it, then ask again",
+            node.name(),
+            older(node.level)
+        );
+        Err(Refusal::new(RefusalKind::Precondition, text))
+    }
+
+    /// Who is in the way of what needs this level.
+    fn too_new(&self, needed: Level) -> Refusal {
+        let behind: Vec<&Arc<Node>> = self.managers().filter(|node| node.level < needed).collect();
+        let text = match behind.as_slice() {
+            [] => format!(
+                "this needs level {needed} of the cluster, which is at level {} and will be raised in a moment: ask \
+                 again",
+                self.level()
+            ),
+            [first, others @ ..] => {
+                let mut text = format!("manager {} {}", first.name(), older(first.level));
+                for other in others.iter().take(NAMED_MAX - 1) {
+                    let _ = write!(text, ", manager {} {}", other.name(), older(other.level));
+                }
+                if behind.len() > NAMED_MAX {
+                    let _ = write!(text, ", and so do {} others", behind.len() - NAMED_MAX);
+                }
+                format!("{text}: upgrade it, then ask again (this needs level {needed})")
+            }
+        };
+        Refusal::new(RefusalKind::Precondition, text)
+    }
+}
+
+fn older(level: Level) -> String {
+    match level {
+        Level::UNKNOWN => "has not said yet which essaim it runs".into(),
+        level => format!("runs an older essaim (level {level})"),
+    }
+}
