@@ -14,6 +14,7 @@
 //! - [`record`](mod@record): structs that are stored or sent and may grow.
 //! - [`level`]: how builds of different age stay readable to each other.
 //! - [`sum`]: whether two say the same, in eight bytes.
+//! - `golden` (for tests): proof that the bytes of every stored or sent type stay as they were.
 //! - [`planted`](mod@planted): bugs that a simulated run can be given, to see whether it finds them.
 
 // `id!` names this crate as the others do.
@@ -21,6 +22,8 @@ extern crate self as essaim_wire;
 
 mod codec;
 mod era;
+#[cfg(any(test, feature = "golden"))]
+pub mod golden;
 mod id;
 pub mod level;
 mod node;

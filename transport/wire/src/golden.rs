@@ -1,0 +1,349 @@
+//! Golden bytes: proof, for every stored or sent type, that its bytes have not moved. For tests only.
+//!
+//! A test makes a [`Walk`] over a checked-in file and has it walk the types of its crate or module. Each line of the
+//! file is one value: its type and variant or version, its bytes, and how the value reads.
+//!
+//! ```text
+//! Role::Manager | 01 | Manager
+//! ```
+//!
+//! For each type the walk shows three things:
+//!
+//! - Every line decodes, reads as it did, and encodes to the same bytes again.
+//! - Every variant of an enum, and every version of a record, has a line. How many there are is asked of the decoder
+//!   itself, so a variant that is added without golden bytes fails.
+//! - No line is left over: a type that was stored or sent once is never forgotten.
+//!
+//! With `ESSAIM_REFRESH=1` lines that are missing are appended. The bytes of a line that is there never change; how it
+//! reads is written anew, for a field that was renamed, and shows in the diff.
+//!
+//! Values for new lines are made from the decoder too: it is fed numbers and letters as it asks for them, so each
+//! number, string and list of a value differs from its neighbours, and two fields that change places are noticed.
+
+use crate::codec::{self, CONFIG};
+use crate::{decode, encode};
+use bincode::de::read::Reader;
+use bincode::error::{AllowedEnumVariants, DecodeError};
+use bincode::{Decode, Encode};
+use std::collections::BTreeMap;
+use std::fmt::{Debug, Write};
+use std::path::PathBuf;
+
+/// The widest enum there may be: a number beyond it is one that no variant has.
+const NO_VARIANT: u8 = 250;
+
+/// How often a value may be begun anew until its decoder is content: once for each nested enum, as a rule.
+const TRIES_MAX: usize = 10_000;
+
+/// A walk over the types of one golden file.
+pub struct Walk {
+    path: PathBuf,
+    lines: Vec<Line>,
+    refresh: bool,
+    faults: Vec<String>,
+    types: usize,
+    variants: usize,
+}
+
+struct Line {
+    name: String,
+    bytes: Vec<u8>,
+    reads: String,
+    walked: bool,
+}
+
+impl Walk {
+    /// Opens the file `golden/NAME.txt` of a crate, whose folder is `env!("CARGO_MANIFEST_DIR")`.
+    ///
+    /// # Panics
+    ///
+    /// When a line of the file is none.
+    pub fn open(crate_folder: &str, name: &str) -> Self {
+        let path = PathBuf::from(crate_folder).join("golden").join(format!("{name}.txt"));
+        let text = std::fs::read_to_string(&path).unwrap_or_default();
+        let lines = text.lines().map(|line| Line::parse(line).unwrap_or_else(|| panic!("{path:?}: {line:?}")));
+        let lines = lines.collect();
+        let refresh = std::env::var_os("ESSAIM_REFRESH").is_some();
+        Self { path, lines, refresh, faults: Vec::new(), types: 0, variants: 0 }
+    }
+
+    /// Walks a type: every variant of an enum, every version of a record.
+    pub fn walk<T: Encode + Decode<()> + Debug>(&mut self) -> &mut Self {
+        self.walk_with::<T>(Vec::new())
+    }
+
+    /// As [`Walk::walk`], for a type that checks what it decodes and so has to be shown its values.
+    pub fn walk_with<T: Encode + Decode<()> + Debug>(&mut self, samples: Vec<T>) -> &mut Self {
+        let name = codec::short_name::<T>();
+        self.types += 1;
+        let range = range_of::<T>(name);
+        let mut covered: BTreeMap<u32, usize> = BTreeMap::new();
+        for line in 0..self.lines.len() {
+            if self.lines[line].is_of(name) {
+                self.check::<T>(line);
+                *covered.entry(range.map_or(0, |_| number(&self.lines[line].bytes))).or_default() += 1;
+            }
+        }
+        let (first, last) = range.unwrap_or((0, 0));
+        self.variants += (last - first + 1) as usize;
+        for missing in (first..=last).filter(|number| !covered.contains_key(number)) {
+            let shown = samples.iter().map(encode).find(|bytes| range.is_none() || number(bytes) == missing);
+            let made = shown.map(Ok).unwrap_or_else(|| make::<T>(range.map(|_| missing)));
+            match made {
+                Ok(bytes) => self.append::<T>(name, range, &bytes),
+                Err(why) => self.faults.push(format!("{name}: no value could be made ({why}); show one")),
+            }
+        }
+        self
+    }
+
+    /// Ends the walk.
+    ///
+    /// # Panics
+    ///
+    /// When anything was found, with all of it.
+    pub fn done(mut self) {
+        for line in self.lines.iter().filter(|line| !line.walked) {
+            self.faults.push(format!("{}: nobody walked it; a type that was stored or sent stays readable", line.name));
+        }
+        if self.refresh {
+            let text = self.lines.iter().fold(String::new(), |mut text, line| {
+                let hex = line.bytes.iter().fold(String::new(), |mut hex, byte| {
+                    let _ = write!(hex, "{byte:02x}");
+                    hex
+                });
+                let _ = writeln!(text, "{} | {hex} | {}", line.name, line.reads);
+                text
+            });
+            std::fs::create_dir_all(self.path.parent().expect("a folder")).expect("made");
+            std::fs::write(&self.path, text).expect("written");
+        }
+        println!("golden: {} types, {} variants and versions: {}", self.types, self.variants, self.path.display());
+        assert!(self.faults.is_empty(), "{}:\n{}", self.path.display(), self.faults.join("\n"));
+    }
+
+    fn check<T: Encode + Decode<()> + Debug>(&mut self, line: usize) {
+        let Line { name, bytes, reads, walked } = &mut self.lines[line];
+        *walked = true;
+        match decode::<T>(bytes) {
+            Ok(value) => {
+                let again = encode(&value);
+                if again != *bytes {
+                    self.faults.push(format!("{name}: the bytes have changed: {again:02x?}, once {bytes:02x?}"));
+                }
+                let now = read(&value);
+                if now != *reads && self.refresh {
+                    *reads = now;
+                } else if now != *reads {
+                    self.faults.push(format!("{name}: reads as {now}, once as {reads}"));
+                }
+            }
+            Err(why) => self.faults.push(format!("{name}: cannot be read any more: {why}")),
+        }
+    }
+
+    fn append<T: Encode + Decode<()> + Debug>(&mut self, name: &str, range: Option<(u32, u32)>, bytes: &[u8]) {
+        let value = match decode::<T>(bytes) {
+            Ok(value) => value,
+            Err(why) => return self.faults.push(format!("{name}: a made value cannot be read: {why}")),
+        };
+        let bytes = encode(&value);
+        let reads = read(&value);
+        let name = match range {
+            // Versions count from 1, variants from 0.
+            Some((1, _)) => format!("{name}@{}", number(&bytes)),
+            Some(_) => {
+                let end = reads.find(|c: char| !c.is_alphanumeric()).unwrap_or(reads.len());
+                format!("{name}::{}", &reads[..end])
+            }
+            None => name.to_owned(),
+        };
+        if self.refresh {
+            self.lines.push(Line { name, bytes, reads, walked: true });
+        } else {
+            self.faults.push(format!("{name}: has no golden bytes yet; ESSAIM_REFRESH=1 appends them"));
+        }
+    }
+}
+
+impl Line {
+    fn parse(line: &str) -> Option<Self> {
+        let mut parts = line.splitn(3, " | ");
+        let (name, hex, reads) = (parts.next()?, parts.next()?, parts.next()?);
+        let digits = hex.as_bytes().chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok());
+        Some(Self { name: name.into(), bytes: digits.collect::<Option<_>>()?, reads: reads.into(), walked: false })
+    }
+
+    fn is_of(&self, of: &str) -> bool {
+        let end = self.name.find(['@', ':']).unwrap_or(self.name.len());
+        self.name[..end] == *of
+    }
+}
+
+/// A value on one line.
+fn read(value: &impl Debug) -> String {
+    format!("{value:?}").replace('\n', " ")
+}
+
+/// The number of a variant or version: the first of the bytes. No enum is so wide that it would take two.
+fn number(bytes: &[u8]) -> u32 {
+    bytes.first().copied().unwrap_or_default().into()
+}
+
+/// The variants of an enum, or the versions of a record, as its decoder names them; nothing for another type.
+fn range_of<T: Decode<()>>(name: &str) -> Option<(u32, u32)> {
+    let why = bincode::decode_from_slice::<T, _>(&[NO_VARIANT; 64], CONFIG).err()?;
+    match why {
+        DecodeError::UnexpectedVariant { type_name, allowed: AllowedEnumVariants::Range { min, max }, .. }
+            if type_name == name =>
+        {
+            Some((*min, *max))
+        }
+        _ => None,
+    }
+}
+
+/// The bytes of a value that the decoder of `T` is content with, beginning with this number if there is one.
+fn make<T: Decode<()>>(first: Option<u32>) -> Result<Vec<u8>, String> {
+    let mut chosen: BTreeMap<usize, u8> = BTreeMap::new();
+    if let Some(first) = first {
+        chosen.insert(0, u8::try_from(first).map_err(|why| why.to_string())?);
+    }
+    let mut last = String::new();
+    for _ in 0..TRIES_MAX {
+        let mut feed = Feed { chosen: &chosen, bytes: Vec::new(), asked: 0, peeked: [0; 32] };
+        match bincode::decode_from_reader::<T, _, _>(&mut feed, CONFIG) {
+            Ok(_) => return Ok(feed.bytes),
+            Err(DecodeError::UnexpectedVariant { allowed: AllowedEnumVariants::Range { min, max }, found, .. }) => {
+                // A nested enum has fewer variants than the number it was fed: one that it has, in turn.
+                let place = feed.asked - 1;
+                let variant = min + found % (max - min + 1);
+                last = format!("{found} at {place}");
+                chosen.insert(place, u8::try_from(variant).map_err(|why| why.to_string())?);
+            }
+            Err(why) => return Err(why.to_string()),
+        }
+    }
+    Err(last)
+}
+
+/// Feeds a decoder what it asks for. bincode peeks where it wants a number or a byte, a length or a
+/// variant among them, and reads where it wants the bytes of a string.
+struct Feed<'a> {
+    /// Numbers that have to be something certain, by how many were asked for before.
+    chosen: &'a BTreeMap<usize, u8>,
+    bytes: Vec<u8>,
+    asked: usize,
+    peeked: [u8; 32],
+}
+
+impl Reader for Feed<'_> {
+    fn read(&mut self, bytes: &mut [u8]) -> Result<(), DecodeError> {
+        bytes.iter_mut().zip((b'a'..=b'z').cycle()).for_each(|(byte, letter)| *byte = letter);
+        self.bytes.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn peek_read(&mut self, wanted: usize) -> Option<&[u8]> {
+        let number = match wanted {
+            // A byte: a bool, or whether an `Option` has something.
+            1 => 1,
+            // 2, 3, 4, 2, …: short lists, and no number like the one before it.
+            _ => 2 + u8::try_from(self.asked % 3).expect("small"),
+        };
+        self.peeked[0] = self.chosen.get(&self.asked).copied().unwrap_or(number);
+        self.peeked.get(..wanted)
+    }
+
+    fn consume(&mut self, _: usize) {
+        self.bytes.push(self.peeked[0]);
+        self.asked += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record;
+
+    #[derive(Debug, Encode, Decode)]
+    enum Shape {
+        Dot,
+        Line(String, Option<u64>),
+        Many { inner: Vec<Kind>, flag: bool },
+    }
+
+    #[derive(Debug, Encode, Decode)]
+    enum Kind {
+        Only,
+    }
+
+    #[derive(Debug)]
+    struct Entry {
+        name: String,
+        count: u32,
+    }
+    record!(Entry { 1: name; 2: count = 0 });
+
+    fn walk(folder: &std::path::Path, refresh: bool, types: impl FnOnce(&mut Walk)) -> Result<(), String> {
+        let mut walk = Walk::open(folder.to_str().expect("text"), "of");
+        walk.refresh = refresh;
+        types(&mut walk);
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| walk.done()))
+            .map_err(|why| why.downcast_ref::<String>().cloned().unwrap_or_default())
+    }
+
+    fn all(walk: &mut Walk) {
+        walk.walk::<Shape>().walk::<Kind>().walk::<Entry>();
+    }
+
+    #[test]
+    fn every_variant_and_every_version_gets_a_line_and_holds() {
+        let folder = tempfile::tempdir().expect("a folder");
+        walk(folder.path(), true, all).expect("written");
+        let text = std::fs::read_to_string(folder.path().join("golden/of.txt")).expect("there");
+        let names: Vec<&str> = text.lines().filter_map(|line| line.split(" | ").next()).collect();
+        assert_eq!(names, ["Shape::Dot", "Shape::Line", "Shape::Many", "Kind::Only", "Entry@1", "Entry@2"]);
+        assert!(text.contains("Entry@2 | 020361626304 | Entry { name: \"abc\", count: 4 }"), "{text}");
+        walk(folder.path(), false, all).expect("it holds");
+    }
+
+    #[test]
+    fn a_variant_without_golden_bytes_fails() {
+        let folder = tempfile::tempdir().expect("a folder");
+        walk(folder.path(), true, all).expect("written");
+        let path = folder.path().join("golden/of.txt");
+        let text = std::fs::read_to_string(&path).expect("there");
+        for gone in ["Shape::Many", "Entry@1", "Entry@2"] {
+            let without: String =
+                text.lines().filter(|line| !line.starts_with(gone)).map(|line| format!("{line}\n")).collect();
+            std::fs::write(&path, without).expect("written");
+            let fault = walk(folder.path(), false, all).expect_err("one has no line");
+            assert!(fault.contains(&format!("{gone}: has no golden bytes yet")), "{fault}");
+        }
+    }
+
+    #[test]
+    fn bytes_that_moved_fail_also_when_lines_are_refreshed() {
+        let folder = tempfile::tempdir().expect("a folder");
+        walk(folder.path(), true, all).expect("written");
+        let path = folder.path().join("golden/of.txt");
+        let text = std::fs::read_to_string(&path).expect("there");
+        std::fs::write(&path, text.replace("Kind::Only | 00", "Kind::Only | 01")).expect("written");
+        for refresh in [false, true] {
+            let fault = walk(folder.path(), refresh, all).expect_err("there is no variant 1");
+            assert!(fault.contains("Kind::Only: cannot be read any more"), "{fault}");
+        }
+    }
+
+    #[test]
+    fn a_type_that_is_walked_no_more_fails() {
+        let folder = tempfile::tempdir().expect("a folder");
+        walk(folder.path(), true, all).expect("written");
+        let fewer = |walk: &mut Walk| {
+            walk.walk::<Shape>().walk::<Kind>();
+        };
+        let fault = walk(folder.path(), false, fewer).expect_err("one is gone");
+        assert!(fault.contains("Entry@1: nobody walked it"), "{fault}");
+    }
+}
