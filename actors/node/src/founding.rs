@@ -57,6 +57,7 @@ pub(crate) fn found(
             },
             join: JoinSecrets { worker: seed.draw_id().to_be_bytes(), manager: seed.draw_id().to_be_bytes() },
             default_engine,
+            level: env.build.level,
         },
         node: Node {
             id: node,
@@ -79,6 +80,7 @@ pub(crate) fn found(
             manager: Some(ManagerStatus { raft_id: 1, voter: true }),
             key_digest,
             loopback: 0,
+            level: env.build.level,
         },
     };
     Ok(Founded { identity, founding })

@@ -41,6 +41,7 @@ pub(crate) async fn open(
         clock: Arc::clone(&env.clock),
         seed: env.seed.fork(),
         peers: Arc::new(Lanes(endpoint.clone())),
+        level: env.build.level,
     };
     let store = match opening {
         Opening::Start(start) => Store::open(config, start).await?,

@@ -3,7 +3,7 @@
 use crate::AssignmentVersion;
 use bincode::{Decode, Encode};
 use essaim_model::{Availability, NodeDescription, Observed, Refusal, ServiceId, TaskId};
-use essaim_wire::{Generation, Index};
+use essaim_wire::{Generation, Index, Level};
 
 /// The first sentence on a link.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -20,6 +20,8 @@ pub struct Hello {
     pub description: NodeDescription,
     /// Whether it shall take tasks, if an operator said so when it joined and no manager was told yet.
     pub availability: Option<Availability>,
+    /// The highest level of the replicated log that its program understands.
+    pub level: Level,
 }
 
 /// The machine is not what it was.

@@ -122,6 +122,13 @@ pub enum OpenError {
     /// A file is not what was written; the words name it, and the way back.
     #[error("{0}")]
     Damaged(String),
+    /// A newer program wrote what lies here, or the cluster's level is higher than this program understands. The
+    /// words say which.
+    #[error(
+        "{0}. This manager does not start with an older essaim than its cluster needs, and its files are as they \
+         were. The way on: start the newer essaim on this machine again"
+    )]
+    Newer(String),
     /// The disk did not answer.
     #[error("the store's folder: {0}")]
     Disk(#[from] io::Error),

@@ -15,7 +15,7 @@ use crate::snapshot::Image;
 use crate::snapshot::folder::Snapshots;
 use crate::store::{Start, Store, StoreConfig};
 use essaim_model::{Change, Position};
-use essaim_wire::{Index, Lineage, Term, decode};
+use essaim_wire::{Index, Lineage, Term};
 use std::sync::Arc;
 
 impl Store {
@@ -94,9 +94,11 @@ fn read_all(
         let position = Position { term: Term(entry.id.term), index: Index(index) };
         match entry.body {
             Body::Blank | Body::Membership(_) => image.state.pass(position),
-            Body::Command(bytes) => match decode(&bytes).map_err(|why| damaged(format!("entry {index}: {why}")))? {
-                Command::Proposal(proposal) => drop(image.state.apply(position, &proposal)),
-                Command::Check { .. } => image.state.pass(position),
+            Body::Command(bytes) => match Command::open(&bytes, config.level) {
+                Ok(Command::Proposal(proposal)) => drop(image.state.apply(position, &proposal)),
+                Ok(Command::Check { .. }) => image.state.pass(position),
+                Err(why) if why.is_newer() => return Err(OpenError::Newer(format!("entry {index}: {why}"))),
+                Err(why) => return Err(damaged(format!("entry {index}: {why}"))),
             },
         }
         image.last = Some(entry.id);

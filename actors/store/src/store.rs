@@ -27,7 +27,7 @@ use crate::snapshot::folder::Snapshots;
 use crate::time::ClusterTime;
 use essaim_system::env::{Clock, Disk, Seed};
 use essaim_transport::Lane;
-use essaim_wire::{Generation, Lineage, NodeId};
+use essaim_wire::{Generation, Level, Lineage, NodeId};
 use openraft::async_runtime::watch::WatchReceiver;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -57,6 +57,8 @@ pub struct StoreConfig {
     pub seed: Seed,
     /// How to reach other managers.
     pub peers: Arc<dyn Peers>,
+    /// The highest level of the log that this node's program understands.
+    pub level: Level,
 }
 
 /// How a store begins.
@@ -216,8 +218,18 @@ impl Store {
             checks: Checks::new(),
             log: log.clone(),
             grown_at_snapshot: AtomicU64::new(0),
+            understands: config.level,
+            newer: Mutex::default(),
         });
-        let state_machine = Machine::new(image, Arc::clone(&machine))?;
+        let newer = || machine.newer.lock().clone().map(OpenError::Newer);
+        let state_machine = match Machine::new(image, Arc::clone(&machine)) {
+            Ok(state_machine) => state_machine,
+            Err(why) => {
+                writer.close().await;
+                database.close();
+                return Err(newer().unwrap_or(OpenError::Disk(why)));
+            }
+        };
         let time = ClusterTime::new(Arc::clone(&config.clock));
         let network = Network {
             peers: Arc::clone(&config.peers),
@@ -235,7 +247,7 @@ impl Store {
             Err(why) => {
                 writer.close().await;
                 database.close();
-                return Err(damaged(why.to_string()));
+                return Err(newer().unwrap_or_else(|| damaged(why.to_string())));
             }
         };
 
@@ -313,6 +325,9 @@ impl Store {
             let ended = metrics.borrow_watched().running_state.clone().err();
             match ended {
                 Some(fatal) if !self.is_closed() => {
+                    if let Some(newer) = &*self.inner.machine.newer.lock() {
+                        return OpenError::Newer(newer.clone()).to_string();
+                    }
                     return match *self.inner.machine.checks.diverged().borrow() {
                         Some(index) => format!("its state differs from the leader's since {}", index.0),
                         None => fatal.to_string(),

@@ -7,6 +7,7 @@ use essaim_node::{Parts, StartError, start};
 use essaim_system::env::{Clock, RealClock, RealDisk};
 use essaim_system::{Env, Seed};
 use essaim_transport::{QuicNetwork, Utc};
+use essaim_wire::Build;
 use essaim_worker::Engine;
 use std::fs::File;
 use std::io;
@@ -96,7 +97,8 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
     let engines: Vec<Arc<dyn Engine>> = vec![Arc::new(engine)];
     let hostname = hostname.unwrap_or_else(own_hostname);
     let host = Host::read(hostname.clone(), data_dir.display().to_string(), engines[0].kind().to_string());
-    let env = Env { clock, seed: Seed::fresh(), disk: Arc::new(disk), network: Arc::new(QuicNetwork) };
+    let env =
+        Env { clock, seed: Seed::fresh(), disk: Arc::new(disk), network: Arc::new(QuicNetwork), build: Build::NEWEST };
     let unsaid = listen.ip().is_unspecified() && listen.port() == essaim_node::address::PORT;
     let parts = Parts {
         settings: essaim_node::Settings {

@@ -13,7 +13,7 @@ use crate::frame::{FrameError, FrameReceiver, FrameSender};
 use crate::network::{Binding, Connection, DialError, Network, Socket, SocketKey, Trust, Utc};
 use crate::trust::{EnrolReply, EnrolRequest, JoinToken, Refused, SigningRequest, TokenSecret, TrustError, verify};
 use bincode::{Decode, Encode};
-use essaim_wire::{NodeId, Role};
+use essaim_wire::{Level, NodeId, Role};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -71,7 +71,7 @@ pub enum EnrolError {
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 enum Question {
     Managers,
-    Enrol { secret: TokenSecret, request: SigningRequest },
+    Enrol { secret: TokenSecret, request: SigningRequest, level: Level },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -82,7 +82,7 @@ enum Answer {
 }
 
 /// Asks the node at `addr` for a certificate; any node will do. `listen` says where to dial from: its address
-/// counts, its port does not.
+/// counts, its port does not. `level` is the highest that this node's program understands.
 pub async fn enrol(
     network: &dyn Network,
     listen: SocketAddr,
@@ -90,12 +90,13 @@ pub async fn enrol(
     addr: SocketAddr,
     token: &JoinToken,
     request: &SigningRequest,
+    level: Level,
 ) -> Result<EnrolReply, EnrolError> {
     // Nothing outlives this socket that a reset could be about.
     let binding = Binding { identity: None, key: SocketKey([0; 32]), utc: utc.clone() };
     let socket =
         network.bind(SocketAddr::new(listen.ip(), 0), binding).map_err(|why| EnrolError::Bind(why.to_string()))?;
-    let enrolled = ask_around(&*socket, &utc, addr, token, request).await;
+    let enrolled = ask_around(&*socket, &utc, addr, token, request, level).await;
     socket.close().await;
     enrolled
 }
@@ -106,6 +107,7 @@ async fn ask_around(
     first: SocketAddr,
     token: &JoinToken,
     request: &SigningRequest,
+    level: Level,
 ) -> Result<EnrolReply, EnrolError> {
     let (mut next, mut asked) = (VecDeque::from([first]), Vec::new());
     let mut last = None;
@@ -114,7 +116,7 @@ async fn ask_around(
             break;
         }
         asked.push(addr);
-        match ask(socket, utc, addr, token, request).await {
+        match ask(socket, utc, addr, token, request, level).await {
             Ok(reply) => return Ok(reply),
             Err(EnrolError::Refused(Refused::Ask { managers })) => {
                 next.extend(managers.iter().map(|(_, addr)| *addr).filter(|addr| !asked.contains(addr)));
@@ -136,6 +138,7 @@ async fn ask(
     addr: SocketAddr,
     token: &JoinToken,
     request: &SigningRequest,
+    level: Level,
 ) -> Result<EnrolReply, EnrolError> {
     let connection = socket.dial(addr, Trust::Join { ca: token.ca }).await.map_err(|why| match why {
         DialError::OtherCa { addr } => EnrolError::OtherCa { addr },
@@ -144,7 +147,7 @@ async fn ask(
     let broken = |why: String| EnrolError::Broken { addr, why };
     let trusted = connection.peer().is_some_and(|peer| peer.role == Role::Manager);
     let question = if trusted {
-        Question::Enrol { secret: token.secret.clone(), request: request.clone() }
+        Question::Enrol { secret: token.secret.clone(), request: request.clone(), level }
     } else {
         Question::Managers
     };
@@ -226,8 +229,8 @@ async fn answer_one(inner: &Inner, remote: SocketAddr, question: Question) -> An
     };
     match question {
         Question::Managers => Answer::Managers(issuer.managers()),
-        Question::Enrol { secret, request } => {
-            let asked = issuer.enrol(EnrolRequest { secret, request, from: remote });
+        Question::Enrol { secret, request, level } => {
+            let asked = issuer.enrol(EnrolRequest { secret, request, level, from: remote });
             match timeout(ANSWER_MAX, asked).await {
                 Ok(Ok(reply)) => Answer::Enrolled(reply),
                 Ok(Err(refused)) => {

@@ -3,7 +3,7 @@
 use super::{Certificate, SigningRequest, TokenSecret};
 use crate::admission::Admission;
 use bincode::{Decode, Encode};
-use essaim_wire::{NodeId, Role};
+use essaim_wire::{Level, NodeId, Role};
 use futures::future::BoxFuture;
 use std::net::SocketAddr;
 
@@ -25,6 +25,8 @@ pub struct EnrolRequest {
     pub secret: TokenSecret,
     /// For which key.
     pub request: SigningRequest,
+    /// The highest level of the replicated log that the joiner's program understands.
+    pub level: Level,
     /// Where the joiner was seen, for the record; set by the side that accepts.
     pub from: SocketAddr,
 }

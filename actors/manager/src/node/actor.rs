@@ -15,7 +15,7 @@ use essaim_system::Scope;
 use essaim_system::journal::RecordKind;
 use essaim_system::link::{CastError, Link, Remote};
 use essaim_transport::{LaneStream, PeerInfo};
-use essaim_wire::{Generation, NodeId};
+use essaim_wire::{Generation, Level, NodeId};
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
 use std::fmt;
 use std::sync::Arc;
@@ -90,6 +90,8 @@ pub(crate) struct State {
     /// A hello that came before its uplink could be answered.
     early: Option<Hello>,
     generation: Generation,
+    /// The highest level that its program understands, as its hello said.
+    level: Level,
     /// What its machine said of itself, last.
     description: Option<NodeDescription>,
 }
@@ -120,6 +122,7 @@ impl Actor for NodeActor {
             uplink: None,
             early: None,
             generation,
+            level: Level::UNKNOWN,
             description: None,
         })
     }
@@ -203,6 +206,7 @@ impl State {
             return self.hear_nonsense(myself, &refusal);
         }
         self.generation = hello.generation;
+        self.level = hello.level;
         self.description = Some(hello.description.clone());
         self.describe(myself);
         if let Some(availability) = hello.availability {
@@ -255,14 +259,16 @@ impl State {
             return;
         };
         let news = self.description.clone().filter(|it| node.description.as_ref() != Some(it));
-        let moved = node.addr != Some(self.peer.advertise) || node.generation != self.generation;
-        if news.is_none() && !moved {
+        let restarted = node.generation != self.generation || node.level != self.level;
+        let moved = node.addr != Some(self.peer.advertise);
+        if news.is_none() && !moved && !restarted {
             return;
         }
         let change = Change::DescribeNode {
             id: self.peer.node,
             generation: self.generation,
             addr: self.peer.advertise,
+            level: self.level,
             description: news,
         };
         let (store, scope, myself) = (self.store.clone(), self.scope.clone(), myself.clone());

@@ -4,7 +4,7 @@ use super::core::{Core, Effect, Input};
 use essaim_model::fixtures::{founding, service, worker};
 use essaim_model::*;
 use essaim_protocol::{Assignment, AssignmentVersion, Hello};
-use essaim_wire::{Generation, Index, Lineage, NodeId, RequestId, Role, Term, Timestamp};
+use essaim_wire::{Generation, Index, Level, Lineage, NodeId, RequestId, Role, Term, Timestamp};
 use std::collections::BTreeMap;
 
 const ME: NodeId = NodeId::from_bits(2);
@@ -62,6 +62,7 @@ fn at_home(node: Node) -> Node {
 
 fn hello(have: Option<AssignmentVersion>) -> Hello {
     Hello {
+        level: Level::NEWEST,
         generation: Generation(1),
         have,
         seen: have,

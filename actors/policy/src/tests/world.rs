@@ -118,6 +118,7 @@ impl World {
             id: id(node),
             generation: old.generation,
             addr: "127.0.0.1:2377".parse().expect("an address"),
+            level: old.level,
             description: Some(description),
         }]);
     }

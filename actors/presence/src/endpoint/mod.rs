@@ -125,7 +125,8 @@ pub async fn join(
 ) -> Result<Enrolled, JoinError> {
     let key = keep.key(&env.seed)?;
     let request = SigningRequest::create(&key);
-    let reply = essaim_transport::enrol(&*env.network, listen, utc(env), addr, token, &request).await?;
+    let reply =
+        essaim_transport::enrol(&*env.network, listen, utc(env), addr, token, &request, env.build.level).await?;
     let EnrolReply { chain, roots, managers, admission, .. } = reply;
     let identity = Identity::new(chain, key, roots)?;
     keep.save_admission(&admission)?;

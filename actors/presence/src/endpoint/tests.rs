@@ -8,7 +8,7 @@ use essaim_system::fixture::failures;
 use essaim_transport::{
     Admission, EnrolError, EnrolReply, EnrolRequest, JoinToken, Key, Lane, Refused, SigningRequest, TokenSecret,
 };
-use essaim_wire::{Index, Lineage, Role};
+use essaim_wire::{Build, Index, Level, Lineage, Role};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::sleep;
@@ -77,6 +77,7 @@ async fn a_worker_cannot_ask_for_another() {
     let request = EnrolRequest {
         secret: TokenSecret::from_bytes([7; 16]),
         request: SigningRequest::create(&Key::from_seed([99; 32])),
+        level: Level::NEWEST,
         from: addr(9),
     };
     stream.send.send_value(&Ask::Forwarded(request)).await.expect("sent");
@@ -203,6 +204,7 @@ async fn two_nodes_on_loopback_find_each_other_and_one_says_goodbye() {
         seed: Seed::fresh(),
         disk: Arc::new(RealDisk::open(folder.path().join(name)).expect("it opens")),
         network: Arc::new(QuicNetwork),
+        build: Build::NEWEST,
     };
     let (one, two) = (env("one"), env("two"));
     let signer = Arc::new(TestSigner::new(Arc::clone(&one.clock)));

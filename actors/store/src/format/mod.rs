@@ -10,8 +10,8 @@
 pub(crate) mod lane;
 
 use bincode::{Decode, Encode};
-use essaim_model::Proposal;
-use essaim_wire::{DecodeError, Lineage, NodeId};
+use essaim_model::{Change, Proposal};
+use essaim_wire::{DecodeError, Level, Lineage, NodeId, decode};
 use std::net::SocketAddr;
 
 /// Where an entry stands: its leader's term, and its place.
@@ -122,10 +122,25 @@ pub(crate) enum IdentityFile {
     V1(Identity),
 }
 
+impl Command {
+    /// The command in the bytes of an entry, for a program that understands this level. A change of a higher level is
+    /// one of a newer program: for what ships that is so already because it cannot be decoded.
+    pub(crate) fn open(bytes: &[u8], understands: Level) -> Result<Self, DecodeError> {
+        let command = decode(bytes)?;
+        if let Self::Proposal(proposal) = &command
+            && let Some(level) = proposal.changes.iter().map(Change::level).max()
+            && level > understands
+        {
+            return Err(DecodeError::Newer { what: "Change", found: level.0.into(), known: understands.0.into() });
+        }
+        Ok(command)
+    }
+}
+
 impl Record {
     /// The entry in the bytes of a record.
     pub(crate) fn open(bytes: &[u8]) -> Result<Entry, DecodeError> {
-        let Self::V1(entry) = essaim_wire::decode(bytes)?;
+        let Self::V1(entry) = decode(bytes)?;
         Ok(entry)
     }
 }
@@ -133,8 +148,7 @@ impl Record {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use essaim_model::Change;
-    use essaim_wire::{Generation, RequestId, Term, Timestamp, decode, encode};
+    use essaim_wire::{Generation, RequestId, Term, Timestamp, encode};
 
     fn check<T: Encode + Decode<()> + PartialEq + std::fmt::Debug>(value: T, golden: &[u8]) {
         assert_eq!(encode(&value), golden, "the bytes of {value:?} have changed: that is a new format");

@@ -40,6 +40,10 @@ impl Store {
     ///
     /// With a `fence` they are void under a leader of another term: that is how a leader's actor proposes.
     pub async fn propose(&self, changes: Vec<Change>, fence: Option<Term>) -> Result<Outcome, ProposeError> {
+        // Before it is in the log: a manager that cannot read an entry has to stop.
+        if let Err(refusal) = self.state().check_level(&changes) {
+            return Ok(Outcome::Refused(refusal));
+        }
         let permit = self.under_way().acquire().await.map_err(|_| closed())?;
         let proposal = Proposal { request: self.next_request(), at: self.now(), fence, changes };
         let mut bytes = Bytes::from(encode(&Command::Proposal(proposal)));

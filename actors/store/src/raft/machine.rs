@@ -16,7 +16,7 @@ use crate::raft::log_store::LogStore;
 use crate::snapshot::folder::Snapshots;
 use crate::snapshot::{Image, invalid};
 use essaim_model::{Position, State};
-use essaim_wire::{Index, Term, decode};
+use essaim_wire::{Index, Level, Term};
 use futures::{Stream, StreamExt};
 use openraft::storage::{ApplyResponder, EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
 use openraft::{EntryPayload, OptionalSend, Snapshot};
@@ -52,6 +52,27 @@ pub(crate) struct MachineShared {
     pub(crate) log: LogStore,
     /// What [`LogStore::grown`] was when the newest snapshot was frozen.
     pub(crate) grown_at_snapshot: AtomicU64,
+    /// The highest level of the log that this program understands.
+    pub(crate) understands: Level,
+    /// What a newer program has written and this one cannot read, once it was met.
+    pub(crate) newer: Mutex<Option<String>>,
+}
+
+impl MachineShared {
+    /// Notes that a newer program is needed. To skip what it wrote would be to diverge, so this manager stops.
+    fn stop_for_newer(&self, why: String) -> io::Error {
+        *self.newer.lock() = Some(why.clone());
+        invalid(why)
+    }
+
+    /// Refuses a state of a level that this program does not understand.
+    fn check_understands(&self, state: &State) -> io::Result<()> {
+        let (level, own) = (state.level(), self.understands);
+        if level <= own {
+            return Ok(());
+        }
+        Err(self.stop_for_newer(format!("the level of the cluster is {level}, and this essaim understands {own}")))
+    }
 }
 
 impl Machine {
@@ -65,6 +86,7 @@ impl Machine {
     }
 
     fn become_image(&mut self, image: Image) -> io::Result<()> {
+        self.shared.check_understands(&image.state)?;
         self.membership = stored_in(image.membership)?;
         self.last = image.last.map(super::convert::log_id_in);
         self.state = image.state;
@@ -90,12 +112,14 @@ impl Machine {
                 (Reply(None), None)
             }
             EntryPayload::Normal(Payload(bytes)) => {
-                // One that cannot be read is from a newer version. To skip it would be to diverge, so this stops.
-                let command = decode(&bytes)
-                    .map_err(|why| invalid(format!("entry {} is not for this version: {why}", position.index.0)))?;
+                let command = Command::open(&bytes, self.shared.understands).map_err(|why| {
+                    let words = format!("entry {} of the log cannot be read: {why}", position.index.0);
+                    if why.is_newer() { self.shared.stop_for_newer(words) } else { invalid(words) }
+                })?;
                 match command {
                     Command::Proposal(proposal) => {
                         let (outcome, events) = self.state.apply(position, &proposal);
+                        self.shared.check_understands(&self.state)?;
                         let happened = Happened { index: position.index, events: events.into() };
                         (Reply(Some(outcome)), Some(happened))
                     }

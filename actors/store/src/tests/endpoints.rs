@@ -10,7 +10,7 @@ use essaim_transport::{
     Admission, Authority, Config, Endpoint, Grant, Identity, Key, Lane, LaneStream, PeerInfo, Serial, Serve,
     SigningRequest, SocketKey,
 };
-use essaim_wire::{ClusterId, Generation, Index, NodeId, Role, Timestamp};
+use essaim_wire::{ClusterId, Generation, Index, Level, NodeId, Role, Timestamp};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -94,6 +94,7 @@ async fn manager(number: u8, start: Start, net: &SimNetwork, authority: &Authori
         clock: Arc::new(VirtualClock::new(NOW)),
         seed: Seed::from_number(number.into()),
         peers: Arc::new(Lanes(endpoint.clone())),
+        level: Level::NEWEST,
     };
     let store = Store::open(config, start).await.expect("opened");
     for lane in Store::LANES {

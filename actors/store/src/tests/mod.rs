@@ -5,6 +5,7 @@ mod checks;
 mod damage;
 mod endpoints;
 mod group;
+mod levels;
 mod real;
 mod suite;
 mod world;

@@ -5,7 +5,7 @@ use crate::peers::{Peers, Pipe};
 use crate::{Start, Store, StoreConfig};
 use essaim_system::env::{Disk, RealClock, RealDisk, Seed};
 use essaim_transport::Lane;
-use essaim_wire::{Generation, NodeId};
+use essaim_wire::{Generation, Level, NodeId};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use std::os::unix::fs::PermissionsExt;
@@ -29,6 +29,7 @@ fn config(folder: &std::path::Path) -> StoreConfig {
         clock: Arc::new(RealClock::new()),
         seed: Seed::fresh(),
         peers: Arc::new(Nobody),
+        level: Level::NEWEST,
     }
 }
 

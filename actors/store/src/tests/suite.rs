@@ -10,8 +10,10 @@ use crate::raft::machine::{Checks, Machine, MachineShared};
 use crate::seal::{Sealer, Secret};
 use crate::snapshot::folder::Snapshots;
 use essaim_system::env::{Disk, SimDisk};
+use essaim_wire::Level;
 use openraft::StorageError;
 use openraft::testing::log::{StoreBuilder, Suite};
+use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
@@ -33,6 +35,8 @@ impl StoreBuilder<Types, LogStore, Machine> for Builder {
             checks: Checks::new(),
             log: log.clone(),
             grown_at_snapshot: AtomicU64::new(0),
+            understands: Level::NEWEST,
+            newer: Mutex::default(),
         });
         Ok(((), log, Machine::new(image, shared).expect("empty")))
     }

@@ -9,7 +9,7 @@ use essaim_model::{Change, Outcome};
 use essaim_system::env::{Disk, Seed, SimDisk, VirtualClock};
 use essaim_transport::network::{RecvStream, SendStream};
 use essaim_transport::{FrameReceiver, FrameSender, Lane};
-use essaim_wire::{Generation, Lineage, NodeId, Term, Timestamp};
+use essaim_wire::{Generation, Level, Lineage, NodeId, Term, Timestamp};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
@@ -33,7 +33,7 @@ pub(super) fn accept(number: u128) -> Change {
     Change::AcceptNode(Box::new(node(number)))
 }
 
-fn found() -> Change {
+pub(super) fn found() -> Change {
     let mut founding = founding();
     founding.cluster.lineage = LINEAGE;
     founding.cluster.authority.key = "a private key".into();
@@ -204,6 +204,7 @@ impl World {
             clock: Arc::clone(&self.clock) as _,
             seed: self.seed.fork(),
             peers: Arc::new(Side { net: Arc::clone(&self.net), own: id(number) }),
+            level: Level::NEWEST,
         }
     }
 

@@ -22,7 +22,7 @@ pub use seed::Seed;
 pub use sim_disk::{Fault, SimDisk};
 
 use essaim_transport::Network;
-use essaim_wire::{Moment, Timestamp};
+use essaim_wire::{Build, Moment, Timestamp};
 use std::fmt;
 use std::sync::Arc;
 
@@ -37,6 +37,8 @@ pub struct Env {
     pub disk: Arc<dyn Disk>,
     /// Sockets.
     pub network: Arc<dyn Network>,
+    /// How much the node's program understands: [`Build::NEWEST`] in what ships, less on some simulated nodes.
+    pub build: Build,
 }
 
 impl Env {

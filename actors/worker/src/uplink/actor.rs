@@ -367,6 +367,7 @@ impl State {
             seen: self.orders.version.max(self.args.told.newest()).filter(|_| !planted(Bug::OlderOrdersObeyed)),
             description: self.description.clone(),
             availability: self.args.told.availability(),
+            level: self.scope.env.build.level,
         };
         // A link that cannot take a hello has ended, or is about to.
         let _ = linked.node.cast(ToNode::Hello(Packed::new(&hello)));

@@ -12,7 +12,9 @@ use essaim_model::{
     Authority, Change, Cluster as Record, ClusterSpec, EngineKind, Event, Founding, JoinSecrets, ManagerStatus, Meta,
     Node, NodeSpec, Outcome, Position, Proposal, Refusal, RefusalKind, ServiceId, ServiceSpec, State, Task,
 };
-use essaim_wire::{ClusterId, Generation, Index, Lineage, NodeId, Reachability, RequestId, Role, Term, Timestamp};
+use essaim_wire::{
+    ClusterId, Generation, Index, Level, Lineage, NodeId, Reachability, RequestId, Role, Term, Timestamp,
+};
 use futures::future::{BoxFuture, ready};
 use futures::{FutureExt, StreamExt, stream};
 use http_body_util::BodyExt;
@@ -85,6 +87,7 @@ impl Fake {
             authority: Authority { certificate: "no PEM".into(), key: String::new(), rotations: 0 },
             join: JoinSecrets { worker: [1; 16], manager: [2; 16] },
             default_engine: EngineKind::Process,
+            level: Level::NEWEST,
         };
         self.change(Change::Found(Box::new(Founding { cluster, node })));
         let mut inner = self.inner();

@@ -12,7 +12,7 @@ use crate::testkit::world::{World, ip, name, place, utc};
 use essaim_node::{Farewell, Handle, InitRequest, JoinRequest, Parts, Settings, Standing, start};
 use essaim_system::Env;
 use essaim_system::env::{SimDisk, VirtualClock};
-use essaim_wire::{Role, Timestamp};
+use essaim_wire::{Build, Role, Timestamp};
 use essaim_worker::sim::SimMachine;
 use rand::RngExt;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -45,6 +45,8 @@ pub(crate) struct Host {
     /// How far the machine's clock is ahead, in microseconds.
     offset: Arc<AtomicI64>,
     starts: u64,
+    /// How much the program that is started next understands.
+    pub(crate) build: Build,
     /// Not before then is it started again.
     starts_at: Option<Instant>,
     /// When its disk took nothing last.
@@ -70,7 +72,17 @@ impl Host {
             Timestamp::from_micros(real.saturating_add_signed(shown.load(Ordering::Relaxed)))
         });
         let disk = SimDisk::new();
-        Self { disk, machine, frozen: false, daemon: None, offset, starts: 0, starts_at: None, spoilt_at: None }
+        Self {
+            disk,
+            machine,
+            frozen: false,
+            daemon: None,
+            offset,
+            starts: 0,
+            build: Build::NEWEST,
+            starts_at: None,
+            spoilt_at: None,
+        }
     }
 
     /// Sets how many seconds the machine's clock is ahead.
@@ -151,6 +163,7 @@ impl World {
             seed: self.seed.derive(&format!("n{number} start {}", host.starts)),
             disk: Arc::new(host.disk.clone()),
             network: self.network.host(ip(number)),
+            build: host.build,
         };
         let settings = Settings { hostname: name(number), listen: place(number), advertise: place(number) };
         let mut parts = Parts { settings, engines: vec![host.machine.engine()], faces: Vec::new() };

@@ -7,7 +7,7 @@ use crate::lane::Lane;
 use crate::network::{Binding, DialError, Socket, SocketKey, Trust};
 use crate::trust::{CaDigest, EnrolReply, Identity, JoinToken, Key, Refused, SigningRequest, TokenSecret};
 use crate::{Ended, code};
-use essaim_wire::Role;
+use essaim_wire::{Level, Role};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -25,7 +25,7 @@ on_both_networks!(
 
 async fn join(world: &World, at: SocketAddr, token: &JoinToken) -> Result<EnrolReply, EnrolError> {
     let request = SigningRequest::create(&Key::from_seed([50; 32]));
-    enrol(&*world.network(ip(50)), SocketAddr::new(ip(50), 0), utc(), at, token, &request).await
+    enrol(&*world.network(ip(50)), SocketAddr::new(ip(50), 0), utc(), at, token, &request, Level::NEWEST).await
 }
 
 fn stranger(world: &World) -> Arc<dyn Socket> {

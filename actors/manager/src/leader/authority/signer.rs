@@ -9,7 +9,7 @@ use essaim_transport::{
     Admission, Authority as Root, Certificate, EnrolReply, EnrolRequest, Grant, Key, Refused, Serial, SigningRequest,
     TokenSecret,
 };
-use essaim_wire::{Generation, NodeId, Reachability, Role, Timestamp};
+use essaim_wire::{Generation, Level, NodeId, Reachability, Role, Timestamp};
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use std::collections::BTreeSet;
@@ -59,7 +59,7 @@ impl Authority {
 
     async fn accept(&self, key: [u8; 32], role: Role, request: &EnrolRequest) -> Result<NodeId, Refused> {
         let id = NodeId::from_bits(self.scope.env.seed.draw_id());
-        let change = Change::AcceptNode(Box::new(stranger(id, role, key)));
+        let change = Change::AcceptNode(Box::new(stranger(id, role, key, request.level)));
         self.context.propose(vec![change]).await.map_err(|refusal| match refusal.kind {
             // No more room, say: asking again changes nothing.
             essaim_model::RefusalKind::Precondition => Refused::Request(refusal.text),
@@ -151,9 +151,9 @@ fn root_of(cluster: &Cluster) -> Result<Root, Refused> {
     Root::from_parts(certificate, key).map_err(|why| broken(why.to_string()))
 }
 
-/// A machine that nothing is known of but its key and what it was invited as. It counts as a manager from its
+/// A machine that nothing is known of but its key, what its program understands and what it was invited as. It counts as a manager from its
 /// enrolment on; `roles` takes it into the group.
-fn stranger(id: NodeId, role: Role, key_digest: [u8; 32]) -> Node {
+fn stranger(id: NodeId, role: Role, key_digest: [u8; 32], level: Level) -> Node {
     Node {
         id,
         meta: Meta::default(),
@@ -169,6 +169,7 @@ fn stranger(id: NodeId, role: Role, key_digest: [u8; 32]) -> Node {
         manager: None,
         key_digest,
         loopback: 0,
+        level,
     }
 }
 

@@ -1,11 +1,11 @@
-//! `…/leader/roles`: takes the steps of promotions and demotions.
+//! `…/leader/roles`: takes the steps of promotions and demotions, and raises the level of the cluster.
 //!
 //! Parent: `leader`. Children: none.
 //! Hears: that nodes changed (one mark), that a step was taken or not. Says: proposals and changes of the group to
 //! the store.
 //! Dies: with `leader`. A step that was under way is found done or not by whoever comes next.
 
-use super::core::{Step, due};
+use super::core::{Step, due, level_due};
 use crate::leader::context::{Context, Errand};
 use essaim_model::{Change, Refusal};
 use essaim_system::Scope;
@@ -30,6 +30,8 @@ pub(in crate::leader) enum Msg {
     Look,
     /// A step of this node was taken, or not.
     Stepped(NodeId, Result<(), Refusal>),
+    /// The level was raised, or not.
+    Raised(Result<(), Refusal>),
 }
 
 /// What it holds.
@@ -40,6 +42,8 @@ pub(in crate::leader) struct State {
     steps: BTreeMap<NodeId, Errand>,
     /// Why the last step of a node could not be taken, so that it is written down once.
     troubles: BTreeMap<NodeId, String>,
+    /// The proposal that raises the level, while it is under way.
+    raising: Option<Errand>,
 }
 
 impl Actor for RolesActor {
@@ -52,7 +56,7 @@ impl Actor for RolesActor {
         _: ActorRef<Msg>,
         (scope, context): Self::Arguments,
     ) -> Result<State, ActorProcessingErr> {
-        Ok(State { scope, context, steps: BTreeMap::new(), troubles: BTreeMap::new() })
+        Ok(State { scope, context, steps: BTreeMap::new(), troubles: BTreeMap::new(), raising: None })
     }
 
     async fn post_start(&self, myself: ActorRef<Msg>, state: &mut State) -> Result<(), ActorProcessingErr> {
@@ -73,6 +77,15 @@ impl Actor for RolesActor {
                 state.trouble(node, refusal.to_string());
                 state.look(&myself);
             }
+            Msg::Raised(raised) => {
+                state.raising = None;
+                if let Err(refusal) = raised {
+                    state
+                        .scope
+                        .record(RecordKind::Raft, format!("the level of the cluster was not raised yet: {refusal}"));
+                }
+                state.look(&myself);
+            }
         }
         Ok(())
     }
@@ -82,6 +95,22 @@ impl State {
     fn look(&mut self, myself: &ActorRef<Msg>) {
         self.context.roles.answer();
         let store = &self.context.store;
+        if self.raising.is_none()
+            && let Some(level) = level_due(&store.state(), &store.status().members)
+        {
+            let (context, scope, myself) = (Arc::clone(&self.context), self.scope.clone(), myself.clone());
+            self.raising = Some(Errand::run(async move {
+                let raised = context.propose(vec![Change::RaiseLevel(level)]).await.map(|_| {
+                    let words = format!("the level of the cluster is {level} now: every manager understands it");
+                    scope.record(RecordKind::Raft, words);
+                });
+                if raised.is_err() {
+                    tokio::time::sleep(AGAIN_AFTER).await;
+                }
+                // An actor that has ended needs not know.
+                let _ = myself.cast(Msg::Raised(raised));
+            }));
+        }
         for step in due(&store.state(), &store.status().members) {
             let node = step.node();
             if self.steps.contains_key(&node) {

@@ -2,7 +2,7 @@
 
 use essaim_model::{ManagerStatus, Node, State};
 use essaim_store::MemberStatus;
-use essaim_wire::{NodeId, Role};
+use essaim_wire::{Level, NodeId, Role};
 use std::net::SocketAddr;
 
 /// One step.
@@ -14,6 +14,13 @@ pub(super) enum Step {
     Admit { node: NodeId, raft_id: u64, addr: Option<SocketAddr> },
     /// A number is let go from the group.
     LetGo { node: NodeId, raft_id: u64 },
+}
+
+/// The level to raise the cluster to, once every manager of record and group understands it.
+pub(super) fn level_due(state: &State, members: &[MemberStatus]) -> Option<Level> {
+    // A number in the group of a node that is no manager on record is let go first: it reads the log until then.
+    let stray = |member: &MemberStatus| state.node(member.node).is_none_or(|node| node.role != Role::Manager);
+    state.level_to_raise_to().filter(|_| !members.iter().any(stray))
 }
 
 impl Step {
@@ -173,6 +180,26 @@ mod tests {
         world.wish(2, Role::Worker);
         assert_eq!([world.step(), world.step()], ["let go 2 as 3", "record 2 worker None"]);
         assert_eq!(due(&world.state, &world.members), []);
+    }
+
+    #[test]
+    fn the_level_is_raised_when_every_manager_of_record_and_group_understands_it() {
+        let mut world = World::new();
+        world.wish(2, Role::Manager);
+        world.step();
+        world.member(2, 3, false);
+        assert_eq!(level_due(&world.state, &world.members), None, "the cluster was made at the newest level");
+        let describe = |id, level| {
+            let (generation, addr) = (Generation(1), SocketAddr::from(([127, 0, 0, 1], 2377)));
+            Change::DescribeNode { id, generation, addr, level, description: None }
+        };
+        let next = Level(Level::NEWEST.0 + 1);
+        world.done(describe(id(1), next));
+        assert_eq!(level_due(&world.state, &world.members), None, "a learner does not understand it");
+        world.done(describe(id(2), next));
+        assert_eq!(level_due(&world.state, &world.members), Some(next));
+        world.member(77, 9, true);
+        assert_eq!(level_due(&world.state, &world.members), None, "nobody knows what the stray understands");
     }
 
     #[test]

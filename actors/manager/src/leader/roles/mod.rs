@@ -9,6 +9,9 @@
 //! - *Demotion*: leadership is handed over if it is the leader's own. The voter is let go. Then the record says worker:
 //!   its certificate is replaced, and the old one is refused by the table of managers from that commit on.
 //!
+//! The level of the cluster is raised here too, since it follows from who is in the group: a manager that was upgraded
+//! says with its next link what it understands, and when the last one has, the leader commits it.
+//!
 //! Whatever was interrupted is found half done by the next leader, which goes on from there: what is due is read off
 //! record and group (`core`), never remembered.
 

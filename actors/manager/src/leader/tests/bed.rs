@@ -12,7 +12,7 @@ use essaim_system::journal::RecordKind;
 use essaim_system::supervisor::{Supervision, Supervisor, SupervisorArgs, SupervisorMsg};
 use essaim_transport::sim::SimNetwork;
 use essaim_transport::{Authority, Grant, Identity, Key, Lane, LaneStream, PeerInfo, Serial, Serve, SigningRequest};
-use essaim_wire::{ClusterId, Generation, Index, Lineage, NodeId, Reachability, Role, Timestamp};
+use essaim_wire::{Build, ClusterId, Generation, Index, Level, Lineage, NodeId, Reachability, Role, Timestamp};
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use ractor::{Actor, ActorRef};
@@ -216,6 +216,7 @@ fn env(network: &SimNetwork, clock: &Arc<VirtualClock>, disk: SimDisk, number: u
         seed: Seed::from_number(number.into()),
         disk: Arc::new(disk),
         network: network.host(ip(number)),
+        build: Build::NEWEST,
     }
 }
 
@@ -262,6 +263,7 @@ pub(super) async fn open(machine: &Machine, start: Start) -> Store {
         clock: Arc::clone(&env.clock),
         seed: env.seed.fork(),
         peers: Arc::new(Lanes(machine.endpoint.clone())),
+        level: Level::NEWEST,
     };
     let store = Store::open(config, start).await.expect("it opens");
     for lane in Store::LANES {

@@ -6,7 +6,7 @@ use essaim_presence::endpoint::{Enrolled, JoinError, Keep, join, utc};
 use essaim_store::Start;
 use essaim_system::Env;
 use essaim_transport::{EnrolError, JoinToken, Key, Refused, SigningRequest, TokenSecret, enrol};
-use essaim_wire::{Role, Timestamp};
+use essaim_wire::{Level, Role, Timestamp};
 use std::sync::Arc;
 
 fn token(bed: &Bed, secret: [u8; 16]) -> JoinToken {
@@ -28,7 +28,7 @@ async fn a_stranger_with_the_right_secret_is_let_in_once_however_often_it_asks()
     let env = bed.stranger(7);
     let request = SigningRequest::create(&Key::from_seed([7; 32]));
     let token = token(&bed, [1; 16]);
-    let ask = || enrol(&*env.network, addr(7), utc(&env), addr(1), &token, &request);
+    let ask = || enrol(&*env.network, addr(7), utc(&env), addr(1), &token, &request, Level::NEWEST);
     let first = ask().await.expect("let in");
     // The answer was lost, say; or two are asked at once.
     let (second, third) = tokio::join!(ask(), ask());

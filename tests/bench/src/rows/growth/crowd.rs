@@ -11,7 +11,7 @@ use essaim_system::env::{Clock, RealClock, RealDisk};
 use essaim_system::{Env, Seed};
 use essaim_transport::QuicNetwork;
 use essaim_transport::trust::{Certificate, JoinToken, TokenSecret};
-use essaim_wire::{NodeId, Reachability, Role};
+use essaim_wire::{Build, NodeId, Reachability, Role};
 use essaim_worker::sim::SimMachine;
 use futures::stream::{self, StreamExt};
 use parking_lot::Mutex;
@@ -189,7 +189,13 @@ impl Here {
             let machine = SimMachine::new(move || utc.utc());
             machine.set_delays(Duration::ZERO, Duration::ZERO);
             let disk = RealDisk::open(self.folder.join(format!("n{number}"))).map_err(|why| why.to_string())?;
-            let env = Env { clock, seed: Seed::fresh(), disk: Arc::new(disk), network: Arc::new(QuicNetwork) };
+            let env = Env {
+                clock,
+                seed: Seed::fresh(),
+                disk: Arc::new(disk),
+                network: Arc::new(QuicNetwork),
+                build: Build::NEWEST,
+            };
             let place = self.place(number);
             let settings = Settings { hostname: format!("n{number}"), listen: place.clone(), advertise: place };
             let parts = Parts { settings, engines: vec![machine.engine()], faces: Vec::new() };

@@ -9,7 +9,7 @@ use essaim_system::env::{Env, RealClock, RealDisk, Seed};
 use essaim_system::link::Link;
 use essaim_system::{Scope, exported};
 use essaim_transport::{Lane, LaneStream, PeerInfo, QuicNetwork, Serve};
-use essaim_wire::Timestamp;
+use essaim_wire::{Build, Timestamp};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
@@ -90,7 +90,13 @@ impl Serve for Exports {
 pub(super) fn scope() -> Scope {
     let folder = std::env::temp_dir();
     let disk = Arc::new(RealDisk::open(folder).expect("a folder for nothing"));
-    let env = Env { clock: Arc::new(RealClock::new()), seed: Seed::fresh(), disk, network: Arc::new(QuicNetwork) };
+    let env = Env {
+        clock: Arc::new(RealClock::new()),
+        seed: Seed::fresh(),
+        disk,
+        network: Arc::new(QuicNetwork),
+        build: Build::NEWEST,
+    };
     Scope::root("bench", env)
 }
 

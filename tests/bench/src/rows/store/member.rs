@@ -14,7 +14,7 @@ use essaim_model::{Change, fixtures};
 use essaim_store::{Peers, Pipe, Start, Store, StoreConfig};
 use essaim_system::env::{Disk, RealClock, RealDisk, Seed};
 use essaim_transport::{Endpoint, Lane, LaneStream, PeerInfo, Serve};
-use essaim_wire::{Generation, NodeId, Timestamp};
+use essaim_wire::{Generation, Level, NodeId, Timestamp};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use std::path::Path;
@@ -96,6 +96,7 @@ async fn open(number: u8, raft_id: u64, signed: Timestamp, folder: &Path, ports:
         clock: Arc::new(RealClock::new()),
         seed: Seed::fresh(),
         peers: Arc::new(Lanes(endpoint.clone())),
+        level: Level::NEWEST,
     };
     let start = match raft_id {
         0 => Start::Found { lineage: LINEAGE },
