@@ -345,7 +345,7 @@ fn a_state_survives_its_pieces_with_its_hash() {
     world.done(task(1001, 3, None));
     world.done(Change::CarryOutPlan { service: WEB, seen: Index(5) });
     world.done(Change::RemoveNode { id: NodeId::from_bits(2), until: Timestamp::from_micros(u64::MAX) });
-    world.done(noun::tests::create(1, noun::tests::config("site", b"x")));
+    world.done(create(1, config("site", b"x")));
     let mut copy = State::default();
     world.state.pieces().for_each(|piece| copy.insert(piece));
     assert_eq!(copy, world.state);

@@ -331,6 +331,9 @@ macro_rules! nouns {
             }
         }
 
+        // A noun beyond what this program understands could never be made.
+        $(const _: () = assert!(<$spec as Noun>::LEVEL.0 <= Level::NEWEST.0);)+
+
         impl AnyPut {
             /// The level that its noun came with.
             pub const fn level(&self) -> Level {
