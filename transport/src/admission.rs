@@ -82,6 +82,20 @@ pub enum Denied {
         /// Which.
         lane: Lane,
     },
+    /// The lane was opened on the other connection of the pair: large things must not delay small ones.
+    #[error("the lane {lane} does not run on this connection")]
+    OtherTraffic {
+        /// Which.
+        lane: Lane,
+    },
+    /// The peer has as many streams of the lane open as it may have.
+    #[error("{node} has too many streams of the lane {lane} open already")]
+    TooMany {
+        /// Who.
+        node: NodeId,
+        /// Which.
+        lane: Lane,
+    },
 }
 
 impl Admission {

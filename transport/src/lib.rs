@@ -24,8 +24,8 @@ pub mod trust;
 
 pub use admission::{Admission, Denied};
 pub use endpoint::{
-    Config, Datagram, Endpoint, EnrolError, Event, Heard, LaneStream, Lost, OpenError, PeerInfo, Serve, SessionId,
-    Unreached, enrol,
+    Allowance, Config, Datagram, DatagramSink, Datagrams, Endpoint, EnrolError, Event, Heard, LaneStream, Lost,
+    OpenError, PeerInfo, Serve, SessionId, Unreached, enrol,
 };
 pub use frame::{FrameError, FrameReceiver, FrameSender, MAX_FRAME};
 pub use lane::{Direction, Lane, Traffic};
@@ -56,4 +56,6 @@ pub mod code {
     pub const IDLE: u32 = 7;
     /// Somebody asked for the end of the session.
     pub const DISCONNECTED: u32 = 8;
+    /// Too many strangers are connected, or are being answered; this one may try again.
+    pub const BUSY: u32 = 9;
 }

@@ -7,6 +7,7 @@
 //! The ALPN of a connection names its level of trust. At [`Level::Join`] only the accepting side shows a
 //! certificate, and nothing but enrolment exists. At [`Level::Member`] both sides show one.
 
+use crate::endpoint::Allowance;
 use crate::trust::{CaDigest, Identity, PeerIdentity, TrustError};
 use bytes::Bytes;
 use essaim_wire::Timestamp;
@@ -83,6 +84,15 @@ pub trait Arrival: Send {
     /// Who asks, as far as UDP can tell.
     fn remote_addr(&self) -> SocketAddr;
 
+    /// Whether the peer has shown that it receives what is sent to its address. Until then the address may be forged.
+    fn is_validated(&self) -> bool;
+
+    /// Asks the peer to show that, and forgets it until it does. Only while it has not.
+    fn demand_validation(self: Box<Self>);
+
+    /// Drops it without an answer. Its peer asks again after a while.
+    fn ignore(self: Box<Self>);
+
     /// Does the handshake.
     fn complete(self: Box<Self>) -> BoxFuture<'static, Result<Arc<dyn Connection>, DialError>>;
 }
@@ -131,9 +141,9 @@ pub trait Connection: Send + Sync {
     /// The next datagram of the other side.
     fn recv_datagram(&self) -> BoxFuture<'_, Result<Bytes, Ended>>;
 
-    /// So many streams the other side may have open at once from now on. Where streams cost nothing there is no limit.
-    fn allow_streams(&self, most: u32) {
-        let _ = most;
+    /// What the other side may occupy of this node from now on. A network in memory keeps no such limit.
+    fn allow(&self, allowance: Allowance) {
+        let _ = allowance;
     }
 
     /// Ends the connection and tells the other side why.

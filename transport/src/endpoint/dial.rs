@@ -4,6 +4,7 @@
 //! It runs in a task of its own, so that a caller who gives up does not end it for the others.
 
 use super::Unreached;
+use super::door::{Door, PLACES, Seat, Turned};
 use super::enrol;
 use super::hello::{FRAME_MAX, Hello, Unwelcome, Welcome, read_hello};
 use super::inner::{Inner, Met};
@@ -16,7 +17,7 @@ use essaim_wire::{NodeId, Role};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 
 /// Both sides have said Hello within this time, or there is no session.
@@ -212,20 +213,35 @@ impl Inner {
             .map_err(|_| Unreached::Hello("the peer holds on to a session that this node does not have".into()))
     }
 
-    /// Takes whoever asks for a connection, until the socket is closed.
+    /// Takes whoever asks for a connection, until the socket is closed. Every arrival is looked at as soon as it comes;
+    /// the door says which of them has its handshake next.
     pub(super) async fn accept(self: Arc<Self>) {
+        let mut door = Door::default();
+        // One message for each place that is taken, so there are never more.
+        let (leave, mut left) = mpsc::channel(PLACES);
         loop {
-            // Before the next is looked at, so that those in excess wait where they cost nothing.
-            let Ok(unready) = self.unready_in.clone().acquire_owned().await else { return };
-            let Some(arrival) = self.socket.accept().await else { return };
-            let inner = self.clone();
-            self.tasks.spawn(async move {
-                inner.welcome(arrival, unready).await;
-            });
+            tokio::select! {
+                biased;
+                Some(seat) = left.recv() => door.leave(seat),
+                arrival = self.socket.accept() => {
+                    let Some(arrival) = arrival else { return };
+                    let (from, validated) = (arrival.remote_addr().ip(), arrival.is_validated());
+                    match door.arrive(from, validated, arrival) {
+                        Some(Turned::Away(unknown)) => unknown.demand_validation(),
+                        Some(Turned::Ignored(one)) => one.ignore(),
+                        None => (),
+                    }
+                }
+            }
+
+            while let Some((seat, arrival)) = door.next() {
+                let unready = Unready { seat, leave: leave.clone() };
+                self.tasks.spawn(self.clone().welcome(arrival, unready));
+            }
         }
     }
 
-    async fn welcome(self: Arc<Self>, arrival: Box<dyn Arrival>, unready: OwnedSemaphorePermit) {
+    async fn welcome(self: Arc<Self>, arrival: Box<dyn Arrival>, unready: Unready) {
         let remote = arrival.remote_addr();
         let shown = self.identity().role();
         let connection = match arrival.complete().await {
@@ -234,9 +250,6 @@ impl Inner {
         };
         if connection.level() == Level::Join {
             drop(unready);
-            let Ok(_joining) = self.joining.try_acquire() else {
-                return connection.close(code::HELLO, "too many nodes join at once; try again");
-            };
             return enrol::answer(&self, &*connection).await;
         }
         let hello = match timeout(HELLO_MAX, hear_hello(&*connection)).await {
@@ -277,6 +290,19 @@ impl Inner {
         let _ = send.finish().await;
         let _ = timeout(REFUSAL_MAX, connection.ended()).await;
         connection.close(code, &reason);
+    }
+}
+
+/// The place of a connection of which it is not known yet who asks for it.
+struct Unready {
+    seat: Seat,
+    leave: mpsc::Sender<Seat>,
+}
+
+impl Drop for Unready {
+    fn drop(&mut self) {
+        // There is room for each; without a reader the endpoint is closed.
+        let _ = self.leave.try_send(self.seat);
     }
 }
 

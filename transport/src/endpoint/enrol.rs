@@ -3,14 +3,14 @@
 //! The joiner checks the CA of whoever answers against the first half of its token before it says a word. If the
 //! certificate is a worker's it asks only who the managers are, so that a token's secret is told to managers alone.
 //! A manager hands the request to the cluster's [`Issuer`](crate::trust::Issuer), which knows the secrets. Nothing
-//! else exists on such a connection: one stream, two small questions, and it is closed.
+//! else exists on such a connection: one stream, one small question, and it is closed.
 //!
 //! Asking again with the same key is harmless: enrolment is keyed by it.
 
 use super::inner::Inner;
 use crate::code;
 use crate::frame::{FrameError, FrameReceiver, FrameSender};
-use crate::network::{Binding, Connection, DialError, Network, Socket, SocketKey, Trust, Utc};
+use crate::network::{Binding, Connection, DialError, Ended, Network, Socket, SocketKey, Trust, Utc};
 use crate::trust::{EnrolReply, EnrolRequest, JoinToken, Refused, SigningRequest, TokenSecret, TrustError, verify};
 use bincode::{Decode, Encode};
 use essaim_wire::{Level, NodeId, Role};
@@ -18,7 +18,7 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 /// Nodes that a joiner asks one after the other before it gives up: the one it was told, and the managers that this
 /// one knows.
@@ -27,11 +27,21 @@ const HOPS_MAX: usize = 8;
 /// How long an answer may take: signing waits for a commit.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
 
-/// How long the next question may take to come.
-const QUESTION_MAX: Duration = Duration::from_secs(5);
+/// How long a stranger that is connected may take to ask: it has nothing else to do, so some round trips.
+const QUESTION_MAX: Duration = Duration::from_secs(2);
 
-/// Questions on one connection: who the managers are, and a certificate.
-const QUESTIONS_MAX: usize = 2;
+/// How long a stranger that was answered may take to read the answer.
+const READ_MAX: Duration = Duration::from_secs(2);
+
+/// How often, and after which wait, a joiner comes again to a node that is busy with others.
+const BUSY_TRIES: usize = 5;
+const BUSY_WAIT: Duration = Duration::from_millis(500);
+
+/// How long the end of a connection may take to be known after its stream has failed.
+const ENDED_MAX: Duration = Duration::from_millis(50);
+
+/// What a stranger is told that has to go for others.
+const BUSY: &str = "too many nodes join at once; try again";
 
 /// The longest question. A request for a certificate has some 250 bytes.
 const QUESTION_BYTES: usize = 16 << 10;
@@ -62,6 +72,12 @@ pub enum EnrolError {
         addr: SocketAddr,
         /// What happened.
         why: String,
+    },
+    /// Too many others join through that node at the same time. Nothing was asked.
+    #[error("too many nodes join through {addr} at the same time; try again")]
+    Busy {
+        /// Who said so.
+        addr: SocketAddr,
     },
     /// No socket to dial from.
     #[error("cannot bind a socket to join with: {0}")]
@@ -116,7 +132,7 @@ async fn ask_around(
             break;
         }
         asked.push(addr);
-        match ask(socket, utc, addr, token, request, level).await {
+        match ask_patiently(socket, utc, addr, token, request, level).await {
             Ok(reply) => return Ok(reply),
             Err(EnrolError::Refused(Refused::Ask { managers })) => {
                 next.extend(managers.iter().map(|(_, addr)| *addr).filter(|addr| !asked.contains(addr)));
@@ -130,6 +146,25 @@ async fn ask_around(
         }
     }
     Err(last.unwrap_or(EnrolError::Broken { addr: first, why: "it names no manager".into() }))
+}
+
+/// Asks again after a while where too many nodes join at the same time.
+async fn ask_patiently(
+    socket: &dyn Socket,
+    utc: &Utc,
+    addr: SocketAddr,
+    token: &JoinToken,
+    request: &SigningRequest,
+    level: Level,
+) -> Result<EnrolReply, EnrolError> {
+    let mut tries = 1;
+    loop {
+        match ask(socket, utc, addr, token, request, level).await {
+            Err(EnrolError::Busy { .. }) if tries < BUSY_TRIES => tries += 1,
+            answer => return answer,
+        }
+        sleep(BUSY_WAIT).await;
+    }
 }
 
 async fn ask(
@@ -153,7 +188,10 @@ async fn ask(
     };
     let answer = match timeout(ANSWER_MAX, put(&*connection, &question)).await {
         Ok(Ok(answer)) => Ok(answer),
-        Ok(Err(why)) => Err(broken(why.to_string())),
+        Ok(Err(why)) => match timeout(ENDED_MAX, connection.ended()).await {
+            Ok(Ended::Closed { code: code::BUSY, .. }) => Err(EnrolError::Busy { addr }),
+            _ => Err(broken(why.to_string())),
+        },
         Err(_) => Err(broken("no answer in time".into())),
     };
     connection.close(code::GOING, "answered");
@@ -190,32 +228,47 @@ fn fits(reply: &EnrolReply, utc: &Utc, token: &JoinToken, request: &SigningReque
     }
 }
 
-/// Answers a stranger.
+/// Answers a stranger: one question, asked in time.
 pub(super) async fn answer(inner: &Arc<Inner>, connection: &dyn Connection) {
-    let served = async {
-        let stream = connection.accept_stream().await.map_err(|why| FrameError::Failed(why.to_string()))?;
-        let (mut send, mut recv) = (FrameSender::new(stream.send), FrameReceiver::new(stream.recv));
-        recv.limit(QUESTION_BYTES);
-        for _ in 0..QUESTIONS_MAX {
-            let asked = timeout(QUESTION_MAX, recv.recv_value()).await;
-            let Some(question) = asked.unwrap_or(Err(FrameError::Finished))? else { break };
-            send.send_value(&answer_one(inner, connection.remote_addr(), question).await).await?;
-        }
-        send.finish().await
+    let remote = connection.remote_addr();
+    let stranger = inner.strangers.enter(remote.ip());
+    let asked = tokio::select! {
+        biased;
+        asked = timeout(QUESTION_MAX, hear(connection)) => asked,
+        () = stranger.is_sent_away() => return connection.close(code::BUSY, BUSY),
     };
-    match timeout(QUESTION_MAX + ANSWER_MAX, served).await {
-        Ok(Ok(())) => {
-            // The stranger closes once it has read the answer.
-            let _ = timeout(QUESTION_MAX, connection.ended()).await;
-            connection.close(code::GOING, "answered");
-        }
-        Ok(Err(FrameError::Failed(_))) => connection.close(code::GOING, "gone"),
+    let (mut send, question) = match asked {
+        Ok(Ok(asked)) => asked,
+        Ok(Err(FrameError::Failed(_))) => return connection.close(code::GOING, "gone"),
         Ok(Err(why)) => {
-            tracing::info!(remote = %connection.remote_addr(), %why, "a stranger is sent away");
-            connection.close(code::FRAME, &why.to_string());
+            tracing::info!(%remote, %why, "a stranger is sent away");
+            return connection.close(code::FRAME, &why.to_string());
         }
-        Err(_) => connection.close(code::HELLO, "no question in time"),
+        Err(_) => return connection.close(code::HELLO, "no question in time"),
+    };
+    let answer = {
+        let Some(_asking) = stranger.asks() else { return connection.close(code::BUSY, BUSY) };
+        answer_one(inner, remote, question).await
+    };
+    let read = async {
+        if send.send_value(&answer).await.is_ok() && send.finish().await.is_ok() {
+            // The stranger closes once it has read the answer.
+            connection.ended().await;
+        }
+    };
+    tokio::select! {
+        biased;
+        _ = timeout(READ_MAX, read) => (),
+        () = stranger.is_sent_away() => (),
     }
+    connection.close(code::GOING, "answered");
+}
+
+async fn hear(connection: &dyn Connection) -> Result<(FrameSender, Question), FrameError> {
+    let stream = connection.accept_stream().await.map_err(|why| FrameError::Failed(why.to_string()))?;
+    let (send, mut recv) = (FrameSender::new(stream.send), FrameReceiver::new(stream.recv));
+    recv.limit(QUESTION_BYTES);
+    Ok((send, recv.expect_value().await?))
 }
 
 async fn answer_one(inner: &Inner, remote: SocketAddr, question: Question) -> Answer {

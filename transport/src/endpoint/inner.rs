@@ -1,13 +1,15 @@
 //! What all clones of an endpoint share: the table of sessions, the address book, who serves what.
 
 use super::book::Book;
+use super::door::PLACES;
 use super::hello::Hello;
 use super::hello::WIRE;
 use super::limit::Limiter;
 use super::session::Session;
+use super::strangers::Strangers;
 use super::table::{Entry, Gone, Offered, Table};
 use super::tasks::Tasks;
-use super::{Config, Datagram, Event, Lost, PeerInfo, Serve, SessionId};
+use super::{Allowance, Config, DatagramSink, Event, Lost, PeerInfo, Serve, SessionId};
 use crate::admission::{Admission, Denied};
 use crate::code;
 use crate::lane::{Direction, Lane, Traffic};
@@ -24,10 +26,6 @@ use std::time::Duration;
 use tokio::sync::{Notify, Semaphore, mpsc, watch};
 use tokio::time::sleep;
 
-/// Connections that are not sessions yet, in each direction. Measured: without a gate, a storm of 2,000 at once
-/// breaks hundreds of handshakes; with 64, none.
-const UNREADY_MAX: usize = 64;
-
 /// How often sessions are looked through for those that nobody uses, or whose certificate has expired.
 const SWEEP: Duration = Duration::from_secs(10);
 
@@ -36,23 +34,19 @@ const SWEEP: Duration = Duration::from_secs(10);
 /// five seconds, so with a minute there were more of those than of all that are of use; made again it costs 1 ms.
 const UNUSED_MAX: Duration = Duration::from_secs(15);
 
-/// Streams that a peer may have open at once where it may need many; this bounds a broken peer.
-const STREAMS_MAX: u32 = 1024;
-
 pub(super) struct Inner {
     pub(super) socket: Arc<dyn Socket>,
     pub(super) advertise: SocketAddr,
     pub(super) generation: Generation,
     pub(super) utc: Utc,
-    pub(super) datagrams: mpsc::Sender<Datagram>,
+    pub(super) datagrams: DatagramSink,
     pub(super) book: Mutex<Book>,
     pub(super) limiter: Mutex<Limiter>,
     pub(super) jitter: Mutex<ChaCha8Rng>,
     pub(super) tasks: Tasks,
-    pub(super) unready_in: Arc<Semaphore>,
+    /// Dials of this node that are under way.
     pub(super) unready_out: Arc<Semaphore>,
-    /// Strangers that are being answered: they wait for a commit, and nobody else waits for them.
-    pub(super) joining: Arc<Semaphore>,
+    pub(super) strangers: Arc<Strangers>,
     /// Told whenever a session stands.
     pub(super) changed: Notify,
     identity: RwLock<Identity>,
@@ -84,7 +78,7 @@ impl Inner {
         advertise: SocketAddr,
         jitter: ChaCha8Rng,
         events: mpsc::Sender<Event>,
-        datagrams: mpsc::Sender<Datagram>,
+        datagrams: DatagramSink,
     ) -> Self {
         let admission = config.admission.borrow().clone();
         Self {
@@ -97,9 +91,8 @@ impl Inner {
             limiter: Mutex::default(),
             jitter: Mutex::new(jitter),
             tasks: Tasks::default(),
-            unready_in: Arc::new(Semaphore::new(UNREADY_MAX)),
-            unready_out: Arc::new(Semaphore::new(UNREADY_MAX)),
-            joining: Arc::new(Semaphore::new(UNREADY_MAX)),
+            unready_out: Arc::new(Semaphore::new(PLACES)),
+            strangers: Arc::default(),
             changed: Notify::new(),
             identity: RwLock::new(config.identity.clone()),
             admission: RwLock::new(admission),
@@ -244,10 +237,7 @@ impl Inner {
         for bytes in waiting {
             let _ = session.connection.send_datagram(bytes);
         }
-        // Lanes to and from a worker are few; log lines and what managers ask each other take a stream apiece.
-        if info.traffic == Traffic::Bulk || (info.role, shown) == (Role::Manager, Role::Manager) {
-            session.connection.allow_streams(STREAMS_MAX);
-        }
+        session.connection.allow(Allowance::of(shown, info.role, info.traffic));
         self.tasks.spawn(session.clone().run(self.clone()));
         self.changed.notify_waiters();
         Met::Session(session)

@@ -71,7 +71,7 @@ impl Limiter {
 }
 
 /// An IPv6 host owns its whole /64.
-fn subnet(addr: IpAddr) -> IpAddr {
+pub(super) fn subnet(addr: IpAddr) -> IpAddr {
     match addr {
         IpAddr::V4(_) => addr,
         IpAddr::V6(v6) => match v6.to_ipv4_mapped() {

@@ -10,9 +10,11 @@
 //! - `table`: which session stands when two compete; pure.
 //! - `session`: what runs while one stands.
 //! - `dial`: making one, in both directions.
+//! - `door`: who is let in next while it is not known who anybody is; pure.
 //! - `book`: addresses, dials under way, back-off.
+//! - `allowance`, `datagrams`: what a peer may occupy of this node, and a queue of its own for its datagrams.
 //! - `own`: the lanes of a node to itself.
-//! - `enrol`, `limit`: how a stranger becomes a node, and how often it may ask.
+//! - `enrol`, `strangers`, `limit`: how a stranger becomes a node, how many may be connected, and how often one may ask.
 //! - `inner`: what all clones share, and what looks after the sessions.
 //! - `event`, `error`: what is told.
 //!
@@ -31,8 +33,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
 
+mod allowance;
 mod book;
+mod datagrams;
 mod dial;
+mod door;
 mod enrol;
 mod error;
 mod event;
@@ -41,6 +46,7 @@ mod inner;
 mod limit;
 mod own;
 mod session;
+mod strangers;
 mod table;
 mod tasks;
 #[cfg(test)]
@@ -56,9 +62,9 @@ use std::time::Duration;
 /// holds one for each of a thousand nodes.
 const EVENTS_MAX: usize = 1024;
 
-/// Datagrams that wait to be heard; more are dropped, as on any network. Ten heartbeats of each of 400 nodes.
-const DATAGRAMS_MAX: usize = 4096;
-
+pub use allowance::Allowance;
+pub(crate) use allowance::STRANGER;
+pub use datagrams::{DatagramSink, Datagrams};
 pub use enrol::{EnrolError, enrol};
 pub use error::{OpenError, Unreached};
 pub use event::{Datagram, Event, Lost, PeerInfo, SessionId};
@@ -109,7 +115,7 @@ pub struct Endpoint {
 }
 
 /// What happens on an endpoint: sessions that come and go, and datagrams.
-pub type Heard = (mpsc::Receiver<Event>, mpsc::Receiver<Datagram>);
+pub type Heard = (mpsc::Receiver<Event>, Datagrams);
 
 impl Endpoint {
     /// Binds the port and starts. Must be called inside the runtime.
@@ -121,7 +127,7 @@ impl Endpoint {
             addr => addr,
         };
         let (events, hear_events) = mpsc::channel(EVENTS_MAX);
-        let (datagrams, hear_datagrams) = mpsc::channel(DATAGRAMS_MAX);
+        let (datagrams, hear_datagrams) = Datagrams::queues();
         let jitter = ChaCha8Rng::seed_from_u64(config.seed);
         let inner = Arc::new(Inner::new(socket, &config, advertise, jitter, events, datagrams));
         inner.tasks.spawn(inner.clone().accept());

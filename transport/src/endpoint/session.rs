@@ -3,6 +3,7 @@
 //! Three things happen at once on it: streams of the peer are judged and handed to whoever serves their lane,
 //! datagrams are passed on, and its end is waited for. One task does all three, and one task per open lane.
 
+use super::allowance::{Place, Places, frame_max};
 use super::hello::{FRAME_MAX, Open, Opened};
 use super::inner::Inner;
 use super::tasks::finish;
@@ -16,12 +17,11 @@ use futures::FutureExt as _;
 use parking_lot::Mutex;
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, ReadBuf};
-use tokio::sync::mpsc::error::TrySendError;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
@@ -37,8 +37,10 @@ pub(super) struct Session {
     /// Why this node ended it, if it did.
     why: Mutex<Option<Lost>>,
     used: Mutex<Instant>,
-    /// How many streams are open.
+    /// How many streams are open, in either direction.
     lanes: AtomicUsize,
+    /// The streams that the peer has opened, by lane.
+    places: Places,
 }
 
 impl Session {
@@ -49,6 +51,7 @@ impl Session {
             why: Mutex::new(None),
             used: Mutex::new(Instant::now()),
             lanes: AtomicUsize::new(0),
+            places: Places::default(),
         })
     }
 
@@ -103,7 +106,7 @@ impl Session {
             match self.connection.accept_stream().await {
                 Ok(stream) => {
                     while servers.try_join_next().is_some() {}
-                    servers.spawn(admit(inner.clone(), self.info.clone(), self.guard(stream)));
+                    servers.spawn(admit(inner.clone(), self.clone(), stream));
                 }
                 // How the connection ended is asked of the connection, which knows best.
                 Err(_) => return self.connection.ended().await,
@@ -117,8 +120,8 @@ impl Session {
                 Ok(bytes) => {
                     self.touch();
                     let from = self.info.node;
-                    if let Err(TrySendError::Full(_)) = inner.datagrams.try_send(Datagram { from, bytes }) {
-                        tracing::debug!(%from, "a datagram is dropped: the queue is full");
+                    if !inner.datagrams.push(Datagram { from, bytes }) {
+                        tracing::debug!(%from, "a datagram is dropped: too many of this peer wait");
                     }
                 }
                 Err(_) => return self.connection.ended().await,
@@ -129,7 +132,7 @@ impl Session {
     /// Opens a lane on this session.
     pub(super) async fn open(self: &Arc<Self>, inner: &Inner, lane: Lane) -> Result<LaneStream, OpenError> {
         inner.judge(&self.info, lane, Direction::Outgoing, None)?;
-        let Stream { send, recv } = self.guard(self.connection.open_stream().await?);
+        let Stream { send, recv } = self.guard(self.connection.open_stream().await?, Arc::default());
         let (mut send, mut recv) = (FrameSender::new(send), FrameReceiver::new(recv));
         recv.limit(FRAME_MAX);
         let asked = async {
@@ -148,15 +151,18 @@ impl Session {
         }
     }
 
-    /// A stream that counts as a use of the session until its reading half is dropped.
-    fn guard(self: &Arc<Self>, stream: Stream) -> Stream {
+    /// A stream that counts as a use of the session, and holds its place, until its reading half is dropped.
+    fn guard(self: &Arc<Self>, stream: Stream, place: Arc<OnceLock<Place>>) -> Stream {
         self.lanes.fetch_add(1, Ordering::Relaxed);
-        Stream { send: stream.send, recv: Box::new(Guarded { inner: stream.recv, session: self.clone() }) }
+        let recv = Guarded { inner: stream.recv, session: self.clone(), _place: place };
+        Stream { send: stream.send, recv: Box::new(recv) }
     }
 }
 
 /// Judges a stream of the peer, and serves it.
-async fn admit(inner: Arc<Inner>, peer: PeerInfo, stream: Stream) {
+async fn admit(inner: Arc<Inner>, session: Arc<Session>, stream: Stream) {
+    let (peer, place) = (&session.info, Arc::new(OnceLock::new()));
+    let stream = session.guard(stream, place.clone());
     let (mut send, mut recv) = (FrameSender::new(stream.send), FrameReceiver::new(stream.recv));
     recv.limit(FRAME_MAX);
     let open: Open = match timeout(OPEN_MAX, recv.expect_value()).await {
@@ -173,14 +179,20 @@ async fn admit(inner: Arc<Inner>, peer: PeerInfo, stream: Stream) {
     };
     let lane = open.lane;
     let judged = inner
-        .judge(&peer, lane, Direction::Incoming, Some(open.lineage))
-        .and_then(|role| Ok((role, inner.server(lane).ok_or(Denied::Unserved { lane })?)));
+        .judge(peer, lane, Direction::Incoming, Some(open.lineage))
+        .and_then(|role| if lane.traffic() == peer.traffic { Ok(role) } else { Err(Denied::OtherTraffic { lane }) })
+        .and_then(|role| Ok((role, inner.server(lane).ok_or(Denied::Unserved { lane })?)))
+        .and_then(|judged| {
+            let taken = session.places.take(lane, judged.0).ok_or(Denied::TooMany { node: peer.node, lane })?;
+            let _ = place.set(taken);
+            Ok(judged)
+        });
     match judged {
         Ok((role, server)) => {
             let lineage = inner.admission().lineage;
             if send.send_value(&Opened::Yes { lineage }).await.is_ok() {
-                recv.limit(MAX_FRAME);
-                let peer = PeerInfo { role, ..peer };
+                recv.limit(frame_max(lane));
+                let peer = PeerInfo { role, ..peer.clone() };
                 server.serve(peer.clone(), LaneStream { lane, peer, send, recv }).await;
             }
         }
@@ -196,6 +208,8 @@ async fn admit(inner: Arc<Inner>, peer: PeerInfo, stream: Stream) {
 struct Guarded {
     inner: Box<dyn RecvStream>,
     session: Arc<Session>,
+    /// Held until the stream is given up, whoever has it then.
+    _place: Arc<OnceLock<Place>>,
 }
 
 impl Drop for Guarded {

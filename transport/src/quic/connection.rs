@@ -1,6 +1,7 @@
 //! quinn's connections and streams behind the traits of [`crate::network`].
 
 use super::settings;
+use crate::endpoint::Allowance;
 use crate::network::{Connection, DatagramError, Ended, Level, RecvStream, SendStream, Stream};
 use crate::trust::{PeerIdentity, TrustError};
 use bytes::Bytes;
@@ -65,8 +66,10 @@ impl Connection for QuicConnection {
         async { self.quic.read_datagram().await.map_err(ended) }.boxed()
     }
 
-    fn allow_streams(&self, most: u32) {
-        self.quic.set_max_concurrent_bi_streams(VarInt::from_u32(most));
+    fn allow(&self, Allowance { streams, window }: Allowance) {
+        self.quic.set_max_concurrent_bi_streams(VarInt::from_u32(streams));
+        self.quic.set_receive_window(VarInt::from_u32(window));
+        self.quic.set_send_window(window.into());
     }
 
     fn close(&self, code: u32, reason: &str) {

@@ -15,7 +15,7 @@ mod connection;
 mod port;
 mod settings;
 
-use crate::network::{Arrival, Binding, Connection, DialError, Level, Network, Probe, Socket, Trust, Utc};
+use crate::network::{Arrival, Binding, Connection, DialError, Level, Network, Probe, Socket, SocketKey, Trust, Utc};
 use crate::trust::verify::OTHER_CA;
 use crate::trust::{Identity, TrustError};
 use connection::QuicConnection;
@@ -53,7 +53,7 @@ impl Network for QuicNetwork {
     fn bind(&self, listen: SocketAddr, binding: Binding) -> io::Result<Arc<dyn Socket>> {
         let Binding { identity, key, utc } = binding;
         let server = match &identity {
-            Some(identity) => Some(settings::server(identity, &utc).map_err(io::Error::other)?),
+            Some(identity) => Some(settings::server(identity, &key, &utc).map_err(io::Error::other)?),
             None => None,
         };
         let client = match &identity {
@@ -68,13 +68,14 @@ impl Network for QuicNetwork {
             port.clone(),
             Arc::new(TokioRuntime),
         )?;
-        Ok(Arc::new(QuicSocket { port, local, utc, open: Mutex::new(Some(Open { endpoint, client })) }))
+        Ok(Arc::new(QuicSocket { port, local, utc, open: Mutex::new(Some(Open { endpoint, client })), key }))
     }
 }
 
 struct QuicSocket {
     port: Arc<Port>,
     local: SocketAddr,
+    key: SocketKey,
     utc: Utc,
     /// Taken by `close`.
     open: Mutex<Option<Open>>,
@@ -154,7 +155,7 @@ impl Socket for QuicSocket {
     }
 
     fn present(&self, identity: Identity) -> Result<(), TrustError> {
-        let server = settings::server(&identity, &self.utc)?;
+        let server = settings::server(&identity, &self.key, &self.utc)?;
         let client = settings::member(&identity, &self.utc)?;
         if let Some(open) = self.open().as_mut() {
             open.endpoint.set_server_config(Some(server));
@@ -203,6 +204,19 @@ struct QuicArrival(quinn::Incoming);
 impl Arrival for QuicArrival {
     fn remote_addr(&self) -> SocketAddr {
         self.0.remote_address()
+    }
+
+    fn is_validated(&self) -> bool {
+        self.0.remote_address_validated()
+    }
+
+    fn demand_validation(self: Box<Self>) {
+        // An error means that it has proved its address already; then the arrival in the error is dropped, and refused.
+        let _ = self.0.retry();
+    }
+
+    fn ignore(self: Box<Self>) {
+        self.0.ignore();
     }
 
     fn complete(self: Box<Self>) -> BoxFuture<'static, Result<Arc<dyn Connection>, DialError>> {

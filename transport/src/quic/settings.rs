@@ -1,12 +1,13 @@
 //! What TLS and QUIC are told: versions, certificates, limits, timeouts. Every number has its reason beside it.
 
+use crate::endpoint::STRANGER;
 use crate::network::{Level, SocketKey, Utc};
 use crate::trust::verify::{self, PinnedCa};
 use crate::trust::{CaDigest, Certificate, Identity, TrustError};
 use quinn::crypto::rustls::{HandshakeData, QuicClientConfig, QuicServerConfig};
 use quinn::{EndpointConfig, IdleTimeout, TransportConfig, VarInt};
 use quinn_proto::HashedConnectionIdGenerator;
-use ring::hmac;
+use ring::{hkdf, hmac};
 use rustls::client::Resumption;
 use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::NoServerSessionStorage;
@@ -32,15 +33,8 @@ const KEEP_ALIVE: Duration = Duration::from_secs(1);
 /// first packet cost a second.
 const FIRST_RTT: Duration = Duration::from_millis(100);
 
-/// Streams that a peer may have open at once on one connection, until more are allowed. quinn keeps a place in two
-/// tables for each of them from the start: with 1,024, that was most of what a connection weighed.
-const STREAMS_FIRST: u32 = 64;
-
 /// What a peer may send on one stream before it is read. At 1 ms of round trip it carries 1 GB/s.
 const STREAM_WINDOW: u32 = 1 << 20;
-
-/// What a peer may send on all streams of a connection before it is read.
-const CONNECTION_WINDOW: u32 = 8 << 20;
 
 /// Datagrams of a peer that wait to be read; the oldest go first. Heartbeats are small and soon stale.
 const DATAGRAMS_IN: usize = 256 << 10;
@@ -55,16 +49,21 @@ const INCOMING_MAX: usize = 256;
 const INCOMING_BUFFER: u64 = 64 << 10;
 
 pub(super) fn endpoint(key: &SocketKey) -> EndpointConfig {
-    // Two keys out of one: a stateless reset after a restart needs both the reset key and the generator's.
-    let derived = |label: &[u8]| hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &key.0), label);
-    let mut config = EndpointConfig::new(Arc::new(hmac::Key::new(hmac::HMAC_SHA256, derived(b"reset").as_ref())));
-    let ids = derived(b"connection ids");
-    let ids = u64::from_le_bytes(*ids.as_ref().first_chunk().expect("SHA-256 has more than eight bytes"));
+    // A stateless reset after a restart needs both the reset key and the generator's.
+    let mut config = EndpointConfig::new(Arc::new(hmac::Key::new(hmac::HMAC_SHA256, &derived(key, b"reset"))));
+    let ids = derived(key, b"connection ids");
+    let ids = u64::from_le_bytes(*ids.first_chunk().expect("SHA-256 has more than eight bytes"));
     config.cid_generator(move || Box::new(HashedConnectionIdGenerator::from_key(ids)));
     config
 }
 
-pub(super) fn server(identity: &Identity, utc: &Utc) -> Result<quinn::ServerConfig, TrustError> {
+/// One of several keys out of the socket's.
+fn derived(key: &SocketKey, label: &[u8]) -> [u8; 32] {
+    let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &key.0), label);
+    *tag.as_ref().first_chunk().expect("SHA-256 has 32 bytes")
+}
+
+pub(super) fn server(identity: &Identity, key: &SocketKey, utc: &Utc) -> Result<quinn::ServerConfig, TrustError> {
     // The roots are shown as well: a joiner finds the one of its token's digest among them.
     let shown = identity.chain().iter().chain(identity.roots()).map(Certificate::to_rustls).collect();
     let mut tls = ServerConfig::builder_with_details(verify::provider(), UtcOf::new(utc))
@@ -77,7 +76,9 @@ pub(super) fn server(identity: &Identity, utc: &Utc) -> Result<quinn::ServerConf
     tls.session_storage = Arc::new(NoServerSessionStorage {});
     tls.send_tls13_tickets = 0;
     let crypto = QuicServerConfig::try_from(tls).map_err(|why| TrustError::BadCertificate(why.to_string()))?;
-    let mut config = quinn::ServerConfig::with_crypto(Arc::new(crypto));
+    // From the socket's key, so that an address that was proved stays proved over a renewed certificate.
+    let tokens = hkdf::Salt::new(hkdf::HKDF_SHA256, b"address validation").extract(&derived(key, b"tokens"));
+    let mut config = quinn::ServerConfig::new(Arc::new(crypto), Arc::new(tokens));
     config
         .transport_config(transport())
         .max_incoming(INCOMING_MAX)
@@ -137,11 +138,13 @@ fn transport() -> Arc<TransportConfig> {
         .max_idle_timeout(Some(IdleTimeout::try_from(IDLE).expect("three seconds fit")))
         .keep_alive_interval(Some(KEEP_ALIVE))
         .initial_rtt(FIRST_RTT)
-        .max_concurrent_bidi_streams(VarInt::from_u32(STREAMS_FIRST))
+        // quinn keeps a place in two tables for each stream that may be open, from the start: with 1,024 of them, that
+        // was most of what a connection weighed. So that is raised only for those who need it.
+        .max_concurrent_bidi_streams(VarInt::from_u32(STRANGER.streams))
         .max_concurrent_uni_streams(VarInt::from_u32(0))
         .stream_receive_window(VarInt::from_u32(STREAM_WINDOW))
-        .receive_window(VarInt::from_u32(CONNECTION_WINDOW))
-        .send_window(u64::from(CONNECTION_WINDOW))
+        .receive_window(VarInt::from_u32(STRANGER.window))
+        .send_window(u64::from(STRANGER.window))
         .datagram_receive_buffer_size(Some(DATAGRAMS_IN))
         .datagram_send_buffer_size(DATAGRAMS_OUT);
     Arc::new(config)

@@ -177,6 +177,16 @@ impl Arrival for SimArrival {
         self.asked.as_ref().map_or(self.addr, |asked| asked.from)
     }
 
+    /// Nobody forges an address here.
+    fn is_validated(&self) -> bool {
+        true
+    }
+
+    fn demand_validation(self: Box<Self>) {}
+
+    /// Here its peer is told: it would not ask again.
+    fn ignore(self: Box<Self>) {}
+
     fn complete(mut self: Box<Self>) -> BoxFuture<'static, Result<Arc<dyn Connection>, DialError>> {
         let addr = self.remote_addr();
         let closed = || DialError::Unable("the socket is closed".into());

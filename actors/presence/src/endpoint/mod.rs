@@ -23,7 +23,7 @@ use broker::{Broker, EnrolServer};
 use essaim_system::env::Env;
 use essaim_system::supervisor::{Address, ChildSpec};
 use essaim_transport::{
-    Admission, Config, Datagram, EnrolError, EnrolReply, Event, Identity, JoinToken, Lane, LaneStream, OpenError,
+    Admission, Config, Datagrams, EnrolError, EnrolReply, Event, Identity, JoinToken, Lane, LaneStream, OpenError,
     PeerInfo, Serve, SigningRequest, TrustError, Utc,
 };
 use essaim_wire::{Generation, NodeId, Role};
@@ -57,7 +57,7 @@ pub struct Incoming {
     /// Sessions that came or went.
     pub events: mpsc::Receiver<Event>,
     /// What peers sent.
-    pub datagrams: mpsc::Receiver<Datagram>,
+    pub datagrams: Datagrams,
 }
 
 /// Where the port is, and as what it begins.

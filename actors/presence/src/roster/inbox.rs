@@ -36,7 +36,8 @@ impl Inbox {
         poll_fn(|cx| self.inner().poll_ready(cx)).await
     }
 
-    /// Takes up to `limit` things, in the order in which they arrived; sessions before datagrams.
+    /// Takes up to `limit` things: sessions before datagrams, the datagrams of several peers in turn, and everything else
+    /// in the order in which it arrived.
     pub(super) fn drain(&self, limit: usize) -> Vec<Item> {
         let mut inner = self.inner();
         let mut items: Vec<Item> = inner.first.drain(..).collect();
@@ -44,8 +45,8 @@ impl Inbox {
             let item = match inner.incoming.events.try_recv() {
                 Ok(event) => Item::Event(event),
                 Err(_) => match inner.incoming.datagrams.try_recv() {
-                    Ok(datagram) => Item::Datagram(datagram),
-                    Err(_) => break,
+                    Some(datagram) => Item::Datagram(datagram),
+                    None => break,
                 },
             };
             items.push(item);
@@ -80,6 +81,7 @@ impl Inner {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use essaim_transport::Datagrams;
     use essaim_wire::NodeId;
     use tokio::sync::mpsc;
 
@@ -100,13 +102,13 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_woke_the_waiter_is_read_first_and_everything_else_after_it() {
         let (_events, events) = mpsc::channel(8);
-        let (send, datagrams) = mpsc::channel(8);
+        let (send, datagrams) = Datagrams::queues();
         let inbox = Inbox::new(Incoming { events, datagrams });
-        send.send(datagram(1)).await.expect("room");
+        assert!(send.push(datagram(1)));
         assert!(inbox.ready().await);
         assert!(inbox.ready().await, "it is not lost by asking twice");
         for n in 2..=5 {
-            send.send(datagram(n)).await.expect("room");
+            assert!(send.push(datagram(n)));
         }
         assert_eq!(numbers(&inbox.drain(3)), [1, 2, 3]);
         assert_eq!(numbers(&inbox.drain(9)), [4, 5]);

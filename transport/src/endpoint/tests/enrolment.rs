@@ -24,7 +24,16 @@ on_both_networks!(
 );
 
 async fn join(world: &World, at: SocketAddr, token: &JoinToken) -> Result<EnrolReply, EnrolError> {
-    let request = SigningRequest::create(&Key::from_seed([50; 32]));
+    join_as(world, at, token, 50).await
+}
+
+pub(super) async fn join_as(
+    world: &World,
+    at: SocketAddr,
+    token: &JoinToken,
+    key: u8,
+) -> Result<EnrolReply, EnrolError> {
+    let request = SigningRequest::create(&Key::from_seed([key; 32]));
     enrol(&*world.network(ip(50)), SocketAddr::new(ip(50), 0), utc(), at, token, &request, Level::NEWEST).await
 }
 

@@ -63,7 +63,7 @@ async fn a_dark_host_is_silent_and_a_frozen_daemon_hears_everything_late() {
     assert_eq!(a.endpoint.probe(b.id).await, Probe::Silent, "its socket is bound, so nobody refuses");
     a.endpoint.send_datagram(b.id, Bytes::from_static(b"late"));
     sleep(Duration::from_secs(1)).await;
-    assert!(b.datagrams.try_recv().is_err());
+    assert!(b.datagrams.try_recv().is_none());
     world.sim().thaw(ip(2));
     assert_eq!(&b.datagram().await.bytes[..], b"late");
     world.sim().power_off(ip(2));
@@ -81,7 +81,7 @@ async fn sessions_survive_loss_and_datagrams_are_lost_by_it() {
     }
     sleep(Duration::from_secs(1)).await;
     let mut heard = 0;
-    while b.datagrams.try_recv().is_ok() {
+    while b.datagrams.try_recv().is_some() {
         heard += 1;
     }
     assert!((50..90).contains(&heard), "{heard} of 100 arrived");

@@ -2,6 +2,7 @@
 
 mod enrolment;
 mod faults;
+mod hostile;
 mod quic_only;
 mod sessions;
 mod world;

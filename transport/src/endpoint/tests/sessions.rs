@@ -40,7 +40,7 @@ on_both_networks!(
 
 async fn a_lane_carries_frames_in_both_directions(world: &mut World) {
     let (a, b) = world.pair();
-    let mut stream = a.endpoint.open(b.id, Lane::View).await.expect("open");
+    let mut stream = a.endpoint.open(b.id, Lane::Raft).await.expect("open");
     for len in [0, 1, 5000, MAX_FRAME] {
         let message = vec![7; len];
         let (sent, heard) = tokio::join!(stream.send.send(&message), stream.recv.recv());
@@ -182,8 +182,8 @@ async fn a_frame_over_the_limit_and_undecodable_bytes_are_errors(world: &mut Wor
     use tokio::io::AsyncWriteExt as _;
     let (a, b) = world.pair();
     let (tell, mut told) = mpsc::unbounded_channel();
-    b.endpoint.serve(Lane::View, Arc::new(Tell(tell)));
-    let mut stream = a.endpoint.open(b.id, Lane::View).await.expect("open");
+    b.endpoint.serve(Lane::Raft, Arc::new(Tell(tell)));
+    let mut stream = a.endpoint.open(b.id, Lane::Raft).await.expect("open");
     let too_long = FrameError::TooLong { len: MAX_FRAME + 1, max: MAX_FRAME };
     assert_eq!(stream.send.send(&vec![0; MAX_FRAME + 1]).await, Err(too_long), "not even sent");
 
@@ -194,11 +194,11 @@ async fn a_frame_over_the_limit_and_undecodable_bytes_are_errors(world: &mut Wor
     let claimed = FrameError::TooLong { len: u32::MAX as usize, max: MAX_FRAME };
     assert_eq!(told.recv().await, Some(Err(claimed)));
 
-    let mut stream = a.endpoint.open(b.id, Lane::View).await.expect("the session lives");
+    let mut stream = a.endpoint.open(b.id, Lane::Raft).await.expect("the session lives");
     stream.send.send(&[7, 7, 7]).await.expect("sent");
     assert!(matches!(told.recv().await, Some(Err(FrameError::Undecodable(_)))));
 
-    let stream = a.endpoint.open(b.id, Lane::View).await.expect("the session lives");
+    let stream = a.endpoint.open(b.id, Lane::Raft).await.expect("the session lives");
     let mut raw = stream.send.into_inner();
     raw.write_all(&[0, 0, 0, 9, 1]).await.expect("written");
     raw.shutdown().await.expect("ended");

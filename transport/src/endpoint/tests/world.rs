@@ -1,6 +1,6 @@
 //! A small world to state facts in: a cluster with a CA and an admission table, and nodes made in one line.
 
-use crate::endpoint::{Config, Datagram, Endpoint, Event, LaneStream, PeerInfo, Serve};
+use crate::endpoint::{Config, Datagram, Datagrams, Endpoint, Event, LaneStream, PeerInfo, Serve};
 use crate::lane::Lane;
 use crate::network::{Network, SocketKey, Utc};
 use crate::sim::SimNetwork;
@@ -36,7 +36,7 @@ pub(super) struct World {
 pub(super) struct Node {
     pub(super) endpoint: Endpoint,
     pub(super) events: mpsc::Receiver<Event>,
-    pub(super) datagrams: mpsc::Receiver<Datagram>,
+    pub(super) datagrams: Datagrams,
     pub(super) id: NodeId,
 }
 
