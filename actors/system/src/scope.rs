@@ -1,51 +1,53 @@
-//! What every actor is handed when it starts: where it stands, what it lives in, and where it reports.
+//! The scope of an actor: its path, its environment and its journal, handed to it when it starts.
 
 use crate::env::Env;
 use crate::journal::{Journal, RecordKind};
 use crate::path::Path;
 use essaim_wire::{Moment, Timestamp};
 
-/// An actor's place, its [`Env`] and its [`Journal`].
+/// An actor's [`Path`], its [`Env`] and the [`Journal`] it reports to.
 #[derive(Debug, Clone)]
 pub struct Scope {
-    /// Where the actor stands.
+    /// The actor's place in the supervision tree.
     pub path: Path,
-    /// What it lives in.
+    /// Clock, seed, disk and network of the node.
     pub env: Env,
-    /// Where it reports.
+    /// The journal of the node.
     pub journal: Journal,
 }
 
 impl Scope {
-    /// The scope of a node's root actor, which it enters in the tree as started.
+    /// The scope of a node's root actor. Enters the root actor in the tree as started.
     pub fn root(label: &str, env: Env) -> Self {
         let path = Path::root(label);
         let journal = Journal::new(&path, env.clone());
         Self { path, env, journal }
     }
 
-    /// The scope of a child.
+    /// The scope of this actor's child named `label`.
     #[must_use]
     pub fn child(&self, label: &str) -> Self {
         Self { path: self.path.child(label), env: self.env.clone(), journal: self.journal.clone() }
     }
 
-    /// Writes a record about this actor; returns its number, which a record that follows from it names as its cause.
+    /// Writes a journal record about this actor. Returns the record's number, which a later record can name as its
+    /// cause.
     pub fn record(&self, kind: RecordKind, reason: impl Into<String>) -> u64 {
         self.journal.record(&self.path, kind, reason, None)
     }
 
-    /// Writes a record that follows from an earlier one.
+    /// Writes a journal record about this actor that names the record `cause` as its cause. Returns the new record's
+    /// number.
     pub fn record_because(&self, cause: u64, kind: RecordKind, reason: impl Into<String>) -> u64 {
         self.journal.record(&self.path, kind, reason, Some(cause))
     }
 
-    /// This node's monotonic time.
+    /// Time since the node started, by its monotonic clock.
     pub fn now(&self) -> Moment {
         self.env.now()
     }
 
-    /// UTC, for what is stored or shown.
+    /// UTC by the node's clock, for what is stored or shown.
     pub fn utc(&self) -> Timestamp {
         self.env.utc()
     }

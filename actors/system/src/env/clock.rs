@@ -1,26 +1,26 @@
-//! Two readings of time, and nothing else: whoever wants to wait uses `tokio::time`.
+//! Reading of time: monotonic and UTC. Code that wants to wait uses `tokio::time` instead.
 
 use essaim_wire::{Moment, Timestamp};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-/// Reads time. The only door to it: no other code asks the machine.
+/// The clock of a node. No other code asks the machine for the time.
 pub trait Clock: Send + Sync {
-    /// How long the node has been up; never goes back.
+    /// Time since the node started. Never goes back.
     fn now(&self) -> Moment;
 
-    /// What the machine takes for UTC; may jump when somebody sets the clock.
+    /// UTC by the machine's clock. Jumps when somebody sets that clock.
     fn utc(&self) -> Timestamp;
 }
 
-/// The machine's clocks.
+/// The clocks of the real machine.
 #[derive(Debug)]
 pub struct RealClock {
     start: Instant,
 }
 
 impl RealClock {
-    /// A clock that starts now.
+    /// A clock whose monotonic time starts at zero now.
     pub fn new() -> Self {
         Self { start: Instant::now() }
     }
@@ -43,8 +43,8 @@ impl Clock for RealClock {
     }
 }
 
-/// tokio's clock, which a paused runtime moves by itself. UTC is that time from a date of one's choice, plus an
-/// offset that can be changed at any moment, as somebody setting a machine's clock does.
+/// Virtual time: tokio's clock, which a paused runtime advances by itself. UTC is that time plus a start date, plus an
+/// offset that can be changed at any moment, as an operator who sets a machine's clock does.
 #[derive(Debug)]
 pub struct VirtualClock {
     start: tokio::time::Instant,
@@ -53,12 +53,12 @@ pub struct VirtualClock {
 }
 
 impl VirtualClock {
-    /// A clock that starts now; UTC then reads `utc_start`.
+    /// A clock that starts now and whose UTC reads `utc_start`.
     pub fn new(utc_start: Timestamp) -> Self {
         Self { start: tokio::time::Instant::now(), utc_start, utc_offset_micros: AtomicI64::new(0) }
     }
 
-    /// Sets how far this machine's idea of UTC is ahead (or behind, when negative).
+    /// Sets how many microseconds this machine's UTC is ahead of the true time; negative when it is behind.
     pub fn set_utc_offset_micros(&self, offset: i64) {
         self.utc_offset_micros.store(offset, Ordering::Relaxed);
     }

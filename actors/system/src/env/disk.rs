@@ -1,11 +1,12 @@
-//! Files below one folder.
+//! The files of a node, below one folder.
 //!
 //! Names are relative, with `/` between their parts, and cannot lead out of the folder. Small files (identity,
-//! admission, boot counter) are replaced as a whole by [`Disk::write`]: after a crash there is the old content or
-//! the new, and the call returns when the new one will survive a power cut. Files that are changed in place (the
-//! log of the store) are a [`DiskFile`], where nothing survives until [`DiskFile::sync`] has returned.
+//! admission table, boot counter) are replaced as a whole by [`Disk::write`]: after a crash the file has the old
+//! content or the new one, and the call returns when the new content survives a power cut. Files that are changed in
+//! place (the log of the store) are a [`DiskFile`], where nothing survives a power cut until [`DiskFile::sync`] has
+//! returned.
 //!
-//! Calls return when the disk has answered. On the real disk that blocks the thread ([`Disk::blocks`]): whoever
+//! Calls return when the disk has answered. On the real disk they block the thread ([`Disk::blocks`]), so an actor that
 //! syncs often does it on a thread of its own.
 
 use std::io::{self, Write};
@@ -14,45 +15,45 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A folder's files.
+/// Access to the files of one folder.
 pub trait Disk: Send + Sync {
-    /// The whole content; `NotFound` when there is no such file.
+    /// The whole content of a file; `NotFound` when the file does not exist.
     fn read(&self, name: &str) -> io::Result<Vec<u8>>;
 
-    /// Replaces the whole content, durably, or leaves what was there. Folders on the way are made.
+    /// Replaces the whole content of a file, durably and atomically. Creates missing folders on the way.
     fn write(&self, name: &str, bytes: &[u8]) -> io::Result<()>;
 
-    /// As [`Disk::write`], readable by the owner only (mode 0600): keys, tokens, the CA.
+    /// As [`Disk::write`], for keys, tokens and the CA: the file is readable by its owner only (mode 0600).
     fn write_secret(&self, name: &str, bytes: &[u8]) -> io::Result<()>;
 
-    /// Removes a file, durably; one that is not there is no error.
+    /// Removes a file, durably. A file that does not exist is no error.
     fn remove(&self, name: &str) -> io::Result<()>;
 
-    /// Removes a folder with all that is in it; one that is not there is no error.
+    /// Removes a folder with all its content. A folder that does not exist is no error.
     fn remove_folder(&self, name: &str) -> io::Result<()>;
 
-    /// Renames a file, durably; whatever had the new name is gone.
+    /// Renames a file, durably. A file that had the new name before is replaced.
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
 
-    /// The names of the files and folders directly in a folder, sorted; of one that is not there, none.
+    /// Names of the files and folders directly in a folder, sorted; empty when the folder does not exist.
     fn list(&self, folder: &str) -> io::Result<Vec<String>>;
 
-    /// Opens a file to be changed in place; one that is not there is made, empty and readable by its owner only.
+    /// Opens a file to be changed in place. A missing file is created, empty and readable by its owner only.
     fn open(&self, name: &str) -> io::Result<Box<dyn DiskFile>>;
 
-    /// Where the folder is, for programs of the host that need a path. A simulated disk is nowhere.
+    /// The folder's path on the host, for programs that need one; `None` on a simulated disk.
     fn path(&self) -> Option<PathBuf>;
 
     /// Whether calls block their thread until the disk has answered.
     fn blocks(&self) -> bool;
 
-    /// How long a simulated disk would take for one sync at the moment; whoever syncs in a simulation waits that
-    /// long first. Zero on a real disk, whose calls take their time themselves.
+    /// How long one sync of a simulated disk takes at the moment; a simulated caller of sync waits that long first.
+    /// Zero on a real disk, whose calls take their time themselves.
     fn lag(&self) -> Duration {
         Duration::ZERO
     }
 
-    /// The whole content, or `None` when there is no such file.
+    /// The whole content of a file, or `None` when the file does not exist.
     fn find(&self, name: &str) -> io::Result<Option<Vec<u8>>> {
         match self.read(name) {
             Ok(bytes) => Ok(Some(bytes)),
@@ -64,28 +65,28 @@ pub trait Disk: Send + Sync {
 
 /// A file that is changed in place.
 pub trait DiskFile: Send + Sync {
-    /// How long it is.
+    /// Length of the file in bytes.
     fn len(&self) -> io::Result<u64>;
 
-    /// Whether it is empty.
+    /// Whether the file has no bytes.
     fn is_empty(&self) -> io::Result<bool> {
         Ok(self.len()? == 0)
     }
 
-    /// Fills `bytes` from the file; `UnexpectedEof` when it ends before.
+    /// Fills `bytes` from the file at `offset`; `UnexpectedEof` when the file is too short.
     fn read_at(&self, offset: u64, bytes: &mut [u8]) -> io::Result<()>;
 
-    /// Writes all of `bytes`; the file grows when need be. Not durable before [`DiskFile::sync`].
+    /// Writes all of `bytes` at `offset`, growing the file when needed. Not durable before [`DiskFile::sync`].
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()>;
 
-    /// Cuts the file, or lengthens it by zeros. Not durable before [`DiskFile::sync`].
+    /// Cuts the file to `len` bytes, or extends it with zeros. Not durable before [`DiskFile::sync`].
     fn set_len(&self, len: u64) -> io::Result<()>;
 
     /// Returns when everything written so far survives a power cut.
     fn sync(&self) -> io::Result<()>;
 }
 
-/// The part of a disk below `name`, as a disk of its own.
+/// The folder `name` of `disk`, as a disk of its own.
 pub fn folder(disk: &Arc<dyn Disk>, name: &str) -> Arc<dyn Disk> {
     Arc::new(Folder { disk: Arc::clone(disk), name: name.to_owned() })
 }
@@ -147,14 +148,14 @@ impl Disk for Folder {
     }
 }
 
-/// A folder of the host.
+/// A disk that is a folder of the host.
 #[derive(Debug)]
 pub struct RealDisk {
     root: PathBuf,
 }
 
 impl RealDisk {
-    /// The folder at `root`, which is made when it is not there (mode 0700: it will hold keys).
+    /// Opens the folder at `root`, and creates it when it does not exist (mode 0700, because it will hold keys).
     pub fn open(root: impl Into<PathBuf>) -> io::Result<Self> {
         let root = root.into();
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&root)?;
@@ -172,7 +173,7 @@ impl RealDisk {
         let mut draft = full.clone().into_os_string();
         draft.push(".tmp");
         let draft = PathBuf::from(draft);
-        // A draft that a crash left behind may have another mode; `mode` counts only for new files.
+        // A temporary file that a crash left behind may have another mode; `mode` counts only for new files.
         remove_if_there(&draft)?;
         let written = (|| {
             let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(&draft)?;
@@ -280,7 +281,7 @@ impl DiskFile for RealFile {
     }
 }
 
-/// Whether the name stays in the folder.
+/// Refuses a name that would lead out of the folder.
 pub(super) fn check_name(name: &str) -> io::Result<()> {
     let inside = !name.is_empty() && Path::new(name).components().all(|part| matches!(part, Component::Normal(_)));
     if inside {
@@ -303,7 +304,7 @@ fn remove_if_there(full: &Path) -> io::Result<bool> {
     }
 }
 
-/// A rename is durable only when the folder is.
+/// Syncs a folder: a rename is durable only when the folder it happened in is.
 fn sync_folder(folder: &Path) -> io::Result<()> {
     std::fs::File::open(folder)?.sync_all()
 }

@@ -1,13 +1,13 @@
-//! Everything that can differ between the world and a simulation.
+//! The environment of a node: everything that differs between the real world and a simulation.
 //!
 //! A node reads no clock, draws no random number, opens no file and binds no socket by itself: it asks its [`Env`].
-//! Real and simulated parts stand side by side (the simulated ones under the feature `sim`), so the same seed gives
-//! the same run, and several nodes live in one process without knowing of each other.
+//! Real and simulated parts stand side by side (the simulated ones under the feature `sim`), so the same seed gives the
+//! same run, and several nodes live in one process without knowing of each other.
 //!
-//! - [`Clock`]: the node's own monotonic time, and UTC. *Waiting* is `tokio::time`, which a test can pause.
-//! - [`Seed`]: where keys, serials, nonces, ids and jitter come from.
+//! - [`Clock`]: the node's monotonic time, and UTC. *Waiting* is `tokio::time`, which a test can pause.
+//! - [`Seed`]: the source of keys, serials, nonces, ids and jitter.
 //! - [`Disk`]: files below one folder, written so that a crash leaves the old content or the new.
-//! - [`Network`]: sockets, as `transport` cuts them.
+//! - [`Network`]: the sockets of `transport`.
 
 mod clock;
 mod disk;
@@ -26,28 +26,28 @@ use essaim_wire::{Build, Moment, Timestamp};
 use std::fmt;
 use std::sync::Arc;
 
-/// What a node is given to live in. Cloned into every actor by its [`Scope`](crate::Scope).
+/// Clock, seed, disk and network of a node. Cloned into every actor by its [`Scope`](crate::Scope).
 #[derive(Clone)]
 pub struct Env {
-    /// Time, read only.
+    /// The clock, which can only be read.
     pub clock: Arc<dyn Clock>,
-    /// Randomness.
+    /// The source of randomness.
     pub seed: Seed,
-    /// The node's folder.
+    /// The node's data folder.
     pub disk: Arc<dyn Disk>,
-    /// Sockets.
+    /// The sockets that the node may bind.
     pub network: Arc<dyn Network>,
     /// How much the node's program understands: [`Build::NEWEST`] in what ships, less on some simulated nodes.
     pub build: Build,
 }
 
 impl Env {
-    /// This node's monotonic time.
+    /// Time since the node started, by its monotonic clock.
     pub fn now(&self) -> Moment {
         self.clock.now()
     }
 
-    /// UTC, for what is stored or shown.
+    /// UTC by the node's clock, for what is stored or shown.
     pub fn utc(&self) -> Timestamp {
         self.clock.utc()
     }

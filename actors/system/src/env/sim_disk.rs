@@ -1,11 +1,12 @@
-//! A disk that behaves as disks do when the power goes.
+//! A simulated disk that loses what was not synced when the power is cut.
 //!
-//! Every file has two contents: what reads see, and what would survive a crash. A write changes the first only;
-//! `sync` brings the second up. [`SimDisk::crash`] drops what was not synced, or, torn, keeps some of the pending
-//! writes whole, some in part and some not at all, in any order, as a disk with a cache may. Names (made, renamed,
-//! removed) and whole-file writes are durable at once, since the real disk syncs their folder before it returns.
+//! Every file has two contents: what reads see, and what would survive a crash. A write changes the first only; `sync`
+//! makes the second equal to it. [`SimDisk::crash`] drops what was not synced, or, with torn writes, keeps some of the
+//! pending writes whole, some in part and some not at all, in any order, as a disk with a cache may. Names (created,
+//! renamed, removed) and whole-file writes are durable at once, since the real disk syncs their folder before it
+//! returns.
 //!
-//! After a crash every handle opened before it answers with an error: the process that held it is dead. Space,
+//! After a crash every handle opened before it answers with an error, because the process that held it is dead. Space,
 //! errors and slowness are set from outside while the node runs.
 
 use super::disk::{Disk, DiskFile, check_name};
@@ -18,27 +19,27 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What is wrong with the disk at the moment.
+/// A fault of the simulated disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Fault {
-    /// Nothing.
+    /// The disk works.
     #[default]
     None,
-    /// Every write and sync fails (an I/O error), reads still work.
+    /// Every write and sync fails with an I/O error; reads work.
     WritesFail,
-    /// Only syncs fail.
+    /// Every sync fails; reads and writes work.
     SyncsFail,
-    /// Every write stops half-way and fails: a part of it is there.
+    /// Every write stores a part of its bytes and then fails.
     WritesTear,
-    /// Nothing can be read or written.
+    /// Every read and write fails.
     Dead,
-    /// No more than this many bytes in all files together; holes in them take no room.
+    /// The disk has room for this many bytes in all files together; holes in files take no room.
     Full(u64),
-    /// A sync takes this long; see [`Disk::lag`].
+    /// Every sync takes this long; see [`Disk::lag`].
     Slow(Duration),
 }
 
-/// A folder in memory. Clones are the same disk; it outlives the node that crashed on it.
+/// A folder in memory. Clones are the same disk, which outlives the node that crashed on it.
 #[derive(Clone, Default)]
 pub struct SimDisk {
     inner: Arc<Mutex<Inner>>,
@@ -48,19 +49,19 @@ pub struct SimDisk {
 struct Inner {
     files: BTreeMap<String, File>,
     fault: Fault,
-    /// Counts the crashes; a handle of an earlier era is dead.
+    /// Number of crashes so far; a handle opened before the last crash is dead.
     era: u64,
 }
 
 #[derive(Default)]
 struct File {
-    /// What reads see.
+    /// The content that reads see.
     seen: Vec<u8>,
-    /// What survives a crash.
+    /// The content that survives a crash.
     durable: Vec<u8>,
-    /// How to come from the second to the first.
+    /// Writes that are seen by reads and not synced yet, in order.
     pending: Vec<Pending>,
-    /// How far it was ever written: a file that was only made longer is sparse, and takes no room yet.
+    /// End of the furthest write, in bytes: a file that was only extended is sparse and takes no room beyond this.
     taken: usize,
 }
 
@@ -70,13 +71,13 @@ enum Pending {
 }
 
 impl SimDisk {
-    /// An empty disk.
+    /// A disk without files.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The power goes: what was not synced is lost. With `torn`, each pending write survives whole, in part or not
-    /// at all, by that generator.
+    /// Cuts the power: what was not synced is lost. With `torn`, that generator decides for each pending write whether
+    /// it survives whole, in part or not at all.
     pub fn crash(&self, mut torn: Option<&mut StdRng>) {
         let mut inner = self.inner();
         inner.era += 1;
@@ -96,12 +97,12 @@ impl SimDisk {
         }
     }
 
-    /// From now on this is wrong.
+    /// Sets the disk's fault from now on.
     pub fn set_fault(&self, fault: Fault) {
         self.inner().fault = fault;
     }
 
-    /// Turns one bit of a file, as rot does; whether there was such a byte.
+    /// Flips one bit of a file, as bit rot does. Returns whether the file has a byte at `offset`.
     pub fn rot(&self, name: &str, offset: usize) -> bool {
         let mut inner = self.inner();
         let Some(file) = inner.files.get_mut(name) else { return false };
@@ -113,12 +114,12 @@ impl SimDisk {
         offset < file.seen.len()
     }
 
-    /// How much room all files take together.
+    /// Room that all files take together, in bytes.
     pub fn used(&self) -> u64 {
         self.inner().used()
     }
 
-    /// Every file's name and length, for tests and for the simulator's digest of a run.
+    /// Name and length in bytes of every file, for tests and for the simulator's digest of a run.
     pub fn files(&self) -> Vec<(String, usize)> {
         self.inner().files.iter().map(|(name, file)| (name.clone(), file.seen.len())).collect()
     }
@@ -136,7 +137,7 @@ impl Inner {
     fn may_write(&self, more: usize) -> io::Result<()> {
         match self.fault {
             Fault::Dead | Fault::WritesFail => Err(broken("the disk refuses writes")),
-            // What takes no room, a removal above all, a full disk does.
+            // An operation that takes no more room, above all a removal, works on a full disk.
             Fault::Full(limit) if more > 0 && self.used() + more as u64 > limit => {
                 Err(io::Error::new(io::ErrorKind::StorageFull, "no space left on device"))
             }

@@ -1,8 +1,8 @@
-//! An actor that has children and nothing else.
+//! A plain supervisor: an actor that has children and does nothing else.
 //!
-//! Parent: whoever starts it. Children: the specs it is given, in their order, and those added later.
-//! Hears: `Add`, `Remove`, `Names`, `Wake`. Says: nothing.
-//! Dies: when its children fail too often, after it stopped them in order; its own supervisor then decides.
+//! Parent: the actor that starts it. Children: the specs it is given, in their order, and those added later. Hears:
+//! `Add`, `Remove`, `Names`, `Wake`. Says: nothing. Dies: when its children fail more often than its restart intensity
+//! allows, after it stopped them in order; its own supervisor then decides.
 
 use super::children::{Children, Escalated};
 use super::core::{Supervision, Wake};
@@ -12,30 +12,30 @@ use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent
 use ractor_cluster::RactorMessage;
 use std::fmt;
 
-/// What a [`Supervisor`] hears.
+/// Messages to a [`Supervisor`].
 #[derive(RactorMessage)]
 pub enum SupervisorMsg {
-    /// A child is wanted from now on; nothing happens when there is one of this name.
+    /// Start this child and keep it running. Ignored when a child of the same name exists.
     Add(ChildSpec),
-    /// A child is not wanted any more.
+    /// Stop the child of this name and do not start it again.
     Remove(String),
-    /// The names of all children, in the order in which they were started.
+    /// Answer with the names of all children, in the order in which they were started.
     Names(RpcReplyPort<Vec<String>>),
-    /// A delay is over.
+    /// A back-off delay has passed; the restart that waited for it is due.
     Wake(Wake),
 }
 
-/// The actor.
+/// A plain supervisor, as an actor type for `ChildSpec`.
 #[derive(Debug)]
 pub struct Supervisor;
 
-/// What a [`Supervisor`] starts with.
+/// Arguments that a [`Supervisor`] is started with.
 pub struct SupervisorArgs {
-    /// Where it stands.
+    /// The supervisor's own scope; its children's scopes are below it.
     pub scope: Scope,
-    /// Strategy, intensity, back-off.
+    /// Restart strategy, restart intensity and back-off.
     pub plan: Supervision,
-    /// Its first children; it does not come up when one of them does not.
+    /// Children started in `pre_start`, in this order. The supervisor fails to start when one of them does.
     pub children: Vec<ChildSpec>,
 }
 

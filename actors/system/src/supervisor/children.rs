@@ -1,6 +1,6 @@
-//! Performs what the core decides: starts, stops, waits, and writes it down.
+//! Carries out what the supervisor's core decides: starts and stops children, waits, and writes records.
 //!
-//! A field of an actor that has children. The actor forwards three things:
+//! [`Children`] is a field of an actor that has children. The actor forwards three things to it:
 //!
 //! ```text
 //! handle(Msg::Wake(wake))        → children.on_wake(wake).await?
@@ -8,12 +8,12 @@
 //! post_stop()                    → children.shutdown("…").await
 //! ```
 //!
-//! The `?` matters: when children failed too often, all of them have been stopped in order, and the error makes the
-//! actor itself fail, which its own supervisor sees.
+//! The `?` matters: when children fail more often than the restart intensity allows, all of them have been stopped in
+//! order, and the error makes the actor itself fail, which its own supervisor sees.
 //!
-//! Starting a child waits for its `pre_start`. Taking down a group waits too, within the deadlines; releasing one
-//! child does not. A killed parent cannot stop its children in order: ractor kills them, and the parent's successor
-//! is not started before they have ended (or a second has passed).
+//! Starting a child waits for its `pre_start`. Stopping a group of children waits too, within their shutdown deadlines;
+//! removing one child does not. A killed actor cannot stop its children in order: ractor kills them, and the successor
+//! of that actor is started only when they have ended or after one second.
 
 use super::core::{Core, Effect, Exit, Input, Supervision, Wake};
 use super::spec::ChildSpec;
@@ -27,21 +27,21 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long a killed actor is waited for: only code that never awaits can take longer, and nothing can end that.
+/// Time that a killed actor is given to end. Only code that never awaits takes longer, and nothing can end that.
 const KILL_WAIT: Duration = Duration::from_secs(1);
 
-/// How long a child may take to come up. Nothing else is heard meanwhile, so it cannot be for ever; opening a large
-/// store after a power cut takes the longest.
+/// Deadline for a child's `pre_start`. The supervisor handles nothing else meanwhile, so a child that hangs must not
+/// hold it for ever; opening a large store after a power cut takes the longest.
 const START_WAIT: Duration = Duration::from_secs(120);
 
-/// The children of an actor.
+/// The children of one actor, their specs and their supervision.
 pub struct Children {
     core: Core,
     scope: Scope,
     parent: ActorCell,
     wake: Arc<dyn Fn(Wake) + Send + Sync>,
     members: BTreeMap<String, Member>,
-    /// Which child an exit event is about. An id that is not here belongs to nobody that is still cared for.
+    /// Names of running children by actor id. An exit event with another id concerns no child and is ignored.
     names: BTreeMap<ActorId, String>,
 }
 
@@ -50,15 +50,15 @@ struct Member {
     path: Path,
     cell: Option<ActorCell>,
     started_before: bool,
-    /// The record that its next one follows from.
+    /// Number of the journal record that the child's next record names as its cause.
     cause: Option<u64>,
-    /// Actors below it that were killed with it and may not have ended yet.
+    /// Descendants that were killed together with this child and may not have ended yet.
     orphans: Vec<ActorCell>,
-    /// Declared while it was stopping, under the same name.
+    /// Spec that was added under the same name while this child was stopping; it is started when the child has ended.
     heir: Option<ChildSpec>,
 }
 
-/// Children failed too often; all were stopped, and the actor has to fail.
+/// The restart intensity was exceeded; all children were stopped, and the supervising actor has to fail.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{child} failed again after {restarts} restarts: {reason}")]
 pub struct Escalated {
@@ -67,7 +67,7 @@ pub struct Escalated {
     reason: String,
 }
 
-/// A child could not be started.
+/// A child failed to start.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{child} could not be started: {reason}")]
 pub struct NotStarted {
@@ -75,22 +75,22 @@ pub struct NotStarted {
     reason: String,
 }
 
-/// A child has ended.
+/// The end of a child, for an actor that wants to react to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Exited {
-    /// Which.
+    /// Name of the child that ended.
     pub name: String,
-    /// How.
+    /// Whether the child ended in order or failed.
     pub exit: Exit,
-    /// Why.
+    /// The reason that ractor or the child gave for the end, in words for people.
     pub reason: String,
-    /// Whether it will be started again.
+    /// Whether the child will be started again.
     pub returns: bool,
 }
 
 impl Children {
-    /// No children yet, of the actor `parent` which stands at `scope`. `wake` makes the message by which the actor
-    /// hears that a delay is over; it forwards it to [`Children::on_wake`].
+    /// An empty set of children for the actor `parent` at `scope`. `wake` makes the message that the actor is sent when
+    /// a back-off delay has passed; the actor forwards it to [`Children::on_wake`].
     pub fn new<M: Message>(
         scope: Scope,
         parent: &ActorRef<M>,
@@ -99,7 +99,7 @@ impl Children {
     ) -> Self {
         let me = parent.clone();
         let wake = move |number| {
-            // An actor that has ended needs no wake-up.
+            // The cast fails only when the actor has ended, and then no restart is due.
             let _ = me.cast(wake(number));
         };
         Self {
@@ -112,7 +112,8 @@ impl Children {
         }
     }
 
-    /// Starts a child that the actor cannot do without: for `pre_start`, which fails when this does.
+    /// Starts a child without which the supervising actor cannot run. Called in `pre_start`, which fails when the child
+    /// does not start.
     pub async fn start(&mut self, spec: ChildSpec) -> Result<(), NotStarted> {
         let name = spec.name.clone();
         if self.core.wants(&name) {
@@ -136,8 +137,8 @@ impl Children {
         }
     }
 
-    /// Declares a child and starts it; one that cannot be started now is tried again after a delay. A child of a
-    /// name that is still stopping is started when that has ended; of one that runs, nothing happens.
+    /// Adds a child and starts it. A start that fails is tried again after the back-off. A child whose former namesake
+    /// is still stopping is started when that one has ended. Nothing happens when a child of that name runs.
     pub async fn add(&mut self, spec: ChildSpec) -> Result<(), Escalated> {
         if self.core.wants(&spec.name) {
             return Ok(());
@@ -150,7 +151,8 @@ impl Children {
         self.feed(input).await
     }
 
-    /// Stops a child that is not wanted any more. Does not wait: its end comes as an event, by its deadline.
+    /// Stops a child and forgets its spec. Returns at once; the child ends by its shutdown deadline, and its end
+    /// arrives as an event.
     pub async fn remove(&mut self, name: &str) -> Result<(), Escalated> {
         if let Some(member) = self.members.get_mut(name) {
             member.heir = None;
@@ -158,7 +160,7 @@ impl Children {
         self.feed(Input::Removed { name: name.to_owned() }).await
     }
 
-    /// An event of ractor's: of a child, or of anybody else, which is ignored. What it meant, if it was a child's end.
+    /// Handles a supervision event of ractor's. Returns the end of a child, or `None` for any other event.
     pub async fn on_event(&mut self, event: SupervisionEvent) -> Result<Option<Exited>, Escalated> {
         let (cell, exit, reason) = match event {
             SupervisionEvent::ActorTerminated(cell, _, reason) => {
@@ -176,13 +178,13 @@ impl Children {
         Ok(Some(Exited { name, exit, reason, returns }))
     }
 
-    /// A delay is over.
+    /// Handles the end of a back-off delay.
     pub async fn on_wake(&mut self, wake: Wake) -> Result<(), Escalated> {
         self.feed(Input::Elapsed(wake)).await
     }
 
-    /// Stops all children, the last one first, each within its deadline and killed after it. Neighbours of the same
-    /// kind (the tasks of a worker) stop together: among equals there is no order. For `post_stop`.
+    /// Stops all children in reverse order of their start; a child that misses its shutdown deadline is killed.
+    /// Adjacent children of the same kind (the tasks of a worker) stop at the same time. Called in `post_stop`.
     pub async fn shutdown(&mut self, reason: &str) {
         let mut names: Vec<String> = self.core.names().map(str::to_owned).collect();
         while let Some(last) = names.pop() {
@@ -204,17 +206,17 @@ impl Children {
         self.core.names()
     }
 
-    /// Whether a child of this name is wanted.
+    /// Whether a child of this name was added and not removed.
     pub fn contains(&self, name: &str) -> bool {
         self.core.wants(name)
     }
 
-    /// The child that runs under this name.
+    /// The running actor of the child with this name.
     pub fn cell(&self, name: &str) -> Option<&ActorCell> {
         self.members.get(name)?.cell.as_ref()
     }
 
-    /// Hands over to the core, and performs what it says until it has nothing more to say.
+    /// Hands `input` to the core and carries out its effects, until there are none left.
     async fn feed(&mut self, input: Input) -> Result<(), Escalated> {
         let mut inputs = VecDeque::from([input]);
         let mut effects = Vec::new();
@@ -243,7 +245,7 @@ impl Children {
         self.members.insert(name, member);
     }
 
-    /// Starts a child; what to tell the core.
+    /// Starts the child with this name. Returns the input that tells the core whether it started.
     async fn spawn(&mut self, name: &str) -> Input {
         let Some(member) = self.members.get_mut(name) else {
             return Input::NotStarted { name: name.to_owned() };
@@ -285,7 +287,7 @@ impl Children {
                     SpawnErr::StartupFailed(error) => format!("could not be started: {error}"),
                     other => format!("could not be started: {other}"),
                 };
-                // A second try is a restart to whoever reads the tree.
+                // A second attempt to start counts as a restart in the tree, also when the first one failed.
                 member.started_before = true;
                 self.on_end(name, Exit::Failed, &reason);
                 Input::NotStarted { name: name.to_owned() }
@@ -293,7 +295,7 @@ impl Children {
         }
     }
 
-    /// A child ended, or never came up: writes it down, and remembers who was killed with it.
+    /// Records that a child ended or failed to start, and notes the descendants that were killed with it.
     fn on_end(&mut self, name: &str, exit: Exit, reason: &str) {
         let leaving = self.core.is_leaving(name);
         let Some(member) = self.members.get_mut(name) else { return };
@@ -327,7 +329,7 @@ impl Children {
         });
     }
 
-    /// Asks a child to stop, and kills it at its deadline; its end comes as an event.
+    /// Asks a child to stop and kills it at its shutdown deadline. Returns at once; the end arrives as an event.
     fn release(&mut self, name: &str) {
         let Some(member) = self.members.get(name) else { return };
         let Some(cell) = member.cell.clone() else { return };
@@ -336,7 +338,8 @@ impl Children {
         tokio::spawn(async move { end(&cell, "not wanted any more", deadline).await });
     }
 
-    /// Stops children, all at the same time, and waits for them. Their exit events are nobody's from here on.
+    /// Stops these children at the same time and waits until all have ended. Their exit events are ignored from then
+    /// on.
     async fn stop_together(&mut self, names: &[String], reason: &str) {
         let mut ends = Vec::new();
         for name in names {
@@ -363,7 +366,8 @@ impl Children {
         }
     }
 
-    /// A child is gone for good; whoever was declared under its name while it was stopping takes its place.
+    /// Forgets a child that has ended for good, and starts the spec that was added under its name while it was
+    /// stopping.
     fn bury(&mut self, name: &str) {
         let heir = self.members.get_mut(name).and_then(|member| member.heir.take());
         self.forget(name);
@@ -403,15 +407,15 @@ impl fmt::Debug for Children {
     }
 }
 
-/// What ractor says of a killed actor, as if it had ended in order.
+/// The reason by which ractor reports a killed actor, in an event that otherwise reads like a normal end.
 const KILLED: &str = "killed";
 
-/// Whether an end that ractor reports as normal was none.
+/// Whether an end that ractor reports as normal was a failure: a kill, or a lost peer.
 fn is_failure(reason: &str) -> bool {
     reason == KILLED || reason == "actor_task_cancelled" || reason.starts_with("noconnection")
 }
 
-/// Stops an actor; whether it ended within the deadline. After that it is killed.
+/// Stops an actor, and kills it at the deadline. Returns whether it ended before the deadline.
 async fn end(cell: &ActorCell, reason: &str, deadline: Duration) -> bool {
     cell.stop(Some(reason.to_owned()));
     if cell.wait(Some(deadline)).await.is_ok() {

@@ -1,59 +1,60 @@
-//! Decides what becomes of a child that ended.
+//! The core of a supervisor: decides what happens when a child ends.
 //!
-//! Erlang's strategies, restart policies and intensity, and two things Erlang's own supervisor lacks: a restart
-//! waits (longer each time, with jitter, forgotten after a stable while), and a kill or a lost peer counts as a
-//! failure. Restarts of a group are one at a time and in order: the next child starts when the one before it has.
+//! It has Erlang's restart strategies, restart types and restart intensity, and two things that Erlang's own supervisor
+//! lacks. A restart waits for a back-off delay, which grows with each failure in a row, has jitter, and is reset when
+//! the child ran for a stable time. A kill or a lost peer counts as a failure. The children of a group are restarted
+//! one at a time and in order: each after the one before it has started.
 //!
-//! Knows nothing of clocks, tasks or actors: what happened comes in, what to do goes out.
+//! The core knows nothing of clocks, tasks or actors: inputs tell what happened, effects tell the actor what to do.
 
 use essaim_wire::Moment;
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// Who is restarted together with a child that failed.
+/// Which children are restarted when one of them fails. Erlang's restart strategies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Strategy {
-    /// It alone.
+    /// Only the child that failed is restarted.
     #[default]
     OneForOne,
-    /// All children: they make sense only together.
+    /// All children are restarted, because none of them works without the others.
     OneForAll,
-    /// It and those started after it: they depend on it.
+    /// The child that failed and those started after it are restarted, because they depend on it.
     RestForOne,
 }
 
-/// Whether a child that ended is started again.
+/// Whether a child that ended is started again. Erlang's restart types.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Restart {
-    /// Always.
+    /// The child is always started again.
     #[default]
     Permanent,
-    /// When it failed; an end in order is the end.
+    /// The child is started again when it failed, not when it ended in order.
     Transient,
-    /// Never.
+    /// The child is never started again.
     Temporary,
 }
 
-/// How a child ended.
+/// Whether the end of a child was a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
-    /// As it should.
+    /// The child stopped in order.
     Normal,
-    /// By an error, a panic, a kill, or because its peer is gone.
+    /// The child ended by an error, a panic or a kill, or because its peer on the network is gone.
     Failed,
 }
 
-/// How many restarts are borne before the supervisor itself fails.
+/// Restart intensity: how often children may be restarted before the supervisor itself fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Intensity {
-    /// So many,
+    /// Restarts allowed within `within` before the supervisor fails.
     pub restarts: u32,
-    /// within this long.
+    /// Length of the sliding window in which restarts are counted.
     pub within: Duration,
 }
 
 impl Intensity {
-    /// Restarts are borne for ever: for children that fail for reasons of others, such as tasks.
+    /// No limit on restarts: for children whose failures say nothing about their supervisor, such as tasks.
     pub const UNLIMITED: Self = Self { restarts: u32::MAX, within: Duration::ZERO };
 }
 
@@ -63,14 +64,14 @@ impl Default for Intensity {
     }
 }
 
-/// How long a restart waits: `min`, doubled with each failure in a row up to `max`, and up to a fifth less, by chance.
+/// Back-off before a restart: `min`, doubled with each failure in a row up to `max`, minus up to a fifth as jitter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Backoff {
-    /// The first delay.
+    /// Delay before the first restart.
     pub min: Duration,
-    /// The longest.
+    /// Upper bound of the delay.
     pub max: Duration,
-    /// A child that ran for so long begins at `min` again.
+    /// A child that ran for this long has its delay reset to `min`.
     pub stable: Duration,
 }
 
@@ -80,33 +81,33 @@ impl Default for Backoff {
     }
 }
 
-/// Everything that is chosen about a supervisor.
+/// The settings of a supervisor (Erlang's supervisor flags).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Supervision {
-    /// Who goes down together.
+    /// Which children are restarted when one of them fails.
     pub strategy: Strategy,
-    /// When it is too much.
+    /// How often children may be restarted before the supervisor fails.
     pub intensity: Intensity,
     /// How long a restart waits.
     pub backoff: Backoff,
 }
 
 impl Supervision {
-    /// This plan with another strategy.
+    /// These settings with another restart strategy.
     #[must_use]
     pub const fn strategy(mut self, strategy: Strategy) -> Self {
         self.strategy = strategy;
         self
     }
 
-    /// This plan with another intensity.
+    /// These settings with another restart intensity.
     #[must_use]
     pub const fn intensity(mut self, intensity: Intensity) -> Self {
         self.intensity = intensity;
         self
     }
 
-    /// This plan with another back-off.
+    /// These settings with another back-off.
     #[must_use]
     pub const fn backoff(mut self, backoff: Backoff) -> Self {
         self.backoff = backoff;
@@ -114,21 +115,21 @@ impl Supervision {
     }
 }
 
-/// Numbers the delays; a wake-up that carries an older number starts nothing.
+/// Number of a back-off delay. A wake-up that carries the number of an older delay is stale and starts nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Wake(u64);
 
-/// What happened.
+/// What the core is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Input {
-    /// A new child was declared, and is to be started after those before it. One whose predecessor of the same name
-    /// is still stopping is started when that has ended.
+    /// A child was added; it is to be started after those before it. When its former namesake is still stopping, it is
+    /// started after that one has ended.
     Added { name: String, restart: Restart },
-    /// A child runs.
+    /// The child's `pre_start` returned; the child runs.
     Started { name: String },
-    /// A child could not be started.
+    /// The child failed to start.
     NotStarted { name: String },
-    /// A child that ran has ended.
+    /// A running child ended.
     Exited { name: String, exit: Exit },
     /// A child is not wanted any more.
     Removed { name: String },
