@@ -1,16 +1,16 @@
-//! What an actor is here.
+//! What an actor is in Essaim.
 //!
-//! Every node, service, task and network is an actor (ractor's), in one supervision tree per process. This crate is
-//! what all of them are made of; it knows nothing of services, Raft or Docker. The actors that put a node on the network are
-//! `essaim-presence`'s.
+//! Every node, service, task and network is an actor (ractor's), in one supervision tree per process. This crate has
+//! what all of them are made of; it knows nothing of services, Raft or Docker. The actors that put a node on the
+//! network are in `essaim-presence`.
 //!
 //! In suggested reading order:
 //!
 //! - [`env`](mod@env): time, randomness, disk and network, real or simulated.
-//! - [`Path`]: where an actor stands; its identity.
-//! - [`journal`]: what happened on this node, and its tree of actors now.
-//! - [`Scope`]: the three above, as handed to every actor.
-//! - [`supervisor`]: who starts an actor, and what becomes of one that failed.
+//! - [`Path`]: the place of an actor in the tree, and its identity.
+//! - [`journal`]: the records of this node, and its tree of living actors.
+//! - [`Scope`]: path, environment and journal, as handed to every actor.
+//! - [`supervisor`]: starts, watches and restarts actors.
 //! - [`link`]: typed messages to the actors that a peer chose to export, over one stream.
 
 pub mod env;

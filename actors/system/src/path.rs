@@ -1,9 +1,9 @@
-//! Where an actor stands in the tree: `/n3/worker/task.web.3`.
+//! Actor paths: the place of an actor in the supervision tree, such as `/n3/worker/task.web.3`.
 //!
-//! A path is an actor's identity: it survives restarts, means the same in every record, and names the folder of the
-//! source that a developer opens. (ractor's own ids are process-global counters and its names a process-global
-//! table, so neither is used.) A label is a kind, and where there are several of a kind, what tells them apart,
-//! with dots between: `task.web.3` is a `task`.
+//! A path is an actor's identity. It survives restarts, means the same in every record, and names the source folder
+//! that a developer opens. (ractor's own ids are process-global counters and its names a process-global table, so
+//! neither is used.) A label is a kind and, where several actors of a kind exist, what tells them apart, with dots
+//! between: `task.web.3` is a `task`.
 
 use bincode::{Decode, Encode};
 use std::cmp::Ordering;
@@ -11,28 +11,28 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-/// An actor's place in the tree.
+/// The path of an actor in the supervision tree.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Path(Arc<str>);
 
-/// The text is no path: it must be like `/n3/worker/task.web.3`.
+/// The text is no path. A path looks like `/n3/worker/task.web.3`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not a path: a path is like /n3/worker/task.web.3")]
 pub struct InvalidPath(String);
 
 impl Path {
-    /// The path of a node's root actor.
+    /// The path of a node's root actor, `/label`.
     pub fn root(label: &str) -> Self {
         Self(format!("/{}", clean(label)).into())
     }
 
-    /// The path of a child.
+    /// The path of this actor's child with this label.
     #[must_use]
     pub fn child(&self, label: &str) -> Self {
         Self(format!("{}/{}", self.0, clean(label)).into())
     }
 
-    /// The path of the parent; a root has none.
+    /// The path of this actor's parent; `None` for a root actor.
     pub fn parent(&self) -> Option<Self> {
         let (parent, _) = self.0.rsplit_once('/')?;
         (!parent.is_empty()).then(|| Self(parent.into()))
@@ -43,44 +43,44 @@ impl Path {
         self.0.rsplit('/').next().unwrap_or_default()
     }
 
-    /// What kind of actor stands there: `task`.
+    /// The kind of actor: the last label up to its first dot (`task`).
     pub fn kind(&self) -> &str {
         self.label().split('.').next().unwrap_or_default()
     }
 
-    /// The label of the node.
+    /// The label of the node: the first label of the path.
     pub fn node(&self) -> &str {
         self.labels().next().unwrap_or_default()
     }
 
-    /// Its labels, from the root.
+    /// All labels, beginning with the node's.
     pub fn labels(&self) -> impl Iterator<Item = &str> {
         self.0.split('/').skip(1)
     }
 
-    /// How far below the root it stands.
+    /// Number of labels below the root.
     pub fn depth(&self) -> usize {
         self.labels().count() - 1
     }
 
-    /// Whether this is `other` or stands somewhere below it.
+    /// Whether this path is `other` or lies below it.
     pub fn is_within(&self, other: &Self) -> bool {
         self.0.strip_prefix(&*other.0).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     }
 
-    /// The text.
+    /// The path as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// A label made of what a user wrote (a service's name) must not look like two.
+/// Replaces slashes in a label that contains a user's text (a service's name), so that it stays one label.
 fn clean(label: &str) -> String {
     if label.is_empty() { "_".into() } else { label.replace('/', "_") }
 }
 
 impl Ord for Path {
-    /// A parent before its children, and those before its next sibling.
+    /// Orders a parent before its children, and those before its next sibling.
     fn cmp(&self, other: &Self) -> Ordering {
         self.labels().cmp(other.labels())
     }

@@ -1,13 +1,13 @@
-//! The journal: what happened on this node, and what its tree looks like now.
+//! The journal of a node: its last records, and the tree of its living actors.
 //!
-//! Two things that belong together, because every change of the second is a line of the first. The *ring* keeps the
-//! last [`CAPACITY`] records in the order they were written; a reader holds a number, not a queue, so however slow
-//! it is it costs no memory, and one that was overtaken is told where the ring begins now. The *tree* has one entry
-//! for each living actor: its path, its source, its state, how often it was restarted, and why last.
+//! The two belong together, because every change of the tree is a record. The *ring* keeps the last [`CAPACITY`]
+//! records in the order in which they were written. A reader holds a number, not a queue, so a slow reader costs no
+//! memory; one that was overtaken is told where the ring begins now. The *tree* has one entry for each living actor:
+//! its path, its source folder, its state, its number of restarts, and the reason of the last one.
 //!
-//! Not an actor, but a handle on shared memory: a record must be written also by what is just dying. It has a place
-//! in the tree all the same (`/n3/journal`), and lives as long as the daemon. It is not in Raft and not on disk;
-//! `essaim journal` asks every node over the `view` lane.
+//! The journal is a handle on shared memory and no actor, because an actor that is about to die must still be able to
+//! write a record. It has a place in the tree all the same (`/n3/journal`), and lives as long as the daemon. It is not
+//! in Raft and not on disk; `essaim journal` asks every node over the `view` lane.
 
 mod record;
 mod ring;
@@ -29,16 +29,16 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tree::Tree;
 
-/// How many records a node keeps: at a thousand a minute, ten minutes; some 2 MiB.
+/// Records that a node keeps: ten minutes at a thousand a minute, in about 2 MiB.
 pub const CAPACITY: usize = 10_000;
 
-/// No page is longer, so that it fits a frame.
+/// Records of one page at most, so that a page fits into a frame.
 pub const PAGE_MAX: usize = 1_000;
 
-/// No reason is longer; the rest is cut.
+/// Bytes of a record's reason at most; the rest is cut.
 const REASON_MAX: usize = 1_024;
 
-/// A handle on the node's journal.
+/// A handle on the node's journal. Clones are the same journal.
 #[derive(Clone)]
 pub struct Journal {
     shared: Arc<Shared>,
@@ -47,7 +47,7 @@ pub struct Journal {
 struct Shared {
     env: Env,
     inner: Mutex<Inner>,
-    /// The number of the last record. A watch keeps one value however many there were.
+    /// Number of the last record. A watch channel keeps one value, however many records were written.
     last: watch::Sender<u64>,
 }
 
@@ -56,7 +56,7 @@ struct Inner {
     tree: Tree,
 }
 
-/// There is no actor at this path, or it is none that can be made to fail.
+/// No actor runs at this path, or the entry at this path is no actor that can be killed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("no actor at {path}: `essaim tree` shows the paths")]
 pub struct NoSuchActor {
@@ -64,7 +64,7 @@ pub struct NoSuchActor {
 }
 
 impl Journal {
-    /// A journal for the node whose root actor stands at `root`.
+    /// The journal of a node whose root actor has the path `root`.
     pub fn new(root: &Path, env: Env) -> Self {
         let now = env.utc();
         let mut tree = Tree::default();
@@ -75,7 +75,7 @@ impl Journal {
         Self { shared: Arc::new(Shared { env, inner, last: watch::Sender::new(0) }) }
     }
 
-    /// Writes a record, and returns its number. `cause` is the number of the record that this one follows from.
+    /// Writes a record and returns its number. `cause` is the number of the record from which this one follows.
     pub fn record(&self, path: &Path, kind: RecordKind, reason: impl Into<String>, cause: Option<u64>) -> u64 {
         let mut reason = reason.into();
         if reason.len() > REASON_MAX {
@@ -86,7 +86,7 @@ impl Journal {
         tracing::info!(actor = %path, kind = kind.text(), cause, "{reason}");
         let at = self.shared.env.utc();
         let seq = self.inner().ring.push(|seq| Record { seq, at, kind, path: path.clone(), reason, cause });
-        // Under contention a smaller number could be stored last; `send_if_modified` keeps the greater one.
+        // Two writers may arrive in the wrong order; `send_if_modified` keeps the greater number.
         self.shared.last.send_if_modified(|last| {
             let newer = seq > *last;
             *last = (*last).max(seq);
@@ -95,47 +95,47 @@ impl Journal {
         seq
     }
 
-    /// Up to `limit` records from number `from` on (the first record is 1; 0 means from the oldest there is).
+    /// Up to `limit` records, beginning with number `from`. The first record is 1; 0 means the oldest that is kept.
     pub fn read(&self, from: u64, limit: usize) -> Result<Page, Compacted> {
         self.inner().ring.read(from, limit.min(PAGE_MAX))
     }
 
-    /// The number of the last record; 0 before the first.
+    /// Number of the last record; 0 when none was written.
     pub fn last(&self) -> u64 {
         *self.shared.last.borrow()
     }
 
-    /// Records from number `from` on, as they are written.
+    /// A reader that returns the records from number `from` on as they are written.
     pub fn follow(&self, from: u64) -> Follower {
         Follower { journal: self.clone(), next: from, last: self.shared.last.subscribe() }
     }
 
-    /// Every living actor, parents before their children.
+    /// The entries of all living actors, parents before their children.
     pub fn tree(&self) -> Vec<Entry> {
         self.inner().tree.entries()
     }
 
-    /// The actor at a path, as the tree shows it.
+    /// The tree's entry of the actor at `path`.
     pub fn entry(&self, path: &Path) -> Option<Entry> {
         self.inner().tree.entry(path)
     }
 
-    /// Enters something that is no supervised actor (a listener, a root actor) as running.
+    /// Enters something that no supervisor watches (a listener, a root actor) into the tree, as running.
     pub fn enter(&self, path: &Path, source: &str, cell: Option<ActorCell>) {
         let now = self.shared.env.utc();
         self.inner().tree.enter(now, NewEntry { path: path.clone(), source: source.into(), cell });
     }
 
-    /// Takes out what was entered, with all below it.
+    /// Removes an entry that was made by [`Journal::enter`], with everything below it.
     pub fn leave(&self, path: &Path) {
         self.inner().tree.take_within(path);
     }
 
-    /// Makes the actor at `path` fail, as a fault of its own would: its supervisor sees it and acts. What hangs below
-    /// it is killed with it. For tests and `essaim debug kill-actor`.
+    /// Kills the actor at `path` with everything below it, so that its supervisor sees a failure and acts. For tests
+    /// and `essaim debug kill-actor`.
     pub fn kill(&self, path: &Path) -> Result<(), NoSuchActor> {
-        // ractor kills the children of an actor in the order of a hash map; here it is that of the tree, so that the
-        // same run stays the same. The lowest first: what they hold outside the tree is then killed by them.
+        // ractor kills the children of an actor in the order of a hash map; the order of the tree is the same in every
+        // run. The deepest actors are killed first, so that each one can still kill what it holds outside of the tree.
         let cells = self.inner().tree.cells_within(path);
         if cells.is_empty() {
             return Err(NoSuchActor { path: path.clone() });
@@ -147,7 +147,7 @@ impl Journal {
         Ok(())
     }
 
-    /// Ends every actor at once and without a word, as the death of the process does, in an order that is the same
+    /// Kills every actor of the node without a record, as the death of the process does, in an order that is the same
     /// in every run. For the simulator.
     pub fn kill_all(&self) {
         let cells = self.inner().tree.all_cells();
@@ -156,19 +156,18 @@ impl Journal {
         }
     }
 
-    /// The node's monotonic time, by the clock that records are stamped with.
+    /// Time since the node started, by the clock that stamps records.
     pub fn now(&self) -> essaim_wire::Moment {
         self.shared.env.now()
     }
 
-    /// Changes the tree.
+    /// Changes the tree under the journal's lock; the closure gets the time of the change in UTC.
     pub(crate) fn with_tree<T>(&self, change: impl FnOnce(&mut Tree, essaim_wire::Timestamp) -> T) -> T {
         let now = self.shared.env.utc();
         change(&mut self.inner().tree, now)
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
-        // No code runs under the lock that could leave it half changed, so a poisoned one is as good.
         self.shared.inner.lock()
     }
 }
@@ -179,7 +178,7 @@ impl fmt::Debug for Journal {
     }
 }
 
-/// A reader that follows the journal: it holds a number, never a queue.
+/// A reader that follows the journal. It holds the number of the next record, and no queue.
 #[derive(Debug)]
 pub struct Follower {
     journal: Journal,
@@ -188,14 +187,14 @@ pub struct Follower {
 }
 
 impl Follower {
-    /// The next records, waiting for the first of them. `Compacted` when the ring has moved past this reader, which
-    /// then goes on from the oldest record there is.
+    /// Waits for the next records and returns them. `Compacted` when the ring has dropped records that this reader had
+    /// not read; the reader then goes on from the oldest record that is kept.
     pub async fn next(&mut self) -> Result<Vec<Arc<Record>>, Compacted> {
         loop {
             self.last.borrow_and_update();
             match self.journal.read(self.next, PAGE_MAX) {
                 Ok(page) if page.records.is_empty() => {
-                    // The sender lives in the journal that this reader holds.
+                    // The watch cannot be closed: its sender lives in the journal that this reader holds.
                     let _ = self.last.changed().await;
                 }
                 Ok(page) => {

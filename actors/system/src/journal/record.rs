@@ -1,64 +1,64 @@
-//! One line of the journal.
+//! A record: one line of the journal.
 
 use crate::path::Path;
 use bincode::{Decode, Encode};
 use essaim_wire::Timestamp;
 use std::fmt;
 
-/// What an operator reads: when, where, what, why.
+/// One line of the journal: time, actor, what happened and why.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct Record {
-    /// Counts the records of this start of this node, from 1.
+    /// Number of the record, counted from 1 since the daemon started.
     pub seq: u64,
-    /// When, by this node's idea of UTC.
+    /// When the record was written, in UTC by the node's clock.
     pub at: Timestamp,
-    /// What happened.
+    /// What kind of thing happened.
     pub kind: RecordKind,
-    /// To whom.
+    /// Path of the actor that the record is about.
     pub path: Path,
-    /// Why, in words.
+    /// Reason, in words for people.
     pub reason: String,
-    /// The number of the record, in the same journal, that this one follows from.
+    /// Number of the record in the same journal from which this one follows.
     pub cause: Option<u64>,
 }
 
-/// What happened. New kinds come at the end: a record crosses nodes.
+/// Kinds of records. New kinds are appended, because records are sent between nodes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
 pub enum RecordKind {
     /// An actor was started for the first time.
     Started,
-    /// An actor failed: an error, a panic, a kill, a lost peer.
+    /// An actor failed: by an error, a panic, a kill, or the loss of its peer.
     Failed,
-    /// An actor will be started again, after a delay.
+    /// An actor will be started again after a back-off delay.
     Restarting,
     /// An actor was started again.
     Restarted,
-    /// An actor's children failed too often: it fails itself.
+    /// An actor failed because its children exceeded its restart intensity.
     Escalated,
-    /// An actor ended as it should.
+    /// An actor stopped in order.
     Stopped,
-    /// An actor did not end within its deadline and was killed.
+    /// An actor did not stop within its shutdown deadline and was killed.
     Killed,
-    /// The detector's verdict about a member, or about this node.
+    /// The membership detector reached a verdict about a member, or about this node.
     Verdict,
-    /// A session or a link came or went.
+    /// A session or a link began or ended.
     Session,
-    /// Certificates, enrolment, admission.
+    /// A certificate, an enrolment or the admission table changed.
     Trust,
-    /// The Raft group: leadership, members, snapshots.
+    /// The Raft group changed: leadership, membership, a snapshot.
     Raft,
-    /// A service: its wish, its progress.
+    /// A service changed, or its update made progress.
     Service,
-    /// A task.
+    /// A task changed state.
     Task,
-    /// A node's record: role, availability, reachability.
+    /// A node's role, availability or reachability changed.
     Node,
-    /// Anything else worth a line.
+    /// Something else that an operator may want to know.
     Note,
 }
 
 impl RecordKind {
-    /// The word for it.
+    /// The kind as one lower-case word, as `essaim journal` prints it.
     pub const fn text(self) -> &'static str {
         match self {
             Self::Started => "started",

@@ -1,23 +1,23 @@
-//! The last records, numbered, in a ring that forgets the oldest.
+//! A ring of the last records, numbered, which drops the oldest when it is full.
 
 use super::record::Record;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-/// The reader was overtaken: what it asked for is forgotten. It goes on from `oldest` and knows that it missed some.
+/// The ring no longer has the records that a reader asked for. The reader goes on from `oldest`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("records before number {oldest} are forgotten")]
 pub struct Compacted {
-    /// The number of the oldest record there is.
+    /// Number of the oldest record that is kept.
     pub oldest: u64,
 }
 
-/// Some records, and where to go on.
+/// Consecutive records, and the number at which the reader goes on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Page {
-    /// The records, in the order they were written.
+    /// Records in the order in which they were written.
     pub records: Vec<Arc<Record>>,
-    /// The number to ask for next.
+    /// Number to ask for next.
     pub next: u64,
 }
 
@@ -50,7 +50,8 @@ impl Ring {
         }
         let skip = usize::try_from(from - oldest).unwrap_or(usize::MAX);
         let records: Vec<_> = self.records.iter().skip(skip).take(limit).cloned().collect();
-        // A number of the future is one that a restarted node never gave: the reader starts over.
+        // A number beyond the last record comes from before a restart of the node: the reader starts again from the
+        // last record.
         let next = from.min(self.next) + records.len() as u64;
         Ok(Page { records, next })
     }

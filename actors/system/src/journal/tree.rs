@@ -1,4 +1,4 @@
-//! The tree of living actors, as operators see it.
+//! The supervision tree: one entry for each living actor.
 
 use crate::path::Path;
 use bincode::{Decode, Encode};
@@ -7,33 +7,33 @@ use ractor::ActorCell;
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// An actor, as the tree shows it.
+/// One actor of the supervision tree.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct Entry {
-    /// Where it stands.
+    /// Path of the actor.
     pub path: Path,
-    /// The folder of its source: `actors/worker/src/uplink/`.
+    /// Folder of the actor's source: `actors/worker/src/uplink/`.
     pub source: String,
-    /// What it does at the moment.
+    /// State of the actor.
     pub state: State,
-    /// How often it was started again.
+    /// Number of restarts since the actor was first started.
     pub restarts: u64,
-    /// Since when it is in this state.
+    /// When the actor entered its present state, in UTC.
     pub since: Timestamp,
-    /// Why it failed or was started again, last.
+    /// Reason of the last failure or restart; empty when there was none.
     pub reason: String,
 }
 
-/// What an actor does at the moment.
+/// State of an actor in the supervision tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 pub enum State {
-    /// It is being started.
+    /// The actor's `pre_start` has not returned yet.
     Starting,
-    /// It runs.
+    /// The actor runs.
     Running,
-    /// It failed and waits to be started again.
+    /// The actor failed and waits for its back-off delay.
     Waiting,
-    /// It was asked to stop and has not ended yet.
+    /// The actor was asked to stop and has not ended yet.
     Stopping,
 }
 
@@ -48,7 +48,7 @@ impl fmt::Display for State {
     }
 }
 
-/// What is known of an actor when it is started.
+/// An actor that was just started, to be entered into the tree.
 pub(crate) struct NewEntry {
     pub(crate) path: Path,
     pub(crate) source: String,
@@ -61,7 +61,7 @@ pub(crate) struct Tree {
 }
 
 impl Tree {
-    /// An actor runs. One that was there before keeps its count and its last reason.
+    /// Enters an actor as running. An entry that was there before keeps its count of restarts and its last reason.
     pub(crate) fn enter(&mut self, now: Timestamp, new: NewEntry) {
         let (restarts, reason) = match self.actors.get(&new.path) {
             Some((old, _)) => (old.restarts, old.reason.clone()),
@@ -72,7 +72,7 @@ impl Tree {
         self.actors.insert(new.path, (entry, new.cell));
     }
 
-    /// An actor is in another state.
+    /// Sets the state of the actor at `path`.
     pub(crate) fn set_state(&mut self, now: Timestamp, path: &Path, state: State) {
         if let Some((entry, _)) = self.actors.get_mut(path) {
             entry.state = state;
@@ -80,7 +80,7 @@ impl Tree {
         }
     }
 
-    /// An actor ended and will be started again.
+    /// Marks the actor at `path` as failed and waiting for its restart.
     pub(crate) fn set_waiting(&mut self, now: Timestamp, path: &Path, reason: &str) {
         self.set_state(now, path, State::Waiting);
         if let Some((entry, cell)) = self.actors.get_mut(path) {
@@ -89,21 +89,21 @@ impl Tree {
         }
     }
 
-    /// An actor was started again.
+    /// Counts a restart of the actor at `path`.
     pub(crate) fn count_restart(&mut self, path: &Path) {
         if let Some((entry, _)) = self.actors.get_mut(path) {
             entry.restarts += 1;
         }
     }
 
-    /// Takes out an actor with all below it; the handles of those, deepest last.
+    /// Removes the actor at `path` and everything below it. Returns the removed actors, parents first.
     pub(crate) fn take_within(&mut self, path: &Path) -> Vec<ActorCell> {
         let below = self.take_below(path);
         self.actors.remove(path);
         below
     }
 
-    /// Takes out all below an actor.
+    /// Removes everything below `path`. Returns the removed actors, parents first.
     pub(crate) fn take_below(&mut self, path: &Path) -> Vec<ActorCell> {
         let below: Vec<Path> =
             self.actors.keys().filter(|other| other.is_within(path) && *other != path).cloned().collect();
@@ -118,7 +118,7 @@ impl Tree {
         self.actors.get(path).map(|(entry, _)| entry.clone())
     }
 
-    /// All below the actor at a path, children before their parents, and then itself; none when it is not there.
+    /// The actors below `path`, children before their parents, and then the actor at `path`; empty when there is none.
     pub(super) fn cells_within(&self, path: &Path) -> Vec<ActorCell> {
         let own = self.actors.get(path).and_then(|(_, cell)| cell.clone());
         let Some(own) = own else { return Vec::new() };
@@ -126,7 +126,7 @@ impl Tree {
         below.filter_map(|(_, (_, cell))| cell.clone()).chain([own]).collect()
     }
 
-    /// Everybody, children before their parents.
+    /// All actors of the tree, children before their parents.
     pub(super) fn all_cells(&self) -> Vec<ActorCell> {
         self.actors.values().rev().filter_map(|(_, cell)| cell.clone()).collect()
     }

@@ -1,30 +1,31 @@
-//! What is written on a link.
+//! The frames that are written on a link.
 
 use bincode::{Decode, Encode};
 
-/// One frame. New ones come at the end.
+/// One frame of a link. New variants are appended.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub(super) enum Frame {
-    /// First of all: the language.
+    /// First frame in each direction: the revision of the link protocol that the sender speaks.
     Open { revision: u32 },
-    /// An actor can be addressed by this key from now on.
+    /// The sender exports an actor: from now on the peer may address it by `key`. `hears` names its message type.
     Export { key: u64, name: String, hears: String },
-    /// That actor has ended.
+    /// An actor that the sender exported has ended.
     Down { key: u64, failed: bool, why: String },
-    /// A message for the peer's actor.
+    /// A message for an actor that the peer exported.
     Cast { to: u64, variant: String, args: Vec<u8> },
-    /// A question for the peer's actor; the answer carries the tag.
+    /// A question for an actor that the peer exported; the reply carries the same tag.
     Call { to: u64, tag: u64, within_ms: u64, variant: String, args: Vec<u8> },
-    /// The answer, or that there will be none.
+    /// The reply to a question, or `None` when there will be no reply.
     Reply { tag: u64, answer: Option<Vec<u8>> },
-    /// The link ends, on purpose.
+    /// The sender ends the link on purpose.
     Close { why: String },
 }
 
 impl Frame {
-    /// How many bytes it takes at most, encoded, when it is one of those that come in numbers.
+    /// Upper bound of the encoded length in bytes, for frames that carry messages; other frames count as nothing.
     pub(super) fn len_about(&self) -> usize {
-        /// The number of the frame, three numbers and two lengths, nine bytes each at most.
+        /// Bytes of a frame without its text and arguments: the variant, three numbers and two lengths, nine bytes each
+        /// at most.
         const NUMBERS: usize = 1 + 5 * 9;
         NUMBERS
             + match self {

@@ -1,8 +1,8 @@
-//! Watches the actors that a link exports, and holds its proxies.
+//! The guard of a link: watches the actors that the link exports, and is the parent of the proxies.
 //!
-//! Parent: the actor that opened the link. Children: the proxies.
-//! Hears: `Watch`, and how exported actors end. Says: nothing; it writes `Down` frames.
-//! Dies: with its parent, which ends the link, or when the link has ended, with `noconnection: …` as its reason.
+//! Parent: the actor that opened the link. Children: the proxies of the peer's actors. Hears: `Watch`, and how exported
+//! actors end. Says: nothing; it writes `Down` frames. Dies: with its parent, which ends the link, or when the link has
+//! ended, with `noconnection: …` as its reason.
 
 use super::Shared;
 use super::frame::Frame;
@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 #[derive(RactorMessage)]
 pub(super) enum GuardMsg {
-    /// An actor was exported.
+    /// This actor was exported: report its end to the peer.
     Watch(ActorCell),
 }
 
@@ -50,7 +50,7 @@ impl Actor for Guard {
         match event {
             SupervisionEvent::ActorTerminated(cell, _, reason) => {
                 let reason = reason.unwrap_or_default();
-                // What ractor says of a killed actor, as if it had ended in order.
+                // ractor reports a killed actor by this reason, in an event that otherwise reads like a normal end.
                 withdraw(shared, &cell, reason == "killed", &reason);
             }
             SupervisionEvent::ActorFailed(cell, error) => withdraw(shared, &cell, true, &error.to_string()),
@@ -60,7 +60,7 @@ impl Actor for Guard {
     }
 }
 
-/// Tells the peer that an exported actor has ended; of others, nothing.
+/// Tells the peer that an exported actor has ended. Ignored when the actor was not exported on this link.
 fn withdraw(shared: &Shared, cell: &ActorCell, failed: bool, why: &str) {
     let key = shared.state().withdraw(cell.get_id());
     if let Some(key) = key {

@@ -1,4 +1,4 @@
-//! What waits to be written: bounded by count and by bytes, and written in batches.
+//! The outbox of a link: frames that wait to be written, bounded by count and bytes, and written in batches.
 
 use essaim_transport::{FrameSender, MAX_FRAME};
 use parking_lot::{Mutex, MutexGuard};
@@ -6,30 +6,30 @@ use std::collections::VecDeque;
 use std::time::Duration;
 use tokio::sync::Notify;
 
-/// No more messages wait than this: a burst of a large reconcile, four times over.
+/// Messages that may wait at most: four times the burst of a large reconcile.
 const MESSAGES_MAX: usize = 16_384;
 
-/// No more bytes wait than this: four frames of the largest kind. What a peer that does not read may cost.
+/// Bytes that may wait at most: four frames of the largest size. This is what a peer that does not read costs.
 const BYTES_MAX: usize = 16 << 20;
 
-/// Above either of these, senders that ask first are refused: they leave room for those that do not.
+/// Above either soft limit, senders that ask first are refused; the rest of the room is left to those that cannot wait.
 const MESSAGES_SOFT: usize = 4_096;
 const BYTES_SOFT: usize = 4 << 20;
 
-/// One write takes so many messages at most,
+/// Messages that one write takes at most.
 const BATCH_MESSAGES: usize = 256;
 
-/// or so many bytes: enough to fill packets, and little to wait behind.
+/// Bytes that one write takes at most: enough to fill packets, and little for an urgent frame to wait behind.
 const BATCH_BYTES: usize = 64 << 10;
 
-/// A peer that takes nothing for so long is lost to this link, whatever its connection says.
+/// A peer that accepts no bytes for this long is given up, even if its connection stands.
 const STALL: Duration = Duration::from_secs(30);
 
 pub(super) struct Outbox {
     queue: Mutex<Queue>,
-    /// Something was pushed, or it is closed.
+    /// Notified when a frame was pushed or the outbox was closed.
     changed: Notify,
-    /// It overflowed, perhaps while a write waits for the peer.
+    /// Notified when the outbox overflowed, also while a write waits for the peer.
     overflow: Notify,
 }
 
@@ -40,14 +40,14 @@ struct Queue {
     closed: bool,
 }
 
-/// A message was not taken.
+/// Reasons why the outbox did not take a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Refused {
     /// The link has ended.
     Closed,
-    /// Too much waits already: the link ends.
+    /// The outbox is full; the link ends.
     Overflow,
-    /// It is larger than any frame may be: only this message is lost.
+    /// The frame is larger than [`MAX_FRAME`]; it is dropped, and the link goes on.
     TooLong,
 }
 
@@ -77,30 +77,31 @@ impl Outbox {
         Ok(())
     }
 
-    /// Whether there is room for one more message of a sender that asks first.
+    /// Whether a sender that asks first may push one more message.
     pub(super) fn has_room(&self) -> bool {
         let queue = self.queue();
         !queue.closed && queue.messages.len() < MESSAGES_SOFT && queue.bytes < BYTES_SOFT
     }
 
-    /// Whether it takes nothing more.
+    /// Whether the outbox was closed.
     pub(super) fn is_closed(&self) -> bool {
         self.queue().closed
     }
 
-    /// Messages and bytes that wait.
+    /// Number of messages and bytes that wait to be written.
     pub(super) fn backlog(&self) -> (usize, usize) {
         let queue = self.queue();
         (queue.messages.len(), queue.bytes)
     }
 
-    /// Takes nothing more; what waits is still written.
+    /// Closes the outbox: new frames are refused, those that wait are still written.
     pub(super) fn close(&self) {
         self.queue().closed = true;
         self.changed.notify_one();
     }
 
-    /// Writes until the stream fails, the outbox overflows, or it is closed and empty; why it ended.
+    /// Writes frames until the stream fails, the outbox overflows, or it is closed and empty. Returns the reason in
+    /// words.
     pub(super) async fn write_all(&self, send: FrameSender) -> String {
         tokio::select! {
             why = self.write(send) => why,
@@ -146,7 +147,7 @@ impl Outbox {
         }
         queue.bytes -= bytes;
         if queue.messages.is_empty() && queue.messages.capacity() > BATCH_MESSAGES {
-            // A burst must not be remembered as memory.
+            // Gives the memory of a burst back.
             queue.messages.shrink_to(BATCH_MESSAGES);
         }
         (batch, queue.closed)

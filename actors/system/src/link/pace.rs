@@ -1,9 +1,9 @@
-//! Keeps a link from reading faster than the actors behind it hear.
+//! Flow control of a link: keeps it from reading faster than its exported actors handle messages.
 //!
-//! ractor's mailboxes are unbounded and do not say how full they are. But a message that an actor cannot decode is
-//! dropped when its turn comes, and with it the reply port it carries: so a question that nobody understands, sent
-//! after every thousandth message, tells when everything before it was heard. The reader lets a few of those marks
-//! be open and then waits, which the peer feels as a stream that is not read.
+//! ractor's mailboxes are unbounded and do not tell how full they are. But a message that an actor cannot decode is
+//! dropped when its turn comes, together with its reply port. So a question that no actor understands, sent after every
+//! thousandth message, tells when everything before it was handled. The reader lets a few of these marks be open and
+//! then waits, and the peer sees a stream that is not read.
 
 use ractor::ActorCell;
 use ractor::message::SerializedMessage;
@@ -11,16 +11,17 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 use tokio::sync::oneshot;
 
-/// After so many messages to one actor, or
+/// Messages to one actor after which a mark is set.
 const MARK_MESSAGES: usize = 1_024;
 
-/// after so many bytes, a mark is set.
+/// Bytes to one actor after which a mark is set.
 const MARK_BYTES: usize = 1 << 20;
 
-/// So many marks may be open: an actor's mailbox holds some 5,000 messages of a link, or 5 MiB (and one message).
+/// Marks that may be open for one actor: its mailbox then holds at most some 5,000 messages of the link, or 5 MiB and
+/// one message.
 const MARKS_MAX: usize = 4;
 
-/// An actor that hears nothing for so long, while so much waits, is stuck: the link ends.
+/// An actor that handles nothing for this long while marks are open is stuck: the link ends.
 const WAIT: Duration = Duration::from_secs(20);
 
 #[derive(Default)]
@@ -36,7 +37,7 @@ struct Backlog {
 }
 
 impl Pace {
-    /// A message of this size was handed to the actor with this key. Waits when it is too far behind.
+    /// Counts a message of `bytes` bytes handed to the actor with this key. Waits when the actor is too far behind.
     pub(super) async fn count(&mut self, key: u64, actor: &ActorCell, bytes: usize) -> Result<(), String> {
         let backlog = self.actors.entry(key).or_default();
         backlog.messages += 1;
@@ -49,7 +50,8 @@ impl Pace {
         backlog.marks.push_back(mark(actor));
         while backlog.marks.len() > MARKS_MAX {
             let Some(oldest) = backlog.marks.front_mut() else { break };
-            // That it was dropped is the answer: its turn has come, or the actor has ended.
+            // The mark's reply port is dropped when its turn has come or the actor has ended; either way the wait is
+            // over.
             if tokio::time::timeout(WAIT, oldest).await.is_err() {
                 return Err(format!("an actor that the peer floods hears nothing for {} s", WAIT.as_secs()));
             }
@@ -58,7 +60,7 @@ impl Pace {
         Ok(())
     }
 
-    /// The actor is not exported any more.
+    /// Drops what was counted for an actor that is no longer exported.
     pub(super) fn forget(&mut self, key: u64) {
         self.actors.remove(&key);
     }
@@ -66,7 +68,7 @@ impl Pace {
 
 fn mark(actor: &ActorCell) -> oneshot::Receiver<Vec<u8>> {
     let (reply, turn) = oneshot::channel();
-    // No variant has no name.
+    // An empty variant name, which no message enum has.
     let nobody_knows =
         SerializedMessage::Call { variant: String::new(), args: Vec::new(), reply: reply.into(), metadata: None };
     let _ = actor.send_serialized(nobody_knows);

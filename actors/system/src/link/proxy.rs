@@ -1,11 +1,11 @@
-//! The stand-in for an actor on the other side: takes messages as bytes, and puts them into the outbox.
+//! The proxy of a peer's actor: takes messages as bytes and puts them into the link's outbox.
 //!
-//! Parent: the guard of its link. Children: none.
-//! Hears: what anybody says to the remote actor. Says: frames.
-//! Dies: as the remote actor did, or with `noconnection: …` when the link has ended.
+//! Parent: the guard of its link. Children: none. Hears: messages for the remote actor. Says: frames. Dies: as the
+//! remote actor did, or with `noconnection: …` when the link has ended.
 //!
-//! It never waits: its own mailbox is empty again as soon as it runs, and what is bounded is the outbox. Whoever holds
-//! a [`Remote`](super::Remote) goes past it ([`send`]); it is for those who hold an ordinary reference, and for monitors.
+//! A proxy never waits, so its own mailbox is empty whenever it has run; the outbox is what is bounded. A
+//! [`Remote`](super::Remote) writes to the outbox directly ([`send`]); the proxy serves ordinary references and
+//! monitors.
 
 use super::Shared;
 use super::frame::Frame;
@@ -16,19 +16,19 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How long a call waits when its caller named no limit.
+/// Deadline of a call whose caller set none.
 pub const CALL_DEADLINE: Duration = Duration::from_secs(30);
 
-/// Overdue calls are looked for this often, while there are any.
+/// Interval at which overdue calls are looked for while there are any.
 const SWEEP: Duration = Duration::from_secs(1);
 
-/// The mark in `CallReply`, which carries nothing else here, by which a proxy is told to fail,
+/// Tag of a `CallReply` by which a proxy is told to fail. Proxies receive no other replies.
 const FAIL: u64 = 1;
 
-/// or to stop.
+/// Tag of a `CallReply` by which a proxy is told to stop in order.
 const STOP: u64 = 0;
 
-/// A proxy hears only bytes; this type is never made.
+/// Message type of a proxy, which handles only bytes: it has no values.
 #[derive(RactorMessage)]
 pub(super) enum Nothing {}
 
@@ -37,16 +37,16 @@ struct Proxy {
     to: u64,
 }
 
-/// Starts the stand-in of the peer's actor with this key, below the guard.
+/// Starts the proxy of the peer's actor with this key, as a child of the guard.
 pub(super) async fn start(shared: Arc<Shared>, key: u64, guard: ActorCell) -> Result<ActorCell, SpawnErr> {
     let id = ActorId::Remote { node_id: shared.id, pid: key };
     let proxy = Proxy { shared, to: key };
-    // Without a name: a named remote actor would take the name of a local one with it when it ends.
+    // The proxy has no name: ractor removes the local name of a named remote actor when that actor ends.
     let (proxy, _) = ActorRuntime::<Proxy>::spawn_linked_remote(None, proxy, id, (), guard).await?;
     Ok(proxy.get_cell())
 }
 
-/// Puts a message for the peer's actor with this key into the outbox; whether it was taken.
+/// Puts a message for the peer's actor with this key into the outbox. Returns whether it was taken.
 pub(super) fn send(shared: &Shared, to: u64, message: SerializedMessage) -> bool {
     match message {
         SerializedMessage::Cast { variant, args, .. } => shared.say(&Frame::Cast { to, variant, args }),
@@ -58,7 +58,7 @@ pub(super) fn send(shared: &Shared, to: u64, message: SerializedMessage) -> bool
             if taken {
                 shared.called.notify_one();
             } else {
-                // Dropping the port is the answer: the caller does not wait.
+                // Dropping the reply port ends the call at its caller at once.
                 shared.state().take_pending(tag);
             }
             taken
@@ -67,13 +67,13 @@ pub(super) fn send(shared: &Shared, to: u64, message: SerializedMessage) -> bool
     }
 }
 
-/// Makes a proxy end as the actor it stands for did.
+/// Ends a proxy the way the actor behind it ended.
 pub(super) fn end(proxy: &ActorCell, failed: bool, why: &str) {
     let mark = if failed { FAIL } else { STOP };
     let _ = proxy.send_serialized(SerializedMessage::CallReply(mark, why.as_bytes().to_vec()));
 }
 
-/// Ends calls whose peer never answered. Idle while there are none.
+/// Ends calls that the peer did not answer by their deadline. Idle while no call waits.
 pub(super) async fn sweep(shared: &Shared) {
     loop {
         shared.called.notified().await;
@@ -104,7 +104,8 @@ impl Actor for Proxy {
         match message {
             SerializedMessage::CallReply(FAIL, why) => return Err(String::from_utf8_lossy(&why).into_owned().into()),
             SerializedMessage::CallReply(_, why) => myself.stop(Some(String::from_utf8_lossy(&why).into_owned())),
-            // One that is not taken, because the link has ended or it is too long, is dropped with its reply port.
+            // A message that is not taken, because the link has ended or it is too long, is dropped with its reply
+            // port.
             message => drop(send(&self.shared, self.to, message)),
         }
         Ok(())

@@ -1,7 +1,7 @@
-//! An actor on the other side, as its users hold it.
+//! A reference to an actor that the peer exported.
 //!
-//! What is said through it goes into the link's outbox at once, without a detour through the mailbox of the stand-in:
-//! in the order in which it is said, and refused when too much waits.
+//! Messages go into the link's outbox at once, in the order in which they are sent, without a detour through the
+//! mailbox of the proxy. They are refused while too much waits.
 
 use super::Shared;
 use super::proxy;
@@ -12,10 +12,10 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
 
-/// A message was not sent.
+/// Reasons why a message was not sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum CastError {
-    /// The peer reads too slowly, and too much waits already. Drop the message, or try again later.
+    /// The outbox is above its soft limit, because the peer reads too slowly. Drop the message or try again later.
     #[error("the peer reads too slowly: too much waits already")]
     Stalled,
     /// The actor, or the link to it, has ended.
@@ -23,7 +23,7 @@ pub enum CastError {
     Ended,
 }
 
-/// An actor that the peer exported. Refuses what the link cannot take at the moment.
+/// A reference to an actor that the peer exported. Sending fails when the link cannot take more at the moment.
 pub struct Remote<M> {
     actor: ActorRef<M>,
     key: u64,
@@ -35,13 +35,13 @@ impl<M: Message> Remote<M> {
         Self { actor, key, shared }
     }
 
-    /// Sends a message, unless too much waits already.
+    /// Sends a message without waiting for an answer; refused while too much waits.
     pub fn cast(&self, message: M) -> Result<(), CastError> {
         self.find_room()?;
         self.send(message)
     }
 
-    /// Asks, and waits for the answer no longer than `within`.
+    /// Sends a question and waits for the answer, at most for `within`.
     pub async fn call<R: Send + 'static>(
         &self,
         ask: impl FnOnce(RpcReplyPort<R>) -> M + Send,
@@ -57,8 +57,8 @@ impl<M: Message> Remote<M> {
         }
     }
 
-    /// The ordinary reference, to monitor it or to hand it on. What is sent through it is not held back: a flood ends
-    /// the link instead of being refused. It may arrive after what is said through this later.
+    /// The ordinary reference to the proxy, to monitor it or to hand it on. Messages sent through it are not refused: a
+    /// flood ends the link. They may arrive after messages that were sent later through this `Remote`.
     pub const fn actor(&self) -> &ActorRef<M> {
         &self.actor
     }
@@ -72,7 +72,7 @@ impl<M: Message> Remote<M> {
 
     fn send(&self, message: M) -> Result<(), CastError> {
         let message = message.serialize().map_err(|_| CastError::Ended)?;
-        // One that is too long for any frame is dropped, and the link stands.
+        // A message that is too long for any frame is dropped, and the link goes on.
         let taken = proxy::send(&self.shared, self.key, message);
         if taken || !self.shared.outbox.is_closed() { Ok(()) } else { Err(CastError::Ended) }
     }

@@ -1,4 +1,4 @@
-//! What a link knows: who is exported, who is imported, which calls wait.
+//! The state of a link: exported actors, imported actors, and calls that wait for their replies.
 
 use ractor::{ActorCell, ActorId, RpcReplyPort};
 use std::collections::BTreeMap;
@@ -6,30 +6,30 @@ use tokio::time::Instant;
 
 #[derive(Default)]
 pub(super) struct State {
-    /// The actors of this side that the peer may address.
+    /// Actors of this side that the peer may address, by key.
     pub(super) exports: BTreeMap<u64, ActorCell>,
     keys: BTreeMap<ActorId, u64>,
     last_key: u64,
-    /// The peer's actors, by the name they were exported under last.
+    /// Actors that the peer exported, by the name under which each was exported last.
     pub(super) imports: BTreeMap<String, Import>,
-    /// The same, by the peer's key.
+    /// Proxies of the peer's actors, by the peer's key.
     pub(super) proxies: BTreeMap<u64, ActorCell>,
-    /// Calls that wait for the peer.
+    /// Calls of this side that wait for the peer's reply, by tag, with their deadlines.
     pending: BTreeMap<u64, (Instant, RpcReplyPort<Vec<u8>>)>,
     last_tag: u64,
-    /// Calls of the peer that wait for an actor of this side.
+    /// Number of the peer's calls that wait for an actor of this side.
     pub(super) served: usize,
 }
 
 pub(super) struct Import {
     pub(super) key: u64,
     pub(super) cell: ActorCell,
-    /// The type of its messages.
+    /// Name of the message type of the imported actor.
     pub(super) hears: String,
 }
 
 impl State {
-    /// The key of an exported actor. One that is exported twice keeps its key.
+    /// Exports an actor and returns its key. An actor that is exported twice keeps its key.
     pub(super) fn export(&mut self, cell: &ActorCell) -> u64 {
         if let Some(&key) = self.keys.get(&cell.get_id()) {
             return key;
@@ -40,7 +40,7 @@ impl State {
         self.last_key
     }
 
-    /// Takes an exported actor back; the key it had.
+    /// Withdraws an exported actor and returns the key it had.
     pub(super) fn withdraw(&mut self, id: ActorId) -> Option<u64> {
         let key = self.keys.remove(&id)?;
         self.exports.remove(&key);
@@ -52,7 +52,7 @@ impl State {
         self.proxies.remove(&key)
     }
 
-    /// Keeps the caller until the answer comes; the tag of the call.
+    /// Keeps the reply port of a call until the reply arrives. Returns the tag of the call.
     pub(super) fn await_reply(&mut self, deadline: Instant, port: RpcReplyPort<Vec<u8>>) -> u64 {
         self.last_tag += 1;
         self.pending.insert(self.last_tag, (deadline, port));
@@ -63,13 +63,13 @@ impl State {
         self.pending.remove(&tag).map(|(_, port)| port)
     }
 
-    /// Drops the calls whose time is over, which ends them at their callers; whether any is left.
+    /// Drops the reply ports of overdue calls, which ends these calls at their callers. Returns whether calls are left.
     pub(super) fn drop_overdue(&mut self, now: Instant) -> bool {
         self.pending.retain(|_, (deadline, _)| *deadline > now);
         !self.pending.is_empty()
     }
 
-    /// The link has ended: all calls end, nobody can be addressed; the proxies that are left.
+    /// Ends all calls and withdraws all actors, because the link has ended. Returns the proxies that are left.
     pub(super) fn clear(&mut self) -> Vec<ActorCell> {
         self.pending.clear();
         self.exports.clear();

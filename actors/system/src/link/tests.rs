@@ -1,4 +1,4 @@
-//! Links over a pipe in memory.
+//! Links between two sides in one process, over a pipe in memory.
 
 use super::{CastError, ImportError, Link, Remote};
 use crate::exported;
@@ -18,7 +18,7 @@ use tokio::time::sleep;
 
 const SOON: Duration = Duration::from_secs(2);
 
-/// What may be said to the counter from another node.
+/// Messages that the counter accepts from another node.
 #[derive(RactorClusterMessage)]
 enum ToCounter {
     Add(u64),
@@ -31,13 +31,13 @@ enum ToCounter {
     Never(RpcReplyPort<u64>),
 }
 
-/// Something else entirely.
+/// A message type that no actor of these tests accepts.
 #[derive(RactorClusterMessage)]
 enum ToNobody {
     Add(u64),
 }
 
-/// What the counter hears: that, and a message of its own node.
+/// Messages of the counter: those from another node, and one of its own node.
 enum CounterMsg {
     Remote(ToCounter),
     AddHere(u64),
@@ -83,7 +83,7 @@ impl Actor for Counter {
     }
 }
 
-/// Opens links and writes down what it hears of others' ends.
+/// An actor that opens links and writes down how the actors it is linked to end.
 struct Owner(Arc<Mutex<Vec<String>>>);
 
 #[derive(RactorMessage)]
@@ -152,13 +152,13 @@ impl RecvStream for Half<ReadHalf<DuplexStream>> {
     fn stop(&mut self, _: u32) {}
 }
 
-/// Frames on one end of a pipe.
+/// Frame sender and receiver on one end of a pipe.
 fn frames(end: DuplexStream) -> (FrameSender, FrameReceiver) {
     let (read, write) = tokio::io::split(end);
     (FrameSender::new(Box::new(Half(write))), FrameReceiver::new(Box::new(Half(read))))
 }
 
-/// One node with a link.
+/// One node with one link.
 struct Side {
     link: Link,
     owner: ActorRef<OwnerMsg>,
@@ -182,7 +182,7 @@ async fn counter() -> ActorRef<CounterMsg> {
     Actor::spawn(None, Counter, ()).await.expect("it starts").0
 }
 
-/// A counter here that the other side can address.
+/// Two linked sides, the first of which exports a counter to the second.
 async fn linked_counter() -> (Side, Side, ActorRef<CounterMsg>, Remote<ToCounter>) {
     let (here, there) = two_sides().await;
     let counter = counter().await;
@@ -230,7 +230,7 @@ async fn a_peer_cannot_address_an_actor_that_was_not_exported_to_it() {
     here.link.export("counter", &public);
     let (mut send, mut recv) = frames(other);
     send.send_value(&Frame::Open { revision: 1 }).await.expect("sent");
-    // The peer guesses keys, ractor's own ids among them.
+    // The peer guesses keys, among them ractor's own ids.
     for to in (0..64).chain([secret.get_id().pid()]).filter(|to| *to != 1) {
         let args = [8u64.to_be_bytes(), 9u64.to_be_bytes()].concat();
         send.send_value(&Frame::Cast { to, variant: "Add".into(), args: args.clone() }).await.expect("sent");
@@ -267,7 +267,7 @@ async fn a_call_to_an_actor_that_ended_ends_at_once() {
 async fn a_call_that_is_never_answered_ends_at_its_deadline_on_both_sides() {
     let (here, _there, _counter, remote) = linked_counter().await;
     assert_eq!(remote.call(ToCounter::Never, Duration::from_secs(5)).await, Err(CallError::Timeout));
-    // Without a limit of the caller's own, the link's holds.
+    // The caller sets no deadline, so the link's default applies.
     let before = tokio::time::Instant::now();
     let answer = remote.actor().call(ToCounter::Never, None).await.expect("sent");
     assert!(answer.is_send_error());
@@ -388,7 +388,7 @@ async fn a_peer_that_does_not_read_costs_no_more_than_the_limit() {
     send.send_value(&Frame::Export { key: 1, name: "counter".into(), hears }).await.expect("sent");
     let remote: Remote<ToCounter> = here.link.import("counter", SOON).await.expect("exported");
 
-    // Whoever asks first is refused, and the link stands.
+    // A sender that asks first is refused, and the link goes on.
     let mut sent = 0;
     let refused = loop {
         match remote.cast(ToCounter::Text("x".repeat(4 << 10))) {
@@ -405,7 +405,7 @@ async fn a_peer_that_does_not_read_costs_no_more_than_the_limit() {
     assert!(messages < 5_000 && bytes < 24 << 20, "{messages} {bytes}");
     assert_eq!(here.link.reason(), None);
 
-    // Whoever does not ask floods the link to its end.
+    // A sender that does not ask floods the outbox, and the link ends.
     for n in 0..50_000 {
         let _ = remote.actor().cast(ToCounter::Text("x".repeat(4 << 10)));
         if n % 64 == 0 {
@@ -442,7 +442,7 @@ async fn a_link_is_read_no_faster_than_its_actor_hears_and_nothing_is_lost() {
     let (here, there, _counter, remote) = linked_counter().await;
     remote.cast(ToCounter::Sleep(5)).expect("there is room");
     let mut sent = 0;
-    // Sends all that the link takes while the actor sleeps.
+    // Sends as much as the link takes while the actor sleeps.
     for _ in 0..1_000 {
         while sent < 50_000 && remote.cast(ToCounter::Add(sent + 1)).is_ok() {
             sent += 1;

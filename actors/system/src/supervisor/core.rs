@@ -131,37 +131,38 @@ pub(super) enum Input {
     NotStarted { name: String },
     /// A running child ended.
     Exited { name: String, exit: Exit },
-    /// A child is not wanted any more.
+    /// The child was removed: stop it and forget it.
     Removed { name: String },
-    /// A delay is over.
+    /// The back-off delay with this number has passed.
     Elapsed(Wake),
 }
 
-/// What to do.
+/// What the core asks its actor to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Effect {
-    /// Start it and say [`Input::Started`] or [`Input::NotStarted`].
+    /// Start the child and answer with [`Input::Started`] or [`Input::NotStarted`].
     Start { name: String },
-    /// It will be started again, after this long.
+    /// Record that the child will be started again after this delay.
     Delay { name: String, after: Duration },
-    /// Stop it, because another failed, and wait until it has ended; its exit is not reported.
+    /// Stop the child because another one of its group failed, and wait until it has ended. Its exit is not reported to
+    /// the core.
     Stop { name: String },
-    /// Stop it, because it is not wanted any more; its exit is reported.
+    /// Stop the child because it was removed. Its exit is reported to the core.
     Release { name: String },
-    /// Say [`Input::Elapsed`] then.
+    /// Answer with [`Input::Elapsed`] at this moment.
     WakeAt(Moment, Wake),
-    /// It ended and will not be started again.
+    /// Drop the child: it ended and will not be started again.
     Forget { name: String },
-    /// Too many failures: stop all children and fail.
+    /// Stop all children and fail: the restart intensity was exceeded after this many restarts.
     Escalate { name: String, restarts: u32 },
 }
 
-/// The children, in the order in which they were started.
+/// State of a supervisor: its children in the order in which they were started, and the restarts of the current window.
 #[derive(Debug)]
 pub(super) struct Core {
     plan: Supervision,
     children: Vec<Child>,
-    /// When the last restarts were decided; those out of the window are dropped.
+    /// Moments at which restarts were decided; those outside the intensity's window are dropped.
     restarts: VecDeque<Moment>,
     wake: u64,
     jitter: u64,
@@ -172,27 +173,27 @@ struct Child {
     name: String,
     restart: Restart,
     phase: Phase,
-    /// Failures in a row, none of them after a stable while.
+    /// Failures in a row, without a stable time between them; the exponent of the back-off.
     streak: u32,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
-    /// Being started: for the first time, or because this delay is over.
+    /// The child is being started: for the first time, or because the delay with this number has passed.
     Starting(Option<Wake>),
     Running {
         since: Moment,
     },
-    /// To be started when the delay is over, those before it first.
+    /// The child is to be started when the delay with this number has passed, after those before it.
     Waiting(Wake),
-    /// Not wanted any more; with `heir`, another of the same name is.
+    /// The child was removed and has not ended yet. With `heir`, another child of the same name was added meanwhile.
     Leaving {
         heir: Option<Restart>,
     },
 }
 
 impl Core {
-    /// No children yet. `seed` is where the jitter comes from.
+    /// A supervisor without children. `seed` seeds the jitter of the back-off.
     pub(super) fn new(plan: Supervision, seed: u64) -> Self {
         Self { plan, children: Vec::new(), restarts: VecDeque::new(), wake: 0, jitter: seed }
     }
@@ -202,17 +203,17 @@ impl Core {
         self.children.iter().map(|child| child.name.as_str())
     }
 
-    /// Whether a child of this name is wanted.
+    /// Whether a child of this name was added and not removed.
     pub(super) fn wants(&self, name: &str) -> bool {
         self.find(name).is_some_and(|at| !matches!(self.children[at].phase, Phase::Leaving { heir: None }))
     }
 
-    /// Whether the child that has this name was told to stop, because it is not wanted any more.
+    /// Whether the child of this name was removed and has not ended yet.
     pub(super) fn is_leaving(&self, name: &str) -> bool {
         self.find(name).is_some_and(|at| matches!(self.children[at].phase, Phase::Leaving { .. }))
     }
 
-    /// Takes what happened, pushes what to do.
+    /// Handles one input and appends the effects to carry out, in order.
     pub(super) fn handle(&mut self, now: Moment, input: Input, effects: &mut Vec<Effect>) {
         match input {
             Input::Added { name, restart } => self.on_added(name, restart, effects),
@@ -239,7 +240,7 @@ impl Core {
         let Some(at) = self.find(name) else { return };
         let Phase::Starting(wake) = self.children[at].phase else { return };
         self.children[at].phase = Phase::Running { since: now };
-        // A delay belongs to a whole group: whoever waits for the same one is next.
+        // A delay belongs to a whole group: the next child that waits for the same delay is started.
         if let Some(wake) = wake {
             self.start_next(wake, effects);
         }
@@ -265,7 +266,7 @@ impl Core {
         let since = match self.children[at].phase {
             Phase::Running { since } => Some(since),
             Phase::Starting(_) => None,
-            // Its exit was known already: it was stopped with its group.
+            // The exit was handled already, when the child was stopped with its group.
             Phase::Waiting(_) => return,
             Phase::Leaving { heir } => {
                 self.children.remove(at);
@@ -293,7 +294,7 @@ impl Core {
         self.restart(now, at, since, effects);
     }
 
-    /// Takes down the group of the child at `at`, and arms its return.
+    /// Stops the group of the child at `at` and arms the back-off delay after which the group is started again.
     fn restart(&mut self, now: Moment, at: usize, since: Option<Moment>, effects: &mut Vec<Effect>) {
         let stable = since.is_some_and(|since| now.saturating_since(since) >= self.plan.backoff.stable);
         let streak = if stable { 1 } else { self.children[at].streak.saturating_add(1) };
@@ -324,7 +325,7 @@ impl Core {
         effects.push(Effect::WakeAt(now + after, wake));
     }
 
-    /// Starts the first child that waits for this delay, if any does.
+    /// Starts the first child that waits for the delay `wake`, if there is one.
     fn start_next(&mut self, wake: Wake, effects: &mut Vec<Effect>) {
         if let Some(child) = self.children.iter_mut().find(|child| child.phase == Phase::Waiting(wake)) {
             child.phase = Phase::Starting(Some(wake));
@@ -348,7 +349,8 @@ impl Core {
         let Backoff { min, max, .. } = self.plan.backoff;
         let doubled = min.saturating_mul(1u32.checked_shl(streak.saturating_sub(1)).unwrap_or(u32::MAX));
         let full = doubled.min(max);
-        // SplitMix64: a few lines of arithmetic, and enough to keep siblings from coming back in step.
+        // SplitMix64 (Steele, Lea, Flood 2014): a few lines of arithmetic that keep siblings from restarting at the
+        // same moment.
         self.jitter = self.jitter.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut bits = self.jitter;
         bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

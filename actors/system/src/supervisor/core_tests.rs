@@ -1,4 +1,4 @@
-//! The core, by tables and by laws.
+//! Tests of the supervisor's core: tables, and laws that hold for any sequence of inputs.
 
 use super::core::{Backoff, Core, Effect, Exit, Input, Intensity, Restart, Strategy, Supervision, Wake};
 use essaim_wire::Moment;
@@ -9,11 +9,11 @@ use std::time::Duration;
 const CALM: Backoff =
     Backoff { min: Duration::from_secs(1), max: Duration::from_secs(8), stable: Duration::from_secs(60) };
 
-/// A core in a world where every start succeeds at once and time stands where it is put.
+/// A core in a world where every start succeeds at once and the test sets the time.
 struct World {
     core: Core,
     now: Moment,
-    /// What was done, in words; delays are left out, since jitter is in them.
+    /// Effects in words; delays are left out because of their jitter.
     log: Vec<String>,
     armed: Vec<(Moment, Wake)>,
     unstartable: Vec<String>,
@@ -65,7 +65,7 @@ impl World {
         self.input(Input::Exited { name: name.into(), exit });
     }
 
-    /// Lets the delay that was armed last pass.
+    /// Advances the time to the end of the delay that was armed last.
     fn wait(&mut self) -> Duration {
         let (at, wake) = self.armed.pop().expect("a delay is armed");
         let waited = at.saturating_since(self.now);
@@ -236,8 +236,8 @@ fn steps() -> impl Generator<Value = Vec<Step>> {
 }
 
 proptest! {
-    /// Whatever happens: nothing is started that runs, nothing is stopped that does not, and when all delays have
-    /// passed every child that is wanted runs.
+    /// No child is started while it runs or stopped while it does not, and when all delays have passed every child that
+    /// was added and not removed runs.
     #[test]
     fn a_start_and_a_stop_alternate_and_in_the_end_all_that_is_wanted_runs(
         which in prop_oneof![Just(Strategy::OneForOne), Just(Strategy::OneForAll), Just(Strategy::RestForOne)],
@@ -249,7 +249,7 @@ proptest! {
             match step {
                 Step::Add(name, restart) => world.input(Input::Added { name: name.to_string(), restart }),
                 Step::Remove(name) => world.input(Input::Removed { name: name.to_string() }),
-                // Only what runs can end: the actor reports no other exits.
+                // Only a running child can end: the actor reports no other exits.
                 Step::Exit(name, exit) if running(&world.log).contains(&name.to_string()) => {
                     world.log.push(format!("end {name}"));
                     world.exit(&name.to_string(), exit);
@@ -274,7 +274,8 @@ proptest! {
     }
 }
 
-/// Who runs after all this, sorted; panics when somebody is started twice or stopped while it does not run.
+/// Names of the children that run after these effects, sorted. Panics when a child is started twice or stopped while it
+/// does not run.
 fn running(log: &[String]) -> Vec<String> {
     let mut running = std::collections::BTreeSet::new();
     for line in log {

@@ -1,16 +1,16 @@
-//! Supervision: who starts an actor, who sees it end, and what happens then.
+//! Supervision: an actor's children are started, watched and restarted by the actor above them.
 //!
-//! ractor has the mechanism (links, exit events) and no policy: left alone, a parent stops when any child does, and
-//! a parent's end kills its children in random order. Here is the policy, in three layers:
+//! ractor has the mechanism (links, exit events) and no policy: left alone, a parent stops when any child ends, and the
+//! end of a parent kills its children in random order. This module has the policy, in three layers:
 //!
-//! - `core`: what becomes of a child that ended. Pure.
-//! - [`Children`]: performs what the core decides. It is a field of an actor that has logic of its own *and*
-//!   children: forward the exit events, the wake-ups and the end to it.
+//! - `core`: decides what happens when a child ends. Pure.
+//! - [`Children`]: carries out what the core decides. It is a field of an actor that has logic of its own *and*
+//!   children; the actor forwards exit events, wake-ups and its own end to it.
 //! - [`Supervisor`]: an actor that has children and nothing else.
 //!
 //! Every decision is a record in the journal and a change of the tree. A child is declared by a [`ChildSpec`], which
-//! can start it again and again: children are rebuilt from state, and hold nothing durable. Because a restarted
-//! actor is another `ActorRef`, whoever talks to it holds its [`Address`].
+//! can start it any number of times: children are rebuilt from state and hold nothing durable. A restarted actor is
+//! another `ActorRef`, so other actors hold its [`Address`], which follows restarts.
 
 mod actor;
 mod address;

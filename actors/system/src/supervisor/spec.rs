@@ -1,4 +1,4 @@
-//! The declaration of a child: its name, how it is started, when again, and how long it may take to stop.
+//! The declaration of a child: its name, how to start it, its restart type and its shutdown deadline.
 
 use super::address::Address;
 use super::core::Restart;
@@ -8,12 +8,12 @@ use ractor::{Actor, ActorCell, SpawnErr};
 use std::fmt;
 use std::time::Duration;
 
-/// How long a child may take to stop unless its spec says otherwise.
+/// Default time that a child may take to stop before it is killed.
 pub const SHUTDOWN_DEFAULT: Duration = Duration::from_secs(5);
 
 type Start = Box<dyn FnMut(Scope, ActorCell) -> BoxFuture<'static, Result<ActorCell, SpawnErr>> + Send>;
 
-/// Declares a child.
+/// A child specification, as in Erlang's supervisors.
 pub struct ChildSpec {
     pub(super) name: String,
     pub(super) source: String,
@@ -23,7 +23,7 @@ pub struct ChildSpec {
 }
 
 impl ChildSpec {
-    /// An actor made by `make`, each time it is started anew, from its own scope.
+    /// A child actor. `make` returns the actor and its arguments, for each start anew, from the child's scope.
     pub fn actor<A, F>(name: impl Into<String>, mut make: F) -> Self
     where
         A: Actor,
@@ -38,7 +38,7 @@ impl ChildSpec {
         })
     }
 
-    /// As [`ChildSpec::actor`]; each time it was started, `address` leads to it.
+    /// As [`ChildSpec::actor`], and sets `address` to the actor after each start.
     pub fn actor_at<A, F>(address: &Address<A::Msg>, name: impl Into<String>, mut make: F) -> Self
     where
         A: Actor,
@@ -56,7 +56,7 @@ impl ChildSpec {
         })
     }
 
-    /// The general form: `start` spawns the actor, linked to the parent it is handed.
+    /// The general form: `start` spawns the actor, linked to the parent that it is given.
     pub fn new<F>(name: impl Into<String>, source: impl Into<String>, start: F) -> Self
     where
         F: FnMut(Scope, ActorCell) -> BoxFuture<'static, Result<ActorCell, SpawnErr>> + Send + 'static,
@@ -70,35 +70,36 @@ impl ChildSpec {
         }
     }
 
-    /// Started again only when it failed.
+    /// Makes the child transient: it is restarted only when it failed.
     #[must_use]
     pub const fn transient(mut self) -> Self {
         self.restart = Restart::Transient;
         self
     }
 
-    /// Never started again.
+    /// Makes the child temporary: it is never restarted.
     #[must_use]
     pub const fn temporary(mut self) -> Self {
         self.restart = Restart::Temporary;
         self
     }
 
-    /// How long it may take to stop before it is killed. A parent needs as long as its children together.
+    /// Sets the time that the child may take to stop before it is killed. A parent needs as long as its children take
+    /// in sum.
     #[must_use]
     pub const fn shutdown(mut self, deadline: Duration) -> Self {
         self.shutdown = deadline;
         self
     }
 
-    /// Another source folder than that of the actor's type.
+    /// Sets the source folder shown in the tree, in place of the folder of the actor's type.
     #[must_use]
     pub fn source(mut self, source: impl Into<String>) -> Self {
         self.source = source.into();
         self
     }
 
-    /// Its label in the tree.
+    /// The child's label in the supervision tree.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -110,7 +111,7 @@ impl fmt::Debug for ChildSpec {
     }
 }
 
-/// The folder of an actor's source, by the module its type lives in: `essaim_worker::uplink::actor::Uplink` is in
+/// The source folder of an actor, derived from the module of its type: `essaim_worker::uplink::actor::Uplink` is in
 /// `actors/worker/src/uplink/`. An actor of an extension keeps the path of its module.
 fn source_of<A>() -> String {
     source_of_name(std::any::type_name::<A>())

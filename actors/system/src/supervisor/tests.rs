@@ -1,4 +1,4 @@
-//! The actors, in virtual time.
+//! Tests of the supervisor with real actors, in virtual time.
 
 use super::{Address, Backoff, ChildSpec, Intensity, Strategy, Supervision, Supervisor, SupervisorArgs, SupervisorMsg};
 use crate::fixture::{Obedient, Order, failures, lines, scope};
@@ -19,7 +19,7 @@ struct World {
     log: Arc<Mutex<Vec<String>>>,
 }
 
-/// Long enough for every back-off of one failure, short enough to be no stable while.
+/// Longer than every back-off after one failure, and shorter than the stable time that resets the back-off.
 const A_WHILE: Duration = Duration::from_secs(1);
 
 fn child(name: &'static str, log: &Arc<Mutex<Vec<String>>>, stops_in: Duration) -> (Address<Order>, ChildSpec) {
