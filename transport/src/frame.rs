@@ -1,10 +1,10 @@
-//! Frames: how a stream of bytes is cut into messages. Four bytes of length, big-endian, then the message.
+//! Frames: messages on a stream of bytes. A frame is four bytes of length, big-endian, and then the message.
 //!
-//! Both directions are bounded by [`MAX_FRAME`]. A length above it, an end in the middle of a frame and bytes that
-//! do not decode are error values, and after one the stream is of no more use: whoever reads one closes it.
+//! Both directions are bounded by [`MAX_FRAME`]. A length above it, an end in the middle of a frame, and bytes that do
+//! not decode are error values. After such an error the stream cannot be used any more; the receiver closes it.
 //!
-//! Receiving is safe to cancel: what was read of a frame so far stays in the receiver. Sending is not; a sender
-//! that is dropped in the middle of a frame must not be used again.
+//! Receiving is safe to cancel: what was read of a frame so far stays in the receiver. Sending is not: a sender that is
+//! dropped in the middle of a frame must not be used again.
 
 use crate::network::{RecvStream, SendStream};
 use bincode::{Decode, Encode};
@@ -12,28 +12,28 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use essaim_wire::{DecodeError, decode, encode};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-/// The longest message: 4 MiB. Whatever is larger is cut by those who send it (snapshots, logs), so that no
+/// Longest message in bytes: 4 MiB. Senders of larger things (snapshots, logs, orders) cut them into pieces, so that no
 /// message occupies a connection for long or a peer's memory without bound.
 pub const MAX_FRAME: usize = 4 << 20;
 
-/// Bytes of a length.
+/// Bytes of the length prefix.
 const PREFIX: usize = 4;
 
-/// A stream is read in pieces of this size: most carry a small frame now and then, and many are open.
+/// Read size in bytes for quiet streams: most streams carry a small frame now and then, and many are open.
 const READ_CHUNK: usize = 4 << 10;
 
-/// One that filled the last piece is read in pieces of this size: several frames cost one read.
+/// Read size in bytes for a stream that filled the last read: several frames cost one read.
 const READ_CHUNK_BUSY: usize = 64 << 10;
 
-/// The stream is of no more use. Which side is at fault is in the variant.
+/// Reasons why a stream of frames cannot be used any more. The variant tells which side is at fault.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FrameError {
     /// The peer (or, when sending, the caller) wants a frame above the limit.
     #[error("a frame of {len} bytes is over the limit of {max}")]
     TooLong {
-        /// What the length says.
+        /// Length of the frame in bytes.
         len: usize,
-        /// What is allowed here.
+        /// Limit of this stream in bytes.
         max: usize,
     },
     /// The stream ended in the middle of a frame.
@@ -42,7 +42,7 @@ pub enum FrameError {
     /// The peer ended the stream in order where a message was expected.
     #[error("the stream has ended")]
     Finished,
-    /// The message is none of the type expected.
+    /// The message is not of the expected type.
     #[error(transparent)]
     Undecodable(#[from] DecodeError),
     /// The stream or its connection failed.
@@ -50,14 +50,14 @@ pub enum FrameError {
     Failed(String),
 }
 
-/// Writes frames.
+/// Writes frames to a stream.
 pub struct FrameSender {
     stream: Box<dyn SendStream>,
     buffer: BytesMut,
 }
 
 impl FrameSender {
-    /// Frames on a raw stream.
+    /// A sender of frames on a raw stream.
     pub fn new(stream: Box<dyn SendStream>) -> Self {
         Self { stream, buffer: BytesMut::new() }
     }
@@ -73,8 +73,8 @@ impl FrameSender {
         self.send(&encode(value)).await
     }
 
-    /// Puts a message beside those that the next [`FrameSender::flush`] sends, so that many small ones cost one
-    /// write. What is fed is memory of this node: flush before it grows.
+    /// Adds a message to those that the next [`FrameSender::flush`] sends, so that many small ones cost one write. Fed
+    /// messages are memory of this node: flush before it grows.
     pub fn feed(&mut self, message: &[u8]) -> Result<(), FrameError> {
         if message.len() > MAX_FRAME {
             return Err(FrameError::TooLong { len: message.len(), max: MAX_FRAME });
@@ -85,12 +85,12 @@ impl FrameSender {
         Ok(())
     }
 
-    /// How many bytes are fed and not yet sent.
+    /// Number of bytes that are fed and not yet sent.
     pub fn fed(&self) -> usize {
         self.buffer.len()
     }
 
-    /// Sends what was fed.
+    /// Sends the messages that were fed.
     pub async fn flush(&mut self) -> Result<(), FrameError> {
         while self.buffer.has_remaining() {
             let written = self.stream.write(&self.buffer).await.map_err(failed)?;
@@ -105,38 +105,38 @@ impl FrameSender {
         self.stream.shutdown().await.map_err(failed)
     }
 
-    /// Gives up the direction.
+    /// Aborts the direction with this code.
     pub fn reset(mut self, code: u32) {
         self.stream.reset(code);
     }
 
-    /// The stream below, for whoever wants bytes and not frames. Flush first.
+    /// The raw stream, for callers that want bytes instead of frames. Flush first.
     pub fn into_inner(self) -> Box<dyn SendStream> {
         self.stream
     }
 }
 
-/// Reads frames.
+/// Reads frames from a stream.
 pub struct FrameReceiver {
     stream: Box<dyn RecvStream>,
     buffer: BytesMut,
     limit: usize,
-    /// Whether the last read took all the room it had.
+    /// Whether the last read filled its buffer.
     busy: bool,
 }
 
 impl FrameReceiver {
-    /// Frames from a raw stream.
+    /// A receiver of frames from a raw stream.
     pub fn new(stream: Box<dyn RecvStream>) -> Self {
         Self { stream, buffer: BytesMut::new(), limit: MAX_FRAME, busy: false }
     }
 
-    /// Lowers (or raises again) what one frame may take, where little is expected of a peer not yet judged.
+    /// Sets the largest length of one frame, in bytes: small while the peer has not been judged yet.
     pub fn limit(&mut self, limit: usize) {
         self.limit = limit.min(MAX_FRAME);
     }
 
-    /// The next message; `None` when the peer has ended the stream in order.
+    /// Receives the next message; `None` when the peer has ended the stream in order.
     pub async fn recv(&mut self) -> Result<Option<Bytes>, FrameError> {
         loop {
             if let Some(message) = self.take()? {
@@ -152,7 +152,7 @@ impl FrameReceiver {
         }
     }
 
-    /// The next message, decoded; `None` when the peer has ended the stream in order.
+    /// Receives and decodes the next message; `None` when the peer has ended the stream in order.
     pub async fn recv_value<T: Decode<()>>(&mut self) -> Result<Option<T>, FrameError> {
         match self.recv().await? {
             Some(message) => Ok(Some(decode(&message)?)),
@@ -160,22 +160,22 @@ impl FrameReceiver {
         }
     }
 
-    /// The next message, decoded, where the protocol says that one must come.
+    /// Receives and decodes a message that the protocol requires; the end of the stream is an error.
     pub async fn expect_value<T: Decode<()>>(&mut self) -> Result<T, FrameError> {
         self.recv_value().await?.ok_or(FrameError::Finished)
     }
 
-    /// Refuses the rest of the stream.
+    /// Refuses the rest of the stream with this code.
     pub fn stop(mut self, code: u32) {
         self.stream.stop(code);
     }
 
-    /// The stream below, and what was already read from it.
+    /// The raw stream, and the bytes that were read from it and not returned yet.
     pub fn into_inner(self) -> (Box<dyn RecvStream>, Bytes) {
         (self.stream, self.buffer.freeze())
     }
 
-    /// A whole frame out of the buffer, if there is one. The length is judged before anything is allocated for it.
+    /// Takes a whole frame out of the buffer, if there is one. The length is checked before memory is allocated for it.
     fn take(&mut self) -> Result<Option<Bytes>, FrameError> {
         let Some(prefix) = self.buffer.first_chunk::<PREFIX>() else { return Ok(None) };
         let len = u32::from_be_bytes(*prefix) as usize;

@@ -1,11 +1,10 @@
-//! The cut between the world and the simulation: sockets, connections, streams and datagrams as traits.
+//! The network as traits: sockets, connections, streams and datagrams. Real and simulated networks implement them.
 //!
-//! Two implementations stand side by side: `quic`, which is QUIC on one UDP port, and [`crate::sim`]
-//! (feature `sim`), which is memory and virtual time. Whatever lies above (Hello, admission, lanes, links, Raft)
-//! runs the same code on both, so what the simulator proves is the code that ships.
+//! `quic` is QUIC on one UDP port; [`crate::sim`] (feature `sim`) is memory and virtual time. Everything above (Hello,
+//! admission, lanes, links, Raft) runs the same code on both, so the simulator tests the code that ships.
 //!
-//! The ALPN of a connection names its level of trust. At [`Level::Join`] only the accepting side shows a
-//! certificate, and nothing but enrolment exists. At [`Level::Member`] both sides show one.
+//! The ALPN of a connection names its level of trust. At [`Level::Join`] only the accepting side shows a certificate,
+//! and nothing but enrolment can be done. At [`Level::Member`] both sides show one.
 
 use crate::endpoint::Allowance;
 use crate::trust::{CaDigest, Identity, PeerIdentity, TrustError};
@@ -18,24 +17,25 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-/// Where UTC comes from: `Env`'s clock, or a test. Certificates are judged by it.
+/// A source of UTC, by which certificates are judged: the clock of `Env`, or a test's.
 pub type Utc = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
-/// A place where sockets can be bound.
+/// A network on which sockets can be bound.
 pub trait Network: Send + Sync {
     /// Binds a socket. With port 0 the network picks a port. Must be called inside the runtime.
     fn bind(&self, listen: SocketAddr, binding: Binding) -> io::Result<Arc<dyn Socket>>;
 }
 
-/// What a socket is bound with.
+/// Settings of a socket.
 #[derive(Clone)]
 pub struct Binding {
-    /// Who this node is. Without one, the socket can only dial in order to enrol, and accepts nobody.
+    /// Certificate and key of this node. A socket without them can only dial in order to enrol, and accepts no
+    /// connections.
     pub identity: Option<Identity>,
-    /// Signs stateless resets and connection ids. Keep it on disk: peers learn of a restart at once only if the
-    /// restarted daemon has the same key.
+    /// Key that signs stateless resets and connection ids. It is kept on disk: peers learn of a restart at once only if
+    /// the restarted daemon has the same key.
     pub key: SocketKey,
-    /// The time by which certificates are judged.
+    /// Time by which certificates are judged.
     pub utc: Utc,
 }
 
@@ -49,39 +49,40 @@ impl fmt::Debug for SocketKey {
     }
 }
 
-/// One bound port: everything of a cluster passes through it.
+/// One bound UDP port, through which all traffic of the cluster passes.
 pub trait Socket: Send + Sync {
-    /// Where it is bound.
+    /// The address that the socket is bound to.
     fn local_addr(&self) -> SocketAddr;
 
-    /// The next connection that somebody asks for; `None` once the socket is closed.
+    /// Waits for the next incoming connection; `None` once the socket is closed.
     fn accept(&self) -> BoxFuture<'_, Option<Box<dyn Arrival>>>;
 
-    /// Connects, and proves both ends to each other as far as `trust` demands.
+    /// Connects to `addr`. Both ends prove to each other what `trust` demands.
     fn dial(&self, addr: SocketAddr, trust: Trust) -> BoxFuture<'_, Result<Arc<dyn Connection>, DialError>>;
 
-    /// Shows another certificate from now on. Connections that stand keep what they were made with.
+    /// Uses another certificate for connections from now on. Established connections keep theirs.
     fn present(&self, identity: Identity) -> Result<(), TrustError>;
 
-    /// Asks the operating system at `addr` whether anything listens there, without a word of the protocol.
+    /// The sentinel: asks the operating system at `addr` whether any process listens there, without the cluster's
+    /// protocol.
     fn probe(&self, addr: SocketAddr) -> BoxFuture<'_, Probe>;
 
-    /// Closes every connection and the socket; when it returns, the port can be bound again.
+    /// Closes every connection and the socket. When it returns, the port can be bound again.
     fn close(&self) -> BoxFuture<'_, ()>;
 }
 
-/// What the sentinel found.
+/// Result of a sentinel probe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Probe {
-    /// The host is alive, and nothing listens on the port: the daemon is dead.
+    /// The host is alive and no process listens on the port: the daemon is dead.
     Refused,
-    /// No answer. It says nothing: a living daemon stays silent too.
+    /// No answer came. That means nothing: a living daemon does not answer either.
     Silent,
 }
 
-/// A connection that somebody asks for. Nothing of it has been verified; dropping it refuses it.
+/// An incoming connection. Nothing about it has been verified; dropping it refuses it.
 pub trait Arrival: Send {
-    /// Who asks, as far as UDP can tell.
+    /// The sender's address, as far as UDP can tell.
     fn remote_addr(&self) -> SocketAddr;
 
     /// Whether the peer has shown that it receives what is sent to its address. Until then the address may be forged.
@@ -93,52 +94,52 @@ pub trait Arrival: Send {
     /// Drops it without an answer. Its peer asks again after a while.
     fn ignore(self: Box<Self>);
 
-    /// Does the handshake.
+    /// Performs the handshake.
     fn complete(self: Box<Self>) -> BoxFuture<'static, Result<Arc<dyn Connection>, DialError>>;
 }
 
-/// How much the dialling side demands of the other, and shows of itself.
+/// What the dialling side demands of the other side, and shows of itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Trust {
     /// The other side's certificate must come from the CA with this digest; this side shows none.
     Join {
-        /// From the join token.
+        /// Digest of the cluster's CA, from the join token.
         ca: CaDigest,
     },
-    /// Both show a certificate of the cluster.
+    /// Both sides show a certificate of the cluster.
     Member,
 }
 
-/// The level of trust that a connection was made at.
+/// Level of trust at which a connection was made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
-    /// The dialler is a stranger who may enrol.
+    /// The dialling side is a stranger that may only enrol.
     Join,
-    /// Both are nodes of the cluster.
+    /// Both sides are nodes of the cluster.
     Member,
 }
 
 /// One established connection.
 pub trait Connection: Send + Sync {
-    /// What both sides proved.
+    /// Level of trust that the handshake established.
     fn level(&self) -> Level;
 
-    /// Who the certificate of the other side says it is; `None` for a stranger who wants to join.
+    /// Identity in the other side's certificate; `None` for a stranger that wants to join.
     fn peer(&self) -> Option<&PeerIdentity>;
 
-    /// Where its packets come from.
+    /// Address from which the other side's packets come.
     fn remote_addr(&self) -> SocketAddr;
 
     /// Opens a stream in both directions. The other side sees it once something is written.
     fn open_stream(&self) -> BoxFuture<'_, Result<Stream, Ended>>;
 
-    /// The next stream that the other side opened.
+    /// Waits for the next stream that the other side opened.
     fn accept_stream(&self) -> BoxFuture<'_, Result<Stream, Ended>>;
 
     /// Sends a datagram, which may be lost; never waits.
     fn send_datagram(&self, bytes: Bytes) -> Result<(), DatagramError>;
 
-    /// The next datagram of the other side.
+    /// Waits for the next datagram of the other side.
     fn recv_datagram(&self) -> BoxFuture<'_, Result<Bytes, Ended>>;
 
     /// What the other side may occupy of this node from now on. A network in memory keeps no such limit.
@@ -149,67 +150,67 @@ pub trait Connection: Send + Sync {
     /// Ends the connection and tells the other side why.
     fn close(&self, code: u32, reason: &str);
 
-    /// Waits until the connection has ended, and says how.
+    /// Waits until the connection has ended, and returns how.
     fn ended(&self) -> BoxFuture<'_, Ended>;
 }
 
 /// Both directions of one stream.
 pub struct Stream {
-    /// Towards the other side. `shutdown` ends it in order.
+    /// Sending half. `shutdown` ends it in order.
     pub send: Box<dyn SendStream>,
-    /// From the other side.
+    /// Receiving half.
     pub recv: Box<dyn RecvStream>,
 }
 
-/// The writing half of a stream. Dropping it ends the direction in order; what was written still arrives.
+/// The sending half of a stream. Dropping it ends the direction in order; what was written still arrives.
 pub trait SendStream: AsyncWrite + Send + Sync + Unpin {
-    /// Gives up the direction: what was not delivered is dropped, and the other side reads an error.
+    /// Aborts the direction: undelivered bytes are dropped, and the other side reads an error.
     fn reset(&mut self, code: u32);
 }
 
-/// The reading half of a stream. Dropping it tells the other side to stop writing.
+/// The receiving half of a stream. Dropping it tells the other side to stop writing.
 pub trait RecvStream: AsyncRead + Send + Sync + Unpin {
-    /// Refuses the rest; the other side's writes fail.
+    /// Refuses the rest of the stream; the other side's writes fail.
     fn stop(&mut self, code: u32);
 }
 
 /// How a connection ended.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Ended {
-    /// The other side closed it and said why.
+    /// The other side closed the connection and gave a reason.
     #[error("closed by the peer: {reason} (code {code})")]
     Closed {
-        /// One of [`crate::code`]'s.
+        /// One of the codes in [`crate::code`].
         code: u32,
-        /// For people.
+        /// The other side's reason, in words for people.
         reason: String,
     },
-    /// This side closed it.
+    /// This side closed the connection.
     #[error("closed by this node: {reason}")]
     Local {
-        /// For people.
+        /// This side's reason, in words for people.
         reason: String,
     },
-    /// Nothing was heard for the idle timeout.
+    /// No packet arrived for the idle timeout.
     #[error("nothing heard for the idle timeout")]
     TimedOut,
-    /// The other side does not know the connection any more: it was restarted.
+    /// The other side no longer knows the connection, because it was restarted.
     #[error("the peer was restarted and does not know this connection")]
     Reset,
-    /// The protocol was violated, or the certificate of this side was refused.
+    /// The other side violated the protocol, or refused the certificate of this side.
     #[error("failed: {0}")]
     Failed(String),
 }
 
-/// A datagram was not sent.
+/// Reasons why a datagram was not sent.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DatagramError {
-    /// It does not fit into a packet.
+    /// The datagram does not fit into a packet.
     #[error("a datagram of {len} bytes does not fit: at most {max}")]
     TooLong {
-        /// Of the datagram.
+        /// Length of the datagram in bytes.
         len: usize,
-        /// What fits.
+        /// Largest length in bytes that fits.
         max: usize,
     },
     /// The connection has ended.
@@ -217,44 +218,44 @@ pub enum DatagramError {
     Ended(#[from] Ended),
 }
 
-/// A connection could not be made. Nothing has changed anywhere.
+/// Reasons why a connection could not be made. Nothing has changed on either side.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DialError {
-    /// The socket has no identity, or was closed.
+    /// The local socket has no identity or was closed.
     #[error("cannot dial: {0}")]
     Unable(String),
-    /// The host says at once that nothing listens there.
+    /// The host reported at once that no process listens on the port.
     #[error("nothing listens at {addr}")]
     NothingListens {
-        /// Who was asked.
+        /// The address that was dialled.
         addr: SocketAddr,
     },
-    /// Nobody answered in time.
+    /// No answer arrived in time.
     #[error("{addr} does not answer")]
     NoAnswer {
-        /// Who was asked.
+        /// The address that was dialled.
         addr: SocketAddr,
     },
-    /// Somebody answered whose certificate this side does not trust.
+    /// The peer's certificate is not trusted by this side.
     #[error("{addr} is not trusted: {why}")]
     Untrusted {
-        /// Who answered.
+        /// The address that was dialled.
         addr: SocketAddr,
         /// What is wrong with the certificate.
         why: String,
     },
-    /// Somebody answered at [`Trust::Join`] whose CA is not the one of the token.
+    /// At [`Trust::Join`], the peer's CA is not the one of the join token.
     #[error("{addr} belongs to a cluster with another CA than the token's")]
     OtherCa {
-        /// Who answered.
+        /// The address that was dialled.
         addr: SocketAddr,
     },
-    /// The other side refused: this side's certificate, or the connection as such.
+    /// The other side refused the connection or this side's certificate.
     #[error("{addr} refused the connection: {why}")]
     Refused {
-        /// Who refused.
+        /// The address that was dialled.
         addr: SocketAddr,
-        /// In its words.
+        /// The other side's reason, in its words.
         why: String,
     },
 }

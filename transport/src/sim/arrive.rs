@@ -1,4 +1,4 @@
-//! What happens when something arrives.
+//! Arrivals of the simulated network: what a socket or a connection does with a packet that reaches it.
 
 use super::end::{ConnId, Side};
 use super::socket::shown;
@@ -8,7 +8,7 @@ use crate::trust::Certificate;
 use std::net::{IpAddr, SocketAddr};
 use tokio::time::Instant;
 
-/// Dials that wait to be looked at.
+/// Dials that may wait at a socket to be accepted; further ones are dropped, as a full accept queue does.
 const ARRIVALS_MAX: usize = 256;
 
 impl State {
@@ -51,13 +51,13 @@ impl State {
         let Some(bound) = self.sockets.get_mut(&to) else {
             return self.send(Packet { from: to, to: from, body: Body::NothingListens { conn } });
         };
-        // A socket without an identity accepts nobody, and a dial may arrive twice.
+        // A socket without an identity accepts no connections, and a resent dial may arrive twice.
         if bound.identity.is_none() || bound.arrivals.iter().any(|waits| waits.conn == conn) {
             return;
         }
         let Some(known) = self.conns.get(&conn) else { return };
         if known.end(Side::Acceptor).is_open() && known.end(Side::Acceptor).socket == bound.number {
-            // Its answer was lost.
+            // The dial was answered before and the answer was lost: answer again.
             let shown = bound.identity.as_ref().map(shown).unwrap_or_default();
             return self.send(Packet { from: to, to: from, body: Body::Accepted { conn, shown } });
         }
@@ -103,7 +103,7 @@ impl State {
                     self.forget_ended();
                 }
             }
-            // Only a daemon with the key of the old one can say that the connection is gone.
+            // A stateless reset: only a daemon with the key of the former socket can say that the connection is gone.
             Some(conn) if conn.end(side).key == Some(key) && !matches!(what, What::Close { .. }) => {
                 self.send(Packet { from: to, to: from, body: Body::Unknown { conn: id, to: side.other() } });
             }
@@ -111,7 +111,7 @@ impl State {
         }
     }
 
-    /// Adds an arrival to the fingerprint.
+    /// Adds an arrival to the fingerprint of the run.
     fn sum_up(&mut self, packet: &Packet) {
         let now = Instant::now();
         let begun = *self.begun.get_or_insert(now);
@@ -125,7 +125,8 @@ impl State {
     }
 }
 
-/// An address as a number; two of one simulation do not collide in practice.
+/// An address as a number, for the fingerprint. Collisions between the addresses of one simulation do not occur in
+/// practice.
 fn place(addr: SocketAddr) -> u64 {
     let ip = match addr.ip() {
         IpAddr::V4(ip) => u64::from(ip.to_bits()),

@@ -1,4 +1,4 @@
-//! Simulated connections: one end behind the traits, and the counted handles on it.
+//! Simulated connections: the `Connection` trait on one end, through counted handles.
 
 use super::Shared;
 use super::end::{ConnId, End, RecvHalf, SendHalf, Side};
@@ -14,10 +14,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::sync::watch;
 
-/// What fits into a packet, roughly as on a real path.
+/// Largest datagram in bytes: about what fits into one QUIC packet on a real path.
 const DATAGRAM_MAX: usize = 1200;
 
-/// A counted way to one end. When the last one goes, the connection is closed, as quinn does it.
+/// A counted handle on one end of a connection. The connection is closed when its last handle is dropped, as in quinn.
 pub(super) struct Handle {
     pub(super) shared: Arc<Shared>,
     pub(super) id: ConnId,
@@ -26,7 +26,7 @@ pub(super) struct Handle {
 }
 
 impl Handle {
-    /// `None` when the connection is forgotten already.
+    /// A handle on an end; `None` when the simulation has dropped the connection already.
     pub(super) fn new(shared: &Arc<Shared>, id: ConnId, side: Side) -> Option<Self> {
         let mut state = shared.state();
         let end = state.conns.get_mut(&id)?.end_mut(side);
@@ -36,7 +36,7 @@ impl Handle {
         Some(Self { shared: shared.clone(), id, side, ended })
     }
 
-    /// The end, while it is open.
+    /// Runs `act` on this end while the connection is open, or tells how the connection ended.
     pub(super) fn with<T>(&self, act: impl FnOnce(&mut State, ConnId, Side) -> T) -> Result<T, Ended> {
         let mut state = self.shared.state();
         match state.conns.get(&self.id).map(|conn| conn.end(self.side)) {
@@ -105,7 +105,7 @@ impl SimConnection {
         }
     }
 
-    /// Waits until `take` finds something at this end.
+    /// Waits until `take` returns something from this end.
     async fn next<T>(&self, take: impl Fn(&mut End) -> Option<T>) -> Result<T, Ended> {
         loop {
             let changed = {

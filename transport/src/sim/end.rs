@@ -1,4 +1,4 @@
-//! The two ends of a simulated connection, and what each does with what it hears.
+//! The two ends of a simulated connection, and how each of them handles what arrives.
 
 use super::state::{Asked, What};
 use crate::code;
@@ -13,7 +13,7 @@ use std::task::Waker;
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::Instant;
 
-/// Datagrams that wait to be read; the oldest go first.
+/// Datagrams that may wait to be read at one end; the oldest are dropped first.
 const DATAGRAMS_MAX: usize = 1024;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -34,10 +34,10 @@ impl Side {
     }
 }
 
-/// Both ends of a connection, and how far its handshake is.
+/// Both ends of a connection, and the phase of its handshake.
 pub(super) struct Conn {
     pub(super) phase: Phase,
-    /// The acceptor has begun to look at it.
+    /// Whether the accepting side has taken the dial from its queue.
     pub(super) taken: bool,
     ends: [End; 2],
 }
@@ -49,22 +49,22 @@ pub(super) enum Phase {
         utc: Utc,
         reply: oneshot::Sender<Result<PeerIdentity, DialError>>,
     },
-    /// The dialler has its answer.
+    /// The dialling side has received the answer.
     Answered,
 }
 
-/// One end. It is open from the handshake to whatever ends it.
+/// One end of a connection. It is open from the handshake until the connection ends.
 pub(super) struct End {
     pub(super) addr: SocketAddr,
     pub(super) socket: u64,
-    /// Of the socket that it belongs to; a later socket with the same key can reset the other end.
+    /// Key of the socket that the end belongs to; a later socket with the same key can reset the other end.
     pub(super) key: Option<SocketKey>,
     pub(super) heard: Instant,
-    /// What was said reliably and has not arrived, in order.
+    /// Reliable messages of this end that have not arrived yet, in order, each with its due time.
     pub(super) pipe: VecDeque<(Instant, What)>,
     pub(super) recvs: BTreeMap<u64, RecvHalf>,
     pub(super) sends: BTreeMap<u64, SendHalf>,
-    /// How many handles exist; the connection is kept for as long as there is one.
+    /// Number of handles on this end; the connection is kept while there is one.
     pub(super) handles: usize,
     open: bool,
     pub(super) ended: watch::Sender<Option<Ended>>,
@@ -72,7 +72,7 @@ pub(super) struct End {
     pub(super) datagrams: VecDeque<Bytes>,
     pub(super) changed: Arc<Notify>,
     pub(super) next_stream: u64,
-    /// Streams of the other side up to this number were seen.
+    /// Highest number of a stream opened by the other side that was seen here.
     seen_stream: Option<u64>,
 }
 
@@ -109,7 +109,7 @@ impl Conn {
         dials || self.ends.iter().any(|end| end.open || end.handles > 0 || !end.pipe.is_empty())
     }
 
-    /// The dialler judges what the acceptor shows. `None` when it has its answer already.
+    /// The dialling side checks the certificates of the accepting side. `None` when it was answered before.
     pub(super) fn on_accepted(&mut self, shown: &[Certificate]) -> Option<Result<(), What>> {
         if !matches!(self.phase, Phase::Dialling { .. }) {
             return None;
@@ -131,7 +131,7 @@ impl Conn {
         };
         match judged {
             Ok(peer) => {
-                // Nobody may wait any more; then the handle never exists, and the end closes with it.
+                // When no caller waits for the dial any more, no handle is created, and the end closes with it.
                 self.end_mut(Side::Dialler).open();
                 let _ = reply.send(Ok(peer));
                 Some(Ok(()))
@@ -225,7 +225,7 @@ impl End {
         self.open
     }
 
-    /// Ends it once; everybody who waits for anything on it is woken.
+    /// Ends this end of the connection once, and wakes everything that waits on it.
     pub(super) fn end(&mut self, how: Ended) {
         if !std::mem::replace(&mut self.open, false) {
             return;
@@ -240,7 +240,7 @@ impl End {
         self.ended.borrow().clone()
     }
 
-    /// The reading half of a stream; the first word about a stream of the other side opens it here.
+    /// The receiving half of a stream. The first message about a stream of the other side opens the stream here.
     fn recv_half(&mut self, stream: u64, side: Side) -> Option<&mut RecvHalf> {
         let is_theirs = stream % 2 != side as u64;
         if is_theirs && self.seen_stream.is_none_or(|seen| stream > seen) {

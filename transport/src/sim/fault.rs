@@ -1,4 +1,4 @@
-//! What stands between two hosts: delay, loss, cuts. Values only; who is asked is the queue.
+//! Faults between two hosts as plain values: delay, loss, cuts. The event queue asks them for each packet.
 
 use rand::RngExt;
 use rand::rngs::ChaCha8Rng;
@@ -14,7 +14,7 @@ pub(super) struct Faults {
     links: BTreeMap<(IpAddr, IpAddr), Link>,
 }
 
-/// One direction between two hosts, where it differs from the rest.
+/// Settings of one direction between two hosts that differ from those of the whole network.
 #[derive(Default)]
 pub(super) struct Link {
     pub(super) cut: bool,
@@ -52,7 +52,7 @@ impl Faults {
         self.links.clear();
     }
 
-    /// Whether nothing passes now. A host always hears itself.
+    /// Whether no packet passes from one host to the other now. A host always reaches itself.
     pub(super) fn blocks(&self, from: IpAddr, to: IpAddr) -> bool {
         from != to
             && (self.isolated.contains(&from)

@@ -1,22 +1,22 @@
-//! The simulated network: memory, virtual time and a seed in place of UDP, QUIC and luck.
+//! The simulated network: memory, virtual time and a seed in place of UDP, QUIC and chance.
 //!
-//! It is cut at sessions, not at packets: certificates are verified as TLS would, streams are reliable and ordered
-//! with bounded windows, datagrams are neither, a silent connection ends by the idle timeout, a restarted daemon
-//! answers with a reset, a dead daemon's host says that nothing listens. What QUIC does below (encryption,
-//! congestion, packet sizes) is left out.
+//! The simulation replaces sessions, not packets: certificates are verified as TLS would, streams are reliable and
+//! ordered with bounded windows, datagrams are neither, a silent connection ends by the idle timeout, a restarted
+//! daemon answers with a reset, and the host of a dead daemon reports that nothing listens. What QUIC does below that
+//! (encryption, congestion control, packet sizes) is left out.
 //!
-//! Everything happens in one queue ordered by virtual time and number, and every draw comes from one seeded
-//! generator, so the same seed and the same callers give the same run. [`SimNetwork::fingerprint`] sums a run up.
+//! Everything happens in one queue ordered by virtual time and number, and every draw comes from one seeded generator,
+//! so the same seed and the same callers give the same run. [`SimNetwork::fingerprint`] is a checksum of a run.
 //!
-//! Faults are values: set them through [`SimNetwork`] by host, that is, by IP address. A frozen host (SIGSTOP) and a
-//! crashed daemon differ from a cut as they do in the world: the frozen one hears everything late, the crashed one's
-//! host still refuses the sentinel.
+//! Faults are values, set through [`SimNetwork`] by host, that is, by IP address. A frozen host (SIGSTOP) and a crashed
+//! daemon differ from a cut as they do in the real world: the frozen host receives everything late, and the host of a
+//! crashed daemon refuses the sentinel.
 //!
-//! - `state`, `arrive`: the queue, and what happens when something arrives.
+//! - `state`, `arrive`: the queue, and what happens when a packet arrives.
 //! - `end`: the two ends of a connection.
 //! - `fault`: what stands between two hosts.
 //! - `socket`: sockets, dialling and accepting.
-//! - `connection`, `stream`: an end behind the traits.
+//! - `connection`, `stream`: the `Connection` and `Stream` traits on an end.
 
 mod arrive;
 mod connection;
@@ -39,7 +39,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
-/// All the hosts and what is between them. Cheap to clone; all clones are the same network.
+/// The simulated network: all hosts and the paths between them. Clones are the same network.
 #[derive(Clone)]
 pub struct SimNetwork {
     shared: Arc<Shared>,
@@ -47,11 +47,11 @@ pub struct SimNetwork {
 
 struct Shared {
     state: Mutex<State>,
-    /// Something was put into the queue.
+    /// Notified when a packet was put into the queue.
     queued: Arc<Notify>,
 }
 
-/// One host of the network, as its node sees it.
+/// The network as one of its hosts sees it.
 struct Host {
     network: SimNetwork,
     ip: IpAddr,
@@ -70,107 +70,107 @@ impl SimNetwork {
         Arc::new(Host { network: self.clone(), ip })
     }
 
-    /// How long packets take, everywhere.
+    /// Sets the range from which the delay of every packet is drawn.
     pub fn set_delay(&self, delay: Range<Duration>) {
         self.state().faults.delay = delay;
     }
 
-    /// How long packets from one host to another take, instead.
+    /// Sets the range from which the delay of packets from one host to another is drawn.
     pub fn set_delay_between(&self, from: IpAddr, to: IpAddr, delay: Range<Duration>) {
         self.state().faults.link(from, to).delay = Some(delay);
     }
 
-    /// How many of a thousand packets are lost, everywhere. Streams lose time by it, datagrams themselves.
+    /// Sets how many of a thousand packets are lost. A loss delays a stream and drops a datagram.
     pub fn set_loss(&self, per_mille: u32) {
         self.state().faults.loss = per_mille;
     }
 
-    /// How many of a thousand packets from one host to another are lost, instead.
+    /// Sets how many of a thousand packets from one host to another are lost.
     pub fn set_loss_between(&self, from: IpAddr, to: IpAddr, per_mille: u32) {
         self.state().faults.link(from, to).loss = Some(per_mille);
     }
 
-    /// Nothing passes between the two, silently.
+    /// Cuts the path between two hosts in both directions. Packets vanish without an error.
     pub fn cut(&self, a: IpAddr, b: IpAddr) {
         self.cut_one_way(a, b);
         self.cut_one_way(b, a);
     }
 
-    /// Nothing passes from the one to the other; the way back is open.
+    /// Cuts the path from one host to another; the way back stays open.
     pub fn cut_one_way(&self, from: IpAddr, to: IpAddr) {
         self.state().faults.link(from, to).cut = true;
     }
 
-    /// Nothing passes between a host and all others.
+    /// Cuts the paths between a host and all others.
     pub fn isolate(&self, ip: IpAddr) {
         self.state().faults.isolated.insert(ip);
     }
 
-    /// Takes back every fault between the two.
+    /// Removes every fault between two hosts.
     pub fn heal(&self, a: IpAddr, b: IpAddr) {
         self.state().faults.heal(a, b);
     }
 
-    /// Takes back the isolation of a host, and every fault of its links.
+    /// Removes the isolation of a host and every fault of its paths.
     pub fn heal_host(&self, ip: IpAddr) {
         self.state().faults.heal_host(ip);
     }
 
-    /// Takes back every fault between hosts, and the general loss. Frozen and crashed hosts stay as they are.
+    /// Removes every fault between hosts and the general loss. Frozen and crashed hosts stay as they are.
     pub fn heal_all(&self) {
         self.state().faults.heal_all();
     }
 
-    /// The daemon on the host dies without a word (SIGKILL): its sockets and connections vanish, the host lives.
-    /// Whatever still runs of the daemon finds everything closed.
+    /// Kills the daemon on the host (SIGKILL): its sockets and connections vanish without a message, and the host lives
+    /// on. Tasks of the daemon that still run find everything closed.
     pub fn crash(&self, ip: IpAddr) {
         self.state().crash(ip);
         self.shared.queued.notify_one();
     }
 
-    /// The host itself goes dark, with the daemon on it.
+    /// Powers the host off, together with the daemon on it.
     pub fn power_off(&self, ip: IpAddr) {
         self.state().power_off(ip);
         self.shared.queued.notify_one();
     }
 
-    /// The host is there again; nothing runs on it yet. A bind does the same.
+    /// Powers the host on; no daemon runs on it yet. Binding a socket does the same.
     pub fn power_on(&self, ip: IpAddr) {
         self.state().power_on(ip);
     }
 
-    /// The daemon on the host stands still (SIGSTOP): it hears nothing, and what it says waits.
+    /// Freezes the daemon on the host (SIGSTOP): it receives nothing, and what it sends waits.
     pub fn freeze(&self, ip: IpAddr) {
         self.state().freeze(ip);
     }
 
-    /// The daemon goes on (SIGCONT), and everything that waited arrives.
+    /// Thaws the daemon on the host (SIGCONT), and everything that waited arrives.
     pub fn thaw(&self, ip: IpAddr) {
         self.state().thaw(ip);
         self.shared.queued.notify_one();
     }
 
-    /// A sum of everything that has arrived so far, when, and where: two runs with the same sum were the same.
+    /// Checksum of everything that has arrived so far, with time and place: two runs with the same sum were the same.
     pub fn fingerprint(&self) -> u64 {
         self.state().fingerprint.value()
     }
 
-    /// How many packets have arrived so far.
+    /// Number of packets that have arrived so far.
     pub fn arrived(&self) -> u64 {
         self.state().arrived
     }
 
-    /// How many bytes they carried, without what QUIC, UDP and IP would add.
+    /// Bytes that these packets carried, without what QUIC, UDP and IP would add.
     pub fn carried(&self) -> u64 {
         self.state().carried
     }
 
-    /// How many handshakes have succeeded so far.
+    /// Number of handshakes that have succeeded so far.
     pub fn handshakes(&self) -> u64 {
         self.state().met
     }
 
-    /// How many sessions stand, each counted once.
+    /// Number of sessions that stand now, each counted once.
     pub fn sessions(&self) -> usize {
         let stands = |conn: &&Conn| conn.end(Side::Dialler).is_open() && conn.end(Side::Acceptor).is_open();
         self.state().conns.values().filter(stands).count()
@@ -203,7 +203,7 @@ impl Shared {
     }
 }
 
-/// Lets everything happen at its time, until nobody holds the network any more.
+/// Runs the queue: everything happens at its time, until the last handle on the network is dropped.
 async fn run(shared: Weak<Shared>, queued: Arc<Notify>) {
     loop {
         let next = {

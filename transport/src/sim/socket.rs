@@ -1,4 +1,4 @@
-//! Simulated sockets: dialling, accepting, the sentinel.
+//! Simulated sockets: dialling, accepting and the sentinel probe.
 
 use super::Shared;
 use super::connection::{Handle, SimConnection};
@@ -16,10 +16,10 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-/// A dial that is not answered for this long has failed; the idle timeout of the real network.
+/// A dial that is not answered within this time fails; equal to the idle timeout of the real network.
 const DIAL_MAX: Duration = Duration::from_secs(3);
 
-/// As the real sentinel.
+/// Time that a sentinel probe waits for a refusal; equal to that of the real network.
 const SENTINEL_MAX: Duration = Duration::from_millis(200);
 
 pub(super) struct SimSocket {
@@ -126,14 +126,15 @@ impl Socket for SimSocket {
         async move {
             let (reply, refused) = oneshot::channel();
             let reply = Arc::new(Mutex::new(Some(reply)));
-            // From a port of its own, which nobody listens on.
+            // The probe is sent from port 0, on which no socket listens.
             let from = SocketAddr::new(self.addr.ip(), 0);
             self.shared.state().send(Packet { from, to: addr, body: Body::Probe { reply } });
             self.shared.queued.notify_one();
             match timeout(SENTINEL_MAX, refused).await {
                 Ok(Ok(())) => Probe::Refused,
                 _ => {
-                    // Lost or not, the sentinel waits its whole time.
+                    // A lost probe and one that reached a living daemon look the same: the sentinel waits its whole
+                    // time.
                     Probe::Silent
                 }
             }
@@ -158,7 +159,7 @@ impl Drop for SimSocket {
 
 struct SimArrival {
     shared: Arc<Shared>,
-    /// Taken when it is completed.
+    /// The dial to complete; `None` once it was completed.
     asked: Option<Asked>,
     addr: SocketAddr,
     number: u64,
@@ -235,12 +236,12 @@ impl Drop for SimArrival {
     }
 }
 
-/// What an acceptor shows: as in the real network, the roots too, for joiners.
+/// The certificates that an accepting side shows: its own, and the roots for joiners, as in the real network.
 pub(super) fn shown(identity: &Identity) -> Vec<Certificate> {
     identity.chain().iter().chain(identity.roots()).cloned().collect()
 }
 
-/// How a connection ends whose socket is closed.
+/// The end of a connection whose socket was closed.
 pub(super) fn closed() -> Ended {
     Ended::Local { reason: "the socket was closed".into() }
 }

@@ -1,4 +1,4 @@
-//! The queue of everything under way, and what happens when it arrives.
+//! The event queue of the simulated network: everything under way, in the order of virtual time.
 
 use super::end::{Conn, ConnId, End, Phase, Side};
 use super::fault::Faults;
@@ -17,22 +17,22 @@ use std::time::Duration;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
-/// As the real network has it.
+/// Idle timeout of a connection, as in the real network.
 const IDLE: Duration = Duration::from_secs(3);
 
-/// As the real network has it.
+/// Interval of keep-alive packets, as in the real network.
 const KEEP_ALIVE: Duration = Duration::from_secs(1);
 
-/// When something reliable is lost or the way is cut, it is sent again after this long.
+/// A reliable message that is lost, or whose path is cut, is sent again after this time.
 const RESEND: Duration = Duration::from_millis(100);
 
-/// A dial that was not answered is sent again after this long.
+/// A dial that was not answered is sent again after this time.
 const DIAL_RESEND: Duration = Duration::from_millis(200);
 
-/// What a stopped process's socket holds; the rest is lost, as in a kernel.
+/// Packets that the socket of a frozen process holds; further ones are lost, as in a kernel's buffer.
 const HELD_MAX: usize = 16 << 10;
 
-/// The first of the ports that are handed out.
+/// First of the ports that are handed out for port 0.
 const EPHEMERAL: u16 = 49152;
 
 pub(super) struct State {
@@ -42,18 +42,18 @@ pub(super) struct State {
     pub(super) fingerprint: Sum,
     pub(super) arrived: u64,
     pub(super) carried: u64,
-    /// How many dials were accepted on both ends.
+    /// Number of dials that were accepted on both ends.
     pub(super) met: u64,
     pub(super) sockets: BTreeMap<SocketAddr, Bound>,
     pub(super) conns: BTreeMap<ConnId, Conn>,
     queue: BTreeMap<(Instant, u64), Happening>,
     hosts: BTreeMap<IpAddr, HostState>,
     numbers: u64,
-    /// When the first packet arrived: fingerprints count from there.
+    /// When the first packet arrived: times in the fingerprint count from there.
     pub(super) begun: Option<Instant>,
 }
 
-/// A bound socket. Its number tells it from a later one on the same address.
+/// A bound socket. Its number tells it from a later socket on the same address.
 #[derive(Clone)]
 pub(super) struct Bound {
     pub(super) number: u64,
@@ -65,7 +65,7 @@ pub(super) struct Bound {
     pub(super) arrived: Arc<Notify>,
 }
 
-/// A dial that has arrived.
+/// A dial that has arrived and waits to be accepted.
 #[derive(Clone)]
 pub(super) struct Asked {
     pub(super) conn: ConnId,
@@ -83,11 +83,11 @@ struct HostState {
 
 enum Happening {
     Arrives(Packet),
-    /// The head of what one side of a connection has sent reliably is due.
+    /// The first reliable message of one side of a connection is due.
     Pipe(ConnId, Side),
-    /// Keep-alive and idle timeout of one side.
+    /// Keep-alive and idle timeout of one side of a connection are due.
     Tick(ConnId, Side),
-    /// A dial that may have to be sent again.
+    /// A dial may have to be sent again.
     Redial(ConnId),
 }
 
@@ -110,7 +110,7 @@ pub(super) enum Body {
     Refusal { reply: Arc<parking_lot::Mutex<Option<oneshot::Sender<()>>>> },
 }
 
-/// What one side of a connection says to the other.
+/// Messages that one side of a connection sends to the other.
 #[derive(Clone)]
 pub(super) enum What {
     Data {
@@ -128,7 +128,7 @@ pub(super) enum What {
         stream: u64,
         code: u32,
     },
-    /// So much was read: the window of the stream opens again.
+    /// This many bytes of the stream were read: the sender's window opens by as much.
     Credit {
         stream: u64,
         bytes: usize,
@@ -183,7 +183,7 @@ impl State {
         Ok(bound)
     }
 
-    /// The socket at the address, if it is still this one.
+    /// The socket at the address, if it still is the one with this number.
     pub(super) fn socket(&mut self, addr: SocketAddr, number: u64) -> Option<&mut Bound> {
         self.sockets.get_mut(&addr).filter(|bound| bound.number == number)
     }
@@ -218,7 +218,7 @@ impl State {
         (host.frozen, host.held) = (false, Vec::new());
     }
 
-    /// Closes a socket with a word to everybody.
+    /// Closes a socket and all of its connections, and tells the peers.
     pub(super) fn close_socket(&mut self, addr: SocketAddr, number: u64, code: u32, reason: &str) {
         if self.socket(addr, number).is_none() {
             return;
@@ -258,7 +258,7 @@ impl State {
         for packet in std::mem::take(&mut host.held) {
             self.at(now, Happening::Arrives(packet));
         }
-        // Its own clock stood still too: what has arrived is read before any timeout counts.
+        // The frozen host's own clock stood still too: what has arrived is read before any timeout counts.
         for conn in self.conns.values_mut() {
             for side in [Side::Dialler, Side::Acceptor] {
                 if conn.end(side).addr.ip() == ip {
@@ -276,7 +276,7 @@ impl State {
         self.hosts.get(&ip).is_none_or(|host| host.dark)
     }
 
-    /// Keeps a packet until the host thaws.
+    /// Keeps a packet for a frozen host until it thaws.
     pub(super) fn hold(&mut self, ip: IpAddr, packet: Packet) {
         let held = &mut self.hosts.entry(ip).or_default().held;
         if held.len() < HELD_MAX {
@@ -284,7 +284,7 @@ impl State {
         }
     }
 
-    /// Something that may be lost.
+    /// Sends a packet that may be lost.
     pub(super) fn send(&mut self, packet: Packet) {
         let (from, to) = (packet.from.ip(), packet.to.ip());
         if self.frozen(from) {
@@ -297,7 +297,7 @@ impl State {
         self.at(Instant::now() + delay, Happening::Arrives(packet));
     }
 
-    /// Something that arrives in order for as long as both sides live.
+    /// Sends a reliable message: it arrives in order while both sides live.
     pub(super) fn say(&mut self, id: ConnId, side: Side, what: What) {
         let Some(conn) = self.conns.get(&id) else { return };
         let (from, to) = (conn.end(side).addr.ip(), conn.end(side.other()).addr.ip());
@@ -307,7 +307,7 @@ impl State {
         }
         let Some(conn) = self.conns.get_mut(&id) else { return };
         let pipe = &mut conn.end_mut(side).pipe;
-        // In order: nothing overtakes what was said before.
+        // Messages stay in order: this one is due no earlier than the one before it.
         let due = pipe.back().map_or(due, |(last, _)| due.max(*last));
         let idle = pipe.is_empty();
         pipe.push_back((due, what));
@@ -316,7 +316,7 @@ impl State {
         }
     }
 
-    /// Something between the two sides that may be lost, and may overtake what is said reliably.
+    /// Sends a message between the two sides that may be lost and may overtake reliable ones.
     pub(super) fn mention(&mut self, id: ConnId, side: Side, what: What) {
         let Some(conn) = self.conns.get(&id) else { return };
         let (from, to) = (conn.end(side).addr, conn.end(side.other()).addr);
@@ -348,7 +348,7 @@ impl State {
         self.queue.first_key_value().map(|((at, _), _)| *at)
     }
 
-    /// Everything that is due happens, in order.
+    /// Handles everything that is due by `now`, in order.
     pub(super) fn advance(&mut self, now: Instant) {
         while let Some(entry) = self.queue.first_entry() {
             if entry.key().0 > now {
@@ -373,7 +373,7 @@ impl State {
         let blocked = self.faults.blocks(from.ip(), to.ip()) || self.frozen(from.ip()) || self.frozen(to.ip());
         let Some(conn) = self.conns.get_mut(&id) else { return };
         if blocked {
-            // A side that has given up sends nothing again.
+            // A side whose connection has ended sends nothing again.
             if conn.end(side).is_open() {
                 self.at(now + RESEND, Happening::Pipe(id, side));
             } else {
@@ -390,7 +390,7 @@ impl State {
             let Some((_, what)) = said else { return };
             self.arrives(Packet { from, to, body: Body::Said { conn: id, to: side.other(), what } });
         }
-        // The last words of a side that has ended are said.
+        // The last reliable message of an ended side was delivered, so the connection can be dropped.
         self.conns.extract_if(id..=id, |_, conn| !conn.is_needed()).for_each(drop);
     }
 
@@ -412,7 +412,7 @@ impl State {
         self.at(at, Happening::Tick(id, side));
     }
 
-    /// Connections that neither side holds any more.
+    /// Drops connections on which neither side holds a handle.
     pub(super) fn forget_ended(&mut self) {
         self.conns.retain(|_, conn| conn.is_needed());
     }
@@ -442,7 +442,7 @@ impl Body {
     }
 }
 
-/// A new end of a connection.
+/// A new end of a connection, at the socket with this number.
 pub(super) fn end(addr: SocketAddr, socket: u64, key: Option<SocketKey>) -> End {
     End::new(addr, socket, key, Instant::now())
 }

@@ -1,4 +1,4 @@
-//! Simulated streams: reliable, in order, with a window.
+//! Simulated streams: reliable, in order, with a flow-control window.
 
 use super::connection::Handle;
 use super::state::What;
@@ -10,7 +10,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// What may be under way or unread on one stream, as in the real network.
+/// Bytes that may be under way or unread on one stream, as in the real network.
 const WINDOW: usize = 1 << 20;
 
 /// The largest piece that travels at once.
