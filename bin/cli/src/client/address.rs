@@ -1,25 +1,26 @@
-//! Where the daemon is: `unix:///path` or `tcp://host:port`, as docker writes it.
+//! The address of the daemon: `unix:///path` or `tcp://host:port`, as docker writes it.
 
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-/// The socket of a daemon that was installed, rather than started by hand.
+/// Socket of a daemon that runs as a system service.
 pub(crate) const DEFAULT_SOCKET: &str = "/run/essaim/essaim.sock";
 
-/// A daemon's address.
+/// Address of a daemon's HTTP API.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Address {
-    /// A unix socket.
+    /// Path of a unix socket.
     Unix(PathBuf),
-    /// Plain TCP. The daemon does not offer it; a proxy in front of its socket may.
+    /// Host and port of plain TCP. The daemon does not offer it; a proxy in front of its socket may.
     Tcp(String),
 }
 
 impl Address {
-    /// What was given on the command line, else `ESSAIM_HOST`, else `DOCKER_HOST`, else the default socket.
+    /// Chooses the daemon's address: the command line's, else `ESSAIM_HOST`, else `DOCKER_HOST`, else the default
+    /// socket.
     ///
-    /// `ESSAIM_HOST` comes before `DOCKER_HOST`: who has set both wants docker to talk to something else.
+    /// `ESSAIM_HOST` comes before `DOCKER_HOST`: a user who sets both wants docker to talk to another daemon.
     pub(crate) fn choose(
         given: Option<Self>,
         variable: impl Fn(&str) -> Option<String>,
@@ -45,7 +46,7 @@ impl fmt::Display for Address {
     }
 }
 
-/// The text is no daemon's address.
+/// The text is no address of a daemon.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is no daemon's address: write unix:///path/to/socket or tcp://host:port")]
 pub(crate) struct InvalidAddress(String);
@@ -62,7 +63,7 @@ impl FromStr for Address {
             let authority = authority.trim_end_matches('/');
             return if authority.contains(':') { Ok(Self::Tcp(authority.to_owned())) } else { Err(invalid()) };
         }
-        // A bare path is what people type first.
+        // A bare path is accepted, because people type it first.
         if text.starts_with('/') || text.starts_with("./") {
             Ok(Self::Unix(PathBuf::from(text)))
         } else {

@@ -1,11 +1,11 @@
-//! The daemon's HTTP face, from the other side.
+//! The client of the daemon's HTTP API.
 //!
-//! HTTP/1 over a unix socket, one connection a request: a command makes a handful of them, and a stream (events,
-//! logs) needs its own anyway. Bodies are read as untyped JSON on purpose: `service update` sends back every field
-//! it got, also those that a newer daemon has and this program does not know.
+//! It speaks HTTP/1 over a unix socket, with one connection a request: a command makes a handful of requests, and a
+//! stream (events, logs) needs a connection of its own anyway. Bodies are untyped JSON on purpose: `service update`
+//! sends back every field it received, also those of a newer daemon that this program does not know.
 //!
-//! Errors are told in the words docker uses (`Error response from daemon: …`), since people search for them, with
-//! our next step below where there is one.
+//! Errors have docker's words (`Error response from daemon: …`), since people search for them, and the next step below
+//! where there is one.
 
 mod address;
 mod response;
@@ -25,37 +25,37 @@ pub(crate) use self::address::{Address, DEFAULT_SOCKET};
 pub(crate) use self::response::{LogStream, Reply, Stream};
 use crate::exit::{Exit, Failure};
 
-/// How long a daemon may take to accept a connection. It is on this machine.
+/// Time that a daemon may take to accept a connection. It runs on this machine.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(5);
 
-/// A daemon to talk to.
+/// A client of one daemon.
 #[derive(Debug, Clone)]
 pub(crate) struct Client {
     address: Address,
 }
 
 impl Client {
-    /// The daemon at this address. Nothing is dialled yet.
+    /// A client of the daemon at this address. No connection is made yet.
     pub(crate) fn new(address: Address) -> Self {
         Self { address }
     }
 
-    /// Its address.
+    /// Address of the daemon.
     pub(crate) fn address(&self) -> &Address {
         &self.address
     }
 
-    /// Asks for something.
+    /// Sends a GET request.
     pub(crate) async fn get(&self, path: &str) -> Result<Reply, Failure> {
         self.send(Method::GET, path, None).await
     }
 
-    /// Asks for something and reads all of it.
+    /// Sends a GET request and reads the whole answer as JSON.
     pub(crate) async fn get_json(&self, path: &str) -> Result<Value, Failure> {
         self.get(path).await?.json().await
     }
 
-    /// Asks for something that may not be there.
+    /// Sends a GET request for an object that may not exist; `None` for 404.
     pub(crate) async fn find(&self, path: &str) -> Result<Option<Value>, Failure> {
         match self.exchange(Method::GET, path, None).await? {
             reply if reply.status() == StatusCode::NOT_FOUND => Ok(None),
@@ -63,12 +63,12 @@ impl Client {
         }
     }
 
-    /// Hands over something; the answer may be empty.
+    /// Sends a POST request; the answer's body may be empty.
     pub(crate) async fn post(&self, path: &str, body: Option<&Value>) -> Result<Reply, Failure> {
         self.send(Method::POST, path, body).await
     }
 
-    /// Removes something.
+    /// Sends a DELETE request.
     pub(crate) async fn delete(&self, path: &str) -> Result<(), Failure> {
         self.send(Method::DELETE, path, None).await.map(drop)
     }
@@ -136,7 +136,7 @@ impl Client {
     }
 }
 
-/// Turns a refusal into a failure, in the words of the daemon.
+/// Turns an HTTP error status into a failure with the daemon's words.
 async fn accepted(reply: Reply) -> Result<Reply, Failure> {
     let status = reply.status();
     if status.is_success() || status == StatusCode::SWITCHING_PROTOCOLS || status == StatusCode::NOT_MODIFIED {
@@ -157,7 +157,8 @@ fn refused(status: StatusCode, message: &str) -> Failure {
     Failure::new(exit, format!("Error response from daemon: {message}"))
 }
 
-/// The one refusal with an exit code of its own is known by its words: they are what every client sees.
+/// Whether the words are those of the refusal for a lost quorum, the one refusal with an exit code of its own. The API
+/// gives every client the same words, so they identify it.
 fn says_no_quorum(message: &str) -> bool {
     let message = message.to_ascii_lowercase();
     ["does not have a leader", "no leader", "no quorum", "without quorum", "without a quorum"]
@@ -165,7 +166,7 @@ fn says_no_quorum(message: &str) -> bool {
         .any(|words| message.contains(words))
 }
 
-/// A query value, percent-encoded.
+/// Percent-encodes a query value.
 pub(crate) fn encoded(text: &str) -> String {
     text.bytes()
         .map(|byte| match byte {
@@ -175,7 +176,7 @@ pub(crate) fn encoded(text: &str) -> String {
         .collect()
 }
 
-/// `?filters=…` from `key=value` pairs, as docker writes it; empty without any.
+/// The query `?filters=…` for `key=value` pairs, as docker writes it; empty without pairs.
 pub(crate) fn filters(pairs: &[(String, String)]) -> String {
     if pairs.is_empty() {
         return String::new();

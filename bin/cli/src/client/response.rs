@@ -1,4 +1,4 @@
-//! What comes back: a whole body, a stream of lines, or docker's multiplexed log frames.
+//! Answers of the daemon: a whole body, a stream of lines, or docker's multiplexed log frames.
 
 use std::io;
 
@@ -10,10 +10,10 @@ use serde_json::Value;
 
 use crate::exit::Failure;
 
-/// The longest body read whole. A list of ten thousand nodes is below 20 MB.
+/// Longest body in bytes that is read whole. A list of ten thousand nodes is below 20 MB.
 const BODY_LEN_MAX: usize = 256 << 20;
 
-/// The longest line or log frame that is waited for; a task that writes longer ones is cut by its engine.
+/// Longest line or log frame in bytes. An engine cuts longer lines of its tasks.
 const PIECE_LEN_MAX: usize = 16 << 20;
 
 /// An answer whose body was not read yet.
@@ -30,12 +30,12 @@ impl Reply {
         self.response.status()
     }
 
-    /// The whole body as text.
+    /// Reads the whole body as text.
     pub(crate) async fn text(self) -> Result<String, Failure> {
         Ok(String::from_utf8_lossy(&self.bytes().await?).into_owned())
     }
 
-    /// The whole body as JSON; an empty one is `null`.
+    /// Reads the whole body as JSON; an empty body is `null`.
     pub(crate) async fn json(self) -> Result<Value, Failure> {
         let bytes = self.bytes().await?;
         if bytes.iter().all(u8::is_ascii_whitespace) {
@@ -45,12 +45,12 @@ impl Reply {
             .map_err(|error| Failure::error(format!("the daemon's answer is no JSON: {error}")))
     }
 
-    /// The body line by line, while it comes.
+    /// The body as a stream of lines.
     pub(crate) fn lines(self) -> Lines {
         Lines { pieces: Pieces::new(self.response.into_body()) }
     }
 
-    /// The body as log frames, while they come. A body that is not multiplexed is all stdout.
+    /// The body as a stream of log frames. A body that is not multiplexed is all stdout.
     pub(crate) fn logs(self) -> LogStream {
         let kind = self.response.headers().get("content-type").and_then(|kind| kind.to_str().ok()).unwrap_or("");
         let raw = kind.contains("raw-stream");
@@ -68,13 +68,13 @@ impl Reply {
     }
 }
 
-/// Lines of a stream that may never end.
+/// Lines of a body that may never end.
 pub(crate) struct Lines {
     pieces: Pieces,
 }
 
 impl Lines {
-    /// The next line without its end; `None` when the stream ended.
+    /// Waits for the next line, without its line end; `None` when the stream ended.
     pub(crate) async fn next(&mut self) -> Result<Option<String>, Failure> {
         loop {
             if let Some(end) = self.pieces.buffer.iter().position(|byte| *byte == b'\n') {
@@ -92,23 +92,23 @@ impl Lines {
     }
 }
 
-/// Which stream of a task a piece of log is from.
+/// The output stream of a task that a log frame belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stream {
     Stdout,
     Stderr,
-    /// The daemon's own words about the stream, such as a node that does not answer.
+    /// Messages of the daemon about the stream, such as a node that does not answer.
     System,
 }
 
-/// Log frames: eight bytes of header (stream, three zeros, length), then the text.
+/// Docker's log frames: eight bytes of header (stream, three zeros, length), then the text.
 pub(crate) struct LogStream {
     pieces: Pieces,
     raw: bool,
 }
 
 impl LogStream {
-    /// The next piece; `None` when the stream ended.
+    /// Waits for the next log frame; `None` when the stream ended.
     pub(crate) async fn next(&mut self) -> Result<Option<(Stream, Bytes)>, Failure> {
         loop {
             if let Some(found) = take_frame(&mut self.pieces.buffer, self.raw)? {
@@ -152,7 +152,7 @@ fn take_frame(buffer: &mut BytesMut, raw: bool) -> Result<Option<(Stream, Bytes)
     Ok(Some((stream, buffer.split_to(length).freeze())))
 }
 
-/// The body's bytes as they arrive.
+/// The bytes of a body as they arrive.
 struct Pieces {
     body: Incoming,
     buffer: BytesMut,
@@ -163,7 +163,7 @@ impl Pieces {
         Self { body, buffer: BytesMut::new() }
     }
 
-    /// Waits for more bytes; false at the end.
+    /// Waits for more bytes; false at the end of the body.
     async fn more(&mut self) -> Result<bool, Failure> {
         loop {
             match self.body.frame().await {

@@ -1,4 +1,4 @@
-//! `essaim journal`: what happened, node by node: failures, restarts, verdicts, tasks, each with its reason.
+//! `essaim journal`: the records of all nodes (failures, restarts, verdicts, tasks), each with its reason.
 
 use essaim_docker::own::JournalLine;
 
@@ -7,7 +7,7 @@ use crate::client::Client;
 use crate::exit::{Exit, Failure};
 use crate::show::units::{moment, now, parse_duration};
 
-/// `journal`.
+/// Arguments of `essaim journal`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     /// Go on printing what happens
@@ -21,7 +21,7 @@ pub(crate) struct Arguments {
     json: bool,
 }
 
-/// Does it.
+/// Runs `essaim journal`.
 pub(crate) async fn run(client: &Client, arguments: Arguments) -> Result<(), Failure> {
     let mut query = Vec::new();
     if arguments.follow {
@@ -57,7 +57,7 @@ pub(crate) async fn run(client: &Client, arguments: Arguments) -> Result<(), Fai
     }
 }
 
-/// `18:57:24.472 n2 #12 restarted  /n2/worker/uplink  noconnection (after #9)`.
+/// A record as one line: `18:57:24.472 n2 #12 restarted  /n2/worker/uplink  noconnection (after #9)`.
 fn in_words(record: &JournalLine) -> String {
     let at = moment(record.at).strftime("%H:%M:%S%.3f");
     let mut line =

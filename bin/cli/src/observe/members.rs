@@ -1,4 +1,4 @@
-//! `essaim members`: who is alive, as the asked node sees it, and who says otherwise.
+//! `essaim members`: the members of the cluster as each node sees them, and who accuses whom.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use crate::exit::Failure;
 use crate::show::units::natural_order;
 use crate::show::{Field, List};
 
-/// `members`.
+/// Arguments of `essaim members`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     /// Format output using a Go template, `table TEMPLATE` or `json`
@@ -31,7 +31,7 @@ const FIELDS: &[Field] = &[
 
 const TABLE: &str = "{{.Name}}\t{{.Address}}\t{{.State}}\t{{.Generation}}\t{{.Incarnation}}\t{{.RTT}}\t{{.Accusers}}";
 
-/// Does it.
+/// Runs `essaim members`.
 pub(crate) async fn run(client: &Client, arguments: Arguments) -> Result<(), Failure> {
     let seen: Members = read(client.get_json("/essaim/v1/members").await?)?;
     print!("{}", table(&seen).render(arguments.format.as_deref())?);
@@ -62,7 +62,7 @@ fn table(seen: &Members) -> List {
     table
 }
 
-/// Its host name, or its id where that is not known.
+/// The member's host name, or its id when the host name is not known.
 fn name(member: &Member) -> &str {
     if member.name.is_empty() { &member.node } else { &member.name }
 }

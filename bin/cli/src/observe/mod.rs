@@ -1,7 +1,7 @@
-//! What docker has no words for: the journal, the supervision tree, the members, and the debug verbs.
+//! Commands that docker does not have: the journal, the supervision tree, the members, and the debug verbs.
 //!
-//! They read the daemon's own routes, below `/essaim/v1/`, whose answers are the types of `essaim_docker::own`. Nodes
-//! that did not answer in time are named on stderr, never left out in silence.
+//! They read the daemon's own routes below `/essaim/v1/`, whose answers are the types of `essaim_docker::own`. Nodes
+//! that did not answer in time are named on stderr.
 
 mod journal;
 mod members;
@@ -26,7 +26,7 @@ pub(crate) enum Debug {
     },
 }
 
-/// Does it.
+/// Runs `essaim debug`.
 pub(crate) async fn debug(client: &Client, command: Debug) -> Result<(), Failure> {
     match command {
         Debug::KillActor { path } => {
@@ -38,7 +38,7 @@ pub(crate) async fn debug(client: &Client, command: Debug) -> Result<(), Failure
     }
 }
 
-/// An answer of the daemon, as one of the types of its own routes.
+/// Decodes an answer of the daemon's own routes.
 fn read<T: serde::de::DeserializeOwned>(answer: Value) -> Result<T, Failure> {
     serde_json::from_value(answer).map_err(|error| {
         Failure::error(format!("the daemon's answer is not what this program expects: {error}"))
@@ -46,7 +46,7 @@ fn read<T: serde::de::DeserializeOwned>(answer: Value) -> Result<T, Failure> {
     })
 }
 
-/// Says on stderr that a node did not answer, and why.
+/// Prints to stderr that a node did not answer, and why.
 fn report_silent(name: &str, error: &str) {
     eprintln!("{name} did not answer: {error}");
 }

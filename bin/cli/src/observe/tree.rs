@@ -1,4 +1,4 @@
-//! `essaim tree`: every actor of every node, under its supervisor.
+//! `essaim tree`: every actor of every node, below its supervisor.
 
 use essaim_docker::own::{Actor, NodeTree, Trees};
 use jiff::Timestamp;
@@ -9,7 +9,7 @@ use crate::exit::Failure;
 use crate::show::align;
 use crate::show::units::{age, moment, natural_order, now};
 
-/// `tree`.
+/// Arguments of `essaim tree`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     /// Show the folder of the source where each actor lives
@@ -22,7 +22,7 @@ pub(crate) struct Arguments {
     nodes: Vec<String>,
 }
 
-/// Does it.
+/// Runs `essaim tree`.
 pub(crate) async fn run(client: &Client, arguments: Arguments) -> Result<(), Failure> {
     let answer = client.get_json("/essaim/v1/tree").await?;
     if arguments.json {
@@ -39,7 +39,7 @@ pub(crate) async fn run(client: &Client, arguments: Arguments) -> Result<(), Fai
     Ok(())
 }
 
-/// An actor and those below it.
+/// An actor and the actors below it.
 #[derive(Default)]
 struct Branch<'a> {
     actor: Option<&'a Actor>,
@@ -122,7 +122,7 @@ ACTOR               STATE     RESTARTS   SINCE
    └─ uplink        running   2          5 seconds ago
 ";
         let text = draw(&nodes, false, "2026-11-20T18:58:05Z".parse().unwrap());
-        // Column widths are the table's business; what counts is the order and the lines.
+        // The test compares order and lines; column widths belong to the table's own tests.
         let squeezed = |text: &str| {
             text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect::<Vec<_>>()
         };

@@ -1,21 +1,21 @@
-//! `inspect`: the objects as the daemon gave them, pretty-printed JSON or through a template.
+//! The output of `inspect` commands: objects as the daemon returned them, as indented JSON or through a template.
 
 use serde_json::Value;
 
 use super::template::Template;
 use crate::exit::Failure;
 
-/// What could not be found, in words, after what could.
+/// Failures of a command over several names; they are printed after the results.
 #[derive(Debug, Default)]
 pub(crate) struct Missing(Vec<Failure>);
 
 impl Missing {
-    /// One more that failed.
+    /// Adds a failure.
     pub(crate) fn push(&mut self, failure: Failure) {
         self.0.push(failure);
     }
 
-    /// Reports all of them; an error if there was any.
+    /// Prints every failure to stderr; returns an error if there was one.
     pub(crate) fn report(self) -> Result<(), Failure> {
         let mut all = self.0;
         match all.len() {
@@ -31,7 +31,7 @@ impl Missing {
     }
 }
 
-/// The text for stdout.
+/// The text of an `inspect` command for stdout.
 pub(crate) fn inspect(objects: &[Value], format: Option<&str>) -> Result<String, Failure> {
     let failed = |error: super::template::TemplateError| Failure::error(error.to_string());
     match format.filter(|format| !format.is_empty()) {
@@ -49,7 +49,7 @@ pub(crate) fn inspect(objects: &[Value], format: Option<&str>) -> Result<String,
     }
 }
 
-/// JSON with four spaces a level, as docker writes it.
+/// JSON indented by four spaces a level, as docker writes it.
 fn pretty(objects: &[Value]) -> String {
     if objects.is_empty() {
         return "[]".to_owned();

@@ -1,7 +1,7 @@
-//! A list as docker prints it: a table by default, ids with `-q`, and whatever `--format` asks for.
+//! A list as docker prints it: a table by default, ids with `-q`, and any template with `--format`.
 //!
-//! A row is a JSON object whose fields are the words that templates may use; the table itself is a template too,
-//! and its head comes from running that template over the names of the fields. So every output has one source.
+//! A row is a JSON object whose fields are the words that templates may use. The table itself is a template too, and
+//! its header comes from running that template over the headers of the fields, so every output has one source.
 
 use serde_json::{Map, Value};
 
@@ -9,10 +9,10 @@ use super::table::align;
 use super::template::{Template, TemplateError};
 use crate::exit::Failure;
 
-/// A word that a template may use, and the head of its column.
+/// A field that a template may use, and the header of its column.
 pub(crate) type Field = (&'static str, &'static str);
 
-/// Rows, and how they look when nobody asks for anything else.
+/// The rows of a list, and the template of its default table.
 pub(crate) struct List {
     fields: &'static [Field],
     default: &'static str,
@@ -20,18 +20,18 @@ pub(crate) struct List {
 }
 
 impl List {
-    /// An empty list; `default` is the table's template, cells separated by tabs.
+    /// A list without rows. `default` is the table's template, with cells separated by tabs.
     pub(crate) fn new(fields: &'static [Field], default: &'static str) -> Self {
         Self { fields, default, rows: Vec::new() }
     }
 
-    /// Adds a row: one value a field, in the order of the fields.
+    /// Adds a row: one value for each field, in the order of the fields.
     pub(crate) fn push<const N: usize>(&mut self, values: [Value; N]) {
         debug_assert_eq!(N, self.fields.len(), "a row has one value for each field");
         self.rows.push(self.fields.iter().map(|(name, _)| (*name).to_owned()).zip(values).collect());
     }
 
-    /// The text for stdout.
+    /// The list as text for stdout, in the given `--format` or as the default table.
     pub(crate) fn render(&self, format: Option<&str>) -> Result<String, Failure> {
         let format = format.map(str::trim).filter(|format| !format.is_empty()).unwrap_or("table");
         match format.strip_prefix("table") {
@@ -70,7 +70,7 @@ fn failure(error: TemplateError) -> Failure {
     Failure::error(error.to_string())
 }
 
-/// `\t` and `\n` written out, as a shell passes them on.
+/// Replaces `\t` and `\n` written out as two characters, as a shell passes them on, by tab and newline.
 fn unescaped(text: &str) -> String {
     text.replace("\\t", "\t").replace("\\n", "\n")
 }

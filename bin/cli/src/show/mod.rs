@@ -1,7 +1,7 @@
-//! What a person sees: docker's tables, templates and units, written again.
+//! Output for people: docker's tables, templates and units.
 //!
-//! Order of reading: `list` (a table, `-q`, `--format`), `inspect` (one object), `table`, `template`, `units`, and
-//! `progress` (what happens while a command waits).
+//! In suggested reading order: `list` (a table, `-q`, `--format`), `inspect` (one object), `table`, `template`,
+//! `units`, and `progress` (what a command prints while it waits).
 
 mod inspect;
 mod list;

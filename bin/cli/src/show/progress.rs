@@ -1,7 +1,7 @@
-//! What a command says on stderr while it waits.
+//! Progress on stderr while a command waits.
 //!
-//! On a terminal: a bar that is drawn again. Elsewhere: one line each time something changed, so that a log holds
-//! the story and not the polling. (docker prints its lines again at every poll, on stdout.)
+//! On a terminal it is a bar that is redrawn. Elsewhere it is one line each time something changed, so that a log holds
+//! the changes and not the polls. (docker prints its lines again at every poll, on stdout.)
 
 use std::io::IsTerminal;
 
@@ -15,7 +15,7 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    /// Starts to show; nothing is shown when quiet.
+    /// A progress display; it prints nothing when `quiet`.
     pub(crate) fn start(quiet: bool) -> Self {
         let bar = (!quiet && std::io::stderr().is_terminal()).then(|| {
             let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr());
@@ -27,7 +27,7 @@ impl Progress {
         Self { bar, last: String::new(), quiet }
     }
 
-    /// How far it is.
+    /// Shows that `done` of `of` steps are done.
     pub(crate) fn step(&mut self, done: u64, of: u64, text: &str) {
         match &self.bar {
             Some(bar) => {
@@ -39,7 +39,7 @@ impl Progress {
         }
     }
 
-    /// A line that stays.
+    /// Prints a line that stays above the bar.
     pub(crate) fn say(&mut self, text: &str) {
         if self.quiet || self.last == text {
             return;
@@ -51,7 +51,7 @@ impl Progress {
         }
     }
 
-    /// The last line; the bar goes.
+    /// Removes the bar and prints the last line.
     pub(crate) fn finish(&mut self, text: &str) {
         if let Some(bar) = self.bar.take() {
             bar.finish_and_clear();

@@ -1,4 +1,4 @@
-//! Durations, sizes, ages and moments, in docker's spelling.
+//! Durations, sizes, ages and points in time, in docker's spelling.
 
 use jiff::Timestamp;
 
@@ -30,7 +30,7 @@ pub(crate) fn parse_duration(text: &str) -> Result<i64, String> {
         total += number * scale;
         rest = &rest[end..];
     }
-    // Below 2^53 ns (104 days) a float is exact; what is longer loses nanoseconds nobody wrote.
+    // A float is exact below 2^53 ns (104 days); a longer duration loses nanoseconds that its author did not write.
     if total.is_finite() && total < i64::MAX as f64 { Ok(total.round() as i64) } else { Err(invalid()) }
 }
 
@@ -85,7 +85,7 @@ pub(crate) fn human_duration(seconds: f64) -> String {
     }
 }
 
-/// How long ago this moment (RFC 3339) was, as tables say it: `5 minutes ago`.
+/// Time since `moment` (RFC 3339) as tables print it: `5 minutes ago`.
 pub(crate) fn ago(moment: &str, now: Timestamp) -> String {
     match moment.parse::<Timestamp>() {
         Ok(then) => age(then, now),
@@ -93,22 +93,22 @@ pub(crate) fn ago(moment: &str, now: Timestamp) -> String {
     }
 }
 
-/// How long ago this was: `5 minutes ago`.
+/// Time between `then` and `now` as tables print it: `5 minutes ago`.
 pub(crate) fn age(then: Timestamp, now: Timestamp) -> String {
     format!("{} ago", human_duration(now.duration_since(then).as_secs_f64()).to_lowercase())
 }
 
-/// A moment of Essaim's own routes.
+/// A timestamp of Essaim's own routes, as jiff's type.
 pub(crate) fn moment(time: essaim_docker::Time) -> Timestamp {
     Timestamp::from_nanosecond(i128::from(time.unix().1)).unwrap_or(Timestamp::MIN)
 }
 
-/// Now, for ages. The command line runs in the world, never in a simulation.
+/// The present time, for ages. The command line never runs in a simulation, so it may ask the machine.
 pub(crate) fn now() -> Timestamp {
     Timestamp::now()
 }
 
-/// Bytes from `64M`, `1.5g`, `900GiB`: units of 1024, whatever their spelling, as docker takes them.
+/// Bytes from `64M`, `1.5g`, `900GiB`. All units are powers of 1024, as docker takes them.
 pub(crate) fn parse_bytes(text: &str) -> Result<i64, String> {
     let invalid = || format!("{text:?} is no size: write it like 64M or 1.5G");
     let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
@@ -126,7 +126,7 @@ pub(crate) fn parse_bytes(text: &str) -> Result<i64, String> {
     if bytes < i64::MAX as f64 { Ok(bytes as i64) } else { Err(invalid()) }
 }
 
-/// Bytes with four significant digits: `23.54GiB`.
+/// A number of bytes with four significant digits: `23.54GiB`.
 pub(crate) fn bytes(count: i64) -> String {
     const UNITS: [&str; 6] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
     let mut size = count as f64;
@@ -138,7 +138,7 @@ pub(crate) fn bytes(count: i64) -> String {
     format!("{}{}", significant(size), UNITS[unit])
 }
 
-/// Billionths of a CPU from `0.5`.
+/// Billionths of a CPU from a decimal number such as `0.5`.
 pub(crate) fn parse_cpus(text: &str) -> Result<i64, String> {
     match text.parse::<f64>() {
         Ok(cpus) if (0.0..1e9).contains(&cpus) => Ok((cpus * 1e9).round() as i64),
@@ -146,13 +146,13 @@ pub(crate) fn parse_cpus(text: &str) -> Result<i64, String> {
     }
 }
 
-/// CPUs from billionths, without needless zeros.
+/// A number of CPUs from billionths of one, without trailing zeros.
 pub(crate) fn cpus(nanos: i64) -> String {
     let text = format!("{:.9}", nanos as f64 / 1e9);
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
-/// `%.4g`, for values from 0 to 1023.
+/// Go's `%.4g`, for values from 0 to 1023.
 fn significant(value: f64) -> String {
     let whole = if value < 1.0 { 1 } else { (value.log10().floor() as usize) + 1 };
     let text = format!("{value:.*}", 4_usize.saturating_sub(whole));
@@ -164,13 +164,13 @@ pub(crate) fn short(id: &str) -> &str {
     id.get(..12).unwrap_or(id)
 }
 
-/// A word with a capital: `running` is `Running`.
+/// The word with a capital letter: `running` becomes `Running`.
 pub(crate) fn capital(word: &str) -> String {
     let mut letters = word.chars();
     letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }
 
-/// At most `max` characters, the last of which tells that there was more.
+/// The text cut to `max` characters, with `…` as the last one when it was longer.
 pub(crate) fn ellipsis(text: &str, max: usize) -> String {
     if text.chars().count() <= max { text.to_owned() } else { text.chars().take(max - 1).chain(['…']).collect() }
 }

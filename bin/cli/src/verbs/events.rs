@@ -8,7 +8,7 @@ use crate::client::{Client, encoded, filters};
 use crate::exit::{Exit, Failure};
 use crate::show::template::Template;
 
-/// `events`.
+/// Arguments of `essaim events`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     /// Filter output based on conditions provided
@@ -25,7 +25,7 @@ pub(crate) struct Arguments {
     until: Option<String>,
 }
 
-/// Does it.
+/// Runs `essaim events`.
 pub(crate) async fn run(client: &Client, arguments: Arguments) -> Result<(), Failure> {
     let mut query = Vec::new();
     for (name, value) in [("since", &arguments.since), ("until", &arguments.until)] {
@@ -69,7 +69,7 @@ pub(crate) async fn run(client: &Client, arguments: Arguments) -> Result<(), Fai
     }
 }
 
-/// `2026-11-20T18:57:24.472415149Z node update jy1k… (name=node1, state.new=ready)`.
+/// An event as one line: `2026-11-20T18:57:24.472415149Z node update jy1k… (name=node1, state.new=ready)`.
 fn in_words(event: &Value) -> String {
     let at = number(event, "/timeNano").map(i128::from).and_then(|nanos| jiff::Timestamp::from_nanosecond(nanos).ok());
     let at = at.map_or_else(|| "-".to_owned(), |at| at.strftime("%Y-%m-%dT%H:%M:%S.%9fZ").to_string());

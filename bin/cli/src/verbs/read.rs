@@ -1,4 +1,4 @@
-//! Reaching into the daemon's JSON.
+//! Reading and editing the daemon's untyped JSON.
 
 use serde_json::{Map, Value};
 
@@ -7,7 +7,7 @@ pub(super) fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
     value.pointer(pointer).and_then(Value::as_str).unwrap_or("")
 }
 
-/// The number at this pointer; none when there is none.
+/// The number at this pointer; `None` when there is none.
 pub(super) fn number(value: &Value, pointer: &str) -> Option<i64> {
     value.pointer(pointer).and_then(Value::as_i64)
 }
@@ -31,7 +31,7 @@ pub(super) fn pairs(value: &Value, pointer: &str) -> Vec<(String, String)> {
     pairs
 }
 
-/// The object below these names, made where it is missing; what stands in its way is replaced.
+/// The object at this path of names. Missing objects are created; a value of another type is replaced.
 pub(super) fn object<'a>(value: &'a mut Value, names: &[&str]) -> &'a mut Map<String, Value> {
     let mut value = value;
     for name in names {
@@ -50,7 +50,7 @@ fn as_object(value: &mut Value) -> &mut Map<String, Value> {
     }
 }
 
-/// The list below these names, made where it is missing.
+/// The list at this path of names, created when it is missing.
 pub(super) fn array<'a>(value: &'a mut Value, names: &[&str], last: &str) -> &'a mut Vec<Value> {
     let slot = object(value, names).entry(last).or_insert(Value::Null);
     if !slot.is_array() {

@@ -10,7 +10,7 @@ use crate::exit::Failure;
 use crate::show::inspect;
 use crate::show::units::{bytes, duration};
 
-/// How to print one object.
+/// Arguments of commands that print one object.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     /// Format output using a Go template or `json`
@@ -18,7 +18,7 @@ pub(crate) struct Arguments {
     format: Option<String>,
 }
 
-/// `info`.
+/// Runs `essaim info`.
 pub(crate) async fn info(client: &Client, arguments: Arguments) -> Result<(), Failure> {
     let info = client.get_json("/info").await?;
     match arguments.format.as_deref() {
@@ -29,7 +29,7 @@ pub(crate) async fn info(client: &Client, arguments: Arguments) -> Result<(), Fa
     Ok(())
 }
 
-/// `version`: this program's, and the daemon's when it answers.
+/// Runs `essaim version`: prints the version of this program, and that of the daemon when it answers.
 pub(crate) async fn version(client: &Client, arguments: Arguments) -> Result<(), Failure> {
     let server = client.get_json("/version").await;
     let own = json!({

@@ -1,7 +1,7 @@
 //! The table of tasks, as `service ps` and `node ps` print it.
 //!
-//! Tasks of one slot stand together, the newest first and its predecessors indented below it; that is how a history
-//! of attempts is read.
+//! Tasks of one slot stand together, the newest first and its predecessors indented below it, so that the history of a
+//! slot can be read.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ use crate::exit::Failure;
 use crate::show::units::{ago, capital, ellipsis, natural_order, now, short};
 use crate::show::{Field, List, Missing};
 
-/// `service ps`.
+/// Arguments of `service ps`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ServicePs {
     #[command(flatten)]
@@ -24,7 +24,7 @@ pub(crate) struct ServicePs {
     services: Vec<String>,
 }
 
-/// `node ps`.
+/// Arguments of `node ps`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct NodePs {
     #[command(flatten)]
@@ -59,17 +59,17 @@ const FIELDS: &[Field] = &[
 const TABLE: &str =
     "{{.ID}}\t{{.Name}}\t{{.Image}}\t{{.Node}}\t{{.DesiredState}}\t{{.CurrentState}}\t{{.Error}}\t{{.Ports}}";
 
-/// How much of an error fits into the table.
+/// Characters of an error that the table shows.
 const ERROR_LEN_MAX: usize = 30;
 
-/// The names behind the ids.
+/// Names of services and nodes by id.
 #[derive(Debug, Default)]
 struct Names {
     services: BTreeMap<String, String>,
     nodes: BTreeMap<String, String>,
 }
 
-/// `service ps`.
+/// Runs `service ps`.
 pub(crate) async fn of_services(client: &Client, arguments: ServicePs) -> Result<(), Failure> {
     let (mut wanted, mut missing) = (arguments.options.shown.filter.clone(), Missing::default());
     let mut any = false;
@@ -88,7 +88,7 @@ pub(crate) async fn of_services(client: &Client, arguments: ServicePs) -> Result
     missing.report()
 }
 
-/// `node ps`.
+/// Runs `node ps`.
 pub(crate) async fn of_nodes(client: &Client, arguments: NodePs) -> Result<(), Failure> {
     let names = if arguments.nodes.is_empty() { vec!["self".to_owned()] } else { arguments.nodes };
     let (mut wanted, mut missing) = (arguments.options.shown.filter.clone(), Missing::default());
@@ -120,7 +120,7 @@ async fn node_id(client: &Client, name: &str) -> Result<String, Failure> {
 }
 
 async fn print(client: &Client, mut wanted: Vec<(String, String)>, options: &Options) -> Result<(), Failure> {
-    // A node in a filter may be given by name; the API knows ids only.
+    // A node in a filter may be given by name, but the API knows only ids.
     for (key, value) in &mut wanted {
         if key == "node" {
             *value = node_id(client, value).await?;

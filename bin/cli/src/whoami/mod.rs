@@ -1,9 +1,9 @@
-//! `essaim whoami`: a web server that says where it runs. The demo runs it, and so do the tests.
+//! `essaim whoami`: a web server that answers with where it runs. The demo and the tests run it.
 //!
-//! It is a task like any other: it learns who it is from the environment that the process engine gives to every
-//! task, listens on the loopback address that is its own (`ESSAIM_ADDRESS`), and ends on SIGTERM. At `/` it answers
-//! in text, at `/api` in JSON; both show the request as it arrived, so that whoever sits in between can be seen.
-//! It knows nothing of the cluster, and started by hand it simply has less to say.
+//! It is a task like any other: it reads its identity from the environment that the process engine gives to every task,
+//! listens on its own loopback address (`ESSAIM_ADDRESS`), and ends on SIGTERM. `/` answers in text, `/api` in JSON;
+//! both show the request as it arrived, so that proxies in between can be seen. It knows nothing of the cluster;
+//! started by hand it shows less.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -32,7 +32,7 @@ pub(crate) struct Arguments {
     name: Option<String>,
 }
 
-/// Who this task is: what the engine told it, and what the machine says.
+/// Identity of this task: what the engine's environment and the machine tell.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Identity {
     name: Option<String>,
@@ -59,7 +59,7 @@ impl Identity {
         }
     }
 
-    /// The lines that are known, in the order in which they are shown.
+    /// The known facts as (name, value), in the order in which they are shown.
     fn lines(&self) -> Vec<(&'static str, String)> {
         let mut lines = Vec::new();
         let mut known = |label, value: &Option<String>| {
@@ -80,7 +80,7 @@ impl Identity {
     }
 }
 
-/// A request as it arrived.
+/// An HTTP request as it arrived.
 struct Seen {
     from: SocketAddr,
     line: String,
@@ -142,7 +142,7 @@ fn router(identity: Identity) -> Router {
         .with_state(Arc::new(identity))
 }
 
-/// The address that belongs to this task, or the machine's own loopback when nobody gave one.
+/// The address that the engine gave to this task, or 127.0.0.1 without one.
 fn address_to_listen_on(given: Option<&str>) -> Result<IpAddr, Failure> {
     match given.filter(|text| !text.is_empty()) {
         None => Ok(IpAddr::V4(Ipv4Addr::LOCALHOST)),
@@ -185,7 +185,7 @@ fn api(who: &Identity, seen: &Seen) -> Response {
     Json(body).into_response()
 }
 
-/// `user-agent` as it is written by hand: hyper keeps names in lower case, people do not read them so.
+/// A header name as people write it: hyper's `user-agent` becomes `User-Agent`.
 fn canonical(name: &str) -> String {
     let mut start = true;
     name.chars()

@@ -1,11 +1,11 @@
-//! Runs a template over a JSON value.
+//! Evaluates a template over a JSON value.
 
 use serde_json::Value;
 
 use super::parse::{Node, Operand, Pipeline};
 use super::{TemplateError, functions};
 
-/// Runs it.
+/// The text that the template produces for `dot`.
 pub(super) fn render(nodes: &[Node], dot: &Value) -> Result<String, TemplateError> {
     let mut run = Run { out: String::new(), variables: vec![(String::new(), dot.clone())] };
     run.nodes(nodes, dot)?;
@@ -14,7 +14,7 @@ pub(super) fn render(nodes: &[Node], dot: &Value) -> Result<String, TemplateErro
 
 struct Run {
     out: String,
-    /// The innermost last; `$` alone is the variable without a name.
+    /// Variables in scope, the innermost last; `$` alone is the variable with the empty name.
     variables: Vec<(String, Value)>,
 }
 
@@ -74,7 +74,7 @@ impl Run {
         Ok(())
     }
 
-    /// Forgets the variables that were made inside.
+    /// Runs `work` in a scope of its own: variables declared inside are dropped afterwards.
     fn scoped(&mut self, work: impl FnOnce(&mut Self) -> Result<(), TemplateError>) -> Result<(), TemplateError> {
         let depth = self.variables.len();
         let result = work(self);

@@ -1,4 +1,4 @@
-//! The functions a template may call, and how values are printed and judged, all as in Go.
+//! The functions that a template may call, and Go's rules for printing and truth of values.
 
 use std::cmp::Ordering;
 
@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::TemplateError;
 
-/// Calls a function by its name.
+/// Calls the function `name` with these arguments.
 pub(super) fn call(name: &str, arguments: &[Value]) -> Result<Value, TemplateError> {
     let wrong = || TemplateError(format!("{name} does not take {} arguments of these kinds", arguments.len()));
     let text = |at: usize| arguments.get(at).and_then(Value::as_str).ok_or_else(wrong);
@@ -74,7 +74,7 @@ pub(super) fn call(name: &str, arguments: &[Value]) -> Result<Value, TemplateErr
     })
 }
 
-/// Whether an `if` takes the value as true.
+/// Whether `if` takes the value as true: anything but false, 0, and empty text, lists and maps.
 pub(super) fn truth(value: &Value) -> bool {
     match value {
         Value::Null => false,
@@ -86,7 +86,7 @@ pub(super) fn truth(value: &Value) -> bool {
     }
 }
 
-/// A value as `{{.}}` prints it.
+/// The text that `{{.}}` prints for the value.
 pub(super) fn shown(value: &Value) -> String {
     match value {
         Value::Null => "<no value>".to_owned(),
@@ -102,7 +102,7 @@ pub(super) fn shown(value: &Value) -> String {
     }
 }
 
-/// JSON as Go writes it: keys sorted, and `<`, `>`, `&` escaped, since it may end in a web page.
+/// JSON as Go's encoder writes it: keys sorted, and `<`, `>`, `&` escaped.
 fn json(value: &Value) -> String {
     sorted(value).to_string().replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026")
 }
@@ -143,7 +143,7 @@ fn spaced(arguments: &[Value]) -> String {
     out
 }
 
-/// `%s %d %v %q %t %%`, with a width. Flags beyond that are printed as they stand.
+/// Go's `Sprintf` for `%s %d %v %q %t %%`, with a width. Other verbs and flags are printed as they stand.
 fn printf(format: &str, arguments: &[Value]) -> String {
     let mut out = String::new();
     let mut arguments = arguments.iter();

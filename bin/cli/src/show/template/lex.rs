@@ -1,22 +1,22 @@
-//! Cuts a template into text and actions, and actions into tokens.
+//! Lexer of templates: cuts the text into text and actions, and actions into tokens.
 
 use super::TemplateError;
 
-/// A piece of the template.
+/// Literal text or one action of a template.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Piece {
     /// Text that is printed as it is.
     Text(String),
-    /// What stands between `{{` and `}}`.
+    /// The tokens between `{{` and `}}`.
     Action(Vec<Token>),
 }
 
-/// A word of an action.
+/// A token of an action.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Token {
-    /// `.`, `.A`, `.A.B`: the names, none for the dot alone.
+    /// `.`, `.A`, `.A.B`: the field names; empty for the dot alone.
     Field(Vec<String>),
-    /// `$`, `$x`, `$x.A`: the variable and the names behind it.
+    /// `$`, `$x`, `$x.A`: the variable's name and the field names after it.
     Variable(String, Vec<String>),
     Word(String),
     Text(String),
@@ -26,13 +26,13 @@ pub(super) enum Token {
     Open,
     Close,
     Comma,
-    /// `:=`
+    /// `:=`, which declares a variable.
     Declare,
-    /// `=`
+    /// `=`, which assigns to a declared variable.
     Assign,
 }
 
-/// Cuts the template.
+/// Cuts a template into pieces.
 pub(super) fn lex(text: &str) -> Result<Vec<Piece>, TemplateError> {
     let mut pieces = Vec::new();
     let mut rest = text;
@@ -70,7 +70,7 @@ pub(super) fn lex(text: &str) -> Result<Vec<Piece>, TemplateError> {
     Ok(pieces)
 }
 
-/// Where `}}` stands, outside of strings.
+/// Position of the `}}` that ends the action, outside of string literals.
 fn end_of_action(text: &str) -> Option<usize> {
     let mut quote = None;
     let mut escaped = false;

@@ -1,11 +1,11 @@
 //! Go templates, as far as `--format` needs them.
 //!
-//! `{{.Name}}`, nested fields, pipelines (`{{.Labels | json}}`), variables, `if`/`else if`/`else`, `range` over lists
-//! and maps, `with`, trimming (`{{- -}}`), and docker's functions: `json join upper lower title split truncate pad
-//! println` beside Go's `eq ne lt gt le ge and or not len index print printf`. The data is JSON. What Go can do beyond
-//! that (methods, nested templates) nobody writes on a command line; it is refused with the place where it stands.
+//! Supported: `{{.Name}}`, nested fields, pipelines (`{{.Labels | json}}`), variables, `if`/`else if`/`else`, `range`
+//! over lists and maps, `with`, trimming (`{{- -}}`), docker's functions `json join upper lower title split truncate
+//! pad println`, and Go's `eq ne lt gt le ge and or not len index print printf`. The data is JSON. Methods and nested
+//! templates are refused, with their position in the text.
 //!
-//! `lex` cuts the text into tokens, `parse` makes the tree, `eval` runs it, `functions` has the named ones.
+//! `lex` cuts the text into tokens, `parse` builds the tree, `eval` evaluates it, `functions` has the named functions.
 
 mod eval;
 mod functions;
@@ -14,24 +14,24 @@ mod parse;
 
 use serde_json::Value;
 
-/// A template that was understood.
+/// A parsed template.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Template {
     nodes: Vec<parse::Node>,
 }
 
-/// The template cannot be read or run.
+/// The template cannot be parsed or evaluated, and why.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("template: {0}")]
 pub(crate) struct TemplateError(String);
 
 impl Template {
-    /// Reads a template.
+    /// Parses a template.
     pub(crate) fn parse(text: &str) -> Result<Self, TemplateError> {
         Ok(Self { nodes: parse::parse(lex::lex(text)?)? })
     }
 
-    /// Runs it over this object.
+    /// Evaluates the template over this JSON value.
     pub(crate) fn render(&self, dot: &Value) -> Result<String, TemplateError> {
         eval::render(&self.nodes, dot)
     }

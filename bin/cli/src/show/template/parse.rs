@@ -1,4 +1,4 @@
-//! Makes the tree of a template from its pieces.
+//! Parser of templates: builds the tree from the lexer's pieces.
 
 use std::iter::Peekable;
 use std::vec::IntoIter;
@@ -6,7 +6,7 @@ use std::vec::IntoIter;
 use super::TemplateError;
 use super::lex::{Piece, Token};
 
-/// What a template consists of.
+/// A node of the template's tree.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Node {
     Text(String),
@@ -16,16 +16,16 @@ pub(super) enum Node {
     Range { over: Pipeline, body: Vec<Self>, otherwise: Vec<Self> },
 }
 
-/// `$a, $b := f x | g`: each command's value is the last argument of the next.
+/// A pipeline, `$a, $b := f x | g`: the value of each command is the last argument of the next.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Pipeline {
-    /// Variables that are set, and whether they are new here.
+    /// Names of the variables that the pipeline's value is given to.
     pub(super) variables: Vec<String>,
     pub(super) declares: bool,
     pub(super) commands: Vec<Vec<Operand>>,
 }
 
-/// One word of a command.
+/// One operand of a command.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Operand {
     Field(Vec<String>),
@@ -39,7 +39,7 @@ pub(super) enum Operand {
     Inner(Pipeline, Vec<String>),
 }
 
-/// Makes the tree.
+/// Builds the tree of a whole template.
 pub(super) fn parse(pieces: Vec<Piece>) -> Result<Vec<Node>, TemplateError> {
     let mut parser = Parser { pieces: pieces.into_iter() };
     match parser.block()? {
@@ -49,11 +49,11 @@ pub(super) fn parse(pieces: Vec<Piece>) -> Result<Vec<Node>, TemplateError> {
     }
 }
 
-/// What closed a block.
+/// The action that closed a block.
 enum Ending {
     Template,
     End,
-    /// `{{else}}`, with what follows it in the same action (`if …`).
+    /// `{{else}}`, with the tokens that follow it in the same action (`if …`).
     Else(Vec<Token>),
 }
 
@@ -97,7 +97,7 @@ impl Parser {
             Ending::End => Vec::new(),
             Ending::Template => return Err(TemplateError(format!("{{{{{keyword}}}}} has no {{{{end}}}}"))),
             Ending::Else(mut rest) => match rest.first() {
-                // `{{else if …}}` is a branch of its own that shares the `{{end}}`.
+                // `{{else if …}}` opens a branch that shares the `{{end}}` of the first one.
                 Some(Token::Word(inner)) if inner == "if" || inner == "with" => {
                     let inner = inner.clone();
                     vec![self.branch(&inner, rest.split_off(1))?]
@@ -176,7 +176,7 @@ fn pipeline_until_close(tokens: &mut Peekable<IntoIter<Token>>, inner: bool) -> 
     Ok(Pipeline { variables, declares, commands })
 }
 
-/// `$x :=`, `$k, $v :=` or `$x =` in front of a pipeline.
+/// Reads `$x :=`, `$k, $v :=` or `$x =` in front of a pipeline.
 fn declaration(tokens: &mut Peekable<IntoIter<Token>>) -> (Vec<String>, bool) {
     let ahead: Vec<Token> = tokens.clone().take(4).collect();
     let name = |token: &Token| match token {

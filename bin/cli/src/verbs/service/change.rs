@@ -1,8 +1,8 @@
-//! `service update`, `scale` and `rollback`: fetch the spec, edit it, send it back with its version.
+//! `service update`, `scale` and `rollback`: fetch the spec, edit it, and send it back with its version.
 //!
-//! What the spec holds and this program does not know is sent back untouched. When somebody else changed the service
-//! in between, the daemon refuses (`update out of sequence`), and the command says so rather than trying again: the
-//! edit may no longer mean what its author saw.
+//! Fields of the spec that this program does not know are sent back untouched. When another client changed the service
+//! in between, the daemon refuses (`update out of sequence`), and the command reports that instead of trying again,
+//! because the edit may no longer mean what its author saw.
 
 use serde_json::{Value, json};
 
@@ -15,7 +15,7 @@ use crate::exit::Failure;
 use crate::show::Missing;
 use crate::verbs::read::{array, number, object, text};
 
-/// `service update`.
+/// Arguments of `service update`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     /// Service image
@@ -77,7 +77,7 @@ pub(crate) struct Arguments {
     service: String,
 }
 
-/// `service rollback`.
+/// Arguments of `service rollback`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Rollback {
     #[command(flatten)]
@@ -86,7 +86,7 @@ pub(crate) struct Rollback {
     service: String,
 }
 
-/// `service scale`.
+/// Arguments of `service scale`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Scale {
     #[command(flatten)]
@@ -96,7 +96,7 @@ pub(crate) struct Scale {
     services: Vec<String>,
 }
 
-/// `service update`.
+/// Runs `service update`.
 pub(super) async fn update(client: &Client, arguments: Arguments) -> Result<(), Failure> {
     let mut service = fetch(client, &arguments.service).await?;
     let query = if arguments.rollback { "&rollback=previous" } else { "" };
@@ -106,7 +106,7 @@ pub(super) async fn update(client: &Client, arguments: Arguments) -> Result<(), 
     wait::for_service(client, text(&service, "/ID"), &arguments.service, &arguments.waiting).await
 }
 
-/// `service rollback`.
+/// Runs `service rollback`.
 pub(super) async fn rollback(client: &Client, arguments: Rollback) -> Result<(), Failure> {
     let service = fetch(client, &arguments.service).await?;
     send(client, &service, "&rollback=previous").await?;
@@ -114,7 +114,7 @@ pub(super) async fn rollback(client: &Client, arguments: Rollback) -> Result<(),
     wait::for_rollback(client, text(&service, "/ID"), &arguments.service, &arguments.waiting).await
 }
 
-/// `service scale`.
+/// Runs `service scale`.
 pub(super) async fn scale(client: &Client, arguments: Scale) -> Result<(), Failure> {
     let mut wished = Vec::new();
     for wish in &arguments.services {
@@ -217,7 +217,8 @@ fn edit(arguments: &Arguments, spec: &mut Value) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Takes out what is `gone` or will be replaced, then appends what is added. A list that nobody named stays as it is.
+/// Removes the entries that are `gone` or will be replaced from a list of the spec, and appends the added ones. A list
+/// without edits stays as it is.
 fn replace(
     spec: &mut Value,
     names: &[&str],

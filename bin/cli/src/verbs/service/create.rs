@@ -1,4 +1,4 @@
-//! `service create`: the flags become a spec, the daemon takes it, and the command waits until it runs.
+//! `service create`: makes a spec of the flags, sends it to the daemon, and waits until the service runs.
 
 use serde_json::{Value, json};
 
@@ -9,7 +9,7 @@ use crate::client::Client;
 use crate::exit::Failure;
 use crate::verbs::read::{array, object};
 
-/// `service create`.
+/// Arguments of `service create`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     /// Service name
@@ -51,7 +51,7 @@ pub(crate) struct Arguments {
     image: Vec<String>,
 }
 
-/// Does it.
+/// Runs `service create`.
 pub(super) async fn run(client: &Client, arguments: Arguments) -> Result<(), Failure> {
     let spec = spec(&arguments)?;
     let created = client.post("/services/create", Some(&spec)).await?.json().await?;
@@ -125,7 +125,8 @@ fn mode(mode: &str) -> Value {
     }
 }
 
-/// `KEY=VALUE` as it is; `KEY` alone takes the value from this environment, and is left out where there is none.
+/// The environment entry of `--env`: `KEY=VALUE` as it is; `KEY` alone takes its value from this process, and is left
+/// out when it has none.
 pub(super) fn environment(variable: &str) -> Option<String> {
     if variable.contains('=') {
         return Some(variable.to_owned());
@@ -133,7 +134,7 @@ pub(super) fn environment(variable: &str) -> Option<String> {
     std::env::var(variable).ok().map(|value| format!("{variable}={value}"))
 }
 
-/// `spread=node.labels.zone`.
+/// The API's object for a placement preference such as `spread=node.labels.zone`.
 pub(super) fn preference_of(text: &str) -> Result<Value, Failure> {
     match text.split_once('=') {
         Some(("spread", descriptor)) => Ok(json!({"Spread": {"SpreadDescriptor": descriptor}})),
@@ -158,7 +159,7 @@ mod tests {
         spec(&Line::try_parse_from(words).unwrap_or_else(|error| panic!("{error}")).arguments).unwrap()
     }
 
-    /// The body of transcript 093-service-create-ping, but for what the registry said of the image.
+    /// The body of transcript 093-service-create-ping, without what the registry said of the image.
     #[test]
     fn the_request_is_the_one_docker_sends() {
         let expected = json!({

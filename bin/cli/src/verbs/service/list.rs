@@ -20,7 +20,7 @@ const FIELDS: &[Field] = &[
 
 const TABLE: &str = "{{.ID}}\t{{.Name}}\t{{.Mode}}\t{{.Replicas}}\t{{.Image}}\t{{.Ports}}";
 
-/// Does it.
+/// Runs `service ls`.
 pub(super) async fn run(client: &Client, shown: &Shown) -> Result<(), Failure> {
     let query = [filters(&shown.filter), "status=true".to_owned()];
     let query: Vec<_> = query.into_iter().filter(|part| !part.is_empty()).collect();

@@ -1,7 +1,7 @@
-//! `service logs`: the lines of all tasks of a service, each with where it comes from.
+//! `service logs`: the lines of all tasks of a service, each with its task and node.
 //!
-//! The daemon sends docker's frames, and with `details` every line begins with the ids of its node and task. Names
-//! are looked up once each, since a task may be gone from the cluster's memory when its lines are read.
+//! The daemon sends docker's frames, and with `details` every line begins with the ids of its node and task. Each name
+//! is looked up once, since the cluster may forget a task while its lines are read.
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -13,7 +13,7 @@ use crate::exit::{Exit, Failure};
 use crate::show::units::{parse_duration, short};
 use crate::verbs::read::{number, text};
 
-/// `service logs`.
+/// Arguments of `service logs`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     /// Follow log output
@@ -48,7 +48,7 @@ pub(crate) struct Arguments {
     target: String,
 }
 
-/// Does it.
+/// Runs `service logs`.
 pub(super) async fn run(client: &Client, arguments: Arguments) -> Result<(), Failure> {
     let name = encoded(&arguments.target);
     let (kind, id, slots) = match client.find(&format!("/services/{name}")).await? {
@@ -98,14 +98,14 @@ async fn print(
             }
         };
         if written.is_err() {
-            // Whoever read the output has gone (`… | head`): nothing is left to do.
+            // The reader of the output has gone (`… | head`), so nothing is left to do.
             return Ok(());
         }
     }
     Ok(())
 }
 
-/// A line as the daemon sent it, cut into what stands before the text.
+/// A log line as the daemon sent it, split into its details and its text.
 #[derive(Debug, PartialEq, Eq)]
 struct Line<'a> {
     timestamp: Option<&'a str>,
@@ -147,7 +147,7 @@ async fn prefixed(piece: &str, arguments: &Arguments, names: &mut Names<'_>, wid
     format!("{at}{source}@{node}{padding}    | {details}{}", line.text)
 }
 
-/// Names behind ids, each asked for once.
+/// Names of tasks and nodes by id, each asked for once.
 struct Names<'a> {
     client: &'a Client,
     resolve: bool,
@@ -155,7 +155,7 @@ struct Names<'a> {
 }
 
 impl Names<'_> {
-    /// `web.3` and 3.
+    /// The task's name (`web.3`) and its slot (3).
     async fn task(&mut self, task: &str, service: &str) -> (String, i64) {
         if let Some(known) = self.known.get(task) {
             return known.clone();
@@ -185,7 +185,7 @@ impl Names<'_> {
         name
     }
 
-    /// A name that cannot be found out is no reason to hide a line.
+    /// Asks for an object whose name is wanted. A name that cannot be found is no reason to hide a line.
     async fn ask(&self, path: &str) -> Option<Value> {
         if self.resolve { self.client.find(path).await.ok().flatten() } else { None }
     }
@@ -195,7 +195,7 @@ fn digits(number: i64) -> usize {
     number.max(0).to_string().len()
 }
 
-/// `42m` ago or a moment, as seconds since 1970.
+/// Seconds since 1970 from a duration before now (`42m`) or a timestamp.
 fn moment(text: &str) -> Result<String, Failure> {
     if let Ok(nanos) = parse_duration(text) {
         let then = crate::show::units::now().as_nanosecond() - i128::from(nanos);

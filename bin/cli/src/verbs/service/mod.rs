@@ -1,8 +1,8 @@
-//! `essaim service`: what the cluster should run.
+//! `essaim service`: the commands on services.
 //!
-//! [`settings`] are the flags that `create` and `update` share, [`create`] and [`change`] (update, scale, rollback)
-//! make requests of them, [`wait`] watches until the tasks are what was wished, [`list`], [`words`] (`inspect
-//! --pretty`) and [`logs`] show.
+//! [`settings`] has the flags that `create` and `update` share; [`create`] and [`change`] (update, scale, rollback)
+//! make requests of them; [`wait`] waits until the tasks are as the spec wants them; [`list`], [`words`] (`inspect
+//! --pretty`) and [`logs`] print.
 
 mod change;
 mod create;
@@ -21,7 +21,7 @@ use crate::client::{Client, encoded};
 use crate::exit::Failure;
 use crate::show::{Missing, inspect};
 
-/// The verbs.
+/// Subcommands of `essaim service`.
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
     /// Create a new service
@@ -60,7 +60,7 @@ pub(crate) enum Command {
     Update(Box<change::Arguments>),
 }
 
-/// Does it.
+/// Runs a subcommand of `essaim service`.
 pub(crate) async fn run(client: &Client, command: Command) -> Result<(), Failure> {
     match command {
         Command::Create(arguments) => create::run(client, *arguments).await,
@@ -103,7 +103,7 @@ async fn look(client: &Client, format: Option<&str>, pretty: bool, services: &[S
     missing.report()
 }
 
-/// A service as the daemon has it now.
+/// The service of this name or id, as the daemon has it now.
 async fn fetch(client: &Client, name: &str) -> Result<Value, Failure> {
     client.get_json(&format!("/services/{}", encoded(name))).await
 }

@@ -1,8 +1,8 @@
-//! `--publish`: a port of the service, short (`8080:80/tcp`) or long (`published=8080,target=80,mode=host`).
+//! The `--publish` flag: a port of the service, short (`8080:80/tcp`) or long (`published=8080,target=80,mode=host`).
 
 use serde_json::{Value, json};
 
-/// Reads a port; the result is the API's object.
+/// Parses a port into the API's object.
 pub(super) fn parse(text: &str) -> Result<Value, String> {
     if text.contains('=') { long(text) } else { short(text) }
 }

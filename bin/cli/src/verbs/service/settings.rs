@@ -1,13 +1,13 @@
-//! The flags that `service create` and `service update` share, and where each stands in the spec.
+//! The flags that `service create` and `service update` share, and the place of each in the spec.
 //!
-//! A flag that was not given changes nothing: an update sends the spec back as it came, but for what was named.
+//! A flag that was not given changes nothing: an update sends the spec back as it came, apart from the flags given.
 
 use serde_json::{Value, json};
 
 use super::super::read::object;
 use crate::show::units::{parse_bytes, parse_cpus, parse_duration};
 
-/// The flags.
+/// Flags that `service create` and `service update` share.
 #[derive(Debug, Default, clap::Args)]
 pub(crate) struct Settings {
     /// Number of tasks
@@ -111,11 +111,11 @@ struct RollbackFlags {
     rollback_order: Option<String>,
 }
 
-/// A value for one place of the spec.
+/// Path and field name of a place in the spec, and the value for it if the flag was given.
 type Place<'a> = (&'a [&'a str], &'a str, Option<Value>);
 
 impl Settings {
-    /// Writes what was given into the spec.
+    /// Writes the flags that were given into the spec.
     pub(super) fn apply(&self, spec: &mut Value) {
         const CONTAINER: &[&str] = &["TaskTemplate", "ContainerSpec"];
         const LIMITS: &[&str] = &["TaskTemplate", "Resources", "Limits"];
@@ -158,7 +158,8 @@ impl Settings {
     }
 }
 
-/// A group of settings that is sent whole: what is not given and not there yet gets docker's default.
+/// Writes a group of settings that the API takes as a whole: a setting that is neither given nor in the spec gets
+/// docker's default.
 fn group(spec: &mut Value, names: &[&str], values: &[(&str, Option<Value>)], default: &Value) {
     if values.iter().all(|(_, value)| value.is_none()) {
         return;

@@ -1,9 +1,9 @@
-//! Waiting until a service is what was wished: `overall progress`, `verify`, `converged`.
+//! Waiting until a service has converged: `overall progress`, `verify`, `converged`.
 //!
-//! The daemon is asked five times a second, as docker does it. [`judge`] looks at one answer and says how far it is;
-//! it knows no time and no daemon. The rest is the patience around it: the tasks must stay up for the service's
-//! monitoring period, `--timeout` ends the wait with code 3, a service that no node can take with code 4, a paused
-//! or reverted update with code 5. Ctrl-C ends the wait and not what was begun.
+//! The daemon is asked five times a second, as docker does it. [`judge`] looks at one answer and tells how far the
+//! service is; it knows no time and no daemon. Around it: tasks must stay up for the service's monitoring period,
+//! `--timeout` ends the wait with code 3, a service that fits no node with code 4, a paused or reverted update with
+//! code 5. Ctrl-C ends the wait and not the change.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -18,20 +18,20 @@ use crate::show::Progress;
 use crate::show::units::parse_duration;
 use crate::verbs::read::{list, number, text};
 
-/// How often the daemon is asked.
+/// Interval between two questions to the daemon.
 const POLL: Duration = Duration::from_millis(200);
 
-/// How long tasks must stay up when the service does not say.
+/// Time that tasks must stay up when the service sets no monitoring period.
 const MONITOR_DEFAULT: Duration = Duration::from_secs(5);
 
-/// How long a service may be without a suitable node before the command gives up: a node may be about to join.
+/// Time without a suitable node after which the command gives up: until then a node may still join.
 const UNPLACEABLE_FOR: Duration = Duration::from_secs(5);
 
-/// How long to wait, and how loudly.
+/// Flags for waiting: whether, how long, and with how much output.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Waiting {
     /// Exit immediately instead of waiting for the service to converge
-    // As docker's flags of yes or no: bare, or with a value behind an equals sign.
+    // A flag as docker's boolean flags: bare, or with a value after an equals sign.
     #[arg(short, long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true")]
     detach: bool,
     /// Suppress progress output
@@ -42,18 +42,18 @@ pub(crate) struct Waiting {
     timeout: Option<i64>,
 }
 
-/// How far a service is.
+/// How far a service has converged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Standing {
     running: u64,
-    /// None while a global service has no tasks yet.
+    /// Number of tasks wanted; `None` while a global service has no tasks yet.
     wanted: Option<u64>,
     update: Update,
-    /// Why no node can take any of what is missing; none while there is hope.
+    /// Reason why no node can take any of the missing tasks; `None` while at least one may still be placed.
     unplaceable: Option<String>,
 }
 
-/// What the update of the service says of itself.
+/// State of the service's update.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Update {
     None,
@@ -63,12 +63,12 @@ enum Update {
     RollbackPaused(String),
 }
 
-/// Waits for what a `create`, `update` or `scale` began.
+/// Waits for the result of a `create`, `update` or `scale`.
 pub(super) async fn for_service(client: &Client, id: &str, name: &str, waiting: &Waiting) -> Result<(), Failure> {
     until_converged(client, id, name, waiting, false).await
 }
 
-/// Waits for a rollback, whose success is to be rolled back.
+/// Waits for a rollback, which succeeds when the service is rolled back.
 pub(super) async fn for_rollback(client: &Client, id: &str, name: &str, waiting: &Waiting) -> Result<(), Failure> {
     until_converged(client, id, name, waiting, true).await
 }
@@ -176,11 +176,11 @@ fn paused(name: &str, text: &str) -> Failure {
         .next(format!("look at why: `essaim service ps --no-trunc {name}` and `essaim service logs {name}`"))
 }
 
-/// How far the service is, from one look at it, its tasks and the nodes.
+/// Tells how far the service has converged, from one look at it, its tasks and the nodes.
 fn judge(service: &Value, tasks: &[Value], nodes: &[Value]) -> Standing {
     let alive: BTreeSet<_> =
         nodes.iter().filter(|node| text(node, "/Status/State") != "down").map(|node| text(node, "/ID")).collect();
-    // One task a place: of several the running one counts, since a place that is served is served.
+    // One task counts for each slot: the running one, if there are several.
     let mut places: BTreeMap<(i64, &str), (bool, &Value)> = BTreeMap::new();
     for task in tasks.iter().filter(|task| text(task, "/DesiredState") == "running") {
         let slot = number(task, "/Slot").unwrap_or(0);
@@ -212,7 +212,7 @@ fn update(service: &Value) -> Update {
     }
 }
 
-/// The reason, when everything that does not run waits for a node that is not there.
+/// The reason of a pending task, when every task that does not run is pending without a suitable node.
 fn unplaceable(places: &BTreeMap<(i64, &str), (bool, &Value)>) -> Option<String> {
     let mut reason = None;
     for (_, task) in places.values().filter(|(running, _)| !running) {

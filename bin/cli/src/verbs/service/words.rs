@@ -1,4 +1,4 @@
-//! `service inspect --pretty`: a service in docker's words, with docker's uneven columns.
+//! `service inspect --pretty`: a service in docker's words and columns.
 
 use std::fmt::Write as _;
 
@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::show::units::{ago, bytes, cpus, duration};
 use crate::verbs::read::{list, number, pairs, text, texts};
 
-/// The text.
+/// The text of `service inspect --pretty`.
 pub(super) fn describe(service: &Value, now: Timestamp) -> String {
     let mut out = String::new();
     head(&mut out, service, now);
@@ -159,7 +159,7 @@ mod tests {
 
     use super::*;
 
-    /// Transcript 153-service-inspect-paused-pretty, but for its network and health check.
+    /// Transcript 153-service-inspect-paused-pretty, without its network and health check.
     #[test]
     fn a_service_in_dockers_words() {
         let service = json!({
