@@ -1,4 +1,4 @@
-//! The command line: every verb, and what each is given.
+//! The command line: every command and its arguments.
 
 use clap::Parser;
 
@@ -58,7 +58,7 @@ enum Command {
     Whoami(whoami::Arguments),
 }
 
-/// A command that runs in this process for a while, or one that asks a daemon.
+/// Runs a command: in this process, or by asking a daemon.
 pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
     let client = || client(cli.host.clone());
     match cli.command {
@@ -78,7 +78,8 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
     }
 }
 
-/// The daemon that is meant. Where nobody names one and none is installed, the dev cluster that runs is.
+/// A client of the daemon that the user means. When none is named and none is installed, it is the running dev
+/// cluster's.
 fn client(given: Option<Address>) -> Result<Client, Failure> {
     let named = given.is_some();
     let address =

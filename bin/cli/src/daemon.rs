@@ -1,8 +1,8 @@
-//! `essaim daemon`: this machine's part of the cluster.
+//! `essaim daemon`: the daemon of this machine.
 //!
-//! All of it is in the library `essaim`; here are only the words of the command line. The daemon runs in the
-//! foreground, joins nothing by itself, and picks up the cluster of its data folder again. SIGTERM means that it will
-//! be back (its tasks go on); Ctrl-C ends its tasks too.
+//! The daemon itself is in the library `essaim`; this file has its command line. The daemon runs in the foreground,
+//! joins no cluster by itself, and takes up the cluster of its data folder again. SIGTERM means that it will be back
+//! (its tasks go on); Ctrl-C ends its tasks too.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -10,10 +10,10 @@ use std::path::PathBuf;
 use crate::client::DEFAULT_SOCKET;
 use crate::exit::Failure;
 
-/// The port of the cluster's traffic.
+/// Default UDP port of the cluster's traffic.
 const PORT: u16 = 2377;
 
-/// `daemon`.
+/// Arguments of `essaim daemon`.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Arguments {
     /// Folder for everything the daemon must find again after a restart
@@ -36,7 +36,7 @@ pub(crate) struct Arguments {
     pub(crate) hostname: Option<String>,
 }
 
-/// What runs tasks.
+/// Engines that can run tasks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Engine {
     /// Programs of the host, without root
@@ -45,7 +45,7 @@ pub(crate) enum Engine {
     Docker,
 }
 
-/// Runs it until a signal ends it.
+/// Runs the daemon until a signal ends it.
 pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
     if arguments.engine == Engine::Docker {
         return Err(Failure::error("the docker engine is not there yet: this daemon runs programs of the host only")

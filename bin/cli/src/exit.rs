@@ -17,26 +17,26 @@
 use std::fmt;
 use std::process::ExitCode;
 
-/// What kind of end it was; the number is the exit code.
+/// Exit codes of the command line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {
-    /// Refused, or failed.
+    /// The request was refused, or failed.
     Error = 1,
-    /// The command line is wrong. (What clap finds itself ends with the same code.)
+    /// The command line is wrong. (clap's own errors end with the same code.)
     Usage = 2,
-    /// `--timeout` is over.
+    /// The time of `--timeout` is over.
     Timeout = 3,
     /// No node can take the tasks.
     Unplaceable = 4,
-    /// The update paused or was rolled back.
+    /// The update was paused or rolled back.
     Paused = 5,
     /// The managers have no quorum.
     NoQuorum = 6,
-    /// Ctrl-C.
+    /// The user pressed Ctrl-C.
     Interrupted = 130,
 }
 
-/// Why a command did not do what it was asked.
+/// Failure of a command: its exit code, its cause, and the next step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Failure {
     exit: Exit,
@@ -45,39 +45,39 @@ pub(crate) struct Failure {
 }
 
 impl Failure {
-    /// A failure of this kind, with its cause.
+    /// A failure with this exit code and this cause.
     pub(crate) fn new(exit: Exit, text: impl Into<String>) -> Self {
         Self { exit, text: text.into(), next: None }
     }
 
-    /// The common kind.
+    /// A failure with exit code 1.
     pub(crate) fn error(text: impl Into<String>) -> Self {
         Self::new(Exit::Error, text)
     }
 
-    /// The command line contradicts itself, in a way that clap cannot see.
+    /// A failure with exit code 2: the command line contradicts itself in a way that clap cannot detect.
     pub(crate) fn usage(text: impl Into<String>) -> Self {
         Self::new(Exit::Usage, text)
     }
 
-    /// Several things failed and each was already reported: ends with code 1 and says nothing more.
+    /// A failure with exit code 1 and no text, because each cause was already printed.
     pub(crate) fn reported() -> Self {
         Self::error("")
     }
 
-    /// What the reader can do about it.
+    /// Adds the next step that the user can take.
     pub(crate) fn next(mut self, next: impl Into<String>) -> Self {
         self.next = Some(next.into());
         self
     }
 
-    /// Its kind.
+    /// Exit code of this failure.
     #[cfg(test)]
     pub(crate) fn exit(&self) -> Exit {
         self.exit
     }
 
-    /// Says it on stderr and gives the exit code.
+    /// Prints the failure to stderr and returns the exit code.
     pub(crate) fn report(&self) -> ExitCode {
         if !self.text.is_empty() {
             eprintln!("{self}");

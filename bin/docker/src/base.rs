@@ -1,29 +1,29 @@
-//! What all nouns share on the wire: times, versions, labels, and the two ways in which Go leaves a field out.
+//! Types that all of Docker's objects share: times, versions, labels, and Go's two ways to leave a field out.
 //!
-//! Go marks a field `omitempty` (absent when it has its zero value) or not (always there, `null` when it is a map or
-//! list that was never made). Clients depend on both, so every field here says which of the two it is: with one of
-//! the `skip_…` tests below it is left out when empty, without one it is always written, and an `Option` that is
-//! always written becomes `null`.
+//! Go marks a field `omitempty` (absent when it has its zero value) or not (always present; a map or list that was
+//! never made is `null`). Clients depend on both, so every field here is declared as one of the two: with one of the
+//! `skip_…` tests below it is left out when empty, without one it is always written, and an `Option` that is always
+//! written becomes `null`.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// A span of time as Go writes it: nanoseconds.
+/// A duration as Go writes it: nanoseconds.
 pub type Nanos = i64;
 
-/// Labels and options: text to text, in the order of their keys.
+/// Labels or options: text to text, in the order of their keys.
 pub type Labels = BTreeMap<String, String>;
 
-/// The version of an object, to be handed back as `?version=` by whoever updates it.
+/// The version of an object; an update of the object must send it back as `?version=`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct ObjectVersion {
-    /// Grows with each change.
+    /// Number that grows with each change of the object.
     #[serde(rename = "Index", default, skip_serializing_if = "is_zero")]
     pub index: u64,
 }
 
-/// A point in time, RFC 3339 with as many decimals as it needs.
+/// A point in time in RFC 3339, with as many decimals as it needs.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Time(jiff::Timestamp);
 
@@ -33,18 +33,18 @@ impl Time {
         Self("0001-01-01T00:00:00Z".parse().expect("the year 1 can be written down"))
     }
 
-    /// Seconds and nanoseconds since 1970, as events carry them.
+    /// Seconds, and nanoseconds, since 1970, as events carry them.
     pub fn unix(self) -> (i64, i64) {
         let nanos = i64::try_from(self.0.as_nanosecond()).unwrap_or(i64::MIN);
         (self.0.as_second(), nanos)
     }
 
-    /// With nine decimals always, as the lines of a log begin.
+    /// The time with nine decimals, as the lines of a log begin.
     pub fn fixed(self) -> String {
         format!("{:.9}", self.0)
     }
 
-    /// Reads what clients send as `since` and `until`: seconds since 1970 with or without decimals, or RFC 3339.
+    /// Parses `since` and `until` of a query: seconds since 1970 with or without decimals, or RFC 3339.
     pub fn from_query(text: &str) -> Option<Self> {
         if let Ok(time) = text.parse() {
             return Some(time);
@@ -55,7 +55,7 @@ impl Time {
         jiff::Timestamp::new(seconds, nanos).ok().map(Self)
     }
 
-    /// Microseconds since 1970; nothing when it is before that.
+    /// The time as microseconds since 1970; `None` when it is before that.
     pub fn timestamp(self) -> Option<essaim_wire::Timestamp> {
         u64::try_from(self.0.as_microsecond()).ok().map(essaim_wire::Timestamp::from_micros)
     }
@@ -107,27 +107,27 @@ impl<'de> Deserialize<'de> for Time {
     }
 }
 
-/// For numbers that Go leaves out when they are 0.
+/// Test for numbers that Go leaves out when they are 0.
 pub(crate) fn is_zero<T: Default + PartialEq>(number: &T) -> bool {
     *number == T::default()
 }
 
-/// For flags that Go leaves out when they are false.
+/// Test for flags that Go leaves out when they are false.
 pub(crate) fn is_false(flag: &bool) -> bool {
     !*flag
 }
 
-/// For lists that Go leaves out when they are empty.
+/// Test for lists that Go leaves out when they are empty.
 pub(crate) fn is_empty<T>(list: &[T]) -> bool {
     list.is_empty()
 }
 
-/// `null` reads as the empty value: Go makes no difference, and clients send either.
+/// Reads `null` as the empty value: Go makes no difference between the two, and clients send either.
 pub(crate) fn or_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(from: D) -> Result<T, D::Error> {
     Option::<T>::deserialize(from).map(Option::unwrap_or_default)
 }
 
-/// Ratios as Go writes them: `0`, not `0.0`.
+/// Serialises ratios as Go does: `0`, not `0.0`.
 pub(crate) mod ratio {
     use serde::{Deserialize, Deserializer, Serializer};
 
@@ -144,7 +144,7 @@ pub(crate) mod ratio {
     }
 }
 
-/// Bytes as Go writes them: base64, and `null` as well as nothing for none.
+/// Serialises bytes as Go does: base64. Both `null` and an absent field read as no bytes.
 pub(crate) mod base64_bytes {
     use base64::Engine;
     use base64::prelude::BASE64_STANDARD;
@@ -160,7 +160,7 @@ pub(crate) mod base64_bytes {
     }
 }
 
-/// A field that Docker always writes and that is always `null` as long as we do not have what it is for.
+/// A field that Docker always writes, as `null` while Essaim does not have what it describes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Null;
 

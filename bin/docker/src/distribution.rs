@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// An image in a registry.
+/// An image as a registry describes it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct DistributionInspect {
@@ -11,7 +11,7 @@ pub struct DistributionInspect {
     pub platforms: Vec<ImagePlatform>,
 }
 
-/// The image's manifest.
+/// Digest and type of an image's manifest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Descriptor {
@@ -20,7 +20,7 @@ pub struct Descriptor {
     pub size: u64,
 }
 
-/// What the image runs on.
+/// A platform that an image runs on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImagePlatform {
     pub architecture: String,

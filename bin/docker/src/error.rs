@@ -1,17 +1,17 @@
-//! Refusals as Docker words and numbers them: one table from kind to HTTP status and exit code.
+//! Refusals in Docker's words and numbers: one table from the kind of refusal to HTTP status and exit code.
 
 use essaim_model::{Refusal, RefusalKind};
 use serde::{Deserialize, Serialize};
 
-/// The body of every answer that is no success.
+/// The body of every answer that reports an error.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ErrorBody {
-    /// Cause and next step.
+    /// Cause of the error and next step, for people.
     pub message: String,
 }
 
-/// Refusals of requests that Swarm answers with 500 all the same, because the layer below it gave them no code.
-/// Clients were written against that, and the recordings are the contract.
+/// Texts of refusals that Swarm answers with status 500 although the request was wrong, because the layer below its API
+/// gave them no code. Clients depend on it, and the recordings are the contract.
 const SAID_WITH_500: [&str; 4] =
     ["constraint expected", "key '", "invalid join token", "remote CA does not match fingerprint"];
 
@@ -23,18 +23,18 @@ pub fn status(refusal: &Refusal) -> u16 {
     row(refusal.kind).0
 }
 
-/// What the command line exits with after a refusal (documented in its help).
+/// Exit code of the command line after a refusal of this kind (documented in its help).
 pub const fn exit_code(kind: RefusalKind) -> u8 {
     row(kind).1
 }
 
-/// One line a kind: HTTP status, exit code.
+/// HTTP status and exit code of each kind of refusal.
 const fn row(kind: RefusalKind) -> (u16, u8) {
     match kind {
         RefusalKind::Invalid | RefusalKind::Precondition | RefusalKind::Denied => (400, 1),
         RefusalKind::NotFound => (404, 1),
         RefusalKind::AlreadyExists => (409, 1),
-        // Swarm's number for it; clients look for the words "update out of sequence" and read again.
+        // Swarm's status for it; clients look for the words "update out of sequence" and read the object again.
         RefusalKind::OutOfSequence => (500, 1),
         RefusalKind::NotManager | RefusalKind::AlreadyInCluster => (503, 1),
         RefusalKind::NoQuorum => (500, 6),
@@ -44,11 +44,11 @@ const fn row(kind: RefusalKind) -> (u16, u8) {
     }
 }
 
-/// The texts of Swarm that several routes share.
+/// Texts of Swarm's that several routes share.
 pub mod texts {
     use essaim_model::{Refusal, RefusalKind};
 
-    /// Asked of a node outside of any cluster.
+    /// Refusal of a cluster request by a node that is in no cluster.
     pub fn no_swarm() -> Refusal {
         Refusal::new(
             RefusalKind::NotManager,
@@ -57,7 +57,7 @@ pub mod texts {
         )
     }
 
-    /// Asked of a worker.
+    /// Refusal of a manager's request by a worker.
     pub fn worker() -> Refusal {
         Refusal::new(
             RefusalKind::NotManager,
@@ -66,7 +66,7 @@ pub mod texts {
         )
     }
 
-    /// Init or join where there is a cluster already.
+    /// Refusal of `init` or `join` by a node that is in a cluster.
     pub fn already_in_swarm() -> Refusal {
         Refusal::new(
             RefusalKind::AlreadyInCluster,
@@ -75,12 +75,12 @@ pub mod texts {
         )
     }
 
-    /// Leave where there is nothing to leave.
+    /// Refusal of `leave` by a node that is in no cluster.
     pub fn not_in_swarm() -> Refusal {
         Refusal::new(RefusalKind::NotManager, "This node is not part of a swarm")
     }
 
-    /// The last manager asks to leave, without force.
+    /// Refusal of `leave` without force by the last manager.
     pub fn last_manager_leaves() -> Refusal {
         Refusal::new(
             RefusalKind::NotManager,
@@ -89,7 +89,7 @@ pub mod texts {
         )
     }
 
-    /// A manager among others asks to leave, without force: `reachable` of `managers` can be reached now.
+    /// Refusal of `leave` without force by a manager, when `reachable` of `managers` managers can be reached.
     pub fn manager_leaves(reachable: usize, managers: usize) -> Refusal {
         let left = reachable.saturating_sub(1);
         let quorum_is_lost = reachable <= (managers - reachable) + 2;
@@ -111,12 +111,12 @@ pub mod texts {
         )
     }
 
-    /// What `info` says of a cluster with two managers.
+    /// Warning of `info` about a cluster with two managers.
     pub const TWO_MANAGERS: &str = "WARNING: Running Swarm in a two-manager configuration. This configuration provides\n         \
          no fault tolerance, and poses a high risk to lose control over the cluster.\n         Refer to \
          https://docs.docker.com/engine/swarm/admin_guide/ to configure the\n         Swarm for fault-tolerance.";
 
-    /// A setting of Swarm that has no effect here yet.
+    /// Refusal of a setting of Swarm's that has no effect in Essaim yet.
     pub fn unsupported(setting: &str) -> Refusal {
         Refusal::new(RefusalKind::Unsupported, format!("{setting} is not supported by Essaim yet; leave it out"))
     }

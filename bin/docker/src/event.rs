@@ -1,10 +1,10 @@
-//! `GET /events`: one object a line, for as long as the client listens.
+//! `GET /events`: one JSON object a line, until the client closes the stream.
 #![allow(missing_docs, reason = "the fields are Docker's; the engine API's reference says what each means")]
 
 use crate::Labels;
 use serde::{Deserialize, Serialize};
 
-/// Something that happened to an object.
+/// A change of an object, as the API reports it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EventMessage {
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -26,7 +26,7 @@ pub struct EventMessage {
     pub time_nano: i64,
 }
 
-/// What it happened to.
+/// The object that an event is about.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EventActor {
     #[serde(rename = "ID")]

@@ -1,8 +1,8 @@
-//! `--filter`: what a list is narrowed to.
+//! Filters of lists, as `--filter` sends them.
 //!
-//! They arrive as JSON in the query, in one of two shapes: Go's map of sets (`{"name":{"x":true}}`) and the lists of
-//! Python and JavaScript clients (`{"name":["x"]}`). Different keys must all match; of several values of one key one
-//! must, except that labels must all match. Names and ids match by their beginning, as in Swarm.
+//! They arrive as JSON in the query, in one of two shapes: Go's map of sets (`{"name":{"x":true}}`) or the lists of
+//! Python and JavaScript clients (`{"name":["x"]}`). Different keys must all match. Of several values of one key one
+//! must match, except that labels must all match. Names and ids match by their beginning, as in Swarm.
 
 use crate::Labels;
 use essaim_model::Refusal;
@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Filters(BTreeMap<String, BTreeSet<String>>);
 
-/// The text in the query is no set of filters.
+/// The text in the query is not a set of filters.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("invalid filters {text:?}: expected JSON such as {{\"name\":{{\"web\":true}}}} or {{\"name\":[\"web\"]}}")]
 pub struct InvalidFilters {
@@ -26,7 +26,7 @@ impl From<InvalidFilters> for Refusal {
 }
 
 impl Filters {
-    /// Reads both shapes; an empty text means no filters.
+    /// Parses both shapes; an empty text means no filters.
     pub fn parse(text: &str) -> Result<Self, InvalidFilters> {
         #[derive(serde::Deserialize)]
         #[serde(untagged)]
@@ -46,14 +46,14 @@ impl Filters {
         Ok(Self(parsed.into_iter().map(|(key, given)| (key, values(given))).collect()))
     }
 
-    /// One more value of a key.
+    /// These filters with one more value of a key.
     #[must_use]
     pub fn with(mut self, key: &str, value: &str) -> Self {
         self.0.entry(key.into()).or_default().insert(value.into());
         self
     }
 
-    /// Refuses, in Docker's words, a key that is not among `known`.
+    /// Refuses, in Docker's words, a filter whose key is not among `known`.
     pub fn expect(&self, known: &[&str]) -> Result<(), Refusal> {
         match self.0.keys().find(|key| !known.contains(&key.as_str())) {
             Some(key) => Err(Refusal::invalid(format!("invalid filter '{key}'"))),
@@ -66,27 +66,27 @@ impl Filters {
         self.0.get(key).into_iter().flatten().map(String::as_str)
     }
 
-    /// Whether a key has any value.
+    /// Whether there is a filter with this key.
     pub fn has(&self, key: &str) -> bool {
         self.get(key).next().is_some()
     }
 
-    /// Whether nothing is filtered.
+    /// Whether there are no filters.
     pub fn is_empty(&self) -> bool {
         self.0.values().all(BTreeSet::is_empty)
     }
 
-    /// Whether `actual` is one of the values of `key`, or nothing was asked of it.
+    /// Whether `actual` is one of the values of `key`, or there is no filter with that key.
     pub fn equals(&self, key: &str, actual: &str) -> bool {
         !self.has(key) || self.get(key).any(|value| value == actual)
     }
 
-    /// Whether `actual` begins with one of the values of `key`, or nothing was asked of it.
+    /// Whether `actual` begins with one of the values of `key`, or there is no filter with that key.
     pub fn begins(&self, key: &str, actual: &str) -> bool {
         !self.has(key) || self.get(key).any(|value| actual.starts_with(value))
     }
 
-    /// Whether the labels have every `name` and `name=value` that `key` asks for.
+    /// Whether the labels have every `name` and `name=value` that the filters of `key` ask for.
     pub fn labels(&self, key: &str, labels: &Labels) -> bool {
         self.get(key).all(|wanted| match wanted.split_once('=') {
             Some((name, "")) => labels.contains_key(name),
@@ -95,7 +95,7 @@ impl Filters {
         })
     }
 
-    /// The query's text, in Go's shape.
+    /// The filters as JSON for a query, in Go's shape.
     pub fn to_query(&self) -> String {
         let shape: BTreeMap<_, BTreeMap<_, bool>> =
             self.0.iter().map(|(key, values)| (key, values.iter().map(|value| (value, true)).collect())).collect();

@@ -7,7 +7,7 @@ use crate::{Labels, Time};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// The whole answer.
+/// The answer to `GET /info`.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct SystemInfo {
@@ -91,7 +91,7 @@ pub struct SystemInfo {
     pub warnings: Option<Vec<String>>,
 }
 
-/// What the engine can be asked to use, by kind.
+/// Plugins of the engine, by kind.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Plugins {
@@ -101,7 +101,7 @@ pub struct Plugins {
     pub log: Vec<String>,
 }
 
-/// Where images come from.
+/// Registries that the engine knows.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct RegistryConfig {
@@ -111,7 +111,7 @@ pub struct RegistryConfig {
     pub mirrors: Vec<String>,
 }
 
-/// One registry.
+/// Settings of one registry.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct IndexConfig {
@@ -121,7 +121,7 @@ pub struct IndexConfig {
     pub secure: bool,
 }
 
-/// What starts containers.
+/// A runtime that starts containers.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Runtime {
     pub path: String,
@@ -129,21 +129,21 @@ pub struct Runtime {
     pub status: Labels,
 }
 
-/// The version of a program that the engine uses.
+/// Version of a program that the engine uses.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Commit {
     #[serde(rename = "ID")]
     pub id: String,
 }
 
-/// What filters packets.
+/// The engine's packet filter.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct FirewallBackend {
     pub driver: String,
 }
 
-/// Where containerd is.
+/// Address of containerd.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Containerd {
@@ -151,7 +151,7 @@ pub struct Containerd {
     pub namespaces: ContainerdNamespaces,
 }
 
-/// How the engine parts its things from others' in containerd.
+/// Namespaces in which the engine keeps its containers and plugins in containerd.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct ContainerdNamespaces {
@@ -180,7 +180,7 @@ pub struct SwarmInfo {
     pub warnings: Vec<String>,
 }
 
-/// A manager and where to find it.
+/// A manager and its address.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Peer {
     #[serde(rename = "NodeID")]
@@ -189,7 +189,7 @@ pub struct Peer {
     pub addr: String,
 }
 
-/// How far this node is in a cluster.
+/// Whether this node is in a cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LocalNodeState {

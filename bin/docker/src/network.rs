@@ -1,11 +1,11 @@
-//! Networks, only as far as services and tasks contain them.
+//! Networks, as far as services and tasks contain them.
 #![allow(missing_docs, reason = "the fields are Docker's; the engine API's reference says what each means")]
 
 use crate::base::{is_empty, is_false, or_default};
 use crate::{Labels, ObjectVersion, Time};
 use serde::{Deserialize, Serialize};
 
-/// A service's wish to be on a network.
+/// The attachment of a service to a network, as its spec asks for it.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct NetworkAttachmentConfig {
@@ -17,7 +17,7 @@ pub struct NetworkAttachmentConfig {
     pub driver_opts: Labels,
 }
 
-/// A task on a network.
+/// The attachment of a task to a network.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct NetworkAttachment {

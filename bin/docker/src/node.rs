@@ -1,4 +1,4 @@
-//! `/nodes`.
+//! `/nodes`: the nodes of the cluster.
 #![allow(missing_docs, reason = "the fields are Docker's; the engine API's reference says what each means")]
 
 use crate::base::{is_empty, is_false, is_zero, or_default};
@@ -6,7 +6,7 @@ use crate::swarm::TlsInfo;
 use crate::{Labels, ObjectVersion, Time};
 use serde::{Deserialize, Serialize};
 
-/// A machine of the cluster.
+/// A node of the cluster.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Node {
@@ -22,7 +22,7 @@ pub struct Node {
     pub manager_status: Option<ManagerStatus>,
 }
 
-/// What an operator sets.
+/// Settings of a node that operators change.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct NodeSpec {
@@ -36,7 +36,7 @@ pub struct NodeSpec {
     pub availability: String,
 }
 
-/// What the machine says of itself.
+/// What a node reports of itself.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct NodeDescription {
@@ -52,7 +52,7 @@ pub struct NodeDescription {
     pub tls_info: TlsInfo,
 }
 
-/// A kind of machine. Also what an image runs on.
+/// Architecture and operating system of a machine or an image.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Platform {
@@ -62,7 +62,7 @@ pub struct Platform {
     pub os: String,
 }
 
-/// What a machine has, or what a task reserves.
+/// Resources that a machine has or a task reserves.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Resources {
@@ -74,7 +74,7 @@ pub struct Resources {
     pub generic_resources: Vec<serde_json::Value>,
 }
 
-/// The engine of a node.
+/// The engine of a node and its plugins.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct EngineDescription {
@@ -94,7 +94,7 @@ pub struct PluginDescription {
     pub name: String,
 }
 
-/// What the managers see of a node.
+/// Status of a node as managers see it.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct NodeStatus {
@@ -106,7 +106,7 @@ pub struct NodeStatus {
     pub addr: String,
 }
 
-/// A manager's place in the Raft group.
+/// A manager's part in the Raft group.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct ManagerStatus {

@@ -1,113 +1,113 @@
-//! What Essaim's own routes, `/essaim/v1/…`, say: the tree of actors, the journal and the members, of every node.
+//! Answers of Essaim's own routes, `/essaim/v1/…`: the supervision tree, the journal and the members of every node.
 //!
-//! Each is asked of every node with a deadline, and one that did not answer is named with the reason, so that a
-//! missing part is never taken for an empty one.
+//! Each is asked of every node with a deadline. A node that did not answer is named with the reason, so that a missing
+//! part cannot be taken for an empty one.
 
 use crate::Time;
 use serde::{Deserialize, Serialize};
 
-/// `GET /essaim/v1/tree`.
+/// The answer to `GET /essaim/v1/tree`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Trees {
-    /// One for each node of the cluster, by name.
+    /// One tree for each node of the cluster, ordered by name.
     pub nodes: Vec<NodeTree>,
 }
 
-/// The actors of one node.
+/// The supervision tree of one node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeTree {
-    /// The node's id; empty outside of a cluster.
+    /// Id of the node; empty outside of a cluster.
     pub node: String,
-    /// Its host name.
+    /// Host name of the node.
     pub name: String,
-    /// Why it did not answer; empty when it did.
+    /// Reason why the node did not answer; empty when it did.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub error: String,
-    /// Its actors, parents before their children.
+    /// Actors of the node, parents before their children.
     pub actors: Vec<Actor>,
 }
 
-/// An actor.
+/// One actor of a supervision tree.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Actor {
-    /// Where it stands: `/n3/worker/uplink`.
+    /// Path of the actor: `/n3/worker/uplink`.
     pub path: String,
-    /// The folder of its source: `actors/worker/src/uplink/`.
+    /// Folder of the actor's source: `actors/worker/src/uplink/`.
     pub source: String,
-    /// `starting`, `running`, `waiting` (it failed and will be started again) or `stopping`.
+    /// State of the actor: `starting`, `running`, `waiting` (it failed and will be started again) or `stopping`.
     pub state: String,
-    /// How often it was started again.
+    /// Number of restarts of the actor.
     pub restarts: u64,
-    /// Since when it is in this state.
+    /// When the actor entered its present state.
     pub since: Time,
-    /// Why it failed or was started again, last.
+    /// Reason of the actor's last failure or restart.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub reason: String,
 }
 
-/// `GET /essaim/v1/journal`: one of these a line. A line with an `error` and no `path` stands for the records of a
+/// A line of `GET /essaim/v1/journal`: one record. A line with an `error` and no `path` stands for the records of a
 /// node that did not answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JournalLine {
-    /// The node's id; empty outside of a cluster.
+    /// Id of the node; empty outside of a cluster.
     pub node: String,
-    /// Its host name.
+    /// Host name of the node.
     pub name: String,
-    /// Counts the records of this start of the node.
+    /// Number of the record, counted since the node's daemon started.
     #[serde(default)]
     pub seq: u64,
-    /// When, by the node's clock.
+    /// When the record was written, by the node's clock.
     pub at: Time,
-    /// What happened: `started`, `failed`, `restarting`, `restarted`, `verdict`, …
+    /// Kind of the record: `started`, `failed`, `restarting`, `restarted`, `verdict`, …
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub kind: String,
-    /// To which actor.
+    /// Path of the actor that the record is about.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub path: String,
-    /// Why.
+    /// Reason, in words for people.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub reason: String,
-    /// The number of the record that this one follows from.
+    /// Number of the record from which this one follows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cause: Option<u64>,
-    /// Why there are no records of this node.
+    /// Reason why there are no records of this node; empty on a line that is a record.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub error: String,
 }
 
-/// `GET /essaim/v1/members`: who is alive, as this node's detector sees it.
+/// The answer to `GET /essaim/v1/members`: the members as the asked node's detector sees them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Members {
-    /// The node that looks; empty outside of a cluster.
+    /// Id of the asked node; empty outside of a cluster.
     pub node: String,
-    /// Its host name.
+    /// Host name of the asked node.
     pub name: String,
-    /// Whether it believes to be cut off itself, so that what it says of others counts for nothing.
+    /// Whether the asked node believes that it is cut off itself; then its view of the others means nothing.
     pub isolated: bool,
-    /// Everybody it knows of, itself included, by id.
+    /// All members that the asked node knows, itself included, ordered by id.
     pub members: Vec<Member>,
 }
 
-/// An identity, as gossip sees it.
+/// A member, as gossip sees it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Member {
-    /// The node's id.
+    /// Id of the member's node.
     pub node: String,
-    /// Its host name, where it is known.
+    /// Host name of the member; empty when it is not known.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub name: String,
-    /// `alive`, `suspect`, `unreachable`, `down`, `left`, …
+    /// State of the member: `alive`, `suspect`, `unreachable`, `down`, `left`, …
     pub state: String,
-    /// How often its daemon has started.
+    /// Number of starts of the member's daemon.
     pub generation: u64,
-    /// How often it has refuted a suspicion.
+    /// Number of suspicions that the member has refuted in this generation.
     pub incarnation: u64,
-    /// Where it is.
+    /// Address of the member.
     pub addr: String,
-    /// Who accuses it at the moment, by id.
+    /// Ids of the members that accuse this one at the moment.
     #[serde(default)]
     pub accusers: Vec<String>,
-    /// How long a datagram takes there and back, in microseconds, where it was measured.
+    /// Round-trip time of a datagram to the member in microseconds, where it was measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rtt_micros: Option<u64>,
 }

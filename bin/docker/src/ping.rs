@@ -1,30 +1,30 @@
-//! `/_ping`: the handshake of every client. All it says is in its headers.
+//! `/_ping`: the first request of every client. The answer is in its headers.
 
-/// The version of the API that is spoken here, as in the recordings.
+/// Version of the Docker Engine API that the daemon speaks, as in the recordings.
 pub const API_VERSION: &str = "1.51";
 
-/// The oldest version that a client may ask for.
+/// Oldest version of the API that a client may ask for.
 pub const MIN_API_VERSION: &str = "1.24";
 
-/// What the header `Swarm` says of this node.
+/// Values of the header `Swarm`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SwarmHeader {
-    /// No part of a cluster.
+    /// The node is in no cluster.
     Inactive,
-    /// On its way in.
+    /// The node is joining a cluster.
     Pending,
-    /// A manager.
+    /// The node is a manager.
     Manager,
-    /// A worker.
+    /// The node is a worker.
     Worker,
-    /// Its key is wrapped and was not given yet.
+    /// The node waits for its unlock key.
     Locked,
-    /// It could not start its part.
+    /// The node failed to take up its part in the cluster.
     Error,
 }
 
 impl SwarmHeader {
-    /// The header's value.
+    /// The header's value as text.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Inactive => "inactive",
@@ -37,7 +37,7 @@ impl SwarmHeader {
     }
 }
 
-/// The headers that every ping carries, whatever the state of the node.
+/// Headers of every answer to a ping, whatever the state of the node.
 pub const HEADERS: [(&str, &str); 5] = [
     ("Builder-Version", "2"),
     ("Cache-Control", "no-cache, no-store, must-revalidate"),

@@ -1,4 +1,4 @@
-//! How what a person typed finds its object: the whole id first, then the name, then the beginning of an id.
+//! Finds the object that a user's text names: by the whole id first, then by the name, then by a prefix of the id.
 //!
 //! The order and the two refusals are Swarm's, word for word, because clients match on them.
 
@@ -6,7 +6,7 @@ use essaim_model::{Node, Noun, Object, Refusal, Service, State, Task};
 use essaim_wire::NodeId;
 use std::sync::Arc;
 
-/// The node that `text` means.
+/// The node that `text` names.
 pub fn node<'a>(state: &'a State, text: &str) -> Result<&'a Arc<Node>, Refusal> {
     if let Some(node) = text.parse::<NodeId>().ok().and_then(|id| state.node(id)) {
         return Ok(node);
@@ -16,7 +16,7 @@ pub fn node<'a>(state: &'a State, text: &str) -> Result<&'a Arc<Node>, Refusal> 
     only("node", text, named, || state.nodes().filter(|node| begins(&node.id, text)).collect())
 }
 
-/// The service that `text` means.
+/// The service that `text` names.
 pub fn service<'a>(state: &'a State, text: &str) -> Result<&'a Arc<Service>, Refusal> {
     if let Some(service) = text.parse().ok().and_then(|id| state.service(id)) {
         return Ok(service);
@@ -25,7 +25,7 @@ pub fn service<'a>(state: &'a State, text: &str) -> Result<&'a Arc<Service>, Ref
     only("service", text, named, || state.services().filter(|service| begins(&service.id, text)).collect())
 }
 
-/// The task that `text` means. A task has no name of its own; `web.1.ID` is understood as well.
+/// The task that `text` names. A task has no name of its own; `web.1.ID` is accepted as one.
 pub fn task<'a>(state: &'a State, text: &str) -> Result<&'a Arc<Task>, Refusal> {
     if let Some(task) = text.parse().ok().and_then(|id| state.task(id)) {
         return Ok(task);
@@ -34,7 +34,7 @@ pub fn task<'a>(state: &'a State, text: &str) -> Result<&'a Arc<Task>, Refusal> 
     only("task", text, named, || state.tasks().filter(|task| begins(&task.id, text)).collect())
 }
 
-/// The object of a plain noun that `text` means.
+/// The object of a plain noun (a config) that `text` names.
 pub fn object<'a, N: Noun>(state: &'a State, text: &str) -> Result<&'a Arc<Object<N>>, Refusal> {
     if let Some(object) = text.parse().ok().and_then(|id| state.object(id)) {
         return Ok(object);
@@ -56,7 +56,7 @@ fn begins(id: &impl ToString, text: &str) -> bool {
     !text.is_empty() && id.to_string().starts_with(text)
 }
 
-/// The one that was found by name, or else the one that is found by the beginning of its id.
+/// The object found by name, or else the only one whose id begins with the text.
 fn only<'a, T>(
     what: &str,
     text: &str,

@@ -5,7 +5,7 @@ use crate::base::{is_empty, is_zero, or_default};
 use crate::{Labels, Nanos, ObjectVersion, Time};
 use serde::{Deserialize, Serialize};
 
-/// The cluster as `info` shows it, to workers as an empty one.
+/// The cluster as `info` shows it; empty on workers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct ClusterInfo {
@@ -32,7 +32,7 @@ pub struct Swarm {
     pub join_tokens: JoinTokens,
 }
 
-/// What a node must show to be let in.
+/// Join tokens, one for each role.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct JoinTokens {
@@ -40,7 +40,7 @@ pub struct JoinTokens {
     pub manager: String,
 }
 
-/// The root of trust.
+/// Root certificate of the cluster.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct TlsInfo {
@@ -52,7 +52,7 @@ pub struct TlsInfo {
     pub cert_issuer_public_key: String,
 }
 
-/// What an operator sets.
+/// Settings of the cluster that operators change.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct SwarmSpec {
@@ -145,7 +145,7 @@ pub struct EncryptionConfig {
     pub auto_lock_managers: bool,
 }
 
-/// `POST /swarm/init`.
+/// The body of `POST /swarm/init`.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct InitRequest {
@@ -171,7 +171,7 @@ pub struct InitRequest {
     pub subnet_size: u32,
 }
 
-/// `POST /swarm/join`.
+/// The body of `POST /swarm/join`.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct JoinRequest {
@@ -189,7 +189,7 @@ pub struct JoinRequest {
     pub availability: String,
 }
 
-/// `GET /swarm/unlockkey`, and the body of `POST /swarm/unlock`.
+/// The answer to `GET /swarm/unlockkey`, and the body of `POST /swarm/unlock`.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct UnlockKey {

@@ -1,4 +1,4 @@
-//! `/tasks`.
+//! `/tasks`: the tasks of the cluster.
 #![allow(missing_docs, reason = "the fields are Docker's; the engine API's reference says what each means")]
 
 use crate::base::{is_empty, is_zero, or_default};
@@ -7,7 +7,7 @@ use crate::service::{PortConfig, TaskSpec};
 use crate::{Labels, ObjectVersion, Time};
 use serde::{Deserialize, Serialize};
 
-/// One attempt to fill a slot of a service.
+/// A task: one attempt to fill a slot of a service.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Task {
@@ -39,7 +39,7 @@ pub struct Task {
     pub volumes: Option<Vec<serde_json::Value>>,
 }
 
-/// How far it is.
+/// State of a task.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct TaskStatus {
@@ -56,7 +56,7 @@ pub struct TaskStatus {
     pub port_status: PortStatus,
 }
 
-/// What runs it. A client in the field reads `ContainerID` of every task, so it is always sent.
+/// Container of a task. It is always sent, because a client in the field reads `ContainerID` of every task.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct ContainerStatus {
     #[serde(rename = "ContainerID")]
@@ -67,7 +67,7 @@ pub struct ContainerStatus {
     pub exit_code: i64,
 }
 
-/// The ports that it publishes on its own machine.
+/// Ports that a task publishes on its own node.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct PortStatus {

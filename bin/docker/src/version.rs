@@ -4,7 +4,7 @@
 use crate::Labels;
 use serde::{Deserialize, Serialize};
 
-/// What this server is and speaks.
+/// The answer to `GET /version`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct SystemVersion {
@@ -24,14 +24,14 @@ pub struct SystemVersion {
     pub build_time: String,
 }
 
-/// The name of the product.
+/// Name of the product.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Platform {
     pub name: String,
 }
 
-/// One of the programs the server is made of.
+/// A program that the server consists of.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Component {

@@ -1,19 +1,19 @@
-//! A loopback address for each daemon, all in one /24 that nobody else uses.
+//! Loopback addresses for the daemons of a dev cluster, all in one /24 that no other process uses.
 //!
-//! Tasks have theirs in 127.64.0.0/10, so daemons take theirs below: 127.1 to 127.62. The port is the usual one; an
-//! address counts as free when that port can be bound there, which also finds a daemon that listens everywhere.
+//! Tasks have addresses in 127.64.0.0/10, so daemons take theirs from 127.1 to 127.62. The port is the usual one. An
+//! address counts as free when that port can be bound on it, which also detects a daemon that listens on all addresses.
 
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 
 use crate::exit::Failure;
 
-/// The usual port.
+/// Default port of a daemon.
 const PORT: u16 = 2377;
 
-/// How many /24 networks are tried with one port.
+/// Number of /24 networks that are tried with one port.
 const TRIES: u32 = 32;
 
-/// Addresses for this many daemons.
+/// Chooses one free address for each of `count` daemons.
 pub(super) fn choose(count: u8, seed: u32) -> Result<Vec<SocketAddr>, Failure> {
     for port in [PORT, PORT + 10_000, PORT + 20_000] {
         for attempt in 0..TRIES {

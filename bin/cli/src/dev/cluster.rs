@@ -1,4 +1,4 @@
-//! The daemons of a dev cluster: started together, made one cluster, watched, ended.
+//! The daemons of a dev cluster: started together, joined into one cluster, watched, and ended.
 
 use std::path::Path;
 use std::time::Duration;
@@ -16,16 +16,16 @@ use super::place::Place;
 use crate::client::Client;
 use crate::exit::Failure;
 
-/// How often it is looked whether a daemon has died.
+/// Interval at which the command checks whether a daemon has died.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// How long a node tries to join.
+/// Time within which a node tries to join again and again.
 const JOIN_DEADLINE: Duration = Duration::from_secs(10);
 
-/// How long it may take until every node counts as ready.
+/// Time within which every node must become ready.
 const READY_DEADLINE: Duration = Duration::from_secs(30);
 
-/// A dev cluster.
+/// A cluster of daemons that are children of this process.
 pub(super) struct Cluster {
     place: Place,
     nodes: Vec<Node>,
@@ -34,7 +34,7 @@ pub(super) struct Cluster {
 }
 
 impl Cluster {
-    /// Chooses addresses and makes folders; starts nothing.
+    /// Chooses addresses and creates folders. Starts no daemon.
     pub(super) fn prepare(nodes: u8, managers: u8, dir: Option<&Path>) -> Result<Self, Failure> {
         let place = Place::make(dir)?;
         let prepared = addresses::choose(nodes, std::process::id()).and_then(|addresses| {
@@ -51,17 +51,17 @@ impl Cluster {
         }
     }
 
-    /// Talks to the first daemon.
+    /// A client of the first daemon.
     pub(super) fn client(&self) -> Client {
         self.nodes[0].client()
     }
 
-    /// Its nodes.
+    /// The nodes of the cluster.
     pub(super) fn nodes(&self) -> &[Node] {
         &self.nodes
     }
 
-    /// Starts the daemons and makes one cluster of them.
+    /// Starts the daemons and joins them into one cluster.
     pub(super) async fn start(&mut self) -> Result<(), Failure> {
         let begun = Instant::now();
         for node in &mut self.nodes {
@@ -96,7 +96,7 @@ impl Cluster {
         Ok(())
     }
 
-    /// Waits until the cluster counts every node as ready and the managers as reachable.
+    /// Waits until the cluster shows every node as ready and every manager as reachable.
     async fn all_ready(&self) -> Result<(), Failure> {
         let begun = Instant::now();
         loop {
@@ -115,14 +115,14 @@ impl Cluster {
         }
     }
 
-    /// Says when a daemon dies, and does what other terminals ask for. Never ends by itself while a daemon lives.
+    /// Reports daemons that die, and carries out the requests of other terminals. Returns only when no daemon is left.
     pub(super) async fn watch(&mut self) -> Result<(), Failure> {
         loop {
             tokio::select! {
                 Some((request, reply)) = self.asked.recv() => {
                     let done = self.obey(&request).await;
                     self.record()?;
-                    // Whoever asked may have gone; the work is done all the same.
+                    // The asking terminal may have gone; the request is carried out all the same.
                     let _ = reply.send(done);
                 }
                 () = sleep(LOOK) => self.look()?,
@@ -175,7 +175,8 @@ impl Cluster {
         Ok(said)
     }
 
-    /// Ends everything and removes every trace; what failed is kept when there is something to look into.
+    /// Ends all daemons and tasks and removes their files. After a failure the files are kept, for whoever looks into
+    /// it.
     pub(super) async fn shut_down(mut self, failed: bool) {
         if !failed {
             println!("\nending {} {}", self.nodes.len(), word(self.nodes.len(), "node"));
@@ -189,7 +190,8 @@ impl Cluster {
     }
 }
 
-/// Joins, again if need be: on a machine that is busy the leader may be without its lease just now, and says so.
+/// Joins a node, trying again while the cluster refuses: on a busy machine the leader may be without its lease for a
+/// moment.
 async fn join_patiently(node: &Node, join: &Value) -> Result<(), Failure> {
     let begun = Instant::now();
     loop {

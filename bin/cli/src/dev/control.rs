@@ -1,4 +1,4 @@
-//! The socket over which another terminal asks for something: one line there, one line back.
+//! The control socket of a dev cluster: another terminal sends one line and receives one line.
 
 use std::fmt;
 use std::path::Path;
@@ -10,10 +10,10 @@ use tokio::sync::{mpsc, oneshot};
 use super::place::cannot;
 use crate::exit::Failure;
 
-/// Requests that wait: they come from people's terminals.
+/// Requests that may wait; they come from people's terminals.
 const WAITING_MAX: usize = 16;
 
-/// What may be asked.
+/// Requests that the control socket accepts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Request {
     Kill { node: String },
@@ -44,10 +44,10 @@ impl Request {
     }
 }
 
-/// A request, and where its answer goes.
+/// A request, and the channel for its answer.
 pub(super) type Asked = (Request, oneshot::Sender<Result<String, String>>);
 
-/// Takes requests until the receiver is dropped.
+/// Serves the control socket until the receiver is dropped.
 pub(super) fn serve(path: &Path) -> Result<mpsc::Receiver<Asked>, Failure> {
     let listener = UnixListener::bind(path).map_err(|error| cannot("bind", path, &error))?;
     let (sender, receiver) = mpsc::channel(WAITING_MAX);
@@ -82,7 +82,7 @@ async fn answer(stream: UnixStream, sender: mpsc::Sender<Asked>) {
     let _ = stream.write_all(line.as_bytes()).await;
 }
 
-/// Asks a running cluster.
+/// Sends a request to a running dev cluster and returns its answer.
 pub(super) async fn ask(path: &Path, request: &Request) -> Result<String, Failure> {
     let stream = UnixStream::connect(path).await.map_err(|error| cannot("reach the dev cluster at", path, &error))?;
     let mut stream = BufReader::new(stream);

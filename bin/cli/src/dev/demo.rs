@@ -1,4 +1,4 @@
-//! The demo service, and what to try with it.
+//! The demo service of a dev cluster, and the text with commands to try.
 
 use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
@@ -11,19 +11,19 @@ use super::cluster::Cluster;
 use crate::client::{Address, Client, filters};
 use crate::exit::{Exit, Failure};
 
-/// Its name.
+/// Name of the demo service.
 const NAME: &str = "whoami";
 
-/// Its tasks.
+/// Number of tasks of the demo service.
 const REPLICAS: u64 = 3;
 
-/// Where each of them listens.
+/// Port that each task of the demo service listens on.
 const PORT: u16 = 8080;
 
-/// How long it may take until all of them answer.
+/// Time within which all tasks must answer.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(30);
 
-/// Creates the service and waits until each of its tasks has answered; returns where they listen.
+/// Creates the demo service and waits until each of its tasks has answered. Returns their addresses.
 pub(super) async fn run(client: &Client) -> Result<Vec<SocketAddr>, Failure> {
     let begun = Instant::now();
     let spec = json!({
@@ -66,7 +66,7 @@ pub(super) async fn run(client: &Client) -> Result<Vec<SocketAddr>, Failure> {
     }
 }
 
-/// The loopback address that the task has for itself.
+/// The task's own loopback address.
 fn address(task: &Value) -> Option<SocketAddr> {
     let attached = task.pointer("/NetworksAttachments/0/Addresses/0")?.as_str()?;
     let ip: IpAddr = attached.split('/').next()?.parse().ok()?;
@@ -87,7 +87,7 @@ fn why(tasks: &[Value]) -> String {
     errors.first().map_or_else(String::new, |error| format!(": {error}"))
 }
 
-/// What to try next, to copy and paste.
+/// Commands to try next, to copy and paste.
 pub(super) fn what_to_try(cluster: &Cluster, tasks: &[SocketAddr]) -> String {
     let Some(first) = cluster.nodes().first() else { return String::new() };
     let last = cluster.nodes().last().unwrap_or(first);
@@ -113,7 +113,7 @@ pub(super) fn what_to_try(cluster: &Cluster, tasks: &[SocketAddr]) -> String {
     out
 }
 
-/// `1 node`, `3 nodes`.
+/// A count with its noun: `1 node`, `3 nodes`.
 pub(super) fn word(count: usize, noun: &str) -> String {
     if count == 1 { noun.to_owned() } else { format!("{noun}s") }
 }

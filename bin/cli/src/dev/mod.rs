@@ -1,14 +1,14 @@
-//! `essaim dev`: a cluster of real daemons on one machine, for trying out and for breaking.
+//! `essaim dev`: a cluster of real daemons on one machine, to try out and to break.
 //!
-//! Every node is the same daemon that runs in earnest, as a child process with a loopback address, a data folder and
-//! a socket of its own; nothing needs root or Docker. The command stays in front: it starts the daemons, makes one
-//! cluster of them through their own API, runs the demo if asked, and tells what to try. On Ctrl-C everything goes,
-//! tasks included.
+//! Every node is the same daemon that runs in production, as a child process with its own loopback address, data folder
+//! and socket; nothing needs root or Docker. The command stays in the foreground: it starts the daemons, joins them
+//! into one cluster through their own API, runs the demo if asked, and prints what to try. On Ctrl-C it ends
+//! everything, tasks included.
 //!
-//! `essaim dev kill` and `restart`, from another terminal, ask the running command over its control socket: only the
-//! parent of a process may signal it without ever meeting a stranger under the same number. In reading order:
-//! [`cluster`] (the daemons and their life), [`node`] (one of them), [`place`] (folders, and finding a running
-//! cluster), [`process`] (what may be killed, and how surely), [`addresses`], [`control`] (the socket), [`demo`].
+//! `essaim dev kill` and `restart`, from another terminal, ask the running command over its control socket, because
+//! only the parent of a process can signal it without the risk that the process id was reused. In suggested reading
+//! order: [`cluster`] (the daemons and their life), [`node`] (one of them), [`place`] (folders, and finding a running
+//! cluster), [`process`] (killing the right process), [`addresses`], [`control`] (the socket), [`demo`].
 
 mod addresses;
 mod cluster;
@@ -26,7 +26,7 @@ use self::cluster::Cluster;
 pub(crate) use self::place::socket_of_the_only_cluster;
 use crate::exit::Failure;
 
-/// The most daemons: each has an address of one /24.
+/// Largest number of daemons: each has an address in one /24.
 const NODES_MAX: u8 = 250;
 
 /// `dev`.
@@ -72,7 +72,7 @@ enum Command {
     },
 }
 
-/// Does it.
+/// Runs `essaim dev` or one of its subcommands.
 pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
     match arguments.command {
         None => start(arguments.start).await,
@@ -96,7 +96,7 @@ async fn start(arguments: Start) -> Result<(), Failure> {
     let mut terminated = signal(SignalKind::terminate()).map_err(no_signals)?;
     let mut hung_up = signal(SignalKind::hangup()).map_err(no_signals)?;
     let mut cluster = Cluster::prepare(arguments.nodes, managers, arguments.dir.as_deref())?;
-    // Whatever happens from here on, what was started is ended.
+    // From here on the daemons are ended, whatever happens.
     let end = tokio::select! {
         end = live(&mut cluster, arguments.demo) => end,
         _ = tokio::signal::ctrl_c() => Ok(()),
@@ -107,7 +107,7 @@ async fn start(arguments: Start) -> Result<(), Failure> {
     end
 }
 
-/// Starts everything and stays until a signal ends it.
+/// Starts the cluster, and returns when a signal ends it.
 async fn live(cluster: &mut Cluster, with_demo: bool) -> Result<(), Failure> {
     cluster.start().await?;
     let tasks = if with_demo { demo::run(&cluster.client()).await? } else { Vec::new() };

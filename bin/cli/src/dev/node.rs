@@ -1,4 +1,4 @@
-//! One daemon of the dev cluster.
+//! One daemon of a dev cluster, as a child process.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -14,19 +14,19 @@ use super::process::{Process, kill_tasks_below};
 use crate::client::{Address, Client};
 use crate::exit::Failure;
 
-/// How long a daemon may take until it answers; the time of a machine that is busy with something else.
+/// Time within which a started daemon must answer, on a machine that is busy with something else.
 const START_DEADLINE: Duration = Duration::from_secs(30);
 
-/// How long a daemon may take to end its tasks and itself. Demo tasks end at once.
+/// Time that a daemon may take to end its tasks and itself. Demo tasks end at once.
 const STOP_DEADLINE: Duration = Duration::from_secs(5);
 
-/// How often a starting daemon is asked.
+/// Interval at which a starting daemon is asked whether it answers.
 const POLL: Duration = Duration::from_millis(10);
 
-/// How many lines of its output are shown when a daemon does not start.
+/// Lines of its log that are shown when a daemon does not start.
 const LOG_LINES_SHOWN: usize = 12;
 
-/// A daemon, running or not.
+/// A node of the dev cluster; its daemon may or may not run.
 pub(super) struct Node {
     pub(super) name: String,
     pub(super) address: SocketAddr,
@@ -42,7 +42,7 @@ struct Running {
 }
 
 impl Node {
-    /// Node number `number`, not yet started.
+    /// The node with this number; its daemon is not started.
     pub(super) fn new(number: usize, address: SocketAddr, place: &Place) -> Self {
         let name = format!("n{number}");
         Self {
@@ -55,28 +55,28 @@ impl Node {
         }
     }
 
-    /// What others may know of it.
+    /// The node's entry in `cluster.json`.
     pub(super) fn record(&self) -> NodeRecord {
         let daemon = self.child.as_ref().map(|running| running.process);
         NodeRecord { name: self.name.clone(), socket: self.socket.clone(), daemon }
     }
 
-    /// Talks to its daemon.
+    /// A client of the node's daemon.
     pub(super) fn client(&self) -> Client {
         Client::new(Address::Unix(self.socket.clone()))
     }
 
-    /// Whether its daemon runs.
+    /// Whether the node's daemon runs.
     pub(super) fn is_running(&self) -> bool {
         self.child.is_some()
     }
 
-    /// Starts its daemon. It answers later: see [`Self::ready`].
+    /// Starts the node's daemon. [`Self::ready`] waits until it answers.
     pub(super) fn start(&mut self) -> Result<(), Failure> {
         let open = |path: &Path| std::fs::OpenOptions::new().create(true).append(true).open(path);
         let log = open(&self.log).map_err(|error| cannot("write", &self.log, &error))?;
         let also = log.try_clone().map_err(|error| cannot("write", &self.log, &error))?;
-        // Not its path: a daemon that is restarted after a build is still the one that was started.
+        // Runs this process's own program, not its path, so that a node restarted after a build runs the same program.
         let child = Command::new("/proc/self/exe")
             .arg0("essaim")
             .arg("daemon")
@@ -92,7 +92,8 @@ impl Node {
             .stdin(Stdio::null())
             .stdout(log)
             .stderr(also)
-            // A terminal's Ctrl-C is for the command, which then ends the daemons in order.
+            // In a process group of its own, so that a terminal's Ctrl-C reaches only this command, which ends the
+            // daemons in order.
             .process_group(0)
             .spawn()
             .map_err(|error| Failure::error(format!("cannot start the daemon of {}: {error}", self.name)))?;
@@ -104,7 +105,7 @@ impl Node {
         Ok(())
     }
 
-    /// Waits until its daemon answers.
+    /// Waits until the node's daemon answers.
     pub(super) async fn ready(&mut self) -> Result<(), Failure> {
         let client = self.client();
         let begun = Instant::now();
@@ -130,14 +131,14 @@ impl Node {
         }
     }
 
-    /// How its daemon ended, if it did since it was last asked for.
+    /// Exit status of the node's daemon, if it ended since the last call.
     pub(super) fn ended(&mut self) -> Option<ExitStatus> {
         let status = self.child.as_mut()?.child.try_wait().ok().flatten()?;
         self.child = None;
         Some(status)
     }
 
-    /// Kills its daemon alone, with SIGKILL.
+    /// Kills the node's daemon with SIGKILL and leaves its tasks alone.
     pub(super) async fn kill_daemon(&mut self) {
         if let Some(mut running) = self.child.take() {
             running.process.signal(Signal::SIGKILL);
@@ -145,10 +146,10 @@ impl Node {
         }
     }
 
-    /// Kills its daemon and then all its tasks, as a machine that loses its power would.
+    /// Kills the node's daemon and all its tasks, as a power cut of a machine would.
     pub(super) async fn kill(&mut self) {
-        // Tasks together with the daemon, so that it cannot report their end; and again after it, for what it was
-        // just starting.
+        // Tasks are killed together with the daemon, so that it cannot report their end, and once more after it, for
+        // tasks that it was just starting.
         let data = self.data.clone();
         if let Some(running) = &self.child {
             running.process.signal(Signal::SIGKILL);
@@ -158,7 +159,7 @@ impl Node {
         kill_tasks_below(&data);
     }
 
-    /// Ends its daemon as Ctrl-C does: tasks first. What does not end in time is killed.
+    /// Ends the node's daemon as Ctrl-C does, tasks first. What does not end in time is killed.
     pub(super) async fn stop(&mut self) {
         if let Some(running) = &mut self.child {
             running.process.signal(Signal::SIGINT);
@@ -167,7 +168,7 @@ impl Node {
         self.kill().await;
     }
 
-    /// The end of its output.
+    /// The last lines of the daemon's log.
     pub(super) fn last_words(&self) -> String {
         let text = std::fs::read_to_string(&self.log).unwrap_or_default();
         let lines: Vec<_> = text.lines().collect();

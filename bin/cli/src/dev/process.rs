@@ -1,7 +1,7 @@
-//! Processes that may be killed, and never another in their place.
+//! Identity of processes, so that a signal never reaches a process that reused an id.
 //!
-//! A process id is reused; together with the time at which the process started it names one process for ever. So both
-//! are recorded, and both are compared before each signal.
+//! A process id together with the time at which the process started names one process for ever. Both are recorded, and
+//! both are compared before each signal.
 
 use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt;
@@ -11,15 +11,15 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
-/// How often to look again for tasks that were just being started.
+/// Rounds in which tasks that were just being started are looked for.
 const ROUNDS_MAX: usize = 50;
 
-/// One process of this machine, for ever.
+/// One process of this machine, by id and start time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Process {
-    /// Its id.
+    /// Process id.
     pub(super) pid: i32,
-    /// When it started, in the kernel's ticks since the machine did.
+    /// Start time in clock ticks since the machine started.
     start: u64,
 }
 
@@ -29,12 +29,12 @@ impl Process {
         Some(Self { pid, start: Stat::read(pid)?.start })
     }
 
-    /// Whether it still runs.
+    /// Whether the process still runs.
     pub(super) fn is_alive(self) -> bool {
         Stat::read(self.pid).is_some_and(|stat| stat.start == self.start && !stat.ended)
     }
 
-    /// Signals it, if it is still the same.
+    /// Sends a signal to the process, unless another process has its id now.
     pub(super) fn signal(self, signal: Signal) {
         if self.is_alive() {
             let _ = kill(Pid::from_raw(self.pid), signal);
@@ -56,8 +56,8 @@ pub(super) fn kill_tasks_below(folder: &Path) {
     }
 }
 
-/// The shims that keep tasks below this folder, and everything that descends from them. Descendants first, since an
-/// orphan would no longer be known as one of them.
+/// The shims that keep tasks below this folder, and all their descendants. Descendants come first, because an orphan
+/// could no longer be recognized as one.
 fn tasks_below(folder: &Path) -> Vec<Process> {
     let mut stats = BTreeMap::new();
     let mut found = Vec::new();
@@ -103,7 +103,7 @@ struct Stat {
 
 impl Stat {
     fn read(pid: i32) -> Option<Self> {
-        // The name is in brackets and may hold anything; the fields are counted from behind it.
+        // The name in `stat` is in brackets and may contain anything, so fields are counted from the last bracket.
         let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
         let fields: Vec<&str> = text[text.rfind(')')? + 1..].split_whitespace().collect();
         Some(Self {
@@ -126,7 +126,7 @@ mod tests {
         assert!(own.is_alive());
         let stranger = Process { start: own.start + 1, ..own };
         assert!(!stranger.is_alive());
-        // It is not the same process, so nothing is signalled; if it were, this test would end here.
+        // The recorded start time is another one, so no signal is sent; a signal would end this test.
         stranger.signal(Signal::SIGKILL);
     }
 
@@ -142,7 +142,7 @@ mod tests {
     #[test]
     fn tasks_are_known_by_their_folder_and_end_with_what_they_started() {
         let folder = tempfile::tempdir().unwrap();
-        // Two programs of the shape of a shim: the first below the folder, with a child; the second elsewhere.
+        // Two programs that look like shims: one below the folder, with a child, and one elsewhere.
         let shim = |folder: &Path| {
             let script = "sleep 60 & wait";
             Command::new("bash").arg0_as_shim(script, folder)

@@ -1,4 +1,4 @@
-//! Events: what applying a proposal yielded, as `GET /events` tells it.
+//! Conversion of the model's events to what `GET /events` sends.
 
 use super::service::update_state;
 use crate::event::{EventActor, EventMessage};
@@ -7,7 +7,7 @@ use essaim_model as model;
 use essaim_model::{Event, Refusal};
 use essaim_wire::Timestamp;
 
-/// The filters that a stream of events knows.
+/// Filter keys that `GET /events` accepts.
 pub const FILTERS: [&str; 14] = [
     "config",
     "container",
@@ -25,7 +25,7 @@ pub const FILTERS: [&str; 14] = [
     "volume",
 ];
 
-/// As Docker tells it; nothing for what Docker has no event for. `at` is the time of the proposal.
+/// The event in Docker's shape; `None` for a change that Docker has no event for. `at` is the time of the proposal.
 pub fn show(event: &Event, at: Timestamp) -> Option<EventMessage> {
     let (kind, id, name, action, changes) = match event {
         Event::Node { old: None, new: Some(new) } => ("node", new.id.to_string(), hostname(new), "create", vec![]),
@@ -73,7 +73,7 @@ pub fn show(event: &Event, at: Timestamp) -> Option<EventMessage> {
     })
 }
 
-/// What changed, from what if there was something, and to what.
+/// A changed attribute: its name, its old value if there was one, and its new value.
 type Changed = (&'static str, Option<String>, String);
 
 fn hostname(node: &model::Node) -> String {
@@ -110,12 +110,12 @@ fn service_changes(old: &model::Service, new: &model::Service) -> Vec<Changed> {
     changes
 }
 
-/// Refuses what no stream of events can be narrowed to.
+/// Refuses filters with keys that `GET /events` does not know.
 pub fn check_filters(filters: &Filters) -> Result<(), Refusal> {
     filters.expect(&FILTERS)
 }
 
-/// Whether a stream with these filters tells this event.
+/// Whether a stream with these filters contains this event.
 pub fn matches(filters: &Filters, event: &EventMessage) -> bool {
     let name = event.actor.attributes.get("name").map_or("", String::as_str);
     let object = |kind: &str| {

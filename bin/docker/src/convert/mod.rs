@@ -1,9 +1,9 @@
-//! Between these types and the nouns of `model`.
+//! Conversion between Docker's types and the nouns of `model`.
 //!
 //! Outwards, an object of the state becomes what Docker would show. Inwards, a request becomes a spec of `model`,
-//! read so that an invalid one cannot exist. A setting of Swarm that has no effect here yet is refused in words,
-//! never ignored, unless it is what the CLI sends whatever its user wrote: `Init: false`, an empty `DNSConfig`,
-//! `Isolation: default`, the platforms of an image, `0.0.0.0:2377`.
+//! parsed so that an invalid one cannot exist. A setting of Swarm that has no effect yet is refused in words, unless it
+//! is what the CLI sends in any case: `Init: false`, an empty `DNSConfig`, `Isolation: default`, the platforms of an
+//! image, `0.0.0.0:2377`.
 
 pub mod event;
 pub mod node;
@@ -18,26 +18,26 @@ use essaim_model::{Cluster, Refusal, State};
 use essaim_wire::NodeId;
 use std::time::Duration;
 
-/// What an object is shown against: the state it belongs to, and what is true of the moment only.
+/// What is needed beside an object to show it: the state it belongs to, the leader, and the root certificate.
 #[derive(Debug, Clone)]
 pub struct Context<'a> {
-    /// The state.
+    /// State that the shown objects belong to.
     pub state: &'a State,
-    /// Who leads the managers, as far as this node knows.
+    /// Leader of the managers, as far as this node knows.
     pub leader: Option<NodeId>,
-    /// The root of trust as clients want to see it.
+    /// Root certificate in Docker's shape.
     pub tls: crate::swarm::TlsInfo,
 }
 
 impl<'a> Context<'a> {
-    /// Of a state, with whoever leads now.
+    /// The context for objects of `state`, with the present leader.
     pub fn new(state: &'a State, leader: Option<NodeId>) -> Self {
         let root = state.cluster().map(|cluster: &std::sync::Arc<Cluster>| cluster.authority.certificate.as_str());
         Self { state, leader, tls: root.map(tls::info).unwrap_or_default() }
     }
 }
 
-/// A span of time that may not be negative.
+/// Converts nanoseconds to a duration; a negative number is refused. `what` names the setting in the refusal.
 fn duration(what: &str, nanos: Nanos) -> Result<Duration, Refusal> {
     match u64::try_from(nanos) {
         Ok(nanos) => Ok(Duration::from_nanos(nanos)),
@@ -45,7 +45,7 @@ fn duration(what: &str, nanos: Nanos) -> Result<Duration, Refusal> {
     }
 }
 
-/// As Docker writes a span of time; one that does not fit is as long as can be.
+/// Converts a duration to nanoseconds; one that does not fit becomes the largest number.
 fn nanos(span: Duration) -> Nanos {
     i64::try_from(span.as_nanos()).unwrap_or(i64::MAX)
 }

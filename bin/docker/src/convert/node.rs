@@ -1,4 +1,4 @@
-//! Nodes: both tiers of being out of reach read `down`; the message tells which.
+//! Conversion of nodes. Both Unreachable and Down read `down`; the message tells which.
 
 use super::Context;
 use crate::node::{EngineDescription, ManagerStatus, Node, NodeDescription, NodeSpec, NodeStatus, Platform, Resources};
@@ -7,10 +7,10 @@ use essaim_model as model;
 use essaim_model::{Availability, Refusal};
 use essaim_wire::{Reachability, Role};
 
-/// The filters that a list of nodes knows.
+/// Filter keys that a list of nodes accepts.
 pub const FILTERS: [&str; 6] = ["id", "label", "membership", "name", "node.label", "role"];
 
-/// As Docker shows it.
+/// The node in Docker's shape.
 pub fn show(node: &model::Node, context: &Context<'_>) -> Node {
     Node {
         id: node.id.to_string(),
@@ -79,7 +79,7 @@ fn show_manager(node: &model::Node, context: &Context<'_>) -> Option<ManagerStat
     })
 }
 
-/// What an operator set.
+/// Parses the settings of a node.
 pub fn read_spec(spec: NodeSpec) -> Result<model::NodeSpec, Refusal> {
     let role = spec.role.to_ascii_lowercase();
     let role = role.parse().map_err(|_| Refusal::invalid(format!("invalid Role: {:?}", spec.role)))?;
@@ -91,7 +91,7 @@ pub fn read_spec(spec: NodeSpec) -> Result<model::NodeSpec, Refusal> {
     Ok(model::NodeSpec { name, labels: spec.labels, role, availability })
 }
 
-/// `active`, `pause` or `drain`; nothing means active.
+/// Parses `active`, `pause` or `drain`; an empty text means active.
 pub fn read_availability(text: &str) -> Result<Availability, Refusal> {
     match text.to_ascii_lowercase().as_str() {
         "" | "active" => Ok(Availability::Active),
@@ -101,7 +101,7 @@ pub fn read_availability(text: &str) -> Result<Availability, Refusal> {
     }
 }
 
-/// Whether a list with these filters has this node.
+/// Whether a list with these filters contains this node.
 pub fn matches(filters: &Filters, node: &model::Node) -> bool {
     let description = node.description.as_ref();
     let no_labels = model::Labels::new();
@@ -113,7 +113,7 @@ pub fn matches(filters: &Filters, node: &model::Node) -> bool {
         && filters.equals("membership", "accepted")
 }
 
-/// Refuses what no list of nodes can be narrowed to.
+/// Refuses filters with keys that a list of nodes does not know.
 pub fn check_filters(filters: &Filters) -> Result<(), Refusal> {
     filters.expect(&FILTERS)?;
     let wrong = |key, known: [&str; 2]| {

@@ -1,4 +1,4 @@
-//! The cluster as an object, and what `init`, `join` and `update` ask of it.
+//! Conversion of the cluster, and of the requests `init`, `join` and `update`.
 
 use super::node::read_availability;
 use super::{duration, nanos};
@@ -12,17 +12,17 @@ use essaim_model as model;
 use essaim_model::{Availability, ClusterSpec, Refusal};
 use std::time::Duration;
 
-/// What the CLI sends as the address to listen on when its user gave none.
+/// The listen address that the CLI sends when its user gave none.
 const LISTEN_UNSAID: &str = "0.0.0.0:2377";
 
-/// The ticks of Swarm's Raft, in seconds: fixed there too, and shown.
+/// Swarm's Raft election tick, which is fixed there too and only shown.
 const ELECTION_TICK: i64 = 10;
 const HEARTBEAT_TICK: i64 = 1;
 
-/// Swarm lets certificates last no less than this.
+/// Shortest life of a certificate that Swarm accepts.
 const CERTIFICATE_EXPIRY_MIN: Duration = Duration::from_secs(3600);
 
-/// As `info` and `GET /swarm` show it.
+/// The cluster as `info` and `GET /swarm` show it.
 pub fn show(cluster: &model::Cluster) -> ClusterInfo {
     ClusterInfo {
         id: cluster.id.to_string(),
@@ -38,7 +38,7 @@ pub fn show(cluster: &model::Cluster) -> ClusterInfo {
     }
 }
 
-/// What `info` shows of the cluster where its state cannot be read: an empty one, as on Swarm's side.
+/// An empty cluster, which `info` shows where the state cannot be read, as Swarm does.
 pub fn show_nothing() -> ClusterInfo {
     ClusterInfo {
         id: String::new(),
@@ -77,8 +77,8 @@ fn show_spec(spec: &ClusterSpec, rotations: u64) -> SwarmSpec {
     }
 }
 
-/// New settings over those in force. What is left out stays as it is, and so does what has no effect here; asking
-/// for another value of the latter is refused.
+/// Parses new settings over those in force. A setting that is left out stays as it is. A setting without effect here
+/// may be sent with its present value; another value is refused.
 pub fn read_spec(asked: SwarmSpec, current: &ClusterSpec, rotations: u64) -> Result<ClusterSpec, Refusal> {
     let mut spec = current.clone();
     if !asked.name.is_empty() {
@@ -120,22 +120,22 @@ pub fn read_spec(asked: SwarmSpec, current: &ClusterSpec, rotations: u64) -> Res
     Ok(spec)
 }
 
-/// What `init` asks for.
+/// A parsed `init` request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Init {
-    /// Where to listen; nothing where the CLI's user said nothing.
+    /// Address to listen on; `None` when the CLI's user gave none.
     pub listen: Option<String>,
-    /// What to tell others: an address or an interface, with or without a port.
+    /// Address or interface to advertise, with or without a port.
     pub advertise: Option<String>,
     /// Whether this node takes tasks.
     pub availability: Availability,
-    /// The other managers are gone for good: begin a new history from what this one has.
+    /// Begin a new lineage with this node as its only manager, because the others are gone for good.
     pub force_new_cluster: bool,
-    /// The cluster's settings.
+    /// Settings of the new cluster.
     pub spec: ClusterSpec,
 }
 
-/// Reads the request to found a cluster.
+/// Parses a request to found a cluster.
 pub fn read_init(asked: InitRequest) -> Result<Init, Refusal> {
     let pools = asked.default_addr_pool.is_some_and(|pools| !pools.is_empty());
     refuse_first(&[
@@ -154,22 +154,22 @@ pub fn read_init(asked: InitRequest) -> Result<Init, Refusal> {
     })
 }
 
-/// What `join` asks for.
+/// A parsed `join` request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Join {
-    /// Where to listen; nothing where the CLI's user said nothing.
+    /// Address to listen on; `None` when the CLI's user gave none.
     pub listen: Option<String>,
-    /// What to tell others: an address or an interface, with or without a port.
+    /// Address or interface to advertise, with or without a port.
     pub advertise: Option<String>,
     /// Whether this node takes tasks.
     pub availability: Availability,
-    /// Whom to ask to be let in; at least one.
+    /// Addresses of nodes to ask for enrolment; at least one.
     pub remotes: Vec<String>,
-    /// What to show them.
+    /// Join token.
     pub token: String,
 }
 
-/// Reads the request to join a cluster.
+/// Parses a request to join a cluster.
 pub fn read_join(asked: JoinRequest) -> Result<Join, Refusal> {
     refuse_first(&[(!asked.data_path_addr.is_empty(), "--data-path-addr")])?;
     let remotes = asked.remote_addrs.unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Tasks: Docker's single state, computed from what managers decided and what the worker saw.
+//! Conversion of tasks: Docker's single state, computed from what managers decided and what the worker observed.
 
 use super::{Context, spec};
 use crate::network::{Driver, Network, NetworkAttachment, NetworkSpec};
@@ -11,10 +11,10 @@ use essaim_wire::{NodeId, Reachability, Timestamp};
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-/// The filters that a list of tasks knows; `_up-to-date` is what the CLI's progress bar asks for.
+/// Filter keys that a list of tasks accepts; the CLI's progress bar uses `_up-to-date`.
 pub const FILTERS: [&str; 8] = ["_up-to-date", "desired-state", "id", "label", "name", "node", "runtime", "service"];
 
-/// Every word that a desired state can be filtered by.
+/// Words that a desired state can be filtered by.
 const STATES: [&str; 15] = [
     "new",
     "allocated",
@@ -33,7 +33,7 @@ const STATES: [&str; 15] = [
     "orphaned",
 ];
 
-/// As Docker shows it.
+/// The task in Docker's shape.
 pub fn show(task: &model::Task, context: &Context<'_>) -> Task {
     let followed = context.state.spec(task.service, task.spec_version);
     Task {
@@ -59,10 +59,10 @@ pub fn show(task: &model::Task, context: &Context<'_>) -> Task {
     }
 }
 
-/// How far it is, in Docker's words.
+/// The state of a task in Docker's words.
 ///
-/// A task of a node that cannot be reached is never shown as simply running: nobody can know. Docker's word for it
-/// is `orphaned`, and the error says why.
+/// A task of a node that cannot be reached is never shown as simply running, because its state is unknown. Docker's
+/// word for that is `orphaned`, and the error says why.
 fn show_status(task: &model::Task, state: &State) -> TaskStatus {
     let observed = &task.observed;
     let (word, at, message, error): (&str, Timestamp, &str, String) = match (&task.assigned, &task.written_off) {
