@@ -48,5 +48,5 @@ pub use events::{Compacted, Cursor, CursorError, Happened};
 pub use group::{MemberStatus, Status};
 pub use leadership::Leadership;
 pub use peers::{Peers, Pipe};
-pub use proposer::PROPOSAL_BYTES_MAX;
+pub use proposer::{PROPOSAL_BYTES_MAX, Room, pieces};
 pub use store::{Known, Start, Store, StoreConfig};

@@ -6,6 +6,8 @@
 //! [records](crate::record), variants of enums are only appended, and golden bytes hold both to it.
 
 use bincode::config::{Configuration, Limit, LittleEndian, Varint};
+use bincode::enc::EncoderImpl;
+use bincode::enc::write::SizeWriter;
 use bincode::error::AllowedEnumVariants;
 use bincode::{Decode, Encode};
 
@@ -96,6 +98,17 @@ pub fn encode_into<T: Encode>(value: &T, bytes: &mut Vec<u8>) -> Result<(), Enco
     })
 }
 
+/// How many bytes [`encode`] makes of `value`, without making them.
+///
+/// # Panics
+///
+/// As [`encode`] does.
+pub fn encoded_len<T: Encode>(value: &T) -> usize {
+    let mut encoder = EncoderImpl::new(SizeWriter::default(), CONFIG);
+    value.encode(&mut encoder).expect("a value is bounded where it is made");
+    encoder.into_writer().bytes_written
+}
+
 /// The value with exactly these bytes; anything left over is an error too.
 pub fn decode<T: Decode<()>>(bytes: &[u8]) -> Result<T, DecodeError> {
     let (value, used) = decode_prefix(bytes)?;
@@ -148,6 +161,12 @@ mod tests {
         // A vector that claims 2^40 elements, in eleven bytes.
         let claim = [253, 0, 0, 0, 0, 0, 1, 0, 0];
         assert!(decode::<Vec<u64>>(&claim).is_err());
+    }
+
+    #[test]
+    fn a_length_is_told_without_the_bytes() {
+        let value = (Timestamp::from_micros(250), "a word".to_owned(), vec![1_u64, 1 << 40]);
+        assert_eq!(encoded_len(&value), encode(&value).len());
     }
 
     #[test]

@@ -32,7 +32,7 @@ pub mod record;
 mod sum;
 mod time;
 
-pub use codec::{DecodeError, EncodeError, decode, decode_prefix, encode, encode_into};
+pub use codec::{DecodeError, EncodeError, decode, decode_prefix, encode, encode_into, encoded_len};
 pub use era::{Generation, Index, Lineage, RequestId, Term};
 pub use id::{ClusterId, InvalidId, NodeId};
 pub use level::{Build, Level, WireVersion};

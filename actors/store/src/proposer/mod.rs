@@ -10,6 +10,9 @@
 
 pub(crate) mod effort;
 pub(crate) mod lane;
+mod pieces;
+
+pub use pieces::{Room, pieces};
 
 use crate::error::ProposeError;
 use crate::format::Command;
