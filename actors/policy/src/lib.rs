@@ -29,7 +29,7 @@ mod tests;
 
 pub use history::{forgettable, orphans};
 pub use liveness::{Effect, Input, Liveness, Seen, Wake};
-pub use place::{Board, Explanation, Reason};
+pub use place::{Board, Explanation, Reason, Retried};
 pub use plan::{Plan, Wanted};
 pub use reconcile::{Watch, reconcile};
 pub use scene::Scene;

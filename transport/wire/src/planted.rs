@@ -54,11 +54,13 @@ pub enum Bug {
     LevelOfTheFirstManager,
     /// A change that is newer than the cluster's level is let into the log.
     NewerThanTheLevel,
+    /// What the scheduler booked for a proposal that was refused stays booked.
+    RefusedStaysBooked,
 }
 
 impl Bug {
     /// Every one of them.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::AckBeforeFsync,
         Self::VoteNotKept,
         Self::DroppedFence,
@@ -81,6 +83,7 @@ impl Bug {
         Self::PendingKeepsItsSpec,
         Self::LevelOfTheFirstManager,
         Self::NewerThanTheLevel,
+        Self::RefusedStaysBooked,
     ];
 
     /// Its name, for a table or a command line.
@@ -108,6 +111,7 @@ impl Bug {
             Self::PendingKeepsItsSpec => "pending-keeps-its-spec",
             Self::LevelOfTheFirstManager => "level-of-the-first-manager",
             Self::NewerThanTheLevel => "newer-than-the-level",
+            Self::RefusedStaysBooked => "refused-stays-booked",
         }
     }
 

@@ -49,6 +49,11 @@ impl Context {
     pub(super) async fn propose(&self, changes: Vec<Change>) -> Result<Index, Refusal> {
         self.store.change(changes, Some(self.term)).await
     }
+
+    /// Proposes changes that need not be made together, however many they are; the first refusal ends it.
+    pub(super) async fn propose_in_pieces(&self, changes: Vec<Change>) -> Result<(), Refusal> {
+        self.store.change_in_pieces(changes, Some(self.term)).await
+    }
 }
 
 /// A task of the runtime that ends with the actor it works for.

@@ -5,6 +5,7 @@
 //! free only when it is gone.
 
 use super::filter::{Explanation, Needs};
+use super::waiting::Waiting;
 use crate::Wanted;
 use essaim_model::{
     Assigned, Change, Desired, EngineKind, Event, Hardware, Meta, Node, Observed, PortProtocol, ServiceId, Slot, State,
@@ -27,7 +28,7 @@ pub struct Board {
     /// When tasks of a group failed on a node.
     pub(super) failures: BTreeMap<Group, BTreeMap<NodeId, BTreeSet<(Timestamp, TaskId)>>>,
     tasks: BTreeMap<TaskId, Booking>,
-    pending: BTreeSet<(Group, TaskId)>,
+    pub(super) waiting: Waiting,
     needs: BTreeMap<Group, Arc<Needs>>,
     default_engine: Option<EngineKind>,
 }
@@ -46,6 +47,7 @@ pub(super) struct Seat {
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Booking {
     group: Group,
+    slot: Slot,
     node: Option<NodeId>,
     counts: bool,
     /// What it takes up.
@@ -54,7 +56,7 @@ struct Booking {
 }
 
 /// A slot that is to get a task.
-struct Spot {
+pub(super) struct Spot {
     slot: Slot,
     /// The tasks of the slot that will have ended before the new one starts, with their room.
     replaces: Vec<TaskId>,
@@ -62,7 +64,7 @@ struct Spot {
 
 impl Spot {
     /// The slot of a task that shall be `desired`: one that is `Ready` waits for the end of the others.
-    fn of(state: &State, service: ServiceId, slot: Slot, desired: Desired) -> Self {
+    pub(super) fn of(state: &State, service: ServiceId, slot: Slot, desired: Desired) -> Self {
         let replaces = match desired {
             Desired::Ready => {
                 let others = state.tasks_in(service, slot).filter(|task| task.node().is_some() && !task.has_ended());
@@ -73,6 +75,9 @@ impl Spot {
         Self { slot, replaces }
     }
 }
+
+/// What was found for a spot: a node; or none, and why, where that is about this spot alone.
+pub(super) type Found = Result<NodeId, Option<Explanation>>;
 
 impl Board {
     /// The board of a state.
@@ -102,7 +107,12 @@ impl Board {
                     self.failures.retain(|(service, _), _| *service != old.id);
                 }
             }
-            Event::Cluster { new, .. } => self.default_engine = Some(new.default_engine),
+            Event::Cluster { new, .. } if self.default_engine != Some(new.default_engine) => {
+                self.default_engine = Some(new.default_engine);
+                self.needs.clear();
+                self.waiting.note_everything();
+            }
+            Event::Cluster { .. } => (),
             Event::Node { old: None, new: None }
             | Event::Task { old: None, new: None }
             | Event::Service { old: None, .. }
@@ -112,7 +122,7 @@ impl Board {
 
     /// Whether any task waits for a node.
     pub fn has_pending(&self) -> bool {
-        !self.pending.is_empty()
+        !self.waiting.is_empty()
     }
 
     /// Foresees a change that is about to be proposed: a task that is told to stop no longer counts.
@@ -128,14 +138,40 @@ impl Board {
         }
     }
 
+    /// Takes back what was booked for changes that were not made: what the state has of their tasks is booked instead.
+    pub fn retract(&mut self, state: &State, changes: &[Change]) {
+        for change in changes {
+            let id = match change {
+                Change::CreateTask(task) => task.id,
+                Change::AssignTask { id, .. } | Change::SetDesired { id, .. } | Change::WriteOffTask { id, .. } => *id,
+                _ => continue,
+            };
+            match state.task(id) {
+                Some(task) => self.book(state, task),
+                None => self.release(id),
+            }
+        }
+    }
+
+    /// A task that is booked otherwise than `state` has it, in words: what was booked and neither proposed nor made takes
+    /// up room for ever. For checks, when nothing is under way; it costs as much as a new board.
+    pub fn find_phantom(&self, state: &State) -> Option<String> {
+        let fresh = Self::new(state);
+        let differs = |id: &&TaskId| self.tasks.get(id) != fresh.tasks.get(id);
+        let id = self.tasks.keys().chain(fresh.tasks.keys()).find(differs)?;
+        Some(format!("task {id} is booked as {:?}, and is {:?}", self.tasks.get(id), fresh.tasks.get(id)))
+    }
+
     /// Makes the tasks that are wanted, each given to a node or pending with the reason, and books them. `draw` gives
-    /// their ids. A wish whose service has a newer spec by now is left out; it will be wanted anew.
+    /// their ids. A wish whose service has a newer spec by now is left out; it will be wanted anew. So is whatever `room`
+    /// refuses: only what is returned is booked.
     pub fn bear(
         &mut self,
         state: &State,
         now: Timestamp,
         wanted: &[Wanted],
         draw: &mut dyn FnMut() -> u128,
+        room: &mut dyn FnMut(&Change) -> bool,
     ) -> Vec<Change> {
         let mut groups: BTreeMap<Group, Vec<&Wanted>> = BTreeMap::new();
         for wish in wanted {
@@ -146,10 +182,19 @@ impl Board {
             let Some(needs) = self.needs_of(state, group) else { continue };
             let spots = wishes.iter().map(|wish| Spot::of(state, wish.service, wish.slot, wish.desired)).collect();
             let found = self.place(group, &needs, now, spots);
-            for (wish, found) in wishes.into_iter().zip(found) {
+            let before = self.waiting.before(group);
+            let (placed, others): (Vec<_>, Vec<_>) =
+                wishes.into_iter().zip(found).partition(|(_, found)| found.is_ok());
+            let mut nowhere: Option<String> = None;
+            for (wish, found) in placed.into_iter().chain(others) {
                 let assigned = match found {
                     Ok(node) => Assigned::Node(node),
-                    Err(why) => Assigned::Pending { reason: why.to_string() },
+                    Err(Some(why)) => Assigned::Pending { reason: why.to_string() },
+                    Err(None) => {
+                        // What was found for others of the group is booked by now, and part of the reason.
+                        let reason = nowhere.get_or_insert_with(|| self.explain(&needs).to_string());
+                        Assigned::Pending { reason: reason.clone() }
+                    }
                 };
                 let task = Task {
                     id: TaskId::from_bits(draw()),
@@ -162,42 +207,15 @@ impl Board {
                     observed: Observed::nothing(now),
                     written_off: None,
                 };
-                self.book(state, &task);
-                changes.push(Change::CreateTask(Box::new(task)));
-            }
-        }
-        changes
-    }
-
-    /// Tries again the tasks that wait for a node: those that find one, and those that wait for another reason now.
-    pub fn assign_pending(&mut self, state: &State, now: Timestamp) -> Vec<Change> {
-        let mut groups: BTreeMap<Group, Vec<&Arc<Task>>> = BTreeMap::new();
-        for (group, id) in &self.pending {
-            if let Some(task) = state.task(*id).filter(|task| task.node().is_none() && task.is_wanted()) {
-                groups.entry(*group).or_default().push(task);
-            }
-        }
-        let mut changes = Vec::new();
-        for (group, mut tasks) in groups {
-            let Some(needs) = self.needs_of(state, group) else { continue };
-            tasks.sort_by_key(|task| (task.slot, task.id));
-            let spots = tasks.iter().map(|task| Spot::of(state, task.service, task.slot, task.desired)).collect();
-            let found = self.place(group, &needs, now, spots);
-            for (task, found) in tasks.into_iter().zip(found) {
-                match found {
-                    Ok(node) => {
-                        self.book(state, &Task { assigned: Assigned::Node(node), ..Task::clone(task) });
-                        let spec_version = task.spec_version;
-                        changes.push(Change::AssignTask { id: task.id, node, spec_version });
-                    }
-                    Err(why) => {
-                        let reason = why.to_string();
-                        if task.assigned != (Assigned::Pending { reason: reason.clone() }) {
-                            changes.push(Change::PendTask { id: task.id, reason });
-                        }
-                    }
+                let change = Change::CreateTask(Box::new(task.clone()));
+                if !room(&change) {
+                    self.waiting.tried(group, before, now);
+                    return changes;
                 }
+                self.book(state, &task);
+                changes.push(change);
             }
+            self.waiting.tried(group, before, now);
         }
         changes
     }
@@ -206,26 +224,26 @@ impl Board {
     ///
     /// All are placed at once. Only where room is scarce (reservations, ports of the host, a limit per node) each that
     /// replaces a task is placed on its own: the room that is counted as free for it is free for no other.
-    fn place(
-        &mut self,
-        group: Group,
-        needs: &Arc<Needs>,
-        now: Timestamp,
-        spots: Vec<Spot>,
-    ) -> Vec<Result<NodeId, Explanation>> {
+    pub(super) fn place(&mut self, group: Group, needs: &Arc<Needs>, now: Timestamp, spots: Vec<Spot>) -> Vec<Found> {
+        // What is lifted and set aside here is put back before it returns.
+        self.waiting.hush(true);
         let single =
             |spot: &Spot| !spot.replaces.is_empty() && (needs.take_room() || matches!(spot.slot, Slot::Node(_)));
         let (singles, together): (Vec<_>, Vec<_>) = spots.iter().enumerate().partition(|(_, spot)| single(spot));
         let one_batch = singles.is_empty();
         let batches = std::iter::once(together).chain(singles.into_iter().map(|it| vec![it]));
-        let mut found: BTreeMap<usize, Result<NodeId, Explanation>> = BTreeMap::new();
+        let mut found: BTreeMap<usize, Found> = BTreeMap::new();
         // What was found a moment ago takes up its room while the others are placed.
         let mut given = Vec::new();
         for batch in batches.filter(|batch| !batch.is_empty()) {
             let replaced: Vec<TaskId> = batch.iter().flat_map(|(_, spot)| spot.replaces.iter().copied()).collect();
             let lifted = self.lift(&replaced);
             let slots: Vec<Slot> = batch.iter().map(|(_, spot)| spot.slot).collect();
-            let nodes = self.place_batch(group, needs, now, &slots);
+            let mut nodes = self.place_batch(group, needs, now, &slots);
+            if !replaced.is_empty() {
+                let own = nodes.iter_mut().filter(|found| matches!(found, Err(None)));
+                own.for_each(|found| *found = Err(Some(self.explain(needs))));
+            }
             for (id, booking) in lifted {
                 self.enter(id, Some(booking));
             }
@@ -240,6 +258,7 @@ impl Board {
         for node in given {
             self.set_aside(needs, node, false);
         }
+        self.waiting.hush(false);
         found.into_values().collect()
     }
 
@@ -247,6 +266,7 @@ impl Board {
     fn set_aside(&mut self, needs: &Arc<Needs>, node: NodeId, add: bool) {
         let booking = Booking {
             group: (needs.service, Index::default()),
+            slot: Slot::Number(0),
             node: Some(node),
             counts: true,
             room: Some(Arc::clone(needs)),
@@ -266,30 +286,20 @@ impl Board {
     }
 
     /// Finds a node for each of these slots of a group. The board is as it was when this returns.
-    fn place_batch(
-        &mut self,
-        group: Group,
-        needs: &Needs,
-        now: Timestamp,
-        slots: &[Slot],
-    ) -> Vec<Result<NodeId, Explanation>> {
+    fn place_batch(&mut self, group: Group, needs: &Needs, now: Timestamp, slots: &[Slot]) -> Vec<Found> {
         let anywhere = slots.iter().filter(|slot| matches!(slot, Slot::Number(_))).count();
-        let mut chosen = self.spread(group, needs, now, anywhere).into_iter();
-        let mut nowhere: Option<Explanation> = None;
+        let mut chosen = self.spread(group, needs, now, anywhere, None).into_iter();
         slots
             .iter()
             .map(|slot| match slot {
-                Slot::Node(node) => self.may_have(needs, *node).map(|()| *node),
-                Slot::Number(_) => match chosen.next() {
-                    Some(node) => Ok(node),
-                    None => Err(nowhere.get_or_insert_with(|| self.explain(needs)).clone()),
-                },
+                Slot::Node(node) => self.may_have(needs, *node).map(|()| *node).map_err(Some),
+                Slot::Number(_) => chosen.next().ok_or(None),
             })
             .collect()
     }
 
     /// Whether this node may have such a task.
-    fn may_have(&self, needs: &Needs, node: NodeId) -> Result<(), Explanation> {
+    pub(super) fn may_have(&self, needs: &Needs, node: NodeId) -> Result<(), Explanation> {
         let mut explanation = Explanation::default();
         let Some(seat) = self.seats.get(&node) else { return Err(explanation) };
         match needs.refused_by(seat, self.count_of(needs.service, node)) {
@@ -302,7 +312,7 @@ impl Board {
     }
 
     /// Why no node may have such a task, as things stand.
-    fn explain(&self, needs: &Needs) -> Explanation {
+    pub(super) fn explain(&self, needs: &Needs) -> Explanation {
         let mut explanation = Explanation::default();
         for (node, seat) in &self.seats {
             if let Some(reason) = needs.refused_by(seat, self.count_of(needs.service, *node)) {
@@ -317,7 +327,7 @@ impl Board {
         self.of_service.get(&service).and_then(|nodes| nodes.get(&node)).copied().unwrap_or_default()
     }
 
-    fn needs_of(&mut self, state: &State, group: Group) -> Option<Arc<Needs>> {
+    pub(super) fn needs_of(&mut self, state: &State, group: Group) -> Option<Arc<Needs>> {
         if let Some(needs) = self.needs.get(&group) {
             return Some(Arc::clone(needs));
         }
@@ -336,15 +346,17 @@ impl Board {
                 self.by_load.insert((0, node.id));
             }
         }
+        self.waiting.note_room(node.id);
     }
 
     fn unseat(&mut self, id: NodeId) {
         if let Some(seat) = self.seats.remove(&id) {
             self.by_load.remove(&(seat.load, id));
+            self.waiting.note_room(id);
         }
     }
 
-    fn book(&mut self, state: &State, task: &Task) {
+    pub(super) fn book(&mut self, state: &State, task: &Task) {
         let group = (task.service, task.spec_version);
         // Kept with the booking, so that room can be given back when the spec is long gone. A task that waits for a node
         // may come to follow a newer spec.
@@ -355,6 +367,7 @@ impl Board {
             matches!(task.observed.state, TaskState::Failed | TaskState::Rejected) && task.written_off.is_none();
         let booking = Booking {
             group,
+            slot: task.slot,
             node: task.node(),
             counts: task.is_wanted(),
             room,
@@ -388,12 +401,17 @@ impl Board {
         let step = |count: &mut u32| *count = if add { *count + 1 } else { count.saturating_sub(1) };
         let Some(node) = booking.node else {
             if add && booking.counts {
-                self.pending.insert((booking.group, id));
+                self.waiting.enter(booking.group, booking.slot, id);
             } else {
-                self.pending.remove(&(booking.group, id));
+                self.waiting.leave(booking.group, booking.slot, id);
             }
             return;
         };
+        if add {
+            self.waiting.note_change()
+        } else {
+            self.waiting.note_room(node)
+        }
         if booking.counts {
             let nodes = self.of_service.entry(booking.group.0).or_default();
             let count = nodes.entry(node).or_default();

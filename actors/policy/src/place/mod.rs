@@ -6,17 +6,20 @@
 //! place alike.
 //!
 //! The [`Board`] is an index of the state for this one question. It is built once and follows the events; tasks that
-//! are proposed but not committed are booked on it at once, so a second batch sees the first. When a proposal is
-//! refused, the board is built anew.
+//! are proposed but not committed are booked on it at once, so a second batch sees the first. What was booked for a
+//! proposal that is refused is taken back. Nothing is booked that is not proposed.
 //!
 //! - [`board`]: who sits where. [`filter`]: who may sit where, and the words for a no. `spread`: who sits best.
+//! - [`waiting`]: tasks that found no node, and when they are tried again.
 
 mod board;
 mod filter;
 mod spread;
+mod waiting;
 
 #[cfg(test)]
 mod tests;
 
 pub use board::Board;
 pub use filter::{Explanation, Reason};
+pub use waiting::Retried;

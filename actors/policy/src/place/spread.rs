@@ -4,12 +4,14 @@
 //! before all others, and of these the least loaded; so the first pass walks the nodes by load and gives each such
 //! node one task, until the group is placed. Only when tasks are left over, a heap of all nodes hands them out one by
 //! one; whether a node may have one is asked when its turn comes, so that a single task does not ask a thousand.
+//!
+//! Tasks that have waited already are offered only the nodes that have changed since (`waiting`), in the same way.
 
-use super::board::{Board, Group};
+use super::board::{Board, Group, Seat};
 use super::filter::Needs;
 use essaim_wire::{NodeId, Timestamp};
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::time::Duration;
 
 /// A node with this many failures of a group within [`FAILURE_WINDOW`] is avoided, as in Swarm.
@@ -19,9 +21,16 @@ const FAILURES_TO_AVOID: u32 = 5;
 const FAILURE_WINDOW: Duration = Duration::from_secs(5 * 60);
 
 impl Board {
-    /// The nodes for `count` tasks of a group, best first; fewer when the nodes do not suffice. The board is as it was
-    /// when this returns.
-    pub(super) fn spread(&mut self, group: Group, needs: &Needs, now: Timestamp, count: usize) -> Vec<NodeId> {
+    /// The nodes for `count` tasks of a group, best first; fewer when the nodes do not suffice. Only nodes `among` these are
+    /// looked at, when there are any. The board is as it was when this returns.
+    pub(super) fn spread(
+        &mut self,
+        group: Group,
+        needs: &Needs,
+        now: Timestamp,
+        count: usize,
+        among: Option<&BTreeSet<NodeId>>,
+    ) -> Vec<NodeId> {
         if count == 0 {
             return Vec::new();
         }
@@ -29,20 +38,36 @@ impl Board {
         let of_service = self.of_service.get(&group.0);
         let is_new =
             |node: &NodeId| !failing.contains_key(node) && !of_service.is_some_and(|nodes| nodes.contains_key(node));
+        let is_free = |node: &NodeId| needs.refused_by(&self.seats[node], 0).is_none();
         let mut chosen: Vec<NodeId> = Vec::new();
-        // A service that has a task on every node leaves none to look for.
-        if of_service.map_or(0, |nodes| self.seated(nodes).count()) < self.seats.len() {
+        if let Some(among) = among {
+            let mut new: Vec<_> = among
+                .iter()
+                .filter(|node| is_new(node) && self.seats.contains_key(node) && is_free(node))
+                .map(|node| (self.seats[node].load, *node))
+                .collect();
+            new.sort_unstable();
+            chosen.extend(new.into_iter().map(|(_, node)| node).take(count));
+        } else if of_service.map_or(0, |nodes| self.seated(nodes).count()) < self.seats.len() {
+            // A service that has a task on every node leaves none to look for.
             let new = self.by_load.iter().map(|(_, node)| *node).filter(is_new);
-            chosen.extend(new.filter(|node| needs.refused_by(&self.seats[node], 0).is_none()).take(count));
+            chosen.extend(new.filter(is_free).take(count));
         }
         if chosen.len() < count {
-            self.fill_up(needs, &failing, count, &mut chosen);
+            self.fill_up(needs, &failing, count, among, &mut chosen);
         }
         chosen
     }
 
     /// The second pass: everybody has one already, or failed.
-    fn fill_up(&mut self, needs: &Needs, failing: &BTreeMap<NodeId, u32>, count: usize, chosen: &mut Vec<NodeId>) {
+    fn fill_up(
+        &mut self,
+        needs: &Needs,
+        failing: &BTreeMap<NodeId, u32>,
+        count: usize,
+        among: Option<&BTreeSet<NodeId>>,
+        chosen: &mut Vec<NodeId>,
+    ) {
         // Seats that were changed on the way, as they were.
         let mut before = BTreeMap::new();
         let mut given: BTreeMap<NodeId, u32> = BTreeMap::new();
@@ -54,17 +79,25 @@ impl Board {
         }
         let extra = |given: &BTreeMap<NodeId, u32>, node: NodeId| given.get(&node).copied().unwrap_or_default();
         let failures = |node: NodeId| failing.get(&node).copied().unwrap_or_default();
-        let counts: Vec<(NodeId, u32)> = match self.of_service.get(&needs.service) {
-            Some(nodes) => self.seated(nodes).collect(),
-            None => Vec::new(),
+        let place = |node: NodeId, seat: &Seat, count: u32| {
+            let extra = extra(&given, node);
+            Reverse((failures(node), count + extra, seat.load + extra, node))
         };
-        let mut counts = counts.into_iter().peekable();
-        let candidates = self.seats.iter().map(|(node, seat)| {
-            let count = counts.next_if(|(of, _)| of == node).map_or(0, |(_, count)| count);
-            let extra = extra(&given, *node);
-            Reverse((failures(*node), count + extra, seat.load + extra, *node))
-        });
-        let mut heap: BinaryHeap<_> = candidates.collect();
+        let mut heap: BinaryHeap<_> = if let Some(among) = among {
+            let seated = among.iter().filter_map(|node| Some((*node, self.seats.get(node)?)));
+            seated.map(|(node, seat)| place(node, seat, self.count_of(needs.service, node))).collect()
+        } else {
+            let counts: Vec<(NodeId, u32)> = match self.of_service.get(&needs.service) {
+                Some(nodes) => self.seated(nodes).collect(),
+                None => Vec::new(),
+            };
+            let mut counts = counts.into_iter().peekable();
+            let candidates = self.seats.iter().map(|(node, seat)| {
+                let count = counts.next_if(|(of, _)| of == node).map_or(0, |(_, count)| count);
+                place(*node, seat, count)
+            });
+            candidates.collect()
+        };
         while chosen.len() < count {
             let Some(Reverse((failures, of_service, load, node))) = heap.pop() else { break };
             let seat = self.seats.get_mut(&node).expect("in the heap because it has a seat");

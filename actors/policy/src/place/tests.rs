@@ -1,7 +1,7 @@
 //! Swarm's scheduler tables, restated, and an independent judge of what was placed.
 
 use crate::tests::world::{GIB, World, id, node, spec};
-use crate::{Board, Wanted};
+use crate::{Board, Retried, Wanted};
 use essaim_model::*;
 use essaim_wire::{NodeId, Reachability, Timestamp};
 use proptest::prelude::*;
@@ -170,6 +170,7 @@ fn a_board_that_followed_the_events_equals_one_built_anew() {
     world.update(web, |spec| spec.mode = Mode::Replicated { replicas: 4 });
     world.end(id(1), TaskState::Failed);
     world.live(Duration::from_secs(10));
+    assert_eq!(world.board.find_phantom(&world.state), None);
     let fresh = Board::new(&world.state);
     let load = |board: &Board| {
         board.seats.iter().map(|(id, seat)| (*id, seat.load, seat.used, seat.ports.clone())).collect::<Vec<_>>()
@@ -250,7 +251,8 @@ proptest! {
         prop_assert_eq!(judge(&world.state), Ok(()));
         // What waits fits nowhere: placing again from scratch finds nothing either.
         let mut fresh = Board::new(&world.state);
-        prop_assert_eq!(fresh.assign_pending(&world.state, world.now()), vec![]);
+        let found = fresh.assign_pending(&world.state, world.now(), &mut |_| true);
+        prop_assert_eq!(found.changes, vec![]);
     }
 }
 
@@ -281,10 +283,11 @@ fn the_same_board_and_wishes_give_the_same_places_and_an_even_spread() {
     let (state, wanted) = crowd(40, 7, 30);
     let place = || {
         let mut drawn = 0;
-        Board::new(&state).bear(&state, Timestamp::default(), &wanted, &mut || {
+        let mut draw = || {
             drawn += 1;
             drawn
-        })
+        };
+        Board::new(&state).bear(&state, Timestamp::default(), &wanted, &mut draw, &mut |_| true)
     };
     let changes = place();
     assert_eq!(changes, place());
@@ -295,4 +298,104 @@ fn the_same_board_and_wishes_give_the_same_places_and_an_even_spread() {
     }
     let (least, most) = (nodes.values().min(), nodes.values().max());
     assert_eq!((least, most), (Some(&5), Some(&6)), "210 tasks on 40 nodes");
+}
+
+/// A world of one node with room for eight tasks of `web`, of which twenty are wished.
+fn crowded() -> (World, ServiceId) {
+    let mut world = World::of(1);
+    let web = world.create("web", 20, |spec| reserve(spec, GIB));
+    world.settle();
+    assert_eq!((world.running(web), world.reasons(web).len()), (8, 12));
+    (world, web)
+}
+
+#[test]
+fn room_on_one_node_is_given_to_the_first_that_wait_and_the_others_are_not_touched() {
+    let (mut world, web) = crowded();
+    world.done(vec![Change::AcceptNode(Box::new(node(2)))]);
+    let (state, now) = (world.state.clone(), world.now());
+    let mut board = world.board.clone();
+    let changes = board.assign_pending(&state, now, &mut |_| true).changes;
+    let slot = |change: &Change| match change {
+        Change::AssignTask { id: task, node, .. } => {
+            assert_eq!(*node, id(2));
+            state.task(*task).map(|task| task.slot)
+        }
+        _ => None,
+    };
+    assert_eq!(changes.iter().filter_map(slot).collect::<Vec<_>>(), (9..=16).map(Slot::Number).collect::<Vec<_>>());
+    assert_eq!(changes.len(), 12, "and the reasons of four");
+    assert_eq!(board.assign_pending(&state, now, &mut |_| true), Retried::default(), "nothing has changed since");
+    world.settle();
+    assert_eq!(world.reasons(web), ["no suitable node (insufficient resources on 2 nodes)"; 4]);
+}
+
+#[test]
+fn what_is_not_proposed_is_not_booked() {
+    let (mut world, _) = crowded();
+    for number in 2..=3 {
+        world.done(vec![Change::AcceptNode(Box::new(node(number)))]);
+    }
+    let mut left = 5;
+    let mut room = |_: &Change| {
+        let fits = left > 0;
+        left -= i32::from(fits);
+        fits
+    };
+    let placed = world.board.assign_pending(&world.state, world.now(), &mut room).changes;
+    assert_eq!(placed.len(), 5);
+    world.done(placed);
+    assert_eq!(world.board.find_phantom(&world.state), None);
+    let rest = world.board.assign_pending(&world.state, world.now(), &mut |_| true).changes;
+    assert_eq!(rest.len(), 7, "the rest had its chance still");
+
+    let wanted: Vec<Wanted> = crowd(3, 1, 9).1;
+    let (state, _) = crowd(3, 1, 9);
+    let (mut board, mut left, mut drawn) = (Board::new(&state), 4, 0);
+    let mut draw = || {
+        drawn += 1;
+        drawn
+    };
+    let mut room = |_: &Change| {
+        left -= 1;
+        left >= 0
+    };
+    let born = board.bear(&state, Timestamp::default(), &wanted, &mut draw, &mut room);
+    assert_eq!(born.len(), 4);
+    assert_eq!(board.seats.values().map(|seat| seat.load).sum::<u32>(), 4);
+}
+
+#[test]
+fn what_was_refused_is_taken_back() {
+    let (mut world, web) = crowded();
+    world.done(vec![Change::AcceptNode(Box::new(node(2)))]);
+    let mut refused = world.board.assign_pending(&world.state, world.now(), &mut |_| true).changes;
+    assert_eq!(refused.len(), 12, "eight places, and the reasons of four");
+    let running = world.state.tasks_of(web).find(|task| task.is_running()).expect("eight run");
+    let stop = Change::SetDesired { id: running.id, desired: Desired::Shutdown };
+    world.board.expect(&stop);
+    refused.push(stop);
+    assert_ne!(world.board.find_phantom(&world.state), None);
+    world.board.retract(&world.state, &refused);
+    assert_eq!(world.board.find_phantom(&world.state), None);
+    world.settle();
+    assert_eq!(world.running(web), 16, "they are tried again");
+}
+
+#[test]
+fn reasons_of_many_tasks_are_written_anew_seldom_and_of_few_at_once() {
+    for (replicas, at_once) in [(10, true), (2_000, false)] {
+        let mut world = World::of(3);
+        let web = world.create("web", replicas, |spec| constrain(spec, "node.labels.disk==ssd"));
+        world.settle();
+        world.reach(3, Reachability::Unreachable);
+        let retried = world.board.assign_pending(&world.state, world.now(), &mut |_| true);
+        assert_eq!(retried.changes.len(), if at_once { 10 } else { 0 });
+        assert_eq!(retried.again.is_some(), !at_once);
+        world.done(retried.changes);
+        world.live(Duration::from_secs(25));
+        let reason =
+            "no suitable node (scheduling constraints not satisfied on 2 nodes; 1 node not available for new tasks)";
+        assert!(world.reasons(web).iter().all(|it| it == reason), "{:?}", world.reasons(web).first());
+    }
 }

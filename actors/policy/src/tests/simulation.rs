@@ -244,10 +244,11 @@ fn a_plan_of_an_older_state_is_refused_and_the_next_one_is_right() {
     let stale = story.world.plan(web);
     let mut board = story.world.board.clone();
     let mut drawn = 0;
-    let births = board.bear(&story.world.state, story.world.now(), &stale.wanted, &mut || {
+    let mut draw = || {
         drawn += 1;
         drawn
-    });
+    };
+    let births = board.bear(&story.world.state, story.world.now(), &stale.wanted, &mut draw, &mut |_| true);
     story.world.update(web, |spec| spec.task.container.image = "newer".into());
     assert!(story.world.try_done(births).is_err());
     story.world.settle();

@@ -1,6 +1,6 @@
 //! A cluster for tests: a state with nodes and services, and the leader's round on it, without actors.
 
-use crate::{Board, Plan, Scene, Watch, reconcile};
+use crate::{Board, Plan, Retried, Scene, Watch, reconcile};
 use essaim_model::fixtures::founding;
 pub(crate) use essaim_model::fixtures::{GIB, service as spec, worker as node};
 use essaim_model::*;
@@ -149,10 +149,11 @@ impl World {
             changes.iter().for_each(|change| self.board.expect(change));
             let (state, now) = (self.state.clone(), self.now());
             let drawn = &mut self.drawn;
-            let births = self.board.bear(&state, now, &wanted, &mut || {
+            let mut draw = || {
                 *drawn += 1;
                 *drawn
-            });
+            };
+            let births = self.board.bear(&state, now, &wanted, &mut draw, &mut |_| true);
             assert_eq!(births.len(), wanted.len(), "every wish gets a task");
             changes.extend(births);
             acted |= !changes.is_empty();
@@ -160,9 +161,11 @@ impl World {
             drop(before);
         }
         let (state, now) = (self.state.clone(), self.now());
-        let placed = self.board.assign_pending(&state, now);
-        acted |= !placed.is_empty();
+        let Retried { changes: placed, again } = self.board.assign_pending(&state, now, &mut |_| true);
+        // Reasons of a few tasks follow within a turn or two, those of thousands in their own time.
+        acted |= !placed.is_empty() || again.is_some_and(|again| again < now + Duration::from_secs(1));
         self.done(placed);
+        assert_eq!(self.board.find_phantom(&self.state), None, "booked is what was made");
         acted
     }
 

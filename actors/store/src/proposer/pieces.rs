@@ -96,7 +96,8 @@ mod tests {
 
     /// As large as a proposal of these changes can become.
     fn proposal_len(changes: &[Change]) -> usize {
-        let request = RequestId { origin: NodeId::from_bits(u128::MAX), generation: Generation(u64::MAX), seq: u64::MAX };
+        let request =
+            RequestId { origin: NodeId::from_bits(u128::MAX), generation: Generation(u64::MAX), seq: u64::MAX };
         let (at, fence) = (Timestamp::from_micros(u64::MAX), Some(Term(u64::MAX)));
         encode(&Command::Proposal(Proposal { request, at, fence, changes: changes.to_vec() })).len()
     }
@@ -107,7 +108,10 @@ mod tests {
         let pieces = pieces(changes.clone());
         assert!(pieces.len() > 5, "{}", pieces.len());
         assert!(pieces.iter().all(|piece| proposal_len(piece) <= PROPOSAL_BYTES_MAX));
-        assert!(pieces[..pieces.len() - 1].iter().all(|piece| proposal_len(piece) > PROPOSAL_BYTES_MAX - 2_000), "full");
+        assert!(
+            pieces[..pieces.len() - 1].iter().all(|piece| proposal_len(piece) > PROPOSAL_BYTES_MAX - 2_000),
+            "full"
+        );
         assert_eq!(pieces.concat(), changes);
     }
 

@@ -149,10 +149,11 @@ impl Crowd {
 
     fn bear(&mut self, wanted: &[Wanted]) -> Vec<Change> {
         let drawn = &mut self.drawn;
-        self.board.bear(&self.state, Timestamp::default(), wanted, &mut || {
+        let mut draw = || {
             *drawn += 1;
             *drawn
-        })
+        };
+        self.board.bear(&self.state, Timestamp::default(), wanted, &mut draw, &mut |_| true)
     }
 }
 

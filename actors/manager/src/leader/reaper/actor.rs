@@ -22,8 +22,8 @@ const GATHER: Duration = Duration::from_millis(250);
 /// How long it waits after a proposal that was not made.
 const AGAIN_AFTER: Duration = Duration::from_millis(500);
 
-/// How many tasks one proposal forgets at most; the others are next.
-const FORGOTTEN_MAX: usize = 2_000;
+/// How many tasks one sweep forgets at most, so that a sweep does not hold a core for long; the others are next.
+const FORGOTTEN_MAX: usize = 10_000;
 
 /// The actor.
 pub(in crate::leader) struct ReaperActor;
@@ -126,7 +126,7 @@ impl State {
         }
         let (context, scope, myself) = (Arc::clone(&self.context), self.scope.clone(), myself.clone());
         self.proposing = Some(Errand::run(async move {
-            let made = context.propose(changes).await;
+            let made = context.propose_in_pieces(changes).await;
             if let Err(refusal) = &made {
                 scope.record(RecordKind::Note, format!("history was not shortened, and is looked at again: {refusal}"));
                 tokio::time::sleep(AGAIN_AFTER).await;

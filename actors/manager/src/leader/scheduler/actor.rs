@@ -1,31 +1,31 @@
 //! `…/leader/scheduler`: one batch after the other, from wishes to proposals.
 //!
 //! Parent: `leader`. Children: none.
-//! Hears: what services want, that something was applied, what became of its proposal. Says: to each service what
-//! became of its plan; proposals to the store.
+//! Hears: what services want, that something was applied, what became of its proposal, that a moment has come. Says: to
+//! each service what became of its plan; proposals to the store.
 //! Dies: with `leader`. Started again it builds its board from the state; plans that were with it are lost, and their
 //! services are told so.
 
 use super::Answer;
 use crate::leader::context::{Context, Errand};
 use essaim_model::{Assigned, Change, Refusal, RefusalKind, ServiceId};
-use essaim_policy::{Board, Plan};
-use essaim_store::Cursor;
+use essaim_policy::{Board, Plan, Retried};
+use essaim_store::{Cursor, Room};
 use essaim_system::Scope;
 use essaim_system::journal::RecordKind;
-use essaim_wire::Index;
+use essaim_wire::planted::{Bug, planted};
+use essaim_wire::{Index, Timestamp};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use ractor_cluster::RactorMessage;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How many changes one proposal has at most, of about 200 bytes each: well below what an entry may be. What a
-/// service wants beyond it, it wants again.
-const CHANGES_MAX: usize = 2_000;
-
 /// How many wishes may wait. There is one of each service at most, so this is beyond any cluster; more are refused.
 const WANTS_MAX: usize = 100_000;
+
+/// How many tasks of the board are held against the state for each look at it, where that is checked at all.
+const CHECKED_PER_LOOK: usize = 16;
 
 /// How long it waits after a proposal that found no majority.
 const AGAIN_AFTER: Duration = Duration::from_millis(200);
@@ -52,6 +52,8 @@ pub(in crate::leader) enum Msg {
     Look,
     /// What became of each part of the proposal.
     Proposed(Vec<(Part, Result<Index, Refusal>)>),
+    /// It is time to look again at what waits; an older number is stale.
+    Elapsed(u64),
 }
 
 /// The changes of one service in a batch; of none, those of tasks that waited.
@@ -67,9 +69,19 @@ pub(in crate::leader) struct State {
     wants: VecDeque<Want>,
     board: Board,
     cursor: Cursor,
-    /// The board has places that were not committed.
-    is_board_stale: bool,
     proposing: Option<Errand>,
+    /// When tasks that wait are to be looked at again although nothing happened.
+    again: Option<Again>,
+    wakes: u64,
+    /// Looks at the state since the board was last held against it; see [`State::check`].
+    unchecked: usize,
+}
+
+/// A wake-up under way.
+struct Again {
+    at: Timestamp,
+    number: u64,
+    _timer: Errand,
 }
 
 impl Actor for SchedulerActor {
@@ -86,7 +98,7 @@ impl Actor for SchedulerActor {
         let cursor = context.store.events(cluster.applied().index);
         let board = Board::new(&cluster);
         let wants = VecDeque::new();
-        Ok(State { scope, context, wants, board, cursor, is_board_stale: false, proposing: None })
+        Ok(State { scope, context, wants, board, cursor, proposing: None, again: None, wakes: 0, unchecked: 0 })
     }
 
     async fn post_start(&self, myself: ActorRef<Msg>, state: &mut State) -> Result<(), ActorProcessingErr> {
@@ -112,8 +124,13 @@ impl Actor for SchedulerActor {
             }
             Msg::Proposed(parts) => {
                 state.proposing = None;
-                state.settle(parts);
+                state.settle(parts).await;
                 state.place(&myself).await;
+            }
+            Msg::Elapsed(number) => {
+                if state.again.take_if(|again| again.number == number).is_some() {
+                    state.place(&myself).await;
+                }
             }
         }
         Ok(())
@@ -127,22 +144,19 @@ impl State {
             return;
         }
         let cluster = self.follow().await;
+        self.check(&cluster);
         let now = self.context.store.now();
         let mut parts = Vec::new();
-        let mut changes = 0;
-        while changes < CHANGES_MAX
-            && let Some(want) = self.wants.pop_front()
-        {
-            let part = self.fulfil(&cluster, want, now);
-            changes += part.changes.len();
-            parts.push(part);
+        let mut room = Room::new();
+        while let Some(want) = self.wants.pop_front_if(|want| Self::has_room(&mut room, want)) {
+            parts.push(self.fulfil(&cluster, want, now, &mut room));
         }
-        if self.board.has_pending() && changes < CHANGES_MAX {
-            let mut waiting = self.board.assign_pending(&cluster, now);
-            waiting.truncate(CHANGES_MAX);
-            if !waiting.is_empty() {
-                parts.push(Part { changes: waiting, from: None });
+        if self.board.has_pending() {
+            let Retried { changes, again } = self.board.assign_pending(&cluster, now, &mut |change| room.take(change));
+            if !changes.is_empty() {
+                parts.push(Part { changes, from: None });
             }
+            self.wake_at(myself, now, again);
         }
         if !parts.is_empty() {
             let (context, myself) = (Arc::clone(&self.context), myself.clone());
@@ -154,10 +168,28 @@ impl State {
         }
     }
 
+    /// Sees to it that tasks that wait are looked at again then, and not earlier for this reason alone.
+    fn wake_at(&mut self, myself: &ActorRef<Msg>, now: Timestamp, at: Option<Timestamp>) {
+        let Some(at) = at else { return self.again = None };
+        if self.again.as_ref().is_some_and(|again| again.at == at) {
+            return;
+        }
+        self.wakes += 1;
+        let (number, myself) = (self.wakes, myself.clone());
+        // A moment later, so that the time has surely come.
+        let after = at.saturating_since(now) + Duration::from_millis(1);
+        let timer = Errand::run(async move {
+            tokio::time::sleep(after).await;
+            // An actor that has ended needs no wake-up.
+            let _ = myself.cast(Msg::Elapsed(number));
+        });
+        self.again = Some(Again { at, number, _timer: timer });
+    }
+
     /// Brings the board up to the state.
     async fn follow(&mut self) -> Arc<essaim_model::State> {
         let mut cluster = self.context.store.state();
-        while !self.is_board_stale {
+        loop {
             match self.cursor.try_next() {
                 Ok(Some(happened)) => {
                     if happened.index > cluster.applied().index {
@@ -170,36 +202,55 @@ impl State {
                     }
                 }
                 Ok(None) => return self.context.store.state(),
-                Err(_) => self.is_board_stale = true,
+                Err(_) => {
+                    cluster = self.context.store.state();
+                    self.cursor = self.context.store.events(cluster.applied().index);
+                    self.board = Board::new(&cluster);
+                }
             }
         }
-        let cluster = self.context.store.state();
-        self.cursor = self.context.store.events(cluster.applied().index);
-        self.board = Board::new(&cluster);
-        self.is_board_stale = false;
-        cluster
     }
 
-    /// The changes of a plan, and the tasks it wants with their nodes.
-    fn fulfil(&mut self, cluster: &essaim_model::State, want: Want, now: essaim_wire::Timestamp) -> Part {
+    /// In the simulator: nothing is under way, so everything that is booked must have been made. A booking that was
+    /// neither proposed nor taken back would take up room for ever. Checked the more seldom the more tasks there are.
+    fn check(&mut self, cluster: &essaim_model::State) {
+        self.unchecked += 1;
+        if cfg!(feature = "checks") && self.unchecked * CHECKED_PER_LOOK > cluster.tasks().len() {
+            self.unchecked = 0;
+            if let Some(phantom) = self.board.find_phantom(cluster) {
+                panic!("the board differs from the state at index {}: {phantom}", cluster.applied().index.0);
+            }
+        }
+    }
+
+    /// Takes up the room of what begins the part of a plan; says no when the part has to wait for the next proposal.
+    fn has_room(room: &mut Room, want: &Want) -> bool {
+        room.take(&Change::CarryOutPlan { service: want.service, seen: want.seen })
+    }
+
+    /// The changes of a plan, and the tasks it wants with their nodes, as far as there is room for them in one proposal.
+    /// What the service wants beyond that, it wants again.
+    fn fulfil(&mut self, cluster: &essaim_model::State, want: Want, now: Timestamp, room: &mut Room) -> Part {
         let Want { service, plan, seen, answer } = want;
-        let Plan { mut changes, mut wanted, .. } = plan;
-        changes.insert(0, Change::CarryOutPlan { service, seen });
-        changes.truncate(CHANGES_MAX);
-        wanted.truncate(CHANGES_MAX - changes.len());
+        let mut changes = vec![Change::CarryOutPlan { service, seen }];
+        let planned = plan.changes.len();
+        changes.extend(plan.changes.into_iter().take_while(|change| room.take(change)));
         changes.iter().for_each(|change| self.board.expect(change));
-        let seed = &self.scope.env.seed;
-        changes.extend(self.board.bear(cluster, now, &wanted, &mut || seed.draw_id()));
+        // A slot is vacated before it is filled again.
+        if changes.len() == 1 + planned {
+            let (seed, room) = (&self.scope.env.seed, &mut |change: &Change| room.take(change));
+            changes.extend(self.board.bear(cluster, now, &plan.wanted, &mut || seed.draw_id(), room));
+        }
         Part { changes, from: Some((service, answer)) }
     }
 
-    fn settle(&mut self, parts: Vec<(Part, Result<Index, Refusal>)>) {
-        let cluster = self.context.store.state();
+    async fn settle(&mut self, parts: Vec<(Part, Result<Index, Refusal>)>) {
+        let cluster = self.follow().await;
         for (part, settled) in parts {
-            // What was refused was booked all the same.
-            self.is_board_stale |= settled.is_err();
             if settled.is_ok() {
                 self.tell(&cluster, &part);
+            } else if !planted(Bug::RefusedStaysBooked) {
+                self.board.retract(&cluster, &part.changes);
             }
             if let Some((_, answer)) = part.from {
                 answer.tell(settled.map(|_| ()));
