@@ -61,22 +61,11 @@ pub fn founding() -> Founding {
 
 /// A service of so many tasks of the image `a`.
 pub fn service(name: &str, replicas: u32) -> ServiceSpec {
-    let container = ContainerSpec {
-        image: "a".into(),
-        labels: Labels::new(),
-        command: vec![],
-        args: vec![],
-        hostname: None,
-        env: vec![],
-        dir: None,
-        user: None,
-        stop_signal: None,
-        stop_grace: None,
-    };
+    let container = ContainerSpec::new(Image::from("a"));
     ServiceSpec {
         name: Name::parse(name).expect("a name"),
         labels: Labels::new(),
-        task: TaskSpec { container, resources: None, restart: None, placement: None, force_update: 0 },
+        task: TaskSpec::new(container),
         mode: Mode::Replicated { replicas },
         update: None,
         rollback: None,

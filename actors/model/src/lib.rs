@@ -10,9 +10,10 @@
 //!
 //! In suggested reading order:
 //!
-//! - [`id`], [`meta`]: ids of services and tasks; versions, labels and names.
+//! - [`id`], [`meta`]: ids of services, tasks and what they refer to; versions, labels and names.
 //! - [`cluster`], [`node`], [`service`], [`task`]: the objects. `task` has the table of legal steps.
 //! - [`noun`]: what every other noun shares; beside it one file for each (`config`).
+//! - [`signal`]: the one table of signals.
 //! - [`placement`]: constraints, as they are written and as they match.
 //! - [`change`], [`event`], [`refusal`]: what goes into `apply` and what comes out.
 //! - [`state`] and [`apply`]: the whole, and how it changes. [`level`]: which changes every manager can read.
@@ -34,6 +35,7 @@ pub mod placement;
 pub mod refusal;
 pub mod requests;
 pub mod service;
+pub mod signal;
 pub mod snapshot;
 pub mod state;
 pub mod task;
@@ -41,7 +43,7 @@ pub mod task;
 pub use change::{Change, Founding, Outcome, Position, Proposal};
 pub use cluster::{Authority, Cluster, ClusterSpec, JoinSecrets};
 pub use event::Event;
-pub use id::{ServiceId, TaskId};
+pub use id::{SecretId, ServiceId, TaskId};
 pub use meta::{InvalidName, Labels, Meta, Name};
 pub use node::{Availability, EngineKind, Hardware, ManagerStatus, Node, NodeDescription, NodeSpec, Platform};
 pub use noun::config::{ConfigId, ConfigSpec};
@@ -49,9 +51,10 @@ pub use noun::{AnyId, AnyObject, AnyPut, Noun, Object, Put};
 pub use placement::{Constraint, ConstraintKey, ConstraintOp, InvalidConstraint, Placement};
 pub use refusal::{Refusal, RefusalKind};
 pub use service::{
-    ContainerSpec, EndpointSpec, FailureAction, Mode, PortConfig, PortProtocol, PublishMode, Resources,
-    RestartCondition, RestartPolicy, Service, ServiceSpec, Share, TaskSpec, UpdateConfig, UpdateOrder, UpdateState,
-    UpdateStatus,
+    ContainerSpec, EndpointSpec, FailureAction, Image, LogDriver, Mode, PortConfig, PortProtocol, PublishMode,
+    Resources, RestartCondition, RestartPolicy, Service, ServiceSpec, Share, TaskSpec, UpdateConfig, UpdateOrder,
+    UpdateState, UpdateStatus,
 };
+pub use signal::{Signal, UnknownSignal};
 pub use state::State;
-pub use task::{Assigned, Desired, Observed, Slot, Task, TaskState, WrittenOff};
+pub use task::{Assigned, ContainerId, Desired, Health, Observed, Slot, Task, TaskState, WrittenOff};

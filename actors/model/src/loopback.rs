@@ -10,6 +10,13 @@ use std::net::Ipv4Addr;
 /// How many /24 there are in 127.64.0.0/10.
 pub const SUBNETS: u16 = 1 << 14;
 
+/// The last parts of the addresses that tasks of a node get. The network's own address, the broadcast one and `.1`,
+/// which is the node's, are not among them.
+pub const PARTS: std::ops::RangeInclusive<u8> = 2..=254;
+
+/// How many tasks of a node can have an address of its /24.
+pub const ADDRESSES: u32 = *PARTS.end() as u32 - *PARTS.start() as u32 + 1;
+
 /// The network address of the `share`-th /24 of a cluster.
 pub fn subnet(cluster: ClusterId, share: u16) -> Ipv4Addr {
     let shift = (cluster.bits() % u128::from(SUBNETS)) as u32;

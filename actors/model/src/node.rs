@@ -184,6 +184,11 @@ pub enum EngineKind {
 }
 
 impl EngineKind {
+    /// Whether each of its tasks takes one of the addresses of its node; see [`crate::loopback`].
+    pub const fn claims_addresses(self) -> bool {
+        matches!(self, Self::Process)
+    }
+
     /// The word in flags and labels.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -4,7 +4,7 @@
 //! the label fails `==` and passes `!=`. A key that nobody knows is refused, where Swarm accepts it and then never
 //! places anything.
 
-use crate::Node;
+use crate::{Node, Platform};
 use bincode::{Decode, Encode};
 use std::fmt;
 use std::str::FromStr;
@@ -16,6 +16,30 @@ pub struct Placement {
     pub constraints: Vec<Constraint>,
     /// At most this many tasks of the service on one node; 0 means any number.
     pub replicas_max_per_node: u64,
+    /// Labels over whose values the tasks are spread, the most important first (`node.labels.zone`).
+    pub preferences: Vec<SpreadOver>,
+    /// What programs the image has variants for; anything when there are none. A client reads them from a registry.
+    pub platforms: Vec<Platform>,
+}
+
+/// A label over whose values the tasks of a service are spread evenly (`node.labels.zone`).
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct SpreadOver(ConstraintKey);
+
+impl SpreadOver {
+    /// Reads the key of a label of nodes or engines.
+    pub fn parse(text: &str) -> Result<Self, InvalidConstraint> {
+        match text.parse()? {
+            key @ (ConstraintKey::Label(_) | ConstraintKey::EngineLabel(_)) => Ok(Self(key)),
+            _ => Err(InvalidConstraint::UnknownKey(text.into())),
+        }
+    }
+}
+
+impl fmt::Display for SpreadOver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
 }
 
 impl Placement {
@@ -34,6 +58,8 @@ pub struct Constraint {
     pub op: ConstraintOp,
     /// The value, as written.
     pub value: String,
+    /// The whole, as written: a client takes a constraint away by its text.
+    written: String,
 }
 
 /// What of a node a constraint looks at.
@@ -107,7 +133,7 @@ impl Constraint {
 }
 
 /// Kernels and registries have different words for the same processor.
-fn same_architecture(a: &str, b: &str) -> bool {
+pub fn same_architecture(a: &str, b: &str) -> bool {
     fn canonical(text: &str) -> String {
         match text.to_ascii_lowercase().as_str() {
             "amd64" => "x86_64".into(),
@@ -162,7 +188,7 @@ impl FromStr for Constraint {
         if !well_formed {
             return Err(InvalidConstraint::MalformedValue(value.into()));
         }
-        Ok(Self { key, op, value: value.into() })
+        Ok(Self { key, op, value: value.into(), written: text.into() })
     }
 }
 
@@ -182,11 +208,7 @@ impl fmt::Display for ConstraintKey {
 
 impl fmt::Display for Constraint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let sign = match self.op {
-            ConstraintOp::Eq => "==",
-            ConstraintOp::NotEq => "!=",
-        };
-        write!(f, "{}{sign}{}", self.key, self.value)
+        f.write_str(&self.written)
     }
 }
 
@@ -201,14 +223,18 @@ mod tests {
 
     #[test]
     fn what_operators_write_is_read_and_written_back() {
-        for (text, written) in [
-            ("node.role==manager", "node.role==manager"),
-            ("node.hostname != n 3", "node.hostname!=n 3"),
-            (" node.labels.Disk == ssd ", "node.labels.Disk==ssd"),
-            ("NODE.ID==abc", "node.id==abc"),
-            ("engine.labels.a.b==x*y", "engine.labels.a.b==x*y"),
+        use ConstraintKey::*;
+        use ConstraintOp::*;
+        for (text, key, op, value) in [
+            ("node.role==manager", Role, Eq, "manager"),
+            ("node.hostname != n 3", Hostname, NotEq, "n 3"),
+            (" node.labels.Disk == ssd ", Label("Disk".into()), Eq, "ssd"),
+            ("NODE.ID==abc", Id, Eq, "abc"),
+            ("engine.labels.a.b==x*y", EngineLabel("a.b".into()), Eq, "x*y"),
         ] {
-            assert_eq!(parse(text).map(|constraint| constraint.to_string()), Ok(written.to_owned()), "{text:?}");
+            let read = parse(text).expect(text);
+            assert_eq!(read.to_string(), text);
+            assert_eq!((read.key, read.op, read.value.as_str()), (key, op, value), "{text:?}");
         }
     }
 

@@ -7,11 +7,12 @@
 //!
 //! [`STEPS`] is the whole protocol between managers and a worker over one task, on one screen.
 
-use crate::{Meta, ServiceId, TaskId};
+use crate::{EngineKind, Meta, ServiceId, TaskId};
 use bincode::{Decode, Encode};
 use essaim_wire::{Index, NodeId, Timestamp};
 use std::fmt;
 use std::net::IpAddr;
+use std::str::FromStr;
 
 /// One attempt to fill a slot.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -26,6 +27,8 @@ pub struct Task {
     pub spec_version: Index,
     /// The place it fills.
     pub slot: Slot,
+    /// The engine that runs it: that of its spec, or the cluster's default when it was created.
+    pub engine: EngineKind,
     /// Where it runs, or why nowhere yet. Written by managers, and once only from pending to a node.
     pub assigned: Assigned,
     /// What it shall be. Written by managers.
@@ -219,6 +222,59 @@ pub struct Observed {
     pub pid: Option<u32>,
     /// The address it listens on.
     pub address: Option<IpAddr>,
+    /// The container that it is, for engines that have containers.
+    pub container: Option<ContainerId>,
+    /// How its last health checks went, while it has some.
+    pub health: Option<Health>,
+}
+
+/// A container of an engine, by the 64 hexadecimal digits that the engine calls it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+pub struct ContainerId([u8; 32]);
+
+impl ContainerId {
+    /// The container with this number.
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+}
+
+impl fmt::Display for ContainerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// The text is no id of a container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the id of a container has 64 hexadecimal digits")]
+pub struct InvalidContainerId;
+
+impl FromStr for ContainerId {
+    type Err = InvalidContainerId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidContainerId> {
+        let mut bytes = [0; 32];
+        if text.len() != 64 || !text.is_ascii() {
+            return Err(InvalidContainerId);
+        }
+        for (place, byte) in bytes.iter_mut().enumerate() {
+            let digits = &text[2 * place..2 * place + 2];
+            *byte = u8::from_str_radix(digits, 16).map_err(|_| InvalidContainerId)?;
+        }
+        Ok(Self(bytes))
+    }
+}
+
+/// How the health checks of a task go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Encode, Decode)]
+pub enum Health {
+    /// None has passed yet.
+    Starting,
+    /// The last one passed.
+    Healthy,
+    /// As many failed in a row as make a task unhealthy.
+    Unhealthy,
 }
 
 impl Observed {
@@ -232,6 +288,8 @@ impl Observed {
             exit_code: None,
             pid: None,
             address: None,
+            container: None,
+            health: None,
         }
     }
 }
@@ -276,6 +334,15 @@ mod tests {
             if !state.is_final() {
                 assert!(may_follow(state, TaskState::Shutdown), "{state:?}");
             }
+        }
+    }
+
+    #[test]
+    fn a_container_is_known_by_64_digits() {
+        let text = "0123456789abcdef".repeat(4);
+        assert_eq!(text.parse::<ContainerId>().map(|id| id.to_string()), Ok(text.clone()));
+        for bad in ["", &text[1..], &"x".repeat(64), &"é".repeat(32)] {
+            assert_eq!(bad.parse::<ContainerId>(), Err(InvalidContainerId), "{bad}");
         }
     }
 

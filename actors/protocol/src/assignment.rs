@@ -5,7 +5,7 @@
 //! back. After the first one of a link only the difference is sent.
 
 use bincode::{Decode, Encode};
-use essaim_model::{Desired, Observed, ServiceId, ServiceSpec, Slot, TaskId};
+use essaim_model::{Desired, EngineKind, Observed, ServiceId, ServiceSpec, Slot, TaskId};
 use essaim_wire::{ClusterId, Index, Lineage};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -51,6 +51,8 @@ pub struct TaskOrder {
     pub spec_version: Index,
     /// The place it fills.
     pub slot: Slot,
+    /// The engine that runs it. The leader decides it when it creates the task.
+    pub engine: EngineKind,
     /// What it shall be.
     pub desired: Desired,
     /// What the managers know of it, so that a worker reports only what they do not.

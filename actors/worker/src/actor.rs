@@ -246,7 +246,7 @@ impl State {
 
     async fn begin(&mut self, order: &TaskOrder, orders: &Orders) -> Result<(), ActorProcessingErr> {
         let Some(spec) = orders.spec(order) else { return Ok(()) };
-        let engine = self.engine(spec.engine());
+        let engine = self.engine(order.engine);
         if let Ok(engine) = &engine {
             let group = format!("{}.{}", spec.name, order.slot);
             self.kept.entry(order.id).or_insert(Kept { engine: engine.kind(), group, ended: None });
@@ -260,7 +260,7 @@ impl State {
     async fn begin_end(&mut self, task: TaskId, wish: Wish) -> Result<(), ActorProcessingErr> {
         let Some(kept) = self.kept.get(&task) else { return Ok(()) };
         let name = format!("task.{}.{task}", kept.group);
-        let engine = self.engine(Some(kept.engine));
+        let engine = self.engine(kept.engine);
         let known = Observed::nothing(self.args.scope.utc());
         self.start(name, task, engine, None, wish, known).await
     }
@@ -296,14 +296,9 @@ impl State {
         Ok(self.children.add(spec.transient()).await?)
     }
 
-    /// The engine of a kind, or the first; the kind when this node has none of it.
-    fn engine(&self, kind: Option<EngineKind>) -> Result<Arc<dyn Engine>, EngineKind> {
-        let engines = &self.args.engines;
-        let found = match kind {
-            None => engines.first(),
-            Some(kind) => engines.iter().find(|engine| engine.kind() == kind),
-        };
-        found.cloned().ok_or(kind.unwrap_or(EngineKind::Process))
+    /// The engine of a kind; the kind when this node has none of it.
+    fn engine(&self, kind: EngineKind) -> Result<Arc<dyn Engine>, EngineKind> {
+        self.args.engines.iter().find(|engine| engine.kind() == kind).cloned().ok_or(kind)
     }
 
     /// A task's actor has nothing left to do.

@@ -33,7 +33,7 @@ const SHUTDOWN: Duration = Duration::from_secs(15);
 pub struct WorkerSettings {
     /// The node's port: links and log lanes.
     pub endpoint: Endpoint,
-    /// What runs tasks; the first runs those that name no engine.
+    /// What runs tasks, one of each kind. An order names the engine of its task.
     pub engines: Vec<Arc<dyn Engine>>,
     /// The name of this machine.
     pub hostname: String,

@@ -2,6 +2,8 @@
 #![allow(missing_docs, reason = "the fields are Docker's; the engine API's reference says what each means")]
 
 use crate::base::{is_empty, is_false, is_zero, or_default};
+use crate::network::Driver;
+use crate::service::Empty;
 use crate::{Labels, Nanos};
 use serde::{Deserialize, Serialize};
 
@@ -67,20 +69,63 @@ pub struct ContainerSpec {
     pub oom_score_adj: i64,
 }
 
-/// What the CLI sends back for a stack, all of it unset.
+/// What the kernel's security modules are told. The CLI sends it for a stack with all of it unset.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Privileges {
     #[serde(rename = "CredentialSpec", default)]
-    pub credential_spec: Option<serde_json::Value>,
+    pub credential_spec: Option<CredentialSpec>,
     #[serde(rename = "SELinuxContext", default)]
-    pub selinux_context: Option<serde_json::Value>,
+    pub selinux_context: Option<SeLinuxContext>,
     #[serde(rename = "Seccomp", default, skip_serializing_if = "Option::is_none")]
-    pub seccomp: Option<serde_json::Value>,
+    pub seccomp: Option<Seccomp>,
     #[serde(rename = "AppArmor", default, skip_serializing_if = "Option::is_none")]
-    pub app_armor: Option<serde_json::Value>,
+    pub app_armor: Option<AppArmor>,
     #[serde(rename = "NoNewPrivileges", default)]
     pub no_new_privileges: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub struct CredentialSpec {
+    #[serde(default)]
+    pub config: String,
+    #[serde(default)]
+    pub file: String,
+    #[serde(default)]
+    pub registry: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub struct SeLinuxContext {
+    #[serde(default)]
+    pub disable: bool,
+    #[serde(default)]
+    pub user: String,
+    #[serde(default)]
+    pub role: String,
+    #[serde(rename = "Type", default)]
+    pub kind: String,
+    #[serde(default)]
+    pub level: String,
+}
+
+/// The profile is bytes, which Go writes as base64.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub struct Seccomp {
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub mode: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub profile: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub struct AppArmor {
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub mode: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -97,15 +142,61 @@ pub struct Mount {
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub consistency: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub bind_options: Option<serde_json::Value>,
+    pub bind_options: Option<BindOptions>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub volume_options: Option<serde_json::Value>,
+    pub volume_options: Option<VolumeOptions>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub image_options: Option<serde_json::Value>,
+    pub image_options: Option<ImageOptions>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tmpfs_options: Option<serde_json::Value>,
+    pub tmpfs_options: Option<TmpfsOptions>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cluster_options: Option<serde_json::Value>,
+    pub cluster_options: Option<Empty>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub struct BindOptions {
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub propagation: String,
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub non_recursive: bool,
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub create_mountpoint: bool,
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub read_only_non_recursive: bool,
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub read_only_force_recursive: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub struct VolumeOptions {
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub no_copy: bool,
+    #[serde(default, deserialize_with = "or_default", skip_serializing_if = "Labels::is_empty")]
+    pub labels: Labels,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub subpath: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub driver_config: Option<Driver>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub struct ImageOptions {
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub subpath: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub struct TmpfsOptions {
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub size_bytes: i64,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub mode: u32,
+    #[serde(default, deserialize_with = "or_default", skip_serializing_if = "is_empty")]
+    pub options: Vec<Vec<String>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -167,7 +258,7 @@ pub struct ConfigReference {
     #[serde(rename = "File", default, skip_serializing_if = "Option::is_none")]
     pub file: Option<FileTarget>,
     #[serde(rename = "Runtime", default, skip_serializing_if = "Option::is_none")]
-    pub runtime: Option<crate::service::Empty>,
+    pub runtime: Option<Empty>,
     #[serde(rename = "ConfigID", default)]
     pub config_id: String,
     #[serde(rename = "ConfigName", default)]

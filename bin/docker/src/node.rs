@@ -71,7 +71,35 @@ pub struct Resources {
     #[serde(rename = "MemoryBytes", default, skip_serializing_if = "is_zero")]
     pub memory_bytes: i64,
     #[serde(rename = "GenericResources", default, deserialize_with = "or_default", skip_serializing_if = "is_empty")]
-    pub generic_resources: Vec<serde_json::Value>,
+    pub generic_resources: Vec<GenericResource>,
+}
+
+/// Things of a kind that operators made up: so many of them, or one by its name.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub struct GenericResource {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub named_resource_spec: Option<NamedResource>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub discrete_resource_spec: Option<DiscreteResource>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub struct NamedResource {
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub kind: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub value: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub struct DiscreteResource {
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub kind: String,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub value: i64,
 }
 
 /// The engine of a node and its plugins.

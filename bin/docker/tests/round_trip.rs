@@ -3,6 +3,7 @@
 //! The fixtures are recorded bodies, one of each shape. Where the full recordings lie beside the checkout
 //! (`../shared/docker-api/transcripts`) every body of them is walked as well.
 
+use essaim_docker::convert::spec;
 use essaim_docker::{config, distribution, error, event, info, node, object, service, swarm, task, version};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
@@ -53,6 +54,35 @@ survives! {
     an_error_survives: "error" as error::ErrorBody;
 }
 
+/// The bodies of a fixture file.
+fn fixture(file: &str) -> Vec<Value> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(file);
+    let text = std::fs::read_to_string(path).expect("the fixture is part of the crate");
+    serde_json::from_str(&text).expect("a list of bodies")
+}
+
+#[test]
+fn a_service_that_was_shown_loses_nothing_in_the_model() {
+    for body in fixture("service.json") {
+        converts(&body["Spec"]).expect("Swarm's own answer");
+    }
+}
+
+#[test]
+fn a_service_that_was_asked_for_is_shown_as_it_was_asked_for() {
+    // Some of the fixture's requests were refused by Swarm, and are refused here.
+    let bodies = fixture("service_spec.json");
+    let valid = |body: &&Value| {
+        let parsed = serde_json::from_value(with_ids_of_ours((*body).clone())).expect("a recorded body parses");
+        spec::read(parsed, String::new).is_ok()
+    };
+    let valid: Vec<&Value> = bodies.iter().filter(valid).collect();
+    assert!(valid.len() >= bodies.len() - 4, "{} of {}", valid.len(), bodies.len());
+    for body in valid {
+        converts_with_defaults(body).expect("what Swarm took");
+    }
+}
+
 /// The recordings, where they lie beside the checkout.
 fn recordings() -> Option<Vec<PathBuf>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/docker-api/transcripts");
@@ -80,6 +110,57 @@ fn every_recorded_body_survives() {
     assert!(bodies > 1000, "only {bodies} bodies were found");
 }
 
+/// A service that Swarm showed is shown the same after it went through the model: nothing of it is lost.
+fn converts(spec: &Value) -> Result<(), String> {
+    let spec = with_ids_of_ours(spec.clone());
+    let shown = through_the_model(&spec)?;
+    if shown == spec { Ok(()) } else { Err(format!("was\n{spec}\nbecame\n{shown}")) }
+}
+
+/// A service that was asked for is shown as it was asked for, with what Swarm fills in where nothing was said.
+fn converts_with_defaults(asked: &Value) -> Result<(), String> {
+    let mut spec = with_ids_of_ours(asked.clone());
+    let shown = through_the_model(&spec)?;
+    spec["TaskTemplate"]["Runtime"] = "container".into();
+    spec["TaskTemplate"]["ContainerSpec"]["Isolation"] = "default".into();
+    if spec["EndpointSpec"]["Mode"].is_null() {
+        spec["EndpointSpec"]["Mode"] = "vip".into();
+    }
+    if let Some(replicated) = spec.pointer_mut("/Mode/Replicated")
+        && replicated["Replicas"].is_null()
+    {
+        replicated["Replicas"] = 1.into();
+    }
+    if let Some(config) = spec.get_mut("UpdateConfig")
+        && config["FailureAction"].is_null()
+    {
+        config["FailureAction"] = "pause".into();
+    }
+    if shown == spec { Ok(()) } else { Err(format!("was\n{spec}\nbecame\n{shown}")) }
+}
+
+fn through_the_model(spec: &Value) -> Result<Value, String> {
+    let parsed: service::ServiceSpec = serde_json::from_value(spec.clone()).map_err(|why| why.to_string())?;
+    let read = spec::read(parsed, String::new).map_err(|why| why.to_string())?;
+    let shown = spec::show(&read);
+    if spec::read(shown.clone(), String::new) != Ok(read) {
+        return Err(format!("does not read back from\n{shown:?}"));
+    }
+    serde_json::to_value(shown).map_err(|why| why.to_string())
+}
+
+/// Ids of secrets and configs as a cluster of ours may have them: Docker's may be larger than 128 bits.
+fn with_ids_of_ours(mut spec: Value) -> Value {
+    for (list, field) in [("Secrets", "SecretID"), ("Configs", "ConfigID")] {
+        let found = spec.pointer_mut(&format!("/TaskTemplate/ContainerSpec/{list}")).and_then(Value::as_array_mut);
+        for reference in found.into_iter().flatten() {
+            let id = reference[field].as_str().unwrap_or_default().to_owned();
+            reference[field] = format!("0{}", id.get(1..).unwrap_or_default()).into();
+        }
+    }
+    spec
+}
+
 /// Walks the bodies of one exchange and says how many it found.
 fn walk(exchange: &Value, file: &Path) -> usize {
     let (method, path) = (exchange["method"].as_str().unwrap_or(""), exchange["path"].as_str().unwrap_or(""));
@@ -104,7 +185,12 @@ fn walk(exchange: &Value, file: &Path) -> usize {
         ("POST", ["swarm", "join"]) => check(request, round_trip::<swarm::JoinRequest>),
         ("POST", ["swarm", "update"]) => check(request, round_trip::<swarm::SwarmSpec>),
         ("POST", ["nodes", _, "update"]) => check(request, round_trip::<node::NodeSpec>),
-        ("POST", ["services", ..]) => check(request, round_trip::<service::ServiceSpec>),
+        ("POST", ["services", ..]) => {
+            check(request, round_trip::<service::ServiceSpec>);
+            if ok {
+                check(request, converts_with_defaults);
+            }
+        }
         ("POST", ["configs", ..]) => check(request, round_trip::<config::ConfigSpec>),
         _ => (),
     }
@@ -116,8 +202,15 @@ fn walk(exchange: &Value, file: &Path) -> usize {
         ("GET", ["swarm", "unlockkey"]) => check(response, round_trip::<swarm::UnlockKey>),
         ("GET", ["nodes"]) => list.iter().for_each(|it| check(it, round_trip::<node::Node>)),
         ("GET", ["nodes", _]) => check(response, round_trip::<node::Node>),
-        ("GET", ["services"]) => list.iter().for_each(|it| check(it, round_trip::<service::Service>)),
-        ("GET", ["services", _]) => check(response, round_trip::<service::Service>),
+        ("GET", ["services"]) => list.iter().for_each(|it| {
+            check(it, round_trip::<service::Service>);
+            check(&it["Spec"], converts);
+        }),
+        ("GET", ["services", _]) => {
+            check(response, round_trip::<service::Service>);
+            check(&response["Spec"], converts);
+            check(&response["PreviousSpec"], converts);
+        }
         ("POST", ["services", "create"]) => check(response, round_trip::<service::CreateResponse>),
         ("POST", ["services", _, "update"]) => check(response, round_trip::<service::UpdateResponse>),
         ("GET", ["configs"]) => list.iter().for_each(|it| check(it, round_trip::<object::Object<config::ConfigSpec>>)),

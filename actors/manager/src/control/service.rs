@@ -1,10 +1,10 @@
 //! Services: created, updated, rolled back, removed.
 //!
-//! A [`ServiceSpec`] that exists is well formed; what is checked here is how it fits the cluster: that its engine is
-//! there, and that nobody else publishes its ports.
+//! A [`ServiceSpec`] that exists is well formed; what is checked here is how it fits the cluster: that its engine
+//! exists and honours its settings, and that nobody else publishes its ports.
 
 use super::Control;
-use essaim_model::service::ENGINE_LABEL;
+use essaim_model::service::{ENGINE_LABEL, support};
 use essaim_model::{Change, Mode, PublishMode, Refusal, ServiceId, ServiceSpec, State};
 use essaim_wire::Index;
 
@@ -46,6 +46,10 @@ fn check_fits(state: &State, id: Option<ServiceId>, spec: &ServiceSpec) -> Resul
     {
         let text = format!("label {ENGINE_LABEL}={engine}: there is no such engine; use process, docker or actor");
         return Err(Refusal::invalid(text));
+    }
+    let engine = spec.engine().or(state.cluster().map(|cluster| cluster.default_engine));
+    if let Some(refusal) = engine.and_then(|engine| support::refusal(spec, engine)) {
+        return Err(refusal);
     }
     let ports = |spec: &ServiceSpec| spec.endpoint.iter().flat_map(|it| it.ports.clone()).collect::<Vec<_>>();
     for port in ports(spec).iter().filter(|port| port.published != 0) {

@@ -149,6 +149,7 @@ fn order(task: &Task) -> TaskOrder {
         service: task.service,
         spec_version: task.spec_version,
         slot: task.slot,
+        engine: task.engine,
         desired: task.desired,
         observed: task.observed.clone(),
     }

@@ -48,6 +48,7 @@ impl World {
             desired: Desired::Running,
             observed: Observed::nothing(Timestamp::default()),
             written_off: None,
+            engine: EngineKind::Process,
         })));
     }
 

@@ -3,8 +3,8 @@
 use super::Made;
 use crate::state::KeptSpec;
 use crate::{
-    Desired, Event, Meta, Mode, Refusal, RefusalKind, Service, ServiceId, ServiceSpec, State, Task, TaskId,
-    UpdateState, UpdateStatus,
+    Desired, Event, Meta, Refusal, RefusalKind, Service, ServiceId, ServiceSpec, State, Task, TaskId, UpdateState,
+    UpdateStatus,
 };
 use essaim_wire::Index;
 use essaim_wire::planted::{Bug, planted};
@@ -58,7 +58,7 @@ impl State {
         if spec.name != old.spec.name {
             return Err(Refusal::invalid("renaming services is not supported"));
         }
-        if matches!(spec.mode, Mode::Global) != matches!(old.spec.mode, Mode::Global) {
+        if std::mem::discriminant(&spec.mode) != std::mem::discriminant(&old.spec.mode) {
             return Err(Refusal::invalid("service mode change is not allowed"));
         }
         let version = self.applied.index;

@@ -202,6 +202,7 @@ impl Board {
                     service: wish.service,
                     spec_version: wish.spec_version,
                     slot: wish.slot,
+                    engine: needs.engine,
                     assigned,
                     desired: wish.desired,
                     observed: Observed::nothing(now),

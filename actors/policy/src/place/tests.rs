@@ -20,7 +20,7 @@ fn totals(world: &World, nodes: u128) -> Vec<usize> {
 
 fn reserve(spec: &mut ServiceSpec, memory_bytes: u64) {
     let reservation = Some(Share { memory_bytes, ..Share::default() });
-    spec.task.resources = Some(Resources { limit: None, reservation });
+    spec.task.resources = Some(Resources { reservation, ..Resources::default() });
 }
 
 fn constrain(spec: &mut ServiceSpec, constraint: &str) {

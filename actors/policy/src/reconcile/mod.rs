@@ -61,6 +61,8 @@ pub fn reconcile(scene: &Scene<'_>, service: &Service, watch: &mut Watch) -> Pla
     match service.spec.mode {
         Mode::Replicated { replicas } => work.replicated(replicas as usize),
         Mode::Global => work.global(),
+        // Refused at their creation; see `model::service::support`.
+        Mode::ReplicatedJob { .. } | Mode::GlobalJob => (),
     }
     work.roll();
     work.plan

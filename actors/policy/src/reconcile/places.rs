@@ -18,7 +18,7 @@ fn constrain(constraints: &'static [&'static str]) -> impl FnOnce(&mut ServiceSp
 fn reserve(memory_bytes: u64) -> impl FnOnce(&mut ServiceSpec) {
     move |spec| {
         let reservation = Some(Share { memory_bytes, ..Share::default() });
-        spec.task.resources = Some(Resources { limit: None, reservation });
+        spec.task.resources = Some(Resources { reservation, ..Resources::default() });
     }
 }
 

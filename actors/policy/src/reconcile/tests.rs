@@ -37,7 +37,7 @@ fn following(world: &World, service: ServiceId, image: &str) -> usize {
     let wanted = world.state.tasks_of(service).filter(|task| task.is_wanted());
     wanted
         .filter(|task| {
-            world.state.spec(service, task.spec_version).is_some_and(|spec| spec.task.container.image == image)
+            world.state.spec(service, task.spec_version).is_some_and(|spec| &*spec.task.container.image == image)
         })
         .count()
 }
@@ -54,7 +54,7 @@ fn work_without(world: &mut World, image: &str) {
         .tasks()
         .filter(|task| !task.has_ended() && task.desired == Desired::Running && task.node().is_some())
         .filter(|task| {
-            world.state.spec(task.service, task.spec_version).is_some_and(|spec| spec.task.container.image == image)
+            world.state.spec(task.service, task.spec_version).is_some_and(|spec| &*spec.task.container.image == image)
         })
         .cloned()
         .collect();
@@ -507,7 +507,7 @@ fn a_second_update_waits_for_what_the_first_one_stopped() {
     let first = world.state.tasks_of(web).next().expect("it runs").id;
     // The worker takes its time: nothing ends, and the first successor is not even placed.
     let impossible = Some(Share { memory_bytes: 1 << 50, ..Share::default() });
-    world.update(web, |spec| spec.task.resources = Some(Resources { limit: None, reservation: impossible }));
+    world.update(web, |spec| spec.task.resources = Some(Resources { reservation: impossible, ..Resources::default() }));
     world.lead();
     world.lead();
     world.update(web, |spec| spec.task.resources = None);
@@ -526,7 +526,7 @@ fn a_task_that_waits_for_its_node_waits_no_more_when_that_is_to_take_nothing() {
     let agent = world.create("agent", 0, |spec| {
         spec.mode = Mode::Global;
         let reservation = Some(Share { memory_bytes: 1 << 50, ..Share::default() });
-        spec.task.resources = Some(Resources { limit: None, reservation });
+        spec.task.resources = Some(Resources { reservation, ..Resources::default() });
     });
     world.settle();
     let waiting = |world: &World| {
@@ -631,7 +631,7 @@ fn a_failure_that_may_be_goes_on_or_takes_the_update_back() {
             world.pass(SECOND / 10);
         }
         let service = world.state.service(web).expect("there");
-        assert_eq!(service.spec.task.container.image, expected);
+        assert_eq!(service.spec.task.container.image.as_str(), expected);
         match action {
             FailureAction::Rollback => {
                 assert_eq!((following(&world, web, "a"), world.running(web)), (3, 3));

@@ -117,7 +117,7 @@ impl Story {
             Fate::Update(service) => {
                 self.updates += 1;
                 let image = format!("v{}", self.updates);
-                world.update(self.services[*service], |spec| spec.task.container.image = image);
+                world.update(self.services[*service], |spec| spec.task.container.image = image.as_str().into());
             }
             Fate::Constrain(service, which) => world.update(self.services[*service], |spec| {
                 let constraint = ["", "node.labels.inner!=yes", "node.labels.inner==yes", "node.labels.no==where"];
@@ -126,7 +126,7 @@ impl Story {
             }),
             Fate::Reserve(service, gib) => world.update(self.services[*service], |spec| {
                 let reservation = Some(Share { memory_bytes: gib * GIB, ..Share::default() });
-                spec.task.resources = Some(Resources { limit: None, reservation });
+                spec.task.resources = Some(Resources { reservation, ..Resources::default() });
             }),
             Fate::Limit(service, limit) => world.update(self.services[*service], |spec| {
                 spec.task.placement.get_or_insert_default().replicas_max_per_node = *limit;

@@ -10,12 +10,11 @@
 
 mod log;
 mod run;
-mod signal;
 
+pub use essaim_model::{Signal, UnknownSignal};
 pub use essaim_protocol::{LogLine, LogStream};
 pub use log::LogOptions;
 pub use run::{Limits, Run};
-pub use signal::{Signal, UnknownSignal};
 
 use essaim_model::{EngineKind, Hardware, Platform, TaskId};
 use essaim_wire::Timestamp;

@@ -358,7 +358,7 @@ impl Core {
 
     fn observed(&self, state: TaskState, at: Timestamp, message: &str) -> Observed {
         let (pid, address) = (self.pid, self.address);
-        Observed { state, at, message: message.into(), error: None, exit_code: None, pid, address }
+        Observed { state, pid, address, message: message.into(), ..Observed::nothing(at) }
     }
 }
 

@@ -1,6 +1,7 @@
 //! From a task's order and spec to what its engine needs to know.
 
 use crate::engine::{Limits, Run, Signal};
+use essaim_model::service::Variable;
 use essaim_model::{ServiceSpec, Slot, TaskId};
 use essaim_protocol::TaskOrder;
 use essaim_wire::NodeId;
@@ -29,12 +30,12 @@ pub(crate) fn plan(order: &TaskOrder, spec: &ServiceSpec, here: &Here) -> Plan {
     let container = &spec.task.container;
     let limit = spec.task.limit();
     let name = format!("{}.{}.{}", spec.name, order.slot, order.id);
-    let mut env: Vec<(String, String)> = container.env.iter().map(|entry| split(entry)).collect();
+    let mut env: Vec<(String, String)> = container.env.iter().map(variable).collect();
     env.extend(identity(order, spec, here, &name));
     let run = Run {
         task: order.id,
         name,
-        image: container.image.clone(),
+        image: container.image.to_string(),
         command: container.command.clone(),
         args: container.args.clone(),
         env,
@@ -43,8 +44,7 @@ pub(crate) fn plan(order: &TaskOrder, spec: &ServiceSpec, here: &Here) -> Plan {
         limits: Limits { nano_cpus: limit.nano_cpus, memory_bytes: limit.memory_bytes, pids: limit.pids },
         address: None,
     };
-    let stop_signal = container.stop_signal.as_deref().and_then(|text| text.parse().ok()).unwrap_or_default();
-    Plan { run, stop_signal, stop_grace: container.stop_grace() }
+    Plan { run, stop_signal: container.stop_signal.unwrap_or_default(), stop_grace: container.stop_grace() }
 }
 
 impl Plan {
@@ -68,10 +68,9 @@ fn identity(order: &TaskOrder, spec: &ServiceSpec, here: &Here, name: &str) -> [
     ]
 }
 
-/// `NAME=value`; a name alone has an empty value.
-fn split(entry: &str) -> (String, String) {
-    let (name, value) = entry.split_once('=').unwrap_or((entry, ""));
-    (name.into(), value.into())
+/// A variable of the service; a name alone has an empty value.
+fn variable(variable: &Variable) -> (String, String) {
+    (variable.name().into(), variable.value().unwrap_or_default().into())
 }
 
 /// The label of a task's actor: `task.web.3.k2f9x1`. Of the id as much as tells tasks of one slot apart.
@@ -95,7 +94,8 @@ mod tests {
     #[test]
     fn a_task_is_told_who_it_is_and_no_setting_can_say_otherwise() {
         let mut spec = spec();
-        spec.task.container.env = vec!["A=b=c".into(), "ESSAIM_SLOT=9".into(), "EMPTY".into()];
+        let variable = |text| Variable::parse(text).expect("a variable");
+        spec.task.container.env = ["A=b=c", "ESSAIM_SLOT=9", "EMPTY"].map(variable).into();
         let here = Here { node: NodeId::from_bits(3), hostname: "n3".into() };
         let mut plan = plan(&order(1), &spec, &here);
         plan.set_address([127, 70, 0, 2].into());
@@ -116,10 +116,10 @@ mod tests {
         let mut spec = spec();
         let plain = plan(&order(1), &spec, &here);
         assert_eq!((plain.stop_signal, plain.stop_grace), (Signal::TERM, Duration::from_secs(10)));
-        spec.task.container.stop_signal = Some("SIGQUIT".into());
+        spec.task.container.stop_signal = Some("SIGPOLL".parse().expect("a signal"));
         spec.task.container.stop_grace = Some(Duration::from_secs(1));
         let set = plan(&order(1), &spec, &here);
-        assert_eq!((set.stop_signal.number(), set.stop_grace), (3, Duration::from_secs(1)));
+        assert_eq!((set.stop_signal.number(), set.stop_grace), (29, Duration::from_secs(1)));
     }
 
     #[test]

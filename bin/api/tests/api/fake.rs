@@ -8,6 +8,7 @@ use essaim_docker::Time;
 use essaim_docker::convert::swarm::{Init, Join};
 use essaim_docker::own::{JournalLine, Members, Trees};
 use essaim_docker::swarm::JoinTokens;
+use essaim_model::service::support;
 use essaim_model::{
     Authority, Change, Cluster as Record, ClusterSpec, EngineKind, Event, Founding, JoinSecrets, ManagerStatus, Meta,
     Node, NodeSpec, Outcome, Position, Proposal, Refusal, RefusalKind, ServiceId, ServiceSpec, State, Task,
@@ -286,11 +287,17 @@ impl Cluster for Fake {
     }
 
     fn create_service(&self, spec: ServiceSpec) -> BoxFuture<'_, Result<ServiceId, Refusal>> {
+        if let Some(refusal) = support::refusal(&spec, EngineKind::Process) {
+            return at_once(Err(refusal));
+        }
         let id = ServiceId::from_bits(self.draw());
         at_once(self.propose(vec![Change::CreateService { id, spec: Box::new(spec) }]).map(|_| id))
     }
 
     fn update_service(&self, id: ServiceId, expect: Index, spec: ServiceSpec) -> BoxFuture<'_, Result<(), Refusal>> {
+        if let Some(refusal) = support::refusal(&spec, EngineKind::Process) {
+            return at_once(Err(refusal));
+        }
         at_once(self.propose(vec![Change::UpdateService { id, expect, spec: Some(Box::new(spec)) }]).map(|_| ()))
     }
 

@@ -47,6 +47,7 @@ async fn cluster() -> (Arc<Fake>, Client, ServiceId) {
             desired: Desired::Running,
             observed: running,
             written_off: None,
+            engine: essaim_model::EngineKind::Process,
         })));
     }
     (fake, client, id)

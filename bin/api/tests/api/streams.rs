@@ -27,6 +27,7 @@ async fn cluster() -> (Arc<Fake>, Client) {
         desired: Desired::Running,
         observed: Observed::nothing(NOW),
         written_off: None,
+        engine: essaim_model::EngineKind::Process,
     })));
     (fake, client)
 }

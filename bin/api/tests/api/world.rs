@@ -277,6 +277,7 @@ fn task(fake: &Fake, shown: &Value) {
         desired,
         observed,
         written_off: None,
+        engine: essaim_model::EngineKind::Process,
     };
     // The recordings keep more tasks a slot than are wanted at a time: born as they are, in any order.
     fake.change(Change::CreateTask(Box::new(born)));

@@ -92,7 +92,7 @@ fn node_changes(old: &model::Node, new: &model::Node) -> Vec<Changed> {
 
 fn service_changes(old: &model::Service, new: &model::Service) -> Vec<Changed> {
     let mut changes = Vec::new();
-    let image = |service: &model::Service| service.spec.task.container.image.clone();
+    let image = |service: &model::Service| service.spec.task.container.image.to_string();
     if image(old) != image(new) {
         changes.push(("image", Some(image(old)), image(new)));
     }

@@ -2,9 +2,10 @@
 //!
 //! Outwards, an object of the state becomes what Docker would show. Inwards, a request becomes a spec of `model`,
 //! parsed so that an invalid one cannot exist. A setting of Swarm that has no effect yet is refused in words, unless it
-//! is what the CLI sends in any case: `Init: false`, an empty `DNSConfig`, `Isolation: default`, the platforms of an
-//! image, `0.0.0.0:2377`.
+//! is what the CLI sends in any case (`0.0.0.0:2377`). All settings of a service are parsed;
+//! `model::service::support` refuses those that nothing honours.
 
+mod container;
 pub mod event;
 pub mod node;
 pub mod service;

@@ -85,7 +85,7 @@ pub fn count(service: &model::Service, state: &State) -> ServiceStatus {
     }
     counts.desired_tasks = match service.spec.mode {
         Mode::Replicated { replicas } => u64::from(replicas),
-        Mode::Global => wanted,
+        Mode::Global | Mode::ReplicatedJob { .. } | Mode::GlobalJob => wanted,
     };
     counts
 }
@@ -95,6 +95,8 @@ pub fn matches(filters: &Filters, service: &model::Service) -> bool {
     let mode = match service.spec.mode {
         Mode::Replicated { .. } => "replicated",
         Mode::Global => "global",
+        Mode::ReplicatedJob { .. } => "replicated-job",
+        Mode::GlobalJob => "global-job",
     };
     filters.begins("id", &service.id.to_string())
         && filters.begins("name", service.spec.name.as_str())

@@ -1,53 +1,50 @@
-//! The wish: a request for a service, read so that an invalid one cannot exist, and shown as it was given.
+//! A request for a service, read so that an invalid one cannot exist, and shown as it was given.
 //!
-//! Reading goes through every field that Docker's spec has. Each either has its place in `model::ServiceSpec`, or is
-//! refused by the name of its flag, or is one of the few that the CLI sends whatever its user wrote.
+//! Every field that Docker's spec has has its place in `model::ServiceSpec`; what a client left out stays left out, so
+//! that a spec that is read back and sent again asks for nothing new. Whether anything honours a setting is not asked
+//! here: `model::service::support` is asked when a service is created or updated.
+//!
+//! What a task runs is read and shown in [`super::container`].
 
+use super::container::{read_container, show_container};
 use super::{duration, nanos};
-use crate::container::{ContainerSpec, DnsConfig, Privileges};
 use crate::error::texts::unsupported;
-use crate::node::Resources;
+use crate::network::NetworkAttachmentConfig;
+use crate::node::{DiscreteResource, GenericResource, Platform, Resources};
 use crate::service::{
-    Empty, EndpointSpec, Limit, Placement, PortConfig, Replicated, ResourceRequirements, RestartPolicy, ServiceMode,
-    ServiceSpec, TaskSpec, UpdateConfig,
+    Empty, EndpointSpec, Limit, LogDriver, Placement, PlacementPreference, PortConfig, Replicated, ReplicatedJob,
+    ResourceRequirements, RestartPolicy, ServiceMode, ServiceSpec, SpreadOver, TaskSpec, UpdateConfig,
 };
 use essaim_model as model;
-use essaim_model::service::Share;
-use essaim_model::service::{DRAIN_LABEL, ENGINE_LABEL, ON_UNREACHABLE_LABEL};
+use essaim_model::service::{
+    DRAIN_LABEL, ENGINE_LABEL, GenericResources, NetworkAttachment, ON_UNREACHABLE_LABEL, Share, Swap, Swappiness,
+};
 use essaim_model::{FailureAction, Mode, Name, PortProtocol, PublishMode, Refusal, RestartCondition, UpdateOrder};
-use std::time::Duration;
-
-/// Swarm gives no task less memory than this.
-const MEMORY_MIN: i64 = 4 << 20;
-
-/// Swarm gives no task less of a processor than this: a thousandth.
-const NANO_CPUS_MIN: i64 = 1_000_000;
 
 /// A service has no more tasks than this: ten times what Swarm was ever shown to carry, so that a slip of the hand
 /// is an error and not a million tasks.
 const REPLICAS_MAX: u64 = 100_000;
 
-/// How long the CLI watches a new task when its user says nothing.
-const MONITOR_UNSAID: i64 = 5_000_000_000;
-
-/// Reads a wish. `fallback` names a service that was given no name.
+/// Reads a request. `fallback` names a service that was given no name.
 pub fn read(asked: ServiceSpec, fallback: impl FnOnce() -> String) -> Result<model::ServiceSpec, Refusal> {
     let name = if asked.name.is_empty() { fallback() } else { asked.name };
     let name = Name::parse(&name).map_err(|invalid| Refusal::invalid(invalid.to_string()))?;
-    if !asked.networks.is_empty() {
-        return Err(unsupported("--network"));
-    }
     let labels = asked.labels.unwrap_or_default();
     check_own_labels(&labels)?;
+    let mut task = read_task(asked.task_template)?;
+    if task.networks.is_empty() {
+        // Where clients of before 2017 name them.
+        task.networks = asked.networks.into_iter().map(read_network).collect::<Result<_, _>>()?;
+    }
     Ok(model::ServiceSpec {
         name,
         labels,
-        task: read_task(asked.task_template)?,
+        task,
         mode: read_mode(asked.mode)?,
-        update: asked.update_config.map(|config| read_update(config, "--update")).transpose()?,
-        rollback: asked.rollback_config.map(|config| read_update(config, "--rollback")).transpose()?,
+        update: asked.update_config.map(read_update).transpose()?,
+        rollback: asked.rollback_config.map(read_update).transpose()?,
         // Clients leave it out or send the default, and send the default back when they change something else: that is
-        // no other wish, or the first `service scale` would replace every task.
+        // no other request, or the first `service scale` would replace every task.
         endpoint: asked
             .endpoint_spec
             .map(read_endpoint)
@@ -56,7 +53,7 @@ pub fn read(asked: ServiceSpec, fallback: impl FnOnce() -> String) -> Result<mod
     })
 }
 
-/// As Docker shows it.
+/// A spec as Docker shows it.
 pub fn show(spec: &model::ServiceSpec) -> ServiceSpec {
     ServiceSpec {
         name: spec.name.to_string(),
@@ -94,115 +91,61 @@ fn check_own_labels(labels: &model::Labels) -> Result<(), Refusal> {
     Ok(())
 }
 
+/// Only containers can be read: a plugin or a network attachment as a service is refused by its name.
 fn read_task(asked: TaskSpec) -> Result<model::TaskSpec, Refusal> {
-    refuse_first(&[
+    let other = [
         (asked.plugin_spec.is_some(), "a plugin as a service"),
         (asked.network_attachment_spec.is_some(), "a network attachment as a service"),
         (!matches!(asked.runtime.as_str(), "" | "container"), "TaskTemplate.Runtime other than \"container\""),
-        (!asked.networks.is_empty(), "--network"),
-        (asked.log_driver.is_some(), "--log-driver"),
-    ])?;
+    ];
+    if let Some((_, runtime)) = other.iter().find(|(asked, _)| *asked) {
+        return Err(unsupported(runtime));
+    }
     let Some(container) = asked.container_spec else {
         return Err(Refusal::invalid("TaskSpec: missing runtime"));
     };
     Ok(model::TaskSpec {
         container: read_container(container)?,
-        resources: asked.resources.map(read_resources).transpose()?.flatten(),
+        resources: asked.resources.map(read_resources).transpose()?,
         restart: asked.restart_policy.map(read_restart).transpose()?,
-        placement: asked.placement.map(read_placement).transpose()?.flatten(),
+        placement: asked.placement.map(read_placement).transpose()?,
+        networks: asked.networks.into_iter().map(read_network).collect::<Result<_, _>>()?,
+        log_driver: asked.log_driver.map(|LogDriver { name, options }| model::LogDriver { name: given(name), options }),
         force_update: asked.force_update,
     })
 }
 
-fn read_container(asked: ContainerSpec) -> Result<model::ContainerSpec, Refusal> {
-    if asked.image.is_empty() {
-        return Err(Refusal::invalid("ContainerSpec: image reference must be provided"));
+fn read_network(asked: NetworkAttachmentConfig) -> Result<NetworkAttachment, Refusal> {
+    let NetworkAttachmentConfig { target, aliases, driver_opts } = asked;
+    if target.is_empty() {
+        return Err(Refusal::invalid("TaskSpec: a network attachment names no network"));
     }
-    // The CLI fills these in itself: `Init: false`, an empty DNSConfig, and, when it sends a spec back that it read,
-    // `Isolation: default` and privileges of which none is set.
-    let dns = asked.dns_config.is_some_and(|dns| dns != DnsConfig::default());
-    let privileges = asked.privileges.is_some_and(|privileges| privileges != Privileges::default());
-    let health = asked.healthcheck.is_some_and(|health| health.test.first().map(String::as_str) != Some("NONE"));
-    refuse_first(&[
-        (!asked.hostname.is_empty(), "--hostname"),
-        (!asked.groups.is_empty(), "--group"),
-        (privileges, "ContainerSpec.Privileges"),
-        (asked.init == Some(true), "--init"),
-        (asked.tty, "--tty"),
-        (asked.open_stdin, "ContainerSpec.OpenStdin"),
-        (asked.read_only, "--read-only"),
-        (!asked.mounts.is_empty(), "--mount"),
-        (health, "--health-cmd"),
-        (!asked.hosts.is_empty(), "--host"),
-        (dns, "--dns"),
-        (!asked.secrets.is_empty(), "--secret"),
-        (!asked.configs.is_empty(), "--config"),
-        (!matches!(asked.isolation.as_str(), "" | "default"), "--isolation"),
-        (!asked.sysctls.is_empty(), "--sysctl"),
-        (!asked.capability_add.is_empty(), "--cap-add"),
-        (!asked.capability_drop.is_empty(), "--cap-drop"),
-        (!asked.ulimits.is_empty(), "--ulimit"),
-        (asked.oom_score_adj != 0, "--oom-score-adj"),
-        (asked.env.iter().any(|variable| variable.contains("{{")), "a template in --env"),
-    ])?;
-    if let Some(bad) = asked.env.iter().find(|variable| variable.is_empty() || variable.starts_with('=')) {
-        return Err(Refusal::invalid(format!("invalid environment variable: {bad}")));
+    Ok(NetworkAttachment { target, aliases, driver_opts })
+}
+
+fn read_resources(asked: ResourceRequirements) -> Result<model::Resources, Refusal> {
+    let limit = asked.limits.map(|limit| Share::parse(limit.nano_cpus, limit.memory_bytes, limit.pids)).transpose()?;
+    let mut generic = Vec::new();
+    let mut reservation = None;
+    if let Some(Resources { nano_cpus, memory_bytes, generic_resources }) = asked.reservations {
+        reservation = Some(Share::parse(nano_cpus, memory_bytes, 0)?);
+        for resource in generic_resources {
+            match resource {
+                GenericResource {
+                    named_resource_spec: None,
+                    discrete_resource_spec: Some(DiscreteResource { kind, value }),
+                } => generic.push((kind, value)),
+                _ => return Err(Refusal::invalid("generic resource: a reservation is a number of things of a kind")),
+            }
+        }
     }
-    if !asked.stop_signal.is_empty() && !is_signal(&asked.stop_signal) {
-        return Err(Refusal::invalid(format!("invalid signal: {}", asked.stop_signal)));
-    }
-    let said = |text: String| (!text.is_empty()).then_some(text);
-    Ok(model::ContainerSpec {
-        image: asked.image,
-        labels: asked.labels,
-        command: asked.command,
-        args: asked.args,
-        hostname: None,
-        env: asked.env,
-        dir: said(asked.dir),
-        user: said(asked.user),
-        stop_signal: said(asked.stop_signal),
-        stop_grace: asked.stop_grace_period.map(|span| duration("StopGracePeriod", span)).transpose()?,
+    Ok(model::Resources {
+        limit,
+        reservation,
+        generic: GenericResources::parse(generic)?,
+        swap: asked.swap_bytes.map(Swap::parse).transpose()?,
+        swappiness: asked.memory_swappiness.map(Swappiness::parse).transpose()?,
     })
-}
-
-/// `SIGTERM`, `TERM`, `sigterm` or a number.
-fn is_signal(text: &str) -> bool {
-    const NAMES: [&str; 33] = [
-        "ABRT", "ALRM", "BUS", "CHLD", "CLD", "CONT", "FPE", "HUP", "ILL", "INT", "IO", "IOT", "KILL", "PIPE", "POLL",
-        "PROF", "PWR", "QUIT", "SEGV", "STKFLT", "STOP", "SYS", "TERM", "TRAP", "TSTP", "TTIN", "TTOU", "URG", "USR1",
-        "USR2", "VTALRM", "WINCH", "XCPU",
-    ];
-    let upper = text.to_ascii_uppercase();
-    let name = upper.strip_prefix("SIG").unwrap_or(&upper);
-    NAMES.contains(&name) || text.parse::<u8>().is_ok_and(|number| (1..=64).contains(&number))
-}
-
-fn read_resources(asked: ResourceRequirements) -> Result<Option<model::Resources>, Refusal> {
-    refuse_first(&[
-        (asked.swap_bytes.is_some(), "--memory-swap"),
-        (asked.memory_swappiness.is_some(), "--memory-swappiness"),
-        (asked.reservations.as_ref().is_some_and(|it| !it.generic_resources.is_empty()), "--generic-resource"),
-    ])?;
-    let limit = asked.limits.map(|limit| read_share(limit.nano_cpus, limit.memory_bytes, limit.pids)).transpose()?;
-    let reservation = asked.reservations.map(|it| read_share(it.nano_cpus, it.memory_bytes, 0)).transpose()?;
-    let given = |share: Option<Share>| share.filter(|share| *share != Share::default());
-    let resources = model::Resources { limit: given(limit), reservation: given(reservation) };
-    Ok((resources != model::Resources::default()).then_some(resources))
-}
-
-fn read_share(nano_cpus: i64, memory_bytes: i64, pids: i64) -> Result<Share, Refusal> {
-    if nano_cpus != 0 && nano_cpus < NANO_CPUS_MIN {
-        let (given, least) = (nano_cpus as f64 / 1e9, NANO_CPUS_MIN as f64 / 1e9);
-        return Err(Refusal::invalid(format!("invalid cpu value {given}: Must be at least {least}")));
-    }
-    if memory_bytes != 0 && memory_bytes < MEMORY_MIN {
-        return Err(Refusal::invalid(format!("invalid memory value {memory_bytes}: Must be at least 4MiB")));
-    }
-    // Docker takes −1 as well as 0 for "no limit" on processes.
-    let pids = u64::try_from(pids.max(0)).unwrap_or(0);
-    let share = |value| u64::try_from(value).unwrap_or(0);
-    Ok(Share { nano_cpus: share(nano_cpus), memory_bytes: share(memory_bytes), pids })
 }
 
 fn read_restart(asked: RestartPolicy) -> Result<model::RestartPolicy, Refusal> {
@@ -221,76 +164,82 @@ fn read_restart(asked: RestartPolicy) -> Result<model::RestartPolicy, Refusal> {
     })
 }
 
-fn read_placement(asked: Placement) -> Result<Option<model::Placement>, Refusal> {
-    refuse_first(&[(!asked.preferences.is_empty(), "--placement-pref")])?;
-    let constraints = asked
-        .constraints
-        .iter()
-        .map(|text| text.parse().map_err(|invalid: model::InvalidConstraint| Refusal::invalid(invalid.to_string())))
-        .collect::<Result<Vec<_>, _>>()?;
-    // `Platforms` is what the CLI read from a registry; a program of the host runs on the host.
-    let placement = model::Placement { constraints, replicas_max_per_node: asked.max_replicas };
-    Ok((placement != model::Placement::default()).then_some(placement))
+fn read_placement(asked: Placement) -> Result<model::Placement, Refusal> {
+    let invalid = |invalid: model::InvalidConstraint| Refusal::invalid(invalid.to_string());
+    let constraints = asked.constraints.iter().map(|text| text.parse().map_err(invalid)).collect::<Result<_, _>>()?;
+    let preference = |PlacementPreference { spread }: PlacementPreference| {
+        let Some(SpreadOver { spread_descriptor }) = spread else {
+            return Err(Refusal::invalid("a placement preference spreads over a label (spread=node.labels.NAME)"));
+        };
+        model::placement::SpreadOver::parse(&spread_descriptor).map_err(invalid)
+    };
+    Ok(model::Placement {
+        constraints,
+        replicas_max_per_node: asked.max_replicas,
+        preferences: asked.preferences.into_iter().map(preference).collect::<Result<_, _>>()?,
+        platforms: asked
+            .platforms
+            .into_iter()
+            .map(|Platform { architecture, os }| model::Platform { architecture, os })
+            .collect(),
+    })
 }
 
 fn read_mode(asked: ServiceMode) -> Result<Mode, Refusal> {
-    refuse_first(&[
-        (asked.replicated_job.is_some(), "--mode replicated-job"),
-        (asked.global_job.is_some(), "--mode global-job"),
-    ])?;
-    match (asked.replicated, asked.global) {
-        (Some(_), Some(_)) => Err(Refusal::invalid("must specify only one service mode")),
-        (None, Some(Empty {})) => Ok(Mode::Global),
-        (replicated, None) => {
+    let ServiceMode { replicated, global, replicated_job, global_job } = asked;
+    match (replicated, global, replicated_job, global_job) {
+        (None, Some(Empty {}), None, None) => Ok(Mode::Global),
+        (None, None, Some(job), None) => {
+            let ReplicatedJob { max_concurrent, total_completions } = job;
+            Ok(Mode::ReplicatedJob { concurrent_max: max_concurrent, completions: total_completions })
+        }
+        (None, None, None, Some(Empty {})) => Ok(Mode::GlobalJob),
+        (replicated, None, None, None) => {
             let replicas = replicated.and_then(|replicated| replicated.replicas).unwrap_or(1);
             match u32::try_from(replicas) {
                 Ok(fits) if replicas <= REPLICAS_MAX => Ok(Mode::Replicated { replicas: fits }),
                 _ => Err(Refusal::invalid(format!("a service has at most {REPLICAS_MAX} replicas, not {replicas}"))),
             }
         }
+        _ => Err(Refusal::invalid("must specify only one service mode")),
     }
 }
 
-/// Updates go one task at a time, stop first; whatever asks for something else is refused until it comes.
-fn read_update(asked: UpdateConfig, flag: &str) -> Result<model::UpdateConfig, Refusal> {
+fn read_update(asked: UpdateConfig) -> Result<model::UpdateConfig, Refusal> {
     let order = match asked.order.as_str() {
         "" | "stop-first" => UpdateOrder::StopFirst,
-        "start-first" => return Err(unsupported(&format!("{flag}-order start-first"))),
+        "start-first" => UpdateOrder::StartFirst,
         other => return Err(Refusal::invalid(format!("unrecognized update order {other}"))),
     };
     let failure_action = match asked.failure_action.as_str() {
         "" | "pause" => FailureAction::Pause,
-        "continue" | "rollback" => {
-            return Err(unsupported(&format!("{flag}-failure-action {}", asked.failure_action)));
-        }
+        "continue" => FailureAction::Continue,
+        "rollback" => FailureAction::Rollback,
         other => return Err(Refusal::invalid(format!("unrecognized update failure action {other}"))),
     };
     if !(0.0..=1.0).contains(&asked.max_failure_ratio) {
         return Err(Refusal::invalid("TaskSpec: update-maxfailureratio cannot be less than 0 or bigger than 1"));
     }
-    refuse_first(&[
-        (asked.parallelism != 1, &format!("{flag}-parallelism other than 1")),
-        (asked.delay != 0, &format!("{flag}-delay")),
-        (!matches!(asked.monitor, 0 | MONITOR_UNSAID), &format!("{flag}-monitor other than 5s")),
-        (asked.max_failure_ratio != 0.0, &format!("{flag}-max-failure-ratio")),
-    ])?;
     Ok(model::UpdateConfig {
         parallelism: asked.parallelism,
-        delay: Duration::ZERO,
+        delay: duration("TaskSpec: update-delay", asked.delay)?,
         failure_action,
-        monitor: (asked.monitor != 0).then(|| duration("update-monitor", asked.monitor)).transpose()?,
-        max_failure_millionths: 0,
+        monitor: (asked.monitor != 0).then(|| duration("TaskSpec: update-monitor", asked.monitor)).transpose()?,
+        max_failure_millionths: (asked.max_failure_ratio * 1e6).round() as u32,
         order,
     })
 }
 
 fn read_endpoint(asked: EndpointSpec) -> Result<model::EndpointSpec, Refusal> {
-    match asked.mode.as_str() {
-        "" | "vip" => (),
-        "dnsrr" => return Err(unsupported("--endpoint-mode dnsrr")),
+    let dns_round_robin = match asked.mode.as_str() {
+        "" | "vip" => false,
+        "dnsrr" => true,
         other => return Err(Refusal::invalid(format!("invalid endpoint mode: {other:?}"))),
-    }
+    };
     let ports = asked.ports.into_iter().map(read_port).collect::<Result<Vec<_>, _>>()?;
+    if dns_round_robin && ports.iter().any(|port| port.mode == PublishMode::Ingress) {
+        return Err(Refusal::invalid("EndpointSpec: port published with ingress mode can't be used with dnsrr mode"));
+    }
     for (place, port) in ports.iter().enumerate() {
         let same = |other: &model::PortConfig| {
             other.published == port.published && other.protocol == port.protocol && other.mode == port.mode
@@ -299,7 +248,7 @@ fn read_endpoint(asked: EndpointSpec) -> Result<model::EndpointSpec, Refusal> {
             return Err(Refusal::invalid("EndpointSpec: duplicate published ports provided"));
         }
     }
-    Ok(model::EndpointSpec { dns_round_robin: false, ports })
+    Ok(model::EndpointSpec { dns_round_robin, ports })
 }
 
 fn read_port(asked: PortConfig) -> Result<model::PortConfig, Refusal> {
@@ -330,61 +279,54 @@ fn read_port(asked: PortConfig) -> Result<model::PortConfig, Refusal> {
     })
 }
 
-fn refuse_first(settings: &[(bool, &str)]) -> Result<(), Refusal> {
-    match settings.iter().find(|(asked, _)| *asked) {
-        Some((_, setting)) => Err(unsupported(setting)),
-        None => Ok(()),
-    }
+/// A text of Docker's that is empty when it was left out.
+pub(super) fn given(text: String) -> Option<String> {
+    (!text.is_empty()).then_some(text)
 }
 
 /// What each task is made of; `template` for a service's, which names its runtime, and not for a task's own.
 pub fn show_task(task: &model::TaskSpec, template: bool) -> TaskSpec {
-    let resources = task.resources.unwrap_or_default();
-    let signed = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
-    let (limit, reservation) = (resources.limit.unwrap_or_default(), resources.reservation.unwrap_or_default());
     TaskSpec {
         container_spec: Some(show_container(&task.container)),
         plugin_spec: None,
         network_attachment_spec: None,
-        resources: Some(ResourceRequirements {
-            limits: Some(Limit {
-                nano_cpus: signed(limit.nano_cpus),
-                memory_bytes: signed(limit.memory_bytes),
-                pids: signed(limit.pids),
-            }),
-            reservations: Some(Resources {
-                nano_cpus: signed(reservation.nano_cpus),
-                memory_bytes: signed(reservation.memory_bytes),
-                generic_resources: Vec::new(),
-            }),
-            swap_bytes: None,
-            memory_swappiness: None,
-        }),
+        resources: task.resources.as_ref().map(show_resources),
         restart_policy: task.restart.as_ref().map(show_restart),
-        placement: Some(task.placement.as_ref().map(show_placement).unwrap_or_default()),
-        networks: Vec::new(),
-        log_driver: None,
+        placement: task.placement.as_ref().map(show_placement),
+        networks: task.networks.iter().map(show_network).collect(),
+        log_driver: task
+            .log_driver
+            .as_ref()
+            .map(|it| LogDriver { name: it.name.clone().unwrap_or_default(), options: it.options.clone() }),
         force_update: task.force_update,
         runtime: if template { "container".into() } else { String::new() },
     }
 }
 
-fn show_container(container: &model::ContainerSpec) -> ContainerSpec {
-    ContainerSpec {
-        image: container.image.clone(),
-        labels: container.labels.clone(),
-        command: container.command.clone(),
-        args: container.args.clone(),
-        hostname: container.hostname.clone().unwrap_or_default(),
-        env: container.env.clone(),
-        dir: container.dir.clone().unwrap_or_default(),
-        user: container.user.clone().unwrap_or_default(),
-        init: Some(false),
-        stop_signal: container.stop_signal.clone().unwrap_or_default(),
-        stop_grace_period: container.stop_grace.map(nanos),
-        dns_config: Some(DnsConfig::default()),
-        isolation: "default".into(),
-        ..ContainerSpec::default()
+fn show_network(network: &NetworkAttachment) -> NetworkAttachmentConfig {
+    let NetworkAttachment { target, aliases, driver_opts } = network.clone();
+    NetworkAttachmentConfig { target, aliases, driver_opts }
+}
+
+fn show_resources(resources: &model::Resources) -> ResourceRequirements {
+    let signed = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+    let counts = resources.generic.iter().map(|(kind, count)| GenericResource {
+        named_resource_spec: None,
+        discrete_resource_spec: Some(DiscreteResource { kind: kind.clone(), value: signed(*count) }),
+    });
+    ResourceRequirements {
+        limits: resources.limit.map(|limit| Limit {
+            nano_cpus: signed(limit.nano_cpus),
+            memory_bytes: signed(limit.memory_bytes),
+            pids: signed(limit.pids),
+        }),
+        reservations: resources.reservation.map(|reservation| Resources {
+            nano_cpus: signed(reservation.nano_cpus),
+            memory_bytes: signed(reservation.memory_bytes),
+            generic_resources: counts.collect(),
+        }),
+        swap_bytes: resources.swap.map(Swap::get),
+        memory_swappiness: resources.swappiness.map(|it| i64::from(it.get())),
     }
 }
 
@@ -403,21 +345,30 @@ fn show_restart(policy: &model::RestartPolicy) -> RestartPolicy {
 }
 
 fn show_placement(placement: &model::Placement) -> Placement {
+    let preference = |it: &model::placement::SpreadOver| PlacementPreference {
+        spread: Some(SpreadOver { spread_descriptor: it.to_string() }),
+    };
+    let platform = |it: &model::Platform| Platform { architecture: it.architecture.clone(), os: it.os.clone() };
     Placement {
         constraints: placement.constraints.iter().map(ToString::to_string).collect(),
-        preferences: Vec::new(),
+        preferences: placement.preferences.iter().map(preference).collect(),
         max_replicas: placement.replicas_max_per_node,
-        platforms: Vec::new(),
+        platforms: placement.platforms.iter().map(platform).collect(),
     }
 }
 
 fn show_mode(mode: Mode) -> ServiceMode {
+    let none = ServiceMode::default();
     match mode {
-        Mode::Replicated { replicas } => ServiceMode {
-            replicated: Some(Replicated { replicas: Some(u64::from(replicas)) }),
-            ..ServiceMode::default()
-        },
-        Mode::Global => ServiceMode { global: Some(Empty {}), ..ServiceMode::default() },
+        Mode::Replicated { replicas } => {
+            ServiceMode { replicated: Some(Replicated { replicas: Some(u64::from(replicas)) }), ..none }
+        }
+        Mode::Global => ServiceMode { global: Some(Empty {}), ..none },
+        Mode::ReplicatedJob { concurrent_max, completions } => {
+            let job = ReplicatedJob { max_concurrent: concurrent_max, total_completions: completions };
+            ServiceMode { replicated_job: Some(job), ..none }
+        }
+        Mode::GlobalJob => ServiceMode { global_job: Some(Empty {}), ..none },
     }
 }
 
@@ -498,7 +449,8 @@ pub fn name_from(bits: u128) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use essaim_model::RefusalKind;
+    use essaim_model::service::support::refusal;
+    use essaim_model::{EngineKind, RefusalKind};
     use serde_json::json;
 
     fn parse(value: serde_json::Value) -> Result<model::ServiceSpec, Refusal> {
@@ -548,20 +500,25 @@ mod tests {
     }
 
     #[test]
-    fn every_recorded_wish_is_taken_or_refused_in_words() {
+    fn every_recorded_wish_reads_back_as_itself_and_is_honoured_or_refused_in_words() {
         let text = include_str!("../../tests/fixtures/service_spec.json");
         let recorded: Vec<ServiceSpec> = serde_json::from_str(text).expect("recorded bodies parse");
         let (mut taken, mut declined) = (0, 0);
-        for asked in recorded {
+        for mut asked in recorded {
+            // Docker's ids may be larger than ours can be.
+            let container = asked.task_template.container_spec.iter_mut();
+            for it in container {
+                it.secrets.iter_mut().for_each(|it| it.secret_id.replace_range(..1, "0"));
+                it.configs.iter_mut().for_each(|it| it.config_id.replace_range(..1, "0"));
+            }
             match read(asked, String::new) {
+                Ok(spec) if refusal(&spec, EngineKind::Process).is_some() => declined += 1,
                 Ok(spec) => {
                     assert_eq!(read(show(&spec), String::new), Ok(spec));
                     taken += 1;
                 }
-                Err(refusal) => {
-                    assert!(matches!(refusal.kind, RefusalKind::Invalid | RefusalKind::Unsupported), "{refusal:?}");
-                    declined += 1;
-                }
+                // Swarm refused these as well.
+                Err(refusal) => assert_eq!(refusal.kind, RefusalKind::Invalid),
             }
         }
         assert!(taken >= 10 && declined >= 10, "{taken} taken, {declined} declined");
@@ -570,21 +527,48 @@ mod tests {
     #[test]
     fn a_setting_without_effect_is_refused_by_its_flag() {
         let container = "/TaskTemplate/ContainerSpec";
+        let secret = json!([{"SecretID": "5bo9h461v2t5bz5xx8gras1xw", "SecretName": "x",
+            "File": {"Name": "x", "UID": "0", "GID": "0", "Mode": 292}}]);
+        let generic = json!([{"DiscreteResourceSpec": {"Kind": "gpu", "Value": 1}}]);
         for (parent, field, value, flag) in [
             (container, "ReadOnly", json!(true), "--read-only"),
             (container, "Mounts", json!([{"Type": "volume", "Target": "/x"}]), "--mount"),
             (container, "Init", json!(true), "--init"),
-            (container, "Secrets", json!([{"SecretName": "x"}]), "--secret"),
+            (container, "Secrets", secret, "--secret"),
+            (container, "Healthcheck", json!({"Test": ["CMD", "true"]}), "--health-cmd"),
+            (container, "Env", json!(["A={{.Node.ID}}"]), "a template in --env"),
+            (container, "OomScoreAdj", json!(5), "--oom-score-adj"),
+            ("/TaskTemplate/Resources/Reservations", "GenericResources", generic, "--generic-resource"),
+            ("/TaskTemplate/Resources", "SwapBytes", json!(-1), "--memory-swap"),
+            ("/TaskTemplate", "LogDriver", json!({"Name": "none"}), "--log-driver"),
             ("/TaskTemplate", "Networks", json!([{"Target": "n"}]), "--network"),
-            ("/TaskTemplate/Placement", "Preferences", json!([{"Spread": null}]), "--placement-pref"),
-            ("", "UpdateConfig", json!({"Parallelism": 2, "Order": "stop-first"}), "--update-parallelism"),
-            ("", "UpdateConfig", json!({"Parallelism": 1, "Order": "start-first"}), "--update-order"),
+            (
+                "/TaskTemplate/Placement",
+                "Preferences",
+                json!([{"Spread": {"SpreadDescriptor": "node.labels.zone"}}]),
+                "--placement-pref",
+            ),
             ("", "Mode", json!({"GlobalJob": {}}), "--mode global-job"),
+            ("", "EndpointSpec", json!({"Mode": "dnsrr"}), "--endpoint-mode dnsrr"),
         ] {
-            let refusal = refused(with(parent, field, value));
+            let spec = parse(with(parent, field, value)).expect(flag);
+            let refusal = refusal(&spec, EngineKind::Process).expect(flag);
             assert_eq!(refusal.kind, RefusalKind::Unsupported);
             assert!(refusal.text.starts_with(flag), "{}", refusal.text);
         }
+        // What the managers do themselves works with every engine.
+        let update = json!({"Parallelism": 2, "Delay": 7, "FailureAction": "rollback", "Order": "start-first"});
+        for honoured in [plain(), with("", "UpdateConfig", update.clone()), with("", "RollbackConfig", update)] {
+            assert_eq!(refusal(&parse(honoured).expect("plain"), EngineKind::Process), None);
+        }
+    }
+
+    #[test]
+    fn what_the_process_engine_lacks_is_no_fault_of_another_engine() {
+        let spec = parse(with("/TaskTemplate/ContainerSpec", "ReadOnly", json!(true))).expect("read");
+        let words = refusal(&spec, EngineKind::Process).expect("refused").text;
+        assert!(words.contains("process engine"), "{words}");
+        assert_eq!(refusal(&spec, EngineKind::Docker), None);
     }
 
     #[test]
@@ -599,6 +583,19 @@ mod tests {
                 "invalid memory value 1048576: Must be at least 4MiB",
             ),
             ("/TaskTemplate/ContainerSpec", "StopSignal", json!("SIGFOO"), "invalid signal: SIGFOO"),
+            (
+                "/TaskTemplate/ContainerSpec",
+                "Mounts",
+                json!([{"Type": "bind", "Source": "x", "Target": "/x"}]),
+                "invalid bind mount source, must be an absolute path: x",
+            ),
+            (
+                "/TaskTemplate/ContainerSpec",
+                "Mounts",
+                json!([{"Type": "volume", "Target": "/x", "BindOptions": {}}]),
+                "invalid mount config for type \"volume\": field BindOptions must not be specified",
+            ),
+            ("/TaskTemplate/ContainerSpec", "Secrets", json!([{"SecretName": "x"}]), "malformed secret reference"),
             ("/TaskTemplate/ContainerSpec", "StopGracePeriod", json!(-1), "StopGracePeriod cannot be negative"),
         ] {
             assert_eq!(refused(with(parent, field, value)).text, text);

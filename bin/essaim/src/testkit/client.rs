@@ -16,7 +16,8 @@ use crate::testkit::trace::Trace;
 use crate::testkit::world::Running;
 use essaim_manager::Control;
 use essaim_model::{
-    Availability, FailureAction, Labels, Mode, Refusal, RefusalKind, ServiceSpec, State, UpdateConfig, UpdateOrder,
+    Availability, FailureAction, Image, Labels, Mode, Refusal, RefusalKind, ServiceSpec, State, UpdateConfig,
+    UpdateOrder,
 };
 use essaim_node::Handle;
 use essaim_wire::{Generation, Index, NodeId, Role};
@@ -509,7 +510,8 @@ fn spec(rng: &mut StdRng, name: &str, mode: Mode, op: Op) -> ServiceSpec {
     };
     let mut spec = essaim_model::fixtures::service(name, 0);
     spec.labels = Labels::from(labels);
-    spec.task.container.image = if rng.random_bool(0.25) { "stubborn" } else { "steady" }.into();
+    let image = if rng.random_bool(0.25) { "stubborn" } else { "steady" };
+    spec.task.container.image = Image::parse(image).expect("the name of an image");
     // Short, so that a stubborn service can follow an update task by task.
     spec.task.container.stop_grace = Some(Duration::from_secs(2));
     spec.mode = mode;

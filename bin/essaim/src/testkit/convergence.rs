@@ -90,6 +90,7 @@ pub fn wishes(world: &World) -> Result<Arc<State>, String> {
 fn of_service(state: &State, service: &Service) -> Result<(), String> {
     let slots: BTreeSet<Slot> = match service.spec.mode {
         Mode::Replicated { replicas } => (0..replicas).map(|_| ()).enumerate().map(|(n, ())| n).map(slot_of).collect(),
+        Mode::ReplicatedJob { .. } | Mode::GlobalJob => BTreeSet::new(),
         Mode::Global => {
             let active = state.nodes().filter(|node| node.spec.availability == Availability::Active);
             active.map(|node| Slot::Node(node.id)).collect()

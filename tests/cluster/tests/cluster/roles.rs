@@ -165,7 +165,10 @@ fn bad_input_is_refused_in_words() {
     );
     refuse(&|spec| spec["TaskTemplate"]["Placement"] = json!({"Constraints": ["node.colour==red"]}), "node.colour");
     refuse(&|spec| spec["TaskTemplate"]["ContainerSpec"]["Image"] = json!(""), "image");
-    refuse(&|spec| spec["UpdateConfig"] = json!({"Parallelism": 2, "Order": "start-first"}), "not supported");
+    refuse(
+        &|spec| spec["TaskTemplate"]["ContainerSpec"]["ReadOnly"] = json!(true),
+        "--read-only is not supported by the process engine",
+    );
     let garbage = cluster.daemons[0].ask("POST", "/services/create", Some(&json!([1, 2])));
     assert_eq!(garbage.status, 400, "{}", garbage.text);
     // And it is none the worse for it.

@@ -128,6 +128,7 @@ mod tests {
             desired: Desired::Running,
             observed: Observed { state, ..Observed::nothing(at) },
             written_off: None,
+            engine: essaim_model::EngineKind::Process,
         }
     }
 

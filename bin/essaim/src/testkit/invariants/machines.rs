@@ -90,6 +90,7 @@ mod tests {
             desired: Desired::Running,
             observed: Observed::nothing(Timestamp::default()),
             written_off: None,
+            engine: essaim_model::EngineKind::Process,
         };
         let changes = [
             Change::Found(Box::new(founding())),

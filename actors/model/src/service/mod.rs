@@ -1,8 +1,31 @@
 //! A service: the wish. How many tasks of what kind, where, and how they follow a change of the wish.
 //!
 //! Settings that an operator left out stay `None`, so that the API shows a spec as it was given; the methods named
-//! after them give the value in force. Settings of Swarm that have no effect here yet are refused where requests
-//! are read, so that they never get as far as this type.
+//! after them give the value in force. A spec holds every setting of Swarm, whether or not anything honours it yet:
+//! [`support`] says which settings a cluster and an engine do not honour, and they are refused when a service is
+//! created or updated.
+//!
+//! - [`container`]: what one task runs; [`health`], [`mount`], [`reference`] are parts of it.
+//! - [`resources`]: what a task may use, and what is set aside for it.
+//! - [`support`]: which settings have no effect yet, and the words that refuse them.
+
+pub mod container;
+pub mod health;
+pub mod mount;
+pub mod reference;
+pub mod resources;
+pub mod support;
+
+pub use container::{
+    AppArmor, Capability, ContainerSpec, CredentialSpec, DnsConfig, HostEntry, Image, Isolation, OomScoreAdj,
+    Privileges, SeLinux, Seccomp, Ulimit, Variable,
+};
+pub use health::{HealthCheck, HealthTest, HealthTimes};
+pub use mount::{BindOptions, Driver, Mount, MountSource, Mounts, Propagation, TmpfsOptions, VolumeOptions};
+pub use reference::{
+    ConfigReference, ConfigReferences, ConfigTarget, FileTarget, NetworkAttachment, SecretReference, SecretReferences,
+};
+pub use resources::{GenericResources, Resources, Share, Swap, Swappiness};
 
 use crate::{EngineKind, Labels, Meta, Name, Placement, ServiceId};
 use bincode::{Decode, Encode};
@@ -43,6 +66,8 @@ impl Service {
         let (x, y) = (&a.task, &b.task);
         x.container == y.container
             && x.resources == y.resources
+            && x.networks == y.networks
+            && x.log_driver == y.log_driver
             && x.force_update == y.force_update
             && a.endpoint == b.endpoint
             && a.engine() == b.engine()
@@ -98,7 +123,7 @@ impl ServiceSpec {
     pub const fn replicas(&self) -> Option<u32> {
         match self.mode {
             Mode::Replicated { replicas } => Some(replicas),
-            Mode::Global => None,
+            Mode::Global | Mode::ReplicatedJob { .. } | Mode::GlobalJob => None,
         }
     }
 }
@@ -113,6 +138,15 @@ pub enum Mode {
     },
     /// One on every node that may have it.
     Global,
+    /// A job: tasks that run to completion, anywhere.
+    ReplicatedJob {
+        /// How many may run at a time; 1 when left out.
+        concurrent_max: Option<u64>,
+        /// How many must complete; as many as may run at a time when left out.
+        completions: Option<u64>,
+    },
+    /// A job that runs to completion once on every node that may have it.
+    GlobalJob,
 }
 
 /// What a task is.
@@ -126,11 +160,28 @@ pub struct TaskSpec {
     pub restart: Option<RestartPolicy>,
     /// Where it may run.
     pub placement: Option<Placement>,
+    /// The networks it is on.
+    pub networks: Vec<NetworkAttachment>,
+    /// Where its output goes.
+    pub log_driver: Option<LogDriver>,
     /// Counts the times an operator asked for new tasks without changing anything else.
     pub force_update: u64,
 }
 
 impl TaskSpec {
+    /// Tasks of this container with nothing else set.
+    pub const fn new(container: ContainerSpec) -> Self {
+        Self {
+            container,
+            resources: None,
+            restart: None,
+            placement: None,
+            networks: Vec::new(),
+            log_driver: None,
+            force_update: 0,
+        }
+    }
+
     /// Where it may run.
     pub fn placement(&self) -> Placement {
         self.placement.clone().unwrap_or_default()
@@ -152,56 +203,13 @@ impl TaskSpec {
     }
 }
 
-/// What is run, in Docker's words; for a process the image is the program.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
-pub struct ContainerSpec {
-    /// The image, as written.
-    pub image: String,
-    /// Labels of each task.
-    pub labels: Labels,
-    /// Replaces the image's program.
-    pub command: Vec<String>,
-    /// Its arguments.
-    pub args: Vec<String>,
-    /// Its host name.
-    pub hostname: Option<String>,
-    /// `NAME=value` each.
-    pub env: Vec<String>,
-    /// Its working directory.
-    pub dir: Option<String>,
-    /// Whom it runs as.
-    pub user: Option<String>,
-    /// The signal that asks it to stop (`SIGTERM`, `TERM` or `15`); SIGTERM when left out.
-    pub stop_signal: Option<String>,
-    /// How long it may take to stop before it is killed.
-    pub stop_grace: Option<Duration>,
-}
-
-impl ContainerSpec {
-    /// How long it may take to stop: ten seconds unless set, as in Swarm.
-    pub fn stop_grace(&self) -> Duration {
-        self.stop_grace.unwrap_or(Duration::from_secs(10))
-    }
-}
-
-/// What a task may use, and what is set aside for it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Encode, Decode)]
-pub struct Resources {
-    /// At most this.
-    pub limit: Option<Share>,
-    /// Set aside: a node whose reservations are used up takes no more.
-    pub reservation: Option<Share>,
-}
-
-/// A share of a machine. Zero means none was asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Encode, Decode)]
-pub struct Share {
-    /// Billionths of a processor.
-    pub nano_cpus: u64,
-    /// Bytes of memory.
-    pub memory_bytes: u64,
-    /// How many processes; only a limit can have it.
-    pub pids: u64,
+/// Where the output of a task goes.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Encode, Decode)]
+pub struct LogDriver {
+    /// The driver (`json-file`); the engine's default when left out.
+    pub name: Option<String>,
+    /// What it is told.
+    pub options: Labels,
 }
 
 /// Whether and when a task that ended is replaced.

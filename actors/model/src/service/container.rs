@@ -1,0 +1,560 @@
+//! What one task of a service runs: the image, its surroundings, and everything a container engine can be told of it.
+//!
+//! Every part is parsed: a [`ContainerSpec`] that exists holds no signal, mount, capability, variable or reference that
+//! an engine could not read. Which of them an engine honours is another question; see [`super::support`].
+
+use super::health::HealthCheck;
+use super::mount::Mounts;
+use super::reference::{ConfigReferences, SecretReferences};
+use crate::{Labels, Refusal, Signal};
+use bincode::{Decode, Encode};
+use std::fmt;
+use std::net::IpAddr;
+use std::ops::Deref;
+use std::time::Duration;
+
+/// What one task runs, in Docker's words; for the process engine the image is the program.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct ContainerSpec {
+    /// The image, as written.
+    pub image: Image,
+    /// Labels of each container.
+    pub labels: Labels,
+    /// Replaces the image's program.
+    pub command: Vec<String>,
+    /// The arguments of the program.
+    pub args: Vec<String>,
+    /// The host name that the task sees; a template when it contains `{{`.
+    pub hostname: Option<String>,
+    /// The environment, in order; a later variable of a name wins.
+    pub env: Vec<Variable>,
+    /// The working directory.
+    pub dir: Option<String>,
+    /// The user, maybe with `:group`.
+    pub user: Option<String>,
+    /// Further groups of the user.
+    pub groups: Vec<String>,
+    /// What the kernel's security modules are told.
+    pub privileges: Option<Privileges>,
+    /// Whether a small init process runs inside of the container; the engine decides when left out.
+    pub init: Option<bool>,
+    /// The signal that asks the task to stop; SIGTERM when left out.
+    pub stop_signal: Option<Signal>,
+    /// How long a stop may take before the task is killed.
+    pub stop_grace: Option<Duration>,
+    /// Whether the task has a terminal.
+    pub tty: bool,
+    /// Whether the standard input stays open.
+    pub open_stdin: bool,
+    /// Whether the root file system is read-only.
+    pub read_only: bool,
+    /// File systems of the task beside its root.
+    pub mounts: Mounts,
+    /// How its health is checked; as the image says when left out.
+    pub health: Option<HealthCheck>,
+    /// Lines added to `/etc/hosts`.
+    pub hosts: Vec<HostEntry>,
+    /// How names are resolved.
+    pub dns: Option<DnsConfig>,
+    /// Secrets it may read.
+    pub secrets: SecretReferences,
+    /// Configs it may read.
+    pub configs: ConfigReferences,
+    /// The isolation technology of Windows.
+    pub isolation: Isolation,
+    /// Kernel parameters of its namespaces.
+    pub sysctls: Labels,
+    /// Capabilities beyond the default set.
+    pub capability_add: Vec<Capability>,
+    /// Capabilities taken away from the default set.
+    pub capability_drop: Vec<Capability>,
+    /// Limits of its processes.
+    pub ulimits: Vec<Ulimit>,
+    /// How readily the kernel kills it when memory is short.
+    pub oom_score_adj: OomScoreAdj,
+}
+
+impl ContainerSpec {
+    /// A container of `image` with nothing else set.
+    pub fn new(image: Image) -> Self {
+        Self {
+            image,
+            labels: Labels::new(),
+            command: Vec::new(),
+            args: Vec::new(),
+            hostname: None,
+            env: Vec::new(),
+            dir: None,
+            user: None,
+            groups: Vec::new(),
+            privileges: None,
+            init: None,
+            stop_signal: None,
+            stop_grace: None,
+            tty: false,
+            open_stdin: false,
+            read_only: false,
+            mounts: Mounts::default(),
+            health: None,
+            hosts: Vec::new(),
+            dns: None,
+            secrets: SecretReferences::default(),
+            configs: ConfigReferences::default(),
+            isolation: Isolation::Default,
+            sysctls: Labels::new(),
+            capability_add: Vec::new(),
+            capability_drop: Vec::new(),
+            ulimits: Vec::new(),
+            oom_score_adj: OomScoreAdj::default(),
+        }
+    }
+
+    /// How long a stop may take before the task is killed: ten seconds unless set, as in Swarm.
+    pub fn stop_grace(&self) -> Duration {
+        self.stop_grace.unwrap_or(Duration::from_secs(10))
+    }
+
+    /// Whether the spec itself asks for a health check. One that the image brings is known to the engine alone.
+    pub fn has_health_check(&self) -> bool {
+        self.health.as_ref().is_some_and(HealthCheck::is_active)
+    }
+}
+
+/// An image by its name: `nginx:1.27`, `ghcr.io/a/b@sha256:…`, or a program of the host for the process engine.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+pub struct Image(String);
+
+/// Bytes of an image's name: 255 of a repository, 128 of a tag, the digest, and their separators.
+pub const IMAGE_LEN_MAX: usize = 512;
+
+impl Image {
+    /// Accepts `text` as the name of an image.
+    pub fn parse(text: &str) -> Result<Self, Refusal> {
+        if text.is_empty() {
+            return Err(Refusal::invalid("ContainerSpec: image reference must be provided"));
+        }
+        if text.len() > IMAGE_LEN_MAX || text.chars().any(|it| it.is_whitespace() || it.is_control()) {
+            let shown: String = text.chars().take(IMAGE_LEN_MAX).collect();
+            return Err(Refusal::invalid(format!("ContainerSpec: {shown:?} is not a valid repository/tag")));
+        }
+        Ok(Self(text.into()))
+    }
+
+    /// The name, as written.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Deref for Image {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl PartialEq<&str> for Image {
+    fn eq(&self, other: &&str) -> bool {
+        self.0 == *other
+    }
+}
+
+impl fmt::Display for Image {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+/// For tests and constants.
+///
+/// # Panics
+/// When the text is no name of an image.
+#[cfg(any(test, feature = "fixtures"))]
+impl From<&str> for Image {
+    fn from(text: &str) -> Self {
+        Self::parse(text).expect("the name of an image")
+    }
+}
+
+/// One variable of an environment.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Variable {
+    name: String,
+    value: Option<String>,
+}
+
+impl Variable {
+    /// Reads `NAME=value`, or `NAME` alone, which takes a variable of the image away.
+    pub fn parse(text: &str) -> Result<Self, Refusal> {
+        let (name, value) = match text.split_once('=') {
+            Some((name, value)) => (name, Some(value)),
+            None => (text, None),
+        };
+        if name.is_empty() || text.contains('\0') {
+            return Err(Refusal::invalid(format!("invalid environment variable: {text}")));
+        }
+        Ok(Self { name: name.into(), value: value.map(Into::into) })
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its value; none takes the image's variable of this name away.
+    pub fn value(&self) -> Option<&str> {
+        self.value.as_deref()
+    }
+}
+
+impl fmt::Display for Variable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.value {
+            Some(value) => write!(f, "{}={value}", self.name),
+            None => f.write_str(&self.name),
+        }
+    }
+}
+
+/// A line of `/etc/hosts`: an address and the names it goes by.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct HostEntry(String);
+
+impl HostEntry {
+    /// Reads `ADDRESS NAME…`; `host-gateway` stands for the address of the host.
+    pub fn parse(text: &str) -> Result<Self, Refusal> {
+        let mut words = text.split_whitespace();
+        let address = words.next().unwrap_or_default();
+        let known = address == "host-gateway" || address.parse::<IpAddr>().is_ok();
+        if known && words.next().is_some() && !text.contains(['\n', '\0']) {
+            Ok(Self(text.into()))
+        } else {
+            Err(Refusal::invalid(format!("invalid host entry {text:?}: expected ADDRESS NAME")))
+        }
+    }
+
+    /// The line, as written.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// How a task resolves names.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Encode, Decode)]
+pub struct DnsConfig {
+    /// The servers it asks.
+    pub nameservers: Vec<IpAddr>,
+    /// The domains in which a short name is looked up.
+    pub search: Vec<String>,
+    /// Options of the resolver (`ndots:1`).
+    pub options: Vec<String>,
+}
+
+impl DnsConfig {
+    /// Reads the addresses of `nameservers`.
+    pub fn parse(nameservers: &[String], search: Vec<String>, options: Vec<String>) -> Result<Self, Refusal> {
+        let address = |text: &String| {
+            let parsed = text.trim().parse();
+            parsed.map_err(|_| Refusal::invalid(format!("IP address is not correctly formatted: {text}")))
+        };
+        let nameservers = nameservers.iter().map(address).collect::<Result<_, _>>()?;
+        Ok(Self { nameservers, search, options })
+    }
+}
+
+/// The isolation technology of Windows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Encode, Decode)]
+pub enum Isolation {
+    /// As the engine decides; the only one on Linux.
+    #[default]
+    Default,
+    /// A process of the host.
+    Process,
+    /// A virtual machine.
+    HyperV,
+}
+
+impl Isolation {
+    /// Reads Docker's word.
+    pub fn parse(text: &str) -> Result<Self, Refusal> {
+        match text.to_ascii_lowercase().as_str() {
+            "" | "default" => Ok(Self::Default),
+            "process" => Ok(Self::Process),
+            "hyperv" => Ok(Self::HyperV),
+            _ => Err(Refusal::invalid(format!("Unsupported isolation: {text:?}"))),
+        }
+    }
+
+    /// Docker's word.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Default => "default",
+            Self::Process => "process",
+            Self::HyperV => "hyperv",
+        }
+    }
+}
+
+/// A capability of the kernel (`CAP_NET_ADMIN`), or `ALL` of them.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
+pub struct Capability(String);
+
+impl Capability {
+    /// Reads a name with or without `CAP_`, in any case.
+    pub fn parse(text: &str) -> Result<Self, Refusal> {
+        let upper = text.trim().to_ascii_uppercase();
+        let name = upper.strip_prefix("CAP_").unwrap_or(&upper);
+        if upper == "ALL" {
+            Ok(Self(upper))
+        } else if CAPABILITIES.contains(&name) {
+            Ok(Self(format!("CAP_{name}")))
+        } else {
+            Err(Refusal::invalid(format!("invalid capability: {text:?}")))
+        }
+    }
+
+    /// `CAP_NET_ADMIN` or `ALL`.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// The capabilities of Linux 6.
+const CAPABILITIES: [&str; 41] = [
+    "AUDIT_CONTROL",
+    "AUDIT_READ",
+    "AUDIT_WRITE",
+    "BLOCK_SUSPEND",
+    "BPF",
+    "CHECKPOINT_RESTORE",
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "DAC_READ_SEARCH",
+    "FOWNER",
+    "FSETID",
+    "IPC_LOCK",
+    "IPC_OWNER",
+    "KILL",
+    "LEASE",
+    "LINUX_IMMUTABLE",
+    "MAC_ADMIN",
+    "MAC_OVERRIDE",
+    "MKNOD",
+    "NET_ADMIN",
+    "NET_BIND_SERVICE",
+    "NET_BROADCAST",
+    "NET_RAW",
+    "PERFMON",
+    "SETFCAP",
+    "SETGID",
+    "SETPCAP",
+    "SETUID",
+    "SYSLOG",
+    "SYS_ADMIN",
+    "SYS_BOOT",
+    "SYS_CHROOT",
+    "SYS_MODULE",
+    "SYS_NICE",
+    "SYS_PACCT",
+    "SYS_PTRACE",
+    "SYS_RAWIO",
+    "SYS_RESOURCE",
+    "SYS_TIME",
+    "SYS_TTY_CONFIG",
+    "WAKE_ALARM",
+];
+
+/// A limit of each process, as `setrlimit` knows it. −1 means no limit.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Ulimit {
+    name: String,
+    soft: i64,
+    hard: i64,
+}
+
+impl Ulimit {
+    /// A limit of this name; the soft one may not exceed the hard one.
+    pub fn parse(name: &str, soft: i64, hard: i64) -> Result<Self, Refusal> {
+        if !ULIMITS.contains(&name) {
+            return Err(Refusal::invalid(format!("invalid ulimit type: {name}")));
+        }
+        if hard != -1 && (soft == -1 || soft > hard) {
+            let text = format!("ulimit soft limit must be less than or equal to hard limit: {soft} > {hard}");
+            return Err(Refusal::invalid(text));
+        }
+        Ok(Self { name: name.into(), soft, hard })
+    }
+
+    /// Which resource is limited (`nofile`).
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The limit that a process may raise itself, up to the hard one.
+    pub const fn soft(&self) -> i64 {
+        self.soft
+    }
+
+    /// The limit that only root may raise.
+    pub const fn hard(&self) -> i64 {
+        self.hard
+    }
+}
+
+/// The resources that `setrlimit` limits.
+const ULIMITS: [&str; 15] = [
+    "core",
+    "cpu",
+    "data",
+    "fsize",
+    "locks",
+    "memlock",
+    "msgqueue",
+    "nice",
+    "nofile",
+    "nproc",
+    "rss",
+    "rtprio",
+    "rttime",
+    "sigpending",
+    "stack",
+];
+
+/// How readily the kernel kills a task when memory is short: −1000 (never) to 1000.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Encode, Decode)]
+pub struct OomScoreAdj(i16);
+
+impl OomScoreAdj {
+    /// Accepts a value from −1000 to 1000.
+    pub fn parse(value: i64) -> Result<Self, Refusal> {
+        match i16::try_from(value) {
+            Ok(fits) if (-1000..=1000).contains(&fits) => Ok(Self(fits)),
+            _ => Err(Refusal::invalid(format!("Invalid value {value}, range for oom score adj is [-1000, 1000]"))),
+        }
+    }
+
+    /// The value.
+    pub const fn get(self) -> i16 {
+        self.0
+    }
+}
+
+/// What the kernel's security modules are told of a task.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Encode, Decode)]
+pub struct Privileges {
+    /// The credentials of a Windows account.
+    pub credential_spec: Option<CredentialSpec>,
+    /// The context of SELinux.
+    pub selinux: Option<SeLinux>,
+    /// The filter of system calls.
+    pub seccomp: Option<Seccomp>,
+    /// The profile of AppArmor.
+    pub apparmor: Option<AppArmor>,
+    /// Whether its processes can gain privileges by executing a file.
+    pub no_new_privileges: bool,
+}
+
+/// Where the credentials of a Windows account are: exactly one place.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub enum CredentialSpec {
+    /// A config of the cluster, by id.
+    Config(String),
+    /// A file of the host.
+    File(String),
+    /// A value of the host's registry.
+    Registry(String),
+}
+
+/// The context that SELinux puts a task into.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Encode, Decode)]
+pub struct SeLinux {
+    /// Whether labels are not used.
+    pub disable: bool,
+    /// The user of the label.
+    pub user: String,
+    /// The role of the label.
+    pub role: String,
+    /// The type of the label.
+    pub kind: String,
+    /// The level of the label.
+    pub level: String,
+}
+
+/// The filter of system calls.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub enum Seccomp {
+    /// That of the engine.
+    Default,
+    /// None.
+    Unconfined,
+    /// This profile, in Docker's JSON.
+    Custom(Vec<u8>),
+}
+
+/// The profile of AppArmor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub enum AppArmor {
+    /// That of the engine.
+    Default,
+    /// None.
+    Disabled,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_of_an_image_has_no_blanks_and_is_not_empty() {
+        for good in ["nginx", "essaim", "/usr/bin/sleep", "ghcr.io/a/b:1@sha256:00"] {
+            assert_eq!(Image::parse(good).map(|image| image.to_string()), Ok(good.to_owned()));
+        }
+        let empty = Image::parse("").expect_err("no image").text;
+        assert_eq!(empty, "ContainerSpec: image reference must be provided");
+        for bad in ["a b", "a\n", &"x".repeat(IMAGE_LEN_MAX + 1)] {
+            assert!(Image::parse(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_variable_is_shown_as_it_was_written() {
+        for text in ["A=b=c", "EMPTY=", "UNSET"] {
+            assert_eq!(Variable::parse(text).map(|it| it.to_string()), Ok(text.to_owned()));
+        }
+        for text in ["", "=x", "A=\0"] {
+            assert!(Variable::parse(text).is_err(), "{text:?}");
+        }
+        assert_eq!(Variable::parse("UNSET").expect("a variable").value(), None);
+    }
+
+    #[test]
+    fn a_capability_gets_its_prefix_and_must_exist() {
+        for text in ["net_admin", "CAP_NET_ADMIN", "NET_ADMIN"] {
+            assert_eq!(Capability::parse(text).map(|it| it.0), Ok("CAP_NET_ADMIN".to_owned()));
+        }
+        assert_eq!(Capability::parse("all").map(|it| it.0), Ok("ALL".to_owned()));
+        assert_eq!(Capability::parse("CAP_FLY").expect_err("none").text, "invalid capability: \"CAP_FLY\"");
+    }
+
+    #[test]
+    fn limits_and_scores_stay_in_their_range() {
+        assert!(Ulimit::parse("nofile", 1024, 2048).is_ok());
+        assert!(Ulimit::parse("nofile", 1024, -1).is_ok());
+        assert!(Ulimit::parse("nofile", 4096, 2048).is_err());
+        assert!(Ulimit::parse("nofile", -1, 2048).is_err());
+        assert_eq!(Ulimit::parse("files", 1, 1).expect_err("none").text, "invalid ulimit type: files");
+        assert!(OomScoreAdj::parse(-1000).is_ok() && OomScoreAdj::parse(1001).is_err());
+        assert!(OomScoreAdj::parse(70_000).is_err());
+    }
+
+    #[test]
+    fn a_line_of_hosts_has_an_address_and_a_name() {
+        for good in ["10.0.0.9 a", "::1 a b", "host-gateway gw"] {
+            assert!(HostEntry::parse(good).is_ok(), "{good}");
+        }
+        for bad in ["", "10.0.0.9", "a 10.0.0.9", "10.0.0.9 a\n1.1.1.1 b"] {
+            assert!(HostEntry::parse(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! Mounts: file systems of a task beside its root.
+
+use crate::{Labels, Refusal};
+use bincode::{Decode, Encode};
+use std::collections::BTreeSet;
+use std::ops::Deref;
+
+/// The mounts of a task. No two have the same target.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Encode, Decode)]
+pub struct Mounts(Vec<Mount>);
+
+impl Mounts {
+    /// Accepts mounts of distinct targets.
+    pub fn parse(mounts: Vec<Mount>) -> Result<Self, Refusal> {
+        let mut targets = BTreeSet::new();
+        for mount in &mounts {
+            if !targets.insert(&mount.target) {
+                return Err(Refusal::invalid(format!("ContainerSpec: duplicate mount point: {}", mount.target)));
+            }
+        }
+        Ok(Self(mounts))
+    }
+}
+
+impl Deref for Mounts {
+    type Target = [Mount];
+
+    fn deref(&self) -> &[Mount] {
+        &self.0
+    }
+}
+
+/// One file system of a task.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Mount {
+    target: String,
+    source: MountSource,
+    /// Whether the task can only read it.
+    pub read_only: bool,
+    /// How consistent a mount of macOS has to be; Linux ignores it.
+    pub consistency: Option<String>,
+}
+
+/// Where the content of a mount comes from, and how it is mounted.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub enum MountSource {
+    /// A path of the host.
+    Bind {
+        /// The path.
+        source: String,
+        /// How it is mounted.
+        options: Option<BindOptions>,
+    },
+    /// A volume.
+    Volume {
+        /// Its name; none for a new one of each task.
+        source: Option<String>,
+        /// How it is made.
+        options: Option<VolumeOptions>,
+    },
+    /// Memory.
+    Tmpfs {
+        /// How large it is.
+        options: Option<TmpfsOptions>,
+    },
+    /// The content of an image.
+    Image {
+        /// The image.
+        source: String,
+        /// The folder of the image; all of it when left out.
+        subpath: Option<String>,
+    },
+    /// A named pipe of Windows.
+    NamedPipe {
+        /// The pipe of the host.
+        source: String,
+    },
+    /// A volume of the cluster.
+    Cluster {
+        /// Its name, or `group:` and the name of a group.
+        source: String,
+        /// Whether the request named options of it, which Docker shows as an empty object.
+        options: bool,
+    },
+}
+
+/// How a path of the host is mounted.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Encode, Decode)]
+pub struct BindOptions {
+    /// How later mounts below it spread.
+    pub propagation: Option<Propagation>,
+    /// Whether mounts below it are left out.
+    pub non_recursive: bool,
+    /// Whether the path is made when it does not exist.
+    pub create_mountpoint: bool,
+    /// Whether mounts below a read-only one stay writable.
+    pub read_only_non_recursive: bool,
+    /// Whether it is an error when mounts below a read-only one cannot be made read-only.
+    pub read_only_force_recursive: bool,
+}
+
+/// How mounts that are made below a mount later spread to its other copies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub enum Propagation {
+    /// Not at all.
+    Private,
+    /// Not at all, with everything below.
+    RPrivate,
+    /// In both directions.
+    Shared,
+    /// In both directions, with everything below.
+    RShared,
+    /// From the host to the task.
+    Slave,
+    /// From the host to the task, with everything below.
+    RSlave,
+}
+
+impl Propagation {
+    /// Reads Docker's word.
+    pub fn parse(text: &str) -> Result<Self, Refusal> {
+        let found = Self::ALL.into_iter().find(|it| it.as_str() == text);
+        found.ok_or_else(|| Refusal::invalid(format!("invalid propagation mode: {text}")))
+    }
+
+    /// Docker's word.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Private => "private",
+            Self::RPrivate => "rprivate",
+            Self::Shared => "shared",
+            Self::RShared => "rshared",
+            Self::Slave => "slave",
+            Self::RSlave => "rslave",
+        }
+    }
+
+    const ALL: [Self; 6] = [Self::Private, Self::RPrivate, Self::Shared, Self::RShared, Self::Slave, Self::RSlave];
+}
+
+/// How a volume is made and mounted.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Encode, Decode)]
+pub struct VolumeOptions {
+    /// Whether what the image has at the target is not copied into a new volume.
+    pub no_copy: bool,
+    /// Labels of a new volume.
+    pub labels: Labels,
+    /// The folder of the volume; all of it when left out.
+    pub subpath: Option<String>,
+    /// The driver that makes it.
+    pub driver: Option<Driver>,
+}
+
+/// A driver and its options.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Encode, Decode)]
+pub struct Driver {
+    /// Its name; the engine's default when left out.
+    pub name: Option<String>,
+    /// What it is told.
+    pub options: Labels,
+}
+
+/// How a file system in memory is made.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Encode, Decode)]
+pub struct TmpfsOptions {
+    /// At most this many bytes; as the engine decides when left out.
+    pub size_bytes: Option<u64>,
+    /// The mode of its root.
+    pub mode: Option<u32>,
+    /// Options of the kernel, each a name and maybe a value.
+    pub options: Vec<Vec<String>>,
+}
+
+impl Mount {
+    /// Accepts a mount: its target is absolute, and its source fits its kind.
+    pub fn parse(target: &str, source: MountSource) -> Result<Self, Refusal> {
+        let invalid = |text: String| Err(Refusal::invalid(text));
+        let is_pipe = matches!(source, MountSource::NamedPipe { .. });
+        if target.is_empty() {
+            return invalid("ContainerSpec: mount target must not be empty".into());
+        }
+        if !target.starts_with('/') && !is_pipe {
+            return invalid(format!("invalid mount target, must be an absolute path: {target}"));
+        }
+        match &source {
+            MountSource::Bind { source, .. } if !source.starts_with('/') => {
+                return invalid(format!("invalid bind mount source, must be an absolute path: {source}"));
+            }
+            MountSource::Volume { source: Some(source), .. } if source.starts_with('/') => {
+                return invalid(format!("invalid volume mount source, must not be an absolute path: {source}"));
+            }
+            MountSource::Image { source, .. }
+            | MountSource::NamedPipe { source }
+            | MountSource::Cluster { source, .. }
+                if source.is_empty() =>
+            {
+                return invalid(format!("invalid mount {target}: it names no source"));
+            }
+            _ => (),
+        }
+        Ok(Self { target: target.into(), source, read_only: false, consistency: None })
+    }
+
+    /// Where the task finds it.
+    pub fn target(&self) -> &str {
+        &self.target
+    }
+
+    /// Where its content comes from.
+    pub const fn source(&self) -> &MountSource {
+        &self.source
+    }
+}
+
+impl MountSource {
+    /// Docker's word for the kind.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Bind { .. } => "bind",
+            Self::Volume { .. } => "volume",
+            Self::Tmpfs { .. } => "tmpfs",
+            Self::Image { .. } => "image",
+            Self::NamedPipe { .. } => "npipe",
+            Self::Cluster { .. } => "cluster",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn volume(source: &str) -> MountSource {
+        MountSource::Volume { source: Some(source.into()), options: None }
+    }
+
+    #[test]
+    fn a_mount_has_an_absolute_target_and_a_source_of_its_kind() {
+        let bind = |source: &str| MountSource::Bind { source: source.into(), options: None };
+        assert!(Mount::parse("/data", volume("data")).is_ok());
+        assert!(Mount::parse("/data", bind("/srv")).is_ok());
+        assert!(Mount::parse("/scratch", MountSource::Tmpfs { options: None }).is_ok());
+        for (target, source, text) in [
+            ("data", volume("data"), "invalid mount target, must be an absolute path: data"),
+            ("/data", bind("srv"), "invalid bind mount source, must be an absolute path: srv"),
+            ("/data", volume("/srv"), "invalid volume mount source, must not be an absolute path: /srv"),
+        ] {
+            assert_eq!(Mount::parse(target, source).expect_err("refused").text, text);
+        }
+    }
+
+    #[test]
+    fn a_target_is_mounted_once() {
+        let mount = |source| Mount::parse("/data", volume(source)).expect("a mount");
+        let refused = Mounts::parse(vec![mount("a"), mount("b")]).expect_err("refused");
+        assert_eq!(refused.text, "ContainerSpec: duplicate mount point: /data");
+    }
+}

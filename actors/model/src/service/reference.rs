@@ -1,0 +1,158 @@
+//! References of a service to secrets, configs and networks: by id, with the name they had when the spec was written.
+
+use crate::{ConfigId, Labels, Refusal, SecretId};
+use bincode::{Decode, Encode};
+use std::collections::BTreeMap;
+use std::ops::Deref;
+
+/// Where a secret or config appears in a task.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct FileTarget {
+    /// The path, or a name below the engine's folder for it.
+    pub name: String,
+    /// The user that owns the file, as a number.
+    pub uid: String,
+    /// The group that owns the file, as a number.
+    pub gid: String,
+    /// Who may read it.
+    pub mode: u32,
+}
+
+/// A secret that a task may read.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct SecretReference {
+    /// The secret.
+    pub id: SecretId,
+    /// Its name when the spec was written.
+    pub name: String,
+    /// The file that holds it.
+    pub file: FileTarget,
+}
+
+/// A config that a task may read.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct ConfigReference {
+    /// The config.
+    pub id: ConfigId,
+    /// Its name when the spec was written.
+    pub name: String,
+    /// Where it appears.
+    pub target: ConfigTarget,
+}
+
+/// Where a config appears.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub enum ConfigTarget {
+    /// In a file.
+    File(FileTarget),
+    /// Nowhere: the engine itself reads it (a credential spec).
+    Runtime,
+}
+
+impl ConfigTarget {
+    /// The file, if it is one.
+    pub const fn file(&self) -> Option<&FileTarget> {
+        match self {
+            Self::File(file) => Some(file),
+            Self::Runtime => None,
+        }
+    }
+}
+
+/// The secrets of a task. No two have the same file.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Encode, Decode)]
+pub struct SecretReferences(Vec<SecretReference>);
+
+/// The configs of a task. No two have the same file.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Encode, Decode)]
+pub struct ConfigReferences(Vec<ConfigReference>);
+
+impl SecretReferences {
+    /// Accepts references of distinct files, each with a name.
+    pub fn parse(references: Vec<SecretReference>) -> Result<Self, Refusal> {
+        check("secret", references.iter().map(|it| (it.name.as_str(), Some(&it.file))))?;
+        Ok(Self(references))
+    }
+}
+
+impl ConfigReferences {
+    /// Accepts references of distinct files, each with a name.
+    pub fn parse(references: Vec<ConfigReference>) -> Result<Self, Refusal> {
+        check("config", references.iter().map(|it| (it.name.as_str(), it.target.file())))?;
+        Ok(Self(references))
+    }
+}
+
+/// Swarm's rules for references, in its words.
+fn check<'a>(what: &str, references: impl Iterator<Item = (&'a str, Option<&'a FileTarget>)>) -> Result<(), Refusal> {
+    let mut files: BTreeMap<&str, &str> = BTreeMap::new();
+    for (name, file) in references {
+        if name.is_empty() {
+            return Err(Refusal::invalid(format!("malformed {what} reference")));
+        }
+        let Some(file) = file else { continue };
+        if file.name.is_empty() {
+            let text = format!("malformed file {what} reference, invalid target file name provided");
+            return Err(Refusal::invalid(text));
+        }
+        if let Some(before) = files.insert(&file.name, name) {
+            return Err(Refusal::invalid(format!(
+                "{what} references '{before}' and '{name}' have a conflicting target: '{}'",
+                file.name
+            )));
+        }
+    }
+    Ok(())
+}
+
+impl Deref for SecretReferences {
+    type Target = [SecretReference];
+
+    fn deref(&self) -> &[SecretReference] {
+        &self.0
+    }
+}
+
+impl Deref for ConfigReferences {
+    type Target = [ConfigReference];
+
+    fn deref(&self) -> &[ConfigReference] {
+        &self.0
+    }
+}
+
+/// A network that the tasks of a service are on.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct NetworkAttachment {
+    /// The id or name of the network.
+    pub target: String,
+    /// Further names of the service on this network.
+    pub aliases: Vec<String>,
+    /// What the driver of the network is told of each task.
+    pub driver_opts: Labels,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn secret(name: &str, file: &str) -> SecretReference {
+        let file = FileTarget { name: file.into(), uid: "0".into(), gid: "0".into(), mode: 0o444 };
+        SecretReference { id: SecretId::from_bits(7), name: name.into(), file }
+    }
+
+    #[test]
+    fn two_secrets_never_share_a_file() {
+        assert!(SecretReferences::parse(vec![secret("a", "x"), secret("b", "y")]).is_ok());
+        let refused = SecretReferences::parse(vec![secret("a", "x"), secret("b", "x")]).expect_err("refused");
+        assert_eq!(refused.text, "secret references 'a' and 'b' have a conflicting target: 'x'");
+    }
+
+    #[test]
+    fn a_reference_has_a_name_and_a_file() {
+        let refused = SecretReferences::parse(vec![secret("", "x")]);
+        assert_eq!(refused.expect_err("refused").text, "malformed secret reference");
+        let refused = SecretReferences::parse(vec![secret("a", "")]).expect_err("refused");
+        assert_eq!(refused.text, "malformed file secret reference, invalid target file name provided");
+    }
+}
