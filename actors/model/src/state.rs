@@ -7,8 +7,8 @@
 use crate::noun::Tables;
 use crate::requests::Requests;
 use crate::{
-    Cluster, Event, Node, Outcome, Position, Proposal, Refusal, RefusalKind, Service, ServiceId, ServiceSpec, Slot,
-    Task, TaskId,
+    Cluster, EngineKind, Event, Node, Outcome, Position, Proposal, Refusal, RefusalKind, Service, ServiceId,
+    ServiceSpec, Slot, Task, TaskId,
 };
 use essaim_wire::planted::{Bug, planted};
 use essaim_wire::{Index, NodeId, Role, Timestamp};
@@ -142,6 +142,12 @@ impl State {
     /// The spec that a task follows. It is there for as long as the task is.
     pub fn spec(&self, service: ServiceId, version: Index) -> Option<&Arc<ServiceSpec>> {
         self.specs.get(&(service, version)).map(|kept| &kept.spec)
+    }
+
+    /// The engine that runs the tasks of a spec: the one it names, or the cluster's default.
+    pub fn engine_of(&self, spec: &ServiceSpec) -> EngineKind {
+        let default = || self.cluster.as_ref().map_or(EngineKind::Process, |cluster| cluster.default_engine);
+        spec.engine().unwrap_or_else(default)
     }
 
     /// Every task, by id.

@@ -47,8 +47,7 @@ fn check_fits(state: &State, id: Option<ServiceId>, spec: &ServiceSpec) -> Resul
         let text = format!("label {ENGINE_LABEL}={engine}: there is no such engine; use process, docker or actor");
         return Err(Refusal::invalid(text));
     }
-    let engine = spec.engine().or(state.cluster().map(|cluster| cluster.default_engine));
-    if let Some(refusal) = engine.and_then(|engine| support::refusal(spec, engine)) {
+    if let Some(refusal) = support::refusal(spec, state.engine_of(spec)) {
         return Err(refusal);
     }
     let ports = |spec: &ServiceSpec| spec.endpoint.iter().flat_map(|it| it.ports.clone()).collect::<Vec<_>>();

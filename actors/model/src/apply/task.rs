@@ -73,7 +73,8 @@ impl State {
     pub(super) fn follow_spec(&mut self, id: TaskId, version: Index, events: &mut Vec<Event>) -> Made {
         let task = self.existing_task(id)?;
         let (service, old) = (task.service, task.spec_version);
-        self.change_task(id, events, |task| task.spec_version = version)?;
+        let engine = self.spec(service, version).map_or(task.engine, |spec| self.engine_of(spec));
+        self.change_task(id, events, |task| (task.spec_version, task.engine) = (version, engine))?;
         if let Some(kept) = self.specs.get_mut(&(service, version)) {
             kept.tasks += 1;
         }

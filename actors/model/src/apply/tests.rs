@@ -192,6 +192,17 @@ fn a_spec_is_kept_as_long_as_a_task_follows_it() {
 }
 
 #[test]
+fn a_task_that_waits_for_a_node_is_run_by_the_engine_of_the_spec_it_follows() {
+    let mut world = World::with_web();
+    world.done(task(1000, 3, None));
+    assert_eq!(world.state.task(TASK).unwrap().engine, EngineKind::Process);
+    let mut docker = spec("web", "b");
+    docker.labels.insert(service::ENGINE_LABEL.into(), "docker".into());
+    world.done(Change::UpdateService { id: WEB, expect: Index(3), spec: Some(docker) });
+    assert_eq!(world.state.task(TASK).unwrap().engine, EngineKind::Docker);
+}
+
+#[test]
 fn a_plan_made_from_an_older_spec_is_refused() {
     let mut world = World::with_web();
     world.done(Change::UpdateService { id: WEB, expect: Index(3), spec: Some(spec("web", "b")) });

@@ -333,7 +333,7 @@ impl Board {
             return Some(Arc::clone(needs));
         }
         let spec = state.spec(group.0, group.1)?;
-        let needs = Arc::new(Needs::of(group.0, spec, self.default_engine.unwrap_or(EngineKind::Process)));
+        let needs = Arc::new(Needs::of(group.0, spec, state.engine_of(spec)));
         self.needs.insert(group, Arc::clone(&needs));
         Some(needs)
     }

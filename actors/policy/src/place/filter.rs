@@ -17,13 +17,13 @@ pub(super) struct Needs {
 }
 
 impl Needs {
-    pub(super) fn of(service: ServiceId, spec: &ServiceSpec, default_engine: EngineKind) -> Self {
+    pub(super) fn of(service: ServiceId, spec: &ServiceSpec, engine: EngineKind) -> Self {
         let placement = spec.task.placement();
         let ports = spec.endpoint.iter().flat_map(|endpoint| &endpoint.ports);
         Self {
             service,
             reservation: spec.task.reservation(),
-            engine: spec.engine().unwrap_or(default_engine),
+            engine,
             constraints: placement.constraints,
             host_ports: ports
                 .filter(|port| port.mode == PublishMode::Host && port.published != 0)

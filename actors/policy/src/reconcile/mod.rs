@@ -227,13 +227,12 @@ impl<'a> Work<'a> {
 
     /// Whether a global service is due on this node. Whether there is room is for `place` to say.
     fn may_start_on(&self, node: &Node) -> bool {
-        let default = self.scene.state.cluster().map(|cluster| cluster.default_engine);
-        let engine = self.service.spec.engine().or(default);
+        let engine = self.scene.state.engine_of(&self.service.spec);
         node.is_ready()
             && !node.unsteady
             && node.spec.availability == Availability::Active
             && self.placement.allows(node)
-            && node.description.as_ref().zip(engine).is_some_and(|(it, engine)| it.engines.contains(&engine))
+            && node.description.as_ref().is_some_and(|it| it.engines.contains(&engine))
     }
 
     /// Every task of the slot ends and is forgotten.

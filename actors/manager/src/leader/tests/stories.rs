@@ -146,7 +146,9 @@ async fn five_thousand_tasks_that_waited_all_run_and_none_is_counted_that_does_n
     // More than one proposal holds, and as much memory as there is: a place that is counted and not taken is missing.
     let each = 3 * 8 * fixtures::GIB / 5_000;
     let reservation = Some(Share { memory_bytes: each, ..Share::default() });
-    let web = bed.create("web", 5_000, |spec| spec.task.resources = Some(Resources { limit: None, reservation })).await;
+    let web = bed
+        .create("web", 5_000, |spec| spec.task.resources = Some(Resources { reservation, ..Resources::default() }))
+        .await;
     let waiting = |bed: &Bed| bed.state().tasks_of(web).filter(|task| task.node().is_none()).count();
     bed.wait("all wait", |bed| waiting(bed) == 5_000).await;
     let before = bed.state().applied().index;
