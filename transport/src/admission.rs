@@ -202,7 +202,7 @@ mod tests {
     fn a_worker_is_refused_on_the_lanes_of_managers_and_on_no_other() {
         let worker = peer(2, Role::Worker, 5);
         assert_eq!(judge(&worker, Lane::Link), Ok(Role::Worker));
-        for lane in [Lane::Raft, Lane::Propose, Lane::Snapshot, Lane::Logs] {
+        for lane in [Lane::View, Lane::Raft, Lane::Propose, Lane::Snapshot, Lane::Logs] {
             assert_eq!(judge(&worker, lane), Err(Denied::Worker { node: worker.node, lane }));
         }
     }
@@ -212,7 +212,7 @@ mod tests {
         let demoted = peer(2, Role::Manager, 5);
         let denied = judge(&demoted, Lane::Raft).expect_err("demoted");
         assert_eq!(denied, Denied::Demoted { node: demoted.node, lane: Lane::Raft });
-        assert_eq!(judge(&demoted, Lane::View), Ok(Role::Worker));
+        assert_eq!(judge(&demoted, Lane::Members), Ok(Role::Worker));
     }
 
     #[test]

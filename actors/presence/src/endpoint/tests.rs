@@ -89,7 +89,7 @@ async fn a_worker_cannot_ask_for_another() {
 async fn a_changed_role_brings_a_new_certificate_on_disk_and_on_every_session() {
     let cluster = Cluster::new(1);
     let [leader, _, worker] = three(&cluster).await;
-    worker.endpoint.lane(node(1), Lane::View).await.expect("a session");
+    worker.endpoint.lane(node(1), Lane::Members).await.expect("a session");
     // The node hears of it before the commit is where certificates are signed.
     worker.endpoint.renew(Role::Manager);
     sleep(Duration::from_millis(300)).await;
@@ -99,7 +99,7 @@ async fn a_changed_role_brings_a_new_certificate_on_disk_and_on_every_session() 
     assert_eq!(worker.endpoint.role(), Role::Manager);
     let kept = worker.endpoint.keep().identity().expect("readable").expect("kept");
     assert_eq!(kept.role(), Role::Manager);
-    worker.endpoint.lane(node(1), Lane::View).await.expect("a new session");
+    worker.endpoint.lane(node(1), Lane::Members).await.expect("a new session");
     let peers = leader.endpoint.peers();
     let peer = peers.iter().find(|peer| peer.node == node(3)).expect("a session");
     assert_eq!(peer.role, Role::Manager);
@@ -123,7 +123,7 @@ async fn a_certificate_is_renewed_at_half_of_its_life_also_past_a_leader_that_is
 async fn the_actor_fails_and_no_session_notices() {
     let cluster = Cluster::new(1);
     let [leader, _, worker] = three(&cluster).await;
-    let session = worker.endpoint.lane(node(1), Lane::View).await.expect("a session").peer.session;
+    let session = worker.endpoint.lane(node(1), Lane::Members).await.expect("a session").peer.session;
     worker.scope.journal.kill(&worker.scope.path.child("endpoint")).expect("it is there");
     sleep(Duration::from_secs(1)).await;
     let path = format!("{}/endpoint", worker.scope.path);
@@ -131,7 +131,7 @@ async fn the_actor_fails_and_no_session_notices() {
         failures(&worker.scope),
         [format!("failed {path}"), format!("restarting {path}"), format!("restarted {path}")]
     );
-    let again = worker.endpoint.lane(node(1), Lane::View).await.expect("the session").peer.session;
+    let again = worker.endpoint.lane(node(1), Lane::Members).await.expect("the session").peer.session;
     assert_eq!(session, again);
     // Its successor does its work.
     cluster.signer.roles.lock().insert(node(3), Role::Manager);
@@ -145,7 +145,7 @@ async fn the_actor_fails_and_no_session_notices() {
 async fn the_table_never_goes_back_over_a_restart_and_a_removed_node_is_refused() {
     let cluster = Cluster::new(1);
     let [leader, _, worker] = three(&cluster).await;
-    worker.endpoint.lane(node(1), Lane::View).await.expect("admitted");
+    worker.endpoint.lane(node(1), Lane::Members).await.expect("admitted");
     let table = |index| Admission {
         lineage: Lineage { ordinal: 1, nonce: 1 },
         index: Index(index),
@@ -155,10 +155,10 @@ async fn the_table_never_goes_back_over_a_restart_and_a_removed_node_is_refused(
     assert!(leader.endpoint.admit(table(9)).expect("kept"));
     assert!(!leader.endpoint.admit(Admission { removed: [].into(), ..table(8) }).expect("no error"));
     sleep(Duration::from_secs(1)).await;
-    worker.endpoint.lane(node(1), Lane::View).await.err().expect("refused");
+    worker.endpoint.lane(node(1), Lane::Members).await.err().expect("refused");
     let disk = leader.stop().await;
     let leader = cluster.boot(1, disk, &[]).await;
-    worker.endpoint.lane(node(1), Lane::View).await.err().expect("still refused");
+    worker.endpoint.lane(node(1), Lane::Members).await.err().expect("still refused");
     assert_eq!(leader.endpoint.admission().borrow().index, Index(9));
 }
 

@@ -1,4 +1,7 @@
-//! The view: what a node shows of itself to the others. Its tree of actors, its journal, its roster.
+//! The view: what a node shows of itself to managers. Its tree of actors, its journal, its roster.
+//!
+//! Trees and journals name tasks and say why they failed, so only managers may ask other nodes; the lane is judged by
+//! the role of who opens it. A worker shows its own operator itself and nobody else.
 //!
 //! `essaim tree`, `journal` and `members` ask every node over the `view` lane, with a deadline, and name those that
 //! did not answer: an operator must see the difference between a quiet node and a silent one. Answers are cut into
@@ -18,7 +21,7 @@ use ask::{Answer, Ask};
 use essaim_system::Path;
 use essaim_system::journal::{Entry, Journal, Record};
 use essaim_transport::Lane;
-use essaim_wire::NodeId;
+use essaim_wire::{NodeId, Role, decode};
 use futures::stream::{self, StreamExt};
 use server::ViewServer;
 use std::collections::BTreeMap;
@@ -29,8 +32,9 @@ use std::time::Duration;
 /// So many nodes are asked at the same time.
 const ASKED_AT_ONCE: usize = 64;
 
-/// No node may send more parts of one answer: a million actors.
-const PARTS_MAX: usize = 1_000;
+/// Bytes of one node's answer at most, as they are kept until all of it is here: 50,000 actors, and four of the pages
+/// in which journals are read. With 64 nodes asked at once, answers that never end take half a gigabyte at most.
+const ANSWER_MAX: usize = 8 << 20;
 
 /// What many nodes answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,9 +77,17 @@ impl View {
         view
     }
 
-    /// Everybody that can be asked: this node and the members that are there.
+    /// Whether this node may ask others: as a manager.
+    pub fn sees_others(&self) -> bool {
+        self.cluster.as_ref().is_some_and(|(endpoint, _)| endpoint.role() == Role::Manager)
+    }
+
+    /// Everybody that can be asked: this node and, on a manager, the members that are there.
     pub fn nodes(&self) -> Vec<NodeId> {
-        let Some((_, roster)) = &self.cluster else { return Vec::new() };
+        let Some((endpoint, roster)) = &self.cluster else { return Vec::new() };
+        if !self.sees_others() {
+            return vec![endpoint.node()];
+        }
         let roster = roster.current();
         let mut nodes: Vec<NodeId> =
             roster.members.iter().filter(|(_, view)| view.state.is_present()).map(|(node, _)| *node).collect();
@@ -182,12 +194,13 @@ impl View {
         let asking = async {
             let mut stream = endpoint.lane(node, Lane::View).await.map_err(|error| error.to_string())?;
             stream.send.send_value(&ask).await.map_err(|error| error.to_string())?;
-            let mut parts = Vec::new();
-            while let Some(part) = stream.recv.recv_value::<Answer>().await.map_err(|error| error.to_string())? {
-                if parts.len() == PARTS_MAX {
-                    return Err("its answer is too long".into());
+            let (mut parts, mut bytes) = (Vec::new(), 0);
+            while let Some(part) = stream.recv.recv().await.map_err(|error| error.to_string())? {
+                bytes += part.len();
+                if bytes > ANSWER_MAX {
+                    return Err(format!("its answer is longer than {} MiB", ANSWER_MAX >> 20));
                 }
-                parts.push(part);
+                parts.push(decode::<Answer>(&part).map_err(|error| error.to_string())?);
             }
             Ok(parts)
         };

@@ -6,9 +6,14 @@ use essaim_transport::{LaneStream, PeerInfo, Serve};
 use essaim_wire::{Moment, Role};
 use futures::future::BoxFuture;
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::timeout;
 
 /// So many actors or members in one frame: some 300 KiB.
 const PART: usize = 2_000;
+
+/// How long whoever asked may take to read a part of its answer.
+const READ_MAX: Duration = Duration::from_secs(10);
 
 pub(super) struct ViewServer {
     pub(super) view: View,
@@ -19,7 +24,8 @@ impl Serve for ViewServer {
         Box::pin(async move {
             let Ok(ask) = stream.recv.expect_value::<Ask>().await else { return };
             for part in self.view.answer(ask, peer.role == Role::Manager) {
-                if stream.send.send_value(&part).await.is_err() {
+                // A peer that asks and does not read keeps its answer here no longer than this.
+                if !matches!(timeout(READ_MAX, stream.send.send_value(&part)).await, Ok(Ok(()))) {
                     return;
                 }
             }

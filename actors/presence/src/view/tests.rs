@@ -28,11 +28,11 @@ async fn three() -> (Cluster, Vec<Node>) {
 #[tokio::test(start_paused = true)]
 async fn every_node_shows_its_tree_and_the_silent_one_is_named() {
     let (cluster, nodes) = three().await;
-    let all = nodes[1].view.nodes();
+    let all = nodes[0].view.nodes();
     assert_eq!(all, [node(1), node(2), node(3)]);
     cluster.network.power_off(ip(3));
     let before = tokio::time::Instant::now();
-    let answers = nodes[1].view.trees(&all, Duration::from_secs(1)).await;
+    let answers = nodes[0].view.trees(&all, Duration::from_secs(1)).await;
     assert!(before.elapsed() <= Duration::from_secs(1));
     let paths: Vec<String> = answers.said[&node(1)].iter().map(|entry| entry.path.to_string()).collect();
     assert_eq!(paths, ["/n1", "/n1/endpoint", "/n1/journal", "/n1/roster"]);
@@ -43,19 +43,19 @@ async fn every_node_shows_its_tree_and_the_silent_one_is_named() {
 #[tokio::test(start_paused = true)]
 async fn journals_are_read_from_a_number_on_and_forgotten_records_are_owned_up_to() {
     let (_cluster, nodes) = three().await;
-    let last = nodes[0].scope.journal.last();
-    nodes[0].scope.record(RecordKind::Note, "something happened");
-    let from = [(node(1), last + 1), (node(2), 0)].into();
-    let answers = nodes[2].view.records(&from, 10, SOON).await;
-    let records = &answers.said[&node(1)];
+    let last = nodes[1].scope.journal.last();
+    nodes[1].scope.record(RecordKind::Note, "something happened");
+    let from = [(node(2), last + 1), (node(1), 0)].into();
+    let answers = nodes[0].view.records(&from, 10, SOON).await;
+    let records = &answers.said[&node(2)];
     assert_eq!(records.records.len(), 1);
     assert_eq!((records.records[0].reason.as_str(), records.next), ("something happened", last + 2));
-    assert!(!answers.said[&node(2)].records.is_empty());
+    assert!(!answers.said[&node(1)].records.is_empty());
     for n in 0..essaim_system::journal::CAPACITY {
-        nodes[0].scope.record(RecordKind::Note, format!("{n}"));
+        nodes[1].scope.record(RecordKind::Note, format!("{n}"));
     }
-    let answers = nodes[2].view.records(&[(node(1), 1)].into(), 10, SOON).await;
-    let records = &answers.said[&node(1)];
+    let answers = nodes[0].view.records(&[(node(2), 1)].into(), 10, SOON).await;
+    let records = &answers.said[&node(2)];
     assert!(records.forgotten_before.is_some_and(|oldest| oldest == records.records[0].seq && oldest > 1));
 }
 
@@ -79,13 +79,29 @@ async fn a_manager_makes_an_actor_of_another_node_fail_and_a_worker_may_not() {
     let (_cluster, nodes) = three().await;
     let path = Path::root("n3").child("roster");
     let refused = nodes[1].view.kill(node(3), &path, SOON).await.expect_err("a worker");
-    assert_eq!(refused, "only a manager may make an actor fail");
+    assert!(refused.ends_with("is a worker, and the lane view is for managers"), "{refused}");
     nodes[0].view.kill(node(3), &path, SOON).await.expect("a manager");
     sleep(SOON).await;
     let entry = nodes[2].scope.journal.entry(&path).expect("it is back");
     assert_eq!(entry.restarts, 1);
     let refused = nodes[0].view.kill(node(3), &path.child("nobody"), SOON).await.expect_err("nobody there");
     assert!(refused.contains("no actor at /n3/roster/nobody"), "{refused}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_sees_itself_and_is_shown_nothing_of_others() {
+    let (_cluster, nodes) = three().await;
+    assert_eq!(nodes[1].view.nodes(), [node(2)]);
+    let all = [node(1), node(2), node(3)];
+    let answers = nodes[1].view.trees(&all, SOON).await;
+    assert_eq!(answers.said.keys().collect::<Vec<_>>(), [&node(2)]);
+    let from = all.map(|node| (node, 0)).into();
+    let answers = nodes[1].view.records(&from, 10, SOON).await;
+    assert_eq!(answers.said.keys().collect::<Vec<_>>(), [&node(2)]);
+    let answers = nodes[1].view.members(&all, SOON).await;
+    for why in [&answers.silent[&node(1)], &answers.silent[&node(3)]] {
+        assert!(why.ends_with("is a worker, and the lane view is for managers"), "{why}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -50,7 +50,7 @@ use tokio::sync::{Notify, watch};
 /// The language of links. Another one ends the link before anything is said.
 const REVISION: u32 = 1;
 
-/// How many actors a peer may export on one link: a dozen are meant.
+/// How many actors a peer may export on one link, and under how many names: a dozen are meant.
 const EXPORTS_MAX: usize = 256;
 
 /// How long the last words may take when a link is closed on purpose.

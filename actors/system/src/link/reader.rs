@@ -4,7 +4,7 @@ use super::frame::Frame;
 use super::guard::GuardMsg;
 use super::pace::Pace;
 use super::state::Import;
-use super::{EXPORTS_MAX, REVISION, Shared, proxy};
+use super::{EXPORTS_MAX, PROXY_WAIT, REVISION, Shared, proxy};
 use essaim_transport::FrameReceiver;
 use ractor::message::SerializedMessage;
 use ractor::{ActorRef, RpcReplyPort};
@@ -50,6 +50,8 @@ pub(super) async fn read_all(shared: Arc<Shared>, guard: ActorRef<GuardMsg>, mut
                 let gone = shared.state().remove_proxy(key);
                 if let Some(gone) = gone {
                     proxy::end(&gone, failed, &why);
+                    // A peer that exports and withdraws all the time is read no faster than its proxies end.
+                    let _ = gone.wait(Some(PROXY_WAIT)).await;
                 }
             }
             Frame::Cast { to, variant, args } => {
@@ -58,7 +60,10 @@ pub(super) async fn read_all(shared: Arc<Shared>, guard: ActorRef<GuardMsg>, mut
                 }
             }
             Frame::Call { to, tag, within_ms, variant, args } => {
-                on_call(&shared, to, tag, Duration::from_millis(within_ms), variant, args);
+                let within = Duration::from_millis(within_ms);
+                if let Err(why) = on_call(&shared, &mut pace, Asked { to, tag, within }, variant, args).await {
+                    return why;
+                }
             }
             Frame::Reply { tag, answer } => {
                 let port = shared.state().take_pending(tag);
@@ -92,6 +97,9 @@ async fn on_export(
         None => proxy::start(Arc::clone(shared), key, guard.get_cell()).await.map_err(|error| error.to_string())?,
     };
     let mut state = shared.state();
+    if state.imports.len() >= EXPORTS_MAX && !state.imports.contains_key(&name) {
+        return Err(format!("the peer exported actors under more than {EXPORTS_MAX} names"));
+    }
     state.proxies.insert(key, cell.clone());
     state.imports.insert(name, Import { key, cell, hears });
     drop(state);
@@ -113,7 +121,21 @@ async fn on_cast(shared: &Shared, pace: &mut Pace, to: u64, variant: String, arg
     pace.count(to, &target, bytes).await
 }
 
-fn on_call(shared: &Arc<Shared>, to: u64, tag: u64, within: Duration, variant: String, args: Vec<u8>) {
+/// Whom a call is for, what its answer is named by, and how long its caller waits.
+struct Asked {
+    to: u64,
+    tag: u64,
+    within: Duration,
+}
+
+async fn on_call(
+    shared: &Arc<Shared>,
+    pace: &mut Pace,
+    asked: Asked,
+    variant: String,
+    args: Vec<u8>,
+) -> Result<(), String> {
+    let Asked { to, tag, within } = asked;
     let target = {
         let mut state = shared.state();
         let target = if state.served < SERVED_MAX { state.exports.get(&to).cloned() } else { None };
@@ -122,11 +144,12 @@ fn on_call(shared: &Arc<Shared>, to: u64, tag: u64, within: Duration, variant: S
     };
     let Some(target) = target else {
         shared.say(&Frame::Reply { tag, answer: None });
-        return;
+        return Ok(());
     };
     let within = within.min(SERVED_LONGEST);
     let (send, recv) = oneshot::channel();
     let reply = RpcReplyPort::from((send, within));
+    let bytes = args.len();
     let _ = target.send_serialized(SerializedMessage::Call { variant, args, reply, metadata: None });
     let shared = Arc::clone(shared);
     tokio::spawn(async move {
@@ -138,4 +161,5 @@ fn on_call(shared: &Arc<Shared>, to: u64, tag: u64, within: Duration, variant: S
             shared.say(&Frame::Reply { tag, answer: None });
         }
     });
+    pace.count(to, &target, bytes).await
 }

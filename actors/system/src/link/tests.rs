@@ -469,3 +469,43 @@ async fn an_actor_that_is_flooded_and_stuck_ends_the_link() {
     let why = here.link.ended().await;
     assert_eq!(&*why, "noconnection: an actor that the peer floods hears nothing for 20 s");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_exports_one_actor_under_names_without_end_loses_the_link() {
+    use super::frame::Frame;
+    let (one, other) = tokio::io::duplex(64 << 10);
+    let here = side(one).await;
+    let (mut send, _recv) = frames(other);
+    send.send_value(&Frame::Open { revision: 1 }).await.expect("sent");
+    for number in 0..1_000 {
+        let frame = Frame::Export { key: 1, name: format!("name {number}"), hears: "a".into() };
+        if send.send_value(&frame).await.is_err() {
+            break;
+        }
+    }
+    assert_eq!(&*here.link.ended().await, "noconnection: the peer exported actors under more than 256 names");
+    assert!(here.link.shared.state().imports.is_empty(), "and nothing of it is kept");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_calls_with_much_at_once_is_read_no_faster_than_its_actor_hears() {
+    use super::frame::Frame;
+    let (one, other) = tokio::io::duplex(64 << 10);
+    let here = side(one).await;
+    let busy = counter().await;
+    here.link.export("counter", &busy);
+    busy.cast(CounterMsg::Remote(ToCounter::Sleep(5))).expect("it runs");
+    let (mut send, _recv) = frames(other);
+    send.send_value(&Frame::Open { revision: 1 }).await.expect("sent");
+    let mut sent = 0;
+    let calls = async {
+        for tag in 0..100 {
+            let args = vec![0; 1 << 20];
+            let call = Frame::Call { to: 1, tag, within_ms: 60_000, variant: "Nobody knows it".into(), args };
+            send.send_value(&call).await.expect("the link stands");
+            sent += 1;
+        }
+    };
+    assert!(tokio::time::timeout(Duration::from_secs(4), calls).await.is_err(), "its actor sleeps");
+    assert!(sent < 10, "{sent} MiB were taken in");
+}

@@ -27,6 +27,8 @@ const FOLLOW_EVERY: Duration = Duration::from_millis(300);
 
 /// Everybody there is: names by node, and those among them that can be asked.
 struct Everybody {
+    /// This node may ask others, or there are none.
+    all: bool,
     names: BTreeMap<NodeId, String>,
     there: Vec<NodeId>,
 }
@@ -39,6 +41,7 @@ impl Everybody {
             names.extend(control.last_known().nodes().map(|node| (node.id, node.name())));
         }
         let mut there = handle.view().nodes();
+        let all = handle.view().sees_others() || there.is_empty();
         if there.is_empty() {
             there.push(own);
         }
@@ -46,7 +49,7 @@ impl Everybody {
             // A worker has no names of others; ids do until their own answer tells.
             names.entry(*node).or_insert_with(|| node.to_string());
         }
-        Self { names, there }
+        Self { all, names, there }
     }
 
     fn name(&self, node: NodeId) -> String {
@@ -71,6 +74,10 @@ fn id_text(node: NodeId) -> String {
 
 const ABSENT: &str = "it is not there";
 
+/// Why a worker shows nobody but itself.
+const ALONE: &str = "this node is a worker and shows itself only: trees and journals of other nodes are for managers, \
+                     so ask one of them";
+
 pub(super) async fn trees(handle: &Handle) -> Trees {
     let everybody = Everybody::of(handle);
     let answers = handle.view().trees(&everybody.there, DEADLINE).await;
@@ -86,7 +93,12 @@ pub(super) async fn trees(handle: &Handle) -> Trees {
         actors: Vec::new(),
     };
     let absent = everybody.absent().map(|node| silent((node, ABSENT.into())));
-    let mut nodes: Vec<_> = said.chain(answers.silent.into_iter().map(silent)).chain(absent).collect();
+    let alone = (!everybody.all).then(|| NodeTree {
+        node: String::new(),
+        name: String::new(),
+        ..silent((own_id(handle), ALONE.into()))
+    });
+    let mut nodes: Vec<_> = said.chain(answers.silent.into_iter().map(silent)).chain(absent).chain(alone).collect();
     nodes.sort_by(|a, b| (&a.name, &a.node).cmp(&(&b.name, &b.node)));
     Trees { nodes }
 }
@@ -181,6 +193,12 @@ impl Reader {
             if self.silent.insert(node) {
                 lines.push(silence(node, everybody.name(node), why, self.handle.scope().utc()));
             }
+        }
+        if !everybody.all && self.rounds == 0 {
+            lines.push(JournalLine {
+                node: String::new(),
+                ..silence(own_id(&self.handle), String::new(), ALONE.into(), self.handle.scope().utc())
+            });
         }
         self.rounds += 1;
         lines

@@ -46,7 +46,11 @@ fn read<T: serde::de::DeserializeOwned>(answer: Value) -> Result<T, Failure> {
     })
 }
 
-/// Prints to stderr that a node did not answer, and why.
+/// Says on stderr that a node did not answer, and why; without a name, what is missing of all others.
 fn report_silent(name: &str, error: &str) {
-    eprintln!("{name} did not answer: {error}");
+    if name.is_empty() {
+        eprintln!("{error}");
+    } else {
+        eprintln!("{name} did not answer: {error}");
+    }
 }

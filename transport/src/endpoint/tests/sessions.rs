@@ -148,6 +148,7 @@ async fn a_promotion_during_a_dial_is_shown_by_whatever_session_stands(world: &m
 
 async fn a_lane_that_nobody_serves_says_so(world: &mut World) {
     let (a, b) = world.pair();
+    b.endpoint.unserve(Lane::Members);
     let refused = a.endpoint.open(b.id, Lane::Members).await.err();
     assert_eq!(refused, Some(OpenError::Denied(Denied::Unserved { lane: Lane::Members })));
     b.endpoint.serve(Lane::Members, Arc::new(Echo));
@@ -299,7 +300,7 @@ async fn only_its_own_certificate_is_presented(world: &mut World) {
 
 async fn a_node_opens_lanes_to_itself_and_is_judged_like_any_other(world: &mut World) {
     let worker = world.node(1, Role::Worker);
-    assert!(echoes(worker.endpoint.open(worker.id, Lane::View).await.expect("open"), b"me").await);
+    assert!(echoes(worker.endpoint.open(worker.id, Lane::Members).await.expect("open"), b"me").await);
     let refused = worker.endpoint.open(worker.id, Lane::Raft).await.err();
     assert_eq!(refused, Some(OpenError::Denied(Denied::Worker { node: worker.id, lane: Lane::Raft })));
 }

@@ -111,6 +111,7 @@ impl World {
         };
         let (endpoint, (events, datagrams)) =
             Endpoint::start(&*self.network(ip(id)), config).expect("the port is free");
+        endpoint.serve(Lane::Members, Arc::new(Echo));
         endpoint.serve(Lane::View, Arc::new(Echo));
         endpoint.serve(Lane::Raft, Arc::new(Echo));
         endpoint.serve(Lane::Logs, Arc::new(Echo));
@@ -186,9 +187,9 @@ impl Node {
         timeout(NEVER, self.datagrams.recv()).await.expect("a datagram comes").expect("the endpoint lives")
     }
 
-    /// Opens the view lane and hears its own words.
+    /// Opens a lane that any node may open, and hears its own words.
     pub(super) async fn speaks_with(&self, other: &Self) -> bool {
-        match self.endpoint.open(other.id, Lane::View).await {
+        match self.endpoint.open(other.id, Lane::Members).await {
             Ok(stream) => echoes(stream, b"hello").await,
             Err(_) => false,
         }
@@ -196,8 +197,12 @@ impl Node {
 }
 
 pub(super) async fn echoes(mut stream: LaneStream, words: &[u8]) -> bool {
-    stream.send.send(words).await.is_ok()
-        && matches!(timeout(NEVER, stream.recv.recv()).await, Ok(Ok(Some(heard))) if heard == words)
+    let echoed = stream.send.send(words).await.is_ok()
+        && matches!(timeout(NEVER, stream.recv.recv()).await, Ok(Ok(Some(heard))) if heard == words);
+    // Waits for the other side to give up the place of the stream, too.
+    let _ = stream.send.finish().await;
+    let _ = timeout(NEVER, stream.recv.recv()).await;
+    echoed
 }
 
 pub(super) fn ip(id: u8) -> IpAddr {
