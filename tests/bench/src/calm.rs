@@ -1,37 +1,37 @@
-//! Whether the machine was calm enough for a measurement to say anything.
+//! Whether the machine is calm enough for a measurement to mean anything.
 //!
-//! The kernel tells how much of the last ten seconds somebody waited for a processor (`/proc/pressure/cpu`). A round
-//! that makes the machine busy by itself, as a bench of throughput does, is judged by the moment before it begins; one
-//! that measures a delay is judged at its end as well.
+//! The kernel reports the share of the last ten seconds in which a process waited for a processor
+//! (`/proc/pressure/cpu`). A round that makes the machine busy by itself, as a throughput bench does, is judged by the
+//! moment before it begins; a round that measures a delay is judged at its end as well.
 //!
-//! Those ten seconds still remember a round that has just ended, if it made the machine busy. Rounds that follow on
-//! one another are told apart from strangers by a short look between them ([`wait_now`]).
+//! Those ten seconds include the round that has just ended. Between rounds that follow one another, a short look at the
+//! present ([`wait_now`]) tells other load from that of the round.
 
 use std::time::{Duration, Instant};
 
-/// Above this share of time, in percent, a round is void.
+/// Share of time in percent above which a round is void.
 const STARVED: f64 = 20.0;
 
-/// So often a row waits for the machine to calm down, before it measures anyway and says so.
+/// Number of times that a row waits for a calm machine before it measures anyway and says so.
 const WAITS_MAX: u32 = 30;
 
-/// How long it waits each time.
+/// Length of one such wait.
 const WAIT: Duration = Duration::from_secs(2);
 
-/// The share of the last ten seconds in which somebody waited for a processor, in percent; 0 when the kernel does not
-/// tell.
+/// Share of the last ten seconds in which a process waited for a processor, in percent; 0 when the kernel does not
+/// report it.
 pub(crate) fn pressure() -> f64 {
     let text = std::fs::read_to_string("/proc/pressure/cpu").unwrap_or_default();
     let some = text.lines().find_map(|line| line.strip_prefix("some avg10="));
     some.and_then(|rest| rest.split(' ').next()?.parse().ok()).unwrap_or(0.0)
 }
 
-/// Whether a measurement that ends now says anything.
+/// Whether a measurement that ends now is valid.
 pub(crate) fn is_calm() -> bool {
     pressure() <= STARVED
 }
 
-/// Waits until the machine is calm; whether it is.
+/// Waits until the machine is calm. Returns false when it gave up waiting.
 pub(crate) fn wait() -> bool {
     for _ in 0..WAITS_MAX {
         if is_calm() {
@@ -42,10 +42,10 @@ pub(crate) fn wait() -> bool {
     false
 }
 
-/// The short look: while nothing of ours runs but what is idle.
+/// Length of the short look at the present pressure, taken while only idle processes of the bench run.
 const LOOK: Duration = Duration::from_millis(250);
 
-/// Waits until nobody waits for a processor right now; whether it came to that.
+/// Waits until no process waits for a processor at present. Returns false when it gave up waiting.
 pub(crate) fn wait_now() -> bool {
     for _ in 0..WAITS_MAX {
         let (began, before) = (Instant::now(), stalled());
@@ -59,7 +59,7 @@ pub(crate) fn wait_now() -> bool {
     false
 }
 
-/// For how long, since the machine started, somebody waited for a processor.
+/// Total time since the machine started in which a process waited for a processor.
 fn stalled() -> Duration {
     let text = std::fs::read_to_string("/proc/pressure/cpu").unwrap_or_default();
     let some = text.lines().find(|line| line.starts_with("some ")).and_then(|line| line.split("total=").nth(1));

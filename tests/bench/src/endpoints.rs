@@ -1,4 +1,4 @@
-//! Real endpoints on loopback, with real certificates: what rows need that measure less than a daemon.
+//! Real endpoints on loopback with real certificates, for rows that need less than a daemon.
 
 use essaim_system::env::{Clock, RealClock};
 use essaim_transport::trust::NODE_LIFETIME;
@@ -10,10 +10,10 @@ use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use tokio::sync::watch;
 
-/// The manager that measures: to the others it is one of them.
+/// Number of the manager that generates load; the others take it for one of them.
 pub(crate) const GENERATOR: u8 = 9;
 
-/// The history that all of this belongs to.
+/// Lineage of the log that all endpoints belong to.
 pub(crate) const LINEAGE: Lineage = Lineage { ordinal: 1, nonce: 77 };
 
 const CLUSTER: ClusterId = ClusterId::from_bits(42);
@@ -23,14 +23,14 @@ pub(crate) const fn id(number: u8) -> NodeId {
     NodeId::from_bits(number as u128)
 }
 
-/// Ports that nobody uses at the moment.
+/// UDP ports that are free at the moment.
 pub(crate) fn free_ports<const N: usize>() -> [u16; N] {
     let sockets = [(); N].map(|()| UdpSocket::bind("127.0.0.1:0").expect("a free port"));
     sockets.map(|socket| socket.local_addr().expect("bound").port())
 }
 
-/// The endpoint of manager `number`, which knows that the first ones listen on these ports; later ones take any. All
-/// certificates are signed at `signed` by an authority that everybody here can make. Must be called inside a runtime.
+/// The endpoint of manager `number`, which knows that the first managers listen on these ports; later managers take any
+/// port. Certificates are signed at `signed` by an authority derived from a constant. Must be called inside a runtime.
 pub(crate) fn endpoint(number: u8, signed: Timestamp, ports: &[u16]) -> Endpoint {
     let addr = |port: u16| SocketAddr::from(([127, 0, 0, 1], port));
     let listen = addr(ports.get(usize::from(number) - 1).copied().unwrap_or(0));

@@ -1,4 +1,4 @@
-//! What was measured: samples of Essaim and of its peer, and what there is to reach.
+//! Figures: samples of Essaim and of its peer, and the goal.
 
 /// One line of the table.
 #[derive(Debug, Clone)]
@@ -7,65 +7,65 @@ pub(crate) struct Figure {
     pub(crate) what: String,
     /// The unit of the samples.
     pub(crate) unit: Unit,
-    /// Essaim's.
+    /// Samples of Essaim.
     pub(crate) ours: Samples,
-    /// The peer's, if it is installed.
+    /// Samples of the peer, if it is installed.
     pub(crate) peer: Option<Peer>,
-    /// What there is to reach.
+    /// Goal of the figure.
     pub(crate) goal: Goal,
-    /// What a reader must know beside the numbers: rounds thrown away, a peer that is missing, a recorded figure.
+    /// Notes for the reader: rounds that were thrown away, a missing peer, a recorded figure.
     pub(crate) notes: Vec<String>,
 }
 
-/// Whoever does the same work.
+/// A peer that does the same work.
 #[derive(Debug, Clone)]
 pub(crate) struct Peer {
-    /// For example `Docker Swarm 20.10`.
+    /// Name and version of the peer, for example `Docker Swarm 20.10`.
     pub(crate) name: String,
-    /// Its samples, in the unit of the figure.
+    /// Samples of the peer, in the unit of the figure.
     pub(crate) samples: Samples,
 }
 
-/// What a number counts, and whether more of it is better.
+/// Unit of a number, and whether a larger number is better.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Unit {
     /// Milliseconds.
     Millis,
     /// Microseconds.
     Micros,
-    /// Something per second.
+    /// A rate per second.
     PerSecond,
     /// Mebibytes.
     Mebibytes,
     /// Bytes.
     Bytes,
-    /// How many.
+    /// A number without a unit.
     Count,
 }
 
-/// What there is to reach.
+/// Goal of a figure.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Goal {
-    /// So many times better than the peer.
+    /// At least this many times better than the peer.
     Ratio(f64),
-    /// So many times better than the peer, and no more than this.
+    /// At least this many times better than the peer, and at most this value.
     RatioAndMost(f64, f64),
-    /// No more than this.
+    /// At most this value.
     AtMost(f64),
-    /// At least this.
+    /// At least this value.
     AtLeast(f64),
-    /// No more than so many times what the peer needs; the peer of growth is the smallest size.
+    /// At most this many times the peer's value; in the rows of growth the peer is the smallest size.
     Within(f64),
-    /// Nothing: others are held against it.
+    /// No goal: other figures are compared with this one.
     Base,
 }
 
-/// One number a round.
+/// Samples, one for each round.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Samples(Vec<f64>);
 
 impl Unit {
-    /// As it is written behind a number.
+    /// The unit as text after a number.
     pub(crate) const fn text(self) -> &'static str {
         match self {
             Self::Millis => "ms",
@@ -77,24 +77,24 @@ impl Unit {
         }
     }
 
-    /// Whether more of it is better.
+    /// Whether a larger number is better.
     pub(crate) const fn more_is_better(self) -> bool {
         matches!(self, Self::PerSecond)
     }
 }
 
 impl Samples {
-    /// Adds a round.
+    /// Adds the sample of a round.
     pub(crate) fn add(&mut self, sample: f64) {
         self.0.push(sample);
     }
 
-    /// How many rounds.
+    /// Number of rounds.
     pub(crate) const fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// The middle one; of two in the middle their mean. None without rounds.
+    /// Median of the samples; `None` without rounds.
     pub(crate) fn median(&self) -> Option<f64> {
         let mut sorted = self.0.clone();
         sorted.sort_by(f64::total_cmp);
@@ -106,7 +106,7 @@ impl Samples {
         }
     }
 
-    /// The worst one.
+    /// Worst of the samples in this unit.
     pub(crate) fn worst(&self, unit: Unit) -> Option<f64> {
         let all = self.0.iter().copied();
         if unit.more_is_better() { all.reduce(f64::min) } else { all.reduce(f64::max) }
@@ -120,13 +120,13 @@ impl FromIterator<f64> for Samples {
 }
 
 impl Figure {
-    /// How many times better than the peer, by the medians.
+    /// How many times better than the peer Essaim is, by the medians.
     pub(crate) fn ratio(&self) -> Option<f64> {
         let (ours, theirs) = (self.ours.median()?, self.peer.as_ref()?.samples.median()?);
         Some(if self.unit.more_is_better() { ours / theirs } else { theirs / ours })
     }
 
-    /// Whether the goal is reached; none if that cannot be told, for want of a peer or of rounds.
+    /// Whether the goal is reached; `None` without a peer or without rounds.
     pub(crate) fn is_reached(&self) -> Option<bool> {
         let ours = self.ours.median()?;
         match self.goal {

@@ -1,12 +1,12 @@
-//! A run that is broken off leaves no host, daemon or task behind.
+//! Clean-up of a run that is interrupted: no host, daemon or task is left behind.
 //!
-//! Whoever is told to end cannot wait for a measurement: a thread listens, removes all that bears this program's id, and
-//! ends it. What a run leaves that is killed outright, the next one removes.
+//! A signal cannot wait for a measurement to end, so a thread listens for it, removes everything that bears this
+//! program's process id, and ends the program. A run that is killed outright is cleaned up by the next one.
 
 use essaim_cluster_tests::harness::sweep;
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Listens from now on.
+/// Starts to listen for signals.
 pub(crate) fn sweep_when_told_to_end() {
     std::thread::spawn(|| {
         let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
@@ -16,7 +16,7 @@ pub(crate) fn sweep_when_told_to_end() {
             else {
                 return std::future::pending().await;
             };
-            // As a shell says it: 128 and the number of the signal.
+            // The exit code of shells after a signal: 128 and its number.
             tokio::select! { _ = interrupt.recv() => 130, _ = terminate.recv() => 143 }
         });
         sweep::sweep(std::process::id());

@@ -1,20 +1,20 @@
 //! Figures beside the peers: `cargo run --release -p essaim-bench -- [ROW…] [--rounds N] [--json] [--list]`.
 //!
-//! Each row does the same work with Essaim and with its peer, by turns in the same run, where the peer is installed
+//! Each row does the same work with Essaim and with its peer, in turn in the same run, where the peer is installed
 //! (Debian's `docker.io`, `etcd-server`, `erlang-base`), and prints median and worst of several rounds. A round in
-//! which processes waited for a processor says nothing; it is thrown away and done again ([`calm`]). Ratios count,
-//! absolute times of a shared machine do not.
+//! which processes waited for a processor is thrown away and repeated ([`calm`]). Ratios count; absolute times of a
+//! shared machine do not.
 //!
 //! In suggested reading order:
 //!
 //! - [`rows`]: what is measured, one file a subject.
-//! - [`figure`]: what was measured: samples, a peer's, and what there is to reach.
-//! - [`calm`]: whether the machine was calm enough to say anything.
-//! - [`clusters`]: five daemons on hosts of their own, Essaim's or Docker's, for the rows that break them.
-//! - [`interrupt`]: nothing is left behind when a run is broken off.
+//! - [`figure`]: samples of Essaim and its peer, and the goal.
+//! - [`calm`]: whether the machine is calm enough to measure.
+//! - [`clusters`]: five daemons on hosts of their own, Essaim's or Docker's, for rows that break them.
+//! - [`interrupt`]: clean-up of an interrupted run.
 //! - [`endpoints`]: real endpoints on loopback.
-//! - [`process`]: processes that a row starts, and what they cost.
-//! - [`table`]: how it is shown.
+//! - [`process`]: processes that a row starts, and their cost.
+//! - [`table`]: the output.
 
 mod calm;
 mod clusters;
@@ -45,7 +45,7 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    // The other ends of what is measured between processes are this program too.
+    // Processes that are measured against are this program too, under a hidden first argument.
     if let Some(end) = rows::maybe_be_helper() {
         return end;
     }

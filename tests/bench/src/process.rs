@@ -1,9 +1,9 @@
-//! Processes that a row starts, and what they cost.
+//! Processes that a row starts, and their cost.
 //!
-//! A helper is this program once more, told by its first argument what to be: it hears a line, does what it says,
-//! and answers with one line. It ends when its row does, whatever happens: killed when it is dropped, and by itself
-//! when nobody can say anything to it any more. A peer's program does not watch for that, so the kernel is asked to
-//! end it with this process ([`bound`]).
+//! A helper is this program once more; its first argument tells what it is. It reads a line, does what the line says,
+//! and answers with one line. It ends with its row in any case: it is killed when dropped, and ends by itself when its
+//! standard input is closed. A peer's program does not watch its input, so the kernel is asked to end it with this
+//! process ([`bound`]).
 
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Write};
@@ -11,19 +11,19 @@ use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitCode, Stdio};
 use std::time::Duration;
 
-/// Ticks of the processor times in `/proc`: 100 a second on every Linux that Debian ships.
+/// Unit of processor times in `/proc`: 100 ticks a second on every Linux that Debian ships.
 const TICK: Duration = Duration::from_millis(10);
 
-/// A process that ends with its owner.
+/// A process that is killed when its owner is dropped.
 pub(crate) struct Owned(Child);
 
 impl Owned {
-    /// Starts it.
+    /// Starts the process.
     pub(crate) fn spawn(command: &mut Command) -> std::io::Result<Self> {
         command.spawn().map(Self)
     }
 
-    /// Its number.
+    /// Process id.
     pub(crate) fn id(&self) -> u32 {
         self.0.id()
     }
@@ -49,7 +49,7 @@ impl Helper {
         Self::of(Command::new(std::env::current_exe()?).args(arguments))
     }
 
-    /// Starts a program of a peer's that hears and answers in the same way.
+    /// Starts a program of a peer that reads and answers lines in the same way.
     pub(crate) fn of(command: &mut Command) -> std::io::Result<Self> {
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
         let (hears, says) = (child.stdin.take(), child.stdout.take());
@@ -60,17 +60,17 @@ impl Helper {
         }
     }
 
-    /// Its number.
+    /// Process id of the helper.
     pub(crate) fn id(&self) -> u32 {
         self.process.id()
     }
 
-    /// Says a line without waiting for the answer.
+    /// Sends a line without waiting for the answer.
     pub(crate) fn say(&mut self, line: &str) {
         writeln!(self.hears, "{line}").unwrap_or_else(|why| panic!("a helper ended before {line:?}: {why}"));
     }
 
-    /// Waits for one line.
+    /// Waits for one line of the helper.
     pub(crate) fn hear(&mut self) -> String {
         let mut line = String::new();
         match self.says.read_line(&mut line) {
@@ -79,14 +79,14 @@ impl Helper {
         }
     }
 
-    /// Says a line, and waits for the answer.
+    /// Sends a line and waits for the answer.
     pub(crate) fn ask(&mut self, line: &str) -> String {
         self.say(line);
         self.hear()
     }
 }
 
-/// The helper's side: answers line by line until nobody speaks any more.
+/// The helper's side: answers each line of standard input until it is closed.
 pub(crate) fn answer(mut to: impl FnMut(&[&str]) -> String) -> ExitCode {
     for line in std::io::stdin().lines() {
         let Ok(line) = line else { break };
@@ -96,7 +96,7 @@ pub(crate) fn answer(mut to: impl FnMut(&[&str]) -> String) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// A command that the kernel ends with this process, however this one ends.
+/// A command whose process the kernel kills when this process ends, in whatever way.
 pub(crate) fn bound(program: &str) -> Command {
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "KILL", program]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
@@ -109,7 +109,7 @@ pub(crate) fn is_installed(program: &str) -> bool {
     std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
 }
 
-/// The processor time, user and system, that a process has used so far with all its threads.
+/// Processor time, user and system, that a process has used so far with all its threads.
 pub(crate) fn cpu_of(process: u32) -> Duration {
     let text = std::fs::read_to_string(Path::new("/proc").join(process.to_string()).join("stat")).unwrap_or_default();
     // The name of the program may contain anything, and ends with the last bracket.
@@ -118,7 +118,7 @@ pub(crate) fn cpu_of(process: u32) -> Duration {
     TICK * ticks
 }
 
-/// Of several.
+/// Processor time that these processes have used so far, in sum.
 pub(crate) fn cpu_of_all(processes: &[u32]) -> Duration {
     processes.iter().map(|process| cpu_of(*process)).sum()
 }

@@ -1,12 +1,12 @@
-//! Five daemons on five hosts, Essaim's or Docker's, made one cluster by the same requests.
+//! Five daemons on five hosts, Essaim's or Docker's, joined into one cluster by the same requests.
 //!
-//! Both speak Docker's API over a unix socket, so whatever is asked here is asked of both in the same words: [`Five`]
-//! starts, joins and looks, and [`Contender`] is what differs. Hosts are network namespaces on a bridge of their own,
-//! made anew for each cluster: one that was killed leaves links and rules behind.
+//! Both speak Docker's API over a unix socket, so both get the same requests: [`Five`] starts, joins and observes, and
+//! [`Contender`] is what differs. Hosts are network namespaces on a bridge of their own, created anew for each cluster,
+//! because a killed daemon leaves links and rules behind.
 //!
 //! - [`ours`]: Essaim's daemon with its engine for host processes.
 //! - [`swarm`]: Debian's `docker.io` in swarm mode.
-//! - [`turns`]: rounds of both by turns, those on a starved machine thrown away.
+//! - [`turns`]: rounds of both in turn; rounds on a starved machine are thrown away.
 
 pub(crate) mod ours;
 pub(crate) mod swarm;
@@ -20,73 +20,73 @@ use essaim_cluster_tests::harness::{GLANCE, Host, Lab, http, init_request, join_
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// How many daemons.
+/// Number of daemons.
 pub(crate) const NODES: u8 = 5;
 
-/// How many of them are managers: the first ones. All of them run tasks.
+/// Number of managers: the first daemons. All daemons run tasks.
 pub(crate) const MANAGERS: usize = 3;
 
-/// How many tasks the service has.
+/// Number of tasks of the service.
 pub(crate) const REPLICAS: u64 = 8;
 
-/// How long anything may take before a round is given up; Swarm needs most of a minute to replace what a worker ran.
+/// Time after which a round is given up; Swarm needs most of a minute to replace the tasks of a lost worker.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// How long a cluster is left alone before something happens to it: by then elections and first heartbeats are over.
+/// Time for which a new cluster is left alone, so that elections and first heartbeats are over.
 const SETTLE: Duration = Duration::from_secs(3);
 
-/// One daemon and its host.
+/// One daemon of a product, and its host.
 pub(crate) trait Contender: Sized {
-    /// What it is called.
+    /// Name of the product.
     const NAME: &'static str;
-    /// The image of a service that sleeps, and its arguments.
+    /// Image and arguments of a service that sleeps.
     const SLEEPS: (&'static str, &'static [&'static str]);
 
-    /// Starts its process on a host.
+    /// Starts the daemon's process on a host.
     fn spawn(number: u8, host: Host, folder: &Path) -> Self;
-    /// Where it listens.
+    /// Host on which the daemon runs.
     fn host(&self) -> &Host;
-    /// Its socket.
+    /// Unix socket of the daemon's API.
     fn socket(&self) -> &Path;
-    /// Brings it what tasks are made of.
+    /// Imports the image of the service into the daemon's engine.
     fn bring_image(&self, folder: &Path) -> Result<(), String>;
-    /// Kills everything on its host.
+    /// Kills every process on the daemon's host.
     fn kill_host(&mut self);
-    /// What lies in memory for it.
+    /// Resident memory of the daemon and its helpers.
     fn resident(&self) -> Resident;
 }
 
-/// Bytes in memory.
+/// Resident memory, in bytes.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Resident {
-    /// Of the daemon.
+    /// Memory of the daemon.
     pub(crate) daemon: u64,
-    /// Of the programs that it needs beside itself, whether a task runs or not.
+    /// Memory of the programs that the daemon needs whether a task runs or not.
     pub(crate) helpers: u64,
-    /// Of one task's shim.
+    /// Memory of the shim of one task.
     pub(crate) shim: u64,
 }
 
-/// Five daemons. Fields are dropped in order.
+/// Five daemons. Fields are dropped in their order.
 pub(crate) struct Five<C> {
-    /// The daemons, the first ones managers.
+    /// The daemons; the first ones are managers.
     pub(crate) daemons: Vec<C>,
     folder: TempDir,
-    /// Their cables.
+    /// Bridge and links between the hosts.
     pub(crate) lab: Arc<Lab>,
 }
 
-/// What a service's tasks look like to an observer.
+/// State of a service's tasks as a manager shows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Seen {
-    /// Slots whose task has a node that is not the lost one, and is wanted.
+    /// Slots whose wanted task is assigned to a node other than the lost one.
     pub(crate) assigned: usize,
-    /// Those of them that run.
+    /// Slots among `assigned` whose task runs.
     pub(crate) running: usize,
 }
 
 impl<C: Contender> Five<C> {
-    /// Starts the processes, on hosts that are there.
+    /// Starts the daemons on existing hosts.
     pub(crate) fn spawn(lab: Arc<Lab>) -> Self {
         let folder = sweep::folder();
         let hosts = (1..).zip(lab.hosts());
@@ -94,7 +94,7 @@ impl<C: Contender> Five<C> {
         Self { daemons, folder, lab }
     }
 
-    /// Makes them one cluster; done when every node is ready and every manager reachable.
+    /// Joins the daemons into one cluster; returns when every node is ready and every manager reachable.
     pub(crate) fn form(&self) -> Result<(), String> {
         for at in 0..self.daemons.len() {
             until("the daemon answers", || self.ask(at, "GET", "/_ping", None).map(drop))?;
@@ -122,7 +122,7 @@ impl<C: Contender> Five<C> {
         })
     }
 
-    /// A cluster that runs the service and has settled; with the service's id.
+    /// A cluster that runs the service and has settled, and the id of the service.
     pub(crate) fn settled() -> Result<(Self, String), String> {
         let five = Self::spawn(Lab::new(NODES));
         five.form()?;
@@ -133,7 +133,7 @@ impl<C: Contender> Five<C> {
         Ok((five, service))
     }
 
-    /// Brings every daemon what tasks are made of.
+    /// Imports the image into the engine of every daemon.
     pub(crate) fn bring_images(&self) -> Result<(), String> {
         self.daemons.iter().try_for_each(|daemon| daemon.bring_image(self.folder.path()))
     }
@@ -143,7 +143,7 @@ impl<C: Contender> Five<C> {
         create::<C>(self.daemons[at].socket(), name, replicas)
     }
 
-    /// Waits until all of the service run.
+    /// Waits until all tasks of the service run.
     pub(crate) fn wait_running(&self, service: &str) -> Result<(), String> {
         until("all run", || match self.look(0, service, "")? {
             Seen { running, .. } if running as u64 == REPLICAS => Ok(()),
@@ -151,7 +151,7 @@ impl<C: Contender> Five<C> {
         })
     }
 
-    /// Looks at a service as a manager has it, without what is on a lost node.
+    /// The service's tasks as a manager shows them, without those on a lost node.
     pub(crate) fn look(&self, at: usize, service: &str, lost: &str) -> Result<Seen, String> {
         let path = format!("/tasks?filters=%7B%22service%22%3A%7B%22{service}%22%3Atrue%7D%7D");
         let tasks = self.ask(at, "GET", &path, None)?;
@@ -168,7 +168,7 @@ impl<C: Contender> Five<C> {
             .to_owned())
     }
 
-    /// Where the leader is.
+    /// Index of the daemon that leads.
     pub(crate) fn leader(&self) -> Result<usize, String> {
         let nodes = self.ask(0, "GET", "/nodes", None)?;
         let mut nodes = nodes.as_array().into_iter().flatten();
@@ -181,7 +181,7 @@ impl<C: Contender> Five<C> {
     }
 }
 
-/// Creates a service that sleeps; its id, once that is accepted.
+/// Creates a service that sleeps; returns its id once the daemon has accepted it.
 pub(crate) fn create<C: Contender>(socket: &Path, name: &str, replicas: u64) -> Result<String, String> {
     let mut spec = sleepers(name, replicas);
     let (image, arguments) = C::SLEEPS;
@@ -200,7 +200,7 @@ fn ask(socket: &Path, method: &str, path: &str, body: Option<&Value>) -> Result<
     }
 }
 
-/// Looks until it is so.
+/// Calls `look` again and again until it succeeds; fails after a deadline.
 pub(crate) fn until(what: &str, mut look: impl FnMut() -> Result<(), String>) -> Result<(), String> {
     let begun = Instant::now();
     while let Err(missing) = look() {
@@ -212,7 +212,8 @@ pub(crate) fn until(what: &str, mut look: impl FnMut() -> Result<(), String>) ->
     Ok(())
 }
 
-/// Swarm shows a replacement that waits for its delay as wanted `ready`: that counts as assigned.
+/// Counts slots. Swarm shows a replacement that waits for its delay with the desired state `ready`; that counts as
+/// assigned.
 fn seen(tasks: &[Value], lost: &str) -> Seen {
     let slots = |is: &dyn Fn(&Value) -> bool| {
         let elsewhere =

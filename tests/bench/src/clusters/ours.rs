@@ -1,4 +1,4 @@
-//! Essaim's daemon. Its tasks are host processes, each kept by a shim.
+//! Essaim's daemon as a contender. Its tasks are host processes, each kept by a shim.
 
 use std::path::Path;
 

@@ -1,7 +1,7 @@
-//! The peer: Debian's `docker.io` in swarm mode, a Docker Engine with a containerd of its own on each host.
+//! Docker Swarm as a contender: Debian's `docker.io` in swarm mode, with a containerd of its own on each host.
 //!
 //! There is no registry: the image is Debian's static busybox in a tar, imported by each engine, and services are
-//! created without looking it up. Engines keep their data below the cluster's folder, on the same disk as Essaim's.
+//! created without resolving it. Engines keep their data below the cluster's folder, on the same disk as Essaim's.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use essaim_cluster_tests::harness::{Host, have, http, processes, sweep};
 
 use super::{Contender, Resident};
 
-/// What the image is called.
+/// Name of the image.
 const IMAGE: &str = "sleeper:latest";
 
 /// A Docker Engine on a host.
@@ -22,14 +22,14 @@ pub(crate) struct Dockerd {
     child: Option<Child>,
 }
 
-/// Why the peer is not here; none when it is.
+/// What is missing on this machine to run the contender; `None` when it can run.
 pub(crate) fn missing() -> Option<String> {
     let missing: Vec<_> =
         ["dockerd", "containerd", "busybox", "tar", "umount"].into_iter().filter(|name| !have(name)).collect();
     (!missing.is_empty()).then(|| format!("the peer is not installed: {}", missing.join(", ")))
 }
 
-/// What it is called, with its version.
+/// Name and version of the contender.
 pub(crate) fn name() -> String {
     let output = Command::new("dockerd").arg("--version").output();
     let text = output.map_or_else(|_| String::new(), |output| String::from_utf8_lossy(&output.stdout).into_owned());
@@ -54,7 +54,8 @@ impl Contender for Dockerd {
             .arg(folder.join("exec"))
             .arg("--pidfile")
             .arg(folder.join("pid"))
-            // Containers that are killed together with their engine leave control groups: these can be swept.
+            // Containers that are killed together with their engine leave control groups; below this parent they can be
+            // swept.
             .args(["--exec-opt", "native.cgroupdriver=cgroupfs", "--cgroup-parent"])
             .arg(sweep::control_group())
             .arg("--host")
@@ -114,7 +115,7 @@ impl Drop for Dockerd {
     }
 }
 
-/// The image, made once a cluster: a busybox, and the name under which it sleeps.
+/// The image as a tar, made once for each cluster: a busybox, and the name under which it sleeps.
 fn image(folder: &Path) -> std::io::Result<Vec<u8>> {
     let tar = folder.join("image.tar");
     if !tar.exists() {

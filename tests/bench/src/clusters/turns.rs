@@ -1,8 +1,8 @@
-//! Rounds of both, by turns in the same run.
+//! Rounds of both contenders in turn, in the same run.
 //!
-//! A round of the peer takes up to a minute, one of ours seconds, so the peer has three where we have five. A round at
-//! whose end the machine was starved, or that failed, is done again a few times; what is still missing then is missing
-//! in the table, and said.
+//! A round of the peer takes up to a minute, one of ours seconds, so the peer has three rounds where Essaim has five. A
+//! round at whose end the machine was starved, or that failed, is repeated a few times; a round that is still missing
+//! then is missing in the table, with a note.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -13,30 +13,30 @@ use super::swarm::{self, Dockerd};
 use crate::calm;
 use crate::figure::{Figure, Goal, Peer, Samples, Unit};
 
-/// So often a round is done again, before it is left out.
+/// Number of times that a round is repeated before it is left out.
 const AGAIN_MAX: u32 = 3;
 
-/// Where the machine's calm is looked at.
+/// When the calm of the machine is checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Judged {
-    /// Before the round: it makes the machine busy by itself.
+    /// Before the round, because the round makes the machine busy by itself.
     Before,
-    /// At its end too: it measures a delay.
+    /// Before and after the round, because the round measures a delay.
     AtEnd,
 }
 
-/// What is measured in one round, a number for each line of the table.
+/// A measurement: one round gives a number for each line of the table.
 pub(crate) trait Measure<const N: usize> {
-    /// The lines: what, unit, and what there is to reach.
+    /// Lines of the table: text, unit and goal.
     const LINES: [(&'static str, Unit, Goal); N];
-    /// When the machine's calm counts.
+    /// When the calm of the machine is checked.
     const JUDGED: Judged;
 
-    /// One round of one contender; notes are for the reader of the table, and said once.
+    /// One round of one contender. Notes for the reader of the table are added once.
     fn round<C: Contender>(notes: &mut Vec<String>) -> Result<[f64; N], String>;
 }
 
-/// Measures so many rounds of ours, and those of the peer between them.
+/// Measures this many rounds of Essaim, with the peer's rounds between them.
 pub(crate) fn by_turns<M: Measure<N>, const N: usize>(rounds: u32) -> Vec<Figure> {
     let mut ours = Tally::<N>::new(Daemon::NAME);
     let mut theirs = Tally::<N>::new(Dockerd::NAME);
@@ -49,7 +49,7 @@ pub(crate) fn by_turns<M: Measure<N>, const N: usize>(rounds: u32) -> Vec<Figure
     } else {
         let _turn = turn();
         sweep::sweep_abandoned();
-        // The peer's first round stands beside our first.
+        // The peer's first round follows Essaim's first.
         let peers = (rounds * 3).div_ceil(5);
         for round in 0..rounds {
             ours.add(M::JUDGED, M::round::<Daemon>);
@@ -128,7 +128,7 @@ impl<const N: usize> Tally<N> {
     }
 }
 
-/// A harness that gives up panics; the next round can be better.
+/// Runs a round and turns a panic of the test harness into an error, so that the next round can be tried.
 fn caught<T>(round: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
     catch_unwind(AssertUnwindSafe(round)).unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().cloned();

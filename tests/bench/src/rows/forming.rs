@@ -1,8 +1,8 @@
-//! From nothing to a cluster, and from a wish to eight tasks that run, beside Docker Swarm.
+//! The row `forming`: from no process to a cluster, and from a spec to eight running tasks, beside Docker Swarm.
 //!
 //! The clock starts when the first of five processes does, and stops when every node is ready and three managers are
-//! reachable; nodes join one after another, by the same requests for both. What the engines of the peer need for their
-//! image is brought between the two measurements.
+//! reachable. Nodes join one after another, by the same requests for both. The peer's engines import their image
+//! between the two measurements.
 
 use std::time::Instant;
 
@@ -13,7 +13,7 @@ use crate::clusters::turns::{Judged, Measure, by_turns};
 use crate::clusters::{Contender, Five, NODES, REPLICAS};
 use crate::figure::{Goal, Unit};
 
-/// The row.
+/// The row `forming`.
 pub(crate) const ROW: Row = Row {
     name: "forming",
     what: "five daemons become a cluster of three managers; a service of eight tasks runs",

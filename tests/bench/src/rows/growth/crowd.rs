@@ -1,7 +1,7 @@
-//! Nodes in a process of their own, told by lines of JSON what to do.
+//! A crowd: many nodes in one child process, controlled by lines of JSON.
 //!
-//! The process is this very program under a hidden name ([`NAME`]); it ends when its standard input does, so that
-//! nothing is left of a bench that was killed. [`Crowd`] is the other end: it asks, and waits for the answer.
+//! The process is this program under a hidden name ([`NAME`]). It ends when its standard input is closed, so that a
+//! killed bench leaves nothing behind. [`Crowd`] is the parent's side: it asks, and waits for the answer.
 
 use essaim_manager::Control;
 use essaim_model::{Event, Labels, Refusal, ServiceSpec, State};
@@ -28,16 +28,16 @@ use std::time::{Duration, Instant};
 /// The hidden name: `essaim-bench growth-crowd FOLDER NET FIRST COUNT`.
 pub(crate) const NAME: &str = "growth-crowd";
 
-/// The service of every size.
+/// Name of the service in clusters of every size.
 const SERVICE: &str = "crowd";
 
-/// How often a node tries to join: on two processors a leader may lose the lead under hundreds of joins.
+/// Number of times that a node tries to join: on two processors a leader may lose its lead under hundreds of joins.
 const JOIN_TRIES: u32 = 5;
 
-/// How long anything may take.
+/// Time after which any wait is given up.
 const PATIENCE: Duration = Duration::from_secs(110);
 
-/// A crowd's process, and the way to it. Killed when dropped.
+/// The process of a crowd, and the pipes to it. The process is killed when this is dropped.
 pub(super) struct Crowd {
     child: Child,
     say: ChildStdin,
@@ -61,18 +61,18 @@ impl Crowd {
         Ok(Self { child, say, hear })
     }
 
-    /// Asks and waits for the answer.
+    /// Sends a question and waits for the answer.
     pub(super) fn ask(&mut self, question: &Value) -> Result<Value, String> {
         self.begin(question)?;
         self.answer()
     }
 
-    /// Asks; the answer is waited for later.
+    /// Sends a question; [`Crowd::answer`] waits for the answer.
     pub(super) fn begin(&mut self, question: &Value) -> Result<(), String> {
         writeln!(self.say, "{question}").map_err(|why| format!("a crowd is gone: {why}"))
     }
 
-    /// The answer to what was asked.
+    /// Waits for the answer to the last question.
     pub(super) fn answer(&mut self) -> Result<Value, String> {
         let mut line = String::new();
         let read = self.hear.read_line(&mut line).map_err(|why| why.to_string())?;
@@ -90,9 +90,9 @@ impl Crowd {
         self.child.id()
     }
 
-    /// SIGKILL.
+    /// Kills the process with SIGKILL.
     pub(super) fn kill(&mut self) {
-        // One that has ended already is as dead.
+        // Killing fails only for a process that has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -104,7 +104,7 @@ impl Drop for Crowd {
     }
 }
 
-/// The child's part: hears what to do until nobody says anything any more.
+/// The child's side: answers questions until standard input is closed.
 pub(crate) fn run(arguments: &[String]) -> ExitCode {
     let [folder, net, first, count] = arguments else { return ExitCode::from(2) };
     let number = |text: &str| text.parse::<u16>().unwrap_or_default();
@@ -116,7 +116,7 @@ pub(crate) fn run(arguments: &[String]) -> ExitCode {
         missed: Arc::default(),
     };
     // A manager has the runtime of a daemon. A crowd has one thread: on a machine with fewer processors than crowds,
-    // more of them would only hand work to each other.
+    // more threads would only hand work to each other.
     let mut builder = match here.numbers.len() {
         1 => tokio::runtime::Builder::new_multi_thread(),
         _ => tokio::runtime::Builder::new_current_thread(),
@@ -141,7 +141,7 @@ pub(crate) fn run(arguments: &[String]) -> ExitCode {
             println!("{answer}");
         }
     });
-    // The nodes need no goodbye, and some of their tasks would wait for one.
+    // The nodes are not stopped in order, because some of their tasks would wait for that.
     std::process::exit(0)
 }
 
@@ -217,7 +217,7 @@ impl Here {
         Ok(json!({ "worker": token(Role::Worker), "manager": token(Role::Manager), "remote": place }))
     }
 
-    /// All nodes of this crowd, several at a time as an operator's tools do it.
+    /// Joins all nodes of this crowd, `at_once` at a time, as an operator's tools do.
     async fn join(&mut self, token: String, remote: String, at_once: u64) -> Result<Value, String> {
         let at_once = usize::try_from(at_once.max(1)).unwrap_or(1);
         let joins = self.nodes.iter().map(|(number, node)| {
@@ -251,13 +251,13 @@ impl Here {
         Ok(json!({}))
     }
 
-    /// Waits until so many nodes take tasks.
+    /// Waits until this many nodes take tasks.
     async fn ready(&self, nodes: u64) -> Result<Value, String> {
         self.until(|state| state.nodes().filter(|node| node.is_ready()).count() as u64 >= nodes).await?;
         Ok(json!({}))
     }
 
-    /// Waits until every node here is linked to a manager that lives.
+    /// Waits until every node of this crowd is linked to a manager other than `without`.
     async fn linked(&self, without: Option<NodeId>) -> Result<Value, String> {
         for node in self.nodes.values() {
             let standing = node.standing();
@@ -267,7 +267,7 @@ impl Here {
         Ok(json!({}))
     }
 
-    /// A service, created and running; how long that took, and what it cost the log.
+    /// Creates the service and waits until it runs; answers with the time taken and the bytes added to the log.
     async fn run(&self, replicas: u64) -> Result<Value, String> {
         let control = self.control()?;
         let (before, begun) = (control.store().log_written(), Instant::now());
@@ -277,13 +277,13 @@ impl Here {
         Ok(json!({ "ms": took.as_secs_f64() * 1e3, "log": control.store().log_written() - before }))
     }
 
-    /// Waits until these are known to be lost.
+    /// Waits until the managers know that these nodes are lost.
     async fn known(&self, lost: &BTreeSet<NodeId>) -> Result<Value, String> {
         self.until(|state| are_known(state, lost)).await?;
         Ok(json!({}))
     }
 
-    /// Waits until everything runs on nodes that are not lost.
+    /// Waits until all tasks run on nodes that are not lost.
     async fn elsewhere(&self, lost: &BTreeSet<NodeId>, replicas: u64) -> Result<Value, String> {
         self.until(|state| running(state, lost) >= replicas).await?;
         Ok(json!({}))
@@ -294,7 +294,7 @@ impl Here {
         states.wait_for(|state| holds(state)).await.map(drop).map_err(|why| why.to_string())
     }
 
-    /// Remembers who was ever recorded as not reachable.
+    /// Starts to note nodes that are recorded as not reachable.
     fn watch(&mut self) -> Result<(), String> {
         self.missed = watch(&self.control()?);
         Ok(())
@@ -305,7 +305,7 @@ impl Here {
         self.nodes.values().map(|node| id(node).ok_or_else(|| "it has no part in the cluster".to_owned())).collect()
     }
 
-    /// In words, for whoever waits in vain.
+    /// State of the crowd in words, for the error of a wait that was given up.
     fn how(&self) -> String {
         let Ok(control) = self.control() else { return "no manager".into() };
         let state = control.last_known();
@@ -328,7 +328,7 @@ impl Here {
     }
 }
 
-/// Tries to write until that is accepted.
+/// Tries to write until a write is accepted.
 pub(super) async fn write(control: &Control) {
     while touch(control).await.is_err() {
         tokio::time::sleep(Duration::from_millis(1)).await;
@@ -343,10 +343,10 @@ async fn touch(control: &Control) -> Result<(), Refusal> {
     control.update_service(service.id, version, spec).await
 }
 
-/// Who was ever recorded as not reachable.
+/// Nodes that were recorded as not reachable at any time.
 pub(super) type Missed = Arc<Mutex<BTreeSet<NodeId>>>;
 
-/// Notes it from now on.
+/// Starts to note nodes that are recorded as not reachable.
 pub(super) fn watch(control: &Control) -> Missed {
     let missed = Missed::default();
     let (mut events, seen) = (control.events(control.last_known().applied().index), Arc::clone(&missed));
@@ -373,7 +373,7 @@ fn ids(list: &Value) -> BTreeSet<NodeId> {
     all.filter_map(|id| NodeId::from_str(id.as_str()?).ok()).collect()
 }
 
-/// How many tasks run, those on lost nodes aside.
+/// Number of running tasks on nodes that are not lost.
 pub(super) fn running(state: &State, lost: &BTreeSet<NodeId>) -> u64 {
     let counts = |node: Option<NodeId>| node.is_some_and(|node| !lost.contains(&node));
     state.tasks().filter(|task| task.is_running() && counts(task.node())).count() as u64

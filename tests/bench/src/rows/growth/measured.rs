@@ -1,11 +1,11 @@
-//! What a size cost, and how that is laid beside the smallest.
+//! The cost of each size, and its comparison with the smallest size.
 
 use crate::figure::{Figure, Goal, Peer, Samples, Unit};
 
-/// What a node may cost more than in the smallest cluster.
+/// How many times the cost of a node in the smallest cluster a node may cost in a larger one.
 const WITHIN: f64 = 1.3;
 
-/// What one size cost; `None` where it was not come to, or is not measured there.
+/// Costs of one size; `None` where the round did not get that far or the cost is not measured.
 #[derive(Debug, Default)]
 pub(super) struct Measured {
     pub(super) join: Option<f64>,
@@ -30,13 +30,13 @@ pub(super) struct Measured {
 
 /// All rounds of one size.
 pub(super) struct Size {
-    /// For example `growth 50`.
+    /// Name of the size, for example `growth 50`.
     pub(super) name: String,
     pub(super) rounds: Vec<Measured>,
     pub(super) notes: Vec<String>,
 }
 
-/// One thing that is measured at every size.
+/// A quantity that is measured at every size.
 struct Line {
     what: &'static str,
     unit: Unit,
@@ -66,7 +66,7 @@ const LINES: &[Line] = &[
     Line { what: "a tenth killed: all running elsewhere", unit: Unit::Millis, of: |it| it.elsewhere },
 ];
 
-/// The figures of all sizes, the smallest first.
+/// Figures of all sizes, the smallest first.
 pub(super) fn figures(sizes: &[Size]) -> Vec<Figure> {
     let mut figures: Vec<Figure> = LINES.iter().flat_map(|line| beside_the_smallest(line, sizes)).collect();
     figures.extend(sizes.iter().map(|size| {
@@ -77,7 +77,7 @@ pub(super) fn figures(sizes: &[Size]) -> Vec<Figure> {
     figures
 }
 
-/// One figure a size, each beside the first; none of what is not measured.
+/// One figure for each size, with the smallest size as its peer; empty for a quantity that was not measured.
 fn beside_the_smallest(line: &Line, sizes: &[Size]) -> Vec<Figure> {
     let samples = |size: &Size| size.rounds.iter().filter_map(line.of).collect::<Samples>();
     let mut measured = sizes.iter().map(|size| (size, samples(size))).filter(|(_, samples)| samples.len() > 0);

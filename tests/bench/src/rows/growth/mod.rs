@@ -1,13 +1,13 @@
-//! The same work in clusters of 50, 200 and 500 workers, and simulated up to 2,000: what a node more costs.
+//! The row `growth`: the same work in clusters of 50, 200 and 500 workers, and simulated up to 2,000 nodes.
 //!
-//! Every node is whole but for its engine, whose tasks are values: real QUIC on loopback, the real clock, a real disk.
-//! Each manager has a process of its own, so that its memory and its processor time can be told apart; the workers
-//! share a few, of which one holds the tenth that is killed. A cost per node that grows with the cluster is a
-//! mistake somewhere: hence the goal beside the smallest size. Delays are held against the smallest as they are, not
-//! per node: a larger cluster has more to do, and more nodes to do it.
+//! Every node is complete except for its engine, whose tasks are values: real QUIC on loopback, the real clock, a real
+//! disk. Each manager has a process of its own, so that its memory and processor time can be told apart; the workers
+//! share a few processes, one of which holds the tenth that is killed. A cost per node that grows with the cluster is a
+//! mistake somewhere, hence the goal beside the smallest size. Delays are compared as they are, not per node: a larger
+//! cluster has more to do, and more nodes to do it.
 //!
-//! - [`measured`]: what a size cost, beside the smallest.
-//! - [`crowd`]: nodes in a child process, told by lines what to do.
+//! - [`measured`]: the cost of each size, beside the smallest.
+//! - [`crowd`]: nodes in a child process, controlled by lines.
 //! - [`size`]: one cluster of one size, from its first node to its last loss.
 //! - [`simulated`]: the same in virtual time.
 
@@ -22,18 +22,18 @@ use crate::calm;
 use crate::figure::Figure;
 use measured::Size;
 
-/// The row.
+/// The row `growth`.
 pub(super) const ROW: Row =
     Row { name: "growth", what: "50, 200 and 500 workers: cost per node beside the smallest", measure };
 
-/// How many workers, beside three managers.
+/// Numbers of workers, beside three managers.
 const SIZES: &[u16] = &[50, 200, 500];
 
-/// How many nodes there are in virtual time, managers included: none unless asked for, since the large ones take
-/// long (`ESSAIM_GROWTH_SIMULATED=50,500,1000,2000`).
+/// Numbers of nodes in virtual time, managers included. None by default, since the large ones take long
+/// (`ESSAIM_GROWTH_SIMULATED=50,500,1000,2000`).
 const SIMULATED: &[u16] = &[];
 
-/// The three sizes take four minutes together.
+/// Largest number of rounds: the three sizes take four minutes together.
 const ROUNDS_MAX: u32 = 1;
 
 fn measure(rounds: u32) -> Vec<Figure> {
@@ -78,8 +78,7 @@ fn measure(rounds: u32) -> Vec<Figure> {
     figures
 }
 
-/// The sizes, unless a variable of this name says others (`ESSAIM_GROWTH=50,500`; none: `0`): for a look at one of
-/// them while it is being mended.
+/// The sizes from the variable of this name (`ESSAIM_GROWTH=50,500`; `0` for none), or the usual ones.
 fn chosen(variable: &str, usual: &[u16]) -> Vec<u16> {
     let Ok(said) = std::env::var(variable) else { return usual.into() };
     said.split(',').filter_map(|size| size.parse().ok()).filter(|size| *size > 0).collect()

@@ -1,12 +1,12 @@
-//! What a process costs, as the kernel counts it.
+//! The cost of a process, as the kernel counts it.
 
 use std::fs;
 use std::time::Duration;
 
-/// The kernel's unit of processor time in `/proc`, on every Linux that this runs on.
+/// Unit of processor times in `/proc` on every Linux that the bench runs on.
 const TICK: Duration = Duration::from_millis(10);
 
-/// How much memory is resident, in mebibytes.
+/// Resident memory of a process in mebibytes.
 pub(super) fn memory(pid: u32) -> Result<f64, String> {
     let text = fs::read_to_string(format!("/proc/{pid}/status")).map_err(|why| why.to_string())?;
     let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:")).ok_or("no VmRSS")?;
