@@ -17,7 +17,7 @@ use essaim_protocol::Standing as Told;
 use essaim_store::{OpenError, Store};
 use essaim_system::env::folder;
 use essaim_system::supervisor::{Children, Escalated, NotStarted};
-use essaim_system::{ChildSpec, RecordKind, Scope};
+use essaim_system::{ChildSpec, Scope};
 use essaim_transport::Identity;
 use essaim_wire::{Generation, Lineage, NodeId, Role};
 use essaim_worker::{WorkerHandle, WorkerSettings};
@@ -108,9 +108,6 @@ impl Part {
         children: &mut Children,
     ) -> Result<(), OpenError> {
         let store = group::open(&self.scope.env, &self.endpoint, self.advertise, opening).await?;
-        if let Some(repaired) = store.repaired() {
-            self.scope.record(RecordKind::Raft, repaired);
-        }
         let (watched, root) = (store.clone(), root.clone());
         tokio::spawn(async move {
             let why = watched.failed().await;

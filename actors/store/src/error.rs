@@ -141,9 +141,11 @@ impl OpenError {
     /// A damaged file, with what to do about it.
     pub(crate) fn damaged(what: impl fmt::Display, folder: &str) -> Self {
         Self::Damaged(format!(
-            "{what}. This manager does not start with it, and the cluster loses nothing as long as the others form \
-             a majority. The way back: on another manager, demote this node; stop this daemon; delete {folder}; \
-             start it and promote the node again. If it was the only manager, put a backup of {folder} in its place."
+            "{what}. This manager may have acknowledged what cannot be read any more, so it does not start with it. \
+             Nothing is lost as long as the other managers form a majority. The way back: on another manager, demote \
+             this node (`essaim node demote NODE`); stop this daemon; delete {folder}; start it, and promote the node \
+             again (`essaim node promote NODE`). If it was the only manager, put a backup of {folder} in its place: \
+             what was changed since that backup is lost."
         ))
     }
 }

@@ -113,7 +113,6 @@ pub(crate) struct Inner {
     pub(crate) idle: Mutex<Idle>,
     pub(crate) tasks: Mutex<Vec<JoinHandle<()>>>,
     pub(crate) closed: AtomicBool,
-    pub(crate) repaired: Option<String>,
     pub(crate) time: ClusterTime,
 }
 
@@ -205,11 +204,6 @@ impl Store {
                 place(&disk, identity::LOG)
             )));
         }
-        let repaired = found.repaired.clone();
-        if let Some(repaired) = &repaired {
-            tracing::warn!("{repaired}");
-        }
-
         let writer = Writer::start(Arc::clone(&database) as Arc<dyn LogBackend>, Arc::clone(&disk))?;
         let log = LogStore::new(Arc::clone(&database) as Arc<dyn LogBackend>, writer.clone(), found)?;
         let machine = Arc::new(MachineShared {
@@ -281,7 +275,6 @@ impl Store {
                 idle: Mutex::default(),
                 tasks: Mutex::default(),
                 closed: AtomicBool::new(false),
-                repaired,
                 time,
             }),
         };

@@ -84,11 +84,6 @@ impl Store {
         self.machine().log.voted()
     }
 
-    /// What had to be repaired when the store was opened, in words.
-    pub fn repaired(&self) -> Option<&str> {
-        self.inner.repaired.as_deref()
-    }
-
     /// Waits until the log is applied here up to `index`.
     pub async fn wait_applied(&self, index: Index) {
         let mut applied = self.applied();

@@ -1,8 +1,14 @@
 //! The log in redb: one table of sealed entries by place, one of the few other values.
 //!
 //! redb copies on write and syncs once a commit; after a power cut it finds the last commit whose checksums hold,
-//! so a torn group of entries is gone as a whole and was acknowledged to nobody. On opening, every entry is unsealed:
-//! a damaged one at the very end is cut off like a torn one, a damaged one before it is a reason not to start.
+//! so a torn group of entries is gone as a whole and was acknowledged to nobody. Whatever redb does return belongs to a
+//! commit that was whole, and may have been acknowledged. So on opening every page is checked and every entry is
+//! unsealed, and one that is not what was written is a reason not to start, wherever it stands: a manager that forgot
+//! what it acknowledged could let the group elect a leader without it. redb repairs what its check finds, so the
+//! finding is kept in the file, and a second start does not take the repaired file for a whole one.
+//!
+//! One thing cannot be told: after a power cut, a last commit that was acknowledged and rotted since looks like one
+//! that was torn. redb could tell them apart with two syncs for each commit, which would double the time of a write.
 
 use super::file::DatabaseFile;
 use super::{Found, LogBackend, LogError, Op};
@@ -23,6 +29,8 @@ const VALUES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("values");
 const VOTE: &str = "vote";
 const COMMITTED: &str = "committed";
 const PURGED: &str = "purged";
+/// What a check of the whole file has found, in words. Not sealed: it is no secret.
+const DAMAGE: &str = "damage";
 
 /// redb's cache. The tail of the log is in memory anyway; this serves a follower that is far behind.
 const CACHE_BYTES: usize = 8 << 20;
@@ -46,7 +54,10 @@ impl LogDatabase {
         let opened = guarded(|| {
             let mut database = builder().create_with_backend(file).map_err(|error| error.to_string())?;
             // Walks every page against its checksum; a log is never much larger than a snapshot.
-            database.check_integrity().map_err(|error| error.to_string())?;
+            if !database.check_integrity().map_err(|error| error.to_string())? {
+                keep_damage(&database).map_err(|error| error.to_string())?;
+                return Err(BROKEN_PAGES.into());
+            }
             Ok(database)
         });
         match opened {
@@ -87,10 +98,6 @@ impl LogDatabase {
         decode(&bytes).map_err(|why| format!("{name}: {why}"))
     }
 
-    fn cut(&self, from: u64) -> io::Result<()> {
-        self.commit(&[Op::TruncateFrom(from)])
-    }
-
     fn damaged(&self, why: impl std::fmt::Display) -> LogError {
         LogError::Damaged(format!("the log {} is damaged: {why}", self.place))
     }
@@ -98,12 +105,12 @@ impl LogDatabase {
 
 impl LogBackend for LogDatabase {
     fn load(&self) -> Result<Found, LogError> {
-        let mut values = [None, None, None];
+        let mut values = [None, None, None, None];
         let mut sealed: Vec<(u64, Vec<u8>)> = Vec::new();
         self.with(|database| {
             let read = database.begin_read()?;
             let table = read.open_table(VALUES)?;
-            for (value, name) in values.iter_mut().zip([VOTE, COMMITTED, PURGED]) {
+            for (value, name) in values.iter_mut().zip([VOTE, COMMITTED, PURGED, DAMAGE]) {
                 *value = table.get(name)?.map(|found| found.value().to_vec());
             }
             for item in read.open_table(ENTRIES)?.iter()? {
@@ -114,14 +121,16 @@ impl LogBackend for LogDatabase {
         })
         .map_err(|why| self.damaged(why))?;
 
-        let [vote, committed, purged] = values;
+        let [vote, committed, purged, damage] = values;
+        if let Some(damage) = damage {
+            return Err(self.damaged(String::from_utf8_lossy(&damage)));
+        }
         let mut found = Found {
             vote: open(vote, |bytes| self.unseal_value::<Vote>(VOTE, bytes)).map_err(|why| self.damaged(why))?,
             committed: open(committed, |bytes| self.unseal_value(COMMITTED, bytes)).map_err(|why| self.damaged(why))?,
             purged: open(purged, |bytes| self.unseal_value(PURGED, bytes)).map_err(|why| self.damaged(why))?,
             ..Found::default()
         };
-        let last = sealed.last().map(|(index, _)| *index);
         let mut next = found.purged.map_or_else(|| sealed.first().map_or(0, |(index, _)| *index), |id| id.index + 1);
         for (index, record) in sealed {
             if index < next {
@@ -130,14 +139,8 @@ impl LogBackend for LogDatabase {
             if index > next {
                 return Err(self.damaged(format!("entry {next} is missing")));
             }
-            match self.unseal(index, &record) {
-                Ok(bytes) => found.entries.push((index, bytes)),
-                Err(why) if Some(index) == last && index > 0 => {
-                    self.cut(index)?;
-                    found.repaired = Some(format!("cut off the last record of {}: {why}", self.place));
-                }
-                Err(why) => return Err(self.damaged(why)),
-            }
+            let bytes = self.unseal(index, &record).map_err(|why| self.damaged(why))?;
+            found.entries.push((index, bytes));
             next = index + 1;
         }
         Ok(found)
@@ -197,6 +200,18 @@ fn builder() -> Builder {
     let mut builder = Builder::new();
     builder.set_cache_size(CACHE_BYTES);
     builder
+}
+
+/// What is said of a file in which redb had to repair pages.
+const BROKEN_PAGES: &str = "some of its pages are not what was written, and entries that this manager acknowledged may \
+                            be gone";
+
+/// Writes into the file that it was damaged: its pages were repaired by the check, and would pass the next.
+fn keep_damage(database: &Database) -> Result<(), redb::Error> {
+    let write = database.begin_write()?;
+    write.open_table(VALUES)?.insert(DAMAGE, BROKEN_PAGES.as_bytes())?;
+    write.commit()?;
+    Ok(())
 }
 
 /// Makes an empty log under another name, and renames it when it is whole: a power cut while a log is made leaves

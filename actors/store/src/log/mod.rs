@@ -41,8 +41,6 @@ pub(crate) struct Found {
     pub(crate) purged: Option<LogId>,
     /// The entries, encoded, at their places, without a hole.
     pub(crate) entries: Vec<(u64, Vec<u8>)>,
-    /// What had to be repaired, in words; a torn end is expected after a power cut.
-    pub(crate) repaired: Option<String>,
 }
 
 /// Why the log cannot be used; nothing in it was changed.
@@ -51,14 +49,14 @@ pub(crate) enum LogError {
     /// The disk did not answer.
     #[error(transparent)]
     Disk(#[from] io::Error),
-    /// Something before the end of the log is not what was written.
+    /// Something in the log is not what was written.
     #[error("{0}")]
     Damaged(String),
 }
 
 /// Whatever keeps the log.
 pub(crate) trait LogBackend: Send + Sync + 'static {
-    /// Everything, verified; a torn end is repaired.
+    /// Everything, verified.
     fn load(&self) -> Result<Found, LogError>;
 
     /// Makes the operations durable, all or none, and returns when they are.
