@@ -8,7 +8,7 @@
 
 use super::core::{Core, Effect, Input};
 use crate::reports::Reports;
-use essaim_model::{Availability, Change, NodeDescription, NodeSpec, Refusal};
+use essaim_model::{Availability, Change, NodeDescription, NodeSpec, Refusal, RefusalKind};
 use essaim_protocol::{Detach, Hello, NODE_EXPORT, Pace, Packed, Report, ReportReply, ToNode, ToUplink, UPLINK_EXPORT};
 use essaim_store::Store;
 use essaim_system::Scope;
@@ -21,6 +21,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+use tokio::sync::Semaphore;
 
 /// How long a node may take to export its uplink on a new link.
 const IMPORT_DEADLINE: Duration = Duration::from_secs(5);
@@ -30,6 +31,19 @@ const AVAILABILITY_TRIES: u32 = 5;
 
 /// How long to wait before its description is proposed again: until its node is known here, or somebody leads.
 const DESCRIBE_AGAIN: Duration = Duration::from_millis(250);
+
+/// How long after a description was kept the next may be proposed. A machine looks at itself once a minute; whatever it
+/// says in between waits, and only the last of it is proposed.
+const DESCRIBE_REST: Duration = Duration::from_secs(1);
+
+/// Hellos that are answered on one link: the first, one for an operator's change of availability now and then, and
+/// some for orders that build on what the node does not have. Each is answered with all orders of the node, so a node
+/// that says more has to link again.
+const HELLOS_MAX: u32 = 64;
+
+/// Reports of a node that are being kept. A worker waits for the answer to one before it sends the next, and sends
+/// its last without waiting when it stops.
+const REPORTS_MAX: usize = 2;
 
 /// Whether a mark lies in the actor's mailbox already: one is enough, however much was applied since.
 #[derive(Debug, Clone, Default)]
@@ -94,6 +108,11 @@ pub(crate) struct State {
     level: Level,
     /// What its machine said of itself, last.
     description: Option<NodeDescription>,
+    /// A description is being proposed, or was a moment ago: another look follows, which takes what was said last.
+    describing: bool,
+    /// How many hellos were heard on this link.
+    hellos: u32,
+    reporting: Arc<Semaphore>,
 }
 
 impl Actor for NodeActor {
@@ -124,6 +143,9 @@ impl Actor for NodeActor {
             generation,
             level: Level::UNKNOWN,
             description: None,
+            describing: false,
+            hellos: 0,
+            reporting: Arc::new(Semaphore::new(REPORTS_MAX)),
         })
     }
 
@@ -154,7 +176,10 @@ impl Actor for NodeActor {
                 state.mark.0.store(false, Ordering::Release);
                 state.tell(Input::Applied);
             }
-            Msg::DescribeAgain => state.describe(&myself),
+            Msg::DescribeAgain => {
+                state.describing = false;
+                state.describe(&myself);
+            }
             Msg::Pace(interval) => {
                 state.pace = interval;
                 state.say(ToUplink::Pace(Packed::new(&Pace { interval })));
@@ -202,6 +227,10 @@ async fn set_availability(store: &Store, id: NodeId, availability: Availability)
 
 impl State {
     fn hear_hello(&mut self, myself: &ActorRef<Msg>, hello: Hello) {
+        self.hellos += 1;
+        if self.hellos > HELLOS_MAX {
+            return self.hear_nonsense(myself, &format!("more than {HELLOS_MAX} hellos on one link"));
+        }
         if let Err(refusal) = hello.description.check() {
             return self.hear_nonsense(myself, &refusal);
         }
@@ -250,11 +279,16 @@ impl State {
         });
     }
 
-    /// Proposes what the machine says of itself, if the cluster does not know it yet.
-    fn describe(&self, myself: &ActorRef<Msg>) {
+    /// Proposes what the machine says of itself, if the cluster does not know it yet. One proposal at a time, and one a
+    /// second: a node that describes itself without end makes no more work than that.
+    fn describe(&mut self, myself: &ActorRef<Msg>) {
+        if self.describing {
+            return;
+        }
         let cluster = self.store.state();
         let Some(node) = cluster.node(self.peer.node) else {
             // It was let in a moment ago, and this manager has not heard of that yet.
+            self.describing = true;
             myself.send_after(DESCRIBE_AGAIN, || Msg::DescribeAgain);
             return;
         };
@@ -271,18 +305,29 @@ impl State {
             level: self.level,
             description: news,
         };
+        self.describing = true;
         let (store, scope, myself) = (self.store.clone(), self.scope.clone(), myself.clone());
         tokio::spawn(async move {
-            if let Err(why) = store.propose(vec![change], None).await {
-                scope.record(RecordKind::Session, format!("its description was not kept yet: {why}"));
-                myself.send_after(DESCRIBE_AGAIN, || Msg::DescribeAgain);
-            }
+            let rest = match store.propose(vec![change], None).await {
+                Ok(_) => DESCRIBE_REST,
+                Err(why) => {
+                    scope.record(RecordKind::Session, format!("its description was not kept yet: {why}"));
+                    DESCRIBE_AGAIN
+                }
+            };
+            myself.send_after(rest, || Msg::DescribeAgain);
         });
     }
 
     fn keep(&self, report: Report, reply: RpcReplyPort<Packed<ReportReply>>) {
+        let Ok(place) = Arc::clone(&self.reporting).try_acquire_owned() else {
+            let busy = Refusal::new(RefusalKind::Unknown, "earlier reports of this node are still being kept");
+            let _ = reply.send(Packed::new(&ReportReply::Again(busy)));
+            return;
+        };
         let (reports, node) = (self.reports.clone(), self.peer.node);
         tokio::spawn(async move {
+            let _place = place;
             let kept = match reports.keep(node, report.tasks).await {
                 Ok(()) => ReportReply::Kept,
                 Err(refusal) => ReportReply::Again(refusal),

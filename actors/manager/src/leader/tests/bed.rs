@@ -114,6 +114,11 @@ impl Bed {
         self.wait("the tree stands", |bed| bed.runs("leader/reaper")).await;
     }
 
+    /// The supervisor of the first machine.
+    pub(super) const fn tree(&self) -> &ActorRef<SupervisorMsg> {
+        &self.leader.tree
+    }
+
     /// Stops the leader's tree.
     pub(super) async fn depose(&self) {
         self.leader.tree.cast(SupervisorMsg::Remove(leader::NAME.into())).expect("it runs");

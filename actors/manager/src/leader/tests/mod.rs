@@ -2,6 +2,7 @@
 //! worker would report is reported by the test.
 
 mod bed;
+mod hostile;
 mod stories;
 mod trust;
 
