@@ -64,6 +64,6 @@ impl Actor for Guard {
 fn withdraw(shared: &Shared, cell: &ActorCell, failed: bool, why: &str) {
     let key = shared.state().withdraw(cell.get_id());
     if let Some(key) = key {
-        shared.say(&Frame::Down { key, failed, why: why.to_owned() });
+        let _ = shared.say(&Frame::Down { key, failed, why: why.to_owned() });
     }
 }

@@ -161,7 +161,8 @@ impl Link {
             closing: watch::Sender::new(None),
         });
         let (guard, guard_ended) = Actor::spawn_linked(None, Guard, Arc::clone(&shared), owner).await?;
-        shared.say(&Frame::Open { revision: REVISION });
+        // A link that was opened a moment ago takes a frame, and one that has ended needs none; so with all below.
+        let _ = shared.say(&Frame::Open { revision: REVISION });
         tokio::spawn(run(Arc::clone(&shared), guard.clone(), guard_ended, send, recv));
         Ok(Self { shared, guard })
     }
@@ -176,7 +177,7 @@ impl Link {
     pub fn export<M: Exported>(&self, name: &str, actor: &ActorRef<M>) {
         let cell = actor.get_cell();
         let key = self.shared.state().export(&cell);
-        self.shared.say(&Frame::Export { key, name: name.to_owned(), hears: type_name::<M::Remote>() });
+        let _ = self.shared.say(&Frame::Export { key, name: name.to_owned(), hears: type_name::<M::Remote>() });
         // The guard watches, and looks whether it is alive: of an actor that is dead already nothing is heard.
         let _ = self.guard.cast(GuardMsg::Watch(cell));
     }
@@ -233,8 +234,8 @@ impl Link {
 }
 
 impl Shared {
-    /// Puts a frame into the outbox; whether it was taken. One too many ends the link, one too long is dropped.
-    fn say(&self, frame: &Frame) -> bool {
+    /// Puts a frame into the outbox. One too many ends the link; one too long is not taken, and whoever says it is told.
+    fn say(&self, frame: &Frame) -> Result<(), Refused> {
         let mut bytes = Vec::with_capacity(frame.len_about());
         let pushed = match essaim_wire::encode_into(frame, &mut bytes) {
             Ok(()) => self.outbox.push(bytes),
@@ -242,9 +243,9 @@ impl Shared {
         };
         if pushed == Err(Refused::TooLong) {
             let peer = self.peer.as_str();
-            tracing::warn!(peer, "a message over {MAX_FRAME} bytes was dropped: whoever makes it must cut it");
+            tracing::warn!(peer, "a message over {MAX_FRAME} bytes was not taken: whoever makes it must cut it");
         }
-        pushed.is_ok()
+        pushed
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -278,7 +279,7 @@ async fn run(
         _ = guard_ended => "the actor that held it ended".into(),
         _ = closing.changed() => {
             let why = closing.borrow().clone().unwrap_or_default();
-            shared.say(&Frame::Close { why: why.clone() });
+            let _ = shared.say(&Frame::Close { why: why.clone() });
             shared.outbox.close();
             let _ = tokio::time::timeout(GOODBYE_WAIT, &mut writer).await;
             format!("closed: {why}")

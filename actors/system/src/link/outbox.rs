@@ -31,6 +31,8 @@ pub(super) struct Outbox {
     changed: Notify,
     /// Notified when the outbox overflowed, also while a write waits for the peer.
     overflow: Notify,
+    /// There is room again for senders that ask first, or it is closed.
+    room: Notify,
 }
 
 #[derive(Default)]
@@ -53,7 +55,12 @@ pub(super) enum Refused {
 
 impl Outbox {
     pub(super) fn new() -> Self {
-        Self { queue: Mutex::new(Queue::default()), changed: Notify::new(), overflow: Notify::new() }
+        Self {
+            queue: Mutex::new(Queue::default()),
+            changed: Notify::new(),
+            overflow: Notify::new(),
+            room: Notify::new(),
+        }
     }
 
     pub(super) fn push(&self, message: Vec<u8>) -> Result<(), Refused> {
@@ -68,6 +75,7 @@ impl Outbox {
             queue.closed = true;
             drop(queue);
             self.overflow.notify_one();
+            self.room.notify_waiters();
             return Err(Refused::Overflow);
         }
         queue.bytes += message.len();
@@ -98,6 +106,21 @@ impl Outbox {
     pub(super) fn close(&self) {
         self.queue().closed = true;
         self.changed.notify_one();
+        self.room.notify_waiters();
+    }
+
+    /// Waits until there is room for a sender that asks first, or it is closed.
+    pub(super) async fn wait_for_room(&self) {
+        loop {
+            let room = self.room.notified();
+            tokio::pin!(room);
+            // From here on a notification counts, also before the first poll.
+            room.as_mut().enable();
+            if self.has_room() || self.is_closed() {
+                return;
+            }
+            room.await;
+        }
     }
 
     /// Writes frames until the stream fails, the outbox overflows, or it is closed and empty. Returns the reason in
@@ -149,6 +172,9 @@ impl Outbox {
         if queue.messages.is_empty() && queue.messages.capacity() > BATCH_MESSAGES {
             // Gives the memory of a burst back.
             queue.messages.shrink_to(BATCH_MESSAGES);
+        }
+        if !batch.is_empty() {
+            self.room.notify_waiters();
         }
         (batch, queue.closed)
     }

@@ -9,6 +9,7 @@
 
 use super::Shared;
 use super::frame::Frame;
+use super::outbox::Refused;
 use ractor::message::SerializedMessage;
 use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, ActorRuntime, SpawnErr};
 use ractor_cluster::RactorMessage;
@@ -46,8 +47,8 @@ pub(super) async fn start(shared: Arc<Shared>, key: u64, guard: ActorCell) -> Re
     Ok(proxy.get_cell())
 }
 
-/// Puts a message for the peer's actor with this key into the outbox. Returns whether it was taken.
-pub(super) fn send(shared: &Shared, to: u64, message: SerializedMessage) -> bool {
+/// Puts a message for the peer's actor with this key into the outbox, or says why it was not taken.
+pub(super) fn send(shared: &Shared, to: u64, message: SerializedMessage) -> Result<(), Refused> {
     match message {
         SerializedMessage::Cast { variant, args, .. } => shared.say(&Frame::Cast { to, variant, args }),
         SerializedMessage::Call { variant, args, reply, .. } => {
@@ -55,7 +56,7 @@ pub(super) fn send(shared: &Shared, to: u64, message: SerializedMessage) -> bool
             let within_ms = u64::try_from(within.as_millis()).unwrap_or(u64::MAX).max(1);
             let tag = shared.state().await_reply(Instant::now() + within, reply);
             let taken = shared.say(&Frame::Call { to, tag, within_ms, variant, args });
-            if taken {
+            if taken.is_ok() {
                 shared.called.notify_one();
             } else {
                 // Dropping the reply port ends the call at its caller at once.
@@ -63,7 +64,7 @@ pub(super) fn send(shared: &Shared, to: u64, message: SerializedMessage) -> bool
             }
             taken
         }
-        SerializedMessage::CallReply(..) => false,
+        SerializedMessage::CallReply(..) => Ok(()),
     }
 }
 

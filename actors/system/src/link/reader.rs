@@ -143,7 +143,7 @@ async fn on_call(
         target
     };
     let Some(target) = target else {
-        shared.say(&Frame::Reply { tag, answer: None });
+        let _ = shared.say(&Frame::Reply { tag, answer: None });
         return Ok(());
     };
     let within = within.min(SERVED_LONGEST);
@@ -156,9 +156,9 @@ async fn on_call(
         // An actor that has ended, and bytes that it cannot decode, drop the port: the answer is that there is none.
         let answer = tokio::time::timeout(within, recv).await.ok().and_then(Result::ok);
         shared.state().served -= 1;
-        if !shared.say(&Frame::Reply { tag, answer }) {
+        if shared.say(&Frame::Reply { tag, answer }).is_err() {
             // Too long an answer is none.
-            shared.say(&Frame::Reply { tag, answer: None });
+            let _ = shared.say(&Frame::Reply { tag, answer: None });
         }
     });
     pace.count(to, &target, bytes).await

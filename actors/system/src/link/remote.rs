@@ -4,6 +4,7 @@
 //! mailbox of the proxy. They are refused while too much waits.
 
 use super::Shared;
+use super::outbox::Refused;
 use super::proxy;
 use crate::supervisor::CallError;
 use ractor::{ActorRef, ActorStatus, Message, RpcReplyPort};
@@ -21,6 +22,9 @@ pub enum CastError {
     /// The actor, or the link to it, has ended.
     #[error("the actor or the link to it has ended")]
     Ended,
+    /// It is larger than any frame may be. It was not sent and never will be: whoever makes it must cut it.
+    #[error("the message is larger than a frame may be")]
+    TooLong,
 }
 
 /// A reference to an actor that the peer exported. Sending fails when the link cannot take more at the moment.
@@ -41,6 +45,20 @@ impl<M: Message> Remote<M> {
         self.send(message)
     }
 
+    /// Waits until there is room for a message; says no when the link has ended. A peer that takes nothing for long ends it.
+    pub async fn wait_for_room(&self) -> bool {
+        self.shared.outbox.wait_for_room().await;
+        !self.shared.outbox.is_closed()
+    }
+
+    /// Whether a message would be taken now, or why not: for a sender that does not make one in vain.
+    pub fn find_room(&self) -> Result<(), CastError> {
+        if self.shared.ended.borrow().is_some() || self.actor.get_status() >= ActorStatus::Stopping {
+            return Err(CastError::Ended);
+        }
+        if self.shared.outbox.has_room() { Ok(()) } else { Err(CastError::Stalled) }
+    }
+
     /// Sends a question and waits for the answer, at most for `within`.
     pub async fn call<R: Send + 'static>(
         &self,
@@ -49,7 +67,10 @@ impl<M: Message> Remote<M> {
     ) -> Result<R, CallError> {
         self.find_room().map_err(|_| CallError::Absent)?;
         let (reply, answer) = oneshot::channel();
-        self.send(ask(RpcReplyPort::from((reply, within)))).map_err(|_| CallError::Absent)?;
+        self.send(ask(RpcReplyPort::from((reply, within)))).map_err(|why| match why {
+            CastError::TooLong => CallError::Dropped,
+            CastError::Stalled | CastError::Ended => CallError::Absent,
+        })?;
         match tokio::time::timeout(within, answer).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(_)) => Err(CallError::Dropped),
@@ -63,18 +84,12 @@ impl<M: Message> Remote<M> {
         &self.actor
     }
 
-    fn find_room(&self) -> Result<(), CastError> {
-        if self.shared.ended.borrow().is_some() || self.actor.get_status() >= ActorStatus::Stopping {
-            return Err(CastError::Ended);
-        }
-        if self.shared.outbox.has_room() { Ok(()) } else { Err(CastError::Stalled) }
-    }
-
     fn send(&self, message: M) -> Result<(), CastError> {
         let message = message.serialize().map_err(|_| CastError::Ended)?;
-        // A message that is too long for any frame is dropped, and the link goes on.
-        let taken = proxy::send(&self.shared, self.key, message);
-        if taken || !self.shared.outbox.is_closed() { Ok(()) } else { Err(CastError::Ended) }
+        proxy::send(&self.shared, self.key, message).map_err(|refused| match refused {
+            Refused::TooLong => CastError::TooLong,
+            Refused::Closed | Refused::Overflow => CastError::Ended,
+        })
     }
 }
 

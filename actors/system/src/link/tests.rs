@@ -343,8 +343,10 @@ async fn a_frame_over_the_limit_ends_the_link_and_a_message_over_it_only_itself(
     assert!(why.contains("over the limit"), "{why}");
 
     let (_here, _there, _counter, remote) = linked_counter().await;
-    remote.cast(ToCounter::Text("x".repeat(MAX_FRAME))).expect("taken");
-    remote.cast(ToCounter::Text("x".repeat(32 << 20))).expect("taken");
+    // Whoever says it is told that it was not sent.
+    for size in [MAX_FRAME, 32 << 20] {
+        assert_eq!(remote.cast(ToCounter::Text("x".repeat(size))), Err(CastError::TooLong));
+    }
     assert_eq!(remote.call(ToCounter::Sum, SOON).await, Ok(0));
 }
 
@@ -404,6 +406,11 @@ async fn a_peer_that_does_not_read_costs_no_more_than_the_limit() {
     let (messages, bytes) = here.link.backlog();
     assert!(messages < 5_000 && bytes < 24 << 20, "{messages} {bytes}");
     assert_eq!(here.link.reason(), None);
+    assert_eq!(remote.find_room(), Err(CastError::Stalled));
+    let room = tokio::spawn({
+        let remote = remote.clone();
+        async move { remote.wait_for_room().await }
+    });
 
     // A sender that does not ask floods the outbox, and the link ends.
     for n in 0..50_000 {
@@ -413,6 +420,7 @@ async fn a_peer_that_does_not_read_costs_no_more_than_the_limit() {
         }
     }
     let why = here.link.ended().await;
+    assert!(!room.await.expect("no panic"), "whoever waits for room is told that there will be none");
     assert!(why.contains("reads too slowly"), "{why}");
 }
 
@@ -508,4 +516,19 @@ async fn a_peer_that_calls_with_much_at_once_is_read_no_faster_than_its_actor_he
     };
     assert!(tokio::time::timeout(Duration::from_secs(4), calls).await.is_err(), "its actor sleeps");
     assert!(sent < 10, "{sent} MiB were taken in");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sender_that_waits_for_room_sends_everything_over_a_link_that_is_slower() {
+    let (_here, _there, _counter, remote) = linked_counter().await;
+    for number in 1..=40 {
+        // Five times as much as the link lets wait.
+        for message in [ToCounter::Text("x".repeat(512 << 10)), ToCounter::Add(number)] {
+            while remote.find_room() == Err(CastError::Stalled) {
+                assert!(remote.wait_for_room().await, "the link stands");
+            }
+            remote.cast(message).expect("there was room");
+        }
+    }
+    assert_eq!(remote.call(ToCounter::Sum, SOON * 100).await, Ok(40 * 41 / 2));
 }

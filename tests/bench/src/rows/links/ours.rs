@@ -71,7 +71,7 @@ impl Ours {
                         match remote.cast(ToCounter::Add(vec![7; MESSAGE_LEN])) {
                             Ok(()) => break,
                             Err(CastError::Stalled) => tokio::task::yield_now().await,
-                            Err(CastError::Ended) => panic!("the link has ended"),
+                            Err(why) => panic!("{why}"),
                         }
                     }
                 }
