@@ -4,15 +4,17 @@
 //! fifth of a second: that is what the asker's patience lives on. A stream whose question was answered is kept for the
 //! next ([`Idle`]), since opening one takes a round trip of its own; one that was given up in the middle is dropped.
 
+use super::PROPOSAL_BYTES_MAX;
 use super::effort::{Attempt, Effort, FRESH};
+use crate::error::ProposeError;
 use crate::format::Command;
 use crate::format::lane::{Ask, Forward, LeaderReply};
 use crate::peers::Pipe;
 use crate::store::Store;
 use bytes::Bytes;
-use essaim_model::Proposal;
+use essaim_model::{Outcome, Proposal, Refusal};
 use essaim_transport::{FrameError, Lane};
-use essaim_wire::{Index, NodeId, decode, encode};
+use essaim_wire::{Index, NodeId, Timestamp, decode, encode};
 use parking_lot::MutexGuard;
 use std::time::Duration;
 
@@ -139,8 +141,14 @@ impl Store {
             Ask::Ping => LeaderReply::Here { raft_id: self.raft_id() },
             _ if !self.leads() => LeaderReply::NotLeader(self.known_leader()),
             Ask::Propose(bytes) => {
+                let bytes = match dated(&bytes, self.now()) {
+                    Ok(bytes) => bytes,
+                    Err(refusal) => {
+                        return LeaderReply::Applied { index: Index(0), outcome: Outcome::Refused(refusal) };
+                    }
+                };
                 let effort = Effort::begin(self, DEADLINE);
-                match self.commit_here(self.dated_here(bytes), None, &effort).await {
+                match self.commit_here(bytes, None, &effort).await {
                     Attempt::Done((index, outcome)) => LeaderReply::Applied { index, outcome },
                     Attempt::Again if self.leads() => LeaderReply::NoQuorum,
                     Attempt::Again => LeaderReply::NotLeader(self.known_leader()),
@@ -156,17 +164,6 @@ impl Store {
         }
     }
 
-    /// A proposal with the date of the one that leads: the time of the cluster is the leader's, and the clock of a
-    /// manager that was started a moment ago may be wrong by hours.
-    fn dated_here(&self, bytes: Vec<u8>) -> Bytes {
-        match decode(&bytes) {
-            Ok(Command::Proposal(proposal)) => {
-                encode(&Command::Proposal(Proposal { at: self.now(), ..proposal })).into()
-            }
-            _ => bytes.into(),
-        }
-    }
-
     /// From which place a read is up to date, confirmed by a majority just now. `None` when this manager does not
     /// lead, or cannot be sure.
     pub(crate) async fn read_index_here(&self) -> Option<Index> {
@@ -179,6 +176,25 @@ impl Store {
     }
 }
 
+/// A forwarded proposal with the date of the leader: the time of the cluster is the leader's, and the clock of a manager that
+/// was started a moment ago may be wrong by hours.
+///
+/// Refused when it is larger than a proposal may be, or cannot be read. The manager that forwards it checks that as well;
+/// but what is in the log every manager has to read, and a follower has to take in one message.
+fn dated(bytes: &[u8], now: Timestamp) -> Result<Bytes, Refusal> {
+    let too_large = |bytes| Refusal::from(ProposeError::TooLarge { bytes });
+    if bytes.len() > PROPOSAL_BYTES_MAX {
+        return Err(too_large(bytes.len()));
+    }
+    let proposal = match decode(bytes) {
+        Ok(Command::Proposal(proposal)) => proposal,
+        Ok(_) => return Err(Refusal::invalid("what was forwarded is no proposal")),
+        Err(why) => return Err(Refusal::invalid(format!("the forwarded proposal cannot be read: {why}"))),
+    };
+    let dated = encode(&Command::Proposal(Proposal { at: now, ..proposal }));
+    if dated.len() > PROPOSAL_BYTES_MAX { Err(too_large(dated.len())) } else { Ok(dated.into()) }
+}
+
 /// Puts one question on a stream, and waits for the answer.
 async fn ask_over(pipe: &mut Pipe, question: &[u8], effort: &Effort<'_>) -> Result<LeaderReply, FrameError> {
     pipe.send.send(question).await?;
@@ -186,6 +202,34 @@ async fn ask_over(pipe: &mut Pipe, question: &[u8], effort: &Effort<'_>) -> Resu
         match pipe.recv.expect_value::<LeaderReply>().await? {
             LeaderReply::Working => effort.note_sign(),
             told => return Ok(told),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use essaim_model::{Change, RefusalKind, TaskId};
+    use essaim_wire::{Generation, RequestId};
+
+    fn forwarded(why: usize) -> Vec<u8> {
+        let request = RequestId { origin: NodeId::from_bits(2), generation: Generation(1), seq: 1 };
+        let changes = vec![Change::WriteOffTask { id: TaskId::from_bits(1), why: "x".repeat(why) }];
+        encode(&Command::Proposal(Proposal { request, at: Timestamp::from_micros(1), fence: None, changes }))
+    }
+
+    #[test]
+    fn a_forwarded_proposal_gets_the_leaders_date() {
+        let dated = dated(&forwarded(9), Timestamp::from_micros(77)).expect("it fits");
+        let Ok(Command::Proposal(proposal)) = decode(&dated) else { panic!("it is a proposal still") };
+        assert_eq!(proposal.at, Timestamp::from_micros(77));
+    }
+
+    #[test]
+    fn what_is_too_large_or_unreadable_does_not_get_into_the_log() {
+        for bytes in [forwarded(PROPOSAL_BYTES_MAX), vec![0xff; 40], Vec::new()] {
+            let refusal = dated(&bytes, Timestamp::from_micros(77)).expect_err("refused");
+            assert_eq!(refusal.kind, RefusalKind::Invalid, "{refusal}");
         }
     }
 }
