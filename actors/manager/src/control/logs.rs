@@ -1,8 +1,8 @@
 //! Lines of the tasks of a service, from wherever they ran.
 //!
-//! Each task is asked at its own node over the `logs` lane, all at once; the lines come out as they arrive, and a
-//! node that does not answer is named in place of its lines. A reader that falls behind slows down its own sources:
-//! nothing is kept here beyond one frame a task.
+//! Each task is asked at its own node over the `logs` lane, some dozens of them at the same time; the lines come out as
+//! they arrive, and a node that does not answer is named in place of its lines. A reader that falls behind slows down its
+//! own sources: nothing is kept here beyond one frame a lane.
 
 use super::Control;
 use essaim_model::{Refusal, Task, TaskId};
@@ -11,10 +11,17 @@ use essaim_transport::Lane;
 use essaim_wire::{NodeId, Timestamp};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 
 /// How many frames may wait for the reader: one for each source that is ahead of it, and no more.
 const FRAMES_WAITING: usize = 16;
+
+/// How many tasks are read to their end at the same time, for one reader: a service remembers thousands of tasks, and each
+/// lane is a stream here and a file there.
+const LANES_MAX: usize = 64;
+
+/// How many tasks one reader follows. Each takes a lane for as long as it runs, so these cannot take turns.
+const FOLLOWED_MAX: usize = 256;
 
 /// How long a node may take to begin its answer.
 const OPEN_DEADLINE: Duration = Duration::from_secs(5);
@@ -49,29 +56,42 @@ pub struct TaskLine {
 pub type LogStreamOf = mpsc::Receiver<Vec<TaskLine>>;
 
 impl Control {
-    /// The lines of these tasks. One that was never given to a node has none.
+    /// The lines of these tasks. One that was never given to a node has none. Of more tasks than can be followed the
+    /// further ones are read to their present end, and a line says so.
     pub fn logs(&self, tasks: &[Arc<Task>], query: LogsQuery) -> Result<LogStreamOf, Refusal> {
         let (lines, reader) = mpsc::channel(FRAMES_WAITING);
+        let turns = Arc::new(Semaphore::new(LANES_MAX));
+        let mut followed = 0;
         for task in tasks {
             let Some(node) = task.node() else { continue };
+            let goes_on = query.follow && !task.has_ended();
+            let follow = goes_on && followed < FOLLOWED_MAX;
+            followed += usize::from(follow);
             let request = LogRequest {
                 task: task.id,
                 stdout: query.stdout,
                 stderr: query.stderr,
                 since: query.since,
                 tail: query.tail,
-                follow: query.follow && !task.has_ended(),
+                follow,
             };
-            let (this, lines) = (self.clone(), lines.clone());
+            let (this, lines, turns) = (self.clone(), lines.clone(), Arc::clone(&turns));
             tokio::spawn(async move {
                 let id = request.task;
-                if let Err(why) = this.copy_lines(node, &request, &lines).await {
-                    let text = format!("error from node {node}: {why}\n");
-                    let at = this.scope.utc();
-                    let line = LogLine { at, stream: LogStream::Stderr, bytes: text.into_bytes() };
-                    // A reader that is gone wants no apology.
-                    let _ = lines.send(vec![TaskLine { task: id, node, line }]).await;
+                let _turn = if follow { None } else { turns.acquire_owned().await.ok() };
+                if lines.is_closed() {
+                    return;
                 }
+                let text = match this.copy_lines(node, &request, &lines).await {
+                    Err(why) => format!("error from node {node}: {why}\n"),
+                    Ok(()) if goes_on && !follow => {
+                        format!("not followed any further: {FOLLOWED_MAX} tasks are, and that is the most at a time\n")
+                    }
+                    Ok(()) => return,
+                };
+                let line = LogLine { at: this.scope.utc(), stream: LogStream::Stderr, bytes: text.into_bytes() };
+                // A reader that is gone wants no apology.
+                let _ = lines.send(vec![TaskLine { task: id, node, line }]).await;
             });
         }
         Ok(reader)
