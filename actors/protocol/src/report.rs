@@ -31,8 +31,8 @@ pub struct Describe {
     pub description: NodeDescription,
 }
 
-/// What a worker saw since its last report: only the latest of each task. At most 4,096 tasks, so that a report
-/// stays well below a frame; the rest follows in the next.
+/// What a worker saw since its last report: only the latest of each task. At most 4,096 tasks and about 256 KiB; the rest
+/// follows in the next.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct Report {
     /// Tasks and what was seen of them.

@@ -5,11 +5,19 @@
 
 use essaim_model::task::may_follow;
 use essaim_model::{Observed, TaskId};
+use essaim_wire::encoded_len;
 use parking_lot::{Mutex, MutexGuard};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use tokio::sync::watch;
+
+/// How many bytes one report takes, about: a quarter of a proposal, so that a manager commits it at once, and far less than
+/// a frame. At least one task is reported, however much is said of it.
+const REPORT_BYTES: usize = 256 << 10;
+
+/// How many bytes of a message or an error are kept: what an operator reads of a task in a table. The whole is in its log.
+const WORDS_MAX: usize = 4 << 10;
 
 /// A handle on the board.
 #[derive(Clone)]
@@ -36,7 +44,9 @@ impl Board {
     }
 
     /// Something new was seen. What would lead backwards is ignored: a task only moves forward.
-    pub(crate) fn observe(&self, task: TaskId, seen: Observed) {
+    pub(crate) fn observe(&self, task: TaskId, mut seen: Observed) {
+        shorten(&mut seen.message);
+        seen.error.iter_mut().for_each(shorten);
         match self.lock().entry(task) {
             std::collections::btree_map::Entry::Vacant(place) => {
                 place.insert(Entry { seen, known: None });
@@ -77,11 +87,17 @@ impl Board {
         self.lock().iter().map(|(task, entry)| (*task, entry.seen.clone())).collect()
     }
 
-    /// Up to `max` tasks of which the managers do not know the latest.
+    /// Up to `max` tasks of which the managers do not know the latest, as many as one report holds.
     pub(crate) fn pending(&self, max: usize) -> Vec<(TaskId, Observed)> {
         let board = self.lock();
         let unknown = board.iter().filter(|(_, entry)| entry.known.as_ref() != Some(&entry.seen));
-        unknown.take(max).map(|(task, entry)| (*task, entry.seen.clone())).collect()
+        let mut bytes = 0;
+        let fits = |(_, entry): &(&TaskId, &Entry)| {
+            let before = bytes;
+            bytes += encoded_len(&entry.seen);
+            before == 0 || bytes <= REPORT_BYTES
+        };
+        unknown.take(max).take_while(fits).map(|(task, entry)| (*task, entry.seen.clone())).collect()
     }
 
     /// The managers have these.
@@ -101,6 +117,15 @@ impl Board {
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<TaskId, Entry>> {
         self.shared.seen.lock()
+    }
+}
+
+/// Cuts words that are too long, and says so.
+fn shorten(words: &mut String) {
+    if words.len() > WORDS_MAX {
+        let end = (0..=WORDS_MAX).rev().find(|end| words.is_char_boundary(*end)).unwrap_or_default();
+        words.truncate(end);
+        words.push_str(" …");
     }
 }
 
@@ -129,6 +154,27 @@ mod tests {
         assert_eq!(board.pending(10), [(task, seen(TaskState::Failed))], "it changed while the report travelled");
         board.acknowledge(&board.pending(10));
         assert_eq!(board.pending(10), []);
+    }
+
+    #[test]
+    fn what_does_not_fit_one_report_comes_with_the_next_and_long_words_are_cut() {
+        let board = Board::new();
+        let failed = Observed { error: Some("é".repeat(WORDS_MAX)), ..seen(TaskState::Failed) };
+        for task in 0..200 {
+            board.observe(TaskId::from_bits(task), failed.clone());
+        }
+        let mut told = 0;
+        loop {
+            let batch = board.pending(1_000);
+            if batch.is_empty() {
+                break;
+            }
+            assert!(batch.len() < 100 && encoded_len(&batch) < REPORT_BYTES + WORDS_MAX);
+            assert!(batch.iter().all(|(_, seen)| seen.error.as_ref().is_some_and(|error| error.ends_with("é …"))));
+            told += batch.len();
+            board.acknowledge(&batch);
+        }
+        assert_eq!(told, 200);
     }
 
     #[test]
