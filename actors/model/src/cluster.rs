@@ -2,7 +2,7 @@
 
 use crate::{EngineKind, Labels, Meta};
 use bincode::{Decode, Encode};
-use essaim_wire::{ClusterId, Level, Lineage, Role};
+use essaim_wire::{ClusterId, Level, Lineage, Role, Timestamp};
 use std::fmt;
 use std::time::Duration;
 
@@ -25,7 +25,21 @@ pub struct Cluster {
     pub default_engine: EngineKind,
     /// Which changes all its managers understand; see `level`. It never goes down.
     pub level: Level,
+    /// When the last certificate expires that was issued while certificates lasted longer than they do now. Written by
+    /// `apply` when `spec.certificate_expiry` changes; zero until then.
+    pub issued_until: Timestamp,
 }
+
+impl Cluster {
+    /// When every certificate issued until `now` has expired, whatever their lifetime was when they were issued.
+    pub fn certificates_expired_at(&self, now: Timestamp) -> Timestamp {
+        self.issued_until.max(now + self.spec.certificate_expiry)
+    }
+}
+
+/// How many ended tasks of a slot are kept at most, whatever the setting: at some 300 bytes each, 300 KB of every manager's
+/// memory for a slot that fails all the time.
+pub const TASK_HISTORY_MAX: usize = 1_000;
 
 /// What an operator may set for the whole cluster, with Swarm's words and defaults.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -34,7 +48,7 @@ pub struct ClusterSpec {
     pub name: String,
     /// Free labels.
     pub labels: Labels,
-    /// How many ended tasks of a slot are kept. Negative: all of them.
+    /// How many ended tasks of a slot are kept. Negative: [`TASK_HISTORY_MAX`], which is also the most that can be asked for.
     pub task_history: i64,
     /// Swarm's heartbeat of workers to managers. Kept and shown; failures are found by gossip.
     pub heartbeat: Duration,

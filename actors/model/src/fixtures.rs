@@ -18,6 +18,7 @@ pub fn cluster() -> Cluster {
         join: JoinSecrets { worker: [1; 16], manager: [2; 16] },
         default_engine: EngineKind::Process,
         level: Level::NEWEST,
+        issued_until: Timestamp::default(),
     }
 }
 
@@ -71,4 +72,9 @@ pub fn service(name: &str, replicas: u32) -> ServiceSpec {
         rollback: None,
         endpoint: None,
     }
+}
+
+/// An environment of about this many bytes: what makes a spec large.
+pub fn environment(bytes: usize) -> Vec<service::Variable> {
+    vec![service::Variable::parse(&format!("LARGE={}", "x".repeat(bytes))).expect("a variable")]
 }

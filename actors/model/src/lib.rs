@@ -41,7 +41,7 @@ pub mod state;
 pub mod task;
 
 pub use change::{Change, Founding, Outcome, Position, Proposal};
-pub use cluster::{Authority, Cluster, ClusterSpec, JoinSecrets};
+pub use cluster::{Authority, Cluster, ClusterSpec, JoinSecrets, TASK_HISTORY_MAX};
 pub use event::Event;
 pub use id::{SecretId, ServiceId, TaskId};
 pub use meta::{InvalidName, Labels, Meta, Name};
@@ -56,5 +56,5 @@ pub use service::{
     UpdateState, UpdateStatus,
 };
 pub use signal::{Signal, UnknownSignal};
-pub use state::State;
+pub use state::{Removals, State};
 pub use task::{Assigned, ContainerId, Desired, Health, Observed, Slot, Task, TaskState, WrittenOff};

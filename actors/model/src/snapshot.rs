@@ -82,9 +82,7 @@ impl State {
         match piece {
             Piece::Head { applied, at } => (self.applied, self.at) = (applied, at),
             Piece::Cluster(cluster) => self.cluster = Some(cluster),
-            Piece::Node(node) => {
-                self.nodes.insert(node.id, node);
-            }
+            Piece::Node(node) => self.put_node(node),
             Piece::Service(service) => {
                 self.service_by_name.insert(service.spec.name.as_str().to_owned(), service.id);
                 self.services.insert(service.id, service);

@@ -12,6 +12,7 @@ use crate::{
 };
 use essaim_wire::planted::{Bug, planted};
 use essaim_wire::{Index, NodeId, Role, Timestamp};
+use imbl::ordmap::DiffItem;
 use imbl::{OrdMap, OrdSet};
 use std::sync::Arc;
 
@@ -35,6 +36,34 @@ pub struct State {
     pub(crate) tasks_by_service: OrdSet<(ServiceId, Slot, TaskId)>,
     pub(crate) tasks_by_node: OrdSet<(NodeId, TaskId)>,
     pub(crate) tables: Tables,
+    /// The nodes that are managers now: seven at most of ten thousand.
+    pub(crate) manager_nodes: OrdSet<NodeId>,
+}
+
+/// The nodes that were removed, and until when their certificates would be valid, as of one state. Costs nothing to keep.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Removals(OrdMap<NodeId, Timestamp>);
+
+impl Removals {
+    /// All of them, by id.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (NodeId, Timestamp)> + '_ {
+        self.0.iter().map(|(id, until)| (*id, *until))
+    }
+
+    /// What has come since `earlier`, and what has gone. Costs what has changed, where one state came of the other.
+    pub fn since(&self, earlier: &Self) -> (Vec<(NodeId, Timestamp)>, Vec<NodeId>) {
+        let (mut come, mut gone) = (Vec::new(), Vec::new());
+        if self.0.ptr_eq(&earlier.0) {
+            return (come, gone);
+        }
+        for item in earlier.0.diff(&self.0) {
+            match item {
+                DiffItem::Add(id, until) | DiffItem::Update { new: (id, until), .. } => come.push((*id, *until)),
+                DiffItem::Remove(id, _) => gone.push(*id),
+            }
+        }
+        (come, gone)
+    }
 }
 
 /// A spec that is in force, or was when a task was made that is still remembered.
@@ -116,12 +145,27 @@ impl State {
 
     /// The nodes that are managers now.
     pub fn managers(&self) -> impl Iterator<Item = &Arc<Node>> {
-        self.nodes.values().filter(|node| node.role == Role::Manager)
+        self.manager_nodes.iter().filter_map(|id| self.nodes.get(id))
     }
 
     /// The nodes that were removed, and until when their certificates would be valid.
     pub fn removed(&self) -> impl ExactSizeIterator<Item = (NodeId, Timestamp)> + '_ {
         self.removed.iter().map(|(id, until)| (*id, *until))
+    }
+
+    /// The same, to be kept and compared with a later one.
+    pub fn removals(&self) -> Removals {
+        Removals(self.removed.clone())
+    }
+
+    /// Puts a node into its place.
+    pub(crate) fn put_node(&mut self, node: Arc<Node>) {
+        if node.role == Role::Manager {
+            self.manager_nodes.insert(node.id);
+        } else {
+            self.manager_nodes.remove(&node.id);
+        }
+        self.nodes.insert(node.id, node);
     }
 
     /// Every service, by id.

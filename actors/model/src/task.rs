@@ -13,6 +13,7 @@ use essaim_wire::{Index, NodeId, Timestamp};
 use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
+use std::time::Duration;
 
 /// One attempt to fill a slot.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -37,6 +38,13 @@ pub struct Task {
     pub observed: Observed,
     /// Its node is gone for good as far as its tasks are concerned. Written by managers, once.
     pub written_off: Option<WrittenOff>,
+    /// How many restarts of its slot count against the service's limit of attempts, the one that made it included. It is a
+    /// count so that the ended tasks themselves need not be kept.
+    pub restarts: u32,
+    /// When it was first seen running, by the time of the cluster. Written by `apply`.
+    pub began_at: Option<Timestamp>,
+    /// When it was seen to have ended, by the time of the cluster. Written by `apply`.
+    pub ended_at: Option<Timestamp>,
 }
 
 impl Task {
@@ -56,6 +64,12 @@ impl Task {
     /// Whether it has ended: by its own doing, by order, or because its node was written off.
     pub const fn has_ended(&self) -> bool {
         self.written_off.is_some() || self.observed.state.is_final()
+    }
+
+    /// How long it ran until it ended, or until `now`: nothing if nobody saw it run.
+    pub fn ran_for(&self, now: Timestamp) -> Duration {
+        let until = self.ended_at.unwrap_or(now);
+        self.began_at.map_or(Duration::ZERO, |began| until.saturating_since(began))
     }
 
     /// Whether it was seen running and has not ended since.

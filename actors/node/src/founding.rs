@@ -8,7 +8,7 @@ use essaim_model::{
 use essaim_presence::endpoint::Keep;
 use essaim_system::Env;
 use essaim_transport::trust::{Authority, Grant, Identity, Key, Serial, SigningRequest};
-use essaim_wire::{ClusterId, Generation, Index, Lineage, NodeId, Reachability, Role};
+use essaim_wire::{ClusterId, Generation, Index, Lineage, NodeId, Reachability, Role, Timestamp};
 use std::net::SocketAddr;
 
 /// A cluster that nobody knows of yet.
@@ -58,6 +58,7 @@ pub(crate) fn found(
             join: JoinSecrets { worker: seed.draw_id().to_be_bytes(), manager: seed.draw_id().to_be_bytes() },
             default_engine,
             level: env.build.level,
+            issued_until: Timestamp::default(),
         },
         node: Node {
             id: node,

@@ -1,34 +1,24 @@
 //! Which ended tasks to forget.
 //!
 //! A slot keeps its last few ended tasks, so that `service ps` tells what happened: as many as the cluster's setting
-//! says, and at least as many as its restart policy has to count. The newest task of a slot is never forgotten: it is
-//! what says that the slot was filled and need not be filled again.
+//! says, and never more than [`TASK_HISTORY_MAX`]. The newest task of a slot is never forgotten: it is what says that the
+//! slot was filled and need not be filled again, and how often it was restarted.
 
-use essaim_model::{Change, Desired, Service, State, Task};
+use essaim_model::{Change, Desired, ServiceId, Slot, State, TASK_HISTORY_MAX, Task};
 use essaim_wire::Reachability;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// The tasks of `service` to forget, oldest first in each slot.
-pub fn forgettable(state: &State, service: &Service) -> Vec<Change> {
+/// The tasks of a slot to forget, oldest first.
+pub fn forgettable(state: &State, service: ServiceId, slot: Slot) -> Vec<Change> {
     let Some(cluster) = state.cluster() else { return Vec::new() };
-    let Ok(kept) = u64::try_from(cluster.spec.task_history) else { return Vec::new() };
-    // One more than the attempts that are counted: the first one was no restart.
-    let attempts = service.spec.task.restart().max_attempts.filter(|max| *max > 0).map_or(0, |max| max + 1);
-    let kept = usize::try_from(kept.max(attempts)).unwrap_or(usize::MAX);
-    let mut slots: BTreeMap<_, Vec<&Arc<Task>>> = BTreeMap::new();
-    for task in state.tasks_of(service.id) {
-        slots.entry(task.slot).or_default().push(task);
-    }
-    let mut changes = Vec::new();
-    for tasks in slots.values_mut() {
-        tasks.sort_by_key(|task| (task.meta.created_at, task.id));
-        let newest = tasks.last().map(|task| task.id);
-        let ended: Vec<_> = tasks.iter().filter(|task| is_history(task) && Some(task.id) != newest).collect();
-        let surplus = ended.len().saturating_sub(kept);
-        changes.extend(ended.iter().take(surplus).map(|task| Change::ForgetTask { id: task.id }));
-    }
-    changes
+    // A negative setting keeps as many as can be kept.
+    let kept = usize::try_from(cluster.spec.task_history).map_or(TASK_HISTORY_MAX, |kept| kept.min(TASK_HISTORY_MAX));
+    let mut tasks: Vec<&Arc<Task>> = state.tasks_in(service, slot).collect();
+    tasks.sort_by_key(|task| (task.meta.created_at, task.id));
+    let newest = tasks.last().map(|task| task.id);
+    let ended: Vec<_> = tasks.iter().filter(|task| is_history(task) && Some(task.id) != newest).collect();
+    let surplus = ended.len().saturating_sub(kept);
+    ended.iter().take(surplus).map(|task| Change::ForgetTask { id: task.id }).collect()
 }
 
 /// Tasks of removed services whose node is down: nobody will ever say that they have ended.
@@ -68,8 +58,7 @@ mod tests {
         for _ in 0..failures {
             world.end(id(1), TaskState::Failed);
             world.settle();
-            let service = Arc::clone(world.state.service(web).expect("created"));
-            let changes = forgettable(&world.state, &service);
+            let changes = forgettable(&world.state, web, Slot::Number(1));
             world.done(changes);
         }
         (world, web)
@@ -89,12 +78,33 @@ mod tests {
     }
 
     #[test]
-    fn attempts_are_remembered_as_long_as_they_are_counted() {
+    fn attempts_are_counted_and_not_kept() {
         let (mut world, web) = after_failures(7, 0, Some(7));
-        assert_eq!(world.state.tasks_of(web).count(), 8);
+        assert_eq!(world.state.tasks_of(web).count(), 1);
         world.end(id(1), TaskState::Failed);
         world.settle();
         assert_eq!(world.state.tasks_of(web).filter(|task| task.is_wanted()).count(), 0, "seven attempts are spent");
+        for attempts in [1_000_000, u64::MAX] {
+            assert_eq!(after_failures(9, 5, Some(attempts)).0.state.tasks().len(), 6);
+        }
+    }
+
+    #[test]
+    fn history_is_bounded_whatever_the_setting() {
+        let (mut world, web) = after_failures(1, -1, None);
+        let ended = Task::clone(world.state.tasks().find(|task| task.has_ended()).expect("one failed"));
+        let many = |count: u128| {
+            let made = (0..count).map(|number| {
+                let task = Task { id: essaim_model::TaskId::from_bits(1 << 80 | number), ..ended.clone() };
+                Change::CreateTask(Box::new(task))
+            });
+            made.collect::<Vec<_>>()
+        };
+        world.done(many(TASK_HISTORY_MAX as u128 + 40));
+        let changes = forgettable(&world.state, web, Slot::Number(1));
+        world.done(changes);
+        // The newest is kept beside them.
+        assert_eq!(world.state.tasks_of(web).filter(|task| task.has_ended()).count(), TASK_HISTORY_MAX + 1);
     }
 
     #[test]
@@ -110,8 +120,7 @@ mod tests {
         world.settle();
         world.end(id(1), TaskState::Complete);
         world.settle();
-        let service = Arc::clone(world.state.service(job).expect("created"));
-        assert_eq!(forgettable(&world.state, &service), []);
+        assert_eq!(forgettable(&world.state, job, Slot::Number(1)), []);
         assert_eq!(world.state.tasks().len(), 1);
     }
 

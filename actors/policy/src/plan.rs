@@ -29,6 +29,8 @@ pub struct Wanted {
     pub slot: Slot,
     /// How it is born: running, or ready and waiting.
     pub desired: Desired,
+    /// How many restarts of the slot count against the limit of attempts, this one included if it is one.
+    pub restarts: u32,
 }
 
 impl Plan {

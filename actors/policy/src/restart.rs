@@ -1,8 +1,11 @@
 //! Whether a task that ended by itself is followed by another, and when that one may run.
 //!
-//! Everything is read off the tasks of the slot that are still remembered: how often this spec was started anew in
-//! it, and when. So a new leader counts on where the old one stopped. `history` keeps as many ended tasks as the
-//! highest number of attempts needs.
+//! How often a slot was restarted is counted in its tasks: each carries the count on to its successor, so that a new leader
+//! counts on where the old one stopped, and no ended task has to be kept for it. A restart has failed when its task ended
+//! before it had run for the policy's `window`; a task that ran as long as that begins to count anew. Without a window every
+//! restart of the spec counts. (Docker's compose files have the same meaning: "how long to wait before deciding if a restart
+//! has succeeded". Swarm counts the attempts *within* the window instead, so a program that fails at once is restarted for
+//! ever when its delay is longer than that.)
 //!
 //! The successor is made at once and born `Ready`, so that its worker prepares it while the delay runs; it is raised
 //! to `Running` when the delay has passed and its predecessor is gone. The delay counts from the moment it was made,
@@ -10,7 +13,6 @@
 
 use essaim_model::{Desired, RestartCondition, RestartPolicy, Task, TaskState};
 use essaim_wire::Timestamp;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// How long a successor waits for its predecessor to end, at least; Swarm's old-task timeout.
@@ -22,29 +24,21 @@ pub(crate) fn ended_by_itself(task: &Task) -> bool {
         && matches!(task.observed.state, TaskState::Complete | TaskState::Failed | TaskState::Rejected)
 }
 
-/// Whether the last attempt of a slot, which ended by itself, is followed by another. `attempts` are all remembered
-/// tasks of the slot, oldest first.
-pub(crate) fn is_due(policy: &RestartPolicy, attempts: &[&Arc<Task>], last: &Task) -> bool {
+/// How many restarts count when `last` is the newest task of its slot: none if it runs, or ran, as long as the window.
+pub(crate) fn counted(policy: &RestartPolicy, last: &Task, now: Timestamp) -> u32 {
+    let window = policy.window.filter(|window| !window.is_zero());
+    if window.is_some_and(|window| last.ran_for(now) >= window) { 0 } else { last.restarts }
+}
+
+/// Whether `last`, the newest task of its slot, which ended by itself, is followed by another.
+pub(crate) fn is_due(policy: &RestartPolicy, last: &Task, now: Timestamp) -> bool {
     match policy.condition() {
         RestartCondition::None => return false,
         RestartCondition::OnFailure if last.observed.state == TaskState::Complete => return false,
         RestartCondition::OnFailure | RestartCondition::Any => (),
     }
     let Some(attempts_max) = policy.max_attempts.filter(|max| *max > 0) else { return true };
-    // What counts against the limit are starts that followed an end of the same spec in the same slot.
-    let since = match policy.window.filter(|window| !window.is_zero()) {
-        None => Timestamp::default(),
-        Some(window) => earlier(last.meta.updated_at, window),
-    };
-    let same = attempts.iter().filter(|task| task.spec_version == last.spec_version);
-    let restarts = same
-        .scan(false, |follows, task| {
-            let restarted = std::mem::replace(follows, *follows || ended_by_itself(task));
-            Some(restarted && task.meta.created_at >= since)
-        })
-        .filter(|restarted| *restarted)
-        .count();
-    (restarts as u64) < attempts_max
+    u64::from(counted(policy, last, now)) < attempts_max
 }
 
 /// Before when the successor of `last` must not even be made: of a task that ended while it still waited out its
@@ -65,9 +59,4 @@ pub(crate) fn raise_at(
     let delay = if before.is_some_and(ended_by_itself) { policy.delay() } else { Duration::ZERO };
     let delayed = task.meta.created_at + delay;
     waiting_since.map_or(delayed, |since| delayed.max(since + PREDECESSOR_WAIT.max(stop_grace)))
-}
-
-fn earlier(at: Timestamp, by: Duration) -> Timestamp {
-    let by = u64::try_from(by.as_micros()).unwrap_or(u64::MAX);
-    Timestamp::from_micros(at.as_micros().saturating_sub(by))
 }

@@ -3,10 +3,6 @@
 use super::Control;
 use essaim_model::{Change, NodeSpec, Refusal, RefusalKind};
 use essaim_wire::{Index, NodeId, Reachability, Role};
-use std::time::Duration;
-
-/// How much longer than a certificate's life a removal is remembered: clocks differ.
-const REMOVED_MARGIN: Duration = Duration::from_secs(24 * 3600);
 
 impl Control {
     /// Sets what a node shall be, as read at `expect`.
@@ -44,9 +40,8 @@ impl Control {
             let text = format!("node {id} is not down and can't be removed");
             return Err(Refusal::new(RefusalKind::Precondition, text));
         }
-        let life = state.cluster().map_or(Duration::ZERO, |cluster| cluster.spec.certificate_expiry);
-        let until = self.scope.utc() + life + REMOVED_MARGIN;
-        self.commit(vec![Change::RemoveNode { id, until }]).await.map(|_| ())
+        // How long that is remembered follows from the certificates that were issued, and is for `apply` to say.
+        self.commit(vec![Change::RemoveNode { id, until: self.scope.utc() }]).await.map(|_| ())
     }
 
     /// Whether the managers that would be left can still agree: a majority of them is reachable.

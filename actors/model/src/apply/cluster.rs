@@ -1,6 +1,7 @@
 //! Changes of the cluster itself.
 
 use super::Made;
+use crate::cluster::TASK_HISTORY_MAX;
 use crate::{Cluster, ClusterSpec, Event, Founding, ManagerStatus, Meta, Refusal, RefusalKind, State};
 use essaim_wire::{Index, Lineage, NodeId, Role};
 use std::sync::Arc;
@@ -22,7 +23,18 @@ impl State {
         if self.founded()?.meta.version != expect {
             return Err(Refusal::out_of_sequence());
         }
-        self.change_cluster(events, |cluster| cluster.spec = spec.clone())
+        if usize::try_from(spec.task_history).is_ok_and(|kept| kept > TASK_HISTORY_MAX) {
+            let text =
+                format!("a slot keeps at most {TASK_HISTORY_MAX} ended tasks: the task history limit is too high");
+            return Err(Refusal::invalid(text));
+        }
+        let now = self.at;
+        self.change_cluster(events, |cluster| {
+            if spec.certificate_expiry != cluster.spec.certificate_expiry {
+                cluster.issued_until = cluster.certificates_expired_at(now);
+            }
+            cluster.spec = spec.clone();
+        })
     }
 
     pub(super) fn rotate_join_secret(&mut self, role: Role, secret: [u8; 16], events: &mut Vec<Event>) -> Made {

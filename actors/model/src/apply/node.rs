@@ -4,9 +4,13 @@ use super::Made;
 use crate::loopback::SUBNETS;
 use crate::{Event, ManagerStatus, Meta, Node, NodeDescription, NodeSpec, Refusal, RefusalKind, State};
 use essaim_wire::{Generation, Index, Level, NodeId, Reachability, Role, Timestamp};
-use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// How much longer than its certificate's life a node's removal is remembered: clocks differ, and a leader that is behind
+/// may sign with a lifetime that was shortened a moment ago.
+const REMOVED_MARGIN: Duration = Duration::from_secs(24 * 3600);
 
 impl State {
     /// Accepting a node again changes nothing, so an enrolment can be repeated.
@@ -18,14 +22,19 @@ impl State {
             return Ok(());
         }
         self.check_reads_log(node, node.role.max(node.spec.role))?;
-        let taken: BTreeSet<u16> = self.nodes.values().map(|node| node.loopback).collect();
-        let Some(loopback) = (0..SUBNETS).find(|share| !taken.contains(share)) else {
+        let mut taken = vec![false; usize::from(SUBNETS)];
+        for node in self.nodes.values() {
+            if let Some(taken) = taken.get_mut(usize::from(node.loopback)) {
+                *taken = true;
+            }
+        }
+        let Some(loopback) = (0..SUBNETS).find(|share| !taken[usize::from(*share)]) else {
             return Err(Refusal::new(RefusalKind::Precondition, format!("a cluster has at most {SUBNETS} nodes")));
         };
         let meta = Meta::new(self.applied.index, self.at);
         let manager = node.manager.map(|manager| self.numbered(manager));
         let node = Arc::new(Node { meta, loopback, manager, since: self.at, ..node.clone() });
-        self.nodes.insert(node.id, Arc::clone(&node));
+        self.put_node(Arc::clone(&node));
         events.push(Event::Node { old: None, new: Some(node) });
         Ok(())
     }
@@ -121,7 +130,8 @@ impl State {
         self.change_node(id, false, events, |node| node.unsteady = unsteady)
     }
 
-    /// Its tasks are written off: nobody will ever hear of them again.
+    /// Its tasks are written off: nobody will ever hear of them again. The record of the removal is kept until every
+    /// certificate that the node may hold has expired, and no less long than the proposer asks for.
     pub(super) fn remove_node(&mut self, id: NodeId, until: Timestamp, events: &mut Vec<Event>) -> Made {
         let node = Arc::clone(self.existing_node(id)?);
         if node.role == Role::Manager {
@@ -135,9 +145,12 @@ impl State {
             self.write_off_task(task, "its node was removed from the cluster", events)?;
         }
         self.nodes.remove(&id);
+        self.manager_nodes.remove(&id);
         self.assignments.remove(&id);
         self.requests.remove(&id);
         let now = self.at;
+        let expired = self.cluster.as_ref().map(|cluster| cluster.certificates_expired_at(now) + REMOVED_MARGIN);
+        let until = expired.map_or(until, |expired| until.max(expired));
         self.removed =
             self.removed.iter().filter(|(_, until)| **until > now).map(|(id, until)| (*id, *until)).collect();
         self.removed.insert(id, until);
@@ -165,7 +178,7 @@ impl State {
             let version = if by_operator { self.applied.index } else { old.meta.version };
             new.meta.touch(version, self.at);
             let new = Arc::new(new);
-            self.nodes.insert(id, Arc::clone(&new));
+            self.put_node(Arc::clone(&new));
             events.push(Event::Node { old: Some(old), new: Some(new) });
         }
         Ok(())

@@ -3,7 +3,8 @@
 use super::Made;
 use crate::task::may_follow;
 use crate::{
-    Assigned, Availability, Desired, Event, Meta, Observed, Refusal, RefusalKind, Slot, State, Task, TaskId, WrittenOff,
+    Assigned, Availability, Desired, Event, Meta, Observed, Refusal, RefusalKind, Slot, State, Task, TaskId, TaskState,
+    WrittenOff,
 };
 use essaim_wire::planted::{Bug, planted};
 use essaim_wire::{Index, NodeId};
@@ -97,7 +98,7 @@ impl State {
             task.desired = desired;
             if never_given && desired >= Desired::Shutdown {
                 task.observed = Observed {
-                    state: crate::TaskState::Shutdown,
+                    state: TaskState::Shutdown,
                     message: "shut down before it was given to a node".into(),
                     ..Observed::nothing(at)
                 };
@@ -128,7 +129,15 @@ impl State {
             if task.node() != Some(node) || task.written_off.is_some() || !forward {
                 continue;
             }
-            let told = self.change_task(*id, events, |task| task.observed = observed.clone());
+            let now = self.at;
+            let told = self.change_task(*id, events, |task| {
+                task.observed = observed.clone();
+                match observed.state {
+                    TaskState::Running => drop(task.began_at.get_or_insert(now)),
+                    state if state.is_final() => drop(task.ended_at.get_or_insert(now)),
+                    _ => (),
+                }
+            });
             let done = told.and_then(|()| self.forget_if_done(*id, events));
             debug_assert!(done.is_ok(), "the task was there a moment ago");
         }

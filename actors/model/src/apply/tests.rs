@@ -26,6 +26,9 @@ fn task(id: u128, spec_version: u64, node: Option<u128>) -> Change {
         observed: Observed::nothing(Timestamp::default()),
         written_off: None,
         engine: EngineKind::Process,
+        restarts: 0,
+        began_at: None,
+        ended_at: None,
     }))
 }
 
@@ -444,4 +447,57 @@ fn a_node_that_cannot_read_the_log_becomes_no_manager() {
     let described = Change::DescribeNode { id, generation: Generation(2), addr, level: Level(3), description: None };
     world.done(described);
     world.done(Change::SetNode { id, expect: node.meta.version, spec });
+}
+
+#[test]
+fn the_record_of_a_removal_outlives_every_certificate_that_was_issued() {
+    const DAY: u64 = 24 * 3600 * 1_000_000;
+    let mut world = World::new();
+    let removed_until = |world: &World| world.state.removed().next().map(|(_, until)| until.as_micros());
+    let shorten = |world: &mut World, days: u64| {
+        let cluster = world.state.cluster().expect("founded").clone();
+        let certificate_expiry = std::time::Duration::from_micros(days * DAY);
+        let spec = ClusterSpec { certificate_expiry, ..cluster.spec.clone() };
+        world.done(Change::SetCluster { expect: cluster.meta.version, spec });
+        world.state.at().as_micros()
+    };
+    // Until a moment ago certificates lasted ninety days.
+    let shortened = shorten(&mut world, 1);
+    shorten(&mut world, 2);
+    world.done(Change::RemoveNode { id: NodeId::from_bits(2), until: Timestamp::default() });
+    assert!(removed_until(&world).is_some_and(|until| until >= shortened + 91 * DAY), "{:?}", removed_until(&world));
+    assert!(
+        world.state.cluster().is_some_and(|it| it.issued_until.as_micros() < shortened + 91 * DAY),
+        "no longer than that"
+    );
+}
+
+#[test]
+fn more_history_than_is_kept_is_refused_in_words() {
+    let mut world = World::new();
+    let cluster = world.state.cluster().expect("founded").clone();
+    let set = |task_history| {
+        let spec = ClusterSpec { task_history, ..cluster.spec.clone() };
+        Change::SetCluster { expect: cluster.meta.version, spec }
+    };
+    let text = world.refused(set(5_000_000));
+    assert!(text.contains("at most 1000 ended tasks"), "{text}");
+    world.done(set(1_000));
+}
+
+#[test]
+fn when_a_task_ran_is_dated_by_the_time_of_the_cluster() {
+    let mut world = World::with_web();
+    world.done(task(1000, 3, Some(2)));
+    let report = |state, at| {
+        let observed = Observed { state, at: Timestamp::from_micros(at), ..Observed::nothing(Timestamp::default()) };
+        Change::Observe { node: NodeId::from_bits(2), reports: vec![(TASK, observed)] }
+    };
+    // Its worker's clock is off by a thousand years.
+    world.done(report(TaskState::Running, 31 << 50));
+    let began = world.state.at();
+    world.done(report(TaskState::Running, 32 << 50));
+    world.done(report(TaskState::Failed, 33 << 50));
+    let task = world.state.task(TASK).expect("it is there");
+    assert_eq!((task.began_at, task.ended_at), (Some(began), Some(world.state.at())));
 }

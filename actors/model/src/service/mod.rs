@@ -219,9 +219,10 @@ pub struct RestartPolicy {
     pub condition: Option<RestartCondition>,
     /// How long to wait; five seconds when left out.
     pub delay: Option<Duration>,
-    /// How often at most within the window; any number when left out or zero.
+    /// How many restarts in a row may fail before the task stays ended; any number when left out or zero.
     pub max_attempts: Option<u64>,
-    /// Over how long attempts are counted; for ever when left out or zero.
+    /// How long a task has to run for its restart to have succeeded: the next one begins to count anew. When left out or
+    /// zero no restart succeeds, and all of them count.
     pub window: Option<Duration>,
 }
 

@@ -207,6 +207,9 @@ impl Board {
                     desired: wish.desired,
                     observed: Observed::nothing(now),
                     written_off: None,
+                    restarts: wish.restarts,
+                    began_at: None,
+                    ended_at: None,
                 };
                 let change = Change::CreateTask(Box::new(task.clone()));
                 if !room(&change) {

@@ -272,6 +272,7 @@ fn crowd(nodes: u128, services: u128, each: u32) -> (State, Vec<Wanted>) {
             spec_version: service.spec_version,
             slot: Slot::Number(slot),
             desired: Desired::Running,
+            restarts: 0,
         })
     });
     let wanted = wanted.collect();

@@ -19,7 +19,7 @@ mod places;
 #[cfg(test)]
 mod tests;
 
-use crate::{Plan, Scene, Wanted};
+use crate::{Plan, Scene, Wanted, restart};
 use essaim_model::{Availability, Change, Desired, Mode, Node, Placement, Service, Slot, Task, TaskId};
 use essaim_wire::planted::{Bug, planted};
 use essaim_wire::{Index, NodeId, Timestamp};
@@ -256,7 +256,31 @@ impl<'a> Work<'a> {
     fn want(&mut self, slot: Slot, desired: Desired) {
         let (service, spec_version) = (self.service.id, self.service.spec_version);
         let desired = if planted(Bug::FillDoesNotWait) { Desired::Running } else { desired };
-        self.plan.wanted.push(Wanted { service, spec_version, slot, desired });
+        let restarts = self.restarts_in(slot);
+        self.plan.wanted.push(Wanted { service, spec_version, slot, desired, restarts });
+    }
+
+    /// Wants the task that follows one which ended by itself: one restart more.
+    fn want_again(&mut self, slot: Slot, desired: Desired) {
+        let is_same = |last: &&Arc<Task>| last.spec_version == self.service.spec_version;
+        let is_restart = self.last_in(slot).filter(is_same).is_some();
+        self.want(slot, desired);
+        if let Some(wanted) = self.plan.wanted.last_mut() {
+            wanted.restarts = wanted.restarts.saturating_add(u32::from(is_restart));
+        }
+    }
+
+    /// How many restarts of a slot count so far. A new spec begins to count anew; a task that takes the place of one that
+    /// was lost or moved does not.
+    fn restarts_in(&self, slot: Slot) -> u32 {
+        let policy = self.service.spec.task.restart();
+        let last = self.last_in(slot).filter(|last| last.spec_version == self.service.spec_version);
+        last.map_or(0, |last| restart::counted(&policy, last, self.scene.now))
+    }
+
+    /// The newest task of a slot.
+    fn last_in(&self, slot: Slot) -> Option<&'a Arc<Task>> {
+        self.slots.get(&slot).and_then(|tasks| tasks.last()).copied()
     }
 
     /// Whether the task is what the spec in force asks for, where it asks for it. Where a task was that has ended does

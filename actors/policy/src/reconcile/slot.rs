@@ -271,12 +271,12 @@ impl<'a> Work<'a> {
         }
         let current = self.is_current(last);
         self.shut(last);
-        if restart::is_due(&policy, tasks, last) {
+        if restart::is_due(&policy, last, self.scene.now) {
             let desired = if policy.delay().is_zero() { waits } else { Desired::Ready };
             if tasks.iter().any(|task| !self.is_current(task)) {
                 self.rollout.busy += 1;
             }
-            self.want(slot, desired);
+            self.want_again(slot, desired);
         } else if !current {
             self.rollout.candidates.push(Candidate { slot, old: None, stopping });
         }

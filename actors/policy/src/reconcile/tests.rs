@@ -411,27 +411,69 @@ fn attempts_are_limited_and_a_new_spec_begins_to_count_anew() {
     assert_eq!(world.running(web), 1);
 }
 
-#[test]
-fn attempts_are_counted_over_the_window_only() {
+/// A service of one task that may be restarted three times, each of which has failed unless its task ran for a while.
+fn three_attempts(window: Duration, delay: Duration) -> (World, ServiceId) {
     let mut world = World::of(1);
     let web = world.create("web", 1, |spec| {
         spec.task.restart = restart(|it| {
-            it.max_attempts = Some(2);
-            it.window = Some(30 * SECOND);
+            it.max_attempts = Some(3);
+            it.window = Some(window);
+            it.delay = Some(delay);
         });
     });
     world.settle();
-    for _ in 0..5 {
+    (world, web)
+}
+
+#[test]
+fn a_task_that_ran_for_the_window_begins_to_count_anew() {
+    let (mut world, web) = three_attempts(30 * SECOND, Duration::ZERO);
+    for _ in 0..9 {
+        world.pass(31 * SECOND);
+        world.end(id(1), TaskState::Failed);
+        world.settle();
+        assert_eq!(world.running(web), 1, "each of them ran for the window");
+    }
+    for _ in 0..3 {
         world.pass(20 * SECOND);
         world.end(id(1), TaskState::Failed);
         world.settle();
-        assert_eq!(world.running(web), 1, "never three within thirty seconds");
     }
-    for _ in 0..3 {
+    assert_eq!(world.running(web), 0, "none of the three ran for the window, however far apart they are");
+}
+
+#[test]
+fn a_program_that_fails_at_once_is_restarted_three_times_also_when_the_delay_is_as_long_as_the_window() {
+    let (mut world, web) = three_attempts(2 * SECOND, 2 * SECOND);
+    let mut restarts = 0;
+    for _ in 0..10 {
         world.end(id(1), TaskState::Failed);
+        // It waits out its delay, and then runs for half a second.
+        world.live(Duration::from_millis(2_500));
+        restarts += world.running(web);
+    }
+    assert_eq!(restarts, 3);
+    // It stays ended under another leader, and as long as nobody asks for something else.
+    world.change_leader(Duration::ZERO);
+    world.live(60 * SECOND);
+    assert_eq!(world.running(web), 0);
+}
+
+#[test]
+fn a_lost_node_spends_no_attempt_and_gives_none_back() {
+    let (mut world, web) = three_attempts(30 * SECOND, Duration::ZERO);
+    world.done(vec![Change::AcceptNode(Box::new(node(2)))]);
+    for _ in 0..2 {
+        let on =
+            world.state.tasks_of(web).find(|task| task.is_running()).and_then(|task| task.node()).expect("it runs");
+        world.end(on, TaskState::Failed);
         world.settle();
     }
-    assert_eq!(world.running(web), 0);
+    let on = world.state.tasks_of(web).find(|task| task.is_running()).and_then(|task| task.node()).expect("it runs");
+    world.reach(on.bits(), Reachability::Down);
+    world.settle();
+    let restarts: Vec<_> = world.state.tasks_of(web).filter(|task| task.is_running()).map(|it| it.restarts).collect();
+    assert_eq!(restarts, [2]);
 }
 
 #[test]

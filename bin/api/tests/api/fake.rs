@@ -89,6 +89,7 @@ impl Fake {
             join: JoinSecrets { worker: [1; 16], manager: [2; 16] },
             default_engine: EngineKind::Process,
             level: Level::NEWEST,
+            issued_until: Default::default(),
         };
         self.change(Change::Found(Box::new(Founding { cluster, node })));
         let mut inner = self.inner();

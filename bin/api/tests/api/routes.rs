@@ -48,6 +48,9 @@ async fn cluster() -> (Arc<Fake>, Client, ServiceId) {
             observed: running,
             written_off: None,
             engine: essaim_model::EngineKind::Process,
+            restarts: 0,
+            began_at: None,
+            ended_at: None,
         })));
     }
     (fake, client, id)

@@ -28,6 +28,9 @@ async fn cluster() -> (Arc<Fake>, Client) {
         observed: Observed::nothing(NOW),
         written_off: None,
         engine: essaim_model::EngineKind::Process,
+        restarts: 0,
+        began_at: None,
+        ended_at: None,
     })));
     (fake, client)
 }

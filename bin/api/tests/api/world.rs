@@ -278,6 +278,9 @@ fn task(fake: &Fake, shown: &Value) {
         observed,
         written_off: None,
         engine: essaim_model::EngineKind::Process,
+        restarts: 0,
+        began_at: None,
+        ended_at: None,
     };
     // The recordings keep more tasks a slot than are wanted at a time: born as they are, in any order.
     fake.change(Change::CreateTask(Box::new(born)));

@@ -2,10 +2,10 @@
 //!
 //! Parent: `leader`. Children: none.
 //! Hears: that tasks ended or nodes changed (one mark), that it is time to sweep. Says: proposals to the store.
-//! Dies: with `leader`. Started again it looks at every service once.
+//! Dies: with `leader`. Started again it looks at every slot once.
 
 use crate::leader::context::{Context, Errand};
-use essaim_model::{Event, ServiceId};
+use essaim_model::{Event, ServiceId, Slot};
 use essaim_policy::history;
 use essaim_store::Cursor;
 use essaim_system::Scope;
@@ -22,7 +22,7 @@ const GATHER: Duration = Duration::from_millis(250);
 /// How long it waits after a proposal that was not made.
 const AGAIN_AFTER: Duration = Duration::from_millis(500);
 
-/// How many tasks one sweep forgets at most, so that a sweep does not hold a core for long; the others are next.
+/// After so many tasks to forget a sweep ends, so that it does not hold a core for long; the other slots are next.
 const FORGOTTEN_MAX: usize = 10_000;
 
 /// The actor.
@@ -44,8 +44,8 @@ pub(in crate::leader) struct State {
     scope: Scope,
     context: Arc<Context>,
     cursor: Cursor,
-    /// Services with tasks that ended since they were last swept.
-    dirty: BTreeSet<ServiceId>,
+    /// Slots with tasks that ended since they were last swept.
+    dirty: BTreeSet<(ServiceId, Slot)>,
     armed: bool,
     proposing: Option<Errand>,
 }
@@ -62,7 +62,7 @@ impl Actor for ReaperActor {
     ) -> Result<State, ActorProcessingErr> {
         let cluster = context.store.state();
         let cursor = context.store.events(cluster.applied().index);
-        let dirty = cluster.services().map(|service| service.id).collect();
+        let dirty = slots(&cluster);
         Ok(State { scope, context, cursor, dirty, armed: false, proposing: None })
     }
 
@@ -111,16 +111,10 @@ impl State {
         let cluster = self.context.store.state();
         let mut changes = history::orphans(&cluster);
         while changes.len() < FORGOTTEN_MAX
-            && let Some(id) = self.dirty.pop_first()
+            && let Some((service, slot)) = self.dirty.pop_first()
         {
-            if let Some(service) = cluster.service(id) {
-                changes.extend(history::forgettable(&cluster, service));
-                if changes.len() > FORGOTTEN_MAX {
-                    self.dirty.insert(id);
-                }
-            }
+            changes.extend(history::forgettable(&cluster, service, slot));
         }
-        changes.truncate(FORGOTTEN_MAX);
         if changes.is_empty() {
             return;
         }
@@ -157,7 +151,7 @@ impl State {
     fn mark(&mut self, event: &Event) {
         match event {
             Event::Task { new: Some(task), .. } if task.has_ended() => {
-                self.dirty.insert(task.service);
+                self.dirty.insert((task.service, task.slot));
             }
             // How much history is kept may be another now.
             Event::Cluster { .. } => self.mark_all(),
@@ -166,6 +160,11 @@ impl State {
     }
 
     fn mark_all(&mut self) {
-        self.dirty.extend(self.context.store.state().services().map(|service| service.id));
+        self.dirty.extend(slots(&self.context.store.state()));
     }
+}
+
+/// Every slot that has tasks.
+fn slots(state: &essaim_model::State) -> BTreeSet<(ServiceId, Slot)> {
+    state.tasks().map(|task| (task.service, task.slot)).collect()
 }

@@ -34,10 +34,10 @@ pub(crate) struct Settings {
     /// Delay between restart attempts (ns|us|ms|s|m|h)
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     restart_delay: Option<i64>,
-    /// Maximum number of restarts before giving up
+    /// Maximum number of restarts in a row that may fail before giving up
     #[arg(long, value_name = "UINT")]
     restart_max_attempts: Option<u64>,
-    /// Window used to evaluate the restart policy (ns|us|ms|s|m|h)
+    /// How long a task has to run for its restart to have succeeded (ns|us|ms|s|m|h)
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     restart_window: Option<i64>,
     /// Signal to stop the task

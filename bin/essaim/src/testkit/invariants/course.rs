@@ -129,6 +129,9 @@ mod tests {
             observed: Observed { state, ..Observed::nothing(at) },
             written_off: None,
             engine: essaim_model::EngineKind::Process,
+            restarts: 0,
+            began_at: None,
+            ended_at: None,
         }
     }
 

@@ -91,6 +91,9 @@ mod tests {
             observed: Observed::nothing(Timestamp::default()),
             written_off: None,
             engine: essaim_model::EngineKind::Process,
+            restarts: 0,
+            began_at: None,
+            ended_at: None,
         };
         let changes = [
             Change::Found(Box::new(founding())),
