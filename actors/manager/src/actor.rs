@@ -82,6 +82,8 @@ pub struct State {
     children: Children,
     reports: Reports,
     linked: BTreeMap<NodeId, Linked>,
+    /// Whose actor each name of a child is.
+    names: BTreeMap<String, NodeId>,
     leaderless: u32,
     /// The term of the tree that was started.
     leads: Option<Term>,
@@ -106,8 +108,18 @@ impl Actor for Manager {
         tokio::spawn(follow(arguments.store.clone(), myself.clone()));
         tokio::spawn(watch_leadership(arguments.store.clone(), myself.clone()));
         myself.send_interval(LOOK, || Msg::Look);
+        forget_removed(&arguments);
         admit(&arguments);
-        Ok(State { arguments, children, reports, linked: BTreeMap::new(), leaderless: 0, leads: None, pace: PACE.0 })
+        Ok(State {
+            arguments,
+            children,
+            reports,
+            linked: BTreeMap::new(),
+            names: BTreeMap::new(),
+            leaderless: 0,
+            leads: None,
+            pace: PACE.0,
+        })
     }
 
     async fn handle(&self, _: ActorRef<Msg>, message: Msg, state: &mut State) -> Result<(), ActorProcessingErr> {
@@ -115,6 +127,7 @@ impl Actor for Manager {
             Msg::Linked(stream) => state.link(*stream).await?,
             Msg::Applied(happened) => state.mark(&happened),
             Msg::Missed => {
+                forget_removed(&state.arguments);
                 admit(&state.arguments);
                 state.mark_all();
             }
@@ -133,7 +146,9 @@ impl Actor for Manager {
     ) -> Result<(), ActorProcessingErr> {
         match state.children.on_event(event).await {
             Ok(Some(exited)) if !exited.returns && !state.children.contains(&exited.name) => {
-                state.linked.retain(|_, linked| linked.name != exited.name);
+                if let Some(node) = state.names.remove(&exited.name) {
+                    state.linked.remove(&node);
+                }
                 Ok(())
             }
             Ok(_) => Ok(()),
@@ -199,11 +214,13 @@ impl State {
             // Dropping the stream sends it to another manager.
             return Ok(());
         }
-        let name = format!("node.{}", self.label(node));
+        let name = self.child_name(node);
         let (address, mark) = (Address::new(), Mark::default());
         if let Some(former) = self.linked.remove(&node) {
+            self.names.remove(&former.name);
             self.children.remove(&former.name).await?;
         }
+        self.names.insert(name.clone(), node);
         let spec = self.node_spec(&name, stream, &address, &mark);
         self.linked.insert(node, Linked { name, address, mark });
         self.children.add(spec).await?;
@@ -236,11 +253,12 @@ impl State {
     }
 
     /// A node's host name, or as much of its id as tells it apart where two share a name.
-    fn label(&self, node: NodeId) -> String {
+    fn child_name(&self, node: NodeId) -> String {
         let cluster = self.arguments.store.state();
         let name = cluster.node(node).map_or_else(|| node.to_string(), |it| it.name());
-        let twin = self.linked.iter().any(|(id, linked)| *id != node && linked.name == format!("node.{name}"));
-        if twin { format!("{name}-{}", &node.to_string()[..6]) } else { name }
+        let name = format!("node.{name}");
+        let has_twin = self.names.get(&name).is_some_and(|other| *other != node);
+        if has_twin { format!("{name}-{}", &node.to_string()[..6]) } else { name }
     }
 
     /// Whether this is this machine's own worker, and this manager is to be one no longer. Once the group has let it
@@ -268,6 +286,9 @@ impl State {
                     {
                         // One that is gone links elsewhere anyhow.
                         let _ = own.address.cast(NodeMsg::Detach("this manager is being demoted".into()));
+                    }
+                    if let (Some(old), None) = (old, new) {
+                        self.arguments.roster.remove(old.id);
                     }
                     let is_manager = |node: &Arc<Node>| node.role == Role::Manager;
                     if new.is_none() || old.iter().chain(new).any(is_manager) {
@@ -359,13 +380,15 @@ fn admit(arguments: &ManagerArguments) {
         managers: state.managers().map(|node| node.id).collect(),
         removed: state.removed().collect(),
     };
-    for (node, _) in state.removed() {
-        arguments.roster.remove(node);
-    }
     arguments.endpoint.set_managers(state.managers().filter_map(|node| Some((node.id, node.addr?))).collect());
     if let Err(why) = arguments.endpoint.admit(table) {
         arguments.scope.record(RecordKind::Trust, format!("who may come in could not be kept: {why}"));
     }
+}
+
+/// Takes every node that was removed out of the roster; afterwards each is taken out when it is removed.
+fn forget_removed(arguments: &ManagerArguments) {
+    arguments.store.state().removed().for_each(|(node, _)| arguments.roster.remove(node));
 }
 
 fn pace(linked: usize) -> Duration {

@@ -20,3 +20,5 @@ mod reports;
 
 pub use actor::{Manager, ManagerArguments};
 pub use control::Control;
+#[cfg(feature = "checks")]
+pub use node::LinkedNodes;

@@ -21,7 +21,7 @@ pub mod logs;
 pub mod packed;
 pub mod report;
 
-pub use assignment::{Assignment, AssignmentVersion, TaskOrder};
+pub use assignment::{Assembled, Assembly, Assignment, AssignmentVersion, TaskOrder};
 pub use link::{Detach, Managers, Pace, Standing, ToNode, ToUplink};
 pub use logs::{LogEnd, LogFrame, LogLine, LogRequest, LogStream};
 pub use packed::Packed;

@@ -5,6 +5,7 @@ use bincode::{Decode, Encode};
 use essaim_wire::{Index, Lineage, NodeId, Role, Timestamp};
 use ractor::RpcReplyPort;
 use ractor_cluster::RactorClusterMessage;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -36,15 +37,33 @@ pub enum ToUplink {
     Detach(Packed<Detach>),
 }
 
-/// Which managers there are to link to, and who is let in nowhere any more. Sent at first and whenever it changes.
+/// Which managers there are to link to, and who is let in nowhere any more. Sent at first and whenever it changes; after the
+/// first time on a link only what changed among those that were removed, since there may be thousands of them.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct Managers {
     /// Where in which history this is; an older one than was heard before is ignored.
     pub version: AssignmentVersion,
+    /// `None`: `removed` are all of them. Otherwise they are those that were added since that version.
+    pub base: Option<AssignmentVersion>,
     /// Each with its last known address, by id.
     pub managers: Vec<(NodeId, SocketAddr)>,
-    /// The nodes that were removed, and until when their certificates would be valid.
+    /// The nodes that were removed, and until when their certificates would be valid, by id.
     pub removed: Vec<(NodeId, Timestamp)>,
+    /// Those whose removal needs not be remembered any more, since `base`.
+    pub lapsed: Vec<NodeId>,
+}
+
+impl Managers {
+    /// The whole list that `self`, a difference, makes of the one that is known; nothing if that is another one than it
+    /// builds on.
+    pub fn on(self, known: Option<&Self>) -> Option<Self> {
+        let Some(base) = self.base else { return Some(self) };
+        let known = known.filter(|known| known.version == base)?;
+        let mut removed: BTreeMap<NodeId, Timestamp> = known.removed.iter().copied().collect();
+        removed.extend(self.removed);
+        removed.retain(|node, _| !self.lapsed.contains(node));
+        Some(Self { base: None, removed: removed.into_iter().collect(), lapsed: Vec::new(), ..self })
+    }
 }
 
 /// What a node is in its cluster.

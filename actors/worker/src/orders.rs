@@ -10,8 +10,9 @@ use essaim_model::{ServiceId, ServiceSpec, TaskId};
 use essaim_protocol::{Assignment, AssignmentVersion, Managers, TaskOrder};
 use essaim_system::Disk;
 use essaim_wire::planted::{Bug, planted};
-use essaim_wire::{ClusterId, Index, decode, encode};
+use essaim_wire::{ClusterId, Index, decode, decode_prefix, encode};
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::io;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -23,8 +24,20 @@ const MANAGERS: &str = "managers";
 /// The first byte of each.
 const FORMAT: u8 = 1;
 
-/// Everything this machine was told.
+/// What the file of orders consists of: the head first, then tasks and specs, one value each, so that orders of any size can
+/// be written and read with a bounded codec. New variants come at the end.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub(crate) enum Entry {
+    /// Which orders these are, of which cluster, where addresses come from; how many tasks and specs follow.
+    Head(Option<AssignmentVersion>, ClusterId, Ipv4Addr, u64),
+    /// A task.
+    Task(TaskOrder),
+    /// A spec that tasks follow.
+    Spec(ServiceId, Index, Arc<ServiceSpec>),
+}
+
+/// Everything this machine was told.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Orders {
     /// Which orders these are; none before the first.
     pub(crate) version: Option<AssignmentVersion>,
@@ -98,12 +111,34 @@ impl Orders {
 
 /// The orders that were kept; none when there are none.
 pub(crate) fn load(disk: &dyn Disk) -> io::Result<Option<Orders>> {
-    read(disk, ORDERS)
+    let Some(bytes) = disk.find(ORDERS)? else { return Ok(None) };
+    let mut rest = body(ORDERS, &bytes)?;
+    let mut orders = Orders::default();
+    let mut due = None;
+    while !rest.is_empty() {
+        let (entry, used) = decode_prefix(rest).map_err(|why| broken(ORDERS, why))?;
+        rest = &rest[used..];
+        match entry {
+            Entry::Head(version, cluster, subnet, entries) => {
+                (orders.version, orders.cluster, orders.subnet, due) = (version, cluster, subnet, Some(entries));
+            }
+            Entry::Task(order) => drop(orders.tasks.insert(order.id, order)),
+            Entry::Spec(service, version, spec) => drop(orders.specs.insert((service, version), spec)),
+        }
+    }
+    if due != Some((orders.tasks.len() + orders.specs.len()) as u64) {
+        return Err(broken(ORDERS, "it is not whole"));
+    }
+    Ok(Some(orders))
 }
 
 /// Keeps the orders; durable when this returns.
 pub(crate) fn save(disk: &dyn Disk, orders: &Orders) -> io::Result<()> {
-    write(disk, ORDERS, orders)
+    let Orders { version, cluster, subnet, tasks, specs } = orders;
+    let head = Entry::Head(*version, *cluster, *subnet, (tasks.len() + specs.len()) as u64);
+    let tasks = tasks.values().cloned().map(Entry::Task);
+    let specs = specs.iter().map(|((service, version), spec)| Entry::Spec(*service, *version, Arc::clone(spec)));
+    write(disk, ORDERS, std::iter::once(head).chain(tasks).chain(specs))
 }
 
 /// The managers that were told last.
@@ -113,7 +148,7 @@ pub(crate) fn load_managers(disk: &dyn Disk) -> io::Result<Option<Managers>> {
 
 /// Keeps which managers there are: whom to ask after every machine has lost power at once.
 pub(crate) fn save_managers(disk: &dyn Disk, managers: &Managers) -> io::Result<()> {
-    write(disk, MANAGERS, managers)
+    write(disk, MANAGERS, [managers])
 }
 
 /// Forgets everything: the node left its cluster.
@@ -124,16 +159,24 @@ pub(crate) fn forget(disk: &dyn Disk) -> io::Result<()> {
 
 fn read<T: Decode<()>>(disk: &dyn Disk, file: &str) -> io::Result<Option<T>> {
     let Some(bytes) = disk.find(file)? else { return Ok(None) };
-    let broken = |why: String| io::Error::new(io::ErrorKind::InvalidData, format!("{file}: {why}"));
+    decode(body(file, &bytes)?).map(Some).map_err(|why| broken(file, why))
+}
+
+/// What follows the first byte.
+fn body<'a>(file: &str, bytes: &'a [u8]) -> io::Result<&'a [u8]> {
     match bytes.split_first() {
-        Some((&FORMAT, rest)) => decode(rest).map(Some).map_err(|why| broken(why.to_string())),
-        _ => Err(broken("unknown format".into())),
+        Some((&FORMAT, rest)) => Ok(rest),
+        _ => Err(broken(file, "unknown format")),
     }
 }
 
-fn write<T: Encode>(disk: &dyn Disk, file: &str, value: &T) -> io::Result<()> {
+fn broken(file: &str, why: impl fmt::Display) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, format!("{file}: {why}"))
+}
+
+fn write<T: Encode>(disk: &dyn Disk, file: &str, values: impl IntoIterator<Item = T>) -> io::Result<()> {
     let mut bytes = vec![FORMAT];
-    bytes.extend(encode(value));
+    values.into_iter().for_each(|value| bytes.extend(encode(&value)));
     // Environments may hold what is nobody else's business.
     disk.write_secret(file, &bytes)
 }
@@ -143,6 +186,7 @@ mod tests {
     use super::*;
     use crate::fixture::{assignment, order, spec, version};
     use essaim_model::Desired;
+    use essaim_system::env::SimDisk;
 
     fn taken(assignments: &[Assignment]) -> Orders {
         let mut orders = Orders::default();
@@ -194,8 +238,27 @@ mod tests {
 
     #[test]
     fn the_bytes_of_empty_orders_never_change() {
-        assert_eq!(encode(&Orders::default()), [0, 0, 127, 0, 0, 1, 0, 0]);
+        let disk = SimDisk::new();
+        let written = |orders: &Orders| {
+            save(&disk, orders).expect("written");
+            disk.find(ORDERS).expect("read").expect("there")
+        };
+        assert_eq!(written(&Orders::default()), [FORMAT, 0, 0, 0, 127, 0, 0, 1, 0]);
         let known = Orders { version: Some(version(5)), ..Orders::default() };
-        assert_eq!(encode(&known), [1, 1, 7, 5, 0, 127, 0, 0, 1, 0, 0]);
+        assert_eq!(written(&known), [FORMAT, 0, 1, 1, 7, 5, 0, 127, 0, 0, 1, 0]);
+    }
+
+    #[test]
+    fn orders_larger_than_the_codec_takes_at_once_are_kept_and_found_again() {
+        let disk = SimDisk::new();
+        let mut orders = taken(&[assignment(5, &[order(1), order(2)])]);
+        let mut large = spec();
+        large.task.container.env = essaim_model::fixtures::environment(1 << 20);
+        orders.specs.extend((0..20).map(|number| ((ServiceId::from_bits(9), Index(number)), Arc::new(large.clone()))));
+        save(&disk, &orders).expect("written");
+        assert_eq!(load(&disk).expect("read"), Some(orders));
+        let bytes = disk.find(ORDERS).expect("read").expect("there");
+        disk.write_secret(ORDERS, &bytes[..60]).expect("written");
+        assert!(load(&disk).is_err(), "cut");
     }
 }

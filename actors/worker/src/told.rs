@@ -38,6 +38,11 @@ impl Told {
         self.managers.borrow().as_ref().is_none_or(|known| managers.version > known.version)
     }
 
+    /// The whole list that a difference makes of the one that is known; nothing if it builds on another.
+    pub(crate) fn complete(&self, managers: Managers) -> Option<Managers> {
+        managers.on(self.managers.borrow().as_deref())
+    }
+
     /// The place of the newest list of managers, and with it of what this node is: a list is said, and kept, before that.
     pub(crate) fn newest(&self) -> Option<AssignmentVersion> {
         self.managers.borrow().as_ref().map(|known| known.version)

@@ -56,11 +56,13 @@ pub enum Bug {
     NewerThanTheLevel,
     /// What the scheduler booked for a proposal that was refused stays booked.
     RefusedStaysBooked,
+    /// Orders that take more than one part are noted as told, and the last part is not sent.
+    OrdersNotedUnsent,
 }
 
 impl Bug {
     /// Every one of them.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::AckBeforeFsync,
         Self::VoteNotKept,
         Self::DroppedFence,
@@ -84,6 +86,7 @@ impl Bug {
         Self::LevelOfTheFirstManager,
         Self::NewerThanTheLevel,
         Self::RefusedStaysBooked,
+        Self::OrdersNotedUnsent,
     ];
 
     /// Its name, for a table or a command line.
@@ -112,6 +115,7 @@ impl Bug {
             Self::LevelOfTheFirstManager => "level-of-the-first-manager",
             Self::NewerThanTheLevel => "newer-than-the-level",
             Self::RefusedStaysBooked => "refused-stays-booked",
+            Self::OrdersNotedUnsent => "orders-noted-unsent",
         }
     }
 

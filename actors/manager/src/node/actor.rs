@@ -17,6 +17,7 @@ use essaim_system::link::{CastError, Link, Remote};
 use essaim_transport::{LaneStream, PeerInfo};
 use essaim_wire::{Generation, Level, NodeId};
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
+use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -66,6 +67,8 @@ pub(crate) enum Msg {
     Imported(Result<Remote<ToUplink>, String>),
     /// Something about it was applied.
     Applied,
+    /// The link has room again for what is still to be said.
+    Room,
     /// What its machine says of itself was not kept yet.
     DescribeAgain,
     /// It shall report at most this often.
@@ -77,6 +80,14 @@ pub(crate) enum Msg {
 }
 
 essaim_system::exported!(Msg, Remote(ToNode));
+
+/// What is to be said to the node.
+enum Unsaid {
+    /// How often it may report.
+    Pace(Duration),
+    /// What the core found to be news.
+    Effect(Effect),
+}
 
 pub(crate) struct NodeActor;
 
@@ -101,6 +112,10 @@ pub(crate) struct State {
     core: Core,
     /// `None` until the node has exported it.
     uplink: Option<Remote<ToUplink>>,
+    /// What the link had no room for yet, in order: the orders of one node at most.
+    unsaid: VecDeque<Unsaid>,
+    /// Something was applied while that waits.
+    is_behind: bool,
     /// A hello that came before its uplink could be answered.
     early: Option<Hello>,
     generation: Generation,
@@ -139,6 +154,8 @@ impl Actor for NodeActor {
             pace,
             core,
             uplink: None,
+            unsaid: VecDeque::new(),
+            is_behind: false,
             early: None,
             generation,
             level: Level::UNKNOWN,
@@ -165,27 +182,30 @@ impl Actor for NodeActor {
             },
             Msg::Imported(Ok(uplink)) => {
                 state.uplink = Some(uplink);
-                let pace = Pace { interval: state.pace };
-                state.say(ToUplink::Pace(Packed::new(&pace)));
+                state.say(&myself, Unsaid::Pace(state.pace));
                 if let Some(hello) = state.early.take() {
-                    state.tell(Input::Hello(&hello));
+                    state.tell(&myself, Input::Hello(&hello));
                 }
             }
             Msg::Imported(Err(why)) => myself.stop(Some(why)),
             Msg::Applied => {
                 state.mark.0.store(false, Ordering::Release);
-                state.tell(Input::Applied);
+                state.tell(&myself, Input::Applied);
             }
+            Msg::Room => state.go_on(&myself),
             Msg::DescribeAgain => {
                 state.describing = false;
                 state.describe(&myself);
             }
             Msg::Pace(interval) => {
                 state.pace = interval;
-                state.say(ToUplink::Pace(Packed::new(&Pace { interval })));
+                state.say(&myself, Unsaid::Pace(interval));
             }
             Msg::Detach(why) => {
-                state.say(ToUplink::Detach(Packed::new(&Detach { why: why.clone() })));
+                // Before everything that waits, and not at all where that does not fit: the link ends in any case.
+                if let Some(uplink) = &state.uplink {
+                    let _ = uplink.cast(ToUplink::Detach(Packed::new(&Detach { why: why.clone() })));
+                }
                 state.link.close(&why);
             }
             Msg::Ended(why) => myself.stop(Some(why.to_string())),
@@ -242,7 +262,7 @@ impl State {
             self.set_availability(availability);
         }
         if self.uplink.is_some() {
-            self.tell(Input::Hello(&hello));
+            self.tell(myself, Input::Hello(&hello));
         } else {
             self.early = Some(hello);
         }
@@ -337,27 +357,74 @@ impl State {
         });
     }
 
-    fn tell(&mut self, input: Input<'_>) {
+    /// Tells the node what is news to it. While something waits for room nothing is added: what is then news is told in
+    /// one piece. A node that says hello anew is told everything anew, in place of what waits.
+    fn tell(&mut self, myself: &ActorRef<Msg>, input: Input<'_>) {
         if self.uplink.is_none() {
             return;
         }
-        let cluster = self.store.state();
+        match input {
+            Input::Applied if !self.unsaid.is_empty() => return self.is_behind = true,
+            Input::Applied => (),
+            Input::Hello(_) => self.unsaid.retain(|unsaid| matches!(unsaid, Unsaid::Pace(_))),
+        }
+        let waits = !self.unsaid.is_empty();
         let mut effects = Vec::new();
-        self.core.handle(&cluster, input, &mut effects);
-        for effect in effects {
-            self.say(match effect {
-                Effect::Assign(assignment) => ToUplink::Assign(Packed::new(&assignment)),
-                Effect::Managers(managers) => ToUplink::Managers(Packed::new(&managers)),
-                Effect::Standing(standing) => ToUplink::Standing(Packed::new(&standing)),
-            });
+        self.core.handle(&self.store.state(), input, &mut effects);
+        self.unsaid.extend(effects.into_iter().map(Unsaid::Effect));
+        if !waits {
+            self.go_on(myself);
         }
     }
 
-    /// A node that reads too slowly loses its link: it links again and is told what it missed in one piece.
-    fn say(&self, sentence: ToUplink) {
-        let Some(uplink) = &self.uplink else { return };
-        if uplink.cast(sentence) == Err(CastError::Stalled) {
-            self.link.close("the node reads too slowly");
+    fn say(&mut self, myself: &ActorRef<Msg>, unsaid: Unsaid) {
+        let waits = !self.unsaid.is_empty();
+        self.unsaid.push_back(unsaid);
+        if !waits {
+            self.go_on(myself);
+        }
+    }
+
+    /// Says what is to be said, as long as the link has room, and comes back when it has room again. What cannot be said ends
+    /// the link: the node links again and says what it knows.
+    fn go_on(&mut self, myself: &ActorRef<Msg>) {
+        let Some(uplink) = self.uplink.clone() else { return };
+        loop {
+            while let Some(unsaid) = self.unsaid.pop_front() {
+                let said = uplink.find_room().and_then(|()| {
+                    uplink.cast(match &unsaid {
+                        Unsaid::Pace(interval) => ToUplink::Pace(Packed::new(&Pace { interval: *interval })),
+                        Unsaid::Effect(Effect::Assign(assignment)) => ToUplink::Assign(Packed::new(assignment)),
+                        Unsaid::Effect(Effect::Managers(managers)) => ToUplink::Managers(Packed::new(managers)),
+                        Unsaid::Effect(Effect::Standing(standing)) => ToUplink::Standing(Packed::new(standing)),
+                    })
+                });
+                match said {
+                    Ok(()) => (),
+                    Err(CastError::Stalled) => {
+                        self.unsaid.push_front(unsaid);
+                        let myself = myself.clone();
+                        tokio::spawn(async move {
+                            if uplink.wait_for_room().await {
+                                // An actor that has ended has nothing more to say.
+                                let _ = myself.cast(Msg::Room);
+                            }
+                        });
+                        return;
+                    }
+                    Err(why) => {
+                        self.unsaid.clear();
+                        self.is_behind = false;
+                        return self.link.close(&why.to_string());
+                    }
+                }
+            }
+            if !std::mem::take(&mut self.is_behind) {
+                return;
+            }
+            let mut effects = Vec::new();
+            self.core.handle(&self.store.state(), Input::Applied, &mut effects);
+            self.unsaid.extend(effects.into_iter().map(Unsaid::Effect));
         }
     }
 }

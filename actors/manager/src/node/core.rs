@@ -2,11 +2,13 @@
 //!
 //! The version of a node's orders is the place in the log at which they last changed. As long as it stands still
 //! there is nothing to say. The first assignment of a link is complete, unless the node says in its hello that it
-//! already obeys the current one; every later one is a difference to the one before.
+//! already obeys the current one; every later one is a difference to the one before. Who was removed from the cluster is
+//! told in the same way. What is noted here as told is with the actor, which says all of it in this order or ends the link.
 
-use essaim_model::{Desired, ServiceId, State, Task, TaskId, loopback};
+use essaim_model::{Desired, Removals, ServiceId, State, Task, TaskId, loopback};
 use essaim_policy::assignment::due;
 use essaim_protocol::{Assignment, AssignmentVersion, Hello, Managers, Standing, TaskOrder};
+use essaim_wire::planted::{Bug, planted};
 use essaim_wire::{Index, NodeId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -24,7 +26,7 @@ pub(crate) enum Input<'a> {
 /// What the node has to be told.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Effect {
-    /// What to do.
+    /// What to do, or a part of it.
     Assign(Assignment),
     /// Which managers there are, and who was removed.
     Managers(Managers),
@@ -43,15 +45,20 @@ pub(crate) struct Core {
     told: Option<Sent>,
 }
 
-/// Where the managers are, and who was removed.
-type Known = (Vec<(NodeId, SocketAddr)>, Vec<NodeId>);
+/// Where the managers are and who was removed, as of a place in the log.
+#[derive(Debug)]
+struct Known {
+    version: AssignmentVersion,
+    managers: Vec<(NodeId, SocketAddr)>,
+    removals: Removals,
+}
 
 #[derive(Debug, Default)]
 struct Sent {
     version: Option<AssignmentVersion>,
     orders: BTreeMap<TaskId, Desired>,
     specs: BTreeSet<(ServiceId, Index)>,
-    managers: Option<Known>,
+    known: Option<Known>,
     standing: Option<Standing>,
 }
 
@@ -100,7 +107,7 @@ impl Core {
             }
             let dropped = told.orders.keys().filter(|id| !now.contains_key(id)).copied().collect();
             let subnet = state.node(self.node).map_or(0, |node| node.loopback);
-            effects.push(Effect::Assign(Assignment {
+            let orders = Assignment {
                 version: current,
                 base: told.version,
                 cluster: cluster.id,
@@ -108,7 +115,14 @@ impl Core {
                 tasks,
                 dropped,
                 specs,
-            }));
+                part: 0,
+                more: false,
+            };
+            let mut parts = orders.parts();
+            if planted(Bug::OrdersNotedUnsent) && parts.len() > 1 {
+                parts.pop();
+            }
+            effects.extend(parts.into_iter().map(Effect::Assign));
             told.orders = now.into_iter().map(|(id, task)| (id, task.desired)).collect();
             // A spec that no task follows any more is forgotten at both ends.
             let followed: BTreeSet<_> = due(state, self.node).map(|task| (task.service, task.spec_version)).collect();
@@ -117,15 +131,17 @@ impl Core {
         }
 
         let managers: Vec<_> = state.managers().filter_map(|node| Some((node.id, node.addr?))).collect();
-        let removed: Vec<_> = state.removed().collect();
-        let known = (managers, removed.iter().map(|(id, _)| *id).collect::<Vec<_>>());
-        if told.managers.as_ref() != Some(&known) {
-            effects.push(Effect::Managers(Managers {
-                version: version(state.applied().index),
-                managers: known.0.clone(),
-                removed,
-            }));
-            told.managers = Some(known);
+        let removals = state.removals();
+        let (removed, lapsed) = match &told.known {
+            None => (removals.iter().collect(), Vec::new()),
+            Some(known) => removals.since(&known.removals),
+        };
+        let is_same = |known: &Known| known.managers == managers && removed.is_empty() && lapsed.is_empty();
+        if !told.known.as_ref().is_some_and(is_same) {
+            let version = version(state.applied().index);
+            let base = told.known.as_ref().map(|known| known.version);
+            effects.push(Effect::Managers(Managers { version, base, managers: managers.clone(), removed, lapsed }));
+            told.known = Some(Known { version, managers, removals });
         }
 
         let standing = state.node(self.node).map(|node| Standing {

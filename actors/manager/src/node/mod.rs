@@ -6,10 +6,16 @@
 //!
 //! - `core`: the difference between what the node was told and what the state says. Pure.
 //! - `actor`: the link, and what to do about each sentence.
+//! - `measure`: what it costs to tell many nodes of a change; for benchmarks.
 
 mod actor;
 mod core;
+#[cfg(feature = "checks")]
+mod measure;
 #[cfg(test)]
 mod tests;
+
+#[cfg(feature = "checks")]
+pub use measure::LinkedNodes;
 
 pub(crate) use actor::{Arguments, Mark, Msg, NodeActor};

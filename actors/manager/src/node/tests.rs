@@ -1,7 +1,7 @@
 //! What a node is told, sentence by sentence. The worker at the other end is a plain set of orders.
 
 use super::core::{Core, Effect, Input};
-use essaim_model::fixtures::{founding, service, worker};
+use essaim_model::fixtures::{environment, founding, service, worker};
 use essaim_model::*;
 use essaim_protocol::{Assignment, AssignmentVersion, Hello};
 use essaim_wire::{Generation, Index, Level, Lineage, NodeId, RequestId, Role, Term, Timestamp};
@@ -49,6 +49,9 @@ impl World {
             observed: Observed::nothing(Timestamp::default()),
             written_off: None,
             engine: EngineKind::Process,
+            restarts: 0,
+            began_at: None,
+            ended_at: None,
         })));
     }
 
@@ -192,4 +195,53 @@ fn a_hello_to_a_manager_that_has_applied_nothing_yet_is_answered_when_it_has() {
     assert_eq!(effects, []);
     let told = assignment(told(&mut core, &world, Input::Applied)).expect("its orders");
     assert_eq!((told.base, told.tasks.len()), (None, 1));
+}
+
+#[test]
+fn a_removal_is_told_as_a_difference_however_many_were_removed_before() {
+    let mut world = World::new();
+    for id in 10..60 {
+        world.apply(Change::AcceptNode(Box::new(at_home(worker(id)))));
+        world.apply(Change::RemoveNode { id: NodeId::from_bits(id), until: Timestamp::from_micros(u64::MAX) });
+    }
+    let mut core = Core::new(ME);
+    let managers = |effects: Vec<Effect>| {
+        let managers = effects.into_iter().filter_map(|effect| match effect {
+            Effect::Managers(managers) => Some(managers),
+            _ => None,
+        });
+        managers.last().expect("news of managers or removals")
+    };
+    let whole = managers(told(&mut core, &world, Input::Hello(&hello(None))));
+    assert_eq!((whole.base, whole.removed.len()), (None, 50));
+    world.apply(Change::RemoveNode { id: NodeId::from_bits(3), until: Timestamp::from_micros(u64::MAX) });
+    let news = managers(told(&mut core, &world, Input::Applied));
+    assert_eq!((news.base, news.removed.len(), news.lapsed.len()), (Some(whole.version), 1, 0));
+    let known = news.clone().on(Some(&whole)).expect("it builds on that");
+    assert_eq!(known.removed, world.state.removed().collect::<Vec<_>>());
+    assert_eq!(news.on(None), None, "a worker that has another list asks for all of it");
+}
+
+#[test]
+fn orders_that_do_not_fit_one_message_are_told_in_parts_specs_once() {
+    let mut world = World::new();
+    let mut spec = service("web", 3);
+    spec.task.container.env = environment(300_000);
+    let expect = world.state.service(WEB).expect("the service").meta.version;
+    world.apply(Change::UpdateService { id: WEB, expect, spec: Some(Box::new(spec)) });
+    for id in 1..900 {
+        world.task(id, 2);
+    }
+    let mut core = Core::new(ME);
+    let parts: Vec<Assignment> = told(&mut core, &world, Input::Hello(&hello(None)))
+        .into_iter()
+        .filter_map(|effect| match effect {
+            Effect::Assign(part) => Some(part),
+            _ => None,
+        })
+        .collect();
+    assert!(parts.len() >= 2, "{}", parts.len());
+    assert_eq!(parts.iter().map(|part| part.specs.len()).sum::<usize>(), 1);
+    assert_eq!(parts.iter().map(|part| part.tasks.len()).sum::<usize>(), 899);
+    assert_eq!(parts.iter().filter(|part| !part.more).count(), 1);
 }

@@ -15,8 +15,8 @@ use crate::orders::{self, Obeyed, Orders};
 use crate::told::Told;
 use essaim_model::{NodeDescription, Observed, TaskId, TaskState};
 use essaim_protocol::{
-    Assignment, Describe, Detach, Hello, Managers, NODE_EXPORT, Packed, Report, ReportReply, ToNode, ToUplink,
-    UPLINK_EXPORT,
+    Assembled, Assembly, Assignment, Describe, Detach, Hello, Managers, NODE_EXPORT, Packed, Report, ReportReply,
+    ToNode, ToUplink, UPLINK_EXPORT,
 };
 use essaim_system::link::{Link, Remote};
 use essaim_system::supervisor::CallError;
@@ -113,6 +113,8 @@ pub(crate) struct State {
     core: Core,
     effects: Vec<Effect>,
     orders: Orders,
+    /// The parts of the next orders.
+    assembly: Assembly,
     description: NodeDescription,
     link: Option<Linked>,
     /// A manager said that this node was removed.
@@ -152,6 +154,7 @@ impl Actor for Uplink {
             core,
             effects: Vec::new(),
             orders,
+            assembly: Assembly::default(),
             description,
             link: None,
             removed: false,
@@ -253,8 +256,10 @@ impl State {
         said: ToUplink,
     ) -> Result<Result<(), DecodeError>, ActorProcessingErr> {
         match said {
-            ToUplink::Assign(assignment) => match assignment.open() {
-                Ok(assignment) => self.obey(myself, &assignment).await?,
+            ToUplink::Assign(part) => match part.open().map(|part| self.assembly.add(part)) {
+                Ok(Assembled::Whole(assignment)) => self.obey(myself, &assignment).await?,
+                Ok(Assembled::More) => (),
+                Ok(Assembled::Gap) => self.on_gap(myself),
                 Err(why) => return Ok(Err(why)),
             },
             ToUplink::Managers(managers) => match managers.open() {
@@ -296,19 +301,22 @@ impl State {
                 let words = format!("ignored orders as of index {index}: newer ones are in force");
                 self.scope.record(RecordKind::Note, words);
             }
-            Obeyed::Gap => {
-                let gaps = self.link.as_mut().map_or(0, |linked| {
-                    linked.gaps += 1;
-                    linked.gaps
-                });
-                if gaps > GAPS_MAX {
-                    self.refuse(myself, "its orders build on what this node was never told");
-                } else {
-                    self.say_hello(false);
-                }
-            }
+            Obeyed::Gap => self.on_gap(myself),
         }
         Ok(())
+    }
+
+    /// Something builds on what this node does not have: it asks for everything, a few times.
+    fn on_gap(&mut self, myself: &ActorRef<UplinkMsg>) {
+        let gaps = self.link.as_mut().map_or(0, |linked| {
+            linked.gaps += 1;
+            linked.gaps
+        });
+        if gaps > GAPS_MAX {
+            self.refuse(myself, "what it says builds on what this node was never told");
+        } else {
+            self.say_hello(false);
+        }
     }
 
     async fn on_managers(
@@ -323,6 +331,10 @@ impl State {
         if !self.args.told.is_newer(&managers) {
             return Ok(());
         }
+        let Some(managers) = self.args.told.complete(managers) else {
+            self.on_gap(myself);
+            return Ok(());
+        };
         let (disk, saved) = (Arc::clone(&self.scope.env.disk), managers.clone());
         crate::off_thread(disk, move |disk| orders::save_managers(disk, &saved)).await?;
         self.args.dial.learn(&managers);
@@ -358,8 +370,10 @@ impl State {
     }
 
     /// Says who this is and what it was told; with `all` false, as if it had been told nothing.
-    fn say_hello(&self, all: bool) {
+    fn say_hello(&mut self, all: bool) {
         let Some(linked) = &self.link else { return };
+        // What is answered to it begins anew.
+        self.assembly.clear();
         let hello = Hello {
             generation: self.args.generation,
             have: self.orders.version.filter(|_| all),

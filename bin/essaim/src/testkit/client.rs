@@ -497,6 +497,10 @@ fn pick<'a, T>(rng: &mut StdRng, from: &'a [T]) -> Option<&'a T> {
     if from.is_empty() { None } else { from.get(rng.random_range(0..from.len())) }
 }
 
+/// How often a service has a large spec, and how large it is then.
+const LARGE_CHANCE: f64 = 0.1;
+const LARGE_BYTES: usize = 110 << 10;
+
 fn spec(rng: &mut StdRng, name: &str, mode: Mode, op: Op) -> ServiceSpec {
     let labels = [BORN, LAST].map(|label| (label.to_owned(), op.0.to_string()));
     let order = if rng.random_bool(0.3) { UpdateOrder::StartFirst } else { UpdateOrder::StopFirst };
@@ -514,6 +518,10 @@ fn spec(rng: &mut StdRng, name: &str, mode: Mode, op: Op) -> ServiceSpec {
     spec.task.container.image = Image::parse(image).expect("the name of an image");
     // Short, so that a stubborn service can follow an update task by task.
     spec.task.container.stop_grace = Some(Duration::from_secs(2));
+    // More than one part of a node's orders holds.
+    if rng.random_bool(LARGE_CHANCE) {
+        spec.task.container.env = essaim_model::fixtures::environment(LARGE_BYTES);
+    }
     spec.mode = mode;
     spec.update = Some(update);
     spec

@@ -6,6 +6,7 @@ mod healing;
 mod links;
 mod memory;
 mod placement;
+mod scale;
 mod store;
 
 use crate::figure::Figure;
@@ -30,6 +31,7 @@ pub(crate) const ALL: &[Row] = &[
     store::READS,
     links::ROW,
     placement::ROW,
+    scale::ROW,
     memory::ROW,
     forming::ROW,
     growth::ROW,

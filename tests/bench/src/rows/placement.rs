@@ -144,7 +144,13 @@ impl Crowd {
 
     fn wanted(&self, service: ServiceId, slots: std::ops::RangeInclusive<u32>) -> impl Iterator<Item = Wanted> + use<> {
         let spec_version = self.state.service(service).expect("it was created").spec_version;
-        slots.map(move |slot| Wanted { service, spec_version, slot: Slot::Number(slot), desired: Desired::Running })
+        slots.map(move |slot| Wanted {
+            service,
+            spec_version,
+            slot: Slot::Number(slot),
+            desired: Desired::Running,
+            restarts: 0,
+        })
     }
 
     fn bear(&mut self, wanted: &[Wanted]) -> Vec<Change> {

@@ -1,6 +1,7 @@
 //! What a simulated cluster must show.
 
 mod command;
+mod crowd;
 mod kit;
 #[cfg(feature = "planted")]
 mod planted;

@@ -42,6 +42,8 @@ const fn symptoms(bug: Bug) -> &'static [&'static str] {
         Bug::DrainStopsFirst => &["before another one ran in its place"],
         Bug::FillDoesNotWait => &["has two running tasks"],
         Bug::TreeOutlivesLease => &["still stands"],
+        Bug::RefusedStaysBooked => &["the board differs from the state at index"],
+        Bug::OrdersNotedUnsent => &["not at rest after"],
     }
 }
 

@@ -1,0 +1,48 @@
+//! What a manager has to say to many linked nodes, without links: for benchmarks, in which ten thousand nodes would be ten
+//! thousand processes.
+
+use super::core::{Core, Effect, Input};
+use essaim_model::{NodeDescription, State};
+use essaim_protocol::Hello;
+use essaim_wire::{Generation, Level, encoded_len};
+
+/// What this manager has told each of the nodes that are linked to it.
+#[derive(Debug)]
+pub struct LinkedNodes(Vec<Core>);
+
+impl LinkedNodes {
+    /// Every node of the state, after its hello.
+    pub fn of(state: &State) -> Self {
+        let hello = Hello {
+            generation: Generation(1),
+            have: None,
+            specs: Vec::new(),
+            seen: None,
+            description: NodeDescription::default(),
+            availability: None,
+            level: Level::NEWEST,
+        };
+        let link = |node: &std::sync::Arc<essaim_model::Node>| {
+            let mut core = Core::new(node.id);
+            core.handle(state, Input::Hello(&hello), &mut Vec::new());
+            core
+        };
+        Self(state.nodes().map(link).collect())
+    }
+
+    /// Something was applied: every one of them is marked. Returns how many bytes are said to all of them.
+    pub fn applied(&mut self, state: &State) -> usize {
+        let mut effects = Vec::new();
+        let mut bytes = 0;
+        for core in &mut self.0 {
+            core.handle(state, Input::Applied, &mut effects);
+            let said = effects.drain(..).map(|effect| match effect {
+                Effect::Assign(assignment) => encoded_len(&assignment),
+                Effect::Managers(managers) => encoded_len(&managers),
+                Effect::Standing(standing) => encoded_len(&standing),
+            });
+            bytes += said.sum::<usize>();
+        }
+        bytes
+    }
+}

@@ -1,0 +1,172 @@
+//! What a manager computes at ten thousand nodes: no peer is run at that size, and no process is started for a node. The
+//! goals are what keeps a leader, and every manager that ten thousand nodes are linked to, far from being busy.
+//!
+//! - A leader starts: the board of a state with fifty thousand tasks, and a first look at each of a hundred services.
+//! - A node changes while ten thousand tasks wait: the board follows, and what waits is tried again where that is worth it.
+//! - A node is removed: the change is applied, and each of the others is told of it.
+
+use super::Row;
+use crate::calm;
+use crate::figure::{Figure, Goal, Samples, Unit};
+use essaim_manager::LinkedNodes;
+use essaim_model::{
+    Change, Constraint, Event, Node, Outcome, Placement, Position, Proposal, ServiceId, ServiceSpec, State, fixtures,
+};
+use essaim_policy::{Board, Scene, Wanted, Watch, reconcile};
+use essaim_wire::{Generation, Index, NodeId, Reachability, RequestId, Term, Timestamp};
+use std::collections::BTreeSet;
+use std::time::Instant;
+
+const NODES: u128 = 10_000;
+
+const SERVICES: u128 = 100;
+
+/// Tasks of each service, five on each node.
+const EACH: u32 = 500;
+
+/// Tasks that wait for a node.
+const WAITING: u32 = 10_000;
+
+/// The service whose tasks wait.
+const STUCK: ServiceId = ServiceId::from_bits(1 << 40);
+
+/// Nodes that were removed already, and are remembered.
+const REMOVED: u128 = 1_000;
+
+pub(super) const ROW: Row =
+    Row { name: "scale", what: "what a manager computes at 10,000 nodes", measure: measure_scale };
+
+fn measure_scale(rounds: u32) -> Vec<Figure> {
+    let (mut start, mut event, mut removal) = (Samples::default(), Samples::default(), Samples::default());
+    let mut restless = false;
+    let mut crowd = Crowd::new();
+    let mut linked = LinkedNodes::of(&crowd.state);
+    let mut told = 0;
+    for round in 0..u128::from(rounds) {
+        restless |= !calm::wait_now();
+        let began = Instant::now();
+        crowd.lead();
+        start.add(millis(began));
+
+        let began = Instant::now();
+        crowd.lose(2 + round);
+        event.add(millis(began));
+
+        let began = Instant::now();
+        crowd.change(vec![Change::RemoveNode { id: NodeId::from_bits(NODES - round), until: Timestamp::default() }]);
+        told = linked.applied(&crowd.state);
+        removal.add(millis(began));
+    }
+    let row = |what: &str, ours, most| Figure {
+        what: what.into(),
+        unit: Unit::Millis,
+        ours,
+        peer: None,
+        goal: Goal::AtMost(most),
+        notes: Vec::new(),
+    };
+    let mut figures = vec![
+        row("10,000 nodes, 50,000 tasks: a leader starts", start, 1_000.0),
+        row("10,000 tasks wait: a node changes", event, 5.0),
+        row("a node is removed, and 10,000 are told", removal, 100.0),
+    ];
+    figures[2].notes.push(format!("{} bytes a node are said", told as u128 / NODES));
+    if restless {
+        figures[0].notes.push("the machine was busy with something else in some rounds".into());
+    }
+    figures
+}
+
+fn millis(began: Instant) -> f64 {
+    began.elapsed().as_secs_f64() * 1_000.0
+}
+
+/// A cluster of ten thousand nodes, and what its leader keeps.
+struct Crowd {
+    state: State,
+    board: Board,
+    index: u64,
+    drawn: u128,
+    now: u64,
+}
+
+impl Crowd {
+    fn new() -> Self {
+        let mut crowd =
+            Self { state: State::default(), board: Board::default(), index: 0, drawn: 1 << 60, now: 1_000_000 };
+        crowd.change(vec![Change::Found(Box::new(fixtures::founding()))]);
+        for number in 2..=NODES {
+            let node = Node { id: NodeId::from_bits(number), ..fixtures::worker(number) };
+            crowd.change(vec![Change::AcceptNode(Box::new(node))]);
+        }
+        for number in 0..REMOVED {
+            let id = NodeId::from_bits(1 << 50 | number);
+            crowd.change(vec![Change::AcceptNode(Box::new(Node { id, ..fixtures::worker(NODES + 1) }))]);
+            crowd.change(vec![Change::RemoveNode { id, until: Timestamp::from_micros(u64::MAX) }]);
+        }
+        for number in 1..=SERVICES {
+            crowd.create(ServiceId::from_bits(number), fixtures::service(&format!("s{number}"), EACH));
+        }
+        let mut stuck = fixtures::service("stuck", WAITING);
+        let constraint: Constraint = "node.labels.disk==ssd".parse().expect("a constraint");
+        stuck.task.placement = Some(Placement { constraints: vec![constraint], ..Placement::default() });
+        crowd.create(STUCK, stuck);
+        crowd
+    }
+
+    fn create(&mut self, id: ServiceId, spec: ServiceSpec) {
+        self.change(vec![Change::CreateService { id, spec: Box::new(spec) }]);
+        let wanted = self.wanted(id);
+        let drawn = &mut self.drawn;
+        let mut draw = || {
+            *drawn += 1;
+            *drawn
+        };
+        let now = Timestamp::from_micros(self.now);
+        let changes = self.board.bear(&self.state, now, &wanted, &mut draw, &mut |_| true);
+        self.change(changes);
+    }
+
+    fn wanted(&self, id: ServiceId) -> Vec<Wanted> {
+        let service = self.state.service(id).expect("it was created");
+        let scene = Scene { state: &self.state, now: Timestamp::from_micros(self.now), released: &BTreeSet::new() };
+        reconcile(&scene, service, &mut Watch::default()).wanted
+    }
+
+    /// What a leader does first.
+    fn lead(&mut self) {
+        self.board = Board::new(&self.state);
+        for service in self.state.services().map(|service| service.id).collect::<Vec<_>>() {
+            assert_eq!(self.wanted(service), [], "every slot has its task");
+        }
+        let now = Timestamp::from_micros(self.now);
+        // Some of the reasons are those of a while ago: the new leader writes them anew.
+        let tried = self.board.assign_pending(&self.state, now, &mut |_| true);
+        assert!(tried.changes.iter().all(|change| matches!(change, Change::PendTask { .. })), "nothing has room");
+    }
+
+    /// A node cannot be reached any more.
+    fn lose(&mut self, number: u128) {
+        self.now += 100_000;
+        self.change(vec![Change::SetReachability {
+            id: NodeId::from_bits(number),
+            generation: Generation(1),
+            reachability: Reachability::Unreachable,
+            message: "a benchmark".into(),
+        }]);
+        let now = Timestamp::from_micros(self.now);
+        let tried = self.board.assign_pending(&self.state, now, &mut |_| true);
+        assert_eq!(tried.changes, [], "nothing has room, and reasons are written later");
+    }
+
+    fn change(&mut self, changes: Vec<Change>) {
+        self.index += 1;
+        let request = RequestId { origin: NodeId::from_bits(1), generation: Generation(1), seq: self.index };
+        let proposal = Proposal { request, at: Timestamp::from_micros(self.now), fence: None, changes };
+        let position = Position { term: Term(1), index: Index(self.index) };
+        let (outcome, events) = self.state.apply(position, &proposal);
+        assert!(matches!(outcome, Outcome::Done(_)), "{outcome:?}");
+        let follow = |event: &Event| self.board.note(&self.state, event);
+        events.iter().for_each(follow);
+    }
+}
