@@ -9,7 +9,7 @@ use super::waiting::Waiting;
 use crate::Wanted;
 use essaim_model::{
     Assigned, Change, Desired, EngineKind, Event, Hardware, Meta, Node, Observed, PortProtocol, ServiceId, Slot, State,
-    Task, TaskId, TaskState,
+    Task, TaskId, TaskState, loopback,
 };
 use essaim_wire::{Index, NodeId, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
@@ -41,6 +41,8 @@ pub(super) struct Seat {
     pub(super) load: u32,
     pub(super) used: Hardware,
     pub(super) ports: BTreeMap<(PortProtocol, u16), u32>,
+    /// How many of its addresses are taken; see `model::loopback`.
+    pub(super) addresses: u32,
 }
 
 /// What the board holds of a task, to be able to take it back.
@@ -226,13 +228,17 @@ impl Board {
 
     /// Finds a node for each of these spots of a group. The board is as it was when it returns.
     ///
-    /// All are placed at once. Only where room is scarce (reservations, ports of the host, a limit per node) each that
+    /// All are placed at once. Only where room is scarce (reservations, ports of the host, a limit per node, a node without a free address) each that
     /// replaces a task is placed on its own: the room that is counted as free for it is free for no other.
     pub(super) fn place(&mut self, group: Group, needs: &Arc<Needs>, now: Timestamp, spots: Vec<Spot>) -> Vec<Found> {
         // What is lifted and set aside here is put back before it returns.
         self.waiting.hush(true);
-        let single =
-            |spot: &Spot| !spot.replaces.is_empty() && (needs.take_room() || matches!(spot.slot, Slot::Node(_)));
+        let scarce = |spot: &Spot| {
+            needs.take_room()
+                || matches!(spot.slot, Slot::Node(_))
+                || self.are_short_of_addresses(needs, &spot.replaces)
+        };
+        let single = |spot: &Spot| !spot.replaces.is_empty() && scarce(spot);
         let (singles, together): (Vec<_>, Vec<_>) = spots.iter().enumerate().partition(|(_, spot)| single(spot));
         let one_batch = singles.is_empty();
         let batches = std::iter::once(together).chain(singles.into_iter().map(|it| vec![it]));
@@ -264,6 +270,13 @@ impl Board {
         }
         self.waiting.hush(false);
         found.into_values().collect()
+    }
+
+    /// Whether a node of these tasks has no address left for one more task of this kind.
+    fn are_short_of_addresses(&self, needs: &Needs, tasks: &[TaskId]) -> bool {
+        let nodes = tasks.iter().filter_map(|id| self.tasks.get(id)?.node);
+        let mut seats = nodes.filter_map(|node| self.seats.get(&node));
+        needs.addresses > 0 && seats.any(|seat| seat.addresses + needs.addresses > loopback::ADDRESSES)
     }
 
     /// Counts a task of a group on a node that is given out and not booked yet, or no longer.
@@ -345,7 +358,13 @@ impl Board {
         match self.seats.get_mut(&node.id) {
             Some(seat) => seat.node = Arc::clone(node),
             None => {
-                let seat = Seat { node: Arc::clone(node), load: 0, used: Hardware::default(), ports: BTreeMap::new() };
+                let seat = Seat {
+                    node: Arc::clone(node),
+                    load: 0,
+                    used: Hardware::default(),
+                    ports: BTreeMap::new(),
+                    addresses: 0,
+                };
                 self.seats.insert(node.id, seat);
                 self.by_load.insert((0, node.id));
             }
@@ -461,6 +480,8 @@ impl Seat {
             |used: &mut u64, by: u64| *used = if add { used.saturating_add(by) } else { used.saturating_sub(by) };
         step(&mut self.used.nano_cpus, needs.reservation.nano_cpus);
         step(&mut self.used.memory_bytes, needs.reservation.memory_bytes);
+        self.addresses =
+            if add { self.addresses + needs.addresses } else { self.addresses.saturating_sub(needs.addresses) };
         for port in &needs.host_ports {
             if add {
                 *self.ports.entry(*port).or_default() += 1;

@@ -1,7 +1,9 @@
 //! Who may sit where: the filters, in the order in which Swarm asks them, and the words for a no.
 
 use super::board::Seat;
-use essaim_model::{Availability, Constraint, EngineKind, PortProtocol, PublishMode, ServiceId, ServiceSpec, Share};
+use essaim_model::{
+    Availability, Constraint, EngineKind, PortProtocol, PublishMode, ServiceId, ServiceSpec, Share, loopback,
+};
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -13,6 +15,8 @@ pub(super) struct Needs {
     pub(super) engine: EngineKind,
     constraints: Vec<Constraint>,
     pub(super) host_ports: Vec<(PortProtocol, u16)>,
+    /// How many of the node's addresses each task takes.
+    pub(super) addresses: u32,
     per_node_max: u64,
 }
 
@@ -29,11 +33,13 @@ impl Needs {
                 .filter(|port| port.mode == PublishMode::Host && port.published != 0)
                 .map(|port| (port.protocol, port.published))
                 .collect(),
+            addresses: u32::from(engine.claims_addresses()),
             per_node_max: placement.replicas_max_per_node,
         }
     }
 
-    /// Whether what other tasks take up on a node may keep such a task off it.
+    /// Whether what other tasks take up on a node may keep such a task off it, its addresses apart: of these there are
+    /// enough nearly always.
     pub(super) fn take_room(&self) -> bool {
         self.reservation.nano_cpus > 0
             || self.reservation.memory_bytes > 0
@@ -59,6 +65,9 @@ impl Needs {
         if !description.engines.contains(&self.engine) {
             return Some(Reason::Engine);
         }
+        if self.addresses > 0 && seat.addresses + self.addresses > loopback::ADDRESSES {
+            return Some(Reason::Addresses);
+        }
         if !self.constraints.iter().all(|constraint| constraint.matches(node)) {
             return Some(Reason::Constraints);
         }
@@ -81,6 +90,8 @@ pub enum Reason {
     Resources,
     /// It lacks the engine.
     Engine,
+    /// Every address that it has for tasks is taken.
+    Addresses,
     /// A constraint keeps the service off it.
     Constraints,
     /// A task there listens on the same port of the host.
@@ -97,6 +108,7 @@ impl Reason {
             Self::NotAvailable => format!("{on} not available for new tasks"),
             Self::Resources => format!("insufficient resources on {on}"),
             Self::Engine => format!("missing engine on {on}"),
+            Self::Addresses => format!("no address left on {on}"),
             Self::Constraints => format!("scheduling constraints not satisfied on {on}"),
             Self::HostPort => format!("host-mode port already in use on {on}"),
             Self::MaxReplicas => "max replicas per node limit exceed".into(),

@@ -161,6 +161,39 @@ fn what_has_ended_gives_its_room_back() {
 }
 
 #[test]
+fn a_node_has_an_address_for_253_tasks_and_the_next_ones_wait_for_one() {
+    let mut world = World::of(1);
+    let old = world.create("old", 3, |_| ());
+    world.settle();
+    let web = world.create("web", 300, |_| ());
+    world.settle();
+    let waiting = |world: &World| world.state.tasks_of(web).filter(|task| task.node().is_none()).count();
+    assert_eq!((world.running(web), waiting(&world)), (250, 50));
+    assert_eq!(world.reasons(web)[0], "no suitable node (no address left on 1 node)");
+    // An update goes on although there is no address to spare: that of the task it replaces is counted as free.
+    world.update(old, |spec| spec.task.force_update += 1);
+    world.live(Duration::from_secs(60));
+    assert_eq!(
+        world.state.service(old).and_then(|it| it.update.clone()).map(|it| it.state),
+        Some(UpdateState::Completed)
+    );
+    world.done(vec![Change::RemoveService { id: old }]);
+    world.settle();
+    assert_eq!((world.running(web), waiting(&world)), (253, 47));
+}
+
+#[test]
+fn an_engine_that_claims_no_addresses_is_not_held_to_them() {
+    let mut world = World::of(1);
+    world.describe(1, |description| description.engines.push(EngineKind::Docker));
+    let web = world.create("web", 300, |spec| {
+        spec.labels.insert(service::ENGINE_LABEL.into(), "docker".into());
+    });
+    world.settle();
+    assert_eq!(world.running(web), 300);
+}
+
+#[test]
 fn a_board_that_followed_the_events_equals_one_built_anew() {
     let mut world = World::of(4);
     let web = world.create("web", 9, |spec| reserve(spec, GIB));
@@ -173,7 +206,11 @@ fn a_board_that_followed_the_events_equals_one_built_anew() {
     assert_eq!(world.board.find_phantom(&world.state), None);
     let fresh = Board::new(&world.state);
     let load = |board: &Board| {
-        board.seats.iter().map(|(id, seat)| (*id, seat.load, seat.used, seat.ports.clone())).collect::<Vec<_>>()
+        board
+            .seats
+            .iter()
+            .map(|(id, seat)| (*id, seat.load, seat.used, seat.ports.clone(), seat.addresses))
+            .collect::<Vec<_>>()
     };
     assert_eq!(load(&world.board), load(&fresh));
     assert_eq!(world.board.by_load, fresh.by_load);
