@@ -1,9 +1,9 @@
 //! The process engine with real processes, under real shims (`examples/shim`).
 
 use essaim_engines::{Config, ProcessEngine};
-use essaim_model::{EngineKind, TaskId};
+use essaim_model::{ContainerSpec, EngineKind, Image, TaskId};
 use essaim_wire::Timestamp;
-use essaim_worker::engine::{Engine, EngineError, Exit, Limits, LogOptions, LogStream, Phase, Run, Signal};
+use essaim_worker::engine::{Engine, EngineError, Exit, LogOptions, LogStream, Phase, Progress, Run, Seen, Signal};
 use futures::StreamExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -33,14 +33,28 @@ impl World {
 
     /// Starts `sh -c script`.
     async fn sh(&self, bits: u128, script: &str) -> TaskId {
-        let run = Run { args: vec!["-c".into(), script.into()], ..run(bits, "sh:latest") };
-        self.engine.prepare(&run).await.expect("prepared");
+        let mut run = run(bits, "sh:latest");
+        run.container.args = vec!["-c".into(), script.into()];
+        self.prepare(&run).await.expect("prepared");
         self.engine.start(run.task).await.expect("started");
         run.task
     }
 
+    async fn prepare(&self, run: &Run) -> Result<(), EngineError> {
+        self.engine.prepare(run, &Progress::unheard()).await
+    }
+
+    async fn last_seen(&self, task: TaskId) -> Result<Seen, EngineError> {
+        let seen: Vec<_> = tokio::time::timeout(PATIENCE, self.engine.observe(task).collect()).await.expect("it ends");
+        assert_eq!((seen.len(), &seen[0]), (2, &Ok(Seen::Running)));
+        seen[1].clone()
+    }
+
     async fn exit_of(&self, task: TaskId) -> Exit {
-        tokio::time::timeout(PATIENCE, self.engine.wait(task)).await.expect("it ends").expect("it is known").exit
+        match self.last_seen(task).await {
+            Ok(Seen::Ended(ended)) => ended.exit,
+            other => panic!("{other:?}"),
+        }
     }
 
     async fn lines(&self, task: TaskId, options: LogOptions) -> Vec<(LogStream, String)> {
@@ -103,18 +117,13 @@ fn id(bits: u128) -> TaskId {
 }
 
 fn run(bits: u128, image: &str) -> Run {
-    Run {
-        task: id(bits),
-        name: format!("web.1.{bits}"),
-        image: image.into(),
-        command: vec![],
-        args: vec![],
-        env: vec![],
-        dir: None,
-        user: None,
-        limits: Limits::default(),
-        address: None,
-    }
+    let image = Image::parse(image).expect("an image");
+    Run::new(id(bits), format!("web.1.{bits}"), ContainerSpec::new(image))
+}
+
+fn with(mut run: Run, change: impl FnOnce(&mut ContainerSpec)) -> Run {
+    change(&mut run.container);
+    run
 }
 
 fn lives(pid: &str) -> bool {
@@ -201,7 +210,7 @@ async fn tasks_are_found_again_after_a_restart_and_none_restarts() {
     let mut world = World::new();
     let running = world.sh(1, "echo once; while :; do sleep 0.05; done").await;
     let ends_meanwhile = world.sh(2, "sleep 0.3; exit 5").await;
-    world.engine.prepare(&run(3, "sleep")).await.expect("prepared");
+    world.prepare(&run(3, "sleep")).await.expect("prepared");
     let Phase::Running(before) = world.engine.adopt().await.expect("adopted")[0].phase else { panic!("it runs") };
     world.restart();
     assert_eq!(world.exit_of(ends_meanwhile).await, Exit::Code(5));
@@ -221,7 +230,7 @@ async fn tasks_are_found_again_after_a_restart_and_none_restarts() {
         world.engine.remove(id(task)).await.expect("removed already");
     }
     assert_eq!(world.engine.adopt().await, Ok(vec![]));
-    assert_eq!(world.engine.wait(running).await, Err(EngineError::Unknown(running)));
+    assert_eq!(world.last_seen(running).await, Err(EngineError::Unknown(running)));
 }
 
 #[tokio::test]
@@ -243,17 +252,17 @@ async fn what_cannot_be_had_is_refused_in_words_before_anything_runs() {
         Err(EngineError::Rejected(words)) => words,
         other => panic!("{other:?}"),
     };
-    let ghost = refused(world.engine.prepare(&run(1, "ghost:latest")).await);
+    let ghost = refused(world.prepare(&run(1, "ghost:latest")).await);
     assert_eq!(
         ghost,
         "No such image: ghost:latest (there is no program ghost along PATH=/usr/local/bin:/usr/bin:/bin)"
     );
-    let dir = Run { dir: Some("/no/such/dir".into()), ..run(2, "sleep") };
-    assert_eq!(refused(world.engine.prepare(&dir).await), "no such working directory: /no/such/dir");
-    let user = Run { user: Some("no-such-user".into()), ..run(3, "sleep") };
-    assert_eq!(refused(world.engine.prepare(&user).await), "unable to find user no-such-user on this machine");
-    let command = Run { command: vec!["ghost".into()], ..run(4, "sleep") };
-    assert!(refused(world.engine.prepare(&command).await).contains("executable file not found in PATH"));
+    let dir = with(run(2, "sleep"), |it| it.dir = Some("/no/such/dir".into()));
+    assert_eq!(refused(world.prepare(&dir).await), "no such working directory: /no/such/dir");
+    let user = with(run(3, "sleep"), |it| it.user = Some("no-such-user".into()));
+    assert_eq!(refused(world.prepare(&user).await), "unable to find user no-such-user on this machine");
+    let command = with(run(4, "sleep"), |it| it.command = vec!["ghost".into()]);
+    assert!(refused(world.prepare(&command).await).contains("executable file not found in PATH"));
     assert_eq!(world.engine.adopt().await, Ok(vec![]));
     assert_eq!(world.engine.kind(), EngineKind::Process);
 }
@@ -262,16 +271,17 @@ async fn what_cannot_be_had_is_refused_in_words_before_anything_runs() {
 async fn a_task_sees_its_own_environment_and_directory_and_nothing_of_the_daemons() {
     let world = World::new();
     let run = Run {
-        args: vec!["-c".into(), "pwd; env | sort".into()],
         env: vec![
             ("ESSAIM_ADDRESS".into(), "127.64.0.2".into()),
             ("TWICE".into(), "1".into()),
             ("TWICE".into(), "2".into()),
         ],
-        dir: Some("/usr".into()),
-        ..run(1, "docker.io/library/sh:latest")
+        ..with(run(1, "docker.io/library/sh:latest"), |it| {
+            it.args = vec!["-c".into(), "pwd; env | sort".into()];
+            it.dir = Some("/usr".into());
+        })
     };
-    world.engine.prepare(&run).await.expect("prepared");
+    world.prepare(&run).await.expect("prepared");
     world.engine.start(run.task).await.expect("started");
     world.exit_of(run.task).await;
     let lines = world.lines(run.task, LogOptions::default()).await;
@@ -287,9 +297,12 @@ async fn a_task_sees_its_own_environment_and_directory_and_nothing_of_the_daemon
 #[tokio::test]
 async fn a_task_runs_as_the_user_it_asks_for_where_the_daemon_may_do_that() {
     let world = World::new();
-    let run = Run { args: vec!["-u".into()], user: Some("65534:65534".into()), ..run(1, "id") };
+    let run = with(run(1, "id"), |it| {
+        it.args = vec!["-u".into()];
+        it.user = Some("65534:65534".into());
+    });
     let root = std::fs::metadata("/proc/self").map(|me| std::os::unix::fs::MetadataExt::uid(&me)).expect("me") == 0;
-    match world.engine.prepare(&run).await {
+    match world.prepare(&run).await {
         Ok(()) => {
             assert!(root);
             world.engine.start(run.task).await.expect("started");
@@ -347,7 +360,7 @@ async fn a_program_that_cannot_be_executed_fails_with_the_kernels_words() {
     std::fs::write(&file, "#!/no/such/interpreter\n").expect("written");
     std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("set");
     let run = run(1, file.to_str().expect("text"));
-    world.engine.prepare(&run).await.expect("prepared");
+    world.prepare(&run).await.expect("prepared");
     let why = world.engine.start(run.task).await.expect_err("not executable").to_string();
     assert!(why.contains("broken") && why.contains("No such file or directory"), "{why}");
 }
@@ -362,4 +375,67 @@ async fn a_running_task_has_stats_and_a_removed_one_is_killed_first() {
     world.engine.remove(task).await.expect("removed");
     assert!(!lives(&main));
     assert_eq!(world.engine.stats(task).await, Err(EngineError::Unknown(task)));
+}
+
+#[tokio::test]
+async fn a_preparation_that_was_dropped_leaves_nothing_behind_a_removal() {
+    let world = World::new();
+    for bits in 1..=40 {
+        let run = run(bits, "sleep");
+        // Dropped after its first step, while its work may be under way on another thread.
+        let unheard = Progress::unheard();
+        let mut preparing = world.engine.prepare(&run, &unheard);
+        let _ = futures::poll!(&mut preparing);
+        drop(preparing);
+        world.engine.remove(run.task).await.expect("removed");
+    }
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(world.engine.adopt().await, Ok(vec![]));
+}
+
+#[tokio::test]
+async fn an_image_is_resolved_to_the_path_of_its_program() {
+    let world = World::new();
+    let image = |text| Image::parse(text).expect("an image");
+    let path = world.engine.resolve(&image("sh:latest")).await.expect("resolved").expect("a path");
+    assert!(path.ends_with("/sh") && path.starts_with('/'), "{path}");
+    assert!(matches!(world.engine.resolve(&image("ghost")).await, Err(EngineError::Rejected(_))));
+}
+
+#[tokio::test]
+async fn a_task_is_dialled_at_the_address_that_was_claimed_for_it_and_has_neither_exec_nor_attach() {
+    let mut world = World::new();
+    // A subnet of this test process, so that runs beside each other do not meet.
+    let [_, _, high, low] = std::process::id().to_be_bytes();
+    let subnet = [127, 192 + (high & 7), low, 0].into();
+    let task = id(1);
+    let address = world.engine.claim(task, subnet).await.expect("claimed").expect("an address");
+    assert_eq!(world.engine.claim(task, subnet).await, Ok(Some(address)), "asked again, the same");
+    let run = Run { address: Some(address), ..with(run(1, "sleep"), |it| it.args = vec!["1000".into()]) };
+    world.prepare(&run).await.expect("prepared");
+    let started = world.engine.start(task).await.expect("started");
+    assert_eq!(started.address, Some(address));
+    // After a restart of the daemon the engine finds out again who has which address.
+    world.restart();
+    world.engine.adopt().await.expect("adopted");
+    assert_eq!(world.engine.claim(task, subnet).await, Ok(Some(address)));
+    let interactive = world.engine.interactive().expect("it can be dialled");
+    let listener = tokio::net::TcpListener::bind((address, 0)).await.expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    interactive.dial(task, port).await.map(drop).expect("connected");
+    assert!(matches!(interactive.attach(task).await.map(drop), Err(EngineError::Rejected(_))));
+    assert!(matches!(interactive.dial(id(2), port).await.map(drop), Err(EngineError::Rejected(_))));
+    world.engine.stop(task, Signal::KILL, Duration::ZERO).await.expect("stopped");
+    world.engine.release(task);
+    assert!(matches!(interactive.dial(task, port).await.map(drop), Err(EngineError::Rejected(_))));
+}
+
+/// `nix` knows the first 31 signals of this machine's C library; ours must be the same.
+#[test]
+fn the_table_of_signals_is_that_of_the_machine() {
+    for known in nix::sys::signal::Signal::iterator() {
+        let ours: Signal = known.as_str().parse().expect("a signal");
+        assert_eq!(ours.number(), known as i32, "{known}");
+        assert_eq!(ours.to_string(), known.as_str());
+    }
 }

@@ -8,7 +8,6 @@
 //!
 //! Children restart as often as it takes: an engine that fails is no reason to give up the machine.
 
-use crate::addresses::Addresses;
 use crate::board::Board;
 use crate::engine::{Adopted, Engine, Phase};
 use crate::logs::{Logs, LogsArgs};
@@ -65,7 +64,6 @@ pub(crate) struct Worker;
 
 pub(crate) struct State {
     args: WorkerArgs,
-    addresses: Addresses,
     children: Children,
     orders: Arc<Orders>,
     /// Tasks that have an actor.
@@ -103,7 +101,6 @@ impl Actor for Worker {
         let children = Children::new(args.scope.clone(), &myself, supervision, WorkerMsg::Wake);
         let mut state = State {
             args,
-            addresses: Addresses::new(),
             children,
             orders: Arc::default(),
             tended: BTreeMap::new(),
@@ -185,10 +182,7 @@ impl State {
             for Adopted { run, phase } in found {
                 let ended = match phase {
                     Phase::Ended(ended) => Some(ended.at),
-                    Phase::Prepared | Phase::Running(_) => {
-                        self.addresses.keep(run.task, run.address);
-                        None
-                    }
+                    Phase::Prepared | Phase::Running(_) => None,
                 };
                 let group = run.name.rsplit_once('.').map_or("", |(group, _)| group).to_owned();
                 self.kept.insert(run.task, Kept { engine: engine.kind(), group, ended });
@@ -275,7 +269,7 @@ impl State {
         known: Observed,
     ) -> Result<(), ActorProcessingErr> {
         let (address, wish) = (Address::new(), watch::Sender::new(wish));
-        let (latest, addresses, subnet) = (wish.clone(), self.addresses.clone(), self.orders.subnet);
+        let (latest, subnet) = (wish.clone(), self.orders.subnet);
         let args = self.args.clone();
         let spec = ChildSpec::actor_at(&address, name.clone(), move |scope| {
             let arguments = TaskArgs {
@@ -287,7 +281,6 @@ impl State {
                 known: args.board.seen(task).unwrap_or_else(|| known.clone()),
                 subnet,
                 board: args.board.clone(),
-                addresses: addresses.clone(),
                 confirmed: args.confirmed.subscribe(),
             };
             (Task, arguments)

@@ -12,11 +12,10 @@
 //! - `board`: what was seen of tasks, until managers know it.
 //! - `uplink`: the link to a manager.
 //! - `actor`: the worker, which holds them together; [`WorkerHandle`] is what others see of it.
-//! - `logs`, `addresses`, `past`: log lines for managers, loopback addresses for tasks, what is kept of ended ones.
+//! - `logs`, `past`: log lines for managers, what is kept of ended tasks.
 //! - [`sim`]: a simulated machine for tests (feature `sim`).
 
 mod actor;
-mod addresses;
 mod board;
 pub mod engine;
 #[cfg(test)]

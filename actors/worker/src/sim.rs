@@ -7,17 +7,17 @@
 //! It does not simulate what happens inside of a task.
 
 use crate::engine::{
-    Adopted, Description, Ended, Engine, EngineError, Exit, LogLine, LogOptions, LogStream, Phase, Run, Signal,
-    Started, Stats,
+    Addresses, Adopted, Description, Ended, Engine, EngineError, Exit, LogLine, LogOptions, LogStream, Phase, Progress,
+    Run, Seen, Signal, Started, Stats,
 };
-use essaim_model::{EngineKind, Hardware, Platform, TaskId};
+use essaim_model::{EngineKind, Hardware, Health, Image, Platform, TaskId};
 use essaim_wire::Timestamp;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use futures::{FutureExt, StreamExt};
 use parking_lot::{Mutex, MutexGuard};
 use std::collections::{BTreeMap, VecDeque};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -43,6 +43,15 @@ pub enum Behaviour {
     Missing,
     /// The engine fails to start it.
     FailsToStart,
+    /// Run until stopped, after a preparation that takes this long and says so each second.
+    Pulls(Duration),
+    /// Run until stopped, with a health check.
+    Checked {
+        /// The health check passes so long after the start.
+        healthy_after: Duration,
+        /// It fails for good so long after the start, if ever.
+        unhealthy_after: Option<Duration>,
+    },
 }
 
 /// A machine that outlives the daemons on it. Clones are the same machine.
@@ -66,6 +75,8 @@ struct Inner {
     tasks: BTreeMap<TaskId, SimTask>,
     next_pid: u32,
     starts: u64,
+    /// Preparations under way.
+    preparing: u32,
 }
 
 struct SimTask {
@@ -98,6 +109,7 @@ impl SimMachine {
             tasks: BTreeMap::new(),
             next_pid: 100,
             starts: 0,
+            preparing: 0,
         };
         let shared = Shared { utc: Box::new(utc), inner: Mutex::new(inner), changed: watch::Sender::new(0) };
         Self { shared: Arc::new(shared) }
@@ -105,7 +117,12 @@ impl SimMachine {
 
     /// An engine on this machine. One per daemon; they all see the same tasks.
     pub fn engine(&self) -> Arc<dyn Engine> {
-        Arc::new(SimEngine { machine: self.clone() })
+        Arc::new(SimEngine { machine: self.clone(), addresses: Addresses::default() })
+    }
+
+    /// How many preparations are under way.
+    pub fn preparing(&self) -> u32 {
+        self.lock().preparing
     }
 
     /// What it has to give.
@@ -189,6 +206,17 @@ impl SimMachine {
         ended
     }
 
+    fn behaviour(&self, image: &Image) -> Option<Behaviour> {
+        self.lock().behaviours.get(image.as_str()).cloned()
+    }
+
+    fn set_health(&self, task: TaskId, health: Health) {
+        if let Some(SimTask { phase: Phase::Running(started), .. }) = self.lock().tasks.get_mut(&task) {
+            started.health = Some(health);
+        }
+        self.touch();
+    }
+
     fn touch(&self) {
         self.shared.changed.send_modify(|changes| *changes += 1);
     }
@@ -215,6 +243,23 @@ impl SimMachine {
 
 struct SimEngine {
     machine: SimMachine,
+    addresses: Addresses,
+}
+
+/// Counts a preparation for as long as its future lives.
+struct Preparing<'a>(&'a SimMachine);
+
+impl<'a> Preparing<'a> {
+    fn begin(machine: &'a SimMachine) -> Self {
+        machine.lock().preparing += 1;
+        Self(machine)
+    }
+}
+
+impl Drop for Preparing<'_> {
+    fn drop(&mut self) {
+        self.0.lock().preparing -= 1;
+    }
 }
 
 impl Engine for SimEngine {
@@ -232,13 +277,41 @@ impl Engine for SimEngine {
         async move { description }.boxed()
     }
 
-    fn prepare<'a>(&'a self, run: &'a Run) -> BoxFuture<'a, Result<(), EngineError>> {
+    fn resolve<'a>(&'a self, _: &'a Image) -> BoxFuture<'a, Result<Option<String>, EngineError>> {
+        async { Ok(None) }.boxed()
+    }
+
+    fn claim(&self, task: TaskId, subnet: Ipv4Addr) -> BoxFuture<'_, Result<Option<IpAddr>, EngineError>> {
+        let claimed = |address: Ipv4Addr| {
+            let claims =
+                |task: &SimTask| task.run.address == Some(address.into()) && !matches!(task.phase, Phase::Ended(_));
+            self.machine.lock().tasks.values().any(claims)
+        };
+        let claim = self.addresses.claim(task, subnet, |address| !claimed(address)).map(Some);
+        async move { claim }.boxed()
+    }
+
+    fn release(&self, task: TaskId) {
+        self.addresses.release(task);
+    }
+
+    fn prepare<'a>(&'a self, run: &'a Run, progress: &'a Progress) -> BoxFuture<'a, Result<(), EngineError>> {
         async move {
+            let _preparing = Preparing::begin(&self.machine);
             let takes = self.machine.lock().prepare_takes;
             tokio::time::sleep(takes).await;
+            let pulls = match self.machine.behaviour(&run.container.image) {
+                Some(Behaviour::Pulls(takes)) => takes,
+                _ => Duration::ZERO,
+            };
+            for second in 1..=pulls.as_secs() {
+                progress.say(&format!("pulling {}: {second} of {} s", run.container.image, pulls.as_secs()));
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+            tokio::time::sleep(Duration::from_nanos(u64::from(pulls.subsec_nanos()))).await;
             let mut inner = self.machine.lock();
-            if inner.behaviours.get(&run.image) == Some(&Behaviour::Missing) {
-                return Err(EngineError::Rejected(format!("No such image: {}", run.image)));
+            if inner.behaviours.get(run.container.image.as_str()) == Some(&Behaviour::Missing) {
+                return Err(EngineError::Rejected(format!("No such image: {}", run.container.image)));
             }
             inner.tasks.entry(run.task).or_insert_with(|| SimTask {
                 run: run.clone(),
@@ -263,14 +336,17 @@ impl Engine for SimEngine {
                 let Some(found) = inner.tasks.get_mut(&task) else { return Err(EngineError::Unknown(task)) };
                 match found.phase {
                     Phase::Running(started) => return Ok(started),
-                    Phase::Ended(ended) => return Ok(Started { pid: None, at: ended.at }),
+                    Phase::Ended(ended) => return Ok(Started::new(None, ended.at)),
                     Phase::Prepared => (),
                 }
-                let behaviour = inner.behaviours.get(&found.run.image).cloned().unwrap_or(Behaviour::Forever);
+                let behaviour =
+                    inner.behaviours.get(found.run.container.image.as_str()).cloned().unwrap_or(Behaviour::Forever);
                 if behaviour == Behaviour::FailsToStart {
                     return Err(EngineError::Failed("the engine could not start it".into()));
                 }
-                let started = Started { pid: Some(inner.next_pid), at };
+                let health = matches!(behaviour, Behaviour::Checked { .. }).then_some(Health::Starting);
+                let (pid, address) = (Some(inner.next_pid), found.run.address);
+                let started = Started { address, health, ..Started::new(pid, at) };
                 inner.next_pid += 1;
                 inner.starts += 1;
                 found.phase = Phase::Running(started);
@@ -285,13 +361,51 @@ impl Engine for SimEngine {
                     machine.exit(task, code);
                 });
             }
+            if let Behaviour::Checked { healthy_after, unhealthy_after } = behaviour {
+                let machine = self.machine.clone();
+                tokio::spawn(async move {
+                    tokio::time::sleep(healthy_after).await;
+                    machine.set_health(task, Health::Healthy);
+                    if let Some(after) = unhealthy_after {
+                        tokio::time::sleep(after.saturating_sub(healthy_after)).await;
+                        machine.set_health(task, Health::Unhealthy);
+                    }
+                });
+            }
             Ok(started)
         }
         .boxed()
     }
 
-    fn wait(&self, task: TaskId) -> BoxFuture<'_, Result<Ended, EngineError>> {
-        self.machine.ended(task).boxed()
+    fn observe(&self, task: TaskId) -> BoxStream<'static, Result<Seen, EngineError>> {
+        let machine = self.machine.clone();
+        let changed = machine.shared.changed.subscribe();
+        let watching = (machine, changed, None::<Result<Seen, EngineError>>);
+        futures::stream::unfold(watching, move |(machine, mut changed, before)| async move {
+            if matches!(before, Some(Ok(Seen::Ended(_)) | Err(_))) {
+                return None;
+            }
+            loop {
+                changed.borrow_and_update();
+                let seen = match machine.lock().tasks.get(&task).map(|found| found.phase) {
+                    None => Err(EngineError::Unknown(task)),
+                    Some(Phase::Prepared) => Err(EngineError::Failed("the task was never started".into())),
+                    Some(Phase::Ended(ended)) => Ok(Seen::Ended(ended)),
+                    Some(Phase::Running(started)) => Ok(match started.health {
+                        None | Some(Health::Starting) => Seen::Running,
+                        Some(Health::Healthy) => Seen::Healthy,
+                        Some(Health::Unhealthy) => Seen::Unhealthy,
+                    }),
+                };
+                if before.as_ref() != Some(&seen) {
+                    return Some((seen.clone(), (machine, changed, Some(seen))));
+                }
+                if changed.changed().await.is_err() {
+                    return None;
+                }
+            }
+        })
+        .boxed()
     }
 
     fn stop(&self, task: TaskId, signal: Signal, grace: Duration) -> BoxFuture<'_, Result<Ended, EngineError>> {
@@ -307,7 +421,7 @@ impl Engine for SimEngine {
                 }
                 let first = !found.stopping;
                 found.stopping = true;
-                match inner.behaviours.get(&found.run.image) {
+                match inner.behaviours.get(found.run.container.image.as_str()) {
                     Some(Behaviour::IgnoresStop) => (first, grace, Exit::Signal(Signal::KILL.number())),
                     _ => (first, Duration::from_millis(3).min(grace), Exit::Signal(signal.number())),
                 }
@@ -377,15 +491,14 @@ impl Engine for SimEngine {
         async move { Ok(phase) }.boxed()
     }
 
-    fn is_free(&self, address: IpAddr) -> BoxFuture<'_, bool> {
-        let claims = |task: &SimTask| task.run.address == Some(address) && !matches!(task.phase, Phase::Ended(_));
-        let free = !self.machine.lock().tasks.values().any(claims);
-        async move { free }.boxed()
-    }
-
     fn adopt(&self) -> BoxFuture<'_, Result<Vec<Adopted>, EngineError>> {
         let adopted = |task: &SimTask| Adopted { run: task.run.clone(), phase: task.phase };
-        let all = self.machine.lock().tasks.values().map(adopted).collect();
+        let all: Vec<Adopted> = self.machine.lock().tasks.values().map(adopted).collect();
+        for Adopted { run, phase } in &all {
+            if !matches!(phase, Phase::Ended(_)) {
+                self.addresses.keep(run.task, run.address);
+            }
+        }
         async move { Ok(all) }.boxed()
     }
 }
@@ -420,19 +533,18 @@ fn async_lines(look: impl FnMut(bool) -> Look + Send + 'static) -> impl futures:
 #[cfg(test)]
 mod tests {
     use super::*;
+    use essaim_model::ContainerSpec;
 
     fn run(bits: u128, image: &str) -> Run {
-        Run {
-            task: TaskId::from_bits(bits),
-            name: format!("web.{bits}"),
-            image: image.into(),
-            command: vec![],
-            args: vec![],
-            env: vec![],
-            dir: None,
-            user: None,
-            limits: crate::engine::Limits::default(),
-            address: None,
+        let image = Image::parse(image).expect("an image");
+        Run::new(TaskId::from_bits(bits), format!("web.{bits}"), ContainerSpec::new(image))
+    }
+
+    async fn exit_of(machine: &SimMachine, task: TaskId) -> Exit {
+        let seen: Vec<_> = machine.engine().observe(task).collect().await;
+        match seen.last() {
+            Some(Ok(Seen::Ended(ended))) => ended.exit,
+            other => panic!("{other:?}"),
         }
     }
 
@@ -441,7 +553,7 @@ mod tests {
     }
 
     async fn started(engine: &Arc<dyn Engine>, bits: u128, image: &str) -> TaskId {
-        engine.prepare(&run(bits, image)).await.unwrap();
+        engine.prepare(&run(bits, image), &Progress::unheard()).await.unwrap();
         engine.start(TaskId::from_bits(bits)).await.unwrap();
         TaskId::from_bits(bits)
     }
@@ -454,7 +566,7 @@ mod tests {
         assert_eq!(found.len(), 1);
         assert!(matches!(found[0].phase, Phase::Running(_)));
         machine.exit(task, 3);
-        assert_eq!(machine.engine().wait(task).await.unwrap().exit, Exit::Code(3));
+        assert_eq!(exit_of(&machine, task).await, Exit::Code(3));
         assert_eq!(machine.starts(), 1);
     }
 
@@ -467,12 +579,14 @@ mod tests {
         machine.behave("broken", Behaviour::FailsToStart);
         let engine = machine.engine();
         let job = started(&engine, 1, "job").await;
-        assert_eq!(engine.wait(job).await.unwrap().exit, Exit::Code(0));
+        assert_eq!(exit_of(&machine, job).await, Exit::Code(0));
         let stubborn = started(&engine, 2, "stubborn").await;
         let ended = engine.stop(stubborn, Signal::TERM, Duration::from_secs(10)).await.unwrap();
         assert_eq!(ended.exit, Exit::Signal(9));
-        assert_eq!(engine.prepare(&run(3, "ghost")).await, Err(EngineError::Rejected("No such image: ghost".into())));
-        engine.prepare(&run(4, "broken")).await.unwrap();
+        let unheard = Progress::unheard();
+        let ghost = engine.prepare(&run(3, "ghost"), &unheard).await;
+        assert_eq!(ghost, Err(EngineError::Rejected("No such image: ghost".into())));
+        engine.prepare(&run(4, "broken"), &unheard).await.unwrap();
         assert!(matches!(engine.start(TaskId::from_bits(4)).await, Err(EngineError::Failed(_))));
     }
 
@@ -490,5 +604,28 @@ mod tests {
         });
         let texts: Vec<_> = lines.into_iter().map(|line| String::from_utf8(line.unwrap().bytes).unwrap()).collect();
         assert_eq!(texts, ["started\n", "careful\n", "bye\n"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_health_check_passes_and_fails_when_it_was_told_to() {
+        let machine = machine();
+        let (healthy_after, unhealthy_after) = (Duration::from_secs(1), Some(Duration::from_secs(5)));
+        machine.behave("checked", Behaviour::Checked { healthy_after, unhealthy_after });
+        let engine = machine.engine();
+        let task = started(&engine, 1, "checked").await;
+        let seen: Vec<_> = engine.observe(task).take(3).map(Result::unwrap).collect().await;
+        assert_eq!(seen, [Seen::Running, Seen::Healthy, Seen::Unhealthy]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pull_says_how_far_it_is_and_ends_when_it_is_dropped() {
+        let machine = machine();
+        machine.behave("large", Behaviour::Pulls(Duration::from_secs(600)));
+        let (engine, run) = (machine.engine(), run(1, "large"));
+        let (progress, latest) = Progress::new();
+        let pulling = tokio::time::timeout(Duration::from_secs(90), engine.prepare(&run, &progress));
+        assert!(pulling.await.is_err(), "it takes longer");
+        assert_eq!((machine.preparing(), machine.tasks().len()), (0, 0));
+        assert_eq!(*latest.borrow(), "pulling large: 90 of 600 s");
     }
 }

@@ -4,7 +4,7 @@ use crate::fixture::cluster::{Cluster, World};
 use crate::fixture::{assignment, order, version};
 use crate::orders::{self, Orders};
 use crate::sim::Behaviour;
-use essaim_model::{Desired, TaskState};
+use essaim_model::{Desired, EngineKind, Health, TaskState};
 use essaim_protocol::{Assignment, LogEnd, LogFrame, LogRequest, Packed, TaskOrder, ToUplink};
 use essaim_system::RecordKind;
 use essaim_system::env::SimDisk;
@@ -68,6 +68,55 @@ async fn a_program_that_is_not_there_rejects_its_task_with_the_reason() {
     world.cluster.order(assignment(6, &[order(1)]));
     let rejected = world.until_reported(order(1).id, TaskState::Rejected).await;
     assert_eq!(rejected.error.as_deref(), Some("No such image: sleep:latest"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_long_pull_tells_how_far_it_is_and_is_dropped_when_it_is_not_wanted_or_the_daemon_stops() {
+    let cluster = Cluster::new(assignment(5, &[]));
+    let mut world = World::of(cluster, Arc::new(SimDisk::new())).await;
+    world.machine.behave("sleep:latest", Behaviour::Pulls(Duration::from_secs(600)));
+    world.until("linked", |world| world.cluster.linked().is_some()).await;
+    world.cluster.order(assignment(6, &[order(1), order(2)]));
+    world.until("both are pulled", |world| world.machine.preparing() == 2).await;
+    let says = |world: &World, words: &str| {
+        let shared = world.cluster.shared();
+        shared.reports.get(&order(1).id).into_iter().flatten().any(|seen| seen.message.contains(words))
+    };
+    world.until("its progress is known", |world| says(world, "pulling sleep:latest: 3")).await;
+    world.cluster.order(assignment(7, &[with_wish(1, Desired::Shutdown), order(2)]));
+    world.until_reported(order(1).id, TaskState::Shutdown).await;
+    assert_eq!(world.machine.preparing(), 1);
+    let before = tokio::time::Instant::now();
+    world.stop().await;
+    assert!(before.elapsed() < Duration::from_secs(5), "{:?}", before.elapsed());
+    assert_eq!(world.machine.preparing(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_with_a_health_check_is_running_when_healthy_and_failed_when_unhealthy() {
+    let cluster = Cluster::new(assignment(5, &[]));
+    let world = World::of(cluster, Arc::new(SimDisk::new())).await;
+    let (healthy_after, unhealthy_after) = (Duration::from_secs(3), Some(Duration::from_secs(20)));
+    world.machine.behave("sleep:latest", Behaviour::Checked { healthy_after, unhealthy_after });
+    world.until("linked", |world| world.cluster.linked().is_some()).await;
+    world.cluster.order(assignment(6, &[order(1)]));
+    world.until_reported(order(1).id, TaskState::Starting).await;
+    sleep(Duration::from_secs(2)).await;
+    assert!(world.runs(order(1).id));
+    assert_eq!(world.cluster.reported(order(1).id), Some(TaskState::Starting), "not found healthy yet");
+    let healthy = world.until_reported(order(1).id, TaskState::Running).await;
+    assert_eq!(healthy.health, Some(Health::Healthy));
+    let failed = world.until_reported(order(1).id, TaskState::Failed).await;
+    assert_eq!(failed.error.as_deref(), Some("task: unhealthy container"));
+    assert!(!world.runs(order(1).id));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_whose_engine_this_node_lacks_is_rejected_with_the_reason() {
+    let ordered = TaskOrder { engine: EngineKind::Docker, ..order(1) };
+    let world = World::with(assignment(5, &[ordered])).await;
+    let rejected = world.until_reported(order(1).id, TaskState::Rejected).await;
+    assert_eq!(rejected.error.as_deref(), Some("this node has no docker engine"));
 }
 
 #[tokio::test(start_paused = true)]

@@ -152,7 +152,7 @@ impl Folder {
 
     pub(crate) fn started(&self) -> Option<Started> {
         let file: StartedFile = read(&self.path.join("started")).ok()?;
-        Some(Started { pid: Some(file.pid), at: file.at })
+        Some(Started::new(Some(file.pid), file.at))
     }
 
     pub(crate) fn set_started(&self, started: StartedFile) -> io::Result<()> {
@@ -237,21 +237,21 @@ pub(crate) fn failed(what: &str, why: impl std::fmt::Display) -> EngineError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use essaim_worker::engine::Limits;
+    use essaim_model::service::Share;
+    use essaim_model::{ContainerSpec, Image, Resources};
 
     fn plan() -> Launch {
+        let image = Image::parse("sh:latest").expect("an image");
+        let container = ContainerSpec { args: vec!["-c".into()], ..ContainerSpec::new(image) };
         Launch {
             run: Run {
-                task: TaskId::from_bits(5),
-                name: "web.1".into(),
-                image: "sh:latest".into(),
-                command: vec![],
-                args: vec!["-c".into()],
                 env: vec![("A".into(), "b".into())],
-                dir: None,
-                user: None,
-                limits: Limits { nano_cpus: 1, memory_bytes: 2, pids: 3 },
+                resources: Resources {
+                    limit: Some(Share { nano_cpus: 1, memory_bytes: 2, pids: 3 }),
+                    ..Resources::default()
+                },
                 address: Some([127, 64, 0, 2].into()),
+                ..Run::new(TaskId::from_bits(5), "web.1", container)
             },
             program: "/bin/sh".into(),
             argv: vec!["sh".into(), "-c".into()],
@@ -266,9 +266,10 @@ mod tests {
     #[test]
     fn the_bytes_of_the_files_never_change() {
         let golden: &[u8] = &[
-            5, 5, b'w', b'e', b'b', b'.', b'1', 9, b's', b'h', b':', b'l', b'a', b't', b'e', b's', b't', 0, 1, 2, b'-',
-            b'c', 1, 1, b'A', 1, b'b', 0, 0, 1, 2, 3, 1, 0, 127, 64, 0, 2, 7, b'/', b'b', b'i', b'n', b'/', b's', b'h',
-            2, 2, b's', b'h', 2, b'-', b'c', 1, 1, b'A', 1, b'b', 1, b'/', 1, 7, 8, 0, 9,
+            5, 5, b'w', b'e', b'b', b'.', b'1', 9, b's', b'h', b':', b'l', b'a', b't', b'e', b's', b't', 0, 0, 1, 2,
+            b'-', b'c', 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, b'A', 1, b'b',
+            1, 1, 2, 3, 0, 0, 0, 0, 0, 1, 0, 127, b'@', 0, 2, 7, b'/', b'b', b'i', b'n', b'/', b's', b'h', 2, 2, b's',
+            b'h', 2, b'-', b'c', 1, 1, b'A', 1, b'b', 1, b'/', 1, 7, 8, 0, 9,
         ];
         assert_eq!(encode(&plan()), golden);
         assert_eq!(encode(&ShimFile { pid: 5 }), [10]);

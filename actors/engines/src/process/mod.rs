@@ -27,19 +27,22 @@ mod program;
 pub(crate) mod ring;
 mod user;
 
-use essaim_model::{EngineKind, Hardware, Platform, TaskId};
+use essaim_model::{EngineKind, Hardware, Image, Platform, TaskId};
 use essaim_wire::Timestamp;
 use essaim_worker::engine::{
-    Adopted, Description, Ended, Engine, EngineError, LogLine, LogOptions, Phase, Run, Signal, Started, Stats,
+    Addresses, Adopted, Description, Duplex, Ended, Engine, EngineError, Interactive, LogLine, LogOptions, Phase,
+    Progress, Run, Seen, Signal, Started, Stats,
 };
 use folder::{Folder, Launch};
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use futures::{FutureExt, StreamExt};
+use parking_lot::Mutex;
 use std::ffi::OsString;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// A clock for what is stored: `Env`'s, as a function.
@@ -84,40 +87,69 @@ impl Config {
 #[derive(Clone)]
 pub struct ProcessEngine {
     config: Arc<Config>,
+    /// Who has which address of the node's subnet.
+    addresses: Addresses,
+    /// Held while a task's folder is made or removed, by a part of the task's id: a preparation that was dropped must
+    /// not make a folder after `remove` has removed it.
+    folders: Arc<[Mutex<()>; FOLDER_LOCKS]>,
+}
+
+/// How many folders can be made or removed at a time: a few for each core.
+const FOLDER_LOCKS: usize = 16;
+
+/// Says that a preparation was dropped.
+struct Dropped(Arc<AtomicBool>);
+
+impl Drop for Dropped {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
+    }
 }
 
 impl ProcessEngine {
     /// The engine over `config.root`, which is made when it is not there.
     pub fn new(config: Config) -> std::io::Result<Self> {
         folder::make_private(&config.root)?;
-        Ok(Self { config: Arc::new(config) })
+        Ok(Self { config: Arc::new(config), addresses: Addresses::default(), folders: Arc::default() })
     }
 
     fn folder(&self, task: TaskId) -> Folder {
         Folder::new(&self.config.root, task)
     }
 
-    fn prepare_now(&self, run: &Run) -> Result<(), EngineError> {
+    /// Makes the folder of a task, unless the preparation was dropped meanwhile.
+    fn prepare_now(&self, run: &Run, dropped: &AtomicBool) -> Result<(), EngineError> {
         let folder = self.folder(run.task);
-        if folder.exists() {
+        let _making = self.folder_lock(run.task).lock();
+        if folder.exists() || dropped.load(Ordering::Acquire) {
             return Ok(());
         }
         let plan = self.plan(run)?;
         folder.create(&plan).map_err(|why| EngineError::Failed(format!("cannot make the folder of the task: {why}")))
     }
 
+    fn folder_lock(&self, task: TaskId) -> &Mutex<()> {
+        &self.folders[(task.bits() % FOLDER_LOCKS as u128) as usize]
+    }
+
     /// Everything that can be refused is refused here, before anything runs.
     fn plan(&self, run: &Run) -> Result<Launch, EngineError> {
-        let image = program::of_image(&run.image, &self.config.path, &self.config.own_program)?;
-        let program = match run.command.first() {
+        let container = &run.container;
+        let image = match &run.resolved {
+            Some(path) => program::at(path, &container.image),
+            None => program::of_image(&container.image, &self.config.path, &self.config.own_program)?,
+        };
+        let program = match container.command.first() {
             Some(command) => program::of_command(command, &self.config.path)?,
             None => image,
         };
-        let first = run.command.first().cloned().unwrap_or_else(|| program.name.clone());
-        let argv: Vec<String> =
-            std::iter::once(first).chain(run.command.iter().skip(1).cloned()).chain(run.args.iter().cloned()).collect();
-        let identity = run.user.as_deref().map(user::resolve).transpose()?;
-        let dir = run.dir.clone().filter(|dir| !dir.is_empty()).unwrap_or_else(|| "/".into());
+        let first = container.command.first().cloned().unwrap_or_else(|| program.name.clone());
+        let argv: Vec<String> = std::iter::once(first)
+            .chain(container.command.iter().skip(1).cloned())
+            .chain(container.args.iter().cloned())
+            .collect();
+        let identity = container.user.as_deref().map(user::resolve).transpose()?;
+        let dir = container.dir.clone().filter(|dir| !dir.is_empty()).unwrap_or_else(|| "/".into());
         if !std::path::Path::new(&dir).is_dir() {
             return Err(EngineError::Rejected(format!("no such working directory: {dir}")));
         }
@@ -136,7 +168,7 @@ impl ProcessEngine {
         if let Some((name, _)) = env.iter().find(|(name, _)| name.is_empty() || name.contains('=')) {
             return Err(EngineError::Rejected(format!("invalid environment variable name: {name:?}")));
         }
-        let cgroup = limits::prepare(run.task, &run.limits)?;
+        let cgroup = limits::prepare(run.task, &run.limits())?;
         Ok(Launch {
             run: run.clone(),
             program: program.path.to_string_lossy().into_owned(),
@@ -151,6 +183,7 @@ impl ProcessEngine {
 
     fn remove_now(&self, task: TaskId) -> Result<(), EngineError> {
         let folder = self.folder(task);
+        let _removing = self.folder_lock(task).lock();
         if let Ok(plan) = folder.plan() {
             limits::remove(plan.cgroup.as_deref());
         }
@@ -158,7 +191,22 @@ impl ProcessEngine {
     }
 
     fn phase_now(&self, task: TaskId) -> Result<Phase, EngineError> {
-        keeper::phase(&self.folder(task), (self.config.utc)())
+        let phase = keeper::phase(&self.folder(task), (self.config.utc)())?;
+        Ok(match phase {
+            Phase::Running(started) => Phase::Running(Started { address: self.addresses.of(task), ..started }),
+            Phase::Prepared | Phase::Ended(_) => phase,
+        })
+    }
+
+    /// Waits until a started task has ended.
+    async fn ended(&self, task: TaskId) -> Result<Ended, EngineError> {
+        loop {
+            match self.blocking(move |this| this.phase_now(task)).await? {
+                Phase::Ended(ended) => return Ok(ended),
+                Phase::Prepared => return Err(EngineError::Failed("the task was never started".into())),
+                Phase::Running(_) => keeper::gone(&self.folder(task)).await?,
+            }
+        }
     }
 
     /// Runs `work`, which waits for disks and processes, on a thread where that is allowed.
@@ -183,9 +231,34 @@ impl Engine for ProcessEngine {
         async { describe() }.boxed()
     }
 
-    fn prepare<'a>(&'a self, run: &'a Run) -> BoxFuture<'a, Result<(), EngineError>> {
-        let run = run.clone();
-        self.blocking(move |this| this.prepare_now(&run)).boxed()
+    fn resolve<'a>(&'a self, image: &'a Image) -> BoxFuture<'a, Result<Option<String>, EngineError>> {
+        let image = image.clone();
+        self.blocking(move |this| {
+            let program = program::of_image(&image, &this.config.path, &this.config.own_program)?;
+            Ok(Some(program.path.to_string_lossy().into_owned()))
+        })
+        .boxed()
+    }
+
+    fn claim(&self, task: TaskId, subnet: Ipv4Addr) -> BoxFuture<'_, Result<Option<IpAddr>, EngineError>> {
+        // The claim on the machine is let go again at once; the shim of the task takes it for good.
+        let is_free = |address: Ipv4Addr| address::claim(address.into()).is_ok();
+        self.blocking(move |this| this.addresses.claim(task, subnet, is_free).map(Some)).boxed()
+    }
+
+    fn release(&self, task: TaskId) {
+        self.addresses.release(task);
+    }
+
+    fn prepare<'a>(&'a self, run: &'a Run, _: &'a Progress) -> BoxFuture<'a, Result<(), EngineError>> {
+        let (run, dropped) = (run.clone(), Arc::new(AtomicBool::new(false)));
+        let seen = Arc::clone(&dropped);
+        async move {
+            // What blocks cannot be interrupted, but it is short, and it makes no folder once this was dropped.
+            let _dropped = Dropped(dropped);
+            self.blocking(move |this| this.prepare_now(&run, &seen)).await
+        }
+        .boxed()
     }
 
     fn start(&self, task: TaskId) -> BoxFuture<'_, Result<Started, EngineError>> {
@@ -194,30 +267,26 @@ impl Engine for ProcessEngine {
                 Phase::Running(started) => Ok(started),
                 Phase::Ended(ended) => {
                     let folder = self.folder(task);
-                    Ok(folder.started().unwrap_or(Started { pid: None, at: ended.at }))
+                    Ok(folder.started().unwrap_or(Started::new(None, ended.at)))
                 }
                 Phase::Prepared => {
                     // Detached: a caller that gives up must not leave a half-started shim unreaped.
                     let (folder, shim) = (self.folder(task), self.config.shim.clone());
                     let starting = tokio::spawn(async move { keeper::start(folder, shim).await });
-                    starting.await.unwrap_or_else(|why| Err(EngineError::Failed(why.to_string())))
+                    let started = starting.await.unwrap_or_else(|why| Err(EngineError::Failed(why.to_string())))?;
+                    Ok(Started { address: self.addresses.of(task), ..started })
                 }
             }
         }
         .boxed()
     }
 
-    fn wait(&self, task: TaskId) -> BoxFuture<'_, Result<Ended, EngineError>> {
-        async move {
-            loop {
-                match self.blocking(move |this| this.phase_now(task)).await? {
-                    Phase::Ended(ended) => return Ok(ended),
-                    Phase::Prepared => return Err(EngineError::Failed("the task was never started".into())),
-                    Phase::Running(_) => keeper::gone(&self.folder(task)).await?,
-                }
-            }
-        }
-        .boxed()
+    /// A process runs or has ended: it has no health check.
+    fn observe(&self, task: TaskId) -> BoxStream<'static, Result<Seen, EngineError>> {
+        let this = self.clone();
+        futures::stream::once(async { Ok(Seen::Running) })
+            .chain(futures::stream::once(async move { this.ended(task).await.map(Seen::Ended) }))
+            .boxed()
     }
 
     fn stop(&self, task: TaskId, signal: Signal, grace: Duration) -> BoxFuture<'_, Result<Ended, EngineError>> {
@@ -231,12 +300,12 @@ impl Engine for ProcessEngine {
                 }
                 Phase::Running(_) => keeper::ask_to_stop(&folder, signal, grace)?,
             }
-            match tokio::time::timeout(grace + SHIM_PATIENCE, self.wait(task)).await {
+            match tokio::time::timeout(grace + SHIM_PATIENCE, self.ended(task)).await {
                 Ok(ended) => ended,
                 Err(_) => {
                     // The shim itself hangs. What it leaves behind is found by the environment of the task.
                     self.blocking(move |this| keeper::kill_shim(&this.folder(task))).await?;
-                    self.wait(task).await
+                    self.ended(task).await
                 }
             }
         }
@@ -282,11 +351,6 @@ impl Engine for ProcessEngine {
         .boxed()
     }
 
-    fn is_free(&self, address: IpAddr) -> BoxFuture<'_, bool> {
-        // The claim is let go again at once; the shim of the task takes it for good.
-        async move { address::claim(address).is_ok() }.boxed()
-    }
-
     fn adopt(&self) -> BoxFuture<'_, Result<Vec<Adopted>, EngineError>> {
         self.blocking(|this| {
             let tasks = folder::list(&this.config.root)
@@ -294,13 +358,39 @@ impl Engine for ProcessEngine {
             let mut found = Vec::new();
             for task in tasks {
                 match (this.folder(task).plan(), this.phase_now(task)) {
-                    (Ok(plan), Ok(phase)) => found.push(Adopted { run: plan.run, phase }),
+                    (Ok(plan), Ok(phase)) => {
+                        if !matches!(phase, Phase::Ended(_)) {
+                            this.addresses.keep(task, plan.run.address);
+                        }
+                        found.push(Adopted { run: plan.run, phase });
+                    }
                     (Err(why), _) => tracing::warn!(%task, %why, "a task's folder cannot be read"),
                     (_, Err(why)) => tracing::warn!(%task, %why, "a task's state cannot be read"),
                 }
             }
             Ok(found)
         })
+        .boxed()
+    }
+
+    /// A program of the host can be dialled; there is nothing to execute another program inside of.
+    fn interactive(&self) -> Option<&dyn Interactive> {
+        Some(self)
+    }
+}
+
+impl Interactive for ProcessEngine {
+    /// A task without an address of its own listens on those of the machine, where nobody knows whose port it is.
+    fn dial(&self, task: TaskId, port: u16) -> BoxFuture<'_, Result<Box<dyn Duplex>, EngineError>> {
+        async move {
+            let Some(address) = self.addresses.of(task) else {
+                return Err(EngineError::Rejected("the task has no address of its own".into()));
+            };
+            match tokio::net::TcpStream::connect((address, port)).await {
+                Ok(connected) => Ok(Box::new(connected) as Box<dyn Duplex>),
+                Err(why) => Err(EngineError::Failed(format!("cannot connect to {address}:{port}: {why}"))),
+            }
+        }
         .boxed()
     }
 }

@@ -48,6 +48,11 @@ pub(super) fn of_image(image: &str, path: &OsStr, own: &Path) -> Result<Program,
     }
 }
 
+/// The program at `path`, which `image` was found to mean.
+pub(super) fn at(path: &str, image: &str) -> Program {
+    Program { path: path.into(), name: name_of(image).into() }
+}
+
 /// The program that a command (Docker's entrypoint) names.
 pub(super) fn of_command(command: &str, path: &OsStr) -> Result<Program, EngineError> {
     let found = if command.contains('/') {

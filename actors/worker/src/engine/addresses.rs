@@ -1,22 +1,20 @@
-//! The loopback addresses of this machine's tasks: which part of the node's /24 each of them has.
+//! A pool of the loopback addresses of this machine's tasks: which part of the node's /24 each of them has.
 //!
-//! A task keeps its address as long as it lives, over restarts of the daemon too, because the engine remembers it.
-//! An address that became free is used again last, so that a client with an old answer meets nobody rather than a
-//! stranger.
+//! For engines whose tasks get an address each. A task keeps its address as long as it lives, over restarts of the
+//! daemon too, because the engine remembers it. An address that became free is used again last, so that a client with an
+//! old answer meets nobody rather than a stranger.
 
+use super::EngineError;
 use essaim_model::TaskId;
+use essaim_model::loopback::PARTS;
 use parking_lot::{Mutex, MutexGuard};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-/// The parts that tasks get: the network's own address, the broadcast one and `.1`, which is the node's, are not
-/// among them.
-const PARTS: std::ops::RangeInclusive<u8> = 2..=254;
-
-/// A handle on the addresses.
+/// A handle on the pool.
 #[derive(Debug, Clone)]
-pub(crate) struct Addresses {
+pub struct Addresses {
     inner: Arc<Mutex<Inner>>,
 }
 
@@ -27,21 +25,55 @@ struct Inner {
     last: u8,
 }
 
-impl Addresses {
-    pub(crate) fn new() -> Self {
+impl Default for Addresses {
+    fn default() -> Self {
         Self { inner: Arc::new(Mutex::new(Inner { taken: BTreeMap::new(), last: *PARTS.start() - 1 })) }
     }
+}
 
-    /// The task has this address already.
-    pub(crate) fn keep(&self, task: TaskId, address: Option<IpAddr>) {
+impl Addresses {
+    /// Claims an address of `subnet` for the task: the one it has, or one that is free here and, by the word of
+    /// `is_free`, on the machine.
+    pub fn claim(
+        &self,
+        task: TaskId,
+        subnet: Ipv4Addr,
+        mut is_free: impl FnMut(Ipv4Addr) -> bool,
+    ) -> Result<IpAddr, EngineError> {
+        if let Some(address) = self.of(task) {
+            return Ok(address);
+        }
+        for address in self.candidates(subnet) {
+            // Taken first, so that two tasks never ask the machine for the same.
+            if self.take(task, address) {
+                if is_free(address) {
+                    return Ok(address.into());
+                }
+                self.release(task);
+            }
+        }
+        Err(EngineError::Failed(format!("no loopback address of {subnet}/24 is free on this node")))
+    }
+
+    /// Notes that the task has this address already.
+    pub fn keep(&self, task: TaskId, address: Option<IpAddr>) {
         if let Some(IpAddr::V4(address)) = address {
             self.lock().taken.insert(address, task);
         }
     }
 
-    /// Up to `max` addresses of `subnet` that are free as far as this daemon knows, the next to use first. The caller
-    /// asks the machine and then calls [`Self::take`].
-    pub(crate) fn candidates(&self, subnet: Ipv4Addr) -> Vec<Ipv4Addr> {
+    /// The address that the task has.
+    pub fn of(&self, task: TaskId) -> Option<IpAddr> {
+        self.lock().taken.iter().find(|(_, holder)| **holder == task).map(|(address, _)| (*address).into())
+    }
+
+    /// Takes back the address of a task that has ended.
+    pub fn release(&self, task: TaskId) {
+        self.lock().taken.retain(|_, holder| *holder != task);
+    }
+
+    /// The addresses of `subnet` that are free as far as this daemon knows, the next to use first.
+    fn candidates(&self, subnet: Ipv4Addr) -> Vec<Ipv4Addr> {
         let inner = self.lock();
         let [a, b, c, _] = subnet.octets();
         let next = inner.last.max(*PARTS.start() - 1);
@@ -52,7 +84,7 @@ impl Addresses {
     }
 
     /// Takes an address for a task; false when another task was faster.
-    pub(crate) fn take(&self, task: TaskId, address: Ipv4Addr) -> bool {
+    fn take(&self, task: TaskId, address: Ipv4Addr) -> bool {
         let mut inner = self.lock();
         if inner.taken.get(&address).is_some_and(|holder| *holder != task) {
             return false;
@@ -60,16 +92,6 @@ impl Addresses {
         inner.last = address.octets()[3];
         inner.taken.insert(address, task);
         true
-    }
-
-    /// The address that the task has.
-    pub(crate) fn of(&self, task: TaskId) -> Option<IpAddr> {
-        self.lock().taken.iter().find(|(_, holder)| **holder == task).map(|(address, _)| (*address).into())
-    }
-
-    /// The task has ended.
-    pub(crate) fn release(&self, task: TaskId) {
-        self.lock().taken.retain(|_, holder| *holder != task);
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -84,14 +106,24 @@ mod tests {
     const SUBNET: Ipv4Addr = Ipv4Addr::new(127, 70, 3, 0);
 
     fn next(addresses: &Addresses, bits: u128) -> Option<u8> {
-        let address = *addresses.candidates(SUBNET).first()?;
-        assert!(addresses.take(TaskId::from_bits(bits), address));
-        Some(address.octets()[3])
+        match addresses.claim(TaskId::from_bits(bits), SUBNET, |_| true) {
+            Ok(IpAddr::V4(address)) => Some(address.octets()[3]),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn an_address_that_the_machine_has_given_to_another_is_passed_over() {
+        let addresses = Addresses::default();
+        let claimed = addresses.claim(TaskId::from_bits(1), SUBNET, |address| address.octets()[3] > 3);
+        assert_eq!(claimed, Ok([127, 70, 3, 4].into()));
+        assert_eq!(addresses.claim(TaskId::from_bits(1), SUBNET, |_| true), claimed, "it keeps the one it has");
+        assert_eq!(next(&addresses, 2), Some(5));
     }
 
     #[test]
     fn an_address_that_became_free_is_used_again_last() {
-        let addresses = Addresses::new();
+        let addresses = Addresses::default();
         assert_eq!((next(&addresses, 1), next(&addresses, 2)), (Some(2), Some(3)));
         addresses.release(TaskId::from_bits(1));
         assert_eq!(next(&addresses, 3), Some(4));
@@ -104,7 +136,7 @@ mod tests {
 
     #[test]
     fn a_task_that_was_found_again_keeps_its_address() {
-        let addresses = Addresses::new();
+        let addresses = Addresses::default();
         addresses.keep(TaskId::from_bits(1), Some([127, 70, 3, 2].into()));
         assert_eq!(next(&addresses, 2), Some(3));
         assert!(!addresses.take(TaskId::from_bits(2), Ipv4Addr::new(127, 70, 3, 2)));

@@ -1,7 +1,7 @@
-//! What an engine needs to know to run one task: everything is resolved, nothing refers to another object.
+//! One task as its engine is told of it: everything is resolved, nothing refers to another object.
 
 use bincode::{Decode, Encode};
-use essaim_model::TaskId;
+use essaim_model::{ContainerSpec, LogDriver, Resources, TaskId};
 use std::net::IpAddr;
 
 /// One task, ready to be handed to an engine. Engines keep it on disk, so a change here is a new format there.
@@ -11,26 +11,44 @@ pub struct Run {
     pub task: TaskId,
     /// `service.slot.id`, for people.
     pub name: String,
-    /// The image: for the process engine, a program of the host.
-    pub image: String,
-    /// Overrides the program (Docker's entrypoint) when not empty.
-    pub command: Vec<String>,
-    /// The arguments.
-    pub args: Vec<String>,
-    /// The environment, in order; a later entry of a name wins.
+    /// What is run, as the service says it. Its own `env` is part of the `env` below.
+    pub container: ContainerSpec,
+    /// What the image's name meant when it was resolved; see `Engine::resolve`.
+    pub resolved: Option<String>,
+    /// The whole environment, in order; a later entry of a name wins.
     pub env: Vec<(String, String)>,
-    /// The working directory.
-    pub dir: Option<String>,
-    /// Whom it runs as: a name or number, maybe with `:group`.
-    pub user: Option<String>,
-    /// What it may use.
-    pub limits: Limits,
+    /// What the task may use.
+    pub resources: Resources,
+    /// Where its output goes.
+    pub log_driver: Option<LogDriver>,
     /// The address that was claimed for it.
     pub address: Option<IpAddr>,
 }
 
+impl Run {
+    /// A task that runs `container` with nothing else set.
+    pub fn new(task: TaskId, name: impl Into<String>, container: ContainerSpec) -> Self {
+        Self {
+            task,
+            name: name.into(),
+            container,
+            resolved: None,
+            env: Vec::new(),
+            resources: Resources::default(),
+            log_driver: None,
+            address: None,
+        }
+    }
+
+    /// The most that the task may use.
+    pub fn limits(&self) -> Limits {
+        let limit = self.resources.limit.unwrap_or_default();
+        Limits { nano_cpus: limit.nano_cpus, memory_bytes: limit.memory_bytes, pids: limit.pids }
+    }
+}
+
 /// What a task may use at most; zero means no limit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Encode, Decode)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Limits {
     /// Processors, in billionths of one.
     pub nano_cpus: u64,

@@ -8,18 +8,22 @@
 
 use super::core::{Core, Effect, Input, Wish};
 use super::plan::Plan;
-use crate::addresses::Addresses;
 use crate::board::Board;
-use crate::engine::{Engine, EngineError};
+use crate::engine::{Engine, EngineError, Progress, Seen};
 use essaim_model::{EngineKind, Observed, TaskId, TaskState};
 use essaim_system::{RecordKind, Scope};
+use futures::StreamExt;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use ractor_cluster::RactorMessage;
 use std::future::Future;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
+
+/// How often at most the progress of a preparation becomes the task's message: each time costs a commit.
+const PROGRESS_EVERY: Duration = Duration::from_secs(2);
 
 /// Why the actor ended: its task was removed, logs and all.
 pub(crate) const FORGOTTEN: &str = "nothing is left of its task";
@@ -31,8 +35,6 @@ pub(crate) enum TaskMsg {
     Wish(Wish),
     /// The engine, or a delay, has answered.
     Did(Input),
-    /// The engine has prepared it, or not, and this is the address it got.
-    Prepared(Result<(), EngineError>, Option<IpAddr>),
 }
 
 /// What it starts with.
@@ -47,7 +49,6 @@ pub(crate) struct TaskArgs {
     pub(crate) known: Observed,
     pub(crate) subnet: Ipv4Addr,
     pub(crate) board: Board,
-    pub(crate) addresses: Addresses,
     pub(crate) confirmed: watch::Receiver<bool>,
 }
 
@@ -60,6 +61,10 @@ pub(crate) struct State {
     effects: Vec<Effect>,
     /// Dropped with the actor: nothing of it goes on.
     operations: JoinSet<()>,
+    /// The preparation under way.
+    preparing: Option<AbortHandle>,
+    /// The state that the journal was told last.
+    recorded: Option<TaskState>,
     removed: bool,
 }
 
@@ -72,7 +77,8 @@ impl Actor for Task {
         let mut effects = Vec::new();
         let confirmed = *args.confirmed.borrow();
         let core = Core::new(args.wish, &args.known, confirmed, &mut effects);
-        let mut state = State { args, core, effects, operations: JoinSet::new(), removed: false };
+        let mut state =
+            State { args, core, effects, operations: JoinSet::new(), preparing: None, recorded: None, removed: false };
         if !confirmed {
             let mut confirmed = state.args.confirmed.clone();
             state.spawn(&myself, async move {
@@ -97,10 +103,6 @@ impl Actor for Task {
         match message {
             TaskMsg::Wish(wish) => state.feed(&myself, Input::Wish(wish)),
             TaskMsg::Did(input) => state.feed(&myself, input),
-            TaskMsg::Prepared(done, address) => {
-                state.core.set_address(address);
-                state.feed(&myself, Input::Prepared(done));
-            }
         }
         Ok(())
     }
@@ -108,9 +110,6 @@ impl Actor for Task {
 
 impl State {
     fn feed(&mut self, myself: &ActorRef<TaskMsg>, input: Input) {
-        if let Input::Found(Ok(Some(_))) = input {
-            self.core.set_address(self.args.addresses.of(self.args.task));
-        }
         if matches!(input, Input::Removed(Ok(()))) {
             self.removed = true;
         }
@@ -132,13 +131,20 @@ impl State {
                 Effect::Find => {
                     self.ask(myself, move |engine| async move { Input::Found(engine.phase(task).await) });
                 }
+                Effect::Claim => {
+                    let subnet = self.args.subnet;
+                    self.ask(myself, move |engine| async move { Input::Claimed(engine.claim(task, subnet).await) });
+                }
                 Effect::Prepare => self.prepare(myself),
+                Effect::Abandon => {
+                    if let Some(preparing) = self.preparing.take() {
+                        preparing.abort();
+                    }
+                }
                 Effect::Start => {
                     self.ask(myself, move |engine| async move { Input::Started(engine.start(task).await) });
                 }
-                Effect::Wait => {
-                    self.ask(myself, move |engine| async move { Input::Ended(engine.wait(task).await) });
-                }
+                Effect::Watch => self.watch(myself),
                 Effect::Stop => {
                     let (signal, grace) = match &self.args.plan {
                         Some(plan) => (plan.stop_signal, plan.stop_grace),
@@ -175,51 +181,92 @@ impl State {
 
     fn prepare(&mut self, myself: &ActorRef<TaskMsg>) {
         let (Ok(engine), Some(mut plan)) = (self.args.engine.clone(), self.args.plan.clone()) else { return };
-        let (task, subnet, addresses) = (self.args.task, self.args.subnet, self.args.addresses.clone());
-        self.spawn(myself, async move {
-            if engine.kind() == EngineKind::Process {
-                match claim(&*engine, &addresses, task, subnet).await {
-                    Some(address) => plan.set_address(address),
-                    None => {
-                        let why = format!("no loopback address of {subnet}/24 is free on this node");
-                        return TaskMsg::Prepared(Err(EngineError::Failed(why)), None);
-                    }
+        if let Some(address) = self.core.address() {
+            plan.set_address(address);
+        }
+        let hears = myself.clone();
+        let preparing = self.spawn(myself, async move {
+            let (progress, mut latest) = Progress::new();
+            let prepared = async {
+                plan.run.resolved = engine.resolve(&plan.run.container.image).await?;
+                engine.prepare(&plan.run, &progress).await
+            };
+            let tell = async {
+                while latest.changed().await.is_ok() {
+                    let words = latest.borrow_and_update().clone();
+                    // An actor that has ended does not want to hear it.
+                    let _ = hears.cast(TaskMsg::Did(Input::Progress(words)));
+                    tokio::time::sleep(PROGRESS_EVERY).await;
                 }
+                std::future::pending().await
+            };
+            tokio::select! {
+                biased;
+                done = prepared => TaskMsg::Did(Input::Prepared(done)),
+                () = tell => unreachable!("it waits for ever"),
             }
-            TaskMsg::Prepared(engine.prepare(&plan.run).await, plan.run.address)
+        });
+        self.preparing = Some(preparing);
+    }
+
+    /// Hands over what the engine sees of the started task, one by one.
+    fn watch(&mut self, myself: &ActorRef<TaskMsg>) {
+        let Ok(engine) = self.args.engine.clone() else { return };
+        let (task, hears) = (self.args.task, myself.clone());
+        self.spawn(myself, async move {
+            let mut seen = engine.observe(task);
+            while let Some(next) = seen.next().await {
+                if matches!(next, Ok(Seen::Ended(_)) | Err(_)) {
+                    return TaskMsg::Did(Input::Seen(next));
+                }
+                let _ = hears.cast(TaskMsg::Did(Input::Seen(next)));
+            }
+            let why = EngineError::Failed("the engine watches the task no longer".into());
+            TaskMsg::Did(Input::Seen(Err(why)))
         });
     }
 
     fn observe(&mut self, seen: Observed) {
-        let mut words = format!("{}: {}", seen.state.as_str(), seen.message);
-        if let Some(error) = &seen.error {
-            words.push_str(": ");
-            words.push_str(error);
+        // The progress of a preparation is the task's message and no record: it would fill the journal.
+        if self.recorded != Some(seen.state) || seen.health.is_some() {
+            let mut words = format!("{}: {}", seen.state.as_str(), seen.message);
+            if let Some(error) = &seen.error {
+                words.push_str(": ");
+                words.push_str(error);
+            }
+            self.args.scope.record(RecordKind::Task, words);
+            self.recorded = Some(seen.state);
         }
-        self.args.scope.record(RecordKind::Task, words);
         if seen.state.is_final() {
-            self.args.addresses.release(self.args.task);
-        }
-        if seen.state == TaskState::Running {
-            // Found again after a restart of this actor: the engine remembers the address.
-            self.args.addresses.keep(self.args.task, seen.address);
+            self.release();
         }
         self.args.board.observe(self.args.task, seen);
     }
 
     fn leave(&self, myself: &ActorRef<TaskMsg>) {
-        self.args.addresses.release(self.args.task);
+        self.release();
         let why = if self.removed { FORGOTTEN } else { "nothing is left to do about its task" };
         myself.stop(Some(why.into()));
     }
 
-    fn spawn(&mut self, myself: &ActorRef<TaskMsg>, what: impl Future<Output = TaskMsg> + Send + 'static) {
+    /// The task has ended: what was claimed for it is free.
+    fn release(&self) {
+        if let Ok(engine) = &self.args.engine {
+            engine.release(self.args.task);
+        }
+    }
+
+    fn spawn(
+        &mut self,
+        myself: &ActorRef<TaskMsg>,
+        what: impl Future<Output = TaskMsg> + Send + 'static,
+    ) -> AbortHandle {
         let myself = myself.clone();
         self.operations.spawn(async move {
             let message = what.await;
             // An actor that has ended does not want to hear it.
             let _ = myself.cast(message);
-        });
+        })
     }
 }
 
@@ -227,28 +274,11 @@ impl State {
 fn without(kind: EngineKind, effect: &Effect) -> Option<TaskMsg> {
     match effect {
         Effect::Find => Some(TaskMsg::Did(Input::Found(Ok(None)))),
-        Effect::Prepare => {
+        Effect::Claim => {
             let why = format!("this node has no {kind} engine");
-            Some(TaskMsg::Prepared(Err(EngineError::Rejected(why)), None))
+            Some(TaskMsg::Did(Input::Claimed(Err(EngineError::Rejected(why)))))
         }
         Effect::Remove => Some(TaskMsg::Did(Input::Removed(Ok(())))),
         _ => None,
     }
-}
-
-/// An address that is free here and on the machine.
-async fn claim(engine: &dyn Engine, addresses: &Addresses, task: TaskId, subnet: Ipv4Addr) -> Option<IpAddr> {
-    if let Some(address) = addresses.of(task) {
-        return Some(address);
-    }
-    for address in addresses.candidates(subnet) {
-        // Taken first, so that two tasks never ask the machine for the same.
-        if addresses.take(task, address) {
-            if engine.is_free(address.into()).await {
-                return Some(address.into());
-            }
-            addresses.release(task);
-        }
-    }
-    None
 }

@@ -1,10 +1,14 @@
 //! Decides the next step of a task. Knows nothing of engines, clocks or actors.
 //!
 //! One operation of the engine is under way at a time; what is wished meanwhile is remembered and decides what comes
-//! after it. The one exception is waiting for the end of a running task, which a stop does not wait for.
+//! after it. There are two exceptions: a stop does not wait for the end of what watches a started task, and a preparation
+//! that is not wanted any more is dropped, since it may take ten minutes.
+//!
+//! A task is running when it was started and, if it has a health check, was found healthy once. One that turns unhealthy
+//! is stopped and has failed.
 
-use crate::engine::{Ended, EngineError, Exit, Phase, Started};
-use essaim_model::{Desired, Observed, TaskState};
+use crate::engine::{Ended, EngineError, Exit, Phase, Seen, Started};
+use essaim_model::{ContainerId, Desired, Health, Observed, TaskState};
 use essaim_wire::{Moment, Timestamp};
 use std::net::IpAddr;
 use std::time::Duration;
@@ -48,12 +52,16 @@ pub(crate) enum Input {
     Wish(Wish),
     /// Nothing may be started on the word of the disk alone; now a manager has confirmed it.
     Confirmed,
+    /// The engine claimed an address for it, or needs none.
+    Claimed(Result<Option<IpAddr>, EngineError>),
+    /// The engine says how far the preparation is.
+    Progress(String),
     /// The engine prepared it.
     Prepared(Result<(), EngineError>),
     /// The engine started it.
     Started(Result<Started, EngineError>),
-    /// It ended, or waiting for that failed.
-    Ended(Result<Ended, EngineError>),
+    /// The engine saw something of the started task, or lost track of it.
+    Seen(Result<Seen, EngineError>),
     /// The engine was asked to stop it, and it ended.
     Stopped(Result<Ended, EngineError>),
     /// The engine forgot it.
@@ -71,12 +79,16 @@ pub(crate) struct Wake(u64);
 pub(crate) enum Effect {
     /// Ask the engine how far the task is.
     Find,
+    /// Have an address claimed for it.
+    Claim,
     /// Have it prepared.
     Prepare,
+    /// Drop the preparation under way: nobody waits for it any more.
+    Abandon,
     /// Have it started.
     Start,
-    /// Wait for its end.
-    Wait,
+    /// Watch it until it ends.
+    Watch,
     /// Have it stopped.
     Stop,
     /// Have it forgotten.
@@ -101,6 +113,8 @@ pub(crate) struct Core {
     ran: bool,
     address: Option<IpAddr>,
     pid: Option<u32>,
+    container: Option<ContainerId>,
+    health: Option<Health>,
     wakes: u64,
 }
 
@@ -111,6 +125,7 @@ enum Life {
     Finding,
     /// Not prepared.
     New,
+    Claiming,
     Preparing,
     /// It could not be prepared, but its turn has not come: it is tried again then, and refused then at the latest.
     /// Said at once it would be replaced at once, and so would its successor, without any delay between them.
@@ -118,6 +133,8 @@ enum Life {
     /// Prepared.
     Ready,
     Starting,
+    /// Started, and its health check has not passed yet.
+    Proving,
     Running,
     Stopping,
     /// It has ended, and that is on the board.
@@ -147,13 +164,15 @@ impl Core {
             ran: known.state >= TaskState::Running,
             address: known.address,
             pid: known.pid,
+            container: known.container,
+            health: known.health,
             wakes: 0,
         }
     }
 
-    /// The address that the task has.
-    pub(crate) fn set_address(&mut self, address: Option<IpAddr>) {
-        self.address = address;
+    /// The address that was claimed for the task.
+    pub(crate) const fn address(&self) -> Option<IpAddr> {
+        self.address
     }
 
     /// What happened, and when by both clocks.
@@ -169,11 +188,24 @@ impl Core {
             }
             (Life::Finding, Input::Found(Ok(found))) => self.on_found(utc, found, effects),
             (Life::Finding, Input::Found(Err(_))) => self.pause(now, Again::Find, effects),
+            (Life::Claiming, Input::Claimed(Ok(address))) => {
+                self.address = address;
+                self.phase = Life::Preparing;
+                effects.push(Effect::Prepare);
+                self.advance(utc, effects);
+            }
+            (Life::Claiming, Input::Claimed(Err(why))) => self.on_prepared(utc, Err(why), effects),
+            (Life::Preparing, Input::Progress(words)) => self.observe(TaskState::Preparing, utc, &words, effects),
             (Life::Preparing, Input::Prepared(done)) => self.on_prepared(utc, done, effects),
             (Life::Starting, Input::Started(done)) => self.on_started(utc, done, effects),
-            (Life::Running | Life::Stopping, Input::Ended(done)) | (Life::Stopping, Input::Stopped(done)) => {
-                self.on_ended(now, utc, done, effects);
+            (Life::Proving | Life::Running | Life::Stopping, Input::Seen(Ok(Seen::Ended(ended)))) => {
+                self.on_ended(now, utc, Ok(ended), effects);
             }
+            (Life::Proving | Life::Running | Life::Stopping, Input::Seen(Err(why))) => {
+                self.on_ended(now, utc, Err(why), effects);
+            }
+            (Life::Proving | Life::Running, Input::Seen(Ok(seen))) => self.on_seen(utc, seen, effects),
+            (Life::Stopping, Input::Stopped(done)) => self.on_ended(now, utc, done, effects),
             (Life::Removing, Input::Removed(Ok(()))) => effects.push(Effect::Done),
             (Life::Removing, Input::Removed(Err(_))) => self.pause(now, Again::Remove, effects),
             (Life::Pausing(wake, again), Input::Elapsed(elapsed)) if wake == elapsed => self.try_again(again, effects),
@@ -239,13 +271,51 @@ impl Core {
         }
     }
 
+    /// It was started, now or before.
     fn run(&mut self, started: Started, utc: Timestamp, effects: &mut Vec<Effect>) {
-        self.phase = Life::Running;
         self.has_run = true;
         self.pid = started.pid;
-        self.observe(TaskState::Running, started.at, "started", effects);
-        effects.push(Effect::Wait);
+        self.container = started.container;
+        self.address = started.address.or(self.address);
+        self.health = started.health;
+        match started.health {
+            None | Some(Health::Healthy) => {
+                self.phase = Life::Running;
+                self.observe(TaskState::Running, started.at, "started", effects);
+            }
+            Some(Health::Starting | Health::Unhealthy) => {
+                self.phase = Life::Proving;
+                // Before a restart of this actor it may have been healthy, and a task never goes back.
+                let state = if self.ran { TaskState::Running } else { TaskState::Starting };
+                self.observe(state, started.at, "started, and not found healthy yet", effects);
+            }
+        }
+        effects.push(Effect::Watch);
+        if started.health == Some(Health::Unhealthy) {
+            self.on_seen(utc, Seen::Unhealthy, effects);
+        }
         self.advance(utc, effects);
+    }
+
+    /// Something was seen of the started task, and it has not ended.
+    fn on_seen(&mut self, utc: Timestamp, seen: Seen, effects: &mut Vec<Effect>) {
+        match seen {
+            Seen::Healthy if self.health != Some(Health::Healthy) || self.phase == Life::Proving => {
+                self.phase = Life::Running;
+                self.health = Some(Health::Healthy);
+                self.observe(TaskState::Running, utc, "started", effects);
+            }
+            Seen::Unhealthy => {
+                self.health = Some(Health::Unhealthy);
+                let state =
+                    if self.phase == Life::Running || self.ran { TaskState::Running } else { TaskState::Starting };
+                self.phase = Life::Stopping;
+                self.observe(state, utc, "unhealthy, and is stopped", effects);
+                effects.push(Effect::Stop);
+            }
+            // It runs, as is known; its end is heard by `on_ended`.
+            Seen::Running | Seen::Healthy | Seen::Ended(_) => (),
+        }
     }
 
     fn on_ended(&mut self, now: Moment, utc: Timestamp, done: Result<Ended, EngineError>, effects: &mut Vec<Effect>) {
@@ -269,6 +339,9 @@ impl Core {
         let code = ended.exit.code();
         let (state, message, error) = match ended.exit {
             _ if self.wish >= Wish::Shutdown => (TaskState::Shutdown, "shutdown", None),
+            _ if self.health == Some(Health::Unhealthy) => {
+                (TaskState::Failed, "started", Some("task: unhealthy container".into()))
+            }
             Exit::Code(0) => (TaskState::Complete, "finished", None),
             Exit::Code(code) => (TaskState::Failed, "started", Some(format!("task: non-zero exit ({code})"))),
             Exit::Signal(signal) => {
@@ -286,13 +359,19 @@ impl Core {
     fn advance(&mut self, utc: Timestamp, effects: &mut Vec<Effect>) {
         match (self.phase, self.wish) {
             (Life::New, Wish::Ready | Wish::Running) if self.confirmed => {
-                self.phase = Life::Preparing;
+                self.phase = Life::Claiming;
                 self.observe(TaskState::Preparing, utc, "preparing", effects);
-                effects.push(Effect::Prepare);
+                effects.push(Effect::Claim);
             }
             (Life::Held, Wish::Running) => {
-                self.phase = Life::Preparing;
-                effects.push(Effect::Prepare);
+                self.phase = Life::Claiming;
+                effects.push(Effect::Claim);
+            }
+            // A claim is a moment's work; a preparation may take minutes, and ends when it is dropped.
+            (Life::Preparing, Wish::Shutdown | Wish::Dropped | Wish::Gone) => {
+                effects.push(Effect::Abandon);
+                self.phase = Life::New;
+                self.advance(utc, effects);
             }
             (Life::Ready, Wish::Running) if self.confirmed => {
                 self.phase = Life::Starting;
@@ -304,7 +383,7 @@ impl Core {
                 self.end(TaskState::Shutdown, utc, "shutdown", None, None, effects);
                 self.advance(utc, effects);
             }
-            (Life::Running, Wish::Shutdown | Wish::Dropped | Wish::Gone) => {
+            (Life::Proving | Life::Running, Wish::Shutdown | Wish::Dropped | Wish::Gone) => {
                 self.phase = Life::Stopping;
                 effects.push(Effect::Stop);
             }
@@ -357,8 +436,8 @@ impl Core {
     }
 
     fn observed(&self, state: TaskState, at: Timestamp, message: &str) -> Observed {
-        let (pid, address) = (self.pid, self.address);
-        Observed { state, pid, address, message: message.into(), ..Observed::nothing(at) }
+        let (pid, address, container, health) = (self.pid, self.address, self.container, self.health);
+        Observed { state, pid, address, container, health, message: message.into(), ..Observed::nothing(at) }
     }
 }
 
@@ -368,7 +447,7 @@ mod tests {
     use essaim_model::TaskId;
 
     const UTC: Timestamp = Timestamp::from_micros(9);
-    const STARTED: Started = Started { pid: Some(7), at: Timestamp::from_micros(5) };
+    const STARTED: Started = Started::new(Some(7), Timestamp::from_micros(5));
 
     fn ended(exit: Exit) -> Ended {
         Ended { exit, at: Timestamp::from_micros(6) }
@@ -382,12 +461,15 @@ mod tests {
         Err(EngineError::Failed("disk".into()))
     }
 
-    /// Plays inputs and returns the effects in a word each; of an observation, its state.
+    /// Plays inputs and returns the effects in a word each; of an observation, its state. An address is claimed at once.
     fn play(core: &mut Core, inputs: impl IntoIterator<Item = Input>) -> Vec<String> {
         let mut words = Vec::new();
         for input in inputs {
             let mut effects = Vec::new();
             core.handle(Moment::START, UTC, input, &mut effects);
+            if effects.contains(&Effect::Claim) {
+                core.handle(Moment::START, UTC, Input::Claimed(Ok(None)), &mut effects);
+            }
             words.extend(effects.into_iter().map(|effect| match effect {
                 Effect::Observe(observed) => observed.state.as_str().to_owned(),
                 Effect::WakeAt(..) => "Wake".into(),
@@ -417,16 +499,28 @@ mod tests {
                 found(None),
                 Input::Prepared(Ok(())),
                 Input::Started(Ok(STARTED)),
-                Input::Ended(Ok(ended(Exit::Code(0)))),
+                Input::Seen(Ok(Seen::Ended(ended(Exit::Code(0))))),
             ],
-            &["accepted", "preparing", "Prepare", "ready", "starting", "Start", "running", "Wait", "complete", "Done"],
+            &[
+                "accepted",
+                "preparing",
+                "Claim",
+                "Prepare",
+                "ready",
+                "starting",
+                "Start",
+                "running",
+                "Watch",
+                "complete",
+                "Done",
+            ],
         );
     }
 
     #[test]
     fn a_task_that_is_wished_ready_waits_there_for_its_turn() {
         let prepared = [found(None), Input::Prepared(Ok(()))];
-        check(Wish::Ready, &prepared, &["accepted", "preparing", "Prepare", "ready"]);
+        check(Wish::Ready, &prepared, &["accepted", "preparing", "Claim", "Prepare", "ready"]);
         let mut waiting = core(Wish::Ready, TaskState::New);
         play(&mut waiting, prepared);
         assert_eq!(play(&mut waiting, [Input::Wish(Wish::Running)]), ["starting", "Start"]);
@@ -449,7 +543,7 @@ mod tests {
             let mut running = core(Wish::Running, TaskState::New);
             play(&mut running, [found(Some(Phase::Running(STARTED)))]);
             let mut effects = Vec::new();
-            running.handle(Moment::START, UTC, Input::Ended(Ok(ended(exit))), &mut effects);
+            running.handle(Moment::START, UTC, Input::Seen(Ok(Seen::Ended(ended(exit)))), &mut effects);
             let Effect::Observe(seen) = &effects[0] else { panic!("{effects:?}") };
             assert_eq!((seen.state, seen.error.as_deref(), seen.exit_code), (state, error, code));
             assert_eq!((seen.at, seen.pid), (Timestamp::from_micros(6), Some(7)), "when it happened, not when seen");
@@ -459,11 +553,15 @@ mod tests {
     #[test]
     fn a_missing_program_rejects_and_a_failing_engine_fails_the_task() {
         let rejected = Input::Prepared(Err(EngineError::Rejected("No such image: x".into())));
-        check(Wish::Running, &[found(None), rejected], &["accepted", "preparing", "Prepare", "rejected", "Done"]);
+        check(
+            Wish::Running,
+            &[found(None), rejected],
+            &["accepted", "preparing", "Claim", "Prepare", "rejected", "Done"],
+        );
         check(
             Wish::Running,
             &[found(None), Input::Prepared(failed())],
-            &["accepted", "preparing", "Prepare", "failed", "Done"],
+            &["accepted", "preparing", "Claim", "Prepare", "failed", "Done"],
         );
         check(
             Wish::Running,
@@ -476,11 +574,15 @@ mod tests {
     fn a_task_that_waits_for_its_turn_is_refused_when_it_comes() {
         let rejected = || Input::Prepared(Err(EngineError::Rejected("No such image: x".into())));
         let waits = [found(None), rejected()];
-        check(Wish::Ready, &waits, &["accepted", "preparing", "Prepare"]);
+        check(Wish::Ready, &waits, &["accepted", "preparing", "Claim", "Prepare"]);
         let turn = [found(None), rejected(), Input::Wish(Wish::Running), rejected()];
-        check(Wish::Ready, &turn, &["accepted", "preparing", "Prepare", "Prepare", "rejected", "Done"]);
+        check(
+            Wish::Ready,
+            &turn,
+            &["accepted", "preparing", "Claim", "Prepare", "Claim", "Prepare", "rejected", "Done"],
+        );
         let stopped = [found(None), rejected(), Input::Wish(Wish::Shutdown)];
-        check(Wish::Ready, &stopped, &["accepted", "preparing", "Prepare", "shutdown", "Done"]);
+        check(Wish::Ready, &stopped, &["accepted", "preparing", "Claim", "Prepare", "shutdown", "Done"]);
     }
 
     #[test]
@@ -493,12 +595,12 @@ mod tests {
                 Input::Started(Ok(STARTED)),
                 Input::Stopped(Ok(ended(Exit::Signal(15)))),
             ],
-            &["ready", "starting", "Start", "running", "Wait", "Stop", "shutdown", "Done"],
+            &["ready", "starting", "Start", "running", "Watch", "Stop", "shutdown", "Done"],
         );
         check(
             Wish::Shutdown,
             &[found(Some(Phase::Running(STARTED))), Input::Stopped(failed()), Input::Elapsed(Wake(1))],
-            &["running", "Wait", "Stop", "Wake", "Stop"],
+            &["running", "Watch", "Stop", "Wake", "Stop"],
         );
     }
 
@@ -514,23 +616,23 @@ mod tests {
             Wish::Gone,
             &[
                 found(Some(Phase::Running(STARTED))),
-                Input::Ended(Ok(ended(Exit::Signal(15)))),
+                Input::Seen(Ok(Seen::Ended(ended(Exit::Signal(15))))),
                 Input::Stopped(Ok(ended(Exit::Signal(15)))),
                 Input::Removed(failed()),
                 Input::Elapsed(Wake(1)),
                 Input::Removed(Ok(())),
             ],
-            &["Wait", "Stop", "Remove", "Wake", "Remove", "Done"],
+            &["Watch", "Stop", "Remove", "Wake", "Remove", "Done"],
         );
         check(Wish::Gone, &[found(None)], &["Remove"]);
         let ended = Input::Stopped(Ok(ended(Exit::Signal(15))));
-        check(Wish::Dropped, &[found(Some(Phase::Running(STARTED))), ended], &["Wait", "Stop", "Done"]);
+        check(Wish::Dropped, &[found(Some(Phase::Running(STARTED))), ended], &["Watch", "Stop", "Done"]);
         check(Wish::Dropped, &[found(Some(Phase::Prepared))], &["Remove"]);
     }
 
     #[test]
     fn a_task_that_is_found_running_is_adopted_and_not_started() {
-        check(Wish::Running, &[found(Some(Phase::Running(STARTED)))], &["running", "Wait"]);
+        check(Wish::Running, &[found(Some(Phase::Running(STARTED)))], &["running", "Watch"]);
         check(Wish::Running, &[found(Some(Phase::Ended(ended(Exit::Code(1)))))], &["failed", "Done"]);
     }
 
@@ -544,7 +646,7 @@ mod tests {
         assert_eq!(play(&mut core(Wish::Running, TaskState::Starting), prepared()), ["ready", "starting", "Start"]);
         assert_eq!(
             play(&mut core(Wish::Running, TaskState::Ready), [found(None)]),
-            ["accepted", "preparing", "Prepare"]
+            ["accepted", "preparing", "Claim", "Prepare"]
         );
     }
 
@@ -553,9 +655,9 @@ mod tests {
         let known = Observed::nothing(UTC);
         let mut waiting = Core::new(Wish::Running, &known, false, &mut Vec::new());
         assert_eq!(play(&mut waiting, [found(None)]), ["accepted"]);
-        assert_eq!(play(&mut waiting, [Input::Confirmed]), ["preparing", "Prepare"]);
+        assert_eq!(play(&mut waiting, [Input::Confirmed]), ["preparing", "Claim", "Prepare"]);
         let mut running = Core::new(Wish::Running, &known, false, &mut Vec::new());
-        assert_eq!(play(&mut running, [found(Some(Phase::Running(STARTED)))]), ["running", "Wait"]);
+        assert_eq!(play(&mut running, [found(Some(Phase::Running(STARTED)))]), ["running", "Watch"]);
     }
 
     #[test]
@@ -564,14 +666,86 @@ mod tests {
             Wish::Running,
             &[
                 found(Some(Phase::Running(STARTED))),
-                Input::Ended(failed()),
+                Input::Seen(failed()),
                 Input::Elapsed(Wake(0)),
                 Input::Elapsed(Wake(1)),
                 found(Some(Phase::Running(STARTED))),
-                Input::Ended(Err(EngineError::Unknown(TaskId::from_bits(1)))),
+                Input::Seen(Err(EngineError::Unknown(TaskId::from_bits(1)))),
             ],
-            &["running", "Wait", "Wake", "Find", "running", "Wait", "failed", "Done"],
+            &["running", "Watch", "Wake", "Find", "running", "Watch", "failed", "Done"],
         );
         check(Wish::Running, &[Input::Found(failed()), Input::Elapsed(Wake(1))], &["Wake", "Find"]);
+    }
+
+    #[test]
+    fn a_preparation_that_is_not_wanted_any_more_is_dropped() {
+        for (wish, ends) in
+            [(Wish::Shutdown, ["Abandon", "shutdown", "Done"].as_slice()), (Wish::Gone, &["Abandon", "Remove"])]
+        {
+            let mut pulling = core(Wish::Running, TaskState::New);
+            assert_eq!(play(&mut pulling, [found(None)]), ["accepted", "preparing", "Claim", "Prepare"]);
+            assert_eq!(play(&mut pulling, [Input::Wish(wish)]), ends);
+            assert_eq!(play(&mut pulling, [Input::Prepared(Ok(()))]), [""; 0], "its answer comes too late");
+        }
+    }
+
+    #[test]
+    fn what_the_engine_says_while_it_prepares_is_the_tasks_message() {
+        let mut pulling = core(Wish::Running, TaskState::New);
+        play(&mut pulling, [found(None)]);
+        let mut effects = Vec::new();
+        pulling.handle(Moment::START, UTC, Input::Progress("pulling layer 3 of 7".into()), &mut effects);
+        let [Effect::Observe(seen)] = &effects[..] else { panic!("{effects:?}") };
+        assert_eq!((seen.state, seen.message.as_str()), (TaskState::Preparing, "pulling layer 3 of 7"));
+        play(&mut pulling, [Input::Prepared(Ok(()))]);
+        assert_eq!(play(&mut pulling, [Input::Progress("late".into())]), [""; 0]);
+    }
+
+    #[test]
+    fn an_address_that_cannot_be_claimed_fails_the_task_before_it_is_prepared() {
+        let mut core = core(Wish::Running, TaskState::New);
+        let mut effects = Vec::new();
+        core.handle(Moment::START, UTC, found(None), &mut effects);
+        assert_eq!(effects.last(), Some(&Effect::Claim));
+        assert_eq!(play(&mut core, [Input::Claimed(failed())]), ["failed", "Done"]);
+    }
+
+    #[test]
+    fn a_task_with_a_health_check_runs_when_it_was_found_healthy() {
+        let proving = || Input::Started(Ok(Started { health: Some(Health::Starting), ..STARTED }));
+        let start = [found(Some(Phase::Prepared)), proving()];
+        check(Wish::Running, &start, &["ready", "starting", "Start", "starting", "Watch"]);
+        let mut task = core(Wish::Running, TaskState::New);
+        play(&mut task, start);
+        assert_eq!(play(&mut task, [Input::Seen(Ok(Seen::Running))]), [""; 0], "started is not healthy");
+        assert_eq!(play(&mut task, [Input::Seen(Ok(Seen::Healthy))]), ["running"]);
+        assert_eq!(play(&mut task, [Input::Seen(Ok(Seen::Healthy))]), [""; 0]);
+    }
+
+    #[test]
+    fn an_unhealthy_task_is_stopped_and_has_failed() {
+        let started = Started { health: Some(Health::Starting), ..STARTED };
+        for healthy_first in [false, true] {
+            let mut task = core(Wish::Running, TaskState::New);
+            play(&mut task, [found(Some(Phase::Running(started)))]);
+            let state = if healthy_first { "running" } else { "starting" };
+            if healthy_first {
+                play(&mut task, [Input::Seen(Ok(Seen::Healthy))]);
+            }
+            assert_eq!(play(&mut task, [Input::Seen(Ok(Seen::Unhealthy))]), [state, "Stop"]);
+            let mut effects = Vec::new();
+            let end = Input::Stopped(Ok(ended(Exit::Code(0))));
+            task.handle(Moment::START, UTC, end, &mut effects);
+            let Effect::Observe(seen) = &effects[0] else { panic!("{effects:?}") };
+            assert_eq!((seen.state, seen.error.as_deref()), (TaskState::Failed, Some("task: unhealthy container")));
+            assert_eq!(seen.health, Some(Health::Unhealthy));
+        }
+    }
+
+    #[test]
+    fn a_task_that_was_running_does_not_go_back_to_starting_when_it_is_found_again() {
+        let started = Started { health: Some(Health::Starting), ..STARTED };
+        let mut task = core(Wish::Running, TaskState::Running);
+        assert_eq!(play(&mut task, [found(Some(Phase::Running(started)))]), ["running", "Watch"]);
     }
 }

@@ -1,6 +1,6 @@
 //! From a task's order and spec to what its engine needs to know.
 
-use crate::engine::{Limits, Run, Signal};
+use crate::engine::{Run, Signal};
 use essaim_model::service::Variable;
 use essaim_model::{ServiceSpec, Slot, TaskId};
 use essaim_protocol::TaskOrder;
@@ -28,21 +28,14 @@ pub(crate) struct Plan {
 /// What the engine is told; the address is filled in when it is claimed.
 pub(crate) fn plan(order: &TaskOrder, spec: &ServiceSpec, here: &Here) -> Plan {
     let container = &spec.task.container;
-    let limit = spec.task.limit();
     let name = format!("{}.{}.{}", spec.name, order.slot, order.id);
     let mut env: Vec<(String, String)> = container.env.iter().map(variable).collect();
     env.extend(identity(order, spec, here, &name));
     let run = Run {
-        task: order.id,
-        name,
-        image: container.image.to_string(),
-        command: container.command.clone(),
-        args: container.args.clone(),
         env,
-        dir: container.dir.clone(),
-        user: container.user.clone().filter(|user| !user.is_empty()),
-        limits: Limits { nano_cpus: limit.nano_cpus, memory_bytes: limit.memory_bytes, pids: limit.pids },
-        address: None,
+        resources: spec.task.resources.clone().unwrap_or_default(),
+        log_driver: spec.task.log_driver.clone(),
+        ..Run::new(order.id, name, container.clone())
     };
     Plan { run, stop_signal: container.stop_signal.unwrap_or_default(), stop_grace: container.stop_grace() }
 }

@@ -1,0 +1,71 @@
+//! Exec, attach and dial: what people and proxies do with a task that runs.
+//!
+//! A trait of its own, because not every engine has them; [`Engine::interactive`](super::Engine::interactive) says
+//! whether one has any. A method that an engine lacks refuses in words.
+
+use super::{EngineError, LogLine};
+use essaim_model::TaskId;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use futures::stream::BoxStream;
+use std::fmt;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+/// Bytes in both directions.
+pub trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
+
+/// A program to run inside of a task.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Exec {
+    /// The program and its arguments.
+    pub command: Vec<String>,
+    /// Variables beyond those of the task.
+    pub env: Vec<(String, String)>,
+    /// The working directory; that of the task when left out.
+    pub dir: Option<String>,
+    /// The user; that of the task when left out.
+    pub user: Option<String>,
+    /// Whether it has a terminal.
+    pub tty: bool,
+}
+
+/// The standard streams of a program.
+pub struct Attached {
+    /// Its standard input, if it is open.
+    pub input: Option<Box<dyn AsyncWrite + Send + Unpin>>,
+    /// What it writes, until it ends.
+    pub output: BoxStream<'static, Result<LogLine, EngineError>>,
+}
+
+impl fmt::Debug for Attached {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Attached").field("input", &self.input.is_some()).finish_non_exhaustive()
+    }
+}
+
+/// Reaches into tasks that run.
+pub trait Interactive: Send + Sync {
+    /// Runs another program inside of the task.
+    fn exec<'a>(&'a self, task: TaskId, exec: &'a Exec) -> BoxFuture<'a, Result<Attached, EngineError>> {
+        let _ = (task, exec);
+        refused("this engine cannot run another program inside of a task")
+    }
+
+    /// Attaches to the standard streams of the task's own program.
+    fn attach(&self, task: TaskId) -> BoxFuture<'_, Result<Attached, EngineError>> {
+        let _ = task;
+        refused("this engine cannot attach to a task")
+    }
+
+    /// Connects to a TCP port of the task.
+    fn dial(&self, task: TaskId, port: u16) -> BoxFuture<'_, Result<Box<dyn Duplex>, EngineError>> {
+        let _ = (task, port);
+        refused("this engine cannot connect to a port of a task")
+    }
+}
+
+fn refused<'a, T: Send + 'a>(why: &str) -> BoxFuture<'a, Result<T, EngineError>> {
+    std::future::ready(Err(EngineError::Rejected(why.into()))).boxed()
+}
