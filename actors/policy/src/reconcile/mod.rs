@@ -17,6 +17,8 @@ mod slot;
 #[cfg(test)]
 mod places;
 #[cfg(test)]
+mod restarts;
+#[cfg(test)]
 mod tests;
 
 use crate::{Plan, Scene, Wanted, restart};

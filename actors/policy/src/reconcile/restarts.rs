@@ -1,0 +1,144 @@
+//! When a task that ended is followed by another one, and how often.
+
+use super::tests::{SECOND, restart, set_image};
+use crate::tests::world::{World, id, node};
+use essaim_model::*;
+use essaim_wire::Reachability;
+use std::time::Duration;
+
+#[test]
+fn whether_an_ended_task_is_followed_is_what_the_condition_says() {
+    use RestartCondition::*;
+    use TaskState::{Complete, Failed};
+    for (condition, end, follows) in [
+        (Any, Complete, true),
+        (Any, Failed, true),
+        (OnFailure, Complete, false),
+        (OnFailure, Failed, true),
+        (None, Complete, false),
+        (None, Failed, false),
+    ] {
+        let mut world = World::of(1);
+        let web = world.create("web", 1, |spec| spec.task.restart = restart(|it| it.condition = Some(condition)));
+        world.settle();
+        world.end(id(1), end);
+        world.settle();
+        assert_eq!(world.running(web) == 1, follows, "{condition:?} after {end:?}");
+        let ended = world.state.tasks_of(web).find(|task| task.has_ended()).expect("history");
+        assert_eq!(ended.desired, Desired::Shutdown);
+    }
+}
+
+#[test]
+fn a_restart_waits_for_its_delay_and_is_ready_by_then() {
+    let mut world = World::of(1);
+    let web = world.create("web", 1, |_| ());
+    world.settle();
+    world.end(id(1), TaskState::Failed);
+    world.live(4 * SECOND);
+    let next = world.state.tasks_of(web).find(|task| task.is_wanted()).expect("it was made at once");
+    assert_eq!((next.desired, next.observed.state), (Desired::Ready, TaskState::Ready));
+    let again = world.plan(web).again.expect("a moment to look again");
+    assert!(again > world.now() && again.saturating_since(world.now()) < 2 * SECOND);
+    world.live(2 * SECOND);
+    assert_eq!(world.running(web), 1);
+}
+
+/// A program that is missing is missing again at once: without this, a slot burns five tasks in half a second.
+#[test]
+fn a_task_that_cannot_even_be_prepared_is_followed_after_the_delay_and_not_before() {
+    let mut world = World::of(1);
+    let web = world.create("web", 1, |spec| spec.task.restart = restart(|it| it.delay = Some(5 * SECOND)));
+    world.lead();
+    world.reject_all(web);
+    world.lead();
+    let successor = world.state.tasks_of(web).find(|task| task.is_wanted()).expect("one follows at once").clone();
+    assert_eq!(successor.desired, Desired::Ready);
+    world.reject_all(web);
+    world.lead();
+    assert_eq!(world.state.tasks_of(web).filter(|task| task.is_wanted()).count(), 0);
+    world.pass(5 * SECOND);
+    world.lead();
+    assert_eq!(world.state.tasks_of(web).filter(|task| task.is_wanted()).count(), 1);
+}
+
+#[test]
+fn attempts_are_limited_and_a_new_spec_begins_to_count_anew() {
+    let mut world = World::of(1);
+    let web = world.create("web", 1, |spec| spec.task.restart = restart(|it| it.max_attempts = Some(2)));
+    world.settle();
+    for attempt in 0..3 {
+        assert_eq!(world.running(web), 1, "attempt {attempt}");
+        world.end(id(1), TaskState::Failed);
+        world.settle();
+    }
+    assert_eq!(world.running(web), 0);
+    world.update(web, set_image("b"));
+    world.settle();
+    assert_eq!(world.running(web), 1);
+}
+
+/// A service of one task that may be restarted three times, each of which has failed unless its task ran for a while.
+fn three_attempts(window: Duration, delay: Duration) -> (World, ServiceId) {
+    let mut world = World::of(1);
+    let web = world.create("web", 1, |spec| {
+        spec.task.restart = restart(|it| {
+            it.max_attempts = Some(3);
+            it.window = Some(window);
+            it.delay = Some(delay);
+        });
+    });
+    world.settle();
+    (world, web)
+}
+
+#[test]
+fn a_task_that_ran_for_the_window_begins_to_count_anew() {
+    let (mut world, web) = three_attempts(30 * SECOND, Duration::ZERO);
+    for _ in 0..9 {
+        world.pass(31 * SECOND);
+        world.end(id(1), TaskState::Failed);
+        world.settle();
+        assert_eq!(world.running(web), 1, "each of them ran for the window");
+    }
+    for _ in 0..3 {
+        world.pass(20 * SECOND);
+        world.end(id(1), TaskState::Failed);
+        world.settle();
+    }
+    assert_eq!(world.running(web), 0, "none of the three ran for the window, however far apart they are");
+}
+
+#[test]
+fn a_program_that_fails_at_once_is_restarted_three_times_also_when_the_delay_is_as_long_as_the_window() {
+    let (mut world, web) = three_attempts(2 * SECOND, 2 * SECOND);
+    let mut restarts = 0;
+    for _ in 0..10 {
+        world.end(id(1), TaskState::Failed);
+        // It waits out its delay, and then runs for half a second.
+        world.live(Duration::from_millis(2_500));
+        restarts += world.running(web);
+    }
+    assert_eq!(restarts, 3);
+    // It stays ended under another leader, and as long as nobody asks for something else.
+    world.change_leader(Duration::ZERO);
+    world.live(60 * SECOND);
+    assert_eq!(world.running(web), 0);
+}
+
+#[test]
+fn a_lost_node_spends_no_attempt_and_gives_none_back() {
+    let (mut world, web) = three_attempts(30 * SECOND, Duration::ZERO);
+    world.done(vec![Change::AcceptNode(Box::new(node(2)))]);
+    for _ in 0..2 {
+        let on =
+            world.state.tasks_of(web).find(|task| task.is_running()).and_then(|task| task.node()).expect("it runs");
+        world.end(on, TaskState::Failed);
+        world.settle();
+    }
+    let on = world.state.tasks_of(web).find(|task| task.is_running()).and_then(|task| task.node()).expect("it runs");
+    world.reach(on.bits(), Reachability::Down);
+    world.settle();
+    let restarts: Vec<_> = world.state.tasks_of(web).filter(|task| task.is_running()).map(|it| it.restarts).collect();
+    assert_eq!(restarts, [2]);
+}
