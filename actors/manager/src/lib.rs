@@ -9,6 +9,7 @@
 //! - [`control`]: requests of operators, one file a noun.
 //! - `actor`: `/n/manager`, which holds the others.
 //! - `node`: one actor for each linked node.
+//! - `quorum`: whether the managers that are left could agree.
 //! - `reports`: what workers report, merged into few entries.
 //! - `leader`: the leader's tree.
 
@@ -16,6 +17,7 @@ mod actor;
 pub mod control;
 mod leader;
 mod node;
+mod quorum;
 mod reports;
 
 pub use actor::{Manager, ManagerArguments};

@@ -37,6 +37,7 @@ impl State {
                 self.set_reachability(*id, *generation, *reachability, message, events)
             }
             Change::SetSteadiness { id, unsteady } => self.set_steadiness(*id, *unsteady, events),
+            Change::DepartNode { id, generation, left } => self.depart_node(*id, *generation, *left, events),
             Change::RemoveNode { id, until } => self.remove_node(*id, *until, events),
 
             Change::CreateService { id, spec } => self.create_service(*id, spec, events),

@@ -230,4 +230,13 @@ pub enum Change {
     PutObject(Box<AnyPut>),
     /// An operator removed such an object.
     RemoveObject(AnyId),
+    /// A node said that it is about to leave the cluster, or that it has left.
+    DepartNode {
+        /// Which.
+        id: NodeId,
+        /// The start of its daemon that said so; void for a newer one.
+        generation: Generation,
+        /// Whether its tasks have ended and it goes now.
+        left: bool,
+    },
 }

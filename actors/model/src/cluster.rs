@@ -64,6 +64,42 @@ pub struct ClusterSpec {
     pub slow_follower_entries: u64,
 }
 
+/// The label of the cluster that says how long the record of a node that left is kept (`90s`, `24h`, `1h30m`). The docker
+/// CLI has no flag for it.
+pub const LEFT_NODES_KEPT_LABEL: &str = "essaim.left-nodes-kept";
+
+/// How long the record of a node that left is kept unless an operator says otherwise: long enough that whoever comes to
+/// work in the morning sees what left in the night.
+const LEFT_NODES_KEPT: Duration = Duration::from_secs(24 * 3600);
+
+impl ClusterSpec {
+    /// How long the record of a node that left is kept.
+    pub fn left_nodes_kept(&self) -> Duration {
+        self.labels.get(LEFT_NODES_KEPT_LABEL).and_then(|text| parse_span(text)).unwrap_or(LEFT_NODES_KEPT)
+    }
+}
+
+/// A span of time as operators write it: whole numbers of `h`, `m` and `s`, one after the other.
+pub fn parse_span(text: &str) -> Option<Duration> {
+    let mut seconds: u64 = 0;
+    let mut number = String::new();
+    for letter in text.chars() {
+        let unit = match letter {
+            '0'..='9' => {
+                number.push(letter);
+                continue;
+            }
+            'h' => 3600,
+            'm' => 60,
+            's' => 1,
+            _ => return None,
+        };
+        let count: u64 = std::mem::take(&mut number).parse().ok()?;
+        seconds = seconds.checked_add(count.checked_mul(unit)?)?;
+    }
+    (number.is_empty() && !text.is_empty()).then(|| Duration::from_secs(seconds))
+}
+
 impl Default for ClusterSpec {
     fn default() -> Self {
         Self {
@@ -119,5 +155,28 @@ impl JoinSecrets {
 impl fmt::Debug for JoinSecrets {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("JoinSecrets")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_span_is_hours_minutes_and_seconds_and_nothing_else() {
+        let seconds = |text| parse_span(text).map(|span| span.as_secs());
+        assert_eq!(seconds("24h"), Some(86_400));
+        assert_eq!(seconds("1h30m5s"), Some(5_405));
+        for text in ["", "h", "5", "5x", "-1s", "1.5h", "99999999999999999999s", "9999999999999999999h"] {
+            assert_eq!(seconds(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_record_of_a_node_that_left_is_kept_for_a_day_unless_the_cluster_says_otherwise() {
+        let mut spec = ClusterSpec::default();
+        assert_eq!(spec.left_nodes_kept(), Duration::from_secs(86_400));
+        spec.labels.insert(LEFT_NODES_KEPT_LABEL.into(), "10m".into());
+        assert_eq!(spec.left_nodes_kept(), Duration::from_secs(600));
     }
 }

@@ -41,6 +41,7 @@ pub fn worker(number: u128) -> Node {
         message: String::new(),
         since: Timestamp::default(),
         unsteady: false,
+        departure: None,
         manager: None,
         key_digest: [0; 32],
         loopback: 0,

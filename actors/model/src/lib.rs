@@ -45,7 +45,9 @@ pub use cluster::{Authority, Cluster, ClusterSpec, JoinSecrets, TASK_HISTORY_MAX
 pub use event::Event;
 pub use id::{SecretId, ServiceId, TaskId};
 pub use meta::{InvalidName, Labels, Meta, Name};
-pub use node::{Availability, EngineKind, Hardware, ManagerStatus, Node, NodeDescription, NodeSpec, Platform};
+pub use node::{
+    Availability, Departure, EngineKind, Hardware, ManagerStatus, Node, NodeDescription, NodeSpec, Platform,
+};
 pub use noun::config::{ConfigId, ConfigSpec};
 pub use noun::{AnyId, AnyObject, AnyPut, Noun, Object, Put};
 pub use placement::{Constraint, ConstraintKey, ConstraintOp, InvalidConstraint, Placement};

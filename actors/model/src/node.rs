@@ -34,6 +34,8 @@ pub struct Node {
     pub since: Timestamp,
     /// It was unreachable too often lately: no new tasks until it was steady.
     pub unsteady: bool,
+    /// That it leaves or has left, as it said itself. A newer start of its daemon is back after all.
+    pub departure: Option<Departure>,
     /// Its place in the group of managers, while it has one.
     pub manager: Option<ManagerStatus>,
     /// The digest of its public key: a repeated enrolment finds its node by it.
@@ -55,8 +57,25 @@ impl Node {
 
     /// Whether it may be given tasks, as far as its record tells.
     pub fn is_ready(&self) -> bool {
-        self.reachability == Reachability::Reachable && self.description.is_some()
+        self.reachability == Reachability::Reachable && self.description.is_some() && self.departure.is_none()
     }
+
+    /// Whether it has left the cluster; its record is kept for a while.
+    pub const fn has_left(&self) -> bool {
+        matches!(self.departure, Some(Departure::Left { .. }))
+    }
+}
+
+/// That a node leaves the cluster. Unlike a node that is lost it says so itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
+pub enum Departure {
+    /// It is about to leave: it gets no new tasks, and the group of managers lets it go.
+    Announced,
+    /// It has left: its tasks have ended.
+    Left {
+        /// When.
+        at: Timestamp,
+    },
 }
 
 /// What an operator sets of a node.

@@ -23,7 +23,7 @@ use essaim_system::journal::RecordKind;
 use essaim_system::supervisor::{Children, Supervision, Wake};
 use essaim_system::{Env, Scope};
 use essaim_transport::{EnrolError, Identity, JoinToken};
-use essaim_wire::{Generation, NodeId, Role, decode, encode};
+use essaim_wire::{Generation, NodeId, Reachability, Role, decode, encode};
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
 use ractor_cluster::RactorMessage;
 use std::net::SocketAddr;
@@ -184,6 +184,31 @@ impl Actor for Root {
     }
 }
 
+/// Whether the cluster ends with this node.
+fn is_last_manager(part: &Part) -> bool {
+    let alone = |store: &Store| store.state().managers().all(|node| node.id == part.endpoint.node());
+    part.endpoint.role() == Role::Manager && part.store.as_ref().is_none_or(alone)
+}
+
+/// What it does to the cluster when this manager leaves, in words.
+fn what_leaving_does(part: &Part) -> String {
+    let Some(store) = part.store.as_ref().filter(|_| !is_last_manager(part)) else {
+        return "Removing the last manager erases all current state of the swarm.".into();
+    };
+    let state = store.state();
+    let others = || state.managers().filter(|node| node.id != part.endpoint.node());
+    let reachable = others().filter(|node| node.reachability == Reachability::Reachable).count();
+    let (left, managers) = (others().count(), others().count() + 1);
+    let first = format!("Removing this node leaves {left} managers out of {managers}.");
+    if reachable * 2 > left {
+        return format!("{first} The group of managers lets it go first, and goes on without it.");
+    }
+    format!(
+        "{first} Without a Raft quorum your swarm will be inaccessible: {reachable} of these can be reached. The only way \
+         to restore a swarm that has lost consensus is to reinitialize it with `--force-new-cluster`."
+    )
+}
+
 /// Nobody may wait for it any more.
 fn answered<T: Send + 'static>(reply: RpcReplyPort<T>, answer: T) {
     let _ = reply.send(answer);
@@ -285,24 +310,20 @@ impl State {
             return Err(Refusal::new(RefusalKind::NotManager, "This node is not part of a swarm"));
         };
         if part.endpoint.role() == Role::Manager && !force {
-            let managers = part.store.as_ref().map_or(1, |store| store.state().managers().count());
-            let what = if managers > 1 {
-                format!(
-                    "Removing this node leaves {} managers out of {managers}. Without a Raft quorum your swarm will \
-                     be inaccessible. The only way to restore a swarm that has lost consensus is to reinitialize it \
-                     with `--force-new-cluster`.",
-                    managers - 1
-                )
-            } else {
-                "Removing the last manager erases all current state of the swarm.".into()
-            };
             let text = format!(
-                "You are attempting to leave the swarm on a node that is participating as a manager. {what} Use \
-                 `--force` to ignore this message. "
+                "You are attempting to leave the swarm on a node that is participating as a manager. {} Use `--force` to \
+                 ignore this message. ",
+                what_leaving_does(part)
             );
             return Err(Refusal::new(RefusalKind::NotManager, text));
         }
         part.worker.clear().await;
+        if !is_last_manager(part)
+            && let Err(why) = part.worker.depart().await
+        {
+            let words = format!("no manager has kept that this node leaves, and they will take it for lost: {why}");
+            self.scope.record(RecordKind::Node, words);
+        }
         part.roster.goodbye(Goodbye::Leaving).await;
         self.forget().await
     }

@@ -77,6 +77,7 @@ pub(crate) fn found(
             message: String::new(),
             since: now,
             unsteady: false,
+            departure: None,
             // The first of a group has the number 1, by which its store begins.
             manager: Some(ManagerStatus { raft_id: 1, voter: true }),
             key_digest,

@@ -7,7 +7,7 @@ use essaim_manager::Control;
 use essaim_model::{EngineKind, Refusal, RefusalKind};
 use essaim_presence::endpoint::KeepError;
 use essaim_presence::view::View;
-use essaim_system::{ChildSpec, Env, Journal, Scope};
+use essaim_system::{ChildSpec, Env, Journal, RecordKind, Scope};
 use essaim_wire::{Generation, NodeId};
 use essaim_worker::Engine;
 use ractor::rpc::CallResult;
@@ -16,6 +16,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
+
+/// How long a manager that leaves waits to be let go by the group: a few commits, and an election in between.
+const STEP_DOWN_MAX: Duration = Duration::from_secs(10);
 
 /// How long init and join may take: a join asks several nodes in turn.
 const CHANGE_DEADLINE: Duration = Duration::from_secs(40);
@@ -155,9 +158,32 @@ impl Handle {
         node
     }
 
-    /// Has this node leave its cluster. A manager only by `force`.
+    /// Has this node leave its cluster. A manager only by `force`, and the group of managers lets it go first, where the
+    /// others can agree without it.
     pub async fn leave(&self, force: bool) -> Result<(), Refusal> {
+        if force {
+            self.step_down().await;
+        }
         self.ask(|reply| Msg::Leave { force, reply }, FAREWELL_DEADLINE).await?
+    }
+
+    /// A manager that is about to leave says so, and waits until the group has let it go: a voter that is gone would count
+    /// for ever. What keeps it from that is written down, and keeps nobody from leaving.
+    async fn step_down(&self) {
+        let Ok(control) = self.control() else { return };
+        let note = |words: String| {
+            self.scope().record(RecordKind::Raft, words);
+        };
+        if let Err(why) = control.announce_departure(self.generation()).await {
+            return note(format!("it leaves as a manager that the group has not let go: {why}"));
+        }
+        drop(control);
+        let mut standings = self.standings();
+        let let_go = standings.wait_for(|standing| standing.control().is_err());
+        if tokio::time::timeout(STEP_DOWN_MAX, let_go).await.is_err() {
+            let seconds = STEP_DOWN_MAX.as_secs();
+            note(format!("the group of managers has not let it go within {seconds} s; it leaves anyway"));
+        }
     }
 
     /// Ends the node, and says how to the others.

@@ -4,8 +4,8 @@
 //! says, and never more than [`TASK_HISTORY_MAX`]. The newest task of a slot is never forgotten: it is what says that the
 //! slot was filled and need not be filled again, and how often it was restarted.
 
-use essaim_model::{Change, Desired, ServiceId, Slot, State, TASK_HISTORY_MAX, Task};
-use essaim_wire::Reachability;
+use essaim_model::{Change, Departure, Desired, ServiceId, Slot, State, TASK_HISTORY_MAX, Task};
+use essaim_wire::{NodeId, Reachability, Role, Timestamp};
 use std::sync::Arc;
 
 /// The tasks of a slot to forget, oldest first.
@@ -29,6 +29,26 @@ pub fn orphans(state: &State) -> Vec<Change> {
         tasks.map(|task| Change::WriteOffTask { id: task.id, why: format!("node {} is down", node.name()) })
     });
     left.collect()
+}
+
+/// The nodes that left so long ago that their records go now, and when the next one's is due.
+pub fn departed(state: &State, now: Timestamp) -> (Vec<NodeId>, Option<Timestamp>) {
+    let Some(cluster) = state.cluster() else { return (Vec::new(), None) };
+    let kept = cluster.spec.left_nodes_kept();
+    let (mut due, mut next) = (Vec::new(), None::<Timestamp>);
+    for node in state.nodes() {
+        let Some(Departure::Left { at }) = node.departure else { continue };
+        // Until the group has let it go it is a manager by its record, and cannot be removed.
+        if node.role == Role::Manager || node.reachability != Reachability::Down {
+            continue;
+        }
+        if now >= at + kept {
+            due.push(node.id);
+        } else {
+            next = Some(next.map_or(at + kept, |earlier| earlier.min(at + kept)));
+        }
+    }
+    (due, next)
 }
 
 /// Whether it has ended and nobody has to decide anything about it any more.
@@ -137,6 +157,20 @@ mod tests {
         let changes = orphans(&world.state);
         world.done(changes);
         assert_eq!(world.state.tasks().len(), 0);
+    }
+
+    #[test]
+    fn a_node_that_left_goes_after_a_day_and_one_that_was_lost_stays() {
+        let mut world = World::of(3);
+        for lost in [2, 3] {
+            world.reach(lost, Reachability::Down);
+        }
+        let generation = world.state.node(id(2)).expect("there").generation;
+        world.done(vec![Change::DepartNode { id: id(2), generation, left: true }]);
+        let left_at = world.now();
+        assert_eq!(departed(&world.state, left_at), (vec![], Some(left_at + Duration::from_secs(86_400))));
+        world.pass(Duration::from_secs(86_400));
+        assert_eq!(departed(&world.state, world.now()), (vec![id(2)], None));
     }
 
     #[test]

@@ -27,7 +27,7 @@ pub mod scene;
 #[cfg(test)]
 mod tests;
 
-pub use history::{forgettable, orphans};
+pub use history::{departed, forgettable, orphans};
 pub use liveness::{Effect, Input, Liveness, Seen, Wake};
 pub use place::{Board, Explanation, Reason, Retried};
 pub use plan::{Plan, Wanted};

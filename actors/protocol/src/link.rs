@@ -1,6 +1,6 @@
 //! What a worker and the manager it is linked to say to each other.
 
-use crate::{Assignment, AssignmentVersion, Describe, Hello, Packed, Report, ReportReply};
+use crate::{Assignment, AssignmentVersion, Depart, DepartReply, Describe, Hello, Packed, Report, ReportReply};
 use bincode::{Decode, Encode};
 use essaim_wire::{Index, Lineage, NodeId, Role, Timestamp};
 use ractor::RpcReplyPort;
@@ -19,6 +19,9 @@ pub enum ToNode {
     /// What it saw of its tasks; answered when that is committed.
     #[rpc]
     Report(Packed<Report>, RpcReplyPort<Packed<ReportReply>>),
+    /// It leaves the cluster; answered when that is committed.
+    #[rpc]
+    Depart(Packed<Depart>, RpcReplyPort<Packed<DepartReply>>),
 }
 
 /// What the actor of a node at a manager says to that node's uplink.

@@ -47,3 +47,19 @@ pub enum ReportReply {
     /// It is not, and must be sent again; why, in words for people.
     Again(Refusal),
 }
+
+/// The node leaves the cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Depart {
+    /// Whether its tasks have ended and it goes now; otherwise it is about to.
+    pub left: bool,
+}
+
+/// What became of a [`Depart`].
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub enum DepartReply {
+    /// It is committed.
+    Kept,
+    /// It is not; why, in words for people.
+    Refused(Refusal),
+}

@@ -25,6 +25,12 @@ use tokio::sync::watch;
 /// engine, which ends it when the grace is over.
 const CLEAR_PATIENCE: Duration = Duration::from_secs(60);
 
+/// How long a node that leaves waits until a manager has kept that: an election and a new link.
+const DEPART_DEADLINE: Duration = Duration::from_secs(4);
+
+/// How long it waits before it tells a manager again.
+const DEPART_AGAIN: Duration = Duration::from_millis(200);
+
 /// How long the worker may take to stop: the actors of its tasks, the uplink and the log server one after the other.
 const SHUTDOWN: Duration = Duration::from_secs(15);
 
@@ -174,6 +180,25 @@ impl WorkerHandle {
     /// Stops and removes every task and forgets all orders: the node leaves its cluster. Takes no orders afterwards.
     pub async fn clear(&self) {
         self.end_all(WorkerMsg::Clear).await;
+    }
+
+    /// Tells a manager that this node has left, over its own link, and returns when that is kept. `Err` says why no
+    /// manager kept it in time: the others will find out that the node is gone, and take it for lost.
+    pub async fn depart(&self) -> Result<(), String> {
+        let mut why = "it has no uplink at the moment".to_owned();
+        let tries = async {
+            loop {
+                let told = self.uplink.call(|reply| UplinkMsg::Depart { left: true, reply }, DEPART_DEADLINE).await;
+                match told {
+                    Ok(Ok(())) => return,
+                    Ok(Err(words)) => why = words,
+                    Err(_) => (),
+                }
+                tokio::time::sleep(DEPART_AGAIN).await;
+            }
+        };
+        let kept = tokio::time::timeout(DEPART_DEADLINE, tries).await.is_ok();
+        if kept { Ok(()) } else { Err(why) }
     }
 
     /// Stops every task and keeps what is left of them: the machine goes down.

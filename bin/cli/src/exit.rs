@@ -5,7 +5,7 @@
 //! | 0 | done |
 //! | 1 | refused or failed; the text says why |
 //! | 2 | the command line itself is wrong |
-//! | 3 | the time given with `--timeout` is over |
+//! | 3 | the time given with `--timeout` or `--wait=DURATION` is over; what was begun goes on |
 //! | 4 | no node can take the tasks; the service exists and starts when one can |
 //! | 5 | the update paused or was rolled back |
 //! | 6 | the managers have no quorum; nothing was changed |
@@ -24,7 +24,7 @@ pub(crate) enum Exit {
     Error = 1,
     /// The command line is wrong. (clap's own errors end with the same code.)
     Usage = 2,
-    /// The time of `--timeout` is over.
+    /// The time given with `--timeout` or `--wait=DURATION` is over.
     Timeout = 3,
     /// No node can take the tasks.
     Unplaceable = 4,

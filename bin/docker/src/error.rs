@@ -90,23 +90,21 @@ pub mod texts {
     }
 
     /// Refusal of `leave` without force by a manager, when `reachable` of `managers` managers can be reached.
+    /// Unlike in Swarm the group lets a manager go that leaves, as long as a majority of the others can be reached.
     pub fn manager_leaves(reachable: usize, managers: usize) -> Refusal {
-        let left = reachable.saturating_sub(1);
-        let quorum_is_lost = reachable <= (managers - reachable) + 2;
-        let consequence = if quorum_is_lost {
-            format!(
-                "Removing this node leaves {left} managers out of {managers}. Without a Raft quorum your swarm will \
-                 be inaccessible. "
-            )
+        let (left, others) = (reachable.saturating_sub(1), managers.saturating_sub(1));
+        let consequence = if left * 2 > others {
+            "The group of managers lets it go first, and goes on without it.".to_owned()
         } else {
-            String::new()
+            "Without a Raft quorum your swarm will be inaccessible. The only way to restore a swarm that has lost consensus \
+             is to reinitialize it with `--force-new-cluster`."
+                .to_owned()
         };
         Refusal::new(
             RefusalKind::NotManager,
             format!(
-                "You are attempting to leave the swarm on a node that is participating as a manager. {consequence}The \
-                 only way to restore a swarm that has lost consensus is to reinitialize it with \
-                 `--force-new-cluster`. Use `--force` to suppress this message."
+                "You are attempting to leave the swarm on a node that is participating as a manager. Removing this node \
+                 leaves {left} managers out of {managers}. {consequence} Use `--force` to suppress this message."
             ),
         )
     }

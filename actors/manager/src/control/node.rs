@@ -1,8 +1,13 @@
 //! What operators want of nodes.
 
 use super::Control;
-use essaim_model::{Change, NodeSpec, Refusal, RefusalKind};
-use essaim_wire::{Index, NodeId, Reachability, Role};
+use crate::quorum::{agree_without, others};
+use essaim_model::{Change, Node, NodeSpec, Refusal, RefusalKind, State};
+use essaim_wire::{Generation, Index, NodeId, Reachability, Role};
+use std::time::Duration;
+
+/// How long a removal waits until the group has let a manager go: a few commits, and an election in between.
+const LET_GO_MAX: Duration = Duration::from_secs(10);
 
 impl Control {
     /// Sets what a node shall be, as read at `expect`.
@@ -16,27 +21,24 @@ impl Control {
             ));
         }
         let demotes = node.spec.role == Role::Manager && spec.role == Role::Worker;
-        if demotes && !self.survives_without(&state, id) {
+        if demotes && others(&state, id).1 > 0 && !agree_without(&state, id) {
             let text = "can't remove member from the raft: this would result in a loss of quorum";
             return Err(Refusal::new(RefusalKind::Precondition, text));
         }
         self.commit(vec![Change::SetNode { id, expect, spec }]).await.map(|_| ())
     }
 
-    /// Removes a node: its certificate is refused everywhere from then on. One that is not down only by `force`.
+    /// Removes a node: its certificate is refused everywhere from then on. One that is not down only by `force`; a
+    /// manager that is down by `force` too, and the group lets it go first.
     pub async fn remove_node(&self, id: NodeId, force: bool) -> Result<(), Refusal> {
         let state = self.read().await?;
         let node = state.node(id).ok_or_else(|| Refusal::not_found("node", id))?;
-        if node.spec.role == Role::Manager || node.role == Role::Manager {
-            let text = format!(
-                "node {id} is a cluster manager and is a member of the raft cluster. \
-                 It must be demoted to worker before removal"
-            );
-            return Err(Refusal::new(RefusalKind::Precondition, text));
-        }
         // Both tiers read "down" to an operator, and one that removes a node means it.
         let is_down = matches!(node.reachability, Reachability::Unreachable | Reachability::Down);
-        if !is_down && !force {
+        let is_manager = node.role == Role::Manager || (node.spec.role == Role::Manager && !node.has_left());
+        if is_manager {
+            self.let_go_of(&state, node, force && is_down).await?;
+        } else if !is_down && !force {
             let text = format!("node {id} is not down and can't be removed");
             return Err(Refusal::new(RefusalKind::Precondition, text));
         }
@@ -44,10 +46,54 @@ impl Control {
         self.commit(vec![Change::RemoveNode { id, until: self.scope.utc() }]).await.map(|_| ())
     }
 
-    /// Whether the managers that would be left can still agree: a majority of them is reachable.
-    fn survives_without(&self, state: &essaim_model::State, id: NodeId) -> bool {
-        let left: Vec<_> = state.managers().filter(|node| node.id != id).collect();
-        let reachable = left.iter().filter(|node| node.reachability == Reachability::Reachable).count();
-        left.is_empty() || reachable * 2 > left.len()
+    /// Makes a manager that is to be removed a worker, and waits until the group has let it go. Refused with what to do
+    /// instead.
+    async fn let_go_of(&self, state: &State, node: &Node, down_and_forced: bool) -> Result<(), Refusal> {
+        let id = node.id;
+        let refused = |text| Err(Refusal::new(RefusalKind::Precondition, text));
+        if !down_and_forced {
+            return refused(format!(
+                "node {id} is a cluster manager and is a member of the raft cluster. It must be demoted to worker before \
+                 removal; one that is down is removed with --force as it is"
+            ));
+        }
+        if !agree_without(state, id) {
+            let (reachable, left) = others(state, id);
+            return refused(format!(
+                "node {id} is a cluster manager, and of the {left} that would be left {reachable} can be reached: removing \
+                 it would result in a loss of quorum. Bring one of the others back first"
+            ));
+        }
+        if node.spec.role == Role::Manager {
+            let spec = NodeSpec { role: Role::Worker, ..node.spec.clone() };
+            self.commit(vec![Change::SetNode { id, expect: node.meta.version, spec }]).await?;
+        }
+        let mut states = self.store.states();
+        let let_go = states.wait_for(|state| state.node(id).is_none_or(|node| node.role == Role::Worker));
+        match tokio::time::timeout(LET_GO_MAX, let_go).await {
+            Ok(_) => Ok(()),
+            Err(_) => {
+                let text = format!("the group of managers has not let node {id} go yet; remove it again in a moment");
+                Err(Refusal::new(RefusalKind::Unknown, text))
+            }
+        }
+    }
+
+    /// Tells the managers that this manager is about to leave, so that the group lets it go. `Err` says why it cannot
+    /// be let go: it leaves as a voter then.
+    pub async fn announce_departure(&self, generation: Generation) -> Result<(), Refusal> {
+        let (state, id) = (self.read().await?, self.store.node());
+        let (reachable, left) = others(&state, id);
+        if left == 0 {
+            return Err(Refusal::new(RefusalKind::Precondition, "it is the last manager: the cluster ends with it"));
+        }
+        if !agree_without(&state, id) {
+            let text = format!(
+                "of the {left} managers that are left {reachable} can be reached, and they could not agree without this \
+                 one; it is let go as soon as they can"
+            );
+            return Err(Refusal::new(RefusalKind::Precondition, text));
+        }
+        self.commit(vec![Change::DepartNode { id, generation, left: false }]).await.map(|_| ())
     }
 }

@@ -271,6 +271,6 @@ impl Concerned {
 
 /// Whether anything that a service looks at is different.
 fn is_news(old: &Node, new: &Node) -> bool {
-    (&old.spec, old.role, old.reachability, old.unsteady, &old.description)
-        != (&new.spec, new.role, new.reachability, new.unsteady, &new.description)
+    (&old.spec, old.role, old.reachability, old.unsteady, old.departure, &old.description)
+        != (&new.spec, new.role, new.reachability, new.unsteady, new.departure, &new.description)
 }

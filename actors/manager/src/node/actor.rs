@@ -9,7 +9,9 @@
 use super::core::{Core, Effect, Input};
 use crate::reports::Reports;
 use essaim_model::{Availability, Change, NodeDescription, NodeSpec, Refusal, RefusalKind};
-use essaim_protocol::{Detach, Hello, NODE_EXPORT, Pace, Packed, Report, ReportReply, ToNode, ToUplink, UPLINK_EXPORT};
+use essaim_protocol::{
+    Depart, DepartReply, Detach, Hello, NODE_EXPORT, Pace, Packed, Report, ReportReply, ToNode, ToUplink, UPLINK_EXPORT,
+};
 use essaim_store::Store;
 use essaim_system::Scope;
 use essaim_system::journal::RecordKind;
@@ -178,6 +180,10 @@ impl Actor for NodeActor {
             },
             Msg::Remote(ToNode::Report(report, reply)) => match report.open() {
                 Ok(report) => state.keep(report, reply),
+                Err(why) => state.hear_nonsense(&myself, &why),
+            },
+            Msg::Remote(ToNode::Depart(depart, reply)) => match depart.open() {
+                Ok(Depart { left }) => state.depart(left, reply),
                 Err(why) => state.hear_nonsense(&myself, &why),
             },
             Msg::Imported(Ok(uplink)) => {
@@ -354,6 +360,20 @@ impl State {
             };
             // A link that is gone needs no answer: the report is sent again on the next.
             let _ = reply.send(Packed::new(&kept));
+        });
+    }
+
+    /// Proposes what the node says of itself, over its own link: that it leaves.
+    fn depart(&self, left: bool, reply: RpcReplyPort<Packed<DepartReply>>) {
+        let change = Change::DepartNode { id: self.peer.node, generation: self.generation, left };
+        let store = self.store.clone();
+        tokio::spawn(async move {
+            let said = match store.change(vec![change], None).await {
+                Ok(_) => DepartReply::Kept,
+                Err(refusal) => DepartReply::Refused(refusal),
+            };
+            // A node that does not wait any more has gone.
+            let _ = reply.send(Packed::new(&said));
         });
     }
 

@@ -2,7 +2,7 @@
 
 use super::Made;
 use crate::loopback::SUBNETS;
-use crate::{Event, ManagerStatus, Meta, Node, NodeDescription, NodeSpec, Refusal, RefusalKind, State};
+use crate::{Departure, Event, ManagerStatus, Meta, Node, NodeDescription, NodeSpec, Refusal, RefusalKind, State};
 use essaim_wire::{Generation, Index, Level, NodeId, Reachability, Role, Timestamp};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -53,7 +53,7 @@ impl State {
         }
         description.map_or(Ok(()), NodeDescription::check)?;
         self.change_node(id, false, events, |node| {
-            node.generation = generation;
+            node.start_again(generation);
             node.addr = Some(addr);
             node.level = level;
             if let Some(description) = description {
@@ -71,7 +71,8 @@ impl State {
             self.check_reads_log(node, spec.role)?;
         }
         let demotes = node.spec.role == Role::Manager && spec.role == Role::Worker;
-        let stays = |other: &&Arc<Node>| other.id != id && other.spec.role == Role::Manager;
+        let stays =
+            |other: &&Arc<Node>| other.id != id && other.spec.role == Role::Manager && other.departure.is_none();
         if demotes && self.nodes.values().find(stays).is_none() {
             return Err(Refusal::new(RefusalKind::Precondition, "attempting to demote the last manager of the swarm"));
         }
@@ -120,9 +121,29 @@ impl State {
             if node.reachability != reachability {
                 node.since = at;
             }
-            node.generation = generation;
+            node.start_again(generation);
             node.reachability = reachability;
             node.message = message.into();
+        })
+    }
+
+    /// One that has left does not merely announce it any more.
+    pub(super) fn depart_node(
+        &mut self,
+        id: NodeId,
+        generation: Generation,
+        left: bool,
+        events: &mut Vec<Event>,
+    ) -> Made {
+        let at = self.at;
+        let node = self.existing_node(id)?;
+        if node.generation > generation || node.has_left() {
+            return Ok(());
+        }
+        let departure = if left { Departure::Left { at } } else { Departure::Announced };
+        self.change_node(id, false, events, |node| {
+            node.start_again(generation);
+            node.departure = Some(departure);
         })
     }
 
@@ -182,5 +203,15 @@ impl State {
             events.push(Event::Node { old: Some(old), new: Some(new) });
         }
         Ok(())
+    }
+}
+
+impl Node {
+    /// Takes note of a start of its daemon. One that is newer than the start which left is back in the cluster.
+    fn start_again(&mut self, generation: Generation) {
+        if generation > self.generation {
+            self.departure = None;
+        }
+        self.generation = generation;
     }
 }

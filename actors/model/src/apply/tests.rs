@@ -501,3 +501,43 @@ fn when_a_task_ran_is_dated_by_the_time_of_the_cluster() {
     let task = world.state.task(TASK).expect("it is there");
     assert_eq!((task.began_at, task.ended_at), (Some(began), Some(world.state.at())));
 }
+
+#[test]
+fn a_node_that_left_is_back_with_its_next_start_and_not_with_a_late_word_of_this_one() {
+    let mut world = World::new();
+    let id = NodeId::from_bits(2);
+    let departs = |left| Change::DepartNode { id, generation: Generation(1), left };
+    let of = |world: &World| world.state.node(id).expect("there").departure;
+    world.done(departs(false));
+    assert_eq!(of(&world), Some(Departure::Announced));
+    assert!(!world.state.node(id).expect("there").is_ready(), "it gets nothing new");
+    world.done(departs(true));
+    let left = of(&world);
+    assert!(matches!(left, Some(Departure::Left { .. })));
+    world.done(departs(false));
+    let addr = "127.0.0.1:2377".parse().expect("an address");
+    world.done(Change::DescribeNode { id, generation: Generation(1), addr, level: Level::NEWEST, description: None });
+    assert_eq!(of(&world), left);
+    world.done(Change::DescribeNode { id, generation: Generation(2), addr, level: Level::NEWEST, description: None });
+    assert_eq!(of(&world), None);
+    world.done(departs(true));
+    assert_eq!(of(&world), None, "that was an earlier start");
+}
+
+#[test]
+fn a_task_that_waits_follows_the_spec_in_force_and_is_given_no_node_that_was_found_for_another() {
+    let mut world = World::with_web();
+    world.done(task(1000, 3, None));
+    let expect = Index(3);
+    let update = Change::UpdateService { id: WEB, expect, spec: Some(spec("web", "b")) };
+    world.done(update);
+    let version = world.state.service(WEB).expect("there").spec_version;
+    assert_eq!(world.state.task(TASK).expect("it waits").spec_version, version);
+    assert!(world.state.spec(WEB, Index(3)).is_none(), "nothing follows it any more");
+    let node = NodeId::from_bits(2);
+    let stale = world.refused(Change::AssignTask { id: TASK, node, spec_version: Index(3) });
+    assert!(stale.contains("newer spec"), "{stale}");
+    world.done(Change::AssignTask { id: TASK, node, spec_version: version });
+    world.done(Change::UpdateService { id: WEB, expect: version, spec: Some(spec("web", "c")) });
+    assert_eq!(world.state.task(TASK).expect("it has a node").spec_version, version, "it was made by that one");
+}

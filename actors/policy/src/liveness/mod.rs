@@ -280,7 +280,11 @@ impl Track {
             }
             _ => (),
         }
-        let stopped = matches!(self.heard, Some((_, Seen::Stopped { .. })));
+        if node.has_left() && self.lost.is_none() {
+            // It said so itself, over its own link, whatever its roster says of it.
+            self.lost = Some(Lost { since: now, down: None, released: None });
+        }
+        let stopped = node.has_left() || matches!(self.heard, Some((_, Seen::Stopped { .. })));
         if let Some(lost) = &mut self.lost
             && lost.down.is_none()
             && (stopped || next.is_due(now, lost.since + grace))
@@ -312,13 +316,14 @@ impl Track {
                     Some((_, Seen::Alive)) | None => "it was not heard of since this leader began".to_owned(),
                 };
                 match lost.down {
+                    Some(_) if node.has_left() => (Reachability::Down, "the node left the cluster".to_owned()),
                     Some(_) => (Reachability::Down, format!("node is down: {why}")),
                     None => (Reachability::Unreachable, format!("node is unreachable: {why}")),
                 }
             }
         };
         let message = cut(message);
-        let says_why = reachability == Reachability::Reachable && message != node.message;
+        let says_why = (reachability == Reachability::Reachable || node.has_left()) && message != node.message;
         if reachability != node.reachability || generation != node.generation || says_why {
             changes.push(Change::SetReachability { id: node.id, generation, reachability, message });
         }

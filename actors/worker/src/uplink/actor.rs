@@ -15,15 +15,15 @@ use crate::orders::{self, Obeyed, Orders};
 use crate::told::Told;
 use essaim_model::{NodeDescription, Observed, TaskId, TaskState};
 use essaim_protocol::{
-    Assembled, Assembly, Assignment, Describe, Detach, Hello, Managers, NODE_EXPORT, Packed, Report, ReportReply,
-    ToNode, ToUplink, UPLINK_EXPORT,
+    Assembled, Assembly, Assignment, Depart, DepartReply, Describe, Detach, Hello, Managers, NODE_EXPORT, Packed,
+    Report, ReportReply, ToNode, ToUplink, UPLINK_EXPORT,
 };
 use essaim_system::link::{Link, Remote};
 use essaim_system::supervisor::CallError;
 use essaim_system::{Address, RecordKind, Scope};
 use essaim_wire::planted::{Bug, planted};
 use essaim_wire::{DecodeError, Generation, NodeId};
-use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
+use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -44,6 +44,9 @@ const REPORT_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long the last report may take when the daemon stops.
 const LAST_REPORT_PATIENCE: Duration = Duration::from_millis(500);
+
+/// How long a manager may take to keep that this node leaves. One without a quorum says so within a second.
+const DEPART_PATIENCE: Duration = Duration::from_secs(2);
 
 /// How often reports go out until the manager says how often.
 const PACE_DEFAULT: Duration = Duration::from_millis(100);
@@ -84,6 +87,13 @@ pub(crate) enum UplinkMsg {
     Machine(NodeDescription),
     /// An operator said whether this node shall take tasks.
     Availability,
+    /// The node leaves: its manager is told, and whether that was kept is answered.
+    Depart {
+        /// Whether its tasks have ended and it goes now.
+        left: bool,
+        /// The answer; `Err` says why it was not kept.
+        reply: RpcReplyPort<Result<(), String>>,
+    },
     /// A delay is over.
     Elapsed(Wake),
 }
@@ -220,6 +230,7 @@ impl Actor for Uplink {
             }
             UplinkMsg::Machine(description) => state.on_machine(description),
             UplinkMsg::Availability => state.say_hello(true),
+            UplinkMsg::Depart { left, reply } => state.depart(left, reply),
             UplinkMsg::Elapsed(wake) => state.feed(&myself, Input::Elapsed(wake)),
         }
         Ok(())
@@ -385,6 +396,26 @@ impl State {
         };
         // A link that cannot take a hello has ended, or is about to.
         let _ = linked.node.cast(ToNode::Hello(Packed::new(&hello)));
+    }
+
+    /// Says to the manager that this node leaves. The answer is waited for beside the actor.
+    fn depart(&mut self, left: bool, reply: RpcReplyPort<Result<(), String>>) {
+        let Some(linked) = &self.link else {
+            let _ = reply.send(Err("it is linked to no manager at the moment".into()));
+            return;
+        };
+        let node = linked.node.clone();
+        self.beside.spawn(async move {
+            let packed = Packed::new(&Depart { left });
+            let said = node.call(|reply| ToNode::Depart(packed, reply), DEPART_PATIENCE).await;
+            // Whoever asked may not wait any more.
+            let _ = reply.send(match said.map(|reply| reply.open()) {
+                Ok(Ok(DepartReply::Kept)) => Ok(()),
+                Ok(Ok(DepartReply::Refused(refusal))) => Err(refusal.to_string()),
+                Ok(Err(why)) => Err(why.to_string()),
+                Err(why) => Err(why.to_string()),
+            });
+        });
     }
 
     fn on_machine(&mut self, description: NodeDescription) {

@@ -138,7 +138,7 @@ fn swarm_info(standing: &Standing, state: Option<&Model>) -> SwarmInfo {
         control_available: control,
         error: error.into(),
         remote_managers: (local_node_state != LocalNodeState::Inactive).then_some(peers),
-        nodes: state.map_or(0, |state| state.nodes().len() as u64),
+        nodes: state.map_or(0, |state| state.nodes().filter(|node| !node.has_left()).count() as u64),
         managers: managers as u64,
         cluster: state.map(|state| match state.cluster() {
             Some(cluster) => swarm::show(cluster),

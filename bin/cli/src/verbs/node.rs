@@ -1,15 +1,16 @@
 //! `essaim node`: the cluster's machines.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use super::read::{list, number, object, pairs, text};
 use super::swarm::{Availability, Role};
-use super::{Shown, each, label, tasks};
+use super::{Shown, drain, each, label, tasks};
 use crate::client::{Client, encoded, filters};
 use crate::exit::Failure;
-use crate::show::units::{bytes, capital, cpus, natural_order};
+use crate::show::units::{bytes, capital, cpus, natural_order, parse_duration};
 use crate::show::{Field, List, Missing, inspect};
 
 /// The verbs.
@@ -73,9 +74,18 @@ pub(crate) struct Update {
     /// Remove a node label if exists
     #[arg(long, value_name = "KEY")]
     label_rm: Vec<String>,
+    /// With `--availability drain`: wait until nothing of the node is left, at most this long if a time is given; ends
+    /// with exit code 3 when that is over (ns|us|ms|s|m|h)
+    // Behind an equals sign, since the node follows.
+    #[arg(long, value_name = "DURATION", num_args = 0..=1, require_equals = true, default_missing_value = FOR_EVER,
+          value_parser = parse_duration)]
+    wait: Option<i64>,
     /// Its name or id
     node: String,
 }
+
+/// What `--wait` without a time means: until it is done, or Ctrl-C.
+const FOR_EVER: &str = "0s";
 
 const FIELDS: &[Field] = &[
     ("ID", "ID"),
@@ -112,7 +122,15 @@ pub(crate) async fn run(client: &Client, command: Command) -> Result<(), Failure
             .await
         }
         Command::Update(update) => {
+            if update.wait.is_some() && update.availability != Some(Availability::Drain) {
+                return Err(Failure::usage("--wait goes with --availability drain: it waits until the node is empty"));
+            }
             change(client, &update.node, |spec| apply(&update, spec)).await?;
+            if let Some(nanos) = update.wait {
+                let node = fetch(client, &update.node).await?;
+                let within = Some(Duration::from_nanos(nanos.unsigned_abs())).filter(|within| !within.is_zero());
+                drain::until_empty(client, text(&node, "/ID"), &update.node, within).await?;
+            }
             println!("{}", update.node);
             Ok(())
         }
@@ -373,6 +391,7 @@ mod tests {
             role: None,
             label_add: vec![("disk".to_owned(), "ssd".to_owned())],
             label_rm: vec!["zone".to_owned(), "never".to_owned()],
+            wait: None,
             node: String::new(),
         };
         let mut spec = json!({"Labels": {"zone": "a"}, "Role": "worker", "Availability": "active"});

@@ -140,7 +140,13 @@ pub(crate) struct Settings {
     /// Change manager autolocking setting (true|false)
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", require_equals = true)]
     autolock: Option<bool>,
+    /// How long the record of a node that left is kept (s|m|h); essaim's own, 24h unless set
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    left_nodes_kept: Option<i64>,
 }
+
+/// The label of the cluster that carries [`Settings::left_nodes_kept`], since Docker's spec has no field for it.
+const LEFT_NODES_KEPT_LABEL: &str = "essaim.left-nodes-kept";
 
 impl Settings {
     fn apply(&self, spec: &mut Value) {
@@ -155,6 +161,11 @@ impl Settings {
         set("Raft", "SnapshotInterval", self.snapshot_interval.map(Value::from));
         set("Raft", "KeepOldSnapshots", self.max_snapshots.map(Value::from));
         set("EncryptionConfig", "AutoLockManagers", self.autolock.map(Value::from));
+        set(
+            "Labels",
+            LEFT_NODES_KEPT_LABEL,
+            self.left_nodes_kept.map(|nanos| Value::from(format!("{}s", nanos / 1_000_000_000))),
+        );
     }
 }
 
@@ -270,6 +281,13 @@ async fn update(client: &Client, settings: &Settings) -> Result<(), Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn how_long_nodes_that_left_are_kept_is_a_label_beside_the_others() {
+        let mut spec = json!({"Labels": {"a": "b"}});
+        Settings { left_nodes_kept: Some(7_200_000_000_000), ..Settings::default() }.apply(&mut spec);
+        assert_eq!(spec, json!({"Labels": {"a": "b", "essaim.left-nodes-kept": "7200s"}}));
+    }
 
     #[test]
     fn a_setting_changes_its_own_field_only() {

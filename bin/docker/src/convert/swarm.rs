@@ -9,6 +9,7 @@ use crate::swarm::{
 };
 use crate::{ObjectVersion, Time};
 use essaim_model as model;
+use essaim_model::cluster::{LEFT_NODES_KEPT_LABEL, parse_span};
 use essaim_model::{Availability, ClusterSpec, Refusal};
 use std::time::Duration;
 
@@ -85,6 +86,10 @@ pub fn read_spec(asked: SwarmSpec, current: &ClusterSpec, rotations: u64) -> Res
         spec.name = asked.name;
     }
     if let Some(labels) = asked.labels {
+        if let Some(span) = labels.get(LEFT_NODES_KEPT_LABEL).filter(|span| parse_span(span).is_none()) {
+            let text = format!("the label {LEFT_NODES_KEPT_LABEL} is a time such as 24h, 90m or 30s, and not {span:?}");
+            return Err(Refusal::invalid(text));
+        }
         spec.labels = labels;
     }
     if let Some(limit) = asked.orchestration.task_history_retention_limit {

@@ -166,6 +166,7 @@ fn stranger(id: NodeId, role: Role, key_digest: [u8; 32], level: Level) -> Node 
         message: String::new(),
         since: Timestamp::default(),
         unsteady: false,
+        departure: None,
         manager: None,
         key_digest,
         loopback: 0,

@@ -1,15 +1,16 @@
-//! `…/leader/reaper`: history.
+//! `…/leader/reaper`: history, and the records of nodes that left.
 //!
 //! Parent: `leader`. Children: none.
 //! Hears: that tasks ended or nodes changed (one mark), that it is time to sweep. Says: proposals to the store.
 //! Dies: with `leader`. Started again it looks at every slot once.
 
 use crate::leader::context::{Context, Errand};
-use essaim_model::{Event, ServiceId, Slot};
+use essaim_model::{Change, Event, ServiceId, Slot};
 use essaim_policy::history;
 use essaim_store::Cursor;
 use essaim_system::Scope;
 use essaim_system::journal::RecordKind;
+use essaim_wire::Timestamp;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use ractor_cluster::RactorMessage;
 use std::collections::BTreeSet;
@@ -35,6 +36,8 @@ pub(in crate::leader) enum Msg {
     Look,
     /// It is time.
     Sweep,
+    /// The record of a node that left is due; an older number is stale.
+    Due(u64),
     /// Its proposal came back; whether it was made.
     Proposed(bool),
 }
@@ -47,6 +50,10 @@ pub(in crate::leader) struct State {
     /// Slots with tasks that ended since they were last swept.
     dirty: BTreeSet<(ServiceId, Slot)>,
     armed: bool,
+    /// When the next record of a node that left is due.
+    due: Option<Timestamp>,
+    /// The number of the wake-up for that.
+    wake: u64,
     proposing: Option<Errand>,
 }
 
@@ -63,7 +70,7 @@ impl Actor for ReaperActor {
         let cluster = context.store.state();
         let cursor = context.store.events(cluster.applied().index);
         let dirty = slots(&cluster);
-        Ok(State { scope, context, cursor, dirty, armed: false, proposing: None })
+        Ok(State { scope, context, cursor, dirty, armed: false, due: None, wake: 0, proposing: None })
     }
 
     async fn post_start(&self, myself: ActorRef<Msg>, state: &mut State) -> Result<(), ActorProcessingErr> {
@@ -79,6 +86,11 @@ impl Actor for ReaperActor {
                 state.context.reaper.answer();
                 state.arm(&myself);
             }
+            Msg::Due(number) if number == state.wake => {
+                state.due = None;
+                state.arm(&myself);
+            }
+            Msg::Due(_) => (),
             Msg::Sweep => {
                 state.armed = false;
                 state.sweep(&myself);
@@ -110,6 +122,7 @@ impl State {
         self.gather();
         let cluster = self.context.store.state();
         let mut changes = history::orphans(&cluster);
+        changes.extend(self.departed(myself, &cluster));
         while changes.len() < FORGOTTEN_MAX
             && let Some((service, slot)) = self.dirty.pop_first()
         {
@@ -128,6 +141,28 @@ impl State {
             // An actor that has ended needs not know.
             let _ = myself.cast(Msg::Proposed(made.is_ok()));
         }));
+    }
+
+    /// Removes the records of nodes that left long ago, and wakes for the next.
+    fn departed(&mut self, myself: &ActorRef<Msg>, cluster: &essaim_model::State) -> Vec<Change> {
+        let now = self.context.store.now();
+        let (due, next) = history::departed(cluster, now);
+        if let Some(next) = next.filter(|next| self.due.is_none_or(|armed| *next < armed)) {
+            self.due = Some(next);
+            self.wake += 1;
+            let number = self.wake;
+            // A moment later, so that the time has surely come.
+            let after = next.saturating_since(now) + Duration::from_millis(1);
+            myself.send_after(after, move || Msg::Due(number));
+        }
+        due.into_iter()
+            .map(|id| {
+                let name = cluster.node(id).map_or_else(|| id.to_string(), |node| node.name());
+                self.scope.record(RecordKind::Node, format!("{name} left long ago: its record goes"));
+                // How long that is remembered follows from the certificates that were issued, and is for `apply` to say.
+                Change::RemoveNode { id, until: now }
+            })
+            .collect()
     }
 
     /// Reads on in the log, for the services of tasks that ended.

@@ -1,5 +1,6 @@
 //! Which steps of promotions and demotions are due, read off the records of the nodes and the group.
 
+use crate::quorum::agree_without;
 use essaim_model::{ManagerStatus, Node, State};
 use essaim_store::MemberStatus;
 use essaim_wire::{Level, NodeId, Role};
@@ -38,17 +39,25 @@ pub(super) fn due(state: &State, members: &[MemberStatus]) -> Vec<Step> {
         // The first manager is in the group before it is in the state.
         return Vec::new();
     }
-    let mut steps: Vec<Step> = state.nodes().filter_map(|node| step_of(node, members)).collect();
+    let mut steps: Vec<Step> = state.nodes().filter_map(|node| step_of(node, wished(state, node), members)).collect();
     // Numbers of nodes that are no part of the cluster any more.
     let strays = members.iter().filter(|member| state.node(member.node).is_none());
     steps.extend(strays.map(|stray| Step::LetGo { node: stray.node, raft_id: stray.raft_id }));
     steps
 }
 
-fn step_of(node: &Node, members: &[MemberStatus]) -> Option<Step> {
+/// What a node shall be. One that leaves is let go from the group, as soon as the others can agree without it: before
+/// that, letting it go would cost them the quorum for good.
+fn wished(state: &State, node: &Node) -> Role {
+    match node.departure {
+        Some(_) if agree_without(state, node.id) => Role::Worker,
+        _ => node.spec.role,
+    }
+}
+
+fn step_of(node: &Node, wished: Role, members: &[MemberStatus]) -> Option<Step> {
     let id = node.id;
     let own = || members.iter().filter(|member| member.node == id);
-    let wished = node.spec.role;
     let status = node.manager.filter(|_| wished == Role::Manager);
     // A number that it had before, or that it shall no longer have.
     if let Some(old) = own().find(|member| status.is_none_or(|status| status.raft_id != member.raft_id)) {
@@ -83,7 +92,7 @@ mod tests {
     use super::*;
     use crate::leader::tests::{found, node};
     use essaim_model::{Change, Position, Proposal};
-    use essaim_wire::{Generation, Index, RequestId, Term, Timestamp};
+    use essaim_wire::{Generation, Index, Reachability, RequestId, Term, Timestamp};
 
     struct World {
         state: State,
@@ -200,6 +209,35 @@ mod tests {
         assert_eq!(level_due(&world.state, &world.members), Some(next));
         world.member(77, 9, true);
         assert_eq!(level_due(&world.state, &world.members), None, "nobody knows what the stray understands");
+    }
+
+    #[test]
+    fn a_manager_that_leaves_is_let_go_where_the_others_can_agree_without_it() {
+        let mut world = World::new();
+        world.wish(2, Role::Manager);
+        (0..3).for_each(|_| drop(world.step()));
+        let departs = |left| Change::DepartNode { id: id(2), generation: Generation(1), left };
+        let reach = |reachability| Change::SetReachability {
+            id: id(1),
+            generation: Generation(1),
+            reachability,
+            message: String::new(),
+        };
+        world.done(reach(Reachability::Down));
+        world.done(departs(false));
+        assert_eq!(due(&world.state, &world.members), [], "the other one would be without a quorum");
+        world.done(reach(Reachability::Reachable));
+        assert_eq!([world.step(), world.step()], ["let go 2 as 3", "record 2 worker None"]);
+        assert_eq!(due(&world.state, &world.members), []);
+        world.done(departs(true));
+        assert_eq!(due(&world.state, &world.members), []);
+    }
+
+    #[test]
+    fn the_last_manager_stays_one_when_it_leaves() {
+        let mut world = World::new();
+        world.done(Change::DepartNode { id: id(1), generation: Generation(1), left: true });
+        assert_eq!(due(&world.state, &world.members), []);
     }
 
     #[test]

@@ -9,6 +9,9 @@
 //! - *Demotion*: leadership is handed over if it is the leader's own. The voter is let go. Then the record says worker:
 //!   its certificate is replaced, and the old one is refused by the table of managers from that commit on.
 //!
+//! A manager that leaves the cluster says so first, and is demoted in the same way, its wish to be one or not: a voter
+//! that is gone would count for ever. It is let go as soon as the others can agree without it.
+//!
 //! The level of the cluster is raised here too, since it follows from who is in the group: a manager that was upgraded
 //! says with its next link what it understands, and when the last one has, the leader commits it.
 //!
