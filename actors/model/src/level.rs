@@ -47,7 +47,8 @@ impl Change {
             | Self::WriteOffTask { .. }
             | Self::Observe { .. }
             | Self::ForgetTask { .. }
-            | Self::CarryOutPlan { .. } => Level::FIRST,
+            | Self::CarryOutPlan { .. }
+            | Self::DepartNode { .. } => Level::FIRST,
             Self::PutObject(put) => put.level(),
             Self::RemoveObject(id) => id.level(),
         }
