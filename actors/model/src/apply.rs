@@ -4,10 +4,13 @@
 //! that of the proposal.
 
 mod cluster;
+pub mod fit;
 mod node;
 mod service;
 mod task;
 
+#[cfg(test)]
+mod refusals;
 #[cfg(test)]
 pub(crate) mod tests;
 
@@ -38,7 +41,7 @@ impl State {
             }
             Change::SetSteadiness { id, unsteady } => self.set_steadiness(*id, *unsteady, events),
             Change::DepartNode { id, generation, left } => self.depart_node(*id, *generation, *left, events),
-            Change::RemoveNode { id, until } => self.remove_node(*id, *until, events),
+            Change::RemoveNode { id, until, force } => self.remove_node(*id, *until, *force, events),
 
             Change::CreateService { id, spec } => self.create_service(*id, spec, events),
             Change::UpdateService { id, expect, spec } => self.update_service(*id, *expect, spec.as_deref(), events),

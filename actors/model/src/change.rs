@@ -138,6 +138,8 @@ pub enum Change {
         id: NodeId,
         /// When its certificate has expired and the record of its removal may go.
         until: Timestamp,
+        /// Whether it is removed although it is not down.
+        force: bool,
     },
 
     /// A service was created.

@@ -1,6 +1,6 @@
 //! The cluster itself: who it is, whom it lets in, and the settings that hold for everybody.
 
-use crate::{EngineKind, Labels, Meta};
+use crate::{EngineKind, Labels, Meta, Refusal};
 use bincode::{Decode, Encode};
 use essaim_wire::{ClusterId, Level, Lineage, Role, Timestamp};
 use std::fmt;
@@ -64,6 +64,9 @@ pub struct ClusterSpec {
     pub slow_follower_entries: u64,
 }
 
+/// The shortest life of a certificate, as in Swarm.
+const CERTIFICATE_EXPIRY_MIN: Duration = Duration::from_secs(3600);
+
 /// The label of the cluster that says how long the record of a node that left is kept (`90s`, `24h`, `1h30m`). The docker
 /// CLI has no flag for it.
 pub const LEFT_NODES_KEPT_LABEL: &str = "essaim.left-nodes-kept";
@@ -73,6 +76,20 @@ pub const LEFT_NODES_KEPT_LABEL: &str = "essaim.left-nodes-kept";
 const LEFT_NODES_KEPT: Duration = Duration::from_secs(24 * 3600);
 
 impl ClusterSpec {
+    /// Refuses settings that no cluster can have. Asked by `apply`, and by whoever is about to found a cluster.
+    pub fn check(&self) -> Result<(), Refusal> {
+        if self.name != "default" {
+            return Err(Refusal::invalid("swarm spec must be named \"default\""));
+        }
+        if self.certificate_expiry < CERTIFICATE_EXPIRY_MIN {
+            return Err(Refusal::invalid("minimum certificate expiry time is: 1h0m0s"));
+        }
+        if self.heartbeat.is_zero() {
+            return Err(Refusal::invalid("heartbeat time period cannot be a negative duration"));
+        }
+        Ok(())
+    }
+
     /// How long the record of a node that left is kept.
     pub fn left_nodes_kept(&self) -> Duration {
         self.labels.get(LEFT_NODES_KEPT_LABEL).and_then(|text| parse_span(text)).unwrap_or(LEFT_NODES_KEPT)

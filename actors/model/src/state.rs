@@ -7,8 +7,8 @@
 use crate::noun::Tables;
 use crate::requests::Requests;
 use crate::{
-    Cluster, EngineKind, Event, Node, Outcome, Position, Proposal, Refusal, RefusalKind, Service, ServiceId,
-    ServiceSpec, Slot, Task, TaskId,
+    Cluster, EngineKind, Event, Node, Outcome, PortProtocol, Position, Proposal, Refusal, RefusalKind, Service,
+    ServiceId, ServiceSpec, Slot, Task, TaskId,
 };
 use essaim_wire::planted::{Bug, planted};
 use essaim_wire::{Index, NodeId, Role, Timestamp};
@@ -38,6 +38,8 @@ pub struct State {
     pub(crate) tables: Tables,
     /// The nodes that are managers now: seven at most of ten thousand.
     pub(crate) manager_nodes: OrdSet<NodeId>,
+    /// Who publishes which port under a number of the operator's choice.
+    pub(crate) publishers: OrdSet<(u16, PortProtocol, ServiceId)>,
 }
 
 /// The nodes that were removed, and until when their certificates would be valid, as of one state. Costs nothing to keep.

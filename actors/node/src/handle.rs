@@ -144,6 +144,8 @@ impl Handle {
 
     /// Begins a cluster with this node as its first manager.
     pub async fn init(&self, request: InitRequest) -> Result<NodeId, Refusal> {
+        // A cluster that `apply` would refuse to found is not begun at all.
+        request.spec.check()?;
         let node = self.ask(|reply| Msg::Init(Box::new(request), reply), CHANGE_DEADLINE).await?;
         self.until_ready().await;
         node

@@ -3,10 +3,6 @@
 use super::Control;
 use essaim_model::{Change, ClusterSpec, Refusal};
 use essaim_wire::{Index, Role};
-use std::time::Duration;
-
-/// The shortest life of a certificate, as in Swarm.
-const CERTIFICATE_EXPIRY_MIN: Duration = Duration::from_secs(3600);
 
 /// Which join tokens to replace.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -20,15 +16,6 @@ pub struct Rotate {
 impl Control {
     /// Sets the cluster's settings, as read at `expect`, and replaces join tokens.
     pub async fn update_cluster(&self, expect: Index, spec: ClusterSpec, rotate: Rotate) -> Result<(), Refusal> {
-        if spec.name != "default" {
-            return Err(Refusal::invalid("swarm spec must be named \"default\""));
-        }
-        if spec.certificate_expiry < CERTIFICATE_EXPIRY_MIN {
-            return Err(Refusal::invalid("minimum certificate expiry time is: 1h0m0s"));
-        }
-        if spec.heartbeat.is_zero() {
-            return Err(Refusal::invalid("heartbeat time period cannot be a negative duration"));
-        }
         let mut changes = vec![Change::SetCluster { expect, spec }];
         for (role, wanted) in [(Role::Worker, rotate.worker), (Role::Manager, rotate.manager)] {
             if wanted {

@@ -12,19 +12,6 @@ const LET_GO_MAX: Duration = Duration::from_secs(10);
 impl Control {
     /// Sets what a node shall be, as read at `expect`.
     pub async fn update_node(&self, id: NodeId, expect: Index, spec: NodeSpec) -> Result<(), Refusal> {
-        let state = self.read().await?;
-        let node = state.node(id).ok_or_else(|| Refusal::not_found("node", id))?;
-        if spec.name != node.spec.name && spec.name.is_some() {
-            return Err(Refusal::new(
-                RefusalKind::Unsupported,
-                "a node cannot be given a name: it goes by its host name",
-            ));
-        }
-        let demotes = node.spec.role == Role::Manager && spec.role == Role::Worker;
-        if demotes && others(&state, id).1 > 0 && !agree_without(&state, id) {
-            let text = "can't remove member from the raft: this would result in a loss of quorum";
-            return Err(Refusal::new(RefusalKind::Precondition, text));
-        }
         self.commit(vec![Change::SetNode { id, expect, spec }]).await.map(|_| ())
     }
 
@@ -38,12 +25,9 @@ impl Control {
         let is_manager = node.role == Role::Manager || (node.spec.role == Role::Manager && !node.has_left());
         if is_manager {
             self.let_go_of(&state, node, force && is_down).await?;
-        } else if !is_down && !force {
-            let text = format!("node {id} is not down and can't be removed");
-            return Err(Refusal::new(RefusalKind::Precondition, text));
         }
         // How long that is remembered follows from the certificates that were issued, and is for `apply` to say.
-        self.commit(vec![Change::RemoveNode { id, until: self.scope.utc() }]).await.map(|_| ())
+        self.commit(vec![Change::RemoveNode { id, until: self.scope.utc(), force }]).await.map(|_| ())
     }
 
     /// Makes a manager that is to be removed a worker, and waits until the group has let it go. Refused with what to do

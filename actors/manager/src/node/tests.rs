@@ -171,7 +171,7 @@ fn who_was_removed_and_what_the_node_is_are_said_when_they_change() {
     let mut core = Core::new(ME);
     told(&mut core, &world, Input::Hello(&hello(None)));
     assert_eq!(told(&mut core, &world, Input::Applied), []);
-    world.apply(Change::RemoveNode { id: NodeId::from_bits(3), until: Timestamp::from_micros(u64::MAX) });
+    world.apply(Change::RemoveNode { id: NodeId::from_bits(3), until: Timestamp::from_micros(u64::MAX), force: true });
     let status = Some(ManagerStatus { raft_id: 0, voter: false });
     world.apply(Change::SetRole { id: ME, role: Role::Manager, manager: status });
     match &told(&mut core, &world, Input::Applied)[..] {
@@ -202,7 +202,11 @@ fn a_removal_is_told_as_a_difference_however_many_were_removed_before() {
     let mut world = World::new();
     for id in 10..60 {
         world.apply(Change::AcceptNode(Box::new(at_home(worker(id)))));
-        world.apply(Change::RemoveNode { id: NodeId::from_bits(id), until: Timestamp::from_micros(u64::MAX) });
+        world.apply(Change::RemoveNode {
+            id: NodeId::from_bits(id),
+            until: Timestamp::from_micros(u64::MAX),
+            force: true,
+        });
     }
     let mut core = Core::new(ME);
     let managers = |effects: Vec<Effect>| {
@@ -214,7 +218,7 @@ fn a_removal_is_told_as_a_difference_however_many_were_removed_before() {
     };
     let whole = managers(told(&mut core, &world, Input::Hello(&hello(None))));
     assert_eq!((whole.base, whole.removed.len()), (None, 50));
-    world.apply(Change::RemoveNode { id: NodeId::from_bits(3), until: Timestamp::from_micros(u64::MAX) });
+    world.apply(Change::RemoveNode { id: NodeId::from_bits(3), until: Timestamp::from_micros(u64::MAX), force: true });
     let news = managers(told(&mut core, &world, Input::Applied));
     assert_eq!((news.base, news.removed.len(), news.lapsed.len()), (Some(whole.version), 1, 0));
     let known = news.clone().on(Some(&whole)).expect("it builds on that");

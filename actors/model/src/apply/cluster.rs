@@ -11,6 +11,7 @@ impl State {
         if self.cluster.is_some() {
             return Err(Refusal::new(RefusalKind::AlreadyInCluster, "this log already belongs to a cluster"));
         }
+        founding.cluster.spec.check()?;
         let mut cluster = founding.cluster.clone();
         cluster.meta = Meta::new(self.applied.index, self.at);
         let cluster = Arc::new(cluster);
@@ -23,6 +24,7 @@ impl State {
         if self.founded()?.meta.version != expect {
             return Err(Refusal::out_of_sequence());
         }
+        spec.check()?;
         if usize::try_from(spec.task_history).is_ok_and(|kept| kept > TASK_HISTORY_MAX) {
             let text =
                 format!("a slot keeps at most {TASK_HISTORY_MAX} ended tasks: the task history limit is too high");

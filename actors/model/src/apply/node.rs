@@ -70,13 +70,28 @@ impl State {
         if node.spec.role == Role::Worker {
             self.check_reads_log(node, spec.role)?;
         }
+        if spec.name.is_some() && spec.name != node.spec.name {
+            let text = "a node cannot be given a name: it goes by its host name";
+            return Err(Refusal::new(RefusalKind::Unsupported, text));
+        }
         let demotes = node.spec.role == Role::Manager && spec.role == Role::Worker;
         let stays =
             |other: &&Arc<Node>| other.id != id && other.spec.role == Role::Manager && other.departure.is_none();
         if demotes && self.nodes.values().find(stays).is_none() {
             return Err(Refusal::new(RefusalKind::Precondition, "attempting to demote the last manager of the swarm"));
         }
+        if demotes && !self.agrees_without(id) {
+            let text = "can't remove member from the raft: this would result in a loss of quorum";
+            return Err(Refusal::new(RefusalKind::Precondition, text));
+        }
         self.change_node(id, true, events, |node| node.spec = spec.clone())
+    }
+
+    /// Whether the managers that would be left can still agree: a majority of them is reachable.
+    fn agrees_without(&self, id: NodeId) -> bool {
+        let left: Vec<_> = self.managers().filter(|node| node.id != id).collect();
+        let reachable = left.iter().filter(|node| node.reachability == Reachability::Reachable).count();
+        left.is_empty() || reachable * 2 > left.len()
     }
 
     pub(super) fn set_role(
@@ -153,12 +168,18 @@ impl State {
 
     /// Its tasks are written off: nobody will ever hear of them again. The record of the removal is kept until every
     /// certificate that the node may hold has expired, and no less long than the proposer asks for.
-    pub(super) fn remove_node(&mut self, id: NodeId, until: Timestamp, events: &mut Vec<Event>) -> Made {
+    pub(super) fn remove_node(&mut self, id: NodeId, until: Timestamp, force: bool, events: &mut Vec<Event>) -> Made {
         let node = Arc::clone(self.existing_node(id)?);
-        if node.role == Role::Manager {
+        if node.role == Role::Manager || (node.spec.role == Role::Manager && !node.has_left()) {
             let text = format!(
                 "node {id} is a cluster manager and is a member of the raft cluster. It must be demoted to worker before removal"
             );
+            return Err(Refusal::new(RefusalKind::Precondition, text));
+        }
+        // Both tiers read "down" to an operator, and one that removes a node means it.
+        let is_down = matches!(node.reachability, Reachability::Unreachable | Reachability::Down);
+        if !is_down && !force {
+            let text = format!("node {id} is not down and can't be removed");
             return Err(Refusal::new(RefusalKind::Precondition, text));
         }
         let tasks: Vec<_> = self.tasks_on(id).map(|task| task.id).collect();

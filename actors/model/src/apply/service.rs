@@ -15,7 +15,9 @@ impl State {
         if self.services.contains_key(&id) {
             return Err(Refusal::new(RefusalKind::AlreadyExists, format!("service {id} already exists")));
         }
+        self.check_service(id, spec)?;
         self.take_name(id, spec)?;
+        self.index_ports(id, None, Some(spec));
         let version = self.applied.index;
         let service = Arc::new(Service {
             id,
@@ -61,6 +63,8 @@ impl State {
         if std::mem::discriminant(&spec.mode) != std::mem::discriminant(&old.spec.mode) {
             return Err(Refusal::invalid("service mode change is not allowed"));
         }
+        self.check_service(id, &spec)?;
+        self.index_ports(id, Some(&old.spec), Some(&spec));
         let version = self.applied.index;
         let replaces_tasks = !Service::same_task(&old.spec, &spec) || !Service::same_places(&old.spec, &spec);
         let mut new = (*old).clone();
@@ -118,6 +122,7 @@ impl State {
         let old = Arc::clone(self.existing_service(id)?);
         self.services.remove(&id);
         self.service_by_name.remove(old.spec.name.as_str());
+        self.index_ports(id, Some(&old.spec), None);
         self.plans.remove(&id);
         let tasks: Vec<_> = self.tasks_of(id).map(|task| task.id).collect();
         for task in tasks {

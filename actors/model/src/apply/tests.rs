@@ -43,9 +43,14 @@ pub(crate) struct World {
 }
 
 impl World {
+    /// A log without an entry.
+    pub(crate) fn unfounded() -> Self {
+        Self { state: State::default(), index: 0, seq: 0 }
+    }
+
     /// A cluster of the manager 1 and the worker 2.
     pub(crate) fn new() -> Self {
-        let mut world = Self { state: State::default(), index: 0, seq: 0 };
+        let mut world = Self::unfounded();
         world.done(Change::Found(Box::new(founding())));
         world.done(Change::AcceptNode(Box::new(worker(2))));
         world
@@ -297,10 +302,10 @@ fn the_last_manager_cannot_be_demoted() {
 fn a_removed_node_cannot_be_accepted_again_and_its_tasks_are_written_off() {
     let mut world = World::with_web();
     world.done(task(1000, 3, Some(2)));
-    world.done(Change::RemoveNode { id: NodeId::from_bits(2), until: Timestamp::from_micros(u64::MAX) });
+    world.done(Change::RemoveNode { id: NodeId::from_bits(2), until: Timestamp::from_micros(u64::MAX), force: true });
     assert!(world.state.task(TASK).unwrap().written_off.is_some());
     assert!(world.refused(Change::AcceptNode(Box::new(worker(2)))).ends_with("was removed from the cluster"));
-    let text = world.refused(Change::RemoveNode { id: NodeId::from_bits(1), until: Timestamp::default() });
+    let text = world.refused(Change::RemoveNode { id: NodeId::from_bits(1), until: Timestamp::default(), force: true });
     assert!(text.contains("must be demoted to worker before removal"), "{text}");
 }
 
@@ -308,7 +313,7 @@ fn a_removed_node_cannot_be_accepted_again_and_its_tasks_are_written_off() {
 fn every_node_has_loopback_addresses_of_its_own_and_they_are_used_again() {
     let mut world = World::new();
     world.done(Change::AcceptNode(Box::new(worker(3))));
-    world.done(Change::RemoveNode { id: NodeId::from_bits(2), until: Timestamp::from_micros(u64::MAX) });
+    world.done(Change::RemoveNode { id: NodeId::from_bits(2), until: Timestamp::from_micros(u64::MAX), force: true });
     world.done(Change::AcceptNode(Box::new(worker(4))));
     let shares: Vec<u16> = world.state.nodes().map(|node| node.loopback).collect();
     assert_eq!(shares, [0, 2, 1]);
@@ -359,7 +364,7 @@ fn a_state_survives_its_pieces_with_its_hash() {
     world.done(task(1000, 3, Some(2)));
     world.done(task(1001, 3, None));
     world.done(Change::CarryOutPlan { service: WEB, seen: Index(5) });
-    world.done(Change::RemoveNode { id: NodeId::from_bits(2), until: Timestamp::from_micros(u64::MAX) });
+    world.done(Change::RemoveNode { id: NodeId::from_bits(2), until: Timestamp::from_micros(u64::MAX), force: true });
     world.done(create(1, config("site", b"x")));
     let mut copy = State::default();
     world.state.pieces().for_each(|piece| copy.insert(piece));
@@ -464,7 +469,7 @@ fn the_record_of_a_removal_outlives_every_certificate_that_was_issued() {
     // Until a moment ago certificates lasted ninety days.
     let shortened = shorten(&mut world, 1);
     shorten(&mut world, 2);
-    world.done(Change::RemoveNode { id: NodeId::from_bits(2), until: Timestamp::default() });
+    world.done(Change::RemoveNode { id: NodeId::from_bits(2), until: Timestamp::default(), force: true });
     assert!(removed_until(&world).is_some_and(|until| until >= shortened + 91 * DAY), "{:?}", removed_until(&world));
     assert!(
         world.state.cluster().is_some_and(|it| it.issued_until.as_micros() < shortened + 91 * DAY),

@@ -60,7 +60,7 @@ fn an_empty_node_is_filled_first_and_a_removed_one_never() {
     let b = world.create("b", 2, |_| ());
     world.settle();
     assert_eq!(spread(&world, b, 3), [1, 0, 1]);
-    world.done(vec![Change::RemoveNode { id: id(3), until: Timestamp::from_micros(u64::MAX) }]);
+    world.done(vec![Change::RemoveNode { id: id(3), until: Timestamp::from_micros(u64::MAX), force: true }]);
     world.settle();
     assert_eq!(world.wanted_by_node(b).get(&id(3)), None);
     assert_eq!(world.running(b), 2);

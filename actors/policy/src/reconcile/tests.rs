@@ -375,7 +375,7 @@ fn a_global_service_has_one_task_on_every_node_that_may_have_it() {
     world.reach(4, Reachability::Down);
     world.settle();
     assert_eq!(nodes(&world, agent), [1, 2, 3]);
-    world.done(vec![Change::RemoveNode { id: id(4), until: essaim_wire::Timestamp::from_micros(u64::MAX) }]);
+    world.done(vec![Change::RemoveNode { id: id(4), until: Default::default(), force: true }]);
     world.settle();
     assert!(world.state.tasks_of(agent).all(|task| task.slot != Slot::Node(id(4))), "forgotten with its node");
     world.end(id(1), TaskState::Failed);

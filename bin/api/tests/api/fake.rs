@@ -13,9 +13,7 @@ use essaim_model::{
     Authority, Change, Cluster as Record, ClusterSpec, EngineKind, Event, Founding, JoinSecrets, ManagerStatus, Meta,
     Node, NodeSpec, Outcome, Position, Proposal, Refusal, RefusalKind, ServiceId, ServiceSpec, State, Task,
 };
-use essaim_wire::{
-    ClusterId, Generation, Index, Level, Lineage, NodeId, Reachability, RequestId, Role, Term, Timestamp,
-};
+use essaim_wire::{ClusterId, Generation, Index, Level, Lineage, NodeId, RequestId, Role, Term, Timestamp};
 use futures::future::{BoxFuture, ready};
 use futures::{FutureExt, StreamExt, stream};
 use http_body_util::BodyExt;
@@ -277,14 +275,8 @@ impl Cluster for Fake {
         at_once(self.propose(vec![Change::SetNode { id, expect, spec }]).map(|_| ()))
     }
 
-    /// The manager's own rule, `manager::control`, in one line.
     fn remove_node(&self, id: NodeId, force: bool) -> BoxFuture<'_, Result<(), Refusal>> {
-        let down = self.state().node(id).is_some_and(|node| node.reachability == Reachability::Down);
-        if !down && !force {
-            let text = format!("node {id} is not down and can't be removed");
-            return at_once(Err(Refusal::new(RefusalKind::Precondition, text)));
-        }
-        at_once(self.propose(vec![Change::RemoveNode { id, until: NOW }]).map(|_| ()))
+        at_once(self.propose(vec![Change::RemoveNode { id, until: NOW, force }]).map(|_| ()))
     }
 
     fn create_service(&self, spec: ServiceSpec) -> BoxFuture<'_, Result<ServiceId, Refusal>> {

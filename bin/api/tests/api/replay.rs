@@ -20,7 +20,6 @@ const NOT_COVERED: &[(&str, &str)] = &[
     ("063", "autolock is refused in words"),
     ("064", "autolock is refused in words"),
     ("065", "the root was rotated before, which we refuse in words"),
-    ("099", "whether a port is taken is decided by manager::control"),
     ("100", "needs a network"),
     ("101", "needs a network"),
     ("102", "needs a network and a health check"),

@@ -16,21 +16,14 @@ use crate::service::{
     ResourceRequirements, RestartPolicy, ServiceMode, ServiceSpec, SpreadOver, TaskSpec, UpdateConfig,
 };
 use essaim_model as model;
-use essaim_model::service::{
-    DRAIN_LABEL, ENGINE_LABEL, GenericResources, NetworkAttachment, ON_UNREACHABLE_LABEL, Share, Swap, Swappiness,
-};
+use essaim_model::service::{GenericResources, NetworkAttachment, Share, Swap, Swappiness};
 use essaim_model::{FailureAction, Mode, Name, PortProtocol, PublishMode, Refusal, RestartCondition, UpdateOrder};
-
-/// A service has no more tasks than this: ten times what Swarm was ever shown to carry, so that a slip of the hand
-/// is an error and not a million tasks.
-const REPLICAS_MAX: u64 = 100_000;
 
 /// Reads a request. `fallback` names a service that was given no name.
 pub fn read(asked: ServiceSpec, fallback: impl FnOnce() -> String) -> Result<model::ServiceSpec, Refusal> {
     let name = if asked.name.is_empty() { fallback() } else { asked.name };
     let name = Name::parse(&name).map_err(|invalid| Refusal::invalid(invalid.to_string()))?;
     let labels = asked.labels.unwrap_or_default();
-    check_own_labels(&labels)?;
     let mut task = read_task(asked.task_template)?;
     if task.networks.is_empty() {
         // Where clients of before 2017 name them.
@@ -69,26 +62,6 @@ pub fn show(spec: &model::ServiceSpec) -> ServiceSpec {
                 .map_or_else(|| EndpointSpec { mode: "vip".into(), ports: Vec::new() }, show_endpoint),
         ),
     }
-}
-
-/// Labels that begin with `essaim.` have a meaning, so one that has none, or a value that has none, is a slip.
-fn check_own_labels(labels: &model::Labels) -> Result<(), Refusal> {
-    for (label, value) in labels.iter().filter(|(label, _)| label.starts_with("essaim.")) {
-        let known: &[&str] = match label.as_str() {
-            ENGINE_LABEL => &["process", "docker", "actor"],
-            ON_UNREACHABLE_LABEL => &["replace", "wait"],
-            DRAIN_LABEL => &["start-first", "stop-first"],
-            _ => {
-                return Err(Refusal::invalid(format!(
-                    "no label is called {label} here (labels that begin with \"essaim.\" have a meaning)"
-                )));
-            }
-        };
-        if !known.contains(&value.as_str()) {
-            return Err(Refusal::invalid(format!("label {label}={value}: expected one of {}", known.join(", "))));
-        }
-    }
-    Ok(())
 }
 
 /// Only containers can be read: a plugin or a network attachment as a service is refused by its name.
@@ -196,10 +169,8 @@ fn read_mode(asked: ServiceMode) -> Result<Mode, Refusal> {
         (None, None, None, Some(Empty {})) => Ok(Mode::GlobalJob),
         (replicated, None, None, None) => {
             let replicas = replicated.and_then(|replicated| replicated.replicas).unwrap_or(1);
-            match u32::try_from(replicas) {
-                Ok(fits) if replicas <= REPLICAS_MAX => Ok(Mode::Replicated { replicas: fits }),
-                _ => Err(Refusal::invalid(format!("a service has at most {REPLICAS_MAX} replicas, not {replicas}"))),
-            }
+            // More than fits is more than any service may have.
+            Ok(Mode::Replicated { replicas: u32::try_from(replicas).unwrap_or(u32::MAX) })
         }
         _ => Err(Refusal::invalid("must specify only one service mode")),
     }
@@ -237,17 +208,6 @@ fn read_endpoint(asked: EndpointSpec) -> Result<model::EndpointSpec, Refusal> {
         other => return Err(Refusal::invalid(format!("invalid endpoint mode: {other:?}"))),
     };
     let ports = asked.ports.into_iter().map(read_port).collect::<Result<Vec<_>, _>>()?;
-    if dns_round_robin && ports.iter().any(|port| port.mode == PublishMode::Ingress) {
-        return Err(Refusal::invalid("EndpointSpec: port published with ingress mode can't be used with dnsrr mode"));
-    }
-    for (place, port) in ports.iter().enumerate() {
-        let same = |other: &model::PortConfig| {
-            other.published == port.published && other.protocol == port.protocol && other.mode == port.mode
-        };
-        if port.published != 0 && ports[..place].iter().any(same) {
-            return Err(Refusal::invalid("EndpointSpec: duplicate published ports provided"));
-        }
-    }
     Ok(model::EndpointSpec { dns_round_robin, ports })
 }
 
@@ -600,13 +560,6 @@ mod tests {
         ] {
             assert_eq!(refused(with(parent, field, value)).text, text);
         }
-    }
-
-    #[test]
-    fn a_label_of_ours_must_mean_something() {
-        assert!(parse(with("/Labels", "essaim.engine", json!("process"))).is_ok());
-        assert!(refused(with("/Labels", "essaim.engine", json!("steam"))).text.contains("expected one of"));
-        assert!(refused(with("/Labels", "essaim.colour", json!("red"))).text.contains("essaim.colour"));
     }
 
     #[test]

@@ -11,7 +11,6 @@ use crate::{ObjectVersion, Time};
 use essaim_model as model;
 use essaim_model::cluster::{LEFT_NODES_KEPT_LABEL, parse_span};
 use essaim_model::{Availability, ClusterSpec, Refusal};
-use std::time::Duration;
 
 /// The listen address that the CLI sends when its user gave none.
 const LISTEN_UNSAID: &str = "0.0.0.0:2377";
@@ -19,9 +18,6 @@ const LISTEN_UNSAID: &str = "0.0.0.0:2377";
 /// Swarm's Raft election tick, which is fixed there too and only shown.
 const ELECTION_TICK: i64 = 10;
 const HEARTBEAT_TICK: i64 = 1;
-
-/// Shortest life of a certificate that Swarm accepts.
-const CERTIFICATE_EXPIRY_MIN: Duration = Duration::from_secs(3600);
 
 /// The cluster as `info` and `GET /swarm` show it.
 pub fn show(cluster: &model::Cluster) -> ClusterInfo {
@@ -97,9 +93,6 @@ pub fn read_spec(asked: SwarmSpec, current: &ClusterSpec, rotations: u64) -> Res
     }
     if asked.ca_config.node_cert_expiry != 0 {
         spec.certificate_expiry = duration("CAConfig.NodeCertExpiry", asked.ca_config.node_cert_expiry)?;
-        if spec.certificate_expiry < CERTIFICATE_EXPIRY_MIN {
-            return Err(Refusal::invalid("minimum certificate expiry time is 1h0m0s"));
-        }
     }
     let unsaid = |asked: i64, current: i64| asked == 0 || asked == current;
     let ca = &asked.ca_config;
@@ -236,13 +229,5 @@ mod tests {
     fn settings_come_back_as_they_were_shown() {
         let current = ClusterSpec { task_history: 7, ..ClusterSpec::default() };
         assert_eq!(read_spec(show_spec(&current, 3), &current, 3), Ok(current));
-    }
-
-    #[test]
-    fn a_certificate_lasts_an_hour_at_least() {
-        let asked =
-            SwarmSpec { ca_config: CaConfig { node_cert_expiry: 1, ..CaConfig::default() }, ..SwarmSpec::default() };
-        let refused = read_spec(asked, &ClusterSpec::default(), 0).expect_err("too short");
-        assert_eq!(refused.text, "minimum certificate expiry time is 1h0m0s");
     }
 }

@@ -53,7 +53,11 @@ fn measure_scale(rounds: u32) -> Vec<Figure> {
         event.add(millis(began));
 
         let began = Instant::now();
-        crowd.change(vec![Change::RemoveNode { id: NodeId::from_bits(NODES - round), until: Timestamp::default() }]);
+        crowd.change(vec![Change::RemoveNode {
+            id: NodeId::from_bits(NODES - round),
+            until: Timestamp::default(),
+            force: true,
+        }]);
         told = linked.applied(&crowd.state);
         removal.add(millis(began));
     }
@@ -102,7 +106,7 @@ impl Crowd {
         for number in 0..REMOVED {
             let id = NodeId::from_bits(1 << 50 | number);
             crowd.change(vec![Change::AcceptNode(Box::new(Node { id, ..fixtures::worker(NODES + 1) }))]);
-            crowd.change(vec![Change::RemoveNode { id, until: Timestamp::from_micros(u64::MAX) }]);
+            crowd.change(vec![Change::RemoveNode { id, until: Timestamp::from_micros(u64::MAX), force: true }]);
         }
         for number in 1..=SERVICES {
             crowd.create(ServiceId::from_bits(number), fixtures::service(&format!("s{number}"), EACH));

@@ -160,7 +160,7 @@ impl State {
                 let name = cluster.node(id).map_or_else(|| id.to_string(), |node| node.name());
                 self.scope.record(RecordKind::Node, format!("{name} left long ago: its record goes"));
                 // How long that is remembered follows from the certificates that were issued, and is for `apply` to say.
-                Change::RemoveNode { id, until: now }
+                Change::RemoveNode { id, until: now, force: true }
             })
             .collect()
     }

@@ -66,7 +66,7 @@ async fn a_node_that_was_removed_gets_no_new_certificate() {
     let bed = Bed::led(2).await;
     let machine = &bed.others[0];
     let before = machine.endpoint.identity().borrow().clone();
-    let removal = Change::RemoveNode { id: id(2), until: Timestamp::from_micros(u64::MAX) };
+    let removal = Change::RemoveNode { id: id(2), until: Timestamp::from_micros(u64::MAX), force: true };
     bed.store.change(vec![removal], None).await.expect("removed");
     machine.endpoint.renew(Role::Manager);
     tokio::time::sleep(std::time::Duration::from_secs(20)).await;

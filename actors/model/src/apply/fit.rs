@@ -1,0 +1,105 @@
+//! How a service fits the cluster: everything that a new or updated spec is refused for, beside what its types rule
+//! out. Every manager asks this of the state that the change is applied to, so two requests that were made at the same
+//! time cannot both be granted what only one may have.
+//!
+//! A rule here is part of what an entry of the log means: managers of two builds apply the same one. One that changes
+//! needs a new level of the cluster (`level`), from which on it holds.
+
+use super::Made;
+use crate::service::{DRAIN_LABEL, ENGINE_LABEL, ON_UNREACHABLE_LABEL};
+use crate::{
+    EndpointSpec, Labels, Mode, PortConfig, PortProtocol, PublishMode, Refusal, Service, ServiceId, ServiceSpec, State,
+};
+use std::sync::Arc;
+
+/// How many replicas a service may have: ten for each of ten thousand nodes. More is a slip of the finger.
+pub const REPLICAS_MAX: u32 = 100_000;
+
+impl State {
+    /// Refuses a spec that service `id` cannot have in this state.
+    pub(super) fn check_service(&self, id: ServiceId, spec: &ServiceSpec) -> Made {
+        check_own_labels(&spec.labels)?;
+        if let Mode::Replicated { replicas } = spec.mode
+            && replicas > REPLICAS_MAX
+        {
+            return Err(Refusal::invalid(format!("a service has at most {REPLICAS_MAX} replicas, not {replicas}")));
+        }
+        let ingress = |endpoint: &EndpointSpec| endpoint.ports.iter().any(|port| port.mode == PublishMode::Ingress);
+        if spec.endpoint.as_ref().is_some_and(|endpoint| endpoint.dns_round_robin && ingress(endpoint)) {
+            let text = "EndpointSpec: port published with ingress mode can't be used with dnsrr mode";
+            return Err(Refusal::invalid(text));
+        }
+        let ports = published(spec);
+        for (place, port) in ports.iter().enumerate() {
+            if ports[..place].iter().any(|other| other.mode == port.mode && key(other) == key(port)) {
+                return Err(Refusal::invalid("EndpointSpec: duplicate published ports provided"));
+            }
+            if let Some(other) = self.publisher_beside(id, port) {
+                let how = match port.mode {
+                    PublishMode::Ingress => "an ingress",
+                    PublishMode::Host => "a host-published",
+                };
+                let text = format!(
+                    "port '{}' is already in use by service '{}' ({}) as {how} port",
+                    port.published, other.spec.name, other.id
+                );
+                return Err(Refusal::invalid(text));
+            }
+        }
+        Ok(())
+    }
+
+    /// Another service that publishes this port in such a way that `id` cannot publish it as well. Tasks of several
+    /// services may publish one port each on the hosts they run on; a port of the cluster belongs to one service.
+    fn publisher_beside(&self, id: ServiceId, port: &PortConfig) -> Option<&Arc<Service>> {
+        let (number, protocol) = key(port);
+        let range = (number, protocol, ServiceId::from_bits(0))..=(number, protocol, ServiceId::from_bits(u128::MAX));
+        let others = self.publishers.range(range).filter(|(_, _, other)| *other != id);
+        others.filter_map(|(_, _, other)| self.services.get(other)).find(|other| {
+            let is_ingress = |it: &PortConfig| it.mode == PublishMode::Ingress && key(it) == key(port);
+            port.mode == PublishMode::Ingress || published(&other.spec).iter().any(is_ingress)
+        })
+    }
+
+    /// Takes note of the ports that a service publishes instead of those that it did.
+    pub(crate) fn index_ports(&mut self, id: ServiceId, old: Option<&ServiceSpec>, new: Option<&ServiceSpec>) {
+        for port in old.map(published).unwrap_or_default() {
+            let (number, protocol) = key(&port);
+            self.publishers.remove(&(number, protocol, id));
+        }
+        for port in new.map(published).unwrap_or_default() {
+            let (number, protocol) = key(&port);
+            self.publishers.insert((number, protocol, id));
+        }
+    }
+}
+
+/// The ports of a spec that are published under a number of the operator's choice.
+fn published(spec: &ServiceSpec) -> Vec<PortConfig> {
+    let all = spec.endpoint.iter().flat_map(|endpoint| endpoint.ports.iter());
+    all.filter(|port| port.published != 0).cloned().collect()
+}
+
+const fn key(port: &PortConfig) -> (u16, PortProtocol) {
+    (port.published, port.protocol)
+}
+
+/// Labels that begin with `essaim.` have a meaning, so one that has none, or a value that has none, is a slip.
+fn check_own_labels(labels: &Labels) -> Made {
+    for (label, value) in labels.iter().filter(|(label, _)| label.starts_with("essaim.")) {
+        let known: &[&str] = match label.as_str() {
+            ENGINE_LABEL => &["process", "docker", "actor"],
+            ON_UNREACHABLE_LABEL => &["replace", "wait"],
+            DRAIN_LABEL => &["start-first", "stop-first"],
+            _ => {
+                return Err(Refusal::invalid(format!(
+                    "no label is called {label} here (labels that begin with \"essaim.\" have a meaning)"
+                )));
+            }
+        };
+        if !known.contains(&value.as_str()) {
+            return Err(Refusal::invalid(format!("label {label}={value}: expected one of {}", known.join(", "))));
+        }
+    }
+    Ok(())
+}

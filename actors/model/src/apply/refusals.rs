@@ -1,0 +1,152 @@
+//! What operators are refused, whatever else happens at the same time.
+
+use super::fit::REPLICAS_MAX;
+use super::tests::World;
+use crate::fixtures::{founding, manager, service};
+use crate::*;
+use essaim_wire::{Generation, NodeId, Reachability, Role, Timestamp};
+
+const WEB: ServiceId = ServiceId::from_bits(100);
+
+fn spec(name: &str) -> Box<ServiceSpec> {
+    Box::new(service(name, 1))
+}
+
+/// A service `name` that publishes `published` of the cluster for its port 80.
+fn publishing(name: &str, published: u16, mode: PublishMode) -> Box<ServiceSpec> {
+    let port = PortConfig { name: String::new(), protocol: PortProtocol::Tcp, target: 80, published, mode };
+    let mut spec = spec(name);
+    spec.endpoint = Some(EndpointSpec { dns_round_robin: false, ports: vec![port] });
+    spec
+}
+
+#[test]
+fn of_two_services_that_publish_the_same_port_one_is_refused() {
+    let mut world = World::new();
+    let create = |id, spec| Change::CreateService { id: ServiceId::from_bits(id), spec };
+    let version = |world: &World, id| world.state.service(ServiceId::from_bits(id)).expect("created").meta.version;
+    world.done(create(1, publishing("one", 8080, PublishMode::Ingress)));
+    let text = world.refused(create(2, publishing("two", 8080, PublishMode::Ingress)));
+    assert!(text.starts_with("port '8080' is already in use by service 'one' ("), "{text}");
+    assert!(text.ends_with(" as an ingress port"), "{text}");
+    assert!(world.refused(create(2, publishing("two", 8080, PublishMode::Host))).ends_with("as a host-published port"));
+    world.done(create(2, publishing("two", 8081, PublishMode::Host)));
+    world.done(create(3, publishing("three", 8081, PublishMode::Host)));
+
+    // An update takes a port as well, and gives it back; so does a rollback.
+    let id = ServiceId::from_bits(1);
+    let update = |world: &World, spec| Change::UpdateService { id, expect: version(world, 1), spec };
+    let taken = update(&world, Some(publishing("one", 8081, PublishMode::Ingress)));
+    assert!(world.refused(taken).contains("already in use"));
+    let free = update(&world, Some(publishing("one", 8090, PublishMode::Ingress)));
+    world.done(free);
+    world.done(create(4, publishing("four", 8080, PublishMode::Ingress)));
+    let back = update(&world, None);
+    assert!(world.refused(back).contains("already in use by service 'four'"));
+    world.done(Change::RemoveService { id: ServiceId::from_bits(4) });
+    let back = update(&world, None);
+    world.done(back);
+
+    // Whoever began from a snapshot judges alike.
+    let mut copy = State::default();
+    world.state.pieces().for_each(|piece| copy.insert(piece));
+    assert_eq!(copy, world.state);
+}
+
+#[test]
+fn one_service_publishes_a_port_once() {
+    let mut world = World::new();
+    let mut spec = publishing("one", 8080, PublishMode::Ingress);
+    let ports = &mut spec.endpoint.as_mut().expect("set above").ports;
+    let again = ports[0].clone();
+    ports.push(again);
+    let text = world.refused(Change::CreateService { id: WEB, spec });
+    assert_eq!(text, "EndpointSpec: duplicate published ports provided");
+}
+
+#[test]
+fn a_service_has_a_bounded_number_of_replicas_and_labels_of_ours_that_mean_something() {
+    let mut world = World::new();
+    let mut many = spec("web");
+    many.mode = Mode::Replicated { replicas: REPLICAS_MAX + 1 };
+    let text = world.refused(Change::CreateService { id: WEB, spec: many });
+    assert_eq!(text, "a service has at most 100000 replicas, not 100001");
+    for (label, value, word) in [("essaim.engine", "steam", "expected one of"), ("essaim.colour", "red", "no label")] {
+        let mut labelled = spec("web");
+        labelled.labels.insert(label.into(), value.into());
+        assert!(world.refused(Change::CreateService { id: WEB, spec: labelled }).contains(word));
+    }
+    let mut labelled = spec("web");
+    labelled.labels.insert("essaim.engine".into(), "process".into());
+    world.done(Change::CreateService { id: WEB, spec: labelled });
+}
+
+#[test]
+fn a_node_that_is_not_down_is_removed_by_force_only() {
+    let mut world = World::new();
+    let id = NodeId::from_bits(2);
+    let remove = |force| Change::RemoveNode { id, until: Timestamp::from_micros(u64::MAX), force };
+    assert_eq!(world.refused(remove(false)), format!("node {id} is not down and can't be removed"));
+    world.done(Change::SetReachability {
+        id,
+        generation: Generation(1),
+        reachability: Reachability::Unreachable,
+        message: "gone".into(),
+    });
+    world.done(remove(false));
+}
+
+#[test]
+fn a_manager_is_not_demoted_when_those_that_are_left_could_not_agree() {
+    let mut world = World::new();
+    for number in [3, 4] {
+        world.done(Change::AcceptNode(Box::new(manager(number))));
+    }
+    let id = NodeId::from_bits(4);
+    let lost =
+        |reachability| Change::SetReachability { id, generation: Generation(1), reachability, message: "gone".into() };
+    world.done(lost(Reachability::Down));
+    let demote = |world: &World, id| {
+        let node = world.state.node(id).expect("there");
+        Change::SetNode { id, expect: node.meta.version, spec: NodeSpec { role: Role::Worker, ..node.spec.clone() } }
+    };
+    let healthy = demote(&world, NodeId::from_bits(3));
+    let text = world.refused(healthy);
+    assert_eq!(text, "can't remove member from the raft: this would result in a loss of quorum");
+    let lost_one = demote(&world, id);
+    world.done(lost_one);
+}
+
+#[test]
+fn a_node_goes_by_its_host_name() {
+    let mut world = World::new();
+    let node = world.state.node(NodeId::from_bits(2)).expect("there").clone();
+    let named = NodeSpec { name: Some("Bob".into()), ..node.spec.clone() };
+    let refused = world.refusal(Change::SetNode { id: node.id, expect: node.meta.version, spec: named });
+    assert_eq!(refused.kind, RefusalKind::Unsupported);
+}
+
+#[test]
+fn settings_that_no_cluster_can_have_are_refused_at_its_beginning_and_later() {
+    let mut world = World::new();
+    let cluster = world.state.cluster().expect("founded").clone();
+    let hour = std::time::Duration::from_secs(3600);
+    for (spec, text) in [
+        (ClusterSpec { name: "other".into(), ..ClusterSpec::default() }, "swarm spec must be named \"default\""),
+        (
+            ClusterSpec { certificate_expiry: hour / 2, ..ClusterSpec::default() },
+            "minimum certificate expiry time is: 1h0m0s",
+        ),
+        (
+            ClusterSpec { heartbeat: std::time::Duration::ZERO, ..ClusterSpec::default() },
+            "heartbeat time period cannot be a negative duration",
+        ),
+    ] {
+        let set = Change::SetCluster { expect: cluster.meta.version, spec: spec.clone() };
+        assert_eq!(world.refused(set), text);
+        let mut unfounded = World::unfounded();
+        let mut founding = founding();
+        founding.cluster.spec = spec;
+        assert_eq!(unfounded.refused(Change::Found(Box::new(founding))), text);
+    }
+}
