@@ -104,6 +104,15 @@ impl Handle {
         self.shared.standing.borrow().control()
     }
 
+    /// The same node, which says of its part in a cluster whatever `standing` does: for tests of what shows a node.
+    #[cfg(feature = "fixtures")]
+    pub fn that_stands(&self, standing: watch::Receiver<Standing>) -> Self {
+        let Shared { scope, hostname, engines, generation, .. } = &*self.shared;
+        let (scope, hostname, engines) = (scope.clone(), hostname.clone(), engines.clone());
+        let shared = Shared { scope, hostname, engines, generation: *generation, standing };
+        Self { root: self.root.clone(), shared: Arc::new(shared) }
+    }
+
     /// What happened on this node, and its tree.
     pub fn journal(&self) -> &Journal {
         &self.shared.scope.journal

@@ -7,7 +7,6 @@
 
 use crate::face::Face;
 use crate::host::Host;
-use crate::node::Node;
 use crate::routes::router;
 use crate::socket::{Listener, serve};
 use essaim_node::Handle;
@@ -15,7 +14,6 @@ use essaim_system::{ChildSpec, Scope};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use ractor_cluster::RactorMessage;
 use std::path::PathBuf;
-use std::sync::Arc;
 use tokio::sync::oneshot;
 
 /// The face of a node on a unix socket, as `node::Parts` wants one.
@@ -56,7 +54,7 @@ impl Actor for Api {
         let Arguments { scope, handle, socket, host } = arguments;
         let listener = Listener::bind(&socket).await?;
         scope.record(essaim_system::RecordKind::Note, format!("listens on {}", socket.display()));
-        let face = Face::new(Arc::new(Node::new(handle)), host);
+        let face = Face::new(handle, host);
         let (stop, stopped) = oneshot::channel::<()>();
         let (end, ended) = oneshot::channel();
         tokio::spawn(async move {

@@ -11,8 +11,9 @@ use essaim_wire::Index;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-/// No body is longer: the longest spec anybody wrote by hand is far below.
-const BODY_LEN_MAX: usize = 1 << 20;
+/// No body is longer: the largest config, 1,000 KiB, is 1.4 MB of base64, and whatever becomes of a body must fit into
+/// a proposal of 1 MiB.
+const BODY_LEN_MAX: usize = 2 << 20;
 
 /// The fields of a query.
 pub(crate) struct Query<T>(pub(crate) T);

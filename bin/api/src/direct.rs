@@ -6,16 +6,15 @@
 
 use crate::face::Face;
 use crate::host::Host;
-use crate::node::Node;
 use crate::routes::router;
 use axum::Router;
 use axum::body::{Body, to_bytes};
-use axum::http::{Request, header};
+use axum::http::{HeaderName, HeaderValue, Request, header};
 use bytes::Bytes;
 use essaim_node::Handle;
 use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
-use std::sync::Arc;
+use std::collections::BTreeMap;
 
 /// No answer is longer: ten thousand nodes are shown in a few megabytes.
 const ANSWER_LEN_MAX: usize = 64 << 20;
@@ -31,6 +30,8 @@ pub struct Direct {
 pub struct Reply {
     /// The HTTP status.
     pub status: u16,
+    /// The headers that are text, by their names in lower case.
+    pub headers: BTreeMap<String, String>,
     /// The body, as a rule JSON.
     pub body: Bytes,
 }
@@ -38,7 +39,7 @@ pub struct Reply {
 impl Direct {
     /// The face of this node, which describes its machine as `host`.
     pub fn of(handle: Handle, host: Host) -> Self {
-        let face = Face::new(Arc::new(Node::new(handle)), host);
+        let face = Face::new(handle, host);
         Self { routes: TowerToHyperService::new(router(face)) }
     }
 
@@ -51,7 +52,10 @@ impl Direct {
         let request = request.body(Body::from(body.unwrap_or_default())).map_err(axum::Error::new)?;
         let response = self.routes.call(request).await.unwrap_or_else(|never| match never {});
         let status = response.status().as_u16();
-        Ok(Reply { status, body: to_bytes(response.into_body(), ANSWER_LEN_MAX).await? })
+        let text =
+            |(name, value): (&HeaderName, &HeaderValue)| Some((name.to_string(), value.to_str().ok()?.to_owned()));
+        let headers = response.headers().iter().filter_map(text).collect();
+        Ok(Reply { status, headers, body: to_bytes(response.into_body(), ANSWER_LEN_MAX).await? })
     }
 }
 

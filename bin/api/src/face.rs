@@ -1,51 +1,50 @@
-//! What every route is given: the cluster, the machine, and the lists that are encoded already.
+//! What every route is given: the node, the machine, and the lists that are encoded already.
 
-use crate::cluster::{Cluster, LocalState};
 use crate::host::Host;
 use crate::lists::Lists;
 use essaim_docker::convert::Context;
-use essaim_docker::error::texts;
-use essaim_model::{Refusal, RefusalKind, State};
-use essaim_wire::Role;
+use essaim_manager::Control;
+use essaim_model::{Refusal, State};
+use essaim_node::Handle;
+use essaim_wire::{NodeId, Timestamp};
 use std::sync::Arc;
 
-/// What every route is given. Cloning costs three pointers.
+/// What every route is given. Cloning costs a few pointers.
 #[derive(Clone)]
 pub struct Face {
-    pub(crate) cluster: Arc<dyn Cluster>,
+    pub(crate) node: Handle,
     pub(crate) host: Arc<Host>,
     pub(crate) lists: Arc<Lists>,
 }
 
 impl Face {
-    /// A face of `cluster` on the machine `host`.
-    pub fn new(cluster: Arc<dyn Cluster>, host: Host) -> Self {
-        Self { cluster, host: Arc::new(host), lists: Arc::default() }
+    /// The face of `node` on the machine `host`.
+    pub fn new(node: Handle, host: Host) -> Self {
+        Self { node, host: Arc::new(host), lists: Arc::default() }
+    }
+
+    /// Requests to the cluster, or why this node takes none, in Docker's words for where it stands.
+    pub(crate) fn control(&self) -> Result<Control, Refusal> {
+        self.node.control()
     }
 
     /// The state as of now, or why this node has none to show.
     pub(crate) async fn read(&self) -> Result<Arc<State>, Refusal> {
-        self.expect_manager()?;
-        self.cluster.read().await
+        self.control()?.read().await
     }
 
-    /// Refuses whatever only a manager can do, in the words for where this node stands.
-    pub(crate) fn expect_manager(&self) -> Result<(), Refusal> {
-        let standing = self.cluster.standing();
-        match (standing.state, standing.role) {
-            (LocalState::Inactive, _) => Err(texts::no_swarm()),
-            (LocalState::Error(why), _) => Err(Refusal::new(RefusalKind::NotManager, why)),
-            (LocalState::Pending, _) => {
-                let text = "This node is still on its way into the swarm. Please wait a moment and try again.";
-                Err(Refusal::new(RefusalKind::NotManager, text))
-            }
-            (LocalState::Active, Some(Role::Manager)) => Ok(()),
-            (LocalState::Active, _) => Err(texts::worker()),
-        }
+    /// The time, UTC.
+    pub(crate) fn now(&self) -> Timestamp {
+        self.node.scope().utc()
+    }
+
+    /// Who leads the managers, as far as this node knows.
+    fn leader(&self) -> Option<NodeId> {
+        self.control().ok()?.store().leader()
     }
 
     /// What an object of `state` is shown against.
     pub(crate) fn context<'a>(&self, state: &'a State) -> Context<'a> {
-        Context::new(state, self.cluster.leader())
+        Context::new(state, self.leader())
     }
 }

@@ -1,10 +1,9 @@
-//! What Docker has and Essaim does not yet: containers, images, volumes, networks, secrets, configs.
+//! What Docker has and Essaim does not yet: containers, images, volumes, networks, secrets.
 //!
 //! Lists of them are truthfully empty and single ones not found, in Docker's words, because clients ask for all
 //! kinds in passing (`docker inspect`, completion, dashboards). Whatever would make or change one is refused.
 
 use crate::ask::Path;
-use crate::cluster::LocalState;
 use crate::face::Face;
 use crate::reply::{Answer, Refused, json};
 use axum::Router;
@@ -13,6 +12,7 @@ use axum::http::StatusCode;
 use axum::routing::{get, post};
 use essaim_docker::error::texts;
 use essaim_model::{Refusal, RefusalKind};
+use essaim_node::Standing;
 use serde_json::{Value, json as literal};
 
 pub(super) fn router() -> Router<Face> {
@@ -23,9 +23,6 @@ pub(super) fn router() -> Router<Face> {
         .route("/secrets", get(no_managed_objects))
         .route("/secrets/create", post(create_secret))
         .route("/secrets/{id}", get(no_secret).delete(no_secret))
-        .route("/configs", get(no_managed_objects))
-        .route("/configs/create", post(create_config))
-        .route("/configs/{id}", get(no_config).delete(no_config))
         .route("/volumes", get(no_volumes))
         .route("/volumes/create", post(create_volume))
         .route("/volumes/{id}", get(no_volume).delete(no_volume))
@@ -45,7 +42,7 @@ async fn no_objects() -> Answer {
 
 /// Of what only a manager has a list.
 async fn no_managed_objects(State(face): State<Face>) -> Answer {
-    face.expect_manager()?;
+    face.control()?;
     no_objects().await
 }
 
@@ -56,20 +53,15 @@ async fn no_volumes() -> Answer {
 
 /// Outside of a cluster Swarm answers this one with 403.
 async fn create_network(State(face): State<Face>) -> Answer {
-    if face.cluster.standing().state == LocalState::Inactive {
+    if matches!(face.node.standing(), Standing::Inactive) {
         return Err(Refused::with_status(StatusCode::FORBIDDEN, texts::no_swarm()));
     }
     Err(texts::unsupported("docker network create").into())
 }
 
 async fn create_secret(State(face): State<Face>) -> Answer {
-    face.expect_manager()?;
+    face.control()?;
     Err(texts::unsupported("docker secret create").into())
-}
-
-async fn create_config(State(face): State<Face>) -> Answer {
-    face.expect_manager()?;
-    Err(texts::unsupported("docker config create").into())
 }
 
 async fn create_volume() -> Answer {
@@ -89,13 +81,8 @@ async fn no_network(Path(id): Path) -> Answer {
 }
 
 async fn no_secret(State(face): State<Face>, Path(id): Path) -> Answer {
-    face.expect_manager()?;
+    face.control()?;
     Err(Refusal::not_found("secret", id).into())
-}
-
-async fn no_config(State(face): State<Face>, Path(id): Path) -> Answer {
-    face.expect_manager()?;
-    Err(Refusal::not_found("config", id).into())
 }
 
 async fn no_volume(Path(id): Path) -> Answer {

@@ -1,8 +1,8 @@
 //! `/events`: one JSON object a line, for as long as the client listens, or until the time it named.
 
 use crate::ask::{Query, flag};
-use crate::cluster::EventBatches;
 use crate::face::Face;
+use crate::follow::Follower;
 use crate::reply::{Answer, Refused, encode, typed};
 use axum::body::Body;
 use axum::extract::State;
@@ -36,14 +36,11 @@ pub(super) async fn stream(State(face): State<Face>, Query(asked): Query<Asked>)
         let text = format!("`since` time ({}) cannot be after `until` time ({})", asked.since, asked.until);
         return Err(Refusal::invalid(text).into());
     }
-    let now = face.cluster.now();
+    let now = face.now();
     // Outside of a cluster nothing happens: the stream is there, and stays empty.
-    let batches = match face.expect_manager() {
-        Ok(()) => Some(face.cluster.events(since.is_some())?),
-        Err(_) => None,
-    };
+    let follower = face.control().ok().map(|control| Follower::new(control, since.is_some()));
     let ends = until.map(|until| Instant::now() + until.saturating_since(now).max(LAST_LOOK));
-    let told = EventStream { face, batches, filters, since, until, ends, latest: Timestamp::default() };
+    let told = EventStream { face, follower, filters, since, until, ends, latest: Timestamp::default() };
     let lines = stream::unfold(told, |mut told| async move {
         let lines = told.next().await?;
         Some((Ok::<Bytes, Infallible>(lines), told))
@@ -67,7 +64,7 @@ fn time(what: &str, text: &str) -> Result<Option<Timestamp>, Refused> {
 /// A stream of events to one client.
 struct EventStream {
     face: Face,
-    batches: Option<Box<dyn EventBatches>>,
+    follower: Option<Follower>,
     filters: Filters,
     since: Option<Timestamp>,
     until: Option<Timestamp>,
@@ -87,10 +84,10 @@ impl EventStream {
                     None => std::future::pending().await,
                 }
             };
-            let batches = self.batches.as_mut();
+            let follower = self.follower.as_mut();
             let next = async {
-                match batches {
-                    Some(batches) => batches.next().await,
+                match follower {
+                    Some(follower) => follower.next().await,
                     None => std::future::pending().await,
                 }
             };
@@ -112,7 +109,7 @@ impl EventStream {
     /// A removed object does not tell when it went. One that goes while we look goes now; of one that went before,
     /// it is only known that it went after whatever is told before it.
     fn told(&mut self, event: &Event, replayed: bool) -> Option<EventMessage> {
-        let unsaid = if replayed { self.latest } else { self.face.cluster.now() };
+        let unsaid = if replayed { self.latest } else { self.face.now() };
         let at = happened_at(event).unwrap_or(unsaid);
         self.latest = self.latest.max(at);
         if self.since.is_some_and(|since| at < since) || self.until.is_some_and(|until| at > until) {

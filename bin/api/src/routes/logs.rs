@@ -4,16 +4,17 @@
 //! ids of its node, service and task, which the CLI takes off again to write names in front of it.
 
 use crate::ask::{Path, Query, flag};
-use crate::cluster::{LogLine, LogsQuery};
 use crate::face::Face;
 use crate::reply::{Answer, Refused, typed};
 use axum::body::Body;
 use axum::extract::State;
 use bytes::{BufMut, Bytes, BytesMut};
 use essaim_docker::{Time, resolve};
+use essaim_manager::control::{LogsQuery, TaskLine};
 use essaim_model::{Refusal, Task};
+use essaim_protocol::LogStream;
 use essaim_wire::Timestamp;
-use futures::StreamExt;
+use futures::stream;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -51,13 +52,11 @@ pub(super) async fn of_task(State(face): State<Face>, Path(text): Path, Query(as
 
 fn answer(face: &Face, tasks: Vec<Arc<Task>>, asked: &Asked) -> Answer {
     let (query, form) = read(asked, &tasks)?;
-    let lines = face.cluster.logs(tasks, query)?;
-    let frames = lines.map(move |batch| {
+    let reader = face.control()?.logs(&tasks, query)?;
+    let frames = stream::unfold((reader, form), |(mut reader, form)| async move {
         let mut frames = BytesMut::new();
-        for line in &batch {
-            form.write(line, &mut frames);
-        }
-        Ok::<Bytes, Infallible>(frames.freeze())
+        reader.recv().await?.iter().for_each(|line| form.write(line, &mut frames));
+        Some((Ok::<Bytes, Infallible>(frames.freeze()), (reader, form)))
     });
     Ok(typed(Body::from_stream(frames), "application/vnd.docker.multiplexed-stream"))
 }
@@ -96,24 +95,28 @@ struct Form {
 
 impl Form {
     /// Adds the frame of one line.
-    fn write(&self, line: &LogLine, frames: &mut BytesMut) {
+    fn write(&self, of: &TaskLine, frames: &mut BytesMut) {
         let mut front = String::new();
         if self.timestamps {
-            front += &Time::from(line.at).fixed();
+            front += &Time::from(of.line.at).fixed();
             front.push(' ');
         }
         if self.details {
-            let service = self.services.get(&line.task).map(ToString::to_string).unwrap_or_default();
+            let service = self.services.get(&of.task).map(ToString::to_string).unwrap_or_default();
             front += &format!(
                 "com.docker.swarm.node.id={},com.docker.swarm.service.id={service},com.docker.swarm.task.id={} ",
-                line.node, line.task
+                of.node, of.task
             );
         }
-        let len = front.len() + line.bytes.len();
+        let stream: u32 = match of.line.stream {
+            LogStream::Stdout => 1,
+            LogStream::Stderr => 2,
+        };
+        let len = front.len() + of.line.bytes.len();
         frames.reserve(8 + len);
-        frames.put_u32((line.stream as u32) << 24);
+        frames.put_u32(stream << 24);
         frames.put_u32(u32::try_from(len).unwrap_or(u32::MAX));
         frames.put_slice(front.as_bytes());
-        frames.put_slice(&line.bytes);
+        frames.put_slice(&of.line.bytes);
     }
 }

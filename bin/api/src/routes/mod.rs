@@ -4,10 +4,12 @@
 //! clients in the field send any version, or none. What nobody knows answers 404 in JSON.
 
 mod absent;
+mod configs;
 mod distribution;
 mod events;
 mod logs;
 mod nodes;
+mod objects;
 mod own;
 mod services;
 mod swarm;
@@ -76,6 +78,7 @@ fn unversioned(face: Face) -> Router {
         .route("/essaim/v1/journal", get(own::journal))
         .route("/essaim/v1/members", get(own::members))
         .route("/essaim/v1/debug/kill-actor", post(own::kill_actor))
+        .merge(configs::router())
         .merge(absent::router())
         .method_not_allowed_fallback(|| async { message(StatusCode::METHOD_NOT_ALLOWED, "method not allowed") })
         .fallback(|| async { message(StatusCode::NOT_FOUND, "page not found") })

@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 pub(super) async fn list(State(face): State<Face>, Query(query): Query<ListQuery>) -> Answer {
     let filters = query.filters()?;
-    face.expect_manager()?;
+    face.control()?;
     node::check_filters(&filters)?;
     let state = face.read().await?;
     let context = face.context(&state);
@@ -41,8 +41,9 @@ pub(super) async fn update(
 ) -> Answer {
     let version = ask::version("node", &query.version)?;
     let spec = node::read_spec(asked)?;
-    let state = face.read().await?;
-    face.cluster.update_node(resolve::node(&state, &text)?.id, version, spec).await?;
+    let control = face.control()?;
+    let state = control.read().await?;
+    control.update_node(resolve::node(&state, &text)?.id, version, spec).await?;
     Ok(done())
 }
 
@@ -53,7 +54,8 @@ pub(super) struct RemoveQuery {
 }
 
 pub(super) async fn remove(State(face): State<Face>, Path(text): Path, Query(query): Query<RemoveQuery>) -> Answer {
-    let state = face.read().await?;
-    face.cluster.remove_node(resolve::node(&state, &text)?.id, flag(&query.force)).await?;
+    let control = face.control()?;
+    let state = control.read().await?;
+    control.remove_node(resolve::node(&state, &text)?.id, flag(&query.force)).await?;
     Ok(done())
 }

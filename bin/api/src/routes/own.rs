@@ -1,9 +1,9 @@
 //! Essaim's own routes: the tree of actors, the journal and the members, and a verb that makes an actor fail.
 
 use crate::ask::{Query, flag};
-use crate::cluster::JournalQuery;
 use crate::face::Face;
 use crate::reply::{Answer, done, encode, json, typed};
+use crate::view::{self, JournalQuery};
 use axum::body::Body;
 use axum::extract::State;
 use bytes::{Bytes, BytesMut};
@@ -14,11 +14,11 @@ use serde::Deserialize;
 use std::convert::Infallible;
 
 pub(super) async fn tree(State(face): State<Face>) -> Answer {
-    Ok(json(&face.cluster.trees().await))
+    Ok(json(&view::trees(&face.node).await))
 }
 
 pub(super) async fn members(State(face): State<Face>) -> Answer {
-    Ok(json(&face.cluster.members().await?))
+    Ok(json(&view::members(&face.node)?))
 }
 
 #[derive(Deserialize)]
@@ -41,7 +41,8 @@ pub(super) async fn journal(State(face): State<Face>, Query(asked): Query<Journa
         },
     };
     let node = (!asked.node.is_empty()).then_some(asked.node);
-    let records = face.cluster.journal(JournalQuery { node, since, follow: flag(&asked.follow) }).await?;
+    let query = JournalQuery { node, since, follow: flag(&asked.follow) };
+    let records = view::journal(face.node.clone(), query).await?;
     let lines = records.map(|batch| {
         let mut lines = BytesMut::new();
         for record in &batch {
@@ -58,6 +59,6 @@ pub(super) struct KillAsked {
 }
 
 pub(super) async fn kill_actor(State(face): State<Face>, Query(asked): Query<KillAsked>) -> Answer {
-    face.cluster.kill_actor(asked.path).await?;
+    view::kill_actor(&face.node, &asked.path).await?;
     Ok(done())
 }

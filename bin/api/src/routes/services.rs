@@ -15,7 +15,7 @@ use serde::Deserialize;
 
 pub(super) async fn list(State(face): State<Face>, Query(query): Query<ListQuery>) -> Answer {
     let filters = query.filters()?;
-    face.expect_manager()?;
+    face.control()?;
     service::check_filters(&filters)?;
     let state = face.read().await?;
     let context = face.context(&state);
@@ -44,11 +44,11 @@ pub(super) async fn inspect(State(face): State<Face>, Path(text): Path, Query(qu
 }
 
 pub(super) async fn create(State(face): State<Face>, headers: HeaderMap, Json(asked): Json<ServiceSpec>) -> Answer {
-    face.expect_manager()?;
+    let control = face.control()?;
     refuse_registry_credentials(&headers)?;
-    let wish = spec::read(asked, || spec::name_from(face.cluster.draw()))?;
+    let wish = spec::read(asked, || spec::name_from(face.node.scope().env.seed.draw_id()))?;
     let warnings = service::warnings(&wish);
-    let id = face.cluster.create_service(wish).await?;
+    let id = control.create_service(wish).await?;
     Ok((StatusCode::CREATED, json(&CreateResponse { id: id.to_string(), warnings })).into_response())
 }
 
@@ -69,19 +69,19 @@ pub(super) async fn update(
     Json(asked): Json<ServiceSpec>,
 ) -> Answer {
     let version = ask::version("service", &query.version)?;
-    face.expect_manager()?;
+    let control = face.control()?;
     refuse_registry_credentials(&headers)?;
-    let state = face.read().await?;
+    let state = control.read().await?;
     let found = resolve::service(&state, &text)?;
     let warnings = match query.rollback.as_str() {
         "" => {
             let wish = spec::read(asked, || found.spec.name.to_string())?;
             let warnings = service::warnings(&wish).filter(|_| found.spec.endpoint != wish.endpoint);
-            face.cluster.update_service(found.id, version, wish).await?;
+            control.update_service(found.id, version, wish).await?;
             warnings
         }
         "previous" => {
-            face.cluster.rollback_service(found.id, version).await?;
+            control.rollback_service(found.id, version).await?;
             None
         }
         other => return Err(Refusal::invalid(format!("unrecognized rollback option {other}")).into()),
@@ -90,8 +90,9 @@ pub(super) async fn update(
 }
 
 pub(super) async fn remove(State(face): State<Face>, Path(text): Path) -> Answer {
-    let state = face.read().await?;
-    face.cluster.remove_service(resolve::service(&state, &text)?.id).await?;
+    let control = face.control()?;
+    let state = control.read().await?;
+    control.remove_service(resolve::service(&state, &text)?.id).await?;
     Ok(done())
 }
 

@@ -1,36 +1,65 @@
 //! `/swarm`: found, join, change and leave a cluster.
 
 use crate::ask::{self, Json, Query, flag};
-use crate::cluster::{LocalState, Rotate};
 use crate::face::Face;
 use crate::reply::{Answer, done, json};
 use axum::extract::State;
 use essaim_docker::convert::swarm;
 use essaim_docker::error::texts;
-use essaim_docker::swarm::{InitRequest, JoinRequest, Swarm, SwarmSpec};
-use essaim_model::{Refusal, RefusalKind};
+use essaim_docker::swarm::{InitRequest, JoinRequest, JoinTokens, Swarm, SwarmSpec};
+use essaim_manager::control::Rotate;
+use essaim_model::{Cluster, Refusal, RefusalKind};
+use essaim_node::Standing;
+use essaim_transport::trust::{Certificate, JoinToken, TokenSecret};
 use essaim_wire::{Reachability, Role};
 use serde::Deserialize;
 
 pub(super) async fn inspect(State(face): State<Face>) -> Answer {
     let state = face.read().await?;
     let Some(cluster) = state.cluster() else { return Err(texts::no_swarm().into()) };
-    Ok(json(&Swarm { cluster: swarm::show(cluster), join_tokens: face.cluster.join_tokens(&state) }))
+    Ok(json(&Swarm { cluster: swarm::show(cluster), join_tokens: join_tokens(cluster) }))
+}
+
+fn join_tokens(cluster: &Cluster) -> JoinTokens {
+    let roots = Certificate::from_pem(&cluster.authority.certificate).unwrap_or_default();
+    let Some(root) = roots.first() else { return JoinTokens::default() };
+    let token = |role| JoinToken::new(root, TokenSecret::from_bytes(*cluster.join.of(role))).to_string();
+    JoinTokens { worker: token(Role::Worker), manager: token(Role::Manager) }
+}
+
+fn is_inactive(face: &Face) -> bool {
+    matches!(face.node.standing(), Standing::Inactive)
 }
 
 pub(super) async fn init(State(face): State<Face>, Json(asked): Json<InitRequest>) -> Answer {
-    if face.cluster.standing().state != LocalState::Inactive && !asked.force_new_cluster {
+    if !is_inactive(&face) && !asked.force_new_cluster {
         return Err(texts::already_in_swarm().into());
     }
-    let node = face.cluster.init(swarm::read_init(asked)?).await?;
+    let asked = swarm::read_init(asked)?;
+    let request = essaim_node::InitRequest {
+        listen: asked.listen.unwrap_or_default(),
+        advertise: asked.advertise.unwrap_or_default(),
+        availability: asked.availability,
+        spec: asked.spec,
+        force_new_cluster: asked.force_new_cluster,
+    };
+    let node = face.node.init(request).await?;
     Ok(json(&node.to_string()))
 }
 
 pub(super) async fn join(State(face): State<Face>, Json(asked): Json<JoinRequest>) -> Answer {
-    if face.cluster.standing().state != LocalState::Inactive {
+    if !is_inactive(&face) {
         return Err(texts::already_in_swarm().into());
     }
-    face.cluster.join(swarm::read_join(asked)?).await?;
+    let asked = swarm::read_join(asked)?;
+    let request = essaim_node::JoinRequest {
+        listen: asked.listen.unwrap_or_default(),
+        advertise: asked.advertise.unwrap_or_default(),
+        token: asked.token,
+        remotes: asked.remotes,
+        availability: asked.availability,
+    };
+    face.node.join(request).await?;
     Ok(done())
 }
 
@@ -42,13 +71,13 @@ pub(super) struct LeaveQuery {
 
 /// A manager leaves by force only, since the others may lose their quorum by it; the words say what would happen.
 pub(super) async fn leave(State(face): State<Face>, Query(query): Query<LeaveQuery>) -> Answer {
-    let standing = face.cluster.standing();
-    if standing.state == LocalState::Inactive {
+    let standing = face.node.standing();
+    if matches!(standing, Standing::Inactive) {
         return Err(texts::not_in_swarm().into());
     }
     let force = flag(&query.force);
-    if !force && standing.role == Some(Role::Manager) {
-        let state = face.cluster.last_known().unwrap_or_default();
+    if !force && standing.membership().is_some_and(|part| part.role == Role::Manager) {
+        let state = face.control().map(|control| control.last_known()).unwrap_or_default();
         let managers = state.managers().count().max(1);
         let reachable = state.managers().filter(|node| node.reachability == Reachability::Reachable).count();
         let refusal = match managers {
@@ -57,7 +86,7 @@ pub(super) async fn leave(State(face): State<Face>, Query(query): Query<LeaveQue
         };
         return Err(refusal.into());
     }
-    face.cluster.leave(force).await?;
+    face.node.leave(force).await?;
     Ok(done())
 }
 
@@ -83,22 +112,23 @@ pub(super) async fn update(
     if flag(&query.rotate_manager_unlock_key) {
         return Err(autolock().into());
     }
-    let state = face.read().await?;
+    let control = face.control()?;
+    let state = control.read().await?;
     let Some(cluster) = state.cluster() else { return Err(texts::no_swarm().into()) };
     let spec = swarm::read_spec(asked, &cluster.spec, cluster.authority.rotations)?;
     let rotate = Rotate { worker: flag(&query.rotate_worker_token), manager: flag(&query.rotate_manager_token) };
-    face.cluster.update_cluster(version, spec, rotate).await?;
+    control.update_cluster(version, spec, rotate).await?;
     Ok(done())
 }
 
 pub(super) async fn unlock_key(State(face): State<Face>) -> Answer {
-    face.expect_manager()?;
+    face.control()?;
     Err(autolock().into())
 }
 
 pub(super) async fn unlock(State(face): State<Face>) -> Answer {
-    match face.cluster.standing().state {
-        LocalState::Inactive => Err(texts::not_in_swarm().into()),
+    match face.node.standing() {
+        Standing::Inactive => Err(texts::not_in_swarm().into()),
         _ => Err(Refusal::new(RefusalKind::AlreadyExists, "swarm is not locked").into()),
     }
 }

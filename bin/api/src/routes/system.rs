@@ -1,6 +1,5 @@
 //! `_ping`, `version`, `info`: what answers always, whatever the cluster is doing.
 
-use crate::cluster::{LocalState, Standing};
 use crate::face::Face;
 use crate::reply::json;
 use axum::extract::State;
@@ -12,6 +11,7 @@ use essaim_docker::info::{LocalNodeState, Peer, Plugins, RegistryConfig, SwarmIn
 use essaim_docker::ping::{API_VERSION, HEADERS, MIN_API_VERSION, SwarmHeader};
 use essaim_docker::version::{Component, Platform, SystemVersion};
 use essaim_model::State as Model;
+use essaim_node::Standing;
 use essaim_wire::Role;
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -24,18 +24,19 @@ pub(super) async fn ping(State(face): State<Face>) -> Response {
     for (name, value) in HEADERS {
         headers.insert(name, HeaderValue::from_static(value));
     }
-    let swarm = swarm_header(&face.cluster.standing());
+    let swarm = swarm_header(&face.node.standing());
     headers.insert("Swarm", HeaderValue::from_static(swarm.as_str()));
     response
 }
 
-const fn swarm_header(standing: &Standing) -> SwarmHeader {
-    match (&standing.state, standing.role) {
-        (LocalState::Inactive, _) => SwarmHeader::Inactive,
-        (LocalState::Pending, _) => SwarmHeader::Pending,
-        (LocalState::Error(_), _) => SwarmHeader::Error,
-        (LocalState::Active, Some(Role::Manager)) => SwarmHeader::Manager,
-        (LocalState::Active, _) => SwarmHeader::Worker,
+fn swarm_header(standing: &Standing) -> SwarmHeader {
+    match standing {
+        Standing::Inactive => SwarmHeader::Inactive,
+        Standing::Broken(_) => SwarmHeader::Error,
+        Standing::Active(part) => match part.role {
+            Role::Manager => SwarmHeader::Manager,
+            Role::Worker => SwarmHeader::Worker,
+        },
     }
 }
 
@@ -74,9 +75,10 @@ pub(super) async fn version(State(face): State<Face>) -> Response {
 
 /// From what this node has at hand: it answers without a quorum too, with the state as it was last known.
 pub(super) async fn info(State(face): State<Face>) -> Response {
-    let standing = face.cluster.standing();
-    let state = face.cluster.last_known();
-    let own = standing.node.and_then(|id| state.as_ref().map(|state| (id, state)));
+    let standing = face.node.standing();
+    let node = standing.membership().map(|part| part.node);
+    let state = face.control().ok().map(|control| control.last_known());
+    let own = node.and_then(|id| state.as_ref().map(|state| (id, state)));
     let (mut running, mut stopped) = (0, 0);
     for task in own.iter().flat_map(|(id, state)| state.tasks_on(*id)) {
         running += u64::from(own.as_ref().is_some_and(|(_, state)| task::is_running(task, state)));
@@ -86,7 +88,7 @@ pub(super) async fn info(State(face): State<Face>) -> Response {
     let warnings = (!swarm.warnings.is_empty()).then(|| swarm.warnings.clone());
     let host = &face.host;
     json(&SystemInfo {
-        id: standing.node.map(|node| node.to_string()).unwrap_or_default(),
+        id: node.map(|node| node.to_string()).unwrap_or_default(),
         containers: running + stopped,
         containers_running: running,
         containers_stopped: stopped,
@@ -97,7 +99,7 @@ pub(super) async fn info(State(face): State<Face>) -> Response {
         cpu_cfs_quota: true,
         pids_limit: true,
         ipv4_forwarding: true,
-        system_time: face.cluster.now().into(),
+        system_time: face.now().into(),
         logging_driver: "essaim".into(),
         cgroup_driver: "none".into(),
         kernel_version: host.kernel.clone(),
@@ -120,20 +122,20 @@ pub(super) async fn info(State(face): State<Face>) -> Response {
 }
 
 fn swarm_info(standing: &Standing, state: Option<&Model>) -> SwarmInfo {
-    let (local_node_state, error) = match &standing.state {
-        LocalState::Inactive => (LocalNodeState::Inactive, ""),
-        LocalState::Pending => (LocalNodeState::Pending, ""),
-        LocalState::Active => (LocalNodeState::Active, ""),
-        LocalState::Error(why) => (LocalNodeState::Error, why.as_str()),
+    let (local_node_state, error) = match standing {
+        Standing::Inactive => (LocalNodeState::Inactive, ""),
+        Standing::Active(_) => (LocalNodeState::Active, ""),
+        Standing::Broken(why) => (LocalNodeState::Error, &**why),
     };
-    let control = local_node_state == LocalNodeState::Active && standing.role == Some(Role::Manager);
+    let part = standing.membership();
+    let control = part.is_some_and(|part| part.role == Role::Manager);
     let state = state.filter(|_| control);
     let managers = state.map_or(0, |state| state.managers().count());
-    let peers: Vec<_> =
-        standing.managers.iter().map(|(id, addr)| Peer { node_id: id.to_string(), addr: addr.clone() }).collect();
+    let peers = part.into_iter().flat_map(|part| part.endpoint.managers());
+    let peers: Vec<_> = peers.map(|(id, addr)| Peer { node_id: id.to_string(), addr: addr.to_string() }).collect();
     SwarmInfo {
-        node_id: standing.node.map(|node| node.to_string()).unwrap_or_default(),
-        node_addr: standing.addr.clone(),
+        node_id: part.map(|part| part.node.to_string()).unwrap_or_default(),
+        node_addr: part.map(|part| part.advertise.ip().to_string()).unwrap_or_default(),
         local_node_state,
         control_available: control,
         error: error.into(),

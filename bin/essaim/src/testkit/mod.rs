@@ -14,6 +14,7 @@
 //! - [`fault`]: what goes wrong, as values.
 //! - [`world`]: the nodes, and what is wrong with them at the moment.
 //! - `daemons`: how a daemon is started, killed and ended in order.
+//! - [`still`]: a manager whose state nobody but the test changes, for tests of what shows it.
 //! - `operator`: who drains, promotes and demotes when a story says so.
 //! - [`client`]: who asks for things throughout, and remembers what was promised.
 //! - [`history`]: whether what the clients were answered can be explained.
@@ -32,6 +33,7 @@ pub mod invariants;
 mod operator;
 mod panics;
 pub mod run;
+pub mod still;
 pub mod trace;
 pub mod world;
 

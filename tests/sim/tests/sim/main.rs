@@ -1,5 +1,6 @@
 //! What a simulated cluster must show.
 
+mod api;
 mod command;
 mod crowd;
 mod kit;

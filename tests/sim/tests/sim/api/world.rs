@@ -1,48 +1,60 @@
-//! A cluster as a recording saw it: whatever nodes, services and tasks its answers show, under the same ids.
+//! A cluster as a recording saw it: whatever nodes, services, configs and tasks its answers show, under the same ids.
 //!
 //! What we refuse yet (networks, mounts, …) is left out of the services, and a program stands in place of the image.
 
-use crate::fake::{Fake, NOW, manager, worker};
+use super::stage::{NOW, Stage, manager, worker};
+use essaim_docker::config;
 use essaim_docker::convert::spec;
+use essaim_docker::object::Plain;
 use essaim_docker::service::ServiceSpec as Asked;
 use essaim_model::{
-    Assigned, Change, ClusterSpec, Desired, ManagerStatus, Node, Observed, ServiceId, Slot, Task, TaskState,
+    AnyPut, Assigned, Change, ClusterSpec, ConfigSpec, Desired, ManagerStatus, Node, Observed, Put, ServiceId, Slot,
+    Task, TaskState,
 };
 use essaim_wire::{Index, NodeId, Reachability, Role};
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 /// The objects of the cluster in the course of the recordings, which are one session.
 #[derive(Default)]
 pub(crate) struct Session {
     nodes: BTreeMap<String, Value>,
     services: BTreeMap<String, Value>,
+    configs: BTreeMap<String, Value>,
     own: Option<String>,
 }
 
 impl Session {
     /// The cluster as a recording found it: what it shows first itself, and what was known before.
-    pub(crate) fn world(&self, recording: &Value) -> Arc<Fake> {
+    pub(crate) async fn world(&self, recording: &Value) -> Stage {
         let exchanges = recording["exchanges"].as_array().expect("a recording has exchanges");
-        let (mut nodes, mut services) = (self.nodes.clone(), self.services.clone());
+        let (mut nodes, mut services, mut configs) = (self.nodes.clone(), self.services.clone(), self.configs.clone());
         for exchange in exchanges.iter().rev() {
             // Backwards, so that what was shown first stays.
             see(exchange, "nodes", &mut nodes);
             see(exchange, "services", &mut services);
+            see(exchange, "configs", &mut configs);
         }
-        for exchange in exchanges.iter().filter(|exchange| exchange["path"] == "/services/create") {
-            services.remove(exchange["response"]["ID"].as_str().unwrap_or(""));
+        for exchange in exchanges {
+            let made = exchange["response"]["ID"].as_str().unwrap_or("");
+            match exchange["path"].as_str() {
+                Some("/services/create") => drop(services.remove(made)),
+                Some("/configs/create") => drop(configs.remove(made)),
+                _ => (),
+            }
         }
-        let fake = Fake::alone();
         let own = own(exchanges).or(self.own.clone()).and_then(|id| id.parse().ok());
-        if recording["swarm"] != "inactive" {
-            build(&fake, &nodes, &services, exchanges);
+        match recording["swarm"].as_str() {
+            Some("inactive") => return Stage::alone().await,
+            Some("active/worker") => return Stage::worker().await,
+            _ => (),
         }
-        if let Some(own) = own {
-            fake.be(own);
+        let stage = build(&nodes, &services, &configs, exchanges).await;
+        let first = stage.node().standing().membership().map(|part| part.node);
+        if let Some(node) = own.or(first) {
+            stage.pass_for(node, Role::Manager);
         }
-        fake
+        stage
     }
 
     /// Takes note of what a recording changed.
@@ -54,6 +66,7 @@ impl Session {
         for exchange in exchanges {
             see(exchange, "nodes", &mut self.nodes);
             see(exchange, "services", &mut self.services);
+            see(exchange, "configs", &mut self.configs);
             let done = exchange["status"].as_u64().is_some_and(|status| status < 300);
             let path = exchange["path"].as_str().unwrap_or("").split('?').next().unwrap_or("");
             let parts: Vec<_> = path.split('/').skip(1).collect();
@@ -68,6 +81,14 @@ impl Session {
                     let id = exchange["response"]["ID"].as_str().expect("an id").to_owned();
                     let spec = exchange["request"].clone();
                     self.services.insert(id.clone(), serde_json::json!({"ID": id, "Spec": spec}));
+                }
+                (Some("POST"), ["configs", "create"]) if done => {
+                    let id = exchange["response"]["ID"].as_str().expect("an id").to_owned();
+                    let spec = exchange["request"].clone();
+                    self.configs.insert(id.clone(), serde_json::json!({"ID": id, "Spec": spec}));
+                }
+                (Some("DELETE"), ["configs", text]) if done => {
+                    named(&self.configs, text).and_then(|id| self.configs.remove(&id));
                 }
                 (Some("POST"), ["nodes", id, "update"]) if done => {
                     if let Some(node) = self.nodes.get_mut(*id) {
@@ -110,13 +131,18 @@ fn see(exchange: &Value, noun: &str, kept: &mut BTreeMap<String, Value>) {
 }
 
 /// The node that the last `info` of a recording was of.
-fn own(exchanges: &[Value]) -> Option<String> {
+pub(crate) fn own(exchanges: &[Value]) -> Option<String> {
     let mut ids =
         exchanges.iter().filter(|it| it["path"] == "/info").filter_map(|it| it["response"]["Swarm"]["NodeID"].as_str());
     ids.rfind(|id| !id.is_empty()).map(str::to_owned)
 }
 
-fn build(fake: &Fake, shown: &BTreeMap<String, Value>, services: &BTreeMap<String, Value>, exchanges: &[Value]) {
+async fn build(
+    shown: &BTreeMap<String, Value>,
+    services: &BTreeMap<String, Value>,
+    configs: &BTreeMap<String, Value>,
+    exchanges: &[Value],
+) -> Stage {
     let mut nodes: Vec<_> = shown.values().map(node).collect();
     let leads = |node: &Node| shown[&node.id.to_string()]["ManagerStatus"]["Leader"] == true;
     // Whoever led founds the cluster.
@@ -130,19 +156,29 @@ fn build(fake: &Fake, shown: &BTreeMap<String, Value>, services: &BTreeMap<Strin
         let expiry = swarm["Spec"]["CAConfig"]["NodeCertExpiry"].as_u64();
         settings.certificate_expiry = expiry.map_or(settings.certificate_expiry, std::time::Duration::from_nanos);
     }
-    fake.lead(first.id);
-    fake.found(first, settings);
+    let stage = Stage::led_by(first, settings).await;
     for node in nodes {
-        fake.change(Change::AcceptNode(Box::new(node)));
+        stage.change(Change::AcceptNode(Box::new(node))).await;
     }
     for service in services.values() {
         let id = service["ID"].as_str().expect("an id").parse().expect("25 characters of base 36");
-        fake.change(Change::CreateService { id, spec: Box::new(wish(&service["Spec"])) });
+        stage.change(Change::CreateService { id, spec: Box::new(wish(&service["Spec"])) }).await;
+    }
+    for config in configs.values() {
+        let id = config["ID"].as_str().expect("an id").parse().expect("25 characters of base 36");
+        let asked: config::ConfigSpec = serde_json::from_value(config["Spec"].clone()).expect("Docker's shape");
+        let spec = ConfigSpec::read(asked).expect("a good config");
+        stage.change(Change::PutObject(Box::new(AnyPut::Config(Put { id, expect: None, spec })))).await;
     }
     let mut tasks = BTreeMap::new();
     exchanges.iter().rev().for_each(|exchange| see(exchange, "tasks", &mut tasks));
-    tasks.values().for_each(|shown| task(fake, shown));
-    shown.values().for_each(|node| settle(fake, node));
+    for shown in tasks.values() {
+        task(&stage, shown).await;
+    }
+    for node in shown.values() {
+        settle(&stage, node).await;
+    }
+    stage
 }
 
 /// A node as it was when it took its tasks; [`settle`] makes of it what the recording shows.
@@ -163,9 +199,9 @@ fn node(shown: &Value) -> Node {
     node
 }
 
-fn settle(fake: &Fake, shown: &Value) {
+async fn settle(stage: &Stage, shown: &Value) {
     let id: NodeId = shown["ID"].as_str().expect("an id").parse().expect("an id");
-    let state = fake.state();
+    let state = stage.state();
     let node = state.node(id).expect("accepted above");
     let availability = match shown["Spec"]["Availability"].as_str() {
         Some("drain") => essaim_model::Availability::Drain,
@@ -173,14 +209,14 @@ fn settle(fake: &Fake, shown: &Value) {
         _ => essaim_model::Availability::Active,
     };
     let spec = essaim_model::NodeSpec { availability, ..node.spec.clone() };
-    fake.change(Change::SetNode { id, expect: node.meta.version, spec });
+    stage.change(Change::SetNode { id, expect: node.meta.version, spec }).await;
     let reachability = match shown["Status"]["State"].as_str() {
         Some("down") => Reachability::Down,
         Some("unknown") => Reachability::Unknown,
         _ => return,
     };
     let message = shown["Status"]["Message"].as_str().unwrap_or("").to_owned();
-    fake.change(Change::SetReachability { id, generation: node.generation, reachability, message });
+    stage.change(Change::SetReachability { id, generation: node.generation, reachability, message }).await;
 }
 
 /// A recorded spec without what is refused yet, and with a program in place of the image.
@@ -235,10 +271,10 @@ fn wish(shown: &Value) -> essaim_model::ServiceSpec {
     spec::read(asked, String::new).expect("what is refused was taken out")
 }
 
-fn task(fake: &Fake, shown: &Value) {
+async fn task(stage: &Stage, shown: &Value) {
     let parse = |name: &str| shown[name].as_str().and_then(|text| text.parse().ok());
     let service: ServiceId = shown["ServiceID"].as_str().expect("an id").parse().expect("an id");
-    let state = fake.state();
+    let state = stage.state();
     let Some(found) = state.service(service) else { return };
     let node: Option<NodeId> = parse("NodeID").filter(|node| state.node(*node).is_some());
     let word = shown["Status"]["State"].as_str().unwrap_or("new");
@@ -283,15 +319,18 @@ fn task(fake: &Fake, shown: &Value) {
         ended_at: None,
     };
     // The recordings keep more tasks a slot than are wanted at a time: born as they are, in any order.
-    fake.change(Change::CreateTask(Box::new(born)));
+    stage.change(Change::CreateTask(Box::new(born))).await;
 }
 
 /// The present version of whatever an update's path names.
-pub(crate) fn version(fake: &Fake, path: &str) -> Index {
-    let state = fake.state();
+pub(crate) fn version(stage: &Stage, path: &str) -> Index {
+    let state = stage.state();
     let id = path.split('/').nth(2).unwrap_or("").split('?').next().unwrap_or("");
     if path.starts_with("/nodes/") {
         return essaim_docker::resolve::node(&state, id).map_or(Index(0), |node| node.meta.version);
+    }
+    if path.starts_with("/configs/") {
+        return essaim_docker::resolve::object::<ConfigSpec>(&state, id).map_or(Index(0), |config| config.meta.version);
     }
     if path.starts_with("/services/") {
         return essaim_docker::resolve::service(&state, id).map_or(Index(0), |service| service.meta.version);

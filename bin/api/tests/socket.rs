@@ -1,7 +1,10 @@
 //! The face over a real socket: connections are served, and cut when the daemon stops.
 
-use crate::fake::Fake;
-use essaim_api::{Cluster, Face, Host, Listener, router, serve};
+use essaim_api::{Face, Host, Listener, router, serve};
+use essaim_node::{Parts, Settings};
+use essaim_system::env::{RealClock, RealDisk};
+use essaim_system::{Env, Seed};
+use essaim_wire::Build;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -13,10 +16,19 @@ async fn a_connection_serves_many_requests_and_a_stream_is_cut_when_the_daemon_s
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("run/essaim.sock");
     let listener = Listener::bind(&path).await.expect("bound");
-    let cluster: Arc<dyn Cluster> = Fake::alone();
+    let env = Env {
+        clock: Arc::new(RealClock::new()),
+        seed: Seed::fresh(),
+        disk: Arc::new(RealDisk::open(folder.path().join("data")).expect("a disk")),
+        network: Arc::new(essaim_transport::QuicNetwork),
+        build: Build::NEWEST,
+    };
+    let settings = Settings { hostname: "node1".into(), listen: String::new(), advertise: String::new() };
+    let node = essaim_node::start(env, Parts { settings, engines: Vec::new(), faces: Vec::new() }).await;
     let host = Host::read("node1".into(), "/data".into(), "process".into());
+    let face = Face::new(node.expect("a node outside of any cluster"), host);
     let (stop, stopped) = oneshot::channel::<()>();
-    let daemon = tokio::spawn(serve(listener, router(Face::new(cluster, host)), async move {
+    let daemon = tokio::spawn(serve(listener, router(face), async move {
         let _ = stopped.await;
     }));
 

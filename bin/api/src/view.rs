@@ -3,7 +3,6 @@
 //! Every node is asked at once, with a deadline; one that did not answer is named with the reason. Nodes of the
 //! cluster that gossip takes for gone are not asked, and named all the same.
 
-use crate::cluster::{JournalLines, JournalQuery};
 use essaim_docker::Time;
 use essaim_docker::own::{Actor, JournalLine, Member, Members, NodeTree, Trees};
 use essaim_membership::State as Seen;
@@ -12,6 +11,7 @@ use essaim_node::Handle;
 use essaim_system::journal::Entry;
 use essaim_system::{Path, Record};
 use essaim_wire::{NodeId, Timestamp};
+use futures::stream::BoxStream;
 use futures::{StreamExt, stream};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -78,7 +78,8 @@ const ABSENT: &str = "it is not there";
 const ALONE: &str = "this node is a worker and shows itself only: trees and journals of other nodes are for managers, \
                      so ask one of them";
 
-pub(super) async fn trees(handle: &Handle) -> Trees {
+/// The actors of every node.
+pub(crate) async fn trees(handle: &Handle) -> Trees {
     let everybody = Everybody::of(handle);
     let answers = handle.view().trees(&everybody.there, DEADLINE).await;
     let said = answers.said.into_iter().map(|(node, entries)| {
@@ -114,6 +115,20 @@ fn actor(entry: Entry) -> Actor {
     }
 }
 
+/// Which records of the journals.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct JournalQuery {
+    /// Only of this node, by name or id.
+    pub(crate) node: Option<String>,
+    /// Only records after this.
+    pub(crate) since: Option<Timestamp>,
+    /// Go on with what comes.
+    pub(crate) follow: bool,
+}
+
+/// Records as they arrive.
+pub(crate) type JournalLines = BoxStream<'static, Vec<JournalLine>>;
+
 /// How far the journals were read.
 struct Reader {
     handle: Handle,
@@ -128,7 +143,8 @@ struct Reader {
     more: bool,
 }
 
-pub(super) async fn journal(handle: Handle, query: JournalQuery) -> Result<JournalLines, Refusal> {
+/// The records of every node's journal.
+pub(crate) async fn journal(handle: Handle, query: JournalQuery) -> Result<JournalLines, Refusal> {
     if let Some(text) = &query.node {
         let everybody = Everybody::of(&handle);
         if !everybody.names.iter().any(|(node, name)| name == text || node.to_string() == *text) {
@@ -234,7 +250,7 @@ fn silence(node: NodeId, name: String, error: String, at: Timestamp) -> JournalL
 }
 
 /// Who is alive, as this node sees it. Outside of a cluster nobody is a member of anything.
-pub(super) fn members(handle: &Handle) -> Result<Members, Refusal> {
+pub(crate) fn members(handle: &Handle) -> Result<Members, Refusal> {
     let standing = handle.standing();
     let Some(membership) = standing.membership() else {
         return Err(essaim_docker::error::texts::not_in_swarm());
@@ -283,7 +299,7 @@ const fn word(state: Seen) -> &'static str {
 }
 
 /// The path's first label names the node: this one, or one of the cluster by that host name.
-pub(super) async fn kill_actor(handle: &Handle, text: &str) -> Result<(), Refusal> {
+pub(crate) async fn kill_actor(handle: &Handle, text: &str) -> Result<(), Refusal> {
     let path: Path = text.parse().map_err(|why: essaim_system::InvalidPath| Refusal::invalid(why.to_string()))?;
     let not_found = |why: String| Refusal::new(RefusalKind::NotFound, why);
     if path.node() == handle.scope().path.node() {

@@ -1,0 +1,193 @@
+//! A node that is asked, and a client that asks it without a socket.
+
+use crate::stories::within;
+use essaim::testkit::run::{Options, Run, in_virtual_time};
+use essaim::testkit::still::Still;
+use essaim_api::{Direct, Host};
+use essaim_model::{Change, ClusterSpec, ManagerStatus, Node, State};
+use essaim_node::{Handle, InitRequest, JoinRequest};
+use essaim_wire::{Index, NodeId, Role, Timestamp};
+use serde_json::Value;
+use std::ops::Deref;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A story takes a second or two with optimization.
+const WALL_MAX: Duration = Duration::from_secs(300);
+
+/// When tasks were observed, in tests that do not care.
+pub(crate) const NOW: Timestamp = Timestamp::from_micros(1_700_000_000_000_000);
+
+/// The node that is asked, in tests that bring no id of their own.
+pub(crate) const SELF: NodeId = NodeId::from_bits(1);
+
+/// Where the first machine is reached.
+pub(crate) const FIRST: &str = "10.0.0.1:2377";
+
+/// Plays a story in virtual time, on a thread of its own.
+pub(crate) fn play(story: impl AsyncFnOnce() + Send + 'static) {
+    within(WALL_MAX, move || in_virtual_time(7, story()));
+}
+
+/// A node that is asked, and the machines of its cluster.
+pub(crate) struct Stage {
+    run: Run,
+    node: Handle,
+    still: Option<Still>,
+}
+
+impl Stage {
+    /// A daemon outside of any cluster. It is the second machine; the first has a cluster that it could join.
+    pub(crate) async fn alone() -> Self {
+        let mut run = Run::new(Options { nodes: 2, managers: 1, checks: false, ..Options::of(1) });
+        for number in [1, 2] {
+            run.world.start(number).await.expect("it starts");
+        }
+        let node = run.world.running(2).expect("started above");
+        let stage = Self { run, node, still: None };
+        stage.other().init(InitRequest::default()).await.expect("a cluster begins");
+        stage
+    }
+
+    /// A worker of the first machine's cluster.
+    pub(crate) async fn worker() -> Self {
+        let stage = Self::alone().await;
+        let swarm = Client::on("node1", &stage.other()).get("/swarm").await.json();
+        let token = swarm["JoinTokens"]["Worker"].as_str().expect("a token").to_owned();
+        let remotes = vec![FIRST.to_owned()];
+        stage.node.join(JoinRequest { token, remotes, ..JoinRequest::default() }).await.expect("it joins");
+        stage
+    }
+
+    /// The first manager of a cluster that changes only when the test says so.
+    pub(crate) async fn manager() -> Self {
+        Self::led_by(manager(SELF, "node1"), ClusterSpec::default()).await
+    }
+
+    /// The same, which `first` founded with these settings.
+    pub(crate) async fn led_by(first: Node, spec: ClusterSpec) -> Self {
+        let mut run = Run::new(Options { nodes: 1, managers: 1, checks: false, ..Options::of(1) });
+        run.world.start(1).await.expect("it starts");
+        let real = run.world.running(1).expect("started above");
+        real.init(InitRequest::default()).await.expect("a cluster begins");
+        let still = Still::of(&real, first, spec).await.expect("a manager at rest");
+        Self { run, node: still.handle().clone(), still: Some(still) }
+    }
+
+    /// The node that is asked.
+    pub(crate) const fn node(&self) -> &Handle {
+        &self.node
+    }
+
+    /// The first machine, which has a cluster of its own.
+    pub(crate) fn other(&self) -> Handle {
+        self.run.world.running(1).expect("it runs")
+    }
+
+    /// The node at rest.
+    pub(crate) const fn still(&self) -> &Still {
+        self.still.as_ref().expect("the test is about a manager at rest")
+    }
+
+    /// The node passes for this one, in this role.
+    pub(crate) fn pass_for(&self, node: NodeId, role: Role) {
+        if let Some(still) = &self.still {
+            still.pass_for(node, role);
+        }
+    }
+
+    pub(crate) fn state(&self) -> Arc<State> {
+        match &self.still {
+            Some(still) => still.state(),
+            None => self.node.control().map(|control| control.last_known()).unwrap_or_default(),
+        }
+    }
+
+    /// Makes one change that must be possible.
+    pub(crate) async fn change(&self, change: Change) -> Index {
+        self.still().change(vec![change]).await.expect("the test's own change is possible")
+    }
+
+    pub(crate) fn client(&self) -> Client {
+        Client::on("node1", &self.node)
+    }
+}
+
+/// A ready manager.
+pub(crate) fn manager(id: NodeId, hostname: &str) -> Node {
+    let mut node = worker(id, hostname);
+    (node.role, node.spec.role) = (Role::Manager, Role::Manager);
+    node.manager = Some(ManagerStatus { raft_id: 1, voter: true });
+    node
+}
+
+/// A ready worker.
+pub(crate) fn worker(id: NodeId, hostname: &str) -> Node {
+    Node {
+        description: Some(essaim_model::NodeDescription {
+            hostname: hostname.into(),
+            platform: essaim_model::Platform { architecture: "x86_64".into(), os: "linux".into() },
+            hardware: essaim_model::Hardware { nano_cpus: 2_000_000_000, memory_bytes: 25_276_502_016 },
+            engine_version: "0.1.0".into(),
+            ..Default::default()
+        }),
+        addr: Some("10.77.0.11:2377".parse().expect("an address")),
+        ..essaim_model::fixtures::worker(id.bits())
+    }
+}
+
+/// A client without a socket.
+pub(crate) struct Client {
+    direct: Direct,
+}
+
+/// What came back.
+#[derive(Debug)]
+pub(crate) struct Reply(essaim_api::Reply);
+
+impl Deref for Reply {
+    type Target = essaim_api::Reply;
+
+    fn deref(&self) -> &essaim_api::Reply {
+        &self.0
+    }
+}
+
+impl Reply {
+    pub(crate) fn json(&self) -> Value {
+        if self.body.is_empty() {
+            return Value::Null;
+        }
+        serde_json::from_slice(&self.body).unwrap_or_else(|why| panic!("{why}: {:?}", self.body))
+    }
+
+    pub(crate) fn message(&self) -> String {
+        self.json()["message"].as_str().unwrap_or_default().to_owned()
+    }
+
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.get(&name.to_ascii_lowercase()).map_or("", String::as_str)
+    }
+}
+
+impl Client {
+    /// Of a daemon on a machine of this name.
+    pub(crate) fn on(hostname: &str, node: &Handle) -> Self {
+        let host = Host::read(hostname.into(), "/data".into(), "process".into());
+        Self { direct: Direct::of(node.clone(), host) }
+    }
+
+    pub(crate) async fn send(&self, method: &str, path: &str, body: Option<&Value>) -> Reply {
+        let path = path.replace('"', "%22").replace('{', "%7B").replace('}', "%7D");
+        let bytes = body.map(|body| serde_json::to_vec(body).expect("JSON"));
+        Reply(self.direct.ask(method, &path, bytes).await.expect("a whole answer"))
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Reply {
+        self.send("GET", path, None).await
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> Reply {
+        self.send("POST", path, Some(body)).await
+    }
+}

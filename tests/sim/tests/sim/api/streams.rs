@@ -1,0 +1,191 @@
+//! Streams: events as lines, logs as frames, the journal as lines.
+
+use super::real::tell;
+use super::stage::{Client, NOW, SELF, Stage, play, worker};
+use essaim_model::{Assigned, Change, Desired, Observed, ServiceId, Slot, Task, TaskId};
+use essaim_wire::NodeId;
+use essaim_worker::engine::LogStream;
+use serde_json::{Value, json};
+
+const WEB: ServiceId = ServiceId::from_bits(50);
+const TASK: TaskId = TaskId::from_bits(51);
+
+async fn cluster() -> (Stage, Client) {
+    let stage = Stage::manager().await;
+    let client = stage.client();
+    let asked = json!({"Name": "web", "TaskTemplate": {"ContainerSpec": {"Image": "sleep"}}});
+    let asked = serde_json::from_value(asked).expect("Docker's shape");
+    let spec = essaim_docker::convert::spec::read(asked, String::new).expect("a good wish");
+    let spec_version = stage.change(Change::CreateService { id: WEB, spec: Box::new(spec) }).await;
+    let task = Task {
+        id: TASK,
+        meta: Default::default(),
+        service: WEB,
+        spec_version,
+        slot: Slot::Number(1),
+        assigned: Assigned::Node(SELF),
+        desired: Desired::Running,
+        observed: Observed::nothing(NOW),
+        written_off: None,
+        restarts: 0,
+        began_at: None,
+        ended_at: None,
+        engine: essaim_model::EngineKind::Process,
+    };
+    stage.change(Change::CreateTask(Box::new(task))).await;
+    (stage, client)
+}
+
+/// The time of the node, in whole seconds since 1970.
+fn now(stage: &Stage) -> u64 {
+    stage.node().scope().utc().as_micros() / 1_000_000
+}
+
+fn lines(body: &[u8]) -> Vec<Value> {
+    body.split(|byte| *byte == b'\n')
+        .filter(|line| !line.is_empty())
+        .map(|line| serde_json::from_slice(line).expect("a line of JSON"))
+        .collect()
+}
+
+#[test]
+fn events_tell_what_changed_from_what_to_what() {
+    play(async || {
+        let (stage, client) = cluster().await;
+        let node = NodeId::from_bits(9);
+        stage.change(Change::AcceptNode(Box::new(worker(node, "node9")))).await;
+        let found = stage.state();
+        let mut spec = found.node(node).expect("accepted").spec.clone();
+        spec.availability = essaim_model::Availability::Drain;
+        stage.change(Change::SetNode { id: node, expect: found.node(node).expect("there").meta.version, spec }).await;
+        let service = found.service(WEB).expect("there");
+        let mut scaled = service.spec.clone();
+        scaled.mode = essaim_model::Mode::Replicated { replicas: 4 };
+        stage
+            .change(Change::UpdateService { id: WEB, expect: service.meta.version, spec: Some(Box::new(scaled)) })
+            .await;
+        stage.change(Change::RemoveService { id: WEB }).await;
+
+        let until = now(&stage) + 1;
+        let told = client.get(&format!("/events?since=1&until={until}")).await;
+        assert_eq!(told.header("content-type"), "application/json");
+        let told = lines(&told.body);
+        let short: Vec<_> = told
+            .iter()
+            .map(|it| format!("{} {} {}", it["Type"], it["Action"], it["Actor"]["Attributes"]).replace('"', ""))
+            .collect();
+        assert_eq!(
+            short,
+            [
+                "node create {name:node1}",
+                "service create {name:web}",
+                "node create {name:node9}",
+                "node update {availability.new:drain,availability.old:active,name:node9}",
+                "service update {name:web,replicas.new:4,replicas.old:1}",
+                "service remove {name:web}",
+            ]
+        );
+        let founded = stage.state().node(SELF).expect("there").meta.created_at.as_micros();
+        assert_eq!((&told[0]["scope"], &told[0]["time"]), (&json!("swarm"), &json!(founded / 1_000_000)));
+        assert_eq!(told[0]["timeNano"], json!(founded * 1000));
+    });
+}
+
+#[test]
+fn events_are_narrowed_by_type_name_and_time() {
+    play(async || {
+        let (stage, client) = cluster().await;
+        let later = now(&stage) + 1;
+        let count = async |query: &str| {
+            let reply = client.get(&format!("/events?{}", query.replace('"', "%22"))).await;
+            if reply.status == 200 { Ok(lines(&reply.body).len()) } else { Err(reply.message()) }
+        };
+        let until = format!("until={later}");
+        assert_eq!(count(&format!(r#"since=1&{until}&filters={{"type":{{"service":true}}}}"#)).await, Ok(1));
+        assert_eq!(count(&format!(r#"since=1&{until}&filters={{"service":["web"]}}"#)).await, Ok(1));
+        assert_eq!(count(&format!(r#"since=1&{until}&filters={{"node":["web"]}}"#)).await, Ok(0));
+        assert_eq!(count(&format!("since={later}&{until}")).await, Ok(0), "all of it happened before");
+        assert_eq!(count(r#"filters={"colour":["red"]}"#).await, Err("invalid filter 'colour'".into()));
+        assert!(count("since=5&until=4").await.is_err());
+        assert!(count("since=yesterday").await.is_err());
+    });
+}
+
+/// The stream, the length and the text of each frame.
+fn frames(mut body: &[u8]) -> Vec<(u8, String)> {
+    let mut frames = Vec::new();
+    while let Some((head, rest)) = body.split_at_checked(8) {
+        assert_eq!(head[1..4], [0, 0, 0]);
+        let len = u32::from_be_bytes(head[4..].try_into().expect("four bytes")) as usize;
+        let (text, rest) = rest.split_at(len);
+        frames.push((head[0], String::from_utf8(text.to_vec()).expect("text")));
+        body = rest;
+    }
+    assert!(body.is_empty());
+    frames
+}
+
+#[test]
+fn logs_are_frames_with_times_and_details_where_asked_for() {
+    tell(31, 2, 1, async |cluster| {
+        // The one service of a new cluster has its tasks on both machines; one of them writes.
+        let state = cluster.control()?.read().await.map_err(|why| why.to_string())?;
+        let service = state.services().next().ok_or("there is a first service")?;
+        let machine = cluster.run().world.machine(2);
+        let task = *machine.running().first().ok_or("it runs some")?;
+        machine.write(task, LogStream::Stdout, "one");
+        machine.write(task, LogStream::Stderr, "two");
+        let client = Client::on("n1", &cluster.node(1)?);
+        let name = &service.spec.name;
+        let plain = client.get(&format!("/services/{name}/logs?stdout=1&stderr=1")).await;
+        assert_eq!(plain.header("content-type"), "application/vnd.docker.multiplexed-stream");
+        let written: Vec<_> = frames(&plain.body).into_iter().filter(|(_, line)| line != "started\n").collect();
+        assert_eq!(written, [(1, "one\n".to_owned()), (2, "two\n".to_owned())]);
+        let full = format!("/v1.50/tasks/{task}/logs?stderr=1&stdout=1&details=1&timestamps=1&tail=1");
+        let full = frames(&client.get(&full).await.body);
+        let [(2, line)] = full.as_slice() else { return Err(format!("one line: {full:?}")) };
+        let (time, line) = line.split_once(' ').ok_or("a time comes first")?;
+        assert!(time.starts_with("2023-11-14T") && time.ends_with('Z') && time.len() == 30, "{time}");
+        let node = state.task(task).and_then(|task| task.node()).ok_or("it was given to a node")?;
+        let ids = format!("node.id={node},com.docker.swarm.service.id={},com.docker.swarm.task.id={task}", service.id);
+        assert_eq!(line, format!("com.docker.swarm.{ids} two\n"));
+        let late = client.get(&format!("/services/{name}/logs?stdout=1&since=1795201044")).await;
+        assert!(frames(&late.body).is_empty());
+        Ok(())
+    });
+}
+
+#[test]
+fn logs_want_a_stream_and_something_to_read() {
+    play(async || {
+        let (_, client) = cluster().await;
+        let none = client.get("/services/web/logs").await;
+        assert_eq!(
+            (none.status, none.message().as_str()),
+            (400, "Bad parameters: you must choose at least one stream")
+        );
+        assert_eq!(client.get("/services/nope/logs?stdout=1").await.message(), "service nope not found");
+        assert_eq!(client.get("/tasks/nope/logs?stdout=1").await.message(), "task nope not found");
+    });
+}
+
+#[test]
+fn the_journal_comes_line_by_line() {
+    tell(32, 2, 1, async |cluster| {
+        let client = Client::on("n1", &cluster.node(1)?);
+        let told = lines(&client.get("/essaim/v1/journal?node=n2").await.body);
+        assert_eq!(told[0]["name"], "n2");
+        assert!(told.iter().any(|record| record["path"] == "/n2/worker/uplink"), "{told:?}");
+        assert_eq!(client.get("/essaim/v1/journal?node=n7").await.message(), "node n7 not found");
+        let trees = client.get("/essaim/v1/tree").await.json();
+        let named = |name: &str| {
+            let tree = trees["nodes"].as_array().into_iter().flatten().find(|node| node["name"] == name);
+            tree.and_then(|node| node["actors"].as_array()).cloned().unwrap_or_default()
+        };
+        assert!(named("n1").iter().any(|actor| actor["path"] == "/n1/manager"), "{trees}");
+        assert!(named("n2").iter().any(|actor| actor["path"] == "/n2/worker"), "{trees}");
+        let members = client.get("/essaim/v1/members").await.json();
+        assert_eq!((&members["isolated"], members["members"].as_array().map(Vec::len)), (&json!(false), Some(2)));
+        Ok(())
+    });
+}
