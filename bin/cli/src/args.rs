@@ -4,7 +4,7 @@ use clap::Parser;
 
 use crate::client::{Address, Client};
 use crate::exit::Failure;
-use crate::verbs::{events, node, service, swarm, system};
+use crate::verbs::{config, events, node, service, swarm, system};
 use crate::{daemon, dev, observe, whoami};
 
 /// Runs your services on many machines and keeps them running.
@@ -39,6 +39,9 @@ enum Command {
     /// Manage Swarm services
     #[command(subcommand)]
     Service(service::Command),
+    /// Manage Swarm configs
+    #[command(subcommand)]
+    Config(config::Command),
     /// Get real time events from the server
     Events(events::Arguments),
     /// Display system-wide information
@@ -68,6 +71,7 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Swarm(command) => swarm::run(&client()?, command).await,
         Command::Node(command) => node::run(&client()?, command).await,
         Command::Service(command) => service::run(&client()?, command).await,
+        Command::Config(command) => config::run(&client()?, command).await,
         Command::Events(arguments) => events::run(&client()?, arguments).await,
         Command::Info(arguments) => system::info(&client()?, arguments).await,
         Command::Version(arguments) => system::version(&client()?, arguments).await,
@@ -129,6 +133,11 @@ mod tests {
             "service update --constraint-add node.role==worker web",
             "service logs -f --tail 5 web",
             "service rollback web",
+            "config create --label env=test site -",
+            "config create site index.html",
+            "config ls --filter name=si -q",
+            "config inspect --pretty site",
+            "config rm site other",
             "-H unix:///tmp/x.sock info",
             "info --host unix:///tmp/x.sock",
             "dev --nodes 5 --managers 3 --demo",

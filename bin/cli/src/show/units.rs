@@ -98,6 +98,22 @@ pub(crate) fn age(then: Timestamp, now: Timestamp) -> String {
     format!("{} ago", human_duration(now.duration_since(then).as_secs_f64()).to_lowercase())
 }
 
+/// How long ago this moment (RFC 3339) was, as the tables of configs and secrets say it: `Less than a second ago`.
+pub(crate) fn human_age(moment: &str, now: Timestamp) -> String {
+    match moment.parse::<Timestamp>() {
+        Ok(then) => format!("{} ago", human_duration(now.duration_since(then).as_secs_f64())),
+        Err(_) => "at an unknown time".to_owned(),
+    }
+}
+
+/// A moment (RFC 3339) as Go spells it, in lower case: `2026-11-20 18:57:35.345098014 +0000 utc`.
+pub(crate) fn long_moment(moment: &str) -> String {
+    match moment.parse::<Timestamp>() {
+        Ok(then) => then.strftime("%Y-%m-%d %H:%M:%S%.f +0000 utc").to_string(),
+        Err(_) => moment.to_owned(),
+    }
+}
+
 /// A timestamp of Essaim's own routes, as jiff's type.
 pub(crate) fn moment(time: essaim_docker::Time) -> Timestamp {
     Timestamp::from_nanosecond(i128::from(time.unix().1)).unwrap_or(Timestamp::MIN)

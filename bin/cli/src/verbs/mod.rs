@@ -1,9 +1,10 @@
 //! Docker's verbs, with docker's words, flags and tables.
 //!
-//! One file a noun: [`swarm`], [`node`], [`service`], [`events`], [`system`] (info, version); [`drain`]
-//! waits until a node has given its tasks away, [`tasks`] is the table that `service ps` and `node ps` share, [`read`] reaches into the daemon's JSON. Data goes to stdout and progress
-//! to stderr, which is the one thing docker does otherwise.
+//! One file a noun: [`swarm`], [`node`], [`service`], [`config`], [`events`], [`system`] (info, version); [`drain`] waits until
+//! a node has given its tasks away, [`tasks`] is the table that `service ps` and `node ps` share, [`read`] reaches into the
+//! daemon's JSON. Data goes to stdout and progress to stderr, which is the one thing docker does otherwise.
 
+pub(crate) mod config;
 mod drain;
 pub(crate) mod events;
 pub(crate) mod node;

@@ -1,6 +1,5 @@
 //! `essaim node`: the cluster's machines.
 
-use std::fmt::Write as _;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -10,7 +9,7 @@ use super::swarm::{Availability, Role};
 use super::{Shown, drain, each, label, tasks};
 use crate::client::{Client, encoded, filters};
 use crate::exit::Failure;
-use crate::show::units::{bytes, capital, cpus, natural_order, parse_duration};
+use crate::show::units::{bytes, capital, cpus, long_moment, natural_order, parse_duration};
 use crate::show::{Field, List, Missing, inspect};
 
 /// The verbs.
@@ -324,18 +323,6 @@ fn in_words(node: &Value) -> String {
         line(format!(" Issuer Public Key:\t{}", text(node, "/Description/TLSInfo/CertIssuerPublicKey")));
     }
     out
-}
-
-/// `2026-11-20 18:57:35.345098014 +0000 utc`: Go's default spelling, in lower case.
-fn long_moment(moment: &str) -> String {
-    match moment.parse::<jiff::Timestamp>() {
-        Ok(then) => {
-            let mut text = String::new();
-            let _ = write!(text, "{}", then.strftime("%Y-%m-%d %H:%M:%S%.f +0000 utc"));
-            text
-        }
-        Err(_) => moment.to_owned(),
-    }
 }
 
 #[cfg(test)]
