@@ -1,7 +1,7 @@
 //! Operators: several clients that ask for things at the same time, and remember together what they were answered.
 //!
-//! Each asks one thing at a time, of any manager that runs. What they do to services is one history for each name
-//! ([`history`](crate::testkit::history)): every answer must be explained by an order of all requests in which each
+//! Each asks one thing at a time, of any manager that runs. What they do to services and configs is one history for each
+//! name ([`history`](crate::testkit::history)): every answer must be explained by an order of all requests in which each
 //! has its effect once, between its question and its answer. They often act at the same moment and on the same
 //! services, so that there is something to explain. What they want of nodes is a history for each node in the same
 //! way. And every answer comes in time, whatever is wrong.
@@ -16,7 +16,7 @@ use crate::testkit::trace::Trace;
 use crate::testkit::world::Running;
 use essaim_manager::Control;
 use essaim_model::{
-    Availability, FailureAction, Image, Labels, Mode, Refusal, RefusalKind, ServiceSpec, State, UpdateConfig,
+    Availability, ConfigSpec, FailureAction, Labels, Mode, Refusal, RefusalKind, ServiceSpec, State, UpdateConfig,
     UpdateOrder,
 };
 use essaim_node::Handle;
@@ -37,6 +37,9 @@ const ANSWER_MAX: Duration = Duration::from_secs(15);
 
 /// The names that services have. So few that clients meet: what five machines are for.
 const NAMES: u32 = 6;
+
+/// The names that configs have.
+const CONFIG_NAMES: u32 = 3;
 
 /// Clients act just before multiples of this, so that they often act at the same moment.
 const BEAT: Duration = Duration::from_millis(200);
@@ -82,6 +85,7 @@ pub struct Client {
 struct Memory {
     ops: u64,
     services: BTreeMap<String, Object>,
+    configs: BTreeMap<String, Object>,
     nodes: BTreeMap<NodeId, Object>,
     /// Reads under way: what is first asked for meanwhile is theirs too.
     reading: BTreeSet<Op>,
@@ -117,6 +121,9 @@ enum Wish {
     Activate,
     Promote,
     Demote,
+    CreateConfig,
+    LabelConfig,
+    RemoveConfig,
     Read,
 }
 
@@ -172,6 +179,9 @@ impl Client {
                 65..76 if self.number == 1 => Wish::Activate,
                 76..81 if self.roles => Wish::Promote,
                 81..86 if self.roles => Wish::Demote,
+                86..89 => Wish::CreateConfig,
+                89..93 => Wish::LabelConfig,
+                93..95 => Wish::RemoveConfig,
                 _ => Wish::Read,
             };
             self.ask(wish).await;
@@ -228,6 +238,16 @@ impl Client {
             }
             Wish::Scale | Wish::Update | Wish::Remove => self.change_service(&asked, wish).await,
             Wish::Drain | Wish::Activate | Wish::Promote | Wish::Demote => self.change_node(&asked, wish).await,
+            Wish::CreateConfig => {
+                let name = format!("c{}", self.rng.random_range(1..=CONFIG_NAMES));
+                let op = self.memory().begin_config(&name, Ask::Create);
+                let labels = Labels::from([BORN, LAST].map(|label| (label.to_owned(), op.0.to_string())));
+                let spec = ConfigSpec { name: name.clone(), labels, data: op.0.to_be_bytes().as_slice().into() };
+                let created: Request<'_> = Box::pin(async { asked.control.create_object(spec).await.map(drop) });
+                let answer = self.answer(&asked, &format!("{op} create config {name}"), created).await;
+                self.learn_config(&name, op, answer);
+            }
+            Wish::LabelConfig | Wish::RemoveConfig => self.change_config(&asked, wish).await,
         }
     }
 
@@ -235,7 +255,7 @@ impl Client {
         let Some(state) = self.read(asked).await else { return };
         let there: Vec<_> = state.services().cloned().collect();
         let Some(service) = pick(&mut self.rng, &there) else { return };
-        let Some(was) = value(&service.spec) else { return };
+        let Some(was) = value(&service.spec.labels) else { return };
         let (id, version, mut spec) = (service.id, service.meta.version, service.spec.clone());
         let name = spec.name.as_str().to_owned();
         let (what, ask) = match (wish, &mut spec.mode) {
@@ -260,6 +280,29 @@ impl Client {
         });
         let answer = self.answer(asked, &format!("{op} {what}"), change).await;
         self.learn(&name, op, answer);
+    }
+
+    async fn change_config(&mut self, asked: &Asked, wish: Wish) {
+        let Some(state) = self.read(asked).await else { return };
+        let there: Vec<_> = state.all::<ConfigSpec>().cloned().collect();
+        let Some(config) = pick(&mut self.rng, &there) else { return };
+        let Some(was) = value(&config.spec.labels) else { return };
+        let (id, version, mut spec) = (config.id, config.meta.version, config.spec.clone());
+        let name = spec.name.clone();
+        let (what, ask) = match wish {
+            Wish::RemoveConfig => ("remove", Ask::Remove(was.born)),
+            _ => ("label", Ask::Update(was)),
+        };
+        let op = self.memory().begin_config(&name, ask);
+        spec.labels.insert(LAST.into(), op.0.to_string());
+        let change: Request<'_> = Box::pin(async {
+            match ask {
+                Ask::Remove(_) => asked.control.remove_object::<ConfigSpec>(id).await,
+                _ => asked.control.update_object(id, version, spec).await,
+            }
+        });
+        let answer = self.answer(asked, &format!("{op} {what} config {name}"), change).await;
+        self.learn_config(&name, op, answer);
     }
 
     async fn change_node(&mut self, asked: &Asked, wish: Wish) {
@@ -332,7 +375,7 @@ impl Client {
         memory.read = memory.read.max(index);
         memory.reading.remove(&op);
         for (name, object) in &mut memory.services {
-            let shown = state.service_named(name).map(|service| value(&service.spec));
+            let shown = state.service_named(name).map(|service| value(&service.spec.labels));
             match shown {
                 Some(None) => wrong.push(format!("service {name} is not what any client asked for")),
                 Some(Some(value)) => wrong.extend(object.answer(op, Said::Saw(Some(value))).err()),
@@ -342,6 +385,18 @@ impl Client {
         let stranger = |name: &&str| !memory.services.contains_key(*name);
         let strangers = state.services().map(|service| service.spec.name.as_str()).filter(stranger);
         wrong.extend(strangers.map(|name| format!("nobody asked for service {name}")));
+        for (name, object) in &mut memory.configs {
+            let found = state.object_named::<ConfigSpec>(name);
+            let shown = found.map(|config| value(&config.spec.labels).filter(|value| is_as_made(&config.spec, *value)));
+            match shown {
+                Some(None) => wrong.push(format!("config {name} is not what any client asked for")),
+                Some(Some(value)) => wrong.extend(object.answer(op, Said::Saw(Some(value))).err()),
+                None => wrong.extend(object.answer(op, Said::Saw(None)).err()),
+            }
+        }
+        let stranger = |name: &&str| !memory.configs.contains_key(*name);
+        let strangers = state.all::<ConfigSpec>().map(|config| config.spec.name.as_str()).filter(stranger);
+        wrong.extend(strangers.map(|name| format!("nobody asked for config {name}")));
         for (id, object) in &mut memory.nodes {
             let shown = state.node(*id).map(|node| value_of_node(&node.spec.labels));
             wrong.extend(object.answer(op, Said::Saw(shown)).err());
@@ -354,6 +409,14 @@ impl Client {
     fn learn(&self, name: &str, op: Op, answer: Answer) {
         let mut memory = self.memory();
         let explained = memory.services.get_mut(name).and_then(|object| learn(object, op, answer));
+        drop(memory);
+        self.violated(explained);
+    }
+
+    /// What became of a request about a config.
+    fn learn_config(&self, name: &str, op: Op, answer: Answer) {
+        let mut memory = self.memory();
+        let explained = memory.configs.get_mut(name).and_then(|object| learn(object, op, answer));
         drop(memory);
         self.violated(explained);
     }
@@ -424,12 +487,14 @@ impl Memory {
     /// A request about a service begins.
     fn begin(&mut self, name: &str, ask: Ask) -> Op {
         let op = self.next();
-        let object = self.services.entry(name.to_owned()).or_insert_with(|| {
-            let mut object = Object::new(name);
-            self.reading.iter().for_each(|read| object.ask(*read, Ask::Read));
-            object
-        });
-        object.ask(op, ask);
+        begin_named(&mut self.services, &self.reading, name, op, ask);
+        op
+    }
+
+    /// A request about a config begins.
+    fn begin_config(&mut self, name: &str, ask: Ask) -> Op {
+        let op = self.next();
+        begin_named(&mut self.configs, &self.reading, name, op, ask);
         op
     }
 
@@ -459,8 +524,23 @@ impl Memory {
     }
 
     fn objects(&mut self) -> impl Iterator<Item = &mut Object> {
-        self.services.values_mut().chain(self.nodes.values_mut())
+        self.services.values_mut().chain(self.configs.values_mut()).chain(self.nodes.values_mut())
     }
+}
+
+/// Reads under way may show what is asked for the first time now.
+fn begin_named(objects: &mut BTreeMap<String, Object>, reading: &BTreeSet<Op>, name: &str, op: Op, ask: Ask) {
+    let object = objects.entry(name.to_owned()).or_insert_with(|| {
+        let mut object = Object::new(name);
+        reading.iter().for_each(|read| object.ask(*read, Ask::Read));
+        object
+    });
+    object.ask(op, ask);
+}
+
+/// Whether a config still holds the data that the request which made it set: an update changes labels only.
+fn is_as_made(spec: &ConfigSpec, value: Value) -> bool {
+    *spec.data == value.born.0.to_be_bytes()
 }
 
 /// What became of a request. Returns what is wrong with that.
@@ -487,9 +567,9 @@ fn value_of_node(labels: &Labels) -> Value {
     Value { born: NOBODY, last }
 }
 
-/// Which requests made a service what it is.
-fn value(spec: &ServiceSpec) -> Option<Value> {
-    let op = |label: &str| spec.labels.get(label).and_then(|number| number.parse().ok()).map(Op);
+/// Which requests made a service or config what it is.
+fn value(labels: &Labels) -> Option<Value> {
+    let op = |label: &str| labels.get(label).and_then(|number| number.parse().ok()).map(Op);
     Some(Value { born: op(BORN)?, last: op(LAST)? })
 }
 
@@ -514,8 +594,7 @@ fn spec(rng: &mut StdRng, name: &str, mode: Mode, op: Op) -> ServiceSpec {
     };
     let mut spec = essaim_model::fixtures::service(name, 0);
     spec.labels = Labels::from(labels);
-    let image = if rng.random_bool(0.25) { "stubborn" } else { "steady" };
-    spec.task.container.image = Image::parse(image).expect("the name of an image");
+    spec.task.container.image = if rng.random_bool(0.25) { "stubborn" } else { "steady" }.into();
     // Short, so that a stubborn service can follow an update task by task.
     spec.task.container.stop_grace = Some(Duration::from_secs(2));
     // More than one part of a node's orders holds.
