@@ -8,7 +8,8 @@
 use super::Made;
 use crate::service::{DRAIN_LABEL, ENGINE_LABEL, ON_UNREACHABLE_LABEL};
 use crate::{
-    EndpointSpec, Labels, Mode, PortConfig, PortProtocol, PublishMode, Refusal, Service, ServiceId, ServiceSpec, State,
+    ConfigSpec, EndpointSpec, Labels, Mode, PortConfig, PortProtocol, PublishMode, Refusal, Service, ServiceId,
+    ServiceSpec, State,
 };
 use std::sync::Arc;
 
@@ -24,6 +25,7 @@ impl State {
         {
             return Err(Refusal::invalid(format!("a service has at most {REPLICAS_MAX} replicas, not {replicas}")));
         }
+        self.check_configs(spec)?;
         let ingress = |endpoint: &EndpointSpec| endpoint.ports.iter().any(|port| port.mode == PublishMode::Ingress);
         if spec.endpoint.as_ref().is_some_and(|endpoint| endpoint.dns_round_robin && ingress(endpoint)) {
             let text = "EndpointSpec: port published with ingress mode can't be used with dnsrr mode";
@@ -47,6 +49,18 @@ impl State {
             }
         }
         Ok(())
+    }
+
+    /// Refuses a reference to a config that is not there, or is another by now.
+    fn check_configs(&self, spec: &ServiceSpec) -> Made {
+        let there = |id| self.object::<ConfigSpec>(id).map(|config| config.spec.name.as_str());
+        let configs = spec.task.container.configs.iter();
+        let missing: Vec<_> = configs.filter(|it| there(it.id) != Some(&it.name)).map(|it| it.name.as_str()).collect();
+        match missing.as_slice() {
+            [] => Ok(()),
+            [one] => Err(Refusal::invalid(format!("config not found: {one}"))),
+            many => Err(Refusal::invalid(format!("configs not found: {}", many.join(", ")))),
+        }
     }
 
     /// Another service that publishes this port in such a way that `id` cannot publish it as well. Tasks of several

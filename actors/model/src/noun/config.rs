@@ -1,7 +1,7 @@
 //! A config: bytes that tasks read, set once and never changed, so that a task sees what it was started with.
 
 use super::Noun;
-use crate::{Labels, Refusal, State};
+use crate::{Labels, Refusal, Service, State};
 use bincode::{Decode, Encode};
 use essaim_wire::Level;
 use std::fmt;
@@ -63,9 +63,9 @@ impl Noun for ConfigSpec {
         Ok(Self { labels: next.labels.clone(), ..self.clone() })
     }
 
-    /// None: no service can name a config yet.
-    fn users(_: ConfigId, _: &State) -> Vec<String> {
-        Vec::new()
+    fn users(id: ConfigId, state: &State) -> Vec<String> {
+        let uses = |service: &&Arc<Service>| service.spec.task.container.configs.iter().any(|config| config.id == id);
+        state.services().filter(uses).map(|service| service.spec.name.to_string()).collect()
     }
 
     fn payload_len(&self) -> usize {

@@ -3,7 +3,8 @@
 use super::config::CONFIG_LEN_MAX;
 use super::refuse_used;
 use crate::apply::tests::World;
-use crate::{AnyId, AnyPut, Change, ConfigId, ConfigSpec, Event, Labels, Noun, Put, RefusalKind};
+use crate::service::{ConfigReference, ConfigReferences, ConfigTarget};
+use crate::{AnyId, AnyPut, Change, ConfigId, ConfigSpec, Event, Labels, Noun, Put, RefusalKind, ServiceId};
 use essaim_wire::Index;
 use std::sync::Arc;
 
@@ -106,6 +107,25 @@ fn an_object_that_is_used_says_who_uses_it() {
     };
     assert_eq!(words(&["web"]), "config 'site' is in use by the following service: web");
     assert_eq!(words(&["web", "db"]), "config 'site' is in use by the following services: web, db");
+}
+
+#[test]
+fn a_config_is_not_removed_while_a_service_names_it_and_a_service_names_only_what_is_there() {
+    let (mut world, _) = with_site();
+    let service = |name: &str, config: &str| {
+        let reference = |id| ConfigReference { id, name: config.into(), target: ConfigTarget::Runtime };
+        let mut spec = crate::fixtures::service(name, 1);
+        let references = ConfigReferences::parse(vec![reference(ConfigId::from_bits(1))]);
+        spec.task.container.configs = references.expect("one file each");
+        Box::new(spec)
+    };
+    let create = |id, spec| Change::CreateService { id: ServiceId::from_bits(id), spec };
+    assert_eq!(world.refused(create(7, service("web", "another"))), "config not found: another");
+    world.done(create(7, service("web", "site")));
+    assert_eq!(world.refused(remove(1)), "config 'site' is in use by the following service: web");
+    world.done(Change::RemoveService { id: ServiceId::from_bits(7) });
+    world.done(remove(1));
+    assert_eq!(world.refused(create(8, service("web", "site"))), "config not found: site");
 }
 
 #[test]
