@@ -94,6 +94,11 @@ impl Record {
         before != *self
     }
 
+    /// Whether it can be: nobody has more observers than rings.
+    pub(crate) const fn is_possible(&self, rings: usize) -> bool {
+        self.sealed as usize <= rings && (self.rings as u32) < 1 << rings
+    }
+
     /// Which incarnation it speaks of.
     pub(crate) const fn era(&self) -> (Generation, Incarnation) {
         (self.generation, self.incarnation)

@@ -7,10 +7,11 @@
 
 use crate::accusation::WireRecord;
 use crate::identity::Id;
+use crate::proof::{Signature, Statement};
 use crate::{Goodbye, Incarnation};
 use bincode::{Decode, Encode};
 use bytes::Bytes;
-use essaim_wire::{DecodeError, Generation, NodeId, decode, encode};
+use essaim_wire::{DecodeError, Generation, decode, encode};
 
 /// No datagram is longer: it fits into every path's MTU beside the headers of QUIC, UDP and IP.
 pub const MAX_DATAGRAM: usize = 1150;
@@ -47,26 +48,19 @@ pub(crate) enum Say {
     Echo { seq: u32 },
     /// This is how your subject, or you yourself, stand accused.
     Accuse(WireRecord),
-    /// I live, in this incarnation.
-    Alive,
-    /// I go away.
-    Farewell(Goodbye),
+    /// I live, in this incarnation: with a signature, for the listener to pass on.
+    Alive(Signature),
+    /// I go away: with a signature, for the listener to pass on.
+    Farewell(Goodbye, Signature),
 }
 
 /// What travels beside foca's own updates.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub(crate) enum Item {
+    /// What observers say of a member. It steers what is shown and routed, and moves no task.
     Accused(WireRecord),
-    Farewell(Farewell),
-}
-
-/// A goodbye, passed on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
-pub(crate) struct Farewell {
-    pub(crate) node: NodeId,
-    pub(crate) generation: Generation,
-    pub(crate) incarnation: Incarnation,
-    pub(crate) goodbye: Goodbye,
+    /// What a member says of itself.
+    Stated(Statement),
 }
 
 /// Why a datagram is ignored.
@@ -113,7 +107,7 @@ pub(crate) fn write_gossip(packet: &[u8]) -> Bytes {
 mod tests {
     use super::*;
     use crate::accusation::Record;
-    use essaim_wire::Role;
+    use essaim_wire::{NodeId, Role};
     use proptest::prelude::*;
 
     fn direct(say: Say) -> Direct {
@@ -140,10 +134,12 @@ mod tests {
 
     #[test]
     fn the_bytes_of_items_never_change() {
-        let goodbye = Goodbye::RESTARTING;
-        let farewell =
-            Farewell { node: NodeId::from_bits(5), generation: Generation(2), incarnation: Incarnation(3), goodbye };
-        assert_eq!(encode(&Item::Farewell(farewell)), [1, 5, 2, 3, 2, 30, 0]);
+        let said = direct(Say::Beat { seq: 1 });
+        let signature = Signature { key: [6; 32], bytes: [7; 64] };
+        let goodbye = Some(Goodbye::RESTARTING);
+        let stated = Statement { id: said.id, incarnation: said.incarnation, goodbye, signature };
+        let golden = [[1, 5, 2, 0, 0, 127, 0, 0, 1, 251, 73, 9, 1, 3, 1, 2, 30, 0].as_slice(), &[6; 32], &[7; 64]];
+        assert_eq!(encode(&Item::Stated(stated)), golden.concat());
         let record = Record::new(NodeId::from_bits(1), Generation(1), Incarnation(0))
             .by_observer(0)
             .by_observer(3)
@@ -157,7 +153,7 @@ mod tests {
         assert_eq!(read(&[]), Err(Unreadable::Length(0)));
         assert_eq!(read(&[0; MAX_DATAGRAM + 1]), Err(Unreadable::Length(MAX_DATAGRAM + 1)));
         assert_eq!(read(&[9, 1]), Err(Unreadable::Kind(9)));
-        let mut long = direct(Say::Alive).write().to_vec();
+        let mut long = direct(Say::Echo { seq: 1 }).write().to_vec();
         long.push(0);
         assert!(matches!(read(&long), Err(Unreadable::Undecodable(_))));
     }

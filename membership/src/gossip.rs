@@ -158,13 +158,11 @@ impl Gossip {
         self.exhume(id);
     }
 
-    /// Takes back whatever is said of this node up to `incarnation`.
+    /// Takes back what is said of this node in the incarnation that it is in. An earlier one is taken back already, and a
+    /// later one nobody can have heard from this node: whoever says so makes it up, and must not use up its incarnations.
     pub(crate) fn refute(&mut self, incarnation: Incarnation) {
-        if incarnation.epoch() > self.me.epoch {
-            // Said of an epoch that never was: go beyond it.
-            self.become_epoch(incarnation.epoch().saturating_add(1), self.me.addr, self.me.role);
-        } else if incarnation >= self.incarnation() {
-            let suspected = incarnation.refuted().max(self.refuted);
+        if incarnation == self.incarnation() {
+            let suspected = self.refuted;
             self.health.on_trouble();
             self.apply(Member::new(self.me, suspected, State::Suspect), false);
             // Exactly what foca does with it: one more, or a renewed identity when there are no more.
@@ -270,6 +268,34 @@ fn transmissions(members: usize) -> u8 {
     (4.0 * (members as f64 + 1.0).log10()).ceil().clamp(3.0, 255.0) as u8
 }
 
+/// The datagram of a packet that says this, from somebody to somebody: foca writes none that is not so.
+#[cfg(any(test, feature = "lies"))]
+pub(crate) fn write_packet(
+    src: Id,
+    incarnation: Incarnation,
+    dst: Id,
+    updates: &[(Id, Incarnation, State)],
+    items: &[Item],
+) -> Bytes {
+    let header = Header { src, src_incarnation: incarnation.refuted(), dst, message: Message::Gossip };
+    let mut packet = Letters::header_bytes(&header);
+    packet.put_u16(updates.len() as u16);
+    for (id, incarnation, state) in updates {
+        let state = match state {
+            State::Alive => WireState::Alive,
+            State::Suspect => WireState::Suspect,
+            State::Down => WireState::Down,
+        };
+        packet.extend(encode(&WireMember { id: *id, incarnation: incarnation.refuted(), state }));
+    }
+    for item in items {
+        let item = encode(item);
+        packet.put_u16(item.len() as u16);
+        packet.extend(item);
+    }
+    write_gossip(&packet)
+}
+
 /// Writes down what foca asks for.
 struct Clerk<'a> {
     out: &'a mut Outbox,
@@ -311,7 +337,7 @@ struct Items;
 #[derive(PartialEq)]
 enum Key {
     Accused(NodeId),
-    Farewell(NodeId),
+    Stated(NodeId),
 }
 
 impl Invalidates for Key {
@@ -328,7 +354,7 @@ impl BroadcastHandler<Id> for Items {
     fn receive_item(&mut self, data: &[u8], _: Option<&Id>) -> Result<Option<Key>, DecodeError> {
         Ok(Some(match decode(data)? {
             Item::Accused(record) => Key::Accused(record.node()),
-            Item::Farewell(farewell) => Key::Farewell(farewell.node),
+            Item::Stated(stated) => Key::Stated(stated.id.node),
         }))
     }
 }
@@ -521,11 +547,25 @@ mod tests {
     fn a_node_never_runs_out_of_incarnations() {
         let mut one = gossip(1);
         one.alive(id(2), Incarnation(0), true);
-        one.refute(Incarnation(0xffff));
+        for refuted in 0..=0xffff {
+            one.refute(Incarnation(refuted));
+        }
         assert_eq!(one.incarnation(), Incarnation(1 << 16));
         assert_eq!(*one.foca.identity(), one.me());
         one.refute(Incarnation(1 << 16));
         assert_eq!(one.incarnation(), Incarnation((1 << 16) + 1));
+    }
+
+    #[test]
+    fn an_incarnation_that_a_node_never_had_costs_it_none() {
+        let mut one = gossip(1);
+        one.alive(id(2), Incarnation(0), true);
+        for made_up in [1, 0xffff, 1 << 16, u32::MAX] {
+            one.refute(Incarnation(made_up));
+            assert_eq!(one.incarnation(), Incarnation(0));
+        }
+        one.refute(Incarnation(0));
+        assert_eq!(one.incarnation(), Incarnation(1));
     }
 
     #[test]

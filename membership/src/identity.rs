@@ -23,8 +23,17 @@ pub(crate) struct Id {
 impl Id {
     /// The first identity of a start.
     pub(crate) const fn of(member: Member) -> Self {
+        Self::after(member, None)
+    }
+
+    /// The identity of a start in which a detector has been before and had come to this incarnation: beyond it.
+    pub(crate) const fn after(member: Member, last: Option<Incarnation>) -> Self {
         let Member { node, generation, addr, role } = member;
-        Self { node, generation, epoch: 0, addr, role }
+        let epoch = match last {
+            Some(last) => last.epoch().saturating_add(1),
+            None => 0,
+        };
+        Self { node, generation, epoch, addr, role }
     }
 
     /// What the rest of the world knows of it.

@@ -10,13 +10,15 @@
 //! What cannot be taken back, `Down`, waits for a grace. foca spreads the news, keeps incarnations, and probes
 //! slowly as the net under the rings.
 //!
+//! Which nodes observe which is `wire`'s to say ([`Rings`](essaim_wire::Rings)), since the leader counts votes by it too.
+//!
 //! In suggested reading order:
 //!
 //! - `member`, `verdict`, `input`: the vocabulary.
 //! - `config`: the numbers, with their origin.
-//! - `rings`: who watches whom.
 //! - `accusation`: what observers say of a subject, as one record that merges.
 //! - `watch`: heartbeats, lateness, and the gate that keeps an isolated node silent.
+//! - `proof`: what a member says of itself, signed.
 //! - `identity`, `datagram`, `gossip`, `table`: what crosses the network, and foca.
 //! - `health`, `flap`, `agenda`: Lifeguard's timing, the pause for nodes that flap, the one queue of timers.
 //! - `detector`: the decisions.
@@ -31,8 +33,10 @@ mod gossip;
 mod health;
 mod identity;
 mod input;
+#[cfg(any(test, feature = "lies"))]
+pub mod lies;
 mod member;
-mod rings;
+mod proof;
 mod table;
 mod verdict;
 mod watch;
@@ -42,8 +46,9 @@ mod tests;
 
 pub use config::Config;
 pub use datagram::MAX_DATAGRAM;
-pub use detector::Detector;
+pub use detector::{BALLOT_MAX, Detector};
 pub use input::{Effect, Input, Loss, Wake};
 pub use member::{Goodbye, Incarnation, Member, MemberView, State};
+pub use proof::{Notary, Signature};
 pub use table::{MAX_MEMBERS, Table};
-pub use verdict::{Downfall, Evidence, Verdict};
+pub use verdict::{Downfall, Evidence, Lie, Verdict};

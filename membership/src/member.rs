@@ -66,6 +66,9 @@ pub struct MemberView {
     pub member: Member,
     /// How often it refuted.
     pub incarnation: Incarnation,
+    /// Start, incarnation and state of the member are as it said itself, over a session of its own or over its signature.
+    /// Otherwise others told of it, and it was not heard itself yet.
+    pub proven: bool,
     /// What the detector thinks.
     pub state: State,
     /// Since when it thinks so.

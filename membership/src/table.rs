@@ -3,12 +3,14 @@
 //! Tables that say the same have the same [`sum`](Table::sum), so in a cluster at rest eight bytes are enough to compare
 //! them, however large it is.
 //!
-//! A table is an opinion like any other: what it says of a member that its reader thinks alive is no more than an
-//! accusation, and what it says of the reader is refuted.
+//! A table is an opinion like any other: it introduces members that its reader does not know, and changes nothing about
+//! those it knows but by the member's own signed word. That a member is down is no more than an accusation, and what a
+//! table says of the reader is refuted.
 
-use crate::Incarnation;
 use crate::accusation::WireRecord;
 use crate::identity::Id;
+use crate::proof::Signature;
+use crate::{Goodbye, Incarnation};
 use bincode::{Decode, Encode};
 use essaim_wire::{DecodeError, Sum, decode, encode};
 use std::time::Duration;
@@ -23,6 +25,15 @@ pub(crate) struct Row {
     pub(crate) incarnation: Incarnation,
     pub(crate) standing: Standing,
     pub(crate) record: Option<WireRecord>,
+    /// The member's own word for start, incarnation and standing, if the writer has it.
+    pub(crate) word: Option<Word>,
+}
+
+/// What a member said of itself, beside what its row says.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub(crate) struct Word {
+    pub(crate) goodbye: Option<Goodbye>,
+    pub(crate) signature: Signature,
 }
 
 /// In what condition.
@@ -54,6 +65,8 @@ impl Table {
         // be the same for two who disagree about two members crosswise.
         rows.sort_by_key(|row| row.id.node);
         for row in &mut rows {
+            // Whether a writer can prove what it knows is no difference in what it knows.
+            row.word = None;
             if let Standing::Restarting { within } = &mut row.standing {
                 *within = Duration::ZERO;
             }
@@ -87,8 +100,8 @@ mod tests {
             role: Role::Manager,
         };
         let standing = Standing::Restarting { within: Duration::from_secs(1) };
-        let rows = vec![Row { id, incarnation: Incarnation(3), standing, record: None }];
-        let golden = [1, 5, 2, 0, 0, 127, 0, 0, 1, 251, 73, 9, 1, 3, 1, 1, 0, 0];
+        let rows = vec![Row { id, incarnation: Incarnation(3), standing, record: None, word: None }];
+        let golden = [1, 5, 2, 0, 0, 127, 0, 0, 1, 251, 73, 9, 1, 3, 1, 1, 0, 0, 0];
         assert_eq!(Table::write(rows.clone()).bytes, golden);
         assert_eq!(read(&golden), Ok(rows));
     }
@@ -105,6 +118,7 @@ mod tests {
             incarnation: Incarnation(3),
             standing,
             record: None,
+            word: None,
         }
     }
 

@@ -68,6 +68,15 @@ pub enum Verdict {
         /// The member.
         node: NodeId,
     },
+    /// A peer said of others what cannot be true. It was not believed.
+    Lied {
+        /// The peer, whose own session it came over.
+        node: NodeId,
+        /// What about.
+        about: NodeId,
+        /// What it said.
+        lie: Lie,
+    },
     /// This node misses more than half of those it observes: it is the one in trouble, and accuses nobody.
     Isolated,
     /// This node hears most of those it observes again.
@@ -87,10 +96,24 @@ impl Verdict {
             | Self::Restarting { node, .. }
             | Self::Restarted { node, .. }
             | Self::Flapping { node }
-            | Self::Steady { node } => Some(*node),
+            | Self::Steady { node }
+            | Self::Lied { node, .. } => Some(*node),
             Self::Isolated | Self::Rejoined => None,
         }
     }
+}
+
+/// What no honest member says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lie {
+    /// A statement in a member's name, with a signature that is not the member's.
+    Unsigned,
+    /// That a member goes away, without the member's word.
+    Farewell,
+    /// An accusation by more observers than a member can have.
+    Observers,
+    /// A start that is further ahead of the last than any machine can have come.
+    Generation,
 }
 
 /// What made a member `Unreachable`.

@@ -7,8 +7,8 @@ use essaim_model::{
 };
 use essaim_presence::endpoint::Keep;
 use essaim_system::Env;
-use essaim_transport::trust::{Authority, Grant, Identity, Key, Serial, SigningRequest};
-use essaim_wire::{ClusterId, Generation, Index, Lineage, NodeId, Reachability, Role, Timestamp};
+use essaim_transport::trust::{Authority, Grant, Identity, Key, Serial, SigningRequest, node_id};
+use essaim_wire::{ClusterId, Generation, Index, Lineage, Reachability, Role, Timestamp};
 use std::net::SocketAddr;
 
 /// A cluster that nobody knows of yet.
@@ -31,11 +31,11 @@ pub(crate) fn found(
     let (seed, now) = (&env.seed, env.utc());
     let internal = |why: String| Refusal::new(essaim_model::RefusalKind::Internal, why);
     let cluster = ClusterId::from_bits(seed.draw_id());
-    let node = NodeId::from_bits(seed.draw_id());
     let serial = || Serial { granted: Index(0), nonce: seed.draw_number() };
     let authority = Authority::create(cluster, Key::from_seed(seed.draw_bytes()), serial(), now);
 
     let key = keep.key(seed).map_err(|why| internal(why.to_string()))?;
+    let node = node_id(&key.public());
     let grant =
         Grant { cluster, node, role: Role::Manager, serial: serial(), now, lifetime: request.spec.certificate_expiry };
     let signing = SigningRequest::create(&key);

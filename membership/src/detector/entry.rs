@@ -3,6 +3,7 @@
 use crate::accusation::Record;
 use crate::flap::Flap;
 use crate::identity::Id;
+use crate::table::Word;
 use crate::{Incarnation, State};
 use essaim_wire::{Generation, Moment};
 
@@ -23,6 +24,15 @@ pub(super) struct Entry {
     pub(super) flap: Flap,
     /// foca was told to hold it for down.
     pub(super) buried: bool,
+    /// It said itself what is known of it, over its own session or its signature. What only others told introduces a
+    /// member, and the member's own first word replaces it, whatever it is.
+    pub(super) proven: bool,
+    /// It was heard over its own session: it exists, and its certificate is the cluster's.
+    pub(super) met: bool,
+    /// Others told of it, and it did not answer: nobody's word but its own makes it present again.
+    pub(super) shunned: bool,
+    /// Its signed word for what is known of it.
+    pub(super) word: Option<Word>,
 }
 
 /// In what condition a member is. Whether it is suspected, its record says.
@@ -60,6 +70,10 @@ impl Entry {
             probed_since: None,
             flap: Flap::default(),
             buried: false,
+            proven: false,
+            met: false,
+            shunned: false,
+            word: None,
         }
     }
 

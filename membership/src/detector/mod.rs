@@ -13,20 +13,28 @@ use crate::agenda::Agenda;
 use crate::datagram::{Direct, Say};
 use crate::gossip::{FANOUT, Gossip};
 use crate::identity::Id;
-use crate::rings::Rings;
+use crate::proof::Statement;
 use crate::table::{Row, Standing, Table};
 use crate::watch::Watches;
-use crate::{Config, Effect, Goodbye, Input, Member, MemberView, Verdict};
+use crate::{Config, Effect, Goodbye, Incarnation, Input, Lie, Member, MemberView, Notary, Verdict};
 use entry::{Entry, Phase};
-use essaim_wire::{Moment, NodeId};
+use essaim_wire::{Accusation, Moment, NodeId, Rings};
 use rand::SeedableRng;
 use rand::rngs::ChaCha8Rng;
 use rand::seq::IndexedRandom;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Urgent rounds of gossip are at least so far apart: many losses at once share their packets.
 const ROUND_GAP: Duration = Duration::from_millis(20);
+
+/// How many members a node accuses at most: eight on its rings, those it took over from lost neighbours, and what its slow
+/// probes found in an outage. With more, the oldest incarnations of the smallest ids would say nothing new.
+pub const BALLOT_MAX: usize = 64;
+
+/// A peer that lies is named at most this often.
+const LIE_GAP: Duration = Duration::from_secs(10);
 
 /// After this node stood still, no deadline counts for so long: what queued up in sockets is read first.
 const SETTLE: Duration = Duration::from_millis(100);
@@ -37,6 +45,8 @@ pub struct Detector {
     entries: BTreeMap<NodeId, Entry>,
     /// Those with accusations, so that they can be weighed again without walking through everybody.
     accused: BTreeSet<NodeId>,
+    /// What this node itself says against others: what it missed or failed to reach, and nothing that it was told.
+    ballot: BTreeMap<NodeId, Accusation>,
     rings: Rings,
     /// The rings changed since the subjects were chosen.
     moved: bool,
@@ -46,6 +56,11 @@ pub struct Detector {
     /// How late ticks were lately.
     lag: Duration,
     gossip: Gossip,
+    notary: Arc<dyn Notary>,
+    /// What this node last said of itself.
+    own: Option<Statement>,
+    /// When a peer was last said to lie.
+    liars: BTreeMap<NodeId, Moment>,
     agenda: Agenda<Due>,
     rng: ChaCha8Rng,
     now: Moment,
@@ -108,15 +123,20 @@ impl Detector {
     /// How long the endpoint should stay open after [`Input::Goodbye`], so that everybody hears it.
     pub const FAREWELL: Duration = Duration::from_millis(100);
 
-    /// A detector that knows nobody but `me`. The seed decides all its random choices.
-    pub fn new(config: Config, me: Member, seed: u64) -> Self {
+    /// A detector that knows nobody but `me`. The seed decides all its random choices. `last` is the incarnation that
+    /// another detector had come to in the same start of the node.
+    pub fn new(config: Config, me: Member, last: Option<Incarnation>, notary: Arc<dyn Notary>, seed: u64) -> Self {
         let mut rings = Rings::new(config.ring_count());
         rings.insert(me.node);
         Self {
-            gossip: Gossip::new(&config, Id::of(me), seed ^ 0x666f_6361),
+            gossip: Gossip::new(&config, Id::after(me, last), seed ^ 0x666f_6361),
+            notary,
+            own: None,
+            liars: BTreeMap::new(),
             config,
             entries: BTreeMap::new(),
             accused: BTreeSet::new(),
+            ballot: BTreeMap::new(),
             rings,
             moved: true,
             reweigh: false,
@@ -178,6 +198,11 @@ impl Detector {
         self.gossip.me().member()
     }
 
+    /// In which incarnation this node is.
+    pub const fn incarnation(&self) -> Incarnation {
+        self.gossip.incarnation()
+    }
+
     /// The numbers in force.
     pub const fn config(&self) -> &Config {
         &self.config
@@ -213,6 +238,12 @@ impl Detector {
         self.version
     }
 
+    /// Whom this node accuses by what it found out itself, at most [`BALLOT_MAX`]: its vote, which moves tasks when
+    /// it reaches a manager over this node's own link. It is part of what [`version`](Self::version) counts.
+    pub fn ballot(&self) -> Vec<Accusation> {
+        self.ballot.values().copied().collect()
+    }
+
     /// Who observes a node, by this node's view of the rings.
     pub fn observers(&self, node: NodeId) -> Vec<NodeId> {
         self.rings.observers(node)
@@ -225,6 +256,7 @@ impl Detector {
             incarnation: self.gossip.incarnation(),
             standing: Standing::Present,
             record: None,
+            word: self.own.as_ref().filter(|own| own.goodbye.is_none()).map(Statement::word),
         };
         let row = |entry: &Entry| {
             let standing = match entry.phase {
@@ -237,7 +269,8 @@ impl Detector {
                 Phase::Left => Standing::Left,
             };
             let record = entry.record.as_ref().map(Into::into);
-            Some(Row { id: entry.id, incarnation: entry.incarnation, standing, record })
+            let word = entry.word.clone();
+            Some(Row { id: entry.id, incarnation: entry.incarnation, standing, record, word })
         };
         Table::write(std::iter::once(me).chain(self.entries.values().filter_map(row)).collect())
     }
@@ -246,6 +279,7 @@ impl Detector {
         MemberView {
             member: entry.id.member(),
             incarnation: entry.incarnation,
+            proven: entry.proven,
             state: entry.state(),
             since: entry.since,
             accusers: self.accusers(entry),
@@ -270,6 +304,28 @@ impl Detector {
 
     fn me_node(&self) -> NodeId {
         self.gossip.me().node
+    }
+
+    /// This node about itself, signed once for each thing it says.
+    fn state(&mut self, goodbye: Option<Goodbye>) -> Statement {
+        let (id, incarnation) = (self.gossip.me(), self.gossip.incarnation());
+        let said = |own: &&Statement| (own.id, own.incarnation, own.goodbye) == (id, incarnation, goodbye);
+        if let Some(own) = self.own.as_ref().filter(said) {
+            return own.clone();
+        }
+        let statement = Statement::sign(&*self.notary, id, incarnation, goodbye);
+        self.own = Some(statement.clone());
+        statement
+    }
+
+    /// A peer said what cannot be true.
+    fn on_lie(&mut self, node: NodeId, about: NodeId, lie: Lie) {
+        let now = self.now;
+        self.liars.retain(|_, at| now.saturating_since(*at) < LIE_GAP);
+        if self.entries.contains_key(&node) && !self.liars.contains_key(&node) {
+            self.liars.insert(node, now);
+            self.conclude(Verdict::Lied { node, about, lie });
+        }
     }
 
     fn conclude(&mut self, verdict: Verdict) {
@@ -301,6 +357,7 @@ impl Detector {
             self.accused.remove(&node);
             if phase != (Phase::Down { stopped: false }) {
                 entry.clear();
+                self.ballot.remove(&node);
             }
         }
         // Gossip and slow probes go to those who can hear them. The observers go on talking to the unreachable.

@@ -4,12 +4,18 @@ use super::entry::{Entry, Phase};
 use super::{Detector, Due, SETTLE};
 use crate::datagram::Say;
 use crate::{Effect, Goodbye, Verdict};
-use essaim_wire::{Moment, NodeId, Role};
+use essaim_wire::{Generation, Moment, NodeId, Role};
 use rand::RngExt;
 use rand::seq::IndexedRandom;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
+
+/// A node that starts for the first time is known to nobody, and needs no proof to be introduced.
+const FIRST_START: Generation = Generation(1);
+
+/// A subject that others told of, and that this node never heard itself, is asked for so long.
+const UNMET_MAX: Duration = Duration::from_secs(3);
 
 /// When tables are first compared after a start.
 pub(super) const FIRST_COMPARE: Duration = Duration::from_secs(1);
@@ -45,6 +51,11 @@ impl Detector {
         self.agenda.add(self.now + compare, Due::PushPull);
         self.agenda.add(self.now + reconnect, Due::Reconnect);
         self.agenda.add(self.now + CALL, Due::Join);
+        let me = self.gossip.me();
+        if me.generation > FIRST_START || me.epoch > 0 {
+            // Whoever knows an earlier start of this node takes the new one by its own word only.
+            self.tell_all(None);
+        }
         self.call();
     }
 
@@ -92,6 +103,7 @@ impl Detector {
             self.reweigh = true;
         }
 
+        self.shun_the_unmet();
         self.watches.advance();
         let present = |node| self.entries.get(&node).is_some_and(|entry| entry.phase == Phase::Present);
         let due = self.watches.due(now, &self.config, self.lag, present);
@@ -125,6 +137,25 @@ impl Detector {
         }
         if self.gossip.has_news() {
             self.gossip_round();
+        }
+    }
+
+    /// Subjects of which others told, and which answer nothing: no node may stand in the way of others on the rings that
+    /// nobody has heard. They are called as expected members are, and are present when they answer.
+    fn shun_the_unmet(&mut self) {
+        let now = self.now;
+        let is_unmet = |node: &NodeId| {
+            let silent = self.watches.get(*node).is_some_and(|watch| watch.silence(now) > UNMET_MAX);
+            silent
+                && !self.gated
+                && self.entries.get(node).is_some_and(|entry| !entry.met && entry.phase == Phase::Present)
+        };
+        let unmet: Vec<NodeId> = self.watches.subjects().filter(is_unmet).collect();
+        for node in unmet {
+            if let Some(entry) = self.entries.get_mut(&node) {
+                entry.shunned = true;
+            }
+            self.enter(node, Phase::Expected);
         }
     }
 
@@ -210,8 +241,9 @@ impl Detector {
         let present = self.those(|entry| entry.phase.is_on_rings());
         let mut hearers: BTreeSet<NodeId> = present.sample(&mut self.rng, FAREWELLS).copied().collect();
         hearers.extend(self.rings.observers(me));
+        let signature = self.state(Some(goodbye)).signature;
         for hearer in hearers {
-            self.say(hearer, Say::Farewell(goodbye));
+            self.say(hearer, Say::Farewell(goodbye, signature.clone()));
         }
         if left > 0 {
             self.agenda.add(self.now + FAREWELL_GAP, Due::Farewell(left - 1));

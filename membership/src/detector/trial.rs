@@ -1,15 +1,14 @@
 //! Accusations and what becomes of them: the quorum, the two tiers, and the slow way below the quorum.
 
 use super::entry::Phase;
-use super::{Deadline, Detector, Due};
+use super::{BALLOT_MAX, Deadline, Detector, Due};
 use crate::accusation::Record;
 use crate::datagram::{Item, Say};
 use crate::health::suspicion;
 use crate::identity::Id;
-use crate::rings::quorum;
-use crate::{Downfall, Effect, Evidence, Incarnation, Loss, Verdict};
+use crate::{Downfall, Effect, Evidence, Incarnation, Lie, Loss, Verdict};
 use essaim_wire::planted::{Bug, planted};
-use essaim_wire::{Moment, NodeId};
+use essaim_wire::{Accusation, Moment, NodeId, quorum};
 use std::cmp::Ordering;
 use std::time::Duration;
 
@@ -25,14 +24,30 @@ impl Detector {
         let Some(place) = observers.iter().position(|&observer| observer == me) else { return };
         let Some(entry) = self.entries.get(&subject) else { return };
         let Some(watch) = self.watches.get_mut(subject) else { return };
-        let said = entry.record.as_ref().is_some_and(|record| record.is_by(place));
-        if entry.phase != Phase::Present || said || !watch.may_accuse(now) {
+        let (id, incarnation) = (entry.id, entry.incarnation);
+        let voted = self
+            .ballot
+            .get(&subject)
+            .is_some_and(|vote| (vote.generation, vote.incarnation) == (id.generation, incarnation.0));
+        let said = entry.phase != Phase::Present || entry.record.as_ref().is_some_and(|record| record.is_by(place));
+        if !entry.met || !entry.phase.is_on_rings() || voted && said || !watch.may_accuse(now) {
             return;
         }
         watch.on_accused(now, &self.config);
-        let record = Record::new(subject, entry.generation(), entry.incarnation).by_observer(place);
-        if self.on_record(record) {
+        // Of one that others have found unreachable, or that somebody said this of in this node's place, it still has to
+        // say so itself.
+        self.vote(id, incarnation);
+        if !said && self.on_record(Record::new(subject, id.generation, incarnation).by_observer(place)) {
             self.tell_record(subject, &observers);
+        }
+    }
+
+    /// This node misses a member: that is its vote, until the member takes it back or is gone with a word.
+    fn vote(&mut self, id: Id, incarnation: Incarnation) {
+        if self.ballot.len() < BALLOT_MAX || self.ballot.contains_key(&id.node) {
+            let Id { node, generation, .. } = id;
+            self.ballot.insert(node, Accusation { node, generation, incarnation: incarnation.0 });
+            self.touch(node);
         }
     }
 
@@ -42,6 +57,10 @@ impl Detector {
         let echoed = self.watches.get(id.node).is_some_and(|watch| watch.silence(self.now) < self.config.miss);
         if echoed {
             return;
+        }
+        let known = self.entries.get(&id.node);
+        if known.is_some_and(|it| it.phase.is_on_rings() && (it.id, it.incarnation) == (id, incarnation)) {
+            self.vote(id, incarnation);
         }
         let record = Record::new(id.node, id.generation, incarnation).by_prober(self.me_node());
         if self.on_record(record) {
@@ -56,6 +75,15 @@ impl Detector {
         for &hearer in observers.iter().filter(|&&observer| observer != me).chain([&subject]) {
             self.say(hearer, Say::Accuse(record.clone()));
         }
+    }
+
+    /// Accusations that a peer passed on. They steer what this node shows and whom it asks at once; a task moves by votes
+    /// that reach a manager, and not by these.
+    pub(super) fn on_foreign_record(&mut self, from: NodeId, record: Record) {
+        if !record.is_possible(self.config.ring_count()) {
+            return self.on_lie(from, record.node, Lie::Observers);
+        }
+        self.on_record(record);
     }
 
     /// Accusations, from whomever. Says whether they were news.
@@ -76,13 +104,8 @@ impl Detector {
         }
         match record.incarnation.cmp(&entry.incarnation) {
             Ordering::Less => return false,
-            // It refuted something in between, of which this node has not heard. Of a new epoch only itself can
-            // tell, for its address may be another.
-            Ordering::Greater if record.incarnation.epoch() != entry.id.epoch => return false,
-            Ordering::Greater => {
-                let id = entry.id;
-                self.hear(id, record.incarnation);
-            }
+            // It refuted something in between, of which this node has not heard: only the member itself can tell.
+            Ordering::Greater => return false,
             Ordering::Equal => (),
         }
 
@@ -240,7 +263,11 @@ impl Detector {
 
     /// An expected member was not heard of. When most are not, it is more likely this node that is cut off.
     fn on_impatience(&mut self, node: NodeId) {
-        let unheard = self.entries.values().filter(|entry| entry.phase == Phase::Expected).count();
+        if self.entries.get(&node).is_some_and(|entry| entry.shunned) {
+            // Nobody but others has ever spoken of it.
+            return self.forget(node);
+        }
+        let unheard = self.entries.values().filter(|entry| entry.phase == Phase::Expected && !entry.shunned).count();
         if self.entries.len() > 1 && unheard * 2 > self.entries.len() {
             self.enter(node, Phase::Expected);
         } else {
@@ -275,7 +302,8 @@ impl Detector {
     }
 
     pub(super) fn misses_most(&self, silence: Duration) -> bool {
-        let settled = |node| self.entries.get(&node).is_some_and(|entry| entry.phase == Phase::Unreachable);
+        let settled =
+            |node| self.entries.get(&node).is_some_and(|entry| entry.phase == Phase::Unreachable || !entry.met);
         self.watches.misses_most(self.now, silence, settled)
     }
 }

@@ -2,6 +2,7 @@
 //! stand still, restarts. One seed, one run.
 
 use crate::identity::Id;
+use crate::proof::TestNotary;
 use crate::table::{Row, Standing, Table};
 use crate::{Config, Detector, Effect, Goodbye, Incarnation, Input, MAX_DATAGRAM, Member, State, Verdict, Wake};
 use bytes::Bytes;
@@ -9,6 +10,7 @@ use essaim_wire::{Generation, Moment, NodeId, Role};
 use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The network.
@@ -98,6 +100,7 @@ impl Network {
                 incarnation: Incarnation(0),
                 standing: Standing::Present,
                 record: None,
+                word: None,
             })
             .collect();
         let table = Table::write(rows);
@@ -115,7 +118,7 @@ impl Network {
     pub(crate) fn boot(&mut self, n: usize, generation: u64) {
         let seed = self.rng.random();
         let member = member(n, generation);
-        let detector = Detector::new(self.config.clone(), member, seed);
+        let detector = Detector::new(self.config.clone(), member, None, Arc::new(TestNotary(member.node)), seed);
         self.hosts.insert(member.node, Host { detector, process: Process::Running, generation: member.generation });
         self.input(member.node, Input::Start);
     }

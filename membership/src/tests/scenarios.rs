@@ -501,7 +501,7 @@ fn nobody_speaks_for_somebody_else() {
         id: crate::identity::Id::of(member(2, 99)),
         incarnation: crate::Incarnation(0),
         doubt: None,
-        say: crate::datagram::Say::Alive,
+        say: crate::datagram::Say::Echo { seq: 1 },
     };
     network.input(node(0), Input::Datagram { from: node(1), bytes: direct.write() });
     let view = network.detector(0).member(node(2)).expect("a member");

@@ -2,7 +2,10 @@
 
 use super::{TrustError, pem};
 use bincode::{Decode, Encode};
+use essaim_wire::NodeId;
 use rcgen::{KeyPair, PKCS_ED25519};
+use ring::digest::{SHA256, digest};
+use ring::signature::{ED25519, Ed25519KeyPair, UnparsedPublicKey};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use std::fmt;
 
@@ -47,6 +50,16 @@ impl Key {
         self.pair().public_key_raw().to_vec()
     }
 
+    /// This key's signature of the message. Ed25519 draws nothing: the same key and message give the same signature.
+    pub fn sign(&self, message: &[u8]) -> [u8; 64] {
+        let signature = self.pair_of_ring().sign(message);
+        signature.as_ref().try_into().expect("an Ed25519 signature has 64 bytes")
+    }
+
+    fn pair_of_ring(&self) -> Ed25519KeyPair {
+        Ed25519KeyPair::from_seed_unchecked(&self.seed).expect("every 32 bytes are an Ed25519 seed")
+    }
+
     pub(super) fn pair(&self) -> KeyPair {
         KeyPair::from_pkcs8_der_and_sign_algo(&PrivatePkcs8KeyDer::from(self.pkcs8()), &PKCS_ED25519)
             .expect("every 32 bytes are an Ed25519 seed")
@@ -59,6 +72,20 @@ impl Key {
     fn pkcs8(&self) -> Vec<u8> {
         [PKCS8_PREFIX.as_slice(), &self.seed].concat()
     }
+}
+
+/// Whether the holder of a public key signed the message.
+pub fn is_signed(public: &[u8], message: &[u8], signature: &[u8]) -> bool {
+    UnparsedPublicKey::new(&ED25519, public).verify(message, signature).is_ok()
+}
+
+/// The node id of whoever enrols with a public key: the first half of the key's SHA-256. A node keeps its key as long as
+/// it is in the cluster, over every renewal of its certificate and every rotation of the CA, so its signature proves
+/// which node it is to those who know nothing but its id.
+pub fn node_id(public: &[u8]) -> NodeId {
+    let hash = digest(&SHA256, public);
+    let (half, _) = hash.as_ref().split_first_chunk::<16>().expect("SHA-256 has 32 bytes");
+    NodeId::from_bits(u128::from_be_bytes(*half))
 }
 
 impl fmt::Debug for Key {
@@ -78,6 +105,22 @@ mod tests {
         assert_ne!(key.public(), Key::from_seed([8; 32]).public());
         assert_eq!(Key::from_pem(&key.to_pem()), Ok(key.clone()));
         assert_eq!(format!("{key:?}"), "Key(…)", "a key must not reach a log");
+    }
+
+    #[test]
+    fn a_signature_is_of_one_key_and_one_message() {
+        let key = Key::from_seed([7; 32]);
+        let signature = key.sign(b"words");
+        assert_eq!(signature, key.sign(b"words"));
+        assert!(is_signed(&key.public(), b"words", &signature));
+        assert!(!is_signed(&key.public(), b"other words", &signature));
+        assert!(!is_signed(&Key::from_seed([8; 32]).public(), b"words", &signature));
+        assert!(!is_signed(b"no key", b"words", b"no signature"));
+    }
+
+    #[test]
+    fn the_id_of_a_key_never_changes() {
+        assert_eq!(node_id(&[7; 32]).bits() >> 96, 0x4bb0_6f8e);
     }
 
     #[test]

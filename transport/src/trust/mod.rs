@@ -27,7 +27,7 @@ pub use authority::{Authority, Grant};
 pub use certificate::{CaDigest, Certificate, PeerIdentity, Serial};
 pub use identity::Identity;
 pub use issuer::{EnrolReply, EnrolRequest, Issuer, Refused};
-pub use key::Key;
+pub use key::{Key, is_signed, node_id};
 pub use renewal::renewal_due;
 pub use request::SigningRequest;
 pub use token::{InvalidToken, JoinToken, TokenSecret};

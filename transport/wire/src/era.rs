@@ -10,6 +10,10 @@ use std::fmt;
 pub struct Generation(pub u64);
 
 impl Generation {
+    /// How far a start may be ahead of the last one known: no machine starts so often, and no one word uses the numbers
+    /// up.
+    pub const JUMP_MAX: u64 = 1 << 32;
+
     /// The next start of the same node.
     #[must_use]
     pub const fn next(self) -> Self {

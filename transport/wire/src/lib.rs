@@ -10,6 +10,7 @@
 //! - [`time`]: [`Moment`] for decisions, [`Timestamp`] for whatever is stored.
 //! - [`era`]: numbers that only grow and tell an old message from a new one.
 //! - [`node`]: the role of a node, and how managers record whether it can be reached.
+//! - [`Rings`]: which nodes observe which.
 //! - [`codec`]: bytes in, bytes out, never a panic.
 //! - [`record`](mod@record): structs that are stored or sent and may grow.
 //! - [`level`]: how builds of different age stay readable to each other.
@@ -29,6 +30,7 @@ pub mod level;
 mod node;
 pub mod planted;
 pub mod record;
+mod rings;
 mod sum;
 mod time;
 
@@ -36,8 +38,9 @@ pub use codec::{DecodeError, EncodeError, decode, decode_prefix, encode, encode_
 pub use era::{Generation, Index, Lineage, RequestId, Term};
 pub use id::{ClusterId, InvalidId, NodeId};
 pub use level::{Build, Level, WireVersion};
-pub use node::{Reachability, Role, UnknownRole};
 pub use record::Record;
+pub use node::{Accusation, Reachability, Role, UnknownRole};
+pub use rings::{Rings, quorum};
 pub use sum::Sum;
 pub use time::{Moment, Timestamp};
 

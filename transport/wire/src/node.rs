@@ -1,5 +1,6 @@
 //! What everybody needs to say about a node: its role, and whether it can be reached.
 
+use crate::{Generation, NodeId};
 use bincode::{Decode, Encode};
 use std::fmt;
 use std::str::FromStr;
@@ -53,4 +54,16 @@ pub enum Reachability {
     /// Unreachable for longer than the grace, or gone with a goodbye: its tasks are written off for good. The node
     /// itself may return under the same identity.
     Down,
+}
+
+/// What one observer says of one node: that it misses the node in this start and incarnation. It holds until the observer
+/// takes it back, or the node is heard of in a later incarnation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+pub struct Accusation {
+    /// The node that is missed.
+    pub node: NodeId,
+    /// The start of its daemon.
+    pub generation: Generation,
+    /// How often it had taken something back in that start.
+    pub incarnation: u32,
 }

@@ -58,11 +58,15 @@ pub enum Bug {
     RefusedStaysBooked,
     /// Orders that take more than one part are noted as told, and the last part is not sent.
     OrdersNotedUnsent,
+    /// The leader counts accusations of a node, and not the observers that made them.
+    VoteWithoutSender,
+    /// A goodbye is believed whoever says it in a node's name.
+    FarewellFromAnybody,
 }
 
 impl Bug {
     /// Every one of them.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 26] = [
         Self::AckBeforeFsync,
         Self::VoteNotKept,
         Self::DroppedFence,
@@ -87,6 +91,8 @@ impl Bug {
         Self::NewerThanTheLevel,
         Self::RefusedStaysBooked,
         Self::OrdersNotedUnsent,
+        Self::VoteWithoutSender,
+        Self::FarewellFromAnybody,
     ];
 
     /// Its name, for a table or a command line.
@@ -116,6 +122,8 @@ impl Bug {
             Self::NewerThanTheLevel => "newer-than-the-level",
             Self::RefusedStaysBooked => "refused-stays-booked",
             Self::OrdersNotedUnsent => "orders-noted-unsent",
+            Self::VoteWithoutSender => "vote-without-sender",
+            Self::FarewellFromAnybody => "farewell-from-anybody",
         }
     }
 

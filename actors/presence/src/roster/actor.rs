@@ -7,6 +7,7 @@
 
 use super::inbox::Item;
 use super::members::exchange;
+use super::notary::Signer;
 use super::words::{is_recorded, say};
 use super::{Heard, Roster, Shared};
 use essaim_membership::{Detector, Effect, Goodbye, Input, Loss, Member, MemberView, Table, Wake};
@@ -95,7 +96,11 @@ impl Actor for RosterActor {
     ) -> Result<State, ActorProcessingErr> {
         let last = Arc::clone(&shared.roster.borrow());
         let me = Member { role: shared.endpoint.role(), ..last.me };
-        let detector = Detector::new(shared.config.clone(), me, scope.env.seed.draw_number());
+        // A predecessor may have said something in a later incarnation than the first.
+        let incarnation = (last.version > 0).then_some(last.incarnation);
+        let notary = Arc::new(Signer::new(&shared.endpoint.identity().borrow()));
+        let seed = scope.env.seed.draw_number();
+        let detector = Detector::new(shared.config.clone(), me, incarnation, notary, seed);
         let drained = Arc::new(Notify::new());
         let role = tokio::spawn(tell_role(Arc::clone(&shared), myself.clone()));
         let pump = tokio::spawn(pump(Arc::clone(&shared), myself.clone(), Arc::clone(&drained)));
@@ -253,7 +258,9 @@ impl State {
         }
         let roster = Roster {
             me,
+            incarnation: self.detector.incarnation(),
             isolated: self.detector.is_isolated(),
+            ballot: self.detector.ballot().into(),
             version: self.versions_before + 1 + self.detector.version(),
             at: now,
             managers: Arc::clone(&self.managers),

@@ -12,6 +12,7 @@
 mod actor;
 mod inbox;
 mod members;
+mod notary;
 #[cfg(test)]
 mod tests;
 mod words;
@@ -19,10 +20,10 @@ mod words;
 use actor::{RosterActor, RosterMsg};
 
 use crate::endpoint::Endpoint;
-use essaim_membership::{Config, Detector, Goodbye, Input, Member, MemberView, State, Verdict};
+use essaim_membership::{Config, Detector, Goodbye, Incarnation, Input, Member, MemberView, State, Verdict};
 use essaim_system::supervisor::{Address, ChildSpec};
 use essaim_transport::Lane;
-use essaim_wire::{Moment, NodeId, Role};
+use essaim_wire::{Accusation, Moment, NodeId, Role};
 use imbl::OrdMap;
 use inbox::Inbox;
 use members::MembersServer;
@@ -44,8 +45,12 @@ const GOODBYE_WAIT: Duration = Duration::from_secs(1);
 pub struct Roster {
     /// This node, as it presents itself.
     pub me: Member,
+    /// In which incarnation this node is.
+    pub incarnation: Incarnation,
     /// This node misses more than half of those it observes: it is the one in trouble.
     pub isolated: bool,
+    /// Whom this node accuses by what it found out itself: its vote.
+    pub ballot: Arc<[Accusation]>,
     /// Grows with every change.
     pub version: u64,
     /// When it was frozen.
@@ -112,8 +117,16 @@ impl RosterHandle {
             addr: endpoint.transport().advertise(),
             role: endpoint.role(),
         };
-        let nobody =
-            Roster { me, isolated: false, version: 0, at: Moment::START, managers: [].into(), members: OrdMap::new() };
+        let nobody = Roster {
+            me,
+            incarnation: Incarnation::default(),
+            isolated: false,
+            ballot: [].into(),
+            version: 0,
+            at: Moment::START,
+            managers: [].into(),
+            members: OrdMap::new(),
+        };
         let actor = Address::new();
         endpoint.serve(Lane::Members, Arc::new(MembersServer { actor: actor.clone() }));
         let shared = Shared {
@@ -146,6 +159,11 @@ impl RosterHandle {
     /// Verdicts from now on. Whoever is told that it missed some reads [`RosterHandle::current`].
     pub fn verdicts(&self) -> broadcast::Receiver<Heard> {
         self.shared.verdicts.get_or_init(|| broadcast::Sender::new(VERDICTS_MAX)).subscribe()
+    }
+
+    /// On how many rings each node's observers stand.
+    pub fn rings(&self) -> usize {
+        self.shared.config.rings
     }
 
     /// Members that should exist: a seed to join through, the managers of the last run, the nodes of the state.

@@ -1,7 +1,7 @@
 //! Verdicts in words, and where they are worth a record.
 
 use super::Roster;
-use essaim_membership::{Downfall, Evidence, Verdict};
+use essaim_membership::{Downfall, Evidence, Lie, Verdict};
 use essaim_wire::{NodeId, Role};
 
 /// Whether the verdict is a record on this node: at whoever accuses, at the subject, and at managers.
@@ -12,6 +12,8 @@ pub(super) fn is_recorded(verdict: &Verdict, roster: &Roster, role: Role) -> boo
         Verdict::Unreachable {
             evidence: Evidence::Quorum { accusers, .. } | Evidence::Probed { accusers }, ..
         } => accusers.contains(&me),
+        // Whoever hears a lie is the only one that knows of it.
+        Verdict::Lied { .. } => true,
         _ => false,
     };
     role == Role::Manager || accuses || verdict.node().is_none_or(|node| node == me)
@@ -32,6 +34,15 @@ pub(super) fn say(verdict: &Verdict) -> String {
         Verdict::Restarted { node, generation } => format!("{node} is back as start {}", generation.0),
         Verdict::Flapping { node } => format!("{node} was unreachable too often lately: no new tasks for now"),
         Verdict::Steady { node } => format!("{node} is steady again"),
+        Verdict::Lied { node, about, lie } => {
+            let lie = match lie {
+                Lie::Unsigned => "passed on a statement that is not signed by it",
+                Lie::Farewell => "said that it goes away, without its word for that",
+                Lie::Observers => "said that more observers accuse it than there can be",
+                Lie::Generation => "said that it was started more often than it can have been",
+            };
+            format!("{node} lies about {about}: it {lie}; that was not believed")
+        }
         Verdict::Isolated => "this node misses most of those it observes: it accuses nobody".into(),
         Verdict::Rejoined => "this node hears most of those it observes again".into(),
     }

@@ -5,6 +5,7 @@ use essaim_model::{Availability, Change, Cluster, Labels, Meta, Node, NodeSpec, 
 use essaim_presence::endpoint::Signer;
 use essaim_system::Scope;
 use essaim_system::journal::RecordKind;
+use essaim_transport::trust::node_id;
 use essaim_transport::{
     Admission, Authority as Root, Certificate, EnrolReply, EnrolRequest, Grant, Key, Refused, Serial, SigningRequest,
     TokenSecret,
@@ -58,7 +59,8 @@ impl Authority {
     }
 
     async fn accept(&self, key: [u8; 32], role: Role, request: &EnrolRequest) -> Result<NodeId, Refused> {
-        let id = NodeId::from_bits(self.scope.env.seed.draw_id());
+        let public = request.request.public_key().map_err(|why| Refused::Request(why.to_string()))?;
+        let id = node_id(&public);
         let change = Change::AcceptNode(Box::new(stranger(id, role, key, request.level)));
         self.context.propose(vec![change]).await.map_err(|refusal| match refusal.kind {
             // No more room, say: asking again changes nothing.

@@ -5,16 +5,17 @@
 //! quorum.) The subjects of a node are those it is an observer of, so the two are each other's inverse by
 //! construction.
 //!
-//! Each node builds its rings from its own view of who is there. Where views differ, for the time that news takes to
+//! Each detector builds its rings from its own view of who is there, and the leader builds those by which it counts votes
+//! from what is committed. Where views differ, for the time that news takes to
 //! spread, a subject may be watched by a node too many, never by none. A join or a leave moves only the neighbours in
 //! each ring.
 
-use essaim_wire::NodeId;
+use crate::NodeId;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The rings of one view.
 #[derive(Debug, Clone)]
-pub(crate) struct Rings {
+pub struct Rings {
     /// Each sorted by (hash, node); the node is named by its seat, so that an entry takes eight bytes.
     rings: Vec<Vec<(u32, u32)>>,
     seats: Vec<NodeId>,
@@ -24,26 +25,37 @@ pub(crate) struct Rings {
 
 impl Rings {
     /// `count` empty rings.
-    pub(crate) fn new(count: usize) -> Self {
+    pub fn new(count: usize) -> Self {
         Self { rings: vec![Vec::new(); count], seats: Vec::new(), seat_of: BTreeMap::new(), free: Vec::new() }
     }
 
     /// How many nodes are on the rings.
-    pub(crate) fn len(&self) -> usize {
+    pub fn len(&self) -> usize {
         self.seat_of.len()
     }
 
-    pub(crate) fn contains(&self, node: NodeId) -> bool {
+    /// Whether no node is on the rings.
+    pub fn is_empty(&self) -> bool {
+        self.seat_of.is_empty()
+    }
+
+    /// The nodes on the rings, by id.
+    pub fn nodes(&self) -> impl Iterator<Item = NodeId> {
+        self.seat_of.keys().copied()
+    }
+
+    /// Whether a node is on the rings.
+    pub fn contains(&self, node: NodeId) -> bool {
         self.seat_of.contains_key(&node)
     }
 
     /// How many observers each node has.
-    pub(crate) fn observer_count(&self) -> usize {
+    pub fn observer_count(&self) -> usize {
         self.rings.len().min(self.len().saturating_sub(1))
     }
 
     /// Puts a node on the rings; says whether it was new.
-    pub(crate) fn insert(&mut self, node: NodeId) -> bool {
+    pub fn insert(&mut self, node: NodeId) -> bool {
         if self.contains(node) {
             return false;
         }
@@ -66,7 +78,7 @@ impl Rings {
     }
 
     /// Takes a node off the rings; says whether it was there.
-    pub(crate) fn remove(&mut self, node: NodeId) -> bool {
+    pub fn remove(&mut self, node: NodeId) -> bool {
         let Some(&seat) = self.seat_of.get(&node) else { return false };
         for ring in 0..self.rings.len() {
             let at = self.place(ring, node).expect("a seated node is on every ring");
@@ -79,7 +91,7 @@ impl Rings {
 
     /// The distinct observers of a node, at most one a ring, in the order of the rings. Bit i of an accusation
     /// belongs to the i-th of them.
-    pub(crate) fn observers(&self, subject: NodeId) -> Vec<NodeId> {
+    pub fn observers(&self, subject: NodeId) -> Vec<NodeId> {
         let mut chosen = Vec::with_capacity(self.observer_count());
         if !self.contains(subject) {
             return chosen;
@@ -101,7 +113,7 @@ impl Rings {
 
     /// Those that a node observes. Only its K predecessors on each ring can be: an observer is found within K steps,
     /// since fewer than K nodes were chosen before it.
-    pub(crate) fn subjects(&self, observer: NodeId) -> BTreeSet<NodeId> {
+    pub fn subjects(&self, observer: NodeId) -> BTreeSet<NodeId> {
         let mut subjects = BTreeSet::new();
         if !self.contains(observer) {
             return subjects;
@@ -129,7 +141,7 @@ impl Rings {
 
 /// How many distinct observers must miss a node: ⌈5d/8⌉, the 5 of 8 that gave no false verdict in any cell of
 /// Lifeguard's fault grid (simulated).
-pub(crate) const fn quorum(observers: usize) -> usize {
+pub const fn quorum(observers: usize) -> usize {
     (5 * observers).div_ceil(8)
 }
 
