@@ -27,6 +27,8 @@ pub enum Lane {
     Snapshot,
     /// The logs of tasks: a manager asks the node that keeps them.
     Logs,
+    /// Who is linked to a manager and whom each node accuses, from that manager to the leader.
+    Ballots,
 }
 
 /// Who opens a lane, as seen by the one who judges.
@@ -49,13 +51,22 @@ pub enum Traffic {
 
 impl Lane {
     /// Every lane, in the order of their numbers.
-    pub const ALL: [Self; 8] =
-        [Self::Link, Self::Members, Self::View, Self::Raft, Self::Propose, Self::Enrol, Self::Snapshot, Self::Logs];
+    pub const ALL: [Self; 9] = [
+        Self::Link,
+        Self::Members,
+        Self::View,
+        Self::Raft,
+        Self::Propose,
+        Self::Enrol,
+        Self::Snapshot,
+        Self::Logs,
+        Self::Ballots,
+    ];
 
     /// The least role the peer must have.
     pub const fn least_role(self, direction: Direction) -> Role {
         match (self, direction) {
-            (Self::Raft | Self::Propose | Self::Snapshot, _) => Role::Manager,
+            (Self::Raft | Self::Propose | Self::Snapshot | Self::Ballots, _) => Role::Manager,
             // Only a manager serves links and signs certificates; any node asks for them.
             (Self::Link | Self::Enrol, Direction::Outgoing) => Role::Manager,
             (Self::Link | Self::Enrol, Direction::Incoming) => Role::Worker,
@@ -70,14 +81,16 @@ impl Lane {
     /// The connection it runs on.
     pub const fn traffic(self) -> Traffic {
         match self {
-            Self::Link | Self::Members | Self::View | Self::Raft | Self::Propose | Self::Enrol => Traffic::Control,
+            Self::Link | Self::Members | Self::View | Self::Raft | Self::Propose | Self::Enrol | Self::Ballots => {
+                Traffic::Control
+            }
             Self::Snapshot | Self::Logs => Traffic::Bulk,
         }
     }
 
     /// Whether both ends must belong to the same history of the log.
     pub const fn needs_one_lineage(self) -> bool {
-        matches!(self, Self::Raft | Self::Propose | Self::Snapshot)
+        matches!(self, Self::Raft | Self::Propose | Self::Snapshot | Self::Ballots)
     }
 }
 
@@ -92,6 +105,7 @@ impl fmt::Display for Lane {
             Self::Enrol => "enrol",
             Self::Snapshot => "snapshot",
             Self::Logs => "logs",
+            Self::Ballots => "ballots",
         })
     }
 }
@@ -109,9 +123,9 @@ mod tests {
     }
 
     #[test]
-    fn a_worker_may_open_neither_view_nor_raft_nor_propose_nor_snapshot_nor_logs() {
+    fn a_worker_may_open_no_lane_between_managers_and_no_logs() {
         let closed: Vec<Lane> =
             Lane::ALL.into_iter().filter(|lane| lane.least_role(Direction::Incoming) > Role::Worker).collect();
-        assert_eq!(closed, [Lane::View, Lane::Raft, Lane::Propose, Lane::Snapshot, Lane::Logs]);
+        assert_eq!(closed, [Lane::View, Lane::Raft, Lane::Propose, Lane::Snapshot, Lane::Logs, Lane::Ballots]);
     }
 }

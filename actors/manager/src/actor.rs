@@ -6,6 +6,7 @@
 //! Dies: when `leader` failed too often. Leadership is given away first, so that another manager goes on; the root
 //! starts it again, and the linked nodes link again.
 
+use crate::ballots::{Ballots, BallotsServer, tell_leader};
 use crate::leader;
 use crate::node::{Arguments, Mark, Msg as NodeMsg, NodeActor};
 use crate::reports::Reports;
@@ -25,6 +26,7 @@ use ractor_cluster::RactorMessage;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::task::JoinHandle;
 
 /// How often it looks whether there is a leader.
 const LOOK: Duration = Duration::from_millis(250);
@@ -81,6 +83,8 @@ pub struct State {
     arguments: ManagerArguments,
     children: Children,
     reports: Reports,
+    ballots: Ballots,
+    teller: JoinHandle<()>,
     linked: BTreeMap<NodeId, Linked>,
     /// Whose actor each name of a child is.
     names: BTreeMap<String, NodeId>,
@@ -104,6 +108,10 @@ impl Actor for Manager {
     async fn pre_start(&self, myself: ActorRef<Msg>, arguments: Self::Arguments) -> Result<State, ActorProcessingErr> {
         let children = Children::new(arguments.scope.clone(), &myself, Supervision::default(), Msg::Wake);
         let reports = Reports::start(arguments.store.clone());
+        let ballots = Ballots::new();
+        arguments.endpoint.serve(Lane::Ballots, Arc::new(BallotsServer(ballots.clone())));
+        let (store, endpoint) = (arguments.store.clone(), arguments.endpoint.clone());
+        let teller = tokio::spawn(tell_leader(ballots.clone(), store, endpoint));
         arguments.endpoint.serve(Lane::Link, Arc::new(Links(myself.clone())));
         tokio::spawn(follow(arguments.store.clone(), myself.clone()));
         tokio::spawn(watch_leadership(arguments.store.clone(), myself.clone()));
@@ -114,6 +122,8 @@ impl Actor for Manager {
             arguments,
             children,
             reports,
+            ballots,
+            teller,
             linked: BTreeMap::new(),
             names: BTreeMap::new(),
             leaderless: 0,
@@ -161,6 +171,8 @@ impl Actor for Manager {
     }
 
     async fn post_stop(&self, _: ActorRef<Msg>, state: &mut State) -> Result<(), ActorProcessingErr> {
+        state.teller.abort();
+        state.arguments.endpoint.unserve(Lane::Ballots);
         state.arguments.endpoint.unserve(Lane::Link);
         state.children.shutdown("the manager stops").await;
         Ok(())
@@ -230,6 +242,7 @@ impl State {
 
     fn node_spec(&self, name: &str, stream: LaneStream, address: &Address<NodeMsg>, mark: &Mark) -> ChildSpec {
         let (store, reports) = (self.arguments.store.clone(), self.reports.clone());
+        let ballots = self.ballots.clone();
         let (address, mark, pace) = (address.clone(), mark.clone(), pace(self.linked.len() + 1));
         let mut stream = Some(stream);
         ChildSpec::new(name, "actors/manager/src/node/", move |scope, parent| {
@@ -237,6 +250,7 @@ impl State {
                 scope,
                 store: store.clone(),
                 reports: reports.clone(),
+                ballots: ballots.clone(),
                 stream,
                 mark: mark.clone(),
                 pace,
@@ -318,7 +332,7 @@ impl State {
                     // What it decided in an earlier term is void; its successor starts when it has ended.
                     self.children.remove(leader::NAME).await?;
                 }
-                self.children.add(leader::spec(&self.arguments, term)).await?;
+                self.children.add(leader::spec(&self.arguments, &self.ballots, term)).await?;
             }
             Leadership::Suspended(_) if planted(Bug::TreeOutlivesLease) => return Ok(()),
             _ => self.children.remove(leader::NAME).await?,

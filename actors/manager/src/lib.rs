@@ -14,6 +14,7 @@
 //! - `leader`: the leader's tree.
 
 mod actor;
+mod ballots;
 pub mod control;
 mod leader;
 mod node;

@@ -2,6 +2,7 @@
 //!
 //! - What a manager said over the link (who the managers are, who was removed) goes to the endpoint's table.
 //! - A manager that the roster misses is told to the uplink, so that it need not wait for its link to break.
+//! - Whom this node accuses is told to the uplink, which tells its manager.
 //! - What a manager said this node is, that its certificate changed, and where the managers are, go to the root.
 
 use crate::actor::Msg;
@@ -46,6 +47,7 @@ pub(crate) async fn follow(endpoint: Endpoint, roster: RosterHandle, worker: Wor
             changed = members.changed() => match changed {
                 Ok(()) => {
                     let now = members.borrow_and_update().clone();
+                    worker.accuse(Arc::clone(&now.ballot));
                     if let Some(manager) = *linked.borrow()
                         && !now.is_present(manager)
                     {

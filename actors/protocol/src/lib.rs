@@ -25,7 +25,7 @@ pub use assignment::{Assembled, Assembly, Assignment, AssignmentVersion, TaskOrd
 pub use link::{Detach, Managers, Pace, Standing, ToNode, ToUplink};
 pub use logs::{LogEnd, LogFrame, LogLine, LogRequest, LogStream};
 pub use packed::Packed;
-pub use report::{Depart, DepartReply, Describe, Hello, Report, ReportReply};
+pub use report::{Ballot, Depart, DepartReply, Describe, Hello, Report, ReportReply};
 
 /// The name under which a manager exports its actor for the node at the other end of the link.
 pub const NODE_EXPORT: &str = "node";

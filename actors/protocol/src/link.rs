@@ -1,6 +1,6 @@
 //! What a worker and the manager it is linked to say to each other.
 
-use crate::{Assignment, AssignmentVersion, Depart, DepartReply, Describe, Hello, Packed, Report, ReportReply};
+use crate::{Assignment, AssignmentVersion, Ballot, Depart, DepartReply, Describe, Hello, Packed, Report, ReportReply};
 use bincode::{Decode, Encode};
 use essaim_wire::{Index, Lineage, NodeId, Role, Timestamp};
 use ractor::RpcReplyPort;
@@ -22,6 +22,8 @@ pub enum ToNode {
     /// It leaves the cluster; answered when that is committed.
     #[rpc]
     Depart(Packed<Depart>, RpcReplyPort<Packed<DepartReply>>),
+    /// Whom it accuses now: all of it, in place of what it said before. Said when that changes.
+    Accuse(Packed<Ballot>),
 }
 
 /// What the actor of a node at a manager says to that node's uplink.

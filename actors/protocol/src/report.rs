@@ -3,7 +3,7 @@
 use crate::AssignmentVersion;
 use bincode::{Decode, Encode};
 use essaim_model::{Availability, NodeDescription, Observed, Refusal, ServiceId, TaskId};
-use essaim_wire::{Generation, Index, Level};
+use essaim_wire::{Accusation, Generation, Index, Level};
 
 /// The first sentence on a link.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -29,6 +29,14 @@ pub struct Hello {
 pub struct Describe {
     /// What it is now.
     pub description: NodeDescription,
+}
+
+/// Whom a node accuses: those it observes or has probed, and misses. Its own word, and a vote on whether their tasks run
+/// elsewhere.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Ballot {
+    /// At most 64 are heard.
+    pub accusations: Vec<Accusation>,
 }
 
 /// What a worker saw since its last report: only the latest of each task. At most 4,096 tasks and about 256 KiB; the rest

@@ -12,7 +12,7 @@ use essaim_model::{Availability, Labels, Observed, TaskId};
 use essaim_presence::endpoint::Endpoint;
 use essaim_protocol::{AssignmentVersion, LogFrame, LogRequest, Managers, Standing};
 use essaim_system::{Address, ChildSpec, Disk, Scope};
-use essaim_wire::{Generation, NodeId};
+use essaim_wire::{Accusation, Generation, NodeId};
 use futures::stream::BoxStream;
 use ractor::RpcReplyPort;
 use std::fmt;
@@ -159,6 +159,20 @@ impl WorkerHandle {
     /// The roster misses this node: should the uplink be linked to it, it turns to another manager at once.
     pub fn on_unreachable(&self, node: NodeId) {
         let _ = self.uplink.cast(UplinkMsg::Unreachable(node));
+    }
+
+    /// Whom this node accuses by what it found out itself: its manager is told at once.
+    pub fn accuse(&self, ballot: Arc<[Accusation]>) {
+        if self.told.set_ballot(ballot) {
+            // Without an uplink at this moment: the one that comes up says it with its next link.
+            let _ = self.uplink.cast(UplinkMsg::Ballot);
+        }
+    }
+
+    /// Says over this node's link what is not so: reports about tasks of others, and a hello of another start.
+    #[cfg(feature = "sim")]
+    pub fn lie(&self, tasks: Vec<(TaskId, Observed)>, hello: Option<Generation>) {
+        let _ = self.uplink.cast(UplinkMsg::Lie(tasks, hello));
     }
 
     /// An operator said, when the node joined, whether it shall take tasks: a manager is told at the next hello.

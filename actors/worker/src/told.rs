@@ -3,7 +3,7 @@
 
 use essaim_model::Availability;
 use essaim_protocol::{AssignmentVersion, Managers, Standing};
-use essaim_wire::NodeId;
+use essaim_wire::{Accusation, NodeId};
 use std::sync::Arc;
 use tokio::sync::watch;
 
@@ -16,6 +16,8 @@ pub(crate) struct Told {
     orders: watch::Sender<Option<AssignmentVersion>>,
     /// What an operator said at join, until a manager has heard it.
     availability: watch::Sender<Option<Availability>>,
+    /// Whom this node accuses; the node writes it, the uplink says it.
+    ballot: watch::Sender<Arc<[Accusation]>>,
 }
 
 impl Told {
@@ -26,6 +28,7 @@ impl Told {
             linked: watch::Sender::new(None),
             orders: watch::Sender::new(None),
             availability: watch::Sender::new(None),
+            ballot: watch::Sender::new([].into()),
         }
     }
 
@@ -75,6 +78,17 @@ impl Told {
 
     pub(crate) fn take_availability(&self) {
         self.availability.send_replace(None);
+    }
+
+    /// Whether that is another ballot than before.
+    pub(crate) fn set_ballot(&self, ballot: Arc<[Accusation]>) -> bool {
+        let is_news = **self.ballot.borrow() != *ballot;
+        self.ballot.send_replace(ballot);
+        is_news
+    }
+
+    pub(crate) fn ballot(&self) -> Arc<[Accusation]> {
+        Arc::clone(&self.ballot.borrow())
     }
 
     pub(crate) fn watch_managers(&self) -> watch::Receiver<Option<Arc<Managers>>> {

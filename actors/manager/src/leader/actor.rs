@@ -14,6 +14,7 @@ use super::roles::RolesActor;
 use super::scheduler::SchedulerActor;
 use super::service::{self, ServiceActor};
 use crate::ManagerArguments;
+use crate::ballots::Ballots;
 use essaim_model::{Event, Mode, Node, ServiceId};
 use essaim_store::{Cursor, Happened};
 use essaim_system::journal::RecordKind;
@@ -32,6 +33,7 @@ pub(super) struct Leader;
 pub(super) struct Arguments {
     pub(super) scope: Scope,
     pub(super) manager: ManagerArguments,
+    pub(super) ballots: Ballots,
     pub(super) term: Term,
 }
 
@@ -67,8 +69,8 @@ impl Actor for Leader {
     type Arguments = Arguments;
 
     async fn pre_start(&self, myself: ActorRef<Msg>, arguments: Arguments) -> Result<State, ActorProcessingErr> {
-        let Arguments { scope, manager, term } = arguments;
-        let context = Arc::new(Context::new(&manager, term));
+        let Arguments { scope, manager, ballots, term } = arguments;
+        let context = Arc::new(Context::new(&manager, ballots, term));
         context.leader.address().set(myself.clone());
         let children = Children::new(scope.clone(), &myself, Supervision::default(), Msg::Wake);
         let cluster = context.store.state();

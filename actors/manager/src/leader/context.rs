@@ -3,6 +3,7 @@
 use super::bell::Bell;
 use super::{actor, liveness, reaper, roles, scheduler};
 use crate::ManagerArguments;
+use crate::ballots::Ballots;
 use essaim_model::{Change, Refusal};
 use essaim_presence::endpoint::Endpoint;
 use essaim_presence::roster::RosterHandle;
@@ -20,6 +21,7 @@ pub(super) struct Context {
     pub(super) store: Store,
     pub(super) endpoint: Endpoint,
     pub(super) roster: RosterHandle,
+    pub(super) ballots: Ballots,
     /// The lost nodes whose slots may be filled elsewhere now; `liveness` says which.
     pub(super) released: watch::Sender<Arc<BTreeSet<NodeId>>>,
     pub(super) leader: Bell<actor::Msg>,
@@ -30,12 +32,13 @@ pub(super) struct Context {
 }
 
 impl Context {
-    pub(super) fn new(manager: &ManagerArguments, term: Term) -> Self {
+    pub(super) fn new(manager: &ManagerArguments, ballots: Ballots, term: Term) -> Self {
         Self {
             term,
             store: manager.store.clone(),
             endpoint: manager.endpoint.clone(),
             roster: manager.roster.clone(),
+            ballots,
             released: watch::Sender::new(Arc::default()),
             leader: Bell::new(|| actor::Msg::Look),
             scheduler: Bell::new(|| scheduler::Msg::Look),

@@ -28,6 +28,7 @@ mod service;
 mod tests;
 
 use crate::ManagerArguments;
+use crate::ballots::Ballots;
 use actor::{Arguments, Leader};
 use essaim_system::ChildSpec;
 use essaim_wire::Term;
@@ -40,8 +41,8 @@ pub(crate) const NAME: &str = "leader";
 const SHUTDOWN: Duration = Duration::from_secs(2);
 
 /// The tree of this manager for `term`.
-pub(crate) fn spec(manager: &ManagerArguments, term: Term) -> ChildSpec {
-    let manager = manager.clone();
-    let make = move |scope| (Leader, Arguments { scope, manager: manager.clone(), term });
+pub(crate) fn spec(manager: &ManagerArguments, ballots: &Ballots, term: Term) -> ChildSpec {
+    let (manager, ballots) = (manager.clone(), ballots.clone());
+    let make = move |scope| (Leader, Arguments { scope, manager: manager.clone(), ballots: ballots.clone(), term });
     ChildSpec::actor(NAME, make).shutdown(SHUTDOWN)
 }

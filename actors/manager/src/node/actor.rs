@@ -7,6 +7,7 @@
 //! since nothing is kept here.
 
 use super::core::{Core, Effect, Input};
+use crate::ballots::{Ballots, Source};
 use crate::reports::Reports;
 use essaim_model::{Availability, Change, NodeDescription, NodeSpec, Refusal, RefusalKind};
 use essaim_protocol::{
@@ -98,6 +99,7 @@ pub(crate) struct Arguments {
     pub(crate) scope: Scope,
     pub(crate) store: Store,
     pub(crate) reports: Reports,
+    pub(crate) ballots: Ballots,
     pub(crate) stream: LaneStream,
     pub(crate) mark: Mark,
     pub(crate) pace: Duration,
@@ -107,6 +109,9 @@ pub(crate) struct State {
     scope: Scope,
     store: Store,
     reports: Reports,
+    ballots: Ballots,
+    /// This link, among those that ballots are heard on.
+    source: Source,
     peer: PeerInfo,
     link: Link,
     mark: Mark,
@@ -138,7 +143,7 @@ impl Actor for NodeActor {
     type Arguments = Arguments;
 
     async fn pre_start(&self, myself: ActorRef<Msg>, arguments: Arguments) -> Result<State, ActorProcessingErr> {
-        let Arguments { scope, store, reports, stream, mark, pace } = arguments;
+        let Arguments { scope, store, reports, ballots, stream, mark, pace } = arguments;
         let peer = stream.peer.clone();
         let name = format!("node {}", peer.node);
         let link = Link::open(&scope, myself.get_cell(), name, stream.send, stream.recv).await?;
@@ -150,6 +155,8 @@ impl Actor for NodeActor {
             scope,
             store,
             reports,
+            source: ballots.source(true),
+            ballots,
             peer,
             link,
             mark,
@@ -184,6 +191,10 @@ impl Actor for NodeActor {
             },
             Msg::Remote(ToNode::Depart(depart, reply)) => match depart.open() {
                 Ok(Depart { left }) => state.depart(left, reply),
+                Err(why) => state.hear_nonsense(&myself, &why),
+            },
+            Msg::Remote(ToNode::Accuse(ballot)) => match ballot.open() {
+                Ok(ballot) => state.ballots.set(state.source, state.peer.node, &ballot.accusations),
                 Err(why) => state.hear_nonsense(&myself, &why),
             },
             Msg::Imported(Ok(uplink)) => {
@@ -230,6 +241,7 @@ impl Actor for NodeActor {
     }
 
     async fn post_stop(&self, _: ActorRef<Msg>, state: &mut State) -> Result<(), ActorProcessingErr> {
+        state.ballots.end(state.source, state.peer.node);
         state.link.close("the actor of this node ended");
         Ok(())
     }
@@ -260,6 +272,12 @@ impl State {
         if let Err(refusal) = hello.description.check() {
             return self.hear_nonsense(myself, &refusal);
         }
+        if hello.generation != self.peer.generation {
+            let (says, is) = (hello.generation.0, self.peer.generation.0);
+            return self.hear_nonsense(myself, &format!("it says that it is start {says}, on a session of start {is}"));
+        }
+        // A node that has said nothing against anybody is linked all the same.
+        self.ballots.greet(self.source, self.peer.node);
         self.generation = hello.generation;
         self.level = hello.level;
         self.description = Some(hello.description.clone());

@@ -52,6 +52,10 @@ impl State {
             return Ok(());
         }
         description.map_or(Ok(()), NodeDescription::check)?;
+        if generation.0 - self.existing_node(id)?.generation.0 > Generation::JUMP_MAX {
+            let text = format!("node {id} cannot have been started {} times since it was last heard of", generation.0);
+            return Err(Refusal::invalid(text));
+        }
         self.change_node(id, false, events, |node| {
             node.start_again(generation);
             node.addr = Some(addr);

@@ -1,13 +1,18 @@
-//! Which verdicts about nodes become facts, and how fast lost tasks may be replaced.
+//! Which nodes are lost, when that becomes a fact of the state, and how fast their tasks may be replaced.
 //!
-//! The roster on the leader's machine says what gossip concluded of each member. This core weighs it and asks for the
-//! commits that make it known: `Unreachable` at once, `Down` when that has lasted for the grace or the node said that
-//! its tasks have ended, `Reachable` as soon as it is heard of again. A node that restarts keeps its tasks and gets no
-//! new ones; so does one that was unreachable three times in a minute, until it was steady for thirty seconds.
+//! Tasks move on votes alone that reached a manager authenticated: each observer tells the manager it is linked to whom it
+//! misses, and this core counts distinct observers by rings of its own ([`votes`]). From the roster it takes what a node
+//! said of itself, proven: which start and incarnation it is in, that it restarts, that its tasks have ended. What else
+//! gossip says moves nothing. It asks for the commits that make it known: `Unreachable` at once, `Down` when that has
+//! lasted for the grace or the node said that its tasks have ended, `Reachable` when the node is heard of in a later
+//! incarnation than the one that was missed, or links again. A node that restarts keeps its tasks and gets no new ones; so
+//! does one that was unreachable three times in a minute, until it was steady for thirty seconds.
 //!
-//! A new leader starts from the committed state and its own roster, and counts every grace anew: it marks nobody down
-//! for what it did not see itself, and nobody because leadership changed. Of a node that its roster does not know at
-//! all it waits to hear for a while.
+//! Below a quorum there is a slow way: a node that no manager has had a link with for a while, and of which gossip, or
+//! anybody's vote, says that it is gone.
+//!
+//! A new leader starts from the committed state, and counts every grace anew: it marks nobody down for what it did not see
+//! itself, and nobody because leadership changed. Of a node that it hears nothing of at all it waits to hear for a while.
 //!
 //! It is level-triggered: whatever differs between what is committed and what should be is proposed, one proposal at
 //! a time, and again when one was lost. While this node itself is isolated, nothing is concluded at all.
@@ -15,6 +20,7 @@
 //! The [`brake`] decides which lost nodes' slots may be filled elsewhere.
 
 mod brake;
+mod votes;
 
 #[cfg(test)]
 mod tests;
@@ -24,10 +30,23 @@ use essaim_model::{Change, Node, State};
 use essaim_wire::{Generation, Moment, NodeId, Reachability};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
+use votes::{Accusers, Census, Missed};
 
-/// A node that this leader's roster does not know counts as unreachable after this long: longer than a daemon takes
-/// to start again and be heard of.
+pub use votes::Ballots;
+
+/// A node that this leader has not heard of at all counts as lost after this long without a link to any manager: longer
+/// than a daemon takes to start again and link.
 const ABSENCE_GRACE: Duration = Duration::from_secs(10);
+
+/// A node that gossip or a vote says is gone counts as lost after this long without a link to any manager. The link of a
+/// node that fell silent ends after three seconds, so this is the slow way, for what no quorum of observers is left to say.
+const UNLINKED_MAX: Duration = Duration::from_secs(5);
+
+/// A link tells that a node lives when it is older than this: that of one that fell silent has ended by then.
+const LINK_PROVEN: Duration = Duration::from_secs(4);
+
+/// A vote that no quorum shares, against a node that is linked, is a record after this long.
+const DOUBT_AFTER: Duration = Duration::from_secs(10);
 
 /// Unreachable this often within [`FLAP_WINDOW`]: no new tasks.
 const FLAPS: usize = 3;
@@ -46,7 +65,7 @@ pub const PIECE_MAX: usize = 1_000;
 /// name.
 pub const MESSAGE_MAX: usize = 512;
 
-/// What the roster says of a member.
+/// What is known of a member by the roster.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Seen {
     /// It lives.
@@ -56,11 +75,8 @@ pub enum Seen {
         /// By then.
         until: Moment,
     },
-    /// A quorum of observers misses it, and why.
-    Unreachable {
-        /// In words for people.
-        why: String,
-    },
+    /// Gossip says that it cannot be reached, which moves nothing by itself.
+    Missing,
     /// It said goodbye: its tasks have ended.
     Stopped {
         /// In words for people.
@@ -73,9 +89,10 @@ pub enum Seen {
 pub struct Sight {
     /// The member.
     pub node: NodeId,
-    /// The start of its daemon that this is about.
-    pub generation: Generation,
-    /// The word.
+    /// The start and the incarnation that the member itself said it is in, over a session of its own or over its
+    /// signature; nothing of one that only others have told of.
+    pub said: Option<(Generation, u32)>,
+    /// What is known of it.
     pub seen: Seen,
 }
 
@@ -84,6 +101,8 @@ pub struct Sight {
 pub enum Input {
     /// The roster's word on members; at the beginning one for each. They are weighed once, however many there are.
     Seen(Vec<Sight>),
+    /// Which nodes are linked to some manager now, and whom each accuses.
+    Ballots(Ballots),
     /// Whether this node itself is cut off, and should not judge others.
     Isolated(bool),
     /// The state changed.
@@ -101,6 +120,13 @@ pub enum Effect {
     Propose(Vec<Change>),
     /// The nodes whose slots may be filled elsewhere are now these.
     Release(BTreeSet<NodeId>),
+    /// An observer alone, or with too few others, says for long that it misses a node which is linked to a manager.
+    Doubt {
+        /// The observer.
+        observer: NodeId,
+        /// Whom it says it misses.
+        subject: NodeId,
+    },
     /// Wake at this moment.
     WakeAt(Moment, Wake),
 }
@@ -112,7 +138,12 @@ pub struct Wake(u64);
 /// The core.
 #[derive(Debug)]
 pub struct Liveness {
+    me: NodeId,
     begun: Moment,
+    ballots: Ballots,
+    census: Census,
+    /// Votes that no quorum shares: since when each stands, and whether that was said.
+    doubts: BTreeMap<(NodeId, NodeId), (Moment, bool)>,
     tracks: BTreeMap<NodeId, Track>,
     isolated: bool,
     /// A proposal is under way.
@@ -127,18 +158,32 @@ pub struct Liveness {
 #[derive(Debug)]
 struct Track {
     /// Nothing as long as the roster does not know it.
-    heard: Option<(Generation, Seen)>,
+    seen: Option<Seen>,
+    /// The start and incarnation that it last said it is in.
+    said: Option<Era>,
+    /// Whether a manager has a link with it, and since when it is so.
+    linked: bool,
+    linked_since: Moment,
     lost: Option<Lost>,
+    /// Why it was lost, in words for people.
+    why: String,
+    /// It was lost, and found again by this leader.
+    found: bool,
     /// When it was lost lately.
     losses: Vec<Moment>,
     flapping: bool,
     steady_since: Moment,
 }
 
+/// A start of a node's daemon, and an incarnation in it.
+type Era = (Generation, u32);
+
 /// That a node is missing.
 #[derive(Debug, Clone, Copy)]
 struct Lost {
     since: Moment,
+    /// The newest that was known of it then: what it says in a later one ends this.
+    era: Era,
     /// Since when for good.
     down: Option<Moment>,
     /// Since when its slots may be filled elsewhere.
@@ -146,10 +191,14 @@ struct Lost {
 }
 
 impl Liveness {
-    /// Of a leader that begins now.
-    pub const fn new(now: Moment) -> Self {
+    /// Of a leader that begins now, as the node `me`. Observers stand on so many rings.
+    pub fn new(now: Moment, me: NodeId, rings: usize) -> Self {
         Self {
+            me,
             begun: now,
+            ballots: Ballots::new(),
+            census: Census::new(rings),
+            doubts: BTreeMap::new(),
             tracks: BTreeMap::new(),
             isolated: false,
             proposing: false,
@@ -168,11 +217,8 @@ impl Liveness {
     /// Takes in what happened.
     pub fn handle(&mut self, now: Moment, state: &State, input: Input, effects: &mut Vec<Effect>) {
         match input {
-            Input::Seen(sights) => {
-                for Sight { node, generation, seen } in sights {
-                    self.hear(now, state, node, generation, seen);
-                }
-            }
+            Input::Seen(sights) => sights.into_iter().for_each(|sight| self.hear(now, state, sight)),
+            Input::Ballots(ballots) => self.ballots = ballots,
             Input::Isolated(isolated) => self.on_isolated(now, isolated),
             Input::Look => (),
             Input::Proposed => self.proposing = false,
@@ -182,28 +228,26 @@ impl Liveness {
         self.weigh(now, state, effects);
     }
 
-    fn hear(&mut self, now: Moment, state: &State, node: NodeId, generation: Generation, seen: Seen) {
-        let (begun, unsteady) = (self.begun, state.node(node).is_some_and(|node| node.unsteady));
-        let track = self.tracks.entry(node).or_insert_with(|| Track::new(begun, unsteady));
-        if track.heard.as_ref().is_some_and(|(known, _)| *known > generation) {
+    fn hear(&mut self, now: Moment, state: &State, sight: Sight) {
+        let Sight { node, said, seen } = sight;
+        let unsteady = state.node(node).is_some_and(|node| node.unsteady);
+        let track = self.tracks.entry(node).or_insert_with(|| Track::new(now, unsteady));
+        // What nobody but gossip says counts only where it confirms what is known otherwise.
+        if said.is_none() && seen != Seen::Missing || track.said > said.or(track.said) {
             return;
         }
-        if track.heard.is_none() && matches!(seen, Seen::Restarting { .. }) {
+        if track.seen.is_none() && matches!(seen, Seen::Restarting { .. }) {
             // That is why the former leader gave it nothing new.
             track.flapping = false;
         }
-        let lives = matches!(seen, Seen::Alive | Seen::Restarting { .. });
-        if lives {
-            if track.lost.take().is_some() {
-                track.steady_since = now;
-            }
-        } else if track.lost.is_none() {
-            track.lost = Some(Lost { since: now, down: None, released: None });
-            track.losses.retain(|at| now.saturating_since(*at) < FLAP_WINDOW);
-            track.losses.push(now);
-            track.flapping |= track.losses.len() >= FLAPS;
+        if track.said.is_none()
+            && said.is_some()
+            && let Some(lost) = &mut track.lost
+        {
+            // It was lost for want of any word of it, and whatever it says now is one.
+            lost.era = Era::default();
         }
-        track.heard = Some((generation, seen));
+        (track.said, track.seen) = (said.or(track.said), Some(seen));
     }
 
     /// What was concluded while nobody could be heard does not count.
@@ -224,13 +268,26 @@ impl Liveness {
         let mut next = Next(None);
         let grace = state.cluster().map_or(Duration::from_secs(3), |cluster| cluster.spec.grace);
         self.tracks.retain(|id, _| state.node(*id).is_some());
+        for node in state.nodes() {
+            let unsteady = node.unsteady;
+            let track = self.tracks.entry(node.id).or_insert_with(|| Track::new(now, unsteady));
+            track.on_link(now, self.ballots.contains_key(&node.id));
+        }
+        let accused = self.accused(state);
+        let missed = self.count(now, state, &accused);
         let mut changes = Vec::new();
         for node in state.nodes() {
-            let (begun, unsteady) = (self.begun, node.unsteady);
-            let track = self.tracks.entry(node.id).or_insert_with(|| Track::new(begun, unsteady));
-            track.advance(now, begun, node, grace, &mut next);
-            track.differences(now, node, &mut changes);
+            let Some(track) = self.tracks.get_mut(&node.id) else { continue };
+            let missed = missed.get(&node.id).filter(|_| node.id != self.me);
+            if let Some(missed) = missed.filter(|_| track.lost.is_none()) {
+                track.why = words(missed, state);
+            }
+            track.advance(now, self.begun, node, missed.is_some(), accused.contains_key(&node.id), &mut next);
+            track.mature(now, node, grace, &mut next);
+            let alive = track.is_alive(now, node, &mut next);
+            track.differences(now, node, alive, &mut changes);
         }
+        self.doubt(now, &accused, &mut next, effects);
         self.brake.release(now, &mut self.tracks, &mut next);
         // The fact comes before what follows from it.
         if !changes.is_empty() && !self.proposing {
@@ -254,37 +311,163 @@ impl Liveness {
     }
 }
 
+impl Liveness {
+    /// Whom the ballots accuse in the incarnation in force, or one that this leader has yet to hear of.
+    fn accused(&self, state: &State) -> Accusers {
+        let mut accused = Accusers::new();
+        for (observer, ballot) in self.ballots.iter().filter(|(observer, _)| state.node(**observer).is_some()) {
+            for accusation in ballot.iter() {
+                let subject = state.node(accusation.node).zip(self.tracks.get(&accusation.node));
+                let Some((node, track)) = subject else { continue };
+                if (accusation.generation, accusation.incarnation) >= track.era(node) {
+                    accused.entry(node.id).or_default().push(*observer);
+                }
+            }
+        }
+        accused
+    }
+
+    fn count(&mut self, now: Moment, state: &State, accused: &Accusers) -> BTreeMap<NodeId, Missed> {
+        let stands = |node: &&std::sync::Arc<Node>| {
+            let is_here = matches!(node.reachability, Reachability::Reachable | Reachability::Unreachable);
+            let track = self.tracks.get(&node.id);
+            is_here && track.is_none_or(|track| !track.is_away(now, node))
+        };
+        let on_rings: BTreeSet<NodeId> = state.nodes().filter(stands).map(|node| node.id).collect();
+        self.census.retarget(&on_rings);
+        let tracks = &self.tracks;
+        self.census.count(accused, |node| tracks.get(&node).is_some_and(|track| track.lost.is_some()))
+    }
+
+    /// Says which votes no quorum shares for long. Either a way between two nodes is broken, or an observer lies.
+    fn doubt(&mut self, now: Moment, accused: &Accusers, next: &mut Next, effects: &mut Vec<Effect>) {
+        let mut doubts = BTreeMap::new();
+        for (subject, by) in accused {
+            if self.tracks.get(subject).is_none_or(|track| track.lost.is_some() || !track.linked) {
+                continue;
+            }
+            let observers: BTreeSet<&NodeId> = by.iter().collect();
+            for observer in observers {
+                let known = self.doubts.get(&(*observer, *subject)).copied();
+                let (since, mut said) = known.unwrap_or((now, false));
+                if !said && next.is_due(now, since + DOUBT_AFTER) {
+                    said = true;
+                    effects.push(Effect::Doubt { observer: *observer, subject: *subject });
+                }
+                doubts.insert((*observer, *subject), (since, said));
+            }
+        }
+        self.doubts = doubts;
+    }
+}
+
 impl Track {
-    const fn new(begun: Moment, unsteady: bool) -> Self {
-        Self { heard: None, lost: None, losses: Vec::new(), flapping: unsteady, steady_since: begun }
+    const fn new(now: Moment, unsteady: bool) -> Self {
+        Self {
+            seen: None,
+            said: None,
+            linked: false,
+            linked_since: now,
+            lost: None,
+            why: String::new(),
+            found: false,
+            losses: Vec::new(),
+            flapping: unsteady,
+            steady_since: now,
+        }
     }
 
     const fn is_released(&self) -> bool {
         matches!(self.lost, Some(Lost { released: Some(_), .. }))
     }
 
-    /// What has become of it by now.
-    fn advance(&mut self, now: Moment, begun: Moment, node: &Node, grace: Duration, next: &mut Next) {
-        match &self.heard {
-            Some((_, Seen::Restarting { until })) if self.lost.is_none() && next.is_due(now, *until) => {
-                self.lost = Some(Lost { since: *until, down: None, released: None });
-            }
-            // Never heard of since it was accepted: nobody expects anything of it.
-            None if node.reachability != Reachability::Unknown && self.lost.is_none() => {
-                let missed = begun + ABSENCE_GRACE;
-                if node.reachability == Reachability::Down {
-                    self.lost = Some(Lost { since: begun, down: Some(begun), released: None });
-                } else if next.is_due(now, missed) {
-                    self.lost = Some(Lost { since: missed, down: None, released: None });
-                }
-            }
-            _ => (),
+    fn on_link(&mut self, now: Moment, linked: bool) {
+        if self.linked != linked {
+            (self.linked, self.linked_since) = (linked, now);
         }
-        if node.has_left() && self.lost.is_none() {
-            // It said so itself, over its own link, whatever its roster says of it.
-            self.lost = Some(Lost { since: now, down: None, released: None });
+    }
+
+    /// The newest that is known of a node by its own link, its own session or its signature.
+    fn era(&self, node: &Node) -> Era {
+        self.said.unwrap_or_default().max((node.generation, 0))
+    }
+
+    /// What the roster says of the start that is in force.
+    fn current(&self, node: &Node) -> Option<&Seen> {
+        self.seen.as_ref().filter(|_| self.said.is_none_or(|(generation, _)| generation >= node.generation))
+    }
+
+    /// Whether it said that it is away, and so observes nobody.
+    fn is_away(&self, now: Moment, node: &Node) -> bool {
+        match self.current(node) {
+            Some(Seen::Restarting { until }) => now < *until,
+            Some(Seen::Stopped { .. }) => true,
+            _ => node.has_left(),
         }
-        let stopped = node.has_left() || matches!(self.heard, Some((_, Seen::Stopped { .. })));
+    }
+
+    /// Whether it is lost or found by now.
+    fn advance(&mut self, now: Moment, begun: Moment, node: &Node, missed: bool, accused: bool, next: &mut Next) {
+        let (era, restarts) = (self.era(node), self.is_away(now, node));
+        let (stopped, until) = match self.current(node) {
+            Some(Seen::Stopped { why }) => (Some(why.clone()), None),
+            Some(Seen::Restarting { until }) => (None, Some(*until)),
+            _ => (None, None),
+        };
+        // It said so itself, over its own link, whatever the roster says of it.
+        let stopped = stopped.or_else(|| node.has_left().then(|| "it left the cluster".to_owned()));
+        if let Some(lost) = self.lost {
+            let anew = era > lost.era || self.linked && self.linked_since > lost.since;
+            let is_overdue = until.is_some_and(|until| now >= until);
+            if anew && !missed && stopped.is_none() && !is_overdue {
+                (self.lost, self.found, self.steady_since) = (None, true, now);
+            }
+        }
+        if self.lost.is_some() {
+            return;
+        }
+        let mut since = now;
+        if let Some(why) = stopped {
+            self.why = why;
+        } else if let Some(until) = until.filter(|until| next.is_due(now, *until)) {
+            since = until;
+            self.why = "it did not come back from its restart in time".into();
+        } else if missed && !restarts {
+            // Its accusers are named already.
+        } else if self.absent_from(begun, node, accused).is_some_and(|at| next.is_due(now, at)) {
+            self.why = match self.seen {
+                Some(_) => "others miss it, and it is linked to no manager".into(),
+                None => "it was not heard of since this leader began".into(),
+            };
+        } else {
+            return;
+        }
+        let down = (self.seen.is_none() && node.reachability == Reachability::Down).then_some(since);
+        self.lost = Some(Lost { since, era, down, released: None });
+        self.found = false;
+        self.losses.retain(|at| now.saturating_since(*at) < FLAP_WINDOW);
+        self.losses.push(now);
+        self.flapping |= self.losses.len() >= FLAPS;
+    }
+
+    /// From when on a node without a link is lost; never, if nobody says that it is gone.
+    fn absent_from(&self, begun: Moment, node: &Node, accused: bool) -> Option<Moment> {
+        // Never heard of since it was accepted: nobody expects anything of it.
+        if self.linked || node.reachability == Reachability::Unknown {
+            return None;
+        }
+        let unlinked = self.linked_since.max(begun);
+        match self.seen {
+            None if node.reachability == Reachability::Down => Some(begun),
+            None => Some(unlinked + ABSENCE_GRACE),
+            Some(Seen::Missing) => Some(unlinked + UNLINKED_MAX),
+            Some(_) => accused.then_some(unlinked + UNLINKED_MAX),
+        }
+    }
+
+    /// What has become of its loss or its return by now.
+    fn mature(&mut self, now: Moment, node: &Node, grace: Duration, next: &mut Next) {
+        let stopped = node.has_left() || matches!(self.seen, Some(Seen::Stopped { .. }));
         if let Some(lost) = &mut self.lost
             && lost.down.is_none()
             && (stopped || next.is_due(now, lost.since + grace))
@@ -296,35 +479,33 @@ impl Track {
         }
     }
 
+    /// Whether the node is known to live, and not only not known to be lost.
+    fn is_alive(&self, now: Moment, node: &Node, next: &mut Next) -> bool {
+        let was_lost = matches!(node.reachability, Reachability::Unreachable | Reachability::Down);
+        let is_linked = self.linked && (!was_lost || next.is_due(now, self.linked_since + LINK_PROVEN));
+        let is_seen = matches!(self.current(node), Some(Seen::Alive | Seen::Restarting { .. }));
+        self.found || is_linked || is_seen
+    }
+
     /// What is committed of it and should not be so.
-    fn differences(&self, now: Moment, node: &Node, changes: &mut Vec<Change>) {
-        let generation = self.heard.as_ref().map_or(node.generation, |(generation, _)| *generation);
-        if generation < node.generation {
-            // The roster has yet to hear of its newer start.
-            return;
-        }
-        let restarting = matches!(self.heard, Some((_, Seen::Restarting { until })) if now < until);
-        let (reachability, message) = match (&self.heard, self.lost) {
-            (None, None) => (node.reachability, node.message.clone()),
-            (_, None) if restarting => (Reachability::Reachable, "the node is restarting".to_owned()),
-            (_, None) if self.flapping => (Reachability::Reachable, unsteady_words()),
-            (_, None) => (Reachability::Reachable, String::new()),
-            (heard, Some(lost)) => {
-                let why = match heard {
-                    Some((_, Seen::Unreachable { why } | Seen::Stopped { why })) => why.clone(),
-                    Some((_, Seen::Restarting { .. })) => "it did not come back from its restart in time".to_owned(),
-                    Some((_, Seen::Alive)) | None => "it was not heard of since this leader began".to_owned(),
-                };
-                match lost.down {
-                    Some(_) if node.has_left() => (Reachability::Down, "the node left the cluster".to_owned()),
-                    Some(_) => (Reachability::Down, format!("node is down: {why}")),
-                    None => (Reachability::Unreachable, format!("node is unreachable: {why}")),
-                }
+    fn differences(&self, now: Moment, node: &Node, alive: bool, changes: &mut Vec<Change>) {
+        let restarting = matches!(self.current(node), Some(Seen::Restarting { until }) if now < *until);
+        let (reachability, message) = match self.lost {
+            None if !alive => (node.reachability, node.message.clone()),
+            None if restarting => (Reachability::Reachable, "the node is restarting".to_owned()),
+            None if self.flapping => (Reachability::Reachable, unsteady_words()),
+            None => (Reachability::Reachable, String::new()),
+            Some(Lost { down: Some(_), .. }) if node.has_left() => {
+                (Reachability::Down, "the node left the cluster".to_owned())
             }
+            Some(Lost { down: Some(_), .. }) => (Reachability::Down, format!("node is down: {}", self.why)),
+            Some(_) => (Reachability::Unreachable, format!("node is unreachable: {}", self.why)),
         };
         let message = cut(message);
         let says_why = (reachability == Reachability::Reachable || node.has_left()) && message != node.message;
-        if reachability != node.reachability || generation != node.generation || says_why {
+        if reachability != node.reachability || says_why {
+            // Which start of its daemon it is in, a node says over its own link; this is about that one.
+            let generation = node.generation;
             changes.push(Change::SetReachability { id: node.id, generation, reachability, message });
         }
         let unsteady = self.flapping || restarting;
@@ -332,6 +513,20 @@ impl Track {
             changes.push(Change::SetSteadiness { id: node.id, unsteady });
         }
     }
+}
+
+/// Who misses a node.
+fn words(missed: &Missed, state: &State) -> String {
+    let name = |node: &NodeId| state.node(*node).map_or_else(|| node.to_string(), |node| node.name());
+    let mut names: Vec<String> = missed.accusers.iter().map(name).collect();
+    names.sort();
+    let mut words = format!("missed by {}", names.join(", "));
+    if !missed.implicit.is_empty() {
+        let mut lost: Vec<String> = missed.implicit.iter().map(name).collect();
+        lost.sort();
+        words.push_str(&format!("; its observers {} are lost themselves", lost.join(", ")));
+    }
+    words
 }
 
 /// The first [`MESSAGE_MAX`] bytes of a message, or a little less where that would cut a character in two.

@@ -3,6 +3,7 @@
 use super::*;
 use crate::tests::world::{World, id};
 use essaim_model::Availability;
+use essaim_wire::Accusation;
 
 /// A leader's core, its state, and its clock.
 struct Leader {
@@ -10,6 +11,12 @@ struct Leader {
     core: Liveness,
     now: Moment,
     wakes: Vec<(Moment, Wake)>,
+    /// Which nodes are linked, and whom each accuses.
+    ballots: Ballots,
+    /// In which incarnation each node is.
+    incarnations: BTreeMap<NodeId, u32>,
+    /// Which votes were said to be doubtful.
+    doubts: Vec<(u128, u128)>,
     /// What was committed, one line each.
     told: Vec<String>,
 }
@@ -21,16 +28,35 @@ impl Leader {
 
     fn over(world: World) -> Self {
         let now = Moment::from_micros(5_000_000);
-        let mut leader = Self { world, core: Liveness::new(now), now, wakes: Vec::new(), told: Vec::new() };
+        let mut leader = Self {
+            world,
+            core: Liveness::new(now, id(1), 8),
+            now,
+            wakes: Vec::new(),
+            ballots: Ballots::new(),
+            incarnations: BTreeMap::new(),
+            doubts: Vec::new(),
+            told: Vec::new(),
+        };
         leader.input(Input::Look);
         leader
     }
 
-    /// With every node alive in the roster.
+    /// With every node alive in the roster, and linked.
     fn all_alive(nodes: u128) -> Self {
         let mut leader = Self::of(nodes);
-        (1..=nodes).for_each(|node| leader.see(node, Seen::Alive));
+        leader.all_are_there(nodes);
         leader
+    }
+
+    fn all_are_there(&mut self, nodes: u128) {
+        (1..=nodes).for_each(|node| drop(self.ballots.insert(id(node), [].into())));
+        self.vote();
+        (1..=nodes).for_each(|node| self.see(node, Seen::Alive));
+    }
+
+    fn vote(&mut self) {
+        self.input(Input::Ballots(self.ballots.clone()));
     }
 
     fn input(&mut self, input: Input) {
@@ -54,15 +80,18 @@ impl Leader {
                         inputs.push(Input::Proposed);
                     }
                     Effect::Release(released) => assert_eq!(&released, self.core.released()),
+                    Effect::Doubt { observer, subject } => self.doubts.push((observer.bits(), subject.bits())),
                     Effect::WakeAt(at, wake) => self.wakes.push((at, wake)),
                 }
             }
         }
     }
 
+    /// The node is in the start that is committed, and in its latest incarnation.
     fn see(&mut self, node: u128, seen: Seen) {
         let generation = self.world.state.node(id(node)).expect("there").generation;
-        self.saw(Sight { node: id(node), generation, seen });
+        let said = Some((generation, self.incarnations.get(&id(node)).copied().unwrap_or_default()));
+        self.saw(Sight { node: id(node), said, seen });
     }
 
     fn saw(&mut self, sight: Sight) {
@@ -74,8 +103,42 @@ impl Leader {
         &self.world.state.node(id(node)).expect("there").message
     }
 
+    /// These observers miss a node.
+    fn accuse(&mut self, observers: &[u128], node: u128) {
+        let generation = self.world.state.node(id(node)).expect("there").generation;
+        let incarnation = self.incarnations.get(&id(node)).copied().unwrap_or_default();
+        let accusation = Accusation { node: id(node), generation, incarnation };
+        for observer in observers {
+            let Some(ballot) = self.ballots.get_mut(&id(*observer)) else { continue };
+            *ballot = ballot.iter().copied().chain([accusation]).collect();
+        }
+        self.vote();
+    }
+
+    /// Everybody who is linked misses a node, and its link ends.
     fn lose(&mut self, node: u128) {
-        self.see(node, Seen::Unreachable { why: "missed by 3 observers".into() });
+        self.ballots.remove(&id(node));
+        let observers: Vec<u128> = self.ballots.keys().map(|node| node.bits()).collect();
+        self.accuse(&observers, node);
+    }
+
+    /// A node that was lost takes that back: in its next incarnation, which its observers have heard of.
+    fn find(&mut self, node: u128) {
+        *self.incarnations.entry(id(node)).or_default() += 1;
+        for ballot in self.ballots.values_mut() {
+            *ballot = ballot.iter().copied().filter(|accusation| accusation.node != id(node)).collect();
+        }
+        self.ballots.insert(id(node), [].into());
+        self.vote();
+        self.see(node, Seen::Alive);
+    }
+
+    /// A node runs in another start, says its manager.
+    fn start(&mut self, node: u128, generation: u64) {
+        let addr = ([127, 0, 0, 1], 2377).into();
+        let change = Change::DescribeNode { id: id(node), generation: Generation(generation), addr, description: None };
+        self.world.done(vec![change]);
+        self.input(Input::Look);
     }
 
     fn pass(&mut self, time: Duration) {
@@ -114,7 +177,7 @@ fn a_lost_node_is_unreachable_at_once_and_down_after_the_grace() {
     leader.pass(Duration::from_millis(200));
     assert_eq!(leader.told(), ["3 Down"]);
     let message = &leader.world.state.node(id(3)).expect("there").message;
-    assert_eq!(message, "node is down: missed by 3 observers");
+    assert_eq!(message, "node is down: missed by n1, n2, n4, n5");
 }
 
 #[test]
@@ -122,7 +185,7 @@ fn a_node_that_comes_back_within_the_grace_was_never_down() {
     let mut leader = Leader::all_alive(5);
     leader.lose(3);
     leader.pass(2 * SECOND);
-    leader.see(3, Seen::Alive);
+    leader.find(3);
     leader.pass(60 * SECOND);
     assert_eq!(leader.told(), ["3 Unreachable", "3 Reachable"]);
     assert_eq!(leader.released(), 0);
@@ -133,7 +196,7 @@ fn the_grace_is_what_the_operator_set() {
     let mut world = World::of(3);
     world.set_cluster(|spec| spec.grace = 20 * SECOND);
     let mut leader = Leader::over(world);
-    (1..=3).for_each(|node| leader.see(node, Seen::Alive));
+    leader.all_are_there(3);
     leader.lose(3);
     leader.pass(19 * SECOND);
     assert_eq!(leader.told(), ["3 Unreachable"]);
@@ -158,7 +221,8 @@ fn a_node_that_restarts_keeps_its_tasks_gets_none_and_is_lost_when_it_does_not_r
     assert_eq!(leader.told(), ["2 Reachable", "2 unsteady=true", "4 Reachable", "4 unsteady=true"]);
     assert_eq!(leader.released(), 0);
     // One is back as a newer start of itself.
-    leader.saw(Sight { node: id(2), generation: Generation(2), seen: Seen::Alive });
+    leader.start(2, 2);
+    leader.see(2, Seen::Alive);
     assert_eq!(leader.told(), ["2 Reachable", "2 unsteady=false"]);
     leader.pass(31 * SECOND);
     assert_eq!(leader.told(), ["4 Unreachable", "4 unsteady=false"]);
@@ -172,7 +236,7 @@ fn three_losses_in_a_minute_cost_thirty_steady_seconds() {
     for _ in 0..3 {
         leader.lose(3);
         leader.pass(SECOND);
-        leader.see(3, Seen::Alive);
+        leader.find(3);
         leader.pass(SECOND);
     }
     let told = leader.told();
@@ -193,7 +257,7 @@ fn a_new_leader_marks_nobody_for_what_it_did_not_see() {
     let mut leader = Leader::over(world);
     leader.pass(SECOND);
     assert_eq!(leader.told(), [""; 0], "it waits for its own roster");
-    (1..=4).for_each(|node| leader.see(node, Seen::Alive));
+    leader.all_are_there(4);
     leader.pass(60 * SECOND);
     assert_eq!(leader.told(), ["3 Reachable"]);
 }
@@ -203,6 +267,10 @@ fn a_new_leader_counts_the_grace_from_its_own_beginning() {
     let mut world = World::of(4);
     world.reach(3, Reachability::Unreachable);
     let mut leader = Leader::over(world);
+    leader.all_are_there(4);
+    leader.told();
+    let mut leader = Leader { core: Liveness::new(leader.now, id(1), 8), wakes: Vec::new(), ..leader };
+    leader.world.reach(3, Reachability::Unreachable);
     [1, 2, 4].into_iter().for_each(|node| leader.see(node, Seen::Alive));
     leader.lose(3);
     leader.pass(2 * SECOND);
@@ -214,7 +282,7 @@ fn a_new_leader_counts_the_grace_from_its_own_beginning() {
 #[test]
 fn a_node_that_never_returns_with_the_others_is_missed_in_the_end() {
     let mut leader = Leader::of(4);
-    [1, 2, 3].into_iter().for_each(|node| leader.see(node, Seen::Alive));
+    leader.all_are_there(3);
     leader.pass(9 * SECOND);
     assert_eq!(leader.told(), [""; 0]);
     leader.pass(5 * SECOND);
@@ -229,7 +297,8 @@ fn who_is_cut_off_judges_nobody() {
     leader.pass(60 * SECOND);
     assert_eq!((leader.told(), leader.released()), (vec![], 0));
     // It hears the others again; the one that is still missing has its whole grace.
-    (2..=4).for_each(|node| leader.see(node, Seen::Alive));
+    (2..=4).for_each(|node| leader.find(node));
+    leader.accuse(&[1, 2, 3, 4], 5);
     leader.input(Input::Isolated(false));
     assert_eq!(leader.told(), ["5 Unreachable"]);
     leader.pass(4 * SECOND);
@@ -237,22 +306,85 @@ fn who_is_cut_off_judges_nobody() {
 }
 
 #[test]
-fn a_verdict_about_an_older_start_changes_nothing() {
-    let mut leader = Leader::all_alive(3);
-    leader.saw(Sight { node: id(2), generation: Generation(4), seen: Seen::Alive });
-    assert_eq!(leader.told(), ["2 Reachable"]);
-    let why = "late".into();
-    leader.saw(Sight { node: id(2), generation: Generation(3), seen: Seen::Unreachable { why } });
+fn a_vote_about_an_older_start_or_incarnation_changes_nothing() {
+    let mut leader = Leader::all_alive(5);
+    leader.accuse(&[2, 3], 5);
+    leader.start(5, 4);
+    leader.accuse(&[4], 5);
+    assert_eq!(leader.told(), [""; 0], "two votes are about its start before");
+    leader.find(5);
+    leader.accuse(&[2, 3], 5);
+    leader.incarnations.insert(id(5), 9);
+    leader.see(5, Seen::Alive);
+    leader.accuse(&[4], 5);
     leader.pass(60 * SECOND);
-    assert_eq!(leader.told(), [""; 0]);
+    assert_eq!(leader.told(), [""; 0], "it has taken back what two of them say");
+}
+
+#[test]
+fn what_gossip_says_of_a_node_that_is_linked_moves_nothing() {
+    let mut leader = Leader::all_alive(5);
+    leader.see(4, Seen::Missing);
+    leader.saw(Sight { node: id(5), said: None, seen: Seen::Stopped { why: "it left, says another".into() } });
+    leader.saw(Sight { node: id(3), said: None, seen: Seen::Restarting { until: leader.now } });
+    leader.pass(60 * SECOND);
+    assert_eq!((leader.told(), leader.released()), (vec![], 0));
+}
+
+#[test]
+fn fewer_liars_than_a_quorum_lose_nobody_and_are_named() {
+    let mut leader = Leader::all_alive(5);
+    // Two of five accuse everybody, each other among them, in every way there is to say it.
+    for victim in [1, 2, 3] {
+        leader.incarnations.insert(id(victim), u32::MAX);
+        leader.accuse(&[4, 5, 4, 5, 4, 5], victim);
+        leader.incarnations.remove(&id(victim));
+    }
+    leader.pass(60 * SECOND);
+    assert_eq!((leader.told(), leader.released()), (vec![], 0));
+    leader.doubts.sort_unstable();
+    assert_eq!(leader.doubts, [(4, 1), (4, 2), (4, 3), (5, 1), (5, 2), (5, 3)]);
+}
+
+#[test]
+fn a_node_that_nobody_is_linked_with_and_gossip_misses_is_lost_in_the_slow_way() {
+    let mut leader = Leader::all_alive(9);
+    // Six of nine are gone at once: three observers are no quorum, and nobody else is left to vote.
+    for node in 4..=9 {
+        leader.ballots.remove(&id(node));
+    }
+    leader.vote();
+    leader.pass(60 * SECOND);
+    assert_eq!(leader.told(), [""; 0], "as long as nobody says that it is gone, it may only be unable to link");
+    leader.accuse(&[1], 4);
+    assert_eq!(leader.told(), ["4 Unreachable"]);
+    leader.see(5, Seen::Missing);
+    assert_eq!(leader.told(), ["5 Unreachable"]);
+}
+
+#[test]
+fn a_node_that_was_lost_and_links_again_is_found() {
+    let mut leader = Leader::all_alive(5);
+    leader.lose(3);
+    leader.pass(5 * SECOND);
+    assert_eq!(leader.told(), ["3 Unreachable", "3 Down"]);
+    for ballot in leader.ballots.values_mut() {
+        *ballot = [].into();
+    }
+    leader.vote();
+    leader.pass(SECOND);
+    assert_eq!(leader.told(), [""; 0], "that its observers were started again is no word of it");
+    leader.ballots.insert(id(3), [].into());
+    leader.vote();
+    assert_eq!(leader.told(), ["3 Reachable"]);
 }
 
 #[test]
 fn the_first_five_are_released_at_once_and_the_others_at_five_percent_a_second() {
     let mut leader = Leader::of(100);
     leader.world.set_cluster(|spec| spec.grace = 60 * SECOND);
-    (1..=100).for_each(|node| leader.see(node, Seen::Alive));
-    (1..=30).for_each(|node| leader.lose(node));
+    leader.all_are_there(100);
+    (2..=31).for_each(|node| leader.lose(node));
     assert_eq!(leader.released(), 5);
     leader.pass(2 * SECOND);
     assert_eq!(leader.released(), 15);
@@ -264,8 +396,8 @@ fn the_first_five_are_released_at_once_and_the_others_at_five_percent_a_second()
 fn what_is_down_needs_no_allowance() {
     let mut leader = Leader::of(100);
     leader.world.set_cluster(|spec| spec.grace = SECOND);
-    (1..=100).for_each(|node| leader.see(node, Seen::Alive));
-    (1..=40).for_each(|node| leader.lose(node));
+    leader.all_are_there(100);
+    (2..=41).for_each(|node| leader.lose(node));
     leader.pass(SECOND);
     assert_eq!(leader.released(), 40);
 }
@@ -273,7 +405,7 @@ fn what_is_down_needs_no_allowance() {
 #[test]
 fn when_most_nodes_vanish_together_nothing_moves_until_they_are_down_for_fifteen_seconds() {
     let mut leader = Leader::all_alive(20);
-    (1..=12).for_each(|node| leader.lose(node));
+    (2..=13).for_each(|node| leader.lose(node));
     // Those lost before it was a mass loss were released.
     assert_eq!(leader.released(), 5);
     leader.pass(17 * SECOND);
@@ -283,7 +415,7 @@ fn when_most_nodes_vanish_together_nothing_moves_until_they_are_down_for_fifteen
     leader.pass(SECOND);
     assert_eq!(leader.released(), 8, "a tenth of twenty nodes a second");
     // The switch is repaired: whoever was held back has lost nothing.
-    (1..=12).for_each(|node| leader.see(node, Seen::Alive));
+    (2..=13).for_each(|node| leader.find(node));
     assert_eq!(leader.released(), 0);
 }
 
@@ -292,13 +424,13 @@ fn a_large_outage_is_committed_in_pieces_that_fit_a_proposal_however_long_host_n
     const NODES: u128 = 1_500;
     let mut world = World::of(NODES);
     world.set_cluster(|spec| spec.grace = 60 * SECOND);
-    let mut core = Liveness::new(Moment::START);
+    let mut core = Liveness::new(Moment::START, id(1), 8);
     let sights = |seen: &dyn Fn(u128) -> Seen| {
-        let sight = |node| Sight { node: id(node), generation: Generation(1), seen: seen(node) };
+        let sight = |node| Sight { node: id(node), said: Some((Generation(1), 0)), seen: seen(node) };
         Input::Seen((1..=NODES).map(sight).collect())
     };
     let why = "é".repeat(10_000);
-    let outage = sights(&|node| if node == 1 { Seen::Alive } else { Seen::Unreachable { why: why.clone() } });
+    let outage = sights(&|node| if node == 1 { Seen::Alive } else { Seen::Stopped { why: why.clone() } });
     let mut next = vec![outage, sights(&|_| Seen::Alive)];
     let mut pieces = Vec::new();
     while let Some(input) = next.pop() {
@@ -314,7 +446,7 @@ fn a_large_outage_is_committed_in_pieces_that_fit_a_proposal_however_long_host_n
             }
         }
     }
-    let lost = world.state.nodes().filter(|node| node.reachability == Reachability::Unreachable).count();
+    let lost = world.state.nodes().filter(|node| node.reachability == Reachability::Down).count();
     assert_eq!(lost, 1_499);
     assert_eq!(pieces, [1_000, 499]);
 }
@@ -345,8 +477,8 @@ fn what_an_operator_set_is_left_alone() {
 fn one_proposal_is_under_way_at_a_time_and_a_lost_one_is_made_again() {
     let mut leader = Leader::all_alive(3);
     let mut effects = Vec::new();
-    let seen = Seen::Unreachable { why: "x".into() };
-    let lost = Input::Seen(vec![Sight { node: id(2), generation: Generation(1), seen }]);
+    let seen = Seen::Stopped { why: "x".into() };
+    let lost = Input::Seen(vec![Sight { node: id(2), said: Some((Generation(1), 0)), seen }]);
     leader.core.handle(leader.now, &leader.world.state, lost, &mut effects);
     assert!(effects.iter().any(|effect| matches!(effect, Effect::Propose(_))));
     effects.clear();

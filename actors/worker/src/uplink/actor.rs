@@ -15,7 +15,7 @@ use crate::orders::{self, Obeyed, Orders};
 use crate::told::Told;
 use essaim_model::{NodeDescription, Observed, TaskId, TaskState};
 use essaim_protocol::{
-    Assembled, Assembly, Assignment, Depart, DepartReply, Describe, Detach, Hello, Managers, NODE_EXPORT, Packed,
+    Assembled, Assembly, Assignment, Ballot, Depart, DepartReply, Describe, Detach, Hello, Managers, NODE_EXPORT, Packed,
     Report, ReportReply, ToNode, ToUplink, UPLINK_EXPORT,
 };
 use essaim_system::link::{Link, Remote};
@@ -94,6 +94,11 @@ pub(crate) enum UplinkMsg {
         /// The answer; `Err` says why it was not kept.
         reply: RpcReplyPort<Result<(), String>>,
     },
+    /// This node accuses others than before.
+    Ballot,
+    /// The simulator has this node lie to its manager.
+    #[cfg(feature = "sim")]
+    Lie(Vec<(TaskId, Observed)>, Option<Generation>),
     /// A delay is over.
     Elapsed(Wake),
 }
@@ -231,6 +236,9 @@ impl Actor for Uplink {
             UplinkMsg::Machine(description) => state.on_machine(description),
             UplinkMsg::Availability => state.say_hello(true),
             UplinkMsg::Depart { left, reply } => state.depart(left, reply),
+            UplinkMsg::Ballot => state.say_ballot(),
+            #[cfg(feature = "sim")]
+            UplinkMsg::Lie(tasks, hello) => state.lie(tasks, hello),
             UplinkMsg::Elapsed(wake) => state.feed(&myself, Input::Elapsed(wake)),
         }
         Ok(())
@@ -378,6 +386,33 @@ impl State {
         self.link = Some(Linked { attempt, link, node, gaps: 0, _reporter: reporter });
         self.args.told.linked(Some(manager));
         self.say_hello(true);
+        if !self.args.told.ballot().is_empty() {
+            self.say_ballot();
+        }
+    }
+
+    #[cfg(feature = "sim")]
+    fn lie(&mut self, tasks: Vec<(TaskId, Observed)>, hello: Option<Generation>) {
+        let Some(linked) = &self.link else { return };
+        let node = linked.node.clone();
+        self.beside.spawn(async move {
+            let report = Packed::new(&Report { tasks });
+            let _ = node.call(|reply| ToNode::Report(report, reply), REPORT_PATIENCE).await;
+        });
+        if let Some(generation) = hello {
+            let truth = std::mem::replace(&mut self.args.generation, generation);
+            self.say_hello(true);
+            self.args.generation = truth;
+        }
+    }
+
+    /// Says whom this node accuses.
+    fn say_ballot(&self) {
+        if let Some(linked) = &self.link {
+            let ballot = Ballot { accusations: self.args.told.ballot().to_vec() };
+            // A link that has ended is followed by another, on which it is said anew.
+            let _ = linked.node.cast(ToNode::Accuse(Packed::new(&ballot)));
+        }
     }
 
     /// Says who this is and what it was told; with `all` false, as if it had been told nothing.

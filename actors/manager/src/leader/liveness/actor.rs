@@ -1,7 +1,7 @@
 //! `…/leader/liveness`: who can be reached, as far as it concerns tasks.
 //!
 //! Parent: `leader`. Children: none.
-//! Hears: that roster or state changed (one mark), that its proposal came back, that a moment has come. Says:
+//! Hears: that roster, ballots or state changed (one mark), that its proposal came back, that a moment has come. Says:
 //! proposals to the store; to the services, by way of `leader`, that slots were released.
 //! Dies: with `leader`. Started again it counts every grace anew, as a new leader does.
 
@@ -9,11 +9,11 @@ use crate::leader::actor::Msg as LeaderMsg;
 use crate::leader::context::{Context, Errand};
 use essaim_membership::{Downfall, Member, MemberView, State as Known, Verdict};
 use essaim_model::Change;
-use essaim_policy::liveness::{Effect, Input, Liveness, Seen, Sight, Wake};
-use essaim_presence::roster::Heard;
+use essaim_policy::liveness::{Ballots, Effect, Input, Liveness, Seen, Sight, Wake};
+use essaim_presence::roster::{Heard, Roster};
 use essaim_system::Scope;
 use essaim_system::journal::RecordKind;
-use essaim_wire::{Generation, NodeId, Reachability};
+use essaim_wire::{NodeId, Reachability};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use ractor_cluster::RactorMessage;
 use std::collections::{BTreeMap, BTreeSet};
@@ -48,7 +48,8 @@ pub(in crate::leader) struct State {
     /// Who said that its tasks have ended, in which start.
     stopped: BTreeSet<NodeId>,
     /// What the core was told of each member.
-    told: BTreeMap<NodeId, (Generation, Seen)>,
+    told: BTreeMap<NodeId, Sight>,
+    ballots: Ballots,
     isolated: bool,
     _roster: Errand,
 }
@@ -65,14 +66,22 @@ impl Actor for LivenessActor {
     ) -> Result<State, ActorProcessingErr> {
         let verdicts = context.roster.verdicts();
         let (mut roster, bell) = (context.roster.watch(), context.liveness.clone());
+        let mut ballots = context.ballots.changes();
         let follow = async move {
-            while roster.changed().await.is_ok() {
+            loop {
+                let changed = tokio::select! {
+                    changed = roster.changed() => changed,
+                    changed = ballots.changed() => changed,
+                };
+                if changed.is_err() {
+                    return;
+                }
                 bell.ring();
             }
         };
         // Whoever is in the state should be in the roster: one that is not heard of is missed in the end.
         context.roster.learn(expected(&context.store.state(), context.endpoint.node()));
-        let core = Liveness::new(scope.now());
+        let core = Liveness::new(scope.now(), context.endpoint.node(), context.roster.rings());
         // What a former one released counts for nothing.
         context.released.send_replace(Arc::default());
         Ok(State {
@@ -83,6 +92,7 @@ impl Actor for LivenessActor {
             verdicts,
             stopped: BTreeSet::new(),
             told: BTreeMap::new(),
+            ballots: Ballots::new(),
             isolated: false,
             _roster: Errand::run(follow),
         })
@@ -114,29 +124,33 @@ impl State {
             self.isolated = roster.isolated;
             self.feed(myself, Input::Isolated(roster.isolated));
         }
-        let mut inputs = vec![(roster.me.node, roster.me.generation, Seen::Alive)];
-        for (node, view) in &roster.members {
-            let stopped = self.stopped.contains(node);
-            if let Some(seen) = see(view, stopped, &cluster) {
-                inputs.push((*node, view.member.generation, seen));
-            }
+        let ballots = self.ballots(&roster);
+        if ballots != self.ballots {
+            self.ballots.clone_from(&ballots);
+            self.feed(myself, Input::Ballots(ballots));
         }
+        let me = Sight { node: roster.me.node, said: Some((roster.me.generation, 0)), seen: Seen::Alive };
+        let others = roster.members.values().filter_map(|view| see(view, self.stopped.contains(&view.member.node)));
         let mut sights = Vec::new();
-        for (node, generation, seen) in inputs {
+        for sight in std::iter::once(me).chain(others.collect::<Vec<_>>()) {
             // Gossip can be ahead of the log; the core is told once there is a record to judge.
-            if cluster.node(node).is_none() {
+            if cluster.node(sight.node).is_none() || self.told.get(&sight.node) == Some(&sight) {
                 continue;
             }
-            if self.told.get(&node).is_some_and(|told| is_same(told, generation, &seen)) {
-                continue;
+            if sight.seen == Seen::Alive {
+                self.stopped.remove(&sight.node);
             }
-            if seen == Seen::Alive {
-                self.stopped.remove(&node);
-            }
-            self.told.insert(node, (generation, seen.clone()));
-            sights.push(Sight { node, generation, seen });
+            self.told.insert(sight.node, sight.clone());
+            sights.push(sight);
         }
         self.feed(myself, Input::Seen(sights));
+    }
+
+    /// Who is linked and accuses whom; this machine's own word needs no link.
+    fn ballots(&self, roster: &Roster) -> Ballots {
+        let mut ballots = self.context.ballots.all();
+        ballots.insert(roster.me.node, Arc::clone(&roster.ballot));
+        ballots
     }
 
     /// Who said goodbye for good is told by verdicts alone; one that is missed is down after the grace instead.
@@ -172,6 +186,14 @@ impl State {
                     self.context.released.send_replace(Arc::new(released));
                     // Without a leader's actor there are no services either.
                     let _ = self.context.leader.address().cast(LeaderMsg::Released);
+                }
+                Effect::Doubt { observer, subject } => {
+                    let (observer, subject) = (name_of(&cluster, observer), name_of(&cluster, subject));
+                    let words = format!(
+                        "{observer} says that it misses {subject}, which is linked, and no quorum agrees: the way between \
+                         the two is broken, or {observer} lies"
+                    );
+                    self.scope.record(RecordKind::Node, words);
                 }
                 Effect::WakeAt(at, wake) => {
                     let after = at.saturating_since(self.scope.now());
@@ -210,33 +232,17 @@ impl State {
 }
 
 /// What the core is to know of a member; nothing of one that was not heard of yet.
-fn see(view: &MemberView, stopped: bool, cluster: &essaim_model::State) -> Option<Seen> {
-    let names = || {
-        let mut names: Vec<_> = view.accusers.iter().map(|node| name_of(cluster, *node)).collect();
-        names.sort();
-        names.join(", ")
+fn see(view: &MemberView, stopped: bool) -> Option<Sight> {
+    let seen = match view.state {
+        Known::Expected => return None,
+        Known::Alive | Known::Suspected => Seen::Alive,
+        Known::Restarting { until } => Seen::Restarting { until },
+        Known::Down if stopped => Seen::Stopped { why: "it was stopped".into() },
+        Known::Left => Seen::Stopped { why: "it left the cluster".into() },
+        Known::Unreachable | Known::Down => Seen::Missing,
     };
-    let missed = || match view.accusers.len() {
-        0 => "nobody hears of it".to_owned(),
-        _ => format!("missed by {}", names()),
-    };
-    match view.state {
-        Known::Expected => None,
-        Known::Alive | Known::Suspected => Some(Seen::Alive),
-        Known::Restarting { until } => Some(Seen::Restarting { until }),
-        Known::Down if stopped => Some(Seen::Stopped { why: "it was stopped".into() }),
-        Known::Left => Some(Seen::Stopped { why: "it left the cluster".into() }),
-        Known::Unreachable | Known::Down => Some(Seen::Unreachable { why: missed() }),
-    }
-}
-
-/// Whether the core knows that already. The words may differ: accusers come and go.
-fn is_same((known, seen): &(Generation, Seen), generation: Generation, next: &Seen) -> bool {
-    *known == generation
-        && match (seen, next) {
-            (Seen::Unreachable { .. }, Seen::Unreachable { .. }) => true,
-            (seen, next) => seen == next,
-        }
+    let said = view.proven.then_some((view.member.generation, view.incarnation.0));
+    Some(Sight { node: view.member.node, said, seen })
 }
 
 fn name_of(cluster: &essaim_model::State, node: NodeId) -> String {

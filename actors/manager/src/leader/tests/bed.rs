@@ -1,6 +1,7 @@
 //! Machines on a simulated network: the first one leads, the others are in its roster.
 
 use super::{founding, node};
+use crate::ballots::Ballots;
 use crate::{ManagerArguments, leader};
 use essaim_model::{Change, Desired, NodeSpec, Observed, ServiceId, ServiceSpec, State, Task, TaskState};
 use essaim_presence::endpoint::{Endpoint, Keep, Settings};
@@ -47,6 +48,8 @@ pub(super) struct Bed {
     pub(super) others: Vec<Machine>,
     /// Machines whose workers do as they are told.
     at_work: Arc<Mutex<BTreeSet<NodeId>>>,
+    /// Whom the machines accuse, as their links would tell.
+    ballots: Ballots,
 }
 
 /// A machine: its port and its roster.
@@ -73,7 +76,16 @@ impl Bed {
         let mut founding = founding(root.certificate().to_pem(), root.key().to_pem());
         founding.node.addr = Some(addr(1));
         store.change(vec![Change::Found(Box::new(founding))], None).await.expect("founded");
-        let mut bed = Self { network, clock, root, leader, store, others: Vec::new(), at_work: Arc::default() };
+        let mut bed = Self {
+            network,
+            clock,
+            root,
+            leader,
+            store,
+            others: Vec::new(),
+            at_work: Arc::default(),
+            ballots: Ballots::new(),
+        };
         for number in 2..=nodes {
             let worker = machine(&bed.network, &bed.clock, &bed.root, number, Role::Worker).await;
             worker.roster.learn(vec![bed.leader.roster.current().me]);
@@ -95,6 +107,8 @@ impl Bed {
         bed.lead().await;
         bed.at_work.lock().extend((1..=nodes).map(id));
         tokio::spawn(work(bed.store.clone(), Arc::clone(&bed.at_work)));
+        let rosters = bed.others.iter().map(|machine| machine.roster.clone()).chain([bed.leader.roster.clone()]);
+        tokio::spawn(vote(bed.ballots.clone(), rosters.collect(), Arc::clone(&bed.at_work)));
         bed
     }
 
@@ -110,7 +124,7 @@ impl Bed {
             endpoint: self.leader.endpoint.clone(),
             roster: self.leader.roster.clone(),
         };
-        self.leader.tree.cast(SupervisorMsg::Add(leader::spec(&arguments, term))).expect("it runs");
+        self.leader.tree.cast(SupervisorMsg::Add(leader::spec(&arguments, &self.ballots, term))).expect("it runs");
         self.wait("the tree stands", |bed| bed.runs("leader/reaper")).await;
     }
 
@@ -212,6 +226,22 @@ impl Bed {
     /// A machine that is no part of the cluster yet.
     pub(super) fn stranger(&self, number: u8) -> Env {
         env(&self.network, &self.clock, SimDisk::new(), number)
+    }
+}
+
+/// Tells the leader whom each machine accuses, as long as its link stands.
+async fn vote(ballots: Ballots, rosters: Vec<RosterHandle>, linked: Arc<Mutex<BTreeSet<NodeId>>>) {
+    let source = ballots.source(true);
+    loop {
+        for roster in &rosters {
+            let roster = roster.current();
+            if linked.lock().contains(&roster.me.node) {
+                ballots.set(source, roster.me.node, &roster.ballot);
+            } else {
+                ballots.end(source, roster.me.node);
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 
