@@ -226,6 +226,10 @@ impl World {
                 self.leave_alone(number);
             }
         }
+        let liars = self.liars();
+        if !liars.is_empty() {
+            self.lie(&liars);
+        }
         self.note_troubles();
     }
 

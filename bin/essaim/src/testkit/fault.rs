@@ -51,6 +51,8 @@ pub enum Fault {
     ClockJump(Number, i64),
     /// One actor of a node is made to fail; which one, this number draws.
     KillActor(Number, u64),
+    /// A node says over its own sessions and its own link everything false about others that can be said.
+    Liar(Number),
     /// Whoever leads hands over.
     HandOver,
     /// An operator has a node give its tasks away, and take some again at the end.
@@ -132,7 +134,8 @@ fn draw_fault(rng: &mut StdRng, nodes: Number) -> Fault {
         83..85 => Fault::TornWrites(one),
         85..88 => Fault::FullDisk(one),
         88..92 => Fault::ClockJump(one, rng.random_range(-3_600..=3_600)),
-        92..95 => Fault::HandOver,
+        92..94 => Fault::HandOver,
+        94..97 => Fault::Liar(one),
         _ => Fault::KillActor(one, rng.random()),
     }
 }
@@ -189,7 +192,7 @@ impl Fault {
     /// Whether it takes the node away from the rest, for whatever reason.
     pub fn takes_away(&self, node: Number, nodes: Number) -> bool {
         match self {
-            Self::Isolate(one) | Self::Freeze(one) | Self::Leave(one) => *one == node,
+            Self::Isolate(one) | Self::Freeze(one) | Self::Leave(one) | Self::Liar(one) => *one == node,
             // Of two halves the smaller is away; of two equal ones both are.
             Self::Split(side) => {
                 let own = if side.contains(&node) { side.len() } else { usize::from(nodes) - side.len() };
@@ -240,6 +243,7 @@ impl fmt::Display for Fault {
             Self::FullDisk(node) => write!(f, "the disk of n{node} is full"),
             Self::ClockJump(node, seconds) => write!(f, "the clock of n{node} is wrong by {seconds} s"),
             Self::KillActor(node, _) => write!(f, "an actor of n{node} fails"),
+            Self::Liar(node) => write!(f, "n{node} lies about all others"),
             Self::HandOver => f.write_str("the leader is to hand over"),
             Self::Drain(node) => write!(f, "n{node} is to give its tasks away"),
             Self::Promote(node) => write!(f, "n{node} is to be a manager"),

@@ -30,6 +30,7 @@ mod daemons;
 pub mod fault;
 pub mod history;
 pub mod invariants;
+mod liar;
 mod operator;
 mod panics;
 pub mod run;

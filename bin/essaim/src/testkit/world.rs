@@ -15,7 +15,7 @@ use essaim_node::{Handle, Parts};
 use essaim_system::Seed;
 use essaim_system::env::Fault as DiskFault;
 use essaim_transport::sim::SimNetwork;
-use essaim_wire::{NodeId, Role};
+use essaim_wire::{NodeId, Role, quorum};
 use essaim_worker::sim::SimMachine;
 use parking_lot::Mutex;
 use rand::SeedableRng;
@@ -53,6 +53,8 @@ pub struct World {
     pub(crate) seed: Seed,
     pub(crate) rng: StdRng,
     pub(crate) begun: Instant,
+    /// How often liars have lied.
+    pub(crate) turn: usize,
     active: BTreeMap<usize, Fault>,
     operator: Option<Operator>,
 }
@@ -77,6 +79,7 @@ impl World {
             seed: Seed::from_number(seed),
             rng: StdRng::seed_from_u64(seed ^ 0x776f_726c),
             begun,
+            turn: 0,
             active: BTreeMap::new(),
             operator: None,
         }
@@ -145,6 +148,7 @@ impl World {
             Fault::Promote(node) => self.operator().ask(Act::Role(node, Role::Worker)),
             Fault::Demote(node) => self.operator().ask(Act::Role(node, Role::Manager)),
             Fault::Leave(node) => self.operator().ask(Act::Join(node)),
+            Fault::Liar(node) => self.tell_the_truth(node),
             _ => (),
         }
         self.obey().await;
@@ -164,6 +168,21 @@ impl World {
             // Nobody waits for it: it fails when nobody can take over, and then nothing has changed.
             tokio::spawn(async move { drop(store.hand_over().await) });
         }
+    }
+
+    /// The nodes that lie at the moment.
+    pub(crate) fn liars(&self) -> Vec<Number> {
+        let lies = |number: &Number| self.active.values().any(|fault| *fault == Fault::Liar(*number));
+        (1..=self.nodes).filter(lies).collect()
+    }
+
+    /// Whether nothing is wrong but that some lie, fewer than a quorum of observers, and slow disks.
+    pub(crate) fn is_only_lied_to(&self) -> bool {
+        let harmless = |fault: &Fault| matches!(fault, Fault::Liar(_) | Fault::SlowDisk(..));
+        let liars = self.liars().len();
+        liars > 0
+            && liars < quorum(8.min(usize::from(self.nodes).saturating_sub(1)))
+            && self.active.values().all(harmless)
     }
 
     /// Whether the daemon of a node is to be down.

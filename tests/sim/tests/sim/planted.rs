@@ -44,6 +44,8 @@ const fn symptoms(bug: Bug) -> &'static [&'static str] {
         Bug::TreeOutlivesLease => &["still stands"],
         Bug::RefusedStaysBooked => &["the board differs from the state at index"],
         Bug::OrdersNotedUnsent => &["not at rest after"],
+        Bug::VoteWithoutSender => &["only liars are at work"],
+        Bug::FarewellFromAnybody => &["only liars are at work", "for down"],
     }
 }
 

@@ -74,3 +74,43 @@ fn the_same_seed_gives_the_same_run() {
     assert!(first.lines > 500 && first.acknowledged > 10, "something happened: {first}");
     assert_eq!(first, outcome(), "in the same process, after another run");
 }
+
+#[test]
+fn two_liars_of_five_lose_nobody_and_the_journals_name_them() {
+    within(WALL_MAX, || {
+        in_virtual_time(3, async {
+            let mut run = Run::new(Options::of(3));
+            run.found().await.expect("founded");
+            let leader = run.world.running(1).expect("it runs").control().expect("a manager");
+            let tasks = |state: &essaim_model::State| {
+                let wanted = state.tasks().filter(|task| task.is_wanted());
+                wanted.map(|task| (task.id, task.node())).collect::<std::collections::BTreeSet<_>>()
+            };
+            let before = tasks(&*leader.read().await.expect("a quorum"));
+            run.world.strike(0, Fault::Liar(4)).await;
+            run.world.strike(1, Fault::Liar(5)).await;
+            for _ in 0..400 {
+                run.step().await.expect("nothing is violated");
+            }
+            let state = leader.read().await.expect("a quorum");
+            assert_eq!(tasks(&*state), before, "no task has moved");
+            for number in 1..=3 {
+                let node = state.node(run.world.node_id(number).expect("it runs")).expect("there");
+                assert_eq!(node.reachability, essaim_wire::Reachability::Reachable, "n{number}: {}", node.message);
+            }
+            let journal = run.world.running(1).expect("it runs");
+            let page = journal.journal().read(0, 100_000).expect("nothing is forgotten");
+            for liar in [4, 5] {
+                let id = run.world.node_id(liar).expect("it runs").to_string();
+                let lies = page.records.iter().map(|record| record.reason.to_string());
+                let named: Vec<String> = lies.filter(|text| text.contains(&format!("{id} lies about"))).collect();
+                assert!(!named.is_empty(), "n{liar} is named");
+                let doubted = |text: &str| text.contains(&format!("n{liar} says that it misses"));
+                assert!(page.records.iter().any(|record| doubted(&record.reason.to_string())), "its votes are doubted");
+            }
+            run.world.relieve(0).await;
+            run.world.relieve(1).await;
+            run.come_to_rest(Duration::from_secs(30)).await.expect("all is as it was");
+        });
+    });
+}

@@ -119,7 +119,9 @@ impl Rosters {
 
     /// What a node believes now.
     pub fn on_roster(&mut self, number: Number, generation: Generation, roster: &Roster) -> Vec<String> {
-        let members = roster.members.values().map(|it| (it.member.node, it.member.generation, it.incarnation));
+        // What only others told of a member, its own first word replaces, whatever it is.
+        let said = roster.members.values().filter(|it| it.proven);
+        let members = said.map(|it| (it.member.node, it.member.generation, it.incarnation));
         self.on_members(number, generation, roster.version, members)
     }
 

@@ -10,6 +10,7 @@
 //! - [`leaders`]: one leader a term, and one that decides at a time; no manager forgets its vote;
 //! - [`detector`]: nobody who lives and can be reached is `Down`, nobody is missed by too few, who is cut off accuses
 //!   nobody, and nothing old is believed of a node;
+//! - [`liars`]: a node that lies harms nobody but itself;
 //! - [`machines`]: one task of a slot runs, but where the design allows two, and none is started twice;
 //! - [`orders`]: no order is followed by an older one.
 //!
@@ -20,6 +21,7 @@ pub mod agreement;
 pub mod course;
 pub mod detector;
 pub mod leaders;
+pub mod liars;
 pub mod machines;
 pub mod orders;
 pub mod troubles;
@@ -132,6 +134,8 @@ pub fn look(world: &World, ledger: &SharedLedger) {
         }
     }
     ledger.violations.extend(ledger.leaders.look(&managers));
+    let lied = liars::look(world, ledger.agreement.state(), &ledger.numbers, &ledger.troubles);
+    ledger.violations.extend(lied);
     let running = (1..=world.nodes).map(|number| (number, world.machine(number).running_since()));
     let wrong = ledger.machines.look(running, ledger.agreement.state(), &ledger.numbers, &ledger.troubles);
     ledger.violations.extend(wrong);
