@@ -27,8 +27,9 @@ pub(crate) const ACCUSATIONS_MAX: usize = essaim_membership::BALLOT_MAX;
 /// Nodes in one message to the leader: with all their accusations it is some 100 KiB.
 const NODES_IN_A_MESSAGE: usize = 64;
 
-/// How long to wait before the leader is called again that could not be told.
-const AGAIN_AFTER: Duration = Duration::from_millis(250);
+/// How long to wait before a leader that could not be told is called again, and how often to look whether another one
+/// leads: a new leader waits for votes before it moves a task.
+const AGAIN_AFTER: Duration = Duration::from_millis(50);
 
 /// One node, as a manager tells the leader.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]

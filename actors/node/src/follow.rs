@@ -7,7 +7,7 @@
 
 use crate::actor::Msg;
 use essaim_presence::endpoint::Endpoint;
-use essaim_presence::roster::RosterHandle;
+use essaim_presence::roster::{Roster, RosterHandle};
 use essaim_protocol::Managers;
 use essaim_transport::Admission;
 use essaim_wire::NodeId;
@@ -50,6 +50,7 @@ pub(crate) async fn follow(endpoint: Endpoint, roster: RosterHandle, worker: Wor
                     worker.accuse(Arc::clone(&now.ballot));
                     if let Some(manager) = *linked.borrow()
                         && !now.is_present(manager)
+                        && misses(&now, manager)
                     {
                         worker.on_unreachable(manager);
                     }
@@ -70,6 +71,13 @@ pub(crate) async fn follow(endpoint: Endpoint, roster: RosterHandle, worker: Wor
             return;
         }
     }
+}
+
+/// Whether this node misses another one itself, or cannot know. What others say of a manager that it observes and hears
+/// drives it from no link: anybody can say so.
+fn misses(roster: &Roster, node: NodeId) -> bool {
+    let accuses = roster.ballot.iter().any(|accusation| accusation.node == node);
+    accuses || roster.get(node).is_none_or(|view| view.rtt.is_none())
 }
 
 /// Takes what a manager said into the table; what went wrong, if anything.

@@ -109,6 +109,9 @@ impl Detector {
         if entry.phase == Phase::Expected && !entry.shunned && !entry.proven {
             return self.learn_of(id, incarnation, false);
         }
+        if id.generation < entry.generation() && planted(Bug::OlderGenerationHeard) {
+            return self.learn_of(id, incarnation, false);
+        }
         (entry.id, entry.incarnation) == (id, incarnation)
     }
 

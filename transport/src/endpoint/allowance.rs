@@ -60,7 +60,7 @@ impl Allowance {
 const fn places(lane: Lane, peer: Role) -> usize {
     match (lane, peer) {
         // One is enough; a new one may stand before the end of the old one was noticed.
-        (Lane::Link, _) => 3,
+        (Lane::Link | Lane::Ballots, _) => 3,
         // A detector compares tables with one peer after the other.
         (Lane::Members, _) => 2,
         // A manager forwards what strangers ask: as many at once as it takes in.
@@ -76,6 +76,8 @@ const fn places(lane: Lane, peer: Role) -> usize {
 pub(super) const fn frame_max(lane: Lane) -> usize {
     match lane {
         Lane::Link | Lane::Members | Lane::Raft | Lane::Propose | Lane::Snapshot => MAX_FRAME,
+        // Some 64 nodes with the accusations of each.
+        Lane::Ballots => 256 << 10,
         // Questions: which part of a tree or log, or some 250 bytes of a request for a certificate.
         Lane::View | Lane::Enrol | Lane::Logs => 16 << 10,
     }

@@ -38,8 +38,8 @@ pub use codec::{DecodeError, EncodeError, decode, decode_prefix, encode, encode_
 pub use era::{Generation, Index, Lineage, RequestId, Term};
 pub use id::{ClusterId, InvalidId, NodeId};
 pub use level::{Build, Level, WireVersion};
-pub use record::Record;
 pub use node::{Accusation, Reachability, Role, UnknownRole};
+pub use record::Record;
 pub use rings::{Rings, quorum};
 pub use sum::Sum;
 pub use time::{Moment, Timestamp};

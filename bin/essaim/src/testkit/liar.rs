@@ -15,6 +15,9 @@ use std::sync::Arc;
 /// Each victim stands so often in the ballot of a liar.
 const EACH: usize = 5;
 
+/// So many datagrams go to each victim in a turn: below what a receiver takes of one peer.
+const DATAGRAMS: usize = 12;
+
 impl World {
     /// The liars say what they have to say, once more. Which datagrams and which table, the number of the turn decides.
     pub(crate) fn lie(&mut self, liars: &[Number]) {
@@ -46,9 +49,11 @@ fn lie(handle: &Handle, victims: &[NodeId], turn: usize, tasks: &[TaskId]) {
     let views: Vec<MemberView> = victims.iter().filter_map(|node| roster.get(*node)).cloned().collect();
     let Some(victim) = views.get(turn % views.len().max(1)).cloned() else { return };
     let liar = Liar { me: roster.me, incarnation: roster.incarnation, victims: vec![victim] };
-    for node in victims {
-        for bytes in liar.datagrams() {
-            part.endpoint.transport().send_datagram(*node, bytes);
+    let datagrams = liar.datagrams();
+    let some = datagrams.iter().cycle().skip(turn * DATAGRAMS % datagrams.len()).take(DATAGRAMS);
+    for bytes in some {
+        for node in victims {
+            part.endpoint.transport().send_datagram(*node, bytes.clone());
         }
     }
     part.worker.accuse(ballot(&views));
