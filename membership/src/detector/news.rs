@@ -144,7 +144,8 @@ impl Detector {
         if !changes || self.removed.contains(&node) {
             return;
         }
-        if !statement.is_true(&*self.notary) && !(goodbye.is_some() && planted(Bug::FarewellFromAnybody)) {
+        let is_believed = goodbye.is_some() && planted(Bug::FarewellFromAnybody);
+        if !is_believed && !statement.is_true(&*self.notary) {
             return self.on_lie(from, node, Lie::Unsigned);
         }
         let word = statement.word();

@@ -3,7 +3,7 @@
 use super::*;
 use crate::tests::world::{World, id};
 use essaim_model::Availability;
-use essaim_wire::Accusation;
+use essaim_wire::{Accusation, Level};
 
 /// A leader's core, its state, and its clock.
 struct Leader {
@@ -136,7 +136,8 @@ impl Leader {
     /// A node runs in another start, says its manager.
     fn start(&mut self, node: u128, generation: u64) {
         let addr = ([127, 0, 0, 1], 2377).into();
-        let change = Change::DescribeNode { id: id(node), generation: Generation(generation), addr, description: None };
+        let (generation, level) = (Generation(generation), Level::NEWEST);
+        let change = Change::DescribeNode { id: id(node), generation, addr, level, description: None };
         self.world.done(vec![change]);
         self.input(Input::Look);
     }

@@ -86,14 +86,14 @@ fn two_liars_of_five_lose_nobody_and_the_journals_name_them() {
                 let wanted = state.tasks().filter(|task| task.is_wanted());
                 wanted.map(|task| (task.id, task.node())).collect::<std::collections::BTreeSet<_>>()
             };
-            let before = tasks(&*leader.read().await.expect("a quorum"));
+            let before = tasks(&leader.read().await.expect("a quorum"));
             run.world.strike(0, Fault::Liar(4)).await;
             run.world.strike(1, Fault::Liar(5)).await;
             for _ in 0..400 {
                 run.step().await.expect("nothing is violated");
             }
             let state = leader.read().await.expect("a quorum");
-            assert_eq!(tasks(&*state), before, "no task has moved");
+            assert_eq!(tasks(&state), before, "no task has moved");
             for number in 1..=3 {
                 let node = state.node(run.world.node_id(number).expect("it runs")).expect("there");
                 assert_eq!(node.reachability, essaim_wire::Reachability::Reachable, "n{number}: {}", node.message);
