@@ -15,8 +15,8 @@ use crate::orders::{self, Obeyed, Orders};
 use crate::told::Told;
 use essaim_model::{NodeDescription, Observed, TaskId, TaskState};
 use essaim_protocol::{
-    Assembled, Assembly, Assignment, Ballot, Depart, DepartReply, Describe, Detach, Hello, Managers, NODE_EXPORT, Packed,
-    Report, ReportReply, ToNode, ToUplink, UPLINK_EXPORT,
+    Assembled, Assembly, Assignment, Ballot, Depart, DepartReply, Describe, Detach, Hello, Managers, NODE_EXPORT,
+    Packed, Report, ReportReply, ToNode, ToUplink, UPLINK_EXPORT,
 };
 use essaim_system::link::{Link, Remote};
 use essaim_system::supervisor::CallError;
