@@ -1,5 +1,6 @@
 //! The daemon: a node in the world.
 
+use crate::notify::ServiceManager;
 use crate::signal;
 use essaim_api::Host;
 use essaim_engines::{Config, ProcessEngine};
@@ -109,11 +110,14 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
         engines,
         faces: vec![essaim_api::face(socket, host)],
     };
+    let manager = ServiceManager::from_environment();
     let node = start(env, parts).await?;
+    manager.ready();
     let farewell = tokio::select! {
         farewell = signal::farewell() => farewell.map_err(RunError::Signals)?,
         why = node.ended() => return Err(RunError::Failed(why)),
     };
+    manager.stopping();
     node.farewell(farewell).await;
     Ok(())
 }

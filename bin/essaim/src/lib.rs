@@ -10,10 +10,11 @@
 //! In suggested reading order:
 //!
 //! - [`run`]: the world's `Env`, the process engine, the API, and a node of them, until a signal ends it.
-//! - [`signal`]: which signal means what.
+//! - [`signal`]: which signal means what. [`notify`]: what the service manager is told.
 //! - `testkit` (feature `testkit`): a cluster of any size in virtual time, inside one test.
 
 mod daemon;
+mod notify;
 mod signal;
 #[cfg(feature = "testkit")]
 pub mod testkit;

@@ -21,6 +21,8 @@ pub struct Daemon {
     pub host: Host,
     /// Its socket.
     pub socket: PathBuf,
+    /// The socket of its service manager, if it has one.
+    pub notify: Option<PathBuf>,
     data: PathBuf,
     log: PathBuf,
     child: Option<Child>,
@@ -40,6 +42,7 @@ impl Daemon {
             name: name.to_owned(),
             host,
             socket: folder.join(format!("{name}.sock")),
+            notify: None,
             data: folder.join(name),
             log: folder.join(format!("{name}.log")),
             child: None,
@@ -50,9 +53,12 @@ impl Daemon {
     pub fn spawn(&mut self) {
         assert!(self.child.is_none(), "{} runs already", self.name);
         let log = File::options().create(true).append(true).open(&self.log).expect("the log can be written");
-        let child = self
-            .host
-            .command(essaim())
+        let mut command = self.host.command(essaim());
+        match &self.notify {
+            Some(socket) => command.env("NOTIFY_SOCKET", socket),
+            None => command.env_remove("NOTIFY_SOCKET"),
+        };
+        let child = command
             .arg("daemon")
             .arg("--data-dir")
             .arg(&self.data)
@@ -145,6 +151,15 @@ impl Daemon {
     pub fn signal(&self, signal: Signal) {
         let pid = self.pid().unwrap_or_else(|| panic!("{} runs", self.name));
         kill(Pid::from_raw(pid), signal).expect("one's own child can be signalled");
+    }
+
+    /// Waits until it has ended by itself, as after a signal.
+    pub fn wait_ended(&mut self) {
+        let mut child = self.child.take().expect("it runs");
+        eventually(&format!("{} ends", self.name), || match child.try_wait() {
+            Ok(Some(_)) => Ok(()),
+            other => Err(format!("{other:?}\n{}", self.log())),
+        });
     }
 
     /// Kills the daemon and leaves its tasks.

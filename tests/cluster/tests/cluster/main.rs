@@ -4,6 +4,7 @@ mod contract;
 mod demo;
 mod healing;
 mod namespaces;
+mod restart;
 mod roles;
 mod trust;
 mod watching;
