@@ -173,7 +173,7 @@ pub enum Change {
         id: ServiceId,
     },
 
-    /// A task is born, assigned or pending.
+    /// A task was created, assigned to a node or pending.
     CreateTask(Box<Task>),
     /// A pending task found its node.
     AssignTask {

@@ -27,7 +27,7 @@ pub struct Wanted {
     pub spec_version: Index,
     /// The place it fills. A place that is a node can be filled on that node only.
     pub slot: Slot,
-    /// How it is born: running, or ready and waiting.
+    /// What it is wanted to be at first: running, or ready and waiting.
     pub desired: Desired,
     /// How many restarts of the slot count against the limit of attempts, this one included if it is one.
     pub restarts: u32,

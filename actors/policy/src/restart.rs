@@ -7,7 +7,7 @@
 //! has succeeded". Swarm counts the attempts *within* the window instead, so a program that fails at once is restarted for
 //! ever when its delay is longer than that.)
 //!
-//! The successor is made at once and born `Ready`, so that its worker prepares it while the delay runs; it is raised
+//! The successor is made at once and created `Ready`, so that its worker prepares it while the delay runs; it is raised
 //! to `Running` when the delay has passed and its predecessor is gone. The delay counts from the moment it was made,
 //! by the clock of the managers: a worker's clock may be wrong. The loss of a node never waits for the delay.
 
@@ -47,7 +47,7 @@ pub(crate) fn follow_at(policy: &RestartPolicy, last: &Task) -> Option<Timestamp
     (last.desired == Desired::Ready).then(|| last.meta.created_at + policy.delay())
 }
 
-/// From when on a task that was born `Ready` may run, if its predecessor is `before`. `waiting_since` is when this leader
+/// From when on a task that was created `Ready` may run, if its predecessor is `before`. `waiting_since` is when this leader
 /// first saw it wait, if any older task of the slot still has to end.
 pub(crate) fn raise_at(
     policy: &RestartPolicy,

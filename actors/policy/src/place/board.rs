@@ -164,10 +164,10 @@ impl Board {
         Some(format!("task {id} is booked as {:?}, and is {:?}", self.tasks.get(id), fresh.tasks.get(id)))
     }
 
-    /// Makes the tasks that are wanted, each given to a node or pending with the reason, and books them. `draw` gives
+    /// Creates the tasks that are wanted, each given to a node or pending with the reason, and books them. `draw` gives
     /// their ids. A wish whose service has a newer spec by now is left out; it will be wanted anew. So is whatever `room`
     /// refuses: only what is returned is booked.
-    pub fn bear(
+    pub fn create_tasks(
         &mut self,
         state: &State,
         now: Timestamp,

@@ -325,7 +325,7 @@ fn the_same_board_and_wishes_give_the_same_places_and_an_even_spread() {
             drawn += 1;
             drawn
         };
-        Board::new(&state).bear(&state, Timestamp::default(), &wanted, &mut draw, &mut |_| true)
+        Board::new(&state).create_tasks(&state, Timestamp::default(), &wanted, &mut draw, &mut |_| true)
     };
     let changes = place();
     assert_eq!(changes, place());
@@ -398,8 +398,8 @@ fn what_is_not_proposed_is_not_booked() {
         left -= 1;
         left >= 0
     };
-    let born = board.bear(&state, Timestamp::default(), &wanted, &mut draw, &mut room);
-    assert_eq!(born.len(), 4);
+    let created = board.create_tasks(&state, Timestamp::default(), &wanted, &mut draw, &mut room);
+    assert_eq!(created.len(), 4);
     assert_eq!(board.seats.values().map(|seat| seat.load).sum::<u32>(), 4);
 }
 

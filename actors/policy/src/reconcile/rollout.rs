@@ -5,9 +5,9 @@
 //! task on other nodes. A slot is *busy* from the moment its dated task is being replaced until the new one has run for
 //! the delay. An update is over when no slot is dated or busy and the last one has run for the monitor time.
 //!
-//! The task that replaces a dated one is made before that is told to end. Stop-first, it is born `Ready`, and `place`
+//! The task that replaces a dated one is made before that is told to end. Stop-first, it is created `Ready`, and `place`
 //! counts the room of the dated one as free for it; when it has a place the dated one is stopped, and it runs when that
-//! has ended. Start-first, it is born `Running` and needs room of its own. While it has no place the dated task goes
+//! has ended. Start-first, it is created `Running` and needs room of its own. While it has no place the dated task goes
 //! on, and the status of the update says why. A numbered slot that waits for a place counts as busy, since the others
 //! would wait for the same; a slot that is a node does not.
 //!

@@ -121,7 +121,7 @@ impl<'a> Work<'a> {
         let old = self.keep_one(&dated, here);
         let stop_first = self.update_config().order == UpdateOrder::StopFirst;
         let kept = match (new, old) {
-            // What it replaces may go when it runs; one that was born to wait for that end waits when it has a place.
+            // What it replaces may go when it runs; one that was created to wait for that end waits when it has a place.
             (Some(new), Some(old)) if new.is_running() || (new.desired == Desired::Ready && new.node().is_some()) => {
                 self.shut(old);
                 here.stopping |= old.node().is_some();

@@ -17,7 +17,7 @@ const NODES: u128 = 7;
 #[derive(Debug, Clone)]
 enum Fate {
     Lose(u128),
-    Bury(u128),
+    Down(u128),
     Return(u128),
     Drain(u128),
     Pause(u128),
@@ -46,7 +46,7 @@ fn fate() -> impl Strategy<Value = Fate> {
     let node = 2..=NODES;
     prop_oneof![
         2 => node.clone().prop_map(Fate::Lose),
-        1 => node.clone().prop_map(Fate::Bury),
+        1 => node.clone().prop_map(Fate::Down),
         2 => node.clone().prop_map(Fate::Return),
         1 => node.clone().prop_map(Fate::Drain),
         1 => node.clone().prop_map(Fate::Pause),
@@ -97,7 +97,7 @@ impl Story {
                 world.reach(*node, Reachability::Unreachable);
             }
             Fate::Lose(_) => (),
-            Fate::Bury(node) => world.reach(*node, Reachability::Down),
+            Fate::Down(node) => world.reach(*node, Reachability::Down),
             Fate::Return(node) => world.reach(*node, Reachability::Reachable),
             Fate::Drain(node) => world.set_node(*node, |spec| spec.availability = Availability::Drain),
             Fate::Pause(node) => world.set_node(*node, |spec| spec.availability = Availability::Pause),
@@ -248,9 +248,9 @@ fn a_plan_of_an_older_state_is_refused_and_the_next_one_is_right() {
         drawn += 1;
         drawn
     };
-    let births = board.bear(&story.world.state, story.world.now(), &stale.wanted, &mut draw, &mut |_| true);
+    let created = board.create_tasks(&story.world.state, story.world.now(), &stale.wanted, &mut draw, &mut |_| true);
     story.world.update(web, |spec| spec.task.container.image = "newer".into());
-    assert!(story.world.try_done(births).is_err());
+    assert!(story.world.try_done(created).is_err());
     story.world.settle();
     assert_eq!(story.world.running(web), 5);
 }

@@ -153,9 +153,9 @@ impl World {
                 *drawn += 1;
                 *drawn
             };
-            let births = self.board.bear(&state, now, &wanted, &mut draw, &mut |_| true);
-            assert_eq!(births.len(), wanted.len(), "every wish gets a task");
-            changes.extend(births);
+            let created = self.board.create_tasks(&state, now, &wanted, &mut draw, &mut |_| true);
+            assert_eq!(created.len(), wanted.len(), "every wish gets a task");
+            changes.extend(created);
             acted |= !changes.is_empty();
             self.done(changes);
             drop(before);

@@ -2,7 +2,7 @@
 //! second at a thousand nodes.
 //!
 //! What is measured is what the leader's scheduler does: the board follows the state, and the tasks that services want
-//! are born on it, each with its node. One placement on a warm board is measured twice: for a service that has its
+//! are created on it, each with its node. One placement on a warm board is measured twice: for a service that has its
 //! tasks on a tenth of the nodes, and for one that has a task on each of them, which leaves no node to prefer.
 
 use super::Row;
@@ -121,7 +121,7 @@ impl Crowd {
     fn place_all(&mut self) -> u32 {
         let wanted: Vec<Wanted> =
             self.services.clone().into_iter().flat_map(|service| self.wanted(service, 1..=self.each)).collect();
-        let changes = self.bear(&wanted);
+        let changes = self.create(&wanted);
         assert!(changes.iter().all(is_placed), "there is room for all");
         u32::try_from(changes.len()).expect("few enough")
     }
@@ -134,7 +134,7 @@ impl Crowd {
             let slot = self.each + 1 + number;
             let wanted: Vec<Wanted> = self.wanted(service, slot..=slot).collect();
             let began = Instant::now();
-            let changes = self.bear(&wanted);
+            let changes = self.create(&wanted);
             times.push(began.elapsed());
             assert!(changes.len() == 1 && is_placed(&changes[0]), "{changes:?}");
         }
@@ -153,13 +153,13 @@ impl Crowd {
         })
     }
 
-    fn bear(&mut self, wanted: &[Wanted]) -> Vec<Change> {
+    fn create(&mut self, wanted: &[Wanted]) -> Vec<Change> {
         let drawn = &mut self.drawn;
         let mut draw = || {
             *drawn += 1;
             *drawn
         };
-        self.board.bear(&self.state, Timestamp::default(), wanted, &mut draw, &mut |_| true)
+        self.board.create_tasks(&self.state, Timestamp::default(), wanted, &mut draw, &mut |_| true)
     }
 }
 

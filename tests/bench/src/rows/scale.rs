@@ -127,7 +127,7 @@ impl Crowd {
             *drawn
         };
         let now = Timestamp::from_micros(self.now);
-        let changes = self.board.bear(&self.state, now, &wanted, &mut draw, &mut |_| true);
+        let changes = self.board.create_tasks(&self.state, now, &wanted, &mut draw, &mut |_| true);
         self.change(changes);
     }
 

@@ -239,7 +239,7 @@ impl State {
         // A slot is vacated before it is filled again.
         if changes.len() == 1 + planned {
             let (seed, room) = (&self.scope.env.seed, &mut |change: &Change| room.take(change));
-            changes.extend(self.board.bear(cluster, now, &plan.wanted, &mut || seed.draw_id(), room));
+            changes.extend(self.board.create_tasks(cluster, now, &plan.wanted, &mut || seed.draw_id(), room));
         }
         Part { changes, from: Some((service, answer)) }
     }

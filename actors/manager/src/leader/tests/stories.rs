@@ -51,11 +51,11 @@ async fn what_a_former_tree_has_still_under_way_is_not_planned_a_second_time() {
     bed.lead().await;
     assert_eq!(bed.state().tasks().len(), 0, "the tree began without it");
     bed.wait("three run", |bed| bed.running(web).len() == 3).await;
-    let mut born = 0;
+    let mut created = 0;
     while let Ok(Some(happened)) = events.try_next() {
-        born += happened.events.iter().filter(|it| matches!(it, Event::Task { old: None, .. })).count();
+        created += happened.events.iter().filter(|it| matches!(it, Event::Task { old: None, .. })).count();
     }
-    assert_eq!(born, 3, "each slot was filled once");
+    assert_eq!(created, 3, "each slot was filled once");
     assert!(bed.records().iter().any(|line| line.contains("another plan for the service was carried out meanwhile")));
 }
 
