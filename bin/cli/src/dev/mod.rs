@@ -50,7 +50,7 @@ struct Start {
     /// Run a demo service and wait until its tasks answer
     #[arg(long)]
     demo: bool,
-    /// An empty folder for the nodes' data (a temporary one by default); emptied again at the end
+    /// Where to make the folder of the nodes' data (in a temporary place by default); that folder is removed at the end
     #[arg(long)]
     dir: Option<PathBuf>,
 }

@@ -1,19 +1,25 @@
 //! Where a dev cluster keeps what it needs, and how another terminal finds it.
 //!
 //! ```text
-//! $XDG_RUNTIME_DIR/essaim-dev/<pid>/     (or /tmp/essaim-dev-<uid>/<pid>/)
+//! $XDG_RUNTIME_DIR/essaim-dev/<pid>/     (or below a private folder in /tmp)
 //!   cluster.json     the command's process, its nodes and their processes
-//!   control.sock     where it takes requests
+//!   control.sock     the control socket, where the command takes requests
 //!   n1.sock …        the daemons' sockets: here, because the path of a socket must be short
-//! /tmp/essaim-dev-<uid>/data-<pid>/      or what `--dir` says
+//! /tmp/essaim-dev-<uid>/data-<token>/    (or below what `--dir` says)
+//!   .essaim-dev      the mark: the same token
 //!   n1/ …            a daemon's data, and its output in n1.log
 //! ```
+//!
+//! In /tmp anybody may make a folder or a link of any name. So a folder is used only when each part of its path belongs
+//! to this user or to root, and when nobody else may write into it; if the folder of the usual name is somebody
+//! else's, a fresh one is made beside it. And a data folder is removed only when it carries the mark that its record
+//! names: `--dir` says where that folder is made, and whatever else lies there is not touched.
 //!
 //! A command that was killed leaves all this behind, and its daemons too. The next one ends what is recorded there,
 //! guarded by start times, before it begins.
 
 use std::fs;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::sys::signal::Signal;
@@ -25,6 +31,9 @@ use crate::exit::Failure;
 
 const STATE: &str = "cluster.json";
 
+/// The file in a data folder that says that `essaim dev` made it, and for which record.
+const MARK: &str = ".essaim-dev";
+
 /// The longest path of a socket, the final zero included (`sun_path`).
 const SOCKET_PATH_LEN_MAX: usize = 108;
 
@@ -35,8 +44,8 @@ pub(super) struct Record {
     pub(super) command: Process,
     /// Where the nodes keep their data.
     pub(super) data: PathBuf,
-    /// Whether the data folder is ours to remove, or only what is in it.
-    pub(super) temporary: bool,
+    /// What the mark in the data folder says, if it is the folder that was made for this cluster.
+    pub(super) token: String,
     /// Its nodes.
     pub(super) nodes: Vec<NodeRecord>,
 }
@@ -59,31 +68,33 @@ pub(super) struct Place {
     pub(super) run: PathBuf,
     /// Data.
     pub(super) data: PathBuf,
-    temporary: bool,
+    token: String,
 }
 
 impl Place {
     /// Makes the folders of the cluster that this process runs.
     pub(super) fn make(dir: Option<&Path>) -> Result<Self, Failure> {
         sweep();
-        let pid = std::process::id();
-        let run = run_dir().join(pid.to_string());
-        let (data, temporary) = match dir {
-            Some(dir) => (std::path::absolute(dir).map_err(|error| cannot("use", dir, &error))?, false),
-            None => (temporary_dir().join(format!("data-{pid}")), true),
+        let token = token();
+        let base = Base::of_this_user().make()?;
+        let run = base.join(std::process::id().to_string());
+        let below = match dir {
+            Some(dir) => std::path::absolute(dir).map_err(|error| cannot("use", dir, &error))?,
+            None => base,
         };
+        fs::DirBuilder::new().recursive(true).create(&below).map_err(|error| cannot("make", &below, &error))?;
+        let data = below.join(format!("data-{token}"));
+        // A command that ended before it wrote its record may have had the same process id.
+        let _ = fs::remove_dir_all(&run);
         for folder in [&run, &data] {
-            make_private(folder)?;
+            make_new(folder).map_err(|error| cannot("make", folder, &error))?;
         }
-        if !temporary && fs::read_dir(&data).map_err(|error| cannot("read", &data, &error))?.next().is_some() {
-            let _ = fs::remove_dir(&run);
-            return Err(Failure::error(format!("{} is not empty, and it would be emptied at the end", data.display()))
-                .next("name a folder that does not exist yet"));
-        }
-        let place = Self { run, data, temporary };
+        let mark = data.join(MARK);
+        fs::write(&mark, &token).map_err(|error| cannot("write", &mark, &error))?;
+        let place = Self { run, data, token };
         let longest = place.socket("n250");
         if longest.as_os_str().len() >= SOCKET_PATH_LEN_MAX {
-            let _ = fs::remove_dir(&place.run);
+            place.remove();
             return Err(Failure::error(format!("{} is too long for the path of a socket", longest.display()))
                 .next("set XDG_RUNTIME_DIR to a shorter path, or unset it"));
         }
@@ -106,7 +117,7 @@ impl Place {
         let Some(command) = Process::of(std::process::id() as i32) else {
             return Err(Failure::error("cannot read /proc: `essaim dev` needs it to know its own processes"));
         };
-        let record = Record { command, data: self.data.clone(), temporary: self.temporary, nodes };
+        let record = Record { command, data: self.data.clone(), token: self.token.clone(), nodes };
         let text = serde_json::to_vec_pretty(&record).map_err(|error| cannot("write", &path, &error.into()))?;
         let new = path.with_extension("new");
         fs::write(&new, text).and_then(|()| fs::rename(&new, &path)).map_err(|error| cannot("write", &path, &error))
@@ -114,7 +125,7 @@ impl Place {
 
     /// Removes everything.
     pub(super) fn remove(&self) {
-        remove(&self.run, &self.data, self.temporary);
+        remove(&self.run, &self.data, &self.token);
     }
 }
 
@@ -155,55 +166,193 @@ fn sweep() {
         }
         kill_tasks_below(&record.data);
         eprintln!("ended what an `essaim dev` that was killed (process {}) had left behind", record.command.pid);
-        remove(&run, &record.data, record.temporary);
+        remove(&run, &record.data, &record.token);
     }
 }
 
 fn records() -> Vec<(PathBuf, Record)> {
-    let base = run_dir();
-    // Only what is ours: in /tmp anybody may make a folder of that name.
-    if fs::metadata(&base).map_or(true, |found| found.uid() != nix::unistd::getuid().as_raw()) {
-        return Vec::new();
-    }
-    let entries = fs::read_dir(base).into_iter().flatten().flatten();
+    let entries = Base::of_this_user().existing().into_iter().flat_map(|base| fs::read_dir(base).into_iter().flatten());
     let read = |run: PathBuf| Some((run.clone(), serde_json::from_slice(&fs::read(run.join(STATE)).ok()?).ok()?));
-    entries.filter_map(|entry| read(entry.path())).collect()
+    entries.flatten().filter_map(|entry| read(entry.path())).collect()
 }
 
-fn run_dir() -> PathBuf {
-    match std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|dir| dir.is_dir()) {
-        Some(dir) => dir.join("essaim-dev"),
-        None => temporary_dir(),
+/// Where the folders of one user's dev clusters may be.
+struct Base {
+    me: u32,
+    /// `$XDG_RUNTIME_DIR`, which the system makes for this user alone.
+    runtime: Option<PathBuf>,
+    /// Where anybody may make folders.
+    shared: PathBuf,
+}
+
+impl Base {
+    fn of_this_user() -> Self {
+        let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|dir| dir.is_dir());
+        Self { me: nix::unistd::getuid().as_raw(), runtime, shared: std::env::temp_dir() }
+    }
+
+    /// The name of this user's folder in the shared place.
+    fn name(&self) -> String {
+        format!("essaim-dev-{}", self.me)
+    }
+
+    /// The folder to use, which is made where it is missing.
+    fn make(&self) -> Result<PathBuf, Failure> {
+        let usual = self.shared.join(self.name());
+        for folder in self.runtime.iter().map(|dir| dir.join("essaim-dev")).chain([usual.clone()]) {
+            // It may be there already, and it may be somebody else's.
+            let _ = make_new(&folder);
+            if is_private(&folder, self.me) {
+                return Ok(folder);
+            }
+        }
+        let fresh = self.shared.join(format!("{}.{}", self.name(), token()));
+        make_new(&fresh).map_err(|error| cannot("make", &fresh, &error))?;
+        if is_private(&fresh, self.me) {
+            return Ok(fresh);
+        }
+        let _ = fs::remove_dir(&fresh);
+        Err(Failure::error(format!("others may write into a folder on the way to {}", usual.display()))
+            .next("set TMPDIR or XDG_RUNTIME_DIR to a folder of your own"))
+    }
+
+    /// All folders that are there and that nobody else can have put anything into.
+    fn existing(&self) -> Vec<PathBuf> {
+        let is_fresh =
+            |name: &str| name.strip_prefix(&self.name()).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+        let shared = fs::read_dir(&self.shared).into_iter().flatten().flatten();
+        let shared = shared.filter(|entry| entry.file_name().to_str().is_some_and(is_fresh)).map(|entry| entry.path());
+        let mut all: Vec<_> = self.runtime.iter().map(|dir| dir.join("essaim-dev")).chain(shared).collect();
+        all.retain(|folder| is_private(folder, self.me));
+        all.sort();
+        all
     }
 }
 
-fn temporary_dir() -> PathBuf {
-    std::env::temp_dir().join(format!("essaim-dev-{}", nix::unistd::getuid()))
+/// Whether a path leads to a folder of this user that nobody else may enter, over folders and links that nobody else
+/// may change.
+fn is_private(folder: &Path, me: u32) -> bool {
+    // The folder itself, not what a link leads to.
+    let Ok(found) = fs::symlink_metadata(folder) else { return false };
+    found.is_dir() && found.uid() == me && found.permissions().mode() & 0o077 == 0 && is_safe_way(folder, me)
 }
 
-fn make_private(folder: &Path) -> Result<(), Failure> {
-    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
-    made.map_err(|error| cannot("make", folder, &error))?;
-    let owner = fs::metadata(folder).map_err(|error| cannot("read", folder, &error))?.uid();
-    if owner == nix::unistd::getuid().as_raw() {
-        return Ok(());
-    }
-    Err(Failure::error(format!("{} belongs to another user", folder.display()))
-        .next("set TMPDIR or XDG_RUNTIME_DIR to a folder of your own"))
+/// Whether each part of a path, and of what it leads to over links, belongs to this user or to root, and is writable
+/// for others only with the sticky bit, as /tmp is.
+fn is_safe_way(path: &Path, me: u32) -> bool {
+    let Ok(real) = fs::canonicalize(path) else { return false };
+    path.ancestors().chain(real.ancestors()).filter(|part| !part.as_os_str().is_empty()).all(|part| {
+        fs::symlink_metadata(part).is_ok_and(|found| {
+            let mode = found.permissions().mode();
+            let is_shared = mode & 0o022 != 0 && mode & 0o1000 == 0;
+            (found.uid() == me || found.uid() == 0) && (found.is_symlink() || !is_shared)
+        })
+    })
 }
 
-fn remove(run: &Path, data: &Path, temporary: bool) {
+/// Makes a folder that was not there, for this user alone.
+fn make_new(folder: &Path) -> std::io::Result<()> {
+    fs::DirBuilder::new().mode(0o700).create(folder)
+}
+
+/// A name that no other dev cluster of this machine has.
+fn token() -> String {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    format!("{}-{:x}", std::process::id(), now.as_nanos())
+}
+
+/// Removes the folder of a run, and its data where the folder carries the mark of that very run.
+fn remove(run: &Path, data: &Path, token: &str) {
     let _ = fs::remove_dir_all(run);
-    if temporary {
+    let is_folder = fs::symlink_metadata(data).is_ok_and(|found| found.is_dir());
+    if is_folder && fs::read_to_string(data.join(MARK)).is_ok_and(|mark| mark == token) {
         let _ = fs::remove_dir_all(data);
-        return;
-    }
-    for entry in fs::read_dir(data).into_iter().flatten().flatten() {
-        let path = entry.path();
-        let _ = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
     }
 }
 
 pub(super) fn cannot(what: &str, path: &Path, error: &std::io::Error) -> Failure {
     Failure::error(format!("cannot {what} {}: {error}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    fn me() -> u32 {
+        nix::unistd::getuid().as_raw()
+    }
+
+    /// A folder as /tmp: anybody may write into it.
+    fn shared() -> (tempfile::TempDir, Base) {
+        let shared = tempfile::tempdir().expect("a folder");
+        fs::set_permissions(shared.path(), fs::Permissions::from_mode(0o1777)).expect("it is ours");
+        let base = Base { me: me(), runtime: None, shared: shared.path().to_owned() };
+        (shared, base)
+    }
+
+    #[test]
+    fn the_usual_folder_is_used_again_and_again() {
+        let (_shared, base) = shared();
+        let made = base.make().expect("made");
+        assert_eq!(base.make().expect("found"), made);
+        assert_eq!(base.existing(), [made]);
+    }
+
+    #[test]
+    fn a_folder_that_others_may_enter_or_that_a_link_leads_to_is_not_used() {
+        for way in ["open", "link", "file"] {
+            let (shared, base) = shared();
+            let usual = shared.path().join(base.name());
+            match way {
+                "open" => {
+                    fs::create_dir(&usual).expect("made");
+                    fs::set_permissions(&usual, fs::Permissions::from_mode(0o755)).expect("ours");
+                }
+                "link" => {
+                    let elsewhere = shared.path().join("elsewhere");
+                    make_new(&elsewhere).expect("made");
+                    symlink(&elsewhere, &usual).expect("linked");
+                }
+                _ => fs::write(&usual, "").expect("written"),
+            }
+            let fresh = base.make().expect("a fresh one");
+            assert!(fresh != usual && is_private(&fresh, base.me), "{way}");
+            assert_eq!(base.existing(), [fresh], "{way}");
+        }
+    }
+
+    #[test]
+    fn a_folder_of_another_user_is_not_used() {
+        let (_shared, base) = shared();
+        let made = base.make().expect("made");
+        assert!(is_private(&made, me()) && !is_private(&made, me() + 1));
+    }
+
+    #[test]
+    fn a_folder_on_the_way_that_others_may_write_into_spoils_everything_below() {
+        let (shared, base) = shared();
+        fs::set_permissions(shared.path(), fs::Permissions::from_mode(0o777)).expect("ours");
+        assert!(base.make().is_err());
+        assert_eq!(base.existing(), Vec::<PathBuf>::new());
+    }
+
+    #[test]
+    fn only_a_folder_with_the_mark_of_that_run_is_removed() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let (run, data) = (dir.path().join("run"), dir.path().join("data"));
+        fs::create_dir(&data).expect("made");
+        fs::write(data.join("precious"), "").expect("written");
+        remove(&run, &data, "token");
+        fs::write(data.join(MARK), "another").expect("written");
+        remove(&run, &data, "token");
+        assert!(data.join("precious").exists());
+        let link = dir.path().join("link");
+        fs::write(data.join(MARK), "token").expect("written");
+        symlink(&data, &link).expect("linked");
+        remove(&run, &link, "token");
+        assert!(data.join("precious").exists(), "a link is not followed");
+        remove(&run, &data, "token");
+        assert!(!data.exists());
+    }
 }
