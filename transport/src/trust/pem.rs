@@ -1,46 +1,20 @@
-//! PEM in and out: base 64 between two lines.
+//! PEM in and out: base 64 between two lines (RFC 7468), by the crate `pem`.
 
 use super::TrustError;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use std::fmt::Write as _;
-
-/// Characters in a line of base 64 (RFC 7468).
-const LINE: usize = 64;
+use pem::{EncodeConfig, LineEnding, Pem};
 
 pub(super) fn write(label: &str, der: &[u8]) -> String {
-    let mut text = format!("-----BEGIN {label}-----\n");
-    let encoded = STANDARD.encode(der);
-    for start in (0..encoded.len()).step_by(LINE) {
-        let end = encoded.len().min(start + LINE);
-        let _ = writeln!(text, "{}", &encoded[start..end]);
-    }
-    let _ = writeln!(text, "-----END {label}-----");
-    text
+    pem::encode_config(&Pem::new(label, der), EncodeConfig::new().set_line_ending(LineEnding::LF))
 }
 
 /// Every block with this label; blocks with other labels are skipped.
 pub(super) fn read(label: &str, text: &str) -> Result<Vec<Vec<u8>>, TrustError> {
-    let (begin, end) = (format!("-----BEGIN {label}-----"), format!("-----END {label}-----"));
-    let mut blocks = Vec::new();
-    let mut open: Option<String> = None;
-    for line in text.lines().map(str::trim) {
-        match &mut open {
-            None if line == begin => open = Some(String::new()),
-            None => (),
-            Some(body) if line == end => {
-                let der =
-                    STANDARD.decode(&*body).map_err(|why| TrustError::BadPem(format!("in a {label} block: {why}")))?;
-                blocks.push(der);
-                open = None;
-            }
-            Some(body) => body.push_str(line),
-        }
+    let blocks = pem::parse_many(text).map_err(|why| TrustError::BadPem(why.to_string()))?;
+    // The crate ends at the first block that has no end, as if there were no more.
+    if blocks.len() != text.matches("-----BEGIN ").count() {
+        return Err(TrustError::BadPem(format!("a block without an end, where {label} was looked for")));
     }
-    match open {
-        None => Ok(blocks),
-        Some(_) => Err(TrustError::BadPem(format!("a {label} block has no end"))),
-    }
+    Ok(blocks.into_iter().filter(|block| block.tag() == label).map(Pem::into_contents).collect())
 }
 
 #[cfg(test)]
@@ -55,7 +29,14 @@ mod tests {
     }
 
     #[test]
+    fn lines_have_64_characters_and_end_as_on_unix() {
+        let text = write("ONE", &[1; 50]);
+        assert!(text.lines().nth(1).is_some_and(|line| line.len() == 64) && !text.contains('\r'), "{text}");
+    }
+
+    #[test]
     fn a_block_without_end_is_an_error() {
         assert!(read("ONE", "-----BEGIN ONE-----\nAAAA\n").is_err());
+        assert!(read("ONE", &format!("{}-----BEGIN ONE-----\nAAAA\n", write("ONE", &[1]))).is_err());
     }
 }

@@ -22,7 +22,7 @@ use ractor_cluster::RactorMessage;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::sync::{Notify, Semaphore};
-use tokio::task::JoinHandle;
+use tokio_util::task::AbortOnDropHandle;
 
 /// So many arrivals are handed over before anything else is heard.
 const BATCH: usize = 1_024;
@@ -68,20 +68,10 @@ pub(crate) struct State {
     versions_before: u64,
     drained: Arc<Notify>,
     errands: Arc<Semaphore>,
-    timer: Task,
-    _pump: Task,
-    _role: Task,
-}
-
-/// A task that ends with its owner.
-struct Task(Option<JoinHandle<()>>);
-
-impl Drop for Task {
-    fn drop(&mut self) {
-        if let Some(task) = &self.0 {
-            task.abort();
-        }
-    }
+    /// The last wake-up that the detector asked for.
+    timer: Option<AbortOnDropHandle<()>>,
+    _pump: AbortOnDropHandle<()>,
+    _role: AbortOnDropHandle<()>,
 }
 
 impl Actor for RosterActor {
@@ -115,9 +105,9 @@ impl Actor for RosterActor {
             versions_before: last.version,
             drained,
             errands: Arc::new(Semaphore::new(ERRANDS_MAX)),
-            timer: Task(None),
-            _pump: Task(Some(pump)),
-            _role: Task(Some(role)),
+            timer: None,
+            _pump: AbortOnDropHandle::new(pump),
+            _role: AbortOnDropHandle::new(role),
         };
         state.feed(&myself, Input::Start);
         let known: Vec<_> =
@@ -274,7 +264,7 @@ impl State {
         let after = at.saturating_since(self.scope.now());
         let myself = myself.clone();
         // Only the last one asked for counts, so the one before it need not come.
-        self.timer = Task(Some(tokio::spawn(async move {
+        self.timer = Some(AbortOnDropHandle::new(tokio::spawn(async move {
             tokio::time::sleep(after).await;
             let _ = myself.cast(RosterMsg::Timer(wake));
         })));

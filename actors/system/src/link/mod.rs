@@ -46,6 +46,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
+use tokio_util::task::AbortOnDropHandle;
 
 /// The language of links. Another one ends the link before anything is said.
 const REVISION: u32 = 1;
@@ -264,15 +265,16 @@ async fn run(
     shared.scope.record(RecordKind::Session, format!("linked with {}", shared.peer));
     let mut closing = shared.closing.subscribe();
     // Each in a task of its own: neither must wait for the other.
-    let mut writer = tokio::spawn({
+    let mut writer = AbortOnDropHandle::new(tokio::spawn({
         let shared = Arc::clone(&shared);
         async move { shared.outbox.write_all(send).await }
-    });
-    let mut reader = tokio::spawn(reader::read_all(Arc::clone(&shared), guard.clone(), recv));
-    let sweeper = tokio::spawn({
+    }));
+    let reading = reader::read_all(Arc::clone(&shared), guard.clone(), recv);
+    let mut reader = AbortOnDropHandle::new(tokio::spawn(reading));
+    let sweeper = AbortOnDropHandle::new(tokio::spawn({
         let shared = Arc::clone(&shared);
         async move { proxy::sweep(&shared).await }
-    });
+    }));
     let why = tokio::select! {
         why = &mut reader => why.unwrap_or_else(|_| "its reader failed".into()),
         why = &mut writer => why.unwrap_or_else(|_| "its writer failed".into()),
@@ -285,9 +287,7 @@ async fn run(
             format!("closed: {why}")
         }
     };
-    for task in [reader.abort_handle(), writer.abort_handle(), sweeper.abort_handle()] {
-        task.abort();
-    }
+    drop((reader, writer, sweeper));
     tear_down(&shared, &guard, &why).await;
 }
 

@@ -8,6 +8,8 @@
 //! The core knows nothing of clocks, tasks or actors: inputs tell what happened, effects tell the actor what to do.
 
 use essaim_wire::Moment;
+use rand::rngs::ChaCha8Rng;
+use rand::{RngExt, SeedableRng};
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -165,7 +167,7 @@ pub(super) struct Core {
     /// Moments at which restarts were decided; those outside the intensity's window are dropped.
     restarts: VecDeque<Moment>,
     wake: u64,
-    jitter: u64,
+    jitter: ChaCha8Rng,
 }
 
 #[derive(Debug)]
@@ -195,7 +197,7 @@ enum Phase {
 impl Core {
     /// A supervisor without children. `seed` seeds the jitter of the back-off.
     pub(super) fn new(plan: Supervision, seed: u64) -> Self {
-        Self { plan, children: Vec::new(), restarts: VecDeque::new(), wake: 0, jitter: seed }
+        Self { plan, children: Vec::new(), restarts: VecDeque::new(), wake: 0, jitter: ChaCha8Rng::seed_from_u64(seed) }
     }
 
     /// The names of all children, in the order in which they were started.
@@ -349,13 +351,8 @@ impl Core {
         let Backoff { min, max, .. } = self.plan.backoff;
         let doubled = min.saturating_mul(1u32.checked_shl(streak.saturating_sub(1)).unwrap_or(u32::MAX));
         let full = doubled.min(max);
-        // SplitMix64 (Steele, Lea, Flood 2014): a few lines of arithmetic that keep siblings from restarting at the
-        // same moment.
-        self.jitter = self.jitter.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut bits = self.jitter;
-        bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        let percent = u32::try_from((bits >> 32) % 21).unwrap_or(0);
+        // So that siblings do not restart at the same moment.
+        let percent = self.jitter.random_range(0..=20u32);
         full - full * percent / 100
     }
 

@@ -6,6 +6,8 @@
 //! tries wait longer and longer.
 
 use essaim_wire::{Moment, NodeId};
+use rand::rngs::ChaCha8Rng;
+use rand::{RngExt, SeedableRng};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -67,7 +69,7 @@ pub(crate) struct Core {
     failures: u32,
     attempts: u64,
     wakes: u64,
-    chance: u64,
+    chance: ChaCha8Rng,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,7 +84,7 @@ enum Phase {
 
 impl Core {
     /// Of the node `me`, which knows no manager yet. `seed` makes its chances.
-    pub(crate) const fn new(me: NodeId, seed: u64) -> Self {
+    pub(crate) fn new(me: NodeId, seed: u64) -> Self {
         Self {
             me,
             managers: BTreeMap::new(),
@@ -91,7 +93,7 @@ impl Core {
             failures: 0,
             attempts: 0,
             wakes: 0,
-            chance: seed | 1,
+            chance: ChaCha8Rng::seed_from_u64(seed),
         }
     }
 
@@ -210,12 +212,9 @@ impl Core {
         self.managers.keys().copied().max_by_key(standing)
     }
 
-    /// A number from 0 to 1 (xorshift: it spreads, it protects nothing).
+    /// A number from 0 to 1.
     fn draw(&mut self) -> f64 {
-        self.chance ^= self.chance << 13;
-        self.chance ^= self.chance >> 7;
-        self.chance ^= self.chance << 17;
-        (self.chance >> 11) as f64 / (1u64 << 53) as f64
+        self.chance.random()
     }
 }
 

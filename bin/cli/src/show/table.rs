@@ -1,7 +1,10 @@
 //! Columns aligned with spaces, as Go's tabwriter does it for docker: a cell ends with a tab, a column is as wide
 //! as its widest cell plus three, ten at least, and what follows the last tab of a line is not padded.
 
-/// The narrowest column, its cell and the gap counted together.
+use std::io::Write as _;
+use tabwriter::TabWriter;
+
+/// The narrowest column, its cell and the gap counted together. The crate counts the gap apart.
 const COLUMN_WIDTH_MIN: usize = 10;
 
 /// Spaces between a column's widest cell and the next column.
@@ -9,31 +12,11 @@ const GAP: usize = 3;
 
 /// Aligns lines of tab-separated cells.
 pub(crate) fn align(text: &str) -> String {
-    let rows: Vec<Vec<&str>> = text.lines().map(|line| line.split('\t').collect()).collect();
-    let mut widths: Vec<usize> = Vec::new();
-    for row in &rows {
-        for (column, cell) in row.iter().take(row.len() - 1).enumerate() {
-            if widths.len() <= column {
-                widths.push(COLUMN_WIDTH_MIN);
-            }
-            widths[column] = widths[column].max(width(cell) + GAP);
-        }
-    }
-    let mut out = String::new();
-    for row in &rows {
-        for (column, cell) in row.iter().enumerate() {
-            out.push_str(cell);
-            if column + 1 < row.len() {
-                out.extend(std::iter::repeat_n(' ', widths[column] - width(cell)));
-            }
-        }
-        out.push('\n');
-    }
-    out
-}
-
-fn width(cell: &str) -> usize {
-    cell.chars().count()
+    let mut writer = TabWriter::new(Vec::new()).minwidth(COLUMN_WIDTH_MIN - GAP).padding(GAP);
+    let written = writer.write_all(text.as_bytes()).and_then(|()| writer.flush());
+    written.expect("memory takes what is written");
+    let aligned = writer.into_inner().expect("it was flushed");
+    String::from_utf8(aligned).expect("text and spaces")
 }
 
 #[cfg(test)]
