@@ -363,3 +363,19 @@ fn a_failure_of_a_task_that_had_waited_counts_against_its_update() {
     }
     assert_eq!(update(&world, web).state, UpdateState::Paused);
 }
+
+#[test]
+fn a_task_that_waited_for_its_predecessor_runs_while_what_is_to_replace_it_has_no_place() {
+    let mut world = World::of(2);
+    let web = world.create("web", 1, |_| ());
+    world.settle();
+    world.update(web, set_image("b"));
+    // The successor has a place and waits for the old task, which takes its time to end.
+    while world.lead() {}
+    world.update(web, reserve(1024 * GIB));
+    while world.lead() {}
+    world.live(10 * SECOND);
+    let runs = world.state.tasks_of(web).find(|task| task.is_running()).expect("something runs");
+    let image = world.state.spec(web, runs.spec_version).expect("kept").task.container.image.clone();
+    assert_eq!((world.running(web), image.as_str(), world.reasons(web).len()), (1, "b", 1));
+}

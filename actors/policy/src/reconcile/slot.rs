@@ -147,8 +147,13 @@ impl<'a> Work<'a> {
         self.dismiss_misfits(kept, here);
         // What still runs in its place will be told to end when this one has a place of its own.
         let in_its_place = kept.node().is_none() && (old.is_some() && stop_first || !here.misfit.is_empty());
-        if kept.desired == Desired::Ready && !in_its_place {
-            self.maybe_raise(kept, tasks, here.stopping);
+        match old {
+            // A task that was to follow an even older one, and is to be replaced itself: it runs until that has a place.
+            Some(old) if kept.node().is_none() && old.is_wanted() && old.desired == Desired::Ready => {
+                self.maybe_raise(old, tasks, here.stopping);
+            }
+            _ if kept.desired == Desired::Ready && !in_its_place => self.maybe_raise(kept, tasks, here.stopping),
+            _ => (),
         }
     }
 
@@ -204,7 +209,8 @@ impl<'a> Work<'a> {
     fn dismiss_misfits(&mut self, kept: &Task, here: &mut Occupants<'a>) {
         let may_go = kept.is_running() || (kept.desired == Desired::Ready && kept.node().is_some());
         for task in std::mem::take(&mut here.misfit) {
-            if may_go {
+            // One that waits for its turn serves nobody yet.
+            if may_go || task.desired == Desired::Ready {
                 self.shut(task);
                 here.stopping = true;
             } else {

@@ -16,8 +16,8 @@ use crate::testkit::trace::Trace;
 use crate::testkit::world::Running;
 use essaim_manager::Control;
 use essaim_model::{
-    Availability, ConfigSpec, FailureAction, Labels, Mode, Refusal, RefusalKind, ServiceSpec, State, UpdateConfig,
-    UpdateOrder,
+    Availability, ConfigSpec, FailureAction, Image, Labels, Mode, Refusal, RefusalKind, RestartPolicy, ServiceSpec,
+    Share, State, UpdateConfig, UpdateOrder,
 };
 use essaim_node::Handle;
 use essaim_wire::{Generation, Index, NodeId, Role};
@@ -55,6 +55,9 @@ const DRAINED_MAX: usize = 2;
 
 /// Nobody is demoted below this, so that one manager may fail.
 const MANAGERS_MIN: usize = 3;
+
+/// The label of a node that constraints of services ask for.
+const ZONE: &str = "zone";
 
 /// The labels that tell which request made something, and which changed it last.
 const BORN: &str = "born";
@@ -119,6 +122,7 @@ enum Wish {
     Remove,
     Drain,
     Activate,
+    Label,
     Promote,
     Demote,
     CreateConfig,
@@ -176,7 +180,8 @@ impl Client {
                 36..50 => Wish::Update,
                 50..58 => Wish::Remove,
                 58..65 if self.number == 1 => Wish::Drain,
-                65..76 if self.number == 1 => Wish::Activate,
+                65..73 if self.number == 1 => Wish::Activate,
+                73..76 if self.number == 1 => Wish::Label,
                 76..81 if self.roles => Wish::Promote,
                 81..86 if self.roles => Wish::Demote,
                 86..89 => Wish::CreateConfig,
@@ -237,7 +242,9 @@ impl Client {
                 self.learn(&name, op, answer);
             }
             Wish::Scale | Wish::Update | Wish::Remove => self.change_service(&asked, wish).await,
-            Wish::Drain | Wish::Activate | Wish::Promote | Wish::Demote => self.change_node(&asked, wish).await,
+            Wish::Drain | Wish::Activate | Wish::Label | Wish::Promote | Wish::Demote => {
+                self.change_node(&asked, wish).await
+            }
             Wish::CreateConfig => {
                 let name = format!("c{}", self.rng.random_range(1..=CONFIG_NAMES));
                 let op = self.memory().begin_config(&name, Ask::Create);
@@ -266,8 +273,8 @@ impl Client {
                 (format!("scale {name} to {replicas}"), Ask::Update(was))
             }
             _ => {
-                spec.task.force_update += 1;
-                (format!("update {name}"), Ask::Update(was))
+                let what = change_a_part(&mut self.rng, &mut spec);
+                (format!("update {name}: {what}"), Ask::Update(was))
             }
         };
         let op = self.memory().begin(&name, ask);
@@ -318,7 +325,11 @@ impl Client {
         };
         let drained = all.iter().filter(|node| node.spec.availability == Availability::Drain).count();
         let managers = all.iter().filter(|node| node.spec.role == Role::Manager).count();
-        if wanted == before
+        let zone = match wish {
+            Wish::Label => Some(pick(&mut self.rng, &["", "a", "b"]).copied().unwrap_or_default()),
+            _ => None,
+        };
+        if wanted == before && zone.is_none()
             || wanted.0 == Availability::Drain && drained >= DRAINED_MAX
             || wanted.1 < before.1 && managers <= MANAGERS_MIN
         {
@@ -326,11 +337,21 @@ impl Client {
         }
         let mut spec = node.spec.clone();
         (spec.availability, spec.role) = wanted;
+        match zone {
+            Some("") => drop(spec.labels.remove(ZONE)),
+            Some(zone) => drop(spec.labels.insert(ZONE.into(), zone.into())),
+            None => (),
+        }
         let op = self.memory().begin_node(node.id, &node.name(), Ask::Update(value_of_node(&node.spec.labels)));
         spec.labels.insert(LAST.into(), op.0.to_string());
-        let what = format!("{op} {} is to be {} and {}", node.name(), wanted.0, wanted.1);
+        let zone = zone.map_or_else(String::new, |zone| format!(", in zone {zone:?}"));
+        let what = format!("{op} {} is to be {} and {}{zone}", node.name(), wanted.0, wanted.1);
         let change = Box::pin(asked.control.update_node(node.id, node.meta.version, spec));
-        let answer = self.answer(asked, &what, change).await;
+        let answer = match self.answer(asked, &what, change).await {
+            // As above.
+            Answer::Refused(refusal) if refusal.kind == RefusalKind::NotFound => Answer::Unknown(refusal.text),
+            answer => answer,
+        };
         let mut memory = self.memory();
         let explained = memory.nodes.get_mut(&node.id).and_then(|object| learn(object, op, answer));
         drop(memory);
@@ -398,8 +419,11 @@ impl Client {
         let strangers = state.all::<ConfigSpec>().map(|config| config.spec.name.as_str()).filter(stranger);
         wrong.extend(strangers.map(|name| format!("nobody asked for config {name}")));
         for (id, object) in &mut memory.nodes {
-            let shown = state.node(*id).map(|node| value_of_node(&node.spec.labels));
-            wrong.extend(object.answer(op, Said::Saw(shown)).err());
+            match state.node(*id) {
+                Some(node) => wrong.extend(object.answer(op, Said::Saw(Some(value_of_node(&node.spec.labels)))).err()),
+                // It left, and its record was removed: no client asked for that.
+                None => object.lost(op),
+            }
         }
         drop(memory);
         self.violated(wrong.into_iter().map(|why| format!("by n{number} at index {}: {why}", index.0)));
@@ -580,6 +604,58 @@ fn pick<'a, T>(rng: &mut StdRng, from: &'a [T]) -> Option<&'a T> {
 /// How often a service has a large spec, and how large it is then.
 const LARGE_CHANCE: f64 = 0.1;
 const LARGE_BYTES: usize = 110 << 10;
+
+/// Changes one part of a spec, to one of a few values, so that it is often changed back. Returns what, for the trace.
+///
+/// Some of the values can be had on no node, and some only on a few: what runs goes on then, and the service says why.
+fn change_a_part(rng: &mut StdRng, spec: &mut ServiceSpec) -> String {
+    let container = &mut spec.task.container;
+    match rng.random_range(0..10u8) {
+        0 => {
+            let env: &[&str] = if container.env.is_empty() { &["A=1"] } else { &[] };
+            container.env = env.iter().map(|&it| it.to_owned()).collect();
+            format!("environment {:?}", container.env)
+        }
+        1 => {
+            container.image = if container.image == "steady" { "stubborn" } else { "steady" }.into();
+            format!("image {}", container.image)
+        }
+        2 | 3 => {
+            let gib = pick(rng, &[0, 1, 3, 6, 100]).copied().unwrap_or_default();
+            let share = Some(Share { memory_bytes: gib << 30, ..Share::default() }).filter(|_| gib > 0);
+            spec.task.resources.get_or_insert_default().reservation = share;
+            format!("{gib} GiB set aside")
+        }
+        4 | 5 => {
+            let all =
+                ["", "node.labels.zone==a", "node.labels.zone!=a", "node.labels.zone==nowhere", "node.role==worker"];
+            let chosen = pick(rng, &all).copied().unwrap_or_default();
+            let constraints = chosen.parse().into_iter().collect();
+            spec.task.placement.get_or_insert_default().constraints = constraints;
+            format!("constraint {chosen:?}")
+        }
+        6 => {
+            let max = rng.random_range(0..4);
+            spec.task.placement.get_or_insert_default().replicas_max_per_node = max;
+            format!("at most {max} on a node")
+        }
+        7 => {
+            let delay = pick(rng, &[0, 1, 5]).map(|seconds| Duration::from_secs(*seconds));
+            spec.task.restart = Some(RestartPolicy { delay, ..RestartPolicy::default() });
+            format!("restart delay {delay:?}")
+        }
+        8 => {
+            let update = spec.update.get_or_insert_default();
+            update.parallelism = rng.random_range(0..4);
+            update.order = if rng.random_bool(0.3) { UpdateOrder::StartFirst } else { UpdateOrder::StopFirst };
+            format!("updates {} at a time, {:?}", update.parallelism, update.order)
+        }
+        _ => {
+            spec.task.force_update += 1;
+            "new tasks".to_owned()
+        }
+    }
+}
 
 fn spec(rng: &mut StdRng, name: &str, mode: Mode, op: Op) -> ServiceSpec {
     let labels = [BORN, LAST].map(|label| (label.to_owned(), op.0.to_string()));

@@ -2,7 +2,7 @@
 
 use crate::testkit::world::{World, name};
 use essaim_membership::State as MemberState;
-use essaim_model::{Availability, Desired, Mode, Service, Slot, State, Task};
+use essaim_model::{Assigned, Availability, Desired, Mode, Node, Service, Slot, State, Task};
 use essaim_store::Leadership;
 use essaim_wire::Role;
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,9 +26,10 @@ pub fn rosters(world: &World) -> Result<(), String> {
                 return Err(format!("{} takes {} for {state:?}", name(number), name(*other)));
             }
         }
-        // A liar may have told of members that do not exist; nobody who speaks for itself is one of them.
-        let strangers = roster.members.values().filter(|view| view.proven).map(|view| view.member.node);
-        if let Some(stranger) = strangers.into_iter().find(|id| !ids.contains_key(id)) {
+        // A liar may have told of members that do not exist; nobody who speaks for itself is one of them. One that left is
+        // remembered for a while.
+        let strangers = roster.members.values().filter(|view| view.proven && view.state == MemberState::Alive);
+        if let Some(stranger) = strangers.map(|view| view.member.node).find(|id| !ids.contains_key(id)) {
             return Err(format!("{} knows of {stranger}, which is nobody", name(number)));
         }
     }
@@ -49,7 +50,7 @@ pub fn wishes(world: &World) -> Result<Arc<State>, String> {
         }
     }
     let state = leads.ok_or("nobody leads")?;
-    let managers = state.nodes().filter(|node| node.spec.role == Role::Manager).count();
+    let managers = state.nodes().filter(|node| node.spec.role == Role::Manager && !node.has_left()).count();
     if states.len() != managers {
         return Err(format!("{} nodes have a part in the group, which shall have {managers} managers", states.len()));
     }
@@ -61,23 +62,19 @@ pub fn wishes(world: &World) -> Result<Arc<State>, String> {
             state.applied().index
         ));
     }
-    for node in state.nodes() {
+    for node in state.nodes().filter(|node| !node.has_left()) {
         if !node.is_ready() {
             return Err(format!("{} is recorded as {:?}: {}", node.name(), node.reachability, node.message));
         }
     }
     for node in state.nodes() {
         let votes = node.manager.is_some_and(|manager| manager.voter);
-        if node.role != node.spec.role || votes != (node.role == Role::Manager) {
-            return Err(format!(
-                "{} shall be a {}, is a {}, {:?}",
-                node.name(),
-                node.spec.role,
-                node.role,
-                node.manager
-            ));
+        let shall = if node.has_left() { Role::Worker } else { node.spec.role };
+        if node.role != shall || votes != (node.role == Role::Manager) {
+            return Err(format!("{} shall be a {}, is a {}, {:?}", node.name(), shall, node.role, node.manager));
         }
     }
+    voters(world, &state)?;
     for service in state.services() {
         of_service(&state, service)?;
     }
@@ -89,47 +86,110 @@ pub fn wishes(world: &World) -> Result<Arc<State>, String> {
     Ok(state)
 }
 
+/// Who votes in the group is who is a manager by its record: nobody who left counts for ever.
+fn voters(world: &World, state: &State) -> Result<(), String> {
+    let leader = world.leader().and_then(|number| world.running(number)).and_then(|handle| handle.control().ok());
+    let Some(control) = leader else { return Err("nobody leads".into()) };
+    let members = control.store().status().members;
+    let votes: BTreeSet<_> = members.iter().filter(|it| it.voter).map(|it| (it.node, it.raft_id)).collect();
+    let managers: BTreeSet<_> = state.managers().filter_map(|node| Some((node.id, node.manager?.raft_id))).collect();
+    if votes == managers { Ok(()) } else { Err(format!("{votes:?} vote, and {managers:?} are managers")) }
+}
+
+/// A service has the tasks that it asks for, where it lets them be; or it says why not, rightly.
 fn of_service(state: &State, service: &Service) -> Result<(), String> {
-    let slots: BTreeSet<Slot> = match service.spec.mode {
-        Mode::Replicated { replicas } => (0..replicas).map(|_| ()).enumerate().map(|(n, ())| n).map(slot_of).collect(),
-        Mode::ReplicatedJob { .. } | Mode::GlobalJob => BTreeSet::new(),
-        Mode::Global => {
-            let active = state.nodes().filter(|node| node.spec.availability == Availability::Active);
-            active.map(|node| Slot::Node(node.id)).collect()
+    let name = &service.spec.name;
+    let placement = service.spec.task.placement();
+    let tasks: Vec<&Arc<Task>> = state.tasks_of(service.id).filter(|task| !task.has_ended()).collect();
+    let (mut running, mut waiting) = (BTreeSet::new(), BTreeSet::new());
+    for task in &tasks {
+        match &task.assigned {
+            Assigned::Node(_) if task.desired != Desired::Running || !task.is_running() => {
+                return Err(format!("task {} of {name} is not at rest: {}", task.id, how(task)));
+            }
+            Assigned::Node(_) if !running.insert(task.slot) => {
+                return Err(format!("slot {} of {name} is filled twice", task.slot));
+            }
+            Assigned::Node(_) => (),
+            Assigned::Pending { .. } if task.spec_version != service.spec_version => {
+                return Err(format!("task {} of {name} waits for what an older spec asks for: {}", task.id, how(task)));
+            }
+            Assigned::Pending { .. } => {
+                if let Some(node) = places(state, service, task).next() {
+                    return Err(format!(
+                        "task {} of {name} waits, and {} could have it: {}",
+                        task.id,
+                        node.name(),
+                        how(task)
+                    ));
+                }
+                waiting.insert(task.slot);
+            }
         }
-    };
-    let mut filled = BTreeSet::new();
-    for task in state.tasks_of(service.id).filter(|task| !task.has_ended()) {
-        let is_right = task.desired == Desired::Running && task.is_running();
-        if !is_right {
-            return Err(format!("task {} of {} is not at rest: {}", task.id, service.spec.name, how(task)));
-        }
-        let drained = task
-            .node()
-            .and_then(|node| state.node(node))
-            .is_none_or(|node| node.spec.availability == Availability::Drain);
-        if drained {
-            return Err(format!("task {} of {} runs on a node that gives its tasks away", task.id, service.spec.name));
+    }
+    let in_progress = service.update.as_ref().is_some_and(|update| update.message.contains(" in progress; "));
+    let says_why = !waiting.is_empty() || in_progress;
+    for task in tasks.iter().filter(|task| !waiting.contains(&task.slot)) {
+        let Some(node) = task.node().and_then(|node| state.node(node)) else { continue };
+        if node.spec.availability == Availability::Drain {
+            return Err(format!("task {} of {name} runs on a node that gives its tasks away", task.id));
         }
         let follows =
             state.spec(service.id, task.spec_version).is_some_and(|spec| Service::same_task(spec, &service.spec));
-        if !follows {
-            return Err(format!("task {} of {} follows an old spec", task.id, service.spec.name));
+        if !says_why && !follows {
+            return Err(format!("task {} of {name} follows an old spec", task.id));
         }
-        if !filled.insert(task.slot) {
-            return Err(format!("slot {} of {} is filled twice", task.slot, service.spec.name));
+        if !says_why && !placement.allows(node) {
+            return Err(format!("task {} of {name} is on {}, where it may not be", task.id, node.name()));
         }
     }
-    let replicated = matches!(service.spec.mode, Mode::Replicated { .. });
-    // Which numbers the slots have is the leader's business; how many there are is the operator's.
-    if replicated && filled.len() == slots.len() || filled == slots {
-        return Ok(());
+    let filled: BTreeSet<Slot> = running.union(&waiting).copied().collect();
+    let due: BTreeSet<Slot> = match service.spec.mode {
+        // Which numbers the slots have is the leader's business; how many there are is the operator's.
+        Mode::Replicated { replicas } if filled.len() == replicas as usize => return Ok(()),
+        Mode::Replicated { replicas } => {
+            return Err(format!("{name} has {} of {replicas} tasks", filled.len()));
+        }
+        Mode::ReplicatedJob { .. } | Mode::GlobalJob => BTreeSet::new(),
+        Mode::Global => {
+            let active = state.nodes().filter(|node| node.is_ready() && node.spec.availability == Availability::Active);
+            active.filter(|node| placement.allows(node)).map(|node| Slot::Node(node.id)).collect()
+        }
+    };
+    let strays = filled.difference(&due).count();
+    if !due.is_subset(&filled) || (strays > 0 && !says_why) {
+        return Err(format!("{name} has {} tasks on {} nodes and {strays} elsewhere", filled.len(), due.len()));
     }
-    Err(format!("{} has {} of {} tasks", service.spec.name, filled.len(), slots.len()))
+    Ok(())
 }
 
-fn slot_of(count: usize) -> Slot {
-    Slot::Number(u32::try_from(count).unwrap_or(u32::MAX).saturating_add(1))
+/// The nodes that could have a task which waits, by the rules of `service create` and nobody's code: one that waits for
+/// the end of what it replaces may have its room.
+fn places<'a>(state: &'a State, service: &'a Service, task: &'a Task) -> impl Iterator<Item = &'a Arc<Node>> {
+    let placement = service.spec.task.placement();
+    let asks = service.spec.task.reservation();
+    let replaces =
+        |other: &Task| task.desired == Desired::Ready && (other.service, other.slot) == (task.service, task.slot);
+    state.nodes().filter(move |node| {
+        let others: Vec<_> = state.tasks_on(node.id).filter(|other| !other.has_ended() && !replaces(other)).collect();
+        let of_service = others.iter().filter(|other| other.service == service.id && other.is_wanted()).count() as u64;
+        let set_aside: u64 = others
+            .iter()
+            .filter_map(|other| state.spec(other.service, other.spec_version))
+            .map(|spec| spec.task.reservation().memory_bytes)
+            .sum();
+        let memory = node.description.as_ref().map_or(0, |it| it.hardware.memory_bytes);
+        node.is_ready()
+            && !node.unsteady
+            && node.spec.availability == Availability::Active
+            && placement.allows(node)
+            && (placement.replicas_max_per_node == 0 || of_service < placement.replicas_max_per_node)
+            && (asks.memory_bytes == 0 || set_aside + asks.memory_bytes <= memory)
+            && match task.slot {
+                Slot::Node(slot) => slot == node.id,
+                Slot::Number(_) => true,
+            }
+    })
 }
 
 /// On each machine there runs what the state says, and nothing else.

@@ -61,7 +61,7 @@ pub enum Fault {
     Promote(Number),
     /// An operator makes a node a worker, and a manager again at the end.
     Demote(Number),
-    /// A node leaves the cluster in order, its record is removed, and at the end it joins as a new one.
+    /// A node leaves the cluster in order, a manager as well, and at the end it joins as a new one of the same role.
     Leave(Number),
 }
 
@@ -78,9 +78,9 @@ pub struct Strike {
 
 /// Draws so many faults over a time, for nodes 1 to `nodes`.
 ///
-/// Of everything that can go wrong; what an operator does ([`Drain`](Fault::Drain), [`Promote`](Fault::Promote),
-/// [`Demote`](Fault::Demote), [`Leave`](Fault::Leave)) the [client](crate::testkit::client) of a run draws and
-/// remembers, so that it can tell what was promised.
+/// Of everything that can go wrong. What an operator sets of a node ([`Drain`](Fault::Drain), [`Promote`](Fault::Promote),
+/// [`Demote`](Fault::Demote)) the [client](crate::testkit::client) of a run draws and remembers, so that it can tell what
+/// was promised; leaving changes nothing that it was promised.
 pub fn draw(rng: &mut StdRng, nodes: Number, faults: u32, over: Duration) -> Vec<Strike> {
     let each = over / faults.max(1);
     (0..faults)
@@ -136,6 +136,7 @@ fn draw_fault(rng: &mut StdRng, nodes: Number) -> Fault {
         88..92 => Fault::ClockJump(one, rng.random_range(-3_600..=3_600)),
         92..94 => Fault::HandOver,
         94..97 => Fault::Liar(one),
+        97..98 => Fault::Leave(one),
         _ => Fault::KillActor(one, rng.random()),
     }
 }

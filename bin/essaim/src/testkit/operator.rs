@@ -25,6 +25,9 @@ use tokio::time::sleep;
 /// How long the operator waits before asking again.
 const AGAIN: Duration = Duration::from_millis(250);
 
+/// How many ready managers must be left when one leaves, so that the group can agree and one of them may fail.
+const OTHER_MANAGERS_MIN: usize = 2;
+
 /// How many things may wait to be done: a story has a dozen.
 const ACTS_MAX: usize = 1_000;
 
@@ -38,9 +41,9 @@ pub(crate) enum Act {
     Available(Number, Availability),
     /// Set what a node is.
     Role(Number, Role),
-    /// Have a node leave, a manager by way of a worker, and remove its record.
+    /// Have a node leave, as what it is.
     Leave(Number),
-    /// Have it join again.
+    /// Have it join again, as what it was.
     Join(Number),
 }
 
@@ -54,6 +57,8 @@ pub(crate) struct Operator {
 struct Desk {
     running: Running,
     ids: Ids,
+    /// What the nodes were that left.
+    left: Mutex<BTreeMap<Number, Role>>,
     ledger: SharedLedger,
     trace: Trace,
 }
@@ -63,7 +68,7 @@ impl Operator {
     pub(crate) fn start(running: Running, ids: Ids, ledger: SharedLedger, trace: Trace) -> Self {
         let (acts, queue) = mpsc::channel(ACTS_MAX);
         let open = Arc::new(AtomicUsize::new(0));
-        let desk = Desk { running, ids, ledger, trace };
+        let desk = Desk { running, ids, left: Mutex::default(), ledger, trace };
         tokio::spawn(desk.work(queue, Arc::clone(&open)));
         Self { acts, open }
     }
@@ -119,28 +124,30 @@ impl Desk {
         Ok(())
     }
 
+    /// A manager leaves as it is, unless fewer than two others would be left. Its record stays, and says that it left; a
+    /// node that no manager heard of in time is removed by hand, as one does.
     async fn leave(&self, number: Number) -> Result<(), String> {
         let Some(id) = self.id(number) else { return Ok(()) };
         let handle = self.running(number).ok_or_else(|| format!("{} does not run", name(number)))?;
         if let Standing::Active(_) = handle.standing() {
-            let (control, state) = self.manager().await?;
-            if let Some(node) = state.node(id) {
-                if node.spec.role == Role::Manager {
-                    let spec = NodeSpec { role: Role::Worker, ..node.spec.clone() };
-                    control.update_node(id, node.meta.version, spec).await.map_err(text)?;
-                }
-                if node.role == Role::Manager || node.manager.is_some() {
-                    return Err(format!("{} is still a manager", name(number)));
-                }
+            let (_, state) = self.manager().await?;
+            let role = state.node(id).map_or(Role::Worker, |node| node.spec.role);
+            let others = state.managers().filter(|node| node.id != id && node.is_ready()).count();
+            if role == Role::Manager && others < OTHER_MANAGERS_MIN {
+                return Ok(());
             }
+            self.left.lock().insert(number, role);
             handle.leave(true).await.map_err(text)?;
         }
-        let (control, _) = self.manager().await?;
-        match control.remove_node(id, true).await {
-            Err(refusal) if refusal.kind != RefusalKind::NotFound => return Err(text(refusal)),
-            _ => (),
+        let (control, state) = self.manager().await?;
+        if state.node(id).is_some_and(|node| !node.has_left()) {
+            match control.remove_node(id, true).await {
+                Err(refusal) if refusal.kind != RefusalKind::NotFound => return Err(text(refusal)),
+                _ => (),
+            }
         }
         self.lock_ids().remove(&number);
+        lock(&self.ledger).part(id);
         Ok(())
     }
 
@@ -148,11 +155,12 @@ impl Desk {
         let handle = self.running(number).ok_or_else(|| format!("{} does not run", name(number)))?;
         if let Standing::Inactive = handle.standing() {
             let (_, state) = self.manager().await?;
+            let role = self.left.lock().get(&number).copied().unwrap_or(Role::Worker);
             let others = self.handles().into_iter().map(|(other, _)| other).filter(|other| *other != number);
             let join = JoinRequest {
                 listen: place(number),
                 advertise: place(number),
-                token: token(&state).ok_or("the cluster has no token")?,
+                token: token_of(&state, role).ok_or("the cluster has no token")?,
                 remotes: others.map(place).collect(),
                 ..JoinRequest::default()
             };
@@ -198,9 +206,14 @@ impl Desk {
 
 /// What a worker joins with.
 pub(crate) fn token(state: &State) -> Option<String> {
+    token_of(state, Role::Worker)
+}
+
+/// What a node joins with that shall have this role.
+fn token_of(state: &State, role: Role) -> Option<String> {
     let cluster = state.cluster()?;
     let roots = Certificate::from_pem(&cluster.authority.certificate).ok()?;
-    Some(JoinToken::new(roots.first()?, TokenSecret::from_bytes(*cluster.join.of(Role::Worker))).to_string())
+    Some(JoinToken::new(roots.first()?, TokenSecret::from_bytes(*cluster.join.of(role))).to_string())
 }
 
 fn text(refusal: Refusal) -> String {

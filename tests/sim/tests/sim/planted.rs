@@ -46,6 +46,7 @@ const fn symptoms(bug: Bug) -> &'static [&'static str] {
         Bug::OrdersNotedUnsent => &["not at rest after"],
         Bug::VoteWithoutSender => &["only liars are at work"],
         Bug::FarewellFromAnybody => &["only liars are at work", "for down"],
+        Bug::PendingKeepsItsSpec => &["waits for what an older spec asks for"],
     }
 }
 

@@ -3,6 +3,7 @@
 //! - It stays on its node, and what is wanted and seen of it only goes forward.
 //! - Its worker ends it when it was told to, and not before.
 //! - A node that gives its tasks away keeps each until another one runs in its place.
+//! - What runs on a node that keeps its tasks is stopped only when what follows it has a place.
 //! - Of two tasks of a slot that both run, the one that has run for longer stays.
 
 use essaim_model::{Availability, Desired, Event, Proposal, State, Task, TaskState};
@@ -67,28 +68,43 @@ fn unordered_end(before: &State, old: &Task, new: &Task) -> Option<String> {
 /// Whether the leader stopped it while it was the one to keep.
 fn stopped_too_early(before: &State, after: &State, old: &Task, new: &Task, proposal: &Proposal) -> Option<String> {
     let now = proposal.at;
+    let settled = |at: Timestamp| at + SETTLED <= now;
     let stops = old.desired == Desired::Running && new.desired == Desired::Shutdown && new.written_off.is_none();
     if !stops || proposal.fence.is_none() || !old.is_running() || new.observed.state.is_final() {
         return None;
     }
     let service = before.service(old.service)?;
+    let home = before.node(old.node()?)?;
+    let others = || after.tasks_in(old.service, old.slot).filter(|other| other.id != old.id);
+    // What has a place, or had one a moment ago and ended: the leader may not have heard of that.
+    let has_place = |other: &Task| other.node().is_some() && (other.is_wanted() || !settled(other.meta.updated_at));
+    if home.spec.availability != Availability::Drain
+        && home.reachability == Reachability::Reachable
+        && settled(home.meta.updated_at)
+        && service.spec.replicas().is_some()
+        && !others().any(|other| has_place(other))
+    {
+        return Some("it was stopped before anything had a place to run in its stead".into());
+    }
     let updates = service.update.as_ref().is_some_and(|update| update.completed_at.is_none());
     if updates || service.spec.replicas().is_none() || service.meta.updated_at + CHANGE_FELT > now {
         return None;
     }
-    let node = before.node(old.node()?)?;
+    let node = home;
+    let placement = service.spec.task.placement();
     if node.reachability != Reachability::Reachable {
         return None;
     }
-    let others = || after.tasks_in(old.service, old.slot).filter(|other| other.id != old.id && other.is_wanted());
+    let others = || others().filter(|other| other.is_wanted());
     match node.spec.availability {
         Availability::Drain if !service.spec.drains_stop_first() => {
             let waits = |other: &Task| other.node().is_none() && other.meta.created_at + DRAIN_PATIENCE <= now;
             let replaced = others().any(|other| other.is_running() || waits(other));
             (!replaced).then(|| "it was stopped on a node that drains before another one ran in its place".into())
         }
+        // Where it may not be it is no surplus: it goes in favour of a newer one elsewhere.
+        Availability::Active if !placement.allows(node) || placement.replicas_max_per_node > 0 => None,
         Availability::Active => {
-            let settled = |at: Timestamp| at + SETTLED <= now;
             let newer = |other: &Task| {
                 let answers = other.node().and_then(|node| after.node(node));
                 other.spec_version == old.spec_version

@@ -22,8 +22,10 @@ const SURPLUS_MAX: Duration = Duration::from_secs(30);
 pub struct Machines {
     /// Where and when each task was started.
     started: BTreeMap<TaskId, (Number, Timestamp)>,
-    /// When a node was last seen not taking tasks.
+    /// When a node was last seen not taking tasks, or not to be where a task of it may be: what replaces that runs first.
     drained: BTreeMap<NodeId, Instant>,
+    /// When a service was last seen to have updates that start first.
+    start_first: BTreeMap<ServiceId, Instant>,
 }
 
 impl Machines {
@@ -37,6 +39,11 @@ impl Machines {
     ) -> Vec<String> {
         for node in state.nodes().filter(|node| node.spec.availability != Availability::Active) {
             self.drained.insert(node.id, Instant::now());
+        }
+        for service in state.services() {
+            if service.spec.update.as_ref().is_some_and(|it| it.order == UpdateOrder::StartFirst) {
+                self.start_first.insert(service.id, Instant::now());
+            }
         }
         let mut wrong = Vec::new();
         let mut slots: BTreeMap<(ServiceId, Slot), Vec<(TaskId, NodeId)>> = BTreeMap::new();
@@ -52,13 +59,23 @@ impl Machines {
                 }
             }
         }
+        for ((service, _), tasks) in slots.iter().filter(|(_, tasks)| tasks.len() > 1) {
+            let Some(placement) = state.service(*service).map(|service| service.spec.task.placement()) else {
+                continue;
+            };
+            for (_, node) in tasks {
+                if state.node(*node).is_some_and(|node| !placement.allows(node)) {
+                    self.drained.insert(*node, Instant::now());
+                }
+            }
+        }
         let may_be = |node: NodeId| {
             self.drained.get(&node).is_some_and(|at| at.elapsed() < SURPLUS_MAX)
                 || numbers.get(&node).is_none_or(|number| !troubles.is_calm(*number, SURPLUS_MAX))
         };
         for ((service, slot), tasks) in slots.into_iter().filter(|(_, tasks)| tasks.len() > 1) {
             let Some(service) = state.service(service) else { continue };
-            let start_first = service.spec.update.as_ref().is_some_and(|it| it.order == UpdateOrder::StartFirst);
+            let start_first = self.start_first.get(&service.id).is_some_and(|at| at.elapsed() < SURPLUS_MAX);
             if start_first || tasks.iter().any(|(_, node)| may_be(*node)) {
                 continue;
             }

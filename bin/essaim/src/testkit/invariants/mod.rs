@@ -77,6 +77,11 @@ impl Ledger {
         self.numbers.insert(id, number);
     }
 
+    /// A node left the cluster: nothing is held against anybody who takes its id for gone.
+    pub fn part(&mut self, id: NodeId) {
+        self.numbers.remove(&id);
+    }
+
     /// Something that must hold did not.
     pub fn violated(&mut self, what: impl Into<String>) {
         self.violations.push(what.into());
