@@ -15,6 +15,7 @@ use crate::testkit::invariants::{SharedLedger, lock};
 use crate::testkit::trace::Trace;
 use crate::testkit::world::Running;
 use essaim_manager::Control;
+use essaim_model::service::Variable;
 use essaim_model::{
     Availability, ConfigSpec, FailureAction, Image, Labels, Mode, Refusal, RefusalKind, RestartPolicy, ServiceSpec,
     Share, State, UpdateConfig, UpdateOrder,
@@ -613,12 +614,13 @@ fn change_a_part(rng: &mut StdRng, spec: &mut ServiceSpec) -> String {
     match rng.random_range(0..10u8) {
         0 => {
             let env: &[&str] = if container.env.is_empty() { &["A=1"] } else { &[] };
-            container.env = env.iter().map(|&it| it.to_owned()).collect();
+            container.env = env.iter().map(|it| Variable::parse(it).expect("a variable")).collect();
             format!("environment {:?}", container.env)
         }
         1 => {
-            container.image = if container.image == "steady" { "stubborn" } else { "steady" }.into();
-            format!("image {}", container.image)
+            let image = if container.image == "steady" { "stubborn" } else { "steady" };
+            container.image = Image::parse(image).expect("an image");
+            format!("image {image}")
         }
         2 | 3 => {
             let gib = pick(rng, &[0, 1, 3, 6, 100]).copied().unwrap_or_default();
