@@ -3,6 +3,7 @@
 mod contract;
 mod demo;
 mod healing;
+mod leaving;
 mod namespaces;
 mod restart;
 mod roles;
