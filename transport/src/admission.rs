@@ -96,6 +96,14 @@ pub enum Denied {
         /// Which.
         lane: Lane,
     },
+    /// The two speak a version that does not know the lane.
+    #[error("{node} runs an older essaim, which does not know the lane {lane}: upgrade it")]
+    Older {
+        /// Who.
+        node: NodeId,
+        /// What for.
+        lane: Lane,
+    },
 }
 
 impl Admission {

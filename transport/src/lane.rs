@@ -4,7 +4,7 @@
 //! the bulk connection, so that megabytes never delay a heartbeat.
 
 use bincode::{Decode, Encode};
-use essaim_wire::Role;
+use essaim_wire::{Role, WireVersion};
 use std::fmt;
 
 /// The purpose of a stream. New lanes go to the end: the number of each is on the wire.
@@ -78,6 +78,26 @@ impl Lane {
         }
     }
 
+    /// The wire version that the lane came with.
+    const fn since(self) -> WireVersion {
+        match self {
+            Self::Link
+            | Self::Members
+            | Self::View
+            | Self::Raft
+            | Self::Propose
+            | Self::Enrol
+            | Self::Snapshot
+            | Self::Logs
+            | Self::Ballots => WireVersion(1),
+        }
+    }
+
+    /// Whether the lane may be opened on a session of this version: a peer of an older one would not know it.
+    pub const fn is_known_to(self, version: WireVersion) -> bool {
+        self.since().0 <= version.0
+    }
+
     /// The connection it runs on.
     pub const fn traffic(self) -> Traffic {
         match self {
@@ -119,6 +139,14 @@ mod tests {
     fn the_numbers_of_the_lanes_never_change() {
         for (number, lane) in Lane::ALL.into_iter().enumerate() {
             assert_eq!(encode(&lane), [u8::try_from(number).expect("few lanes")], "{lane}");
+        }
+    }
+
+    #[test]
+    fn every_lane_is_known_to_the_newest_version_and_to_none_before_its_own() {
+        for lane in Lane::ALL {
+            assert!(lane.is_known_to(WireVersion::NEWEST));
+            assert!(!lane.is_known_to(WireVersion(lane.since().0 - 1)));
         }
     }
 

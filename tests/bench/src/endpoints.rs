@@ -5,7 +5,7 @@ use essaim_transport::trust::NODE_LIFETIME;
 use essaim_transport::{
     Admission, Authority, Config, Endpoint, Grant, Identity, Key, QuicNetwork, Serial, SigningRequest, SocketKey,
 };
-use essaim_wire::{ClusterId, Generation, Index, Lineage, NodeId, Role, Timestamp};
+use essaim_wire::{ClusterId, Generation, Index, Lineage, NodeId, Role, Timestamp, WireVersion};
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -54,6 +54,7 @@ pub(crate) fn endpoint(number: u8, signed: Timestamp, ports: &[u16]) -> Endpoint
         listen,
         advertise: listen,
         identity,
+        wire: WireVersion::NEWEST,
         generation: Generation(1),
         key: SocketKey([number; 32]),
         seed: number.into(),

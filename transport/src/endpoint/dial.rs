@@ -6,14 +6,14 @@
 use super::Unreached;
 use super::door::{Door, PLACES, Seat, Turned};
 use super::enrol;
-use super::hello::{FRAME_MAX, Hello, Unwelcome, Welcome, read_hello};
+use super::hello::{FRAME_MAX, Hello, Unwelcome, Welcome, agree, read_hello};
 use super::inner::{Inner, Met};
 use super::session::Session;
 use crate::code;
 use crate::frame::{FrameReceiver, FrameSender};
 use crate::lane::Traffic;
 use crate::network::{Arrival, Connection, DialError, Level, Trust};
-use essaim_wire::{NodeId, Role};
+use essaim_wire::{NodeId, Role, WireVersion};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -179,7 +179,7 @@ impl Inner {
         &self,
         connection: &dyn Connection,
         traffic: Traffic,
-    ) -> Result<Result<Hello, Unwelcome>, String> {
+    ) -> Result<Result<(Hello, WireVersion), Unwelcome>, String> {
         let stream = connection.open_stream().await.map_err(|why| why.to_string())?;
         let (mut send, mut recv) = (FrameSender::new(stream.send), FrameReceiver::new(stream.recv));
         recv.limit(FRAME_MAX);
@@ -188,7 +188,7 @@ impl Inner {
             recv.expect_value::<Welcome>().await
         };
         match asked.await {
-            Ok(Welcome::Hello(hello)) => Ok(Ok(hello)),
+            Ok(Welcome::Hello(hello)) => Ok(agree(hello.oldest, hello.newest, self.wire).map(|spoken| (hello, spoken))),
             Ok(Welcome::No(why)) => Ok(Err(why)),
             // A connection that ended says why better than its stream does.
             Err(why) => match timeout(Duration::from_millis(50), connection.ended()).await {
@@ -252,7 +252,7 @@ impl Inner {
             drop(unready);
             return enrol::answer(&self, &*connection).await;
         }
-        let hello = match timeout(HELLO_MAX, hear_hello(&*connection)).await {
+        let hello = match timeout(HELLO_MAX, hear_hello(&*connection, self.wire)).await {
             Ok(Ok(heard)) => heard,
             Ok(Err(why)) => {
                 tracing::info!(%remote, %why, "no Hello");
@@ -271,7 +271,7 @@ impl Inner {
                 let dialled_by = peer.node;
                 match self.establish(connection.clone(), peer, &hello, dialled_by, shown) {
                     Met::Session(_) => {
-                        let _ = send.send_value(&Welcome::Hello(self.hello(hello.traffic))).await;
+                        let _ = send.send_value(&Welcome::Hello(self.hello(hello.0.traffic))).await;
                         let _ = send.finish().await;
                         return;
                     }
@@ -306,13 +306,13 @@ impl Drop for Unready {
     }
 }
 
-type Heard = (FrameSender, Result<Hello, Unwelcome>);
+type Heard = (FrameSender, Result<(Hello, WireVersion), Unwelcome>);
 
-async fn hear_hello(connection: &dyn Connection) -> Result<Heard, String> {
+async fn hear_hello(connection: &dyn Connection, newest: WireVersion) -> Result<Heard, String> {
     let stream = connection.accept_stream().await.map_err(|why| why.to_string())?;
     let (send, mut recv) = (FrameSender::new(stream.send), FrameReceiver::new(stream.recv));
     recv.limit(FRAME_MAX);
     let bytes = recv.recv().await.map_err(|why| why.to_string())?.ok_or("an empty stream")?;
-    let hello = read_hello(&bytes).map_err(|why| why.to_string())?;
+    let hello = read_hello(&bytes, newest).map_err(|why| why.to_string())?;
     Ok((send, hello))
 }

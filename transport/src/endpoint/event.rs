@@ -6,7 +6,7 @@ use crate::lane::Traffic;
 use crate::network::Ended;
 use crate::trust::PeerIdentity;
 use bytes::Bytes;
-use essaim_wire::{Generation, Lineage, NodeId, Role};
+use essaim_wire::{Generation, Lineage, NodeId, Role, WireVersion};
 use std::net::SocketAddr;
 
 /// Numbers the sessions of this node since its start. An event about one number says nothing about another.
@@ -26,6 +26,8 @@ pub struct PeerInfo {
     pub generation: Generation,
     /// Its history of the log, when it said Hello.
     pub lineage: Lineage,
+    /// The version that the two speak on this session: nothing newer is said to it.
+    pub wire: WireVersion,
     /// Where its packets come from.
     pub remote: SocketAddr,
     /// Where it wants to be reached.

@@ -1,26 +1,24 @@
 //! The first words on a connection and on a stream.
 //!
 //! On a connection: the dialler opens a stream and says [`Hello`]; the other side answers with its own, or says why
-//! not. On every later stream: whoever opens it says [`Open`], and the answer says whether the lane is open. Each of
+//! not. Both name the range of wire versions that they speak, and the session has the newest that is in both. On every
+//! later stream: whoever opens it says [`Open`], and the answer says whether the lane is open. Each of
 //! these frames is small and read with a small limit, because nothing has been judged yet.
 
 use crate::admission::Denied;
 use crate::lane::{Lane, Traffic};
 use bincode::{Decode, Encode};
-use essaim_wire::{DecodeError, Generation, Lineage, decode, decode_prefix};
+use essaim_wire::{DecodeError, Generation, Lineage, WireVersion, decode_prefix};
 use std::net::SocketAddr;
-
-/// The version of everything that two nodes say to each other. It grows with each change that an older node could
-/// not read.
-pub(super) const WIRE: u16 = 1;
 
 /// The longest frame before a lane is open. A refusal with a reason is the longest of them.
 pub(super) const FRAME_MAX: usize = 4 << 10;
 
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub(super) struct Hello {
-    /// First, so that any version can read it of any other.
-    pub(super) wire: u16,
+    /// The wire versions that the sender speaks. They stand first, so that any program can read them of any other.
+    pub(super) oldest: WireVersion,
+    pub(super) newest: WireVersion,
     pub(super) lineage: Lineage,
     pub(super) generation: Generation,
     pub(super) advertise: SocketAddr,
@@ -36,8 +34,10 @@ pub(super) enum Welcome {
 /// Why a session was not established.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Encode, Decode)]
 pub(super) enum Unwelcome {
-    #[error("it speaks version {ours} of the protocol, this node version {WIRE}")]
-    Version { ours: u16 },
+    #[error(
+        "it speaks the versions {oldest} to {newest} of the protocol, and this node none of them: upgrade the older"
+    )]
+    Version { oldest: WireVersion, newest: WireVersion },
     #[error(transparent)]
     Denied(Denied),
     #[error("another session between the two stands")]
@@ -59,13 +59,30 @@ pub(super) enum Opened {
     No(Denied),
 }
 
-/// Reads a Hello of any version: one of another version is known by its first field, whatever follows.
-pub(super) fn read_hello(bytes: &[u8]) -> Result<Result<Hello, Unwelcome>, DecodeError> {
-    let (wire, _) = decode_prefix::<u16>(bytes)?;
-    if wire != WIRE {
-        return Ok(Err(Unwelcome::Version { ours: WIRE }));
+/// The newest version that is in both ranges: that of `hello`, and from the oldest that this program speaks to `newest`.
+pub(super) fn agree(
+    oldest: WireVersion,
+    newest: WireVersion,
+    own_newest: WireVersion,
+) -> Result<WireVersion, Unwelcome> {
+    let spoken = newest.min(own_newest);
+    if spoken < oldest.max(WireVersion::OLDEST) {
+        return Err(Unwelcome::Version { oldest: WireVersion::OLDEST, newest: own_newest });
     }
-    decode(bytes).map(Ok)
+    Ok(spoken)
+}
+
+/// Reads the Hello of a program of any age, and agrees on a version with it. A newer program may say more in its Hello
+/// than this one knows of: that is for those who do.
+pub(super) fn read_hello(
+    bytes: &[u8],
+    own_newest: WireVersion,
+) -> Result<Result<(Hello, WireVersion), Unwelcome>, DecodeError> {
+    let ((oldest, newest), _) = decode_prefix::<(WireVersion, WireVersion)>(bytes)?;
+    match agree(oldest, newest, own_newest) {
+        Ok(spoken) => decode_prefix(bytes).map(|(hello, _)| Ok((hello, spoken))),
+        Err(unwelcome) => Ok(Err(unwelcome)),
+    }
 }
 
 #[cfg(test)]
@@ -75,7 +92,8 @@ mod tests {
 
     fn hello() -> Hello {
         Hello {
-            wire: 1,
+            oldest: WireVersion(1),
+            newest: WireVersion(2),
             lineage: Lineage { ordinal: 2, nonce: 3 },
             generation: Generation(4),
             advertise: SocketAddr::from(([127, 0, 0, 1], 2377)),
@@ -86,8 +104,8 @@ mod tests {
     #[test]
     fn the_bytes_of_the_first_words_never_change() {
         let check = |bytes: Vec<u8>, golden: &[u8]| assert_eq!(bytes, golden, "that is a new wire version");
-        check(encode(&hello()), &[1, 2, 3, 4, 0, 127, 0, 0, 1, 251, 73, 9, 1]);
-        check(encode(&Welcome::Hello(hello())), &[0, 1, 2, 3, 4, 0, 127, 0, 0, 1, 251, 73, 9, 1]);
+        check(encode(&hello()), &[1, 2, 2, 3, 4, 0, 127, 0, 0, 1, 251, 73, 9, 1]);
+        check(encode(&Welcome::Hello(hello())), &[0, 1, 2, 2, 3, 4, 0, 127, 0, 0, 1, 251, 73, 9, 1]);
         check(encode(&Welcome::No(Unwelcome::Duplicate)), &[1, 2]);
         check(encode(&Open { lane: Lane::Raft, lineage: Lineage { ordinal: 2, nonce: 3 } }), &[3, 2, 3]);
         check(encode(&Opened::Yes { lineage: Lineage { ordinal: 2, nonce: 3 } }), &[0, 2, 3]);
@@ -95,12 +113,34 @@ mod tests {
     }
 
     #[test]
-    fn a_hello_of_another_version_is_understood_as_such() {
-        let mut bytes = encode(&Hello { wire: 2, ..hello() });
+    fn two_programs_speak_the_newest_version_that_both_know() {
+        let read = |newest, own| {
+            let hello = Hello { newest: WireVersion(newest), ..hello() };
+            let (heard, spoken) = read_hello(&encode(&hello), WireVersion(own)).expect("well formed").expect("agreed");
+            assert_eq!(heard, hello);
+            spoken.0
+        };
+        assert_eq!([read(2, 2), read(2, 1), read(1, 2), read(9, 2)], [2, 1, 1, 2]);
+    }
+
+    #[test]
+    fn programs_without_a_version_in_common_say_so() {
+        let mut bytes = encode(&Hello { oldest: WireVersion(3), newest: WireVersion(4), ..hello() });
+        let refused = Unwelcome::Version { oldest: WireVersion(1), newest: WireVersion(2) };
+        assert_eq!(read_hello(&bytes, WireVersion(2)), Ok(Err(refused)));
+        // What follows the range may be anything.
+        bytes.truncate(2);
+        bytes.extend([250; 9]);
+        assert!(read_hello(&bytes, WireVersion(2)).expect("the range is enough").is_err());
+        assert!(read_hello(&[], WireVersion(2)).is_err());
+        assert!(read_hello(&[1, 2], WireVersion(2)).is_err(), "cut short");
+    }
+
+    #[test]
+    fn what_a_newer_hello_says_beyond_this_program_is_left_to_those_who_know_it() {
+        let mut bytes = encode(&Hello { newest: WireVersion(7), ..hello() });
         bytes.extend([1, 2, 3]);
-        assert_eq!(read_hello(&bytes), Ok(Err(Unwelcome::Version { ours: 1 })));
-        assert_eq!(read_hello(&encode(&hello())), Ok(Ok(hello())));
-        assert!(read_hello(&[]).is_err());
-        assert!(read_hello(&[1, 2]).is_err());
+        let (_, spoken) = read_hello(&bytes, WireVersion(2)).expect("well formed").expect("agreed");
+        assert_eq!(spoken, WireVersion(2));
     }
 }

@@ -3,7 +3,6 @@
 use super::book::Book;
 use super::door::PLACES;
 use super::hello::Hello;
-use super::hello::WIRE;
 use super::limit::Limiter;
 use super::session::Session;
 use super::strangers::Strangers;
@@ -15,7 +14,7 @@ use crate::code;
 use crate::lane::{Direction, Lane, Traffic};
 use crate::network::{Connection, Socket, Utc};
 use crate::trust::{Identity, Issuer, PeerIdentity};
-use essaim_wire::{Generation, Lineage, NodeId, Role};
+use essaim_wire::{Generation, Lineage, NodeId, Role, WireVersion};
 use parking_lot::{Mutex, MutexGuard, RwLock};
 use rand::rngs::ChaCha8Rng;
 use std::collections::BTreeMap;
@@ -38,6 +37,8 @@ pub(super) struct Inner {
     pub(super) socket: Arc<dyn Socket>,
     pub(super) advertise: SocketAddr,
     pub(super) generation: Generation,
+    /// The newest version that this node's program speaks.
+    pub(super) wire: WireVersion,
     pub(super) utc: Utc,
     pub(super) datagrams: DatagramSink,
     pub(super) book: Mutex<Book>,
@@ -85,6 +86,7 @@ impl Inner {
             socket,
             advertise,
             generation: config.generation,
+            wire: config.wire,
             utc: config.utc.clone(),
             datagrams,
             book: Mutex::default(),
@@ -151,7 +153,8 @@ impl Inner {
 
     pub(super) fn hello(&self, traffic: Traffic) -> Hello {
         Hello {
-            wire: WIRE,
+            oldest: WireVersion::OLDEST,
+            newest: self.wire,
             lineage: self.admission().lineage,
             generation: self.generation,
             advertise: self.advertise,
@@ -171,6 +174,9 @@ impl Inner {
         direction: Direction,
         theirs: Option<Lineage>,
     ) -> Result<Role, Denied> {
+        if !lane.is_known_to(peer.wire) {
+            return Err(Denied::Older { node: peer.node, lane });
+        }
         let cluster = self.identity().cluster();
         let theirs = theirs.unwrap_or_default();
         self.admission().judge_lane(cluster, &peer.identity, lane, direction, theirs, (self.utc)())
@@ -182,7 +188,7 @@ impl Inner {
         self: &Arc<Self>,
         connection: Arc<dyn Connection>,
         identity: PeerIdentity,
-        hello: &Hello,
+        (hello, wire): &(Hello, WireVersion),
         dialled_by: NodeId,
         shown: Role,
     ) -> Met {
@@ -203,6 +209,7 @@ impl Inner {
             role,
             generation: hello.generation,
             lineage: hello.lineage,
+            wire: *wire,
             remote,
             advertise,
             traffic: hello.traffic,

@@ -1,7 +1,7 @@
 //! The endpoint: sessions with other nodes, by node id.
 //!
 //! Whoever wants to say something to a node opens a lane to it, or sends it a datagram; the endpoint dials when there
-//! is no session yet. A session is one connection on which both sides have said Hello (wire version, lineage,
+//! is no session yet. A session is one connection on which both sides have said Hello (wire versions, lineage,
 //! generation, control or bulk) and which both sides admit. Between two nodes there are at most two: control, and
 //! bulk once a bulk lane is opened. A session has a number of its own on this node, so that the end of an old one is
 //! never taken for the end of its successor.
@@ -27,7 +27,7 @@ use crate::lane::{Lane, Traffic};
 use crate::network::{Binding, DatagramError, Ended, Network, Probe, SocketKey, Utc};
 use crate::trust::{Identity, Issuer, TrustError};
 use bytes::Bytes;
-use essaim_wire::{Generation, NodeId};
+use essaim_wire::{Generation, NodeId, WireVersion};
 use futures::future::BoxFuture;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -80,6 +80,8 @@ pub struct Config {
     pub identity: Identity,
     /// Which start of the daemon this is.
     pub generation: Generation,
+    /// The newest version that this node's program speaks.
+    pub wire: WireVersion,
     /// Signs stateless resets; kept on disk.
     pub key: SocketKey,
     /// Spreads redials.

@@ -35,6 +35,7 @@ pub(super) fn open(inner: &Arc<Inner>, lane: Lane) -> Result<LaneStream, OpenErr
         role: admission.role(&identity),
         generation: inner.generation,
         lineage: admission.lineage,
+        wire: inner.wire,
         remote: inner.advertise,
         advertise: inner.advertise,
         traffic: lane.traffic(),

@@ -42,6 +42,11 @@ impl fmt::Display for Level {
 }
 
 /// A version of everything that two nodes say to each other. A higher one contains the lower.
+///
+/// | version | what it brought |
+/// |---|---|
+/// | 1 | everything of the first release |
+/// | 2 | a list of members (`view` lane) says which version is spoken with each |
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
 pub struct WireVersion(pub u16);
 
@@ -50,7 +55,7 @@ impl WireVersion {
     pub const OLDEST: Self = Self(1);
 
     /// The newest version that this program speaks. Grows with each sentence that older nodes could not read.
-    pub const NEWEST: Self = Self(1);
+    pub const NEWEST: Self = Self(2);
 }
 
 impl fmt::Display for WireVersion {

@@ -150,6 +150,7 @@ impl Endpoint {
             advertise,
             identity: identity.clone(),
             generation,
+            wire: env.build.wire,
             key: keep.socket_key(&env.seed)?,
             seed: env.seed.draw_number(),
             utc: utc(env),
@@ -230,6 +231,11 @@ impl Endpoint {
     /// The control sessions that stand.
     pub fn peers(&self) -> Vec<PeerInfo> {
         self.shared.transport.peers()
+    }
+
+    /// The other end of the control session with a node, while it stands.
+    pub fn peer(&self, node: NodeId) -> Option<PeerInfo> {
+        self.shared.transport.peer(node)
     }
 
     /// Takes a table of the log, if it is newer than the one in force; whether it was. It is on disk before it

@@ -5,7 +5,7 @@ use bincode::{Decode, Encode};
 use essaim_membership::{Member, State};
 use essaim_system::Path;
 use essaim_system::journal::{Entry, Record};
-use essaim_wire::{Generation, Moment, NodeId, Reachability, Role};
+use essaim_wire::{Generation, Moment, NodeId, Reachability, Role, WireVersion};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ pub(super) enum Answer {
 }
 
 /// A member, as one node sees it.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MemberLine {
     /// Which node.
     pub node: NodeId,
@@ -51,10 +51,19 @@ pub struct MemberLine {
     pub flapping: bool,
     /// Round trip of heartbeats in microseconds, if the node that answers observes it.
     pub rtt_micros: Option<u64>,
+    /// The wire version that the node which answers speaks with it, while the two have a session.
+    pub wire: Option<WireVersion>,
 }
+essaim_wire::record!(MemberLine {
+    1: node, addr, role, generation, state, reachability, since_ms, accusers, flapping, rtt_micros;
+    2: wire = None
+});
 
-/// A roster in lines, that node itself first.
-pub(super) fn lines(roster: &Roster, now: Moment) -> Vec<MemberLine> {
+/// The wire version that brought [`MemberLine::wire`].
+pub(super) const WIRE_IN_LINES: WireVersion = WireVersion(2);
+
+/// A roster in lines, that node itself first. `wire` knows which version is spoken with a node.
+pub(super) fn lines(roster: &Roster, now: Moment, wire: impl Fn(NodeId) -> Option<WireVersion>) -> Vec<MemberLine> {
     let Member { node, generation, addr, role } = roster.me;
     let own = if roster.isolated { "isolated" } else { "alive" };
     let mut lines = vec![MemberLine {
@@ -68,6 +77,7 @@ pub(super) fn lines(roster: &Roster, now: Moment) -> Vec<MemberLine> {
         accusers: Vec::new(),
         flapping: false,
         rtt_micros: None,
+        wire: wire(node),
     }];
     lines.extend(roster.members.values().map(|view| {
         let (state, reachability) = word(view.state);
@@ -82,6 +92,7 @@ pub(super) fn lines(roster: &Roster, now: Moment) -> Vec<MemberLine> {
             accusers: view.accusers.clone(),
             flapping: view.flapping,
             rtt_micros: view.rtt.map(|rtt| u64::try_from(rtt.as_micros()).unwrap_or(u64::MAX)),
+            wire: wire(view.member.node),
         }
     }));
     lines

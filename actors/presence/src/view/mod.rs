@@ -21,7 +21,7 @@ use ask::{Answer, Ask};
 use essaim_system::Path;
 use essaim_system::journal::{Entry, Journal, Record};
 use essaim_transport::Lane;
-use essaim_wire::{NodeId, Role, decode};
+use essaim_wire::{NodeId, Role, WireVersion, decode};
 use futures::stream::{self, StreamExt};
 use server::ViewServer;
 use std::collections::BTreeMap;
@@ -187,9 +187,9 @@ impl View {
     }
 
     async fn ask(&self, node: NodeId, ask: Ask, within: Duration) -> Result<Vec<Answer>, String> {
-        let Some((endpoint, _)) = &self.cluster else { return Ok(self.answer(ask, true)) };
+        let Some((endpoint, _)) = &self.cluster else { return Ok(self.answer(ask, true, WireVersion::NEWEST)) };
         if node == endpoint.node() {
-            return Ok(self.answer(ask, true));
+            return Ok(self.answer(ask, true, WireVersion::NEWEST));
         }
         let asking = async {
             let mut stream = endpoint.lane(node, Lane::View).await.map_err(|error| error.to_string())?;

@@ -1,9 +1,9 @@
 //! Answers what other nodes (and this one) want to see.
 
 use super::View;
-use super::ask::{Answer, Ask, lines};
+use super::ask::{Answer, Ask, WIRE_IN_LINES, lines};
 use essaim_transport::{LaneStream, PeerInfo, Serve};
-use essaim_wire::{Moment, Role};
+use essaim_wire::{Moment, Role, WireVersion};
 use futures::future::BoxFuture;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +23,7 @@ impl Serve for ViewServer {
     fn serve(self: Arc<Self>, peer: PeerInfo, mut stream: LaneStream) -> BoxFuture<'static, ()> {
         Box::pin(async move {
             let Ok(ask) = stream.recv.expect_value::<Ask>().await else { return };
-            for part in self.view.answer(ask, peer.role == Role::Manager) {
+            for part in self.view.answer(ask, peer.role == Role::Manager, peer.wire) {
                 // A peer that asks and does not read keeps its answer here no longer than this.
                 if !matches!(timeout(READ_MAX, stream.send.send_value(&part)).await, Ok(Ok(()))) {
                     return;
@@ -35,13 +35,18 @@ impl Serve for ViewServer {
 }
 
 impl View {
-    pub(super) fn answer(&self, ask: Ask, may_kill: bool) -> Vec<Answer> {
+    /// The answer to whoever speaks this version.
+    pub(super) fn answer(&self, ask: Ask, may_kill: bool, spoken: WireVersion) -> Vec<Answer> {
         match ask {
             Ask::Tree => parts(&self.journal.tree(), Answer::Tree),
             Ask::Records { from, limit } => vec![self.records_from(from, limit)],
             Ask::Members => {
-                let Some((_, roster)) = &self.cluster else { return parts(&[], Answer::Members) };
-                parts(&lines(&roster.current(), self.now()), Answer::Members)
+                let Some((endpoint, roster)) = &self.cluster else { return parts(&[], Answer::Members) };
+                let wire = |node| {
+                    let spoken_with = endpoint.peer(node).map(|peer| peer.wire);
+                    spoken_with.filter(|_| spoken >= WIRE_IN_LINES)
+                };
+                parts(&lines(&roster.current(), self.now(), wire), Answer::Members)
             }
             Ask::Kill(_) if !may_kill => vec![Answer::Refused("only a manager may make an actor fail".into())],
             Ask::Kill(path) => vec![match self.journal.kill(&path) {

@@ -10,7 +10,7 @@ use essaim_transport::{
     Admission, Authority, Config, Endpoint, Grant, Identity, Key, Lane, LaneStream, PeerInfo, Serial, Serve,
     SigningRequest, SocketKey,
 };
-use essaim_wire::{ClusterId, Generation, Index, Level, NodeId, Role, Timestamp};
+use essaim_wire::{ClusterId, Generation, Index, Level, NodeId, Role, Timestamp, WireVersion};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -69,6 +69,7 @@ async fn manager(number: u8, start: Start, net: &SimNetwork, authority: &Authori
         removed: Default::default(),
     };
     let config = Config {
+        wire: WireVersion::NEWEST,
         listen: addr(number),
         advertise: addr(number),
         identity,

@@ -9,7 +9,7 @@ use crate::lane::{Lane, Traffic};
 use crate::network::Probe;
 use crate::trust::TrustError;
 use bytes::Bytes;
-use essaim_wire::{Generation, NodeId, Role};
+use essaim_wire::{Generation, NodeId, Role, WireVersion};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use std::sync::Arc;
@@ -36,6 +36,7 @@ on_both_networks!(
     a_goodbye_says_why,
     only_its_own_certificate_is_presented,
     a_node_opens_lanes_to_itself_and_is_judged_like_any_other,
+    two_programs_of_different_age_speak_the_version_of_the_older,
 );
 
 async fn a_lane_carries_frames_in_both_directions(world: &mut World) {
@@ -51,6 +52,16 @@ async fn a_lane_carries_frames_in_both_directions(world: &mut World) {
     assert_eq!(stream.recv.recv().await, Ok(None));
     assert!(b.speaks_with(&a).await, "the session serves both ways");
     assert_eq!((a.endpoint.peers().len(), b.endpoint.peers().len()), (1, 1));
+}
+
+async fn two_programs_of_different_age_speak_the_version_of_the_older(world: &mut World) {
+    let new = world.node(1, Role::Manager);
+    let old = world.older_node(2, Role::Worker, WireVersion::OLDEST);
+    assert_eq!(new.endpoint.meet(old.addr()).await.expect("met").wire, WireVersion::OLDEST);
+    assert_eq!(old.endpoint.peer(new.id).expect("the same session").wire, WireVersion::OLDEST);
+    assert!(new.speaks_with(&old).await && old.speaks_with(&new).await);
+    let newer = world.node(3, Role::Worker);
+    assert_eq!(newer.endpoint.meet(new.addr()).await.expect("met").wire, WireVersion::NEWEST);
 }
 
 async fn the_first_datagram_to_a_node_dials_it(world: &mut World) {

@@ -9,7 +9,7 @@ use crate::trust::{
     SigningRequest, TokenSecret,
 };
 use crate::{Admission, QuicNetwork};
-use essaim_wire::{ClusterId, Generation, Index, Lineage, NodeId, Role, Timestamp};
+use essaim_wire::{ClusterId, Generation, Index, Lineage, NodeId, Role, Timestamp, WireVersion};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use std::net::{IpAddr, SocketAddr};
@@ -97,11 +97,21 @@ impl World {
         self.start(id, role, 1, listen)
     }
 
+    /// A node whose program speaks nothing newer than this.
+    pub(super) fn older_node(&mut self, id: u8, role: Role, wire: WireVersion) -> Node {
+        self.start_as(id, role, 1, SocketAddr::new(ip(id), 0), wire)
+    }
+
     fn start(&mut self, id: u8, role: Role, generation: u64, listen: SocketAddr) -> Node {
+        self.start_as(id, role, generation, listen, WireVersion::NEWEST)
+    }
+
+    fn start_as(&mut self, id: u8, role: Role, generation: u64, listen: SocketAddr, wire: WireVersion) -> Node {
         let identity = self.identity(id, role);
         let config = Config {
             listen,
             advertise: listen,
+            wire,
             identity,
             generation: Generation(generation),
             key: SocketKey([id; 32]),
