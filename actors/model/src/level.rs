@@ -76,9 +76,9 @@ impl State {
     /// The level that every manager understands, voters and learners, when it is higher than the cluster's.
     pub fn level_to_raise_to(&self) -> Option<Level> {
         let lowest = if planted(Bug::LevelOfTheFirstManager) {
-            self.managers().map(|node| node.level).max()
+            self.readers().map(|node| node.level).max()
         } else {
-            self.managers().map(|node| node.level).min()
+            self.readers().map(|node| node.level).min()
         };
         lowest.filter(|lowest| *lowest > self.level())
     }
@@ -87,7 +87,7 @@ impl State {
         if level <= self.level() {
             return Ok(());
         }
-        if self.managers().any(|node| node.level < level) && !planted(Bug::LevelOfTheFirstManager) {
+        if self.readers().any(|node| node.level < level) && !planted(Bug::LevelOfTheFirstManager) {
             return Err(self.too_new(level));
         }
         self.change_cluster(events, |cluster| cluster.level = level)
@@ -107,9 +107,14 @@ impl State {
         Err(Refusal::new(RefusalKind::Precondition, text))
     }
 
+    /// The nodes that read the log: managers, and those that an operator wants to be one.
+    fn readers(&self) -> impl Iterator<Item = &Arc<Node>> {
+        self.nodes().filter(|node| node.role.max(node.spec.role) == Role::Manager)
+    }
+
     /// Who is in the way of what needs this level.
     fn too_new(&self, needed: Level) -> Refusal {
-        let behind: Vec<&Arc<Node>> = self.managers().filter(|node| node.level < needed).collect();
+        let behind: Vec<&Arc<Node>> = self.readers().filter(|node| node.level < needed).collect();
         let text = match behind.as_slice() {
             [] => format!(
                 "this needs level {needed} of the cluster, which is at level {} and will be raised in a moment: ask \

@@ -33,7 +33,7 @@ const SETTLED_MAX: Duration = Duration::from_secs(90);
 
 /// A cluster of five nodes, three of them managers, unless it is told otherwise. The seed draws everything.
 pub fn cluster(seed: u64) -> Builder {
-    Builder { options: Options::of(seed), fit: None }
+    Builder { options: Options { mixed: false, ..Options::of(seed) }, fit: None }
 }
 
 /// A cluster that is not there yet.

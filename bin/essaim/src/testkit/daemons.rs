@@ -64,7 +64,7 @@ pub(crate) struct Daemon {
 }
 
 impl Host {
-    pub(crate) fn new(begun: Instant) -> Self {
+    pub(crate) fn new(begun: Instant, build: Build) -> Self {
         let offset = Arc::new(AtomicI64::new(0));
         let shown = Arc::clone(&offset);
         let machine = SimMachine::new(move || {
@@ -72,17 +72,7 @@ impl Host {
             Timestamp::from_micros(real.saturating_add_signed(shown.load(Ordering::Relaxed)))
         });
         let disk = SimDisk::new();
-        Self {
-            disk,
-            machine,
-            frozen: false,
-            daemon: None,
-            offset,
-            starts: 0,
-            build: Build::NEWEST,
-            starts_at: None,
-            spoilt_at: None,
-        }
+        Self { disk, machine, frozen: false, daemon: None, offset, starts: 0, build, starts_at: None, spoilt_at: None }
     }
 
     /// Sets how many seconds the machine's clock is ahead.

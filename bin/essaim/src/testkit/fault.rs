@@ -63,6 +63,8 @@ pub enum Fault {
     Demote(Number),
     /// A node leaves the cluster in order, a manager as well, and at the end it joins as a new one of the same role.
     Leave(Number),
+    /// A daemon ends in order and says that it will be back; the newest program is started in its place at the end.
+    Upgrade(Number),
 }
 
 /// A fault in the course of a run.
@@ -154,7 +156,7 @@ impl Fault {
     /// Whether the daemon of this node is down because of it.
     pub fn downs(&self, node: Number) -> bool {
         match self {
-            Self::Crash(one) | Self::Restart(one) | Self::PowerCut(one) => *one == node,
+            Self::Crash(one) | Self::Restart(one) | Self::PowerCut(one) | Self::Upgrade(one) => *one == node,
             _ => self.downs_everybody(),
         }
     }
@@ -167,7 +169,7 @@ impl Fault {
     /// Whether the daemon of this node, which is to be down, may end in order.
     pub fn ends_in_order(&self, node: Number) -> bool {
         match self {
-            Self::Restart(one) => *one == node,
+            Self::Restart(one) | Self::Upgrade(one) => *one == node,
             _ => *self == Self::RestartAll,
         }
     }
@@ -250,6 +252,7 @@ impl fmt::Display for Fault {
             Self::Promote(node) => write!(f, "n{node} is to be a manager"),
             Self::Demote(node) => write!(f, "n{node} is to be a worker"),
             Self::Leave(node) => write!(f, "n{node} is to leave"),
+            Self::Upgrade(node) => write!(f, "n{node} is upgraded"),
         }
     }
 }

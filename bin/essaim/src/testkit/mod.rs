@@ -20,6 +20,7 @@
 //! - [`history`]: whether what the clients were answered can be explained.
 //! - [`invariants`]: what must hold at every moment.
 //! - [`convergence`]: what must be true once everything is whole again.
+//! - [`levels`]: programs of different age side by side, and who upgrades them.
 //! - `panics`: those that supervision would hide.
 //! - [`trace`]: what happened, as one number or as lines.
 
@@ -30,6 +31,7 @@ mod daemons;
 pub mod fault;
 pub mod history;
 pub mod invariants;
+pub mod levels;
 mod liar;
 mod operator;
 mod panics;

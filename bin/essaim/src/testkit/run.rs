@@ -5,6 +5,7 @@ use crate::testkit::client::Client;
 use crate::testkit::convergence;
 use crate::testkit::fault::{self, Fault, Number, Strike};
 use crate::testkit::invariants::{self, Ledger, SharedLedger, lock};
+use crate::testkit::levels::{self, Impatient};
 use crate::testkit::panics;
 use crate::testkit::trace::Trace;
 use crate::testkit::world::World;
@@ -61,6 +62,9 @@ pub struct Options {
     pub client: bool,
     /// Whether the client promotes and demotes managers, too.
     pub roles: bool,
+    /// Whether every other node begins with the program of the release before, and is upgraded in the course of the
+    /// run.
+    pub mixed: bool,
     /// Whether the invariants are held against everything that happens. Without, a run of thousands of nodes costs
     /// what the product costs, and shows nothing but that it converges.
     pub checks: bool,
@@ -69,7 +73,7 @@ pub struct Options {
 }
 
 impl Options {
-    /// Five nodes, three of them managers; ten faults in sixty seconds.
+    /// Five nodes, three of them managers; ten faults in sixty seconds. With an even seed the cluster is upgraded.
     pub const fn of(seed: u64) -> Self {
         Self {
             seed,
@@ -80,6 +84,7 @@ impl Options {
             strikes: None,
             client: true,
             roles: true,
+            mixed: seed.is_multiple_of(2),
             checks: true,
             trace: false,
         }
@@ -229,12 +234,21 @@ impl Run {
         let stop = Arc::new(AtomicBool::new(!self.options.client));
         let clients = [first].into_iter().chain(fellows);
         let clients: Vec<_> = clients.map(|client| tokio::spawn(client.work(Arc::clone(&stop)))).collect();
+        let impatient = self.options.mixed.then(|| {
+            let running = Arc::clone(&self.world.running);
+            let impatient = Impatient::new(self.options.seed, running, Arc::clone(&self.ledger), self.trace.clone());
+            tokio::spawn(impatient.work(Arc::clone(&stop)))
+        });
         self.suffer(&judge).await?;
         stop.store(true, Ordering::Relaxed);
         for client in clients {
             let client = client.await.map_err(|why| format!("a client ended: {why}"))?;
             self.acknowledged += client.acknowledged;
             self.asked += client.asked;
+        }
+        if let Some(impatient) = impatient {
+            let (refused, done) = impatient.await.map_err(|why| format!("the impatient operator ended: {why}"))?;
+            self.trace.note("impatient", format_args!("{refused} refused for want of the level, {done} done"));
         }
         self.check()?;
         self.trace.note("run", "everything is whole");
@@ -247,6 +261,9 @@ impl Run {
         let state = self.come_to_rest(CONVERGED_MAX).await?;
         self.converged = Some(healed.elapsed());
         judge.compare(0, &state);
+        if self.options.mixed {
+            levels::upgraded(&state)?;
+        }
         self.check()
     }
 
@@ -274,6 +291,9 @@ impl Run {
             let mut rng = StdRng::seed_from_u64(self.options.seed);
             let mut strikes = fault::draw(&mut rng, nodes, faults, length);
             strikes.extend(fault::draw_syncs(&mut rng, nodes, length));
+            if self.options.mixed {
+                strikes.extend(levels::draw_upgrades(self.options.seed, nodes, length));
+            }
             strikes
         };
         let strikes = self.options.strikes.clone().unwrap_or_else(drawn);

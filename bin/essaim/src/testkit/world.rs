@@ -7,6 +7,7 @@
 use crate::testkit::daemons::{Host, UTC_START};
 use crate::testkit::fault::{Fault, Number};
 use crate::testkit::invariants::{self, SharedLedger};
+use crate::testkit::levels::build_at_first;
 use crate::testkit::operator::{Act, Ids, Operator};
 use crate::testkit::run::Options;
 use crate::testkit::trace::Trace;
@@ -15,7 +16,7 @@ use essaim_node::{Handle, Parts};
 use essaim_system::Seed;
 use essaim_system::env::Fault as DiskFault;
 use essaim_transport::sim::SimNetwork;
-use essaim_wire::{NodeId, Role, quorum};
+use essaim_wire::{Build, NodeId, Role, quorum};
 use essaim_worker::sim::SimMachine;
 use parking_lot::Mutex;
 use rand::SeedableRng;
@@ -62,7 +63,8 @@ pub struct World {
 impl World {
     /// Machines without daemons.
     pub fn new(options: &Options, ledger: SharedLedger, trace: Trace) -> Self {
-        let Options { seed, nodes, checks, .. } = *options;
+        let Options { seed, nodes, checks, mixed, .. } = *options;
+        let build = |number| if mixed { build_at_first(number) } else { Build::NEWEST };
         let begun = Instant::now();
         let network = SimNetwork::new(seed);
         network.set_delay(DELAY);
@@ -73,7 +75,7 @@ impl World {
             fit: None,
             ledger,
             trace,
-            hosts: (1..=nodes).map(|number| (number, Host::new(begun))).collect(),
+            hosts: (1..=nodes).map(|number| (number, Host::new(begun, build(number)))).collect(),
             ids: Ids::default(),
             checks,
             seed: Seed::from_number(seed),
@@ -133,6 +135,7 @@ impl World {
             Fault::Promote(node) => self.operator().ask(Act::Role(node, Role::Manager)),
             Fault::Demote(node) => self.operator().ask(Act::Role(node, Role::Worker)),
             Fault::Leave(node) => self.operator().ask(Act::Leave(node)),
+            Fault::Upgrade(node) => self.upgrade(node),
             _ => (),
         }
         self.active.insert(key, fault);
@@ -152,6 +155,13 @@ impl World {
             _ => (),
         }
         self.obey().await;
+    }
+
+    /// The next start of a node's daemon is one of the newest program.
+    fn upgrade(&mut self, number: Number) {
+        if let Some(host) = self.hosts.get_mut(&number) {
+            host.build = Build::NEWEST;
+        }
     }
 
     fn operator(&mut self) -> &Operator {

@@ -47,6 +47,8 @@ const fn symptoms(bug: Bug) -> &'static [&'static str] {
         Bug::VoteWithoutSender => &["only liars are at work"],
         Bug::FarewellFromAnybody => &["only liars are at work", "for down"],
         Bug::PendingKeepsItsSpec => &["waits for what an older spec asks for"],
+        Bug::LevelOfTheFirstManager => &["the level of the cluster is"],
+        Bug::NewerThanTheLevel => &["is newer than the level of the cluster"],
     }
 }
 

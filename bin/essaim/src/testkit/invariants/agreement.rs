@@ -13,7 +13,9 @@
 
 use super::course;
 use crate::testkit::fault::Number;
-use essaim_model::{AnyId, AnyObject, Event, Node, Outcome, Proposal, Service, ServiceId, State, Task, TaskId};
+use essaim_model::{
+    AnyId, AnyObject, Change, Event, Node, Outcome, Position, Proposal, Service, ServiceId, State, Task, TaskId,
+};
 use essaim_store::Agreed;
 use essaim_wire::{Generation, Index, NodeId, RequestId};
 use std::collections::BTreeMap;
@@ -115,6 +117,7 @@ impl Agreement {
             let (position, proposal) = (*position, proposal.clone());
             if let Some(proposal) = proposal {
                 let before = self.state.clone();
+                wrong.extend(judge_level(&before, &proposal, position));
                 let (outcome, events) = self.state.apply(position, &proposal);
                 wrong.extend(self.judge_outcome(&proposal, &outcome, position));
                 if let Err(why) = self.replica.follow(&events) {
@@ -137,7 +140,7 @@ impl Agreement {
         &mut self,
         proposal: &Proposal,
         outcome: &Outcome,
-        position: essaim_model::Position,
+        position: Position,
     ) -> Option<String> {
         let index = position.index.0;
         if let Some(first) = self.outcomes.get(&proposal.request) {
@@ -193,6 +196,14 @@ fn step<K: Ord + std::fmt::Display, V: PartialEq + Clone>(
         None => objects.remove(&key),
     };
     if was == *old { Ok(()) } else { Err(format!("{key} was something else")) }
+}
+
+/// No entry gets into the log that a manager cannot read: the level only grows, and what is proposed needs no more.
+fn judge_level(before: &State, proposal: &Proposal, position: Position) -> Option<String> {
+    let (level, index) = (before.level(), position.index.0);
+    let needed = proposal.changes.iter().map(Change::level).max().filter(|needed| *needed > level)?;
+    before.cluster()?;
+    Some(format!("index {index} needs level {needed}, which is newer than the level of the cluster, {level}"))
 }
 
 #[cfg(test)]

@@ -43,7 +43,7 @@ type Answer = Result<Value, String>;
 impl Stage {
     /// A new cluster, and what there is to say of it.
     pub(super) async fn open(nodes: Number, managers: Number, seed: u64) -> Played<(Self, Vec<String>)> {
-        let run = Run::new(Options { nodes, managers, ..Options::of(seed) });
+        let run = Run::new(Options { nodes, managers, mixed: false, ..Options::of(seed) });
         let (names, records) = (Names::default(), Records::default());
         let mut stage = Self { run, nodes, faults: BTreeMap::new(), struck: 0, names, records };
         stage.run.world.found(managers).await?;
