@@ -155,6 +155,9 @@ impl From<WireRecord> for Record {
 }
 
 #[cfg(test)]
+essaim_wire::golden_bytes!("accusation": WireRecord);
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;

@@ -104,6 +104,9 @@ pub(crate) fn write_gossip(packet: &[u8]) -> Bytes {
 }
 
 #[cfg(test)]
+essaim_wire::golden_bytes!("datagram": Direct, Say, Item);
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::accusation::Record;

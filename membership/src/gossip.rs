@@ -362,7 +362,7 @@ impl BroadcastHandler<Id> for Items {
 /// How foca's packets are written.
 struct Letters;
 
-#[derive(Encode, Decode)]
+#[derive(Debug, Encode, Decode)]
 struct WireHeader {
     src: Id,
     src_incarnation: u16,
@@ -370,7 +370,7 @@ struct WireHeader {
     message: WireMessage,
 }
 
-#[derive(Encode, Decode)]
+#[derive(Debug, Encode, Decode)]
 enum WireMessage {
     Ping(u8),
     Ack(u8),
@@ -385,14 +385,14 @@ enum WireMessage {
     TurnUndead,
 }
 
-#[derive(Encode, Decode)]
+#[derive(Debug, Encode, Decode)]
 struct WireMember {
     id: Id,
     incarnation: u16,
     state: WireState,
 }
 
-#[derive(Encode, Decode)]
+#[derive(Debug, Encode, Decode)]
 enum WireState {
     Alive,
     Suspect,
@@ -495,6 +495,9 @@ fn take<T: Decode<()>>(buf: &mut impl Buf) -> Result<T, DecodeError> {
     buf.advance(used);
     Ok(value)
 }
+
+#[cfg(test)]
+essaim_wire::golden_bytes!("gossip": WireHeader, WireMessage, WireMember, WireState);
 
 #[cfg(test)]
 mod tests {

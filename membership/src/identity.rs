@@ -83,6 +83,9 @@ impl foca::Identity for Id {
 }
 
 #[cfg(test)]
+essaim_wire::golden_bytes!("identity": Id);
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use foca::Identity;

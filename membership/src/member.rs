@@ -99,3 +99,6 @@ impl Goodbye {
     /// A restart of the usual length.
     pub const RESTARTING: Self = Self::Restarting { within: Duration::from_secs(30) };
 }
+
+#[cfg(test)]
+essaim_wire::golden_bytes!("member": Incarnation, Goodbye);

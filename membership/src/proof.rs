@@ -85,3 +85,6 @@ impl Notary for TestNotary {
         Self(node).sign(words) == *signature
     }
 }
+
+#[cfg(test)]
+essaim_wire::golden_bytes!("proof": Signature, Statement);

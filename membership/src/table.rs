@@ -85,6 +85,9 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Vec<Row>, DecodeError> {
 }
 
 #[cfg(test)]
+essaim_wire::golden_bytes!("table": Word, Row, Standing);
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use essaim_wire::{Generation, NodeId, Role};

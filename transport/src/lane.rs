@@ -131,6 +131,9 @@ impl fmt::Display for Lane {
 }
 
 #[cfg(test)]
+essaim_wire::golden_bytes!("lane": Lane, Traffic);
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use essaim_wire::encode;

@@ -220,6 +220,9 @@ async fn tell(ballots: &Ballots, mut stream: LaneStream, store: &Store, leader: 
 }
 
 #[cfg(test)]
+essaim_wire::golden_bytes!("ballots": Told);
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use essaim_wire::{Generation, encode};

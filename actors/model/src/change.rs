@@ -9,6 +9,7 @@ use crate::{
     ServiceId, ServiceSpec, Task, TaskId, UpdateStatus,
 };
 use bincode::{Decode, Encode};
+use essaim_wire::record;
 use essaim_wire::{Generation, Index, Level, Lineage, NodeId, Reachability, RequestId, Role, Term, Timestamp};
 use std::net::SocketAddr;
 
@@ -22,7 +23,7 @@ pub struct Position {
 }
 
 /// Changes that are made together or not at all.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Proposal {
     /// A retry carries the same; it is applied once.
     pub request: RequestId,
@@ -33,6 +34,7 @@ pub struct Proposal {
     /// What to change, in this order.
     pub changes: Vec<Change>,
 }
+record!(Proposal { 1: request, at, fence, changes });
 
 /// What became of a proposal.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -242,3 +244,6 @@ pub enum Change {
         left: bool,
     },
 }
+
+#[cfg(test)]
+essaim_wire::golden_bytes!("change": Position, Outcome, Founding, Change, Proposal);

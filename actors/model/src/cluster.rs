@@ -2,12 +2,13 @@
 
 use crate::{EngineKind, Labels, Meta, Refusal};
 use bincode::{Decode, Encode};
+use essaim_wire::record;
 use essaim_wire::{ClusterId, Level, Lineage, Role, Timestamp};
 use std::fmt;
 use std::time::Duration;
 
 /// The one object of its kind.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cluster {
     /// Drawn at init, in every certificate.
     pub id: ClusterId,
@@ -29,6 +30,7 @@ pub struct Cluster {
     /// `apply` when `spec.certificate_expiry` changes; zero until then.
     pub issued_until: Timestamp,
 }
+record!(Cluster { 1: id, lineage, meta, spec, authority, join, default_engine, level, issued_until });
 
 impl Cluster {
     /// When every certificate issued until `now` has expired, whatever their lifetime was when they were issued.
@@ -42,7 +44,7 @@ impl Cluster {
 pub const TASK_HISTORY_MAX: usize = 1_000;
 
 /// What an operator may set for the whole cluster, with Swarm's words and defaults.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClusterSpec {
     /// Always `default`, as in Swarm.
     pub name: String,
@@ -63,6 +65,17 @@ pub struct ClusterSpec {
     /// Raft settings of Swarm, kept and shown: entries kept for slow followers.
     pub slow_follower_entries: u64,
 }
+record!(ClusterSpec {
+    1: name,
+    labels,
+    task_history,
+    heartbeat,
+    certificate_expiry,
+    grace,
+    snapshot_interval,
+    keep_old_snapshots,
+    slow_follower_entries
+});
 
 /// The shortest life of a certificate, as in Swarm.
 const CERTIFICATE_EXPIRY_MIN: Duration = Duration::from_secs(3600);
@@ -134,7 +147,7 @@ impl Default for ClusterSpec {
 }
 
 /// The root certificate and its key. Only managers hold this state, and their disks keep it encrypted.
-#[derive(Clone, PartialEq, Eq, Encode, Decode)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Authority {
     /// The root certificate, PEM.
     pub certificate: String,
@@ -143,6 +156,7 @@ pub struct Authority {
     /// How often an operator asked for a new root; Docker's `ForceRotate`.
     pub rotations: u64,
 }
+record!(Authority { 1: certificate, key, rotations });
 
 impl fmt::Debug for Authority {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -174,6 +188,9 @@ impl fmt::Debug for JoinSecrets {
         f.write_str("JoinSecrets")
     }
 }
+
+#[cfg(test)]
+essaim_wire::golden_bytes!("cluster": JoinSecrets, Cluster, ClusterSpec, Authority);
 
 #[cfg(test)]
 mod tests {

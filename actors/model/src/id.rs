@@ -14,3 +14,6 @@ essaim_wire::id! {
     /// A secret, from its creation until it is removed.
     SecretId
 }
+
+#[cfg(test)]
+essaim_wire::golden_bytes!("id": ServiceId, TaskId);

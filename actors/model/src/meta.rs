@@ -1,6 +1,7 @@
 //! What every object carries: its version, when it was made and last changed, and the name and labels people gave it.
 
 use bincode::{Decode, Encode};
+use essaim_wire::record;
 use essaim_wire::{Index, Timestamp};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,7 +10,7 @@ use std::fmt;
 pub type Labels = BTreeMap<String, String>;
 
 /// The version of an object, and its dates.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Encode, Decode)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Meta {
     /// The place in the log of the last change: what `?version=` must name in an update.
     pub version: Index,
@@ -18,6 +19,7 @@ pub struct Meta {
     /// When it last changed, by the clock of whoever proposed that.
     pub updated_at: Timestamp,
 }
+record!(Meta { 1: version, created_at, updated_at });
 
 impl Meta {
     /// Of an object made here and now.
@@ -86,6 +88,9 @@ impl fmt::Display for Name {
         f.pad(&self.0)
     }
 }
+
+#[cfg(test)]
+essaim_wire::golden_bytes!("meta": Name, Meta);
 
 #[cfg(test)]
 mod tests {

@@ -5,12 +5,13 @@
 
 use crate::{Labels, Meta, Refusal};
 use bincode::{Decode, Encode};
+use essaim_wire::record;
 use essaim_wire::{Generation, Level, NodeId, Reachability, Role, Timestamp};
 use std::fmt;
 use std::net::SocketAddr;
 
 /// A machine of the cluster.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Node {
     /// Its identity, in its certificate.
     pub id: NodeId,
@@ -45,6 +46,24 @@ pub struct Node {
     /// The highest level that its program understands, as it said with the last start of its daemon.
     pub level: Level,
 }
+record!(Node {
+    1: id,
+    meta,
+    spec,
+    role,
+    description,
+    addr,
+    generation,
+    reachability,
+    message,
+    since,
+    unsteady,
+    departure,
+    manager,
+    key_digest,
+    loopback,
+    level
+});
 
 impl Node {
     /// The name that people call it by: its host name, or its id while that is unknown.
@@ -79,7 +98,7 @@ pub enum Departure {
 }
 
 /// What an operator sets of a node.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeSpec {
     /// A name beside the host name; Docker keeps it and shows it nowhere.
     pub name: Option<String>,
@@ -90,6 +109,7 @@ pub struct NodeSpec {
     /// Whether it takes and keeps tasks.
     pub availability: Availability,
 }
+record!(NodeSpec { 1: name, labels, role, availability });
 
 /// Whether a node takes and keeps tasks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Encode, Decode)]
@@ -136,7 +156,7 @@ const ENGINE_LABEL_MAX: usize = 1024;
 const ENGINES_MAX: usize = 16;
 
 /// What a machine says of itself.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Encode, Decode)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct NodeDescription {
     /// Its host name.
     pub hostname: String,
@@ -151,6 +171,7 @@ pub struct NodeDescription {
     /// The engines it has.
     pub engines: Vec<EngineKind>,
 }
+record!(NodeDescription { 1: hostname, platform, hardware, engine_version, engine_labels, engines });
 
 impl NodeDescription {
     /// Refuses what is longer than any machine's: it lies in every snapshot, and host names stand in the messages of
@@ -174,22 +195,24 @@ impl NodeDescription {
 }
 
 /// What programs a machine can run.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Encode, Decode)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Platform {
     /// The processor, in the kernel's word (`x86_64`, `aarch64`).
     pub architecture: String,
     /// The operating system (`linux`).
     pub os: String,
 }
+record!(Platform { 1: architecture, os });
 
 /// What a machine has to give.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Encode, Decode)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Hardware {
     /// Processors, in billionths of one.
     pub nano_cpus: u64,
     /// Memory, in bytes.
     pub memory_bytes: u64,
 }
+record!(Hardware { 1: nano_cpus, memory_bytes });
 
 /// What runs a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
@@ -225,7 +248,7 @@ impl fmt::Display for EngineKind {
 }
 
 /// A node's place in the Raft group.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ManagerStatus {
     /// Its number in the group: the index of the commit that promoted it, never used again. A proposal says 0, and
     /// `apply` fills it in.
@@ -233,3 +256,7 @@ pub struct ManagerStatus {
     /// Whether it votes; a learner catches up first.
     pub voter: bool,
 }
+record!(ManagerStatus { 1: raft_id, voter });
+
+#[cfg(test)]
+essaim_wire::golden_bytes!("node": Departure, Availability, EngineKind, Node, NodeSpec, NodeDescription, Platform, Hardware, ManagerStatus);

@@ -6,11 +6,12 @@
 
 use crate::{Node, Platform};
 use bincode::{Decode, Encode};
+use essaim_wire::record;
 use std::fmt;
 use std::str::FromStr;
 
 /// Where the tasks of a service may run.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Encode, Decode)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Placement {
     /// Every one of them must hold.
     pub constraints: Vec<Constraint>,
@@ -21,6 +22,7 @@ pub struct Placement {
     /// What programs the image has variants for; anything when there are none. A client reads them from a registry.
     pub platforms: Vec<Platform>,
 }
+record!(Placement { 1: constraints, replicas_max_per_node, preferences, platforms });
 
 /// A label over whose values the tasks of a service are spread evenly (`node.labels.zone`).
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -211,6 +213,9 @@ impl fmt::Display for Constraint {
         f.write_str(&self.written)
     }
 }
+
+#[cfg(test)]
+essaim_wire::golden_bytes!("placement": SpreadOver, Constraint, ConstraintKey, ConstraintOp, Placement);
 
 #[cfg(test)]
 mod tests {

@@ -1,6 +1,7 @@
 //! An expected "no": what kind it is, and the words for whoever asked.
 
 use bincode::{Decode, Encode};
+use essaim_wire::record;
 use std::fmt;
 
 /// Why a request was not done. The HTTP status and the exit code follow from it, in one table each.
@@ -33,7 +34,7 @@ pub enum RefusalKind {
 }
 
 /// A "no" that explains itself.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Encode, Decode)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{text}")]
 pub struct Refusal {
     /// What kind of "no".
@@ -41,6 +42,7 @@ pub struct Refusal {
     /// Cause and next step.
     pub text: String,
 }
+record!(Refusal { 1: kind, text });
 
 impl Refusal {
     /// A refusal of `kind` with these words.
@@ -63,3 +65,6 @@ impl Refusal {
         Self::new(RefusalKind::OutOfSequence, "update out of sequence")
     }
 }
+
+#[cfg(test)]
+essaim_wire::golden_bytes!("refusal": RefusalKind, Refusal);

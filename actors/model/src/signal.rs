@@ -119,6 +119,9 @@ const NAMES: [&str; 31] = [
 const ALIASES: [(&str, &str); 4] = [("POLL", "IO"), ("CLD", "CHLD"), ("IOT", "ABRT"), ("UNUSED", "SYS")];
 
 #[cfg(test)]
+essaim_wire::golden_bytes!("signal": Signal);
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use essaim_wire::{decode, encode};

@@ -126,3 +126,6 @@ impl State {
         sum.value()
     }
 }
+
+#[cfg(test)]
+essaim_wire::golden_bytes!("snapshot": Piece);

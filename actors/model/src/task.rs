@@ -9,6 +9,7 @@
 
 use crate::{EngineKind, Meta, ServiceId, TaskId};
 use bincode::{Decode, Encode};
+use essaim_wire::record;
 use essaim_wire::{Index, NodeId, Timestamp};
 use std::fmt;
 use std::net::IpAddr;
@@ -16,7 +17,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 /// One attempt to fill a slot.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Task {
     /// Its identity.
     pub id: TaskId,
@@ -46,6 +47,21 @@ pub struct Task {
     /// When it was seen to have ended, by the time of the cluster. Written by `apply`.
     pub ended_at: Option<Timestamp>,
 }
+record!(Task {
+    1: id,
+    meta,
+    service,
+    spec_version,
+    slot,
+    engine,
+    assigned,
+    desired,
+    observed,
+    written_off,
+    restarts,
+    began_at,
+    ended_at
+});
 
 impl Task {
     /// Where it runs.
@@ -220,7 +236,7 @@ pub fn may_follow(now: TaskState, next: TaskState) -> bool {
 }
 
 /// What a worker saw of a task.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Observed {
     /// How far it came.
     pub state: TaskState,
@@ -241,6 +257,7 @@ pub struct Observed {
     /// How its last health checks went, while it has some.
     pub health: Option<Health>,
 }
+record!(Observed { 1: state, at, message, error, exit_code, pid, address, container, health });
 
 /// A container of an engine, by the 64 hexadecimal digits that the engine calls it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
@@ -309,13 +326,17 @@ impl Observed {
 }
 
 /// That a task was given up together with its node.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WrittenOff {
     /// When.
     pub at: Timestamp,
     /// Why, in words for people.
     pub why: String,
 }
+record!(WrittenOff { 1: at, why });
+
+#[cfg(test)]
+essaim_wire::golden_bytes!("task": Slot, Assigned, Desired, TaskState, ContainerId, Health, Task, Observed, WrittenOff);
 
 #[cfg(test)]
 mod tests {

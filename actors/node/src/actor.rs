@@ -219,7 +219,7 @@ impl State {
     async fn resume(&mut self) -> Result<(), Refusal> {
         let Some(identity) = self.keep.identity().map_err(internal)? else { return Ok(()) };
         let place = match self.scope.env.disk.find(PLACE).map_err(internal)? {
-            Some(bytes) => decode(&bytes).map_err(|why| internal(format!("the file {PLACE} is damaged: {why}")))?,
+            Some(bytes) => decode(&bytes).map_err(|why| internal(format!("the file {PLACE} cannot be read: {why}")))?,
             None => return Err(internal(format!("the file {PLACE} is gone; leave the cluster and join again"))),
         };
         let role = identity.role();

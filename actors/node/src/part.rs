@@ -195,6 +195,9 @@ pub(crate) fn internal(why: impl std::fmt::Display) -> Refusal {
 }
 
 #[cfg(test)]
+essaim_wire::golden_bytes!("part": Place);
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use essaim_wire::Index;

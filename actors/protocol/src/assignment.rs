@@ -10,6 +10,7 @@
 
 use bincode::{Decode, Encode};
 use essaim_model::{Desired, EngineKind, Observed, ServiceId, ServiceSpec, Slot, TaskId};
+use essaim_wire::record;
 use essaim_wire::{ClusterId, Index, Lineage, encoded_len};
 use std::mem::take;
 use std::net::Ipv4Addr;
@@ -25,7 +26,7 @@ pub struct AssignmentVersion {
 }
 
 /// What a node has to do.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Assignment {
     /// Which orders these are.
     pub version: AssignmentVersion,
@@ -48,6 +49,7 @@ pub struct Assignment {
     /// Whether another part of these orders follows.
     pub more: bool,
 }
+record!(Assignment { 1: version, base, cluster, subnet, tasks, dropped, specs, part, more });
 
 /// How many bytes of orders one part holds, about: enough for two hundred tasks, and little to wait behind. A spec that is
 /// larger (at most what a proposal holds, 1 MiB) is a part of its own.
@@ -127,7 +129,7 @@ impl Assembly {
 }
 
 /// One task, as its worker needs to know it.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TaskOrder {
     /// Its identity.
     pub id: TaskId,
@@ -144,6 +146,10 @@ pub struct TaskOrder {
     /// What the managers know of it, so that a worker reports only what they do not.
     pub observed: Observed,
 }
+record!(TaskOrder { 1: id, service, spec_version, slot, engine, desired, observed });
+
+#[cfg(test)]
+essaim_wire::golden_bytes!("assignment": AssignmentVersion, Assignment, TaskOrder);
 
 #[cfg(test)]
 mod tests {

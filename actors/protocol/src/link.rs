@@ -1,7 +1,7 @@
 //! What a worker and the manager it is linked to say to each other.
 
 use crate::{Assignment, AssignmentVersion, Ballot, Depart, DepartReply, Describe, Hello, Packed, Report, ReportReply};
-use bincode::{Decode, Encode};
+use essaim_wire::record;
 use essaim_wire::{Index, Lineage, NodeId, Role, Timestamp};
 use ractor::RpcReplyPort;
 use ractor_cluster::RactorClusterMessage;
@@ -44,7 +44,7 @@ pub enum ToUplink {
 
 /// Which managers there are to link to, and who is let in nowhere any more. Sent at first and whenever it changes; after the
 /// first time on a link only what changed among those that were removed, since there may be thousands of them.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Managers {
     /// Where in which history this is; an older one than was heard before is ignored.
     pub version: AssignmentVersion,
@@ -57,6 +57,7 @@ pub struct Managers {
     /// Those whose removal needs not be remembered any more, since `base`.
     pub lapsed: Vec<NodeId>,
 }
+record!(Managers { 1: version, base, managers, removed, lapsed });
 
 impl Managers {
     /// The whole list that `self`, a difference, makes of the one that is known; nothing if that is another one than it
@@ -72,7 +73,7 @@ impl Managers {
 }
 
 /// What a node is in its cluster.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Standing {
     /// The role it has.
     pub role: Role,
@@ -83,17 +84,23 @@ pub struct Standing {
     /// How far the manager that says so had applied the log: what is said of an earlier place is older.
     pub index: Index,
 }
+record!(Standing { 1: role, lineage, raft_id, index });
 
 /// How often to report.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pace {
     /// At most once in this time: 0.1 s to 2 s, by how many nodes the manager serves.
     pub interval: Duration,
 }
+record!(Pace { 1: interval });
 
 /// Why a manager can no longer serve a node.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Detach {
     /// In words for people.
     pub why: String,
 }
+record!(Detach { 1: why });
+
+#[cfg(test)]
+essaim_wire::golden_bytes!("link": Managers, Standing, Pace, Detach);

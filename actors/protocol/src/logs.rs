@@ -3,9 +3,10 @@
 use bincode::{Decode, Encode};
 use essaim_model::TaskId;
 use essaim_wire::Timestamp;
+use essaim_wire::record;
 
 /// Which lines of which task of the node asked.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogRequest {
     /// The task.
     pub task: TaskId,
@@ -20,6 +21,7 @@ pub struct LogRequest {
     /// Go on with what comes, until the task has ended.
     pub follow: bool,
 }
+record!(LogRequest { 1: task, stdout, stderr, since, tail, follow });
 
 /// Where a line was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
@@ -31,7 +33,7 @@ pub enum LogStream {
 }
 
 /// One line.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogLine {
     /// When, by the clock of the node that the task runs on.
     pub at: Timestamp,
@@ -40,6 +42,7 @@ pub struct LogLine {
     /// The line with its end, as written; a line of more than 16 KiB comes in parts.
     pub bytes: Vec<u8>,
 }
+record!(LogLine { 1: at, stream, bytes });
 
 /// A frame of the answer.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -58,3 +61,6 @@ pub enum LogEnd {
     /// The node does not know the task, or cannot read its log; in words for people.
     Unavailable(String),
 }
+
+#[cfg(test)]
+essaim_wire::golden_bytes!("logs": LogStream, LogFrame, LogEnd, LogRequest, LogLine);

@@ -3,10 +3,11 @@
 use crate::AssignmentVersion;
 use bincode::{Decode, Encode};
 use essaim_model::{Availability, NodeDescription, Observed, Refusal, ServiceId, TaskId};
+use essaim_wire::record;
 use essaim_wire::{Accusation, Generation, Index, Level};
 
 /// The first sentence on a link.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hello {
     /// The start of the daemon that speaks.
     pub generation: Generation,
@@ -23,13 +24,15 @@ pub struct Hello {
     /// The highest level of the replicated log that its program understands.
     pub level: Level,
 }
+record!(Hello { 1: generation, have, specs, seen, description, availability, level });
 
 /// The machine is not what it was.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Describe {
     /// What it is now.
     pub description: NodeDescription,
 }
+record!(Describe { 1: description });
 
 /// Whom a node accuses: those it observes or has probed, and misses. Its own word, and a vote on whether their tasks run
 /// elsewhere.
@@ -41,11 +44,12 @@ pub struct Ballot {
 
 /// What a worker saw since its last report: only the latest of each task. At most 4,096 tasks and about 256 KiB; the rest
 /// follows in the next.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
     /// Tasks and what was seen of them.
     pub tasks: Vec<(TaskId, Observed)>,
 }
+record!(Report { 1: tasks });
 
 /// What became of a report.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -71,3 +75,6 @@ pub enum DepartReply {
     /// It is not; why, in words for people.
     Refused(Refusal),
 }
+
+#[cfg(test)]
+essaim_wire::golden_bytes!("report": Ballot, ReportReply, Depart, DepartReply, Hello, Describe, Report);

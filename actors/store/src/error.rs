@@ -1,7 +1,7 @@
 //! What can go wrong, in words for whoever asked: what is the cause, did anything change, what to do now.
 
 use essaim_model::{Refusal, RefusalKind};
-use essaim_wire::NodeId;
+use essaim_wire::{DecodeError, NodeId};
 use std::fmt;
 use std::io;
 
@@ -138,8 +138,12 @@ pub enum OpenError {
 }
 
 impl OpenError {
-    /// A damaged file, with what to do about it.
+    /// A damaged file, with what to do about it; or one that a newer program wrote, which is whole.
     pub(crate) fn damaged(what: impl fmt::Display, folder: &str) -> Self {
+        let what = what.to_string();
+        if DecodeError::tells_of_newer(&what) {
+            return Self::Newer(what);
+        }
         Self::Damaged(format!(
             "{what}. This manager may have acknowledged what cannot be read any more, so it does not start with it. \
              Nothing is lost as long as the other managers form a majority. The way back: on another manager, demote \

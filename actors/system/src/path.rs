@@ -134,6 +134,9 @@ impl<Context> Decode<Context> for Path {
 bincode::impl_borrow_decode!(Path);
 
 #[cfg(test)]
+essaim_wire::golden_bytes!("path": Path);
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

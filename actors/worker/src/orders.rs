@@ -10,7 +10,7 @@ use essaim_model::{ServiceId, ServiceSpec, TaskId};
 use essaim_protocol::{Assignment, AssignmentVersion, Managers, TaskOrder};
 use essaim_system::Disk;
 use essaim_wire::planted::{Bug, planted};
-use essaim_wire::{ClusterId, Index, decode, decode_prefix, encode};
+use essaim_wire::{ClusterId, DecodeError, Index, decode, decode_prefix, encode};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
@@ -166,6 +166,9 @@ fn read<T: Decode<()>>(disk: &dyn Disk, file: &str) -> io::Result<Option<T>> {
 fn body<'a>(file: &str, bytes: &'a [u8]) -> io::Result<&'a [u8]> {
     match bytes.split_first() {
         Some((&FORMAT, rest)) => Ok(rest),
+        Some((&other, _)) if other > FORMAT => {
+            Err(broken(file, DecodeError::Newer { what: "file", found: other.into(), known: FORMAT.into() }))
+        }
         _ => Err(broken(file, "unknown format")),
     }
 }
@@ -180,6 +183,9 @@ fn write<T: Encode>(disk: &dyn Disk, file: &str, values: impl IntoIterator<Item 
     // Environments may hold what is nobody else's business.
     disk.write_secret(file, &bytes)
 }
+
+#[cfg(test)]
+essaim_wire::golden_bytes!("orders": Entry);
 
 #[cfg(test)]
 mod tests {

@@ -299,3 +299,6 @@ async fn answer_one(inner: &Inner, remote: SocketAddr, question: Question) -> An
         }
     }
 }
+
+#[cfg(test)]
+essaim_wire::golden_bytes!("endpoint-enrol": Question, Answer);

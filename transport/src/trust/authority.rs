@@ -131,6 +131,9 @@ fn system_time(at: Timestamp) -> SystemTime {
 }
 
 #[cfg(test)]
+essaim_wire::golden_bytes!("trust-authority": Authority);
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::trust::{Identity, NODE_LIFETIME};

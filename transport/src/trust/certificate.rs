@@ -171,3 +171,6 @@ where
 fn from_unix(seconds: i64) -> Timestamp {
     Timestamp::from_micros(u64::try_from(seconds).unwrap_or(0).saturating_mul(1_000_000))
 }
+
+#[cfg(test)]
+essaim_wire::golden_bytes!("trust-certificate": Certificate, CaDigest, Serial);

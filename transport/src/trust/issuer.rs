@@ -3,6 +3,7 @@
 use super::{Certificate, SigningRequest, TokenSecret};
 use crate::admission::Admission;
 use bincode::{Decode, Encode};
+use essaim_wire::record;
 use essaim_wire::{Level, NodeId, Role};
 use futures::future::BoxFuture;
 use std::net::SocketAddr;
@@ -19,7 +20,7 @@ pub trait Issuer: Send + Sync {
 }
 
 /// What a joiner asks.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EnrolRequest {
     /// The second half of its token.
     pub secret: TokenSecret,
@@ -30,9 +31,10 @@ pub struct EnrolRequest {
     /// Where the joiner was seen, for the record; set by the side that accepts.
     pub from: SocketAddr,
 }
+record!(EnrolRequest { 1: secret, request, level, from });
 
 /// What a joiner gets.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EnrolReply {
     /// The id it has from now on.
     pub node: NodeId,
@@ -47,6 +49,7 @@ pub struct EnrolReply {
     /// The exceptions in force, so that the newcomer judges as all others do.
     pub admission: Admission,
 }
+record!(EnrolReply { 1: node, role, chain, roots, managers, admission });
 
 /// No certificate. Nothing has changed, except where a variant says otherwise.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Encode, Decode)]
@@ -81,3 +84,6 @@ pub enum Refused {
 fn addresses(managers: &[(NodeId, SocketAddr)]) -> String {
     managers.iter().map(|(_, addr)| addr.to_string()).collect::<Vec<_>>().join(", ")
 }
+
+#[cfg(test)]
+essaim_wire::golden_bytes!("trust-issuer": Refused, EnrolRequest, EnrolReply);

@@ -95,6 +95,9 @@ impl fmt::Debug for Key {
 }
 
 #[cfg(test)]
+essaim_wire::golden_bytes!("trust-key": Key);
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

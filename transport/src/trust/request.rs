@@ -57,6 +57,9 @@ impl fmt::Debug for SigningRequest {
 }
 
 #[cfg(test)]
+essaim_wire::golden_bytes!("trust-request": SigningRequest);
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -149,6 +149,9 @@ fn from_base36<const N: usize>(text: &str, len: usize) -> Result<[u8; N], String
 }
 
 #[cfg(test)]
+essaim_wire::golden_bytes!("trust-token": TokenSecret);
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -55,3 +55,6 @@ pub struct RequestId {
     /// Counts the requests of that start.
     pub seq: u64,
 }
+
+#[cfg(test)]
+essaim_wire::golden_bytes!("era": Generation, Index, Term, Lineage, RequestId);

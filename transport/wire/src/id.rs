@@ -100,6 +100,9 @@ pub fn parse_base36(text: &str) -> Result<u128, InvalidId> {
 }
 
 #[cfg(test)]
+essaim_wire::golden_bytes!("id": NodeId, ClusterId);
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;

@@ -86,3 +86,6 @@ impl Default for Build {
         Self::NEWEST
     }
 }
+
+#[cfg(test)]
+essaim_wire::golden_bytes!("level": Level, WireVersion);

@@ -67,3 +67,6 @@ pub struct Accusation {
     /// How often it had taken something back in that start.
     pub incarnation: u32,
 }
+
+#[cfg(test)]
+essaim_wire::golden_bytes!("node": Role, Reachability, Accusation);

@@ -93,6 +93,9 @@ fn micros(delay: Duration) -> u64 {
 }
 
 #[cfg(test)]
+essaim_wire::golden_bytes!("time": Timestamp);
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

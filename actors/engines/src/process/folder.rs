@@ -8,7 +8,8 @@
 
 use bincode::{Decode, Encode};
 use essaim_model::TaskId;
-use essaim_wire::{Timestamp, decode, encode};
+use essaim_wire::record;
+use essaim_wire::{DecodeError, Timestamp, decode, encode};
 use essaim_worker::engine::{Ended, EngineError, Exit, Run, Started};
 use std::fs::{DirBuilder, File};
 use std::io::{self, Write};
@@ -22,7 +23,7 @@ pub(crate) const TASK_ID_ENV: &str = "ESSAIM_TASK_ID";
 const VERSION: u8 = 1;
 
 /// What a shim needs to know.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Launch {
     /// What the worker asked for.
     pub(crate) run: Run,
@@ -41,6 +42,7 @@ pub(crate) struct Launch {
     /// The size of one of the two segments of its log.
     pub(crate) log_segment_bytes: u64,
 }
+record!(Launch { 1: run, program, argv, env, dir, ids, cgroup, log_segment_bytes });
 
 /// Who keeps the task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
@@ -224,6 +226,9 @@ fn read<T: Decode<()>>(file: &Path) -> io::Result<T> {
     let broken = |why: String| io::Error::new(io::ErrorKind::InvalidData, format!("{}: {why}", file.display()));
     match bytes.split_first() {
         Some((&VERSION, rest)) => decode(rest).map_err(|why| broken(why.to_string())),
+        Some((&version, _)) if version > VERSION => {
+            Err(broken(DecodeError::Newer { what: "file", found: version.into(), known: VERSION.into() }.to_string()))
+        }
         Some((version, _)) => Err(broken(format!("unknown version {version}"))),
         None => Err(broken("empty".into())),
     }
@@ -233,6 +238,9 @@ fn read<T: Decode<()>>(file: &Path) -> io::Result<T> {
 pub(crate) fn failed(what: &str, why: impl std::fmt::Display) -> EngineError {
     EngineError::Failed(format!("{what}: {why}"))
 }
+
+#[cfg(test)]
+essaim_wire::golden_bytes!("process-folder": ShimFile, StartedFile, ExitFile, How, Launch);
 
 #[cfg(test)]
 mod tests {
@@ -264,22 +272,6 @@ mod tests {
     }
 
     #[test]
-    fn the_bytes_of_the_files_never_change() {
-        let golden: &[u8] = &[
-            5, 5, b'w', b'e', b'b', b'.', b'1', 9, b's', b'h', b':', b'l', b'a', b't', b'e', b's', b't', 0, 0, 1, 2,
-            b'-', b'c', 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, b'A', 1, b'b',
-            1, 1, 2, 3, 0, 0, 0, 0, 0, 1, 0, 127, b'@', 0, 2, 7, b'/', b'b', b'i', b'n', b'/', b's', b'h', 2, 2, b's',
-            b'h', 2, b'-', b'c', 1, 1, b'A', 1, b'b', 1, b'/', 1, 7, 8, 0, 9,
-        ];
-        assert_eq!(encode(&plan()), golden);
-        assert_eq!(encode(&ShimFile { pid: 5 }), [10]);
-        assert_eq!(encode(&StartedFile { pid: 5, at: Timestamp::from_micros(6) }), [5, 6]);
-        assert_eq!(encode(&ExitFile { how: How::Code(1), at: Timestamp::from_micros(6) }), [0, 2, 6]);
-        assert_eq!(encode(&ExitFile { how: How::Signal(9), at: Timestamp::from_micros(6) }), [1, 18, 6]);
-        assert_eq!(encode(&ExitFile { how: How::Lost, at: Timestamp::from_micros(6) }), [2, 6]);
-    }
-
-    #[test]
     fn a_folder_appears_whole_and_what_was_half_made_is_thrown_away() {
         let root = tempfile::tempdir().unwrap();
         let folder = Folder::new(root.path(), TaskId::from_bits(5));
@@ -302,6 +294,35 @@ mod tests {
         folder.create(&plan()).unwrap();
         std::fs::write(folder.path().join("plan"), [9, 1, 2]).unwrap();
         let why = folder.plan().unwrap_err().to_string();
-        assert!(why.ends_with("plan: unknown version 9"), "{why}");
+        assert!(why.contains("plan: written by a newer essaim: file has number 9"), "{why}");
+        std::fs::write(folder.path().join("plan"), [0, 1, 2]).unwrap();
+        let why = folder.plan().unwrap_err().to_string();
+        assert!(why.ends_with("plan: unknown version 0"), "{why}");
+    }
+
+    /// The folder of a task, as the first release left it. It was written once and is frozen; `ESSAIM_REFRESH=1` writes
+    /// it only where there is none.
+    #[test]
+    fn a_task_folder_of_the_first_release_is_read_with_everything_it_holds() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/tasks");
+        let folder = Folder::new(&root, TaskId::from_bits(5));
+        let at = Timestamp::from_micros(1_700_000_000_000_000);
+        if !folder.exists() {
+            assert!(std::env::var_os("ESSAIM_REFRESH").is_some(), "{root:?} is gone: it was frozen");
+            make_private(&root).unwrap();
+            folder.create(&plan()).unwrap();
+            // A pipe cannot be checked in; one is made by whoever creates a folder.
+            std::fs::remove_file(folder.control()).unwrap();
+            folder.set_shim(ShimFile { pid: 70 }).unwrap();
+            folder.set_started(StartedFile { pid: 71, at }).unwrap();
+            folder.set_exit(ExitFile { how: How::Signal(9), at: at + std::time::Duration::from_secs(1) }).unwrap();
+        }
+        assert_eq!(list(&root).unwrap(), [TaskId::from_bits(5)]);
+        assert_eq!(folder.plan().unwrap(), plan());
+        assert_eq!(folder.shim(), Some(ShimFile { pid: 70 }));
+        let started = folder.started().unwrap();
+        assert_eq!((started.pid, started.at), (Some(71), at));
+        let exit = folder.exit().unwrap();
+        assert_eq!((exit.exit, exit.at), (Exit::Signal(9), at + std::time::Duration::from_secs(1)));
     }
 }

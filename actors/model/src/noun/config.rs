@@ -2,8 +2,8 @@
 
 use super::Noun;
 use crate::{Labels, Refusal, Service, State};
-use bincode::{Decode, Encode};
 use essaim_wire::Level;
+use essaim_wire::record;
 use std::fmt;
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ essaim_wire::id! {
 pub const CONFIG_LEN_MAX: usize = 1000 * 1024;
 
 /// What an operator sets of a config. The data are on disk only encrypted, as the log and the snapshots are.
-#[derive(Clone, PartialEq, Eq, Encode, Decode)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct ConfigSpec {
     /// Its name.
     pub name: String,
@@ -25,6 +25,7 @@ pub struct ConfigSpec {
     /// What tasks read. Empty in an update that leaves them as they are.
     pub data: Arc<[u8]>,
 }
+record!(ConfigSpec { 1: name, labels, data });
 
 /// Without the data: they may be long, and nobody's business in a journal.
 impl fmt::Debug for ConfigSpec {
@@ -92,3 +93,6 @@ fn check_name(name: &str) -> Result<(), Refusal> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+essaim_wire::golden_bytes!("noun-config": ConfigSpec, ConfigId);

@@ -389,4 +389,7 @@ macro_rules! nouns {
 use nouns;
 
 #[cfg(test)]
+essaim_wire::golden_bytes!("noun": Object<ConfigSpec>, Put<ConfigSpec>, AnyObject, AnyPut, AnyId);
+
+#[cfg(test)]
 pub(crate) mod tests;

@@ -8,13 +8,14 @@ use super::mount::Mounts;
 use super::reference::{ConfigReferences, SecretReferences};
 use crate::{Labels, Refusal, Signal};
 use bincode::{Decode, Encode};
+use essaim_wire::record;
 use std::fmt;
 use std::net::IpAddr;
 use std::ops::Deref;
 use std::time::Duration;
 
 /// What one task runs, in Docker's words; for the process engine the image is the program.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ContainerSpec {
     /// The image, as written.
     pub image: Image,
@@ -73,6 +74,36 @@ pub struct ContainerSpec {
     /// How readily the kernel kills it when memory is short.
     pub oom_score_adj: OomScoreAdj,
 }
+record!(ContainerSpec {
+    1: image,
+    labels,
+    command,
+    args,
+    hostname,
+    env,
+    dir,
+    user,
+    groups,
+    privileges,
+    init,
+    stop_signal,
+    stop_grace,
+    tty,
+    open_stdin,
+    read_only,
+    mounts,
+    health,
+    hosts,
+    dns,
+    secrets,
+    configs,
+    isolation,
+    sysctls,
+    capability_add,
+    capability_drop,
+    ulimits,
+    oom_score_adj
+});
 
 impl ContainerSpec {
     /// A container of `image` with nothing else set.
@@ -178,11 +209,12 @@ impl From<&str> for Image {
 }
 
 /// One variable of an environment.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Variable {
     name: String,
     value: Option<String>,
 }
+record!(Variable { 1: name, value });
 
 impl Variable {
     /// Reads `NAME=value`, or `NAME` alone, which takes a variable of the image away.
@@ -241,7 +273,7 @@ impl HostEntry {
 }
 
 /// How a task resolves names.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Encode, Decode)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct DnsConfig {
     /// The servers it asks.
     pub nameservers: Vec<IpAddr>,
@@ -250,6 +282,7 @@ pub struct DnsConfig {
     /// Options of the resolver (`ndots:1`).
     pub options: Vec<String>,
 }
+record!(DnsConfig { 1: nameservers, search, options });
 
 impl DnsConfig {
     /// Reads the addresses of `nameservers`.
@@ -366,12 +399,13 @@ const CAPABILITIES: [&str; 41] = [
 ];
 
 /// A limit of each process, as `setrlimit` knows it. −1 means no limit.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ulimit {
     name: String,
     soft: i64,
     hard: i64,
 }
+record!(Ulimit { 1: name, soft, hard });
 
 impl Ulimit {
     /// A limit of this name; the soft one may not exceed the hard one.
@@ -441,7 +475,7 @@ impl OomScoreAdj {
 }
 
 /// What the kernel's security modules are told of a task.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Encode, Decode)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Privileges {
     /// The credentials of a Windows account.
     pub credential_spec: Option<CredentialSpec>,
@@ -454,6 +488,7 @@ pub struct Privileges {
     /// Whether its processes can gain privileges by executing a file.
     pub no_new_privileges: bool,
 }
+record!(Privileges { 1: credential_spec, selinux, seccomp, apparmor, no_new_privileges });
 
 /// Where the credentials of a Windows account are: exactly one place.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -467,7 +502,7 @@ pub enum CredentialSpec {
 }
 
 /// The context that SELinux puts a task into.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Encode, Decode)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct SeLinux {
     /// Whether labels are not used.
     pub disable: bool,
@@ -480,6 +515,7 @@ pub struct SeLinux {
     /// The level of the label.
     pub level: String,
 }
+record!(SeLinux { 1: disable, user, role, kind, level });
 
 /// The filter of system calls.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -500,6 +536,9 @@ pub enum AppArmor {
     /// None.
     Disabled,
 }
+
+#[cfg(test)]
+essaim_wire::golden_bytes!("service-container": Image, HostEntry, Isolation, Capability, OomScoreAdj, CredentialSpec, Seccomp, AppArmor, ContainerSpec, Variable, DnsConfig, Ulimit, Privileges, SeLinux);
 
 #[cfg(test)]
 mod tests {

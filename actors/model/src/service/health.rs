@@ -2,19 +2,21 @@
 
 use crate::Refusal;
 use bincode::{Decode, Encode};
+use essaim_wire::record;
 use std::time::Duration;
 
 /// The shortest time that a health check may ask for, as in Docker.
 pub const HEALTH_TIME_MIN: Duration = Duration::from_millis(1);
 
 /// How the health of a task is checked. Times that are left out are those of the image, or Docker's defaults.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Encode, Decode)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct HealthCheck {
     /// What is run to find out.
     pub test: HealthTest,
     times: [Option<Duration>; 4],
     retries: Option<u32>,
 }
+record!(HealthCheck { 1: test, times, retries });
 
 /// What is run to find out whether a task works.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Encode, Decode)]
@@ -114,6 +116,9 @@ impl HealthTest {
         std::iter::once(kind.to_owned()).chain(rest.iter().cloned()).collect()
     }
 }
+
+#[cfg(test)]
+essaim_wire::golden_bytes!("service-health": HealthTest, HealthCheck);
 
 #[cfg(test)]
 mod tests {

@@ -29,6 +29,7 @@ pub use resources::{GenericResources, Resources, Share, Swap, Swappiness};
 
 use crate::{EngineKind, Labels, Meta, Name, Placement, ServiceId};
 use bincode::{Decode, Encode};
+use essaim_wire::record;
 use essaim_wire::{Index, Timestamp};
 use std::time::Duration;
 
@@ -43,7 +44,7 @@ pub const ON_UNREACHABLE_LABEL: &str = "essaim.on-unreachable";
 pub const DRAIN_LABEL: &str = "essaim.drain";
 
 /// A wish, and how far it has come.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Service {
     /// Its identity.
     pub id: ServiceId,
@@ -58,6 +59,7 @@ pub struct Service {
     /// How the last update goes or went.
     pub update: Option<UpdateStatus>,
 }
+record!(Service { 1: id, meta, spec, spec_version, previous, update });
 
 impl Service {
     /// Whether the tasks of these two versions of the spec are alike: nothing of what makes a task has changed. Where
@@ -80,7 +82,7 @@ impl Service {
 }
 
 /// What an operator wishes.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServiceSpec {
     /// What it is called; unique.
     pub name: Name,
@@ -97,6 +99,7 @@ pub struct ServiceSpec {
     /// How it is reached.
     pub endpoint: Option<EndpointSpec>,
 }
+record!(ServiceSpec { 1: name, labels, task, mode, update, rollback, endpoint });
 
 impl ServiceSpec {
     /// The engine it asks for, if it asks for one that exists.
@@ -150,7 +153,7 @@ pub enum Mode {
 }
 
 /// What a task is.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TaskSpec {
     /// What is run.
     pub container: ContainerSpec,
@@ -167,6 +170,7 @@ pub struct TaskSpec {
     /// Counts the times an operator asked for new tasks without changing anything else.
     pub force_update: u64,
 }
+record!(TaskSpec { 1: container, resources, restart, placement, networks, log_driver, force_update });
 
 impl TaskSpec {
     /// Tasks of this container with nothing else set.
@@ -204,16 +208,17 @@ impl TaskSpec {
 }
 
 /// Where the output of a task goes.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Encode, Decode)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct LogDriver {
     /// The driver (`json-file`); the engine's default when left out.
     pub name: Option<String>,
     /// What it is told.
     pub options: Labels,
 }
+record!(LogDriver { 1: name, options });
 
 /// Whether and when a task that ended is replaced.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Encode, Decode)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct RestartPolicy {
     /// After which ends; any when left out.
     pub condition: Option<RestartCondition>,
@@ -225,6 +230,7 @@ pub struct RestartPolicy {
     /// zero no restart succeeds, and all of them count.
     pub window: Option<Duration>,
 }
+record!(RestartPolicy { 1: condition, delay, max_attempts, window });
 
 impl RestartPolicy {
     /// After which ends a task is replaced.
@@ -250,7 +256,7 @@ pub enum RestartCondition {
 }
 
 /// How tasks follow a new spec.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UpdateConfig {
     /// How many at a time; 0 means all.
     pub parallelism: u64,
@@ -265,6 +271,7 @@ pub struct UpdateConfig {
     /// Which comes first, the end of the old task or the start of the new.
     pub order: UpdateOrder,
 }
+record!(UpdateConfig { 1: parallelism, delay, failure_action, monitor, max_failure_millionths, order });
 
 impl Default for UpdateConfig {
     fn default() -> Self {
@@ -307,7 +314,7 @@ pub enum UpdateOrder {
 }
 
 /// How an update goes or went.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UpdateStatus {
     /// Where it stands.
     pub state: UpdateState,
@@ -318,6 +325,7 @@ pub struct UpdateStatus {
     /// Docker's words for it.
     pub message: String,
 }
+record!(UpdateStatus { 1: state, started_at, completed_at, message });
 
 /// Where an update stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
@@ -337,16 +345,17 @@ pub enum UpdateState {
 }
 
 /// How a service is reached.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Encode, Decode)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct EndpointSpec {
     /// By a name for each task rather than by one address for all.
     pub dns_round_robin: bool,
     /// The ports it publishes.
     pub ports: Vec<PortConfig>,
 }
+record!(EndpointSpec { 1: dns_round_robin, ports });
 
 /// A published port.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PortConfig {
     /// What it is called.
     pub name: String,
@@ -359,6 +368,7 @@ pub struct PortConfig {
     /// On every node, or where the task is.
     pub mode: PublishMode,
 }
+record!(PortConfig { 1: name, protocol, target, published, mode });
 
 /// Over what a port speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
@@ -379,3 +389,6 @@ pub enum PublishMode {
     /// On the node of the task.
     Host,
 }
+
+#[cfg(test)]
+essaim_wire::golden_bytes!("service": Mode, RestartCondition, FailureAction, UpdateOrder, UpdateState, PortProtocol, PublishMode, Service, ServiceSpec, TaskSpec, LogDriver, RestartPolicy, UpdateConfig, UpdateStatus, EndpointSpec, PortConfig);

@@ -2,6 +2,7 @@
 
 use crate::{Labels, Refusal};
 use bincode::{Decode, Encode};
+use essaim_wire::record;
 use std::collections::BTreeSet;
 use std::ops::Deref;
 
@@ -31,7 +32,7 @@ impl Deref for Mounts {
 }
 
 /// One file system of a task.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mount {
     target: String,
     source: MountSource,
@@ -40,6 +41,7 @@ pub struct Mount {
     /// How consistent a mount of macOS has to be; Linux ignores it.
     pub consistency: Option<String>,
 }
+record!(Mount { 1: target, source, read_only, consistency });
 
 /// Where the content of a mount comes from, and how it is mounted.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -85,7 +87,7 @@ pub enum MountSource {
 }
 
 /// How a path of the host is mounted.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Encode, Decode)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct BindOptions {
     /// How later mounts below it spread.
     pub propagation: Option<Propagation>,
@@ -98,6 +100,13 @@ pub struct BindOptions {
     /// Whether it is an error when mounts below a read-only one cannot be made read-only.
     pub read_only_force_recursive: bool,
 }
+record!(BindOptions {
+    1: propagation,
+    non_recursive,
+    create_mountpoint,
+    read_only_non_recursive,
+    read_only_force_recursive
+});
 
 /// How mounts that are made below a mount later spread to its other copies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
@@ -139,7 +148,7 @@ impl Propagation {
 }
 
 /// How a volume is made and mounted.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Encode, Decode)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct VolumeOptions {
     /// Whether what the image has at the target is not copied into a new volume.
     pub no_copy: bool,
@@ -150,18 +159,20 @@ pub struct VolumeOptions {
     /// The driver that makes it.
     pub driver: Option<Driver>,
 }
+record!(VolumeOptions { 1: no_copy, labels, subpath, driver });
 
 /// A driver and its options.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Encode, Decode)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Driver {
     /// Its name; the engine's default when left out.
     pub name: Option<String>,
     /// What it is told.
     pub options: Labels,
 }
+record!(Driver { 1: name, options });
 
 /// How a file system in memory is made.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Encode, Decode)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct TmpfsOptions {
     /// At most this many bytes; as the engine decides when left out.
     pub size_bytes: Option<u64>,
@@ -170,6 +181,7 @@ pub struct TmpfsOptions {
     /// Options of the kernel, each a name and maybe a value.
     pub options: Vec<Vec<String>>,
 }
+record!(TmpfsOptions { 1: size_bytes, mode, options });
 
 impl Mount {
     /// Accepts a mount: its target is absolute, and its source fits its kind.
@@ -225,6 +237,9 @@ impl MountSource {
         }
     }
 }
+
+#[cfg(test)]
+essaim_wire::golden_bytes!("service-mount": Mounts, MountSource, Propagation, Mount, BindOptions, VolumeOptions, Driver, TmpfsOptions);
 
 #[cfg(test)]
 mod tests {

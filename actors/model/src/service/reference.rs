@@ -2,11 +2,12 @@
 
 use crate::{ConfigId, Labels, Refusal, SecretId};
 use bincode::{Decode, Encode};
+use essaim_wire::record;
 use std::collections::BTreeMap;
 use std::ops::Deref;
 
 /// Where a secret or config appears in a task.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileTarget {
     /// The path, or a name below the engine's folder for it.
     pub name: String,
@@ -17,9 +18,10 @@ pub struct FileTarget {
     /// Who may read it.
     pub mode: u32,
 }
+record!(FileTarget { 1: name, uid, gid, mode });
 
 /// A secret that a task may read.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SecretReference {
     /// The secret.
     pub id: SecretId,
@@ -28,9 +30,10 @@ pub struct SecretReference {
     /// The file that holds it.
     pub file: FileTarget,
 }
+record!(SecretReference { 1: id, name, file });
 
 /// A config that a task may read.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigReference {
     /// The config.
     pub id: ConfigId,
@@ -39,6 +42,7 @@ pub struct ConfigReference {
     /// Where it appears.
     pub target: ConfigTarget,
 }
+record!(ConfigReference { 1: id, name, target });
 
 /// Where a config appears.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -122,7 +126,7 @@ impl Deref for ConfigReferences {
 }
 
 /// A network that the tasks of a service are on.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NetworkAttachment {
     /// The id or name of the network.
     pub target: String,
@@ -131,6 +135,10 @@ pub struct NetworkAttachment {
     /// What the driver of the network is told of each task.
     pub driver_opts: Labels,
 }
+record!(NetworkAttachment { 1: target, aliases, driver_opts });
+
+#[cfg(test)]
+essaim_wire::golden_bytes!("service-reference": ConfigTarget, SecretReferences, ConfigReferences, FileTarget, SecretReference, ConfigReference, NetworkAttachment);
 
 #[cfg(test)]
 mod tests {

@@ -2,11 +2,12 @@
 
 use crate::Refusal;
 use bincode::{Decode, Encode};
+use essaim_wire::record;
 use std::collections::BTreeMap;
 use std::ops::Deref;
 
 /// What a task may use, and what is set aside for it.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Encode, Decode)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Resources {
     /// The most that a task gets.
     pub limit: Option<Share>,
@@ -19,9 +20,10 @@ pub struct Resources {
     /// How readily the kernel swaps the task out.
     pub swappiness: Option<Swappiness>,
 }
+record!(Resources { 1: limit, reservation, generic, swap, swappiness });
 
 /// A share of a machine. Zero means none was asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Encode, Decode)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Share {
     /// Billionths of a processor.
     pub nano_cpus: u64,
@@ -30,6 +32,7 @@ pub struct Share {
     /// How many processes; only a limit can have it.
     pub pids: u64,
 }
+record!(Share { 1: nano_cpus, memory_bytes, pids });
 
 /// Swarm gives no task less memory than this.
 const MEMORY_MIN: i64 = 4 << 20;
@@ -120,6 +123,9 @@ impl Swappiness {
         self.0
     }
 }
+
+#[cfg(test)]
+essaim_wire::golden_bytes!("service-resources": GenericResources, Swap, Swappiness, Resources, Share);
 
 #[cfg(test)]
 mod tests {

@@ -179,3 +179,6 @@ impl Serve for EnrolServer {
         })
     }
 }
+
+#[cfg(test)]
+essaim_wire::golden_bytes!("endpoint-broker": Ask);

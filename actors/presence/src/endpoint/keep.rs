@@ -45,6 +45,14 @@ pub enum KeepError {
         /// What is wrong.
         why: String,
     },
+    /// A newer program wrote it. Nothing was changed.
+    #[error("{file} was {why}; start the newer essaim on this machine again")]
+    Newer {
+        /// Which file.
+        file: &'static str,
+        /// What is newer.
+        why: DecodeError,
+    },
 }
 
 /// The files of a node in one folder. Cheap to clone.
@@ -130,7 +138,14 @@ impl Keep {
         let Some(bytes) = self.find(file)? else { return Ok(None) };
         let damaged = |why: String| KeepError::Damaged { file, why };
         match bytes.split_first() {
-            Some((&FORMAT, rest)) => decode(rest).map(Some).map_err(|why: DecodeError| damaged(why.to_string())),
+            Some((&FORMAT, rest)) => decode(rest).map(Some).map_err(|why| match why {
+                why @ DecodeError::Newer { .. } => KeepError::Newer { file, why },
+                why @ DecodeError::Damaged { .. } => damaged(why.to_string()),
+            }),
+            Some((&other, _)) if other > FORMAT => {
+                let why = DecodeError::Newer { what: "file", found: other.into(), known: FORMAT.into() };
+                Err(KeepError::Newer { file, why })
+            }
             Some((other, _)) => Err(damaged(format!("it has format {other}, this version knows {FORMAT}"))),
             None => Err(damaged("it is empty".into())),
         }

@@ -115,20 +115,4 @@ fn millis(time: Duration) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_bytes_of_questions_and_answers_never_change() {
-        assert_eq!(essaim_wire::encode(&Ask::Tree), [0]);
-        assert_eq!(essaim_wire::encode(&Ask::Records { from: 1, limit: 2 }), [1, 1, 2]);
-        assert_eq!(essaim_wire::encode(&Ask::Members), [2]);
-        assert_eq!(essaim_wire::encode(&Ask::Kill(Path::root("n"))), [3, 2, b'/', b'n']);
-        assert_eq!(essaim_wire::encode(&Answer::Tree(vec![])), [0, 0]);
-        let records = Answer::Records { records: vec![], next: 4, forgotten_before: Some(3) };
-        assert_eq!(essaim_wire::encode(&records), [1, 0, 4, 1, 3]);
-        assert_eq!(essaim_wire::encode(&Answer::Members(vec![])), [2, 0]);
-        assert_eq!(essaim_wire::encode(&Answer::Killed), [3]);
-        assert_eq!(essaim_wire::encode(&Answer::Refused("x".into())), [4, 1, b'x']);
-    }
-}
+essaim_wire::golden_bytes!("view-ask": Ask, Answer, MemberLine);

@@ -6,10 +6,11 @@
 
 use super::{Entry, LogId, SnapshotMeta, Vote};
 use bincode::{Decode, Encode};
+use essaim_wire::record;
 use essaim_wire::{Index, Lineage, NodeId, Timestamp};
 
 /// The first frame on the Raft lane.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Hello {
     /// The history the sender belongs to.
     pub(crate) lineage: Lineage,
@@ -20,6 +21,7 @@ pub(crate) struct Hello {
     /// What follows.
     pub(crate) purpose: Purpose,
 }
+record!(Hello { 1: lineage, from, to, purpose });
 
 /// What follows on a Raft stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
@@ -31,7 +33,7 @@ pub(crate) enum Purpose {
 }
 
 /// Entries for a follower; none is a heartbeat.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Append {
     pub(crate) vote: Vote,
     pub(crate) prev: Option<LogId>,
@@ -40,6 +42,7 @@ pub(crate) struct Append {
     /// How late it is at the leader.
     pub(crate) now: Timestamp,
 }
+record!(Append { 1: vote, prev, committed, entries, now });
 
 /// What became of an [`Append`].
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -66,12 +69,13 @@ pub(crate) enum Question {
 }
 
 /// Who asks for a vote, and how far its log reaches.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Ballot {
     pub(crate) vote: Vote,
     pub(crate) last: Option<LogId>,
     pub(crate) transfer: bool,
 }
+record!(Ballot { 1: vote, last, transfer });
 
 /// The reply to a [`Question`].
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -89,7 +93,7 @@ pub(crate) enum Answer {
 }
 
 /// The first frame on the Snapshot lane.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Offer {
     pub(crate) lineage: Lineage,
     pub(crate) from: u64,
@@ -97,6 +101,7 @@ pub(crate) struct Offer {
     pub(crate) vote: Vote,
     pub(crate) meta: SnapshotMeta,
 }
+record!(Offer { 1: lineage, from, to, vote, meta });
 
 /// A piece of the compressed stream, or its end.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -116,11 +121,12 @@ pub(crate) enum Received {
 }
 
 /// A question on the Propose lane.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Forward {
     pub(crate) lineage: Lineage,
     pub(crate) ask: Ask,
 }
+record!(Forward { 1: lineage, ask });
 
 /// What a manager wants of the leader, or of any other manager.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -155,33 +161,4 @@ pub(crate) enum LeaderReply {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use essaim_wire::{decode, encode};
-
-    fn check<T: Encode + Decode<()> + PartialEq + std::fmt::Debug>(value: T, golden: &[u8]) {
-        assert_eq!(encode(&value), golden, "the bytes of {value:?} have changed: that is a new format");
-        assert_eq!(decode::<T>(golden), Ok(value));
-    }
-
-    #[test]
-    fn the_bytes_of_the_lanes_never_change() {
-        let lineage = Lineage { ordinal: 1, nonce: 2 };
-        let vote = Vote { term: 3, node: 4, committed: false };
-        let last = Some(LogId { term: 5, index: 6 });
-        check(Hello { lineage, from: 7, to: 8, purpose: Purpose::Append }, &[1, 2, 7, 8, 0]);
-        let now = Timestamp::from_micros(7);
-        check(Append { vote, prev: last, committed: None, entries: vec![], now }, &[3, 4, 0, 1, 5, 6, 0, 0, 7]);
-        check(Appended::Accepted(None), &[0, 0]);
-        check(Appended::HigherVote(vote), &[2, 3, 4, 0]);
-        check(Question::Vote(Ballot { vote, last, transfer: true }), &[1, 3, 4, 0, 1, 5, 6, 1]);
-        check(Answer::Vote { vote, granted: true, last: None }, &[0, 3, 4, 0, 1, 0]);
-        check(Chunk::End(9), &[1, 9]);
-        check(Received::Done(vote), &[0, 3, 4, 0]);
-        check(Forward { lineage, ask: Ask::ReadIndex }, &[1, 2, 1]);
-        check(Forward { lineage, ask: Ask::Propose(vec![1]) }, &[1, 2, 0, 1, 1]);
-        check(LeaderReply::ReadAt(Index(4)), &[1, 4]);
-        check(LeaderReply::NotLeader(None), &[3, 0]);
-        check(LeaderReply::Working, &[7]);
-    }
-}
+essaim_wire::golden_bytes!("format-lane": Purpose, Appended, Question, Answer, Chunk, Received, Ask, LeaderReply, Hello, Append, Ballot, Offer, Forward);

@@ -3,10 +3,11 @@
 use crate::path::Path;
 use bincode::{Decode, Encode};
 use essaim_wire::Timestamp;
+use essaim_wire::record;
 use std::fmt;
 
 /// One line of the journal: time, actor, what happened and why.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
     /// Number of the record, counted from 1 since the daemon started.
     pub seq: u64,
@@ -21,6 +22,7 @@ pub struct Record {
     /// Number of the record in the same journal from which this one follows.
     pub cause: Option<u64>,
 }
+record!(Record { 1: seq, at, kind, path, reason, cause });
 
 /// Kinds of records. New kinds are appended, because records are sent between nodes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
@@ -87,22 +89,4 @@ impl fmt::Display for RecordKind {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_bytes_of_a_record_never_change() {
-        let record = Record {
-            seq: 2,
-            at: Timestamp::from_micros(3),
-            kind: RecordKind::Restarting,
-            path: Path::root("n"),
-            reason: "x".into(),
-            cause: Some(1),
-        };
-        let golden = [2, 3, 2, 2, b'/', b'n', 1, b'x', 1, 1];
-        assert_eq!(essaim_wire::encode(&record), golden);
-        assert_eq!(essaim_wire::decode(&golden), Ok(record));
-        assert_eq!(essaim_wire::encode(&RecordKind::Note), [14]);
-    }
-}
+essaim_wire::golden_bytes!("journal-record": RecordKind, Record);

@@ -3,12 +3,13 @@
 use crate::path::Path;
 use bincode::{Decode, Encode};
 use essaim_wire::Timestamp;
+use essaim_wire::record;
 use ractor::ActorCell;
 use std::collections::BTreeMap;
 use std::fmt;
 
 /// One actor of the supervision tree.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
     /// Path of the actor.
     pub path: Path,
@@ -23,6 +24,7 @@ pub struct Entry {
     /// Reason of the last failure or restart; empty when there was none.
     pub reason: String,
 }
+record!(Entry { 1: path, source, state, restarts, since, reason });
 
 /// State of an actor in the supervision tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
@@ -131,6 +133,9 @@ impl Tree {
         self.actors.values().rev().filter_map(|(_, cell)| cell.clone()).collect()
     }
 }
+
+#[cfg(test)]
+essaim_wire::golden_bytes!("journal-tree": State, Entry);
 
 #[cfg(test)]
 mod tests {

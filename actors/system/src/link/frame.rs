@@ -37,22 +37,4 @@ impl Frame {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_bytes_of_the_frames_never_change() {
-        let check = |frame: Frame, golden: &[u8]| {
-            assert_eq!(essaim_wire::encode(&frame), golden, "{frame:?}");
-            assert_eq!(essaim_wire::decode::<Frame>(golden), Ok(frame));
-        };
-        check(Frame::Open { revision: 1 }, &[0, 1]);
-        check(Frame::Export { key: 1, name: "a".into(), hears: "b".into() }, &[1, 1, 1, b'a', 1, b'b']);
-        check(Frame::Down { key: 1, failed: true, why: "x".into() }, &[2, 1, 1, 1, b'x']);
-        check(Frame::Cast { to: 1, variant: "V".into(), args: vec![9] }, &[3, 1, 1, b'V', 1, 9]);
-        let call = Frame::Call { to: 1, tag: 2, within_ms: 3, variant: "V".into(), args: vec![] };
-        check(call, &[4, 1, 2, 3, 1, b'V', 0]);
-        check(Frame::Reply { tag: 2, answer: None }, &[5, 2, 0]);
-        check(Frame::Close { why: "x".into() }, &[6, 1, b'x']);
-    }
-}
+essaim_wire::golden_bytes!("link-frame": Frame);

@@ -1,11 +1,11 @@
 //! One task as its engine is told of it: everything is resolved, nothing refers to another object.
 
-use bincode::{Decode, Encode};
 use essaim_model::{ContainerSpec, LogDriver, Resources, TaskId};
+use essaim_wire::record;
 use std::net::IpAddr;
 
 /// One task, ready to be handed to an engine. Engines keep it on disk, so a change here is a new format there.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Run {
     /// The task.
     pub task: TaskId,
@@ -24,6 +24,7 @@ pub struct Run {
     /// The address that was claimed for it.
     pub address: Option<IpAddr>,
 }
+record!(Run { 1: task, name, container, resolved, env, resources, log_driver, address });
 
 impl Run {
     /// A task that runs `container` with nothing else set.
@@ -64,3 +65,6 @@ impl Limits {
         self.nano_cpus == 0 && self.memory_bytes == 0 && self.pids == 0
     }
 }
+
+#[cfg(test)]
+essaim_wire::golden_bytes!("engine-run": Run);

@@ -14,7 +14,7 @@ use crate::testkit::trace::Trace;
 use essaim_model::Availability;
 use essaim_node::{Handle, Parts};
 use essaim_system::Seed;
-use essaim_system::env::Fault as DiskFault;
+use essaim_system::env::{Fault as DiskFault, SimDisk};
 use essaim_transport::sim::SimNetwork;
 use essaim_wire::{Build, NodeId, Role, quorum};
 use essaim_worker::sim::SimMachine;
@@ -95,6 +95,11 @@ impl World {
     /// The machine of a node.
     pub fn machine(&self, number: Number) -> &SimMachine {
         &self.hosts[&number].machine
+    }
+
+    /// The disk of a node.
+    pub fn disk(&self, number: Number) -> &SimDisk {
+        &self.hosts[&number].disk
     }
 
     /// Whether a fault is under way.

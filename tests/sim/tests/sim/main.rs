@@ -3,6 +3,7 @@
 mod api;
 mod command;
 mod crowd;
+mod fixture;
 mod kit;
 #[cfg(feature = "planted")]
 mod planted;

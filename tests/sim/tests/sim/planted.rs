@@ -58,7 +58,9 @@ fn violations(bug: Bug, seed: u64) -> Vec<String> {
     thread::spawn(move || {
         let outcome = catch_unwind(|| {
             let _planted = plant(bug);
-            run(Options::of(seed)).violations
+            // Bugs of an upgrade need one.
+            let mixed = matches!(bug, Bug::LevelOfTheFirstManager | Bug::NewerThanTheLevel);
+            run(Options { mixed, ..Options::of(seed) }).violations
         });
         done.send(outcome.unwrap_or_else(|_| vec!["it panicked".into()]))
     });

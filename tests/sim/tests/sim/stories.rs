@@ -53,6 +53,12 @@ fn is_wanted_and_runs(task: &essaim_model::Task) -> bool {
 }
 
 #[test]
+fn a_cluster_of_two_programs_is_upgraded_node_by_node_under_load() {
+    let outcome = within(WALL_MAX, || run(Options { mixed: true, ..Options::of(4) }));
+    holds(&outcome);
+}
+
+#[test]
 fn a_power_cut_of_everybody_is_survived() {
     within(WALL_MAX, || {
         in_virtual_time(2, async {

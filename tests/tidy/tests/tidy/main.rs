@@ -1,6 +1,7 @@
 //! The architecture's sentences, as tests.
 
 mod arrows;
+mod formats;
 mod sources;
 
 use std::path::PathBuf;

@@ -31,9 +31,9 @@ const STORY: &[(&str, &[&str])] = &[
 const CLOCKS: &[&str] = &["actors/system/src/env/", "actors/engines/src/shim/", "bin/cli/", "tests/"];
 
 /// A source file: its path below the root, and its text.
-struct Source {
-    path: String,
-    text: String,
+pub(crate) struct Source {
+    pub(crate) path: String,
+    pub(crate) text: String,
 }
 
 impl Source {
@@ -57,7 +57,7 @@ impl Source {
     }
 }
 
-fn sources() -> Vec<Source> {
+pub(crate) fn sources() -> Vec<Source> {
     let root = root();
     let mut open: Vec<PathBuf> = FOLDERS.iter().map(|folder| root.join(folder)).collect();
     let mut found = Vec::new();

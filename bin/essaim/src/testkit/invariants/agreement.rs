@@ -136,12 +136,7 @@ impl Agreement {
         }
     }
 
-    fn judge_outcome(
-        &mut self,
-        proposal: &Proposal,
-        outcome: &Outcome,
-        position: Position,
-    ) -> Option<String> {
+    fn judge_outcome(&mut self, proposal: &Proposal, outcome: &Outcome, position: Position) -> Option<String> {
         let index = position.index.0;
         if let Some(first) = self.outcomes.get(&proposal.request) {
             return (first != outcome).then(|| {
