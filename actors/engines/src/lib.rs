@@ -1,9 +1,9 @@
-//! What runs a task: programs of the host, each under a small shim of its own.
+//! Task engines: programs of the host, each under a small shim of its own.
 //!
-//! Every engine implements `essaim_worker::engine::Engine`. There is one so far:
+//! Every engine implements `essaim_worker::engine::Engine`. This crate has one:
 //!
 //! - [`process`]: tasks are host processes. Needs no root and no Docker.
-//! - [`shim`]: what stands between the daemon and a task, so that the task outlives the daemon. A daemon calls
+//! - [`shim`]: the process between the daemon and a task, by which the task outlives the daemon. A daemon calls
 //!   [`maybe_run_shim`] as the first line of `main`.
 
 pub mod process;

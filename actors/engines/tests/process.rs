@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Longer than anything here takes, also on a busy machine: it ends a test that hangs and asserts nothing.
+/// Timeout of a wait that should succeed: longer than any step takes on a busy machine, so that it only ends a test
+/// that hangs.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 struct World {
@@ -26,12 +27,12 @@ impl World {
         Self { root, engine, path }
     }
 
-    /// Drops the engine and makes another: all that a restart of the daemon leaves is the folder.
+    /// Drops the engine and creates another over the same folder, which is all that a restart of the daemon leaves.
     fn restart(&mut self) {
         self.engine = engine_at(self.root.path(), &self.path);
     }
 
-    /// Starts `sh -c script`.
+    /// Starts a task that runs `sh -c script`.
     async fn sh(&self, bits: u128, script: &str) -> TaskId {
         let mut run = run(bits, "sh:latest");
         run.container.args = vec!["-c".into(), script.into()];
@@ -101,7 +102,7 @@ fn engine_at(root: &Path, path: &str) -> ProcessEngine {
     ProcessEngine::new(config).expect("an engine")
 }
 
-/// The example of this crate, which cargo builds together with its tests.
+/// Path of this crate's example `shim`, which cargo builds together with the tests.
 fn shim() -> PathBuf {
     let test = std::env::current_exe().expect("a test");
     let built = test.parent().and_then(Path::parent).expect("target/debug");
@@ -110,8 +111,8 @@ fn shim() -> PathBuf {
     shim
 }
 
-/// The id of a task of this test. Ids are unique in the world, and orphans are found by them; so tests that run at the
-/// same time must not share any.
+/// A task id of this test. Orphans are found by their task ids, which are unique in a real cluster, so tests that run
+/// at the same time must not share any.
 fn id(bits: u128) -> TaskId {
     TaskId::from_bits(u128::from(std::process::id()) << 64 | bits)
 }
@@ -171,14 +172,15 @@ async fn a_stop_is_the_signal_first_and_the_kill_after_the_grace() {
     world.said(stubborn, "ready").await;
     let ended = world.engine.stop(stubborn, Signal::TERM, Duration::from_millis(200)).await.expect("stopped");
     assert_eq!(ended.exit, Exit::Signal(9));
-    // Asked again, it gives the same answer.
+    // A repeated stop gives the same answer.
     assert_eq!(world.engine.stop(stubborn, Signal::TERM, PATIENCE).await, Ok(ended));
 }
 
 #[tokio::test]
 async fn every_descendant_ends_with_its_task() {
     let world = World::new();
-    // A child, one that ignores signals, and one that forked twice into a session of its own, away from its parents.
+    // The script starts a child, a child that ignores signals, and a process that forked twice into a session of its
+    // own.
     let script = "sleep 1000 & echo child $!
         sh -c \"trap '' TERM HUP INT; echo deaf \\$\\$; while :; do sleep 0.1; done\" &
         (setsid sh -c 'echo daemon $$; exec sleep 1000' >&1 2>&1 &) &
@@ -191,7 +193,7 @@ async fn every_descendant_ends_with_its_task() {
         }
         assert!(pids.iter().all(|pid| lives(pid)), "{pids:?}");
         if by_itself {
-            // The main process ends and leaves the rest behind.
+            // The main process ends and leaves its children behind.
             let Phase::Running(started) = world.engine.adopt().await.expect("adopted")[1].phase else {
                 panic!("it runs")
             };
@@ -220,7 +222,7 @@ async fn tasks_are_found_again_after_a_restart_and_none_restarts() {
     assert_eq!(phases[0], (running, Phase::Running(before)), "the same process");
     assert!(matches!(phases[1], (task, Phase::Ended(ended)) if task == ends_meanwhile && ended.exit == Exit::Code(5)));
     assert_eq!(phases[2], (id(3), Phase::Prepared));
-    // A start that is repeated starts nothing.
+    // A repeated start starts nothing.
     assert_eq!(world.engine.start(running).await, Ok(before));
     assert_eq!(world.lines(running, LogOptions::default()).await, [(LogStream::Stdout, "once\n".into())]);
     let ended = world.engine.stop(running, Signal::TERM, Duration::from_secs(5)).await.expect("stopped");
@@ -325,7 +327,7 @@ async fn a_log_keeps_both_streams_and_takes_two_segments_at_most() {
     let only = LogOptions { stdout: false, ..LogOptions::default() };
     assert_eq!(world.lines(short, only).await, [(LogStream::Stderr, "err\n".into())]);
 
-    // About 700 KiB into a ring of twice 64.
+    // The task writes about 700 KiB into a ring of two segments of 64 KiB.
     let long = world.sh(2, "seq 1 100000; printf 'x%.0s' $(seq 20000)").await;
     world.exit_of(long).await;
     let dir = world.root.path().join("tasks").join(long.to_string());
@@ -339,7 +341,7 @@ async fn a_log_keeps_both_streams_and_takes_two_segments_at_most() {
     let tail = LogOptions { tail: Some(3), ..LogOptions::default() };
     let last: Vec<String> = world.lines(long, tail).await.into_iter().map(|(_, line)| line).collect();
     assert_eq!(last[0], "100000\n");
-    // A line longer than 16 KiB comes in pieces.
+    // A line longer than 16 KiB is split into pieces.
     assert_eq!((last[1].len(), last[2].len()), (16 << 10, 20000 - (16 << 10)));
 }
 
@@ -382,7 +384,7 @@ async fn a_preparation_that_was_dropped_leaves_nothing_behind_a_removal() {
     let world = World::new();
     for bits in 1..=40 {
         let run = run(bits, "sleep");
-        // Dropped after its first step, while its work may be under way on another thread.
+        // The preparation is dropped after its first step, while its work may be under way on another thread.
         let unheard = Progress::unheard();
         let mut preparing = world.engine.prepare(&run, &unheard);
         let _ = futures::poll!(&mut preparing);
@@ -405,7 +407,7 @@ async fn an_image_is_resolved_to_the_path_of_its_program() {
 #[tokio::test]
 async fn a_task_is_dialled_at_the_address_that_was_claimed_for_it_and_has_neither_exec_nor_attach() {
     let mut world = World::new();
-    // A subnet of this test process, so that runs beside each other do not meet.
+    // A subnet derived from the id of this test process, so that concurrent test runs do not collide.
     let [_, _, high, low] = std::process::id().to_be_bytes();
     let subnet = [127, 192 + (high & 7), low, 0].into();
     let task = id(1);
@@ -415,7 +417,7 @@ async fn a_task_is_dialled_at_the_address_that_was_claimed_for_it_and_has_neithe
     world.prepare(&run).await.expect("prepared");
     let started = world.engine.start(task).await.expect("started");
     assert_eq!(started.address, Some(address));
-    // After a restart of the daemon the engine finds out again who has which address.
+    // After a restart of the daemon the engine learns again which task has which address.
     world.restart();
     world.engine.adopt().await.expect("adopted");
     assert_eq!(world.engine.claim(task, subnet).await, Ok(Some(address)));
@@ -430,7 +432,7 @@ async fn a_task_is_dialled_at_the_address_that_was_claimed_for_it_and_has_neithe
     assert!(matches!(interactive.dial(task, port).await.map(drop), Err(EngineError::Rejected(_))));
 }
 
-/// `nix` knows the first 31 signals of this machine's C library; ours must be the same.
+/// `nix` knows the first 31 signals of this machine's C library; the table of this project must be the same.
 #[test]
 fn the_table_of_signals_is_that_of_the_machine() {
     for known in nix::sys::signal::Signal::iterator() {

@@ -1,10 +1,10 @@
-//! A task's folder: the files, their formats, and how they appear.
+//! A task's folder: its files, their formats, and how they are written.
 //!
-//! A file is either there and whole or not there: each is written beside and renamed. Only that a shim has begun is
-//! synced to the disk, so that no task is started twice, whatever a power cut leaves: the rest is of no use after one,
-//! and waiting for a disk four times is what a start would take longest for. The formats are read by daemons
-//! of later versions, which adopt tasks of earlier ones, so each begins with a version, and the golden bytes below
-//! never change.
+//! Each file is written under another name and renamed, so that it is either whole or absent. Only the `shim` file, which
+//! says that a shim has begun, is synced to the disk, so that no task is started twice after a power cut. The other files
+//! are of no use after a power cut, and syncing them too would be the longest part of a start. Daemons of later versions
+//! read these formats when they adopt tasks of earlier ones, so each file begins with a version, and the golden bytes
+//! below never change.
 
 use bincode::{Decode, Encode};
 use essaim_model::TaskId;
@@ -16,71 +16,71 @@ use std::io::{self, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-/// By this variable a process is known to belong to a task, whoever its parent is.
+/// Environment variable that marks a process as part of a task, whatever its parent process is.
 pub(crate) const TASK_ID_ENV: &str = "ESSAIM_TASK_ID";
 
-/// The first byte of every file.
+/// Format version: the first byte of every file in a task's folder.
 const VERSION: u8 = 1;
 
-/// What a shim needs to know.
+/// Contents of the `plan` file: what a shim needs to know to start its task.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Launch {
-    /// What the worker asked for.
+    /// The task as the worker asked for it.
     pub(crate) run: Run,
-    /// The file to execute.
+    /// Path of the file to execute.
     pub(crate) program: String,
-    /// Its arguments, the name first.
+    /// Arguments of the program; the first is its name.
     pub(crate) argv: Vec<String>,
-    /// Its whole environment; a later entry of a name wins.
+    /// Whole environment of the program; a later entry of the same name wins.
     pub(crate) env: Vec<(String, String)>,
-    /// Its working directory.
+    /// Working directory of the program.
     pub(crate) dir: String,
-    /// User and group to change to.
+    /// User and group ids to change to; none keeps those of the daemon.
     pub(crate) ids: Option<(u32, u32)>,
-    /// The cgroup to put it into.
+    /// Path of the cgroup to put the task into.
     pub(crate) cgroup: Option<String>,
-    /// The size of one of the two segments of its log.
+    /// Bytes per segment of the task's log, of which two are kept.
     pub(crate) log_segment_bytes: u64,
 }
 record!(Launch { 1: run, program, argv, env, dir, ids, cgroup, log_segment_bytes });
 
-/// Who keeps the task.
+/// Contents of the `shim` file: a shim has begun, so this task must never be started again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 pub(crate) struct ShimFile {
-    /// Its process.
+    /// Process id of the shim.
     pub(crate) pid: i32,
 }
 
-/// That the task runs.
+/// Contents of the `started` file: the task runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 pub(crate) struct StartedFile {
-    /// Its main process.
+    /// Process id of the task's main process.
     pub(crate) pid: u32,
-    /// When it started.
+    /// Time at which the main process started.
     pub(crate) at: Timestamp,
 }
 
-/// How the task ended.
+/// Contents of the `exit` file: how and when the task ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 pub(crate) struct ExitFile {
-    /// How.
+    /// Exit code, signal, or lost.
     pub(crate) how: How,
-    /// When.
+    /// Time at which the end was written down.
     pub(crate) at: Timestamp,
 }
 
-/// How a task ended, as it is stored.
+/// How a task ended, in its stored form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 pub(crate) enum How {
-    /// With this code.
+    /// The main process exited with this code.
     Code(i32),
-    /// By this signal.
+    /// The main process was killed by this signal.
     Signal(i32),
-    /// Nobody saw it.
+    /// The task ended while no shim observed it, so its exit status is unknown.
     Lost,
 }
 
-/// A task's folder.
+/// Handle on the folder of one task.
 #[derive(Debug, Clone)]
 pub(crate) struct Folder {
     pub(crate) task: TaskId,
@@ -93,7 +93,7 @@ impl Folder {
         Self { task, path: root.join(task.to_string()) }
     }
 
-    /// The folder at `path`, as a shim is told.
+    /// The folder at `path`, as given to a shim by its argument; none when the name is not a task id.
     pub(crate) fn at(path: &Path) -> Option<Self> {
         let task = path.file_name()?.to_str()?.parse().ok()?;
         Some(Self { task, path: path.into() })
@@ -107,7 +107,7 @@ impl Folder {
         self.path.is_dir()
     }
 
-    /// Makes it, whole or not at all.
+    /// Creates the folder with its `plan`, whole or not at all.
     pub(crate) fn create(&self, plan: &Launch) -> io::Result<()> {
         let new = self.beside(NEW);
         remove_all(&new)?;
@@ -118,7 +118,7 @@ impl Folder {
         std::fs::rename(&new, &self.path)
     }
 
-    /// Removes it, visibly at once.
+    /// Removes the folder: it disappears from listings at once, by a rename, before its files are deleted.
     pub(crate) fn remove(&self) -> io::Result<()> {
         let gone = self.beside(GONE);
         remove_all(&gone)?;
@@ -133,7 +133,7 @@ impl Folder {
         read(&self.path.join("plan"))
     }
 
-    /// The lock file, to be locked.
+    /// Opens the file that a living shim holds locked.
     pub(crate) fn lock(&self) -> io::Result<File> {
         File::options().read(true).write(true).open(self.path.join("lock"))
     }
@@ -180,11 +180,11 @@ impl Folder {
     }
 }
 
-/// Folders that are being made or removed; one that was left so is thrown away.
+/// Name prefix of folders that are being created or removed; one that a crash has left is deleted.
 const NEW: &str = ".new-";
 const GONE: &str = ".gone-";
 
-/// The tasks below `root`. Throws away what was half made or half removed.
+/// Lists the tasks that have a folder below `root`, and deletes folders that were half created or half removed.
 pub(crate) fn list(root: &Path) -> io::Result<Vec<TaskId>> {
     let mut tasks = Vec::new();
     for entry in std::fs::read_dir(root)? {
@@ -201,7 +201,7 @@ pub(crate) fn list(root: &Path) -> io::Result<Vec<TaskId>> {
     Ok(tasks)
 }
 
-/// Makes `dir` and its parents, for this user alone: logs and environments are nobody else's business.
+/// Creates `dir` and its parents, readable by this user only, because logs and environments may hold secrets.
 pub(crate) fn make_private(dir: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(dir)
 }
@@ -234,7 +234,7 @@ fn read<T: Decode<()>>(file: &Path) -> io::Result<T> {
     }
 }
 
-/// What an engine says when a folder's file cannot be had.
+/// Engine error for a file of a task's folder that cannot be read or written.
 pub(crate) fn failed(what: &str, why: impl std::fmt::Display) -> EngineError {
     EngineError::Failed(format!("{what}: {why}"))
 }

@@ -1,9 +1,9 @@
-//! Talking to a shim, and knowing whether it lives.
+//! The daemon's side of a shim: starts it, asks it to stop, and finds out whether it lives.
 //!
-//! A shim holds the lock of its folder for as long as it lives, and the kernel lets go of it whatever happens to the
-//! shim; so the lock, not a process id, says whether a task is kept. Its end is heard through a pidfd. When a shim
-//! was killed before it could say how its task ended, its orphans are found by their environment and killed too: a
-//! task that nobody keeps must not run.
+//! A shim holds the lock of its folder as long as it lives, and the kernel releases the lock however the shim ends. The
+//! lock, not a process id, therefore says whether a task has a shim. The daemon waits for the end of a shim on a pidfd.
+//! When a shim was killed before it could write down how its task ended, the daemon finds the task's processes by their
+//! environment and kills them, because a task without a shim must not run.
 
 use super::folder::{ExitFile, Folder, How, failed};
 use super::proc_tree;
@@ -21,16 +21,16 @@ use std::time::Duration;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-/// How long a shim may take from its start to the start of its task: it only executes a program.
+/// Time that a shim may take from its own start to the start of its task, which only executes a program.
 const START_PATIENCE: Duration = Duration::from_secs(10);
 
-/// What a shim is called in a list of processes.
+/// First argument of a shim, shown as its name in a list of processes.
 const SHIM_NAME: &str = "essaim";
 
-/// How often a state that lasts for microseconds is looked at again.
+/// Polling interval while waiting for a state that lasts for microseconds.
 const GLANCE: Duration = Duration::from_millis(2);
 
-/// How far the task is. Blocks for as long as its shim is just starting.
+/// Phase of a task by its folder and its lock. Blocks while the task's shim is starting.
 pub(super) fn phase(folder: &Folder, now: Timestamp) -> Result<Phase, EngineError> {
     if !folder.exists() {
         return Err(EngineError::Unknown(folder.task));
@@ -38,7 +38,7 @@ pub(super) fn phase(folder: &Folder, now: Timestamp) -> Result<Phase, EngineErro
     let mut left = START_PATIENCE.as_millis() / GLANCE.as_millis();
     loop {
         let kept = is_kept(folder).map_err(|why| failed("cannot ask for the lock of the task", why))?;
-        // After the lock: a shim writes down the end first and lets go of the lock then.
+        // Read after the lock was tried: a shim writes down the end of its task before it releases the lock.
         if let Some(ended) = folder.exit() {
             return Ok(Phase::Ended(ended));
         }
@@ -60,12 +60,12 @@ pub(super) fn phase(folder: &Folder, now: Timestamp) -> Result<Phase, EngineErro
     }
 }
 
-/// Whether the task has ended, as a reader of its log needs to know it.
+/// Whether the task has ended; a reader of its log asks this to know when the log is complete.
 pub(super) fn is_over(folder: &Folder) -> bool {
     folder.exit().is_some() || !folder.exists() || (folder.shim().is_some() && !is_kept(folder).unwrap_or(false))
 }
 
-/// Starts the shim of a prepared task and waits for its word.
+/// Starts the shim of a prepared task and waits until it reports that the task has started.
 pub(super) async fn start(folder: Folder, shim: PathBuf) -> Result<Started, EngineError> {
     let path = folder.path().to_owned();
     let spawned = tokio::task::spawn_blocking(move || {
@@ -84,7 +84,8 @@ pub(super) async fn start(folder: Folder, shim: PathBuf) -> Result<Started, Engi
         .map_err(|why| failed("cannot start a shim", why))?
         .map_err(|why| failed("cannot start a shim", why))?;
     let mut out = child.stdout.take().expect("it was asked for");
-    // It says one line and closes; from then on the folder tells. Whoever started it has to reap it.
+    // The shim prints one line and closes its output; afterwards the folder has all news. The parent of the shim has to
+    // reap it.
     let word = tokio::task::spawn_blocking(move || {
         let mut word = String::new();
         out.read_to_string(&mut word).map(|_| word)
@@ -115,16 +116,16 @@ pub(super) async fn start(folder: Folder, shim: PathBuf) -> Result<Started, Engi
     }
 }
 
-/// Waits until the shim of a running task is gone.
+/// Waits until the shim of a running task has ended.
 pub(super) async fn gone(folder: &Folder) -> Result<(), EngineError> {
     let Some(shim) = folder.shim() else { return Ok(()) };
     let Some(pid) = Pid::from_raw(shim.pid) else { return Ok(()) };
     let Ok(pidfd) = pidfd_open(pid, PidfdFlags::NONBLOCK) else {
-        // Gone already, or the kernel is out of handles; the lock knows.
+        // No pidfd: the shim has ended, or the kernel is out of handles. The caller tries the lock to find out which.
         tokio::time::sleep(GLANCE * 10).await;
         return Ok(());
     };
-    // The id may belong to another process by now; while the lock is held it is the shim's.
+    // The process id may have been reused; while the lock is held, the id is the shim's.
     if !is_kept(folder).map_err(|why| failed("cannot ask for the lock of the task", why))? {
         return Ok(());
     }
@@ -144,13 +145,13 @@ pub(super) fn ask_to_stop(folder: &Folder, signal: Signal, grace: Duration) -> R
     let opened = File::options().write(true).custom_flags(libc::O_NONBLOCK).open(folder.control());
     match opened.and_then(|mut control| control.write_all(line.as_bytes())) {
         Ok(()) => Ok(()),
-        // Nobody reads: the shim has just ended, which is what is wanted.
+        // No process has the fifo open for reading: the shim has just ended, as wanted.
         Err(why) if why.raw_os_error() == Some(libc::ENXIO) || why.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         Err(why) => Err(failed("cannot reach the shim of the task", why)),
     }
 }
 
-/// Kills a shim that does not do its work, and everything below it.
+/// Kills a shim that does not respond, and all processes of its task.
 pub(super) fn kill_shim(folder: &Folder) -> Result<(), EngineError> {
     let Some(shim) = folder.shim() else { return Ok(()) };
     let Some(pid) = Pid::from_raw(shim.pid) else { return Ok(()) };
@@ -164,12 +165,12 @@ pub(super) fn kill_shim(folder: &Folder) -> Result<(), EngineError> {
     Ok(())
 }
 
-/// Writes down the end of a task that was never started.
+/// Records the end of a task that was never started.
 pub(super) fn never_started(folder: &Folder, now: Timestamp) -> Result<Ended, EngineError> {
     lost(folder, now)
 }
 
-/// What a running task uses.
+/// Processor time, memory and number of processes of a running task.
 pub(super) fn stats(folder: &Folder) -> Result<Stats, EngineError> {
     let Some(shim) = folder.shim() else { return Ok(Stats::default()) };
     let (cpu, memory_bytes, processes) = proc_tree::usage(shim.pid);
@@ -183,17 +184,17 @@ fn lost(folder: &Folder, now: Timestamp) -> Result<Ended, EngineError> {
     Ok(Ended { exit: Exit::Lost, at: now })
 }
 
-/// Whether a shim holds the lock.
+/// Whether a shim holds the lock of the folder.
 fn is_kept(folder: &Folder) -> io::Result<bool> {
     match folder.lock()?.try_lock_shared() {
-        // Let go again at once, by closing the file.
+        // Closing the file releases the lock again.
         Ok(()) => Ok(false),
         Err(TryLockError::WouldBlock) => Ok(true),
         Err(TryLockError::Error(why)) => Err(why),
     }
 }
 
-/// Kills what carries the task in its environment, until nothing does.
+/// Kills all processes that carry the task's id in their environment, round by round until none is left.
 fn kill_strays(folder: &Folder) {
     for _ in 0..STRAY_ROUNDS {
         let strays = proc_tree::strays(folder.task);
@@ -206,12 +207,13 @@ fn kill_strays(folder: &Folder) {
     tracing::warn!(task = %folder.task, "some processes of a task that lost its shim cannot be killed");
 }
 
-/// A process that forks faster than it can be killed is left after so many rounds.
+/// Upper bound on rounds of killing, because a process may fork faster than it can be killed.
 const STRAY_ROUNDS: u32 = 100;
 
 fn kill(pids: &[i32]) {
     for pid in pids {
-        // Through a handle, and only if it is still the same process, so that a reused id hits nobody.
+        // The signal goes through a pidfd, and only if the process is still the same, so that a reused id hits no other
+        // process.
         let before = proc_tree::of(*pid);
         let handle = Pid::from_raw(*pid).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
         let after = proc_tree::of(*pid);

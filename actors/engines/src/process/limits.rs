@@ -1,19 +1,20 @@
-//! Limits of processor, memory and processes, by cgroup v2 where the daemon may write it, else refused in words.
+//! Limits of processor time, memory and processes, by cgroup v2. Where the daemon may not write cgroups, a task with
+//! limits is refused with the reason.
 //!
-//! A task with limits gets a cgroup `essaim/<task>` below the daemon's own or, since a cgroup that has processes can
-//! hand no controllers down, beside it. The shim puts the task into it before its program starts.
+//! A task with limits gets a cgroup `essaim/<task>` below the daemon's own cgroup or, since a cgroup that has processes
+//! cannot delegate controllers, beside it. The shim puts the task into it before its program starts.
 
 use essaim_model::TaskId;
 use essaim_worker::engine::{EngineError, Limits};
 use std::path::{Path, PathBuf};
 
-/// Where cgroup v2 is mounted.
+/// Mount point of cgroup v2.
 const MOUNT: &str = "/sys/fs/cgroup";
 
-/// Over how long processor time is counted, in microseconds: the kernel's default.
+/// Period of the processor quota in microseconds: the kernel's default.
 const CPU_PERIOD: u64 = 100_000;
 
-/// Makes the cgroup of a task; none when nothing is limited.
+/// Creates the cgroup of a task and returns its path; none when nothing is limited.
 pub(super) fn prepare(task: TaskId, limits: &Limits) -> Result<Option<String>, EngineError> {
     if limits.is_none() {
         return Ok(None);
@@ -32,7 +33,7 @@ pub(super) fn prepare(task: TaskId, limits: &Limits) -> Result<Option<String>, E
 /// Removes the cgroup of a task that has ended.
 pub(super) fn remove(cgroup: Option<&str>) {
     if let Some(cgroup) = cgroup {
-        // It may be gone already, or the machine was restarted.
+        // The cgroup may be gone already, for example because the machine was restarted.
         let _ = std::fs::remove_dir(cgroup);
     }
 }
@@ -82,13 +83,13 @@ fn make_below(parent: &Path, task: TaskId, limits: &Limits) -> Result<PathBuf, S
         }
     }
     if limits.memory_bytes > 0 {
-        // Without swap there is no such file, and no need of it.
+        // On a machine without swap this file does not exist, and there is nothing to limit.
         let _ = write(&made.join("memory.swap.max"), "0");
     }
     Ok(made)
 }
 
-/// Lets cgroups below `dir` use the controllers.
+/// Delegates the wanted controllers to cgroups below `dir`.
 fn hand_down(dir: &Path, wanted: &[&str]) -> Result<(), String> {
     let file = dir.join("cgroup.subtree_control");
     let there = std::fs::read_to_string(&file).map_err(|why| format!("{}: {why}", file.display()))?;
@@ -130,7 +131,8 @@ mod tests {
         assert_eq!(wanted(&LIMITS), ["cpu", "memory"]);
     }
 
-    /// A folder of plain files stands in for the kernel: what is written is what the kernel would be told.
+    /// A folder of plain files stands in for the cgroup file system, so that the test can read what the kernel would
+    /// get.
     #[test]
     fn limits_are_written_in_the_kernels_units() {
         let mount = tempfile::tempdir().unwrap();

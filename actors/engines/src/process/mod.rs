@@ -1,22 +1,25 @@
 //! The process engine: a task is a program of the host.
 //!
-//! Each task has a folder and, while it runs, a shim: this program again, started as `task-shim FOLDER` in a session
-//! of its own. The shim is the parent of the task and of everything the task leaves behind, owns its output and
-//! writes down how it ended. So the daemon may come and go: all it needs is in the folder, and a lock that the shim
-//! holds says whether it lives. No sockets, no paths of limited length, nothing that a reused process id could fool.
+//! Each task has a folder and, while it runs, a shim: this program again, started as `task-shim FOLDER` in a session of
+//! its own. The shim is the parent of the task and of every process the task leaves behind, owns the task's output and
+//! writes down how the task ended. The daemon may therefore end and start again: all it needs is in the folder, and a
+//! lock that the shim holds says whether the shim lives. There are no sockets and no paths of limited length, and a
+//! reused process id cannot be mistaken for a task.
 //!
 //! ```text
 //! <root>/<task id>/
 //!   plan      what is to run; written once, before the folder gets its name
 //!   lock      held by the shim as long as it lives
 //!   control   a fifo: the daemon writes, the shim reads
+//!   shim      the shim's process; once it is there, the task is never started again
 //!   started   the task's process and when it started
 //!   exit      how it ended; the last thing a shim writes
 //!   log.N     what the task wrote; the two newest segments are kept
 //! ```
 //!
 //! In suggested reading order: [`program`] and [`user`] (what an image and a user mean here), [`limits`] (cgroups),
-//! [`address`] (who has a loopback address), [`folder`] (the files), [`keeper`] (talking to a shim), [`ring`] (the log), [`proc_tree`] (who descends from whom).
+//! [`address`] (claims of loopback addresses), [`folder`] (the files), [`keeper`] (the daemon's side of a shim),
+//! [`ring`] (the log), [`proc_tree`] (descendants of a process).
 
 pub(crate) mod address;
 pub(crate) mod folder;
@@ -45,35 +48,37 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-/// A clock for what is stored: `Env`'s, as a function.
+/// Clock for stored times: that of `Env`, as a function.
 pub type Utc = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
-/// How much of a task's output is kept: two segments of this size.
+/// Bytes per segment of a task's log; two segments are kept.
 const LOG_SEGMENT_BYTES: u64 = 5 << 20;
 
-/// Where the engine keeps its tasks and what it starts.
+/// Paths and settings of the process engine.
 #[derive(Clone)]
 pub struct Config {
-    /// The folder of the task folders.
+    /// Folder that holds the tasks' folders.
     pub root: PathBuf,
     /// The program that becomes the shim when called with `task-shim`.
     pub shim: PathBuf,
-    /// What the image `essaim` means.
+    /// Program that the image `essaim` stands for.
     pub own_program: PathBuf,
-    /// Where programs without a slash are looked for, and the `PATH` of tasks.
+    /// Search path for programs without a slash, and the `PATH` of tasks.
     pub path: OsString,
-    /// The size of one of the two segments of a task's log.
+    /// Bytes per segment of a task's log, of which two are kept.
     pub log_segment_bytes: u64,
-    /// The time, for what is stored.
+    /// Clock for stored times.
     pub utc: Utc,
 }
 
 impl Config {
-    /// Tasks below `root`; shim and `essaim` are the program that runs now, programs are looked for along its PATH.
+    /// Configuration with tasks below `root`: the shim and `essaim` are the running program, and programs are searched
+    /// along the daemon's own PATH.
     pub fn new(root: impl Into<PathBuf>, utc: Utc) -> Self {
         Self {
             root: root.into(),
-            // Not its path: the file may be replaced while the daemon runs, and both have to speak the same format.
+            // Not the program's path: its file may be replaced while the daemon runs, and daemon and shim must share
+            // one format.
             shim: "/proc/self/exe".into(),
             own_program: std::env::current_exe().unwrap_or_else(|_| "/proc/self/exe".into()),
             path: std::env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into()),
@@ -83,21 +88,21 @@ impl Config {
     }
 }
 
-/// Runs tasks as host processes. Clones share everything; dropping all of them ends no task.
+/// Runs tasks as host processes. Clones share all state; dropping all of them ends no task.
 #[derive(Clone)]
 pub struct ProcessEngine {
     config: Arc<Config>,
-    /// Who has which address of the node's subnet.
+    /// Loopback addresses of the node's subnet, by the task that has each of them.
     addresses: Addresses,
-    /// Held while a task's folder is made or removed, by a part of the task's id: a preparation that was dropped must
-    /// not make a folder after `remove` has removed it.
+    /// Locks by a part of the task's id, held while the task's folder is created or removed: a preparation that was
+    /// dropped must not create a folder after `remove` has removed it.
     folders: Arc<[Mutex<()>; FOLDER_LOCKS]>,
 }
 
-/// How many folders can be made or removed at a time: a few for each core.
+/// Folders that can be created or removed at the same time: a few for each core.
 const FOLDER_LOCKS: usize = 16;
 
-/// Says that a preparation was dropped.
+/// Guard that sets its flag when the future of a preparation is dropped.
 struct Dropped(Arc<AtomicBool>);
 
 impl Drop for Dropped {
@@ -107,7 +112,7 @@ impl Drop for Dropped {
 }
 
 impl ProcessEngine {
-    /// The engine over `config.root`, which is made when it is not there.
+    /// Creates the engine over `config.root`; the folder is created when it does not exist.
     pub fn new(config: Config) -> std::io::Result<Self> {
         folder::make_private(&config.root)?;
         Ok(Self { config: Arc::new(config), addresses: Addresses::default(), folders: Arc::default() })
@@ -117,7 +122,7 @@ impl ProcessEngine {
         Folder::new(&self.config.root, task)
     }
 
-    /// Makes the folder of a task, unless the preparation was dropped meanwhile.
+    /// Creates the folder of a task, unless the preparation was dropped meanwhile.
     fn prepare_now(&self, run: &Run, dropped: &AtomicBool) -> Result<(), EngineError> {
         let folder = self.folder(run.task);
         let _making = self.folder_lock(run.task).lock();
@@ -132,7 +137,7 @@ impl ProcessEngine {
         &self.folders[(task.bits() % FOLDER_LOCKS as u128) as usize]
     }
 
-    /// Everything that can be refused is refused here, before anything runs.
+    /// Resolves a task to what its shim starts. Every reason to reject a task is found here, before anything runs.
     fn plan(&self, run: &Run) -> Result<Launch, EngineError> {
         let container = &run.container;
         let image = match &run.resolved {
@@ -159,7 +164,8 @@ impl ProcessEngine {
         };
         let mut env = vec![("PATH".into(), self.config.path.to_string_lossy().into_owned()), ("HOME".into(), home)];
         env.extend(run.env.iter().cloned());
-        // Whoever lost its shim is found by this one, so no setting of the service may replace it.
+        // Processes of a task that has lost its shim are found by this variable, so no setting of the service may
+        // replace it.
         env.push((folder::TASK_ID_ENV.into(), run.task.to_string()));
         let with_nul = |text: &str| text.contains('\0');
         if argv.iter().any(|arg| with_nul(arg)) || env.iter().any(|(name, value)| with_nul(name) || with_nul(value)) {
@@ -209,7 +215,7 @@ impl ProcessEngine {
         }
     }
 
-    /// Runs `work`, which waits for disks and processes, on a thread where that is allowed.
+    /// Runs `work`, which waits for disks and processes, on a thread for blocking work.
     async fn blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Self) -> Result<T, EngineError> + Send + 'static,
@@ -241,7 +247,7 @@ impl Engine for ProcessEngine {
     }
 
     fn claim(&self, task: TaskId, subnet: Ipv4Addr) -> BoxFuture<'_, Result<Option<IpAddr>, EngineError>> {
-        // The claim on the machine is let go again at once; the shim of the task takes it for good.
+        // This claim on the machine is released at once; the shim of the task claims the address for the task's life.
         let is_free = |address: Ipv4Addr| address::claim(address.into()).is_ok();
         self.blocking(move |this| this.addresses.claim(task, subnet, is_free).map(Some)).boxed()
     }
@@ -254,7 +260,8 @@ impl Engine for ProcessEngine {
         let (run, dropped) = (run.clone(), Arc::new(AtomicBool::new(false)));
         let seen = Arc::clone(&dropped);
         async move {
-            // What blocks cannot be interrupted, but it is short, and it makes no folder once this was dropped.
+            // Blocking work cannot be interrupted, but it is short, and it creates no folder once this guard was
+            // dropped.
             let _dropped = Dropped(dropped);
             self.blocking(move |this| this.prepare_now(&run, &seen)).await
         }
@@ -270,7 +277,7 @@ impl Engine for ProcessEngine {
                     Ok(folder.started().unwrap_or(Started::new(None, ended.at)))
                 }
                 Phase::Prepared => {
-                    // Detached: a caller that gives up must not leave a half-started shim unreaped.
+                    // Detached from the caller: a caller that gives up must not leave a half-started shim unreaped.
                     let (folder, shim) = (self.folder(task), self.config.shim.clone());
                     let starting = tokio::spawn(async move { keeper::start(folder, shim).await });
                     let started = starting.await.unwrap_or_else(|why| Err(EngineError::Failed(why.to_string())))?;
@@ -281,7 +288,7 @@ impl Engine for ProcessEngine {
         .boxed()
     }
 
-    /// A process runs or has ended: it has no health check.
+    /// Yields that the process runs, then that it has ended: host processes have no health check.
     fn observe(&self, task: TaskId) -> BoxStream<'static, Result<Seen, EngineError>> {
         let this = self.clone();
         futures::stream::once(async { Ok(Seen::Running) })
@@ -303,7 +310,7 @@ impl Engine for ProcessEngine {
             match tokio::time::timeout(grace + SHIM_PATIENCE, self.ended(task)).await {
                 Ok(ended) => ended,
                 Err(_) => {
-                    // The shim itself hangs. What it leaves behind is found by the environment of the task.
+                    // The shim itself hangs. Processes that it leaves behind are found by the environment of the task.
                     self.blocking(move |this| keeper::kill_shim(&this.folder(task))).await?;
                     self.ended(task).await
                 }
@@ -373,14 +380,15 @@ impl Engine for ProcessEngine {
         .boxed()
     }
 
-    /// A program of the host can be dialled; there is nothing to execute another program inside of.
+    /// Host programs support dial only: there is no container to execute another program in.
     fn interactive(&self) -> Option<&dyn Interactive> {
         Some(self)
     }
 }
 
 impl Interactive for ProcessEngine {
-    /// A task without an address of its own listens on those of the machine, where nobody knows whose port it is.
+    /// Dials the task's own address. A task without one listens on the machine's addresses, where a port cannot be
+    /// attributed to a task, and is refused.
     fn dial(&self, task: TaskId, port: u16) -> BoxFuture<'_, Result<Box<dyn Duplex>, EngineError>> {
         async move {
             let Some(address) = self.addresses.of(task) else {
@@ -395,7 +403,7 @@ impl Interactive for ProcessEngine {
     }
 }
 
-/// How long after the grace a shim may take to kill and reap everything before it counts as stuck itself.
+/// Time after the grace that a shim may take to kill and reap everything; after it the shim itself counts as stuck.
 const SHIM_PATIENCE: Duration = Duration::from_secs(10);
 
 fn describe() -> Description {

@@ -1,23 +1,24 @@
-//! Who descends from whom, read from `/proc`.
+//! Descendants of a process, read from `/proc`.
 //!
-//! A task may leave anything behind: children, daemons that forked twice, processes in sessions of their own. All of
-//! them stay below the shim, because it is a subreaper: an orphan becomes its child. So the descendants of the shim
-//! are the task, whole and nothing else. Should a shim be killed, its orphans are known by their environment.
+//! A task may leave behind children, daemons that forked twice and processes in sessions of their own. All of them stay
+//! below the shim, because the shim is a subreaper: an orphan becomes its child. The descendants of the shim are
+//! therefore exactly the processes of the task. If a shim is killed, the orphans of its task are found by their
+//! environment.
 
 use essaim_model::TaskId;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-/// What `/proc` says of a process.
+/// A process as `/proc` shows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Process {
     parent: i32,
-    /// It ended and waits to be reaped.
+    /// Whether the process has ended and waits to be reaped.
     zombie: bool,
-    /// Processor time it used, in ticks.
+    /// Processor time used, in ticks.
     cpu_ticks: u64,
-    /// When it started, in ticks since the machine did: with the id it names a process for ever.
+    /// Start time in ticks since the machine started; together with the id it identifies a process for ever.
     pub(crate) start_ticks: u64,
     resident_pages: u64,
 }
@@ -29,17 +30,17 @@ fn all() -> BTreeMap<i32, Process> {
     pids.filter_map(|pid| Some((pid, of(pid)?))).collect()
 }
 
-/// The process `pid`, unless there is none.
+/// The process with this id, if it exists.
 pub(crate) fn of(pid: i32) -> Option<Process> {
     parse(&std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
 }
 
-/// The descendants of `ancestor` that still run.
+/// Ids of the descendants of `ancestor` that still run.
 pub(crate) fn descendants(ancestor: i32) -> Vec<i32> {
     below(ancestor, &all()).into_iter().filter(|(_, process)| !process.zombie).map(|(pid, _)| pid).collect()
 }
 
-/// How much the descendants of `ancestor` use: processor time, bytes of memory, and how many they are.
+/// Processor time, bytes of memory and number of the descendants of `ancestor`.
 pub(crate) fn usage(ancestor: i32) -> (Duration, u64, u32) {
     let live: Vec<_> = below(ancestor, &all()).into_iter().filter(|(_, process)| !process.zombie).collect();
     let ticks: u64 = live.iter().map(|(_, process)| process.cpu_ticks).sum();
@@ -47,7 +48,7 @@ pub(crate) fn usage(ancestor: i32) -> (Duration, u64, u32) {
     (Duration::from_millis(ticks * 1000 / TICKS_PER_SECOND), pages * PAGE_BYTES, live.len() as u32)
 }
 
-/// The processes that carry `task` in their environment, as far as this user may read it.
+/// Ids of the processes that carry `task` in their environment, as far as this user may read it.
 pub(crate) fn strays(task: TaskId) -> Vec<i32> {
     let mark = format!("{}={task}", super::folder::TASK_ID_ENV).into_bytes();
     let carries = |pid: &i32| {
@@ -64,7 +65,8 @@ fn below(ancestor: i32, all: &BTreeMap<i32, Process>) -> Vec<(i32, Process)> {
     }
     let mut found = Vec::new();
     let mut open = vec![ancestor];
-    // Ids come from one listing, in which each has one parent, so this ends; `found` guards against a torn listing.
+    // All ids come from one listing, in which each has one parent, so this loop ends; `found` guards against a torn
+    // listing.
     while let Some(pid) = open.pop() {
         for child in children.remove(&pid).unwrap_or_default() {
             found.push((child, all[&child]));
@@ -74,11 +76,11 @@ fn below(ancestor: i32, all: &BTreeMap<i32, Process>) -> Vec<(i32, Process)> {
     found
 }
 
-/// `/proc/PID/stat`: the name in parentheses may contain anything, so counting starts after its end.
+/// Parses `/proc/PID/stat`. The name in parentheses may contain anything, so fields are counted after its end.
 fn parse(stat: &str) -> Option<Process> {
     let (_, rest) = stat.rsplit_once(')')?;
     let fields: Vec<&str> = rest.split_whitespace().collect();
-    // Counted from the state, which proc(5) numbers 3: ppid 4, utime 14, stime 15, starttime 22, rss 24.
+    // Fields by their numbers in proc(5), where the state is 3: ppid 4, utime 14, stime 15, starttime 22, rss 24.
     let number = |field: usize| fields.get(field - 3)?.parse::<u64>().ok();
     Some(Process {
         parent: fields.get(1)?.parse().ok()?,
@@ -89,10 +91,10 @@ fn parse(stat: &str) -> Option<Process> {
     })
 }
 
-/// `USER_HZ`, which Linux has fixed at 100 in everything that it shows.
+/// `USER_HZ`: ticks per second in all that Linux shows, fixed at 100.
 const TICKS_PER_SECOND: u64 = 100;
 
-/// The page size of x86-64, and of arm64 as distributions build it.
+/// Page size in bytes on x86-64, and on arm64 as distributions build it.
 const PAGE_BYTES: u64 = 4096;
 
 #[cfg(test)]

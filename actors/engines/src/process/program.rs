@@ -1,31 +1,32 @@
 //! What an image means to the process engine: a program of the host.
 //!
-//! The docker CLI makes `sleep:latest` of a bare `sleep`, and other clients write out `docker.io/library/`, so the
-//! name is taken without registry, tag and digest and looked for along PATH. With a leading slash it is a path.
-//! `essaim` means the daemon's own program.
+//! The docker CLI turns a bare `sleep` into `sleep:latest`, and other clients prepend `docker.io/library/`. The name is
+//! therefore taken without registry, tag and digest, and looked up along PATH. A name with a leading slash is a path.
+//! `essaim` stands for the daemon's own program.
 
 use essaim_worker::engine::EngineError;
 use std::ffi::OsStr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-/// The image that means the daemon's own program.
+/// Image name that stands for the daemon's own program.
 const OWN: &str = "essaim";
 
 /// A program of the host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Program {
-    /// Where it is.
+    /// Path of the program's file.
     pub(super) path: PathBuf,
-    /// What it is called: its first argument.
+    /// Name of the program: its first argument.
     pub(super) name: String,
 }
 
-/// The program that `image` means.
+/// Resolves `image` to a program.
 pub(super) fn of_image(image: &str, path: &OsStr, own: &Path) -> Result<Program, EngineError> {
     let name = name_of(image);
     if name == OWN {
-        // The file may have been replaced or moved; the shim is the same program, and it at least is there.
+        // The daemon's file may have been replaced or moved; the running program, which the shim is too, is always
+        // there.
         let path = if is_program(own) { own } else { Path::new("/proc/self/exe") };
         return Ok(Program { path: path.into(), name: OWN.into() });
     }
@@ -48,7 +49,7 @@ pub(super) fn of_image(image: &str, path: &OsStr, own: &Path) -> Result<Program,
     }
 }
 
-/// The program at `path`, which `image` was found to mean.
+/// The program at `path`, to which `image` was resolved.
 pub(super) fn at(path: &str, image: &str) -> Program {
     Program { path: path.into(), name: name_of(image).into() }
 }

@@ -1,8 +1,8 @@
-//! A task's log: the two newest of a row of segments, written by the shim and read by the daemon.
+//! A task's log: a ring of two segments, written by the shim and read by the daemon.
 //!
-//! `log.0`, `log.1`, …: when a segment is full the shim begins the next one and removes the one before the last, so a
-//! task's output takes two segments of disk at most, and a reader only ever moves on to a greater number. A record
-//! is a time, a stream, a length and the bytes; one that is not whole yet is read later.
+//! Segments are named `log.0`, `log.1`, …: when a segment is full, the shim begins the next one and removes the one
+//! before the last. The output of a task thus takes at most two segments of disk, and a reader only moves on to greater
+//! numbers. A record is a time, a stream, a length and the bytes; a record that is not whole yet is read later.
 
 use super::folder::{Folder, failed};
 use super::keeper;
@@ -16,19 +16,20 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Time, stream, length.
+/// Bytes of a record's header: time, stream, length.
 const HEADER_LEN: usize = 8 + 1 + 4;
 
-/// A longer line comes in pieces of this size, as Docker does it.
+/// Bytes of a line per record: a longer line is split into pieces of this size, as Docker does.
 pub(crate) const PIECE_LEN: usize = 16 << 10;
 
-/// How much is read at once: some lines, but never a whole segment.
+/// Bytes read at once: a batch of lines, but never a whole segment.
 const BATCH_BYTES: usize = 256 << 10;
 
-/// How often a follower looks for more. Short enough for a person, and cheap: one `stat` of an open file.
+/// Polling interval of a reader that follows a log: short enough for a person, and cheap, as it is one `stat` of an
+/// open file.
 const FOLLOW_EVERY: Duration = Duration::from_millis(100);
 
-/// The writing end, in the shim.
+/// The log's writer, in the shim.
 pub(crate) struct Writer {
     dir: PathBuf,
     segment_bytes: u64,
@@ -39,13 +40,13 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    /// Begins the log of a task that starts now.
+    /// Creates the log of a task that starts now.
     pub(crate) fn create(dir: &Path, segment_bytes: u64) -> io::Result<Self> {
         let file = File::create(segment(dir, 0))?;
         Ok(Self { dir: dir.into(), segment_bytes, number: 0, file, len: 0, buffer: Vec::new() })
     }
 
-    /// Adds a line; it reaches the file with the next [`Self::flush`].
+    /// Buffers a line; the next [`Self::flush`] writes it to the file.
     pub(crate) fn push(&mut self, at: Timestamp, stream: LogStream, line: &[u8]) {
         let record_len = (HEADER_LEN + line.len()) as u64;
         let len = self.len + self.buffer.len() as u64;
@@ -65,14 +66,14 @@ impl Writer {
         }
     }
 
-    /// Writes what was added. When the disk refuses, the lines are lost and the task goes on.
+    /// Writes the buffered lines. When the disk refuses, these lines are lost and the task goes on.
     pub(crate) fn flush(&mut self) {
         if self.buffer.is_empty() {
             return;
         }
         match self.file.write_all(&self.buffer) {
             Ok(()) => self.len += self.buffer.len() as u64,
-            // Half a record would hide all that follow.
+            // A partial record would make all later records unreadable.
             Err(_) => {
                 let _ = self.file.set_len(self.len);
                 let _ = io::Seek::seek(&mut self.file, io::SeekFrom::Start(self.len));
@@ -101,7 +102,7 @@ pub(super) fn read(folder: Folder, options: LogOptions) -> impl Stream<Item = Re
             if let Some(line) = state.lines.pop_front() {
                 return Some((Ok(line), Some(state)));
             }
-            // Asked before reading: what was written until then is read below, and there is no more.
+            // Asked before reading: if the task has ended by now, the read below gets everything that it wrote.
             let look = tokio::task::spawn_blocking(move || {
                 let over = !state.options.follow || keeper::is_over(&state.folder);
                 let more = state.fill()?;
@@ -132,7 +133,7 @@ struct Reading {
 }
 
 impl Reading {
-    /// Reads on; whether anything was read, wanted or not.
+    /// Reads the next batch into the buffer of lines. Returns whether anything was read, wanted or not.
     fn fill(&mut self) -> io::Result<bool> {
         let tail = self.options.tail.filter(|_| !self.begun);
         self.begun = true;
@@ -144,7 +145,7 @@ impl Reading {
                 }
             });
         };
-        // The last lines are known only at the end; a log is two segments at most.
+        // The last lines are known only at the end of the log, so they are collected; a log is at most two segments.
         let tail = usize::try_from(tail).unwrap_or(usize::MAX);
         let (options, lines) = (self.options, &mut self.lines);
         while self.reader.batch(self.folder.path(), |line| {
@@ -159,7 +160,7 @@ impl Reading {
     }
 }
 
-/// The reading end: a place in the row of segments.
+/// The log's reader: a position in the ring of segments.
 #[derive(Default)]
 struct Reader {
     open: Option<(u64, File)>,
@@ -167,7 +168,7 @@ struct Reader {
 }
 
 impl Reader {
-    /// Hands over the records of the next stretch; whether there was any.
+    /// Passes the records of the next batch to `each`. Returns whether there was any.
     fn batch(&mut self, dir: &Path, mut each: impl FnMut(LogLine)) -> io::Result<bool> {
         loop {
             let (number, file) = match &self.open {
@@ -180,7 +181,7 @@ impl Reader {
                     }
                 },
             };
-            // Looked for before reading: a segment that has a successor grows no more.
+            // Looked up before reading: a segment that has a successor no longer grows.
             let next = oldest(dir, number + 1)?;
             let mut bytes = vec![0; BATCH_BYTES];
             let len = read_up_to(file, &mut bytes, self.offset)?;
@@ -200,7 +201,8 @@ impl Reader {
         self.offset = 0;
         match File::open(segment(dir, number)) {
             Ok(file) => self.open = Some((number, file)),
-            // It was removed meanwhile: the task writes faster than this reads. Go on with the oldest there is.
+            // The segment was removed meanwhile: the task writes faster than this reads. Continue with the oldest
+            // segment.
             Err(why) if why.kind() == io::ErrorKind::NotFound => {
                 self.open = match oldest(dir, number + 1)? {
                     Some(next) => Some((next, File::open(segment(dir, next))?)),
@@ -213,7 +215,7 @@ impl Reader {
     }
 }
 
-/// Hands over the whole records at the start of `bytes`; returns how many bytes they took.
+/// Passes the whole records at the start of `bytes` to `each`; returns the number of bytes they took.
 fn records(bytes: &[u8], each: &mut impl FnMut(LogLine)) -> usize {
     let mut used = 0;
     while let Some(header) = bytes.get(used..used + HEADER_LEN) {
@@ -241,7 +243,7 @@ fn read_up_to(file: &File, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
     Ok(len)
 }
 
-/// The oldest segment that is numbered at least `from`.
+/// The oldest segment with a number of at least `from`.
 fn oldest(dir: &Path, from: u64) -> io::Result<Option<u64>> {
     let mut found: Option<u64> = None;
     for entry in std::fs::read_dir(dir)? {

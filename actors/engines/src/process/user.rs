@@ -1,6 +1,7 @@
-//! Whom a task runs as: a name or a number, maybe with a group.
+//! The user that a task runs as: a name or a number, optionally with a group.
 //!
-//! Only root may change the user of a process, so a daemon that is not root takes its own user and refuses others.
+//! Only root may change the user of a process, so a daemon that is not root runs tasks as its own user and refuses
+//! others.
 
 use essaim_worker::engine::EngineError;
 use nix::unistd::{Gid, Group, Uid, User, getegid, geteuid};
@@ -8,9 +9,9 @@ use nix::unistd::{Gid, Group, Uid, User, getegid, geteuid};
 /// A user of the host, resolved.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Identity {
-    /// User and group to change to; none when the daemon already is that user.
+    /// User and group ids to change to; none when the daemon already runs as that user.
     pub(super) change: Option<(u32, u32)>,
-    /// Its home.
+    /// Home directory of the user.
     pub(super) home: String,
 }
 
@@ -27,7 +28,7 @@ pub(super) fn resolve(text: &str) -> Result<Identity, EngineError> {
     };
     let uid = match (&known, user.parse::<u32>()) {
         (Some(known), _) => known.uid,
-        // A number needs no entry; it then has a group of the same number unless one is given.
+        // A numeric user needs no entry in the user database; its group has the same number unless one is given.
         (None, Ok(uid)) => Uid::from_raw(uid),
         (None, Err(_)) => return Err(missing(&format!("user {user}"))),
     };

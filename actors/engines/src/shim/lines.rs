@@ -1,4 +1,4 @@
-//! One output of a task, cut into lines for the log.
+//! One output stream of a task, split into lines for the log.
 
 use crate::process::ring::{PIECE_LEN, Writer};
 use essaim_wire::Timestamp;
@@ -8,20 +8,20 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-/// How much of one output is taken before anything else is looked at: a task that writes without end must not keep
-/// its shim from hearing a stop.
+/// Reads from one output before the shim looks at anything else: a task that writes without end must not keep its shim
+/// from hearing a stop.
 const READS_MAX: u32 = 16;
 
 pub(super) struct Lines {
     pipe: Option<File>,
     stream: LogStream,
-    /// The line that has not ended yet; shorter than a piece.
+    /// Bytes of the line that has not ended yet, fewer than one piece.
     partial: Vec<u8>,
 }
 
 impl Lines {
     pub(super) fn new(pipe: OwnedFd, stream: LogStream) -> Self {
-        // Should it stay blocking, a read after `poll` still finds something.
+        // If this fails and the pipe stays blocking, a read after `poll` still finds something and does not block.
         let _ = fcntl(&pipe, FcntlArg::F_SETFL(OFlag::O_NONBLOCK));
         Self { pipe: Some(File::from(pipe)), stream, partial: Vec::new() }
     }
@@ -31,7 +31,7 @@ impl Lines {
         self.pipe.as_ref().map(AsFd::as_fd)
     }
 
-    /// Reads what is there; whether there was anything.
+    /// Reads what the pipe has, up to a bound. Returns whether there was anything.
     pub(super) fn read(&mut self, buffer: &mut [u8], now: Timestamp, log: &mut Writer) -> bool {
         let mut any = false;
         for _ in 0..READS_MAX {
@@ -50,7 +50,7 @@ impl Lines {
         any
     }
 
-    /// Nothing follows: a line without an end is a line too.
+    /// Logs the last line even if it has no line end, because nothing follows.
     pub(super) fn end(&mut self, now: Timestamp, log: &mut Writer) {
         if !self.partial.is_empty() {
             log.push(now, self.stream, &self.partial);

@@ -1,13 +1,14 @@
-//! The shim: what stands between the daemon and one task.
+//! The shim: the process between the daemon and one task.
 //!
-//! It is this program again, started as `task-shim FOLDER`, entered before any runtime exists: one thread, one loop
-//! over four descriptors (signals, the control fifo, the task's two outputs), little memory. It goes into a session
-//! of its own, so that neither a terminal nor the daemon's end touches it, and becomes a subreaper, so that whatever
-//! the task leaves behind becomes its child. When the main process ends, or when a stop has lasted longer than its
-//! grace, everything below is killed; then the rest of the output and at last the exit status are written down.
+//! A shim is this program again, started as `task-shim FOLDER` and entered before any runtime exists: one thread, one
+//! loop over four descriptors (signals, the control fifo, the task's two outputs), little memory. The shim enters a
+//! session of its own, so that neither a terminal nor the daemon's end reaches it, and becomes a subreaper, so that
+//! orphans of the task become its children. When the main process ends, or when a stop has lasted longer than its
+//! grace, the shim kills every process below it. Then it writes down the rest of the output and at last the exit
+//! status.
 //!
-//! It decides nothing and restarts nothing, and it never speaks first: `process` reads the folder. It is a process of
-//! its own and has no `Env`, so the time it writes down comes from the machine.
+//! A shim decides nothing, restarts nothing, and never contacts the daemon: `process` reads the folder. A shim is a
+//! process of its own and has no `Env`, so the times that it stores come from the machine's clock.
 
 mod lines;
 mod task;
@@ -31,28 +32,28 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 use task::Task;
 
-/// The first argument that makes this program a shim.
+/// First argument that makes this program a shim.
 pub(crate) const ARGUMENT: &str = "task-shim";
 
-/// What a shim says on its standard output, once.
+/// Word that a shim prints on its standard output, once, when its task has started.
 pub(crate) const STARTED: &str = "started";
 pub(crate) const REFUSED: &str = "refused";
 
 /// The command that a daemon writes to the control fifo: `stop SIGNAL GRACE_MS`.
 pub(crate) const STOP: &str = "stop";
 
-/// What a machine that shuts down leaves to everybody.
+/// Grace for a task when the shim itself is asked to terminate, as at a shutdown of the machine.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(8);
 
-/// How long a daemon that looks at the lock may stand in the way of taking it.
+/// Tries to take the lock, 2 ms apart: a daemon that tests the lock holds it for a moment.
 const LOCK_TRIES: u32 = 1000;
 
-/// How long the rest of the output may take to read, once everything has been killed. A process outside of the task
-/// that was handed the pipe could go on writing for ever.
+/// Rounds of reading the rest of the output after every process was killed. A process outside of the task that was
+/// handed the pipe could write for ever.
 const DRAIN_ROUNDS: u32 = 1024;
 
-/// Becomes a shim, and never returns, if this program was started as one. The first line of every daemon's `main`:
-/// before a runtime, before threads, before arguments are parsed.
+/// Becomes a shim, and never returns, if this program was started as one. Must be the first line of every daemon's
+/// `main`: before a runtime, before threads, before arguments are parsed.
 pub fn maybe_run_shim() {
     let mut args = std::env::args_os().skip(1);
     if args.next().is_some_and(|first| first == ARGUMENT) {
@@ -75,14 +76,14 @@ fn run(path: &Path) -> i32 {
     shim.finish();
     let exit = ExitFile { how, at: utc() };
     if folder.set_exit(exit).is_err() {
-        // The disk is full: without the file the task counts as lost, which is an end as well.
+        // The disk is full. Without an `exit` file the task counts as lost, which is an end too.
         return 1;
     }
     drop(lock);
     code
 }
 
-/// Takes the folder and starts the task. On an error nothing runs.
+/// Takes the folder's lock and starts the task. On an error nothing runs.
 fn begin(folder: &Folder) -> Result<(File, Shim), String> {
     let words = |what: &'static str| move |why: io::Error| format!("{what}: {why}");
     let lock = folder.lock().map_err(words("cannot open the lock"))?;
@@ -95,7 +96,7 @@ fn begin(folder: &Folder) -> Result<(File, Shim), String> {
         std::thread::sleep(Duration::from_millis(2));
     }
     let plan = folder.plan().map_err(words("cannot read the plan"))?;
-    // It fails only for the leader of a process group, which has a session of its own already.
+    // `setsid` fails only for the leader of a process group, which already has a session of its own.
     let _ = nix::unistd::setsid();
     nix::sys::prctl::set_child_subreaper(true).map_err(|why| format!("cannot become a subreaper: {why}"))?;
     folder.set_shim(ShimFile { pid: std::process::id() as i32 }).map_err(words("cannot write to the folder"))?;
@@ -106,7 +107,7 @@ fn begin(folder: &Folder) -> Result<(File, Shim), String> {
     heard.thread_set_mask().map_err(|why| format!("cannot block signals: {why}"))?;
     let signals = SignalFd::with_flags(&heard, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)
         .map_err(|why| format!("cannot hear signals: {why}"))?;
-    // Open for both directions: so it never reads as closed when a daemon goes away.
+    // Opened for reading and writing, so that the fifo never reads as closed when a daemon goes away.
     let control = File::options()
         .read(true)
         .write(true)
@@ -119,7 +120,7 @@ fn begin(folder: &Folder) -> Result<(File, Shim), String> {
     let (task, stdout, stderr) = match Task::spawn(&plan) {
         Ok(spawned) => spawned,
         Err(why) => {
-            // So that nobody tries again: this was the one start of this task.
+            // This was the only start of this task; the `exit` file keeps a daemon from trying again.
             let _ = folder.set_exit(ExitFile { how: How::Lost, at: utc() });
             return Err(why);
         }
@@ -143,7 +144,7 @@ fn begin(folder: &Folder) -> Result<(File, Shim), String> {
     Ok((lock, shim))
 }
 
-/// Says the one word the daemon waits for, and closes standard output.
+/// Prints the one word that the daemon waits for, and closes standard output.
 fn say(word: &str, why: &str) -> i32 {
     let mut out = io::stdout();
     let said = if why.is_empty() { write!(out, "{word}") } else { write!(out, "{word} {why}") };
@@ -158,7 +159,7 @@ struct Shim {
     task: Task,
     signals: SignalFd,
     control: Option<File>,
-    /// The task's address is its own as long as this is held.
+    /// Claim on the task's address, held as long as the task lives.
     _claim: Option<UdpSocket>,
     command: Vec<u8>,
     outputs: [Lines; 2],
@@ -170,14 +171,14 @@ struct Shim {
 /// Whether the task was asked to end.
 enum Stop {
     NotAsked,
-    /// Killed at this time, in milliseconds since the machine started.
+    /// The task was asked to end and is killed at this time, in milliseconds since the machine started.
     Asked {
         kill_at_ms: u64,
     },
 }
 
 impl Shim {
-    /// Keeps the task until its main process has ended.
+    /// Serves the task until its main process has ended, and returns how it ended.
     fn until_ended(&mut self) -> How {
         loop {
             let timeout = match self.stop {
@@ -200,7 +201,7 @@ impl Shim {
         }
     }
 
-    /// Ends what the main process left behind, and reads what is left of the output.
+    /// Kills what the main process left behind, and reads the rest of the output.
     fn finish(&mut self) {
         self.task.end_all();
         let mut rounds = DRAIN_ROUNDS;
@@ -219,7 +220,7 @@ impl Shim {
         open.extend(self.outputs.iter().filter_map(|output| Some(PollFd::new(output.pipe()?, PollFlags::POLLIN))));
         match poll(&mut open, timeout) {
             Ok(_) | Err(Errno::EINTR) => (),
-            // Out of kernel memory: do not spin.
+            // The kernel is out of memory: wait instead of spinning.
             Err(_) => std::thread::sleep(Duration::from_millis(100)),
         }
     }
@@ -227,7 +228,7 @@ impl Shim {
     fn hear_signals(&mut self) {
         while let Ok(Some(heard)) = self.signals.read_signal() {
             if heard.ssi_signo == Signal::SIGTERM as u32 {
-                // The machine goes down, or an operator ends the shim: the task gets its chance.
+                // The machine shuts down, or an operator terminates the shim: the task gets a grace to end in order.
                 self.ask(Signal::SIGTERM as i32, SHUTDOWN_GRACE);
             }
         }
@@ -253,11 +254,11 @@ impl Shim {
                 self.ask(signal, grace);
             }
         }
-        // Only a daemon of this user writes here, and it writes whole lines.
+        // Only daemons of this user write to the fifo, and they write whole lines; this bounds the buffer all the same.
         self.command.truncate(PIECE_LEN);
     }
 
-    /// Asks the task to end. Asked again, the earlier end counts.
+    /// Asks the task to end. When asked again, the earlier of the two deadlines holds.
     fn ask(&mut self, signal: i32, grace: Duration) {
         let grace_ms = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
         let mut kill_at_ms = uptime_ms().saturating_add(grace_ms);
@@ -270,7 +271,7 @@ impl Shim {
         }
     }
 
-    /// Takes over what the task has written by now; whether there was anything.
+    /// Logs what the task has written by now. Returns whether there was anything.
     fn read_outputs(&mut self) -> bool {
         let mut any = false;
         for output in &mut self.outputs {
@@ -295,7 +296,7 @@ fn utc() -> Timestamp {
     Timestamp::from_micros(u64::try_from(since.as_micros()).unwrap_or(u64::MAX))
 }
 
-/// A clock that nobody sets.
+/// Milliseconds of the monotonic clock, which cannot be set.
 fn uptime_ms() -> u64 {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
     now.tv_sec as u64 * 1000 + now.tv_nsec as u64 / 1_000_000

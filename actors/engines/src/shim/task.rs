@@ -1,4 +1,4 @@
-//! The main process of a task and everything below it.
+//! The main process of a task and all processes below it.
 
 use crate::process::folder::{How, Launch};
 use crate::process::proc_tree;
@@ -11,8 +11,8 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-/// A process that cannot be killed (it waits for a dead disk, or became another user's) must not keep the end of the
-/// task from being written down: so many rounds of a millisecond.
+/// Upper bound on rounds of killing, 1 ms each. A process that cannot be killed (because it waits for a dead disk or
+/// became another user's) must not keep the end of the task from being written down.
 const KILL_ROUNDS: u32 = 5000;
 
 pub(super) struct Task {
@@ -21,7 +21,7 @@ pub(super) struct Task {
 }
 
 impl Task {
-    /// Starts the main process; returns its outputs too.
+    /// Starts the main process; returns the task and the reading ends of its two outputs.
     pub(super) fn spawn(plan: &Launch) -> Result<(Self, OwnedFd, OwnedFd), String> {
         let mut command = Command::new(&plan.program);
         let name = plan.argv.first().map_or(plan.program.as_str(), String::as_str);
@@ -56,26 +56,27 @@ impl Task {
         self.main
     }
 
-    /// Signals the main process alone, as container engines do: what it started is its own to end in order.
+    /// Signals the main process alone, as container engines do; the main process ends its own children in order.
     pub(super) fn signal(&self, signal: i32) {
-        // It is not reaped before it ended, so the id is still its own.
+        // The main process is not reaped before `ended` is set, so until then the id is its own.
         if self.ended.is_none() {
             kill(self.main, signal);
         }
     }
 
-    /// Takes note of everything that ended; says how, once the main process has.
+    /// Reaps every child that has ended. Returns how the main process ended, once it has.
     pub(super) fn reap(&mut self) -> Option<How> {
         while self.reap_one() == Reaped::One {}
         self.ended
     }
 
-    /// Kills everything below the shim, until nothing is left.
+    /// Kills all processes below the shim, until none is left.
     pub(super) fn end_all(&mut self) {
         let shim = std::process::id() as i32;
         for _ in 0..KILL_ROUNDS {
             for pid in proc_tree::descendants(shim) {
-                // Nobody else reaps them, or an ancestor of theirs below the shim, which is being killed as well.
+                // The id cannot be reused meanwhile: only the shim, or an ancestor below the shim that is being killed
+                // too, reaps it.
                 kill(pid, Signal::SIGKILL as i32);
             }
             loop {
@@ -100,7 +101,7 @@ impl Task {
             Ok(None) => Reaped::NoneYet,
             Err(Errno::INTR) => Reaped::One,
             Err(_) => {
-                // No children: should the main process have slipped away, there is nothing to wait for any more.
+                // The shim has no children: if the main process was reaped elsewhere, its exit status is lost.
                 self.ended.get_or_insert(How::Lost);
                 Reaped::NoneLeft
             }
@@ -116,11 +117,10 @@ fn how(status: WaitStatus) -> How {
     }
 }
 
-/// Takes signals by number, since those for real time have no names in the libraries.
+/// Sends a signal by number, since real-time signals have no names in the libraries.
 #[allow(unsafe_code, reason = "kill(2) takes two numbers")]
 fn kill(pid: i32, signal: i32) {
-    // SAFETY: no memory is involved; a process that is gone, or a number that is no signal, is an error that is not
-    // of interest.
+    // SAFETY: no memory is involved. Errors for a process that is gone or a number that is no signal are ignored.
     unsafe { libc::kill(pid, signal) };
 }
 
@@ -131,11 +131,11 @@ enum Reaped {
     NoneLeft,
 }
 
-/// Between fork and exec: dies with its shim, and is in its cgroup before it runs.
+/// Prepares the child between fork and exec: it dies with its shim, and joins its cgroup before it runs.
 #[allow(unsafe_code, reason = "what runs between fork and exec is three system calls and allocates nothing")]
 fn before_exec(command: &mut Command, cgroup: Option<File>) {
     let prepare = move || {
-        // The shim hears its signals through a descriptor and blocks them; that is not for the task to inherit.
+        // The shim blocks its signals and reads them from a descriptor; the task must not inherit the blocked mask.
         SigSet::empty().thread_set_mask()?;
         nix::sys::prctl::set_pdeathsig(Some(Signal::SIGKILL))?;
         if let Some(cgroup) = &cgroup {
@@ -143,6 +143,6 @@ fn before_exec(command: &mut Command, cgroup: Option<File>) {
         }
         Ok(())
     };
-    // SAFETY: the closure only makes system calls that are async-signal-safe; it takes no lock and no memory.
+    // SAFETY: the closure only makes async-signal-safe system calls; it takes no lock and allocates no memory.
     unsafe { command.pre_exec(prepare) };
 }
