@@ -1,18 +1,20 @@
-//! What observers say of a subject: one record that merges.
+//! Accusations of one member, as one record that merges.
 //!
 //! An accusation is a bit: "the i-th observer misses this incarnation". All accusations of a subject travel as one
-//! record, so a loss costs one gossip item and not eight. Merging is a join in a semilattice (a newer incarnation
-//! replaces, an equal one unites), so records may arrive in any order, twice, or by ways of their own.
+//! record, so a lost datagram costs one gossip item and not eight. Merging is a join in a semilattice (a record of a
+//! newer incarnation replaces, one of the same incarnation is united), so records may arrive in any order, twice, and
+//! over different paths.
 //!
-//! The i-th observer is meant by the accuser's view of the rings. Where views differ for a moment, two accusers may
-//! share a bit (then the quorum comes later) or one may have two (then it comes one vote earlier, and is refuted).
+//! Which node the i-th observer is depends on the accuser's view of the rings. Where views differ for a moment, two
+//! accusers may share a bit (then the quorum comes later) or one accuser may have two bits (then the quorum comes one
+//! vote earlier, and the subject refutes it).
 
 use crate::Incarnation;
 use crate::config::MAX_RINGS;
 use bincode::{Decode, Encode};
 use essaim_wire::{Generation, NodeId};
 
-/// More slow probers than these confirm nothing further (Lifeguard's K).
+/// Number of slow probers after which a further one confirms nothing more (Lifeguard's K).
 pub(crate) const MAX_PROBERS: usize = 3;
 
 /// All accusations of one incarnation of one member.
@@ -21,15 +23,17 @@ pub(crate) struct Record {
     pub(crate) node: NodeId,
     pub(crate) generation: Generation,
     pub(crate) incarnation: Incarnation,
-    /// Bit i: the i-th observer misses it.
+    /// Bit i: the i-th observer misses the member.
     rings: u16,
-    /// Who failed to reach it by a slow probe: sorted, the smallest ids when there are more.
+    /// Members whose slow probe of this one failed: sorted, and the smallest ids when there are more than
+    /// [`MAX_PROBERS`].
     probers: Vec<NodeId>,
-    /// Somebody found a quorum, among so many observers; the largest number that anybody had.
+    /// Number of observers among which a member found a quorum; the largest number of all that found one, 0 when none
+    /// did.
     sealed: u8,
 }
 
-/// A record as it travels.
+/// Wire form of a [`Record`].
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub(crate) struct WireRecord {
     node: NodeId,
@@ -41,12 +45,12 @@ pub(crate) struct WireRecord {
 }
 
 impl Record {
-    /// Nobody accuses it yet.
+    /// A record without accusations.
     pub(crate) const fn new(node: NodeId, generation: Generation, incarnation: Incarnation) -> Self {
         Self { node, generation, incarnation, rings: 0, probers: Vec::new(), sealed: 0 }
     }
 
-    /// The i-th observer misses it.
+    /// Adds the vote of the i-th observer.
     #[must_use]
     pub(crate) fn by_observer(mut self, i: usize) -> Self {
         assert!(i < MAX_RINGS, "there are no more rings than bits");
@@ -54,7 +58,7 @@ impl Record {
         self
     }
 
-    /// A slow probe of `prober` failed.
+    /// Adds the failed slow probe of `prober`.
     #[must_use]
     pub(crate) fn by_prober(mut self, prober: NodeId) -> Self {
         self.probers.push(prober);
@@ -62,21 +66,22 @@ impl Record {
         self
     }
 
-    /// A quorum was found among so many observers. Whoever has no more observers in view takes that over, so that
-    /// nobody is left behind who has missed a vote, or counts other implicit ones. A node that has just joined, and
-    /// takes two nodes for the whole cluster, convinces nobody.
+    /// Records that a quorum was found among `observers` observers. A member with no more observers than that in view
+    /// adopts the finding, so that it does not stay behind when it has missed a vote or counts other implicit votes.
+    /// The finding of a node that has just joined, and takes two nodes for the whole cluster, is adopted by no larger
+    /// view.
     #[must_use]
     pub(crate) fn sealed(mut self, observers: usize) -> Self {
         self.sealed = self.sealed.max(observers as u8);
         self
     }
 
-    /// Whether somebody with at least so many observers in view found a quorum.
+    /// Whether a member with at least `observers` observers in view found a quorum.
     pub(crate) const fn is_sealed(&self, observers: usize) -> bool {
         self.sealed > 0 && self.sealed as usize >= observers
     }
 
-    /// Unites two records of the same member; says whether this one learned something.
+    /// Unites two records of the same member. Returns whether this record changed.
     pub(crate) fn merge(&mut self, other: &Self) -> bool {
         debug_assert_eq!(self.node, other.node, "records of two members do not merge");
         let (mine, theirs) = (self.era(), other.era());
@@ -94,22 +99,22 @@ impl Record {
         before != *self
     }
 
-    /// Whether it can be: nobody has more observers than rings.
+    /// Whether an honest member can have written the record: no member has more observers than there are rings.
     pub(crate) const fn is_possible(&self, rings: usize) -> bool {
         self.sealed as usize <= rings && (self.rings as u32) < 1 << rings
     }
 
-    /// Which incarnation it speaks of.
+    /// Start and incarnation of the member that the accusations are about.
     pub(crate) const fn era(&self) -> (Generation, Incarnation) {
         (self.generation, self.incarnation)
     }
 
-    /// How many observers accuse.
+    /// Number of observers that accuse the member.
     pub(crate) const fn votes(&self) -> usize {
         self.rings.count_ones() as usize
     }
 
-    /// Whether the i-th observer accuses.
+    /// Whether the i-th observer accuses the member.
     pub(crate) const fn is_by(&self, i: usize) -> bool {
         i < MAX_RINGS && self.rings & (1 << i) != 0
     }
@@ -118,7 +123,7 @@ impl Record {
         &self.probers
     }
 
-    /// How many accuse in one way or the other.
+    /// Number of accusers: observers and slow probers.
     pub(crate) const fn voices(&self) -> usize {
         self.votes() + self.probers.len()
     }
@@ -131,7 +136,7 @@ impl Record {
 }
 
 impl WireRecord {
-    /// Whom it is about.
+    /// The accused member.
     pub(crate) const fn node(&self) -> NodeId {
         self.node
     }
@@ -145,7 +150,7 @@ impl From<&Record> for WireRecord {
 }
 
 impl From<WireRecord> for Record {
-    /// Whatever a peer wrote becomes a record that keeps its own rules.
+    /// Restores the invariants (sorted, unique, at most [`MAX_PROBERS`] probers) that a peer's bytes may break.
     fn from(wire: WireRecord) -> Self {
         let WireRecord { node, generation, incarnation, rings, probers, sealed } = wire;
         let mut record = Self { node, generation, incarnation, rings, probers, sealed };

@@ -1,19 +1,18 @@
-//! The one queue of timers, and the notice that time was lost.
+//! The one queue of timers, and the detection of stalls (time in which this process did not run).
 //!
-//! The detector asks the world for one wake-up at a time, that of its earliest deadline; all further timers wait
-//! here. So their order is the detector's own, and a process that stood still is noticed in one place: its wake-up
-//! comes late. Then every deadline moves by the time that was lost, and everything queued outside is read before any
-//! of them counts.
+//! The detector asks its actor for one wake-up at a time, that of its earliest deadline; all other timers wait here. So
+//! the order of timers is the detector's own, and a stall is noticed in one place: the wake-up comes late. Then every
+//! deadline moves by the time that was lost, and everything queued outside is read before any deadline counts.
 
 use crate::{Config, Effect, Wake};
 use essaim_wire::Moment;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// What is due when.
+/// Timers of the detector, by deadline.
 #[derive(Debug)]
 pub(crate) struct Agenda<T> {
-    /// Numbered, so that deadlines of the same moment keep their order.
+    /// Key: the deadline and a serial number, so that deadlines of the same moment keep their order.
     queue: BTreeMap<(Moment, u64), T>,
     next: u64,
     armed: Option<(Moment, Wake)>,
@@ -24,34 +23,35 @@ impl<T> Agenda<T> {
         Self { queue: BTreeMap::new(), next: 0, armed: None }
     }
 
-    /// Adds a deadline. It cannot be taken back: whoever adds it numbers its era and ignores an old one.
+    /// Adds a deadline. A deadline cannot be cancelled: the caller numbers its era and ignores a deadline of an older
+    /// one.
     pub(crate) fn add(&mut self, at: Moment, due: T) {
         self.next += 1;
         self.queue.insert((at, self.next), due);
     }
 
-    /// The first deadline that has passed, and when it was.
+    /// Takes the first deadline that has passed, with the moment at which it was due.
     pub(crate) fn pop(&mut self, now: Moment) -> Option<(Moment, T)> {
         let entry = self.queue.first_entry()?;
         let at = entry.key().0;
         (at <= now).then(|| (at, entry.remove()))
     }
 
-    /// How much time was lost, if the wake-up that is armed is overdue by more than a hiccup.
+    /// The time that was lost, when the armed wake-up is overdue by more than [`Config::stall`]; otherwise `None`.
     pub(crate) fn stall(&self, now: Moment, config: &Config) -> Option<Duration> {
         let (at, _) = self.armed?;
         let late = now.saturating_since(at);
         (late > config.stall).then_some(late)
     }
 
-    /// Moves every deadline by the time that was lost, and arms anew.
+    /// Moves every deadline by the time that was lost, and arms a new wake-up.
     pub(crate) fn shift(&mut self, lost: Duration) {
         let queue = std::mem::take(&mut self.queue);
         self.queue = queue.into_iter().map(|((at, number), due)| ((at + lost, number), due)).collect();
         self.armed = None;
     }
 
-    /// Whether this wake-up is the one that was asked for last. It is spent then.
+    /// Consumes a wake-up. Returns whether it is the one that was armed last; an older one is stale.
     pub(crate) fn take(&mut self, wake: Wake) -> bool {
         let current = self.armed.is_some_and(|(_, armed)| armed == wake);
         if current {
@@ -60,10 +60,10 @@ impl<T> Agenda<T> {
         current
     }
 
-    /// Asks for a wake-up at the earliest deadline, unless one that early is armed.
+    /// Asks for a wake-up at the earliest deadline, unless one that early is armed already.
     pub(crate) fn arm(&mut self, now: Moment, effects: &mut Vec<Effect>) {
         let Some((&(at, _), _)) = self.queue.first_key_value() else { return };
-        // A deadline may be over when it is added; a wake-up that is armed in the past would look like a stall.
+        // A deadline may have passed already when it is added; a wake-up armed in the past would look like a stall.
         let at = at.max(now);
         if self.armed.is_none_or(|(armed, _)| at < armed) {
             self.next += 1;

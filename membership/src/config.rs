@@ -1,46 +1,46 @@
-//! The numbers of the detector, with their origin. A cluster uses one profile everywhere: the quorum counts rings.
+//! Timing and sizes of the detector, with the origin of each number. All nodes of a cluster use the same profile,
+//! because the quorum depends on the number of rings.
 
 use std::time::Duration;
 
-/// The most rings that a record has bits for.
+/// Upper bound on rings: the bits of an accusation record.
 pub(crate) const MAX_RINGS: usize = 16;
 
-/// How the detector is timed.
+/// Timing and sizes of the detector.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
-    /// How many rings, and so how many observers a node has at most. Eight keep the quorum sharp at 10,000 nodes
-    /// for 7 kB/s each; four cost 3.7 kB/s and are a little slower (simulated).
+    /// Number of rings, and so of observers that a node has at most. Eight keep the quorum sharp at 10,000 nodes for 7
+    /// kB/s each; four cost 3.7 kB/s and are a little slower (simulated).
     pub rings: usize,
-    /// How often an observer asks each of its subjects.
+    /// Interval at which an observer sends a heartbeat to each of its subjects.
     pub heartbeat: Duration,
-    /// Silence of this length is an accusation: three heartbeats.
+    /// Silence of a subject after which its observer accuses it: three heartbeats.
     pub miss: Duration,
-    /// How long an `Unreachable` node has to come back before it is `Down`.
+    /// Time that an `Unreachable` node has to come back before it is `Down`.
     pub grace: Duration,
-    /// foca's slow probe, the net under the rings.
+    /// Interval of foca's slow probe, the safety net under the rings.
     pub probe_period: Duration,
-    /// How long a slow probe waits before it asks others to try.
+    /// Time that a slow probe waits for an answer before it asks other members to probe.
     pub probe_timeout: Duration,
-    /// A suspicion of the slow probe lasts at least this long (times log10 of the cluster's size), and three times
-    /// as long while nobody confirms it.
+    /// Shortest duration of a suspicion by the slow probe (times log10 of the cluster's size); three times as long
+    /// while no other member confirms it.
     pub suspicion: Duration,
-    /// A wake-up that is late by more than this means that this node stood still: everybody is forgiven, and what
+    /// Lateness of a wake-up above which this node counts as stalled: all members are forgiven their silence, and what
     /// queued up meanwhile is read first.
     pub stall: Duration,
-    /// How long a learned member may stay unheard before it is `Down`.
+    /// Time that an expected member may stay unheard before it is `Down`.
     pub patience: Duration,
-    /// This many times `Unreachable` within [`flap_window`](Self::flap_window) make a node flapping.
+    /// Number of times `Unreachable` within [`flap_window`](Self::flap_window) that make a node flapping.
     pub flap_count: usize,
-    /// See [`flap_count`](Self::flap_count).
+    /// Window in which [`flap_count`](Self::flap_count) losses make a node flapping.
     pub flap_window: Duration,
-    /// A flapping node that was steady for this long is trusted again.
+    /// Time without a loss after which a flapping node is trusted again.
     pub flap_pause: Duration,
-    /// How often the whole table is compared with that of one other member.
+    /// Interval at which the whole table is compared with that of one other member (push-pull).
     pub push_pull: Duration,
-    /// How often one member that is `Down` is asked whether it is really gone, so that halves of a cut find each
-    /// other again.
+    /// Interval at which one `Down` member is called, so that the halves of a healed partition find each other again.
     pub reconnect: Duration,
-    /// When a member that is gone is forgotten.
+    /// Time after which a member that is `Down` or has left is forgotten.
     pub forget: Duration,
 }
 
@@ -67,7 +67,7 @@ impl Default for Config {
 }
 
 impl Config {
-    /// For small machines and metered links: half the rings, heartbeats every 500 ms, detection in about 1.8 s.
+    /// Profile for small machines and metered links: half the rings, heartbeats every 500 ms, detection in about 1.8 s.
     pub fn economy() -> Self {
         Self {
             rings: 4,
@@ -78,17 +78,17 @@ impl Config {
         }
     }
 
-    /// How often the detector looks at its subjects: a quarter of a heartbeat, so that heartbeats are spread out
-    /// and a late one is noticed long before the next is due.
+    /// Interval at which the detector looks at its subjects: a quarter of a heartbeat, so that heartbeats are spread
+    /// out and a late answer is noticed long before the next heartbeat is due.
     pub(crate) fn tick(&self) -> Duration {
         self.heartbeat / TICKS_PER_HEARTBEAT
     }
 
-    /// Rings that can be told apart in a record.
+    /// Number of rings in use: at least one, at most the bits of a record.
     pub(crate) fn ring_count(&self) -> usize {
         self.rings.clamp(1, MAX_RINGS)
     }
 }
 
-/// See [`Config::tick`].
+/// Ticks in one heartbeat; see [`Config::tick`].
 pub(crate) const TICKS_PER_HEARTBEAT: u32 = 4;

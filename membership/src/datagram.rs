@@ -1,9 +1,9 @@
-//! What members say to each other in datagrams.
+//! Datagrams between members.
 //!
-//! The first byte tells the two kinds apart: foca's packets, which carry gossip, and *direct* ones, which an observer
-//! and its subject exchange. A direct one always says who speaks, in which incarnation, and whether the speaker
-//! doubts the listener, so that whoever is accused hears it with the next word from anybody (Lifeguard's buddy).
-//! The sender's node id is not believed but compared with the session's peer.
+//! The first byte tells two kinds apart: foca's packets, which carry gossip, and *direct* datagrams, which an observer
+//! and its subject exchange. A direct datagram always contains the sender's identity and incarnation, and whether the
+//! sender doubts the receiver, so an accused member learns of the accusation from the next datagram of any member
+//! (Lifeguard's buddy system). The node id in the datagram must be that of the session's peer.
 
 use crate::accusation::WireRecord;
 use crate::identity::Id;
@@ -13,57 +13,57 @@ use bincode::{Decode, Encode};
 use bytes::Bytes;
 use essaim_wire::{DecodeError, Generation, decode, encode};
 
-/// No datagram is longer: it fits into every path's MTU beside the headers of QUIC, UDP and IP.
+/// Upper bound on a datagram in bytes: it fits into every path's MTU beside the headers of QUIC, UDP and IP.
 pub const MAX_DATAGRAM: usize = 1150;
 
 const GOSSIP: u8 = 0;
 const DIRECT: u8 = 1;
 
-/// A datagram, told apart.
+/// A decoded datagram, by kind.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Datagram<'a> {
-    /// A packet of foca's.
+    /// Packet of foca.
     Gossip(&'a [u8]),
     Direct(Direct),
 }
 
-/// One member to another.
+/// A datagram from one member to another.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub(crate) struct Direct {
-    /// Who speaks.
+    /// Identity of the sender.
     pub(crate) id: Id,
-    /// In which incarnation.
+    /// Incarnation of the sender.
     pub(crate) incarnation: Incarnation,
-    /// Which incarnation of the listener the speaker holds for accused, unreachable or down.
+    /// Start and incarnation of the receiver that the sender holds for accused, unreachable, restarting or gone.
     pub(crate) doubt: Option<(Generation, Incarnation)>,
     pub(crate) say: Say,
 }
 
-/// What is said.
+/// Content of a direct datagram.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub(crate) enum Say {
-    /// Are you there? Asked by an observer.
+    /// Heartbeat: an observer asks its subject for an echo.
     Beat { seq: u32 },
-    /// I am.
+    /// Echo: the answer to a heartbeat.
     Echo { seq: u32 },
-    /// This is how your subject, or you yourself, stand accused.
+    /// Accusations of a subject, sent to its other observers and to the subject itself.
     Accuse(WireRecord),
-    /// I live, in this incarnation: with a signature, for the listener to pass on.
+    /// The sender lives in this incarnation; signed, so that the receiver can pass it on.
     Alive(Signature),
-    /// I go away: with a signature, for the listener to pass on.
+    /// The sender goes away; signed, so that the receiver can pass it on.
     Farewell(Goodbye, Signature),
 }
 
-/// What travels beside foca's own updates.
+/// Broadcast items in foca's packets, beside foca's own updates.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub(crate) enum Item {
-    /// What observers say of a member. It steers what is shown and routed, and moves no task.
+    /// Accusations of a member. They affect what is shown and routed, and move no task.
     Accused(WireRecord),
-    /// What a member says of itself.
+    /// Signed statement of a member about itself.
     Stated(Statement),
 }
 
-/// Why a datagram is ignored.
+/// Reasons to ignore a datagram.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Unreadable {
     #[error("a datagram of {0} bytes is empty or too long")]
@@ -74,7 +74,7 @@ pub(crate) enum Unreadable {
     Undecodable(#[from] DecodeError),
 }
 
-/// Reads a datagram.
+/// Decodes a datagram.
 pub(crate) fn read(bytes: &[u8]) -> Result<Datagram<'_>, Unreadable> {
     match bytes {
         [] => Err(Unreadable::Length(0)),
@@ -86,7 +86,7 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Datagram<'_>, Unreadable> {
 }
 
 impl Direct {
-    /// Its bytes.
+    /// Encodes the datagram.
     pub(crate) fn write(&self) -> Bytes {
         let mut bytes = vec![DIRECT];
         bytes.extend(encode(self));
@@ -95,7 +95,7 @@ impl Direct {
     }
 }
 
-/// The datagram around a packet of foca's.
+/// Wraps a packet of foca into a datagram.
 pub(crate) fn write_gossip(packet: &[u8]) -> Bytes {
     let mut bytes = Vec::with_capacity(packet.len() + 1);
     bytes.push(GOSSIP);

@@ -1,19 +1,20 @@
-//! The pause for nodes that flap: too often `Unreachable` lately, so no new tasks until it was steady for a while.
+//! The pause for nodes that flap: a node that was `Unreachable` too often lately gets no new tasks until it has been
+//! steady for a while.
 
 use crate::Config;
 use essaim_wire::Moment;
 use std::collections::VecDeque;
 
-/// The recent losses of one member.
+/// Recent losses of one member, and whether it is flapping.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Flap {
-    /// The latest, at most as many as make a node flapping.
+    /// Moments of the latest losses, at most [`Config::flap_count`].
     losses: VecDeque<Moment>,
     flapping: bool,
 }
 
 impl Flap {
-    /// It became `Unreachable`; says whether it is flapping only now.
+    /// Counts that the member became `Unreachable`. Returns whether its flapping begins with this loss.
     pub(crate) fn on_loss(&mut self, now: Moment, config: &Config) -> bool {
         self.losses.push_back(now);
         while self.losses.len() > config.flap_count {
@@ -26,7 +27,7 @@ impl Flap {
         begins
     }
 
-    /// It was steady for the whole pause; says whether that ended a flapping.
+    /// Ends the pause of a member that was steady for all of it. Returns whether the member was flapping.
     pub(crate) fn on_steady(&mut self) -> bool {
         self.losses.clear();
         std::mem::take(&mut self.flapping)

@@ -1,11 +1,11 @@
-//! foca, kept on a short leash: it spreads updates and items, and probes slowly.
+//! foca within limits: it spreads updates and items, and probes slowly, but decides nothing.
 //!
-//! foca 2.0 alone is no verdict: its Down is final and one prober's word, and a node that is told to be down gives
-//! its identity up. So nothing that comes from the network reaches foca's table unseen: a packet is opened here, the
-//! detector judges its updates one by one, and foca gets the header alone. What foca is told to hold for down is
-//! told locally and never spread; what it says of this node is turned into a refutation. Timers of its probe are
-//! stretched by local health; the timer that would turn a suspect down becomes the accusation of a slow prober, and
-//! whether that ends in `Unreachable` is the detector's business.
+//! foca 2.0 alone gives no verdict that can be used: its Down is final and the word of one prober, and a node that is
+//! told to be down gives its identity up. So nothing that comes from the network reaches foca's table unseen: a packet
+//! is opened here, the detector judges its updates one by one, and foca gets the header alone. A member that foca must
+//! hold for down is reported to it locally and never spread; an accusation of this node is turned into a refutation.
+//! Timers of foca's probe are stretched by local health. The timer that would turn a suspect down becomes the
+//! accusation of a slow prober, and the detector decides whether that ends in `Unreachable`.
 
 use crate::Incarnation;
 use crate::config::Config;
@@ -24,13 +24,13 @@ use std::net::SocketAddr;
 use std::num::{NonZeroU8, NonZeroUsize};
 use std::time::Duration;
 
-/// Each round of gossip goes to this many members, and so many are asked to probe for somebody.
+/// Number of members that hear each round of gossip, and of members asked to probe another indirectly.
 pub(crate) const FANOUT: NonZeroUsize = NonZeroUsize::new(3).expect("three is not zero");
 
-/// foca's packet, after the byte that tells it apart.
+/// Upper bound on a packet of foca in bytes: a datagram without the byte that tells its kind.
 const MAX_PACKET: NonZeroUsize = NonZeroUsize::new(MAX_DATAGRAM - 1).expect("a datagram has room");
 
-/// foca and this node's own identity within it.
+/// foca, and this node's own identity within it.
 pub(crate) struct Gossip {
     foca: Foca<Id, Letters, ChaCha8Rng, Items>,
     out: Outbox,
@@ -41,29 +41,29 @@ pub(crate) struct Gossip {
     config: foca::Config,
 }
 
-/// What foca asks for.
+/// Requests of foca that wait for the detector.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
     pub(crate) sends: Vec<(NodeId, Bytes)>,
-    /// Already stretched.
+    /// Timers, already stretched by local health.
     pub(crate) timers: Vec<(Duration, Timer<Id>)>,
-    /// Whom this node's slow probe failed to reach.
+    /// Members that this node's slow probe failed to reach.
     pub(crate) suspects: Vec<(Id, Incarnation)>,
     probe_failed: bool,
     probing: bool,
 }
 
-/// A packet of foca's, opened.
+/// A decoded packet of foca.
 #[derive(Debug)]
 pub(crate) struct Packet {
     header: Header<Id>,
-    /// What it says of members.
+    /// Updates about members.
     pub(crate) updates: Vec<(Id, Incarnation, State)>,
     pub(crate) items: Vec<Item>,
 }
 
 impl Packet {
-    /// Opens a packet. Every length in it is checked against what is there.
+    /// Decodes a packet. Every length in it is checked against the bytes that are there.
     pub(crate) fn open(mut bytes: &[u8]) -> Result<Self, DecodeError> {
         let cut = || DecodeError::new("Packet", "cut short");
         let header = Letters.decode_header_of(&mut bytes)?;
@@ -84,7 +84,7 @@ impl Packet {
         Ok(packet)
     }
 
-    /// Who sent it, and in which incarnation.
+    /// Identity and incarnation of the sender.
     pub(crate) fn sender(&self) -> (Id, Incarnation) {
         (self.header.src, self.header.src.incarnation(self.header.src_incarnation))
     }
@@ -98,12 +98,12 @@ impl Gossip {
             probe_rtt: config.probe_timeout,
             num_indirect_probes: FANOUT,
             max_transmissions: NonZeroU8::new(transmissions).expect("at least one"),
-            // Never used: the detector times suspicions itself.
+            // Not used: the detector times suspicions itself.
             suspect_to_down_after: config.suspicion,
             // The detector forgets members itself.
             remove_down_after: None,
             max_packet_size: MAX_PACKET,
-            // A node that is told to be dead would give up its identity.
+            // A node that is told to be down would give up its identity.
             notify_down_members: false,
             // Tables are compared over a stream, and the detector gossips with its own heartbeats.
             periodic_announce: None,
@@ -115,7 +115,7 @@ impl Gossip {
         Self { foca, out: Outbox::default(), health: Health::default(), me, refuted: 0, transmissions, config }
     }
 
-    /// This node's identity as it is now.
+    /// This node's present identity.
     pub(crate) const fn me(&self) -> Id {
         self.me
     }
@@ -125,47 +125,49 @@ impl Gossip {
         self.me.incarnation(self.refuted)
     }
 
-    /// What foca asked for since the last time.
+    /// Takes what foca requested since the last call.
     pub(crate) fn take(&mut self) -> Outbox {
         let taken = std::mem::take(&mut self.out);
         self.out.probing = taken.probing;
         taken
     }
 
-    /// Somebody lives. That is spread if it is news, unless the table it was read in came from those who know.
+    /// Tells foca that a member lives. With `spread`, foca gossips it if it is news; without, the news came from a
+    /// table whose senders know it already.
     pub(crate) fn alive(&mut self, id: Id, incarnation: Incarnation, spread: bool) {
         self.apply(Member::new(id, incarnation.refuted(), State::Alive), spread);
     }
 
-    /// Somebody is suspected, says a packet: spread that if it is news.
+    /// Tells foca that a packet suspects a member; foca gossips it if it is news.
     pub(crate) fn suspect(&mut self, id: Id, incarnation: Incarnation) {
         self.apply(Member::new(id, incarnation.refuted(), State::Suspect), true);
     }
 
-    /// Stops talking to somebody. Told to nobody: each node comes to its own verdict.
+    /// Stops gossip and probes to a member. This is not gossiped, since each node comes to its own verdict.
     pub(crate) fn bury(&mut self, id: Id, incarnation: Incarnation) {
         self.apply(Member::new(id, incarnation.refuted(), State::Down), false);
     }
 
-    /// Makes room for somebody who was buried and lives after all.
+    /// Removes a buried member from foca's table, so that it can be alive again.
     pub(crate) fn exhume(&mut self, id: Id) {
         self.told(|foca, out| foca.handle_timer(Timer::RemoveDown(id), out));
     }
 
-    /// Forgets somebody for good.
+    /// Removes a member from foca's table for good.
     pub(crate) fn forget(&mut self, id: Id, incarnation: Incarnation) {
         self.bury(id, incarnation);
         self.exhume(id);
     }
 
-    /// Takes back what is said of this node in the incarnation that it is in. An earlier one is taken back already, and a
-    /// later one nobody can have heard from this node: whoever says so makes it up, and must not use up its incarnations.
+    /// Refutes an accusation of this node's present incarnation. One of an earlier incarnation is refuted already. One
+    /// of a later incarnation is invented, since no member can have heard of it from this node, and must not use up
+    /// incarnations.
     pub(crate) fn refute(&mut self, incarnation: Incarnation) {
         if incarnation == self.incarnation() {
             let suspected = self.refuted;
             self.health.on_trouble();
             self.apply(Member::new(self.me, suspected, State::Suspect), false);
-            // Exactly what foca does with it: one more, or a renewed identity when there are no more.
+            // Exactly foca's own step: the next incarnation, or a renewed identity when there are no more.
             (self.me, self.refuted) = match suspected.checked_add(1) {
                 Some(refuted) => (self.me, refuted),
                 None => (self.me.renew().unwrap_or(self.me), 0),
@@ -174,7 +176,7 @@ impl Gossip {
         }
     }
 
-    /// This node listens elsewhere or has another role.
+    /// Gives this node another address or role, in a new epoch.
     pub(crate) fn change(&mut self, addr: SocketAddr, role: Role) {
         if (addr, role) != (self.me.addr, self.me.role) {
             self.become_epoch(self.me.epoch.saturating_add(1), addr, role);
@@ -188,20 +190,20 @@ impl Gossip {
         self.told(|foca, out| foca.change_identity(me, out));
     }
 
-    /// Spreads an item.
+    /// Gossips an item.
     pub(crate) fn spread(&mut self, item: &Item) {
-        // The handler accepts whatever this module encoded.
+        // The handler accepts every item that this module encodes.
         let _ = self.foca.add_broadcast(&encode(item));
     }
 
-    /// Whether there is something to spread.
+    /// Whether updates or items wait to be gossiped.
     pub(crate) fn has_news(&self) -> bool {
         self.foca.updates_backlog() > 0 || self.foca.custom_broadcast_backlog() > 0
     }
 
-    /// One round of gossip, to `hearers` in place of those whom foca drew: it draws from everybody, and so would make
-    /// a session with nearly everybody in a large cluster. A packet is judged by what it says; to whom foca addressed
-    /// it matters to nobody.
+    /// Sends one round of gossip to `hearers` in place of the members that foca drew: foca draws from all members, and
+    /// so would need a session with nearly every one in a large cluster. Receivers judge a packet by its content, and
+    /// not by the member to which foca addressed it.
     pub(crate) fn round(&mut self, hearers: &[NodeId]) {
         let before = self.out.sends.len();
         self.told(|foca, out| foca.gossip(out));
@@ -210,7 +212,7 @@ impl Gossip {
         }
     }
 
-    /// A timer of foca's fired.
+    /// Hands a timer back to foca when it is due.
     pub(crate) fn on_timer(&mut self, timer: Timer<Id>) {
         let probe_ends = matches!(timer, Timer::ProbeRandomMember(_));
         self.out.probe_failed = false;
@@ -221,10 +223,10 @@ impl Gossip {
         }
     }
 
-    /// Lets foca answer a packet whose updates were judged already.
+    /// Lets foca answer a packet whose updates have been judged already.
     pub(crate) fn answer(&mut self, packet: &Packet) {
         let mut header = packet.header.clone();
-        // A packet for this generation is meant for this node, whichever epoch its sender had heard of.
+        // A packet for this generation is meant for this node, whichever epoch its sender knows.
         if (header.dst.node, header.dst.generation) == (self.me.node, self.me.generation) {
             header.dst = self.me;
         }
@@ -237,7 +239,7 @@ impl Gossip {
         self.told(|foca, out| foca.handle_data(&bytes, out));
     }
 
-    /// How often an item is sent grows with the number of members.
+    /// Fits the number of transmissions of an item to the number of members.
     pub(crate) fn fit(&mut self, members: usize) {
         let wanted = transmissions(members);
         if wanted != self.transmissions {
@@ -251,8 +253,8 @@ impl Gossip {
         self.told(|foca, out| foca.apply_many(std::iter::once(member), spread, out));
     }
 
-    /// Calls foca. Its errors all say that it ignored something (a stale probe, a packet to somebody else), which is
-    /// what should happen then.
+    /// Calls foca. All its errors mean that it ignored something (a stale probe, a packet to another member), which is
+    /// right.
     fn told(
         &mut self,
         call: impl FnOnce(&mut Foca<Id, Letters, ChaCha8Rng, Items>, &mut Clerk<'_>) -> Result<(), foca::Error>,
@@ -262,13 +264,13 @@ impl Gossip {
     }
 }
 
-/// 4·log10(n + 1), as memberlist has it; at least three, so that a single lost datagram in a small cluster is no
-/// loss of news.
+/// Transmissions of an item: 4·log10(n + 1), as in memberlist; at least three, so that one lost datagram in a small
+/// cluster loses no news.
 fn transmissions(members: usize) -> u8 {
     (4.0 * (members as f64 + 1.0).log10()).ceil().clamp(3.0, 255.0) as u8
 }
 
-/// The datagram of a packet that says this, from somebody to somebody: foca writes none that is not so.
+/// Encodes a packet with arbitrary content, sender and receiver; foca itself writes only true ones.
 #[cfg(any(test, feature = "lies"))]
 pub(crate) fn write_packet(
     src: Id,
@@ -296,7 +298,7 @@ pub(crate) fn write_packet(
     write_gossip(&packet)
 }
 
-/// Writes down what foca asks for.
+/// foca's runtime: stores its requests in the [`Outbox`].
 struct Clerk<'a> {
     out: &'a mut Outbox,
     health: &'a Health,
@@ -318,7 +320,7 @@ impl Runtime<Id> for Clerk<'_> {
             Timer::ChangeSuspectToDown { member_id, incarnation, .. } => {
                 self.out.suspects.push((member_id, member_id.incarnation(incarnation)));
             }
-            // Both, or the probe would end before its helpers were asked.
+            // Both timers are stretched; otherwise the probe would end before its helpers are asked.
             Timer::ProbeRandomMember(_) | Timer::SendIndirectProbe { .. } => {
                 self.out.probing |= matches!(timer, Timer::SendIndirectProbe { .. });
                 self.out.timers.push((self.health.stretch(after), timer));
@@ -331,7 +333,7 @@ impl Runtime<Id> for Clerk<'_> {
     }
 }
 
-/// Items replace those of the same kind about the same member.
+/// foca's broadcast handler: an item replaces those of the same kind about the same member.
 struct Items;
 
 #[derive(PartialEq)]
@@ -350,7 +352,7 @@ impl BroadcastHandler<Id> for Items {
     type Key = Key;
     type Error = DecodeError;
 
-    /// Only ever called for this node's own items: those of packets are taken out before foca sees them.
+    /// Called for this node's own items only: those of packets are taken out before foca sees them.
     fn receive_item(&mut self, data: &[u8], _: Option<&Id>) -> Result<Option<Key>, DecodeError> {
         Ok(Some(match decode(data)? {
             Item::Accused(record) => Key::Accused(record.node()),
@@ -359,7 +361,7 @@ impl BroadcastHandler<Id> for Items {
     }
 }
 
-/// How foca's packets are written.
+/// foca's codec: the encoding of its packets.
 struct Letters;
 
 #[derive(Debug, Encode, Decode)]
@@ -399,7 +401,7 @@ enum WireState {
     Down,
 }
 
-/// Why foca could not write or read something.
+/// Errors of the codec.
 #[derive(Debug, thiserror::Error)]
 enum Unwritten {
     #[error("no room left")]
@@ -480,7 +482,7 @@ impl foca::Codec<Id> for Letters {
     }
 }
 
-/// All or nothing: foca's buffer must not be left dirty.
+/// Writes all bytes or none: foca's buffer must not keep half a value.
 fn put(bytes: &[u8], mut buf: impl BufMut) -> Result<(), Unwritten> {
     if buf.remaining_mut() < bytes.len() {
         return Err(Unwritten::Full);
@@ -489,7 +491,7 @@ fn put(bytes: &[u8], mut buf: impl BufMut) -> Result<(), Unwritten> {
     Ok(())
 }
 
-/// foca's buffers are contiguous.
+/// Decodes a value from the front of foca's buffer, which is contiguous.
 fn take<T: Decode<()>>(buf: &mut impl Buf) -> Result<T, DecodeError> {
     let (value, used) = decode_prefix(buf.chunk())?;
     buf.advance(used);

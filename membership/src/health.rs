@@ -1,42 +1,42 @@
-//! Lifeguard's timing: how much this node trusts itself, and how long a suspicion of the slow probe lasts.
+//! Timing after Lifeguard: how much this node trusts its own probes, and how long a suspicion of the slow probe lasts.
 //!
-//! (Dadgar, Phillips, Currey: *Lifeguard*, arXiv 1707.00788.) A node whose probes fail, or that has to refute, is
-//! more likely slow itself than surrounded by the dead, so it probes more slowly. A suspicion shrinks from its
-//! longest to its shortest time as others confirm it independently.
+//! (Dadgar, Phillips, Currey: *Lifeguard*, arXiv 1707.00788.) A node whose probes fail, or that has to refute, is more
+//! likely slow itself than surrounded by dead members, so it probes more slowly. A suspicion shrinks from its longest
+//! to its shortest duration as other members confirm it independently.
 
 use crate::accusation::MAX_PROBERS;
 use std::time::Duration;
 
-/// Lifeguard's S: at worst everything takes nine times as long.
+/// Upper bound on the local health score (Lifeguard's S): delays take at most nine times as long.
 const WORST: u32 = 8;
 
-/// A suspicion that nobody confirms lasts this many times as long as one that enough others confirm.
+/// Factor by which an unconfirmed suspicion lasts longer than one that enough members confirm.
 const UNCONFIRMED: f64 = 3.0;
 
-/// The local health multiplier; zero is healthy.
+/// Local health multiplier of Lifeguard; zero is healthy.
 #[derive(Debug, Default)]
 pub(crate) struct Health {
     score: u32,
 }
 
 impl Health {
-    /// A probe was answered.
+    /// Lowers the score: a probe was answered.
     pub(crate) fn on_success(&mut self) {
         self.score = self.score.saturating_sub(1);
     }
 
-    /// A probe failed, or this node had to refute.
+    /// Raises the score: a probe failed, or this node had to refute.
     pub(crate) fn on_trouble(&mut self) {
         self.score = (self.score + 1).min(WORST);
     }
 
-    /// A delay of the slow probe, stretched.
+    /// Stretches a delay of the slow probe by the score.
     pub(crate) fn stretch(&self, delay: Duration) -> Duration {
         delay * (self.score + 1)
     }
 }
 
-/// How long a suspicion lasts that `voices` others share with the first, among `members`.
+/// Duration of a suspicion with `voices` accusers in a cluster of `members`; `shortest` is that of a confirmed one.
 pub(crate) fn suspicion(shortest: Duration, members: usize, voices: usize) -> Duration {
     let shortest = shortest.as_secs_f64() * (members as f64).log10().max(1.0);
     let longest = shortest * UNCONFIRMED;

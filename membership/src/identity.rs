@@ -1,16 +1,16 @@
 //! The identity that foca sees: one start of one node, at one address.
 //!
-//! foca counts refutations in 16 bits and cannot tell that an address changed, so its incarnation is the lower half
-//! of ours, and the upper half, the *epoch*, is part of the identity: a node that moves, changes its role or runs
-//! out of 16 bits takes a new epoch, which to foca is a new identity that replaces the old one. Outside of this
-//! module there is one [`Incarnation`] of 32 bits, and nobody can tell the difference.
+//! foca counts refutations in 16 bits and cannot tell that an address changed. So foca's incarnation is the lower half
+//! of ours, and the upper half, the *epoch*, is part of the identity: a node that moves, changes its role or runs out
+//! of 16 bits takes a new epoch, which to foca is a new identity that replaces the old one. Outside of this module
+//! there is one [`Incarnation`] of 32 bits.
 
 use crate::{Incarnation, Member};
 use bincode::{Decode, Encode};
 use essaim_wire::{Generation, NodeId, Role};
 use std::net::SocketAddr;
 
-/// Identity, as foca compares it.
+/// Identity of a member, as foca compares it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 pub(crate) struct Id {
     pub(crate) node: NodeId,
@@ -21,12 +21,12 @@ pub(crate) struct Id {
 }
 
 impl Id {
-    /// The first identity of a start.
+    /// The first identity of a start of the node.
     pub(crate) const fn of(member: Member) -> Self {
         Self::after(member, None)
     }
 
-    /// The identity of a start in which a detector has been before and had come to this incarnation: beyond it.
+    /// The identity of a start in which an earlier detector reached the incarnation `last`: the epoch after that.
     pub(crate) const fn after(member: Member, last: Option<Incarnation>) -> Self {
         let Member { node, generation, addr, role } = member;
         let epoch = match last {
@@ -36,30 +36,31 @@ impl Id {
         Self { node, generation, epoch, addr, role }
     }
 
-    /// What the rest of the world knows of it.
+    /// The public part of the identity.
     pub(crate) const fn member(self) -> Member {
         let Self { node, generation, addr, role, .. } = self;
         Member { node, generation, addr, role }
     }
 
-    /// Ours, from foca's.
+    /// Our incarnation, from foca's.
     pub(crate) const fn incarnation(self, refuted: foca::Incarnation) -> Incarnation {
         Incarnation(((self.epoch as u32) << 16) | refuted as u32)
     }
 
-    /// Its age among the identities of the node; a total order, so that two nodes never disagree on which is newer.
+    /// Order of the identities of one node, oldest first. It is total, so that two members never disagree on which is
+    /// newer.
     fn age(&self) -> (Generation, u16, SocketAddr, Role) {
         (self.generation, self.epoch, self.addr, self.role)
     }
 }
 
 impl Incarnation {
-    /// foca's half.
+    /// The lower half: foca's incarnation.
     pub(crate) const fn refuted(self) -> foca::Incarnation {
         (self.0 & 0xffff) as u16
     }
 
-    /// The identity's half.
+    /// The upper half: the epoch of the identity.
     pub(crate) const fn epoch(self) -> u16 {
         (self.0 >> 16) as u16
     }
@@ -68,7 +69,7 @@ impl Incarnation {
 impl foca::Identity for Id {
     type Addr = NodeId;
 
-    /// Out of incarnations: the next epoch.
+    /// The identity of the next epoch, when foca has used up its incarnations.
     fn renew(&self) -> Option<Self> {
         self.epoch.checked_add(1).map(|epoch| Self { epoch, ..*self })
     }

@@ -1,103 +1,103 @@
-//! What goes into the detector and what comes out.
+//! Inputs and effects of the detector.
 
 use crate::{Goodbye, Member, Verdict};
 use bytes::Bytes;
 use essaim_wire::{Moment, NodeId, Role};
 use std::net::SocketAddr;
 
-/// Something happened.
+/// A fact that the detector is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Input {
-    /// Begin: from now on things happen by themselves. Before it, the detector only answers.
+    /// Start periodic work. Before it, the detector only answers.
     Start,
     /// A datagram came over a session whose peer proved to be `from`.
     Datagram {
-        /// The peer.
+        /// Peer of the session.
         from: NodeId,
-        /// What it sent.
+        /// Bytes of the datagram.
         bytes: Bytes,
     },
-    /// A wake-up that was asked for by [`Effect::WakeAt`].
+    /// The wake-up that [`Effect::WakeAt`] asked for is due.
     Timer(Wake),
-    /// A session with the node is up.
+    /// A session with a node is up.
     SessionUp {
-        /// The peer.
+        /// Peer of the session.
         node: NodeId,
     },
-    /// A session with the node ended, and not because this node closed it.
+    /// A session with a node ended, and this node did not close it.
     SessionLost {
-        /// The peer.
+        /// Peer of the session.
         node: NodeId,
-        /// In which way.
+        /// Reason why the session ended.
         how: Loss,
     },
-    /// The sentinel of [`Effect::Probe`] was refused: the host lives, and nothing listens there.
+    /// The sentinel of [`Effect::Probe`] was refused: the host lives, and no process listens on the port.
     Refused(NodeId),
-    /// The other half of a push-pull, on both sides: the bytes of the peer's [`Table`](crate::Table).
+    /// The peer's [`Table`](crate::Table) arrived in a push-pull; both sides receive one.
     Members {
-        /// The peer.
+        /// Peer that sent the table.
         from: NodeId,
-        /// Its table.
+        /// Bytes of the table.
         bytes: Vec<u8>,
     },
-    /// Members that should exist: a seed to join through, the nodes of the last run, those of the replicated state.
+    /// Members that should exist: a seed to join through, the nodes of the last run, or those of the replicated state.
     Learn(Vec<Member>),
-    /// This node listens elsewhere, or has another role.
+    /// This node has another address or another role.
     Changed {
-        /// Where it listens now.
+        /// Present address of this node's endpoint.
         addr: SocketAddr,
-        /// Its role now.
+        /// Present role of this node.
         role: Role,
     },
-    /// A node was removed from the cluster: it is forgotten, and not accepted again.
+    /// A node was removed from the cluster: the detector forgets it and does not accept it again.
     Removed(NodeId),
-    /// This node goes away. Keep the endpoint open for [`Detector::FAREWELL`](crate::Detector::FAREWELL) after it.
+    /// This node goes away. Keep its endpoint open for [`Detector::FAREWELL`](crate::Detector::FAREWELL) afterwards.
     Goodbye(Goodbye),
-    /// This process stood still for a while, as somebody else noticed. The detector also notices by itself, when a
+    /// This process stood still for a while, as its runtime noticed. The detector also notices a stall itself, when a
     /// wake-up comes late.
     Stalled,
 }
 
-/// How a session ended.
+/// Reasons why a session ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Loss {
-    /// The peer closed it, or the transport failed: it may be back in a moment, so it is asked at once and accused
-    /// only if it stays silent.
+    /// The peer closed the session, or the transport failed. The peer may be back in a moment, so it is asked at once,
+    /// and accused only if it stays silent.
     Closed,
     /// A stateless reset: the process that held the session is gone.
     Reset,
-    /// Nothing came for the whole idle timeout.
+    /// Nothing arrived for the whole idle timeout.
     TimedOut,
 }
 
-/// Numbers a wake-up; an old one is stale and ignored.
+/// Number of a wake-up; a wake-up with an older number is stale and ignored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Wake(pub(crate) u64);
 
-/// Something to do.
+/// A request of the detector to its actor.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
-    /// Send a datagram (at most [`MAX_DATAGRAM`](crate::MAX_DATAGRAM) bytes), dialling if there is no session.
+    /// Send a datagram of at most [`MAX_DATAGRAM`](crate::MAX_DATAGRAM) bytes; dial if there is no session.
     Send {
-        /// To whom.
+        /// Node that receives the datagram.
         to: NodeId,
-        /// What.
+        /// Bytes of the datagram.
         bytes: Bytes,
     },
-    /// Come back at that moment with [`Input::Timer`]. Only the last one asked for counts.
+    /// Come back at this moment with [`Input::Timer`]. A later request replaces an earlier one.
     WakeAt(Moment, Wake),
-    /// Send a sentinel to the node's port and report [`Input::Refused`] if it is refused.
+    /// Send a sentinel to the node's port, and report [`Input::Refused`] if the host refuses it.
     Probe(NodeId),
     /// Compare tables ([`Detector::push_pull`](crate::Detector::push_pull)) with the node over the `members` lane; if
-    /// their sums differ, give each side the other's as [`Input::Members`].
+    /// their sums differ, give each side the table of the other as [`Input::Members`].
     PushPull(NodeId),
-    /// The node is reached there, by what gossip said last. Comes before anything is sent to it.
+    /// The address of a node's endpoint according to the latest gossip. It precedes everything sent to the node.
     Address {
-        /// The node.
+        /// Node that has this address.
         node: NodeId,
-        /// Its endpoint.
+        /// Address of the node's endpoint.
         addr: SocketAddr,
     },
-    /// A conclusion.
+    /// A conclusion about a member or about this node.
     Verdict(Verdict),
 }

@@ -1,7 +1,7 @@
-//! Every well-formed lie that a member can tell about others, for the simulator: in datagrams and in tables.
+//! Every well-formed lie that a member can tell about others, in datagrams and in tables, for the simulator.
 //!
-//! What a liar says of itself is its own affair, so each of these is about somebody else, or about somebody who does not
-//! exist. The bytes are such as this version reads.
+//! What a liar says of itself is its own affair, so each lie is about another member, or about one that does not exist.
+//! The bytes are valid for this version.
 
 use crate::accusation::{Record, WireRecord};
 use crate::config::MAX_RINGS;
@@ -16,17 +16,17 @@ use essaim_wire::{Generation, NodeId, Role};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// Members that do not exist, in one table.
+/// Number of invented members in one table.
 const INVENTED: u128 = 24;
 
-/// Who lies, and about whom.
+/// A lying member, and the members that it lies about.
 #[derive(Debug, Clone)]
 pub struct Liar {
-    /// The liar, as it presents itself.
+    /// Identity of the liar, as it presents itself.
     pub me: Member,
-    /// In which incarnation it is.
+    /// Incarnation of the liar.
     pub incarnation: Incarnation,
-    /// Whom it lies about.
+    /// Members that the liar lies about.
     pub victims: Vec<MemberView>,
 }
 
@@ -35,7 +35,7 @@ impl Liar {
         Id { epoch: self.incarnation.epoch(), ..Id::of(self.me) }
     }
 
-    /// Datagrams to send to everybody.
+    /// Lying datagrams, to be sent to all members.
     pub fn datagrams(&self) -> Vec<Bytes> {
         let mut datagrams = Vec::new();
         for victim in &self.victims {
@@ -44,12 +44,12 @@ impl Liar {
             for record in accusations(victim) {
                 datagrams.push(direct(Say::Accuse(record)).write());
             }
-            // To the victim: it is doubted in incarnations that it never had.
+            // To the victim: doubts of incarnations that it never had.
             for doubted in [victim.incarnation, Incarnation(u32::MAX), Incarnation(0xffff)] {
                 let doubt = Some((victim.member.generation, doubted));
                 datagrams.push(Direct { doubt, ..direct(Say::Beat { seq: 1 }) }.write());
             }
-            // In the victim's name, over the liar's session.
+            // In the victim's name, over the session of the liar.
             let farewell = Say::Farewell(Goodbye::Stopped, unsigned());
             datagrams.push(Direct { id, incarnation: victim.incarnation, doubt: None, say: farewell }.write());
 
@@ -71,7 +71,7 @@ impl Liar {
         datagrams
     }
 
-    /// Tables to answer a comparison with, or to ask for one.
+    /// Lying tables, to send as a request or an answer of a comparison.
     pub fn tables(&self) -> Vec<Vec<u8>> {
         let row = |id, incarnation, standing, record, word| Row { id, incarnation, standing, record, word };
         let me = || row(self.id(), self.incarnation, Standing::Present, None, None);
@@ -115,7 +115,7 @@ fn identity(victim: &MemberView) -> Id {
     Id { epoch: victim.incarnation.epoch(), ..Id::of(victim.member) }
 }
 
-/// What the victim is not: another start, another epoch, another address, another role.
+/// False identities of the victim: another start, another epoch, another address, another role.
 fn identities(victim: &MemberView, addr: SocketAddr) -> Vec<(Id, Incarnation)> {
     let (id, incarnation) = (identity(victim), victim.incarnation);
     let role = if id.role == Role::Manager { Role::Worker } else { Role::Manager };
@@ -131,7 +131,7 @@ fn identities(victim: &MemberView, addr: SocketAddr) -> Vec<(Id, Incarnation)> {
     ]
 }
 
-/// In the victim's name, signed by nobody.
+/// Statements in the victim's name, without a valid signature.
 fn statements(victim: &MemberView, addr: SocketAddr) -> Vec<Statement> {
     let goodbyes = [
         Some(Goodbye::Leaving),
@@ -147,7 +147,7 @@ fn statements(victim: &MemberView, addr: SocketAddr) -> Vec<Statement> {
     .collect()
 }
 
-/// Against the victim: of observers that said nothing, with quorums that nobody counted.
+/// Accusations of the victim by observers that did not accuse it, with quorums that no member counted.
 fn accusations(victim: &MemberView) -> Vec<WireRecord> {
     let Member { node, generation, .. } = victim.member;
     let mut records = Vec::new();

@@ -1,4 +1,4 @@
-//! A member: an identity as gossip sees it, and what the detector thinks of it.
+//! Members: identities as gossip sees them, and the detector's view of each.
 
 use bincode::{Decode, Encode};
 use essaim_wire::{Generation, Moment, NodeId, Role};
@@ -6,20 +6,20 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// Who somebody says to be: one start of one node, where to reach it, and in what role.
+/// Identity that a member presents: one start of one node, with its address and its role.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Member {
-    /// The node.
+    /// Id of the node.
     pub node: NodeId,
-    /// Which start of it.
+    /// Number of this start of the node.
     pub generation: Generation,
-    /// Where its endpoint listens.
+    /// Address of the node's endpoint.
     pub addr: SocketAddr,
-    /// Its role, as it says itself; the certificate is what counts.
+    /// Role according to the member itself; the certificate is authoritative.
     pub role: Role,
 }
 
-/// Counts within a generation how often a member took back what was said of it, or changed its address. Only the
+/// Number of times within a generation that a member refuted an accusation or changed its address or role. Only the
 /// member itself raises it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Encode, Decode)]
 pub struct Incarnation(pub u32);
@@ -30,73 +30,74 @@ impl fmt::Debug for Incarnation {
     }
 }
 
-/// What the detector thinks of a member.
+/// State of a member, as the detector sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
-    /// Should exist, as somebody told this node, but was not heard of since.
+    /// The member should exist, as this node was told, but has not been heard since.
     Expected,
-    /// Heard, and accused by nobody.
+    /// The member is heard, and no observer accuses it.
     Alive,
-    /// Accused, but not by a quorum.
+    /// The member is accused, but not by a quorum.
     Suspected,
-    /// Missed by a quorum of its observers. It can still take that back.
+    /// A quorum of its observers misses the member. It can still refute that.
     Unreachable,
-    /// Said goodbye and will be back before then.
+    /// The member said goodbye and will be back before `until`.
     Restarting {
-        /// When it becomes `Unreachable` if it is not back.
+        /// Moment at which the member becomes `Unreachable` if it is not back.
         until: Moment,
     },
-    /// Unreachable for longer than the grace, or stopped.
+    /// The member was unreachable for longer than the grace, or has stopped.
     Down,
-    /// Left the cluster.
+    /// The member left the cluster.
     Left,
 }
 
 impl State {
-    /// Whether the member can be counted on for work that is already there: alive, suspected or restarting.
+    /// Whether the member's present tasks can be relied on: it is alive, suspected or restarting.
     pub const fn is_present(self) -> bool {
         matches!(self, Self::Alive | Self::Suspected | Self::Restarting { .. })
     }
 }
 
-/// A member as the detector sees it at one moment.
+/// The detector's view of a member at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MemberView {
-    /// Who it is.
+    /// Identity of the member.
     pub member: Member,
-    /// How often it refuted.
+    /// Incarnation of the member.
     pub incarnation: Incarnation,
-    /// Start, incarnation and state of the member are as it said itself, over a session of its own or over its signature.
-    /// Otherwise others told of it, and it was not heard itself yet.
+    /// Whether start, incarnation and state come from the member itself, over its own session or with its signature.
+    /// Otherwise other members told of it, and it has not been heard yet.
     pub proven: bool,
-    /// What the detector thinks.
+    /// State of the member.
     pub state: State,
-    /// Since when it thinks so.
+    /// Moment at which this state began.
     pub since: Moment,
-    /// The observers that miss it, by this node's view of the rings.
+    /// Observers that miss the member and slow probers that failed to reach it, by this node's view of the rings.
     pub accusers: Vec<NodeId>,
-    /// It was unreachable several times lately: no new tasks until it was steady for a while.
+    /// Whether the member was unreachable several times lately: it gets no new tasks until it has been steady for a
+    /// while.
     pub flapping: bool,
-    /// Round trip of its heartbeats, if this node observes it.
+    /// Round trip of heartbeats, if this node observes the member.
     pub rtt: Option<Duration>,
 }
 
-/// What a node that goes away means by it.
+/// Meaning of a node's goodbye.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 pub enum Goodbye {
-    /// It leaves the cluster for good.
+    /// The node leaves the cluster for good.
     Leaving,
-    /// Its tasks have ended: `Down` at once.
+    /// The node's tasks have ended: it is `Down` at once.
     Stopped,
-    /// Its tasks go on without it, and it will be back.
+    /// The node's tasks continue without it, and it will be back.
     Restarting {
-        /// Until it is missed.
+        /// Time until the node is missed.
         within: Duration,
     },
 }
 
 impl Goodbye {
-    /// A restart of the usual length.
+    /// A restart of the usual length: 30 seconds.
     pub const RESTARTING: Self = Self::Restarting { within: Duration::from_secs(30) };
 }
 

@@ -1,11 +1,11 @@
-//! What a member says of itself, in a form that others can pass on.
+//! Signed statements of a member about itself, which other members can pass on.
 //!
-//! Nobody is believed about somebody else. What a member is (its start and incarnation, its address and role, that it goes
-//! away) it says over its own session, where the transport knows who speaks; for those without a session with it, it signs
-//! the same words. A signature is made when something changes and verified when it would change something, so it costs
-//! nothing in a cluster at rest.
+//! No member is believed about another. What a member is (its start and incarnation, its address and role, that it goes
+//! away) it says over its own session, whose peer the transport has verified. For members without a session with it, it
+//! signs the same statement. A signature is made when something changes and verified when it would change something, so
+//! it costs nothing in a cluster at rest.
 //!
-//! Keys are the transport's: the detector signs and verifies through a [`Notary`].
+//! The keys belong to the transport: the detector signs and verifies through a [`Notary`].
 
 use crate::identity::Id;
 use crate::table::Word;
@@ -13,45 +13,45 @@ use crate::{Goodbye, Incarnation};
 use bincode::{Decode, Encode};
 use essaim_wire::{NodeId, encode};
 
-/// Signs for this node, and verifies what others signed. The same key and the same words make the same signature.
+/// Signs for this node, and verifies the signatures of others. The same key and the same words give the same signature.
 pub trait Notary: Send + Sync {
-    /// This node's signature.
+    /// Signs with this node's key.
     fn sign(&self, words: &[u8]) -> Signature;
 
-    /// Whether the node signed these words: the key is the node's own, and the signature is right.
+    /// Whether the node signed these words: the key is the node's own, and the signature is valid.
     fn is_signed_by(&self, node: NodeId, words: &[u8], signature: &Signature) -> bool;
 }
 
-/// A signature with the key that proves it.
+/// A signature, and the public key that verifies it.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct Signature {
-    /// The public key.
+    /// Public key of the signer.
     pub key: [u8; 32],
-    /// The signature.
+    /// Bytes of the signature.
     pub bytes: [u8; 64],
 }
 
-/// What comes before the words that are signed, so that no signature of a node's key means anything else.
+/// Prefix of the signed words, so that a signature of a node's key for another purpose is no statement.
 const CONTEXT: &[u8] = b"essaim member 1\n";
 
-/// A member about itself, signed.
+/// Signed statement of a member about itself.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub(crate) struct Statement {
     pub(crate) id: Id,
     pub(crate) incarnation: Incarnation,
-    /// That it goes away; otherwise it lives.
+    /// The member's goodbye; `None` if it lives.
     pub(crate) goodbye: Option<Goodbye>,
     pub(crate) signature: Signature,
 }
 
 impl Statement {
-    /// This node about itself.
+    /// Signs a statement of this node about itself.
     pub(crate) fn sign(notary: &dyn Notary, id: Id, incarnation: Incarnation, goodbye: Option<Goodbye>) -> Self {
         let signature = notary.sign(&words(id, incarnation, goodbye));
         Self { id, incarnation, goodbye, signature }
     }
 
-    /// As it stands in a row of a table.
+    /// The part of the statement that is stored in a row of a table.
     pub(crate) fn word(&self) -> Word {
         Word { goodbye: self.goodbye, signature: self.signature.clone() }
     }
@@ -65,7 +65,7 @@ fn words(id: Id, incarnation: Incarnation, goodbye: Option<Goodbye>) -> Vec<u8> 
     [CONTEXT, &encode(&(id, incarnation, goodbye))].concat()
 }
 
-/// A notary for tests: whoever knows the node's number signs for it, and nobody else is taken for it.
+/// A notary for tests: the node's number is its key.
 #[cfg(test)]
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct TestNotary(pub(crate) NodeId);

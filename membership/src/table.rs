@@ -1,11 +1,11 @@
-//! The whole table, exchanged over a stream when a node joins, and compared now and then (push-pull).
+//! The whole table of members, exchanged over a stream when a node joins, and compared now and then (push-pull).
 //!
-//! Tables that say the same have the same [`sum`](Table::sum), so in a cluster at rest eight bytes are enough to compare
-//! them, however large it is.
+//! Tables with the same content have the same [`sum`](Table::sum), so in a cluster at rest eight bytes are enough to
+//! compare them, whatever their size.
 //!
-//! A table is an opinion like any other: it introduces members that its reader does not know, and changes nothing about
-//! those it knows but by the member's own signed word. That a member is down is no more than an accusation, and what a
-//! table says of the reader is refuted.
+//! A table is an opinion: it introduces members that its reader does not know, and changes a known member only by that
+//! member's own signed word. That a member is down is no more than an accusation, and what a table says of its reader
+//! is refuted.
 
 use crate::accusation::WireRecord;
 use crate::identity::Id;
@@ -15,33 +15,33 @@ use bincode::{Decode, Encode};
 use essaim_wire::{DecodeError, Sum, decode, encode};
 use std::time::Duration;
 
-/// No more members are known: 10,000 nodes and room for those that are gone.
+/// Upper bound on known members: 10,000 nodes, and room for those that are gone.
 pub const MAX_MEMBERS: usize = 16_384;
 
-/// What one node knows of one member.
+/// One node's knowledge of one member.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub(crate) struct Row {
     pub(crate) id: Id,
     pub(crate) incarnation: Incarnation,
     pub(crate) standing: Standing,
     pub(crate) record: Option<WireRecord>,
-    /// The member's own word for start, incarnation and standing, if the writer has it.
+    /// The member's own signed word for start, incarnation and standing, if the writer has it.
     pub(crate) word: Option<Word>,
 }
 
-/// What a member said of itself, beside what its row says.
+/// Signed part of a member's statement that its row does not contain.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub(crate) struct Word {
     pub(crate) goodbye: Option<Goodbye>,
     pub(crate) signature: Signature,
 }
 
-/// In what condition.
+/// State of a member in a row of a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 pub(crate) enum Standing {
     Present,
     Restarting {
-        /// How much longer; moments do not travel.
+        /// Time left until the member is missed; a duration, because moments differ between nodes.
         within: Duration,
     },
     Down,
@@ -49,23 +49,23 @@ pub(crate) enum Standing {
     Left,
 }
 
-/// What one node knows of all, as another is told it.
+/// One node's knowledge of all members, in the form sent to another node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Table {
-    /// The same for all who know the same.
+    /// Checksum of the knowledge; equal for all nodes with the same knowledge.
     pub sum: u64,
-    /// The rows. Never empty: whoever writes a table is in it.
+    /// Encoded rows. Never empty, because the writer has a row.
     pub bytes: Vec<u8>,
 }
 
 impl Table {
     pub(crate) fn write(mut rows: Vec<Row>) -> Self {
         let bytes = encode(&rows);
-        // Everybody has an order of its own, and moments of its own. One sum of all: those of the rows, added up, would
-        // be the same for two who disagree about two members crosswise.
+        // Each writer has its own order and its own moments, so both are removed. One sum covers all rows: if the sums
+        // of the rows were added up, two tables that disagree crosswise about two members would have the same sum.
         rows.sort_by_key(|row| row.id.node);
         for row in &mut rows {
-            // Whether a writer can prove what it knows is no difference in what it knows.
+            // Whether a writer can prove its knowledge makes no difference to the knowledge.
             row.word = None;
             if let Standing::Restarting { within } = &mut row.standing {
                 *within = Duration::ZERO;
@@ -75,7 +75,7 @@ impl Table {
     }
 }
 
-/// The rows of a table.
+/// Decodes the rows of a table.
 pub(crate) fn read(bytes: &[u8]) -> Result<Vec<Row>, DecodeError> {
     let rows: Vec<Row> = decode(bytes)?;
     if rows.len() > MAX_MEMBERS + 1 {

@@ -1,4 +1,4 @@
-//! What the detector concludes, for operators and for everything that acts on who is alive.
+//! Verdicts: conclusions of the detector, for operators and for all code that acts on which members are alive.
 
 use crate::{Member, State};
 use essaim_wire::{Generation, Moment, NodeId};
@@ -6,85 +6,85 @@ use essaim_wire::{Generation, Moment, NodeId};
 /// A conclusion about a member, or about this node itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
-    /// Heard of for the first time (or for the first time since it left or was only expected).
+    /// A member was heard of for the first time, or for the first time since it left or was only expected.
     Joined {
-        /// Who it is.
+        /// Identity of the member.
         member: Member,
     },
-    /// Somebody misses it; emitted again when more do.
+    /// An observer misses the member; concluded again when more observers do.
     Suspected {
-        /// The member.
+        /// Suspected member.
         node: NodeId,
-        /// Who misses it.
+        /// Members that accuse it.
         accusers: Vec<NodeId>,
     },
-    /// A quorum misses it. Reversible.
+    /// A quorum of its observers misses the member. Reversible.
     Unreachable {
-        /// The member.
+        /// Unreachable member.
         node: NodeId,
-        /// Why.
+        /// Evidence for the verdict.
         evidence: Evidence,
     },
-    /// It took back a suspicion or worse: it lives, in the same generation.
+    /// The member refuted a suspicion or a worse verdict: it lives, in the same generation.
     Refuted {
-        /// The member.
+        /// Member that refuted.
         node: NodeId,
-        /// What it was taken for.
+        /// State in which this node held the member before.
         was: State,
     },
-    /// Final for its tasks; the node itself may return.
+    /// The member is down. Final for its tasks; the node itself may return.
     Down {
-        /// The member.
+        /// Member that is down.
         node: NodeId,
-        /// Why.
+        /// Cause of the verdict.
         cause: Downfall,
     },
-    /// It left the cluster.
+    /// The member left the cluster.
     Left {
-        /// The member.
+        /// Member that left.
         node: NodeId,
     },
-    /// It will be back.
+    /// The member said goodbye and will be back.
     Restarting {
-        /// The member.
+        /// Member that restarts.
         node: NodeId,
-        /// By then.
+        /// Moment by which the member must be back.
         until: Moment,
     },
-    /// The same node in a new generation. Whatever was thought of the old one is void.
+    /// The node runs again in a new generation. All verdicts about the old one are void.
     Restarted {
-        /// The member.
+        /// Node that restarted.
         node: NodeId,
-        /// The generation that runs now.
+        /// Generation of the start that runs now.
         generation: Generation,
     },
-    /// It was unreachable too often lately.
+    /// The member was unreachable too often lately.
     Flapping {
-        /// The member.
+        /// Flapping member.
         node: NodeId,
     },
-    /// It was steady for long enough after flapping.
+    /// The member was steady for long enough after flapping.
     Steady {
-        /// The member.
+        /// Member that no longer flaps.
         node: NodeId,
     },
-    /// A peer said of others what cannot be true. It was not believed.
+    /// A peer said something that cannot be true. It was not believed.
     Lied {
-        /// The peer, whose own session it came over.
+        /// Peer over whose own session the lie came.
         node: NodeId,
-        /// What about.
+        /// Member that the lie is about.
         about: NodeId,
-        /// What it said.
+        /// Kind of the lie.
         lie: Lie,
     },
-    /// This node misses more than half of those it observes: it is the one in trouble, and accuses nobody.
+    /// This node misses more than half of its subjects: it is probably cut off itself, and accuses no member.
     Isolated,
-    /// This node hears most of those it observes again.
+    /// This node hears most of its subjects again.
     Rejoined,
 }
 
 impl Verdict {
-    /// Whom it is about; nobody means this node itself.
+    /// Member that the verdict is about; `None` means this node itself.
     pub const fn node(&self) -> Option<NodeId> {
         match self {
             Self::Joined { member } => Some(member.node),
@@ -103,49 +103,49 @@ impl Verdict {
     }
 }
 
-/// What no honest member says.
+/// Statements that no honest member makes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lie {
     /// A statement in a member's name, with a signature that is not the member's.
     Unsigned,
-    /// That a member goes away, without the member's word.
+    /// The claim that a member went away, without the member's signed word.
     Farewell,
     /// An accusation by more observers than a member can have.
     Observers,
-    /// A start that is further ahead of the last than any machine can have come.
+    /// A generation that is further ahead of the last one than any machine can have come.
     Generation,
 }
 
-/// What made a member `Unreachable`.
+/// Evidence that made a member `Unreachable`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Evidence {
-    /// A quorum of its observers.
+    /// A quorum of the member's observers misses it.
     Quorum {
-        /// The observers that accuse it.
+        /// Observers and slow probers that accuse the member.
         accusers: Vec<NodeId>,
-        /// The observers that cannot vote because they are accused themselves; they count as accusers.
+        /// Observers that are accused themselves and therefore cannot vote; they count as accusers.
         implicit: Vec<NodeId>,
-        /// How many were needed.
+        /// Number of accusers that make a quorum.
         needed: usize,
     },
-    /// The slow probe failed, and nobody refuted in time.
+    /// The slow probe failed, and the member did not refute in time.
     Probed {
-        /// Who probed.
+        /// Accusers, slow probers among them.
         accusers: Vec<NodeId>,
     },
-    /// It said that it would be back, and is not.
+    /// The member announced its return, and is not back.
     Overdue,
 }
 
-/// Why a member is `Down`.
+/// Causes of `Down`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Downfall {
-    /// It stayed `Unreachable` for the whole grace.
+    /// The member stayed `Unreachable` for the whole grace.
     Grace,
-    /// It said so: its tasks have ended.
+    /// The member itself said that its tasks have ended.
     Stopped,
-    /// Another member told so when this node joined.
+    /// Another member reported it down when this node did not know it.
     Told,
-    /// It was expected and never heard of.
+    /// The member was expected and never heard.
     Unheard,
 }

@@ -1,55 +1,55 @@
-//! Heartbeats: what this node hears of those it observes, and whether it may speak of what it does not hear.
+//! Heartbeats: what this node hears of its subjects, and whether it may accuse those that it does not hear.
 //!
-//! Each subject is asked once a heartbeat, the subjects of a node in turn; one that has not answered after a quarter
-//! of a heartbeat is asked again with every tick, so that silence is told from loss, and its port is tried by the
-//! sentinel. Only an echo counts as life: it proves both directions, while gossip from a subject that cannot hear
+//! Each subject gets one heartbeat per interval, the subjects of a node in turn. A subject that has not answered after
+//! a quarter of the interval is asked again with every tick, which tells silence from loss, and its port is tried by
+//! the sentinel. Only an echo counts as life: it proves both directions, while gossip from a subject that cannot hear
 //! proves one.
 //!
-//! Silence counts beside what this node and the way there take just now: one whose own ticks come late, or whom
-//! answers reach slowly, waits a few times as long again (Lifeguard's local health; at most twice as long in all).
+//! The bound on silence allows for the present lateness of this node and the round trip: a node whose own ticks come
+//! late, or that gets slow answers, waits a few times that much longer (Lifeguard's local health; at most twice as long
+//! in all).
 //!
-//! The gate: a node that misses more than half of its subjects says nothing against anybody, since it is more likely
-//! the one that is cut off. Subjects that a quorum has already found unreachable do not count, nor do those whose
-//! host refuses the sentinel, which proves that the way there works.
+//! The gate: a node that misses more than half of its subjects accuses no member, since it is more likely cut off
+//! itself. Subjects that a quorum has already found unreachable do not count, nor do those whose host refuses the
+//! sentinel, which proves that the path works.
 
 use crate::config::{Config, TICKS_PER_HEARTBEAT};
 use essaim_wire::{Moment, NodeId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-/// A session that was lost is a hint; silence of this length after it is an accusation. Three ticks: a peer that
-/// only redials has answered by then.
+/// Silence after a lost session that is an accusation: three ticks, in which a peer that only redials has answered.
 const HINT: Duration = Duration::from_millis(150);
 
-/// A sentinel is sent to the same subject at most this often.
+/// Minimum time between two sentinels to the same subject.
 const SENTINEL: Duration = Duration::from_millis(100);
 
-/// A node that is late itself, and a subject that answers slowly, is allowed so many times that lateness and that round
-/// trip beside every silence: the way there and back is queued four times, in two kernels and two processes.
+/// Factor by which this node's lateness and the subject's round trip extend the bound on silence: the way there and
+/// back is queued four times, in two kernels and two processes.
 const SLACK: u32 = 4;
 
-/// An accuser whom nobody follows waits at most this long before it repeats itself.
+/// Upper bound on the back-off between accusations of the same subject that no other observer confirms.
 const PATIENCE_MAX: Duration = Duration::from_secs(30);
 
-/// What this node hears of one subject.
+/// State of one subject: echoes, heartbeats, sentinels, accusations.
 #[derive(Debug, Clone)]
 pub(crate) struct Watch {
     last_echo: Moment,
-    /// When the oldest heartbeat was sent that has no answer.
+    /// Moment at which the oldest unanswered heartbeat was sent.
     unanswered: Option<Moment>,
     seq: u32,
     sent: Moment,
     rtt: Option<Duration>,
     refused: bool,
-    /// When its session was lost.
+    /// Moment at which the session was lost, until the next echo.
     hint: Option<Moment>,
     sentinel: Option<Moment>,
-    /// No accusation before then: it refuted one, so somebody else can reach it.
+    /// Earliest moment of the next accusation (back-off): the subject refuted one, so another observer can reach it.
     patient_until: Moment,
     accusations: u32,
 }
 
-/// What a tick asks for, of one subject.
+/// Actions that a tick requires for one subject.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Due {
     pub(crate) beat: bool,
@@ -73,7 +73,7 @@ impl Watch {
         }
     }
 
-    /// Numbers a heartbeat that is sent now.
+    /// Counts a heartbeat that is sent now. Returns its number.
     pub(crate) fn beat(&mut self, now: Moment) -> u32 {
         self.seq = self.seq.wrapping_add(1);
         self.sent = now;
@@ -81,7 +81,7 @@ impl Watch {
         self.seq
     }
 
-    /// Whether a sentinel is due: not too often.
+    /// Whether a sentinel may be sent now; if so, counts it as sent.
     pub(crate) fn sentinel(&mut self, now: Moment) -> bool {
         let due = self.sentinel.is_none_or(|last| now.saturating_since(last) >= SENTINEL);
         if due {
@@ -90,7 +90,8 @@ impl Watch {
         due
     }
 
-    /// Nothing listens at its port. Says whether that is news: an answer since the sentinel was sent is newer.
+    /// Records that the host refused the sentinel. Returns whether that is news: an echo since the sentinel was sent is
+    /// newer.
     pub(crate) fn on_refused(&mut self, now: Moment) -> bool {
         let news = !self.refused && self.sentinel.is_some_and(|sent| sent >= self.last_echo && sent <= now);
         self.refused |= news;
@@ -101,17 +102,17 @@ impl Watch {
         self.refused
     }
 
-    /// Its session was lost.
+    /// Records that the session was lost.
     pub(crate) fn on_hint(&mut self, now: Moment) {
         self.hint.get_or_insert(now);
     }
 
-    /// Whether this node may accuse it (again).
+    /// Whether this node may accuse the subject now.
     pub(crate) fn may_accuse(&self, now: Moment) -> bool {
         now >= self.patient_until
     }
 
-    /// This node accused it. The next time takes twice as long, unless it answers.
+    /// Records an accusation of the subject. The wait before the next one doubles each time, until the subject answers.
     pub(crate) fn on_accused(&mut self, now: Moment, config: &Config) {
         self.patient_until = now + (config.miss * 2u32.pow(self.accusations.min(8))).min(PATIENCE_MAX);
         self.accusations = self.accusations.saturating_add(1);
@@ -125,13 +126,13 @@ impl Watch {
         self.rtt
     }
 
-    /// How long it has not answered.
+    /// Time since the last echo.
     pub(crate) fn silence(&self, now: Moment) -> Duration {
         now.saturating_since(self.last_echo)
     }
 }
 
-/// Everybody this node observes.
+/// All subjects of this node.
 #[derive(Debug, Default)]
 pub(crate) struct Watches {
     subjects: BTreeMap<NodeId, Watch>,
@@ -139,12 +140,12 @@ pub(crate) struct Watches {
 }
 
 impl Watches {
-    /// Those it observes.
+    /// Ids of the subjects.
     pub(crate) fn subjects(&self) -> impl Iterator<Item = NodeId> {
         self.subjects.keys().copied()
     }
 
-    /// Observes exactly these from now on. Who stays keeps what was heard of it; who is new has just been heard.
+    /// Replaces the set of subjects. One that stays keeps its state; a new one counts as just heard.
     pub(crate) fn retarget(&mut self, now: Moment, subjects: &BTreeSet<NodeId>) {
         self.subjects.retain(|node, _| subjects.contains(node));
         for &node in subjects {
@@ -160,28 +161,28 @@ impl Watches {
         self.subjects.get_mut(&node)
     }
 
-    /// Whoever it is now, it has just been heard.
+    /// Resets a subject that runs in a new generation: it counts as just heard.
     pub(crate) fn renew(&mut self, now: Moment, node: NodeId) {
         if let Some(watch) = self.subjects.get_mut(&node) {
             *watch = Watch::new(now);
         }
     }
 
-    /// This node stood still: nobody is late.
+    /// Counts all subjects as just heard, after a stall of this node.
     pub(crate) fn forgive(&mut self, now: Moment) {
         for watch in self.subjects.values_mut() {
             watch.pardon(now);
         }
     }
 
-    /// It refuted: its silence counts from now on, and this node's patience stays.
+    /// Counts a subject that refuted as just heard; the back-off of accusations stays.
     pub(crate) fn pardon(&mut self, now: Moment, node: NodeId) {
         if let Some(watch) = self.subjects.get_mut(&node) {
             watch.pardon(now);
         }
     }
 
-    /// A subject answered.
+    /// Records an echo of a subject.
     pub(crate) fn on_echo(&mut self, now: Moment, node: NodeId, seq: u32) {
         let Some(watch) = self.subjects.get_mut(&node) else { return };
         if seq == watch.seq {
@@ -192,13 +193,14 @@ impl Watches {
         (watch.accusations, watch.patient_until) = (0, now);
     }
 
-    /// Goes to the next tick.
+    /// Advances to the next tick.
     pub(crate) fn advance(&mut self) {
         self.tick = self.tick.wrapping_add(1);
     }
 
-    /// What is due of each subject, when this node's own ticks are `lag` late. `hasty(node)`: its state is still open,
-    /// so it is asked again at once.
+    /// Subjects that this tick concerns, with the required actions. `lag` is the lateness of this node's own ticks.
+    /// `hasty(node)` tells whether the state of a subject is still open, so that an unanswered heartbeat is repeated at
+    /// once.
     pub(crate) fn due(
         &self,
         now: Moment,
@@ -224,8 +226,9 @@ impl Watches {
         self.subjects.iter().enumerate().filter_map(due).collect()
     }
 
-    /// Whether more than half of the subjects were silent for so long. `settled(node)`: a quorum has already found
-    /// it unreachable. One subject alone (a cluster of two) says nothing about who is cut off.
+    /// Whether more than half of the subjects were silent for longer than `silence`. `settled(node)` excludes a subject
+    /// that a quorum has already found unreachable. A single subject (a cluster of two) does not show which side is cut
+    /// off.
     pub(crate) fn misses_most(&self, now: Moment, silence: Duration, settled: impl Fn(NodeId) -> bool) -> bool {
         if self.subjects.len() < 2 {
             return false;

@@ -1,4 +1,4 @@
-//! What the detector keeps of one member.
+//! The detector's record of one member.
 
 use crate::accusation::Record;
 use crate::flap::Flap;
@@ -7,35 +7,35 @@ use crate::table::Word;
 use crate::{Incarnation, State};
 use essaim_wire::{Generation, Moment};
 
-/// One member.
+/// State that the detector keeps of one member.
 #[derive(Debug, Clone)]
 pub(super) struct Entry {
     pub(super) id: Id,
     pub(super) incarnation: Incarnation,
     pub(super) phase: Phase,
-    /// Since when it is in this state.
+    /// Moment at which the member's present state began.
     pub(super) since: Moment,
-    /// Numbers the phases: a deadline of an older one is void.
+    /// Number of the present phase; a deadline of an older phase is void.
     pub(super) era: u64,
-    /// Who accuses this incarnation.
+    /// Accusations of this incarnation.
     pub(super) record: Option<Record>,
-    /// Since when a slow prober is among them.
+    /// Moment at which a slow prober first accused this incarnation.
     pub(super) probed_since: Option<Moment>,
     pub(super) flap: Flap,
-    /// foca was told to hold it for down.
+    /// Whether foca was told to hold the member for down.
     pub(super) buried: bool,
-    /// It said itself what is known of it, over its own session or its signature. What only others told introduces a
-    /// member, and the member's own first word replaces it, whatever it is.
+    /// Whether identity and incarnation come from the member itself, over its own session or with its signature. What
+    /// only other members told introduces a member, and the member's own first word replaces it, whatever it says.
     pub(super) proven: bool,
-    /// It was heard over its own session: it exists, and its certificate is the cluster's.
+    /// Whether the member was heard over its own session: it exists, and its certificate is the cluster's.
     pub(super) met: bool,
-    /// Others told of it, and it did not answer: nobody's word but its own makes it present again.
+    /// Whether the member is known from others only and did not answer: only its own word makes it present again.
     pub(super) shunned: bool,
-    /// Its signed word for what is known of it.
+    /// The member's own signed word for identity, incarnation and goodbye.
     pub(super) word: Option<Word>,
 }
 
-/// In what condition a member is. Whether it is suspected, its record says.
+/// Phase of a member. Suspicion is no phase: the member's record of accusations tells it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
     Expected,
@@ -47,12 +47,12 @@ pub(super) enum Phase {
 }
 
 impl Phase {
-    /// Whether such a member has a place on the rings.
+    /// Whether a member in this phase has a place on the rings.
     pub(super) const fn is_on_rings(self) -> bool {
         matches!(self, Self::Present | Self::Unreachable)
     }
 
-    /// Whether such a member has gone, as far as this node knows.
+    /// Whether a member in this phase is gone, as far as this node knows.
     pub(super) const fn is_gone(self) -> bool {
         matches!(self, Self::Down { .. } | Self::Left)
     }
@@ -85,17 +85,18 @@ impl Entry {
         self.record.as_ref().is_some_and(|record| record.voices() > 0)
     }
 
-    /// Accused by so many observers that its own silence as an observer means nothing.
+    /// Whether so many observers accuse the member (two or more) that its own silence as an observer means nothing.
     pub(super) fn is_doubtful(&self) -> bool {
         self.phase == Phase::Unreachable || self.record.as_ref().is_some_and(|record| record.votes() >= 2)
     }
 
-    /// Nothing said of it so far holds any longer.
+    /// Drops all accusations of the member.
     pub(super) fn clear(&mut self) {
         (self.record, self.probed_since) = (None, None);
     }
 
-    /// Which incarnation of it to refute, if it hears this node.
+    /// Start and incarnation that the member has to refute, told to it with each direct datagram; `None` if it is in
+    /// good standing.
     pub(super) fn doubt(&self) -> Option<(Generation, Incarnation)> {
         let doubted = match self.phase {
             Phase::Expected => false,

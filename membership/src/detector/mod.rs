@@ -1,8 +1,8 @@
-//! The detector: one door in, one door out.
+//! The detector: every input enters through [`Detector::handle`], every decision leaves as an effect.
 //!
-//! Its decisions lie in four files: [`news`] (somebody lives, is back, says goodbye), [`trial`] (accusations, the
-//! quorum, the two tiers), [`rounds`] (what happens by itself: ticks, joining, reconnecting), and `entry` (what is
-//! kept of one member). The truth of this node is the table of entries; foca is told what to spread.
+//! Its decisions are in three files: [`news`] (a member lives, is back, says goodbye), [`trial`] (accusations, the
+//! quorum, the two tiers) and [`rounds`] (periodic work: ticks, joining, reconnecting). `entry` is the state of one
+//! member. The table of entries is the truth of this node; foca is told what to spread.
 
 mod entry;
 mod news;
@@ -26,88 +26,88 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Urgent rounds of gossip are at least so far apart: many losses at once share their packets.
+/// Minimum time between urgent rounds of gossip, so that many losses at once share their packets.
 const ROUND_GAP: Duration = Duration::from_millis(20);
 
-/// How many members a node accuses at most: eight on its rings, those it took over from lost neighbours, and what its slow
-/// probes found in an outage. With more, the oldest incarnations of the smallest ids would say nothing new.
+/// Upper bound on the members that a node accuses: eight on its rings, those that it took over from lost neighbours,
+/// and those that its slow probes found in an outage. Above it, a further accusation is not added.
 pub const BALLOT_MAX: usize = 64;
 
-/// A peer that lies is named at most this often.
+/// Minimum time between two [`Verdict::Lied`] about the same peer.
 const LIE_GAP: Duration = Duration::from_secs(10);
 
-/// After this node stood still, no deadline counts for so long: what queued up in sockets is read first.
+/// Time after a stall in which no deadline counts: what queued up in sockets is read first.
 const SETTLE: Duration = Duration::from_millis(100);
 
-/// Decides who is alive. See the crate's story.
+/// Decides which members are alive. The crate's documentation describes the algorithm.
 pub struct Detector {
     config: Config,
     entries: BTreeMap<NodeId, Entry>,
-    /// Those with accusations, so that they can be weighed again without walking through everybody.
+    /// Accused members, so that their accusations can be weighed again without a walk through all entries.
     accused: BTreeSet<NodeId>,
-    /// What this node itself says against others: what it missed or failed to reach, and nothing that it was told.
+    /// This node's own accusations: members that it missed or failed to reach, and nothing that other members told it.
     ballot: BTreeMap<NodeId, Accusation>,
     rings: Rings,
-    /// The rings changed since the subjects were chosen.
+    /// Whether the rings changed since the subjects were chosen.
     moved: bool,
-    /// Something changed that other verdicts depend on: an observer is accused, the rings moved.
+    /// Whether a fact changed that other verdicts depend on: an observer is accused, or the rings moved.
     reweigh: bool,
     watches: Watches,
-    /// How late ticks were lately.
+    /// Recent lateness of this node's ticks: the worst one, fading by an eighth with each tick.
     lag: Duration,
     gossip: Gossip,
     notary: Arc<dyn Notary>,
-    /// What this node last said of itself.
+    /// The last signed statement of this node about itself.
     own: Option<Statement>,
-    /// When a peer was last said to lie.
+    /// Peers that lied, with the moment of their last [`Verdict::Lied`].
     liars: BTreeMap<NodeId, Moment>,
     agenda: Agenda<Due>,
     rng: ChaCha8Rng,
     now: Moment,
     effects: Vec<Effect>,
     started: bool,
-    /// At the last tick this node missed too many to speak.
+    /// Whether this node missed too many subjects at the last tick to accuse any.
     gated: bool,
-    /// It has missed them for long enough to say so.
+    /// Whether this node has concluded [`Verdict::Isolated`], and not yet [`Verdict::Rejoined`].
     isolated: bool,
     leaving: Option<Goodbye>,
     /// Nodes that were removed from the cluster.
     removed: BTreeSet<NodeId>,
-    /// A first table is being read: what it says is no news to those who wrote it.
+    /// Whether this node is reading its first table, whose content is no news worth spreading.
     quiet: bool,
-    /// There is urgent news.
+    /// Whether there is news to spread before the next tick.
     eager: bool,
     next_round: Moment,
     round_planned: bool,
-    /// The interval until tables are compared again: short after the start, since those who join together miss
-    /// part of each other's news.
+    /// Interval until tables are compared again: short after the start, since members that join together miss part of
+    /// each other's news.
     compare_after: Duration,
-    /// No table is asked for in doubt before then.
+    /// Earliest moment of the next table comparison because of an open accusation.
     next_inquiry: Moment,
-    /// Numbers the phases of all members together, so that no member that was forgotten and met again gets an old
-    /// number.
+    /// Number of the last phase of any member. All members share the counter, so that a member that was forgotten and
+    /// met again gets no old number.
     era: u64,
     version: u64,
-    /// Whose view changed since [`Detector::changes`] was asked last.
+    /// Members whose view changed since the last call of [`Detector::changes`].
     touched: BTreeSet<NodeId>,
 }
 
-/// What happens by itself.
+/// Timers of the detector.
 #[derive(Debug)]
 enum Due {
     Tick,
-    /// A round of gossip that was put off.
+    /// An urgent round of gossip that had to wait for [`ROUND_GAP`].
     Round,
     Foca(foca::Timer<Id>),
     Member(NodeId, Deadline),
     Join,
     PushPull,
     Reconnect,
-    /// Says goodbye again, so many times.
+    /// Repeats the goodbye; the number counts the repetitions left after this one.
     Farewell(u32),
 }
 
-/// Deadlines of one member; the number is the era of its phase.
+/// Deadlines of one member; the number is the era of the phase in which the deadline was set.
 #[derive(Debug, Clone, Copy)]
 enum Deadline {
     Grace(u64),
@@ -120,11 +120,11 @@ enum Deadline {
 }
 
 impl Detector {
-    /// How long the endpoint should stay open after [`Input::Goodbye`], so that everybody hears it.
+    /// Time for which the endpoint should stay open after [`Input::Goodbye`], so that all members hear it.
     pub const FAREWELL: Duration = Duration::from_millis(100);
 
-    /// A detector that knows nobody but `me`. The seed decides all its random choices. `last` is the incarnation that
-    /// another detector had come to in the same start of the node.
+    /// A detector that knows only `me`. The seed decides all its random choices. `last` is the incarnation that an
+    /// earlier detector had reached in the same start of the node.
     pub fn new(config: Config, me: Member, last: Option<Incarnation>, notary: Arc<dyn Notary>, seed: u64) -> Self {
         let mut rings = Rings::new(config.ring_count());
         rings.insert(me.node);
@@ -163,7 +163,7 @@ impl Detector {
         }
     }
 
-    /// Takes in what happened and says what to do.
+    /// Handles one input at the moment `now` and appends the resulting effects.
     pub fn handle(&mut self, now: Moment, input: Input, effects: &mut Vec<Effect>) {
         self.now = self.now.max(now);
         if let Some(lost) = self.agenda.stall(self.now, &self.config) {
@@ -175,7 +175,7 @@ impl Detector {
                     self.run_due();
                 }
             }
-            // Who goes away has said its last word: a refutation would take the goodbye back.
+            // After its goodbye a node handles nothing but timers: a refutation would take the goodbye back.
             _ if self.leaving.is_some() => (),
             Input::Start => self.start(),
             Input::Datagram { from, bytes } => self.on_datagram(from, &bytes),
@@ -193,63 +193,64 @@ impl Detector {
         effects.append(&mut self.effects);
     }
 
-    /// This node, as it presents itself.
+    /// This node's identity as other members see it.
     pub fn me(&self) -> Member {
         self.gossip.me().member()
     }
 
-    /// In which incarnation this node is.
+    /// This node's incarnation.
     pub const fn incarnation(&self) -> Incarnation {
         self.gossip.incarnation()
     }
 
-    /// The numbers in force.
+    /// Timing and sizes in force.
     pub const fn config(&self) -> &Config {
         &self.config
     }
 
-    /// Everybody but this node, by id.
+    /// Views of all members except this node, sorted by id.
     pub fn members(&self) -> Vec<MemberView> {
         self.entries.values().map(|entry| self.view(entry)).collect()
     }
 
-    /// What is thought now of those of whom something changed since this was asked last; `None` of whom nothing is
-    /// known any more. A view of everybody that is kept up by it costs what changes, not what there is.
+    /// Members whose view changed since the last call, with the present view; `None` for a forgotten member. A copy of
+    /// the table that is maintained from this costs what changes, and not the size of the cluster.
     pub fn changes(&mut self) -> Vec<(NodeId, Option<MemberView>)> {
         let mut touched = std::mem::take(&mut self.touched);
-        // Round trips change with every heartbeat, and who accuses is told by the rings: neither is counted.
+        // Round trips change with every heartbeat and accusers with the rings; neither is recorded in `touched`.
         touched.extend(self.watches.subjects());
         touched.extend(&self.accused);
         touched.into_iter().map(|node| (node, self.member(node))).collect()
     }
 
-    /// What is thought of one member.
+    /// View of one member.
     pub fn member(&self, node: NodeId) -> Option<MemberView> {
         self.entries.get(&node).map(|entry| self.view(entry))
     }
 
-    /// Whether this node is in trouble itself.
+    /// Whether this node misses most of its subjects, and so is probably cut off itself.
     pub const fn is_isolated(&self) -> bool {
         self.isolated
     }
 
-    /// Grows with every change of what [`members`](Self::members) shows (round trips aside).
+    /// Version of [`members`](Self::members): grows with every change, except of round trips.
     pub const fn version(&self) -> u64 {
         self.version
     }
 
-    /// Whom this node accuses by what it found out itself, at most [`BALLOT_MAX`]: its vote, which moves tasks when
-    /// it reaches a manager over this node's own link. It is part of what [`version`](Self::version) counts.
+    /// Members that this node accuses by its own observation, at most [`BALLOT_MAX`]. The ballot is this node's vote,
+    /// which moves tasks when it reaches a manager over this node's own link. [`version`](Self::version) also counts
+    /// its changes.
     pub fn ballot(&self) -> Vec<Accusation> {
         self.ballot.values().copied().collect()
     }
 
-    /// Who observes a node, by this node's view of the rings.
+    /// Observers of a node, by this node's view of the rings.
     pub fn observers(&self, node: NodeId) -> Vec<NodeId> {
         self.rings.observers(node)
     }
 
-    /// This node's table, for the other side of a push-pull.
+    /// This node's table, to send to the other side of a push-pull.
     pub fn push_pull(&self) -> Table {
         let me = Row {
             id: self.gossip.me(),
@@ -260,7 +261,7 @@ impl Detector {
         };
         let row = |entry: &Entry| {
             let standing = match entry.phase {
-                // Never heard: nothing to tell.
+                // An expected member was never heard: there is nothing to tell about it.
                 Phase::Expected => return None,
                 Phase::Present | Phase::Unreachable => Standing::Present,
                 Phase::Restarting { until } => Standing::Restarting { within: until.saturating_since(self.now) },
@@ -288,7 +289,7 @@ impl Detector {
         }
     }
 
-    /// Who accuses a member, by this node's view of the rings.
+    /// Accusers of a member, by this node's view of the rings.
     fn accusers(&self, entry: &Entry) -> Vec<NodeId> {
         let Some(record) = &entry.record else { return Vec::new() };
         let observers = self.rings.observers(entry.id.node);
@@ -306,7 +307,7 @@ impl Detector {
         self.gossip.me().node
     }
 
-    /// This node about itself, signed once for each thing it says.
+    /// This node's statement about itself; signed once for each distinct content.
     fn state(&mut self, goodbye: Option<Goodbye>) -> Statement {
         let (id, incarnation) = (self.gossip.me(), self.gossip.incarnation());
         let said = |own: &&Statement| (own.id, own.incarnation, own.goodbye) == (id, incarnation, goodbye);
@@ -318,7 +319,7 @@ impl Detector {
         statement
     }
 
-    /// A peer said what cannot be true.
+    /// Concludes that a peer lied, at most once per [`LIE_GAP`].
     fn on_lie(&mut self, node: NodeId, about: NodeId, lie: Lie) {
         let now = self.now;
         self.liars.retain(|_, at| now.saturating_since(*at) < LIE_GAP);
@@ -332,7 +333,7 @@ impl Detector {
         self.effects.push(Effect::Verdict(verdict));
     }
 
-    /// Says something to one member, and with it whether it is doubted.
+    /// Sends a direct datagram to one member; it also tells the member whether it is doubted.
     fn say(&mut self, to: NodeId, say: Say) {
         let direct = Direct {
             id: self.gossip.me(),
@@ -343,7 +344,7 @@ impl Detector {
         self.effects.push(Effect::Send { to, bytes: direct.write() });
     }
 
-    /// Passes a member to its next phase, with what follows from that alone.
+    /// Moves a member to another phase: rings, accusations, foca, and the deadline of the new phase.
     fn enter(&mut self, node: NodeId, phase: Phase) {
         let Some(entry) = self.entries.get_mut(&node) else { return };
         self.era += 1;
@@ -360,7 +361,8 @@ impl Detector {
                 self.ballot.remove(&node);
             }
         }
-        // Gossip and slow probes go to those who can hear them. The observers go on talking to the unreachable.
+        // Gossip and slow probes go only to members that can hear them. Observers still send heartbeats to unreachable
+        // members.
         if !matches!(phase, Phase::Expected | Phase::Present) && !std::mem::replace(&mut entry.buried, true) {
             self.gossip.bury(id, incarnation);
         }
@@ -381,13 +383,13 @@ impl Detector {
         self.touch(node);
     }
 
-    /// What [`members`](Self::members) shows of a member changes.
+    /// Records that the view of a member changed.
     fn touch(&mut self, node: NodeId) {
         self.version += 1;
         self.touched.insert(node);
     }
 
-    /// After every input: whatever foca asked for meanwhile, urgent news, and the next wake-up.
+    /// Ends the handling of an input: drains foca's requests, spreads urgent news, arms the next wake-up.
     fn settle(&mut self) {
         self.drain_gossip();
         if self.eager && self.leaving.is_none() {
@@ -404,13 +406,13 @@ impl Detector {
         self.agenda.arm(self.now, &mut self.effects);
     }
 
-    /// News goes to neighbours on the rings.
+    /// Sends one round of gossip to neighbours on the rings.
     fn gossip_round(&mut self) {
         let hearers: Vec<NodeId> = self.neighbours().sample(&mut self.rng, FANOUT.get()).copied().collect();
         self.gossip.round(&hearers);
     }
 
-    /// Those whom this node observes or is observed by, and hears. With them there are sessions anyway, and the rings
+    /// Present members that this node observes or is observed by. Sessions with them exist anyway, and the rings
     /// together are as good as chance for spreading and for comparing.
     fn neighbours(&self) -> Vec<NodeId> {
         let observers = self.rings.observers(self.me_node());

@@ -1,4 +1,5 @@
-//! News of members: somebody lives, is back in a new generation, says goodbye; datagrams and tables that tell so.
+//! News of members: a member lives, is back in a new generation, or says goodbye; and the datagrams and tables that
+//! carry such news.
 
 use super::Detector;
 use super::entry::{Entry, Phase};
@@ -13,16 +14,16 @@ use essaim_wire::planted::{Bug, planted};
 use essaim_wire::{Generation, NodeId};
 use std::time::Duration;
 
-/// So many removed nodes are remembered. Their certificates are refused anyway; this keeps old gossip from bringing
-/// them back into the table.
+/// Upper bound on the removed nodes that are remembered. Their certificates are refused anyway; the list keeps old
+/// gossip from bringing them back into the table.
 const MAX_REMOVED: usize = 4096;
 
-/// How long a restart may take at most, whatever a node says. Its tasks wait for it, and a node that lies must not keep them
-/// for ever.
+/// Upper bound on the duration of a restart, whatever the node announces. Its tasks wait for it, and a node that lies
+/// must not keep them for ever.
 const RESTART_MAX: Duration = Duration::from_secs(600);
 
 impl Detector {
-    /// A datagram. What cannot be read, or speaks for somebody else than its session's peer, is ignored.
+    /// Handles a datagram. One that is unreadable, or names another sender than the session's peer, is ignored.
     pub(super) fn on_datagram(&mut self, from: NodeId, bytes: &[u8]) {
         match read(bytes) {
             Ok(Datagram::Direct(direct)) if direct.id.node == from => self.on_direct(direct),
@@ -39,7 +40,7 @@ impl Detector {
 
     fn on_direct(&mut self, direct: Direct) {
         let Direct { id, incarnation, doubt, say } = direct;
-        // An older generation of the peer speaks no more.
+        // An older generation of the peer is ignored.
         if !self.hear_itself(id, incarnation) {
             return;
         }
@@ -60,7 +61,8 @@ impl Detector {
             }
             Say::Farewell(goodbye, signature) => {
                 let statement = Statement { id, incarnation, goodbye: Some(goodbye), signature };
-                // Over its own session it needs no signature; with a true one, others can be told.
+                // Over the member's own session a goodbye needs no signature; with a valid one, it can be passed on to
+                // others.
                 let word = statement.is_true(&*self.notary).then(|| statement.word());
                 self.on_farewell(id.node, id.generation, incarnation, goodbye, word);
             }
@@ -84,8 +86,8 @@ impl Detector {
         self.gossip.answer(packet);
     }
 
-    /// An update of foca's. Nobody's word makes somebody else down: what is said beyond "alive" is an accusation,
-    /// and travels as a record beside it.
+    /// Handles an update of foca. No member's word makes another member down: any state other than alive is an
+    /// accusation, and travels as a record beside the update.
     fn on_update(&mut self, id: Id, incarnation: Incarnation, state: foca::State) {
         let me = self.gossip.me();
         if id.node == me.node {
@@ -100,8 +102,8 @@ impl Detector {
         }
     }
 
-    /// A peer tells of a member without that member's word: that introduces one that is unknown, and changes nothing about
-    /// one that is known. Says whether it is the start and incarnation in force.
+    /// Handles what a peer tells of another member without that member's signature: it introduces an unknown member,
+    /// and changes nothing about a known one. Returns whether the identity and incarnation are the ones in force.
     fn hear_of(&mut self, id: Id, incarnation: Incarnation) -> bool {
         let Some(entry) = self.entries.get(&id.node) else {
             return self.learn_of(id, incarnation, false);
@@ -115,7 +117,7 @@ impl Detector {
         (entry.id, entry.incarnation) == (id, incarnation)
     }
 
-    /// A member speaks over its own session. Says whether that is the start in force.
+    /// Handles the identity that a member states over its own session. Returns whether it is the start in force.
     fn hear_itself(&mut self, id: Id, incarnation: Incarnation) -> bool {
         let current = self.learn_of(id, incarnation, true);
         if current && let Some(entry) = self.entries.get_mut(&id.node) {
@@ -124,7 +126,8 @@ impl Detector {
         current
     }
 
-    /// What a member said of itself, signed, by way of whomever. It is verified only if it would change something.
+    /// Handles the signed statement of a member about itself, passed on by any peer. The signature is verified only if
+    /// the statement would change something.
     fn on_statement(&mut self, from: NodeId, statement: Statement) {
         let Statement { id, incarnation, goodbye, .. } = statement;
         let (node, said) = (id.node, (id.generation, incarnation));
@@ -132,7 +135,7 @@ impl Detector {
             return;
         }
         let changes = match self.entries.get(&node) {
-            // That somebody whom it never knew has left says nothing to this node.
+            // This node never knew the member, so its leaving changes nothing.
             None => goodbye != Some(Goodbye::Leaving),
             Some(entry) => {
                 let known = (entry.generation(), entry.incarnation);
@@ -181,8 +184,8 @@ impl Detector {
         }
     }
 
-    /// Somebody lives, in this start and incarnation: as it says itself if that is `proven`, or as others tell. Says
-    /// whether that is the start in force.
+    /// Handles the news that a member lives in this start and incarnation: by its own word if `proven`, otherwise by
+    /// that of others. Returns whether this is the start in force.
     fn learn_of(&mut self, id: Id, incarnation: Incarnation, proven: bool) -> bool {
         let node = id.node;
         if node == self.me_node() || self.removed.contains(&node) {
@@ -192,7 +195,7 @@ impl Detector {
             return self.meet(id, incarnation, proven);
         };
         let (was, old) = (entry.state(), entry.id);
-        // The first that a member says itself counts whatever others told of it before.
+        // The first word of the member itself replaces whatever other members told before.
         let replaces = proven && !entry.proven && (id, incarnation) != (old, entry.incarnation);
         if id.generation < old.generation && !replaces && !planted(Bug::OlderGenerationHeard) {
             return false;
@@ -210,7 +213,7 @@ impl Detector {
         }
 
         if replaces {
-            // To foca the made-up identity may be the newer one.
+            // The invented identity may look newer to foca than the true one, so foca forgets it first.
             let (old, refuted) = (entry.id, entry.incarnation);
             entry.buried = false;
             self.gossip.forget(old, refuted);
@@ -225,14 +228,14 @@ impl Detector {
         if buried {
             self.gossip.exhume(old);
         }
-        // Those who know the member take nothing but its own word, which it spreads itself.
+        // Members that know this one accept only its own word, which it spreads itself.
         let spread = !self.quiet && first;
         self.gossip.alive(id, incarnation, spread);
         if id.addr != old.addr {
             self.effects.push(Effect::Address { node, addr: id.addr });
         }
         self.touch(node);
-        // That somebody is back ends what is done about its loss; that somebody is new can wait for the tick.
+        // The return of a member ends the reaction to its loss, so it is urgent; a new member can wait for the tick.
         self.eager |= !self.quiet && !first;
         if restarted || was != State::Alive {
             self.enter(node, Phase::Present);
@@ -243,7 +246,7 @@ impl Detector {
                 self.watches.pardon(now, node)
             }
             if was == State::Down {
-                // Two halves of a cut found each other: compare notes.
+                // Two halves of a healed partition found each other: compare tables.
                 self.effects.push(Effect::PushPull(node));
             }
             self.conclude(match was {
@@ -255,7 +258,7 @@ impl Detector {
         true
     }
 
-    /// Somebody unknown lives.
+    /// Adds a member that was unknown so far, as present.
     fn meet(&mut self, id: Id, incarnation: Incarnation, proven: bool) -> bool {
         if !self.admit(id, incarnation, proven) {
             return false;
@@ -267,8 +270,8 @@ impl Detector {
         true
     }
 
-    /// Makes room for a member, at the cost of one that is gone if there is none, or for one that speaks for itself at the
-    /// cost of one that only others told of.
+    /// Adds an entry. In a full table it replaces the oldest member that is gone, or else, if the new member speaks for
+    /// itself, the oldest that is known from others only. Returns false when there is no room.
     fn admit(&mut self, id: Id, incarnation: Incarnation, proven: bool) -> bool {
         if self.entries.len() >= MAX_MEMBERS && !self.entries.contains_key(&id.node) {
             let oldest = |which: &dyn Fn(&Entry) -> bool| {
@@ -285,7 +288,7 @@ impl Detector {
         true
     }
 
-    /// Members that should exist: they are called until they answer.
+    /// Adds members that should exist: they are called until they answer.
     pub(super) fn learn(&mut self, members: Vec<crate::Member>) {
         let mut unknown = false;
         for member in members {
@@ -300,7 +303,7 @@ impl Detector {
         }
     }
 
-    /// A member goes away and says what it means by that, over its own session or with its signed word.
+    /// Handles the goodbye of a member, said over its own session or with its signature.
     pub(super) fn on_farewell(
         &mut self,
         node: NodeId,
@@ -338,7 +341,8 @@ impl Detector {
         }
     }
 
-    /// The table of another member. First who is there, then what is said of them: the quorum needs the rings.
+    /// Handles the table of another member: first all identities, then the accusations, because the quorum needs the
+    /// rings.
     pub(super) fn on_table(&mut self, from: NodeId, bytes: &[u8]) {
         let Ok(rows) = table::read(bytes) else { return };
         self.quiet = self.rings.len() == 1;
@@ -358,7 +362,7 @@ impl Detector {
                     self.refute(row.incarnation, from);
                 }
             } else if self.entries.contains_key(&row.id.node) && row.standing == Standing::Down {
-                // Where this node thinks otherwise, it is one voice more.
+                // Where this node disagrees that the member is down, the peer counts as one more accuser.
                 self.on_record(Record::new(row.id.node, row.id.generation, row.incarnation).by_prober(from));
             }
             if let Some(record) = row.record {
@@ -370,7 +374,7 @@ impl Detector {
     fn on_row(&mut self, from: NodeId, row: &Row) {
         let Row { id, incarnation, standing, ref word, .. } = *row;
         if id.node == from {
-            // A sender speaks for itself, and cannot be gone.
+            // The row about the sender itself: it is present, since it has just sent the table.
             if standing == Standing::Present {
                 self.hear_itself(id, incarnation);
             }
@@ -400,14 +404,14 @@ impl Detector {
         }
     }
 
-    /// Somebody whom this node never met is gone, says another, or it said so itself.
+    /// Adds a member that this node never met as down, by another member's word or its own.
     fn bury_untold(&mut self, id: Id, incarnation: Incarnation, stopped: bool, word: Option<Word>) {
         let node = id.node;
         let older = self.entries.get(&node).is_some_and(|entry| entry.generation() > id.generation);
         if older || self.removed.contains(&node) || !self.admit(id, incarnation, word.is_some()) {
             return;
         }
-        // That its tasks have ended is believed from itself only.
+        // Only the member's own word is believed about its tasks having ended.
         self.enter(node, Phase::Down { stopped: stopped && word.is_some() });
         if let Some(entry) = self.entries.get_mut(&node) {
             entry.word = word;
@@ -415,7 +419,8 @@ impl Detector {
         self.conclude(Verdict::Down { node, cause: Downfall::Told });
     }
 
-    /// Takes back what is said of this node, if it is news, and tells those who need to hear it first.
+    /// Refutes an accusation of this node, if it is of the present incarnation, and first tells the members that need
+    /// to hear it.
     pub(super) fn refute(&mut self, said: Incarnation, to: NodeId) {
         let before = self.gossip.incarnation();
         self.gossip.refute(said);
@@ -424,13 +429,14 @@ impl Detector {
         }
     }
 
-    /// Tells everybody what this node is, by gossip and over its signature.
+    /// Spreads this node's signed statement about itself by gossip.
     pub(super) fn tell_all(&mut self, goodbye: Option<Goodbye>) {
         let statement = self.state(goodbye);
         self.gossip.spread(&Item::Stated(statement));
     }
 
-    /// Tells the observers of this node, and one more, in which incarnation it lives; everybody else hears it by gossip.
+    /// Tells the observers of this node and the member `to` in which incarnation this node lives; the other members
+    /// hear it by gossip.
     pub(super) fn tell_alive(&mut self, to: NodeId) {
         self.tell_all(None);
         let signature = self.state(None).signature;
@@ -444,7 +450,7 @@ impl Detector {
         }
     }
 
-    /// A node that is no longer part of the cluster.
+    /// Forgets a node that was removed from the cluster, and refuses news of it from now on.
     pub(super) fn remove(&mut self, node: NodeId) {
         self.forget(node);
         self.removed.insert(node);
@@ -453,7 +459,7 @@ impl Detector {
         }
     }
 
-    /// Drops whatever is known of a member.
+    /// Drops all state of a member.
     pub(super) fn forget(&mut self, node: NodeId) {
         let Some(entry) = self.entries.remove(&node) else { return };
         self.accused.remove(&node);

@@ -1,4 +1,5 @@
-//! What happens by itself: the tick of the heartbeats, joining, comparing tables, finding lost halves, goodbyes.
+//! Periodic work of the detector: heartbeat ticks, joining, comparing tables, finding lost halves of a partition,
+//! goodbyes.
 
 use super::entry::{Entry, Phase};
 use super::{Detector, Due, SETTLE};
@@ -11,31 +12,33 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// A node that starts for the first time is known to nobody, and needs no proof to be introduced.
+/// Generation of a first start. No member knows an earlier one, so the node needs no proof to be introduced.
 const FIRST_START: Generation = Generation(1);
 
-/// A subject that others told of, and that this node never heard itself, is asked for so long.
+/// Time for which a subject is asked that other members told of and that this node never heard itself.
 const UNMET_MAX: Duration = Duration::from_secs(3);
 
-/// When tables are first compared after a start.
+/// Time between a start and the first comparison of tables.
 pub(super) const FIRST_COMPARE: Duration = Duration::from_secs(1);
 
-/// How often expected members are called.
+/// Interval at which expected members are called.
 const CALL: Duration = Duration::from_secs(1);
 
-/// So many are called at once, and of so many the table is asked.
+/// Number of expected members called at once (`CALLS`), and of those whose table is requested (`TABLES`).
 const CALLS: usize = 8;
 const TABLES: usize = 3;
 
-/// A goodbye is told to everybody in clusters up to this size, and in larger ones to so many at random beside the
-/// neighbours on the rings; gossip does the rest.
+/// Number of random members that hear a goodbye directly, beside the neighbours on the rings: all members in clusters
+/// up to this size; in larger ones gossip does the rest.
 const FAREWELLS: usize = 64;
 
-/// A goodbye is said so often, this far apart: a datagram may be lost, and there is no later.
+/// Number of repetitions of a goodbye, and the time between them (`FAREWELL_GAP`): a datagram may be lost, and the
+/// process is gone afterwards.
 const FAREWELL_REPEATS: u32 = 2;
 const FAREWELL_GAP: Duration = Duration::from_millis(25);
 
-/// In each interval of reconnecting, about so many members call each one that is down, however large the cluster.
+/// Expected number of members that call each `Down` member in one interval of reconnecting, whatever the size of the
+/// cluster.
 const RECONNECTORS: usize = 8;
 
 impl Detector {
@@ -43,7 +46,7 @@ impl Detector {
         if std::mem::replace(&mut self.started, true) {
             return;
         }
-        // Nodes that start together should not tick together.
+        // A random first tick, so that nodes that start together do not tick together.
         let tick = self.config.tick().mul_f64(self.rng.random_range(0.0..1.0));
         let compare = self.compare_after.mul_f64(self.rng.random_range(0.5..1.5));
         let reconnect = self.config.reconnect.mul_f64(self.rng.random_range(0.5..1.5));
@@ -53,13 +56,13 @@ impl Detector {
         self.agenda.add(self.now + CALL, Due::Join);
         let me = self.gossip.me();
         if me.generation > FIRST_START || me.epoch > 0 {
-            // Whoever knows an earlier start of this node takes the new one by its own word only.
+            // A member that knows an earlier start of this node accepts the new one only by this node's own word.
             self.tell_all(None);
         }
         self.call();
     }
 
-    /// Every deadline that has passed, in order.
+    /// Handles every deadline that has passed, in order.
     pub(super) fn run_due(&mut self) {
         while let Some((at, due)) = self.agenda.pop(self.now) {
             if let (Some(_), false) = (self.leaving, matches!(due, Due::Farewell(_))) {
@@ -82,22 +85,24 @@ impl Detector {
         }
     }
 
-    /// This process stood still: everybody is forgiven, and nothing counts before what queued up is read.
+    /// Handles a stall of this process: all subjects are forgiven, and no deadline counts before the queued input is
+    /// read.
     pub(super) fn on_stall(&mut self, lost: Duration) {
         self.agenda.shift(lost + SETTLE);
         let now = self.now;
         self.watches.forgive(now);
     }
 
-    /// The tick that was due at `at`.
+    /// Handles the tick that was due at `at`: heartbeats, accusations, the gate, and a round of gossip.
     fn tick(&mut self, at: Moment) {
         let now = self.now;
-        // The worst of the last ticks, fading by an eighth with each: a machine that is busy now is busy for a while.
+        // The worst of the last ticks, fading by an eighth with each: a machine that is busy now stays busy for a
+        // while.
         self.lag = now.saturating_since(at).max(self.lag - self.lag / 8);
         self.agenda.add(now + self.config.tick(), Due::Tick);
         if std::mem::take(&mut self.moved) {
             let subjects = self.rings.subjects(self.me_node());
-            // Of whom is a subject no longer there is no round trip to show any more.
+            // A member that is no longer a subject loses its round trip, so its view changes.
             self.touched.extend(self.watches.subjects());
             self.watches.retarget(now, &subjects);
             self.reweigh = true;
@@ -119,7 +124,8 @@ impl Detector {
             }
         }
 
-        // Whoever was in trouble itself has only just begun to hear: what it missed before says nothing of others.
+        // A node that was cut off has only just begun to hear its subjects: silence before that proves nothing about
+        // them.
         let is_gated = self.is_gated();
         let was_gated = std::mem::replace(&mut self.gated, is_gated);
         if was_gated && !is_gated {
@@ -140,8 +146,9 @@ impl Detector {
         }
     }
 
-    /// Subjects of which others told, and which answer nothing: no node may stand in the way of others on the rings that
-    /// nobody has heard. They are called as expected members are, and are present when they answer.
+    /// Makes subjects that only other members told of, and that answer nothing, `Expected`: an identity that this node
+    /// never heard must not take the place of a real one on the rings. Such members are called like expected ones, and
+    /// are present once they answer.
     fn shun_the_unmet(&mut self) {
         let now = self.now;
         let is_unmet = |node: &NodeId| {
@@ -159,7 +166,7 @@ impl Detector {
         }
     }
 
-    /// Whether this node is the one in trouble.
+    /// Concludes that this node is isolated, or that it has rejoined.
     fn judge_self(&mut self) {
         if !self.isolated && self.misses_most(self.config.miss) {
             self.isolated = true;
@@ -172,7 +179,7 @@ impl Detector {
         }
     }
 
-    /// Calls members that should exist; asks some for their table as long as nobody was heard at all.
+    /// Calls some expected members, and asks a few for their table as long as this node has heard no member at all.
     pub(super) fn call(&mut self) {
         let expected = self.those(|entry| entry.phase == Phase::Expected);
         if expected.is_empty() {
@@ -187,7 +194,7 @@ impl Detector {
         }
     }
 
-    /// Compares tables with one neighbour: whatever gossip lost is found here.
+    /// Compares tables with one neighbour, which recovers what gossip lost.
     fn compare(&mut self) {
         self.compare_after = (self.compare_after * 2).min(self.config.push_pull);
         self.agenda.add(self.now + self.compare_after, Due::PushPull);
@@ -199,7 +206,7 @@ impl Detector {
         self.effects.extend(neighbours.choose(&mut self.rng).copied().map(Effect::PushPull));
     }
 
-    /// Calls one member that is down: a cut may have healed.
+    /// Calls one `Down` member, in case a partition has healed.
     fn reconnect(&mut self) {
         self.agenda.add(self.now + self.config.reconnect, Due::Reconnect);
         let down = self.those(|entry| entry.phase == Phase::Down { stopped: false });
@@ -211,14 +218,15 @@ impl Detector {
         }
     }
 
-    /// A session is up with somebody who may not know, or not be known, to live.
+    /// Sends a heartbeat over a new session whose peer is accused or not present, so that both sides learn that the
+    /// other lives.
     pub(super) fn on_session_up(&mut self, node: NodeId) {
         if self.entries.get(&node).is_some_and(|entry| entry.phase != Phase::Present || entry.is_accused()) {
             self.say(node, Say::Beat { seq: 0 });
         }
     }
 
-    /// This node listens elsewhere, or has another role.
+    /// Tells other members that this node has another address or role.
     pub(super) fn on_change(&mut self, addr: SocketAddr, role: Role) {
         let before = self.gossip.incarnation();
         self.gossip.change(addr, role);
@@ -229,7 +237,7 @@ impl Detector {
         }
     }
 
-    /// This node goes away.
+    /// Begins this node's goodbye.
     pub(super) fn leave(&mut self, goodbye: Goodbye) {
         self.leaving = Some(goodbye);
         self.say_farewell(FAREWELL_REPEATS);

@@ -1,4 +1,5 @@
-//! Accusations and what becomes of them: the quorum, the two tiers, and the slow way below the quorum.
+//! Accusations and their consequences: the quorum, the two tiers (`Unreachable`, `Down`), and the slow suspicion below
+//! the quorum.
 
 use super::entry::Phase;
 use super::{BALLOT_MAX, Deadline, Detector, Due};
@@ -12,12 +13,13 @@ use essaim_wire::{Accusation, Moment, NodeId, quorum};
 use std::cmp::Ordering;
 use std::time::Duration;
 
-/// An accusation that is open for so long is asked about, and no table is asked for more often than that.
+/// Time for which an accusation may stay open before this node asks a neighbour for its table, and minimum time between
+/// two such requests.
 const INQUIRY: Duration = Duration::from_secs(1);
 
 impl Detector {
-    /// This node, as an observer, misses a subject. It tells the other observers, so that they look at once, and the
-    /// subject itself, so that it can refute.
+    /// Accuses a subject that this node, as its observer, misses. The other observers are told so that they look at
+    /// once, and the subject so that it can refute.
     pub(super) fn accuse(&mut self, subject: NodeId) {
         let (now, me) = (self.now, self.me_node());
         let observers = self.rings.observers(subject);
@@ -34,15 +36,15 @@ impl Detector {
             return;
         }
         watch.on_accused(now, &self.config);
-        // Of one that others have found unreachable, or that somebody said this of in this node's place, it still has to
-        // say so itself.
+        // This node votes even when others have already found the subject unreachable, or have set this node's bit in
+        // the record: a vote counts only when it comes from its own node.
         self.vote(id, incarnation);
         if !said && self.on_record(Record::new(subject, id.generation, incarnation).by_observer(place)) {
             self.tell_record(subject, &observers);
         }
     }
 
-    /// This node misses a member: that is its vote, until the member takes it back or is gone with a word.
+    /// Adds a member to this node's ballot, where it stays until the member refutes or says goodbye.
     fn vote(&mut self, id: Id, incarnation: Incarnation) {
         if self.ballot.len() < BALLOT_MAX || self.ballot.contains_key(&id.node) {
             let Id { node, generation, .. } = id;
@@ -51,9 +53,9 @@ impl Detector {
         }
     }
 
-    /// This node's slow probe of a member failed.
+    /// Accuses a member that this node's slow probe failed to reach.
     pub(super) fn on_probe_failed(&mut self, id: Id, incarnation: Incarnation) {
-        // A probe may have begun before a cut healed; an echo since then is newer.
+        // The probe may have begun before a partition healed; an echo since then is newer.
         let echoed = self.watches.get(id.node).is_some_and(|watch| watch.silence(self.now) < self.config.miss);
         if echoed {
             return;
@@ -77,8 +79,8 @@ impl Detector {
         }
     }
 
-    /// Accusations that a peer passed on. They steer what this node shows and whom it asks at once; a task moves by votes
-    /// that reach a manager, and not by these.
+    /// Handles accusations that a peer passed on. They affect what this node shows and which subject it asks at once;
+    /// tasks are moved by votes that reach a manager, and not by these.
     pub(super) fn on_foreign_record(&mut self, from: NodeId, record: Record) {
         if !record.is_possible(self.config.ring_count()) {
             return self.on_lie(from, record.node, Lie::Observers);
@@ -86,7 +88,7 @@ impl Detector {
         self.on_record(record);
     }
 
-    /// Accusations, from whomever. Says whether they were news.
+    /// Merges accusations from any source. Returns whether they were news.
     pub(super) fn on_record(&mut self, record: Record) -> bool {
         let (node, me) = (record.node, self.gossip.me());
         if record.voices() == 0 {
@@ -104,7 +106,7 @@ impl Detector {
         }
         match record.incarnation.cmp(&entry.incarnation) {
             Ordering::Less => return false,
-            // It refuted something in between, of which this node has not heard: only the member itself can tell.
+            // The member has refuted something of which this node has not heard: only the member itself can tell.
             Ordering::Greater => return false,
             Ordering::Equal => (),
         }
@@ -148,7 +150,7 @@ impl Detector {
         true
     }
 
-    /// Somebody else misses a subject of this node: it is asked at once.
+    /// Sends a heartbeat at once to a subject that another member misses.
     pub(super) fn look_again(&mut self, node: NodeId) {
         let now = self.now;
         let open = self.entries.get(&node).is_some_and(|entry| entry.phase == Phase::Present);
@@ -161,8 +163,9 @@ impl Detector {
         }
     }
 
-    /// Whether enough observers miss a member. One that is itself accused by two or more cannot be expected to
-    /// vote, and counts as one who did, provided that anybody accuses at all.
+    /// Finds a member unreachable when a quorum of its observers misses it. An observer that two or more accuse itself
+    /// cannot be expected to vote, and counts as one that did (an implicit vote), provided that at least one observer
+    /// votes.
     pub(super) fn weigh(&mut self, node: NodeId) {
         let Some(entry) = self.entries.get(&node) else { return };
         let Some(record) = entry.record.as_ref().filter(|_| entry.phase == Phase::Present) else { return };
@@ -196,7 +199,7 @@ impl Detector {
         }
     }
 
-    /// The first tier.
+    /// The first tier, which is reversible.
     fn become_unreachable(&mut self, node: NodeId, evidence: Evidence) {
         let now = self.now;
         self.enter(node, Phase::Unreachable);
@@ -210,13 +213,13 @@ impl Detector {
         }
     }
 
-    /// The second.
+    /// The second tier, which is final for the member's tasks.
     fn become_down(&mut self, node: NodeId, cause: Downfall) {
         self.enter(node, Phase::Down { stopped: false });
         self.conclude(Verdict::Down { node, cause });
     }
 
-    /// A deadline of a member has passed. One of an earlier era is void.
+    /// Handles a deadline of a member. A deadline of an earlier era is void.
     pub(super) fn on_deadline(&mut self, node: NodeId, deadline: Deadline) {
         let Some(entry) = self.entries.get_mut(&node) else { return };
         let era = entry.era;
@@ -241,7 +244,8 @@ impl Detector {
         }
     }
 
-    /// Somebody is accused for long, and neither refuted nor found unreachable: ask what others think.
+    /// Asks a neighbour for its table because an accusation is open for long, neither refuted nor confirmed by a
+    /// quorum.
     fn inquire(&mut self, node: NodeId) {
         if !self.accused.contains(&node) || self.entries.get(&node).is_none_or(|entry| entry.phase != Phase::Present) {
             return;
@@ -253,18 +257,19 @@ impl Detector {
         }
     }
 
-    /// When the slow suspicion of a member is over, by what is known now: begun by the first slow prober, shortened
-    /// by every voice.
+    /// Moment at which the slow suspicion of a member ends, by what is known now: it began with the first slow prober,
+    /// and every further accuser shortens it.
     fn suspicion_ends(&self, node: NodeId) -> Option<Moment> {
         let entry = self.entries.get(&node)?;
         let voices = entry.record.as_ref().map_or(0, Record::voices);
         Some(entry.probed_since? + suspicion(self.config.suspicion, self.rings.len(), voices))
     }
 
-    /// An expected member was not heard of. When most are not, it is more likely this node that is cut off.
+    /// Handles an expected member that stayed unheard. When most expected members do, this node is more likely cut off
+    /// itself, so the wait begins again.
     fn on_impatience(&mut self, node: NodeId) {
         if self.entries.get(&node).is_some_and(|entry| entry.shunned) {
-            // Nobody but others has ever spoken of it.
+            // Only other members have ever told of this one.
             return self.forget(node);
         }
         let unheard = self.entries.values().filter(|entry| entry.phase == Phase::Expected && !entry.shunned).count();
@@ -275,7 +280,7 @@ impl Detector {
         }
     }
 
-    /// The host of a node lives, and nothing listens there.
+    /// Accuses a node whose host refused the sentinel: the host lives, and no process listens on the port.
     pub(super) fn on_refused(&mut self, node: NodeId) {
         let now = self.now;
         if self.watches.get_mut(node).is_some_and(|watch| watch.on_refused(now)) {
@@ -283,7 +288,8 @@ impl Detector {
         }
     }
 
-    /// A session ended. Its peer may be redialling, so unless a heartbeat is missing too it is only looked at.
+    /// Handles the end of a session. The peer may be redialling, so it is asked at once, and accused only if a
+    /// heartbeat is missing too.
     pub(super) fn on_session_lost(&mut self, node: NodeId, how: Loss) {
         let (now, heartbeat) = (self.now, self.config.heartbeat);
         let Some(watch) = self.watches.get_mut(node) else { return };
@@ -295,8 +301,8 @@ impl Detector {
         self.look_again(node);
     }
 
-    /// Whether this node should speak against nobody just now: half of the time that makes a subject late has
-    /// passed without most of them.
+    /// Whether this node should accuse no member at present: it has heard nothing from most of its subjects for half of
+    /// the time that makes a subject late.
     pub(super) fn is_gated(&self) -> bool {
         !planted(Bug::IsolatedNodeAccuses) && self.misses_most(self.config.miss / 2)
     }

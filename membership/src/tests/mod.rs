@@ -1,4 +1,4 @@
-//! What only tests use: detectors on a simulated network, and the scenarios that they are put through.
+//! Tests of the detector: a simulated network, and the scenarios that run on it.
 
 mod network;
 mod scenarios;

@@ -1,5 +1,5 @@
-//! A network of detectors in virtual time, for tests: delays, loss, cuts in one direction, crashes, processes that
-//! stand still, restarts. One seed, one run.
+//! A network of detectors in virtual time: delays, loss, cuts in one direction, crashes, processes that stand still,
+//! restarts. The same seed gives the same run.
 
 use crate::identity::Id;
 use crate::proof::TestNotary;
@@ -13,20 +13,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The network.
+/// Simulated network with its detectors and their verdicts.
 pub(crate) struct Network {
     pub(crate) now: Moment,
     pub(crate) config: Config,
-    /// The share of datagrams that is lost.
+    /// Share of datagrams that is lost, from 0 to 1.
     pub(crate) loss: f64,
-    /// What thaws hears its timers before its datagrams, which is the worst order.
+    /// Whether a thawed process handles its timers before its datagrams, which is the worst order.
     pub(crate) timers_first: bool,
     hosts: BTreeMap<NodeId, Host>,
     queue: BTreeMap<(Moment, u64), Event>,
     next: u64,
     cuts: BTreeSet<(NodeId, NodeId)>,
     rng: ChaCha8Rng,
-    /// Who concluded what, and when.
+    /// All verdicts: moment, node that concluded, verdict.
     pub(crate) verdicts: Vec<(Moment, NodeId, Verdict)>,
     pub(crate) datagrams: u64,
 }
@@ -39,9 +39,9 @@ struct Host {
 
 enum Process {
     Running,
-    /// Events wait.
+    /// The process stands still; its events wait.
     Frozen(Vec<Event>),
-    /// The process is gone, its host answers for it.
+    /// The process is gone; its host refuses the port.
     Killed,
     /// The host is gone.
     Crashed,
@@ -52,7 +52,7 @@ enum Event {
     Wake(NodeId, Generation, Wake),
     Datagram(NodeId, NodeId, Bytes),
     Refused(NodeId, NodeId),
-    /// One side of a push-pull: to, from, table; whether to answer.
+    /// One side of a push-pull: receiver, sender, table, and whether the receiver answers.
     Table(NodeId, NodeId, Table, bool),
 }
 
@@ -64,7 +64,7 @@ impl Event {
     }
 }
 
-/// The n-th node. Ids are spread so that they encode as long as real ones.
+/// Id of the n-th node. Ids are spread so that their encoding is as long as that of real ones.
 pub(crate) fn node(n: usize) -> NodeId {
     NodeId::from_bits((n as u128 + 1) << 100 | 0xe55a)
 }
@@ -91,7 +91,7 @@ impl Network {
         }
     }
 
-    /// A cluster of nodes that all know each other, settled.
+    /// A cluster whose nodes all know each other, after the first exchanges.
     pub(crate) fn settled(count: usize, seed: u64) -> Self {
         let mut network = Self::new(seed);
         let rows = (0..count)
@@ -108,13 +108,13 @@ impl Network {
             network.boot(n, 1);
             network.input(node(n), Input::Members { from: node((n + 1) % count), bytes: table.bytes.clone() });
         }
-        // The large ones cost a second of the machine's time for each of their own.
+        // In large clusters, each virtual second costs a second of the machine's time.
         network.run(Duration::from_millis(if count > 200 { 400 } else { 2000 }));
         network.verdicts.clear();
         network
     }
 
-    /// Starts a node that knows nobody.
+    /// Starts a node that knows no other.
     pub(crate) fn boot(&mut self, n: usize, generation: u64) {
         let seed = self.rng.random();
         let member = member(n, generation);
@@ -123,29 +123,29 @@ impl Network {
         self.input(member.node, Input::Start);
     }
 
-    /// Starts a node that knows how to reach others.
+    /// Starts a node that knows the addresses of `seeds`.
     pub(crate) fn join(&mut self, n: usize, generation: u64, seeds: impl IntoIterator<Item = usize>) {
         self.boot(n, generation);
         let seeds = seeds.into_iter().map(|seed| member(seed, 0)).collect();
         self.input(node(n), Input::Learn(seeds));
     }
 
-    /// SIGKILL: the process is gone, the host refuses its port.
+    /// SIGKILL: the process is gone, and the host refuses its port.
     pub(crate) fn kill(&mut self, n: usize) {
         self.host(n).process = Process::Killed;
     }
 
-    /// The host loses power.
+    /// Power loss: the host is gone.
     pub(crate) fn crash(&mut self, n: usize) {
         self.host(n).process = Process::Crashed;
     }
 
-    /// SIGSTOP.
+    /// SIGSTOP: the process stands still.
     pub(crate) fn freeze(&mut self, n: usize) {
         self.host(n).process = Process::Frozen(Vec::new());
     }
 
-    /// SIGCONT: everything that waited is heard now.
+    /// SIGCONT: the process handles everything that waited.
     pub(crate) fn thaw(&mut self, n: usize) {
         let host = self.hosts.get_mut(&node(n)).expect("a node");
         let Process::Frozen(mut waiting) = std::mem::replace(&mut host.process, Process::Running) else {
@@ -158,7 +158,7 @@ impl Network {
         }
     }
 
-    /// Nothing passes between the two groups any more.
+    /// Stops all traffic between two groups.
     pub(crate) fn cut(
         &mut self,
         some: impl IntoIterator<Item = usize> + Clone,
@@ -188,7 +188,7 @@ impl Network {
         self.kill(n);
     }
 
-    /// Lets time pass.
+    /// Runs the network for a virtual time.
     pub(crate) fn run(&mut self, time: Duration) {
         let until = self.now + time;
         while let Some(entry) = self.queue.first_entry() {
@@ -203,7 +203,7 @@ impl Network {
         self.now = until;
     }
 
-    /// Lets time pass until something holds, and says how long that took.
+    /// Runs the network until a condition holds. Returns the virtual time that it took.
     pub(crate) fn run_until(&mut self, at_most: Duration, mut holds: impl FnMut(&Self) -> bool) -> Duration {
         let start = self.now;
         while !holds(self) {
@@ -223,7 +223,7 @@ impl Network {
         }
     }
 
-    /// What `n` thinks of `of`.
+    /// State of `of` as node `n` sees it.
     pub(crate) fn state(&self, n: usize, of: usize) -> Option<State> {
         self.hosts[&node(n)].detector.member(node(of)).map(|view| view.state)
     }
@@ -236,7 +236,7 @@ impl Network {
         &self.hosts[&node(n)].detector
     }
 
-    /// Whether every running node but itself thinks so of `of`.
+    /// Whether every other running node has such a view of `of`.
     pub(crate) fn all_think(&self, of: usize, thought: impl Fn(Option<State>) -> bool) -> bool {
         self.running().filter(|&id| id != node(of)).all(|id| {
             let view = self.hosts[&id].detector.member(node(of));
@@ -244,7 +244,7 @@ impl Network {
         })
     }
 
-    /// Whether every running node holds every running node, and nobody else, for alive.
+    /// Whether every running node holds exactly the running nodes for alive.
     pub(crate) fn agrees(&self) -> bool {
         let running: BTreeSet<NodeId> = self.running().collect();
         running.iter().all(|id| {
@@ -264,12 +264,12 @@ impl Network {
         self.hosts.iter().filter(|(_, host)| matches!(host.process, Process::Running)).map(|(&id, _)| id)
     }
 
-    /// The verdicts about a node, in order, whoever concluded them.
+    /// Verdicts of all nodes about one node, in order.
     pub(crate) fn about(&self, of: usize) -> Vec<&Verdict> {
         self.verdicts.iter().map(|(_, _, verdict)| verdict).filter(|v| v.node() == Some(node(of))).collect()
     }
 
-    /// Who was said to be down, by anybody.
+    /// Nodes that any node has concluded to be down.
     pub(crate) fn downs(&self) -> BTreeSet<NodeId> {
         let down = |verdict: &Verdict| match verdict {
             Verdict::Down { node, .. } => Some(*node),
@@ -278,7 +278,7 @@ impl Network {
         self.verdicts.iter().filter_map(|(_, _, verdict)| down(verdict)).collect()
     }
 
-    /// All verdicts, for whoever reads a failure.
+    /// All verdicts as text, for the message of a failed test.
     pub(crate) fn story(&self) -> String {
         let name = |id: &NodeId| (id.bits() >> 100) - 1;
         self.verdicts

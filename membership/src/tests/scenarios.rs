@@ -1,5 +1,5 @@
-//! What the detector does when things go wrong, in a network of virtual time. Each test tells one story; where a time
-//! is asserted it is virtual and belongs to the detector, not to the machine that runs the test.
+//! Failure scenarios for the detector, in a network of virtual time. Times in assertions are virtual and belong to the
+//! detector, not to the machine that runs the test.
 
 use super::network::{Network, member, node};
 use crate::{Evidence, Goodbye, Input, Loss, State, Verdict};
@@ -15,10 +15,10 @@ fn millis(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
-/// Random schedules that are tried here; 5,000 were while this was written.
+/// Seeds of the random schedules; 5,000 seeds were tried when this was written.
 const SEEDS: std::ops::Range<u64> = 0..40;
 
-/// Sizes around the number of rings, where observers are scarce.
+/// Sizes of clusters around the number of rings, where observers are scarce.
 const SIZES: [usize; 5] = [3, 4, 5, 9, 20];
 
 fn is_unreachable(state: Option<State>) -> bool {
@@ -113,7 +113,7 @@ fn a_node_that_is_cut_off_blames_itself_and_is_missed_by_the_others() {
         assert_eq!(by_it, [&Verdict::Isolated], "it accuses nobody");
         assert_eq!(network.downs(), [node(0)].into());
 
-        // The cut heals: the node returns under the same identity, and nobody else was ever in question.
+        // The cut heals: the node returns under the same identity, and no other node was ever accused.
         network.heal();
         network.run_until(5 * SECOND, Network::agrees);
         assert_eq!(network.downs(), [node(0)].into(), "{}", network.story());
@@ -134,7 +134,7 @@ fn a_short_cut_ends_in_a_refutation() {
 
 #[test]
 fn halves_that_were_cut_find_each_other_again() {
-    // Three against two: the two are missed by the three, and blame nobody. Afterwards all is as before.
+    // Three nodes against two: the three miss the two, and the two accuse no node. After the cut all is as before.
     let mut network = Network::settled(5, 7);
     network.cut(0..2, 2..5);
     network.run(6 * SECOND);
@@ -146,7 +146,8 @@ fn halves_that_were_cut_find_each_other_again() {
 
 #[test]
 fn who_hears_nobody_but_is_heard_is_missed_and_accuses_nobody() {
-    // One direction only: everything to node 0 is lost. Its observers hear no echo, since it hears no heartbeat.
+    // A cut in one direction: everything to node 0 is lost. Its observers hear no echo, since node 0 hears no
+    // heartbeat.
     let mut network = Network::settled(9, 8);
     network.cut_one_way(1..9, [0]);
     network.run(3 * SECOND);
@@ -164,7 +165,7 @@ fn one_bad_path_between_two_nodes_is_nobodys_death() {
         let bad = |verdict: &Verdict| matches!(verdict, Verdict::Unreachable { .. } | Verdict::Down { .. });
         let bad: Vec<_> = network.verdicts.iter().filter(|(_, _, verdict)| bad(verdict)).collect();
         assert!(bad.is_empty(), "{bad:?}");
-        // The accusers' patience doubles, so the accusations become rare.
+        // The patience of the accusers doubles, so the accusations become rare.
         let late: Vec<_> = network
             .verdicts
             .iter()
@@ -234,7 +235,7 @@ fn who_says_that_it_restarts_and_does_is_never_missed() {
 
 #[test]
 fn a_new_generation_is_accepted_at_once_whatever_was_thought_of_the_old_one() {
-    // After 50 ms nobody has noticed the kill, after 400 it is unreachable, after 5000 down.
+    // After 50 ms no node has noticed the kill, after 400 ms the node is unreachable, after 5000 ms down.
     for after in [50, 400, 5000] {
         let mut network = Network::settled(5, 15);
         network.kill(0);
@@ -383,7 +384,7 @@ fn a_third_of_a_hundred_that_dies_at_once_is_found_by_implicit_votes() {
 
 #[test]
 fn half_of_four_that_die_silently_are_found_by_the_slow_probe() {
-    // Each survivor misses two of three: it could be the one in trouble, so the rings say nothing.
+    // Each survivor misses two of three subjects: it could be cut off itself, so the rings give no verdict.
     let mut network = Network::settled(4, 24);
     network.crash(0);
     network.crash(1);
@@ -418,7 +419,7 @@ fn a_node_that_flaps_is_marked_until_it_was_steady() {
 
 #[test]
 fn a_session_that_is_lost_and_redialled_is_no_accusation() {
-    // A promotion drops all sessions of a node at once; everybody redials.
+    // A promotion drops all sessions of a node at once; all peers redial.
     let mut network = Network::settled(5, 26);
     for n in 1..5 {
         network.input(node(n), Input::SessionLost { node: node(0), how: Loss::Reset });
@@ -449,7 +450,7 @@ fn a_new_address_travels_with_gossip() {
         assert_eq!((view.member.addr, view.member.role, view.state), (moved, Role::Manager, State::Alive));
     }
     assert_eq!(network.verdicts, [], "nobody's life was in question");
-    // Refuting still works in the new epoch.
+    // A refutation still works in the new epoch.
     network.freeze(0);
     network.run(2 * SECOND);
     network.thaw(0);
@@ -495,7 +496,7 @@ fn garbage_in_datagrams_and_tables_changes_nothing() {
 
 #[test]
 fn nobody_speaks_for_somebody_else() {
-    // A heartbeat of node 2, told by node 1 about itself, is ignored.
+    // A heartbeat in the name of node 2, sent over the session of node 1, is ignored.
     let mut network = Network::settled(3, 32);
     let direct = crate::datagram::Direct {
         id: crate::identity::Id::of(member(2, 99)),
@@ -518,7 +519,7 @@ fn one_crash_among_a_thousand_is_known_to_all_within_1_2_seconds() {
 
 #[test]
 fn whatever_happens_all_agree_again_when_it_has_stopped() {
-    // Random faults for a minute, then healing: everybody who runs is alive to everybody who runs.
+    // Random faults for a minute, then healing: every running node holds every running node for alive.
     for seed in SEEDS {
         let mut faults = ChaCha8Rng::seed_from_u64(seed);
         let size = faults.random_range(2..8);
@@ -580,8 +581,8 @@ fn whatever_happens_all_agree_again_when_it_has_stopped() {
 
 #[test]
 fn nodes_that_stand_still_again_and_again_bring_no_healthy_one_down() {
-    // A cell of the Lifeguard paper's grid: some nodes stand still for D seconds, live for a quarter of one, and
-    // stand still again. They themselves may be missed; the healthy may not.
+    // A cell of the Lifeguard paper's grid: some nodes stand still for D seconds, run for a quarter of a second, and
+    // stand still again. These nodes may be missed; the healthy ones may not.
     for (slow, pause) in [(2, 8), (8, 2), (8, 16), (16, 8)] {
         let size = 32;
         let mut network = Network::settled(size, 34);
