@@ -1,6 +1,7 @@
-//! How a state changes: one function for each kind of change, each refusing what its plan no longer fits.
+//! Applying changes to a state: one function for each kind of change. Each refuses a change whose plan no longer fits
+//! the state.
 //!
-//! A refusal leaves the draft behind, so a function may stop half-way. Nothing here looks at a clock: the time is
+//! A refusal discards the draft of the state, so a function may stop half-way. Nothing here reads a clock: the time is
 //! that of the proposal.
 
 mod cluster;
@@ -16,11 +17,11 @@ pub(crate) mod tests;
 
 use crate::{Change, Event, Refusal, State};
 
-/// Goes on, or says why the whole proposal is refused.
+/// The result of one change: made, or the reason why the whole proposal is refused.
 pub(crate) type Made = Result<(), Refusal>;
 
 impl State {
-    /// Makes one change, or says why the whole proposal is refused.
+    /// Makes one change of a proposal, or says why the whole proposal is refused.
     pub(crate) fn make(&mut self, change: &Change, events: &mut Vec<Event>) -> Made {
         match change {
             Change::Found(founding) => self.found(founding, events),

@@ -1,8 +1,8 @@
-//! What Raft carries: a proposal of changes, and what became of it.
+//! Changes: what Raft carries. A [`Proposal`] holds changes, and its [`Outcome`] says what became of them.
 //!
-//! A proposal is all or nothing. Each change names what it was planned from: the version of the object it replaces,
-//! or the facts it relies on (the service still has that spec, the node still takes tasks, no other plan was carried out).
-//! If something in between took these away, the proposal is refused and whoever planned it plans again.
+//! A proposal is all or nothing. Each change names what it was planned from: the version of the object it replaces, or
+//! the facts it relies on (the service still has that spec, the node still takes tasks, no other plan was carried out).
+//! If another change took these away, the proposal is refused and its proposer must plan again.
 
 use crate::{
     AnyId, AnyPut, Cluster, ClusterSpec, Desired, ManagerStatus, Node, NodeDescription, NodeSpec, Observed, Refusal,
@@ -13,25 +13,26 @@ use essaim_wire::record;
 use essaim_wire::{Generation, Index, Level, Lineage, NodeId, Reachability, RequestId, Role, Term, Timestamp};
 use std::net::SocketAddr;
 
-/// A place in the replicated log, and the term of the leader that put it there.
+/// A position in the replicated log: an index, and the term of the leader that appended the entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Encode, Decode)]
 pub struct Position {
-    /// Who led.
+    /// Term of the leader that appended the entry.
     pub term: Term,
-    /// Where.
+    /// Index of the entry in the log.
     pub index: Index,
 }
 
 /// Changes that are made together or not at all.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Proposal {
-    /// A retry carries the same; it is applied once.
+    /// Identity of the request. A retry carries the same one, and is applied once.
     pub request: RequestId,
-    /// When it was made, by the proposer's clock. The state's own time never goes back.
+    /// Time of the proposal, by the proposer's clock. The state's own time never goes back, whatever this says.
     pub at: Timestamp,
-    /// The term in which alone it is valid: that of the leader whose actor decided it.
+    /// Fence: the only term in which the proposal is valid, that of the leader whose actor decided on it. `None` when
+    /// it is valid in every term.
     pub fence: Option<Term>,
-    /// What to change, in this order.
+    /// The changes, in the order in which they are made.
     pub changes: Vec<Change>,
 }
 record!(Proposal { 1: request, at, fence, changes });
@@ -39,208 +40,211 @@ record!(Proposal { 1: request, at, fence, changes });
 /// What became of a proposal.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub enum Outcome {
-    /// Every change was made, at this place in the log.
+    /// Every change was made, at this index of the log.
     Done(Index),
-    /// Nothing was changed, and why.
+    /// Nothing was changed, for this reason.
     Refused(Refusal),
 }
 
-/// How a cluster begins: itself and its first manager.
+/// The founding of a cluster: its cluster object and its first manager.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct Founding {
-    /// The cluster.
+    /// The new cluster.
     pub cluster: Cluster,
     /// Its first node.
     pub node: Node,
 }
 
-/// One change.
+/// One change of the state.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub enum Change {
-    /// The first change of all.
+    /// Founds the cluster. It is the first change of every log.
     Found(Box<Founding>),
     /// An operator set the cluster's settings.
     SetCluster {
-        /// The version it was read at.
+        /// Version at which the operator read the cluster; refused when it has changed since.
         expect: Index,
         /// The new settings.
         spec: ClusterSpec,
     },
-    /// A join token was replaced.
+    /// An operator replaced a join token.
     RotateJoinSecret {
-        /// Whose.
+        /// Role that the token grants.
         role: Role,
-        /// The new secret.
+        /// The new secret half of the token.
         secret: [u8; 16],
     },
-    /// A new history begins, with this node as its only manager: the way out when the others are gone for good.
+    /// A new lineage begins with this node as its only manager: the way to recover when the other managers are lost for
+    /// good.
     BeginLineage {
-        /// The new history.
+        /// Number of the new lineage.
         lineage: Lineage,
-        /// The manager that is left.
+        /// The only manager of the new lineage.
         survivor: NodeId,
-        /// Its number in the new group.
+        /// The survivor's number in the new Raft group.
         raft_id: u64,
     },
 
-    /// A machine was let in. Its `loopback` share is chosen here.
+    /// A machine was enrolled. `apply` chooses its `loopback` share.
     AcceptNode(Box<Node>),
-    /// A machine said what it is, or its address or generation changed.
+    /// A machine reported what it is, or its address or generation changed.
     DescribeNode {
-        /// Which.
+        /// The node that reported.
         id: NodeId,
-        /// The start of its daemon; an older one is ignored.
+        /// Start of its daemon that reported; a report of an older start is ignored.
         generation: Generation,
-        /// Where it was seen.
+        /// Address at which the node was seen.
         addr: SocketAddr,
-        /// The highest level that its program understands.
+        /// Highest level that the node's program understands.
         level: Level,
-        /// What it says of itself, if it said anything new.
+        /// What the machine reports of itself; `None` when that has not changed.
         description: Option<NodeDescription>,
     },
-    /// An operator set what a node shall be.
+    /// An operator set a node's spec.
     SetNode {
-        /// Which.
+        /// The node that is set.
         id: NodeId,
-        /// The version it was read at.
+        /// Version at which the operator read the node; refused when it has changed since.
         expect: Index,
-        /// What it shall be.
+        /// The new spec.
         spec: NodeSpec,
     },
-    /// A node has its role now: after the group of managers took it up, or let it go.
+    /// A node's role changed. Proposed after the Raft group has added the node, or removed it.
     SetRole {
-        /// Which.
+        /// The node whose role changed.
         id: NodeId,
-        /// The role it has.
+        /// The role that the node has now.
         role: Role,
-        /// Its place in the group of managers.
+        /// The node's place in the Raft group; `None` for a worker.
         manager: Option<ManagerStatus>,
     },
     /// The leader concluded whether a node can be reached.
     SetReachability {
-        /// Which.
+        /// The node that this is about.
         id: NodeId,
-        /// The start of its daemon that this is about; void for a newer one.
+        /// Start of its daemon that the conclusion is about; ignored when the node has started again since.
         generation: Generation,
         /// The conclusion.
         reachability: Reachability,
-        /// Why, in words for people.
+        /// Reason of the conclusion, in words for people.
         message: String,
     },
     /// The leader concluded whether a node was unreachable too often.
     SetSteadiness {
-        /// Which.
+        /// The node that this is about.
         id: NodeId,
-        /// Whether it gets no new tasks.
+        /// Whether the node is unsteady, and so gets no new tasks.
         unsteady: bool,
     },
-    /// A node was removed; its certificate is refused until then.
+    /// A node was removed. Its certificate is refused from now on.
     RemoveNode {
-        /// Which.
+        /// The node that was removed.
         id: NodeId,
-        /// When its certificate has expired and the record of its removal may go.
+        /// Earliest time at which the record of the removal may be forgotten: the node's certificate has expired by
+        /// then.
         until: Timestamp,
-        /// Whether it is removed although it is not down.
+        /// Whether the node is removed although it is not down.
         force: bool,
     },
 
     /// A service was created.
     CreateService {
-        /// Its id.
+        /// Id of the new service.
         id: ServiceId,
-        /// The wish.
+        /// Spec of the new service.
         spec: Box<ServiceSpec>,
     },
     /// A service was given a new spec, or its former one again.
     UpdateService {
-        /// Which.
+        /// The service that is updated.
         id: ServiceId,
-        /// The version it was read at.
+        /// Version at which the operator read the service; refused when it has changed since.
         expect: Index,
-        /// The new wish; `None` for the former one.
+        /// The new spec; `None` to roll back to the former one.
         spec: Option<Box<ServiceSpec>>,
     },
-    /// An update got further.
+    /// An update of a service made progress.
     SetUpdateStatus {
-        /// Whose.
+        /// The service that is being updated.
         id: ServiceId,
-        /// Which spec this is about; void for another.
+        /// Version of the spec that the update leads to; ignored when another spec is in force.
         spec_version: Index,
-        /// How far.
+        /// The update's progress.
         status: UpdateStatus,
     },
-    /// A service was removed; its tasks end and are forgotten.
+    /// A service was removed. Its tasks end and are then forgotten.
     RemoveService {
-        /// Which.
+        /// The service that was removed.
         id: ServiceId,
     },
 
-    /// A task was created, assigned to a node or pending.
+    /// A task was created, with a node or pending.
     CreateTask(Box<Task>),
-    /// A pending task found its node.
+    /// A pending task was given a node.
     AssignTask {
-        /// Which.
+        /// The pending task.
         id: TaskId,
-        /// Where.
+        /// The node that it was given.
         node: NodeId,
-        /// The version of the spec that the node was found for; refused if the task follows another by now.
+        /// Version of the spec that the node was chosen for; refused when the task follows another version by now.
         spec_version: Index,
     },
-    /// A pending task found none, for another reason than before.
+    /// No suitable node was found for a pending task, for another reason than before.
     PendTask {
-        /// Which.
+        /// The pending task.
         id: TaskId,
-        /// Why.
+        /// The new reason.
         reason: String,
     },
-    /// What a task shall be.
+    /// Managers want something else of a task.
     SetDesired {
-        /// Which.
+        /// The task that this is about.
         id: TaskId,
-        /// What.
+        /// What managers want of it now.
         desired: Desired,
     },
-    /// A task was given up with its node.
+    /// A task was written off, because its node is down or removed.
     WriteOffTask {
-        /// Which.
+        /// The task that was written off.
         id: TaskId,
-        /// Why.
+        /// Reason, in words for people.
         why: String,
     },
-    /// What a worker saw of its tasks.
+    /// A worker reported on its tasks.
     Observe {
-        /// The worker.
+        /// The worker that reported.
         node: NodeId,
-        /// What it saw.
+        /// The observed state of each task.
         reports: Vec<(TaskId, Observed)>,
     },
-    /// A task that has ended is forgotten.
+    /// The record of an ended task is removed.
     ForgetTask {
-        /// Which.
+        /// The task that is forgotten.
         id: TaskId,
     },
-    /// The other changes of this proposal are what a service was found to need. Refused if another plan for it was
-    /// carried out since: whoever made this one may have died over that, or been told nothing of it.
+    /// The other changes of this proposal carry out a plan for a service. Refused if another plan for the service was
+    /// carried out since: the proposer may have died after an earlier proposal, or never have learnt its outcome.
     CarryOutPlan {
-        /// The service.
+        /// The service that the plan is for.
         service: ServiceId,
-        /// The place of the state that the plan was made from.
+        /// Index of the state that the plan was made from.
         seen: Index,
     },
-    /// Every manager understands this level: changes that need it are allowed from here on.
+    /// Raises the level of the cluster. Every manager understands this level, so changes that need it are allowed from
+    /// here on.
     RaiseLevel(Level),
 
-    /// An operator created or updated an object that has nothing but a spec.
+    /// An operator created or updated an object of a plain noun.
     PutObject(Box<AnyPut>),
-    /// An operator removed such an object.
+    /// An operator removed an object of a plain noun.
     RemoveObject(AnyId),
-    /// A node said that it is about to leave the cluster, or that it has left.
+    /// A node reported that it is about to leave the cluster, or that it has left.
     DepartNode {
-        /// Which.
+        /// The node that leaves.
         id: NodeId,
-        /// The start of its daemon that said so; void for a newer one.
+        /// Start of its daemon that reported; ignored when the node has started again since.
         generation: Generation,
-        /// Whether its tasks have ended and it goes now.
+        /// Whether the node has left: its tasks have ended. Otherwise it is about to leave.
         left: bool,
     },
 }

@@ -1,4 +1,5 @@
-//! The cluster itself: who it is, whom it lets in, and the settings that hold for everybody.
+//! The cluster object: the identity of the cluster, its root of trust, its join secrets, and the settings that hold for
+//! all nodes.
 
 use crate::{EngineKind, Labels, Meta, Refusal};
 use bincode::{Decode, Encode};
@@ -7,62 +8,64 @@ use essaim_wire::{ClusterId, Level, Lineage, Role, Timestamp};
 use std::fmt;
 use std::time::Duration;
 
-/// The one object of its kind.
+/// The cluster. A state has exactly one once it is founded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cluster {
-    /// Drawn at init, in every certificate.
+    /// Identity of the cluster: drawn at init, and part of every certificate.
     pub id: ClusterId,
-    /// The unbroken history this state belongs to.
+    /// Lineage of the log that this state comes from.
     pub lineage: Lineage,
-    /// Version and dates.
+    /// Version and dates of the cluster object.
     pub meta: Meta,
-    /// What operators set.
+    /// Settings made by operators.
     pub spec: ClusterSpec,
-    /// The root of trust.
+    /// Root of trust: the CA of the cluster.
     pub authority: Authority,
-    /// What the join tokens prove knowledge of.
+    /// Secrets that the join tokens prove knowledge of.
     pub join: JoinSecrets,
-    /// The engine of services that name none: that of the node which made the cluster.
+    /// Engine of services that name none: the engine of the node that founded the cluster.
     pub default_engine: EngineKind,
-    /// Which changes all its managers understand; see `level`. It never goes down.
+    /// Level of the cluster: which changes all its managers understand (module `level`). It never goes down.
     pub level: Level,
-    /// When the last certificate expires that was issued while certificates lasted longer than they do now. Written by
+    /// Latest expiry of the certificates that were issued with a longer lifetime than the present one. Written by
     /// `apply` when `spec.certificate_expiry` changes; zero until then.
     pub issued_until: Timestamp,
 }
 record!(Cluster { 1: id, lineage, meta, spec, authority, join, default_engine, level, issued_until });
 
 impl Cluster {
-    /// When every certificate issued until `now` has expired, whatever their lifetime was when they were issued.
+    /// The time at which every certificate issued until `now` has expired, whatever its lifetime was when it was
+    /// issued.
     pub fn certificates_expired_at(&self, now: Timestamp) -> Timestamp {
         self.issued_until.max(now + self.spec.certificate_expiry)
     }
 }
 
-/// How many ended tasks of a slot are kept at most, whatever the setting: at some 300 bytes each, 300 KB of every manager's
+/// Ended tasks of a slot that are kept at most, whatever the setting: at some 300 bytes each, 300 KB of every manager's
 /// memory for a slot that fails all the time.
 pub const TASK_HISTORY_MAX: usize = 1_000;
 
-/// What an operator may set for the whole cluster, with Swarm's words and defaults.
+/// Settings that an operator may make for the whole cluster, with Swarm's words and defaults.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClusterSpec {
-    /// Always `default`, as in Swarm.
+    /// Name of the cluster: always `default`, as in Swarm.
     pub name: String,
-    /// Free labels.
+    /// Labels of the cluster, chosen by operators.
     pub labels: Labels,
-    /// How many ended tasks of a slot are kept. Negative: [`TASK_HISTORY_MAX`], which is also the most that can be asked for.
+    /// Ended tasks of each slot that are kept as history. Negative means [`TASK_HISTORY_MAX`], which is also the
+    /// largest value accepted.
     pub task_history: i64,
-    /// Swarm's heartbeat of workers to managers. Kept and shown; failures are found by gossip.
+    /// Swarm's heartbeat of workers to managers. Kept and shown only: failures are detected by gossip.
     pub heartbeat: Duration,
-    /// How long a node's certificate lasts.
+    /// Lifetime of a node's certificate.
     pub certificate_expiry: Duration,
-    /// How long a node may be unreachable before its tasks are written off.
+    /// Grace period: time that a node may be unreachable before its tasks are written off.
     pub grace: Duration,
-    /// Raft settings of Swarm, kept and shown: entries between snapshots.
+    /// Swarm's Raft setting: entries between two snapshots. Kept and shown only.
     pub snapshot_interval: u64,
-    /// Raft settings of Swarm, kept and shown: snapshots kept beside the newest.
+    /// Swarm's Raft setting: snapshots kept beside the newest. Kept and shown only.
     pub keep_old_snapshots: u64,
-    /// Raft settings of Swarm, kept and shown: entries kept for slow followers.
+    /// Swarm's Raft setting: entries kept for slow followers. Kept and shown only.
     pub slow_follower_entries: u64,
 }
 record!(ClusterSpec {
@@ -77,19 +80,19 @@ record!(ClusterSpec {
     slow_follower_entries
 });
 
-/// The shortest life of a certificate, as in Swarm.
+/// Shortest lifetime of a certificate that can be set, as in Swarm.
 const CERTIFICATE_EXPIRY_MIN: Duration = Duration::from_secs(3600);
 
-/// The label of the cluster that says how long the record of a node that left is kept (`90s`, `24h`, `1h30m`). The docker
-/// CLI has no flag for it.
+/// Label of the cluster that says how long the record of a node that left is kept (`90s`, `24h`, `1h30m`). It is a
+/// label because the docker CLI has no flag for it.
 pub const LEFT_NODES_KEPT_LABEL: &str = "essaim.left-nodes-kept";
 
-/// How long the record of a node that left is kept unless an operator says otherwise: long enough that whoever comes to
-/// work in the morning sees what left in the night.
+/// Time that the record of a node that left is kept unless an operator sets another: long enough that an operator who
+/// comes to work in the morning sees which nodes left in the night.
 const LEFT_NODES_KEPT: Duration = Duration::from_secs(24 * 3600);
 
 impl ClusterSpec {
-    /// Refuses settings that no cluster can have. Asked by `apply`, and by whoever is about to found a cluster.
+    /// Refuses settings that no cluster can have. Called by `apply`, and before a cluster is founded.
     pub fn check(&self) -> Result<(), Refusal> {
         if self.name != "default" {
             return Err(Refusal::invalid("swarm spec must be named \"default\""));
@@ -103,13 +106,13 @@ impl ClusterSpec {
         Ok(())
     }
 
-    /// How long the record of a node that left is kept.
+    /// Time that the record of a node that left is kept.
     pub fn left_nodes_kept(&self) -> Duration {
         self.labels.get(LEFT_NODES_KEPT_LABEL).and_then(|text| parse_span(text)).unwrap_or(LEFT_NODES_KEPT)
     }
 }
 
-/// A span of time as operators write it: whole numbers of `h`, `m` and `s`, one after the other.
+/// Parses a duration as operators write it: whole numbers of `h`, `m` and `s`, one after the other.
 pub fn parse_span(text: &str) -> Option<Duration> {
     let mut seconds: u64 = 0;
     let mut number = String::new();
@@ -146,14 +149,14 @@ impl Default for ClusterSpec {
     }
 }
 
-/// The root certificate and its key. Only managers hold this state, and their disks keep it encrypted.
+/// Root certificate of the cluster and its key. Only managers hold this state, and their disks keep it encrypted.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Authority {
-    /// The root certificate, PEM.
+    /// Root certificate, PEM.
     pub certificate: String,
-    /// Its private key, PEM.
+    /// Private key of the root certificate, PEM.
     pub key: String,
-    /// How often an operator asked for a new root; Docker's `ForceRotate`.
+    /// Times that an operator asked for a new root; Docker's `ForceRotate`.
     pub rotations: u64,
 }
 record!(Authority { 1: certificate, key, rotations });
@@ -164,17 +167,17 @@ impl fmt::Debug for Authority {
     }
 }
 
-/// The secret halves of the two join tokens.
+/// Secret halves of the two join tokens.
 #[derive(Clone, Copy, PartialEq, Eq, Encode, Decode)]
 pub struct JoinSecrets {
-    /// Of the token that makes a worker.
+    /// Secret of the token that grants the role of worker.
     pub worker: [u8; 16],
-    /// Of the token that makes a manager.
+    /// Secret of the token that grants the role of manager.
     pub manager: [u8; 16],
 }
 
 impl JoinSecrets {
-    /// The secret for `role`.
+    /// The secret of the join token for `role`.
     pub const fn of(&self, role: Role) -> &[u8; 16] {
         match role {
             Role::Worker => &self.worker,

@@ -1,53 +1,53 @@
-//! What applying a proposal yields: which object became which.
+//! Events: what applying a proposal yields. Each one names an object before and after a change.
 //!
-//! An event holds the object before and after, both shared with the states they belong to, so it costs two pointers
-//! and a reader needs nothing else: not there before means made, not there after means removed.
+//! Both versions of the object are shared with the states they belong to, so an event costs two pointers and a reader
+//! needs nothing else. An object without `old` was created, an object without `new` was removed.
 
 use crate::{AnyObject, Cluster, Node, Service, Task};
 use std::sync::Arc;
 
-/// A change that was made.
+/// A change of one object that was made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
     /// The cluster was founded, or its settings changed.
     Cluster {
-        /// Before.
+        /// The cluster before; `None` when it was founded.
         old: Option<Arc<Cluster>>,
-        /// After.
+        /// The cluster after.
         new: Arc<Cluster>,
     },
-    /// A node.
+    /// A node was accepted, changed or removed.
     Node {
-        /// Before; `None` when it was accepted just now.
+        /// The node before; `None` when it was accepted by this change.
         old: Option<Arc<Node>>,
-        /// After; `None` when it was removed.
+        /// The node after; `None` when it was removed.
         new: Option<Arc<Node>>,
     },
-    /// A service.
+    /// A service was created, changed or removed.
     Service {
-        /// Before; `None` when it was created just now.
+        /// The service before; `None` when it was created by this change.
         old: Option<Arc<Service>>,
-        /// After; `None` when it was removed.
+        /// The service after; `None` when it was removed.
         new: Option<Arc<Service>>,
     },
-    /// A task.
+    /// A task was created, changed or forgotten.
     Task {
-        /// Before; `None` when it was created just now.
+        /// The task before; `None` when it was created by this change.
         old: Option<Arc<Task>>,
-        /// After; `None` when it was forgotten.
+        /// The task after; `None` when it was forgotten.
         new: Option<Arc<Task>>,
     },
-    /// An object of a noun that has nothing but a spec.
+    /// An object of a plain noun was created, changed or removed.
     Object {
-        /// Before; `None` when it was created just now.
+        /// The object before; `None` when it was created by this change.
         old: Option<AnyObject>,
-        /// After; `None` when it was removed.
+        /// The object after; `None` when it was removed.
         new: Option<AnyObject>,
     },
 }
 
 impl Event {
-    /// How many bytes of payload the event keeps in memory, beside the few hundred that every event does.
+    /// Bytes of payload that the event keeps in memory, beside the few hundred that every event takes.
     pub fn payload_len(&self) -> usize {
         match self {
             Self::Object { old, new } => old.iter().chain(new).map(AnyObject::payload_len).sum(),

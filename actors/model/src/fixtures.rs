@@ -1,13 +1,13 @@
-//! Nouns for tests, here and in the crates above: a cluster, nodes and services with nothing remarkable about them. A
-//! test changes what it is about.
+//! Test fixtures, for this crate and the crates above it: a cluster, nodes and services with ordinary settings. A test
+//! changes the settings that it is about.
 
 use crate::*;
 use essaim_wire::{ClusterId, Generation, Level, Lineage, NodeId, Reachability, Role, Timestamp};
 
-/// 2^30 bytes.
+/// One GiB in bytes.
 pub const GIB: u64 = 1 << 30;
 
-/// A cluster whose default engine runs processes.
+/// A cluster whose default engine is the process engine.
 pub fn cluster() -> Cluster {
     Cluster {
         id: ClusterId::from_bits(9),
@@ -22,7 +22,8 @@ pub fn cluster() -> Cluster {
     }
 }
 
-/// A ready worker with this number as its id, four processors and eight GiB; its host is called `n` and the number.
+/// A ready worker whose id is `number`, with four processors and eight GiB; its host name is `n` followed by the
+/// number.
 pub fn worker(number: u128) -> Node {
     Node {
         id: NodeId::from_bits(number),
@@ -49,19 +50,19 @@ pub fn worker(number: u128) -> Node {
     }
 }
 
-/// The same as a manager, without a number in the group.
+/// A ready manager, otherwise like [`worker`], without a number in the Raft group.
 pub fn manager(number: u128) -> Node {
     let mut node = worker(number);
     (node.role, node.spec.role) = (Role::Manager, Role::Manager);
     node
 }
 
-/// That cluster, with the manager 1.
+/// The founding of [`cluster()`] by manager 1.
 pub fn founding() -> Founding {
     Founding { cluster: cluster(), node: manager(1) }
 }
 
-/// A service of so many tasks of the image `a`.
+/// A service with `replicas` tasks of the image `a`.
 pub fn service(name: &str, replicas: u32) -> ServiceSpec {
     let container = ContainerSpec::new(Image::from("a"));
     ServiceSpec {
@@ -75,7 +76,7 @@ pub fn service(name: &str, replicas: u32) -> ServiceSpec {
     }
 }
 
-/// An environment of about this many bytes: what makes a spec large.
+/// An environment of about `bytes` bytes, to make a spec large.
 pub fn environment(bytes: usize) -> Vec<service::Variable> {
     vec![service::Variable::parse(&format!("LARGE={}", "x".repeat(bytes))).expect("a variable")]
 }

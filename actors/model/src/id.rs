@@ -1,17 +1,18 @@
-//! The ids of services, tasks and what services refer to; those of nodes and clusters are `wire`'s, because transport knows them too.
+//! Ids of services, tasks and secrets. The ids of nodes and clusters are defined in `wire`, because transport needs
+//! them too.
 
 essaim_wire::id! {
-    /// A service, from its creation until it is removed.
+    /// Id of a service, from its creation until it is removed.
     ServiceId
 }
 
 essaim_wire::id! {
-    /// One attempt to fill a slot of a service.
+    /// Id of a task: one attempt to fill a slot of a service.
     TaskId
 }
 
 essaim_wire::id! {
-    /// A secret, from its creation until it is removed.
+    /// Id of a secret, from its creation until it is removed.
     SecretId
 }
 

@@ -1,13 +1,14 @@
 //! The level of the cluster: which changes every manager can read.
 //!
-//! Managers of several builds share one log while a cluster is upgraded node by node, and a manager that meets an entry
-//! it cannot read has to stop: to skip it would be to diverge. So the cluster has a level, the lowest that all its
-//! managers understand. [`Change::level`] says which level a change needs; a change that is newer than the cluster's
-//! level is refused by [`State::apply`], and by the store before it gets into the log, with the same words. When every
-//! manager understands more, the leader raises the level with a commit. It never goes down: what is in the log stays
-//! there.
+//! Managers of several builds share one log while a cluster is upgraded node by node. A manager that meets an entry it
+//! cannot read has to stop, because to skip the entry would be to diverge. So the cluster has a level, the lowest that
+//! all its managers understand. [`Change::level`] says which level a change needs. A change that is newer than the
+//! cluster's level is refused by [`State::apply`], and with the same words by the store before it gets into the log.
+//! When every manager understands more, the leader raises the level with a commit. The level never goes down, because
+//! the log keeps its entries.
 //!
-//! A node's level comes from its own link, with each start of its daemon, or from its enrolment before that.
+//! A node reports its level over its own link with each start of its daemon; before that, its level comes from its
+//! enrolment.
 
 use crate::apply::Made;
 use crate::{Change, Event, Node, Refusal, RefusalKind, State};
@@ -16,12 +17,12 @@ use essaim_wire::{Level, Role};
 use std::fmt::Write;
 use std::sync::Arc;
 
-/// How many managers a refusal names; further ones are counted.
+/// Managers that a refusal names; further ones are only counted.
 const NAMED_MAX: usize = 3;
 
 impl Change {
-    /// The lowest level whose programs can read this change. A new variant needs the level that it came with. So does
-    /// a change whose objects use a new version of a record or a new variant of an enum inside it.
+    /// The lowest level whose programs can read this change. A new variant needs the level that it was introduced with.
+    /// So does a change whose objects use a new version of a record or a new variant of an enum inside it.
     pub const fn level(&self) -> Level {
         match self {
             Self::Found(_)
@@ -61,8 +62,9 @@ impl State {
         self.cluster().map_or(Level::FIRST, |cluster| cluster.level)
     }
 
-    /// Refuses changes that some manager could not read. Asked by `apply`, and by the store of whoever proposes, so
-    /// that no such change gets into the log: the level only grows, so what one manager's state allows, all can read.
+    /// Refuses changes that some manager could not read. Called by `apply`, and by the proposer's store, so that no
+    /// such change gets into the log. The level only grows, so a change that one manager's state allows can be read by
+    /// all managers.
     pub fn check_level(&self, changes: &[Change]) -> Result<(), Refusal> {
         let level = self.level();
         match changes.iter().map(Change::level).max() {
@@ -73,7 +75,7 @@ impl State {
         }
     }
 
-    /// The level that every manager understands, voters and learners, when it is higher than the cluster's.
+    /// The highest level that every manager understands, voters and learners, if it is higher than the cluster's level.
     pub fn level_to_raise_to(&self) -> Option<Level> {
         let lowest = if planted(Bug::LevelOfTheFirstManager) {
             self.readers().map(|node| node.level).max()
@@ -93,7 +95,7 @@ impl State {
         self.change_cluster(events, |cluster| cluster.level = level)
     }
 
-    /// Refuses that a node becomes a manager whose program cannot read the log.
+    /// Refuses to make a node a manager when its program cannot read the log.
     pub(crate) fn check_reads_log(&self, node: &Node, role: Role) -> Made {
         let level = self.level();
         if role == Role::Worker || node.level >= level {
@@ -112,7 +114,7 @@ impl State {
         self.nodes().filter(|node| node.role.max(node.spec.role) == Role::Manager)
     }
 
-    /// Who is in the way of what needs this level.
+    /// The refusal of a change that needs level `needed`: names the managers that do not understand the level yet.
     fn too_new(&self, needed: Level) -> Refusal {
         let behind: Vec<&Arc<Node>> = self.readers().filter(|node| node.level < needed).collect();
         let text = match behind.as_slice() {

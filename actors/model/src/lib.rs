@@ -1,23 +1,23 @@
-//! The nouns: what exists in a cluster, and how it changes.
+//! The model: the objects of a cluster, and how they change.
 //!
 //! A [`State`] is everything the managers agree on, held in persistent maps, so that a copy costs nothing and every
-//! reader looks at a frozen one. It changes in one way only: [`State::apply`] takes a [`Proposal`] at its place in
-//! the replicated log and yields an [`Outcome`] and the [`Event`]s that follow from it. It is pure: no clock, no
-//! randomness, no IO, no iteration order that differs between two machines, so every manager that applied the same
-//! log holds the same state, byte for byte.
+//! reader looks at a frozen one. It changes in one way only: [`State::apply`] takes a [`Proposal`] at its position in
+//! the replicated log, and yields an [`Outcome`] and the [`Event`]s that follow. `apply` is pure: no clock, no
+//! randomness, no IO, no iteration order that differs between two machines. So every manager that applied the same log
+//! holds the same state, byte for byte.
 //!
-//! Deciding *which* changes to propose is `policy`'s work; carrying and keeping them is `store`'s.
+//! The crate `policy` decides *which* changes to propose; the crate `store` replicates and stores them.
 //!
 //! In suggested reading order:
 //!
-//! - [`id`], [`meta`]: ids of services, tasks and what they refer to; versions, labels and names.
+//! - [`id`], [`meta`]: ids of services, tasks and secrets; versions, labels and names.
 //! - [`cluster`], [`node`], [`service`], [`task`]: the objects. `task` has the table of legal steps.
-//! - [`noun`]: what every other noun shares; beside it one file for each (`config`).
+//! - [`noun`]: what all plain nouns share; beside it one file for each (`config`).
 //! - [`signal`]: the one table of signals.
 //! - [`placement`]: constraints, as they are written and as they match.
 //! - [`change`], [`event`], [`refusal`]: what goes into `apply` and what comes out.
-//! - [`state`] and [`apply`]: the whole, and how it changes. [`level`]: which changes every manager can read.
-//! - [`snapshot`]: the whole as a stream of pieces, and its hash.
+//! - [`state`] and [`apply`]: the whole state, and how it changes. [`level`]: which changes every manager can read.
+//! - [`snapshot`]: the state as a stream of pieces, and its hash.
 
 pub mod apply;
 pub mod change;

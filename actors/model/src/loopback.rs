@@ -1,20 +1,21 @@
-//! Addresses for tasks that run as host processes: each node has a /24 of the loopback range, each task one of it.
+//! Loopback addresses for tasks that run as host processes: each node has a /24 of the loopback range, and each of its
+//! tasks one address in it.
 //!
-//! The range is 127.64.0.0/10, which is 16,384 times /24. Where it begins is shifted by the cluster's id, so that
-//! two clusters on one machine seldom meet; a worker claims each address by binding to it, so that a meeting is
-//! noticed.
+//! The range is 127.64.0.0/10, which is 16,384 times /24. The cluster's id shifts where in the range its subnets begin,
+//! so that two clusters on one machine seldom use the same subnet. A worker claims each address by binding to it, so a
+//! collision is noticed.
 
 use essaim_wire::ClusterId;
 use std::net::Ipv4Addr;
 
-/// How many /24 there are in 127.64.0.0/10.
+/// Number of /24 subnets in 127.64.0.0/10.
 pub const SUBNETS: u16 = 1 << 14;
 
-/// The last parts of the addresses that tasks of a node get. The network's own address, the broadcast one and `.1`,
-/// which is the node's, are not among them.
+/// Last parts of the addresses that tasks of a node get. The subnet's own address, its broadcast address and `.1`,
+/// which is the node's address, are left out.
 pub const PARTS: std::ops::RangeInclusive<u8> = 2..=254;
 
-/// How many tasks of a node can have an address of its /24.
+/// Tasks of a node that can have an address in its /24 at the same time.
 pub const ADDRESSES: u32 = *PARTS.end() as u32 - *PARTS.start() as u32 + 1;
 
 /// The network address of the `share`-th /24 of a cluster.

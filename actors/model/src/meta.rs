@@ -1,4 +1,4 @@
-//! What every object carries: its version, when it was made and last changed, and the name and labels people gave it.
+//! Metadata that every object carries: its version and dates, its labels, and the name of a service.
 
 use bincode::{Decode, Encode};
 use essaim_wire::record;
@@ -6,47 +6,47 @@ use essaim_wire::{Index, Timestamp};
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// Labels: free text to free text, in the order of their keys.
+/// Labels of an object: pairs of free text, in the order of their keys.
 pub type Labels = BTreeMap<String, String>;
 
-/// The version of an object, and its dates.
+/// Version and dates of an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Meta {
-    /// The place in the log of the last change: what `?version=` must name in an update.
+    /// Log index of the last change that counts as a new version: the value that `?version=` must name in an update.
     pub version: Index,
-    /// When it was made, by the clock of its proposer.
+    /// Time of the object's creation, by the state's own time.
     pub created_at: Timestamp,
-    /// When it last changed, by the clock of whoever proposed that.
+    /// Time of the object's last change, by the state's own time.
     pub updated_at: Timestamp,
 }
 record!(Meta { 1: version, created_at, updated_at });
 
 impl Meta {
-    /// Of an object made here and now.
+    /// Metadata of an object that is created at this log index and time.
     pub const fn new(version: Index, at: Timestamp) -> Self {
         Self { version, created_at: at, updated_at: at }
     }
 
-    /// The object changed.
+    /// Records a change of the object at this log index and time.
     pub const fn touch(&mut self, version: Index, at: Timestamp) {
         self.version = version;
         self.updated_at = at;
     }
 }
 
-/// How long a name may be: a label of the domain name system, since services are looked up by name.
+/// Characters that a name may have: those of a DNS label (RFC 1035), since services are looked up by name.
 pub const NAME_LEN_MAX: usize = 63;
 
 /// The name of a service: letters, digits, `-` and `_`, beginning and ending with a letter or digit.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
 pub struct Name(String);
 
-/// The text is no valid name; nothing was changed.
+/// Reason why a text is no valid name. Nothing was changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum InvalidName {
-    /// Longer than [`NAME_LEN_MAX`] characters.
+    /// The text is longer than [`NAME_LEN_MAX`] characters.
     TooLong,
-    /// Empty, or with a character that may not stand there.
+    /// The text is empty, or has a character that is not allowed at its place.
     Malformed,
 }
 
@@ -62,7 +62,7 @@ impl fmt::Display for InvalidName {
 impl std::error::Error for InvalidName {}
 
 impl Name {
-    /// Accepts `text` as a name.
+    /// Parses a name, or says why `text` is none.
     pub fn parse(text: &str) -> Result<Self, InvalidName> {
         if text.len() > NAME_LEN_MAX {
             return Err(InvalidName::TooLong);
@@ -77,7 +77,7 @@ impl Name {
         }
     }
 
-    /// The text.
+    /// The name as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }

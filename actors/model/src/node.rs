@@ -1,7 +1,7 @@
 //! A node: the cluster's record of a machine.
 //!
-//! `spec` is what operators want of it, `description` what the machine says of itself, `reachability` what the
-//! managers concluded from gossip. No field has two writers.
+//! Operators write `spec`, the machine itself writes `description`, and managers write `reachability` from what gossip
+//! tells them. No field has two writers.
 
 use crate::{Labels, Meta, Refusal};
 use bincode::{Decode, Encode};
@@ -10,40 +10,42 @@ use essaim_wire::{Generation, Level, NodeId, Reachability, Role, Timestamp};
 use std::fmt;
 use std::net::SocketAddr;
 
-/// A machine of the cluster.
+/// The cluster's record of a machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Node {
-    /// Its identity, in its certificate.
+    /// Identity of the node, which its certificate names.
     pub id: NodeId,
-    /// Version and dates.
+    /// Version and dates of the record.
     pub meta: Meta,
-    /// What operators want of it.
+    /// Settings made by operators.
     pub spec: NodeSpec,
-    /// The role it has now; `spec.role` is the one it shall have.
+    /// Role that the node has now; `spec.role` is the role it shall have.
     pub role: Role,
-    /// What it says of itself; unknown until it first reported.
+    /// What the machine reports of itself; `None` until its first report.
     pub description: Option<NodeDescription>,
-    /// Where it was last seen. Identity is the certificate; this may change.
+    /// Address at which the node was last seen. It may change: the certificate is what identifies a node.
     pub addr: Option<SocketAddr>,
-    /// The start of its daemon that the managers last heard of.
+    /// Latest start of the node's daemon that the managers heard of.
     pub generation: Generation,
-    /// Whether it can be reached.
+    /// Whether the managers can reach the node.
     pub reachability: Reachability,
-    /// Why it is not, in words for people; empty when there is nothing to say.
+    /// Reason for `reachability`, in words for people; empty when there is nothing to say.
     pub message: String,
-    /// When `reachability` last changed.
+    /// Time at which `reachability` last changed.
     pub since: Timestamp,
-    /// It was unreachable too often lately: no new tasks until it was steady.
+    /// Whether the node was unreachable too often lately; it then gets no new tasks until it has been steady for a
+    /// while.
     pub unsteady: bool,
-    /// That it leaves or has left, as it said itself. A newer start of its daemon is back after all.
+    /// Whether the node said that it leaves or has left. A newer start of its daemon is back in the cluster, and clears
+    /// this.
     pub departure: Option<Departure>,
-    /// Its place in the group of managers, while it has one.
+    /// The node's place in the Raft group; `None` while it has none.
     pub manager: Option<ManagerStatus>,
-    /// The digest of its public key: a repeated enrolment finds its node by it.
+    /// Digest of the node's public key, by which a repeated enrolment finds the node's record.
     pub key_digest: [u8; 32],
-    /// Its share of the loopback addresses for tasks that run as host processes; see `loopback`.
+    /// The node's share of the loopback addresses, for tasks that run as host processes; see `loopback`.
     pub loopback: u16,
-    /// The highest level that its program understands, as it said with the last start of its daemon.
+    /// Highest level that the node's program understands, as reported with the last start of its daemon.
     pub level: Level,
 }
 record!(Node {
@@ -66,7 +68,7 @@ record!(Node {
 });
 
 impl Node {
-    /// The name that people call it by: its host name, or its id while that is unknown.
+    /// The node's name for people: its host name, or its id while the host name is unknown.
     pub fn name(&self) -> String {
         match &self.description {
             Some(description) if !description.hostname.is_empty() => description.hostname.clone(),
@@ -74,39 +76,39 @@ impl Node {
         }
     }
 
-    /// Whether it may be given tasks, as far as its record tells.
+    /// Whether the node may be given tasks, as far as its record says.
     pub fn is_ready(&self) -> bool {
         self.reachability == Reachability::Reachable && self.description.is_some() && self.departure.is_none()
     }
 
-    /// Whether it has left the cluster; its record is kept for a while.
+    /// Whether the node has left the cluster. Its record is kept for a while.
     pub const fn has_left(&self) -> bool {
         matches!(self.departure, Some(Departure::Left { .. }))
     }
 }
 
-/// That a node leaves the cluster. Unlike a node that is lost it says so itself.
+/// The departure of a node from the cluster. A node that leaves reports it, unlike a node that is lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
 pub enum Departure {
-    /// It is about to leave: it gets no new tasks, and the group of managers lets it go.
+    /// The node is about to leave: it gets no new tasks, and the Raft group removes it.
     Announced,
-    /// It has left: its tasks have ended.
+    /// The node has left: its tasks have ended.
     Left {
-        /// When.
+        /// Time at which the node left.
         at: Timestamp,
     },
 }
 
-/// What an operator sets of a node.
+/// Settings of a node that operators make.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeSpec {
-    /// A name beside the host name; Docker keeps it and shows it nowhere.
+    /// A name beside the host name. Docker keeps it and shows it nowhere.
     pub name: Option<String>,
-    /// Free labels; constraints match them as `node.labels.…`.
+    /// Labels chosen by operators; constraints match them as `node.labels.…`.
     pub labels: Labels,
-    /// The role it shall have.
+    /// Role that the node shall have.
     pub role: Role,
-    /// Whether it takes and keeps tasks.
+    /// Whether the node takes and keeps tasks.
     pub availability: Availability,
 }
 record!(NodeSpec { 1: name, labels, role, availability });
@@ -114,17 +116,17 @@ record!(NodeSpec { 1: name, labels, role, availability });
 /// Whether a node takes and keeps tasks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Encode, Decode)]
 pub enum Availability {
-    /// Takes tasks and keeps them.
+    /// The node takes new tasks and keeps those it has.
     #[default]
     Active,
-    /// Keeps what it has and takes nothing new.
+    /// The node keeps the tasks it has and takes no new ones.
     Pause,
-    /// Gives away what it has.
+    /// The node takes no new tasks, and those it has are moved to other nodes.
     Drain,
 }
 
 impl Availability {
-    /// Docker's word.
+    /// Docker's word for the availability.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Active => "active",
@@ -140,42 +142,42 @@ impl fmt::Display for Availability {
     }
 }
 
-/// Bytes of a host name: a DNS name has no more (RFC 1035, section 2.3.4), and Linux allows 64.
+/// Bytes of a host name at most: a DNS name has no more (RFC 1035, section 2.3.4), and Linux allows 64.
 const HOSTNAME_MAX: usize = 255;
 
-/// Bytes of each other word that a machine says of itself: a processor, an operating system, a version.
+/// Bytes at most of each other word in a node's description: a processor, an operating system, a version.
 const WORD_MAX: usize = 128;
 
-/// Labels of an engine.
+/// Labels that an engine may have.
 const ENGINE_LABELS_MAX: usize = 128;
 
-/// Bytes of an engine's label, its key and its value together.
+/// Bytes of one label of an engine at most, key and value together.
 const ENGINE_LABEL_MAX: usize = 1024;
 
-/// Engines of one machine; there are three kinds.
+/// Engines that a machine may report; there are three kinds.
 const ENGINES_MAX: usize = 16;
 
-/// What a machine says of itself.
+/// What a machine reports of itself.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct NodeDescription {
-    /// Its host name.
+    /// Host name of the machine.
     pub hostname: String,
-    /// What programs it can run.
+    /// Platform whose programs the machine can run.
     pub platform: Platform,
-    /// What it has to give to tasks.
+    /// Processors and memory that the machine has for tasks.
     pub hardware: Hardware,
-    /// The version of the engine, as Docker's `EngineVersion`.
+    /// Version of the engine, Docker's `EngineVersion`.
     pub engine_version: String,
     /// Labels of the engine; constraints match them as `engine.labels.…`.
     pub engine_labels: Labels,
-    /// The engines it has.
+    /// Engines that the machine has.
     pub engines: Vec<EngineKind>,
 }
 record!(NodeDescription { 1: hostname, platform, hardware, engine_version, engine_labels, engines });
 
 impl NodeDescription {
-    /// Refuses what is longer than any machine's: it lies in every snapshot, and host names stand in the messages of
-    /// other nodes.
+    /// Refuses a description that is longer than that of any real machine: descriptions are part of every snapshot, and
+    /// host names are part of messages about other nodes.
     pub fn check(&self) -> Result<(), Refusal> {
         let refused = |what: &str, is: usize, most: usize| {
             let text = format!("the machine's {what} has {is} bytes or entries, and may have {most}");
@@ -194,17 +196,17 @@ impl NodeDescription {
     }
 }
 
-/// What programs a machine can run.
+/// A platform: processor architecture and operating system that programs are built for.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Platform {
-    /// The processor, in the kernel's word (`x86_64`, `aarch64`).
+    /// Processor architecture in the kernel's word (`x86_64`, `aarch64`).
     pub architecture: String,
-    /// The operating system (`linux`).
+    /// Operating system (`linux`).
     pub os: String,
 }
 record!(Platform { 1: architecture, os });
 
-/// What a machine has to give.
+/// Processors and memory of a machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Hardware {
     /// Processors, in billionths of one.
@@ -214,24 +216,24 @@ pub struct Hardware {
 }
 record!(Hardware { 1: nano_cpus, memory_bytes });
 
-/// What runs a task.
+/// A kind of engine: what runs a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
 pub enum EngineKind {
-    /// A program of the host, as a process.
+    /// Runs a program of the host as a process.
     Process,
-    /// A container of a Docker Engine.
+    /// Runs a container of a Docker Engine.
     Docker,
-    /// An actor that the daemon was built with.
+    /// Runs an actor that the daemon was built with.
     Actor,
 }
 
 impl EngineKind {
-    /// Whether each of its tasks takes one of the addresses of its node; see [`crate::loopback`].
+    /// Whether each task of this engine takes one of the addresses of its node; see [`crate::loopback`].
     pub const fn claims_addresses(self) -> bool {
         matches!(self, Self::Process)
     }
 
-    /// The word in flags and labels.
+    /// The engine's word in flags and labels.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Process => "process",
@@ -250,10 +252,10 @@ impl fmt::Display for EngineKind {
 /// A node's place in the Raft group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ManagerStatus {
-    /// Its number in the group: the index of the commit that promoted it, never used again. A proposal says 0, and
-    /// `apply` fills it in.
+    /// Number of the node in the Raft group: the index of the commit that promoted the node, never reused. A proposal
+    /// says 0, and `apply` fills the number in.
     pub raft_id: u64,
-    /// Whether it votes; a learner catches up first.
+    /// Whether the node is a voter. Otherwise it is a learner, which catches up before it votes.
     pub voter: bool,
 }
 record!(ManagerStatus { 1: raft_id, voter });

@@ -1,8 +1,7 @@
-//! Constraints: where the tasks of a service may run, as operators write it and as a node matches it.
+//! Placement constraints: where the tasks of a service may run, as operators write it and as a node matches it.
 //!
-//! A constraint is `key==value` or `key!=value`. Values match as a whole and without regard to case; a node without
-//! the label fails `==` and passes `!=`. A key that nobody knows is refused, where Swarm accepts it and then never
-//! places anything.
+//! A constraint is `key==value` or `key!=value`. Values match as a whole and without regard to case; a node without the
+//! label fails `==` and passes `!=`. An unknown key is refused; Swarm accepts one and then never places a task.
 
 use crate::{Node, Platform};
 use bincode::{Decode, Encode};
@@ -13,13 +12,13 @@ use std::str::FromStr;
 /// Where the tasks of a service may run.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Placement {
-    /// Every one of them must hold.
+    /// Constraints, all of which must hold on a node.
     pub constraints: Vec<Constraint>,
-    /// At most this many tasks of the service on one node; 0 means any number.
+    /// Tasks of the service that one node may have at most; 0 means no limit.
     pub replicas_max_per_node: u64,
     /// Labels over whose values the tasks are spread, the most important first (`node.labels.zone`).
     pub preferences: Vec<SpreadOver>,
-    /// What programs the image has variants for; anything when there are none. A client reads them from a registry.
+    /// Platforms that the image has variants for; empty means every platform. A client reads them from a registry.
     pub platforms: Vec<Platform>,
 }
 record!(Placement { 1: constraints, replicas_max_per_node, preferences, platforms });
@@ -29,7 +28,7 @@ record!(Placement { 1: constraints, replicas_max_per_node, preferences, platform
 pub struct SpreadOver(ConstraintKey);
 
 impl SpreadOver {
-    /// Reads the key of a label of nodes or engines.
+    /// Parses the key of a node label or an engine label.
     pub fn parse(text: &str) -> Result<Self, InvalidConstraint> {
         match text.parse()? {
             key @ (ConstraintKey::Label(_) | ConstraintKey::EngineLabel(_)) => Ok(Self(key)),
@@ -54,17 +53,17 @@ impl Placement {
 /// One condition on a node.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct Constraint {
-    /// What of the node is looked at.
+    /// Property of the node that the constraint compares.
     pub key: ConstraintKey,
-    /// Whether it must equal the value or must not.
+    /// Whether the property must equal the value or must differ from it.
     pub op: ConstraintOp,
-    /// The value, as written.
+    /// Value to compare with, as written.
     pub value: String,
-    /// The whole, as written: a client takes a constraint away by its text.
+    /// The whole constraint as written, because a client removes a constraint by its text.
     written: String,
 }
 
-/// What of a node a constraint looks at.
+/// A property of nodes that a constraint can compare.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub enum ConstraintKey {
     /// `node.id`
@@ -83,7 +82,7 @@ pub enum ConstraintKey {
     EngineLabel(String),
 }
 
-/// Equal or not.
+/// The comparison of a constraint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 pub enum ConstraintOp {
     /// `==`
@@ -92,19 +91,19 @@ pub enum ConstraintOp {
     NotEq,
 }
 
-/// The text is no constraint; it says what is wrong with it.
+/// Reason why a text is no constraint.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidConstraint {
-    /// Neither `==` nor `!=` stands in it.
+    /// The text has neither `==` nor `!=`.
     #[error("constraint expected one operator from ==, !=")]
     NoOperator,
-    /// The key has a character that a key may not have.
+    /// The key has a character that keys may not have.
     #[error("key '{0}' is invalid")]
     MalformedKey(String),
-    /// The value is empty, or has a character that a value may not have.
+    /// The value is empty, or has a character that values may not have.
     #[error("value '{0}' is invalid")]
     MalformedValue(String),
-    /// Nothing of a node goes by this key.
+    /// No property of nodes has this key.
     #[error(
         "constraint key '{0}' is unknown: use node.id, node.hostname, node.role, node.platform.os, \
          node.platform.arch, node.labels.NAME or engine.labels.NAME"
@@ -113,7 +112,7 @@ pub enum InvalidConstraint {
 }
 
 impl Constraint {
-    /// Whether `node` satisfies it.
+    /// Whether `node` satisfies the constraint.
     pub fn matches(&self, node: &Node) -> bool {
         let description = node.description.as_ref();
         let is = |actual: &str| actual.eq_ignore_ascii_case(&self.value);
@@ -134,7 +133,7 @@ impl Constraint {
     }
 }
 
-/// Kernels and registries have different words for the same processor.
+/// Whether two words mean the same processor architecture: kernels and registries use different words for it.
 pub fn same_architecture(a: &str, b: &str) -> bool {
     fn canonical(text: &str) -> String {
         match text.to_ascii_lowercase().as_str() {

@@ -1,66 +1,68 @@
-//! An expected "no": what kind it is, and the words for whoever asked.
+//! Refusals: an expected "no" as a value, with its kind and a text for the caller.
 
 use bincode::{Decode, Encode};
 use essaim_wire::record;
 use std::fmt;
 
-/// Why a request was not done. The HTTP status and the exit code follow from it, in one table each.
+/// The kind of a refusal. The HTTP status and the exit code follow from it, in one table each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Encode, Decode)]
 pub enum RefusalKind {
-    /// The request makes no sense as it stands; asking again changes nothing.
+    /// The request is invalid; repeating it changes nothing.
     Invalid,
-    /// What it names does not exist.
+    /// The object that the request names does not exist.
     NotFound,
     /// The name is taken.
     AlreadyExists,
     /// The object changed since it was read; read it again and repeat.
     OutOfSequence,
-    /// The object is needed by another, or is in a state that does not allow it.
+    /// Another object needs this object, or its state does not allow the request.
     Precondition,
-    /// This node has no part in a cluster, or is no manager: ask one.
+    /// This node is not part of a cluster, or is no manager: ask a manager.
     NotManager,
-    /// This node already has a part in a cluster.
+    /// This node is already part of a cluster.
     AlreadyInCluster,
-    /// The secret or certificate shown does not allow it.
+    /// The secret or certificate shown does not allow the request.
     Denied,
-    /// Too few managers can be reached; nothing was changed, or will be until they are back.
+    /// No quorum: too few managers can be reached. Nothing was changed, and nothing will be until they are back.
     NoQuorum,
-    /// It could not be confirmed in time whether the change was made; read before asking again.
+    /// The outcome is unknown: it could not be confirmed in time whether the change was made. Read the state before
+    /// asking again.
     Unknown,
-    /// A setting of Swarm that has no effect here yet.
+    /// The request uses a setting of Swarm that has no effect here yet.
     Unsupported,
-    /// Something of ours broke; the words say what.
+    /// Essaim itself has a fault, which the text describes.
     Internal,
 }
 
-/// A "no" that explains itself.
+/// An expected "no": why a request was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{text}")]
 pub struct Refusal {
-    /// What kind of "no".
+    /// The kind of the refusal.
     pub kind: RefusalKind,
-    /// Cause and next step.
+    /// Cause and next step, in words for people.
     pub text: String,
 }
 record!(Refusal { 1: kind, text });
 
 impl Refusal {
-    /// A refusal of `kind` with these words.
+    /// A refusal of `kind` with this text.
     pub fn new(kind: RefusalKind, text: impl Into<String>) -> Self {
         Self { kind, text: text.into() }
     }
 
-    /// The request makes no sense as it stands.
+    /// A refusal of an invalid request.
     pub fn invalid(text: impl Into<String>) -> Self {
         Self::new(RefusalKind::Invalid, text)
     }
 
-    /// There is no such object, in Docker's words (`node x not found`).
+    /// A refusal because an object does not exist, in Docker's words (`node x not found`).
     pub fn not_found(what: &str, which: impl fmt::Display) -> Self {
         Self::new(RefusalKind::NotFound, format!("{what} {which} not found"))
     }
 
-    /// The object changed since it was read, in Docker's words: clients look for them and read again.
+    /// A refusal because the object changed since it was read. The text is Docker's: clients look for it and then read
+    /// again.
     pub fn out_of_sequence() -> Self {
         Self::new(RefusalKind::OutOfSequence, "update out of sequence")
     }

@@ -1,29 +1,29 @@
-//! Which requests were applied already: a retry is byte for byte the same, and has its effect once.
+//! Deduplication of requests: a retry is byte for byte the same, and is applied once.
 //!
-//! For each proposing node the last outcomes are kept by sequence number. A retry finds its outcome there; one
-//! that is older than all of them is refused, because nobody can tell any more whether it was applied.
+//! For each proposing node the last outcomes are kept by sequence number. A retry finds its outcome there. A request
+//! older than all of them is refused, because it is no longer known whether it was applied.
 
 use crate::{Outcome, Refusal, RefusalKind};
 use essaim_wire::{Generation, RequestId};
 use imbl::OrdMap;
 
-/// How many outcomes are kept for each proposing node: more than can be in flight, since a proposer has at most
-/// 256 requests under way.
+/// Outcomes kept for each proposing node: more than can be in flight, since a proposer has at most 256 requests under
+/// way.
 pub const KEPT: usize = 1024;
 
-/// The outcomes of one node's requests.
+/// Outcomes of the requests of one proposing node.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Requests {
-    /// The start of the node that they belong to; a new start begins anew.
+    /// Start of the node's daemon that sent these requests; a newer start discards them.
     pub generation: Generation,
     /// Outcomes by sequence number.
     pub outcomes: OrdMap<u64, Outcome>,
-    /// Nothing below this is remembered.
+    /// Lowest sequence number that may still be remembered; the outcomes of lower ones are forgotten.
     pub floor: u64,
 }
 
 impl Requests {
-    /// What became of `request`, if it was seen before.
+    /// The outcome of `request` if it was applied before; a refusal if that is no longer known.
     pub fn find(&self, request: RequestId) -> Option<Outcome> {
         let forgotten = || {
             let text = "this request was sent so long ago that its outcome is forgotten; read the state and ask again";
@@ -42,7 +42,7 @@ impl Requests {
         }
     }
 
-    /// Remembers what became of `request`.
+    /// Remembers the outcome of `request`, and forgets the oldest outcomes beyond [`KEPT`].
     pub fn keep(&mut self, request: RequestId, outcome: Outcome) {
         if request.generation > self.generation {
             *self = Self { generation: request.generation, ..Self::default() };

@@ -1,7 +1,7 @@
-//! The signals of Linux, by name and number, as Docker takes them: `SIGTERM`, `term`, `15`, `RTMIN+3`.
+//! The signals of Linux, by name and number, as Docker accepts them: `SIGTERM`, `term`, `15`, `RTMIN+3`.
 //!
-//! This is the only table of signals in the workspace: requests, specs, orders and engines hold a [`Signal`], never
-//! its text. `nix` has no real-time signals and not all of Docker's names, so the table is ours; a test of
+//! This is the only table of signals in the workspace: requests, specs, orders and engines hold a [`Signal`], never its
+//! text. The table is our own because `nix` has no real-time signals and not all of Docker's names; a test of
 //! `essaim-engines` compares it with `nix`.
 
 use bincode::de::Decoder;
@@ -16,7 +16,7 @@ use std::str::FromStr;
 pub struct Signal(u8);
 
 impl Signal {
-    /// SIGTERM, which asks to end: what a task is stopped with unless its spec says otherwise.
+    /// SIGTERM, which asks a process to end: the signal that stops a task unless its spec names another.
     pub const TERM: Self = Self(15);
     /// SIGKILL, which ends a process at once.
     pub const KILL: Self = Self(9);
@@ -26,7 +26,7 @@ impl Signal {
         u8::try_from(number).ok().filter(|number| (1..=RTMAX).contains(number)).map(Self)
     }
 
-    /// Its number.
+    /// Number of the signal.
     pub const fn number(self) -> i32 {
         self.0 as i32
     }
@@ -42,14 +42,14 @@ impl fmt::Display for Signal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match NAMES.get(usize::from(self.0) - 1) {
             Some(name) => write!(f, "SIG{name}"),
-            // 32 and 33 belong to the C library; Docker takes them by number and has no name for them.
+            // 32 and 33 belong to the C library; Docker accepts their numbers and has no names for them.
             None if self.0 < RTMIN => write!(f, "{}", self.0),
             None => write!(f, "SIGRTMIN+{}", self.0 - RTMIN),
         }
     }
 }
 
-/// The text names no signal.
+/// The error for a text that names no signal.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("invalid signal: {0}")]
 pub struct UnknownSignal(String);
@@ -100,7 +100,7 @@ impl<Context> Decode<Context> for Signal {
 
 bincode::impl_borrow_decode!(Signal);
 
-/// Characters of an unknown signal that its refusal repeats.
+/// Characters of an unknown signal's text that the error repeats.
 const TEXT_SHOWN_MAX: usize = 64;
 
 /// The first real-time signal that the C library of Linux leaves to programs.
@@ -108,14 +108,14 @@ const RTMIN: u8 = 34;
 /// The last signal.
 const RTMAX: u8 = 64;
 
-/// The names of 1 to 31 on Linux.
+/// Names of the signals 1 to 31 on Linux.
 const NAMES: [&str; 31] = [
     "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE", "ALRM", "TERM",
     "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ", "VTALRM", "PROF", "WINCH", "IO",
     "PWR", "SYS",
 ];
 
-/// Second names of signals that Docker takes.
+/// Second names of signals that Docker accepts.
 const ALIASES: [(&str, &str); 4] = [("POLL", "IO"), ("CLD", "CHLD"), ("IOT", "ABRT"), ("UNUSED", "SYS")];
 
 #[cfg(test)]

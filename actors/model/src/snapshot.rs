@@ -1,8 +1,9 @@
-//! The whole state as a stream of pieces, so that a snapshot is never one large buffer, and as a hash, so that two
-//! managers can tell whether they agree.
+//! Snapshots: the whole state as a stream of pieces, so that a snapshot is never one large buffer; and as a hash, so
+//! that two managers can tell whether they agree.
 //!
-//! A piece is one object or one record beside the objects; the indexes are built again as pieces arrive. The order
-//! is that of the maps: the same state gives the same pieces, and the same hash.
+//! A piece is one object, or one record beside the objects. Indexes are not part of the snapshot: they are rebuilt as
+//! pieces are inserted. Pieces come in the order of the maps, so the same state gives the same pieces and the same
+//! hash.
 
 use crate::state::KeptSpec;
 use crate::{AnyObject, Cluster, Node, Outcome, Position, Service, ServiceId, ServiceSpec, State, Task};
@@ -13,43 +14,43 @@ use std::sync::Arc;
 /// One part of a state.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub enum Piece {
-    /// Where in the log and in time the state is.
+    /// Position of the state in the log and in time.
     Head {
-        /// The last place it contains.
+        /// Last position of the log that the state contains.
         applied: Position,
-        /// Its own time.
+        /// The state's own time.
         at: Timestamp,
     },
-    /// The cluster.
+    /// The cluster object.
     Cluster(Arc<Cluster>),
     /// A node.
     Node(Arc<Node>),
     /// A service.
     Service(Arc<Service>),
-    /// A spec that is in force or followed by a task.
+    /// A spec that is in force or that a task follows, by service and version.
     Spec(ServiceId, Index, Arc<ServiceSpec>),
     /// A task.
     Task(Arc<Task>),
-    /// A node that was removed, and until when its certificate would be valid.
+    /// A node that was removed, and the time until which its certificate would be valid.
     Removed(NodeId, Timestamp),
-    /// Where a node's assignment last changed.
+    /// A node and the log index at which its assignment last changed.
     Assignment(NodeId, Index),
-    /// A request that was applied, and what became of it.
+    /// The outcome of a request that was applied.
     Request {
-        /// Who stamped it.
+        /// Node that proposed the request.
         origin: NodeId,
-        /// In which start of that node.
+        /// Start of that node's daemon.
         generation: Generation,
-        /// Its number.
+        /// Sequence number of the request.
         seq: u64,
-        /// What became of it.
+        /// What became of the request.
         outcome: Outcome,
-        /// Nothing below this number is remembered.
+        /// Sequence numbers below this one are no longer remembered.
         floor: u64,
     },
-    /// Where the last plan for a service was carried out.
+    /// A service and the log index at which the last plan for it was carried out.
     Plan(ServiceId, Index),
-    /// An object of a noun that has nothing but a spec.
+    /// An object of a plain noun.
     Object(AnyObject),
 }
 
@@ -77,7 +78,7 @@ impl State {
             .chain(self.objects().map(Piece::Object))
     }
 
-    /// Adds a piece. Pieces may come in any order in which a spec precedes the tasks that follow it.
+    /// Inserts a piece. Pieces may come in any order in which a spec precedes the tasks that follow it.
     pub fn insert(&mut self, piece: Piece) {
         match piece {
             Piece::Head { applied, at } => (self.applied, self.at) = (applied, at),
@@ -119,7 +120,7 @@ impl State {
         }
     }
 
-    /// A hash of the whole: the sum of the bytes of the pieces. Equal states have equal hashes on every machine.
+    /// Hash of the state: the sum of the bytes of its pieces. Equal states have equal hashes on every machine.
     pub fn hash(&self) -> u64 {
         let mut sum = Sum::default();
         self.pieces().for_each(|piece| sum.add(&encode(&piece)));

@@ -1,8 +1,8 @@
-//! Everything the managers agree on, as one value that costs nothing to copy.
+//! The state: everything the managers agree on, as one value that is cheap to copy.
 //!
-//! The maps are persistent: a clone shares all it can, so a reader, a watcher or the builder of a snapshot holds a
-//! frozen state without a lock while `apply` goes on. Beside the objects stand the indexes that questions are asked
-//! by (tasks of a service, tasks of a node, a service by name); `apply` alone writes them.
+//! The maps are persistent: a clone shares all it can. So a reader, a watcher or the builder of a snapshot holds a
+//! frozen state without a lock while `apply` goes on. Beside the objects the state has indexes for the common questions
+//! (tasks of a service, tasks of a node, a service by name); only `apply` writes them.
 
 use crate::noun::Tables;
 use crate::requests::Requests;
@@ -28,31 +28,34 @@ pub struct State {
     pub(crate) tasks: OrdMap<TaskId, Arc<Task>>,
     pub(crate) removed: OrdMap<NodeId, Timestamp>,
     pub(crate) requests: OrdMap<NodeId, Requests>,
-    /// Where the set of tasks of a node, or what is wanted of one of them, last changed.
+    /// Version of each node's assignment: the log index at which the set of the node's tasks, or what is wanted of one
+    /// of them, last changed.
     pub(crate) assignments: OrdMap<NodeId, Index>,
-    /// Where the last plan for a service was carried out.
+    /// Log index at which the last plan for each service was carried out.
     pub(crate) plans: OrdMap<ServiceId, Index>,
     pub(crate) service_by_name: OrdMap<String, ServiceId>,
     pub(crate) tasks_by_service: OrdSet<(ServiceId, Slot, TaskId)>,
     pub(crate) tasks_by_node: OrdSet<(NodeId, TaskId)>,
     pub(crate) tables: Tables,
-    /// The nodes that are managers now: seven at most of ten thousand.
+    /// The nodes that are managers now: at most seven among ten thousand.
     pub(crate) manager_nodes: OrdSet<NodeId>,
-    /// Who publishes which port under a number of the operator's choice.
+    /// The services that publish a port under a number of the operator's choice, by that number.
     pub(crate) publishers: OrdSet<(u16, PortProtocol, ServiceId)>,
 }
 
-/// The nodes that were removed, and until when their certificates would be valid, as of one state. Costs nothing to keep.
+/// The removed nodes of one state, and the time until which each one's certificate would be valid. Cheap to keep,
+/// because the map is shared with the state.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Removals(OrdMap<NodeId, Timestamp>);
 
 impl Removals {
-    /// All of them, by id.
+    /// Every removed node, in the order of ids.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (NodeId, Timestamp)> + '_ {
         self.0.iter().map(|(id, until)| (*id, *until))
     }
 
-    /// What has come since `earlier`, and what has gone. Costs what has changed, where one state came of the other.
+    /// Removals that were added or changed since `earlier`, and nodes whose removal was forgotten. The cost is that of
+    /// the differences when one state was derived from the other.
     pub fn since(&self, earlier: &Self) -> (Vec<(NodeId, Timestamp)>, Vec<NodeId>) {
         let (mut come, mut gone) = (Vec::new(), Vec::new());
         if self.0.ptr_eq(&earlier.0) {
@@ -68,19 +71,19 @@ impl Removals {
     }
 }
 
-/// A spec that is in force, or was when a task was made that is still remembered.
+/// A spec that is in force, or that a remembered task follows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct KeptSpec {
     pub(crate) spec: Arc<ServiceSpec>,
-    /// How many remembered tasks follow it.
+    /// Remembered tasks that follow the spec.
     pub(crate) tasks: u32,
 }
 
 impl State {
-    /// Applies a proposal at its place in the log.
+    /// Applies a proposal at its position in the log.
     ///
-    /// A proposal that was applied before changes nothing and has the outcome it had. One whose fence names another
-    /// term is void. Otherwise all its changes are made, or none.
+    /// A proposal that was applied before changes nothing and has its former outcome. A proposal whose fence names
+    /// another term is refused. Otherwise all of its changes are made, or none.
     pub fn apply(&mut self, position: Position, proposal: &Proposal) -> (Outcome, Vec<Event>) {
         self.applied = position;
         let window = self.requests.get(&proposal.request.origin);
@@ -115,27 +118,27 @@ impl State {
         (outcome, events)
     }
 
-    /// Takes note that the log went on without a proposal, as it does when a leader begins or the group changes.
+    /// Records that the log advanced without a proposal, as it does when a leader begins or the Raft group changes.
     pub fn pass(&mut self, position: Position) {
         self.applied = position;
     }
 
-    /// The last place in the log that this state contains.
+    /// The last position of the log that this state contains.
     pub const fn applied(&self) -> Position {
         self.applied
     }
 
-    /// The state's own time: that of the latest proposal, never going back.
+    /// The state's own time: that of the latest proposal. It never goes back.
     pub const fn at(&self) -> Timestamp {
         self.at
     }
 
-    /// The cluster, once it was founded.
+    /// The cluster; `None` before it is founded.
     pub const fn cluster(&self) -> Option<&Arc<Cluster>> {
         self.cluster.as_ref()
     }
 
-    /// Every node, by id.
+    /// Every node, in the order of ids.
     pub fn nodes(&self) -> impl ExactSizeIterator<Item = &Arc<Node>> {
         self.nodes.values()
     }
@@ -150,17 +153,17 @@ impl State {
         self.manager_nodes.iter().filter_map(|id| self.nodes.get(id))
     }
 
-    /// The nodes that were removed, and until when their certificates would be valid.
+    /// The nodes that were removed, and the time until which each one's certificate would be valid.
     pub fn removed(&self) -> impl ExactSizeIterator<Item = (NodeId, Timestamp)> + '_ {
         self.removed.iter().map(|(id, until)| (*id, *until))
     }
 
-    /// The same, to be kept and compared with a later one.
+    /// The removals of this state, to be kept and compared with those of a later state.
     pub fn removals(&self) -> Removals {
         Removals(self.removed.clone())
     }
 
-    /// Puts a node into its place.
+    /// Inserts or replaces a node, and updates the index of managers.
     pub(crate) fn put_node(&mut self, node: Arc<Node>) {
         if node.role == Role::Manager {
             self.manager_nodes.insert(node.id);
@@ -170,7 +173,7 @@ impl State {
         self.nodes.insert(node.id, node);
     }
 
-    /// Every service, by id.
+    /// Every service, in the order of ids.
     pub fn services(&self) -> impl ExactSizeIterator<Item = &Arc<Service>> {
         self.services.values()
     }
@@ -185,18 +188,18 @@ impl State {
         self.service_by_name.get(name).and_then(|id| self.services.get(id))
     }
 
-    /// The spec that a task follows. It is there for as long as the task is.
+    /// A spec of a service by its version. A spec is kept for as long as a task follows it.
     pub fn spec(&self, service: ServiceId, version: Index) -> Option<&Arc<ServiceSpec>> {
         self.specs.get(&(service, version)).map(|kept| &kept.spec)
     }
 
-    /// The engine that runs the tasks of a spec: the one it names, or the cluster's default.
+    /// The engine that runs the tasks of a spec: the engine that the spec names, or the cluster's default.
     pub fn engine_of(&self, spec: &ServiceSpec) -> EngineKind {
         let default = || self.cluster.as_ref().map_or(EngineKind::Process, |cluster| cluster.default_engine);
         spec.engine().unwrap_or_else(default)
     }
 
-    /// Every task, by id.
+    /// Every task, in the order of ids.
     pub fn tasks(&self) -> impl ExactSizeIterator<Item = &Arc<Task>> {
         self.tasks.values()
     }
@@ -206,7 +209,7 @@ impl State {
         self.tasks.get(&id)
     }
 
-    /// The tasks of a service, by slot and id.
+    /// The tasks of a service, in the order of slots and ids.
     pub fn tasks_of(&self, service: ServiceId) -> impl Iterator<Item = &Arc<Task>> {
         let first = (service, Slot::Number(0), TaskId::from_bits(0));
         self.tasks_by_service
@@ -215,21 +218,21 @@ impl State {
             .filter_map(|(_, _, task)| self.tasks.get(task))
     }
 
-    /// The tasks of one slot of a service, by id.
+    /// The tasks of one slot of a service, in the order of ids.
     pub fn tasks_in(&self, service: ServiceId, slot: Slot) -> impl Iterator<Item = &Arc<Task>> {
         self.tasks_by_service
             .range((service, slot, TaskId::from_bits(0))..=(service, slot, TaskId::from_bits(u128::MAX)))
             .filter_map(|(_, _, task)| self.tasks.get(task))
     }
 
-    /// The tasks that were given to a node, by id.
+    /// The tasks that were given to a node, in the order of ids.
     pub fn tasks_on(&self, node: NodeId) -> impl Iterator<Item = &Arc<Task>> {
         self.tasks_by_node
             .range((node, TaskId::from_bits(0))..=(node, TaskId::from_bits(u128::MAX)))
             .filter_map(|(_, task)| self.tasks.get(task))
     }
 
-    /// Where what a node has to do last changed; the version of its assignment.
+    /// Version of a node's assignment: the log index at which it last changed.
     pub fn assignment_version(&self, node: NodeId) -> Index {
         self.assignments.get(&node).copied().unwrap_or_default()
     }

@@ -1,9 +1,8 @@
 //! A task: one attempt to fill a slot of a service.
 //!
-//! It only moves forward, never changes node and is never restarted; a new task takes its slot. Managers write
-//! `assigned`, `desired` and `written_off`, the worker it was given to writes `observed`, and no field has two
-//! writers: that is what makes reconciliation safe. Docker's single state is computed from the four where the API
-//! needs it.
+//! A task only moves forward, never changes node and is never restarted; a new task takes its slot. Managers write
+//! `assigned`, `desired` and `written_off`; the worker that the task was given to writes `observed`. No field has two
+//! writers, which is what makes reconciliation safe. The API computes Docker's single state from these four fields.
 //!
 //! [`STEPS`] is the whole protocol between managers and a worker over one task, on one screen.
 
@@ -16,35 +15,37 @@ use std::net::IpAddr;
 use std::str::FromStr;
 use std::time::Duration;
 
-/// One attempt to fill a slot.
+/// One attempt to fill a slot of a service.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Task {
-    /// Its identity.
+    /// Id of the task.
     pub id: TaskId,
-    /// Version and dates.
+    /// Version and dates of the task.
     pub meta: Meta,
-    /// The service it works for.
+    /// Service that the task belongs to.
     pub service: ServiceId,
-    /// Which version of the service's spec it follows; see `State::spec`. Until it has a node that is the one in force.
+    /// Version of the service's spec that the task follows; see `State::spec`. While the task is pending it is the
+    /// version in force.
     pub spec_version: Index,
-    /// The place it fills.
+    /// Slot that the task fills.
     pub slot: Slot,
-    /// The engine that runs it: that of its spec, or the cluster's default when it was created.
+    /// Engine that runs the task: that of its spec, or the cluster's default when the task was created.
     pub engine: EngineKind,
-    /// Where it runs, or why nowhere yet. Written by managers, and once only from pending to a node.
+    /// Node that the task was given to, or the reason why it is pending. Written by managers, and only once from
+    /// pending to a node.
     pub assigned: Assigned,
-    /// What it shall be. Written by managers.
+    /// What managers want of the task. Written by managers.
     pub desired: Desired,
-    /// What it is. Written by its worker.
+    /// What the task's worker saw of it. Written by that worker.
     pub observed: Observed,
-    /// Its node is gone for good as far as its tasks are concerned. Written by managers, once.
+    /// That the task was given up because its node is down or removed. Written by managers, once.
     pub written_off: Option<WrittenOff>,
-    /// How many restarts of its slot count against the service's limit of attempts, the one that made it included. It is a
-    /// count so that the ended tasks themselves need not be kept.
+    /// Restarts of the slot that count against the service's limit of attempts, the one that created this task
+    /// included. It is a count so that the ended tasks themselves need not be kept.
     pub restarts: u32,
-    /// When it was first seen running, by the time of the cluster. Written by `apply`.
+    /// Time at which the task was first seen running, by the state's own time. Written by `apply`.
     pub began_at: Option<Timestamp>,
-    /// When it was seen to have ended, by the time of the cluster. Written by `apply`.
+    /// Time at which the task was seen to have ended, by the state's own time. Written by `apply`.
     pub ended_at: Option<Timestamp>,
 }
 record!(Task {
@@ -64,7 +65,7 @@ record!(Task {
 });
 
 impl Task {
-    /// Where it runs.
+    /// The node that the task was given to; `None` while it is pending.
     pub const fn node(&self) -> Option<NodeId> {
         match self.assigned {
             Assigned::Node(node) => Some(node),
@@ -72,39 +73,39 @@ impl Task {
         }
     }
 
-    /// Whether it runs or may come to run: it has not ended and is not meant to end.
+    /// Whether the task runs or may come to run: it has not ended and is not meant to end.
     pub fn is_wanted(&self) -> bool {
         self.desired <= Desired::Running && !self.has_ended()
     }
 
-    /// Whether it has ended: by its own doing, by order, or because its node was written off.
+    /// Whether the task has ended: by itself, by order, or because it was written off.
     pub const fn has_ended(&self) -> bool {
         self.written_off.is_some() || self.observed.state.is_final()
     }
 
-    /// How long it ran until it ended, or until `now`: nothing if nobody saw it run.
+    /// Time that the task ran, until it ended or until `now`; zero if it was never seen running.
     pub fn ran_for(&self, now: Timestamp) -> Duration {
         let until = self.ended_at.unwrap_or(now);
         self.began_at.map_or(Duration::ZERO, |began| until.saturating_since(began))
     }
 
-    /// Whether it was seen running and has not ended since.
+    /// Whether the task was seen running and has not ended since.
     pub fn is_running(&self) -> bool {
         self.observed.state == TaskState::Running && self.written_off.is_none()
     }
 
-    /// Whether it takes up room on its node: it was given to one and has not ended there.
+    /// Whether the task takes up room on the node that it was given to: it has not ended, whatever is wanted of it.
     pub const fn occupies(&self) -> bool {
         !self.has_ended()
     }
 }
 
-/// A place in a service.
+/// A slot: one place in a service, which one task after another fills.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
 pub enum Slot {
-    /// Of a replicated service, counted from 1.
+    /// A slot of a replicated service, counted from 1.
     Number(u32),
-    /// Of a global service: the node itself.
+    /// A slot of a global service: the node itself.
     Node(NodeId),
 }
 
@@ -117,58 +118,58 @@ impl fmt::Display for Slot {
     }
 }
 
-/// Where a task runs, or why nowhere yet.
+/// The node that a task was given to, or the reason why it has none yet.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub enum Assigned {
-    /// Nowhere yet, and why, in words for people.
+    /// The task has no node yet.
     Pending {
-        /// `no suitable node (…)`.
+        /// Reason, in words for people: `no suitable node (…)`.
         reason: String,
     },
-    /// There, for ever.
+    /// The task was given to this node, for ever.
     Node(NodeId),
 }
 
-/// What managers want a task to be. It only grows.
+/// What managers want of a task. It only grows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
 pub enum Desired {
-    /// Prepared, and waiting for its restart delay to pass or for its predecessor to end.
+    /// The task shall be prepared, and wait for its restart delay to pass or for its predecessor to end.
     Ready,
-    /// Running.
+    /// The task shall run.
     Running,
-    /// Ended; its record stays as history.
+    /// The task shall end; its record stays as history.
     Shutdown,
-    /// Ended, and forgotten when it has.
+    /// The task shall end, and its record is then forgotten.
     Remove,
 }
 
 /// What a worker saw of a task. It only grows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
 pub enum TaskState {
-    /// Nothing yet.
+    /// No worker has reported on the task yet.
     New,
-    /// Its worker has it.
+    /// The worker has received the task.
     Accepted,
-    /// Its image is fetched or its program looked up.
+    /// The engine fetches the task's image or looks up its program.
     Preparing,
-    /// It could start.
+    /// The task is prepared and could start.
     Ready,
-    /// It starts.
+    /// The task is starting.
     Starting,
-    /// It runs.
+    /// The task runs.
     Running,
-    /// It ended by itself, without error.
+    /// The task ended by itself, without error.
     Complete,
-    /// It ended because it was told to.
+    /// The task ended because it was told to.
     Shutdown,
-    /// It ended with an error.
+    /// The task ended with an error.
     Failed,
-    /// It could not even be prepared.
+    /// The task could not be prepared.
     Rejected,
 }
 
 impl TaskState {
-    /// Every state, in the order in which they are passed.
+    /// Every state, in the order in which a task passes them.
     pub const ALL: [Self; 10] = [
         Self::New,
         Self::Accepted,
@@ -182,12 +183,12 @@ impl TaskState {
         Self::Rejected,
     ];
 
-    /// Whether nothing follows it.
+    /// Whether the state is final: the task has ended, and no other state follows.
     pub const fn is_final(self) -> bool {
         matches!(self, Self::Complete | Self::Shutdown | Self::Failed | Self::Rejected)
     }
 
-    /// Docker's word.
+    /// Docker's word for the state.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::New => "new",
@@ -204,24 +205,25 @@ impl TaskState {
     }
 }
 
-/// Every step that `observed` may take. Managers take the other three: `assigned` once from pending to a node,
-/// `desired` upwards, `written_off` once.
+/// Every step that `observed` may take. Managers take the steps of the other three fields: `assigned` once from pending
+/// to a node, `desired` upwards, `written_off` once.
 ///
-/// A worker may leave steps out, since it reports only the latest state: what is legal is [`may_follow`].
+/// A worker may leave steps out, since it reports only the latest state; [`may_follow`] decides which reports are
+/// legal.
 pub const STEPS: &[(TaskState, TaskState)] = &[
-    // It was given to a worker.
+    // A worker has the task and brings it to run.
     (TaskState::New, TaskState::Accepted),
     (TaskState::Accepted, TaskState::Preparing),
     (TaskState::Preparing, TaskState::Ready),
-    // It was wanted to run.
+    // The task is wanted to run.
     (TaskState::Ready, TaskState::Starting),
     (TaskState::Starting, TaskState::Running),
-    // It came to an end by itself.
+    // The task comes to an end by itself.
     (TaskState::Preparing, TaskState::Rejected),
     (TaskState::Starting, TaskState::Failed),
     (TaskState::Running, TaskState::Complete),
     (TaskState::Running, TaskState::Failed),
-    // It was told to end.
+    // The task is told to end.
     (TaskState::New, TaskState::Shutdown),
     (TaskState::Accepted, TaskState::Shutdown),
     (TaskState::Preparing, TaskState::Shutdown),
@@ -238,33 +240,33 @@ pub fn may_follow(now: TaskState, next: TaskState) -> bool {
 /// What a worker saw of a task.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Observed {
-    /// How far it came.
+    /// State that the worker saw.
     pub state: TaskState,
-    /// When, by the worker's clock.
+    /// Time of the observation, by the worker's clock.
     pub at: Timestamp,
-    /// Docker's word for it (`started`, `preparing`).
+    /// Docker's word for the state (`started`, `preparing`).
     pub message: String,
-    /// What went wrong.
+    /// What went wrong; `None` when nothing did.
     pub error: Option<String>,
-    /// What its program returned.
+    /// Exit code of the task's program, once it has ended.
     pub exit_code: Option<i32>,
-    /// The process that it is.
+    /// Process id of the task while it has one.
     pub pid: Option<u32>,
-    /// The address it listens on.
+    /// Address that the task listens on.
     pub address: Option<IpAddr>,
-    /// The container that it is, for engines that have containers.
+    /// Container of the task, for engines that have containers.
     pub container: Option<ContainerId>,
-    /// How its last health checks went, while it has some.
+    /// Result of the latest health checks, if the task has any.
     pub health: Option<Health>,
 }
 record!(Observed { 1: state, at, message, error, exit_code, pid, address, container, health });
 
-/// A container of an engine, by the 64 hexadecimal digits that the engine calls it.
+/// Id of an engine's container: the 64 hexadecimal digits that the engine gives it, as 32 bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
 pub struct ContainerId([u8; 32]);
 
 impl ContainerId {
-    /// The container with this number.
+    /// The id made of these bytes.
     pub const fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }
@@ -276,7 +278,7 @@ impl fmt::Display for ContainerId {
     }
 }
 
-/// The text is no id of a container.
+/// The error for a text that is no id of a container.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the id of a container has 64 hexadecimal digits")]
 pub struct InvalidContainerId;
@@ -297,19 +299,19 @@ impl FromStr for ContainerId {
     }
 }
 
-/// How the health checks of a task go.
+/// Result of a task's health checks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Encode, Decode)]
 pub enum Health {
-    /// None has passed yet.
+    /// No check has passed yet.
     Starting,
-    /// The last one passed.
+    /// The last check passed.
     Healthy,
-    /// As many failed in a row as make a task unhealthy.
+    /// As many checks failed in a row as make a task unhealthy.
     Unhealthy,
 }
 
 impl Observed {
-    /// Of a task that no worker has seen yet.
+    /// The observation of a task that no worker has reported on yet.
     pub fn nothing(at: Timestamp) -> Self {
         Self {
             state: TaskState::New,
@@ -325,12 +327,12 @@ impl Observed {
     }
 }
 
-/// That a task was given up together with its node.
+/// That a task was given up because its node is down or removed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WrittenOff {
-    /// When.
+    /// Time at which the task was written off.
     pub at: Timestamp,
-    /// Why, in words for people.
+    /// Reason, in words for people.
     pub why: String,
 }
 record!(WrittenOff { 1: at, why });

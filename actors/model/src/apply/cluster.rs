@@ -1,4 +1,4 @@
-//! Changes of the cluster itself.
+//! Changes of the cluster object itself: founding, settings, join secrets, lineage, level.
 
 use super::Made;
 use crate::cluster::TASK_HISTORY_MAX;
@@ -46,7 +46,8 @@ impl State {
         })
     }
 
-    /// Every other manager becomes a worker on paper; it must be enrolled again to have a part in the new history.
+    /// Begins a new lineage with `survivor` as its only manager. Every other manager is recorded as a worker; it must
+    /// be enrolled again to take part in the new lineage.
     pub(super) fn begin_lineage(
         &mut self,
         lineage: Lineage,

@@ -1,9 +1,9 @@
-//! How a service fits the cluster: everything that a new or updated spec is refused for, beside what its types rule
-//! out. Every manager asks this of the state that the change is applied to, so two requests that were made at the same
-//! time cannot both be granted what only one may have.
+//! Checks whether a service fits the cluster: everything that a new or updated spec is refused for, beside what its
+//! types rule out. Every manager runs these checks on the state that the change is applied to, so two concurrent
+//! requests cannot both be granted a thing that only one service may have.
 //!
-//! A rule here is part of what an entry of the log means: managers of two builds apply the same one. One that changes
-//! needs a new level of the cluster (`level`), from which on it holds.
+//! Each check is part of the meaning of a log entry: managers of two builds must apply the same one. A check that
+//! changes needs a new level of the cluster (`level`) and holds from that level on.
 
 use super::Made;
 use crate::service::{DRAIN_LABEL, ENGINE_LABEL, ON_UNREACHABLE_LABEL};
@@ -13,7 +13,7 @@ use crate::{
 };
 use std::sync::Arc;
 
-/// How many replicas a service may have: ten for each of ten thousand nodes. More is a slip of the finger.
+/// Replicas that a service may have at most: ten for each of ten thousand nodes. A larger number is a typing error.
 pub const REPLICAS_MAX: u32 = 100_000;
 
 impl State {
@@ -51,7 +51,7 @@ impl State {
         Ok(())
     }
 
-    /// Refuses a reference to a config that is not there, or is another by now.
+    /// Refuses a reference to a config that does not exist, or whose id now belongs to a config of another name.
     fn check_configs(&self, spec: &ServiceSpec) -> Made {
         let there = |id| self.object::<ConfigSpec>(id).map(|config| config.spec.name.as_str());
         let configs = spec.task.container.configs.iter();
@@ -63,8 +63,8 @@ impl State {
         }
     }
 
-    /// Another service that publishes this port in such a way that `id` cannot publish it as well. Tasks of several
-    /// services may publish one port each on the hosts they run on; a port of the cluster belongs to one service.
+    /// Another service whose published port excludes that `id` publishes `port`. Several services may publish the same
+    /// port in host mode, on the hosts their tasks run on; a port in ingress mode belongs to one service.
     fn publisher_beside(&self, id: ServiceId, port: &PortConfig) -> Option<&Arc<Service>> {
         let (number, protocol) = key(port);
         let range = (number, protocol, ServiceId::from_bits(0))..=(number, protocol, ServiceId::from_bits(u128::MAX));
@@ -75,7 +75,7 @@ impl State {
         })
     }
 
-    /// Takes note of the ports that a service publishes instead of those that it did.
+    /// Updates the index of published ports when the spec of service `id` changes from `old` to `new`.
     pub(crate) fn index_ports(&mut self, id: ServiceId, old: Option<&ServiceSpec>, new: Option<&ServiceSpec>) {
         for port in old.map(published).unwrap_or_default() {
             let (number, protocol) = key(&port);
@@ -88,7 +88,7 @@ impl State {
     }
 }
 
-/// The ports of a spec that are published under a number of the operator's choice.
+/// The ports of a spec whose published number was chosen by an operator.
 fn published(spec: &ServiceSpec) -> Vec<PortConfig> {
     let all = spec.endpoint.iter().flat_map(|endpoint| endpoint.ports.iter());
     all.filter(|port| port.published != 0).cloned().collect()
@@ -98,7 +98,8 @@ const fn key(port: &PortConfig) -> (u16, PortProtocol) {
     (port.published, port.protocol)
 }
 
-/// Labels that begin with `essaim.` have a meaning, so one that has none, or a value that has none, is a slip.
+/// Refuses an unknown label that begins with `essaim.`, or an unknown value of a known one: these labels have a
+/// meaning, so either is a typing error.
 fn check_own_labels(labels: &Labels) -> Made {
     for (label, value) in labels.iter().filter(|(label, _)| label.starts_with("essaim.")) {
         let known: &[&str] = match label.as_str() {

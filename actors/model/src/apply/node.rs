@@ -8,12 +8,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How much longer than its certificate's life a node's removal is remembered: clocks differ, and a leader that is behind
-/// may sign with a lifetime that was shortened a moment ago.
+/// Time that a node's removal is remembered beyond the life of its certificate: clocks differ, and a leader that is
+/// behind may sign with a lifetime that was shortened a moment ago.
 const REMOVED_MARGIN: Duration = Duration::from_secs(24 * 3600);
 
 impl State {
-    /// Accepting a node again changes nothing, so an enrolment can be repeated.
+    /// Adds a node that was enrolled. A node that exists already is left unchanged, so an enrolment can be repeated.
     pub(super) fn accept_node(&mut self, node: &Node, events: &mut Vec<Event>) -> Made {
         if self.removed.contains_key(&node.id) {
             return Err(Refusal::new(RefusalKind::Denied, format!("node {} was removed from the cluster", node.id)));
@@ -91,7 +91,7 @@ impl State {
         self.change_node(id, true, events, |node| node.spec = spec.clone())
     }
 
-    /// Whether the managers that would be left can still agree: a majority of them is reachable.
+    /// Whether the managers other than `id` have a quorum: a majority of them is reachable, or there are none.
     fn agrees_without(&self, id: NodeId) -> bool {
         let left: Vec<_> = self.managers().filter(|node| node.id != id).collect();
         let reachable = left.iter().filter(|node| node.reachability == Reachability::Reachable).count();
@@ -116,7 +116,8 @@ impl State {
         })
     }
 
-    /// A place in the group that has no number yet gets that of this place in the log: it is never given again.
+    /// Gives a manager without a Raft number the index of this log entry as its number, which is unique and never
+    /// reused.
     const fn numbered(&self, manager: ManagerStatus) -> ManagerStatus {
         match manager.raft_id {
             0 => ManagerStatus { raft_id: self.applied.index.0, ..manager },
@@ -146,7 +147,7 @@ impl State {
         })
     }
 
-    /// One that has left does not merely announce it any more.
+    /// Records that a node leaves or has left. A node that has left no longer changes to merely leaving.
     pub(super) fn depart_node(
         &mut self,
         id: NodeId,
@@ -170,8 +171,8 @@ impl State {
         self.change_node(id, false, events, |node| node.unsteady = unsteady)
     }
 
-    /// Its tasks are written off: nobody will ever hear of them again. The record of the removal is kept until every
-    /// certificate that the node may hold has expired, and no less long than the proposer asks for.
+    /// Removes a node and writes off its tasks, because no worker will report on them any more. The record of the
+    /// removal is kept until every certificate that the node may hold has expired, and at least until `until`.
     pub(super) fn remove_node(&mut self, id: NodeId, until: Timestamp, force: bool, events: &mut Vec<Event>) -> Made {
         let node = Arc::clone(self.existing_node(id)?);
         if node.role == Role::Manager || (node.spec.role == Role::Manager && !node.has_left()) {
@@ -180,7 +181,7 @@ impl State {
             );
             return Err(Refusal::new(RefusalKind::Precondition, text));
         }
-        // Both tiers read "down" to an operator, and one that removes a node means it.
+        // Operators see both unreachable and down as "down", so a node in either tier can be removed without `force`.
         let is_down = matches!(node.reachability, Reachability::Unreachable | Reachability::Down);
         if !is_down && !force {
             let text = format!("node {id} is not down and can't be removed");
@@ -208,8 +209,8 @@ impl State {
         self.nodes.get(&id).ok_or_else(|| Refusal::not_found("node", id))
     }
 
-    /// `by_operator`: the version grows, so that an operator who read it before must read again. What a machine says
-    /// of itself and what managers conclude does not disturb operators.
+    /// Changes a node. With `by_operator` its version grows, so that an operator who read the node before must read it
+    /// again. What a machine reports and what managers conclude leaves the version as it is.
     pub(super) fn change_node(
         &mut self,
         id: NodeId,
@@ -232,7 +233,8 @@ impl State {
 }
 
 impl Node {
-    /// Takes note of a start of its daemon. One that is newer than the start which left is back in the cluster.
+    /// Records the daemon start `generation`. A start newer than the one that left means that the node is back in the
+    /// cluster.
     fn start_again(&mut self, generation: Generation) {
         if generation > self.generation {
             self.departure = None;

@@ -1,4 +1,4 @@
-//! What operators are refused, whatever else happens at the same time.
+//! Tests of what operators are refused, also when requests are concurrent.
 
 use super::fit::REPLICAS_MAX;
 use super::tests::World;
@@ -12,7 +12,7 @@ fn spec(name: &str) -> Box<ServiceSpec> {
     Box::new(service(name, 1))
 }
 
-/// A service `name` that publishes `published` of the cluster for its port 80.
+/// A service `name` that publishes port `published` of the cluster for port 80 of its tasks.
 fn publishing(name: &str, published: u16, mode: PublishMode) -> Box<ServiceSpec> {
     let port = PortConfig { name: String::new(), protocol: PortProtocol::Tcp, target: 80, published, mode };
     let mut spec = spec(name);
@@ -33,7 +33,7 @@ fn of_two_services_that_publish_the_same_port_one_is_refused() {
     world.done(create(2, publishing("two", 8081, PublishMode::Host)));
     world.done(create(3, publishing("three", 8081, PublishMode::Host)));
 
-    // An update takes a port as well, and gives it back; so does a rollback.
+    // An update takes and releases ports as well, and so does a rollback.
     let id = ServiceId::from_bits(1);
     let update = |world: &World, spec| Change::UpdateService { id, expect: version(world, 1), spec };
     let taken = update(&world, Some(publishing("one", 8081, PublishMode::Ingress)));
@@ -47,7 +47,7 @@ fn of_two_services_that_publish_the_same_port_one_is_refused() {
     let back = update(&world, None);
     world.done(back);
 
-    // Whoever began from a snapshot judges alike.
+    // A state built from a snapshot has the same index of ports, and so refuses the same requests.
     let mut copy = State::default();
     world.state.pieces().for_each(|piece| copy.insert(piece));
     assert_eq!(copy, world.state);

@@ -33,8 +33,9 @@ impl State {
         Ok(())
     }
 
-    /// A spec that asks for other tasks, or for tasks elsewhere, starts an update; one that only scales or relabels does
-    /// not. Tasks that wait for a node follow the new spec from now on.
+    /// Gives a service a new spec, or its former spec when `spec` is `None`. A spec that asks for other tasks, or for
+    /// other places, starts an update; a spec that only scales or relabels does not. Pending tasks follow the new spec
+    /// at once.
     pub(super) fn update_service(
         &mut self,
         id: ServiceId,
@@ -89,8 +90,8 @@ impl State {
         Ok(())
     }
 
-    /// Tasks of the service that wait for a node follow this version of its spec. Nobody has them yet, so there is
-    /// nothing to replace; and what keeps them from being placed must be what the spec in force asks for.
+    /// Moves the pending tasks of a service to this version of its spec. No worker has them yet, so there is nothing to
+    /// replace; and the reason why a task is not placed must come from the spec in force.
     fn bring_pending_forward(&mut self, id: ServiceId, version: Index, events: &mut Vec<Event>) -> Made {
         let waits = |task: &&Arc<Task>| task.node().is_none() && task.is_wanted();
         let pending: Vec<TaskId> = self.tasks_of(id).filter(waits).map(|task| task.id).collect();
@@ -117,7 +118,7 @@ impl State {
         Ok(())
     }
 
-    /// Its tasks are told to end at once; each is forgotten when it has.
+    /// Removes a service. Its tasks are told to end at once, and each is forgotten when it has ended.
     pub(super) fn remove_service(&mut self, id: ServiceId, events: &mut Vec<Event>) -> Made {
         let old = Arc::clone(self.existing_service(id)?);
         self.services.remove(&id);
@@ -148,7 +149,7 @@ impl State {
         self.services.get(&id).ok_or_else(|| Refusal::not_found("service", id))
     }
 
-    /// Lets go of a spec that is no longer in force, unless a task still follows it.
+    /// Drops a spec that is no longer in force, unless a task still follows it.
     pub(super) fn release_spec(&mut self, id: ServiceId, version: Index) {
         let in_force = self.services.get(&id).is_some_and(|service| service.spec_version == version);
         let followed = self.specs.get(&(id, version)).is_some_and(|kept| kept.tasks > 0);

@@ -1,4 +1,4 @@
-//! Changes of tasks. Every one of them goes forward; `task` has the table.
+//! Changes of tasks. A task's state only moves forward; `task::STEPS` is the table of legal steps.
 
 use super::Made;
 use crate::task::may_follow;
@@ -10,7 +10,7 @@ use essaim_wire::planted::{Bug, planted};
 use essaim_wire::{Index, NodeId};
 use std::sync::Arc;
 
-/// How many tasks of one slot may be wanted at a time: a task and the one that is to follow it.
+/// Wanted tasks that one slot may have at a time: a task and its successor.
 const WANTED_IN_A_SLOT_MAX: usize = 2;
 
 impl State {
@@ -70,7 +70,7 @@ impl State {
         self.change_task(id, events, |task| task.assigned = Assigned::Pending { reason: reason.into() })
     }
 
-    /// A task that waits for a node follows another version of its service's spec from now on.
+    /// Makes a pending task follow another version of its service's spec.
     pub(super) fn follow_spec(&mut self, id: TaskId, version: Index, events: &mut Vec<Event>) -> Made {
         let task = self.existing_task(id)?;
         let (service, old) = (task.service, task.spec_version);
@@ -86,7 +86,8 @@ impl State {
         Ok(())
     }
 
-    /// A task that nobody ever had ends with the order to; one that is to be removed and has ended is forgotten.
+    /// Sets what managers want of a task. A task that never had a node ends at once when it is to end; a task that is
+    /// to be removed and has ended is forgotten.
     pub(super) fn set_desired(&mut self, id: TaskId, desired: Desired, events: &mut Vec<Event>) -> Made {
         let task = self.existing_task(id)?;
         if task.desired >= desired {
@@ -119,7 +120,8 @@ impl State {
         self.forget_if_done(id, events)
     }
 
-    /// What a worker says of a task that is not its own, was written off, or would go backwards is void.
+    /// Records a worker's reports of its tasks. A report is ignored when the task belongs to another node, was written
+    /// off, or would step backwards.
     pub(super) fn observe(&mut self, node: NodeId, reports: &[(TaskId, Observed)], events: &mut Vec<Event>) {
         for (id, observed) in reports {
             let Some(task) = self.tasks.get(id) else { continue };
@@ -185,7 +187,7 @@ impl State {
         if new == *old {
             return Ok(());
         }
-        // What its worker told needs not be told to its worker.
+        // Fields that the worker itself reported are not part of its assignment, so they do not renew it.
         let concerns_worker =
             (&new.assigned, new.desired, &new.written_off) != (&old.assigned, old.desired, &old.written_off);
         new.meta.touch(self.applied.index, self.at);
@@ -205,13 +207,13 @@ impl State {
     }
 }
 
-/// What the plan relied on is gone: plan again.
+/// The refusal of a plan whose assumptions no longer hold; its proposer must plan again.
 fn conflict(text: impl Into<String>) -> Refusal {
     Refusal::new(RefusalKind::Precondition, text)
 }
 
 impl Slot {
-    /// The number of a replicated service's slot; 0 for a global service, as Docker has it.
+    /// The number of a replicated service's slot; 0 for a slot of a global service, as in Docker.
     pub const fn number(self) -> u32 {
         match self {
             Self::Number(number) => number,

@@ -35,7 +35,7 @@ fn task(id: u128, spec_version: u64, node: Option<u128>) -> Change {
 const WEB: ServiceId = ServiceId::from_bits(100);
 const TASK: TaskId = TaskId::from_bits(1000);
 
-/// A state, and the log that made it.
+/// A state, and the position of the log that made it.
 pub(crate) struct World {
     pub(crate) state: State,
     index: u64,
@@ -43,12 +43,12 @@ pub(crate) struct World {
 }
 
 impl World {
-    /// A log without an entry.
+    /// A state before its cluster is founded.
     pub(crate) fn unfounded() -> Self {
         Self { state: State::default(), index: 0, seq: 0 }
     }
 
-    /// A cluster of the manager 1 and the worker 2.
+    /// A cluster of manager 1 and worker 2.
     pub(crate) fn new() -> Self {
         let mut world = Self::unfounded();
         world.done(Change::Found(Box::new(founding())));
@@ -56,7 +56,7 @@ impl World {
         world
     }
 
-    /// With the service `web`, created at index 3.
+    /// A cluster with the service `web`, created at index 3.
     pub(crate) fn with_web() -> Self {
         let mut world = Self::new();
         world.done(Change::CreateService { id: WEB, spec: spec("web", "a") });
@@ -388,7 +388,7 @@ fn a_host_name_longer_than_any_machine_has_is_refused() {
     assert!(world.refused(describe(256)).contains("host name has 256 bytes"));
 }
 
-/// A cluster at this level whose managers 1 and 3 understand those.
+/// A cluster at level `level` whose managers 1 and 3 understand the levels `first` and `second`.
 fn at_level(level: u16, first: u16, second: u16) -> World {
     let mut world = World::new();
     world.done(Change::AcceptNode(Box::new(manager(3))));
@@ -406,7 +406,7 @@ fn a_change_that_is_newer_than_the_level_is_refused_and_names_the_manager_that_i
     let refused = world.refused(config());
     assert_eq!(refused, "manager n3 runs an older essaim (level 1): upgrade it, then ask again (this needs level 2)");
     assert_eq!(world.state.objects().count(), 0);
-    // It is upgraded, and the leader has not raised the level yet.
+    // Manager 3 is upgraded, and the leader has not raised the level yet.
     Arc::make_mut(world.state.nodes.get_mut(&NodeId::from_bits(3)).expect("there")).level = Level(2);
     assert_eq!(
         world.refused(config()),
@@ -447,7 +447,7 @@ fn a_node_that_cannot_read_the_log_becomes_no_manager() {
     let spec = NodeSpec { role: Role::Manager, ..node.spec.clone() };
     assert_eq!(world.refused(Change::SetNode { id, expect: node.meta.version, spec: spec.clone() }), words);
     assert_eq!(world.refused(Change::SetRole { id, role: Role::Manager, manager: None }), words);
-    // It is upgraded, and says so with its next start.
+    // Node 4 is upgraded, and reports its new level with its next start.
     let addr = "127.0.0.4:2377".parse().expect("an address");
     let described = Change::DescribeNode { id, generation: Generation(2), addr, level: Level(3), description: None };
     world.done(described);
@@ -466,7 +466,7 @@ fn the_record_of_a_removal_outlives_every_certificate_that_was_issued() {
         world.done(Change::SetCluster { expect: cluster.meta.version, spec });
         world.state.at().as_micros()
     };
-    // Until a moment ago certificates lasted ninety days.
+    // Certificates issued up to this moment last ninety days.
     let shortened = shorten(&mut world, 1);
     shorten(&mut world, 2);
     world.done(Change::RemoveNode { id: NodeId::from_bits(2), until: Timestamp::default(), force: true });
@@ -498,7 +498,7 @@ fn when_a_task_ran_is_dated_by_the_time_of_the_cluster() {
         let observed = Observed { state, at: Timestamp::from_micros(at), ..Observed::nothing(Timestamp::default()) };
         Change::Observe { node: NodeId::from_bits(2), reports: vec![(TASK, observed)] }
     };
-    // Its worker's clock is off by a thousand years.
+    // The clock of the task's worker is off by a thousand years.
     world.done(report(TaskState::Running, 31 << 50));
     let began = world.state.at();
     world.done(report(TaskState::Running, 32 << 50));

@@ -1,4 +1,5 @@
-//! A config: bytes that tasks read, set once and never changed, so that a task sees what it was started with.
+//! Configs: bytes that tasks read. The data of a config never change, so a task keeps the data that it was started
+//! with.
 
 use super::Noun;
 use crate::{Labels, Refusal, Service, State};
@@ -8,26 +9,27 @@ use std::fmt;
 use std::sync::Arc;
 
 essaim_wire::id! {
-    /// A config, from its creation until it is removed.
+    /// Id of a config, from its creation until it is removed.
     ConfigId
 }
 
-/// The data of a config are shorter than this, as in Swarm: 1,000 KiB. One fits into a proposal with its labels.
+/// Bytes that the data of a config must stay below: 1,000 KiB, as in Swarm. One config fits into a proposal with its
+/// labels.
 pub const CONFIG_LEN_MAX: usize = 1000 * 1024;
 
-/// What an operator sets of a config. The data are on disk only encrypted, as the log and the snapshots are.
+/// Settings of a config that operators make. On disk the data are encrypted, as the whole log and the snapshots are.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ConfigSpec {
-    /// Its name.
+    /// Name of the config, unique among configs.
     pub name: String,
-    /// Free labels: all that an update may change.
+    /// Labels chosen by operators: the only setting that an update may change.
     pub labels: Labels,
-    /// What tasks read. Empty in an update that leaves them as they are.
+    /// Data that tasks read. Empty in an update that leaves the data as they are.
     pub data: Arc<[u8]>,
 }
 record!(ConfigSpec { 1: name, labels, data });
 
-/// Without the data: they may be long, and nobody's business in a journal.
+/// Leaves out the data: they may be long, and they must not appear in a journal.
 impl fmt::Debug for ConfigSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { name, labels, data } = self;
@@ -56,7 +58,8 @@ impl Noun for ConfigSpec {
         Ok(())
     }
 
-    /// The data of the former spec are kept as they are in memory, so that a thousand updates of labels hold them once.
+    /// The new spec shares the data of the former one in memory, so that a thousand updates of labels hold the data
+    /// once.
     fn updated(&self, next: &Self) -> Result<Self, Refusal> {
         if next.name != self.name || !next.data.is_empty() && next.data != self.data {
             return Err(Refusal::invalid("only updates to Labels are allowed"));
@@ -74,10 +77,10 @@ impl Noun for ConfigSpec {
     }
 }
 
-/// How long the name of a config or secret may be, as in Swarm.
+/// Characters that the name of a config or secret may have, as in Swarm.
 const NAME_LEN_MAX: usize = 64;
 
-/// The names that Swarm gives to configs and secrets: a dot may stand in them, unlike in that of a service.
+/// Refuses a name that Swarm refuses for a config or secret. A dot is allowed, unlike in the name of a service.
 fn check_name(name: &str) -> Result<(), Refusal> {
     if name.is_empty() {
         return Err(Refusal::invalid("name must be provided"));

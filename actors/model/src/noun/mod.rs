@@ -1,11 +1,11 @@
-//! What every plain noun shares: an object with an id, a version, and a spec that operators set, found by its name.
+//! Plain nouns: objects that have an id, a version, and a spec that operators set, and that are found by name.
 //!
-//! A noun is one type, its spec, that implements [`Noun`]: its word, its rules, and who uses its objects. One line in
-//! `nouns!` below registers it, and with that it has everything else: a [`Table`] in the state with an index by name, a
-//! change that creates or updates ([`Put`], refused when the version it was read at is no longer the object's), a change
-//! that removes (refused while something uses the object), an event, and a piece of the snapshot. Everything outside of
-//! this module works with [`AnyObject`], [`AnyPut`] and [`AnyId`], or is generic over [`Noun`], and needs no line for a
-//! new one.
+//! A noun is one type, its spec, that implements [`Noun`]: its word, its rules, and which services use its objects. One
+//! line in `nouns!` below registers it. The registration gives it everything else: a [`Table`] in the state with an
+//! index by name; a change that creates or updates ([`Put`], refused when the version it was read at is no longer the
+//! object's); a change that removes (refused while a service uses the object); an event; and a piece of the snapshot.
+//! All code outside of this module works with [`AnyObject`], [`AnyPut`] and [`AnyId`], or is generic over [`Noun`], and
+//! needs no line for a new noun.
 //!
 //! Nouns that do more than being set (nodes, services, tasks) have modules of their own in this crate.
 //!
@@ -25,41 +25,41 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 nouns! {
-    // The order is that of the variants on disk: new lines go to the end.
+    // The order of the lines is that of the variants on disk: append new lines at the end.
     Config(ConfigSpec, ConfigId) in configs;
 }
 
-/// The spec of a noun: what operators set, and the rules for it.
+/// A plain noun: its spec, which operators set, and the rules for it.
 pub trait Noun: Registered + fmt::Debug + Clone + PartialEq + Eq + Encode + Send + Sync + 'static {
-    /// Docker's word for it, in refusals and events (`config`).
+    /// Docker's word for the noun, in refusals and events (`config`).
     const WORD: &'static str;
 
-    /// The level of the release that the noun came with: before the cluster has reached it, no object of the noun can
-    /// be made, because some manager could not read it.
+    /// Level of the release that introduced the noun. Until the cluster reaches this level no object of the noun can be
+    /// created, because some manager could not read it.
     const LEVEL: Level;
 
-    /// The name, unique among the objects of this noun.
+    /// The object's name, unique among the objects of this noun.
     fn name(&self) -> &str;
 
-    /// The labels.
+    /// The object's labels.
     fn labels(&self) -> &Labels;
 
-    /// Refuses a spec that makes no sense, whatever else there is in the cluster.
+    /// Refuses a spec that is invalid in any cluster.
     fn check(&self) -> Result<(), Refusal>;
 
-    /// The spec that stands after an update to `next`, or why this one may not be updated to it.
+    /// The spec that results from an update of this spec to `next`, or the refusal of the update.
     fn updated(&self, next: &Self) -> Result<Self, Refusal>;
 
-    /// The names of the services that use the object. It cannot be removed while there is one.
+    /// Names of the services that use the object. It cannot be removed while there are any.
     fn users(id: Self::Id, state: &State) -> Vec<String>;
 
-    /// How many bytes its payload has, beside the few hundred that every object has.
+    /// Bytes of the object's payload, beside the few hundred that every object takes.
     fn payload_len(&self) -> usize {
         0
     }
 }
 
-/// An object of the state.
+/// An object of the noun `N` in the state.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[bincode(
     bounds = "N: Noun",
@@ -67,15 +67,15 @@ pub trait Noun: Registered + fmt::Debug + Clone + PartialEq + Eq + Encode + Send
     borrow_decode_bounds = "N: Noun + ::bincode::de::BorrowDecode<'__de, __Context>, N::Id: ::bincode::de::BorrowDecode<'__de, __Context>"
 )]
 pub struct Object<N: Noun> {
-    /// Its identity.
+    /// Id of the object.
     pub id: N::Id,
-    /// Version and dates.
+    /// Version and dates of the object.
     pub meta: Meta,
-    /// What operators set.
+    /// Settings made by operators.
     pub spec: N,
 }
 
-/// Creates or updates an object.
+/// The creation or update of an object of the noun `N`.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[bincode(
     bounds = "N: Noun",
@@ -83,15 +83,15 @@ pub struct Object<N: Noun> {
     borrow_decode_bounds = "N: Noun + ::bincode::de::BorrowDecode<'__de, __Context>, N::Id: ::bincode::de::BorrowDecode<'__de, __Context>"
 )]
 pub struct Put<N: Noun> {
-    /// The object's id; of a new one, the id that its proposer drew.
+    /// Id of the object; for a new object, an id that the proposer drew.
     pub id: N::Id,
-    /// The version that the update was made from; nothing when the object is to be created.
+    /// Version that the update was made from; `None` to create the object.
     pub expect: Option<Index>,
     /// The new spec.
     pub spec: N,
 }
 
-/// The objects of one noun, by id and by name.
+/// The objects of one noun, indexed by id and by name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Table<N: Noun> {
     by_id: OrdMap<N::Id, Arc<Object<N>>>,
@@ -117,17 +117,17 @@ impl<N: Noun> Table<N> {
 }
 
 impl State {
-    /// Every object of a noun, by id.
+    /// Every object of the noun `N`, in the order of ids.
     pub fn all<N: Noun>(&self) -> impl ExactSizeIterator<Item = &Arc<Object<N>>> {
         N::table(&self.tables).by_id.values()
     }
 
-    /// The object of a noun with this id.
+    /// The object of the noun `N` with this id.
     pub fn object<N: Noun>(&self, id: N::Id) -> Option<&Arc<Object<N>>> {
         N::table(&self.tables).by_id.get(&id)
     }
 
-    /// The object of a noun with this name.
+    /// The object of the noun `N` with this name.
     pub fn object_named<N: Noun>(&self, name: &str) -> Option<&Arc<Object<N>>> {
         let table = N::table(&self.tables);
         table.by_name.get(name).and_then(|id| table.by_id.get(id))
@@ -184,7 +184,7 @@ fn already_exists(word: &str, which: impl fmt::Display) -> Refusal {
     Refusal::new(RefusalKind::AlreadyExists, format!("{word} {which} already exists"))
 }
 
-/// Swarm's words for an object that services use.
+/// Refuses, in Swarm's words, to remove an object that services use.
 fn refuse_used(word: &str, name: &str, users: &[String]) -> Made {
     match users {
         [] => Ok(()),
@@ -196,42 +196,43 @@ fn refuse_used(word: &str, name: &str, users: &[String]) -> Made {
     }
 }
 
-/// What `nouns!` writes for a noun: where its objects stand, and how they become an object of any noun.
+/// The part of a noun that `nouns!` generates: the place of its objects in a state, and conversions to the enums over
+/// all nouns.
 pub trait Registered: Sized {
-    /// How its objects are identified.
+    /// Id of the noun's objects.
     type Id: Copy + Ord + fmt::Debug + fmt::Display + FromStr<Err = InvalidId> + Encode + Send + Sync + 'static;
 
     /// The id with these 128 bits.
     fn id(bits: u128) -> Self::Id;
 
-    /// The objects of this noun in a state.
+    /// The table of this noun in a state.
     fn table(tables: &Tables) -> &Table<Self>
     where
         Self: Noun;
 
-    /// The same, to be changed.
+    /// The table of this noun in a state, for changes.
     fn table_mut(tables: &mut Tables) -> &mut Table<Self>
     where
         Self: Noun;
 
-    /// An object of this noun as one of any noun.
+    /// Wraps an object of this noun as [`AnyObject`].
     fn any(object: Arc<Object<Self>>) -> AnyObject
     where
         Self: Noun;
 
-    /// A creation or update of this noun as one of any noun.
+    /// Wraps a creation or update of this noun as [`AnyPut`].
     fn any_put(put: Put<Self>) -> AnyPut
     where
         Self: Noun;
 
-    /// An id of this noun as one of any noun.
+    /// Wraps an id of this noun as [`AnyId`].
     fn any_id(id: Self::Id) -> AnyId;
 }
 
-/// Writes down, once for all nouns, whatever differs between them by name only.
+/// Generates the code that differs between nouns by name only.
 macro_rules! nouns {
     ($($noun:ident($spec:ty, $id:ty) in $table:ident;)+) => {
-        /// The objects of every noun.
+        /// The tables of all nouns.
         #[derive(Debug, Clone, PartialEq, Eq, Default)]
         pub struct Tables {
             $($table: Table<$spec>,)+
@@ -295,35 +296,35 @@ macro_rules! nouns {
         )+
 
         impl AnyObject {
-            /// Docker's word for its noun.
+            /// Docker's word for the object's noun.
             pub const fn word(&self) -> &'static str {
                 match self {
                     $(Self::$noun(_) => <$spec as Noun>::WORD,)+
                 }
             }
 
-            /// Its id.
+            /// The object's id.
             pub fn id(&self) -> AnyId {
                 match self {
                     $(Self::$noun(object) => AnyId::$noun(object.id),)+
                 }
             }
 
-            /// Its version and dates.
+            /// The object's version and dates.
             pub fn meta(&self) -> Meta {
                 match self {
                     $(Self::$noun(object) => object.meta,)+
                 }
             }
 
-            /// Its name.
+            /// The object's name.
             pub fn name(&self) -> &str {
                 match self {
                     $(Self::$noun(object) => object.spec.name(),)+
                 }
             }
 
-            /// How many bytes its payload has.
+            /// Bytes of the object's payload.
             pub fn payload_len(&self) -> usize {
                 match self {
                     $(Self::$noun(object) => object.spec.payload_len(),)+
@@ -331,11 +332,11 @@ macro_rules! nouns {
             }
         }
 
-        // A noun beyond what this program understands could never be made.
+        // A noun whose level is above the newest that this program understands could never be created.
         $(const _: () = assert!(<$spec as Noun>::LEVEL.0 <= Level::NEWEST.0);)+
 
         impl AnyPut {
-            /// The level that its noun came with.
+            /// Level that the object's noun needs.
             pub const fn level(&self) -> Level {
                 match self {
                     $(Self::$noun(_) => <$spec as Noun>::LEVEL,)+
@@ -344,7 +345,7 @@ macro_rules! nouns {
         }
 
         impl AnyId {
-            /// The level that its noun came with.
+            /// Level that the object's noun needs.
             pub const fn level(&self) -> Level {
                 match self {
                     $(Self::$noun(_) => <$spec as Noun>::LEVEL,)+

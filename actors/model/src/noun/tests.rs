@@ -1,4 +1,4 @@
-//! The rules that all nouns share, shown by configs.
+//! Tests of the rules that all plain nouns share, with configs as the example.
 
 use super::config::CONFIG_LEN_MAX;
 use super::refuse_used;
@@ -28,7 +28,7 @@ fn labelled(spec: &ConfigSpec, label: &str) -> ConfigSpec {
     ConfigSpec { labels: Labels::from([(label.into(), String::new())]), ..spec.clone() }
 }
 
-/// A cluster with the config `site` of id 1; and its version.
+/// A cluster with the config `site` of id 1, and the version of that config.
 fn with_site() -> (World, Index) {
     let mut world = World::new();
     world.done(create(1, config("site", b"<h1>")));

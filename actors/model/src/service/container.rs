@@ -1,7 +1,7 @@
-//! What one task of a service runs: the image, its surroundings, and everything a container engine can be told of it.
+//! The container of a service: what one task runs, with everything that a container engine can be told of it.
 //!
 //! Every part is parsed: a [`ContainerSpec`] that exists holds no signal, mount, capability, variable or reference that
-//! an engine could not read. Which of them an engine honours is another question; see [`super::support`].
+//! an engine could not read. Which settings an engine honours is a separate question; see [`super::support`].
 
 use super::health::HealthCheck;
 use super::mount::Mounts;
@@ -14,64 +14,64 @@ use std::net::IpAddr;
 use std::ops::Deref;
 use std::time::Duration;
 
-/// What one task runs, in Docker's words; for the process engine the image is the program.
+/// What one task runs, in Docker's words. For the process engine the image is the program.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ContainerSpec {
     /// The image, as written.
     pub image: Image,
     /// Labels of each container.
     pub labels: Labels,
-    /// Replaces the image's program.
+    /// Program that replaces that of the image, with its first arguments; empty keeps the image's program.
     pub command: Vec<String>,
-    /// The arguments of the program.
+    /// Arguments of the program.
     pub args: Vec<String>,
-    /// The host name that the task sees; a template when it contains `{{`.
+    /// Host name that the task sees; a template when it contains `{{`.
     pub hostname: Option<String>,
-    /// The environment, in order; a later variable of a name wins.
+    /// Environment of the task, in order; the last variable of a name wins.
     pub env: Vec<Variable>,
-    /// The working directory.
+    /// Working directory of the task.
     pub dir: Option<String>,
-    /// The user, maybe with `:group`.
+    /// User that the task runs as, optionally with `:group`.
     pub user: Option<String>,
     /// Further groups of the user.
     pub groups: Vec<String>,
-    /// What the kernel's security modules are told.
+    /// Settings for the kernel's security modules.
     pub privileges: Option<Privileges>,
-    /// Whether a small init process runs inside of the container; the engine decides when left out.
+    /// Whether a small init process runs inside the container; the engine decides when `None`.
     pub init: Option<bool>,
-    /// The signal that asks the task to stop; SIGTERM when left out.
+    /// Signal that asks the task to stop; SIGTERM when `None`.
     pub stop_signal: Option<Signal>,
-    /// How long a stop may take before the task is killed.
+    /// Time that the task has to stop before it is killed; ten seconds when `None`.
     pub stop_grace: Option<Duration>,
     /// Whether the task has a terminal.
     pub tty: bool,
-    /// Whether the standard input stays open.
+    /// Whether the task's standard input stays open.
     pub open_stdin: bool,
-    /// Whether the root file system is read-only.
+    /// Whether the task's root file system is read-only.
     pub read_only: bool,
     /// File systems of the task beside its root.
     pub mounts: Mounts,
-    /// How its health is checked; as the image says when left out.
+    /// Health check of the task; that of the image when `None`.
     pub health: Option<HealthCheck>,
-    /// Lines added to `/etc/hosts`.
+    /// Lines added to the task's `/etc/hosts`.
     pub hosts: Vec<HostEntry>,
-    /// How names are resolved.
+    /// How the task resolves names; the engine's default when `None`.
     pub dns: Option<DnsConfig>,
-    /// Secrets it may read.
+    /// Secrets that the task may read.
     pub secrets: SecretReferences,
-    /// Configs it may read.
+    /// Configs that the task may read.
     pub configs: ConfigReferences,
-    /// The isolation technology of Windows.
+    /// Isolation technology of Windows.
     pub isolation: Isolation,
-    /// Kernel parameters of its namespaces.
+    /// Kernel parameters of the task's namespaces.
     pub sysctls: Labels,
-    /// Capabilities beyond the default set.
+    /// Capabilities of the task beyond the default set.
     pub capability_add: Vec<Capability>,
-    /// Capabilities taken away from the default set.
+    /// Capabilities removed from the default set.
     pub capability_drop: Vec<Capability>,
-    /// Limits of its processes.
+    /// Resource limits of the task's processes.
     pub ulimits: Vec<Ulimit>,
-    /// How readily the kernel kills it when memory is short.
+    /// How readily the kernel kills the task when memory is short.
     pub oom_score_adj: OomScoreAdj,
 }
 record!(ContainerSpec {
@@ -140,22 +140,22 @@ impl ContainerSpec {
         }
     }
 
-    /// How long a stop may take before the task is killed: ten seconds unless set, as in Swarm.
+    /// Time that the task has to stop before it is killed: ten seconds unless set, as in Swarm.
     pub fn stop_grace(&self) -> Duration {
         self.stop_grace.unwrap_or(Duration::from_secs(10))
     }
 
-    /// Whether the spec itself asks for a health check. One that the image brings is known to the engine alone.
+    /// Whether the spec itself asks for a health check. A check that the image brings is known to the engine only.
     pub fn has_health_check(&self) -> bool {
         self.health.as_ref().is_some_and(HealthCheck::is_active)
     }
 }
 
-/// An image by its name: `nginx:1.27`, `ghcr.io/a/b@sha256:…`, or a program of the host for the process engine.
+/// Name of an image: `nginx:1.27`, `ghcr.io/a/b@sha256:…`, or a program of the host for the process engine.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
 pub struct Image(String);
 
-/// Bytes of an image's name: 255 of a repository, 128 of a tag, the digest, and their separators.
+/// Bytes that an image's name may have: 255 of a repository, 128 of a tag, the digest, and their separators.
 pub const IMAGE_LEN_MAX: usize = 512;
 
 impl Image {
@@ -197,7 +197,7 @@ impl fmt::Display for Image {
     }
 }
 
-/// For tests and constants.
+/// Converts a name that is known to be valid, for tests and constants.
 ///
 /// # Panics
 /// When the text is no name of an image.
@@ -208,7 +208,7 @@ impl From<&str> for Image {
     }
 }
 
-/// One variable of an environment.
+/// One environment variable.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Variable {
     name: String,
@@ -217,7 +217,7 @@ pub struct Variable {
 record!(Variable { 1: name, value });
 
 impl Variable {
-    /// Reads `NAME=value`, or `NAME` alone, which takes a variable of the image away.
+    /// Parses `NAME=value`, or `NAME` alone, which removes a variable of the image.
     pub fn parse(text: &str) -> Result<Self, Refusal> {
         let (name, value) = match text.split_once('=') {
             Some((name, value)) => (name, Some(value)),
@@ -229,12 +229,12 @@ impl Variable {
         Ok(Self { name: name.into(), value: value.map(Into::into) })
     }
 
-    /// Its name.
+    /// Name of the variable.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Its value; none takes the image's variable of this name away.
+    /// Value of the variable; `None` removes the image's variable of this name.
     pub fn value(&self) -> Option<&str> {
         self.value.as_deref()
     }
@@ -249,12 +249,12 @@ impl fmt::Display for Variable {
     }
 }
 
-/// A line of `/etc/hosts`: an address and the names it goes by.
+/// A line of `/etc/hosts`: an address and its names.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct HostEntry(String);
 
 impl HostEntry {
-    /// Reads `ADDRESS NAME…`; `host-gateway` stands for the address of the host.
+    /// Parses `ADDRESS NAME…`; `host-gateway` stands for the address of the host.
     pub fn parse(text: &str) -> Result<Self, Refusal> {
         let mut words = text.split_whitespace();
         let address = words.next().unwrap_or_default();
@@ -275,9 +275,9 @@ impl HostEntry {
 /// How a task resolves names.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct DnsConfig {
-    /// The servers it asks.
+    /// Name servers that the task asks.
     pub nameservers: Vec<IpAddr>,
-    /// The domains in which a short name is looked up.
+    /// Domains in which a short name is looked up.
     pub search: Vec<String>,
     /// Options of the resolver (`ndots:1`).
     pub options: Vec<String>,
@@ -285,7 +285,7 @@ pub struct DnsConfig {
 record!(DnsConfig { 1: nameservers, search, options });
 
 impl DnsConfig {
-    /// Reads the addresses of `nameservers`.
+    /// Parses the addresses in `nameservers`; the other settings are taken as they are.
     pub fn parse(nameservers: &[String], search: Vec<String>, options: Vec<String>) -> Result<Self, Refusal> {
         let address = |text: &String| {
             let parsed = text.trim().parse();
@@ -296,20 +296,20 @@ impl DnsConfig {
     }
 }
 
-/// The isolation technology of Windows.
+/// Isolation technology of Windows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Encode, Decode)]
 pub enum Isolation {
-    /// As the engine decides; the only one on Linux.
+    /// The engine decides; the only choice on Linux.
     #[default]
     Default,
-    /// A process of the host.
+    /// The task is isolated as a process of the host.
     Process,
-    /// A virtual machine.
+    /// The task runs in a virtual machine.
     HyperV,
 }
 
 impl Isolation {
-    /// Reads Docker's word.
+    /// Parses Docker's word for an isolation technology.
     pub fn parse(text: &str) -> Result<Self, Refusal> {
         match text.to_ascii_lowercase().as_str() {
             "" | "default" => Ok(Self::Default),
@@ -319,7 +319,7 @@ impl Isolation {
         }
     }
 
-    /// Docker's word.
+    /// Docker's word for the isolation technology.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Default => "default",
@@ -334,7 +334,7 @@ impl Isolation {
 pub struct Capability(String);
 
 impl Capability {
-    /// Reads a name with or without `CAP_`, in any case.
+    /// Parses the name of a capability with or without `CAP_`, in any case.
     pub fn parse(text: &str) -> Result<Self, Refusal> {
         let upper = text.trim().to_ascii_uppercase();
         let name = upper.strip_prefix("CAP_").unwrap_or(&upper);
@@ -347,13 +347,13 @@ impl Capability {
         }
     }
 
-    /// `CAP_NET_ADMIN` or `ALL`.
+    /// Name of the capability: `CAP_NET_ADMIN`, or `ALL`.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// The capabilities of Linux 6.
+/// Capabilities of Linux 6.
 const CAPABILITIES: [&str; 41] = [
     "AUDIT_CONTROL",
     "AUDIT_READ",
@@ -398,7 +398,7 @@ const CAPABILITIES: [&str; 41] = [
     "WAKE_ALARM",
 ];
 
-/// A limit of each process, as `setrlimit` knows it. −1 means no limit.
+/// A resource limit of each process, as set by `setrlimit`. −1 means no limit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ulimit {
     name: String,
@@ -408,7 +408,7 @@ pub struct Ulimit {
 record!(Ulimit { 1: name, soft, hard });
 
 impl Ulimit {
-    /// A limit of this name; the soft one may not exceed the hard one.
+    /// Accepts a limit of a known resource; the soft limit may not exceed the hard one.
     pub fn parse(name: &str, soft: i64, hard: i64) -> Result<Self, Refusal> {
         if !ULIMITS.contains(&name) {
             return Err(Refusal::invalid(format!("invalid ulimit type: {name}")));
@@ -420,23 +420,23 @@ impl Ulimit {
         Ok(Self { name: name.into(), soft, hard })
     }
 
-    /// Which resource is limited (`nofile`).
+    /// Resource that is limited (`nofile`).
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The limit that a process may raise itself, up to the hard one.
+    /// Soft limit: a process may raise it itself, up to the hard limit.
     pub const fn soft(&self) -> i64 {
         self.soft
     }
 
-    /// The limit that only root may raise.
+    /// Hard limit: only root may raise it.
     pub const fn hard(&self) -> i64 {
         self.hard
     }
 }
 
-/// The resources that `setrlimit` limits.
+/// Resources that `setrlimit` limits.
 const ULIMITS: [&str; 15] = [
     "core",
     "cpu",
@@ -468,29 +468,29 @@ impl OomScoreAdj {
         }
     }
 
-    /// The value.
+    /// The value, from −1000 to 1000.
     pub const fn get(self) -> i16 {
         self.0
     }
 }
 
-/// What the kernel's security modules are told of a task.
+/// A task's settings for the kernel's security modules.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Privileges {
-    /// The credentials of a Windows account.
+    /// Credentials of a Windows account.
     pub credential_spec: Option<CredentialSpec>,
-    /// The context of SELinux.
+    /// SELinux context of the task.
     pub selinux: Option<SeLinux>,
-    /// The filter of system calls.
+    /// Seccomp filter of the task's system calls.
     pub seccomp: Option<Seccomp>,
-    /// The profile of AppArmor.
+    /// AppArmor profile of the task.
     pub apparmor: Option<AppArmor>,
-    /// Whether its processes can gain privileges by executing a file.
+    /// Whether the task's processes are kept from gaining privileges by executing a file.
     pub no_new_privileges: bool,
 }
 record!(Privileges { 1: credential_spec, selinux, seccomp, apparmor, no_new_privileges });
 
-/// Where the credentials of a Windows account are: exactly one place.
+/// Source of the credentials of a Windows account: exactly one.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub enum CredentialSpec {
     /// A config of the cluster, by id.
@@ -501,39 +501,39 @@ pub enum CredentialSpec {
     Registry(String),
 }
 
-/// The context that SELinux puts a task into.
+/// The SELinux context of a task.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct SeLinux {
-    /// Whether labels are not used.
+    /// Whether SELinux labels are switched off for the task.
     pub disable: bool,
-    /// The user of the label.
+    /// User of the SELinux label.
     pub user: String,
-    /// The role of the label.
+    /// Role of the SELinux label.
     pub role: String,
-    /// The type of the label.
+    /// Type of the SELinux label.
     pub kind: String,
-    /// The level of the label.
+    /// Level of the SELinux label.
     pub level: String,
 }
 record!(SeLinux { 1: disable, user, role, kind, level });
 
-/// The filter of system calls.
+/// The seccomp filter of a task's system calls.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub enum Seccomp {
-    /// That of the engine.
+    /// The filter of the engine.
     Default,
-    /// None.
+    /// No filter.
     Unconfined,
     /// This profile, in Docker's JSON.
     Custom(Vec<u8>),
 }
 
-/// The profile of AppArmor.
+/// The AppArmor profile of a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 pub enum AppArmor {
-    /// That of the engine.
+    /// The profile of the engine.
     Default,
-    /// None.
+    /// No profile.
     Disabled,
 }
 

@@ -5,48 +5,48 @@ use bincode::{Decode, Encode};
 use essaim_wire::record;
 use std::time::Duration;
 
-/// The shortest time that a health check may ask for, as in Docker.
+/// Shortest time that a health check may ask for, as in Docker.
 pub const HEALTH_TIME_MIN: Duration = Duration::from_millis(1);
 
-/// How the health of a task is checked. Times that are left out are those of the image, or Docker's defaults.
+/// The health check of a task. Times that are left out are those of the image, or Docker's defaults.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct HealthCheck {
-    /// What is run to find out.
+    /// Command that is run to check the task.
     pub test: HealthTest,
     times: [Option<Duration>; 4],
     retries: Option<u32>,
 }
 record!(HealthCheck { 1: test, times, retries });
 
-/// What is run to find out whether a task works.
+/// The command of a health check.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Encode, Decode)]
 pub enum HealthTest {
-    /// As the image says.
+    /// The command that the image brings.
     #[default]
     Inherit,
-    /// Nothing, whatever the image says.
+    /// No health check, whatever the image brings.
     None,
     /// A program with its arguments (`CMD`).
     Exec(Vec<String>),
-    /// A command line for the container's shell, and what follows it (`CMD-SHELL`).
+    /// A command line for the container's shell, and its arguments (`CMD-SHELL`).
     Shell(Vec<String>),
 }
 
-/// The times of a health check, in their order in [`HealthCheck::parse`].
+/// Times of a health check, in their order in [`HealthCheck::parse`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct HealthTimes {
-    /// Between two checks.
+    /// Time between two checks.
     pub interval: Option<Duration>,
-    /// How long one check may take.
+    /// Time that one check may take.
     pub timeout: Option<Duration>,
-    /// After the start, how long failures do not count.
+    /// Time after the task's start during which failures do not count.
     pub start_period: Option<Duration>,
-    /// Between two checks during the start period.
+    /// Time between two checks during the start period.
     pub start_interval: Option<Duration>,
 }
 
 impl HealthCheck {
-    /// Accepts a health check; times are at least a millisecond, retries are not negative, and 0 means not set.
+    /// Accepts a health check. Times must be at least a millisecond and retries not negative; 0 means not set.
     pub fn parse(test: &[String], times: HealthTimes, retries: i64) -> Result<Self, Refusal> {
         let test = match test.split_first() {
             None => HealthTest::Inherit,
@@ -87,25 +87,25 @@ impl HealthCheck {
         Ok(Self { test, times: named.map(|(_, time)| time), retries })
     }
 
-    /// Whether it asks for a check: the spec names one. What the image brings is not known here.
+    /// Whether the spec names a command to check with. A check that the image brings is not known here.
     pub const fn is_active(&self) -> bool {
         matches!(self.test, HealthTest::Exec(_) | HealthTest::Shell(_))
     }
 
-    /// Its times.
+    /// Times of the health check.
     pub const fn times(&self) -> HealthTimes {
         let [interval, timeout, start_period, start_interval] = self.times;
         HealthTimes { interval, timeout, start_period, start_interval }
     }
 
-    /// How many failures in a row make the task unhealthy.
+    /// Failures in a row after which the task is unhealthy.
     pub const fn retries(&self) -> Option<u32> {
         self.retries
     }
 }
 
 impl HealthTest {
-    /// In Docker's words: the kind, then the command.
+    /// The command in Docker's words: the kind, then the command itself.
     pub fn words(&self) -> Vec<String> {
         let (kind, rest): (&str, &[String]) = match self {
             Self::Inherit => return Vec::new(),

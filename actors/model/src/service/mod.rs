@@ -1,12 +1,12 @@
-//! A service: the wish. How many tasks of what kind, where, and how they follow a change of the wish.
+//! Services: how many tasks of what kind an operator wants, where, and how they follow a change of the spec.
 //!
 //! Settings that an operator left out stay `None`, so that the API shows a spec as it was given; the methods named
-//! after them give the value in force. A spec holds every setting of Swarm, whether or not anything honours it yet:
-//! [`support`] says which settings a cluster and an engine do not honour, and they are refused when a service is
-//! created or updated.
+//! after them give the value in force. A spec holds every setting of Swarm, also those that are not honoured yet:
+//! [`support`] says which settings a cluster and an engine do not honour, and such a setting is refused when a service
+//! is created or updated.
 //!
 //! - [`container`]: what one task runs; [`health`], [`mount`], [`reference`] are parts of it.
-//! - [`resources`]: what a task may use, and what is set aside for it.
+//! - [`resources`]: what a task may use, and what is reserved for it.
 //! - [`support`]: which settings have no effect yet, and the words that refuse them.
 
 pub mod container;
@@ -33,37 +33,37 @@ use essaim_wire::record;
 use essaim_wire::{Index, Timestamp};
 use std::time::Duration;
 
-/// The label that chooses a service's engine.
+/// Service label that chooses the engine of its tasks.
 pub const ENGINE_LABEL: &str = "essaim.engine";
 
-/// The label that says whether the tasks of an unreachable node are replaced at once (`replace`) or only when it is
-/// down (`wait`).
+/// Service label that says whether the tasks of an unreachable node are replaced at once (`replace`) or only when the
+/// node is down (`wait`).
 pub const ON_UNREACHABLE_LABEL: &str = "essaim.on-unreachable";
 
-/// The label that asks for the old task to be stopped first when its node drains (`stop-first`).
+/// Service label for draining nodes: `stop-first` stops the old task before its replacement starts.
 pub const DRAIN_LABEL: &str = "essaim.drain";
 
-/// A wish, and how far it has come.
+/// A service: what an operator wants to run, and how far its last update is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Service {
-    /// Its identity.
+    /// Id of the service.
     pub id: ServiceId,
-    /// Version and dates.
+    /// Version and dates of the service.
     pub meta: Meta,
-    /// What is wished.
+    /// Spec in force.
     pub spec: ServiceSpec,
-    /// The place in the log where this spec was set. A task names it; see `State::spec`.
+    /// Version of the spec: the log index at which it was set. A task names the version it follows; see `State::spec`.
     pub spec_version: Index,
-    /// What was wished before, and where that was set: the way back.
+    /// Former spec and its version, to roll back to; `None` when there is none.
     pub previous: Option<(Index, ServiceSpec)>,
-    /// How the last update goes or went.
+    /// Status of the last update; `None` when there was none.
     pub update: Option<UpdateStatus>,
 }
 record!(Service { 1: id, meta, spec, spec_version, previous, update });
 
 impl Service {
-    /// Whether the tasks of these two versions of the spec are alike: nothing of what makes a task has changed. Where
-    /// they may run is no part of that; see [`same_places`](Self::same_places).
+    /// Whether both specs describe the same task: nothing that makes a task differs. Where the task may run is compared
+    /// by [`same_places`](Self::same_places).
     pub fn same_task(a: &ServiceSpec, b: &ServiceSpec) -> bool {
         let (x, y) = (&a.task, &b.task);
         x.container == y.container
@@ -75,34 +75,34 @@ impl Service {
             && a.engine() == b.engine()
     }
 
-    /// Whether the tasks of these two versions of the spec may run in the same places.
+    /// Whether tasks of both specs may run in the same places.
     pub fn same_places(a: &ServiceSpec, b: &ServiceSpec) -> bool {
         a.task.placement() == b.task.placement()
     }
 }
 
-/// What an operator wishes.
+/// What an operator wants of a service.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServiceSpec {
-    /// What it is called; unique.
+    /// Name of the service, unique among services.
     pub name: Name,
-    /// Free labels; those that begin with `essaim.` have a meaning.
+    /// Labels of the service; those that begin with `essaim.` have a meaning.
     pub labels: Labels,
-    /// What each of its tasks is.
+    /// Description of each task.
     pub task: TaskSpec,
-    /// How many, and where one is due.
+    /// How many tasks, and what makes a node due for one.
     pub mode: Mode,
-    /// How its tasks follow a new spec.
+    /// How tasks follow a new spec; Swarm's defaults when `None`.
     pub update: Option<UpdateConfig>,
-    /// How they follow a rollback.
+    /// How tasks follow a rollback; Swarm's defaults when `None`.
     pub rollback: Option<UpdateConfig>,
-    /// How it is reached.
+    /// How the service is reached; `None` when nothing was set.
     pub endpoint: Option<EndpointSpec>,
 }
 record!(ServiceSpec { 1: name, labels, task, mode, update, rollback, endpoint });
 
 impl ServiceSpec {
-    /// The engine it asks for, if it asks for one that exists.
+    /// The engine that the service asks for, if it names one that exists.
     pub fn engine(&self) -> Option<EngineKind> {
         match self.labels.get(ENGINE_LABEL).map(String::as_str) {
             Some("process") => Some(EngineKind::Process),
@@ -112,7 +112,7 @@ impl ServiceSpec {
         }
     }
 
-    /// Whether the tasks of an unreachable node wait for it to be down before they are replaced.
+    /// Whether the tasks of an unreachable node are replaced only when the node is down.
     pub fn waits_for_down(&self) -> bool {
         self.labels.get(ON_UNREACHABLE_LABEL).is_some_and(|value| value == "wait")
     }
@@ -122,7 +122,7 @@ impl ServiceSpec {
         matches!(self.mode, Mode::Global) || self.labels.get(DRAIN_LABEL).is_some_and(|value| value == "stop-first")
     }
 
-    /// How many tasks are wished, where that does not depend on the nodes.
+    /// Number of tasks that are wanted, where that does not depend on the nodes.
     pub const fn replicas(&self) -> Option<u32> {
         match self.mode {
             Mode::Replicated { replicas } => Some(replicas),
@@ -131,43 +131,43 @@ impl ServiceSpec {
     }
 }
 
-/// How many tasks, and where one is due.
+/// How many tasks a service has, and where.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 pub enum Mode {
-    /// This many, anywhere.
+    /// A replicated service: a fixed number of tasks, on any nodes.
     Replicated {
-        /// How many.
+        /// Number of tasks.
         replicas: u32,
     },
-    /// One on every node that may have it.
+    /// A global service: one task on every node that its placement allows.
     Global,
-    /// A job: tasks that run to completion, anywhere.
+    /// A replicated job: tasks that run to completion, on any nodes.
     ReplicatedJob {
-        /// How many may run at a time; 1 when left out.
+        /// Tasks that may run at a time; 1 when `None`.
         concurrent_max: Option<u64>,
-        /// How many must complete; as many as may run at a time when left out.
+        /// Tasks that must complete; as many as may run at a time when `None`.
         completions: Option<u64>,
     },
-    /// A job that runs to completion once on every node that may have it.
+    /// A global job: one task that runs to completion on every node that its placement allows.
     GlobalJob,
 }
 
-/// What a task is.
+/// Description of a service's tasks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TaskSpec {
-    /// What is run.
+    /// What each task runs.
     pub container: ContainerSpec,
-    /// What it may use, and what is set aside for it.
+    /// What a task may use, and what is reserved for it.
     pub resources: Option<Resources>,
     /// Whether and when a task that ended is replaced.
     pub restart: Option<RestartPolicy>,
-    /// Where it may run.
+    /// Where tasks may run; on any node when `None`.
     pub placement: Option<Placement>,
-    /// The networks it is on.
+    /// Networks that the tasks are attached to.
     pub networks: Vec<NetworkAttachment>,
-    /// Where its output goes.
+    /// Where the output of tasks goes; the engine's default when `None`.
     pub log_driver: Option<LogDriver>,
-    /// Counts the times an operator asked for new tasks without changing anything else.
+    /// Times that an operator asked for new tasks without any other change.
     pub force_update: u64,
 }
 record!(TaskSpec { 1: container, resources, restart, placement, networks, log_driver, force_update });
@@ -186,17 +186,17 @@ impl TaskSpec {
         }
     }
 
-    /// Where it may run.
+    /// Where tasks may run; on any node unless set.
     pub fn placement(&self) -> Placement {
         self.placement.clone().unwrap_or_default()
     }
 
-    /// What is set aside for it.
+    /// Resources reserved for each task.
     pub fn reservation(&self) -> Share {
         self.resources.as_ref().and_then(|it| it.reservation).unwrap_or_default()
     }
 
-    /// What it may use at most.
+    /// Resources that each task may use at most.
     pub fn limit(&self) -> Share {
         self.resources.as_ref().and_then(|it| it.limit).unwrap_or_default()
     }
@@ -207,12 +207,12 @@ impl TaskSpec {
     }
 }
 
-/// Where the output of a task goes.
+/// The log driver: where the output of a task goes.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct LogDriver {
-    /// The driver (`json-file`); the engine's default when left out.
+    /// Name of the driver (`json-file`); the engine's default when `None`.
     pub name: Option<String>,
-    /// What it is told.
+    /// Options of the driver.
     pub options: Labels,
 }
 record!(LogDriver { 1: name, options });
@@ -220,55 +220,55 @@ record!(LogDriver { 1: name, options });
 /// Whether and when a task that ended is replaced.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct RestartPolicy {
-    /// After which ends; any when left out.
+    /// Ends after which a task is replaced; any when `None`.
     pub condition: Option<RestartCondition>,
-    /// How long to wait; five seconds when left out.
+    /// Delay before the replacement starts; five seconds when `None`.
     pub delay: Option<Duration>,
-    /// How many restarts in a row may fail before the task stays ended; any number when left out or zero.
+    /// Failed restarts in a row after which the slot stays empty; no limit when `None` or zero.
     pub max_attempts: Option<u64>,
-    /// How long a task has to run for its restart to have succeeded: the next one begins to count anew. When left out or
-    /// zero no restart succeeds, and all of them count.
+    /// Time that a task must run for its restart to count as a success, after which attempts are counted anew. When
+    /// `None` or zero no restart counts as a success, so all of them count as attempts.
     pub window: Option<Duration>,
 }
 record!(RestartPolicy { 1: condition, delay, max_attempts, window });
 
 impl RestartPolicy {
-    /// After which ends a task is replaced.
+    /// Ends after which a task is replaced: any unless set.
     pub fn condition(&self) -> RestartCondition {
         self.condition.unwrap_or(RestartCondition::Any)
     }
 
-    /// How long to wait before the replacement starts: five seconds unless set, as in Swarm.
+    /// Delay before the replacement starts: five seconds unless set, as in Swarm.
     pub fn delay(&self) -> Duration {
         self.delay.unwrap_or(Duration::from_secs(5))
     }
 }
 
-/// After which ends a task is replaced.
+/// Ends after which a task is replaced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 pub enum RestartCondition {
-    /// Never.
+    /// A task that ended is never replaced.
     None,
-    /// When it failed.
+    /// A task that failed is replaced.
     OnFailure,
-    /// Always.
+    /// A task that ended is always replaced.
     Any,
 }
 
 /// How tasks follow a new spec.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UpdateConfig {
-    /// How many at a time; 0 means all.
+    /// Slots that are updated at a time; 0 means all.
     pub parallelism: u64,
-    /// How long to wait between two.
+    /// Delay between two slots.
     pub delay: Duration,
-    /// What a failure does to the update.
+    /// What happens to the update when tasks fail.
     pub failure_action: FailureAction,
-    /// How long a new task is watched; five seconds when left out.
+    /// Time that a new task is watched for failure; five seconds when `None`.
     pub monitor: Option<Duration>,
-    /// What share of tasks may fail, in millionths.
+    /// Share of tasks that may fail, in millionths.
     pub max_failure_millionths: u32,
-    /// Which comes first, the end of the old task or the start of the new.
+    /// Whether the old task ends first or the new one starts first.
     pub order: UpdateOrder,
 }
 record!(UpdateConfig { 1: parallelism, delay, failure_action, monitor, max_failure_millionths, order });
@@ -287,24 +287,24 @@ impl Default for UpdateConfig {
 }
 
 impl UpdateConfig {
-    /// How long a new task is watched before it counts as well.
+    /// Time that a new task is watched before it counts as successful: five seconds unless set.
     pub fn monitor(&self) -> Duration {
         self.monitor.unwrap_or(Duration::from_secs(5))
     }
 }
 
-/// What a failure does to an update.
+/// What happens to an update when too many tasks fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 pub enum FailureAction {
-    /// The update stops where it is.
+    /// The update pauses.
     Pause,
-    /// It goes on.
+    /// The update continues.
     Continue,
-    /// It is taken back.
+    /// The service is rolled back to its former spec.
     Rollback,
 }
 
-/// Which comes first in an update.
+/// Order of the old and the new task in an update.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 pub enum UpdateOrder {
     /// The old task ends, then the new one starts.
@@ -313,32 +313,32 @@ pub enum UpdateOrder {
     StartFirst,
 }
 
-/// How an update goes or went.
+/// Status of a service's last update.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UpdateStatus {
-    /// Where it stands.
+    /// Phase of the update.
     pub state: UpdateState,
-    /// When it began.
+    /// Time at which the update started.
     pub started_at: Timestamp,
-    /// When it ended.
+    /// Time at which the update ended; `None` while it goes on.
     pub completed_at: Option<Timestamp>,
-    /// Docker's words for it.
+    /// Status in Docker's words.
     pub message: String,
 }
 record!(UpdateStatus { 1: state, started_at, completed_at, message });
 
-/// Where an update stands.
+/// Phase of an update or a rollback.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 pub enum UpdateState {
-    /// Going on.
+    /// Tasks are being replaced to follow the new spec.
     Updating,
-    /// Stopped by a failure; an operator must act.
+    /// The update paused after failures; an operator must act.
     Paused,
     /// Every task follows the new spec.
     Completed,
-    /// Going back.
+    /// Tasks are being replaced to follow the former spec again.
     RollbackStarted,
-    /// Going back was stopped by a failure.
+    /// The rollback paused after failures; an operator must act.
     RollbackPaused,
     /// Every task follows the former spec again.
     RollbackCompleted,
@@ -347,9 +347,9 @@ pub enum UpdateState {
 /// How a service is reached.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct EndpointSpec {
-    /// By a name for each task rather than by one address for all.
+    /// Whether the service's name resolves to the addresses of its tasks rather than to one address for all of them.
     pub dns_round_robin: bool,
-    /// The ports it publishes.
+    /// Ports that the service publishes.
     pub ports: Vec<PortConfig>,
 }
 record!(EndpointSpec { 1: dns_round_robin, ports });
@@ -357,20 +357,20 @@ record!(EndpointSpec { 1: dns_round_robin, ports });
 /// A published port.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PortConfig {
-    /// What it is called.
+    /// Name of the port.
     pub name: String,
-    /// Over what.
+    /// Transport protocol of the port.
     pub protocol: PortProtocol,
-    /// The port of the task.
+    /// Port inside the task.
     pub target: u16,
-    /// The port of the cluster; 0 when one is to be chosen.
+    /// Port of the cluster; 0 when it is to be chosen.
     pub published: u16,
-    /// On every node, or where the task is.
+    /// Whether the port is published on every node or on the task's node only.
     pub mode: PublishMode,
 }
 record!(PortConfig { 1: name, protocol, target, published, mode });
 
-/// Over what a port speaks.
+/// The transport protocol of a port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
 pub enum PortProtocol {
     /// TCP.

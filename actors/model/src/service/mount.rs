@@ -11,7 +11,7 @@ use std::ops::Deref;
 pub struct Mounts(Vec<Mount>);
 
 impl Mounts {
-    /// Accepts mounts of distinct targets.
+    /// Accepts mounts with distinct targets.
     pub fn parse(mounts: Vec<Mount>) -> Result<Self, Refusal> {
         let mut targets = BTreeSet::new();
         for mount in &mounts {
@@ -31,57 +31,57 @@ impl Deref for Mounts {
     }
 }
 
-/// One file system of a task.
+/// A mount: one file system of a task.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mount {
     target: String,
     source: MountSource,
-    /// Whether the task can only read it.
+    /// Whether the task can only read the mount.
     pub read_only: bool,
-    /// How consistent a mount of macOS has to be; Linux ignores it.
+    /// Consistency asked of a mount on macOS; Linux ignores it.
     pub consistency: Option<String>,
 }
 record!(Mount { 1: target, source, read_only, consistency });
 
-/// Where the content of a mount comes from, and how it is mounted.
+/// Source of a mount's content, and how it is mounted.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub enum MountSource {
-    /// A path of the host.
+    /// A bind mount: a path of the host.
     Bind {
-        /// The path.
+        /// Path on the host.
         source: String,
-        /// How it is mounted.
+        /// How the path is mounted; the engine's defaults when `None`.
         options: Option<BindOptions>,
     },
     /// A volume.
     Volume {
-        /// Its name; none for a new one of each task.
+        /// Name of the volume; `None` for a new volume of each task.
         source: Option<String>,
-        /// How it is made.
+        /// How the volume is created and mounted; the engine's defaults when `None`.
         options: Option<VolumeOptions>,
     },
-    /// Memory.
+    /// A file system in memory.
     Tmpfs {
-        /// How large it is.
+        /// Size and mode of the file system; the engine's defaults when `None`.
         options: Option<TmpfsOptions>,
     },
     /// The content of an image.
     Image {
-        /// The image.
+        /// Name of the image.
         source: String,
-        /// The folder of the image; all of it when left out.
+        /// Folder of the image; all of it when `None`.
         subpath: Option<String>,
     },
     /// A named pipe of Windows.
     NamedPipe {
-        /// The pipe of the host.
+        /// Pipe of the host.
         source: String,
     },
     /// A volume of the cluster.
     Cluster {
-        /// Its name, or `group:` and the name of a group.
+        /// Name of the volume, or `group:` and the name of a group.
         source: String,
-        /// Whether the request named options of it, which Docker shows as an empty object.
+        /// Whether the request had options for the volume, which Docker shows as an empty object.
         options: bool,
     },
 }
@@ -89,11 +89,11 @@ pub enum MountSource {
 /// How a path of the host is mounted.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct BindOptions {
-    /// How later mounts below it spread.
+    /// How later mounts below this one propagate; the engine's default when `None`.
     pub propagation: Option<Propagation>,
-    /// Whether mounts below it are left out.
+    /// Whether mounts below this one are left out.
     pub non_recursive: bool,
-    /// Whether the path is made when it does not exist.
+    /// Whether the path is created when it does not exist.
     pub create_mountpoint: bool,
     /// Whether mounts below a read-only one stay writable.
     pub read_only_non_recursive: bool,
@@ -108,31 +108,31 @@ record!(BindOptions {
     read_only_force_recursive
 });
 
-/// How mounts that are made below a mount later spread to its other copies.
+/// Mount propagation: whether a mount that is made later below one copy of a mount appears below its other copies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 pub enum Propagation {
-    /// Not at all.
+    /// Mounts do not propagate.
     Private,
-    /// Not at all, with everything below.
+    /// Mounts do not propagate, nor do those of any mount below.
     RPrivate,
-    /// In both directions.
+    /// Mounts propagate in both directions.
     Shared,
-    /// In both directions, with everything below.
+    /// Mounts propagate in both directions, and so do those of every mount below.
     RShared,
-    /// From the host to the task.
+    /// Mounts propagate from the host to the task.
     Slave,
-    /// From the host to the task, with everything below.
+    /// Mounts propagate from the host to the task, and so do those of every mount below.
     RSlave,
 }
 
 impl Propagation {
-    /// Reads Docker's word.
+    /// Parses Docker's word for a propagation.
     pub fn parse(text: &str) -> Result<Self, Refusal> {
         let found = Self::ALL.into_iter().find(|it| it.as_str() == text);
         found.ok_or_else(|| Refusal::invalid(format!("invalid propagation mode: {text}")))
     }
 
-    /// Docker's word.
+    /// Docker's word for the propagation.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Private => "private",
@@ -147,44 +147,44 @@ impl Propagation {
     const ALL: [Self; 6] = [Self::Private, Self::RPrivate, Self::Shared, Self::RShared, Self::Slave, Self::RSlave];
 }
 
-/// How a volume is made and mounted.
+/// How a volume is created and mounted.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct VolumeOptions {
-    /// Whether what the image has at the target is not copied into a new volume.
+    /// Whether a new volume starts empty, without a copy of what the image has at the target.
     pub no_copy: bool,
     /// Labels of a new volume.
     pub labels: Labels,
-    /// The folder of the volume; all of it when left out.
+    /// Folder of the volume; all of it when `None`.
     pub subpath: Option<String>,
-    /// The driver that makes it.
+    /// Driver that creates the volume; the engine's default when `None`.
     pub driver: Option<Driver>,
 }
 record!(VolumeOptions { 1: no_copy, labels, subpath, driver });
 
-/// A driver and its options.
+/// A volume driver and its options.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Driver {
-    /// Its name; the engine's default when left out.
+    /// Name of the driver; the engine's default when `None`.
     pub name: Option<String>,
-    /// What it is told.
+    /// Options of the driver.
     pub options: Labels,
 }
 record!(Driver { 1: name, options });
 
-/// How a file system in memory is made.
+/// How a file system in memory is created.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct TmpfsOptions {
-    /// At most this many bytes; as the engine decides when left out.
+    /// Size in bytes at most; the engine decides when `None`.
     pub size_bytes: Option<u64>,
-    /// The mode of its root.
+    /// File mode of its root folder.
     pub mode: Option<u32>,
-    /// Options of the kernel, each a name and maybe a value.
+    /// Mount options of the kernel, each a name and optionally a value.
     pub options: Vec<Vec<String>>,
 }
 record!(TmpfsOptions { 1: size_bytes, mode, options });
 
 impl Mount {
-    /// Accepts a mount: its target is absolute, and its source fits its kind.
+    /// Accepts a mount whose target is absolute and whose source fits its kind.
     pub fn parse(target: &str, source: MountSource) -> Result<Self, Refusal> {
         let invalid = |text: String| Err(Refusal::invalid(text));
         let is_pipe = matches!(source, MountSource::NamedPipe { .. });
@@ -213,19 +213,19 @@ impl Mount {
         Ok(Self { target: target.into(), source, read_only: false, consistency: None })
     }
 
-    /// Where the task finds it.
+    /// Path of the mount in the task.
     pub fn target(&self) -> &str {
         &self.target
     }
 
-    /// Where its content comes from.
+    /// Source of the mount's content.
     pub const fn source(&self) -> &MountSource {
         &self.source
     }
 }
 
 impl MountSource {
-    /// Docker's word for the kind.
+    /// Docker's word for the kind of mount.
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::Bind { .. } => "bind",

@@ -1,4 +1,5 @@
-//! References of a service to secrets, configs and networks: by id, with the name they had when the spec was written.
+//! References of a service to secrets, configs and networks: by id, with the name that the object had when the spec was
+//! written.
 
 use crate::{ConfigId, Labels, Refusal, SecretId};
 use bincode::{Decode, Encode};
@@ -6,16 +7,16 @@ use essaim_wire::record;
 use std::collections::BTreeMap;
 use std::ops::Deref;
 
-/// Where a secret or config appears in a task.
+/// The file of a task in which a secret or config appears.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileTarget {
-    /// The path, or a name below the engine's folder for it.
+    /// Path of the file, or a name below the engine's folder for secrets or configs.
     pub name: String,
-    /// The user that owns the file, as a number.
+    /// User that owns the file, as a number.
     pub uid: String,
-    /// The group that owns the file, as a number.
+    /// Group that owns the file, as a number.
     pub gid: String,
-    /// Who may read it.
+    /// Permission bits of the file.
     pub mode: u32,
 }
 record!(FileTarget { 1: name, uid, gid, mode });
@@ -23,11 +24,11 @@ record!(FileTarget { 1: name, uid, gid, mode });
 /// A secret that a task may read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SecretReference {
-    /// The secret.
+    /// Id of the secret.
     pub id: SecretId,
-    /// Its name when the spec was written.
+    /// Name of the secret when the spec was written.
     pub name: String,
-    /// The file that holds it.
+    /// File of the task that holds the secret.
     pub file: FileTarget,
 }
 record!(SecretReference { 1: id, name, file });
@@ -35,26 +36,26 @@ record!(SecretReference { 1: id, name, file });
 /// A config that a task may read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigReference {
-    /// The config.
+    /// Id of the config.
     pub id: ConfigId,
-    /// Its name when the spec was written.
+    /// Name of the config when the spec was written.
     pub name: String,
-    /// Where it appears.
+    /// Where the config appears in the task.
     pub target: ConfigTarget,
 }
 record!(ConfigReference { 1: id, name, target });
 
-/// Where a config appears.
+/// Where a config appears in a task.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub enum ConfigTarget {
-    /// In a file.
+    /// The config is a file of the task.
     File(FileTarget),
-    /// Nowhere: the engine itself reads it (a credential spec).
+    /// The config is no file of the task; the engine itself reads it (a credential spec).
     Runtime,
 }
 
 impl ConfigTarget {
-    /// The file, if it is one.
+    /// The file of the task that holds the config, if there is one.
     pub const fn file(&self) -> Option<&FileTarget> {
         match self {
             Self::File(file) => Some(file),
@@ -72,7 +73,7 @@ pub struct SecretReferences(Vec<SecretReference>);
 pub struct ConfigReferences(Vec<ConfigReference>);
 
 impl SecretReferences {
-    /// Accepts references of distinct files, each with a name.
+    /// Accepts references with distinct files, each with a name.
     pub fn parse(references: Vec<SecretReference>) -> Result<Self, Refusal> {
         check("secret", references.iter().map(|it| (it.name.as_str(), Some(&it.file))))?;
         Ok(Self(references))
@@ -80,14 +81,14 @@ impl SecretReferences {
 }
 
 impl ConfigReferences {
-    /// Accepts references of distinct files, each with a name.
+    /// Accepts references with distinct files, each with a name.
     pub fn parse(references: Vec<ConfigReference>) -> Result<Self, Refusal> {
         check("config", references.iter().map(|it| (it.name.as_str(), it.target.file())))?;
         Ok(Self(references))
     }
 }
 
-/// Swarm's rules for references, in its words.
+/// Checks references by Swarm's rules, and refuses them in Swarm's words.
 fn check<'a>(what: &str, references: impl Iterator<Item = (&'a str, Option<&'a FileTarget>)>) -> Result<(), Refusal> {
     let mut files: BTreeMap<&str, &str> = BTreeMap::new();
     for (name, file) in references {
@@ -125,14 +126,14 @@ impl Deref for ConfigReferences {
     }
 }
 
-/// A network that the tasks of a service are on.
+/// A network that the tasks of a service are attached to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NetworkAttachment {
-    /// The id or name of the network.
+    /// Id or name of the network.
     pub target: String,
     /// Further names of the service on this network.
     pub aliases: Vec<String>,
-    /// What the driver of the network is told of each task.
+    /// Options for the network's driver, for each task.
     pub driver_opts: Labels,
 }
 record!(NetworkAttachment { 1: target, aliases, driver_opts });

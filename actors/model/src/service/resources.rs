@@ -1,4 +1,4 @@
-//! What a task may use of its machine, and what is set aside for it there.
+//! Resources of a task: what it may use of its node, and what is reserved for it there.
 
 use crate::Refusal;
 use bincode::{Decode, Encode};
@@ -6,38 +6,38 @@ use essaim_wire::record;
 use std::collections::BTreeMap;
 use std::ops::Deref;
 
-/// What a task may use, and what is set aside for it.
+/// What a task may use, and what is reserved for it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Resources {
-    /// The most that a task gets.
+    /// Share of the node that the task may use at most; no limit when `None`.
     pub limit: Option<Share>,
-    /// What is set aside for a task: a node whose reservations are used up takes no more.
+    /// Share of the node that is reserved for the task: a node whose reservations are used up takes no more tasks.
     pub reservation: Option<Share>,
-    /// Things of a kind that operators made up (`gpu`), and how many of them are set aside.
+    /// Generic resources, of kinds that operators made up (`gpu`), and how many of each are reserved.
     pub generic: GenericResources,
-    /// Memory and swap together: bytes, or −1 for no limit.
+    /// Memory and swap together; the engine's default when `None`.
     pub swap: Option<Swap>,
-    /// How readily the kernel swaps the task out.
+    /// How readily the kernel swaps the task out; the engine's default when `None`.
     pub swappiness: Option<Swappiness>,
 }
 record!(Resources { 1: limit, reservation, generic, swap, swappiness });
 
-/// A share of a machine. Zero means none was asked for.
+/// A share of a node. Zero means that none was asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Share {
-    /// Billionths of a processor.
+    /// Processors, in billionths of one.
     pub nano_cpus: u64,
-    /// Bytes of memory.
+    /// Memory, in bytes.
     pub memory_bytes: u64,
-    /// How many processes; only a limit can have it.
+    /// Number of processes; used in limits only.
     pub pids: u64,
 }
 record!(Share { 1: nano_cpus, memory_bytes, pids });
 
-/// Swarm gives no task less memory than this.
+/// Bytes of memory that a share must have at least, as in Swarm.
 const MEMORY_MIN: i64 = 4 << 20;
 
-/// Swarm gives no task less of a processor than this: a thousandth.
+/// Billionths of a processor that a share must have at least, as in Swarm: a thousandth of a processor.
 const NANO_CPUS_MIN: i64 = 1_000_000;
 
 impl Share {
@@ -55,7 +55,7 @@ impl Share {
     }
 }
 
-/// How many things of which kind are set aside, in the order of the spec. No kind appears twice.
+/// Generic resources that are reserved: kind and count, in the order of the spec. No kind appears twice.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Encode, Decode)]
 pub struct GenericResources(Vec<(String, u64)>);
 
@@ -85,7 +85,7 @@ impl Deref for GenericResources {
     }
 }
 
-/// Memory and swap together: bytes, or −1 for no limit.
+/// Memory and swap together, in bytes; −1 for no limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 pub struct Swap(i64);
 
@@ -99,7 +99,7 @@ impl Swap {
         }
     }
 
-    /// Bytes, or −1.
+    /// The limit in bytes, or −1.
     pub const fn get(self) -> i64 {
         self.0
     }
@@ -110,7 +110,7 @@ impl Swap {
 pub struct Swappiness(i8);
 
 impl Swappiness {
-    /// Accepts −1 to 100.
+    /// Accepts a value from −1 to 100.
     pub fn parse(value: i64) -> Result<Self, Refusal> {
         match i8::try_from(value) {
             Ok(fits) if (-1..=100).contains(&fits) => Ok(Self(fits)),
@@ -118,7 +118,7 @@ impl Swappiness {
         }
     }
 
-    /// The value.
+    /// The value, from −1 to 100.
     pub const fn get(self) -> i8 {
         self.0
     }

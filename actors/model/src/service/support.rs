@@ -1,11 +1,14 @@
-//! Which settings of a service have no effect yet: in the cluster as a whole, or with the engine that runs its tasks.
+//! Support of settings: which settings of a service have no effect yet, in the cluster as a whole or with the engine
+//! that runs its tasks.
 //!
-//! A [`ServiceSpec`] holds every setting of Swarm. One that nothing honours is refused by [`refusal`] when a service is
-//! created or updated, in words that name its flag: no setting is ignored, and none fails on a worker later.
+//! A [`ServiceSpec`] holds every setting of Swarm. A setting that nothing honours is refused by [`refusal`] when a
+//! service is created or updated, in words that name its flag. So no setting is ignored, and none fails later on a
+//! worker.
 //!
-//! The tables stand in the model because requests are answered by managers, which know no engine's code; a manager asks
-//! before it proposes. `State::apply` does not ask: a newer build honours more, and replicas of two builds would come to
-//! different states. Every struct is taken apart by name, so that a new setting does not compile until it is listed.
+//! The tables are part of the model because managers answer requests, and they have no engine's code; a manager checks
+//! the tables before it proposes. `State::apply` does not check them: a newer build honours more settings, so replicas
+//! of two builds would come to different states. Every struct is destructured field by field, so that a new setting
+//! does not compile until it is listed here.
 
 use super::{ContainerSpec, DnsConfig, EndpointSpec, Isolation, Mode, Privileges, Resources, ServiceSpec, TaskSpec};
 use crate::{EngineKind, Placement, Refusal, RefusalKind};
@@ -20,7 +23,7 @@ pub fn refusal(spec: &ServiceSpec, engine: EngineKind) -> Option<Refusal> {
     Some(Refusal::new(RefusalKind::Unsupported, text))
 }
 
-/// A setting and whether a spec asks for it.
+/// Whether a spec asks for a setting, and the setting's flag.
 type Asked<'a> = (bool, &'a str);
 
 fn first(settings: &[Asked<'_>]) -> Option<String> {
@@ -58,13 +61,15 @@ fn of_cluster(spec: &ServiceSpec) -> Option<String> {
 fn of_engine(task: &TaskSpec, engine: EngineKind) -> Option<String> {
     match engine {
         EngineKind::Process => of_process(task),
-        // No node has them yet: their tasks wait for a node that does, and the reason says so.
+        // No node has these engines yet: their tasks wait for a node that does, and the reason of the pending task says
+        // so.
         EngineKind::Docker | EngineKind::Actor => None,
     }
 }
 
-/// The process engine starts a program of the host: its arguments, environment, directory, user, stop signal, grace
-/// and limits. It has no containers, so nothing that shapes one.
+/// The first setting that the process engine does not honour. It starts a program of the host and honours its
+/// arguments, environment, directory, user, stop signal, grace and limits. It has no containers, so it honours no
+/// setting that shapes one.
 fn of_process(task: &TaskSpec) -> Option<String> {
     let ContainerSpec {
         image: _,
@@ -87,7 +92,7 @@ fn of_process(task: &TaskSpec) -> Option<String> {
         health: _,
         hosts,
         dns,
-        // Nobody honours them yet; see `of_cluster`.
+        // No engine honours secrets and configs yet; see `of_cluster`.
         secrets: _,
         configs: _,
         isolation,
@@ -99,8 +104,8 @@ fn of_process(task: &TaskSpec) -> Option<String> {
     } = &task.container;
     let resources = task.resources.clone().unwrap_or_default();
     let Resources { limit: _, reservation: _, generic, swap, swappiness } = &resources;
-    // What is said but asks for nothing: the CLI sends an empty `DNSConfig` always, and sends back privileges of which
-    // none is set.
+    // Settings that are present but ask for nothing: the CLI always sends an empty `DNSConfig`, and sends back
+    // privileges of which none is set.
     let privileges = privileges.as_ref().is_some_and(|it| *it != Privileges::default());
     let dns = dns.as_ref().is_some_and(|it| *it != DnsConfig::default());
     first(&[
