@@ -1,4 +1,4 @@
-//! The address book: where nodes are, which dials are under way, and how long to wait before the next.
+//! The address book: addresses of nodes, dials under way, and the back-off before the next dial.
 
 use super::Unreached;
 use super::session::Session;
@@ -14,19 +14,19 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-/// Nodes that are remembered: six times the largest cluster that the design speaks of.
+/// Nodes in the address book: six times the largest cluster of the design.
 const NODES_MAX: usize = 1 << 16;
 
-/// Datagrams that wait for a session with one node. They are small and soon stale; the oldest go first.
+/// Datagrams that may wait for a session with one node. They are small and soon stale, so the oldest are dropped first.
 const WAITING_MAX: usize = 16;
 
-/// The wait after the first failure.
+/// Back-off after the first failed dial.
 const BACK_OFF: Duration = Duration::from_millis(50);
 
-/// The longest wait. A node that is back is found within it.
+/// Upper bound on the back-off. A node that is back is found within it.
 const BACK_OFF_MAX: Duration = Duration::from_secs(2);
 
-/// The outcome of a dial, for everybody who waits for it.
+/// Outcome of a dial, shared by all callers that wait for it.
 pub(super) type Outcome = watch::Receiver<Option<Result<Arc<Session>, Unreached>>>;
 
 #[derive(Default)]
@@ -51,7 +51,7 @@ impl Book {
         }
         let known = self.nodes.entry(node).or_default();
         if known.addr != Some(addr) {
-            // What failed at the old address says nothing of the new one.
+            // Failures at the old address prove nothing about the new one.
             (known.addr, known.failures, known.not_before) = (Some(addr), 0, None);
         }
     }
@@ -64,7 +64,8 @@ impl Book {
         self.nodes.get(&node)?.addr
     }
 
-    /// A session stands: the node is where it says, and whatever waited for it can go.
+    /// Records a new session: the node's address, and no failures. Returns the datagrams that waited for a control
+    /// session.
     pub(super) fn on_session(&mut self, node: NodeId, addr: SocketAddr, traffic: Traffic) -> VecDeque<Bytes> {
         self.learn(node, addr);
         let Some(known) = self.nodes.get_mut(&node) else { return VecDeque::new() };
@@ -72,7 +73,7 @@ impl Book {
         if traffic == Traffic::Control { std::mem::take(&mut known.waiting) } else { VecDeque::new() }
     }
 
-    /// Keeps a datagram until there is a session; false when nobody knows where the node is.
+    /// Keeps a datagram until there is a session. Returns false when the node's address is unknown.
     pub(super) fn wait(&mut self, node: NodeId, bytes: Bytes) -> bool {
         let Some(known) = self.nodes.get_mut(&node).filter(|known| known.addr.is_some()) else { return false };
         if known.waiting.len() >= WAITING_MAX {
@@ -90,12 +91,13 @@ impl Book {
         self.dials.insert((node, traffic), outcome);
     }
 
-    /// When the next dial to the node may begin.
+    /// Earliest moment of the next dial to the node.
     pub(super) fn not_before(&self, node: NodeId) -> Option<Instant> {
         self.nodes.get(&node)?.not_before
     }
 
-    /// Notes how a dial went. A failure makes the next one wait, twice as long each time, give or take half.
+    /// Records the outcome of a dial. A failure starts a back-off, which doubles each time, with a jitter of plus or
+    /// minus half.
     pub(super) fn dial_ended(
         &mut self,
         node: NodeId,

@@ -1,8 +1,8 @@
-//! Datagrams that have arrived and wait to be read: one queue for each peer, read in turn.
+//! Queues of received datagrams: one for each peer, read in turn.
 //!
-//! With a single queue for all peers, one that sends faster than this node reads would fill it, and the heartbeats of
-//! every other peer would be dropped. Here a peer that sends too fast loses its own oldest datagrams, and between two
-//! datagrams of it each other peer that has sent something is read once.
+//! With a single queue for all peers, a peer that sends faster than this node reads would fill it, and the heartbeats
+//! of every other peer would be dropped. Here a peer that sends too fast loses its own oldest datagrams, and between
+//! two of its datagrams every other peer with a datagram is read once.
 
 use super::Datagram;
 use bytes::Bytes;
@@ -13,47 +13,47 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-/// Datagrams of one peer that wait; the oldest is dropped for the next, since heartbeats are soon stale. A peer sends
-/// some ten a second, so this outlasts a reader that is late by five seconds. A datagram fits into a packet, so a peer
-/// holds 80 KiB at most; and only peers with a session have a queue.
+/// Datagrams of one peer that may wait; a further one replaces the oldest, since heartbeats are soon stale. A peer
+/// sends some ten a second, so this outlasts a reader that is late by five seconds. A datagram fits into a packet, so a
+/// peer holds 80 KiB at most; and only peers with a session have a queue.
 const EACH_MAX: usize = 64;
 
-/// The reading end. Ends when the endpoint is gone.
+/// Receiving end of the queues. Ends when the endpoint is gone.
 #[derive(Debug)]
 pub struct Datagrams(Arc<Mutex<Queues>>);
 
-/// The writing end, of which there is one.
+/// Sending end of the queues; there is only one.
 #[derive(Debug)]
 pub struct DatagramSink(Arc<Mutex<Queues>>);
 
 #[derive(Debug, Default)]
 struct Queues {
-    /// Peers without anything to read are not in here.
+    /// Queues by peer; a peer without datagrams has none.
     of: BTreeMap<NodeId, VecDeque<Bytes>>,
-    /// The peers in `of`, in the order in which they are read.
+    /// Peers in `of`, in the order in which they are read.
     turns: VecDeque<NodeId>,
     reader: Option<Waker>,
     closed: bool,
 }
 
 impl Datagrams {
-    /// Both ends of empty queues.
+    /// Creates empty queues and returns both ends.
     pub fn queues() -> (DatagramSink, Self) {
         let queues = Arc::new(Mutex::new(Queues::default()));
         (DatagramSink(Arc::clone(&queues)), Self(queues))
     }
 
-    /// The next datagram; `None` when nothing can come any more.
+    /// Receives the next datagram; `None` when the sending end is gone and the queues are empty.
     pub async fn recv(&mut self) -> Option<Datagram> {
         poll_fn(|cx| self.poll_recv(cx)).await
     }
 
-    /// The next datagram, if one waits.
+    /// Receives the next datagram, if one waits.
     pub fn try_recv(&mut self) -> Option<Datagram> {
         self.0.lock().pop()
     }
 
-    /// As [`Self::recv`], for a reader that waits for other things too. The reader that asked last is woken.
+    /// Like [`Self::recv`], for a reader that waits for other things too. Only the reader that polled last is woken.
     pub fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Option<Datagram>> {
         let mut queues = self.0.lock();
         match queues.pop() {
@@ -68,7 +68,7 @@ impl Datagrams {
 }
 
 impl DatagramSink {
-    /// Adds a datagram; false when the oldest of this peer had to be dropped for it.
+    /// Adds a datagram. Returns false when the oldest datagram of the same peer was dropped for it.
     pub fn push(&self, Datagram { from, bytes }: Datagram) -> bool {
         let mut queues = self.0.lock();
         let Queues { of, turns, .. } = &mut *queues;

@@ -1,7 +1,7 @@
-//! Making sessions: this node dials, or somebody dials it.
+//! Session setup: dialling a node, and accepting a dial.
 //!
-//! One dial a node and connection is under way at a time, and everybody who wants the session waits for its outcome.
-//! It runs in a task of its own, so that a caller who gives up does not end it for the others.
+//! Per node and connection, one dial is under way at a time, and all callers that want the session wait for its
+//! outcome. It runs in a task of its own, so that a caller that gives up does not end it for the others.
 
 use super::Unreached;
 use super::door::{Door, PLACES, Seat, Turned};
@@ -20,20 +20,20 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 
-/// Both sides have said Hello within this time, or there is no session.
+/// Time within which both sides must have said Hello; otherwise there is no session.
 const HELLO_MAX: Duration = Duration::from_secs(3);
 
-/// When the peer says that another session stands, it is here within this time.
+/// Time within which another session must appear here after the peer said that it has one.
 const DUPLICATE_MAX: Duration = Duration::from_secs(1);
 
-/// How long a refusal is given to arrive before the connection is closed under it.
+/// Time for a refusal to arrive before the connection is closed.
 const REFUSAL_MAX: Duration = Duration::from_secs(1);
 
-/// Why a connection is not kept that was made before this node's role changed.
+/// Reason to close a connection that was made before this node's role changed.
 const OUTDATED: &str = "this node shows another certificate by now";
 
 impl Inner {
-    /// The session with a node, dialled if there is none.
+    /// Returns the session with a node; dials if there is none.
     pub(super) async fn reach(self: &Arc<Self>, node: NodeId, traffic: Traffic) -> Result<Arc<Session>, Unreached> {
         loop {
             let changed = self.changed.notified();
@@ -46,7 +46,7 @@ impl Inner {
             let mut outcome = self.dial(node, traffic)?;
             tokio::select! {
                 biased;
-                // The peer may dial this node meanwhile.
+                // The peer may dial this node in the meantime.
                 () = changed => (),
                 outcome = outcome.wait_for(Option::is_some) => return match outcome.as_deref() {
                     Ok(Some(outcome)) => outcome.clone(),
@@ -56,7 +56,7 @@ impl Inner {
         }
     }
 
-    /// Begins a dial, unless one is under way, and says where its outcome will be.
+    /// Starts a dial, unless one is under way, and returns its future outcome.
     pub(super) fn dial(self: &Arc<Self>, node: NodeId, traffic: Traffic) -> Result<super::book::Outcome, Unreached> {
         if self.is_closed() {
             return Err(Unreached::Closed);
@@ -90,7 +90,7 @@ impl Inner {
 
     async fn attempt(self: &Arc<Self>, node: NodeId, traffic: Traffic) -> Result<Arc<Session>, Unreached> {
         let _unready = self.unready_out.acquire().await;
-        // While this dial waited for its turn, the peer may have dialled, or moved.
+        // While this dial waited for its turn, the peer may have dialled this node, or changed its address.
         if let Some(session) = self.session(node, traffic) {
             return Ok(session);
         }
@@ -103,7 +103,7 @@ impl Inner {
         self.greet(connection, addr, Some(node), traffic, shown).await
     }
 
-    /// Makes a control session with whoever is at an address.
+    /// Makes a control session with the node at an address, whichever it is.
     pub(super) async fn meet(self: &Arc<Self>, addr: SocketAddr) -> Result<Arc<Session>, Unreached> {
         let _unready = self.unready_out.acquire().await;
         let shown = self.identity().role();
@@ -111,7 +111,7 @@ impl Inner {
         self.greet(connection, addr, None, Traffic::Control, shown).await
     }
 
-    /// Says Hello on a connection that this node dialled, with a certificate of the role `shown`.
+    /// Exchanges Hellos on a connection that this node dialled, with a certificate of the role `shown`.
     async fn greet(
         self: &Arc<Self>,
         connection: Arc<dyn Connection>,
@@ -190,7 +190,7 @@ impl Inner {
         match asked.await {
             Ok(Welcome::Hello(hello)) => Ok(agree(hello.oldest, hello.newest, self.wire).map(|spoken| (hello, spoken))),
             Ok(Welcome::No(why)) => Ok(Err(why)),
-            // A connection that ended says why better than its stream does.
+            // The end of a connection gives a better reason than the failure of its stream.
             Err(why) => match timeout(Duration::from_millis(50), connection.ended()).await {
                 Ok(ended) => Err(ended.to_string()),
                 Err(_) => Err(why.to_string()),
@@ -213,11 +213,11 @@ impl Inner {
             .map_err(|_| Unreached::Hello("the peer holds on to a session that this node does not have".into()))
     }
 
-    /// Takes whoever asks for a connection, until the socket is closed. Every arrival is looked at as soon as it comes;
-    /// the door says which of them has its handshake next.
+    /// Accepts connections until the socket is closed. Every arrival is examined at once; the [`Door`] decides which
+    /// one completes its handshake next.
     pub(super) async fn accept(self: Arc<Self>) {
         let mut door = Door::default();
-        // One message for each place that is taken, so there are never more.
+        // One message for each place that is taken, so the queue never overflows.
         let (leave, mut left) = mpsc::channel(PLACES);
         loop {
             tokio::select! {
@@ -293,7 +293,7 @@ impl Inner {
     }
 }
 
-/// The place of a connection of which it is not known yet who asks for it.
+/// Place of a connection whose peer has not been identified yet.
 struct Unready {
     seat: Seat,
     leave: mpsc::Sender<Seat>,
@@ -301,7 +301,7 @@ struct Unready {
 
 impl Drop for Unready {
     fn drop(&mut self) {
-        // There is room for each; without a reader the endpoint is closed.
+        // The queue has room for every seat; if the reader is gone, the endpoint is closed.
         let _ = self.leave.try_send(self.seat);
     }
 }

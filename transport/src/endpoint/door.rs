@@ -1,35 +1,37 @@
-//! Who is let in next, while nobody knows who anybody is. Pure: it holds arrivals and counts places.
+//! Admission of handshakes: which arrival is next, while no peer is identified yet. Pure: it queues arrivals and counts
+//! places.
 //!
 //! A handshake holds a place until it is done or given up, and there are few places. Three rules keep strangers from
 //! holding them all:
 //!
 //! - An arrival whose address is not validated may be forged. A few of those are let in, so that a quiet node answers
-//!   after one round trip; further ones have to prove their address first (QUIC's `Retry`), which costs this node
-//!   no memory and the peer a round trip.
-//! - One address (an IPv4 address, a /64 of IPv6) holds half of the places at most. Its further arrivals wait here.
-//! - Addresses take turns, and when too many arrivals wait, the one with the most waiting loses its newest.
+//!   after one round trip; further ones have to prove their address first (QUIC's `Retry`), which costs this node no
+//!   memory and the peer a round trip.
+//! - One address (an IPv4 address, a /64 of IPv6) holds at most half of the places. Its further arrivals wait here.
+//! - Addresses take turns, and when too many arrivals wait, the address with the most waiting loses its newest one.
 
 use super::limit::subnet;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 
-/// Handshakes at once. Measured: without a gate, a storm of 2,000 at once breaks hundreds of handshakes; with 64, none.
+/// Concurrent handshakes. Measured: without a limit, a storm of 2,000 at once breaks hundreds of handshakes; with 64,
+/// none.
 pub(super) const PLACES: usize = 64;
 
-/// Handshakes at once with one address.
+/// Concurrent handshakes with one address.
 const PLACES_OF_ONE: usize = PLACES / 2;
 
-/// Arrivals with an address that is not validated, in a place or waiting for one.
+/// Arrivals with an unvalidated address, in a place or waiting for one.
 const UNVALIDATED_MAX: usize = 16;
 
-/// Arrivals that wait. quinn holds 256 that nobody has looked at, and these count among them.
+/// Arrivals that may wait for a place. quinn holds 256 that have not been accepted, and these count among them.
 const WAITING_MAX: usize = 192;
 
-/// Arrivals that wait, and the places that others hold.
+/// Queue of waiting arrivals, and the places that handshakes hold.
 #[derive(Debug)]
 pub(super) struct Door<A> {
     waiting: BTreeMap<IpAddr, VecDeque<(Seat, A)>>,
-    /// The addresses in `waiting`, in the order of their turns.
+    /// Addresses in `waiting`, in the order of their turns.
     turns: VecDeque<IpAddr>,
     waits: usize,
     seated: BTreeMap<IpAddr, usize>,
@@ -37,19 +39,19 @@ pub(super) struct Door<A> {
     unvalidated: usize,
 }
 
-/// The place of one arrival, which is given back by [`Door::leave`].
+/// Place of one arrival; [`Door::leave`] frees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Seat {
     from: IpAddr,
     validated: bool,
 }
 
-/// What to do with an arrival that does not wait.
+/// What to do with an arrival that is turned away.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Turned<A> {
-    /// It has to prove its address first.
+    /// Demand that the peer proves its address first.
     Away(A),
-    /// It is dropped without an answer, as too many wait; its peer asks again.
+    /// Drop the arrival without an answer, because too many wait; its peer retries.
     Ignored(A),
 }
 
@@ -67,7 +69,7 @@ impl<A> Default for Door<A> {
 }
 
 impl<A> Door<A> {
-    /// Takes an arrival in; what has to be turned away for it, which may be itself.
+    /// Queues an arrival. Returns an arrival that is turned away for it, which may be the same one.
     pub(super) fn arrive(&mut self, from: IpAddr, validated: bool, arrival: A) -> Option<Turned<A>> {
         if !validated && self.unvalidated >= UNVALIDATED_MAX {
             return Some(Turned::Away(arrival));
@@ -83,7 +85,7 @@ impl<A> Door<A> {
         if self.waits > WAITING_MAX { self.drop_one().map(Turned::Ignored) } else { None }
     }
 
-    /// The next arrival that has a place.
+    /// Gives the next waiting arrival a place, if one is free for its address.
     pub(super) fn next(&mut self) -> Option<(Seat, A)> {
         if self.seats >= PLACES {
             return None;
@@ -104,7 +106,7 @@ impl<A> Door<A> {
         Some((seat, arrival))
     }
 
-    /// A handshake is over.
+    /// Frees the place of a handshake that is over.
     pub(super) fn leave(&mut self, seat: Seat) {
         self.seats -= 1;
         self.unvalidated -= usize::from(!seat.validated);
@@ -116,7 +118,7 @@ impl<A> Door<A> {
         }
     }
 
-    /// Takes out the newest arrival of the address with the most.
+    /// Removes the newest arrival of the address with the most waiting arrivals.
     fn drop_one(&mut self) -> Option<A> {
         let from = *self.waiting.iter().max_by_key(|(_, queue)| queue.len())?.0;
         let queue = self.waiting.get_mut(&from)?;

@@ -1,9 +1,9 @@
-//! How a stranger becomes a node.
+//! Enrolment: how a stranger becomes a node.
 //!
-//! The joiner checks the CA of whoever answers against the first half of its token before it says a word. If the
-//! certificate is a worker's it asks only who the managers are, so that a token's secret is told to managers alone.
-//! A manager hands the request to the cluster's [`Issuer`](crate::trust::Issuer), which knows the secrets. Nothing
-//! else exists on such a connection: one stream, one small question, and it is closed.
+//! The joiner checks the CA of the answering node against the first half of its token before it says anything. If that
+//! node's certificate is a worker's, the joiner asks only for the managers, so that a token's secret is told to
+//! managers alone. A manager hands the request to the cluster's [`Issuer`](crate::trust::Issuer), which knows the
+//! secrets. Such a connection allows nothing else: one stream, one small question, and it is closed.
 //!
 //! Asking again with the same key is harmless: enrolment is keyed by it.
 
@@ -20,66 +20,66 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
 
-/// Nodes that a joiner asks one after the other before it gives up: the one it was told, and the managers that this
-/// one knows.
+/// Nodes that a joiner asks one after the other before it gives up: the one given by the operator, and the managers
+/// that this one knows.
 const HOPS_MAX: usize = 8;
 
-/// How long an answer may take: signing waits for a commit.
+/// Time within which an answer must arrive: signing waits for a commit.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
 
-/// How long a stranger that is connected may take to ask: it has nothing else to do, so some round trips.
+/// Time within which a connected stranger must ask: some round trips, since it has nothing else to do.
 const QUESTION_MAX: Duration = Duration::from_secs(2);
 
-/// How long a stranger that was answered may take to read the answer.
+/// Time within which a stranger must read its answer.
 const READ_MAX: Duration = Duration::from_secs(2);
 
-/// How often, and after which wait, a joiner comes again to a node that is busy with others.
+/// Number of attempts with a node that is busy with other joiners, and the wait between them (`BUSY_WAIT`).
 const BUSY_TRIES: usize = 5;
 const BUSY_WAIT: Duration = Duration::from_millis(500);
 
-/// How long the end of a connection may take to be known after its stream has failed.
+/// Time to learn how a connection ended after its stream has failed.
 const ENDED_MAX: Duration = Duration::from_millis(50);
 
-/// What a stranger is told that has to go for others.
+/// Reason told to a stranger that has to make room for others.
 const BUSY: &str = "too many nodes join at once; try again";
 
-/// The longest question. A request for a certificate has some 250 bytes.
+/// Upper bound on a question in bytes. A request for a certificate has some 250.
 const QUESTION_BYTES: usize = 16 << 10;
 
-/// Not enrolled.
+/// Reasons why a node was not enrolled.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EnrolError {
-    /// The first half of the token, the digest of the CA, is not that of the cluster which answers at the address.
+    /// The first half of the token, the digest of the CA, is not that of the cluster that answers at the address.
     #[error(
         "remote CA does not match fingerprint: the first half of the join token is not of the cluster at {addr}; \
          copy the token from \"swarm join-token\" on a manager of the cluster that you want to join"
     )]
     OtherCa {
-        /// Who answered.
+        /// Address of the answering node.
         addr: SocketAddr,
     },
-    /// Nobody answered, or not as a node does.
+    /// Dialling failed: no node answered at the address, or not as a node of the cluster does.
     #[error(transparent)]
     Dial(#[from] DialError),
-    /// The cluster refused, and says why.
+    /// The cluster refused the request and gave a reason.
     #[error(transparent)]
     Refused(#[from] Refused),
-    /// The other side did not keep to the protocol, or went away in the middle. Asking again with the same key is
+    /// The answering node violated the protocol, or went away before its answer. Asking again with the same key is
     /// safe.
     #[error("{addr} did not answer as a node does: {why}")]
     Broken {
-        /// Who.
+        /// Address of that node.
         addr: SocketAddr,
-        /// What happened.
+        /// Description of the failure.
         why: String,
     },
-    /// Too many others join through that node at the same time. Nothing was asked.
+    /// Too many other nodes join through that node at the same time. The request was not handled.
     #[error("too many nodes join through {addr} at the same time; try again")]
     Busy {
-        /// Who said so.
+        /// Address of the busy node.
         addr: SocketAddr,
     },
-    /// No socket to dial from.
+    /// No socket could be bound to dial from.
     #[error("cannot bind a socket to join with: {0}")]
     Bind(String),
 }
@@ -97,8 +97,8 @@ enum Answer {
     Refused(Refused),
 }
 
-/// Asks the node at `addr` for a certificate; any node will do. `listen` says where to dial from: its address
-/// counts, its port does not. `level` is the highest that this node's program understands.
+/// Requests a certificate through the node at `addr`, which may be any node of the cluster. The joiner dials from the
+/// address of `listen`; its port is not used. `level` is the highest that this node's program understands.
 pub async fn enrol(
     network: &dyn Network,
     listen: SocketAddr,
@@ -108,7 +108,7 @@ pub async fn enrol(
     request: &SigningRequest,
     level: Level,
 ) -> Result<EnrolReply, EnrolError> {
-    // Nothing outlives this socket that a reset could be about.
+    // A constant key is enough: no connection outlives this socket, so no stateless reset is ever needed.
     let binding = Binding { identity: None, key: SocketKey([0; 32]), utc: utc.clone() };
     let socket =
         network.bind(SocketAddr::new(listen.ip(), 0), binding).map_err(|why| EnrolError::Bind(why.to_string()))?;
@@ -138,7 +138,7 @@ async fn ask_around(
                 next.extend(managers.iter().map(|(_, addr)| *addr).filter(|addr| !asked.contains(addr)));
                 last.get_or_insert(EnrolError::Refused(Refused::Ask { managers }));
             }
-            // A token that one manager refuses, all refuse.
+            // A token that one manager refuses is refused by all.
             Err(why @ (EnrolError::Refused(Refused::Secret | Refused::Request(_)) | EnrolError::OtherCa { .. })) => {
                 return Err(why);
             }
@@ -148,7 +148,7 @@ async fn ask_around(
     Err(last.unwrap_or(EnrolError::Broken { addr: first, why: "it names no manager".into() }))
 }
 
-/// Asks again after a while where too many nodes join at the same time.
+/// Asks one node, and again after a wait while it is busy with other joiners.
 async fn ask_patiently(
     socket: &dyn Socket,
     utc: &Utc,
@@ -213,7 +213,7 @@ async fn put(connection: &dyn Connection, question: &Question) -> Result<Answer,
     recv.expect_value().await
 }
 
-/// Whether the reply is what was asked for: a certificate of the CA of the token, for the key of the request.
+/// Checks that the reply is what was asked for: a certificate of the token's CA, for the key of the request.
 fn fits(reply: &EnrolReply, utc: &Utc, token: &JoinToken, request: &SigningRequest) -> Result<(), TrustError> {
     if !reply.roots.iter().any(|root| root.digest() == token.ca) {
         return Err(TrustError::Mismatch("the CA of the token is not among those that it trusts".into()));
@@ -252,7 +252,7 @@ pub(super) async fn answer(inner: &Arc<Inner>, connection: &dyn Connection) {
     };
     let read = async {
         if send.send_value(&answer).await.is_ok() && send.finish().await.is_ok() {
-            // The stranger closes once it has read the answer.
+            // The stranger closes the connection once it has read the answer.
             connection.ended().await;
         }
     };

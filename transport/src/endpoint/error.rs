@@ -1,4 +1,4 @@
-//! Why there is no session, or no lane.
+//! Errors: why there is no session, or no lane.
 
 use crate::admission::Denied;
 use crate::frame::FrameError;
@@ -6,10 +6,10 @@ use crate::network::{DialError, Ended};
 use essaim_wire::NodeId;
 use std::net::SocketAddr;
 
-/// There is no session with the node, and none could be made.
+/// Reasons why there is no session with a node, and none could be made.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unreached {
-    /// Nobody has said where the node is.
+    /// The node's address is unknown.
     #[error("no address is known for {0}")]
     NoAddress(NodeId),
     /// Dialling failed.
@@ -18,17 +18,17 @@ pub enum Unreached {
     /// Another node answers at the address.
     #[error("{addr} is {found} now, not {wanted}")]
     OtherNode {
-        /// Who was wanted.
+        /// Node that was dialled.
         wanted: NodeId,
-        /// Who answered.
+        /// Node that answered.
         found: NodeId,
-        /// Where.
+        /// Address at which it answered.
         addr: SocketAddr,
     },
-    /// It is this node itself.
+    /// The node is this node itself.
     #[error("{0} is this node itself")]
     Itself(NodeId),
-    /// The admission table of either side forbids it.
+    /// The admission table of one side forbids the session.
     #[error(transparent)]
     Denied(#[from] Denied),
     /// The connection ended before both sides had said Hello.
@@ -39,19 +39,19 @@ pub enum Unreached {
     Closed,
 }
 
-/// A lane was not opened. Nothing was said on it.
+/// Reasons why a lane was not opened. Nothing was sent on it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum OpenError {
-    /// No session.
+    /// There is no session with the node.
     #[error(transparent)]
     Unreached(#[from] Unreached),
-    /// One of the two sides does not allow the lane, or nobody serves it.
+    /// One side does not allow the lane, or the peer does not serve it.
     #[error(transparent)]
     Denied(#[from] Denied),
-    /// The session ended meanwhile.
+    /// The session ended in the meantime.
     #[error("the session ended: {0}")]
     Ended(#[from] Ended),
-    /// The answer of the peer was no answer.
+    /// The peer's answer was missing or malformed.
     #[error(transparent)]
     Frame(#[from] FrameError),
 }

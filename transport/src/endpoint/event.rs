@@ -1,4 +1,4 @@
-//! What is told of sessions: who the peer is, that a session stands, how it ended.
+//! Events of sessions: the peer's identity, the beginning of a session, and its end.
 
 use crate::admission::Denied;
 use crate::code;
@@ -9,65 +9,66 @@ use bytes::Bytes;
 use essaim_wire::{Generation, Lineage, NodeId, Role, WireVersion};
 use std::net::SocketAddr;
 
-/// Numbers the sessions of this node since its start. An event about one number says nothing about another.
+/// Number of a session since this node's start. An event about one session says nothing about another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SessionId(pub u64);
 
-/// The other end of a session, as it proved and said when the session was made.
+/// The other end of a session, as it proved and stated when the session was made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PeerInfo {
-    /// Which session.
+    /// Number of the session.
     pub session: SessionId,
-    /// Which node.
+    /// Id of the peer.
     pub node: NodeId,
-    /// What it may do here: its certificate, less what the table takes away.
+    /// Effective role: that of the certificate, less what the admission table takes away.
     pub role: Role,
-    /// Which start of its daemon.
+    /// Generation (number of the start) of the peer's daemon.
     pub generation: Generation,
-    /// Its history of the log, when it said Hello.
+    /// Lineage of the peer's log when it said Hello.
     pub lineage: Lineage,
-    /// The version that the two speak on this session: nothing newer is said to it.
+    /// Wire version of the session: neither side sends anything newer.
     pub wire: WireVersion,
-    /// Where its packets come from.
+    /// Address from which the peer's packets come.
     pub remote: SocketAddr,
-    /// Where it wants to be reached.
+    /// Address at which the peer wants to be reached.
     pub advertise: SocketAddr,
-    /// Which of the two connections.
+    /// Kind of connection: control or bulk.
     pub traffic: Traffic,
-    /// Its certificate.
+    /// Identity in the peer's certificate.
     pub identity: PeerIdentity,
 }
 
-/// What happened to control sessions, in order. Bulk sessions come and go silently: they are no evidence.
+/// Events of control sessions, in order. Bulk sessions come and go without events, since they prove nothing about a
+/// node's health.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    /// A control session stands.
+    /// A control session is established.
     Up(PeerInfo),
     /// A control session has ended.
     Lost {
-        /// With whom.
+        /// Peer of the session.
         node: NodeId,
-        /// Which.
+        /// Number of the session.
         session: SessionId,
-        /// Which start of the peer's daemon it was with.
+        /// Generation of the peer's daemon in that session.
         generation: Generation,
-        /// How it ended.
+        /// Reason why the session ended.
         how: Lost,
     },
 }
 
-/// How a session ended.
+/// Reasons why a session ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Lost {
-    /// Another session with the same node took its place; nothing is wrong.
+    /// Another session with the same node replaced it; nothing is wrong.
     Replaced,
-    /// The peer has a new generation: it was restarted.
+    /// The peer runs in a new generation: it was restarted.
     Restarted,
-    /// The table denied it.
+    /// The admission table denies the peer.
     Denied(Denied),
-    /// The peer, or this node, has another role than when the session was made.
+    /// The role of the peer, or of this node, changed since the session was made.
     RoleChanged,
-    /// Nobody used it for a while.
+    /// The session was unused for a while.
     Unused,
     /// The connection ended.
     Ended(Ended),
@@ -83,18 +84,18 @@ impl Lost {
         }
     }
 
-    /// Whether the peer fell silent without a word, or does not know the session any more. Everything else says
-    /// that its daemon lives, or said goodbye.
+    /// Whether the peer fell silent without a goodbye, or no longer knows the session. Every other reason shows that
+    /// its daemon lives, or said goodbye.
     pub const fn is_abrupt(&self) -> bool {
         matches!(self, Self::Ended(Ended::TimedOut | Ended::Reset | Ended::Failed(_)))
     }
 }
 
-/// A datagram of a peer.
+/// A received datagram.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Datagram {
-    /// Who sent it, by its certificate.
+    /// Sender, by its certificate.
     pub from: NodeId,
-    /// What it says.
+    /// Content of the datagram.
     pub bytes: Bytes,
 }

@@ -1,9 +1,9 @@
-//! The first words on a connection and on a stream.
+//! The first frames on a connection and on a stream.
 //!
-//! On a connection: the dialler opens a stream and says [`Hello`]; the other side answers with its own, or says why
-//! not. Both name the range of wire versions that they speak, and the session has the newest that is in both. On every
-//! later stream: whoever opens it says [`Open`], and the answer says whether the lane is open. Each of
-//! these frames is small and read with a small limit, because nothing has been judged yet.
+//! On a connection, the dialler opens a stream and says [`Hello`]; the other side answers with its own, or refuses with
+//! a reason. Both name the range of wire versions that they speak, and the session uses the newest version in both
+//! ranges. On every later stream, the opener says [`Open`], and the answer tells whether the lane is open. Each of
+//! these frames is small and read with a small limit, because the peer has not been judged yet.
 
 use crate::admission::Denied;
 use crate::lane::{Lane, Traffic};
@@ -11,12 +11,13 @@ use bincode::{Decode, Encode};
 use essaim_wire::{DecodeError, Generation, Lineage, WireVersion, decode_prefix};
 use std::net::SocketAddr;
 
-/// The longest frame before a lane is open. A refusal with a reason is the longest of them.
+/// Upper bound in bytes on a frame before a lane is open. A refusal with its reason is the longest.
 pub(super) const FRAME_MAX: usize = 4 << 10;
 
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub(super) struct Hello {
-    /// The wire versions that the sender speaks. They stand first, so that any program can read them of any other.
+    /// Range of wire versions (`oldest` to `newest`) that the sender speaks. The range comes first, so that every
+    /// program can read that of any other.
     pub(super) oldest: WireVersion,
     pub(super) newest: WireVersion,
     pub(super) lineage: Lineage,
@@ -31,7 +32,7 @@ pub(super) enum Welcome {
     No(Unwelcome),
 }
 
-/// Why a session was not established.
+/// Reasons why a session was not established.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Encode, Decode)]
 pub(super) enum Unwelcome {
     #[error(
@@ -49,7 +50,7 @@ pub(super) enum Unwelcome {
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub(super) struct Open {
     pub(super) lane: Lane,
-    /// The history that the opener belongs to now; it may have changed since Hello.
+    /// Present lineage of the opener; it may have changed since Hello.
     pub(super) lineage: Lineage,
 }
 
@@ -59,7 +60,7 @@ pub(super) enum Opened {
     No(Denied),
 }
 
-/// The newest version that is in both ranges: that of `hello`, and from the oldest that this program speaks to `newest`.
+/// The newest wire version in both ranges: `oldest` to `newest` of the peer, and this program's oldest to `own_newest`.
 pub(super) fn agree(
     oldest: WireVersion,
     newest: WireVersion,
@@ -72,8 +73,8 @@ pub(super) fn agree(
     Ok(spoken)
 }
 
-/// Reads the Hello of a program of any age, and agrees on a version with it. A newer program may say more in its Hello
-/// than this one knows of: that is for those who do.
+/// Decodes the Hello of a program of any version, and agrees on the wire version. Bytes that a newer program adds to
+/// its Hello are ignored.
 pub(super) fn read_hello(
     bytes: &[u8],
     own_newest: WireVersion,
@@ -120,7 +121,7 @@ mod tests {
         let mut bytes = encode(&Hello { oldest: WireVersion(3), newest: WireVersion(4), ..hello() });
         let refused = Unwelcome::Version { oldest: WireVersion(1), newest: WireVersion(2) };
         assert_eq!(read_hello(&bytes, WireVersion(2)), Ok(Err(refused)));
-        // What follows the range may be anything.
+        // Any bytes may follow the range.
         bytes.truncate(2);
         bytes.extend([250; 9]);
         assert!(read_hello(&bytes, WireVersion(2)).expect("the range is enough").is_err());

@@ -1,4 +1,4 @@
-//! What all clones of an endpoint share: the table of sessions, the address book, who serves what.
+//! State shared by all clones of an endpoint: the table of sessions, the address book, the servers of lanes.
 
 use super::book::Book;
 use super::door::PLACES;
@@ -25,19 +25,20 @@ use std::time::Duration;
 use tokio::sync::{Notify, Semaphore, mpsc, watch};
 use tokio::time::sleep;
 
-/// How often sessions are looked through for those that nobody uses, or whose certificate has expired.
+/// Interval at which unused sessions, and those with an expired certificate, are closed.
 const SWEEP: Duration = Duration::from_secs(10);
 
-/// A session without a lane and without a datagram for this long is closed: in a large cluster every node speaks to
-/// every other one now and then, and a session costs 30 KiB and a keep-alive a second. A slow probe makes one every
-/// five seconds, so with a minute there were more of those than of all that are of use; made again it costs 1 ms.
+/// Time without a lane and without a datagram after which a session is closed. In a large cluster every node speaks to
+/// every other one now and then, and a session costs 30 KiB and a keep-alive a second. A slow probe makes a session
+/// every five seconds, so with a minute there were more of those than of all useful sessions; making one again costs 1
+/// ms.
 const UNUSED_MAX: Duration = Duration::from_secs(15);
 
 pub(super) struct Inner {
     pub(super) socket: Arc<dyn Socket>,
     pub(super) advertise: SocketAddr,
     pub(super) generation: Generation,
-    /// The newest version that this node's program speaks.
+    /// The newest wire version that this node's program speaks.
     pub(super) wire: WireVersion,
     pub(super) utc: Utc,
     pub(super) datagrams: DatagramSink,
@@ -45,10 +46,10 @@ pub(super) struct Inner {
     pub(super) limiter: Mutex<Limiter>,
     pub(super) jitter: Mutex<ChaCha8Rng>,
     pub(super) tasks: Tasks,
-    /// Dials of this node that are under way.
+    /// Permits for this node's dials under way.
     pub(super) unready_out: Arc<Semaphore>,
     pub(super) strangers: Arc<Strangers>,
-    /// Told whenever a session stands.
+    /// Notified whenever a session is established.
     pub(super) changed: Notify,
     identity: RwLock<Identity>,
     admission: RwLock<Arc<Admission>>,
@@ -57,17 +58,17 @@ pub(super) struct Inner {
     issuer: RwLock<Option<Arc<dyn Issuer>>>,
     events: mpsc::Sender<Event>,
     closed: watch::Sender<bool>,
-    /// The number of the next session; 0 is that of this node with itself.
+    /// Number of the next session; 0 is this node's session with itself.
     sessions: AtomicU64,
 }
 
-/// What became of a connection on which both sides have said Hello.
+/// Outcome of a connection on which both sides have said Hello.
 pub(super) enum Met {
     Session(Arc<Session>),
     Duplicate(Arc<Session>),
     Older(Generation),
     Denied(Denied),
-    /// The peer saw a certificate of this node that says another role than its present one.
+    /// The peer saw a certificate of this node with another role than the present one.
     Outdated,
     Closed,
 }
@@ -166,7 +167,7 @@ impl Inner {
         self.admission().judge_session(self.identity().cluster(), peer, (self.utc)())
     }
 
-    /// Judges a lane. Without a lineage of the peer, that part is left to a second judgement.
+    /// Judges a lane by the admission table. Without the peer's lineage, that check is left to a second call.
     pub(super) fn judge(
         &self,
         peer: &PeerInfo,
@@ -182,8 +183,8 @@ impl Inner {
         self.admission().judge_lane(cluster, &peer.identity, lane, direction, theirs, (self.utc)())
     }
 
-    /// Enters a connection on which both have said Hello into the table; when it stands, it runs. `shown` is the role
-    /// that this node's certificate said on it.
+    /// Offers a connection on which both sides have said Hello to the table, and runs the session if it is accepted.
+    /// `shown` is the role in this node's certificate on that connection.
     pub(super) fn establish(
         self: &Arc<Self>,
         connection: Arc<dyn Connection>,
@@ -197,7 +198,7 @@ impl Inner {
             Err(denied) => return Met::Denied(denied),
         };
         let remote = connection.remote_addr();
-        // Who listens on every address does not know which one others see.
+        // A node that listens on every address does not know at which one others see it.
         let advertise = match hello.advertise {
             any if any.ip().is_unspecified() => SocketAddr::new(remote.ip(), any.port()),
             addr => addr,
@@ -219,11 +220,11 @@ impl Inner {
         let entry = Entry { id, generation: hello.generation, dialled_by, session: session.clone() };
         let offered = {
             let mut table = self.table();
-            // Under the lock, so that `close` finds every session that it must end.
+            // Checked under the lock, so that `close` finds every session that it must end.
             if *self.closed.borrow() {
                 return Met::Closed;
             }
-            // And so that `present` finds every session that it must drop: this one was not there yet.
+            // Checked under the lock, so that a session is either refused here or found by `present`, which drops it.
             if self.identity().role() != shown {
                 return Met::Outdated;
             }
@@ -258,7 +259,7 @@ impl Inner {
         self.book.lock()
     }
 
-    /// Tells an event; waits while the queue is full, which slows the session down and nobody else.
+    /// Sends an event. Waits while the queue is full, which slows down this session and no other.
     pub(super) async fn tell(&self, event: Event) {
         let mut closed = self.closed.subscribe();
         tokio::select! {
@@ -268,7 +269,7 @@ impl Inner {
         }
     }
 
-    /// Looks after the sessions: whom the table denies is dropped at once, whom nobody uses after a while.
+    /// Maintains the sessions: one that the table denies is closed at once, one that is unused after a while.
     pub(super) async fn keep(self: Arc<Self>, mut tables: watch::Receiver<Arc<Admission>>) {
         let mut closed = self.closed.subscribe();
         let mut fed = true;
@@ -329,7 +330,7 @@ impl Inner {
         *self.closed.borrow()
     }
 
-    /// Marks the end, and says which sessions stood. None stands afterwards, and none will.
+    /// Closes the table, so that no session can be established any more, and returns the sessions that it held.
     pub(super) fn shut(&self) -> Vec<Arc<Session>> {
         let mut table = self.table();
         self.closed.send_replace(true);

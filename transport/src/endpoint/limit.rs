@@ -1,7 +1,7 @@
-//! How often an address may ask to join. Pure: the time is handed in.
+//! Rate limit on joining, by address. Pure: the time is passed in.
 //!
-//! A bucket for each address: it holds [`BURST`] requests and refills at [`PER_SECOND`]. A wrong secret costs
-//! [`WRONG_COST`], so guessing is slow while a rack of machines behind one address still joins.
+//! Each address has a token bucket of [`BURST`] requests, which refills at [`PER_SECOND`]. A wrong secret costs
+//! [`WRONG_COST`], so guessing is slow while a rack of machines behind one address can still join.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -11,14 +11,14 @@ use tokio::time::Instant;
 /// Requests that an address may make at once: a dev cluster of this many nodes on one machine.
 const BURST: u32 = 64;
 
-/// Requests that an address may make in the long run.
+/// Requests per second that an address may make in the long run.
 const PER_SECOND: u32 = 4;
 
-/// What a wrong secret costs beyond the request. 128 bits cannot be guessed; the limit is there to keep the noise,
-/// and the work that it makes, small.
+/// Requests that a wrong secret costs in addition. 128 bits cannot be guessed; the limit keeps the noise, and the work
+/// that it causes, small.
 const WRONG_COST: u32 = 7;
 
-/// Addresses that are remembered. Beyond it the one not heard of for longest is forgotten.
+/// Addresses with a bucket. A further one replaces the bucket that was unused for longest.
 const ADDRESSES_MAX: usize = 1024;
 
 #[derive(Debug, Default)]
@@ -28,16 +28,16 @@ pub(super) struct Limiter {
 
 #[derive(Debug)]
 struct Bucket {
-    /// In units of one request / [`UNIT`].
+    /// Fill level in units of one request / [`UNIT`].
     level: u64,
     at: Instant,
 }
 
-/// Parts of one request, so that refilling rounds fairly: milliseconds at one request a second.
+/// Parts of one request: refilling is exact to the millisecond at one request a second.
 const UNIT: u64 = 1000;
 
 impl Limiter {
-    /// Counts a request of the address, or says how long it must wait.
+    /// Counts a request of the address. Returns the time that it must wait when its bucket is empty.
     pub(super) fn take(&mut self, now: Instant, addr: IpAddr) -> Result<(), Duration> {
         let bucket = self.bucket(now, addr);
         match bucket.level.checked_sub(UNIT) {
@@ -49,7 +49,7 @@ impl Limiter {
         }
     }
 
-    /// The request turned out to carry a wrong secret.
+    /// Charges the address for a wrong secret.
     pub(super) fn punish(&mut self, now: Instant, addr: IpAddr) {
         let bucket = self.bucket(now, addr);
         bucket.level = bucket.level.saturating_sub(u64::from(WRONG_COST) * UNIT);
@@ -70,7 +70,8 @@ impl Limiter {
     }
 }
 
-/// An IPv6 host owns its whole /64.
+/// The part of an address that identifies its host: all of an IPv4 address; the /64 of an IPv6 address, since a host
+/// owns all of it.
 pub(super) fn subnet(addr: IpAddr) -> IpAddr {
     match addr {
         IpAddr::V4(_) => addr,

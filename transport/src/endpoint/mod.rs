@@ -1,24 +1,25 @@
 //! The endpoint: sessions with other nodes, by node id.
 //!
-//! Whoever wants to say something to a node opens a lane to it, or sends it a datagram; the endpoint dials when there
-//! is no session yet. A session is one connection on which both sides have said Hello (wire versions, lineage,
-//! generation, control or bulk) and which both sides admit. Between two nodes there are at most two: control, and
-//! bulk once a bulk lane is opened. A session has a number of its own on this node, so that the end of an old one is
-//! never taken for the end of its successor.
+//! To send something to a node, other code opens a lane to it or sends it a datagram; the endpoint dials when there is
+//! no session yet. A session is one connection on which both sides have said Hello (wire versions, lineage, generation,
+//! control or bulk) and which both sides admit. Between two nodes there are at most two: control, and bulk once a bulk
+//! lane is opened. Each session has its own number on this node, so that the end of an old one is never taken for the
+//! end of its successor.
 //!
-//! - `hello`: the first words, and the frames that open a lane.
+//! - `hello`: the first frames of a connection, and the frames that open a lane.
 //! - `table`: which session stands when two compete; pure.
-//! - `session`: what runs while one stands.
-//! - `dial`: making one, in both directions.
-//! - `door`: who is let in next while it is not known who anybody is; pure.
+//! - `session`: the tasks of an established session.
+//! - `dial`: session setup, in both directions.
+//! - `door`: admission of handshakes, while no peer is identified yet; pure.
 //! - `book`: addresses, dials under way, back-off.
-//! - `allowance`, `datagrams`: what a peer may occupy of this node, and a queue of its own for its datagrams.
+//! - `allowance`, `datagrams`: limits on what a peer may occupy of this node, and a queue of its own for its datagrams.
 //! - `own`: the lanes of a node to itself.
-//! - `enrol`, `strangers`, `limit`: how a stranger becomes a node, how many may be connected, and how often one may ask.
-//! - `inner`: what all clones share, and what looks after the sessions.
-//! - `event`, `error`: what is told.
+//! - `enrol`, `strangers`, `limit`: how a stranger becomes a node, how many may be connected, and how often one may
+//!   ask.
+//! - `inner`: the state that all clones share, and the maintenance of sessions.
+//! - `event`, `error`: events of sessions, and errors.
 //!
-//! Nothing here decides who is alive: the end of a session is an event for the membership, not a verdict.
+//! Nothing here decides which nodes are alive: the end of a session is an event for the membership, not a verdict.
 
 use crate::admission::Admission;
 use crate::code;
@@ -58,8 +59,8 @@ use rand::rngs::ChaCha8Rng;
 use std::io;
 use std::time::Duration;
 
-/// Events that wait for whoever hears them. A full queue slows the sessions down that have something to tell; it
-/// holds one for each of a thousand nodes.
+/// Events that may wait to be received: one for each of a thousand nodes. A full queue slows down the sessions that
+/// have an event to send.
 const EVENTS_MAX: usize = 1024;
 
 pub use allowance::Allowance;
@@ -69,58 +70,58 @@ pub use enrol::{EnrolError, enrol};
 pub use error::{OpenError, Unreached};
 pub use event::{Datagram, Event, Lost, PeerInfo, SessionId};
 
-/// What an endpoint is started with.
+/// Configuration of an endpoint.
 #[derive(Clone)]
 pub struct Config {
-    /// Where to bind.
+    /// Address to bind.
     pub listen: SocketAddr,
-    /// Where others reach this node; told in Hello. With port 0, the port that was bound is told.
+    /// Address at which others reach this node, told in Hello. With port 0, the bound port is told.
     pub advertise: SocketAddr,
-    /// Who this node is.
+    /// Certificate and key of this node.
     pub identity: Identity,
-    /// Which start of the daemon this is.
+    /// Generation (number of this start) of the daemon.
     pub generation: Generation,
-    /// The newest version that this node's program speaks.
+    /// The newest wire version that this node's program speaks.
     pub wire: WireVersion,
-    /// Signs stateless resets; kept on disk.
+    /// Key for stateless resets; kept on disk.
     pub key: SocketKey,
-    /// Spreads redials.
+    /// Seed of the jitter between redials.
     pub seed: u64,
-    /// The time by which certificates are judged.
+    /// Clock by which certificates are judged.
     pub utc: Utc,
-    /// The table in force. A change drops whatever it denies.
+    /// Admission table in force. A change drops every session that it denies.
     pub admission: watch::Receiver<Arc<Admission>>,
 }
 
 /// Both directions of an open lane, as frames.
 pub struct LaneStream {
-    /// Which lane.
+    /// Purpose of the stream.
     pub lane: Lane,
-    /// With whom.
+    /// Peer of the session.
     pub peer: PeerInfo,
-    /// Towards the peer.
+    /// Frames to the peer.
     pub send: FrameSender,
-    /// From the peer.
+    /// Frames from the peer.
     pub recv: FrameReceiver,
 }
 
-/// Whoever serves a lane.
+/// Server of a lane.
 pub trait Serve: Send + Sync {
-    /// Serves one stream until its end. The endpoint aborts it when the session ends or the endpoint closes.
+    /// Serves one stream until its end. The endpoint aborts the task when the session ends or the endpoint closes.
     fn serve(self: Arc<Self>, peer: PeerInfo, stream: LaneStream) -> BoxFuture<'static, ()>;
 }
 
-/// The endpoint of a node. Cheap to clone; all clones are the same, and it runs until [`Endpoint::close`].
+/// The endpoint of a node. Cheap to clone; all clones are the same endpoint, which runs until [`Endpoint::close`].
 #[derive(Clone)]
 pub struct Endpoint {
     inner: Arc<Inner>,
 }
 
-/// What happens on an endpoint: sessions that come and go, and datagrams.
+/// Receivers of an endpoint's events (sessions that come and go) and of its datagrams.
 pub type Heard = (mpsc::Receiver<Event>, Datagrams);
 
 impl Endpoint {
-    /// Binds the port and starts. Must be called inside the runtime.
+    /// Binds the port and starts the endpoint. Must be called inside the runtime.
     pub fn start(network: &dyn Network, config: Config) -> io::Result<(Self, Heard)> {
         let Config { listen, identity, key, utc, .. } = config.clone();
         let socket = network.bind(listen, Binding { identity: Some(identity), key, utc })?;
@@ -137,67 +138,67 @@ impl Endpoint {
         Ok((Self { inner }, (hear_events, hear_datagrams)))
     }
 
-    /// This node.
+    /// Id of this node.
     pub fn node(&self) -> NodeId {
         self.inner.node()
     }
 
-    /// Which start of the daemon this is.
+    /// Generation (number of this start) of the daemon.
     pub fn generation(&self) -> Generation {
         self.inner.generation
     }
 
-    /// Where it is bound.
+    /// Address to which the endpoint is bound.
     pub fn local_addr(&self) -> SocketAddr {
         self.inner.socket.local_addr()
     }
 
-    /// Where it tells others to reach it.
+    /// Address at which this node tells others to reach it.
     pub fn advertise(&self) -> SocketAddr {
         self.inner.advertise
     }
 
-    /// Who this node is now.
+    /// Present certificate and key of this node.
     pub fn identity(&self) -> Identity {
         self.inner.identity()
     }
 
-    /// The table in force.
+    /// Admission table in force.
     pub fn admission(&self) -> Arc<Admission> {
         self.inner.admission()
     }
 
-    /// Registers who serves a lane; the last one counts. Until then whoever opens it is told that nobody does.
+    /// Registers the server of a lane, in place of an earlier one. Until then, a peer that opens the lane is denied.
     pub fn serve(&self, lane: Lane, server: Arc<dyn Serve>) {
         self.inner.set_server(lane, Some(server));
     }
 
-    /// Nobody serves the lane any more. Streams that are open stay open.
+    /// Removes the server of a lane. Open streams stay open.
     pub fn unserve(&self, lane: Lane) {
         self.inner.set_server(lane, None);
     }
 
-    /// Registers who answers strangers that want to join.
+    /// Registers the issuer that answers strangers that want to join.
     pub fn issue(&self, issuer: Arc<dyn Issuer>) {
         self.inner.set_issuer(issuer);
     }
 
-    /// Notes where a node is. What its Hello says is noted as well.
+    /// Records the address of a node. The address in a node's Hello is recorded as well.
     pub fn learn(&self, node: NodeId, addr: SocketAddr) {
         self.inner.book().learn(node, addr);
     }
 
-    /// Forgets where a node is.
+    /// Forgets the address of a node.
     pub fn forget(&self, node: NodeId) {
         self.inner.book().forget(node);
     }
 
-    /// Where a node is, as far as known.
+    /// Address of a node, if known.
     pub fn address(&self, node: NodeId) -> Option<SocketAddr> {
         self.inner.book().address(node)
     }
 
-    /// Makes a control session with whoever is at the address, and says who it is.
+    /// Makes a control session with the node at an address, whichever it is, and returns that node's info.
     pub async fn meet(&self, addr: SocketAddr) -> Result<PeerInfo, Unreached> {
         if self.inner.is_closed() {
             return Err(Unreached::Closed);
@@ -205,20 +206,21 @@ impl Endpoint {
         Ok(self.inner.meet(addr).await?.info.clone())
     }
 
-    /// Makes sure of a control session with the node, and says who it is.
+    /// Makes a control session with the node, unless there is one, and returns the node's info.
     pub async fn reach(&self, node: NodeId) -> Result<PeerInfo, Unreached> {
         Ok(self.inner.reach(node, Traffic::Control).await?.info.clone())
     }
 
-    /// Opens a lane; dials when there is no session. After a failed dial the next one waits a little longer each
-    /// time, up to two seconds.
+    /// Opens a lane; dials when there is no session. After a failed dial the next one waits for a back-off that grows
+    /// up to two seconds.
     pub async fn open(&self, node: NodeId, lane: Lane) -> Result<LaneStream, OpenError> {
         if node == self.node() {
             return own::open(&self.inner, lane);
         }
         let session = self.inner.reach(node, lane.traffic()).await?;
         match session.open(&self.inner, lane).await {
-            // It ended, or lost against another one, in this very moment. Nothing was said yet, so once more.
+            // The session ended, or was replaced by another one, at this moment. Nothing was sent yet, so a second
+            // attempt is safe.
             Err(OpenError::Ended(_) | OpenError::Frame(FrameError::Failed(_))) if session.is_over() => {
                 self.inner.reach(node, lane.traffic()).await?.open(&self.inner, lane).await
             }
@@ -226,8 +228,8 @@ impl Endpoint {
         }
     }
 
-    /// Sends a datagram on the control session. Without one it dials in the background and keeps a few datagrams
-    /// until the session stands. Never waits, and may lose any of them.
+    /// Sends a datagram on the control session. Without a session, dials in the background and keeps a few datagrams
+    /// until the session is established. Never waits, and may lose any datagram.
     pub fn send_datagram(&self, node: NodeId, bytes: Bytes) {
         if let Some(session) = self.inner.session(node, Traffic::Control) {
             session.touch();
@@ -246,7 +248,7 @@ impl Endpoint {
         }
     }
 
-    /// Asks the operating system of the node's host whether its daemon still listens.
+    /// Probes whether the node's daemon still listens; the operating system of the node's host answers.
     pub async fn probe(&self, node: NodeId) -> Probe {
         match self.address(node) {
             Some(addr) => self.inner.socket.probe(addr).await,
@@ -254,7 +256,7 @@ impl Endpoint {
         }
     }
 
-    /// The control sessions that stand, by node.
+    /// Peers of all control sessions, sorted by node.
     pub fn peers(&self) -> Vec<PeerInfo> {
         let table = self.inner.table();
         table
@@ -264,12 +266,12 @@ impl Endpoint {
             .collect()
     }
 
-    /// The control session with the node, if one stands.
+    /// Peer of the control session with the node, if there is one.
     pub fn peer(&self, node: NodeId) -> Option<PeerInfo> {
         Some(self.inner.session(node, Traffic::Control)?.info.clone())
     }
 
-    /// Ends all sessions with the node. Whoever needs it next dials again.
+    /// Ends all sessions with the node. The next use of the node dials again.
     pub fn disconnect(&self, node: NodeId, reason: &str) {
         for traffic in [Traffic::Control, Traffic::Bulk] {
             if let Some(session) = self.inner.session(node, traffic) {
@@ -279,8 +281,8 @@ impl Endpoint {
         }
     }
 
-    /// Shows another certificate from now on. When its role differs, all sessions are dropped, so that both sides
-    /// judge anew; a mere renewal drops none.
+    /// Replaces this node's certificate. If its role differs, all sessions are dropped, so that both sides judge anew;
+    /// a mere renewal drops none.
     pub fn present(&self, identity: Identity) -> Result<(), TrustError> {
         let old = self.inner.identity();
         if (identity.node(), identity.cluster()) != (old.node(), old.cluster()) {
@@ -296,8 +298,8 @@ impl Endpoint {
         Ok(())
     }
 
-    /// Ends every session, aborts whoever serves a lane and does not notice, and waits until the port can be bound
-    /// again. Not to be called from a server's own task.
+    /// Ends every session, aborts servers of lanes that do not end by themselves, and waits until the port can be bound
+    /// again. Must not be called from a server's own task.
     pub async fn close(&self) {
         for session in self.inner.shut() {
             let how = Lost::Ended(Ended::Local { reason: "the endpoint is closed".into() });
@@ -305,7 +307,7 @@ impl Endpoint {
         }
         self.inner.socket.close().await;
         self.inner.tasks.end(session::SERVERS_GRACE + Duration::from_millis(500)).await;
-        // Servers hold what they serve, which may hold this endpoint.
+        // A server owns what it serves, which may own this endpoint: removing the servers breaks the cycle.
         for lane in Lane::ALL {
             self.unserve(lane);
         }

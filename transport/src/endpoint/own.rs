@@ -1,7 +1,8 @@
 //! Lanes of a node to itself: the same servers, over memory.
 //!
-//! A manager's own worker is linked like every other one, and asks for logs or the tree go to every node alike; no
-//! session is needed for that, since both ends are this process. The lane is judged by the same table as a stranger's.
+//! A manager's own worker has a link like every other one, and requests for logs or the tree go to every node alike. No
+//! session is needed for that, since both ends are this process. The lane is judged by the same admission table as that
+//! of another node.
 
 use super::inner::Inner;
 use super::{LaneStream, OpenError, PeerInfo, SessionId};
@@ -12,12 +13,12 @@ use crate::network::{RecvStream, SendStream};
 use std::sync::Arc;
 use tokio::io::{DuplexStream, duplex};
 
-/// How much one end may write ahead of the other's reading, in each direction.
+/// Bytes that one end may write ahead of the other's reading, in each direction.
 const WINDOW: usize = 256 << 10;
 
-// One pipe for each direction, of which only one way is used: dropping either end of it ends the direction.
+// Each direction has a pipe of its own, used one way: dropping either end of the pipe ends the direction.
 impl SendStream for DuplexStream {
-    /// Both ends are this process: there is nobody to tell a code to.
+    /// Both ends are this process, so the code has no receiver.
     fn reset(&mut self, _code: u32) {}
 }
 

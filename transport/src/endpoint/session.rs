@@ -1,7 +1,8 @@
-//! One session: what runs while it stands.
+//! The tasks of one established session.
 //!
-//! Three things happen at once on it: streams of the peer are judged and handed to whoever serves their lane,
-//! datagrams are passed on, and its end is waited for. One task does all three, and one task per open lane.
+//! Three things happen at once on a session: streams of the peer are judged and handed to the server of their lane,
+//! datagrams are passed on, and the end of the connection is awaited. One task does all three, and each open lane has a
+//! task of its own.
 
 use super::allowance::{Place, Places, frame_max};
 use super::hello::{FRAME_MAX, Open, Opened};
@@ -25,21 +26,21 @@ use tokio::io::{AsyncRead, ReadBuf};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
-/// Whoever opens a stream must say what for within this time, and gets its answer within it.
+/// Time within which the opener of a stream must name its lane, and within which it must get the answer.
 const OPEN_MAX: Duration = Duration::from_secs(5);
 
-/// When a session has ended, those who serve its lanes have this long to notice, before they are aborted.
+/// Time for the servers of an ended session to notice its end, before they are aborted.
 pub(super) const SERVERS_GRACE: Duration = Duration::from_secs(1);
 
 pub(super) struct Session {
     pub(super) info: PeerInfo,
     pub(super) connection: Arc<dyn Connection>,
-    /// Why this node ended it, if it did.
+    /// Reason why this node ended the session, if it did.
     why: Mutex<Option<Lost>>,
     used: Mutex<Instant>,
-    /// How many streams are open, in either direction.
+    /// Number of open streams, in both directions.
     lanes: AtomicUsize,
-    /// The streams that the peer has opened, by lane.
+    /// Streams that the peer has opened, by lane.
     places: Places,
 }
 
@@ -55,13 +56,13 @@ impl Session {
         })
     }
 
-    /// Ends it; the first reason counts.
+    /// Ends the session; only the first reason is kept.
     pub(super) fn close(&self, how: Lost, code: u32, reason: &str) {
         self.why.lock().get_or_insert(how);
         self.connection.close(code, reason);
     }
 
-    /// Whether the connection has ended, even if nobody has noticed yet.
+    /// Whether the connection has ended, even if the session's task has not noticed yet.
     pub(super) fn is_over(&self) -> bool {
         self.connection.ended().now_or_never().is_some()
     }
@@ -70,7 +71,7 @@ impl Session {
         *self.used.lock() = Instant::now();
     }
 
-    /// For how long nobody has used it; zero while a lane is open.
+    /// Time for which the session has been unused; zero while a lane is open.
     pub(super) fn unused(&self) -> Duration {
         if self.lanes.load(Ordering::Relaxed) > 0 {
             return Duration::ZERO;
@@ -108,7 +109,7 @@ impl Session {
                     while servers.try_join_next().is_some() {}
                     servers.spawn(admit(inner.clone(), self.clone(), stream));
                 }
-                // How the connection ended is asked of the connection, which knows best.
+                // The connection gives the true reason for its end; the error of the stream does not.
                 Err(_) => return self.connection.ended().await,
             }
         }
@@ -151,7 +152,7 @@ impl Session {
         }
     }
 
-    /// A stream that counts as a use of the session, and holds its place, until its reading half is dropped.
+    /// Wraps a stream so that it counts as use of the session, and holds its place, until its reading half is dropped.
     fn guard(self: &Arc<Self>, stream: Stream, place: Arc<OnceLock<Place>>) -> Stream {
         self.lanes.fetch_add(1, Ordering::Relaxed);
         let recv = Guarded { inner: stream.recv, session: self.clone(), _place: place };
@@ -159,7 +160,7 @@ impl Session {
     }
 }
 
-/// Judges a stream of the peer, and serves it.
+/// Judges a stream of the peer, and serves it if its lane is allowed.
 async fn admit(inner: Arc<Inner>, session: Arc<Session>, stream: Stream) {
     let (peer, place) = (&session.info, Arc::new(OnceLock::new()));
     let stream = session.guard(stream, place.clone());
@@ -208,7 +209,7 @@ async fn admit(inner: Arc<Inner>, session: Arc<Session>, stream: Stream) {
 struct Guarded {
     inner: Box<dyn RecvStream>,
     session: Arc<Session>,
-    /// Held until the stream is given up, whoever has it then.
+    /// Place of the stream, held until the stream is dropped by its last owner.
     _place: Arc<OnceLock<Place>>,
 }
 

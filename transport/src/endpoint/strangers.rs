@@ -1,10 +1,12 @@
-//! Strangers that are connected in order to join: which of them may stay. Pure but for the bell that sends one away.
+//! Strangers that are connected in order to join: which of them may stay. Pure, except for the notification that sends
+//! one away.
 //!
-//! A stranger that says nothing must not keep out one that asks. So it is never a newcomer that is turned away: when
-//! there are too many, the one that has been silent for longest is, first of all among those of the same address. An
-//! honest joiner asks as soon as it is connected, so it is silent for a round trip.
+//! A silent stranger must not keep out one that asks. So a newcomer is never turned away: when there are too many, the
+//! one that has been silent for longest is sent away, preferably one of the same address. An honest joiner asks as soon
+//! as it is connected, so it is silent for a round trip.
 //!
-//! While its question is answered a stranger stays, and such places are counted apart: an answer may wait for a commit.
+//! A stranger whose question is being answered stays, and such strangers are counted apart: an answer may wait for a
+//! commit.
 
 use super::limit::subnet;
 use parking_lot::Mutex;
@@ -13,19 +15,20 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use tokio::sync::Notify;
 
-/// Strangers that are connected and are not being answered. A connection weighs some 30 KiB.
+/// Connected strangers whose question is not being answered. A connection costs some 30 KiB.
 const SILENT_MAX: usize = 256;
 
-/// The same of one address.
+/// Connected strangers of one address whose question is not being answered.
 const SILENT_OF_ONE: usize = 32;
 
-/// Strangers that are answered at once: what one commit may carry.
+/// Strangers that are answered at the same time: as many as one commit can carry.
 const ASKING_MAX: usize = 128;
 
-/// The same of one address: a development cluster of this many nodes joins at once on one machine.
+/// Strangers of one address that are answered at the same time: a development cluster of this many nodes joins at once
+/// on one machine.
 const ASKING_OF_ONE: usize = 64;
 
-/// Everybody who is connected, by arrival.
+/// All connected strangers, in the order of arrival.
 #[derive(Debug, Default)]
 pub(super) struct Strangers(Mutex<Known>);
 
@@ -42,7 +45,7 @@ struct Entry {
     away: Arc<Notify>,
 }
 
-/// One stranger; forgotten when this is dropped.
+/// One connected stranger; dropping it frees its place.
 #[derive(Debug)]
 pub(super) struct Stranger {
     strangers: Arc<Strangers>,
@@ -50,12 +53,12 @@ pub(super) struct Stranger {
     away: Arc<Notify>,
 }
 
-/// While this stands its stranger is answered, and is not sent away.
+/// Marks a stranger as being answered, so that it is not sent away; dropping it ends that.
 #[derive(Debug)]
 pub(super) struct Asking<'a>(&'a Stranger);
 
 impl Strangers {
-    /// Takes one in, and sends another away for it where there are too many.
+    /// Adds a stranger, and sends another one away for it when there are too many.
     pub(super) fn enter(self: &Arc<Self>, from: IpAddr) -> Stranger {
         let (from, away) = (subnet(from), Arc::new(Notify::new()));
         let mut known = self.0.lock();
@@ -76,7 +79,7 @@ impl Known {
         self.all.iter().filter(move |(_, it)| !it.asks && which(it)).map(|(number, _)| *number)
     }
 
-    /// The longest silent of these.
+    /// Sends away the stranger that has been silent for longest, of those that `which` selects.
     fn send_away(&mut self, which: impl Fn(&Entry) -> bool) {
         let number = self.silent(which).next();
         if let Some(it) = number.and_then(|number| self.all.remove(&number)) {
@@ -86,12 +89,12 @@ impl Known {
 }
 
 impl Stranger {
-    /// Waits until this one has to go.
+    /// Waits until this stranger is sent away.
     pub(super) async fn is_sent_away(&self) {
         self.away.notified().await;
     }
 
-    /// It has asked; `None` when too many are answered already.
+    /// Marks this stranger as being answered; `None` when too many are being answered already.
     pub(super) fn asks(&self) -> Option<Asking<'_>> {
         let mut known = self.strangers.0.lock();
         let from = known.all.get(&self.number)?.from;

@@ -1,8 +1,8 @@
 //! Which session stands when two compete. Pure.
 //!
-//! Both ends of a pair hold the same rule, so that they agree without a word: a higher generation of the peer
-//! replaces whatever was with a lower one, control and bulk. Of two sessions with the same generation, a second dial
-//! of the same side replaces its first, since nobody dials who still has a session. Of two dials in opposite
+//! Both ends of a pair apply the same rule, so that they agree without a message: a higher generation of the peer
+//! replaces all sessions with a lower one, control and bulk. Of two sessions with the same generation, a second dial of
+//! the same side replaces its first, since a side that still has a session does not dial. Of two dials in opposite
 //! directions, that of the smaller node id stays.
 
 use super::SessionId;
@@ -10,7 +10,7 @@ use crate::lane::Traffic;
 use essaim_wire::{Generation, NodeId};
 use std::collections::BTreeMap;
 
-/// A session as the rule sees it, and whatever else belongs to it.
+/// A session, with the facts that the rule needs.
 #[derive(Debug, Clone)]
 pub(super) struct Entry<S> {
     pub(super) id: SessionId,
@@ -24,14 +24,14 @@ pub(super) struct Table<S> {
     entries: BTreeMap<(NodeId, Traffic), Entry<S>>,
 }
 
-/// What became of a session that was offered.
+/// Outcome of offering a session.
 #[derive(Debug)]
 pub(super) enum Offered<S> {
-    /// It stands, and those had to go.
+    /// The offered session is established; the listed ones were removed for it.
     Stands(Vec<(Entry<S>, Gone)>),
-    /// This one stays in its place.
+    /// The offered session is refused; this one stays in its place.
     Duplicate(Entry<S>),
-    /// The peer was heard with a later generation.
+    /// The offered session is refused: a later generation of the peer is known.
     Older(Generation),
 }
 
@@ -71,7 +71,7 @@ impl<S: Clone> Table<S> {
         Offered::Stands(gone)
     }
 
-    /// Removes the session if it is still the one that stands; the end of an old one changes nothing.
+    /// Removes a session, unless another one has replaced it: the end of an old one changes nothing.
     pub(super) fn end(&mut self, node: NodeId, traffic: Traffic, id: SessionId) -> Option<Entry<S>> {
         let stands = self.entries.get(&(node, traffic)).is_some_and(|entry| entry.id == id);
         if stands { self.entries.remove(&(node, traffic)) } else { None }
@@ -81,7 +81,7 @@ impl<S: Clone> Table<S> {
         Some(&self.entries.get(&(node, traffic))?.session)
     }
 
-    /// All that stand, by node.
+    /// All sessions, sorted by node.
     pub(super) fn iter(&self) -> impl Iterator<Item = (Traffic, &S)> {
         self.entries.iter().map(|((_, traffic), entry)| (*traffic, &entry.session))
     }

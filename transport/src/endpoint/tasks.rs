@@ -1,4 +1,4 @@
-//! The tasks of an endpoint, so that its end can wait for theirs.
+//! The set of an endpoint's tasks, so that the end of the endpoint can wait for them.
 
 use parking_lot::{Mutex, MutexGuard};
 use std::time::Duration;
@@ -11,14 +11,14 @@ pub(super) struct Tasks(Mutex<JoinSet<()>>);
 impl Tasks {
     pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         let mut tasks = self.lock();
-        // What has ended is forgotten here, so the set is as large as what runs.
+        // Ended tasks are removed here, so the set is only as large as the number of running tasks.
         while tasks.try_join_next().is_some() {}
         tasks.spawn(task);
     }
 
-    /// Waits for all, aborts those that take longer than `grace`, and returns when none is left.
+    /// Waits for all tasks, aborts those that take longer than `grace`, and returns when none is left.
     pub(super) async fn end(&self, grace: Duration) {
-        // A task that ends may have started another one meanwhile.
+        // A task that ends may have started another one in the meantime.
         loop {
             let mut tasks = std::mem::take(&mut *self.lock());
             if tasks.is_empty() {

@@ -1,4 +1,4 @@
-//! How a stranger becomes a node, and how it does not.
+//! Tests of enrolment: how a stranger becomes a node, and when it is refused.
 
 use super::on_both_networks;
 use super::world::{Echo, World, ip, utc};
@@ -112,7 +112,7 @@ async fn without_a_certificate_nothing_but_enrolment_exists(world: &mut World) {
     let dialled = socket.dial(manager.addr(), Trust::Member).await.err().expect("no certificate");
     assert!(matches!(dialled, DialError::Unable(_)), "{dialled}");
 
-    // At the level of a joiner, a Hello is no question: the connection is closed, and nothing was answered.
+    // A joiner that says Hello asks no valid question: the connection is closed without an answer.
     let trust = Trust::Join { ca: world.token().ca };
     let connection = socket.dial(manager.addr(), trust).await.expect("anybody may ask to join");
     let mut stream = connection.open_stream().await.expect("a stream");

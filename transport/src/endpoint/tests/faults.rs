@@ -1,4 +1,4 @@
-//! Faults, in the simulation; and that the same seed gives the same run.
+//! Tests with faults, in the simulation; and that the same seed gives the same run.
 
 use super::world::{World, ip, utc};
 use crate::code;
@@ -106,7 +106,7 @@ async fn those_who_dial_and_say_nothing_are_sent_away_and_others_get_in() {
     for _ in 0..64 {
         silent.push(socket.dial(node.addr(), Trust::Member).await.expect("dialled"));
     }
-    // Every place is taken, so this one waits until the silent ones have had their time.
+    // Every place is taken, so this node waits until the time of the silent ones is over.
     let late = world.node(3, Role::Worker);
     late.knows(&node);
     assert!(late.endpoint.reach(node.id).await.is_err() || node.endpoint.peers().len() == 1);

@@ -1,4 +1,4 @@
-//! A worker that wants to harm: what it may occupy of a manager, and that nobody else notices.
+//! Tests with a hostile worker: the limits on what it may occupy of a manager, and that other nodes do not notice.
 
 use super::on_both_networks;
 use super::world::{Node, World, utc};
@@ -28,7 +28,7 @@ on_both_networks!(
     a_peer_that_floods_with_datagrams_loses_its_own_and_none_of_others,
 );
 
-/// A manager, a worker that is hostile, and one that is not; the workers know the manager.
+/// A manager, a hostile worker and an honest one; the workers know the manager.
 fn three(world: &mut World) -> (Node, Node, Node) {
     let manager = world.node(1, Role::Manager);
     let (hostile, honest) = (world.node(2, Role::Worker), world.node(3, Role::Worker));
@@ -37,14 +37,14 @@ fn three(world: &mut World) -> (Node, Node, Node) {
     (manager, hostile, honest)
 }
 
-/// Says something and hears it again: everything that was sent before has arrived.
+/// Sends a frame and receives its echo: everything that was sent before has arrived.
 async fn echo(stream: &mut LaneStream) {
     stream.send.send(b"there?").await.expect("sent");
     let heard = stream.recv.recv().await.expect("heard");
     assert_eq!(heard.as_deref(), Some(&b"there?"[..]));
 }
 
-/// Reads, and counts whom it serves at the moment.
+/// Server that reads, and counts the streams that it serves at the moment.
 #[derive(Default)]
 struct Count(AtomicUsize);
 
@@ -83,7 +83,7 @@ async fn a_peer_has_a_few_streams_of_a_lane_and_gets_the_next_when_one_ends(worl
     }
 }
 
-/// Opens a lane on the connection that it is given, whatever its own endpoint would say.
+/// Opens a lane on the given connection, even one that its own endpoint would refuse.
 async fn open_on(connection: &dyn Connection, lane: Lane) -> Option<Opened> {
     let stream = connection.open_stream().await.ok()?;
     let (mut send, mut recv) = (FrameSender::new(stream.send), FrameReceiver::new(stream.recv));
@@ -94,7 +94,7 @@ async fn open_on(connection: &dyn Connection, lane: Lane) -> Option<Opened> {
 async fn a_lane_is_served_on_its_own_connection_of_the_pair_only(world: &mut World) {
     let (manager, hostile, _) = three(world);
     manager.endpoint.serve(Lane::Link, Arc::new(Count::default()));
-    // The lane is refused, the session stands.
+    // The lane is refused; the session stays.
     hostile.endpoint.open(manager.id, Lane::Logs).await.err().expect("a worker reads no logs");
     let bulk = hostile.endpoint.inner.session(manager.id, Traffic::Bulk).expect("it was dialled");
     let answer = open_on(&*bulk.connection, Lane::Link).await;
@@ -106,7 +106,7 @@ async fn a_peer_that_floods_with_datagrams_loses_its_own_and_none_of_others(worl
     manager.endpoint.serve(Lane::Members, Arc::new(super::world::Echo));
     let mut of_hostile = hostile.endpoint.open(manager.id, Lane::Members).await.expect("open");
     let mut of_honest = honest.endpoint.open(manager.id, Lane::Members).await.expect("open");
-    // The manager reads nothing meanwhile, so whatever it keeps, it keeps in its queues.
+    // The manager reads nothing in the meantime, so what it keeps is in its queues.
     for _ in 0..100 {
         for _ in 0..100 {
             hostile.endpoint.send_datagram(manager.id, Bytes::from_static(&[6; 1000]));
@@ -135,7 +135,7 @@ fn resident() -> usize {
     pages * 4096
 }
 
-/// Opens a lane and sends all of the largest frame but its last byte, as far as it is let.
+/// Opens a lane and sends all of the largest frame except its last byte, as far as flow control allows.
 async fn half_a_frame(connection: Arc<dyn Connection>, lane: Lane) -> Option<()> {
     let stream = connection.open_stream().await.ok()?;
     let (mut send, _recv) = (FrameSender::new(stream.send), stream.recv);
@@ -150,8 +150,8 @@ async fn half_a_frame(connection: Arc<dyn Connection>, lane: Lane) -> Option<()>
     std::future::pending().await
 }
 
-/// Both sides are in this process, so the limit is what either may hold of the other: 32 MiB at the manager, and at
-/// the worker what waits to be sent. Without limits for each peer this takes gigabytes.
+/// Both sides are in this process, so the limit covers what each holds for the other: 32 MiB at the manager, and the
+/// unsent data at the worker. Without limits for each peer this takes gigabytes.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn half_frames_on_every_stream_take_little_memory_and_no_turn_of_others() {
     let mut world = World::on_quic();
@@ -181,13 +181,13 @@ async fn half_frames_on_every_stream_take_little_memory_and_no_turn_of_others() 
     assert!((1..=5).contains(&served), "{served} streams of a hostile worker are served");
 }
 
-/// The first packets of `count` handshakes, which nobody goes on with.
+/// The first packets of `count` handshakes that are never continued.
 async fn first_packets(world: &World, count: usize) -> Vec<Vec<u8>> {
     let sink = UdpSocket::bind("127.0.9.99:0").await.expect("a port");
     let binding = Binding { identity: None, key: SocketKey([60; 32]), utc: utc() };
     let socket = QuicNetwork.bind(SocketAddr::from(([127, 0, 9, 60], 0)), binding).expect("a port");
     let (addr, trust) = (sink.local_addr().expect("bound"), Trust::Join { ca: world.token().ca });
-    // They are not dropped before the end, or some of the packets would say that they were.
+    // The dials are dropped only at the end; otherwise some of the packets would announce it.
     let mut dials = JoinSet::new();
     for _ in 0..count {
         let socket = socket.clone();
@@ -198,7 +198,7 @@ async fn first_packets(world: &World, count: usize) -> Vec<Vec<u8>> {
         let mut packet = vec![0; 1500];
         let (len, _) = sink.recv_from(&mut packet).await.expect("received");
         packet.truncate(len);
-        // By the id of the connection: a packet that was sent twice is one handshake.
+        // Distinguished by connection id: a packet that was sent twice belongs to one handshake.
         if len >= 1200 && seen.insert(packet[6..6 + usize::from(packet[5])].to_vec()) {
             packets.push(packet);
         }
@@ -207,7 +207,7 @@ async fn first_packets(world: &World, count: usize) -> Vec<Vec<u8>> {
     packets
 }
 
-/// Every first packet comes from an address of its own, at which nobody answers.
+/// Every first packet comes from an address of its own, which never answers.
 #[tokio::test]
 async fn nodes_join_while_forged_addresses_ask_for_every_place() {
     let mut world = World::on_quic();
@@ -231,7 +231,7 @@ async fn nodes_join_while_forged_addresses_ask_for_every_place() {
     };
     forge(0..100).await;
     let goes_on = async {
-        // Forty a second: the places of a handshake are held for five seconds each.
+        // Forty packets a second: each holds the place of a handshake for five seconds.
         for number in (100..packets.len()).cycle() {
             forge(number..number + 1).await;
             tokio::time::sleep(Duration::from_millis(25)).await;
@@ -249,7 +249,7 @@ async fn nodes_join_while_forged_addresses_ask_for_every_place() {
     }
 }
 
-/// 72 strangers from 24 addresses, of which none asks: more than are answered at once.
+/// 72 strangers from 24 addresses, none of which asks: more than are answered at once.
 #[tokio::test]
 async fn nodes_join_while_silent_strangers_are_connected() {
     let mut world = World::on_quic();
@@ -265,7 +265,7 @@ async fn nodes_join_while_silent_strangers_are_connected() {
         }
     }
     super::enrolment::join_as(&world, manager.addr(), &world.token(), 50).await.expect("enrolled");
-    // The first that was silent had to go for it, or had its time.
+    // The first silent stranger had to make room for the joiner, or its time was over.
     let ended = silent[0].ended().await;
     let expected = [code::BUSY, code::HELLO];
     assert!(matches!(ended, crate::Ended::Closed { code, .. } if expected.contains(&code)), "{ended:?}");

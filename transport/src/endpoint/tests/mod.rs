@@ -1,4 +1,4 @@
-//! Facts about the endpoint, each on both networks: QUIC on loopback, and the simulation in virtual time.
+//! Tests of the endpoint, each on both networks: QUIC on loopback, and the simulation in virtual time.
 
 mod enrolment;
 mod faults;
@@ -7,7 +7,7 @@ mod quic_only;
 mod sessions;
 mod world;
 
-/// Runs each fact once on real UDP and once in the simulation.
+/// Runs each test once on real UDP and once in the simulation.
 macro_rules! on_both_networks {
     ($($fact:ident),+ $(,)?) => {
         mod on_quic {

@@ -1,4 +1,4 @@
-//! What only the real network can show: TLS, and a daemon that dies without a word.
+//! Tests that need the real network: TLS, and a daemon that dies without a goodbye.
 
 use super::world::{World, ip};
 use crate::endpoint::Lost;
@@ -21,7 +21,7 @@ async fn a_certificate_of_another_ca_is_refused_by_both_sides() {
     let refused = stranger.endpoint.reach(node.id).await.expect_err("another CA");
     assert!(refused.to_string().contains("is not trusted"), "{refused}");
 
-    // A stranger who trusts the cluster, and whom the cluster does not trust.
+    // A stranger that trusts the cluster, and that the cluster does not trust.
     let theirs = elsewhere.identity(2, Role::Manager);
     let roots = vec![world.authority.certificate().clone()];
     let mixed = Identity::new(theirs.chain().to_vec(), theirs.key().clone(), roots).expect("fits");

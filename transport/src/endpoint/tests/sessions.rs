@@ -1,4 +1,4 @@
-//! Sessions and lanes while nothing is broken.
+//! Tests of sessions and lanes without faults.
 
 use super::on_both_networks;
 use super::world::{Echo, World, echoes};
@@ -132,7 +132,7 @@ async fn a_promotion_is_presented_and_opens_the_raft_lane(world: &mut World) {
 }
 
 async fn a_promotion_during_a_dial_is_shown_by_whatever_session_stands(world: &mut World) {
-    // The dialler's certificate changes while its handshake is under way, then that of the one who is dialled.
+    // The dialler's certificate changes during its handshake, then that of the dialled node.
     for dials in [true, false] {
         let (a, b) = (world.node(1, Role::Manager), world.node(2, Role::Worker));
         world.publish(5, &[1, 2], &[]);
@@ -178,7 +178,7 @@ async fn a_node_that_moved_is_not_taken_for_another(world: &mut World) {
     assert_eq!(a.endpoint.reach(nobody).await, Err(Unreached::NoAddress(nobody)));
 }
 
-/// Tells what it reads first.
+/// Server that reports the first frame it reads.
 struct Tell(mpsc::UnboundedSender<Result<Option<u64>, FrameError>>);
 
 impl Serve for Tell {
@@ -199,7 +199,7 @@ async fn a_frame_over_the_limit_and_undecodable_bytes_are_errors(world: &mut Wor
     let too_long = FrameError::TooLong { len: MAX_FRAME + 1, max: MAX_FRAME };
     assert_eq!(stream.send.send(&vec![0; MAX_FRAME + 1]).await, Err(too_long), "not even sent");
 
-    // A broken peer claims 4 GiB: an error, and no allocation.
+    // A broken peer announces a frame of 4 GiB: an error, and no allocation.
     let mut raw = stream.send.into_inner();
     raw.write_all(&[255; 4]).await.expect("written");
     raw.flush().await.expect("flushed");
@@ -235,7 +235,7 @@ async fn a_higher_generation_replaces_the_session(world: &mut World) {
     let (mut a, b) = world.pair();
     assert!(b.speaks_with(&a).await);
     let first = a.up().await;
-    // The same node starts again elsewhere, while its old session still stands.
+    // The same node starts again at another address, while its old session is still established.
     let again = world.node_at(2, Role::Manager, 2, 0);
     again.knows(&a);
     assert!(again.speaks_with(&a).await);
@@ -244,7 +244,7 @@ async fn a_higher_generation_replaces_the_session(world: &mut World) {
     let [Event::Lost { session, generation, how, .. }, Event::Up(second)] = heard else { panic!("{heard:?}") };
     assert_eq!((session, generation, how), (first.session, Generation(1), Lost::Restarted));
     assert_eq!(second.generation, Generation(2));
-    // What is left of the old start is sent away.
+    // The rest of the old start is refused.
     let refused = b.endpoint.reach(a.id).await.expect_err("an old start");
     assert!(matches!(refused, Unreached::Hello(_)), "{refused:?}");
 }
@@ -252,7 +252,7 @@ async fn a_higher_generation_replaces_the_session(world: &mut World) {
 async fn the_same_port_is_bound_again_right_after_close(world: &mut World) {
     let (a, b) = world.pair();
     assert!(b.speaks_with(&a).await);
-    // Somebody still holds a stream: the port must be free all the same.
+    // A stream is still held: the port must be free all the same.
     let held = a.endpoint.open(b.id, Lane::View).await.expect("open");
     let port = a.addr().port();
     a.endpoint.close().await;
@@ -264,7 +264,7 @@ async fn the_same_port_is_bound_again_right_after_close(world: &mut World) {
     assert_eq!(a.endpoint.reach(b.id).await, Err(Unreached::Closed));
 }
 
-/// Sends without an end.
+/// Server that sends without an end.
 struct Flood;
 
 impl Serve for Flood {
@@ -279,7 +279,7 @@ async fn bulk_runs_on_a_connection_of_its_own(world: &mut World) {
     let mut logs = a.endpoint.open(b.id, Lane::Logs).await.expect("open");
     assert_eq!(logs.peer.traffic, Traffic::Bulk);
     assert!(logs.recv.recv().await.expect("floods").is_some());
-    // The flood is not read any more and its windows are full; control does not notice.
+    // The flood is no longer read and its windows are full; control traffic is not affected.
     assert!(a.speaks_with(&b).await);
     assert_eq!(b.up().await.traffic, Traffic::Control, "bulk sessions are no events");
     assert!(logs.recv.recv().await.expect("floods").is_some());

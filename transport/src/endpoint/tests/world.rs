@@ -1,4 +1,4 @@
-//! A small world to state facts in: a cluster with a CA and an admission table, and nodes made in one line.
+//! Fixture of the tests: a cluster with a CA and an admission table, and nodes made in one line.
 
 use crate::endpoint::{Config, Datagram, Datagrams, Endpoint, Event, LaneStream, PeerInfo, Serve};
 use crate::lane::Lane;
@@ -22,7 +22,7 @@ use tokio::time::timeout;
 const CLUSTER: ClusterId = ClusterId::from_bits(42);
 pub(super) const NOW: Timestamp = Timestamp::from_micros(1_800_000_000_000_000);
 
-/// Nothing in a test takes this long, unless it never happens.
+/// Time after which a test gives up waiting: no step takes this long.
 const NEVER: Duration = Duration::from_secs(100);
 
 pub(super) struct World {
@@ -97,7 +97,7 @@ impl World {
         self.start(id, role, 1, listen)
     }
 
-    /// A node whose program speaks nothing newer than this.
+    /// Starts a node whose program speaks no wire version newer than `wire`.
     pub(super) fn older_node(&mut self, id: u8, role: Role, wire: WireVersion) -> Node {
         self.start_as(id, role, 1, SocketAddr::new(ip(id), 0), wire)
     }
@@ -140,7 +140,7 @@ impl World {
         JoinToken::new(self.authority.certificate(), self.secret.clone())
     }
 
-    /// Publishes a table with these managers and removed nodes.
+    /// Publishes an admission table with these managers and removed nodes.
     pub(super) fn publish(&self, index: u64, managers: &[u8], removed: &[u8]) {
         let until = NOW + NODE_LIFETIME;
         self.tables.send_replace(Arc::new(Admission {
@@ -151,7 +151,7 @@ impl World {
         }));
     }
 
-    /// Signs for whoever knows the secret, as node 50 with the role of a worker.
+    /// An issuer that enrols every node with the right secret, as node 50 in the role of a worker.
     pub(super) fn issuer(&self, managers: Vec<(NodeId, SocketAddr)>) -> Arc<Ca> {
         Arc::new(Ca {
             authority: self.authority.clone(),
@@ -175,7 +175,7 @@ impl Node {
         timeout(NEVER, self.events.recv()).await.expect("an event comes").expect("the endpoint lives")
     }
 
-    /// The next session that stands.
+    /// Waits for the next established session.
     pub(super) async fn up(&mut self) -> PeerInfo {
         loop {
             if let Event::Up(peer) = self.event().await {
@@ -184,7 +184,7 @@ impl Node {
         }
     }
 
-    /// The next session that ends.
+    /// Waits for the next end of a session.
     pub(super) async fn lost(&mut self) -> crate::endpoint::Lost {
         loop {
             if let Event::Lost { how, .. } = self.event().await {
@@ -197,7 +197,7 @@ impl Node {
         timeout(NEVER, self.datagrams.recv()).await.expect("a datagram comes").expect("the endpoint lives")
     }
 
-    /// Opens a lane that any node may open, and hears its own words.
+    /// Opens a lane that any node may open, and returns whether the echo arrives.
     pub(super) async fn speaks_with(&self, other: &Self) -> bool {
         match self.endpoint.open(other.id, Lane::Members).await {
             Ok(stream) => echoes(stream, b"hello").await,
@@ -209,7 +209,7 @@ impl Node {
 pub(super) async fn echoes(mut stream: LaneStream, words: &[u8]) -> bool {
     let echoed = stream.send.send(words).await.is_ok()
         && matches!(timeout(NEVER, stream.recv.recv()).await, Ok(Ok(Some(heard))) if heard == words);
-    // Waits for the other side to give up the place of the stream, too.
+    // Waits until the other side has freed the stream's place, too.
     let _ = stream.send.finish().await;
     let _ = timeout(NEVER, stream.recv.recv()).await;
     echoed
@@ -227,7 +227,7 @@ fn serial(nonce: u64) -> Serial {
     Serial { granted: Index(1), nonce }
 }
 
-/// Says back what it hears.
+/// Server that echoes every frame.
 pub(super) struct Echo;
 
 impl Serve for Echo {
