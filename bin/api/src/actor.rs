@@ -1,9 +1,9 @@
-//! `/n/api`: holds the unix socket, and serves whoever connects.
+//! The actor `/n/api`: binds the unix socket and serves its connections.
 //!
-//! Parent: the node's root. Children: none; each connection is a task of its own.
+//! Parent: the node's root. Children: none; each connection is a tokio task.
 //! Hears: nothing, or that the socket broke. Says: nothing; the routes ask the node and its cluster by handle.
-//! Dies: when the socket cannot be served any more; it is bound again with the next start. Requests under way are cut,
-//! and a client asks again.
+//! Dies: when the socket cannot be served any more. The restarted actor binds it again. Requests under way are cut, and
+//! their clients have to ask again.
 
 use crate::face::Face;
 use crate::host::Host;
@@ -16,7 +16,7 @@ use ractor_cluster::RactorMessage;
 use std::path::PathBuf;
 use tokio::sync::oneshot;
 
-/// The face of a node on a unix socket, as `node::Parts` wants one.
+/// The face of a node on a unix socket, in the form that `node::Parts` expects.
 pub fn face(socket: PathBuf, host: Host) -> essaim_node::handle::Face {
     Box::new(move |handle| {
         ChildSpec::actor("api", move |scope| {
@@ -36,7 +36,7 @@ pub(crate) struct Arguments {
 
 #[derive(RactorMessage)]
 pub(crate) enum Msg {
-    /// The socket is served no longer.
+    /// The task that serves the socket has ended.
     Broken,
 }
 
@@ -58,7 +58,7 @@ impl Actor for Api {
         let (stop, stopped) = oneshot::channel::<()>();
         let (end, ended) = oneshot::channel();
         tokio::spawn(async move {
-            // Ends with the actor too, which drops the sender.
+            // Also ends with the actor, which drops the sender.
             serve(listener, router(face), async { drop(stopped.await) }).await;
             let _ = end.send(());
             let _ = myself.cast(Msg::Broken);
@@ -73,7 +73,7 @@ impl Actor for Api {
     async fn post_stop(&self, _: ActorRef<Msg>, state: &mut State) -> Result<(), ActorProcessingErr> {
         drop(state.stop.take());
         if let Some(ended) = state.ended.take() {
-            // The socket's file is gone when this returns.
+            // The socket's file is removed when this returns.
             let _ = ended.await;
         }
         Ok(())

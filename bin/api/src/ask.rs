@@ -1,4 +1,5 @@
-//! Requests, as they come in: paths, queries and bodies, each with a refusal in JSON; versions, filters and flags.
+//! Parsing of requests: paths, queries and bodies, each refused in JSON when it is malformed; versions, filters and
+//! flags.
 
 use crate::reply::Refused;
 use axum::body::Body;
@@ -11,11 +12,11 @@ use essaim_wire::Index;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-/// No body is longer: the largest config, 1,000 KiB, is 1.4 MB of base64, and whatever becomes of a body must fit into
-/// a proposal of 1 MiB.
+/// Bytes that a body may have: the largest config, 1,000 KiB, is 1.4 MB of base64, and what is made of a body must fit
+/// into a proposal of 1 MiB.
 const BODY_LEN_MAX: usize = 2 << 20;
 
-/// The fields of a query.
+/// The parsed query of a request.
 pub(crate) struct Query<T>(pub(crate) T);
 
 impl<T: DeserializeOwned, S: Sync> FromRequestParts<S> for Query<T> {
@@ -29,7 +30,7 @@ impl<T: DeserializeOwned, S: Sync> FromRequestParts<S> for Query<T> {
     }
 }
 
-/// The one part of a path that names an object.
+/// The one variable part of a path, which names an object.
 pub(crate) struct Path(pub(crate) String);
 
 impl<S: Send + Sync> FromRequestParts<S> for Path {
@@ -43,7 +44,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Path {
     }
 }
 
-/// A JSON body.
+/// The parsed JSON body of a request.
 pub(crate) struct Json<T>(pub(crate) T);
 
 impl<T: DeserializeOwned, S: Sync> FromRequest<S> for Json<T> {
@@ -73,12 +74,12 @@ async fn read(body: Body) -> Result<bytes::Bytes, Refused> {
     })
 }
 
-/// `?filters=` and what else lists take.
+/// Query of a list: `?filters=`, and `?status=` for services.
 #[derive(Debug, Default, Deserialize)]
 pub(crate) struct ListQuery {
     #[serde(default)]
     filters: String,
-    /// Counts of tasks beside each service.
+    /// Whether services are listed with the counts of their tasks.
     #[serde(default)]
     status: String,
 }
@@ -92,18 +93,18 @@ impl ListQuery {
         flag(&self.status)
     }
 
-    /// What tells this list from others of the same noun.
+    /// Key of this list among the encoded lists: the noun and every setting of the query.
     pub(crate) fn key(&self, noun: &str) -> String {
         format!("{noun}?{}&{}", self.status(), self.filters)
     }
 }
 
-/// A flag as Go reads it: anything but these is yes.
+/// Parses a flag as Docker's daemon does: every text except these few means true.
 pub(crate) fn flag(text: &str) -> bool {
     !matches!(text.trim().to_ascii_lowercase().as_str(), "" | "0" | "no" | "false" | "none")
 }
 
-/// `?version=`, without which nothing is updated.
+/// Parses `?version=`, which every update must name.
 pub(crate) fn version(noun: &str, text: &str) -> Result<Index, Refused> {
     match text.parse() {
         Ok(index) => Ok(Index(index)),

@@ -1,8 +1,8 @@
 //! The face without a socket: requests and answers as values, within the process.
 //!
-//! For tests, where a socket would let real time in, and for a program that has a daemon of its own inside and asks it
-//! what its operators would. Every route is there; a stream is read to its end, so nothing that follows should be
-//! asked here.
+//! For tests, where a socket would bring real time into a simulation, and for a program that runs a daemon inside and
+//! asks it what its operators would ask. Every route is available. A stream is read to its end, so do not ask for one
+//! that follows.
 
 use crate::face::Face;
 use crate::host::Host;
@@ -16,34 +16,34 @@ use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
 use std::collections::BTreeMap;
 
-/// No answer is longer: ten thousand nodes are shown in a few megabytes.
+/// Bytes that an answer may have: ten thousand nodes are shown in a few megabytes.
 const ANSWER_LEN_MAX: usize = 64 << 20;
 
-/// The face of a node, asked directly.
+/// The face of a node, asked within the process.
 #[derive(Clone)]
 pub struct Direct {
     routes: TowerToHyperService<Router>,
 }
 
-/// What came back.
+/// The answer to a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reply {
-    /// The HTTP status.
+    /// HTTP status of the answer.
     pub status: u16,
-    /// The headers that are text, by their names in lower case.
+    /// Headers whose value is text, by their names in lower case.
     pub headers: BTreeMap<String, String>,
-    /// The body, as a rule JSON.
+    /// Body of the answer: JSON, with few exceptions.
     pub body: Bytes,
 }
 
 impl Direct {
-    /// The face of this node, which describes its machine as `host`.
+    /// The face of the node behind `handle`, which describes its machine as `host`.
     pub fn of(handle: Handle, host: Host) -> Self {
         let face = Face::new(handle, host);
         Self { routes: TowerToHyperService::new(router(face)) }
     }
 
-    /// Asks; a body is JSON.
+    /// Sends a request and waits for its answer. The body, if any, is JSON.
     pub async fn ask(&self, method: &str, path: &str, body: Option<Vec<u8>>) -> Result<Reply, axum::Error> {
         let mut request = Request::builder().method(method).uri(path);
         if body.is_some() {

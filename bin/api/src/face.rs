@@ -1,4 +1,4 @@
-//! What every route is given: the node, the machine, and the lists that are encoded already.
+//! The state that every route is given: the node, its machine, and the encoded lists.
 
 use crate::host::Host;
 use crate::lists::Lists;
@@ -9,7 +9,7 @@ use essaim_node::Handle;
 use essaim_wire::{NodeId, Timestamp};
 use std::sync::Arc;
 
-/// What every route is given. Cloning costs a few pointers.
+/// The node, its machine and the encoded lists, given to every route. Cloning copies a few pointers.
 #[derive(Clone)]
 pub struct Face {
     pub(crate) node: Handle,
@@ -23,27 +23,27 @@ impl Face {
         Self { node, host: Arc::new(host), lists: Arc::default() }
     }
 
-    /// Requests to the cluster, or why this node takes none, in Docker's words for where it stands.
+    /// The handle for requests to the cluster, or a refusal in Docker's words when this node takes none.
     pub(crate) fn control(&self) -> Result<Control, Refusal> {
         self.node.control()
     }
 
-    /// The state as of now, or why this node has none to show.
+    /// The present state of the cluster, or the reason why this node has none to show.
     pub(crate) async fn read(&self) -> Result<Arc<State>, Refusal> {
         self.control()?.read().await
     }
 
-    /// The time, UTC.
+    /// UTC by the node's clock.
     pub(crate) fn now(&self) -> Timestamp {
         self.node.scope().utc()
     }
 
-    /// Who leads the managers, as far as this node knows.
+    /// The managers' leader, as far as this node knows.
     fn leader(&self) -> Option<NodeId> {
         self.control().ok()?.store().leader()
     }
 
-    /// What an object of `state` is shown against.
+    /// The context that an object of `state` is shown in: what its representation depends on beside the object.
     pub(crate) fn context<'a>(&self, state: &'a State) -> Context<'a> {
         Context::new(state, self.leader())
     }

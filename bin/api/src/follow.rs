@@ -1,6 +1,7 @@
-//! What happens, for one client: a cursor over the store's events.
+//! Events of the cluster for one client: a cursor over the store's events.
 //!
-//! A client that fell behind the ring goes on from what is still kept: Docker's streams have no word for a gap.
+//! A client that fell behind the ring of kept events continues from the oldest event that is still kept, because
+//! Docker's streams have no way to report a gap.
 
 use essaim_manager::Control;
 use essaim_model::Event;
@@ -8,32 +9,32 @@ use essaim_store::{Compacted, Cursor, CursorError};
 use essaim_wire::Index;
 use std::sync::Arc;
 
-/// A client's place among the events.
+/// A client's position among the events.
 pub(crate) struct Follower {
     control: Control,
     cursor: Cursor,
-    /// Where the log was when the client asked.
+    /// Last index of the log when the client asked.
     asked_at: Index,
 }
 
-/// What happened at one place of the log.
+/// The events at one index of the log.
 pub(crate) struct Happened {
     /// The events, in order.
     pub(crate) events: Arc<[Event]>,
-    /// Whether they happened before the client asked: then only the objects themselves tell when.
+    /// Whether the events happened before the client asked. Their time is then known from the objects only.
     pub(crate) replayed: bool,
 }
 
 impl Follower {
-    /// From now on; with `replay`, from the oldest that is kept.
+    /// A follower of new events; with `replay`, of all events from the oldest that is kept.
     pub(crate) fn new(control: Control, replay: bool) -> Self {
-        // From the very first on means from the oldest that is kept.
+        // A cursor from index 0 starts at the oldest event that is kept.
         let asked_at = control.last_known().applied().index;
         let cursor = control.events(if replay { Index(0) } else { asked_at });
         Self { control, cursor, asked_at }
     }
 
-    /// What happened next at one place of the log; nothing when there will be no more. Safe to cancel.
+    /// The events at the next index of the log; `None` when there will be no more. Cancel-safe.
     pub(crate) async fn next(&mut self) -> Option<Happened> {
         loop {
             match self.cursor.next().await {

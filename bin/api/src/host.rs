@@ -1,32 +1,32 @@
-//! The machine, as `version` and `info` describe it. Read once, when the daemon starts.
+//! The machine's description in `version` and `info`. Read once, when the daemon starts.
 
 use std::fs;
 
-/// What there is to say about the machine and the daemon on it.
+/// Description of the machine and of the daemon on it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Host {
-    /// Its host name.
+    /// Host name of the machine.
     pub name: String,
-    /// Its kernel (`6.1.0-13-amd64`).
+    /// Version of its kernel (`6.1.0-13-amd64`).
     pub kernel: String,
-    /// Its system, for people (`Debian GNU/Linux 12 (bookworm)`).
+    /// Name of its operating system, for people (`Debian GNU/Linux 12 (bookworm)`).
     pub system: String,
-    /// The system's version (`12`).
+    /// Version of its operating system (`12`).
     pub system_version: String,
-    /// Its processor, in the kernel's word (`x86_64`).
+    /// Its processor architecture, in the kernel's word (`x86_64`).
     pub architecture: String,
-    /// How many processors it has.
+    /// Number of its processors.
     pub cpus: u64,
-    /// How much memory, in bytes.
+    /// Its memory, in bytes.
     pub memory: u64,
-    /// Where the daemon keeps its data.
+    /// Folder where the daemon keeps its data.
     pub data_dir: String,
-    /// The engine that runs tasks (`process`).
+    /// Engine that runs tasks (`process`).
     pub engine: String,
 }
 
 impl Host {
-    /// Asks the machine. What it does not say stays empty.
+    /// Reads the description from the machine. Fields that the machine does not tell stay empty.
     pub fn read(name: String, data_dir: String, engine: String) -> Self {
         let text = |path: &str| fs::read_to_string(path).unwrap_or_default();
         let release = text("/etc/os-release");
@@ -50,7 +50,7 @@ impl Host {
         }
     }
 
-    /// The processor in the word that registries and Docker's `version` use.
+    /// The processor architecture in the word that registries and Docker's `version` use.
     pub(crate) fn go_architecture(&self) -> &str {
         match self.architecture.as_str() {
             "x86_64" => "amd64",

@@ -1,23 +1,24 @@
-//! The HTTP face: the Docker Engine API, spoken on a unix socket, and Essaim's own routes beside it.
+//! The HTTP face: the Docker Engine API on a unix socket, and Essaim's own routes beside it.
 //!
-//! The stock `docker` CLI, its SDKs and what else speaks to a Docker Engine in swarm mode talk to this. A request is
-//! read into the nouns of `model` (`docker` does that), asked of the node's [`Handle`](essaim_node::Handle), and what
-//! comes back is shown as Docker shows it. Paths work with and without `/v1.NN`; a path nobody knows answers in JSON as well; a request
-//! that cannot be granted is refused with Docker's status and words.
+//! Its clients are the stock `docker` CLI, its SDKs and other programs that speak to a Docker Engine in swarm mode. The
+//! crate `docker` parses a request into the types of `model`; the route asks the node's
+//! [`Handle`](essaim_node::Handle), and shows the answer as Docker shows it. Paths work with and without `/v1.NN`. An
+//! unknown path is answered in JSON as well. A request that cannot be granted is refused with Docker's status and
+//! words.
 //!
-//! What it deliberately does not do: decide anything, or hold state of its own beyond lists it encoded already
-//! (the CLI asks for every node five times a second while it waits; see [`lists`]).
+//! The crate deliberately decides nothing, and holds no state of its own except lists that it has encoded already (the
+//! CLI asks for every node five times a second while it waits; see [`lists`]).
 //!
 //! In suggested reading order:
 //!
 //! - [`face`](mod@face): what every route is given.
-//! - [`routes`]: one file a noun.
+//! - [`routes`]: one file for each noun.
 //! - [`reply`] and [`ask`]: answers and refusals going out, bodies and queries coming in.
 //! - [`socket`]: the socket and its connections.
 //! - [`follow`]: the events of the cluster, for one client.
-//! - [`view`]: trees and journals of every node, and who is alive.
+//! - [`view`]: trees and journals of every node, and which nodes are alive.
 //! - [`actor`]: `/n/api`, which keeps the socket open.
-//! - [`direct`]: the same without a socket.
+//! - [`direct`]: the face without a socket.
 
 mod actor;
 mod ask;

@@ -1,7 +1,7 @@
-//! Lists that are encoded already, for as long as the state they were made from is the present one.
+//! A cache of encoded lists, each kept for as long as the state that it was made from is the present one.
 //!
 //! The CLI asks for every node, the service and its tasks five times a second while it waits for a service, and many
-//! CLIs may wait at once. Whatever is asked for again of the same state is answered with the same bytes.
+//! CLIs may wait at once. A list that is asked for again in the same state is answered with the same bytes.
 
 use bytes::Bytes;
 use essaim_model::{Position, State};
@@ -9,10 +9,10 @@ use essaim_wire::NodeId;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 
-/// How many different lists of one state are kept: a few for each command that waits at the same time.
+/// Lists of one state that are kept: a few for each command that waits at the same time.
 const KEPT_MAX: usize = 64;
 
-/// What was encoded of one state.
+/// Encoded lists of the latest state.
 #[derive(Debug, Default)]
 pub(crate) struct Lists {
     kept: Mutex<Kept>,
@@ -25,7 +25,7 @@ struct Kept {
 }
 
 impl Lists {
-    /// The body that `what` stands for in this state under this leader; made when it is not there yet.
+    /// The body of the list `what` in this state under this leader. Calls `make` when the body is not cached.
     pub(crate) fn get<E>(
         &self,
         state: &State,
@@ -42,7 +42,8 @@ impl Lists {
                 return Ok(body.clone());
             }
         }
-        // Encoded outside of the lock: two that ask at once may both do it, and nobody waits for either.
+        // Encoded outside of the lock: two concurrent requests may both encode the list, and no other request waits for
+        // them.
         let body = make()?;
         let mut kept = self.kept.lock();
         if kept.of != of {

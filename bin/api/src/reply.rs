@@ -1,4 +1,4 @@
-//! Answers and refusals, as they go out.
+//! Encoding of answers and refusals.
 
 use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
@@ -8,10 +8,10 @@ use essaim_docker::{ErrorBody, status};
 use essaim_model::Refusal;
 use serde::Serialize;
 
-/// What a route answers: something, or a refusal.
+/// The result of a route: an answer or a refusal.
 pub(crate) type Answer = Result<Response, Refused>;
 
-/// A refusal on its way out, with the status that its kind has.
+/// A refusal with its HTTP status.
 #[derive(Debug)]
 pub(crate) struct Refused {
     status: StatusCode,
@@ -19,7 +19,7 @@ pub(crate) struct Refused {
 }
 
 impl Refused {
-    /// One whose status is not that of a kind.
+    /// A refusal whose status is not the one that its kind has by default.
     pub(crate) fn with_status(status: StatusCode, refusal: Refusal) -> Self {
         Self { status, message: refusal.text }
     }
@@ -44,24 +44,24 @@ impl IntoResponse for Refused {
     }
 }
 
-/// A JSON body, ended by a line feed as Go's encoder does.
+/// An answer with a JSON body, which ends with a line feed as that of Go's encoder does.
 pub(crate) fn json(value: &impl Serialize) -> Response {
     encoded(encode(value))
 }
 
-/// A JSON body that is encoded already.
+/// An answer with a JSON body that is encoded already.
 pub(crate) fn encoded(body: Bytes) -> Response {
     typed(Body::from(body), "application/json")
 }
 
-/// The bytes of a value.
+/// The JSON bytes of a value, ended by a line feed.
 pub(crate) fn encode(value: &impl Serialize) -> Bytes {
     let mut bytes = serde_json::to_vec(value).expect("our types are JSON");
     bytes.push(b'\n');
     bytes.into()
 }
 
-/// A body of some type.
+/// An answer with a body of the content type `kind`.
 pub(crate) fn typed(body: Body, kind: &'static str) -> Response {
     let mut response = Response::new(body);
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));

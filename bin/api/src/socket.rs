@@ -1,8 +1,8 @@
-//! The unix socket, and the connections that come in through it.
+//! The unix socket, and the connections that clients open to it.
 //!
-//! The socket's file is of mode 0660, and belongs to the group `docker` where there is one: whoever may open it
-//! commands the cluster. A file left behind by a daemon that was killed is replaced; one that a living daemon
-//! listens on is not.
+//! The socket's file has mode 0660 and belongs to the group `docker` if there is one, because every user who may open
+//! it commands the cluster. A file that a killed daemon left behind is replaced; a file that a running daemon listens
+//! on is not.
 
 use axum::Router;
 use hyper::server::conn::http1;
@@ -17,35 +17,35 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-/// How many connections there are at most: each waiting CLI has one or two. Further ones wait in the kernel.
+/// Connections that may be open at a time: each waiting CLI has one or two. Further ones wait in the kernel.
 const CONNECTIONS_MAX: usize = 1024;
 
-/// How long a client may take to send the head of a request, so that a dumb one does not hold its place for ever.
+/// Time that a client has to send the head of a request, so that a silent client does not keep its place for ever.
 const HEAD_DEADLINE: Duration = Duration::from_secs(60);
 
-/// How long requests under way get to be answered when the daemon stops. Streams are cut.
+/// Time that requests under way get to be answered when the daemon stops. Streams are cut.
 const GOODBYE: Duration = Duration::from_secs(1);
 
-/// Why there is no socket.
+/// Reason why the socket could not be bound.
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
-    /// Another daemon listens there: stop it, or choose another path.
+    /// Another daemon listens on this path: stop it, or choose another path.
     #[error("another daemon listens on {0}")]
     InUse(PathBuf),
-    /// Something that is no socket lies there.
+    /// The file at this path is no socket.
     #[error("{0} exists and is no socket")]
     NoSocket(PathBuf),
-    /// The system refused.
+    /// The system refused an operation on the socket's file.
     #[error("cannot listen on {path}: {why}")]
     Io {
-        /// Where.
+        /// Path of the socket.
         path: PathBuf,
-        /// Why.
+        /// Error of the system.
         why: io::Error,
     },
 }
 
-/// A bound socket. Its file is removed when it is dropped.
+/// A bound socket. Dropping it removes its file.
 #[derive(Debug)]
 pub struct Listener {
     socket: UnixListener,
@@ -72,13 +72,13 @@ impl Listener {
         let socket = UnixListener::bind(path).map_err(failed)?;
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660)).map_err(failed)?;
         if let Some(group) = docker_group(&std::fs::read_to_string("/etc/group").unwrap_or_default()) {
-            // Not root, or not in the group: the socket stays with our own group.
+            // Fails when the daemon is not root and not in the group; the socket then keeps the daemon's own group.
             let _ = std::os::unix::fs::chown(path, None, Some(group));
         }
         Ok(Self { socket, path: path.into() })
     }
 
-    /// Where it is.
+    /// Path of the socket's file.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -86,7 +86,7 @@ impl Listener {
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        // It may be gone already, with its folder.
+        // The file may be gone already, with its folder.
         let _ = std::fs::remove_file(&self.path);
     }
 }
@@ -99,7 +99,7 @@ fn docker_group(groups: &str) -> Option<u32> {
     })
 }
 
-/// Answers whoever connects, until `stop` is done. Requests under way are then given a moment, and streams cut.
+/// Serves connections until `stop` is done. Requests under way then get a moment to be answered, and streams are cut.
 pub async fn serve(listener: Listener, router: Router, stop: impl Future<Output = ()> + Send) {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let service = TowerToHyperService::new(router);
@@ -115,7 +115,7 @@ pub async fn serve(listener: Listener, router: Router, stop: impl Future<Output 
         let (stream, place) = match accepted {
             Ok(accepted) => accepted,
             Err(why) => {
-                // Out of file descriptors, most likely: others will be given back.
+                // Most likely the process is out of file descriptors, and connections that end will free some.
                 tracing::warn!(%why, "cannot accept a connection");
                 tokio::time::sleep(Duration::from_millis(50)).await;
                 continue;
@@ -131,7 +131,7 @@ pub async fn serve(listener: Listener, router: Router, stop: impl Future<Output 
             tokio::pin!(connection);
             let ended = tokio::select! {
                 ended = connection.as_mut() => ended,
-                // Sender gone: the daemon stops.
+                // The sender is gone: the daemon stops.
                 _ = closing.changed() => {
                     connection.as_mut().graceful_shutdown();
                     connection.await

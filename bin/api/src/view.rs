@@ -1,7 +1,7 @@
-//! What every node shows of itself: its actors, its journal, whom it takes for alive.
+//! Views over all nodes: their trees of actors, their journals, and which members are alive.
 //!
-//! Every node is asked at once, with a deadline; one that did not answer is named with the reason. Nodes of the
-//! cluster that gossip takes for gone are not asked, and named all the same.
+//! Every node is asked at once, with a deadline. A node that did not answer is named with the reason. Nodes of the
+//! cluster that gossip believes gone are named too, without being asked.
 
 use essaim_docker::Time;
 use essaim_docker::own::{Actor, JournalLine, Member, Members, NodeTree, Trees};
@@ -16,18 +16,18 @@ use futures::{StreamExt, stream};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-/// How long a node has to answer.
+/// Time that a node has to answer.
 const DEADLINE: Duration = Duration::from_secs(2);
 
-/// How many records are asked for at a time: what the journal gives at once.
+/// Records that are asked for at a time: as many as a journal gives in one answer.
 const PAGE: u32 = 1000;
 
-/// How often journals are asked for what is new.
+/// Interval at which journals are asked for new records.
 const FOLLOW_EVERY: Duration = Duration::from_millis(300);
 
-/// Everybody there is: names by node, and those among them that can be asked.
+/// The known nodes: the name of each, and which of them can be asked.
 struct Everybody {
-    /// This node may ask others, or there are none.
+    /// Whether every node can be asked: this node may ask others, or there are no others.
     all: bool,
     names: BTreeMap<NodeId, String>,
     there: Vec<NodeId>,
@@ -46,7 +46,8 @@ impl Everybody {
             there.push(own);
         }
         for node in &there {
-            // A worker has no names of others; ids do until their own answer tells.
+            // A worker does not know the names of other nodes; their ids serve as names until their own answer gives
+            // the name.
             names.entry(*node).or_insert_with(|| node.to_string());
         }
         Self { all, names, there }
@@ -56,25 +57,25 @@ impl Everybody {
         self.names.get(&node).cloned().unwrap_or_else(|| node.to_string())
     }
 
-    /// Those that are known and not there.
+    /// Nodes that are known and cannot be asked.
     fn absent(&self) -> impl Iterator<Item = NodeId> + '_ {
         self.names.keys().copied().filter(|node| !self.there.contains(node))
     }
 }
 
-/// This node's id; outside of a cluster it has none, and nobody else is asked.
+/// This node's id; zero outside of a cluster, where no other node is asked.
 fn own_id(handle: &Handle) -> NodeId {
     handle.standing().membership().map_or(NodeId::from_bits(0), |membership| membership.node)
 }
 
-/// As it is shown: outside of a cluster not at all.
+/// A node's id as it is shown: empty outside of a cluster.
 fn id_text(node: NodeId) -> String {
     if node.bits() == 0 { String::new() } else { node.to_string() }
 }
 
 const ABSENT: &str = "it is not there";
 
-/// Why a worker shows nobody but itself.
+/// Reason why a worker shows only itself.
 const ALONE: &str = "this node is a worker and shows itself only: trees and journals of other nodes are for managers, \
                      so ask one of them";
 
@@ -115,31 +116,31 @@ fn actor(entry: Entry) -> Actor {
     }
 }
 
-/// Which records of the journals.
+/// Which journal records a client asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct JournalQuery {
-    /// Only of this node, by name or id.
+    /// Name or id of the only node whose records are wanted.
     pub(crate) node: Option<String>,
-    /// Only records after this.
+    /// Earliest time of the records that are wanted.
     pub(crate) since: Option<Timestamp>,
-    /// Go on with what comes.
+    /// Whether to continue with new records as they are written.
     pub(crate) follow: bool,
 }
 
-/// Records as they arrive.
+/// A stream of journal records, in batches as they arrive.
 pub(crate) type JournalLines = BoxStream<'static, Vec<JournalLine>>;
 
-/// How far the journals were read.
+/// Reading position in the journals of all nodes.
 struct Reader {
     handle: Handle,
     only: Option<String>,
     since: Option<Timestamp>,
     follow: bool,
     next: BTreeMap<NodeId, u64>,
-    /// Those whose silence was told already.
+    /// Nodes whose lack of an answer was reported already.
     silent: BTreeSet<NodeId>,
     rounds: u64,
-    /// Some journal had more than one page.
+    /// Whether some journal had more than one page in the last round.
     more: bool,
 }
 
@@ -165,7 +166,8 @@ pub(crate) async fn journal(handle: Handle, query: JournalQuery) -> Result<Journ
 }
 
 impl Reader {
-    /// The next lines of every journal, in the order of their times; nothing when all was read and nobody follows.
+    /// The next lines of every journal, in the order of their times; `None` when all were read and the client does not
+    /// follow.
     async fn round(&mut self) -> Option<Vec<JournalLine>> {
         loop {
             if !self.more {
@@ -181,7 +183,7 @@ impl Reader {
         }
     }
 
-    /// Asks every node for one page.
+    /// Asks every node for one page of records.
     async fn ask(&mut self) -> Vec<JournalLine> {
         let everybody = Everybody::of(&self.handle);
         let only = self.only.clone();
@@ -249,7 +251,7 @@ fn silence(node: NodeId, name: String, error: String, at: Timestamp) -> JournalL
     }
 }
 
-/// Who is alive, as this node sees it. Outside of a cluster nobody is a member of anything.
+/// The members as this node sees them. Refused outside of a cluster, where there are none.
 pub(crate) fn members(handle: &Handle) -> Result<Members, Refusal> {
     let standing = handle.standing();
     let Some(membership) = standing.membership() else {
@@ -298,7 +300,7 @@ const fn word(state: Seen) -> &'static str {
     }
 }
 
-/// The path's first label names the node: this one, or one of the cluster by that host name.
+/// Makes an actor fail. The first label of its path names the node: this one, or a node of the cluster by host name.
 pub(crate) async fn kill_actor(handle: &Handle, text: &str) -> Result<(), Refusal> {
     let path: Path = text.parse().map_err(|why: essaim_system::InvalidPath| Refusal::invalid(why.to_string()))?;
     let not_found = |why: String| Refusal::new(RefusalKind::NotFound, why);

@@ -1,4 +1,4 @@
-//! The face over a real socket: connections are served, and cut when the daemon stops.
+//! Tests of the face over a real socket: connections are served, and cut when the daemon stops.
 
 use essaim_api::{Face, Host, Listener, router, serve};
 use essaim_node::{Parts, Settings};
@@ -41,7 +41,7 @@ async fn a_connection_serves_many_requests_and_a_stream_is_cut_when_the_daemon_s
         assert!(text.starts_with("HTTP/1.1 200 OK"), "{text}");
         assert!(text.contains("swarm: inactive") && text.ends_with("OK"), "{text}");
     }
-    // Outside of a cluster the stream of events is there and says nothing, until the daemon stops.
+    // Outside of a cluster the stream of events is open and empty until the daemon stops.
     client.write_all(b"GET /events HTTP/1.1\r\nHost: x\r\n\r\n").await.expect("sent");
     let len = client.read(&mut answer).await.expect("a head");
     assert!(String::from_utf8_lossy(&answer[..len]).starts_with("HTTP/1.1 200 OK"));

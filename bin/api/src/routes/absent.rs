@@ -1,7 +1,7 @@
-//! What Docker has and Essaim does not yet: containers, images, volumes, networks, secrets.
+//! Routes of nouns that Docker has and Essaim does not have yet: containers, images, volumes, networks, secrets.
 //!
-//! Lists of them are truthfully empty and single ones not found, in Docker's words, because clients ask for all
-//! kinds in passing (`docker inspect`, completion, dashboards). Whatever would make or change one is refused.
+//! Lists of them are empty and single objects are not found, in Docker's words, because clients ask for all kinds in
+//! passing (`docker inspect`, completion, dashboards). A request that would create or change such an object is refused.
 
 use crate::ask::Path;
 use crate::face::Face;
@@ -40,7 +40,7 @@ async fn no_objects() -> Answer {
     Ok(json(&[(); 0]))
 }
 
-/// Of what only a manager has a list.
+/// An empty list of a noun that only managers can list; refused on other nodes.
 async fn no_managed_objects(State(face): State<Face>) -> Answer {
     face.control()?;
     no_objects().await
@@ -51,7 +51,7 @@ async fn no_volumes() -> Answer {
     Ok(json(&none))
 }
 
-/// Outside of a cluster Swarm answers this one with 403.
+/// Refuses to create a network. Outside of a cluster Swarm answers this request with 403.
 async fn create_network(State(face): State<Face>) -> Answer {
     if matches!(face.node.standing(), Standing::Inactive) {
         return Err(Refused::with_status(StatusCode::FORBIDDEN, texts::no_swarm()));

@@ -1,4 +1,4 @@
-//! `/configs`.
+//! Routes under `/configs`.
 
 use super::objects;
 use crate::face::Face;

@@ -1,5 +1,5 @@
-//! `/distribution/{name}/json`: what a registry says of an image. No registry is asked yet, so none knows anything;
-//! the CLI goes on without, and says so on standard error.
+//! The route `/distribution/{name}/json`: what a registry says of an image. Essaim asks no registry yet, so every image
+//! is unknown; the CLI continues without an answer, and says so on standard error.
 
 use crate::ask::Path;
 use crate::reply::Answer;

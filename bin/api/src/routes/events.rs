@@ -1,4 +1,5 @@
-//! `/events`: one JSON object a line, for as long as the client listens, or until the time it named.
+//! The route `/events`: one JSON object per line, for as long as the client listens, or until the time that the client
+//! named.
 
 use crate::ask::{Query, flag};
 use crate::face::Face;
@@ -37,7 +38,7 @@ pub(super) async fn stream(State(face): State<Face>, Query(asked): Query<Asked>)
         return Err(Refusal::invalid(text).into());
     }
     let now = face.now();
-    // Outside of a cluster nothing happens: the stream is there, and stays empty.
+    // Outside of a cluster there are no events: the stream stays open and empty.
     let follower = face.control().ok().map(|control| Follower::new(control, since.is_some()));
     let ends = until.map(|until| Instant::now() + until.saturating_since(now).max(LAST_LOOK));
     let told = EventStream { face, follower, filters, since, until, ends, latest: Timestamp::default() };
@@ -48,7 +49,8 @@ pub(super) async fn stream(State(face): State<Face>, Query(asked): Query<Asked>)
     Ok(typed(Body::from_stream(lines), "application/json"))
 }
 
-/// How long the past is looked through when the time to end at has passed already: what is kept is there at once.
+/// Time for which past events are read when the client's end time has passed already: the kept events are available at
+/// once.
 const LAST_LOOK: Duration = Duration::from_millis(50);
 
 fn time(what: &str, text: &str) -> Result<Option<Timestamp>, Refused> {
@@ -61,7 +63,7 @@ fn time(what: &str, text: &str) -> Result<Option<Timestamp>, Refused> {
     }
 }
 
-/// A stream of events to one client.
+/// The stream of events to one client.
 struct EventStream {
     face: Face,
     follower: Option<Follower>,
@@ -69,12 +71,12 @@ struct EventStream {
     since: Option<Timestamp>,
     until: Option<Timestamp>,
     ends: Option<Instant>,
-    /// The latest time of anything that happened.
+    /// Latest time of all events so far.
     latest: Timestamp,
 }
 
 impl EventStream {
-    /// The next lines; nothing when the stream has ended.
+    /// The next lines; `None` when the stream has ended.
     async fn next(&mut self) -> Option<Bytes> {
         loop {
             let ends = self.ends;
@@ -106,8 +108,8 @@ impl EventStream {
         }
     }
 
-    /// A removed object does not tell when it went. One that goes while we look goes now; of one that went before,
-    /// it is only known that it went after whatever is told before it.
+    /// The message for an event; `None` when the client did not ask for it. A removed object does not tell the time of
+    /// its removal: a removal that is seen live is dated now, and a replayed one is dated like the event before it.
     fn told(&mut self, event: &Event, replayed: bool) -> Option<EventMessage> {
         let unsaid = if replayed { self.latest } else { self.face.now() };
         let at = happened_at(event).unwrap_or(unsaid);
@@ -119,7 +121,7 @@ impl EventStream {
     }
 }
 
-/// When it happened, as far as the object tells: a removed one does not.
+/// The time of an event as the changed object tells it; `None` for a removed object.
 fn happened_at(event: &Event) -> Option<Timestamp> {
     match event {
         Event::Cluster { new, .. } => Some(new.meta.updated_at),

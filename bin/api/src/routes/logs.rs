@@ -1,7 +1,7 @@
-//! Logs of a service or a task: Docker's multiplexed frames, from wherever the tasks ran.
+//! Routes for logs of a service or a task: Docker's multiplexed frames, from the nodes where the tasks ran.
 //!
 //! A frame is eight bytes (the stream, three zeros, the length) and a line. With `details` each line begins with the
-//! ids of its node, service and task, which the CLI takes off again to write names in front of it.
+//! ids of its node, service and task; the CLI replaces them by names.
 
 use crate::ask::{Path, Query, flag};
 use crate::face::Face;
@@ -68,7 +68,7 @@ fn read(asked: &Asked, tasks: &[Arc<Task>]) -> Result<(LogsQuery, Form), Refused
     }
     let tail = match asked.tail.as_str() {
         "" | "all" => None,
-        // A negative number means all of it, as in Docker.
+        // A negative number means all lines, as in Docker.
         number => number.parse::<i64>().ok().and_then(|number| u64::try_from(number).ok()),
     };
     let query = LogsQuery { stdout, stderr, since: since(&asked.since)?, tail, follow: flag(&asked.follow) };
@@ -86,7 +86,7 @@ fn since(text: &str) -> Result<Option<Timestamp>, Refused> {
     }
 }
 
-/// How lines are written.
+/// Format of the lines.
 struct Form {
     timestamps: bool,
     details: bool,
@@ -94,7 +94,7 @@ struct Form {
 }
 
 impl Form {
-    /// Adds the frame of one line.
+    /// Appends the frame of one line.
     fn write(&self, of: &TaskLine, frames: &mut BytesMut) {
         let mut front = String::new();
         if self.timestamps {

@@ -1,7 +1,7 @@
-//! The routes, one file a noun.
+//! The routes, one file for each noun.
 //!
-//! They stand under `/` and under `/v1.NN/` alike: the prefix is taken off before a route is looked for, since
-//! clients in the field send any version, or none. What nobody knows answers 404 in JSON.
+//! Every route works under `/` and under `/v1.NN/`: the prefix is removed before the route is looked up, since clients
+//! in the field send any version, or none. An unknown path is answered with 404 in JSON.
 
 mod absent;
 mod configs;
@@ -30,7 +30,7 @@ use essaim_model::Refusal;
 use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
 
-/// Everything that this face answers.
+/// The router with every route of the face.
 pub fn router(face: Face) -> Router {
     let inner = TowerToHyperService::new(unversioned(face));
     Router::new().fallback(move |request: Request| {
@@ -89,7 +89,7 @@ fn message(status: StatusCode, text: &str) -> Response {
     (status, json(&ErrorBody { message: text.into() })).into_response()
 }
 
-/// Takes `/v1.NN` off the path, if it is one that is spoken here.
+/// Removes `/v1.NN` from the path, and refuses a version that is not supported.
 fn strip_version(mut request: Request) -> Result<Request, Refused> {
     let path_and_query = request.uri().path_and_query().map_or("/", PathAndQuery::as_str);
     let Some((version, rest)) = split_version(path_and_query) else { return Ok(request) };
@@ -115,7 +115,7 @@ fn strip_version(mut request: Request) -> Result<Request, Refused> {
     Ok(request)
 }
 
-/// `1.50` and `/nodes?…` of `/v1.50/nodes?…`.
+/// Splits `/v1.50/nodes?…` into `1.50` and `/nodes?…`.
 fn split_version(path: &str) -> Option<(&str, &str)> {
     let versioned = path.strip_prefix("/v")?;
     let slash = versioned.find('/')?;

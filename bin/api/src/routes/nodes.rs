@@ -1,4 +1,4 @@
-//! `/nodes`.
+//! Routes under `/nodes`.
 
 use crate::ask::{self, Json, ListQuery, Path, Query, flag};
 use crate::face::Face;

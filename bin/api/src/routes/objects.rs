@@ -1,4 +1,4 @@
-//! The routes of a plain noun, which are the same for each: list, create, inspect, update, remove.
+//! Routes of plain nouns, the same for each noun: list, create, inspect, update, remove.
 
 use crate::ask::{self, Json, ListQuery, Path, Query};
 use crate::face::Face;

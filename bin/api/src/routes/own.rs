@@ -1,4 +1,4 @@
-//! Essaim's own routes: the tree of actors, the journal and the members, and a verb that makes an actor fail.
+//! Essaim's own routes: the tree of actors, the journal, the members, and a request that makes an actor fail.
 
 use crate::ask::{Query, flag};
 use crate::face::Face;
@@ -31,7 +31,7 @@ pub(super) struct JournalAsked {
     follow: String,
 }
 
-/// One record a line; with `follow` for as long as the client listens.
+/// Streams journal records, one per line; with `follow` for as long as the client listens.
 pub(super) async fn journal(State(face): State<Face>, Query(asked): Query<JournalAsked>) -> Answer {
     let since = match asked.since.as_str() {
         "" => None,

@@ -1,4 +1,4 @@
-//! `/services`.
+//! Routes under `/services`.
 
 use crate::ask::{self, Json, ListQuery, Path, Query, flag};
 use crate::face::Face;
@@ -60,7 +60,8 @@ pub(super) struct UpdateQuery {
     rollback: String,
 }
 
-/// With `rollback=previous` the body is what the client read and is not looked at, as in Swarm.
+/// Updates a service, or rolls it back. With `rollback=previous` the body is the spec that the client read and is
+/// ignored, as in Swarm.
 pub(super) async fn update(
     State(face): State<Face>,
     Path(text): Path,
@@ -96,7 +97,7 @@ pub(super) async fn remove(State(face): State<Face>, Path(text): Path) -> Answer
     Ok(done())
 }
 
-/// No registry is asked for anything yet, so credentials for one would go nowhere.
+/// Refuses registry credentials: Essaim asks no registry yet, so they would be ignored.
 fn refuse_registry_credentials(headers: &HeaderMap) -> Result<(), Refused> {
     if headers.get("X-Registry-Auth").is_some_and(|value| !value.is_empty()) {
         return Err(unsupported("--with-registry-auth").into());

@@ -1,4 +1,4 @@
-//! `/swarm`: found, join, change and leave a cluster.
+//! Routes under `/swarm`: found, join, change and leave a cluster.
 
 use crate::ask::{self, Json, Query, flag};
 use crate::face::Face;
@@ -69,7 +69,8 @@ pub(super) struct LeaveQuery {
     force: String,
 }
 
-/// A manager leaves by force only, since the others may lose their quorum by it; the words say what would happen.
+/// Leaves the cluster. A manager leaves only by force, since the others may lose their quorum; the refusal says what
+/// would happen.
 pub(super) async fn leave(State(face): State<Face>, Query(query): Query<LeaveQuery>) -> Answer {
     let standing = face.node.standing();
     if matches!(standing, Standing::Inactive) {

@@ -1,4 +1,4 @@
-//! `_ping`, `version`, `info`: what answers always, whatever the cluster is doing.
+//! The routes `_ping`, `version` and `info`, which answer in every state of the cluster.
 
 use crate::face::Face;
 use crate::reply::json;
@@ -16,7 +16,7 @@ use essaim_wire::Role;
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// The handshake. It never waits: clients judge by it whether there is a daemon.
+/// Answers the handshake. It never waits, because clients take its answer as the sign that a daemon runs.
 pub(super) async fn ping(State(face): State<Face>) -> Response {
     let mut response = "OK".into_response();
     let headers = response.headers_mut();
@@ -73,7 +73,7 @@ pub(super) async fn version(State(face): State<Face>) -> Response {
     })
 }
 
-/// From what this node has at hand: it answers without a quorum too, with the state as it was last known.
+/// Answers `info` from what this node has in memory, so also without a quorum; the state is then the last one known.
 pub(super) async fn info(State(face): State<Face>) -> Response {
     let standing = face.node.standing();
     let node = standing.membership().map(|part| part.node);

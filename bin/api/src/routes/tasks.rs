@@ -1,4 +1,4 @@
-//! `/tasks`.
+//! Routes under `/tasks`.
 
 use crate::ask::{ListQuery, Path, Query};
 use crate::face::Face;
