@@ -1,12 +1,13 @@
-//! A node's presence in its cluster: its port and certificate, who is alive, and what nodes show of themselves.
+//! A node's presence in its cluster: its port and certificate, the roster of live members, and the view that operators
+//! have of each node.
 //!
-//! [`essaim_system`] says what an actor is; the actors here put a node on the network. None of them knows of services,
-//! Raft or Docker.
+//! [`essaim_system`] says what an actor is; the actors of this crate put a node on the network. None of them knows
+//! services, Raft or Docker.
 //!
 //! In suggested reading order:
 //!
-//! - [`endpoint`]: this node's port, its certificate, and who may come in.
-//! - [`roster`]: who is alive.
+//! - [`endpoint`]: this node's port, its certificate, and the admission of peers.
+//! - [`roster`]: which members are alive.
 //! - [`view`]: tree, journal and roster of every node, for operators.
 
 pub mod endpoint;

@@ -1,10 +1,9 @@
-//! Keeps the node's certificate fresh.
+//! The endpoint's actor renews the node's certificate.
 //!
-//! Parent: the node's root. Children: none.
-//! Hears: `Renew` (the role changed), `Wake`, and the answer of whoever was asked. Says: nothing; it shows the new
-//! certificate through the endpoint.
-//! Dies: of nothing it knows of; a refusal and a disk that does not keep what was signed are followed by another try.
-//! Sessions do not notice its death, and its successor looks at the certificate first of all.
+//! Parent: the node's root. Children: none. Hears: `Renew` (the role changed), `Wake`, and `Answered` (the answer of
+//! the signer or of the managers). Says: nothing; it presents the new certificate through the endpoint. Dies: of no
+//! expected fault; after a refusal, or when the disk does not store the signed certificate, the actor tries again.
+//! Sessions survive its death, and the restarted actor checks the certificate first.
 
 use super::core::{Effect, Input, Renewal, Wake};
 use super::{Endpoint, JoinError};
@@ -14,22 +13,22 @@ use essaim_transport::{EnrolReply, Identity, PeerIdentity, Refused, SigningReque
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use ractor_cluster::RactorMessage;
 
-/// What the endpoint's actor hears.
+/// Messages to the endpoint's actor.
 #[derive(RactorMessage)]
 pub(crate) enum EndpointMsg {
-    /// Look at once whether the certificate is still the right one.
+    /// The wanted role changed: check at once whether the certificate says it.
     Renew,
-    /// A wait is over.
+    /// A wait that the renewal core asked for has elapsed.
     Wake(Wake),
-    /// What came of asking.
+    /// A signing request was answered with a certificate or a refusal.
     Answered(Result<EnrolReply, Refused>),
 }
 
-/// The actor.
+/// The actor that renews the node's certificate.
 #[derive(Debug)]
 pub(crate) struct EndpointActor;
 
-/// What it keeps while it lives.
+/// State of [`EndpointActor`].
 pub(crate) struct State {
     scope: Scope,
     endpoint: Endpoint,
@@ -84,7 +83,7 @@ impl State {
         }
     }
 
-    /// Shows what was signed, if anything was.
+    /// Presents the certificate of a signing answer, and turns the answer into an input for the renewal core.
     fn take(&mut self, answer: Result<EnrolReply, Refused>) -> Input {
         let shown = match answer {
             Ok(reply) => self.show(reply),
@@ -117,7 +116,7 @@ impl State {
     }
 }
 
-/// Asks in a task of its own: the actor must hear of a changed role meanwhile.
+/// Requests a certificate in a task of its own, because the actor must stay able to hear of a changed role.
 fn ask(endpoint: Endpoint, myself: ActorRef<EndpointMsg>) {
     tokio::spawn(async move {
         let request = SigningRequest::create(endpoint.shared.identity.borrow().key());

@@ -1,10 +1,11 @@
-//! The broker: who signs, and who knows who does.
+//! The broker routes requests for certificates to the manager that can sign.
 //!
-//! A stranger with a token asks any node, a node asks for its own renewal. Only the leader's machine can sign: there
-//! the broker has a [`Signer`]. Another manager forwards a stranger's request over the `enrol` lane, once: a manager
-//! that is asked over the lane and cannot sign either names whom to ask instead. A worker forwards nothing, so that
-//! it never sees the secret of a token; it names the managers. For its own renewal a node goes to the managers
-//! itself, and what they sign is what the cluster has committed about *that peer*, whatever it asks.
+//! A node without a certificate asks any node with a join token; a node with one asks for its renewal. Only the
+//! leader's machine can sign: the broker there has a [`Signer`]. Another manager forwards the request of a joining node
+//! over the `enrol` lane. The request is forwarded once: a manager that is asked over the lane and cannot sign names
+//! the managers to ask instead. A worker forwards nothing, so that it never sees the secret of a token; it names the
+//! managers. For its own renewal a node asks the managers itself. The role that they sign is the one that the cluster
+//! has committed for *that peer*, whatever the request says.
 
 use bincode::{Decode, Encode};
 use essaim_transport::{EnrolReply, EnrolRequest, Issuer, Lane, LaneStream, PeerInfo, Refused, Serve, SigningRequest};
@@ -16,27 +17,27 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long one manager may take to answer.
+/// Upper bound on the wait for one manager's answer to a signing request.
 const ANSWER_WAIT: Duration = Duration::from_secs(5);
 
-/// How many managers are asked, those that others named included.
+/// Managers that one request asks at most, including those that other managers named.
 const ASKED_MAX: usize = 12;
 
-/// The cluster's authority, on the leader's machine.
+/// The cluster's certificate authority on the leader's machine.
 pub trait Signer: Send + Sync {
-    /// Enrols a stranger's key.
+    /// Enrols a new node: verifies its join token and signs its key.
     fn enrol(&self, request: EnrolRequest) -> BoxFuture<'_, Result<EnrolReply, Refused>>;
 
-    /// A new certificate for a node of the cluster, in the role that was committed for it.
+    /// Signs a new certificate for a node of the cluster, in the role that was committed for that node.
     fn renew(&self, node: NodeId, request: SigningRequest) -> BoxFuture<'_, Result<EnrolReply, Refused>>;
 }
 
 /// The first frame of an `enrol` lane; the answer is a `Result<EnrolReply, Refused>`.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub(super) enum Ask {
-    /// A stranger's request, forwarded by a manager.
+    /// The request of a joining node, forwarded by a manager.
     Forwarded(EnrolRequest),
-    /// The peer's own renewal.
+    /// The peer asks for its own renewal.
     Renewal(SigningRequest),
 }
 
@@ -78,7 +79,7 @@ impl Broker {
         self.state().wanted
     }
 
-    /// This node's own renewal.
+    /// Requests a new certificate for this node: from the local signer, otherwise from the managers.
     pub(super) async fn renew(&self, request: SigningRequest) -> Result<EnrolReply, Refused> {
         let signer = self.state().signer.clone();
         if let Some(signer) = signer {
@@ -87,7 +88,8 @@ impl Broker {
         self.ask_managers(&Ask::Renewal(request)).await
     }
 
-    /// Asks one manager after the other, and whom they name, until one signs or refuses for good.
+    /// Asks the known managers, and the managers that they name, one after the other until one signs or refuses for
+    /// good.
     async fn ask_managers(&self, ask: &Ask) -> Result<EnrolReply, Refused> {
         let mut left: VecDeque<_> = self.managers().into();
         let mut asked = BTreeSet::from([self.transport.node()]);
@@ -119,7 +121,7 @@ impl Broker {
         }
     }
 
-    /// What this node says when it is asked over the lane: it signs, or names others.
+    /// Answers a request on the `enrol` lane: signs it when this node leads, and otherwise names the other managers.
     async fn answer(&self, peer: &PeerInfo, ask: Ask) -> Result<EnrolReply, Refused> {
         let signer = self.state().signer.clone();
         match (ask, signer) {

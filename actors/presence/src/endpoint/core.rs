@@ -1,45 +1,47 @@
-//! When to ask for a new certificate: at half of its life, or when it no longer says the node's role.
+//! The renewal core decides when to ask for a new certificate: at half of the certificate's life, or when the
+//! certificate does not say the wanted role.
 //!
-//! Time is UTC here, since certificates are; a wait is never longer than an hour, so that a clock set forward is
-//! noticed. A refusal is followed by another try, later each time; a role that changed is more urgent.
+//! Time is UTC here, because certificates are dated in UTC. No wait is longer than an hour, so that a clock that was
+//! set forward is noticed. A refused request is repeated with exponential back-off; the back-off is shorter while a
+//! changed role is awaited.
 
 use essaim_transport::{PeerIdentity, renewal_due};
 use essaim_wire::{Role, Timestamp};
 use std::time::Duration;
 
-/// No wait is longer.
+/// Upper bound on a wait between two checks of the certificate.
 const LOOK: Duration = Duration::from_secs(3600);
 
-/// The first try after a refusal waits this long,
+/// Back-off after the first refusal; it doubles with every further refusal.
 const RETRY_MIN: Duration = Duration::from_millis(200);
 
-/// and later ones up to this when a role is waited for,
+/// Upper bound on the back-off while a changed role is awaited.
 const RETRY_ROLE_MAX: Duration = Duration::from_secs(5);
 
-/// or up to this when half a life is left.
+/// Upper bound on the back-off of an ordinary renewal, which has half of the certificate's life left.
 const RETRY_MAX: Duration = Duration::from_secs(300);
 
-/// Numbers the waits; an older one is stale.
+/// Number of a wait. A wake-up that carries an older number is stale and is ignored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Wake(u64);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Input {
-    /// Begin, or look again: the role that is wanted, if any.
+    /// Check the certificate now. `wanted` is the role that the certificate should say, if a role was asked for.
     Look { wanted: Option<Role> },
-    /// A wait is over.
+    /// The wait with this number has elapsed.
     Elapsed(Wake),
-    /// A new certificate is shown.
+    /// A new certificate was signed and is presented from now on.
     Renewed(PeerIdentity),
-    /// None came.
+    /// The signing request failed.
     Refused,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Effect {
-    /// Ask, and say `Renewed` or `Refused`.
+    /// Request a certificate, and report `Renewed` or `Refused`.
     Ask,
-    /// Say `Elapsed` after this long.
+    /// Report `Elapsed` with this number after this long.
     WakeAfter(Duration, Wake),
 }
 
@@ -68,7 +70,8 @@ impl Renewal {
             Input::Renewed(says) => {
                 self.says = says;
                 self.asking = false;
-                // A certificate that still says another role came too early: the commit is on its way.
+                // The certificate still says the old role: the signer has not applied the committed change yet. Ask
+                // again later.
                 self.refused = if self.is_of_wrong_role() { self.refused.saturating_add(1) } else { 0 };
                 if self.refused > 0 {
                     self.wait(self.retry(), effects);
@@ -94,7 +97,7 @@ impl Renewal {
         }
     }
 
-    /// The role that is waited for, while the certificate says another.
+    /// Whether the certificate says another role than the wanted one.
     pub(super) fn is_of_wrong_role(&self) -> bool {
         self.wanted.is_some_and(|wanted| wanted != self.says.role)
     }

@@ -1,10 +1,12 @@
-//! What a node keeps of its membership in a cluster: a handful of small files.
+//! The files in which a node stores its membership in a cluster.
 //!
-//! - `identity.pem` (0600): its key, its certificate chain, the CAs it trusts; one file, so that a crash cannot leave
-//!   a key with the certificate of another.
-//! - `key` (0600): the key it asked a certificate for, before one came.
+//! - `identity.pem` (0600): the node's key, its certificate chain and the CAs that it trusts. They are one file, so
+//!   that
+//!   a crash cannot leave a key beside the certificate of another key.
+//! - `key` (0600): the key of the first signing request, until the certificate has come.
 //! - `socket-key` (0600): signs stateless resets, so that peers learn of a restart at once.
-//! - `admission`: the table of exceptions. It never goes back, over restarts too.
+//! - `admission`: the admission table, the exceptions to what certificates allow. Its version never goes back, not even
+//!   over restarts.
 //! - `generation`: how often the daemon has started.
 
 use essaim_system::env::{Disk, Seed};
@@ -20,7 +22,7 @@ const SOCKET_KEY: &str = "socket-key";
 const ADMISSION: &str = "admission";
 const GENERATION: &str = "generation";
 
-/// The format of the binary files, as their first byte.
+/// Format version of the binary files, stored as their first byte.
 const FORMAT: u8 = 1;
 
 const CHAIN_MARK: &str = "# certificate of this node\n";
@@ -29,45 +31,45 @@ const ROOTS_MARK: &str = "# trusted authorities\n";
 /// A file of the node cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum KeepError {
-    /// The disk refused.
+    /// The disk failed to read, write or remove the file.
     #[error("{file}: {error}")]
     Disk {
-        /// Which file.
+        /// Name of the file.
         file: &'static str,
-        /// What it said.
+        /// Error of the disk.
         error: io::Error,
     },
-    /// It holds something else. The way out: remove the node's folder, and join again.
+    /// The file's content cannot be decoded. The way out: remove the node's folder, and join again.
     #[error("{file} is damaged ({why}); remove the node's data folder and join again")]
     Damaged {
-        /// Which file.
+        /// Name of the file.
         file: &'static str,
-        /// What is wrong.
+        /// Why the content cannot be decoded.
         why: String,
     },
-    /// A newer program wrote it. Nothing was changed.
+    /// A newer program wrote the file. Nothing was changed.
     #[error("{file} was {why}; start the newer essaim on this machine again")]
     Newer {
-        /// Which file.
+        /// Name of the file.
         file: &'static str,
-        /// What is newer.
+        /// The format version that the file has and this program does not know.
         why: DecodeError,
     },
 }
 
-/// The files of a node in one folder. Cheap to clone.
+/// The membership files of a node in one folder. Cheap to clone.
 #[derive(Clone)]
 pub struct Keep {
     disk: Arc<dyn Disk>,
 }
 
 impl Keep {
-    /// The files in this folder.
+    /// Opens the membership files in the folder of this disk.
     pub fn new(disk: Arc<dyn Disk>) -> Self {
         Self { disk }
     }
 
-    /// Counts this start of the daemon: greater than every one before it.
+    /// Counts this start of the daemon, and returns a generation greater than that of every start before.
     pub fn boot(&self) -> Result<Generation, KeepError> {
         let last = self.load::<Generation>(GENERATION)?.unwrap_or_default();
         let this = last.next();
@@ -75,7 +77,7 @@ impl Keep {
         Ok(this)
     }
 
-    /// Who the node is; `None` when it never was enrolled.
+    /// The node's identity; `None` when the node was never enrolled.
     pub fn identity(&self) -> Result<Option<Identity>, KeepError> {
         let Some(bytes) = self.find(IDENTITY)? else { return Ok(None) };
         let read = || -> Result<Identity, String> {
@@ -87,7 +89,7 @@ impl Keep {
         read().map(Some).map_err(|why| KeepError::Damaged { file: IDENTITY, why })
     }
 
-    /// Keeps who the node is. The key that it asked with is in it from now on.
+    /// Stores the node's identity, and removes the separate key file: the identity contains the key.
     pub fn save_identity(&self, identity: &Identity) -> Result<(), KeepError> {
         let (key, chain, roots) = (identity.key().to_pem(), identity.chain_pem(), identity.roots_pem());
         let text = format!("{key}{CHAIN_MARK}{chain}{ROOTS_MARK}{roots}");
@@ -95,7 +97,7 @@ impl Keep {
         self.disk.remove(KEY).map_err(|error| KeepError::Disk { file: KEY, error })
     }
 
-    /// The key to ask a certificate for: drawn once, and the same until a certificate came.
+    /// The key for the first signing request: drawn once, and the same until a certificate has come.
     pub fn key(&self, seed: &Seed) -> Result<Key, KeepError> {
         if let Some(key) = self.load(KEY)? {
             return Ok(key);
@@ -105,7 +107,7 @@ impl Keep {
         Ok(key)
     }
 
-    /// The key of the socket: drawn once.
+    /// The socket's key for stateless resets: drawn once, and the same over restarts.
     pub fn socket_key(&self, seed: &Seed) -> Result<SocketKey, KeepError> {
         if let Some(key) = self.load(SOCKET_KEY)? {
             return Ok(SocketKey(key));
@@ -115,18 +117,18 @@ impl Keep {
         Ok(SocketKey(key))
     }
 
-    /// The table of exceptions; the empty one when none was kept.
+    /// The stored admission table; the empty table when none is stored.
     pub fn admission(&self) -> Result<Admission, KeepError> {
         Ok(self.load(ADMISSION)?.unwrap_or_default())
     }
 
-    /// Keeps a table, unless the one that is kept is as new.
+    /// Stores an admission table if it is newer than the stored one.
     pub fn save_admission(&self, table: &Admission) -> Result<(), KeepError> {
         if table.is_newer_than(&self.admission()?) { self.save(ADMISSION, table) } else { Ok(()) }
     }
 
-    /// Forgets the cluster: identity, key and table. The boot counter and the socket's key stay: they are the
-    /// daemon's, and a generation must never come twice.
+    /// Removes what belongs to the cluster: identity, key and admission table. The boot counter and the socket's key
+    /// stay, because they belong to the daemon and a generation must never repeat.
     pub fn forget_cluster(&self) -> Result<(), KeepError> {
         for file in [IDENTITY, KEY, ADMISSION] {
             self.disk.remove(file).map_err(|error| KeepError::Disk { file, error })?;

@@ -1,12 +1,12 @@
-//! The endpoint: this node's one port, who the node is on it, and who may come in.
+//! The endpoint: this node's one port, its identity there, and the admission of peers.
 //!
-//! `transport` makes sessions and judges lanes; here is what has to be kept and renewed around it. The [`Keep`] holds
-//! identity, admission table, boot counter and socket key on disk. The [`Endpoint`] is the handle that everybody
-//! else has: open a lane, serve a lane, admit, renew, close. The broker answers those who want a certificate: on the
-//! leader's machine by the cluster's authority ([`Signer`]), on another manager by asking the leader, on a worker by
-//! naming the managers. The actor renews the node's own certificate at half of its life, or when its role changed.
+//! `transport` makes sessions and judges lanes; the endpoint stores and renews what `transport` needs. The [`Keep`]
+//! holds identity, admission table, boot counter and socket key on disk. The [`Endpoint`] is the handle for other code:
+//! open a lane, serve a lane, admit, renew, close. The broker answers requests for certificates: on the leader's
+//! machine with the cluster's authority ([`Signer`]), on another manager by asking the leader, on a worker by naming
+//! the managers. The actor renews the node's own certificate at half of its life, or when the node's role changed.
 //!
-//! The port outlives the actor: when the actor fails and is restarted, no session is lost.
+//! The port outlives the actor: no session is lost when the actor fails and is restarted.
 
 mod actor;
 mod broker;
@@ -34,7 +34,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
 
-/// A node's port, and who it is on it. Cheap to clone; all clones are the same.
+/// Handle on a node's port and its identity there. Cheap to clone; all clones share one port.
 #[derive(Clone)]
 pub struct Endpoint {
     shared: Arc<Shared>,
@@ -48,42 +48,42 @@ struct Shared {
     identity: watch::Sender<Identity>,
     broker: Arc<Broker>,
     actor: Address<EndpointMsg>,
-    /// Taken by the roster; there is one at a time.
+    /// Session events and datagrams, until the roster takes them: they have one consumer.
     incoming: Mutex<Option<Incoming>>,
 }
 
-/// What comes in beside lanes: session events and datagrams, each bounded by `transport`.
+/// Session events and datagrams, which arrive outside lanes. Both queues are bounded by `transport`.
 pub struct Incoming {
-    /// Sessions that came or went.
+    /// Sessions that were established or lost.
     pub events: mpsc::Receiver<Event>,
-    /// What peers sent.
+    /// Datagrams that peers sent.
     pub datagrams: Datagrams,
 }
 
-/// Where the port is, and as what it begins.
+/// Addresses, identity and known managers with which an endpoint starts.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Where to bind.
+    /// Local address that the port is bound to.
     pub listen: SocketAddr,
-    /// Where others reach this node.
+    /// Address at which other nodes reach this node.
     pub advertise: SocketAddr,
-    /// Who this node is.
+    /// This node's key, certificate chain and trusted CAs.
     pub identity: Identity,
-    /// Which start of the daemon this is: [`Keep::boot`].
+    /// Number of this start of the daemon, from [`Keep::boot`].
     pub generation: Generation,
-    /// The managers known so far, whom to ask for certificates first.
+    /// The managers known so far; requests for certificates go to them first.
     pub managers: Vec<(NodeId, SocketAddr)>,
 }
 
 /// The port cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// It cannot be bound.
+    /// The port cannot be bound.
     #[error("cannot listen on {listen}: {error}")]
     Bind {
-        /// Where.
+        /// Address that was to be bound.
         listen: SocketAddr,
-        /// Why.
+        /// Error of the operating system.
         error: io::Error,
     },
     /// The files of the node cannot be used.
@@ -91,19 +91,19 @@ pub enum StartError {
     Keep(#[from] KeepError),
 }
 
-/// What a node got when it was enrolled; it is kept on disk already.
+/// Result of an enrolment; the identity is already stored on disk.
 #[derive(Debug, Clone)]
 pub struct Enrolled {
-    /// Who it is now.
+    /// The node's new identity.
     pub identity: Identity,
-    /// Whom to contact first.
+    /// The managers to contact first.
     pub managers: Vec<(NodeId, SocketAddr)>,
 }
 
 /// A node was not enrolled.
 #[derive(Debug, thiserror::Error)]
 pub enum JoinError {
-    /// By the cluster, or nobody answered.
+    /// The cluster refused the enrolment, or no manager answered.
     #[error(transparent)]
     Enrol(#[from] EnrolError),
     /// The certificate that came does not fit this node's key.
@@ -114,8 +114,8 @@ pub enum JoinError {
     Keep(#[from] KeepError),
 }
 
-/// Asks the node at `addr` for a certificate with a join token, and keeps what comes. The key is kept before it is
-/// asked for, so that asking again after a crash finds the same node.
+/// Enrols this node: asks the node at `addr` for a certificate with a join token, and stores the certificate. The key
+/// is stored before the request, so that a request that is repeated after a crash yields the same node.
 pub async fn join(
     env: &Env,
     keep: &Keep,
@@ -134,14 +134,14 @@ pub async fn join(
     Ok(Enrolled { identity, managers })
 }
 
-/// The clock by which certificates are judged.
+/// The UTC clock by which certificates are judged.
 pub fn utc(env: &Env) -> Utc {
     let clock = Arc::clone(&env.clock);
     Arc::new(move || clock.utc())
 }
 
 impl Endpoint {
-    /// Binds the port. Enrolment is served from now on; other lanes as they are registered.
+    /// Binds the port. Enrolment is served from now on; other lanes are served once their servers are registered.
     pub fn open(env: &Env, keep: Keep, settings: Settings) -> Result<Self, StartError> {
         let Settings { listen, advertise, identity, generation, managers } = settings;
         let admission = watch::Sender::new(Arc::new(keep.admission()?));
@@ -177,69 +177,69 @@ impl Endpoint {
         Ok(Self { shared: Arc::new(shared) })
     }
 
-    /// The actor that keeps the node's certificate fresh, to be started by the root.
+    /// The child spec of the actor that renews the node's certificate; the node's root starts it.
     pub fn spec(&self) -> ChildSpec {
         let endpoint = self.clone();
         ChildSpec::actor_at(&self.shared.actor, "endpoint", move |scope| (EndpointActor, (scope, endpoint.clone())))
     }
 
-    /// This node.
+    /// The id of this node.
     pub fn node(&self) -> NodeId {
         self.shared.transport.node()
     }
 
-    /// Which start of the daemon this is.
+    /// The number of this start of the daemon.
     pub fn generation(&self) -> Generation {
         self.shared.generation
     }
 
-    /// What its certificate lets it do, now.
+    /// The role that this node's certificate says now.
     pub fn role(&self) -> Role {
         self.shared.identity.borrow().role()
     }
 
-    /// Who it is, now and whenever that changes.
+    /// Watches this node's identity: the present value, and every later one.
     pub fn identity(&self) -> watch::Receiver<Identity> {
         self.shared.identity.subscribe()
     }
 
-    /// Sessions, addresses and lanes, as `transport` has them.
+    /// The transport's endpoint below: sessions, addresses and lanes.
     pub fn transport(&self) -> &essaim_transport::Endpoint {
         &self.shared.transport
     }
 
-    /// The files behind it.
+    /// The node's membership files.
     pub fn keep(&self) -> &Keep {
         &self.shared.keep
     }
 
-    /// Opens a lane to a node; dials when there is no session.
+    /// Opens a lane to a node; dials the node when there is no session.
     pub async fn lane(&self, node: NodeId, lane: Lane) -> Result<LaneStream, OpenError> {
         self.shared.transport.open(node, lane).await
     }
 
-    /// From now on this one serves the lane.
+    /// Registers the server of a lane; it replaces an earlier server of that lane.
     pub fn serve(&self, lane: Lane, server: Arc<dyn Serve>) {
         self.shared.transport.serve(lane, server);
     }
 
-    /// Nobody serves the lane any more.
+    /// Removes the server of a lane.
     pub fn unserve(&self, lane: Lane) {
         self.shared.transport.unserve(lane);
     }
 
-    /// The control sessions that stand.
+    /// The peers with a control session.
     pub fn peers(&self) -> Vec<PeerInfo> {
         self.shared.transport.peers()
     }
 
-    /// The other end of the control session with a node, while it stands.
+    /// The peer of the control session with a node; `None` when there is no such session.
     pub fn peer(&self, node: NodeId) -> Option<PeerInfo> {
         self.shared.transport.peer(node)
     }
 
-    /// Takes a table of the log, if it is newer than the one in force; whether it was. It is on disk before it
-    /// holds, and it never goes back.
+    /// Puts an admission table from the log into force if it is newer than the table in force, and returns whether it
+    /// was. The table is on disk before it is in force, and an older table never replaces it.
     pub fn admit(&self, next: Admission) -> Result<bool, KeepError> {
         let mut outcome = Ok(false);
         self.shared.admission.send_if_modified(|table| {
@@ -255,12 +255,12 @@ impl Endpoint {
         outcome
     }
 
-    /// The table in force, now and whenever it changes.
+    /// Watches the admission table in force: the present value, and every later one.
     pub fn admission(&self) -> watch::Receiver<Arc<Admission>> {
         self.shared.admission.subscribe()
     }
 
-    /// The managers to ask for certificates, the one that leads first.
+    /// Sets the managers to ask for certificates, the leader first.
     pub fn set_managers(&self, managers: Vec<(NodeId, SocketAddr)>) {
         for &(node, addr) in &managers {
             if node != self.node() {
@@ -270,25 +270,25 @@ impl Endpoint {
         self.shared.broker.set_managers(managers);
     }
 
-    /// The managers as last told.
+    /// The managers that [`Endpoint::set_managers`] set last.
     pub fn managers(&self) -> Vec<(NodeId, SocketAddr)> {
         self.shared.broker.managers()
     }
 
-    /// The cluster's authority is on this machine (while it leads), or not any more.
+    /// Sets the local signer: the cluster's authority while this node leads, otherwise `None`.
     pub fn set_signer(&self, signer: Option<Arc<dyn Signer>>) {
         self.shared.broker.set_signer(signer);
     }
 
-    /// Gets a new certificate, until one says this role.
+    /// Asks for new certificates until one says this role.
     pub fn renew(&self, role: Role) {
-        // Without an actor at this moment: the one that comes up looks at `wanted` first.
+        // The cast may fail while the actor is being restarted: the restarted actor reads `wanted` first.
         self.shared.broker.set_wanted(Some(role));
         let _ = self.shared.actor.cast(EndpointMsg::Renew);
     }
 
-    /// Shows another identity from now on, after it was kept on disk. When its role differs, all sessions are made
-    /// anew.
+    /// Stores another identity on disk, and presents it from then on. When its role differs, all sessions are
+    /// established anew.
     pub fn present(&self, identity: Identity) -> Result<(), JoinError> {
         self.shared.keep.save_identity(&identity)?;
         self.shared.transport.present(identity.clone())?;
@@ -296,7 +296,7 @@ impl Endpoint {
         Ok(())
     }
 
-    /// Session events and datagrams, for the roster: once.
+    /// Takes session events and datagrams, for the roster; `None` after the first call.
     pub fn take_incoming(&self) -> Option<Incoming> {
         self.shared.incoming.lock().take()
     }

@@ -1,4 +1,4 @@
-//! Endpoints on the simulated network.
+//! Tests of endpoints on the simulated network.
 
 use super::broker::Ask;
 use super::{JoinError, Keep, join};
@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::sleep;
 
-/// Node 1 leads and signs, node 2 is another manager, node 3 a worker; all know where the managers are.
+/// Starts three nodes that know the managers: node 1 leads and signs, node 2 is another manager, node 3 a worker.
 async fn three(cluster: &Cluster) -> [Node; 3] {
     let nodes = [
         cluster.start(1, Role::Manager).await,
@@ -90,7 +90,7 @@ async fn a_changed_role_brings_a_new_certificate_on_disk_and_on_every_session() 
     let cluster = Cluster::new(1);
     let [leader, _, worker] = three(&cluster).await;
     worker.endpoint.lane(node(1), Lane::Members).await.expect("a session");
-    // The node hears of it before the commit is where certificates are signed.
+    // The node learns of its new role before the signer does.
     worker.endpoint.renew(Role::Manager);
     sleep(Duration::from_millis(300)).await;
     assert_eq!(worker.endpoint.role(), Role::Worker);
@@ -113,7 +113,8 @@ async fn a_certificate_is_renewed_at_half_of_its_life_also_past_a_leader_that_is
     let before = worker.endpoint.identity().borrow().says().clone();
     leader.stop().await;
     other.endpoint.set_signer(Some(cluster.signer.clone()));
-    // Backdated by an hour, so half of its two and a half hours is a quarter of an hour from now, give or take.
+    // Certificates are backdated by an hour: their life is two and a half hours, and its half is over in about a
+    // quarter of an hour from now.
     sleep(Duration::from_secs(25 * 60)).await;
     let after = worker.endpoint.identity().borrow().says().clone();
     assert!(after.not_after > before.not_after, "{before:?} {after:?}");
@@ -133,7 +134,7 @@ async fn the_actor_fails_and_no_session_notices() {
     );
     let again = worker.endpoint.lane(node(1), Lane::Members).await.expect("the session").peer.session;
     assert_eq!(session, again);
-    // Its successor does its work.
+    // The restarted actor renews the certificate.
     cluster.signer.roles.lock().insert(node(3), Role::Manager);
     worker.endpoint.renew(Role::Manager);
     sleep(Duration::from_secs(1)).await;
@@ -162,7 +163,7 @@ async fn the_table_never_goes_back_over_a_restart_and_a_removed_node_is_refused(
     assert_eq!(leader.endpoint.admission().borrow().index, Index(9));
 }
 
-/// The same over real QUIC on loopback: enrolment, a roster of two, and the end of one of them.
+/// Two nodes over real QUIC on loopback: enrolment, a roster of two, and the goodbye of one node.
 #[tokio::test]
 async fn two_nodes_on_loopback_find_each_other_and_one_says_goodbye() {
     use super::{Endpoint, Settings};

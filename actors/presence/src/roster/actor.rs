@@ -1,9 +1,9 @@
-//! Drives the detector: hands over what happened, performs what it says.
+//! The roster's actor drives the failure detector: it hands over inputs and performs effects.
 //!
-//! Parent: the node's root. Children: none; probes and push-pulls are tasks of their own.
-//! Hears: that something arrived, wake-ups, what came of probes and exchanges, and what others know (`Input`).
-//! Says: datagrams; the frozen roster and verdicts to whoever listens.
-//! Dies: of a fault in the detector. Its successor learns the members of the last roster, in the same generation.
+//! Parent: the node's root. Children: none; probes and push-pulls are tasks of their own. Hears: that something
+//! arrived, wake-ups, results of probes and exchanges, and what other actors know (`Input`). Says: datagrams; the
+//! frozen roster and verdicts to its listeners. Dies: of a fault in the detector. The restarted actor learns the
+//! members of the last roster, in the same generation.
 
 use super::inbox::Item;
 use super::members::exchange;
@@ -24,47 +24,47 @@ use std::sync::Arc;
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::task::AbortOnDropHandle;
 
-/// So many arrivals are handed over before anything else is heard.
+/// Arrivals that are handed to the detector at most before the actor handles its next message.
 const BATCH: usize = 1_024;
 
-/// Before a wake-up counts, so many arrivals are read at most: all that can wait in the transport's channels.
+/// Arrivals that are read at most before a wake-up counts: everything that can wait in the transport's channels.
 const DRAIN_MAX: usize = 65_536;
 
-/// So many probes and exchanges run at the same time; a detector asks for a few a second.
+/// Probes and push-pulls that run at the same time at most; a detector asks for a few a second.
 const ERRANDS_MAX: usize = 64;
 
-/// What the roster's actor hears.
+/// Messages to the roster's actor.
 #[derive(RactorMessage)]
 pub(crate) enum RosterMsg {
-    /// Something waits in the inbox.
+    /// Session events or datagrams wait in the inbox.
     Arrived,
     /// A wake-up that the detector asked for.
     Timer(Wake),
-    /// Something that others know or found out.
+    /// An input for the detector from another actor, a probe or a push-pull.
     Input(Input),
-    /// A peer compares its table with this one.
+    /// A peer compares its membership table with this node's; the reply is this node's table.
     Table(RpcReplyPort<Table>),
-    /// This node goes away; answered when the datagrams that say so are out.
+    /// This node leaves or shuts down; the reply comes when the datagrams that say so are sent.
     Goodbye(Goodbye, RpcReplyPort<()>),
 }
 
-/// The actor.
+/// The actor that drives the failure detector.
 #[derive(Debug)]
 pub(crate) struct RosterActor;
 
-/// What it keeps while it lives.
+/// State of [`RosterActor`].
 pub(crate) struct State {
     scope: Scope,
     shared: Arc<Shared>,
     detector: Detector,
     effects: Vec<Effect>,
-    /// Everybody, as published last.
+    /// All members except this node, as last published.
     members: OrdMap<NodeId, MemberView>,
-    /// Where the managers among them are.
+    /// Ids and addresses of the managers, this node included, as last published.
     managers: Arc<[(NodeId, SocketAddr)]>,
-    /// The version of the detector that was published last.
+    /// The detector's version that was published last.
     published: Option<u64>,
-    /// What a predecessor in the same life of the node had come to: to those who read, versions only grow.
+    /// The roster version that the actor's predecessor had reached: readers must see versions that only grow.
     versions_before: u64,
     drained: Arc<Notify>,
     errands: Arc<Semaphore>,
@@ -86,7 +86,7 @@ impl Actor for RosterActor {
     ) -> Result<State, ActorProcessingErr> {
         let last = Arc::clone(&shared.roster.borrow());
         let me = Member { role: shared.endpoint.role(), ..last.me };
-        // A predecessor may have said something in a later incarnation than the first.
+        // A predecessor may have raised the incarnation above the first one.
         let incarnation = (last.version > 0).then_some(last.incarnation);
         let notary = Arc::new(Signer::new(&shared.endpoint.identity().borrow()));
         let seed = scope.env.seed.draw_number();
@@ -141,8 +141,8 @@ impl Actor for RosterActor {
     }
 }
 
-/// Tells the actor that something arrived, once, and again when it has read. So its mailbox never holds more than
-/// one such message, however fast datagrams come.
+/// Tells the actor that something arrived: once, and again after the actor has read. So the actor's mailbox never holds
+/// more than one such message, however fast datagrams come.
 async fn pump(shared: Arc<Shared>, actor: ActorRef<RosterMsg>, drained: Arc<Notify>) {
     let Some(inbox) = &shared.inbox else { return };
     while inbox.ready().await {
@@ -153,7 +153,7 @@ async fn pump(shared: Arc<Shared>, actor: ActorRef<RosterMsg>, drained: Arc<Noti
     }
 }
 
-/// Tells the detector when this node's certificate says another role.
+/// Tells the detector when the role in this node's certificate changes.
 async fn tell_role(shared: Arc<Shared>, actor: ActorRef<RosterMsg>) {
     let mut identity = shared.endpoint.identity();
     while identity.changed().await.is_ok() {
@@ -172,7 +172,7 @@ impl State {
         self.perform(myself, now);
     }
 
-    /// Hands over what has arrived, up to `limit`.
+    /// Hands up to `limit` arrivals to the detector.
     fn read(&mut self, myself: &ActorRef<RosterMsg>, limit: usize) {
         let items = self.shared.inbox.as_ref().map(|inbox| inbox.drain(limit)).unwrap_or_default();
         let now = self.scope.now();
@@ -215,14 +215,15 @@ impl State {
                 Effect::Verdict(verdict) => verdicts.push(verdict),
             }
         }
-        // The roster first: whoever hears a verdict and looks must find it there.
+        // The roster is published before its verdicts: a listener that hears a verdict must find its effect in the
+        // roster.
         self.publish(now);
         for verdict in verdicts {
             if is_recorded(&verdict, &self.shared.roster.borrow(), self.shared.endpoint.role()) {
                 self.scope.record(RecordKind::Verdict, say(&verdict));
             }
             if let Some(verdicts) = self.shared.verdicts.get() {
-                // Nobody listening is no error.
+                // `send` fails when no listener exists, which is no error.
                 let _ = verdicts.send(Heard { at: now, verdict });
             }
         }
@@ -263,7 +264,7 @@ impl State {
     fn wake_at(&mut self, myself: &ActorRef<RosterMsg>, at: Moment, wake: Wake) {
         let after = at.saturating_since(self.scope.now());
         let myself = myself.clone();
-        // Only the last one asked for counts, so the one before it need not come.
+        // Only the last wake-up that was asked for counts, so the earlier one is dropped.
         self.timer = Some(AbortOnDropHandle::new(tokio::spawn(async move {
             tokio::time::sleep(after).await;
             let _ = myself.cast(RosterMsg::Timer(wake));
@@ -273,7 +274,7 @@ impl State {
     fn probe(&self, myself: &ActorRef<RosterMsg>, node: NodeId) {
         let transport = self.shared.endpoint.transport().clone();
         self.errand(myself, async move {
-            // Silence says nothing: a living daemon stays silent too.
+            // Only a refusal is evidence: silence is not, because a living daemon stays silent too.
             (transport.probe(node).await == Probe::Refused).then_some(Input::Refused(node))
         });
     }
@@ -283,7 +284,7 @@ impl State {
         self.errand(myself, async move { exchange(&shared, node, ours).await });
     }
 
-    /// Finds something out in a task of its own. One too many waits for its turn.
+    /// Runs a probe or push-pull in a task of its own; above [`ERRANDS_MAX`] the task waits for its turn.
     fn errand(&self, myself: &ActorRef<RosterMsg>, find: impl Future<Output = Option<Input>> + Send + 'static) {
         let (myself, errands) = (myself.clone(), Arc::clone(&self.errands));
         tokio::spawn(async move {
@@ -295,7 +296,7 @@ impl State {
     }
 }
 
-/// Where a manager is.
+/// Id and address of a member that is a manager.
 fn managed(view: &MemberView) -> Option<(NodeId, SocketAddr)> {
     place_of(&view.member)
 }
@@ -304,13 +305,13 @@ fn place_of(member: &Member) -> Option<(NodeId, SocketAddr)> {
     (member.role == Role::Manager).then_some((member.node, member.addr))
 }
 
-/// What the end of a session says about the peer, if anything.
+/// The evidence about the peer that the end of its session gives, if any.
 fn loss_of(how: &Lost) -> Option<Loss> {
     match how {
         Lost::Ended(Ended::TimedOut) => Some(Loss::TimedOut),
         Lost::Ended(Ended::Reset) => Some(Loss::Reset),
         Lost::Ended(Ended::Closed { .. } | Ended::Failed(_)) => Some(Loss::Closed),
-        // This node closed it, another takes its place, or the peer's next start is here already.
+        // This node closed the session, another session replaced it, or the peer's next start is here already.
         Lost::Ended(Ended::Local { .. })
         | Lost::Replaced
         | Lost::Restarted

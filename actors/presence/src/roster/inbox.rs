@@ -1,8 +1,8 @@
-//! What has arrived and was not read yet.
+//! The roster's inbox: session events and datagrams that have arrived and were not read yet.
 //!
-//! The channels are the transport's, and bounded there. The actor must be able to read all of it at once, before a
-//! wake-up counts, and must be woken when something arrives: so whoever waits puts the one thing it got at the front
-//! of what the actor reads.
+//! The channels belong to the transport and are bounded there. The actor must be able to read everything in them before
+//! a wake-up counts, and must also be woken when something arrives. Waiting takes one item out of a channel, so the
+//! inbox puts that item at the front of what the actor reads next.
 
 use crate::endpoint::Incoming;
 use essaim_transport::{Datagram, Event};
@@ -31,13 +31,13 @@ impl Inbox {
         Self { inner: Mutex::new(Inner { incoming, first: VecDeque::new() }) }
     }
 
-    /// Waits until there is something to read; `false` when nothing can come any more.
+    /// Waits until there is an item to read; `false` when no item can come any more.
     pub(super) async fn ready(&self) -> bool {
         poll_fn(|cx| self.inner().poll_ready(cx)).await
     }
 
-    /// Takes up to `limit` things: sessions before datagrams, the datagrams of several peers in turn, and everything else
-    /// in the order in which it arrived.
+    /// Takes up to `limit` items: session events before datagrams, the datagrams of several peers in turn, and each
+    /// kind in the order of arrival.
     pub(super) fn drain(&self, limit: usize) -> Vec<Item> {
         let mut inner = self.inner();
         let mut items: Vec<Item> = inner.first.drain(..).collect();

@@ -1,5 +1,6 @@
-//! Push-pull: two nodes compare their tables over the `members` lane. First the sum of the asker's is sent; where the
-//! other's is the same, an empty frame is the answer and the end of it, and otherwise a table goes each way.
+//! Push-pull: two nodes compare their membership tables over the `members` lane. The asker first sends the checksum of
+//! its table. When the other table has the same checksum, the answer is an empty frame and the exchange ends; otherwise
+//! each side sends its table.
 
 use super::{RosterMsg, Shared};
 use essaim_membership::{Input, Table};
@@ -10,10 +11,10 @@ use futures::future::BoxFuture;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long an exchange may take: a table of ten thousand is a megabyte.
+/// Upper bound on the duration of one push-pull: a table of ten thousand members is a megabyte.
 const EXCHANGE_WAIT: Duration = Duration::from_secs(5);
 
-/// Answers a peer that wants to compare.
+/// Serves the `members` lane: answers peers that start a push-pull.
 pub(super) struct MembersServer {
     pub(super) actor: Address<RosterMsg>,
 }
@@ -38,7 +39,7 @@ impl Serve for MembersServer {
     }
 }
 
-/// Compares with a node; what to tell the detector, if they differ and the node answers.
+/// Starts a push-pull with a node. Returns the input for the detector when the node answers and the tables differ.
 pub(super) async fn exchange(shared: &Shared, node: NodeId, ours: Table) -> Option<Input> {
     let exchange = async {
         let mut stream = shared.endpoint.lane(node, Lane::Members).await.ok()?;

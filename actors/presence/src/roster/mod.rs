@@ -1,13 +1,13 @@
-//! The roster: who is alive, as everybody on this node sees it.
+//! The roster: which members are alive, as this node sees it.
 //!
-//! The decisions are `membership`'s detector; here it is fed and obeyed. What comes in (datagrams, session events,
-//! wake-ups, refused sentinels, tables) goes to it in order, and *everything that has arrived is read before a
-//! wake-up counts*: after a pause of the whole process the heartbeats that queued up are proof of life. What goes
-//! out are datagrams, probes, push-pulls over the `members` lane, and verdicts.
+//! `membership`'s failure detector decides; this module feeds the detector and performs its effects. Inputs (datagrams,
+//! session events, wake-ups, refused sentinels, tables) go to the detector in order. *Everything that has arrived is
+//! read before a wake-up counts*: after a pause of the whole process the queued heartbeats are proof of life. Effects
+//! are datagrams, probes, push-pulls over the `members` lane, and verdicts.
 //!
-//! One detector feeds everything: scheduling, names, balancing and links read the same frozen [`Roster`] through a
-//! watch, and hear verdicts through a bounded stream; who falls behind there reads the roster again. Verdicts are
-//! records at whoever accuses, at the subject, and at managers, not on ten thousand nodes.
+//! There is one detector per node: scheduling, names, balancing and links read the same frozen [`Roster`] through a
+//! watch, and hear verdicts through a bounded stream. A listener that falls behind reads the roster again. Verdicts are
+//! recorded at the accusers, at the subject and at managers, not on ten thousand nodes.
 
 mod actor;
 mod inbox;
@@ -33,66 +33,67 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::sync::{broadcast, watch};
 
-/// How many verdicts a listener may be behind before it is told that it missed some: a rack lost at once, each
-/// member with its steps.
+/// Verdicts that a listener may be behind before it is told that it missed some. The bound fits the loss of a whole
+/// rack, where each member takes several steps.
 const VERDICTS_MAX: usize = 4_096;
 
-/// How long the roster's actor may take to hear of a goodbye.
+/// Upper bound on the time until the roster's actor has sent a goodbye.
 const GOODBYE_WAIT: Duration = Duration::from_secs(1);
 
-/// Who is alive: one moment of it, frozen.
+/// The members and their states at one moment, frozen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Roster {
     /// This node, as it presents itself.
     pub me: Member,
-    /// In which incarnation this node is.
+    /// This node's incarnation.
     pub incarnation: Incarnation,
-    /// This node misses more than half of those it observes: it is the one in trouble.
+    /// This node misses more than half of the members it observes, so the fault is probably its own.
     pub isolated: bool,
-    /// Whom this node accuses by what it found out itself: its vote.
+    /// This node's vote: the members that it accuses from its own observation.
     pub ballot: Arc<[Accusation]>,
-    /// Grows with every change.
+    /// Version of the roster; grows with every change.
     pub version: u64,
-    /// When it was frozen.
+    /// When the roster was frozen.
     pub at: Moment,
-    /// Where the managers are, this node included: changed seldom, and asked with every change of anybody.
+    /// Ids and addresses of the managers, this node included. Kept beside `members` because the list rarely changes,
+    /// and is read after every change of a member.
     pub managers: Arc<[(NodeId, SocketAddr)]>,
-    /// Everybody but this node. A persistent map: of two rosters that differ in one member, that member is kept twice.
+    /// All members except this node. A persistent map: two rosters that differ in one member share all others.
     pub members: OrdMap<NodeId, MemberView>,
 }
 
-/// What a listener hears.
+/// A verdict with its time, as sent to listeners.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Heard {
-    /// When it was concluded.
+    /// When the verdict was reached.
     pub at: Moment,
-    /// What.
+    /// What the detector concluded about a member.
     pub verdict: Verdict,
 }
 
 impl Roster {
-    /// What is thought of a member; of this node itself, nothing.
+    /// This node's view of a member; `None` for this node itself and for unknown nodes.
     pub fn get(&self, node: NodeId) -> Option<&MemberView> {
         self.members.get(&node)
     }
 
-    /// Whether work that is at the node can be counted on. This node itself is always there.
+    /// Whether work on the node can be counted on. This node itself is always present.
     pub fn is_present(&self, node: NodeId) -> bool {
         node == self.me.node || self.state(node).is_some_and(State::is_present)
     }
 
-    /// The state of a member.
+    /// The detector's state of a member.
     pub fn state(&self, node: NodeId) -> Option<State> {
         self.get(node).map(|view| view.state)
     }
 
-    /// Where a node is reached.
+    /// The address at which a node is reached.
     pub fn addr(&self, node: NodeId) -> Option<SocketAddr> {
         if node == self.me.node { Some(self.me.addr) } else { self.get(node).map(|view| view.member.addr) }
     }
 }
 
-/// The handle on the roster. Cheap to clone.
+/// Handle on the roster. Cheap to clone.
 #[derive(Clone)]
 pub struct RosterHandle {
     shared: Arc<Shared>,
@@ -104,12 +105,13 @@ pub(crate) struct Shared {
     inbox: Option<Inbox>,
     actor: Address<RosterMsg>,
     roster: watch::Sender<Arc<Roster>>,
-    /// Made for the first listener: there is none on a worker, and its places weigh half a mebibyte.
+    /// The verdicts' channel, made for the first listener: a worker has no listener, and the channel weighs half a
+    /// mebibyte.
     verdicts: OnceLock<broadcast::Sender<Heard>>,
 }
 
 impl RosterHandle {
-    /// A roster that knows nobody yet, over this endpoint. There is one roster per endpoint.
+    /// Opens an empty roster over this endpoint. There is one roster per endpoint.
     pub fn open(endpoint: &Endpoint, config: Config) -> Self {
         let me = Member {
             node: endpoint.node(),
@@ -140,49 +142,50 @@ impl RosterHandle {
         Self { shared: Arc::new(shared) }
     }
 
-    /// The actor that drives the detector, to be started by the root after the endpoint.
+    /// The child spec of the actor that drives the detector; the node's root starts it after the endpoint's actor.
     pub fn spec(&self) -> ChildSpec {
         let shared = Arc::clone(&self.shared);
         ChildSpec::actor_at(&self.shared.actor, "roster", move |scope| (RosterActor, (scope, Arc::clone(&shared))))
     }
 
-    /// Who is alive now.
+    /// The present roster.
     pub fn current(&self) -> Arc<Roster> {
         Arc::clone(&self.shared.roster.borrow())
     }
 
-    /// Who is alive, now and whenever that changes.
+    /// Watches the roster: the present value, and every later one.
     pub fn watch(&self) -> watch::Receiver<Arc<Roster>> {
         self.shared.roster.subscribe()
     }
 
-    /// Verdicts from now on. Whoever is told that it missed some reads [`RosterHandle::current`].
+    /// Subscribes to verdicts from now on. A listener that missed some reads [`RosterHandle::current`].
     pub fn verdicts(&self) -> broadcast::Receiver<Heard> {
         self.shared.verdicts.get_or_init(|| broadcast::Sender::new(VERDICTS_MAX)).subscribe()
     }
 
-    /// On how many rings each node's observers stand.
+    /// Number of rings on which the observers of each node stand.
     pub fn rings(&self) -> usize {
         self.shared.config.rings
     }
 
-    /// Members that should exist: a seed to join through, the managers of the last run, the nodes of the state.
+    /// Tells the detector of members that should exist: a seed to join through, the managers of the last run, the nodes
+    /// of the state.
     pub fn learn(&self, members: Vec<Member>) {
         self.tell(Input::Learn(members));
     }
 
-    /// A node was removed from the cluster: it is forgotten, and not accepted again.
+    /// Removes a node that left the cluster: the detector forgets it and does not accept it again.
     pub fn remove(&self, node: NodeId) {
         self.tell(Input::Removed(node));
         self.shared.endpoint.transport().disconnect(node, "removed from the cluster");
     }
 
-    /// This node listens elsewhere, or has another role.
+    /// Announces that this node has another address or another role.
     pub fn changed(&self, addr: SocketAddr, role: Role) {
         self.tell(Input::Changed { addr, role });
     }
 
-    /// Tells the others why this node goes away, and returns when they can have heard it.
+    /// Tells the other members why this node goes away, and returns when the message can have reached them.
     pub async fn goodbye(&self, kind: Goodbye) {
         let said = self.shared.actor.call(|reply| RosterMsg::Goodbye(kind, reply), GOODBYE_WAIT).await;
         if said.is_ok() {
@@ -191,7 +194,8 @@ impl RosterHandle {
     }
 
     fn tell(&self, input: Input) {
-        // An actor that is being restarted learns it from the roster and from others.
+        // The cast may fail while the actor is being restarted: it learns the same from the last roster and from other
+        // members.
         let _ = self.shared.actor.cast(RosterMsg::Input(input));
     }
 }

@@ -1,12 +1,12 @@
-//! Signs what this node says of itself with the key of its certificate, and verifies what others said. A node's id is
-//! derived from its key when it enrols, so a signature needs no certificate beside it.
+//! The notary signs this node's gossip with the key of its certificate, and verifies the gossip of others. A node's id
+//! is derived from its key at enrolment, so a signature needs no certificate beside it.
 
 use essaim_membership::{Notary, Signature};
 use essaim_transport::trust::{is_signed, node_id};
 use essaim_transport::{Identity, Key};
 use essaim_wire::NodeId;
 
-/// The key of this node.
+/// Signs and verifies gossip with this node's key.
 pub(super) struct Signer(Key);
 
 impl Signer {

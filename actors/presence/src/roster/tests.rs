@@ -1,4 +1,4 @@
-//! Rosters on the simulated network.
+//! Tests of rosters on the simulated network.
 
 use super::RosterMsg;
 use super::members::exchange;
@@ -12,7 +12,7 @@ use tokio::time::sleep;
 
 const SOON: Duration = Duration::from_secs(3);
 
-/// Nodes 1 to `count`, of which the first is a manager, that know each other.
+/// Starts nodes 1 to `count` that know each other; node 1 is a manager, the others are workers.
 async fn cluster_of(count: u8) -> (Cluster, Vec<Node>) {
     let cluster = Cluster::new(1);
     let mut nodes = Vec::new();
@@ -148,7 +148,7 @@ async fn a_node_that_hears_nobody_says_so_about_itself_and_accuses_nobody() {
 
 #[test]
 fn the_same_seed_gives_the_same_run() {
-    // A crash, a failed actor, a cut and its end; what each node wrote down, and every packet.
+    // One run has a crash, a failed actor, a partition and its end. Compared are each node's journal and every packet.
     let run = |seed: u64| {
         let rng = RngSeed::from_bytes(&seed.to_be_bytes());
         let runtime =

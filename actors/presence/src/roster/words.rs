@@ -1,10 +1,10 @@
-//! Verdicts in words, and where they are worth a record.
+//! Verdicts as sentences for operators, and on which nodes they are recorded.
 
 use super::Roster;
 use essaim_membership::{Downfall, Evidence, Lie, Verdict};
 use essaim_wire::{NodeId, Role};
 
-/// Whether the verdict is a record on this node: at whoever accuses, at the subject, and at managers.
+/// Whether this node records the verdict: the accusers, the subject and the managers do.
 pub(super) fn is_recorded(verdict: &Verdict, roster: &Roster, role: Role) -> bool {
     let me = roster.me.node;
     let accuses = match verdict {
@@ -12,14 +12,14 @@ pub(super) fn is_recorded(verdict: &Verdict, roster: &Roster, role: Role) -> boo
         Verdict::Unreachable {
             evidence: Evidence::Quorum { accusers, .. } | Evidence::Probed { accusers }, ..
         } => accusers.contains(&me),
-        // Whoever hears a lie is the only one that knows of it.
+        // Only the node that received a lie knows of it.
         Verdict::Lied { .. } => true,
         _ => false,
     };
     role == Role::Manager || accuses || verdict.node().is_none_or(|node| node == me)
 }
 
-/// What an operator reads.
+/// The verdict as a sentence for operators.
 pub(super) fn say(verdict: &Verdict) -> String {
     match verdict {
         Verdict::Joined { member } => {

@@ -1,4 +1,4 @@
-//! What is asked and answered on the `view` lane. One question, then as many answers as it takes.
+//! Questions and answers on the `view` lane: one question, then as many answer frames as it takes.
 
 use crate::roster::Roster;
 use bincode::{Decode, Encode};
@@ -9,7 +9,7 @@ use essaim_wire::{Generation, Moment, NodeId, Reachability, Role, WireVersion};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// A question. New ones come at the end.
+/// A question on the `view` lane. New variants are appended, to keep the encoding of the old ones.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub(super) enum Ask {
     Tree,
@@ -18,7 +18,7 @@ pub(super) enum Ask {
     Kill(Path),
 }
 
-/// An answer, or a part of it. New ones come at the end.
+/// An answer on the `view` lane, or a part of one. New variants are appended, to keep the encoding of the old ones.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub(super) enum Answer {
     Tree(Vec<Entry>),
@@ -31,27 +31,27 @@ pub(super) enum Answer {
 /// A member, as one node sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MemberLine {
-    /// Which node.
+    /// Id of the member's node.
     pub node: NodeId,
-    /// Where it is reached.
+    /// Address at which the member is reached.
     pub addr: SocketAddr,
-    /// Its role, as it says itself.
+    /// Role that the member announces.
     pub role: Role,
-    /// Which start of its daemon.
+    /// Number of the start of the member's daemon.
     pub generation: Generation,
-    /// What it is taken for, in one word.
+    /// The detector's state of the member, in one word.
     pub state: String,
-    /// The same as managers record it.
+    /// The same state in the terms that managers record.
     pub reachability: Reachability,
-    /// For how long.
+    /// Milliseconds since the member entered this state.
     pub since_ms: u64,
-    /// Who misses it.
+    /// Observers that miss the member's heartbeats.
     pub accusers: Vec<NodeId>,
-    /// It was unreachable too often lately.
+    /// The member was unreachable too often lately.
     pub flapping: bool,
-    /// Round trip of heartbeats in microseconds, if the node that answers observes it.
+    /// Round trip of heartbeats in microseconds, if the answering node observes the member.
     pub rtt_micros: Option<u64>,
-    /// The wire version that the node which answers speaks with it, while the two have a session.
+    /// Wire version between the answering node and the member, while the two have a session.
     pub wire: Option<WireVersion>,
 }
 essaim_wire::record!(MemberLine {
@@ -59,10 +59,10 @@ essaim_wire::record!(MemberLine {
     2: wire = None
 });
 
-/// The wire version that brought [`MemberLine::wire`].
+/// Wire version that introduced [`MemberLine::wire`].
 pub(super) const WIRE_IN_LINES: WireVersion = WireVersion(2);
 
-/// A roster in lines, that node itself first. `wire` knows which version is spoken with a node.
+/// A roster as lines, this node's own line first. `wire` gives the wire version that is spoken with a node.
 pub(super) fn lines(roster: &Roster, now: Moment, wire: impl Fn(NodeId) -> Option<WireVersion>) -> Vec<MemberLine> {
     let Member { node, generation, addr, role } = roster.me;
     let own = if roster.isolated { "isolated" } else { "alive" };

@@ -1,11 +1,11 @@
-//! The view: what a node shows of itself to managers. Its tree of actors, its journal, its roster.
+//! The view: a node's tree of actors, its journal and its roster, as managers may read them.
 //!
 //! Trees and journals name tasks and say why they failed, so only managers may ask other nodes; the lane is judged by
-//! the role of who opens it. A worker shows its own operator itself and nobody else.
+//! the role of the peer that opens it. A worker shows itself to its own operator, and no other node.
 //!
-//! `essaim tree`, `journal` and `members` ask every node over the `view` lane, with a deadline, and name those that
-//! did not answer: an operator must see the difference between a quiet node and a silent one. Answers are cut into
-//! frames, so no tree is too large. A manager may also make an actor of another node fail, for tests and
+//! `essaim tree`, `journal` and `members` ask every node over the `view` lane, with a deadline, and name the nodes that
+//! did not answer: an operator must be able to tell a node without records from a node that did not answer. Answers are
+//! cut into frames, so no tree is too large. A manager may also make an actor of another node fail, for tests and
 //! `essaim debug kill-actor`.
 
 mod ask;
@@ -29,60 +29,61 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// So many nodes are asked at the same time.
+/// Nodes that are asked at the same time at most.
 const ASKED_AT_ONCE: usize = 64;
 
-/// Bytes of one node's answer at most, as they are kept until all of it is here: 50,000 actors, and four of the pages
-/// in which journals are read. With 64 nodes asked at once, answers that never end take half a gigabyte at most.
+/// Bytes of one node's answer at most, measured in memory, where the parts wait until the answer is complete: 50,000
+/// actors, or four of the pages in which journals are read. With 64 nodes asked at once, answers that never end take
+/// half a gigabyte at most.
 const ANSWER_MAX: usize = 8 << 20;
 
-/// What many nodes answered.
+/// The answers of many nodes to one question.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answers<T> {
-    /// What each said.
+    /// The answer of each node that answered.
     pub said: BTreeMap<NodeId, T>,
-    /// Those that did not answer in time, and why.
+    /// The nodes that did not answer in time, and why.
     pub silent: BTreeMap<NodeId, String>,
 }
 
-/// Some records of a node's journal.
+/// A page of records of a node's journal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Records {
     /// The records, in order.
     pub records: Vec<Record>,
-    /// The number to ask for next.
+    /// Number of the record to ask for next.
     pub next: u64,
-    /// Records before this number are forgotten, and some of them were asked for.
+    /// Set when records that were asked for are forgotten: the oldest number that the journal still has.
     pub forgotten_before: Option<u64>,
 }
 
-/// Asks nodes, this one included. Cheap to clone.
+/// Handle that asks nodes, this one included, for their views. Cheap to clone.
 #[derive(Clone)]
 pub struct View {
     journal: Journal,
-    /// Without a cluster there is nobody else to ask.
+    /// `None` on a node without a cluster, which has no other node to ask.
     cluster: Option<(Endpoint, RosterHandle)>,
 }
 
 impl View {
-    /// The view of a node that is in no cluster: itself.
+    /// The view of a node that is in no cluster: only the node itself can be asked.
     pub const fn alone(journal: Journal) -> Self {
         Self { journal, cluster: None }
     }
 
-    /// The view of a node in a cluster; it is served to the others from now on.
+    /// The view of a node in a cluster; the `view` lane is served to other nodes from now on.
     pub fn open(journal: Journal, endpoint: &Endpoint, roster: &RosterHandle) -> Self {
         let view = Self { journal, cluster: Some((endpoint.clone(), roster.clone())) };
         endpoint.serve(Lane::View, Arc::new(ViewServer { view: view.clone() }));
         view
     }
 
-    /// Whether this node may ask others: as a manager.
+    /// Whether this node may ask other nodes: only a manager may.
     pub fn sees_others(&self) -> bool {
         self.cluster.as_ref().is_some_and(|(endpoint, _)| endpoint.role() == Role::Manager)
     }
 
-    /// Everybody that can be asked: this node and, on a manager, the members that are there.
+    /// The nodes that can be asked: this node and, on a manager, the present members.
     pub fn nodes(&self) -> Vec<NodeId> {
         let Some((endpoint, roster)) = &self.cluster else { return Vec::new() };
         if !self.sees_others() {
@@ -96,7 +97,7 @@ impl View {
         nodes
     }
 
-    /// The trees of these nodes.
+    /// Asks these nodes for their trees of actors.
     pub async fn trees(&self, nodes: &[NodeId], within: Duration) -> Answers<Vec<Entry>> {
         self.gather(
             nodes,
@@ -116,7 +117,7 @@ impl View {
         .await
     }
 
-    /// Records of these nodes, each from its own number on; 0 asks from the oldest there is.
+    /// Asks nodes for records of their journals, each from its own number on; 0 asks from the oldest record.
     pub async fn records(&self, from: &BTreeMap<NodeId, u64>, limit: u32, within: Duration) -> Answers<Records> {
         let nodes: Vec<NodeId> = from.keys().copied().collect();
         let ask = |node| Ask::Records { from: from.get(&node).copied().unwrap_or(0), limit };
@@ -129,7 +130,7 @@ impl View {
         .await
     }
 
-    /// Who is alive, as each of these nodes sees it.
+    /// Asks these nodes for their rosters.
     pub async fn members(&self, nodes: &[NodeId], within: Duration) -> Answers<Vec<MemberLine>> {
         self.gather(
             nodes,
@@ -149,7 +150,7 @@ impl View {
         .await
     }
 
-    /// Makes the actor at this path of that node fail. The other node lets only a manager do it.
+    /// Makes the actor at this path of a node fail. Another node obeys only a manager.
     pub async fn kill(&self, node: NodeId, path: &Path, within: Duration) -> Result<(), String> {
         let outcome = self.ask(node, Ask::Kill(path.clone()), within).await?;
         match outcome.as_slice() {
@@ -166,7 +167,7 @@ impl View {
         ask: impl Fn(NodeId) -> Ask,
         read: impl Fn(Vec<Answer>) -> Option<T>,
     ) -> Answers<T> {
-        // Collected first: a stream that borrows from an iterator of references cannot be boxed as `Send`.
+        // Collected into a `Vec` first: a stream that borrows from an iterator of references cannot be boxed as `Send`.
         let mut askings = Vec::with_capacity(nodes.len());
         for &node in nodes {
             let asking = self.ask(node, ask(node), within);

@@ -1,4 +1,4 @@
-//! Answers what other nodes (and this one) want to see.
+//! The server of the `view` lane answers questions of other nodes and of this node.
 
 use super::View;
 use super::ask::{Answer, Ask, WIRE_IN_LINES, lines};
@@ -9,10 +9,10 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::timeout;
 
-/// So many actors or members in one frame: some 300 KiB.
+/// Actors or members in one frame at most: some 300 KiB.
 const PART: usize = 2_000;
 
-/// How long whoever asked may take to read a part of its answer.
+/// Upper bound on the time that a peer may take to read one part of its answer.
 const READ_MAX: Duration = Duration::from_secs(10);
 
 pub(super) struct ViewServer {
@@ -24,7 +24,7 @@ impl Serve for ViewServer {
         Box::pin(async move {
             let Ok(ask) = stream.recv.expect_value::<Ask>().await else { return };
             for part in self.view.answer(ask, peer.role == Role::Manager, peer.wire) {
-                // A peer that asks and does not read keeps its answer here no longer than this.
+                // The limit keeps a peer that asks and does not read from holding its answer in memory here.
                 if !matches!(timeout(READ_MAX, stream.send.send_value(&part)).await, Ok(Ok(()))) {
                     return;
                 }
@@ -35,7 +35,7 @@ impl Serve for ViewServer {
 }
 
 impl View {
-    /// The answer to whoever speaks this version.
+    /// The answer to a peer that speaks wire version `spoken`, in parts that fit into frames.
     pub(super) fn answer(&self, ask: Ask, may_kill: bool, spoken: WireVersion) -> Vec<Answer> {
         match ask {
             Ask::Tree => parts(&self.journal.tree(), Answer::Tree),
@@ -72,7 +72,7 @@ impl View {
     }
 }
 
-/// Cut into frames; nothing is one empty part.
+/// Cuts a list into parts that fit into frames; an empty list is one empty part.
 fn parts<T: Clone>(all: &[T], part: fn(Vec<T>) -> Answer) -> Vec<Answer> {
     if all.is_empty() { vec![part(Vec::new())] } else { all.chunks(PART).map(|some| part(some.to_vec())).collect() }
 }

@@ -1,4 +1,4 @@
-//! Views on the simulated network.
+//! Tests of views on the simulated network.
 
 use crate::fixture::{Cluster, Node, ip, node};
 use crate::view::View;
@@ -11,7 +11,7 @@ use tokio::time::sleep;
 
 const SOON: Duration = Duration::from_secs(3);
 
-/// A manager and two workers that know each other.
+/// Starts a manager and two workers that know each other.
 async fn three() -> (Cluster, Vec<Node>) {
     let cluster = Cluster::new(1);
     let nodes = vec![
