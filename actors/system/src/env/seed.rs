@@ -1,9 +1,9 @@
 //! The one source of randomness of a node.
 //!
-//! In the world a seed is 256 bits from the operating system, so keys may be drawn from it; in a simulation it is
-//! made of the run's number. Below it everything is the same computation: HMAC-SHA-256 of a label gives the seed of
-//! a part, HMAC of a counter the next draw. Two parts with different labels never share a draw, and what one part
-//! draws does not depend on how often another did.
+//! In production a seed is 256 bits from the operating system, so keys may be drawn from it; in a simulation the seed
+//! is derived from the run's number. From there on both compute the same: HMAC-SHA-256 of a label gives the seed of a
+//! part, and HMAC of a counter gives the next draw. Two parts with different labels never share a draw, and the draws
+//! of one part do not depend on how often another part drew.
 
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -12,7 +12,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Randomness that can be repeated. Clones share one counter: no two of them draw the same.
+/// A repeatable source of randomness. Clones share one counter, so no two of them draw the same.
 #[derive(Clone)]
 pub struct Seed {
     key: Arc<hmac::Key>,
@@ -24,55 +24,55 @@ impl Seed {
     ///
     /// # Panics
     ///
-    /// When the operating system gives no randomness: nothing safe can be done without.
+    /// When the operating system gives no randomness, because nothing safe can be done without it.
     pub fn fresh() -> Self {
         let random: ring::rand::Random<[u8; 32]> =
             ring::rand::generate(&ring::rand::SystemRandom::new()).expect("the operating system has randomness");
         Self::from_bytes(&random.expose())
     }
 
-    /// The seed of a simulated run.
+    /// The seed of the simulated run with this number.
     pub fn from_number(number: u64) -> Self {
         Self::from_bytes(&number.to_be_bytes())
     }
 
-    /// The seed with this key.
+    /// The seed whose HMAC key is these bytes.
     pub fn from_bytes(bytes: &[u8]) -> Self {
         Self { key: Arc::new(hmac::Key::new(hmac::HMAC_SHA256, bytes)), draws: Arc::new(AtomicU64::new(0)) }
     }
 
-    /// The seed of the part named `label`. The same label gives the same seed, counter at zero: for parts that are
-    /// made once. What is made again and again (an actor that is restarted) takes [`Seed::fork`].
+    /// The seed of the part named `label`. The same label gives the same seed, with its counter at zero, so it fits
+    /// parts that are made once. A part that is made again and again (an actor that is restarted) takes [`Seed::fork`].
     #[must_use]
     pub fn derive(&self, label: &str) -> Self {
         Self::from_bytes(&self.bytes(b'l', label.as_bytes()))
     }
 
-    /// A seed that was not given before.
+    /// A new seed on every call, different from every seed given before.
     #[must_use]
     pub fn fork(&self) -> Self {
         Self::from_bytes(&self.draw_bytes())
     }
 
-    /// 256 bits never drawn before: for keys.
+    /// Draws 256 fresh bits, for keys.
     pub fn draw_bytes(&self) -> [u8; 32] {
         let count = self.draws.fetch_add(1, Ordering::Relaxed);
         self.bytes(b'd', &count.to_be_bytes())
     }
 
-    /// 128 bits never drawn before: for ids.
+    /// Draws 128 fresh bits, for ids.
     pub fn draw_id(&self) -> u128 {
         let bytes = self.draw_bytes();
         u128::from_be_bytes(bytes[..16].try_into().expect("16 bytes are 16 bytes"))
     }
 
-    /// 64 bits never drawn before: for nonces and seeds of cores.
+    /// Draws 64 fresh bits, for nonces and the seeds of cores.
     pub fn draw_number(&self) -> u64 {
         let bytes = self.draw_bytes();
         u64::from_be_bytes(bytes[..8].try_into().expect("8 bytes are 8 bytes"))
     }
 
-    /// A generator for whoever draws often; each call gives a different one.
+    /// A random number generator for parts that draw often; each call gives a different generator.
     pub fn rng(&self) -> StdRng {
         StdRng::from_seed(self.draw_bytes())
     }
@@ -86,7 +86,7 @@ impl Seed {
 }
 
 impl fmt::Debug for Seed {
-    /// Says nothing of the key: keys and tokens are drawn from it.
+    /// Leaves the seed's key out, because keys and tokens are drawn from it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Seed({} draws)", self.draws.load(Ordering::Relaxed))
     }

@@ -1,21 +1,22 @@
 //! Links: typed messages to the actors that a peer chose to export, over one stream.
 //!
-//! A link is a capability. On it only those actors can be addressed that were *exported on it*, so a manager that
-//! exports `node.w7` to worker w7 alone knows who speaks whenever that actor hears something. To the other side an
-//! exported actor is an ordinary `ActorRef`: cast, call, monitor.
+//! A link is a capability. A peer can address only the actors that were *exported on its link*. So a manager that
+//! exports `node.w7` to worker w7 alone knows the sender of every message to that actor. To the peer an exported actor
+//! is an ordinary `ActorRef`: cast, call, monitor.
 //!
-//! - What is sent goes through a bounded outbox and is written in batches. Whoever holds a [`Remote`] is refused
-//!   ([`CastError::Stalled`]) while too much waits; when even that is exceeded, the link is given up. A peer that
-//!   does not read costs 16 MiB at most.
-//! - A call has a deadline (30 s unless the caller says otherwise) and is always answered: an actor that is gone,
-//!   bytes that do not decode, too many calls at once end it at the caller's side at once.
-//! - How an exported actor ended travels: failed or not, and why. When the peer is gone every actor of it *fails*
-//!   here, with `noconnection: …`, and every pending call ends.
-//! - An export carries the name of the message type; an import of another type is refused.
+//! - Outgoing messages pass through a bounded outbox and are written in batches. A sender with a [`Remote`] is refused
+//!   ([`CastError::Stalled`]) while too much waits; when even a higher bound is exceeded, the link ends. A peer that does
+//!   not read costs 16 MiB at most.
+//! - A call has a deadline (30 s unless the caller sets another) and always ends. When the actor is gone, the bytes do
+//!   not
+//!   decode or too many calls run at once, the call ends at once on the caller's side.
+//! - The end of an exported actor is reported to the peer: failed or not, and why. When the peer is lost, every actor
+//!   imported from it *fails* here with `noconnection: …`, and every pending call ends.
+//! - An export carries the name of the message type; an import with another type is refused.
 //! - Bytes that are no frame, or a frame over 4 MiB, end the link with a reason, never with a panic.
 //!
-//! The actors of a link hang below `guard`, an actor linked to whoever opened the link: when that ends, so does the
-//! link. Ids of remote actors are counted per link, so that the same run gives the same ids.
+//! The actors of a link are children of `guard`, an actor linked to the opener of the link: when the opener ends, so
+//! does the link. Ids of remote actors are counted per link, so that the same run gives the same ids.
 //!
 //! An exported actor hears local messages too; [`exported!`](crate::exported) writes its `Message` impl.
 
@@ -48,26 +49,26 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio_util::task::AbortOnDropHandle;
 
-/// The language of links. Another one ends the link before anything is said.
+/// Revision of the link protocol. A peer with another revision ends the link before any message is sent.
 const REVISION: u32 = 1;
 
-/// How many actors a peer may export on one link, and under how many names: a dozen are meant.
+/// Actors that a peer may export on one link at most, and names that it may use for them; a dozen are expected.
 const EXPORTS_MAX: usize = 256;
 
-/// How long the last words may take when a link is closed on purpose.
+/// Upper bound on the time for writing the outbox and the goodbye when a link is closed on purpose.
 const GOODBYE_WAIT: Duration = Duration::from_secs(1);
 
-/// How long proxies may take to fail.
+/// Upper bound on the wait for a proxy to fail.
 const PROXY_WAIT: Duration = Duration::from_secs(1);
 
-/// What an exported actor hears from the other side of a link. Implemented by [`exported!`](crate::exported).
+/// An actor's message type that can be exported on a link. Implemented by [`exported!`](crate::exported).
 pub trait Exported: Message {
-    /// The part of its messages that may come over a link.
+    /// The part of the actor's messages that may come over a link.
     type Remote: Message;
 }
 
-/// Makes `enum Msg { Remote(protocol::ToX), … }` the message type of an actor that can be exported: messages of
-/// its own stay local, and what comes over a link arrives as the named variant.
+/// Makes `enum Msg { Remote(protocol::ToX), … }` the message type of an actor that can be exported: messages of its own
+/// stay local, and messages from a link arrive as the named variant.
 ///
 /// ```ignore
 /// enum Msg { Remote(protocol::ToNode), Tick }
@@ -90,32 +91,32 @@ macro_rules! exported {
     };
 }
 
-/// An actor cannot be imported.
+/// A peer's actor cannot be imported.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ImportError {
-    /// The peer did not export it in time.
+    /// The peer did not export an actor under this name in time.
     #[error("the peer exported no {name:?} in time")]
     NotExported {
-        /// What was asked for.
+        /// Name that was to be imported.
         name: String,
     },
-    /// It hears another type of message.
+    /// The exported actor hears another type of message.
     #[error("the peer's {name:?} hears {theirs}, not {ours}")]
     OtherType {
-        /// What was asked for.
+        /// Name that was to be imported.
         name: String,
-        /// What this side would say.
+        /// Message type that this side would send.
         ours: String,
-        /// What the peer's actor hears.
+        /// Message type that the peer's actor hears.
         theirs: String,
     },
-    /// The link has ended.
+    /// The link has ended, for this reason.
     #[error("{0}")]
     Ended(Arc<str>),
 }
 
-/// One side of a link. Clones are the same link; it lives until it is closed, the peer is lost, or the actor that
-/// opened it has ended.
+/// One side of a link. Clones share the link; it lives until it is closed, the peer is lost, or the actor that opened
+/// it has ended.
 #[derive(Clone)]
 pub struct Link {
     shared: Arc<Shared>,
@@ -123,25 +124,25 @@ pub struct Link {
 }
 
 struct Shared {
-    /// Where its comings and goings are recorded.
+    /// Scope in which the link's start and end are recorded.
     scope: Scope,
-    /// The peer, in words.
+    /// Name of the peer in records.
     peer: String,
-    /// Tells the actors of this link from those of another in the process.
+    /// Tells the remote actors of this link from those of other links in the process.
     id: u64,
     outbox: Outbox,
     state: Mutex<State>,
-    /// Something was imported, or the link has ended.
+    /// Notified when an actor was imported or the link has ended.
     imported: Notify,
-    /// A call waits for its answer.
+    /// Notified when a call begins to wait for its answer.
     called: Notify,
     ended: watch::Sender<Option<Arc<str>>>,
     closing: watch::Sender<Option<String>>,
 }
 
 impl Link {
-    /// Speaks over these frames from now on. `owner` is the actor that opens the link: the link ends with it, and it
-    /// hears of the link's end as of a child's. `peer` names the other side in records.
+    /// Opens a link over these frames. `owner` is the actor that opens the link: the link ends with it, and it hears of
+    /// the link's end as of a child's. `peer` names the other side in records.
     pub async fn open(
         scope: &Scope,
         owner: ActorCell,
@@ -152,7 +153,7 @@ impl Link {
         let shared = Arc::new(Shared {
             scope: scope.clone(),
             peer: peer.into(),
-            // Far above the numbers that ractor_cluster gives to nodes.
+            // The high bit keeps these ids far above the numbers that ractor_cluster gives to nodes.
             id: scope.env.seed.draw_number() | 1 << 63,
             outbox: Outbox::new(),
             state: Mutex::new(State::default()),
@@ -162,28 +163,29 @@ impl Link {
             closing: watch::Sender::new(None),
         });
         let (guard, guard_ended) = Actor::spawn_linked(None, Guard, Arc::clone(&shared), owner).await?;
-        // A link that was opened a moment ago takes a frame, and one that has ended needs none; so with all below.
+        // The refusal is ignored here and below: a link that was opened a moment ago takes a frame, and a link that has
+        // ended needs none.
         let _ = shared.say(&Frame::Open { revision: REVISION });
         tokio::spawn(run(Arc::clone(&shared), guard.clone(), guard_ended, send, recv));
         Ok(Self { shared, guard })
     }
 
-    /// As [`Link::open`], over an open lane: the peer is named by its id.
+    /// Opens a link over an open lane, as [`Link::open`] does; the peer is named by its id.
     pub async fn over(scope: &Scope, owner: ActorCell, lane: LaneStream) -> Result<Self, SpawnErr> {
         Self::open(scope, owner, lane.peer.node.to_string(), lane.send, lane.recv).await
     }
 
-    /// Lets the peer, and nobody else, address this actor under this name. An actor exported under the same name
-    /// before is not addressed any more by new imports.
+    /// Lets this peer, and no other, address the actor under this name. New imports of the name no longer reach an
+    /// actor that was exported under it before.
     pub fn export<M: Exported>(&self, name: &str, actor: &ActorRef<M>) {
         let cell = actor.get_cell();
         let key = self.shared.state().export(&cell);
         let _ = self.shared.say(&Frame::Export { key, name: name.to_owned(), hears: type_name::<M::Remote>() });
-        // The guard watches, and looks whether it is alive: of an actor that is dead already nothing is heard.
+        // The guard watches the actor and checks that it is alive: an actor that is already dead reports no end.
         let _ = self.guard.cast(GuardMsg::Watch(cell));
     }
 
-    /// The peer's actor of this name, as soon as it is exported.
+    /// Imports the peer's actor of this name; waits up to `within` until the peer exports it.
     pub async fn import<M: Message>(&self, name: &str, within: Duration) -> Result<Remote<M>, ImportError> {
         let found = tokio::time::timeout(within, self.wait_for(name)).await;
         let (cell, theirs, key) = found.map_err(|_| ImportError::NotExported { name: name.to_owned() })??;
@@ -207,7 +209,7 @@ impl Link {
         }
     }
 
-    /// Waits until the link has ended, and says why.
+    /// Waits until the link has ended, and returns the reason.
     pub async fn ended(&self) -> Arc<str> {
         let mut ended = self.shared.ended.subscribe();
         loop {
@@ -218,24 +220,25 @@ impl Link {
         }
     }
 
-    /// Why it has ended; `None` while it stands.
+    /// The reason why the link has ended; `None` while it stands.
     pub fn reason(&self) -> Option<Arc<str>> {
         self.shared.ended.borrow().clone()
     }
 
-    /// Ends the link and tells the peer why, after what was sent before.
+    /// Ends the link, and tells the peer why after everything that was sent before.
     pub fn close(&self, why: &str) {
         self.shared.closing.send_replace(Some(why.to_owned()));
     }
 
-    /// How many messages and bytes wait to be written.
+    /// Number of messages, and of bytes, that wait to be written.
     pub fn backlog(&self) -> (usize, usize) {
         self.shared.outbox.backlog()
     }
 }
 
 impl Shared {
-    /// Puts a frame into the outbox. One too many ends the link; one too long is not taken, and whoever says it is told.
+    /// Puts a frame into the outbox. A frame that exceeds the outbox's bound ends the link; a frame over [`MAX_FRAME`]
+    /// bytes is refused, and the sender is told.
     fn say(&self, frame: &Frame) -> Result<(), Refused> {
         let mut bytes = Vec::with_capacity(frame.len_about());
         let pushed = match essaim_wire::encode_into(frame, &mut bytes) {
@@ -254,7 +257,7 @@ impl Shared {
     }
 }
 
-/// A link's life: reads, writes, and tears everything down when one of them is over.
+/// Runs the link's reader and writer, and tears the link down when one of them ends.
 async fn run(
     shared: Arc<Shared>,
     guard: ActorRef<GuardMsg>,
@@ -264,7 +267,7 @@ async fn run(
 ) {
     shared.scope.record(RecordKind::Session, format!("linked with {}", shared.peer));
     let mut closing = shared.closing.subscribe();
-    // Each in a task of its own: neither must wait for the other.
+    // Reader and writer run in tasks of their own, because neither may wait for the other.
     let mut writer = AbortOnDropHandle::new(tokio::spawn({
         let shared = Arc::clone(&shared);
         async move { shared.outbox.write_all(send).await }
@@ -300,7 +303,7 @@ async fn tear_down(shared: &Shared, guard: &ActorRef<GuardMsg>, why: &str) {
     for proxy in &proxies {
         proxy::end(proxy, true, &why);
     }
-    // The guard kills what hangs below it when it ends, and a killed proxy would not say why.
+    // The proxies end first: the guard kills its children when it ends, and a killed proxy would not report the reason.
     for proxy in &proxies {
         let _ = proxy.wait(Some(PROXY_WAIT)).await;
     }
@@ -308,7 +311,7 @@ async fn tear_down(shared: &Shared, guard: &ActorRef<GuardMsg>, why: &str) {
     guard.stop(Some(why.to_string()));
 }
 
-/// What tells message types apart on a link: the path of the type, without its parameters.
+/// Name of a message type on a link: the path of the type, without its parameters.
 fn type_name<M>() -> String {
     let name = std::any::type_name::<M>();
     name.split('<').next().unwrap_or(name).to_owned()

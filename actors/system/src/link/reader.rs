@@ -1,4 +1,4 @@
-//! Reads a link's frames and hands them to whom they are for.
+//! The reader of a link: reads frames and delivers them to exported actors, proxies and pending calls.
 
 use super::frame::Frame;
 use super::guard::GuardMsg;
@@ -12,16 +12,16 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
 
-/// No more calls of the peer wait for answers at the same time; further ones end at once.
+/// Calls of the peer that may wait for answers at the same time; further calls end at once.
 const SERVED_MAX: usize = 1_024;
 
-/// No call of a peer waits longer, whatever it asked for.
+/// Upper bound on the deadline of a peer's call, whatever the caller asked for.
 const SERVED_LONGEST: Duration = Duration::from_secs(600);
 
-/// The longest name and type of an export.
+/// Bytes of an export's name at most, and of its message type's name.
 const NAME_MAX: usize = 256;
 
-/// Reads until the peer closes the link, is lost, or says something that it must not; why it ended.
+/// Reads frames until the peer closes the link, is lost, or breaks the protocol; returns the reason.
 pub(super) async fn read_all(shared: Arc<Shared>, guard: ActorRef<GuardMsg>, mut recv: FrameReceiver) -> String {
     match recv.recv_value().await {
         Ok(Some(Frame::Open { revision: REVISION })) => (),
@@ -50,7 +50,8 @@ pub(super) async fn read_all(shared: Arc<Shared>, guard: ActorRef<GuardMsg>, mut
                 let gone = shared.state().remove_proxy(key);
                 if let Some(gone) = gone {
                     proxy::end(&gone, failed, &why);
-                    // A peer that exports and withdraws all the time is read no faster than its proxies end.
+                    // The wait slows a peer that exports and withdraws all the time to the pace at which its proxies
+                    // end.
                     let _ = gone.wait(Some(PROXY_WAIT)).await;
                 }
             }
@@ -89,7 +90,7 @@ async fn on_export(
     }
     let known = shared.state().proxies.get(&key).cloned();
     let cell = match known {
-        // The same actor under another name.
+        // The peer exports the same actor under another name.
         Some(cell) => cell,
         None if shared.state().proxies.len() >= EXPORTS_MAX => {
             return Err(format!("the peer exported more than {EXPORTS_MAX} actors"));
@@ -107,8 +108,8 @@ async fn on_export(
     Ok(())
 }
 
-/// Only what was exported can be addressed; a message for anybody else is dropped, since an actor that has just
-/// ended may still be spoken to.
+/// Delivers a cast to an exported actor. A cast to any other actor is dropped and does not end the link, because the
+/// peer may still send to an actor that has just ended.
 async fn on_cast(shared: &Shared, pace: &mut Pace, to: u64, variant: String, args: Vec<u8>) -> Result<(), String> {
     let target = shared.state().exports.get(&to).cloned();
     let Some(target) = target else {
@@ -121,7 +122,7 @@ async fn on_cast(shared: &Shared, pace: &mut Pace, to: u64, variant: String, arg
     pace.count(to, &target, bytes).await
 }
 
-/// Whom a call is for, what its answer is named by, and how long its caller waits.
+/// A peer's call: key of the called actor, tag of the answer, and deadline of the caller.
 struct Asked {
     to: u64,
     tag: u64,
@@ -153,11 +154,12 @@ async fn on_call(
     let _ = target.send_serialized(SerializedMessage::Call { variant, args, reply, metadata: None });
     let shared = Arc::clone(shared);
     tokio::spawn(async move {
-        // An actor that has ended, and bytes that it cannot decode, drop the port: the answer is that there is none.
+        // An actor that has ended, or that cannot decode the bytes, drops the port; the caller is told that there is no
+        // answer.
         let answer = tokio::time::timeout(within, recv).await.ok().and_then(Result::ok);
         shared.state().served -= 1;
         if shared.say(&Frame::Reply { tag, answer }).is_err() {
-            // Too long an answer is none.
+            // An answer that is too long for a frame is replaced by none.
             let _ = shared.say(&Frame::Reply { tag, answer: None });
         }
     });
