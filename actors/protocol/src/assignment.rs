@@ -1,12 +1,12 @@
-//! What a manager tells a node to do: its own tasks, and nothing about anybody else's.
+//! Assignments: what a manager orders a node to do. A node is told its own tasks and nothing about other nodes' tasks.
 //!
-//! An assignment carries the place in the log at which this node's orders last changed. A worker keeps the highest it
-//! has obeyed on its disk and obeys no lower one, so an old leader, an old manager or an old message cannot turn it
-//! back. After the first one of a link only the difference is sent.
+//! An assignment carries the log index at which this node's orders last changed. A worker keeps on its disk the highest
+//! version it has obeyed, and obeys no lower one. So an old leader, an old manager or an old message cannot turn it
+//! back. After the first assignment of a link only the difference is sent.
 //!
 //! Orders travel in parts, so that no message comes near the size of a frame however many tasks a node has and however
-//! large their specs are ([`Assignment::parts`]). The worker puts them together again ([`Assembly`]) and takes the whole or
-//! nothing.
+//! large their specs are ([`Assignment::parts`]). The worker reassembles the parts ([`Assembly`]) and obeys the whole
+//! assignment or nothing of it.
 
 use bincode::{Decode, Encode};
 use essaim_model::{Desired, EngineKind, Observed, ServiceId, ServiceSpec, Slot, TaskId};
@@ -16,47 +16,47 @@ use std::mem::take;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-/// Which orders: those of this place in this history.
+/// Version of a node's orders: a log index within a lineage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Encode, Decode)]
 pub struct AssignmentVersion {
-    /// The history.
+    /// Lineage of the log.
     pub lineage: Lineage,
-    /// The place where this node's orders last changed.
+    /// Log index at which this node's orders last changed.
     pub index: Index,
 }
 
-/// What a node has to do.
+/// The orders for a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Assignment {
-    /// Which orders these are.
+    /// Version of these orders.
     pub version: AssignmentVersion,
-    /// `None`: these are all its tasks, and it stops whatever else it runs. Otherwise they are the difference to
-    /// that version, and a worker that has another one says hello again.
+    /// Version that these orders are the difference to. A worker that has another version says hello again. `None`:
+    /// these are all tasks of the node, and the worker stops whatever else it runs.
     pub base: Option<AssignmentVersion>,
-    /// The cluster it belongs to.
+    /// Cluster that the node belongs to.
     pub cluster: ClusterId,
-    /// The /24 of the loopback range from which it gives its process tasks addresses.
+    /// The /24 of the loopback range from which the worker gives addresses to its process tasks.
     pub subnet: Ipv4Addr,
-    /// Tasks, new or with another wish than before.
+    /// Tasks that are new, or of which something else is wanted than before.
     pub tasks: Vec<TaskOrder>,
-    /// Tasks that are none of its concern any more, because they were written off or forgotten: whatever still runs of
-    /// them is stopped, and nobody wants to hear of it.
+    /// Tasks that the node must no longer run or report on, because they were written off or forgotten. The worker
+    /// stops what still runs of them.
     pub dropped: Vec<TaskId>,
-    /// The specs that `tasks` follow and that it was not told yet.
+    /// Specs that `tasks` follow and that the node was not sent yet.
     pub specs: Vec<(ServiceId, Index, Arc<ServiceSpec>)>,
-    /// Which part of these orders this is, counted from 0.
+    /// Number of this part of the orders, counted from 0.
     pub part: u32,
     /// Whether another part of these orders follows.
     pub more: bool,
 }
 record!(Assignment { 1: version, base, cluster, subnet, tasks, dropped, specs, part, more });
 
-/// How many bytes of orders one part holds, about: enough for two hundred tasks, and little to wait behind. A spec that is
+/// Bytes of orders that one part holds, about: enough for two hundred tasks, and little to wait behind. A spec that is
 /// larger (at most what a proposal holds, 1 MiB) is a part of its own.
 const PART_BYTES: usize = 64 << 10;
 
 impl Assignment {
-    /// These orders in parts: specs before the tasks that follow them.
+    /// Splits the orders into parts, with specs before the tasks that follow them.
     pub fn parts(mut self) -> Vec<Self> {
         let (specs, tasks, dropped) = (take(&mut self.specs), take(&mut self.tasks), take(&mut self.dropped));
         let mut parts = vec![Self { part: 0, more: false, ..self.clone() }];
@@ -81,25 +81,25 @@ impl Assignment {
     }
 }
 
-/// Puts the parts of orders together. What it holds is what a node's orders are, so it needs no bound beside theirs.
+/// Reassembles the parts of orders. What it holds is at most one node's orders, so it needs no limit of its own.
 #[derive(Debug, Default)]
 pub struct Assembly {
     orders: Option<Assignment>,
 }
 
-/// What became of a part.
+/// The result of adding a part to an [`Assembly`].
 #[derive(Debug, PartialEq, Eq)]
 pub enum Assembled {
-    /// It was the last one: these are the orders.
+    /// The part was the last one: these are the complete orders.
     Whole(Box<Assignment>),
-    /// Others follow.
+    /// Further parts follow.
     More,
-    /// The parts before it are missing.
+    /// Parts before this one are missing; it was dropped.
     Gap,
 }
 
 impl Assembly {
-    /// Takes a part. A first part begins anew, whatever was there.
+    /// Adds a part. A part with number 0 starts anew and drops the parts so far.
     pub fn add(&mut self, part: Assignment) -> Assembled {
         let more = part.more;
         let orders = match (self.orders.take(), part.part) {
@@ -122,28 +122,28 @@ impl Assembly {
         Assembled::Whole(Box::new(Assignment { part: 0, more: false, ..orders }))
     }
 
-    /// Forgets the parts so far: another link begins, or everything is asked for again.
+    /// Drops the parts so far, because another link begins or all orders are requested again.
     pub fn clear(&mut self) {
         self.orders = None;
     }
 }
 
-/// One task, as its worker needs to know it.
+/// The order for one task: what its worker needs to know.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TaskOrder {
-    /// Its identity.
+    /// Id of the task.
     pub id: TaskId,
-    /// The service it works for.
+    /// Service that the task belongs to.
     pub service: ServiceId,
-    /// Which of the service's specs it follows.
+    /// Version of the service's spec that the task follows.
     pub spec_version: Index,
-    /// The place it fills.
+    /// Slot that the task fills.
     pub slot: Slot,
-    /// The engine that runs it. The leader decides it when it creates the task.
+    /// Engine that runs the task. The leader chooses it when it creates the task.
     pub engine: EngineKind,
-    /// What it shall be.
+    /// What managers want of the task.
     pub desired: Desired,
-    /// What the managers know of it, so that a worker reports only what they do not.
+    /// What the managers know of the task, so that the worker reports only what they do not know.
     pub observed: Observed,
 }
 record!(TaskOrder { 1: id, service, spec_version, slot, engine, desired, observed });

@@ -1,4 +1,4 @@
-//! What a worker and the manager it is linked to say to each other.
+//! The messages of the link between a worker and its manager.
 
 use crate::{Assignment, AssignmentVersion, Ballot, Depart, DepartReply, Describe, Hello, Packed, Report, ReportReply};
 use essaim_wire::record;
@@ -9,59 +9,61 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// What a worker's uplink says to the actor of its node at a manager.
+/// A message from a worker's uplink to the manager's actor for that node.
 #[derive(RactorClusterMessage)]
 pub enum ToNode {
-    /// First of all: who speaks, and what it has been told so far.
+    /// The first message on a link: which node speaks, and which orders it has already.
     Hello(Packed<Hello>),
-    /// The machine is not what it was (resources, labels of its engine, a new version).
+    /// The machine's description changed (resources, labels of its engine, a new version).
     Describe(Packed<Describe>),
-    /// What it saw of its tasks; answered when that is committed.
+    /// What the worker saw of its tasks. Answered when the report is committed.
     #[rpc]
     Report(Packed<Report>, RpcReplyPort<Packed<ReportReply>>),
-    /// It leaves the cluster; answered when that is committed.
+    /// The node leaves the cluster. Answered when that is committed.
     #[rpc]
     Depart(Packed<Depart>, RpcReplyPort<Packed<DepartReply>>),
-    /// Whom it accuses now: all of it, in place of what it said before. Said when that changes.
+    /// All current accusations of the node, in place of those of its last ballot. Sent when they change.
     Accuse(Packed<Ballot>),
 }
 
-/// What the actor of a node at a manager says to that node's uplink.
+/// A message from the manager's actor for a node to that node's uplink.
 #[derive(RactorClusterMessage)]
 pub enum ToUplink {
-    /// What to do.
+    /// Orders for the node, or one part of them.
     Assign(Packed<Assignment>),
-    /// Which managers there are to link to.
+    /// The managers that the node can link to.
     Managers(Packed<Managers>),
-    /// How often to report.
+    /// How often the node may report.
     Pace(Packed<Pace>),
-    /// What it is in the cluster. It gets a certificate that fits, and takes up or gives up its part in the group of
-    /// managers. Sent at first and whenever it changes.
+    /// The node's role in the cluster. The node gets a certificate that fits the role, and takes up or gives up its
+    /// part in the Raft group. Sent first on a link, and whenever it changes.
     Standing(Packed<Standing>),
-    /// This manager can no longer serve it: link to another.
+    /// This manager can no longer serve the node, which must link to another one.
     Detach(Packed<Detach>),
 }
 
-/// Which managers there are to link to, and who is let in nowhere any more. Sent at first and whenever it changes; after the
-/// first time on a link only what changed among those that were removed, since there may be thousands of them.
+/// The managers that a node can link to, and the nodes that were removed, which are to be refused. Sent first on a
+/// link, and whenever it changes. After the first time on a link it carries only the differences among the removed
+/// nodes, since there may be thousands of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Managers {
-    /// Where in which history this is; an older one than was heard before is ignored.
+    /// Version of the list; a list older than one that was received before is ignored.
     pub version: AssignmentVersion,
-    /// `None`: `removed` are all of them. Otherwise they are those that were added since that version.
+    /// Version that `removed` is the difference to; it then has only the nodes added since. `None`: `removed` has all
+    /// removed nodes.
     pub base: Option<AssignmentVersion>,
-    /// Each with its last known address, by id.
+    /// The managers, each with its last known address, in the order of ids.
     pub managers: Vec<(NodeId, SocketAddr)>,
-    /// The nodes that were removed, and until when their certificates would be valid, by id.
+    /// The removed nodes, and the time until which each one's certificate would be valid, in the order of ids.
     pub removed: Vec<(NodeId, Timestamp)>,
-    /// Those whose removal needs not be remembered any more, since `base`.
+    /// Nodes whose removal was forgotten since `base`.
     pub lapsed: Vec<NodeId>,
 }
 record!(Managers { 1: version, base, managers, removed, lapsed });
 
 impl Managers {
-    /// The whole list that `self`, a difference, makes of the one that is known; nothing if that is another one than it
-    /// builds on.
+    /// Applies this difference to the list that is known, and returns the whole list. `None` when it is a difference to
+    /// another version.
     pub fn on(self, known: Option<&Self>) -> Option<Self> {
         let Some(base) = self.base else { return Some(self) };
         let known = known.filter(|known| known.version == base)?;
@@ -72,32 +74,32 @@ impl Managers {
     }
 }
 
-/// What a node is in its cluster.
+/// A node's role in its cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Standing {
-    /// The role it has.
+    /// The role that the node has.
     pub role: Role,
-    /// The history.
+    /// Lineage of the log.
     pub lineage: Lineage,
-    /// Its number in the group of managers, if it has a part in it.
+    /// The node's number in the Raft group; `None` when it is not part of it.
     pub raft_id: Option<u64>,
-    /// How far the manager that says so had applied the log: what is said of an earlier place is older.
+    /// Log index that the sending manager had applied. A message with a lower index is older.
     pub index: Index,
 }
 record!(Standing { 1: role, lineage, raft_id, index });
 
-/// How often to report.
+/// How often a node may report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pace {
-    /// At most once in this time: 0.1 s to 2 s, by how many nodes the manager serves.
+    /// Shortest interval between two reports: 0.1 s to 2 s, depending on how many nodes the manager serves.
     pub interval: Duration,
 }
 record!(Pace { 1: interval });
 
-/// Why a manager can no longer serve a node.
+/// The notice that a manager can no longer serve a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Detach {
-    /// In words for people.
+    /// Reason, in words for people.
     pub why: String,
 }
 record!(Detach { 1: why });

@@ -1,29 +1,29 @@
-//! The lane that carries log lines: one request, then frames until the end.
+//! The messages of the lane that carries log lines: one request, then frames until the end.
 
 use bincode::{Decode, Encode};
 use essaim_model::TaskId;
 use essaim_wire::Timestamp;
 use essaim_wire::record;
 
-/// Which lines of which task of the node asked.
+/// A request for log lines of one task that the asked node runs or ran.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogRequest {
-    /// The task.
+    /// Task whose lines are wanted.
     pub task: TaskId,
-    /// Lines of its standard output.
+    /// Whether lines of standard output are wanted.
     pub stdout: bool,
-    /// Lines of its standard error.
+    /// Whether lines of standard error are wanted.
     pub stderr: bool,
-    /// Only lines after this.
+    /// Time after which lines are wanted; `None` for all.
     pub since: Option<Timestamp>,
-    /// Only the last so many lines of what there is.
+    /// Number of lines wanted from the end of what has been written so far; `None` for all.
     pub tail: Option<u64>,
-    /// Go on with what comes, until the task has ended.
+    /// Whether to continue with new lines until the task has ended.
     pub follow: bool,
 }
 record!(LogRequest { 1: task, stdout, stderr, since, tail, follow });
 
-/// Where a line was written.
+/// The stream that a task wrote a line to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 pub enum LogStream {
     /// Standard output.
@@ -32,31 +32,31 @@ pub enum LogStream {
     Stderr,
 }
 
-/// One line.
+/// One log line, or a part of a long one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogLine {
-    /// When, by the clock of the node that the task runs on.
+    /// Time of the line, by the clock of the node that the task runs on.
     pub at: Timestamp,
-    /// Where it was written.
+    /// Stream that the line was written to.
     pub stream: LogStream,
-    /// The line with its end, as written; a line of more than 16 KiB comes in parts.
+    /// The line with its line end, as written. A line of more than 16 KiB comes in parts.
     pub bytes: Vec<u8>,
 }
 record!(LogLine { 1: at, stream, bytes });
 
-/// A frame of the answer.
+/// One frame of the answer.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub enum LogFrame {
     /// Lines, in the order in which they were written.
     Lines(Vec<LogLine>),
-    /// Nothing follows.
+    /// The end of the answer; no frame follows.
     End(LogEnd),
 }
 
-/// Why nothing follows.
+/// Reason why an answer ended.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub enum LogEnd {
-    /// There is no more.
+    /// All lines that were asked for have been sent.
     Complete,
     /// The node does not know the task, or cannot read its log; in words for people.
     Unavailable(String),

@@ -1,4 +1,4 @@
-//! A value that travels as its bytes and is decoded by whoever wants it.
+//! Packed values: a value travels as its bytes, and only the actor that needs it decodes them.
 
 use bincode::{Decode, Encode};
 use essaim_wire::{DecodeError, decode, encode};
@@ -6,14 +6,14 @@ use ractor::BytesConvertable;
 use std::fmt;
 use std::marker::PhantomData;
 
-/// The bytes of a `T`, or what a peer claims to be one.
+/// The encoded bytes of a `T`, or bytes that a peer claims to be that.
 pub struct Packed<T> {
     bytes: Vec<u8>,
     of: PhantomData<fn() -> T>,
 }
 
 impl<T: Encode> Packed<T> {
-    /// Packs `value`.
+    /// Encodes `value`.
     pub fn new(value: &T) -> Self {
         Self { bytes: encode(value), of: PhantomData }
     }

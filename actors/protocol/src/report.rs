@@ -1,4 +1,4 @@
-//! What a node says of itself and of its tasks.
+//! What a node reports of itself and of its tasks.
 
 use crate::AssignmentVersion;
 use bincode::{Decode, Encode};
@@ -6,73 +6,74 @@ use essaim_model::{Availability, NodeDescription, Observed, Refusal, ServiceId, 
 use essaim_wire::record;
 use essaim_wire::{Accusation, Generation, Index, Level};
 
-/// The first sentence on a link.
+/// The first message of a node on a link.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hello {
-    /// The start of the daemon that speaks.
+    /// Start of the daemon that speaks.
     pub generation: Generation,
-    /// The orders it obeys; equal to the manager's means that nothing is sent.
+    /// Version of the orders that the node obeys; if it is the manager's version, no orders are sent.
     pub have: Option<AssignmentVersion>,
-    /// The specs it has.
+    /// Specs that the node has, by service and version.
     pub specs: Vec<(ServiceId, Index)>,
-    /// The newest that any manager told it. One that is behind that has nothing to say until it has caught up.
+    /// Newest version that any manager has told the node. A manager that has applied less than that stays silent until
+    /// it has caught up.
     pub seen: Option<AssignmentVersion>,
-    /// What it is.
+    /// Description of the machine.
     pub description: NodeDescription,
-    /// Whether it shall take tasks, if an operator said so when it joined and no manager was told yet.
+    /// Availability that an operator chose when the node joined, until a manager has been told of it.
     pub availability: Option<Availability>,
-    /// The highest level of the replicated log that its program understands.
+    /// Highest level of the replicated log that the node's program understands.
     pub level: Level,
 }
 record!(Hello { 1: generation, have, specs, seen, description, availability, level });
 
-/// The machine is not what it was.
+/// The report that a machine's description changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Describe {
-    /// What it is now.
+    /// The new description.
     pub description: NodeDescription,
 }
 record!(Describe { 1: description });
 
-/// Whom a node accuses: those it observes or has probed, and misses. Its own word, and a vote on whether their tasks run
-/// elsewhere.
+/// A node's accusations: the members that it observes or has probed, and does not hear from. They are the node's own
+/// observation, and a vote on whether the tasks of these members are to run elsewhere.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct Ballot {
-    /// At most 64 are heard.
+    /// Accused members. A manager takes at most 64 of them.
     pub accusations: Vec<Accusation>,
 }
 
-/// What a worker saw since its last report: only the latest of each task. At most 4,096 tasks and about 256 KiB; the rest
-/// follows in the next.
+/// What a worker saw since its last report: only the latest observation of each task. At most 4,096 tasks and about 256
+/// KiB; the rest follows in the next report.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
-    /// Tasks and what was seen of them.
+    /// Tasks, each with what the worker saw of it.
     pub tasks: Vec<(TaskId, Observed)>,
 }
 record!(Report { 1: tasks });
 
-/// What became of a report.
+/// The answer to a report.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub enum ReportReply {
-    /// It is committed.
+    /// The report is committed.
     Kept,
-    /// It is not, and must be sent again; why, in words for people.
+    /// The report is not committed and must be sent again; with the reason, in words for people.
     Again(Refusal),
 }
 
-/// The node leaves the cluster.
+/// The report that a node leaves the cluster.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct Depart {
-    /// Whether its tasks have ended and it goes now; otherwise it is about to.
+    /// Whether the node has left: its tasks have ended. Otherwise it is about to leave.
     pub left: bool,
 }
 
-/// What became of a [`Depart`].
+/// The answer to a [`Depart`].
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub enum DepartReply {
-    /// It is committed.
+    /// The departure is committed.
     Kept,
-    /// It is not; why, in words for people.
+    /// The departure is not committed; with the reason, in words for people.
     Refused(Refusal),
 }
 
