@@ -1,12 +1,12 @@
-//! The worker: supervises the uplink, the log server and the tasks of this machine, and nothing else.
+//! The worker's root actor: supervises the uplink, the log server and the task actors of this machine, and nothing
+//! else.
 //!
-//! Parent: the node. Children: `logs`, `uplink`, one `task.…` for each task that something is to be done about.
-//! Hears: `Obey` (from the uplink: these are all orders now), `Confirm` (from the uplink: they are still meant), `Clear`
-//! (from the node, when it leaves its cluster), `Wake`.
-//! Says: `Wish` to its tasks.
-//! Dies: with the node. Its tasks go on, and its successor adopts them.
+//! Parent: the node. Children: `logs`, `uplink`, one `task.…` for each task with something left to do. Hears: `Obey`
+//! (from the uplink: the complete new orders), `Confirm` (from the uplink: the orders on disk are still valid), `Clear`
+//! (from the node, when it leaves its cluster), `Halt` (from the node, when the machine shuts down), `Wake`. Says:
+//! `Wish` to its task actors. Dies: with the node. The tasks go on, and the next worker adopts them.
 //!
-//! Children restart as often as it takes: an engine that fails is no reason to give up the machine.
+//! Children restart without limit: a failing engine is no reason to give up the machine.
 
 use crate::board::Board;
 use crate::engine::{Adopted, Engine, Phase};
@@ -27,25 +27,25 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 
-/// How long the uplink may take to say its last report.
+/// Time that the uplink may take for its last report when the worker stops.
 const UPLINK_SHUTDOWN: Duration = Duration::from_secs(2);
 
-/// What the worker hears.
+/// Messages to the worker's root actor.
 #[derive(RactorMessage)]
 pub(crate) enum WorkerMsg {
-    /// These are all orders now; they are on disk.
+    /// The complete orders of this machine, which are on disk already.
     Obey(Arc<Orders>),
-    /// What is on disk is still meant: a manager has had the chance to say otherwise.
+    /// The orders on disk are still valid: a manager has had the chance to replace them.
     Confirm,
-    /// Stop and remove every task, forget the orders, and answer when that is done.
+    /// Stop and remove every task, forget the orders, and reply when that is done.
     Clear(RpcReplyPort<()>),
-    /// Stop every task, keep what is left of them, and answer when they have ended.
+    /// Stop every task, keep what its engine has of it, and reply when all have ended.
     Halt(RpcReplyPort<()>),
-    /// A delay of the supervisor is over.
+    /// A delay of the supervision of children has elapsed.
     Wake(Wake),
 }
 
-/// What it starts with; its children are given parts of it.
+/// Start arguments of the worker, from which its children get theirs.
 #[derive(Clone)]
 pub(crate) struct WorkerArgs {
     pub(crate) scope: Scope,
@@ -59,7 +59,7 @@ pub(crate) struct WorkerArgs {
     pub(crate) me: Address<WorkerMsg>,
 }
 
-/// The actor.
+/// The worker's root actor.
 pub(crate) struct Worker;
 
 pub(crate) struct State {
@@ -68,24 +68,24 @@ pub(crate) struct State {
     orders: Arc<Orders>,
     /// Tasks that have an actor.
     tended: BTreeMap<TaskId, Tended>,
-    /// Tasks of which an engine keeps something.
+    /// Tasks that an engine knows, running or ended.
     kept: BTreeMap<TaskId, Kept>,
-    /// Everything ends, and this is wanted of every task: no orders are taken any more.
+    /// Wish for every task once the node leaves or the machine shuts down; no orders are accepted from then on.
     ending: Option<Wish>,
-    /// Whoever waits for the end of everything.
+    /// Replies that are due when no task has an actor any more.
     waiting: Vec<RpcReplyPort<()>>,
 }
 
 struct Tended {
     name: String,
     address: Address<TaskMsg>,
-    /// What is wanted of it; a successor of its actor begins with that.
+    /// Latest wish for the task; a restarted task actor begins with it.
     wish: watch::Sender<Wish>,
 }
 
 struct Kept {
     engine: EngineKind,
-    /// Service and slot.
+    /// Service and slot of the task, by which ended tasks are counted.
     group: String,
     ended: Option<Timestamp>,
 }
@@ -146,7 +146,7 @@ impl Actor for Worker {
     }
 
     async fn post_stop(&self, _: ActorRef<WorkerMsg>, state: &mut State) -> Result<(), ActorProcessingErr> {
-        // The actors stop; what they tend goes on without them.
+        // Only the actors stop; the tasks go on without them.
         state.children.shutdown("the worker stops; its tasks go on").await;
         Ok(())
     }
@@ -163,11 +163,11 @@ impl State {
         Ok(())
     }
 
-    /// Reads what was ordered, asks the engines what they keep, and goes on from there.
+    /// Restores the worker from the orders on disk and from what the engines know.
     async fn recall(&mut self) -> Result<(), ActorProcessingErr> {
         match orders::load(&*self.args.scope.env.disk) {
             Ok(found) => self.orders = Arc::new(found.unwrap_or_default()),
-            // Nothing is lost: a manager says it all again to whoever has nothing.
+            // Nothing is lost: a manager sends the complete orders to a worker that has none.
             Err(why) => {
                 self.args.scope.record(RecordKind::Note, format!("the orders on disk are of no use: {why}"));
             }
@@ -188,7 +188,7 @@ impl State {
                 self.kept.insert(run.task, Kept { engine: engine.kind(), group, ended });
             }
         }
-        // Who has no orders does not know what is wanted, and stops nothing.
+        // A worker without orders does not know which tasks are wanted, and stops none.
         if self.orders.version.is_some() { self.tend().await } else { Ok(()) }
     }
 
@@ -200,7 +200,8 @@ impl State {
         self.tend().await
     }
 
-    /// Gives every task that something is to be done about an actor, and tells each what is wanted of it.
+    /// Reconciles the task actors with the orders: starts an actor for each task with something left to do, and sends
+    /// each actor its wish.
     async fn tend(&mut self) -> Result<(), ActorProcessingErr> {
         let orders = Arc::clone(&self.orders);
         for order in orders.tasks.values() {
@@ -233,7 +234,7 @@ impl State {
     fn wish(&self, task: TaskId, wish: Wish) {
         if let Some(tended) = self.tended.get(&task) {
             tended.wish.send_modify(|wanted| *wanted = (*wanted).max(wish));
-            // An actor that is just being restarted reads what is wanted when it comes up.
+            // A task actor that is being restarted reads the wish when it starts.
             let _ = tended.address.cast(TaskMsg::Wish(wish));
         }
     }
@@ -250,7 +251,7 @@ impl State {
         self.start(name, order.id, engine, Some(plan), order.desired.into(), order.observed.clone()).await
     }
 
-    /// Ends a task that nobody ordered and of which an engine still keeps something.
+    /// Starts an actor that ends a task which is not in the orders but which an engine still knows.
     async fn begin_end(&mut self, task: TaskId, wish: Wish) -> Result<(), ActorProcessingErr> {
         let Some(kept) = self.kept.get(&task) else { return Ok(()) };
         let name = format!("task.{}.{task}", kept.group);
@@ -289,18 +290,18 @@ impl State {
         Ok(self.children.add(spec.transient()).await?)
     }
 
-    /// The engine of a kind; the kind when this node has none of it.
+    /// The engine of a kind; the kind itself as the error when this node has no such engine.
     fn engine(&self, kind: EngineKind) -> Result<Arc<dyn Engine>, EngineKind> {
         self.args.engines.iter().find(|engine| engine.kind() == kind).cloned().ok_or(kind)
     }
 
-    /// A task's actor has nothing left to do.
+    /// Handles the end of a task actor that has nothing left to do.
     async fn on_leave(&mut self, name: &str, forgotten: bool) -> Result<(), ActorProcessingErr> {
         let Some(task) = self.tended.iter().find(|(_, it)| it.name == name).map(|(task, _)| *task) else {
             return Ok(());
         };
         self.tended.remove(&task);
-        // What was refused before it was prepared left nothing behind either.
+        // A task that was rejected before it was prepared left nothing with the engine either.
         let refused = self.args.board.seen(task).is_some_and(|seen| seen.state == TaskState::Rejected);
         if forgotten || refused {
             self.kept.remove(&task);
@@ -310,14 +311,14 @@ impl State {
         }
         match self.ending {
             None => self.prune().await?,
-            // It was about to leave when it was told to remove its task.
+            // The wish to remove the task came while its actor was ending.
             Some(Wish::Gone) if self.kept.contains_key(&task) => self.begin_end(task, Wish::Gone).await?,
             Some(_) => self.answer_if_over(),
         }
         Ok(())
     }
 
-    /// Removes what is left of the oldest tasks that nobody ordered.
+    /// Removes the oldest ended tasks that are not in the orders from their engines.
     async fn prune(&mut self) -> Result<(), ActorProcessingErr> {
         let orders = Arc::clone(&self.orders);
         if orders.version.is_none() {
@@ -333,7 +334,7 @@ impl State {
         Ok(())
     }
 
-    /// The node leaves its cluster.
+    /// Handles `Clear`: the node leaves its cluster.
     async fn clear(&mut self, reply: RpcReplyPort<()>) -> Result<(), ActorProcessingErr> {
         self.args.scope.record(RecordKind::Task, "all tasks are stopped and removed: the node leaves its cluster");
         self.ending = Some(Wish::Gone);
@@ -354,7 +355,7 @@ impl State {
         Ok(())
     }
 
-    /// The machine goes down.
+    /// Handles `Halt`: the machine shuts down.
     async fn halt(&mut self, reply: RpcReplyPort<()>) -> Result<(), ActorProcessingErr> {
         self.args.scope.record(RecordKind::Task, "all tasks are stopped: the machine goes down");
         self.ending = Some(self.ending.unwrap_or(Wish::Shutdown));
@@ -365,7 +366,7 @@ impl State {
         Ok(())
     }
 
-    /// Answers when no task has an actor any more.
+    /// Replies once no task has an actor any more.
     fn wait_for_all(&mut self, reply: RpcReplyPort<()>) {
         self.waiting.push(reply);
         self.answer_if_over();
@@ -374,7 +375,7 @@ impl State {
     fn answer_if_over(&mut self) {
         if self.tended.is_empty() {
             for waiting in self.waiting.drain(..) {
-                // Whoever asked may have given up.
+                // The caller may have given up waiting.
                 let _ = waiting.send(());
             }
         }

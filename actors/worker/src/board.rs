@@ -1,7 +1,8 @@
-//! The board: what was seen of each task last, and which of it the managers do not know yet.
+//! The board: the latest observation of each task, and which of them the managers do not know yet.
 //!
-//! Shared by the task actors, which write, and the uplink, which reports; it belongs to neither, so that the death of
-//! either loses nothing. It keeps one value a task however many there were: a worker reports the latest states only.
+//! Shared by the task actors, which write observations, and the uplink, which reports them. It belongs to neither, so
+//! that the death of either loses nothing. It keeps one observation per task (coalescing): a worker reports only the
+//! latest states.
 
 use essaim_model::task::may_follow;
 use essaim_model::{Observed, TaskId};
@@ -12,14 +13,15 @@ use std::fmt;
 use std::sync::Arc;
 use tokio::sync::watch;
 
-/// How many bytes one report takes, about: a quarter of a proposal, so that a manager commits it at once, and far less than
-/// a frame. At least one task is reported, however much is said of it.
+/// Approximate upper bound on the bytes of one report: a quarter of a proposal, so that a manager commits it at once,
+/// and far less than a frame. A report has at least one task, however large its observation is.
 const REPORT_BYTES: usize = 256 << 10;
 
-/// How many bytes of a message or an error are kept: what an operator reads of a task in a table. The whole is in its log.
+/// Bytes of a task's message or error that are kept: these are for a table that an operator reads; the log has the
+/// whole text.
 const WORDS_MAX: usize = 4 << 10;
 
-/// A handle on the board.
+/// Handle on the board; clones share it.
 #[derive(Clone)]
 pub(crate) struct Board {
     shared: Arc<Shared>,
@@ -27,13 +29,13 @@ pub(crate) struct Board {
 
 struct Shared {
     seen: Mutex<BTreeMap<TaskId, Entry>>,
-    /// Counts changes that are to be reported.
+    /// Counter that rises with every observation to report.
     changed: watch::Sender<u64>,
 }
 
 struct Entry {
     seen: Observed,
-    /// What the managers have.
+    /// Latest observation that the managers have.
     known: Option<Observed>,
 }
 
@@ -43,7 +45,8 @@ impl Board {
         Self { shared: Arc::new(shared) }
     }
 
-    /// Something new was seen. What would lead backwards is ignored: a task only moves forward.
+    /// Records an observation of a task. A state that would lead backwards is ignored: states of a task only move
+    /// forward.
     pub(crate) fn observe(&self, task: TaskId, mut seen: Observed) {
         shorten(&mut seen.message);
         seen.error.iter_mut().for_each(shorten);
@@ -62,7 +65,8 @@ impl Board {
         self.shared.changed.send_modify(|changes| *changes += 1);
     }
 
-    /// What the managers know of a task, as an order says it. It counts as seen when nothing newer was.
+    /// Records what the managers know of a task, as its order says. It is also the latest observation if there is no
+    /// newer one.
     pub(crate) fn learn(&self, task: TaskId, known: &Observed) {
         let mut board = self.lock();
         let entry = board.entry(task).or_insert_with(|| Entry { seen: known.clone(), known: None });
@@ -72,22 +76,22 @@ impl Board {
         entry.known = Some(known.clone());
     }
 
-    /// Nobody wants to hear of the task any more.
+    /// Removes a task that the managers no longer want reports about.
     pub(crate) fn forget(&self, task: TaskId) {
         self.lock().remove(&task);
     }
 
-    /// What was seen of the task last.
+    /// The latest observation of a task.
     pub(crate) fn seen(&self, task: TaskId) -> Option<Observed> {
         self.lock().get(&task).map(|entry| entry.seen.clone())
     }
 
-    /// Every task with what was seen of it last.
+    /// Every task with its latest observation.
     pub(crate) fn all(&self) -> Vec<(TaskId, Observed)> {
         self.lock().iter().map(|(task, entry)| (*task, entry.seen.clone())).collect()
     }
 
-    /// Up to `max` tasks of which the managers do not know the latest, as many as one report holds.
+    /// Up to `max` tasks whose latest observation the managers do not have, as many as fit into one report.
     pub(crate) fn pending(&self, max: usize) -> Vec<(TaskId, Observed)> {
         let board = self.lock();
         let unknown = board.iter().filter(|(_, entry)| entry.known.as_ref() != Some(&entry.seen));
@@ -100,7 +104,7 @@ impl Board {
         unknown.take(max).take_while(fits).map(|(task, entry)| (*task, entry.seen.clone())).collect()
     }
 
-    /// The managers have these.
+    /// Marks observations as known to the managers.
     pub(crate) fn acknowledge(&self, reported: &[(TaskId, Observed)]) {
         let mut board = self.lock();
         for (task, observed) in reported {
@@ -110,7 +114,7 @@ impl Board {
         }
     }
 
-    /// Notices changes.
+    /// Watches for observations to report.
     pub(crate) fn changes(&self) -> watch::Receiver<u64> {
         self.shared.changed.subscribe()
     }
@@ -120,7 +124,7 @@ impl Board {
     }
 }
 
-/// Cuts words that are too long, and says so.
+/// Truncates a text that is too long, and marks it as truncated.
 fn shorten(words: &mut String) {
     if words.len() > WORDS_MAX {
         let end = (0..=WORDS_MAX).rev().find(|end| words.is_char_boundary(*end)).unwrap_or_default();
@@ -192,7 +196,7 @@ mod tests {
         assert_eq!(board.pending(10), []);
         board.observe(task, seen(TaskState::Running));
         assert_eq!(board.pending(10), []);
-        // After a restart the worker may have seen more than they know.
+        // After a restart the worker may have observed more than the managers know.
         board.observe(task, seen(TaskState::Complete));
         board.learn(task, &seen(TaskState::Running));
         assert_eq!(board.pending(10), [(task, seen(TaskState::Complete))]);

@@ -1,4 +1,4 @@
-//! The worker as the rest of the node holds it.
+//! Handle on the worker for the rest of the node.
 
 use crate::actor::{Worker, WorkerArgs, WorkerMsg};
 use crate::board::Board;
@@ -21,33 +21,34 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 
-/// How long stopping every task may take when the node leaves or halts. A task with a longer grace is left to its
-/// engine, which ends it when the grace is over.
+/// Time that stopping all tasks may take when the node leaves or halts. A task with a longer grace is left to its
+/// engine, which ends the task when the grace is over.
 const CLEAR_PATIENCE: Duration = Duration::from_secs(60);
 
-/// How long a node that leaves waits until a manager has kept that: an election and a new link.
+/// Time for which a leaving node waits until a manager has committed its departure: enough for an election and a new
+/// link.
 const DEPART_DEADLINE: Duration = Duration::from_secs(4);
 
-/// How long it waits before it tells a manager again.
+/// Delay before a leaving node tells a manager again.
 const DEPART_AGAIN: Duration = Duration::from_millis(200);
 
-/// How long the worker may take to stop: the actors of its tasks, the uplink and the log server one after the other.
+/// Time that the worker may take to stop: its task actors, the uplink and the log server, one after the other.
 const SHUTDOWN: Duration = Duration::from_secs(15);
 
-/// What a worker is made of.
+/// Settings of a worker.
 #[derive(Clone)]
 pub struct WorkerSettings {
-    /// The node's port: links and log lanes.
+    /// Endpoint of the node, which carries links and log lanes.
     pub endpoint: Endpoint,
-    /// What runs tasks, one of each kind. An order names the engine of its task.
+    /// Engines, at most one of each kind. An order names the engine of its task.
     pub engines: Vec<Arc<dyn Engine>>,
-    /// The name of this machine.
+    /// Host name of this machine.
     pub hostname: String,
-    /// The worker's folder.
+    /// Disk of the worker's folder.
     pub disk: Arc<dyn Disk>,
 }
 
-/// A handle on this machine's worker. Clones are the same.
+/// Handle on this machine's worker. Clones share it.
 #[derive(Clone)]
 pub struct WorkerHandle {
     parts: WorkerParts,
@@ -58,7 +59,7 @@ pub struct WorkerHandle {
     logs: LogServer,
 }
 
-/// What a worker is made of, with every part of the world replaceable.
+/// Parts of a worker, each of which a test can replace.
 #[derive(Clone)]
 pub(crate) struct WorkerParts {
     pub(crate) node: NodeId,
@@ -98,7 +99,7 @@ impl WorkerHandle {
         }
     }
 
-    /// The actor `worker`, to be started by the root.
+    /// Child spec of the actor `worker`, to be started by the node's root actor.
     pub fn spec(&self) -> ChildSpec {
         let this = self.clone();
         ChildSpec::actor("worker", move |scope| (Worker, this.args(scope))).shutdown(SHUTDOWN)
@@ -130,74 +131,77 @@ impl WorkerHandle {
         }
     }
 
-    /// What a manager said this node is in its cluster, now and whenever that changes.
+    /// Watches this node's standing in the cluster, as the latest manager said it.
     pub fn told(&self) -> watch::Receiver<Option<Standing>> {
         self.told.watch_standing()
     }
 
-    /// Which managers there are, as managers said it.
+    /// Watches the list of managers, as the latest manager said it.
     pub fn managers(&self) -> watch::Receiver<Option<Arc<Managers>>> {
         self.told.watch_managers()
     }
 
-    /// The manager that this node is linked to.
+    /// Watches which manager this node is linked to.
     pub fn linked(&self) -> watch::Receiver<Option<NodeId>> {
         self.told.watch_linked()
     }
 
-    /// Which orders are in force, now and whenever that changes; none before the first.
+    /// Watches the version of the orders in force; none before the first orders.
     pub fn orders(&self) -> watch::Receiver<Option<AssignmentVersion>> {
         self.told.watch_orders()
     }
 
-    /// These may be managers: for a node that no manager has told anything yet.
+    /// Suggests possible managers, for a node that no manager has sent a list yet.
     pub fn suggest(&self, managers: Vec<(NodeId, SocketAddr)>) {
-        // Without an uplink at this moment: the one that comes up asks whom it was told at first.
+        // If the uplink does not run at this moment, its successor asks for the initial managers.
         let _ = self.uplink.cast(UplinkMsg::Managers(managers));
     }
 
-    /// The roster misses this node: should the uplink be linked to it, it turns to another manager at once.
+    /// Tells the uplink that the roster counts this node as unreachable: if it is the linked manager, the uplink turns
+    /// to another manager at once.
     pub fn on_unreachable(&self, node: NodeId) {
         let _ = self.uplink.cast(UplinkMsg::Unreachable(node));
     }
 
-    /// Whom this node accuses by what it found out itself: its manager is told at once.
+    /// Sets the nodes that this node accuses by its own observations; the linked manager is told at once.
     pub fn accuse(&self, ballot: Arc<[Accusation]>) {
         if self.told.set_ballot(ballot) {
-            // Without an uplink at this moment: the one that comes up says it with its next link.
+            // If the uplink does not run at this moment, its successor sends the ballot with its first link.
             let _ = self.uplink.cast(UplinkMsg::Ballot);
         }
     }
 
-    /// Says over this node's link what is not so: reports about tasks of others, and a hello of another start.
+    /// Sends false messages over this node's link, for the simulator: reports about tasks of other nodes, and a hello
+    /// of another incarnation.
     #[cfg(feature = "sim")]
     pub fn lie(&self, tasks: Vec<(TaskId, Observed)>, hello: Option<Generation>) {
         let _ = self.uplink.cast(UplinkMsg::Lie(tasks, hello));
     }
 
-    /// An operator said, when the node joined, whether it shall take tasks: a manager is told at the next hello.
+    /// Sets the availability that an operator chose when the node joined; the next hello carries it to a manager.
     pub fn set_availability(&self, availability: Availability) {
         self.told.set_availability(availability);
         let _ = self.uplink.cast(UplinkMsg::Availability);
     }
 
-    /// What was last seen of each task.
+    /// The latest observation of each task.
     pub fn tasks(&self) -> Vec<(TaskId, Observed)> {
         self.board.all()
     }
 
-    /// Lines of a task of this machine.
+    /// Reads log lines of a task of this machine.
     pub fn logs(&self, request: LogRequest) -> BoxStream<'static, LogFrame> {
         self.logs.read(request)
     }
 
-    /// Stops and removes every task and forgets all orders: the node leaves its cluster. Takes no orders afterwards.
+    /// Stops and removes every task and forgets all orders, because the node leaves its cluster. No orders are accepted
+    /// afterwards.
     pub async fn clear(&self) {
         self.end_all(WorkerMsg::Clear).await;
     }
 
-    /// Tells a manager that this node has left, over its own link, and returns when that is kept. `Err` says why no
-    /// manager kept it in time: the others will find out that the node is gone, and take it for lost.
+    /// Tells a manager over the link that this node has left, and returns when the manager has committed it. `Err` says
+    /// why no manager committed it in time: the cluster will detect the node as lost instead.
     pub async fn depart(&self) -> Result<(), String> {
         let mut why = "it has no uplink at the moment".to_owned();
         let tries = async {
@@ -215,13 +219,13 @@ impl WorkerHandle {
         if kept { Ok(()) } else { Err(why) }
     }
 
-    /// Stops every task and keeps what is left of them: the machine goes down.
+    /// Stops every task and keeps what the engines have of it, because the machine shuts down.
     pub async fn halt(&self) {
         self.end_all(WorkerMsg::Halt).await;
     }
 
     async fn end_all(&self, message: impl FnOnce(RpcReplyPort<()>) -> WorkerMsg + Send) {
-        // Whoever stops is not held up by a task that does not.
+        // A task that does not end in time must not hold up the shutdown.
         let _ = self.worker.call(message, CLEAR_PATIENCE).await;
     }
 }

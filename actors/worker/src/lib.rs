@@ -1,18 +1,18 @@
-//! A machine's part of the cluster: it runs the tasks it was assigned and says what became of them.
+//! The worker: a machine's part of the cluster. It runs the tasks that it was assigned and reports their states.
 //!
-//! `/n/worker` supervises; its children are the uplink to a manager, one actor for each task that something is to be
-//! done about, and the log server. What must survive the daemon is in two places: the orders on disk, and the tasks
-//! with their engine. Everything else is rebuilt from those.
+//! `/n/worker` supervises; its children are the uplink to a manager, one actor for each task with something left to do,
+//! and the log server. Two things survive the daemon: the orders on disk, and the tasks with their engine. All other
+//! state is rebuilt from those.
 //!
 //! In suggested reading order:
 //!
 //! - [`engine`]: what runs a task, as one trait. Engines themselves live in `essaim-engines`.
-//! - `orders`: what this machine was told, and why it never goes back.
+//! - `orders`: what managers ordered this machine to run, and why the orders never go back.
 //! - `task`: one task, from its order to its end.
-//! - `board`: what was seen of tasks, until managers know it.
+//! - `board`: the latest observation of each task, until the managers know it.
 //! - `uplink`: the link to a manager.
-//! - `actor`: the worker, which holds them together; [`WorkerHandle`] is what others see of it.
-//! - `logs`, `past`: log lines for managers, what is kept of ended tasks.
+//! - `actor`: the worker's root actor; [`WorkerHandle`] is its public handle.
+//! - `logs`, `past`: log lines for managers, and retention of ended tasks.
 //! - [`sim`]: a simulated machine for tests (feature `sim`).
 
 mod actor;
@@ -41,7 +41,7 @@ use essaim_system::Disk;
 use std::io;
 use std::sync::Arc;
 
-/// Does something with a disk, on a thread where waiting for it is allowed, if it makes one wait.
+/// Runs work on a disk; on a thread for blocking work if the disk blocks.
 async fn off_thread<T: Send + 'static>(
     disk: Arc<dyn Disk>,
     work: impl FnOnce(&dyn Disk) -> io::Result<T> + Send + 'static,

@@ -1,10 +1,10 @@
-//! What this machine says of itself: its name and labels, and what its engines say.
+//! This machine's description: its name and labels, and the descriptions of its engines.
 
 use crate::engine::Engine;
 use essaim_model::{Labels, NodeDescription};
 use std::sync::Arc;
 
-/// The machine, to be looked at now and then.
+/// Describes the machine when asked; the uplink asks repeatedly.
 #[derive(Clone)]
 pub(crate) struct Machine {
     pub(crate) hostname: String,
@@ -13,7 +13,7 @@ pub(crate) struct Machine {
 }
 
 impl Machine {
-    /// Asks the engines. The first one speaks for the machine.
+    /// Asks all engines. Platform and hardware are those that the first engine reports.
     pub(crate) async fn look(&self) -> NodeDescription {
         let mut description = NodeDescription {
             hostname: self.hostname.clone(),

@@ -1,9 +1,9 @@
-//! What this machine was last told to do, and the rule by which it may change.
+//! The orders: what managers last told this machine to run, and the rule by which the orders may change.
 //!
-//! Orders have a version: the history of the log and the place in it at which they last changed. They only go
-//! forward: an old leader, an old manager or an old message cannot turn them back. They lie on disk before anything
-//! is done about them, so that this holds over a restart of the daemon too. Pure, but for the two functions at the
-//! end that read and write the file.
+//! Orders have a version: the history of the log and the index at which they last changed. Versions only go forward: an
+//! old leader, an old manager or an old message cannot turn them back. Orders are written to disk before they are
+//! obeyed, so that the rule also holds over a restart of the daemon. This module is pure except for the functions at
+//! its end, which read and write the files.
 
 use bincode::{Decode, Encode};
 use essaim_model::{ServiceId, ServiceSpec, TaskId};
@@ -17,48 +17,49 @@ use std::io;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-/// The files, in the folder of the worker.
+/// Names of the files in the worker's folder.
 const ORDERS: &str = "orders";
 const MANAGERS: &str = "managers";
 
-/// The first byte of each.
+/// Format version: the first byte of each file.
 const FORMAT: u8 = 1;
 
-/// What the file of orders consists of: the head first, then tasks and specs, one value each, so that orders of any size can
-/// be written and read with a bounded codec. New variants come at the end.
+/// Entry of the orders file: the head first, then tasks and specs. Each entry is encoded by itself, so that orders of
+/// any size can be written and read with a bounded codec. New variants come at the end.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub(crate) enum Entry {
-    /// Which orders these are, of which cluster, where addresses come from; how many tasks and specs follow.
+    /// Version of the orders, their cluster, the subnet of its tasks' addresses, and the number of entries that follow.
     Head(Option<AssignmentVersion>, ClusterId, Ipv4Addr, u64),
-    /// A task.
+    /// One task order.
     Task(TaskOrder),
-    /// A spec that tasks follow.
+    /// A spec that task orders follow.
     Spec(ServiceId, Index, Arc<ServiceSpec>),
 }
 
-/// Everything this machine was told.
+/// All orders of this machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Orders {
-    /// Which orders these are; none before the first.
+    /// Version of the orders; none before the first.
     pub(crate) version: Option<AssignmentVersion>,
-    /// The cluster they are of.
+    /// Cluster that gave the orders.
     pub(crate) cluster: ClusterId,
-    /// Where its tasks get their addresses from.
+    /// Subnet of this machine's task addresses.
     pub(crate) subnet: Ipv4Addr,
-    /// Its tasks.
+    /// Task orders by task.
     pub(crate) tasks: BTreeMap<TaskId, TaskOrder>,
-    /// What they follow.
+    /// Specs that the task orders follow.
     pub(crate) specs: BTreeMap<(ServiceId, Index), Arc<ServiceSpec>>,
 }
 
-/// What became of an assignment.
+/// Outcome of an assignment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Obeyed {
-    /// It is in force now.
+    /// The assignment is in force now.
     Taken,
-    /// It is older than what is in force, and was ignored.
+    /// The assignment is older than the orders in force, and was ignored.
     Stale,
-    /// It builds on something this machine does not have: say hello again, and be told everything.
+    /// The assignment is a difference to orders that this machine does not have: a new hello asks for the complete
+    /// orders.
     Gap,
 }
 
@@ -75,7 +76,7 @@ impl Default for Orders {
 }
 
 impl Orders {
-    /// Takes an assignment, whole or not at all.
+    /// Applies an assignment, whole or not at all.
     pub(crate) fn obey(&mut self, assignment: &Assignment) -> Obeyed {
         match (self.version, assignment.base) {
             (Some(have), _) if assignment.version < have && !planted(Bug::OlderOrdersObeyed) => return Obeyed::Stale,
@@ -103,13 +104,13 @@ impl Orders {
         Obeyed::Taken
     }
 
-    /// The spec that an order follows.
+    /// The spec that a task order follows.
     pub(crate) fn spec(&self, order: &TaskOrder) -> Option<&Arc<ServiceSpec>> {
         self.specs.get(&(order.service, order.spec_version))
     }
 }
 
-/// The orders that were kept; none when there are none.
+/// Reads the orders from disk; none when there is no file.
 pub(crate) fn load(disk: &dyn Disk) -> io::Result<Option<Orders>> {
     let Some(bytes) = disk.find(ORDERS)? else { return Ok(None) };
     let mut rest = body(ORDERS, &bytes)?;
@@ -132,7 +133,7 @@ pub(crate) fn load(disk: &dyn Disk) -> io::Result<Option<Orders>> {
     Ok(Some(orders))
 }
 
-/// Keeps the orders; durable when this returns.
+/// Writes the orders to disk; durable when this returns.
 pub(crate) fn save(disk: &dyn Disk, orders: &Orders) -> io::Result<()> {
     let Orders { version, cluster, subnet, tasks, specs } = orders;
     let head = Entry::Head(*version, *cluster, *subnet, (tasks.len() + specs.len()) as u64);
@@ -141,17 +142,17 @@ pub(crate) fn save(disk: &dyn Disk, orders: &Orders) -> io::Result<()> {
     write(disk, ORDERS, std::iter::once(head).chain(tasks).chain(specs))
 }
 
-/// The managers that were told last.
+/// Reads the latest list of managers from disk.
 pub(crate) fn load_managers(disk: &dyn Disk) -> io::Result<Option<Managers>> {
     read(disk, MANAGERS)
 }
 
-/// Keeps which managers there are: whom to ask after every machine has lost power at once.
+/// Writes the list of managers to disk, so that this node finds them after all machines have lost power at once.
 pub(crate) fn save_managers(disk: &dyn Disk, managers: &Managers) -> io::Result<()> {
     write(disk, MANAGERS, [managers])
 }
 
-/// Forgets everything: the node left its cluster.
+/// Deletes the files of the worker, because the node left its cluster.
 pub(crate) fn forget(disk: &dyn Disk) -> io::Result<()> {
     disk.remove(ORDERS)?;
     disk.remove(MANAGERS)
@@ -162,7 +163,7 @@ fn read<T: Decode<()>>(disk: &dyn Disk, file: &str) -> io::Result<Option<T>> {
     decode(body(file, &bytes)?).map(Some).map_err(|why| broken(file, why))
 }
 
-/// What follows the first byte.
+/// The content of a file after its format version.
 fn body<'a>(file: &str, bytes: &'a [u8]) -> io::Result<&'a [u8]> {
     match bytes.split_first() {
         Some((&FORMAT, rest)) => Ok(rest),
@@ -180,7 +181,7 @@ fn broken(file: &str, why: impl fmt::Display) -> io::Error {
 fn write<T: Encode>(disk: &dyn Disk, file: &str, values: impl IntoIterator<Item = T>) -> io::Result<()> {
     let mut bytes = vec![FORMAT];
     values.into_iter().for_each(|value| bytes.extend(encode(&value)));
-    // Environments may hold what is nobody else's business.
+    // Readable by this user only, because environments may hold secrets.
     disk.write_secret(file, &bytes)
 }
 
@@ -208,7 +209,7 @@ mod tests {
         let before = orders.clone();
         assert_eq!(orders.obey(&assignment(4, &[])), Obeyed::Stale);
         assert_eq!(orders, before);
-        // The same again changes nothing, and a new history begins with any index.
+        // The same assignment again changes nothing, and a new history may begin with any index.
         assert_eq!(orders.obey(&assignment(5, &[order(1)])), Obeyed::Taken);
         let mut restored = assignment(1, &[]);
         restored.version.lineage.ordinal += 1;

@@ -1,28 +1,28 @@
-//! Which tasks of the past are kept: those whose logs somebody may still ask for.
+//! Retention of ended tasks: which of them an engine keeps, so that their logs can still be read.
 //!
-//! Managers tell a worker of tasks that have not ended; what is left of the others is the worker's own concern. It
-//! keeps the newest few of each slot, as the managers keep their records, and not more than some tens in all.
+//! Managers send a worker only tasks that have not ended; the worker itself decides how long ended ones are kept. It
+//! keeps the newest five of each slot, as many as the managers keep records of, and 64 in all.
 
 use essaim_model::TaskId;
 use essaim_wire::Timestamp;
 use std::collections::BTreeMap;
 
-/// As many of a slot as managers keep records of: Swarm's `--task-history-limit`.
+/// Ended tasks kept per slot: as many as managers keep records of (Swarm's `--task-history-limit`).
 const PER_SLOT: usize = 5;
 
-/// In all. With 10 MiB of log each at most, this is what they can take of a disk: 640 MiB.
+/// Ended tasks kept in all: with at most 10 MiB of log each, they take at most 640 MiB of disk.
 const IN_ALL: usize = 64;
 
-/// A task that has ended and that nobody ordered.
+/// A task that has ended and is not in the orders.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Past {
     pub(crate) task: TaskId,
-    /// Service and slot.
+    /// Service and slot of the task.
     pub(crate) group: String,
     pub(crate) ended: Timestamp,
 }
 
-/// Those that are not worth keeping.
+/// Selects the ended tasks that exceed the bounds and are to be removed.
 pub(crate) fn surplus(mut past: Vec<Past>) -> Vec<TaskId> {
     past.sort_by_key(|it| std::cmp::Reverse((it.ended, it.task)));
     let mut of_slot: BTreeMap<String, usize> = BTreeMap::new();

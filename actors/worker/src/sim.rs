@@ -1,10 +1,10 @@
 //! A simulated machine and its engine: tasks are values in virtual time.
 //!
 //! A [`SimMachine`] stands for what survives a daemon: drop every engine made from it, make a new one, and the tasks
-//! are still there, as processes under their shims would be. A test tells what images do ([`Behaviour`]), ends tasks
-//! by hand, pulls the plug ([`SimMachine::power_off`]), and looks at what runs ([`SimMachine::tasks`]).
+//! still exist, as processes under shims would. A test sets what images do ([`Behaviour`]), ends tasks by hand, cuts
+//! the power ([`SimMachine::power_off`]), and inspects the tasks ([`SimMachine::tasks`]).
 //!
-//! It does not simulate what happens inside of a task.
+//! The inside of a task is not simulated.
 
 use crate::engine::{
     Addresses, Adopted, Description, Ended, Engine, EngineError, Exit, LogLine, LogOptions, LogStream, Phase, Progress,
@@ -22,39 +22,39 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 
-/// How many lines of a task are kept: enough for any test, and a bound.
+/// Log lines kept per task: a bound that no test reaches.
 const LOG_LINES_MAX: usize = 1000;
 
-/// What tasks of an image do.
+/// Behaviour of the tasks of an image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Behaviour {
-    /// Run until stopped, and end at once when asked.
+    /// The task runs until stopped, and ends at once when asked.
     Forever,
-    /// End by themselves.
+    /// The task ends by itself.
     Exits {
-        /// So long after the start.
+        /// Time from the start to the end.
         after: Duration,
-        /// With this code.
+        /// Exit code.
         code: i32,
     },
-    /// Run until killed: a stop takes the whole grace.
+    /// The task ignores the stop signal and runs until killed: a stop takes the whole grace.
     IgnoresStop,
-    /// There is no such program.
+    /// The program does not exist, so the task is rejected.
     Missing,
-    /// The engine fails to start it.
+    /// The engine fails to start the task.
     FailsToStart,
-    /// Run until stopped, after a preparation that takes this long and says so each second.
+    /// The task runs until stopped, after a preparation of this length that reports progress each second.
     Pulls(Duration),
-    /// Run until stopped, with a health check.
+    /// The task runs until stopped, with a health check.
     Checked {
-        /// The health check passes so long after the start.
+        /// Time from the start until the health check passes.
         healthy_after: Duration,
-        /// It fails for good so long after the start, if ever.
+        /// Time from the start until the health check fails for good; none means never.
         unhealthy_after: Option<Duration>,
     },
 }
 
-/// A machine that outlives the daemons on it. Clones are the same machine.
+/// A simulated machine, which outlives the daemons on it. Clones are the same machine.
 #[derive(Clone)]
 pub struct SimMachine {
     shared: Arc<Shared>,
@@ -63,7 +63,7 @@ pub struct SimMachine {
 struct Shared {
     utc: Box<dyn Fn() -> Timestamp + Send + Sync>,
     inner: Mutex<Inner>,
-    /// Counts changes, so that whoever waits looks again.
+    /// Counter of changes, which wakes waiting futures to look again.
     changed: watch::Sender<u64>,
 }
 
@@ -75,7 +75,7 @@ struct Inner {
     tasks: BTreeMap<TaskId, SimTask>,
     next_pid: u32,
     starts: u64,
-    /// Preparations under way.
+    /// Number of preparations under way.
     preparing: u32,
 }
 
@@ -87,14 +87,14 @@ struct SimTask {
     written: u64,
 }
 
-/// A task of the machine, as a test sees it.
+/// A task of the simulated machine, as a test sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SimTaskView {
-    /// What it was prepared with.
+    /// The task as it was prepared.
     pub run: Run,
-    /// How far it is.
+    /// Phase of the task.
     pub phase: Phase,
-    /// It was asked to end.
+    /// Whether the task was asked to end.
     pub stopping: bool,
 }
 
@@ -115,28 +115,28 @@ impl SimMachine {
         Self { shared: Arc::new(shared) }
     }
 
-    /// An engine on this machine. One per daemon; they all see the same tasks.
+    /// An engine on this machine. Each daemon gets one; all of them see the same tasks.
     pub fn engine(&self) -> Arc<dyn Engine> {
         Arc::new(SimEngine { machine: self.clone(), addresses: Addresses::default() })
     }
 
-    /// How many preparations are under way.
+    /// Number of preparations under way.
     pub fn preparing(&self) -> u32 {
         self.lock().preparing
     }
 
-    /// What it has to give.
+    /// Sets the resources of the machine.
     pub fn set_hardware(&self, hardware: Hardware) {
         self.lock().hardware = hardware;
     }
 
-    /// How long preparing and starting a task take.
+    /// Sets how long preparing and starting a task take.
     pub fn set_delays(&self, prepare: Duration, start: Duration) {
         let mut inner = self.lock();
         (inner.prepare_takes, inner.start_takes) = (prepare, start);
     }
 
-    /// What tasks of `image` do from now on.
+    /// Sets the behaviour of tasks of `image` from now on.
     pub fn behave(&self, image: impl Into<String>, behaviour: Behaviour) {
         self.lock().behaviours.insert(image.into(), behaviour);
     }
@@ -146,7 +146,7 @@ impl SimMachine {
         self.end(task, Exit::Code(code))
     }
 
-    /// Everything that ran is gone, as after a power cut.
+    /// Ends every running task, as a power cut does; its exit status is lost.
     pub fn power_off(&self) {
         let running: Vec<TaskId> = self.running();
         for task in running {
@@ -154,7 +154,7 @@ impl SimMachine {
         }
     }
 
-    /// Writes a line as the task.
+    /// Writes a line to the log of the task.
     pub fn write(&self, task: TaskId, stream: LogStream, line: &str) {
         let at = (self.shared.utc)();
         if let Some(found) = self.lock().tasks.get_mut(&task) {
@@ -173,13 +173,13 @@ impl SimMachine {
         self.lock().tasks.iter().map(|(id, task)| (*id, view(task))).collect()
     }
 
-    /// The tasks that run.
+    /// Ids of the running tasks.
     pub fn running(&self) -> Vec<TaskId> {
         let inner = self.lock();
         inner.tasks.iter().filter(|(_, task)| matches!(task.phase, Phase::Running(_))).map(|(id, _)| *id).collect()
     }
 
-    /// Since when each task runs that does.
+    /// Running tasks with the time at which each started.
     pub fn running_since(&self) -> Vec<(TaskId, Timestamp)> {
         let since = |(id, task): (&TaskId, &SimTask)| match task.phase {
             Phase::Running(started) => Some((*id, started.at)),
@@ -188,7 +188,7 @@ impl SimMachine {
         self.lock().tasks.iter().filter_map(since).collect()
     }
 
-    /// How many tasks were ever started: an adopted one is not started again.
+    /// Number of starts since the machine was created; adopting a task is no start.
     pub fn starts(&self) -> u64 {
         self.lock().starts
     }
@@ -246,7 +246,7 @@ struct SimEngine {
     addresses: Addresses,
 }
 
-/// Counts a preparation for as long as its future lives.
+/// Guard that counts a preparation for as long as its future lives.
 struct Preparing<'a>(&'a SimMachine);
 
 impl<'a> Preparing<'a> {
@@ -427,7 +427,7 @@ impl Engine for SimEngine {
                 }
             };
             if first {
-                // Once signalled it ends, whether or not the daemon lives to see it.
+                // A signalled task ends whether or not its daemon lives to see it.
                 let machine = self.machine.clone();
                 tokio::spawn(async move {
                     tokio::time::sleep(takes).await;
@@ -503,7 +503,7 @@ impl Engine for SimEngine {
     }
 }
 
-/// What a look at a log yields.
+/// Result of one look at a log.
 enum Look {
     Line(LogLine),
     Wait(watch::Receiver<u64>),
@@ -511,7 +511,7 @@ enum Look {
     End,
 }
 
-/// Turns looks into a stream; an item of `None` says that the task is unknown.
+/// Turns repeated looks at a log into a stream; an item of `None` says that the task is unknown.
 fn async_lines(look: impl FnMut(bool) -> Look + Send + 'static) -> impl futures::Stream<Item = Option<LogLine>> + Send {
     futures::stream::unfold(Some((look, false)), |state| async move {
         let (mut look, known) = state?;

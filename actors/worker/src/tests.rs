@@ -1,4 +1,4 @@
-//! The worker's tree against a simulated machine and stand-ins for managers, in virtual time.
+//! The worker's actors against a simulated machine and stand-ins for managers, in virtual time.
 
 use crate::fixture::cluster::{Cluster, World};
 use crate::fixture::{assignment, order, version};
@@ -138,7 +138,7 @@ async fn the_death_of_the_uplink_or_of_a_tasks_actor_touches_no_task() {
     }
     sleep(Duration::from_secs(60)).await;
     assert_eq!(world.machine.starts(), 1);
-    // And it is still tended.
+    // The adopted task still has an actor that watches it.
     world.machine.exit(order(1).id, 0);
     world.until_reported(order(1).id, TaskState::Complete).await;
 }
@@ -158,7 +158,7 @@ async fn after_a_restart_tasks_are_adopted_and_what_happened_meanwhile_is_report
     assert_eq!(world.machine.starts(), 3, "none was started again");
     let hello = world.cluster.shared().hellos.last().expect("a hello").1.clone();
     assert_eq!((hello.have, hello.seen, hello.generation.0), (Some(version(5)), Some(version(5)), 2));
-    // The next task gets an address that nobody has.
+    // The next task gets an address that no other task has.
     world.cluster.order(assignment(6, &[order(1), order(2), order(3), order(4)]));
     let fourth = world.until_reported(order(4).id, TaskState::Running).await;
     let taken = [1, 3].map(|bits| world.machine.tasks()[&order(bits).id].run.address);
@@ -174,7 +174,7 @@ async fn tasks_that_nobody_ordered_any_more_are_stopped_also_when_they_were_drop
     world.until("the first is stopped", |world| !world.runs(order(1).id)).await;
     assert_ne!(world.cluster.reported(order(1).id), Some(TaskState::Shutdown), "nobody wants to hear of it");
     world.stop().await;
-    // Written off while the node was away.
+    // The managers wrote the tasks off while the node was away.
     world.cluster.shared().orders = assignment(9, &[]);
     world.start().await;
     world.until("the second is stopped", |world| !world.runs(order(2).id)).await;
@@ -217,7 +217,7 @@ async fn when_its_manager_dies_it_links_to_another_and_no_task_notices() {
     world.cluster.take_down(first);
     world.until("linked to the other", |world| world.cluster.linked() == Some(3 - first)).await;
     assert!(world.runs(order(1).id));
-    // What happens while nobody listens is said later.
+    // What happens while no manager is linked is reported later.
     world.cluster.take_down(3 - first);
     world.machine.exit(order(1).id, 3);
     sleep(Duration::from_secs(30)).await;
@@ -276,7 +276,7 @@ async fn when_the_node_leaves_every_task_is_stopped_and_removed() {
     world.worker.clear().await;
     assert!(world.machine.tasks().is_empty(), "{:?}", world.machine.tasks());
     assert_eq!(world.disk.files(), [], "and the orders are forgotten");
-    // Orders that come now are for somebody who is no more.
+    // The node has left, so later orders are ignored.
     world.cluster.order(assignment(7, &[order(3)]));
     sleep(Duration::from_secs(5)).await;
     assert!(world.machine.tasks().is_empty());
@@ -296,7 +296,7 @@ async fn when_the_machine_goes_down_every_task_is_stopped_and_that_is_reported()
 async fn logs_of_ended_tasks_stay_until_enough_newer_ones_have_ended() {
     let world = World::with(assignment(1, &[])).await;
     world.until("linked", |world| world.cluster.linked().is_some()).await;
-    // Seven attempts at one slot, one after the other; managers forget each as it ends.
+    // Seven consecutive attempts at one slot; managers drop the order of each as it ends.
     for (index, bits) in (1..=7).enumerate() {
         let task = TaskOrder { slot: essaim_model::Slot::Number(1), ..order(bits) };
         world.cluster.order(assignment(index as u64 + 2, &[task]));

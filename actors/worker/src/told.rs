@@ -1,5 +1,5 @@
-//! What managers told this node beside its orders: which managers there are, what the node is, and whom it is linked
-//! to. The uplink writes, the node reads; always the latest.
+//! What managers told this node beside its orders: the list of managers, this node's standing, and the manager that it
+//! is linked to. The uplink writes, the node reads, and only the latest value is kept.
 
 use essaim_model::Availability;
 use essaim_protocol::{AssignmentVersion, Managers, Standing};
@@ -7,16 +7,16 @@ use essaim_wire::{Accusation, NodeId};
 use std::sync::Arc;
 use tokio::sync::watch;
 
-/// A handle on what was told.
+/// Handle on the latest values; clones share them.
 #[derive(Debug, Clone)]
 pub(crate) struct Told {
     managers: watch::Sender<Option<Arc<Managers>>>,
     standing: watch::Sender<Option<Standing>>,
     linked: watch::Sender<Option<NodeId>>,
     orders: watch::Sender<Option<AssignmentVersion>>,
-    /// What an operator said at join, until a manager has heard it.
+    /// Availability that an operator chose at join, until a manager has it.
     availability: watch::Sender<Option<Availability>>,
-    /// Whom this node accuses; the node writes it, the uplink says it.
+    /// Nodes that this node accuses of being unreachable; the node writes them, the uplink sends them to a manager.
     ballot: watch::Sender<Arc<[Accusation]>>,
 }
 
@@ -36,17 +36,19 @@ impl Told {
         self.managers.borrow().is_none()
     }
 
-    /// Whether this was said later than what is known. A list of the same place in the log is the same list.
+    /// Whether this list of managers is newer than the known one. Lists with the same index in the log are the same
+    /// list.
     pub(crate) fn is_newer(&self, managers: &Managers) -> bool {
         self.managers.borrow().as_ref().is_none_or(|known| managers.version > known.version)
     }
 
-    /// The whole list that a difference makes of the one that is known; nothing if it builds on another.
+    /// Applies a difference to the known list of managers; none if the difference builds on another list.
     pub(crate) fn complete(&self, managers: Managers) -> Option<Managers> {
         managers.on(self.managers.borrow().as_deref())
     }
 
-    /// The place of the newest list of managers, and with it of what this node is: a list is said, and kept, before that.
+    /// Version of the newest list of managers. It also bounds this node's standing from below, because a manager sends
+    /// a list, and the node stores it, before the standing of the same version.
     pub(crate) fn newest(&self) -> Option<AssignmentVersion> {
         self.managers.borrow().as_ref().map(|known| known.version)
     }
@@ -63,7 +65,7 @@ impl Told {
         self.linked.send_if_modified(|known| std::mem::replace(known, manager) != manager);
     }
 
-    /// These orders are in force.
+    /// Sets the version of the orders in force.
     pub(crate) fn orders(&self, version: Option<AssignmentVersion>) {
         self.orders.send_if_modified(|known| std::mem::replace(known, version) != version);
     }
@@ -80,7 +82,7 @@ impl Told {
         self.availability.send_replace(None);
     }
 
-    /// Whether that is another ballot than before.
+    /// Sets the ballot. Returns whether it differs from the one before.
     pub(crate) fn set_ballot(&self, ballot: Arc<[Accusation]>) -> bool {
         let is_news = **self.ballot.borrow() != *ballot;
         self.ballot.send_replace(ballot);

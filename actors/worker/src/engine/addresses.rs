@@ -1,8 +1,8 @@
-//! A pool of the loopback addresses of this machine's tasks: which part of the node's /24 each of them has.
+//! A pool of loopback addresses: assigns addresses of the node's /24 subnet to this machine's tasks.
 //!
-//! For engines whose tasks get an address each. A task keeps its address as long as it lives, over restarts of the
-//! daemon too, because the engine remembers it. An address that became free is used again last, so that a client with an
-//! old answer meets nobody rather than a stranger.
+//! For engines that give each task an address of its own. A task keeps its address as long as it lives, also over
+//! restarts of the daemon, because the engine remembers it. A freed address is reused last, so that a client with an
+//! outdated answer is refused instead of reaching another task.
 
 use super::EngineError;
 use essaim_model::TaskId;
@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-/// A handle on the pool.
+/// Handle on the pool; clones share it.
 #[derive(Debug, Clone)]
 pub struct Addresses {
     inner: Arc<Mutex<Inner>>,
@@ -21,7 +21,7 @@ pub struct Addresses {
 #[derive(Debug)]
 struct Inner {
     taken: BTreeMap<Ipv4Addr, TaskId>,
-    /// The part that was given last.
+    /// Last byte of the address that was assigned last.
     last: u8,
 }
 
@@ -32,8 +32,8 @@ impl Default for Addresses {
 }
 
 impl Addresses {
-    /// Claims an address of `subnet` for the task: the one it has, or one that is free here and, by the word of
-    /// `is_free`, on the machine.
+    /// Claims an address of `subnet` for the task: the address that it has, or one that is free in this pool and,
+    /// according to `is_free`, on the machine.
     pub fn claim(
         &self,
         task: TaskId,
@@ -44,7 +44,7 @@ impl Addresses {
             return Ok(address);
         }
         for address in self.candidates(subnet) {
-            // Taken first, so that two tasks never ask the machine for the same.
+            // Taken before the machine is asked, so that two tasks never try the same address.
             if self.take(task, address) {
                 if is_free(address) {
                     return Ok(address.into());
@@ -55,24 +55,24 @@ impl Addresses {
         Err(EngineError::Failed(format!("no loopback address of {subnet}/24 is free on this node")))
     }
 
-    /// Notes that the task has this address already.
+    /// Records an address that the task has already, as after a restart of the daemon.
     pub fn keep(&self, task: TaskId, address: Option<IpAddr>) {
         if let Some(IpAddr::V4(address)) = address {
             self.lock().taken.insert(address, task);
         }
     }
 
-    /// The address that the task has.
+    /// The address that is assigned to the task.
     pub fn of(&self, task: TaskId) -> Option<IpAddr> {
         self.lock().taken.iter().find(|(_, holder)| **holder == task).map(|(address, _)| (*address).into())
     }
 
-    /// Takes back the address of a task that has ended.
+    /// Frees the address of a task that has ended.
     pub fn release(&self, task: TaskId) {
         self.lock().taken.retain(|_, holder| *holder != task);
     }
 
-    /// The addresses of `subnet` that are free as far as this daemon knows, the next to use first.
+    /// Addresses of `subnet` that are free in this pool, in the order in which they are to be used.
     fn candidates(&self, subnet: Ipv4Addr) -> Vec<Ipv4Addr> {
         let inner = self.lock();
         let [a, b, c, _] = subnet.octets();
@@ -83,7 +83,7 @@ impl Addresses {
         all.filter(|address| !inner.taken.contains_key(address)).collect()
     }
 
-    /// Takes an address for a task; false when another task was faster.
+    /// Assigns an address to a task. Returns false when another task has it already.
     fn take(&self, task: TaskId, address: Ipv4Addr) -> bool {
         let mut inner = self.lock();
         if inner.taken.get(&address).is_some_and(|holder| *holder != task) {

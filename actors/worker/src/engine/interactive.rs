@@ -1,7 +1,7 @@
-//! Exec, attach and dial: what people and proxies do with a task that runs.
+//! Exec, attach and dial: interactive access to a running task, for people and proxies.
 //!
-//! A trait of its own, because not every engine has them; [`Engine::interactive`](super::Engine::interactive) says
-//! whether one has any. A method that an engine lacks refuses in words.
+//! A separate trait, because not every engine supports them; [`Engine::interactive`](super::Engine::interactive) says
+//! whether an engine supports any. A method that an engine lacks returns an error that says so.
 
 use super::{EngineError, LogLine};
 use essaim_model::TaskId;
@@ -11,31 +11,31 @@ use futures::stream::BoxStream;
 use std::fmt;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-/// Bytes in both directions.
+/// A byte stream in both directions.
 pub trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
 
-/// A program to run inside of a task.
+/// A program to execute inside a running task.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Exec {
     /// The program and its arguments.
     pub command: Vec<String>,
-    /// Variables beyond those of the task.
+    /// Environment variables beyond those of the task.
     pub env: Vec<(String, String)>,
-    /// The working directory; that of the task when left out.
+    /// Working directory; none means that of the task.
     pub dir: Option<String>,
-    /// The user; that of the task when left out.
+    /// User; none means that of the task.
     pub user: Option<String>,
-    /// Whether it has a terminal.
+    /// Whether the program has a terminal.
     pub tty: bool,
 }
 
 /// The standard streams of a program.
 pub struct Attached {
-    /// Its standard input, if it is open.
+    /// Standard input of the program, if it is open.
     pub input: Option<Box<dyn AsyncWrite + Send + Unpin>>,
-    /// What it writes, until it ends.
+    /// Output of the program, until it ends.
     pub output: BoxStream<'static, Result<LogLine, EngineError>>,
 }
 
@@ -45,9 +45,9 @@ impl fmt::Debug for Attached {
     }
 }
 
-/// Reaches into tasks that run.
+/// Interactive access to running tasks.
 pub trait Interactive: Send + Sync {
-    /// Runs another program inside of the task.
+    /// Executes another program inside the task.
     fn exec<'a>(&'a self, task: TaskId, exec: &'a Exec) -> BoxFuture<'a, Result<Attached, EngineError>> {
         let _ = (task, exec);
         refused("this engine cannot run another program inside of a task")

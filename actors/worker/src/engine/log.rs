@@ -1,20 +1,20 @@
-//! What a task wrote: which lines are wanted. The lines themselves are `protocol`'s, since they travel.
+//! Options of a read of a task's log. The lines themselves are types of `protocol`, since they cross the network.
 
 use essaim_protocol::{LogLine, LogRequest, LogStream};
 use essaim_wire::Timestamp;
 
-/// Which lines are wanted.
+/// Selects the lines of a task's log to read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LogOptions {
     /// Only lines from this time on.
     pub since: Option<Timestamp>,
-    /// Only the last so many of those that are there already; none means all.
+    /// Only this many of the last lines that exist at the start of the read; none means all.
     pub tail: Option<u64>,
-    /// Go on with what is written later.
+    /// Whether to continue with lines that are written later.
     pub follow: bool,
-    /// Want standard output.
+    /// Whether to include standard output.
     pub stdout: bool,
-    /// Want standard error.
+    /// Whether to include standard error.
     pub stderr: bool,
 }
 
@@ -32,7 +32,7 @@ impl From<&LogRequest> for LogOptions {
 }
 
 impl LogOptions {
-    /// Whether a line is wanted.
+    /// Whether these options select the line.
     pub fn wants(&self, line: &LogLine) -> bool {
         self.since.is_none_or(|since| line.at >= since)
             && match line.stream {

@@ -1,18 +1,18 @@
-//! What runs a task, seen from the worker: one object-safe trait, and the words it needs.
+//! The engine seen from the worker: one object-safe trait for what runs tasks, and its vocabulary.
 //!
-//! An engine knows tasks by their ids and runs each exactly once: `claim`, `resolve`, `prepare`, `start`, then the task
-//! ends by itself or by `stop`, then `remove` forgets it. A task outlives the daemon, so an engine keeps what it must
-//! know outside of the process; after a restart `adopt` lists what is there. Every method may be repeated: a worker that
-//! lost an answer asks again.
+//! An engine knows tasks by their ids and runs each exactly once: `claim`, `resolve`, `prepare`, `start`; then the task
+//! ends by itself or by `stop`, and `remove` forgets it. A task outlives the daemon, so an engine keeps what it must
+//! know outside of the daemon's process; after a restart, `adopt` lists the tasks. Every method is idempotent: a worker
+//! that lost an answer asks again.
 //!
-//! An engine deliberately decides nothing: what should run, in which order and for how long to wait is `task::core`'s,
-//! and so is what an unhealthy task means. Engines themselves live in `essaim-engines`; the simulated one is `sim`, in
-//! this crate. What an engine cannot do with a service is listed in `model::service::support`, where managers look
-//! before they accept the service.
+//! An engine deliberately decides nothing. What should run, in which order, how long to wait, and what an unhealthy
+//! task means are decided by `task::core`. Engines live in `essaim-engines`; the simulated one is `sim`, in this crate.
+//! What an engine does not support in a service is listed in `model::service::support`, which managers check before
+//! they accept the service.
 //!
-//! - [`Run`]: one task as its engine is told of it. [`Progress`]: how a long preparation goes.
-//! - [`Interactive`]: exec, attach and dial, for engines that have them.
-//! - [`Addresses`]: a pool of addresses, for engines whose tasks get one each.
+//! - [`Run`]: one task, as its engine gets it. [`Progress`]: progress of a long preparation.
+//! - [`Interactive`]: exec, attach and dial, for engines that support them.
+//! - [`Addresses`]: a pool of addresses, for engines that give each task one.
 
 mod addresses;
 mod interactive;
@@ -36,137 +36,139 @@ use futures::stream::BoxStream;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-/// Runs tasks. All methods may be repeated, and may be called for several tasks at once.
+/// An engine runs tasks. All methods are idempotent, and may be called for several tasks at once.
 pub trait Engine: Send + Sync + 'static {
     /// The kind of this engine. A node has at most one of each.
     fn kind(&self) -> EngineKind;
 
-    /// Describes the engine and what the machine has to give. Asked at start and now and then.
+    /// Describes the engine and the resources of the machine. Called at start and about once a minute.
     fn describe(&self) -> BoxFuture<'_, Description>;
 
-    /// Finds out what exactly a name of an image means now: a digest, or the path of a program. `None` when the engine
+    /// Resolves the name of an image to what it means now: a digest, or the path of a program. `None` when the engine
     /// has nothing more exact than the name.
     fn resolve<'a>(&'a self, image: &'a Image) -> BoxFuture<'a, Result<Option<String>, EngineError>>;
 
-    /// Claims an address of `subnet` for the task, before it is prepared; the same again for a task that has one. An
-    /// engine whose tasks share the addresses of the machine, or get them elsewhere, claims nothing.
+    /// Claims an address of `subnet` for the task before it is prepared; a task that has one keeps it. An engine whose
+    /// tasks share the machine's addresses, or get them elsewhere, claims nothing.
     fn claim(&self, task: TaskId, subnet: Ipv4Addr) -> BoxFuture<'_, Result<Option<IpAddr>, EngineError>> {
         let _ = (task, subnet);
         std::future::ready(Ok(None)).boxed()
     }
 
-    /// Gives back what was claimed for a task that has ended. Nothing claimed: fine.
+    /// Releases the address of a task that has ended. Without a claim this does nothing.
     fn release(&self, task: TaskId) {
         let _ = task;
     }
 
-    /// Fetches the image and makes everything ready to start; nothing runs yet. Prepared already: fine. How far it is
-    /// goes to `progress`. Ends at once when the future is dropped, and leaves nothing behind that `remove` would not
-    /// remove: a pull of ten minutes must not hold up a daemon that stops.
+    /// Fetches the image and makes everything ready to start; nothing runs yet. A task that is prepared already stays
+    /// so. The progress goes to `progress`. Dropping the future ends the preparation at once and leaves nothing behind
+    /// that `remove` would not remove: a pull of ten minutes must not hold up a daemon that stops.
     fn prepare<'a>(&'a self, run: &'a Run, progress: &'a Progress) -> BoxFuture<'a, Result<(), EngineError>>;
 
-    /// Starts a prepared task. Started already: says so by the same answer.
+    /// Starts a prepared task. For a task that runs already, returns the same answer as its start did.
     fn start(&self, task: TaskId) -> BoxFuture<'_, Result<Started, EngineError>>;
 
-    /// Watches a started task: how things stand now, then each change, until the task has ended. An error, or an end of
-    /// the stream without [`Seen::Ended`], means that the engine lost track of the task, not that the task ended.
+    /// Watches a started task: yields its present state, then each change, until the task has ended. An error, or an
+    /// end of the stream without [`Seen::Ended`], means that the engine lost track of the task, not that the task
+    /// ended.
     fn observe(&self, task: TaskId) -> BoxStream<'static, Result<Seen, EngineError>>;
 
-    /// Asks the task to end, and kills it with everything it started once `grace` has passed. Returns when it has
-    /// ended. Ended already: answers at once.
+    /// Asks the task to end, kills it with all its processes once `grace` has passed, and returns when it has ended.
+    /// For a task that has ended already, returns at once.
     fn stop(&self, task: TaskId, signal: Signal, grace: Duration) -> BoxFuture<'_, Result<Ended, EngineError>>;
 
-    /// Forgets the task with its logs; kills it first when it runs. Unknown: fine.
+    /// Forgets the task with its logs, and kills it first when it runs. An unknown task is no error.
     fn remove(&self, task: TaskId) -> BoxFuture<'_, Result<(), EngineError>>;
 
-    /// Reads what the task wrote, oldest first. With `follow` the stream ends when the task has ended and all is read.
+    /// Reads the task's log, oldest line first. With `follow`, the stream ends when the task has ended and all lines
+    /// are read.
     fn logs(&self, task: TaskId, options: LogOptions) -> BoxStream<'static, Result<LogLine, EngineError>>;
 
-    /// Measures what the task uses now.
+    /// Measures the resources that the task uses now.
     fn stats(&self, task: TaskId) -> BoxFuture<'_, Result<Stats, EngineError>>;
 
-    /// Says how far the task is; `None` when this engine does not know it.
+    /// The phase of a task; `None` when this engine does not know the task.
     fn phase(&self, task: TaskId) -> BoxFuture<'_, Result<Option<Phase>, EngineError>>;
 
-    /// Lists every task this engine knows of. After a restart of the daemon this is how its tasks are found again.
+    /// Lists every task that this engine knows. After a restart of the daemon, its tasks are found again by this list.
     fn adopt(&self) -> BoxFuture<'_, Result<Vec<Adopted>, EngineError>>;
 
-    /// Exec, attach and dial, if this engine has any of them.
+    /// Exec, attach and dial, if this engine supports any of them.
     fn interactive(&self) -> Option<&dyn Interactive> {
         None
     }
 }
 
-/// What an engine sees of a started task.
+/// What an engine observes of a started task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Seen {
-    /// It runs, and has no health check or none that has passed or failed yet.
+    /// The task runs, and has no health check or none that has passed or failed yet.
     Running,
-    /// A health check has passed.
+    /// A health check of the task has passed.
     Healthy,
-    /// As many health checks failed in a row as make a task unhealthy. It still runs.
+    /// As many consecutive health checks failed as make the task unhealthy. The task still runs.
     Unhealthy,
-    /// It has ended. Nothing follows.
+    /// The task has ended; this is the last observation.
     Ended(Ended),
 }
 
-/// What an engine says of itself and of the machine.
+/// An engine's description of itself and of the machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Description {
-    /// Which engine it is.
+    /// Kind of the engine.
     pub kind: EngineKind,
-    /// Its version, as Docker's `EngineVersion`.
+    /// Version of the engine, shown as Docker's `EngineVersion`.
     pub version: String,
-    /// What programs the machine can run.
+    /// Operating system and architecture of programs that the machine can run.
     pub platform: Platform,
-    /// What it has to give to tasks.
+    /// Resources that the machine has for tasks.
     pub hardware: Hardware,
 }
 
-/// A task runs.
+/// A started task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Started {
-    /// The process on the host, where there is one.
+    /// Process id on the host, if the engine has one.
     pub pid: Option<u32>,
-    /// When it started.
+    /// Time at which the task started.
     pub at: Timestamp,
-    /// The address that was claimed for it, or that it got at its start.
+    /// Address that was claimed for the task, or that it got at its start.
     pub address: Option<IpAddr>,
-    /// The container, for engines that have containers.
+    /// Container of the task, for engines that have containers.
     pub container: Option<ContainerId>,
-    /// How its health checks go; none when it has no health check, be it of the spec or of the image.
+    /// State of the health check; none when neither the spec nor the image has a health check.
     pub health: Option<Health>,
 }
 
 impl Started {
-    /// A task without address, container and health check.
+    /// A started task without address, container and health check.
     pub const fn new(pid: Option<u32>, at: Timestamp) -> Self {
         Self { pid, at, address: None, container: None, health: None }
     }
 }
 
-/// A task has ended.
+/// A task that has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ended {
-    /// How.
+    /// How the task ended.
     pub exit: Exit,
-    /// When.
+    /// Time at which the task ended.
     pub at: Timestamp,
 }
 
 /// How a task ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
-    /// By itself, with this code.
+    /// The task exited by itself with this code.
     Code(i32),
-    /// By this signal.
+    /// The task was killed by this signal.
     Signal(i32),
-    /// Nobody was there to see it: the machine, or the task's keeper, went down with it.
+    /// The exit status is unknown: the machine, or the task's shim, went down together with the task.
     Lost,
 }
 
 impl Exit {
-    /// The code as shells and Docker show it: 128 + n for a signal. None when nobody saw it.
+    /// Exit code as shells and Docker show it: 128 + n for a signal. None when the exit status is unknown.
     pub const fn code(self) -> Option<i32> {
         match self {
             Self::Code(code) => Some(code),
@@ -175,51 +177,51 @@ impl Exit {
         }
     }
 
-    /// Whether the task did what it was for.
+    /// Whether the task exited with code 0.
     pub const fn is_success(self) -> bool {
         matches!(self, Self::Code(0))
     }
 }
 
-/// A task that an engine knows of.
+/// A task that an engine knows, found after a restart of the daemon.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Adopted {
-    /// What it was prepared with.
+    /// The task as it was prepared.
     pub run: Run,
-    /// How far it is.
+    /// Phase of the task.
     pub phase: Phase,
 }
 
-/// How far a task is, in the eyes of its engine.
+/// Phase of a task as its engine knows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
-    /// Ready to start.
+    /// The task is ready to start.
     Prepared,
-    /// Running.
+    /// The task runs.
     Running(Started),
-    /// Ended; its logs are still there.
+    /// The task has ended; its logs still exist.
     Ended(Ended),
 }
 
-/// What a task uses.
+/// Resources that a task uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Stats {
-    /// Processor time used by what runs now.
+    /// Processor time used by the processes that run now.
     pub cpu: Duration,
     /// Resident memory in bytes.
     pub memory_bytes: u64,
-    /// How many processes.
+    /// Number of processes.
     pub processes: u32,
 }
 
-/// Why an engine did not do what it was asked.
+/// Why an operation of an engine failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EngineError {
-    /// The task can never run on this machine as it is written: the program is missing, a setting cannot be had.
-    /// Nothing runs. The words are shown to the operator.
+    /// The task can never run on this machine as specified: for example, the program is missing or a setting is not
+    /// supported. Nothing runs. The text is shown to the operator.
     #[error("{0}")]
     Rejected(String),
-    /// The machine or the engine failed; another try may work. Whether the task runs is unknown: ask `adopt`.
+    /// The machine or the engine failed; a retry may succeed. Whether the task runs is unknown: ask `adopt`.
     #[error("{0}")]
     Failed(String),
     /// This engine knows no such task. Nothing was done.

@@ -1,27 +1,27 @@
-//! One task as its engine is told of it: everything is resolved, nothing refers to another object.
+//! One task as its engine gets it: every reference to another object is resolved.
 
 use essaim_model::{ContainerSpec, LogDriver, Resources, TaskId};
 use essaim_wire::record;
 use std::net::IpAddr;
 
-/// One task, ready to be handed to an engine. Engines keep it on disk, so a change here is a new format there.
+/// One task, ready to be given to an engine. Engines store it, so a change here changes their stored format.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Run {
-    /// The task.
+    /// Id of the task.
     pub task: TaskId,
-    /// `service.slot.id`, for people.
+    /// Name of the task for people: `service.slot.id`.
     pub name: String,
-    /// What is run, as the service says it. Its own `env` is part of the `env` below.
+    /// The container as the service specifies it. Its own `env` is part of the `env` below.
     pub container: ContainerSpec,
     /// What the image's name meant when it was resolved; see `Engine::resolve`.
     pub resolved: Option<String>,
-    /// The whole environment, in order; a later entry of a name wins.
+    /// Whole environment in order; a later entry of the same name wins.
     pub env: Vec<(String, String)>,
-    /// What the task may use.
+    /// Reservations and limits of the task.
     pub resources: Resources,
-    /// Where its output goes.
+    /// Log driver that the service specifies.
     pub log_driver: Option<LogDriver>,
-    /// The address that was claimed for it.
+    /// Address that was claimed for the task.
     pub address: Option<IpAddr>,
 }
 record!(Run { 1: task, name, container, resolved, env, resources, log_driver, address });
@@ -41,26 +41,26 @@ impl Run {
         }
     }
 
-    /// The most that the task may use.
+    /// Limits of the task, 0 where nothing is set.
     pub fn limits(&self) -> Limits {
         let limit = self.resources.limit.unwrap_or_default();
         Limits { nano_cpus: limit.nano_cpus, memory_bytes: limit.memory_bytes, pids: limit.pids }
     }
 }
 
-/// What a task may use at most; zero means no limit.
+/// Upper bounds on the resources of a task; zero means no limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Limits {
-    /// Processors, in billionths of one.
+    /// Processors, in units of a billionth of a processor.
     pub nano_cpus: u64,
     /// Memory, in bytes.
     pub memory_bytes: u64,
-    /// Processes and threads.
+    /// Number of processes and threads.
     pub pids: u64,
 }
 
 impl Limits {
-    /// Whether anything is limited.
+    /// Whether nothing is limited.
     pub const fn is_none(&self) -> bool {
         self.nano_cpus == 0 && self.memory_bytes == 0 && self.pids == 0
     }

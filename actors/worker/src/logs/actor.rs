@@ -1,8 +1,7 @@
-//! The actor of the log server.
+//! The log server's actor.
 //!
-//! Parent: `worker`. Children: none; each reader is served by a task of the endpoint's.
-//! Hears: nothing. Says: lines, to whoever asks on the `logs` lane.
-//! Dies: with the worker; nobody serves the lane then.
+//! Parent: `worker`. Children: none; each reader is served by a tokio task of the endpoint. Hears: nothing. Says: log
+//! lines, to peers that ask on the `logs` lane. Dies: with the worker; the lane is not served then.
 
 use super::LogServer;
 use essaim_presence::endpoint::Endpoint;
@@ -11,19 +10,19 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 use ractor_cluster::RactorMessage;
 use std::sync::Arc;
 
-/// The log server hears nothing.
+/// Messages to the log server: none.
 #[derive(RactorMessage)]
 pub(crate) enum LogsMsg {}
 
-/// What it starts with.
+/// Start arguments of the log server's actor.
 #[derive(Clone)]
 pub(crate) struct LogsArgs {
     pub(crate) server: LogServer,
-    /// Where the lane is served.
+    /// Endpoint on which the lane is served.
     pub(crate) endpoint: Option<Endpoint>,
 }
 
-/// The actor.
+/// The log server's actor.
 pub(crate) struct Logs;
 
 impl Actor for Logs {

@@ -1,7 +1,7 @@
-//! The log server: lines of this machine's tasks, for managers that ask.
+//! The log server: sends log lines of this machine's tasks to managers that ask.
 //!
-//! Engines keep the logs, bounded and on disk; here they are only read. How many read at the same time is bounded,
-//! and a reader that is slow slows down nobody but itself: its lines stay where they are.
+//! Engines keep the logs, bounded and on disk; the log server only reads them. The number of concurrent readers is
+//! bounded. A slow reader slows down only itself: its lines stay in the log.
 
 mod actor;
 
@@ -17,19 +17,19 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
 
-/// How many may read at the same time: following costs a look at a file ten times a second.
+/// Concurrent readers: following a log costs a look at a file ten times a second.
 const READERS_MAX: usize = 256;
 
-/// How many lines go into a frame: 16 KiB each at most, so a frame stays at 1 MiB.
+/// Lines per frame: a line has 16 KiB at most, so a frame stays within 1 MiB.
 const LINES_PER_FRAME: usize = 64;
 
-/// How long a reader may take to say what it wants.
+/// Time that a reader may take to send its request.
 const REQUEST_PATIENCE: Duration = Duration::from_secs(5);
 
-/// A reader that has gone is noticed by writing to it, so now and then an empty frame is written.
+/// Interval of empty frames to an idle reader: a reader that has gone is noticed only by writing to it.
 const KNOCK_EVERY: Duration = Duration::from_secs(10);
 
-/// Serves the lane, and anybody on this machine.
+/// Serves the `logs` lane, and readers on this machine.
 #[derive(Clone)]
 pub(crate) struct LogServer {
     engines: Vec<Arc<dyn Engine>>,
@@ -41,7 +41,7 @@ impl LogServer {
         Self { engines, readers: Arc::new(Semaphore::new(READERS_MAX)) }
     }
 
-    /// The frames that answer a request; the last one says why nothing follows.
+    /// The frames that answer a request; the last frame says why nothing follows.
     pub(crate) fn read(&self, request: LogRequest) -> BoxStream<'static, LogFrame> {
         let Ok(place) = Arc::clone(&self.readers).try_acquire_owned() else {
             return ended("too many readers of logs on this node: try again later");
@@ -56,7 +56,7 @@ impl LogServer {
             ended(&format!("this node has no log of task {}", request.task))
         };
         let held = move |frame| {
-            // The place is given back when the stream is dropped.
+            // The permit of the reader is released when the stream is dropped.
             let _ = &place;
             frame
         };
@@ -79,7 +79,7 @@ impl LogServer {
 
 impl Serve for LogServer {
     fn serve(self: Arc<Self>, _: PeerInfo, stream: LaneStream) -> BoxFuture<'static, ()> {
-        // A reader that went away, or that speaks nonsense, needs no answer.
+        // A reader that has gone, or whose request cannot be decoded, gets no answer.
         async move { self.answer(stream).await.unwrap_or_default() }.boxed()
     }
 }
@@ -102,7 +102,7 @@ fn frames(engine: Arc<dyn Engine>, request: &LogRequest) -> BoxStream<'static, L
         futures::stream::iter(frames)
     });
     let complete = futures::stream::once(async { LogFrame::End(LogEnd::Complete) });
-    // Nothing follows an end, wherever it came from.
+    // No frame follows an end frame, whether it came from the engine or from here.
     let until_end = frames.chain(complete).scan(false, |ended, frame| {
         let over = std::mem::replace(ended, matches!(frame, LogFrame::End(_)));
         futures::future::ready((!over).then_some(frame))

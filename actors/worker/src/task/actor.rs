@@ -1,10 +1,10 @@
 //! The actor of one task.
 //!
-//! Parent: `worker`. Children: none; each operation of the engine runs beside it and comes back as a message.
-//! Hears: `Wish` (from the worker, when an order says more than before), `Confirmed`, answers of the engine.
-//! Says: what it sees, to the board.
-//! Dies: in order, when there is nothing left to do about its task, with [`FORGOTTEN`] when the engine has nothing of
-//! it any more; its death otherwise ends no task, and its successor asks the engine how far the task is.
+//! Parent: `worker`. Children: none; each operation of the engine runs beside the actor and comes back as a message.
+//! Hears: `Wish` (from the worker, when an order asks for more than before), the confirmation of the orders, answers of
+//! the engine. Says: observations of its task, to the board. Dies: in order, when nothing is left to do about its task;
+//! with the reason [`FORGOTTEN`] when the engine has forgotten the task. Any other death ends no task: the restarted
+//! actor asks the engine for the task's phase.
 
 use super::core::{Core, Effect, Input, Wish};
 use super::plan::Plan;
@@ -22,48 +22,48 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 
-/// How often at most the progress of a preparation becomes the task's message: each time costs a commit.
+/// Shortest interval between progress messages of a preparation that are reported: each costs a commit.
 const PROGRESS_EVERY: Duration = Duration::from_secs(2);
 
-/// Why the actor ended: its task was removed, logs and all.
+/// Exit reason of the actor when its task was removed with its logs.
 pub(crate) const FORGOTTEN: &str = "nothing is left of its task";
 
-/// What the actor of a task hears.
+/// Messages to a task's actor.
 #[derive(RactorMessage)]
 pub(crate) enum TaskMsg {
-    /// The managers want this of it, or more.
+    /// The wish of the managers for the task, equal to or beyond the earlier one.
     Wish(Wish),
-    /// The engine, or a delay, has answered.
+    /// An operation of the engine, or a delay, has ended.
     Did(Input),
 }
 
-/// What it starts with.
+/// Start arguments of a task's actor.
 pub(crate) struct TaskArgs {
     pub(crate) scope: Scope,
     pub(crate) engine: Result<Arc<dyn Engine>, EngineKind>,
     pub(crate) task: TaskId,
-    /// None of a task of which only the engine knows: it can be removed and nothing else.
+    /// How to run the task; none for a task that only the engine knows, which can be stopped and removed only.
     pub(crate) plan: Option<Plan>,
     pub(crate) wish: Wish,
-    /// What the managers know of it.
+    /// The observation of the task that the managers have.
     pub(crate) known: Observed,
     pub(crate) subnet: Ipv4Addr,
     pub(crate) board: Board,
     pub(crate) confirmed: watch::Receiver<bool>,
 }
 
-/// The actor.
+/// The actor of one task.
 pub(crate) struct Task;
 
 pub(crate) struct State {
     args: TaskArgs,
     core: Core,
     effects: Vec<Effect>,
-    /// Dropped with the actor: nothing of it goes on.
+    /// Operations of the engine under way; dropped, and so ended, with the actor.
     operations: JoinSet<()>,
-    /// The preparation under way.
+    /// Handle of the preparation under way, which can be aborted.
     preparing: Option<AbortHandle>,
-    /// The state that the journal was told last.
+    /// State of the task in its latest journal record.
     recorded: Option<TaskState>,
     removed: bool,
 }
@@ -83,7 +83,7 @@ impl Actor for Task {
             let mut confirmed = state.args.confirmed.clone();
             state.spawn(&myself, async move {
                 if confirmed.wait_for(|confirmed| *confirmed).await.is_err() {
-                    // The worker has ended, and this actor with it.
+                    // The worker has ended, and this actor ends with it.
                     std::future::pending::<()>().await;
                 }
                 TaskMsg::Did(Input::Confirmed)
@@ -168,7 +168,7 @@ impl State {
         }
     }
 
-    /// Has the engine do something, and hears of it when it is done.
+    /// Starts an operation of the engine beside the actor; its result comes back as a message.
     fn ask<F>(&mut self, myself: &ActorRef<TaskMsg>, what: impl FnOnce(Arc<dyn Engine>) -> F)
     where
         F: Future<Output = Input> + Send + 'static,
@@ -194,7 +194,7 @@ impl State {
             let tell = async {
                 while latest.changed().await.is_ok() {
                     let words = latest.borrow_and_update().clone();
-                    // An actor that has ended does not want to hear it.
+                    // The actor may have ended meanwhile.
                     let _ = hears.cast(TaskMsg::Did(Input::Progress(words)));
                     tokio::time::sleep(PROGRESS_EVERY).await;
                 }
@@ -209,7 +209,7 @@ impl State {
         self.preparing = Some(preparing);
     }
 
-    /// Hands over what the engine sees of the started task, one by one.
+    /// Passes the engine's observations of the started task to the core, one by one.
     fn watch(&mut self, myself: &ActorRef<TaskMsg>) {
         let Ok(engine) = self.args.engine.clone() else { return };
         let (task, hears) = (self.args.task, myself.clone());
@@ -227,7 +227,8 @@ impl State {
     }
 
     fn observe(&mut self, seen: Observed) {
-        // The progress of a preparation is the task's message and no record: it would fill the journal.
+        // Progress of a preparation becomes the task's message but no journal record, because it would fill the
+        // journal.
         if self.recorded != Some(seen.state) || seen.health.is_some() {
             let mut words = format!("{}: {}", seen.state.as_str(), seen.message);
             if let Some(error) = &seen.error {
@@ -249,7 +250,7 @@ impl State {
         myself.stop(Some(why.into()));
     }
 
-    /// The task has ended: what was claimed for it is free.
+    /// Releases the address of a task that has ended.
     fn release(&self) {
         if let Ok(engine) = &self.args.engine {
             engine.release(self.args.task);
@@ -264,13 +265,13 @@ impl State {
         let myself = myself.clone();
         self.operations.spawn(async move {
             let message = what.await;
-            // An actor that has ended does not want to hear it.
+            // The actor may have ended meanwhile.
             let _ = myself.cast(message);
         })
     }
 }
 
-/// What there is to say for an engine that this node does not have.
+/// The answer to an effect on behalf of an engine that this node does not have.
 fn without(kind: EngineKind, effect: &Effect) -> Option<TaskMsg> {
     match effect {
         Effect::Find => Some(TaskMsg::Did(Input::Found(Ok(None)))),

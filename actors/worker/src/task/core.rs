@@ -1,11 +1,11 @@
 //! Decides the next step of a task. Knows nothing of engines, clocks or actors.
 //!
-//! One operation of the engine is under way at a time; what is wished meanwhile is remembered and decides what comes
-//! after it. There are two exceptions: a stop does not wait for the end of what watches a started task, and a preparation
-//! that is not wanted any more is dropped, since it may take ten minutes.
+//! One operation of the engine is under way at a time; a wish that comes meanwhile is remembered and decides what
+//! follows. There are two exceptions: a stop does not wait for the end of the watch on a started task, and a
+//! preparation that is no longer wanted is dropped, since it may take ten minutes.
 //!
-//! A task is running when it was started and, if it has a health check, was found healthy once. One that turns unhealthy
-//! is stopped and has failed.
+//! A task is running when it was started and, if it has a health check, has been healthy once. A running task that
+//! turns unhealthy is stopped and has failed.
 
 use crate::engine::{Ended, EngineError, Exit, Phase, Seen, Started};
 use essaim_model::{ContainerId, Desired, Health, Observed, TaskState};
@@ -13,21 +13,21 @@ use essaim_wire::{Moment, Timestamp};
 use std::net::IpAddr;
 use std::time::Duration;
 
-/// How long after a failure of the engine the same is tried again.
+/// Delay after a failure of the engine before the same operation is tried again.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// What is wanted of a task. It only grows.
+/// What the worker wants of a task, in rising order; a wish never goes back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Wish {
-    /// Ready to start.
+    /// The task shall be prepared and ready to start.
     Ready,
-    /// Running.
+    /// The task shall run.
     Running,
-    /// Ended; its logs stay.
+    /// The task shall end; its logs stay.
     Shutdown,
-    /// Ended, and nobody wants to hear of it; its logs stay for a while.
+    /// The task shall end and is no longer reported, because the managers dropped its order; its logs stay for a while.
     Dropped,
-    /// Ended and forgotten, logs and all.
+    /// The task shall end and be forgotten with its logs.
     Gone,
 }
 
@@ -37,79 +37,80 @@ impl From<Desired> for Wish {
             Desired::Ready => Self::Ready,
             Desired::Running => Self::Running,
             Desired::Shutdown => Self::Shutdown,
-            // The record goes when the end was reported; until then the managers want to hear of it.
+            // Managers remove the record of the task once its end was reported; until then the end has to be reported.
             Desired::Remove => Self::Shutdown,
         }
     }
 }
 
-/// What happened.
+/// Inputs of the core: answers of the engine, wishes and delays.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Input {
-    /// The engine says how far the task is, `None` when it does not know it; or it cannot say.
+    /// Answer to `Find`: the task's phase, `None` when the engine does not know the task, or the engine's failure.
     Found(Result<Option<Phase>, EngineError>),
-    /// The managers want something.
+    /// The managers' wish for the task.
     Wish(Wish),
-    /// Nothing may be started on the word of the disk alone; now a manager has confirmed it.
+    /// A manager has confirmed the orders on disk; nothing is prepared or started by unconfirmed orders.
     Confirmed,
-    /// The engine claimed an address for it, or needs none.
+    /// Answer to `Claim`: the claimed address, or none when the engine needs none.
     Claimed(Result<Option<IpAddr>, EngineError>),
-    /// The engine says how far the preparation is.
+    /// Progress message of the preparation.
     Progress(String),
-    /// The engine prepared it.
+    /// Answer to `Prepare`.
     Prepared(Result<(), EngineError>),
-    /// The engine started it.
+    /// Answer to `Start`.
     Started(Result<Started, EngineError>),
-    /// The engine saw something of the started task, or lost track of it.
+    /// An observation of the started task, or an error when the engine lost track of the task.
     Seen(Result<Seen, EngineError>),
-    /// The engine was asked to stop it, and it ended.
+    /// Answer to `Stop`: how the task ended.
     Stopped(Result<Ended, EngineError>),
-    /// The engine forgot it.
+    /// Answer to `Remove`.
     Removed(Result<(), EngineError>),
-    /// A delay is over.
+    /// A delay has elapsed.
     Elapsed(Wake),
 }
 
-/// Numbers the delays; an older wake-up is ignored.
+/// Number of a delay; a wake-up with an older number is stale and ignored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Wake(u64);
 
-/// What to do.
+/// Effects that the core asks its actor to perform.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Effect {
-    /// Ask the engine how far the task is.
+    /// Ask the engine for the task's phase.
     Find,
-    /// Have an address claimed for it.
+    /// Have the engine claim an address for the task.
     Claim,
-    /// Have it prepared.
+    /// Have the engine prepare the task.
     Prepare,
-    /// Drop the preparation under way: nobody waits for it any more.
+    /// Drop the preparation under way, whose result is no longer wanted.
     Abandon,
-    /// Have it started.
+    /// Have the engine start the task.
     Start,
-    /// Watch it until it ends.
+    /// Watch the started task until it ends.
     Watch,
-    /// Have it stopped.
+    /// Have the engine stop the task.
     Stop,
-    /// Have it forgotten.
+    /// Have the engine forget the task with its logs.
     Remove,
-    /// Put this on the board.
+    /// Put this observation on the board.
     Observe(Observed),
-    /// Come back later.
+    /// Send `Elapsed` with this number at this time.
     WakeAt(Moment, Wake),
-    /// There is nothing left to do.
+    /// End the actor: nothing is left to do about the task.
     Done,
 }
 
-/// A task's life on this machine.
+/// State machine of one task on this machine.
 #[derive(Debug)]
 pub(crate) struct Core {
     wish: Wish,
     confirmed: bool,
     phase: Life,
-    /// It was seen to start, or the managers know that it did. It must not be started again.
+    /// Whether the task was started, by this core or as far as the managers know. If the engine then does not know the
+    /// task, it has failed and is not started again.
     has_run: bool,
-    /// The managers know that it ran.
+    /// Whether the managers know that the task was running.
     ran: bool,
     address: Option<IpAddr>,
     pid: Option<u32>,
@@ -118,33 +119,34 @@ pub(crate) struct Core {
     wakes: u64,
 }
 
-/// Where it stands. Those that end in `ing` wait for the engine.
+/// Phase of the task in the core. The phases that end in `ing` wait for the engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Life {
-    /// The engine has not said yet.
+    /// The engine has not yet answered what phase the task is in.
     Finding,
-    /// Not prepared.
+    /// The task is not prepared.
     New,
     Claiming,
     Preparing,
-    /// It could not be prepared, but its turn has not come: it is tried again then, and refused then at the latest.
-    /// Said at once it would be replaced at once, and so would its successor, without any delay between them.
+    /// Preparation failed while only readiness was wanted. It is tried again when the task shall run, and a second
+    /// failure is reported. Reported at once, the task would be replaced at once, and so would its successor, without
+    /// any back-off.
     Held,
-    /// Prepared.
+    /// The task is prepared and can be started.
     Ready,
     Starting,
-    /// Started, and its health check has not passed yet.
+    /// The task was started, and its health check has not passed yet.
     Proving,
     Running,
     Stopping,
-    /// It has ended, and that is on the board.
+    /// The task has ended, and its end is on the board.
     Ended,
     Removing,
-    /// Waits to try again what failed.
+    /// A failed operation waits to be tried again.
     Pausing(Wake, Again),
 }
 
-/// What is tried again after a pause.
+/// The operation that is tried again after a pause.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Again {
     Find,
@@ -153,7 +155,7 @@ enum Again {
 }
 
 impl Core {
-    /// A task of which the managers know `known`. Begins by asking the engine.
+    /// A core for a task of which the managers know `known`. Its first effect asks the engine for the task's phase.
     pub(crate) fn new(wish: Wish, known: &Observed, confirmed: bool, effects: &mut Vec<Effect>) -> Self {
         effects.push(Effect::Find);
         Self {
@@ -175,7 +177,7 @@ impl Core {
         self.address
     }
 
-    /// What happened, and when by both clocks.
+    /// Handles one input at this time, given by both clocks.
     pub(crate) fn handle(&mut self, now: Moment, utc: Timestamp, input: Input, effects: &mut Vec<Effect>) {
         match (self.phase, input) {
             (_, Input::Wish(wish)) => {
@@ -209,15 +211,16 @@ impl Core {
             (Life::Removing, Input::Removed(Ok(()))) => effects.push(Effect::Done),
             (Life::Removing, Input::Removed(Err(_))) => self.pause(now, Again::Remove, effects),
             (Life::Pausing(wake, again), Input::Elapsed(elapsed)) if wake == elapsed => self.try_again(again, effects),
-            // An answer to what is not asked any more, or an old wake-up.
+            // An answer to an outdated question, or a stale wake-up.
             (_, _) => (),
         }
     }
 
     fn on_found(&mut self, utc: Timestamp, found: Option<Phase>, effects: &mut Vec<Effect>) {
         match found {
-            // A daemon that died before it could have a task started may do so now; one that reported it running may
-            // not, whatever a power cut has left of the folder.
+            // A task whose start was reported but that the engine does not know, or that was reported running but is
+            // only prepared, has failed, whatever a power cut left of its folder. A task that is prepared and was never
+            // reported running may still be started: its daemon died before it could start it.
             None | Some(Phase::Prepared) if self.has_run && (found.is_none() || self.ran) => {
                 let error = "the engine does not know the task any more: its folder is gone";
                 self.end(TaskState::Failed, utc, "started", Some(error.into()), None, effects);
@@ -271,7 +274,7 @@ impl Core {
         }
     }
 
-    /// It was started, now or before.
+    /// Handles that the task was started, now or before a restart of the actor.
     fn run(&mut self, started: Started, utc: Timestamp, effects: &mut Vec<Effect>) {
         self.has_run = true;
         self.pid = started.pid;
@@ -285,7 +288,7 @@ impl Core {
             }
             Some(Health::Starting | Health::Unhealthy) => {
                 self.phase = Life::Proving;
-                // Before a restart of this actor it may have been healthy, and a task never goes back.
+                // The task may have been healthy before a restart of this actor, and its state never goes back.
                 let state = if self.ran { TaskState::Running } else { TaskState::Starting };
                 self.observe(state, started.at, "started, and not found healthy yet", effects);
             }
@@ -297,7 +300,7 @@ impl Core {
         self.advance(utc, effects);
     }
 
-    /// Something was seen of the started task, and it has not ended.
+    /// Handles an observation of a started task that has not ended.
     fn on_seen(&mut self, utc: Timestamp, seen: Seen, effects: &mut Vec<Effect>) {
         match seen {
             Seen::Healthy if self.health != Some(Health::Healthy) || self.phase == Life::Proving => {
@@ -313,7 +316,7 @@ impl Core {
                 self.observe(state, utc, "unhealthy, and is stopped", effects);
                 effects.push(Effect::Stop);
             }
-            // It runs, as is known; its end is heard by `on_ended`.
+            // `Running` and a repeated `Healthy` change nothing; the end is handled by `on_ended`.
             Seen::Running | Seen::Healthy | Seen::Ended(_) => (),
         }
     }
@@ -334,7 +337,7 @@ impl Core {
         }
     }
 
-    /// The program has ended: by order, by itself, or nobody saw it.
+    /// Handles the end of the task: by order, by itself, or with an unknown exit status.
     fn on_end(&mut self, ended: Ended, effects: &mut Vec<Effect>) {
         let code = ended.exit.code();
         let (state, message, error) = match ended.exit {
@@ -355,7 +358,7 @@ impl Core {
         self.end(state, ended.at, message, error, code, effects);
     }
 
-    /// Takes the next step that nobody waits for.
+    /// Takes the next step towards the wish, if the present phase does not wait for the engine.
     fn advance(&mut self, utc: Timestamp, effects: &mut Vec<Effect>) {
         match (self.phase, self.wish) {
             (Life::New, Wish::Ready | Wish::Running) if self.confirmed => {
@@ -367,7 +370,8 @@ impl Core {
                 self.phase = Life::Claiming;
                 effects.push(Effect::Claim);
             }
-            // A claim is a moment's work; a preparation may take minutes, and ends when it is dropped.
+            // A claim takes a moment and is not interrupted. A preparation may take minutes, and ends when it is
+            // dropped.
             (Life::Preparing, Wish::Shutdown | Wish::Dropped | Wish::Gone) => {
                 effects.push(Effect::Abandon);
                 self.phase = Life::New;
@@ -413,7 +417,7 @@ impl Core {
         effects.push(Effect::WakeAt(now + RETRY_AFTER, wake));
     }
 
-    /// What is reported, unless nobody wants to hear of the task any more.
+    /// Puts an observation on the board, unless the managers no longer want reports about the task.
     fn observe(&self, state: TaskState, at: Timestamp, message: &str, effects: &mut Vec<Effect>) {
         if self.wish < Wish::Dropped {
             effects.push(Effect::Observe(self.observed(state, at, message)));
@@ -461,7 +465,7 @@ mod tests {
         Err(EngineError::Failed("disk".into()))
     }
 
-    /// Plays inputs and returns the effects in a word each; of an observation, its state. An address is claimed at once.
+    /// Plays inputs and returns each effect as one word, for an observation its state. A claim is answered at once.
     fn play(core: &mut Core, inputs: impl IntoIterator<Item = Input>) -> Vec<String> {
         let mut words = Vec::new();
         for input in inputs {

@@ -1,4 +1,4 @@
-//! From a task's order and spec to what its engine needs to know.
+//! The plan of a task: from its order and spec to what its engine needs to know.
 
 use crate::engine::{Run, Signal};
 use essaim_model::service::Variable;
@@ -8,12 +8,12 @@ use essaim_wire::NodeId;
 use std::net::IpAddr;
 use std::time::Duration;
 
-/// This machine, as its tasks see it.
+/// This machine, as templates of its tasks see it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Here {
-    /// Its id.
+    /// Id of this node.
     pub(crate) node: NodeId,
-    /// Its host name.
+    /// Host name of this machine.
     pub(crate) hostname: String,
 }
 
@@ -25,7 +25,7 @@ pub(crate) struct Plan {
     pub(crate) stop_grace: Duration,
 }
 
-/// What the engine is told; the address is filled in when it is claimed.
+/// Makes the plan of a task, still without an address, which is set once it is claimed.
 pub(crate) fn plan(order: &TaskOrder, spec: &ServiceSpec, here: &Here) -> Plan {
     let container = &spec.task.container;
     let name = format!("{}.{}.{}", spec.name, order.slot, order.id);
@@ -41,14 +41,15 @@ pub(crate) fn plan(order: &TaskOrder, spec: &ServiceSpec, here: &Here) -> Plan {
 }
 
 impl Plan {
-    /// The task has this address: it is told, after everything a service may say about it.
+    /// Sets the claimed address, also as a variable that no variable of the service can override.
     pub(crate) fn set_address(&mut self, address: IpAddr) {
         self.run.address = Some(address);
         self.run.env.push(("ESSAIM_ADDRESS".into(), address.to_string()));
     }
 }
 
-/// Who the task is. After the service's own variables, so that none of them can say otherwise.
+/// Variables that identify the task. They come after the service's own variables, so that none of those can override
+/// them.
 fn identity(order: &TaskOrder, spec: &ServiceSpec, here: &Here, name: &str) -> [(String, String); 7] {
     [
         ("ESSAIM_SERVICE".into(), spec.name.to_string()),
@@ -61,22 +62,22 @@ fn identity(order: &TaskOrder, spec: &ServiceSpec, here: &Here, name: &str) -> [
     ]
 }
 
-/// A variable of the service; a name alone has an empty value.
+/// Name and value of a variable of the service; a name without value has an empty value.
 fn variable(variable: &Variable) -> (String, String) {
     (variable.name().into(), variable.value().unwrap_or_default().into())
 }
 
-/// The label of a task's actor: `task.web.3.k2f9x1`. Of the id as much as tells tasks of one slot apart.
+/// Label of a task's actor: `task.web.3.k2f9x1`. Only as many characters of the id as tell tasks of one slot apart.
 pub(crate) fn label(service: &str, slot: &Slot, task: TaskId) -> String {
     let id = task.to_string();
     match slot {
         Slot::Number(number) => format!("task.{service}.{number}.{}", &id[..SHORT_ID]),
-        // A global service has one on each node; the node is the path's first part already.
+        // A global service has one slot on each node, and the node is the first part of the actor's path already.
         Slot::Node(_) => format!("task.{service}.{}", &id[..SHORT_ID]),
     }
 }
 
-/// Characters of an id in a label.
+/// Characters of a task's id in a label.
 const SHORT_ID: usize = 8;
 
 #[cfg(test)]

@@ -1,10 +1,10 @@
-//! The uplink's actor.
+//! The uplink's actor: keeps one link to a manager and carries all messages between manager and worker.
 //!
-//! Parent: `worker`. Children: the guard of its link; dialling and reporting run beside it and end with it.
-//! Hears: `ToUplink` from the manager that it is linked to, `Unreachable` from whoever watches the roster, news of
-//! its link. Says: `Hello`, `Describe` and `Report` to the manager; `Obey` and `Confirm` to the worker; what it was
-//! told about managers and about this node, to the node.
-//! Dies: when the disk refuses its orders; it is restarted, links again and is told again. No task notices.
+//! Parent: `worker`. Children: the guard of its link; dialling and reporting run beside the actor and end with it.
+//! Hears: `ToUplink` from the linked manager, `Unreachable` from the node, which watches the roster, results of
+//! dialling and the end of the link. Says: `Hello`, `Describe` and `Report` to the manager; `Obey` and `Confirm` to the
+//! worker; the list of managers and this node's standing, to the node. Dies: when the disk refuses the orders. The
+//! restarted uplink links again and gets the orders again; no task is affected.
 
 use super::core::{Attempt, Core, Effect, Input, Wake};
 use super::dial::{Dial, Unlinked};
@@ -32,94 +32,94 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
-/// How long it may take until a manager has a stream for this node: a manager that just died answers nothing at all,
-/// and the next one is as good.
+/// Time until a manager has accepted a stream of this node: a manager that has just died answers nothing at all, and
+/// another manager serves as well.
 const DIAL_PATIENCE: Duration = Duration::from_secs(2);
 
-/// How long a manager that answered may take to export this node's actor.
+/// Time that a manager that answered may take to export its actor for this node.
 const IMPORT_PATIENCE: Duration = Duration::from_secs(2);
 
-/// How long a manager may take to keep a report. One without a quorum says so within a second.
+/// Time that a manager may take to commit a report. A manager without a quorum refuses within a second.
 const REPORT_PATIENCE: Duration = Duration::from_secs(5);
 
-/// How long the last report may take when the daemon stops.
+/// Time that the last report may take when the daemon stops.
 const LAST_REPORT_PATIENCE: Duration = Duration::from_millis(500);
 
-/// How long a manager may take to keep that this node leaves. One without a quorum says so within a second.
+/// Time that a manager may take to commit this node's departure. A manager without a quorum refuses within a second.
 const DEPART_PATIENCE: Duration = Duration::from_secs(2);
 
-/// How often reports go out until the manager says how often.
+/// Interval of reports until the manager sets one.
 const PACE_DEFAULT: Duration = Duration::from_millis(100);
 
-/// How long to wait with a report that a manager could not keep: it has no leader at the moment.
+/// Delay before a report that the manager could not commit is sent again, as when the cluster has no leader.
 const AGAIN_AFTER: Duration = Duration::from_millis(300);
 
-/// A state that a task only passes through is reported when it stays in it for so long: most tasks run by then, and
-/// that is one report, and one entry of the log, instead of three.
+/// Time that a task must stay in a transient state before that state is reported. Most tasks run by then, which makes
+/// one report and one log entry instead of three.
 const PASSING: Duration = Duration::from_millis(50);
 
-/// How many tasks a report names at most, as `protocol` has it.
+/// Tasks per report: the bound of `protocol`.
 const REPORT_MAX: usize = 4096;
 
-/// How often the machine is looked at anew.
+/// Interval at which the machine is described anew.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
 
-/// How often orders on one link may build on something that this node does not have.
+/// Gaps accepted on one link: orders that are a difference to orders which this node does not have.
 const GAPS_MAX: u32 = 3;
 
-/// What the uplink hears.
+/// Messages to the uplink.
 pub(crate) enum UplinkMsg {
-    /// The manager says something.
+    /// A message of the linked manager.
     Remote(ToUplink),
-    /// A manager was reached.
+    /// An attempt to link to a manager succeeded.
     Linked(Attempt, Link, Remote<ToNode>),
-    /// It was not, or its link has ended; why.
+    /// An attempt failed, or its link has ended, for this reason.
     Lost(Attempt, String),
-    /// It says that this node was removed from the cluster.
+    /// The manager of this attempt says that this node was removed from the cluster.
     Removed(Attempt),
-    /// A report was not answered in time on this link.
+    /// A report on this attempt's link was not answered in time.
     Unanswered(Attempt),
-    /// The roster misses this node.
+    /// The roster counts the node with this id as unreachable.
     Unreachable(NodeId),
-    /// These are managers, as far as the node knows.
+    /// Managers as far as the node knows them.
     Managers(Vec<(NodeId, SocketAddr)>),
-    /// The machine was looked at.
+    /// A new description of the machine.
     Machine(NodeDescription),
-    /// An operator said whether this node shall take tasks.
+    /// An operator chose an availability for this node; it is to be sent with a hello.
     Availability,
-    /// The node leaves: its manager is told, and whether that was kept is answered.
+    /// The node leaves: tell the manager, and reply whether the manager committed it.
     Depart {
-        /// Whether its tasks have ended and it goes now.
+        /// Whether all tasks have ended and the node leaves now.
         left: bool,
-        /// The answer; `Err` says why it was not kept.
+        /// Reply port; `Err` says why the departure was not committed.
         reply: RpcReplyPort<Result<(), String>>,
     },
-    /// This node accuses others than before.
+    /// The set of nodes that this node accuses has changed.
     Ballot,
-    /// The simulator has this node lie to its manager.
+    /// The simulator makes this node send false messages to its manager.
     #[cfg(feature = "sim")]
     Lie(Vec<(TaskId, Observed)>, Option<Generation>),
-    /// A delay is over.
+    /// A delay has elapsed.
     Elapsed(Wake),
 }
 
 essaim_system::exported!(UplinkMsg, Remote(ToUplink));
 
-/// What it starts with, beside its scope.
+/// Start arguments of the uplink, beside its scope.
 #[derive(Clone)]
 pub(crate) struct UplinkArgs {
     pub(crate) node: NodeId,
     pub(crate) generation: Generation,
     pub(crate) machine: Machine,
     pub(crate) dial: Arc<dyn Dial>,
-    /// Whom to ask before anybody said which managers there are.
+    /// Managers to try before any manager has sent a list.
     pub(crate) managers: Vec<(NodeId, SocketAddr)>,
     pub(crate) board: Board,
     pub(crate) told: Told,
     pub(crate) worker: Address<WorkerMsg>,
 }
 
-/// The actor.
+/// The uplink's actor.
 pub(crate) struct Uplink;
 
 pub(crate) struct State {
@@ -128,14 +128,14 @@ pub(crate) struct State {
     core: Core,
     effects: Vec<Effect>,
     orders: Orders,
-    /// The parts of the next orders.
+    /// Parts of an assignment that has not arrived completely.
     assembly: Assembly,
     description: NodeDescription,
     link: Option<Linked>,
-    /// A manager said that this node was removed.
+    /// Whether a manager has said that this node was removed.
     removed: bool,
     pace: watch::Sender<Duration>,
-    /// Dropped with the actor: nothing of it goes on.
+    /// Tokio tasks beside the actor; dropped, and so ended, with it.
     beside: JoinSet<()>,
 }
 
@@ -144,7 +144,7 @@ struct Linked {
     link: Link,
     node: Remote<ToNode>,
     gaps: u32,
-    /// Reports; ends with this.
+    /// The task that sends reports; ends with this link.
     _reporter: JoinSet<()>,
 }
 
@@ -158,7 +158,7 @@ impl Actor for Uplink {
         myself: ActorRef<UplinkMsg>,
         (scope, args): (Scope, UplinkArgs),
     ) -> Result<State, ActorProcessingErr> {
-        // What cannot be read was said by the worker already; a manager says it all again.
+        // The worker has reported a file that cannot be read; a manager sends the complete orders again.
         let orders = orders::load(&*scope.env.disk).ok().flatten().unwrap_or_default();
         args.told.orders(orders.version);
         let known = orders::load_managers(&*scope.env.disk).ok().flatten();
@@ -228,7 +228,7 @@ impl Actor for Uplink {
             }
             UplinkMsg::Unreachable(node) => state.feed(&myself, Input::Unreachable(node)),
             UplinkMsg::Managers(managers) => {
-                // What a manager says counts more than what the node guesses.
+                // A list from a manager takes precedence over the node's guesses.
                 if state.args.told.knows_no_managers() {
                     state.feed(&myself, Input::Managers(managers));
                 }
@@ -244,7 +244,7 @@ impl Actor for Uplink {
         Ok(())
     }
 
-    /// The guard of a link ends with the link, which is heard as `Lost`.
+    /// The guard of a link ends with the link, and that end comes as `Lost`.
     async fn handle_supervisor_evt(
         &self,
         _: ActorRef<UplinkMsg>,
@@ -268,7 +268,7 @@ impl Actor for Uplink {
 }
 
 impl State {
-    /// Takes a sentence of the manager. The inner error is the manager's fault, the outer one this machine's.
+    /// Handles a message of the manager. The inner error is the manager's fault, the outer one this machine's.
     async fn hear(
         &mut self,
         myself: &ActorRef<UplinkMsg>,
@@ -308,7 +308,7 @@ impl State {
             Obeyed::Taken => {
                 let orders = Arc::new(self.orders.clone());
                 let (disk, saved) = (Arc::clone(&self.scope.env.disk), Arc::clone(&orders));
-                // On disk first: what was done could not be forgotten.
+                // Written to disk before they are obeyed: otherwise a crash would forget orders that were carried out.
                 if !planted(Bug::OrdersNotKept) {
                     crate::off_thread(disk, move |disk| orders::save(disk, &saved)).await?;
                 }
@@ -325,7 +325,8 @@ impl State {
         Ok(())
     }
 
-    /// Something builds on what this node does not have: it asks for everything, a few times.
+    /// Handles a difference to orders or lists that this node does not have: asks for everything, a bounded number of
+    /// times.
     fn on_gap(&mut self, myself: &ActorRef<UplinkMsg>) {
         let gaps = self.link.as_mut().map_or(0, |linked| {
             linked.gaps += 1;
@@ -343,9 +344,9 @@ impl State {
         myself: &ActorRef<UplinkMsg>,
         managers: Managers,
     ) -> Result<(), ActorProcessingErr> {
-        // The answer to a hello: whatever it asked for has been heard.
+        // The list answers a hello, so the availability in that hello has arrived.
         self.args.told.take_availability();
-        // Said on every link after the orders: what is on disk is still meant.
+        // A manager sends the list after the orders on every link, so the orders on disk are valid now.
         let _ = self.args.worker.cast(WorkerMsg::Confirm);
         if !self.args.told.is_newer(&managers) {
             return Ok(());
@@ -406,19 +407,20 @@ impl State {
         }
     }
 
-    /// Says whom this node accuses.
+    /// Sends the nodes that this node accuses to the linked manager.
     fn say_ballot(&self) {
         if let Some(linked) = &self.link {
             let ballot = Ballot { accusations: self.args.told.ballot().to_vec() };
-            // A link that has ended is followed by another, on which it is said anew.
+            // If this link has ended, the ballot is sent again on the next one.
             let _ = linked.node.cast(ToNode::Accuse(Packed::new(&ballot)));
         }
     }
 
-    /// Says who this is and what it was told; with `all` false, as if it had been told nothing.
+    /// Sends a hello with the versions that this node has; with `all` false, as if it had none, so that the manager
+    /// sends everything.
     fn say_hello(&mut self, all: bool) {
         let Some(linked) = &self.link else { return };
-        // What is answered to it begins anew.
+        // The answer to a hello begins a new assignment.
         self.assembly.clear();
         let hello = Hello {
             generation: self.args.generation,
@@ -429,11 +431,11 @@ impl State {
             availability: self.args.told.availability(),
             level: self.scope.env.build.level,
         };
-        // A link that cannot take a hello has ended, or is about to.
+        // A link that cannot take a hello has ended, or is about to end.
         let _ = linked.node.cast(ToNode::Hello(Packed::new(&hello)));
     }
 
-    /// Says to the manager that this node leaves. The answer is waited for beside the actor.
+    /// Tells the manager that this node leaves, and waits for the answer beside the actor.
     fn depart(&mut self, left: bool, reply: RpcReplyPort<Result<(), String>>) {
         let Some(linked) = &self.link else {
             let _ = reply.send(Err("it is linked to no manager at the moment".into()));
@@ -443,7 +445,7 @@ impl State {
         self.beside.spawn(async move {
             let packed = Packed::new(&Depart { left });
             let said = node.call(|reply| ToNode::Depart(packed, reply), DEPART_PATIENCE).await;
-            // Whoever asked may not wait any more.
+            // The caller may have given up waiting.
             let _ = reply.send(match said.map(|reply| reply.open()) {
                 Ok(Ok(DepartReply::Kept)) => Ok(()),
                 Ok(Ok(DepartReply::Refused(refusal))) => Err(refusal.to_string()),
@@ -463,8 +465,8 @@ impl State {
         }
     }
 
-    /// The tasks of a removed node were written off and run elsewhere. The disk keeps what was ordered: nobody is
-    /// told by it, and should the node come back under another name, the next orders say what is wanted.
+    /// Ends all tasks of a removed node, because managers wrote them off and run them elsewhere. The orders on disk
+    /// stay: they start nothing without a confirmation, and if the node joins again, its next orders replace them.
     fn on_removed(&mut self) {
         if !std::mem::replace(&mut self.removed, true) {
             self.scope
@@ -478,7 +480,7 @@ impl State {
         self.refuse(myself, &format!("the manager said nonsense: {why}"));
     }
 
-    /// Turns to another manager.
+    /// Gives up the linked manager and turns to another.
     fn refuse(&mut self, myself: &ActorRef<UplinkMsg>, why: &str) {
         self.scope.record(RecordKind::Session, format!("turns to another manager: {why}"));
         self.feed(myself, Input::Refused);
@@ -514,7 +516,7 @@ impl State {
     }
 }
 
-/// Links to a manager: dials, exports the uplink, imports this node's actor there.
+/// Links to a manager: dials, exports the uplink, and imports the manager's actor for this node.
 async fn link(
     scope: &Scope,
     dial: &dyn Dial,
@@ -537,7 +539,7 @@ async fn link(
     }
 }
 
-/// Reports what the board has, as long as the link lasts.
+/// Sends the board's pending observations to the manager as long as the link lasts.
 async fn report_all(
     node: Remote<ToNode>,
     board: Board,
@@ -570,7 +572,7 @@ async fn report_all(
                 AGAIN_AFTER
             }
             Err(_) => {
-                // The link has ended, which is heard elsewhere, or its manager hangs.
+                // Either the link has ended, which comes as `Lost`, or the manager hangs.
                 let _ = me.cast(UplinkMsg::Unanswered(attempt));
                 return;
             }
@@ -580,12 +582,12 @@ async fn report_all(
     }
 }
 
-/// Whether a task never stays in this state on purpose.
+/// Whether this state is transient: a task does not stay in it on purpose.
 const fn is_passing(state: TaskState) -> bool {
     matches!(state, TaskState::New | TaskState::Accepted | TaskState::Preparing | TaskState::Starting)
 }
 
-/// Reports once: nothing when it was kept, or why it has to be sent again.
+/// Sends one report. Returns nothing when the manager committed it, else why it has to be sent again.
 async fn report(
     node: &Remote<ToNode>,
     board: &Board,

@@ -1,9 +1,9 @@
 //! Decides which manager to link to, and when to try. Knows nothing of sockets, clocks or actors.
 //!
-//! Every manager has a rank for this node: itself first, then by a hash of both ids. One that failed stands behind
-//! the others until a while has passed. As long as there is another to try, the next try is at once (but for a
-//! little chance, so that the workers of a lost manager do not all come in the same instant); when all have failed,
-//! tries wait longer and longer.
+//! Every manager has a rank for this node: a manager on this node first, then by a hash of both ids. A manager that
+//! failed ranks behind the others for a while. As long as another manager is left, the next attempt follows at once,
+//! with a little jitter so that the workers of a lost manager do not all come in the same instant. When all managers
+//! have failed, attempts are delayed by an exponential back-off.
 
 use essaim_wire::{Moment, NodeId};
 use rand::rngs::ChaCha8Rng;
@@ -12,60 +12,60 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// A manager that failed stands behind the others for so long.
+/// Time for which a manager that failed ranks behind the others.
 const SHUNNED_FOR: Duration = Duration::from_secs(5);
 
-/// The workers of a lost manager come within this time.
+/// Upper bound on the jitter by which the workers of a lost manager are spread.
 const SPREAD: Duration = Duration::from_millis(50);
 
-/// The first wait after all managers have failed, and the longest.
+/// First back-off after all managers have failed; doubled with each round, up to [`BACKOFF_MAX`].
 const BACKOFF_MIN: Duration = Duration::from_millis(200);
 const BACKOFF_MAX: Duration = Duration::from_secs(5);
 
-/// What happened.
+/// Inputs of the core.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Input {
-    /// These are the managers, as far as anybody said.
+    /// The managers as far as they are known.
     Managers(Vec<(NodeId, SocketAddr)>),
-    /// The try succeeded.
+    /// The attempt succeeded.
     Linked(Attempt),
-    /// The try failed, or the link that it had led to has ended.
+    /// The attempt failed, or its link has ended.
     Lost(Attempt),
-    /// The manager can no longer serve this node, or does not answer.
+    /// The linked manager can no longer serve this node, or does not answer.
     Refused,
-    /// The roster says that this node cannot be reached.
+    /// The roster counts the node with this id as unreachable.
     Unreachable(NodeId),
-    /// A delay is over.
+    /// A delay has elapsed.
     Elapsed(Wake),
 }
 
-/// Numbers the tries: news of an older one is no news.
+/// Number of an attempt to link; results of an older attempt are stale and ignored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Attempt(u64);
 
-/// Numbers the delays; an older wake-up is ignored.
+/// Number of a delay; a wake-up with an older number is stale and ignored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Wake(u64);
 
-/// What to do.
+/// Effects that the core asks its actor to perform.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Effect {
-    /// Link to this manager.
+    /// Try to link to this manager.
     Dial(Attempt, NodeId, SocketAddr),
-    /// Give up this try, or its link.
+    /// Give up this attempt, or its link.
     Drop(Attempt),
-    /// Come back later.
+    /// Send `Elapsed` with this number at this time.
     WakeAt(Moment, Wake),
 }
 
-/// Which manager, and why not the others.
+/// Choice of the manager to link to.
 #[derive(Debug)]
 pub(crate) struct Core {
     me: NodeId,
     managers: BTreeMap<NodeId, SocketAddr>,
     phase: Phase,
     shunned: BTreeMap<NodeId, Moment>,
-    /// Tries that failed since the last link.
+    /// Attempts that failed since the last link.
     failures: u32,
     attempts: u64,
     wakes: u64,
@@ -76,14 +76,14 @@ pub(crate) struct Core {
 enum Phase {
     /// No manager is known.
     Idle,
-    /// The next try waits.
+    /// The next attempt waits for this delay.
     Waiting(Wake),
     Dialling(Attempt, NodeId),
     Linked(Attempt, NodeId),
 }
 
 impl Core {
-    /// Of the node `me`, which knows no manager yet. `seed` makes its chances.
+    /// A core of the node `me`, which knows no manager yet. `seed` seeds its jitter.
     pub(crate) fn new(me: NodeId, seed: u64) -> Self {
         Self {
             me,
@@ -97,7 +97,7 @@ impl Core {
         }
     }
 
-    /// The manager that this node is linked to by this try.
+    /// The linked manager, if the link came from this attempt.
     pub(crate) fn linked_by(&self, attempt: Attempt) -> Option<NodeId> {
         match self.phase {
             Phase::Linked(linked, manager) if linked == attempt => Some(manager),
@@ -105,7 +105,7 @@ impl Core {
         }
     }
 
-    /// The manager that this node is linked to.
+    /// The linked manager.
     #[cfg(test)]
     pub(crate) const fn linked(&self) -> Option<NodeId> {
         match self.phase {
@@ -114,7 +114,7 @@ impl Core {
         }
     }
 
-    /// The managers known, by id.
+    /// The known managers, by id.
     #[cfg(test)]
     pub(crate) fn managers(&self) -> Vec<(NodeId, SocketAddr)> {
         self.managers.iter().map(|(node, addr)| (*node, *addr)).collect()
@@ -123,7 +123,7 @@ impl Core {
     pub(crate) fn handle(&mut self, now: Moment, input: Input, effects: &mut Vec<Effect>) {
         match (self.phase, input) {
             (phase, Input::Managers(managers)) => {
-                // Nobody to link to is worse than somebody who was a manager a while ago.
+                // An empty list is ignored: a former manager is a better choice than none.
                 if managers.is_empty() {
                     return;
                 }
@@ -175,7 +175,7 @@ impl Core {
         self.next(now, effects);
     }
 
-    /// Waits as long as the failures so far suggest, and tries then.
+    /// Schedules the next attempt after the back-off that follows from the failures so far.
     fn next(&mut self, now: Moment, effects: &mut Vec<Effect>) {
         self.wakes += 1;
         let wake = Wake(self.wakes);
@@ -203,7 +203,7 @@ impl Core {
         effects.push(Effect::Dial(attempt, manager, self.managers[&manager]));
     }
 
-    /// The manager of the highest rank that did not fail lately; if all did, the one whose failure is oldest.
+    /// The manager of the highest rank that did not fail lately; if all did, the one whose latest failure is oldest.
     fn choose(&self) -> Option<NodeId> {
         let standing = |node: &NodeId| {
             let fresh = std::cmp::Reverse(self.shunned.get(node).copied());
@@ -212,14 +212,14 @@ impl Core {
         self.managers.keys().copied().max_by_key(standing)
     }
 
-    /// A number from 0 to 1.
+    /// A random number from 0 to 1.
     fn draw(&mut self) -> f64 {
         self.chance.random()
     }
 }
 
-/// How much this worker prefers that manager: every worker has its own order, and all orders are equally frequent
-/// (rendezvous hashing; the mixing is that of SplitMix64).
+/// Preference of this worker for that manager: every worker has an order of its own, and all orders are equally
+/// frequent (rendezvous hashing, with the mixing of SplitMix64).
 fn rank(worker: NodeId, manager: NodeId) -> u64 {
     let fold = |bits: u128| (bits as u64) ^ ((bits >> 64) as u64);
     let mut mixed = fold(worker.bits()).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ fold(manager.bits());
@@ -246,7 +246,7 @@ mod tests {
         Input::Managers(bits.iter().map(|bits| (node(*bits), addr(*bits))).collect())
     }
 
-    /// Plays inputs against a clock that follows the wake-ups; returns whom it dials.
+    /// Plays inputs against a clock that follows the wake-ups, and records the managers that the core dials.
     struct Player {
         core: Core,
         now: Moment,
@@ -376,7 +376,7 @@ mod tests {
         player.now += Duration::from_millis(1);
         player.play(Input::Unreachable(manager));
         assert_eq!(player.dropped, [first]);
-        // Both were missed; the one that was missed first is the better guess.
+        // Both managers were reported unreachable; the one that was reported first is the better choice.
         assert_eq!(player.last().1, other);
     }
 

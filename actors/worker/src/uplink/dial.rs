@@ -1,4 +1,4 @@
-//! How a manager is reached.
+//! Dialling of managers: opens the stream of a link.
 
 use essaim_presence::endpoint::Endpoint;
 use essaim_protocol::Managers;
@@ -11,23 +11,23 @@ use std::net::SocketAddr;
 /// Both directions of a stream to a manager.
 pub type Frames = (FrameSender, FrameReceiver);
 
-/// There is no stream to the manager.
+/// Why there is no stream to the manager.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unlinked {
     /// This node was removed from the cluster: no manager will ever serve it again, and its tasks were written off.
     #[error("this node was removed from the cluster")]
     Removed,
-    /// Not now; in words.
+    /// The attempt failed for this reason; a later attempt may succeed.
     #[error("{0}")]
     Failed(String),
 }
 
-/// Opens the stream of a link. The node's endpoint does; a test stands in.
+/// Opens the stream of a link. Implemented by the node's endpoint and by stand-ins in tests.
 pub trait Dial: Send + Sync + 'static {
-    /// A stream on which the manager serves this node's link, or why there is none.
+    /// Opens a stream on which the manager serves this node's link.
     fn dial(&self, manager: NodeId, addr: SocketAddr) -> BoxFuture<'_, Result<Frames, Unlinked>>;
 
-    /// A manager said which managers there are, and who is let in nowhere any more.
+    /// Takes over a list of managers, with the nodes that are no longer admitted.
     fn learn(&self, managers: &Managers) {
         let _ = managers;
     }
@@ -60,7 +60,7 @@ impl Dial for Endpoint {
             managers: managers.managers.iter().map(|(node, _)| *node).collect(),
             removed: managers.removed.iter().copied().collect(),
         };
-        // A table that cannot be kept is not in force; the next one carries the same and more.
+        // A table that cannot be stored is not in force; the next one contains it and more.
         if let Err(why) = self.admit(table) {
             tracing::warn!(%why, "the table of admission cannot be kept");
         }

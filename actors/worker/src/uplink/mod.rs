@@ -1,10 +1,10 @@
 //! The uplink: this machine's link to a manager.
 //!
-//! One manager at a time, any of them: a manager of this machine itself first, else the one that a hash of both ids
-//! ranks highest, so that many workers spread over few managers without asking anybody. It says hello with what it
-//! was told so far, takes orders, puts them on disk and hands them to the worker; it reports what the board has, the
-//! latest of each task only, as often as the manager wants. When the link ends it turns to the next manager. Its own
-//! death ends no task: tasks are its siblings.
+//! A worker links to one manager at a time, and any manager will do: a manager on this machine is preferred, else the
+//! one that a hash of both ids ranks highest, so that many workers spread over few managers without coordination. The
+//! uplink sends a hello with the versions that it has, takes orders, writes them to disk and passes them to the worker.
+//! It reports the board, only the latest observation of each task, at the interval that the manager sets. When the link
+//! ends, the uplink turns to the next manager. The uplink's own death ends no task: the task actors are its siblings.
 //!
 //! - `core`: which manager next, and when. Pure.
 //! - `dial`: how a manager is reached: through the node's endpoint, or a stand-in.
