@@ -1,4 +1,4 @@
-//! quinn's connections and streams behind the traits of [`crate::network`].
+//! quinn's connections and streams, as the traits of [`crate::network`].
 
 use super::settings;
 use crate::endpoint::Allowance;
@@ -21,7 +21,7 @@ pub(super) struct QuicConnection {
 }
 
 impl QuicConnection {
-    /// A connection whose certificates TLS has verified. A member that shows none is refused here.
+    /// Wraps a connection whose certificates TLS has verified. A member without a certificate is refused here.
     pub(super) fn new(quic: quinn::Connection, level: Level) -> Result<Self, TrustError> {
         let peer = settings::shown(&quic).map(|certificate| certificate.identity()).transpose()?;
         if level == Level::Member && peer.is_none() {

@@ -1,13 +1,13 @@
 //! The real network: QUIC (quinn, rustls with ring, TLS 1.3) on one UDP port, dialling and accepting.
 //!
-//! Two ALPNs name the two levels of trust. On `essaim-join/1` the accepting side alone shows a certificate, which
-//! the dialler checks against the CA digest of its join token; on `essaim/1` both show one. TLS cannot ask for the
-//! dialler's certificate by ALPN, so it is asked for always, verified when shown, and a member without one is sent
-//! away right after the handshake.
+//! Two ALPNs name the two levels of trust. On `essaim-join/1` only the accepting side shows a certificate, which the
+//! dialler checks against the CA digest of its join token; on `essaim/1` both sides show one. TLS cannot request the
+//! dialler's certificate by ALPN, so it is always requested, verified when shown, and a member without one is refused
+//! right after the handshake.
 //!
 //! Sessions are not resumed: a resumed one would carry the certificate of its first handshake past a change of role.
 //!
-//! - `settings`: what TLS and QUIC are told.
+//! - `settings`: the configuration of TLS and QUIC.
 //! - `port`: a UDP socket that can be taken away from quinn, so that the port is free when `close` returns.
 //! - `connection`: quinn's connections and streams behind the traits.
 
@@ -31,18 +31,18 @@ use std::time::Duration;
 use tokio::net::UdpSocket;
 use tokio::time::{sleep, timeout};
 
-/// A handshake that takes longer has failed. A peer that is merely slow answers within the idle timeout.
+/// Time after which a handshake has failed. A peer that is merely slow answers within the idle timeout.
 const HANDSHAKE_MAX: Duration = Duration::from_secs(5);
 
-/// After this long without an answer to a dial, the sentinel asks whether anything listens there at all. A handshake
+/// Time without an answer to a dial after which the sentinel asks whether any process listens on the port. A handshake
 /// takes one round trip, so the sentinel is the exception.
 const SENTINEL_AFTER: Duration = Duration::from_millis(100);
 
-/// How long the sentinel waits for an ICMP message. Measured: it comes after 6 to 13 ms.
+/// Time for which the sentinel waits for an ICMP message. Measured: the message comes after 6 to 13 ms.
 const SENTINEL_MAX: Duration = Duration::from_millis(200);
 
-/// How long `close` gives the goodbyes to be sent. They go out at once; the rest is QUIC's draining, which serves
-/// those whose goodbye was lost: they learn of it from the sentinel, or from a successor's reset.
+/// Time for which `close` waits for the goodbyes to be sent. They are sent at once; the rest is QUIC's draining, which
+/// serves peers whose goodbye was lost: they learn of the end from the sentinel, or from the reset of a successor.
 const GOODBYE_MAX: Duration = Duration::from_millis(50);
 
 /// QUIC over UDP sockets of this host.
@@ -77,13 +77,13 @@ struct QuicSocket {
     local: SocketAddr,
     key: SocketKey,
     utc: Utc,
-    /// Taken by `close`.
+    /// The open endpoint; `None` after `close`.
     open: Mutex<Option<Open>>,
 }
 
 struct Open {
     endpoint: quinn::Endpoint,
-    /// How to dial as a member; without an identity, not at all.
+    /// Configuration for dialling as a member; `None` without an identity.
     client: Option<quinn::ClientConfig>,
 }
 
@@ -172,7 +172,7 @@ impl Socket for QuicSocket {
         };
         async move {
             let refused = timeout(SENTINEL_MAX, async {
-                // Only a connected socket is told of ICMP messages.
+                // The kernel reports ICMP messages only to a connected socket.
                 let sentinel = UdpSocket::bind(from).await?;
                 sentinel.connect(addr).await?;
                 // One byte is no QUIC packet: a living daemon ignores it.
@@ -211,7 +211,8 @@ impl Arrival for QuicArrival {
     }
 
     fn demand_validation(self: Box<Self>) {
-        // An error means that it has proved its address already; then the arrival in the error is dropped, and refused.
+        // An error means that the peer has proved its address already; then the arrival in the error is dropped, which
+        // refuses it.
         let _ = self.0.retry();
     }
 

@@ -1,7 +1,7 @@
 //! A UDP socket for quinn that can be taken away from it.
 //!
-//! quinn's connections, and every stream handle that somebody still holds, keep the socket alive. A node that leaves
-//! a cluster and begins another must bind the same port again at once, so they hold this port instead, and
+//! quinn's connections, and every stream handle still in use, keep their socket alive. A node that leaves a cluster and
+//! starts another must bind the same port again at once. So quinn holds this [`Port`] instead of a socket, and
 //! [`Port::shut`] drops the socket inside and waits until it is gone.
 
 use parking_lot::RwLock;
@@ -19,11 +19,11 @@ use tokio::io::Interest;
 use tokio::net::UdpSocket;
 use tokio::sync::Notify;
 
-/// Buffers of the socket. The kernel's 208 KiB overflow when a hundred peers speak in the same millisecond; where
-/// the host allows less than this, less it is.
+/// Bytes of the socket's send and receive buffers. The kernel's 208 KiB overflow when a hundred peers send in the same
+/// millisecond. A host with a lower limit grants less.
 const BUFFER: usize = 4 << 20;
 
-/// How long `shut` waits for a send or receive that is under way; each takes microseconds.
+/// Time for which `shut` waits for a send or receive under way; each takes microseconds.
 const SHUT_MAX: Duration = Duration::from_secs(1);
 
 pub(super) struct Port {
@@ -41,7 +41,7 @@ impl Port {
     pub(super) fn bind(listen: SocketAddr) -> io::Result<Arc<Self>> {
         let socket = socket2::Socket::new(Domain::for_address(listen), Type::DGRAM, Some(Protocol::UDP))?;
         if listen.is_ipv6() {
-            // `[::]` means every address of the host, those of IPv4 too.
+            // `[::]` means every address of the host, including those of IPv4.
             socket.set_only_v6(false)?;
         }
         let _ = socket.set_recv_buffer_size(BUFFER);
@@ -84,7 +84,7 @@ impl AsyncUdpSocket for Port {
     }
 
     fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
-        // Whatever is said after the end is lost, as any datagram may be.
+        // A packet sent after the end is lost, as any datagram may be.
         let Some(io) = self.io() else { return Ok(()) };
         io.socket.try_io(Interest::WRITABLE, || io.state.send((&io.socket).into(), transmit))
     }
@@ -95,7 +95,7 @@ impl AsyncUdpSocket for Port {
         bufs: &mut [IoSliceMut<'_>],
         meta: &mut [RecvMeta],
     ) -> Poll<io::Result<usize>> {
-        // After the end nothing will ever come; an error would make quinn log one.
+        // After the end no packet arrives; an error instead would make quinn log one.
         let Some(io) = self.io() else { return Poll::Pending };
         loop {
             ready!(io.socket.poll_recv_ready(cx))?;
@@ -131,7 +131,7 @@ impl fmt::Debug for Port {
 
 type Waiting = Pin<Box<dyn Future<Output = io::Result<()>> + Send + Sync>>;
 
-/// Waits until the socket takes another packet, or is taken away.
+/// Waits until the socket accepts another packet, or is taken away.
 struct Writable {
     port: Arc<Port>,
     waiting: Option<Waiting>,

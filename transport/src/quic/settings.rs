@@ -1,4 +1,4 @@
-//! What TLS and QUIC are told: versions, certificates, limits, timeouts. Every number has its reason beside it.
+//! Configuration of TLS and QUIC: versions, certificates, limits, timeouts. Each number has its reason beside it.
 
 use crate::endpoint::STRANGER;
 use crate::network::{Level, SocketKey, Utc};
@@ -23,33 +23,36 @@ pub(super) use crate::trust::SERVER_NAME;
 const ALPN_JOIN: &[u8] = b"essaim-join/1";
 const ALPN_MEMBER: &[u8] = b"essaim/1";
 
-/// A connection on which nothing was heard for this long has ended. A backstop: the membership knows sooner.
+/// Idle timeout: silence after which a connection has ended. A backstop, since the membership notices a lost node
+/// sooner.
 const IDLE: Duration = Duration::from_secs(3);
 
-/// An idle connection says something this often, so that only the dead fall silent.
+/// Interval of keep-alives on an idle connection, so that only a dead peer falls silent.
 const KEEP_ALIVE: Duration = Duration::from_secs(1);
 
-/// Round trip assumed before one was measured. Clusters live in one data centre; quinn's 333 ms would make a lost
-/// first packet cost a second.
+/// Round trip assumed before the first measurement. Clusters live in one data centre; with quinn's 333 ms, a lost first
+/// packet would cost a second.
 const FIRST_RTT: Duration = Duration::from_millis(100);
 
-/// What a peer may send on one stream before it is read. At 1 ms of round trip it carries 1 GB/s.
+/// Unread bytes of a peer on one stream. At a round trip of 1 ms a stream carries 1 GB/s.
 const STREAM_WINDOW: u32 = 1 << 20;
 
-/// Datagrams of a peer that wait to be read; the oldest go first. Heartbeats are small and soon stale.
+/// Bytes of a peer's datagrams that may wait to be read; the oldest are dropped first. Heartbeats are small and soon
+/// stale.
 const DATAGRAMS_IN: usize = 256 << 10;
 
-/// Datagrams that wait to be sent; the oldest go first.
+/// Bytes of datagrams that may wait to be sent; the oldest are dropped first.
 const DATAGRAMS_OUT: usize = 64 << 10;
 
-/// Connections that wait to be looked at. Beyond it strangers are refused and dial again.
+/// Connections that may wait to be accepted. Further ones are refused and dial again.
 const INCOMING_MAX: usize = 256;
 
-/// What one of those may have sent meanwhile: its first flight.
+/// Bytes that a connection may send while it waits to be accepted: its first flight.
 const INCOMING_BUFFER: u64 = 64 << 10;
 
 pub(super) fn endpoint(key: &SocketKey) -> EndpointConfig {
-    // A stateless reset after a restart needs both the reset key and the generator's.
+    // To send a valid stateless reset after a restart, both the reset key and the key of the connection ids must be the
+    // same.
     let mut config = EndpointConfig::new(Arc::new(hmac::Key::new(hmac::HMAC_SHA256, &derived(key, b"reset"))));
     let ids = derived(key, b"connection ids");
     let ids = u64::from_le_bytes(*ids.first_chunk().expect("SHA-256 has more than eight bytes"));
@@ -57,14 +60,14 @@ pub(super) fn endpoint(key: &SocketKey) -> EndpointConfig {
     config
 }
 
-/// One of several keys out of the socket's.
+/// Derives the key of one purpose from the socket's key.
 fn derived(key: &SocketKey, label: &[u8]) -> [u8; 32] {
     let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &key.0), label);
     *tag.as_ref().first_chunk().expect("SHA-256 has 32 bytes")
 }
 
 pub(super) fn server(identity: &Identity, key: &SocketKey, utc: &Utc) -> Result<quinn::ServerConfig, TrustError> {
-    // The roots are shown as well: a joiner finds the one of its token's digest among them.
+    // The roots are shown as well, so that a joiner finds the root with its token's digest among them.
     let shown = identity.chain().iter().chain(identity.roots()).map(Certificate::to_rustls).collect();
     let mut tls = ServerConfig::builder_with_details(verify::provider(), UtcOf::new(utc))
         .with_protocol_versions(&[&TLS13])
@@ -76,7 +79,7 @@ pub(super) fn server(identity: &Identity, key: &SocketKey, utc: &Utc) -> Result<
     tls.session_storage = Arc::new(NoServerSessionStorage {});
     tls.send_tls13_tickets = 0;
     let crypto = QuicServerConfig::try_from(tls).map_err(|why| TrustError::BadCertificate(why.to_string()))?;
-    // From the socket's key, so that an address that was proved stays proved over a renewed certificate.
+    // Derived from the socket's key, so that a validated address stays validated when the certificate is renewed.
     let tokens = hkdf::Salt::new(hkdf::HKDF_SHA256, b"address validation").extract(&derived(key, b"tokens"));
     let mut config = quinn::ServerConfig::new(Arc::new(crypto), Arc::new(tokens));
     config
@@ -108,7 +111,7 @@ pub(super) fn joiner(ca: CaDigest, utc: &Utc) -> quinn::ClientConfig {
     client(tls, ALPN_JOIN)
 }
 
-/// What an accepted connection asked for. TLS has refused every other ALPN.
+/// Level that an accepted connection requested by its ALPN. TLS has refused every other ALPN.
 pub(super) fn level(connection: &quinn::Connection) -> Level {
     let data = connection.handshake_data().and_then(|data| data.downcast::<HandshakeData>().ok());
     match data.and_then(|data| data.protocol) {
@@ -117,7 +120,7 @@ pub(super) fn level(connection: &quinn::Connection) -> Level {
     }
 }
 
-/// The chain that the other side has shown, verified by TLS.
+/// The other side's own certificate, from the chain that TLS has verified.
 pub(super) fn shown(connection: &quinn::Connection) -> Option<Certificate> {
     let chain = connection.peer_identity()?.downcast::<Vec<CertificateDer<'static>>>().ok()?;
     chain.first().map(Certificate::from)
@@ -138,8 +141,8 @@ fn transport() -> Arc<TransportConfig> {
         .max_idle_timeout(Some(IdleTimeout::try_from(IDLE).expect("three seconds fit")))
         .keep_alive_interval(Some(KEEP_ALIVE))
         .initial_rtt(FIRST_RTT)
-        // quinn keeps a place in two tables for each stream that may be open, from the start: with 1,024 of them, that
-        // was most of what a connection weighed. So that is raised only for those who need it.
+        // For each stream that may be open, quinn allocates an entry in two tables from the start: 1,024 of them were
+        // most of a connection's memory. So the limit is raised only for peers that need more.
         .max_concurrent_bidi_streams(VarInt::from_u32(STRANGER.streams))
         .max_concurrent_uni_streams(VarInt::from_u32(0))
         .stream_receive_window(VarInt::from_u32(STREAM_WINDOW))
@@ -155,7 +158,7 @@ fn bad(why: rustls::Error) -> TrustError {
     TrustError::BadCertificate(why.to_string())
 }
 
-/// The time of `Env`, for rustls.
+/// The clock of `Env`, for rustls.
 struct UtcOf(Utc);
 
 impl UtcOf {
