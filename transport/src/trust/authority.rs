@@ -1,4 +1,4 @@
-//! The root CA of a cluster: who makes it, and how it signs.
+//! The root CA of a cluster: its creation, and how it signs certificates.
 
 use super::{BACKDATE, Certificate, Key, ROOT_LIFETIME, Serial, SigningRequest, TrustError};
 use bincode::{Decode, Encode};
@@ -9,42 +9,42 @@ use rcgen::{
 };
 use std::time::{Duration, SystemTime};
 
-/// Every certificate names this host: TLS wants a name, and ours are about ids, not hosts.
+/// Host name in every certificate: TLS requires a name, and our certificates are about ids, not hosts.
 pub(crate) const SERVER_NAME: &str = "essaim";
 
-/// A root CA with its key. It lies in the replicated cluster object; whoever holds it may sign.
+/// A root CA with its private key. It is stored in the replicated cluster object, so every manager can sign.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct Authority {
     certificate: Certificate,
     key: Key,
 }
 
-/// What a certificate is to say.
+/// Content of a certificate to be signed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Grant {
-    /// The cluster.
+    /// Cluster that the certificate is valid in.
     pub cluster: ClusterId,
-    /// Whose it is.
+    /// Node that gets the certificate.
     pub node: NodeId,
-    /// What it may do.
+    /// Role that the certificate grants.
     pub role: Role,
-    /// Its number: the index of the commit that allowed it, and a nonce.
+    /// Serial number: the index of the commit that allowed the certificate, and a nonce.
     pub serial: Serial,
-    /// The time of signing.
+    /// Time of signing.
     pub now: Timestamp,
-    /// How long it is good for, from now.
+    /// Validity of the certificate, from the time of signing.
     pub lifetime: Duration,
 }
 
 impl Authority {
-    /// Makes the root CA of a new cluster, or a new one for the same cluster when it is rotated.
+    /// Creates the root CA of a new cluster, or the next root CA of the same cluster in a rotation.
     pub fn create(cluster: ClusterId, key: Key, serial: Serial, now: Timestamp) -> Self {
         let params = root_params(cluster, serial, now);
         let made = params.self_signed(&key.pair()).expect("a name, two dates and a key make a certificate");
         Self { certificate: made.der().into(), key }
     }
 
-    /// An authority read from disk or from the replicated state.
+    /// Restores an authority from its stored parts, and checks that the certificate is for the key.
     pub fn from_parts(certificate: Certificate, key: Key) -> Result<Self, TrustError> {
         if certificate.public_key()? != key.public() {
             return Err(TrustError::Mismatch("the root certificate is about another key".into()));
@@ -52,17 +52,18 @@ impl Authority {
         Ok(Self { certificate, key })
     }
 
-    /// The root certificate, which every node holds.
+    /// Root certificate, which every node holds.
     pub const fn certificate(&self) -> &Certificate {
         &self.certificate
     }
 
-    /// The key. Only managers hold it.
+    /// Private key of the CA, which only managers hold.
     pub const fn key(&self) -> &Key {
         &self.key
     }
 
-    /// Signs what `grant` says for the key of `request`. Whatever the request says of itself is ignored.
+    /// Signs a certificate with the content of `grant` for the key of `request`. All other content of the request is
+    /// ignored.
     pub fn sign(&self, request: &SigningRequest, grant: &Grant) -> Result<Certificate, TrustError> {
         let public = request.verified()?;
         let mut params = params(grant.serial, grant.now, grant.lifetime);
@@ -80,8 +81,8 @@ impl Authority {
         Ok(made.der().into())
     }
 
-    /// Vouches for the next root CA, so that nodes which know only this one trust what that one signs. The result
-    /// goes into the chain that a node shows, between its own certificate and the end.
+    /// Cross-signs the next root CA, so that nodes that know only this one trust certificates of the next one. The
+    /// result is added to the chain that a node shows, after its own certificate.
     pub fn cross_sign(
         &self,
         next: &Self,

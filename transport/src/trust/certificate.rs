@@ -1,4 +1,4 @@
-//! Certificates: what one of ours says, and how it is read.
+//! Certificates: their content and how it is decoded.
 
 use super::{TrustError, pem};
 use bincode::{Decode, Encode};
@@ -10,74 +10,74 @@ use x509_parser::prelude::{FromDer, X509Certificate, X509Name};
 
 const PEM_LABEL: &str = "CERTIFICATE";
 
-/// The first byte of a serial number: it keeps the number positive and its length fixed.
+/// First byte of a serial number: it keeps the number positive and its length fixed.
 const SERIAL_FIRST: u8 = 1;
 
-/// A certificate as it travels and lies on disk: DER.
+/// A certificate in DER, the form in which it is sent and stored.
 #[derive(Clone, PartialEq, Eq, Encode, Decode)]
 pub struct Certificate {
     der: Vec<u8>,
 }
 
-/// SHA-256 of a root CA: half of every join token.
+/// SHA-256 of a root CA: one half of every join token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 pub struct CaDigest(pub [u8; 32]);
 
-/// Names a certificate among all that the CA signed, and says where in the log it was granted. A replicated table
-/// that is older than that place cannot take away what it has not heard of yet.
+/// Serial number: unique among all certificates of the CA, with the place in the log where the certificate was granted.
+/// A replicated table that is older than that place cannot revoke a certificate that it has not heard of yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
 pub struct Serial {
-    /// The commit after which it was signed.
+    /// Index of the commit after which the certificate was signed.
     pub granted: Index,
-    /// Drawn by whoever signed.
+    /// Random number, drawn by the signer.
     pub nonce: u64,
 }
 
-/// Who the other end of a connection is, by its verified certificate.
+/// Identity of the other end of a connection, from its verified certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PeerIdentity {
-    /// Its cluster.
+    /// Cluster of the peer.
     pub cluster: ClusterId,
-    /// Which node it is.
+    /// Id of the peer.
     pub node: NodeId,
-    /// What the certificate lets it do.
+    /// Role that the certificate grants.
     pub role: Role,
-    /// From when.
+    /// Beginning of the certificate's validity.
     pub not_before: Timestamp,
-    /// Until when.
+    /// End of the certificate's validity.
     pub not_after: Timestamp,
-    /// Which certificate it is.
+    /// Serial number of the certificate.
     pub serial: Serial,
 }
 
 impl Certificate {
-    /// A certificate in DER, unseen.
+    /// Wraps a certificate in DER, without any check.
     pub const fn from_der(der: Vec<u8>) -> Self {
         Self { der }
     }
 
-    /// In DER.
+    /// Bytes of the certificate in DER.
     pub fn der(&self) -> &[u8] {
         &self.der
     }
 
-    /// As text.
+    /// Encodes the certificate as PEM.
     pub fn to_pem(&self) -> String {
         pem::write(PEM_LABEL, &self.der)
     }
 
-    /// Every certificate in the text.
+    /// Decodes every certificate in a PEM text.
     pub fn from_pem(text: &str) -> Result<Vec<Self>, TrustError> {
         Ok(pem::read(PEM_LABEL, text)?.into_iter().map(Self::from_der).collect())
     }
 
-    /// Its digest, which is what a join token carries of a root CA.
+    /// SHA-256 of the certificate; a join token contains that of the root CA.
     pub fn digest(&self) -> CaDigest {
         let hash = digest(&SHA256, &self.der);
         CaDigest(hash.as_ref().try_into().expect("SHA-256 has 32 bytes"))
     }
 
-    /// Reads what the certificate of a node says. Verifies nothing.
+    /// Decodes the identity in a node's certificate. Verifies nothing.
     pub fn identity(&self) -> Result<PeerIdentity, TrustError> {
         let certificate = self.parse()?;
         let subject = certificate.subject();
@@ -98,18 +98,18 @@ impl Certificate {
         })
     }
 
-    /// The raw public key that it is about.
+    /// Raw public key in the certificate.
     pub fn public_key(&self) -> Result<Vec<u8>, TrustError> {
         Ok(self.parse()?.public_key().subject_public_key.data.to_vec())
     }
 
-    /// The parts of it that `docker info` and `swarm inspect` show: subject and public key, in DER.
+    /// Subject and public key in DER, which `docker info` and `swarm inspect` show.
     pub fn subject_and_public_key(&self) -> Result<(Vec<u8>, Vec<u8>), TrustError> {
         let certificate = self.parse()?;
         Ok((certificate.subject().as_raw().to_vec(), certificate.public_key().raw.to_vec()))
     }
 
-    /// Until when it is good.
+    /// End of the certificate's validity.
     pub fn not_after(&self) -> Result<Timestamp, TrustError> {
         Ok(from_unix(self.parse()?.validity().not_after.timestamp()))
     }

@@ -1,10 +1,10 @@
-//! Who this node is: its key, the certificate chain that it shows, and the root CAs that it trusts.
+//! Identity of this node: its key, the certificate chain that it shows, and the root CAs that it trusts.
 
 use super::{Certificate, Key, PeerIdentity, TrustError};
 use essaim_wire::{ClusterId, NodeId, Role};
 use std::sync::Arc;
 
-/// Who a node is. Cheap to clone.
+/// Key, certificate chain and trusted roots of a node. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Identity {
     inner: Arc<Inner>,
@@ -19,8 +19,9 @@ struct Inner {
 }
 
 impl Identity {
-    /// `chain` begins with the node's own certificate, which must be about `key`; cross-signed CAs follow. `roots`
-    /// are the CAs that others are judged by: one, or two while the CA is being rotated, the one in force first.
+    /// An identity of these parts. `chain` begins with the node's own certificate, which must be for `key`;
+    /// cross-signed CAs follow. `roots` are the CAs by which others are judged: one, or two during a rotation of the
+    /// CA, the one in force first.
     pub fn new(chain: Vec<Certificate>, key: Key, roots: Vec<Certificate>) -> Result<Self, TrustError> {
         let Some(own) = chain.first() else {
             return Err(TrustError::Mismatch("a chain of no certificates".into()));
@@ -35,52 +36,52 @@ impl Identity {
         Ok(Self { inner: Arc::new(Inner { chain, key, roots, says }) })
     }
 
-    /// This node.
+    /// Id of the node.
     pub fn node(&self) -> NodeId {
         self.inner.says.node
     }
 
-    /// What the certificate lets it do.
+    /// Role that the certificate grants.
     pub fn role(&self) -> Role {
         self.inner.says.role
     }
 
-    /// Its cluster.
+    /// Cluster of the node.
     pub fn cluster(&self) -> ClusterId {
         self.inner.says.cluster
     }
 
-    /// All that the certificate says.
+    /// Content of the node's certificate.
     pub fn says(&self) -> &PeerIdentity {
         &self.inner.says
     }
 
-    /// What it shows: its own certificate first.
+    /// Certificates that the node shows: its own certificate first.
     pub fn chain(&self) -> &[Certificate] {
         &self.inner.chain
     }
 
-    /// Its private key.
+    /// Private key of the node.
     pub fn key(&self) -> &Key {
         &self.inner.key
     }
 
-    /// Whom it trusts.
+    /// Root CAs that the node trusts.
     pub fn roots(&self) -> &[Certificate] {
         &self.inner.roots
     }
 
-    /// The chain as text for a file.
+    /// Encodes the chain as PEM.
     pub fn chain_pem(&self) -> String {
         self.inner.chain.iter().map(Certificate::to_pem).collect()
     }
 
-    /// The trusted CAs as text for a file.
+    /// Encodes the trusted root CAs as PEM.
     pub fn roots_pem(&self) -> String {
         self.inner.roots.iter().map(Certificate::to_pem).collect()
     }
 
-    /// Reads what [`Identity::chain_pem`], [`Key::to_pem`] and [`Identity::roots_pem`] wrote.
+    /// Decodes what [`Identity::chain_pem`], [`Key::to_pem`] and [`Identity::roots_pem`] encoded.
     pub fn from_pem(chain: &str, key: &str, roots: &str) -> Result<Self, TrustError> {
         Self::new(Certificate::from_pem(chain)?, Key::from_pem(key)?, Certificate::from_pem(roots)?)
     }

@@ -1,4 +1,5 @@
-//! Who signs: the endpoint reaches the cluster's authority through one trait, and knows nothing of how it decides.
+//! The issuer of certificates: the trait by which the endpoint reaches the cluster's authority, without knowing how it
+//! decides.
 
 use super::{Certificate, SigningRequest, TokenSecret};
 use crate::admission::Admission;
@@ -8,75 +9,75 @@ use essaim_wire::{Level, NodeId, Role};
 use futures::future::BoxFuture;
 use std::net::SocketAddr;
 
-/// Answers requests for enrolment. On the leader it is the authority itself, on another manager whoever forwards to
-/// the leader, on a worker whoever knows the managers.
+/// Answers requests for enrolment. On the leader the issuer is the authority itself, on another manager it forwards to
+/// the leader, and on a worker it only names the managers.
 pub trait Issuer: Send + Sync {
-    /// Enrols the key of `request`. Asked again for the same key, it answers the same node.
+    /// Enrols the key of `request`. A repeated request with the same key gets the same node id.
     fn enrol(&self, request: EnrolRequest) -> BoxFuture<'_, Result<EnrolReply, Refused>>;
 
-    /// The managers to ask instead, when this node cannot answer. A joiner that reached a worker asks this first,
-    /// so that a worker never sees the secret of a token.
+    /// Managers that a joiner can ask instead of this node. A joiner that reached a worker asks for these first, so
+    /// that a worker never sees the secret of a token.
     fn managers(&self) -> Vec<(NodeId, SocketAddr)>;
 }
 
-/// What a joiner asks.
+/// Request of a joiner for a certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EnrolRequest {
-    /// The second half of its token.
+    /// Second half of the joiner's token.
     pub secret: TokenSecret,
-    /// For which key.
+    /// Certificate signing request with the joiner's public key.
     pub request: SigningRequest,
     /// The highest level of the replicated log that the joiner's program understands.
     pub level: Level,
-    /// Where the joiner was seen, for the record; set by the side that accepts.
+    /// Address from which the joiner asked, for the record; set by the accepting side.
     pub from: SocketAddr,
 }
 record!(EnrolRequest { 1: secret, request, level, from });
 
-/// What a joiner gets.
+/// Answer to a joiner that is enrolled.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EnrolReply {
-    /// The id it has from now on.
+    /// Id of the new node.
     pub node: NodeId,
-    /// The role that the token invited it for.
+    /// Role that the token grants.
     pub role: Role,
-    /// Its certificate, and cross-signed CAs after it.
+    /// Certificate of the new node, followed by cross-signed CAs.
     pub chain: Vec<Certificate>,
-    /// The CAs that it must trust, the one in force first.
+    /// Root CAs that the new node must trust, the one in force first.
     pub roots: Vec<Certificate>,
-    /// Whom to contact first.
+    /// Managers that the new node contacts first.
     pub managers: Vec<(NodeId, SocketAddr)>,
-    /// The exceptions in force, so that the newcomer judges as all others do.
+    /// Admission table in force, so that the new node judges peers as all others do.
     pub admission: Admission,
 }
 record!(EnrolReply { 1: node, role, chain, roots, managers, admission });
 
-/// No certificate. Nothing has changed, except where a variant says otherwise.
+/// Reasons why no certificate was issued. No state has changed, except where a variant says otherwise.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Encode, Decode)]
 pub enum Refused {
-    /// The second half of the token fits neither role: it is wrong, or was rotated.
+    /// The second half of the token is the secret of neither role: it is wrong, or was rotated.
     #[error(
         "A valid join token is necessary to join this cluster: the second half of this one, the secret, is wrong or \
          was rotated; its first half is right"
     )]
     Secret,
-    /// The request is none.
+    /// The certificate signing request is malformed, or cannot be granted.
     #[error("{0}")]
     Request(String),
-    /// This node cannot answer; those can.
+    /// This node is no manager; the listed managers can answer.
     #[error("this node is no manager: ask {}", addresses(.managers))]
     Ask {
-        /// Managers.
+        /// Managers with their addresses.
         managers: Vec<(NodeId, SocketAddr)>,
     },
-    /// The same address asked too often.
+    /// The address has made too many requests.
     #[error("too many requests from this address: try again in {seconds} s")]
     TooMany {
-        /// When to come back.
+        /// Seconds until the next request is allowed.
         seconds: u32,
     },
-    /// Nobody can sign now: there is no leader, or no quorum. Whether the node was accepted is unknown; asking again
-    /// with the same key finds out.
+    /// No manager can sign now: there is no leader, or no quorum. Whether the node was accepted is unknown; asking
+    /// again with the same key finds out.
     #[error("no manager can sign now: {0}")]
     Unavailable(String),
 }

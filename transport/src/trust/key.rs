@@ -1,4 +1,4 @@
-//! Ed25519 keys, made from 32 bytes of seed.
+//! Ed25519 keys, each made from a seed of 32 bytes.
 
 use super::{TrustError, pem};
 use bincode::{Decode, Encode};
@@ -9,30 +9,30 @@ use ring::signature::{ED25519, Ed25519KeyPair, UnparsedPublicKey};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use std::fmt;
 
-/// What PKCS #8 puts before the 32 bytes of an Ed25519 key (RFC 8410, section 7).
+/// Prefix of the 32 bytes of an Ed25519 key in PKCS #8 (RFC 8410, section 7).
 const PKCS8_PREFIX: [u8; 16] =
     [0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20];
 
 const PEM_LABEL: &str = "PRIVATE KEY";
 
-/// A private key. Its seed is the key: the same seed, the same signatures.
+/// An Ed25519 private key, which is its seed: the same seed gives the same signatures.
 #[derive(Clone, PartialEq, Eq, Encode, Decode)]
 pub struct Key {
     seed: [u8; 32],
 }
 
 impl Key {
-    /// The key with this seed, which must come from good randomness (or from a simulation's).
+    /// The key with this seed, which must come from good randomness, or from the seed of a simulation.
     pub const fn from_seed(seed: [u8; 32]) -> Self {
         Self { seed }
     }
 
-    /// As text for a file.
+    /// Encodes the key as PEM.
     pub fn to_pem(&self) -> String {
         pem::write(PEM_LABEL, &self.pkcs8())
     }
 
-    /// Reads what [`Key::to_pem`] wrote.
+    /// Decodes what [`Key::to_pem`] encoded.
     pub fn from_pem(text: &str) -> Result<Self, TrustError> {
         let blocks = pem::read(PEM_LABEL, text)?;
         let [pkcs8] = blocks.as_slice() else {
@@ -45,12 +45,12 @@ impl Key {
         Ok(Self { seed })
     }
 
-    /// The 32 bytes of the public key.
+    /// Public key: 32 bytes.
     pub fn public(&self) -> Vec<u8> {
         self.pair().public_key_raw().to_vec()
     }
 
-    /// This key's signature of the message. Ed25519 draws nothing: the same key and message give the same signature.
+    /// Signs a message. Ed25519 uses no randomness: the same key and message give the same signature.
     pub fn sign(&self, message: &[u8]) -> [u8; 64] {
         let signature = self.pair_of_ring().sign(message);
         signature.as_ref().try_into().expect("an Ed25519 signature has 64 bytes")
@@ -79,9 +79,9 @@ pub fn is_signed(public: &[u8], message: &[u8], signature: &[u8]) -> bool {
     UnparsedPublicKey::new(&ED25519, public).verify(message, signature).is_ok()
 }
 
-/// The node id of whoever enrols with a public key: the first half of the key's SHA-256. A node keeps its key as long as
-/// it is in the cluster, over every renewal of its certificate and every rotation of the CA, so its signature proves
-/// which node it is to those who know nothing but its id.
+/// Id of the node that enrols with this public key: the first half of the key's SHA-256. A node keeps its key as long
+/// as it is in the cluster, over every renewal of its certificate and every rotation of the CA, so its signature proves
+/// its identity to all who know its id.
 pub fn node_id(public: &[u8]) -> NodeId {
     let hash = digest(&SHA256, public);
     let (half, _) = hash.as_ref().split_first_chunk::<16>().expect("SHA-256 has 32 bytes");

@@ -1,4 +1,4 @@
-//! PEM in and out: base 64 between two lines (RFC 7468), by the crate `pem`.
+//! PEM encoding: base 64 between two lines (RFC 7468), by the crate `pem`.
 
 use super::TrustError;
 use pem::{EncodeConfig, LineEnding, Pem};
@@ -7,10 +7,10 @@ pub(super) fn write(label: &str, der: &[u8]) -> String {
     pem::encode_config(&Pem::new(label, der), EncodeConfig::new().set_line_ending(LineEnding::LF))
 }
 
-/// Every block with this label; blocks with other labels are skipped.
+/// Decodes every block with this label; blocks with other labels are skipped.
 pub(super) fn read(label: &str, text: &str) -> Result<Vec<Vec<u8>>, TrustError> {
     let blocks = pem::parse_many(text).map_err(|why| TrustError::BadPem(why.to_string()))?;
-    // The crate ends at the first block that has no end, as if there were no more.
+    // At a block without an end the crate stops, as if there were no more blocks.
     if blocks.len() != text.matches("-----BEGIN ").count() {
         return Err(TrustError::BadPem(format!("a block without an end, where {label} was looked for")));
     }

@@ -1,18 +1,18 @@
-//! When a certificate is renewed: at half of its life, give or take.
+//! Time of a certificate's renewal: about half of its validity.
 
 use super::PeerIdentity;
 use essaim_wire::Timestamp;
 use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
 
-/// The earliest renewal, in percent of a certificate's life.
+/// Earliest renewal, in percent of a certificate's validity.
 const EARLIEST_PERCENT: u64 = 45;
 
-/// The latest one. Between the two a node's seed decides, so that a thousand nodes enrolled in the same minute do
-/// not ask in the same minute.
+/// Latest renewal, in percent of a certificate's validity. A node's seed decides between the two, so that a thousand
+/// nodes enrolled in the same minute do not renew in the same minute.
 const LATEST_PERCENT: u64 = 55;
 
-/// When the certificate should be renewed. The same seed gives the same time.
+/// Time at which the certificate should be renewed. The same seed gives the same time.
 pub fn renewal_due(certificate: &PeerIdentity, seed: u64) -> Timestamp {
     let life = certificate.not_after.saturating_since(certificate.not_before);
     let life = u64::try_from(life.as_micros()).unwrap_or(u64::MAX);

@@ -1,4 +1,4 @@
-//! Requests for certificates: a public key, signed by its own private key. Nothing else in one counts.
+//! Certificate signing requests: a public key, signed by its own private key. No other content of a request counts.
 
 use super::{Key, TrustError};
 use bincode::{Decode, Encode};
@@ -6,14 +6,15 @@ use rcgen::{CertificateParams, CertificateSigningRequestParams, DistinguishedNam
 use rustls::pki_types::CertificateSigningRequestDer;
 use std::fmt;
 
-/// A request as it travels: DER. Enrolment is keyed by [`SigningRequest::public_key`], so asking twice is harmless.
+/// A certificate signing request in DER. Enrolment is keyed by [`SigningRequest::public_key`], so asking twice is
+/// harmless.
 #[derive(Clone, PartialEq, Eq, Encode, Decode)]
 pub struct SigningRequest {
     der: Vec<u8>,
 }
 
 impl SigningRequest {
-    /// Asks for a certificate for `key`, and proves that the key is at hand.
+    /// Creates a request for a certificate for `key`, signed by it as a proof of possession.
     pub fn create(key: &Key) -> Self {
         let mut params = CertificateParams::default();
         params.distinguished_name = DistinguishedName::new();
@@ -21,23 +22,23 @@ impl SigningRequest {
         Self { der: made.der().to_vec() }
     }
 
-    /// A request from somewhere, unseen.
+    /// Wraps a request in DER, without any check.
     pub const fn from_der(der: Vec<u8>) -> Self {
         Self { der }
     }
 
-    /// In DER.
+    /// Bytes of the request in DER.
     pub fn der(&self) -> &[u8] {
         &self.der
     }
 
-    /// The raw public key that it asks a certificate for, after its signature was found right.
+    /// Raw public key of the request, once its signature is verified.
     pub fn public_key(&self) -> Result<Vec<u8>, TrustError> {
         let public = self.verified()?;
         Ok(rcgen::PublicKeyData::der_bytes(&public).to_vec())
     }
 
-    /// SHA-256 of that key, by which the cluster knows a node that asks again.
+    /// SHA-256 of the public key, by which the cluster recognises a node that asks again.
     pub fn key_digest(&self) -> Result<[u8; 32], TrustError> {
         let hash = ring::digest::digest(&ring::digest::SHA256, &self.public_key()?);
         Ok(hash.as_ref().try_into().expect("SHA-256 has 32 bytes"))

@@ -1,7 +1,7 @@
 //! Join tokens: `SWMTKN-1-<digest of the CA>-<secret>`, both in base 36, as in Swarm.
 //!
-//! The digest tells the joiner whom it talks to, the secret tells the cluster which role the joiner was invited
-//! for. There is one secret per role, and rotating it draws a new one. An error says which half is wrong.
+//! By the digest the joiner verifies the cluster, and by the secret the cluster learns for which role the joiner was
+//! invited. There is one secret per role, and rotating it draws a new one. An error tells which half is wrong.
 
 use super::{CaDigest, Certificate};
 use bincode::{Decode, Encode};
@@ -11,18 +11,18 @@ use std::str::FromStr;
 
 const PREFIX: &str = "SWMTKN-1-";
 
-/// 256 bits in base 36.
+/// Characters of the CA digest: 256 bits in base 36.
 const DIGEST_LEN: usize = 50;
 
-/// 128 bits in base 36.
+/// Characters of the secret: 128 bits in base 36.
 const SECRET_LEN: usize = 25;
 
-/// A join token.
+/// A join token, decoded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JoinToken {
-    /// The CA of the cluster.
+    /// Digest of the cluster's root CA.
     pub ca: CaDigest,
-    /// Proves that the joiner was invited.
+    /// Secret that proves that the joiner was invited.
     pub secret: TokenSecret,
 }
 
@@ -30,43 +30,43 @@ pub struct JoinToken {
 #[derive(Clone, Encode, Decode)]
 pub struct TokenSecret([u8; 16]);
 
-/// The text is no join token; which part of it is wrong is in the variant.
+/// Reasons why a text is no join token, by the part that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidToken {
-    /// It does not begin as every token does.
+    /// The text lacks the prefix of every token.
     #[error("invalid join token: it must begin with {PREFIX:?}; copy the whole line that \"swarm join-token\" prints")]
     Prefix,
-    /// It has not the three parts.
+    /// The prefix is not followed by exactly two parts.
     #[error("invalid join token: after {PREFIX:?} come the CA digest and the secret, with one \"-\" between them")]
     Parts,
-    /// The first half is damaged.
+    /// The first half, the CA digest, is damaged.
     #[error("invalid join token: the first half, the CA digest, must be {DIGEST_LEN} characters of 0-9 and a-z{0}")]
     Digest(String),
-    /// The second half is damaged.
+    /// The second half, the secret, is damaged.
     #[error("invalid join token: the second half, the secret, must be {SECRET_LEN} characters of 0-9 and a-z{0}")]
     Secret(String),
 }
 
 impl JoinToken {
-    /// The token for a secret of the cluster with this root CA.
+    /// The token of the cluster with this root CA and secret.
     pub fn new(root: &Certificate, secret: TokenSecret) -> Self {
         Self { ca: root.digest(), secret }
     }
 }
 
 impl TokenSecret {
-    /// A secret out of 16 bytes of good randomness (or a simulation's).
+    /// A secret of 16 bytes, which must come from good randomness, or from the seed of a simulation.
     pub const fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(bytes)
     }
 
-    /// Its bytes, for the replicated cluster object.
+    /// Bytes of the secret, for the replicated cluster object.
     pub const fn to_bytes(&self) -> [u8; 16] {
         self.0
     }
 }
 
-/// In constant time: how long it takes says nothing of where two secrets differ.
+/// Compares in constant time, so that the duration does not reveal where two secrets differ.
 impl PartialEq for TokenSecret {
     fn eq(&self, other: &Self) -> bool {
         same(&self.0, &other.0)
@@ -102,13 +102,13 @@ impl FromStr for JoinToken {
     }
 }
 
-/// Compares the MACs of both, which ring does in constant time; what would leak are MACs, not secrets.
+/// Compares the MACs of both in constant time, with ring. A leak would reveal MACs, not secrets.
 fn same(a: &[u8], b: &[u8]) -> bool {
     let key = hmac::Key::new(hmac::HMAC_SHA256, b"essaim join token");
     hmac::verify(&key, a, hmac::sign(&key, b).as_ref()).is_ok()
 }
 
-/// The number with these bytes, most significant first, padded to `len` digits.
+/// Encodes bytes, most significant first, as a base-36 number padded to `len` digits.
 fn base36(bytes: &[u8], len: usize) -> String {
     const DIGITS: &[u8; 36] = b"0123456789abcdefghijklmnopqrstuvwxyz";
     let mut number = bytes.to_vec();
@@ -125,7 +125,7 @@ fn base36(bytes: &[u8], len: usize) -> String {
     String::from_utf8(text).expect("base-36 digits are ASCII")
 }
 
-/// The number of exactly `len` digits; the error completes a sentence.
+/// Decodes a base-36 number of exactly `len` digits. The error text completes a sentence.
 fn from_base36<const N: usize>(text: &str, len: usize) -> Result<[u8; N], String> {
     if text.chars().count() != len {
         return Err(format!(", and has {}", text.chars().count()));

@@ -1,8 +1,8 @@
-//! Verification: the same judgement of a certificate chain in QUIC and in the simulation.
+//! Verification of certificate chains, with the same result in QUIC and in the simulation.
 //!
-//! The verifiers are rustls's own, with ring named explicitly, since another crypto provider is linked into the
-//! daemon as well. A joiner's verifier pins the CA instead: of the certificates shown, one must have the token's
-//! digest, and that one becomes the only root.
+//! The verifiers are rustls's own, with ring named explicitly, since another crypto provider is linked into the daemon
+//! as well. A joiner's verifier pins the CA instead: one of the certificates shown must have the token's digest, and
+//! that one becomes the only root.
 
 use super::authority::SERVER_NAME;
 use super::{CaDigest, Certificate, PeerIdentity, TrustError};
@@ -18,12 +18,12 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The one crypto provider of this crate.
+/// Crypto provider of this crate: ring.
 pub(crate) fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
 }
 
-/// The name that every node's certificate is for.
+/// Server name in every node's certificate.
 pub(crate) fn server_name() -> ServerName<'static> {
     ServerName::try_from(SERVER_NAME).expect("a plain name is a server name")
 }
@@ -36,23 +36,23 @@ pub(crate) fn root_store(roots: &[Certificate]) -> Result<Arc<RootCertStore>, Tr
     Ok(Arc::new(store))
 }
 
-/// Judges the certificates of those who dial.
+/// Verifier for the certificates of nodes that dial this one.
 pub(crate) fn of_diallers(roots: &[Certificate]) -> Result<Arc<dyn ClientCertVerifier>, TrustError> {
     WebPkiClientVerifier::builder_with_provider(root_store(roots)?, provider())
-        // Whoever wants to join has none yet; the ALPN decides, after the handshake.
+        // A joiner has no certificate yet; the ALPN decides after the handshake.
         .allow_unauthenticated()
         .build()
         .map_err(|why| TrustError::BadCertificate(why.to_string()))
 }
 
-/// Judges the certificates of those who are dialled.
+/// Verifier for the certificates of nodes that this one dials.
 pub(crate) fn of_dialled(roots: &[Certificate]) -> Result<Arc<WebPkiServerVerifier>, TrustError> {
     WebPkiServerVerifier::builder_with_provider(root_store(roots)?, provider())
         .build()
         .map_err(|why| TrustError::BadCertificate(why.to_string()))
 }
 
-/// Verifies a whole chain against the roots, and says whose it is.
+/// Verifies a whole chain against the roots, and returns the identity in its first certificate.
 pub(crate) fn chain(roots: &[Certificate], chain: &[Certificate], now: Timestamp) -> Result<PeerIdentity, TrustError> {
     let Some((own, rest)) = chain.split_first() else {
         return Err(TrustError::BadCertificate("none was shown".into()));
@@ -64,20 +64,20 @@ pub(crate) fn chain(roots: &[Certificate], chain: &[Certificate], now: Timestamp
     own.identity()
 }
 
-/// Verifies a chain whose CA must have this digest. The CA is among what was shown.
+/// Verifies a chain whose root CA must have this digest; the CA is one of the certificates of the chain.
 #[cfg(any(test, feature = "sim"))]
 pub(crate) fn pinned(ca: CaDigest, chain: &[Certificate], now: Timestamp) -> Result<PeerIdentity, PinError> {
     let root = chain.iter().skip(1).find(|shown| shown.digest() == ca).ok_or(PinError::OtherCa)?;
     self::chain(std::slice::from_ref(root), chain, now).map_err(PinError::Chain)
 }
 
-/// Why a joiner does not trust whom it dialled.
+/// Reasons why a joiner does not trust the node that it dialled.
 #[cfg(any(test, feature = "sim"))]
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum PinError {
-    /// No certificate with the digest was shown.
+    /// No certificate in the chain has the digest of the token.
     OtherCa,
-    /// The CA is right, and did not sign the rest.
+    /// The CA is right, but did not sign the rest of the chain.
     Chain(TrustError),
 }
 
@@ -85,7 +85,7 @@ pub(crate) fn unix_time(at: Timestamp) -> UnixTime {
     UnixTime::since_unix_epoch(Duration::from_micros(at.as_micros()))
 }
 
-/// What a pinning verifier says when the CA is another one; looked for when a handshake has failed.
+/// Error of the pinning verifier when the CA is another one; searched for when a handshake has failed.
 #[derive(Debug)]
 pub(crate) struct OtherCa;
 
@@ -97,10 +97,10 @@ impl fmt::Display for OtherCa {
 
 impl std::error::Error for OtherCa {}
 
-/// The text by which [`OtherCa`] is found again after it has passed through QUIC.
+/// Text by which [`OtherCa`] is recognised after it has passed through QUIC.
 pub(crate) const OTHER_CA: &str = "the CA is not the one of the join token";
 
-/// Trusts whoever shows, and was signed by, the CA with one digest.
+/// Verifier that trusts the CA with one digest, if the other side shows it and was signed by it.
 #[derive(Debug)]
 pub(crate) struct PinnedCa {
     ca: CaDigest,
