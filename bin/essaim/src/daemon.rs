@@ -1,4 +1,4 @@
-//! The daemon: a node in the world.
+//! The daemon: a node with the real clock, disk, network and process engine.
 
 use crate::notify::ServiceManager;
 use crate::signal;
@@ -16,33 +16,34 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// The folder of tasks below the daemon's.
+/// Name of the tasks' folder below the data folder.
 const TASKS: &str = "tasks";
 
-/// The file that keeps a second daemon out of the folder.
+/// Name of the lock file that keeps a second daemon out of the data folder.
 const LOCK: &str = "lock";
 
-/// What is logged unless `RUST_LOG` says otherwise. openraft warns of every missed heartbeat; the journal says once
-/// what came of it.
+/// Log filter when `RUST_LOG` is not set. openraft warns of every missed heartbeat; the journal records their outcome
+/// once.
 const LOG_FILTER: &str = "warn,openraft=error";
 
-/// How a daemon is started.
+/// Places and addresses with which a daemon is started.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// Folder for everything that must be found again after a restart.
     pub data_dir: PathBuf,
     /// Unix socket of the API.
     pub socket: PathBuf,
-    /// Where to listen once it is in a cluster. An unspecified address with the usual port counts as not said.
+    /// Address to listen on while the node is in a cluster. An unspecified address with the default port counts as not
+    /// set.
     pub listen: SocketAddr,
-    /// What to tell others: an address or an interface.
+    /// Address that other nodes are told to use: an address or an interface.
     pub advertise: Option<String>,
-    /// The name of the machine; the host's own when left out.
+    /// Name of the machine; the host's own name when `None`.
     pub hostname: Option<String>,
 }
 
 impl Settings {
-    /// With these places, and the defaults of `essaim daemon` for the rest.
+    /// Settings with this data folder and this socket, and the defaults of `essaim daemon` for the rest.
     pub fn new(data_dir: impl Into<PathBuf>, socket: impl Into<PathBuf>) -> Self {
         Self {
             data_dir: data_dir.into(),
@@ -54,15 +55,15 @@ impl Settings {
     }
 }
 
-/// The daemon cannot run. Whatever it had started has ended, but for its tasks.
+/// The daemon cannot run. Everything that it had started has ended, except its tasks.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     /// The data folder cannot be used.
     #[error("cannot use the data folder {path}: {why}")]
     Folder {
-        /// Which.
+        /// Path that cannot be used.
         path: PathBuf,
-        /// Why.
+        /// Error of the file system.
         why: io::Error,
     },
     /// Another daemon uses the data folder.
@@ -71,10 +72,10 @@ pub enum RunError {
     /// The node does not start.
     #[error(transparent)]
     Start(#[from] StartError),
-    /// The system gives no signals.
+    /// The signal handlers cannot be installed.
     #[error("cannot wait for signals: {0}")]
     Signals(io::Error),
-    /// The root of the supervision tree failed: its children failed too often.
+    /// The root of the supervision tree failed, because its children failed too often.
     #[error("the daemon failed: {0}")]
     Failed(String),
 }
@@ -82,9 +83,9 @@ pub enum RunError {
 /// Runs a daemon until a signal ends it.
 pub async fn run(settings: Settings) -> Result<(), RunError> {
     let Settings { data_dir, socket, listen, advertise, hostname } = settings;
-    // What operators read is the journal; this is for those who look into the daemon itself (`RUST_LOG=debug`).
+    // The log serves the debugging of the daemon itself (`RUST_LOG=debug`); operators read the journal.
     let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| LOG_FILTER.into());
-    // A program with a subscriber of its own keeps it.
+    // A program that has set its own subscriber keeps it.
     let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).try_init();
     let folder = |why| RunError::Folder { path: data_dir.clone(), why };
     let disk = RealDisk::open(&data_dir).map_err(folder)?;
@@ -122,7 +123,7 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
     Ok(())
 }
 
-/// The lock holds as long as the file is open: to the end of the process, however it comes.
+/// Locks the data folder. The lock holds while the file is open: until the process ends, in whatever way.
 fn lock(data_dir: &Path) -> Result<File, RunError> {
     let path = data_dir.join(LOCK);
     let file = File::create(&path).map_err(|why| RunError::Folder { path: path.clone(), why })?;

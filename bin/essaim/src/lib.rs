@@ -1,4 +1,4 @@
-//! A daemon of one's own: everything that the binary `essaim` is made of, assembled.
+//! The daemon as a library: everything that the binary `essaim` is made of, assembled, for programs that embed it.
 //!
 //! ```no_run
 //! # async fn daemon() -> Result<(), essaim::RunError> {
@@ -9,7 +9,7 @@
 //!
 //! In suggested reading order:
 //!
-//! - [`run`]: the world's `Env`, the process engine, the API, and a node of them, until a signal ends it.
+//! - [`run`]: assembles a node from the real `Env`, the process engine and the API, and runs it until a signal ends it.
 //! - [`signal`]: which signal means what. [`notify`]: what the service manager is told.
 //! - `testkit` (feature `testkit`): a cluster of any size in virtual time, inside one test.
 

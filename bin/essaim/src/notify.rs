@@ -1,7 +1,7 @@
-//! What the service manager is told: that the daemon is ready, and that it stops (`sd_notify`).
+//! Notifications to the service manager (`sd_notify`): the daemon is ready, the daemon stops.
 //!
-//! systemd gives a service of `Type=notify` the path of a datagram socket in `NOTIFY_SOCKET`; a name that begins with `@`
-//! is abstract. A daemon that nobody manages has no such variable and tells nobody.
+//! systemd gives a service of `Type=notify` the path of a datagram socket in `NOTIFY_SOCKET`; a name that begins with
+//! `@` is abstract. A daemon without a service manager has no such variable and sends no notification.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -9,7 +9,7 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 
-/// The variable that names the socket.
+/// Environment variable that names the notification socket.
 const SOCKET_ENV: &str = "NOTIFY_SOCKET";
 
 /// The service manager of this daemon, if it has one.
@@ -19,22 +19,22 @@ pub(crate) struct ServiceManager {
 }
 
 impl ServiceManager {
-    /// The manager that started this process.
+    /// The service manager that started this process.
     pub(crate) fn from_environment() -> Self {
         Self { socket: std::env::var_os(SOCKET_ENV).filter(|name| !name.is_empty()) }
     }
 
-    /// The API answers.
+    /// Tells the service manager that the API answers.
     pub(crate) fn ready(&self) {
         self.tell("READY=1");
     }
 
-    /// The daemon ends, on purpose.
+    /// Tells the service manager that the daemon ends on purpose.
     pub(crate) fn stopping(&self) {
         self.tell("STOPPING=1");
     }
 
-    /// A manager that cannot be told is no reason to end: it will say itself what it misses.
+    /// Sends a notification. A failure is ignored: the service manager itself reports a notification that it misses.
     fn tell(&self, state: &str) {
         if let Some(socket) = &self.socket
             && let Err(why) = send(socket, state)

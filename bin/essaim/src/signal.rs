@@ -1,7 +1,8 @@
-//! Which signal means what.
+//! Signals that end the daemon, and what each means for its tasks.
 //!
-//! SIGTERM is what a service manager sends before it starts the daemon again: its tasks go on, and the others are told
-//! to expect it back. When the machine itself goes down, and on Ctrl-C, its tasks end with it.
+//! A service manager sends SIGTERM before it starts the daemon again: tasks keep running, and the other nodes are told
+//! to expect the daemon back. On SIGTERM while the machine goes down, and on SIGINT (Ctrl-C), the tasks end with the
+//! daemon.
 
 use essaim_node::Farewell;
 use std::path::Path;
@@ -9,10 +10,10 @@ use std::time::Duration;
 use tokio::process::Command;
 use tokio::signal::unix::{SignalKind, signal};
 
-/// How long the service manager may take to say whether the machine goes down.
+/// Upper bound on the wait for systemd's answer whether the machine goes down.
 const ASK_DEADLINE: Duration = Duration::from_millis(500);
 
-/// Waits for the signal that ends the daemon.
+/// Waits for the signal that ends the daemon, and returns how the daemon is to end.
 pub(crate) async fn farewell() -> std::io::Result<Farewell> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -25,7 +26,7 @@ pub(crate) async fn farewell() -> std::io::Result<Farewell> {
     }
 }
 
-/// Whether systemd, where there is one, takes the machine down.
+/// Whether systemd is shutting the machine down; `false` without systemd.
 async fn machine_stops() -> bool {
     if !Path::new("/run/systemd/system").exists() {
         return false;

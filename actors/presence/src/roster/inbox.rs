@@ -36,8 +36,8 @@ impl Inbox {
         poll_fn(|cx| self.inner().poll_ready(cx)).await
     }
 
-    /// Takes up to `limit` items: session events before datagrams, the datagrams of several peers in turn, and each
-    /// kind in the order of arrival.
+    /// Takes up to `limit` items: session events before datagrams, the datagrams of several peers in turn, otherwise in
+    /// the order of arrival.
     pub(super) fn drain(&self, limit: usize) -> Vec<Item> {
         let mut inner = self.inner();
         let mut items: Vec<Item> = inner.first.drain(..).collect();

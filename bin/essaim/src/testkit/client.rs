@@ -1,13 +1,13 @@
-//! Operators: several clients that ask for things at the same time, and remember together what they were answered.
+//! Clients of a run: they send requests at the same time, and together remember the answers.
 //!
-//! Each asks one thing at a time, of any manager that runs. What they do to services and configs is one history for each
-//! name ([`history`](crate::testkit::history)): every answer must be explained by an order of all requests in which each
-//! has its effect once, between its question and its answer. They often act at the same moment and on the same
-//! services, so that there is something to explain. What they want of nodes is a history for each node in the same
-//! way. And every answer comes in time, whatever is wrong.
+//! Each client sends one request at a time, to any manager that runs. The requests about each service and config name
+//! are one history ([`history`](crate::testkit::history)): some order of all requests, in which each takes effect once
+//! between its question and its answer, must explain every answer. Clients often act at the same moment and on the same
+//! services, so that requests are concurrent. The requests about each node are a history in the same way. And every
+//! answer must come in time, whatever fault is under way.
 //!
-//! Whatever a client sets carries in its labels which request made it and which changed it last, so that what a read
-//! shows can be told apart.
+//! Everything that a client sets carries labels that say which request created it and which changed it last, so that
+//! two writes can be told apart in a read.
 
 use crate::testkit::fault::Number;
 use crate::testkit::history::{Answer as Said, Ask, Object, Op, Value};
@@ -32,42 +32,42 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::time::{sleep, timeout};
 
-/// An answer that takes longer than this is a violation: a refusal for want of a quorum takes one second, a change
-/// that cannot be confirmed a few more.
+/// An answer that takes longer than this is a violation: a refusal for want of a quorum takes one second, a change that
+/// cannot be confirmed takes a few more.
 const ANSWER_MAX: Duration = Duration::from_secs(15);
 
-/// The names that services have. So few that clients meet: what five machines are for.
+/// Number of names that services have: few, so that clients meet on the same service.
 const NAMES: u32 = 6;
 
-/// The names that configs have.
+/// Number of names that configs have.
 const CONFIG_NAMES: u32 = 3;
 
-/// Clients act just before multiples of this, so that they often act at the same moment.
+/// Period of the run's beat. Clients act just before a beat, so that they often act at the same moment.
 const BEAT: Duration = Duration::from_millis(200);
 
-/// By how much before: what two commits and a few round trips take.
+/// Time before a beat in which clients act: what two commits and a few round trips take.
 const EARLY_MAX: Duration = Duration::from_millis(20);
 
-/// The longest that a client waits between two requests.
+/// Upper bound on a client's pause between two requests.
 const PAUSE_MAX: Duration = Duration::from_millis(2_600);
 
-/// So many nodes at most give their tasks away when another one shall, so that there is always somewhere to go.
+/// Nodes that may be drained at the same time, so that tasks always have another node to go to.
 const DRAINED_MAX: usize = 2;
 
-/// Nobody is demoted below this, so that one manager may fail.
+/// Managers that remain at least: at this number no manager is demoted, so that one may fail.
 const MANAGERS_MIN: usize = 3;
 
-/// The label of a node that constraints of services ask for.
+/// The node label that constraints of services ask for.
 const ZONE: &str = "zone";
 
-/// The labels that tell which request made something, and which changed it last.
+/// The labels that name the request which created an object, and the request which changed it last.
 const BORN: &str = "born";
 const LAST: &str = "last";
 
-/// Who made the nodes: no client.
+/// The request that stands for the creation of the nodes, which no client asked for.
 const NOBODY: Op = Op(0);
 
-/// One client. The others of a run are its [`fellows`](Self::fellow).
+/// One client of a run. The other clients of the run are its [`fellows`](Self::fellow).
 pub struct Client {
     number: u32,
     running: Running,
@@ -76,39 +76,39 @@ pub struct Client {
     rng: StdRng,
     memory: Arc<Mutex<Memory>>,
     seed: u64,
-    /// Whether it promotes and demotes.
+    /// Whether this client promotes and demotes nodes.
     roles: bool,
-    /// How many changes were acknowledged to it.
+    /// Number of changes that were acknowledged to this client.
     pub acknowledged: u64,
-    /// How many requests it asked.
+    /// Number of requests that this client sent.
     pub asked: u64,
 }
 
-/// What the clients of a run remember together.
+/// The histories and open reads that the clients of a run share.
 #[derive(Default)]
 struct Memory {
     ops: u64,
     services: BTreeMap<String, Object>,
     configs: BTreeMap<String, Object>,
     nodes: BTreeMap<NodeId, Object>,
-    /// Reads under way: what is first asked for meanwhile is theirs too.
+    /// Reads under way: an object whose first request comes meanwhile is part of these reads, too.
     reading: BTreeSet<Op>,
-    /// Whatever is read from now on must be at least as new.
+    /// The newest index that a read has shown: every read that begins from now on must be at least as new.
     read: Index,
 }
 
-/// A request under way. Boxed: the compiler loses its way in what is behind one.
+/// A request under way. Boxed, because the compiler fails on the unboxed future's type.
 type Request<'a> = Pin<Box<dyn Future<Output = Result<(), Refusal>> + Send + 'a>>;
 
-/// What became of a request.
+/// The outcome of a request, as far as the client knows it.
 enum Answer {
     Done,
     Refused(Refusal),
-    /// Nobody can tell.
+    /// The client cannot know whether the request took effect.
     Unknown(String),
 }
 
-/// A manager, and which start of its daemon it is.
+/// The manager that a request is sent to, with the generation of its daemon.
 struct Asked {
     number: Number,
     generation: Generation,
@@ -133,7 +133,7 @@ enum Wish {
 }
 
 impl Client {
-    /// The first client of these nodes.
+    /// The first client of a run on these nodes.
     pub fn new(seed: u64, running: Running, ledger: SharedLedger, trace: Trace) -> Self {
         Self {
             number: 1,
@@ -149,7 +149,7 @@ impl Client {
         }
     }
 
-    /// Another one, from 2, that remembers together with this one.
+    /// Another client of the same run, numbered from 2, that shares the memory of this one.
     pub fn fellow(&self, number: u32) -> Self {
         let rng = StdRng::seed_from_u64(self.seed ^ 0x636c_6965 ^ u64::from(number) << 40);
         Self {
@@ -166,12 +166,12 @@ impl Client {
         }
     }
 
-    /// From now on it promotes and demotes too.
+    /// Lets this client promote and demote nodes from now on.
     pub const fn change_roles(&mut self) {
         self.roles = true;
     }
 
-    /// Asks for one thing after the other until it is told to stop.
+    /// Sends one request after the other until `stop` is set.
     pub async fn work(mut self, stop: Arc<AtomicBool>) -> Self {
         while !stop.load(Ordering::Relaxed) {
             self.pause().await;
@@ -195,13 +195,13 @@ impl Client {
         self
     }
 
-    /// Asks for one change, and is done.
+    /// Sends one update of a service.
     pub async fn write_once(mut self) {
         self.ask(Wish::Update).await;
     }
 
-    /// Until shortly before some beat of the run's clock: faults begin and end on the beat, and find requests under
-    /// way.
+    /// Waits until shortly before a beat of the run's clock: faults begin and end on the beat, and so find requests
+    /// under way.
     async fn pause(&mut self) {
         let now = self.trace.elapsed();
         let until = now + self.rng.random_range(EARLY_MAX..PAUSE_MAX);
@@ -211,7 +211,7 @@ impl Client {
         sleep((beat - early).saturating_sub(now)).await;
     }
 
-    /// Creates a service, on a node of one's choice.
+    /// Creates a service through this manager, and returns its name.
     pub async fn create(&mut self, control: &Control, replicas: u32) -> Result<String, Refusal> {
         let name = (1..).map(|number| format!("s{number}")).find(|name| !self.memory().services.contains_key(name));
         let name = name.expect("there are more numbers than services");
@@ -269,7 +269,7 @@ impl Client {
         let (what, ask) = match (wish, &mut spec.mode) {
             (Wish::Remove, _) => (format!("remove {name}"), Ask::Remove(was.born)),
             (Wish::Scale, Mode::Replicated { replicas }) => {
-                // To nothing and back is what a slot that is still ending must survive.
+                // Scaling to zero and back tests slots whose old task is still ending.
                 *replicas = if self.rng.random_bool(0.2) { 0 } else { self.rng.random_range(1..12) };
                 (format!("scale {name} to {replicas}"), Ask::Update(was))
             }
@@ -359,7 +359,7 @@ impl Client {
         self.violated(explained);
     }
 
-    /// Reads, and compares with what was answered before.
+    /// Reads the state, and compares it with the answers so far.
     async fn read(&mut self, asked: &Asked) -> Option<Arc<State>> {
         let mut found = None;
         let (op, newest) = self.memory().begin_read();
@@ -380,13 +380,14 @@ impl Client {
         }
     }
 
-    /// A read that was asked and answered just now, by whatever means.
+    /// Compares a state with the answers so far, as a read that was asked and answered just now.
     pub fn compare(&self, number: Number, state: &State) {
         let (op, newest) = self.memory().begin_read();
         self.see(number, op, newest, state);
     }
 
-    /// A read shows what was answered, and nothing older than a read that ended before it began.
+    /// Records what a read shows. It must fit the answers so far, and be no older than a read that ended before it
+    /// began.
     fn see(&self, number: Number, op: Op, newest: Index, state: &State) {
         let mut memory = self.memory();
         let mut wrong = Vec::new();
@@ -422,7 +423,7 @@ impl Client {
         for (id, object) in &mut memory.nodes {
             match state.node(*id) {
                 Some(node) => wrong.extend(object.answer(op, Said::Saw(Some(value_of_node(&node.spec.labels)))).err()),
-                // It left, and its record was removed: no client asked for that.
+                // The node left and its record was removed, which no client asked for.
                 None => object.lost(op),
             }
         }
@@ -430,7 +431,7 @@ impl Client {
         self.violated(wrong.into_iter().map(|why| format!("by n{number} at index {}: {why}", index.0)));
     }
 
-    /// What became of a request about a service.
+    /// Records the outcome of a request about a service.
     fn learn(&self, name: &str, op: Op, answer: Answer) {
         let mut memory = self.memory();
         let explained = memory.services.get_mut(name).and_then(|object| learn(object, op, answer));
@@ -438,7 +439,7 @@ impl Client {
         self.violated(explained);
     }
 
-    /// What became of a request about a config.
+    /// Records the outcome of a request about a config.
     fn learn_config(&self, name: &str, op: Op, answer: Answer) {
         let mut memory = self.memory();
         let explained = memory.configs.get_mut(name).and_then(|object| learn(object, op, answer));
@@ -492,7 +493,7 @@ impl Client {
         let running = self.running.lock();
         let all: Vec<(Number, Handle)> = running.iter().map(|(number, handle)| (*number, handle.clone())).collect();
         drop(running);
-        // Those that can answer, as a client with several addresses finds them.
+        // The nodes that can answer, as a client with several addresses finds them.
         let manages = |(number, handle): (Number, Handle)| {
             let generation = handle.generation();
             handle.control().ok().map(|control| (number, generation, control))
@@ -509,21 +510,21 @@ impl Memory {
         Op(self.ops)
     }
 
-    /// A request about a service begins.
+    /// Begins a request about a service.
     fn begin(&mut self, name: &str, ask: Ask) -> Op {
         let op = self.next();
         begin_named(&mut self.services, &self.reading, name, op, ask);
         op
     }
 
-    /// A request about a config begins.
+    /// Begins a request about a config.
     fn begin_config(&mut self, name: &str, ask: Ask) -> Op {
         let op = self.next();
         begin_named(&mut self.configs, &self.reading, name, op, ask);
         op
     }
 
-    /// A request about a node begins.
+    /// Begins a request about a node.
     fn begin_node(&mut self, node: NodeId, name: &str, ask: Ask) -> Op {
         let op = self.next();
         let object = self.nodes.entry(node).or_insert_with(|| {
@@ -535,7 +536,7 @@ impl Memory {
         op
     }
 
-    /// A read of everything begins; and how new it must be.
+    /// Begins a read of everything. Returns the request and the index that the read must at least show.
     fn begin_read(&mut self) -> (Op, Index) {
         let op = self.next();
         self.reading.insert(op);
@@ -553,7 +554,8 @@ impl Memory {
     }
 }
 
-/// Reads under way may show what is asked for the first time now.
+/// Begins a request about a named object. An object's first request joins the reads under way, which may already show
+/// the object.
 fn begin_named(objects: &mut BTreeMap<String, Object>, reading: &BTreeSet<Op>, name: &str, op: Op, ask: Ask) {
     let object = objects.entry(name.to_owned()).or_insert_with(|| {
         let mut object = Object::new(name);
@@ -563,12 +565,12 @@ fn begin_named(objects: &mut BTreeMap<String, Object>, reading: &BTreeSet<Op>, n
     object.ask(op, ask);
 }
 
-/// Whether a config still holds the data that the request which made it set: an update changes labels only.
+/// Whether a config still holds the data that the request which created it set: an update changes labels only.
 fn is_as_made(spec: &ConfigSpec, value: Value) -> bool {
     *spec.data == value.born.0.to_be_bytes()
 }
 
-/// What became of a request. Returns what is wrong with that.
+/// Records the outcome of a request in the object's history. Returns why no order of the requests explains it, if so.
 fn learn(object: &mut Object, op: Op, answer: Answer) -> Option<String> {
     let explained = match answer {
         Answer::Done => object.answer(op, Said::Done),
@@ -586,13 +588,14 @@ fn learn(object: &mut Object, op: Op, answer: Answer) -> Option<String> {
     explained.err()
 }
 
-/// Which request changed a node last.
+/// The history's value of a node, from the label that names the request which changed it last.
 fn value_of_node(labels: &Labels) -> Value {
     let last = labels.get(LAST).and_then(|number| number.parse().ok()).map_or(NOBODY, Op);
     Value { born: NOBODY, last }
 }
 
-/// Which requests made a service or config what it is.
+/// The history's value of a service or config, from the labels that name the requests which created and last changed
+/// it.
 fn value(labels: &Labels) -> Option<Value> {
     let op = |label: &str| labels.get(label).and_then(|number| number.parse().ok()).map(Op);
     Some(Value { born: op(BORN)?, last: op(LAST)? })
@@ -602,13 +605,14 @@ fn pick<'a, T>(rng: &mut StdRng, from: &'a [T]) -> Option<&'a T> {
     if from.is_empty() { None } else { from.get(rng.random_range(0..from.len())) }
 }
 
-/// How often a service has a large spec, and how large it is then.
+/// Probability that a service has a large spec; the next constant is the size of its environment in bytes.
 const LARGE_CHANCE: f64 = 0.1;
 const LARGE_BYTES: usize = 110 << 10;
 
-/// Changes one part of a spec, to one of a few values, so that it is often changed back. Returns what, for the trace.
+/// Changes one part of a spec to one of a few values, so that it is often changed back. Returns the change in words,
+/// for the trace.
 ///
-/// Some of the values can be had on no node, and some only on a few: what runs goes on then, and the service says why.
+/// Some of the values fit no node, and some fit only a few nodes: running tasks then stay, and the service says why.
 fn change_a_part(rng: &mut StdRng, spec: &mut ServiceSpec) -> String {
     let container = &mut spec.task.container;
     match rng.random_range(0..10u8) {
@@ -665,7 +669,7 @@ fn spec(rng: &mut StdRng, name: &str, mode: Mode, op: Op) -> ServiceSpec {
     let update = UpdateConfig {
         parallelism: rng.random_range(0..4),
         monitor: Some(Duration::from_millis(500)),
-        // A machine that dies in the middle of an update is no reason to give it up.
+        // A machine that dies in the middle of an update is no reason to give the update up.
         failure_action: FailureAction::Continue,
         order,
         ..UpdateConfig::default()
@@ -673,9 +677,9 @@ fn spec(rng: &mut StdRng, name: &str, mode: Mode, op: Op) -> ServiceSpec {
     let mut spec = essaim_model::fixtures::service(name, 0);
     spec.labels = Labels::from(labels);
     spec.task.container.image = if rng.random_bool(0.25) { "stubborn" } else { "steady" }.into();
-    // Short, so that a stubborn service can follow an update task by task.
+    // The grace is short, so that a service that ignores the stop signal can be updated task by task in time.
     spec.task.container.stop_grace = Some(Duration::from_secs(2));
-    // More than one part of a node's orders holds.
+    // A large environment makes a node's orders longer than one part.
     if rng.random_bool(LARGE_CHANCE) {
         spec.task.container.env = essaim_model::fixtures::environment(LARGE_BYTES);
     }
