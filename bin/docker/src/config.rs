@@ -1,4 +1,4 @@
-//! `/configs`: bytes that tasks read.
+//! `/configs`: configs, bytes that tasks read.
 #![allow(missing_docs, reason = "the fields are Docker's; the engine API's reference says what each means")]
 
 use crate::Labels;
@@ -9,7 +9,7 @@ use essaim_model as model;
 use essaim_model::Refusal;
 use serde::{Deserialize, Serialize};
 
-/// What an operator sets.
+/// Settings of a config that operators make.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct ConfigSpec {

@@ -1,4 +1,5 @@
-//! What a task runs: the program, its surroundings, and everything a container engine can be told about it.
+//! The container of a service: the program that a task runs, its environment, and everything a container engine can be
+//! told about it.
 #![allow(missing_docs, reason = "the fields are Docker's; the engine API's reference says what each means")]
 
 use crate::base::{is_empty, is_false, is_zero, or_default};
@@ -7,7 +8,7 @@ use crate::service::Empty;
 use crate::{Labels, Nanos};
 use serde::{Deserialize, Serialize};
 
-/// The program of a task and its surroundings.
+/// The program that a task runs, and its environment.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct ContainerSpec {
@@ -69,7 +70,7 @@ pub struct ContainerSpec {
     pub oom_score_adj: i64,
 }
 
-/// What the kernel's security modules are told. The CLI sends it for a stack with all of it unset.
+/// Settings for the kernel's security modules. The CLI sends this object for a stack with every field unset.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Privileges {
@@ -111,7 +112,7 @@ pub struct SeLinuxContext {
     pub level: String,
 }
 
-/// The profile is bytes, which Go writes as base64.
+/// The seccomp filter of a task. `profile` is bytes, which Go writes as base64.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct Seccomp {
@@ -227,7 +228,7 @@ pub struct DnsConfig {
     pub options: Vec<String>,
 }
 
-/// Where a secret or config appears in the container.
+/// The file of the container in which a secret or config appears.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FileTarget {

@@ -1,12 +1,12 @@
-//! Docker's API types, one file a noun, and their conversion from and to the cluster's own nouns.
+//! The types of Docker's API, one file for each noun, and their conversion from and to the types of `model`.
 //!
-//! The stock `docker` CLI, its SDKs and everything written against them read and write the JSON that these types
-//! spell. They are our own, because generated ones drop fields silently, which a server may not: whatever was
-//! recorded from a real engine survives parse and serialise unchanged, field by field, `null` where Docker says
-//! `null` and nothing where Docker says nothing (`tests/round_trip.rs`). A request with a field that nobody knows is
-//! refused; nothing is ignored.
+//! These types define the JSON that the stock `docker` CLI, its SDKs and all programs written for them read and write.
+//! They are written by hand, because generated types drop fields silently, which a server must not do. Every body that
+//! was recorded from a real engine survives parse and serialise unchanged, field by field, `null` where Docker writes
+//! `null` and absent where Docker leaves a field out (`tests/round_trip.rs`). A request with an unknown field is
+//! refused; no field is ignored.
 //!
-//! What it does not do: no sockets and no routes (`api`), no tables (`cli`), no decisions (`policy`).
+//! The crate has no sockets and no routes (`api`), no tables (`cli`) and no decisions (`policy`).
 //!
 //! In suggested reading order:
 //!
@@ -14,10 +14,10 @@
 //! - [`version`], [`ping`], [`info`], [`swarm`], [`node`], [`service`], [`container`], [`network`], [`task`],
 //!   [`event`], [`distribution`]: the nouns on the wire.
 //! - [`object`]: what every plain noun is on the wire; beside it one file for each ([`config`]).
-//! - [`own`]: what Essaim's own routes say.
-//! - [`error`]: refusals as Docker words and numbers them.
+//! - [`own`]: the answers of Essaim's own routes.
+//! - [`error`]: refusals in Docker's words and status codes.
 //! - [`filters`] and [`resolve`]: `--filter`, and how a name, an id or the beginning of one finds its object.
-//! - [`convert`]: between these and `model`.
+//! - [`convert`]: conversion between these types and `model`.
 
 pub mod base;
 pub mod config;

@@ -1,7 +1,7 @@
-//! What every plain noun (`model::noun`) is on the wire: an id, a version, two dates, and the noun's own spec.
+//! Plain nouns (`model::noun`) on the wire: an object with an id, a version, two dates, and the noun's own spec.
 //!
-//! A noun's file (such as [`config`](crate::config)) has its spec as Docker spells it, and says with [`Plain`] how that
-//! is read and shown. Lists, their filters and the answer to a creation are the same for all.
+//! The file of a noun (such as [`config`](crate::config)) has its spec in Docker's shape, and implements [`Plain`] to
+//! convert it. Lists, their filters and the answer to a creation are the same for all plain nouns.
 #![allow(missing_docs, reason = "the fields are Docker's; the engine API's reference says what each means")]
 
 use crate::{Filters, ObjectVersion, Time};
@@ -10,19 +10,19 @@ use essaim_model::{Noun, Refusal};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-/// A noun that has nothing but a spec, as Docker's API has it.
+/// A plain noun in Docker's API.
 pub trait Plain: Noun {
-    /// The spec as Docker spells it.
+    /// The spec in Docker's shape.
     type Spec: Serialize + DeserializeOwned + Send;
 
-    /// Reads what a client asked for.
+    /// Parses the spec of a request.
     fn read(asked: Self::Spec) -> Result<Self, Refusal>;
 
-    /// The spec as Docker shows it.
+    /// The spec in Docker's shape.
     fn show(&self) -> Self::Spec;
 }
 
-/// An object with a spec that Docker spells as `S`.
+/// An object of a plain noun whose spec in Docker's shape is `S`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Object<S> {
@@ -34,14 +34,14 @@ pub struct Object<S> {
     pub spec: S,
 }
 
-/// The answer to a creation.
+/// The answer to the creation of an object.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Created {
     #[serde(rename = "ID")]
     pub id: String,
 }
 
-/// As Docker shows it.
+/// The object in Docker's shape.
 pub fn show<N: Plain>(object: &model::Object<N>) -> Object<N::Spec> {
     Object {
         id: object.id.to_string(),
@@ -52,15 +52,15 @@ pub fn show<N: Plain>(object: &model::Object<N>) -> Object<N::Spec> {
     }
 }
 
-/// The filters that a list knows. `names` are whole, `name` is how one begins.
+/// Filter keys that a list of a plain noun accepts. `names` matches whole names, `name` the beginning of a name.
 pub const FILTERS: [&str; 4] = ["id", "label", "name", "names"];
 
-/// Refuses what no list can be narrowed to.
+/// Refuses filters with keys that a list of a plain noun does not know.
 pub fn check_filters(filters: &Filters) -> Result<(), Refusal> {
     filters.expect(&FILTERS)
 }
 
-/// Whether a list with these filters has this object.
+/// Whether a list with these filters contains this object.
 pub fn matches<N: Noun>(filters: &Filters, object: &model::Object<N>) -> bool {
     filters.begins("id", &object.id.to_string())
         && filters.begins("name", object.spec.name())

@@ -1,4 +1,4 @@
-//! `/services`: what people ask for, and what became of it.
+//! `/services`: the services of the cluster.
 #![allow(missing_docs, reason = "the fields are Docker's; the engine API's reference says what each means")]
 
 use crate::base::{is_empty, is_zero, or_default, ratio};
@@ -8,7 +8,7 @@ use crate::node::{Platform, Resources};
 use crate::{Labels, Nanos, ObjectVersion, Time};
 use serde::{Deserialize, Serialize};
 
-/// A service and how it fares.
+/// A service, and the status of its last update.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Service {
@@ -29,7 +29,7 @@ pub struct Service {
     pub job_status: Option<JobStatus>,
 }
 
-/// What an operator asks for.
+/// Settings of a service that operators make.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct ServiceSpec {
@@ -51,7 +51,7 @@ pub struct ServiceSpec {
     pub endpoint_spec: Option<EndpointSpec>,
 }
 
-/// What each task is made of.
+/// Description of the tasks of a service.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct TaskSpec {
@@ -149,7 +149,7 @@ pub struct LogDriver {
     pub options: Labels,
 }
 
-/// Exactly one of them is set; none means replicated.
+/// Mode of a service. Exactly one field is set; a mode without any means replicated.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct ServiceMode {
@@ -163,7 +163,7 @@ pub struct ServiceMode {
     pub global_job: Option<Empty>,
 }
 
-/// `{}`.
+/// An object without fields: `{}`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Empty {}
@@ -225,7 +225,7 @@ pub struct PortConfig {
     pub publish_mode: String,
 }
 
-/// Where a service is reached.
+/// Ports and addresses at which a service is reached.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Endpoint {
@@ -245,7 +245,7 @@ pub struct VirtualIp {
     pub addr: String,
 }
 
-/// How far the last update is.
+/// Status of a service's last update.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct UpdateStatus {
@@ -259,7 +259,7 @@ pub struct UpdateStatus {
     pub message: String,
 }
 
-/// Counts of tasks; only when asked for by `?status=true`.
+/// Counts of a service's tasks; present only when the client asked with `?status=true`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct ServiceStatus {
@@ -268,7 +268,7 @@ pub struct ServiceStatus {
     pub completed_tasks: u64,
 }
 
-/// Which run of a job this is.
+/// The latest run of a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct JobStatus {
@@ -277,7 +277,7 @@ pub struct JobStatus {
     pub last_execution: Option<Time>,
 }
 
-/// The answer to a creation.
+/// The answer to the creation of a service.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct CreateResponse {
     #[serde(rename = "ID")]
@@ -286,7 +286,7 @@ pub struct CreateResponse {
     pub warnings: Option<Vec<String>>,
 }
 
-/// The answer to an update.
+/// The answer to the update of a service.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct UpdateResponse {
     #[serde(rename = "Warnings")]

@@ -1,7 +1,7 @@
-//! Whatever a real engine said survives parse and serialise, field by field.
+//! Round trips of recorded bodies: everything that a real engine sent survives parse and serialise, field by field.
 //!
-//! The fixtures are recorded bodies, one of each shape. Where the full recordings lie beside the checkout
-//! (`../shared/docker-api/transcripts`) every body of them is walked as well.
+//! The fixtures are recorded bodies, one of each shape. If the full recordings are beside the checkout
+//! (`../shared/docker-api/transcripts`), every body in them is tested as well.
 
 use essaim_docker::convert::spec;
 use essaim_docker::{config, distribution, error, event, info, node, object, service, swarm, task, version};
@@ -15,7 +15,7 @@ fn round_trip<T: Serialize + DeserializeOwned>(body: &Value) -> Result<(), Strin
     if written == *body { Ok(()) } else { Err(format!("was\n{body}\nbecame\n{written}")) }
 }
 
-/// One test for each noun: its fixture file, walked as its type.
+/// Generates one test for each fixture file, whose bodies make a round trip as the given type.
 macro_rules! survives {
     ($($fact:ident: $file:literal as $type:ty;)*) => {$(
         #[test]
@@ -70,7 +70,7 @@ fn a_service_that_was_shown_loses_nothing_in_the_model() {
 
 #[test]
 fn a_service_that_was_asked_for_is_shown_as_it_was_asked_for() {
-    // Some of the fixture's requests were refused by Swarm, and are refused here.
+    // Swarm refused some of the fixture's requests, and they are refused here too.
     let bodies = fixture("service_spec.json");
     let valid = |body: &&Value| {
         let parsed = serde_json::from_value(with_ids_of_ours((*body).clone())).expect("a recorded body parses");
@@ -83,7 +83,7 @@ fn a_service_that_was_asked_for_is_shown_as_it_was_asked_for() {
     }
 }
 
-/// The recordings, where they lie beside the checkout.
+/// The recordings, if they are beside the checkout.
 fn recordings() -> Option<Vec<PathBuf>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/docker-api/transcripts");
     let entries = std::fs::read_dir(folder).ok()?;
@@ -110,14 +110,14 @@ fn every_recorded_body_survives() {
     assert!(bodies > 1000, "only {bodies} bodies were found");
 }
 
-/// A service that Swarm showed is shown the same after it went through the model: nothing of it is lost.
+/// A service that Swarm showed is shown the same after a conversion to the model and back.
 fn converts(spec: &Value) -> Result<(), String> {
     let spec = with_ids_of_ours(spec.clone());
     let shown = through_the_model(&spec)?;
     if shown == spec { Ok(()) } else { Err(format!("was\n{spec}\nbecame\n{shown}")) }
 }
 
-/// A service that was asked for is shown as it was asked for, with what Swarm fills in where nothing was said.
+/// A service is shown as its request asked for it, with Swarm's defaults where the request left settings out.
 fn converts_with_defaults(asked: &Value) -> Result<(), String> {
     let mut spec = with_ids_of_ours(asked.clone());
     let shown = through_the_model(&spec)?;
@@ -149,7 +149,7 @@ fn through_the_model(spec: &Value) -> Result<Value, String> {
     serde_json::to_value(shown).map_err(|why| why.to_string())
 }
 
-/// Ids of secrets and configs as a cluster of ours may have them: Docker's may be larger than 128 bits.
+/// Replaces ids of secrets and configs by ids that Essaim can have: Docker's may be larger than 128 bits.
 fn with_ids_of_ours(mut spec: Value) -> Value {
     for (list, field) in [("Secrets", "SecretID"), ("Configs", "ConfigID")] {
         let found = spec.pointer_mut(&format!("/TaskTemplate/ContainerSpec/{list}")).and_then(Value::as_array_mut);
@@ -161,7 +161,7 @@ fn with_ids_of_ours(mut spec: Value) -> Value {
     spec
 }
 
-/// Walks the bodies of one exchange and says how many it found.
+/// Tests the bodies of one exchange and returns how many there were.
 fn walk(exchange: &Value, file: &Path) -> usize {
     let (method, path) = (exchange["method"].as_str().unwrap_or(""), exchange["path"].as_str().unwrap_or(""));
     let path = path.split('?').next().unwrap_or("");

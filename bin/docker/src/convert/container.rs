@@ -1,4 +1,5 @@
-//! What a task runs, read so that an invalid one cannot exist, and shown as it was given.
+//! Conversion of containers. A request is parsed so that an invalid container cannot exist; a container is shown as it
+//! was given.
 
 use super::spec::given;
 use super::{duration, nanos};
@@ -16,7 +17,7 @@ use essaim_model::service as parts;
 use essaim_model::service::{ConfigTarget, HealthCheck, HealthTimes, MountSource, Mounts};
 use std::time::Duration;
 
-/// Reads what a task runs.
+/// Parses the container of a service.
 pub(super) fn read_container(asked: ContainerSpec) -> Result<model::ContainerSpec, Refusal> {
     let capability = |text: &String| parts::Capability::parse(text);
     let dns = |DnsConfig { nameservers, search, options }| parts::DnsConfig::parse(&nameservers, search, options);
@@ -58,7 +59,7 @@ pub(super) fn read_container(asked: ContainerSpec) -> Result<model::ContainerSpe
     })
 }
 
-/// What a task runs, as Docker shows it.
+/// The container of a service in Docker's shape.
 pub(super) fn show_container(container: &model::ContainerSpec) -> ContainerSpec {
     let model::ContainerSpec {
         image,
@@ -199,7 +200,7 @@ fn show_privileges(privileges: &parts::Privileges) -> Privileges {
     }
 }
 
-/// A mount has the options of its own kind and of no other.
+/// Parses a mount. Options of another kind of mount are refused.
 fn read_mount(asked: Mount) -> Result<parts::Mount, Refusal> {
     let Mount {
         kind,
@@ -359,7 +360,8 @@ fn show_file(file: &parts::FileTarget) -> FileTarget {
     FileTarget { name, uid, gid, mode }
 }
 
-/// The id of what a reference names. Every id of this cluster can be read, so one that cannot names nothing.
+/// Parses the id in a reference. A text that is no id of this cluster is refused as not found. `what` names the noun in
+/// the refusal.
 fn read_id<T: std::str::FromStr>(what: &str, text: &str) -> Result<T, Refusal> {
     if text.is_empty() {
         return Err(Refusal::invalid(format!("malformed {what} reference")));

@@ -1,4 +1,4 @@
-//! Services, as Docker shows them and as lists narrow them.
+//! Conversion of services, and the filters of their lists.
 
 use super::{Context, spec, task};
 use crate::service::{Endpoint, Service, ServiceStatus, UpdateConfig, UpdateStatus};
@@ -6,10 +6,10 @@ use crate::{Filters, ObjectVersion};
 use essaim_model as model;
 use essaim_model::{Mode, Refusal, State, TaskState, UpdateState};
 
-/// The filters that a list of services knows.
+/// Filter keys that a list of services accepts.
 pub const FILTERS: [&str; 5] = ["id", "label", "mode", "name", "runtime"];
 
-/// As Docker shows it; with counts of tasks when `status` was asked for.
+/// The service in Docker's shape; with counts of its tasks when `status` was asked for.
 pub fn show(service: &model::Service, context: &Context<'_>, status: bool) -> Service {
     let shown = spec::show(&service.spec);
     let endpoint = shown.endpoint_spec.clone().filter(|endpoint| !endpoint.ports.is_empty()).unwrap_or_default();
@@ -27,7 +27,7 @@ pub fn show(service: &model::Service, context: &Context<'_>, status: bool) -> Se
     }
 }
 
-/// Fills in what is in force where nothing was set, as `inspect` asks for.
+/// Fills in the settings in force where the spec leaves them out, for `inspect` with defaults.
 pub fn with_defaults(service: &mut Service) {
     let update = || UpdateConfig {
         parallelism: 1,
@@ -53,7 +53,7 @@ pub fn with_defaults(service: &mut Service) {
     }
 }
 
-/// Docker's word for where an update stands.
+/// Docker's word for the phase of an update.
 pub const fn update_state(state: UpdateState) -> &'static str {
     match state {
         UpdateState::Updating => "updating",
@@ -74,7 +74,7 @@ fn show_update(status: &model::UpdateStatus) -> UpdateStatus {
     }
 }
 
-/// How many of its tasks run, should run, and are done.
+/// Counts the tasks of a service that run, that are wanted, and that are complete.
 pub fn count(service: &model::Service, state: &State) -> ServiceStatus {
     let mut counts = ServiceStatus::default();
     let mut wanted = 0;
@@ -90,7 +90,7 @@ pub fn count(service: &model::Service, state: &State) -> ServiceStatus {
     counts
 }
 
-/// Whether a list with these filters has this service.
+/// Whether a list with these filters contains this service.
 pub fn matches(filters: &Filters, service: &model::Service) -> bool {
     let mode = match service.spec.mode {
         Mode::Replicated { .. } => "replicated",
@@ -105,12 +105,12 @@ pub fn matches(filters: &Filters, service: &model::Service) -> bool {
         && filters.equals("runtime", "container")
 }
 
-/// Refuses what no list of services can be narrowed to.
+/// Refuses filters with keys that a list of services does not know.
 pub fn check_filters(filters: &Filters) -> Result<(), Refusal> {
     filters.expect(&FILTERS)
 }
 
-/// What whoever asked for this service should know beside its id.
+/// Warnings about a new or updated service, which its client prints.
 pub fn warnings(spec: &model::ServiceSpec) -> Option<Vec<String>> {
     let ports = spec.endpoint.as_ref().is_some_and(|endpoint| !endpoint.ports.is_empty());
     ports.then(|| {

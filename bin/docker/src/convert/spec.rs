@@ -1,10 +1,11 @@
-//! A request for a service, read so that an invalid one cannot exist, and shown as it was given.
+//! Conversion of service specs. A request is parsed so that an invalid spec cannot exist; a spec is shown as it was
+//! given.
 //!
-//! Every field that Docker's spec has has its place in `model::ServiceSpec`; what a client left out stays left out, so
-//! that a spec that is read back and sent again asks for nothing new. Whether anything honours a setting is not asked
-//! here: `model::service::support` is asked when a service is created or updated.
+//! Every field of Docker's spec has its place in `model::ServiceSpec`. A field that a client left out stays left out,
+//! so that a spec that is read back and sent again asks for nothing new. Whether a setting is honoured is not checked
+//! here but by `model::service::support`, when a service is created or updated.
 //!
-//! What a task runs is read and shown in [`super::container`].
+//! The container of a service is converted in [`super::container`].
 
 use super::container::{read_container, show_container};
 use super::{duration, nanos};
@@ -19,14 +20,14 @@ use essaim_model as model;
 use essaim_model::service::{GenericResources, NetworkAttachment, Share, Swap, Swappiness};
 use essaim_model::{FailureAction, Mode, Name, PortProtocol, PublishMode, Refusal, RestartCondition, UpdateOrder};
 
-/// Reads a request. `fallback` names a service that was given no name.
+/// Parses the spec of a request. `fallback` makes a name for a service without one.
 pub fn read(asked: ServiceSpec, fallback: impl FnOnce() -> String) -> Result<model::ServiceSpec, Refusal> {
     let name = if asked.name.is_empty() { fallback() } else { asked.name };
     let name = Name::parse(&name).map_err(|invalid| Refusal::invalid(invalid.to_string()))?;
     let labels = asked.labels.unwrap_or_default();
     let mut task = read_task(asked.task_template)?;
     if task.networks.is_empty() {
-        // Where clients of before 2017 name them.
+        // Clients of before 2017 name the networks here.
         task.networks = asked.networks.into_iter().map(read_network).collect::<Result<_, _>>()?;
     }
     Ok(model::ServiceSpec {
@@ -36,8 +37,8 @@ pub fn read(asked: ServiceSpec, fallback: impl FnOnce() -> String) -> Result<mod
         mode: read_mode(asked.mode)?,
         update: asked.update_config.map(read_update).transpose()?,
         rollback: asked.rollback_config.map(read_update).transpose()?,
-        // Clients leave it out or send the default, and send the default back when they change something else: that is
-        // no other request, or the first `service scale` would replace every task.
+        // Some clients leave the endpoint out and others send the default; and they send the default back when they
+        // change something else. Both mean the same: otherwise the first `service scale` would replace every task.
         endpoint: asked
             .endpoint_spec
             .map(read_endpoint)
@@ -46,7 +47,7 @@ pub fn read(asked: ServiceSpec, fallback: impl FnOnce() -> String) -> Result<mod
     })
 }
 
-/// A spec as Docker shows it.
+/// The spec in Docker's shape.
 pub fn show(spec: &model::ServiceSpec) -> ServiceSpec {
     ServiceSpec {
         name: spec.name.to_string(),
@@ -64,7 +65,8 @@ pub fn show(spec: &model::ServiceSpec) -> ServiceSpec {
     }
 }
 
-/// Only containers can be read: a plugin or a network attachment as a service is refused by its name.
+/// Parses the description of a service's tasks. A plugin or a network attachment as a service is refused by name; only
+/// containers are supported.
 fn read_task(asked: TaskSpec) -> Result<model::TaskSpec, Refusal> {
     let other = [
         (asked.plugin_spec.is_some(), "a plugin as a service"),
@@ -169,7 +171,7 @@ fn read_mode(asked: ServiceMode) -> Result<Mode, Refusal> {
         (None, None, None, Some(Empty {})) => Ok(Mode::GlobalJob),
         (replicated, None, None, None) => {
             let replicas = replicated.and_then(|replicated| replicated.replicas).unwrap_or(1);
-            // More than fits is more than any service may have.
+            // A number that does not fit is more than any service may have.
             Ok(Mode::Replicated { replicas: u32::try_from(replicas).unwrap_or(u32::MAX) })
         }
         _ => Err(Refusal::invalid("must specify only one service mode")),
@@ -239,12 +241,13 @@ fn read_port(asked: PortConfig) -> Result<model::PortConfig, Refusal> {
     })
 }
 
-/// A text of Docker's that is empty when it was left out.
+/// Reads a text field of Docker's, which is empty when it was left out.
 pub(super) fn given(text: String) -> Option<String> {
     (!text.is_empty()).then_some(text)
 }
 
-/// What each task is made of; `template` for a service's, which names its runtime, and not for a task's own.
+/// The description of tasks in Docker's shape. `template` is true for that of a service, which names its runtime, and
+/// false for that of a single task.
 pub fn show_task(task: &model::TaskSpec, template: bool) -> TaskSpec {
     TaskSpec {
         container_spec: Some(show_container(&task.container)),
@@ -378,7 +381,7 @@ fn show_port(port: &model::PortConfig) -> PortConfig {
     }
 }
 
-/// A name for a service that was given none, from the bits of its id.
+/// Makes a name for a service without one, from the bits of its id.
 pub fn name_from(bits: u128) -> String {
     const MANNERS: [&str; 16] = [
         "amber", "brisk", "calm", "deft", "eager", "fond", "gentle", "humble", "idle", "jolly", "keen", "lively",
@@ -428,7 +431,7 @@ mod tests {
         })
     }
 
-    /// The plain wish with one more field, addressed by a JSON pointer to its parent.
+    /// The plain spec with one more field; `parent` is the JSON pointer to the field's parent.
     fn with(parent: &str, field: &str, value: serde_json::Value) -> serde_json::Value {
         let mut spec = plain();
         spec.pointer_mut(parent).expect("a parent")[field] = value;
@@ -465,7 +468,7 @@ mod tests {
         let recorded: Vec<ServiceSpec> = serde_json::from_str(text).expect("recorded bodies parse");
         let (mut taken, mut declined) = (0, 0);
         for mut asked in recorded {
-            // Docker's ids may be larger than ours can be.
+            // Docker's ids may be larger than the 128 bits of Essaim's ids.
             let container = asked.task_template.container_spec.iter_mut();
             for it in container {
                 it.secrets.iter_mut().for_each(|it| it.secret_id.replace_range(..1, "0"));
@@ -477,7 +480,7 @@ mod tests {
                     assert_eq!(read(show(&spec), String::new), Ok(spec));
                     taken += 1;
                 }
-                // Swarm refused these as well.
+                // Swarm refused these requests as well.
                 Err(refusal) => assert_eq!(refusal.kind, RefusalKind::Invalid),
             }
         }
@@ -516,7 +519,7 @@ mod tests {
             assert_eq!(refusal.kind, RefusalKind::Unsupported);
             assert!(refusal.text.starts_with(flag), "{}", refusal.text);
         }
-        // What the managers do themselves works with every engine.
+        // Settings that only managers act on work with every engine.
         let update = json!({"Parallelism": 2, "Delay": 7, "FailureAction": "rollback", "Order": "start-first"});
         for honoured in [plain(), with("", "UpdateConfig", update.clone()), with("", "RollbackConfig", update)] {
             assert_eq!(refusal(&parse(honoured).expect("plain"), EngineKind::Process), None);

@@ -93,7 +93,7 @@ fn show_status(task: &model::Task, state: &State) -> TaskStatus {
     }
 }
 
-/// Since when and why a node cannot be reached, if that is so.
+/// The time since which a node cannot be reached, and the reason; `None` when the node can be reached.
 fn out_of_reach(state: &State, node: NodeId) -> Option<(Timestamp, String)> {
     let node = state.node(node)?;
     let tier = match node.reachability {
@@ -114,7 +114,7 @@ const fn desired(desired: Desired) -> &'static str {
     }
 }
 
-/// The loopback address of a task that runs as a process, as clients expect addresses: on a network, with a mask.
+/// The loopback address of a process task in Docker's shape: clients expect a network and a mask.
 fn loopback(address: IpAddr) -> NetworkAttachment {
     let bits = if address.is_ipv4() { 8 } else { 128 };
     NetworkAttachment {
@@ -131,12 +131,13 @@ fn loopback(address: IpAddr) -> NetworkAttachment {
     }
 }
 
-/// Whether Docker counts it as running.
+/// Whether Docker counts the task as running.
 pub fn is_running(task: &model::Task, state: &State) -> bool {
     task.is_running() && task.node().is_none_or(|node| out_of_reach(state, node).is_none())
 }
 
-/// Whether it follows the service's present spec, where that lets it run, as the CLI's progress bar wants to know.
+/// Whether the task follows the service's present spec and runs where that spec allows. The CLI's progress bar asks for
+/// this.
 pub fn is_up_to_date(task: &model::Task, state: &State) -> bool {
     let Some(service) = state.service(task.service) else { return false };
     let node = task.node().and_then(|node| state.node(node));
@@ -146,8 +147,8 @@ pub fn is_up_to_date(task: &model::Task, state: &State) -> bool {
         && node.is_none_or(|node| service.spec.task.placement().allows(node))
 }
 
-/// The tasks that a list with these filters has, by id. Names of services and nodes are looked up, and one that is
-/// not there is refused, as in Swarm.
+/// The tasks that a list with these filters contains, in the order of ids. An unknown service or node in a filter is
+/// refused, as in Swarm.
 pub fn list<'a>(filters: &Filters, state: &'a State) -> Result<Vec<&'a std::sync::Arc<model::Task>>, Refusal> {
     filters.expect(&FILTERS)?;
     if let Some(unknown) = filters.get("desired-state").find(|value| !STATES.contains(value)) {
@@ -173,7 +174,7 @@ pub fn list<'a>(filters: &Filters, state: &'a State) -> Result<Vec<&'a std::sync
             && (!filters.has("name") || filters.begins("name", &resolve::name_of_task(state, task)))
             && filters.labels("label", state.spec(task.service, task.spec_version).map_or(&no_labels, |it| &it.labels))
     };
-    // With a service or a node named, the indexes of the state spare the walk over every task.
+    // When a service or a node is named, an index of the state avoids walking over every task.
     let candidates: Vec<_> = if !services.is_empty() {
         services.iter().flat_map(|service| state.tasks_of(*service)).collect()
     } else if !nodes.is_empty() {

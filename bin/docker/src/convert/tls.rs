@@ -1,10 +1,11 @@
-//! The root of trust as Docker shows it: the certificate, and who issued it in base64.
+//! Conversion of the root of trust: the root certificate, and its subject and public key in base64.
 
 use crate::swarm::TlsInfo;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-/// Of a root certificate in PEM. One that cannot be read is shown as it is, without its parts.
+/// The root certificate `root_pem` in Docker's shape. A text that is no certificate is shown as it is, without subject
+/// and key.
 pub fn info(root_pem: &str) -> TlsInfo {
     let mut info = TlsInfo { trust_root: root_pem.into(), ..TlsInfo::default() };
     let Ok((_, pem)) = x509_parser::pem::parse_x509_pem(root_pem.as_bytes()) else { return info };
@@ -23,7 +24,7 @@ mod tests {
     fn a_recorded_root_shows_its_recorded_parts() {
         let text = include_str!("../../tests/fixtures/swarm.json");
         let recorded: Vec<crate::swarm::Swarm> = serde_json::from_str(text).expect("recorded bodies parse");
-        // While a root is being replaced, the issuer shown is the next one's.
+        // While a root is being replaced, Docker shows the issuer of the next root.
         for swarm in recorded.into_iter().filter(|swarm| !swarm.cluster.root_rotation_in_progress) {
             assert_eq!(info(&swarm.cluster.tls_info.trust_root), swarm.cluster.tls_info);
         }
