@@ -1,14 +1,15 @@
-//! Admission: what the replicated table takes away from what certificates grant.
+//! Admission: the rights that the replicated table takes away from what certificates grant.
 //!
-//! A certificate grants, and a manager's is signed only after the commit that promoted it. The table holds the
-//! exceptions: who is a manager today, and which removed nodes still hold certificates that have not expired. Ten
-//! thousand joins do not change it. It names its place in the log, (lineage, index), and never goes back.
+//! A certificate grants rights, and a manager's is signed only after the commit that promoted it. The table holds the
+//! exceptions: which nodes are managers today, and which removed nodes still hold certificates that have not expired.
+//! Ten thousand joins do not change it. A table names its place in the log, (lineage, index), and is never replaced by
+//! an older one.
 //!
-//! One thing the table must not do is judge what it cannot know. A manager that was away has an old table, and if it
-//! refused the leader because the leader was promoted meanwhile, it would never hear of that promotion. So a
-//! certificate says at which index it was granted, and one that is newer than the table stands.
+//! The table must not judge what it cannot know. A manager that was away has an old table, and if it refused the leader
+//! because the leader was promoted in the meantime, it would never hear of that promotion. So a certificate contains
+//! the index at which it was granted, and one that is newer than the table is accepted.
 //!
-//! Pure: no clock and no socket; tests hand in both.
+//! Pure: no clock and no socket; callers pass in both the time and the peer.
 
 use crate::lane::{Direction, Lane};
 use crate::trust::PeerIdentity;
@@ -17,104 +18,106 @@ use essaim_wire::record;
 use essaim_wire::{ClusterId, Index, Lineage, NodeId, Role, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The exceptions in force. The default knows nothing, and lets certificates alone decide.
+/// Table of the exceptions in force. The default is empty and lets certificates alone decide.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Admission {
-    /// The history of the log that it belongs to.
+    /// Lineage of the log that the table comes from.
     pub lineage: Lineage,
-    /// The place in the log that it states.
+    /// Index in the log whose state the table shows.
     pub index: Index,
-    /// Today's managers.
+    /// Nodes that are managers at that index.
     pub managers: BTreeSet<NodeId>,
-    /// Nodes that were removed, each until its last certificate has expired.
+    /// Removed nodes, each with the time at which its last certificate expires.
     pub removed: BTreeMap<NodeId, Timestamp>,
 }
 record!(Admission { 1: lineage, index, managers, removed });
 
-/// A peer may not do what it asks (or what this node would ask of it).
+/// Reasons why a peer may not do what it asks, or what this node would ask of it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Encode, Decode)]
 pub enum Denied {
-    /// It shows a certificate of another cluster.
+    /// The peer shows a certificate of another cluster.
     #[error("the certificate of {node} is of another cluster")]
     OtherCluster {
-        /// Who.
+        /// Peer with that certificate.
         node: NodeId,
     },
-    /// Its certificate is not good now.
+    /// The peer's certificate has expired.
     #[error("the certificate of {node} has expired; it must join again")]
     Expired {
-        /// Who.
+        /// Peer with that certificate.
         node: NodeId,
     },
     /// The node was removed from the cluster.
     #[error("{node} was removed from the cluster; it must join again")]
     Removed {
-        /// Who.
+        /// Removed node.
         node: NodeId,
     },
-    /// Its certificate is a worker's.
+    /// The lane requires a manager, and the peer's certificate is a worker's.
     #[error("{node} is a worker, and the lane {lane} is for managers")]
     Worker {
-        /// Who.
+        /// Worker that was denied.
         node: NodeId,
-        /// What for.
+        /// Lane that requires a manager.
         lane: Lane,
     },
-    /// Its certificate is a manager's, and it is none any more.
+    /// The lane requires a manager, and the peer was demoted since its certificate was signed.
     #[error("{node} was demoted, and the lane {lane} is for managers")]
     Demoted {
-        /// Who.
+        /// Demoted node.
         node: NodeId,
-        /// What for.
+        /// Lane that requires a manager.
         lane: Lane,
     },
-    /// The two belong to different histories: one of them lived through `--force-new-cluster` or `restore`.
+    /// The two nodes belong to different lineages of the log: one of them went through `--force-new-cluster` or
+    /// `restore`.
     #[error("{node} belongs to another history of the cluster ({theirs:?}, here {ours:?})")]
     OtherLineage {
-        /// Who.
+        /// Peer of the other lineage.
         node: NodeId,
-        /// What it said.
+        /// Lineage that the peer stated.
         theirs: Lineage,
-        /// What holds here.
+        /// Lineage of this node.
         ours: Lineage,
     },
-    /// Nobody has registered for the lane here, perhaps not yet.
+    /// No server is registered for the lane on this node, perhaps not yet.
     #[error("nobody serves the lane {lane} on this node")]
     Unserved {
-        /// Which.
+        /// Lane without a server.
         lane: Lane,
     },
-    /// The lane was opened on the other connection of the pair: large things must not delay small ones.
+    /// The lane was opened on the wrong connection of the pair (control or bulk): bulk traffic must not delay control
+    /// traffic.
     #[error("the lane {lane} does not run on this connection")]
     OtherTraffic {
-        /// Which.
+        /// Lane that was opened there.
         lane: Lane,
     },
     /// The peer has as many streams of the lane open as it may have.
     #[error("{node} has too many streams of the lane {lane} open already")]
     TooMany {
-        /// Who.
+        /// Peer with too many streams.
         node: NodeId,
-        /// Which.
+        /// Lane of these streams.
         lane: Lane,
     },
-    /// The two speak a version that does not know the lane.
+    /// The wire version of the session is older than the lane.
     #[error("{node} runs an older essaim, which does not know the lane {lane}: upgrade it")]
     Older {
-        /// Who.
+        /// Peer of the session.
         node: NodeId,
-        /// What for.
+        /// Lane that is newer than the session's wire version.
         lane: Lane,
     },
 }
 
 impl Admission {
-    /// Whether this table knows something that `other` does not.
+    /// Whether this table shows a later state than `other`.
     pub fn is_newer_than(&self, other: &Self) -> bool {
         (self.lineage.ordinal, self.index) > (other.lineage.ordinal, other.index)
     }
 
-    /// Takes `next` in place of this table if it is newer, and says whether it did. A table never goes back.
+    /// Replaces this table by `next` if that is newer. Returns whether it was replaced; a table never goes back.
     pub fn advance(&mut self, next: Self) -> bool {
         let newer = next.is_newer_than(self);
         if newer {
@@ -123,7 +126,7 @@ impl Admission {
         newer
     }
 
-    /// Whether a session with the peer may stand at all, and which role it has here.
+    /// Judges whether a session with the peer is allowed. Returns the peer's role on this node.
     pub fn judge_session(&self, cluster: ClusterId, peer: &PeerIdentity, now: Timestamp) -> Result<Role, Denied> {
         let node = peer.node;
         if peer.cluster != cluster {
@@ -138,7 +141,8 @@ impl Admission {
         Ok(self.role(peer))
     }
 
-    /// Whether a lane between this node and the peer may be opened. `theirs` is the lineage that the peer states.
+    /// Judges whether a lane between this node and the peer may be opened. `theirs` is the lineage that the peer
+    /// states.
     pub fn judge_lane(
         &self,
         cluster: ClusterId,
@@ -156,7 +160,7 @@ impl Admission {
                 Role::Manager => Denied::Demoted { node, lane },
             });
         }
-        // A node that has no history yet was just enrolled, and hears of it over these very lanes.
+        // A node without a lineage was just enrolled, and learns its lineage over these very lanes.
         let both_known = theirs != Lineage::default() && self.lineage != Lineage::default();
         if lane.needs_one_lineage() && both_known && theirs != self.lineage {
             return Err(Denied::OtherLineage { node, theirs, ours: self.lineage });
@@ -164,7 +168,7 @@ impl Admission {
         Ok(role)
     }
 
-    /// What the peer may do here: what its certificate grants, unless the table has taken it away since.
+    /// Effective role of the peer: what its certificate grants, unless the table has taken it away since.
     pub fn role(&self, peer: &PeerIdentity) -> Role {
         let known = peer.serial.granted <= self.index && *self != Self::default();
         match peer.role {
@@ -196,7 +200,7 @@ mod tests {
         }
     }
 
-    /// At index 10, node 1 is the manager and node 9 was removed.
+    /// The table at index 10: node 1 is the manager and node 9 was removed.
     fn table() -> Admission {
         Admission {
             lineage: Lineage { ordinal: 1, nonce: 7 },
@@ -229,7 +233,8 @@ mod tests {
 
     #[test]
     fn a_manager_whose_certificate_is_newer_than_the_table_is_one() {
-        // This node was away while node 2 was promoted (index 11) and became the leader. Only the leader can tell it.
+        // This node was away while node 2 was promoted (index 11) and became the leader. Only the leader can tell this
+        // node.
         assert_eq!(judge(&peer(2, Role::Manager, 11), Lane::Raft), Ok(Role::Manager));
     }
 

@@ -1,56 +1,56 @@
-//! Lanes: what a stream is for. One closed enum, judged before a byte of payload is decoded.
+//! Lanes: the purposes of streams. One closed enum, judged before a byte of payload is decoded.
 //!
-//! A lane says which role its two ends must have, and whether it runs on the control connection of a pair or on
+//! A lane determines which role its two ends must have, and whether it runs on the control connection of a pair or on
 //! the bulk connection, so that megabytes never delay a heartbeat.
 
 use bincode::{Decode, Encode};
 use essaim_wire::{Role, WireVersion};
 use std::fmt;
 
-/// The purpose of a stream. New lanes go to the end: the number of each is on the wire.
+/// Purpose of a stream. New lanes are appended, because the number of each is on the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
 pub enum Lane {
-    /// Typed traffic of actors: a worker opens it to the manager that it is linked to.
+    /// Typed traffic between actors: a worker opens it to the manager that it is linked to.
     Link,
-    /// Push-pull of the whole membership.
+    /// Push-pull of the whole membership table.
     Members,
-    /// The supervision tree and the journal of a node, for a manager that asks.
+    /// The supervision tree and the journal of a node, requested by a manager.
     View,
     /// Raft between managers.
     Raft,
-    /// A proposal of one manager on its way to the leader.
+    /// Proposals of one manager on their way to the leader.
     Propose,
-    /// Requests for certificates: of joiners, forwarded by a manager; for renewal, from the node itself. Whoever
-    /// serves it looks at the peer, since a worker may ask for nothing but its own renewal.
+    /// Requests for certificates: of joiners, forwarded by a manager; for renewal, from the node itself. The server of
+    /// the lane checks the peer, since a worker may request only its own renewal.
     Enrol,
     /// A snapshot of the state, from the leader to a manager that lags behind.
     Snapshot,
-    /// The logs of tasks: a manager asks the node that keeps them.
+    /// Logs of tasks: a manager requests them from the node that keeps them.
     Logs,
-    /// Who is linked to a manager and whom each node accuses, from that manager to the leader.
+    /// Nodes that are linked to a manager and the accusations of each, from that manager to the leader.
     Ballots,
 }
 
-/// Who opens a lane, as seen by the one who judges.
+/// Side that opens a lane, as seen by the node that judges.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Direction {
-    /// The peer opens it to this node.
+    /// The peer opens the lane to this node.
     Incoming,
-    /// This node opens it to the peer.
+    /// This node opens the lane to the peer.
     Outgoing,
 }
 
-/// Which of the two connections of a pair.
+/// The two connections of a pair of nodes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
 pub enum Traffic {
-    /// Small and urgent: links, Raft, membership.
+    /// Small and urgent traffic: links, Raft, membership.
     Control,
-    /// Large and patient: logs, snapshots. Opened when first needed.
+    /// Large and patient traffic: logs, snapshots. Opened when first needed.
     Bulk,
 }
 
 impl Lane {
-    /// Every lane, in the order of their numbers.
+    /// All lanes, in the order of their numbers.
     pub const ALL: [Self; 9] = [
         Self::Link,
         Self::Members,
@@ -63,22 +63,22 @@ impl Lane {
         Self::Ballots,
     ];
 
-    /// The least role the peer must have.
+    /// The least role that the peer must have.
     pub const fn least_role(self, direction: Direction) -> Role {
         match (self, direction) {
             (Self::Raft | Self::Propose | Self::Snapshot | Self::Ballots, _) => Role::Manager,
-            // Only a manager serves links and signs certificates; any node asks for them.
+            // Only a manager serves links and signs certificates; any node may request them.
             (Self::Link | Self::Enrol, Direction::Outgoing) => Role::Manager,
             (Self::Link | Self::Enrol, Direction::Incoming) => Role::Worker,
-            // What tasks print may be secret, and a tree and a journal name tasks and say why they failed: managers
-            // alone ask for them.
+            // Output of tasks may be secret, and a tree and a journal name tasks and the reasons of their failures:
+            // only managers may request them.
             (Self::Logs | Self::View, Direction::Incoming) => Role::Manager,
             (Self::Logs | Self::View, Direction::Outgoing) => Role::Worker,
             (Self::Members, _) => Role::Worker,
         }
     }
 
-    /// The wire version that the lane came with.
+    /// Wire version that introduced the lane.
     const fn since(self) -> WireVersion {
         match self {
             Self::Link
@@ -93,12 +93,12 @@ impl Lane {
         }
     }
 
-    /// Whether the lane may be opened on a session of this version: a peer of an older one would not know it.
+    /// Whether the lane may be opened on a session of this wire version: a peer of an older one would not know it.
     pub const fn is_known_to(self, version: WireVersion) -> bool {
         self.since().0 <= version.0
     }
 
-    /// The connection it runs on.
+    /// Connection that the lane runs on.
     pub const fn traffic(self) -> Traffic {
         match self {
             Self::Link | Self::Members | Self::View | Self::Raft | Self::Propose | Self::Enrol | Self::Ballots => {
@@ -108,7 +108,7 @@ impl Lane {
         }
     }
 
-    /// Whether both ends must belong to the same history of the log.
+    /// Whether both ends must belong to the same lineage of the log.
     pub const fn needs_one_lineage(self) -> bool {
         matches!(self, Self::Raft | Self::Propose | Self::Snapshot | Self::Ballots)
     }

@@ -1,14 +1,14 @@
-//! How bytes and trust move between nodes. Knows no actor, no service and no task.
+//! Transport: how bytes and trust move between nodes. It knows no actor, no service and no task.
 //!
-//! Every node has one UDP port and speaks QUIC on it. The certificate says who a node is, the replicated
-//! [`Admission`] table says who is no longer what its certificate claims, and a [`Lane`] says what a stream is for.
-//! Above sits the [`Endpoint`]: sessions by node id, dialled when needed, at most two connections a pair.
+//! Every node has one UDP port and speaks QUIC on it. A certificate identifies its node, the replicated [`Admission`]
+//! table lists the nodes that have lost rights of their certificate, and a [`Lane`] is the purpose of a stream. The
+//! [`Endpoint`] is built on these: sessions by node id, dialled when needed, at most two connections a pair.
 //!
 //! In suggested reading order:
 //!
-//! - [`network`]: the cut between the world and the simulation.
+//! - [`network`]: the traits that separate the real network from the simulated one.
 //! - [`trust`]: keys, certificates, join tokens.
-//! - [`lane`], [`admission`], [`frame`]: what may be said, by whom, and in which pieces.
+//! - [`lane`], [`admission`], [`frame`]: purposes of streams, the rights to open them, and messages on them.
 //! - [`endpoint`]: sessions, lanes, enrolment.
 //! - `quic` and `sim` (feature `sim`): the two networks.
 
@@ -36,26 +36,26 @@ pub use trust::{
     PeerIdentity, Refused, Serial, SigningRequest, TokenSecret, TrustError, renewal_due,
 };
 
-/// Why a connection or stream was closed, as a number on the wire. The words beside it are for people.
+/// Reasons why a connection or stream was closed, as numbers on the wire. The text beside a number is for people.
 pub mod code {
     /// The node leaves or stops; nothing is wrong.
     pub const GOING: u32 = 0;
-    /// Hello was not understood, or did not come in time.
+    /// Hello was malformed, or did not come in time.
     pub const HELLO: u32 = 1;
-    /// The certificate or the admission table does not allow it.
+    /// The certificate or the admission table does not allow the session or lane.
     pub const DENIED: u32 = 2;
-    /// Another connection between the two stands in its place.
+    /// Another connection between the two nodes replaced this one.
     pub const DUPLICATE: u32 = 3;
-    /// The node shows another certificate now and will dial again.
+    /// The node has another certificate now and will dial again.
     pub const IDENTITY: u32 = 4;
-    /// A frame was over the limit or did not decode.
+    /// A frame was over the limit or could not be decoded.
     pub const FRAME: u32 = 5;
-    /// Nobody serves the lane.
+    /// No server is registered for the lane.
     pub const UNSERVED: u32 = 6;
     /// The session was not used for a while.
     pub const IDLE: u32 = 7;
-    /// Somebody asked for the end of the session.
+    /// The node was told to end the session.
     pub const DISCONNECTED: u32 = 8;
-    /// Too many strangers are connected, or are being answered; this one may try again.
+    /// Too many strangers are connected, or are being answered; the stranger may try again.
     pub const BUSY: u32 = 9;
 }

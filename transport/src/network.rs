@@ -88,10 +88,10 @@ pub trait Arrival: Send {
     /// Whether the peer has shown that it receives what is sent to its address. Until then the address may be forged.
     fn is_validated(&self) -> bool;
 
-    /// Asks the peer to show that, and forgets it until it does. Only while it has not.
+    /// Demands that the peer validates its address, and forgets the arrival until it does. Only for an unvalidated one.
     fn demand_validation(self: Box<Self>);
 
-    /// Drops it without an answer. Its peer asks again after a while.
+    /// Drops the arrival without an answer. Its peer retries after a while.
     fn ignore(self: Box<Self>);
 
     /// Performs the handshake.
@@ -142,7 +142,7 @@ pub trait Connection: Send + Sync {
     /// Waits for the next datagram of the other side.
     fn recv_datagram(&self) -> BoxFuture<'_, Result<Bytes, Ended>>;
 
-    /// What the other side may occupy of this node from now on. A network in memory keeps no such limit.
+    /// Sets the limits on what the other side may occupy of this node. A network in memory has no such limits.
     fn allow(&self, allowance: Allowance) {
         let _ = allowance;
     }

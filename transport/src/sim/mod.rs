@@ -170,7 +170,7 @@ impl SimNetwork {
         self.state().met
     }
 
-    /// Number of sessions that stand now, each counted once.
+    /// Number of open sessions, each counted once.
     pub fn sessions(&self) -> usize {
         let stands = |conn: &&Conn| conn.end(Side::Dialler).is_open() && conn.end(Side::Acceptor).is_open();
         self.state().conns.values().filter(stands).count()
@@ -203,7 +203,7 @@ impl Shared {
     }
 }
 
-/// Runs the queue: everything happens at its time, until the last handle on the network is dropped.
+/// Runs the queue: each event is handled at its time, until the last handle on the network is dropped.
 async fn run(shared: Weak<Shared>, queued: Arc<Notify>) {
     loop {
         let next = {

@@ -178,14 +178,14 @@ impl Arrival for SimArrival {
         self.asked.as_ref().map_or(self.addr, |asked| asked.from)
     }
 
-    /// Nobody forges an address here.
+    /// Addresses are never forged in the simulation.
     fn is_validated(&self) -> bool {
         true
     }
 
     fn demand_validation(self: Box<Self>) {}
 
-    /// Here its peer is told: it would not ask again.
+    /// In the simulation the peer is told, because it would not retry.
     fn ignore(self: Box<Self>) {}
 
     fn complete(mut self: Box<Self>) -> BoxFuture<'static, Result<Arc<dyn Connection>, DialError>> {

@@ -23,16 +23,16 @@ const IDLE: Duration = Duration::from_secs(3);
 /// Interval of keep-alive packets, as in the real network.
 const KEEP_ALIVE: Duration = Duration::from_secs(1);
 
-/// A reliable message that is lost, or whose path is cut, is sent again after this time.
+/// Time after which a reliable message is sent again that was lost, or whose path is cut.
 const RESEND: Duration = Duration::from_millis(100);
 
-/// A dial that was not answered is sent again after this time.
+/// Time after which an unanswered dial is sent again.
 const DIAL_RESEND: Duration = Duration::from_millis(200);
 
 /// Packets that the socket of a frozen process holds; further ones are lost, as in a kernel's buffer.
 const HELD_MAX: usize = 16 << 10;
 
-/// First of the ports that are handed out for port 0.
+/// First of the ports that are assigned for port 0.
 const EPHEMERAL: u16 = 49152;
 
 pub(super) struct State {
@@ -49,7 +49,7 @@ pub(super) struct State {
     queue: BTreeMap<(Instant, u64), Happening>,
     hosts: BTreeMap<IpAddr, HostState>,
     numbers: u64,
-    /// When the first packet arrived: times in the fingerprint count from there.
+    /// Moment of the first packet's arrival; times in the fingerprint count from there.
     pub(super) begun: Option<Instant>,
 }
 
@@ -128,7 +128,7 @@ pub(super) enum What {
         stream: u64,
         code: u32,
     },
-    /// This many bytes of the stream were read: the sender's window opens by as much.
+    /// Flow control: this many bytes of the stream were read, and the sender's window grows by as much.
     Credit {
         stream: u64,
         bytes: usize,

@@ -13,7 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 /// Bytes that may be under way or unread on one stream, as in the real network.
 const WINDOW: usize = 1 << 20;
 
-/// The largest piece that travels at once.
+/// Bytes of the largest piece of a stream that is sent at once.
 const PIECE: usize = 64 << 10;
 
 pub(super) struct SimSend {
