@@ -1,9 +1,9 @@
-//! The one codec: bincode 2 with its standard configuration, and bounded in both directions.
+//! The only codec: bincode 2 with its standard configuration, bounded in both directions.
 //!
-//! bincode is positional and no longer maintained upstream, so nothing else in the workspace calls it: this module
-//! is the only place to change when it has to be replaced. Types derive bincode's own `Encode` and `Decode`, never
-//! serde's. What was encoded once and lies on disk, or is sent by another build, stays readable: structs that may grow are
-//! [records](crate::record), variants of enums are only appended, and golden bytes hold both to it.
+//! bincode is positional and no longer maintained upstream, so nothing else in the workspace calls it: this module is
+//! the only place to change when it has to be replaced. Types derive bincode's own `Encode` and `Decode`, never
+//! serde's. Bytes that are on disk, or come from another build, stay readable: structs that may grow are
+//! [records](crate::record), variants of enums are only appended, and golden bytes check both.
 
 use bincode::config::{Configuration, Limit, LittleEndian, Varint};
 use bincode::enc::EncoderImpl;
@@ -11,40 +11,40 @@ use bincode::enc::write::SizeWriter;
 use bincode::error::AllowedEnumVariants;
 use bincode::{Decode, Encode};
 
-/// No value that is decoded may claim more memory than this: 16 MiB, four times the largest frame, so that a
-/// length prefix made up by a broken peer is an error and not an allocation.
+/// Upper bound on the memory in bytes that a decoded value may claim: 16 MiB, four times the largest frame, so that a
+/// length prefix invented by a broken peer is an error and not an allocation.
 const DECODE_LIMIT: usize = 16 << 20;
 
-/// Little-endian, integers of variable length.
+/// bincode's configuration: little-endian, integers of variable length.
 pub(crate) const CONFIG: Configuration<LittleEndian, Varint, Limit<DECODE_LIMIT>> =
     bincode::config::standard().with_limit::<DECODE_LIMIT>();
 
-/// The bytes are no value of the type. Nothing was changed.
+/// Reasons why bytes are no value of the expected type. No state has changed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
-    /// The bytes were cut, they belong to another type, or something rotted. Their sender is at fault.
+    /// The bytes were cut, belong to another type, or are corrupt. Their sender is at fault.
     #[error("undecodable {what}: {why}")]
     Damaged {
-        /// The type that was expected.
+        /// Name of the expected type.
         what: &'static str,
-        /// What is wrong with the bytes.
+        /// Description of what is wrong with the bytes.
         why: String,
     },
-    /// The bytes were written by a newer program: they carry a variant or a version that this one does not know. The
-    /// way on is the newer program; to skip such a value would be to lose what it says.
+    /// A newer program wrote the bytes: they contain a variant or a version that this one does not know. The remedy is
+    /// to upgrade this program; skipping such a value would lose its content.
     #[error("written by a newer essaim: {what} has number {found}, and this build knows {known} at most")]
     Newer {
-        /// The enum or record whose variant or version is not known.
+        /// Name of the enum or record with the unknown variant or version.
         what: &'static str,
-        /// The number of the variant or version.
+        /// Number of the variant or version.
         found: u32,
-        /// The highest number that this build knows.
+        /// Highest number that this build knows.
         known: u32,
     },
 }
 
 impl DecodeError {
-    /// An error about bytes that decode, but to something that may not be.
+    /// An error about bytes that can be decoded, but to an invalid value.
     pub fn new(what: &'static str, why: impl Into<String>) -> Self {
         Self::Damaged { what, why: why.into() }
     }
@@ -54,16 +54,16 @@ impl DecodeError {
         matches!(self, Self::Newer { .. })
     }
 
-    /// Whether these are the words of an error about what a newer program wrote: for those who hear of it through a
-    /// library that keeps nothing but the words.
+    /// Whether this is the text of a [`DecodeError::Newer`]: for callers that get the error through a library that
+    /// keeps only its text.
     pub fn tells_of_newer(words: &str) -> bool {
         words.contains("written by a newer essaim")
     }
 
     fn of<T>(why: &bincode::error::DecodeError) -> Self {
         match why {
-            // Other kinds of enum than ours (an `Option`, an address) never grow: there it is damage. bincode names
-            // those by their path.
+            // Enums of other crates (an `Option`, an address) never grow, so an unknown variant of these is damage.
+            // bincode names them by their path.
             bincode::error::DecodeError::UnexpectedVariant {
                 type_name,
                 allowed: AllowedEnumVariants::Range { max, .. },
@@ -84,18 +84,19 @@ pub struct EncodeError {
     why: String,
 }
 
-/// The bytes of `value`.
+/// Encodes `value`.
 ///
 /// # Panics
 ///
-/// When `value` is larger than 16 MiB: whatever is encoded is bounded where it is made, so this is a fault of ours.
+/// When `value` is larger than 16 MiB: every encoded value is bounded where it is made, so this is a bug of this
+/// program.
 pub fn encode<T: Encode>(value: &T) -> Vec<u8> {
     let mut bytes = Vec::new();
     encode_into(value, &mut bytes).expect("a value is bounded where it is made");
     bytes
 }
 
-/// Appends the bytes of `value`; on an error `bytes` is as it was.
+/// Encodes `value` at the end of `bytes`; on an error `bytes` is unchanged.
 pub fn encode_into<T: Encode>(value: &T, bytes: &mut Vec<u8>) -> Result<(), EncodeError> {
     let start = bytes.len();
     bincode::encode_into_std_write(value, bytes, CONFIG).map(|_| ()).map_err(|why| {
@@ -104,7 +105,7 @@ pub fn encode_into<T: Encode>(value: &T, bytes: &mut Vec<u8>) -> Result<(), Enco
     })
 }
 
-/// How many bytes [`encode`] makes of `value`, without making them.
+/// Length in bytes of what [`encode`] would return for `value`, without encoding it.
 ///
 /// # Panics
 ///
@@ -115,7 +116,7 @@ pub fn encoded_len<T: Encode>(value: &T) -> usize {
     encoder.into_writer().bytes_written
 }
 
-/// The value with exactly these bytes; anything left over is an error too.
+/// Decodes a value from exactly these bytes; bytes left over are an error too.
 pub fn decode<T: Decode<()>>(bytes: &[u8]) -> Result<T, DecodeError> {
     let (value, used) = decode_prefix(bytes)?;
     match bytes.len() - used {
@@ -124,12 +125,12 @@ pub fn decode<T: Decode<()>>(bytes: &[u8]) -> Result<T, DecodeError> {
     }
 }
 
-/// The value at the start of `bytes`, and how many bytes it took.
+/// Decodes a value from the start of `bytes`. Returns the value and its length in bytes.
 pub fn decode_prefix<T: Decode<()>>(bytes: &[u8]) -> Result<(T, usize), DecodeError> {
     bincode::decode_from_slice(bytes, CONFIG).map_err(|why| DecodeError::of::<T>(&why))
 }
 
-/// The type's name without the modules it lives in, for people who read errors.
+/// The type's name without its modules, for the text of errors.
 pub(crate) fn short_name<T>() -> &'static str {
     let name = std::any::type_name::<T>();
     let end = name.find('<').unwrap_or(name.len());

@@ -1,23 +1,23 @@
-//! Golden bytes: proof, for every stored or sent type, that its bytes have not moved. For tests only.
+//! Golden bytes: tests that the encoding of every stored or sent type has not changed. For tests only.
 //!
-//! A test makes a [`Walk`] over a checked-in file and has it walk the types of its crate or module. Each line of the
-//! file is one value: its type and variant or version, its bytes, and how the value reads.
+//! A test opens a [`Walk`] over a checked-in file and lets it walk the types of its crate or module. Each line of the
+//! file is one value: its type and variant or version, its bytes, and the value as text.
 //!
 //! ```text
 //! Role::Manager | 01 | Manager
 //! ```
 //!
-//! For each type the walk shows three things:
+//! For each type the walk checks three things:
 //!
-//! - Every line decodes, reads as it did, and encodes to the same bytes again.
-//! - Every variant of an enum, and every version of a record, has a line. How many there are is asked of the decoder
-//!   itself, so a variant that is added without golden bytes fails.
-//! - No line is left over: a type that was stored or sent once is never forgotten.
+//! - Every line decodes to the same text, and encodes to the same bytes again.
+//! - Every variant of an enum, and every version of a record, has a line. The decoder itself tells how many there are,
+//!   so a variant that is added without golden bytes fails.
+//! - No line is left over: a type that was ever stored or sent is never forgotten.
 //!
-//! With `ESSAIM_REFRESH=1` lines that are missing are appended. The bytes of a line that is there never change; how it
-//! reads is written anew, for a field that was renamed, and shows in the diff.
+//! With `ESSAIM_REFRESH=1`, missing lines are appended. The bytes of an existing line never change; its text is written
+//! anew, for a field that was renamed, and shows in the diff.
 //!
-//! Values for new lines are made from the decoder too: it is fed numbers and letters as it asks for them, so each
+//! Values for new lines are made with the decoder too: it is fed the numbers and letters that it asks for, so each
 //! number, string and list of a value differs from its neighbours, and two fields that change places are noticed.
 
 use crate::codec::{self, CONFIG};
@@ -29,13 +29,13 @@ use std::collections::BTreeMap;
 use std::fmt::{Debug, Write};
 use std::path::PathBuf;
 
-/// The widest enum there may be: a number beyond it is one that no variant has.
+/// A number that no variant of an enum has, since no enum is that wide.
 const NO_VARIANT: u8 = 250;
 
-/// How often a value may be begun anew until its decoder is content: once for each nested enum, as a rule.
+/// Attempts to make a value that its decoder accepts: usually one for each nested enum.
 const TRIES_MAX: usize = 10_000;
 
-/// A test that walks the types of a module, whose golden bytes are in the file `golden/NAME.txt` of its crate.
+/// Defines a test that walks the types of a module, whose golden bytes are in the file `golden/NAME.txt` of its crate.
 #[macro_export]
 macro_rules! golden_bytes {
     ($name:literal: $($type:ty),+ $(,)?) => {
@@ -75,7 +75,7 @@ impl Walk {
     ///
     /// # Panics
     ///
-    /// When a line of the file is none.
+    /// When a line of the file is malformed.
     pub fn open(crate_folder: &str, name: &str) -> Self {
         let path = PathBuf::from(crate_folder).join("golden").join(format!("{name}.txt"));
         let text = std::fs::read_to_string(&path).unwrap_or_default();
@@ -90,7 +90,7 @@ impl Walk {
         self.walk_with::<T>(Vec::new())
     }
 
-    /// As [`Walk::walk`], for a type that checks what it decodes and so has to be shown its values.
+    /// Like [`Walk::walk`], for a type whose decoder checks its values, so that samples have to be given.
     pub fn walk_with<T: Encode + Decode<()> + Debug>(&mut self, samples: Vec<T>) -> &mut Self {
         let name = codec::short_name::<T>();
         self.types += 1;
@@ -119,7 +119,7 @@ impl Walk {
     ///
     /// # Panics
     ///
-    /// When anything was found, with all of it.
+    /// When the walk found any fault, with the list of all faults.
     pub fn done(mut self) {
         for line in self.lines.iter().filter(|line| !line.walked) {
             self.faults.push(format!("{}: nobody walked it; a type that was stored or sent stays readable", line.name));
@@ -198,17 +198,17 @@ impl Line {
     }
 }
 
-/// A value on one line.
+/// Formats a value on one line.
 fn read(value: &impl Debug) -> String {
     format!("{value:?}").replace('\n', " ")
 }
 
-/// The number of a variant or version: the first of the bytes. No enum is so wide that it would take two.
+/// Number of a variant or version: the first byte. No enum has so many variants that the number takes two.
 fn number(bytes: &[u8]) -> u32 {
     bytes.first().copied().unwrap_or_default().into()
 }
 
-/// The variants of an enum, or the versions of a record, as its decoder names them; nothing for another type.
+/// Range of the variants of an enum, or of the versions of a record, from its decoder's error; `None` for other types.
 fn range_of<T: Decode<()>>(name: &str) -> Option<(u32, u32)> {
     let why = bincode::decode_from_slice::<T, _>(&[NO_VARIANT; 64], CONFIG).err()?;
     match why {
@@ -221,7 +221,7 @@ fn range_of<T: Decode<()>>(name: &str) -> Option<(u32, u32)> {
     }
 }
 
-/// The bytes of a value that the decoder of `T` is content with, beginning with this number if there is one.
+/// Makes the bytes of a value that the decoder of `T` accepts; they begin with the number `first`, if given.
 fn make<T: Decode<()>>(first: Option<u32>) -> Result<Vec<u8>, String> {
     let mut chosen: BTreeMap<usize, u8> = BTreeMap::new();
     if let Some(first) = first {
@@ -233,7 +233,8 @@ fn make<T: Decode<()>>(first: Option<u32>) -> Result<Vec<u8>, String> {
         match bincode::decode_from_reader::<T, _, _>(&mut feed, CONFIG) {
             Ok(_) => return Ok(feed.bytes),
             Err(DecodeError::UnexpectedVariant { allowed: AllowedEnumVariants::Range { min, max }, found, .. }) => {
-                // A nested enum has fewer variants than the number it was fed: one that it has, in turn.
+                // A nested enum has fewer variants than the number it was fed: the next attempt feeds a variant that
+                // exists.
                 let place = feed.asked - 1;
                 let variant = min + found % (max - min + 1);
                 last = format!("{found} at {place}");
@@ -245,10 +246,10 @@ fn make<T: Decode<()>>(first: Option<u32>) -> Result<Vec<u8>, String> {
     Err(last)
 }
 
-/// Feeds a decoder what it asks for. bincode peeks where it wants a number or a byte, a length or a
-/// variant among them, and reads where it wants the bytes of a string.
+/// A reader that feeds a decoder whatever it asks for. bincode peeks for a number or a byte (a length or a variant
+/// among them), and reads for the bytes of a string.
 struct Feed<'a> {
-    /// Numbers that have to be something certain, by how many were asked for before.
+    /// Fixed answers, by the count of numbers requested before.
     chosen: &'a BTreeMap<usize, u8>,
     bytes: Vec<u8>,
     asked: usize,
@@ -257,7 +258,7 @@ struct Feed<'a> {
 
 impl Reader for Feed<'_> {
     fn read(&mut self, bytes: &mut [u8]) -> Result<(), DecodeError> {
-        // A string like `/bc`, which is a path as well.
+        // A string such as `/bc`, which is a valid path as well.
         bytes.iter_mut().zip((b'a'..=b'z').cycle()).for_each(|(byte, letter)| *byte = letter);
         if let Some(first) = bytes.first_mut() {
             *first = b'/';
@@ -268,9 +269,9 @@ impl Reader for Feed<'_> {
 
     fn peek_read(&mut self, wanted: usize) -> Option<&[u8]> {
         let number = match wanted {
-            // A byte: a bool, or whether an `Option` has something.
+            // A byte: a bool, or whether an `Option` has a value.
             1 => 1,
-            // 2, 3, 4, 2, …: short lists, and no number like the one before it.
+            // 2, 3, 4, 2, …: short lists, and each number differs from the one before it.
             _ => 2 + u8::try_from(self.asked % 3).expect("small"),
         };
         self.peeked[0] = self.chosen.get(&self.asked).copied().unwrap_or(number);

@@ -1,12 +1,12 @@
-//! Ids: 128 bits, printed as 25 characters of base 36, which is how Docker prints its own.
+//! Ids: 128 bits, printed as 25 characters of base 36, the format of Docker's ids.
 //!
-//! An id is drawn by whoever proposes the object, from its node's seeded randomness; nothing is derived from it
-//! and nothing is packed into it. 36^25 is just above 2^128, so 25 characters always suffice, and the text is
-//! padded so that ids of one kind align and sort in a table.
+//! The proposer of an object draws its id from the node's seeded randomness; nothing is derived from an id and nothing
+//! is packed into it. 36^25 is just above 2^128, so 25 characters always suffice, and the text is padded so that ids of
+//! one kind align and sort in a table.
 
 use std::fmt;
 
-/// How many characters the text of an id has.
+/// Number of characters in the text of an id.
 const TEXT_LEN: usize = 25;
 
 /// The text is not an id: it must be 25 characters of `0-9a-z` that fit into 128 bits.
@@ -16,7 +16,7 @@ pub struct InvalidId {
     text: String,
 }
 
-/// Declares a kind of id: a `u128` of its own type, so that a task's id cannot be handed over as a node's.
+/// Declares a kind of id: a `u128` in a type of its own, so that a task's id cannot be passed as a node's.
 #[macro_export]
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident) => {
@@ -31,7 +31,7 @@ macro_rules! id {
                 Self(bits)
             }
 
-            /// Its 128 bits.
+            /// The 128 bits of the id.
             pub const fn bits(self) -> u128 {
                 self.0
             }
@@ -60,12 +60,12 @@ macro_rules! id {
 }
 
 id! {
-    /// A machine of the cluster, from its first enrolment until it is removed. Its certificate carries it.
+    /// A machine of the cluster, from its first enrolment until it is removed. Its certificate contains the id.
     NodeId
 }
 
 id! {
-    /// A cluster, drawn at init. Certificates carry it, so a node of another cluster is refused at the door.
+    /// A cluster; drawn at init. Certificates contain the id, so a node of another cluster is refused on connecting.
     ClusterId
 }
 
@@ -81,7 +81,7 @@ pub fn write_base36(bits: u128, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     f.pad(std::str::from_utf8(&text).expect("base-36 digits are ASCII"))
 }
 
-/// Reads what [`write_base36`] wrote.
+/// Parses what [`write_base36`] wrote.
 pub fn parse_base36(text: &str) -> Result<u128, InvalidId> {
     let invalid = || InvalidId { text: text.chars().take(64).collect() };
     if text.len() != TEXT_LEN {

@@ -3,18 +3,18 @@
 //! Several builds run side by side while a cluster is upgraded node by node. Two numbers keep them readable to each
 //! other:
 //!
-//! - The [`Level`] concerns what lies in the replicated log. The cluster has one, committed, and a change that is newer
-//!   than it is refused; the leader raises it when every manager understands more. It never goes down.
-//! - The [`WireVersion`] concerns what two nodes say to each other. Each session has one, negotiated in its hello: the
-//!   newest that both ends speak.
+//! - The [`Level`] concerns the content of the replicated log. The cluster has one committed level, and a change that
+//!   is newer is refused; the leader raises the level when every manager understands more. It never goes down.
+//! - The [`WireVersion`] concerns the messages between two nodes. Each session has one, negotiated in its hello: the
+//!   newest version that both ends speak.
 //!
-//! A node's [`Build`] says how much it understands of both. What ships has [`Build::NEWEST`]; the simulator gives some
-//! nodes an older one, which behave as the program before the newest change would.
+//! A node's [`Build`] tells how much it understands of both. Released programs have [`Build::NEWEST`]; the simulator
+//! gives some nodes an older one, which behave as the program before the newest change would.
 
 use bincode::{Decode, Encode};
 use std::fmt;
 
-/// A set of changes of the replicated log that a build understands, as a number: a higher level contains the lower.
+/// Level of the replicated log: the set of changes that a build understands. A higher level contains the lower ones.
 ///
 /// | level | what it brought |
 /// |---|---|
@@ -24,14 +24,14 @@ use std::fmt;
 pub struct Level(pub u16);
 
 impl Level {
-    /// The level of a node that has not said what it understands yet: lower than any build's.
+    /// Level of a node that has not reported one yet: lower than that of any build.
     pub const UNKNOWN: Self = Self(0);
 
-    /// The level of the first release.
+    /// Level of the first release.
     pub const FIRST: Self = Self(1);
 
-    /// The highest level that this program understands. Grows by one with each release that adds a change, a variant
-    /// or a version of a record that older managers could not read; see `Change::level` in `model`.
+    /// Highest level that this program understands. Grows by one with each release that adds a change, a variant or a
+    /// version of a record that older managers could not read; see `Change::level` in `model`.
     pub const NEWEST: Self = Self(2);
 }
 
@@ -41,7 +41,7 @@ impl fmt::Display for Level {
     }
 }
 
-/// A version of everything that two nodes say to each other. A higher one contains the lower.
+/// Version of all messages between two nodes. A higher version contains the lower ones.
 ///
 /// | version | what it brought |
 /// |---|---|
@@ -51,10 +51,10 @@ impl fmt::Display for Level {
 pub struct WireVersion(pub u16);
 
 impl WireVersion {
-    /// The oldest version that this program still speaks.
+    /// Oldest wire version that this program still speaks.
     pub const OLDEST: Self = Self(1);
 
-    /// The newest version that this program speaks. Grows with each sentence that older nodes could not read.
+    /// Newest wire version that this program speaks. Grows with each message that older nodes could not read.
     pub const NEWEST: Self = Self(2);
 }
 
@@ -64,20 +64,20 @@ impl fmt::Display for WireVersion {
     }
 }
 
-/// How much a node's program understands.
+/// Versions that a node's program understands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Build {
-    /// The highest level of the replicated log.
+    /// Highest level of the replicated log.
     pub level: Level,
-    /// The newest version of what nodes say to each other.
+    /// Newest wire version.
     pub wire: WireVersion,
 }
 
 impl Build {
-    /// What this program understands. A simulated node may be given less, never more.
+    /// Versions that this program understands. A simulated node may be given less, never more.
     pub const NEWEST: Self = Self { level: Level::NEWEST, wire: WireVersion::NEWEST };
 
-    /// The program of the release before the newest level and wire version: what the simulator has some nodes run.
+    /// Versions of the release before the newest level and wire version, which the simulator gives to some nodes.
     pub const BEFORE: Self = Self { level: Level::FIRST, wire: WireVersion::OLDEST };
 }
 

@@ -1,24 +1,24 @@
-//! The letters: what every other crate spells its words with.
+//! Base types of all crates: ids, roles, generations, moments, and the one codec that turns a value into bytes and
+//! back.
 //!
-//! An id, a role, a generation, a moment, and the one codec that turns a value into bytes and back.
-//! Nothing here knows a socket, an actor or a service. Whatever crosses a node or reaches a disk is made of
+//! This crate knows no socket, actor or service. Every value that is sent to another node or stored on disk is made of
 //! these types and encoded by [`codec`], so that there is one place to look at when bytes are in question.
 //!
 //! In suggested reading order:
 //!
 //! - [`id`](mod@id): 128-bit ids, printed as Docker prints them.
-//! - [`time`]: [`Moment`] for decisions, [`Timestamp`] for whatever is stored.
-//! - [`era`]: numbers that only grow and tell an old message from a new one.
+//! - [`time`]: [`Moment`] for decisions, [`Timestamp`] for stored values.
+//! - [`era`]: numbers that only grow and distinguish old messages from new ones.
 //! - [`node`]: the role of a node, and how managers record whether it can be reached.
 //! - [`Rings`]: which nodes observe which.
-//! - [`codec`]: bytes in, bytes out, never a panic.
+//! - [`codec`]: encoding and decoding, without a panic on foreign bytes.
 //! - [`record`](mod@record): structs that are stored or sent and may grow.
 //! - [`level`]: how builds of different age stay readable to each other.
-//! - [`sum`]: whether two say the same, in eight bytes.
-//! - `golden` (for tests): proof that the bytes of every stored or sent type stay as they were.
-//! - [`planted`](mod@planted): bugs that a simulated run can be given, to see whether it finds them.
+//! - [`sum`]: a checksum of eight bytes, to compare states.
+//! - `golden` (for tests): checks that the bytes of every stored or sent type stay the same.
+//! - [`planted`](mod@planted): bugs that can be put into a simulated run, to see whether it finds them.
 
-// `id!` names this crate as the others do.
+// `id!` refers to this crate by the name that other crates use.
 extern crate self as essaim_wire;
 
 mod codec;
@@ -47,6 +47,6 @@ pub use time::{Moment, Timestamp};
 #[doc(hidden)]
 pub use bincode;
 
-/// Used by [`id!`]; the text form of 128 bits.
+/// Text form of 128 bits, used by [`id!`].
 #[doc(hidden)]
 pub use id::{parse_base36, write_base36};

@@ -1,16 +1,16 @@
-//! What everybody needs to say about a node: its role, and whether it can be reached.
+//! Facts about a node that all crates share: its role, whether it can be reached, and accusations of it.
 
 use crate::{Generation, NodeId};
 use bincode::{Decode, Encode};
 use std::fmt;
 use std::str::FromStr;
 
-/// What a node may do. The order is that of trust: a manager may do whatever a worker may.
+/// Role of a node. The order is that of trust: a manager may do everything that a worker may.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
 pub enum Role {
-    /// Runs tasks.
+    /// The node runs tasks.
     Worker,
-    /// Runs tasks, votes, and serves the API of the cluster.
+    /// The node runs tasks, votes, and serves the API of the cluster.
     Manager,
 }
 
@@ -40,31 +40,31 @@ impl FromStr for Role {
     }
 }
 
-/// Whether a node can be reached, as managers record it. Two tiers, because what is quick must be reversible and
-/// what is final must be sure.
+/// Whether a node can be reached, as managers record it. There are two tiers (`Unreachable`, `Down`), because a quick
+/// verdict must be reversible and a final one must be certain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Encode, Decode)]
 pub enum Reachability {
-    /// Never yet heard of since it was accepted.
+    /// The node has not been heard of since it was accepted.
     #[default]
     Unknown,
-    /// Alive, as far as anybody knows.
+    /// The node is alive, as far as the managers know.
     Reachable,
-    /// A quorum of observers misses it: its tasks are replaced, and everything can still be taken back.
+    /// A quorum of observers misses the node: its tasks are replaced, and the verdict is reversible.
     Unreachable,
-    /// Unreachable for longer than the grace, or gone with a goodbye: its tasks are written off for good. The node
-    /// itself may return under the same identity.
+    /// The node was unreachable for longer than the grace, or said goodbye: its tasks are written off for good. The
+    /// node itself may return under the same identity.
     Down,
 }
 
-/// What one observer says of one node: that it misses the node in this start and incarnation. It holds until the observer
-/// takes it back, or the node is heard of in a later incarnation.
+/// Accusation by one observer: it misses the node in this generation and incarnation. The accusation holds until the
+/// observer takes it back, or the node is heard of in a later incarnation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
 pub struct Accusation {
-    /// The node that is missed.
+    /// Accused node.
     pub node: NodeId,
-    /// The start of its daemon.
+    /// Generation of the node's daemon.
     pub generation: Generation,
-    /// How often it had taken something back in that start.
+    /// Incarnation of the node in that generation: how often it had refuted an accusation.
     pub incarnation: u32,
 }
 

@@ -1,71 +1,72 @@
-//! Planted bugs: slips that a programmer could make, each at its real place, to measure what looks for bugs.
+//! Planted bugs: mistakes that a programmer could make, each at its real place, to measure the tests that look for
+//! bugs.
 //!
-//! A place reads `if planted(Bug::X) { the slip }`. Without the feature `planted` that is `if false`, and nothing of it
-//! is in what ships. With it a bug is in force on one thread, for as long as `plant`'s guard lives: a simulated run
-//! has a thread of its own, so several runs can have several bugs. The simulator must catch each of them; what it
-//! does not catch it would not catch in earnest either.
+//! A place reads `if planted(Bug::X) { the mistake }`. Without the feature `planted` that is `if false`, and no part of
+//! it is in released programs. With the feature, a bug is in force on one thread, for as long as `plant`'s guard lives:
+//! a simulated run has a thread of its own, so several runs can have several bugs. The simulator must catch each of
+//! them; a planted bug that it misses shows a kind of real bug that it would miss too.
 
 use std::fmt;
 
-/// A slip. Its name is what went wrong.
+/// A planted bug, named after the mistake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Bug {
-    /// A manager says that an entry of the log is durable before its disk has synced it.
+    /// A manager reports an entry of the log as durable before its disk has synced it.
     AckBeforeFsync,
     /// A manager keeps its vote in memory only, and gives another one after a restart.
     VoteNotKept,
-    /// What a leader's actor decided outlives it, is passed on, and is applied under the next leader.
+    /// A decision of a leader's actor outlives the actor, is forwarded, and is applied under the next leader.
     DroppedFence,
-    /// A request that is sent again has its effect again.
+    /// A request that is sent again is applied again.
     RequestAppliedTwice,
-    /// A request that is sent again gets a new number.
+    /// A request that is sent again gets a new id.
     FreshRequestNumber,
-    /// A follower answers a read from the state it happens to have.
+    /// A follower answers a read from its own state, which may be old.
     LocalRead,
-    /// A leader answers a read without asking whether it still leads.
+    /// A leader answers a read without confirming that it still leads.
     UnconfirmedRead,
-    /// A reader takes the answer that an earlier one was given.
+    /// A reader uses the read index that an earlier reader was given.
     ReusedReadIndex,
-    /// An update is made whatever version it was planned from.
+    /// An update is applied whatever version of the object it was planned from.
     VersionNotCompared,
-    /// What a worker says of a task is taken, also when it leads backwards.
+    /// A worker's report of a task is applied even when it moves the task to an earlier state.
     TaskGoesBackwards,
     /// A worker obeys orders that are older than those it has.
     OlderOrdersObeyed,
-    /// A worker acts on its orders and does not keep them.
+    /// A worker acts on its orders without storing them.
     OrdersNotKept,
-    /// A node that hears nobody accuses everybody.
+    /// A node that hears no other node accuses all of them.
     IsolatedNodeAccuses,
     /// An observer counts once for each ring on which it stands beside its subject.
     ObserverCountedTwice,
-    /// What is said of an earlier start of a node is believed of the node.
+    /// News of an earlier generation of a node is believed about the node.
     OlderGenerationHeard,
-    /// Of several tasks of a slot the newest stays.
+    /// Of several tasks in a slot, the newest is kept.
     SurplusOldestFirst,
-    /// A draining node's task is stopped, and then its place is filled elsewhere.
+    /// A draining node's task is stopped before its slot is filled elsewhere.
     DrainStopsFirst,
-    /// A slot is filled while the task that was told to end there still runs.
+    /// A slot is filled while the task that was told to end in it still runs.
     FillDoesNotWait,
-    /// The leader's tree goes on when no majority has answered for a lease.
+    /// The leader's tree of actors keeps running when no majority has answered for a lease.
     TreeOutlivesLease,
-    /// A task that waits for a node keeps the spec that it was created with.
+    /// A task that waits for a node keeps the spec with which it was created.
     PendingKeepsItsSpec,
-    /// The leader raises the cluster's level when one manager understands it, without looking at the others.
+    /// The leader raises the cluster's level when one manager understands it, without checking the others.
     LevelOfTheFirstManager,
-    /// A change that is newer than the cluster's level is let into the log.
+    /// A change that is newer than the cluster's level is accepted into the log.
     NewerThanTheLevel,
-    /// What the scheduler booked for a proposal that was refused stays booked.
+    /// Resources that the scheduler booked for a refused proposal stay booked.
     RefusedStaysBooked,
-    /// Orders that take more than one part are noted as told, and the last part is not sent.
+    /// Orders of more than one part are recorded as sent, and the last part is not sent.
     OrdersNotedUnsent,
     /// The leader counts accusations of a node, and not the observers that made them.
     VoteWithoutSender,
-    /// A goodbye is believed whoever says it in a node's name.
+    /// A goodbye in a node's name is believed, whichever member said it.
     FarewellFromAnybody,
 }
 
 impl Bug {
-    /// Every one of them.
+    /// All planted bugs.
     pub const ALL: [Self; 26] = [
         Self::AckBeforeFsync,
         Self::VoteNotKept,
@@ -95,7 +96,7 @@ impl Bug {
         Self::FarewellFromAnybody,
     ];
 
-    /// Its name, for a table or a command line.
+    /// Name of the bug, for a table or a command line.
     pub const fn name(self) -> &'static str {
         match self {
             Self::AckBeforeFsync => "ack-before-fsync",
@@ -127,7 +128,7 @@ impl Bug {
         }
     }
 
-    /// The bug of this name.
+    /// The bug with this name.
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|bug| bug.name() == name)
     }
@@ -139,7 +140,7 @@ impl fmt::Display for Bug {
     }
 }
 
-/// Whether a bug is in force here. Never, in what ships.
+/// Whether a bug is in force on this thread: never in a released program.
 #[cfg(not(feature = "planted"))]
 pub const fn planted(_: Bug) -> bool {
     false
@@ -148,7 +149,7 @@ pub const fn planted(_: Bug) -> bool {
 #[cfg(feature = "planted")]
 pub use soil::{Planted, plant, planted};
 
-/// Where bugs grow: one at a time on a thread.
+/// The bug that is in force on each thread; one at a time.
 #[cfg(feature = "planted")]
 mod soil {
     use super::Bug;
@@ -169,7 +170,7 @@ mod soil {
         Planted { former: GROWS.replace(Some(bug)), on_this_thread: PhantomData }
     }
 
-    /// As long as it lives, its bug is in force. It stays on its thread.
+    /// Guard of a planted bug: the bug is in force on this thread until the guard is dropped.
     #[derive(Debug)]
     #[must_use = "the bug is gone when this is dropped"]
     pub struct Planted {

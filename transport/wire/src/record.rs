@@ -1,8 +1,8 @@
 //! Records: structs that are stored or sent and may grow.
 //!
-//! bincode is positional, so a struct that gains a field is another format. A record is therefore encoded as its
-//! *version*, one byte, and the fields that this version has. [`record!`](crate::record!) writes that for a struct from
-//! the list of its fields, grouped by the version that brought them:
+//! bincode is positional, so a struct that gains a field has another format. A record is therefore encoded as its
+//! *version*, one byte, and the fields of that version. [`record!`](crate::record!) implements that for a struct from
+//! the list of its fields, grouped by the version that introduced them:
 //!
 //! ```
 //! # use essaim_wire::{decode, encode, record};
@@ -26,15 +26,15 @@
 //!
 //! The rules:
 //!
-//! - A value is written in the oldest version that can express it: a field that has the value given after `=` is not
-//!   new to anybody. So the bytes of what uses nothing new never change, the hashes of a state agree between builds,
-//!   and an older program reads whatever does not need a newer one.
-//! - A field that was released is never removed, moved or given another type. A change that is more than another field
+//! - A value is written in the oldest version that can express it: a field that has the value given after `=` needs no
+//!   newer version. So the bytes of a value that uses nothing new never change, the hashes of a state agree between
+//!   builds, and an older program reads every value that does not need a newer one.
+//! - A released field is never removed, moved or given another type. A change that is more than another field
 //!   implements [`Record`] by hand: the former shape stays as a private struct with a conversion, and
 //!   [`record_codec!`](crate::record_codec!) does the rest.
 //! - A version that this program does not know is [`DecodeError::Newer`](crate::DecodeError::Newer), never skipped.
-//! - A version that goes into the replicated log raises the level of the changes that carry it; see `Change::level` in
-//!   `model`.
+//! - A version that goes into the replicated log raises the level of the changes that contain it; see `Change::level`
+//!   in `model`.
 
 use bincode::de::Decoder;
 use bincode::enc::Encoder;
@@ -43,27 +43,27 @@ use bincode::{Decode, Encode};
 
 /// A struct that is encoded as its version and the fields of that version.
 pub trait Record: Sized {
-    /// The newest version that this program knows; the oldest is 1.
+    /// Newest version that this program knows; the oldest is 1.
     const NEWEST: u16;
 
-    /// The oldest version that can express this value.
+    /// Oldest version that can express this value.
     fn version(&self) -> u16;
 
-    /// Writes the fields of this value, as [`Record::version`] has them.
+    /// Encodes the fields that [`Record::version`] of this value has.
     fn write_fields<E: Encoder>(&self, encoder: &mut E) -> Result<(), EncodeError>;
 
-    /// Reads the fields that `version` has, which is between 1 and [`Record::NEWEST`].
+    /// Decodes the fields that `version` has, which is between 1 and [`Record::NEWEST`].
     fn read_fields<D: Decoder>(version: u16, decoder: &mut D) -> Result<Self, DecodeError>;
 }
 
-/// Writes a record: its version and its fields.
+/// Encodes a record: its version and its fields.
 #[doc(hidden)]
 pub fn write<T: Record, E: Encoder>(value: &T, encoder: &mut E) -> Result<(), EncodeError> {
     value.version().encode(encoder)?;
     value.write_fields(encoder)
 }
 
-/// Reads a record of any version up to the newest. `allowed` is the range of versions, for the error.
+/// Decodes a record of any version up to the newest. `allowed` is the range of versions, for the error.
 #[doc(hidden)]
 pub fn read<T: Record, D: Decoder>(
     name: &'static str,
@@ -77,14 +77,14 @@ pub fn read<T: Record, D: Decoder>(
     T::read_fields(version, decoder)
 }
 
-/// Whether a field has another value than older versions give it; says that the default has the type of the field.
+/// Whether a field differs from its value in older versions; also checks that the default has the type of the field.
 #[doc(hidden)]
 pub fn differs<T: PartialEq>(value: &T, default: &T) -> bool {
     value != default
 }
 
-/// Makes a struct a [`Record`], from its fields grouped by the version that brought them. Every field of a version
-/// after the first names the value that it has in older versions.
+/// Implements [`Record`] for a struct, from its fields grouped by the version that introduced them. Every field of a
+/// version after the first names its value in older versions.
 #[macro_export]
 macro_rules! record {
     ($name:ident { 1: $($first:ident),+ $(,)? $(; $version:literal: $($later:ident = $default:expr),+)* $(;)? }) => {
@@ -109,7 +109,7 @@ macro_rules! record {
                 &self,
                 encoder: &mut E,
             ) -> Result<(), $crate::bincode::error::EncodeError> {
-                // Without `..`, so that a field that no version has does not compile.
+                // Without `..`, so that a field that belongs to no version does not compile.
                 let Self { $($first,)+ $($($later,)+)* } = self;
                 $($crate::bincode::Encode::encode($first, encoder)?;)+
                 let _version = <Self as $crate::Record>::version(self);
@@ -137,7 +137,7 @@ macro_rules! record {
     };
 }
 
-/// Encodes and decodes a type that implements [`Record`] by hand.
+/// Implements `Encode` and `Decode` for a type that implements [`Record`] by hand.
 #[macro_export]
 macro_rules! record_codec {
     ($name:ident) => {
@@ -172,7 +172,7 @@ mod tests {
     use super::*;
     use crate::{DecodeError as Undecodable, decode, encode};
 
-    /// The build of yesterday, of today and of tomorrow, as three types of the same bytes.
+    /// An older, the present and a newer build, as three types of the same bytes.
     mod builds {
         #[derive(Debug, Clone, PartialEq)]
         pub(super) struct Old {
@@ -230,14 +230,14 @@ mod tests {
         assert!(!damaged.is_newer(), "{damaged}");
     }
 
-    /// A record whose size became a range: more than another field.
+    /// A record whose size became a range, which is more than another field.
     #[derive(Debug, PartialEq)]
     struct Range {
         from: u32,
         to: u32,
     }
 
-    /// As version 1 had it.
+    /// Version 1 of the record.
     #[derive(Encode, Decode)]
     struct RangeV1 {
         size: u32,

@@ -1,22 +1,21 @@
-//! Who watches whom: K rings, each the members in the order of a hash of their own.
+//! Rings of observers: which nodes observe which. Each of the K rings orders all nodes by a hash of its own.
 //!
-//! The observers of a node are, ring by ring, the next member after it that no earlier ring has chosen: d = min(K,
-//! n − 1) *distinct* nodes. (Rings that may repeat a node leave most subjects of a cluster of five to ten below the
-//! quorum.) The subjects of a node are those it is an observer of, so the two are each other's inverse by
-//! construction.
+//! The observers of a node are, ring by ring, the next node after it that no earlier ring has chosen: d = min(K, n − 1)
+//! *distinct* nodes. (Rings that may repeat a node leave most subjects of a cluster of five to ten below the quorum.)
+//! The subjects of a node are those that it observes, so the two relations are each other's inverse by construction.
 //!
-//! Each detector builds its rings from its own view of who is there, and the leader builds those by which it counts votes
-//! from what is committed. Where views differ, for the time that news takes to
-//! spread, a subject may be watched by a node too many, never by none. A join or a leave moves only the neighbours in
-//! each ring.
+//! Each detector builds its rings from its own view of the members, and the leader builds those by which it counts
+//! votes from the committed nodes. Where views differ, for the time that news takes to spread, a subject may have an
+//! observer too many, never none. A join or a leave moves only the neighbours in each ring.
 
 use crate::NodeId;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The rings of one view.
+/// Rings of one view of the cluster.
 #[derive(Debug, Clone)]
 pub struct Rings {
-    /// Each sorted by (hash, node); the node is named by its seat, so that an entry takes eight bytes.
+    /// Rings, each sorted by (hash, node). An entry contains the node's seat instead of its id, so that it takes eight
+    /// bytes.
     rings: Vec<Vec<(u32, u32)>>,
     seats: Vec<NodeId>,
     seat_of: BTreeMap<NodeId, u32>,
@@ -24,12 +23,12 @@ pub struct Rings {
 }
 
 impl Rings {
-    /// `count` empty rings.
+    /// Creates `count` empty rings.
     pub fn new(count: usize) -> Self {
         Self { rings: vec![Vec::new(); count], seats: Vec::new(), seat_of: BTreeMap::new(), free: Vec::new() }
     }
 
-    /// How many nodes are on the rings.
+    /// Number of nodes on the rings.
     pub fn len(&self) -> usize {
         self.seat_of.len()
     }
@@ -39,7 +38,7 @@ impl Rings {
         self.seat_of.is_empty()
     }
 
-    /// The nodes on the rings, by id.
+    /// Nodes on the rings, sorted by id.
     pub fn nodes(&self) -> impl Iterator<Item = NodeId> {
         self.seat_of.keys().copied()
     }
@@ -49,12 +48,12 @@ impl Rings {
         self.seat_of.contains_key(&node)
     }
 
-    /// How many observers each node has.
+    /// Number of observers that each node has.
     pub fn observer_count(&self) -> usize {
         self.rings.len().min(self.len().saturating_sub(1))
     }
 
-    /// Puts a node on the rings; says whether it was new.
+    /// Adds a node to the rings. Returns whether it was new.
     pub fn insert(&mut self, node: NodeId) -> bool {
         if self.contains(node) {
             return false;
@@ -77,7 +76,7 @@ impl Rings {
         true
     }
 
-    /// Takes a node off the rings; says whether it was there.
+    /// Removes a node from the rings. Returns whether it was there.
     pub fn remove(&mut self, node: NodeId) -> bool {
         let Some(&seat) = self.seat_of.get(&node) else { return false };
         for ring in 0..self.rings.len() {
@@ -89,8 +88,8 @@ impl Rings {
         true
     }
 
-    /// The distinct observers of a node, at most one a ring, in the order of the rings. Bit i of an accusation
-    /// belongs to the i-th of them.
+    /// Distinct observers of a node, at most one per ring, in the order of the rings. Bit i of an accusation belongs to
+    /// the i-th of them.
     pub fn observers(&self, subject: NodeId) -> Vec<NodeId> {
         let mut chosen = Vec::with_capacity(self.observer_count());
         if !self.contains(subject) {
@@ -111,8 +110,8 @@ impl Rings {
         chosen
     }
 
-    /// Those that a node observes. Only its K predecessors on each ring can be: an observer is found within K steps,
-    /// since fewer than K nodes were chosen before it.
+    /// Nodes that a node observes. Only its K predecessors on each ring are candidates: an observer is found within K
+    /// steps, since fewer than K nodes were chosen before it.
     pub fn subjects(&self, observer: NodeId) -> BTreeSet<NodeId> {
         let mut subjects = BTreeSet::new();
         if !self.contains(observer) {
@@ -132,20 +131,20 @@ impl Rings {
         subjects
     }
 
-    /// Where a node is, or would be, on a ring. Equal hashes are ordered by id.
+    /// Position of a node on a ring, or the position where it would be inserted. Equal hashes are ordered by id.
     fn place(&self, ring: usize, node: NodeId) -> Result<usize, usize> {
         let key = hash(node, ring);
         self.rings[ring].binary_search_by(|&(hash, seat)| (hash, self.seats[seat as usize]).cmp(&(key, node)))
     }
 }
 
-/// How many distinct observers must miss a node: ⌈5d/8⌉, the 5 of 8 that gave no false verdict in any cell of
-/// Lifeguard's fault grid (simulated).
+/// Quorum of observers: the number of distinct observers that must miss a node. It is ⌈5d/8⌉: 5 of 8 gave no false
+/// verdict in any cell of Lifeguard's fault grid (simulated).
 pub const fn quorum(observers: usize) -> usize {
     (5 * observers).div_ceil(8)
 }
 
-/// The place of a node on a ring: the same on every machine and in every version. The mixer is splitmix64's.
+/// Position of a node on a ring as a hash: the same on every machine and in every version. The mixer is splitmix64's.
 fn hash(node: NodeId, ring: usize) -> u32 {
     let bits = node.bits();
     let mixed = mix((bits as u64) ^ mix(((bits >> 64) as u64) ^ mix(ring as u64 + 1)));
@@ -172,7 +171,8 @@ mod tests {
         rings
     }
 
-    /// The law, for every node of the rings.
+    /// Checks the rule for every node of the rings: as many distinct observers as possible, and subjects as their
+    /// inverse.
     fn check(rings: &Rings) {
         let nodes: Vec<NodeId> = rings.seat_of.keys().copied().collect();
         let wanted = rings.rings.len().min(nodes.len().saturating_sub(1));
@@ -226,7 +226,7 @@ mod tests {
 
     #[test]
     fn the_places_on_the_rings_never_change() {
-        // Nodes of two versions must agree on who watches whom.
+        // Nodes of two versions must agree on which node observes which.
         assert_eq!(hash(NodeId::from_bits(1), 0), 0x6c57_95e1);
     }
 

@@ -1,8 +1,8 @@
-//! A short sum of bytes, the same on every machine and in every version: FNV-1a with 64 bits.
+//! A short checksum, the same on every machine and in every version: FNV-1a with 64 bits.
 //!
-//! It tells apart what differs by accident. It is no protection from somebody who means to deceive.
+//! It detects accidental differences. It is no protection against deliberate ones.
 
-/// A sum that grows as bytes are added. Which bytes came together in one call makes no difference.
+/// A checksum to which bytes are added. How the bytes are split into calls makes no difference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sum(u64);
 
@@ -13,7 +13,7 @@ impl Default for Sum {
 }
 
 impl Sum {
-    /// Of these bytes alone.
+    /// Checksum of these bytes alone.
     pub fn of(bytes: &[u8]) -> u64 {
         let mut sum = Self::default();
         sum.add(bytes);
@@ -26,7 +26,7 @@ impl Sum {
         self.0 = bytes.iter().fold(self.0, |sum, byte| (sum ^ u64::from(*byte)).wrapping_mul(PRIME));
     }
 
-    /// What it comes to so far.
+    /// Checksum of all bytes that were added so far.
     pub const fn value(self) -> u64 {
         self.0
     }
@@ -38,7 +38,7 @@ mod tests {
 
     #[test]
     fn sums_are_those_of_the_definition() {
-        // draft-eastlake-fnv, appendix C: the empty string, "a", "foobar".
+        // Test vectors of draft-eastlake-fnv, appendix C: the empty string, "a", "foobar".
         assert_eq!(Sum::of(b""), 0xcbf2_9ce4_8422_2325);
         assert_eq!(Sum::of(b"a"), 0xaf63_dc4c_8601_ec8c);
         assert_eq!(Sum::of(b"foobar"), 0x8594_4171_f739_67e8);

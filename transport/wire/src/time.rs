@@ -1,33 +1,33 @@
-//! Two kinds of time, kept apart by type.
+//! Two kinds of time, separated by type.
 //!
-//! A [`Moment`] is what decisions are made with: microseconds since this node started, from a clock that never
-//! goes back. It means nothing on another node, so it has no encoding and cannot be sent. A [`Timestamp`] is what
-//! is stored and shown: microseconds of UTC, which may jump when somebody sets the clock.
+//! A [`Moment`] is for decisions: microseconds since this node started, from a clock that never goes back. It means
+//! nothing on another node, so it has no encoding and cannot be sent. A [`Timestamp`] is for stored and displayed
+//! values: microseconds of UTC, which may jump when the clock is set.
 
 use bincode::{Decode, Encode};
 use std::fmt;
 use std::ops::{Add, AddAssign};
 use std::time::Duration;
 
-/// A point in this node's monotonic time. Made by `Env`'s clock, or by a test.
+/// A point in this node's monotonic time, from the clock of `Env` or from a test.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Moment(u64);
 
 impl Moment {
-    /// When the node started.
+    /// Moment at which the node started.
     pub const START: Self = Self(0);
 
-    /// This many microseconds after the node started.
+    /// The moment `micros` microseconds after the node's start.
     pub const fn from_micros(micros: u64) -> Self {
         Self(micros)
     }
 
-    /// Microseconds since the node started.
+    /// Microseconds since the node's start.
     pub const fn as_micros(self) -> u64 {
         self.0
     }
 
-    /// How long after `earlier` this is; zero when it is before it.
+    /// Time from `earlier` to this moment; zero when `earlier` is the later one.
     pub const fn saturating_since(self, earlier: Self) -> Duration {
         Duration::from_micros(self.0.saturating_sub(earlier.0))
     }
@@ -53,12 +53,12 @@ impl fmt::Debug for Moment {
     }
 }
 
-/// A point in UTC, in microseconds since 1970. For whatever is stored or crosses nodes.
+/// A point in UTC, in microseconds since 1970, for values that are stored or sent to other nodes.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Encode, Decode)]
 pub struct Timestamp(u64);
 
 impl Timestamp {
-    /// This many microseconds after the start of 1970, UTC.
+    /// The time `micros` microseconds after the start of 1970, UTC.
     pub const fn from_micros(micros: u64) -> Self {
         Self(micros)
     }
@@ -68,7 +68,7 @@ impl Timestamp {
         self.0
     }
 
-    /// How long after `earlier` this is; zero when the clock went back between the two.
+    /// Time from `earlier` to this timestamp; zero when the clock went back between the two.
     pub const fn saturating_since(self, earlier: Self) -> Duration {
         Duration::from_micros(self.0.saturating_sub(earlier.0))
     }
