@@ -1,9 +1,9 @@
-//! What one node may know: the tasks that were given to it and have not ended, the specs they follow, and nothing of
-//! anybody else.
+//! The tasks that a node is told of: the tasks assigned to it that have not ended, and so the specs that they follow. A
+//! node learns nothing of other nodes' tasks.
 //!
-//! A task that has ended is no order any more: its worker knows by itself how long it keeps what is left of it. One
-//! that was written off is none of the node's concern, and whatever still runs of it there is to be stopped. How that
-//! is told (what differs from what was told before) is the manager's link to the node.
+//! A task that has ended is no longer in the orders: its worker decides by itself how long it keeps logs. A task that
+//! was written off is not either, and if it still runs on the node, the worker stops it. How orders are sent (as a
+//! difference to those sent before) is the business of the manager's link to the node.
 
 use essaim_model::{State, Task};
 use essaim_wire::NodeId;

@@ -1,17 +1,17 @@
-//! Which ended tasks to forget.
+//! Retention of records: which ended tasks and departed nodes to forget.
 //!
-//! A slot keeps its last few ended tasks, so that `service ps` tells what happened: as many as the cluster's setting
-//! says, and never more than [`TASK_HISTORY_MAX`]. The newest task of a slot is never forgotten: it is what says that the
+//! A slot keeps its last few ended tasks, so that `service ps` shows what happened: as many as the cluster's setting
+//! says, and at most [`TASK_HISTORY_MAX`]. The newest task of a slot is never forgotten, because it records that the
 //! slot was filled and need not be filled again, and how often it was restarted.
 
 use essaim_model::{Change, Departure, Desired, ServiceId, Slot, State, TASK_HISTORY_MAX, Task};
 use essaim_wire::{NodeId, Reachability, Role, Timestamp};
 use std::sync::Arc;
 
-/// The tasks of a slot to forget, oldest first.
+/// Changes that forget the ended tasks of a slot beyond the limit, oldest first.
 pub fn forgettable(state: &State, service: ServiceId, slot: Slot) -> Vec<Change> {
     let Some(cluster) = state.cluster() else { return Vec::new() };
-    // A negative setting keeps as many as can be kept.
+    // A negative setting keeps the maximum.
     let kept = usize::try_from(cluster.spec.task_history).map_or(TASK_HISTORY_MAX, |kept| kept.min(TASK_HISTORY_MAX));
     let mut tasks: Vec<&Arc<Task>> = state.tasks_in(service, slot).collect();
     tasks.sort_by_key(|task| (task.meta.created_at, task.id));
@@ -21,7 +21,7 @@ pub fn forgettable(state: &State, service: ServiceId, slot: Slot) -> Vec<Change>
     ended.iter().take(surplus).map(|task| Change::ForgetTask { id: task.id }).collect()
 }
 
-/// Tasks of removed services whose node is down: nobody will ever say that they have ended.
+/// Changes that write off tasks of removed services on nodes that are down, whose end will never be reported.
 pub fn orphans(state: &State) -> Vec<Change> {
     let down = state.nodes().filter(|node| node.reachability == Reachability::Down);
     let left = down.flat_map(|node| {
@@ -31,14 +31,14 @@ pub fn orphans(state: &State) -> Vec<Change> {
     left.collect()
 }
 
-/// The nodes that left so long ago that their records go now, and when the next one's is due.
+/// Nodes that left long enough ago for their records to be removed, and the time at which the next one is due.
 pub fn departed(state: &State, now: Timestamp) -> (Vec<NodeId>, Option<Timestamp>) {
     let Some(cluster) = state.cluster() else { return (Vec::new(), None) };
     let kept = cluster.spec.left_nodes_kept();
     let (mut due, mut next) = (Vec::new(), None::<Timestamp>);
     for node in state.nodes() {
         let Some(Departure::Left { at }) = node.departure else { continue };
-        // Until the group has let it go it is a manager by its record, and cannot be removed.
+        // A node that is still a voter has the role of a manager in its record, and cannot be removed yet.
         if node.role == Role::Manager || node.reachability != Reachability::Down {
             continue;
         }
@@ -51,7 +51,7 @@ pub fn departed(state: &State, now: Timestamp) -> (Vec<NodeId>, Option<Timestamp
     (due, next)
 }
 
-/// Whether it has ended and nobody has to decide anything about it any more.
+/// Whether the task has ended and needs no further decision.
 fn is_history(task: &Task) -> bool {
     task.has_ended() && task.desired >= Desired::Shutdown
 }
@@ -63,7 +63,7 @@ mod tests {
     use essaim_model::{ServiceId, TaskState};
     use std::time::Duration;
 
-    /// A world in which the only task of `web` has failed this often, and the history was cleaned each time.
+    /// A world in which the only task of `web` has failed this often, with the history cleaned after each failure.
     fn after_failures(failures: usize, history: i64, attempts: Option<u64>) -> (World, ServiceId) {
         let mut world = World::of(1);
         world.set_cluster(|spec| spec.task_history = history);
@@ -123,7 +123,7 @@ mod tests {
         world.done(many(TASK_HISTORY_MAX as u128 + 40));
         let changes = forgettable(&world.state, web, Slot::Number(1));
         world.done(changes);
-        // The newest is kept beside them.
+        // The newest task is kept in addition to the maximum.
         assert_eq!(world.state.tasks_of(web).filter(|task| task.has_ended()).count(), TASK_HISTORY_MAX + 1);
     }
 

@@ -1,19 +1,20 @@
-//! The verbs: what a manager should do next.
+//! The leader's decisions: what a manager should do next, as pure functions.
 //!
-//! Every decision of the leader is made here, as a function of the replicated [`State`](essaim_model::State), the time
-//! it is given and nothing else: no clock, no randomness of its own, no actor, no socket. So each of them is an
-//! ordinary unit test, and two leaders that look at the same state make the same plan. The leader's actors call these
-//! functions, propose what comes out, and look again at what `apply` made of it: everything is level-triggered, and
-//! nothing depends on having seen every event.
+//! Each decision is a function of the replicated [`State`](essaim_model::State), the time that it is given and nothing
+//! else: no clock, no randomness of its own, no actor, no socket. Each can therefore be tested by ordinary unit tests,
+//! and two leaders with the same state make the same plan. The leader's actors call these functions, propose the
+//! result, and call again on the state that `apply` made of it. Everything is level-triggered: no decision depends on
+//! having seen every event.
 //!
 //! In suggested reading order:
 //!
-//! - [`scene`]: what a decision may look at; [`plan`]: what it yields.
-//! - [`reconcile`](mod@reconcile): one service, from the wish to what is to change. It calls [`restart`] for what ended by itself and
-//!   `reconcile::rollout` for what follows an older spec.
+//! - [`scene`]: the input of a decision; [`plan`]: its output.
+//! - [`reconcile`](mod@reconcile): one service, from the wish to the changes. It calls [`restart`] for tasks that ended
+//!   by
+//!   themselves and `reconcile::rollout` for tasks that follow an older spec.
 //! - [`place`]: which node gets a task, or why none does.
-//! - [`liveness`]: which verdicts about nodes become facts, and how fast lost tasks may be replaced (the brake).
-//! - [`assignment`]: what one node may know. [`history`]: which ended tasks to forget.
+//! - [`liveness`]: which verdicts about nodes are committed, and how fast lost tasks may be replaced (the brake).
+//! - [`assignment`]: the tasks that one node is told of. [`history`]: which records to forget.
 
 pub mod assignment;
 pub mod history;

@@ -1,35 +1,36 @@
-//! What a decision yields: changes to propose, tasks that are wanted, and when to look again.
+//! Output of a decision: changes to propose, tasks to create, and when to decide again.
 
 use essaim_model::{Change, Desired, ServiceId, Slot};
 use essaim_wire::{Index, Timestamp};
 
-/// What one service needs.
+/// What one service needs to get closer to its spec.
 ///
-/// The changes come before the tasks that are wanted, in one proposal: a slot is vacated before it is filled again.
+/// In one proposal, the changes come before the creation of the wanted tasks, so that a slot is vacated before it is
+/// filled again.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Plan {
-    /// What to change.
+    /// Changes to propose.
     pub changes: Vec<Change>,
-    /// Which tasks to make; `place` finds their nodes.
+    /// Tasks to create; `place` finds their nodes.
     pub wanted: Vec<Wanted>,
-    /// When to look again although nothing happened.
+    /// When to decide again without an event.
     pub again: Option<Timestamp>,
-    /// What an operator who watches would ask the reason of, in words.
+    /// Reasons of unusual decisions, as text for the operator.
     pub notes: Vec<String>,
 }
 
 /// A task that a service lacks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Wanted {
-    /// The service.
+    /// Service of the task.
     pub service: ServiceId,
-    /// The spec it follows: the one in force when this was decided.
+    /// Version of the spec that the task follows: the one in force at the decision.
     pub spec_version: Index,
-    /// The place it fills. A place that is a node can be filled on that node only.
+    /// Slot that the task fills. A slot of a global service can be filled on its own node only.
     pub slot: Slot,
-    /// What it is wanted to be at first: running, or ready and waiting.
+    /// Desired state at the creation: running, or ready and waiting.
     pub desired: Desired,
-    /// How many restarts of the slot count against the limit of attempts, this one included if it is one.
+    /// Restarts of the slot that count against the limit of attempts, including this task if it is a restart.
     pub restarts: u32,
 }
 
@@ -39,7 +40,7 @@ impl Plan {
         self.changes.is_empty() && self.wanted.is_empty()
     }
 
-    /// Asks for another look at `at`, or earlier if that was asked for already.
+    /// Asks to decide again at `at`, or earlier if that was asked for already.
     pub(crate) fn look_again(&mut self, at: Timestamp) {
         self.again = Some(self.again.map_or(at, |earlier| earlier.min(at)));
     }

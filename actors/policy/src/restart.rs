@@ -1,30 +1,31 @@
-//! Whether a task that ended by itself is followed by another, and when that one may run.
+//! Restart policy: whether a task that ended by itself is followed by another, and when that one may run.
 //!
-//! How often a slot was restarted is counted in its tasks: each carries the count on to its successor, so that a new leader
-//! counts on where the old one stopped, and no ended task has to be kept for it. A restart has failed when its task ended
-//! before it had run for the policy's `window`; a task that ran as long as that begins to count anew. Without a window every
-//! restart of the spec counts. (Docker's compose files have the same meaning: "how long to wait before deciding if a restart
-//! has succeeded". Swarm counts the attempts *within* the window instead, so a program that fails at once is restarted for
+//! Restarts of a slot are counted in its tasks: each task passes the count to its successor, so that a new leader
+//! continues the count, and no ended task has to be kept for it. A restart has failed when its task ended before it had
+//! run for the policy's `window`; a task that ran that long resets the count. Without a window every restart of the
+//! spec counts. (Docker's compose files have the same meaning: "how long to wait before deciding if a restart has
+//! succeeded". Swarm counts the attempts *within* the window instead, so a program that fails at once is restarted for
 //! ever when its delay is longer than that.)
 //!
-//! The successor is made at once and created `Ready`, so that its worker prepares it while the delay runs; it is raised
-//! to `Running` when the delay has passed and its predecessor is gone. The delay counts from the moment it was made,
-//! by the clock of the managers: a worker's clock may be wrong. The loss of a node never waits for the delay.
+//! The successor is created at once and `Ready`, so that its worker prepares it while the delay runs; it is raised to
+//! `Running` when the delay has passed and its predecessor is gone. The delay counts from the creation, by the clock of
+//! the managers: a worker's clock may be wrong. The replacement of a task that was lost with its node never waits for
+//! the delay.
 
 use essaim_model::{Desired, RestartCondition, RestartPolicy, Task, TaskState};
 use essaim_wire::Timestamp;
 use std::time::Duration;
 
-/// How long a successor waits for its predecessor to end, at least; Swarm's old-task timeout.
+/// Shortest time that a successor waits for its predecessor to end; Swarm's old-task timeout.
 const PREDECESSOR_WAIT: Duration = Duration::from_secs(60);
 
-/// Whether `task` came to an end without having been told to, or having been lost.
+/// Whether `task` ended without having been told to, and was not written off.
 pub(crate) fn ended_by_itself(task: &Task) -> bool {
     task.written_off.is_none()
         && matches!(task.observed.state, TaskState::Complete | TaskState::Failed | TaskState::Rejected)
 }
 
-/// How many restarts count when `last` is the newest task of its slot: none if it runs, or ran, as long as the window.
+/// Restarts that count when `last` is the newest task of its slot: none once it has run for the window.
 pub(crate) fn counted(policy: &RestartPolicy, last: &Task, now: Timestamp) -> u32 {
     let window = policy.window.filter(|window| !window.is_zero());
     if window.is_some_and(|window| last.ran_for(now) >= window) { 0 } else { last.restarts }
@@ -41,14 +42,14 @@ pub(crate) fn is_due(policy: &RestartPolicy, last: &Task, now: Timestamp) -> boo
     u64::from(counted(policy, last, now)) < attempts_max
 }
 
-/// Before when the successor of `last` must not even be made: of a task that ended while it still waited out its
-/// delay, because its worker could not prepare it. Its successor would fare no better, and at once.
+/// Earliest creation of the successor of `last`, if `last` ended while it still waited for its delay because its worker
+/// could not prepare it. Its successor would fail in the same way at once.
 pub(crate) fn follow_at(policy: &RestartPolicy, last: &Task) -> Option<Timestamp> {
     (last.desired == Desired::Ready).then(|| last.meta.created_at + policy.delay())
 }
 
-/// From when on a task that was created `Ready` may run, if its predecessor is `before`. `waiting_since` is when this leader
-/// first saw it wait, if any older task of the slot still has to end.
+/// Time from which a task that was created `Ready` may run, if its predecessor is `before`. `waiting_since` is when
+/// this leader first saw it wait, if any older task of the slot still has to end.
 pub(crate) fn raise_at(
     policy: &RestartPolicy,
     stop_grace: Duration,

@@ -1,40 +1,40 @@
-//! What a decision may look at: a frozen state, the time, and which nodes' slots the brake has released.
+//! Input of a decision: a frozen state, the time, and the nodes that the brake has released.
 
 use essaim_model::{Placement, ServiceSpec, State, Task};
 use essaim_wire::{NodeId, Reachability, Timestamp};
 use std::collections::BTreeSet;
 
-/// The world as one decision sees it.
+/// The cluster as one decision sees it.
 #[derive(Debug, Clone, Copy)]
 pub struct Scene<'a> {
-    /// What the managers agree on.
+    /// The replicated state.
     pub state: &'a State,
-    /// The leader's clock.
+    /// Time by the leader's clock.
     pub now: Timestamp,
-    /// The lost nodes (unreachable or down) whose slots may be filled elsewhere now; `liveness` says which.
+    /// Lost nodes (unreachable or down) whose slots may be filled elsewhere now, as `liveness` decides.
     pub released: &'a BTreeSet<NodeId>,
 }
 
-/// How a task that has not ended stands, by its node.
+/// Standing of a task that has not ended, by the state of its node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Standing {
-    /// It waits for a node, or its node may keep it.
+    /// The task is pending, or its node may keep it.
     Sound,
-    /// Its node gives away what it has; until then it may go on.
+    /// The task's node drains; until the task is replaced it may go on.
     Leaving,
-    /// Its node changed, and satisfies neither the constraints in force nor those that the task was placed by. (That
-    /// a newer spec asks for other nodes is a matter of the update, which is as the service says.)
+    /// The task's node changed, and satisfies neither the constraints in force nor those that the task was placed by.
+    /// (A newer spec that asks for other nodes is handled by the update, at the service's own pace.)
     Misfit,
-    /// Its node is lost, but its place may not be filled elsewhere yet.
+    /// The task's node is lost, but the slot may not be filled elsewhere yet.
     Held,
-    /// Its node is unreachable, and its place may be filled elsewhere. It may still come back.
+    /// The task's node is unreachable, and the slot may be filled elsewhere. The node may still come back.
     Lost,
-    /// Its node is gone for good as far as its tasks are concerned, and why.
+    /// The task is written off for this reason: its node is down or was removed.
     Gone(String),
 }
 
 impl Scene<'_> {
-    /// How a task of a service with this spec stands.
+    /// Standing of a task of a service with this spec.
     pub(crate) fn standing(&self, task: &Task, spec: &ServiceSpec, placement: &Placement) -> Standing {
         let Some(id) = task.node() else { return Standing::Sound };
         let Some(node) = self.state.node(id) else {
@@ -59,7 +59,7 @@ impl Scene<'_> {
         }
     }
 
-    /// Whether a node answers, as far as its record tells: an order will reach it, and its end will be heard of.
+    /// Whether the node answers according to its record: an order reaches it, and it will report the end of its tasks.
     pub(crate) fn answers(&self, id: NodeId) -> bool {
         self.state
             .node(id)

@@ -157,8 +157,8 @@ impl WorkerHandle {
         let _ = self.uplink.cast(UplinkMsg::Managers(managers));
     }
 
-    /// Tells the uplink that the roster counts this node as unreachable: if it is the linked manager, the uplink turns
-    /// to another manager at once.
+    /// Tells the uplink that the roster counts `node` as unreachable: if it is the linked manager, the uplink turns to
+    /// another manager at once.
     pub fn on_unreachable(&self, node: NodeId) {
         let _ = self.uplink.cast(UplinkMsg::Unreachable(node));
     }

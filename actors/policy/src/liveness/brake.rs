@@ -1,39 +1,42 @@
-//! The brake: how fast the slots of lost nodes are filled elsewhere.
+//! The brake: limits the rate at which the slots of lost nodes are filled elsewhere (eviction).
 //!
-//! A few lost nodes are what an orchestrator is for, and their slots are filled at once. When very many are missing
-//! at the same time, it is more likely that a network is broken than that as many machines have died, and a stampede
-//! onto those that are left would make it worse. So:
+//! When a few nodes are lost, their slots are filled at once. When very many nodes are missing at the same time, a
+//! broken network is more likely than the death of as many machines, and a stampede onto the remaining nodes would make
+//! it worse. So:
 //!
-//! - Five nodes, or 2 % of all if that is more, are released at once, and further ones at 5 % of all nodes a second:
-//!   a bucket of tokens. A node that is `Down` needs no token, since by then it is sure.
-//! - While more than half of the nodes, and at least five, are missing at the same time, a node is released only
-//!   fifteen seconds after it went `Down`, and then 10 % of all nodes a second.
+//! - Five nodes, or 2 % of all if that is more, are released at once, and further ones at 5 % of all nodes per second:
+//!   a
+//!   token bucket. A node that is `Down` needs no token, since its loss is certain by then.
+//! - While more than half of the nodes, and at least five, are missing at the same time (a mass loss), a node is
+//!   released
+//!   only fifteen seconds after it went `Down`, and then at 10 % of all nodes per second.
 //!
-//! A node that went `Down` and was released a minute ago is no longer missing: the cluster has moved on without it.
+//! A node that is `Down` and was released a minute ago no longer counts as missing: its slots have been filled
+//! elsewhere.
 
 use super::{Next, Track};
 use essaim_wire::{Moment, NodeId};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// So many nodes at once, however few there are.
+/// Smallest burst of nodes that are released at once, in a cluster of any size.
 const BURST_MIN: u64 = 5;
 
-/// How long after `Down` in a mass loss.
+/// Delay between `Down` and the release of a node in a mass loss.
 const MASS_DELAY: Duration = Duration::from_secs(15);
 
-/// When a lost node no longer counts as missing.
+/// Time after its release at which a lost node no longer counts as missing.
 const SETTLED_AFTER: Duration = Duration::from_secs(60);
 
-/// Tokens are counted in millionths.
+/// One token of the bucket, in millionths.
 const TOKEN: u64 = 1_000_000;
 
-/// What is left of the two allowances.
+/// State of the two rate limits.
 #[derive(Debug)]
 pub(super) struct Brake {
     tokens: Option<u64>,
     counted: Moment,
-    /// In a mass loss: when the next one may be released.
+    /// Earliest time of the next release in a mass loss.
     mass_next: Moment,
 }
 
@@ -42,7 +45,7 @@ impl Brake {
         Self { tokens: None, counted: now, mass_next: now }
     }
 
-    /// Releases what may be released.
+    /// Releases lost nodes, as far as the limits allow.
     pub(super) fn release(&mut self, now: Moment, tracks: &mut BTreeMap<NodeId, Track>, next: &mut Next) {
         let all = tracks.len() as u64;
         self.refill(now, all);
@@ -60,7 +63,7 @@ impl Brake {
                 }
             }
         }
-        // First lost, first released.
+        // Nodes are released in the order of their loss.
         waiting.sort_unstable();
         let is_mass = missing >= BURST_MIN && missing * 2 > all - settled;
         for (_, id) in waiting {
@@ -78,7 +81,7 @@ impl Brake {
 
     fn refill(&mut self, now: Moment, all: u64) {
         let burst = BURST_MIN.max(all.div_ceil(50)) * TOKEN;
-        // 5 % of all nodes a second: one node's worth of micros is a twentieth of its token.
+        // 5 % of all nodes per second: each microsecond earns a twentieth of a millionth of a token per node.
         let earned = now.saturating_since(self.counted).as_micros() as u64 * all / 20;
         self.tokens = Some(self.tokens.map_or(burst, |tokens| (tokens + earned).min(burst)));
         self.counted = now;
@@ -97,7 +100,7 @@ impl Brake {
     fn take_mass(&mut self, now: Moment, all: u64, next: &mut Next) -> bool {
         let due = next.is_due(now, self.mass_next);
         if due {
-            // 10 % of all nodes a second.
+            // 10 % of all nodes per second.
             self.mass_next = self.mass_next.max(now) + Duration::from_micros(10 * TOKEN / all.max(1));
         }
         due

@@ -1,21 +1,22 @@
-//! Which nodes are lost, when that becomes a fact of the state, and how fast their tasks may be replaced.
+//! Liveness: which nodes are lost, when that is committed, and how fast their tasks may be replaced.
 //!
-//! Tasks move on votes alone that reached a manager authenticated: each observer tells the manager it is linked to whom it
-//! misses, and this core counts distinct observers by rings of its own ([`votes`]). From the roster it takes what a node
-//! said of itself, proven: which start and incarnation it is in, that it restarts, that its tasks have ended. What else
-//! gossip says moves nothing. It asks for the commits that make it known: `Unreachable` at once, `Down` when that has
-//! lasted for the grace or the node said that its tasks have ended, `Reachable` when the node is heard of in a later
-//! incarnation than the one that was missed, or links again. A node that restarts keeps its tasks and gets no new ones; so
-//! does one that was unreachable three times in a minute, until it was steady for thirty seconds.
+//! Tasks are moved only by votes that reached a manager authenticated: each observer tells its linked manager which
+//! nodes it misses, and this core counts distinct observers on rings that it computes itself ([`votes`]). From the
+//! roster it takes only what a node has proven to have said of itself: its generation and incarnation, that it
+//! restarts, that its tasks have ended. Anything else from gossip moves nothing. The core asks for these commits:
+//! `Unreachable` at once; `Down` when the loss has lasted for the grace or the node said that its tasks have ended;
+//! `Reachable` when the node is heard of in a later incarnation than the missed one, or links again. A node that
+//! restarts keeps its tasks and gets no new ones. A node that was unreachable three times in a minute gets none until
+//! it was steady for thirty seconds.
 //!
-//! Below a quorum there is a slow way: a node that no manager has had a link with for a while, and of which gossip, or
-//! anybody's vote, says that it is gone.
+//! Below a quorum of observers there is a slow path: a node is lost when no manager has had a link with it for a while
+//! and gossip, or a single vote, says that it is gone.
 //!
-//! A new leader starts from the committed state, and counts every grace anew: it marks nobody down for what it did not see
-//! itself, and nobody because leadership changed. Of a node that it hears nothing of at all it waits to hear for a while.
+//! A new leader starts from the committed state and counts every grace anew: it marks no node down for what it did not
+//! observe itself, nor because leadership changed. For a node of which it hears nothing at all it waits for a while.
 //!
-//! It is level-triggered: whatever differs between what is committed and what should be is proposed, one proposal at
-//! a time, and again when one was lost. While this node itself is isolated, nothing is concluded at all.
+//! The core is level-triggered: each difference between the committed and the wanted state is proposed, one proposal at
+//! a time, and again when a proposal was lost. While this node itself is isolated, it concludes nothing.
 //!
 //! The [`brake`] decides which lost nodes' slots may be filled elsewhere.
 
@@ -34,119 +35,122 @@ use votes::{Accusers, Census, Missed};
 
 pub use votes::Ballots;
 
-/// A node that this leader has not heard of at all counts as lost after this long without a link to any manager: longer
-/// than a daemon takes to start again and link.
+/// Time without a link to any manager after which a node that this leader has never heard of counts as lost: longer
+/// than a daemon takes to restart and link.
 const ABSENCE_GRACE: Duration = Duration::from_secs(10);
 
-/// A node that gossip or a vote says is gone counts as lost after this long without a link to any manager. The link of a
-/// node that fell silent ends after three seconds, so this is the slow way, for what no quorum of observers is left to say.
+/// Time without a link to any manager after which a node counts as lost if gossip or a vote says that it is gone. The
+/// link of a silent node ends after three seconds, so this is the slow path, for a loss that no quorum of observers can
+/// report.
 const UNLINKED_MAX: Duration = Duration::from_secs(5);
 
-/// A link tells that a node lives when it is older than this: that of one that fell silent has ended by then.
+/// Age from which a link proves that its node lives: the link of a silent node has ended by then.
 const LINK_PROVEN: Duration = Duration::from_secs(4);
 
-/// A vote that no quorum shares, against a node that is linked, is a record after this long.
+/// Time after which a vote against a linked node, without a quorum, is written to the journal.
 const DOUBT_AFTER: Duration = Duration::from_secs(10);
 
-/// Unreachable this often within [`FLAP_WINDOW`]: no new tasks.
+/// Losses within [`FLAP_WINDOW`] after which a node counts as flapping and gets no new tasks.
 const FLAPS: usize = 3;
 
-/// Over how long losses are counted.
+/// Window in which the losses of a node are counted.
 const FLAP_WINDOW: Duration = Duration::from_secs(60);
 
-/// How long a node that flapped must be steady before it gets tasks again.
+/// Time for which a flapping node must be steady before it gets tasks again.
 const STEADY_AFTER: Duration = Duration::from_secs(30);
 
-/// Changes in one proposal. With messages of [`MESSAGE_MAX`] bytes they take little more than half of the mebibyte that
-/// a proposal may have; what is left over follows when the first piece is committed.
+/// Upper bound on the changes in one proposal. With messages of [`MESSAGE_MAX`] bytes they take little more than half
+/// of the mebibyte that a proposal may have; the rest follows when the first piece is committed.
 pub const PIECE_MAX: usize = 1_000;
 
-/// Bytes of the message that says why a node cannot be reached. Up to nineteen accusers are named in it, each by its host
-/// name.
+/// Upper bound in bytes on the message that says why a node cannot be reached. It names up to nineteen accusers by
+/// their host names.
 pub const MESSAGE_MAX: usize = 512;
 
-/// What is known of a member by the roster.
+/// State of a member according to the roster.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Seen {
-    /// It lives.
+    /// The member lives.
     Alive,
-    /// It said that it will be back by then; its tasks go on meanwhile.
+    /// The member announced a restart; its tasks go on meanwhile.
     Restarting {
-        /// By then.
+        /// Time by which the member said it would be back.
         until: Moment,
     },
-    /// Gossip says that it cannot be reached, which moves nothing by itself.
+    /// Gossip says that the member cannot be reached; that alone moves no task.
     Missing,
-    /// It said goodbye: its tasks have ended.
+    /// The member said goodbye: its tasks have ended.
     Stopped {
-        /// In words for people.
+        /// Reason of the goodbye, for people.
         why: String,
     },
 }
 
-/// The roster's word on one member.
+/// The roster's report on one member.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sight {
-    /// The member.
+    /// Id of the member.
     pub node: NodeId,
-    /// The start and the incarnation that the member itself said it is in, over a session of its own or over its
-    /// signature; nothing of one that only others have told of.
+    /// Generation and incarnation that the member itself stated, over a session of its own or with its signature; none
+    /// for a member of which only others have told.
     pub said: Option<(Generation, u32)>,
-    /// What is known of it.
+    /// State of the member.
     pub seen: Seen,
 }
 
-/// What happened.
+/// Inputs of the core.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Input {
-    /// The roster's word on members; at the beginning one for each. They are weighed once, however many there are.
+    /// Reports of the roster on members, at first one for each member. All of them are taken in before losses are
+    /// counted.
     Seen(Vec<Sight>),
-    /// Which nodes are linked to some manager now, and whom each accuses.
+    /// The nodes that are linked to any manager, and the nodes that each of them accuses.
     Ballots(Ballots),
-    /// Whether this node itself is cut off, and should not judge others.
+    /// Whether this node itself is isolated and must not judge others.
     Isolated(bool),
-    /// The state changed.
+    /// The state has changed.
     Look,
-    /// The proposal came back, made or not.
+    /// The proposal under way has ended, committed or not.
     Proposed,
-    /// A wake-up.
+    /// A wake-up is due.
     Elapsed(Wake),
 }
 
-/// What is to be done.
+/// Effects that the core asks its actor to perform.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
-    /// Propose these; then say [`Input::Proposed`], whatever came of it.
+    /// Propose these changes, then send [`Input::Proposed`], whatever the outcome.
     Propose(Vec<Change>),
-    /// The nodes whose slots may be filled elsewhere are now these.
+    /// The complete set of nodes whose slots may be filled elsewhere from now on.
     Release(BTreeSet<NodeId>),
-    /// An observer alone, or with too few others, says for long that it misses a node which is linked to a manager.
+    /// Fewer observers than a quorum have accused, for ten seconds, a node that is linked to a manager: record the
+    /// doubt.
     Doubt {
-        /// The observer.
+        /// Node that accuses.
         observer: NodeId,
-        /// Whom it says it misses.
+        /// Node that is accused.
         subject: NodeId,
     },
-    /// Wake at this moment.
+    /// Send `Elapsed` with this number at this moment.
     WakeAt(Moment, Wake),
 }
 
-/// Numbers the wake-ups; an older one is ignored.
+/// Number of a wake-up; a wake-up with an older number is stale and ignored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Wake(u64);
 
-/// The core.
+/// The core of liveness, on the leader.
 #[derive(Debug)]
 pub struct Liveness {
     me: NodeId,
     begun: Moment,
     ballots: Ballots,
     census: Census,
-    /// Votes that no quorum shares: since when each stands, and whether that was said.
+    /// Votes against linked nodes without a quorum, by observer and subject: since when, and whether that was reported.
     doubts: BTreeMap<(NodeId, NodeId), (Moment, bool)>,
     tracks: BTreeMap<NodeId, Track>,
     isolated: bool,
-    /// A proposal is under way.
+    /// Whether a proposal is under way.
     proposing: bool,
     brake: Brake,
     released: BTreeSet<NodeId>,
@@ -154,44 +158,44 @@ pub struct Liveness {
     armed: Option<Moment>,
 }
 
-/// What is known of one node.
+/// What this leader knows of one node.
 #[derive(Debug)]
 struct Track {
-    /// Nothing as long as the roster does not know it.
+    /// State of the node according to the roster; none while the roster does not know it.
     seen: Option<Seen>,
-    /// The start and incarnation that it last said it is in.
+    /// Generation and incarnation that the node itself stated last.
     said: Option<Era>,
-    /// Whether a manager has a link with it, and since when it is so.
+    /// Whether a manager has a link with the node; `linked_since` is when that last changed.
     linked: bool,
     linked_since: Moment,
     lost: Option<Lost>,
-    /// Why it was lost, in words for people.
+    /// Why the node was lost, for people.
     why: String,
-    /// It was lost, and found again by this leader.
+    /// Whether this leader saw the node lost and found again.
     found: bool,
-    /// When it was lost lately.
+    /// Moments of the node's recent losses.
     losses: Vec<Moment>,
     flapping: bool,
     steady_since: Moment,
 }
 
-/// A start of a node's daemon, and an incarnation in it.
+/// Generation of a node's daemon, and incarnation within it.
 type Era = (Generation, u32);
 
-/// That a node is missing.
+/// The loss of a node.
 #[derive(Debug, Clone, Copy)]
 struct Lost {
     since: Moment,
-    /// The newest that was known of it then: what it says in a later one ends this.
+    /// Newest generation and incarnation known at the loss; a word of the node from a later one ends the loss.
     era: Era,
-    /// Since when for good.
+    /// Moment at which the loss became final (`Down`).
     down: Option<Moment>,
-    /// Since when its slots may be filled elsewhere.
+    /// Moment from which the node's slots may be filled elsewhere.
     released: Option<Moment>,
 }
 
 impl Liveness {
-    /// Of a leader that begins now, as the node `me`. Observers stand on so many rings.
+    /// The core of a leader on node `me` that begins now. Observers are the neighbours on this number of rings.
     pub fn new(now: Moment, me: NodeId, rings: usize) -> Self {
         Self {
             me,
@@ -214,7 +218,7 @@ impl Liveness {
         &self.released
     }
 
-    /// Takes in what happened.
+    /// Handles one input, on the present state.
     pub fn handle(&mut self, now: Moment, state: &State, input: Input, effects: &mut Vec<Effect>) {
         match input {
             Input::Seen(sights) => sights.into_iter().for_each(|sight| self.hear(now, state, sight)),
@@ -232,25 +236,27 @@ impl Liveness {
         let Sight { node, said, seen } = sight;
         let unsteady = state.node(node).is_some_and(|node| node.unsteady);
         let track = self.tracks.entry(node).or_insert_with(|| Track::new(now, unsteady));
-        // What nobody but gossip says counts only where it confirms what is known otherwise.
+        // A report that rests on gossip alone counts only as `Missing`, and an older generation or incarnation not at
+        // all.
         if said.is_none() && seen != Seen::Missing || track.said > said.or(track.said) {
             return;
         }
         if track.seen.is_none() && matches!(seen, Seen::Restarting { .. }) {
-            // That is why the former leader gave it nothing new.
+            // The node is marked unsteady because it announced a restart to the former leader, not because it flaps.
             track.flapping = false;
         }
         if track.said.is_none()
             && said.is_some()
             && let Some(lost) = &mut track.lost
         {
-            // It was lost for want of any word of it, and whatever it says now is one.
+            // The node was lost because nothing was heard of it, so its first word ends the loss.
             lost.era = Era::default();
         }
         (track.said, track.seen) = (said.or(track.said), Some(seen));
     }
 
-    /// What was concluded while nobody could be heard does not count.
+    /// Sets whether this node is isolated. After an isolation every grace starts anew, because silence meanwhile proves
+    /// nothing.
     fn on_isolated(&mut self, now: Moment, isolated: bool) {
         if self.isolated && !isolated {
             for lost in self.tracks.values_mut().filter_map(|track| track.lost.as_mut()) {
@@ -289,7 +295,7 @@ impl Liveness {
         }
         self.doubt(now, &accused, &mut next, effects);
         self.brake.release(now, &mut self.tracks, &mut next);
-        // The fact comes before what follows from it.
+        // Proposed before the release, so that a loss is committed before tasks are moved because of it.
         if !changes.is_empty() && !self.proposing {
             changes.truncate(PIECE_MAX);
             self.proposing = true;
@@ -312,7 +318,7 @@ impl Liveness {
 }
 
 impl Liveness {
-    /// Whom the ballots accuse in the incarnation in force, or one that this leader has yet to hear of.
+    /// Accusations that are valid: against the node's newest known generation and incarnation, or a later one.
     fn accused(&self, state: &State) -> Accusers {
         let mut accused = Accusers::new();
         for (observer, ballot) in self.ballots.iter().filter(|(observer, _)| state.node(**observer).is_some()) {
@@ -339,7 +345,8 @@ impl Liveness {
         self.census.count(accused, |node| tracks.get(&node).is_some_and(|track| track.lost.is_some()))
     }
 
-    /// Says which votes no quorum shares for long. Either a way between two nodes is broken, or an observer lies.
+    /// Reports each accusation that stays without a quorum for long. Either the path between two nodes is broken, or an
+    /// observer lies.
     fn doubt(&mut self, now: Moment, accused: &Accusers, next: &mut Next, effects: &mut Vec<Effect>) {
         let mut doubts = BTreeMap::new();
         for (subject, by) in accused {
@@ -387,17 +394,17 @@ impl Track {
         }
     }
 
-    /// The newest that is known of a node by its own link, its own session or its signature.
+    /// Newest generation and incarnation of a node, known by its own link, its own session or its signature.
     fn era(&self, node: &Node) -> Era {
         self.said.unwrap_or_default().max((node.generation, 0))
     }
 
-    /// What the roster says of the start that is in force.
+    /// The roster's state of the node, unless it is about an older generation than the committed one.
     fn current(&self, node: &Node) -> Option<&Seen> {
         self.seen.as_ref().filter(|_| self.said.is_none_or(|(generation, _)| generation >= node.generation))
     }
 
-    /// Whether it said that it is away, and so observes nobody.
+    /// Whether the node has announced that it is away, and so cannot observe others.
     fn is_away(&self, now: Moment, node: &Node) -> bool {
         match self.current(node) {
             Some(Seen::Restarting { until }) => now < *until,
@@ -406,7 +413,7 @@ impl Track {
         }
     }
 
-    /// Whether it is lost or found by now.
+    /// Updates whether the node is lost.
     fn advance(&mut self, now: Moment, begun: Moment, node: &Node, missed: bool, accused: bool, next: &mut Next) {
         let (era, restarts) = (self.era(node), self.is_away(now, node));
         let (stopped, until) = match self.current(node) {
@@ -414,7 +421,7 @@ impl Track {
             Some(Seen::Restarting { until }) => (None, Some(*until)),
             _ => (None, None),
         };
-        // It said so itself, over its own link, whatever the roster says of it.
+        // A departure was announced over the node's own link, so it counts whatever the roster says.
         let stopped = stopped.or_else(|| node.has_left().then(|| "it left the cluster".to_owned()));
         if let Some(lost) = self.lost {
             let anew = era > lost.era || self.linked && self.linked_since > lost.since;
@@ -433,7 +440,7 @@ impl Track {
             since = until;
             self.why = "it did not come back from its restart in time".into();
         } else if missed && !restarts {
-            // Its accusers are named already.
+            // `why` names the accusers already.
         } else if self.absent_from(begun, node, accused).is_some_and(|at| next.is_due(now, at)) {
             self.why = match self.seen {
                 Some(_) => "others miss it, and it is linked to no manager".into(),
@@ -450,9 +457,9 @@ impl Track {
         self.flapping |= self.losses.len() >= FLAPS;
     }
 
-    /// From when on a node without a link is lost; never, if nobody says that it is gone.
+    /// Moment from which a node without a link counts as lost; none if it is linked or nothing says that it is gone.
     fn absent_from(&self, begun: Moment, node: &Node, accused: bool) -> Option<Moment> {
-        // Never heard of since it was accepted: nobody expects anything of it.
+        // A node that was never heard of since it was accepted cannot be missed.
         if self.linked || node.reachability == Reachability::Unknown {
             return None;
         }
@@ -465,7 +472,7 @@ impl Track {
         }
     }
 
-    /// What has become of its loss or its return by now.
+    /// Turns a loss into a final one once its grace is over, and ends flapping once the node has been steady.
     fn mature(&mut self, now: Moment, node: &Node, grace: Duration, next: &mut Next) {
         let stopped = node.has_left() || matches!(self.seen, Some(Seen::Stopped { .. }));
         if let Some(lost) = &mut self.lost
@@ -479,7 +486,7 @@ impl Track {
         }
     }
 
-    /// Whether the node is known to live, and not only not known to be lost.
+    /// Whether there is proof that the node lives, beyond the absence of a loss.
     fn is_alive(&self, now: Moment, node: &Node, next: &mut Next) -> bool {
         let was_lost = matches!(node.reachability, Reachability::Unreachable | Reachability::Down);
         let is_linked = self.linked && (!was_lost || next.is_due(now, self.linked_since + LINK_PROVEN));
@@ -487,7 +494,7 @@ impl Track {
         self.found || is_linked || is_seen
     }
 
-    /// What is committed of it and should not be so.
+    /// Adds the changes by which the committed record of the node differs from what it should be.
     fn differences(&self, now: Moment, node: &Node, alive: bool, changes: &mut Vec<Change>) {
         let restarting = matches!(self.current(node), Some(Seen::Restarting { until }) if now < *until);
         let (reachability, message) = match self.lost {
@@ -504,7 +511,7 @@ impl Track {
         let message = cut(message);
         let says_why = (reachability == Reachability::Reachable || node.has_left()) && message != node.message;
         if reachability != node.reachability || says_why {
-            // Which start of its daemon it is in, a node says over its own link; this is about that one.
+            // The change is about the committed generation: a node states its generation over its own link only.
             let generation = node.generation;
             changes.push(Change::SetReachability { id: node.id, generation, reachability, message });
         }
@@ -515,7 +522,7 @@ impl Track {
     }
 }
 
-/// Who misses a node.
+/// The message that names the accusers of a node, and its observers that are lost themselves.
 fn words(missed: &Missed, state: &State) -> String {
     let name = |node: &NodeId| state.node(*node).map_or_else(|| node.to_string(), |node| node.name());
     let mut names: Vec<String> = missed.accusers.iter().map(name).collect();
@@ -529,14 +536,14 @@ fn words(missed: &Missed, state: &State) -> String {
     words
 }
 
-/// The first [`MESSAGE_MAX`] bytes of a message, or a little less where that would cut a character in two.
+/// The first [`MESSAGE_MAX`] bytes of a message, or slightly fewer, so that no character is cut.
 fn cut(mut message: String) -> String {
     let end = (0..=MESSAGE_MAX.min(message.len())).rev().find(|end| message.is_char_boundary(*end)).unwrap_or(0);
     message.truncate(end);
     message
 }
 
-/// Why a node that can be reached gets nothing.
+/// The message that says why a reachable node gets no new tasks.
 fn unsteady_words() -> String {
     let (window, steady) = (FLAP_WINDOW.as_secs(), STEADY_AFTER.as_secs());
     format!("unreachable {FLAPS} times within {window} s: no new tasks until it was steady for {steady} s")
@@ -546,7 +553,7 @@ fn unsteady_words() -> String {
 pub(crate) struct Next(Option<Moment>);
 
 impl Next {
-    /// Whether it is time; otherwise remembers when it will be.
+    /// Whether `at` has come. If not, keeps it as a candidate for the next wake-up.
     fn is_due(&mut self, now: Moment, at: Moment) -> bool {
         if now >= at {
             return true;

@@ -1,23 +1,23 @@
-//! Stories of nodes that are lost and found, in virtual time.
+//! Scenarios of nodes that are lost and found, in virtual time.
 
 use super::*;
 use crate::tests::world::{World, id};
 use essaim_model::Availability;
 use essaim_wire::{Accusation, Level};
 
-/// A leader's core, its state, and its clock.
+/// A leader's core with its state and its clock.
 struct Leader {
     world: World,
     core: Liveness,
     now: Moment,
     wakes: Vec<(Moment, Wake)>,
-    /// Which nodes are linked, and whom each accuses.
+    /// The linked nodes, and the nodes that each accuses.
     ballots: Ballots,
-    /// In which incarnation each node is.
+    /// Incarnation of each node.
     incarnations: BTreeMap<NodeId, u32>,
-    /// Which votes were said to be doubtful.
+    /// Doubts that were reported: observer and subject.
     doubts: Vec<(u128, u128)>,
-    /// What was committed, one line each.
+    /// Committed changes, one line each.
     told: Vec<String>,
 }
 
@@ -42,7 +42,7 @@ impl Leader {
         leader
     }
 
-    /// With every node alive in the roster, and linked.
+    /// A leader with every node linked, and alive in the roster.
     fn all_alive(nodes: u128) -> Self {
         let mut leader = Self::of(nodes);
         leader.all_are_there(nodes);
@@ -87,7 +87,7 @@ impl Leader {
         }
     }
 
-    /// The node is in the start that is committed, and in its latest incarnation.
+    /// The roster reports on a node in its committed generation and latest incarnation.
     fn see(&mut self, node: u128, seen: Seen) {
         let generation = self.world.state.node(id(node)).expect("there").generation;
         let said = Some((generation, self.incarnations.get(&id(node)).copied().unwrap_or_default()));
@@ -98,12 +98,12 @@ impl Leader {
         self.input(Input::Seen(vec![sight]));
     }
 
-    /// What an operator reads of a node.
+    /// The message in a node's record.
     fn message(&self, node: u128) -> &str {
         &self.world.state.node(id(node)).expect("there").message
     }
 
-    /// These observers miss a node.
+    /// Makes these observers accuse a node.
     fn accuse(&mut self, observers: &[u128], node: u128) {
         let generation = self.world.state.node(id(node)).expect("there").generation;
         let incarnation = self.incarnations.get(&id(node)).copied().unwrap_or_default();
@@ -115,14 +115,14 @@ impl Leader {
         self.vote();
     }
 
-    /// Everybody who is linked misses a node, and its link ends.
+    /// Makes every linked node accuse a node, and ends its link.
     fn lose(&mut self, node: u128) {
         self.ballots.remove(&id(node));
         let observers: Vec<u128> = self.ballots.keys().map(|node| node.bits()).collect();
         self.accuse(&observers, node);
     }
 
-    /// A node that was lost takes that back: in its next incarnation, which its observers have heard of.
+    /// Makes a lost node refute the accusations: it is in its next incarnation, and its observers know it.
     fn find(&mut self, node: u128) {
         *self.incarnations.entry(id(node)).or_default() += 1;
         for ballot in self.ballots.values_mut() {
@@ -133,7 +133,7 @@ impl Leader {
         self.see(node, Seen::Alive);
     }
 
-    /// A node runs in another start, says its manager.
+    /// Commits that a node runs in another generation.
     fn start(&mut self, node: u128, generation: u64) {
         let addr = ([127, 0, 0, 1], 2377).into();
         let (generation, level) = (Generation(generation), Level::NEWEST);
@@ -221,7 +221,7 @@ fn a_node_that_restarts_keeps_its_tasks_gets_none_and_is_lost_when_it_does_not_r
     leader.see(4, Seen::Restarting { until });
     assert_eq!(leader.told(), ["2 Reachable", "2 unsteady=true", "4 Reachable", "4 unsteady=true"]);
     assert_eq!(leader.released(), 0);
-    // One is back as a newer start of itself.
+    // Node 2 is back in a newer generation.
     leader.start(2, 2);
     leader.see(2, Seen::Alive);
     assert_eq!(leader.told(), ["2 Reachable", "2 unsteady=false"]);
@@ -252,7 +252,7 @@ fn three_losses_in_a_minute_cost_thirty_steady_seconds() {
 
 #[test]
 fn a_new_leader_marks_nobody_for_what_it_did_not_see() {
-    // The former leader saw node 3 go; node 4 was well. The new one's roster knows everybody as alive.
+    // The former leader saw node 3 go and node 4 well. The new leader's roster shows all nodes as alive.
     let mut world = World::of(4);
     world.reach(3, Reachability::Unreachable);
     let mut leader = Leader::over(world);
@@ -297,7 +297,7 @@ fn who_is_cut_off_judges_nobody() {
     (2..=5).for_each(|node| leader.lose(node));
     leader.pass(60 * SECOND);
     assert_eq!((leader.told(), leader.released()), (vec![], 0));
-    // It hears the others again; the one that is still missing has its whole grace.
+    // The leader hears the other nodes again; a node that is still missing gets its whole grace.
     (2..=4).for_each(|node| leader.find(node));
     leader.accuse(&[1, 2, 3, 4], 5);
     leader.input(Input::Isolated(false));
@@ -335,7 +335,7 @@ fn what_gossip_says_of_a_node_that_is_linked_moves_nothing() {
 #[test]
 fn fewer_liars_than_a_quorum_lose_nobody_and_are_named() {
     let mut leader = Leader::all_alive(5);
-    // Two of five accuse everybody, each other among them, in every way there is to say it.
+    // Two of five nodes accuse all others and each other, in every way there is.
     for victim in [1, 2, 3] {
         leader.incarnations.insert(id(victim), u32::MAX);
         leader.accuse(&[4, 5, 4, 5, 4, 5], victim);
@@ -350,7 +350,7 @@ fn fewer_liars_than_a_quorum_lose_nobody_and_are_named() {
 #[test]
 fn a_node_that_nobody_is_linked_with_and_gossip_misses_is_lost_in_the_slow_way() {
     let mut leader = Leader::all_alive(9);
-    // Six of nine are gone at once: three observers are no quorum, and nobody else is left to vote.
+    // Six of nine nodes are gone at once: the three remaining observers are no quorum.
     for node in 4..=9 {
         leader.ballots.remove(&id(node));
     }
@@ -407,7 +407,7 @@ fn what_is_down_needs_no_allowance() {
 fn when_most_nodes_vanish_together_nothing_moves_until_they_are_down_for_fifteen_seconds() {
     let mut leader = Leader::all_alive(20);
     (2..=13).for_each(|node| leader.lose(node));
-    // Those lost before it was a mass loss were released.
+    // The nodes that were lost before the mass loss began were released.
     assert_eq!(leader.released(), 5);
     leader.pass(17 * SECOND);
     assert_eq!(leader.released(), 5);
@@ -415,7 +415,7 @@ fn when_most_nodes_vanish_together_nothing_moves_until_they_are_down_for_fifteen
     assert_eq!(leader.released(), 6, "down for fifteen seconds");
     leader.pass(SECOND);
     assert_eq!(leader.released(), 8, "a tenth of twenty nodes a second");
-    // The switch is repaired: whoever was held back has lost nothing.
+    // The switch is repaired: nodes that were held back keep their tasks.
     (2..=13).for_each(|node| leader.find(node));
     assert_eq!(leader.released(), 0);
 }

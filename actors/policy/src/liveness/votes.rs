@@ -1,30 +1,31 @@
 //! Counts votes: which nodes are missed by a quorum of their observers.
 //!
-//! A vote is an accusation that reached a manager over the observer's own link. It counts if the observer stands beside
-//! the subject on the rings, which are made here from what is committed, and each observer counts once, whatever it says
-//! and however often. An observer that is itself lost cannot vote and counts as one that did, provided that anybody votes
-//! at all: only a quorum of others makes it lost, so fewer liars than a quorum make nobody lost, alone or in a chain.
+//! A vote is an accusation that reached a manager over the observer's own link. It counts if the observer is a
+//! neighbour of the subject on the rings, which are computed here from the committed nodes. Each observer counts once,
+//! whatever it says and however often. An observer that is itself lost cannot vote; it counts as having voted, provided
+//! that at least one observer votes. Since only a quorum of others makes a node lost, fewer liars than a quorum make no
+//! node lost, alone or in a chain.
 
 use essaim_wire::planted::{Bug, planted};
 use essaim_wire::{Accusation, NodeId, Rings, quorum};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// The nodes that are linked to some manager, each with whom it accuses.
+/// The nodes that are linked to any manager, each with its accusations.
 pub type Ballots = BTreeMap<NodeId, Arc<[Accusation]>>;
 
-/// Who accuses a node, by ballots: an observer once for each time it says so.
+/// Accusers of each node, by ballots: an observer appears once for each of its accusations.
 pub(super) type Accusers = BTreeMap<NodeId, Vec<NodeId>>;
 
-/// That a quorum misses a node.
+/// A quorum of observers misses a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Missed {
     pub(super) accusers: BTreeSet<NodeId>,
-    /// Observers that are lost themselves.
+    /// Observers that did not vote but are lost themselves, and so count as votes.
     pub(super) implicit: Vec<NodeId>,
 }
 
-/// The rings of what is committed.
+/// The rings of the committed nodes, on which observers are neighbours.
 #[derive(Debug)]
 pub(super) struct Census {
     rings: Rings,
@@ -35,7 +36,7 @@ impl Census {
         Self { rings: Rings::new(rings) }
     }
 
-    /// Puts exactly these on the rings.
+    /// Puts exactly these nodes on the rings.
     pub(super) fn retarget(&mut self, nodes: &BTreeSet<NodeId>) {
         let gone: Vec<NodeId> = self.rings.nodes().filter(|node| !nodes.contains(node)).collect();
         for node in gone {
@@ -46,7 +47,7 @@ impl Census {
         }
     }
 
-    /// Whom a quorum misses. Losses that follow from losses are found in the same count.
+    /// The nodes that a quorum misses. A loss may complete the quorum of another one, which is found in the same count.
     pub(super) fn count(&self, accused: &Accusers, is_lost: impl Fn(NodeId) -> bool) -> BTreeMap<NodeId, Missed> {
         let mut found: BTreeMap<NodeId, Missed> = BTreeMap::new();
         loop {
@@ -122,7 +123,7 @@ mod tests {
 
     #[test]
     fn observers_that_are_lost_in_the_same_outage_do_not_hold_a_verdict_up() {
-        // Four of twelve are gone; each is missed by the eight others.
+        // Four of twelve nodes are gone; each is missed by the eight others.
         let left: Vec<u128> = (5..=12).collect();
         let votes: Vec<(u128, &[u128])> = (1..=4).map(|node| (node, left.as_slice())).collect();
         assert_eq!(found(&census(12), &votes), [1, 2, 3, 4]);

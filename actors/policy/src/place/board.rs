@@ -1,8 +1,8 @@
-//! Who sits where: the index that placing needs, following the state event by event.
+//! The board: an index of tasks by node that placement needs, which follows the state event by event.
 //!
-//! A task *counts* on its node while it is wanted, and *takes up room* there (reservations, ports of the host) until
-//! it has ended: a task that was told to stop makes the node look less busy at once, but its memory and its port are
-//! free only when it is gone.
+//! A task *counts* on its node while it is wanted, and *takes up room* there (reservations, host ports) until it has
+//! ended: a task that was told to stop reduces the load of its node at once, but its memory and its port are free only
+//! when it has ended.
 
 use super::filter::{Explanation, Needs};
 use super::waiting::Waiting;
@@ -15,17 +15,17 @@ use essaim_wire::{Index, NodeId, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// Tasks of one version of a service are alike.
+/// Tasks of one version of a service, which are all alike.
 pub(super) type Group = (ServiceId, Index);
 
-/// Who sits where.
+/// Index of tasks by node; see the module.
 #[derive(Debug, Clone, Default)]
 pub struct Board {
     pub(super) seats: BTreeMap<NodeId, Seat>,
-    /// Nodes by how many tasks count on them.
+    /// Nodes by the number of tasks that count on them.
     pub(super) by_load: BTreeSet<(u32, NodeId)>,
     pub(super) of_service: BTreeMap<ServiceId, BTreeMap<NodeId, u32>>,
-    /// When tasks of a group failed on a node.
+    /// Failures of a group's tasks on each node, by time.
     pub(super) failures: BTreeMap<Group, BTreeMap<NodeId, BTreeSet<(Timestamp, TaskId)>>>,
     tasks: BTreeMap<TaskId, Booking>,
     pub(super) waiting: Waiting,
@@ -33,26 +33,26 @@ pub struct Board {
     default_engine: Option<EngineKind>,
 }
 
-/// A node, and what its tasks take up.
+/// A node, and the resources that its tasks take up.
 #[derive(Debug, Clone)]
 pub(super) struct Seat {
     pub(super) node: Arc<Node>,
-    /// How many wanted tasks it has.
+    /// Number of wanted tasks on the node.
     pub(super) load: u32,
     pub(super) used: Hardware,
     pub(super) ports: BTreeMap<(PortProtocol, u16), u32>,
-    /// How many of its addresses are taken; see `model::loopback`.
+    /// Number of the node's task addresses in use; see `model::loopback`.
     pub(super) addresses: u32,
 }
 
-/// What the board holds of a task, to be able to take it back.
+/// What the board has counted for a task, kept so that it can be undone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Booking {
     group: Group,
     slot: Slot,
     node: Option<NodeId>,
     counts: bool,
-    /// What it takes up.
+    /// Room that the task takes up; none once it has ended.
     room: Option<Arc<Needs>>,
     failed_at: Option<Timestamp>,
 }
@@ -60,12 +60,13 @@ struct Booking {
 /// A slot that is to get a task.
 pub(super) struct Spot {
     slot: Slot,
-    /// The tasks of the slot that will have ended before the new one starts, with their room.
+    /// Tasks of the slot that will have ended before the new one starts, so that their room counts as free.
     replaces: Vec<TaskId>,
 }
 
 impl Spot {
-    /// The slot of a task that shall be `desired`: one that is `Ready` waits for the end of the others.
+    /// The spot of a task that is created with `desired`: a task created `Ready` waits for the end of the others in its
+    /// slot.
     pub(super) fn of(state: &State, service: ServiceId, slot: Slot, desired: Desired) -> Self {
         let replaces = match desired {
             Desired::Ready => {
@@ -78,11 +79,11 @@ impl Spot {
     }
 }
 
-/// What was found for a spot: a node; or none, and why, where that is about this spot alone.
+/// Result for a spot: a node; or none, with the explanation where it concerns this spot alone.
 pub(super) type Found = Result<NodeId, Option<Explanation>>;
 
 impl Board {
-    /// The board of a state.
+    /// Builds the board of a state.
     pub fn new(state: &State) -> Self {
         let mut board = Self { default_engine: state.cluster().map(|it| it.default_engine), ..Self::default() };
         for node in state.nodes() {
@@ -94,7 +95,7 @@ impl Board {
         board
     }
 
-    /// Follows an event. `state` is one that contains it.
+    /// Applies an event. `state` already contains it.
     pub fn note(&mut self, state: &State, event: &Event) {
         match event {
             Event::Node { new: Some(node), .. } => self.seat(node),
@@ -102,7 +103,7 @@ impl Board {
             Event::Task { new: Some(task), .. } => self.book(state, task),
             Event::Task { old: Some(task), new: None } => self.release(task.id),
             Event::Service { old: Some(old), new } => {
-                // What tasks of other versions ask for is looked up again should it be needed.
+                // Needs of other versions are computed again if they are asked for.
                 let in_use = new.as_ref().map(|new| new.spec_version);
                 self.needs.retain(|(service, version), _| *service != old.id || Some(*version) == in_use);
                 if new.is_none() {
@@ -127,7 +128,7 @@ impl Board {
         !self.waiting.is_empty()
     }
 
-    /// Foresees a change that is about to be proposed: a task that is told to stop no longer counts.
+    /// Anticipates a change that is about to be proposed: a task that is told to stop no longer counts.
     pub fn expect(&mut self, change: &Change) {
         let id = match change {
             Change::SetDesired { id, desired } if *desired >= Desired::Shutdown => *id,
@@ -140,7 +141,7 @@ impl Board {
         }
     }
 
-    /// Takes back what was booked for changes that were not made: what the state has of their tasks is booked instead.
+    /// Undoes the bookings of changes that were not committed: books their tasks as the state has them.
     pub fn retract(&mut self, state: &State, changes: &[Change]) {
         for change in changes {
             let id = match change {
@@ -155,8 +156,8 @@ impl Board {
         }
     }
 
-    /// A task that is booked otherwise than `state` has it, in words: what was booked and neither proposed nor made takes
-    /// up room for ever. For checks, when nothing is under way; it costs as much as a new board.
+    /// Describes a task whose booking differs from `state`: a booking that was neither proposed nor committed takes up
+    /// room for ever. A check for moments when no proposal is under way; it costs as much as building a new board.
     pub fn find_phantom(&self, state: &State) -> Option<String> {
         let fresh = Self::new(state);
         let differs = |id: &&TaskId| self.tasks.get(id) != fresh.tasks.get(id);
@@ -164,9 +165,9 @@ impl Board {
         Some(format!("task {id} is booked as {:?}, and is {:?}", self.tasks.get(id), fresh.tasks.get(id)))
     }
 
-    /// Creates the tasks that are wanted, each given to a node or pending with the reason, and books them. `draw` gives
-    /// their ids. A wish whose service has a newer spec by now is left out; it will be wanted anew. So is whatever `room`
-    /// refuses: only what is returned is booked.
+    /// Creates the wanted tasks, each assigned to a node or pending with the reason, and books them. `draw` gives their
+    /// ids. Left out are tasks whose service has a newer spec by now, which will be wanted anew, and tasks that `room`
+    /// refuses: only the returned tasks are booked.
     pub fn create_tasks(
         &mut self,
         state: &State,
@@ -193,7 +194,8 @@ impl Board {
                     Ok(node) => Assigned::Node(node),
                     Err(Some(why)) => Assigned::Pending { reason: why.to_string() },
                     Err(None) => {
-                        // What was found for others of the group is booked by now, and part of the reason.
+                        // Computed after the placed tasks of the group were booked, because these are part of the
+                        // reason.
                         let reason = nowhere.get_or_insert_with(|| self.explain(&needs).to_string());
                         Assigned::Pending { reason: reason.clone() }
                     }
@@ -226,12 +228,13 @@ impl Board {
         changes
     }
 
-    /// Finds a node for each of these spots of a group. The board is as it was when it returns.
+    /// Finds a node for each of these spots of a group. The board is unchanged when this returns.
     ///
-    /// All are placed at once. Only where room is scarce (reservations, ports of the host, a limit per node, a node without a free address) each that
-    /// replaces a task is placed on its own: the room that is counted as free for it is free for no other.
+    /// All spots are placed in one batch. Only where room is scarce (reservations, host ports, a limit per node, a node
+    /// without a free address), each spot that replaces a task is placed on its own: the room of the replaced task
+    /// counts as free for that spot alone.
     pub(super) fn place(&mut self, group: Group, needs: &Arc<Needs>, now: Timestamp, spots: Vec<Spot>) -> Vec<Found> {
-        // What is lifted and set aside here is put back before it returns.
+        // Bookings that are lifted or set aside below are restored before this returns.
         self.waiting.hush(true);
         let scarce = |spot: &Spot| {
             needs.take_room()
@@ -243,7 +246,7 @@ impl Board {
         let one_batch = singles.is_empty();
         let batches = std::iter::once(together).chain(singles.into_iter().map(|it| vec![it]));
         let mut found: BTreeMap<usize, Found> = BTreeMap::new();
-        // What was found a moment ago takes up its room while the others are placed.
+        // Nodes found so far, whose room stays set aside while the other spots are placed.
         let mut given = Vec::new();
         for batch in batches.filter(|batch| !batch.is_empty()) {
             let replaced: Vec<TaskId> = batch.iter().flat_map(|(_, spot)| spot.replaces.iter().copied()).collect();
@@ -272,14 +275,14 @@ impl Board {
         found.into_values().collect()
     }
 
-    /// Whether a node of these tasks has no address left for one more task of this kind.
+    /// Whether a node of these tasks has too few free addresses for one more task of this kind.
     fn are_short_of_addresses(&self, needs: &Needs, tasks: &[TaskId]) -> bool {
         let nodes = tasks.iter().filter_map(|id| self.tasks.get(id)?.node);
         let mut seats = nodes.filter_map(|node| self.seats.get(&node));
         needs.addresses > 0 && seats.any(|seat| seat.addresses + needs.addresses > loopback::ADDRESSES)
     }
 
-    /// Counts a task of a group on a node that is given out and not booked yet, or no longer.
+    /// Counts a task of this kind on a node that was found but not booked yet, or undoes that.
     fn set_aside(&mut self, needs: &Arc<Needs>, node: NodeId, add: bool) {
         let booking = Booking {
             group: (needs.service, Index::default()),
@@ -292,7 +295,7 @@ impl Board {
         self.tally(TaskId::from_bits(0), &booking, add);
     }
 
-    /// Takes these tasks off the board, as if they had ended. Returns what to enter again.
+    /// Takes these tasks off the board as if they had ended. Returns the bookings to restore.
     fn lift(&mut self, tasks: &[TaskId]) -> Vec<(TaskId, Booking)> {
         let bookings = tasks.iter().filter_map(|id| self.tasks.get(id).map(|booking| (*id, booking.clone())));
         let bookings: Vec<_> = bookings.collect();
@@ -302,7 +305,7 @@ impl Board {
         bookings
     }
 
-    /// Finds a node for each of these slots of a group. The board is as it was when this returns.
+    /// Finds a node for each of these slots of a group in one batch. The board is unchanged when this returns.
     fn place_batch(&mut self, group: Group, needs: &Needs, now: Timestamp, slots: &[Slot]) -> Vec<Found> {
         let anywhere = slots.iter().filter(|slot| matches!(slot, Slot::Number(_))).count();
         let mut chosen = self.spread(group, needs, now, anywhere, None).into_iter();
@@ -315,7 +318,7 @@ impl Board {
             .collect()
     }
 
-    /// Whether this node may have such a task.
+    /// Whether this node may have a task with these needs; if not, why.
     pub(super) fn may_have(&self, needs: &Needs, node: NodeId) -> Result<(), Explanation> {
         let mut explanation = Explanation::default();
         let Some(seat) = self.seats.get(&node) else { return Err(explanation) };
@@ -328,7 +331,7 @@ impl Board {
         }
     }
 
-    /// Why no node may have such a task, as things stand.
+    /// Why no node may have a task with these needs at present.
     pub(super) fn explain(&self, needs: &Needs) -> Explanation {
         let mut explanation = Explanation::default();
         for (node, seat) in &self.seats {
@@ -339,7 +342,7 @@ impl Board {
         explanation
     }
 
-    /// How many tasks of a service count on a node.
+    /// Number of tasks of a service that count on a node.
     pub(super) fn count_of(&self, service: ServiceId, node: NodeId) -> u32 {
         self.of_service.get(&service).and_then(|nodes| nodes.get(&node)).copied().unwrap_or_default()
     }
@@ -381,8 +384,8 @@ impl Board {
 
     pub(super) fn book(&mut self, state: &State, task: &Task) {
         let group = (task.service, task.spec_version);
-        // Kept with the booking, so that room can be given back when the spec is long gone. A task that waits for a node
-        // may come to follow a newer spec.
+        // The needs are kept with the booking, so that room can be given back after the spec is gone. Needs of another
+        // group are not reused, because a pending task may be changed to follow a newer spec.
         let before = self.tasks.get(&task.id).filter(|booking| booking.group == group);
         let known = before.and_then(|booking| booking.room.clone());
         let room = if task.occupies() { known.or_else(|| self.needs_of(state, group)) } else { None };
@@ -403,7 +406,7 @@ impl Board {
         self.enter(id, None);
     }
 
-    /// Replaces what is booked for a task.
+    /// Replaces the booking of a task.
     fn enter(&mut self, id: TaskId, new: Option<Booking>) {
         let old = match &new {
             Some(new) => self.tasks.insert(id, new.clone()),
@@ -474,7 +477,7 @@ impl Board {
 }
 
 impl Seat {
-    /// Sets aside what a task asks for, or gives it back.
+    /// Adds the needs of a task to the resources in use, or subtracts them.
     pub(super) fn take(&mut self, needs: &Needs, add: bool) {
         let step =
             |used: &mut u64, by: u64| *used = if add { used.saturating_add(by) } else { used.saturating_sub(by) };

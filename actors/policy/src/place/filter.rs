@@ -1,4 +1,4 @@
-//! Who may sit where: the filters, in the order in which Swarm asks them, and the words for a no.
+//! Placement filters: which nodes may have a task, in the order in which Swarm applies them, and the texts of refusals.
 
 use super::board::Seat;
 use essaim_model::{
@@ -7,7 +7,7 @@ use essaim_model::{
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// What the tasks of one version of a service ask of a node.
+/// What the tasks of one version of a service need of a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Needs {
     pub(super) service: ServiceId,
@@ -15,7 +15,7 @@ pub(super) struct Needs {
     pub(super) engine: EngineKind,
     constraints: Vec<Constraint>,
     pub(super) host_ports: Vec<(PortProtocol, u16)>,
-    /// How many of the node's addresses each task takes.
+    /// Addresses of the node that each task takes.
     pub(super) addresses: u32,
     per_node_max: u64,
 }
@@ -38,8 +38,8 @@ impl Needs {
         }
     }
 
-    /// Whether what other tasks take up on a node may keep such a task off it, its addresses apart: of these there are
-    /// enough nearly always.
+    /// Whether the resources of other tasks on a node may keep such a task off it. Addresses are not counted here,
+    /// because nodes nearly always have enough.
     pub(super) fn take_room(&self) -> bool {
         self.reservation.nano_cpus > 0
             || self.reservation.memory_bytes > 0
@@ -47,13 +47,13 @@ impl Needs {
             || self.per_node_max > 0
     }
 
-    /// The first filter that keeps such a task off this node, if one does.
+    /// The first filter that refuses such a task on this node; none if all accept it.
     pub(super) fn refused_by(&self, seat: &Seat, of_service: u32) -> Option<Reason> {
         let node = &seat.node;
         if !node.is_ready() || node.unsteady || node.spec.availability != Availability::Active {
             return Some(Reason::NotAvailable);
         }
-        // Not ready without a description, so it has one.
+        // A node is not ready without a description, so this one has a description.
         let description = node.description.as_ref()?;
         let hardware = description.hardware;
         let (cpus, memory) = (self.reservation.nano_cpus, self.reservation.memory_bytes);
@@ -81,27 +81,27 @@ impl Needs {
     }
 }
 
-/// Why a node may not have a task. The order is that of the filters.
+/// Why a node may not have a task, in the order of the filters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Reason {
-    /// It cannot be reached, was unsteady lately, restarts, or was set to pause or drain.
+    /// The node cannot be reached, was unsteady lately, restarts, or was set to pause or drain.
     NotAvailable,
-    /// What it has left is less than what is to be set aside.
+    /// The node has fewer free resources than the task reserves.
     Resources,
-    /// It lacks the engine.
+    /// The node lacks the task's engine.
     Engine,
-    /// Every address that it has for tasks is taken.
+    /// Every task address of the node is in use.
     Addresses,
-    /// A constraint keeps the service off it.
+    /// The node does not satisfy a constraint of the service.
     Constraints,
-    /// A task there listens on the same port of the host.
+    /// A task on the node publishes the same host port.
     HostPort,
-    /// It has as many tasks of this service as one node may have.
+    /// The node has as many tasks of this service as one node may have.
     MaxReplicas,
 }
 
 impl Reason {
-    /// Swarm's words, where it has some.
+    /// The refusal as text: Swarm's, where Swarm has one.
     fn words(self, nodes: u32) -> String {
         let on = if nodes == 1 { "1 node".to_owned() } else { format!("{nodes} nodes") };
         match self {
@@ -116,10 +116,10 @@ impl Reason {
     }
 }
 
-/// Why no node may have a task: how many nodes each filter kept it off.
+/// Why no node may have a task: the number of nodes that each filter refused.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Explanation {
-    /// Nodes by the first filter that said no.
+    /// Number of nodes by the first filter that refused them.
     pub nodes: BTreeMap<Reason, u32>,
 }
 
@@ -133,7 +133,7 @@ impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("no suitable node")?;
         let mut reasons: Vec<(Reason, u32)> = self.nodes.iter().map(|(reason, nodes)| (*reason, *nodes)).collect();
-        // The filter that kept off most nodes is named first; of equals, the one that was asked first.
+        // The filter that refused most nodes comes first; ties go to the earlier filter.
         reasons.sort_by_key(|(reason, nodes)| (std::cmp::Reverse(*nodes), *reason));
         let words: Vec<String> = reasons.into_iter().map(|(reason, nodes)| reason.words(nodes)).collect();
         if words.is_empty() { Ok(()) } else { write!(f, " ({})", words.join("; ")) }

@@ -1,9 +1,10 @@
-//! Who sits best: the spread of a group of like tasks over the nodes that may have them.
+//! Spreading: distributes a group of like tasks over the nodes that may have them, best node first.
 //!
-//! Two passes, because the common case must not look at every node. A node without any task of the service comes
-//! before all others, and of these the least loaded; so the first pass walks the nodes by load and gives each such
-//! node one task, until the group is placed. Only when tasks are left over, a heap of all nodes hands them out one by
-//! one; whether a node may have one is asked when its turn comes, so that a single task does not ask a thousand.
+//! There are two passes, because the common case must not look at every node. A node without any task of the service
+//! ranks before all others, and among these the least loaded first. So the first pass walks the nodes by load and gives
+//! each such node one task, until the group is placed. Only for remaining tasks, a heap of all nodes yields one node
+//! after the other; the filters are asked when a node's turn comes, so that a single task does not cost a thousand
+//! checks.
 //!
 //! Tasks that have waited already are offered only the nodes that have changed since (`waiting`), in the same way.
 
@@ -14,15 +15,15 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::time::Duration;
 
-/// A node with this many failures of a group within [`FAILURE_WINDOW`] is avoided, as in Swarm.
+/// Failures of a group within [`FAILURE_WINDOW`] from which a node is avoided, as in Swarm.
 const FAILURES_TO_AVOID: u32 = 5;
 
-/// For how long a failure counts against a node.
+/// Time for which a failure counts against a node.
 const FAILURE_WINDOW: Duration = Duration::from_secs(5 * 60);
 
 impl Board {
-    /// The nodes for `count` tasks of a group, best first; fewer when the nodes do not suffice. Only nodes `among` these are
-    /// looked at, when there are any. The board is as it was when this returns.
+    /// The nodes for `count` tasks of a group, best first; fewer when the nodes do not suffice. With `among`, only
+    /// those nodes are considered. The board is unchanged when this returns.
     pub(super) fn spread(
         &mut self,
         group: Group,
@@ -49,7 +50,7 @@ impl Board {
             new.sort_unstable();
             chosen.extend(new.into_iter().map(|(_, node)| node).take(count));
         } else if of_service.map_or(0, |nodes| self.seated(nodes).count()) < self.seats.len() {
-            // A service that has a task on every node leaves none to look for.
+            // This pass is skipped for a service that has a task on every node.
             let new = self.by_load.iter().map(|(_, node)| *node).filter(is_new);
             chosen.extend(new.filter(is_free).take(count));
         }
@@ -59,7 +60,7 @@ impl Board {
         chosen
     }
 
-    /// The second pass: everybody has one already, or failed.
+    /// The second pass, over nodes that have tasks of the service already or are avoided for failures.
     fn fill_up(
         &mut self,
         needs: &Needs,
@@ -68,7 +69,7 @@ impl Board {
         among: Option<&BTreeSet<NodeId>>,
         chosen: &mut Vec<NodeId>,
     ) {
-        // Seats that were changed on the way, as they were.
+        // Seats before this pass changed them, to be restored.
         let mut before = BTreeMap::new();
         let mut given: BTreeMap<NodeId, u32> = BTreeMap::new();
         for node in chosen.iter() {
@@ -102,7 +103,7 @@ impl Board {
             let Some(Reverse((failures, of_service, load, node))) = heap.pop() else { break };
             let seat = self.seats.get_mut(&node).expect("in the heap because it has a seat");
             if needs.refused_by(seat, of_service).is_some() {
-                // Nothing that is given out here makes room, so it is asked no more.
+                // Not put back into the heap: tasks placed in this pass only take room, so the node stays refused.
                 continue;
             }
             chosen.push(node);
@@ -113,7 +114,7 @@ impl Board {
         self.seats.extend(before);
     }
 
-    /// Of these nodes those that have a seat, in their order: both maps are walked once.
+    /// Those of `nodes` that have a seat, in order: both maps are walked once.
     fn seated<'b>(&'b self, nodes: &'b BTreeMap<NodeId, u32>) -> impl Iterator<Item = (NodeId, u32)> + 'b {
         let mut seats = self.seats.keys().peekable();
         nodes.iter().filter_map(move |(node, count)| {
@@ -122,7 +123,7 @@ impl Board {
         })
     }
 
-    /// The nodes to avoid, with how often tasks of the group failed there lately.
+    /// The nodes to avoid, with the number of the group's recent failures there.
     fn failing(&self, group: Group, now: Timestamp) -> BTreeMap<NodeId, u32> {
         let recent = |at: Timestamp| now.saturating_since(at) <= FAILURE_WINDOW;
         let nodes = self.failures.get(&group).into_iter().flatten();

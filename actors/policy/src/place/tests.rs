@@ -1,4 +1,4 @@
-//! Swarm's scheduler tables, restated, and an independent judge of what was placed.
+//! Placement against the tables of Swarm's scheduler tests, and against an independent judge.
 
 use crate::tests::world::{GIB, World, id, node, spec};
 use crate::{Board, Retried, Wanted};
@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// How many tasks of a service each of `nodes` nodes has.
+/// Number of tasks of a service on each of `nodes` nodes.
 fn spread(world: &World, service: ServiceId, nodes: u128) -> Vec<usize> {
     let by_node = world.wanted_by_node(service);
     (1..=nodes).map(|number| by_node.get(&id(number)).copied().unwrap_or_default()).collect()
@@ -40,12 +40,12 @@ fn eighteen_tasks_on_five_nodes_are_four_four_four_three_three() {
     let first = world.create("first", 18, |_| ());
     world.settle();
     assert_eq!(spread(&world, first, 5), [4, 4, 4, 3, 3]);
-    // A second service fills the threes first.
+    // A second service goes to the nodes with three tasks first.
     let second = world.create("second", 2, |_| ());
     world.settle();
     assert_eq!(spread(&world, second, 5), [0, 0, 0, 1, 1]);
     assert_eq!(totals(&world, 5), [4, 4, 4, 4, 4]);
-    // More of the first go where it has least, whatever else is there.
+    // More tasks of the first service go to the nodes with fewest of its tasks, regardless of other services.
     world.update(first, |spec| spec.mode = Mode::Replicated { replicas: 21 });
     world.settle();
     assert_eq!(spread(&world, first, 5), [5, 4, 4, 4, 4]);
@@ -126,7 +126,7 @@ fn a_node_that_was_unsteady_gets_nothing_new() {
 #[test]
 fn after_five_failures_a_node_is_avoided_by_that_spec_only_and_for_five_minutes() {
     let mut world = World::of(2);
-    // The other node is full of another service, so the first one is preferred until it is faulty.
+    // The other node is full of another service, so the first node is preferred until it has failures.
     world.create("ballast", 20, |spec| constrain(spec, "node.hostname==n2"));
     let delay = Some(Duration::ZERO);
     let restart = RestartPolicy { delay, ..RestartPolicy::default() };
@@ -170,7 +170,7 @@ fn a_node_has_an_address_for_253_tasks_and_the_next_ones_wait_for_one() {
     let waiting = |world: &World| world.state.tasks_of(web).filter(|task| task.node().is_none()).count();
     assert_eq!((world.running(web), waiting(&world)), (250, 50));
     assert_eq!(world.reasons(web)[0], "no suitable node (no address left on 1 node)");
-    // An update goes on although there is no address to spare: that of the task it replaces is counted as free.
+    // An update goes on although no address is free: the address of the replaced task counts as free.
     world.update(old, |spec| spec.task.force_update += 1);
     world.live(Duration::from_secs(60));
     assert_eq!(
@@ -218,7 +218,7 @@ fn a_board_that_followed_the_events_equals_one_built_anew() {
     assert_eq!(world.board.failures, fresh.failures);
 }
 
-/// Says what is wrong with where tasks are, looking at the state only.
+/// Checks all placements by the state alone; the error says what is wrong.
 fn judge(state: &State) -> Result<(), String> {
     for node in state.nodes() {
         let mut memory = 0;
@@ -252,7 +252,7 @@ fn judge(state: &State) -> Result<(), String> {
     Ok(())
 }
 
-/// A service of a property: replicas, GiB, port, constraint, most per node.
+/// A service of a property test: replicas, GiB, port, constraint, most per node.
 type Asked = (u32, u64, Option<u16>, Option<&'static str>, u64);
 
 fn asked() -> impl Strategy<Value = Asked> {
@@ -286,14 +286,14 @@ proptest! {
         }
         world.settle();
         prop_assert_eq!(judge(&world.state), Ok(()));
-        // What waits fits nowhere: placing again from scratch finds nothing either.
+        // A pending task fits nowhere: placing again from scratch finds no node either.
         let mut fresh = Board::new(&world.state);
         let found = fresh.assign_pending(&world.state, world.now(), &mut |_| true);
         prop_assert_eq!(found.changes, vec![]);
     }
 }
 
-/// A board of `nodes` nodes, with `services` services that want `each` tasks.
+/// A state of `nodes` nodes, and `each` wanted tasks for each of `services` services.
 fn crowd(nodes: u128, services: u128, each: u32) -> (State, Vec<Wanted>) {
     let mut world = World::of(1);
     let accept = (2..=nodes).map(|number| Change::AcceptNode(Box::new(node(number)))).collect();
@@ -338,7 +338,7 @@ fn the_same_board_and_wishes_give_the_same_places_and_an_even_spread() {
     assert_eq!((least, most), (Some(&5), Some(&6)), "210 tasks on 40 nodes");
 }
 
-/// A world of one node with room for eight tasks of `web`, of which twenty are wished.
+/// A world of one node with room for eight tasks of `web`, which wants twenty.
 fn crowded() -> (World, ServiceId) {
     let mut world = World::of(1);
     let web = world.create("web", 20, |spec| reserve(spec, GIB));

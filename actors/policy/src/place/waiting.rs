@@ -1,13 +1,13 @@
-//! The tasks that wait for a node, and when it is worth trying them again.
+//! Pending tasks: the tasks that wait for a node, and when it is worth trying them again.
 //!
-//! A task that found no node waits until something makes room: a node that changed, or a booking that was given back.
-//! So the board keeps, for each group of like tasks, the nodes that may have room since the group was last tried
-//! ([`Chance`]). An event costs a look at one node for each group that waits, however many tasks wait in it; tasks are
-//! looked at only when a node has room for them.
+//! A task that found no node waits until a node may have room: because the node changed, or because a booking on it was
+//! undone. For each group of like tasks, the board therefore keeps the nodes that may have room since the group was
+//! last tried ([`Chance`]). An event costs a look at one node for each waiting group, however many tasks wait in it;
+//! tasks are looked at only when a node has room for them.
 //!
-//! The reason that a waiting task carries counts nodes, so most events change it for every task that waits. It is
-//! written anew with a pause between two times that grows with how much there is to write ([`pause`]): a handful of
-//! tasks follows at once, and ten thousand of them do not write the log full each time a node changes.
+//! The reason of a pending task counts nodes, so most events change the reason of every pending task. Reasons are
+//! written again only after a pause that grows with the amount to write ([`pause`]): for a handful of tasks they follow
+//! at once, and ten thousand tasks do not flood the log each time a node changes.
 
 use super::board::{Board, Found, Group, Spot};
 use super::filter::Needs;
@@ -17,31 +17,31 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Pause between two explanations, for each node that is asked: one costs about 100 ns a node, so explaining takes
-/// about a thousandth of a processor for each group that waits.
+/// Pause between two explanations per node that is asked: explaining costs about 100 ns a node, so it takes about a
+/// thousandth of a processor for each waiting group.
 const PAUSE_PER_NODE: Duration = Duration::from_micros(100);
 
-/// Pause between two explanations, for each task that waits: its reason is about 130 bytes in the log, so a group writes
-/// at most about 26 KB a second, however often nodes come and go.
+/// Pause between two explanations per pending task: a reason takes about 130 bytes in the log, so a group writes at
+/// most about 26 KB a second, however often nodes come and go.
 const PAUSE_PER_TASK: Duration = Duration::from_millis(5);
 
-/// Tasks of one group that wait for a node.
+/// The pending tasks of one group.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Queue {
-    /// By slot, then by id: the order in which they are given nodes.
+    /// Pending tasks by slot, then by id: the order in which they are given nodes.
     tasks: BTreeSet<(Slot, TaskId)>,
     chance: Chance,
     explained: Option<Explained>,
 }
 
-/// Which nodes may have room for a group that waits.
+/// Which nodes may have room for a waiting group.
 #[derive(Debug, Clone, Default)]
 enum Chance {
-    /// Nobody knows: the group was not tried yet.
+    /// Any node may have room, because the group was not tried yet.
     #[default]
     Anywhere,
-    /// These nodes changed since it was tried; every other one refused it. And so did the nodes of tasks in these slots,
-    /// whose room is free for the one that waits to take their place.
+    /// These nodes changed since the group was tried; every other node refused it. The slots are those with a task on a
+    /// changed node: the room of that task counts as free for the pending task that is to replace it.
     On(BTreeSet<NodeId>, BTreeSet<Slot>),
 }
 
@@ -51,37 +51,37 @@ impl Chance {
     }
 }
 
-/// When the reason of a group was last written, and for what state of the board.
+/// When the reason of a group was last written, and for which edition of the board.
 #[derive(Debug, Clone, Copy)]
 struct Explained {
     at: Timestamp,
     edition: u64,
 }
 
-/// What came of trying tasks that wait again.
+/// Result of trying pending tasks again.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Retried {
-    /// Tasks that found a node, and tasks that wait for another reason than before.
+    /// Changes that assign tasks to nodes, or give pending tasks another reason.
     pub changes: Vec<Change>,
-    /// When to try again although nothing happened: some reasons are out of date.
+    /// When to try again without an event, because some reasons are out of date.
     pub again: Option<Timestamp>,
 }
 
-/// The least time between two explanations of a group.
+/// Shortest time between two explanations of a group.
 fn pause(nodes: usize, tasks: usize) -> Duration {
     let times = |pause: Duration, count: usize| pause.saturating_mul(u32::try_from(count).unwrap_or(u32::MAX));
     times(PAUSE_PER_NODE, nodes).saturating_add(times(PAUSE_PER_TASK, tasks))
 }
 
-/// The tasks that wait, by group.
+/// All pending tasks, by group.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Waiting {
     queues: BTreeMap<Group, Queue>,
-    /// Nodes with more room than before, or with another record, since the groups were last asked about them.
+    /// Nodes with more room or another record since they were last offered to the groups.
     changed: BTreeSet<NodeId>,
-    /// Counts what may change a reason.
+    /// Counter of what may change a reason.
     edition: u64,
-    /// What happens on the board now is taken back in a moment.
+    /// Whether changes of the board are ignored, because they will be undone in a moment.
     hushed: bool,
 }
 
@@ -90,7 +90,7 @@ impl Waiting {
         self.queues.is_empty()
     }
 
-    /// A task waits from now on.
+    /// Adds a pending task.
     pub(super) fn enter(&mut self, group: Group, slot: Slot, id: TaskId) {
         let queue = self.queues.entry(group).or_default();
         if queue.tasks.insert((slot, id)) {
@@ -98,7 +98,7 @@ impl Waiting {
         }
     }
 
-    /// A task waits no more.
+    /// Removes a task that is no longer pending.
     pub(super) fn leave(&mut self, group: Group, slot: Slot, id: TaskId) {
         if let Some(queue) = self.queues.get_mut(&group) {
             queue.tasks.remove(&(slot, id));
@@ -108,12 +108,12 @@ impl Waiting {
         }
     }
 
-    /// What happens on the board is of no consequence from now on, or is again.
+    /// Sets whether changes of the board are ignored, because they will be undone.
     pub(super) const fn hush(&mut self, hushed: bool) {
         self.hushed = hushed;
     }
 
-    /// A node may have room that it had not.
+    /// Notes that a node may have more room than before.
     pub(super) fn note_room(&mut self, node: NodeId) {
         self.note_change();
         if !self.queues.is_empty() && !self.hushed {
@@ -121,25 +121,25 @@ impl Waiting {
         }
     }
 
-    /// A node has less room than before, or is gone.
+    /// Notes that a node has less room than before, or is gone, which may change reasons.
     pub(super) const fn note_change(&mut self) {
         if !self.hushed {
             self.edition += 1;
         }
     }
 
-    /// What every group asks for may be another thing now.
+    /// Notes that the needs of every group may have changed.
     pub(super) fn note_everything(&mut self) {
         self.note_change();
         self.queues.values_mut().for_each(|queue| queue.chance = Chance::Anywhere);
     }
 
-    /// What is known of a group before more of its tasks are tried.
+    /// The chance of a group before more of its tasks are tried.
     pub(super) fn before(&self, group: Group) -> Tried {
         Tried(self.queues.get(&group).map_or_else(Chance::none, |queue| queue.chance.clone()))
     }
 
-    /// Tasks of the group were tried on every node a moment ago: those that wait were told why.
+    /// Notes that tasks of the group were just tried on every node, and that those still pending carry the reason.
     pub(super) fn tried(&mut self, group: Group, before: Tried, now: Timestamp) {
         let edition = self.edition;
         if let Some(queue) = self.queues.get_mut(&group) {
@@ -164,12 +164,12 @@ impl Waiting {
     }
 }
 
-/// Where a group that waits had a chance before more of its tasks were made.
+/// The chance of a group before more of its tasks were created; see [`Waiting::before`].
 pub(super) struct Tried(Chance);
 
 impl Board {
-    /// Tries the tasks that wait for a node again, where something has changed for them. What is returned is booked.
-    /// `room` says whether a change may still be proposed; when it says no, the rest stays as it was for the next time.
+    /// Tries pending tasks again where something has changed for them. The returned changes are booked. `room` says
+    /// whether a change still fits into the proposal; once it says no, the rest stays for the next time.
     pub fn assign_pending(&mut self, state: &State, now: Timestamp, room: &mut dyn FnMut(&Change) -> bool) -> Retried {
         let changed = self.waiting.take_changed(state);
         let mut retried = Retried::default();
@@ -184,12 +184,13 @@ impl Board {
         retried
     }
 
-    /// Adds those of the changed nodes that have room for the group to its chances.
+    /// Adds the changed nodes that have room for the group to its chance.
     fn offer(&mut self, group: Group, needs: &Needs, changed: &Changed) {
         let Some(queue) = self.waiting.queues.get(&group) else { return };
         let waits_in = |slot: Slot| tasks_at(&queue.tasks, slot).next().is_some();
         let has_room = |node: NodeId| match queue.tasks.first() {
-            // A place that is a node is no other's chance. Why that node refuses it may be another reason now.
+            // In a global service a slot can only be filled on its own node, so a changed node is a chance for its own
+            // slot only. It is also tried when it refuses, because the reason may have changed.
             Some((Slot::Node(_), _)) => waits_in(Slot::Node(node)),
             _ => self.may_have(needs, node).is_ok(),
         };
@@ -203,7 +204,7 @@ impl Board {
         }
     }
 
-    /// Gives nodes to the tasks of a group, as far as there is a chance. Says whether it got through.
+    /// Assigns nodes to pending tasks of the group, as far as its chance goes. Returns false when the proposal is full.
     fn place_waiting(
         &mut self,
         state: &State,
@@ -254,7 +255,8 @@ impl Board {
         got_through
     }
 
-    /// Books what was found for tasks that waited, as far as there is room for it in a proposal. Says whether there was.
+    /// Books the nodes that were found for pending tasks, as far as the changes fit into the proposal. Returns false
+    /// when it is full.
     fn take_found(
         &mut self,
         state: &State,
@@ -269,7 +271,7 @@ impl Board {
                     Some(change) => change,
                     None => continue,
                 },
-                // The reason of these is written for all of the group.
+                // The reason of these tasks is written for the whole group.
                 (Err(_), _) => continue,
             };
             if !room(&change) {
@@ -283,8 +285,8 @@ impl Board {
         true
     }
 
-    /// Writes the reason of a group anew, if it may be another one and enough time has passed. Says whether it got
-    /// through.
+    /// Writes the reason of a group again, if it may have changed and the pause is over. Returns false when the
+    /// proposal is full.
     fn explain_waiting(
         &mut self,
         state: &State,
@@ -324,13 +326,13 @@ impl Board {
     }
 }
 
-/// The tasks that wait in one slot.
+/// The pending tasks of one slot.
 fn tasks_at(tasks: &BTreeSet<(Slot, TaskId)>, slot: Slot) -> impl Iterator<Item = TaskId> + '_ {
     let all = (slot, TaskId::from_bits(0))..=(slot, TaskId::from_bits(u128::MAX));
     tasks.range(all).map(|(_, id)| *id)
 }
 
-/// The change that gives a task that waits this reason, unless it has it already.
+/// The change that sets the reason of a pending task, unless it has this reason already.
 fn pend(task: &Task, reason: &str) -> Option<Change> {
     match &task.assigned {
         Assigned::Pending { reason: known } if known != reason => {

@@ -1,15 +1,15 @@
-//! One service, from the wish to what is to change.
+//! Reconciliation of one service: from its spec to the changes that are needed.
 //!
-//! A service is a set of *slots*: numbered ones when it is replicated, one for each node that may have it when it is
-//! global. Each slot is looked at on its own (`slot`): who of its tasks is sound, leaving, lost or gone decides what
-//! it needs. Then slots that follow an older spec are brought forward, as many at a time as the service allows
-//! (`rollout`). Which slots there should be at all is decided first, here.
+//! A service is a set of *slots*: numbered ones when it is replicated, one for each eligible node when it is global.
+//! Which slots there should be is decided first, in this module. Then each slot is looked at on its own (`slot`): the
+//! standing of its tasks (sound, leaving, lost, gone) decides what it needs. Then slots that follow an older spec are
+//! updated, as many at a time as the service allows (`rollout`).
 //!
-//! A slot whose last task ended by itself and is not to be followed by another still counts: a job of three that has
-//! completed twice has one slot to go, not three.
+//! A slot whose last task ended by itself and is not to be restarted still counts: a service of three replicas of which
+//! two have completed has one task left, not three.
 //!
-//! There is one road: creation, scaling, a crash, a drain and the loss of a node all come to this function, and it
-//! looks at the state only. Called again on a state that has what it asked for, it asks for nothing.
+//! Creation, scaling, a crash, a drain and the loss of a node all lead to this function, which looks at the state only.
+//! Called again on a state that has what it asked for, it asks for nothing.
 
 mod rollout;
 mod slot;
@@ -29,19 +29,19 @@ use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// What a leader saw of the tasks of a service, and when. It holds nothing that a new leader would miss: it begins anew,
-/// and errs on the side of caution.
+/// What this leader has observed of the tasks of a service, and when. A new leader begins with an empty watch, and errs
+/// on the side of caution.
 #[derive(Debug, Clone, Default)]
 pub struct Watch {
-    /// Since when each of them runs: what tells an early failure of an update from a late one.
+    /// Running tasks with the time since which each runs; tells an early failure in an update from a late one.
     running: BTreeMap<TaskId, Timestamp>,
-    /// Since when each of them waits for its turn. Not its date: that is another leader's, whose clock was another, and
-    /// two of a slot might run.
+    /// Tasks that wait for their turn, with the time at which this leader first saw each waiting. The creation date is
+    /// not used: another leader set it by another clock, and two tasks of a slot might run at a time.
     waiting: BTreeMap<TaskId, Timestamp>,
 }
 
 impl Watch {
-    /// Takes down what is seen now, and forgets what is forgotten.
+    /// Records the present tasks, and drops tasks that the state has forgotten.
     fn observe(&mut self, scene: &Scene<'_>, service: &Service) {
         let is_there = |id: &TaskId| scene.state.task(*id).is_some();
         self.running.retain(|id, _| is_there(id));
@@ -56,35 +56,35 @@ impl Watch {
     }
 }
 
-/// What `service` needs. `watch` is the service's own, kept between calls.
+/// The plan for `service`. `watch` belongs to the service and is kept between calls.
 pub fn reconcile(scene: &Scene<'_>, service: &Service, watch: &mut Watch) -> Plan {
     watch.observe(scene, service);
     let mut work = Work::new(scene, service, watch);
     match service.spec.mode {
         Mode::Replicated { replicas } => work.replicated(replicas as usize),
         Mode::Global => work.global(),
-        // Refused at their creation; see `model::service::support`.
+        // Jobs are refused at their creation; see `model::service::support`.
         Mode::ReplicatedJob { .. } | Mode::GlobalJob => (),
     }
     work.roll();
     work.plan
 }
 
-/// One look at a service.
+/// One reconciliation of a service, in progress.
 struct Work<'a> {
     scene: &'a Scene<'a>,
     service: &'a Service,
     watch: &'a Watch,
     placement: Placement,
-    /// The tasks of each slot that are not to be forgotten, oldest first.
+    /// The tasks of each slot that are not marked for removal, oldest first.
     slots: BTreeMap<Slot, Vec<&'a Arc<Task>>>,
-    /// Slots in which a task that is to be forgotten still runs, and will be heard of when it has ended.
+    /// Slots in which a task that is marked for removal still runs on a node that will report its end.
     ending: BTreeSet<Slot>,
-    /// Whether the tasks of a version of the spec are what the spec in force asks for.
+    /// By version of the spec: whether its tasks are the same as those of the spec in force.
     alike: BTreeMap<Index, bool>,
-    /// Tasks that are more than one node may have of the service, since that was lowered.
+    /// Tasks beyond the limit of tasks per node, which was lowered after they were placed.
     crowded: BTreeSet<TaskId>,
-    /// Whether any node of the cluster satisfies the constraints in force; looked up when it is first asked for.
+    /// Whether any node of the cluster satisfies the constraints in force; computed when first asked for.
     fits_somewhere: OnceCell<bool>,
     rollout: rollout::Rollout<'a>,
     plan: Plan,
@@ -122,8 +122,8 @@ impl<'a> Work<'a> {
         work
     }
 
-    /// The tasks beyond as many slots as one node may have of the service; the slots that came last are too many. A task
-    /// and the one that is to follow it on the same node are one slot.
+    /// The tasks beyond the number of slots that one node may have of the service; the slots that came last are too
+    /// many. A task and its successor on the same node are one slot.
     fn find_crowded(&self) -> BTreeSet<TaskId> {
         let max = usize::try_from(self.placement.replicas_max_per_node).unwrap_or(usize::MAX);
         if max == 0 {
@@ -144,7 +144,7 @@ impl<'a> Work<'a> {
         crowded
     }
 
-    /// A task that is to be forgotten and never will be heard of again.
+    /// Writes off a task that is marked for removal and whose end will never be reported.
     fn let_go(&mut self, task: &'a Arc<Task>) {
         if let (false, slot::Standing::Gone(why)) = (task.has_ended(), self.standing(task)) {
             self.plan.changes.push(Change::WriteOffTask { id: task.id, why });
@@ -166,8 +166,8 @@ impl<'a> Work<'a> {
         }
     }
 
-    /// Which slots go when there are too many: those without a task on a sound node, then those that do not run, then
-    /// those on the nodes that have the most tasks of this service; of equals, the higher numbers.
+    /// The slots to remove when there are too many: first those without a task on a sound node, then those that do not
+    /// run, then those on the nodes with the most tasks of this service; among equals, the higher numbers.
     fn surplus(&self, replicas: usize) -> Vec<Slot> {
         if self.slots.len() <= replicas {
             return Vec::new();
@@ -186,7 +186,8 @@ impl<'a> Work<'a> {
             })
             .collect();
         ranked.sort_by_key(|(unplaced, idle, _, slot)| (*unplaced, *idle, *slot));
-        // The nth task of this service on its node, in that order: removing the highest n first evens out.
+        // Numbers the tasks of this service on each node, in that order: removing the highest number first evens them
+        // out.
         let mut on_node: BTreeMap<NodeId, usize> = BTreeMap::new();
         let mut order: Vec<_> = ranked
             .into_iter()
@@ -222,12 +223,13 @@ impl<'a> Work<'a> {
         }
     }
 
-    /// Fills a slot that has no task, once the task of an earlier service size has ended there.
+    /// Fills a slot that has no task. If a task of an earlier, larger service still ends there, the new one waits for
+    /// it.
     fn begin(&mut self, slot: Slot) {
         self.want(slot, slot::first_wish(self.ending.contains(&slot)));
     }
 
-    /// Whether a global service is due on this node. Whether there is room is for `place` to say.
+    /// Whether a global service should have a task on this node. Whether there is room is decided by `place`.
     fn may_start_on(&self, node: &Node) -> bool {
         let engine = self.scene.state.engine_of(&self.service.spec);
         node.is_ready()
@@ -237,7 +239,7 @@ impl<'a> Work<'a> {
             && node.description.as_ref().is_some_and(|it| it.engines.contains(&engine))
     }
 
-    /// Every task of the slot ends and is forgotten.
+    /// Marks every task of the slot for removal.
     fn remove(&mut self, slot: Slot) {
         for task in self.slots.remove(&slot).unwrap_or_default() {
             self.let_go(task);
@@ -262,7 +264,7 @@ impl<'a> Work<'a> {
         self.plan.wanted.push(Wanted { service, spec_version, slot, desired, restarts });
     }
 
-    /// Wants the task that follows one which ended by itself: one restart more.
+    /// Wants the successor of a task that ended by itself, which counts as one more restart.
     fn want_again(&mut self, slot: Slot, desired: Desired) {
         let is_same = |last: &&Arc<Task>| last.spec_version == self.service.spec_version;
         let is_restart = self.last_in(slot).filter(is_same).is_some();
@@ -272,8 +274,7 @@ impl<'a> Work<'a> {
         }
     }
 
-    /// How many restarts of a slot count so far. A new spec begins to count anew; a task that takes the place of one that
-    /// was lost or moved does not.
+    /// Restarts of a slot that count so far. A new spec starts at zero; replacing a lost or moved task adds none.
     fn restarts_in(&self, slot: Slot) -> u32 {
         let policy = self.service.spec.task.restart();
         let last = self.last_in(slot).filter(|last| last.spec_version == self.service.spec_version);
@@ -285,8 +286,8 @@ impl<'a> Work<'a> {
         self.slots.get(&slot).and_then(|tasks| tasks.last()).copied()
     }
 
-    /// Whether the task is what the spec in force asks for, where it asks for it. Where a task was that has ended does
-    /// not matter.
+    /// Whether the task is what the spec in force asks for, on a node that it allows. For a task that has ended, the
+    /// node does not matter.
     fn is_current(&mut self, task: &Task) -> bool {
         self.is_alike(task.spec_version) && (task.has_ended() || self.is_in_place(task))
     }
@@ -299,13 +300,13 @@ impl<'a> Work<'a> {
         })
     }
 
-    /// Whether the placement in force lets the task be where it is. One that waits for a node is nowhere wrong.
+    /// Whether the placement in force allows the task on its node. A pending task counts as allowed.
     fn is_in_place(&self, task: &Task) -> bool {
         let node = task.node().and_then(|node| self.scene.state.node(node));
         node.is_none_or(|node| self.placement.allows(node)) && !self.crowded.contains(&task.id)
     }
 
-    /// Whether the slot is a node that the constraints in force keep the service off.
+    /// Whether the slot is a node that the constraints in force exclude.
     fn is_excluded(&self, slot: Slot) -> bool {
         let Slot::Node(node) = slot else { return false };
         self.scene.state.node(node).is_some_and(|node| !self.placement.allows(node))

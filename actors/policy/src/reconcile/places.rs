@@ -1,4 +1,4 @@
-//! What a change of where tasks may run does, and a change that can be placed nowhere.
+//! Updates that change where tasks may run, including changes that no node satisfies.
 
 use crate::tests::world::{GIB, World, id};
 use essaim_model::service::DRAIN_LABEL;
@@ -54,12 +54,12 @@ fn running_on(world: &World, service: ServiceId) -> Vec<u128> {
     nodes
 }
 
-/// The tasks that run, whatever is wanted of them.
+/// Tasks that run, whatever their desired state is.
 fn all_running(world: &World, service: ServiceId) -> Vec<TaskId> {
     world.state.tasks_of(service).filter(|task| task.is_running()).map(|task| task.id).collect()
 }
 
-/// Lets leader and workers work for a while, and holds that so many tasks run at any time.
+/// Lets leader and workers work for a while, and asserts that at least `running_min` tasks run at any time.
 fn live_with(world: &mut World, service: ServiceId, running_min: usize) {
     for _ in 0..100 {
         world.lead();
@@ -370,7 +370,7 @@ fn a_task_that_waited_for_its_predecessor_runs_while_what_is_to_replace_it_has_n
     let web = world.create("web", 1, |_| ());
     world.settle();
     world.update(web, set_image("b"));
-    // The successor has a place and waits for the old task, which takes its time to end.
+    // The successor has a node and waits for the old task, which takes long to end.
     while world.lead() {}
     world.update(web, reserve(1024 * GIB));
     while world.lead() {}

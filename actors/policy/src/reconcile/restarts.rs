@@ -1,4 +1,4 @@
-//! When a task that ended is followed by another one, and how often.
+//! Restarts: when a task that ended is followed by another one, and how often.
 
 use super::tests::{SECOND, restart, set_image};
 use crate::tests::world::{World, id, node};
@@ -44,7 +44,7 @@ fn a_restart_waits_for_its_delay_and_is_ready_by_then() {
     assert_eq!(world.running(web), 1);
 }
 
-/// A program that is missing is missing again at once: without this, a slot burns five tasks in half a second.
+/// A missing program is missing again at once: without this delay, a slot would use up five tasks in half a second.
 #[test]
 fn a_task_that_cannot_even_be_prepared_is_followed_after_the_delay_and_not_before() {
     let mut world = World::of(1);
@@ -78,7 +78,7 @@ fn attempts_are_limited_and_a_new_spec_begins_to_count_anew() {
     assert_eq!(world.running(web), 1);
 }
 
-/// A service of one task that may be restarted three times, each of which has failed unless its task ran for a while.
+/// A service of one task that may be restarted three times; a restart fails unless its task ran for `window`.
 fn three_attempts(window: Duration, delay: Duration) -> (World, ServiceId) {
     let mut world = World::of(1);
     let web = world.create("web", 1, |spec| {
@@ -115,12 +115,12 @@ fn a_program_that_fails_at_once_is_restarted_three_times_also_when_the_delay_is_
     let mut restarts = 0;
     for _ in 0..10 {
         world.end(id(1), TaskState::Failed);
-        // It waits out its delay, and then runs for half a second.
+        // The task waits for its delay, and then runs for half a second.
         world.live(Duration::from_millis(2_500));
         restarts += world.running(web);
     }
     assert_eq!(restarts, 3);
-    // It stays ended under another leader, and as long as nobody asks for something else.
+    // The slot stays empty under another leader, until the service is changed.
     world.change_leader(Duration::ZERO);
     world.live(60 * SECOND);
     assert_eq!(world.running(web), 0);

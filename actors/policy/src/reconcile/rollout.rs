@@ -1,18 +1,18 @@
-//! How the tasks of a service follow a new spec: as many slots at a time as it allows, watched, and stopped or taken
-//! back when they fail.
+//! Rolling updates: how the tasks of a service follow a new spec. A bounded number of slots is updated at a time, and
+//! the update is paused or rolled back when tasks fail.
 //!
 //! A slot is *dated* while its task follows a spec that asks for another task than the one in force, or for the same
 //! task on other nodes. A slot is *busy* from the moment its dated task is being replaced until the new one has run for
-//! the delay. An update is over when no slot is dated or busy and the last one has run for the monitor time.
+//! the delay. An update is over when no slot is dated or busy and the last new task has run for the monitor time.
 //!
-//! The task that replaces a dated one is made before that is told to end. Stop-first, it is created `Ready`, and `place`
-//! counts the room of the dated one as free for it; when it has a place the dated one is stopped, and it runs when that
-//! has ended. Start-first, it is created `Running` and needs room of its own. While it has no place the dated task goes
-//! on, and the status of the update says why. A numbered slot that waits for a place counts as busy, since the others
-//! would wait for the same; a slot that is a node does not.
+//! The replacement of a dated task is created before the dated task is told to end. Stop-first, the replacement is
+//! created `Ready`, and `place` counts the room of the dated task as free for it; when it has a node the dated task is
+//! stopped, and the replacement runs when that has ended. Start-first, the replacement is created `Running` and needs
+//! room of its own. While it has no node the dated task goes on, and the status of the update says why. A numbered slot
+//! that waits for a node counts as busy, since the others would wait for the same; a slot of a global service does not.
 //!
-//! What counts as a failure is a task of this update that ended by itself before it ran, or within the monitor time
-//! after it began to. When it began is kept in [`Watch`](super::Watch), which a new leader begins anew.
+//! A failure is a task of this update that ended by itself before it ran, or within the monitor time after it began to
+//! run. The time at which it began is kept in [`Watch`](super::Watch), which a new leader begins anew.
 
 use super::{Work, slot};
 use crate::restart;
@@ -20,38 +20,38 @@ use essaim_model::{Assigned, Change, FailureAction, Slot, Task, UpdateConfig, Up
 use essaim_wire::Timestamp;
 use std::sync::Arc;
 
-/// A slot that is to follow the new spec.
+/// A slot that is to be updated to the new spec.
 pub(super) struct Candidate<'a> {
     pub(super) slot: Slot,
-    /// What it has now; nothing if its last task has ended and is not to be followed by itself.
+    /// The slot's present task; none if its last task has ended and is not to be restarted.
     pub(super) old: Option<&'a Arc<Task>>,
-    /// Some older task of it was told to end, and has not.
+    /// Whether an older task of the slot was told to end, and has not ended.
     pub(super) stopping: bool,
 }
 
-/// What the slots showed of an update that goes on.
+/// What the slots show of an update in progress.
 #[derive(Default)]
 pub(super) struct Rollout<'a> {
     pub(super) candidates: Vec<Candidate<'a>>,
-    /// How many slots wait for a successor that is wanted only now.
+    /// Slots whose successor is only wanted by this plan, and which therefore count as busy.
     pub(super) busy: usize,
-    /// The tasks that replaced dated ones, as far as the slots still show it.
+    /// The tasks that replaced dated ones, as far as their slots still show it.
     replaced: Vec<&'a Arc<Task>>,
-    /// Some slot is a node that the constraints in force exclude, as they do every other node.
+    /// Whether a slot is a node that the constraints in force exclude, as they exclude every other node.
     pub(super) excluded: bool,
-    /// Why the first of the slots that wait for a place waits.
+    /// Reason of the first replacement that waits for a node.
     waits: Option<String>,
 }
 
 impl<'a> Rollout<'a> {
-    /// A slot that was dated has this task now.
+    /// Notes that a slot which was dated has this task now.
     pub(super) fn watch(&mut self, new: Option<&'a Arc<Task>>) {
         self.replaced.extend(new);
     }
 }
 
 impl Work<'_> {
-    /// Brings the next slots forward, and says how far the update is.
+    /// Updates the next slots, and sets the status of the update.
     pub(super) fn roll(&mut self) {
         let status = self.service.update.clone();
         let state = status.as_ref().map(|status| status.state);
@@ -73,7 +73,7 @@ impl Work<'_> {
             parallelism => usize::try_from(parallelism).unwrap_or(usize::MAX).saturating_sub(busy),
         };
         let mut candidates = std::mem::take(&mut self.rollout.candidates);
-        // Slots that do not run lose nothing by going first.
+        // Slots whose task does not run go first, because nothing is interrupted there.
         candidates.sort_by_key(|it| (it.old.is_some_and(|old| old.is_running()), it.slot));
         let all_done = candidates.is_empty() && busy == 0 && self.rollout.waits.is_none() && !self.rollout.excluded;
         for candidate in candidates.into_iter().take(room) {
@@ -86,7 +86,7 @@ impl Work<'_> {
         }
     }
 
-    /// How the update, or the way back, is to be done.
+    /// Configuration of the update, or of the rollback if one is under way.
     pub(super) fn update_config(&self) -> UpdateConfig {
         let spec = &self.service.spec;
         let state = self.service.update.as_ref().map(|status| status.state);
@@ -100,12 +100,12 @@ impl Work<'_> {
         if !assigned {
             self.shut(old);
         }
-        // One that waited for the end of another passes that on.
+        // If the replaced task was itself waiting for another one to end, its replacement waits for the same.
         let waits = config.order == UpdateOrder::StopFirst && (assigned || candidate.stopping);
         self.want(candidate.slot, slot::first_wish(waits));
     }
 
-    /// An update that has no place for a task says so while it waits, and no longer.
+    /// Writes into the status of the update what it waits for, and removes that text when it no longer waits.
     fn tell_what_it_waits_for(&mut self, status: &UpdateStatus, backwards: bool) {
         let going = if backwards { "rollback in progress" } else { "update in progress" };
         let nowhere = || self.rollout.excluded.then(|| "no node satisfies the constraints".to_owned());
@@ -119,7 +119,7 @@ impl Work<'_> {
         }
     }
 
-    /// How many slots were replaced and have not settled.
+    /// Number of slots whose new task does not run yet, or has not run for the delay.
     fn busy(&mut self, config: &UpdateConfig) -> usize {
         let mut busy = 0;
         for task in std::mem::take(&mut self.rollout.replaced) {
@@ -137,7 +137,7 @@ impl Work<'_> {
         busy
     }
 
-    /// The first task of this update that failed, if more failed than may.
+    /// The first failed task of this update, if more failed than the service allows.
     fn failure(&mut self, config: &UpdateConfig) -> Option<Arc<Task>> {
         let version = self.service.spec_version;
         let all: Vec<&Arc<Task>> = self.slots.values().flatten().copied().collect();
@@ -156,7 +156,7 @@ impl Work<'_> {
         failed.first().filter(|_| too_many).map(|task| Arc::clone(task))
     }
 
-    /// Stops the update or takes it back; says whether it did.
+    /// Pauses the update or rolls it back, as the service says. Returns whether it did.
     fn give_up(&mut self, status: &UpdateStatus, config: &UpdateConfig, backwards: bool, failed: &Task) -> bool {
         let because = format!("due to failure or early termination of task {}", failed.id);
         match config.failure_action {
@@ -164,7 +164,7 @@ impl Work<'_> {
             FailureAction::Rollback if !backwards && self.service.previous.is_some() => {
                 let (id, expect) = (self.service.id, self.service.meta.version);
                 self.plan.changes.push(Change::UpdateService { id, expect, spec: None });
-                // Whatever else was planned follows the spec that is taken back.
+                // The other wanted tasks follow the spec that is taken back.
                 self.plan.wanted.clear();
                 true
             }
@@ -183,7 +183,7 @@ impl Work<'_> {
         let mut last = Timestamp::default();
         for task in self.slots.values().flatten().copied().filter(|task| task.is_wanted()).collect::<Vec<_>>() {
             if !self.is_current(task) {
-                // On a node that is lost or drains: its slot is not through yet.
+                // A dated task is left on a node that is lost or drains, so its slot is not updated yet.
                 return;
             }
             if task.spec_version == self.service.spec_version && task.is_running() {

@@ -1,22 +1,22 @@
-//! One slot: who of its tasks may stay, who must go, and whether another one is wanted.
+//! Reconciliation of one slot: which of its tasks may stay, which must go, and whether a new one is wanted.
 //!
-//! The tasks that have not ended are sorted by how they stand. The first of these that holds decides:
+//! The tasks that have not ended are sorted by their standing. The first of these rules that applies decides:
 //!
 //! 1. *Sound* tasks: one of them keeps the slot. Other tasks in the slot are surplus: they replaced this one while its
 //!    node was unreachable, or it replaced them; of several that follow the spec in force the oldest one that runs
 //!    stays. A task on a node that drains, or that no longer satisfies the constraints, goes when the sound one runs.
-//! 2. *Held* tasks keep the slot empty: the brake, or the service's own wish to wait for `Down`.
+//! 2. *Held* tasks keep the slot empty: the brake, or the service's own setting to wait for `Down`.
 //! 3. *Leaving* and *misfit* tasks go on until another one runs elsewhere. Where two may not run at a time, a leaving
-//!    task is stopped at once, since an operator drains its node; a misfit when its replacement has a place.
+//!    task is stopped at once, since an operator drains its node; a misfit when its replacement has a node.
 //! 4. *Lost* tasks are replaced at once.
 //! 5. No task at all: the slot is filled again, by the rules of `restart` if its last task ended by itself.
 //!
 //! A task that follows an older spec is replaced by the update (`rollout`), and is stopped only when its replacement
-//! has a place: a spec that can be placed nowhere takes nothing down. Of a global service a place is a node: where a
+//! has a node: a spec that can be placed nowhere takes nothing down. A slot of a global service is a node: where a
 //! newer spec excludes the node, its task ends, unless the new constraints exclude every node of the cluster.
 //!
-//! At most two tasks of a slot are wanted at any time; `apply` refuses a third. So before another one is wanted, of
-//! the leaving and lost only one keeps its wish.
+//! At most two tasks of a slot are wanted at any time; `apply` refuses a third. So before another one is wanted, only
+//! one of the leaving and lost tasks stays wanted.
 
 pub(super) use crate::scene::Standing;
 
@@ -28,10 +28,10 @@ use essaim_wire::planted::{Bug, planted};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long a task on a draining node waits for another node to become eligible before it is stopped anyway.
+/// Time that a task on a draining node waits for another node to become eligible before it is stopped anyway.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(60);
 
-/// The tasks of a slot that have not ended, by how they stand.
+/// The tasks of a slot that have not ended, by their standing.
 #[derive(Default)]
 struct Occupants<'a> {
     sound: Vec<&'a Arc<Task>>,
@@ -39,7 +39,7 @@ struct Occupants<'a> {
     misfit: Vec<&'a Arc<Task>>,
     lost: Vec<&'a Arc<Task>>,
     held: bool,
-    /// Some task was told to end, and its end will be heard of.
+    /// Whether some task was told to end and its end will be reported.
     stopping: bool,
 }
 
@@ -49,21 +49,21 @@ impl Occupants<'_> {
     }
 }
 
-/// What a new task of a slot shall be at first: where an older one was told to end and has not, it waits for that,
-/// also when it takes the place of one that waited for the same and has lost its node meanwhile.
+/// Desired state at the creation of a slot's new task. While an older task that was told to end has not ended, the new
+/// task waits for it, also if it replaces a task that was waiting for the same and lost its node meanwhile.
 pub(super) const fn first_wish(stopping: bool) -> Desired {
     if stopping { Desired::Ready } else { Desired::Running }
 }
 
 impl<'a> Work<'a> {
-    /// Looks at one slot. `tasks` are all that are remembered, oldest first.
+    /// Reconciles one slot. `tasks` are all tasks that the state remembers, oldest first.
     pub(super) fn slot(&mut self, slot: Slot, tasks: &[&'a Arc<Task>]) {
         let mut here = self.occupants(tasks);
         here.stopping |= self.ending.contains(&slot);
         if !here.sound.is_empty() {
             self.keep_sound(slot, tasks, &mut here);
         } else if here.held {
-            // Whoever holds it may come back, or will be released.
+            // The node of a held task may come back, or the brake will release it.
         } else if !here.leaving.is_empty() || !here.misfit.is_empty() {
             self.move_away(slot, &here);
         } else if !here.lost.is_empty() {
@@ -78,12 +78,14 @@ impl<'a> Work<'a> {
         let mut here = Occupants::default();
         let global = self.service.spec.mode == Mode::Global;
         for &task in tasks.iter().filter(|task| !task.has_ended()) {
-            // One that cannot be heard will not be waited for; but where the place is a node, the next one runs there too.
+            // The end of a task on a node that does not answer is not waited for, except in a global service: there the
+            // next task runs on the same node.
             let answers = global || task.node().is_some_and(|node| self.scene.answers(node));
             match self.standing(task) {
                 Standing::Gone(_) => self.let_go(task),
                 _ if !task.is_wanted() => here.stopping |= answers,
-                // Nothing waits for a node that was told to take nothing, or that the service is kept off.
+                // A pending task of a global service ends when its node accepts no new tasks, or when the constraints
+                // exclude the node.
                 Standing::Sound if task.node().is_none() && self.takes_nothing(task.slot) => self.shut(task),
                 Standing::Sound if self.is_excluded(task.slot) && !self.is_update_impossible() => {
                     self.shut(task);
@@ -91,7 +93,7 @@ impl<'a> Work<'a> {
                 }
                 Standing::Sound => here.sound.push(task),
                 Standing::Held => here.held = true,
-                // A place that is a node can be filled on no other.
+                // A slot of a global service can be filled on its own node only.
                 Standing::Lost if global => here.held = true,
                 Standing::Lost => here.lost.push(task),
                 Standing::Leaving | Standing::Misfit if global => {
@@ -105,7 +107,7 @@ impl<'a> Work<'a> {
         here
     }
 
-    /// Whether the place is a node that is to take no new tasks, or none of this service.
+    /// Whether the slot is a node that accepts no new tasks, or none of this service.
     fn takes_nothing(&self, slot: Slot) -> bool {
         let Slot::Node(node) = slot else { return false };
         let node = self.scene.state.node(node);
@@ -121,13 +123,15 @@ impl<'a> Work<'a> {
         let old = self.keep_one(&dated, here);
         let stop_first = self.update_config().order == UpdateOrder::StopFirst;
         let kept = match (new, old) {
-            // What it replaces may go when it runs; one that was created to wait for that end waits when it has a place.
+            // The old task may go when the new one runs, or, if the new one was created to wait for that end, when it
+            // has a node.
             (Some(new), Some(old)) if new.is_running() || (new.desired == Desired::Ready && new.node().is_some()) => {
                 self.shut(old);
                 here.stopping |= old.node().is_some();
                 new
             }
-            // It was to run beside the old one and has no place; by the order in force it may take that of the old one.
+            // The new task was to run beside the old one and has no node; by the order in force it may take the old
+            // one's room.
             (Some(new), Some(old)) if new.node().is_none() && new.desired == Desired::Running && stop_first => {
                 self.shut(new);
                 self.come_forward(slot, old, here);
@@ -145,10 +149,11 @@ impl<'a> Work<'a> {
         }
         self.dismiss_leaving(kept, here);
         self.dismiss_misfits(kept, here);
-        // What still runs in its place will be told to end when this one has a place of its own.
+        // The running task in this slot will be told to end when the kept one has a node.
         let in_its_place = kept.node().is_none() && (old.is_some() && stop_first || !here.misfit.is_empty());
         match old {
-            // A task that was to follow an even older one, and is to be replaced itself: it runs until that has a place.
+            // The old task waits for the end of an even older one, and is itself to be replaced: it runs until its
+            // replacement has a node.
             Some(old) if kept.node().is_none() && old.is_wanted() && old.desired == Desired::Ready => {
                 self.maybe_raise(old, tasks, here.stopping);
             }
@@ -157,17 +162,19 @@ impl<'a> Work<'a> {
         }
     }
 
-    /// A slot whose task follows an older spec waits for its turn in the update, unless that task is replaced already.
+    /// Makes a slot whose task follows an older spec a candidate of the update, unless the task is being replaced
+    /// already.
     fn come_forward(&mut self, slot: Slot, old: &'a Arc<Task>, here: &Occupants<'a>) {
         if self.is_excluded(slot) {
             self.rollout.excluded = true;
         } else if here.leaving.is_empty() && here.misfit.is_empty() && here.lost.is_empty() && !here.held {
-            // With any of these two tasks of the slot are wanted already.
+            // With any of these, two tasks of the slot are wanted already.
             self.rollout.candidates.push(Candidate { slot, old: Some(old), stopping: here.stopping });
         }
     }
 
-    /// Of several tasks of one kind one stays: one that runs rather than one that does not, and the oldest.
+    /// Keeps one of several tasks of one kind and stops the others: a running task before one that does not run, then
+    /// the oldest.
     fn keep_one(&mut self, tasks: &[&'a Arc<Task>], here: &mut Occupants<'a>) -> Option<&'a Arc<Task>> {
         let stays = *tasks
             .iter()
@@ -181,7 +188,7 @@ impl<'a> Work<'a> {
         Some(stays)
     }
 
-    /// Stops what its draining node has, once something else runs or nothing else ever will.
+    /// Stops tasks on draining nodes once the kept task runs, or once it is clear that it finds no node.
     fn dismiss_leaving(&mut self, kept: &Task, here: &mut Occupants<'a>) {
         if here.leaving.is_empty() {
             return;
@@ -204,12 +211,12 @@ impl<'a> Work<'a> {
         }
     }
 
-    /// Stops what is on a node that no longer satisfies the constraints, once something else runs, or has a place where
-    /// two may not run at a time.
+    /// Stops tasks on nodes that no longer satisfy the constraints, once the kept task runs, or has a node where two
+    /// may not run at a time.
     fn dismiss_misfits(&mut self, kept: &Task, here: &mut Occupants<'a>) {
         let may_go = kept.is_running() || (kept.desired == Desired::Ready && kept.node().is_some());
         for task in std::mem::take(&mut here.misfit) {
-            // One that waits for its turn serves nobody yet.
+            // A misfit that waits for its turn does no work yet, so it may go at once.
             if may_go || task.desired == Desired::Ready {
                 self.shut(task);
                 here.stopping = true;
@@ -237,7 +244,8 @@ impl<'a> Work<'a> {
         }
     }
 
-    /// Every sound place is elsewhere: its replacement runs first, unless two may not run at a time.
+    /// Replaces the tasks of a slot whose nodes drain or no longer fit: the replacement runs first, unless two may not
+    /// run at a time.
     fn move_away(&mut self, slot: Slot, here: &Occupants<'a>) {
         if self.service.spec.drains_stop_first() || planted(Bug::DrainStopsFirst) {
             for task in here.leaving.iter().chain(&here.lost) {
@@ -246,21 +254,21 @@ impl<'a> Work<'a> {
             self.make_room(&here.misfit);
             self.want(slot, Desired::Ready);
         } else {
-            // Those that still run come first: they serve until the replacement does.
+            // Tasks that still run come first, because they serve until the replacement does.
             let all: Vec<_> = here.misfit.iter().chain(&here.leaving).chain(&here.lost).copied().collect();
             self.make_room(&all);
             self.want(slot, here.first_wish());
         }
     }
 
-    /// Leaves the first of these its wish, so that the slot has room for one more.
+    /// Stops all but the first of these tasks, so that one more may be wanted in the slot.
     fn make_room(&mut self, tasks: &[&'a Arc<Task>]) {
         for task in tasks.iter().skip(1) {
             self.shut(task);
         }
     }
 
-    /// Nobody fills the slot or is about to come back to it.
+    /// Fills a slot that has no task and whose tasks will not come back.
     fn fill(&mut self, slot: Slot, tasks: &[&'a Arc<Task>], stopping: bool) {
         if let Slot::Node(node) = slot
             && !self.scene.state.node(node).is_some_and(|node| self.may_start_on(node))

@@ -1,4 +1,4 @@
-//! Swarm's orchestrator tables, restated, and what is better here.
+//! Reconciliation against the tables of Swarm's orchestrator tests, and where Essaim improves on them.
 
 use crate::tests::world::{World, id, node};
 use essaim_model::*;
@@ -32,7 +32,7 @@ fn scale(replicas: u32) -> impl FnOnce(&mut ServiceSpec) {
     move |spec| spec.mode = Mode::Replicated { replicas }
 }
 
-/// How many wanted tasks follow a spec with this image.
+/// Number of wanted tasks that follow a spec with this image.
 fn following(world: &World, service: ServiceId, image: &str) -> usize {
     let wanted = world.state.tasks_of(service).filter(|task| task.is_wanted());
     wanted
@@ -46,7 +46,7 @@ fn update_state(world: &World, service: ServiceId) -> Option<UpdateState> {
     world.state.service(service).expect("there").update.as_ref().map(|update| update.state)
 }
 
-/// Makes the workers of a world do everything but let this image run.
+/// Lets the workers of a world do everything except run this image.
 fn work_without(world: &mut World, image: &str) {
     world.work();
     let bad: Vec<_> = world
@@ -410,7 +410,7 @@ fn a_second_update_waits_for_what_the_first_one_stopped() {
     let web = world.create("web", 1, |_| ());
     world.settle();
     let first = world.state.tasks_of(web).next().expect("it runs").id;
-    // The worker takes its time: nothing ends, and the first successor is not even placed.
+    // The worker is slow: no task ends, and the first successor has no node yet.
     let impossible = Some(Share { memory_bytes: 1 << 50, ..Share::default() });
     world.update(web, |spec| spec.task.resources = Some(Resources { reservation: impossible, ..Resources::default() }));
     world.lead();
@@ -616,7 +616,7 @@ fn a_slot_is_never_filled_twice_while_its_old_task_ends() {
     world.lead();
     let new = world.state.tasks_of(web).find(|task| task.is_wanted()).expect("it follows");
     assert_eq!(new.desired, Desired::Ready, "the old one has not ended");
-    // The old task never ends, say: a minute later the new one starts anyway.
+    // The old task never ends: a minute later the new one starts anyway.
     for _ in 0..70 {
         world.pass(SECOND);
         world.lead();

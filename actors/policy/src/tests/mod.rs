@@ -1,4 +1,4 @@
-//! What only tests use: a cluster in memory to decide about, and runs of many decisions in a row.
+//! Fixtures of this crate's tests: a cluster in memory, and runs of many decisions in a row.
 
 mod simulation;
 pub(crate) mod world;

@@ -1,5 +1,5 @@
-//! A leader and workers without actors, and nodes that come and go by chance: whatever happened, when it stops the
-//! services get what they ask for, every plan was accepted, and no slot ever had more than two wanted tasks.
+//! A leader and workers without actors, under random faults. After any faults, once they stop, the services get what
+//! they ask for, every plan was accepted, and no slot ever had more than two wanted tasks.
 
 use crate::tests::world::{GIB, World, id};
 use essaim_model::service::{DRAIN_LABEL, ON_UNREACHABLE_LABEL};
@@ -13,7 +13,7 @@ use std::time::Duration;
 
 const NODES: u128 = 7;
 
-/// Something that happens to the cluster.
+/// A random event of the cluster.
 #[derive(Debug, Clone)]
 enum Fate {
     Lose(u128),
@@ -23,19 +23,20 @@ enum Fate {
     Pause(u128),
     Activate(u128),
     Crash(u128),
-    /// The brake takes hold of a lost node's slots again.
+    /// The brake holds the slots of this lost node again.
     Hold(u128),
     /// The node gets the label that one of the services asks for, or loses it.
     Relabel(u128),
     Scale(usize, u32),
     Update(usize),
-    /// A service is kept to nodes without the label, to nodes with it, or to none that exists; 0 takes that back.
+    /// A service is constrained to nodes without the label, to nodes with it, or to a node that does not exist; 0
+    /// removes the constraint.
     Constrain(usize, u8),
-    /// What a service sets aside on a node: so many GiB of eight.
+    /// A service reserves this many of a node's eight GiB per task.
     Reserve(usize, u64),
-    /// How many tasks of a service a node may have.
+    /// A node may have at most this many tasks of a service.
     Limit(usize, u64),
-    /// Which comes first in the service's updates, from now on.
+    /// Updates of a service are start-first from now on, or stop-first.
     StartFirst(usize, bool),
     /// Leader and workers take this many turns.
     Turns(u8),
@@ -146,7 +147,7 @@ impl Story {
         }
     }
 
-    /// Everything is repaired; what was paused by failures is told to go on, and what is asked for can be had.
+    /// Ends all faults: nodes come back, paused updates are resumed, and impossible wishes are taken back.
     fn heal(&mut self) {
         for node in 1..=NODES {
             self.world.reach(node, Reachability::Reachable);
@@ -190,7 +191,7 @@ impl Story {
     }
 }
 
-/// A task never moves and never goes backwards.
+/// Checks that no task has moved to another node or gone back to an earlier state.
 fn forward(before: &World, after: &World) -> Result<(), TestCaseError> {
     for old in before.state.tasks() {
         let Some(new) = after.state.task(old.id) else { continue };
@@ -219,7 +220,7 @@ proptest! {
     }
 }
 
-/// A second look at the state; its leader is never asked.
+/// A copy of the world for comparison, whose leader is not used.
 fn copy(world: &World) -> World {
     let mut copy = World::of(1);
     copy.state = world.state.clone();

@@ -1,4 +1,4 @@
-//! A cluster for tests: a state with nodes and services, and the leader's round on it, without actors.
+//! A cluster for tests: a state with nodes and services, and the leader's decisions on it, without actors.
 
 use crate::{Board, Plan, Retried, Scene, Watch, reconcile};
 use essaim_model::fixtures::founding;
@@ -14,7 +14,7 @@ pub(crate) fn id(number: u128) -> NodeId {
     NodeId::from_bits(number)
 }
 
-/// A state, the log that made it, and what its leader keeps.
+/// A state, its log index, and what its leader keeps between decisions.
 pub(crate) struct World {
     pub(crate) state: State,
     pub(crate) released: BTreeSet<NodeId>,
@@ -26,7 +26,7 @@ pub(crate) struct World {
 }
 
 impl World {
-    /// A cluster of the manager 1 and workers up to `nodes`.
+    /// A cluster of manager 1 and workers up to number `nodes`.
     pub(crate) fn of(nodes: u128) -> Self {
         let mut world = Self {
             state: State::default(),
@@ -52,7 +52,7 @@ impl World {
         self.now += time.as_micros() as u64;
     }
 
-    /// Another manager leads, whose clock is ahead by so much.
+    /// Changes to another leader, whose clock is ahead by `ahead`.
     pub(crate) fn change_leader(&mut self, ahead: Duration) {
         self.watches.clear();
         self.board = Board::new(&self.state);
@@ -123,7 +123,7 @@ impl World {
         }]);
     }
 
-    /// What the leader concluded of a node. One that is lost is released as well.
+    /// Sets the reachability of a node, as a leader would commit it. A lost node is released as well.
     pub(crate) fn reach(&mut self, node: u128, reachability: Reachability) {
         let generation = self.state.node(id(node)).expect("there").generation;
         let message = format!("{reachability:?}");
@@ -140,7 +140,7 @@ impl World {
         reconcile(&scene, &service, self.watches.entry(service.id).or_default())
     }
 
-    /// One round of the leader: every service, then placing. Says whether anything was proposed.
+    /// One round of the leader: reconciles every service, then places tasks. Returns whether anything was proposed.
     pub(crate) fn lead(&mut self) -> bool {
         let mut acted = false;
         for service in self.state.services().map(|service| service.id).collect::<Vec<_>>() {
@@ -162,14 +162,14 @@ impl World {
         }
         let (state, now) = (self.state.clone(), self.now());
         let Retried { changes: placed, again } = self.board.assign_pending(&state, now, &mut |_| true);
-        // Reasons of a few tasks follow within a turn or two, those of thousands in their own time.
+        // Reasons of a few tasks follow within a turn or two, those of thousands only after their pause.
         acted |= !placed.is_empty() || again.is_some_and(|again| again < now + Duration::from_secs(1));
         self.done(placed);
         assert_eq!(self.board.find_phantom(&self.state), None, "booked is what was made");
         acted
     }
 
-    /// Every worker that answers does what it is told. Says whether anything was reported.
+    /// Every worker that answers carries out its orders. Returns whether anything was reported.
     pub(crate) fn work(&mut self) -> bool {
         let mut acted = false;
         for node in self.state.nodes().cloned().collect::<Vec<_>>() {
@@ -195,7 +195,7 @@ impl World {
         acted
     }
 
-    /// Leader and workers take turns until nobody has anything to do, or fifty turns have passed.
+    /// Leader and workers take turns until there is nothing to do, or fifty turns have passed.
     pub(crate) fn settle(&mut self) {
         for _ in 0..50 {
             self.check();
@@ -219,7 +219,7 @@ impl World {
         self.settle();
     }
 
-    /// Tasks of a node end by themselves.
+    /// Ends the tasks of a node in this state.
     pub(crate) fn end(&mut self, node: NodeId, state: TaskState) {
         let running: Vec<_> = self.state.tasks_on(node).filter(|task| task.is_running()).cloned().collect();
         let reports = running
@@ -229,7 +229,7 @@ impl World {
         self.done(vec![Change::Observe { node, reports }]);
     }
 
-    /// The workers can prepare none of the tasks that a service wants.
+    /// Makes the workers reject every task that a service wants.
     pub(crate) fn reject_all(&mut self, service: ServiceId) {
         let wanted: Vec<_> = self.state.tasks_of(service).filter(|task| task.is_wanted()).cloned().collect();
         for task in wanted {
@@ -241,7 +241,7 @@ impl World {
         }
     }
 
-    /// How many tasks of a service are wanted on each node.
+    /// Number of wanted tasks of a service on each node.
     pub(crate) fn wanted_by_node(&self, service: ServiceId) -> BTreeMap<NodeId, usize> {
         let mut nodes = BTreeMap::new();
         for task in self.state.tasks_of(service).filter(|task| task.is_wanted()) {
@@ -252,12 +252,12 @@ impl World {
         nodes
     }
 
-    /// How many tasks of a service run.
+    /// Number of running tasks of a service.
     pub(crate) fn running(&self, service: ServiceId) -> usize {
         self.state.tasks_of(service).filter(|task| task.is_running() && task.is_wanted()).count()
     }
 
-    /// Why tasks of a service wait.
+    /// Reasons of the pending tasks of a service.
     pub(crate) fn reasons(&self, service: ServiceId) -> Vec<String> {
         let waiting = self.state.tasks_of(service).filter(|task| task.is_wanted());
         waiting
@@ -268,7 +268,7 @@ impl World {
             .collect()
     }
 
-    /// What holds at any time.
+    /// Asserts the invariants of the state.
     fn check(&self) {
         let mut slots: BTreeMap<(ServiceId, Slot), usize> = BTreeMap::new();
         for task in self.state.tasks().filter(|task| task.is_wanted()) {

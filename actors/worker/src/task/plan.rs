@@ -8,7 +8,7 @@ use essaim_wire::NodeId;
 use std::net::IpAddr;
 use std::time::Duration;
 
-/// This machine, as templates of its tasks see it.
+/// This machine, as the environment variables of its tasks name it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Here {
     /// Id of this node.
