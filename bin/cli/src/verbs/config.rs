@@ -1,4 +1,4 @@
-//! `essaim config`: bytes that tasks read.
+//! `essaim config`: the commands on configs, bytes that tasks read.
 
 use std::fmt::Write as _;
 use std::io::Read;
@@ -14,7 +14,7 @@ use crate::exit::Failure;
 use crate::show::units::{human_age, long_moment, natural_order, now};
 use crate::show::{Field, List, Missing, inspect};
 
-/// The verbs.
+/// Subcommands of `essaim config`.
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
     /// Create a config from a file or STDIN
@@ -27,7 +27,7 @@ pub(crate) enum Command {
         /// Print the information in a human friendly format
         #[arg(long)]
         pretty: bool,
-        /// Their names or ids
+        /// Names or ids of the configs
         #[arg(required = true)]
         configs: Vec<String>,
     },
@@ -37,25 +37,25 @@ pub(crate) enum Command {
     /// Remove one or more configs
     #[command(visible_alias = "remove")]
     Rm {
-        /// Their names or ids
+        /// Names or ids of the configs
         #[arg(required = true)]
         configs: Vec<String>,
     },
 }
 
-/// `config create`.
+/// Arguments of `config create`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Create {
     /// Config labels
     #[arg(short, long, value_name = "KEY=VALUE", value_parser = label)]
     label: Vec<(String, String)>,
-    /// Its name
+    /// Name of the new config
     config: String,
-    /// The file with its data, or - for STDIN
+    /// File with the data of the config, or - for STDIN
     file: String,
 }
 
-/// No more is read of a file: the daemon refuses what is longer than 1,000 KiB, in words.
+/// Bytes that are read of a file at most: the daemon refuses data longer than 1,000 KiB, and explains why.
 const READ_LEN_MAX: u64 = 1 << 20;
 
 const FIELDS: &[Field] =
@@ -63,7 +63,7 @@ const FIELDS: &[Field] =
 
 const TABLE: &str = "{{.ID}}\t{{.Name}}\t{{.CreatedAt}}\t{{.UpdatedAt}}";
 
-/// Does it.
+/// Runs a subcommand of `essaim config`.
 pub(crate) async fn run(client: &Client, command: Command) -> Result<(), Failure> {
     match command {
         Command::Create(create) => make(client, create).await,
@@ -152,7 +152,8 @@ async fn look(client: &Client, format: Option<&str>, pretty: bool, configs: &[St
     missing.report()
 }
 
-/// `--pretty`: docker's words and its uneven columns (transcript 086-config-inspect-pretty).
+/// The text of `config inspect --pretty`, with docker's words and its uneven columns (transcript
+/// 086-config-inspect-pretty).
 fn in_words(config: &Value) -> String {
     let mut out = String::new();
     let mut line = |text: String| {
@@ -190,7 +191,7 @@ mod tests {
         })
     }
 
-    /// The columns are docker's own, tabs and all.
+    /// The columns are docker's own, tabs included.
     #[test]
     fn pretty_is_what_docker_prints() {
         let expected = "ID:\t\t\tm63szh4kw3pk3sli290o8e91r\nName:\t\t\tsite\n\
@@ -202,7 +203,7 @@ mod tests {
         assert!(in_words(&labelled).contains("Name:\t\t\tsite\nLabels:\n - env=test\n - plain\nCreated at:"));
     }
 
-    /// Transcript 084-config-ls.
+    /// The table of transcript 084-config-ls.
     #[test]
     fn the_table_is_what_docker_prints() {
         let now = "2026-11-20T18:58:10Z".parse().expect("a moment");

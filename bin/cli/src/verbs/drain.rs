@@ -1,8 +1,8 @@
-//! Waiting until a node has given away what it has: `node update --availability drain --wait`.
+//! Waiting until a node has no tasks left: `node update --availability drain --wait`.
 //!
-//! The daemon is asked twice a second. [`left`] looks at one answer and says which tasks are still there and why; it
-//! knows no time and no daemon. Each task that goes is told on stderr. When the time given is over the command ends with
-//! code 3 and the reasons; the draining itself goes on.
+//! The daemon is asked twice a second. [`left`] looks at one answer and returns the remaining tasks and the reason of
+//! each; it reads no clock and asks no daemon. The names of the remaining tasks are shown on stderr. When the given
+//! time is over the command ends with exit code 3 and the reasons; the drain itself goes on.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -15,22 +15,22 @@ use crate::client::{Client, filters};
 use crate::exit::{Exit, Failure};
 use crate::show::Progress;
 
-/// How often the daemon is asked.
+/// Interval between two questions to the daemon.
 const POLL: Duration = Duration::from_millis(500);
 
-/// How many tasks a line of progress names.
+/// Tasks that a line of progress names; further ones are counted.
 const NAMED_MAX: usize = 5;
 
-/// A task that has not ended on the node.
+/// A task that has not ended on the draining node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Left {
-    /// `web.3`
+    /// Name of the task: `web.3`.
     name: String,
-    /// Why it is still there, in words for people.
+    /// Reason why the task is still on the node, in words for people.
     why: String,
 }
 
-/// Returns when nothing of the node is left. `within` bounds the wait.
+/// Waits until no task is left on the node, or until `within` has passed.
 pub(super) async fn until_empty(
     client: &Client,
     id: &str,
@@ -72,7 +72,7 @@ async fn watch(client: &Client, id: &str, name: &str, there: &mut Vec<Left>) -> 
     }
 }
 
-/// `2 tasks left: web.1, web.2`
+/// The line of progress: `2 tasks left: web.1, web.2`.
 fn counted(names: &[String]) -> String {
     let tasks = if names.len() == 1 { "task" } else { "tasks" };
     let more = names.len().saturating_sub(NAMED_MAX);
@@ -89,7 +89,7 @@ fn unfinished(name: &str, there: &[Left]) -> String {
     text
 }
 
-/// Which of a node's tasks have not ended, by name, and why.
+/// The tasks of a node that have not ended, by name, each with the reason.
 fn left(id: &str, tasks: &[Value], all: &[Value], services: &[Value]) -> Vec<Left> {
     let names: BTreeMap<&str, &str> = services.iter().map(|it| (text(it, "/ID"), text(it, "/Spec/Name"))).collect();
     let mut found: Vec<Left> = tasks
@@ -109,7 +109,7 @@ fn left(id: &str, tasks: &[Value], all: &[Value], services: &[Value]) -> Vec<Lef
     found
 }
 
-/// What keeps a task on a node that gives its tasks away.
+/// The reason why a task is still on a draining node.
 fn why(task: &Value, all: &[Value]) -> String {
     if matches!(text(task, "/DesiredState"), "shutdown" | "remove") {
         return "it was told to stop, and has not ended".to_owned();
@@ -132,7 +132,7 @@ fn why(task: &Value, all: &[Value]) -> String {
     }
 }
 
-/// Docker's words for a task of which nothing is left.
+/// Whether the task's state in Docker's words means that nothing of it still runs.
 fn has_ended(task: &Value) -> bool {
     let state = text(task, "/Status/State");
     matches!(state, "complete" | "shutdown" | "failed" | "rejected" | "remove" | "orphaned")

@@ -1,8 +1,9 @@
-//! Docker's verbs, with docker's words, flags and tables.
+//! Docker's commands, with docker's words, flags and tables.
 //!
-//! One file a noun: [`swarm`], [`node`], [`service`], [`config`], [`events`], [`system`] (info, version); [`drain`] waits until
-//! a node has given its tasks away, [`tasks`] is the table that `service ps` and `node ps` share, [`read`] reaches into the
-//! daemon's JSON. Data goes to stdout and progress to stderr, which is the one thing docker does otherwise.
+//! One file for each noun: [`swarm`], [`node`], [`service`], [`config`], [`events`], [`system`] (info, version).
+//! [`drain`] waits until a node has no tasks left, [`tasks`] is the table that `service ps` and `node ps` share,
+//! [`read`] reads the daemon's JSON. Data goes to stdout and progress to stderr, which is the one difference from
+//! docker.
 
 pub(crate) mod config;
 mod drain;
@@ -16,7 +17,7 @@ mod tasks;
 
 use crate::exit::Failure;
 
-/// `key=value`, as `--filter` and the label flags take it.
+/// Parses `key=value`, the form of `--filter` and of the label flags.
 pub(crate) fn pair(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
@@ -24,7 +25,7 @@ pub(crate) fn pair(text: &str) -> Result<(String, String), String> {
     }
 }
 
-/// A label: `key=value`, or `key` alone for an empty value.
+/// Parses a label: `key=value`, or `key` alone for an empty value.
 pub(crate) fn label(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').unwrap_or((text, ""));
     if key.is_empty() {
@@ -34,7 +35,7 @@ pub(crate) fn label(text: &str) -> Result<(String, String), String> {
     }
 }
 
-/// How a list is to be printed.
+/// Flags of every command that prints a list.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Shown {
     /// Filter output based on conditions provided
@@ -48,7 +49,7 @@ pub(crate) struct Shown {
     pub(crate) quiet: bool,
 }
 
-/// Does one thing to each of many, reports what failed, and goes on.
+/// Calls `act` for each name, reports failures, and continues with the next name.
 pub(crate) async fn each<F: AsyncFn(&str) -> Result<(), Failure>>(names: &[String], act: F) -> Result<(), Failure> {
     let mut missing = crate::show::Missing::default();
     for name in names {

@@ -1,4 +1,4 @@
-//! `essaim node`: the cluster's machines.
+//! `essaim node`: the commands on nodes.
 
 use std::time::Duration;
 
@@ -12,12 +12,12 @@ use crate::exit::Failure;
 use crate::show::units::{bytes, capital, cpus, long_moment, natural_order, parse_duration};
 use crate::show::{Field, List, Missing, inspect};
 
-/// The verbs.
+/// Subcommands of `essaim node`.
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
     /// Demote one or more nodes from manager in the swarm
     Demote {
-        /// Their names or ids
+        /// Names or ids of the nodes
         #[arg(required = true)]
         nodes: Vec<String>,
     },
@@ -29,7 +29,7 @@ pub(crate) enum Command {
         /// Print the information in a human friendly format
         #[arg(long)]
         pretty: bool,
-        /// `self`, names or ids
+        /// Names or ids of the nodes, or `self`
         #[arg(required = true)]
         nodes: Vec<String>,
     },
@@ -38,7 +38,7 @@ pub(crate) enum Command {
     Ls(Shown),
     /// Promote one or more nodes to manager in the swarm
     Promote {
-        /// Their names or ids
+        /// Names or ids of the nodes
         #[arg(required = true)]
         nodes: Vec<String>,
     },
@@ -50,7 +50,7 @@ pub(crate) enum Command {
         /// Force remove a node from the swarm
         #[arg(short, long)]
         force: bool,
-        /// Their names or ids
+        /// Names or ids of the nodes
         #[arg(required = true)]
         nodes: Vec<String>,
     },
@@ -58,7 +58,7 @@ pub(crate) enum Command {
     Update(Update),
 }
 
-/// `node update`.
+/// Arguments of `node update`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Update {
     /// Availability of the node
@@ -73,17 +73,17 @@ pub(crate) struct Update {
     /// Remove a node label if exists
     #[arg(long, value_name = "KEY")]
     label_rm: Vec<String>,
-    /// With `--availability drain`: wait until nothing of the node is left, at most this long if a time is given; ends
-    /// with exit code 3 when that is over (ns|us|ms|s|m|h)
-    // Behind an equals sign, since the node follows.
+    /// With `--availability drain`: wait until no task is left on the node, at most this long if a time is given; ends
+    /// with exit code 3 when the time is over (ns|us|ms|s|m|h)
+    // The value must follow an equals sign, since the node is the next argument.
     #[arg(long, value_name = "DURATION", num_args = 0..=1, require_equals = true, default_missing_value = FOR_EVER,
           value_parser = parse_duration)]
     wait: Option<i64>,
-    /// Its name or id
+    /// Name or id of the node
     node: String,
 }
 
-/// What `--wait` without a time means: until it is done, or Ctrl-C.
+/// Value of `--wait` when no time is given: wait until the node is empty, or until Ctrl-C.
 const FOR_EVER: &str = "0s";
 
 const FIELDS: &[Field] = &[
@@ -100,7 +100,7 @@ const FIELDS: &[Field] = &[
 const TABLE: &str = "{{.ID}} {{if .Self}}*{{else}} {{end}}\t{{.Hostname}}\t{{.Status}}\t{{.Availability}}\t\
                      {{.ManagerStatus}}\t{{.EngineVersion}}";
 
-/// Does it.
+/// Runs a subcommand of `essaim node`.
 pub(crate) async fn run(client: &Client, command: Command) -> Result<(), Failure> {
     match command {
         Command::Ls(shown) => ls(client, &shown).await,
@@ -173,7 +173,7 @@ fn manager_status(node: &Value) -> String {
     }
 }
 
-/// Whether the node's certificate is of the cluster's present root.
+/// Docker's word for whether the node's certificate was issued by the cluster's present root.
 fn tls_status(node: &Value, info: &Value) -> &'static str {
     match (node.pointer("/Description/TLSInfo"), info.pointer("/Swarm/Cluster/TLSInfo")) {
         (Some(node), Some(cluster)) if node == cluster => "Ready",
@@ -203,13 +203,13 @@ async fn look(client: &Client, format: Option<&str>, pretty: bool, nodes: &[Stri
     missing.report()
 }
 
-/// A node by name or id; `self` is the daemon's own.
+/// The node with this name or id; `self` means the node of the daemon.
 async fn fetch(client: &Client, name: &str) -> Result<Value, Failure> {
     if name == "self" {
         let info = client.get_json("/info").await?;
         let id = text(&info, "/Swarm/NodeID");
         if id.is_empty() {
-            // Not in a swarm: the daemon says so in its own words.
+            // Outside of a swarm the daemon refuses this request in its own words.
             return client.get_json("/nodes/self").await;
         }
         return client.get_json(&format!("/nodes/{id}")).await;
@@ -255,7 +255,7 @@ fn apply(update: &Update, spec: &mut Value) {
     }
 }
 
-/// `--pretty`: docker's words and its uneven columns.
+/// The text of `node inspect --pretty`, with docker's words and its uneven columns.
 fn in_words(node: &Value) -> String {
     let mut out = String::new();
     let mut line = |text: String| {
@@ -345,7 +345,7 @@ mod tests {
         })
     }
 
-    /// The columns are docker's own, tabs and all (transcript 035-node-inspect-pretty).
+    /// The columns are docker's own, tabs included (transcript 035-node-inspect-pretty).
     #[test]
     fn pretty_has_dockers_columns() {
         let text = in_words(&node());

@@ -1,4 +1,4 @@
-//! `essaim swarm`: make a cluster, join it, leave it, and its tokens.
+//! `essaim swarm`: the commands that found, join, leave and change a cluster, and that show its join tokens.
 
 use serde_json::{Value, json};
 
@@ -7,7 +7,7 @@ use crate::client::Client;
 use crate::exit::Failure;
 use crate::show::units::parse_duration;
 
-/// The verbs.
+/// Subcommands of `essaim swarm`.
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
     /// Initialize a swarm
@@ -26,19 +26,19 @@ pub(crate) enum Command {
     Update(Settings),
 }
 
-/// Whether a node takes tasks.
+/// Whether a node takes and keeps tasks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Availability {
-    /// Takes tasks
+    /// The node takes new tasks
     Active,
-    /// Keeps what it has
+    /// The node keeps its tasks and takes no new ones
     Pause,
-    /// Has its tasks moved elsewhere
+    /// The tasks of the node are moved to other nodes
     Drain,
 }
 
 impl Availability {
-    /// As the API spells it.
+    /// The API's word for the availability.
     pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Active => "active",
@@ -48,7 +48,7 @@ impl Availability {
     }
 }
 
-/// `swarm init`.
+/// Arguments of `swarm init`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Init {
     /// Advertised address (format: <ip|interface>[:port])
@@ -67,7 +67,7 @@ pub(crate) struct Init {
     settings: Settings,
 }
 
-/// `swarm join`.
+/// Arguments of `swarm join`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Join {
     /// Token for entry into the swarm
@@ -82,11 +82,11 @@ pub(crate) struct Join {
     /// Availability of the node
     #[arg(long, value_enum)]
     availability: Option<Availability>,
-    /// A node of the swarm, HOST:PORT
+    /// Address of a node of the swarm, HOST:PORT
     remote: String,
 }
 
-/// `swarm join-token`.
+/// Arguments of `swarm join-token`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct JoinToken {
     /// Rotate join token
@@ -95,22 +95,22 @@ pub(crate) struct JoinToken {
     /// Only display token
     #[arg(short, long)]
     quiet: bool,
-    /// Whose token
+    /// Role that the token grants
     #[arg(value_enum)]
     role: Role,
 }
 
-/// What a node is in the cluster.
+/// Role of a node in the cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Role {
-    /// Runs tasks
+    /// The node runs tasks
     Worker,
-    /// Keeps the state and decides; runs tasks too
+    /// The node keeps the state and takes decisions; it runs tasks too
     Manager,
 }
 
 impl Role {
-    /// As the API spells it.
+    /// The API's word for the role.
     pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Worker => "worker",
@@ -119,7 +119,7 @@ impl Role {
     }
 }
 
-/// What holds for the whole cluster.
+/// Settings of the whole cluster.
 #[derive(Debug, Default, PartialEq, Eq, clap::Args)]
 pub(crate) struct Settings {
     /// Task history retention limit
@@ -145,7 +145,7 @@ pub(crate) struct Settings {
     left_nodes_kept: Option<i64>,
 }
 
-/// The label of the cluster that carries [`Settings::left_nodes_kept`], since Docker's spec has no field for it.
+/// Label of the cluster that carries [`Settings::left_nodes_kept`], since Docker's spec has no field for it.
 const LEFT_NODES_KEPT_LABEL: &str = "essaim.left-nodes-kept";
 
 impl Settings {
@@ -169,7 +169,7 @@ impl Settings {
     }
 }
 
-/// Does it.
+/// Runs a subcommand of `essaim swarm`.
 pub(crate) async fn run(client: &Client, command: Command) -> Result<(), Failure> {
     match command {
         Command::Init(init) => initialise(client, init).await,
@@ -248,7 +248,7 @@ async fn join_token(client: &Client, arguments: JoinToken) -> Result<(), Failure
     how_to_join(client, arguments.role).await
 }
 
-/// The command to run on another machine. Every line of it is docker's, but for the program's name.
+/// Prints the command that joins another machine to the swarm, in docker's words except for the program's name.
 async fn how_to_join(client: &Client, role: Role) -> Result<(), Failure> {
     let (swarm, info) = (client.get_json("/swarm").await?, client.get_json("/info").await?);
     let id = text(&info, "/Swarm/NodeID");

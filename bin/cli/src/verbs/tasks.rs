@@ -19,7 +19,7 @@ use crate::show::{Field, List, Missing};
 pub(crate) struct ServicePs {
     #[command(flatten)]
     options: Options,
-    /// Their names or ids
+    /// Names or ids of the services
     #[arg(required = true)]
     services: Vec<String>,
 }
@@ -29,7 +29,7 @@ pub(crate) struct ServicePs {
 pub(crate) struct NodePs {
     #[command(flatten)]
     options: Options,
-    /// `self`, names or ids
+    /// Names or ids of the nodes, or `self`
     nodes: Vec<String>,
 }
 

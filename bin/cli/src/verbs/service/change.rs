@@ -73,7 +73,7 @@ pub(crate) struct Arguments {
     settings: Settings,
     #[command(flatten)]
     waiting: Waiting,
-    /// Its name or id
+    /// Name or id of the service
     service: String,
 }
 
@@ -82,7 +82,7 @@ pub(crate) struct Arguments {
 pub(crate) struct Rollback {
     #[command(flatten)]
     waiting: Waiting,
-    /// Its name or id
+    /// Name or id of the service
     service: String,
 }
 

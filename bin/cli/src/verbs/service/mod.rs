@@ -34,7 +34,7 @@ pub(crate) enum Command {
         /// Print the information in a human friendly format
         #[arg(long)]
         pretty: bool,
-        /// Their names or ids
+        /// Names or ids of the services
         #[arg(required = true)]
         services: Vec<String>,
     },
@@ -48,7 +48,7 @@ pub(crate) enum Command {
     /// Remove one or more services
     #[command(visible_alias = "remove")]
     Rm {
-        /// Their names or ids
+        /// Names or ids of the services
         #[arg(required = true)]
         services: Vec<String>,
     },
