@@ -27,7 +27,7 @@ pub(crate) enum Datagram<'a> {
     Direct(Direct),
 }
 
-/// A datagram from one member to another.
+/// A direct datagram: from one member to another, beside foca's gossip.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub(crate) struct Direct {
     /// Identity of the sender.

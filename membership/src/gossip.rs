@@ -401,7 +401,7 @@ enum WireState {
     Down,
 }
 
-/// Errors of the codec.
+/// Errors of foca's codec.
 #[derive(Debug, thiserror::Error)]
 enum Unwritten {
     #[error("no room left")]

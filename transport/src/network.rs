@@ -98,7 +98,7 @@ pub trait Arrival: Send {
     fn complete(self: Box<Self>) -> BoxFuture<'static, Result<Arc<dyn Connection>, DialError>>;
 }
 
-/// What the dialling side demands of the other side, and shows of itself.
+/// Demands of the dialling side on the other side, and what the dialling side shows of itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Trust {
     /// The other side's certificate must come from the CA with this digest; this side shows none.

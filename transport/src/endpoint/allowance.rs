@@ -59,7 +59,7 @@ impl Allowance {
 /// Number of streams of a lane that a peer may have open at once.
 const fn places(lane: Lane, peer: Role) -> usize {
     match (lane, peer) {
-        // One is enough; a new stream may be open before the end of the old one was noticed.
+        // One stream is enough; a new one may be open before the end of the old one was noticed.
         (Lane::Link | Lane::Ballots, _) => 3,
         // A detector compares tables with one peer after the other.
         (Lane::Members, _) => 2,

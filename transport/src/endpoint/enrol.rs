@@ -68,7 +68,7 @@ pub enum EnrolError {
     /// safe.
     #[error("{addr} did not answer as a node does: {why}")]
     Broken {
-        /// Address of that node.
+        /// Address of the answering node.
         addr: SocketAddr,
         /// Description of the failure.
         why: String,

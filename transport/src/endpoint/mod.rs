@@ -7,7 +7,7 @@
 //! end of its successor.
 //!
 //! - `hello`: the first frames of a connection, and the frames that open a lane.
-//! - `table`: which session stands when two compete; pure.
+//! - `table`: the sessions, and which one stays when two compete; pure.
 //! - `session`: the tasks of an established session.
 //! - `dial`: session setup, in both directions.
 //! - `door`: admission of handshakes, while no peer is identified yet; pure.

@@ -1,4 +1,4 @@
-//! Which session stands when two compete. Pure.
+//! The table of sessions, with the rule for which one stays when two compete. Pure.
 //!
 //! Both ends of a pair apply the same rule, so that they agree without a message: a higher generation of the peer
 //! replaces all sessions with a lower one, control and bulk. Of two sessions with the same generation, a second dial of

@@ -1,4 +1,4 @@
-//! What a build of essaim understands: the level of the replicated log, and the wire versions.
+//! Versions of a build of essaim: the level of the replicated log, and the wire versions.
 //!
 //! Several builds run side by side while a cluster is upgraded node by node. Two numbers keep them readable to each
 //! other:
