@@ -349,7 +349,7 @@ impl Client {
         let what = format!("{op} {} is to be {} and {}{zone}", node.name(), wanted.0, wanted.1);
         let change = Box::pin(asked.control.update_node(node.id, node.meta.version, spec));
         let answer = match self.answer(asked, &what, change).await {
-            // As above.
+            // The node left and its record was removed, which no client asked for.
             Answer::Refused(refusal) if refusal.kind == RefusalKind::NotFound => Answer::Unknown(refusal.text),
             answer => answer,
         };

@@ -1,4 +1,4 @@
-//! What goes wrong, as values drawn by a seed: when, what, and for how long.
+//! Faults of a run as values drawn by a seed: when, what, and for how long.
 
 use rand::RngExt;
 use rand::rngs::StdRng;
@@ -8,81 +8,83 @@ use std::time::Duration;
 /// A node's number in the run, from 1. Wide enough for the growth bench's thousands.
 pub type Number = u16;
 
-/// Something that is wrong, or is asked for, for a while.
+/// A fault, or an operator's wish, that lasts for a while.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fault {
-    /// A daemon is killed without a word, and started again at the end. Its tasks live on.
+    /// A daemon is killed without a goodbye, and started again at the end. Its tasks keep running.
     Crash(Number),
-    /// All daemons are killed at once, and started again at the end. Tasks live on.
+    /// All daemons are killed at once, and started again at the end. Tasks keep running.
     CrashAll,
     /// A daemon ends in order and says that it will be back, as `systemctl restart` does.
     Restart(Number),
-    /// All daemons do, at once.
+    /// All daemons end in order at once, and say that they will be back.
     RestartAll,
-    /// A machine loses its power: daemon, tasks, and whatever its disk had not synced, some of it torn.
+    /// A machine loses its power: the daemon, the tasks, and everything that its disk had not synced; some of it is
+    /// torn.
     PowerCut(Number),
     /// All machines lose their power at once.
     Blackout,
-    /// Nothing passes between two.
+    /// No packet passes between two nodes.
     Cut(Number, Number),
-    /// Nothing passes from the one to the other.
+    /// No packet passes from the first node to the second.
     CutOneWay(Number, Number),
-    /// Nothing passes between one and all others.
+    /// No packet passes between one node and all others.
     Isolate(Number),
-    /// Nothing passes between these and the others.
+    /// A partition: no packet passes between these nodes and the others.
     Split(Vec<Number>),
-    /// A daemon hears nothing and what it says waits; then all of it arrives at once.
+    /// The packets to and from a daemon wait, and all of them arrive at once at the end.
     Freeze(Number),
     /// This many of a thousand packets are lost, everywhere.
     Loss(u32),
-    /// Every packet takes this long at most, everywhere.
+    /// Packets take up to this long, everywhere.
     Slow(Duration),
     /// Every sync of a node's disk takes this long.
     SlowDisk(Number, Duration),
-    /// Nothing can be written to a node's disk; it can be read.
+    /// Every write to a node's disk fails; reads work.
     FailingDisk(Number),
-    /// What is written to a node's disk is never synced.
+    /// Every sync of a node's disk fails.
     FailingSyncs(Number),
     /// Every write to a node's disk stops half-way and fails.
     TornWrites(Number),
-    /// A node's disk takes what needs no more room, and nothing else.
+    /// A node's disk is full: writes that need more room fail.
     FullDisk(Number),
     /// A node's clock is wrong by so many seconds, and right again at the end: two jumps.
     ClockJump(Number, i64),
-    /// One actor of a node is made to fail; which one, this number draws.
+    /// One actor of a node is made to fail; the number draws which one.
     KillActor(Number, u64),
-    /// A node says over its own sessions and its own link everything false about others that can be said.
+    /// A node lies: over its own sessions and its own link it says every falsehood about other nodes that can be said.
     Liar(Number),
-    /// Whoever leads hands over.
+    /// The leader hands its leadership over.
     HandOver,
-    /// An operator has a node give its tasks away, and take some again at the end.
+    /// An operator drains a node, and activates it again at the end.
     Drain(Number),
-    /// An operator makes a node a manager, and a worker again at the end.
+    /// An operator promotes a node, and demotes it again at the end.
     Promote(Number),
-    /// An operator makes a node a worker, and a manager again at the end.
+    /// An operator demotes a node, and promotes it again at the end.
     Demote(Number),
-    /// A node leaves the cluster in order, a manager as well, and at the end it joins as a new one of the same role.
+    /// A node, worker or manager, leaves the cluster in order; at the end it joins as a new node of the same role.
     Leave(Number),
     /// A daemon ends in order and says that it will be back; the newest program is started in its place at the end.
     Upgrade(Number),
 }
 
-/// A fault in the course of a run.
+/// A fault with its time in the course of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Strike {
-    /// When it begins, from the beginning of the phase of faults.
+    /// Start of the fault, from the beginning of the phase of faults.
     pub at: Duration,
-    /// What.
+    /// The fault.
     pub fault: Fault,
-    /// How long it lasts.
+    /// Duration of the fault.
     pub lasts: Duration,
 }
 
 /// Draws so many faults over a time, for nodes 1 to `nodes`.
 ///
-/// Of everything that can go wrong. What an operator sets of a node ([`Drain`](Fault::Drain), [`Promote`](Fault::Promote),
-/// [`Demote`](Fault::Demote)) the [client](crate::testkit::client) of a run draws and remembers, so that it can tell what
-/// was promised; leaving changes nothing that it was promised.
+/// All kinds of faults are drawn except what an operator sets of a node ([`Drain`](Fault::Drain),
+/// [`Promote`](Fault::Promote), [`Demote`](Fault::Demote)). The [client](crate::testkit::client) of a run draws those
+/// and remembers them, so that it knows which answers were given about the node. Leaving ([`Leave`](Fault::Leave))
+/// changes nothing of that.
 pub fn draw(rng: &mut StdRng, nodes: Number, faults: u32, over: Duration) -> Vec<Strike> {
     let each = over / faults.max(1);
     (0..faults)
@@ -90,11 +92,11 @@ pub fn draw(rng: &mut StdRng, nodes: Number, faults: u32, over: Duration) -> Vec
             let at = each * count + jitter(rng, each);
             let fault = draw_fault(rng, nodes);
             let lasts = if rng.random_bool(0.5) {
-                // A moment, on the scale of leases, elections and patience: whoever was thought gone is back in the
-                // middle of what that led to.
+                // A short fault, on the scale of leases, elections and patience: the node is back in the middle of the
+                // reaction to its loss.
                 rng.random_range(100..1_500)
             } else {
-                // Without anybody for longer, nothing new would be seen: the others are not there to notice.
+                // When all daemons are down, a longer fault shows nothing new: no node is there to notice.
                 let longest = if fault.downs_everybody() { 4_000 } else { 14_000 };
                 rng.random_range(1_500..longest)
             };
@@ -103,8 +105,7 @@ pub fn draw(rng: &mut StdRng, nodes: Number, faults: u32, over: Duration) -> Vec
         .collect()
 }
 
-/// Every disk takes its time for a sync, as those of the world do: without that, nothing would ever be lost between a
-/// write and its sync.
+/// Gives every disk a sync time, as real disks have: without it, no write would ever be lost before its sync.
 pub fn draw_syncs(rng: &mut StdRng, nodes: Number, over: Duration) -> Vec<Strike> {
     let mut sync = |node| {
         let fault = Fault::SlowDisk(node, Duration::from_micros(rng.random_range(1_000..12_000)));
@@ -148,12 +149,12 @@ fn jitter(rng: &mut StdRng, below: Duration) -> Duration {
 }
 
 impl Fault {
-    /// Whether it is over as soon as it was done.
+    /// Whether the fault is an event without duration.
     pub const fn is_a_moment(&self) -> bool {
         matches!(self, Self::KillActor(..) | Self::HandOver)
     }
 
-    /// Whether the daemon of this node is down because of it.
+    /// Whether the daemon of this node is down because of the fault.
     pub fn downs(&self, node: Number) -> bool {
         match self {
             Self::Crash(one) | Self::Restart(one) | Self::PowerCut(one) | Self::Upgrade(one) => *one == node,
@@ -161,12 +162,12 @@ impl Fault {
         }
     }
 
-    /// Whether no daemon runs because of it.
+    /// Whether all daemons are down because of the fault.
     pub const fn downs_everybody(&self) -> bool {
         matches!(self, Self::CrashAll | Self::RestartAll | Self::Blackout)
     }
 
-    /// Whether the daemon of this node, which is to be down, may end in order.
+    /// Whether the fault lets the daemon of this node end in order.
     pub fn ends_in_order(&self, node: Number) -> bool {
         match self {
             Self::Restart(one) | Self::Upgrade(one) => *one == node,
@@ -174,7 +175,7 @@ impl Fault {
         }
     }
 
-    /// Whether the power of this node is gone because of it.
+    /// Whether this node loses its power because of the fault.
     pub fn darkens(&self, node: Number) -> bool {
         match self {
             Self::PowerCut(one) => *one == node,
@@ -182,7 +183,7 @@ impl Fault {
         }
     }
 
-    /// Whether a daemon of this node may fail or end because of it: its disk takes nothing.
+    /// Whether the fault makes writes to this node's disk fail, so that its daemon may fail or end.
     pub fn spoils_the_disk_of(&self, node: Number) -> bool {
         match self {
             Self::FailingDisk(one) | Self::FailingSyncs(one) | Self::TornWrites(one) | Self::FullDisk(one) => {
@@ -192,11 +193,11 @@ impl Fault {
         }
     }
 
-    /// Whether it takes the node away from the rest, for whatever reason.
+    /// Whether the fault takes the node away from the rest, for whatever reason.
     pub fn takes_away(&self, node: Number, nodes: Number) -> bool {
         match self {
             Self::Isolate(one) | Self::Freeze(one) | Self::Leave(one) | Self::Liar(one) => *one == node,
-            // Of two halves the smaller is away; of two equal ones both are.
+            // The smaller side of a partition is away; of two equal sides both are.
             Self::Split(side) => {
                 let own = if side.contains(&node) { side.len() } else { usize::from(nodes) - side.len() };
                 own * 2 <= usize::from(nodes)
@@ -205,7 +206,7 @@ impl Fault {
         }
     }
 
-    /// Whether it leaves the node running, and within reach of less than half of all.
+    /// Whether the fault leaves the node running within reach of less than half of all nodes.
     pub fn cuts_off(&self, node: Number, nodes: Number) -> bool {
         match self {
             Self::Isolate(one) => *one == node,
@@ -217,7 +218,7 @@ impl Fault {
         }
     }
 
-    /// Whether it touches one link of the node only.
+    /// Whether the fault cuts exactly one network path of the node.
     pub fn cuts_a_link_of(&self, node: Number) -> bool {
         matches!(self, Self::Cut(a, b) | Self::CutOneWay(a, b) if *a == node || *b == node)
     }

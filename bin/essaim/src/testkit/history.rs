@@ -1,68 +1,68 @@
-//! Whether what clients were answered can be explained: linearizability, object by object, while it happens.
+//! Linearizability of the clients' answers, checked object by object while the answers come.
 //!
-//! A request takes effect at one moment between its question and its answer. Nobody sees that moment; but if the
-//! service is right, there is an order of such moments in which every answer is the one that an object alone, asked
-//! by one client at a time, would have given. An [`Object`] keeps every state that is possible by the answers so far,
-//! each with the open requests that must have had their effect in it. An answer rules some of them out (after open
-//! requests were allowed to happen before it, in every order); when none is left, nothing explains the answer.
+//! A request takes effect at one moment between its question and its answer. No observer sees that moment. But if the
+//! service is right, there is an order of such moments in which every answer is the one that an object alone, asked by
+//! one client at a time, would have given. An [`Object`] keeps every state that is possible by the answers so far, each
+//! with the open requests that must have had their effect in it. An answer rules some of the states out, after open
+//! requests were allowed to happen before it, in every order. When no state is left, nothing explains the answer.
 //!
-//! This is the algorithm of Wing and Gong, made incremental: it complains at the answer that is wrong and not at the
-//! end. It stays small because a write names what it replaces: one whose answer is unknown can have its effect as
-//! long as that is there, and never again.
+//! This is the algorithm of Wing and Gong, made incremental: it complains at the wrong answer and not at the end of the
+//! run. The set of states stays small because a write names the value that it replaces: a write whose answer is unknown
+//! can take effect while that value is there, and never again.
 //!
 //! Every write is told apart by a number that the object carries, so two writes are never taken for one another.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 
-/// So many of the last answers are told when something is wrong.
+/// Number of last answers that a complaint quotes.
 const TOLD: usize = 12;
 
-/// More possibilities than this are not weighed: a bound on the time of a run that nobody has come near.
+/// Upper bound on the possible states of an object; it bounds a run's time, and no run has come near it.
 const POSSIBLE_MAX: usize = 20_000;
 
-/// A request, told apart from all others.
+/// Number of a request, unique in a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Op(pub u64);
 
-/// What an object is, if it is there: the request that made it, and the last that changed it.
+/// The value of an existing object: the request that created it, and the request that changed it last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Value {
-    /// Who made it.
+    /// The request that created the object.
     pub born: Op,
-    /// Who changed it last.
+    /// The request that changed the object last.
     pub last: Op,
 }
 
-/// What is asked.
+/// The question of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ask {
-    /// Make it, if it is not there.
+    /// Create the object if it does not exist.
     Create,
-    /// Change it, if it is still this.
+    /// Change the object if it still has this value.
     Update(Value),
-    /// Remove the one that was made by this request.
+    /// Remove the object that this request created.
     Remove(Op),
-    /// What is it?
+    /// Read the object's value.
     Read,
 }
 
-/// What was answered.
+/// The answer to a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Answer {
-    /// It is made, changed, removed.
+    /// The object was created, changed or removed.
     Done,
-    /// It is there already.
+    /// The object to be created exists already.
     Exists,
-    /// It is not there.
+    /// The object does not exist.
     NotFound,
-    /// It is there, and was changed meanwhile.
+    /// The object exists, and was changed meanwhile.
     Changed,
-    /// It is this, or not there.
+    /// The object has this value; `None` when it does not exist.
     Saw(Option<Value>),
 }
 
-/// One object, as far as the answers so far tell.
+/// The history of one object, and the states that are possible by the answers so far.
 #[derive(Debug, Clone)]
 pub struct Object {
     name: String,
@@ -71,29 +71,29 @@ pub struct Object {
     told: VecDeque<String>,
 }
 
-/// A state that the object may be in.
+/// One state that the object may be in.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Possible {
     value: Option<Value>,
-    /// The open requests that are through with it here, and what they will be answered.
+    /// The open requests that have taken effect in this state, with the answer that each will get.
     through: BTreeMap<Op, Answer>,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Open {
     ask: Ask,
-    /// Nobody will answer it any more; it may still have its effect.
+    /// No answer will come; the request may still take effect.
     lost: bool,
 }
 
 impl Object {
-    /// One that is not there yet.
+    /// The history of an object that does not exist yet.
     pub fn new(name: impl Into<String>) -> Self {
         let nothing = Possible { value: None, through: BTreeMap::new() };
         Self { name: name.into(), possible: [nothing].into(), open: BTreeMap::new(), told: VecDeque::new() }
     }
 
-    /// One that has been there from the beginning.
+    /// The history of an object that has existed from the beginning.
     pub fn with(name: impl Into<String>, value: Value) -> Self {
         let there = Possible { value: Some(value), through: BTreeMap::new() };
         Self { possible: [there].into(), ..Self::new(name) }
@@ -104,7 +104,7 @@ impl Object {
         self.open.insert(op, Open { ask, lost: false });
     }
 
-    /// A request was answered. `Err` when nothing explains that.
+    /// A request was answered. `Err` when no order of the requests explains the answer.
     pub fn answer(&mut self, op: Op, answer: Answer) -> Result<(), String> {
         let Some(asked) = self.open.get(&op).map(|open| open.ask) else { return Ok(()) };
         let before = std::mem::take(&mut self.possible);
@@ -136,8 +136,8 @@ impl Object {
         Ok(())
     }
 
-    /// A request was refused for a reason that has nothing to do with the object, and had no effect. `Err` when only
-    /// its effect explains what others were answered.
+    /// A request was refused for a reason that has nothing to do with the object, and had no effect. `Err` when the
+    /// other answers can only be explained by its effect.
     pub fn refused(&mut self, op: Op) -> Result<(), String> {
         let Some(open) = self.open.remove(&op) else { return Ok(()) };
         self.possible = std::mem::take(&mut self.possible)
@@ -152,7 +152,7 @@ impl Object {
         Ok(())
     }
 
-    /// Nobody knows what became of a request. A read has no effect, and is forgotten.
+    /// A request will never be answered, and its effect is unknown. A read has no effect, and is forgotten.
     pub fn lost(&mut self, op: Op) {
         let Some(open) = self.open.get_mut(&op) else { return };
         open.lost = true;
@@ -172,7 +172,7 @@ impl Object {
         self.settle();
     }
 
-    /// What may come next: one of the open requests happens.
+    /// The states that may come next: one of the open requests takes effect.
     fn steps(&self, possible: &Possible) -> Vec<Possible> {
         let waiting = self.open.iter().filter(|(op, _)| !possible.through.contains_key(op));
         let step = |(op, open): (&Op, &Open)| {
@@ -184,7 +184,8 @@ impl Object {
         waiting.map(step).collect()
     }
 
-    /// A lost write whose moment has passed is through; one that is through in every state is forgotten.
+    /// Closes lost requests: in a state where a lost request can no longer take effect it counts as done, and a request
+    /// that is done in every state is forgotten.
     fn settle(&mut self) {
         let lost: Vec<(Op, Ask)> =
             self.open.iter().filter(|(_, open)| open.lost).map(|(op, open)| (*op, open.ask)).collect();
@@ -200,7 +201,7 @@ impl Object {
                     Ask::Read => false,
                 };
                 if !can_be || possible.through.contains_key(op) {
-                    // Whatever it would be answered: nobody will hear it.
+                    // Any answer will do here, because a lost request is never answered.
                     possible.through.insert(*op, Answer::NotFound);
                 }
             }
@@ -220,7 +221,7 @@ impl Object {
     }
 
     fn note(&mut self, words: String) {
-        // Reads that show the same again and again would push out what led there.
+        // Repeated reads of the same value are kept once: otherwise they would push out the answers that led there.
         if self.told.back() != Some(&words) {
             self.told.push_back(words);
         }
@@ -230,7 +231,7 @@ impl Object {
     }
 }
 
-/// What an object alone would do.
+/// Effect and answer of a request on an object with this value, without concurrency.
 fn happen(value: Option<Value>, op: Op, ask: Ask) -> (Option<Value>, Answer) {
     match (ask, value) {
         (Ask::Read, value) => (value, Answer::Saw(value)),
@@ -297,7 +298,7 @@ mod tests {
         Value { born, last }
     }
 
-    /// One after the other, each answered at once.
+    /// Plays requests one after the other, each answered at once.
     fn play(object: &mut Object, steps: &[(Op, Ask, Answer)]) -> Result<(), String> {
         steps.iter().try_for_each(|(op, ask, answer)| {
             object.ask(*op, *ask);

@@ -1,8 +1,8 @@
-//! The nodes of a run, and what goes wrong with them: faults by number, each told apart by its key.
+//! The nodes of a run, and the faults under way, each identified by its key.
 //!
-//! What is wrong at the moment is a set of faults; whenever it changes, everything is brought in line with all of it
-//! ([`strike`](World::strike), [`relieve`](World::relieve)), so that faults may overlap in any order. How daemons are
-//! started and ended is in [`daemons`](crate::testkit::daemons).
+//! The faults under way are a set. Whenever the set changes, network, disks, clocks and daemons are brought in line
+//! with all of it ([`strike`](World::strike), [`relieve`](World::relieve)), so that faults may overlap in any order.
+//! How daemons are started and ended is in [`daemons`](crate::testkit::daemons).
 
 use crate::testkit::daemons::{Host, UTC_START};
 use crate::testkit::fault::{Fault, Number};
@@ -27,24 +27,24 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How long packets take when nothing is wrong.
+/// Delay of packets without a fault.
 const DELAY: std::ops::Range<Duration> = Duration::from_micros(200)..Duration::from_millis(2);
 
-/// The nodes that run now, for whoever asks them. Clones are the same.
+/// The running nodes by number, for clients and operators. Clones share one map.
 pub type Running = Arc<Mutex<BTreeMap<Number, Handle>>>;
 
-/// What a daemon is made of beside the simulated engine, added by a story.
+/// A story's change to the parts of a daemon, beside the simulated engine.
 pub type Fit = Arc<dyn Fn(Number, &mut Parts) + Send + Sync>;
 
-/// All nodes.
+/// All nodes of a run, and the network between them.
 pub struct World {
-    /// How many.
+    /// Number of nodes.
     pub nodes: Number,
-    /// What is between them.
+    /// The simulated network between the nodes.
     pub network: SimNetwork,
-    /// Those that run.
+    /// The nodes that run.
     pub running: Running,
-    /// Called for every start of a daemon: engines and faces of one's own.
+    /// Called for every start of a daemon, to add the story's own engines and faces.
     pub fit: Option<Fit>,
     pub(crate) ledger: SharedLedger,
     pub(crate) trace: Trace,
@@ -54,7 +54,7 @@ pub struct World {
     pub(crate) seed: Seed,
     pub(crate) rng: StdRng,
     pub(crate) begun: Instant,
-    /// How often liars have lied.
+    /// Number of turns in which liars have lied.
     pub(crate) turn: usize,
     active: BTreeMap<usize, Fault>,
     operator: Option<Operator>,
@@ -92,17 +92,17 @@ impl World {
         self.running.lock().get(&number).cloned()
     }
 
-    /// The machine of a node.
+    /// The simulated machine of a node.
     pub fn machine(&self, number: Number) -> &SimMachine {
         &self.hosts[&number].machine
     }
 
-    /// The disk of a node.
+    /// The simulated disk of a node.
     pub fn disk(&self, number: Number) -> &SimDisk {
         &self.hosts[&number].disk
     }
 
-    /// Whether a fault is under way.
+    /// Whether no fault is under way.
     pub fn is_whole(&self) -> bool {
         self.active.is_empty()
     }
@@ -112,12 +112,12 @@ impl World {
         self.operator.as_ref().is_none_or(Operator::rests)
     }
 
-    /// The id of a node that runs.
+    /// The node id of a running node that is in a cluster.
     pub fn node_id(&self, number: Number) -> Option<NodeId> {
         self.running(number)?.standing().membership().map(|part| part.node)
     }
 
-    /// Who leads, as far as the managers know.
+    /// The number of the first node that takes itself for the active leader.
     pub fn leader(&self) -> Option<Number> {
         (1..=self.nodes).find(|number| {
             let control = self.running(*number).and_then(|handle| handle.control().ok());
@@ -130,7 +130,7 @@ impl World {
         self.active.keys().copied().collect()
     }
 
-    /// A fault begins. It is told apart from others by its key.
+    /// Begins a fault, identified by its key.
     pub async fn strike(&mut self, key: usize, fault: Fault) {
         self.trace.note("fault", &fault);
         match fault {
@@ -147,7 +147,7 @@ impl World {
         self.obey().await;
     }
 
-    /// A fault ends.
+    /// Ends the fault with this key.
     pub async fn relieve(&mut self, key: usize) {
         let Some(fault) = self.active.remove(&key) else { return };
         self.trace.note("over", &fault);
@@ -162,7 +162,7 @@ impl World {
         self.obey().await;
     }
 
-    /// The next start of a node's daemon is one of the newest program.
+    /// Makes the next start of a node's daemon one of the newest program.
     fn upgrade(&mut self, number: Number) {
         if let Some(host) = self.hosts.get_mut(&number) {
             host.build = Build::NEWEST;
@@ -180,7 +180,7 @@ impl World {
         let leader = self.leader().and_then(|number| self.running(number));
         if let Some(control) = leader.and_then(|handle| handle.control().ok()) {
             let store = control.store().clone();
-            // Nobody waits for it: it fails when nobody can take over, and then nothing has changed.
+            // The outcome is ignored: the hand-over fails when no other manager can lead, and then nothing has changed.
             tokio::spawn(async move { drop(store.hand_over().await) });
         }
     }
@@ -191,7 +191,7 @@ impl World {
         (1..=self.nodes).filter(lies).collect()
     }
 
-    /// Whether nothing is wrong but that some lie, fewer than a quorum of observers, and slow disks.
+    /// Whether the only faults are slow disks and liars, and the liars are fewer than a quorum of observers.
     pub(crate) fn is_only_lied_to(&self) -> bool {
         let harmless = |fault: &Fault| matches!(fault, Fault::Liar(_) | Fault::SlowDisk(..));
         let liars = self.liars().len();
@@ -200,17 +200,17 @@ impl World {
             && self.active.values().all(harmless)
     }
 
-    /// Whether the daemon of a node is to be down.
+    /// Whether a fault keeps the daemon of a node down.
     pub(crate) fn is_down(&self, number: Number) -> bool {
         self.active.values().any(|fault| fault.downs(number))
     }
 
-    /// Whether a node's disk takes nothing at the moment.
+    /// Whether writes to a node's disk fail at the moment.
     pub(crate) fn is_spoilt(&self, number: Number) -> bool {
         self.active.values().any(|fault| fault.spoils_the_disk_of(number))
     }
 
-    /// Brings everything in line with the faults that are under way.
+    /// Brings network, disks, clocks and daemons in line with the faults that are under way.
     async fn obey(&mut self) {
         self.note_troubles();
         self.obey_network();
@@ -252,7 +252,7 @@ impl World {
         }
     }
 
-    /// Disks and clocks.
+    /// Brings disks and clocks in line with the faults that are under way.
     fn obey_machines(&self) {
         let (mut disks, mut clocks) = (BTreeMap::new(), BTreeMap::new());
         for fault in self.active.values() {
@@ -286,7 +286,7 @@ impl World {
         }
     }
 
-    /// Tells the ledger who is in trouble, so that nobody else may be taken for dead.
+    /// Tells the ledger which nodes are in trouble: no other node may be taken for dead.
     pub(crate) fn note_troubles(&self) {
         if !self.checks {
             return;
@@ -294,10 +294,10 @@ impl World {
         let mut ledger = invariants::lock(&self.ledger);
         for number in 1..=self.nodes {
             let away = self.active.values().any(|fault| fault.takes_away(number, self.nodes));
-            // One broken link is no reason to take anybody for dead; together with something else it may be one.
+            // One cut path alone is no reason to take a node for dead; together with another fault it may be one.
             let wrong = self.active.values().filter(|fault| !matches!(fault, Fault::SlowDisk(..))).count();
             let cut = wrong > 1 && self.active.values().any(|fault| fault.cuts_a_link_of(number));
-            // A node whose disk was spoilt may need a moment longer than the fault.
+            // A node whose disk failed may need a moment longer than the fault.
             let ailing = self.hosts.get(&number).is_some_and(Host::is_ailing);
             ledger.set_trouble(number, away || cut || ailing);
             ledger.set_cut_off(number, self.active.values().any(|fault| fault.cuts_off(number, self.nodes)));
@@ -310,18 +310,18 @@ pub fn name(number: Number) -> String {
     format!("n{number}")
 }
 
-/// Its address: 10.0.0.1 is the first node's.
+/// A node's IP address: 10.0.0.1 is the first node's.
 pub(crate) fn ip(number: Number) -> IpAddr {
     let [high, low] = number.to_be_bytes();
     Ipv4Addr::new(10, 0, high, low).into()
 }
 
-/// Where it listens.
+/// The address and port on which a node listens.
 pub(crate) fn place(number: Number) -> String {
     format!("{}:2377", ip(number))
 }
 
-/// UTC as it really is, whatever a machine's clock says.
+/// True UTC at this moment of the run, whatever a machine's clock says.
 pub(crate) fn utc(begun: Instant) -> essaim_wire::Timestamp {
     UTC_START + begun.elapsed()
 }
