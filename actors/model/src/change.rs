@@ -51,7 +51,7 @@ pub enum Outcome {
 pub struct Founding {
     /// The new cluster.
     pub cluster: Cluster,
-    /// Its first node.
+    /// First node of the cluster, a manager.
     pub node: Node,
 }
 
@@ -64,7 +64,7 @@ pub enum Change {
     SetCluster {
         /// Version at which the operator read the cluster; refused when it has changed since.
         expect: Index,
-        /// The new settings.
+        /// New settings of the cluster.
         spec: ClusterSpec,
     },
     /// An operator replaced a join token.
@@ -91,7 +91,7 @@ pub enum Change {
     DescribeNode {
         /// The node that reported.
         id: NodeId,
-        /// Start of its daemon that reported; a report of an older start is ignored.
+        /// Start of the node's daemon that reported; a report of an older start is ignored.
         generation: Generation,
         /// Address at which the node was seen.
         addr: SocketAddr,
@@ -120,18 +120,18 @@ pub enum Change {
     },
     /// The leader concluded whether a node can be reached.
     SetReachability {
-        /// The node that this is about.
+        /// The node that the leader's conclusion is about.
         id: NodeId,
-        /// Start of its daemon that the conclusion is about; ignored when the node has started again since.
+        /// Start of the node's daemon that the conclusion is about; ignored when the daemon has started again since.
         generation: Generation,
-        /// The conclusion.
+        /// Reachability that the leader concluded.
         reachability: Reachability,
-        /// Reason of the conclusion, in words for people.
+        /// Reason of the leader's conclusion, in words for people.
         message: String,
     },
     /// The leader concluded whether a node was unreachable too often.
     SetSteadiness {
-        /// The node that this is about.
+        /// The node that the leader's conclusion is about.
         id: NodeId,
         /// Whether the node is unsteady, and so gets no new tasks.
         unsteady: bool,
@@ -182,25 +182,25 @@ pub enum Change {
     CreateTask(Box<Task>),
     /// A pending task was given a node.
     AssignTask {
-        /// The pending task.
+        /// The task that is pending.
         id: TaskId,
-        /// The node that it was given.
+        /// The node that the pending task was given.
         node: NodeId,
         /// Version of the spec that the node was chosen for; refused when the task follows another version by now.
         spec_version: Index,
     },
     /// No suitable node was found for a pending task, for another reason than before.
     PendTask {
-        /// The pending task.
+        /// The task that is pending.
         id: TaskId,
-        /// The new reason.
+        /// Reason why the task stays pending, in words for people.
         reason: String,
     },
     /// Managers want something else of a task.
     SetDesired {
-        /// The task that this is about.
+        /// The task of which something else is wanted.
         id: TaskId,
-        /// What managers want of it now.
+        /// What managers want of the task from now on.
         desired: Desired,
     },
     /// A task was written off, because its node is down or removed.
@@ -242,7 +242,7 @@ pub enum Change {
     DepartNode {
         /// The node that leaves.
         id: NodeId,
-        /// Start of its daemon that reported; ignored when the node has started again since.
+        /// Start of the node's daemon that reported; ignored when the daemon has started again since.
         generation: Generation,
         /// Whether the node has left: its tasks have ended. Otherwise it is about to leave.
         left: bool,

@@ -11,37 +11,37 @@ use std::sync::Arc;
 pub enum Event {
     /// The cluster was founded, or its settings changed.
     Cluster {
-        /// The cluster before; `None` when it was founded.
+        /// The cluster before the change; `None` when it was founded.
         old: Option<Arc<Cluster>>,
-        /// The cluster after.
+        /// The cluster after the change.
         new: Arc<Cluster>,
     },
     /// A node was accepted, changed or removed.
     Node {
-        /// The node before; `None` when it was accepted by this change.
+        /// The node before the change; `None` when it was accepted by this change.
         old: Option<Arc<Node>>,
-        /// The node after; `None` when it was removed.
+        /// The node after the change; `None` when it was removed.
         new: Option<Arc<Node>>,
     },
     /// A service was created, changed or removed.
     Service {
-        /// The service before; `None` when it was created by this change.
+        /// The service before the change; `None` when it was created by this change.
         old: Option<Arc<Service>>,
-        /// The service after; `None` when it was removed.
+        /// The service after the change; `None` when it was removed.
         new: Option<Arc<Service>>,
     },
     /// A task was created, changed or forgotten.
     Task {
-        /// The task before; `None` when it was created by this change.
+        /// The task before the change; `None` when it was created by this change.
         old: Option<Arc<Task>>,
-        /// The task after; `None` when it was forgotten.
+        /// The task after the change; `None` when it was forgotten.
         new: Option<Arc<Task>>,
     },
     /// An object of a plain noun was created, changed or removed.
     Object {
-        /// The object before; `None` when it was created by this change.
+        /// The object before the change; `None` when it was created by this change.
         old: Option<AnyObject>,
-        /// The object after; `None` when it was removed.
+        /// The object after the change; `None` when it was removed.
         new: Option<AnyObject>,
     },
 }

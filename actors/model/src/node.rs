@@ -94,7 +94,7 @@ pub enum Departure {
     Announced,
     /// The node has left: its tasks have ended.
     Left {
-        /// Time at which the node left.
+        /// Time at which the node left, by the state's own time.
         at: Timestamp,
     },
 }

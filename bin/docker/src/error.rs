@@ -90,7 +90,8 @@ pub mod texts {
     }
 
     /// Refusal of `leave` without force by a manager, when `reachable` of `managers` managers can be reached.
-    /// Unlike in Swarm the group lets a manager go that leaves, as long as a majority of the others can be reached.
+    /// Unlike in Swarm, a manager that leaves is removed from the Raft group, as long as a
+    /// majority of the others can be reached.
     pub fn manager_leaves(reachable: usize, managers: usize) -> Refusal {
         let (left, others) = (reachable.saturating_sub(1), managers.saturating_sub(1));
         let consequence = if left * 2 > others {

@@ -17,9 +17,9 @@ use std::time::Duration;
 /// What one task runs, in Docker's words. For the process engine the image is the program.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ContainerSpec {
-    /// The image, as written.
+    /// Image of the task, as written.
     pub image: Image,
-    /// Labels of each container.
+    /// Labels of the task's container.
     pub labels: Labels,
     /// Program that replaces that of the image, with its first arguments; empty keeps the image's program.
     pub command: Vec<String>,
@@ -520,20 +520,20 @@ record!(SeLinux { 1: disable, user, role, kind, level });
 /// The seccomp filter of a task's system calls.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub enum Seccomp {
-    /// The filter of the engine.
+    /// The engine's default filter.
     Default,
-    /// No filter.
+    /// No seccomp filter.
     Unconfined,
-    /// This profile, in Docker's JSON.
+    /// A filter of the operator's, in Docker's JSON.
     Custom(Vec<u8>),
 }
 
 /// The AppArmor profile of a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 pub enum AppArmor {
-    /// The profile of the engine.
+    /// The engine's default profile.
     Default,
-    /// No profile.
+    /// No AppArmor profile.
     Disabled,
 }
 

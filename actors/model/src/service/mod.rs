@@ -88,7 +88,7 @@ pub struct ServiceSpec {
     pub name: Name,
     /// Labels of the service; those that begin with `essaim.` have a meaning.
     pub labels: Labels,
-    /// Description of each task.
+    /// Description of the service's tasks.
     pub task: TaskSpec,
     /// How many tasks, and what makes a node due for one.
     pub mode: Mode,
@@ -220,7 +220,7 @@ record!(LogDriver { 1: name, options });
 /// Whether and when a task that ended is replaced.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct RestartPolicy {
-    /// Ends after which a task is replaced; any when `None`.
+    /// Which outcomes of a task lead to its replacement; all of them when `None`.
     pub condition: Option<RestartCondition>,
     /// Delay before the replacement starts; five seconds when `None`.
     pub delay: Option<Duration>,
@@ -233,7 +233,7 @@ pub struct RestartPolicy {
 record!(RestartPolicy { 1: condition, delay, max_attempts, window });
 
 impl RestartPolicy {
-    /// Ends after which a task is replaced: any unless set.
+    /// Which outcomes of a task lead to its replacement: all of them unless set.
     pub fn condition(&self) -> RestartCondition {
         self.condition.unwrap_or(RestartCondition::Any)
     }
@@ -244,7 +244,7 @@ impl RestartPolicy {
     }
 }
 
-/// Ends after which a task is replaced.
+/// Which outcomes of a task lead to its replacement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 pub enum RestartCondition {
     /// A task that ended is never replaced.
@@ -296,9 +296,9 @@ impl UpdateConfig {
 /// What happens to an update when too many tasks fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 pub enum FailureAction {
-    /// The update pauses.
+    /// The update pauses until an operator acts.
     Pause,
-    /// The update continues.
+    /// The update continues with the next slots.
     Continue,
     /// The service is rolled back to its former spec.
     Rollback,
@@ -384,9 +384,9 @@ pub enum PortProtocol {
 /// Where a port is published.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 pub enum PublishMode {
-    /// On every node.
+    /// The port is published on every node.
     Ingress,
-    /// On the node of the task.
+    /// The port is published on the nodes that run a task of the service.
     Host,
 }
 
