@@ -1,6 +1,6 @@
-//! What the log holds as far as it is applied, place by place, for whoever checks what the managers agreed on.
+//! The applied part of the log, entry by entry, for checks of what the managers agreed on.
 //!
-//! Everybody else reads the state, or follows [`events`](crate::events): these are what became of it.
+//! All other readers use the state, or follow [`events`](crate::events), which result from these entries.
 
 use crate::format::Command;
 use crate::raft::Payload;
@@ -10,17 +10,17 @@ use essaim_wire::{Index, Term, decode};
 use openraft::EntryPayload;
 use std::io;
 
-/// One place of the log.
+/// One applied entry of the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Agreed {
-    /// Where, and who led.
+    /// Index of the entry, and the term of its leader.
     pub position: Position,
-    /// What was proposed; nothing where a leader began, the group changed or states are compared.
+    /// The proposal in the entry; none in an entry that begins a term, changes the membership or compares states.
     pub proposal: Option<Proposal>,
 }
 
 impl Store {
-    /// The places after `after` that are applied here, as far as the log still has them.
+    /// The entries after `after` that are applied here, as far as the log still has them.
     pub fn agreed(&self, after: Index) -> io::Result<Vec<Agreed>> {
         let applied = self.state().applied().index;
         let entries = self.machine().log.between(after.0 + 1, applied.0 + 1)?;

@@ -1,4 +1,4 @@
-//! What can go wrong, in words for whoever asked: what is the cause, did anything change, what to do now.
+//! Errors of the store, in words for the caller: what is the cause, did anything change, what to do now.
 
 use essaim_model::{Refusal, RefusalKind};
 use essaim_wire::{DecodeError, NodeId};
@@ -8,18 +8,18 @@ use std::io;
 /// A manager that did not answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Missing {
-    /// Which.
+    /// Id of the manager's node.
     pub node: NodeId,
-    /// The name that people call it by.
+    /// Name of the node, for people.
     pub name: String,
 }
 
-/// Too few managers can be reached to change anything, or to know that nothing has changed.
+/// No quorum: too few managers can be reached to change anything, or to know that nothing has changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NoQuorum {
-    /// How many managers vote.
+    /// Number of voters in the group.
     pub voters: usize,
-    /// Those of them that do not answer.
+    /// Voters that do not answer.
     pub missing: Vec<Missing>,
 }
 
@@ -27,7 +27,7 @@ impl std::error::Error for NoQuorum {}
 
 impl fmt::Display for NoQuorum {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Swarm's words first: clients and scripts look for them.
+        // Swarm's text comes first, because clients and scripts search for it.
         f.write_str(
             "The swarm does not have a leader. It's possible that too few managers are online. \
              Make sure more than half of the managers are online.",
@@ -56,16 +56,16 @@ impl fmt::Display for NoQuorum {
 /// Why a proposal has no outcome.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ProposeError {
-    /// Nothing was changed, and will not be.
+    /// No quorum. Nothing was changed, and nothing will be.
     #[error("{0}")]
     NoQuorum(NoQuorum),
-    /// It was handed to the group, and could not be confirmed in time: it may yet be applied, once.
+    /// The proposal was given to the group and could not be confirmed in time: it may still be applied, once.
     #[error("it could not be confirmed in time whether the change was made; look before you ask again. {0}")]
     Unknown(String),
-    /// It is larger than an entry may be. Nothing was changed; propose it in parts.
+    /// The proposal is larger than a log entry may be. Nothing was changed; propose it in parts.
     #[error("a proposal of {bytes} bytes is over the limit of {}", crate::proposer::PROPOSAL_BYTES_MAX)]
     TooLarge {
-        /// How large it is.
+        /// Encoded size of the proposal, in bytes.
         bytes: usize,
     },
     /// The store is closed, or its disk failed. Nothing was changed.
@@ -85,13 +85,13 @@ impl From<ProposeError> for Refusal {
     }
 }
 
-/// Why a read could not be made current.
+/// Why a read could not be made linearizable.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ReadError {
-    /// Too few managers can be reached; [`Store::state`](crate::Store::state) has the last view.
+    /// Too few managers can be reached; [`Store::state`](crate::Store::state) has the last known state.
     #[error("{0}")]
     NoQuorum(NoQuorum),
-    /// This manager lags too far behind the leader; ask another, or wait.
+    /// This manager lags too far behind the leader; ask another one, or wait.
     #[error("this manager is still catching up with the others; ask another, or wait")]
     Behind,
     /// The store is closed, or its disk failed.
@@ -110,35 +110,35 @@ impl From<ReadError> for Refusal {
     }
 }
 
-/// Why the store does not open. Nothing on disk was changed.
+/// Why the store cannot be opened. Nothing on disk was changed.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// There is no group in this folder.
+    /// The folder contains no group.
     #[error("this node has no part in a group of managers")]
     Nothing,
     /// The folder belongs to another node.
     #[error("the store in this folder belongs to node {0}")]
     OtherNode(NodeId),
-    /// A file is not what was written; the words name it, and the way back.
+    /// A file differs from what was written; the text names it, and the way out.
     #[error("{0}")]
     Damaged(String),
-    /// A newer program wrote what lies here, or the cluster's level is higher than this program understands. The
-    /// words say which.
+    /// The files were written by a newer program, or the cluster's level is higher than this program understands. The
+    /// text says which.
     #[error(
         "{0}. This manager does not start with an older essaim than its cluster needs, and its files are as they \
          were. The way on: start the newer essaim on this machine again"
     )]
     Newer(String),
-    /// The disk did not answer.
+    /// The disk returned an error.
     #[error("the store's folder: {0}")]
     Disk(#[from] io::Error),
-    /// The library refused.
+    /// openraft refused to start.
     #[error("the group did not start: {0}")]
     Raft(String),
 }
 
 impl OpenError {
-    /// A damaged file, with what to do about it; or one that a newer program wrote, which is whole.
+    /// The error for a damaged file, with what to do about it; or for a whole file that a newer program wrote.
     pub(crate) fn damaged(what: impl fmt::Display, folder: &str) -> Self {
         let what = what.to_string();
         if DecodeError::tells_of_newer(&what) {

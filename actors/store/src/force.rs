@@ -1,9 +1,9 @@
-//! The way out when managers are gone for good: a new history with what this one has, and with it alone.
+//! Recovery when a quorum is lost for good: a new history with this manager's data, and this manager as its only voter.
 //!
-//! Everything in the log counts, committed or not as far as this manager knows: what was acknowledged to anybody is
-//! among it, and what was not may be applied all the same. The result is written as a snapshot into the folder of the
-//! new history, which comes into force by one rename; until then the old one stands untouched. Managers of the old
-//! history are refused by the lineage from then on.
+//! Every entry of the log is applied, committed or not as far as this manager knows: every acknowledged entry that this
+//! manager has is among them, and an unacknowledged one may be applied all the same. The result is written as a
+//! snapshot into the folder of the new history, which comes into force by one rename; until then the old history is
+//! untouched. From then on managers of the old history are refused by its lineage.
 
 use crate::error::OpenError;
 use crate::format::{Body, Command, Identity, LogId, Membership, Peer, Record, StoredMembership, Vote};
@@ -28,7 +28,7 @@ impl Store {
         let sealer = identity::sealer(&config.disk, &config.seed)?;
         let (mut image, vote) = read_all(&config, old, &sealer)?;
         let last = image.last.unwrap_or(LogId { term: 0, index: 0 });
-        // Larger than any number that the old history can have given to anybody.
+        // Larger than any number that the old history can have given to a manager.
         let raft_id = last.index + 2;
         let lineage = Lineage { ordinal: old.lineage.ordinal + 1, nonce: config.seed.draw_number() };
         let new = Identity { node: old.node, raft_id, lineage };
@@ -65,7 +65,7 @@ impl Store {
     }
 }
 
-/// The newest snapshot with everything in the log applied to it, and the last vote.
+/// Reads the newest snapshot, applies every entry of the log to it, and returns it with the last vote.
 fn read_all(
     config: &StoreConfig,
     identity: Identity,

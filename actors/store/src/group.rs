@@ -1,8 +1,8 @@
-//! Who is in the group: taking in, letting go, handing over; and what the group looks like from here.
+//! Membership of the group: adding and removing managers, handing over leadership, and the group's status.
 //!
-//! These are the leader's to do, so they are asked of the leader's store (its role manager drives them from the
-//! state). A promotion goes commit → learner → caught up → voter, with a number that was never used; a demotion hands
-//! over first when it is the leader's own, and is refused when the voters left would be no majority.
+//! These operations are the leader's, so they are called on the leader's store (its role manager drives them from the
+//! state). A promotion goes: commit, learner, caught up, voter, with a number that was never used before. A demotion of
+//! the leader itself hands over first, and any demotion is refused when the remaining voters would have no majority.
 
 use crate::format::Peer;
 use crate::raft::LEASE;
@@ -15,67 +15,67 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// How many entries a learner may lag behind to be made a voter: it catches up with those in a moment.
+/// Entries by which a learner may lag when it is made a voter: it catches up with them in a moment.
 const LAG_MAX: u64 = 64;
 
-/// How long a learner may take to catch up before whoever promotes it is told; it goes on catching up.
+/// Time for a learner to catch up before the promotion returns an error; the learner goes on catching up.
 const CATCH_UP: Duration = Duration::from_secs(60);
 
-/// How long a change of the group may take, and how long one waits for another that is under way.
+/// Time that a membership change may take, and that one waits for another change under way.
 const CHANGE: Duration = Duration::from_secs(5);
 
-/// A voter that has not answered the leader for so long does not count as there.
+/// Time without an answer to the leader after which a voter does not count as present.
 const SILENCE: Duration = Duration::from_secs(1);
 
-/// How long a handed-over leadership may take to arrive: a few milliseconds, as a rule.
+/// Time that a leadership transfer may take: a few milliseconds, as a rule.
 const TRANSFER: Duration = Duration::from_secs(1);
 
 const POLL: Duration = Duration::from_millis(10);
 
-/// The group, as seen from one manager.
+/// Status of the group, as seen from one manager.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Status {
-    /// This node.
+    /// Id of this node.
     pub node: NodeId,
-    /// Its number in the group.
+    /// This manager's number in the group.
     pub raft_id: u64,
-    /// The history.
+    /// History of the group.
     pub lineage: Lineage,
-    /// The term, as far as it knows.
+    /// Current term, as far as this manager knows.
     pub term: Term,
-    /// Who leads; see [`Store::leader`].
+    /// Node that leads; see [`Store::leader`].
     pub leader: Option<NodeId>,
-    /// Whether it knows of a majority right now; see [`Store::has_quorum`].
+    /// Whether this manager knows of a majority right now; see [`Store::has_quorum`].
     pub has_quorum: bool,
-    /// The last entry of its log.
+    /// Index of the last entry in this manager's log.
     pub last: Index,
-    /// How far its log is committed.
+    /// Index up to which the log is committed.
     pub committed: Index,
-    /// How far it has applied.
+    /// Index up to which this manager has applied the log.
     pub applied: Index,
-    /// The last entry in its newest snapshot.
+    /// Index of the last entry in this manager's newest snapshot.
     pub snapshot: Index,
-    /// Everybody in the group.
+    /// All members of the group.
     pub members: Vec<MemberStatus>,
 }
 
-/// One of the group.
+/// Status of one member of the group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MemberStatus {
-    /// Which node.
+    /// Id of the member's node.
     pub node: NodeId,
-    /// Its number in the group.
+    /// The member's number in the group.
     pub raft_id: u64,
-    /// Whether it votes; a learner does not yet.
+    /// Whether the member is a voter; a learner is not yet.
     pub voter: bool,
-    /// How far its log is known to match; the leader alone knows.
+    /// Index up to which the member's log is known to match; only the leader knows.
     pub matched: Option<Index>,
-    /// Whether it answered within a second; the leader alone knows.
+    /// Whether the member answered within a second; only the leader knows.
     pub answers: Option<bool>,
 }
 
 impl Store {
-    /// What the group looks like from here.
+    /// Status of the group, as seen from this manager.
     pub fn status(&self) -> Status {
         let metrics = self.metrics();
         let leads = self.leads();
@@ -108,7 +108,7 @@ impl Store {
         }
     }
 
-    /// Takes a manager into the group: as a learner, and as a voter once it has caught up. Returns when it votes; to
+    /// Adds a manager to the group: as a learner, and as a voter once it has caught up. Returns when it is a voter; to
     /// be repeated after a failure or a change of the leader.
     pub async fn add_voter(&self, node: NodeId, raft_id: u64, addr: Option<SocketAddr>) -> Result<(), Refusal> {
         let known = self.metrics().membership_config.get_node(&raft_id).map(|peer| peer.node);
@@ -131,7 +131,7 @@ impl Store {
         self.change_group(ChangeMembers::AddVoterIds(BTreeSet::from([raft_id]))).await
     }
 
-    /// Lets a manager go. Refused for the last one, and when too few of the others are there.
+    /// Removes a manager from the group. Refused for the last voter, and when too few of the other voters answer.
     pub async fn remove_voter(&self, raft_id: u64) -> Result<(), Refusal> {
         let Some(peer) = self.metrics().membership_config.get_node(&raft_id).cloned() else { return Ok(()) };
         let status = self.status();
@@ -164,14 +164,14 @@ impl Store {
             )));
         }
         if raft_id == self.raft_id() {
-            // The next leader finds the wish in the state and does it.
+            // The next leader finds the demotion in the state and carries it out.
             self.hand_over().await?;
             return Err(self.not_leader());
         }
         self.change_group(ChangeMembers::RemoveVoters(BTreeSet::from([raft_id]))).await
     }
 
-    /// Gives leadership to `to`, or to whoever is best prepared. Does nothing on a manager that does not lead.
+    /// Transfers leadership to `to`, or to the best prepared voter. Does nothing on a manager that does not lead.
     pub async fn transfer(&self, to: Option<NodeId>) -> Result<(), Refusal> {
         if !self.leads() {
             return Ok(());
@@ -183,7 +183,7 @@ impl Store {
                 && member.answers == Some(true)
                 && to.is_none_or(|to| member.node == to)
         };
-        // The furthest, and of those the smallest number.
+        // The voter whose log matches furthest; ties go to the smallest number.
         let best =
             status.members.iter().filter(fits).max_by_key(|member| (member.matched, std::cmp::Reverse(member.raft_id)));
         let Some(best) = best else {
@@ -201,7 +201,7 @@ impl Store {
             .map_err(|_| precondition(format!("{} did not take over leadership in time", self.name_of(best.node))))
     }
 
-    /// Gives leadership away before a planned stop, if there is anybody to give it to.
+    /// Transfers leadership before a planned stop, if there is another voter.
     pub async fn hand_over(&self) -> Result<(), Refusal> {
         if self.leads() && self.voters().len() > 1 { self.transfer(None).await } else { Ok(()) }
     }
@@ -263,5 +263,5 @@ fn precondition(text: impl Into<String>) -> Refusal {
     Refusal::new(RefusalKind::Precondition, text)
 }
 
-/// A leader's voters count as there for longer than its lease, so that a blip refuses no demotion.
+/// A leader's voters count as present for longer than its lease, so that a short disturbance refuses no demotion.
 const _: () = assert!(SILENCE.as_millis() > LEASE.as_millis());

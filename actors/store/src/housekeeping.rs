@@ -1,4 +1,4 @@
-//! What has to be done now and then: a snapshot when the log has outgrown the last one, and the comparison of states.
+//! Periodic work of a store: a snapshot when the log has outgrown the last one, and the comparison of states.
 
 use crate::format::Command;
 use crate::raft::Payload;
@@ -8,16 +8,16 @@ use essaim_wire::encode;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-/// No snapshot before the log has grown by so much: below it, replaying the log is quicker than it is worth.
+/// Growth of the log in bytes below which no snapshot is made: replaying so short a log is quicker.
 const LOG_BYTES_MIN: u64 = if cfg!(test) { 64 << 10 } else { 64 << 20 };
 
-/// How often the log is measured.
+/// Interval at which the log is measured.
 const ROUND: Duration = Duration::from_secs(1);
 
-/// After a snapshot was asked for, so long nothing is asked again.
+/// Pause after a request for a snapshot before the next request.
 const SNAPSHOT_PAUSE: Duration = Duration::from_secs(30);
 
-/// Keeps house until the store is closed.
+/// Does the periodic work until the store is closed.
 pub(crate) async fn keep_house(store: Store) {
     let mut hashed = store.machine().checks.hashed();
     let mut diverged = store.machine().checks.diverged();
@@ -38,7 +38,7 @@ pub(crate) async fn keep_house(store: Store) {
                     (Err(_), _) => return,
                     (Ok(()), Some((index, hash))) if store.leadership().borrow().active().is_some() => {
                         let check = Bytes::from(encode(&Command::Check { index: index.0, hash }));
-                        // Nobody waits for it: without an answer the next one compares.
+                        // The answer is not awaited: if this check is lost, the next one compares.
                         let _ = store.raft().client_write_ff(Payload(check), None).await;
                     }
                     _ => (),

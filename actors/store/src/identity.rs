@@ -1,8 +1,8 @@
-//! Who this manager is in the group, and where its files lie.
+//! Identity of this manager in the group, and the layout of its files.
 //!
-//! In the store's folder lie `identity`, `key`, and one folder for each history and number in the group that this
-//! node ever had; `identity` names the one in force, and is replaced as a whole. So a new history, or a promotion
-//! after a demotion, is prepared beside the old one, comes into force at once, and only then the old one goes.
+//! The store's folder contains `identity`, `key`, and one folder for each history and group number that this node ever
+//! had; `identity` names the one in force, and is replaced as a whole. A new history, or a promotion after a demotion,
+//! is prepared beside the old one and comes into force at once; only then is the old one removed.
 
 use crate::error::OpenError;
 use crate::format::{Identity, IdentityFile};
@@ -16,10 +16,10 @@ use std::sync::Arc;
 const IDENTITY: &str = "identity";
 const KEY: &str = "key";
 
-/// The file of the log in its folder.
+/// Name of the log's file in its folder.
 pub(crate) const LOG: &str = "log.redb";
 
-/// The identity in force, if there is one.
+/// Reads the identity in force, if there is one.
 pub(crate) fn find(disk: &Arc<dyn Disk>) -> Result<Option<Identity>, OpenError> {
     let Some(bytes) = disk.find(IDENTITY)? else { return Ok(None) };
     let file = decode(&bytes).map_err(|why| {
@@ -29,7 +29,7 @@ pub(crate) fn find(disk: &Arc<dyn Disk>) -> Result<Option<Identity>, OpenError> 
     Ok(Some(identity))
 }
 
-/// Puts an identity in force, and removes what belonged to others.
+/// Puts an identity in force, and removes the folders of all others.
 pub(crate) fn keep(disk: &Arc<dyn Disk>, identity: Identity) -> io::Result<()> {
     disk.write(IDENTITY, &encode(&IdentityFile::V1(identity)))?;
     let own = name(identity);
@@ -41,8 +41,8 @@ pub(crate) fn keep(disk: &Arc<dyn Disk>, identity: Identity) -> io::Result<()> {
     Ok(())
 }
 
-/// The log of an identity in force must be there: an empty one in its place would forget votes and entries that
-/// others rely on.
+/// Checks that the log of the identity in force exists: an empty one in its place would forget votes and entries that
+/// other managers rely on.
 pub(crate) fn expect_log(disk: &Arc<dyn Disk>, identity: Identity) -> Result<(), OpenError> {
     let files = files(disk, identity);
     if files.list("")?.iter().any(|name| name == LOG) {
@@ -51,17 +51,17 @@ pub(crate) fn expect_log(disk: &Arc<dyn Disk>, identity: Identity) -> Result<(),
     Err(OpenError::damaged(format!("the log {} is gone", place(&files, LOG)), &place(disk, "")))
 }
 
-/// The folder of an identity.
+/// The folder of an identity, as a disk.
 pub(crate) fn files(disk: &Arc<dyn Disk>, identity: Identity) -> Arc<dyn Disk> {
     folder(disk, &name(identity))
 }
 
-/// The name of that folder.
+/// The name of an identity's folder.
 pub(crate) fn name(Identity { raft_id, lineage, .. }: Identity) -> String {
     format!("group-{}-{:016x}-{raft_id}", lineage.ordinal, lineage.nonce)
 }
 
-/// A sealer with the key of this node, which is drawn when there is none yet.
+/// A sealer with the key of this node; the key is drawn when there is none yet.
 pub(crate) fn sealer(disk: &Arc<dyn Disk>, seed: &Seed) -> Result<Arc<Sealer>, OpenError> {
     let secret = match disk.find(KEY)? {
         Some(text) => Secret::from_file(&text)

@@ -1,9 +1,10 @@
-//! Whether this manager leads, as the leader's tree must see it.
+//! Leadership: whether this manager may act as leader.
 //!
-//! openraft tells a leader that it was deposed only once it hears of its successor: one that is cut off goes on
-//! believing for as long as the cut lasts. So two things are watched, the vote and the lease: a leader that a
-//! majority has not answered for an election timeout is suspended, since others may have elected another. And having
-//! won an election is not yet knowing the state: a barrier (a linearizable read of its own) comes first.
+//! openraft deposes a leader only once the leader hears of its successor, so a leader that is cut off believes in its
+//! leadership for as long as the cut lasts. Therefore both the vote and the lease are watched: a leader that a majority
+//! has not answered for an election timeout is suspended, since the others may have elected another one. A newly
+//! elected leader does not know yet that its state is the latest, so a barrier (a linearizable read of its own) comes
+//! first.
 
 use crate::raft::HEARTBEAT;
 use crate::store::Store;
@@ -15,21 +16,21 @@ use openraft::raft::ReadPolicy;
 use std::time::Duration;
 use tokio::sync::watch;
 
-/// Whether this manager leads. A change of the term is a change, also from active to active.
+/// Leadership of this manager. A new term is a change, also from active to active.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Leadership {
-    /// It does not.
+    /// This manager does not lead.
     Off,
-    /// It was elected, and does not know yet that its state is the latest.
+    /// This manager was elected, and does not know yet that its state is the latest.
     CatchingUp(Term),
-    /// It leads: what follows from the state may be decided here, with this term as fence.
+    /// This manager leads and may decide what follows from the state, with this term as fence.
     Active(Term),
-    /// It led, and has not heard of a majority for a lease: another may lead already. Decide nothing.
+    /// This manager led, but its lease has expired: another may lead already, so it must decide nothing.
     Suspended(Term),
 }
 
 impl Leadership {
-    /// The term it may decide in.
+    /// The term in which this manager may decide; none if it may not.
     pub const fn active(self) -> Option<Term> {
         match self {
             Self::Active(term) => Some(term),
@@ -38,25 +39,25 @@ impl Leadership {
     }
 }
 
-/// What can be seen of this manager's role.
+/// What openraft's metrics show of this manager's role.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Seen {
     Follows,
-    /// Elected in this term; `leased` when a majority answered lately.
+    /// This manager was elected in this term; `leased` while a majority answered within the lease.
     Leads {
         term: Term,
         leased: bool,
     },
 }
 
-/// Decides; asks for a barrier when one is due.
+/// Derives the leadership from observations; says when a barrier is due.
 #[derive(Debug)]
 struct Watchdog {
     now: Leadership,
 }
 
 impl Watchdog {
-    /// Takes note; true when a barrier for the term is needed.
+    /// Takes an observation. Returns the term for which a barrier is needed, if one is.
     fn observe(&mut self, seen: Seen) -> Option<Term> {
         let next = match (self.now, seen) {
             (_, Seen::Follows) => Leadership::Off,
@@ -66,7 +67,7 @@ impl Watchdog {
             {
                 Leadership::Suspended(term)
             }
-            // Not even one majority yet in this term: nothing was begun, so there is nothing to suspend.
+            // No majority has answered in this term yet, so nothing was begun that would have to be suspended.
             (_, Seen::Leads { term, .. }) => Leadership::CatchingUp(term),
         };
         self.now = next;
@@ -76,7 +77,7 @@ impl Watchdog {
         }
     }
 
-    /// The barrier was passed.
+    /// Notes that the barrier of a term was passed.
     fn on_barrier(&mut self, of: Term) {
         if self.now == Leadership::CatchingUp(of) {
             self.now = Leadership::Active(of);
@@ -84,7 +85,7 @@ impl Watchdog {
     }
 }
 
-/// Watches until the store is closed.
+/// Watches the leadership until the store is closed.
 pub(crate) async fn watch(store: Store, leadership: watch::Sender<Leadership>) {
     let mut metrics = store.raft().metrics();
     let mut watchdog = Watchdog { now: Leadership::Off };
@@ -118,7 +119,7 @@ pub(crate) async fn watch(store: Store, leadership: watch::Sender<Leadership>) {
 
 type Barrier = (Term, BoxFuture<'static, bool>);
 
-/// Ends when the barrier under way does; never without one.
+/// Waits for the barrier under way; without one, for ever.
 async fn passing(barrier: &mut Option<Barrier>) -> (Term, bool) {
     match barrier {
         Some((of, passing)) => (*of, passing.await),
@@ -140,7 +141,7 @@ async fn pass_barrier(store: Store, term: Term) -> bool {
     match tokio::time::timeout(PATIENCE, reading).await {
         Ok(Ok(read)) if read.committed_leader_id().term == term.0 => true,
         _ => {
-            // Without the pause a barrier that fails at once would be tried again at once.
+            // Without this pause, a barrier that fails at once would be tried again in a busy loop.
             tokio::time::sleep(HEARTBEAT).await;
             false
         }

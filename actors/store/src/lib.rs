@@ -1,22 +1,22 @@
-//! What happened, durably: the managers' replicated log, the state that comes of it, and how to read and watch it.
+//! The store: the managers' replicated log, the state that results from it, and how to read and watch that state.
 //!
-//! A [`Store`] is one manager's part in the group. Changes are proposed on any manager ([`Store::propose`]) and are
-//! acknowledged once a majority has them on disk and this manager has applied them. Reads are of a frozen state: as
-//! applied here ([`Store::state`]), or as new as anything acknowledged to anybody ([`Store::read`]). What happened is
-//! read by cursors ([`Store::events`]). Who may act as the leader is told by [`Store::leadership`].
+//! A [`Store`] is one manager's part in the Raft group. Changes are proposed on any manager ([`Store::propose`]) and
+//! are acknowledged once a majority has them on disk and this manager has applied them. Reads are of a frozen state: as
+//! applied here ([`Store::state`]), or linearizable ([`Store::read`]). Events are read through cursors
+//! ([`Store::events`]). [`Store::leadership`] says whether this manager may act as the leader.
 //!
-//! It knows nothing of actors: it is handed lanes by `transport` and a disk by `system`, and what is in the log means
-//! something to `model` alone.
+//! The store knows nothing of actors: it gets lanes from `transport` and a disk from `system`, and the contents of the
+//! log have a meaning for `model` alone.
 //!
 //! In suggested reading order:
 //!
 //! - [`store`], [`view`]: the handle; opening and closing, and what it shows.
-//! - [`proposer`], [`read`]: how changes get in, and how reads are made current; [`time`]: what dates they get.
-//! - [`leadership`]: who leads, and who must not act as if it did.
-//! - [`group`], [`force`]: who is in the group, and the way out when most of it is gone.
-//! - [`events`]: what happened, for whoever follows; [`agreed`]: what the log holds, for whoever checks.
-//! - [`log`], [`snapshot`], [`seal`], [`identity`]: what lies on disk, and how it is kept from rot and readers.
-//! - [`format`](mod@format): the frozen types that lie there and cross the wire.
+//! - [`proposer`], [`read`]: how changes get in, and how reads are made linearizable; [`time`]: the dates of changes.
+//! - [`leadership`]: whether this manager may act as leader.
+//! - [`group`], [`force`]: membership of the group, and recovery when a quorum is lost for good.
+//! - [`events`]: recent events, for watchers; [`agreed`]: the contents of the log, for checks.
+//! - [`log`], [`snapshot`], [`seal`], [`identity`]: files on disk, and how they are protected from rot and readers.
+//! - [`format`](mod@format): the frozen types on disk and on the wire.
 //! - [`raft`]: everything that knows openraft.
 
 mod agreed;

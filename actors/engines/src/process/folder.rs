@@ -1,10 +1,10 @@
 //! A task's folder: its files, their formats, and how they are written.
 //!
-//! Each file is written under another name and renamed, so that it is either whole or absent. Only the `shim` file, which
-//! says that a shim has begun, is synced to the disk, so that no task is started twice after a power cut. The other files
-//! are of no use after a power cut, and syncing them too would be the longest part of a start. Daemons of later versions
-//! read these formats when they adopt tasks of earlier ones, so each file begins with a version, and the golden bytes
-//! below never change.
+//! Each file is written under another name and renamed, so that it is either whole or absent. Only the `shim` file,
+//! which says that a shim has begun, is synced to the disk, so that no task is started twice after a power cut. The
+//! other files are of no use after a power cut, and syncing them too would be the longest part of a start. Daemons of
+//! later versions read these formats when they adopt tasks of earlier ones, so each file begins with a version, and the
+//! golden bytes below never change.
 
 use bincode::{Decode, Encode};
 use essaim_model::TaskId;

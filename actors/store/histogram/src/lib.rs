@@ -1,32 +1,33 @@
-//! Raft's own statistics, in the memory that they need.
+//! A small replacement for `base2histogram`, the crate in which openraft keeps its statistics.
 //!
-//! openraft counts the sizes of its batches in the crate `base2histogram`. At its first use, that crate's 0.2.3 makes
-//! tables for all sixteen resolutions it offers: 26 MiB that stay, of which openraft reads the 2 KiB of one. A manager
-//! would carry more of them than of everything else it has allocated. This crate takes its place, under its name, with
-//! the part of its face that openraft uses: [`Histogram`] counts, [`PercentileStats`] sums up, [`AsciiChart`] shows.
+//! openraft counts the sizes of its batches in the crate `base2histogram`. At its first use, version 0.2.3 of that
+//! crate makes tables for all sixteen resolutions that it offers: 26 MiB that stay, of which openraft reads the 2 KiB
+//! of one. A manager would spend more memory on them than on everything else that it has allocated. This crate takes
+//! its place, under its name, with the part of its API that openraft uses: [`Histogram`] counts, [`PercentileStats`]
+//! summarises, [`AsciiChart`] displays.
 //!
-//! Buckets are those of the original at the resolution that openraft uses: four to each power of two, so that a
-//! percentile is right within a quarter. What lies within a bucket is taken to be spread evenly.
+//! The buckets are those of the original at the resolution that openraft uses: four per power of two, so that a
+//! percentile is right within a quarter. Values within a bucket are assumed to be spread evenly.
 //!
-//! It can go when the original makes a table when somebody asks for it.
+//! This crate can go once the original makes its tables on demand.
 
 use std::fmt;
 use std::marker::PhantomData;
 
-/// Buckets to each power of two.
+/// Buckets per power of two.
 const BUCKETS_EACH: usize = 1 << WITHIN_BITS;
 
-/// The bits after the highest one that choose a bucket.
+/// Number of bits after the highest one that choose a bucket.
 const WITHIN_BITS: u32 = 2;
 
-/// Enough for every `u64`: one each for the values below [`BUCKETS_EACH`], then four for each power of two.
+/// Buckets for all `u64` values: one each for the values below [`BUCKETS_EACH`], then four for each power of two.
 const BUCKETS: usize = BUCKETS_EACH * (u64::BITS - WITHIN_BITS + 1) as usize;
 
-/// The longest bar of a chart.
+/// Characters of the longest bar in a chart.
 const BAR_MAX: u64 = 40;
 
-/// How many values of each size there were. The type parameter, which would be kept with periods of time in the
-/// original, stands for nothing here.
+/// Counts of values by size. The type parameter exists for compatibility; the original stores it per period of time,
+/// and here it has no effect.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Histogram<T = ()> {
     counts: Box<[u64]>,
@@ -34,11 +35,11 @@ pub struct Histogram<T = ()> {
     period: PhantomData<T>,
 }
 
-/// What a histogram comes to. Each field is the value that so many percent lie at or below.
+/// Summary of a histogram. Each field is the value at or below which that percentage of the values lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub struct PercentileStats {
-    /// How many values there were.
+    /// Number of values.
     pub samples: u64,
     pub p0_1: u64,
     pub p1: u64,
@@ -50,14 +51,14 @@ pub struct PercentileStats {
     pub p99_9: u64,
 }
 
-/// Histograms drawn with letters, one under another.
+/// Histograms drawn as text, one below the other.
 #[derive(Debug, Clone)]
 pub struct AsciiChart<T = ()> {
     parts: Vec<(String, Histogram<T>)>,
 }
 
 impl<T> Histogram<T> {
-    /// An empty one.
+    /// An empty histogram.
     pub fn new() -> Self {
         Self { counts: vec![0; BUCKETS].into(), total: 0, period: PhantomData }
     }
@@ -67,18 +68,18 @@ impl<T> Histogram<T> {
         self.record_n(value, 1);
     }
 
-    /// Counts a value that was there several times.
+    /// Counts a value `count` times.
     pub fn record_n(&mut self, value: u64, count: u64) {
         self.counts[bucket(value)] += count;
         self.total += count;
     }
 
-    /// How many values there were.
+    /// Number of values.
     pub const fn total(&self) -> u64 {
         self.total
     }
 
-    /// The value that this share of all lie at or below; 0 without values.
+    /// The value at or below which this share of all values lies; 0 without values.
     pub fn percentile(&self, share: f64) -> u64 {
         let rank = ((self.total as f64 * share).ceil() as u64).max(1);
         let mut below = 0;
@@ -134,12 +135,12 @@ impl fmt::Display for PercentileStats {
 }
 
 impl<T> AsciiChart<T> {
-    /// An empty one.
+    /// An empty chart.
     pub const fn new() -> Self {
         Self { parts: Vec::new() }
     }
 
-    /// With one more histogram.
+    /// Adds a histogram to the chart.
     #[must_use]
     pub fn add(mut self, name: &str, histogram: Histogram<T>) -> Self {
         self.parts.push((name.to_owned(), histogram));
@@ -172,7 +173,7 @@ impl<T> fmt::Display for AsciiChart<T> {
     }
 }
 
-/// Where a value is counted: by its highest bit, and the two after it.
+/// Bucket of a value: chosen by its highest bit and the two bits after it.
 const fn bucket(value: u64) -> usize {
     if value < BUCKETS_EACH as u64 {
         return value as usize;
@@ -181,7 +182,7 @@ const fn bucket(value: u64) -> usize {
     BUCKETS_EACH * (dropped as usize + 1) + ((value >> dropped) as usize & (BUCKETS_EACH - 1))
 }
 
-/// The least value that is counted there.
+/// The smallest value of a bucket.
 const fn least(bucket: usize) -> u64 {
     if bucket < BUCKETS_EACH {
         return bucket as u64;
@@ -189,7 +190,7 @@ const fn least(bucket: usize) -> u64 {
     ((bucket % BUCKETS_EACH + BUCKETS_EACH) as u64) << (bucket / BUCKETS_EACH - 1)
 }
 
-/// The greatest one.
+/// The largest value of a bucket.
 const fn most(bucket: usize) -> u64 {
     if bucket + 1 < BUCKETS { least(bucket + 1) - 1 } else { u64::MAX }
 }

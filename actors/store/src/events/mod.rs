@@ -1,8 +1,8 @@
-//! What happened lately, for whoever follows: a bounded ring of events by place in the log, read through cursors.
+//! Recent events, for watchers: a bounded ring of events by log index, read through cursors.
 //!
-//! A watcher holds a place and asks for what came after it; nothing is pushed, so its slowness costs nobody memory.
-//! One that fell behind the ring is told [`Compacted`] and lists the state again. All events of one place come
-//! together, and every place of the log counts, so a watcher can also wait for one that changed nothing.
+//! A watcher holds an index and asks for the events after it. Nothing is pushed, so a slow watcher costs no memory. A
+//! watcher that has fallen behind the ring gets [`Compacted`] and lists the state again. All events of one index come
+//! together, and every index of the log counts, so that a watcher can also wait for an entry that changed nothing.
 
 use essaim_model::{Event, State};
 use essaim_wire::Index;
@@ -11,20 +11,20 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use tokio::sync::watch;
 
-/// How many events are kept at least in part: at two pointers each, a few MiB, and some minutes of a busy cluster.
-/// Sixteen in a test, so that one can fall behind.
+/// Upper bound on the events kept: at two pointers each, a few MiB, and some minutes of a busy cluster. Sixteen in a
+/// test, so that a watcher can fall behind.
 const EVENTS_MAX: usize = if cfg!(test) { 16 } else { 65_536 };
 
-/// How many bytes of payload the kept events may have together: configs are up to 1,000 KiB each, and thousands of them
-/// may be created and removed within the number of events that are kept.
+/// Upper bound in bytes on the payload of all kept events: configs are up to 1,000 KiB each, and thousands of them may
+/// be created and removed within the number of events that are kept.
 const PAYLOAD_BYTES_MAX: usize = if cfg!(test) { 4096 } else { 64 << 20 };
 
-/// What happened at one place in the log.
+/// The events of one log index.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Happened {
-    /// Where.
+    /// Log index of the entry.
     pub index: Index,
-    /// What, in the order in which it was made.
+    /// Events in the order in which applying the entry made them.
     pub events: Arc<[Event]>,
 }
 
@@ -34,15 +34,15 @@ impl Happened {
     }
 }
 
-/// The watcher fell behind. List the state, and watch from its place.
+/// The watcher fell behind the kept events. It has to list the state, and watch from the index of that state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("what happened before {} is no longer kept", oldest.0)]
 pub struct Compacted {
-    /// The first place whose events are still kept.
+    /// The first index whose events are still kept.
     pub oldest: Index,
 }
 
-/// Why a cursor cannot go on.
+/// Why a cursor cannot continue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum CursorError {
     /// The watcher fell behind; see [`Compacted`].
@@ -53,7 +53,7 @@ pub enum CursorError {
     Closed,
 }
 
-/// A watcher's place. It holds nothing else, and may be kept for ever.
+/// Position of a watcher in the events. It holds nothing else, and may be kept for ever.
 #[derive(Clone)]
 pub struct Cursor {
     after: Index,
@@ -63,12 +63,12 @@ pub struct Cursor {
 }
 
 impl Cursor {
-    /// The last place it has passed.
+    /// The last log index that the watcher has passed.
     pub const fn place(&self) -> Index {
         self.after
     }
 
-    /// What happened next, at the next place where anything did. Waits for it. Safe to cancel.
+    /// Waits for the events of the next index that has any, and returns them. Safe to cancel.
     pub async fn next(&mut self) -> Result<Happened, CursorError> {
         loop {
             if let Some(happened) = self.try_next()? {
@@ -81,7 +81,7 @@ impl Cursor {
         }
     }
 
-    /// What happened next, if it has happened yet.
+    /// The events of the next index that has any, if there are any yet.
     pub fn try_next(&mut self) -> Result<Option<Happened>, Compacted> {
         let applied = *self.applied.borrow_and_update();
         let ring = lock(&self.shared);
@@ -102,18 +102,18 @@ impl Cursor {
     }
 }
 
-/// What is kept.
+/// The events that are kept.
 #[derive(Debug, Default)]
 struct Ring {
     kept: VecDeque<Happened>,
     events: usize,
-    /// Payload of the kept events, in bytes.
+    /// Bytes of payload of the kept events.
     bytes: usize,
-    /// Everything up to here is forgotten, or was never seen.
+    /// Last index whose events are no longer kept, or were never seen.
     before: Index,
 }
 
-/// Publishes what was applied: first the events, then the state, then its place.
+/// Publishes what was applied: first the events, then the state, then its index.
 pub(crate) struct Publisher {
     state: watch::Sender<Arc<State>>,
     applied: watch::Sender<Index>,
@@ -152,24 +152,24 @@ impl Publisher {
         }
     }
 
-    /// Nothing will happen any more: whoever waits is told.
+    /// Closes the store for watchers: no events will follow, and waiting cursors end.
     pub(crate) fn close(&self) {
         self.closed.send_replace(true);
     }
 
-    /// Waits until nothing will happen any more.
+    /// Waits until the store is closed for watchers.
     pub(crate) async fn closed(&self) {
-        // The sender is this publisher's own, so the end of waiting is the word.
+        // The result is of no interest: the sender belongs to this publisher, so the wait ends only when it is closed.
         let _ = self.closed.subscribe().wait_for(|closed| *closed).await;
     }
 
-    /// A batch was applied.
+    /// Publishes the events and the state of a batch of applied entries.
     pub(crate) fn publish(&self, happened: impl IntoIterator<Item = Happened>, state: &State) {
         lock(&self.ring).extend(happened);
         self.show(state);
     }
 
-    /// The state was replaced as a whole; what led to it was not seen.
+    /// Publishes a state that came as a whole from a snapshot, without events.
     pub(crate) fn replace(&self, state: &State) {
         let mut ring = lock(&self.ring);
         *ring = Ring { before: state.applied().index, ..Ring::default() };
@@ -193,7 +193,7 @@ impl Ring {
                 self.kept.push_back(happened);
             }
         }
-        // The newest stays even when it alone is over the limit: it exists anyway.
+        // The newest events stay even when they alone are over the limit: they are in memory anyway.
         while (self.events > EVENTS_MAX || self.bytes > PAYLOAD_BYTES_MAX) && self.kept.len() > 1 {
             if let Some(oldest) = self.kept.pop_front() {
                 self.events -= oldest.events.len();

@@ -1,29 +1,29 @@
-//! The frames that managers exchange on the Raft, Snapshot and Propose lanes.
+//! Frames that managers exchange on the Raft, Snapshot and Propose lanes.
 //!
-//! Raft lane: [`Hello`], then either appends or questions, each answered in order. Snapshot lane: an offer, chunks,
-//! one answer. Propose lane: questions, each answered before the next is asked. Every stream names the history and the
-//! number in the group it is meant for, because the library demands that a message reach the right member or nobody.
+//! Raft lane: [`Hello`], then either appends or questions, each answered in order. Snapshot lane: an offer, chunks, one
+//! answer. Propose lane: questions, each answered before the next is asked. Every stream names the history and the
+//! group number that it is meant for, because openraft demands that a message reaches the right member or none.
 
 use super::{Entry, LogId, SnapshotMeta, Vote};
 use bincode::{Decode, Encode};
 use essaim_wire::record;
 use essaim_wire::{Index, Lineage, NodeId, Timestamp};
 
-/// The first frame on the Raft lane.
+/// First frame on the Raft lane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Hello {
-    /// The history the sender belongs to.
+    /// History that the sender belongs to.
     pub(crate) lineage: Lineage,
-    /// The sender's number in the group.
+    /// Sender's number in the group.
     pub(crate) from: u64,
-    /// The number it means to reach.
+    /// Number in the group that the sender means to reach.
     pub(crate) to: u64,
-    /// What follows.
+    /// Kind of frames that follow.
     pub(crate) purpose: Purpose,
 }
 record!(Hello { 1: lineage, from, to, purpose });
 
-/// What follows on a Raft stream.
+/// Kind of frames that follow on a Raft stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 pub(crate) enum Purpose {
     /// [`Append`] frames, each answered by an [`Appended`], in order.
@@ -32,43 +32,43 @@ pub(crate) enum Purpose {
     Ask,
 }
 
-/// Entries for a follower; none is a heartbeat.
+/// Entries for a follower; an append without entries is a heartbeat.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Append {
     pub(crate) vote: Vote,
     pub(crate) prev: Option<LogId>,
     pub(crate) committed: Option<LogId>,
     pub(crate) entries: Vec<Entry>,
-    /// How late it is at the leader.
+    /// Cluster time at the leader.
     pub(crate) now: Timestamp,
 }
 record!(Append { 1: vote, prev, committed, entries, now });
 
-/// What became of an [`Append`].
+/// Reply to an [`Append`].
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub(crate) enum Appended {
-    /// On disk up to here.
+    /// All entries up to this one are on the follower's disk.
     Accepted(Option<LogId>),
-    /// The follower has another entry there, or none.
+    /// The follower has another entry at this index, or none.
     Conflict(LogId),
-    /// The follower has promised somebody newer.
+    /// The follower has promised its vote in a newer term.
     HigherVote(Vote),
-    /// The stream is of no use, and why; nothing was changed.
+    /// The follower ends the stream for this reason; nothing was changed.
     Refused(String),
 }
 
-/// A candidate's, or a parting leader's, question.
+/// Question of a candidate, or of a leader that hands over.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub(crate) enum Question {
-    /// Would you vote for me?
+    /// Pre-vote: would this manager vote for the sender?
     PreVote(Ballot),
-    /// Vote for me.
+    /// Vote request of a candidate.
     Vote(Ballot),
-    /// Lead in my place.
+    /// Leadership transfer: the receiver is to lead in the sender's place.
     Transfer { from: Vote, to: u64, last: Option<LogId> },
 }
 
-/// Who asks for a vote, and how far its log reaches.
+/// Vote that a candidate asks for, and the end of its log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Ballot {
     pub(crate) vote: Vote,
@@ -80,19 +80,19 @@ record!(Ballot { 1: vote, last, transfer });
 /// The reply to a [`Question`].
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub(crate) enum Answer {
-    /// To a vote or pre-vote.
+    /// Reply to a vote or pre-vote.
     Vote { vote: Vote, granted: bool, last: Option<LogId> },
-    /// It leads, or will in a moment.
+    /// Reply to a transfer: this manager leads, or will in a moment.
     Transferred,
-    /// It has promised somebody else meanwhile.
+    /// Transfer refused: this manager has promised its vote to another one meanwhile.
     VoteChanged { expected: Vote, actual: Vote },
-    /// Its log does not reach far enough yet.
+    /// Transfer refused: this manager's log does not reach far enough yet.
     NotFlushed { expected: Option<LogId>, actual: Option<LogId> },
-    /// The question is of no use, and why.
+    /// The question was refused for this reason.
     Refused(String),
 }
 
-/// The first frame on the Snapshot lane.
+/// First frame on the Snapshot lane.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Offer {
     pub(crate) lineage: Lineage,
@@ -103,24 +103,24 @@ pub(crate) struct Offer {
 }
 record!(Offer { 1: lineage, from, to, vote, meta });
 
-/// A piece of the compressed stream, or its end.
+/// Piece of the compressed snapshot stream, or its end.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub(crate) enum Chunk {
     Piece(Vec<u8>),
-    /// After so many pieces.
+    /// End of the stream, with the number of pieces.
     End(u64),
 }
 
-/// The reply to an offer, after its end.
+/// Reply to an offer, after the last chunk.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub(crate) enum Received {
-    /// Installed, or not needed; the follower's vote either way.
+    /// The snapshot is installed, or was not needed; carries the follower's vote either way.
     Done(Vote),
-    /// Of no use, and why; nothing was changed.
+    /// The snapshot was refused for this reason; nothing was changed.
     Refused(String),
 }
 
-/// A question on the Propose lane.
+/// Question on the Propose lane.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Forward {
     pub(crate) lineage: Lineage,
@@ -128,35 +128,35 @@ pub(crate) struct Forward {
 }
 record!(Forward { 1: lineage, ask });
 
-/// What a manager wants of the leader, or of any other manager.
+/// Request of a manager to the leader, or to any other manager.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub(crate) enum Ask {
-    /// Commit this command; byte for byte the same at each retry.
+    /// Commit this command; a retry carries the same bytes.
     Propose(Vec<u8>),
-    /// From which place in the log is a read up to date?
+    /// Ask for the read index: the log index from which a read is linearizable.
     ReadIndex,
-    /// Are you there? Asked of every voter when there is no quorum, to name those that are missing.
+    /// Ask for a sign of life. Sent to every voter when there is no quorum, to name the missing ones.
     Ping,
 }
 
 /// The reply to a [`Forward`].
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub(crate) enum LeaderReply {
-    /// Committed and applied at the leader.
+    /// The command was committed, and applied at the leader.
     Applied { index: Index, outcome: essaim_model::Outcome },
-    /// A read that waits for this place is up to date.
+    /// The read index: a read that waits for it is linearizable.
     ReadAt(Index),
-    /// I am.
+    /// Reply to a ping, with the manager's number in the group.
     Here { raft_id: u64 },
-    /// Ask that one, if anybody.
+    /// The manager does not lead; the known leader is to be asked, if there is one.
     NotLeader(Option<NodeId>),
-    /// Leads, but heard too little of the others: ask again.
+    /// The manager leads, but has not heard enough of the voters: ask again.
     NoQuorum,
-    /// Taken into the log, and whether it was committed is not known: ask again, the same.
+    /// The command is in the log, and it is unknown whether it was committed: ask again with the same command.
     Lost,
-    /// Of no use, and why.
+    /// The request was refused for this reason.
     Refused(String),
-    /// A majority is there, and the disk or the network takes its time. More follows.
+    /// The leader has a majority and still waits for a disk or the network; another reply follows.
     Working,
 }
 

@@ -1,9 +1,9 @@
-//! What lies on disk and crosses the wire between managers: our own types, frozen, never openraft's.
+//! Formats on disk and on the wire between managers: our own frozen types, never those of openraft.
 //!
-//! The library is an alpha and adds fields as it goes; bincode is positional and could not skip one. So everything
-//! that is written is one of the types below, in an enum whose variant is the version. A new version is a new
-//! variant; an old one stays readable for as long as a manager may hold it. The golden bytes at the end of this file
-//! are the proof that nothing has moved.
+//! openraft is an alpha and adds fields between releases; bincode is positional and could not skip a new field. So
+//! everything that is written is one of the types below, in an enum whose variant is the version. A new version is a
+//! new variant, and an old one stays readable for as long as a manager may hold it. The golden bytes at the end of this
+//! file prove that no format has changed.
 //!
 //! [`lane`] has the frames of the Raft, Snapshot and Propose lanes.
 
@@ -15,14 +15,14 @@ use essaim_wire::record;
 use essaim_wire::{DecodeError, Level, Lineage, NodeId, decode};
 use std::net::SocketAddr;
 
-/// Where an entry stands: its leader's term, and its place.
+/// Id of a log entry: the term of its leader, and its index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
 pub(crate) struct LogId {
     pub(crate) term: u64,
     pub(crate) index: u64,
 }
 
-/// Whom a manager has promised its vote, and whether a majority did the same.
+/// Vote that a manager has promised, and whether a majority did the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 pub(crate) struct Vote {
     pub(crate) term: u64,
@@ -30,7 +30,7 @@ pub(crate) struct Vote {
     pub(crate) committed: bool,
 }
 
-/// Who stands behind a number in the group. The address is a hint: whoever dials asks the roster first.
+/// The node behind a number in the group. The address is a hint: dialling asks the roster first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Peer {
     pub(crate) node: NodeId,
@@ -39,65 +39,66 @@ pub(crate) struct Peer {
 record!(Peer { 1: node, addr });
 
 impl Default for Peer {
-    /// Nobody; the library's own test suite makes members of nothing.
+    /// A placeholder node; openraft's own test suite makes members from defaults.
     fn default() -> Self {
         Self { node: NodeId::from_bits(0), addr: None }
     }
 }
 
-/// Who votes (two sets while the group changes) and who is known at all.
+/// Membership of the group: the voters (two sets during a joint change) and all known members.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Encode, Decode)]
 pub(crate) struct Membership {
     pub(crate) voters: Vec<Vec<u64>>,
     pub(crate) peers: Vec<(u64, Peer)>,
 }
 
-/// A membership, and the entry that put it in force.
+/// A membership, and the entry by which it came into force.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Encode, Decode)]
 pub(crate) struct StoredMembership {
     pub(crate) at: Option<LogId>,
     pub(crate) membership: Membership,
 }
 
-/// What an entry carries.
+/// Content of a log entry.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub(crate) enum Body {
-    /// The first entry of a term.
+    /// Blank entry, the first of a term.
     Blank,
     /// An encoded [`Command`], opaque until it is applied.
     Command(Vec<u8>),
-    /// Another membership.
+    /// A new membership of the group.
     Membership(Membership),
 }
 
-/// An entry of the log.
+/// One entry of the log.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub(crate) struct Entry {
     pub(crate) id: LogId,
     pub(crate) body: Body,
 }
 
-/// An entry as it lies in the log.
+/// A log entry in its stored form, with its version.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub(crate) enum Record {
     V1(Entry),
 }
 
-/// What managers agree on. An unknown version stops the manager that meets it: to skip it would be to diverge.
+/// Command that managers agree on. A manager that meets an unknown version stops: skipping it would make states
+/// diverge.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub(crate) enum Command {
     /// Changes to the state.
     Proposal(Proposal),
-    /// What the leader's state hashed to at a place in the log: every manager compares.
+    /// Hash of the leader's state at a log index, with which every manager compares its own.
     Check { index: u64, hash: u64 },
 }
 
-/// What a snapshot stands for; its first frame.
+/// Metadata of a snapshot; its first frame.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub(crate) struct SnapshotMeta {
-    /// The last entry it contains.
+    /// The last entry that the snapshot contains.
     pub(crate) last: Option<LogId>,
-    /// The membership in force there.
+    /// The membership in force at that entry.
     pub(crate) membership: StoredMembership,
 }
 
@@ -107,26 +108,26 @@ pub(crate) enum SnapshotHead {
     V1(SnapshotMeta),
 }
 
-/// Who this manager is in the group, beside the key on its disk.
+/// Identity of this manager in the group, beside the key on its disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 pub(crate) struct Identity {
-    /// The node whose folder this is.
+    /// Node that the folder belongs to.
     pub(crate) node: NodeId,
-    /// Its number in the group, never used again.
+    /// The node's number in the group, which is never reused.
     pub(crate) raft_id: u64,
-    /// The history it belongs to.
+    /// History that the manager belongs to.
     pub(crate) lineage: Lineage,
 }
 
-/// The file that names this manager.
+/// Contents of the `identity` file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 pub(crate) enum IdentityFile {
     V1(Identity),
 }
 
 impl Command {
-    /// The command in the bytes of an entry, for a program that understands this level. A change of a higher level is
-    /// one of a newer program: for what ships that is so already because it cannot be decoded.
+    /// Decodes the command of an entry, for a program that understands this level. A change of a higher level is from a
+    /// newer program; among released programs, decoding such a change fails anyway.
     pub(crate) fn open(bytes: &[u8], understands: Level) -> Result<Self, DecodeError> {
         let command = decode(bytes)?;
         if let Self::Proposal(proposal) = &command
@@ -140,7 +141,7 @@ impl Command {
 }
 
 impl Record {
-    /// The entry in the bytes of a record.
+    /// Decodes the entry of a stored record.
     pub(crate) fn open(bytes: &[u8]) -> Result<Entry, DecodeError> {
         let Self::V1(entry) = decode(bytes)?;
         Ok(entry)
