@@ -1,11 +1,10 @@
-//! `/n`: the root of a node's tree.
+//! `/n`: the actor at the root of a node's tree.
 //!
-//! Parent: nobody. Children: the faces; and while the node has a part in a cluster `endpoint`, `roster`, `worker` and,
-//! on a manager, `manager`.
-//! Hears: init, join, leave and farewell from its handle; from the uplink what a manager said this node is; that its
-//! certificate changed. Says: the node's standing, to whoever watches.
-//! Dies: with the daemon. When a child fails too often the root fails, and the daemon ends with an error: whoever runs
-//! it starts it again, and the tasks are adopted.
+//! Parent: none. Children: the faces; while the node has a part in a cluster also `endpoint`, `roster`, `worker` and,
+//! on a manager, `manager`. Hears: init, join, leave and farewell from its handle; the node's place in the cluster from
+//! the uplink, as a manager told it; that the node's certificate changed. Says: the node's standing, to its watchers.
+//! Dies: with the daemon. When a child fails too often the root fails, and the daemon ends with an error. The service
+//! manager starts the daemon again, which adopts its tasks.
 
 use crate::address::{self, Chosen, Said};
 use crate::founding::{Founded, found};
@@ -31,40 +30,40 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 
-/// How long a disk that refused is left alone: people make room on a full one, and no machine does it faster.
+/// Wait before a disk that refused is tried again: people make room on a full disk, and no machine does it faster.
 const TRY_AGAIN: Duration = Duration::from_secs(5);
 
-/// How long a daemon that is restarted is expected back.
+/// Time within which a daemon that is restarted is expected back.
 const RESTART_WITHIN: Duration = Duration::from_secs(30);
 
 #[derive(RactorMessage)]
 pub(crate) enum Msg {
-    /// Begin a cluster.
+    /// Begin a cluster with this node as its first manager.
     Init(Box<InitRequest>, RpcReplyPort<Result<NodeId, Refusal>>),
-    /// Join one.
+    /// Join a cluster.
     Join(Box<JoinRequest>, RpcReplyPort<Result<NodeId, Refusal>>),
-    /// Leave it.
+    /// Leave the cluster.
     Leave {
-        /// A manager too.
+        /// Leave even as a manager.
         force: bool,
-        /// The answer.
+        /// Answered when the node has left.
         reply: RpcReplyPort<Result<(), Refusal>>,
     },
-    /// A manager said what this node is.
+    /// A manager told this node its place in the cluster.
     Told(Told),
-    /// The node shows another certificate.
+    /// The node presents another certificate.
     Certified,
-    /// The managers are these now.
+    /// The list of managers changed.
     Managers(Vec<(NodeId, SocketAddr)>),
     /// The store of this manager has failed and is of no more use.
     StoreFailed(String),
-    /// Time to take up again what a disk has refused.
+    /// Try again to take up the part in the group that a disk has refused.
     TryAgain,
-    /// Something went wrong that nobody waits to hear of.
+    /// Record a failure that no request waits for.
     Noted(String),
     /// The daemon ends.
     Farewell(Farewell, RpcReplyPort<()>),
-    /// A child's delay is over.
+    /// The back-off of a child is over.
     Wake(Wake),
 }
 
@@ -84,7 +83,7 @@ pub(crate) struct State {
     children: Children,
     part: Option<Part>,
     standing: watch::Sender<Standing>,
-    /// Why its part in the group is not taken up at the moment; it is tried again.
+    /// Why the node's part in the group is not taken up at the moment; it is tried again.
     refused: Option<String>,
     /// Whether a [`Msg::TryAgain`] is on its way.
     tries_again: bool,
@@ -190,7 +189,7 @@ fn is_last_manager(part: &Part) -> bool {
     part.endpoint.role() == Role::Manager && part.store.as_ref().is_none_or(alone)
 }
 
-/// What it does to the cluster when this manager leaves, in words.
+/// The effect on the cluster when this manager leaves, in words.
 fn what_leaving_does(part: &Part) -> String {
     let Some(store) = part.store.as_ref().filter(|_| !is_last_manager(part)) else {
         return "Removing the last manager erases all current state of the swarm.".into();
@@ -209,13 +208,13 @@ fn what_leaving_does(part: &Part) -> String {
     )
 }
 
-/// Nobody may wait for it any more.
+/// Sends an answer; the requester may have gone.
 fn answered<T: Send + 'static>(reply: RpcReplyPort<T>, answer: T) {
     let _ = reply.send(answer);
 }
 
 impl State {
-    /// Takes up the part that the disk tells of.
+    /// Takes up the part in a cluster that the files on disk describe.
     async fn resume(&mut self) -> Result<(), Refusal> {
         let Some(identity) = self.keep.identity().map_err(internal)? else { return Ok(()) };
         let place = match self.scope.env.disk.find(PLACE).map_err(internal)? {
@@ -254,7 +253,7 @@ impl State {
         Ok(node)
     }
 
-    /// Goes on alone with what this manager knows.
+    /// Makes a new cluster of this manager alone, with the state that it knows.
     async fn force(&mut self) -> Result<NodeId, Refusal> {
         if Store::known(&group::disk(&self.scope.env)).map_err(internal)?.is_none() {
             let text = "this node has no part in a group of managers: there is nothing to make a new cluster from";
@@ -340,12 +339,13 @@ impl State {
         self.drop_part().await
     }
 
-    /// What a manager said decides the rest; see `settle`.
+    /// Stores the place in the cluster that a manager told this node, unless it is outdated; `settle` acts on it.
     async fn hear(&mut self, told: Told) -> Result<(), ActorProcessingErr> {
         if let Some(part) = &mut self.part {
             let own = match &part.store {
                 Some(store) => Some((store.lineage(), store.raft_id())),
-                // One that its disk does not let open has promised no less.
+                // A store that the disk does not let open still counts: its votes bind this node as much as those of an
+                // open store.
                 None => Store::known(&group::disk(&self.scope.env))?.map(|known| (known.lineage, known.raft_id)),
             };
             if is_old_news(&told, part.told.as_ref(), own) {
@@ -356,8 +356,8 @@ impl State {
         self.settle().await
     }
 
-    /// Brings certificate and group in line with what the cluster says of this node: first the certificate, then the
-    /// group. Looks at how things are, so it may be called at any time.
+    /// Brings certificate and group in line with the node's place in the cluster: first the certificate, then the
+    /// group. Level-triggered: it compares what is with what should be, so it may be called at any time.
     async fn settle(&mut self) -> Result<(), ActorProcessingErr> {
         let Some(part) = &mut self.part else { return Ok(()) };
         let Some(told) = part.told else { return Ok(()) };
@@ -367,7 +367,7 @@ impl State {
         let has = part.store.as_ref().map(|store| (store.lineage(), store.raft_id()));
         let shall = match (part.endpoint.role(), told.role, told.raft_id) {
             (Role::Manager, Role::Manager, Some(raft_id)) => Some((told.lineage, raft_id)),
-            // Until the group has decided, things stay as they are.
+            // The store stays as it is until the group has decided.
             (_, Role::Manager, _) => has,
             (_, Role::Worker, _) => None,
         };
@@ -393,7 +393,7 @@ impl State {
         Ok(())
     }
 
-    /// Opens a store that failed once more: what is on disk is good, or is refused in words.
+    /// Opens a failed store again: the files on disk are good, or the store says why they are not.
     async fn reopen(&mut self, why: &str) -> Result<(), ActorProcessingErr> {
         let Some(part) = &mut self.part else { return Ok(()) };
         if part.store.is_none() {
@@ -409,13 +409,13 @@ impl State {
         Ok(())
     }
 
-    /// Takes up its part in the group with what is on disk. A disk that refuses is asked again later; meanwhile the
-    /// node goes on as a machine that runs tasks. `Err` is for good.
+    /// Takes up the node's part in the group with the files on disk. A disk that refuses is tried again later, while
+    /// the node goes on running tasks. `Err` is final.
     async fn take_up_again(&mut self) -> Result<(), OpenError> {
         let Some(part) = self.part.as_mut().filter(|part| part.store.is_none()) else { return Ok(()) };
         match part.take_up(Opening::Start(Start::Resume), &self.myself, &mut self.children).await {
             Ok(()) => self.refused = None,
-            // It was demoted meanwhile, or has not been taken in yet.
+            // The node was demoted meanwhile, or the group has not admitted it yet.
             Err(OpenError::Nothing) => (),
             Err(OpenError::Disk(why)) => self.put_off(why.to_string()),
             Err(why) => return Err(why),
@@ -423,7 +423,7 @@ impl State {
         Ok(())
     }
 
-    /// Its part in the group cannot be taken up now, and will be tried again. Said once for each reason.
+    /// Schedules another try to take up the node's part in the group. Each reason is recorded once.
     fn put_off(&mut self, why: String) {
         if self.refused.as_ref() != Some(&why) {
             let text = format!("its part in the group of managers cannot be taken up, and is tried again: {why}");
@@ -437,7 +437,7 @@ impl State {
 
     async fn try_again(&mut self) -> Result<(), ActorProcessingErr> {
         self.tries_again = false;
-        // Another way may have led there meanwhile.
+        // The part may have been taken up meanwhile in another way.
         if self.refused.is_none() {
             return Ok(());
         }
@@ -445,11 +445,11 @@ impl State {
             return self.break_off(why.to_string()).await;
         }
         self.show();
-        // One that had nothing on disk yet is told its place.
+        // A node without a store on disk takes its place from the last word of a manager.
         self.settle().await
     }
 
-    /// Its part in the cluster cannot be taken up: says so to whoever asks, and keeps every file. Its tasks go on.
+    /// Gives the part in the cluster up for good: the standing says why, every file stays, and tasks keep running.
     async fn break_off(&mut self, why: String) -> Result<(), ActorProcessingErr> {
         self.scope.record(RecordKind::Note, format!("cannot take up its part in the cluster: {why}"));
         self.drop_part().await?;
@@ -469,7 +469,7 @@ impl State {
         part.take_up(opening, &self.myself, &mut self.children).await.map_err(internal)
     }
 
-    /// Shows what the node is part of.
+    /// Publishes the node's standing.
     fn show(&self) {
         let standing = match &self.part {
             Some(part) => Standing::Active(Arc::new(part.membership())),
@@ -499,7 +499,7 @@ impl State {
         Ok(place)
     }
 
-    /// Keeps whom to look for first after a restart.
+    /// Stores the managers to contact first after a restart.
     fn remember(&self, managers: Vec<(NodeId, SocketAddr)>) {
         if managers.is_empty() || self.part.is_none() {
             return;
@@ -515,7 +515,7 @@ impl State {
         }
     }
 
-    /// Stops the part; its files stay.
+    /// Stops the part in the cluster; its files stay.
     async fn drop_part(&mut self) -> Result<(), ActorProcessingErr> {
         if let Some(part) = self.part.take() {
             part.end(&mut self.children).await?;
@@ -523,7 +523,7 @@ impl State {
         Ok(())
     }
 
-    /// Stops the part and removes everything that belonged to the cluster.
+    /// Stops the part in the cluster, and removes all files of the cluster.
     async fn forget(&mut self) -> Result<(), Refusal> {
         self.drop_part().await.map_err(internal)?;
         Store::wipe(&group::disk(&self.scope.env)).map_err(internal)?;
@@ -534,8 +534,8 @@ impl State {
         Ok(())
     }
 
-    /// What a failed init or join left behind is removed, but not the key that it asked with: asking again finds the
-    /// same node.
+    /// Removes what a failed init or join left behind, except the key of the signing request: asking again with it
+    /// finds the same node.
     async fn forget_unless_active(&mut self) -> Result<(), ActorProcessingErr> {
         if self.standing.borrow().membership().is_some() || matches!(*self.standing.borrow(), Standing::Broken(_)) {
             return Ok(());

@@ -1,4 +1,5 @@
-//! Which address to listen on and which to tell others, from what the daemon's flags, the request and the machine say.
+//! Choice of the node's two addresses, to listen on and to advertise, from the daemon's flags, the request and the
+//! machine.
 //!
 //! The docker CLI always sends `0.0.0.0:2377`, so that value counts as "not said": an explicit flag of the daemon wins
 //! over it, and an explicit value of the request wins over both. An interface may be named instead of an address.
@@ -7,37 +8,37 @@
 use essaim_model::Refusal;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-/// Swarm's port for everything between nodes.
+/// Default port for all traffic between nodes, the same as Swarm's.
 pub const PORT: u16 = 2377;
 
-/// An address of an interface of this machine.
+/// An address of a network interface of this machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InterfaceAddress {
-    /// The interface.
+    /// Name of the interface.
     pub interface: String,
-    /// One of its addresses.
+    /// One address of the interface.
     pub address: IpAddr,
 }
 
 /// The two addresses of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Chosen {
-    /// Where the port is bound.
+    /// Address that the port is bound to.
     pub listen: SocketAddr,
-    /// What others are told.
+    /// Address that other nodes are told.
     pub advertise: SocketAddr,
 }
 
-/// What was said about the addresses, empty where nothing was.
+/// The address flags of a command or request; an empty text means that the flag was not given.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Said<'a> {
-    /// Of `--listen-addr`.
+    /// Value of `--listen-addr`.
     pub listen: &'a str,
-    /// Of `--advertise-addr`.
+    /// Value of `--advertise-addr`.
     pub advertise: &'a str,
 }
 
-/// Chooses, or says what an operator has to say.
+/// Chooses the node's addresses; a refusal says which flag an operator has to give.
 pub fn choose(daemon: Said<'_>, request: Said<'_>, machine: &[InterfaceAddress]) -> Result<Chosen, Refusal> {
     let unsaid = |text: &str| text.is_empty() || text == "0.0.0.0:2377" || text == "0.0.0.0";
     let listen = if unsaid(request.listen) && !daemon.listen.is_empty() { daemon.listen } else { request.listen };
@@ -60,7 +61,7 @@ pub fn choose(daemon: Said<'_>, request: Said<'_>, machine: &[InterfaceAddress])
     Ok(Chosen { listen, advertise })
 }
 
-/// An address, with or without a port, or an interface of this machine.
+/// Parses an address, with or without a port, or the name of an interface of this machine.
 fn resolve(text: &str, port: u16, machine: &[InterfaceAddress], flag: &str) -> Result<SocketAddr, Refusal> {
     if let Ok(address) = text.parse::<SocketAddr>() {
         return Ok(address);
@@ -102,7 +103,7 @@ fn only_address(machine: &[InterfaceAddress]) -> Result<IpAddr, Refusal> {
     }
 }
 
-/// The addresses of this machine's interfaces, as they are now.
+/// The present addresses of this machine's interfaces.
 pub fn interfaces() -> Vec<InterfaceAddress> {
     let Ok(all) = nix::ifaddrs::getifaddrs() else { return Vec::new() };
     all.filter_map(|it| {

@@ -1,9 +1,12 @@
-//! What the parts of a node tell each other: a task that lives as long as the part, and decides nothing.
+//! The follower passes news between the parts of a node. It is a task that lives as long as the node's part in a
+//! cluster, and decides nothing.
 //!
-//! - What a manager said over the link (who the managers are, who was removed) goes to the endpoint's table.
-//! - A manager that the roster misses is told to the uplink, so that it need not wait for its link to break.
-//! - Whom this node accuses is told to the uplink, which tells its manager.
-//! - What a manager said this node is, that its certificate changed, and where the managers are, go to the root.
+//! - The managers and the removed nodes, as a manager said over the link, go to the endpoint's admission table.
+//! - A manager that the roster misses is reported to the uplink, so that the uplink need not wait for its link to
+//!   break.
+//! - The nodes that this node accuses are reported to the uplink, which tells its manager.
+//! - The root hears the node's place in the cluster as a manager told it, changes of the node's certificate, and the
+//!   managers' addresses.
 
 use crate::actor::Msg;
 use essaim_presence::endpoint::Endpoint;
@@ -21,10 +24,10 @@ pub(crate) async fn follow(endpoint: Endpoint, roster: RosterHandle, worker: Wor
     let (mut members, mut identity) = (roster.watch(), endpoint.identity());
     let linked = worker.linked();
     let mut known: Arc<[(NodeId, SocketAddr)]> = [].into();
-    // What the roster knows already, which may be this node alone.
+    // The roster's present value counts as news: it may contain this node alone.
     members.mark_changed();
     loop {
-        // Whoever holds the other end of one of these has ended: so has the part.
+        // When the other end of one of these channels has ended, the node's part in the cluster has ended.
         let message = tokio::select! {
             changed = told.changed() => match changed {
                 Ok(()) => (*told.borrow_and_update()).map(Msg::Told),
@@ -73,14 +76,14 @@ pub(crate) async fn follow(endpoint: Endpoint, roster: RosterHandle, worker: Wor
     }
 }
 
-/// Whether this node misses another one itself, or cannot know. What others say of a manager that it observes and hears
-/// drives it from no link: anybody can say so.
+/// Whether this node misses another node by its own observation, or cannot observe it. When this node observes a
+/// manager and hears it, the accusations of others do not make it leave its link: any node can accuse.
 fn misses(roster: &Roster, node: NodeId) -> bool {
     let accuses = roster.ballot.iter().any(|accusation| accusation.node == node);
     accuses || roster.get(node).is_none_or(|view| view.rtt.is_none())
 }
 
-/// Takes what a manager said into the table; what went wrong, if anything.
+/// Puts the managers and removed nodes that a manager named into the admission table; returns the error, if any.
 fn admit(endpoint: &Endpoint, said: &Managers) -> Option<String> {
     endpoint.set_managers(said.managers.clone());
     let table = Admission {

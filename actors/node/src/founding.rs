@@ -1,4 +1,4 @@
-//! How a cluster begins: its ids, its root of trust, and its first node, all drawn from this node's seed.
+//! Founding of a cluster: its ids, its root of trust and its first node, all drawn from this node's seed.
 
 use crate::request::InitRequest;
 use essaim_model::{
@@ -11,15 +11,15 @@ use essaim_transport::trust::{Authority, Grant, Identity, Key, Serial, SigningRe
 use essaim_wire::{ClusterId, Generation, Index, Lineage, Reachability, Role, Timestamp};
 use std::net::SocketAddr;
 
-/// A cluster that nobody knows of yet.
+/// A new cluster that was drawn and not yet stored or started.
 pub(crate) struct Founded {
-    /// Who its first node is.
+    /// Identity of the first node.
     pub(crate) identity: Identity,
-    /// Its first change.
+    /// First change of the cluster's log.
     pub(crate) founding: Founding,
 }
 
-/// Draws a cluster. Nothing is kept or changed.
+/// Draws a new cluster. Nothing is stored or changed.
 pub(crate) fn found(
     env: &Env,
     keep: &Keep,
@@ -78,7 +78,7 @@ pub(crate) fn found(
             since: now,
             unsteady: false,
             departure: None,
-            // The first of a group has the number 1, by which its store begins.
+            // The first manager of a group has the number 1, with which its store begins.
             manager: Some(ManagerStatus { raft_id: 1, voter: true }),
             key_digest,
             loopback: 0,

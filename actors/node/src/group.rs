@@ -1,4 +1,4 @@
-//! The store of a node: how it reaches the other managers, and who serves its lanes.
+//! The Raft store of a manager: where its files are, how it reaches the other managers, and how its lanes are served.
 
 use essaim_presence::endpoint::Endpoint;
 use essaim_store::{OpenError, Peers, Pipe, Start, Store, StoreConfig};
@@ -10,18 +10,18 @@ use futures::future::BoxFuture;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-/// Where the store's files lie in the node's folder.
+/// Name of the store's folder below the node's folder.
 const FOLDER: &str = "raft";
 
-/// How a store is to be opened.
+/// How a store is opened.
 pub(crate) enum Opening {
-    /// As `Start` says.
+    /// Open the store as this `Start` says.
     Start(Start),
-    /// With what is on disk, alone: the others are gone for good.
+    /// Open the files on disk as a group of one: the other managers are gone for good.
     Force,
 }
 
-/// The folder of the store.
+/// The folder of the store's files.
 pub(crate) fn disk(env: &Env) -> Arc<dyn Disk> {
     folder(&env.disk, FOLDER)
 }
@@ -53,9 +53,9 @@ pub(crate) async fn open(
     Ok(store)
 }
 
-/// Hands over leadership, closes the store, and serves its lanes no more.
+/// Hands over leadership, closes the store, and stops serving its lanes.
 pub(crate) async fn close(endpoint: &Endpoint, store: &Store) {
-    // Without anybody to hand over to, the group elects somebody else in its own time.
+    // When no other manager can take over, the group elects a leader after its election timeout.
     let _ = store.hand_over().await;
     for lane in Store::LANES {
         endpoint.unserve(lane);
@@ -63,7 +63,7 @@ pub(crate) async fn close(endpoint: &Endpoint, store: &Store) {
     store.close().await;
 }
 
-/// Lanes to other managers, for the store.
+/// Opens lanes to other managers for the store.
 struct Lanes(Endpoint);
 
 impl Peers for Lanes {
@@ -75,7 +75,7 @@ impl Peers for Lanes {
     }
 }
 
-/// A lane of the store.
+/// Serves one lane of the store.
 struct Served {
     lane: Lane,
     store: Store,

@@ -1,4 +1,4 @@
-//! The handle: all that others hold of a node.
+//! The handle through which other code controls and observes a node.
 
 use crate::actor::{Msg, Root};
 use crate::request::{Farewell, InitRequest, JoinRequest};
@@ -17,53 +17,56 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 
-/// How long a manager that leaves waits to be let go by the group: a few commits, and an election in between.
+/// Upper bound on the time that a leaving manager waits for the group to release it: a few commits, and an election in
+/// between.
 const STEP_DOWN_MAX: Duration = Duration::from_secs(10);
 
-/// How long init and join may take: a join asks several nodes in turn.
+/// Upper bound on the duration of init and join: a join asks several nodes in turn.
 const CHANGE_DEADLINE: Duration = Duration::from_secs(40);
 
-/// How long a node may take to stop: its tasks may take their grace.
+/// Upper bound on the time that a node takes to stop: its tasks may take their grace.
 const FAREWELL_DEADLINE: Duration = Duration::from_secs(60);
 
-/// How long a manager may take to become part of the group before `join` says that it goes on by itself.
+/// Upper bound on the time until a joining manager votes; after it `join` returns and says that the admission
+/// continues.
 const GROUP_DEADLINE: Duration = Duration::from_secs(20);
 
-/// How long a new cluster may take to know of itself: one election, one link and three commits, as a rule 0.3 s.
+/// Upper bound on the time until a new cluster shows its own node as ready: one election, one link and three commits,
+/// as a rule 0.3 s.
 const READY_DEADLINE: Duration = Duration::from_secs(5);
 
-/// Makes a face, an actor that shows the node to somebody, from its handle.
+/// Makes a face from the node's handle: an actor that shows the node to clients, such as the API.
 pub type Face = Box<dyn FnOnce(Handle) -> ChildSpec + Send + Sync>;
 
-/// What a node is made of beside its `Env`.
+/// The parts of a node beside its `Env`.
 pub struct Parts {
-    /// What was said when the daemon was started.
+    /// Hostname and address flags of the daemon.
     pub settings: Settings,
-    /// What runs tasks. The first is the default of a cluster that this node makes.
+    /// Engines that run tasks. The first is the default of a cluster that this node founds.
     pub engines: Vec<Arc<dyn Engine>>,
-    /// Who shows the node.
+    /// Actors that show the node to clients, such as the API.
     pub faces: Vec<Face>,
 }
 
-/// What was said when the daemon was started.
+/// Hostname and address flags with which the daemon was started.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// The machine's name, and the first label of every path.
+    /// The machine's name, which is also the first label of every actor's path.
     pub hostname: String,
-    /// Of `--listen-addr`; empty when not said.
+    /// Value of `--listen-addr`; empty when the flag was not given.
     pub listen: String,
-    /// Of `--advertise-addr`; empty when not said.
+    /// Value of `--advertise-addr`; empty when the flag was not given.
     pub advertise: String,
 }
 
-/// A node. Clones are the same node.
+/// Handle on a node. Clones are handles on the same node.
 #[derive(Clone)]
 pub struct Handle {
     pub(crate) root: ActorRef<Msg>,
     pub(crate) shared: Arc<Shared>,
 }
 
-/// What is known of a node without asking it.
+/// The facts of a node that can be read without asking its root actor.
 pub(crate) struct Shared {
     pub(crate) scope: Scope,
     pub(crate) hostname: String,
@@ -75,7 +78,7 @@ pub(crate) struct Shared {
 /// A node does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// Its files cannot be used.
+    /// The node's files cannot be used.
     #[error(transparent)]
     Keep(#[from] KeepError),
     /// A face could not be started.
@@ -83,28 +86,28 @@ pub enum StartError {
     Actor(String),
 }
 
-/// Starts a node. If its disk says that it has a part in a cluster, it takes it up again.
+/// Starts a node. When its disk has a part in a cluster, the node takes that part up again.
 pub async fn start(env: Env, parts: Parts) -> Result<Handle, StartError> {
     Root::start(env, parts).await
 }
 
 impl Handle {
-    /// What the node is part of.
+    /// The node's standing now: inactive, active in a cluster, or broken.
     pub fn standing(&self) -> Standing {
         self.shared.standing.borrow().clone()
     }
 
-    /// The same, as it changes.
+    /// Watches the node's standing: the present value, and every later one.
     pub fn standings(&self) -> watch::Receiver<Standing> {
         self.shared.standing.clone()
     }
 
-    /// Requests to the cluster; or why not here.
+    /// The handle for requests to the cluster; a refusal says why this node takes none.
     pub fn control(&self) -> Result<Control, Refusal> {
         self.shared.standing.borrow().control()
     }
 
-    /// The same node, which says of its part in a cluster whatever `standing` does: for tests of what shows a node.
+    /// A handle on the same node that shows another standing: for tests of what shows a node.
     #[cfg(feature = "fixtures")]
     pub fn that_stands(&self, standing: watch::Receiver<Standing>) -> Self {
         let Shared { scope, hostname, engines, generation, .. } = &*self.shared;
@@ -113,12 +116,12 @@ impl Handle {
         Self { root: self.root.clone(), shared: Arc::new(shared) }
     }
 
-    /// What happened on this node, and its tree.
+    /// The node's journal, with its tree of actors.
     pub fn journal(&self) -> &Journal {
         &self.shared.scope.journal
     }
 
-    /// What the nodes show of themselves: of the whole cluster, or outside of one of this node.
+    /// The view of the whole cluster; outside of a cluster, of this node alone.
     pub fn view(&self) -> View {
         match self.shared.standing.borrow().membership() {
             Some(membership) => membership.view.clone(),
@@ -126,7 +129,7 @@ impl Handle {
         }
     }
 
-    /// Its place in the tree, its clock and its disk.
+    /// The root's scope: its place in the tree, its clock and its disk.
     pub fn scope(&self) -> &Scope {
         &self.shared.scope
     }
@@ -136,31 +139,31 @@ impl Handle {
         &self.shared.hostname
     }
 
-    /// Which start of the daemon this is.
+    /// The number of this start of the daemon.
     pub fn generation(&self) -> Generation {
         self.shared.generation
     }
 
-    /// What runs its tasks.
+    /// The engines that run this node's tasks.
     pub fn engines(&self) -> &[Arc<dyn Engine>] {
         &self.shared.engines
     }
 
-    /// The engine of services that name none, in a cluster that this node makes.
+    /// The engine of services that name none, in a cluster that this node founds.
     pub fn default_engine(&self) -> EngineKind {
         self.shared.engines.first().map_or(EngineKind::Process, |engine| engine.kind())
     }
 
     /// Begins a cluster with this node as its first manager.
     pub async fn init(&self, request: InitRequest) -> Result<NodeId, Refusal> {
-        // A cluster that `apply` would refuse to found is not begun at all.
+        // Settings that `apply` would refuse are refused before anything is begun.
         request.spec.check()?;
         let node = self.ask(|reply| Msg::Init(Box::new(request), reply), CHANGE_DEADLINE).await?;
         self.until_ready().await;
         node
     }
 
-    /// Has this node join a cluster. Returns when it is a node of it; a manager, when it votes.
+    /// Has this node join a cluster. Returns when the node is part of the cluster; for a manager, when it votes.
     pub async fn join(&self, request: JoinRequest) -> Result<NodeId, Refusal> {
         let node = self.ask(|reply| Msg::Join(Box::new(request), reply), CHANGE_DEADLINE).await?;
         if node.is_ok() {
@@ -169,8 +172,8 @@ impl Handle {
         node
     }
 
-    /// Has this node leave its cluster. A manager only by `force`, and the group of managers lets it go first, where the
-    /// others can agree without it.
+    /// Has this node leave its cluster. A manager leaves only with `force`; the group releases it first, where the
+    /// other managers can agree without it.
     pub async fn leave(&self, force: bool) -> Result<(), Refusal> {
         if force {
             self.step_down().await;
@@ -178,8 +181,8 @@ impl Handle {
         self.ask(|reply| Msg::Leave { force, reply }, FAREWELL_DEADLINE).await?
     }
 
-    /// A manager that is about to leave says so, and waits until the group has let it go: a voter that is gone would count
-    /// for ever. What keeps it from that is written down, and keeps nobody from leaving.
+    /// Announces the departure of a manager, and waits until the group has released it, because a voter that is gone
+    /// would count towards the quorum for ever. A failure is recorded, and does not keep the node from leaving.
     async fn step_down(&self) {
         let Ok(control) = self.control() else { return };
         let note = |words: String| {
@@ -197,14 +200,14 @@ impl Handle {
         }
     }
 
-    /// Ends the node, and says how to the others.
+    /// Ends the node, and tells the other nodes how it ends.
     pub async fn farewell(&self, farewell: Farewell) {
-        // One that cannot answer has ended already.
+        // A root that cannot answer has ended already.
         let _ = self.ask(|reply| Msg::Farewell(farewell, reply), FAREWELL_DEADLINE).await;
         let _ = self.root.stop_and_wait(Some("farewell".into()), Some(FAREWELL_DEADLINE)).await;
     }
 
-    /// Waits until the node has ended by itself, and says that it did: its children failed too often, or it was told
+    /// Waits until the node has ended by itself, and returns the reason: its children failed too often, or it was told
     /// to stop. The journal of a daemon that still answers says more.
     pub async fn ended(&self) -> String {
         // The root has no parent; waiting for its end is the only way to hear of it.
@@ -227,17 +230,17 @@ impl Handle {
         }
     }
 
-    /// A new cluster is of use once its only manager leads, and knows of itself as a node that takes tasks.
+    /// Waits until a new cluster is usable: its only manager leads, and the state shows the node as ready for tasks.
     async fn until_ready(&self) {
         let Ok(control) = self.control() else { return };
         let node = control.store().node();
         let mut states = control.store().states();
         let ready = states.wait_for(|state| state.node(node).is_some_and(|node| node.is_ready()));
-        // What is asked too early is answered in words.
+        // After the deadline requests are refused in words until the cluster is ready.
         let _ = tokio::time::timeout(READY_DEADLINE, ready).await;
     }
 
-    /// A joined manager has its part in the group once the group has taken it in.
+    /// Waits until the group has admitted this node as a voter; a worker does not wait.
     async fn until_in_group(&self) -> Result<(), Refusal> {
         let in_group = async {
             let mut standings = self.standings();

@@ -1,5 +1,5 @@
-//! What stands while the node has a part in a cluster: its port, its roster, its worker, and on a manager its store
-//! and the manager's tree. They start in this order and stop in the reverse one.
+//! The part of a node in a cluster: its port, its roster, its worker, and on a manager its store and the manager's
+//! tree. They start in this order and stop in the reverse one.
 
 use crate::actor::Msg;
 use crate::follow;
@@ -26,24 +26,24 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What the node keeps so that it finds its place again after a restart.
+/// Addresses that the node stores to find its place in the cluster again after a restart.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub(crate) enum Place {
     /// The first format.
     V1 {
-        /// Where the port was bound.
+        /// Address that the port was bound to.
         listen: SocketAddr,
-        /// What others were told.
+        /// Address that other nodes were told.
         advertise: SocketAddr,
-        /// Whom to look for first: the managers, as last heard.
+        /// The managers as last heard, to contact first.
         managers: Vec<(NodeId, SocketAddr)>,
     },
 }
 
-/// The file of [`Place`].
+/// Name of the file that holds [`Place`].
 pub(crate) const PLACE: &str = "place";
 
-/// The folder of the worker's files.
+/// Name of the folder of the worker's files.
 pub(crate) const WORKER_FOLDER: &str = "worker";
 
 pub(crate) struct Part {
@@ -52,14 +52,14 @@ pub(crate) struct Part {
     pub(crate) worker: WorkerHandle,
     pub(crate) view: View,
     pub(crate) store: Option<Store>,
-    /// What a manager said this node is; `None` until it was linked.
+    /// The node's place in the cluster as a manager last told it; `None` before the first link.
     pub(crate) told: Option<Told>,
     advertise: SocketAddr,
     scope: Scope,
 }
 
 impl Part {
-    /// Opens the port and starts what every node has.
+    /// Opens the port and starts the actors that every node has.
     pub(crate) async fn begin(
         scope: &Scope,
         parts: &Parts,
@@ -83,7 +83,7 @@ impl Part {
         let this = Self { endpoint, roster, worker, view, store: None, told: None, advertise, scope: scope.clone() };
         for spec in [this.endpoint.spec(), this.roster.spec(), this.worker.spec()] {
             if let Err(why) = this.start(children, spec).await {
-                // Nothing half-started is left: the port is free for whoever tries again.
+                // Everything started so far is stopped, so that the port is free for the next try.
                 this.end(children).await.map_err(internal)?;
                 return Err(why);
             }
@@ -95,12 +95,12 @@ impl Part {
         Ok(this)
     }
 
-    /// Has the parts tell each other, and the root, what they hear.
+    /// Starts the follower, which passes news between the parts and to the root.
     pub(crate) fn follow(&self, root: ActorRef<Msg>) {
         tokio::spawn(follow::follow(self.endpoint.clone(), self.roster.clone(), self.worker.clone(), root));
     }
 
-    /// Takes up the node's part in the group of managers.
+    /// Takes up the node's part in the group of managers: opens the store, and starts the manager's tree.
     pub(crate) async fn take_up(
         &mut self,
         opening: Opening,
@@ -122,12 +122,12 @@ impl Part {
         };
         self.store = Some(store);
         let spec = ChildSpec::actor("manager", move |scope| (Manager, ManagerArguments { scope, ..arguments.clone() }));
-        // One that cannot be started now is tried again by its supervisor.
+        // When the manager's tree cannot be started now, its supervisor tries again.
         let _ = children.add(spec).await;
         Ok(())
     }
 
-    /// Gives up its part in the group; its files are kept.
+    /// Gives up the node's part in the group; its files stay.
     pub(crate) async fn give_up(&mut self, children: &mut Children) -> Result<(), Escalated> {
         stop(children, "manager").await?;
         if let Some(store) = self.store.take() {
@@ -136,7 +136,7 @@ impl Part {
         Ok(())
     }
 
-    /// Ends everything in reverse order; when it returns, the port and every file are free.
+    /// Ends all parts in reverse order; when it returns, the port and every file are free.
     pub(crate) async fn end(mut self, children: &mut Children) -> Result<(), Escalated> {
         self.give_up(children).await?;
         for name in ["worker", "roster", "endpoint"] {
@@ -146,7 +146,7 @@ impl Part {
         Ok(())
     }
 
-    /// The view of it for others.
+    /// The frozen view of this part for the node's standing.
     pub(crate) fn membership(&self) -> Membership {
         let identity = self.endpoint.identity();
         let identity = identity.borrow();
@@ -169,22 +169,22 @@ impl Part {
     }
 }
 
-/// Whether a manager speaks of a time that has passed: before what another manager said last, or before the commit
-/// that promoted this node, whose place in the log is its number in the group. A manager that lags behind, or was
-/// promoted a moment ago, would otherwise have a voter throw its log away, and with it what it has promised.
+/// Whether what a manager told is outdated. It is when it is older than what another manager told last, or older than
+/// the commit that promoted this node, whose place in the log is the node's number in the group. Otherwise a manager
+/// that lags behind, or was promoted a moment ago, could make a voter throw its log away, and its votes with it.
 pub(crate) fn is_old_news(told: &Told, before: Option<&Told>, own: Option<(Lineage, u64)>) -> bool {
     before.is_some_and(|before| before.lineage == told.lineage && told.index < before.index)
         || own.is_some_and(|(lineage, raft_id)| lineage == told.lineage && told.index.0 < raft_id)
 }
 
-/// How long a child may take to stop: its own children's deadlines together.
+/// Upper bound on the time that a child takes to stop: the sum of its own children's deadlines.
 const STOP_DEADLINE: Duration = Duration::from_secs(30);
 
 async fn stop(children: &mut Children, name: &str) -> Result<(), Escalated> {
     let cell = children.cell(name).cloned();
     children.remove(name).await?;
     if let Some(cell) = cell {
-        // After its deadline it is killed, and waiting ends too.
+        // The child is killed after its deadline, which also ends the wait.
         let _ = cell.wait(Some(STOP_DEADLINE)).await;
     }
     Ok(())

@@ -1,30 +1,30 @@
-//! What an operator asks of a node that is to have a part in a cluster, or none any more.
+//! Requests of an operator that give a node a part in a cluster, and the kinds of farewell.
 
 use essaim_model::{Availability, ClusterSpec};
 
-/// Begin a cluster.
+/// Request to begin a cluster.
 #[derive(Debug, Clone, Default)]
 pub struct InitRequest {
-    /// Of `--listen-addr`; empty when not said.
+    /// Value of `--listen-addr`; empty when the flag was not given.
     pub listen: String,
-    /// Of `--advertise-addr`; empty when not said.
+    /// Value of `--advertise-addr`; empty when the flag was not given.
     pub advertise: String,
     /// Whether this node takes tasks.
     pub availability: Availability,
     /// The cluster's settings.
     pub spec: ClusterSpec,
-    /// Go on with what this manager knows, alone: the others are gone for good.
+    /// Begin again as the only manager, with the state that this manager knows: the other managers are gone for good.
     pub force_new_cluster: bool,
 }
 
-/// Have a part in a cluster that exists.
+/// Request to join a cluster that exists.
 #[derive(Debug, Clone, Default)]
 pub struct JoinRequest {
-    /// Of `--listen-addr`; empty when not said.
+    /// Value of `--listen-addr`; empty when the flag was not given.
     pub listen: String,
-    /// Of `--advertise-addr`; empty when not said.
+    /// Value of `--advertise-addr`; empty when the flag was not given.
     pub advertise: String,
-    /// The join token.
+    /// Join token, which decides the node's role.
     pub token: String,
     /// Nodes to ask, `HOST:PORT` each; any node of the cluster will do.
     pub remotes: Vec<String>,
@@ -32,11 +32,11 @@ pub struct JoinRequest {
     pub availability: Availability,
 }
 
-/// How a daemon says goodbye.
+/// How a daemon ends, as the other nodes are told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Farewell {
-    /// It will be back soon, and its tasks go on: nothing is replaced meanwhile.
+    /// The daemon will be back soon and its tasks keep running, so nothing is replaced meanwhile.
     Restarting,
-    /// It stops, and its tasks with it: they are replaced at once.
+    /// The daemon and its tasks stop, so its tasks are replaced at once.
     Stopping,
 }

@@ -1,4 +1,4 @@
-//! What a node is part of, for whoever asks: a frozen view that changes as a whole.
+//! A node's standing: its part in a cluster, as a frozen view that changes as a whole.
 
 use essaim_manager::Control;
 use essaim_model::{Refusal, RefusalKind};
@@ -10,43 +10,43 @@ use essaim_worker::WorkerHandle;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-/// What a node is part of.
+/// Whether a node is part of a cluster, and its part.
 #[derive(Debug, Clone, Default)]
 pub enum Standing {
-    /// Of nothing.
+    /// The node is in no cluster.
     #[default]
     Inactive,
-    /// It was part of a cluster and cannot take its part up again; the words say why, and what to do.
+    /// The node was part of a cluster and cannot take its part up again; the text says why, and what to do.
     Broken(Arc<str>),
-    /// Of a cluster.
+    /// The node is part of a cluster.
     Active(Arc<Membership>),
 }
 
 /// A node's part in a cluster.
 #[derive(Debug, Clone)]
 pub struct Membership {
-    /// The node.
+    /// Id of the node.
     pub node: NodeId,
-    /// The cluster.
+    /// Id of the cluster.
     pub cluster: ClusterId,
-    /// What its certificate lets it do.
+    /// Role that the node's certificate says.
     pub role: Role,
-    /// Where others reach it.
+    /// Address at which other nodes reach this node.
     pub advertise: SocketAddr,
-    /// Its port.
+    /// The node's port, and its identity there.
     pub endpoint: Endpoint,
-    /// Who is alive.
+    /// Handle on the roster of live members.
     pub roster: RosterHandle,
-    /// What it runs.
+    /// Handle on the worker, which runs the node's tasks.
     pub worker: WorkerHandle,
-    /// What all nodes show of themselves.
+    /// Trees, journals and rosters of all nodes.
     pub view: View,
-    /// Requests to the cluster, on a manager that has taken up its part in the group.
+    /// Handle for requests to the cluster, on a manager that has taken up its part in the group.
     pub control: Option<Control>,
 }
 
 impl Standing {
-    /// Its part in a cluster, if it has one.
+    /// The node's part in a cluster; `None` when it has none.
     pub const fn membership(&self) -> Option<&Arc<Membership>> {
         match self {
             Self::Active(membership) => Some(membership),
@@ -54,7 +54,7 @@ impl Standing {
         }
     }
 
-    /// Requests to the cluster; or why not here, in Docker's words.
+    /// The handle for requests to the cluster; a refusal says why this node takes none, in Docker's words.
     pub fn control(&self) -> Result<Control, Refusal> {
         let refused = |text: &str| Err(Refusal::new(RefusalKind::NotManager, text));
         match self {
