@@ -1,10 +1,9 @@
-//! `/n/manager`: holds what a manager does for its cluster.
+//! `/n/manager`: the actor of a manager's work for its cluster.
 //!
-//! Parent: the node's root. Children: `node.X` for each node linked here (temporary: its node links again), `leader`
-//! while this manager leads.
-//! Hears: that a node opened a link; what was applied; how leadership stands. Says: marks to `node.X`.
-//! Dies: when `leader` failed too often. Leadership is given away first, so that another manager goes on; the root
-//! starts it again, and the linked nodes link again.
+//! Parent: the node's root. Children: `node.X` for each node linked here (temporary, because its node links again), and
+//! `leader` while this manager leads. Hears: that a node opened a link; what was applied; changes of leadership. Says:
+//! marks to `node.X`. Dies: when `leader` failed too often. It gives leadership away first, so that another manager
+//! goes on; the root starts it again, and the linked nodes link again.
 
 use crate::ballots::{Ballots, BallotsServer, tell_leader};
 use crate::leader;
@@ -28,57 +27,57 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinHandle;
 
-/// How often it looks whether there is a leader.
+/// Period of the check whether there is a leader.
 const LOOK: Duration = Duration::from_millis(250);
 
-/// For how many looks there may be no leader before the linked nodes are sent elsewhere: 1.5 s, which is three times
-/// what an election takes.
+/// Checks without a leader after which the linked nodes are sent to other managers: 1.5 s, which is three times what an
+/// election takes.
 const LEADERLESS_LOOKS: u32 = 6;
 
-/// From then on they are sent away every so many times as long: every 12 s.
+/// After this many rounds of [`LEADERLESS_LOOKS`], linked nodes are sent away once every so many rounds: every 12 s.
 const TIMES_RARE: u32 = 8;
 
-/// The least and the greatest time between two reports of a node.
+/// Lower and upper bound of the time between two reports of a node.
 const PACE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 
 /// Reports that a manager takes in a second from all of its nodes together; the pace follows from it.
 const REPORTS_A_SECOND: u32 = 2000;
 
-/// `/n/manager`.
+/// The actor `/n/manager`.
 #[derive(Debug)]
 pub struct Manager;
 
-/// What it is started with.
+/// Arguments of [`Manager`].
 #[derive(Clone)]
 pub struct ManagerArguments {
-    /// Its place.
+    /// Scope of the actor: its place in the tree, its clock and its journal.
     pub scope: Scope,
-    /// The store, open.
+    /// The open Raft store.
     pub store: Store,
     /// The node's endpoint.
     pub endpoint: Endpoint,
-    /// Who is alive.
+    /// Handle on the roster of live members.
     pub roster: RosterHandle,
 }
 
-/// What it hears.
+/// Messages to [`Manager`].
 #[derive(RactorMessage)]
 pub enum Msg {
     /// A node opened a link.
     Linked(Box<LaneStream>),
-    /// Something was applied.
+    /// The store applied an entry of the log.
     Applied(Happened),
-    /// The events between two looks were more than are kept: everything may have changed.
+    /// The actor fell behind the events that the store keeps: everything may have changed.
     Missed,
-    /// How leadership stands.
+    /// This manager's leadership changed.
     Leadership(Leadership),
-    /// Time to look whether there is a leader.
+    /// Check whether there is a leader.
     Look,
-    /// A child's delay is over.
+    /// The back-off of a child is over.
     Wake(Wake),
 }
 
-/// What it holds.
+/// State of [`Manager`].
 pub struct State {
     arguments: ManagerArguments,
     children: Children,
@@ -86,10 +85,10 @@ pub struct State {
     ballots: Ballots,
     teller: JoinHandle<()>,
     linked: BTreeMap<NodeId, Linked>,
-    /// Whose actor each name of a child is.
+    /// The node that each child's name belongs to.
     names: BTreeMap<String, NodeId>,
     leaderless: u32,
-    /// The term of the tree that was started.
+    /// The term for which the leader's tree was started.
     leads: Option<Term>,
     pace: Duration,
 }
@@ -163,7 +162,7 @@ impl Actor for Manager {
             }
             Ok(_) => Ok(()),
             Err(escalated) => {
-                // A leader whose tree keeps failing must not keep the lead.
+                // A leader whose tree keeps failing must not keep the leadership.
                 let _ = state.arguments.store.hand_over().await;
                 Err(escalated.into())
             }
@@ -179,19 +178,19 @@ impl Actor for Manager {
     }
 }
 
-/// Hands links of nodes to the actor.
+/// Serves the lane of links: hands each link that a node opens to the actor.
 struct Links(ActorRef<Msg>);
 
 impl Serve for Links {
     fn serve(self: Arc<Self>, _: PeerInfo, stream: LaneStream) -> BoxFuture<'static, ()> {
         Box::pin(async move {
-            // Dropping the stream tells the node that nobody is here.
+            // If the actor is gone, the stream is dropped, which tells the node to link elsewhere.
             let _ = self.0.cast(Msg::Linked(Box::new(stream)));
         })
     }
 }
 
-/// Follows what is applied, and tells the actor.
+/// Follows the store's events, and hands them to the actor.
 async fn follow(store: Store, actor: ActorRef<Msg>) {
     let mut events = store.events(store.state().applied().index);
     loop {
@@ -223,7 +222,7 @@ impl State {
     async fn link(&mut self, stream: LaneStream) -> Result<(), ActorProcessingErr> {
         let node = stream.peer.node;
         if self.is_own_farewell(node) {
-            // Dropping the stream sends it to another manager.
+            // Dropping the stream sends the node to another manager.
             return Ok(());
         }
         let name = self.child_name(node);
@@ -266,7 +265,7 @@ impl State {
         .temporary()
     }
 
-    /// A node's host name, or as much of its id as tells it apart where two share a name.
+    /// The name of a node's actor: its host name, with a part of its id where two nodes share a host name.
     fn child_name(&self, node: NodeId) -> String {
         let cluster = self.arguments.store.state();
         let name = cluster.node(node).map_or_else(|| node.to_string(), |it| it.name());
@@ -275,10 +274,11 @@ impl State {
         if has_twin { format!("{name}-{}", &node.to_string()[..6]) } else { name }
     }
 
-    /// Whether this is this machine's own worker, and this manager is to be one no longer. Once the group has let it
-    /// go it hears nothing more, so its own node must be told by another manager what it is from then on.
+    /// Whether the node is this machine's own worker and this manager is being demoted. Once the group has released
+    /// this manager, its store applies nothing more, so another manager must tell the node its place from then on.
     ///
-    /// It is about this part in the group: one that was promoted just now reads in the log that it was a worker.
+    /// Only a demotion of this number in the group counts: a manager that was promoted a moment ago replays log entries
+    /// in which it is still a worker.
     fn is_own_farewell(&self, node: NodeId) -> bool {
         let store = &self.arguments.store;
         let has_part = |place: ManagerStatus| place.raft_id == store.raft_id();
@@ -298,7 +298,7 @@ impl State {
                         && self.is_own_farewell(node.id)
                         && let Some(own) = self.linked.get(&node.id)
                     {
-                        // One that is gone links elsewhere anyhow.
+                        // An actor that has ended need not be told: its node links elsewhere in any case.
                         let _ = own.address.cast(NodeMsg::Detach("this manager is being demoted".into()));
                     }
                     if let (Some(old), None) = (old, new) {
@@ -329,7 +329,8 @@ impl State {
         match leadership {
             Leadership::Active(term) => {
                 if self.leads.is_some_and(|led| led != term) {
-                    // What it decided in an earlier term is void; its successor starts when it has ended.
+                    // The tree of the earlier term is stopped first: its decisions are void, and the new tree starts
+                    // when it has ended.
                     self.children.remove(leader::NAME).await?;
                 }
                 self.children.add(leader::spec(&self.arguments, &self.ballots, term)).await?;
@@ -341,7 +342,8 @@ impl State {
         Ok(())
     }
 
-    /// Without a leader nothing that a node reports is kept and nothing new is decided: it is better off elsewhere.
+    /// Sends the linked nodes to other managers when there is no leader: without one, no report is stored and nothing
+    /// new is decided here.
     fn look_for_a_leader(&mut self) {
         if self.arguments.store.leader().is_some() {
             self.leaderless = 0;
@@ -351,7 +353,7 @@ impl State {
         if is_time_to_send_away(self.leaderless) && !self.linked.is_empty() {
             self.arguments.scope.record(RecordKind::Raft, "no leader: the linked nodes are sent to other managers");
             for linked in self.linked.values() {
-                // One that is gone needs not be sent away.
+                // An actor that has ended need not be told.
                 let _ = linked.address.cast(NodeMsg::Detach("this manager has no leader".into()));
             }
         }
@@ -363,14 +365,15 @@ impl State {
             return;
         }
         for linked in self.linked.values() {
-            // One that starts just now has its pace already.
+            // An actor that is just starting has been given its pace already.
             let _ = linked.address.cast(NodeMsg::Pace(pace));
         }
     }
 }
 
-/// After so many looks without a leader, and again and again: a node may link here meanwhile, first of all this
-/// machine's own worker. Ever more rarely, since where no manager has a leader all this brings nobody further.
+/// Whether the linked nodes are sent away after this many checks without a leader. It happens again and again, because
+/// a node may link here meanwhile, first of all this machine's own worker. It happens ever more rarely, because moving
+/// helps no node when no manager has a leader.
 const fn is_time_to_send_away(looks: u32) -> bool {
     let times = looks / LEADERLESS_LOOKS;
     looks.is_multiple_of(LEADERLESS_LOOKS) && (times.is_power_of_two() || times.is_multiple_of(TIMES_RARE) && times > 0)
@@ -384,7 +387,7 @@ impl Linked {
     }
 }
 
-/// Has the endpoint judge by what is committed: who is a manager, and who was removed.
+/// Puts the committed managers and removed nodes into force as the endpoint's admission table.
 fn admit(arguments: &ManagerArguments) {
     let state = arguments.store.state();
     let Some(cluster) = state.cluster() else { return };
@@ -400,13 +403,13 @@ fn admit(arguments: &ManagerArguments) {
     }
 }
 
-/// Takes every node that was removed out of the roster; afterwards each is taken out when it is removed.
+/// Removes every removed node of the state from the roster; later removals follow as events.
 fn forget_removed(arguments: &ManagerArguments) {
     arguments.store.state().removed().for_each(|(node, _)| arguments.roster.remove(node));
 }
 
 fn pace(linked: usize) -> Duration {
-    // In steps of the least pace, so that one node more or less is seldom worth a word to all the others.
+    // The pace changes in steps of the lower bound, so that one node more or less seldom needs a message to all nodes.
     let steps = u32::try_from(linked).unwrap_or(u32::MAX).div_ceil(REPORTS_A_SECOND / 10);
     PACE.0.saturating_mul(steps).clamp(PACE.0, PACE.1)
 }

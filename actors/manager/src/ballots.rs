@@ -1,11 +1,11 @@
-//! Who is linked to some manager, and whom each node accuses: told by every node over its own link, and passed on by each
-//! manager to the one that leads.
+//! Ballots: which nodes are linked to some manager, and which nodes each of them accuses. Every node sends its ballot
+//! over its own link, and each manager passes the ballots of its nodes on to the leader.
 //!
-//! Votes move tasks, so nothing is believed of them but what a node says of itself over its link, and what another manager
-//! says of the nodes linked there. They are no part of the log: a new leader is told them anew, at once and whole. What
-//! changes follows on the same stream, so a vote is at the leader one message after it is at the manager.
+//! Votes move tasks, so the only source of a node's ballot is that node's own link, or another manager for the nodes
+//! linked there. Ballots are no part of the log: a new leader is sent all of them at once. Changes follow on the same
+//! stream, so a vote reaches the leader one message after it reached the manager.
 //!
-//! Nothing is queued: what a slow leader was not told yet is read from the table when it takes more.
+//! There is no queue: a slow leader is sent the table's present content when it reads again.
 
 use bincode::{Decode, Encode};
 use essaim_policy::liveness::Ballots as Votes;
@@ -20,26 +20,26 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 
-/// Accusations of one node that are kept. A detector makes no more ([`essaim_membership::BALLOT_MAX`]); what a node says
-/// beyond them is not heard.
+/// Accusations that are kept of one node at most. A detector makes no more ([`essaim_membership::BALLOT_MAX`]); further
+/// accusations are ignored.
 pub(crate) const ACCUSATIONS_MAX: usize = essaim_membership::BALLOT_MAX;
 
 /// Nodes in one message to the leader: with all their accusations it is some 100 KiB.
 const NODES_IN_A_MESSAGE: usize = 64;
 
-/// How long to wait before a leader that could not be told is called again, and how often to look whether another one
-/// leads: a new leader waits for votes before it moves a task.
+/// Wait before a leader that could not be reached is called again, and between checks whether another manager leads: a
+/// new leader waits for votes before it moves a task.
 const AGAIN_AFTER: Duration = Duration::from_millis(50);
 
-/// One node, as a manager tells the leader.
+/// One node's ballot, as a manager sends it to the leader.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub(crate) struct Told {
     pub(crate) node: NodeId,
-    /// Whom it accuses; `None` when its link has ended.
+    /// The nodes that it accuses; `None` when its link has ended.
     pub(crate) accusations: Option<Vec<Accusation>>,
 }
 
-/// The table of one manager. Clones are the same.
+/// The ballots that one manager knows. Clones share one table.
 #[derive(Debug, Clone)]
 pub(crate) struct Ballots {
     table: Arc<Mutex<Table>>,
@@ -49,7 +49,7 @@ pub(crate) struct Ballots {
 #[derive(Debug, Default)]
 struct Table {
     nodes: BTreeMap<NodeId, Held>,
-    /// Numbers the links and streams, so that the end of an old one takes nothing of a new one.
+    /// Numbers the links and streams, so that the end of an old link does not remove the ballot of a new one.
     sources: u64,
 }
 
@@ -59,7 +59,7 @@ struct Held {
     accusations: Arc<[Accusation]>,
 }
 
-/// Where something was said: a link of this manager, or the stream of another.
+/// The origin of a ballot: a link of this manager, or the stream of another manager.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Source {
     number: u64,
@@ -71,28 +71,28 @@ impl Ballots {
         Self { table: Arc::default(), changed: watch::Sender::new(0) }
     }
 
-    /// A link of this manager (`is_own`), or a stream of another.
+    /// A new source: a link of this manager (`is_own`), or a stream of another manager.
     pub(crate) fn source(&self, is_own: bool) -> Source {
         let mut table = self.table.lock();
         table.sources += 1;
         Source { number: table.sources, is_own }
     }
 
-    /// A node said hello on a link. What it has accused on the same link stands.
+    /// A node said hello on a link. A ballot that it has already sent on the same link stays.
     pub(crate) fn greet(&self, source: Source, node: NodeId) {
         if self.table.lock().nodes.get(&node).is_none_or(|held| held.source != source) {
             self.set(source, node, &[]);
         }
     }
 
-    /// A node is linked, and accuses these.
+    /// Stores the ballot of a linked node.
     pub(crate) fn set(&self, source: Source, node: NodeId, accusations: &[Accusation]) {
         let accusations: Arc<[Accusation]> = accusations.iter().take(ACCUSATIONS_MAX).copied().collect();
         self.table.lock().nodes.insert(node, Held { source, accusations });
         self.mark();
     }
 
-    /// A node's link has ended.
+    /// Removes the ballot of a node whose link has ended.
     pub(crate) fn end(&self, source: Source, node: NodeId) {
         let mut table = self.table.lock();
         if table.nodes.get(&node).is_some_and(|held| held.source == source) {
@@ -102,7 +102,7 @@ impl Ballots {
         self.mark();
     }
 
-    /// Whatever was told there is told no longer.
+    /// Removes all ballots of this source.
     fn end_all(&self, source: Source) {
         self.table.lock().nodes.retain(|_, held| held.source != source);
         self.mark();
@@ -112,25 +112,25 @@ impl Ballots {
         self.changed.send_modify(|changes| *changes = changes.wrapping_add(1));
     }
 
-    /// All nodes that are linked anywhere, as far as this manager was told.
+    /// The ballots of all linked nodes that this manager knows.
     pub(crate) fn all(&self) -> Votes {
         self.table.lock().nodes.iter().map(|(node, held)| (*node, Arc::clone(&held.accusations))).collect()
     }
 
-    /// The nodes that are linked here.
+    /// The ballots of the nodes that are linked to this manager.
     fn own(&self) -> Votes {
         let table = self.table.lock();
         let own = table.nodes.iter().filter(|(_, held)| held.source.is_own);
         own.map(|(node, held)| (*node, Arc::clone(&held.accusations))).collect()
     }
 
-    /// Marks whenever something changed.
+    /// A counter that grows with every change of the table.
     pub(crate) fn changes(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()
     }
 }
 
-/// Takes in what other managers tell.
+/// Serves the `ballots` lane: stores the ballots that other managers send.
 pub(crate) struct BallotsServer(pub(crate) Ballots);
 
 impl Serve for BallotsServer {
@@ -149,7 +149,7 @@ impl Serve for BallotsServer {
     }
 }
 
-/// Forgets what was told by a stream when nobody reads it any more, however that came.
+/// Removes the ballots of a stream when its reader ends, in whatever way.
 struct EndsAll {
     source: Source,
     ballots: Ballots,
@@ -161,7 +161,7 @@ impl Drop for EndsAll {
     }
 }
 
-/// Tells whichever manager leads, for as long as somebody holds what this returns to.
+/// Sends this manager's ballots to the leader, whichever manager leads, until this future is dropped.
 pub(crate) async fn tell_leader(ballots: Ballots, store: Store, endpoint: Endpoint) {
     let mut leadership = store.leadership();
     let mut changes = ballots.changes();
@@ -184,7 +184,7 @@ pub(crate) async fn tell_leader(ballots: Ballots, store: Store, endpoint: Endpoi
     }
 }
 
-/// Tells one leader until it leads no longer, or the stream ends.
+/// Sends ballots to one leader until it no longer leads, or the stream ends.
 async fn tell(ballots: &Ballots, mut stream: LaneStream, store: &Store, leader: NodeId) {
     let mut changes = ballots.changes();
     let mut known = Votes::new();
@@ -211,7 +211,7 @@ async fn tell(ballots: &Ballots, mut stream: LaneStream, store: &Store, leader: 
                     Ok(()) => break,
                     Err(_) => return,
                 },
-                // The leader says nothing on it: whatever comes is its end.
+                // The leader sends nothing on this stream, so anything that comes is the stream's end.
                 _ = stream.recv.recv() => return,
                 () = tokio::time::sleep(AGAIN_AFTER) => (),
             }

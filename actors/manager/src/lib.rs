@@ -1,16 +1,16 @@
-//! Who acts on what the managers agreed on.
+//! The manager's work: it acts on the state that the managers have agreed on.
 //!
-//! On every manager: an actor for each node that is linked here, and the requests of operators. On the leader alone:
-//! the tree that reconciles, places, judges and signs. Everything decided here is a pure function of `policy`, over the
-//! state that the store publishes; everything done is a proposal.
+//! Every manager has an actor for each node that is linked to it, and serves the requests of operators. The leader
+//! alone has the tree that reconciles, places, judges and signs. Decisions are pure functions of `policy` over the
+//! state that the store publishes; actions are proposals.
 //!
 //! In suggested reading order:
 //!
-//! - [`control`]: requests of operators, one file a noun.
-//! - `actor`: `/n/manager`, which holds the others.
+//! - [`control`]: requests of operators, one file for each noun.
+//! - `actor`: `/n/manager`, the parent of the other actors.
 //! - `node`: one actor for each linked node.
-//! - `quorum`: whether the managers that are left could agree.
-//! - `reports`: what workers report, merged into few entries.
+//! - `quorum`: whether the remaining managers could agree.
+//! - `reports`: reports of workers, merged into few log entries.
 //! - `leader`: the leader's tree.
 
 mod actor;

@@ -1,4 +1,4 @@
-//! Whether managers can agree, as far as the records of the nodes tell.
+//! Whether managers can agree, judged by the reachability that the records of the nodes say.
 
 use essaim_model::State;
 use essaim_wire::{NodeId, Reachability};
@@ -9,7 +9,7 @@ pub(crate) fn agree_without(state: &State, id: NodeId) -> bool {
     reachable * 2 > others
 }
 
-/// How many of the managers other than this node are reachable, and how many there are.
+/// Number of reachable managers other than this node, and number of all managers other than this node.
 pub(crate) fn others(state: &State, id: NodeId) -> (usize, usize) {
     let others: Vec<_> = state.managers().filter(|node| node.id != id).collect();
     let reachable = others.iter().filter(|node| node.reachability == Reachability::Reachable).count();

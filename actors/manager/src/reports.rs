@@ -1,11 +1,12 @@
-//! What workers report, merged: while one proposal is under way, whatever comes is collected for the next.
+//! Reports of workers, merged: the reports that come while one proposal is under way go into the next.
 //!
-//! Nothing waits for company when nothing is under way, and a thousand workers that report at once cost a handful of
-//! entries. A report is answered when it is committed; one that was not is sent again by its worker.
+//! When no proposal is under way, a report is proposed at once, so a thousand workers that report at once cost a
+//! handful of entries. A report is answered when it is committed; a report that was not committed is sent again by its
+//! worker.
 //!
-//! A batch holds what fits into one proposal, by bytes. A report that is larger than [`ALONE_BYTES`] goes alone, in as many
-//! proposals as it takes, beside the batches: neither its size nor its time is another worker's. One that no proposal can
-//! hold is refused for itself.
+//! A batch is bounded by the bytes of one proposal. A report that is larger than [`ALONE_BYTES`] is proposed alone, in
+//! as many proposals as it takes, beside the batches, so that neither its size nor its duration delays other workers. A
+//! report that no proposal can hold is refused alone.
 
 use essaim_model::{Change, Observed, Refusal, RefusalKind, TaskId};
 use essaim_store::{PROPOSAL_BYTES_MAX, Store};
@@ -13,19 +14,19 @@ use essaim_wire::{NodeId, encoded_len};
 use std::sync::Arc;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
-/// How many reports may wait: one of each worker that a manager serves at most. More are refused, and sent again.
+/// Reports that may wait: one of each worker that a manager serves at most. More are refused, and sent again.
 const WAITING: usize = 4096;
 
-/// How many bytes of reports one proposal holds: three quarters of what it may have, the rest is for the change around
+/// Bytes of reports in one proposal at most: three quarters of the proposal's bound. The rest is for the change around
 /// each report and the proposal itself.
 const BATCH_BYTES: usize = PROPOSAL_BYTES_MAX / 4 * 3;
 
-/// A report of more bytes than this is not merged with others: a thousand tasks at once, about, of which the reports of
-/// other workers would have to wait.
+/// A report of more bytes than this, about a thousand tasks, is not merged with others: the reports of other workers
+/// would wait for it.
 const ALONE_BYTES: usize = 64 << 10;
 
-/// How many large reports are under way at the same time. More of them are refused, and sent again: at 4 MiB each, the
-/// most that a frame holds, they take 16 MiB.
+/// Large reports that are under way at the same time at most. More are refused, and sent again: at 4 MiB each, the most
+/// that a frame holds, they take 16 MiB.
 const ALONE_MAX: usize = 4;
 
 struct Waiting {
@@ -35,7 +36,7 @@ struct Waiting {
     kept: oneshot::Sender<Result<(), Refusal>>,
 }
 
-/// Where reports are handed in. Clones share one queue; the queue ends with the last of them.
+/// Queue of reports. Clones share it; it ends with the last of them.
 #[derive(Clone)]
 pub(crate) struct Reports {
     queue: mpsc::Sender<Waiting>,
@@ -44,7 +45,7 @@ pub(crate) struct Reports {
 }
 
 impl Reports {
-    /// Starts collecting for `store`.
+    /// Starts collecting reports for `store`.
     pub(crate) fn start(store: Store) -> Self {
         let (queue, waiting) = mpsc::channel(WAITING);
         tokio::spawn(collect(store.clone(), waiting));
@@ -64,7 +65,7 @@ impl Reports {
         answer.await.unwrap_or_else(|_| Err(busy()))
     }
 
-    /// Keeps a large report, part by part: what is said of one task does not depend on what is said of another.
+    /// Commits a large report part by part, because the parts about different tasks do not depend on each other.
     async fn keep_alone(&self, node: NodeId, tasks: Vec<(TaskId, Observed)>) -> Result<(), Refusal> {
         for reports in cut(tasks)? {
             self.store.change(vec![Change::Observe { node, reports }], None).await?;
@@ -73,8 +74,8 @@ impl Reports {
     }
 }
 
-/// Cuts a report into parts that fit a proposal each. Refused when one task alone is more than that: whoever says so much
-/// of a task would be refused whatever else is in the report.
+/// Cuts a report into parts that fit a proposal each. Refused when the observation of one task alone does not fit: it
+/// would be refused in every report.
 fn cut(tasks: Vec<(TaskId, Observed)>) -> Result<Vec<Vec<(TaskId, Observed)>>, Refusal> {
     let (mut parts, mut part, mut bytes) = (Vec::new(), Vec::new(), 0);
     for report in tasks {
@@ -108,7 +109,7 @@ async fn collect(store: Store, mut waiting: mpsc::Receiver<Waiting>) {
             batch.into_iter().map(|it| (Change::Observe { node: it.node, reports: it.tasks }, it.kept)).unzip();
         let kept = store.change(reports, None).await.map(|_| ());
         for answer in answers {
-            // A worker whose link is gone sends it again.
+            // A worker whose link has ended sends its report again.
             let _ = answer.send(kept.clone());
         }
     }
@@ -146,7 +147,7 @@ mod tests {
 
     #[test]
     fn a_full_batch_of_small_reports_fits_a_proposal() {
-        // Many workers with little to say: the change around each report counts as well.
+        // Many small reports: the change around each report counts towards the proposal's bytes, too.
         let tasks = vec![report(1, 40)];
         let each = encoded_len(&tasks);
         let count = BATCH_BYTES / each;

@@ -1,20 +1,20 @@
-//! Settings of the cluster, and its join tokens.
+//! Requests about the cluster's settings and its join tokens.
 
 use super::Control;
 use essaim_model::{Change, ClusterSpec, Refusal};
 use essaim_wire::{Index, Role};
 
-/// Which join tokens to replace.
+/// Selection of the join tokens to replace.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Rotate {
-    /// That of workers.
+    /// Replace the join token of workers.
     pub worker: bool,
-    /// That of managers.
+    /// Replace the join token of managers.
     pub manager: bool,
 }
 
 impl Control {
-    /// Sets the cluster's settings, as read at `expect`, and replaces join tokens.
+    /// Sets the cluster's settings if they are still those read at `expect`, and replaces join tokens.
     pub async fn update_cluster(&self, expect: Index, spec: ClusterSpec, rotate: Rotate) -> Result<(), Refusal> {
         let mut changes = vec![Change::SetCluster { expect, spec }];
         for (role, wanted) in [(Role::Worker, rotate.worker), (Role::Manager, rotate.manager)] {

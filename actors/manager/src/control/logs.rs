@@ -1,8 +1,8 @@
-//! Lines of the tasks of a service, from wherever they ran.
+//! Log lines of a service's tasks, from the nodes on which the tasks ran.
 //!
-//! Each task is asked at its own node over the `logs` lane, some dozens of them at the same time; the lines come out as
-//! they arrive, and a node that does not answer is named in place of its lines. A reader that falls behind slows down its
-//! own sources: nothing is kept here beyond one frame a lane.
+//! Each task is asked at its own node over the `logs` lane, some dozens of them at the same time. The lines come out as
+//! they arrive, and a node that does not answer is named in place of its lines. A reader that falls behind slows down
+//! its own sources (flow control): this manager holds at most one frame per lane.
 
 use super::Control;
 use essaim_model::{Refusal, Task, TaskId};
@@ -13,51 +13,51 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc};
 
-/// How many frames may wait for the reader: one for each source that is ahead of it, and no more.
+/// Frames that may wait for the reader, from all sources together.
 const FRAMES_WAITING: usize = 16;
 
-/// How many tasks are read to their end at the same time, for one reader: a service remembers thousands of tasks, and each
-/// lane is a stream here and a file there.
+/// Tasks that are read to their end at the same time for one reader: a service remembers thousands of tasks, and each
+/// lane is a stream here and a file at its node.
 const LANES_MAX: usize = 64;
 
-/// How many tasks one reader follows. Each takes a lane for as long as it runs, so these cannot take turns.
+/// Tasks that one reader follows at most. Each takes a lane for as long as it runs, so these cannot take turns.
 const FOLLOWED_MAX: usize = 256;
 
-/// How long a node may take to begin its answer.
+/// Upper bound on the wait until a node begins its answer.
 const OPEN_DEADLINE: Duration = Duration::from_secs(5);
 
-/// Which lines.
+/// Selection of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LogsQuery {
-    /// Lines of standard output.
+    /// Include lines of standard output.
     pub stdout: bool,
-    /// Lines of standard error.
+    /// Include lines of standard error.
     pub stderr: bool,
-    /// Only lines after this.
+    /// Only lines after this time.
     pub since: Option<Timestamp>,
     /// Only the last so many lines of each task.
     pub tail: Option<u64>,
-    /// Go on with what comes.
+    /// Continue with new lines.
     pub follow: bool,
 }
 
-/// A line, and whose it is.
+/// A log line with its task and node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TaskLine {
-    /// The task.
+    /// Task that wrote the line.
     pub task: TaskId,
-    /// Where it ran.
+    /// Node on which the task ran.
     pub node: NodeId,
-    /// What it wrote, or what went wrong instead (on standard error).
+    /// The line that the task wrote, or the error in its place (on standard error).
     pub line: LogLine,
 }
 
-/// Lines as they arrive; it ends when every task's lines have.
+/// Log lines as they arrive; the stream ends when the lines of every task have ended.
 pub type LogStreamOf = mpsc::Receiver<Vec<TaskLine>>;
 
 impl Control {
-    /// The lines of these tasks. One that was never given to a node has none. Of more tasks than can be followed the
-    /// further ones are read to their present end, and a line says so.
+    /// The log lines of these tasks. A task that was never assigned to a node has none. When `follow` names more tasks
+    /// than can be followed, the further tasks are read to their present end, and a line says so.
     pub fn logs(&self, tasks: &[Arc<Task>], query: LogsQuery) -> Result<LogStreamOf, Refusal> {
         let (lines, reader) = mpsc::channel(FRAMES_WAITING);
         let turns = Arc::new(Semaphore::new(LANES_MAX));
@@ -90,7 +90,7 @@ impl Control {
                     Ok(()) => return,
                 };
                 let line = LogLine { at: this.scope.utc(), stream: LogStream::Stderr, bytes: text.into_bytes() };
-                // A reader that is gone wants no apology.
+                // The reader may have gone, and then needs no error line.
                 let _ = lines.send(vec![TaskLine { task: id, node, line }]).await;
             });
         }

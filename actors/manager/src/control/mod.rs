@@ -1,10 +1,10 @@
-//! Requests of operators, one file a noun.
+//! Requests of operators: one file for each noun.
 //!
-//! [`Control`] is what the API holds: each method reads the state linearizably where the answer depends on it,
-//! proposes, and answers when the change is committed and this manager has applied it, so that whoever asked reads
-//! what they wrote. It is a handle and no actor: a request waits for the store and for nobody else's request.
+//! The API holds a [`Control`]. Each method reads the state linearizably where the answer depends on it, and proposes.
+//! It answers when the change is committed and this manager has applied it, so that clients read what they wrote.
+//! `Control` is a handle and no actor: a request waits for the store, and for no other request.
 //!
-//! What a request may not do is refused in Swarm's words where Swarm has words for it; clients look for them.
+//! A refusal uses Swarm's words where Swarm has words for it, because clients look for them.
 
 mod cluster;
 mod logs;
@@ -22,7 +22,7 @@ use essaim_system::Scope;
 use essaim_wire::Index;
 use std::sync::Arc;
 
-/// What operators may ask of a manager.
+/// Handle for the requests of operators to a manager.
 #[derive(Clone)]
 pub struct Control {
     store: Store,
@@ -31,23 +31,23 @@ pub struct Control {
 }
 
 impl Control {
-    /// Over this store, asking other nodes through this endpoint.
+    /// A handle over this store, which asks other nodes through this endpoint.
     pub const fn new(store: Store, endpoint: Endpoint, scope: Scope) -> Self {
         Self { store, endpoint, scope }
     }
 
-    /// The state as of now: whatever was acknowledged before this call is in it. Without a quorum it is refused
-    /// within a second, in words that say who is missing.
+    /// Reads the state linearizably: every change that was acknowledged before this call is in it. Without a quorum the
+    /// read is refused within a second, in words that name the missing managers.
     pub async fn read(&self) -> Result<Arc<State>, Refusal> {
         Ok(self.store.read().await?)
     }
 
-    /// The state as far as this manager has applied it, whether or not there is a quorum.
+    /// The state as far as this manager has applied it, with or without a quorum.
     pub fn last_known(&self) -> Arc<State> {
         self.store.state()
     }
 
-    /// What happened after `after`, a place in the log; the state's own for what happens from now on.
+    /// The events after this place in the log; the place of the present state gives all later events.
     pub fn events(&self, after: Index) -> Cursor {
         self.store.events(after)
     }

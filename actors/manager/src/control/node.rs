@@ -1,4 +1,4 @@
-//! What operators want of nodes.
+//! Requests of operators about nodes.
 
 use super::Control;
 use crate::quorum::{agree_without, others};
@@ -6,31 +6,33 @@ use essaim_model::{Change, Node, NodeSpec, Refusal, RefusalKind, State};
 use essaim_wire::{Generation, Index, NodeId, Reachability, Role};
 use std::time::Duration;
 
-/// How long a removal waits until the group has let a manager go: a few commits, and an election in between.
+/// Upper bound on the wait of a removal until the group has released the manager: a few commits, and an election in
+/// between.
 const LET_GO_MAX: Duration = Duration::from_secs(10);
 
 impl Control {
-    /// Sets what a node shall be, as read at `expect`.
+    /// Sets a node's spec if it is still the one read at `expect`.
     pub async fn update_node(&self, id: NodeId, expect: Index, spec: NodeSpec) -> Result<(), Refusal> {
         self.commit(vec![Change::SetNode { id, expect, spec }]).await.map(|_| ())
     }
 
-    /// Removes a node: its certificate is refused everywhere from then on. One that is not down only by `force`; a
-    /// manager that is down by `force` too, and the group lets it go first.
+    /// Removes a node: its certificate is refused everywhere from then on. A node that is not down is removed only with
+    /// `force`. A manager that is down also needs `force`, and the group releases it first.
     pub async fn remove_node(&self, id: NodeId, force: bool) -> Result<(), Refusal> {
         let state = self.read().await?;
         let node = state.node(id).ok_or_else(|| Refusal::not_found("node", id))?;
-        // Both tiers read "down" to an operator, and one that removes a node means it.
+        // An operator sees both states as "down", so both count as down for a removal.
         let is_down = matches!(node.reachability, Reachability::Unreachable | Reachability::Down);
         let is_manager = node.role == Role::Manager || (node.spec.role == Role::Manager && !node.has_left());
         if is_manager {
             self.let_go_of(&state, node, force && is_down).await?;
         }
-        // How long that is remembered follows from the certificates that were issued, and is for `apply` to say.
+        // `until` is only a lower bound: `apply` decides from the issued certificates how long the removal is
+        // remembered.
         self.commit(vec![Change::RemoveNode { id, until: self.scope.utc(), force }]).await.map(|_| ())
     }
 
-    /// Makes a manager that is to be removed a worker, and waits until the group has let it go. Refused with what to do
+    /// Demotes a manager that is to be removed, and waits until the group has released it. The refusal says what to do
     /// instead.
     async fn let_go_of(&self, state: &State, node: &Node, down_and_forced: bool) -> Result<(), Refusal> {
         let id = node.id;
@@ -63,8 +65,8 @@ impl Control {
         }
     }
 
-    /// Tells the managers that this manager is about to leave, so that the group lets it go. `Err` says why it cannot
-    /// be let go: it leaves as a voter then.
+    /// Announces that this manager is about to leave, so that the group releases it. `Err` says why the group cannot:
+    /// the manager then leaves as a voter.
     pub async fn announce_departure(&self, generation: Generation) -> Result<(), Refusal> {
         let (state, id) = (self.read().await?, self.store.node());
         let (reachable, left) = others(&state, id);

@@ -1,4 +1,4 @@
-//! Objects that have nothing but a spec: created, updated, removed, in the same way for every noun.
+//! Requests about objects that have nothing but a spec: create, update and remove, in the same way for every noun.
 
 use super::Control;
 use essaim_model::{Change, Noun, Put, Refusal};
@@ -12,7 +12,7 @@ impl Control {
         Ok(id)
     }
 
-    /// Gives an object a new spec, as read at `expect`.
+    /// Gives an object a new spec if its spec is still the one read at `expect`.
     pub async fn update_object<N: Noun>(&self, id: N::Id, expect: Index, spec: N) -> Result<(), Refusal> {
         let put = N::any_put(Put { id, expect: Some(expect), spec });
         self.commit(vec![Change::PutObject(Box::new(put))]).await.map(|_| ())

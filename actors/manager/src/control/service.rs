@@ -1,8 +1,8 @@
-//! Services: created, updated, rolled back, removed.
+//! Requests about services: create, update, roll back and remove.
 //!
-//! How a service fits the cluster is asked by `State::apply`, on the state that the change is made to
-//! (`model::apply::fit`). Asked here, where the request arrives, is only what the engines of this build honour: managers
-//! of several builds apply the same log, and must not judge an entry by what each of them happens to know.
+//! `State::apply` checks that a service fits the cluster, on the state that the change is made to
+//! (`model::apply::fit`). Checked here, where the request arrives, is only what the engines of this build honour:
+//! managers of several builds apply the same log, and must not judge an entry by what each of them happens to know.
 
 use super::Control;
 use essaim_model::service::support;
@@ -18,7 +18,7 @@ impl Control {
         Ok(id)
     }
 
-    /// Gives a service a new spec, as read at `expect`.
+    /// Gives a service a new spec if its spec is still the one read at `expect`.
     pub async fn update_service(&self, id: ServiceId, expect: Index, spec: ServiceSpec) -> Result<(), Refusal> {
         check_honoured(&*self.read().await?, &spec)?;
         self.commit(vec![Change::UpdateService { id, expect, spec: Some(Box::new(spec)) }]).await.map(|_| ())
@@ -35,7 +35,7 @@ impl Control {
     }
 }
 
-/// Refuses settings that the engine of the service does not honour, by name.
+/// Refuses settings that the service's engine does not honour, and names them.
 fn check_honoured(state: &State, spec: &ServiceSpec) -> Result<(), Refusal> {
     support::refusal(spec, state.engine_of(spec)).map_or(Ok(()), Err)
 }
