@@ -1,8 +1,8 @@
-//! Reads that are up to date, on any manager.
+//! Linearizable reads, on any manager.
 //!
-//! The leader confirms with a majority that it still leads, and says how far the log was committed when it was asked;
-//! whoever wants to read waits until its own state has come that far. Every attempt asks anew: an answer to an
-//! earlier one may be older than what somebody was told meanwhile (etcd's #20418). Readers that wait at the same time
+//! The leader confirms with a majority that it still leads, and returns the committed index at which it was asked (the
+//! read index); the reader waits until its own state has applied it. Every attempt asks anew: an answer to an earlier
+//! one may be older than what another client was told meanwhile (etcd's #20418). Readers that wait at the same time
 //! share a question that is asked after the last of them came ([`Rounds`]).
 
 use crate::error::ReadError;
@@ -18,11 +18,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::Mutex;
 
-/// How long a read is tried.
+/// Time for which a read is tried.
 const DEADLINE: Duration = Duration::from_secs(5);
 
 impl Store {
-    /// The state, at least as new as everything that was acknowledged to anybody before the call.
+    /// The state, at least as new as every change that was acknowledged to any client before the call.
     pub async fn read(&self) -> Result<Arc<State>, ReadError> {
         let effort = Effort::begin(self, DEADLINE);
         let index = loop {
@@ -63,20 +63,20 @@ impl Store {
     }
 }
 
-/// The questions of a store, one at a time: from which place in the log is a read up to date?
+/// Shared questions for the read index, of which a store asks one at a time.
 ///
-/// A reader takes the answer to a question that was asked after it came, whoever asked it, and never that of one that
-/// was under way already. So however many wait, they cost two questions.
+/// A reader takes the answer to any question that was asked after the reader came, and never the answer to a question
+/// that was already under way. So any number of waiting readers costs two questions.
 #[derive(Default)]
 pub(crate) struct Rounds {
     asked: AtomicU64,
-    /// The last question that was answered, and the answer. Locked while one is under way.
+    /// Number of the last answered question, and its answer. Locked while a question is under way.
     answered: Mutex<(u64, Option<Index>)>,
 }
 
 impl Rounds {
-    /// The answer to a question that is asked after this call: this one, unless another reader asks before its turn
-    /// comes. Safe to cancel: whoever waits behind it asks.
+    /// The answer to a question that is asked after this call: `asking`, unless another reader asks before its turn
+    /// comes. Safe to cancel: the next waiting reader asks then.
     pub(crate) async fn share(&self, asking: impl Future<Output = Option<Index>>) -> Option<Index> {
         let asked_before = self.asked.load(Ordering::SeqCst);
         let mut answered = self.answered.lock().await;

@@ -1,15 +1,15 @@
-//! Encryption at rest: what is written is sealed, what is read is opened, and damage is told apart from a wrong key.
+//! Encryption at rest: data is sealed when written and opened when read, and damage is told apart from a wrong key.
 //!
 //! A sealed record is a CRC-32 of what follows, a nonce, and the ciphertext of XChaCha20-Poly1305 with its tag. The
-//! nonce is 16 bytes drawn when the sealer is made and a counter, so it never repeats, not even for an entry that
-//! takes the place of a truncated one. What a record is (its table and place) is authenticated with it, so records
-//! cannot be exchanged. The key lies in a file of mode 0600 beside the log; autolock will wrap it.
+//! nonce is 16 bytes drawn when the sealer is created, and a counter, so that it never repeats, not even for an entry
+//! that takes the place of a truncated one. The identity of a record (its table and index) is authenticated with it, so
+//! records cannot be exchanged. The key is in a file of mode 0600 beside the log; autolock will wrap it.
 
 use chacha20poly1305::aead::{Aead, KeyInit, Payload};
 use chacha20poly1305::{Key, XChaCha20Poly1305, XNonce};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// What the checksum, the nonce and the tag add to a record.
+/// Bytes that the checksum, the nonce and the tag add to a record.
 pub(crate) const OVERHEAD: usize = CRC_LEN + NONCE_LEN + 16;
 const CRC_LEN: usize = 4;
 const NONCE_LEN: usize = 24;
@@ -19,31 +19,31 @@ const FILE_HEAD: &str = "essaim store key 1";
 /// Why a record could not be opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Damage {
-    /// Its bytes are not those that were written.
+    /// The record's bytes differ from those that were written.
     #[error("its checksum does not match its bytes")]
     Checksum,
-    /// Its bytes are whole, but the key is another, or the record is not the one that belongs here.
+    /// The record's bytes are sound, but the key is another, or the record is not the one that belongs here.
     #[error("it does not open with the key of this manager")]
     Key,
 }
 
-/// The secret that opens this manager's log and snapshots.
+/// Key of this manager's log and snapshots.
 #[derive(Clone)]
 pub(crate) struct Secret([u8; 32]);
 
 impl Secret {
-    /// A fresh one, of randomness that the caller draws.
+    /// A new key from random bytes that the caller draws.
     pub(crate) const fn new(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }
 
-    /// The contents of the key file.
+    /// The contents of the key file for this key.
     pub(crate) fn to_file(&self) -> String {
         let hex: String = self.0.iter().map(|byte| format!("{byte:02x}")).collect();
         format!("{FILE_HEAD}\n{hex}\n")
     }
 
-    /// The key in such a file, if it is one.
+    /// Parses the contents of a key file.
     pub(crate) fn from_file(text: &[u8]) -> Option<Self> {
         let mut lines = std::str::from_utf8(text).ok()?.lines();
         let (head, hex) = (lines.next()?, lines.next()?);
@@ -58,7 +58,7 @@ impl Secret {
     }
 }
 
-/// Seals and opens.
+/// Seals and opens records.
 pub(crate) struct Sealer {
     cipher: XChaCha20Poly1305,
     salt: [u8; SALT_LEN],

@@ -1,8 +1,8 @@
-//! The handle: one manager's part in the group, opened and closed as a whole.
+//! The handle on the store: one manager's part in the group, opened and closed as a whole.
 //!
-//! Opening reads and verifies everything on disk before openraft sees any of it, so damage is an error with words and
-//! not a panic later. Closing ends openraft first, then the writer, then the files: when it returns, another store
-//! can be opened on the same folder.
+//! Opening reads and verifies everything on disk before openraft sees any of it, so damage is an error with a text
+//! instead of a later panic. Closing ends openraft first, then the writer, then the files: when it returns, another
+//! store can be opened on the same folder.
 
 use crate::error::OpenError;
 use crate::events::Publisher;
@@ -37,67 +37,67 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 
-/// The number of the first manager of a history that was founded; a later one is the index of a commit.
+/// Group number of the first manager of a new history; the number of a later manager is the index of a commit.
 const FOUNDER: u64 = 1;
 
-/// What a store is opened with.
+/// Configuration of a store.
 #[derive(Clone)]
 pub struct StoreConfig {
-    /// This node.
+    /// Id of this node.
     pub node: NodeId,
-    /// Which start of its daemon this is: requests are numbered within it.
+    /// Generation of this node's daemon, within which requests are numbered.
     pub generation: Generation,
-    /// Where others reach this node: a hint, kept with its number in the group.
+    /// Address of this node for other managers: a hint, kept with its number in the group.
     pub addr: Option<SocketAddr>,
-    /// The store's own folder.
+    /// Disk of the store's own folder.
     pub disk: Arc<dyn Disk>,
-    /// Stamps proposals.
+    /// Clock by which proposals are dated.
     pub clock: Arc<dyn Clock>,
-    /// Election timeouts, the key of the log, nonces.
+    /// Seed of election timeouts, the key of the log, and nonces.
     pub seed: Seed,
-    /// How to reach other managers.
+    /// Way to the other managers.
     pub peers: Arc<dyn Peers>,
-    /// The highest level of the log that this node's program understands.
+    /// Highest level of the log that this node's program understands.
     pub level: Level,
 }
 
 /// How a store begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Start {
-    /// As the first manager of a new history.
+    /// Found a new history, as its first manager.
     Found {
-        /// The history.
+        /// Id of the new history.
         lineage: Lineage,
     },
-    /// As a manager that was just promoted: it waits to be taken into the group under this number.
+    /// Join as a manager that was just promoted, and wait to be added to the group under this number.
     Join {
-        /// The history.
+        /// Id of the group's history.
         lineage: Lineage,
-        /// Its number: the index of the commit that promoted it.
+        /// Number in the group: the index of the commit that promoted this manager.
         raft_id: u64,
     },
-    /// With what is on disk.
+    /// Resume with what is on disk.
     Resume,
 }
 
-/// The part in a group that a folder holds.
+/// Identity in a group that a folder contains.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Known {
-    /// The node it belongs to.
+    /// Node that the folder belongs to.
     pub node: NodeId,
-    /// Its number in the group.
+    /// The node's number in the group.
     pub raft_id: u64,
-    /// The history.
+    /// History of the group.
     pub lineage: Lineage,
 }
 
-/// One manager's part in the group. Clones are the same store.
+/// One manager's part in the group. Clones share it.
 #[derive(Clone)]
 pub struct Store {
     pub(crate) inner: Arc<Inner>,
 }
 
-/// What the clones share.
+/// Shared part of the clones of a store.
 pub(crate) struct Inner {
     pub(crate) config: StoreConfig,
     pub(crate) identity: Identity,
@@ -117,13 +117,13 @@ pub(crate) struct Inner {
 }
 
 impl Store {
-    /// What a folder holds, without opening it.
+    /// Reads the identity that a folder contains, without opening the store.
     pub fn known(disk: &Arc<dyn Disk>) -> Result<Option<Known>, OpenError> {
         let known = |Identity { node, raft_id, lineage }| Known { node, raft_id, lineage };
         Ok(identity::find(disk)?.map(known))
     }
 
-    /// Removes everything of a closed store: after a demotion, or when the node leaves.
+    /// Removes all files of a closed store, after a demotion or when the node leaves.
     pub fn wipe(disk: &Arc<dyn Disk>) -> std::io::Result<()> {
         for name in disk.list("")? {
             if name.starts_with("group-") { disk.remove_folder(&name)? } else { disk.remove(&name)? }
@@ -145,12 +145,12 @@ impl Store {
         if identity::find(&config.disk)? == Some(identity) {
             identity::expect_log(&config.disk, identity)?;
         } else {
-            // Whatever a crash left of an earlier attempt under this number was acknowledged to nobody.
+            // Files that a crash left of an earlier attempt under this number were never acknowledged.
             config.disk.remove_folder(&identity::name(identity))?;
         }
         let disk = Arc::clone(&config.disk);
         let store = Self::start(config, identity, sealer).await?;
-        // From here on there is a log, so that one that is missing later is known to be lost.
+        // From here on there is a log, so a missing log is known to be lost.
         let begun = match identity::keep(&disk, identity) {
             Ok(()) if identity.raft_id == FOUNDER => store.initialize().await,
             kept => kept.map_err(OpenError::Disk),
@@ -164,7 +164,7 @@ impl Store {
         }
     }
 
-    /// Makes this manager the only voter, unless the log says otherwise already.
+    /// Makes this manager the only voter, unless the log already has a membership.
     async fn initialize(&self) -> Result<(), OpenError> {
         let failed = |why: String| OpenError::Raft(why);
         if self.raft().is_initialized().await.map_err(|why| failed(why.to_string()))? {
@@ -245,9 +245,10 @@ impl Store {
             }
         };
 
-        // A node that is demoted and promoted again, or whose store is opened once more, does so in one generation:
-        // with the numbers of its former requests, new ones would have the answers of those. The clock counts from the
-        // start of the node, and no request takes less than a microsecond.
+        // A node that is demoted and promoted again, or whose store is opened again, stays in one generation: with the
+        // numbers of its former requests, new requests would get the outcomes of those. The clock counts from the start
+        // of the node, and no request takes less than a microsecond, so the time in microseconds is beyond every number
+        // used before.
         let first_request = config.clock.now().as_micros();
         let leadership = watch::Sender::new(Leadership::Off);
         let server = Server {
@@ -286,7 +287,7 @@ impl Store {
         Ok(store)
     }
 
-    /// Ends this manager's part, and lets go of every file. A leader should [`hand over`](Self::hand_over) first.
+    /// Ends this manager's part, and closes every file. A leader should [`hand over`](Self::hand_over) first.
     pub async fn close(&self) {
         if self.inner.closed.swap(true, Ordering::AcqRel) {
             return;
@@ -309,8 +310,8 @@ impl Store {
         self.inner.database.close();
     }
 
-    /// Waits until this manager's part has ended without being closed, and says why: its disk failed, or its state
-    /// turned out to differ from the leader's. The store is of no more use then; close it, and open it again.
+    /// Waits until this manager's part has ended without being closed, and returns why: its disk failed, or its state
+    /// differs from the leader's. The store is of no more use then; close it, and open it again.
     pub async fn failed(&self) -> String {
         let mut metrics = self.raft().metrics();
         let mut core_ended = false;
@@ -326,9 +327,9 @@ impl Store {
                         None => fatal.to_string(),
                     };
                 }
-                // It was closed: nothing failed, and nothing will.
+                // The store was closed: it did not fail, and will not.
                 _ if core_ended => std::future::pending().await,
-                // The end of the core is the last thing it reports, so one more look is enough.
+                // The end of the core is the last thing that its metrics report, so one more look is enough.
                 _ => core_ended = metrics.changed().await.is_err(),
             }
         }

@@ -1,11 +1,11 @@
-//! The time of the cluster: what changes are dated with, and what the leader's actors compare those dates with.
+//! Cluster time: the time by which changes are dated, and with which the leader's actors compare those dates.
 //!
-//! It follows the time of day of whoever leads, but it neither stands still nor jumps, because delays are counted
-//! from dates: beside a clock that somebody set it goes on at half the pace, or at half as much again, until the two
-//! agree. And it is never before what is dated already, by another manager whose clock was ahead.
+//! Cluster time follows the leader's time of day, but it neither stands still nor jumps, because delays are counted
+//! from dates: when the leader's clock was set, cluster time advances at half the pace, or at half as much again, until
+//! the two agree. It is never before a date that is in the state already, set by another manager whose clock was ahead.
 //!
-//! Whoever leads tells the others its time with every append, so that the next leader goes on from there, whatever its
-//! own clock says. One that has heard of no leader since it started has nothing to go by but its clock.
+//! The leader sends its time with every append, so that the next leader continues from there, whatever its own clock
+//! says. A manager that has heard of no leader since it started has only its own clock.
 
 use crate::store::Store;
 use essaim_system::env::Clock;
@@ -13,14 +13,14 @@ use essaim_wire::{Moment, Timestamp};
 use parking_lot::{Mutex, MutexGuard};
 use std::sync::Arc;
 
-/// The time of the cluster, as one manager tells it. Clones are the same.
+/// Cluster time as one manager knows it. Clones share it.
 #[derive(Clone)]
 pub(crate) struct ClusterTime {
     clock: Arc<dyn Clock>,
     told: Arc<Mutex<LastTime>>,
 }
 
-/// When the time was told last, and what it was.
+/// The cluster time that was last told or heard, with the moment of that.
 #[derive(Debug, Default)]
 struct LastTime(Option<(Moment, Timestamp)>);
 
@@ -29,12 +29,12 @@ impl ClusterTime {
         Self { clock, told: Arc::default() }
     }
 
-    /// The time now, if this is the newest date that is known.
+    /// Cluster time now; `dated` is the newest known date.
     pub(crate) fn now(&self, dated: Timestamp) -> Timestamp {
         self.told().now(self.clock.now(), self.clock.utc(), dated)
     }
 
-    /// Another manager leads, and it is so late there.
+    /// Takes over the cluster time of another manager that leads.
     pub(crate) fn hear(&self, there: Timestamp) {
         *self.told() = LastTime(Some((self.clock.now(), there)));
     }
@@ -45,7 +45,7 @@ impl ClusterTime {
 }
 
 impl LastTime {
-    /// The time of the cluster, by this machine's clocks and the newest date that is known.
+    /// Cluster time by this machine's clocks and the newest known date.
     fn now(&mut self, moment: Moment, utc: Timestamp, dated: Timestamp) -> Timestamp {
         let followed = self.0.map_or(utc, |(then, told)| {
             let passed = moment.saturating_since(then);
@@ -58,7 +58,7 @@ impl LastTime {
 }
 
 impl Store {
-    /// The time of the cluster: what a change that is proposed now is dated with.
+    /// Cluster time: a change that is proposed now gets this date.
     pub fn now(&self) -> Timestamp {
         self.inner.time.now(self.state().at())
     }

@@ -1,4 +1,4 @@
-//! What a store shows: the state and what becomes of it, who it is, who leads, whether a majority is there.
+//! What a store shows: its state and events, its identity, the leader, and whether there is a quorum.
 
 use crate::events::Cursor;
 use crate::leadership::Leadership;
@@ -18,37 +18,37 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
 
 impl Store {
-    /// The state as applied here; it may lag behind. For what is up to date see [`Store::read`].
+    /// The state as applied here; it may lag behind. For a linearizable read see [`Store::read`].
     pub fn state(&self) -> Arc<State> {
         self.inner.machine.publisher.state()
     }
 
-    /// The same, as it changes: the latest only.
+    /// Watches the state as applied here; a watcher sees the latest state only.
     pub fn states(&self) -> watch::Receiver<Arc<State>> {
         self.inner.machine.publisher.states()
     }
 
-    /// How far the log is applied here.
+    /// Watches the index up to which the log is applied here.
     pub fn applied(&self) -> watch::Receiver<Index> {
         self.inner.machine.publisher.applied()
     }
 
-    /// What happens after `after`, place by place. List the state first, and watch from its place.
+    /// The events after index `after`. List the state first, and watch from its index.
     pub fn events(&self, after: Index) -> Cursor {
         self.inner.machine.publisher.cursor(after)
     }
 
-    /// Whether this manager leads.
+    /// Watches whether this manager leads.
     pub fn leadership(&self) -> watch::Receiver<Leadership> {
         self.inner.leadership.subscribe()
     }
 
-    /// This node.
+    /// Id of this node.
     pub fn node(&self) -> NodeId {
         self.inner.config.node
     }
 
-    /// The history.
+    /// History of the group.
     pub fn lineage(&self) -> Lineage {
         self.inner.identity.lineage
     }
@@ -59,13 +59,14 @@ impl Store {
     }
 
     /// The node that leads. `None` also when this manager has not heard of its leader, or of a majority, lately: then
-    /// another may lead, or nobody.
+    /// another node may lead, or none.
     pub fn leader(&self) -> Option<NodeId> {
         self.known_leader().filter(|_| self.has_quorum())
     }
 
-    /// Whether this manager knows of a majority right now: it leads and was answered within the lease, or it heard its
-    /// leader within two. Without one it refreshes nobody's lease, and whoever is linked to it looks for another.
+    /// Whether this manager knows of a quorum right now: it leads and was answered within the lease, or it heard its
+    /// leader within two leases. Without a quorum a manager refreshes no node's lease, and nodes linked to it look for
+    /// another manager.
     pub fn has_quorum(&self) -> bool {
         if self.leads() {
             return self.is_leased();
@@ -74,12 +75,12 @@ impl Store {
         heard > Moment::START && self.clock().now().saturating_since(heard) < raft::LEASE * 2
     }
 
-    /// How many bytes of entries the log has taken in here, those included that it began with.
+    /// Bytes of entries that the log has taken in here, including those that were on disk at the start.
     pub fn log_written(&self) -> u64 {
         self.machine().log.grown()
     }
 
-    /// The latest term in which this manager has voted, or followed whom others elected: it is on disk.
+    /// The latest term in which this manager has voted, or followed an elected leader; it is on disk.
     pub fn voted(&self) -> Term {
         self.machine().log.voted()
     }
@@ -120,9 +121,9 @@ impl Store {
         self.inner.closed.load(Ordering::Acquire)
     }
 
-    /// Who led when this manager last heard of anybody: the one to ask first.
+    /// The last known leader, which is to be asked first.
     pub(crate) fn known_leader(&self) -> Option<NodeId> {
-        // Looked at and not copied: this is asked with every proposal.
+        // Borrowed instead of cloned, because this is asked with every proposal.
         let metrics = self.raft().metrics();
         let metrics = metrics.borrow_watched();
         let leader = metrics.current_leader?;
@@ -138,15 +139,16 @@ impl Store {
         self.raft().as_leader().is_ok()
     }
 
-    /// Whether it leads and a majority answered within the lease.
+    /// Whether this manager leads and a majority answered within the lease.
     pub(crate) fn is_leased(&self) -> bool {
         self.is_leased_within(raft::LEASE)
     }
 
-    /// Whether it leads and a majority answered within this time.
+    /// Whether this manager leads and a majority answered within this time.
     pub(crate) fn is_leased_within(&self, limit: Duration) -> bool {
         let Ok(leader) = self.raft().as_leader() else { return false };
-        // openraft notes a leader's own consent only when another manager answers; one that votes alone needs nobody's.
+        // openraft notes a leader's own consent only when another manager answers; a sole voter needs no other's
+        // answer.
         self.votes_alone() || leader.last_quorum_acked().is_some_and(|acked| acked.elapsed() < limit)
     }
 
@@ -156,14 +158,14 @@ impl Store {
         metrics.membership_config.voter_ids().eq([metrics.id])
     }
 
-    /// The voters: their numbers and nodes.
+    /// Group numbers and nodes of the voters.
     pub(crate) fn voters(&self) -> Vec<(u64, NodeId)> {
         let metrics = self.metrics();
         let node = |id: u64| metrics.membership_config.get_node(&id).map(|peer| (id, peer.node));
         metrics.membership_config.voter_ids().filter_map(node).collect()
     }
 
-    /// Waits until somebody else than `leader` leads, or nobody.
+    /// Waits until the leader is another one than `leader`, or there is none.
     pub(crate) async fn leader_changed(&self, leader: NodeId) {
         let mut metrics = self.raft().metrics();
         while self.known_leader() == Some(leader) {

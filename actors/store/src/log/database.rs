@@ -1,14 +1,14 @@
-//! The log in redb: one table of sealed entries by place, one of the few other values.
+//! The log in redb: one table of sealed entries by index, and one of the few other values.
 //!
-//! redb copies on write and syncs once a commit; after a power cut it finds the last commit whose checksums hold,
-//! so a torn group of entries is gone as a whole and was acknowledged to nobody. Whatever redb does return belongs to a
-//! commit that was whole, and may have been acknowledged. So on opening every page is checked and every entry is
-//! unsealed, and one that is not what was written is a reason not to start, wherever it stands: a manager that forgot
-//! what it acknowledged could let the group elect a leader without it. redb repairs what its check finds, so the
-//! finding is kept in the file, and a second start does not take the repaired file for a whole one.
+//! redb copies on write and syncs once per commit. After a power cut it finds the last commit whose checksums hold, so
+//! a torn group of entries is gone as a whole and was never acknowledged. Whatever redb returns belongs to a whole
+//! commit, and may have been acknowledged. So on opening, every page is checked and every entry is unsealed, and any
+//! entry that differs from what was written is a reason not to start: a manager that forgot what it acknowledged could
+//! let the group elect a leader without it. redb repairs what its check finds, so the finding is stored in the file,
+//! and a second start does not take the repaired file for a sound one.
 //!
-//! One thing cannot be told: after a power cut, a last commit that was acknowledged and rotted since looks like one
-//! that was torn. redb could tell them apart with two syncs for each commit, which would double the time of a write.
+//! One case cannot be detected: after a power cut, a last commit that was acknowledged and has rotted since looks like
+//! a torn one. redb could tell them apart with two syncs per commit, which would double the time of a write.
 
 use super::file::DatabaseFile;
 use super::{Found, LogBackend, LogError, Op};
@@ -29,23 +29,23 @@ const VALUES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("values");
 const VOTE: &str = "vote";
 const COMMITTED: &str = "committed";
 const PURGED: &str = "purged";
-/// What a check of the whole file has found, in words. Not sealed: it is no secret.
+/// Key under which the finding of a check of the whole file is stored, as text. Not sealed, as it is no secret.
 const DAMAGE: &str = "damage";
 
-/// redb's cache. The tail of the log is in memory anyway; this serves a follower that is far behind.
+/// Bytes of redb's cache. The tail of the log is in memory anyway; the cache serves a follower that is far behind.
 const CACHE_BYTES: usize = 8 << 20;
 
-/// The log in a database.
+/// The log in a redb database.
 pub(crate) struct LogDatabase {
-    /// `None` once closed.
+    /// The database; `None` once closed.
     database: RwLock<Option<Database>>,
     sealer: Arc<Sealer>,
-    /// For people: where the file is.
+    /// Path of the file, for people.
     place: String,
 }
 
 impl LogDatabase {
-    /// Opens the file `name`, which is made when it is not there. A file whose last commit is torn is repaired.
+    /// Opens the file `name`, which is created when it does not exist. A file whose last commit is torn is repaired.
     pub(crate) fn open(disk: &Arc<dyn Disk>, name: &str, sealer: Arc<Sealer>) -> Result<Self, LogError> {
         let place = place(disk, name);
         make_if_missing(disk, name)?;
@@ -53,7 +53,7 @@ impl LogDatabase {
         let refused = file.refused();
         let opened = guarded(|| {
             let mut database = builder().create_with_backend(file).map_err(|error| error.to_string())?;
-            // Walks every page against its checksum; a log is never much larger than a snapshot.
+            // Checks every page against its checksum; a log is never much larger than a snapshot.
             if !database.check_integrity().map_err(|error| error.to_string())? {
                 keep_damage(&database).map_err(|error| error.to_string())?;
                 return Err(BROKEN_PAGES.into());
@@ -63,17 +63,17 @@ impl LogDatabase {
         match opened {
             Ok(database) => Ok(Self { database: RwLock::new(Some(database)), sealer, place }),
             Err(why) => match refused.get() {
-                // Opening writes, too. What is there may be whole: nobody can tell before the disk takes it.
+                // Opening writes too. The log may be sound, which cannot be known while the disk refuses writes.
                 Some(refused) => Err(LogError::Disk(io::Error::other(format!("the log {place}: {refused}")))),
                 None => Err(LogError::Damaged(format!("the log {place} is damaged ({why})"))),
             },
         }
     }
 
-    /// Lets go of the file.
+    /// Closes the file.
     pub(crate) fn close(&self) {
         let database = self.database.write().take();
-        // redb tidies up as it goes, and has nobody to tell when the disk fails then.
+        // redb cleans up when it is dropped, and cannot report a disk that fails then.
         let _ = guarded(|| {
             drop(database);
             Ok(())
@@ -202,11 +202,11 @@ fn builder() -> Builder {
     builder
 }
 
-/// What is said of a file in which redb had to repair pages.
+/// Finding for a file in which redb had to repair pages.
 const BROKEN_PAGES: &str = "some of its pages are not what was written, and entries that this manager acknowledged may \
                             be gone";
 
-/// Writes into the file that it was damaged: its pages were repaired by the check, and would pass the next.
+/// Stores in the file that it was damaged: the check repaired its pages, so they would pass the next check.
 fn keep_damage(database: &Database) -> Result<(), redb::Error> {
     let write = database.begin_write()?;
     write.open_table(VALUES)?.insert(DAMAGE, BROKEN_PAGES.as_bytes())?;
@@ -214,8 +214,8 @@ fn keep_damage(database: &Database) -> Result<(), redb::Error> {
     Ok(())
 }
 
-/// Makes an empty log under another name, and renames it when it is whole: a power cut while a log is made leaves
-/// none, and not half of one.
+/// Creates an empty log under another name, and renames it when it is whole: a power cut in between leaves no log
+/// rather than half of one.
 fn make_if_missing(disk: &Arc<dyn Disk>, name: &str) -> Result<(), LogError> {
     if disk.list("")?.iter().any(|there| there == name) {
         return Ok(());
@@ -234,7 +234,7 @@ fn make_if_missing(disk: &Arc<dyn Disk>, name: &str) -> Result<(), LogError> {
     Ok(disk.rename(&draft, name)?)
 }
 
-/// What an entry is sealed as.
+/// The associated data with which the entry of this index is sealed.
 fn what(index: u64) -> [u8; 9] {
     let mut what = [b'e'; 9];
     what[1..].copy_from_slice(&index.to_le_bytes());
@@ -245,18 +245,18 @@ fn open<T>(sealed: Option<Vec<u8>>, unseal: impl FnOnce(&[u8]) -> Result<T, Stri
     sealed.as_deref().map(unseal).transpose()
 }
 
-/// Where a file of the store is, for people.
+/// Path of a file of the store, for people.
 pub(crate) fn place(disk: &Arc<dyn Disk>, name: &str) -> String {
     disk.path().map_or_else(|| name.to_owned(), |folder| folder.join(name).display().to_string())
 }
 
 thread_local! {
-    /// Whether a panic of this thread is about to become an error with words.
+    /// Whether a panic of this thread is about to be turned into an error.
     static GUARDED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// redb asserts what a sound file guarantees; on a damaged one that is a panic, and here an error. The words of the
-/// panic go into the error and nowhere else.
+/// Runs redb code and turns a panic into an error: redb asserts what a sound file guarantees, and panics on a damaged
+/// one. The text of the panic goes into the error only.
 fn guarded<T>(then: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
     static QUIET: Once = Once::new();
     QUIET.call_once(|| {

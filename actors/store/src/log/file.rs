@@ -1,5 +1,5 @@
-//! A redb database on a file of the node's [`Disk`](essaim_system::env::Disk), so that a simulated disk cuts below
-//! everything: what redb believes to be synced is lost or kept as that disk decides.
+//! A redb database on a file of the node's [`Disk`](essaim_system::env::Disk). A simulated disk thus sits below
+//! everything: it decides what is lost or kept of the data that redb has written.
 
 use essaim_system::env::DiskFile;
 use parking_lot::{Mutex, RwLock};
@@ -8,13 +8,13 @@ use std::fmt;
 use std::io;
 use std::sync::{Arc, OnceLock};
 
-/// The first thing that the disk refused, in words: what redb says of it reads as if the file were damaged.
+/// First error of the disk, as text. It is kept, because redb would report it as if the file were damaged.
 pub(crate) type Refused = Arc<OnceLock<String>>;
 
 /// The file, until the database closes it.
 pub(crate) struct DatabaseFile {
     file: RwLock<Option<Box<dyn DiskFile>>>,
-    /// redb grows the file and writes from several places; the length is asked for often.
+    /// Length of the file in bytes. It is kept because redb asks for it often, and grows the file from several places.
     len: Mutex<u64>,
     refused: Refused,
 }
@@ -25,7 +25,7 @@ impl DatabaseFile {
         Ok(Self { file: RwLock::new(Some(file)), len: Mutex::new(len), refused: Refused::default() })
     }
 
-    /// Where it is kept that the disk refused something.
+    /// Handle on the first error of the disk.
     pub(crate) fn refused(&self) -> Refused {
         Arc::clone(&self.refused)
     }
@@ -34,7 +34,7 @@ impl DatabaseFile {
         let file = self.file.read();
         match file.as_deref() {
             Some(file) => then(file).inspect_err(|why| {
-                // A file that ends too early is a damaged one.
+                // A file that ends too early is damaged; the disk did not refuse.
                 if why.kind() != io::ErrorKind::UnexpectedEof {
                     self.refused.get_or_init(|| why.to_string());
                 }

@@ -1,11 +1,11 @@
-//! The log on disk: votes, entries, and how far they are committed.
+//! The log on disk: votes, entries, and the committed index.
 //!
-//! [`LogBackend`] is all that is asked of whatever keeps it: read everything once, commit a group of operations as
-//! one, read a range. [`database`] does that with redb on a [`Disk`](essaim_system::env::Disk) file; [`writer`] is
-//! the one that commits: it drains its queue, commits once, and only then calls back, so a hundred waiting proposals
-//! cost one sync.
+//! [`LogBackend`] is the interface to the storage: read everything once, commit a group of operations atomically, read
+//! a range. [`database`] implements it with redb on a [`Disk`](essaim_system::env::Disk) file. [`writer`] is the only
+//! committer (group commit): it drains its queue, commits once, and only then calls back, so a hundred waiting
+//! proposals cost one sync.
 //!
-//! A backend sees bytes and places, no entries: those are frozen in `format`, and sealed before they are stored.
+//! A backend sees bytes and indices, not entries: entries are encoded by `format`, and sealed before they are stored.
 
 pub(crate) mod database;
 pub(crate) mod file;
@@ -15,53 +15,53 @@ use crate::format::{LogId, Vote};
 use std::io;
 use std::ops::Range;
 
-/// One change of the log. A group of them is committed in order, and as one.
+/// One change of the log. A group of changes is committed in order and atomically.
 #[derive(Debug, Clone)]
 pub(crate) enum Op {
-    /// Entries, encoded, at their places. They follow on what is there.
+    /// Appends encoded entries at these indices, directly after the present ones.
     Append(Vec<(u64, Vec<u8>)>),
-    /// Everything from this place on is void.
+    /// Removes all entries from this index on.
     TruncateFrom(u64),
-    /// Everything up to here is in a snapshot.
+    /// Removes all entries up to this one, which are in a snapshot.
     Purge(LogId),
-    /// A vote was promised.
+    /// Stores a promised vote.
     Vote(Vote),
-    /// So far the log is committed. It rides along, now and then, with a group that has another reason to sync.
+    /// Stores the committed index. It is written now and then, with a group that has another reason to sync.
     Committed(Option<LogId>),
 }
 
-/// What was found when the log was opened.
+/// Contents of the log when it was opened.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Found {
-    /// The last vote.
+    /// The last promised vote.
     pub(crate) vote: Option<Vote>,
-    /// How far the log was known to be committed.
+    /// The last entry that was known to be committed.
     pub(crate) committed: Option<LogId>,
-    /// How far it was purged.
+    /// The last entry that was purged.
     pub(crate) purged: Option<LogId>,
-    /// The entries, encoded, at their places, without a hole.
+    /// Encoded entries with their indices, without a gap.
     pub(crate) entries: Vec<(u64, Vec<u8>)>,
 }
 
 /// Why the log cannot be used; nothing in it was changed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LogError {
-    /// The disk did not answer.
+    /// The disk returned an error.
     #[error(transparent)]
     Disk(#[from] io::Error),
-    /// Something in the log is not what was written.
+    /// Part of the log differs from what was written.
     #[error("{0}")]
     Damaged(String),
 }
 
-/// Whatever keeps the log.
+/// Storage of the log.
 pub(crate) trait LogBackend: Send + Sync + 'static {
-    /// Everything, verified.
+    /// Reads and verifies the whole log.
     fn load(&self) -> Result<Found, LogError>;
 
-    /// Makes the operations durable, all or none, and returns when they are.
+    /// Commits the operations, all or none, and returns when they are durable.
     fn commit(&self, ops: &[Op]) -> io::Result<()>;
 
-    /// The committed entries with places in `range`, in order.
+    /// Reads the committed entries with indices in `range`, in order.
     fn read(&self, range: Range<u64>) -> io::Result<Vec<(u64, Vec<u8>)>>;
 }

@@ -1,8 +1,9 @@
-//! The one that commits. It drains what has queued up, commits it as one group, and calls back *after* the sync.
+//! The writer: the only committer of the log (group commit). It drains its queue, commits it as one group, and calls
+//! back *after* the sync.
 //!
-//! On a disk whose calls block this is a thread, so that no runtime thread waits for a disk; on a simulated one it is
-//! a task of the runtime, since a simulation has one thread and repeats. An error ends the writer: what a disk that
-//! failed once holds is anybody's guess, so everything later fails too, and the manager stops.
+//! On a disk whose calls block, the writer is a thread, so that no runtime thread waits for a disk. On a simulated disk
+//! it is a task of the runtime, since a simulation has one thread and must be repeatable. An error ends the writer: the
+//! contents of a disk that has failed once are unknown, so every later operation fails too, and the manager stops.
 
 use super::{LogBackend, Op};
 use essaim_system::env::Disk;
@@ -10,18 +11,18 @@ use std::io;
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 
-/// How many jobs may wait: with one batch of proposals each, more than a disk takes in a second.
+/// Jobs that may wait in the queue: with one batch of proposals each, more than a disk commits in a second.
 const QUEUE: usize = 1024;
 
-/// How many jobs one group takes at most, so that the first of them does not wait for ever.
+/// Jobs per group, so that the first of them does not wait for ever.
 const GROUP: usize = 1024;
 
-/// How far the log is committed is written with every so many groups only, and at the end: it costs a page of its own,
-/// and whoever starts again learns it from a leader. What is read of a manager that hears nobody is older by so many
-/// groups at most.
+/// Groups per write of the committed index, which is also written at the end. It costs a page of its own, and a
+/// restarted manager learns it from a leader. What is read from a manager without contact is older by at most this many
+/// groups.
 const COMMITTED_EVERY: u32 = 64;
 
-/// Called once, after the sync or with what went wrong.
+/// Callback of a job: called once, after the sync, or with the error.
 pub(crate) type Done = Box<dyn FnOnce(io::Result<()>) + Send>;
 
 enum Job {
@@ -29,7 +30,7 @@ enum Job {
     Close(oneshot::Sender<()>),
 }
 
-/// Hands work to the writer. Clones hand it to the same.
+/// Handle on the writer; clones share its queue.
 #[derive(Clone)]
 pub(crate) struct Writer {
     jobs: mpsc::Sender<Job>,
@@ -47,7 +48,7 @@ impl Writer {
         Ok(Self { jobs })
     }
 
-    /// Queues `ops`; `done` is called when they are durable, or never will be.
+    /// Queues `ops`; `done` is called when they are durable, or with an error when they never will be.
     pub(crate) async fn submit(&self, ops: Vec<Op>, done: Option<Done>) {
         if let Err(refused) = self.jobs.send(Job::Commit { ops, done }).await
             && let Job::Commit { done: Some(done), .. } = refused.0
@@ -66,7 +67,7 @@ impl Writer {
         answer.await.unwrap_or_else(|_| Err(closed()))
     }
 
-    /// Commits what is queued and ends the writer.
+    /// Commits all queued jobs and ends the writer.
     pub(crate) async fn close(&self) {
         let (told, answer) = oneshot::channel();
         if self.jobs.send(Job::Close(told)).await.is_ok() {
@@ -115,17 +116,17 @@ async fn run(mut queue: mpsc::Receiver<Job>, backend: Arc<dyn LogBackend>, disk:
     group.finish(&*backend);
 }
 
-/// What is committed together.
+/// The jobs that are committed together.
 #[derive(Default)]
 struct Group {
     ops: Vec<Op>,
-    /// The last that was heard of it, and how many groups ago it was written.
+    /// Latest committed index that is to be written; `unwritten` counts the groups since the last such write.
     committed: Option<Op>,
     unwritten: u32,
     done: Vec<Done>,
     jobs: usize,
     closing: Option<oneshot::Sender<()>>,
-    /// What went wrong earlier; from then on everything does.
+    /// First error of the backend; every later commit fails with it.
     failed: Option<String>,
 }
 
@@ -150,8 +151,8 @@ impl Group {
         }
     }
 
-    /// Commits, calls back, and says whether this was the end. How far the log is committed is not worth a sync of
-    /// its own: it waits for the next group.
+    /// Commits the group and calls back. Returns whether the writer was closed. A new committed index alone is not
+    /// worth a sync: it waits for the next group.
     fn commit(&mut self, backend: &dyn LogBackend) -> bool {
         self.jobs = 0;
         if let Some(told) = self.closing.take() {
@@ -170,7 +171,7 @@ impl Group {
         false
     }
 
-    /// Everything there is to write.
+    /// Commits the group together with the committed index.
     fn finish(&mut self, backend: &dyn LogBackend) {
         self.unwritten = 0;
         self.ops.extend(self.committed.take());
@@ -237,7 +238,7 @@ mod tests {
     async fn what_has_queued_up_is_one_group() {
         let backend = Arc::new(Counting::default());
         let writer = writer(&backend);
-        // The writer's task runs only when this one waits, so all three are queued before it looks.
+        // The writer's task runs only when this one waits, so all three jobs are queued before the writer looks.
         let all = futures::future::join_all((1..=3).map(|index| writer.commit(append(index)))).await;
         assert!(all.into_iter().all(|result| result.is_ok()));
         assert_eq!(*backend.groups.lock(), [3]);

@@ -1,10 +1,9 @@
-//! How long something is tried that needs a majority, and what is said when it fails.
+//! An effort: how long an operation that needs a majority is retried, and which error it ends with.
 //!
-//! An attempt ends in one of a few ways; most lead to another one, the same again. What ends the effort is time, of
-//! two kinds: the deadline, and the patience without any sign of a majority. A sign is a lease of this manager that
-//! holds, or a leader elsewhere that says it is at work. When patience runs out every voter is asked whether it is
-//! there. If a majority is, there is an election going on, and the effort goes on; if not, those that are missing
-//! are named.
+//! An attempt ends in one of a few ways, most of which lead to another attempt of the same operation. Two times bound
+//! the effort: the deadline, and the patience without any sign of a majority. A sign is a valid lease of this manager,
+//! or a leader elsewhere that says it is at work. When patience runs out, every voter is asked whether it is alive. If
+//! a majority is, an election is going on, and the effort continues; if not, the missing voters are named.
 
 use crate::error::{Missing, NoQuorum};
 use crate::format::lane::{Ask, LeaderReply};
@@ -16,50 +15,50 @@ use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-/// How long no majority may be seen before the voters are asked. An election may take longer: asking early costs a
-/// message each, and together with [`PING`], and with a sign that may be old already, it stays below the second that
-/// is promised.
+/// Time without a sign of a majority after which the voters are asked. An election may take longer: asking early costs
+/// one message per voter. Together with [`PING`], and with a sign that may be old already, it stays below the promised
+/// second.
 const PATIENCE: Duration = Duration::from_millis(450);
 
-/// A majority that answered longer ago than this is no sign: three heartbeats.
+/// Age up to which an answer of a majority is a sign of it: three heartbeats.
 pub(crate) const FRESH: Duration = Duration::from_millis(150);
 
-/// How long a voter may take to say that it is there.
+/// Time that a voter may take to answer a ping.
 pub(crate) const PING: Duration = Duration::from_millis(250);
 
-/// Between two attempts: short beside an election, long beside a message.
+/// Pause between two attempts: short compared to an election, long compared to a message.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// How an attempt ended.
+/// Outcome of one attempt.
 pub(crate) enum Attempt<T> {
-    /// It is done.
+    /// The operation succeeded.
     Done(T),
     /// Nothing happened; try again.
     Again,
-    /// It may have happened; try again, the same.
+    /// The operation may have happened; try again with the same request.
     Lost,
-    /// The store is closed or broken.
+    /// The store is closed or has failed.
     Closed(String),
 }
 
-/// Why the effort ended without success.
+/// Why an effort ended without success.
 #[derive(Debug)]
 pub(crate) enum Trouble {
-    /// No majority. `sent` when it may happen yet.
+    /// There is no quorum. `sent` says whether the operation may still happen.
     NoQuorum { why: NoQuorum, sent: bool },
-    /// A majority was there, and the deadline passed.
+    /// There was a majority, and the deadline passed.
     Late,
-    /// The store is closed or broken. `sent` when it may happen all the same, at the others.
+    /// The store is closed or has failed. `sent` says whether the operation may still happen on other managers.
     Closed { why: String, sent: bool },
 }
 
-/// One effort.
+/// One operation that needs a majority, over all its attempts.
 pub(crate) struct Effort<'s> {
     store: &'s Store,
     until: Moment,
-    /// When a majority was last seen to be there, or the effort began.
+    /// Time of the last sign of a majority, or of the beginning of the effort.
     sign: Mutex<Moment>,
-    /// Whether it may happen yet, although nobody said so.
+    /// Whether the operation may still happen without a confirmation.
     sent: AtomicBool,
 }
 
@@ -69,24 +68,24 @@ impl<'s> Effort<'s> {
         Self { store, until: now + deadline, sign: Mutex::new(now), sent: AtomicBool::new(false) }
     }
 
-    /// A majority is there.
+    /// Notes a sign of a majority.
     pub(crate) fn note_sign(&self) {
         *self.sign.lock() = self.store.clock().now();
     }
 
-    /// The question is on its way: from now on it may happen although nobody says so.
+    /// Notes that the request was sent: from now on a proposal may be applied without a confirmation.
     pub(crate) fn note_sent(&self, ask: &Ask) {
         if matches!(ask, Ask::Propose(_)) {
             self.sent.store(true, Ordering::Relaxed);
         }
     }
 
-    /// The same for a proposal at this manager; returns what was known before.
+    /// Notes the same for a proposal on this manager; returns the value from before.
     pub(crate) fn presume_sent(&self) -> bool {
         self.sent.swap(true, Ordering::Relaxed)
     }
 
-    /// It was turned away after all.
+    /// Restores that value after the proposal was refused before it got into the log.
     pub(crate) fn restore_sent(&self, sent: bool) {
         self.sent.store(sent, Ordering::Relaxed);
     }
@@ -96,9 +95,10 @@ impl<'s> Effort<'s> {
         self.store.clock().now().saturating_since(sign) < PATIENCE
     }
 
-    /// Ends when this manager leads no more, or has not heard of a majority for too long.
+    /// Waits until this manager no longer leads, or has not heard of a majority for too long.
     pub(crate) async fn lease_lost(&self) {
-        // What is under way may be answered yet, by the entry that a new leader replaces it with.
+        // Loss of the lease alone ends nothing: a proposal under way may still be answered, at the latest when a new
+        // leader replaces its entry.
         while self.store.leads() && self.is_patient() {
             if self.store.is_leased_within(FRESH) {
                 self.note_sign();
@@ -107,7 +107,7 @@ impl<'s> Effort<'s> {
         }
     }
 
-    /// One attempt, given up when patience runs out.
+    /// Makes one attempt, which is abandoned when patience runs out.
     pub(crate) async fn attempt<T>(&self, attempt: impl Future<Output = Attempt<T>>) -> Attempt<T> {
         tokio::select! {
             biased;
@@ -116,7 +116,7 @@ impl<'s> Effort<'s> {
         }
     }
 
-    /// What an attempt means: the end, or another one after a pause.
+    /// Weighs the outcome of an attempt: ends the effort, or lets it continue after a pause.
     pub(crate) async fn weigh<T>(&self, tried: Attempt<T>) -> ControlFlow<Result<T, Trouble>> {
         match tried {
             Attempt::Done(done) => return ControlFlow::Break(Ok(done)),
@@ -142,7 +142,7 @@ impl<'s> Effort<'s> {
         ControlFlow::Continue(())
     }
 
-    /// Ends when there was no sign of a majority for too long, or the deadline has passed.
+    /// Waits until there was no sign of a majority for too long, or the deadline has passed.
     async fn impatience(&self) {
         while self.is_patient() && self.store.clock().now() < self.until {
             tokio::time::sleep(PAUSE).await;
@@ -151,7 +151,7 @@ impl<'s> Effort<'s> {
 }
 
 impl Store {
-    /// Asks every voter whether it is there, and names those that are not.
+    /// Pings every voter, and names those that do not answer.
     pub(crate) async fn find_missing(&self) -> NoQuorum {
         let voters: Vec<NodeId> = self.voters().into_iter().map(|(_, node)| node).collect();
         let asked = voters.iter().filter(|node| **node != self.node()).map(|node| async {

@@ -1,8 +1,8 @@
-//! The Propose lane, both ends: asking the leader, and answering as one.
+//! The Propose lane, both ends: asking the leader, and answering as the leader.
 //!
-//! One stream carries one question at a time. While the leader works on it and a majority is there, it says so every
-//! fifth of a second: that is what the asker's patience lives on. A stream whose question was answered is kept for the
-//! next ([`Idle`]), since opening one takes a round trip of its own; one that was given up in the middle is dropped.
+//! One stream carries one question at a time. While the leader works on it and has a majority, it says so every fifth
+//! of a second, which renews the asker's patience. A stream whose question was answered is kept for the next one
+//! ([`Idle`]), since opening a stream takes a round trip; a stream that was abandoned in the middle is dropped.
 
 use super::PROPOSAL_BYTES_MAX;
 use super::effort::{Attempt, Effort, FRESH};
@@ -18,16 +18,16 @@ use essaim_wire::{Index, NodeId, Timestamp, decode, encode};
 use parking_lot::MutexGuard;
 use std::time::Duration;
 
-/// How often a leader says that it is at work.
+/// Interval at which a leader says that it is at work.
 const WORKING: Duration = Duration::from_millis(200);
 
-/// So many streams are kept for the next questions: what a busy manager asks at the same time, at a few KiB each.
+/// Streams kept for later questions: as many as a busy manager asks at the same time, at a few KiB each.
 const IDLE_MAX: usize = 64;
 
-/// How long a leader keeps at a question; longer than whoever asks.
+/// Time for which a leader works on a question: longer than the asker waits.
 const DEADLINE: Duration = Duration::from_secs(12);
 
-/// Streams to the leader with no question under way. Another leader has others.
+/// Streams to the present leader without a question under way.
 #[derive(Default)]
 pub(crate) struct Idle {
     leader: Option<NodeId>,
@@ -35,13 +35,13 @@ pub(crate) struct Idle {
 }
 
 impl Store {
-    /// Asks `leader` until it answers, is silent for too long, or leads no more. Without an answer it may have heard
-    /// the question all the same, once the lane was open.
+    /// Asks `leader` until it answers, stays silent for too long, or no longer leads. Once the lane was open, the
+    /// leader may have received the question even when no answer came.
     pub(crate) async fn ask_leader(&self, leader: NodeId, ask: Ask, effort: &Effort<'_>) -> Attempt<LeaderReply> {
         let forward = Forward { lineage: self.lineage(), ask };
         let bytes = encode(&forward);
         let asking = async {
-            // What was kept may have ended meanwhile; then the same question goes over a new one.
+            // A kept stream may have ended meanwhile; then the same question goes over a new one.
             while let Some(mut pipe) = self.take_idle(leader) {
                 effort.note_sent(&forward.ask);
                 match ask_over(&mut pipe, &bytes, effort).await {
@@ -87,7 +87,7 @@ impl Store {
         }
     }
 
-    /// Ends the streams that are kept.
+    /// Drops all kept streams.
     pub(crate) fn forget_idle(&self) {
         *self.idle() = Idle::default();
     }
@@ -96,21 +96,20 @@ impl Store {
         self.inner.idle.lock()
     }
 
-    /// Asks once, and takes the first answer.
+    /// Asks a manager once, and takes the first reply.
     pub(crate) async fn ask_once(&self, node: NodeId, ask: Ask) -> Option<LeaderReply> {
         let mut pipe = self.peers().open(node, Lane::Propose).await.ok()?;
         pipe.send.send_value(&Forward { lineage: self.lineage(), ask }).await.ok()?;
         pipe.recv.recv_value().await.ok()?
     }
 
-    /// Serves one stream of the Propose lane: one question after the other, until the asker or this store has no more
-    /// use for it.
+    /// Serves one stream of the Propose lane: one question after the other, until the asker or this store ends it.
     pub(crate) async fn serve_propose(&self, pipe: Pipe) -> Result<(), FrameError> {
         let Pipe { mut send, mut recv } = pipe;
         loop {
             let asked = tokio::select! {
                 biased;
-                // Whoever asks next finds the store that was opened in this one's place.
+                // The next asker finds the store that was opened in this one's place.
                 () = self.machine().publisher.closed() => return Ok(()),
                 asked = recv.recv_value() => asked?,
             };
@@ -125,7 +124,7 @@ impl Store {
                 tokio::select! {
                     biased;
                     told = &mut answering => break told,
-                    // An asker that goes away has dropped its end; whatever was begun is finished by the group.
+                    // The asker has dropped its end. A proposal that was begun is still finished by the group.
                     _ = recv.recv() => return Ok(()),
                     () = tokio::time::sleep(WORKING) => if self.is_leased_within(FRESH) {
                         send.send_value(&LeaderReply::Working).await?;
@@ -164,8 +163,8 @@ impl Store {
         }
     }
 
-    /// From which place a read is up to date, confirmed by a majority just now. `None` when this manager does not
-    /// lead, or cannot be sure.
+    /// The read index, confirmed by a majority just now. `None` when this manager does not lead, or cannot be sure that
+    /// it does.
     pub(crate) async fn read_index_here(&self) -> Option<Index> {
         const PATIENCE: Duration = Duration::from_millis(500);
         let reading = self.raft().get_read_log_id(openraft::raft::ReadPolicy::ReadIndex);
@@ -176,11 +175,11 @@ impl Store {
     }
 }
 
-/// A forwarded proposal with the date of the leader: the time of the cluster is the leader's, and the clock of a manager that
-/// was started a moment ago may be wrong by hours.
+/// Dates a forwarded proposal with the leader's time: cluster time is the leader's, and the clock of a manager that was
+/// started a moment ago may be wrong by hours.
 ///
-/// Refused when it is larger than a proposal may be, or cannot be read. The manager that forwards it checks that as well;
-/// but what is in the log every manager has to read, and a follower has to take in one message.
+/// Refused when the proposal is too large or cannot be decoded. The forwarding manager checks the same; the check is
+/// repeated because every manager has to decode the log, and a follower has to receive an entry in one message.
 fn dated(bytes: &[u8], now: Timestamp) -> Result<Bytes, Refusal> {
     let too_large = |bytes| Refusal::from(ProposeError::TooLarge { bytes });
     if bytes.len() > PROPOSAL_BYTES_MAX {
@@ -195,7 +194,7 @@ fn dated(bytes: &[u8], now: Timestamp) -> Result<Bytes, Refusal> {
     if dated.len() > PROPOSAL_BYTES_MAX { Err(too_large(dated.len())) } else { Ok(dated.into()) }
 }
 
-/// Puts one question on a stream, and waits for the answer.
+/// Sends one question on a stream, and waits for the reply.
 async fn ask_over(pipe: &mut Pipe, question: &[u8], effort: &Effort<'_>) -> Result<LeaderReply, FrameError> {
     pipe.send.send(question).await?;
     loop {

@@ -1,12 +1,12 @@
-//! How a change gets into the log, from any manager.
+//! Proposing: how a change gets into the log, from any manager.
 //!
-//! The manager that is asked numbers the request once; every retry sends the same, so it is applied once whatever
-//! happens on the way. On the leader it goes into openraft's batch, elsewhere over the Propose lane to the leader
-//! ([`lane`] is the other end), who dates it. The answer waits until the local state has the change: whoever asked reads
-//! its own writes.
+//! The manager that is asked numbers the request once. Every retry sends the same request, so it is applied once,
+//! whatever happens on the way. On the leader it goes into openraft's batch; elsewhere it goes over the Propose lane to
+//! the leader ([`lane`] is the other end), which dates it. The answer waits until the local state has the change, so
+//! that a caller reads its own writes.
 //!
-//! Nobody waits without a reason. [`effort`] keeps account of when a majority was last seen to be there: a slow disk
-//! is waited for, a missing majority is reported within a second, by name.
+//! No caller waits without a reason. [`effort`] tracks when a majority was last known to be there: a slow disk is
+//! waited for, and a missing majority is reported within a second, by name.
 
 pub(crate) mod effort;
 pub(crate) mod lane;
@@ -29,21 +29,21 @@ use openraft::impls::ProgressResponder;
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-/// How large one proposal may be, encoded: what a follower takes in one message with room to spare.
+/// Upper bound on an encoded proposal, in bytes: what a follower takes in one message with room to spare.
 pub const PROPOSAL_BYTES_MAX: usize = 1 << 20;
 
-/// How many proposals of one node are under way at most. The state remembers the outcomes of four times as many.
+/// Upper bound on the proposals of one node under way. The state remembers the outcomes of four times as many.
 pub(crate) const UNDER_WAY_MAX: usize = 256;
 
-/// A change that a majority works on is given up after so long; it may still be made.
+/// Time after which a change that a majority works on is given up; it may still be applied.
 const DEADLINE: Duration = Duration::from_secs(10);
 
 impl Store {
-    /// Proposes changes, all or nothing, and returns what became of them once the local state has it.
+    /// Proposes changes, all or nothing, and returns their outcome once the local state has it.
     ///
-    /// With a `fence` they are void under a leader of another term: that is how a leader's actor proposes.
+    /// With a `fence`, the changes are void under a leader of another term; a leader's actors propose in this way.
     pub async fn propose(&self, changes: Vec<Change>, fence: Option<Term>) -> Result<Outcome, ProposeError> {
-        // Before it is in the log: a manager that cannot read an entry has to stop.
+        // Checked before the changes are in the log, because a manager that cannot read an entry has to stop.
         if let Err(refusal) = self.state().check_level(&changes) {
             return Ok(Outcome::Refused(refusal));
         }
@@ -66,14 +66,14 @@ impl Store {
         };
         drop(permit);
         let (index, outcome) = done.map_err(propose_error)?;
-        // Only a manager that lags far behind takes long here, and then the change is made all the same.
+        // Only a manager that lags far behind takes long here, and then the change is applied all the same.
         match tokio::time::timeout(DEADLINE, self.wait_applied(index)).await {
             Ok(()) => Ok(outcome),
             Err(_) => Err(ProposeError::Unknown("This manager is still catching up with the others.".into())),
         }
     }
 
-    /// As [`Store::propose`], with whatever is not done as a refusal: for whoever passes it on to people.
+    /// As [`Store::propose`], with every failure as a refusal, for callers that pass it on to people.
     pub async fn change(&self, changes: Vec<Change>, fence: Option<Term>) -> Result<Index, Refusal> {
         match self.propose(changes, fence).await? {
             Outcome::Done(index) => Ok(index),
@@ -81,7 +81,7 @@ impl Store {
         }
     }
 
-    /// The same proposal as another request: only where that slip is planted.
+    /// The same proposal under a new request number; used only where that bug is planted.
     fn numbered_anew(&self, bytes: &Bytes) -> Bytes {
         match decode(bytes) {
             Ok(Command::Proposal(proposal)) => {
@@ -101,7 +101,7 @@ impl Store {
             return self.commit_here(bytes.clone(), fence, effort).await;
         }
         if fence.is_some() {
-            // It would be void: a fence is a term of this manager's own.
+            // The proposal would be void: a fence is a term in which this manager leads.
             let refusal = Refusal::new(RefusalKind::Precondition, "this manager no longer leads");
             return Attempt::Done((Index(0), Outcome::Refused(refusal)));
         }
@@ -116,7 +116,7 @@ impl Store {
         }
     }
 
-    /// Commits at this manager, which leads as far as it knows.
+    /// Commits a proposal on this manager, which leads as far as it knows.
     pub(crate) async fn commit_here(
         &self,
         bytes: Bytes,
@@ -147,7 +147,7 @@ impl Store {
                     Attempt::Done((Index(0), Outcome::Refused(refusal)))
                 }
                 _ => {
-                    // Turned away before it got into the log.
+                    // The proposal was refused before it got into the log.
                     effort.restore_sent(sent);
                     Attempt::Again
                 }

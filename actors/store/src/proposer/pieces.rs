@@ -1,22 +1,23 @@
-//! Cuts changes into proposals that fit, by their bytes.
+//! Splits changes into proposals that fit, by their size in bytes.
 //!
-//! A proposal is bounded ([`PROPOSAL_BYTES_MAX`]) and what a leader decides is not: ten thousand nodes can be lost at once.
-//! Changes that do not have to be made together are proposed one piece after the other ([`Store::change_in_pieces`]).
-//! Changes that do (a plan for one service, say) are cut by whoever makes them, with a [`Room`].
+//! A proposal is bounded ([`PROPOSAL_BYTES_MAX`]), and the changes that a leader decides are not: ten thousand nodes
+//! can be lost at once. Changes that do not have to be made together are proposed one piece after the other
+//! ([`Store::change_in_pieces`]). Changes that do (a plan for one service, say) are split by their maker, with a
+//! [`Room`].
 
 use super::PROPOSAL_BYTES_MAX;
 use crate::store::Store;
 use essaim_model::{Change, Refusal};
 use essaim_wire::{Term, encoded_len};
 
-/// The bytes of a proposal beside its changes (request, date, fence, length of the list; at most 61), with a margin.
+/// Bytes of a proposal beside its changes (request, date, fence, length of the list; at most 61), with a margin.
 const ENVELOPE: usize = 128;
 
-/// How many changes one proposal has at most. The store keeps 65,536 events for those that follow the log: a proposal
-/// that makes more at once would leave every one of them behind.
+/// Upper bound on the changes in one proposal. The store keeps 65,536 events for watchers: a proposal that makes more
+/// at once would leave every watcher behind.
 const CHANGES_MAX: usize = 10_000;
 
-/// What still fits into one proposal.
+/// Remaining room in one proposal.
 #[derive(Debug, Clone)]
 pub struct Room {
     bytes: usize,
@@ -29,7 +30,7 @@ impl Room {
         Self { bytes: PROPOSAL_BYTES_MAX - ENVELOPE, changes: CHANGES_MAX }
     }
 
-    /// Takes up the room of `change`. Says no, and takes up nothing, when it does not fit any more.
+    /// Takes up the room of `change`. Returns false, and takes up nothing, when the change does not fit.
     pub fn take(&mut self, change: &Change) -> bool {
         let bytes = encoded_len(change);
         let fits = bytes <= self.bytes && self.changes > 0;
@@ -47,8 +48,8 @@ impl Default for Room {
     }
 }
 
-/// Cuts changes into lists that fit a proposal each, in their order. A change that fits into no proposal at all is a
-/// list of its own: it alone is refused.
+/// Splits changes into lists that fit a proposal each, in order. A change that fits into no proposal is a list of its
+/// own, which alone is refused.
 pub fn pieces(changes: Vec<Change>) -> Vec<Vec<Change>> {
     let mut pieces = Vec::new();
     let mut piece = Vec::new();
@@ -59,7 +60,7 @@ pub fn pieces(changes: Vec<Change>) -> Vec<Vec<Change>> {
                 pieces.push(std::mem::take(&mut piece));
             }
             room = Room::new();
-            // One that does not fit an empty proposal either takes up all of it.
+            // A change that does not fit into an empty proposal either takes up all of it.
             if !room.take(&change) {
                 room = Room { bytes: 0, changes: 0 };
             }
@@ -74,7 +75,7 @@ pub fn pieces(changes: Vec<Change>) -> Vec<Vec<Change>> {
 
 impl Store {
     /// Proposes changes that need not be made together, in as few proposals as they fit into, one after the other. The
-    /// first refusal ends it: what was proposed before that is made, and the rest is not.
+    /// first refusal ends it: the pieces before it are applied, and the rest is not.
     pub async fn change_in_pieces(&self, changes: Vec<Change>, fence: Option<Term>) -> Result<(), Refusal> {
         for piece in pieces(changes) {
             self.change(piece, fence).await?;
@@ -94,7 +95,7 @@ mod tests {
         Change::WriteOffTask { id: TaskId::from_bits(id), why: "x".repeat(why) }
     }
 
-    /// As large as a proposal of these changes can become.
+    /// Upper bound on the encoded size of a proposal of these changes, in bytes.
     fn proposal_len(changes: &[Change]) -> usize {
         let request =
             RequestId { origin: NodeId::from_bits(u128::MAX), generation: Generation(u64::MAX), seq: u64::MAX };

@@ -1,4 +1,4 @@
-//! Between openraft's types and the frozen ones of `format`.
+//! Conversions between openraft's types and the frozen ones of `format`.
 
 use super::{Entry, LogId, Membership, Payload, SnapshotMeta, StoredMembership, Vote};
 use crate::format;

@@ -1,7 +1,7 @@
-//! The log as openraft wants it: readable as soon as it is appended, called back when it is durable.
+//! The log storage for openraft: an entry is readable as soon as it is appended, and called back when it is durable.
 //!
-//! The end of the log is held in memory, so followers that keep up and the state machine never touch the disk; what
-//! is older is read from the backend. Every write goes through the one [`Writer`], which keeps their order.
+//! The tail of the log is held in memory, so followers that keep up and the state machine never touch the disk; older
+//! entries are read from the backend. Every write goes through the one [`Writer`], which keeps their order.
 
 use super::convert::{entry, entry_in, log_id, log_id_in, vote, vote_in};
 use super::{Entry, LogId, Types, Vote};
@@ -20,13 +20,13 @@ use std::ops::{Bound, RangeBounds};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// How much of the end of the log is kept in memory: what a follower may lag behind without costing a read.
+/// Bytes of the log's tail kept in memory: as much as a follower may lag behind without costing a read.
 const TAIL_BYTES_MAX: usize = 16 << 20;
 
-/// How much goes into one message to a follower; far enough below the limit of a frame for one more entry.
+/// Bytes of entries per message to a follower: far enough below the limit of a frame for one more entry.
 const MESSAGE_BYTES_MAX: usize = 2 << 20;
 
-/// The log. Clones are the same log.
+/// Handle on the log; clones share it.
 #[derive(Clone)]
 pub(crate) struct LogStore {
     shared: Arc<Shared>,
@@ -36,9 +36,9 @@ struct Shared {
     backend: Arc<dyn LogBackend>,
     writer: Writer,
     tail: Mutex<Tail>,
-    /// Everything below this place is durable, so it may leave the memory.
+    /// Index below which every entry is durable, and so may be dropped from memory.
     durable: Arc<AtomicU64>,
-    /// Bytes appended since this log was opened, and those found then.
+    /// Bytes of the entries found when this log was opened, plus those appended since.
     grown: AtomicU64,
 }
 
@@ -48,15 +48,15 @@ struct Tail {
     committed: Option<LogId>,
     purged: Option<LogId>,
     last: Option<LogId>,
-    /// The place of the oldest entry on disk, or of the next to come.
+    /// Index of the oldest entry on disk, or of the next entry when there is none.
     oldest: u64,
-    /// The last entries, and how long each is.
+    /// The last entries, with the size of each in bytes.
     entries: VecDeque<(Entry, usize)>,
     bytes: usize,
 }
 
 impl LogStore {
-    /// The log that was found on disk.
+    /// Creates the log from what was found on disk.
     pub(crate) fn new(backend: Arc<dyn LogBackend>, writer: Writer, found: Found) -> io::Result<Self> {
         let mut tail = Tail {
             vote: found.vote.map(vote_in),
@@ -72,7 +72,7 @@ impl LogStore {
             grown += bytes.len() as u64;
             tail.push(entry_in(read)?, bytes.len());
         }
-        // How far the log was committed may have been written for entries that a torn end took along.
+        // The stored committed index may be beyond the last entry, if a torn end of the log took entries along.
         tail.committed = tail.committed.min(tail.last);
         let durable = tail.next();
         tail.shrink(durable);
@@ -81,17 +81,17 @@ impl LogStore {
         Ok(Self { shared: Arc::new(Shared { backend, writer, tail: Mutex::new(tail), durable, grown }) })
     }
 
-    /// How many bytes of entries were appended so far; only differences mean something.
+    /// Bytes of entries appended so far; only differences of this number are meaningful.
     pub(crate) fn grown(&self) -> u64 {
         self.shared.grown.load(Ordering::Relaxed)
     }
 
-    /// The entries from `start` to before `end` that there are.
+    /// The existing entries from `start` to before `end`.
     pub(crate) fn between(&self, start: u64, end: u64) -> io::Result<Vec<Entry>> {
         self.entries(start, end, usize::MAX)
     }
 
-    /// The term of the vote that is on disk.
+    /// The term of the vote on disk.
     pub(crate) fn voted(&self) -> Term {
         Term(self.tail().vote.map_or(0, |given| vote(&given).term))
     }
@@ -100,7 +100,7 @@ impl LogStore {
         self.shared.tail.lock()
     }
 
-    /// The entries from `start` to before `end` that there are; stops after the first that reaches `bytes_max`.
+    /// The existing entries from `start` to before `end`; stops after the entry that reaches `bytes_max`.
     fn entries(&self, start: u64, end: u64, bytes_max: usize) -> io::Result<Vec<Entry>> {
         let (start, held_from, end) = {
             let tail = self.tail();
@@ -109,7 +109,7 @@ impl LogStore {
         let mut found = Vec::new();
         let mut bytes = 0;
         if start < held_from.min(end) {
-            // A follower far behind: read in pieces, for the sake of memory.
+            // Entries for a follower that is far behind are read in pieces, to bound memory.
             const PIECE: u64 = 64;
             let mut at = start;
             while at < held_from.min(end) && bytes < bytes_max {
@@ -143,7 +143,7 @@ impl LogStore {
 }
 
 impl Tail {
-    /// The place of the first entry in memory, or of the next to come.
+    /// Index of the first entry in memory, or of the next entry when there is none.
     fn first(&self) -> u64 {
         self.entries.front().map_or_else(|| self.next(), |(entry, _)| entry.log_id.index())
     }
@@ -161,7 +161,7 @@ impl Tail {
         self.entries.push_back((entry, len));
     }
 
-    /// Drops the oldest entries over the limit that are on disk below `durable`.
+    /// Drops the oldest entries from memory that exceed the bound and are durable.
     fn shrink(&mut self, durable: u64) {
         while self.bytes > TAIL_BYTES_MAX
             && self.entries.front().is_some_and(|(entry, _)| entry.log_id.index() < durable)

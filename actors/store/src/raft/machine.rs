@@ -1,12 +1,12 @@
-//! The state machine as openraft wants it: hands committed entries to `model::State::apply`, in order, and publishes
-//! what came of them.
+//! The state machine for openraft: passes committed entries to `model::State::apply`, in order, and publishes the
+//! results.
 //!
-//! A batch is published as one frozen state, and only then are those who wait for its entries answered: whoever got
-//! an answer sees its effect. The state is in memory; after a start it is the newest snapshot, and openraft applies
-//! the committed log from there again.
+//! A batch is published as one frozen state, and only then are the waiting proposals of its entries answered: a caller
+//! that has an answer sees its effect. The state is in memory; after a start it is that of the newest snapshot, and
+//! openraft applies the committed log from there again.
 //!
 //! Every [`CHECK_EVERY`] entries the state is hashed, beside the work. The leader puts its hash into the log, and a
-//! manager whose own differs has diverged: a fault of ours or of its memory, so it stops.
+//! manager whose own hash differs has diverged, by a bug or by faulty memory, so it stops.
 
 use super::convert::{log_id, meta_in, stored, stored_in};
 use super::{Entry, LogId, Payload, Reply, SnapshotMeta, StoredMembership, Types, aside};
@@ -27,16 +27,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::watch;
 
-/// How often the states of the managers are compared.
+/// Entries between two comparisons of the managers' states.
 pub(crate) const CHECK_EVERY: u64 = if cfg!(test) { 32 } else { 4096 };
 
-/// How many comparisons may be open: a manager that lags has the leader's hash before its own, or the other way.
+/// Open comparisons: a lagging manager has the leader's hash before its own, and a fast one its own before the
+/// leader's.
 const CHECKS_MAX: usize = 8;
 
-/// How many entries are published together at most, so that nobody waits long for the first of them.
+/// Entries per published batch, so that no caller waits long for the first of them.
 const BATCH_MAX: usize = 256;
 
-/// The state, and what belongs to it.
+/// The replicated state, and what is needed to apply entries to it.
 pub(crate) struct Machine {
     state: State,
     last: Option<LogId>,
@@ -44,22 +45,23 @@ pub(crate) struct Machine {
     shared: Arc<MachineShared>,
 }
 
-/// What the store reads of its machine.
+/// The part of the state machine that the store reads.
 pub(crate) struct MachineShared {
     pub(crate) publisher: Publisher,
     pub(crate) snapshots: Snapshots,
     pub(crate) checks: Checks,
     pub(crate) log: LogStore,
-    /// What [`LogStore::grown`] was when the newest snapshot was frozen.
+    /// Value of [`LogStore::grown`] when the newest snapshot was frozen.
     pub(crate) grown_at_snapshot: AtomicU64,
-    /// The highest level of the log that this program understands.
+    /// Highest level of the log that this program understands.
     pub(crate) understands: Level,
-    /// What a newer program has written and this one cannot read, once it was met.
+    /// Description of data of a newer program that this one cannot read, once it was met.
     pub(crate) newer: Mutex<Option<String>>,
 }
 
 impl MachineShared {
-    /// Notes that a newer program is needed. To skip what it wrote would be to diverge, so this manager stops.
+    /// Notes that a newer program is needed, and returns the error that stops this manager: skipping data of a newer
+    /// program would make the states diverge.
     fn stop_for_newer(&self, why: String) -> io::Error {
         *self.newer.lock() = Some(why.clone());
         invalid(why)
@@ -76,7 +78,7 @@ impl MachineShared {
 }
 
 impl Machine {
-    /// The machine as the newest snapshot has it.
+    /// Creates the state machine from the newest snapshot.
     pub(crate) fn new(image: Option<Image>, shared: Arc<MachineShared>) -> io::Result<Self> {
         let mut machine = Self { state: State::default(), last: None, membership: StoredMembership::default(), shared };
         if let Some(image) = image {
@@ -214,15 +216,15 @@ impl Machine {
     }
 }
 
-/// A snapshot in a file: one of this manager's, or one that just arrived and has no name yet.
+/// A snapshot in a file: one of this manager's, or a draft that has just arrived and has no final name yet.
 pub(crate) struct SnapshotData {
     pub(crate) folder: Snapshots,
     pub(crate) name: String,
-    /// How long the file is, while it is a draft.
+    /// Length of the file in bytes while it is a draft.
     pub(crate) draft: Option<u64>,
 }
 
-/// Writes a snapshot of a frozen state, beside whatever goes on.
+/// Writes a snapshot of a frozen state, concurrently with other work.
 pub(crate) struct Builder {
     image: Image,
     grown: u64,
@@ -244,7 +246,7 @@ impl RaftSnapshotBuilder<Types> for Builder {
 /// Compares this manager's hashes with the leader's.
 pub(crate) struct Checks {
     open: Mutex<BTreeMap<Index, Hashes>>,
-    /// The hashes that the leader may put into the log.
+    /// The latest own hash, which the leader may put into the log.
     hashed: watch::Sender<Option<(Index, u64)>>,
     diverged: watch::Sender<Option<Index>>,
 }
@@ -260,12 +262,12 @@ impl Checks {
         Self { open: Mutex::default(), hashed: watch::Sender::new(None), diverged: watch::Sender::new(None) }
     }
 
-    /// The latest own hash.
+    /// Watches the latest own hash.
     pub(crate) fn hashed(&self) -> watch::Receiver<Option<(Index, u64)>> {
         self.hashed.subscribe()
     }
 
-    /// Where this manager was found to differ from the leader.
+    /// Watches for the index at which this manager was found to differ from the leader.
     pub(crate) fn diverged(&self) -> watch::Receiver<Option<Index>> {
         self.diverged.subscribe()
     }
@@ -280,7 +282,8 @@ impl Checks {
         if self.is_aside() { drop(tokio::task::spawn_blocking(work)) } else { work() }
     }
 
-    /// A hash takes a while for a large state; a runtime with one thread is a simulation or a test, and repeats.
+    /// Whether hashing runs on another thread, as it takes a while for a large state. A runtime with one thread is a
+    /// simulation or a test, which must be repeatable.
     fn is_aside(&self) -> bool {
         tokio::runtime::Handle::try_current()
             .is_ok_and(|runtime| runtime.runtime_flavor() == tokio::runtime::RuntimeFlavor::MultiThread)

@@ -1,11 +1,11 @@
-//! The library's side of the house: everything that knows openraft stands in this folder.
+//! Integration of openraft: everything that knows openraft is in this folder.
 //!
-//! openraft (an alpha, pinned) decides; this folder gives it a log ([`log_store`]), a state machine ([`machine`]),
-//! peers to talk to ([`network`], and [`serve`] at the other end) and a clockwork ([`settings`]). Its types never
-//! leave: what goes to disk or over the wire is translated by [`convert`] into the frozen ones of `format`.
+//! openraft (an alpha, pinned) decides; this folder gives it a log ([`log_store`]), a state machine ([`machine`]), a
+//! network ([`network`], and [`serve`] at the other end) and its configuration ([`settings`]). Its types never leave
+//! the folder: what goes to disk or over the wire is translated by [`convert`] into the frozen types of `format`.
 //!
-//! Its randomness (election timeouts) comes from the node's seed: the runtime is wrapped so that every task it spawns
-//! carries a generator of its own, which is why tasks of ours that make it spawn run inside [`seeded`].
+//! Its randomness (election timeouts) comes from the node's seed: the runtime is wrapped so that every task that it
+//! spawns carries a generator of its own. Our tasks that make openraft spawn therefore run inside [`seeded`].
 
 pub(crate) mod convert;
 pub(crate) mod log_store;
@@ -22,12 +22,12 @@ use std::fmt;
 use std::future::Future;
 use std::time::Duration;
 
-/// tokio, as openraft sees it.
+/// The tokio runtime, as openraft sees it.
 #[allow(deprecated, reason = "the new home of this type is a crate that openraft does not re-export")]
 type Tokio = openraft::impls::TokioRuntime;
 
 openraft::declare_raft_types!(
-    /// What the group is made of. One leader a term, so the term alone is the fence.
+    /// Types of the Raft group. There is one leader per term, so the term alone is the fence.
     pub(crate) Types:
         D = Payload,
         R = Reply,
@@ -47,13 +47,15 @@ pub(crate) type SnapshotMeta = openraft::type_config::alias::SnapshotMetaOf<Type
 pub(crate) type Membership = openraft::Membership<u64, Peer>;
 pub(crate) type Metrics = openraft::RaftMetrics<Types>;
 
-/// A heartbeat goes out this often.
+/// Interval of a leader's heartbeats.
 pub(crate) const HEARTBEAT: Duration = Duration::from_millis(50);
 
-/// A follower that heard nothing for so long (and up to twice as long, drawn anew each time) asks for votes.
+/// Shortest election timeout: a follower that heard nothing for this long (and up to twice as long, drawn anew each
+/// time) asks for votes.
 pub(crate) const ELECTION_MIN: Duration = Duration::from_millis(150);
 
-/// A leader that a majority has not answered for so long may have a successor: it must not act on its own any more.
+/// Lease of a leader: when a majority has not answered for this long, there may be a successor, and the leader must no
+/// longer act on its own.
 pub(crate) const LEASE: Duration = Duration::from_millis(300);
 
 /// An encoded command, opaque to openraft.
@@ -72,11 +74,12 @@ impl fmt::Display for Payload {
     }
 }
 
-/// What applying an entry came to: an outcome for a proposal, nothing for the others.
+/// Result of applying an entry: an outcome for a proposal, none for other entries.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Reply(pub(crate) Option<Outcome>);
 
-/// How the library is set. Snapshots are triggered by the size of the log, in `housekeeping`, not by count.
+/// Configuration of openraft. Snapshots are triggered by the size of the log, in `housekeeping`, not by the number of
+/// entries.
 pub(crate) fn settings(cluster: String) -> Config {
     Config {
         cluster_name: cluster,
@@ -85,13 +88,14 @@ pub(crate) fn settings(cluster: String) -> Config {
         election_timeout_max: millis(LEASE),
         enable_pre_vote: Some(true),
         snapshot_policy: SnapshotPolicy::Never,
-        // Kept for followers that lag a little when a snapshot is made; more than that is cheaper as a snapshot.
+        // Entries kept for followers that lag a little when a snapshot is made; for more, sending the snapshot is
+        // cheaper.
         max_in_snapshot_log_to_keep: 1000,
-        // A whole snapshot has to arrive and be installed in this time; the transfer says itself when it stalls.
+        // Time for a whole snapshot to arrive and be installed; the transfer itself reports when it stalls.
         install_snapshot_timeout: 600_000,
-        // A leader that restarts may not know how far it had committed: it asks for votes like everybody else.
+        // A leader that restarts may not know how far it had committed, so it asks for votes like every other manager.
         enable_leader_restore: Some(false),
-        // A follower that lost the end of its log to its disk is filled up again instead of stopping the leader.
+        // A follower whose disk lost the end of its log gets the entries again, instead of stopping the leader.
         allow_log_reversion: Some(true),
         backoff: "20ms 40ms 80ms ...500ms".into(),
         api_channel_size: Some(4096),
@@ -104,12 +108,12 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).expect("settings are short")
 }
 
-/// Runs a future in which openraft may spawn and draw.
+/// Runs a future in which openraft may spawn tasks and draw random numbers.
 pub(crate) fn seeded<F: Future>(seed: u64, future: F) -> impl Future<Output = F::Output> {
     DeterministicRng::<Tokio>::scope(seed, future)
 }
 
-/// Runs `work` where it delays nobody: on a thread for such work when the disk blocks, else right here.
+/// Runs `work` on a thread for blocking work when the disk blocks, else right here.
 pub(crate) async fn aside<T: Send + 'static>(blocks: bool, work: impl FnOnce() -> T + Send + 'static) -> T {
     if !blocks {
         return work();

@@ -1,15 +1,14 @@
-//! openraft's way to another manager: a stream that carries appends for as long as it lives, and one stream for each
-//! question.
+//! openraft's network client for another manager: a long-lived stream for appends, and one stream for each question.
 //!
 //! Appends are pipelined: up to [`WINDOW`] are under way, answered in order. Heartbeats come from a client of their
-//! own, with a stream of their own, so a long append never delays one. A stream that failed, or was given up in the
-//! middle, is dropped and opened anew. Whose turn it is to give up a silent peer is ours to say: the library's times
-//! are those of a heartbeat, and a disk that syncs may take longer than that.
+//! own, with a stream of their own, so a long append never delays them. A stream that failed, or was abandoned in the
+//! middle, is dropped and opened anew. This client decides when a silent peer is given up: openraft's timeouts are
+//! those of a heartbeat, and a disk that syncs may take longer.
 //!
-//! openraft (alpha.37) credits an answer to every append under way that ends at or before the place it names, with the
-//! time at which the last of them was sent. One that carries nothing new ends where the one before it did, so the
-//! answer to the older would pass for one to the younger: a leader that was cut off, and is reached by late answers
-//! from before the cut, would take them for a majority of now and serve a read that is out of date (seed 453 of the
+//! openraft (alpha.37) credits an answer to every append under way that ends at or before the index it names, with the
+//! time at which the last of them was sent. An append that carries nothing new ends where the one before it did, so the
+//! answer to the older one would pass for an answer to the younger one. A leader that was cut off, and is reached by
+//! late answers from before the cut, would take them for a present majority and serve a stale read (seed 453 of the
 //! simulator). So such an answer is held back until the last append that it would be credited to is answered itself.
 
 use super::convert::{entry, log_id, log_id_in, vote, vote_in};
@@ -35,19 +34,19 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How many appends may be under way on one stream: as many as openraft's other end takes in.
+/// Appends that may be under way on one stream: as many as openraft accepts at the other end.
 const WINDOW: usize = 64;
 
-/// A stream whose oldest append is not answered for so long is given up.
+/// Time without an answer to the oldest append after which a stream is given up.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// A question is not answered for so long: ask at the next election.
+/// Time without an answer after which a question is given up; the next election asks again.
 const QUESTION_PATIENCE: Duration = Duration::from_millis(250);
 
-/// Nothing of a snapshot could be sent, or it was not installed, for so long.
+/// Time after which a snapshot transfer is given up when nothing could be sent, or the snapshot was not installed.
 const SNAPSHOT_PATIENCE: Duration = Duration::from_secs(60);
 
-/// Makes clients.
+/// Factory of clients for the other managers.
 pub(crate) struct Network {
     pub(crate) peers: Arc<dyn Peers>,
     pub(crate) lineage: Lineage,
@@ -71,7 +70,7 @@ impl RaftNetworkFactory<Types> for Network {
     }
 }
 
-/// The way to one manager.
+/// Client for one manager.
 pub(crate) struct Client {
     peers: Arc<dyn Peers>,
     lineage: Lineage,
@@ -79,7 +78,7 @@ pub(crate) struct Client {
     time: ClusterTime,
     target: u64,
     node: NodeId,
-    /// A stream for appends with nothing under way.
+    /// Stream for appends with nothing under way.
     idle: Option<Pipe>,
 }
 
@@ -142,7 +141,7 @@ impl RaftNetworkV2<Types> for Client {
         S: Stream<Item = AppendEntriesRequest<Types>> + OptionalSend + Unpin + 'static,
     {
         Box::pin(async move {
-            // Not opened yet: openraft paces its retries where it hands out the next request.
+            // The stream is not opened yet: openraft paces its retries where it hands out the next request.
             let under_way = VecDeque::new();
             let appending = Appending { client: self, pipe: None, input, exhausted: false, under_way };
             let answers = stream::unfold(Some(appending), |appending| async move {
@@ -252,22 +251,22 @@ impl Client {
     }
 }
 
-/// A stream in use.
+/// An append stream in use.
 struct Appending<'s, S> {
-    /// Where the stream comes from, and goes when nothing is under way any more.
+    /// Client that the stream comes from, and returns to when nothing is under way.
     client: &'s mut Client,
-    /// `None` until there is something to send.
+    /// The open stream; `None` until there is an append to send.
     pipe: Option<Pipe>,
     input: S,
     exhausted: bool,
-    /// Where each append ends that is not answered yet, the oldest first.
+    /// Last entry of each append that is not answered yet, oldest first.
     under_way: VecDeque<Option<LogId>>,
 }
 
 type Answered = Result<StreamAppendResult<Types>, RPCError<Types>>;
 
 impl<S: Stream<Item = AppendEntriesRequest<Types>> + Send + Unpin> Appending<'_, S> {
-    /// Sends what there is to send until an answer comes. Ends when everything sent was answered and no more comes.
+    /// Sends appends until an answer comes. Ends when every append was answered and no more come.
     async fn next(mut self) -> Option<(Answered, Option<Self>)> {
         loop {
             if self.exhausted && self.under_way.is_empty() {
@@ -282,12 +281,12 @@ impl<S: Stream<Item = AppendEntriesRequest<Types>> + Send + Unpin> Appending<'_,
                         Ok(Appended::Accepted(upto)) => {
                             let upto = upto.map(log_id_in);
                             if self.under_way.iter().any(|end| *end <= upto) {
-                                // It would be credited to that one.
+                                // Held back: openraft would credit this answer to the append still under way.
                                 continue;
                             }
                             (Ok(Ok(upto)), Some(self))
                         }
-                        // openraft ends a stream with these; so do we.
+                        // openraft ends a stream after these answers, and so does this client.
                         Ok(Appended::Conflict(at)) => (Ok(Err(StreamAppendError::Conflict(log_id_in(at)))), None),
                         Ok(Appended::HigherVote(vote)) => {
                             (Ok(Err(StreamAppendError::HigherVote(vote_in(vote)))), None)
@@ -324,7 +323,7 @@ impl<S: Stream<Item = AppendEntriesRequest<Types>> + Send + Unpin> Appending<'_,
     }
 }
 
-/// The place in the log that is the same at both ends once this append is accepted.
+/// The last entry that is the same at both ends once this append is accepted.
 fn end(request: &AppendEntriesRequest<Types>) -> Option<LogId> {
     request.entries.last().map(|entry| entry.log_id).or(request.prev_log_id)
 }

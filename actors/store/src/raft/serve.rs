@@ -1,8 +1,8 @@
-//! The other end of `network`: takes appends, questions and snapshots of other managers.
+//! The server side of `network`: takes appends, questions and snapshots from other managers.
 //!
-//! A stream is judged by its first frame: it must belong to this history, mean this number in the group, and come
-//! from the node that the number it claims belongs to, as far as this manager knows the group already. Whatever is
-//! wrong is an answer with a reason, and the end of the stream.
+//! A stream is checked by its first frame: it must belong to this history, be meant for this group number, and come
+//! from the node that the claimed number belongs to, as far as this manager knows the group already. A failed check is
+//! answered with the reason, and ends the stream.
 
 use super::convert::{entry_in, log_id, log_id_in, meta_in, vote, vote_in};
 use super::machine::{MachineShared, SnapshotData};
@@ -25,10 +25,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// A sender that is silent for so long in the middle of a snapshot is gone.
+/// Silence in the middle of a snapshot after which the sender counts as gone.
 const SNAPSHOT_PATIENCE: Duration = Duration::from_secs(60);
 
-/// What serves the lanes of a group.
+/// Serves the Raft and Snapshot lanes of a group.
 #[derive(Clone)]
 pub(crate) struct Server {
     pub(crate) raft: Raft,
@@ -36,7 +36,7 @@ pub(crate) struct Server {
     pub(crate) machine: Arc<MachineShared>,
     pub(crate) seed: u64,
     pub(crate) clock: Arc<dyn Clock>,
-    /// When a leader's append was last taken, in microseconds of this node's time; zero for never.
+    /// Time at which a leader's append was last taken, in microseconds of this node's clock; zero for never.
     pub(crate) heard: Arc<AtomicU64>,
     pub(crate) time: ClusterTime,
 }
@@ -96,7 +96,7 @@ impl Server {
         let requests = stream::unfold((recv, Arc::clone(&told)), |(mut recv, told)| async move {
             let request = recv.recv_value::<Append>().await.ok()??;
             told.store(request.now.as_micros(), Ordering::Relaxed);
-            // What does not convert ends the stream like what does not decode.
+            // A frame that cannot be converted ends the stream, like one that cannot be decoded.
             Some((append_in(request).ok()?, (recv, told)))
         });
         let mut answers = Box::pin(self.raft.stream_append(requests));
@@ -151,7 +151,7 @@ impl Server {
         let snapshot = SnapshotData { folder: folder.clone(), name: draft.clone(), draft: Some(len) };
         let meta = meta_in(offer.meta)?;
         let installed = self.raft.install_full_snapshot(vote_in(offer.vote), Snapshot { meta, snapshot }).await;
-        // Installed it has another name by now; refused for a vote, or not needed, it is of no use.
+        // An installed snapshot has its final name by now; a draft that was refused or not needed is of no use.
         folder.discard(&draft);
         let response = installed.map_err(|fatal| io::Error::other(fatal.to_string()))?;
         Ok(Received::Done(vote(&response.vote)))

@@ -1,4 +1,4 @@
-//! The snapshots of one history on one disk: which there are, which is in force, which may go.
+//! The folder of snapshots of one history: which exist, which is in force, which may be removed.
 
 use super::frames::{FrameReader, FrameWriter};
 use super::{Image, invalid};
@@ -11,24 +11,24 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// The one in force, and the one before it, in case somebody is being sent it.
+/// Snapshots kept: the one in force, and the one before it, which may be on its way to a peer.
 const KEPT: usize = 2;
 
-/// Names end with this while they are being written; whatever is left of it after a crash is removed.
+/// Suffix of a snapshot's name while it is written; a draft that a crash has left is removed.
 const DRAFT: &str = ".draft";
 
 /// A snapshot on this disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Stored {
-    /// What it stands for.
+    /// Metadata of the snapshot.
     pub(crate) meta: SnapshotMeta,
-    /// Its file.
+    /// Name of its file.
     pub(crate) name: String,
-    /// How long the file is.
+    /// Length of the file in bytes.
     pub(crate) len: u64,
 }
 
-/// The snapshots. Clones are the same folder.
+/// Handle on the folder of snapshots; clones share it.
 #[derive(Clone)]
 pub(crate) struct Snapshots {
     inner: Arc<Inner>,
@@ -42,8 +42,8 @@ struct Inner {
 }
 
 impl Snapshots {
-    /// Looks what there is, and reads the newest. One that cannot be read is an error that names the file: the log
-    /// before it is gone, so an older one is of no help.
+    /// Lists the snapshots, and reads the newest. A newest snapshot that cannot be read is an error that names the
+    /// file: the log before it is gone, so an older snapshot is of no help.
     pub(crate) fn open(disk: Arc<dyn Disk>, sealer: Arc<Sealer>) -> io::Result<(Self, Option<Image>)> {
         let inner = Inner { disk, sealer, drafts: AtomicU64::new(0), newest: Mutex::new(None) };
         let snapshots = Self { inner: Arc::new(inner) };
@@ -64,19 +64,19 @@ impl Snapshots {
         Ok((snapshots, Some(image)))
     }
 
-    /// The newest.
+    /// The newest snapshot, if there is one.
     pub(crate) fn newest(&self) -> Option<Stored> {
         self.newest_mut().clone()
     }
 
-    /// Writes a snapshot of `image`, which is then the newest.
+    /// Writes a snapshot of `image`, which is the newest from then on.
     pub(crate) fn write(&self, image: &Image) -> io::Result<Stored> {
         let (draft, writer) = self.begin(image.meta())?;
         let len = image.compress(writer)?.finish()?;
         self.keep(&draft, image.meta(), len)
     }
 
-    /// Begins a file under a name of its own.
+    /// Begins a draft under a unique name.
     pub(crate) fn begin(&self, meta: SnapshotMeta) -> io::Result<(String, FrameWriter)> {
         let draft = format!("{}{DRAFT}", self.inner.drafts.fetch_add(1, Ordering::Relaxed));
         let file = self.inner.disk.open(&draft)?;
@@ -84,7 +84,8 @@ impl Snapshots {
         Ok((draft, writer))
     }
 
-    /// Gives a finished file its name; it is the newest from then on, unless a newer one came meanwhile.
+    /// Gives a finished draft its final name; it is the newest snapshot from then on, unless a newer one came
+    /// meanwhile.
     pub(crate) fn keep(&self, draft: &str, meta: SnapshotMeta, len: u64) -> io::Result<Stored> {
         let stored = Stored { name: name(meta.last), meta, len };
         self.inner.disk.rename(draft, &stored.name)?;
@@ -102,27 +103,27 @@ impl Snapshots {
         Ok(stored)
     }
 
-    /// Forgets a file that was begun.
+    /// Removes a draft.
     pub(crate) fn discard(&self, draft: &str) {
         let _ = self.inner.disk.remove(draft);
     }
 
-    /// Opens a file of this folder.
+    /// Opens a snapshot file of this folder for reading.
     pub(crate) fn reader(&self, name: &str) -> io::Result<(SnapshotMeta, FrameReader)> {
         FrameReader::open(self.inner.disk.open(name)?, Arc::clone(&self.inner.sealer))
     }
 
-    /// Whether both are the same folder.
+    /// Whether both handles are of the same folder.
     pub(crate) fn is(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.inner, &other.inner)
     }
 
-    /// Whether its disk blocks.
+    /// Whether calls of the folder's disk block.
     pub(crate) fn blocks(&self) -> bool {
         self.inner.disk.blocks()
     }
 
-    /// The names of finished snapshots, oldest first: numbers of fixed width sort as text.
+    /// Names of the finished snapshots, oldest first: numbers of fixed width sort as text.
     fn names(&self) -> io::Result<Vec<String>> {
         let is_snapshot = |name: &String| name.starts_with("snapshot-") && name.ends_with(".zst");
         Ok(self.inner.disk.list("")?.into_iter().filter(is_snapshot).collect())

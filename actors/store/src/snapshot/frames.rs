@@ -1,4 +1,4 @@
-//! A snapshot file, written and read frame by frame.
+//! Snapshot files, written and read frame by frame.
 
 use super::{Image, invalid};
 use crate::format::{SnapshotHead, SnapshotMeta};
@@ -8,13 +8,13 @@ use essaim_wire::{decode, encode};
 use std::io::{self, Read, Write};
 use std::sync::Arc;
 
-/// How much of the compressed stream goes into one frame, and in one message to a peer.
+/// Bytes of the compressed stream per frame, and per message to a peer.
 pub(crate) const SLICE: usize = 256 << 10;
 
-/// No frame is longer; a length beyond it is damage, and no allocation.
+/// Upper bound in bytes on a frame; a greater length is damage, and is not allocated.
 const FRAME_MAX: usize = (16 << 20) + OVERHEAD;
 
-/// What a frame is, sealed with it.
+/// Kind of a frame, which is sealed with it.
 #[derive(Clone, Copy)]
 enum FrameKind {
     Head,
@@ -29,7 +29,7 @@ fn what(kind: FrameKind, number: u64) -> [u8; 10] {
     what
 }
 
-/// Writes a snapshot file. What is written to it is the compressed stream.
+/// Writes a snapshot file. The bytes written to it are the compressed stream.
 pub(crate) struct FrameWriter {
     file: Box<dyn DiskFile>,
     sealer: Arc<Sealer>,
@@ -47,7 +47,7 @@ impl FrameWriter {
         Ok(writer)
     }
 
-    /// Writes the end and syncs; returns how long the file is.
+    /// Writes the last frame and syncs; returns the length of the file.
     pub(crate) fn finish(mut self) -> io::Result<u64> {
         if !self.slice.is_empty() {
             self.flush_slice()?;
@@ -89,7 +89,7 @@ impl Write for FrameWriter {
     }
 }
 
-/// Reads a snapshot file. What is read from it is the compressed stream; the end is checked.
+/// Reads a snapshot file. The bytes read from it are the compressed stream; the last frame is checked.
 pub(crate) struct FrameReader {
     file: Box<dyn DiskFile>,
     sealer: Arc<Sealer>,

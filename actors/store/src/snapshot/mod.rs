@@ -1,13 +1,12 @@
-//! Snapshots: the state up to some place in the log, so that the log before it can go.
+//! Snapshots: the state up to an index of the log, so that the log before it can be purged.
 //!
-//! A file is a row of sealed frames (length, sealed bytes). The first says what the snapshot stands for; those after
-//! it are one zstd stream in slices of a quarter MiB; the last is empty and says how many there were, so a file that
-//! was cut is known as such. Each frame is sealed as its number, so none can be left out, doubled or exchanged.
-//! Inside the stream stand the pieces of the state, each behind its length: neither the state nor the stream is ever
-//! one buffer.
+//! A file is a sequence of sealed frames (length, sealed bytes). The first has the snapshot's metadata; those after it
+//! are one zstd stream in slices of a quarter MiB; the last is empty except for the number of slices, so that a
+//! truncated file is detected. Each frame is sealed with its number, so none can be left out, doubled or exchanged. The
+//! stream contains the pieces of the state, each after its length: neither the state nor the stream is ever one buffer.
 //!
-//! [`frames`] writes and reads files, [`folder`] knows which there are: written under another name, synced, renamed,
-//! two kept. A peer is sent the compressed stream, unsealed, since every manager has a key of its own; the session
+//! [`frames`] writes and reads files. [`folder`] lists them: each is written under another name, synced and renamed,
+//! and two are kept. A peer gets the compressed stream, unsealed, since every manager has a key of its own; the session
 //! that carries it is encrypted.
 
 pub(crate) mod folder;
@@ -19,10 +18,10 @@ use essaim_model::snapshot::Piece;
 use essaim_wire::{decode_prefix, encode_into};
 use std::io::{self, Read, Write};
 
-/// zstd's quickest level: the state is encoded integers and text, and time counts more than the last tenth.
+/// zstd's fastest level: the state is encoded integers and text, and time matters more than the last tenth of the size.
 const LEVEL: i32 = 1;
 
-/// A state, and the place in the log and the membership it belongs to.
+/// A state, with the log entry and the membership that it belongs to.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Image {
     pub(crate) last: Option<LogId>,
@@ -31,7 +30,7 @@ pub(crate) struct Image {
 }
 
 impl Image {
-    /// What the snapshot stands for.
+    /// Metadata of the snapshot.
     pub(crate) fn meta(&self) -> SnapshotMeta {
         SnapshotMeta { last: self.last, membership: self.membership.clone() }
     }
@@ -72,7 +71,7 @@ impl Image {
     }
 }
 
-/// Fills `bytes`; false when the stream ended before the first of them.
+/// Fills `bytes`. Returns false when the stream ended before the first byte.
 fn read_or_end(stream: &mut impl Read, bytes: &mut [u8]) -> io::Result<bool> {
     let mut filled = 0;
     while filled < bytes.len() {

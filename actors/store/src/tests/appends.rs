@@ -1,4 +1,4 @@
-//! What a leader is told of the appends it has under way, and when.
+//! The answers that a leader gets for its appends under way, and when.
 
 use super::world::{LINEAGE, Net, id, pipe};
 use crate::format::lane::{Append, Appended, Hello};
@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::duplex;
 
-/// Has one pipe to give, to whoever asks first.
+/// Peers with a single pipe, which the first caller gets.
 struct Once(Mutex<Option<Pipe>>);
 
 impl Peers for Once {
@@ -36,7 +36,7 @@ fn place(index: u64) -> LogId {
     LogId { term: 1, index }
 }
 
-/// The entries from `from` to `to`; none when they are the same.
+/// An append of the entries from `from` to `to`; a heartbeat when they are the same.
 fn append(from: u64, to: u64) -> AppendEntriesRequest<Types> {
     let entry = |index| entry_in(crate::format::Entry { id: place(index), body: Body::Blank }).expect("it is one");
     AppendEntriesRequest {
@@ -60,7 +60,7 @@ async fn an_answer_is_not_credited_to_an_append_that_was_sent_after_it() {
     let mut answers =
         client.stream_append(Box::pin(input), RPCOption::new(patience)).await.expect("nothing is sent yet");
 
-    // An entry; a heartbeat that ends at the same place; another entry.
+    // An entry, then a heartbeat that ends at the same index, then another entry.
     for request in [append(4, 5), append(5, 5), append(5, 6)] {
         requests.unbounded_send(request).expect("it is read");
     }

@@ -1,4 +1,4 @@
-//! The managers compare their states, and a store says when it has ended.
+//! The comparison of states between managers, and the end of a store that has failed.
 
 use super::world::{World, has, write};
 use crate::format::Command;
@@ -34,7 +34,7 @@ async fn a_manager_whose_state_differs_stops_and_says_so() {
     fill(&world).await;
     let leader = world.leader().await;
     let (index, hash) = leader.machine().checks.hashed().borrow().expect("it was hashed");
-    // As if the one that leads had come to another state: its claim about the next place is wrong.
+    // As if the leader had another state: its hash for the next checked index is wrong.
     let index = index.0 + CHECK_EVERY;
     let check = encode(&Command::Check { index, hash: hash ^ 1 });
     leader.raft().client_write(Payload(Bytes::from(check))).await.expect("committed");
@@ -67,7 +67,7 @@ async fn a_store_whose_disk_failed_says_so_and_a_closed_one_tells_its_watchers()
     assert!(write(&again, 101).await && has(&again, 101));
 }
 
-/// Actors run these on a runtime of several threads.
+/// Actors run these futures on a runtime of several threads.
 #[test]
 fn whatever_a_store_does_may_move_between_threads() {
     fn is_send(_: impl Send) {}

@@ -18,7 +18,7 @@ fn sealer() -> Arc<Sealer> {
     Arc::new(Sealer::new(&Secret::new([1; 32]), [2; 16]))
 }
 
-/// A disk on which the power goes after so many writes and syncs.
+/// A disk whose power fails after a number of writes and syncs.
 #[derive(Clone)]
 struct Fuse {
     disk: SimDisk,
@@ -99,7 +99,7 @@ fn entry(index: u64, content: u8) -> (u64, Vec<u8>) {
     (index, vec![content; 300])
 }
 
-/// What a log is asked to do, group by group: appends, votes, a truncation, a purge.
+/// Operations on a log, group by group: appends, votes, a truncation, a purge.
 fn workload() -> Vec<Vec<Op>> {
     let mut groups = vec![vec![Op::Vote(Vote { term: 1, node: 1, committed: true })]];
     for group in 0..6 {
@@ -114,7 +114,7 @@ fn workload() -> Vec<Vec<Op>> {
 
 type Holds = (Option<Vote>, Option<LogId>, Vec<(u64, Vec<u8>)>);
 
-/// What the log must hold after the first `groups` of the workload.
+/// The contents of the log after the first `groups` of the workload.
 fn expected(groups: usize) -> Holds {
     let (mut vote, mut purged, mut entries) = (None, None, Vec::new());
     for op in workload().into_iter().take(groups).flatten() {
@@ -132,13 +132,13 @@ fn expected(groups: usize) -> Holds {
     (vote, purged, entries)
 }
 
-/// After a power cut anywhere the log holds everything acknowledged, and at most the one group under way beside it,
-/// whole: whether the disk lost all that was not synced or kept some of it torn.
+/// After a power cut at any point, the log holds everything acknowledged and at most the one group under way, whole:
+/// whether the disk lost all unsynced data or kept some of it torn.
 #[test]
 fn a_power_cut_at_any_point_loses_nothing_acknowledged() {
     let mut cut_points = 0;
     for torn in [None, Some(1), Some(2), Some(3)] {
-        // Torn disks at some points only: each of the four runs has hundreds.
+        // Torn disks are cut at some points only, because each of the four runs has hundreds.
         for fuse in (0..).step_by(if torn.is_some() { 7 } else { 2 }) {
             let disk = SimDisk::new();
             let left = Arc::new(AtomicU64::new(fuse));
@@ -186,7 +186,7 @@ fn filled() -> (SimDisk, Arc<dyn Disk>) {
     (disk, dynamic)
 }
 
-/// Seals a record that does not open in the place of a good one.
+/// Replaces a good record by one that cannot be opened.
 fn spoil(disk: &Arc<dyn Disk>, index: u64) {
     let other = Arc::new(Sealer::new(&Secret::new([9; 32]), [2; 16]));
     let log = LogDatabase::open(disk, "log.redb", other).expect("opened");
@@ -200,7 +200,7 @@ fn a_damaged_record_is_a_reason_not_to_start_also_when_it_is_the_last() {
     for damaged in [15, 22] {
         let (_, disk) = filled();
         spoil(&disk, damaged);
-        // Twice: the first start must not have repaired it.
+        // Opened twice: the first start must not have repaired the record.
         for _ in 0..2 {
             let log = LogDatabase::open(&disk, "log.redb", sealer()).expect("opened");
             match log.load() {
@@ -214,14 +214,15 @@ fn a_damaged_record_is_a_reason_not_to_start_also_when_it_is_the_last() {
     }
 }
 
-/// One bit anywhere in the file: noticed, or without any effect on what is read; never a panic, never other data.
+/// One flipped bit anywhere in the file is detected, or changes nothing that is read; there is never a panic or other
+/// data.
 #[test]
 fn rot_anywhere_in_the_file_is_noticed_or_harmless() {
     let (disk, dynamic) = filled();
     let len = disk.files().iter().find(|(name, _)| name == "log.redb").expect("it is there").1;
     let whole = dynamic.read("log.redb").expect("read");
     let mut noticed = 0;
-    // Every page of 4 KiB is hit, about three times, at places of its own.
+    // Every page of 4 KiB is hit about three times, at different offsets.
     for offset in (0..len).step_by(1361) {
         disk.rot("log.redb", offset);
         let read = || {
@@ -298,7 +299,7 @@ async fn a_disk_that_fails_stops_its_manager_and_nobody_elses() {
     assert_ne!(next.expect("somebody leads").node(), leader.node());
 }
 
-/// A log that a disk does not let open is no damaged one: the way back is another disk, or room on it.
+/// A log that a disk refuses to open is not damaged: the way out is another disk, or space on this one.
 #[test]
 fn a_disk_that_refuses_damages_no_log() {
     let ways = [Fault::WritesFail, Fault::SyncsFail, Fault::WritesTear];

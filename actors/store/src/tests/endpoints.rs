@@ -1,4 +1,4 @@
-//! The group over real endpoints on the simulated network: Hello, admission and lanes below it as they are.
+//! The group over real endpoints on the simulated network, with their hello, admission and lanes.
 
 use super::world::{LINEAGE, accept, has, id};
 use crate::peers::{Peers, Pipe};

@@ -1,4 +1,4 @@
-//! Joining, leaving, handing over, and the way out.
+//! Joining, leaving, leadership transfer, and recovery without a quorum.
 
 use super::world::{LINEAGE, World, accept, has, id, number, write};
 use crate::format::Vote;
@@ -38,7 +38,7 @@ async fn a_manager_that_joins_late_is_filled_up_by_a_snapshot_and_votes() {
 async fn a_log_that_outgrew_its_snapshot_is_cut_by_itself() {
     let mut world = World::of(1).await;
     let leader = world.leader().await;
-    // In a test the log may grow to 64 KiB; these are about 300 bytes each.
+    // In a test the log may grow to 64 KiB; these entries have about 300 bytes each.
     for place in 100..400 {
         let mut node = super::world::node(place);
         node.message = "x".repeat(250);
@@ -108,7 +108,7 @@ async fn a_manager_promoted_again_has_another_number_and_begins_empty() {
     let (gone_number, old_id) = (number(&gone), gone.raft_id());
     leader.remove_voter(old_id).await.expect("removed");
     world.stop(gone_number).await;
-    // Its folder was not even wiped: the new number has a folder of its own.
+    // The folder of the demoted manager was not wiped: the new number has a folder of its own.
     let raft_id = leader.change(vec![accept(500)], None).await.expect("committed").0;
     let start = Start::Join { lineage: leader.lineage(), raft_id };
     let again = world.start(gone_number, start).await.expect("it starts");
@@ -146,7 +146,7 @@ async fn the_survivor_of_a_lost_majority_begins_a_new_history_with_all_it_has() 
     assert_eq!(managers, [id(alone)], "beside the one that was let in since");
     assert_eq!(state.cluster().expect("founded").lineage, forced.lineage());
 
-    // Those that were away for good come back after all, and are refused by the history.
+    // Managers that were given up as lost come back, and are refused by the lineage.
     let back = (1..=3).find(|number| *number != alone).expect("two were lost");
     let ghost = world.start(back, Start::Resume).await.expect("it starts, alone in its history");
     assert!(!write(&ghost, 300).await);

@@ -1,5 +1,5 @@
-//! Programs of different age on one log: what a manager cannot read gets into no log, and a program that is too old for
-//! its cluster stops and says so.
+//! Programs of different versions on one log: a change that a manager cannot read does not get into the log, and a
+//! program that is too old for its cluster stops with an error.
 
 use super::world::{LINEAGE, World, accept, found, has, id, write};
 use crate::{OpenError, Start, Store};
@@ -8,10 +8,10 @@ use essaim_wire::{Generation, Level};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// A level that no program of today understands.
+/// A level that no present program understands.
 const NEXT: Level = Level(Level::NEWEST.0 + 1);
 
-/// The level of a program before the first release: every change of today is newer.
+/// The level of a program before the first release, older than every present change.
 const BEFORE: Level = Level::UNKNOWN;
 
 fn understands(number: u128, level: Level) -> Change {
@@ -66,7 +66,7 @@ async fn a_program_that_is_too_old_for_its_cluster_does_not_start_and_leaves_its
 async fn a_manager_whose_program_is_too_old_for_the_level_that_is_raised_stops_and_says_so() {
     let world = World::of(3).await;
     let (leader, old) = (world.leader().await, world.follower().await);
-    // Every manager claims to understand it, and none does: an operator put back an older program, say.
+    // Every manager claims to understand the level and none does, as after an operator put back an older program.
     let claims = (1..=3).map(|number| understands(number, NEXT)).collect();
     leader.change(claims, None).await.expect("committed");
     let raised = tokio::time::timeout(Duration::from_secs(20), leader.change(vec![Change::RaiseLevel(NEXT)], None));

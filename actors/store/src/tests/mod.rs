@@ -1,4 +1,4 @@
-//! Scenarios: a few stores in one process, memory between them, disks that lose what was not synced, virtual time.
+//! Scenarios: a few stores in one process, connected by memory, on disks that lose unsynced data, in virtual time.
 
 mod appends;
 mod checks;

@@ -1,4 +1,4 @@
-//! The same code on a real disk and several threads: the writer's thread, snapshots beside the work, file modes.
+//! The store on a real disk and several threads: the writer's thread, concurrent snapshots, file modes.
 
 use super::world::{LINEAGE, accept, has, id};
 use crate::peers::{Peers, Pipe};

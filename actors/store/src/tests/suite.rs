@@ -1,4 +1,4 @@
-//! openraft's own test suite of a log and a state machine, on ours.
+//! openraft's own test suite for log storage and state machine, run on ours.
 
 use crate::events::Publisher;
 use crate::log::LogBackend;

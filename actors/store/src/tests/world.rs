@@ -1,4 +1,4 @@
-//! A world of stores: made in one line, cut, killed and started again by name.
+//! A world of stores: created in one line; each can be cut off, killed and started again by number.
 
 use crate::peers::{Peers, Pipe};
 use crate::store::{Start, Store, StoreConfig};
@@ -28,7 +28,7 @@ pub(super) fn id(number: u128) -> NodeId {
     NodeId::from_bits(number)
 }
 
-/// A change that can be told apart from others: a node is let in.
+/// A change that can be told apart from others: it accepts the node with this number.
 pub(super) fn accept(number: u128) -> Change {
     Change::AcceptNode(Box::new(node(number)))
 }
@@ -40,7 +40,7 @@ pub(super) fn found() -> Change {
     Change::Found(Box::new(founding))
 }
 
-/// Memory between stores.
+/// The network between stores, in memory.
 #[derive(Default)]
 pub(super) struct Net {
     inner: Mutex<NetInner>,
@@ -72,7 +72,7 @@ impl Peers for Side {
     fn open(&self, node: NodeId, lane: Lane) -> BoxFuture<'_, Result<Pipe, String>> {
         async move {
             if self.net.is_cut(self.own, node) {
-                // As a dial into the void: no answer for as long as anybody waits.
+                // Like dialling an unreachable host: no answer for longer than any caller waits.
                 tokio::time::sleep(Duration::from_secs(5)).await;
                 return Err("no answer".into());
             }
@@ -111,7 +111,7 @@ struct Wire {
     other: NodeId,
 }
 
-/// Half of a stream; while the two are cut apart it is silent for ever, as a lost packet is.
+/// Half of a stream; while its ends are cut off from each other it delivers nothing, as with lost packets.
 struct Half<T> {
     inner: T,
     wire: Wire,
@@ -151,7 +151,7 @@ impl RecvStream for Half<ReadHalf<DuplexStream>> {
     fn stop(&mut self, _: u32) {}
 }
 
-/// Stores by number, and what they live on.
+/// Stores by number, with their disks and their network.
 pub(super) struct World {
     pub(super) net: Arc<Net>,
     pub(super) disks: BTreeMap<u128, SimDisk>,
@@ -183,7 +183,7 @@ impl World {
         world
     }
 
-    /// Promotes another node, as the manager's role manager does.
+    /// Promotes another node, as a manager's role manager does.
     pub(super) async fn join(&mut self, number: u128) -> Store {
         let leader = self.leader().await;
         let raft_id = leader.change(vec![accept(number)], None).await.expect("committed").0;
@@ -226,7 +226,7 @@ impl World {
         self.net.with(|net| net.stores.values().cloned().collect())
     }
 
-    /// The power of one machine goes: what was not synced is lost, and nothing is said to anybody.
+    /// Cuts the power of one machine: unsynced data is lost, and no message is sent.
     pub(super) async fn kill(&self, number: u128) {
         self.disks[&number].crash(None);
         let store = self.net.with(|net| {
@@ -243,12 +243,12 @@ impl World {
         store.close().await;
     }
 
-    /// Cuts these off from the others; none heals.
+    /// Cuts these stores off from the others; with no numbers, heals the network.
     pub(super) fn cut(&self, numbers: &[u128]) {
         self.net.with(|net| net.cut = numbers.iter().map(|number| id(*number)).collect());
     }
 
-    /// Waits until one of those that run, and are not cut off, leads and may act.
+    /// Waits until a store that runs and is not cut off leads and may act.
     pub(super) async fn leader(&self) -> Store {
         let deadline = Duration::from_secs(20);
         let found = async {
@@ -264,13 +264,13 @@ impl World {
         tokio::time::timeout(deadline, found).await.expect("somebody leads in the end")
     }
 
-    /// Any that does not lead.
+    /// Any store that does not lead.
     pub(super) async fn follower(&self) -> Store {
         let leader = self.leader().await.node();
         self.running().into_iter().find(|store| store.node() != leader).expect("there is another")
     }
 
-    /// Waits until all that run have applied the same, and compares.
+    /// Waits until all running stores have applied the same index, and compares their states.
     pub(super) async fn converge(&self) {
         let leader = self.leader().await;
         for store in self.running() {
@@ -286,7 +286,7 @@ impl World {
     }
 }
 
-/// Writes a node that can be told apart, and says whether that was acknowledged.
+/// Accepts the node with this number. Returns whether the write was acknowledged.
 pub(super) async fn write(store: &Store, number: u128) -> bool {
     matches!(store.propose(vec![accept(number)], None).await, Ok(Outcome::Done(_)))
 }
@@ -299,7 +299,7 @@ pub(super) fn has(store: &Store, number: u128) -> bool {
     store.state().node(id(number)).is_some()
 }
 
-/// Waits until the leadership is what is wanted.
+/// Waits until the leadership of a store satisfies `wanted`.
 pub(super) async fn until(store: &Store, wanted: impl FnMut(&Leadership) -> bool) -> Leadership {
     let mut leadership = store.leadership();
     let found = leadership.wait_for(wanted);
