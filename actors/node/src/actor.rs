@@ -6,23 +6,24 @@
 //! Dies: with the daemon. When a child fails too often the root fails, and the daemon ends with an error. The service
 //! manager starts the daemon again, which adopts its tasks.
 
-use crate::address::{self, Chosen, Said};
+use crate::address::{self, Chosen, Said as Addresses};
+use crate::core::{Core, Effect, Held, Input, Replica, Wake as CoreWake};
 use crate::founding::{Founded, found};
 use crate::group::{self, Opening};
 use crate::handle::{Handle, Parts, Shared, StartError};
-use crate::part::{PLACE, Part, Place, WORKER_FOLDER, internal, is_old_news};
+use crate::part::{PLACE, Part, Place, WORKER_FOLDER, internal};
 use crate::request::{Farewell, InitRequest, JoinRequest};
 use crate::standing::Standing;
 use essaim_membership::Goodbye;
 use essaim_model::{Change, Refusal, RefusalKind};
 use essaim_presence::endpoint::{JoinError, Keep, join};
-use essaim_protocol::Standing as Told;
+use essaim_protocol::Standing as Said;
 use essaim_store::{OpenError, Start, Store};
 use essaim_system::journal::RecordKind;
 use essaim_system::supervisor::{Children, Supervision, Wake};
 use essaim_system::{Env, Scope};
 use essaim_transport::{EnrolError, Identity, JoinToken};
-use essaim_wire::{Generation, NodeId, Reachability, Role, decode, encode};
+use essaim_wire::{Generation, Lineage, NodeId, Reachability, Role, decode, encode};
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
 use ractor_cluster::RactorMessage;
 use std::net::SocketAddr;
@@ -30,10 +31,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 
-/// Wait before a disk that refused is tried again: people make room on a full disk, and no machine does it faster.
-const TRY_AGAIN: Duration = Duration::from_secs(5);
-
-/// Time within which a daemon that is restarted is expected back.
+/// How long a daemon that is restarted is expected back.
 const RESTART_WITHIN: Duration = Duration::from_secs(30);
 
 #[derive(RactorMessage)]
@@ -49,17 +47,17 @@ pub(crate) enum Msg {
         /// Answered when the node has left.
         reply: RpcReplyPort<Result<(), Refusal>>,
     },
-    /// A manager told this node its place in the cluster.
-    Told(Told),
-    /// The node presents another certificate.
+    /// A manager said what this node is.
+    Said(Said),
+    /// The node shows another certificate.
     Certified,
     /// The list of managers changed.
     Managers(Vec<(NodeId, SocketAddr)>),
-    /// The store of this manager has failed and is of no more use.
-    StoreFailed(String),
-    /// Try again to take up the part in the group that a disk has refused.
-    TryAgain,
-    /// Record a failure that no request waits for.
+    /// The store of this replica has failed and is of no more use; why.
+    StoreFailed(Replica, String),
+    /// A wait of the core is over.
+    Elapsed(CoreWake),
+    /// Something went wrong that nobody waits to hear of.
     Noted(String),
     /// The daemon ends.
     Farewell(Farewell, RpcReplyPort<()>),
@@ -82,11 +80,9 @@ pub(crate) struct State {
     generation: Generation,
     children: Children,
     part: Option<Part>,
+    core: Core,
+    effects: Vec<Effect>,
     standing: watch::Sender<Standing>,
-    /// Why the node's part in the group is not taken up at the moment; it is tried again.
-    refused: Option<String>,
-    /// Whether a [`Msg::TryAgain`] is on its way.
-    tries_again: bool,
     myself: ActorRef<Msg>,
 }
 
@@ -123,37 +119,29 @@ impl Actor for Root {
             children.start(face(handle.clone())).await?;
         }
         let keep = Keep::new(Arc::clone(&scope.env.disk));
-        let (part, refused, tries_again) = (None, None, false);
-        let mut state =
-            State { scope, parts, keep, generation, children, part, standing, refused, tries_again, myself };
-        if let Err(why) = state.resume().await {
-            state.break_off(why.text).await?;
+        let (core, effects, part) = (Core::new(), Vec::new(), None);
+        let mut state = State { scope, parts, keep, generation, children, part, core, effects, standing, myself };
+        if let Err(why) = state.resume().await? {
+            state.break_off(&why.text).await?;
         }
         Ok(state)
     }
 
     async fn handle(&self, _: ActorRef<Msg>, message: Msg, state: &mut State) -> Result<(), ActorProcessingErr> {
         match message {
-            Msg::Init(request, reply) => {
-                let answer = state.init(&request).await;
-                if answer.is_err() && !request.force_new_cluster {
-                    state.forget_unless_active().await?;
-                }
-                answered(reply, answer);
-            }
-            Msg::Join(request, reply) => {
-                let answer = state.join(&request).await;
-                if answer.is_err() {
-                    state.forget_unless_active().await?;
-                }
-                answered(reply, answer);
-            }
+            Msg::Init(request, reply) => answered(reply, state.init(&request).await?),
+            Msg::Join(request, reply) => answered(reply, state.join(&request).await?),
             Msg::Leave { force, reply } => answered(reply, state.leave(force).await),
-            Msg::Told(told) => state.hear(told).await?,
-            Msg::Certified => state.settle().await?,
+            Msg::Said(said) => state.feed(Input::Said(said)).await?,
+            Msg::Certified => {
+                if let Some(part) = &state.part {
+                    let role = part.endpoint.role();
+                    state.feed(Input::Certified(role)).await?;
+                }
+            }
             Msg::Managers(managers) => state.remember(managers),
-            Msg::StoreFailed(why) => state.reopen(&why).await?,
-            Msg::TryAgain => state.try_again().await?,
+            Msg::StoreFailed(replica, why) => state.feed(Input::StoreFailed(replica, why)).await?,
+            Msg::Elapsed(wake) => state.feed(Input::Elapsed(wake)).await?,
             Msg::Noted(what) => {
                 state.scope.record(RecordKind::Note, what);
             }
@@ -214,28 +202,43 @@ fn answered<T: Send + 'static>(reply: RpcReplyPort<T>, answer: T) {
 }
 
 impl State {
-    /// Takes up the part in a cluster that the files on disk describe.
-    async fn resume(&mut self) -> Result<(), Refusal> {
-        let Some(identity) = self.keep.identity().map_err(internal)? else { return Ok(()) };
+    /// Takes up the part in a cluster that the disk tells of. The inner error is one that only an operator can mend.
+    async fn resume(&mut self) -> Result<Result<(), Refusal>, ActorProcessingErr> {
+        match self.begin_again().await {
+            Ok(None) => Ok(Ok(())),
+            Ok(Some(certificate)) => self.feed(Input::Certified(certificate)).await.map(Ok),
+            Err(why) => Ok(Err(why)),
+        }
+    }
+
+    /// Begins the part that the disk tells of; the role of its certificate, if there is one.
+    async fn begin_again(&mut self) -> Result<Option<Role>, Refusal> {
+        let Some(identity) = self.keep.identity().map_err(internal)? else { return Ok(None) };
         let place = match self.scope.env.disk.find(PLACE).map_err(internal)? {
             Some(bytes) => decode(&bytes).map_err(|why| internal(format!("the file {PLACE} cannot be read: {why}")))?,
             None => return Err(internal(format!("the file {PLACE} is gone; leave the cluster and join again"))),
         };
         let role = identity.role();
-        self.begin(identity, &place).await?;
         let known = Store::known(&group::disk(&self.scope.env)).map_err(internal)?;
-        if role == Role::Manager && known.is_some() {
-            self.take_up_again().await.map_err(internal)?;
-        }
-        self.show();
-        Ok(())
+        let held = known
+            .map_or(Held::Nothing, |known| Held::Closed(Replica { lineage: known.lineage, raft_id: known.raft_id }));
+        self.begin(identity, &place, held).await?;
+        Ok(Some(role))
     }
 
-    async fn init(&mut self, request: &InitRequest) -> Result<NodeId, Refusal> {
+    async fn init(&mut self, request: &InitRequest) -> Result<Result<NodeId, Refusal>, ActorProcessingErr> {
         if request.force_new_cluster {
             return self.force().await;
         }
-        self.refuse_if_active()?;
+        if let Err(refusal) = self.refuse_if_active() {
+            return Ok(Err(refusal));
+        }
+        let begun = self.found(request).await;
+        self.show_or_forget(begun).await
+    }
+
+    /// Founds a cluster and begins this node's part in it.
+    async fn found(&mut self, request: &InitRequest) -> Result<NodeId, Refusal> {
         let chosen = self.choose(&request.listen, &request.advertise)?;
         let engine = self.parts.engines.first().map(|engine| engine.kind());
         let engine = engine.ok_or_else(|| internal("this daemon has no engine"))?;
@@ -244,33 +247,74 @@ impl State {
         let (node, lineage) = (identity.node(), founding.cluster.lineage);
         self.keep.save_identity(&identity).map_err(internal)?;
         let place = self.keep_place(chosen, Vec::new())?;
-        self.begin(identity, &place).await?;
-        self.take_up(Opening::Start(Start::Found { lineage })).await?;
-        let store = self.part.as_ref().and_then(|part| part.store.clone());
-        let store = store.ok_or_else(|| internal("the store was not opened"))?;
+        self.begin(identity, &place, Held::Nothing).await?;
+        let store = self.open_first(lineage).await?;
         store.change(vec![Change::Found(Box::new(founding))], None).await?;
-        self.show();
         Ok(node)
     }
 
-    /// Makes a new cluster of this manager alone, with the state that it knows.
-    async fn force(&mut self) -> Result<NodeId, Refusal> {
-        if Store::known(&group::disk(&self.scope.env)).map_err(internal)?.is_none() {
-            let text = "this node has no part in a group of managers: there is nothing to make a new cluster from";
-            return Err(Refusal::new(RefusalKind::Precondition, text));
+    /// Opens the store of a new history, with this node as its only manager.
+    async fn open_first(&mut self, lineage: Lineage) -> Result<Store, Refusal> {
+        let Some(part) = &mut self.part else { return Err(internal("the node's part was not begun")) };
+        let opening = Opening::Start(Start::Found { lineage });
+        let replica = part.open_store(opening, &self.myself, &mut self.children).await.map_err(internal)?;
+        let store = part.store.clone().ok_or_else(|| internal("the store was not opened"))?;
+        self.feed(Input::Opened(replica)).await.map_err(internal)?;
+        Ok(store)
+    }
+
+    /// Shows a part that has begun, or removes what an init or a join that failed left behind. The key that the node
+    /// asked with is kept when no certificate came: asking again finds the same node.
+    async fn show_or_forget(
+        &mut self,
+        begun: Result<NodeId, Refusal>,
+    ) -> Result<Result<NodeId, Refusal>, ActorProcessingErr> {
+        if begun.is_ok() {
+            self.show();
+        } else if self.part.is_some() || self.keep.identity().is_ok_and(|identity| identity.is_some()) {
+            self.forget().await?;
+        }
+        Ok(begun)
+    }
+
+    /// Goes on alone with what this manager knows.
+    async fn force(&mut self) -> Result<Result<NodeId, Refusal>, ActorProcessingErr> {
+        match Store::known(&group::disk(&self.scope.env)) {
+            Ok(Some(_)) => (),
+            Ok(None) => {
+                let text = "this node has no part in a group of managers: there is nothing to make a new cluster from";
+                return Ok(Err(Refusal::new(RefusalKind::Precondition, text)));
+            }
+            Err(why) => return Ok(Err(internal(why))),
         }
         let Some(part) = &mut self.part else {
-            return Err(internal("the node's part in the cluster could not be taken up; see `essaim journal`"));
+            return Ok(Err(internal("the node's part in the cluster could not be taken up; see `essaim journal`")));
         };
-        part.give_up(&mut self.children).await.map_err(internal)?;
+        part.close_store(&mut self.children).await?;
         let node = part.endpoint.node();
-        self.take_up(Opening::Force).await?;
-        self.show();
-        Ok(node)
+        match part.open_store(Opening::Force, &self.myself, &mut self.children).await {
+            Ok(replica) => {
+                self.feed(Input::Forced(replica)).await?;
+                Ok(Ok(node))
+            }
+            Err(why) => {
+                // The history before it is still there, and goes on.
+                self.feed(Input::Closed).await?;
+                Ok(Err(internal(why)))
+            }
+        }
     }
 
-    async fn join(&mut self, request: &JoinRequest) -> Result<NodeId, Refusal> {
-        self.refuse_if_active()?;
+    async fn join(&mut self, request: &JoinRequest) -> Result<Result<NodeId, Refusal>, ActorProcessingErr> {
+        if let Err(refusal) = self.refuse_if_active() {
+            return Ok(Err(refusal));
+        }
+        let begun = self.enrol(request).await;
+        self.show_or_forget(begun).await
+    }
+
+    /// Asks for a certificate and begins this node's part in the cluster that signed it.
+    async fn enrol(&mut self, request: &JoinRequest) -> Result<NodeId, Refusal> {
         let token: JoinToken = request.token.parse().map_err(|why| Refusal::invalid(format!("{why}")))?;
         if request.remotes.is_empty() {
             return Err(Refusal::invalid("at least one RemoteAddr is required to join"));
@@ -293,17 +337,16 @@ impl State {
         };
         let node = enrolled.identity.node();
         let place = self.keep_place(chosen, enrolled.managers)?;
-        self.begin(enrolled.identity, &place).await?;
+        self.begin(enrolled.identity, &place, Held::Nothing).await?;
         if let Some(part) = &self.part {
             part.worker.set_availability(request.availability);
         }
-        self.show();
         Ok(node)
     }
 
     async fn leave(&mut self, force: bool) -> Result<(), Refusal> {
         let Some(part) = &self.part else {
-            if matches!(*self.standing.borrow(), Standing::Broken(_)) && force {
+            if self.core.broken().is_some() && force {
                 return self.forget().await;
             }
             return Err(Refusal::new(RefusalKind::NotManager, "This node is not part of a swarm"));
@@ -329,6 +372,7 @@ impl State {
 
     async fn farewell(&mut self, farewell: Farewell) -> Result<(), ActorProcessingErr> {
         let Some(part) = &self.part else { return Ok(()) };
+        self.core.end();
         match farewell {
             Farewell::Stopping => {
                 part.worker.halt().await;
@@ -339,147 +383,100 @@ impl State {
         self.drop_part().await
     }
 
-    /// Stores the place in the cluster that a manager told this node, unless it is outdated; `settle` acts on it.
-    async fn hear(&mut self, told: Told) -> Result<(), ActorProcessingErr> {
-        if let Some(part) = &mut self.part {
-            let own = match &part.store {
-                Some(store) => Some((store.lineage(), store.raft_id())),
-                // A store that the disk does not let open still counts: its votes bind this node as much as those of an
-                // open store.
-                None => Store::known(&group::disk(&self.scope.env))?.map(|known| (known.lineage, known.raft_id)),
-            };
-            if is_old_news(&told, part.told.as_ref(), own) {
-                return Ok(());
+    /// Hands an input to the core and carries out what it decides, until nothing more is due.
+    async fn feed(&mut self, input: Input) -> Result<(), ActorProcessingErr> {
+        let mut next = Some(input);
+        while let Some(input) = next.take() {
+            self.core.handle(input, &mut self.effects);
+            for effect in std::mem::take(&mut self.effects) {
+                next = self.perform(effect).await?.or(next);
             }
-            part.told = Some(told);
         }
-        self.settle().await
+        Ok(())
     }
 
-    /// Brings certificate and group in line with the node's place in the cluster: first the certificate, then the
-    /// group. Level-triggered: it compares what is with what should be, so it may be called at any time.
-    async fn settle(&mut self) -> Result<(), ActorProcessingErr> {
-        let Some(part) = &mut self.part else { return Ok(()) };
-        let Some(told) = part.told else { return Ok(()) };
-        if part.endpoint.role() != told.role {
-            part.endpoint.renew(told.role);
-        }
-        let has = part.store.as_ref().map(|store| (store.lineage(), store.raft_id()));
-        let shall = match (part.endpoint.role(), told.role, told.raft_id) {
-            (Role::Manager, Role::Manager, Some(raft_id)) => Some((told.lineage, raft_id)),
-            // The store stays as it is until the group has decided.
-            (_, Role::Manager, _) => has,
-            (_, Role::Worker, _) => None,
-        };
-        if has == shall {
-            self.show();
-            return Ok(());
-        }
-        part.give_up(&mut self.children).await?;
-        match shall {
-            None => Store::wipe(&group::disk(&self.scope.env))?,
-            Some((lineage, raft_id)) => {
-                let opening = Opening::Start(Start::Join { lineage, raft_id });
-                match part.take_up(opening, &self.myself, &mut self.children).await {
-                    Ok(()) => self.refused = None,
-                    Err(OpenError::Disk(why)) => self.put_off(why.to_string()),
-                    Err(why) => {
-                        self.scope.record(RecordKind::Raft, format!("cannot take up its part in the group: {why}"));
-                    }
+    /// Carries out an effect; the outcome of a step.
+    async fn perform(&mut self, effect: Effect) -> Result<Option<Input>, ActorProcessingErr> {
+        let outcome = match effect {
+            Effect::Certify(role) => {
+                if let Some(part) = &self.part {
+                    part.endpoint.renew(role);
                 }
+                None
             }
-        }
-        self.show();
-        Ok(())
+            Effect::Resume => Some(self.open_store(Start::Resume).await),
+            Effect::Join(Replica { lineage, raft_id }) => Some(self.open_store(Start::Join { lineage, raft_id }).await),
+            Effect::Close => {
+                if let Some(part) = &mut self.part {
+                    part.close_store(&mut self.children).await?;
+                }
+                Some(Input::Closed)
+            }
+            Effect::Wipe => Some(match Store::wipe(&group::disk(&self.scope.env)) {
+                Ok(()) => Input::Wiped,
+                Err(why) => Input::DiskRefused(why.to_string()),
+            }),
+            Effect::WakeAfter(after, wake) => {
+                self.myself.send_after(after, move || Msg::Elapsed(wake));
+                None
+            }
+            Effect::Record(words) => {
+                self.scope.record(RecordKind::Raft, words);
+                None
+            }
+            Effect::BreakOff(why) => {
+                self.break_off(&why).await?;
+                None
+            }
+            Effect::Show => {
+                self.show();
+                None
+            }
+        };
+        Ok(outcome)
     }
 
-    /// Opens a failed store again: the files on disk are good, or the store says why they are not.
-    async fn reopen(&mut self, why: &str) -> Result<(), ActorProcessingErr> {
-        let Some(part) = &mut self.part else { return Ok(()) };
-        if part.store.is_none() {
-            return Ok(());
-        }
-        self.scope
-            .record(RecordKind::Raft, format!("its part in the group of managers failed, and is opened again: {why}"));
-        part.give_up(&mut self.children).await?;
-        if let Err(why) = self.take_up_again().await {
-            return self.break_off(why.to_string()).await;
-        }
-        self.show();
-        Ok(())
-    }
-
-    /// Takes up the node's part in the group with the files on disk. A disk that refuses is tried again later, while
-    /// the node goes on running tasks. `Err` is final.
-    async fn take_up_again(&mut self) -> Result<(), OpenError> {
-        let Some(part) = self.part.as_mut().filter(|part| part.store.is_none()) else { return Ok(()) };
-        match part.take_up(Opening::Start(Start::Resume), &self.myself, &mut self.children).await {
-            Ok(()) => self.refused = None,
-            // The node was demoted meanwhile, or the group has not admitted it yet.
-            Err(OpenError::Nothing) => (),
-            Err(OpenError::Disk(why)) => self.put_off(why.to_string()),
-            Err(why) => return Err(why),
-        }
-        Ok(())
-    }
-
-    /// Schedules another try to take up the node's part in the group. Each reason is recorded once.
-    fn put_off(&mut self, why: String) {
-        if self.refused.as_ref() != Some(&why) {
-            let text = format!("its part in the group of managers cannot be taken up, and is tried again: {why}");
-            self.scope.record(RecordKind::Raft, text);
-        }
-        self.refused = Some(why);
-        if !std::mem::replace(&mut self.tries_again, true) {
-            self.myself.send_after(TRY_AGAIN, || Msg::TryAgain);
+    async fn open_store(&mut self, start: Start) -> Input {
+        let Some(part) = &mut self.part else { return Input::Missing };
+        match part.open_store(Opening::Start(start), &self.myself, &mut self.children).await {
+            Ok(replica) => Input::Opened(replica),
+            // It was demoted meanwhile, or has not been taken in yet.
+            Err(OpenError::Nothing) => Input::Missing,
+            Err(OpenError::Disk(why)) => Input::DiskRefused(why.to_string()),
+            Err(why) => Input::Unusable(why.to_string()),
         }
     }
 
-    async fn try_again(&mut self) -> Result<(), ActorProcessingErr> {
-        self.tries_again = false;
-        // The part may have been taken up meanwhile in another way.
-        if self.refused.is_none() {
-            return Ok(());
-        }
-        if let Err(why) = self.take_up_again().await {
-            return self.break_off(why.to_string()).await;
-        }
-        self.show();
-        // A node without a store on disk takes its place from the last word of a manager.
-        self.settle().await
-    }
-
-    /// Gives the part in the cluster up for good: the standing says why, every file stays, and tasks keep running.
-    async fn break_off(&mut self, why: String) -> Result<(), ActorProcessingErr> {
+    /// Its part in the cluster cannot be taken up: says so to those who ask, and keeps every file. Its tasks go on.
+    async fn break_off(&mut self, why: &str) -> Result<(), ActorProcessingErr> {
         self.scope.record(RecordKind::Note, format!("cannot take up its part in the cluster: {why}"));
         self.drop_part().await?;
-        self.standing.send_replace(Standing::Broken(why.into()));
+        self.core.break_off(why);
+        self.show();
         Ok(())
     }
 
-    async fn begin(&mut self, identity: Identity, place: &Place) -> Result<(), Refusal> {
+    async fn begin(&mut self, identity: Identity, place: &Place, held: Held) -> Result<(), Refusal> {
+        let role = identity.role();
         let part = Part::begin(&self.scope, &self.parts, identity, self.generation, place, &mut self.children).await?;
         part.follow(self.myself.clone());
+        self.core.begin(role, held);
         self.part = Some(part);
         Ok(())
     }
 
-    async fn take_up(&mut self, opening: Opening) -> Result<(), Refusal> {
-        let Some(part) = &mut self.part else { return Ok(()) };
-        part.take_up(opening, &self.myself, &mut self.children).await.map_err(internal)
-    }
-
-    /// Publishes the node's standing.
+    /// Shows what the node is part of.
     fn show(&self) {
-        let standing = match &self.part {
-            Some(part) => Standing::Active(Arc::new(part.membership())),
-            None => Standing::Inactive,
+        let standing = match (&self.part, self.core.broken()) {
+            (Some(part), _) => Standing::Active(Arc::new(part.membership())),
+            (None, Some(why)) => Standing::Broken(Arc::clone(why)),
+            (None, None) => Standing::Inactive,
         };
         self.standing.send_replace(standing);
     }
 
     fn refuse_if_active(&self) -> Result<(), Refusal> {
-        if self.part.is_none() && !matches!(*self.standing.borrow(), Standing::Broken(_)) {
+        if self.core.is_outside() {
             return Ok(());
         }
         let text = "This node is already part of a swarm. Use \"docker swarm leave\" to leave this swarm and join \
@@ -489,8 +486,8 @@ impl State {
 
     fn choose(&self, listen: &str, advertise: &str) -> Result<Chosen, Refusal> {
         let settings = &self.parts.settings;
-        let daemon = Said { listen: &settings.listen, advertise: &settings.advertise };
-        address::choose(daemon, Said { listen, advertise }, &address::interfaces())
+        let daemon = Addresses { listen: &settings.listen, advertise: &settings.advertise };
+        address::choose(daemon, Addresses { listen, advertise }, &address::interfaces())
     }
 
     fn keep_place(&self, chosen: Chosen, managers: Vec<(NodeId, SocketAddr)>) -> Result<Place, Refusal> {
@@ -526,23 +523,12 @@ impl State {
     /// Stops the part in the cluster, and removes all files of the cluster.
     async fn forget(&mut self) -> Result<(), Refusal> {
         self.drop_part().await.map_err(internal)?;
+        self.core.end();
         Store::wipe(&group::disk(&self.scope.env)).map_err(internal)?;
         self.keep.forget_cluster().map_err(internal)?;
         self.scope.env.disk.remove(PLACE).map_err(internal)?;
         self.scope.env.disk.remove_folder(WORKER_FOLDER).map_err(internal)?;
         self.show();
-        Ok(())
-    }
-
-    /// Removes what a failed init or join left behind, except the key of the signing request: asking again with it
-    /// finds the same node.
-    async fn forget_unless_active(&mut self) -> Result<(), ActorProcessingErr> {
-        if self.standing.borrow().membership().is_some() || matches!(*self.standing.borrow(), Standing::Broken(_)) {
-            return Ok(());
-        }
-        if self.part.is_some() || self.keep.identity().is_ok_and(|identity| identity.is_some()) {
-            self.forget().await?;
-        }
         Ok(())
     }
 }

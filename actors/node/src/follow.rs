@@ -30,7 +30,7 @@ pub(crate) async fn follow(endpoint: Endpoint, roster: RosterHandle, worker: Wor
         // When the other end of one of these channels has ended, the node's part in the cluster has ended.
         let message = tokio::select! {
             changed = told.changed() => match changed {
-                Ok(()) => (*told.borrow_and_update()).map(Msg::Told),
+                Ok(()) => (*told.borrow_and_update()).map(Msg::Said),
                 Err(_) => return,
             },
             changed = identity.changed() => match changed {

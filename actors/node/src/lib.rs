@@ -18,6 +18,7 @@
 
 mod actor;
 pub mod address;
+mod core;
 mod follow;
 mod founding;
 mod group;

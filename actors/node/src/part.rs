@@ -2,6 +2,7 @@
 //! tree. They start in this order and stop in the reverse one.
 
 use crate::actor::Msg;
+use crate::core::Replica;
 use crate::follow;
 use crate::group::{self, Opening};
 use crate::handle::Parts;
@@ -13,13 +14,12 @@ use essaim_model::{Refusal, RefusalKind};
 use essaim_presence::endpoint::{Endpoint, Keep, Settings};
 use essaim_presence::roster::RosterHandle;
 use essaim_presence::view::View;
-use essaim_protocol::Standing as Told;
 use essaim_store::{OpenError, Store};
 use essaim_system::env::folder;
 use essaim_system::supervisor::{Children, Escalated, NotStarted};
 use essaim_system::{ChildSpec, Scope};
 use essaim_transport::Identity;
-use essaim_wire::{Generation, Lineage, NodeId, Role};
+use essaim_wire::{Generation, NodeId, Role};
 use essaim_worker::{WorkerHandle, WorkerSettings};
 use ractor::ActorRef;
 use std::net::SocketAddr;
@@ -52,8 +52,6 @@ pub(crate) struct Part {
     pub(crate) worker: WorkerHandle,
     pub(crate) view: View,
     pub(crate) store: Option<Store>,
-    /// The node's place in the cluster as a manager last told it; `None` before the first link.
-    pub(crate) told: Option<Told>,
     advertise: SocketAddr,
     scope: Scope,
 }
@@ -80,7 +78,7 @@ impl Part {
             hostname: parts.settings.hostname.clone(),
             disk: folder(&scope.env.disk, WORKER_FOLDER),
         });
-        let this = Self { endpoint, roster, worker, view, store: None, told: None, advertise, scope: scope.clone() };
+        let this = Self { endpoint, roster, worker, view, store: None, advertise, scope: scope.clone() };
         for spec in [this.endpoint.spec(), this.roster.spec(), this.worker.spec()] {
             if let Err(why) = this.start(children, spec).await {
                 // Everything started so far is stopped, so that the port is free for the next try.
@@ -100,19 +98,20 @@ impl Part {
         tokio::spawn(follow::follow(self.endpoint.clone(), self.roster.clone(), self.worker.clone(), root));
     }
 
-    /// Takes up the node's part in the group of managers: opens the store, and starts the manager's tree.
-    pub(crate) async fn take_up(
+    /// Opens the store and starts the manager over it.
+    pub(crate) async fn open_store(
         &mut self,
         opening: Opening,
         root: &ActorRef<Msg>,
         children: &mut Children,
-    ) -> Result<(), OpenError> {
+    ) -> Result<Replica, OpenError> {
         let store = group::open(&self.scope.env, &self.endpoint, self.advertise, opening).await?;
+        let replica = Replica { lineage: store.lineage(), raft_id: store.raft_id() };
         let (watched, root) = (store.clone(), root.clone());
         tokio::spawn(async move {
             let why = watched.failed().await;
             // A root that has ended needs no store.
-            let _ = root.cast(Msg::StoreFailed(why));
+            let _ = root.cast(Msg::StoreFailed(replica, why));
         });
         let arguments = ManagerArguments {
             scope: self.scope.child("manager"),
@@ -124,11 +123,11 @@ impl Part {
         let spec = ChildSpec::actor("manager", move |scope| (Manager, ManagerArguments { scope, ..arguments.clone() }));
         // When the manager's tree cannot be started now, its supervisor tries again.
         let _ = children.add(spec).await;
-        Ok(())
+        Ok(replica)
     }
 
-    /// Gives up the node's part in the group; its files stay.
-    pub(crate) async fn give_up(&mut self, children: &mut Children) -> Result<(), Escalated> {
+    /// Stops the manager and closes the store; its files are kept.
+    pub(crate) async fn close_store(&mut self, children: &mut Children) -> Result<(), Escalated> {
         stop(children, "manager").await?;
         if let Some(store) = self.store.take() {
             group::close(&self.endpoint, &store).await;
@@ -138,7 +137,7 @@ impl Part {
 
     /// Ends all parts in reverse order; when it returns, the port and every file are free.
     pub(crate) async fn end(mut self, children: &mut Children) -> Result<(), Escalated> {
-        self.give_up(children).await?;
+        self.close_store(children).await?;
         for name in ["worker", "roster", "endpoint"] {
             stop(children, name).await?;
         }
@@ -169,15 +168,7 @@ impl Part {
     }
 }
 
-/// Whether what a manager told is outdated. It is when it is older than what another manager told last, or older than
-/// the commit that promoted this node, whose place in the log is the node's number in the group. Otherwise a manager
-/// that lags behind, or was promoted a moment ago, could make a voter throw its log away, and its votes with it.
-pub(crate) fn is_old_news(told: &Told, before: Option<&Told>, own: Option<(Lineage, u64)>) -> bool {
-    before.is_some_and(|before| before.lineage == told.lineage && told.index < before.index)
-        || own.is_some_and(|(lineage, raft_id)| lineage == told.lineage && told.index.0 < raft_id)
-}
-
-/// Upper bound on the time that a child takes to stop: the sum of its own children's deadlines.
+/// How long a child may take to stop: its own children's deadlines together.
 const STOP_DEADLINE: Duration = Duration::from_secs(30);
 
 async fn stop(children: &mut Children, name: &str) -> Result<(), Escalated> {
@@ -196,25 +187,3 @@ pub(crate) fn internal(why: impl std::fmt::Display) -> Refusal {
 
 #[cfg(test)]
 essaim_wire::golden_bytes!("part": Place);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use essaim_wire::Index;
-
-    const LINEAGE: Lineage = Lineage { ordinal: 1, nonce: 7 };
-
-    fn worker_at(index: u64) -> Told {
-        Told { role: Role::Worker, lineage: LINEAGE, raft_id: None, index: Index(index) }
-    }
-
-    #[test]
-    fn a_manager_that_lags_behind_demotes_nobody() {
-        let own = Some((LINEAGE, 14));
-        assert!(is_old_news(&worker_at(13), None, own), "it has not applied the promotion yet");
-        assert!(!is_old_news(&worker_at(20), None, own), "a demotion that came after it");
-        assert!(is_old_news(&worker_at(20), Some(&worker_at(21)), own));
-        let restored = Lineage { ordinal: 2, nonce: 8 };
-        assert!(!is_old_news(&Told { lineage: restored, ..worker_at(3) }, Some(&worker_at(21)), own));
-    }
-}

@@ -63,11 +63,13 @@ pub enum Bug {
     VoteWithoutSender,
     /// A goodbye in a node's name is believed, whichever member said it.
     FarewellFromAnybody,
+    /// A node that is called a manager takes up its part in the group before it has a manager's certificate.
+    StoreBeforeCertificate,
 }
 
 impl Bug {
-    /// All planted bugs.
-    pub const ALL: [Self; 26] = [
+    /// Every one of them.
+    pub const ALL: [Self; 27] = [
         Self::AckBeforeFsync,
         Self::VoteNotKept,
         Self::DroppedFence,
@@ -94,6 +96,7 @@ impl Bug {
         Self::OrdersNotedUnsent,
         Self::VoteWithoutSender,
         Self::FarewellFromAnybody,
+        Self::StoreBeforeCertificate,
     ];
 
     /// Name of the bug, for a table or a command line.
@@ -125,6 +128,7 @@ impl Bug {
             Self::OrdersNotedUnsent => "orders-noted-unsent",
             Self::VoteWithoutSender => "vote-without-sender",
             Self::FarewellFromAnybody => "farewell-from-anybody",
+            Self::StoreBeforeCertificate => "store-before-certificate",
         }
     }
 

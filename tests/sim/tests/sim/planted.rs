@@ -49,6 +49,7 @@ const fn symptoms(bug: Bug) -> &'static [&'static str] {
         Bug::PendingKeepsItsSpec => &["waits for what an older spec asks for"],
         Bug::LevelOfTheFirstManager => &["the level of the cluster is"],
         Bug::NewerThanTheLevel => &["is newer than the level of the cluster"],
+        Bug::StoreBeforeCertificate => &["and a worker's certificate"],
     }
 }
 

@@ -1,9 +1,10 @@
-//! Who leads: one in a term, one that decides at a time, and no manager that forgets its vote.
+//! Who leads: one in a term, one that decides at a time, and no manager that forgets its vote. Nobody has a part in the
+//! group of managers with a worker's certificate.
 
 use crate::testkit::fault::Number;
 use essaim_node::Handle;
 use essaim_store::{Leadership, Store};
-use essaim_wire::Term;
+use essaim_wire::{Role, Term};
 use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -51,6 +52,12 @@ impl Sight {
     }
 }
 
+/// What is wrong with a node that shows a certificate of this role and has, or has not, its store open.
+pub fn part_without_certificate(number: Number, certificate: Role, has_part: bool) -> Option<String> {
+    let wrong = has_part && certificate == Role::Worker;
+    wrong.then(|| format!("n{number} has a part in the group of managers, and a worker's certificate"))
+}
+
 impl Leaders {
     /// All managers that run, at one moment.
     pub fn look(&mut self, managers: &[Sight]) -> Vec<String> {
@@ -96,6 +103,14 @@ mod tests {
 
     fn sight(number: Number, leadership: Leadership) -> Sight {
         Sight { number, raft_id: u64::from(number), leadership, voted: Term(9), tree: false }
+    }
+
+    #[test]
+    fn a_part_in_the_group_with_a_workers_certificate_is_seen() {
+        assert!(part_without_certificate(3, Role::Worker, true).is_some());
+        for (role, has_part) in [(Role::Worker, false), (Role::Manager, true), (Role::Manager, false)] {
+            assert_eq!(part_without_certificate(3, role, has_part), None);
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -166,7 +166,12 @@ pub async fn watch(number: Number, handle: Handle, ledger: SharedLedger) {
     let mut standings = handle.standings();
     drop(handle);
     loop {
-        if let Standing::Active(part) = &*standings.borrow_and_update()
+        let standing = standings.borrow_and_update().clone();
+        if let Standing::Active(part) = &standing {
+            let has_part = part.control.is_some();
+            lock(&ledger).violations.extend(leaders::part_without_certificate(number, part.role, has_part));
+        }
+        if let Standing::Active(part) = &standing
             && part_seen != Some(part.node)
         {
             part_seen = Some(part.node);
