@@ -6,16 +6,17 @@
 //! goes on; the root starts it again, and the linked nodes link again.
 
 use crate::ballots::{Ballots, BallotsServer, tell_leader};
+use crate::feed::{Feed, Followed, Subscription};
 use crate::leader;
-use crate::node::{Arguments, Mark, Msg as NodeMsg, NodeActor};
+use crate::node::{Arguments, Msg as NodeMsg, NodeActor};
 use crate::reports::Reports;
 use essaim_model::{Event, ManagerStatus, Node};
 use essaim_presence::endpoint::Endpoint;
 use essaim_presence::roster::RosterHandle;
-use essaim_store::{CursorError, Happened, Leadership, Store};
-use essaim_system::Scope;
+use essaim_store::{Advance, Leadership, Store};
 use essaim_system::journal::RecordKind;
-use essaim_system::supervisor::{Address, ChildSpec, Children, Supervision, Wake};
+use essaim_system::supervisor::{ChildSpec, Children, Supervision, Wake};
+use essaim_system::{Notifier, Scope};
 use essaim_transport::{Admission, Lane, LaneStream, PeerInfo, Serve};
 use essaim_wire::planted::{Bug, planted};
 use essaim_wire::{NodeId, Role, Term};
@@ -26,6 +27,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 
 /// Period of the check whether there is a leader.
 const LOOK: Duration = Duration::from_millis(250);
@@ -65,13 +67,11 @@ pub struct ManagerArguments {
 pub enum Msg {
     /// A node opened a link.
     Linked(Box<LaneStream>),
-    /// The store applied an entry of the log.
-    Applied(Happened),
-    /// The actor fell behind the events that the store keeps: everything may have changed.
-    Missed,
-    /// This manager's leadership changed.
-    Leadership(Leadership),
-    /// Check whether there is a leader.
+    /// Something was applied.
+    Applied,
+    /// Leadership stands otherwise than before.
+    Leadership,
+    /// Time to look whether there is a leader.
     Look,
     /// The back-off of a child is over.
     Wake(Wake),
@@ -84,6 +84,9 @@ pub struct State {
     reports: Reports,
     ballots: Ballots,
     teller: JoinHandle<()>,
+    feed: Feed,
+    applied: Notifier<Msg, Followed>,
+    leadership: Notifier<Msg>,
     linked: BTreeMap<NodeId, Linked>,
     /// The node that each child's name belongs to.
     names: BTreeMap<String, NodeId>,
@@ -91,12 +94,15 @@ pub struct State {
     /// The term for which the leader's tree was started.
     leads: Option<Term>,
     pace: Duration,
+    _subscription: Subscription,
+    /// Tasks that follow the store; they end with the actor.
+    _following: JoinSet<()>,
 }
 
 struct Linked {
     name: String,
-    address: Address<NodeMsg>,
-    mark: Mark,
+    /// Has the node's actor look at what was applied.
+    applied: Notifier<NodeMsg>,
 }
 
 impl Actor for Manager {
@@ -112,8 +118,14 @@ impl Actor for Manager {
         let (store, endpoint) = (arguments.store.clone(), arguments.endpoint.clone());
         let teller = tokio::spawn(tell_leader(ballots.clone(), store, endpoint));
         arguments.endpoint.serve(Lane::Link, Arc::new(Links(myself.clone())));
-        tokio::spawn(follow(arguments.store.clone(), myself.clone()));
-        tokio::spawn(watch_leadership(arguments.store.clone(), myself.clone()));
+        let (applied, leadership) = (Notifier::new(|| Msg::Applied), Notifier::new(|| Msg::Leadership));
+        applied.address().set(myself.clone());
+        leadership.address().set(myself.clone());
+        let feed = Feed::open(&arguments.store);
+        let (_, subscription) = feed.subscribe(&applied);
+        let mut following = JoinSet::new();
+        following.spawn(feed.clone().pump());
+        following.spawn(watch_leadership(arguments.store.clone(), leadership.clone()));
         myself.send_interval(LOOK, || Msg::Look);
         forget_removed(&arguments);
         admit(&arguments);
@@ -123,24 +135,36 @@ impl Actor for Manager {
             reports,
             ballots,
             teller,
+            feed,
+            applied,
+            leadership,
             linked: BTreeMap::new(),
             names: BTreeMap::new(),
             leaderless: 0,
             leads: None,
             pace: PACE.0,
+            _subscription: subscription,
+            _following: following,
         })
     }
 
     async fn handle(&self, _: ActorRef<Msg>, message: Msg, state: &mut State) -> Result<(), ActorProcessingErr> {
         match message {
             Msg::Linked(stream) => state.link(*stream).await?,
-            Msg::Applied(happened) => state.mark(&happened),
-            Msg::Missed => {
-                forget_removed(&state.arguments);
-                admit(&state.arguments);
-                state.mark_all();
+            Msg::Applied => match state.applied.take() {
+                Some(Advance { events: Some(events), .. }) => state.mark(&events),
+                Some(Advance { events: None, .. }) => {
+                    forget_removed(&state.arguments);
+                    admit(&state.arguments);
+                    state.mark_all();
+                }
+                None => (),
+            },
+            Msg::Leadership => {
+                state.leadership.take();
+                let leadership = *state.arguments.store.leadership().borrow();
+                state.follow_leadership(leadership).await?;
             }
-            Msg::Leadership(leadership) => state.follow_leadership(leadership).await?,
             Msg::Look => state.look_for_a_leader(),
             Msg::Wake(wake) => state.children.on_wake(wake).await?,
         }
@@ -190,29 +214,11 @@ impl Serve for Links {
     }
 }
 
-/// Follows the store's events, and hands them to the actor.
-async fn follow(store: Store, actor: ActorRef<Msg>) {
-    let mut events = store.events(store.state().applied().index);
-    loop {
-        let message = match events.next().await {
-            Ok(happened) => Msg::Applied(happened),
-            Err(CursorError::Compacted(_)) => {
-                events = store.events(store.state().applied().index);
-                Msg::Missed
-            }
-            Err(CursorError::Closed) => return,
-        };
-        if actor.cast(message).is_err() {
-            return;
-        }
-    }
-}
-
-async fn watch_leadership(store: Store, actor: ActorRef<Msg>) {
+async fn watch_leadership(store: Store, notifier: Notifier<Msg>) {
     let mut leadership = store.leadership();
     loop {
-        let now = *leadership.borrow_and_update();
-        if actor.cast(Msg::Leadership(now)).is_err() || leadership.changed().await.is_err() {
+        notifier.notify();
+        if leadership.changed().await.is_err() {
             return;
         }
     }
@@ -226,23 +232,23 @@ impl State {
             return Ok(());
         }
         let name = self.child_name(node);
-        let (address, mark) = (Address::new(), Mark::default());
+        let applied = Notifier::new(|| NodeMsg::Applied);
         if let Some(former) = self.linked.remove(&node) {
             self.names.remove(&former.name);
             self.children.remove(&former.name).await?;
         }
         self.names.insert(name.clone(), node);
-        let spec = self.node_spec(&name, stream, &address, &mark);
-        self.linked.insert(node, Linked { name, address, mark });
+        let spec = self.node_spec(&name, stream, &applied);
+        self.linked.insert(node, Linked { name, applied });
         self.children.add(spec).await?;
         self.pace();
         Ok(())
     }
 
-    fn node_spec(&self, name: &str, stream: LaneStream, address: &Address<NodeMsg>, mark: &Mark) -> ChildSpec {
+    fn node_spec(&self, name: &str, stream: LaneStream, applied: &Notifier<NodeMsg>) -> ChildSpec {
         let (store, reports) = (self.arguments.store.clone(), self.reports.clone());
         let ballots = self.ballots.clone();
-        let (address, mark, pace) = (address.clone(), mark.clone(), pace(self.linked.len() + 1));
+        let (applied, pace) = (applied.clone(), pace(self.linked.len() + 1));
         let mut stream = Some(stream);
         ChildSpec::new(name, "actors/manager/src/node/", move |scope, parent| {
             let arguments = stream.take().map(|stream| Arguments {
@@ -251,10 +257,10 @@ impl State {
                 reports: reports.clone(),
                 ballots: ballots.clone(),
                 stream,
-                mark: mark.clone(),
+                applied: applied.clone(),
                 pace,
             });
-            let address = address.clone();
+            let address = applied.address().clone();
             Box::pin(async move {
                 let arguments = arguments.ok_or_else(|| SpawnErr::StartupFailed("its link is used up".into()))?;
                 let (actor, _) = NodeActor::spawn_linked(None, NodeActor, arguments, parent).await?;
@@ -286,9 +292,9 @@ impl State {
         node == store.node() && store.state().node(node).is_some_and(|it| goes(it))
     }
 
-    fn mark(&self, happened: &Happened) {
+    fn mark(&self, events: &[Event]) {
         let mut concerned = BTreeSet::new();
-        for event in happened.events.iter() {
+        for event in events {
             match event {
                 Event::Task { old, new } => {
                     concerned.extend(old.iter().chain(new).filter_map(|task| task.node()));
@@ -298,8 +304,8 @@ impl State {
                         && self.is_own_farewell(node.id)
                         && let Some(own) = self.linked.get(&node.id)
                     {
-                        // An actor that has ended need not be told: its node links elsewhere in any case.
-                        let _ = own.address.cast(NodeMsg::Detach("this manager is being demoted".into()));
+                        // One that is gone links elsewhere anyhow.
+                        let _ = own.applied.address().cast(NodeMsg::Detach("this manager is being demoted".into()));
                     }
                     if let (Some(old), None) = (old, new) {
                         self.arguments.roster.remove(old.id);
@@ -333,7 +339,7 @@ impl State {
                     // when it has ended.
                     self.children.remove(leader::NAME).await?;
                 }
-                self.children.add(leader::spec(&self.arguments, &self.ballots, term)).await?;
+                self.children.add(leader::spec(&self.arguments, &self.ballots, &self.feed, term)).await?;
             }
             Leadership::Suspended(_) if planted(Bug::TreeOutlivesLease) => return Ok(()),
             _ => self.children.remove(leader::NAME).await?,
@@ -353,8 +359,8 @@ impl State {
         if is_time_to_send_away(self.leaderless) && !self.linked.is_empty() {
             self.arguments.scope.record(RecordKind::Raft, "no leader: the linked nodes are sent to other managers");
             for linked in self.linked.values() {
-                // An actor that has ended need not be told.
-                let _ = linked.address.cast(NodeMsg::Detach("this manager has no leader".into()));
+                // One that is gone needs not be sent away.
+                let _ = linked.applied.address().cast(NodeMsg::Detach("this manager has no leader".into()));
             }
         }
     }
@@ -365,8 +371,8 @@ impl State {
             return;
         }
         for linked in self.linked.values() {
-            // An actor that is just starting has been given its pace already.
-            let _ = linked.address.cast(NodeMsg::Pace(pace));
+            // One that starts just now has its pace already.
+            let _ = linked.applied.address().cast(NodeMsg::Pace(pace));
         }
     }
 }
@@ -381,9 +387,7 @@ const fn is_time_to_send_away(looks: u32) -> bool {
 
 impl Linked {
     fn mark(&self) {
-        if let Some(actor) = self.address.get() {
-            self.mark.mark(&actor);
-        }
+        self.applied.notify();
     }
 }
 

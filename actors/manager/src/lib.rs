@@ -16,6 +16,7 @@
 mod actor;
 mod ballots;
 pub mod control;
+mod feed;
 mod leader;
 mod node;
 mod quorum;

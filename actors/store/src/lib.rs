@@ -44,7 +44,7 @@ mod tests;
 
 pub use agreed::Agreed;
 pub use error::{Missing, NoQuorum, OpenError, ProposeError, ReadError};
-pub use events::{Compacted, Cursor, CursorError, Happened};
+pub use events::{Advance, Compacted, Cursor, CursorError, Happened};
 pub use group::{MemberStatus, Status};
 pub use leadership::Leadership;
 pub use peers::{Peers, Pipe};

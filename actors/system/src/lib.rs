@@ -11,20 +11,26 @@
 //! - [`journal`]: the records of this node, and its tree of living actors.
 //! - [`Scope`]: path, environment and journal, as handed to every actor.
 //! - [`supervisor`]: starts, watches and restarts actors.
+//! - [`Notifier`]: has an actor look, by one mark in its mailbox.
+//! - [`Timer`]: a message of an actor to itself after a delay, one at a time.
 //! - [`link`]: typed messages to the actors that a peer chose to export, over one stream.
 
 pub mod env;
 pub mod journal;
 pub mod link;
+mod notifier;
 mod path;
 mod scope;
 pub mod supervisor;
+mod timer;
 
 pub use env::{Clock, Disk, DiskFile, Env, Seed};
 pub use journal::{Journal, Record, RecordKind};
+pub use notifier::Notifier;
 pub use path::{InvalidPath, Path};
 pub use scope::Scope;
 pub use supervisor::{Address, ChildSpec, Children};
+pub use timer::Timer;
 
 #[cfg(any(test, feature = "fixtures"))]
 pub mod fixture;

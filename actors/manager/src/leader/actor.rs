@@ -1,4 +1,4 @@
-//! `…/manager/leader`: follows the log, and rings whoever is concerned.
+//! `…/manager/leader`: follows what is applied, and notifies the actors concerned.
 //!
 //! Parent: `manager`, while it leads. Children: `liveness`, `scheduler`, `roles`, `authority`, `reaper`, and one
 //! `service.X` for each service of the state.
@@ -6,20 +6,20 @@
 //! Dies: when its children failed too often; `manager` starts it again, or gives leadership away.
 
 use super::authority::AuthorityActor;
-use super::bell::Bell;
-use super::context::{Context, Errand};
+use super::context::Context;
 use super::liveness::LivenessActor;
-use super::reaper::ReaperActor;
+use super::reaper::{Ended, ReaperActor};
 use super::roles::RolesActor;
 use super::scheduler::SchedulerActor;
 use super::service::{self, ServiceActor};
 use crate::ManagerArguments;
 use crate::ballots::Ballots;
+use crate::feed::{Feed, Subscription};
 use essaim_model::{Event, Mode, Node, ServiceId};
-use essaim_store::{Cursor, Happened};
+use essaim_store::Advance;
 use essaim_system::journal::RecordKind;
 use essaim_system::supervisor::{Children, Supervision, Wake};
-use essaim_system::{ChildSpec, Scope};
+use essaim_system::{ChildSpec, Notifier, Scope};
 use essaim_wire::{NodeId, Term};
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 use ractor_cluster::RactorMessage;
@@ -34,6 +34,7 @@ pub(super) struct Arguments {
     pub(super) scope: Scope,
     pub(super) manager: ManagerArguments,
     pub(super) ballots: Ballots,
+    pub(super) feed: Feed,
     pub(super) term: Term,
 }
 
@@ -52,15 +53,14 @@ pub(super) enum Msg {
 pub(super) struct State {
     context: Arc<Context>,
     children: Children,
-    cursor: Cursor,
     services: BTreeMap<ServiceId, Watched>,
-    _applied: Errand,
+    _subscription: Subscription,
 }
 
 /// A service that has its actor.
 struct Watched {
     name: String,
-    bell: Bell<service::Msg>,
+    notifier: Notifier<service::Msg>,
 }
 
 impl Actor for Leader {
@@ -69,20 +69,13 @@ impl Actor for Leader {
     type Arguments = Arguments;
 
     async fn pre_start(&self, myself: ActorRef<Msg>, arguments: Arguments) -> Result<State, ActorProcessingErr> {
-        let Arguments { scope, manager, ballots, term } = arguments;
-        let context = Arc::new(Context::new(&manager, ballots, term));
+        let Arguments { scope, manager, ballots, feed, term } = arguments;
+        let context = Arc::new(Context::new(&manager, ballots, feed, term));
         context.leader.address().set(myself.clone());
         let children = Children::new(scope.clone(), &myself, Supervision::default(), Msg::Wake);
-        let cluster = context.store.state();
-        let cursor = context.store.events(cluster.applied().index);
-        let (mut applied, bell) = (context.store.applied(), context.leader.clone());
-        let follow = async move {
-            while applied.changed().await.is_ok() {
-                bell.ring();
-            }
-        };
+        let (cluster, subscription) = context.feed.subscribe(&context.leader);
         let services = BTreeMap::new();
-        let mut state = State { context, children, cursor, services, _applied: Errand::run(follow) };
+        let mut state = State { context, children, services, _subscription: subscription };
         if let Err(why) = state.start_children(&cluster).await {
             state.children.shutdown("stopped, because a sibling could not be started").await;
             return Err(why);
@@ -94,7 +87,7 @@ impl Actor for Leader {
     async fn handle(&self, _: ActorRef<Msg>, message: Msg, state: &mut State) -> Result<(), ActorProcessingErr> {
         match message {
             Msg::Look => state.follow().await?,
-            Msg::Released => state.services.values().for_each(|watched| watched.bell.ring()),
+            Msg::Released => state.services.values().for_each(|watched| watched.notifier.notify()),
             Msg::Wake(wake) => state.children.on_wake(wake).await?,
         }
         Ok(())
@@ -120,17 +113,19 @@ impl State {
     async fn start_children(&mut self, cluster: &essaim_model::State) -> Result<(), ActorProcessingErr> {
         let shared = || Arc::clone(&self.context);
         let (liveness, scheduler, roles, authority, reaper) = (shared(), shared(), shared(), shared(), shared());
-        let bells = &self.context;
+        let context = &self.context;
         let specs = [
-            ChildSpec::actor_at(bells.liveness.address(), "liveness", move |scope| {
+            ChildSpec::actor_at(context.liveness.address(), "liveness", move |scope| {
                 (LivenessActor, (scope, Arc::clone(&liveness)))
             }),
-            ChildSpec::actor_at(bells.scheduler.address(), "scheduler", move |scope| {
+            ChildSpec::actor_at(context.scheduler.address(), "scheduler", move |scope| {
                 (SchedulerActor, (scope, Arc::clone(&scheduler)))
             }),
-            ChildSpec::actor_at(bells.roles.address(), "roles", move |scope| (RolesActor, (scope, Arc::clone(&roles)))),
+            ChildSpec::actor_at(context.roles.address(), "roles", move |scope| {
+                (RolesActor, (scope, Arc::clone(&roles)))
+            }),
             ChildSpec::actor("authority", move |scope| (AuthorityActor, (scope, Arc::clone(&authority)))),
-            ChildSpec::actor_at(bells.reaper.address(), "reaper", move |scope| {
+            ChildSpec::actor_at(context.reaper.address(), "reaper", move |scope| {
                 (ReaperActor, (scope, Arc::clone(&reaper)))
             }),
         ];
@@ -149,12 +144,12 @@ impl State {
             return Ok(());
         }
         let name = format!("service.{name}");
-        let bell = Bell::new(|| service::Msg::Look);
-        let (context, own) = (Arc::clone(&self.context), bell.clone());
-        let spec = ChildSpec::actor_at(bell.address(), name.clone(), move |scope| {
-            (ServiceActor, service::Arguments { scope, context: Arc::clone(&context), id, bell: own.clone() })
+        let notifier = Notifier::new(|| service::Msg::Look);
+        let (context, own) = (Arc::clone(&self.context), notifier.clone());
+        let spec = ChildSpec::actor_at(notifier.address(), name.clone(), move |scope| {
+            (ServiceActor, service::Arguments { scope, context: Arc::clone(&context), id, notifier: own.clone() })
         });
-        self.services.insert(id, Watched { name, bell });
+        self.services.insert(id, Watched { name, notifier });
         self.children.add(spec).await?;
         Ok(())
     }
@@ -166,40 +161,35 @@ impl State {
         Ok(())
     }
 
-    /// Reads on in the log, and rings whoever is concerned once.
+    /// Looks at what happened, and notifies each actor concerned once.
     async fn follow(&mut self) -> Result<(), ActorProcessingErr> {
-        self.context.leader.answer();
-        let mut concerned = Concerned::default();
-        loop {
-            match self.cursor.try_next() {
-                Ok(Some(happened)) => self.take(happened, &mut concerned).await?,
-                Ok(None) => break,
-                Err(_) => self.begin_again(&mut concerned).await?,
-            }
-        }
-        concerned.ring(&self.context, &self.services);
+        let Some(Advance { state: cluster, events, .. }) = self.context.leader.take() else { return Ok(()) };
+        let concerned = match events {
+            Some(events) => self.concerned(&cluster, &events).await?,
+            None => self.everybody(&cluster).await?,
+        };
+        concerned.notify(&self.context, &self.services);
         Ok(())
     }
 
-    async fn take(&mut self, happened: Happened, concerned: &mut Concerned) -> Result<(), ActorProcessingErr> {
-        // Events are published a moment before the state that contains them.
-        self.context.store.wait_applied(happened.index).await;
-        let cluster = self.context.store.state();
-        for event in happened.events.iter() {
+    async fn concerned(
+        &mut self,
+        cluster: &essaim_model::State,
+        events: &[Event],
+    ) -> Result<Concerned, ActorProcessingErr> {
+        let mut concerned = Concerned::default();
+        for event in events {
             match event {
                 Event::Service { old: None, new: Some(new) } => self.watch(new.id, new.spec.name.as_str()).await?,
                 Event::Service { old: Some(old), new: None } => self.unwatch(old.id).await?,
-                _ => concerned.add(event, &cluster),
+                _ => concerned.add(event, cluster),
             }
         }
-        concerned.scheduler = true;
-        Ok(())
+        Ok(concerned)
     }
 
-    /// More has happened than is kept: whatever is there may have changed.
-    async fn begin_again(&mut self, concerned: &mut Concerned) -> Result<(), ActorProcessingErr> {
-        let cluster = self.context.store.state();
-        self.cursor = self.context.store.events(cluster.applied().index);
+    /// More has happened than is kept: everything may have changed.
+    async fn everybody(&mut self, cluster: &essaim_model::State) -> Result<Concerned, ActorProcessingErr> {
         let gone: Vec<_> = self.services.keys().filter(|id| cluster.service(**id).is_none()).copied().collect();
         for id in gone {
             self.unwatch(id).await?;
@@ -207,21 +197,19 @@ impl State {
         for service in cluster.services() {
             self.watch(service.id, service.spec.name.as_str()).await?;
         }
-        *concerned =
-            Concerned { services: self.services.keys().copied().collect(), scheduler: true, nodes: true, ended: true };
-        Ok(())
+        let services: BTreeSet<_> = self.services.keys().copied().collect();
+        Ok(Concerned { services, nodes: true, ended: Ended { everything: true, ..Ended::default() } })
     }
 }
 
-/// Who is to be rung.
+/// The actors that are to look.
 #[derive(Default)]
 struct Concerned {
     services: BTreeSet<ServiceId>,
-    scheduler: bool,
     /// Nodes or the cluster's settings changed.
     nodes: bool,
-    /// Tasks ended.
-    ended: bool,
+    /// Where tasks ended.
+    ended: Ended,
 }
 
 impl Concerned {
@@ -230,7 +218,8 @@ impl Concerned {
             Event::Service { new, .. } => self.services.extend(new.iter().map(|service| service.id)),
             Event::Task { old, new } => {
                 self.services.extend(old.iter().chain(new).map(|task| task.service));
-                self.ended |= new.as_ref().is_some_and(|task| task.has_ended());
+                let ended = new.iter().filter(|task| task.has_ended());
+                self.ended.slots.extend(ended.map(|task| (task.service, task.slot)));
             }
             Event::Node { old, new } => {
                 self.nodes = true;
@@ -242,6 +231,7 @@ impl Concerned {
             Event::Cluster { .. } => {
                 self.nodes = true;
                 self.services.extend(cluster.services().map(|service| service.id));
+                self.ended.everything = true;
             }
             // No service uses one yet.
             Event::Object { .. } => (),
@@ -256,17 +246,17 @@ impl Concerned {
         self.services.extend(global.map(|service| service.id));
     }
 
-    fn ring(&self, context: &Context, services: &BTreeMap<ServiceId, Watched>) {
-        self.services.iter().filter_map(|id| services.get(id)).for_each(|watched| watched.bell.ring());
-        if self.scheduler {
-            context.scheduler.ring();
-        }
+    fn notify(&self, context: &Context, services: &BTreeMap<ServiceId, Watched>) {
+        self.services.iter().filter_map(|id| services.get(id)).for_each(|watched| watched.notifier.notify());
         if self.nodes {
-            context.liveness.ring();
-            context.roles.ring();
+            context.liveness.notify();
+            context.roles.notify();
         }
-        if self.nodes || self.ended {
-            context.reaper.ring();
+        if self.nodes || self.ended.everything || !self.ended.slots.is_empty() {
+            context.reaper.merge(|ended| {
+                ended.slots.extend(&self.ended.slots);
+                ended.everything |= self.ended.everything;
+            });
         }
     }
 }

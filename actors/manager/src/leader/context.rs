@@ -1,13 +1,15 @@
-//! What the actors of the leader's tree share: the store and the term, whom to ring, and which slots are released.
+//! What the actors of the leader's tree share: the store and the term, their notifiers, and which slots are released.
 
-use super::bell::Bell;
+use super::reaper::Ended;
 use super::{actor, liveness, reaper, roles, scheduler};
 use crate::ManagerArguments;
 use crate::ballots::Ballots;
+use crate::feed::{Feed, Followed};
 use essaim_model::{Change, Refusal};
 use essaim_presence::endpoint::Endpoint;
 use essaim_presence::roster::RosterHandle;
 use essaim_store::Store;
+use essaim_system::Notifier;
 use essaim_wire::planted::{Bug, planted};
 use essaim_wire::{Index, NodeId, Term};
 use std::collections::BTreeSet;
@@ -24,15 +26,17 @@ pub(super) struct Context {
     pub(super) ballots: Ballots,
     /// The lost nodes whose slots may be filled elsewhere now; `liveness` says which.
     pub(super) released: watch::Sender<Arc<BTreeSet<NodeId>>>,
-    pub(super) leader: Bell<actor::Msg>,
-    pub(super) scheduler: Bell<scheduler::Msg>,
-    pub(super) liveness: Bell<liveness::Msg>,
-    pub(super) roles: Bell<roles::Msg>,
-    pub(super) reaper: Bell<reaper::Msg>,
+    /// The manager's change feed.
+    pub(super) feed: Feed,
+    pub(super) leader: Notifier<actor::Msg, Followed>,
+    pub(super) scheduler: Notifier<scheduler::Msg, Followed>,
+    pub(super) liveness: Notifier<liveness::Msg>,
+    pub(super) roles: Notifier<roles::Msg>,
+    pub(super) reaper: Notifier<reaper::Msg, Ended>,
 }
 
 impl Context {
-    pub(super) fn new(manager: &ManagerArguments, ballots: Ballots, term: Term) -> Self {
+    pub(super) fn new(manager: &ManagerArguments, ballots: Ballots, feed: Feed, term: Term) -> Self {
         Self {
             term,
             store: manager.store.clone(),
@@ -40,11 +44,12 @@ impl Context {
             roster: manager.roster.clone(),
             ballots,
             released: watch::Sender::new(Arc::default()),
-            leader: Bell::new(|| actor::Msg::Look),
-            scheduler: Bell::new(|| scheduler::Msg::Look),
-            liveness: Bell::new(|| liveness::Msg::Look),
-            roles: Bell::new(|| roles::Msg::Look),
-            reaper: Bell::new(|| reaper::Msg::Look),
+            feed,
+            leader: Notifier::new(|| actor::Msg::Look),
+            scheduler: Notifier::new(|| scheduler::Msg::Look),
+            liveness: Notifier::new(|| liveness::Msg::Look),
+            roles: Notifier::new(|| roles::Msg::Look),
+            reaper: Notifier::new(|| reaper::Msg::Look),
         }
     }
 

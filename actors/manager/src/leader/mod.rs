@@ -5,8 +5,8 @@
 //! over the state that the store publishes, and acts by proposals that carry the term: those of a deposed leader are
 //! void. It is rebuilt from the state, and holds nothing durable.
 //!
-//! There is one road. The leader's actor follows the log through one cursor and rings whoever is concerned; who is
-//! rung looks at the state as it is then, however much has happened since (one mark a mailbox):
+//! There is one road. The leader's actor follows the manager's change feed and notifies the actors concerned; each of
+//! them looks at the state as it is then, however much has happened since (one mark a mailbox):
 //!
 //! - [`service`]: one for each service: what it needs, and when to look again.
 //! - [`scheduler`]: gathers what services need, finds nodes, proposes. Tasks that wait are tried again here.
@@ -17,7 +17,6 @@
 
 mod actor;
 mod authority;
-mod bell;
 mod context;
 mod liveness;
 mod reaper;
@@ -29,6 +28,7 @@ mod tests;
 
 use crate::ManagerArguments;
 use crate::ballots::Ballots;
+use crate::feed::Feed;
 use actor::{Arguments, Leader};
 use essaim_system::ChildSpec;
 use essaim_wire::Term;
@@ -40,9 +40,12 @@ pub(crate) const NAME: &str = "leader";
 /// How long the whole tree may take to stop: its children do so at once, since they own nothing.
 const SHUTDOWN: Duration = Duration::from_secs(2);
 
-/// The tree of this manager for `term`.
-pub(crate) fn spec(manager: &ManagerArguments, ballots: &Ballots, term: Term) -> ChildSpec {
-    let (manager, ballots) = (manager.clone(), ballots.clone());
-    let make = move |scope| (Leader, Arguments { scope, manager: manager.clone(), ballots: ballots.clone(), term });
+/// The tree of this manager for `term`, which follows its change feed.
+pub(crate) fn spec(manager: &ManagerArguments, ballots: &Ballots, feed: &Feed, term: Term) -> ChildSpec {
+    let (manager, ballots, feed) = (manager.clone(), ballots.clone(), feed.clone());
+    let make = move |scope| {
+        let (manager, ballots, feed) = (manager.clone(), ballots.clone(), feed.clone());
+        (Leader, Arguments { scope, manager, ballots, feed, term })
+    };
     ChildSpec::actor(NAME, make).shutdown(SHUTDOWN)
 }

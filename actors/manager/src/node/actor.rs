@@ -14,16 +14,15 @@ use essaim_protocol::{
     Depart, DepartReply, Detach, Hello, NODE_EXPORT, Pace, Packed, Report, ReportReply, ToNode, ToUplink, UPLINK_EXPORT,
 };
 use essaim_store::Store;
-use essaim_system::Scope;
 use essaim_system::journal::RecordKind;
 use essaim_system::link::{CastError, Link, Remote};
+use essaim_system::{Notifier, Scope};
 use essaim_transport::{LaneStream, PeerInfo};
-use essaim_wire::{Generation, Level, NodeId};
+use essaim_wire::{Generation, Level};
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::Semaphore;
 
@@ -49,20 +48,6 @@ const HELLOS_MAX: u32 = 64;
 /// its last without waiting when it stops.
 const REPORTS_MAX: usize = 2;
 
-/// Whether a mark lies in the actor's mailbox already: one is enough, however much was applied since.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Mark(Arc<AtomicBool>);
-
-impl Mark {
-    /// Tells the actor that something about its node was applied.
-    pub(crate) fn mark(&self, actor: &ActorRef<Msg>) {
-        if !self.0.swap(true, Ordering::AcqRel) {
-            // An actor that has ended needs no mark.
-            let _ = actor.cast(Msg::Applied);
-        }
-    }
-}
-
 pub(crate) enum Msg {
     /// The node said something.
     Remote(ToNode),
@@ -72,7 +57,7 @@ pub(crate) enum Msg {
     Applied,
     /// The link has room again for what is still to be said.
     Room,
-    /// What its machine says of itself was not kept yet.
+    /// It is time to propose again what its machine says of itself.
     DescribeAgain,
     /// It shall report at most this often.
     Pace(Duration),
@@ -101,7 +86,7 @@ pub(crate) struct Arguments {
     pub(crate) reports: Reports,
     pub(crate) ballots: Ballots,
     pub(crate) stream: LaneStream,
-    pub(crate) mark: Mark,
+    pub(crate) applied: Notifier<Msg>,
     pub(crate) pace: Duration,
 }
 
@@ -114,7 +99,7 @@ pub(crate) struct State {
     source: Source,
     peer: PeerInfo,
     link: Link,
-    mark: Mark,
+    applied: Notifier<Msg>,
     pace: Duration,
     core: Core,
     /// `None` until the node has exported it.
@@ -143,7 +128,7 @@ impl Actor for NodeActor {
     type Arguments = Arguments;
 
     async fn pre_start(&self, myself: ActorRef<Msg>, arguments: Arguments) -> Result<State, ActorProcessingErr> {
-        let Arguments { scope, store, reports, ballots, stream, mark, pace } = arguments;
+        let Arguments { scope, store, reports, ballots, stream, applied, pace } = arguments;
         let peer = stream.peer.clone();
         let name = format!("node {}", peer.node);
         let link = Link::open(&scope, myself.get_cell(), name, stream.send, stream.recv).await?;
@@ -159,7 +144,7 @@ impl Actor for NodeActor {
             ballots,
             peer,
             link,
-            mark,
+            applied,
             pace,
             core,
             uplink: None,
@@ -206,7 +191,7 @@ impl Actor for NodeActor {
             }
             Msg::Imported(Err(why)) => myself.stop(Some(why)),
             Msg::Applied => {
-                state.mark.0.store(false, Ordering::Release);
+                state.applied.take();
                 state.tell(&myself, Input::Applied);
             }
             Msg::Room => state.go_on(&myself),

@@ -18,4 +18,4 @@ mod tests;
 #[cfg(feature = "checks")]
 pub use measure::LinkedNodes;
 
-pub(crate) use actor::{Arguments, Mark, Msg, NodeActor};
+pub(crate) use actor::{Arguments, Msg, NodeActor};

@@ -7,8 +7,8 @@
 
 use super::core::{Effect, Input, Renewal, Wake};
 use super::{Endpoint, JoinError};
-use essaim_system::Scope;
 use essaim_system::journal::RecordKind;
+use essaim_system::{Scope, Timer};
 use essaim_transport::{EnrolReply, Identity, PeerIdentity, Refused, SigningRequest};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use ractor_cluster::RactorMessage;
@@ -34,6 +34,7 @@ pub(crate) struct State {
     endpoint: Endpoint,
     core: Renewal,
     effects: Vec<Effect>,
+    timer: Timer,
 }
 
 impl Actor for EndpointActor {
@@ -48,7 +49,7 @@ impl Actor for EndpointActor {
     ) -> Result<State, ActorProcessingErr> {
         let says = endpoint.shared.identity.borrow().says().clone();
         let core = Renewal::new(says, scope.env.seed.draw_number());
-        let mut state = State { scope, endpoint, core, effects: Vec::new() };
+        let mut state = State { scope, endpoint, core, effects: Vec::new(), timer: Timer::default() };
         let wanted = state.endpoint.shared.broker.wanted();
         state.decide(&myself, Input::Look { wanted });
         Ok(state)
@@ -73,11 +74,11 @@ impl Actor for EndpointActor {
 impl State {
     fn decide(&mut self, myself: &ActorRef<EndpointMsg>, input: Input) {
         self.core.handle(self.scope.utc(), input, &mut self.effects);
-        for effect in self.effects.drain(..) {
+        for effect in std::mem::take(&mut self.effects) {
             match effect {
                 Effect::Ask => ask(self.endpoint.clone(), myself.clone()),
                 Effect::WakeAfter(after, wake) => {
-                    myself.send_after(after, move || EndpointMsg::Wake(wake));
+                    self.timer.arm(myself, after, move || EndpointMsg::Wake(wake));
                 }
             }
         }

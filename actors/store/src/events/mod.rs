@@ -34,6 +34,32 @@ impl Happened {
     }
 }
 
+#[derive(Debug, Clone)]
+pub struct Advance {
+    pub state: Arc<State>,
+    pub events: Option<Vec<Event>>,
+    payload: usize,
+}
+
+impl Advance {
+    pub fn is_empty(&self) -> bool {
+        self.events.as_ref().is_some_and(Vec::is_empty)
+    }
+
+    pub fn extend(&mut self, next: &Self) {
+        self.state = Arc::clone(&next.state);
+        self.payload += next.payload;
+        match (&mut self.events, &next.events) {
+            (Some(events), Some(more))
+                if events.len() + more.len() <= EVENTS_MAX && self.payload <= PAYLOAD_BYTES_MAX =>
+            {
+                events.extend_from_slice(more);
+            }
+            (events, _) => *events = None,
+        }
+    }
+}
+
 /// The watcher fell behind the kept events. It has to list the state, and watch from the index of that state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("what happened before {} is no longer kept", oldest.0)]
@@ -57,6 +83,7 @@ pub enum CursorError {
 #[derive(Clone)]
 pub struct Cursor {
     after: Index,
+    state: watch::Receiver<Arc<State>>,
     applied: watch::Receiver<Index>,
     closed: watch::Receiver<bool>,
     shared: Arc<Mutex<Ring>>,
@@ -79,6 +106,18 @@ impl Cursor {
                 _ = self.closed.wait_for(|closed| *closed) => return Err(CursorError::Closed),
             }
         }
+    }
+
+    pub fn advance(&mut self) -> Advance {
+        let ring = lock(&self.shared);
+        let state = Arc::clone(&self.state.borrow_and_update());
+        let events: Option<Vec<Event>> = (self.after >= ring.before).then(|| {
+            let at = ring.kept.partition_point(|happened| happened.index <= self.after);
+            ring.kept.range(at..).flat_map(|happened| happened.events.iter().cloned()).collect()
+        });
+        let payload = events.iter().flatten().map(Event::payload_len).sum();
+        self.after = state.applied().index;
+        Advance { state, events, payload }
     }
 
     /// The events of the next index that has any, if there are any yet.
@@ -146,6 +185,7 @@ impl Publisher {
     pub(crate) fn cursor(&self, after: Index) -> Cursor {
         Cursor {
             after,
+            state: self.state.subscribe(),
             applied: self.applied.subscribe(),
             closed: self.closed.subscribe(),
             shared: Arc::clone(&self.ring),
@@ -165,21 +205,24 @@ impl Publisher {
 
     /// Publishes the events and the state of a batch of applied entries.
     pub(crate) fn publish(&self, happened: impl IntoIterator<Item = Happened>, state: &State) {
-        lock(&self.ring).extend(happened);
-        self.show(state);
+        let mut ring = lock(&self.ring);
+        ring.extend(happened);
+        self.show(ring, state);
     }
 
     /// Publishes a state that came as a whole from a snapshot, without events.
     pub(crate) fn replace(&self, state: &State) {
         let mut ring = lock(&self.ring);
         *ring = Ring { before: state.applied().index, ..Ring::default() };
-        drop(ring);
-        self.show(state);
+        self.show(ring, state);
     }
 
-    fn show(&self, state: &State) {
+    /// Under the lock of the ring, so that nobody finds events without the state that contains them, or a state whose
+    /// events are missing.
+    fn show(&self, ring: MutexGuard<'_, Ring>, state: &State) {
         let index = state.applied().index;
         self.state.send_replace(Arc::new(state.clone()));
+        drop(ring);
         self.applied.send_replace(index);
     }
 }
@@ -240,6 +283,38 @@ mod tests {
         assert_eq!(cursor.try_next(), Ok(None));
         publish(&publisher, 4, 0);
         assert_eq!((cursor.try_next(), cursor.place()), (Ok(None), Index(4)), "it passed a place where nothing was");
+    }
+
+    #[tokio::test]
+    async fn an_advance_has_all_that_happened_and_the_state_that_contains_it() {
+        let publisher = Publisher::new();
+        let mut cursor = publisher.cursor(Index(0));
+        publish(&publisher, 1, 1);
+        publish(&publisher, 2, 0);
+        publish(&publisher, 3, 2);
+        let mut advance = cursor.advance();
+        assert_eq!((advance.state.applied().index, advance.events.as_deref()), (Index(3), Some(&*vec![event(); 3])));
+        assert!(cursor.advance().is_empty());
+        publish(&publisher, 4, 1);
+        let next = cursor.advance();
+        advance.extend(&next);
+        assert_eq!((advance.state.applied().index, advance.events.map(|events| events.len())), (Index(4), Some(4)));
+    }
+
+    #[tokio::test]
+    async fn an_advance_of_more_than_is_kept_says_that_everything_may_have_changed() {
+        let publisher = Publisher::new();
+        let mut cursor = publisher.cursor(Index(0));
+        for index in 1..=20 {
+            publish(&publisher, index, 1);
+        }
+        let mut advance = cursor.advance();
+        assert_eq!((advance.state.applied().index, &advance.events), (Index(20), &None));
+        publish(&publisher, 21, 1);
+        let next = cursor.advance();
+        assert_eq!(next.events, Some(vec![event()]), "it goes on from there");
+        advance.extend(&next);
+        assert_eq!((advance.state.applied().index, advance.events), (Index(21), None));
     }
 
     #[tokio::test]

@@ -11,7 +11,7 @@ use super::plan::Plan;
 use crate::board::Board;
 use crate::engine::{Engine, EngineError, Progress, Seen};
 use essaim_model::{EngineKind, Observed, TaskId, TaskState};
-use essaim_system::{RecordKind, Scope};
+use essaim_system::{RecordKind, Scope, Timer};
 use futures::StreamExt;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use ractor_cluster::RactorMessage;
@@ -59,6 +59,7 @@ pub(crate) struct State {
     args: TaskArgs,
     core: Core,
     effects: Vec<Effect>,
+    timer: Timer,
     /// Operations of the engine under way; dropped, and so ended, with the actor.
     operations: JoinSet<()>,
     /// Handle of the preparation under way, which can be aborted.
@@ -77,8 +78,16 @@ impl Actor for Task {
         let mut effects = Vec::new();
         let confirmed = *args.confirmed.borrow();
         let core = Core::new(args.wish, &args.known, confirmed, &mut effects);
-        let mut state =
-            State { args, core, effects, operations: JoinSet::new(), preparing: None, recorded: None, removed: false };
+        let mut state = State {
+            args,
+            core,
+            effects,
+            timer: Timer::default(),
+            operations: JoinSet::new(),
+            preparing: None,
+            recorded: None,
+            removed: false,
+        };
         if !confirmed {
             let mut confirmed = state.args.confirmed.clone();
             state.spawn(&myself, async move {
@@ -161,7 +170,7 @@ impl State {
                 Effect::Observe(seen) => self.observe(seen),
                 Effect::WakeAt(at, wake) => {
                     let after = at.saturating_since(self.args.scope.now());
-                    myself.send_after(after, move || TaskMsg::Did(Input::Elapsed(wake)));
+                    self.timer.arm(myself, after, move || TaskMsg::Did(Input::Elapsed(wake)));
                 }
                 Effect::Done => self.leave(myself),
             }

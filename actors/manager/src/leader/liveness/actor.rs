@@ -11,8 +11,8 @@ use essaim_membership::{Downfall, Member, MemberView, State as Known, Verdict};
 use essaim_model::Change;
 use essaim_policy::liveness::{Ballots, Effect, Input, Liveness, Seen, Sight, Wake};
 use essaim_presence::roster::{Heard, Roster};
-use essaim_system::Scope;
 use essaim_system::journal::RecordKind;
+use essaim_system::{Scope, Timer};
 use essaim_wire::{NodeId, Reachability};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use ractor_cluster::RactorMessage;
@@ -51,6 +51,7 @@ pub(in crate::leader) struct State {
     told: BTreeMap<NodeId, Sight>,
     ballots: Ballots,
     isolated: bool,
+    timer: Timer,
     _roster: Errand,
 }
 
@@ -65,7 +66,7 @@ impl Actor for LivenessActor {
         (scope, context): Self::Arguments,
     ) -> Result<State, ActorProcessingErr> {
         let verdicts = context.roster.verdicts();
-        let (mut roster, bell) = (context.roster.watch(), context.liveness.clone());
+        let (mut roster, notifier) = (context.roster.watch(), context.liveness.clone());
         let mut ballots = context.ballots.changes();
         let follow = async move {
             loop {
@@ -76,7 +77,7 @@ impl Actor for LivenessActor {
                 if changed.is_err() {
                     return;
                 }
-                bell.ring();
+                notifier.notify();
             }
         };
         // Whoever is in the state should be in the roster: one that is not heard of is missed in the end.
@@ -94,6 +95,7 @@ impl Actor for LivenessActor {
             told: BTreeMap::new(),
             ballots: Ballots::new(),
             isolated: false,
+            timer: Timer::default(),
             _roster: Errand::run(follow),
         })
     }
@@ -116,7 +118,7 @@ impl Actor for LivenessActor {
 impl State {
     /// Tells the core what is new in the roster; if nothing is, that the state changed.
     fn look(&mut self, myself: &ActorRef<Msg>) {
-        self.context.liveness.answer();
+        self.context.liveness.take();
         self.hear_goodbyes();
         let roster = self.context.roster.current();
         let cluster = self.context.store.state();
@@ -197,7 +199,7 @@ impl State {
                 }
                 Effect::WakeAt(at, wake) => {
                     let after = at.saturating_since(self.scope.now());
-                    myself.send_after(after, move || Msg::Elapsed(wake));
+                    self.timer.arm(myself, after, move || Msg::Elapsed(wake));
                 }
             }
         }

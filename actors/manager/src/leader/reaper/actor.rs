@@ -1,15 +1,15 @@
 //! `…/leader/reaper`: history, and the records of nodes that left.
 //!
 //! Parent: `leader`. Children: none.
-//! Hears: that tasks ended or nodes changed (one mark), that it is time to sweep. Says: proposals to the store.
+//! Hears: in which slots tasks ended, or that nodes changed (one mark), that it is time to sweep. Says: proposals to the
+//! store.
 //! Dies: with `leader`. Started again it looks at every slot once.
 
 use crate::leader::context::{Context, Errand};
-use essaim_model::{Change, Event, ServiceId, Slot};
+use essaim_model::{Change, ServiceId, Slot};
 use essaim_policy::history;
-use essaim_store::Cursor;
-use essaim_system::Scope;
 use essaim_system::journal::RecordKind;
+use essaim_system::{Scope, Timer};
 use essaim_wire::Timestamp;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use ractor_cluster::RactorMessage;
@@ -25,6 +25,15 @@ const AGAIN_AFTER: Duration = Duration::from_millis(500);
 
 /// After so many tasks to forget a sweep ends, so that it does not hold a core for long; the other slots are next.
 const FORGOTTEN_MAX: usize = 10_000;
+
+/// What the reaper has not looked at yet.
+#[derive(Debug, Default)]
+pub(in crate::leader) struct Ended {
+    /// Slots in which tasks ended.
+    pub(in crate::leader) slots: BTreeSet<(ServiceId, Slot)>,
+    /// Every slot may have more history than is kept: the cluster's settings changed, or events were missed.
+    pub(in crate::leader) everything: bool,
+}
 
 /// The actor.
 pub(in crate::leader) struct ReaperActor;
@@ -46,14 +55,15 @@ pub(in crate::leader) enum Msg {
 pub(in crate::leader) struct State {
     scope: Scope,
     context: Arc<Context>,
-    cursor: Cursor,
     /// Slots with tasks that ended since they were last swept.
     dirty: BTreeSet<(ServiceId, Slot)>,
+    timer: Timer,
     armed: bool,
     /// When the next record of a node that left is due.
     due: Option<Timestamp>,
     /// The number of the wake-up for that.
     wake: u64,
+    departing: Timer,
     proposing: Option<Errand>,
 }
 
@@ -68,14 +78,22 @@ impl Actor for ReaperActor {
         (scope, context): Self::Arguments,
     ) -> Result<State, ActorProcessingErr> {
         let cluster = context.store.state();
-        let cursor = context.store.events(cluster.applied().index);
         let dirty = slots(&cluster);
-        Ok(State { scope, context, cursor, dirty, armed: false, due: None, wake: 0, proposing: None })
+        Ok(State {
+            scope,
+            context,
+            dirty,
+            timer: Timer::default(),
+            armed: false,
+            due: None,
+            wake: 0,
+            departing: Timer::default(),
+            proposing: None,
+        })
     }
 
     async fn post_start(&self, myself: ActorRef<Msg>, state: &mut State) -> Result<(), ActorProcessingErr> {
-        // A mark may have been lost with a former one.
-        state.context.reaper.answer();
+        state.gather();
         state.arm(&myself);
         Ok(())
     }
@@ -83,7 +101,7 @@ impl Actor for ReaperActor {
     async fn handle(&self, myself: ActorRef<Msg>, message: Msg, state: &mut State) -> Result<(), ActorProcessingErr> {
         match message {
             Msg::Look => {
-                state.context.reaper.answer();
+                state.gather();
                 state.arm(&myself);
             }
             Msg::Due(number) if number == state.wake => {
@@ -110,7 +128,7 @@ impl Actor for ReaperActor {
 impl State {
     fn arm(&mut self, myself: &ActorRef<Msg>) {
         if !std::mem::replace(&mut self.armed, true) {
-            myself.send_after(GATHER, || Msg::Sweep);
+            self.timer.arm(myself, GATHER, || Msg::Sweep);
         }
     }
 
@@ -119,7 +137,6 @@ impl State {
             // It sweeps again when that has come back.
             return;
         }
-        self.gather();
         let cluster = self.context.store.state();
         let mut changes = history::orphans(&cluster);
         changes.extend(self.departed(myself, &cluster));
@@ -153,7 +170,7 @@ impl State {
             let number = self.wake;
             // A moment later, so that the time has surely come.
             let after = next.saturating_since(now) + Duration::from_millis(1);
-            myself.send_after(after, move || Msg::Due(number));
+            self.departing.arm(myself, after, move || Msg::Due(number));
         }
         due.into_iter()
             .map(|id| {
@@ -165,32 +182,12 @@ impl State {
             .collect()
     }
 
-    /// Reads on in the log, for the services of tasks that ended.
+    /// Takes over the slots that the leader has marked.
     fn gather(&mut self) {
-        loop {
-            match self.cursor.try_next() {
-                Ok(Some(happened)) => {
-                    for event in happened.events.iter() {
-                        self.mark(event);
-                    }
-                }
-                Ok(None) => return,
-                Err(_) => {
-                    self.cursor = self.context.store.events(self.context.store.state().applied().index);
-                    self.mark_all();
-                }
-            }
-        }
-    }
-
-    fn mark(&mut self, event: &Event) {
-        match event {
-            Event::Task { new: Some(task), .. } if task.has_ended() => {
-                self.dirty.insert((task.service, task.slot));
-            }
-            // How much history is kept may be another now.
-            Event::Cluster { .. } => self.mark_all(),
-            _ => (),
+        let Ended { slots, everything } = self.context.reaper.take();
+        self.dirty.extend(slots);
+        if everything {
+            self.mark_all();
         }
     }
 

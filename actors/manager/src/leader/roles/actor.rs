@@ -93,7 +93,7 @@ impl Actor for RolesActor {
 
 impl State {
     fn look(&mut self, myself: &ActorRef<Msg>) {
-        self.context.roles.answer();
+        self.context.roles.take();
         let store = &self.context.store;
         if self.raising.is_none()
             && let Some(level) = level_due(&store.state(), &store.status().members)

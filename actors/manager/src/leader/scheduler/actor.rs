@@ -7,12 +7,13 @@
 //! services are told so.
 
 use super::Answer;
+use crate::feed::Subscription;
 use crate::leader::context::{Context, Errand};
 use essaim_model::{Assigned, Change, Refusal, RefusalKind, ServiceId};
 use essaim_policy::{Board, Plan, Retried};
-use essaim_store::{Cursor, Room};
-use essaim_system::Scope;
+use essaim_store::{Advance, Room};
 use essaim_system::journal::RecordKind;
+use essaim_system::{Scope, Timer};
 use essaim_wire::planted::{Bug, planted};
 use essaim_wire::{Index, Timestamp};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
@@ -68,7 +69,7 @@ pub(in crate::leader) struct State {
     context: Arc<Context>,
     wants: VecDeque<Want>,
     board: Board,
-    cursor: Cursor,
+    _subscription: Subscription,
     proposing: Option<Errand>,
     /// When tasks that wait are to be looked at again although nothing happened.
     again: Option<Again>,
@@ -81,7 +82,7 @@ pub(in crate::leader) struct State {
 struct Again {
     at: Timestamp,
     number: u64,
-    _timer: Errand,
+    _timer: Timer,
 }
 
 impl Actor for SchedulerActor {
@@ -94,17 +95,24 @@ impl Actor for SchedulerActor {
         _: ActorRef<Msg>,
         (scope, context): Self::Arguments,
     ) -> Result<State, ActorProcessingErr> {
-        let cluster = context.store.state();
-        let cursor = context.store.events(cluster.applied().index);
+        let (cluster, subscription) = context.feed.subscribe(&context.scheduler);
         let board = Board::new(&cluster);
         let wants = VecDeque::new();
-        Ok(State { scope, context, wants, board, cursor, proposing: None, again: None, wakes: 0, unchecked: 0 })
+        Ok(State {
+            scope,
+            context,
+            wants,
+            board,
+            _subscription: subscription,
+            proposing: None,
+            again: None,
+            wakes: 0,
+            unchecked: 0,
+        })
     }
 
     async fn post_start(&self, myself: ActorRef<Msg>, state: &mut State) -> Result<(), ActorProcessingErr> {
-        // A mark may have been lost with a former one.
-        state.context.scheduler.answer();
-        state.place(&myself).await;
+        state.place(&myself);
         Ok(())
     }
 
@@ -116,20 +124,17 @@ impl Actor for SchedulerActor {
             }
             Msg::Want(want) => {
                 state.wants.push_back(*want);
-                state.place(&myself).await;
+                state.place(&myself);
             }
-            Msg::Look => {
-                state.context.scheduler.answer();
-                state.place(&myself).await;
-            }
+            Msg::Look => state.place(&myself),
             Msg::Proposed(parts) => {
                 state.proposing = None;
-                state.settle(parts).await;
-                state.place(&myself).await;
+                state.settle(parts);
+                state.place(&myself);
             }
             Msg::Elapsed(number) => {
                 if state.again.take_if(|again| again.number == number).is_some() {
-                    state.place(&myself).await;
+                    state.place(&myself);
                 }
             }
         }
@@ -139,11 +144,11 @@ impl Actor for SchedulerActor {
 
 impl State {
     /// Makes a batch of what is wanted and of what waits, and proposes it, unless one is under way.
-    async fn place(&mut self, myself: &ActorRef<Msg>) {
+    fn place(&mut self, myself: &ActorRef<Msg>) {
         if self.proposing.is_some() {
             return;
         }
-        let cluster = self.follow().await;
+        let cluster = self.follow();
         self.check(&cluster);
         let now = self.context.store.now();
         let mut parts = Vec::new();
@@ -175,39 +180,28 @@ impl State {
             return;
         }
         self.wakes += 1;
-        let (number, myself) = (self.wakes, myself.clone());
+        let number = self.wakes;
+        let mut timer = Timer::default();
         // A moment later, so that the time has surely come.
         let after = at.saturating_since(now) + Duration::from_millis(1);
-        let timer = Errand::run(async move {
-            tokio::time::sleep(after).await;
-            // An actor that has ended needs no wake-up.
-            let _ = myself.cast(Msg::Elapsed(number));
-        });
+        timer.arm(myself, after, move || Msg::Elapsed(number));
         self.again = Some(Again { at, number, _timer: timer });
     }
 
-    /// Brings the board up to the state.
-    async fn follow(&mut self) -> Arc<essaim_model::State> {
-        let mut cluster = self.context.store.state();
-        loop {
-            match self.cursor.try_next() {
-                Ok(Some(happened)) => {
-                    if happened.index > cluster.applied().index {
-                        // Events are published a moment before the state that contains them.
-                        self.context.store.wait_applied(happened.index).await;
-                        cluster = self.context.store.state();
-                    }
-                    for event in happened.events.iter() {
-                        self.board.note(&cluster, event);
-                    }
-                }
-                Ok(None) => return self.context.store.state(),
-                Err(_) => {
-                    cluster = self.context.store.state();
-                    self.cursor = self.context.store.events(cluster.applied().index);
-                    self.board = Board::new(&cluster);
-                }
+    /// Brings the board up to what is applied, and returns the state that it is of.
+    fn follow(&mut self) -> Arc<essaim_model::State> {
+        // Pulled, and not only awaited: services plan from the newest state, and what was proposed must be in it.
+        let newest = self.context.feed.pull();
+        match self.context.scheduler.take() {
+            Some(Advance { state, events: Some(events), .. }) => {
+                events.iter().for_each(|event| self.board.note(&state, event));
+                state
             }
+            Some(Advance { state, events: None, .. }) => {
+                self.board = Board::new(&state);
+                state
+            }
+            None => newest,
         }
     }
 
@@ -244,8 +238,8 @@ impl State {
         Part { changes, from: Some((service, answer)) }
     }
 
-    async fn settle(&mut self, parts: Vec<(Part, Result<Index, Refusal>)>) {
-        let cluster = self.follow().await;
+    fn settle(&mut self, parts: Vec<(Part, Result<Index, Refusal>)>) {
+        let cluster = self.follow();
         for (part, settled) in parts {
             if settled.is_ok() {
                 self.tell(&cluster, &part);

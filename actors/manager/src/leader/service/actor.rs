@@ -6,13 +6,12 @@
 //! Dies: with `leader`, or when its service is removed. Started again it looks at the state, and has lost nothing but
 //! since when tasks run.
 
-use crate::leader::bell::Bell;
 use crate::leader::context::Context;
 use crate::leader::scheduler::{self, Answer, Want};
 use essaim_model::{Refusal, Service, ServiceId, UpdateState};
 use essaim_policy::{Scene, Watch, reconcile};
-use essaim_system::Scope;
 use essaim_system::journal::RecordKind;
+use essaim_system::{Notifier, Scope, Timer};
 use essaim_wire::Timestamp;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use ractor_cluster::RactorMessage;
@@ -30,7 +29,7 @@ pub(in crate::leader) struct Arguments {
     pub(in crate::leader) scope: Scope,
     pub(in crate::leader) context: Arc<Context>,
     pub(in crate::leader) id: ServiceId,
-    pub(in crate::leader) bell: Bell<Msg>,
+    pub(in crate::leader) notifier: Notifier<Msg>,
 }
 
 /// What it hears.
@@ -49,11 +48,12 @@ pub(in crate::leader) struct State {
     scope: Scope,
     context: Arc<Context>,
     id: ServiceId,
-    bell: Bell<Msg>,
+    notifier: Notifier<Msg>,
     watch: Watch,
     /// A plan is under way.
     planned: bool,
     wake: u64,
+    timer: Timer,
     told: Option<(Timestamp, UpdateState)>,
 }
 
@@ -63,9 +63,19 @@ impl Actor for ServiceActor {
     type Arguments = Arguments;
 
     async fn pre_start(&self, _: ActorRef<Msg>, arguments: Arguments) -> Result<State, ActorProcessingErr> {
-        let Arguments { scope, context, id, bell } = arguments;
+        let Arguments { scope, context, id, notifier } = arguments;
         let told = context.store.state().service(id).and_then(|service| told(service));
-        Ok(State { scope, context, id, bell, watch: Watch::default(), planned: false, wake: 0, told })
+        Ok(State {
+            scope,
+            context,
+            id,
+            notifier,
+            watch: Watch::default(),
+            planned: false,
+            wake: 0,
+            timer: Timer::default(),
+            told,
+        })
     }
 
     async fn post_start(&self, myself: ActorRef<Msg>, state: &mut State) -> Result<(), ActorProcessingErr> {
@@ -96,7 +106,7 @@ impl Actor for ServiceActor {
 
 impl State {
     fn look(&mut self, myself: &ActorRef<Msg>) {
-        self.bell.answer();
+        self.notifier.take();
         if self.planned {
             // It looks again when that is settled.
             return;
@@ -128,7 +138,7 @@ impl State {
     fn wake_after(&mut self, myself: &ActorRef<Msg>, after: Duration) {
         self.wake += 1;
         let wake = self.wake;
-        myself.send_after(after, move || Msg::Elapsed(wake));
+        self.timer.arm(myself, after, move || Msg::Elapsed(wake));
     }
 
     /// How an update goes is worth a line.

@@ -2,6 +2,7 @@
 
 use super::{founding, node};
 use crate::ballots::Ballots;
+use crate::feed::Feed;
 use crate::{ManagerArguments, leader};
 use essaim_model::{Change, Desired, NodeSpec, Observed, ServiceId, ServiceSpec, State, Task, TaskState};
 use essaim_presence::endpoint::{Endpoint, Keep, Settings};
@@ -124,7 +125,10 @@ impl Bed {
             endpoint: self.leader.endpoint.clone(),
             roster: self.leader.roster.clone(),
         };
-        self.leader.tree.cast(SupervisorMsg::Add(leader::spec(&arguments, &self.ballots, term))).expect("it runs");
+        let feed = Feed::open(&self.store);
+        tokio::spawn(feed.clone().pump());
+        let spec = leader::spec(&arguments, &self.ballots, &feed, term);
+        self.leader.tree.cast(SupervisorMsg::Add(spec)).expect("it runs");
         self.wait("the tree stands", |bed| bed.runs("leader/reaper")).await;
     }
 

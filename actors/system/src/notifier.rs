@@ -1,0 +1,150 @@
+//! A coalescing notifier: tells an actor that it should look, by one mark in its mailbox, however often it is notified.
+//!
+//! What happened is not told step by step; the actor looks at the state as it is then. So its mailbox holds one mark at
+//! most, and an actor that is slow or was restarted misses nothing. Beside the mark lies what it should look at, if
+//! there is anything to say about that: a value of type `D`, into which every notification is merged until the actor
+//! takes it. `D` must be bounded by what exists (a set of ids), never by how often something happens.
+
+use crate::Address;
+use parking_lot::Mutex;
+use ractor::Message;
+use std::fmt;
+use std::sync::Arc;
+
+/// Notifies one actor, restarts included. Clones notify the same actor.
+pub struct Notifier<M: Message, D = ()> {
+    address: Address<M>,
+    pending: Arc<Mutex<Pending<D>>>,
+    mark: fn() -> M,
+}
+
+/// What an actor has not looked at yet.
+struct Pending<D> {
+    merged: D,
+    /// Whether a mark lies in its mailbox.
+    is_marked: bool,
+}
+
+impl<M: Message, D: Default> Notifier<M, D> {
+    /// Of an actor that is yet to come; `mark` makes the message that it hears.
+    pub fn new(mark: fn() -> M) -> Self {
+        let pending = Pending { merged: D::default(), is_marked: false };
+        Self { address: Address::new(), pending: Arc::new(Mutex::new(pending)), mark }
+    }
+
+    /// Where the actor is found.
+    pub const fn address(&self) -> &Address<M> {
+        &self.address
+    }
+
+    /// Has the actor look.
+    pub fn notify(&self) {
+        self.merge(|_| ());
+    }
+
+    /// Has the actor look at what `add` adds.
+    pub fn merge(&self, add: impl FnOnce(&mut D)) {
+        let mut pending = self.pending.lock();
+        add(&mut pending.merged);
+        // Without an actor at this moment there is no mark either: the one that comes up looks without being told.
+        pending.is_marked = pending.is_marked || self.address.cast((self.mark)()).is_ok();
+    }
+
+    /// What the actor should look at. It begins to look: what happens from now on leaves a new mark.
+    ///
+    /// An actor looks when it starts, too: a mark may have been lost with its predecessor, and nobody would leave another.
+    pub fn take(&self) -> D {
+        let mut pending = self.pending.lock();
+        pending.is_marked = false;
+        std::mem::take(&mut pending.merged)
+    }
+}
+
+impl<M: Message, D> Clone for Notifier<M, D> {
+    fn clone(&self) -> Self {
+        Self { address: self.address.clone(), pending: Arc::clone(&self.pending), mark: self.mark }
+    }
+}
+
+impl<M: Message, D> fmt::Debug for Notifier<M, D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Notifier({:?})", self.address)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ractor::{Actor, ActorProcessingErr, ActorRef};
+    use ractor_cluster::RactorMessage;
+    use std::collections::BTreeSet;
+    use tokio::sync::mpsc;
+
+    #[derive(RactorMessage)]
+    enum Msg {
+        Look,
+        Fail,
+    }
+
+    type Looks = mpsc::UnboundedSender<BTreeSet<u32>>;
+
+    struct Looker(Notifier<Msg, BTreeSet<u32>>, Looks);
+
+    impl Actor for Looker {
+        type Msg = Msg;
+        type State = ();
+        type Arguments = ();
+
+        async fn pre_start(&self, _: ActorRef<Msg>, (): ()) -> Result<(), ActorProcessingErr> {
+            Ok(())
+        }
+
+        async fn handle(&self, _: ActorRef<Msg>, message: Msg, (): &mut ()) -> Result<(), ActorProcessingErr> {
+            match message {
+                Msg::Look => {
+                    let _ = self.1.send(self.0.take());
+                    Ok(())
+                }
+                Msg::Fail => Err("told to".into()),
+            }
+        }
+    }
+
+    async fn start(notifier: &Notifier<Msg, BTreeSet<u32>>, looks: &Looks) -> ActorRef<Msg> {
+        let looker = Looker(notifier.clone(), looks.clone());
+        let (actor, _) = Actor::spawn(None, looker, ()).await.expect("it starts");
+        notifier.address().set(actor.clone());
+        actor
+    }
+
+    #[tokio::test]
+    async fn many_notifications_are_one_mark_with_all_that_was_merged() {
+        let notifier = Notifier::new(|| Msg::Look);
+        let (sender, mut looks) = mpsc::unbounded_channel();
+        let _actor = start(&notifier, &sender).await;
+        for number in [3, 1, 3, 2] {
+            notifier.merge(|seen| seen.extend([number]));
+        }
+        assert_eq!(looks.recv().await, Some([1, 2, 3].into()));
+        notifier.notify();
+        assert_eq!(looks.recv().await, Some([].into()), "what was looked at is not looked at again");
+        assert!(looks.try_recv().is_err(), "one mark, one look");
+    }
+
+    #[tokio::test]
+    async fn what_is_merged_while_nobody_is_there_is_kept_for_the_actor_that_comes() {
+        let notifier = Notifier::new(|| Msg::Look);
+        let (sender, mut looks) = mpsc::unbounded_channel();
+        notifier.merge(|seen: &mut BTreeSet<u32>| seen.extend([1]));
+        let actor = start(&notifier, &sender).await;
+        notifier.merge(|seen| seen.extend([2]));
+        assert_eq!(looks.recv().await, Some([1, 2].into()));
+        let _ = actor.cast(Msg::Fail);
+        actor.wait(None).await.expect("it ends");
+        notifier.merge(|seen| seen.extend([3]));
+        let _successor = start(&notifier, &sender).await;
+        assert_eq!(notifier.take(), [3].into());
+        notifier.notify();
+        assert_eq!(looks.recv().await, Some([].into()));
+    }
+}
