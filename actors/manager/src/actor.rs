@@ -127,7 +127,6 @@ impl Actor for Manager {
         following.spawn(feed.clone().pump());
         following.spawn(watch_leadership(arguments.store.clone(), leadership.clone()));
         myself.send_interval(LOOK, || Msg::Look);
-        forget_removed(&arguments);
         admit(&arguments);
         Ok(State {
             arguments,
@@ -154,7 +153,6 @@ impl Actor for Manager {
             Msg::Applied => match state.applied.take() {
                 Some(Advance { events: Some(events), .. }) => state.mark(&events),
                 Some(Advance { events: None, .. }) => {
-                    forget_removed(&state.arguments);
                     admit(&state.arguments);
                     state.mark_all();
                 }
@@ -307,9 +305,6 @@ impl State {
                         // One that is gone links elsewhere anyhow.
                         let _ = own.applied.address().cast(NodeMsg::Detach("this manager is being demoted".into()));
                     }
-                    if let (Some(old), None) = (old, new) {
-                        self.arguments.roster.remove(old.id);
-                    }
                     let is_manager = |node: &Arc<Node>| node.role == Role::Manager;
                     if new.is_none() || old.iter().chain(new).any(is_manager) {
                         admit(&self.arguments);
@@ -405,11 +400,6 @@ fn admit(arguments: &ManagerArguments) {
     if let Err(why) = arguments.endpoint.admit(table) {
         arguments.scope.record(RecordKind::Trust, format!("who may come in could not be kept: {why}"));
     }
-}
-
-/// Removes every removed node of the state from the roster; later removals follow as events.
-fn forget_removed(arguments: &ManagerArguments) {
-    arguments.store.state().removed().for_each(|(node, _)| arguments.roster.remove(node));
 }
 
 fn pace(linked: usize) -> Duration {

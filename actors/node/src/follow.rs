@@ -11,8 +11,6 @@
 use crate::actor::Msg;
 use essaim_presence::endpoint::Endpoint;
 use essaim_presence::roster::{Roster, RosterHandle};
-use essaim_protocol::Managers;
-use essaim_transport::Admission;
 use essaim_wire::NodeId;
 use essaim_worker::WorkerHandle;
 use ractor::ActorRef;
@@ -20,8 +18,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 pub(crate) async fn follow(endpoint: Endpoint, roster: RosterHandle, worker: WorkerHandle, root: ActorRef<Msg>) {
-    let (mut told, mut managers) = (worker.told(), worker.managers());
-    let (mut members, mut identity) = (roster.watch(), endpoint.identity());
+    let (mut said, mut members, mut identity) = (worker.told(), roster.watch(), endpoint.identity());
     let linked = worker.linked();
     let mut known: Arc<[(NodeId, SocketAddr)]> = [].into();
     // The roster's present value counts as news: it may contain this node alone.
@@ -29,22 +26,12 @@ pub(crate) async fn follow(endpoint: Endpoint, roster: RosterHandle, worker: Wor
     loop {
         // When the other end of one of these channels has ended, the node's part in the cluster has ended.
         let message = tokio::select! {
-            changed = told.changed() => match changed {
-                Ok(()) => (*told.borrow_and_update()).map(Msg::Said),
+            changed = said.changed() => match changed {
+                Ok(()) => (*said.borrow_and_update()).map(Msg::Said),
                 Err(_) => return,
             },
             changed = identity.changed() => match changed {
-                Ok(()) => {
-                    roster.changed(endpoint.transport().advertise(), endpoint.role());
-                    Some(Msg::Certified)
-                }
-                Err(_) => return,
-            },
-            changed = managers.changed() => match changed {
-                Ok(()) => {
-                    let said = managers.borrow_and_update().clone();
-                    said.and_then(|said| admit(&endpoint, &said)).map(Msg::Noted)
-                }
+                Ok(()) => Some(Msg::Certified),
                 Err(_) => return,
             },
             changed = members.changed() => match changed {
@@ -81,16 +68,4 @@ pub(crate) async fn follow(endpoint: Endpoint, roster: RosterHandle, worker: Wor
 fn misses(roster: &Roster, node: NodeId) -> bool {
     let accuses = roster.ballot.iter().any(|accusation| accusation.node == node);
     accuses || roster.get(node).is_none_or(|view| view.rtt.is_none())
-}
-
-/// Puts the managers and removed nodes that a manager named into the admission table; returns the error, if any.
-fn admit(endpoint: &Endpoint, said: &Managers) -> Option<String> {
-    endpoint.set_managers(said.managers.clone());
-    let table = Admission {
-        lineage: said.version.lineage,
-        index: said.version.index,
-        managers: said.managers.iter().map(|(node, _)| *node).collect(),
-        removed: said.removed.iter().copied().collect(),
-    };
-    endpoint.admit(table).err().map(|why| format!("who may come in could not be kept: {why}"))
 }

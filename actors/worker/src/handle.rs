@@ -10,7 +10,7 @@ use crate::told::Told;
 use crate::uplink::{Dial, UplinkArgs, UplinkMsg};
 use essaim_model::{Availability, Labels, Observed, TaskId};
 use essaim_presence::endpoint::Endpoint;
-use essaim_protocol::{AssignmentVersion, LogFrame, LogRequest, Managers, Standing};
+use essaim_protocol::{AssignmentVersion, LogFrame, LogRequest, Standing};
 use essaim_system::{Address, ChildSpec, Disk, Scope};
 use essaim_wire::{Accusation, Generation, NodeId};
 use futures::stream::BoxStream;
@@ -136,12 +136,7 @@ impl WorkerHandle {
         self.told.watch_standing()
     }
 
-    /// Watches the list of managers, as the latest manager said it.
-    pub fn managers(&self) -> watch::Receiver<Option<Arc<Managers>>> {
-        self.told.watch_managers()
-    }
-
-    /// Watches which manager this node is linked to.
+    /// The manager that this node is linked to.
     pub fn linked(&self) -> watch::Receiver<Option<NodeId>> {
         self.told.watch_linked()
     }

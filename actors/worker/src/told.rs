@@ -93,10 +93,6 @@ impl Told {
         Arc::clone(&self.ballot.borrow())
     }
 
-    pub(crate) fn watch_managers(&self) -> watch::Receiver<Option<Arc<Managers>>> {
-        self.managers.subscribe()
-    }
-
     pub(crate) fn watch_standing(&self) -> watch::Receiver<Option<Standing>> {
         self.standing.subscribe()
     }

@@ -19,6 +19,7 @@ use essaim_wire::{Moment, NodeId, Role};
 use imbl::OrdMap;
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 use ractor_cluster::RactorMessage;
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::sync::{Notify, Semaphore};
@@ -71,7 +72,7 @@ pub(crate) struct State {
     /// The last wake-up that the detector asked for.
     timer: Option<AbortOnDropHandle<()>>,
     _pump: AbortOnDropHandle<()>,
-    _role: AbortOnDropHandle<()>,
+    _endpoint: AbortOnDropHandle<()>,
 }
 
 impl Actor for RosterActor {
@@ -92,7 +93,7 @@ impl Actor for RosterActor {
         let seed = scope.env.seed.draw_number();
         let detector = Detector::new(shared.config.clone(), me, incarnation, notary, seed);
         let drained = Arc::new(Notify::new());
-        let role = tokio::spawn(tell_role(Arc::clone(&shared), myself.clone()));
+        let endpoint = tokio::spawn(follow_endpoint(Arc::clone(&shared), myself.clone()));
         let pump = tokio::spawn(pump(Arc::clone(&shared), myself.clone(), Arc::clone(&drained)));
         let mut state = State {
             scope,
@@ -107,7 +108,7 @@ impl Actor for RosterActor {
             errands: Arc::new(Semaphore::new(ERRANDS_MAX)),
             timer: None,
             _pump: AbortOnDropHandle::new(pump),
-            _role: AbortOnDropHandle::new(role),
+            _endpoint: AbortOnDropHandle::new(endpoint),
         };
         state.feed(&myself, Input::Start);
         let known: Vec<_> =
@@ -153,14 +154,37 @@ async fn pump(shared: Arc<Shared>, actor: ActorRef<RosterMsg>, drained: Arc<Noti
     }
 }
 
-/// Tells the detector when the role in this node's certificate changes.
-async fn tell_role(shared: Arc<Shared>, actor: ActorRef<RosterMsg>) {
-    let mut identity = shared.endpoint.identity();
-    while identity.changed().await.is_ok() {
-        let role = identity.borrow_and_update().role();
-        let addr = shared.roster.borrow().me.addr;
-        if actor.cast(RosterMsg::Input(Input::Changed { addr, role })).is_err() {
-            return;
+/// Tells the detector when this node's certificate says another role, and which nodes are removed from the cluster.
+async fn follow_endpoint(shared: Arc<Shared>, actor: ActorRef<RosterMsg>) {
+    let (mut identity, mut admission) = (shared.endpoint.identity(), shared.endpoint.admission());
+    let mut removed = BTreeSet::new();
+    admission.mark_changed();
+    loop {
+        let inputs = tokio::select! {
+            changed = identity.changed() => match changed {
+                Ok(()) => {
+                    let role = identity.borrow_and_update().role();
+                    vec![Input::Changed { addr: shared.roster.borrow().me.addr, role }]
+                }
+                Err(_) => return,
+            },
+            changed = admission.changed() => match changed {
+                Ok(()) => {
+                    let table = Arc::clone(&admission.borrow_and_update());
+                    let before = std::mem::replace(&mut removed, table.removed.keys().copied().collect());
+                    let new = removed.difference(&before).filter(|node| **node != shared.endpoint.node());
+                    new.map(|node| Input::Removed(*node)).collect()
+                }
+                Err(_) => return,
+            },
+        };
+        for input in inputs {
+            if let Input::Removed(node) = &input {
+                shared.endpoint.transport().disconnect(*node, "removed from the cluster");
+            }
+            if actor.cast(RosterMsg::Input(input)).is_err() {
+                return;
+            }
         }
     }
 }

@@ -23,7 +23,7 @@ use crate::endpoint::Endpoint;
 use essaim_membership::{Config, Detector, Goodbye, Incarnation, Input, Member, MemberView, State, Verdict};
 use essaim_system::supervisor::{Address, ChildSpec};
 use essaim_transport::Lane;
-use essaim_wire::{Accusation, Moment, NodeId, Role};
+use essaim_wire::{Accusation, Moment, NodeId};
 use imbl::OrdMap;
 use inbox::Inbox;
 use members::MembersServer;
@@ -174,18 +174,7 @@ impl RosterHandle {
         self.tell(Input::Learn(members));
     }
 
-    /// Removes a node that left the cluster: the detector forgets it and does not accept it again.
-    pub fn remove(&self, node: NodeId) {
-        self.tell(Input::Removed(node));
-        self.shared.endpoint.transport().disconnect(node, "removed from the cluster");
-    }
-
-    /// Announces that this node has another address or another role.
-    pub fn changed(&self, addr: SocketAddr, role: Role) {
-        self.tell(Input::Changed { addr, role });
-    }
-
-    /// Tells the other members why this node goes away, and returns when the message can have reached them.
+    /// Tells the others why this node goes away, and returns when they can have heard it.
     pub async fn goodbye(&self, kind: Goodbye) {
         let said = self.shared.actor.call(|reply| RosterMsg::Goodbye(kind, reply), GOODBYE_WAIT).await;
         if said.is_ok() {

@@ -20,7 +20,7 @@ use essaim_protocol::{
 };
 use essaim_system::link::{Link, Remote};
 use essaim_system::supervisor::CallError;
-use essaim_system::{Address, RecordKind, Scope};
+use essaim_system::{Address, RecordKind, Scope, Timer};
 use essaim_wire::planted::{Bug, planted};
 use essaim_wire::{DecodeError, Generation, NodeId};
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
@@ -127,6 +127,7 @@ pub(crate) struct State {
     args: UplinkArgs,
     core: Core,
     effects: Vec<Effect>,
+    timer: Timer,
     orders: Orders,
     /// Parts of an assignment that has not arrived completely.
     assembly: Assembly,
@@ -168,6 +169,7 @@ impl Actor for Uplink {
             scope,
             core,
             effects: Vec::new(),
+            timer: Timer::default(),
             orders,
             assembly: Assembly::default(),
             description,
@@ -180,6 +182,7 @@ impl Actor for Uplink {
         let mut managers = state.args.managers.clone();
         if let Some(known) = known {
             managers.clone_from(&known.managers);
+            state.learn(&known);
             state.args.told.managers(known);
         }
         let (me, machine) = (myself.clone(), state.args.machine.clone());
@@ -357,11 +360,18 @@ impl State {
         };
         let (disk, saved) = (Arc::clone(&self.scope.env.disk), managers.clone());
         crate::off_thread(disk, move |disk| orders::save_managers(disk, &saved)).await?;
-        self.args.dial.learn(&managers);
+        self.learn(&managers);
         let known = managers.managers.clone();
         self.args.told.managers(managers);
         self.feed(myself, Input::Managers(known));
         Ok(())
+    }
+
+    /// Has the node's port judge and dial by what a manager said.
+    fn learn(&self, managers: &Managers) {
+        if let Err(why) = self.args.dial.learn(managers) {
+            self.scope.record(RecordKind::Note, why);
+        }
     }
 
     fn on_linked(&mut self, myself: &ActorRef<UplinkMsg>, attempt: Attempt, link: Link, node: Remote<ToNode>) {
@@ -509,7 +519,7 @@ impl State {
                 }
                 Effect::WakeAt(at, wake) => {
                     let after = at.saturating_since(self.scope.now());
-                    myself.send_after(after, move || UplinkMsg::Elapsed(wake));
+                    self.timer.arm(myself, after, move || UplinkMsg::Elapsed(wake));
                 }
             }
         }

@@ -27,9 +27,11 @@ pub trait Dial: Send + Sync + 'static {
     /// Opens a stream on which the manager serves this node's link.
     fn dial(&self, manager: NodeId, addr: SocketAddr) -> BoxFuture<'_, Result<Frames, Unlinked>>;
 
-    /// Takes over a list of managers, with the nodes that are no longer admitted.
-    fn learn(&self, managers: &Managers) {
+    /// A manager said which managers there are, and who is let in nowhere any more. The error says in words why that
+    /// could not be kept.
+    fn learn(&self, managers: &Managers) -> Result<(), String> {
         let _ = managers;
+        Ok(())
     }
 }
 
@@ -52,7 +54,7 @@ impl Dial for Endpoint {
         .boxed()
     }
 
-    fn learn(&self, managers: &Managers) {
+    fn learn(&self, managers: &Managers) -> Result<(), String> {
         self.set_managers(managers.managers.clone());
         let table = Admission {
             lineage: managers.version.lineage,
@@ -60,9 +62,7 @@ impl Dial for Endpoint {
             managers: managers.managers.iter().map(|(node, _)| *node).collect(),
             removed: managers.removed.iter().copied().collect(),
         };
-        // A table that cannot be stored is not in force; the next one contains it and more.
-        if let Err(why) = self.admit(table) {
-            tracing::warn!(%why, "the table of admission cannot be kept");
-        }
+        // A table that cannot be kept is not in force; the next one carries the same and more.
+        self.admit(table).map(drop).map_err(|why| format!("the table of admission could not be kept: {why}"))
     }
 }
