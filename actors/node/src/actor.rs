@@ -11,7 +11,7 @@ use crate::core::{Core, Effect, Held, Input, Replica, Wake as CoreWake};
 use crate::founding::{Founded, found};
 use crate::group::{self, Opening};
 use crate::handle::{Handle, Parts, Shared, StartError};
-use crate::part::{PLACE, Part, Place, WORKER_FOLDER, internal};
+use crate::part::{PLACE, Part, Place, SaidThen, WORKER_FOLDER, internal};
 use crate::request::{Farewell, InitRequest, JoinRequest};
 use crate::standing::Standing;
 use essaim_membership::Goodbye;
@@ -21,7 +21,7 @@ use essaim_protocol::Standing as Said;
 use essaim_store::{OpenError, Start, Store};
 use essaim_system::journal::RecordKind;
 use essaim_system::supervisor::{Children, Supervision, Wake};
-use essaim_system::{Env, Scope};
+use essaim_system::{Env, Scope, Timer};
 use essaim_transport::{EnrolError, Identity, JoinToken};
 use essaim_wire::{Generation, Lineage, NodeId, Reachability, Role, decode, encode};
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
@@ -57,8 +57,6 @@ pub(crate) enum Msg {
     StoreFailed(Replica, String),
     /// A wait of the core is over.
     Elapsed(CoreWake),
-    /// Something went wrong that nobody waits to hear of.
-    Noted(String),
     /// The daemon ends.
     Farewell(Farewell, RpcReplyPort<()>),
     /// The back-off of a child is over.
@@ -82,6 +80,8 @@ pub(crate) struct State {
     part: Option<Part>,
     core: Core,
     effects: Vec<Effect>,
+    /// Until a disk that refused is asked again.
+    timer: Timer,
     standing: watch::Sender<Standing>,
     myself: ActorRef<Msg>,
 }
@@ -119,8 +119,9 @@ impl Actor for Root {
             children.start(face(handle.clone())).await?;
         }
         let keep = Keep::new(Arc::clone(&scope.env.disk));
-        let (core, effects, part) = (Core::new(), Vec::new(), None);
-        let mut state = State { scope, parts, keep, generation, children, part, core, effects, standing, myself };
+        let (core, effects, timer, part) = (Core::new(), Vec::new(), Timer::default(), None);
+        let mut state =
+            State { scope, parts, keep, generation, children, part, core, effects, timer, standing, myself };
         if let Err(why) = state.resume().await? {
             state.break_off(&why.text).await?;
         }
@@ -142,9 +143,6 @@ impl Actor for Root {
             Msg::Managers(managers) => state.remember(managers),
             Msg::StoreFailed(replica, why) => state.feed(Input::StoreFailed(replica, why)).await?,
             Msg::Elapsed(wake) => state.feed(Input::Elapsed(wake)).await?,
-            Msg::Noted(what) => {
-                state.scope.record(RecordKind::Note, what);
-            }
             Msg::Farewell(farewell, reply) => {
                 state.farewell(farewell).await?;
                 answered(reply, ());
@@ -218,6 +216,7 @@ impl State {
             Some(bytes) => decode(&bytes).map_err(|why| internal(format!("the file {PLACE} cannot be read: {why}")))?,
             None => return Err(internal(format!("the file {PLACE} is gone; leave the cluster and join again"))),
         };
+        let place = self.choose_again(place)?;
         let role = identity.role();
         let known = Store::known(&group::disk(&self.scope.env)).map_err(internal)?;
         let held = known
@@ -246,7 +245,7 @@ impl State {
             found(&self.scope.env, &self.keep, request, chosen.advertise, self.generation, engine)?;
         let (node, lineage) = (identity.node(), founding.cluster.lineage);
         self.keep.save_identity(&identity).map_err(internal)?;
-        let place = self.keep_place(chosen, Vec::new())?;
+        let place = self.keep_place(chosen, Vec::new(), (&request.listen, &request.advertise))?;
         self.begin(identity, &place, Held::Nothing).await?;
         let store = self.open_first(lineage).await?;
         store.change(vec![Change::Found(Box::new(founding))], None).await?;
@@ -336,7 +335,7 @@ impl State {
             return Err(refused.map_or_else(|| internal("nobody was asked"), refuse_join));
         };
         let node = enrolled.identity.node();
-        let place = self.keep_place(chosen, enrolled.managers)?;
+        let place = self.keep_place(chosen, enrolled.managers, (&request.listen, &request.advertise))?;
         self.begin(enrolled.identity, &place, Held::Nothing).await?;
         if let Some(part) = &self.part {
             part.worker.set_availability(request.availability);
@@ -417,7 +416,7 @@ impl State {
                 Err(why) => Input::DiskRefused(why.to_string()),
             }),
             Effect::WakeAfter(after, wake) => {
-                self.myself.send_after(after, move || Msg::Elapsed(wake));
+                self.timer.arm(&self.myself, after, move || Msg::Elapsed(wake));
                 None
             }
             Effect::Record(words) => {
@@ -484,29 +483,57 @@ impl State {
         Err(Refusal::new(RefusalKind::AlreadyInCluster, text))
     }
 
-    fn choose(&self, listen: &str, advertise: &str) -> Result<Chosen, Refusal> {
+    fn flags(&self) -> Addresses<'_> {
         let settings = &self.parts.settings;
-        let daemon = Addresses { listen: &settings.listen, advertise: &settings.advertise };
-        address::choose(daemon, Addresses { listen, advertise }, &address::interfaces())
+        Addresses { listen: &settings.listen, advertise: &settings.advertise }
     }
 
-    fn keep_place(&self, chosen: Chosen, managers: Vec<(NodeId, SocketAddr)>) -> Result<Place, Refusal> {
-        let place = Place::V1 { listen: chosen.listen, advertise: chosen.advertise, managers };
+    fn choose(&self, listen: &str, advertise: &str) -> Result<Chosen, Refusal> {
+        address::choose(self.flags(), Addresses { listen, advertise }, &address::interfaces())
+    }
+
+    /// The place with the addresses that the daemon's flags and the machine give now.
+    fn choose_again(&self, place: Place) -> Result<Place, Refusal> {
+        let Place::V1 { listen, advertise, managers, flags, request } = place;
+        let (then, kept) = ((flags.as_said(), request.as_said()), Chosen { listen, advertise });
+        let chosen = address::choose_again(self.flags(), then, kept, &address::interfaces())?;
+        if chosen != kept {
+            let words = format!("listens on {}, and tells others {}", chosen.listen, chosen.advertise);
+            self.scope.record(RecordKind::Note, words);
+        }
+        Ok(Place::V1 { listen: chosen.listen, advertise: chosen.advertise, managers, flags, request })
+    }
+
+    fn keep_place(
+        &self,
+        chosen: Chosen,
+        managers: Vec<(NodeId, SocketAddr)>,
+        (listen, advertise): (&str, &str),
+    ) -> Result<Place, Refusal> {
+        let flags = self.flags();
+        let said = |it: Addresses<'_>| SaidThen { listen: it.listen.into(), advertise: it.advertise.into() };
+        let place = Place::V1 {
+            listen: chosen.listen,
+            advertise: chosen.advertise,
+            managers,
+            flags: said(flags),
+            request: said(Addresses { listen, advertise }),
+        };
         self.scope.env.disk.write(PLACE, &encode(&place)).map_err(internal)?;
         Ok(place)
     }
 
-    /// Stores the managers to contact first after a restart.
-    fn remember(&self, managers: Vec<(NodeId, SocketAddr)>) {
-        if managers.is_empty() || self.part.is_none() {
+    /// Keeps whom to look for first after a restart.
+    fn remember(&self, now: Vec<(NodeId, SocketAddr)>) {
+        if now.is_empty() || self.part.is_none() {
             return;
         }
         let kept = self.scope.env.disk.find(PLACE).ok().flatten().and_then(|bytes| decode::<Place>(&bytes).ok());
-        let Some(Place::V1 { listen, advertise, managers: before }) = kept else { return };
-        if before == managers {
+        let Some(Place::V1 { listen, advertise, managers, flags, request }) = kept else { return };
+        if managers == now {
             return;
         }
-        let place = Place::V1 { listen, advertise, managers };
+        let place = Place::V1 { listen, advertise, managers: now, flags, request };
         if let Err(why) = self.scope.env.disk.write(PLACE, &encode(&place)) {
             self.scope.record(RecordKind::Note, format!("the managers' addresses could not be kept: {why}"));
         }

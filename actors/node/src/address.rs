@@ -4,6 +4,9 @@
 //! The docker CLI always sends `0.0.0.0:2377`, so that value counts as "not said": an explicit flag of the daemon wins
 //! over it, and an explicit value of the request wins over both. An interface may be named instead of an address.
 //! Without either, the machine's only address is taken; with several, an operator must choose.
+//!
+//! A daemon that is started again chooses anew, from what was said then and its flags now, so that a machine whose address
+//! changed says the new one.
 
 use essaim_model::Refusal;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -29,8 +32,8 @@ pub struct Chosen {
     pub advertise: SocketAddr,
 }
 
-/// The address flags of a command or request; an empty text means that the flag was not given.
-#[derive(Debug, Clone, Copy, Default)]
+/// What was said about the addresses, empty where nothing was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Said<'a> {
     /// Value of `--listen-addr`.
     pub listen: &'a str,
@@ -59,6 +62,25 @@ pub fn choose(daemon: Said<'_>, request: Said<'_>, machine: &[InterfaceAddress])
         return Err(Refusal::invalid("advertise address must be a non-zero IP address"));
     }
     Ok(Chosen { listen, advertise })
+}
+
+pub fn choose_again(
+    daemon: Said<'_>,
+    then: (Said<'_>, Said<'_>),
+    kept: Chosen,
+    machine: &[InterfaceAddress],
+) -> Result<Chosen, Refusal> {
+    let (flags, request) = then;
+    let other = |now: &str, before: &str| now != before && !now.is_empty();
+    let (listens, advertises) = (other(daemon.listen, flags.listen), other(daemon.advertise, flags.advertise));
+    let request = Said {
+        listen: if listens { daemon.listen } else { request.listen },
+        advertise: if advertises { daemon.advertise } else { request.advertise },
+    };
+    match choose(daemon, request, machine) {
+        Err(_) if !listens && !advertises => Ok(kept),
+        chosen => chosen,
+    }
 }
 
 /// Parses an address, with or without a port, or the name of an interface of this machine.
@@ -175,6 +197,44 @@ mod tests {
     fn ipv6_is_an_address_like_any_other() {
         check(["", ""], ["[::1]:2400", ""], &[LO], Ok(["[::1]:2400", "[::1]:2400"]));
         check(["", ""], [CLI, "::1"], &[LO], Ok(["0.0.0.0:2377", "[::1]:2377"]));
+    }
+
+    fn check_again(daemon: [&str; 2], flags: [&str; 2], request: [&str; 2], on: &[(&str, &str)], expected: [&str; 2]) {
+        fn said<'a>([listen, advertise]: [&'a str; 2]) -> Said<'a> {
+            Said { listen, advertise }
+        }
+        let kept = Chosen {
+            listen: "0.0.0.0:2377".parse().expect("an address"),
+            advertise: "10.0.0.7:2377".parse().expect("an address"),
+        };
+        let chosen = choose_again(said(daemon), (said(flags), said(request)), kept, &machine(on));
+        let chosen = chosen.unwrap_or_else(|refusal| panic!("{}", refusal.text));
+        assert_eq!([chosen.listen.to_string(), chosen.advertise.to_string()], expected);
+    }
+
+    #[test]
+    fn a_machine_whose_address_changed_tells_the_new_one_after_a_restart() {
+        let moved = [LO, ("eth0", "10.0.0.8")];
+        check_again(["", ""], ["", ""], [CLI, ""], &moved, ["0.0.0.0:2377", "10.0.0.8:2377"]);
+        check_again(["", ""], ["", ""], [CLI, "eth0"], &moved, ["0.0.0.0:2377", "10.0.0.8:2377"]);
+        check_again(["", "eth0"], ["", "eth0"], [CLI, ""], &moved, ["0.0.0.0:2377", "10.0.0.8:2377"]);
+    }
+
+    #[test]
+    fn flags_that_are_other_than_they_were_win_after_a_restart() {
+        let on = [LO, ("eth0", "10.0.0.7")];
+        check_again(["", "10.9.9.9"], ["", ""], [CLI, "10.0.0.7"], &on, ["0.0.0.0:2377", "10.9.9.9:2377"]);
+        check_again(["127.0.0.5:4000", ""], ["", ""], [CLI, ""], &on, ["127.0.0.5:4000", "127.0.0.5:4000"]);
+        let same = ["127.0.0.5:4000", ""];
+        check_again(same, same, ["127.0.0.6", ""], &on, ["127.0.0.6:2377", "127.0.0.6:2377"]);
+    }
+
+    #[test]
+    fn a_node_keeps_its_address_where_the_machine_gives_no_certain_answer() {
+        let kept = ["0.0.0.0:2377", "10.0.0.7:2377"];
+        check_again(["", ""], ["", ""], [CLI, ""], &[LO, ("eth0", "10.0.0.7"), ("eth1", "10.1.0.7")], kept);
+        check_again(["", ""], ["", ""], [CLI, "eth9"], &[LO], kept);
+        check_again(["", ""], ["", ""], [CLI, ""], &[LO], kept);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! tree. They start in this order and stop in the reverse one.
 
 use crate::actor::Msg;
+use crate::address::Said;
 use crate::core::Replica;
 use crate::follow;
 use crate::group::{self, Opening};
@@ -37,7 +38,23 @@ pub(crate) enum Place {
         advertise: SocketAddr,
         /// The managers as last heard, to contact first.
         managers: Vec<(NodeId, SocketAddr)>,
+        /// The daemon's flags about its addresses when it got its part in the cluster.
+        flags: SaidThen,
+        /// What the request said about them, by which it got its part.
+        request: SaidThen,
     },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Default, Encode, Decode)]
+pub(crate) struct SaidThen {
+    pub(crate) listen: String,
+    pub(crate) advertise: String,
+}
+
+impl SaidThen {
+    pub(crate) fn as_said(&self) -> Said<'_> {
+        Said { listen: &self.listen, advertise: &self.advertise }
+    }
 }
 
 /// Name of the file that holds [`Place`].
@@ -66,7 +83,7 @@ impl Part {
         place: &Place,
         children: &mut Children,
     ) -> Result<Self, Refusal> {
-        let Place::V1 { listen, advertise, managers } = place.clone();
+        let Place::V1 { listen, advertise, managers, .. } = place.clone();
         let keep = Keep::new(Arc::clone(&scope.env.disk));
         let settings = Settings { listen, advertise, identity, generation, managers: managers.clone() };
         let endpoint = Endpoint::open(&scope.env, keep, settings).map_err(internal)?;
