@@ -78,11 +78,7 @@ impl Told {
         *self.availability.borrow()
     }
 
-    pub(crate) fn take_availability(&self) {
-        self.availability.send_replace(None);
-    }
-
-    /// Sets the ballot. Returns whether it differs from the one before.
+    /// Whether that is another ballot than before.
     pub(crate) fn set_ballot(&self, ballot: Arc<[Accusation]>) -> bool {
         let is_news = **self.ballot.borrow() != *ballot;
         self.ballot.send_replace(ballot);

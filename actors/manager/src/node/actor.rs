@@ -6,10 +6,10 @@
 //! Dies: with its link, in order. The node links again, here or elsewhere, and says what it was told; nothing is lost,
 //! since nothing is kept here.
 
-use super::core::{Core, Effect, Input};
+use super::core::{Core, Effect, Input, availability_at_join};
 use crate::ballots::{Ballots, Source};
 use crate::reports::Reports;
-use essaim_model::{Availability, Change, NodeDescription, NodeSpec, Refusal, RefusalKind};
+use essaim_model::{Availability, Change, NodeDescription, Refusal, RefusalKind};
 use essaim_protocol::{
     Depart, DepartReply, Detach, Hello, NODE_EXPORT, Pace, Packed, Report, ReportReply, ToNode, ToUplink, UPLINK_EXPORT,
 };
@@ -28,9 +28,6 @@ use tokio::sync::Semaphore;
 
 /// How long a node may take to export its uplink on a new link.
 const IMPORT_DEADLINE: Duration = Duration::from_secs(5);
-
-/// How often its availability is proposed: each try may lose against a change of something else.
-const AVAILABILITY_TRIES: u32 = 5;
 
 /// How long to wait before its description is proposed again: until its node is known here, or somebody leads.
 const DESCRIBE_AGAIN: Duration = Duration::from_millis(250);
@@ -115,6 +112,8 @@ pub(crate) struct State {
     level: Level,
     /// What its machine said of itself, last.
     description: Option<NodeDescription>,
+    /// Whether it shall take tasks, as an operator said when it joined.
+    availability: Option<Availability>,
     /// A description is being proposed, or was a moment ago: another look follows, which takes what was said last.
     describing: bool,
     /// How many hellos were heard on this link.
@@ -154,6 +153,7 @@ impl Actor for NodeActor {
             generation,
             level: Level::UNKNOWN,
             description: None,
+            availability: None,
             describing: false,
             hellos: 0,
             reporting: Arc::new(Semaphore::new(REPORTS_MAX)),
@@ -240,14 +240,6 @@ async fn import(link: Link, actor: ActorRef<Msg>) {
     let _ = actor.cast(Msg::Ended(why));
 }
 
-/// The node was let in a moment ago, and this manager may not have applied that: hence a read that is up to date.
-async fn set_availability(store: &Store, id: NodeId, availability: Availability) -> Result<(), Refusal> {
-    let cluster = store.read().await?;
-    let Some(node) = cluster.node(id).filter(|node| node.spec.availability != availability) else { return Ok(()) };
-    let spec = NodeSpec { availability, ..node.spec.clone() };
-    store.change(vec![Change::SetNode { id, expect: node.meta.version, spec }], None).await.map(|_| ())
-}
-
 impl State {
     fn hear_hello(&mut self, myself: &ActorRef<Msg>, hello: Hello) {
         self.hellos += 1;
@@ -266,10 +258,8 @@ impl State {
         self.generation = hello.generation;
         self.level = hello.level;
         self.description = Some(hello.description.clone());
+        self.availability = hello.availability;
         self.describe(myself);
-        if let Some(availability) = hello.availability {
-            self.set_availability(availability);
-        }
         if self.uplink.is_some() {
             self.tell(myself, Input::Hello(&hello));
         } else {
@@ -291,21 +281,6 @@ impl State {
         self.scope.record(RecordKind::Session, format!("node {} said nonsense: {why}", self.peer.node));
         self.link.close(&why.to_string());
         myself.stop(Some(why.to_string()));
-    }
-
-    /// Proposes what an operator said when the node joined.
-    fn set_availability(&self, availability: Availability) {
-        let (store, scope, id) = (self.store.clone(), self.scope.clone(), self.peer.node);
-        tokio::spawn(async move {
-            for _ in 0..AVAILABILITY_TRIES {
-                match set_availability(&store, id, availability).await {
-                    Ok(()) => return,
-                    Err(why) => {
-                        scope.record(RecordKind::Session, format!("its availability was not kept yet: {why}"));
-                    }
-                }
-            }
-        });
     }
 
     /// Proposes what the machine says of itself, if the cluster does not know it yet. One proposal at a time, and one a
@@ -334,10 +309,14 @@ impl State {
             level: self.level,
             description: news,
         };
+        // Together, so that an availability is taken from the first description and from no later one.
+        let joined = availability_at_join(node, self.availability);
+        let changes = joined.into_iter().chain([change]).collect();
         self.describing = true;
         let (store, scope, myself) = (self.store.clone(), self.scope.clone(), myself.clone());
         tokio::spawn(async move {
-            let rest = match store.propose(vec![change], None).await {
+            let rest = match store.propose(changes, None).await {
+                // Refused too: an operator's change was faster, or this manager lags behind, and looks again.
                 Ok(_) => DESCRIBE_REST,
                 Err(why) => {
                     scope.record(RecordKind::Session, format!("its description was not kept yet: {why}"));

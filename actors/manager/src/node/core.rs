@@ -5,7 +5,7 @@
 //! already obeys the current one; every later one is a difference to the one before. Who was removed from the cluster is
 //! told in the same way. What is noted here as told is with the actor, which says all of it in this order or ends the link.
 
-use essaim_model::{Desired, Removals, ServiceId, State, Task, TaskId, loopback};
+use essaim_model::{Availability, Change, Desired, Node, NodeSpec, Removals, ServiceId, State, Task, TaskId, loopback};
 use essaim_policy::assignment::due;
 use essaim_protocol::{Assignment, AssignmentVersion, Hello, Managers, Standing, TaskOrder};
 use essaim_wire::planted::{Bug, planted};
@@ -157,6 +157,15 @@ impl Core {
             told.standing = Some(standing);
         }
     }
+}
+
+/// The change that sets the availability an operator chose when the node joined: only while the cluster knows nothing of
+/// the node's machine, so that a worker cannot change its own availability, and with it the version that operators'
+/// changes name, at any later time. The version in the change keeps a manager that lags behind from setting it again.
+pub(super) fn availability_at_join(node: &Node, said: Option<Availability>) -> Option<Change> {
+    let availability = said.filter(|said| node.description.is_none() && *said != node.spec.availability)?;
+    let spec = NodeSpec { availability, ..node.spec.clone() };
+    Some(Change::SetNode { id: node.id, expect: node.meta.version, spec })
 }
 
 fn order(task: &Task) -> TaskOrder {

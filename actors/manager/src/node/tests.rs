@@ -1,6 +1,6 @@
 //! What a node is told, sentence by sentence. The worker at the other end is a plain set of orders.
 
-use super::core::{Core, Effect, Input};
+use super::core::{Core, Effect, Input, availability_at_join};
 use essaim_model::fixtures::{environment, founding, service, worker};
 use essaim_model::*;
 use essaim_protocol::{Assignment, AssignmentVersion, Hello};
@@ -30,11 +30,14 @@ impl World {
     }
 
     fn apply(&mut self, change: Change) {
+        assert_eq!(self.outcome(change), Outcome::Done(Index(self.seq)));
+    }
+
+    fn outcome(&mut self, change: Change) -> Outcome {
         self.seq += 1;
         let request = RequestId { origin: NodeId::from_bits(1), generation: Generation(1), seq: self.seq };
         let proposal = Proposal { request, at: Timestamp::from_micros(self.seq), fence: None, changes: vec![change] };
-        let (outcome, _) = self.state.apply(Position { term: Term(1), index: Index(self.seq) }, &proposal);
-        assert_eq!(outcome, Outcome::Done(Index(self.seq)));
+        self.state.apply(Position { term: Term(1), index: Index(self.seq) }, &proposal).0
     }
 
     fn task(&mut self, id: u128, node: u128) {
@@ -248,4 +251,31 @@ fn orders_that_do_not_fit_one_message_are_told_in_parts_specs_once() {
     assert_eq!(parts.iter().map(|part| part.specs.len()).sum::<usize>(), 1);
     assert_eq!(parts.iter().map(|part| part.tasks.len()).sum::<usize>(), 899);
     assert_eq!(parts.iter().filter(|part| !part.more).count(), 1);
+}
+
+#[test]
+fn a_node_chooses_its_availability_when_it_joins_and_at_no_later_time() {
+    let mut world = World::new();
+    let joined = Node { description: None, ..Node::clone(world.state.node(ME).expect("it joined")) };
+    let drain = Some(Availability::Drain);
+    assert_eq!(availability_at_join(&joined, None), None);
+    assert_eq!(availability_at_join(&joined, Some(Availability::Active)), None, "it is active anyway");
+    let change = availability_at_join(&joined, drain).expect("it was said");
+    world.apply(change.clone());
+    world.apply(Change::DescribeNode {
+        id: ME,
+        generation: Generation(1),
+        addr: ([127, 0, 0, 1], 2377).into(),
+        level: joined.level,
+        description: Some(NodeDescription::default()),
+    });
+    let described = world.state.node(ME).expect("it is there");
+    assert_eq!(described.spec.availability, Availability::Drain);
+    assert_eq!(
+        availability_at_join(described, Some(Availability::Active)),
+        None,
+        "only an operator sets it from here on"
+    );
+    // A manager that lags behind proposes what the first one did.
+    assert!(matches!(world.outcome(change), Outcome::Refused(_)));
 }

@@ -347,9 +347,7 @@ impl State {
         myself: &ActorRef<UplinkMsg>,
         managers: Managers,
     ) -> Result<(), ActorProcessingErr> {
-        // The list answers a hello, so the availability in that hello has arrived.
-        self.args.told.take_availability();
-        // A manager sends the list after the orders on every link, so the orders on disk are valid now.
+        // Said on every link after the orders: what is on disk is still meant.
         let _ = self.args.worker.cast(WorkerMsg::Confirm);
         if !self.args.told.is_newer(&managers) {
             return Ok(());
