@@ -17,7 +17,7 @@ use crate::standing::Standing;
 use essaim_membership::Goodbye;
 use essaim_model::{Change, Refusal, RefusalKind};
 use essaim_presence::endpoint::{JoinError, Keep, join};
-use essaim_protocol::Standing as Said;
+use essaim_protocol::RoleStatement;
 use essaim_store::{OpenError, Start, Store};
 use essaim_system::journal::RecordKind;
 use essaim_system::supervisor::{Children, Supervision, Wake};
@@ -28,6 +28,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent
 use ractor_cluster::RactorMessage;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -48,7 +49,7 @@ pub(crate) enum Msg {
         reply: RpcReplyPort<Result<(), Refusal>>,
     },
     /// A manager said what this node is.
-    Said(Said),
+    Said(RoleStatement),
     /// The node shows another certificate.
     Certified,
     /// The list of managers changed.
@@ -57,6 +58,8 @@ pub(crate) enum Msg {
     StoreFailed(Replica, String),
     /// A wait of the core is over.
     Elapsed(CoreWake),
+    /// Begin the part in the cluster that the disk tells of.
+    BeginAgain,
     /// The daemon ends.
     Farewell(Farewell, RpcReplyPort<()>),
     /// The back-off of a child is over.
@@ -73,6 +76,7 @@ pub(crate) struct Arguments {
 
 pub(crate) struct State {
     scope: Scope,
+    shared: Arc<Shared>,
     parts: Parts,
     keep: Keep,
     generation: Generation,
@@ -95,7 +99,7 @@ impl Root {
             scope,
             hostname: parts.settings.hostname.clone(),
             engines: parts.engines.clone(),
-            generation,
+            generation: AtomicU64::new(generation.0),
             standing: shown,
         });
         let arguments = Arguments { parts, shared: Arc::clone(&shared), standing };
@@ -111,17 +115,17 @@ impl Actor for Root {
 
     async fn pre_start(&self, myself: ActorRef<Msg>, arguments: Arguments) -> Result<State, ActorProcessingErr> {
         let Arguments { mut parts, shared, standing } = arguments;
-        let (scope, generation) = (shared.scope.clone(), shared.generation);
+        let (scope, generation) = (shared.scope.clone(), shared.generation());
         let mut children = Children::new(scope.clone(), &myself, Supervision::default(), Msg::Wake);
         scope.journal.enter(&scope.path, "actors/node/src/", Some(myself.get_cell()));
-        let handle = Handle { root: myself.clone(), shared };
+        let handle = Handle { root: myself.clone(), shared: Arc::clone(&shared) };
         for face in std::mem::take(&mut parts.faces) {
             children.start(face(handle.clone())).await?;
         }
         let keep = Keep::new(Arc::clone(&scope.env.disk));
         let (core, effects, timer, part) = (Core::new(), Vec::new(), Timer::default(), None);
         let mut state =
-            State { scope, parts, keep, generation, children, part, core, effects, timer, standing, myself };
+            State { scope, shared, parts, keep, generation, children, part, core, effects, timer, standing, myself };
         if let Err(why) = state.resume().await? {
             state.break_off(&why.text).await?;
         }
@@ -143,6 +147,12 @@ impl Actor for Root {
             Msg::Managers(managers) => state.remember(managers),
             Msg::StoreFailed(replica, why) => state.feed(Input::StoreFailed(replica, why)).await?,
             Msg::Elapsed(wake) => state.feed(Input::Elapsed(wake)).await?,
+            Msg::BeginAgain if state.core.is_outside() => {
+                if let Err(why) = state.resume().await? {
+                    state.break_off(&why.text).await?;
+                }
+            }
+            Msg::BeginAgain => (),
             Msg::Farewell(farewell, reply) => {
                 state.farewell(farewell).await?;
                 answered(reply, ());
@@ -427,12 +437,32 @@ impl State {
                 self.break_off(&why).await?;
                 None
             }
+            Effect::StartAnew(generation) => {
+                self.start_anew(generation).await?;
+                None
+            }
             Effect::Show => {
                 self.show();
                 None
             }
         };
         Ok(outcome)
+    }
+
+    /// Stops the node's part and has it begin again, as if the daemon had been started this often.
+    async fn start_anew(&mut self, generation: Generation) -> Result<(), ActorProcessingErr> {
+        if let Err(why) = self.keep.boot_as(generation) {
+            // Its next link says it again.
+            self.scope.record(RecordKind::Note, format!("cannot count its starts from there: {why}"));
+            return Ok(());
+        }
+        self.generation = generation;
+        self.shared.generation.store(generation.0, Ordering::Relaxed);
+        self.drop_part().await?;
+        self.core.end();
+        // Once the ends of its former children have been heard, which come before any message.
+        let _ = self.myself.cast(Msg::BeginAgain);
+        Ok(())
     }
 
     async fn open_store(&mut self, start: Start) -> Input {
@@ -459,7 +489,7 @@ impl State {
         let role = identity.role();
         let part = Part::begin(&self.scope, &self.parts, identity, self.generation, place, &mut self.children).await?;
         part.follow(self.myself.clone());
-        self.core.begin(role, held);
+        self.core.begin(self.generation, role, held);
         self.part = Some(part);
         Ok(())
     }

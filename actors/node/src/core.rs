@@ -8,14 +8,17 @@
 //! The order of a promotion follows from the table: certificate first, then the store. So does that of a demotion: a
 //! manager that hears that it is a worker closes its store and removes it, whatever its certificate still says.
 
-use essaim_protocol::Standing as Said;
+use essaim_protocol::RoleStatement;
 use essaim_wire::planted::{Bug, planted};
-use essaim_wire::{Lineage, Role};
+use essaim_wire::{Generation, Lineage, Role};
 use std::sync::Arc;
 use std::time::Duration;
 
 /// The pause before a disk that refused is asked again: people make room on a full one, and no machine does it faster.
 const TRY_AGAIN: Duration = Duration::from_secs(5);
+
+/// How many starts a copy of a disk can be behind: one a second for a hundred years. A greater jump is no honest count.
+const STARTS_MAX: u64 = 1 << 32;
 
 /// A node's replica of the managers' log: its history, and the Raft node id under which the group knows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,7 +48,7 @@ pub(crate) struct Wake(u64);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Input {
     /// A manager said over the link what the node is.
-    Said(Said),
+    Said(RoleStatement),
     /// The node shows a certificate of this role.
     Certified(Role),
     /// The store failed while this replica was open; why.
@@ -87,6 +90,8 @@ pub(crate) enum Effect {
     Record(String),
     /// Stop everything that belongs to the cluster, keep every file, and say why.
     BreakOff(String),
+    /// Count the starts of the daemon from this one, stop everything that belongs to the cluster, and begin again.
+    StartAnew(Generation),
     /// Show what the node is: nothing more is due.
     Show,
 }
@@ -207,11 +212,12 @@ enum Phase {
 
 #[derive(Debug, Clone)]
 struct Inside {
+    generation: Generation,
     certificate: Role,
     /// The role that certificates are asked for.
     wanted: Role,
     /// The latest that a manager said.
-    said: Option<Said>,
+    said: Option<RoleStatement>,
     held: Held,
     /// Why the disk refused the last step, while it is left alone.
     trouble: Option<String>,
@@ -232,10 +238,18 @@ impl Core {
         Self { phase: Phase::Outside, wake: 0 }
     }
 
-    /// The node has a part in a cluster from now on, with this certificate and what is on its disk.
-    pub(crate) fn begin(&mut self, certificate: Role, held: Held) {
-        self.phase =
-            Phase::Inside(Inside { certificate, wanted: certificate, said: None, held, trouble: None, recorded: None });
+    /// The node has a part in a cluster from now on, in this start of its daemon, with this certificate and what is on its
+    /// disk.
+    pub(crate) fn begin(&mut self, generation: Generation, certificate: Role, held: Held) {
+        self.phase = Phase::Inside(Inside {
+            generation,
+            certificate,
+            wanted: certificate,
+            said: None,
+            held,
+            trouble: None,
+            recorded: None,
+        });
     }
 
     /// The node has no part in a cluster any more.
@@ -268,6 +282,16 @@ impl Core {
             Input::Said(said) if inside.is_stale(&said) => return,
             Input::Said(said) => {
                 inside.said = Some(said);
+                if let Some(next) = said.later_start.and_then(|known| beyond(inside.generation, known)) {
+                    let text = format!(
+                        "this is start {} of the daemon, and the cluster knows of start {}: the disk was restored from an \
+                         older copy; it counts on from there",
+                        inside.generation.0,
+                        next.0 - 1
+                    );
+                    effects.extend([Effect::Record(text), Effect::StartAnew(next)]);
+                    return;
+                }
                 if inside.wanted != said.role {
                     inside.wanted = said.role;
                     effects.push(Effect::Certify(said.role));
@@ -319,11 +343,17 @@ impl Core {
     }
 }
 
+/// The start that goes beyond one that the cluster knows of; none if this one does, or if no daemon can have been started
+/// so often since the copy was made.
+fn beyond(own: Generation, known: Generation) -> Option<Generation> {
+    (known > own && known.0 - own.0 <= STARTS_MAX).then(|| known.next())
+}
+
 impl Inside {
     /// Whether a manager speaks of a time that has passed: before what was said last, of a history that was replaced,
     /// or before the commit that promoted this node, whose place in the log is its number in the group. A manager that
     /// lags behind would otherwise have a voter throw its log away, and with it what it has promised.
-    fn is_stale(&self, said: &Said) -> bool {
+    fn is_stale(&self, said: &RoleStatement) -> bool {
         let before = self.said.map(|before| (before.lineage, before.index.0));
         let own = match self.held {
             Held::Nothing => None,
@@ -393,8 +423,8 @@ mod tests {
         })
     }
 
-    fn said(role: Role, raft_id: Option<u64>, index: u64) -> Said {
-        Said { role, lineage: LINEAGE, raft_id, index: Index(index) }
+    fn said(role: Role, raft_id: Option<u64>, index: u64) -> RoleStatement {
+        RoleStatement { role, lineage: LINEAGE, raft_id, index: Index(index), later_start: None }
     }
 
     /// A core in which the four facts hold; `None` where they cannot hold together.
@@ -413,7 +443,7 @@ mod tests {
             Claim::OtherReplica => Some(said(Role::Manager, Some(OTHER.raft_id), 40)),
         };
         let mut core = Core::new();
-        core.begin(role, held);
+        core.begin(Generation(21), role, held);
         let Phase::Inside(inside) = &mut core.phase else { return None };
         inside.wanted = said.map_or(role, |said| said.role);
         inside.said = said;
@@ -626,6 +656,18 @@ mod tests {
         let demoted = Input::Said(said(Role::Worker, None, 41));
         assert_eq!(settle(&mut core, demoted), [Effect::Certify(Role::Worker), Effect::Show]);
         assert_eq!(settle(&mut core, Input::Elapsed(Wake(0))), [Effect::Wipe, Effect::Show]);
+    }
+
+    #[test]
+    fn a_daemon_whose_boot_counter_went_back_counts_on_beyond_the_start_that_the_cluster_knows() {
+        let later = |known| {
+            let said = RoleStatement { later_start: Some(Generation(known)), ..said(Role::Worker, None, 41) };
+            let mut core = core(Role::Worker, Claim::Worker, Store::Absent, Disk::Works).expect("possible");
+            handle(&mut core, Input::Said(said))
+        };
+        assert!(matches!(later(50)[..], [Effect::Record(_), Effect::StartAnew(Generation(51))]));
+        assert_eq!(later(21), [Effect::Show], "this very start");
+        assert_eq!(later(u64::MAX), [Effect::Show], "no daemon was started so often");
     }
 
     #[test]

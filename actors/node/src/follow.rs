@@ -18,7 +18,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 pub(crate) async fn follow(endpoint: Endpoint, roster: RosterHandle, worker: WorkerHandle, root: ActorRef<Msg>) {
-    let (mut said, mut members, mut identity) = (worker.told(), roster.watch(), endpoint.identity());
+    let (mut said, mut members, mut identity) = (worker.role(), roster.watch(), endpoint.identity());
     let linked = worker.linked();
     let mut known: Arc<[(NodeId, SocketAddr)]> = [].into();
     // The roster's present value counts as news: it may contain this node alone.

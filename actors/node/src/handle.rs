@@ -14,6 +14,7 @@ use ractor::rpc::CallResult;
 use ractor::{ActorRef, RpcReplyPort};
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -71,8 +72,15 @@ pub(crate) struct Shared {
     pub(crate) scope: Scope,
     pub(crate) hostname: String,
     pub(crate) engines: Vec<Arc<dyn Engine>>,
-    pub(crate) generation: Generation,
+    /// Which start of the daemon this is.
+    pub(crate) generation: AtomicU64,
     pub(crate) standing: watch::Receiver<Standing>,
+}
+
+impl Shared {
+    pub(crate) fn generation(&self) -> Generation {
+        Generation(self.generation.load(Ordering::Relaxed))
+    }
 }
 
 /// A node does not start.
@@ -110,9 +118,10 @@ impl Handle {
     /// A handle on the same node that shows another standing: for tests of what shows a node.
     #[cfg(feature = "fixtures")]
     pub fn that_stands(&self, standing: watch::Receiver<Standing>) -> Self {
-        let Shared { scope, hostname, engines, generation, .. } = &*self.shared;
+        let Shared { scope, hostname, engines, .. } = &*self.shared;
+        let generation = AtomicU64::new(self.shared.generation().0);
         let (scope, hostname, engines) = (scope.clone(), hostname.clone(), engines.clone());
-        let shared = Shared { scope, hostname, engines, generation: *generation, standing };
+        let shared = Shared { scope, hostname, engines, generation, standing };
         Self { root: self.root.clone(), shared: Arc::new(shared) }
     }
 
@@ -141,7 +150,7 @@ impl Handle {
 
     /// The number of this start of the daemon.
     pub fn generation(&self) -> Generation {
-        self.shared.generation
+        self.shared.generation()
     }
 
     /// The engines that run this node's tasks.

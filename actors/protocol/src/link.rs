@@ -2,7 +2,7 @@
 
 use crate::{Assignment, AssignmentVersion, Ballot, Depart, DepartReply, Describe, Hello, Packed, Report, ReportReply};
 use essaim_wire::record;
-use essaim_wire::{Index, Lineage, NodeId, Role, Timestamp};
+use essaim_wire::{Generation, Index, Lineage, NodeId, Role, Timestamp};
 use ractor::RpcReplyPort;
 use ractor_cluster::RactorClusterMessage;
 use std::collections::BTreeMap;
@@ -35,10 +35,10 @@ pub enum ToUplink {
     Managers(Packed<Managers>),
     /// How often the node may report.
     Pace(Packed<Pace>),
-    /// The node's role in the cluster. The node gets a certificate that fits the role, and takes up or gives up its
-    /// part in the Raft group. Sent first on a link, and whenever it changes.
-    Standing(Packed<Standing>),
-    /// This manager can no longer serve the node, which must link to another one.
+    /// What it is in the cluster. It gets a certificate that fits, and takes up or gives up its part in the group of
+    /// managers. Sent at first and whenever it changes.
+    Role(Packed<RoleStatement>),
+    /// This manager can no longer serve it: link to another.
     Detach(Packed<Detach>),
 }
 
@@ -74,19 +74,22 @@ impl Managers {
     }
 }
 
-/// A node's role in its cluster.
+/// What a manager says of a node: its role in the cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Standing {
+pub struct RoleStatement {
     /// The role that the node has.
     pub role: Role,
-    /// Lineage of the log.
+    /// The history of the log that says so.
     pub lineage: Lineage,
-    /// The node's number in the Raft group; `None` when it is not part of it.
+    /// The node's number in the group of managers, if it has a part in it.
     pub raft_id: Option<u64>,
-    /// Log index that the sending manager had applied. A message with a lower index is older.
+    /// How far the manager that says so had applied the log: a statement of an earlier place is older.
     pub index: Index,
+    /// A later start of the node than the one that said hello, if the cluster knows of one: the node was restored from an
+    /// older copy of its disk, and what it says is ignored until it counts its starts from there.
+    pub later_start: Option<Generation>,
 }
-record!(Standing { 1: role, lineage, raft_id, index });
+record!(RoleStatement { 1: role, lineage, raft_id, index, later_start });
 
 /// How often a node may report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -10,7 +10,7 @@ use crate::told::Told;
 use crate::uplink::{Dial, UplinkArgs, UplinkMsg};
 use essaim_model::{Availability, Labels, Observed, TaskId};
 use essaim_presence::endpoint::Endpoint;
-use essaim_protocol::{AssignmentVersion, LogFrame, LogRequest, Standing};
+use essaim_protocol::{AssignmentVersion, LogFrame, LogRequest, RoleStatement};
 use essaim_system::{Address, ChildSpec, Disk, Scope};
 use essaim_wire::{Accusation, Generation, NodeId};
 use futures::stream::BoxStream;
@@ -131,9 +131,9 @@ impl WorkerHandle {
         }
     }
 
-    /// Watches this node's standing in the cluster, as the latest manager said it.
-    pub fn told(&self) -> watch::Receiver<Option<Standing>> {
-        self.told.watch_standing()
+    /// What a manager said this node is in its cluster, now and whenever that changes.
+    pub fn role(&self) -> watch::Receiver<Option<RoleStatement>> {
+        self.told.watch_role()
     }
 
     /// The manager that this node is linked to.

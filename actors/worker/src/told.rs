@@ -2,7 +2,7 @@
 //! is linked to. The uplink writes, the node reads, and only the latest value is kept.
 
 use essaim_model::Availability;
-use essaim_protocol::{AssignmentVersion, Managers, Standing};
+use essaim_protocol::{AssignmentVersion, Managers, RoleStatement};
 use essaim_wire::{Accusation, NodeId};
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -11,7 +11,7 @@ use tokio::sync::watch;
 #[derive(Debug, Clone)]
 pub(crate) struct Told {
     managers: watch::Sender<Option<Arc<Managers>>>,
-    standing: watch::Sender<Option<Standing>>,
+    role: watch::Sender<Option<RoleStatement>>,
     linked: watch::Sender<Option<NodeId>>,
     orders: watch::Sender<Option<AssignmentVersion>>,
     /// Availability that an operator chose at join, until a manager has it.
@@ -24,7 +24,7 @@ impl Told {
     pub(crate) fn new() -> Self {
         Self {
             managers: watch::Sender::new(None),
-            standing: watch::Sender::new(None),
+            role: watch::Sender::new(None),
             linked: watch::Sender::new(None),
             orders: watch::Sender::new(None),
             availability: watch::Sender::new(None),
@@ -57,8 +57,8 @@ impl Told {
         self.managers.send_replace(Some(Arc::new(managers)));
     }
 
-    pub(crate) fn standing(&self, standing: Standing) {
-        self.standing.send_if_modified(|known| known.replace(standing) != Some(standing));
+    pub(crate) fn role(&self, said: RoleStatement) {
+        self.role.send_if_modified(|known| known.replace(said) != Some(said));
     }
 
     pub(crate) fn linked(&self, manager: Option<NodeId>) {
@@ -89,8 +89,8 @@ impl Told {
         Arc::clone(&self.ballot.borrow())
     }
 
-    pub(crate) fn watch_standing(&self) -> watch::Receiver<Option<Standing>> {
-        self.standing.subscribe()
+    pub(crate) fn watch_role(&self) -> watch::Receiver<Option<RoleStatement>> {
+        self.role.subscribe()
     }
 
     pub(crate) fn watch_orders(&self) -> watch::Receiver<Option<AssignmentVersion>> {

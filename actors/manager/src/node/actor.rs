@@ -398,7 +398,7 @@ impl State {
                         Unsaid::Pace(interval) => ToUplink::Pace(Packed::new(&Pace { interval: *interval })),
                         Unsaid::Effect(Effect::Assign(assignment)) => ToUplink::Assign(Packed::new(assignment)),
                         Unsaid::Effect(Effect::Managers(managers)) => ToUplink::Managers(Packed::new(managers)),
-                        Unsaid::Effect(Effect::Standing(standing)) => ToUplink::Standing(Packed::new(standing)),
+                        Unsaid::Effect(Effect::Role(said)) => ToUplink::Role(Packed::new(said)),
                     })
                 });
                 match said {

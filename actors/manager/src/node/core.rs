@@ -7,9 +7,9 @@
 
 use essaim_model::{Availability, Change, Desired, Node, NodeSpec, Removals, ServiceId, State, Task, TaskId, loopback};
 use essaim_policy::assignment::due;
-use essaim_protocol::{Assignment, AssignmentVersion, Hello, Managers, Standing, TaskOrder};
+use essaim_protocol::{Assignment, AssignmentVersion, Hello, Managers, RoleStatement, TaskOrder};
 use essaim_wire::planted::{Bug, planted};
-use essaim_wire::{Index, NodeId};
+use essaim_wire::{Generation, Index, NodeId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -31,7 +31,7 @@ pub(crate) enum Effect {
     /// Which managers there are, and who was removed.
     Managers(Managers),
     /// What it is in the cluster.
-    Standing(Standing),
+    Role(RoleStatement),
 }
 
 /// What one node was told on this link.
@@ -59,7 +59,9 @@ struct Sent {
     orders: BTreeMap<TaskId, Desired>,
     specs: BTreeSet<(ServiceId, Index)>,
     known: Option<Known>,
-    standing: Option<Standing>,
+    role: Option<RoleStatement>,
+    /// The start of the daemon that said hello.
+    generation: Generation,
 }
 
 impl Core {
@@ -80,7 +82,8 @@ impl Core {
         }
         let current = version(state.assignment_version(self.node));
         if let Some(hello) = self.hello.take() {
-            let mut told = Sent { specs: hello.specs.iter().copied().collect(), ..Sent::default() };
+            let mut told =
+                Sent { specs: hello.specs.iter().copied().collect(), generation: hello.generation, ..Sent::default() };
             if hello.have == Some(current) {
                 told.version = Some(current);
                 told.orders = due(state, self.node).map(|task| (task.id, task.desired)).collect();
@@ -144,17 +147,17 @@ impl Core {
             told.known = Some(Known { version, managers, removals });
         }
 
-        let standing = state.node(self.node).map(|node| Standing {
+        let role = state.node(self.node).map(|node| RoleStatement {
             role: node.role,
             lineage: cluster.lineage,
             raft_id: node.manager.map(|manager| manager.raft_id),
             index: state.applied().index,
+            later_start: Some(node.generation).filter(|known| *known > told.generation),
         });
-        let same = |a: &Standing, b: &Standing| (a.role, a.lineage, a.raft_id) == (b.role, b.lineage, b.raft_id);
-        let is_news = |standing: &Standing| !told.standing.is_some_and(|before| same(&before, standing));
-        if let Some(standing) = standing.filter(is_news) {
-            effects.push(Effect::Standing(standing));
-            told.standing = Some(standing);
+        let what = |said: RoleStatement| RoleStatement { index: Index(0), ..said };
+        if let Some(role) = role.filter(|role| told.role.map(what) != Some(what(*role))) {
+            effects.push(Effect::Role(role));
+            told.role = Some(role);
         }
     }
 }

@@ -39,7 +39,7 @@ impl LinkedNodes {
             let said = effects.drain(..).map(|effect| match effect {
                 Effect::Assign(assignment) => encoded_len(&assignment),
                 Effect::Managers(managers) => encoded_len(&managers),
-                Effect::Standing(standing) => encoded_len(&standing),
+                Effect::Role(said) => encoded_len(&said),
             });
             bytes += said.sum::<usize>();
         }

@@ -178,10 +178,10 @@ fn who_was_removed_and_what_the_node_is_are_said_when_they_change() {
     let status = Some(ManagerStatus { raft_id: 0, voter: false });
     world.apply(Change::SetRole { id: ME, role: Role::Manager, manager: status });
     match &told(&mut core, &world, Input::Applied)[..] {
-        [Effect::Managers(managers), Effect::Standing(standing)] => {
+        [Effect::Managers(managers), Effect::Role(said)] => {
             assert_eq!(managers.removed.len(), 1);
             assert_eq!(managers.managers.len(), 2);
-            assert_eq!((standing.role, standing.raft_id), (Role::Manager, Some(world.seq)));
+            assert_eq!((said.role, said.raft_id), (Role::Manager, Some(world.seq)));
         }
         other => panic!("{other:?}"),
     }
@@ -278,4 +278,22 @@ fn a_node_chooses_its_availability_when_it_joins_and_at_no_later_time() {
     );
     // A manager that lags behind proposes what the first one did.
     assert!(matches!(world.outcome(change), Outcome::Refused(_)));
+}
+
+#[test]
+fn a_node_whose_boot_counter_went_back_is_told_how_far_the_cluster_has_seen_it() {
+    let mut world = World::new();
+    let level = world.state.node(ME).expect("it joined").level;
+    let addr = ([127, 0, 0, 1], 2377).into();
+    world.apply(Change::DescribeNode { id: ME, generation: Generation(50), addr, level, description: None });
+    let later = |generation| {
+        let hello = Hello { generation: Generation(generation), ..hello(None) };
+        told(&mut Core::new(ME), &world, Input::Hello(&hello)).into_iter().find_map(|effect| match effect {
+            Effect::Role(said) => Some(said.later_start),
+            _ => None,
+        })
+    };
+    assert_eq!(later(21), Some(Some(Generation(50))));
+    assert_eq!(later(50), Some(None));
+    assert_eq!(later(51), Some(None));
 }

@@ -77,6 +77,10 @@ impl Keep {
         Ok(this)
     }
 
+    pub fn boot_as(&self, generation: Generation) -> Result<(), KeepError> {
+        self.save(GENERATION, &generation)
+    }
+
     /// The node's identity; `None` when the node was never enrolled.
     pub fn identity(&self) -> Result<Option<Identity>, KeepError> {
         let Some(bytes) = self.find(IDENTITY)? else { return Ok(None) };

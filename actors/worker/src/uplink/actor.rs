@@ -288,8 +288,8 @@ impl State {
                 Ok(managers) => self.on_managers(myself, managers).await?,
                 Err(why) => return Ok(Err(why)),
             },
-            ToUplink::Standing(standing) => match standing.open() {
-                Ok(standing) => self.args.told.standing(standing),
+            ToUplink::Role(role) => match role.open() {
+                Ok(role) => self.args.told.role(role),
                 Err(why) => return Ok(Err(why)),
             },
             ToUplink::Pace(pace) => match pace.open() {

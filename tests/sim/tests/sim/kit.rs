@@ -148,3 +148,28 @@ fn a_manager_that_leaves_in_order_joins_again_as_another_node() {
         Ok(())
     });
 }
+
+#[test]
+fn a_node_that_is_restored_from_an_older_copy_of_its_disk_is_heard_again() {
+    tell(31, async |cluster| {
+        for _ in 0..3 {
+            cluster.strike(Fault::Restart(5)).await?;
+            cluster.mend().await?;
+            cluster.pass(Duration::from_secs(3)).await?;
+        }
+        let known = cluster.node(5)?.generation();
+        assert!(known.0 >= 4, "{known:?}");
+        // What the copy has: its format, and a daemon that was started once.
+        let disk = Arc::clone(&cluster.node(5)?.scope().env.disk);
+        disk.write("generation", &[1, 1]).map_err(|why| why.to_string())?;
+        cluster.strike(Fault::Restart(5)).await?;
+        cluster.mend().await?;
+        cluster.pass(Duration::from_secs(5)).await?;
+        cluster.settled().await?;
+        assert!(cluster.node(5)?.generation() > known, "it counts on from what the cluster knows");
+        let state = read(cluster).await?;
+        assert!(node(&state, "n5").is_ready());
+        assert_eq!(node(&state, "n5").generation, cluster.node(5)?.generation());
+        Ok(())
+    });
+}
