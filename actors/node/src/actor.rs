@@ -23,7 +23,7 @@ use essaim_system::journal::RecordKind;
 use essaim_system::supervisor::{Children, Supervision, Wake};
 use essaim_system::{Env, Scope, Timer};
 use essaim_transport::{EnrolError, Identity, JoinToken};
-use essaim_wire::{Generation, Lineage, NodeId, Reachability, Role, decode, encode};
+use essaim_wire::{Generation, NodeId, Reachability, Role, decode, encode};
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
 use ractor_cluster::RactorMessage;
 use std::net::SocketAddr;
@@ -257,19 +257,14 @@ impl State {
         self.keep.save_identity(&identity).map_err(internal)?;
         let place = self.keep_place(chosen, Vec::new(), (&request.listen, &request.advertise))?;
         self.begin(identity, &place, Held::Nothing).await?;
-        let store = self.open_first(lineage).await?;
-        store.change(vec![Change::Found(Box::new(founding))], None).await?;
-        Ok(node)
-    }
-
-    /// Opens the store of a new history, with this node as its only manager.
-    async fn open_first(&mut self, lineage: Lineage) -> Result<Store, Refusal> {
         let Some(part) = &mut self.part else { return Err(internal("the node's part was not begun")) };
         let opening = Opening::Start(Start::Found { lineage });
         let replica = part.open_store(opening, &self.myself, &mut self.children).await.map_err(internal)?;
         let store = part.store.clone().ok_or_else(|| internal("the store was not opened"))?;
+        store.change(vec![Change::Found(Box::new(founding))], None).await?;
+        // Not shown before the cluster knows of itself.
         self.feed(Input::Opened(replica)).await.map_err(internal)?;
-        Ok(store)
+        Ok(node)
     }
 
     /// Shows a part that has begun, or removes what an init or a join that failed left behind. The key that the node
