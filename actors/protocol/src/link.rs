@@ -108,4 +108,4 @@ pub struct Detach {
 record!(Detach { 1: why });
 
 #[cfg(test)]
-essaim_wire::golden_bytes!("link": Managers, Standing, Pace, Detach);
+essaim_wire::golden_bytes!("link": Managers, RoleStatement, Pace, Detach);
