@@ -77,6 +77,8 @@ impl Keep {
         Ok(this)
     }
 
+    /// Stores a generation that the cluster told: the present start of the daemon counts as that one. For a node whose disk was
+    /// restored from an older copy.
     pub fn boot_as(&self, generation: Generation) -> Result<(), KeepError> {
         self.save(GENERATION, &generation)
     }
