@@ -203,4 +203,4 @@ pub(crate) fn internal(why: impl std::fmt::Display) -> Refusal {
 }
 
 #[cfg(test)]
-essaim_wire::golden_bytes!("part": Place);
+essaim_wire::golden_bytes!("part": Place, SaidThen);
