@@ -64,6 +64,11 @@ pub fn choose(daemon: Said<'_>, request: Said<'_>, machine: &[InterfaceAddress])
     Ok(Chosen { listen, advertise })
 }
 
+/// Chooses the addresses of a daemon that is started again. `then` are the flags and the request with which the node got
+/// its part in the cluster, and `kept` are the addresses chosen then.
+///
+/// Flags that differ from those of that time win over everything said then. An address that was not given is looked up
+/// again. Where the machine gives no unique answer, the node keeps its address.
 pub fn choose_again(
     daemon: Said<'_>,
     then: (Said<'_>, Said<'_>),

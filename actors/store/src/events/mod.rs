@@ -34,18 +34,24 @@ impl Happened {
     }
 }
 
+/// Events since a cursor was asked last, together with the state that contains exactly these events.
 #[derive(Debug, Clone)]
 pub struct Advance {
+    /// State after the events.
     pub state: Arc<State>,
+    /// Events in their order; `None` when more has happened than the ring keeps, so that any object may have changed.
     pub events: Option<Vec<Event>>,
+    /// Bytes of payload that the events keep in memory.
     payload: usize,
 }
 
 impl Advance {
+    /// Whether no event has happened.
     pub fn is_empty(&self) -> bool {
         self.events.as_ref().is_some_and(Vec::is_empty)
     }
 
+    /// Appends the next advance. The events are dropped when together they exceed what the ring keeps.
     pub fn extend(&mut self, next: &Self) {
         self.state = Arc::clone(&next.state);
         self.payload += next.payload;
@@ -108,6 +114,8 @@ impl Cursor {
         }
     }
 
+    /// All events since the last call, with the state that contains them. A cursor that fell behind goes on from that
+    /// state.
     pub fn advance(&mut self) -> Advance {
         let ring = lock(&self.shared);
         let state = Arc::clone(&self.state.borrow_and_update());
