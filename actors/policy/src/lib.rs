@@ -10,8 +10,7 @@
 //!
 //! - [`scene`]: the input of a decision; [`plan`]: its output.
 //! - [`reconcile`](mod@reconcile): one service, from the wish to the changes. It calls [`restart`] for tasks that ended
-//!   by
-//!   themselves and `reconcile::rollout` for tasks that follow an older spec.
+//!   by themselves and `reconcile::rollout` for tasks that follow an older spec.
 //! - [`place`]: which node gets a task, or why none does.
 //! - [`liveness`]: which verdicts about nodes are committed, and how fast lost tasks may be replaced (the brake).
 //! - [`assignment`]: the tasks that one node is told of. [`history`]: which records to forget.

@@ -61,7 +61,7 @@ pub struct StoreConfig {
     pub level: Level,
 }
 
-/// How a store begins.
+/// How a store is opened: with a new history, as a joining manager, or with what is on disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Start {
     /// Found a new history, as its first manager.

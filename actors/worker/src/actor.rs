@@ -1,10 +1,12 @@
 //! The worker's root actor: supervises the uplink, the log server and the task actors of this machine, and nothing
 //! else.
 //!
-//! Parent: the node. Children: `logs`, `uplink`, one `task.…` for each task with something left to do. Hears: `Obey`
-//! (from the uplink: the complete new orders), `Confirm` (from the uplink: the orders on disk are still valid), `Clear`
-//! (from the node, when it leaves its cluster), `Halt` (from the node, when the machine shuts down), `Wake`. Says:
-//! `Wish` to its task actors. Dies: with the node. The tasks go on, and the next worker adopts them.
+//! Parent: the node. Children: `logs`, `uplink`, one `task.…` for each task with something left to do.
+//! Hears: `Obey` (from the uplink: the complete new orders), `Confirm` (from the uplink: the orders on disk are still
+//! valid), `Clear` (from the node, when it leaves its cluster), `Halt` (from the node, when the machine shuts down),
+//! `Wake`.
+//! Says: `Wish` to its task actors.
+//! Dies: with the node. The tasks go on, and the next worker adopts them.
 //!
 //! Children restart without limit: a failing engine is no reason to give up the machine.
 

@@ -167,7 +167,7 @@ impl WorkerHandle {
     }
 
     /// Sends false messages over this node's link, for the simulator: reports about tasks of other nodes, and a hello
-    /// of another incarnation.
+    /// of another generation.
     #[cfg(feature = "sim")]
     pub fn lie(&self, tasks: Vec<(TaskId, Observed)>, hello: Option<Generation>) {
         let _ = self.uplink.cast(UplinkMsg::Lie(tasks, hello));

@@ -47,8 +47,8 @@ impl Told {
         managers.on(self.managers.borrow().as_deref())
     }
 
-    /// Version of the newest list of managers. It also bounds this node's standing from below, because a manager sends
-    /// a list, and the node stores it, before the standing of the same version.
+    /// Version of the newest list of managers. This node's known standing is never newer, because a manager sends a
+    /// list, and the node stores it, before the standing of the same version.
     pub(crate) fn newest(&self) -> Option<AssignmentVersion> {
         self.managers.borrow().as_ref().map(|known| known.version)
     }

@@ -311,7 +311,7 @@ mod tests {
             assert!(std::env::var_os("ESSAIM_REFRESH").is_some(), "{root:?} is gone: it was frozen");
             make_private(&root).unwrap();
             folder.create(&plan()).unwrap();
-            // A pipe cannot be checked in; one is made by whoever creates a folder.
+            // A fifo cannot be checked in; `create` makes one in every other folder.
             std::fs::remove_file(folder.control()).unwrap();
             folder.set_shim(ShimFile { pid: 70 }).unwrap();
             folder.set_started(StartedFile { pid: 71, at }).unwrap();

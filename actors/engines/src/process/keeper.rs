@@ -24,7 +24,7 @@ use tokio::io::unix::AsyncFd;
 /// Time that a shim may take from its own start to the start of its task, which only executes a program.
 const START_PATIENCE: Duration = Duration::from_secs(10);
 
-/// First argument of a shim, shown as its name in a list of processes.
+/// `argv[0]` of a shim: its name in a list of processes.
 const SHIM_NAME: &str = "essaim";
 
 /// Polling interval while waiting for a state that lasts for microseconds.

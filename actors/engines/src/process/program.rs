@@ -17,7 +17,7 @@ const OWN: &str = "essaim";
 pub(super) struct Program {
     /// Path of the program's file.
     pub(super) path: PathBuf,
-    /// Name of the program: its first argument.
+    /// Name of the program, given to it as `argv[0]`.
     pub(super) name: String,
 }
 

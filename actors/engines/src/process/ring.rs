@@ -133,7 +133,8 @@ struct Reading {
 }
 
 impl Reading {
-    /// Reads the next batch into the buffer of lines. Returns whether anything was read, wanted or not.
+    /// Reads the next batch into the buffer of lines. Returns whether anything was read, wanted or not; false also
+    /// after the one read to the end that finds the last lines.
     fn fill(&mut self) -> io::Result<bool> {
         let tail = self.options.tail.filter(|_| !self.begun);
         self.begun = true;

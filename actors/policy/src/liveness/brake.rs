@@ -5,11 +5,9 @@
 //! it worse. So:
 //!
 //! - Five nodes, or 2 % of all if that is more, are released at once, and further ones at 5 % of all nodes per second:
-//!   a
-//!   token bucket. A node that is `Down` needs no token, since its loss is certain by then.
+//!   a token bucket. A node that is `Down` needs no token, since its loss is certain by then.
 //! - While more than half of the nodes, and at least five, are missing at the same time (a mass loss), a node is
-//!   released
-//!   only fifteen seconds after it went `Down`, and then at 10 % of all nodes per second.
+//!   released only fifteen seconds after it went `Down`, and then at 10 % of all nodes per second.
 //!
 //! A node that is `Down` and was released a minute ago no longer counts as missing: its slots have been filled
 //! elsewhere.

@@ -1,7 +1,9 @@
 //! The log server's actor.
 //!
-//! Parent: `worker`. Children: none; each reader is served by a tokio task of the endpoint. Hears: nothing. Says: log
-//! lines, to peers that ask on the `logs` lane. Dies: with the worker; the lane is not served then.
+//! Parent: `worker`. Children: none; each reader is served by a tokio task of the endpoint.
+//! Hears: nothing.
+//! Says: log lines, to peers that ask on the `logs` lane.
+//! Dies: with the worker; the lane is not served then.
 
 use super::LogServer;
 use essaim_presence::endpoint::Endpoint;

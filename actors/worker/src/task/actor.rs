@@ -2,9 +2,10 @@
 //!
 //! Parent: `worker`. Children: none; each operation of the engine runs beside the actor and comes back as a message.
 //! Hears: `Wish` (from the worker, when an order asks for more than before), the confirmation of the orders, answers of
-//! the engine. Says: observations of its task, to the board. Dies: in order, when nothing is left to do about its task;
-//! with the reason [`FORGOTTEN`] when the engine has forgotten the task. Any other death ends no task: the restarted
-//! actor asks the engine for the task's phase.
+//! the engine.
+//! Says: observations of its task, to the board.
+//! Dies: in order, when nothing is left to do about its task; with the reason [`FORGOTTEN`] when the engine has
+//! forgotten the task. Any other death ends no task: the restarted actor asks the engine for the task's phase.
 
 use super::core::{Core, Effect, Input, Wish};
 use super::plan::Plan;

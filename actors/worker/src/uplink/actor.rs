@@ -2,9 +2,11 @@
 //!
 //! Parent: `worker`. Children: the guard of its link; dialling and reporting run beside the actor and end with it.
 //! Hears: `ToUplink` from the linked manager, `Unreachable` from the node, which watches the roster, results of
-//! dialling and the end of the link. Says: `Hello`, `Describe` and `Report` to the manager; `Obey` and `Confirm` to the
-//! worker; the list of managers and this node's standing, to the node. Dies: when the disk refuses the orders. The
-//! restarted uplink links again and gets the orders again; no task is affected.
+//! dialling and the end of the link.
+//! Says: `Hello`, `Describe` and `Report` to the manager; `Obey` and `Confirm` to the worker; the list of managers and
+//! this node's standing, to the node.
+//! Dies: when the disk refuses the orders. The restarted uplink links again and gets the orders again; no task is
+//! affected.
 
 use super::core::{Attempt, Core, Effect, Input, Wake};
 use super::dial::{Dial, Unlinked};
