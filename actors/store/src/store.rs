@@ -55,7 +55,7 @@ pub struct StoreConfig {
     pub clock: Arc<dyn Clock>,
     /// Seed of election timeouts, the key of the log, and nonces.
     pub seed: Seed,
-    /// Way to the other managers.
+    /// Opens lanes to the other managers.
     pub peers: Arc<dyn Peers>,
     /// Highest level of the log that this node's program understands.
     pub level: Level,

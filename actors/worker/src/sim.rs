@@ -34,7 +34,7 @@ pub enum Behaviour {
     Exits {
         /// Time from the start to the end.
         after: Duration,
-        /// Exit code.
+        /// Exit code of the task.
         code: i32,
     },
     /// The task ignores the stop signal and runs until killed: a stop takes the whole grace.

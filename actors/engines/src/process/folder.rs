@@ -63,7 +63,7 @@ pub(crate) struct StartedFile {
 /// Contents of the `exit` file: how and when the task ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 pub(crate) struct ExitFile {
-    /// Exit code, signal, or lost.
+    /// How the task ended: by exit code, by signal, or lost.
     pub(crate) how: How,
     /// Time at which the end was written down.
     pub(crate) at: Timestamp,

@@ -98,7 +98,7 @@ pub struct Sight {
     pub seen: Seen,
 }
 
-/// Inputs of the core.
+/// Inputs of the liveness core: reports of the roster, ballots, and events of its own actor.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Input {
     /// Reports of the roster on members, at first one for each member. All of them are taken in before losses are
@@ -112,7 +112,7 @@ pub enum Input {
     Look,
     /// The proposal under way has ended, committed or not.
     Proposed,
-    /// A wake-up is due.
+    /// A wake-up that the core asked for by `WakeAt` is due.
     Elapsed(Wake),
 }
 

@@ -39,7 +39,7 @@ pub struct Histogram<T = ()> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub struct PercentileStats {
-    /// Number of values.
+    /// Number of values counted in the histogram.
     pub samples: u64,
     pub p0_1: u64,
     pub p1: u64,
@@ -74,7 +74,7 @@ impl<T> Histogram<T> {
         self.total += count;
     }
 
-    /// Number of values.
+    /// Number of values counted in the histogram.
     pub const fn total(&self) -> u64 {
         self.total
     }
@@ -94,7 +94,7 @@ impl<T> Histogram<T> {
         0
     }
 
-    /// The usual percentiles.
+    /// Summary with the usual percentiles.
     pub fn percentile_stats(&self) -> PercentileStats {
         PercentileStats {
             samples: self.total,

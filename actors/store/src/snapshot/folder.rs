@@ -22,9 +22,9 @@ const DRAFT: &str = ".draft";
 pub(crate) struct Stored {
     /// Metadata of the snapshot.
     pub(crate) meta: SnapshotMeta,
-    /// Name of its file.
+    /// Name of the snapshot file.
     pub(crate) name: String,
-    /// Length of the file in bytes.
+    /// Length of the snapshot file in bytes.
     pub(crate) len: u64,
 }
 
@@ -103,7 +103,7 @@ impl Snapshots {
         Ok(stored)
     }
 
-    /// Removes a draft.
+    /// Removes a snapshot draft.
     pub(crate) fn discard(&self, draft: &str) {
         let _ = self.inner.disk.remove(draft);
     }

@@ -66,7 +66,7 @@ pub(crate) enum Input {
     Stopped(Result<Ended, EngineError>),
     /// Answer to `Remove`.
     Removed(Result<(), EngineError>),
-    /// A delay has elapsed.
+    /// A delay that the core asked for by `WakeAt` has elapsed.
     Elapsed(Wake),
 }
 

@@ -101,7 +101,7 @@ pub(crate) enum UplinkMsg {
     /// The simulator makes this node send false messages to its manager.
     #[cfg(feature = "sim")]
     Lie(Vec<(TaskId, Observed)>, Option<Generation>),
-    /// A delay has elapsed.
+    /// A delay that the core asked for by `WakeAt` has elapsed.
     Elapsed(Wake),
 }
 

@@ -22,7 +22,7 @@ const SPREAD: Duration = Duration::from_millis(50);
 const BACKOFF_MIN: Duration = Duration::from_millis(200);
 const BACKOFF_MAX: Duration = Duration::from_secs(5);
 
-/// Inputs of the core.
+/// Inputs of the uplink core: results of attempts, news about managers, and delays.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Input {
     /// The managers as far as they are known.
@@ -35,7 +35,7 @@ pub(crate) enum Input {
     Refused,
     /// The roster counts the node with this id as unreachable.
     Unreachable(NodeId),
-    /// A delay has elapsed.
+    /// A delay that the core asked for by `WakeAt` has elapsed.
     Elapsed(Wake),
 }
 
@@ -105,7 +105,7 @@ impl Core {
         }
     }
 
-    /// The linked manager.
+    /// The manager that this node is linked to, if any.
     #[cfg(test)]
     pub(crate) const fn linked(&self) -> Option<NodeId> {
         match self.phase {
