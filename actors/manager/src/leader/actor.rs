@@ -1,9 +1,9 @@
 //! `…/manager/leader`: follows what is applied, and notifies the actors concerned.
 //!
 //! Parent: `manager`, while it leads. Children: `liveness`, `scheduler`, `roles`, `authority`, `reaper`, and one
-//! `service.X` for each service of the state.
-//! Hears: that something was applied, that the brake released other nodes than before. Says: marks.
-//! Dies: when its children failed too often; `manager` starts it again, or gives leadership away.
+//! `service.X` for each service of the state. Hears: that an entry was applied, that the brake released other nodes
+//! than before. Says: marks. Dies: when its children failed too often; `manager` starts it again, or gives leadership
+//! away.
 
 use super::authority::AuthorityActor;
 use super::context::Context;
@@ -26,10 +26,10 @@ use ractor_cluster::RactorMessage;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// The actor.
+/// The actor at the root of the leader's tree.
 pub(super) struct Leader;
 
-/// What it is started with.
+/// Arguments of [`Leader`].
 pub(super) struct Arguments {
     pub(super) scope: Scope,
     pub(super) manager: ManagerArguments,
@@ -38,18 +38,18 @@ pub(super) struct Arguments {
     pub(super) term: Term,
 }
 
-/// What it hears.
+/// Messages to [`Leader`].
 #[derive(RactorMessage)]
 pub(super) enum Msg {
-    /// Something was applied.
+    /// The store applied an entry of the log.
     Look,
-    /// Other nodes' slots are released than before: every service looks.
+    /// The set of released nodes changed, so every service looks at its slots.
     Released,
-    /// A child's delay is over.
+    /// The back-off of a child is over.
     Wake(Wake),
 }
 
-/// What it holds.
+/// State of [`Leader`].
 pub(super) struct State {
     context: Arc<Context>,
     children: Children,
@@ -57,7 +57,7 @@ pub(super) struct State {
     _subscription: Subscription,
 }
 
-/// A service that has its actor.
+/// A service with a running actor.
 struct Watched {
     name: String,
     notifier: Notifier<service::Msg>,
@@ -233,12 +233,12 @@ impl Concerned {
                 self.services.extend(cluster.services().map(|service| service.id));
                 self.ended.everything = true;
             }
-            // No service uses one yet.
+            // No service uses an object yet.
             Event::Object { .. } => (),
         }
     }
 
-    /// Those with tasks there, and those that are due on every node.
+    /// Adds the services with tasks on the node, and the global services.
     fn add_services_of(&mut self, node: Option<NodeId>, cluster: &essaim_model::State) {
         let there = node.into_iter().flat_map(|node| cluster.tasks_on(node));
         self.services.extend(there.map(|task| task.service));
@@ -261,7 +261,7 @@ impl Concerned {
     }
 }
 
-/// Whether anything that a service looks at is different.
+/// Whether any field of the node that a service looks at has changed.
 fn is_news(old: &Node, new: &Node) -> bool {
     (&old.spec, old.role, old.reachability, old.unsteady, old.departure, &old.description)
         != (&new.spec, new.role, new.reachability, new.unsteady, new.departure, &new.description)

@@ -17,14 +17,14 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-/// What every actor of one leader has at hand.
+/// Handles that every actor of one leader's tree uses.
 pub(super) struct Context {
     pub(super) term: Term,
     pub(super) store: Store,
     pub(super) endpoint: Endpoint,
     pub(super) roster: RosterHandle,
     pub(super) ballots: Ballots,
-    /// The lost nodes whose slots may be filled elsewhere now; `liveness` says which.
+    /// The lost nodes whose slots may be filled elsewhere now; `liveness` sets them.
     pub(super) released: watch::Sender<Arc<BTreeSet<NodeId>>>,
     /// The manager's change feed.
     pub(super) feed: Feed,
@@ -53,12 +53,12 @@ impl Context {
         }
     }
 
-    /// Proposes as the leader of this term; void under any other.
+    /// Proposes as the leader of this term (a fence): the proposal is void under any other term.
     pub(super) async fn propose(&self, changes: Vec<Change>) -> Result<Index, Refusal> {
         self.store.change(changes, Some(self.term)).await
     }
 
-    /// Proposes changes that need not be made together, however many they are; the first refusal ends it.
+    /// Proposes any number of changes that need not be made together, in pieces; the first refusal ends it.
     pub(super) async fn propose_in_pieces(&self, changes: Vec<Change>) -> Result<(), Refusal> {
         self.store.change_in_pieces(changes, Some(self.term)).await
     }

@@ -1,19 +1,19 @@
-//! The leader's tree: what decides, on the one manager that leads.
+//! The leader's tree: the actors that decide, on the one manager that leads.
 //!
-//! It is started when the store says that this manager leads *and* knows the latest state, and stopped when it no
-//! longer does, or has not heard of a majority for a lease. Everything in it decides by pure functions of `policy`
-//! over the state that the store publishes, and acts by proposals that carry the term: those of a deposed leader are
-//! void. It is rebuilt from the state, and holds nothing durable.
+//! The tree is started when the store says that this manager leads *and* knows the latest state. It is stopped when
+//! this manager no longer leads, or has not heard of a majority for a lease. Its actors decide by pure functions of
+//! `policy` over the state that the store publishes, and act by proposals that carry the term (a fence): those of a
+//! deposed leader are void. The tree is rebuilt from the state, and holds nothing durable.
 //!
 //! There is one road. The leader's actor follows the manager's change feed and notifies the actors concerned; each of
 //! them looks at the state as it is then, however much has happened since (one mark a mailbox):
 //!
 //! - [`service`]: one for each service: what it needs, and when to look again.
-//! - [`scheduler`]: gathers what services need, finds nodes, proposes. Tasks that wait are tried again here.
-//! - [`liveness`]: verdicts of the roster become facts of the state; the brake.
-//! - [`roles`]: promotions and demotions, step by step.
-//! - [`authority`]: lets machines in and signs certificates.
-//! - [`reaper`]: forgets ended tasks.
+//! - [`scheduler`]: gathers what services need, finds nodes, proposes, and tries waiting tasks again.
+//! - [`liveness`]: turns verdicts of the roster into facts of the state, and applies the brake.
+//! - [`roles`]: promotes and demotes, step by step.
+//! - [`authority`]: enrols machines and signs certificates.
+//! - [`reaper`]: removes ended tasks.
 
 mod actor;
 mod authority;
@@ -34,10 +34,10 @@ use essaim_system::ChildSpec;
 use essaim_wire::Term;
 use std::time::Duration;
 
-/// What it is called below `manager`.
+/// Name of the leader's actor below `manager`.
 pub(crate) const NAME: &str = "leader";
 
-/// How long the whole tree may take to stop: its children do so at once, since they own nothing.
+/// Upper bound on the time that the tree takes to stop: its children stop at once, since they own nothing.
 const SHUTDOWN: Duration = Duration::from_secs(2);
 
 /// The tree of this manager for `term`, which follows its change feed.

@@ -1,10 +1,9 @@
 //! The actor of a node at the manager that it is linked to.
 //!
-//! Parent: `manager`. Children: the guard of its link.
-//! Hears: what the node says (`ToNode`); from `manager` that something about it was applied, that it must go
-//! elsewhere. Says: `ToUplink` to the node; proposals about it to the store.
-//! Dies: with its link, in order. The node links again, here or elsewhere, and says what it was told; nothing is lost,
-//! since nothing is kept here.
+//! Parent: `manager`. Children: the guard of its link. Hears: what the node says (`ToNode`); from `manager` that
+//! something about the node was applied, that the node must link elsewhere. Says: `ToUplink` to the node; proposals
+//! about the node to the store. Dies: with its link, in order. The node links again, here or elsewhere, and says what
+//! it was told. Nothing is lost, since nothing is kept here.
 
 use super::core::{Core, Effect, Input, availability_at_join};
 use crate::ballots::{Ballots, Source};
@@ -26,57 +25,57 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
 
-/// How long a node may take to export its uplink on a new link.
+/// Upper bound on the time until a node exports its uplink on a new link.
 const IMPORT_DEADLINE: Duration = Duration::from_secs(5);
 
 /// How long to wait before its description is proposed again: until its node is known here, or somebody leads.
 const DESCRIBE_AGAIN: Duration = Duration::from_millis(250);
 
-/// How long after a description was kept the next may be proposed. A machine looks at itself once a minute; whatever it
-/// says in between waits, and only the last of it is proposed.
+/// Wait after a committed description before the next is proposed. A machine looks at itself once a minute. Of the
+/// descriptions that come in between, only the last is proposed.
 const DESCRIBE_REST: Duration = Duration::from_secs(1);
 
-/// Hellos that are answered on one link: the first, one for an operator's change of availability now and then, and
-/// some for orders that build on what the node does not have. Each is answered with all orders of the node, so a node
-/// that says more has to link again.
+/// Hellos that are answered on one link: the first, one now and then for an operator's change of availability, and some
+/// for orders that build on what the node does not have. Each is answered with all orders of the node, so a node that
+/// says more hellos has to link again.
 const HELLOS_MAX: u32 = 64;
 
-/// Reports of a node that are being kept. A worker waits for the answer to one before it sends the next, and sends
-/// its last without waiting when it stops.
+/// Reports of a node that may be under way. A worker waits for the answer to one before it sends the next, except that
+/// it sends its last without waiting when it stops.
 const REPORTS_MAX: usize = 2;
 
 pub(crate) enum Msg {
-    /// The node said something.
+    /// The node said something over its link.
     Remote(ToNode),
-    /// Its uplink can be spoken to, or why not.
+    /// The node's uplink was imported, or why it could not be.
     Imported(Result<Remote<ToUplink>, String>),
-    /// Something about it was applied.
+    /// Something about the node was applied.
     Applied,
-    /// The link has room again for what is still to be said.
+    /// The link has room again for the messages that wait.
     Room,
     /// It is time to propose again what its machine says of itself.
     DescribeAgain,
-    /// It shall report at most this often.
+    /// The node must wait at least this long between two reports.
     Pace(Duration),
-    /// This manager cannot serve it any more.
+    /// This manager cannot serve the node any more.
     Detach(String),
-    /// Its link has ended.
+    /// The link has ended.
     Ended(Arc<str>),
 }
 
 essaim_system::exported!(Msg, Remote(ToNode));
 
-/// What is to be said to the node.
+/// A message to the node that waits for room on the link.
 enum Unsaid {
-    /// How often it may report.
+    /// Time between two reports of the node.
     Pace(Duration),
-    /// What the core found to be news.
+    /// News that the core found.
     Effect(Effect),
 }
 
 pub(crate) struct NodeActor;
 
-/// What the actor is started with: the stream that the node opened, and what it is served from.
+/// Arguments of the actor: the stream that the node opened, and the handles that serve the node.
 pub(crate) struct Arguments {
     pub(crate) scope: Scope,
     pub(crate) store: Store,
@@ -92,31 +91,31 @@ pub(crate) struct State {
     store: Store,
     reports: Reports,
     ballots: Ballots,
-    /// This link, among those that ballots are heard on.
+    /// This link as a source of ballots.
     source: Source,
     peer: PeerInfo,
     link: Link,
     applied: Notifier<Msg>,
     pace: Duration,
     core: Core,
-    /// `None` until the node has exported it.
+    /// The node's uplink; `None` until the node has exported it.
     uplink: Option<Remote<ToUplink>>,
-    /// What the link had no room for yet, in order: the orders of one node at most.
+    /// Messages for which the link had no room yet, in order: the orders of one node at most.
     unsaid: VecDeque<Unsaid>,
-    /// Something was applied while that waits.
+    /// Something was applied while messages wait, so the core has to look again.
     is_behind: bool,
-    /// A hello that came before its uplink could be answered.
+    /// A hello that came before the node's uplink was imported.
     early: Option<Hello>,
     generation: Generation,
-    /// The highest level that its program understands, as its hello said.
+    /// The highest level that the node's program understands, as its hello said.
     level: Level,
-    /// What its machine said of itself, last.
+    /// The last description that the node gave of its machine.
     description: Option<NodeDescription>,
     /// Whether it shall take tasks, as an operator said when it joined.
     availability: Option<Availability>,
     /// A description is being proposed, or was a moment ago: another look follows, which takes what was said last.
     describing: bool,
-    /// How many hellos were heard on this link.
+    /// Number of hellos on this link.
     hellos: u32,
     reporting: Arc<Semaphore>,
 }
@@ -204,7 +203,8 @@ impl Actor for NodeActor {
                 state.say(&myself, Unsaid::Pace(interval));
             }
             Msg::Detach(why) => {
-                // Before everything that waits, and not at all where that does not fit: the link ends in any case.
+                // The detach message goes before all waiting messages. When the link has no room for it, it is left
+                // out: the link ends in any case.
                 if let Some(uplink) = &state.uplink {
                     let _ = uplink.cast(ToUplink::Detach(Packed::new(&Detach { why: why.clone() })));
                 }
@@ -215,7 +215,7 @@ impl Actor for NodeActor {
         Ok(())
     }
 
-    /// The link's guard ends with the link; that is heard as `Ended`, and the reason with it.
+    /// The end of the link's guard is ignored: the link's end is heard as `Ended`, with the reason.
     async fn handle_supervisor_evt(
         &self,
         _: ActorRef<Msg>,
@@ -232,7 +232,7 @@ impl Actor for NodeActor {
     }
 }
 
-/// Waits for the node's uplink, then for the end of the link.
+/// Imports the node's uplink, then waits for the end of the link.
 async fn import(link: Link, actor: ActorRef<Msg>) {
     let uplink = link.import::<ToUplink>(UPLINK_EXPORT, IMPORT_DEADLINE).await.map_err(|why| why.to_string());
     let _ = actor.cast(Msg::Imported(uplink));
@@ -253,7 +253,7 @@ impl State {
             let (says, is) = (hello.generation.0, self.peer.generation.0);
             return self.hear_nonsense(myself, &format!("it says that it is start {says}, on a session of start {is}"));
         }
-        // A node that has said nothing against anybody is linked all the same.
+        // A node without accusations counts as linked, too.
         self.ballots.greet(self.source, self.peer.node);
         self.generation = hello.generation;
         self.level = hello.level;
@@ -275,8 +275,8 @@ impl State {
         self.describe(myself);
     }
 
-    /// Closes the link with a node that said what no daemon of this version says: bytes that are no sentence, or a
-    /// description beyond its bounds.
+    /// Closes the link with a node that breaks the protocol: bytes that do not decode, or a description beyond its
+    /// bounds.
     fn hear_nonsense(&self, myself: &ActorRef<Msg>, why: &dyn fmt::Display) {
         self.scope.record(RecordKind::Session, format!("node {} said nonsense: {why}", self.peer.node));
         self.link.close(&why.to_string());
@@ -291,7 +291,7 @@ impl State {
         }
         let cluster = self.store.state();
         let Some(node) = cluster.node(self.peer.node) else {
-            // It was let in a moment ago, and this manager has not heard of that yet.
+            // The node was enrolled a moment ago, and this manager has not applied that yet.
             self.describing = true;
             myself.send_after(DESCRIBE_AGAIN, || Msg::DescribeAgain);
             return;
@@ -340,12 +340,12 @@ impl State {
                 Ok(()) => ReportReply::Kept,
                 Err(refusal) => ReportReply::Again(refusal),
             };
-            // A link that is gone needs no answer: the report is sent again on the next.
+            // When the link has ended the answer is lost: the node sends the report again on its next link.
             let _ = reply.send(Packed::new(&kept));
         });
     }
 
-    /// Proposes what the node says of itself, over its own link: that it leaves.
+    /// Proposes the node's departure, which the node announced over its own link.
     fn depart(&self, left: bool, reply: RpcReplyPort<Packed<DepartReply>>) {
         let change = Change::DepartNode { id: self.peer.node, generation: self.generation, left };
         let store = self.store.clone();
@@ -354,13 +354,13 @@ impl State {
                 Ok(_) => DepartReply::Kept,
                 Err(refusal) => DepartReply::Refused(refusal),
             };
-            // A node that does not wait any more has gone.
+            // A node that no longer waits for the answer has gone.
             let _ = reply.send(Packed::new(&said));
         });
     }
 
-    /// Tells the node what is news to it. While something waits for room nothing is added: what is then news is told in
-    /// one piece. A node that says hello anew is told everything anew, in place of what waits.
+    /// Tells the node the news of the core. While messages wait for room nothing is added; the news of that time is
+    /// told in one piece. After a new hello the node is told everything anew, in place of the waiting messages.
     fn tell(&mut self, myself: &ActorRef<Msg>, input: Input<'_>) {
         if self.uplink.is_none() {
             return;
@@ -387,8 +387,8 @@ impl State {
         }
     }
 
-    /// Says what is to be said, as long as the link has room, and comes back when it has room again. What cannot be said ends
-    /// the link: the node links again and says what it knows.
+    /// Sends waiting messages while the link has room, and continues when it has room again. A message that cannot be
+    /// sent ends the link: the node links again and says what it knows.
     fn go_on(&mut self, myself: &ActorRef<Msg>) {
         let Some(uplink) = self.uplink.clone() else { return };
         loop {

@@ -1,9 +1,9 @@
-//! What a node has to be told: the difference between what it was told and what the state says now.
+//! The core computes what a node has to be told: the difference between what it was told and what the state says now.
 //!
-//! The version of a node's orders is the place in the log at which they last changed. As long as it stands still
-//! there is nothing to say. The first assignment of a link is complete, unless the node says in its hello that it
-//! already obeys the current one; every later one is a difference to the one before. Who was removed from the cluster is
-//! told in the same way. What is noted here as told is with the actor, which says all of it in this order or ends the link.
+//! The version of a node's orders is the place in the log at which they last changed. While it stands still there is
+//! nothing to say. The first assignment of a link is complete, unless the node says in its hello that it already obeys
+//! the current one; every later one is a difference to the one before. Removals from the cluster are told in the same
+//! way. The core notes its effects as told at once, because the actor sends all of them in this order or ends the link.
 
 use essaim_model::{Availability, Change, Desired, Node, NodeSpec, Removals, ServiceId, State, Task, TaskId, loopback};
 use essaim_policy::assignment::due;
@@ -14,21 +14,21 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-/// What happened.
+/// Input of the core.
 #[derive(Debug)]
 pub(crate) enum Input<'a> {
-    /// The node said who it is and what it was told so far.
+    /// The node introduced itself, and said what it was told so far.
     Hello(&'a Hello),
-    /// This manager applied something.
+    /// This manager applied entries of the log.
     Applied,
 }
 
-/// What the node has to be told.
+/// A message for the node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Effect {
-    /// What to do, or a part of it.
+    /// The node's orders, or a part of them.
     Assign(Assignment),
-    /// Which managers there are, and who was removed.
+    /// The managers, and the removed nodes.
     Managers(Managers),
     /// What it is in the cluster.
     Role(RoleStatement),
@@ -38,14 +38,14 @@ pub(crate) enum Effect {
 #[derive(Debug)]
 pub(crate) struct Core {
     node: NodeId,
-    /// A hello that this manager could not answer yet: it was started or promoted a moment ago, and has not applied what
-    /// others have told the node.
+    /// A hello that waits for an answer: this manager was started or promoted a moment ago, and has not yet applied
+    /// what other managers have told the node.
     hello: Option<Hello>,
-    /// Nothing is said before the node's hello.
+    /// What the node was told; `None` before its hello.
     told: Option<Sent>,
 }
 
-/// Where the managers are and who was removed, as of a place in the log.
+/// The managers' addresses and the removed nodes, as of a place in the log.
 #[derive(Debug)]
 struct Known {
     version: AssignmentVersion,
@@ -65,12 +65,12 @@ struct Sent {
 }
 
 impl Core {
-    /// Of the node at the other end of a new link.
+    /// The core of a node at the other end of a new link.
     pub(crate) const fn new(node: NodeId) -> Self {
         Self { node, hello: None, told: None }
     }
 
-    /// Takes `input` in the light of `state`, and adds what has to be said.
+    /// Handles `input` with the present `state`, and adds the messages for the node to `effects`.
     pub(crate) fn handle(&mut self, state: &State, input: Input<'_>, effects: &mut Vec<Effect>) {
         if let Input::Hello(hello) = input {
             self.hello = Some(hello.clone());

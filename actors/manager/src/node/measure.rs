@@ -1,17 +1,17 @@
-//! What a manager has to say to many linked nodes, without links: for benchmarks, in which ten thousand nodes would be ten
-//! thousand processes.
+//! Measures what a manager has to tell many linked nodes, without links: for benchmarks, in which ten thousand nodes
+//! would be ten thousand processes.
 
 use super::core::{Core, Effect, Input};
 use essaim_model::{NodeDescription, State};
 use essaim_protocol::Hello;
 use essaim_wire::{Generation, Level, encoded_len};
 
-/// What this manager has told each of the nodes that are linked to it.
+/// The cores of all nodes that are linked to one manager.
 #[derive(Debug)]
 pub struct LinkedNodes(Vec<Core>);
 
 impl LinkedNodes {
-    /// Every node of the state, after its hello.
+    /// Links every node of the state, after its hello.
     pub fn of(state: &State) -> Self {
         let hello = Hello {
             generation: Generation(1),
@@ -30,7 +30,7 @@ impl LinkedNodes {
         Self(state.nodes().map(link).collect())
     }
 
-    /// Something was applied: every one of them is marked. Returns how many bytes are said to all of them.
+    /// Marks every node after a change of the state. Returns the bytes that are sent to all of them.
     pub fn applied(&mut self, state: &State) -> usize {
         let mut effects = Vec::new();
         let mut bytes = 0;

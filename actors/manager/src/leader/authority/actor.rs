@@ -1,8 +1,7 @@
-//! `…/leader/authority`: the cluster's authority is on this machine.
+//! `…/leader/authority`: the actor that keeps the cluster's authority installed on this machine.
 //!
-//! Parent: `leader`. Children: none.
-//! Hears: nothing; requests reach the signer through the endpoint's broker. Says: nothing.
-//! Dies: with `leader`; the broker then asks the next one.
+//! Parent: `leader`. Children: none. Hears: nothing; requests reach the signer through the endpoint's broker. Says:
+//! nothing. Dies: with `leader`; the broker then asks the next leader.
 
 use super::signer::Authority;
 use crate::leader::context::Context;
@@ -11,10 +10,10 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 use ractor_cluster::RactorMessage;
 use std::sync::Arc;
 
-/// The actor.
+/// The actor that installs the signer in the endpoint while it lives.
 pub(in crate::leader) struct AuthorityActor;
 
-/// It hears nothing.
+/// [`AuthorityActor`] hears no messages.
 #[derive(RactorMessage)]
 pub(in crate::leader) enum Msg {}
 

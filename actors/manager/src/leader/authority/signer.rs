@@ -1,4 +1,4 @@
-//! Who is let in, and what is signed.
+//! The signer decides which machines are enrolled, and what their certificates say.
 
 use crate::leader::context::Context;
 use essaim_model::{Availability, Change, Cluster, Labels, Meta, Node, NodeSpec, State};
@@ -17,10 +17,10 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How often a request looks whether an earlier one for the same key is through.
+/// Period of the check whether an earlier request for the same key has ended.
 const POLL: Duration = Duration::from_millis(20);
 
-/// The cluster's authority, for as long as this manager leads.
+/// The cluster's certificate authority, while this manager leads.
 pub(super) struct Authority {
     scope: Scope,
     context: Arc<Context>,
@@ -28,7 +28,7 @@ pub(super) struct Authority {
     enrolling: Mutex<BTreeSet<[u8; 32]>>,
 }
 
-/// Keeps a key reserved.
+/// Reservation of a key for one request; dropping it releases the key.
 struct Turn<'a> {
     authority: &'a Authority,
     key: [u8; 32],
@@ -45,7 +45,7 @@ impl Authority {
         Self { scope, context, enrolling: Mutex::default() }
     }
 
-    /// Lets a stranger in, or finds the node that it already is.
+    /// Enrols a machine with a valid join token, or finds the node that its key already is, and signs its certificate.
     async fn let_in(&self, request: EnrolRequest) -> Result<EnrolReply, Refused> {
         let key = request.request.key_digest().map_err(|why| Refused::Request(why.to_string()))?;
         let role = self.invited_as(&request.secret)?;
@@ -63,7 +63,7 @@ impl Authority {
         let id = node_id(&public);
         let change = Change::AcceptNode(Box::new(stranger(id, role, key, request.level)));
         self.context.propose(vec![change]).await.map_err(|refusal| match refusal.kind {
-            // No more room, say: asking again changes nothing.
+            // A precondition, such as a bound on the number of nodes: asking again changes nothing.
             essaim_model::RefusalKind::Precondition => Refused::Request(refusal.text),
             _ => Refused::Unavailable(refusal.text),
         })?;
@@ -71,7 +71,7 @@ impl Authority {
         Ok(id)
     }
 
-    /// The role that a secret invites for.
+    /// The role that a join token's secret gives.
     fn invited_as(&self, secret: &TokenSecret) -> Result<Role, Refused> {
         let state = self.context.store.state();
         let cluster = founded(&state)?;
@@ -81,7 +81,7 @@ impl Authority {
             .ok_or(Refused::Secret)
     }
 
-    /// A certificate that says what is committed of the node.
+    /// Signs a certificate that says what is committed of the node.
     fn sign(&self, id: NodeId, request: &SigningRequest) -> Result<EnrolReply, Refused> {
         if self.context.store.leadership().borrow().active() != Some(self.context.term) {
             return Err(Refused::Unavailable("this manager no longer leads".into()));
@@ -113,7 +113,7 @@ impl Authority {
         })
     }
 
-    /// Waits until nobody else enrols this key.
+    /// Waits until no other request enrols this key, and reserves it.
     async fn turn(&self, key: [u8; 32]) -> Turn<'_> {
         while !self.enrolling.lock().insert(key) {
             tokio::time::sleep(POLL).await;
@@ -143,7 +143,7 @@ fn founded(state: &State) -> Result<&Arc<Cluster>, Refused> {
     state.cluster().ok_or_else(|| Refused::Unavailable("there is no cluster yet".into()))
 }
 
-/// The root of trust, which lies in the replicated state.
+/// The root of trust, which is stored in the replicated state.
 fn root_of(cluster: &Cluster) -> Result<Root, Refused> {
     let broken =
         |why: String| Refused::Unavailable(format!("the root certificate of the cluster cannot be used: {why}"));
@@ -153,8 +153,8 @@ fn root_of(cluster: &Cluster) -> Result<Root, Refused> {
     Root::from_parts(certificate, key).map_err(|why| broken(why.to_string()))
 }
 
-/// A machine that nothing is known of but its key, what its program understands and what it was invited as. It counts as a manager from its
-/// enrolment on; `roles` takes it into the group.
+/// The record of a machine that has just been enrolled: its key, its program's level and the role of its join token are
+/// all that is known. It counts as a manager from its enrolment on; `roles` admits it to the group.
 fn stranger(id: NodeId, role: Role, key_digest: [u8; 32], level: Level) -> Node {
     Node {
         id,
@@ -176,14 +176,14 @@ fn stranger(id: NodeId, role: Role, key_digest: [u8; 32], level: Level) -> Node 
     }
 }
 
-/// Where the managers are, this one first.
+/// Ids and addresses of the managers, this manager first.
 fn managers_of(state: &State, me: NodeId) -> Vec<(NodeId, std::net::SocketAddr)> {
     let mut managers: Vec<_> = state.managers().filter_map(|node| Some((node.id, node.addr?))).collect();
     managers.sort_by_key(|(node, _)| (*node != me, *node));
     managers
 }
 
-/// The exceptions in force, as this state has them.
+/// The admission table of this state.
 fn admission_of(state: &State, cluster: &Cluster) -> Admission {
     Admission {
         lineage: cluster.lineage,

@@ -1,9 +1,8 @@
-//! `…/leader/liveness`: who can be reached, as far as it concerns tasks.
+//! `…/leader/liveness`: the actor that judges which nodes can be reached, as far as it concerns tasks.
 //!
-//! Parent: `leader`. Children: none.
-//! Hears: that roster, ballots or state changed (one mark), that its proposal came back, that a moment has come. Says:
-//! proposals to the store; to the services, by way of `leader`, that slots were released.
-//! Dies: with `leader`. Started again it counts every grace anew, as a new leader does.
+//! Parent: `leader`. Children: none. Hears: that roster, ballots or state changed (one mark), that its proposal ended,
+//! that a wake-up is due. Says: proposals to the store; to the services, by way of `leader`, that slots were released.
+//! Dies: with `leader`. Started again it begins every grace anew, as a new leader does.
 
 use crate::leader::actor::Msg as LeaderMsg;
 use crate::leader::context::{Context, Errand};
@@ -21,33 +20,33 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::broadcast;
 
-/// How long it waits after a proposal that was not made.
+/// Wait after a proposal that failed.
 const AGAIN_AFTER: Duration = Duration::from_millis(200);
 
-/// The actor.
+/// The actor that judges the nodes' reachability.
 pub(in crate::leader) struct LivenessActor;
 
-/// What it hears.
+/// Messages to [`LivenessActor`].
 #[derive(RactorMessage)]
 pub(in crate::leader) enum Msg {
-    /// The roster or the state changed.
+    /// The roster, the ballots or the state changed.
     Look,
-    /// Its proposal came back, made or not.
+    /// The proposal under way has ended, committed or not.
     Proposed,
-    /// A moment has come.
+    /// A wake-up that the core asked for is due.
     Elapsed(Wake),
 }
 
-/// What it holds.
+/// State of [`LivenessActor`].
 pub(in crate::leader) struct State {
     scope: Scope,
     context: Arc<Context>,
     core: Liveness,
     effects: Vec<Effect>,
     verdicts: broadcast::Receiver<Heard>,
-    /// Who said that its tasks have ended, in which start.
+    /// Nodes that said goodbye and ended their tasks, until they are seen alive again.
     stopped: BTreeSet<NodeId>,
-    /// What the core was told of each member.
+    /// What the core was last told of each member.
     told: BTreeMap<NodeId, Sight>,
     ballots: Ballots,
     isolated: bool,
@@ -80,10 +79,11 @@ impl Actor for LivenessActor {
                 notifier.notify();
             }
         };
-        // Whoever is in the state should be in the roster: one that is not heard of is missed in the end.
+        // Every node of the state is expected in the roster, so that a node that is never heard of counts as missed in
+        // the end.
         context.roster.learn(expected(&context.store.state(), context.endpoint.node()));
         let core = Liveness::new(scope.now(), context.endpoint.node(), context.roster.rings());
-        // What a former one released counts for nothing.
+        // Releases of an earlier actor or leader do not count.
         context.released.send_replace(Arc::default());
         Ok(State {
             scope,
@@ -116,7 +116,7 @@ impl Actor for LivenessActor {
 }
 
 impl State {
-    /// Tells the core what is new in the roster; if nothing is, that the state changed.
+    /// Tells the core what is new in roster and ballots, and that the state may have changed.
     fn look(&mut self, myself: &ActorRef<Msg>) {
         self.context.liveness.take();
         self.hear_goodbyes();
@@ -135,7 +135,7 @@ impl State {
         let others = roster.members.values().filter_map(|view| see(view, self.stopped.contains(&view.member.node)));
         let mut sights = Vec::new();
         for sight in std::iter::once(me).chain(others.collect::<Vec<_>>()) {
-            // Gossip can be ahead of the log; the core is told once there is a record to judge.
+            // Gossip can be ahead of the log; the core is told of a member once the state has its node.
             if cluster.node(sight.node).is_none() || self.told.get(&sight.node) == Some(&sight) {
                 continue;
             }
@@ -148,14 +148,15 @@ impl State {
         self.feed(myself, Input::Seen(sights));
     }
 
-    /// Who is linked and accuses whom; this machine's own word needs no link.
+    /// The ballots of all linked nodes, and of this machine, which needs no link.
     fn ballots(&self, roster: &Roster) -> Ballots {
         let mut ballots = self.context.ballots.all();
         ballots.insert(roster.me.node, Arc::clone(&roster.ballot));
         ballots
     }
 
-    /// Who said goodbye for good is told by verdicts alone; one that is missed is down after the grace instead.
+    /// Reads goodbyes from the verdicts, the only place that tells them: a stopped node is down at once, and a missed
+    /// node only after the grace.
     fn hear_goodbyes(&mut self) {
         loop {
             match self.verdicts.try_recv() {
@@ -186,7 +187,7 @@ impl State {
                     };
                     self.scope.record(RecordKind::Node, words);
                     self.context.released.send_replace(Arc::new(released));
-                    // Without a leader's actor there are no services either.
+                    // When the leader's actor is gone, its services are gone too.
                     let _ = self.context.leader.address().cast(LeaderMsg::Released);
                 }
                 Effect::Doubt { observer, subject } => {
@@ -217,7 +218,7 @@ impl State {
                 scope.record(RecordKind::Node, format!("could not be committed, and is tried again: {refusal}"));
                 tokio::time::sleep(AGAIN_AFTER).await;
             }
-            // An actor that has ended needs not know.
+            // An actor that has ended need not be told.
             let _ = myself.cast(Msg::Proposed);
         });
     }
@@ -233,7 +234,7 @@ impl State {
     }
 }
 
-/// What the core is to know of a member; nothing of one that was not heard of yet.
+/// The core's view of a member; `None` for a member that was not heard of yet.
 fn see(view: &MemberView, stopped: bool) -> Option<Sight> {
     let seen = match view.state {
         Known::Expected => return None,
@@ -251,7 +252,7 @@ fn name_of(cluster: &essaim_model::State, node: NodeId) -> String {
     cluster.node(node).map_or_else(|| node.to_string(), |node| node.name())
 }
 
-/// The nodes of the state, as members to be expected.
+/// The nodes of the state, as members that the roster should expect.
 fn expected(cluster: &essaim_model::State, me: NodeId) -> Vec<Member> {
     let others = cluster.nodes().filter(|node| node.id != me);
     others

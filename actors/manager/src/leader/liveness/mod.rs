@@ -1,7 +1,7 @@
-//! The roster's verdicts become facts of the state, and the brake is applied.
+//! Liveness turns the roster's verdicts into facts of the state, and applies the brake.
 //!
-//! What is concluded is `policy::liveness`'s to say. Here the roster of this machine is turned into its words, what it
-//! wants committed is proposed, and the nodes whose slots it releases are shown to the services.
+//! `policy::liveness` decides. This module translates the roster of this machine into the core's inputs, proposes the
+//! changes that the core asks for, and shows the services the nodes whose slots the core releases.
 
 mod actor;
 

@@ -1,4 +1,4 @@
-//! `…/leader/reaper`: history, and the records of nodes that left.
+//! `…/leader/reaper`: the actor that removes ended tasks beyond the history, and the records of nodes that left.
 //!
 //! Parent: `leader`. Children: none.
 //! Hears: in which slots tasks ended, or that nodes changed (one mark), that it is time to sweep. Says: proposals to the
@@ -17,13 +17,13 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long ended tasks are gathered.
+/// Time for which ended tasks are gathered before a sweep.
 const GATHER: Duration = Duration::from_millis(250);
 
-/// How long it waits after a proposal that was not made.
+/// Wait after a proposal that failed.
 const AGAIN_AFTER: Duration = Duration::from_millis(500);
 
-/// After so many tasks to forget a sweep ends, so that it does not hold a core for long; the other slots are next.
+/// Removals after which a sweep ends, so that it does not hold a core for long; the next sweep takes the other slots.
 const FORGOTTEN_MAX: usize = 10_000;
 
 /// What the reaper has not looked at yet.
@@ -38,20 +38,20 @@ pub(in crate::leader) struct Ended {
 /// The actor.
 pub(in crate::leader) struct ReaperActor;
 
-/// What it hears.
+/// Messages to [`ReaperActor`].
 #[derive(RactorMessage)]
 pub(in crate::leader) enum Msg {
     /// Tasks ended, or nodes changed.
     Look,
-    /// It is time.
+    /// A sweep is due.
     Sweep,
     /// The record of a node that left is due; an older number is stale.
     Due(u64),
-    /// Its proposal came back; whether it was made.
+    /// The proposal under way has ended; `true` when it was committed.
     Proposed(bool),
 }
 
-/// What it holds.
+/// State of [`ReaperActor`].
 pub(in crate::leader) struct State {
     scope: Scope,
     context: Arc<Context>,
@@ -61,7 +61,7 @@ pub(in crate::leader) struct State {
     armed: bool,
     /// When the next record of a node that left is due.
     due: Option<Timestamp>,
-    /// The number of the wake-up for that.
+    /// Number of the wake-up for the next due record.
     wake: u64,
     departing: Timer,
     proposing: Option<Errand>,
@@ -134,7 +134,7 @@ impl State {
 
     fn sweep(&mut self, myself: &ActorRef<Msg>) {
         if self.proposing.is_some() {
-            // It sweeps again when that has come back.
+            // The next sweep follows when the proposal under way has ended.
             return;
         }
         let cluster = self.context.store.state();
@@ -155,12 +155,12 @@ impl State {
                 scope.record(RecordKind::Note, format!("history was not shortened, and is looked at again: {refusal}"));
                 tokio::time::sleep(AGAIN_AFTER).await;
             }
-            // An actor that has ended needs not know.
+            // An actor that has ended need not be told.
             let _ = myself.cast(Msg::Proposed(made.is_ok()));
         }));
     }
 
-    /// Removes the records of nodes that left long ago, and wakes for the next.
+    /// Removes the records of nodes that left long ago, and arms the wake-up for the next record.
     fn departed(&mut self, myself: &ActorRef<Msg>, cluster: &essaim_model::State) -> Vec<Change> {
         let now = self.context.store.now();
         let (due, next) = history::departed(cluster, now);
@@ -168,7 +168,7 @@ impl State {
             self.due = Some(next);
             self.wake += 1;
             let number = self.wake;
-            // A moment later, so that the time has surely come.
+            // One millisecond later, so that the time has surely come.
             let after = next.saturating_since(now) + Duration::from_millis(1);
             self.departing.arm(myself, after, move || Msg::Due(number));
         }
@@ -176,7 +176,8 @@ impl State {
             .map(|id| {
                 let name = cluster.node(id).map_or_else(|| id.to_string(), |node| node.name());
                 self.scope.record(RecordKind::Node, format!("{name} left long ago: its record goes"));
-                // How long that is remembered follows from the certificates that were issued, and is for `apply` to say.
+                // `until` is only a lower bound: `apply` decides from the issued certificates how long the removal is
+                // remembered.
                 Change::RemoveNode { id, until: now, force: true }
             })
             .collect()

@@ -1,7 +1,7 @@
-//! Forgets ended tasks beyond the history that is kept, and tasks of removed services whose nodes are gone.
+//! The reaper removes ended tasks beyond the history that is kept, and tasks of removed services whose nodes are gone.
 //!
-//! Which ones is `policy::history`'s to say. Ended tasks are gathered for a moment first, so that a crash loop costs
-//! few entries.
+//! `policy::history` decides which tasks. Ended tasks are gathered for a moment first, so that a crash loop costs few
+//! log entries.
 
 mod actor;
 

@@ -1,9 +1,8 @@
-//! `…/leader/roles`: takes the steps of promotions and demotions, and raises the level of the cluster.
+//! `…/leader/roles`: the actor that takes the steps of promotions and demotions, and raises the level of the cluster.
 //!
-//! Parent: `leader`. Children: none.
-//! Hears: that nodes changed (one mark), that a step was taken or not. Says: proposals and changes of the group to
-//! the store.
-//! Dies: with `leader`. A step that was under way is found done or not by whoever comes next.
+//! Parent: `leader`. Children: none. Hears: that nodes changed (one mark), that a step was taken or failed. Says:
+//! proposals and changes of the group to the store. Dies: with `leader`. Its successor reads from the state whether an
+//! interrupted step was taken.
 
 use super::core::{Step, due, level_due};
 use crate::leader::context::{Context, Errand};
@@ -17,30 +16,30 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long it waits after a step that could not be taken: the node may not be up yet.
+/// Wait after a step that failed: the node may not be up yet.
 const AGAIN_AFTER: Duration = Duration::from_millis(500);
 
-/// The actor.
+/// The actor that promotes and demotes nodes.
 pub(in crate::leader) struct RolesActor;
 
-/// What it hears.
+/// Messages to [`RolesActor`].
 #[derive(RactorMessage)]
 pub(in crate::leader) enum Msg {
     /// Nodes changed.
     Look,
-    /// A step of this node was taken, or not.
+    /// A step of this node was taken, or failed.
     Stepped(NodeId, Result<(), Refusal>),
-    /// The level was raised, or not.
+    /// The proposal that raises the cluster's level was committed, or failed.
     Raised(Result<(), Refusal>),
 }
 
-/// What it holds.
+/// State of [`RolesActor`].
 pub(in crate::leader) struct State {
     scope: Scope,
     context: Arc<Context>,
     /// Steps under way, one for each node at most.
     steps: BTreeMap<NodeId, Errand>,
-    /// Why the last step of a node could not be taken, so that it is written down once.
+    /// Why the last step of a node failed, so that each reason is recorded once.
     troubles: BTreeMap<NodeId, String>,
     /// The proposal that raises the level, while it is under way.
     raising: Option<Errand>,
@@ -107,7 +106,7 @@ impl State {
                 if raised.is_err() {
                     tokio::time::sleep(AGAIN_AFTER).await;
                 }
-                // An actor that has ended needs not know.
+                // An actor that has ended need not be told.
                 let _ = myself.cast(Msg::Raised(raised));
             }));
         }
@@ -122,7 +121,7 @@ impl State {
                 if taken.is_err() {
                     tokio::time::sleep(AGAIN_AFTER).await;
                 }
-                // An actor that has ended needs not know.
+                // An actor that has ended need not be told.
                 let _ = myself.cast(Msg::Stepped(node, taken));
             });
             self.steps.insert(node, errand);

@@ -1,4 +1,5 @@
-//! Which steps of promotions and demotions are due, read off the records of the nodes and the group.
+//! The steps of promotions and demotions that are due, derived from the records of the nodes and the members of the
+//! group.
 
 use crate::quorum::agree_without;
 use essaim_model::{ManagerStatus, Node, State};
@@ -6,26 +7,26 @@ use essaim_store::MemberStatus;
 use essaim_wire::{Level, NodeId, Role};
 use std::net::SocketAddr;
 
-/// One step.
+/// One step of a promotion or demotion.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Step {
-    /// The record of the node says this from now on.
+    /// Set the node's record to this role and place in the group.
     Record { node: NodeId, role: Role, manager: Option<ManagerStatus> },
-    /// The node is taken into the group, and made a voter when it has caught up.
+    /// Admit the node to the group as a learner, and make it a voter when it has caught up.
     Admit { node: NodeId, raft_id: u64, addr: Option<SocketAddr> },
-    /// A number is let go from the group.
+    /// Release this number from the group.
     LetGo { node: NodeId, raft_id: u64 },
 }
 
-/// The level to raise the cluster to, once every manager of record and group understands it.
+/// The level to raise the cluster to, once every manager by record and every member of the group understands it.
 pub(super) fn level_due(state: &State, members: &[MemberStatus]) -> Option<Level> {
-    // A number in the group of a node that is no manager on record is let go first: it reads the log until then.
+    // A stray member of the group, whose node is no manager on record, is released first: until then it reads the log.
     let stray = |member: &MemberStatus| state.node(member.node).is_none_or(|node| node.role != Role::Manager);
     state.level_to_raise_to().filter(|_| !members.iter().any(stray))
 }
 
 impl Step {
-    /// Whom it is about: a node takes one step at a time.
+    /// The node of the step; a node takes one step at a time.
     pub(super) const fn node(&self) -> NodeId {
         match self {
             Self::Record { node, .. } | Self::Admit { node, .. } | Self::LetGo { node, .. } => *node,
@@ -40,14 +41,14 @@ pub(super) fn due(state: &State, members: &[MemberStatus]) -> Vec<Step> {
         return Vec::new();
     }
     let mut steps: Vec<Step> = state.nodes().filter_map(|node| step_of(node, wished(state, node), members)).collect();
-    // Numbers of nodes that are no part of the cluster any more.
+    // Members of the group whose nodes are no longer part of the cluster.
     let strays = members.iter().filter(|member| state.node(member.node).is_none());
     steps.extend(strays.map(|stray| Step::LetGo { node: stray.node, raft_id: stray.raft_id }));
     steps
 }
 
-/// What a node shall be. One that leaves is let go from the group, as soon as the others can agree without it: before
-/// that, letting it go would cost them the quorum for good.
+/// The role that a node should have. A node that leaves is released from the group as soon as the other managers can
+/// agree without it: releasing it earlier would cost them the quorum for good.
 fn wished(state: &State, node: &Node) -> Role {
     match node.departure {
         Some(_) if agree_without(state, node.id) => Role::Worker,
@@ -59,7 +60,7 @@ fn step_of(node: &Node, wished: Role, members: &[MemberStatus]) -> Option<Step> 
     let id = node.id;
     let own = || members.iter().filter(|member| member.node == id);
     let status = node.manager.filter(|_| wished == Role::Manager);
-    // A number that it had before, or that it shall no longer have.
+    // A number in the group that the node had before, or should no longer have.
     if let Some(old) = own().find(|member| status.is_none_or(|status| status.raft_id != member.raft_id)) {
         return Some(Step::LetGo { node: id, raft_id: old.raft_id });
     }
@@ -69,7 +70,7 @@ fn step_of(node: &Node, wished: Role, members: &[MemberStatus]) -> Option<Step> 
             (!is_done).then_some(Step::Record { node: id, role: Role::Worker, manager: None })
         }
         (Role::Manager, None) => {
-            // The place in the log of the wish: no other wish has the same, and none will.
+            // The number in the group is the wish's place in the log, which no other wish has or will have.
             let manager = ManagerStatus { raft_id: node.meta.version.0, voter: false };
             Some(Step::Record { node: id, role: Role::Manager, manager: Some(manager) })
         }

@@ -1,10 +1,8 @@
-//! `…/leader/scheduler`: one batch after the other, from wishes to proposals.
+//! `…/leader/scheduler`: the actor that turns the plans of services into proposals, one batch after the other.
 //!
-//! Parent: `leader`. Children: none.
-//! Hears: what services want, that something was applied, what became of its proposal, that a moment has come. Says: to
-//! each service what became of its plan; proposals to the store.
-//! Dies: with `leader`. Started again it builds its board from the state; plans that were with it are lost, and their
-//! services are told so.
+//! Parent: `leader`. Children: none. Hears: what services want, that an entry was applied, the outcome of its proposal,
+//! that a wake-up is due. Says: the outcome of its plan to each service; proposals to the store. Dies: with `leader`.
+//! Started again it builds its board from the state. The plans that it held are lost, and their services are told so.
 
 use super::Answer;
 use crate::feed::Subscription;
@@ -22,48 +20,48 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How many wishes may wait. There is one of each service at most, so this is beyond any cluster; more are refused.
+/// Plans that may wait. There is one of each service at most, so this is beyond any cluster; more are refused.
 const WANTS_MAX: usize = 100_000;
 
-/// How many tasks of the board are held against the state for each look at it, where that is checked at all.
+/// Tasks of the board that each look pays for when the board is checked against the state (feature `checks`).
 const CHECKED_PER_LOOK: usize = 16;
 
-/// How long it waits after a proposal that found no majority.
+/// Wait after a proposal that found no majority.
 const AGAIN_AFTER: Duration = Duration::from_millis(200);
 
-/// The actor.
+/// The actor that places tasks on nodes.
 pub(in crate::leader) struct SchedulerActor;
 
-/// What a service wants.
+/// The plan of a service, with what the scheduler needs to carry it out.
 pub(in crate::leader) struct Want {
     pub(in crate::leader) service: ServiceId,
     pub(in crate::leader) plan: Plan,
-    /// The place of the state that the plan was made from.
+    /// The log index of the state that the plan was made from.
     pub(in crate::leader) seen: Index,
-    /// Whom to tell what became of it.
+    /// Tells the service the outcome of its plan.
     pub(in crate::leader) answer: Answer,
 }
 
-/// What it hears.
+/// Messages to [`SchedulerActor`].
 #[derive(RactorMessage)]
 pub(in crate::leader) enum Msg {
-    /// A service wants something.
+    /// A service has a plan.
     Want(Box<Want>),
-    /// Something was applied.
+    /// The store applied an entry of the log.
     Look,
-    /// What became of each part of the proposal.
+    /// The outcome of each part of the proposal under way.
     Proposed(Vec<(Part, Result<Index, Refusal>)>),
-    /// It is time to look again at what waits; an older number is stale.
+    /// The wake-up for waiting tasks is due; an older number is stale.
     Elapsed(u64),
 }
 
-/// The changes of one service in a batch; of none, those of tasks that waited.
+/// The changes of one service in a batch; with `from: None`, the changes of tasks that waited.
 pub(in crate::leader) struct Part {
     changes: Vec<Change>,
     from: Option<(ServiceId, Answer)>,
 }
 
-/// What it holds.
+/// State of [`SchedulerActor`].
 pub(in crate::leader) struct State {
     scope: Scope,
     context: Arc<Context>,
@@ -71,10 +69,10 @@ pub(in crate::leader) struct State {
     board: Board,
     _subscription: Subscription,
     proposing: Option<Errand>,
-    /// When tasks that wait are to be looked at again although nothing happened.
+    /// The wake-up for tasks that wait, when they are due without a change of the state.
     again: Option<Again>,
     wakes: u64,
-    /// Looks at the state since the board was last held against it; see [`State::check`].
+    /// Looks at the state since the board was last checked against it; see [`State::check`].
     unchecked: usize,
 }
 
@@ -167,13 +165,13 @@ impl State {
             let (context, myself) = (Arc::clone(&self.context), myself.clone());
             self.proposing = Some(Errand::run(async move {
                 let settled = propose(&context, parts).await;
-                // An actor that has ended needs not know.
+                // An actor that has ended need not be told.
                 let _ = myself.cast(Msg::Proposed(settled));
             }));
         }
     }
 
-    /// Sees to it that tasks that wait are looked at again then, and not earlier for this reason alone.
+    /// Arms the wake-up for waiting tasks at this time, in place of an earlier one; `None` disarms it.
     fn wake_at(&mut self, myself: &ActorRef<Msg>, now: Timestamp, at: Option<Timestamp>) {
         let Some(at) = at else { return self.again = None };
         if self.again.as_ref().is_some_and(|again| again.at == at) {
@@ -205,8 +203,9 @@ impl State {
         }
     }
 
-    /// In the simulator: nothing is under way, so everything that is booked must have been made. A booking that was
-    /// neither proposed nor taken back would take up room for ever. Checked the more seldom the more tasks there are.
+    /// Checks the board against the state, in the simulator, when no proposal is under way: every booking must be a
+    /// task of the state. A booking that was neither proposed nor taken back would take up room for ever. The check
+    /// runs the more rarely the more tasks there are.
     fn check(&mut self, cluster: &essaim_model::State) {
         self.unchecked += 1;
         if cfg!(feature = "checks") && self.unchecked * CHECKED_PER_LOOK > cluster.tasks().len() {
@@ -217,20 +216,21 @@ impl State {
         }
     }
 
-    /// Takes up the room of what begins the part of a plan; says no when the part has to wait for the next proposal.
+    /// Takes room in the proposal for the first change of a plan; `false` when the plan has to wait for the next
+    /// proposal.
     fn has_room(room: &mut Room, want: &Want) -> bool {
         room.take(&Change::CarryOutPlan { service: want.service, seen: want.seen })
     }
 
-    /// The changes of a plan, and the tasks it wants with their nodes, as far as there is room for them in one proposal.
-    /// What the service wants beyond that, it wants again.
+    /// Carries out a plan: its changes, and its new tasks with their nodes, as far as one proposal has room for them.
+    /// The service asks again for what did not fit.
     fn fulfil(&mut self, cluster: &essaim_model::State, want: Want, now: Timestamp, room: &mut Room) -> Part {
         let Want { service, plan, seen, answer } = want;
         let mut changes = vec![Change::CarryOutPlan { service, seen }];
         let planned = plan.changes.len();
         changes.extend(plan.changes.into_iter().take_while(|change| room.take(change)));
         changes.iter().for_each(|change| self.board.expect(change));
-        // A slot is vacated before it is filled again.
+        // New tasks come only after all changes of the plan, because a slot is vacated before it is filled again.
         if changes.len() == 1 + planned {
             let (seed, room) = (&self.scope.env.seed, &mut |change: &Change| room.take(change));
             changes.extend(self.board.create_tasks(cluster, now, &plan.wanted, &mut || seed.draw_id(), room));
@@ -252,7 +252,7 @@ impl State {
         }
     }
 
-    /// Where tasks went is worth a line.
+    /// Records how many tasks were placed, and why others wait.
     fn tell(&self, cluster: &essaim_model::State, part: &Part) {
         let (mut placed, mut waiting) = (0, None);
         for change in &part.changes {
@@ -279,7 +279,7 @@ impl State {
     }
 }
 
-/// Proposes all parts at once, and one by one if that was refused.
+/// Proposes all parts together, and one by one when that was refused because of one part.
 async fn propose(context: &Context, parts: Vec<Part>) -> Vec<(Part, Result<Index, Refusal>)> {
     let all = parts.iter().flat_map(|part| part.changes.iter().cloned()).collect();
     match context.propose(all).await {
@@ -300,7 +300,7 @@ async fn propose(context: &Context, parts: Vec<Part>) -> Vec<(Part, Result<Index
     }
 }
 
-/// Whether it may be the fault of one part: what it was planned from is gone.
+/// Whether one part may be the cause of the refusal: the state that it was planned from has changed.
 const fn is_about_one_part(refusal: &Refusal) -> bool {
     !matches!(refusal.kind, RefusalKind::NoQuorum | RefusalKind::Unknown | RefusalKind::Internal)
 }

@@ -1,10 +1,10 @@
-//! What a service is owed: a word on what became of its plan, whatever happens to those who had it.
+//! The answer to a service about its plan, which is sent even when the scheduler fails meanwhile.
 
 use crate::leader::service::Msg;
 use essaim_model::{Refusal, RefusalKind};
 use ractor::ActorRef;
 
-/// Tells a service once what became of its plan; when it is lost on the way, that it was lost.
+/// Tells a service the outcome of its plan, once; dropped without an outcome, it says that the plan was lost.
 pub(in crate::leader) struct Answer(Option<ActorRef<Msg>>);
 
 impl Answer {
@@ -13,7 +13,7 @@ impl Answer {
         Self(Some(service))
     }
 
-    /// Tells it.
+    /// Tells the service the outcome.
     pub(super) fn tell(mut self, settled: Result<(), Refusal>) {
         self.send(settled);
     }

@@ -1,10 +1,8 @@
-//! `…/leader/service.X`: reconciles, updates and restarts the tasks of one service.
+//! `…/leader/service.X`: the actor that reconciles, updates and restarts the tasks of one service.
 //!
-//! Parent: `leader`. Children: none.
-//! Hears: that something about its service changed (one mark, however much it was), that its plan was carried out or
-//! not, that a moment it waited for has come. Says: plans to `scheduler`.
-//! Dies: with `leader`, or when its service is removed. Started again it looks at the state, and has lost nothing but
-//! since when tasks run.
+//! Parent: `leader`. Children: none. Hears: that something about its service changed (one mark, however much it was),
+//! the outcome of its plan, that a wake-up is due. Says: plans to `scheduler`. Dies: with `leader`, or when its service
+//! is removed. Started again it looks at the state, and has lost only the times since when tasks run.
 
 use crate::leader::context::Context;
 use crate::leader::scheduler::{self, Answer, Want};
@@ -18,13 +16,13 @@ use ractor_cluster::RactorMessage;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long it waits after a plan that was refused: whatever took its basis away may still be going on.
+/// Wait after a plan that was refused: the change that took its basis away may still be going on.
 const AGAIN_AFTER: Duration = Duration::from_millis(50);
 
-/// The actor.
+/// The actor of one service.
 pub(in crate::leader) struct ServiceActor;
 
-/// What it is started with.
+/// Arguments of [`ServiceActor`].
 pub(in crate::leader) struct Arguments {
     pub(in crate::leader) scope: Scope,
     pub(in crate::leader) context: Arc<Context>,
@@ -32,25 +30,25 @@ pub(in crate::leader) struct Arguments {
     pub(in crate::leader) notifier: Notifier<Msg>,
 }
 
-/// What it hears.
+/// Messages to [`ServiceActor`].
 #[derive(RactorMessage)]
 pub(in crate::leader) enum Msg {
     /// Something about the service changed.
     Look,
-    /// What became of its plan.
+    /// The outcome of the plan under way.
     Settled(Result<(), Refusal>),
-    /// It is time to look again; an older number is stale.
+    /// The wake-up is due; an older number is stale.
     Elapsed(u64),
 }
 
-/// What it holds.
+/// State of [`ServiceActor`].
 pub(in crate::leader) struct State {
     scope: Scope,
     context: Arc<Context>,
     id: ServiceId,
     notifier: Notifier<Msg>,
     watch: Watch,
-    /// A plan is under way.
+    /// Whether a plan is under way.
     planned: bool,
     wake: u64,
     timer: Timer,
@@ -108,7 +106,7 @@ impl State {
     fn look(&mut self, myself: &ActorRef<Msg>) {
         self.notifier.take();
         if self.planned {
-            // It looks again when that is settled.
+            // The actor looks again when the plan under way has its outcome.
             return;
         }
         let context = Arc::clone(&self.context);
@@ -120,7 +118,7 @@ impl State {
         let scene = Scene { state: &cluster, now, released: &released };
         let plan = reconcile(&scene, service, &mut self.watch);
         if let Some(again) = plan.again {
-            // A moment later, so that the time has surely come.
+            // One millisecond later, so that the time has surely come.
             self.wake_after(myself, again.saturating_since(now) + Duration::from_millis(1));
         }
         for note in &plan.notes {
@@ -130,7 +128,7 @@ impl State {
             self.planned = true;
             let seen = cluster.applied().index;
             let want = Want { service: self.id, plan, seen, answer: Answer::to(myself.clone()) };
-            // A wish that finds nobody is answered as one that was lost.
+            // When the scheduler is gone, dropping the plan answers that it was lost.
             let _ = context.scheduler.address().cast(scheduler::Msg::Want(Box::new(want)));
         }
     }
@@ -141,7 +139,7 @@ impl State {
         self.timer.arm(myself, after, move || Msg::Elapsed(wake));
     }
 
-    /// How an update goes is worth a line.
+    /// Records how an update proceeds.
     fn tell(&mut self, service: &Service) {
         let now = told(service);
         if let (true, Some(update)) = (now != self.told, &service.update) {

@@ -1,7 +1,8 @@
-//! One service: looks at it whenever something that concerns it changed, and hands what it needs to the scheduler.
+//! The actor of one service looks at it whenever something that concerns it changed, and hands its plan to the
+//! scheduler.
 //!
-//! What it needs is `policy::reconcile`'s to say, over the state as it is at that moment. One plan is under way at a
-//! time: what is proposed but not applied is not in the state yet, and would be asked for twice.
+//! `policy::reconcile` decides what the service needs, over the present state. One plan is under way at a time: changes
+//! that are proposed and not yet applied are missing in the state, and would be asked for twice.
 
 mod actor;
 
