@@ -1,9 +1,10 @@
 //! `/n/manager`: the actor of a manager's work for its cluster.
 //!
 //! Parent: the node's root. Children: `node.X` for each node linked here (temporary, because its node links again), and
-//! `leader` while this manager leads. Hears: that a node opened a link; what was applied; changes of leadership. Says:
-//! marks to `node.X`. Dies: when `leader` failed too often. It gives leadership away first, so that another manager
-//! goes on; the root starts it again, and the linked nodes link again.
+//! `leader` while this manager leads.
+//! Hears: that a node opened a link; what was applied; changes of leadership. Says: marks to `node.X`.
+//! Dies: when `leader` failed too often. It gives leadership away first, so that another manager goes on; the root
+//! starts it again, and the linked nodes link again.
 
 use crate::ballots::{Ballots, BallotsServer, tell_leader};
 use crate::feed::{Feed, Followed, Subscription};

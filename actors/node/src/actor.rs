@@ -1,8 +1,9 @@
 //! `/n`: the actor at the root of a node's tree.
 //!
 //! Parent: none. Children: the faces; while the node has a part in a cluster also `endpoint`, `roster`, `worker` and,
-//! on a manager, `manager`. Hears: init, join, leave and farewell from its handle; the node's place in the cluster from
-//! the uplink, as a manager told it; that the node's certificate changed. Says: the node's standing, to its watchers.
+//! on a manager, `manager`.
+//! Hears: init, join, leave and farewell from its handle; the node's place in the cluster from the uplink, as a manager
+//! told it; that the node's certificate changed. Says: the node's standing, to its watchers.
 //! Dies: with the daemon. When a child fails too often the root fails, and the daemon ends with an error. The service
 //! manager starts the daemon again, which adopts its tasks.
 

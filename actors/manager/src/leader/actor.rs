@@ -1,9 +1,9 @@
 //! `…/manager/leader`: follows what is applied, and notifies the actors concerned.
 //!
 //! Parent: `manager`, while it leads. Children: `liveness`, `scheduler`, `roles`, `authority`, `reaper`, and one
-//! `service.X` for each service of the state. Hears: that an entry was applied, that the brake released other nodes
-//! than before. Says: marks. Dies: when its children failed too often; `manager` starts it again, or gives leadership
-//! away.
+//! `service.X` for each service of the state.
+//! Hears: that an entry was applied, that the brake released other nodes than before. Says: marks.
+//! Dies: when its children failed too often; `manager` starts it again, or gives leadership away.
 
 use super::authority::AuthorityActor;
 use super::context::Context;

@@ -1,9 +1,10 @@
 //! The actor of a node at the manager that it is linked to.
 //!
-//! Parent: `manager`. Children: the guard of its link. Hears: what the node says (`ToNode`); from `manager` that
-//! something about the node was applied, that the node must link elsewhere. Says: `ToUplink` to the node; proposals
-//! about the node to the store. Dies: with its link, in order. The node links again, here or elsewhere, and says what
-//! it was told. Nothing is lost, since nothing is kept here.
+//! Parent: `manager`. Children: the guard of its link.
+//! Hears: what the node says (`ToNode`); from `manager` that something about the node was applied, that the node must
+//! link elsewhere. Says: `ToUplink` to the node; proposals about the node to the store.
+//! Dies: with its link, in order. The node links again, here or elsewhere, and says what it was told. Nothing is lost,
+//! since nothing is kept here.
 
 use super::core::{Core, Effect, Input, availability_at_join};
 use crate::ballots::{Ballots, Source};

@@ -1,9 +1,10 @@
 //! The endpoint's actor renews the node's certificate.
 //!
-//! Parent: the node's root. Children: none. Hears: `Renew` (the role changed), `Wake`, and `Answered` (the answer of
-//! the signer or of the managers). Says: nothing; it presents the new certificate through the endpoint. Dies: of no
-//! expected fault; after a refusal, or when the disk does not store the signed certificate, the actor tries again.
-//! Sessions survive its death, and the restarted actor checks the certificate first.
+//! Parent: the node's root. Children: none.
+//! Hears: `Renew` (the role changed), `Wake`, and `Answered` (the answer of the signer or of the managers). Says:
+//! nothing; it presents the new certificate through the endpoint.
+//! Dies: of no expected fault; after a refusal, or when the disk does not store the signed certificate, the actor tries
+//! again. Sessions survive its death, and the restarted actor checks the certificate first.
 
 use super::core::{Effect, Input, Renewal, Wake};
 use super::{Endpoint, JoinError};

@@ -1,9 +1,9 @@
 //! The roster's actor drives the failure detector: it hands over inputs and performs effects.
 //!
-//! Parent: the node's root. Children: none; probes and push-pulls are tasks of their own. Hears: that something
-//! arrived, wake-ups, results of probes and exchanges, and what other actors know (`Input`). Says: datagrams; the
-//! frozen roster and verdicts to its listeners. Dies: of a fault in the detector. The restarted actor learns the
-//! members of the last roster, in the same generation.
+//! Parent: the node's root. Children: none; probes and push-pulls are tasks of their own.
+//! Hears: that something arrived, wake-ups, results of probes and exchanges, and what other actors know (`Input`).
+//! Says: datagrams; the frozen roster and verdicts to its listeners.
+//! Dies: of a fault in the detector. The restarted actor learns the members of the last roster, in the same generation.
 
 use super::inbox::Item;
 use super::members::exchange;

@@ -1,7 +1,8 @@
 //! `…/leader/authority`: the actor that keeps the cluster's authority installed on this machine.
 //!
-//! Parent: `leader`. Children: none. Hears: nothing; requests reach the signer through the endpoint's broker. Says:
-//! nothing. Dies: with `leader`; the broker then asks the next leader.
+//! Parent: `leader`. Children: none.
+//! Hears: nothing; requests reach the signer through the endpoint's broker. Says: nothing.
+//! Dies: with `leader`; the broker then asks the next leader.
 
 use super::signer::Authority;
 use crate::leader::context::Context;

@@ -1,7 +1,8 @@
 //! `…/leader/liveness`: the actor that judges which nodes can be reached, as far as it concerns tasks.
 //!
-//! Parent: `leader`. Children: none. Hears: that roster, ballots or state changed (one mark), that its proposal ended,
-//! that a wake-up is due. Says: proposals to the store; to the services, by way of `leader`, that slots were released.
+//! Parent: `leader`. Children: none.
+//! Hears: that roster, ballots or state changed (one mark), that its proposal ended, that a wake-up is due. Says:
+//! proposals to the store; to the services, by way of `leader`, that slots were released.
 //! Dies: with `leader`. Started again it begins every grace anew, as a new leader does.
 
 use crate::leader::actor::Msg as LeaderMsg;

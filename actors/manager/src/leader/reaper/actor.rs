@@ -1,8 +1,8 @@
 //! `…/leader/reaper`: the actor that removes ended tasks beyond the history, and the records of nodes that left.
 //!
 //! Parent: `leader`. Children: none.
-//! Hears: in which slots tasks ended, or that nodes changed (one mark), that it is time to sweep. Says: proposals to the
-//! store.
+//! Hears: in which slots tasks ended, or that nodes changed (one mark), that it is time to sweep. Says: proposals to
+//! the store.
 //! Dies: with `leader`. Started again it looks at every slot once.
 
 use crate::leader::context::{Context, Errand};

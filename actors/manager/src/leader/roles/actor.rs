@@ -1,8 +1,9 @@
 //! `…/leader/roles`: the actor that takes the steps of promotions and demotions, and raises the level of the cluster.
 //!
-//! Parent: `leader`. Children: none. Hears: that nodes changed (one mark), that a step was taken or failed. Says:
-//! proposals and changes of the group to the store. Dies: with `leader`. Its successor reads from the state whether an
-//! interrupted step was taken.
+//! Parent: `leader`. Children: none.
+//! Hears: that nodes changed (one mark), that a step was taken or failed. Says: proposals and changes of the group to
+//! the store.
+//! Dies: with `leader`. Its successor reads from the state whether an interrupted step was taken.
 
 use super::core::{Step, due, level_due};
 use crate::leader::context::{Context, Errand};

@@ -1,8 +1,10 @@
 //! `…/leader/scheduler`: the actor that turns the plans of services into proposals, one batch after the other.
 //!
-//! Parent: `leader`. Children: none. Hears: what services want, that an entry was applied, the outcome of its proposal,
-//! that a wake-up is due. Says: the outcome of its plan to each service; proposals to the store. Dies: with `leader`.
-//! Started again it builds its board from the state. The plans that it held are lost, and their services are told so.
+//! Parent: `leader`. Children: none.
+//! Hears: what services want, that an entry was applied, the outcome of its proposal, that a wake-up is due. Says: the
+//! outcome of its plan to each service; proposals to the store.
+//! Dies: with `leader`. Started again it builds its board from the state. The plans that it held are lost, and their
+//! services are told so.
 
 use super::Answer;
 use crate::feed::Subscription;

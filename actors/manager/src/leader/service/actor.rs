@@ -1,8 +1,10 @@
 //! `…/leader/service.X`: the actor that reconciles, updates and restarts the tasks of one service.
 //!
-//! Parent: `leader`. Children: none. Hears: that something about its service changed (one mark, however much it was),
-//! the outcome of its plan, that a wake-up is due. Says: plans to `scheduler`. Dies: with `leader`, or when its service
-//! is removed. Started again it looks at the state, and has lost only the times since when tasks run.
+//! Parent: `leader`. Children: none.
+//! Hears: that something about its service changed (one mark, however much it was), the outcome of its plan, that a
+//! wake-up is due. Says: plans to `scheduler`.
+//! Dies: with `leader`, or when its service is removed. Started again it looks at the state, and has lost only the
+//! times since when tasks run.
 
 use crate::leader::context::Context;
 use crate::leader::scheduler::{self, Answer, Want};
