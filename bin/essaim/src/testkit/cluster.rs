@@ -27,16 +27,16 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How long a cluster may take to be as wished, unless a story says otherwise: a restart's delay, an update task by
-/// task, and stops that take their whole grace.
+/// Upper bound on the time until a cluster is as wished, unless a story sets another: a restart's delay, an update task
+/// by task, and stops that take their whole grace.
 const SETTLED_MAX: Duration = Duration::from_secs(90);
 
-/// A cluster of five nodes, three of them managers, unless it is told otherwise. The seed draws everything.
+/// A cluster of five nodes, three of them managers, unless the builder changes that. The seed draws everything.
 pub fn cluster(seed: u64) -> Builder {
     Builder { options: Options { mixed: false, ..Options::of(seed) }, fit: None }
 }
 
-/// A cluster that is not there yet.
+/// Options of a cluster that is not started yet.
 pub struct Builder {
     options: Options,
     fit: Option<crate::testkit::world::Fit>,
@@ -48,48 +48,48 @@ pub struct Cluster {
     next_key: usize,
 }
 
-/// Why a story did not hold; the words end with the seed.
+/// The reason why a story failed; its text ends with the seed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failed {
-    /// The seed of the cluster.
+    /// Seed of the cluster.
     pub seed: u64,
     /// What did not hold.
     pub why: String,
 }
 
 impl Builder {
-    /// How many nodes.
+    /// Sets the number of nodes.
     pub const fn nodes(mut self, nodes: Number) -> Self {
         self.options.nodes = nodes;
         self
     }
 
-    /// How many of them are managers.
+    /// Sets the number of nodes that are managers.
     pub const fn managers(mut self, managers: Number) -> Self {
         self.options.managers = managers;
         self
     }
 
-    /// Whether the invariants are held against everything that happens; see [`Options::checks`].
+    /// Sets whether the invariants are checked; see [`Options::checks`].
     pub const fn checks(mut self, checks: bool) -> Self {
         self.options.checks = checks;
         self
     }
 
-    /// Whether what happens is printed.
+    /// Sets whether the trace is printed.
     pub const fn trace(mut self, trace: bool) -> Self {
         self.options.trace = trace;
         self
     }
 
-    /// What every daemon is made of: called for each start of one, with the number of its node. Engines of one's own
-    /// go behind or in the place of the simulated one, faces beside nothing.
+    /// Sets a function that changes the parts of every daemon: it is called for each start, with the number of the
+    /// node. It may add engines behind the simulated one or replace it, and add faces.
     pub fn parts(mut self, fit: impl Fn(Number, &mut Parts) + Send + Sync + 'static) -> Self {
         self.fit = Some(Arc::new(fit));
         self
     }
 
-    /// Makes the cluster and tells the story, in a runtime of their own.
+    /// Founds the cluster and plays the story, in a runtime of their own.
     pub fn run<T>(self, story: impl AsyncFnOnce(&mut Cluster) -> Result<T, String>) -> Result<T, Failed> {
         let seed = self.options.seed;
         in_virtual_time(seed, async move {
@@ -106,20 +106,19 @@ impl Builder {
 }
 
 impl Cluster {
-    /// The run behind it: its nodes, disks, machines and network.
+    /// The run behind the cluster: its nodes, disks, machines and network.
     pub const fn run(&mut self) -> &mut Run {
         &mut self.run
     }
 
-    /// Something goes wrong from now on, until everything is [`mended`](Self::mend).
+    /// Begins a fault, which lasts until everything is [`mended`](Self::mend).
     pub async fn strike(&mut self, fault: Fault) -> Result<(), String> {
         self.next_key += 1;
         self.run.world.strike(self.next_key, fault).await;
         self.run.check()
     }
 
-    /// Nothing is wrong any more: who was killed is started, who was cut off is heard, an operator's wish is taken
-    /// back.
+    /// Ends all faults: killed daemons are started, partitions are healed, and an operator's wishes are taken back.
     pub async fn mend(&mut self) -> Result<(), String> {
         for key in self.run.world.active() {
             self.run.world.relieve(key).await;
@@ -127,7 +126,7 @@ impl Cluster {
         self.run.check()
     }
 
-    /// Time passes.
+    /// Lets virtual time pass, and checks everything meanwhile.
     pub async fn pass(&mut self, time: Duration) -> Result<(), String> {
         let begun = Instant::now();
         while begun.elapsed() < time {
@@ -136,18 +135,18 @@ impl Cluster {
         Ok(())
     }
 
-    /// Mends everything, and waits until all is as it was wished.
+    /// Ends all faults, and waits until everything is as wished.
     pub async fn settled(&mut self) -> Result<Arc<State>, String> {
         self.mend().await?;
         self.run.come_to_rest(SETTLED_MAX).await
     }
 
-    /// A node that runs.
+    /// The handle of a running node.
     pub fn node(&self, number: Number) -> Result<Handle, String> {
         self.run.world.running(number).ok_or_else(|| format!("n{number} does not run"))
     }
 
-    /// Requests to the cluster, by way of the leader.
+    /// The handle for requests to the cluster, at the leader.
     pub fn control(&self) -> Result<Control, String> {
         let leader = self.run.world.leader().ok_or("nobody leads")?;
         self.node(leader)?.control().map_err(|why| why.to_string())

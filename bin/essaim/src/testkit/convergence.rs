@@ -1,4 +1,4 @@
-//! What must be true once everything is whole again and some time has passed.
+//! Convergence: what must be true some time after the last fault has ended.
 
 use crate::testkit::world::{World, name};
 use essaim_membership::State as MemberState;
@@ -8,7 +8,7 @@ use essaim_wire::Role;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// Every node's view of who is alive is the same: everybody. `Err` says who differs.
+/// Checks that every roster shows all nodes as alive; `Err` names a node whose roster differs.
 pub fn rosters(world: &World) -> Result<(), String> {
     let mut ids = BTreeMap::new();
     for number in 1..=world.nodes {
@@ -26,8 +26,8 @@ pub fn rosters(world: &World) -> Result<(), String> {
                 return Err(format!("{} takes {} for {state:?}", name(number), name(*other)));
             }
         }
-        // A liar may have told of members that do not exist; nobody who speaks for itself is one of them. One that left is
-        // remembered for a while.
+        // Only members that have spoken for themselves count: a liar may have told of members that do not exist. A node
+        // that left is remembered for a while.
         let strangers = roster.members.values().filter(|view| view.proven && view.state == MemberState::Alive);
         if let Some(stranger) = strangers.map(|view| view.member.node).find(|id| !ids.contains_key(id)) {
             return Err(format!("{} knows of {stranger}, which is nobody", name(number)));
@@ -36,7 +36,7 @@ pub fn rosters(world: &World) -> Result<(), String> {
     Ok(())
 }
 
-/// Everything is as it is wished: in the state of the leader, of the other managers, and on the machines.
+/// Checks that everything is as wished: in the state of the leader, of the other managers, and on the machines.
 pub fn wishes(world: &World) -> Result<Arc<State>, String> {
     let mut states = Vec::new();
     let mut leads = None;
@@ -86,7 +86,7 @@ pub fn wishes(world: &World) -> Result<Arc<State>, String> {
     Ok(state)
 }
 
-/// Who votes in the group is who is a manager by its record: nobody who left counts for ever.
+/// Checks that the voters of the group are the managers by record, so that no node that left counts towards the quorum.
 fn voters(world: &World, state: &State) -> Result<(), String> {
     let leader = world.leader().and_then(|number| world.running(number)).and_then(|handle| handle.control().ok());
     let Some(control) = leader else { return Err("nobody leads".into()) };
@@ -96,7 +96,8 @@ fn voters(world: &World, state: &State) -> Result<(), String> {
     if votes == managers { Ok(()) } else { Err(format!("{votes:?} vote, and {managers:?} are managers")) }
 }
 
-/// A service has the tasks that it asks for, where it lets them be; or it says why not, rightly.
+/// Checks that a service has the tasks that it asks for, on nodes that its placement allows, or says a true reason why
+/// not.
 fn of_service(state: &State, service: &Service) -> Result<(), String> {
     let name = &service.spec.name;
     let placement = service.spec.task.placement();
@@ -145,7 +146,7 @@ fn of_service(state: &State, service: &Service) -> Result<(), String> {
     }
     let filled: BTreeSet<Slot> = running.union(&waiting).copied().collect();
     let due: BTreeSet<Slot> = match service.spec.mode {
-        // Which numbers the slots have is the leader's business; how many there are is the operator's.
+        // The slots of a replicated service may have any numbers; only their count is the operator's wish.
         Mode::Replicated { replicas } if filled.len() == replicas as usize => return Ok(()),
         Mode::Replicated { replicas } => {
             return Err(format!("{name} has {} of {replicas} tasks", filled.len()));
@@ -163,8 +164,8 @@ fn of_service(state: &State, service: &Service) -> Result<(), String> {
     Ok(())
 }
 
-/// The nodes that could have a task which waits, by the rules of `service create` and nobody's code: one that waits for
-/// the end of what it replaces may have its room.
+/// The nodes that could run a waiting task, by the rules of `service create` and without the product's code. A task
+/// that waits for the end of its predecessor may take the predecessor's room.
 fn places<'a>(state: &'a State, service: &'a Service, task: &'a Task) -> impl Iterator<Item = &'a Arc<Node>> {
     let placement = service.spec.task.placement();
     let asks = service.spec.task.reservation();
@@ -192,7 +193,7 @@ fn places<'a>(state: &'a State, service: &'a Service, task: &'a Task) -> impl It
     })
 }
 
-/// On each machine there runs what the state says, and nothing else.
+/// Checks that each machine runs what the state says, and nothing else.
 fn machines(world: &World, state: &State) -> Result<(), String> {
     for number in 1..=world.nodes {
         let id = world.node_id(number).ok_or_else(|| format!("{} has no part in the cluster", name(number)))?;

@@ -21,44 +21,44 @@ use std::time::Duration;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, timeout};
 
-/// The 14th of November 2023.
+/// UTC time at which a run starts: the 14th of November 2023.
 pub(crate) const UTC_START: Timestamp = Timestamp::from_micros(1_700_000_000_000_000);
 
-/// How long a node may take to start, on a disk that is not slow.
+/// Upper bound on the start of a node, on a disk that is not slow.
 const START_MAX: Duration = Duration::from_secs(15);
 
-/// How long a daemon that could not be started is left alone, as systemd does.
+/// Wait before a daemon whose start failed is started again, as systemd waits.
 const START_AGAIN: Duration = Duration::from_secs(1);
 
-/// How long a daemon that ends in order may take before it is killed: systemd would wait longer, a run need not.
+/// Upper bound on the orderly end of a daemon before it is killed: systemd would wait longer, a run need not.
 const FAREWELL_MAX: Duration = Duration::from_secs(10);
 
-/// How many nodes join a new cluster at once: half of the strangers that a node talks to at the same time.
+/// Nodes that join a new cluster at once: half of the unknown peers that a node talks to at the same time.
 const JOINING_MAX: usize = 32;
 
-/// What survives a daemon, and the daemon.
+/// A machine with its disk, which survive a daemon, and the daemon.
 pub(crate) struct Host {
     pub(crate) disk: SimDisk,
     pub(crate) machine: SimMachine,
     pub(crate) frozen: bool,
     pub(crate) daemon: Option<Daemon>,
-    /// How far the machine's clock is ahead, in microseconds.
+    /// Microseconds by which the machine's clock is ahead.
     offset: Arc<AtomicI64>,
     starts: u64,
-    /// How much the program that is started next understands.
+    /// Level and wire version of the program that is started next.
     pub(crate) build: Build,
-    /// Not before then is it started again.
+    /// Earliest time of the next start.
     starts_at: Option<Instant>,
-    /// When its disk took nothing last.
+    /// When writes to the disk failed last.
     pub(crate) spoilt_at: Option<Instant>,
 }
 
 pub(crate) struct Daemon {
     handle: Handle,
     clock: Arc<VirtualClock>,
-    /// The first record that was not traced yet.
+    /// Number of the first journal record that was not traced yet.
     next: u64,
-    /// Why it ended by itself.
+    /// Why the daemon ended by itself.
     ended: Arc<OnceLock<String>>,
     watchers: Vec<JoinHandle<()>>,
 }
@@ -83,7 +83,7 @@ impl Host {
         }
     }
 
-    /// Whether its daemon does not run, or could not take up its part.
+    /// Whether the daemon does not run, or could not take up its part in the cluster.
     pub(crate) fn is_ailing(&self) -> bool {
         let broken = |daemon: &Daemon| matches!(daemon.handle.standing(), Standing::Broken(_));
         self.starts > 0 && self.daemon.as_ref().is_none_or(broken)
@@ -91,7 +91,7 @@ impl Host {
 }
 
 impl World {
-    /// Starts every daemon; the first begins a cluster, the others join, and these are made managers.
+    /// Starts every daemon; the first begins a cluster, the others join, and the first `managers` become managers.
     pub async fn found(&mut self, managers: Number) -> Result<(), String> {
         for number in 1..=self.nodes {
             self.start(number).await?;
@@ -140,7 +140,7 @@ impl World {
         self.running(number).ok_or_else(|| format!("n{number} does not run"))
     }
 
-    /// Starts a daemon on what its disk and machine have.
+    /// Starts a daemon with the node's disk and machine.
     pub async fn start(&mut self, number: Number) -> Result<(), String> {
         let is_spoilt = self.is_spoilt(number);
         let Some(host) = self.hosts.get_mut(&number) else { return Ok(()) };
@@ -175,14 +175,14 @@ impl World {
         host.daemon = Some(Daemon { handle: handle.clone(), clock, next: 1, ended, watchers });
         self.running.lock().insert(number, handle);
         match standing {
-            // It says so to whoever asks, and tries again by itself.
+            // A node whose disk fails says so in its standing, and tries again by itself.
             Standing::Broken(_) if is_spoilt => Ok(()),
             Standing::Broken(why) => Err(format!("n{number} cannot take up its part again: {why}")),
             _ => Ok(()),
         }
     }
 
-    /// Starts whatever is to run and does not, and looks who ended by itself.
+    /// Starts daemons that should run and do not, and notes daemons that ended by themselves.
     pub(crate) async fn tend(&mut self) {
         for number in 1..=self.nodes {
             if self.is_spoilt(number)
@@ -223,7 +223,7 @@ impl World {
         self.note_troubles();
     }
 
-    /// Whether a daemon may end by itself, or not start: its disk takes nothing, or took nothing a moment ago.
+    /// Whether a daemon may end by itself, or fail to start: writes to its disk fail, or failed a moment ago.
     fn may_fail(&self, number: Number) -> bool {
         self.is_spoilt(number) || self.hosts[&number].spoilt_at.is_some_and(|at| at.elapsed() < AFTERMATH)
     }
@@ -234,7 +234,7 @@ impl World {
         }
     }
 
-    /// Has these end in order, all at once. What is left of them is killed.
+    /// Ends these daemons in order, all at once, within [`FAREWELL_MAX`]; the caller kills what is left of them.
     pub(crate) async fn say_farewell(&self, numbers: &[Number]) {
         let mut leaving = JoinSet::new();
         for handle in numbers.iter().filter_map(|number| self.running(*number)) {
@@ -243,7 +243,7 @@ impl World {
         while leaving.join_next().await.is_some() {}
     }
 
-    /// Ends a daemon without a word; with its machine, if the power goes.
+    /// Kills a daemon without a goodbye; with `dark`, its machine loses its power, too.
     pub(crate) async fn kill(&mut self, number: Number, dark: bool) {
         if dark {
             self.network.power_off(ip(number));
@@ -262,7 +262,8 @@ impl World {
         let journal = handle.journal();
         trace_journal(&self.trace, number, journal, &mut next);
         journal.kill_all();
-        // What is no actor ends by being closed: on a dead disk and without a socket, it can do no harm.
+        // Store and endpoint are no actors and end by being closed: on a dead disk and without a socket, closing does
+        // no harm.
         if let Some(part) = handle.standing().membership() {
             if let Some(control) = &part.control {
                 control.store().close().await;
@@ -274,18 +275,18 @@ impl World {
     pub(crate) fn kill_actor(&self, number: Number, draw: u64) {
         let Some(handle) = self.running(number) else { return };
         let journal = handle.journal();
-        // The root's end is the daemon's, which `Crash` does.
+        // The root is left out: its end is the daemon's end, which the fault `Crash` covers.
         let paths: Vec<_> =
             journal.tree().into_iter().map(|entry| entry.path).filter(|path| *path != handle.scope().path).collect();
         if let Some(path) = paths.get(usize::try_from(draw).unwrap_or_default() % paths.len().max(1)) {
             self.trace.note(name(number), format_args!("{path} is made to fail"));
             invariants::lock(&self.ledger).actor_fails(number);
-            // It may be about to start again.
+            // The actor may be about to start again, and then cannot be killed.
             let _ = journal.kill(path);
         }
     }
 
-    /// Adds what the journals say since the last time to the trace.
+    /// Adds the new records of all journals to the trace.
     pub fn trace_journals(&mut self) {
         for (number, host) in &mut self.hosts {
             if let Some(daemon) = &mut host.daemon {
@@ -301,11 +302,11 @@ impl World {
 
 async fn watch_end(handle: Handle, ended: Arc<OnceLock<String>>) {
     let why = handle.ended().await;
-    // Only this task writes it.
+    // Only this task sets the value.
     let _ = ended.set(why);
 }
 
-/// Returns what says that the node's part in the group of managers failed, if anything does.
+/// Traces the new records of a journal. Returns the record that says that the node's part in the group failed, if any.
 fn trace_journal(trace: &Trace, number: Number, journal: &essaim_system::Journal, next: &mut u64) -> Option<String> {
     let mut failed = None;
     loop {

@@ -1,5 +1,5 @@
-//! Panics of a run. An actor that panics is started again by its supervisor, and all is well: for an operator, not for
-//! whoever looks for bugs. A run has one thread, so its panics are those of its thread.
+//! Panics of a run, for bug hunting: a supervisor restarts an actor that panics, which hides the panic. A run has one
+//! thread, so its panics are those of its thread.
 
 use std::cell::RefCell;
 use std::panic;
@@ -11,7 +11,7 @@ thread_local! {
     static SEEN: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
 }
 
-/// From now on panics of this thread are remembered; they are still printed.
+/// Remembers the panics of this thread from now on; they are still printed.
 pub(crate) fn watch() {
     SEEN.take();
     WATCHED.call_once(|| {
@@ -23,7 +23,7 @@ pub(crate) fn watch() {
     });
 }
 
-/// The panics of this thread so far, in words; they are forgotten.
+/// Takes the panics of this thread so far, in words.
 pub(crate) fn seen() -> Vec<String> {
     SEEN.take()
 }

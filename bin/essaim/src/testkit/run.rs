@@ -1,5 +1,5 @@
-//! One run: a cluster is founded, a client works while faults come and go, everything is healed, and then everything
-//! must come to rest as it was wished.
+//! One run: a cluster is founded, clients work while faults come and go, the faults end, and then everything must come
+//! to rest as it was wished.
 
 use crate::testkit::client::Client;
 use crate::testkit::convergence;
@@ -21,59 +21,59 @@ use std::time::Duration;
 use tokio::runtime::{Builder, RngSeed, UnhandledPanic};
 use tokio::time::{Instant, sleep};
 
-/// How often a run looks at everything.
+/// Period of the checks of all nodes and machines.
 const STEP: Duration = Duration::from_millis(100);
 
-/// How many clients work at the same time.
+/// Number of clients that work at the same time.
 const CLIENTS: u32 = 3;
 
-/// How long a write takes when nothing is wrong: two reads, and a commit on two disks.
+/// Duration of a write without faults: two reads, and a commit on two disks.
 const UNDER_WAY: Duration = Duration::from_millis(24);
 
-/// How long the leader then has something to decide about it.
+/// Time after a write during which the leader may still be deciding about it.
 const FELT: Duration = Duration::from_millis(200);
 
-/// How long a new cluster may take to have its managers and its first service.
+/// Upper bound on the time until a new cluster has its managers and its first service.
 const FOUNDED_MAX: Duration = Duration::from_secs(30);
 
-/// When, after healing, every roster must be the same.
+/// Time after the last fault at which every roster must be the same.
 const ROSTERS_AFTER: Duration = Duration::from_secs(10);
 
-/// How long after healing everything may take to be as wished: a restart's delay, an update of a service task by
-/// task, and stops that take their whole grace. The slowest of 4,900 runs took 33 s.
+/// Upper bound on the time from the last fault until everything is as wished: a restart's delay, an update of a service
+/// task by task, and stops that take their whole grace. The slowest of 4,900 runs took 33 s.
 const CONVERGED_MAX: Duration = Duration::from_secs(45);
 
-/// What a run is made of.
+/// Size, faults and clients of a run.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Draws everything.
+    /// Seed that draws everything.
     pub seed: u64,
-    /// How many nodes.
+    /// Number of nodes.
     pub nodes: Number,
-    /// How many of them are managers.
+    /// Number of nodes that are managers.
     pub managers: Number,
-    /// How many faults.
+    /// Number of faults.
     pub faults: u32,
-    /// Over how long.
+    /// Duration of the phase of faults.
     pub length: Duration,
-    /// These faults instead of drawn ones.
+    /// Faults of the run; `None` draws them.
     pub strikes: Option<Vec<Strike>>,
-    /// Whether the client works while things go wrong.
+    /// Whether clients work during the faults.
     pub client: bool,
-    /// Whether the client promotes and demotes managers, too.
+    /// Whether the first client promotes and demotes nodes, too.
     pub roles: bool,
     /// Whether every other node begins with the program of the release before, and is upgraded in the course of the
     /// run.
     pub mixed: bool,
-    /// Whether the invariants are held against everything that happens. Without, a run of thousands of nodes costs
-    /// what the product costs, and shows nothing but that it converges.
+    /// Whether the invariants are checked. Without them, a run of thousands of nodes costs what the product costs, and
+    /// shows only that it converges.
     pub checks: bool,
     /// Whether to print what happens.
     pub trace: bool,
 }
 
 impl Options {
-    /// Five nodes, three of them managers; ten faults in sixty seconds.
+    /// Options of a run with five nodes, three of them managers, and ten faults in sixty seconds.
     pub const fn of(seed: u64) -> Self {
         Self {
             seed,
@@ -90,7 +90,7 @@ impl Options {
         }
     }
 
-    /// The one line that runs it again and prints what happens.
+    /// The command line that repeats the run and prints what happens.
     pub fn again(&self) -> String {
         let Self { seed, nodes, managers, .. } = self;
         let usual = Self::of(*seed);
@@ -103,28 +103,28 @@ impl Options {
     }
 }
 
-/// What came of a run.
+/// Result of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outcome {
-    /// The seed.
+    /// Seed of the run.
     pub seed: u64,
-    /// What did not hold; nothing else is wrong with the run.
+    /// Violations of invariants; a run without any has passed.
     pub violations: Vec<String>,
-    /// The sum of the trace: every record of every journal, every fault, every answer.
+    /// Hash of the trace: every record of every journal, every fault, every answer.
     pub hash: u64,
-    /// How many lines it has.
+    /// Number of lines in the trace.
     pub lines: u64,
-    /// The sum of everything that crossed the network.
+    /// Hash of everything that crossed the network.
     pub fingerprint: u64,
-    /// How many changes were acknowledged to the client.
+    /// Number of changes that were acknowledged to clients.
     pub acknowledged: u64,
-    /// How many requests it asked.
+    /// Number of requests that clients sent.
     pub asked: u64,
-    /// How long it was, in virtual time.
+    /// Length of the run in virtual time.
     pub length: Duration,
-    /// How long after healing everything was as wished.
+    /// Time from the last fault until everything was as wished; `None` when that was not reached.
     pub converged: Option<Duration>,
-    /// The one line that runs it again.
+    /// The command line that repeats the run.
     pub again: String,
 }
 
@@ -156,25 +156,25 @@ pub fn run(options: Options) -> Outcome {
     in_virtual_time(options.seed, async move { Run::new(options).whole().await })
 }
 
-/// Does something in a runtime of its own, whose time is virtual and whose choices the seed makes.
+/// Runs a story in a runtime of its own, with virtual time and with scheduling choices drawn by the seed.
 pub fn in_virtual_time<T>(seed: u64, story: impl Future<Output = T>) -> T {
     let runtime = Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
         .rng_seed(RngSeed::from_bytes(&seed.to_be_bytes()))
-        // A task that nobody waits for must not die unseen.
+        // A panic in a task whose result is never awaited must not pass unseen.
         .unhandled_panic(UnhandledPanic::ShutdownRuntime)
         .build()
         .expect("a runtime without IO can be made");
     runtime.block_on(story)
 }
 
-/// A run under way, for a story of one's own.
+/// A run under way, for stories of tests.
 pub struct Run {
     options: Options,
     ledger: SharedLedger,
     trace: Trace,
-    /// The nodes, and what goes wrong with them.
+    /// The nodes, and the faults under way.
     pub world: World,
     begun: Instant,
     acknowledged: u64,
@@ -183,7 +183,7 @@ pub struct Run {
 }
 
 impl Run {
-    /// Machines without daemons; [`found`](Self::found) makes them a cluster.
+    /// A run of machines without daemons; [`found`](Self::found) makes them a cluster.
     pub fn new(options: Options) -> Self {
         let ledger = SharedLedger::new(Ledger::default().into());
         let trace = Trace::new(options.trace);
@@ -216,14 +216,14 @@ impl Run {
             converged: self.converged,
             again: self.options.again(),
         };
-        // What serves a lane holds the endpoint that holds it: a daemon that nobody ends would stay in memory.
+        // A lane's server and its endpoint hold each other, so a daemon that is not killed would stay in memory.
         for number in 1..=self.options.nodes {
             self.world.kill(number, false).await;
         }
         outcome
     }
 
-    /// The run; `Err` when it cannot go on.
+    /// Plays the whole run; `Err` when it cannot go on.
     async fn story(&mut self) -> Result<(), String> {
         let mut first = self.found().await?;
         let fellows: Vec<_> = (2..=CLIENTS).map(|number| first.fellow(number)).collect();
@@ -267,7 +267,8 @@ impl Run {
         self.check()
     }
 
-    /// A cluster with its managers and a service of eight tasks, at rest; and whoever created that.
+    /// Founds a cluster with its managers and a service of eight tasks, and waits until it is at rest. Returns the
+    /// client that created the service.
     pub async fn found(&mut self) -> Result<Client, String> {
         self.world.found(self.options.managers).await?;
         self.come_to_rest(FOUNDED_MAX).await.map_err(|why| format!("a new cluster is not at rest: {why}"))?;
@@ -281,10 +282,10 @@ impl Run {
         Ok(client)
     }
 
-    /// Faults come and go; at the end there are none.
+    /// Plays the phase of faults; at its end no fault is under way.
     ///
-    /// Just before each one begins somebody writes, so that it finds a change under way: on its way to the leader, in
-    /// the log and not on disk, or about to be answered.
+    /// Just before each fault begins, a client writes, so that the fault finds a change under way: on its way to the
+    /// leader, in the log and not on disk, or about to be answered.
     async fn suffer(&mut self, client: &Client) -> Result<(), String> {
         let Options { nodes, faults, length, .. } = self.options;
         let drawn = || {
@@ -324,7 +325,7 @@ impl Run {
         Ok(())
     }
 
-    /// Waits until everything is as wished, or says what is not.
+    /// Waits until everything is as wished; `Err` says what is not.
     pub async fn come_to_rest(&mut self, within: Duration) -> Result<Arc<State>, String> {
         let begun = Instant::now();
         loop {
@@ -338,9 +339,10 @@ impl Run {
         }
     }
 
-    /// A moment passes, and everything is looked at.
+    /// Lets virtual time pass to the next step, and checks everything.
     pub async fn step(&mut self) -> Result<(), String> {
-        // At whole steps of the run's clock, by which the clients act too: what goes wrong finds them at work.
+        // Steps are at whole multiples of the run's clock, by which the clients act too, so that faults find clients at
+        // work.
         let past = Duration::from_micros((self.begun.elapsed().as_micros() % STEP.as_micros()) as u64);
         sleep(STEP - past).await;
         self.world.tend().await;
@@ -351,7 +353,7 @@ impl Run {
         self.check()
     }
 
-    /// The first violation ends the run: what follows from it says nothing new.
+    /// Ends the run at the first violation, because later violations may only follow from it.
     pub fn check(&self) -> Result<(), String> {
         let mut ledger = lock(&self.ledger);
         match ledger.violations.pop() {

@@ -1,6 +1,6 @@
-//! What happened in a run: a hash of all of it, and lines for whoever wants to read them.
+//! The trace of a run: a hash of everything that happened, and lines to read.
 //!
-//! The hash is over every record of every journal, every step of the run and every answer to the client, in the order
+//! The hash is over every record of every journal, every step of the run and every answer to the clients, in the order
 //! in which they were seen. Two runs with the same hash (and the same fingerprint of the network) were the same.
 
 use essaim_wire::Sum;
@@ -9,7 +9,7 @@ use std::fmt::Display;
 use std::sync::Arc;
 use tokio::time::Instant;
 
-/// The trace of a run. Clones write into the same.
+/// The trace of a run. Clones write into the same trace.
 #[derive(Clone)]
 pub struct Trace {
     inner: Arc<Mutex<Inner>>,
@@ -41,17 +41,17 @@ impl Trace {
         inner.sum.add(line.as_bytes());
     }
 
-    /// How long the run has been going.
+    /// Virtual time since the trace began.
     pub fn elapsed(&self) -> std::time::Duration {
         self.begun.elapsed()
     }
 
-    /// The sum of all lines so far.
+    /// Hash of all lines so far.
     pub fn hash(&self) -> u64 {
         self.inner.lock().sum.value()
     }
 
-    /// How many lines there are.
+    /// Number of lines so far.
     pub fn lines(&self) -> u64 {
         self.inner.lock().lines
     }
