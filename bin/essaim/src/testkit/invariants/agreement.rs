@@ -1,9 +1,9 @@
-//! What the managers agreed on: their logs hold the same, and it means the same.
+//! Agreement: the managers' logs hold the same entries, and the entries give the same state.
 //!
-//! Every manager's log is read as far as it is applied. The first that shows a place decides what must be there; every
-//! other one, and the same one after a restart, must show the same: an acknowledged write that a crash took along
-//! would be missing here. The log is replayed beside the managers, entry by entry, so that every change is seen on its
-//! own (managers publish many at a time):
+//! Every manager's log is read as far as it is applied. The first manager that shows a place of the log decides what
+//! must be there; every other manager, and the same one after a restart, must show the same. An acknowledged write that
+//! a crash took along would be missing here. The log is replayed beside the managers, entry by entry, so that every
+//! change is seen on its own (managers publish many at a time):
 //!
 //! - a request that stands twice in the log has its effect, and its outcome, once;
 //! - what a leader's actor decided is void under another leader;
@@ -21,24 +21,24 @@ use essaim_wire::{Generation, Index, NodeId, RequestId};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// How often what the events gave is compared with the state, in entries of the log.
+/// Log entries between two comparisons of the state with what the events gave.
 const COMPARED_EVERY: u64 = 32;
 
-/// The log as it was seen so far, and what it gives.
+/// The log as seen so far on any manager, and the state that its replay gives.
 #[derive(Debug, Default)]
 pub struct Agreement {
     log: BTreeMap<Index, (Agreed, Number)>,
     state: State,
     replica: Replica,
     outcomes: BTreeMap<RequestId, Outcome>,
-    /// How far the log of each manager was read, in which of its lives.
+    /// How far each manager's log was read, with the daemon's generation and the number in the group at that time.
     read: BTreeMap<Number, (Generation, u64, Index)>,
-    /// What states hashed to, and whose it was.
+    /// Hash of the state at each index, with the manager that showed it first.
     hashes: BTreeMap<Index, (u64, Number)>,
     looked: BTreeMap<Number, Index>,
 }
 
-/// The objects, as one who follows events has them.
+/// The objects as a follower of events has them.
 #[derive(Debug, Default, PartialEq)]
 struct Replica {
     nodes: BTreeMap<NodeId, Arc<Node>>,
@@ -48,12 +48,12 @@ struct Replica {
 }
 
 impl Agreement {
-    /// What the log gives so far.
+    /// The state that the log seen so far gives.
     pub const fn state(&self) -> &State {
         &self.state
     }
 
-    /// How far this manager's log was read. One that began anew is read anew.
+    /// How far this manager's log was read; 0 when its daemon or its number in the group is new.
     pub fn seen(&mut self, number: Number, generation: Generation, raft_id: u64) -> Index {
         let entry = self.read.entry(number).or_insert((generation, raft_id, Index(0)));
         if (entry.0, entry.1) != (generation, raft_id) {
@@ -62,12 +62,12 @@ impl Agreement {
         entry.2
     }
 
-    /// This manager's log is to be read anew.
+    /// Makes this manager's log be read from its beginning again.
     pub fn forget(&mut self, number: Number) {
         self.read.remove(&number);
     }
 
-    /// A manager's log goes on like this.
+    /// Compares the next entries of a manager's log, and returns what is wrong.
     pub fn on_log(&mut self, number: Number, agreed: &[Agreed]) -> Vec<String> {
         let mut wrong = Vec::new();
         for place in agreed {
@@ -89,7 +89,7 @@ impl Agreement {
         wrong
     }
 
-    /// A manager's state, if it was not looked at yet.
+    /// Compares a manager's state with the replayed one, once for each index.
     pub fn on_state(&mut self, number: Number, state: &State) -> Option<String> {
         let index = state.applied().index;
         if index == Index(0) || self.looked.insert(number, index) == Some(index) {
@@ -103,11 +103,11 @@ impl Agreement {
         (known != hash).then(|| format!("n{number} and n{other} applied index {} and have different states", index.0))
     }
 
-    /// Replays whatever follows without a gap.
+    /// Replays the entries that follow without a gap.
     fn go_on(&mut self, wrong: &mut Vec<String>) {
         loop {
             let applied = self.state.applied().index;
-            // The log begins where it begins; from there on it has no gaps.
+            // The first entry may have any index; the entries after it have no gaps.
             let next = if applied == Index(0) {
                 self.log.iter().next()
             } else {
@@ -164,7 +164,7 @@ impl Replica {
         }
     }
 
-    /// Each event says what was there before; that must be so.
+    /// Applies events to the replica. Each event says what was there before, which must be so.
     fn follow(&mut self, events: &[Event]) -> Result<(), String> {
         for event in events {
             match event {
@@ -193,7 +193,7 @@ fn step<K: Ord + std::fmt::Display, V: PartialEq + Clone>(
     if was == *old { Ok(()) } else { Err(format!("{key} was something else")) }
 }
 
-/// No entry gets into the log that a manager cannot read: the level only grows, and what is proposed needs no more.
+/// Checks that every manager can read the entry: the level only grows, and the proposal needs no higher level.
 fn judge_level(before: &State, proposal: &Proposal, position: Position) -> Option<String> {
     let (level, index) = (before.level(), position.index.0);
     let needed = proposal.changes.iter().map(Change::level).max().filter(|needed| *needed > level)?;
@@ -269,7 +269,7 @@ mod tests {
     fn a_request_that_comes_again_must_have_the_same_outcome() {
         let mut agreement = Agreement::default();
         assert_eq!(agreement.on_log(1, &[found(), create(2, 2, 7), create(3, 2, 7)]), [""; 0]);
-        // As one would find it that applied it again.
+        // The outcome of the same proposal when it is applied again.
         let Agreed { position, proposal } = create(4, 2, 7);
         let wrong = agreement.judge_outcome(&proposal.expect("it has one"), &Outcome::Done(Index(4)), position);
         assert!(wrong.is_some_and(|why| why.contains("came again at index 4 and had another effect")));

@@ -1,26 +1,26 @@
-//! What a task goes through, as the log tells it one change after the other.
+//! The course of each task: what a task goes through, as the log tells it one change after the other.
 //!
-//! - It stays on its node, and what is wanted and seen of it only goes forward.
-//! - Its worker ends it when it was told to, and not before.
-//! - A node that gives its tasks away keeps each until another one runs in its place.
-//! - What runs on a node that keeps its tasks is stopped only when what follows it has a place.
-//! - Of two tasks of a slot that both run, the one that has run for longer stays.
+//! - A task stays on its node, and its desired and observed state only go forward.
+//! - A worker ends a task when it was told to, and not before.
+//! - A node that is drained keeps each task until its replacement runs.
+//! - A running task on a node that keeps its tasks is stopped only when its replacement has a place.
+//! - Of two running tasks of a slot, the one that has run for longer stays.
 
 use essaim_model::{Availability, Desired, Event, Proposal, State, Task, TaskState};
 use essaim_wire::{Reachability, Timestamp};
 use std::time::Duration;
 
-/// A leader decides on a state that may be so old when its decision is made: what changed meanwhile is no reason to
-/// blame it. Three times what an election takes.
+/// Age up to which a leader may decide on an outdated state: a change within this time is no reason to blame a
+/// decision. Three times what an election takes.
 const SETTLED: Duration = Duration::from_millis(500);
 
-/// How long a task waits for another node before it is stopped without a replacement, and a margin.
+/// Time that a task waits for another node before it is stopped without a replacement, with a margin.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(59);
 
-/// How long after a change of its service a task may be stopped for that.
+/// Time after a change of its service within which a task may be stopped because of the change.
 const CHANGE_FELT: Duration = Duration::from_secs(5);
 
-/// What is wrong with the step from one state to the next.
+/// Returns what is wrong with the step from one state to the next.
 pub fn judge(before: &State, after: &State, events: &[Event], proposal: &Proposal) -> Vec<String> {
     let mut wrong = Vec::new();
     for event in events {
@@ -36,7 +36,7 @@ pub fn judge(before: &State, after: &State, events: &[Event], proposal: &Proposa
     wrong
 }
 
-/// What a task did that none may do.
+/// Returns a step of a task that no task may take.
 fn went_wrong(old: &Task, new: &Task) -> Option<String> {
     if old.node().is_some() && old.node() != new.node() {
         return Some(format!("it moved from {:?} to {:?}", old.node(), new.node()));
@@ -52,8 +52,8 @@ fn went_wrong(old: &Task, new: &Task) -> Option<String> {
     (old.written_off.is_some() && new.written_off.is_none()).then(|| "it was written off and is not any more".into())
 }
 
-/// Whether its worker stopped it, without having been told to. A task that ends by itself returns something; one that
-/// is lost with its machine returns nothing either, and says so.
+/// Whether the task's worker stopped it without having been told to. A task that ends by itself has an exit code; a
+/// task that is lost with its machine has none, and says so.
 fn unordered_end(before: &State, old: &Task, new: &Task) -> Option<String> {
     let ended = !old.observed.state.is_final() && new.observed.state.is_final();
     let signalled = |error: &String| error.contains("non-zero exit (143)") || error.contains("non-zero exit (137)");
@@ -65,7 +65,7 @@ fn unordered_end(before: &State, old: &Task, new: &Task) -> Option<String> {
     (ended && stopped && !told && stays).then(|| "its worker stopped it, and nobody had ordered that".into())
 }
 
-/// Whether the leader stopped it while it was the one to keep.
+/// Whether the leader stopped a task that should have been kept.
 fn stopped_too_early(before: &State, after: &State, old: &Task, new: &Task, proposal: &Proposal) -> Option<String> {
     let now = proposal.at;
     let settled = |at: Timestamp| at + SETTLED <= now;
@@ -76,7 +76,7 @@ fn stopped_too_early(before: &State, after: &State, old: &Task, new: &Task, prop
     let service = before.service(old.service)?;
     let home = before.node(old.node()?)?;
     let others = || after.tasks_in(old.service, old.slot).filter(|other| other.id != old.id);
-    // What has a place, or had one a moment ago and ended: the leader may not have heard of that.
+    // A replacement that had a place and ended a moment ago counts, because the leader may not have heard of its end.
     let has_place = |other: &Task| other.node().is_some() && (other.is_wanted() || !settled(other.meta.updated_at));
     if home.spec.availability != Availability::Drain
         && home.reachability == Reachability::Reachable
@@ -102,7 +102,7 @@ fn stopped_too_early(before: &State, after: &State, old: &Task, new: &Task, prop
             let replaced = others().any(|other| other.is_running() || waits(other));
             (!replaced).then(|| "it was stopped on a node that drains before another one ran in its place".into())
         }
-        // Where it may not be it is no surplus: it goes in favour of a newer one elsewhere.
+        // A task on a node that its placement forbids is no surplus: it goes in favour of a newer task elsewhere.
         Availability::Active if !placement.allows(node) || placement.replicas_max_per_node > 0 => None,
         Availability::Active => {
             let newer = |other: &Task| {
@@ -170,7 +170,7 @@ mod tests {
         (events, proposal)
     }
 
-    /// Nodes 1 and 2, a service, and these tasks of its first slot, running.
+    /// A state with nodes 1 and 2, a service, and these tasks of its first slot, running.
     fn world(tasks: &[Task]) -> State {
         let mut state = State::default();
         let at = Timestamp::from_micros;

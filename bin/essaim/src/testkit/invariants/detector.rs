@@ -1,13 +1,16 @@
-//! What nodes believe of each other.
+//! Beliefs of the failure detectors: what nodes may conclude about each other.
 //!
-//! - One that lives and can be reached is never taken for `Down`. A node counts as in trouble while a fault takes it
-//!   away and for [`AFTERMATH`] more, and the verdicts of one that is itself in trouble do not count here.
-//! - Nobody is missed by fewer observers than a quorum: whoever first says so has counted them, each once. (Others
-//!   take that over, with the votes that have reached them by then. While nodes come and go it is not held against
-//!   anybody: observers are counted by their places on rings that not everybody sees alike.)
-//! - Whoever is cut off from more than half of all accuses nobody as an observer, and counts no quorum, unless it knew
-//!   of others that are gone: of what it took for the cluster it may have the larger part. (The slow probes go on, one every few seconds: when most of a cluster is gone at once, only they are left to find it out.)
-//! - What is believed of a node only goes forward: its starts, and within each how often it took something back.
+//! - A node that lives and can be reached is never taken for `Down`. A node counts as in trouble while a fault takes it
+//!   away and for [`AFTERMATH`] more; the verdicts of a node that is itself in trouble do not count here.
+//! - No node is taken for unreachable on the word of fewer observers than a quorum: the node that first says so has
+//!   counted
+//!   them, each once. Other nodes take its verdict over, with the votes that have reached them by then. While nodes come and
+//!   go this is not checked, because observers are counted by their places on rings, and nodes see different rings then.
+//! - A node that is cut off from more than half of all nodes accuses no other as an observer, and counts no quorum,
+//!   unless
+//!   it knew of other nodes that are gone: it may then reach the larger part of what it takes for the cluster. (The slow
+//!   probes go on, one every few seconds: when most of a cluster is gone at once, only they are left to find it out.)
+//! - What is believed of a node only goes forward: its starts, and its incarnations within each start.
 
 use super::troubles::{AFTERMATH, Troubles};
 use crate::testkit::fault::Number;
@@ -19,34 +22,34 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// So long after one has counted a quorum, others may believe it.
+/// Time after one node has counted a quorum during which other nodes may believe it.
 const BELIEVED_FOR: Duration = Duration::from_secs(20);
 
-/// So long after a node was in trouble, others may still stand on different rings: an accusation means an observer by
-/// its place there, so one may count for two (and is refuted).
+/// Time after a node was in trouble during which nodes may still have different rings. An accusation means an observer
+/// by its place there, so one accusation may count for two observers (and is refuted).
 const VIEWS_DIFFER: Duration = Duration::from_secs(12);
 
-/// In the first seconds of a cut, one slow probe at most can have failed: two accusations are an observer's.
+/// In this first time of a cut at most one slow probe can have failed, so two accusations come from an observer.
 const CUT_OFF_LATELY: Duration = Duration::from_secs(4);
 
-/// How long an actor that failed may take to be there again.
+/// Upper bound on the time until an actor that failed runs again.
 const RESTARTED_WITHIN: Duration = Duration::from_secs(5);
 
-/// What was seen of the rosters so far.
+/// The verdicts and rosters seen so far.
 #[derive(Debug, Default)]
 pub struct Rosters {
-    /// When somebody last counted a quorum against a node.
+    /// When any node last counted a quorum against each node.
     counted: BTreeMap<NodeId, Instant>,
     believed: BTreeMap<Number, Believed>,
-    /// Whom a node has accused since it was cut off.
+    /// The nodes that each node has accused since it was cut off.
     accused: BTreeMap<Number, (Instant, BTreeSet<Number>)>,
-    /// Whom a node takes for gone.
+    /// The nodes that each node takes for gone.
     gone: BTreeMap<Number, BTreeSet<Number>>,
-    /// When an actor of a node was made to fail.
+    /// When an actor of each node was last made to fail.
     failed: BTreeMap<Number, Instant>,
 }
 
-/// What a node believed of each other one, in one life of its roster.
+/// What one node believed of the other nodes, in one life of its roster.
 #[derive(Debug, Default)]
 struct Believed {
     life: Generation,
@@ -55,7 +58,7 @@ struct Believed {
 }
 
 impl Rosters {
-    /// A node has concluded something.
+    /// Checks a verdict that a node has reached, and returns what is wrong.
     pub fn on_verdict(
         &mut self,
         number: Number,
@@ -112,14 +115,14 @@ impl Rosters {
         wrong
     }
 
-    /// An actor of a node is made to fail. If it is the roster, another one follows, which knows nothing.
+    /// An actor of a node is made to fail. If it is the roster's actor, its successor begins without beliefs.
     pub fn on_actor_failed(&mut self, number: Number) {
         self.failed.insert(number, Instant::now());
     }
 
-    /// What a node believes now.
+    /// Checks what a node's roster shows now, and returns what is wrong.
     pub fn on_roster(&mut self, number: Number, generation: Generation, roster: &Roster) -> Vec<String> {
-        // What only others told of a member, its own first word replaces, whatever it is.
+        // Members that are known by hearsay are left out: a member's own first word replaces hearsay, whatever it is.
         let said = roster.members.values().filter(|it| it.proven);
         let members = said.map(|it| (it.member.node, it.member.generation, it.incarnation));
         self.on_members(number, generation, roster.version, members)
@@ -151,7 +154,7 @@ impl Rosters {
             }
             now.insert(node, is);
         }
-        // One that was forgotten begins anew.
+        // A member that was forgotten begins anew.
         believed.of = now;
         wrong
     }

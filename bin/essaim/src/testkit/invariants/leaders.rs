@@ -1,5 +1,5 @@
-//! Who leads: one in a term, one that decides at a time, and no manager that forgets its vote. Nobody has a part in the
-//! group of managers with a worker's certificate.
+//! Leaders: one leader in a term, one that decides at a time, and no manager that forgets its vote. A node with a
+//! worker's certificate has no part in the group of managers.
 
 use crate::testkit::fault::Number;
 use essaim_node::Handle;
@@ -9,57 +9,57 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How long a deposed leader may take itself for the leader, beside its successor: the lease it had, a beat of its
-/// watchdog, and the grain of the looks.
+/// Time for which a deposed leader may take itself for the leader beside its successor: its lease, one period of its
+/// watchdog, and one period of the checks.
 const OVERLAP_MAX: Duration = Duration::from_millis(1_000);
 
-/// How long a leader's tree may stand after its lease: its actors are stopped in order, with deadlines.
+/// Time for which a leader's tree may stand after its lease: its actors are stopped in order, with deadlines.
 const TREE_MAX: Duration = Duration::from_secs(6);
 
-/// What was seen of the managers so far.
+/// Leaders, trees and votes seen so far.
 #[derive(Debug, Default)]
 pub struct Leaders {
     of: BTreeMap<Term, Number>,
-    /// Since when more than one decides.
+    /// Since when more than one manager decides.
     two_since: Option<Instant>,
-    /// Since when a manager's tree stands though it does not lead.
+    /// Since when the leader's tree of each manager stands although the manager does not lead.
     trees: BTreeMap<Number, Instant>,
-    /// In which term each manager has voted last, by its number in the group.
+    /// The term of each manager's last vote, by the manager's number in the group.
     voted: BTreeMap<u64, Term>,
 }
 
-/// One manager at one moment.
+/// Leadership and vote of one manager at one moment.
 #[derive(Debug, Clone)]
 pub struct Sight {
     number: Number,
-    /// Its number in the group.
+    /// The manager's number in the group.
     raft_id: u64,
     leadership: Leadership,
-    /// The term of its vote.
+    /// The term of the manager's vote.
     voted: Term,
-    /// Whether the leader's tree stands.
+    /// Whether the leader's tree stands although the manager does not lead.
     tree: bool,
 }
 
 impl Sight {
-    /// Looks at a manager.
+    /// Reads leadership, vote and tree of a manager.
     pub fn of(number: Number, handle: &Handle, store: &Store) -> Self {
         let leadership = *store.leadership().borrow();
-        // To look at the tree of one that leads would tell nothing.
+        // Only a manager that does not lead is searched for a leader's tree: a leader has one.
         let tree = leadership.active().is_none()
             && handle.journal().tree().iter().any(|entry| entry.path.to_string().ends_with("/manager/leader"));
         Self { number, raft_id: store.raft_id(), leadership, voted: store.voted(), tree }
     }
 }
 
-/// What is wrong with a node that shows a certificate of this role and has, or has not, its store open.
+/// Returns what is wrong with a node that presents a certificate of this role and has, or has not, its store open.
 pub fn part_without_certificate(number: Number, certificate: Role, has_part: bool) -> Option<String> {
     let wrong = has_part && certificate == Role::Worker;
     wrong.then(|| format!("n{number} has a part in the group of managers, and a worker's certificate"))
 }
 
 impl Leaders {
-    /// All managers that run, at one moment.
+    /// Checks all running managers at one moment, and returns what is wrong.
     pub fn look(&mut self, managers: &[Sight]) -> Vec<String> {
         let now = Instant::now();
         let mut wrong = Vec::new();

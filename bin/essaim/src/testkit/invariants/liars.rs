@@ -1,9 +1,9 @@
-//! What nodes that lie may bring about: nothing but their own loss.
+//! Lying nodes: what they may bring about is nothing but their own loss.
 //!
-//! While nothing is wrong but that some nodes lie, fewer than a quorum of observers, the leader takes no honest node for
-//! unreachable or down, and what is committed of it is what it is: the start of its daemon, its address, its role. A node
-//! counts as honest when nothing was wrong with it for [`AFTERMATH`]. That no start of a node is committed that has yet to
-//! come holds always, whatever is wrong.
+//! The check holds while the only faults are lying nodes, fewer than a quorum of observers. Then the leader takes no
+//! honest node for unreachable or down, and the committed facts about an honest node are true: the start of its daemon,
+//! its address, its role. A node counts as honest when nothing was wrong with it for [`AFTERMATH`]. Whatever the
+//! faults, no start of a daemon is committed that has yet to come.
 
 use super::troubles::{AFTERMATH, Troubles};
 use crate::testkit::fault::Number;
@@ -12,7 +12,7 @@ use essaim_model::State;
 use essaim_wire::{Generation, NodeId, Reachability};
 use std::collections::BTreeMap;
 
-/// Looks at what the leader has committed of every node.
+/// Checks what the leader has committed of every node, and returns what is wrong.
 pub fn look(world: &World, state: &State, numbers: &BTreeMap<NodeId, Number>, troubles: &Troubles) -> Vec<String> {
     let mut wrong = Vec::new();
     let lied_to = world.is_only_lied_to();

@@ -1,8 +1,9 @@
-//! What runs on the machines, whatever anybody says of it.
+//! Machines: what really runs on them, whatever the cluster's state says.
 //!
-//! - At most one task of a slot runs, but while a node of one of them is, or was lately, in trouble (it may run on
-//!   there, unseen); while one gives its tasks away, since drain moves before it stops; and in an update that starts
-//!   the new task first.
+//! - At most one task of a slot runs, with three exceptions: while a node of one of the tasks is, or was lately, in
+//!   trouble
+//!   (the task may run on there, unseen); while such a node is drained, since drain moves before it stops; and in an update
+//!   that starts the new task first.
 //! - A task is started once, on one machine.
 
 use super::troubles::Troubles;
@@ -13,23 +14,25 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How long a second task of a slot may live after the trouble or the drain that brought it: the return of its node,
-/// an order, and a stop that takes its whole grace.
+/// Time for which a second task of a slot may live after the trouble or the drain that brought it: the return of its
+/// node, an order, and a stop that takes its whole grace.
 const SURPLUS_MAX: Duration = Duration::from_secs(30);
 
-/// What was seen of the machines so far.
+/// Starts of tasks, drains and updates seen so far.
 #[derive(Debug, Default)]
 pub struct Machines {
-    /// Where and when each task was started.
+    /// Machine and time of each task's start.
     started: BTreeMap<TaskId, (Number, Timestamp)>,
-    /// When a node was last seen not taking tasks, or not to be where a task of it may be: what replaces that runs first.
+    /// When each node was last seen to take no tasks, or to run a task that its placement forbids: the replacement runs
+    /// first.
     drained: BTreeMap<NodeId, Instant>,
-    /// When a service was last seen to have updates that start first.
+    /// When each service was last seen to have updates that start the new task first.
     start_first: BTreeMap<ServiceId, Instant>,
 }
 
 impl Machines {
-    /// All machines at one moment, each with the tasks that run on it and since when; and what the managers know.
+    /// Checks all machines at one moment, each with the tasks that run on it and since when, against the managers'
+    /// state.
     pub fn look(
         &mut self,
         machines: impl Iterator<Item = (Number, Vec<(TaskId, Timestamp)>)>,
@@ -94,7 +97,7 @@ mod tests {
     use essaim_model::{Assigned, Change, Meta, Observed, Position, Proposal, Task};
     use essaim_wire::{Generation, Index, RequestId, Term};
 
-    /// A service, and two tasks of its first slot on node 1.
+    /// A state with a service, and two tasks of its first slot on node 1.
     fn state() -> State {
         let mut state = State::default();
         let task = |number| Task {

@@ -1,21 +1,21 @@
-//! No order is followed by an older one: what a worker obeys only goes forward, over restarts of its daemon too.
+//! Orders of workers: an order is never followed by an older one, over restarts of the daemon too.
 //!
 //! A deposed leader, or a manager that lags behind, tells its workers what was true a while ago. A worker that obeyed
-//! would stop tasks that others count on.
+//! it would stop tasks that others count on.
 
 use crate::testkit::fault::Number;
 use essaim_protocol::AssignmentVersion;
 use essaim_wire::NodeId;
 use std::collections::BTreeMap;
 
-/// Which orders each node has obeyed last.
+/// The orders that each node has obeyed last.
 #[derive(Debug, Default)]
 pub struct Orders {
     obeyed: BTreeMap<NodeId, AssignmentVersion>,
 }
 
 impl Orders {
-    /// These orders are in force on a node; none, if it has forgotten them all.
+    /// Checks the orders in force on a node; `None` when the node has forgotten all orders.
     pub fn on_orders(&mut self, number: Number, node: NodeId, orders: Option<AssignmentVersion>) -> Option<String> {
         let before = self.obeyed.get(&node).copied();
         if let Some(orders) = orders {

@@ -1,14 +1,15 @@
-//! Who is in trouble, by the faults of the run: what a detector may say of a node depends on it.
+//! Nodes in trouble, by the faults of the run: what a detector may say of a node depends on it.
 
 use crate::testkit::fault::Number;
 use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How long a fault is felt after its end: the idle timeout of a session and the grace of a verdict, with a margin.
+/// Time for which a fault is felt after its end: the idle timeout of a session and the grace of a verdict, with a
+/// margin.
 pub const AFTERMATH: Duration = Duration::from_secs(8);
 
-/// Who is in trouble, or when it was last.
+/// The nodes that are in trouble, and when others last were.
 #[derive(Debug, Default)]
 pub struct Troubles {
     nodes: BTreeMap<Number, Trouble>,
@@ -22,7 +23,7 @@ enum Trouble {
 }
 
 impl Troubles {
-    /// Whether faults take a node away now.
+    /// Sets whether faults take a node away now.
     pub fn set(&mut self, number: Number, is: bool) {
         match (is, self.nodes.get(&number)) {
             (true, _) => drop(self.nodes.insert(number, Trouble::Now)),
@@ -31,7 +32,7 @@ impl Troubles {
         }
     }
 
-    /// Whether a node that runs is cut off from more than half of all.
+    /// Sets whether a running node is cut off from more than half of all nodes.
     pub fn set_cut_off(&mut self, number: Number, is: bool) {
         if is {
             self.cut_off.entry(number).or_insert_with(Instant::now);
@@ -40,12 +41,12 @@ impl Troubles {
         }
     }
 
-    /// Since when a node that runs is cut off from more than half of all.
+    /// Since when a running node is cut off from more than half of all nodes.
     pub fn cut_off_since(&self, number: Number) -> Option<Instant> {
         self.cut_off.get(&number).copied()
     }
 
-    /// Whether a node has been without trouble for so long.
+    /// Whether a node has been without trouble for this long.
     pub fn is_calm(&self, number: Number, time: Duration) -> bool {
         match self.nodes.get(&number) {
             Some(Trouble::Now) => false,
