@@ -1,9 +1,10 @@
-//! A cluster in which programs of different age run side by side, and an operator who upgrades it node by node.
+//! Mixed versions: a cluster in which programs of different age run side by side, and an operator who upgrades it node
+//! by node.
 //!
 //! Every other node begins with [`Build::BEFORE`]: the same code with its newest level and wire version turned off, so
 //! that it reads and says no more than the program of the release before would. In the course of the run each of them
-//! is restarted with the newest. Meanwhile an [`Impatient`] operator asks again and again for what needs the newest
-//! level. That is refused in words until every manager understands it, and accepted from then on.
+//! is restarted with the newest program. Meanwhile an [`Impatient`] operator asks again and again for what needs the
+//! newest level. That is refused in words until every manager understands it, and accepted from then on.
 
 use crate::testkit::fault::{Fault, Number, Strike};
 use crate::testkit::invariants::{SharedLedger, lock};
@@ -19,13 +20,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::time::{sleep, timeout};
 
-/// Between two requests of the impatient operator.
+/// Pause between two requests of the impatient operator.
 const PAUSE: std::ops::Range<Duration> = Duration::from_millis(300)..Duration::from_millis(1_500);
 
-/// A request that is answered later than this is given up; the other clients hold answers to their time.
+/// Wait after which a request is given up; late answers are the business of the other clients.
 const ANSWER_MAX: Duration = Duration::from_secs(15);
 
-/// What a refusal for want of a level says: who is in the way, or that the level is about to be raised.
+/// Texts of which a refusal for want of a level contains one: it names the older manager, or says that the level is
+/// about to be raised.
 const WORDS: [&str; 2] = ["runs an older essaim", "will be raised in a moment"];
 
 /// The program that a node begins with: the older one on nodes 1, 3, 5, …, so that the founder and a majority of three
@@ -34,14 +36,14 @@ pub const fn build_at_first(number: Number) -> Build {
     if number % 2 == 1 { Build::BEFORE } else { Build::NEWEST }
 }
 
-/// The upgrades of all nodes that begin with the older program, one after the other, in an order that the seed draws.
+/// Draws the upgrades of all nodes that begin with the older program, one after the other, in an order of the seed.
 pub fn draw_upgrades(seed: u64, nodes: Number, over: Duration) -> Vec<Strike> {
     let mut rng = StdRng::seed_from_u64(seed ^ 0x7570_6772);
     let mut old: Vec<Number> = (1..=nodes).filter(|number| build_at_first(*number) != Build::NEWEST).collect();
     for place in (1..old.len()).rev() {
         old.swap(place, rng.random_range(0..=place));
     }
-    // The last third of the time belongs to the cluster that was upgraded.
+    // The upgrades end after two thirds of the time; the last third tests the upgraded cluster.
     let each = over.mul_f64(0.66) / u32::try_from(old.len().max(1)).unwrap_or(u32::MAX);
     let upgrade = |(count, number): (usize, Number)| {
         let at = each * u32::try_from(count).unwrap_or(u32::MAX) + each.mul_f64(rng.random_range(0.2..1.0));
@@ -50,7 +52,7 @@ pub fn draw_upgrades(seed: u64, nodes: Number, over: Duration) -> Vec<Strike> {
     old.into_iter().enumerate().map(upgrade).collect()
 }
 
-/// What must be true when every node was upgraded and everything is at rest.
+/// Checks that the cluster is at the newest level, when every node was upgraded and everything is at rest.
 pub fn upgraded(state: &State) -> Result<(), String> {
     if let Some(old) = state.nodes().find(|node| node.level != Level::NEWEST) {
         return Err(format!("{} is recorded at level {}, and was upgraded", old.name(), old.level));
@@ -61,7 +63,7 @@ pub fn upgraded(state: &State) -> Result<(), String> {
     }
 }
 
-/// An operator who asks for what needs the newest level, whether or not it was reached.
+/// An operator who asks for what needs the newest level, whether or not the cluster has reached it.
 pub struct Impatient {
     running: Running,
     ledger: SharedLedger,
@@ -71,12 +73,12 @@ pub struct Impatient {
 }
 
 impl Impatient {
-    /// An operator of these nodes.
+    /// An impatient operator of these nodes.
     pub fn new(seed: u64, running: Running, ledger: SharedLedger, trace: Trace) -> Self {
         Self { running, ledger, trace, rng: StdRng::seed_from_u64(seed ^ 0x696d_7061), asked: 0 }
     }
 
-    /// Asks until told to stop. Returns how often it was refused for want of the level, and how often it was not.
+    /// Sends requests until `stop` is set. Returns how many were refused for want of the level, and how many were done.
     pub async fn work(mut self, stop: Arc<AtomicBool>) -> (u64, u64) {
         let (mut refused, mut done) = (0, 0);
         while !stop.load(Ordering::Relaxed) {
@@ -90,7 +92,8 @@ impl Impatient {
         (refused, done)
     }
 
-    /// One request; whether it was done or refused for want of the level, if either is known.
+    /// Sends one request. `Some(true)` when it was done, `Some(false)` when it was refused for want of the level,
+    /// `None` when the outcome is unknown.
     async fn ask(&mut self) -> Option<bool> {
         let (number, store) = self.somebody()?;
         self.asked += 1;

@@ -1,5 +1,5 @@
-//! A node that lies: an honest daemon, beside which everything is said, over its own sessions and its own link, that a
-//! datagram, a table, a ballot, a hello or a report can carry about others.
+//! A lying node: an honest daemon that also sends, over its own sessions and its own link, every falsehood about other
+//! nodes that a datagram, a table, a ballot, a hello or a report can carry.
 
 use crate::testkit::fault::Number;
 use crate::testkit::invariants;
@@ -12,14 +12,14 @@ use essaim_transport::Lane;
 use essaim_wire::{Accusation, Generation, NodeId, Timestamp};
 use std::sync::Arc;
 
-/// Each victim stands so often in the ballot of a liar.
+/// Number of times that each accusation stands in a liar's ballot.
 const EACH: usize = 5;
 
-/// So many datagrams go to each victim in a turn: below what a receiver takes of one peer.
+/// Datagrams to each victim in a turn: fewer than a receiver's bound for one peer.
 const DATAGRAMS: usize = 12;
 
 impl World {
-    /// The liars say what they have to say, once more. Which datagrams and which table, the number of the turn decides.
+    /// Lets every liar lie once more. The number of the turn decides which datagrams and which table it sends.
     pub(crate) fn lie(&mut self, liars: &[Number]) {
         self.turn += 1;
         let honest: Vec<Number> = (1..=self.nodes).filter(|number| !liars.contains(number)).collect();
@@ -33,7 +33,7 @@ impl World {
         }
     }
 
-    /// A node lies no longer: its manager hears again whom it misses.
+    /// Ends a node's lies: its manager is sent the node's true ballot again.
     pub(crate) fn tell_the_truth(&self, number: Number) {
         let handle = self.running(number);
         if let Some(part) = handle.and_then(|handle| handle.standing().membership().cloned()) {
@@ -66,7 +66,7 @@ fn lie(handle: &Handle, victims: &[NodeId], turn: usize, tasks: &[TaskId]) {
     }
 }
 
-/// Votes against everybody, in incarnations that nobody will ever take back, each as often as fits.
+/// A ballot against all these members, also in incarnations that can never be refuted, with each accusation repeated.
 fn ballot(views: &[MemberView]) -> Arc<[Accusation]> {
     let against = |view: &MemberView| {
         let Member { node, generation, .. } = view.member;
@@ -77,7 +77,7 @@ fn ballot(views: &[MemberView]) -> Arc<[Accusation]> {
     each.iter().cycle().take(each.len() * EACH).copied().collect()
 }
 
-/// Compares tables with a victim, and shows it a false one.
+/// Starts a push-pull with a victim, and sends it a false table.
 async fn compare(endpoint: essaim_presence::endpoint::Endpoint, victim: Member, table: Vec<u8>) -> Option<()> {
     let mut stream = endpoint.lane(victim.node, Lane::Members).await.ok()?;
     stream.send.send_value(&0_u64).await.ok()?;
@@ -86,7 +86,7 @@ async fn compare(endpoint: essaim_presence::endpoint::Endpoint, victim: Member, 
     stream.send.finish().await.ok()
 }
 
-/// Reports that others' tasks have failed, and now and then a hello of a start that never was.
+/// Reports tasks of other nodes as failed, and now and then sends a hello of a start that never was.
 fn lie_on_the_link(part: &Membership, tasks: &[TaskId], turn: usize) {
     let failed = |id: &TaskId| {
         let nothing = Observed::nothing(Timestamp::default());

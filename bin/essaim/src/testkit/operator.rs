@@ -1,9 +1,10 @@
-//! An operator who does what a story says: one thing after the other, of whichever manager answers, until it is done.
+//! The operator of a story does what the story says: one thing after the other, through any manager that answers, until
+//! it is done.
 //!
-//! Without a quorum there is nobody to ask, so each thing is tried again for as long as it takes; a run is not at rest
-//! before its operator is. What the [client](crate::testkit::client) of a run does is another's business: it draws
-//! what it asks, takes no for an answer, and remembers what was promised. The two do not know of each other, so a
-//! story that gives the operator work lets the client rest.
+//! Without a quorum no manager answers, so each thing is tried again for as long as it takes; a run is not at rest
+//! before its operator is. The [client](crate::testkit::client) of a run works differently: it draws its requests,
+//! accepts refusals, and remembers the answers. The two do not know of each other, so a story that gives the operator
+//! work lets the client rest.
 
 use crate::testkit::fault::Number;
 use crate::testkit::invariants::{SharedLedger, lock};
@@ -22,32 +23,32 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 
-/// How long the operator waits before asking again.
+/// Wait before a failed act is tried again.
 const AGAIN: Duration = Duration::from_millis(250);
 
-/// How many ready managers must be left when one leaves, so that the group can agree and one of them may fail.
+/// Ready managers that must remain when one leaves, so that the group can agree and one of them may fail.
 const OTHER_MANAGERS_MIN: usize = 2;
 
-/// How many things may wait to be done: a story has a dozen.
+/// Acts that may wait: a story has a dozen.
 const ACTS_MAX: usize = 1_000;
 
-/// Which node a machine is at the moment; none while it is in no cluster.
+/// The present node id of each machine; a machine that is in no cluster has none.
 pub(crate) type Ids = Arc<Mutex<BTreeMap<Number, NodeId>>>;
 
-/// Something to be done.
+/// One act of the operator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Act {
-    /// Set whether a node takes tasks.
+    /// Set a node's availability.
     Available(Number, Availability),
-    /// Set what a node is.
+    /// Set a node's role.
     Role(Number, Role),
-    /// Have a node leave, as what it is.
+    /// Have a node leave the cluster in its present role.
     Leave(Number),
-    /// Have it join again, as what it was.
+    /// Have a node that left join again, in its former role.
     Join(Number),
 }
 
-/// Hands things to do to the operator. Clones hand them to the same.
+/// Handle that queues acts for the operator. Clones share one queue.
 #[derive(Clone)]
 pub(crate) struct Operator {
     acts: mpsc::Sender<Act>,
@@ -57,14 +58,14 @@ pub(crate) struct Operator {
 struct Desk {
     running: Running,
     ids: Ids,
-    /// What the nodes were that left.
+    /// The roles of the nodes that left.
     left: Mutex<BTreeMap<Number, Role>>,
     ledger: SharedLedger,
     trace: Trace,
 }
 
 impl Operator {
-    /// Begins to work. Must be called inside the runtime.
+    /// Starts the operator. Must be called inside the runtime.
     pub(crate) fn start(running: Running, ids: Ids, ledger: SharedLedger, trace: Trace) -> Self {
         let (acts, queue) = mpsc::channel(ACTS_MAX);
         let open = Arc::new(AtomicUsize::new(0));
@@ -73,13 +74,13 @@ impl Operator {
         Self { acts, open }
     }
 
-    /// To be done after everything before it.
+    /// Queues an act after all earlier ones.
     pub(crate) fn ask(&self, act: Act) {
         self.open.fetch_add(1, Ordering::Relaxed);
         self.acts.try_send(act).expect("a story asks for fewer things than that");
     }
 
-    /// Whether everything is done.
+    /// Whether every queued act is done.
     pub(crate) fn rests(&self) -> bool {
         self.open.load(Ordering::Relaxed) == 0
     }
@@ -101,7 +102,7 @@ impl Desk {
         }
     }
 
-    /// Goes as far as it can; may be called again, and finds what was done.
+    /// Takes an act as far as possible; may be called again, and continues from what was done.
     async fn attempt(&self, act: Act) -> Result<(), String> {
         match act {
             Act::Available(number, availability) => {
@@ -124,8 +125,9 @@ impl Desk {
         Ok(())
     }
 
-    /// A manager leaves as it is, unless fewer than two others would be left. Its record stays, and says that it left; a
-    /// node that no manager heard of in time is removed by hand, as one does.
+    /// Has a node leave. A manager leaves in its role, unless fewer than two other managers would remain. Its record
+    /// stays and says that it left; the record of a node whose departure no manager heard of in time is removed by a
+    /// request.
     async fn leave(&self, number: Number) -> Result<(), String> {
         let Some(id) = self.id(number) else { return Ok(()) };
         let handle = self.running(number).ok_or_else(|| format!("{} does not run", name(number)))?;
@@ -173,7 +175,7 @@ impl Desk {
         Ok(())
     }
 
-    /// The first manager that answers, and what it says.
+    /// The first manager that answers, and the state that it read.
     async fn manager(&self) -> Result<(Control, Arc<State>), String> {
         let mut why = "no manager runs".to_owned();
         for (_, handle) in self.handles() {
@@ -204,12 +206,12 @@ impl Desk {
     }
 }
 
-/// What a worker joins with.
+/// The join token of workers.
 pub(crate) fn token(state: &State) -> Option<String> {
     token_of(state, Role::Worker)
 }
 
-/// What a node joins with that shall have this role.
+/// The join token of nodes with this role.
 fn token_of(state: &State, role: Role) -> Option<String> {
     let cluster = state.cluster()?;
     let roots = Certificate::from_pem(&cluster.authority.certificate).ok()?;

@@ -1,8 +1,9 @@
-//! A manager whose state nobody but the test changes: the real store with the real `apply`, and no leader's tree above it.
+//! A still manager: its state changes only by the test. It has the real store with the real `apply`, and no leader's
+//! tree.
 //!
 //! Tests of what shows a cluster (the routes, above all) bring it into any state by proposing the changes that lead
-//! there, under ids of their own choice. The node is a real one, with a part in a real cluster; only its requests to the
-//! cluster go to this store instead, and it may be told to pass for another node or for a worker.
+//! there, under ids of their own choice. The node is a real one, with a part in a real cluster; only its requests to
+//! the cluster go to this store instead, and the test may have it shown as another node or as a worker.
 
 use essaim_manager::Control;
 use essaim_model::{Change, Cluster, ClusterSpec, Founding, Node, Refusal, State};
@@ -15,7 +16,7 @@ use futures::future::BoxFuture;
 use std::sync::Arc;
 use tokio::sync::watch;
 
-/// A manager at rest.
+/// A manager whose state only the test changes.
 pub struct Still {
     handle: Handle,
     store: Store,
@@ -23,7 +24,7 @@ pub struct Still {
 }
 
 impl Still {
-    /// `node`, a manager of a cluster, as the manager of another cluster that `first` founded with these settings.
+    /// Makes `node`, a manager of a cluster, the manager of another cluster that `first` founded with these settings.
     pub async fn of(node: &Handle, first: Node, spec: ClusterSpec) -> Result<Self, String> {
         let part = node.standing().membership().cloned().ok_or("the node has no part in a cluster")?;
         let real = node.control().map_err(|why| why.to_string())?.last_known();
@@ -42,7 +43,7 @@ impl Still {
         let lineage = Lineage { ordinal: 1, nonce: 1 };
         let store = Store::open(config, Start::Found { lineage }).await.map_err(|why| why.to_string())?;
         let mut leadership = store.leadership();
-        // The guard must not outlive the statement: the store writes through it.
+        // The watch's guard must not outlive the statement: the store writes through the watch.
         let leads = leadership.wait_for(|it| it.active().is_some()).await.is_ok();
         leads.then_some(()).ok_or("the only manager does not lead")?;
         let cluster = Cluster { lineage, spec, ..(**real).clone() };
@@ -56,19 +57,19 @@ impl Still {
         Ok(Self { handle: node.that_stands(shown), store, standing })
     }
 
-    /// The node as it is seen.
+    /// The handle that shows the node as the test set it.
     pub const fn handle(&self) -> &Handle {
         &self.handle
     }
 
-    /// The node passes for this one, in this role, from now on. A worker takes no requests to the cluster.
+    /// Shows the node as this node in this role from now on. A worker takes no requests to the cluster.
     pub fn pass_for(&self, node: NodeId, role: Role) {
         let Some(part) = self.handle.standing().membership().cloned() else { return };
         let control = part.control.clone().filter(|_| role == Role::Manager);
         self.stand(Standing::Active(Arc::new(Membership { node, role, control, ..(*part).clone() })));
     }
 
-    /// The node says this of its part in a cluster from now on.
+    /// Shows the node with this standing from now on.
     pub fn stand(&self, standing: Standing) {
         self.standing.send_replace(standing);
     }
@@ -78,20 +79,20 @@ impl Still {
         self.store.change(changes, None).await
     }
 
-    /// What there is now.
+    /// The present state.
     pub fn state(&self) -> Arc<State> {
         self.store.state()
     }
 }
 
-/// A node that has really left its cluster is seen to.
+/// Shows the node as inactive once it has really left its cluster.
 async fn follow(mut real: watch::Receiver<Standing>, shown: watch::Sender<Standing>) {
     if real.wait_for(|standing| standing.membership().is_none()).await.is_ok() {
         shown.send_replace(Standing::Inactive);
     }
 }
 
-/// The group has no other manager.
+/// Opens no lanes: the group has no other manager.
 struct Nobody;
 
 impl Peers for Nobody {

@@ -1,21 +1,22 @@
-//! What must hold at every moment, whatever goes wrong.
+//! Invariants: what must hold at every moment, whatever goes wrong.
 //!
-//! Every node is watched from the moment it runs, and every tenth of a second all of them are looked at ([`look`]).
-//! Everything goes into one ledger, which compares it with everything that was seen before, anywhere. Each file has
-//! one concern, and a bad history for each of its complaints:
+//! Every node is watched from the moment it runs, and every tenth of a second all of them are looked at ([`look`]). All
+//! observations go into one ledger, which compares each with all earlier ones, of any node. Each file has one concern,
+//! and a bad history for each of its complaints:
 //!
 //! - [`agreement`]: the managers' logs are the same, a request has its effect once, one leader's orders per term; the
 //!   log replayed, and the events of that replayed, give the managers' states, by hash;
 //! - [`course`]: what tasks go through: forward, on one node, ended by order, moved before they are stopped;
 //! - [`leaders`]: one leader a term, and one that decides at a time; no manager forgets its vote;
-//! - [`detector`]: nobody who lives and can be reached is `Down`, nobody is missed by too few, who is cut off accuses
-//!   nobody, and nothing old is believed of a node;
-//! - [`liars`]: a node that lies harms nobody but itself;
-//! - [`machines`]: one task of a slot runs, but where the design allows two, and none is started twice;
+//! - [`detector`]: no node that lives and can be reached is `Down`, none is missed by too few observers, a node that is
+//!   cut
+//!   off accuses no other, and nothing old is believed of a node;
+//! - [`liars`]: a node that lies harms only itself;
+//! - [`machines`]: one task of a slot runs, except where the design allows two, and none is started twice;
 //! - [`orders`]: no order is followed by an older one.
 //!
-//! What clients were answered is judged by [`history`](crate::testkit::history), and what must be true when everything
-//! is whole again by [`convergence`](crate::testkit::convergence).
+//! [`history`](crate::testkit::history) judges the answers to clients, and [`convergence`](crate::testkit::convergence)
+//! what must be true after the last fault.
 
 pub mod agreement;
 pub mod course;
@@ -49,13 +50,13 @@ use troubles::Troubles;
 
 pub use troubles::AFTERMATH;
 
-/// A ledger that many write into.
+/// A ledger that all watchers of a run write into.
 pub type SharedLedger = Arc<Mutex<Ledger>>;
 
-/// Everything seen so far that later sights are compared with.
+/// All observations of a run that later ones are compared with.
 #[derive(Default)]
 pub struct Ledger {
-    /// What was violated, in words.
+    /// Violations so far, in words.
     pub violations: Vec<String>,
     numbers: BTreeMap<NodeId, Number>,
     troubles: Troubles,
@@ -66,48 +67,48 @@ pub struct Ledger {
     orders: Orders,
 }
 
-/// The ledger, for a moment.
+/// Locks the ledger.
 pub fn lock(ledger: &SharedLedger) -> MutexGuard<'_, Ledger> {
     ledger.lock()
 }
 
 impl Ledger {
-    /// A node has this id.
+    /// Notes that the node with this number has this id.
     pub fn meet(&mut self, id: NodeId, number: Number) {
         self.numbers.insert(id, number);
     }
 
-    /// A node left the cluster: nothing is held against anybody who takes its id for gone.
+    /// Notes that a node left the cluster: from then on its id may be taken for gone.
     pub fn part(&mut self, id: NodeId) {
         self.numbers.remove(&id);
     }
 
-    /// Something that must hold did not.
+    /// Adds a violation.
     pub fn violated(&mut self, what: impl Into<String>) {
         self.violations.push(what.into());
     }
 
-    /// Whether faults take a node away now.
+    /// Sets whether faults take a node away now.
     pub fn set_trouble(&mut self, number: Number, is: bool) {
         self.troubles.set(number, is);
     }
 
-    /// Whether faults let a node reach only less than half of all, or nobody, though it runs.
+    /// Sets whether faults let a running node reach less than half of all nodes.
     pub fn set_cut_off(&mut self, number: Number, is: bool) {
         self.troubles.set_cut_off(number, is);
     }
 
-    /// An actor of a node is made to fail: the roster may be another one from now on.
+    /// Notes that an actor of a node is made to fail: the node's roster may be a new one from now on.
     pub fn actor_fails(&mut self, number: Number) {
         self.rosters.on_actor_failed(number);
     }
 
-    /// Whether a node has been without trouble for so long.
+    /// Whether a node has been without trouble for this long.
     pub fn is_calm(&self, number: Number, time: std::time::Duration) -> bool {
         self.troubles.is_calm(number, time)
     }
 
-    /// What the log that was seen so far gives.
+    /// The state that the log seen so far gives.
     pub const fn newest(&self) -> &State {
         self.agreement.state()
     }
@@ -122,7 +123,7 @@ impl Ledger {
     }
 }
 
-/// Looks at every node that runs, and at every machine.
+/// Checks every running node, and every machine.
 pub fn look(world: &World, ledger: &SharedLedger) {
     let mut ledger = lock(ledger);
     let ledger = &mut *ledger;
@@ -152,14 +153,15 @@ fn look_at_log(ledger: &mut Ledger, number: Number, generation: Generation, stor
     if state.applied().index > after {
         match store.agreed(after) {
             Ok(agreed) => ledger.violations.extend(ledger.agreement.on_log(number, &agreed)),
-            // A store whose disk fails, or that was closed a moment ago.
+            // The log of a store whose disk fails, or that was closed a moment ago, is read again from its beginning
+            // later.
             Err(_) => ledger.agreement.forget(number),
         }
     }
     ledger.violations.extend(ledger.agreement.on_state(number, &state));
 }
 
-/// Watches a daemon for as long as it runs.
+/// Watches the verdicts and orders of a daemon while it runs.
 pub async fn watch(number: Number, handle: Handle, ledger: SharedLedger) {
     let mut watchers = JoinSet::new();
     let mut part_seen = None;
@@ -190,7 +192,7 @@ async fn watch_orders(
     mut orders: watch::Receiver<Option<AssignmentVersion>>,
     ledger: SharedLedger,
 ) {
-    // The first value is from before the worker has looked at its disk.
+    // The first value is skipped: it is from before the worker has read its disk.
     while orders.changed().await.is_ok() {
         let now = *orders.borrow_and_update();
         lock(&ledger).on_orders(number, node, now);
