@@ -1,4 +1,4 @@
-//! One daemon under test.
+//! One daemon under test: its process, its host and its socket.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -13,15 +13,15 @@ use super::http::{Answer, ask_unix};
 use super::processes::{Process, kill_tasks_below, shims_below, tasks_below};
 use super::{essaim, essaim_command, eventually};
 
-/// A daemon on a host, running or killed. Dropped, it leaves nothing behind.
+/// A daemon on a host, running or killed. Dropping it ends its processes.
 pub struct Daemon {
-    /// Its host name.
+    /// Host name of the daemon.
     pub name: String,
-    /// Where it runs.
+    /// Host that the daemon runs on.
     pub host: Host,
-    /// Its socket.
+    /// Unix socket of the daemon's API.
     pub socket: PathBuf,
-    /// The socket of its service manager, if it has one.
+    /// Socket of the daemon's service manager, if it has one.
     pub notify: Option<PathBuf>,
     data: PathBuf,
     log: PathBuf,
@@ -29,14 +29,14 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// Starts one below this folder and waits until it answers.
+    /// Starts a daemon below this folder, and waits until it answers.
     pub fn start(name: &str, host: Host, folder: &Path) -> Self {
         let mut daemon = Self::prepared(name, host, folder);
         daemon.restart();
         daemon
     }
 
-    /// One that does not run yet.
+    /// A daemon that does not run yet.
     pub fn prepared(name: &str, host: Host, folder: &Path) -> Self {
         Self {
             name: name.to_owned(),
@@ -49,7 +49,7 @@ impl Daemon {
         }
     }
 
-    /// Starts its process; see [`Self::wait_ready`].
+    /// Starts the daemon's process without waiting; see [`Self::wait_ready`].
     pub fn spawn(&mut self) {
         assert!(self.child.is_none(), "{} runs already", self.name);
         let log = File::options().create(true).append(true).open(&self.log).expect("the log can be written");
@@ -77,7 +77,7 @@ impl Daemon {
         self.child = Some(child);
     }
 
-    /// Waits until it answers.
+    /// Waits until the daemon answers.
     pub fn wait_ready(&mut self) {
         eventually(&format!("{} answers", self.name), || {
             if let Some(Ok(Some(status))) = self.child.as_mut().map(Child::try_wait) {
@@ -88,38 +88,38 @@ impl Daemon {
         });
     }
 
-    /// Starts it, again or for the first time, and waits until it answers.
+    /// Starts the daemon, again or for the first time, and waits until it answers.
     pub fn restart(&mut self) {
         self.spawn();
         self.wait_ready();
     }
 
-    /// Asks it.
+    /// Sends a request to the daemon, which must be there.
     pub fn ask(&self, method: &str, path: &str, body: Option<&Value>) -> Answer {
         self.try_ask(method, path, body)
             .unwrap_or_else(|error| panic!("{} {method} {path}: {error}\n{}", self.name, self.log()))
     }
 
-    /// Asks it, though it may not be there.
+    /// Sends a request to the daemon, which may not be there.
     pub fn try_ask(&self, method: &str, path: &str, body: Option<&Value>) -> std::io::Result<Answer> {
         ask_unix(&self.socket, method, path, body)
     }
 
-    /// Asks for something that must be there.
+    /// Reads something that must be there.
     pub fn get(&self, path: &str) -> Value {
         let answer = self.ask("GET", path, None);
         assert_eq!(answer.status, 200, "{} GET {path}: {}", self.name, answer.text);
         answer.json()
     }
 
-    /// Does something that must be accepted.
+    /// Sends a request that must be accepted.
     pub fn post(&self, path: &str, body: Option<&Value>) -> Value {
         let answer = self.ask("POST", path, body);
         assert!((200..300).contains(&answer.status), "{} POST {path}: {} {}", self.name, answer.status, answer.text);
         answer.json()
     }
 
-    /// Runs a command of our own command line against it.
+    /// Runs an `essaim` command against the daemon.
     pub fn essaim(&self, arguments: &[&str]) -> (i32, String, String) {
         let output = essaim_command()
             .arg("--host")
@@ -132,28 +132,28 @@ impl Daemon {
         (output.status.code().unwrap_or(-1), text(&output.stdout), text(&output.stderr))
     }
 
-    /// The main processes of its tasks.
+    /// The main processes of the daemon's tasks.
     pub fn tasks(&self) -> Vec<Process> {
         tasks_below(&self.data)
     }
 
-    /// The shims that keep its tasks.
+    /// The shims of the daemon's tasks.
     pub fn shims(&self) -> Vec<Process> {
         shims_below(&self.data)
     }
 
-    /// Its process, while it runs.
+    /// The daemon's process id, while it runs.
     pub fn pid(&self) -> Option<i32> {
         self.child.as_ref().map(|child| child.id() as i32)
     }
 
-    /// Signals it.
+    /// Sends the daemon a signal.
     pub fn signal(&self, signal: Signal) {
         let pid = self.pid().unwrap_or_else(|| panic!("{} runs", self.name));
         kill(Pid::from_raw(pid), signal).expect("one's own child can be signalled");
     }
 
-    /// Waits until it has ended by itself, as after a signal.
+    /// Waits until the daemon has ended by itself, as after a signal.
     pub fn wait_ended(&mut self) {
         let mut child = self.child.take().expect("it runs");
         eventually(&format!("{} ends", self.name), || match child.try_wait() {
@@ -170,7 +170,7 @@ impl Daemon {
         }
     }
 
-    /// Kills everything on its host.
+    /// Kills all processes on the daemon's host.
     pub fn kill_host(&mut self) {
         if self.child.is_some() {
             self.signal(Signal::SIGKILL);
@@ -180,7 +180,7 @@ impl Daemon {
         kill_tasks_below(&self.data);
     }
 
-    /// What happened on it, if it still answers.
+    /// The daemon's journal, if it still answers.
     fn journal(&self) -> String {
         let answer = self.try_ask("GET", &format!("/essaim/v1/journal?node={}", self.name), None);
         let lines = answer.map_or_else(|error| error.to_string(), |answer| answer.text);
@@ -190,7 +190,7 @@ impl Daemon {
         shown.collect::<Vec<_>>().join("\n")
     }
 
-    /// What it wrote.
+    /// The daemon's log output.
     pub fn log(&self) -> String {
         let text = std::fs::read_to_string(&self.log).unwrap_or_default();
         let lines: Vec<_> = text.lines().collect();
@@ -201,7 +201,7 @@ impl Daemon {
 impl Drop for Daemon {
     fn drop(&mut self) {
         if let Some(pid) = self.pid() {
-            // A stopped process keeps its children's pipes; let it go on before it is killed.
+            // A stopped process keeps its children's pipes; it is continued before it is killed.
             let _ = kill(Pid::from_raw(pid), Signal::SIGCONT);
         }
         if std::thread::panicking() {

@@ -1,7 +1,7 @@
-//! Which crate may use which.
+//! Dependencies between the crates: which crate may use which.
 //!
 //! The table below is the one of ARCHITECTURE.md: an arrow goes from a crate to those it is built on, and a crate may
-//! use whatever its arrows reach. Development dependencies are free, except that nobody depends on the tests.
+//! use whatever its arrows reach. Development dependencies are free, except that no crate depends on the tests.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,7 +9,7 @@ use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package, Package
 
 use crate::{check, root};
 
-/// The house, from the roof down.
+/// Allowed dependencies of each crate, from the top layer down.
 const ARROWS: &[(&str, &[&str])] = &[
     ("essaim-cli", &["essaim", "essaim-docker"]),
     ("essaim", &["essaim-api", "essaim-engines"]),
@@ -28,20 +28,20 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("essaim-membership", &["essaim-wire"]),
     ("essaim-model", &["essaim-wire"]),
     ("essaim-wire", &[]),
-    // openraft's, in the place of one of the registry.
+    // openraft's crate, in the place of one of the registry.
     ("base2histogram", &[]),
 ];
 
 /// Crates that may use whatever they test.
 const TESTS: &[&str] = &["essaim-sim", "essaim-cluster-tests", "essaim-bench", "essaim-tidy"];
 
-/// Decide in pure code: these reach no runtime, no actor, no socket.
+/// Crates of pure code, which reach no runtime, no actor and no socket.
 const PURE: &[&str] = &["essaim-wire", "essaim-membership", "essaim-model", "essaim-policy"];
 
-/// What a pure crate must not reach, however far away.
+/// Libraries that a pure crate must not reach, not even indirectly.
 const IMPURE: &[&str] = &["tokio", "ractor", "ractor_cluster", "quinn", "quinn-proto", "mio", "hyper", "axum"];
 
-/// Who alone may name a library, so that it can be replaced in one place.
+/// Crates that alone may name a library, so that it can be replaced in one place.
 const OWNERS: &[(&str, &[&str])] = &[
     ("openraft", &["essaim-store"]),
     ("redb", &["essaim-store"]),
@@ -52,7 +52,8 @@ const OWNERS: &[(&str, &[&str])] = &[
 ];
 
 fn metadata() -> Metadata {
-    // Only what this machine builds: the packages of other platforms need not be here, and nothing is downloaded.
+    // Only packages of this machine's platform are read: those of other platforms need not be here, and nothing is
+    // downloaded.
     let platform = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
     MetadataCommand::new()
         .manifest_path(root().join("Cargo.toml"))
@@ -66,7 +67,7 @@ fn uses(package: &Package) -> BTreeSet<&str> {
     built.map(|dependency| dependency.name.as_str()).collect()
 }
 
-/// Everything that the arrows reach from here.
+/// All crates that the arrows reach from this crate.
 fn reach(from: &str) -> BTreeSet<&'static str> {
     let mut reached = BTreeSet::new();
     let mut open: Vec<&str> = vec![from];
@@ -113,7 +114,7 @@ fn nobody_is_built_on_the_tests() {
     let metadata = metadata();
     let mut complaints = Vec::new();
     for package in metadata.workspace_packages() {
-        // The tests may share what they are done with.
+        // The test crates may use each other's libraries.
         if TESTS.contains(&package.name.as_str()) {
             continue;
         }
@@ -147,7 +148,7 @@ fn a_pure_crate_reaches_no_runtime() {
     let nodes: BTreeMap<&PackageId, _> = resolve.nodes.iter().map(|node| (&node.id, node)).collect();
     let mut complaints = Vec::new();
     for package in metadata.workspace_packages().into_iter().filter(|package| PURE.contains(&package.name.as_str())) {
-        // Each with the way by which it was reached, so that a complaint can be understood.
+        // Each package is kept with the path by which it was reached, so that a complaint can be understood.
         let mut seen = BTreeSet::new();
         let mut open = vec![(package.id.clone(), package.name.to_string())];
         while let Some((id, way)) = open.pop() {

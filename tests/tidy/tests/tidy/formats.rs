@@ -1,17 +1,17 @@
-//! What is stored or sent has golden bytes.
+//! Golden bytes: every type that is stored or sent has them.
 //!
-//! Each file that defines encodable types walks them with `golden_bytes!`; the walk itself sees to it that every variant
-//! and version has its bytes. Here it is checked that no type was left out of a walk.
+//! Each file that defines encodable types walks them with `golden_bytes!`, and the walk itself checks that every
+//! variant and version has its bytes. This test checks that no type was left out of a walk.
 
 use crate::check;
 use crate::root;
 use crate::sources::{Source, sources};
 use std::fs;
 
-/// Whose types are stored or sent. The faces speak JSON, and the tests keep nothing.
+/// Folders whose types are stored or sent. The faces speak JSON, and the tests store nothing.
 const FOLDERS: &[&str] = &["membership/src/", "transport/src/", "transport/wire/src/", "actors/"];
 
-/// Where the mechanism itself stands, with types of its own tests.
+/// Files of the mechanism itself, with types of its own tests.
 const MECHANISM: &[&str] =
     &["transport/wire/src/record.rs", "transport/wire/src/golden.rs", "transport/wire/src/codec.rs"];
 

@@ -6,13 +6,13 @@ mod sources;
 
 use std::path::PathBuf;
 
-/// The root of the workspace.
+/// The root folder of the workspace.
 fn root() -> PathBuf {
     let own = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     own.ancestors().nth(2).expect("this crate lies two folders below the root").to_owned()
 }
 
-/// Fails with every complaint at once, since tidying one by one is tedious.
+/// Fails with all complaints at once, since tidying one by one is tedious.
 fn check(rule: &str, complaints: Vec<String>) {
     assert!(complaints.is_empty(), "{rule}\n  {}\n", complaints.join("\n  "));
 }

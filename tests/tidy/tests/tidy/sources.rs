@@ -1,24 +1,24 @@
-//! What the source files promise.
+//! Rules for the source files.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::{check, root};
 
-/// The longest file. A file is a concept; what grows beyond this has become two.
+/// Lines of a file at most. A file is a concept; a file that grows beyond this has become two.
 const LINES_MAX: usize = 800;
 
 /// Folders of the workspace that hold sources.
 const FOLDERS: &[&str] = &["membership", "transport", "actors", "bin", "tests"];
 
-/// The crates that must be pure, by folder.
+/// Folders of the crates that must be pure.
 const PURE: &[&str] = &["transport/wire", "membership", "actors/model", "actors/policy"];
 
-/// What a core must not know: it is given `now`, and its effects are performed by others.
+/// Words that a core must not contain: it is given `now`, and its effects are performed by others.
 const FORBIDDEN_IN_CORES: &[&str] =
     &["tokio", "ractor", "Instant", "SystemTime", "async fn", ".await", "thread_rng", "HashMap"];
 
-/// What an actor's story must tell.
+/// Words that an actor's module story must contain.
 const STORY: &[(&str, &[&str])] = &[
     ("its parent", &["parent"]),
     ("its children", &["child"]),
@@ -37,17 +37,17 @@ pub(crate) struct Source {
 }
 
 impl Source {
-    /// Its lines up to the first `//`: comments may name what code may not.
+    /// The file's lines up to the first `//`: comments may name what code may not.
     fn code(&self) -> impl Iterator<Item = (usize, &str)> {
         self.text.lines().enumerate().map(|(at, line)| (at + 1, line.split_once("//").map_or(line, |(code, _)| code)))
     }
 
-    /// The text of its module story.
+    /// The text of the file's module story.
     fn story(&self) -> String {
         self.text.lines().map_while(|line| line.strip_prefix("//!")).collect::<Vec<_>>().join("\n").to_lowercase()
     }
 
-    /// Tests that were moved out of the file they belong to; their story is that file's.
+    /// Whether the file holds tests that were moved out of another file, whose story is theirs.
     fn is_tests(&self) -> bool {
         self.name().ends_with("tests.rs")
     }
@@ -151,7 +151,7 @@ fn a_file_is_one_concept() {
 
 #[test]
 fn no_path_of_one_machine_is_written_down() {
-    // Put together here, or this file would complain of itself.
+    // The words are put together here, because otherwise this file would complain of itself.
     let words = ["work", "home", "root"].map(|folder| format!("\"/{folder}/"));
     check("a path that exists on one machine only", occurrences(&sources(), &words));
 }
