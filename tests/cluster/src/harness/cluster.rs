@@ -1,4 +1,4 @@
-//! Several daemons that have joined, and questions to them in a test's words.
+//! A cluster under test: several daemons that have joined, and questions to them.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -10,31 +10,31 @@ use super::hosts::{Host, Lab, loopback_hosts};
 use super::sweep::folder;
 use super::{Daemon, Turn, eventually, turn};
 
-/// A cluster. Its fields are dropped in order: daemons, folder, hosts, turn.
+/// A cluster under test. Its fields are dropped in order: daemons, folder, hosts, turn.
 pub struct Cluster {
     /// The daemons, n1 first.
     pub daemons: Vec<Daemon>,
     _folder: TempDir,
-    /// The cables, when it is in namespaces.
+    /// The network between the hosts, when the daemons are in namespaces.
     pub lab: Option<Arc<Lab>>,
     _turn: Turn,
 }
 
 impl Cluster {
-    /// Daemons on the loopback, the first few of them managers.
+    /// Starts a cluster on the loopback; the first `managers` daemons are managers.
     pub fn on_loopback(nodes: u8, managers: usize) -> Self {
         let turn = turn();
         Self::of(loopback_hosts(nodes), managers, None, turn)
     }
 
-    /// Daemons in namespaces.
+    /// Starts a cluster in network namespaces; the first `managers` daemons are managers.
     pub fn in_namespaces(nodes: u8, managers: usize) -> Self {
         let turn = turn();
         let lab = Lab::new(nodes);
         Self::of(lab.hosts(), managers, Some(lab), turn)
     }
 
-    /// Daemons that have joined nothing yet.
+    /// Starts daemons that are in no cluster yet.
     pub fn of_strangers(names: &[&str]) -> Self {
         let turn = turn();
         let folder = folder();
@@ -62,20 +62,21 @@ impl Cluster {
         cluster
     }
 
-    /// Makes a cluster of one daemon.
+    /// Has a daemon begin a cluster.
     pub fn init(&self, at: usize) {
         self.daemons[at].post("/swarm/init", Some(&init_request(self.daemons[at].host.address)));
     }
 
-    /// The request by which a daemon joins another's cluster.
+    /// The request by which a daemon joins another daemon's cluster.
     pub fn join_request(&self, at: usize, to: usize, token: &str) -> Value {
         join_request(self.daemons[at].host.address, self.daemons[to].host.address, token)
     }
 
-    /// Lets a daemon join another's cluster; the role is `Worker` or `Manager`.
+    /// Has a daemon join another daemon's cluster; the role is `Worker` or `Manager`.
     pub fn join(&self, at: usize, to: usize, role: &str) {
         let request = self.join_request(at, to, &self.token(to, role));
-        // A leader that waits for a processor loses its lease for a moment, and says so to whoever asks just then.
+        // The request is repeated: a leader that waits for a processor loses its lease for a moment, and refuses
+        // requests then.
         eventually(&format!("{} joins", self.daemons[at].name), || {
             let answer =
                 self.daemons[at].try_ask("POST", "/swarm/join", Some(&request)).map_err(|error| error.to_string())?;
@@ -84,7 +85,7 @@ impl Cluster {
         });
     }
 
-    /// A join token.
+    /// The join token for a role, as a daemon gives it.
     pub fn token(&self, at: usize, role: &str) -> String {
         self.daemons[at].get("/swarm")["JoinTokens"][role].as_str().expect("a manager knows the tokens").to_owned()
     }
@@ -100,7 +101,7 @@ impl Cluster {
         });
     }
 
-    /// A manager that runs and answers, with its place; the first one where `not` does not stand.
+    /// The first running manager that answers, except the daemons at the places in `not`.
     pub fn manager(&self, not: &[usize]) -> Result<&Daemon, String> {
         let usable = self.daemons.iter().enumerate().filter(|(at, daemon)| !not.contains(at) && daemon.pid().is_some());
         let mut why = "no manager runs".to_owned();
@@ -114,24 +115,24 @@ impl Cluster {
         Err(why)
     }
 
-    /// The nodes, as any manager that answers has them.
+    /// The nodes, as the first manager that answers lists them.
     pub fn nodes(&self) -> Result<Vec<Value>, String> {
         self.nodes_without(&[])
     }
 
-    /// The same, without asking these daemons.
+    /// The nodes, as the first manager that answers lists them, without asking the daemons in `not`.
     pub fn nodes_without(&self, not: &[usize]) -> Result<Vec<Value>, String> {
         listed(&self.manager(not)?.try_ask("GET", "/nodes", None).map_err(|error| error.to_string())?)
     }
 
-    /// A node by its host name.
+    /// The node with this host name.
     pub fn node(&self, name: &str, not: &[usize]) -> Result<Value, String> {
         let nodes = self.nodes_without(not)?;
         let found = nodes.into_iter().find(|node| node["Description"]["Hostname"] == name);
         found.ok_or_else(|| format!("there is no node {name}"))
     }
 
-    /// Where the leader is.
+    /// The place of the leader among the daemons.
     pub fn leader(&self) -> usize {
         eventually("there is a leader", || {
             let nodes = self.nodes()?;
@@ -148,13 +149,13 @@ impl Cluster {
         manager.post("/services/create", Some(&spec))["ID"].as_str().expect("a service has an id").to_owned()
     }
 
-    /// The tasks of a service, as any manager that answers has them.
+    /// The tasks of a service, as the first manager that answers lists them.
     pub fn tasks(&self, service: &str, not: &[usize]) -> Result<Vec<Value>, String> {
         let path = format!("/tasks?filters=%7B%22service%22%3A%7B%22{service}%22%3Atrue%7D%7D");
         listed(&self.manager(not)?.try_ask("GET", &path, None).map_err(|error| error.to_string())?)
     }
 
-    /// Those that are wanted and run, on nodes that are not in `gone`.
+    /// The tasks of a service that are wanted and run, on nodes that are not in `gone`.
     pub fn running(&self, service: &str, gone: &[usize]) -> Result<Vec<Value>, String> {
         let nodes = self.nodes_without(gone)?;
         let lost = |task: &Value| {
@@ -169,7 +170,7 @@ impl Cluster {
             .collect())
     }
 
-    /// Waits until exactly this many run on the nodes that are left, each slot once.
+    /// Waits until exactly this many tasks run on the nodes that are left, one in each slot.
     pub fn wait_running(&self, service: &str, count: usize, gone: &[usize]) -> Vec<Value> {
         eventually(&format!("{count} tasks of {service} run"), || {
             let running = self.running(service, gone)?;
@@ -182,7 +183,7 @@ impl Cluster {
     }
 }
 
-/// The request by which a daemon makes a cluster of itself, as the docker CLI writes it.
+/// The request by which a daemon begins a cluster, as the docker CLI writes it.
 pub fn init_request(own: SocketAddr) -> Value {
     let spec = json!({
         "Labels": null, "Orchestration": {}, "Raft": {"ElectionTick": 0, "HeartbeatTick": 0}, "Dispatcher": {},
@@ -195,7 +196,7 @@ pub fn init_request(own: SocketAddr) -> Value {
     })
 }
 
-/// The request by which a daemon joins another's cluster.
+/// The request by which a daemon joins another daemon's cluster.
 pub fn join_request(own: SocketAddr, other: SocketAddr, token: &str) -> Value {
     let own = own.to_string();
     json!({
@@ -204,7 +205,7 @@ pub fn join_request(own: SocketAddr, other: SocketAddr, token: &str) -> Value {
     })
 }
 
-/// A service that runs `sleep`, with everything else as the docker CLI leaves it.
+/// The spec of a service that runs `sleep`, with everything else as the docker CLI leaves it.
 pub fn sleepers(name: &str, replicas: u64) -> Value {
     json!({
         "Name": name, "Labels": {},

@@ -1,4 +1,4 @@
-//! What was heard while a test looked elsewhere: docker's events, through our own command line.
+//! Docker's events, collected through the `essaim` command line while a test does something else.
 
 use parking_lot::Mutex;
 use std::io::{BufRead, BufReader};
@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::{Daemon, essaim_command};
 
-/// A listener on one daemon.
+/// A listener for the events of one daemon.
 pub struct Events {
     child: Child,
     heard: Arc<Mutex<Vec<Value>>>,
@@ -37,7 +37,7 @@ impl Events {
         Self { child, heard }
     }
 
-    /// All so far, in order.
+    /// All events so far, in order.
     pub fn heard(&self) -> Vec<Value> {
         self.heard.lock().clone()
     }

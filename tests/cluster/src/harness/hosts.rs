@@ -1,5 +1,5 @@
-//! Where daemons run: addresses of the loopback, or network namespaces on a bridge that is in one itself, so that no
-//! packet reaches any real network and a cable can be pulled.
+//! Hosts of daemons: addresses of the loopback, or network namespaces on a bridge that is in a namespace itself, so
+//! that no packet reaches any real network and a cable can be pulled.
 
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
@@ -10,19 +10,19 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use super::have;
 use super::sweep::mark;
 
-/// The usual port.
+/// Default port of daemons.
 const PORT: u16 = 2377;
 
-/// A place for one daemon.
+/// A host for one daemon.
 #[derive(Debug, Clone)]
 pub struct Host {
-    /// Where it listens.
+    /// Address on which the daemon listens.
     pub address: SocketAddr,
     namespace: Option<String>,
 }
 
 impl Host {
-    /// The file by which its network namespace is known; none on the loopback.
+    /// File of the host's network namespace; `None` on the loopback.
     pub fn namespace(&self) -> Option<PathBuf> {
         self.namespace.as_deref().map(namespace_file)
     }
@@ -32,7 +32,7 @@ impl Host {
         match &self.namespace {
             None => Command::new(program),
             Some(name) => {
-                // Not `ip netns exec`, which hides the cgroups. It executes the program: the child is the program.
+                // `ip netns exec` would hide the cgroups. `nsenter` executes the program: the child is the program.
                 let mut command = Command::new("nsenter");
                 command.arg(format!("--net={}", namespace_file(name).display())).arg("--").arg(program);
                 command
@@ -41,7 +41,7 @@ impl Host {
     }
 }
 
-/// Addresses of the loopback that nobody uses: above those of tasks (127.64 to 127.127) and far from `essaim dev`'s.
+/// Unused addresses of the loopback: above those of tasks (127.64 to 127.127) and far from those of `essaim dev`.
 pub fn loopback_hosts(count: u8) -> Vec<Host> {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     for _ in 0..1000 {
@@ -56,7 +56,7 @@ pub fn loopback_hosts(count: u8) -> Vec<Host> {
     panic!("no /24 of the loopback has a free UDP port {PORT}: does another daemon listen on every address?")
 }
 
-/// Why namespaces cannot be made here; none when they can.
+/// Why namespaces cannot be made here; `None` when they can.
 pub fn missing_for_namespaces() -> Option<String> {
     if !nix::unistd::geteuid().is_root() {
         return Some("hosts in network namespaces need root".to_owned());
@@ -65,7 +65,7 @@ pub fn missing_for_namespaces() -> Option<String> {
     (!missing.is_empty()).then(|| format!("hosts in network namespaces need {}", missing.join(", ")))
 }
 
-/// Hosts with cables.
+/// Hosts in network namespaces, with cables that can be pulled.
 pub struct Lab {
     name: String,
     count: u8,
@@ -99,7 +99,7 @@ impl Lab {
         Arc::new(lab)
     }
 
-    /// The places for daemons.
+    /// The hosts for daemons.
     pub fn hosts(&self) -> Vec<Host> {
         let host = |number| Host {
             address: SocketAddr::from((Ipv4Addr::new(10, 99, 0, number), PORT)),
@@ -113,12 +113,12 @@ impl Lab {
         self.on_bridge("ip", &["link", "set", &self.port(number), "down"]);
     }
 
-    /// Plugs it back.
+    /// Plugs a host's cable in again.
     pub fn heal(&self, number: u8) {
         self.on_bridge("ip", &["link", "set", &self.port(number), "up"]);
     }
 
-    /// Loses what one host sends to another, and nothing of what comes back.
+    /// Drops the packets from one host to another, and none in the other direction.
     pub fn drop_one_way(&self, from: u8, to: u8) {
         let rule = format!("add rule bridge lab forward iifname {} oifname {} drop", self.port(from), self.port(to));
         self.on_bridge("nft", &[&rule]);
@@ -156,7 +156,7 @@ impl Drop for Lab {
     }
 }
 
-/// Where `ip netns` keeps namespaces.
+/// Folder in which `ip netns` keeps namespaces.
 pub(super) const NAMESPACES: &str = "/run/netns";
 
 pub(super) fn namespace_file(name: &str) -> PathBuf {

@@ -1,4 +1,4 @@
-//! Asking a daemon, in the simplest way: one connection, one request, the whole answer.
+//! A minimal HTTP client for daemons: one connection, one request, the whole answer.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-/// A daemon answers every command within a second, without a quorum too; this only ends a test that hangs.
+/// Upper bound on the wait for an answer, to end a test that hangs: a daemon answers every command within a second,
+/// without a quorum too.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(20);
 
-/// An answer.
+/// An HTTP answer.
 #[derive(Debug, Clone)]
 pub struct Answer {
     /// The HTTP status.
@@ -26,13 +27,13 @@ impl Answer {
         serde_json::from_str(&self.text).unwrap_or(Value::Null)
     }
 
-    /// What a refusal says.
+    /// The text of a refusal.
     pub fn message(&self) -> String {
         self.json()["message"].as_str().unwrap_or(&self.text).to_owned()
     }
 }
 
-/// Asks over a unix socket.
+/// Sends a request over a unix socket.
 pub fn ask_unix(socket: &Path, method: &str, path: &str, body: Option<&Value>) -> io::Result<Answer> {
     let stream = UnixStream::connect(socket)?;
     stream.set_read_timeout(Some(ANSWER_DEADLINE))?;
@@ -46,7 +47,7 @@ pub fn send_unix(socket: &Path, path: &str, file: &[u8]) -> io::Result<Answer> {
     exchange(stream, "POST", path, "Content-Type: application/x-tar\r\n", file)
 }
 
-/// Asks a web server.
+/// Gets a path from a web server.
 pub fn get_tcp(address: SocketAddr, path: &str) -> io::Result<Answer> {
     let stream = TcpStream::connect_timeout(&address, ANSWER_DEADLINE)?;
     stream.set_read_timeout(Some(ANSWER_DEADLINE))?;
