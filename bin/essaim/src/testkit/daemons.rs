@@ -1,8 +1,8 @@
-//! The daemons of a run: founded as a cluster, killed, ended in order, and started again, on what survives a daemon.
+//! The daemons of a run: founded as a cluster, killed, ended in order, and started again with the disk and the machine
+//! that survive a daemon.
 //!
-//! Whoever runs a daemon in the world (systemd, above all) starts it again when it ends by itself, and so does
-//! [`World::tend`]. A daemon may do that when its disk takes nothing any more; without such a reason its end is a
-//! violation.
+//! A service manager such as systemd starts a daemon again when it ends by itself, and so does [`World::tend`]. A
+//! daemon may end by itself when writes to its disk fail; without such a reason its end is a violation.
 
 use crate::testkit::fault::Number;
 use crate::testkit::invariants::{self, AFTERMATH};
