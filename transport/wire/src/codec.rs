@@ -131,7 +131,7 @@ pub fn decode_prefix<T: Decode<()>>(bytes: &[u8]) -> Result<(T, usize), DecodeEr
 }
 
 /// The type's name without its modules, for the text of errors.
-pub(crate) fn short_name<T>() -> &'static str {
+fn short_name<T>() -> &'static str {
     let name = std::any::type_name::<T>();
     let end = name.find('<').unwrap_or(name.len());
     name[..end].rfind("::").map_or(name, |colons| &name[colons + 2..])

@@ -20,7 +20,7 @@
 //! Values for new lines are made with the decoder too: it is fed the numbers and letters that it asks for, so each
 //! number, string and list of a value differs from its neighbours, and two fields that change places are noticed.
 
-use crate::codec::{self, CONFIG};
+use crate::codec::CONFIG;
 use crate::{decode, encode};
 use bincode::de::read::Reader;
 use bincode::error::{AllowedEnumVariants, DecodeError};
@@ -92,7 +92,7 @@ impl Walk {
 
     /// Like [`Walk::walk`], for a type whose decoder checks its values, so that samples have to be given.
     pub fn walk_with<T: Encode + Decode<()> + Debug>(&mut self, samples: Vec<T>) -> &mut Self {
-        let name = codec::short_name::<T>();
+        let name = &name_of::<T>();
         self.types += 1;
         let range = range_of::<T>(name);
         let mut covered: BTreeMap<u32, usize> = BTreeMap::new();
@@ -193,9 +193,17 @@ impl Line {
     }
 
     fn is_of(&self, of: &str) -> bool {
-        let end = self.name.find(['@', ':']).unwrap_or(self.name.len());
-        self.name[..end] == *of
+        self.name.strip_prefix(of).is_some_and(|rest| rest.is_empty() || rest.starts_with(['@', ':']))
     }
+}
+
+/// The name of a type without the modules that the type and its arguments live in, because modules may move.
+fn name_of<T>() -> String {
+    let mut name = String::new();
+    for part in std::any::type_name::<T>().split_inclusive(['<', '>', ',', ' ']) {
+        name.push_str(part.rsplit("::").next().unwrap_or(part));
+    }
+    name
 }
 
 /// Formats a value on one line.
@@ -314,6 +322,21 @@ mod tests {
         types(&mut walk);
         std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| walk.done()))
             .map_err(|why| why.downcast_ref::<String>().cloned().unwrap_or_default())
+    }
+
+    #[test]
+    fn a_type_of_other_types_is_walked_by_its_name_without_modules() {
+        #[derive(Debug, Encode, Decode)]
+        struct Of<T>(T);
+        let folder = tempfile::tempdir().expect("a folder");
+        let both = |walk: &mut Walk| {
+            walk.walk::<Of<Kind>>().walk::<Of<Entry>>();
+        };
+        walk(folder.path(), true, both).expect("written");
+        let text = std::fs::read_to_string(folder.path().join("golden/of.txt")).expect("there");
+        let names: Vec<&str> = text.lines().filter_map(|line| line.split(" | ").next()).collect();
+        assert_eq!(names, ["Of<Kind>", "Of<Entry>"]);
+        walk(folder.path(), false, both).expect("it holds");
     }
 
     fn all(walk: &mut Walk) {
