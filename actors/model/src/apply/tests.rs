@@ -546,3 +546,10 @@ fn a_task_that_waits_follows_the_spec_in_force_and_is_given_no_node_that_was_fou
     world.done(Change::UpdateService { id: WEB, expect: version, spec: Some(spec("web", "c")) });
     assert_eq!(world.state.task(TASK).expect("it has a node").spec_version, version, "it was made by that one");
 }
+
+#[test]
+fn a_manager_that_does_not_know_its_cluster_yet_lets_nothing_newer_into_the_log() {
+    let state = State::default();
+    assert!(state.check_level(&[create(1, config("site", b"<h1>"))]).is_err());
+    assert_eq!(state.check_level(&[Change::Found(Box::new(founding()))]), Ok(()));
+}

@@ -12,6 +12,7 @@
 use crate::testkit::fault::Number;
 use crate::testkit::history::{Answer as Said, Ask, Object, Op, Value};
 use crate::testkit::invariants::{SharedLedger, lock};
+use crate::testkit::levels::IMPATIENT;
 use crate::testkit::trace::Trace;
 use crate::testkit::world::Running;
 use essaim_manager::Control;
@@ -417,7 +418,7 @@ impl Client {
                 None => wrong.extend(object.answer(op, Said::Saw(None)).err()),
             }
         }
-        let stranger = |name: &&str| !memory.configs.contains_key(*name);
+        let stranger = |name: &&str| !memory.configs.contains_key(*name) && !name.starts_with(IMPATIENT);
         let strangers = state.all::<ConfigSpec>().map(|config| config.spec.name.as_str()).filter(stranger);
         wrong.extend(strangers.map(|name| format!("nobody asked for config {name}")));
         for (id, object) in &mut memory.nodes {

@@ -26,6 +26,9 @@ const PAUSE: std::ops::Range<Duration> = Duration::from_millis(300)..Duration::f
 /// Wait after which a request is given up; late answers are the business of the other clients.
 const ANSWER_MAX: Duration = Duration::from_secs(15);
 
+/// Prefix of the names of the impatient operator's configs. The clients did not ask for them, and do not judge them.
+pub const IMPATIENT: &str = "impatient-";
+
 /// Texts of which a refusal for want of a level contains one: it names the older manager, or says that the level is
 /// about to be raised.
 const WORDS: [&str; 2] = ["runs an older essaim", "will be raised in a moment"];
@@ -97,7 +100,7 @@ impl Impatient {
     async fn ask(&mut self) -> Option<bool> {
         let (number, store) = self.somebody()?;
         self.asked += 1;
-        let name = format!("c{}", self.asked);
+        let name = format!("{IMPATIENT}{}", self.asked);
         let spec = ConfigSpec { name: name.clone(), labels: Labels::new(), data: name.as_bytes().into() };
         let put = Put { id: ConfigId::from_bits(self.asked << 64), expect: None, spec };
         let change = Change::PutObject(Box::new(AnyPut::Config(put)));

@@ -54,8 +54,8 @@ fn is_wanted_and_runs(task: &essaim_model::Task) -> bool {
 
 #[test]
 fn a_cluster_of_two_programs_is_upgraded_node_by_node_under_load() {
-    let outcome = within(WALL_MAX, || run(Options { mixed: true, ..Options::of(4) }));
-    holds(&outcome);
+    // With this seed a manager that was started a moment ago, and did not know its cluster's level, was asked.
+    holds(&within(WALL_MAX, || run(Options { mixed: true, ..Options::of(3) })));
 }
 
 #[test]
