@@ -3,7 +3,7 @@
 //! bincode is positional and no longer maintained upstream, so nothing else in the workspace calls it: this module is
 //! the only place to change when it has to be replaced. Types derive bincode's own `Encode` and `Decode`, never
 //! serde's. Bytes that are on disk, or come from another build, stay readable: structs that may grow are
-//! [records](crate::record), variants of enums are only appended, and golden bytes check both.
+//! [records](mod@crate::record), variants of enums are only appended, and golden bytes check both.
 
 use bincode::config::{Configuration, Limit, LittleEndian, Varint};
 use bincode::enc::EncoderImpl;

@@ -5,7 +5,7 @@
 //! [`support`] says which settings a cluster and an engine do not honour, and such a setting is refused when a service
 //! is created or updated.
 //!
-//! - [`container`]: what one task runs; [`health`], [`mount`], [`reference`] are parts of it.
+//! - [`container`]: what one task runs; [`health`], [`mount`], [`mod@reference`] are parts of it.
 //! - [`resources`]: what a task may use, and what is reserved for it.
 //! - [`support`]: which settings have no effect yet, and the words that refuse them.
 
