@@ -1,7 +1,8 @@
 //! Views over all nodes: their trees of actors, their journals, and which members are alive.
 //!
 //! Every node is asked at once, with a deadline. A node that did not answer is named with the reason. Nodes of the
-//! cluster that gossip believes gone are named too, without being asked.
+//! cluster that gossip believes gone are named too, without being asked. A node that left the cluster is not named: it is
+//! not missed, and its name may be that of a node that is there, since a machine that joins again is a new node.
 
 use essaim_docker::Time;
 use essaim_docker::own::{Actor, JournalLine, Member, Members, NodeTree, Trees};
@@ -31,14 +32,19 @@ struct Everybody {
     all: bool,
     names: BTreeMap<NodeId, String>,
     there: Vec<NodeId>,
+    /// The nodes that left the cluster and whose records are kept for a while.
+    left: BTreeSet<NodeId>,
 }
 
 impl Everybody {
     fn of(handle: &Handle) -> Self {
         let own = own_id(handle);
         let mut names = BTreeMap::from([(own, handle.hostname().to_owned())]);
+        let mut left = BTreeSet::new();
         if let Ok(control) = handle.control() {
-            names.extend(control.last_known().nodes().map(|node| (node.id, node.name())));
+            let state = control.last_known();
+            names.extend(state.nodes().map(|node| (node.id, node.name())));
+            left.extend(state.nodes().filter(|node| node.has_left()).map(|node| node.id));
         }
         let mut there = handle.view().nodes();
         let all = handle.view().sees_others() || there.is_empty();
@@ -50,16 +56,23 @@ impl Everybody {
             // the name.
             names.entry(*node).or_insert_with(|| node.to_string());
         }
-        Self { all, names, there }
+        Self { all, names, there, left }
     }
 
     fn name(&self, node: NodeId) -> String {
         self.names.get(&node).cloned().unwrap_or_else(|| node.to_string())
     }
 
-    /// Nodes that are known and cannot be asked.
+    /// Nodes that belong to the cluster and cannot be asked.
     fn absent(&self) -> impl Iterator<Item = NodeId> + '_ {
-        self.names.keys().copied().filter(|node| !self.there.contains(node))
+        self.names.keys().copied().filter(|node| !self.there.contains(node) && !self.left.contains(node))
+    }
+
+    /// The node with this name or id that has not left. Of two with one name, a node that can be asked comes first.
+    fn find(&self, text: &str) -> Option<NodeId> {
+        let of_names = self.names.keys().filter(|node| !self.left.contains(node));
+        let mut all = self.there.iter().chain(of_names).copied();
+        all.find(|node| self.name(*node) == text || node.to_string() == text)
     }
 }
 
@@ -147,10 +160,7 @@ struct Reader {
 /// The records of every node's journal.
 pub(crate) async fn journal(handle: Handle, query: JournalQuery) -> Result<JournalLines, Refusal> {
     if let Some(text) = &query.node {
-        let everybody = Everybody::of(&handle);
-        if !everybody.names.iter().any(|(node, name)| name == text || node.to_string() == *text) {
-            return Err(Refusal::not_found("node", text));
-        }
+        Everybody::of(&handle).find(text).ok_or_else(|| Refusal::not_found("node", text))?;
     }
     let reader = Reader {
         handle,
@@ -307,9 +317,7 @@ pub(crate) async fn kill_actor(handle: &Handle, text: &str) -> Result<(), Refusa
     if path.node() == handle.scope().path.node() {
         return handle.journal().kill(&path).map_err(|why| not_found(why.to_string()));
     }
-    let everybody = Everybody::of(handle);
-    let named = everybody.names.iter().find(|(_, name)| *name == path.node()).map(|(node, _)| *node);
-    let Some(node) = named else {
+    let Some(node) = Everybody::of(handle).find(path.node()) else {
         return Err(not_found(format!("no node {} here: the first part of a path is a node's name", path.node())));
     };
     handle.view().kill(node, &path, DEADLINE).await.map_err(not_found)
