@@ -50,6 +50,10 @@ const LINK_PROVEN: Duration = Duration::from_secs(4);
 /// Time after which a vote against a linked node, without a quorum, is written to the journal.
 const DOUBT_AFTER: Duration = Duration::from_secs(10);
 
+/// How long an accusation may be taken back, and count from its beginning when it is made again: an observer that lies
+/// also says what its daemon sees, in turn.
+const DOUBT_PAUSE_MAX: Duration = Duration::from_secs(1);
+
 /// Losses within [`FLAP_WINDOW`] after which a node counts as flapping and gets no new tasks.
 const FLAPS: usize = 3;
 
@@ -146,8 +150,8 @@ pub struct Liveness {
     begun: Moment,
     ballots: Ballots,
     census: Census,
-    /// Votes against linked nodes without a quorum, by observer and subject: since when, and whether that was reported.
-    doubts: BTreeMap<(NodeId, NodeId), (Moment, bool)>,
+    /// Votes against linked nodes without a quorum, by observer and subject.
+    doubts: BTreeMap<(NodeId, NodeId), Doubt>,
     tracks: BTreeMap<NodeId, Track>,
     isolated: bool,
     /// Whether a proposal is under way.
@@ -348,24 +352,39 @@ impl Liveness {
     /// Reports each accusation that stays without a quorum for long. Either the path between two nodes is broken, or an
     /// observer lies.
     fn doubt(&mut self, now: Moment, accused: &Accusers, next: &mut Next, effects: &mut Vec<Effect>) {
-        let mut doubts = BTreeMap::new();
-        for (subject, by) in accused {
-            if self.tracks.get(subject).is_none_or(|track| track.lost.is_some() || !track.linked) {
-                continue;
+        let tracks = &self.tracks;
+        let stands = |subject: &NodeId| tracks.get(subject).is_some_and(|track| track.lost.is_none() && track.linked);
+        self.doubts.retain(|(observer, subject), doubt| {
+            let is_made = accused.get(subject).is_some_and(|by| by.contains(observer));
+            let ended = *doubt.ended.get_or_insert(now);
+            let goes_on = now.saturating_since(ended) <= DOUBT_PAUSE_MAX;
+            if is_made {
+                doubt.ended = None;
             }
+            stands(subject) && goes_on
+        });
+        for (subject, by) in accused.iter().filter(|(subject, _)| stands(subject)) {
             let observers: BTreeSet<&NodeId> = by.iter().collect();
             for observer in observers {
-                let known = self.doubts.get(&(*observer, *subject)).copied();
-                let (since, mut said) = known.unwrap_or((now, false));
-                if !said && next.is_due(now, since + DOUBT_AFTER) {
-                    said = true;
+                let first = Doubt { since: now, ended: None, said: false };
+                let doubt = self.doubts.entry((*observer, *subject)).or_insert(first);
+                if !doubt.said && next.is_due(now, doubt.since + DOUBT_AFTER) {
+                    doubt.said = true;
                     effects.push(Effect::Doubt { observer: *observer, subject: *subject });
                 }
-                doubts.insert((*observer, *subject), (since, said));
             }
         }
-        self.doubts = doubts;
     }
+}
+
+/// An accusation without a quorum.
+#[derive(Debug, Clone, Copy)]
+struct Doubt {
+    since: Moment,
+    /// When it was taken back, if it is not made now.
+    ended: Option<Moment>,
+    /// Whether it was reported.
+    said: bool,
 }
 
 impl Track {

@@ -115,6 +115,12 @@ impl Leader {
         self.vote();
     }
 
+    /// Makes an observer accuse nobody.
+    fn withdraw(&mut self, observer: u128) {
+        self.ballots.insert(id(observer), [].into());
+        self.vote();
+    }
+
     /// Makes every linked node accuse a node, and ends its link.
     fn lose(&mut self, node: u128) {
         self.ballots.remove(&id(node));
@@ -345,6 +351,25 @@ fn fewer_liars_than_a_quorum_lose_nobody_and_are_named() {
     assert_eq!((leader.told(), leader.released()), (vec![], 0));
     leader.doubts.sort_unstable();
     assert_eq!(leader.doubts, [(4, 1), (4, 2), (4, 3), (5, 1), (5, 2), (5, 3)]);
+}
+
+#[test]
+fn an_accusation_that_is_taken_back_for_a_moment_now_and_then_is_doubted_and_one_that_is_refuted_is_not() {
+    let mut leader = Leader::all_alive(5);
+    for _ in 0..15 {
+        leader.accuse(&[4], 1);
+        leader.pass(SECOND);
+        leader.withdraw(4);
+        leader.pass(SECOND / 2);
+    }
+    assert_eq!(leader.doubts, [(4, 1)]);
+    for _ in 0..15 {
+        leader.accuse(&[3], 2);
+        leader.pass(SECOND);
+        leader.withdraw(3);
+        leader.pass(2 * SECOND);
+    }
+    assert_eq!(leader.doubts, [(4, 1)]);
 }
 
 #[test]
