@@ -269,7 +269,7 @@ mod tests {
     #[test]
     fn the_bytes_of_the_small_files_never_change() {
         assert_eq!(framed(&Generation(3)), [1, 3]);
-        assert_eq!(framed(&Admission::default()), [1, 0, 0, 0, 0, 0]);
+        assert_eq!(framed(&Admission::default()), [1, 1, 0, 0, 0, 0, 0]);
         assert_eq!(framed(&[7u8; 32]), [[1].as_slice(), &[7; 32]].concat());
     }
 }

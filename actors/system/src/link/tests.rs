@@ -325,12 +325,17 @@ async fn bytes_that_do_not_decode_are_dropped_and_the_call_ends() {
 
 #[tokio::test(start_paused = true)]
 async fn bytes_that_are_no_frame_end_the_link_with_a_reason() {
-    let (one, other) = tokio::io::duplex(64 << 10);
-    let here = side(one).await;
-    let (mut send, _recv) = frames(other);
-    send.send(&[99, 1, 2, 3]).await.expect("sent");
-    let why = here.link.ended().await;
-    assert!(why.starts_with("noconnection: undecodable Frame"), "{why}");
+    for (bytes, words) in [
+        ([255, 1, 2, 3], "noconnection: undecodable Frame"),
+        ([99, 1, 2, 3], "noconnection: written by a newer essaim: Frame has number 99"),
+    ] {
+        let (one, other) = tokio::io::duplex(64 << 10);
+        let here = side(one).await;
+        let (mut send, _recv) = frames(other);
+        send.send(&bytes).await.expect("sent");
+        let why = here.link.ended().await;
+        assert!(why.starts_with(words), "{why}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -139,12 +139,14 @@ async fn a_task_that_fits_nowhere_waits_with_the_reason_and_goes_when_it_can() {
 
 #[tokio::test(start_paused = true)]
 async fn five_thousand_tasks_that_waited_all_run_and_none_is_counted_that_does_not() {
-    let bed = Bed::led(3).await;
-    for number in 1..=3 {
+    // A node has addresses for 253 tasks.
+    const NODES: u8 = 20;
+    let bed = Bed::led(NODES).await;
+    for number in 1..=NODES {
         bed.set_node(number, |spec| spec.availability = Availability::Drain).await;
     }
     // More than one proposal holds, and as much memory as there is: a place that is counted and not taken is missing.
-    let each = 3 * 8 * fixtures::GIB / 5_000;
+    let each = u64::from(NODES) * 8 * fixtures::GIB / 5_000;
     let reservation = Some(Share { memory_bytes: each, ..Share::default() });
     let web = bed
         .create("web", 5_000, |spec| spec.task.resources = Some(Resources { reservation, ..Resources::default() }))
@@ -152,10 +154,10 @@ async fn five_thousand_tasks_that_waited_all_run_and_none_is_counted_that_does_n
     let waiting = |bed: &Bed| bed.state().tasks_of(web).filter(|task| task.node().is_none()).count();
     bed.wait("all wait", |bed| waiting(bed) == 5_000).await;
     let before = bed.state().applied().index;
-    for number in 1..=3 {
+    for number in 1..=NODES {
         bed.set_node(number, |spec| spec.availability = Availability::Active).await;
     }
-    let fit = 3 * (8 * fixtures::GIB / each) as usize;
+    let fit = usize::from(NODES) * (8 * fixtures::GIB / each) as usize;
     bed.wait("all that fit run", |bed| bed.running(web).len() == fit).await;
     assert!(waiting(&bed) <= 3, "rounding");
     let entries = bed.state().applied().index.0 - before.0;
