@@ -292,6 +292,7 @@ impl World {
             return;
         }
         let mut ledger = invariants::lock(&self.ledger);
+        ledger.set_lies(!self.liars().is_empty());
         for number in 1..=self.nodes {
             let away = self.active.values().any(|fault| fault.takes_away(number, self.nodes));
             // One cut path alone is no reason to take a node for dead; together with another fault it may be one.

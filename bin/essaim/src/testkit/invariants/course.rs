@@ -60,8 +60,8 @@ fn unordered_end(before: &State, old: &Task, new: &Task) -> Option<String> {
     let stopped = new.observed.state == TaskState::Shutdown || new.observed.error.as_ref().is_some_and(signalled);
     let told = old.desired >= Desired::Shutdown || old.written_off.is_some() || new.desired > old.desired;
     // A node that leaves, or is being removed, ends its tasks by itself.
-    let stays =
-        old.node().and_then(|node| before.node(node)).is_some_and(|node| node.reachability != Reachability::Down);
+    let home = old.node().and_then(|node| before.node(node));
+    let stays = home.is_some_and(|node| node.reachability != Reachability::Down && node.departure.is_none());
     (ended && stopped && !told && stays).then(|| "its worker stopped it, and nobody had ordered that".into())
 }
 

@@ -11,11 +11,14 @@
 //!   it knew of other nodes that are gone: it may then reach the larger part of what it takes for the cluster. (The slow
 //!   probes go on, one every few seconds: when most of a cluster is gone at once, only they are left to find it out.)
 //! - What is believed of a node only goes forward: its starts, and its incarnations within each start.
+//!
+//! Accusations in gossip are bits that any node can set, and a node that lies invents observers too. While lies are felt,
+//! a quorum that gossip counts, and the end of the grace after it, are not checked here; [`liars`](super::liars) checks
+//! what the leader commits meanwhile, which is what moves tasks.
 
 use super::troubles::{AFTERMATH, Troubles};
 use crate::testkit::fault::Number;
-use essaim_membership::{Evidence, Incarnation, Verdict};
-
+use essaim_membership::{Downfall, Evidence, Incarnation, Verdict};
 use essaim_presence::roster::{Heard, Roster};
 use essaim_wire::{Generation, NodeId};
 use std::collections::{BTreeMap, BTreeSet};
@@ -69,6 +72,7 @@ impl Rosters {
         let mut wrong = Vec::new();
         let Some(subject) = heard.verdict.node().and_then(|node| numbers.get(&node)).copied() else { return wrong };
         let lives = troubles.is_calm(subject, AFTERMATH);
+        let lied_to = troubles.are_lies_felt();
         let me = |accusers: &[NodeId]| accusers.iter().any(|accuser| numbers.get(accuser) == Some(&number));
         let counts = matches!(&heard.verdict, Verdict::Unreachable { evidence: Evidence::Quorum { .. }, .. });
         let accuses = matches!(&heard.verdict, Verdict::Suspected { accusers, .. } if me(accusers));
@@ -82,7 +86,7 @@ impl Rosters {
             }
             accused.insert(subject);
             let is_smaller = self.gone.get(&number).is_some_and(|gone| gone.iter().any(|other| *other != subject));
-            if counts && !is_smaller || accused.len() > 1 && since.elapsed() < CUT_OFF_LATELY {
+            if counts && !is_smaller && !lied_to || accused.len() > 1 && since.elapsed() < CUT_OFF_LATELY {
                 wrong.push(format!("n{number} is cut off, and accuses n{subject}: {:?}", heard.verdict));
             }
         }
@@ -93,6 +97,7 @@ impl Rosters {
             _ => drop(gone.remove(&subject)),
         }
         match &heard.verdict {
+            Verdict::Down { cause: Downfall::Grace, .. } if lied_to => (),
             Verdict::Down { cause, .. } if lives && troubles.is_calm(number, AFTERMATH) => {
                 wrong.push(format!("n{number} takes n{subject} for down ({cause:?}), which lives and can be reached"));
             }
@@ -163,7 +168,6 @@ impl Rosters {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use essaim_membership::Downfall;
     use essaim_wire::Moment;
 
     fn id(number: Number) -> NodeId {
@@ -216,6 +220,20 @@ mod tests {
         let down = Verdict::Down { node: id(3), cause: Downfall::Grace };
         assert_eq!(hear(&mut rosters, 1, &troubles, down), [""; 0]);
         assert_eq!(hear(&mut rosters, 1, &troubles, missed(&[1, 2, 4])), [""; 0], "three of the four it knew of");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_goodbye_in_the_name_of_another_is_seen_while_somebody_lies_and_accusations_are_not() {
+        let (mut rosters, mut troubles) = (Rosters::default(), Troubles::default());
+        troubles.set_lies(true);
+        let down = |cause| Verdict::Down { node: id(5), cause };
+        assert!(
+            hear(&mut rosters, 1, &troubles, down(Downfall::Stopped))[0].contains("n1 takes n5 for down (Stopped)")
+        );
+        assert_eq!(hear(&mut rosters, 1, &troubles, down(Downfall::Grace)), [""; 0]);
+        let mut rosters = Rosters::default();
+        troubles.set_cut_off(1, true);
+        assert_eq!(hear(&mut rosters, 1, &troubles, missed(&[7, 8, 9])), [""; 0], "no such observers exist");
     }
 
     #[tokio::test(start_paused = true)]

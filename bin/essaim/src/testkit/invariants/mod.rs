@@ -98,6 +98,11 @@ impl Ledger {
         self.troubles.set_cut_off(number, is);
     }
 
+    /// Sets whether any node lies now.
+    pub fn set_lies(&mut self, are: bool) {
+        self.troubles.set_lies(are);
+    }
+
     /// Notes that an actor of a node is made to fail: the node's roster may be a new one from now on.
     pub fn actor_fails(&mut self, number: Number) {
         self.rosters.on_actor_failed(number);

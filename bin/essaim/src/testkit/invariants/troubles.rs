@@ -14,6 +14,7 @@ pub const AFTERMATH: Duration = Duration::from_secs(8);
 pub struct Troubles {
     nodes: BTreeMap<Number, Trouble>,
     cut_off: BTreeMap<Number, Instant>,
+    lies: Option<Trouble>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -25,11 +26,19 @@ enum Trouble {
 impl Troubles {
     /// Sets whether faults take a node away now.
     pub fn set(&mut self, number: Number, is: bool) {
-        match (is, self.nodes.get(&number)) {
-            (true, _) => drop(self.nodes.insert(number, Trouble::Now)),
-            (false, Some(Trouble::Now)) => drop(self.nodes.insert(number, Trouble::Until(Instant::now()))),
-            (false, _) => (),
+        if let Some(trouble) = Trouble::next(self.nodes.get(&number).copied(), is) {
+            self.nodes.insert(number, trouble);
         }
+    }
+
+    /// Sets whether any node lies now.
+    pub fn set_lies(&mut self, are: bool) {
+        self.lies = Trouble::next(self.lies, are);
+    }
+
+    /// Whether a node lies, or lied so lately that others may still believe it.
+    pub fn are_lies_felt(&self) -> bool {
+        self.lies.is_some_and(|lies| !lies.is_over(AFTERMATH))
     }
 
     /// Sets whether a running node is cut off from more than half of all nodes.
@@ -48,10 +57,25 @@ impl Troubles {
 
     /// Whether a node has been without trouble for this long.
     pub fn is_calm(&self, number: Number, time: Duration) -> bool {
-        match self.nodes.get(&number) {
-            Some(Trouble::Now) => false,
-            Some(Trouble::Until(end)) => end.elapsed() >= time,
-            None => true,
+        self.nodes.get(&number).is_none_or(|trouble| trouble.is_over(time))
+    }
+}
+
+impl Trouble {
+    /// The trouble after `was`, when there is trouble now or not.
+    fn next(was: Option<Self>, is: bool) -> Option<Self> {
+        match (is, was) {
+            (true, _) => Some(Self::Now),
+            (false, Some(Self::Now)) => Some(Self::Until(Instant::now())),
+            (false, was) => was,
+        }
+    }
+
+    /// Whether it has been over for so long.
+    fn is_over(self, time: Duration) -> bool {
+        match self {
+            Self::Now => false,
+            Self::Until(end) => end.elapsed() >= time,
         }
     }
 }
@@ -69,5 +93,18 @@ mod tests {
         troubles.set(1, false);
         tokio::time::sleep(AFTERMATH / 2).await;
         assert!(!troubles.is_calm(1, AFTERMATH) && troubles.is_calm(1, AFTERMATH / 2));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn lies_are_felt_for_a_while_after_the_last_one() {
+        let mut troubles = Troubles::default();
+        troubles.set_lies(false);
+        assert!(!troubles.are_lies_felt());
+        troubles.set_lies(true);
+        troubles.set_lies(false);
+        assert!(troubles.are_lies_felt());
+        tokio::time::sleep(AFTERMATH).await;
+        troubles.set_lies(false);
+        assert!(!troubles.are_lies_felt());
     }
 }
