@@ -65,6 +65,7 @@ pub struct Ledger {
     rosters: Rosters,
     machines: Machines,
     orders: Orders,
+    starts: liars::Starts,
 }
 
 /// Locks the ledger.
@@ -145,7 +146,8 @@ pub fn look(world: &World, ledger: &SharedLedger) {
         }
     }
     ledger.violations.extend(ledger.leaders.look(&managers));
-    let lied = liars::look(world, ledger.agreement.state(), &ledger.numbers, &ledger.troubles);
+    let Ledger { numbers, troubles, starts, .. } = ledger;
+    let lied = liars::look(world, ledger.agreement.state(), numbers, troubles, starts);
     ledger.violations.extend(lied);
     let running = (1..=world.nodes).map(|number| (number, world.machine(number).running_since()));
     let wrong = ledger.machines.look(running, ledger.agreement.state(), &ledger.numbers, &ledger.troubles);
