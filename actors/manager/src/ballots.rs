@@ -163,29 +163,40 @@ impl Drop for EndsAll {
 
 /// Sends this manager's ballots to the leader, whichever manager leads, until this future is dropped.
 pub(crate) async fn tell_leader(ballots: Ballots, store: Store, endpoint: Endpoint) {
-    let mut leadership = store.leadership();
-    let mut changes = ballots.changes();
-    loop {
-        changes.borrow_and_update();
-        leadership.borrow_and_update();
-        let leader = store.leader().filter(|leader| *leader != endpoint.node());
-        let Some(leader) = leader else {
-            tokio::select! {
-                changed = changes.changed() => if changed.is_err() { return },
-                changed = leadership.changed() => if changed.is_err() { return },
-                () = tokio::time::sleep(AGAIN_AFTER) => (),
+    let me = endpoint.node();
+    let leader = || store.leader().filter(|leader| *leader != me);
+    follow_leader(leader, |leader| {
+        let (ballots, endpoint) = (ballots.clone(), endpoint.clone());
+        async move {
+            if let Ok(stream) = endpoint.lane(leader, Lane::Ballots).await {
+                tell(&ballots, stream).await;
             }
-            continue;
-        };
-        if let Ok(stream) = endpoint.lane(leader, Lane::Ballots).await {
-            tell(&ballots, stream, &store, leader).await;
+        }
+    })
+    .await;
+}
+
+/// Runs `serve` for each leader in turn, and again when it returns. It is given up as soon as `leader` names another
+/// one: a leader that was cut off answers nothing for seconds, and its successor moves no task before it has the ballots.
+async fn follow_leader<F: Future<Output = ()>>(leader: impl Fn() -> Option<NodeId>, serve: impl Fn(NodeId) -> F) {
+    loop {
+        if let Some(current) = leader() {
+            let deposed = async {
+                while leader() == Some(current) {
+                    tokio::time::sleep(AGAIN_AFTER).await;
+                }
+            };
+            tokio::select! {
+                () = deposed => continue,
+                () = serve(current) => (),
+            }
         }
         tokio::time::sleep(AGAIN_AFTER).await;
     }
 }
 
-/// Sends ballots to one leader until it no longer leads, or the stream ends.
-async fn tell(ballots: &Ballots, mut stream: LaneStream, store: &Store, leader: NodeId) {
+/// Tells one leader, until the stream ends.
+async fn tell(ballots: &Ballots, mut stream: LaneStream) {
     let mut changes = ballots.changes();
     let mut known = Votes::new();
     loop {
@@ -202,19 +213,10 @@ async fn tell(ballots: &Ballots, mut stream: LaneStream, store: &Store, leader: 
             }
         }
         known = now;
-        loop {
-            if store.leader() != Some(leader) {
-                return;
-            }
-            tokio::select! {
-                changed = changes.changed() => match changed {
-                    Ok(()) => break,
-                    Err(_) => return,
-                },
-                // The leader sends nothing on this stream, so anything that comes is the stream's end.
-                _ = stream.recv.recv() => return,
-                () = tokio::time::sleep(AGAIN_AFTER) => (),
-            }
+        tokio::select! {
+            changed = changes.changed() => if changed.is_err() { return },
+            // The leader says nothing on this stream: whatever comes is its end.
+            _ = stream.recv.recv() => return,
         }
     }
 }
@@ -260,6 +262,47 @@ mod tests {
         assert_eq!((ballots.own().len(), ballots.all().len()), (1, 2));
         ballots.end_all(other);
         assert_eq!(ballots.all().len(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_leader_that_was_cut_off_and_hangs_keeps_no_ballot_from_its_successor() {
+        let (old, new) = (NodeId::from_bits(1), NodeId::from_bits(2));
+        let leader = watch::Sender::new(Some(old));
+        let begun = tokio::time::Instant::now();
+        let told = watch::Sender::new(Vec::new());
+        let follow = follow_leader(
+            || *leader.borrow(),
+            |leader| {
+                told.send_modify(|told| told.push((leader, begun.elapsed())));
+                std::future::pending()
+            },
+        );
+        let elect = async {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            leader.send_replace(Some(new));
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        };
+        tokio::select! {
+            () = follow => (),
+            () = elect => (),
+        }
+        let told = told.borrow().clone();
+        assert_eq!(told.iter().map(|(leader, _)| *leader).collect::<Vec<_>>(), [old, new]);
+        assert!(told[1].1 <= Duration::from_millis(500) + AGAIN_AFTER, "{:?}", told[1].1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_leader_that_could_not_be_told_is_called_again() {
+        let calls = watch::Sender::new(0);
+        let follow = follow_leader(
+            || Some(NodeId::from_bits(1)),
+            |_| {
+                calls.send_modify(|calls| *calls += 1);
+                std::future::ready(())
+            },
+        );
+        let _ = tokio::time::timeout(AGAIN_AFTER * 3 + AGAIN_AFTER / 2, follow).await;
+        assert_eq!(*calls.borrow(), 4);
     }
 
     #[test]
