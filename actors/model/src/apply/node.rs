@@ -48,14 +48,10 @@ impl State {
         description: Option<&NodeDescription>,
         events: &mut Vec<Event>,
     ) -> Made {
-        if self.existing_node(id)?.generation > generation {
+        if !self.is_in_force(id, generation)? {
             return Ok(());
         }
         description.map_or(Ok(()), NodeDescription::check)?;
-        if generation.0 - self.existing_node(id)?.generation.0 > Generation::JUMP_MAX {
-            let text = format!("node {id} cannot have been started {} times since it was last heard of", generation.0);
-            return Err(Refusal::invalid(text));
-        }
         self.change_node(id, false, events, |node| {
             node.start_again(generation);
             node.addr = Some(addr);
@@ -116,8 +112,18 @@ impl State {
         })
     }
 
-    /// Gives a manager without a Raft number the index of this log entry as its number, which is unique and never
-    /// reused.
+    /// A place in the group that has no number yet gets that of this place in the log: it is never given again.
+    /// Whether what is said of this start of a node concerns it: the start known last, or a later one. A start too far ahead
+    /// is refused: numbers only grow, so a wrong one that is committed cannot be taken back.
+    fn is_in_force(&self, id: NodeId, generation: Generation) -> Result<bool, Refusal> {
+        let known = self.existing_node(id)?.generation;
+        if generation.0.saturating_sub(known.0) > Generation::JUMP_MAX {
+            let text = format!("node {id} cannot be in start {}: the last one known is {}", generation.0, known.0);
+            return Err(Refusal::invalid(text));
+        }
+        Ok(generation >= known)
+    }
+
     const fn numbered(&self, manager: ManagerStatus) -> ManagerStatus {
         match manager.raft_id {
             0 => ManagerStatus { raft_id: self.applied.index.0, ..manager },
@@ -134,7 +140,7 @@ impl State {
         events: &mut Vec<Event>,
     ) -> Made {
         let at = self.at;
-        if self.existing_node(id)?.generation > generation {
+        if !self.is_in_force(id, generation)? {
             return Ok(());
         }
         self.change_node(id, false, events, |node| {
@@ -156,8 +162,7 @@ impl State {
         events: &mut Vec<Event>,
     ) -> Made {
         let at = self.at;
-        let node = self.existing_node(id)?;
-        if node.generation > generation || node.has_left() {
+        if !self.is_in_force(id, generation)? || self.existing_node(id)?.has_left() {
             return Ok(());
         }
         let departure = if left { Departure::Left { at } } else { Departure::Announced };

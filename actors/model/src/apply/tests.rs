@@ -530,6 +530,34 @@ fn a_node_that_left_is_back_with_its_next_start_and_not_with_a_late_word_of_this
 }
 
 #[test]
+fn a_start_of_a_node_that_is_too_far_ahead_is_refused_whatever_tells_it() {
+    let mut world = World::new();
+    let id = NodeId::from_bits(2);
+    let addr = "127.0.0.1:2377".parse().expect("an address");
+    let known = world.state.node(id).expect("there").generation;
+    let changes = |generation: u64| {
+        let generation = Generation(generation);
+        let (reachability, message) = (Reachability::Reachable, String::new());
+        [
+            Change::DescribeNode { id, generation, addr, level: Level::NEWEST, description: None },
+            Change::SetReachability { id, generation, reachability, message },
+            Change::DepartNode { id, generation, left: true },
+        ]
+    };
+    for generation in [known.0 + Generation::JUMP_MAX + 1, u64::MAX] {
+        for change in changes(generation) {
+            assert!(world.refused(change).contains("cannot be in start"));
+        }
+    }
+    assert_eq!(world.state.node(id).expect("there").generation, known);
+    for which in 0..3 {
+        let farthest = world.state.node(id).expect("there").generation.0 + Generation::JUMP_MAX;
+        world.done(changes(farthest)[which].clone());
+        assert_eq!(world.state.node(id).expect("there").generation, Generation(farthest));
+    }
+}
+
+#[test]
 fn a_task_that_waits_follows_the_spec_in_force_and_is_given_no_node_that_was_found_for_another() {
     let mut world = World::with_web();
     world.done(task(1000, 3, None));
