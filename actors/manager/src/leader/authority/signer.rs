@@ -81,7 +81,19 @@ impl Authority {
             .ok_or(Refused::Secret)
     }
 
-    /// Signs a certificate that says what is committed of the node.
+    /// A new certificate for the key that the node enrolled with. Its id is a hash of that key, so nobody could verify what
+    /// it signs with another one.
+    fn renew_same_key(&self, id: NodeId, request: &SigningRequest) -> Result<EnrolReply, Refused> {
+        let key = request.key_digest().map_err(|why| Refused::Request(why.to_string()))?;
+        let state = self.context.store.state();
+        if state.node(id).is_some_and(|node| node.key_digest != key) {
+            let text = "a node keeps the key that it enrolled with: with another key it joins as another node";
+            return Err(Refused::Request(text.into()));
+        }
+        self.sign(id, request)
+    }
+
+    /// A certificate that says what is committed of the node.
     fn sign(&self, id: NodeId, request: &SigningRequest) -> Result<EnrolReply, Refused> {
         if self.context.store.leadership().borrow().active() != Some(self.context.term) {
             return Err(Refused::Unavailable("this manager no longer leads".into()));
@@ -135,7 +147,13 @@ impl Signer for Authority {
     }
 
     fn renew(&self, node: NodeId, request: SigningRequest) -> BoxFuture<'_, Result<EnrolReply, Refused>> {
-        Box::pin(async move { self.sign(node, &request) })
+        Box::pin(async move {
+            let answer = self.renew_same_key(node, &request);
+            if let Err(refused @ Refused::Request(_)) = &answer {
+                self.scope.record(RecordKind::Trust, format!("refused node {node} a new certificate: {refused}"));
+            }
+            answer
+        })
     }
 }
 

@@ -39,6 +39,15 @@ pub(super) fn addr(number: u8) -> SocketAddr {
     (ip(number), 2377).into()
 }
 
+/// The key of a machine.
+fn key(number: u8) -> Key {
+    Key::from_seed([number; 32])
+}
+
+fn key_digest(number: u8) -> [u8; 32] {
+    SigningRequest::create(&key(number)).key_digest().expect("it is signed by its own key")
+}
+
 /// The whole.
 pub(super) struct Bed {
     pub(super) network: SimNetwork,
@@ -76,6 +85,7 @@ impl Bed {
         leadership.wait_for(|it| it.active().is_some()).await.expect("the only manager leads");
         let mut founding = founding(root.certificate().to_pem(), root.key().to_pem());
         founding.node.addr = Some(addr(1));
+        founding.node.key_digest = key_digest(1);
         store.change(vec![Change::Found(Box::new(founding))], None).await.expect("founded");
         let mut bed = Self {
             network,
@@ -91,7 +101,11 @@ impl Bed {
             let worker = machine(&bed.network, &bed.clock, &bed.root, number, Role::Worker).await;
             worker.roster.learn(vec![bed.leader.roster.current().me]);
             bed.others.push(worker);
-            let record = essaim_model::Node { addr: Some(addr(number)), ..node(number.into()) };
+            let record = essaim_model::Node {
+                addr: Some(addr(number)),
+                key_digest: key_digest(number),
+                ..node(number.into())
+            };
             bed.store.change(vec![Change::AcceptNode(Box::new(record))], None).await.expect("accepted");
         }
         bed.wait("everybody is heard of", |bed| {
@@ -263,7 +277,7 @@ async fn machine(network: &SimNetwork, clock: &Arc<VirtualClock>, root: &Authori
     let disk = SimDisk::new();
     let env = env(network, clock, disk.clone(), number);
     let keep = Keep::new(Arc::clone(&env.disk));
-    let key = Key::from_seed([number; 32]);
+    let key = key(number);
     let grant = Grant {
         cluster: CLUSTER,
         node: id(number),

@@ -5,7 +5,7 @@ use essaim_model::Change;
 use essaim_presence::endpoint::{Enrolled, JoinError, Keep, join, utc};
 use essaim_store::Start;
 use essaim_system::Env;
-use essaim_transport::{EnrolError, JoinToken, Key, Refused, SigningRequest, TokenSecret, enrol};
+use essaim_transport::{EnrolError, EnrolReply, JoinToken, Key, Lane, Refused, SigningRequest, TokenSecret, enrol};
 use essaim_wire::{Level, Role, Timestamp};
 use std::sync::Arc;
 
@@ -71,6 +71,23 @@ async fn a_node_that_was_removed_gets_no_new_certificate() {
     machine.endpoint.renew(Role::Manager);
     tokio::time::sleep(std::time::Duration::from_secs(20)).await;
     assert_eq!(machine.endpoint.identity().borrow().role(), before.role());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_renewal_with_another_key_than_the_enrolled_one_is_refused() {
+    let bed = Bed::led(2).await;
+    let lane = bed.others[0].endpoint.lane(id(1), Lane::Enrol);
+    let mut stream = lane.await.expect("a node may ask for its renewal");
+    // As a node asks: the second kind of question, with the request.
+    let request = SigningRequest::create(&Key::from_seed([77; 32]));
+    stream.send.send_value(&(1u8, &request)).await.expect("sent");
+    let answer = stream.recv.expect_value::<Result<EnrolReply, Refused>>().await.expect("an answer");
+    assert!(matches!(answer, Err(Refused::Request(why)) if why.contains("keeps the key")), "refused");
+    assert!(bed.records().iter().any(|line| line.contains("a new certificate")), "{:?}", bed.records());
+    // With its own key it is signed.
+    bed.set_node(2, |spec| spec.role = Role::Manager).await;
+    bed.others[0].endpoint.renew(Role::Manager);
+    bed.wait("it is renewed", |bed| bed.others[0].endpoint.role() == Role::Manager).await;
 }
 
 #[tokio::test(start_paused = true)]
