@@ -123,6 +123,7 @@ fn identities(victim: &MemberView, addr: SocketAddr) -> Vec<(Id, Incarnation)> {
     vec![
         (Id { generation: Generation(u64::MAX), ..id }, Incarnation(0)),
         (Id { generation: id.generation.next(), ..id }, Incarnation(0)),
+        (Id { generation: Generation(id.generation.0.saturating_sub(1)), ..id }, incarnation),
         (Id { epoch: u16::MAX, ..id }, Incarnation(u32::MAX)),
         (id, Incarnation(incarnation.0 | 0xffff)),
         (id, Incarnation(incarnation.0 + 1)),

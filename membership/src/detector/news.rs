@@ -139,7 +139,8 @@ impl Detector {
             None => goodbye != Some(Goodbye::Leaving),
             Some(entry) => {
                 let known = (entry.generation(), entry.incarnation);
-                let is_news = said > known || said == known && (entry.word.is_none() || goodbye.is_some());
+                let is_older = id.generation < known.0 && planted(Bug::OlderGenerationHeard);
+                let is_news = is_older || said > known || said == known && (entry.word.is_none() || goodbye.is_some());
                 let is_said = entry.word.as_ref().is_some_and(|word| said == known && word.goodbye == goodbye);
                 !entry.proven || is_news && !is_said
             }

@@ -2,7 +2,7 @@
 //! detector, not to the machine that runs the test.
 
 use super::network::{Network, member, node};
-use crate::{Evidence, Goodbye, Input, Loss, State, Verdict};
+use crate::{Evidence, Goodbye, Input, Lie, Loss, State, Verdict};
 use essaim_wire::{Generation, Role};
 use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
@@ -507,6 +507,28 @@ fn nobody_speaks_for_somebody_else() {
     network.input(node(0), Input::Datagram { from: node(1), bytes: direct.write() });
     let view = network.detector(0).member(node(2)).expect("a member");
     assert_eq!(view.member.generation, Generation(1));
+}
+
+#[test]
+fn a_start_that_is_too_far_ahead_is_not_believed_of_a_member_that_says_so_itself() {
+    let mut network = Network::settled(3, 32);
+    let says = |network: &mut Network, generation| {
+        let direct = crate::datagram::Direct {
+            id: crate::identity::Id::of(member(2, generation)),
+            incarnation: crate::Incarnation(0),
+            doubt: None,
+            say: crate::datagram::Say::Beat { seq: 1 },
+        };
+        network.input(node(0), Input::Datagram { from: node(2), bytes: direct.write() });
+        network.detector(0).member(node(2)).expect("a member").member.generation
+    };
+    for generation in [2 + Generation::JUMP_MAX, u64::MAX] {
+        assert_eq!(says(&mut network, generation), Generation(1));
+    }
+    let lied = Verdict::Lied { node: node(2), about: node(2), lie: Lie::Generation };
+    assert_eq!(network.about(2).into_iter().filter(|verdict| **verdict == lied).count(), 1);
+    let farthest = 1 + Generation::JUMP_MAX;
+    assert_eq!(says(&mut network, farthest), Generation(farthest));
 }
 
 #[test]
