@@ -101,11 +101,8 @@ impl Bed {
             let worker = machine(&bed.network, &bed.clock, &bed.root, number, Role::Worker).await;
             worker.roster.learn(vec![bed.leader.roster.current().me]);
             bed.others.push(worker);
-            let record = essaim_model::Node {
-                addr: Some(addr(number)),
-                key_digest: key_digest(number),
-                ..node(number.into())
-            };
+            let record =
+                essaim_model::Node { addr: Some(addr(number)), key_digest: key_digest(number), ..node(number.into()) };
             bed.store.change(vec![Change::AcceptNode(Box::new(record))], None).await.expect("accepted");
         }
         bed.wait("everybody is heard of", |bed| {
