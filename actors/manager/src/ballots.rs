@@ -134,10 +134,13 @@ impl Ballots {
 pub(crate) struct BallotsServer(pub(crate) Ballots);
 
 impl Serve for BallotsServer {
-    fn serve(self: Arc<Self>, _: PeerInfo, mut stream: LaneStream) -> BoxFuture<'static, ()> {
+    fn serve(self: Arc<Self>, _: PeerInfo, stream: LaneStream) -> BoxFuture<'static, ()> {
         Box::pin(async move {
+            // A manager takes the end of the writing half, which says nothing, for the end of the stream: a block that
+            // does not name it would drop it at once.
+            let LaneStream { send: _open, mut recv, .. } = stream;
             let ended = EndsAll { source: self.0.source(false), ballots: self.0.clone() };
-            while let Ok(Some(told)) = stream.recv.recv_value::<Vec<Told>>().await {
+            while let Ok(Some(told)) = recv.recv_value::<Vec<Told>>().await {
                 for Told { node, accusations } in told {
                     match accusations {
                         Some(accusations) => self.0.set(ended.source, node, &accusations),
