@@ -74,7 +74,8 @@ impl Rosters {
         let lives = troubles.is_calm(subject, AFTERMATH);
         let lied_to = troubles.are_lies_felt();
         let me = |accusers: &[NodeId]| accusers.iter().any(|accuser| numbers.get(accuser) == Some(&number));
-        let counts = matches!(&heard.verdict, Verdict::Unreachable { evidence: Evidence::Quorum { .. }, .. });
+        let counts =
+            matches!(&heard.verdict, Verdict::Unreachable { evidence: Evidence::Quorum { .. }, .. }) && !lied_to;
         let accuses = matches!(&heard.verdict, Verdict::Suspected { accusers, .. } if me(accusers));
         if let Some(since) = troubles.cut_off_since(number)
             && lives
@@ -86,7 +87,7 @@ impl Rosters {
             }
             accused.insert(subject);
             let is_smaller = self.gone.get(&number).is_some_and(|gone| gone.iter().any(|other| *other != subject));
-            if counts && !is_smaller && !lied_to || accused.len() > 1 && since.elapsed() < CUT_OFF_LATELY {
+            if counts && !is_smaller || accused.len() > 1 && since.elapsed() < CUT_OFF_LATELY {
                 wrong.push(format!("n{number} is cut off, and accuses n{subject}: {:?}", heard.verdict));
             }
         }
