@@ -112,9 +112,9 @@ impl State {
         })
     }
 
-    /// A place in the group that has no number yet gets that of this place in the log: it is never given again.
-    /// Whether what is said of this start of a node concerns it: the start known last, or a later one. A start too far ahead
-    /// is refused: numbers only grow, so a wrong one that is committed cannot be taken back.
+    /// Whether `generation` is the last known start of the node or a later one; a change about an earlier start has no
+    /// effect. A start more than [`Generation::JUMP_MAX`] ahead is refused: generations only grow, so a wrong one that is
+    /// committed cannot be taken back.
     fn is_in_force(&self, id: NodeId, generation: Generation) -> Result<bool, Refusal> {
         let known = self.existing_node(id)?.generation;
         if generation.0.saturating_sub(known.0) > Generation::JUMP_MAX {
@@ -124,6 +124,8 @@ impl State {
         Ok(generation >= known)
     }
 
+    /// Gives a manager without a Raft number the index of this log entry as its number, which is unique and never
+    /// reused.
     const fn numbered(&self, manager: ManagerStatus) -> ManagerStatus {
         match manager.raft_id {
             0 => ManagerStatus { raft_id: self.applied.index.0, ..manager },

@@ -81,8 +81,8 @@ impl Authority {
             .ok_or(Refused::Secret)
     }
 
-    /// A new certificate for the key that the node enrolled with. Its id is a hash of that key, so nobody could verify what
-    /// it signs with another one.
+    /// Signs a new certificate for the key that the node enrolled with, and refuses any other key. A node's id is a hash of
+    /// that key, so nobody could verify a statement that the node signs with another one.
     fn renew_same_key(&self, id: NodeId, request: &SigningRequest) -> Result<EnrolReply, Refused> {
         let key = request.key_digest().map_err(|why| Refused::Request(why.to_string()))?;
         let state = self.context.store.state();
@@ -93,7 +93,7 @@ impl Authority {
         self.sign(id, request)
     }
 
-    /// A certificate that says what is committed of the node.
+    /// Signs a certificate that says what is committed of the node.
     fn sign(&self, id: NodeId, request: &SigningRequest) -> Result<EnrolReply, Refused> {
         if self.context.store.leadership().borrow().active() != Some(self.context.term) {
             return Err(Refused::Unavailable("this manager no longer leads".into()));
