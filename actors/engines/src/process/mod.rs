@@ -321,7 +321,12 @@ impl Engine for ProcessEngine {
 
     fn remove(&self, task: TaskId) -> BoxFuture<'_, Result<(), EngineError>> {
         async move {
-            if !self.folder(task).exists() {
+            // Under the folder's lock: a dropped preparation that is just creating the folder has it when the lock is free.
+            let exists = self.blocking(move |this| {
+                let _making = this.folder_lock(task).lock();
+                Ok(this.folder(task).exists())
+            });
+            if !exists.await? {
                 return Ok(());
             }
             match self.stop(task, Signal::KILL, Duration::ZERO).await {

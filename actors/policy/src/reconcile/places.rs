@@ -379,3 +379,14 @@ fn a_task_that_waited_for_its_predecessor_runs_while_what_is_to_replace_it_has_n
     let image = world.state.spec(web, runs.spec_version).expect("kept").task.container.image.clone();
     assert_eq!((world.running(web), image.as_str(), world.reasons(web).len()), (1, "b", 1));
 }
+
+#[test]
+fn an_update_that_replaces_no_task_is_in_progress_for_a_second() {
+    let mut world = World::of(1);
+    let web = world.create("web", 1, |_| ());
+    world.live(Duration::from_secs(6));
+    world.update(web, constrain(&["node.hostname!=ghost"]));
+    assert!(world.plan(web).is_empty(), "a client that looks now sees that it is in progress");
+    world.live(Duration::from_secs(1));
+    assert_eq!(update(&world, web).state, UpdateState::Completed);
+}

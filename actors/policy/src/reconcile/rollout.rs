@@ -19,6 +19,11 @@ use crate::restart;
 use essaim_model::{Assigned, Change, FailureAction, Slot, Task, UpdateConfig, UpdateOrder, UpdateState, UpdateStatus};
 use essaim_wire::Timestamp;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// Time for which an update that replaces no task is shown as in progress. docker's CLI looks five times a second and
+/// prints no result for an update that was completed before its first look.
+const SHOWN: Duration = Duration::from_secs(1);
 
 /// A slot that is to be updated to the new spec.
 pub(super) struct Candidate<'a> {
@@ -180,17 +185,24 @@ impl Work<'_> {
     }
 
     fn maybe_complete(&mut self, status: &UpdateStatus, config: &UpdateConfig, backwards: bool) {
-        let mut last = Timestamp::default();
+        let (mut last, mut any_runs) = (Timestamp::default(), false);
         for task in self.slots.values().flatten().copied().filter(|task| task.is_wanted()).collect::<Vec<_>>() {
             if !self.is_current(task) {
                 // A dated task is left on a node that is lost or drains, so its slot is not updated yet.
                 return;
             }
+            any_runs |= task.is_running();
             if task.spec_version == self.service.spec_version && task.is_running() {
                 last = last.max(task.meta.updated_at);
             }
         }
-        let over = if last >= status.started_at { last + config.monitor() } else { Timestamp::default() };
+        let over = if last >= status.started_at {
+            last + config.monitor()
+        } else if any_runs {
+            status.started_at + SHOWN
+        } else {
+            Timestamp::default()
+        };
         if self.scene.now < over {
             return self.plan.look_again(over);
         }
