@@ -1,4 +1,4 @@
-//! Runs the simulated cluster, seed after seed, on all cores:
+//! Command line of the simulator: runs the simulated cluster with one seed after the other, on all cores.
 //!
 //! ```text
 //! cargo run --release -p essaim-sim -- --seeds 200 [--from S] [--jobs N]
@@ -6,11 +6,11 @@
 //! cargo run --release -p essaim-sim -- --seeds 200 --nodes 9 --managers 5
 //! ```
 //!
-//! What it prints is in the order of the seeds and the same for the same seeds, however many run at a time; how long it
-//! took, which differs, goes to stderr. A run that violates something, panics, or hangs has failed, and its last line
-//! runs it again; the others go on.
+//! The lines on stdout are in the order of the seeds and the same for the same seeds, whatever `--jobs` says; the
+//! duration, which differs, goes to stderr. A run that violates an invariant, panics or hangs has failed, and its last
+//! line is the command that repeats it; the other runs continue.
 //!
-//! Built with the feature `planted`, `--bug NAME` has every run suffer from a bug of `essaim_wire::planted`.
+//! With the feature `planted`, `--bug NAME` switches on a bug of `essaim_wire::planted` in every run.
 
 use essaim::testkit::fault::Number;
 use essaim::testkit::{Options, Outcome, run};
@@ -24,7 +24,8 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// A run takes about a second; one that takes so long spins, since virtual time waits for nobody.
+/// Wall time after which a run counts as hung. A run takes about a second, and virtual time waits for no real clock, so
+/// a run that takes this long spins.
 const WALL_MAX: Duration = Duration::from_secs(120);
 
 const USAGE: &str =
@@ -48,7 +49,7 @@ impl Wanted {
     }
 }
 
-/// What a run came to; the words when it came to nothing.
+/// Result of one run: its outcome, or the reason why there is none (a panic or a hang).
 type Came = Result<Outcome, String>;
 
 fn main() -> ExitCode {
@@ -67,7 +68,7 @@ fn main() -> ExitCode {
     }
     println!("{}", total.text());
     eprintln!("{:.1} s on {} cores", begun.elapsed().as_secs_f64(), wanted.jobs);
-    // A run that hangs holds its thread: the process does not wait for it.
+    // A run that hangs holds its thread for ever, so the process exits without joining threads.
     std::process::exit(i32::from(total.failed > 0))
 }
 
@@ -102,14 +103,14 @@ fn read(mut words: impl Iterator<Item = String>) -> Option<Wanted> {
     if !(1..=wanted.nodes).contains(&wanted.managers) {
         return None;
     }
-    // Two traces at a time could not be read.
+    // Traces of two runs at a time would be interleaved on stdout.
     if wanted.trace {
         wanted.jobs = 1;
     }
     Some(wanted)
 }
 
-/// Runs every seed; they come in the order in which they end.
+/// Runs every seed; the results arrive in the order in which the runs end.
 fn run_all(wanted: &Wanted) -> mpsc::Receiver<(u64, Came)> {
     let (done, ends) = mpsc::channel();
     let next = Arc::new(AtomicU64::new(wanted.from));
@@ -119,7 +120,7 @@ fn run_all(wanted: &Wanted) -> mpsc::Receiver<(u64, Came)> {
         thread::spawn(move || {
             loop {
                 let seed = next.fetch_add(1, Ordering::Relaxed);
-                // Nobody listens any more when the process ends.
+                // The receiver is gone when the process ends.
                 if seed >= end || done.send((seed, run_one(seed, &wanted))).is_err() {
                     return;
                 }
@@ -129,7 +130,7 @@ fn run_all(wanted: &Wanted) -> mpsc::Receiver<(u64, Came)> {
     ends
 }
 
-/// One run, on a thread of its own, so that one that hangs can be left behind.
+/// Runs one seed on a thread of its own, so that a run that hangs can be abandoned.
 fn run_one(seed: u64, wanted: &Wanted) -> Came {
     let (done, ends) = mpsc::channel();
     let (options, limit) = (wanted.options(seed), if wanted.trace { WALL_MAX * 10 } else { WALL_MAX });
@@ -139,13 +140,13 @@ fn run_one(seed: u64, wanted: &Wanted) -> Came {
         #[cfg(feature = "planted")]
         let _planted = bug.map(plant);
         let came = catch_unwind(AssertUnwindSafe(|| run(options)));
-        // Nobody waits any more for one that has hung.
+        // The receiver is gone when this run was already given up as hung.
         let _ = done.send(came.map_err(|_| "it panicked".to_owned()));
     });
     ends.recv_timeout(limit).unwrap_or_else(|_| Err(format!("it has hung for {} s", limit.as_secs())))
 }
 
-/// The same, in the order of the seeds.
+/// Sorts results that arrive in any order into the order of their seeds, without waiting for all of them.
 fn in_order(ends: mpsc::Receiver<(u64, Came)>, from: u64) -> impl Iterator<Item = (u64, Came)> {
     let (mut early, mut due) = (BTreeMap::new(), from);
     std::iter::from_fn(move || {
@@ -159,7 +160,7 @@ fn in_order(ends: mpsc::Receiver<(u64, Came)>, from: u64) -> impl Iterator<Item 
     })
 }
 
-/// What all runs came to.
+/// Sum over the results of all runs.
 #[derive(Debug, Default)]
 struct Total {
     runs: u64,

@@ -1,19 +1,20 @@
-//! The simulator's command: the same seeds give the same lines, whatever is around the process.
+//! Tests of the simulator's command line: the same seeds print the same lines, whatever the environment of the process.
 
 use std::process::{Command, Output};
 
-/// How many seeds must hold for a change to land. A run takes ten times as long without optimization, so that whoever
-/// tries a change out has fewer.
+/// Number of seeds that must hold for a change to land. A run takes ten times as long without optimization, so a debug
+/// build, as used while a change is being tried out, runs fewer.
 const SEEDS: u32 = if cfg!(debug_assertions) { 20 } else { 200 };
 
-/// Seeds that are known to violate an invariant, and the violation: faults of the product that are open. The test fails as
-/// soon as such a seed holds, or violates something else, so that a mended fault leaves this list.
+/// Seeds that are known to violate an invariant, and the violation: open faults of the product. The test fails as soon
+/// as such a seed holds or violates something else, so that a mended fault is removed from this list.
 const OPEN: &[(u32, &str)] = &[
-    // Nothing gets from n3 to n5 for twelve seconds after a liar invented members: n5 alone takes n3 for down. No task moves.
+    // For twelve seconds after a liar invented members no packet gets from n3 to n5: n5 alone takes n3 for down. No
+    // task moves.
     (152, "n5 takes n3 for down (Grace), which lives and can be reached"),
 ];
 
-/// Runs it somewhere else each time: another folder, another home, another name, another clock's zone.
+/// Runs the simulator in an environment that depends on `place`: working folder, home, host name and time zone.
 fn run(words: &str, place: &str) -> Output {
     let folder = std::env::temp_dir().join(format!("essaim-sim-{}-{place}", std::process::id()));
     std::fs::create_dir_all(&folder).expect("a folder can be made");

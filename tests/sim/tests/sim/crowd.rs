@@ -1,5 +1,6 @@
-//! Services of thousands of tasks, specs of hundreds of kilobytes: what does not fit into one proposal, one message or one
-//! report. The scheduler's board is held against the state meanwhile, as in every simulated cluster.
+//! Large clusters: services of thousands of tasks and specs of hundreds of kilobytes, which do not fit into one
+//! proposal, one message or one report. Meanwhile the scheduler's board is compared with the state, as in every
+//! simulated cluster.
 
 use crate::stories::within;
 use essaim::testkit::{self, Cluster};
@@ -9,7 +10,7 @@ use std::time::Duration;
 
 const WALL_MAX: Duration = Duration::from_secs(600);
 
-/// A machine has 253 addresses for tasks, so five thousand of them take twenty machines, and one more.
+/// Number of nodes. A machine has 253 addresses for tasks, so five thousand tasks need twenty machines; one is spare.
 const NODES: u16 = 21;
 
 const REPLICAS: u32 = 5_000;
@@ -21,7 +22,7 @@ async fn read(cluster: &Cluster) -> Result<Arc<State>, String> {
 async fn set_all(cluster: &mut Cluster, availability: Availability) -> Result<(), String> {
     for id in read(cluster).await?.nodes().map(|node| node.id) {
         loop {
-            // A node's record may change between the look and the wish.
+            // The update is refused when the node's record changed after it was read; it is read again then.
             let state = read(cluster).await?;
             let node = state.node(id).ok_or("a node is gone")?;
             let spec = NodeSpec { availability, ..node.spec.clone() };
@@ -34,7 +35,7 @@ async fn set_all(cluster: &mut Cluster, availability: Availability) -> Result<()
     Ok(())
 }
 
-/// Waits until so many tasks of a service are so, for two minutes at most.
+/// Waits, for two minutes of virtual time at most, until exactly `count` tasks of the service satisfy `is_so`.
 async fn wait(
     cluster: &mut Cluster,
     service: ServiceId,
@@ -76,7 +77,8 @@ fn services_with_large_specs_run_everywhere_and_a_node_that_was_away_is_told_of_
         testkit::cluster(2).nodes(4).managers(1).checks(false).run(async |cluster| {
             cluster.strike(testkit::Fault::Crash(4)).await?;
             cluster.pass(Duration::from_secs(10)).await?;
-            // Together they are beyond what one message and even what a link's outbox holds, and due on every node.
+            // Together these specs are larger than one message, and even than the outbox of a link; every node needs
+            // all of them.
             for number in 0..8 {
                 let mut spec = fixtures::service(&format!("large{number}"), 0);
                 spec.mode = Mode::Global;

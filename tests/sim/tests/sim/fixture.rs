@@ -1,9 +1,9 @@
-//! The data folder of a manager, as a build of the first release left it: every later build opens it with everything
-//! it holds.
+//! The data folder of a manager as a build of the first release wrote it: every later build must open it with
+//! everything it holds.
 //!
-//! It is the folder of a simulated node: identity, keys and admission table, the place of its port, orders and managers
-//! of its worker, a snapshot, and a log of many kinds of changes after it. It was written once and is frozen; see
-//! "Formats that last" in ARCHITECTURE.md for the one time when it may be written anew.
+//! The folder is that of a simulated node. It holds identity, keys and admission table, the place of the node's port,
+//! orders and managers of its worker, a snapshot, and a log with many kinds of changes after the snapshot. It was
+//! written once and is frozen; see "Formats that last" in ARCHITECTURE.md for the one time when it may be written anew.
 
 use crate::stories::within;
 use essaim::testkit::run::{Options, Run, in_virtual_time};
@@ -17,10 +17,10 @@ use std::time::Duration;
 
 const WALL_MAX: Duration = Duration::from_secs(300);
 
-/// How long a step of the story may take.
+/// Longest time that one step of the story may take.
 const REST: Duration = Duration::from_secs(60);
 
-/// The files of the folder, by name.
+/// Name and content of each file of the folder.
 type Files = Vec<(String, Vec<u8>)>;
 
 fn path() -> PathBuf {
@@ -31,7 +31,8 @@ fn options(nodes: u16) -> Options {
     Options { nodes, managers: 1, client: false, checks: false, mixed: false, ..Options::of(7) }
 }
 
-/// Every kind of object, before and after a snapshot; and what is left of it on the disk of the manager.
+/// Plays the life of a cluster that creates and changes every kind of object, before and after a snapshot; returns the
+/// files on the manager's disk.
 async fn lived() -> Files {
     let mut run = Run::new(options(2));
     run.found().await.expect("founded");
@@ -43,7 +44,7 @@ async fn lived() -> Files {
         control().create_service(essaim_model::fixtures::service(name, replicas)).await.expect("created");
     }
     run.come_to_rest(REST).await.expect("they run");
-    // A snapshot of all that, in a new history.
+    // `force_new_cluster` writes a snapshot of everything so far and starts a new history of the log.
     let force = InitRequest { force_new_cluster: true, ..InitRequest::default() };
     manager.init(force).await.expect("it goes on alone");
     run.come_to_rest(REST).await.expect("the worker is linked again");
@@ -64,7 +65,8 @@ async fn lived() -> Files {
     disk.files().into_iter().map(|(name, _)| (name.clone(), disk.read(&name).expect("readable"))).collect()
 }
 
-/// Starts a node on the folder, and returns what it knows once it leads.
+/// Starts a node on these files. Once it leads, returns its state, the number of proposals in its log, and whether its
+/// worker has read its orders.
 async fn opened(files: &Files) -> (Arc<State>, usize, bool) {
     let mut run = Run::new(options(1));
     for (name, bytes) in files {
@@ -126,7 +128,8 @@ fn the_data_folder_of_the_first_release_opens_with_everything_it_holds() {
         let (active, pause) = (Availability::Active, Availability::Pause);
         assert_eq!(nodes, [("n1".into(), active, None), ("n2".into(), pause, Some("ssd".into()))]);
         assert!(state.level() >= Level(2), "{}", state.level());
-        // Those of its own machine are lost with it, and replaced as soon as it leads.
+        // The tasks on the manager's own machine are lost with the machine; the leader replaces them as soon as it
+        // leads.
         for service in state.services() {
             let tasks = state.tasks_of(service.id).count();
             assert!(tasks as u32 >= service.spec.replicas().unwrap_or_default(), "{}: {tasks}", service.spec.name);

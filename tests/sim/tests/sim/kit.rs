@@ -1,4 +1,4 @@
-//! The test kit as a developer of an extension uses it: a cluster in one test, and whatever may go wrong with it.
+//! The test kit as a developer of an extension uses it: a whole cluster in one test, and every kind of fault.
 
 use crate::stories::within;
 use essaim::testkit::{self, Cluster, Failed, Fault};
@@ -10,7 +10,7 @@ use std::time::Duration;
 
 const WALL_MAX: Duration = Duration::from_secs(300);
 
-/// Tells a story of five nodes, three of them managers, with the last line of its failure.
+/// Plays a story on a cluster of five nodes, three of them managers; panics with the seed and the reason when it fails.
 fn tell<T: Send + 'static>(
     seed: u64,
     story: impl AsyncFnOnce(&mut Cluster) -> Result<T, String> + Send + 'static,
@@ -57,7 +57,7 @@ fn a_leader_whose_disk_takes_nothing_leads_no_more_and_is_a_manager_again_when_i
         tell(seed, async move |cluster| {
             let first = cluster.run().world.leader().ok_or("nobody leads")?;
             cluster.strike(wrong(first)).await?;
-            // Whatever is written finds out; a scaled service writes.
+            // A disk fault is noticed at the next write, and an update of a service is written to the log.
             let mut next = first;
             for _ in 0..20 {
                 cluster.pass(Duration::from_secs(1)).await?;
@@ -67,10 +67,10 @@ fn a_leader_whose_disk_takes_nothing_leads_no_more_and_is_a_manager_again_when_i
                 let service = state.services().next().expect("the first service");
                 let mut spec = service.spec.clone();
                 spec.task.force_update += 1;
-                // It may be refused while somebody is elected.
+                // The update may be refused while an election is under way.
                 let _ = cluster.control()?.update_service(service.id, service.meta.version, spec).await;
             }
-            // In a file that cannot grow there is room for a while: it may go on leading.
+            // On a full disk the log file has free space inside for a while, so that node may go on leading.
             assert!(next != first || matches!(wrong(first), Fault::FullDisk(_)), "{}", wrong(first));
             let state = cluster.settled().await?;
             let failed = node(&state, &format!("n{first}"));
@@ -162,7 +162,7 @@ fn a_node_that_is_restored_from_an_older_copy_of_its_disk_is_heard_again() {
         }
         let known = cluster.node(5)?.generation();
         assert!(known.0 >= 4, "{known:?}");
-        // What the copy has: its format, and a daemon that was started once.
+        // The older copy holds a format version and the generation of a daemon that was started once.
         let disk = Arc::clone(&cluster.node(5)?.scope().env.disk);
         disk.write("generation", &[1, 1]).map_err(|why| why.to_string())?;
         cluster.strike(Fault::Restart(5)).await?;

@@ -1,4 +1,4 @@
-//! What a simulated cluster must show.
+//! Integration tests on simulated clusters.
 
 mod api;
 mod command;

@@ -1,8 +1,8 @@
-//! Planted bugs are caught, each within 200 seeds and by the invariant that is there for it: what measures the
+//! Planted bugs: each must be caught within 200 seeds, and by the invariant that exists for it. This measures the
 //! simulator itself.
 //!
-//! `cargo nextest run --release -p essaim-sim --features planted`; with `--no-capture` it prints the table that is in
-//! `docs/simulation.md`. That the same seeds hold without a bug is what `essaim-sim --seeds 200` shows.
+//! Run with `cargo nextest run --release -p essaim-sim --features planted`; `--no-capture` prints the table that is in
+//! `docs/simulation.md`. That the same seeds hold without a bug is shown by `essaim-sim --seeds 200`.
 
 use essaim::testkit::{Options, run};
 use essaim_wire::planted::{Bug, plant};
@@ -11,13 +11,13 @@ use std::panic::catch_unwind;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// A bug that takes longer is not caught: CI would not see it in time.
+/// Number of seeds that are tried for each bug. CI runs as many, and would not see a bug that needs more.
 const SEEDS: u64 = 200;
 
-/// One run takes about a second; one that a bug has hung takes for ever, and is one that is caught.
+/// Wall time after which a run counts as hung, which counts as caught. A run takes about a second.
 const WALL_MAX: Duration = Duration::from_secs(60);
 
-/// What is violated by it, in the words of the invariant that is there for it.
+/// Texts of violations that count as catching the bug: words of the invariant that exists for it.
 const fn symptoms(bug: Bug) -> &'static [&'static str] {
     match bug {
         Bug::AckBeforeFsync => &[
@@ -53,13 +53,13 @@ const fn symptoms(bug: Bug) -> &'static [&'static str] {
     }
 }
 
-/// What a run with a bug came to: what it violated; a panic and a hang are violations too.
+/// Runs one seed with the bug planted; returns the violated invariants. A panic and a hang count as violations.
 fn violations(bug: Bug, seed: u64) -> Vec<String> {
     let (done, ends) = std::sync::mpsc::channel();
     thread::spawn(move || {
         let outcome = catch_unwind(|| {
             let _planted = plant(bug);
-            // Bugs of an upgrade need one.
+            // Bugs of an upgrade show only in a cluster that is upgraded during the run.
             let mixed = matches!(bug, Bug::LevelOfTheFirstManager | Bug::NewerThanTheLevel);
             run(Options { mixed, ..Options::of(seed) }).violations
         });
@@ -68,7 +68,7 @@ fn violations(bug: Bug, seed: u64) -> Vec<String> {
     ends.recv_timeout(WALL_MAX).unwrap_or_else(|_| vec!["it hung".into()])
 }
 
-/// The first seed that catches it, and how.
+/// The first seed at which any invariant is violated, with the violations.
 fn catch(bug: Bug) -> Option<(u64, Vec<String>)> {
     (1..=SEEDS).map(|seed| (seed, violations(bug, seed))).find(|(_, violations)| !violations.is_empty())
 }

@@ -1,5 +1,5 @@
-//! What a simulated cluster must show, each story ended in bounded wall time: virtual time can stand still for ever
-//! when something spins.
+//! Stories of simulated clusters that must hold, each ended after a bounded wall time: virtual time stands still for
+//! ever when an actor spins.
 
 use essaim::testkit::fault::Fault;
 use essaim::testkit::run::{Options, Outcome, Run, in_virtual_time, run};
@@ -7,10 +7,10 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-/// One run takes some ten seconds without optimization on a busy machine.
+/// Wall time after which a story is given up. A run takes some ten seconds without optimization on a busy machine.
 const WALL_MAX: Duration = Duration::from_secs(300);
 
-/// Does something on a thread of its own, and fails when it takes too long.
+/// Runs a story on a thread of its own; panics when the story panics or takes longer than `wall`.
 pub(crate) fn within<T: Send + 'static>(wall: Duration, story: impl FnOnce() -> T + Send + 'static) -> T {
     let (done, ends) = mpsc::channel();
     thread::spawn(move || done.send(story()));
@@ -54,7 +54,7 @@ fn is_wanted_and_runs(task: &essaim_model::Task) -> bool {
 
 #[test]
 fn a_cluster_of_two_programs_is_upgraded_node_by_node_under_load() {
-    // With this seed a manager that was started a moment ago, and did not know its cluster's level, was asked.
+    // Seed 3: a request reached a manager that had just started and did not know its cluster's level yet.
     holds(&within(WALL_MAX, || run(Options { mixed: true, ..Options::of(3) })));
 }
 
@@ -81,7 +81,7 @@ fn the_same_seed_gives_the_same_run() {
     assert_eq!(first, outcome(), "in the same process, after another run");
 }
 
-/// Every record that a journal has kept, page by page.
+/// The text of every record that the journal has kept, read page by page.
 fn all_records(journal: &essaim_system::Journal) -> Vec<String> {
     let (mut records, mut next) = (Vec::new(), 0);
     loop {

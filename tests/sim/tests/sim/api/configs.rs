@@ -1,16 +1,16 @@
-//! Configs over the API: what clients see of a plain noun from its creation to its removal.
+//! Configs over the API, from creation to removal, as clients see them.
 
 use super::stage::{Client, Stage, play};
 use serde_json::{Value, json};
 
-/// `<h1>hello</h1>`.
+/// `<h1>hello</h1>` in base64.
 const DATA: &str = "PGgxPmhlbGxvPC9oMT4=";
 
 fn site() -> Value {
     json!({"Name": "site", "Labels": {"env": "test"}, "Data": DATA})
 }
 
-/// A manager with the config `site`, and the config's id.
+/// A manager with the config `site`, a client of it, and the config's id.
 async fn with_site() -> (Stage, Client, String) {
     let stage = Stage::manager().await;
     let client = stage.client();
@@ -67,7 +67,7 @@ fn only_the_labels_of_a_config_are_updated_and_only_from_its_version() {
         let other = json!({"Name": "site", "Labels": {"env": "live"}, "Data": "AAAA"});
         let refused = client.post(&path, &other).await;
         assert_eq!((refused.status, refused.message().as_str()), (400, "only updates to Labels are allowed"));
-        // As `docker stack deploy` sends it, and without the data.
+        // `docker stack deploy` sends the data with an update of labels; a client may also leave the data out.
         for labels in [json!({"env": "live"}), json!({"env": "done"})] {
             let version = client.get("/configs/site").await.json()["Version"]["Index"].clone();
             let path = format!("/configs/site/update?version={version}");
@@ -106,7 +106,8 @@ fn the_largest_config_is_taken_and_a_larger_one_refused_in_words() {
     play(async || {
         let stage = Stage::manager().await;
         let client = stage.client();
-        // Three bytes for every four letters; one byte less than the limit at the end.
+        // Base64 has four letters for three bytes; with the two bytes at the end, the data is one byte shorter than the
+        // limit.
         let largest = format!("{}AAA=", "AAAA".repeat((1000 * 1024 - 2) / 3));
         let created = client.post("/configs/create", &json!({"Name": "largest", "Data": largest})).await;
         assert_eq!(created.status, 201, "{}", created.message());

@@ -1,12 +1,12 @@
-//! The routes of the API over the test kit: real nodes in virtual time, asked without a socket.
+//! Tests of the API's routes on the test kit: real nodes in virtual time, which are asked without a socket.
 //!
-//! - [`stage`]: the nodes that are asked, and the client that asks.
-//! - [`replay`] sends what the stock CLI sent, recording by recording; [`world`] makes a cluster as a recording saw it, and
-//!   [`shape`] compares the answers.
-//! - [`routes`] asks what no recording asked.
-//! - [`configs`]: a plain noun, from its creation to its removal.
+//! - [`stage`]: the nodes that are asked, and the client that asks them.
+//! - [`replay`] sends the requests of the stock docker CLI, recording by recording; [`world`] builds the cluster that a
+//!   recording shows, and [`shape`] compares the answers.
+//! - [`routes`] sends requests that are in no recording.
+//! - [`configs`]: configs, from creation to removal.
 //! - [`streams`]: events, logs and the journal.
-//! - [`real`]: what takes a whole cluster: requests at the same time, and requests without a quorum.
+//! - [`real`]: tests that need a whole cluster: concurrent requests, and requests without a quorum.
 
 mod configs;
 mod real;

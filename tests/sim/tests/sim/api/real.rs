@@ -1,4 +1,4 @@
-//! What takes a whole cluster.
+//! API tests that need a whole cluster: concurrent requests to several managers, and requests without a quorum.
 
 use super::stage::Client;
 use crate::stories::within;
@@ -10,7 +10,7 @@ use std::time::Duration;
 
 const WALL_MAX: Duration = Duration::from_secs(300);
 
-/// Tells a story of so many nodes and managers.
+/// Plays a story on a cluster of this size; panics with the seed and the reason when it fails.
 pub(super) fn tell(
     seed: u64,
     nodes: u16,
@@ -34,7 +34,7 @@ async fn read(cluster: &Cluster) -> Result<Arc<State>, String> {
     cluster.control()?.read().await.map_err(|why| why.to_string())
 }
 
-/// Each manager reads a state in which the port is free, and none of them knows of the others' requests.
+/// Each manager checks the port against a state in which it is free, without knowing of the other managers' requests.
 #[test]
 fn of_creations_that_publish_the_same_port_at_the_same_time_on_different_managers_one_is_granted() {
     tell(41, 3, 3, async |cluster| {

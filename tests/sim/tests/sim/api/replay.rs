@@ -1,9 +1,11 @@
-//! The requests of the stock CLI, recording by recording, against a cluster as the recording saw it.
+//! Replay of recorded requests: sends what the stock docker CLI sent, recording by recording, to a cluster as the
+//! recording shows it.
 //!
-//! Compared are the status, the words of a refusal (without Swarm's `rpc error: code = … desc = `, on purpose) and
-//! the shape of the answer. A recording that is not covered is named with the reason.
+//! The status, the text of a refusal (without Swarm's prefix `rpc error: code = … desc = `, which is left out on
+//! purpose) and the shape of the answer are compared. Each recording that is not covered is listed with the reason.
 //!
-//! The recordings are condensed: polls are thinned, and ids begin with a 0, since Swarm's may exceed 128 bits.
+//! The recordings are condensed: repeated polls are thinned out, and ids begin with a 0, since Swarm's ids may exceed
+//! 128 bits.
 
 use super::shape::differences;
 use super::stage::{Client, FIRST, Stage};
@@ -14,10 +16,11 @@ use serde_json::Value;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-/// All recordings take some ten seconds without optimization on a busy machine.
+/// Wall time after which the replay counts as hung. All recordings take some ten seconds without optimization on a busy
+/// machine.
 const WALL_MAX: Duration = Duration::from_secs(300);
 
-/// Recordings that are not replayed, and why. What begins with one of these counts.
+/// Recordings that are not replayed, by the beginning of their name, and why.
 const NOT_COVERED: &[(&str, &str)] = &[
     ("020", "its refusal names the digest of the recorded root"),
     ("061", "the root cannot be rotated yet: refused in words"),
@@ -70,7 +73,7 @@ const NOT_COVERED: &[(&str, &str)] = &[
     ("245", "a locked swarm: autolock comes later"),
 ];
 
-/// The recordings, without the jobs in their answers: jobs come later.
+/// All recordings, without the job services in their answers, since jobs are not supported yet.
 fn recordings() -> Vec<Value> {
     let mut recordings: Vec<Value> =
         serde_json::from_str(include_str!("../../../fixtures/transcripts.json")).expect("a list of recordings");
@@ -106,7 +109,7 @@ fn replay_all() {
         let name = recording["name"].as_str().expect("a name");
         if !not_covered(name) {
             replayed += 1;
-            // Each in a runtime of its own, so that nothing of the nodes before it is left.
+            // Each recording has a runtime of its own, so that no task of an earlier recording's nodes is left.
             for difference in in_virtual_time(1, replay(&recording, &session)) {
                 let _ = writeln!(wrong, "{name}: {difference}");
             }
@@ -126,18 +129,18 @@ fn every_reason_for_not_covering_a_recording_names_one() {
     }
 }
 
-/// Sends a recording's requests in their order and says what came back otherwise than recorded.
+/// Sends a recording's requests in order; returns a line for each answer that differs from the recorded one.
 async fn replay(recording: &Value, session: &Session) -> Vec<String> {
     let stage = session.world(recording).await;
     let info = recording["exchanges"].as_array().into_iter().flatten().find(|it| it["path"] == "/info");
     let hostname = info.and_then(|info| info["response"]["Name"].as_str()).unwrap_or("node1");
     let client = Client::on(hostname, stage.node());
     let mut found = Vec::new();
-    // Ids that were drawn anew: of a service that the recording created, of a node that it founded a cluster with.
+    // The recorded id and ours of the object that was created last: a service, or the node that founded a cluster.
     let mut drawn: Option<(String, String)> = None;
     let name = recording["name"].as_str().unwrap_or("");
     let exchanges = recording["exchanges"].as_array().expect("exchanges");
-    // The id that this node had in the recording, once it has one of ours.
+    // The id of the asked node in the recording, from the moment on at which our node has an id of its own.
     let mut joined = if recording["swarm"] == "active/worker" { world::own(exchanges) } else { None };
     for exchange in exchanges {
         let method = exchange["method"].as_str().expect("a method");
@@ -166,7 +169,7 @@ async fn replay(recording: &Value, session: &Session) -> Vec<String> {
         let reply = client.send(method, &format!("/v1.50{path}"), (!body.is_null()).then_some(&body)).await;
         let status = exchange["status"].as_u64().expect("a status");
         if recorded.starts_with("/distribution/") {
-            // No registry is asked: the CLI goes on without.
+            // No registry is asked: our answer is 404, and the CLI goes on without a digest.
             if reply.status != 404 || reply.message().is_empty() {
                 found.push(format!("{path}: {} {}", reply.status, reply.message()));
             }
@@ -176,7 +179,7 @@ async fn replay(recording: &Value, session: &Session) -> Vec<String> {
             found.push(format!("{method} {path}: {status} became {} {:?}", reply.status, reply.message()));
             continue;
         }
-        // A node that joined has an id of ours.
+        // A node that joined has an id that our manager drew; it replaces the recorded id in the expected answer.
         let ours = stage.node().standing().membership().map(|part| part.node.to_string());
         let response = &match (&joined, ours) {
             (Some(theirs), Some(ours)) => {
@@ -191,7 +194,7 @@ async fn replay(recording: &Value, session: &Session) -> Vec<String> {
         if status >= 400 {
             let words = response["message"].as_str().unwrap_or("");
             let words = words.split_once(" desc = ").map_or(words, |(_, words)| words);
-            // A refusal of ours may go on after the recorded words, with what is wrong and what to do.
+            // Our refusal may continue after the recorded text, with a colon, what is wrong and what to do.
             let said = reply.message();
             if said != words && !said.starts_with(&format!("{words}: ")) {
                 found.push(format!("{method} {path}: {words:?} became {:?}", reply.message()));
@@ -205,7 +208,8 @@ async fn replay(recording: &Value, session: &Session) -> Vec<String> {
             continue;
         }
         if drawn.is_some() || recorded.contains("/logs") {
-            // What follows is about an object of ours: it exists, and that is what counts.
+            // These answers concern an object that our node created with content of its own; only its existence is
+            // checked.
             continue;
         }
         if reply.body.is_empty() || response.is_null() {
@@ -219,8 +223,8 @@ async fn replay(recording: &Value, session: &Session) -> Vec<String> {
     found
 }
 
-/// A request to found or to join a cluster, with addresses and the token of the machines here in place of the recorded
-/// ones.
+/// A request to found or to join a cluster in which the recorded addresses and token are replaced by those of the
+/// simulated machines.
 async fn here(mut request: Value, name: &str, stage: &Stage) -> Value {
     request["AdvertiseAddr"] = "".into();
     if request["JoinToken"].is_string() {
@@ -238,7 +242,7 @@ async fn here(mut request: Value, name: &str, stage: &Stage) -> Value {
     request
 }
 
-/// The id in the answer to a creation: of a service, or the bare text that `init` answers.
+/// The id in the answer to a creation: the field `ID`, or for `/swarm/init` the bare text.
 fn id_of(response: &Value) -> Option<String> {
     response["ID"].as_str().or(response.as_str()).map(str::to_owned)
 }

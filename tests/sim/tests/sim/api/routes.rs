@@ -1,4 +1,4 @@
-//! What no recording asked: refusals of ours, lists from the cache, paths nobody knows.
+//! Requests that are in no recording: refusals of our own, filtered lists, unknown paths and versions.
 
 use super::stage::{Client, NOW, SELF, Stage, play, worker};
 use essaim_model::{Assigned, Change, Desired, Observed, ServiceId, Slot, Task, TaskId, TaskState};
@@ -18,7 +18,8 @@ fn wish(name: &str) -> Value {
     })
 }
 
-/// A manager, a worker, and a service `web` with a task running on each of the two.
+/// A manager that knows a worker and has a service `web` with a running task on each of the two nodes; a client of the
+/// manager, and the service's id.
 async fn cluster() -> (Stage, Client, ServiceId) {
     let stage = Stage::manager().await;
     stage.change(Change::AcceptNode(Box::new(worker(OTHER, "node2")))).await;
@@ -153,7 +154,8 @@ fn a_service_is_updated_rolled_back_and_removed() {
         assert_eq!(shown["Spec"]["TaskTemplate"]["ContainerSpec"]["Args"], json!(["2000"]));
         assert_eq!(shown["PreviousSpec"]["TaskTemplate"]["ContainerSpec"]["Args"], json!(["1000"]));
         assert_eq!(shown["UpdateStatus"]["State"], "updating");
-        // The tasks follow the former spec: the CLI's progress bar does not see them any more.
+        // The tasks still follow the former spec, so the CLI's progress bar, which filters by `_up-to-date`, does not
+        // show them.
         let progress = format!("/tasks?filters={{\"_up-to-date\":{{\"true\":true}},\"service\":{{\"{id}\":true}}}}");
         assert_eq!(client.get(&progress.replace('"', "%22")).await.json(), json!([]));
         let back = client.post(&format!("/services/web/update?rollback=previous&version={}", version()), &other).await;
@@ -270,7 +272,7 @@ fn a_manager_leaves_by_force_only_and_is_told_what_would_happen() {
         let two = client.send("POST", "/swarm/leave", None).await;
         assert!(two.message().contains("Removing this node leaves 1 managers out of 2."), "{}", two.message());
         assert_eq!(client.send("POST", "/swarm/leave?force=1", None).await.status, 200);
-        // Whatever follows the node hears of it in a moment.
+        // The node's new standing reaches the API through a watch, in another tokio task.
         tokio::time::sleep(Duration::from_millis(1)).await;
         let again = client.send("POST", "/swarm/leave?force=1", None).await;
         assert_eq!((again.status, again.message().as_str()), (503, "This node is not part of a swarm"));

@@ -1,20 +1,20 @@
-//! Whether two answers have the same shape: the same fields of the same types, and the same words where words count.
+//! Comparison of two JSON answers by shape: the same fields of the same types, and equal values where the value counts.
 
 use serde_json::Value;
 
-/// Fields that we do not have, or have and Docker leaves out; each with its reason beside.
+/// Fields that are not compared: either side may lack them. The reason stands above each group.
 const APART: &[&str] = &[
-    // Not recorded into the fixtures, to keep them small.
+    // Left out of the recorded fixtures, to keep them small.
     "TLSInfo",
     "Plugins",
     "Runtimes",
-    // The CLI reads them from a registry, and none is asked yet.
+    // The CLI reads platforms from a registry, and no registry is asked yet.
     "Platforms",
-    // Networks come later; a task's loopback address stands in their place.
+    // Networks are not supported yet; a task's loopback address stands in their place.
     "Networks",
     "NetworksAttachments",
     "VirtualIPs",
-    // Health checks, secrets, configs, mounts and the like are refused in words.
+    // Health checks, secrets, configs, mounts and the like are refused with a message.
     "Mounts",
     "Secrets",
     "Configs",
@@ -33,20 +33,20 @@ const APART: &[&str] = &[
     "JobIteration",
     "ReplicatedJob",
     "GlobalJob",
-    // Always sent, because a client in the field reads into it unasked.
+    // Always sent by us, because a client that is in use reads fields of it without checking that it is there.
     "ContainerStatus",
-    // Ports of containers.
+    // Concerns ports of containers, which our tasks do not have.
     "PortStatus",
-    // Of what the managers of the recording did in the meantime.
+    // Depends on what the recorded managers did before the recording.
     "UpdateStatus",
     "PreviousSpec",
     "UpdateConfig",
     "RollbackConfig",
-    // Sent by `stack deploy` otherwise than by `service create`; shown in the latter's form always.
+    // `stack deploy` sends these fields in another form than `service create`; we always show the latter's form.
     "Init",
     "DNSConfig",
     "Resources",
-    // Of the machine and its container engine, and the name of the product.
+    // Depends on the machine, its container engine, or the name of the product.
     "Platform",
     "DriverStatus",
     "SystemStatus",
@@ -64,14 +64,14 @@ const APART: &[&str] = &[
     "Warnings",
     "RemoteManagers",
     "Cluster",
-    // An empty one is left out on either side.
+    // Left out by one of the two sides when empty.
     "Message",
     "Err",
     "Addr",
     "Endpoint",
 ];
 
-/// Fields whose values must be equal, not only of the same type.
+/// Fields whose values must be equal; of all others only the type is compared.
 const EQUAL: &[&str] = &[
     "Role",
     "Availability",
@@ -94,7 +94,7 @@ const EQUAL: &[&str] = &[
     "Condition",
 ];
 
-/// The differences, one a line.
+/// A line for each difference in shape between a recorded answer and ours.
 pub(crate) fn differences(recorded: &Value, ours: &Value) -> Vec<String> {
     let mut found = Vec::new();
     walk("", "", recorded, ours, &mut found);
@@ -121,7 +121,8 @@ fn walk(path: &str, key: &str, recorded: &Value, ours: &Value, found: &mut Vec<S
             if EQUAL.contains(&key) && a != b {
                 found.push(format!("{path}: {recorded} became {ours}"));
             }
-            // Lists of objects are in no order that counts: Swarm's follow its ids, as ours do.
+            // Objects of a list are paired by id, since their order does not count: Swarm sorts by ids that it draws,
+            // as we do.
             let id = |value: &Value| value["ID"].as_str().map(str::to_owned);
             for x in a {
                 let y = match id(x) {

@@ -1,4 +1,4 @@
-//! A node that is asked, and a client that asks it without a socket.
+//! The stage of an API test: a node that is asked, and a client that asks it without a socket.
 
 use crate::stories::within;
 use essaim::testkit::run::{Options, Run, in_virtual_time};
@@ -12,24 +12,24 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A story takes a second or two with optimization.
+/// Wall time after which a story counts as hung. A story takes a second or two with optimization.
 const WALL_MAX: Duration = Duration::from_secs(300);
 
-/// When tasks were observed, in tests that do not care.
+/// Time at which tasks were observed, in tests to which the time does not matter.
 pub(crate) const NOW: Timestamp = Timestamp::from_micros(1_700_000_000_000_000);
 
-/// The node that is asked, in tests that bring no id of their own.
+/// Id of the node that is asked, in tests that do not choose an id.
 pub(crate) const SELF: NodeId = NodeId::from_bits(1);
 
-/// Where the first machine is reached.
+/// Address at which the first machine can be reached.
 pub(crate) const FIRST: &str = "10.0.0.1:2377";
 
-/// Plays a story in virtual time, on a thread of its own.
+/// Plays a story in virtual time, on a thread of its own; panics when it takes too much wall time.
 pub(crate) fn play(story: impl AsyncFnOnce() + Send + 'static) {
     within(WALL_MAX, move || in_virtual_time(7, story()));
 }
 
-/// A node that is asked, and the machines of its cluster.
+/// The node that a test asks, with the simulated machines of its cluster.
 pub(crate) struct Stage {
     run: Run,
     node: Handle,
@@ -37,7 +37,8 @@ pub(crate) struct Stage {
 }
 
 impl Stage {
-    /// A daemon outside of any cluster. It is the second machine; the first has a cluster that it could join.
+    /// A daemon outside of any cluster. It runs on the second machine; the first machine has a cluster that it could
+    /// join.
     pub(crate) async fn alone() -> Self {
         let mut run = Run::new(Options { nodes: 2, managers: 1, checks: false, ..Options::of(1) });
         for number in [1, 2] {
@@ -49,7 +50,7 @@ impl Stage {
         stage
     }
 
-    /// A worker of the first machine's cluster.
+    /// A daemon on the second machine that has joined the first machine's cluster as a worker.
     pub(crate) async fn worker() -> Self {
         let stage = Self::alone().await;
         let swarm = Client::on("node1", &stage.other()).get("/swarm").await.json();
@@ -59,12 +60,12 @@ impl Stage {
         stage
     }
 
-    /// The first manager of a cluster that changes only when the test says so.
+    /// The manager [`SELF`] that has founded a cluster whose state only the test changes.
     pub(crate) async fn manager() -> Self {
         Self::led_by(manager(SELF, "node1"), ClusterSpec::default()).await
     }
 
-    /// The same, which `first` founded with these settings.
+    /// A manager of a cluster that `first` founded with these settings, and whose state only the test changes.
     pub(crate) async fn led_by(first: Node, spec: ClusterSpec) -> Self {
         let mut run = Run::new(Options { nodes: 1, managers: 1, checks: false, ..Options::of(1) });
         run.world.start(1).await.expect("it starts");
@@ -74,22 +75,23 @@ impl Stage {
         Self { run, node: still.handle().clone(), still: Some(still) }
     }
 
-    /// The node that is asked.
+    /// Handle of the node that is asked.
     pub(crate) const fn node(&self) -> &Handle {
         &self.node
     }
 
-    /// The first machine, which has a cluster of its own.
+    /// Handle of the daemon on the first machine, which has a cluster of its own.
     pub(crate) fn other(&self) -> Handle {
         self.run.world.running(1).expect("it runs")
     }
 
-    /// The node at rest.
+    /// The manager whose state only the test changes; panics in a test about another kind of node.
     pub(crate) const fn still(&self) -> &Still {
         self.still.as_ref().expect("the test is about a manager at rest")
     }
 
-    /// The node passes for this one, in this role.
+    /// Shows the node that is asked as `node` in this role from now on; does nothing unless the test controls its
+    /// state.
     pub(crate) fn pass_for(&self, node: NodeId, role: Role) {
         if let Some(still) = &self.still {
             still.pass_for(node, role);
@@ -103,7 +105,7 @@ impl Stage {
         }
     }
 
-    /// Makes one change that must be possible.
+    /// Proposes one change, which must be possible; returns its index in the log.
     pub(crate) async fn change(&self, change: Change) -> Index {
         self.still().change(vec![change]).await.expect("the test's own change is possible")
     }
@@ -113,7 +115,7 @@ impl Stage {
     }
 }
 
-/// A ready manager.
+/// Record of a manager that is ready.
 pub(crate) fn manager(id: NodeId, hostname: &str) -> Node {
     let mut node = worker(id, hostname);
     (node.role, node.spec.role) = (Role::Manager, Role::Manager);
@@ -121,7 +123,7 @@ pub(crate) fn manager(id: NodeId, hostname: &str) -> Node {
     node
 }
 
-/// A ready worker.
+/// Record of a worker that is ready.
 pub(crate) fn worker(id: NodeId, hostname: &str) -> Node {
     Node {
         description: Some(essaim_model::NodeDescription {
@@ -136,12 +138,12 @@ pub(crate) fn worker(id: NodeId, hostname: &str) -> Node {
     }
 }
 
-/// A client without a socket.
+/// API client that calls a node's routes directly, without a socket.
 pub(crate) struct Client {
     direct: Direct,
 }
 
-/// What came back.
+/// Answer to a request, with helpers to read it.
 #[derive(Debug)]
 pub(crate) struct Reply(essaim_api::Reply);
 
@@ -171,7 +173,7 @@ impl Reply {
 }
 
 impl Client {
-    /// Of a daemon on a machine of this name.
+    /// A client of this node, on a machine with this host name.
     pub(crate) fn on(hostname: &str, node: &Handle) -> Self {
         let host = Host::read(hostname.into(), "/data".into(), "process".into());
         Self { direct: Direct::of(node.clone(), host) }

@@ -1,4 +1,4 @@
-//! Streams: events as lines, logs as frames, the journal as lines.
+//! Streams of the API: events as lines of JSON, logs as frames, the journal as lines of JSON.
 
 use super::real::tell;
 use super::stage::{Client, NOW, SELF, Stage, play, worker};
@@ -36,7 +36,7 @@ async fn cluster() -> (Stage, Client) {
     (stage, client)
 }
 
-/// The time of the node, in whole seconds since 1970.
+/// Time of the node's clock, in whole seconds since 1970.
 fn now(stage: &Stage) -> u64 {
     stage.node().scope().utc().as_micros() / 1_000_000
 }
@@ -111,7 +111,7 @@ fn events_are_narrowed_by_type_name_and_time() {
     });
 }
 
-/// The stream, the length and the text of each frame.
+/// Stream number (1 stdout, 2 stderr) and text of each frame of Docker's multiplexed log format.
 fn frames(mut body: &[u8]) -> Vec<(u8, String)> {
     let mut frames = Vec::new();
     while let Some((head, rest)) = body.split_at_checked(8) {
@@ -128,7 +128,7 @@ fn frames(mut body: &[u8]) -> Vec<(u8, String)> {
 #[test]
 fn logs_are_frames_with_times_and_details_where_asked_for() {
     tell(31, 2, 1, async |cluster| {
-        // The one service of a new cluster has its tasks on both machines; one of them writes.
+        // The only service of a new cluster has tasks on both machines; a task on the second machine writes.
         let state = cluster.control()?.read().await.map_err(|why| why.to_string())?;
         let service = state.services().next().ok_or("there is a first service")?;
         let machine = cluster.run().world.machine(2);

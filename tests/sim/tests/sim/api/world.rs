@@ -1,6 +1,8 @@
-//! A cluster as a recording saw it: whatever nodes, services, configs and tasks its answers show, under the same ids.
+//! Builds the cluster that a recording shows: the nodes, services, configs and tasks in its answers, under the same
+//! ids.
 //!
-//! What we refuse yet (networks, mounts, …) is left out of the services, and a program stands in place of the image.
+//! Settings that are refused so far (networks, mounts, …) are left out of the services, and a program stands in place
+//! of the image.
 
 use super::stage::{NOW, Stage, manager, worker};
 use essaim_docker::config;
@@ -15,7 +17,8 @@ use essaim_wire::{Index, NodeId, Reachability, Role};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
-/// The objects of the cluster in the course of the recordings, which are one session.
+/// Objects of the recorded cluster so far. The recordings are one session: each continues where the one before it
+/// ended.
 #[derive(Default)]
 pub(crate) struct Session {
     nodes: BTreeMap<String, Value>,
@@ -25,12 +28,13 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    /// The cluster as a recording found it: what it shows first itself, and what was known before.
+    /// Builds the cluster as it was at the beginning of a recording, from the objects that the recording shows first
+    /// and those known from earlier recordings.
     pub(crate) async fn world(&self, recording: &Value) -> Stage {
         let exchanges = recording["exchanges"].as_array().expect("a recording has exchanges");
         let (mut nodes, mut services, mut configs) = (self.nodes.clone(), self.services.clone(), self.configs.clone());
         for exchange in exchanges.iter().rev() {
-            // Backwards, so that what was shown first stays.
+            // From the last answer to the first, so that the state that was shown first prevails.
             see(exchange, "nodes", &mut nodes);
             see(exchange, "services", &mut services);
             see(exchange, "configs", &mut configs);
@@ -57,7 +61,7 @@ impl Session {
         stage
     }
 
-    /// Takes note of what a recording changed.
+    /// Adds what a recording shows and changes to the objects known so far.
     pub(crate) fn learn(&mut self, recording: &Value) {
         if recording["swarm"] == "inactive" {
             *self = Self::default();
@@ -110,7 +114,7 @@ impl Session {
     }
 }
 
-/// Takes the objects of a noun from an answer; a whole list replaces what was known.
+/// Adds the objects in an answer about `noun` to `kept`; an unfiltered list replaces all of them.
 fn see(exchange: &Value, noun: &str, kept: &mut BTreeMap<String, Value>) {
     let path = exchange["path"].as_str().unwrap_or("");
     let ok = exchange["status"].as_u64().is_some_and(|status| status < 300);
@@ -122,7 +126,7 @@ fn see(exchange: &Value, noun: &str, kept: &mut BTreeMap<String, Value>) {
         kept.clear();
     }
     for object in response.as_array().map_or(std::slice::from_ref(response), Vec::as_slice) {
-        // With `insertDefaults` a spec is not shown as it is.
+        // With `insertDefaults` the answer holds a spec with defaults that is not the stored one.
         let as_it_is = !path.contains("insertDefaults=true");
         if let Some(id) = object["ID"].as_str().filter(|id| as_it_is || !kept.contains_key(*id)) {
             kept.insert(id.to_owned(), object.clone());
@@ -130,7 +134,7 @@ fn see(exchange: &Value, noun: &str, kept: &mut BTreeMap<String, Value>) {
     }
 }
 
-/// The node that the last `info` of a recording was of.
+/// Id of the node that answered the last `/info` of a recording.
 pub(crate) fn own(exchanges: &[Value]) -> Option<String> {
     let mut ids =
         exchanges.iter().filter(|it| it["path"] == "/info").filter_map(|it| it["response"]["Swarm"]["NodeID"].as_str());
@@ -145,7 +149,7 @@ async fn build(
 ) -> Stage {
     let mut nodes: Vec<_> = shown.values().map(node).collect();
     let leads = |node: &Node| shown[&node.id.to_string()]["ManagerStatus"]["Leader"] == true;
-    // Whoever led founds the cluster.
+    // The recorded leader comes first and founds the cluster.
     nodes.sort_by_key(|node| (!leads(node), node.role != Role::Manager));
     let mut nodes = nodes.into_iter();
     let first = nodes.next().unwrap_or_else(|| manager(NodeId::from_bits(1), "node1"));
@@ -181,7 +185,8 @@ async fn build(
     stage
 }
 
-/// A node as it was when it took its tasks; [`settle`] makes of it what the recording shows.
+/// The recorded node as it was when it took its tasks; [`settle`] then sets the availability and reachability that the
+/// recording shows.
 fn node(shown: &Value) -> Node {
     let id = shown["ID"].as_str().expect("an id").parse().expect("25 characters of base 36");
     let hostname = shown["Description"]["Hostname"].as_str().unwrap_or("");
@@ -219,7 +224,7 @@ async fn settle(stage: &Stage, shown: &Value) {
     stage.change(Change::SetReachability { id, generation: node.generation, reachability, message }).await;
 }
 
-/// A recorded spec without what is refused yet, and with a program in place of the image.
+/// A recorded service spec without the settings that are refused so far, and with a program in place of the image.
 pub(crate) fn simplify(spec: &Value) -> Value {
     let mut spec = spec.clone();
     let take = |value: &mut Value, names: &[&str]| {
@@ -318,11 +323,12 @@ async fn task(stage: &Stage, shown: &Value) {
         began_at: None,
         ended_at: None,
     };
-    // The recordings keep more tasks a slot than are wanted at a time: born as they are, in any order.
+    // Recordings keep more tasks per slot than are wanted at a time, so each is created in its final state, in any
+    // order.
     stage.change(Change::CreateTask(Box::new(born))).await;
 }
 
-/// The present version of whatever an update's path names.
+/// The present version of the object in the path of an update; of the cluster when the path names no object.
 pub(crate) fn version(stage: &Stage, path: &str) -> Index {
     let state = stage.state();
     let id = path.split('/').nth(2).unwrap_or("").split('?').next().unwrap_or("");

@@ -1,12 +1,14 @@
-//! Two texts beside each other, line by line.
+//! Line-by-line difference between two texts.
 
-/// So many lines that are the same are shown around those that are not.
+/// Number of unchanged lines that are shown before and after each change.
 const AROUND: usize = 3;
 
-/// The lines that differ, with a few of those around them: `-` only before, `+` only after.
+/// The lines that differ, with a few unchanged lines around them: `-` marks a line only in `before`, `+` one only in
+/// `after`.
 pub(super) fn show(before: &str, after: &str) -> String {
     let (a, b): (Vec<&str>, Vec<&str>) = (before.lines().collect(), after.lines().collect());
-    // How long the longest common part of `a[i..]` and `b[j..]` is. Scenarios are a hundred lines long.
+    // `common[i][j]` is the length of the longest common subsequence of `a[i..]` and `b[j..]`. The table is quadratic,
+    // which is enough for scenarios of a hundred lines.
     let mut common = vec![vec![0_usize; b.len() + 1]; a.len() + 1];
     for i in (0..a.len()).rev() {
         for j in (0..b.len()).rev() {

@@ -1,13 +1,14 @@
-//! Scenarios as text: what an operator does, what goes wrong, and what is seen, in files that are reviewed as a diff.
+//! Scenarios as text files, reviewed as a diff: what an operator does, what goes wrong, and what the operator sees.
 //!
-//! A file in `scenarios/` is a script with what was to be seen below each command. It is played in virtual time by
-//! the seed that it names, and every invariant of the test kit is looked at meanwhile. What differs from the file fails
-//! the test, with the difference and how to take it over: `ESSAIM_REFRESH=1`. A violated invariant fails it in any case.
+//! A file in `scenarios/` is a script with the recorded output below each command. The test plays it in virtual time
+//! with the seed that the file names, and checks every invariant of the test kit meanwhile. Output that differs from
+//! the file fails the test, which prints the difference and how to accept it: `ESSAIM_REFRESH=1`. A violated invariant
+//! fails the test in any case.
 //!
 //! - [`script`]: the language.
-//! - [`stage`]: who does what a command says, through the routes of the API.
-//! - [`tables`], [`records`] and [`words`]: what was seen, so that it stays the same as long as the story does.
-//! - [`difference`]: two texts beside each other.
+//! - [`stage`]: performs each command, through the routes of the API.
+//! - [`tables`], [`records`] and [`words`]: the output, in a form that stays the same as long as the story does.
+//! - [`difference`]: the line-by-line difference between two texts.
 
 mod difference;
 mod records;
@@ -25,22 +26,24 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-/// Set, the files are written instead of compared.
+/// Environment variable that makes the tests write the files instead of comparing them.
 const REFRESH: &str = "ESSAIM_REFRESH";
 
-/// A scenario takes a second or two with optimization, and ten times as long without.
+/// Wall time after which a scenario counts as hung. A scenario takes a second or two with optimization, and ten times
+/// as long without.
 const WALL_MAX: Duration = Duration::from_secs(120);
 
 fn folder() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("scenarios")
 }
 
-/// Does it on a thread of its own: virtual time can stand still for ever when something spins.
+/// Runs a story on a thread of its own and panics when it takes too long: virtual time stands still for ever when an
+/// actor spins.
 fn in_time(story: impl FnOnce() + Send + 'static) {
     let (done, ends) = mpsc::channel();
     let story = thread::spawn(move || {
         story();
-        // Nobody listens any more when it took too long.
+        // The receiver is gone when the story took too long.
         let _ = done.send(());
     });
     if ends.recv_timeout(WALL_MAX) == Err(mpsc::RecvTimeoutError::Timeout) {
@@ -51,7 +54,7 @@ fn in_time(story: impl FnOnce() + Send + 'static) {
     }
 }
 
-/// Plays a scenario; yields its text as it should be, and what ended it if it did not come to its end.
+/// Plays a scenario; returns its text with the output of this run, and the error if one ended it early.
 fn play(text: &str) -> (String, Option<String>) {
     let script = match Script::read(text) {
         Ok(script) => script,
@@ -91,7 +94,7 @@ fn play(text: &str) -> (String, Option<String>) {
     })
 }
 
-/// Plays the scenario of this name and compares, or writes.
+/// Plays the scenario with this name and compares its output with the file, or writes the file when [`REFRESH`] is set.
 fn check(name: &'static str) {
     in_time(move || {
         let path = folder().join(format!("{name}.txt"));

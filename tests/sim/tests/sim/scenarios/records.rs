@@ -1,8 +1,8 @@
-//! What the journals said, as an operator follows a story by them.
+//! Journal records, condensed to the lines by which an operator follows a story.
 //!
-//! Of thousands of lines a story needs a few: what the managers concluded of nodes, who leads, where tasks went, how
-//! an update goes. Those of one actor are shown whole on request. A line is told with the command that it followed,
-//! and with how soon after; the order is that in which the lines were written.
+//! Of thousands of records a story needs a few: what the managers concluded about nodes, who leads, where tasks went,
+//! and how an update proceeds. All records of one actor are shown on request. A record is shown with the command that
+//! it followed and the time since that command, in the order in which the records were written.
 
 use super::words::{Names, within};
 use essaim::testkit::fault::Number;
@@ -13,20 +13,21 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::time::Instant;
 
-/// So many records of a node at a time.
+/// Records that are read from a journal at a time.
 const PAGE: usize = 1_000;
 
-/// The records since they were last shown.
+/// All nodes' records since records were last shown.
 #[derive(Default)]
 pub(super) struct Records {
-    /// What was done, and when.
+    /// Commands so far, and when each was given.
     marks: Vec<(Instant, String)>,
     kept: Vec<Kept>,
-    /// How far each start of each node was read.
+    /// Sequence number of the next record to read, for each node and each start of its daemon.
     next: BTreeMap<(Number, u64), u64>,
 }
 
-/// Kept with the moment at which it was taken in, since a node's own time may be wrong, and with what it followed.
+/// A record with the command before it, and with the virtual time at which it was collected, since the node's own clock
+/// may be wrong.
 struct Kept {
     seen: Instant,
     mark: Option<usize>,
@@ -36,18 +37,18 @@ struct Kept {
 }
 
 impl Records {
-    /// From now on records follow from this; those so far were taken in.
+    /// Notes a command: records that are collected from now on follow from it.
     pub(super) fn mark(&mut self, command: &str) {
         self.marks.push((Instant::now(), command.into()));
     }
 
-    /// Nothing so far is of interest.
+    /// Drops all records and commands so far.
     pub(super) fn forget(&mut self) {
         self.kept.clear();
         self.marks.clear();
     }
 
-    /// Takes in what a node wrote since the last time.
+    /// Collects the records that a node has written since the last call.
     pub(super) fn take_in(&mut self, node: Number, handle: &Handle) {
         let next = self.next.entry((node, handle.generation().0)).or_insert(1);
         loop {
@@ -67,7 +68,7 @@ impl Records {
         }
     }
 
-    /// What became of the cluster.
+    /// Takes the records that tell what happened to the cluster, as lines; drops all others.
     pub(super) fn of_the_cluster(&mut self, names: &Names) -> Vec<String> {
         self.tell(names, |record, _| {
             let by_the_leader = record.path.as_str().contains("/manager/leader");
@@ -80,7 +81,7 @@ impl Records {
         })
     }
 
-    /// All that concerns an actor and those below it.
+    /// Takes the records of an actor and of the actors below it, as lines; drops all others.
     pub(super) fn of_an_actor(&mut self, path: &str, names: &Names) -> Vec<String> {
         self.tell(names, |_, of| of == path || of.strip_prefix(path).is_some_and(|rest| rest.starts_with('/')))
     }
@@ -100,7 +101,7 @@ impl Records {
                 RecordKind::Node | RecordKind::Raft | RecordKind::Service | RecordKind::Task => String::new(),
                 kind => format!("{kind}: "),
             };
-            // How long the back-off is, is drawn.
+            // The text names the length of the back-off, which is drawn at random.
             let text = match record.kind {
                 RecordKind::Restarting => String::new(),
                 _ => names.clean(&record.reason),
@@ -125,7 +126,7 @@ impl Records {
     }
 }
 
-/// A task's path ends with the beginning of its id, which is drawn; its slot tells an operator enough.
+/// A path without the beginning of a task's id, which is drawn at random; the slot before it stays.
 fn without_draw(path: &str) -> String {
     match path.rsplit_once('.') {
         Some((slot, _)) if path.contains("/task.") => slot.into(),

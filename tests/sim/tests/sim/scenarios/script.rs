@@ -1,13 +1,13 @@
 //! The language of scenarios: one command a line, in words that an operator would use.
 //!
-//! A line is a comment (`#`), empty, a command (`>`), or, four spaces in, what was seen after the command above it.
-//! A line that is none of these, and a command that nobody knows, is refused by its number, with what is allowed.
+//! A line is a comment (`#`), empty, a command (`>`), or, indented by four spaces, output of the command above it. Any
+//! other line, and an unknown command, is refused with its line number and a list of all commands.
 
 use essaim::testkit::fault::{Fault, Number};
 use std::fmt;
 use std::time::Duration;
 
-/// Every command, for whoever writes one that does not exist.
+/// Forms of all commands, shown when a command cannot be read.
 const FORMS: &str = "\
   cluster of N nodes, M managers, seed S                       always first
 
@@ -33,27 +33,27 @@ const FORMS: &str = "\
   nodes                services            tasks of NAME       spread of NAME       machines
   records              records of PATH";
 
-/// A scenario, line by line.
+/// A scenario's lines, without the recorded output.
 pub(super) struct Script {
     pub(super) lines: Vec<Line>,
 }
 
-/// What stands on a line, or on a line and those below it.
+/// A line of a scenario that is not recorded output.
 pub(super) enum Line {
-    /// A comment, or nothing.
+    /// A comment or an empty line.
     Prose(String),
-    /// A command.
+    /// A line that begins with `>`.
     Command {
-        /// As it is written.
+        /// The command as it is written, without `> `.
         text: String,
-        /// Where.
+        /// Line number in the file.
         number: usize,
-        /// What it means.
+        /// The command, parsed.
         command: Command,
     },
 }
 
-/// A command.
+/// A parsed command.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Command {
     Cluster {
@@ -67,7 +67,7 @@ pub(super) enum Command {
     },
     Strike(Fault),
     Relieve(Relief),
-    /// An actor is made to fail.
+    /// Kills the actor with this path.
     Fail(String),
     Program {
         image: String,
@@ -82,10 +82,10 @@ pub(super) enum Command {
     },
 }
 
-/// What an operator asks for.
+/// A request that an operator sends to the API.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Request {
-    /// `replicas` is nothing for a service on every node.
+    /// Creates a service; `replicas` is `None` for a global service.
     Create {
         name: String,
         replicas: Option<u32>,
@@ -128,7 +128,7 @@ pub(super) enum Request {
     },
 }
 
-/// A setting of a service.
+/// A setting in the spec of a service.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Setting {
     Image(String),
@@ -143,17 +143,17 @@ pub(super) enum Setting {
     Label(String, String),
 }
 
-/// What ends a fault.
+/// The end of a fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Relief {
     Everything,
-    /// A daemon is started again.
+    /// Starts a node's daemon again after `kill` or `restart`.
     Start(Number),
     Thaw(Number),
     Power,
 }
 
-/// What tasks of an image do.
+/// Behaviour of the tasks of an image.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Program {
     FailsToStart,
@@ -163,7 +163,7 @@ pub(super) enum Program {
     Ends { after: Duration, code: i32 },
 }
 
-/// What is waited for.
+/// A condition that a scenario waits for.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Condition {
     Runs { name: String, replicas: u64 },
@@ -172,7 +172,7 @@ pub(super) enum Condition {
     Update { name: String, state: String },
 }
 
-/// What is looked at.
+/// A table or list that a scenario shows.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum View {
     Nodes,
@@ -183,7 +183,7 @@ pub(super) enum View {
     Records(Option<String>),
 }
 
-/// A line that cannot be read.
+/// Error of a line that cannot be read.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Unreadable {
     line: usize,
@@ -197,7 +197,7 @@ impl fmt::Display for Unreadable {
 }
 
 impl Script {
-    /// Reads a scenario; what was seen is left out.
+    /// Parses a scenario; recorded output is skipped.
     pub(super) fn read(text: &str) -> Result<Self, Unreadable> {
         let mut lines: Vec<Line> = Vec::new();
         let mut commands = 0;
@@ -308,7 +308,7 @@ impl Command {
 }
 
 impl Request {
-    /// `None` when it is something else.
+    /// Parses a request of an operator; `None` when the words are another kind of command.
     fn read(words: &[&str], settings: &[&str]) -> Result<Option<Self>, String> {
         let availability = |one: &str, word| Ok(Some(Self::Availability { node: node(one)?, word }));
         let role = |one: &str, word| Ok(Some(Self::Role { node: node(one)?, word }));

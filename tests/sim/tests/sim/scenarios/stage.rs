@@ -1,8 +1,8 @@
 //! Plays a script on a simulated cluster and writes down what an operator would see.
 //!
-//! What an operator asks goes through the real routes of the node that is asked, without a socket; so an answer is
-//! what `docker` would be told, word for word. While an answer is awaited the run goes on step by step, and every
-//! invariant is looked at in each.
+//! An operator's request goes through the real routes of the node that is asked, without a socket, so the answer has
+//! the text that `docker` would get. While an answer is awaited, the simulation advances step by step, and every
+//! invariant is checked after each step.
 
 use super::records::Records;
 use super::script::{Command, Condition, Program, Relief, Request, Setting, View};
@@ -18,13 +18,14 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// No answer takes longer: a refusal for want of a quorum takes one second, a change that cannot be confirmed a few.
+/// Longest time that an answer may take. A refusal without a quorum takes one second, a change that cannot be confirmed
+/// a few.
 const ANSWER_MAX: Duration = Duration::from_secs(15);
 
-/// Nothing is waited for longer; what takes longer is a difference.
+/// Longest time that a scenario waits for a condition; a timeout is part of the output.
 const WAIT_MAX: Duration = Duration::from_secs(120);
 
-/// What is under way: a cluster, and what is wrong with it.
+/// A scenario that is being played: the cluster, the faults in force, and the records so far.
 pub(super) struct Stage {
     run: Run,
     nodes: Number,
@@ -34,14 +35,14 @@ pub(super) struct Stage {
     records: Records,
 }
 
-/// What ended a scenario before its end: something that must never be.
+/// Result of a step; the error, such as a violated invariant, ends the scenario.
 pub(super) type Played<T> = Result<T, String>;
 
-/// An answer of the API: what it said, or its words for no.
+/// An answer of the API: its body, or the message of a refusal.
 type Answer = Result<Value, String>;
 
 impl Stage {
-    /// A new cluster, and what there is to say of it.
+    /// Founds a cluster and waits until it is at rest; returns the output as well, which names the leader.
     pub(super) async fn open(nodes: Number, managers: Number, seed: u64) -> Played<(Self, Vec<String>)> {
         let run = Run::new(Options { nodes, managers, mixed: false, ..Options::of(seed) });
         let (names, records) = (Names::default(), Records::default());
@@ -57,7 +58,7 @@ impl Stage {
         Ok((stage, vec![said]))
     }
 
-    /// Does what a command says, and yields what was seen.
+    /// Performs a command; returns its output.
     pub(super) async fn play(&mut self, text: &str, command: &Command) -> Played<Vec<String>> {
         self.collect();
         match command {
@@ -126,7 +127,7 @@ impl Stage {
         Ok(())
     }
 
-    /// Takes in what the journals have.
+    /// Collects new records from the journals of all running nodes.
     fn collect(&mut self) {
         for number in 1..=self.nodes {
             if let Some(handle) = self.run.world.running(number) {
@@ -135,7 +136,7 @@ impl Stage {
         }
     }
 
-    /// Who says that it leads and can be reached.
+    /// The first node that claims to lead and is not cut off by a fault.
     fn leader(&self) -> Option<Number> {
         let leads = |number: &Number| {
             let handle = self.run.world.running(*number)?;
@@ -150,7 +151,8 @@ impl Stage {
         self.faults.values().any(|fault| fault.takes_away(number, self.nodes))
     }
 
-    /// Whom an operator asks who did not say whom: the first manager that is there, or else that runs at all.
+    /// The node that gets a request without ` at nX`: the first manager that no fault takes away, or else the first
+    /// that runs.
     fn somebody(&self) -> Option<Number> {
         let manages = |number: &Number| self.run.world.running(*number).is_some_and(|handle| handle.control().is_ok());
         let mut managers = (1..=self.nodes).filter(manages);
@@ -192,7 +194,7 @@ impl Stage {
         })
     }
 
-    /// `/services/web` as it is, or why not.
+    /// Reads one object or list, for example `/services/web`.
     async fn object(&mut self, at: Option<Number>, path: &str) -> Played<Answer> {
         self.ask(at, "GET", path, None).await
     }
@@ -239,7 +241,7 @@ impl Stage {
         }
     }
 
-    /// Reads an object, changes its spec, and sends it back, as the command line does.
+    /// Reads an object, changes its spec, and sends the spec back, as the docker CLI does.
     async fn update(
         &mut self,
         at: Option<Number>,
@@ -361,7 +363,7 @@ impl Stage {
         Ok(shown)
     }
 
-    /// What really runs, whatever anybody believes.
+    /// Table of the tasks that run on each simulated machine, whatever the managers believe.
     fn machines(&self) -> Vec<String> {
         let known = (1..=self.nodes)
             .filter_map(|number| self.run.world.running(number)?.control().ok())
@@ -387,7 +389,7 @@ fn read<T: serde::de::DeserializeOwned>(value: Value) -> Played<Vec<T>> {
     serde_json::from_value(value).map_err(|why| format!("the API's answer cannot be read: {why}"))
 }
 
-/// What `info` would say of a simulated machine.
+/// Facts about a simulated machine, as `docker info` shows them.
 fn host(number: Number) -> Host {
     Host {
         name: format!("n{number}"),
@@ -412,13 +414,13 @@ fn behaviour(does: &Program) -> Behaviour {
     }
 }
 
-/// Puts a setting where Docker's spec has it.
+/// Writes a setting into a service spec of Docker's form.
 fn set(spec: &mut Value, setting: &Setting) {
     let nanos = |time: &Duration| json!(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
     if matches!(setting, Setting::AtATime(_) | Setting::Watch(_) | Setting::OnFailure(_) | Setting::StartFirst)
         && spec["UpdateConfig"].is_null()
     {
-        // What the command line fills in.
+        // Defaults that the docker CLI fills in when one setting of an update is given.
         let unsaid = json!({"Parallelism": 1, "FailureAction": "pause", "MaxFailureRatio": 0, "Order": "stop-first"});
         spec["UpdateConfig"] = unsaid;
     }

@@ -1,4 +1,5 @@
-//! What was seen, as the tables that `docker` prints: the same columns, without ids, ages and what is not looked at.
+//! Output of a scenario as the tables that `docker` prints: the same columns, without ids, ages, and columns that no
+//! scenario needs.
 
 use super::words::Names;
 use essaim::testkit::fault::Number;
@@ -7,7 +8,7 @@ use essaim_docker::service::Service;
 use essaim_docker::task::Task;
 use std::collections::BTreeMap;
 
-/// `node ls`, and the message that `node inspect` has.
+/// Table of `docker node ls`, with the message that `docker node inspect` shows.
 pub(super) fn nodes(nodes: &[Node], names: &Names) -> Vec<String> {
     let mut rows = vec![row(["NODE", "STATUS", "AVAILABILITY", "MANAGER", "MESSAGE"])];
     let mut sorted: Vec<&Node> = nodes.iter().collect();
@@ -29,7 +30,7 @@ pub(super) fn nodes(nodes: &[Node], names: &Names) -> Vec<String> {
     align(&rows)
 }
 
-/// `service ls`, and the state of the update that `service inspect` has.
+/// Table of `docker service ls`, with the state of the update that `docker service inspect` shows.
 pub(super) fn services(services: &[Service]) -> Vec<String> {
     let mut rows = vec![row(["SERVICE", "MODE", "REPLICAS", "IMAGE", "UPDATE"])];
     let mut sorted: Vec<&Service> = services.iter().collect();
@@ -46,7 +47,7 @@ pub(super) fn services(services: &[Service]) -> Vec<String> {
     align(&rows)
 }
 
-/// `service ps --no-trunc`: attempts at one slot stand together, the newest first.
+/// Table of `docker service ps --no-trunc`: the tasks of a slot stand together, the newest first.
 pub(super) fn tasks(service: &str, tasks: &[Task], names: &Names) -> Vec<String> {
     let mut rows = vec![row(["TASK", "NODE", "DESIRED", "CURRENT", "ERROR"])];
     let name = |task: &Task| match task.slot {
@@ -73,7 +74,7 @@ pub(super) fn tasks(service: &str, tasks: &[Task], names: &Names) -> Vec<String>
     align(&rows)
 }
 
-/// How many tasks that shall run do so on each node.
+/// A line for each node: the number of tasks with desired state `running`, by observed state.
 pub(super) fn spread(tasks: &[Task], nodes: Number, names: &Names) -> Vec<String> {
     let wanted = tasks.iter().filter(|task| task.desired_state == "running");
     let mut counts: BTreeMap<String, BTreeMap<String, usize>> = BTreeMap::new();
@@ -92,7 +93,7 @@ pub(super) fn spread(tasks: &[Task], nodes: Number, names: &Names) -> Vec<String
     lines
 }
 
-/// What runs on each machine, and how many tasks were ever started there.
+/// Table of the machines: the tasks that run there now, and the number of tasks that were ever started.
 pub(super) fn machines(machines: impl Iterator<Item = (Number, BTreeMap<String, usize>, u64)>) -> Vec<String> {
     let mut rows = vec![row(["MACHINE", "RUNS", "EVER STARTED"])];
     for (number, tasks, starts) in machines {
@@ -103,7 +104,7 @@ pub(super) fn machines(machines: impl Iterator<Item = (Number, BTreeMap<String, 
     align(&rows)
 }
 
-/// Columns of equal width, and no blanks at the end of a line.
+/// Lines with cells padded to the width of their column, without trailing blanks.
 pub(super) fn align(rows: &[Vec<String>]) -> Vec<String> {
     let columns = rows.iter().map(Vec::len).max().unwrap_or_default();
     let width = |column: usize| {
@@ -127,7 +128,7 @@ fn capital(word: &str) -> String {
     letters.next().map(|first| first.to_uppercase().collect::<String>() + letters.as_str()).unwrap_or_default()
 }
 
-/// `web.2` comes before `web.10`, and `n2` before `n10`.
+/// Sort key by which `web.2` comes before `web.10`, and `n2` before `n10`.
 fn natural(text: &str) -> (String, u64) {
     let digits = text.len() - text.trim_end_matches(|letter: char| letter.is_ascii_digit()).len();
     let (name, number) = text.split_at(text.len() - digits);

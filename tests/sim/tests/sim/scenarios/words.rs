@@ -1,19 +1,19 @@
-//! What makes a text the same in every run that an operator would call the same: names for ids, spans for times.
+//! Text that is the same in every run which an operator would call the same: ids become names, and times become spans.
 
 use essaim::testkit::fault::Number;
 use essaim_wire::NodeId;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// Spans that an operator tells apart; a time is told as the first that it does not exceed, so that a millisecond more
-/// or less is no difference.
+/// Milliseconds of the spans that an operator tells apart. A time is shown as the smallest span that is not shorter, so
+/// that a millisecond more or less makes no difference.
 const SPANS_MS: [u64; 15] =
     [500, 1_000, 2_000, 3_000, 5_000, 7_000, 10_000, 15_000, 20_000, 30_000, 45_000, 60_000, 90_000, 120_000, 180_000];
 
-/// Of how many characters an id is.
+/// Characters of an id in text.
 const ID_LEN: usize = 25;
 
-/// `within 2 s`.
+/// A time as a span, for example `within 2 s`.
 pub(super) fn within(time: Duration) -> String {
     let spans = SPANS_MS.iter().map(|ms| Duration::from_millis(*ms));
     match spans.into_iter().find(|span| time <= *span) {
@@ -22,7 +22,7 @@ pub(super) fn within(time: Duration) -> String {
     }
 }
 
-/// The names behind ids.
+/// Names of the nodes, by id.
 #[derive(Debug, Default)]
 pub(super) struct Names {
     nodes: BTreeMap<String, Number>,
@@ -35,7 +35,7 @@ impl Names {
         }
     }
 
-    /// The name of the node with this id; a dash when there is none.
+    /// Name of the node with this id; a dash for an empty id.
     pub(super) fn node(&self, id: &str) -> String {
         match self.nodes.get(id) {
             Some(number) => format!("n{number}"),
@@ -44,8 +44,8 @@ impl Names {
         }
     }
 
-    /// A text without ids: a node's becomes `<n1>`, any other `<id>`; and numbers that are others with every election,
-    /// promotion or draw are left out.
+    /// A text without ids and without numbers that are different in every run: a node's id becomes `<n1>`, any other id
+    /// `<id>`, and the number of a term, member or start becomes `…`.
     pub(super) fn clean(&self, text: &str) -> String {
         let mut cleaned = String::new();
         let mut word = String::new();
