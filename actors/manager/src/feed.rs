@@ -1,8 +1,9 @@
-//! The change feed of a manager: its one cursor over what is applied, and the actors that follow it.
+//! The change feed of a manager: one cursor over the applied log entries, and the actors that follow it.
 //!
-//! Whoever follows is not told each entry. What happened is merged into what its [`Notifier`] holds for it, and one mark
-//! lies in its mailbox until it looks. The events come with the state that contains them, so nobody waits for it; and a
-//! subscription begins with the state from which it goes on, so nothing is missed or seen twice.
+//! A follower receives no message per entry. The events are merged into the [`Notifier`] of the follower (coalescing),
+//! and at most one notification lies in its mailbox until it looks. The events come together with the state that
+//! contains them, so a follower never waits for that state. A subscription begins with the state from which its events
+//! go on, so a follower misses no event and sees none twice.
 
 use essaim_model::State;
 use essaim_store::{Advance, Cursor, Store};
@@ -13,10 +14,10 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-/// What happened since a follower looked last; nothing, if nothing did.
+/// What happened since a follower looked last; `None` when nothing was applied.
 pub(crate) type Followed = Option<Advance>;
 
-/// The change feed. Clones are the same.
+/// Handle of the change feed; clones share one cursor and one set of followers.
 #[derive(Clone)]
 pub(crate) struct Feed {
     shared: Arc<Shared>,
@@ -24,35 +25,35 @@ pub(crate) struct Feed {
 
 struct Shared {
     store: Store,
-    /// Locked while an advance is handed out, so that all followers have them in the same order.
+    /// Locked while an advance is handed out, so that all followers receive advances in the same order.
     inner: Mutex<Inner>,
 }
 
-/// Takes over what happened, for one follower.
+/// Merges an advance into the notifier of one follower.
 type Follow = Box<dyn Fn(&Advance) + Send>;
 
 struct Inner {
     cursor: Cursor,
-    /// By the number of their subscriptions. A handful: the manager, the leader and its scheduler.
+    /// Followers by the number of their subscription. There are only a few: the manager, the leader and its scheduler.
     followers: BTreeMap<u64, Follow>,
     subscriptions: u64,
 }
 
-/// Follows the feed until it is dropped.
+/// Keeps an actor subscribed to the feed until it is dropped.
 pub(crate) struct Subscription {
     feed: Feed,
     number: u64,
 }
 
 impl Feed {
-    /// The feed of this store, from now on.
+    /// Opens the feed of this store, from the entry that is applied now.
     pub(crate) fn open(store: &Store) -> Self {
         let cursor = store.events(store.state().applied().index);
         let inner = Mutex::new(Inner { cursor, followers: BTreeMap::new(), subscriptions: 0 });
         Self { shared: Arc::new(Shared { store: store.clone(), inner }) }
     }
 
-    /// Hands out what happened whenever anything is applied. Runs until it is aborted, by the manager's actor.
+    /// Hands out an advance each time the store applies an entry. It runs until the manager's actor aborts it.
     pub(crate) async fn pump(self) {
         let mut applied = self.shared.store.applied();
         while applied.changed().await.is_ok() {
@@ -61,19 +62,20 @@ impl Feed {
         }
     }
 
-    /// Hands out what has happened by now, and returns the state that contains it. For a follower that cannot wait until
-    /// it is notified: its own proposal was answered, and it must not decide from a state without it.
+    /// Hands out everything that is applied by now, and returns the state that contains it. It serves a follower that
+    /// cannot wait for its notification: its own proposal was answered, and it must not decide from a state that lacks
+    /// it.
     pub(crate) fn pull(&self) -> Arc<State> {
         let mut inner = self.shared.inner.lock();
         inner.pull()
     }
 
-    /// Has an actor follow from now on: events are merged into what it takes from `notifier`. Also the state from which
-    /// it goes on.
+    /// Subscribes an actor: from now on, events are merged into what the actor takes from `notifier`. Returns also the
+    /// state from which those events go on.
     pub(crate) fn subscribe<M: Message>(&self, notifier: &Notifier<M, Followed>) -> (Arc<State>, Subscription) {
         let mut inner = self.shared.inner.lock();
         let state = inner.pull();
-        // What a predecessor of the actor has not looked at is part of that state.
+        // Events that an earlier run of this actor has not taken are already part of that state.
         notifier.take();
         let notifier = notifier.clone();
         inner.subscriptions += 1;

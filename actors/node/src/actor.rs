@@ -2,8 +2,8 @@
 //!
 //! Parent: none. Children: the faces; while the node has a part in a cluster also `endpoint`, `roster`, `worker` and,
 //! on a manager, `manager`.
-//! Hears: init, join, leave and farewell from its handle; the node's place in the cluster from the uplink, as a manager
-//! told it; that the node's certificate changed. Says: the node's standing, to its watchers.
+//! Hears: init, join, leave and farewell from its handle; the role and the replica that a manager states for this node,
+//! from the uplink; that the node's certificate changed. Says: the node's standing, to its watchers.
 //! Dies: with the daemon. When a child fails too often the root fails, and the daemon ends with an error. The service
 //! manager starts the daemon again, which adopts its tasks.
 
@@ -33,35 +33,36 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::watch;
 
-/// How long a daemon that is restarted is expected back.
+/// Time within which a node promises to be back, in its goodbye before a restart.
 const RESTART_WITHIN: Duration = Duration::from_secs(30);
 
 #[derive(RactorMessage)]
 pub(crate) enum Msg {
-    /// Begin a cluster with this node as its first manager.
+    /// Found a cluster with this node as its first manager; with `force_new_cluster`, go on alone from this node's
+    /// replica.
     Init(Box<InitRequest>, RpcReplyPort<Result<NodeId, Refusal>>),
-    /// Join a cluster.
+    /// Join the cluster that the request names.
     Join(Box<JoinRequest>, RpcReplyPort<Result<NodeId, Refusal>>),
     /// Leave the cluster.
     Leave {
-        /// Leave even as a manager.
+        /// Leave even when this node is a manager.
         force: bool,
         /// Answered when the node has left.
         reply: RpcReplyPort<Result<(), Refusal>>,
     },
-    /// A manager said what this node is.
+    /// A manager stated the role and the replica of this node.
     Said(RoleStatement),
-    /// The node shows another certificate.
+    /// The endpoint uses another certificate.
     Certified,
     /// The list of managers changed.
     Managers(Vec<(NodeId, SocketAddr)>),
-    /// The store of this replica has failed and is of no more use; why.
+    /// The store that was open as this replica has failed and cannot be used any more; the text says why.
     StoreFailed(Replica, String),
-    /// A wait of the core is over.
+    /// A wait that the core armed is over.
     Elapsed(CoreWake),
-    /// Begin the part in the cluster that the disk tells of.
+    /// Take up the part in the cluster again from what is on disk.
     BeginAgain,
-    /// The daemon ends.
+    /// The daemon ends, and other members are told so.
     Farewell(Farewell, RpcReplyPort<()>),
     /// The back-off of a child is over.
     Wake(Wake),
@@ -85,7 +86,7 @@ pub(crate) struct State {
     part: Option<Part>,
     core: Core,
     effects: Vec<Effect>,
-    /// Until a disk that refused is asked again.
+    /// Fires when a disk that refused a step is tried again.
     timer: Timer,
     standing: watch::Sender<Standing>,
     myself: ActorRef<Msg>,
@@ -180,13 +181,13 @@ impl Actor for Root {
     }
 }
 
-/// Whether the cluster ends with this node.
+/// Whether no other manager is left in the cluster when this node leaves.
 fn is_last_manager(part: &Part) -> bool {
     let alone = |store: &Store| store.state().managers().all(|node| node.id == part.endpoint.node());
     part.endpoint.role() == Role::Manager && part.store.as_ref().is_none_or(alone)
 }
 
-/// The effect on the cluster when this manager leaves, in words.
+/// Words for the operator: what the cluster loses when this manager leaves.
 fn what_leaving_does(part: &Part) -> String {
     let Some(store) = part.store.as_ref().filter(|_| !is_last_manager(part)) else {
         return "Removing the last manager erases all current state of the swarm.".into();
@@ -205,13 +206,14 @@ fn what_leaving_does(part: &Part) -> String {
     )
 }
 
-/// Sends an answer; the requester may have gone.
+/// Sends an answer; the requester may have gone, and then the answer is dropped.
 fn answered<T: Send + 'static>(reply: RpcReplyPort<T>, answer: T) {
     let _ = reply.send(answer);
 }
 
 impl State {
-    /// Takes up the part in a cluster that the disk tells of. The inner error is one that only an operator can mend.
+    /// Takes up the part in a cluster that is on disk, if there is one. The inner error is one that only an operator
+    /// can mend.
     async fn resume(&mut self) -> Result<Result<(), Refusal>, ActorProcessingErr> {
         match self.begin_again().await {
             Ok(None) => Ok(Ok(())),
@@ -220,7 +222,7 @@ impl State {
         }
     }
 
-    /// Begins the part that the disk tells of; the role of its certificate, if there is one.
+    /// Begins the part in a cluster that is on disk. Returns the role of its certificate; `None` when there is none.
     async fn begin_again(&mut self) -> Result<Option<Role>, Refusal> {
         let Some(identity) = self.keep.identity().map_err(internal)? else { return Ok(None) };
         let place = match self.scope.env.disk.find(PLACE).map_err(internal)? {
@@ -263,13 +265,13 @@ impl State {
         let replica = part.open_store(opening, &self.myself, &mut self.children).await.map_err(internal)?;
         let store = part.store.clone().ok_or_else(|| internal("the store was not opened"))?;
         store.change(vec![Change::Found(Box::new(founding))], None).await?;
-        // Not shown before the cluster knows of itself.
+        // The part is shown only here, when the founding is committed: before it, the state has no cluster to show.
         self.feed(Input::Opened(replica)).await.map_err(internal)?;
         Ok(node)
     }
 
-    /// Shows a part that has begun, or removes what an init or a join that failed left behind. The key that the node
-    /// asked with is kept when no certificate came: asking again finds the same node.
+    /// Shows a part that has begun, or removes what an init or a join that failed left on disk. The signing key is kept
+    /// when no certificate came, so that the next request enrols the same node.
     async fn show_or_forget(
         &mut self,
         begun: Result<NodeId, Refusal>,
@@ -282,7 +284,7 @@ impl State {
         Ok(begun)
     }
 
-    /// Goes on alone with what this manager knows.
+    /// Makes a new cluster of this manager alone, with the state of its replica.
     async fn force(&mut self) -> Result<Result<NodeId, Refusal>, ActorProcessingErr> {
         match Store::known(&group::disk(&self.scope.env)) {
             Ok(Some(_)) => (),
@@ -303,7 +305,7 @@ impl State {
                 Ok(Ok(node))
             }
             Err(why) => {
-                // The history before it is still there, and goes on.
+                // The earlier history is still on disk, and the core opens it again.
                 self.feed(Input::Closed).await?;
                 Ok(Err(internal(why)))
             }
@@ -318,7 +320,7 @@ impl State {
         self.show_or_forget(begun).await
     }
 
-    /// Asks for a certificate and begins this node's part in the cluster that signed it.
+    /// Asks the remotes for a certificate, and begins this node's part in the cluster that signed it.
     async fn enrol(&mut self, request: &JoinRequest) -> Result<NodeId, Refusal> {
         let token: JoinToken = request.token.parse().map_err(|why| Refusal::invalid(format!("{why}")))?;
         if request.remotes.is_empty() {
@@ -388,7 +390,7 @@ impl State {
         self.drop_part().await
     }
 
-    /// Hands an input to the core and carries out what it decides, until nothing more is due.
+    /// Hands an input to the core and carries out its effects, until no step is due.
     async fn feed(&mut self, input: Input) -> Result<(), ActorProcessingErr> {
         let mut next = Some(input);
         while let Some(input) = next.take() {
@@ -400,7 +402,7 @@ impl State {
         Ok(())
     }
 
-    /// Carries out an effect; the outcome of a step.
+    /// Carries out an effect. Returns the outcome of a step as the next input; other effects have none.
     async fn perform(&mut self, effect: Effect) -> Result<Option<Input>, ActorProcessingErr> {
         let outcome = match effect {
             Effect::Certify(role) => {
@@ -445,10 +447,10 @@ impl State {
         Ok(outcome)
     }
 
-    /// Stops the node's part and has it begin again, as if the daemon had been started this often.
+    /// Stops the node's part and begins it again as start number `generation` of the daemon.
     async fn start_anew(&mut self, generation: Generation) -> Result<(), ActorProcessingErr> {
         if let Err(why) = self.keep.boot_as(generation) {
-            // Its next link says it again.
+            // The manager states the later start again on the next link, and the node tries again.
             self.scope.record(RecordKind::Note, format!("cannot count its starts from there: {why}"));
             return Ok(());
         }
@@ -456,7 +458,7 @@ impl State {
         self.shared.generation.store(generation.0, Ordering::Relaxed);
         self.drop_part().await?;
         self.core.end();
-        // Once the ends of its former children have been heard, which come before any message.
+        // The part begins by a message, because the ends of the stopped children are handled before any message.
         let _ = self.myself.cast(Msg::BeginAgain);
         Ok(())
     }
@@ -465,14 +467,15 @@ impl State {
         let Some(part) = &mut self.part else { return Input::Missing };
         match part.open_store(Opening::Start(start), &self.myself, &mut self.children).await {
             Ok(replica) => Input::Opened(replica),
-            // It was demoted meanwhile, or has not been taken in yet.
+            // The folder is empty: the node was demoted meanwhile, or the group has not admitted it yet.
             Err(OpenError::Nothing) => Input::Missing,
             Err(OpenError::Disk(why)) => Input::DiskRefused(why.to_string()),
             Err(why) => Input::Unusable(why.to_string()),
         }
     }
 
-    /// Its part in the cluster cannot be taken up: says so to those who ask, and keeps every file. Its tasks go on.
+    /// Gives up the part in the cluster until an operator acts: shows the reason, and keeps every file. Running tasks
+    /// go on.
     async fn break_off(&mut self, why: &str) -> Result<(), ActorProcessingErr> {
         self.scope.record(RecordKind::Note, format!("cannot take up its part in the cluster: {why}"));
         self.drop_part().await?;
@@ -490,7 +493,7 @@ impl State {
         Ok(())
     }
 
-    /// Shows what the node is part of.
+    /// Publishes the node's standing to those who watch it.
     fn show(&self) {
         let standing = match (&self.part, self.core.broken()) {
             (Some(part), _) => Standing::Active(Arc::new(part.membership())),
@@ -518,7 +521,7 @@ impl State {
         address::choose(self.flags(), Addresses { listen, advertise }, &address::interfaces())
     }
 
-    /// The place with the addresses that the daemon's flags and the machine give now.
+    /// The place, with the addresses that the daemon's flags and the machine's interfaces give now.
     fn choose_again(&self, place: Place) -> Result<Place, Refusal> {
         let Place::V1 { listen, advertise, managers, flags, request } = place;
         let (then, kept) = ((flags.as_said(), request.as_said()), Chosen { listen, advertise });
@@ -549,7 +552,7 @@ impl State {
         Ok(place)
     }
 
-    /// Keeps whom to look for first after a restart.
+    /// Stores the managers' addresses, which the node dials first after a restart.
     fn remember(&self, now: Vec<(NodeId, SocketAddr)>) {
         if now.is_empty() || self.part.is_none() {
             return;
@@ -565,7 +568,7 @@ impl State {
         }
     }
 
-    /// Stops the part in the cluster; its files stay.
+    /// Stops the part in the cluster, and keeps its files.
     async fn drop_part(&mut self) -> Result<(), ActorProcessingErr> {
         if let Some(part) = self.part.take() {
             part.end(&mut self.children).await?;

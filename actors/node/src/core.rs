@@ -1,12 +1,12 @@
 //! Decides what this node is in its cluster, and whether it has a part in the group of managers. Pure.
 //!
-//! Four facts bear on it: the role in the node's certificate, what managers said of the node, what the node holds of the
-//! managers' log, and whether its disk takes anything. [`TABLE`] names the step that is due for every combination of
-//! the four; a test walks all of them. The decision is level-triggered: an input changes a fact, the table is looked up,
-//! and the outcome of the step is the next input. So nothing depends on the order in which facts arrive.
+//! Four facts decide: the role in the node's certificate, what managers stated about the node, what the node holds of
+//! the managers' log, and whether its disk accepts writes. [`TABLE`] names the step that is due for every combination
+//! of the four; a test walks all of them. The decision is level-triggered: an input changes a fact, the table is looked
+//! up, and the outcome of the step is the next input. So the order in which facts arrive does not matter.
 //!
-//! The order of a promotion follows from the table: certificate first, then the store. So does that of a demotion: a
-//! manager that hears that it is a worker closes its store and removes it, whatever its certificate still says.
+//! The order of a promotion follows from the table: certificate first, then the store. So does the order of a demotion:
+//! a manager that hears that it is a worker now closes its store and removes it, whatever its certificate still says.
 
 use essaim_protocol::RoleStatement;
 use essaim_wire::planted::{Bug, planted};
@@ -14,10 +14,12 @@ use essaim_wire::{Generation, Lineage, Role};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The pause before a disk that refused is asked again: people make room on a full one, and no machine does it faster.
+/// Wait before a step is tried again that the disk refused. A full disk is emptied by people, so a shorter wait gains
+/// nothing.
 const TRY_AGAIN: Duration = Duration::from_secs(5);
 
-/// How many starts a copy of a disk can be behind: one a second for a hundred years. A greater jump is no honest count.
+/// Starts of the daemon by which a restored copy of its disk can be behind: one a second for more than a hundred years.
+/// A greater difference is no honest count, and is ignored.
 const STARTS_MAX: u64 = 1 << 32;
 
 /// A node's replica of the managers' log: its history, and the Raft node id under which the group knows it.
@@ -25,143 +27,143 @@ const STARTS_MAX: u64 = 1 << 32;
 pub(crate) struct Replica {
     /// The history of the log.
     pub(crate) lineage: Lineage,
-    /// The node's number in the group: the place in the log of the commit that promoted it.
+    /// The node's Raft node id: the log index of the commit that promoted it.
     pub(crate) raft_id: u64,
 }
 
-/// What the node holds of the managers' log.
+/// The node's replica of the managers' log, and whether it is open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Held {
-    /// No replica: its folder is empty.
+    /// The node has no replica: the folder is empty.
     Nothing,
-    /// A replica on disk that is not open.
+    /// The node has a replica on disk that is not open.
     Closed(Replica),
-    /// An open replica: the node has a part in the group.
+    /// The node has an open replica, and so a part in the group.
     Open(Replica),
 }
 
-/// Numbers the waits for the disk; an older one is stale.
+/// Numbers the waits for the disk; a wait with an older number is stale.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Wake(u64);
 
-/// What happened.
+/// A fact that changed, or the outcome of a step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Input {
-    /// A manager said over the link what the node is.
+    /// A manager stated over the link what role and which replica the node has.
     Said(RoleStatement),
-    /// The node shows a certificate of this role.
+    /// The node's certificate has this role now.
     Certified(Role),
-    /// The store failed while this replica was open; why.
+    /// The store failed while it was open as this replica; the text says why.
     StoreFailed(Replica, String),
     /// The store was opened as this replica.
     Opened(Replica),
-    /// The store was to be opened, and its folder is empty.
+    /// The store could not be opened, because its folder is empty.
     Missing,
     /// The store was closed; its files are kept.
     Closed,
     /// The files of the store were removed.
     Wiped,
-    /// The disk refused the step; why.
+    /// The disk refused a step; the text says why.
     DiskRefused(String),
-    /// The step cannot succeed before an operator has done something; what is wrong, and the way back.
+    /// A step cannot succeed before an operator acts; the text says what is wrong, and the way back.
     Unusable(String),
-    /// An operator made a new history with what this node has; it is open as this replica.
+    /// An operator forced a new history from this node's replica; the store is open as this replica of it.
     Forced(Replica),
-    /// The wait for the disk is over.
+    /// A wait for the disk is over.
     Elapsed(Wake),
 }
 
-/// What the actor has to do. The outcome of `Resume`, `Join`, `Close` and `Wipe` is an input.
+/// What the core asks the actor to do. The outcome of `Resume`, `Join`, `Close` and `Wipe` is an input.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Effect {
-    /// Get certificates of this role from now on.
+    /// Request certificates of this role from now on.
     Certify(Role),
-    /// Open the store with what is on disk.
+    /// Open the store from the replica on disk.
     Resume,
-    /// Open the store as this replica, which the group will fill.
+    /// Open the store as this replica, which the group fills with its log.
     Join(Replica),
     /// Close the store, and keep its files.
     Close,
     /// Remove the files of the closed store.
     Wipe,
-    /// Say `Elapsed` after this time.
+    /// Return `Elapsed` with this number after this time.
     WakeAfter(Duration, Wake),
-    /// Write this into the journal.
+    /// Write this text into the journal.
     Record(String),
-    /// Stop everything that belongs to the cluster, keep every file, and say why.
+    /// Stop the node's part in the cluster, keep every file, and show the reason.
     BreakOff(String),
-    /// Count the starts of the daemon from this one, stop everything that belongs to the cluster, and begin again.
+    /// Set the boot counter to this start, stop the node's part in the cluster, and begin it again.
     StartAnew(Generation),
-    /// Show what the node is: nothing more is due.
+    /// Publish the node's standing: no step is due.
     Show,
 }
 
-/// What a manager said of the node, beside what the node holds.
+/// The latest statement of a manager about the node, compared with the replica that the node holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Claim {
-    /// Nothing yet: no manager was linked since the daemon started.
+    /// No manager has stated anything since the daemon started.
     Unheard,
-    /// It is a worker.
+    /// The node is a worker.
     Worker,
-    /// It is a manager; the group has not given it a number yet.
+    /// The node is a manager to which the group has not given a Raft node id yet.
     Manager,
-    /// It is a manager, with the replica that it holds.
+    /// The node is a manager, with the replica that it holds.
     SameReplica,
-    /// It is a manager, with a replica that it does not hold.
+    /// The node is a manager, with a replica that it does not hold.
     OtherReplica,
 }
 
-/// What the node holds, without saying which replica it is.
+/// Whether the node holds a replica, and whether it is open; which replica is no matter here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Store {
-    /// Nothing.
+    /// The node holds no replica.
     Absent,
-    /// A replica that is not open.
+    /// The node holds a replica that is not open.
     Closed,
-    /// An open replica.
+    /// The node holds an open replica.
     Open,
 }
 
-/// Whether the disk took the last step.
+/// Whether the disk carried out the last step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Disk {
-    /// It did, or was not asked.
+    /// The disk carried out the last step, or none was tried.
     Works,
-    /// It did not, and is to be left alone until the wait is over.
+    /// The disk refused the last step, and no other is tried until the wait is over.
     Refuses,
 }
 
-/// The step that is due.
+/// What the node does next with its replica.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Step {
-    /// None: things are as they should be, or the node waits for a manager, a certificate or the disk.
+    /// Do nothing: the replica is as it should be, or the node waits for a manager, a certificate or the disk.
     Rest,
     /// Open the replica that is on disk.
     Resume,
-    /// Open the replica that the managers named.
+    /// Open the store as the replica that managers named.
     Join,
-    /// Close the replica.
+    /// Close the open replica.
     Close,
-    /// Remove the replica.
+    /// Remove the closed replica from disk.
     Wipe,
 }
 
-/// Certificates, claims, stores and disks to which the step applies.
+/// A row of [`TABLE`]: the certificates, claims, stores and disks to which the step applies.
 pub(crate) type Row = (&'static [Role], &'static [Claim], &'static [Store], &'static [Disk], Step);
 
 const ANY_ROLE: &[Role] = &[Role::Worker, Role::Manager];
 const ANY_CLAIM: &[Claim] = &[Claim::Unheard, Claim::Worker, Claim::Manager, Claim::SameReplica, Claim::OtherReplica];
-/// Managers named no replica that the node does not hold.
+/// The claims of a manager's certificate that name no replica other than the one that the node holds.
 const NONE_OTHER: &[Claim] = &[Claim::Unheard, Claim::Manager, Claim::SameReplica];
 const ANY_DISK: &[Disk] = &[Disk::Works, Disk::Refuses];
 
 /// The step for every combination of the four facts: exactly one row fits each.
 pub(crate) const TABLE: &[Row] = &[
-    // Whatever is said, a worker's certificate gives no part in the group: its lanes are refused everywhere.
+    // A worker's certificate gives no part in the group, whatever managers state: its lanes are refused everywhere.
     (&[Role::Worker], ANY_CLAIM, &[Store::Open], ANY_DISK, Step::Close),
-    // The replica is kept until a manager has said that it is of no more use.
+    // A closed replica is kept until a manager has stated that the node is a worker.
     (&[Role::Worker], &[Claim::Unheard], &[Store::Absent, Store::Closed], ANY_DISK, Step::Rest),
-    // A promotion waits for the certificate, which is signed after its commit.
+    // A promotion waits for the certificate, which is signed after the promotion is committed.
     (
         &[Role::Worker],
         &[Claim::Manager, Claim::SameReplica, Claim::OtherReplica],
@@ -169,25 +171,26 @@ pub(crate) const TABLE: &[Row] = &[
         ANY_DISK,
         Step::Rest,
     ),
-    // A demotion does not wait for the certificate: the group has let the replica go before it was said.
+    // A demotion does not wait for the certificate: the group let the replica go before a manager stated it.
     (&[Role::Manager], &[Claim::Worker], &[Store::Open], ANY_DISK, Step::Close),
     (ANY_ROLE, &[Claim::Worker], &[Store::Closed], &[Disk::Works], Step::Wipe),
     (ANY_ROLE, &[Claim::Worker], &[Store::Closed], &[Disk::Refuses], Step::Rest),
     (ANY_ROLE, &[Claim::Worker], &[Store::Absent], ANY_DISK, Step::Rest),
-    // A manager that was restarted takes its part up again before anybody has said anything: without it there may be no
-    // majority that could.
+    // A manager that was restarted opens its replica before any manager has stated anything: without this replica there
+    // may be no quorum that could.
     (&[Role::Manager], NONE_OTHER, &[Store::Closed], &[Disk::Works], Step::Resume),
     (&[Role::Manager], NONE_OTHER, &[Store::Closed], &[Disk::Refuses], Step::Rest),
     (&[Role::Manager], NONE_OTHER, &[Store::Open], ANY_DISK, Step::Rest),
-    // A manager without a number waits for one. A replica that is absent is never the one that was named.
+    // A manager without a Raft node id waits for one. (`SameReplica` with an absent store does not occur.)
     (&[Role::Manager], NONE_OTHER, &[Store::Absent], ANY_DISK, Step::Rest),
-    // Promoted, or promoted anew: the replica before it never counts again, and goes when the new one is in force.
+    // The node was promoted, perhaps for a second time. An earlier replica never counts again, and goes when the new
+    // one opens.
     (&[Role::Manager], &[Claim::OtherReplica], &[Store::Open], ANY_DISK, Step::Close),
     (&[Role::Manager], &[Claim::OtherReplica], &[Store::Absent, Store::Closed], &[Disk::Works], Step::Join),
     (&[Role::Manager], &[Claim::OtherReplica], &[Store::Absent, Store::Closed], &[Disk::Refuses], Step::Rest),
 ];
 
-/// The step that is due.
+/// Looks up in [`TABLE`] the step that is due for these four facts.
 pub(crate) fn due(certificate: Role, claim: Claim, store: Store, disk: Disk) -> Step {
     let mut rows = TABLE.iter().filter(|(certificates, claims, stores, disks, _)| {
         certificates.contains(&certificate)
@@ -195,18 +198,18 @@ pub(crate) fn due(certificate: Role, claim: Claim, store: Store, disk: Disk) -> 
             && stores.contains(&store)
             && disks.contains(&disk)
     });
-    // A test walks every combination.
+    // The default is never used: a test finds exactly one row for every combination.
     rows.next().map_or(Step::Rest, |(.., step)| *step)
 }
 
-/// What the node is part of.
+/// Whether the node has a part in a cluster.
 #[derive(Debug, Clone)]
 enum Phase {
-    /// Nothing.
+    /// The node has no part in any cluster.
     Outside,
-    /// A cluster in which it cannot take up its part again; the words say why, and the way back.
+    /// The node cannot take up its part in its cluster again; the text says why, and the way back.
     Broken(Arc<str>),
-    /// A cluster.
+    /// The node has a part in a cluster.
     Inside(Inside),
 }
 
@@ -214,18 +217,18 @@ enum Phase {
 struct Inside {
     generation: Generation,
     certificate: Role,
-    /// The role that certificates are asked for.
+    /// The role for which certificates are requested.
     wanted: Role,
-    /// The latest that a manager said.
+    /// The latest statement of a manager that was not stale.
     said: Option<RoleStatement>,
     held: Held,
-    /// Why the disk refused the last step, while it is left alone.
+    /// Why the disk refused the last step, until the wait is over.
     trouble: Option<String>,
-    /// The trouble that was written into the journal, so that it is written once.
+    /// The refusal of the disk that was recorded last, so that each is recorded once.
     recorded: Option<String>,
 }
 
-/// What the node is in its cluster.
+/// Decides the steps by which the node's role and replica follow the statements of managers.
 #[derive(Debug)]
 pub(crate) struct Core {
     phase: Phase,
@@ -233,13 +236,13 @@ pub(crate) struct Core {
 }
 
 impl Core {
-    /// Of a node outside of any cluster.
+    /// The core of a node outside of any cluster.
     pub(crate) const fn new() -> Self {
         Self { phase: Phase::Outside, wake: 0 }
     }
 
-    /// The node has a part in a cluster from now on, in this start of its daemon, with this certificate and what is on its
-    /// disk.
+    /// Begins the node's part in a cluster: the number of this start of the daemon, the role of its certificate, and
+    /// the replica on its disk.
     pub(crate) fn begin(&mut self, generation: Generation, certificate: Role, held: Held) {
         self.phase = Phase::Inside(Inside {
             generation,
@@ -252,22 +255,22 @@ impl Core {
         });
     }
 
-    /// The node has no part in a cluster any more.
+    /// Ends the node's part in its cluster.
     pub(crate) fn end(&mut self) {
         self.phase = Phase::Outside;
     }
 
-    /// The node's part in its cluster cannot be taken up; why, and the way back.
+    /// Marks the node's part in its cluster as one that cannot be taken up; `why` says also the way back.
     pub(crate) fn break_off(&mut self, why: &str) {
         self.phase = Phase::Broken(why.into());
     }
 
-    /// Whether the node has no part in any cluster, so that one can begin.
+    /// Whether the node has no part in any cluster, so that it can found or join one.
     pub(crate) const fn is_outside(&self) -> bool {
         matches!(self.phase, Phase::Outside)
     }
 
-    /// Why its part in the cluster cannot be taken up, if so.
+    /// Why the node's part in its cluster cannot be taken up; `None` when it can, or when there is none.
     pub(crate) const fn broken(&self) -> Option<&Arc<str>> {
         match &self.phase {
             Phase::Broken(why) => Some(why),
@@ -275,7 +278,7 @@ impl Core {
         }
     }
 
-    /// Takes `input`, and adds what has to be done; one step at a time.
+    /// Changes the fact that `input` tells of, and adds the effects that are due, with one step at most.
     pub(crate) fn handle(&mut self, input: Input, effects: &mut Vec<Effect>) {
         let Phase::Inside(inside) = &mut self.phase else { return };
         match input {
@@ -299,7 +302,7 @@ impl Core {
             }
             Input::Certified(role) => inside.certificate = role,
             Input::StoreFailed(replica, why) => {
-                // A store that was closed meanwhile has nothing more to fail with.
+                // The failure of a store that was closed meanwhile is stale.
                 if inside.held == Held::Open(replica) {
                     let text = format!("its part in the group of managers failed, and is opened again: {why}");
                     effects.extend([Effect::Record(text), Effect::Close]);
@@ -312,7 +315,7 @@ impl Core {
             }
             Input::Forced(replica) => {
                 inside.held = Held::Open(replica);
-                // What was said belongs to the history that ended.
+                // The last statement belongs to the history that ended.
                 (inside.said, inside.trouble, inside.recorded) = (None, None, None);
             }
             Input::Closed => {
@@ -343,16 +346,16 @@ impl Core {
     }
 }
 
-/// The start that goes beyond one that the cluster knows of; none if this one does, or if no daemon can have been started
-/// so often since the copy was made.
+/// The start after `known`, the one that the cluster has seen last. `None` when this start is as late, or when the
+/// difference is more than [`STARTS_MAX`].
 fn beyond(own: Generation, known: Generation) -> Option<Generation> {
     (known > own && known.0 - own.0 <= STARTS_MAX).then(|| known.next())
 }
 
 impl Inside {
-    /// Whether a manager speaks of a time that has passed: before what was said last, of a history that was replaced,
-    /// or before the commit that promoted this node, whose place in the log is its number in the group. A manager that
-    /// lags behind would otherwise have a voter throw its log away, and with it what it has promised.
+    /// Whether a statement of a manager is out of date: before the last statement, of a history that was replaced, or
+    /// before the commit that promoted this node, whose log index is its Raft node id. A manager that lags behind would
+    /// otherwise make a voter remove its log, and with it the votes and entries that the voter has promised to keep.
     fn is_stale(&self, said: &RoleStatement) -> bool {
         let before = self.said.map(|before| (before.lineage, before.index.0));
         let own = match self.held {
@@ -388,13 +391,13 @@ impl Inside {
             Held::Open(_) => Store::Open,
         };
         let disk = if self.trouble.is_some() { Disk::Refuses } else { Disk::Works };
-        // The slip: whoever is called a manager opens its store, and gets the certificate while it stands.
+        // The planted bug opens the store when a manager states the role, before the certificate has come.
         let certificate = if planted(Bug::StoreBeforeCertificate) { self.wanted } else { self.certificate };
         match (due(certificate, self.claim(), store, disk), self.named()) {
             (Step::Rest, _) => Effect::Show,
             (Step::Resume, _) => Effect::Resume,
             (Step::Join, Some(replica)) => Effect::Join(replica),
-            // The claim names a replica wherever the table says `Join`.
+            // This arm is never reached: the claim names a replica wherever the table says `Join`.
             (Step::Join, None) => Effect::Show,
             (Step::Close, _) => Effect::Close,
             (Step::Wipe, _) => Effect::Wipe,
@@ -427,7 +430,7 @@ mod tests {
         RoleStatement { role, lineage: LINEAGE, raft_id, index: Index(index), later_start: None }
     }
 
-    /// A core in which the four facts hold; `None` where they cannot hold together.
+    /// Makes a core in which the four facts hold; `None` where they cannot hold together.
     fn core(role: Role, claim: Claim, store: Store, disk: Disk) -> Option<Core> {
         let held = match store {
             Store::Absent if claim == Claim::SameReplica => return None,
@@ -464,7 +467,7 @@ mod tests {
         }
     }
 
-    /// Carries out what is due until nothing is, on a disk that works, and says what was done.
+    /// Feeds `input`, and the outcome of each step as on a disk that works, until no step is due; returns all effects.
     fn settle(core: &mut Core, input: Input) -> Vec<Effect> {
         let mut next = Some(input);
         let mut done = Vec::new();
@@ -512,7 +515,7 @@ mod tests {
                     assert_eq!((role, claim, disk), (Role::Manager, Claim::OtherReplica, Disk::Works), "{at}");
                     assert_ne!(store, Store::Open, "{at}");
                 }
-                // What is promised to the group is thrown away on the word of a manager, and on nothing else.
+                // A replica is removed only after a manager has stated that the node is a worker.
                 Step::Wipe => {
                     assert_eq!((claim, store, disk), (Claim::Worker, Store::Closed, Disk::Works), "{at}");
                 }

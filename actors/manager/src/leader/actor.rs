@@ -1,8 +1,8 @@
-//! `…/manager/leader`: follows what is applied, and notifies the actors concerned.
+//! `…/manager/leader`: the actor that follows the applied entries and notifies the actors that they concern.
 //!
 //! Parent: `manager`, while it leads. Children: `liveness`, `scheduler`, `roles`, `authority`, `reaper`, and one
 //! `service.X` for each service of the state.
-//! Hears: that an entry was applied, that the brake released other nodes than before. Says: marks.
+//! Hears: that an entry was applied, that the brake released other nodes than before. Says: notifications.
 //! Dies: when its children failed too often; `manager` starts it again, or gives leadership away.
 
 use super::authority::AuthorityActor;
@@ -161,7 +161,7 @@ impl State {
         Ok(())
     }
 
-    /// Looks at what happened, and notifies each actor concerned once.
+    /// Takes the events since the last look, and notifies each actor that they concern once.
     async fn follow(&mut self) -> Result<(), ActorProcessingErr> {
         let Some(Advance { state: cluster, events, .. }) = self.context.leader.take() else { return Ok(()) };
         let concerned = match events {
@@ -188,7 +188,8 @@ impl State {
         Ok(concerned)
     }
 
-    /// More has happened than is kept: everything may have changed.
+    /// Returns every actor of the tree: events were dropped because too many had gathered, so anything may have
+    /// changed.
     async fn everybody(&mut self, cluster: &essaim_model::State) -> Result<Concerned, ActorProcessingErr> {
         let gone: Vec<_> = self.services.keys().filter(|id| cluster.service(**id).is_none()).copied().collect();
         for id in gone {
@@ -202,13 +203,13 @@ impl State {
     }
 }
 
-/// The actors that are to look.
+/// The actors that some events concern, and that are to be notified.
 #[derive(Default)]
 struct Concerned {
     services: BTreeSet<ServiceId>,
-    /// Nodes or the cluster's settings changed.
+    /// Nodes or the cluster's settings changed, which concerns `liveness`, `roles` and `reaper`.
     nodes: bool,
-    /// Where tasks ended.
+    /// The slots in which tasks ended, for `reaper`.
     ended: Ended,
 }
 

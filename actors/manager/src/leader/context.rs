@@ -1,4 +1,4 @@
-//! What the actors of the leader's tree share: the store and the term, their notifiers, and which slots are released.
+//! What the actors of the leader's tree share: the store and the term, their notifiers, and the set of released nodes.
 
 use super::reaper::Ended;
 use super::{actor, liveness, reaper, roles, scheduler};
@@ -24,7 +24,7 @@ pub(super) struct Context {
     pub(super) endpoint: Endpoint,
     pub(super) roster: RosterHandle,
     pub(super) ballots: Ballots,
-    /// The lost nodes whose slots may be filled elsewhere now; `liveness` sets them.
+    /// Lost nodes whose slots may be filled on other nodes now; `liveness` sets them.
     pub(super) released: watch::Sender<Arc<BTreeSet<NodeId>>>,
     /// The manager's change feed.
     pub(super) feed: Feed,
@@ -58,13 +58,13 @@ impl Context {
         self.store.change(changes, Some(self.term)).await
     }
 
-    /// Proposes any number of changes that need not be made together, in pieces; the first refusal ends it.
+    /// Proposes changes that need not be made together, in as many proposals as they need; the first refusal ends it.
     pub(super) async fn propose_in_pieces(&self, changes: Vec<Change>) -> Result<(), Refusal> {
         self.store.change_in_pieces(changes, Some(self.term)).await
     }
 }
 
-/// A task of the runtime that ends with the actor it works for.
+/// A tokio task that is aborted when the actor that it works for drops it.
 pub(super) struct Errand(JoinHandle<()>);
 
 impl Errand {

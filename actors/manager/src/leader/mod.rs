@@ -2,16 +2,17 @@
 //!
 //! The tree is started when the store says that this manager leads *and* knows the latest state. It is stopped when
 //! this manager no longer leads, or has not heard of a majority for a lease. Its actors decide by pure functions of
-//! `policy` over the state that the store publishes, and act by proposals that carry the term (a fence): those of a
+//! `policy` over the state that the store publishes, and act by proposals that carry the term (a fence): proposals of a
 //! deposed leader are void. The tree is rebuilt from the state, and holds nothing durable.
 //!
-//! There is one road. The leader's actor follows the manager's change feed and notifies the actors concerned; each of
-//! them looks at the state as it is then, however much has happened since (one mark a mailbox):
+//! Every decision is level-triggered. The leader's actor follows the manager's change feed and notifies the actors that
+//! the events concern. Each of them looks at the newest state, however many events there were since its last look,
+//! because a mailbox holds at most one notification (coalescing):
 //!
-//! - [`service`]: one for each service: what it needs, and when to look again.
+//! - [`service`]: one actor for each service: decides what the service needs, and when to look again.
 //! - [`scheduler`]: gathers what services need, finds nodes, proposes, and tries waiting tasks again.
 //! - [`liveness`]: turns verdicts of the roster into facts of the state, and applies the brake.
-//! - [`roles`]: promotes and demotes, step by step.
+//! - [`roles`]: promotes and demotes managers, step by step.
 //! - [`authority`]: enrols machines and signs certificates.
 //! - [`reaper`]: removes ended tasks.
 
@@ -37,10 +38,10 @@ use std::time::Duration;
 /// Name of the leader's actor below `manager`.
 pub(crate) const NAME: &str = "leader";
 
-/// Upper bound on the time that the tree takes to stop: its children stop at once, since they own nothing.
+/// Upper bound on the time that the tree takes to stop. Its children stop at once, since they own nothing.
 const SHUTDOWN: Duration = Duration::from_secs(2);
 
-/// The tree of this manager for `term`, which follows its change feed.
+/// Describes the leader's tree of this manager for `term`, which follows the manager's change feed.
 pub(crate) fn spec(manager: &ManagerArguments, ballots: &Ballots, feed: &Feed, term: Term) -> ChildSpec {
     let (manager, ballots, feed) = (manager.clone(), ballots.clone(), feed.clone());
     let make = move |scope| {

@@ -1,4 +1,4 @@
-//! What a node is told, sentence by sentence. The worker at the other end is a plain set of orders.
+//! Tests of what a manager tells a node: its orders, its role and its availability. A map of orders plays the worker.
 
 use super::core::{Core, Effect, Input, availability_at_join};
 use essaim_model::fixtures::{environment, founding, service, worker};
@@ -16,7 +16,7 @@ struct World {
 }
 
 impl World {
-    /// A cluster of the manager 1, the worker 2 (which this is about) and the worker 3, with the service `web`.
+    /// Makes a cluster of the manager 1, the worker 2 (the node under test) and the worker 3, with the service `web`.
     fn new() -> Self {
         let mut world = Self { state: State::default(), seq: 0 };
         let mut founding = founding();
@@ -92,7 +92,7 @@ fn assignment(effects: Vec<Effect>) -> Option<Assignment> {
     })
 }
 
-/// What a worker makes of assignments.
+/// The orders that a worker holds after the assignments it was sent.
 #[derive(Default)]
 struct Worker(BTreeMap<TaskId, Desired>);
 
@@ -276,7 +276,7 @@ fn a_node_chooses_its_availability_when_it_joins_and_at_no_later_time() {
         None,
         "only an operator sets it from here on"
     );
-    // A manager that lags behind proposes what the first one did.
+    // A manager that lags behind proposes the change a second time, and it is refused.
     assert!(matches!(world.outcome(change), Outcome::Refused(_)));
 }
 

@@ -1,8 +1,8 @@
 //! `…/leader/reaper`: the actor that removes ended tasks beyond the history, and the records of nodes that left.
 //!
 //! Parent: `leader`. Children: none.
-//! Hears: in which slots tasks ended, or that nodes changed (one mark), that it is time to sweep. Says: proposals to
-//! the store.
+//! Hears: in which slots tasks ended, or that nodes changed (one notification at most); that it is time to sweep; the
+//! outcome of its proposal. Says: proposals to the store.
 //! Dies: with `leader`. Started again it looks at every slot once.
 
 use crate::leader::context::{Context, Errand};
@@ -17,16 +17,16 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Time for which ended tasks are gathered before a sweep.
+/// Delay between the first ended task and the sweep, so that one sweep covers several tasks.
 const GATHER: Duration = Duration::from_millis(250);
 
-/// Wait after a proposal that failed.
+/// Wait after a refused proposal, before the next sweep.
 const AGAIN_AFTER: Duration = Duration::from_millis(500);
 
-/// Removals after which a sweep ends, so that it does not hold a core for long; the next sweep takes the other slots.
+/// Changes after which a sweep ends, so that it does not hold a core for long; the next sweep takes the other slots.
 const FORGOTTEN_MAX: usize = 10_000;
 
-/// What the reaper has not looked at yet.
+/// Slots that the leader has marked and the reaper has not taken over yet.
 #[derive(Debug, Default)]
 pub(in crate::leader) struct Ended {
     /// Slots in which tasks ended.
@@ -35,7 +35,7 @@ pub(in crate::leader) struct Ended {
     pub(in crate::leader) everything: bool,
 }
 
-/// The actor.
+/// The actor that removes ended tasks and the records of nodes that left.
 pub(in crate::leader) struct ReaperActor;
 
 /// Messages to [`ReaperActor`].
@@ -59,9 +59,9 @@ pub(in crate::leader) struct State {
     dirty: BTreeSet<(ServiceId, Slot)>,
     timer: Timer,
     armed: bool,
-    /// When the next record of a node that left is due.
+    /// Time at which the next record of a node that left is to be removed.
     due: Option<Timestamp>,
-    /// Number of the wake-up for the next due record.
+    /// Number of the newest wake-up for such a record.
     wake: u64,
     departing: Timer,
     proposing: Option<Errand>,
@@ -155,12 +155,12 @@ impl State {
                 scope.record(RecordKind::Note, format!("history was not shortened, and is looked at again: {refusal}"));
                 tokio::time::sleep(AGAIN_AFTER).await;
             }
-            // An actor that has ended need not be told.
+            // The cast fails only when the actor has ended, and then no answer is needed.
             let _ = myself.cast(Msg::Proposed(made.is_ok()));
         }));
     }
 
-    /// Removes the records of nodes that left long ago, and arms the wake-up for the next record.
+    /// Returns the removals of records of nodes that left long ago, and arms the wake-up for the next record.
     fn departed(&mut self, myself: &ActorRef<Msg>, cluster: &essaim_model::State) -> Vec<Change> {
         let now = self.context.store.now();
         let (due, next) = history::departed(cluster, now);
@@ -168,7 +168,7 @@ impl State {
             self.due = Some(next);
             self.wake += 1;
             let number = self.wake;
-            // One millisecond later, so that the time has surely come.
+            // One millisecond is added, so that the record is certainly due when the timer fires.
             let after = next.saturating_since(now) + Duration::from_millis(1);
             self.departing.arm(myself, after, move || Msg::Due(number));
         }

@@ -1,7 +1,7 @@
 //! The reaper removes ended tasks beyond the history that is kept, and tasks of removed services whose nodes are gone.
 //!
-//! `policy::history` decides which tasks. Ended tasks are gathered for a moment first, so that a crash loop costs few
-//! log entries.
+//! `policy::history` decides which tasks are removed. The reaper gathers ended tasks for a quarter of a second before a
+//! sweep, so that a crash loop costs few log entries.
 
 mod actor;
 

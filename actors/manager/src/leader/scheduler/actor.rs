@@ -22,13 +22,14 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Plans that may wait. There is one of each service at most, so this is beyond any cluster; more are refused.
+/// Plans that may wait: each service has at most one, so the bound is beyond any cluster. More are refused.
 const WANTS_MAX: usize = 100_000;
 
-/// Tasks of the board that each look pays for when the board is checked against the state (feature `checks`).
+/// Tasks by which each look spreads the cost of checking the board against the state (feature `checks`): the board is
+/// checked once in as many looks as the state has tasks, divided by this number.
 const CHECKED_PER_LOOK: usize = 16;
 
-/// Wait after a proposal that found no majority.
+/// Wait after a proposal that reached no quorum, or whose outcome is unknown.
 const AGAIN_AFTER: Duration = Duration::from_millis(200);
 
 /// The actor that places tasks on nodes.
@@ -71,14 +72,14 @@ pub(in crate::leader) struct State {
     board: Board,
     _subscription: Subscription,
     proposing: Option<Errand>,
-    /// The wake-up for tasks that wait, when they are due without a change of the state.
+    /// The wake-up at which waiting tasks are tried again although the state has not changed.
     again: Option<Again>,
     wakes: u64,
     /// Looks at the state since the board was last checked against it; see [`State::check`].
     unchecked: usize,
 }
 
-/// A wake-up under way.
+/// An armed wake-up for waiting tasks.
 struct Again {
     at: Timestamp,
     number: u64,
@@ -143,7 +144,7 @@ impl Actor for SchedulerActor {
 }
 
 impl State {
-    /// Makes a batch of what is wanted and of what waits, and proposes it, unless one is under way.
+    /// Makes a batch of the plans and of the tasks that wait, and proposes it, unless a proposal is under way.
     fn place(&mut self, myself: &ActorRef<Msg>) {
         if self.proposing.is_some() {
             return;
@@ -167,13 +168,13 @@ impl State {
             let (context, myself) = (Arc::clone(&self.context), myself.clone());
             self.proposing = Some(Errand::run(async move {
                 let settled = propose(&context, parts).await;
-                // An actor that has ended need not be told.
+                // The cast fails only when the actor has ended, and then no answer is needed.
                 let _ = myself.cast(Msg::Proposed(settled));
             }));
         }
     }
 
-    /// Arms the wake-up for waiting tasks at this time, in place of an earlier one; `None` disarms it.
+    /// Arms the wake-up for waiting tasks at `at`, in place of an earlier wake-up; `None` disarms it.
     fn wake_at(&mut self, myself: &ActorRef<Msg>, now: Timestamp, at: Option<Timestamp>) {
         let Some(at) = at else { return self.again = None };
         if self.again.as_ref().is_some_and(|again| again.at == at) {
@@ -182,15 +183,16 @@ impl State {
         self.wakes += 1;
         let number = self.wakes;
         let mut timer = Timer::default();
-        // A moment later, so that the time has surely come.
+        // One millisecond is added, so that the tasks are certainly due when the timer fires.
         let after = at.saturating_since(now) + Duration::from_millis(1);
         timer.arm(myself, after, move || Msg::Elapsed(number));
         self.again = Some(Again { at, number, _timer: timer });
     }
 
-    /// Brings the board up to what is applied, and returns the state that it is of.
+    /// Brings the board up to the applied entries, and returns the state that the board now describes.
     fn follow(&mut self) -> Arc<essaim_model::State> {
-        // Pulled, and not only awaited: services plan from the newest state, and what was proposed must be in it.
+        // The feed is pulled here, because its notification may come later: services plan from the newest state, and
+        // the board must contain what was proposed last.
         let newest = self.context.feed.pull();
         match self.context.scheduler.take() {
             Some(Advance { state, events: Some(events), .. }) => {
@@ -205,9 +207,9 @@ impl State {
         }
     }
 
-    /// Checks the board against the state, in the simulator, when no proposal is under way: every booking must be a
-    /// task of the state. A booking that was neither proposed nor taken back would take up room for ever. The check
-    /// runs the more rarely the more tasks there are.
+    /// Checks the board against the state when no proposal is under way (feature `checks`, for the simulator): every
+    /// booking must be a task of the state. A booking that was neither proposed nor taken back would take up room for
+    /// ever. The more tasks there are, the more rarely the check runs.
     fn check(&mut self, cluster: &essaim_model::State) {
         self.unchecked += 1;
         if cfg!(feature = "checks") && self.unchecked * CHECKED_PER_LOOK > cluster.tasks().len() {
@@ -224,8 +226,8 @@ impl State {
         room.take(&Change::CarryOutPlan { service: want.service, seen: want.seen })
     }
 
-    /// Carries out a plan: its changes, and its new tasks with their nodes, as far as one proposal has room for them.
-    /// The service asks again for what did not fit.
+    /// Turns a plan into the changes of one part, with a node for each new task, as far as the proposal has room. The
+    /// service asks again for what did not fit.
     fn fulfil(&mut self, cluster: &essaim_model::State, want: Want, now: Timestamp, room: &mut Room) -> Part {
         let Want { service, plan, seen, answer } = want;
         let mut changes = vec![Change::CarryOutPlan { service, seen }];
@@ -254,7 +256,7 @@ impl State {
         }
     }
 
-    /// Records how many tasks were placed, and why others wait.
+    /// Writes a record of how many tasks of the part were placed, and why others wait.
     fn tell(&self, cluster: &essaim_model::State, part: &Part) {
         let (mut placed, mut waiting) = (0, None);
         for change in &part.changes {
@@ -281,7 +283,7 @@ impl State {
     }
 }
 
-/// Proposes all parts together, and one by one when that was refused because of one part.
+/// Proposes all parts together, and one by one when the proposal was refused because of one part.
 async fn propose(context: &Context, parts: Vec<Part>) -> Vec<(Part, Result<Index, Refusal>)> {
     let all = parts.iter().flat_map(|part| part.changes.iter().cloned()).collect();
     match context.propose(all).await {
@@ -302,7 +304,7 @@ async fn propose(context: &Context, parts: Vec<Part>) -> Vec<(Part, Result<Index
     }
 }
 
-/// Whether one part may be the cause of the refusal: the state that it was planned from has changed.
+/// Whether one part may be the cause of the refusal, because the state that it was planned from has changed.
 const fn is_about_one_part(refusal: &Refusal) -> bool {
     !matches!(refusal.kind, RefusalKind::NoQuorum | RefusalKind::Unknown | RefusalKind::Internal)
 }

@@ -1,26 +1,25 @@
-//! The answer to a service about its plan, which is sent even when the scheduler fails meanwhile.
+//! The answer to a service about its plan, which the service receives even when the scheduler fails meanwhile.
 
 use crate::leader::service::Msg;
 use essaim_model::{Refusal, RefusalKind};
 use ractor::ActorRef;
 
-/// Tells a service the outcome of its plan, once; dropped without an outcome, it says that the plan was lost.
+/// Tells a service the outcome of its plan, once. When it is dropped without an outcome, it tells the service that the
+/// plan was lost.
 pub(in crate::leader) struct Answer(Option<ActorRef<Msg>>);
 
 impl Answer {
-    /// The answer that is owed to this service.
     pub(in crate::leader) const fn to(service: ActorRef<Msg>) -> Self {
         Self(Some(service))
     }
 
-    /// Tells the service the outcome.
     pub(super) fn tell(mut self, settled: Result<(), Refusal>) {
         self.send(settled);
     }
 
     fn send(&mut self, settled: Result<(), Refusal>) {
         if let Some(service) = self.0.take() {
-            // A service that was removed meanwhile has no actor any more.
+            // The cast fails when the service was removed meanwhile: its actor has ended.
             let _ = service.cast(Msg::Settled(settled));
         }
     }

@@ -1,4 +1,4 @@
-//! Machines on a simulated network: the first one leads, the others are in its roster.
+//! A fixture of machines on a simulated network: the first one leads, the others are in its roster.
 
 use super::{founding, node};
 use crate::ballots::Ballots;
@@ -39,7 +39,6 @@ pub(super) fn addr(number: u8) -> SocketAddr {
     (ip(number), 2377).into()
 }
 
-/// The key of a machine.
 fn key(number: u8) -> Key {
     Key::from_seed([number; 32])
 }
@@ -48,7 +47,7 @@ fn key_digest(number: u8) -> [u8; 32] {
     SigningRequest::create(&key(number)).key_digest().expect("it is signed by its own key")
 }
 
-/// The whole.
+/// The machines of a test, with their network, clock and root of trust, and the store of the leader.
 pub(super) struct Bed {
     pub(super) network: SimNetwork,
     clock: Arc<VirtualClock>,
@@ -56,13 +55,13 @@ pub(super) struct Bed {
     pub(super) leader: Machine,
     pub(super) store: Store,
     pub(super) others: Vec<Machine>,
-    /// Machines whose workers do as they are told.
+    /// Machines whose workers carry out their orders.
     at_work: Arc<Mutex<BTreeSet<NodeId>>>,
-    /// Whom the machines accuse, as their links would tell.
+    /// Ballots of all machines, which links would bring in production.
     ballots: Ballots,
 }
 
-/// A machine: its port and its roster.
+/// One machine of the bed: its port, its roster, its disk and its supervisor.
 pub(super) struct Machine {
     pub(super) number: u8,
     pub(super) scope: Scope,
@@ -73,7 +72,8 @@ pub(super) struct Machine {
 }
 
 impl Bed {
-    /// The leader 1 and workers up to `nodes`, all of them heard of, without the leader's tree.
+    /// Makes a bed with the leader 1 and workers up to `nodes`, all present in the leader's roster, without the
+    /// leader's tree.
     pub(super) async fn of(nodes: u8) -> Self {
         let network = SimNetwork::new(1);
         let clock = Arc::new(VirtualClock::new(UTC_START));
@@ -113,7 +113,7 @@ impl Bed {
         bed
     }
 
-    /// With the leader's tree, and workers that do as they are told.
+    /// Makes a bed with the leader's tree, and with workers that carry out their orders.
     pub(super) async fn led(nodes: u8) -> Self {
         let bed = Self::of(nodes).await;
         bed.lead().await;
@@ -127,7 +127,7 @@ impl Bed {
     /// Starts the leader's tree.
     pub(super) async fn lead(&self) {
         let mut leadership = self.store.leadership();
-        // The guard must not outlive the statement: the store writes through it.
+        // The guard must not outlive the statement, because the store writes through it.
         let active = leadership.wait_for(|it| it.active().is_some()).await.map(|it| it.active());
         let term = active.expect("the store is open").expect("waited for");
         let arguments = ManagerArguments {
@@ -154,7 +154,7 @@ impl Bed {
         self.wait("the tree is gone", |bed| !bed.runs("leader")).await;
     }
 
-    /// Whether an actor of the first machine is in its tree.
+    /// Whether an actor with this path is in the tree of the first machine.
     pub(super) fn runs(&self, path: &str) -> bool {
         let whole = format!("/n1/{path}");
         self.leader.scope.journal.tree().iter().any(|entry| entry.path.to_string() == whole)
@@ -164,7 +164,7 @@ impl Bed {
         self.store.state()
     }
 
-    /// Waits until it is so, for a minute at most.
+    /// Waits until `is_so` holds; panics after a minute.
     pub(super) async fn wait(&self, what: &str, is_so: impl Fn(&Self) -> bool) {
         for _ in 0..6_000 {
             if is_so(self) {
@@ -176,7 +176,7 @@ impl Bed {
         panic!("never: {what}\n{}\n{}", tasks.join("\n"), self.records().join("\n"));
     }
 
-    /// The journal of the first machine, as lines.
+    /// The journal of the first machine, one line per record, without records of sessions.
     pub(super) fn records(&self) -> Vec<String> {
         let page = self.leader.scope.journal.read(0, 10_000).expect("nothing is forgotten");
         let lines = page.records.iter().filter(|record| record.kind != RecordKind::Session);
@@ -208,13 +208,13 @@ impl Bed {
         self.store.change(vec![change], None).await.expect("set");
     }
 
-    /// The running, wanted tasks of a service.
+    /// The tasks of a service that run and are wanted.
     pub(super) fn running(&self, service: ServiceId) -> Vec<Arc<Task>> {
         let state = self.state();
         state.tasks_of(service).filter(|task| task.is_running() && task.is_wanted()).cloned().collect()
     }
 
-    /// The nodes with wanted tasks of a service, one mention a task.
+    /// The nodes of the wanted tasks of a service: sorted, and once per task.
     pub(super) fn nodes_of(&self, service: ServiceId) -> Vec<u128> {
         let state = self.state();
         let wanted = state.tasks_of(service).filter(|task| task.is_wanted());
@@ -227,7 +227,7 @@ impl Bed {
         self.state().node(id(number)).expect("there").reachability
     }
 
-    /// Cuts a machine off; its worker can report nothing.
+    /// Cuts a machine off the network; its worker reports nothing until `mend`.
     pub(super) fn cut(&self, number: u8) {
         self.at_work.lock().remove(&id(number));
         self.network.isolate(ip(number));
@@ -238,13 +238,13 @@ impl Bed {
         self.at_work.lock().insert(id(number));
     }
 
-    /// A machine that is no part of the cluster yet.
+    /// The environment of a machine that is not in the cluster yet.
     pub(super) fn stranger(&self, number: u8) -> Env {
         env(&self.network, &self.clock, SimDisk::new(), number)
     }
 }
 
-/// Tells the leader whom each machine accuses, as long as its link stands.
+/// Gives the leader the ballot of each machine whose link stands, every twenty milliseconds, and ends the others.
 async fn vote(ballots: Ballots, rosters: Vec<RosterHandle>, linked: Arc<Mutex<BTreeSet<NodeId>>>) {
     let source = ballots.source(true);
     loop {
@@ -345,7 +345,7 @@ impl Serve for Served {
     }
 }
 
-/// Workers that do as they are told, one step every twenty milliseconds.
+/// Plays the workers: each carries out its orders, one step every twenty milliseconds.
 async fn work(store: Store, at_work: Arc<Mutex<BTreeSet<NodeId>>>) {
     loop {
         tokio::time::sleep(Duration::from_millis(20)).await;

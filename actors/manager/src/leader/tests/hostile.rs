@@ -1,4 +1,4 @@
-//! A worker that says on its link as much as it can: what it makes a manager do is bounded, and others are served.
+//! Tests of a worker that floods its link: what a manager does for it is bounded, and other workers are served.
 
 use super::bed::{Bed, id};
 use crate::{Manager, ManagerArguments};
@@ -13,7 +13,7 @@ use std::time::Duration;
 
 const SOON: Duration = Duration::from_secs(5);
 
-/// Hears what the manager says, and does nothing.
+/// An uplink that receives what the manager says, and does nothing with it.
 struct Uplink;
 
 #[allow(dead_code, reason = "nobody looks at what the manager says")]
@@ -38,7 +38,7 @@ impl Actor for Uplink {
     }
 }
 
-/// The bed with the manager's own actor, which serves links.
+/// Makes a bed with the manager's own actor, which serves links.
 async fn bed() -> Bed {
     let bed = Bed::of(3).await;
     let arguments = ManagerArguments {
@@ -53,7 +53,7 @@ async fn bed() -> Bed {
     bed
 }
 
-/// A link of that machine, as its worker would have it.
+/// Opens a link from machine `number` to the manager, as its worker would.
 async fn link(bed: &Bed, number: u8) -> (Link, Remote<ToNode>, ActorRef<Msg>) {
     let machine = bed.others.iter().find(|it| it.number == number).expect("it is there");
     let lane = machine.endpoint.lane(id(1), Lane::Link).await.expect("the manager serves links");

@@ -1,5 +1,5 @@
-//! The leader's tree on a store of its own, with the real detector among machines on the simulated network. What a
-//! worker would report is reported by the test.
+//! Tests of the leader's tree on a store of its own, with the real detector among machines on a simulated network. The
+//! tests make the reports that workers would make.
 
 mod bed;
 mod hostile;
@@ -9,7 +9,7 @@ mod trust;
 pub(super) use essaim_model::fixtures::{service as spec, worker as node};
 use essaim_model::{Authority, Change, Founding, ManagerStatus, fixtures};
 
-/// A cluster with the manager 1, which keeps these as its root of trust.
+/// The founding of a cluster with manager 1, whose root of trust is this certificate and key.
 pub(super) fn founding(certificate: String, key: String) -> Founding {
     let mut founding = fixtures::founding();
     founding.cluster.authority = Authority { certificate, key, rotations: 0 };
@@ -17,7 +17,7 @@ pub(super) fn founding(certificate: String, key: String) -> Founding {
     founding
 }
 
-/// The first change of a log in which nobody asks for certificates.
+/// The first change of a log, for tests in which no certificate is signed: its root of trust is empty.
 pub(super) fn found() -> Change {
     Change::Found(Box::new(founding(String::new(), String::new())))
 }

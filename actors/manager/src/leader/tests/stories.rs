@@ -1,4 +1,4 @@
-//! What operators and failures do, and where the tasks are in the end.
+//! Tests of what operators and failures do to a cluster, and of where its tasks are in the end.
 
 use super::bed::{Bed, id};
 use essaim_model::*;
@@ -45,7 +45,7 @@ async fn what_a_former_tree_has_still_under_way_is_not_planned_a_second_time() {
     bed.leader.disk.set_fault(Fault::Slow(Duration::from_secs(1)));
     let web = bed.create("web", 3, |_| ()).await;
     let mut events = bed.store.events(bed.state().applied().index);
-    // Its plan is with the disk; nobody will hear what becomes of it.
+    // After this pause the proposal waits for the slow disk, and the tree that made it is stopped before the answer.
     tokio::time::sleep(Duration::from_millis(100)).await;
     bed.depose().await;
     bed.lead().await;
@@ -101,7 +101,7 @@ async fn a_machine_that_stays_away_is_down_and_its_tasks_are_written_off() {
     bed.wait("it is down", |bed| bed.reachability(4) == Reachability::Down).await;
     bed.wait("its task is written off", |bed| bed.state().tasks_on(id(4)).all(|task| task.written_off.is_some())).await;
     assert_eq!(bed.running(web).len(), 5);
-    // The fact came before the decision.
+    // The node was recorded as unreachable before its slots were released and before it was down.
     let records = bed.records();
     let first = |what: &str| records.iter().position(|line| line.contains(what)).unwrap_or_else(|| panic!("{what}"));
     assert!(first("n4: node is unreachable") < first("slots may be filled elsewhere: n4"));
@@ -139,13 +139,14 @@ async fn a_task_that_fits_nowhere_waits_with_the_reason_and_goes_when_it_can() {
 
 #[tokio::test(start_paused = true)]
 async fn five_thousand_tasks_that_waited_all_run_and_none_is_counted_that_does_not() {
-    // A node has addresses for 253 tasks.
+    // Nodes of the test: each has addresses for 253 tasks.
     const NODES: u8 = 20;
     let bed = Bed::led(NODES).await;
     for number in 1..=NODES {
         bed.set_node(number, |spec| spec.availability = Availability::Drain).await;
     }
-    // More than one proposal holds, and as much memory as there is: a place that is counted and not taken is missing.
+    // The tasks need more than one proposal, and reserve all the memory that the nodes have. A booking that was counted
+    // and not proposed would leave one of them without a place.
     let each = u64::from(NODES) * 8 * fixtures::GIB / 5_000;
     let reservation = Some(Share { memory_bytes: each, ..Share::default() });
     let web = bed
@@ -230,7 +231,7 @@ async fn whichever_actor_of_the_tree_is_killed_no_task_notices_and_the_next_wish
         let after: Vec<_> = bed.running(web).iter().map(|task| task.id).collect();
         assert!(before.iter().all(|task| after.contains(task)), "{victim}");
         before = after;
-        // Slowly: too many failures at once would take the tree down.
+        // The pause keeps the restarts below the limit at which the tree fails.
         tokio::time::sleep(Duration::from_secs(11)).await;
     }
     assert!(bed.records().iter().any(|line| line.starts_with("restarted /n1/leader/scheduler")));
@@ -241,7 +242,7 @@ async fn a_wish_that_is_lost_with_the_scheduler_is_wished_again() {
     let bed = Bed::led(2).await;
     let path = "/n1/leader/scheduler".parse().expect("a path");
     let web = bed.create("web", 2, |_| ()).await;
-    // Killed at any moment of the way from wish to proposal.
+    // Each round kills the scheduler at another moment between the plan and its proposal.
     for _ in 0..4 {
         let _ = bed.leader.scope.journal.kill(&path);
         bed.update(web, |spec| spec.mode = Mode::Replicated { replicas: spec.replicas().unwrap_or(0) + 1 }).await;

@@ -1,4 +1,4 @@
-//! Who is let in, what is signed, and how a role changes hands.
+//! Tests of enrolment, of signed certificates, and of promotion and demotion.
 
 use super::bed::{Bed, LINEAGE, addr, id, open};
 use essaim_model::Change;
@@ -30,7 +30,7 @@ async fn a_stranger_with_the_right_secret_is_let_in_once_however_often_it_asks()
     let token = token(&bed, [1; 16]);
     let ask = || enrol(&*env.network, addr(7), utc(&env), addr(1), &token, &request, Level::NEWEST);
     let first = ask().await.expect("let in");
-    // The answer was lost, say; or two are asked at once.
+    // A machine asks again when its answer was lost, and may ask twice at once.
     let (second, third) = tokio::join!(ask(), ask());
     assert_eq!(first.node, second.expect("let in").node);
     assert_eq!(first.node, third.expect("let in").node);
@@ -78,13 +78,13 @@ async fn a_renewal_with_another_key_than_the_enrolled_one_is_refused() {
     let bed = Bed::led(2).await;
     let lane = bed.others[0].endpoint.lane(id(1), Lane::Enrol);
     let mut stream = lane.await.expect("a node may ask for its renewal");
-    // As a node asks: the second kind of question, with the request.
+    // A node asks for its renewal with the question of number 1, which carries the signing request.
     let request = SigningRequest::create(&Key::from_seed([77; 32]));
     stream.send.send_value(&(1u8, &request)).await.expect("sent");
     let answer = stream.recv.expect_value::<Result<EnrolReply, Refused>>().await.expect("an answer");
     assert!(matches!(answer, Err(Refused::Request(why)) if why.contains("keeps the key")), "refused");
     assert!(bed.records().iter().any(|line| line.contains("a new certificate")), "{:?}", bed.records());
-    // With its own key it is signed.
+    // A request with the enrolled key is signed.
     bed.set_node(2, |spec| spec.role = Role::Manager).await;
     bed.others[0].endpoint.renew(Role::Manager);
     bed.wait("it is renewed", |bed| bed.others[0].endpoint.role() == Role::Manager).await;
@@ -96,7 +96,7 @@ async fn a_promotion_ends_with_a_voter_and_a_demotion_without_one() {
     let machine = &bed.others[0];
     bed.set_node(2, |spec| spec.role = Role::Manager).await;
     bed.wait("its number is committed", |bed| bed.state().node(id(2)).expect("there").manager.is_some()).await;
-    // From here on it does what `node` does: a new certificate, then its store.
+    // The next steps are those of the actor `node`: a new certificate, then its store.
     machine.endpoint.renew(Role::Manager);
     bed.wait("it has a manager's certificate", |_| machine.endpoint.role() == Role::Manager).await;
     let raft_id = bed.state().node(id(2)).expect("there").manager.expect("it has a number").raft_id;
