@@ -1,4 +1,4 @@
-//! A cluster under test: several daemons that have joined, and questions to them.
+//! A cluster under test: several daemons that have joined, and requests to them.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -101,7 +101,7 @@ impl Cluster {
         });
     }
 
-    /// The first running manager that answers, except the daemons at the places in `not`.
+    /// The first running manager that answers, except the daemons with an index in `not`.
     pub fn manager(&self, not: &[usize]) -> Result<&Daemon, String> {
         let usable = self.daemons.iter().enumerate().filter(|(at, daemon)| !not.contains(at) && daemon.pid().is_some());
         let mut why = "no manager runs".to_owned();
@@ -132,7 +132,7 @@ impl Cluster {
         found.ok_or_else(|| format!("there is no node {name}"))
     }
 
-    /// The place of the leader among the daemons.
+    /// Index of the leader in [`Self::daemons`].
     pub fn leader(&self) -> usize {
         eventually("there is a leader", || {
             let nodes = self.nodes()?;

@@ -94,32 +94,32 @@ impl Daemon {
         self.wait_ready();
     }
 
-    /// Sends a request to the daemon, which must be there.
+    /// Sends a request to the daemon; panics when the daemon cannot be reached.
     pub fn ask(&self, method: &str, path: &str, body: Option<&Value>) -> Answer {
         self.try_ask(method, path, body)
             .unwrap_or_else(|error| panic!("{} {method} {path}: {error}\n{}", self.name, self.log()))
     }
 
-    /// Sends a request to the daemon, which may not be there.
+    /// Sends a request to the daemon; an error when the daemon cannot be reached.
     pub fn try_ask(&self, method: &str, path: &str, body: Option<&Value>) -> std::io::Result<Answer> {
         ask_unix(&self.socket, method, path, body)
     }
 
-    /// Reads something that must be there.
+    /// Reads an object or a list; panics when the daemon refuses.
     pub fn get(&self, path: &str) -> Value {
         let answer = self.ask("GET", path, None);
         assert_eq!(answer.status, 200, "{} GET {path}: {}", self.name, answer.text);
         answer.json()
     }
 
-    /// Sends a request that must be accepted.
+    /// Sends a POST request; panics when the daemon refuses.
     pub fn post(&self, path: &str, body: Option<&Value>) -> Value {
         let answer = self.ask("POST", path, body);
         assert!((200..300).contains(&answer.status), "{} POST {path}: {} {}", self.name, answer.status, answer.text);
         answer.json()
     }
 
-    /// Runs an `essaim` command against the daemon.
+    /// Runs an `essaim` command against the daemon; returns its exit code, stdout and stderr.
     pub fn essaim(&self, arguments: &[&str]) -> (i32, String, String) {
         let output = essaim_command()
             .arg("--host")
@@ -162,7 +162,7 @@ impl Daemon {
         });
     }
 
-    /// Kills the daemon and leaves its tasks.
+    /// Kills the daemon; its tasks live on.
     pub fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
             let _ = child.kill();
@@ -170,7 +170,7 @@ impl Daemon {
         }
     }
 
-    /// Kills all processes on the daemon's host.
+    /// Kills the daemon and all processes of its tasks, as when the host is lost.
     pub fn kill_host(&mut self) {
         if self.child.is_some() {
             self.signal(Signal::SIGKILL);
@@ -180,7 +180,7 @@ impl Daemon {
         kill_tasks_below(&self.data);
     }
 
-    /// The daemon's journal, if it still answers.
+    /// The daemon's journal as lines of text; the error when the daemon does not answer.
     fn journal(&self) -> String {
         let answer = self.try_ask("GET", &format!("/essaim/v1/journal?node={}", self.name), None);
         let lines = answer.map_or_else(|error| error.to_string(), |answer| answer.text);
@@ -190,7 +190,7 @@ impl Daemon {
         shown.collect::<Vec<_>>().join("\n")
     }
 
-    /// The daemon's log output.
+    /// The last lines of the daemon's log output.
     pub fn log(&self) -> String {
         let text = std::fs::read_to_string(&self.log).unwrap_or_default();
         let lines: Vec<_> = text.lines().collect();
@@ -201,7 +201,7 @@ impl Daemon {
 impl Drop for Daemon {
     fn drop(&mut self) {
         if let Some(pid) = self.pid() {
-            // A stopped process keeps its children's pipes; it is continued before it is killed.
+            // A stopped process keeps its children's pipes open, so it is continued before it is killed.
             let _ = kill(Pid::from_raw(pid), Signal::SIGCONT);
         }
         if std::thread::panicking() {

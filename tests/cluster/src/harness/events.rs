@@ -16,7 +16,7 @@ pub struct Events {
 }
 
 impl Events {
-    /// Listens from now on.
+    /// Starts to collect the daemon's events.
     pub fn listen(daemon: &Daemon) -> Self {
         let mut child = essaim_command()
             .arg("--host")

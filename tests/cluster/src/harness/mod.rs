@@ -1,8 +1,10 @@
-//! Daemons to break, and the means to look at them.
+//! Test harness: starts daemons, breaks them, and observes them from outside.
 //!
-//! [`hosts`] is where a daemon runs (an address of the loopback, or a network namespace), [`daemon`] one daemon,
-//! [`cluster`] several that have joined, [`http`] how they are asked, [`processes`] what runs below them, [`events`]
-//! what was heard while a test looked elsewhere, [`sweep`] what a killed program left behind.
+//! - [`hosts`]: where a daemon runs, an address of the loopback or a network namespace.
+//! - [`daemon`]: one daemon; [`cluster`]: several daemons that have joined.
+//! - [`http`]: requests to a daemon; [`events`]: events that are collected while a test does something else.
+//! - [`processes`]: the processes below a daemon or on a host.
+//! - [`sweep`]: removal of what a killed test program left behind.
 
 pub mod cluster;
 pub mod daemon;
@@ -26,19 +28,20 @@ pub use hosts::{Host, Lab, missing_for_namespaces};
 pub use http::get_tcp;
 pub use processes::Process;
 
-/// How long anything may take before a test gives up. Generous on purpose: how long it takes is a bench's to say.
+/// Upper bound on every wait before a test gives up. It is generous on purpose: durations are measured by the bench,
+/// not by the tests.
 pub const PATIENCE: Duration = Duration::from_secs(45);
 
-/// How often one looks.
+/// Time between two looks at something that a test waits for.
 pub const GLANCE: Duration = Duration::from_millis(10);
 
-/// One cluster at a time on this machine, whatever runs the tests: five daemons that wait for a processor accuse each
-/// other with good reason.
+/// Guard of a machine-wide lock that lets one cluster run at a time, whatever runs the tests: five daemons that wait
+/// for a processor accuse each other with good reason.
 pub struct Turn {
     _lock: Flock<File>,
 }
 
-/// Waits for this test's turn.
+/// Takes the lock; waits while another test has it.
 pub fn turn() -> Turn {
     let path = std::env::temp_dir().join(format!("essaim-cluster-tests-{}.lock", nix::unistd::getuid()));
     let file = File::options().create(true).append(true).open(path).expect("the lock file can be opened");
@@ -48,7 +51,7 @@ pub fn turn() -> Turn {
     }
 }
 
-/// Looks until the answer is there, and fails with what was missing last.
+/// Calls `look` again and again until it succeeds; after [`PATIENCE`], panics with its last error.
 pub fn eventually<T>(what: &str, mut look: impl FnMut() -> Result<T, String>) -> T {
     let begun = Instant::now();
     loop {
@@ -60,7 +63,7 @@ pub fn eventually<T>(what: &str, mut look: impl FnMut() -> Result<T, String>) ->
     }
 }
 
-/// Looks for a while, and fails if it ever is otherwise.
+/// Calls `look`, which asserts that something holds, again and again for the whole span.
 pub fn throughout(span: Duration, mut look: impl FnMut()) {
     let begun = Instant::now();
     while begun.elapsed() < span {
@@ -69,17 +72,17 @@ pub fn throughout(span: Duration, mut look: impl FnMut()) {
     }
 }
 
-/// The program under test.
+/// Path of the program under test; panics when there is none.
 pub fn essaim() -> PathBuf {
     find_essaim().unwrap_or_else(|why| panic!("{why}"))
 }
 
-/// The program under test, or what to do to have one.
+/// Path of the program under test, or an explanation of how to build it.
 pub fn find_essaim() -> Result<PathBuf, String> {
     if let Some(named) = std::env::var_os("ESSAIM_BIN") {
         return Ok(named.into());
     }
-    // This program lies in target/<profile> or below; the one under test in target/<any profile>.
+    // The test program lies in target/<profile> or below, the program under test in target/<any profile>.
     let own = std::env::current_exe().expect("a program knows its own file");
     let deps = own.ancestors().find(|folder| folder.ends_with("deps"));
     let target = deps.unwrap_or(&own).ancestors().nth(2).expect("it lies in target/<profile>");
@@ -93,7 +96,7 @@ pub fn find_essaim() -> Result<PathBuf, String> {
     })
 }
 
-/// A command of the program under test.
+/// A command that runs the program under test, without the environment variables that name a daemon.
 pub fn essaim_command() -> Command {
     let mut command = Command::new(essaim());
     command.env_remove("DOCKER_HOST").env_remove("ESSAIM_HOST");

@@ -1,4 +1,4 @@
-//! What runs below a daemon (shims, and the tasks below them) or on a host, and what it weighs.
+//! Processes below a daemon (shims, and the tasks below them) or on a host, and their memory.
 
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
@@ -7,22 +7,22 @@ use std::path::Path;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-/// How often to look again for tasks that were just being started.
+/// Number of rounds of killing: a task may be started while others are being killed, and is found in the next round.
 const ROUNDS_MAX: usize = 100;
 
-/// How long a killed process is given to be gone before the next look.
+/// Time for killed processes to end before the next round.
 const AGAIN: std::time::Duration = std::time::Duration::from_millis(2);
 
-/// A process, known by its id and by when it started.
+/// A process, identified by its id and its start time, since the kernel reuses ids.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Process {
-    /// Its id.
+    /// Process id.
     pub pid: i32,
     start: u64,
 }
 
 impl Process {
-    /// Signals it, if it is still the same.
+    /// Sends the process a signal; does nothing when the process has ended and its id belongs to another one.
     pub fn signal(self, signal: Signal) {
         if stat(self.pid).is_some_and(|stat| stat.start == self.start) {
             let _ = kill(Pid::from_raw(self.pid), signal);
@@ -43,12 +43,12 @@ impl Stat {
     }
 }
 
-/// The shims that keep tasks below this folder.
+/// The shims of the tasks whose folders are below this folder.
 pub fn shims_below(folder: &Path) -> Vec<Process> {
     all().into_iter().filter(|stat| !stat.ended && is_shim_below(stat.pid, folder)).map(|stat| stat.process()).collect()
 }
 
-/// The main processes of the tasks below this folder: the children of their shims, in order of their ids.
+/// The main processes of the tasks below this folder: the children of their shims, sorted by process id.
 pub fn tasks_below(folder: &Path) -> Vec<Process> {
     let shims = shims_below(folder);
     let mut tasks: Vec<_> = all()
@@ -60,7 +60,7 @@ pub fn tasks_below(folder: &Path) -> Vec<Process> {
     tasks
 }
 
-/// Kills the shims below this folder and all that descends from them.
+/// Kills the shims of the tasks below this folder, and all their descendants.
 pub fn kill_tasks_below(folder: &Path) {
     for _ in 0..ROUNDS_MAX {
         let shims = shims_below(folder);
@@ -74,8 +74,8 @@ pub fn kill_tasks_below(folder: &Path) {
     }
 }
 
-/// Kills every process in a network namespace and all that descends from those: a container has a namespace of its own.
-/// The oldest is killed first, so that nobody is left to tell of another's end.
+/// Kills every process in a network namespace, and all descendants of these processes, since a container has a
+/// namespace of its own. The oldest is killed first: a daemon ends before its tasks and cannot report their end.
 pub fn kill_all_in(namespace: &Path) {
     for _ in 0..ROUNDS_MAX {
         let all = all();
@@ -93,7 +93,7 @@ pub fn kill_all_in(namespace: &Path) {
     }
 }
 
-/// The processes in a network namespace that bear this name, cut at fifteen letters as the kernel does.
+/// The processes in a network namespace that have this name, which is cut at fifteen letters as the kernel cuts names.
 pub fn named_in(namespace: &Path, name: &str) -> Vec<Process> {
     let cut = &name[..name.len().min(15)];
     let is_named =
@@ -104,14 +104,14 @@ pub fn named_in(namespace: &Path, name: &str) -> Vec<Process> {
         .collect()
 }
 
-/// The memory of a process that is in RAM, in bytes; 0 when it has ended.
+/// Resident memory of a process in bytes; 0 when the process has ended.
 pub fn resident(pid: i32) -> u64 {
     let text = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     line.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0) * 1024
 }
 
-/// These and all below them, parents before children.
+/// The processes in `found` and all their descendants, parents before children.
 fn with_descendants(mut found: Vec<Process>, all: &[Stat]) -> Vec<Process> {
     let mut at = 0;
     while let Some(parent) = found.get(at).copied() {

@@ -1,7 +1,7 @@
-//! What a program leaves behind that is killed before it can clean up: namespaces, whatever runs in them, mounts, control
-//! groups, folders.
+//! Removal of what a program leaves behind when it is killed before it can clean up: namespaces, the processes in them,
+//! mounts, control groups, and folders.
 //!
-//! All of it bears the id of the program, so that it can be found by another one, and nobody else's is touched.
+//! Their names contain the process id of the program, so that another program can find them, and only they are removed.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -12,26 +12,26 @@ use tempfile::TempDir;
 use super::hosts::{NAMESPACES, namespace_file};
 use super::processes::kill_all_in;
 
-/// Where control groups are.
+/// Mount point of the control groups.
 const CONTROL_GROUPS: &str = "/sys/fs/cgroup";
 
-/// How the names of all that a program makes begin.
+/// Beginning of the names of all objects that a program with this process id makes.
 pub(super) fn mark(process: u32) -> String {
     format!("et{process}")
 }
 
-/// A folder that can be swept.
+/// Makes a temporary folder whose name marks it for [`sweep`].
 pub fn folder() -> TempDir {
     let prefix = format!("{}-", mark(std::process::id()));
     tempfile::Builder::new().prefix(&prefix).tempdir().expect("there is room for a folder")
 }
 
-/// A control group that can be swept.
+/// Name for a control group that marks it for [`sweep`].
 pub fn control_group() -> String {
     format!("{}-group", mark(std::process::id()))
 }
 
-/// Removes what programs left that live no more.
+/// Removes what programs have left behind that no longer run.
 pub fn sweep_abandoned() {
     let owner = |name: &str| name.strip_prefix("et")?.split_once('-')?.0.parse::<u32>().ok();
     let names = names_in(Path::new(NAMESPACES)).into_iter().chain(names_in(&std::env::temp_dir()));
@@ -39,7 +39,7 @@ pub fn sweep_abandoned() {
     owners.into_iter().filter(|owner| !Path::new(&format!("/proc/{owner}")).exists()).for_each(sweep);
 }
 
-/// Removes what a program made.
+/// Removes everything that the program with this process id has made.
 pub fn sweep(process: u32) {
     let prefix = format!("{}-", mark(process));
     let own = |folder: &Path| names_in(folder).into_iter().filter(|name| name.starts_with(&prefix)).collect::<Vec<_>>();
@@ -55,7 +55,8 @@ pub fn sweep(process: u32) {
     }
 }
 
-/// Removes a program's control groups in which nothing runs any more: one for each controller, or a single one.
+/// Removes those control groups of a program in which no process runs: one below each controller, or a single one
+/// (cgroup v2).
 pub fn remove_control_groups(process: u32) {
     let prefix = format!("{}-", mark(process));
     let root = Path::new(CONTROL_GROUPS);
@@ -64,7 +65,7 @@ pub fn remove_control_groups(process: u32) {
         for name in names_in(&controller).into_iter().filter(|name| name.starts_with(&prefix)) {
             let group = controller.join(name);
             for below in names_in(&group) {
-                // Files of the kernel's are no folders, and stay.
+                // The kernel's own files are no folders, so this fails for them, and they go with their group.
                 let _ = std::fs::remove_dir(group.join(below));
             }
             let _ = std::fs::remove_dir(group);
@@ -72,7 +73,7 @@ pub fn remove_control_groups(process: u32) {
     }
 }
 
-/// Unmounts whatever is mounted below a folder, the innermost first.
+/// Unmounts all mounts below a folder, the innermost first.
 pub fn unmount_below(folder: &Path) {
     let text = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
     let places = text.lines().filter_map(|line| line.split(' ').nth(1));

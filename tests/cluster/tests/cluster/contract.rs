@@ -1,10 +1,11 @@
-//! What the stock docker CLI prints when it talks to us, beside what it printed when it talked to Docker.
+//! Contract with the stock docker CLI: its output against our daemons is compared with its recorded output against
+//! Docker.
 //!
-//! `fixtures/` holds the command, exit code and texts of recorded commands, one file each, under the recording's name.
-//! A test runs the command (with a program in place of the recorded image) and compares the exit code and the text,
-//! with what differs from run to run masked: ids, tokens, addresses, versions, ages, widths of columns. The lines that
-//! the CLI prints again at every poll are left out. What only reads is tried until it fits, since a cluster takes a
-//! moment to agree; what changes something is run once.
+//! `fixtures/` holds the command, exit code and output of recorded commands, one file each, under the recording's name.
+//! A test runs the command (with a program in place of the recorded image) and compares the exit code and the output.
+//! What differs from run to run is masked: ids, tokens, addresses, versions, ages, widths of columns. Lines that the
+//! CLI prints again at every poll are left out. A command that only reads is repeated until it fits, since a cluster
+//! takes a moment to agree; a command that changes something is run once.
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -14,7 +15,7 @@ use tempfile::TempDir;
 
 use essaim_cluster_tests::harness::{Cluster, eventually, have};
 
-/// A recorded command, or one that ran.
+/// Exit code and output of a command, recorded or just run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Said {
     exit: i32,
@@ -22,30 +23,31 @@ struct Said {
     stderr: String,
 }
 
-/// How a command is compared.
+/// How a command's output is compared with the recording.
 #[derive(Clone, Copy)]
 struct Rule<'a> {
-    /// It changes something, and is run once.
+    /// Whether the command changes something, and is therefore run once.
     acts: bool,
-    /// Words of the recording, and ours in their place.
+    /// Words of the recording, each with the word that replaces it in our output.
     swaps: &'a [(&'a str, &'a str)],
-    /// Nodes are where the scheduler chose; their order and names are not compared.
+    /// Whether the order of lines and the names of nodes are ignored, since the scheduler chooses the nodes.
     anywhere: bool,
-    /// Ours says this, and then more: which half of a token is wrong, and what to do.
+    /// Text that both error messages contain; the rest is not compared, since ours also says which half of a token is
+    /// wrong and what to do.
     says_more: Option<&'a str>,
 }
 
 const READ: Rule<'_> = Rule { acts: false, swaps: &[], anywhere: false, says_more: None };
 const ACT: Rule<'_> = Rule { acts: true, ..READ };
 
-/// Three daemons that have joined nothing, and the CLI.
+/// Three daemons outside of any cluster, and the docker CLI.
 struct Session {
     cluster: Cluster,
     config: TempDir,
 }
 
 impl Session {
-    /// None, with the reason on stderr, where there is no docker CLI.
+    /// Starts the daemons; `None`, with a line on stderr, when this machine has no docker CLI.
     fn begin() -> Option<Self> {
         if !have("docker") {
             eprintln!("skipped: the contract with the stock docker CLI needs docker");
@@ -55,7 +57,8 @@ impl Session {
         Some(Self { cluster, config: tempfile::tempdir().expect("there is room for a folder") })
     }
 
-    /// Runs `docker` against a daemon; the words are separated by single spaces.
+    /// Runs `docker` against the daemon with this number. Arguments are separated by single spaces; `␠` is a space
+    /// inside an argument.
     fn docker(&self, at: usize, line: &str) -> Said {
         let socket = &self.cluster.daemons[at - 1].socket;
         let output = Command::new("docker")
@@ -79,7 +82,8 @@ impl Session {
         let compare = |said: &Said| {
             let mut ours = masked(said, rule);
             if recorded.exit == 0 {
-                // What a registry would have said of the image is not ours to say.
+                // When a command succeeds, stderr holds only Docker's words about the image in the registry, which we
+                // do not ask.
                 ours.stderr.clone_from(&expected.stderr);
             }
             if let Some(words) = rule.says_more
@@ -117,7 +121,7 @@ impl Session {
         format!("swarm join --token {token} {}", self.cluster.daemons[0].host.address)
     }
 
-    /// A swarm of three, node1 its manager.
+    /// Forms a swarm of the three daemons with node1 as its only manager.
     fn swarm(&self) {
         self.check("013-swarm-init", 1, &format!("swarm init --advertise-addr {}", self.address(1)), ACT);
         let token = self.token("worker");
@@ -163,7 +167,7 @@ fn a_swarm_is_made_joined_and_left_in_dockers_words() {
         Rule { says_more: Some("A valid join token is necessary to join this cluster"), ..ACT },
     );
     check("054-join-with-new-token", 3, &session.join(&session.token("worker")), ACT);
-    // The node that left is down, and its successor of the same name is ready.
+    // The node that left is listed as down, beside the ready node of the same name that joined after it.
     let old = check("056-node-ls-old-node-down", 1, "node ls", Rule { anywhere: true, ..READ }).stdout;
     let old = old
         .lines()
@@ -208,7 +212,7 @@ fn nodes_are_shown_and_changed_in_dockers_words() {
     check("048-node-update-pause", "node update --availability pause node3", ACT);
     check("049-node-update-active", "node update --availability active node3", ACT);
     check("050-node-rm-ready", "node rm node3", ACT);
-    // Of `--pretty` the labels are compared: what stands behind them is of another machine.
+    // Only the labels before each colon of `--pretty` are compared: the values describe another machine.
     let labels = |text: &str| -> Vec<String> {
         let ours = ["Plugins", "Log", "Network", "Volume", "Labels", "- disk=ssd"];
         let lines = text.lines().filter_map(|line| line.split_once(':').map(|(label, _)| label.trim().to_owned()));
@@ -280,7 +284,7 @@ fn services_are_run_in_dockers_words() {
         });
     }
     check("162-service-logs-missing", "service logs nope", READ);
-    // A line of a log: task, node and the same column for all.
+    // A log line begins with the task and its node, padded to the same width in all lines.
     let line = eventually("158-service-logs", || {
         let said = session.docker(1, "service logs --tail 5 whoami");
         said.stdout.lines().next().map(str::to_owned).ok_or(said.stderr)
@@ -296,17 +300,17 @@ fn services_are_run_in_dockers_words() {
     check("221-service-rm-all", "service rm agent whoami", ACT);
 }
 
-/// The JSON that other clients read: every field that was recorded is there and of its kind.
+/// JSON for other clients than the CLI: every recorded field is there and has the recorded type.
 #[test]
 fn every_recorded_field_is_there() {
-    // One node alone: what was recorded of a node was recorded of a manager, and lists are in the order of ids.
+    // A cluster of one node: the recorded node is a manager, and the first of a list sorted by id must be one as well.
     let cluster = Cluster::on_loopback(1, 1);
     let service = cluster.create("web", 1);
     cluster.wait_running(&service, 1, &[]);
     let shapes: Value =
         serde_json::from_str(&std::fs::read_to_string(fixtures().join("shapes.json")).expect("a fixture is there"))
             .expect("a fixture is JSON");
-    // What belongs to containers and their networks, and what only an image has.
+    // Fields that only containers, their networks or an image have.
     let except = [
         "Plugins",
         "DefaultAddrPool",
@@ -359,10 +363,10 @@ fn compare(shape: &Value, found: &Value, at: &str, except: &[&str], missing: &mu
     }
 }
 
-/// The same token with the digest of an authority that does not exist.
+/// The same token with the digest of a certificate authority that does not exist.
 fn of_another_authority(token: &str) -> String {
     let mut parts: Vec<String> = token.split('-').map(str::to_owned).collect();
-    // The last digit only, so that the number stays one that a digest can be.
+    // Only the last digit is changed, so that the number stays in the range of a digest.
     let other = if parts[2].ends_with('0') { "1" } else { "0" };
     let last = parts[2].len() - 1;
     parts[2].replace_range(last.., other);
@@ -373,7 +377,8 @@ fn fixtures() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures")
 }
 
-/// A recording: `$ command`, `exit N`, then `-- stdout` and `-- stderr` with their lines.
+/// Reads a recording. Its file holds `$ command`, `exit N`, then `-- stdout` and `-- stderr`, each followed by its
+/// lines.
 fn recording(name: &str) -> Said {
     let path = fixtures().join(format!("{name}.txt"));
     let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
@@ -413,7 +418,7 @@ fn masked(said: &Said, rule: Rule<'_>) -> Said {
     Said { exit: said.exit, stdout: text(&said.stdout), stderr: text(&said.stderr) }
 }
 
-/// A line that the CLI prints again at every poll.
+/// Whether the CLI prints this line again at every poll.
 fn is_poll(line: &str) -> bool {
     let (first, rest) = line.split_once('/').unwrap_or((line, ""));
     let counts = !first.is_empty() && first.bytes().all(|byte| byte.is_ascii_digit()) && rest.contains(": ");
@@ -422,7 +427,7 @@ fn is_poll(line: &str) -> bool {
 
 fn masked_line(line: &str, rule: Rule<'_>) -> String {
     let line = line.replace("rpc error: code = ", "\u{1}");
-    // gRPC's words in front of the reason, left out here on purpose.
+    // gRPC's prefix of an error, which our errors do not have on purpose, is cut off.
     let line = match line.split_once('\u{1}') {
         Some((before, after)) => format!("{before}{}", after.split_once("desc = ").map_or(after, |(_, reason)| reason)),
         None => line,
@@ -430,7 +435,8 @@ fn masked_line(line: &str, rule: Rule<'_>) -> String {
     let mut words: Vec<String> = Vec::new();
     for word in line.split_whitespace() {
         if word.starts_with("ago") {
-            // `Running about a minute ago`: back to the state, which begins with a capital.
+            // An age has several words (`Running about a minute ago`): drop them back to the state, which begins with a
+            // capital.
             while words.last().is_some_and(|last| {
                 !last.starts_with(|first: char| first.is_ascii_uppercase()) && !last.contains(":\"")
             }) {
@@ -469,7 +475,7 @@ fn masked_piece(piece: &str, rule: Rule<'_>) -> String {
         let all: Vec<_> = text.split('.').collect();
         all.len() == parts && all.iter().all(|part| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit()))
     };
-    // A digest behind an image belongs to a registry.
+    // Docker appends the digest of an image, which it gets from a registry.
     let piece = piece.split_once("@sha256").map_or(piece, |(image, _)| image);
     let name = piece.trim_end_matches(['.', ':']);
     if piece.starts_with("SWMTKN-1-") {

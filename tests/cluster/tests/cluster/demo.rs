@@ -1,4 +1,4 @@
-//! The first command of the README: a cluster with a demo service whose tasks answer, and nothing left behind.
+//! Test of the README's first command, `essaim dev`: the tasks of its demo service answer, and nothing is left behind.
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
@@ -10,7 +10,7 @@ use nix::unistd::Pid;
 
 use essaim_cluster_tests::harness::{PATIENCE, essaim_command, eventually, get_tcp, turn};
 
-/// A running `essaim dev`, with what it printed.
+/// A running `essaim dev`, with the lines that it has printed.
 struct Dev {
     child: Child,
     lines: Receiver<String>,
@@ -35,7 +35,7 @@ impl Dev {
         Self { child, lines, runtime }
     }
 
-    /// Reads until a line begins with this; returns all lines up to it.
+    /// Reads output until a line begins with `beginning`, ignoring indentation; returns all lines up to this one.
     fn until(&self, beginning: &str) -> Vec<String> {
         let mut seen = Vec::new();
         loop {
@@ -61,7 +61,7 @@ impl Dev {
         (output.status.success(), String::from_utf8_lossy(&text).into_owned())
     }
 
-    /// Ends it as Ctrl-C does.
+    /// Sends SIGINT, as Ctrl-C does; returns the exit code and the runtime folder.
     fn end(mut self) -> (Option<i32>, tempfile::TempDir) {
         kill(Pid::from_raw(self.child.id() as i32), Signal::SIGINT).expect("one's own child can be signalled");
         let status = self.child.wait().expect("one's own child can be waited for");
@@ -69,7 +69,7 @@ impl Dev {
     }
 }
 
-/// Where the tasks listen, from the lines with `curl`.
+/// Addresses on which the tasks listen, from the printed lines with `curl`.
 fn tasks(lines: &[String]) -> Vec<SocketAddr> {
     let urls = lines.iter().filter_map(|line| line.trim_start().strip_prefix("curl http://"));
     urls.filter_map(|rest| rest.split_whitespace().next()?.parse().ok()).collect()

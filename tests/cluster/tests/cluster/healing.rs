@@ -1,4 +1,5 @@
-//! What is lost runs elsewhere, what comes back is known again, and nobody else is blamed.
+//! Recovery from crashes: lost tasks run elsewhere, returning nodes are recognised, and no healthy node is reported as
+//! down.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +11,7 @@ fn ids(tasks: &[Value]) -> BTreeSet<String> {
     tasks.iter().map(|task| task["ID"].as_str().unwrap_or("").to_owned()).collect()
 }
 
-/// The story of a worker whose host is lost, wherever the hosts are.
+/// Story of a worker whose host is lost; used on the loopback and in network namespaces.
 pub(crate) fn a_lost_host_is_replaced(cluster: &mut Cluster, lose: impl FnOnce(&mut Cluster, usize)) {
     const VICTIM: usize = 4;
     let service = cluster.create("web", 8);
@@ -23,7 +24,7 @@ pub(crate) fn a_lost_host_is_replaced(cluster: &mut Cluster, lose: impl FnOnce(&
         other => Err(format!("it is {other:?}")),
     });
     let after = cluster.wait_running(&service, 8, &[VICTIM]);
-    // What was not lost was not touched: the tasks elsewhere are the same ones.
+    // Tasks on other nodes must not be replaced.
     let kept = ids(&after).intersection(&before).count();
     let node = cluster.node(&name, &[VICTIM]).expect("a lost node keeps its record");
     let tasks = cluster.tasks(&service, &[VICTIM]).expect("a manager answers");
@@ -62,7 +63,7 @@ fn a_restarted_daemon_adopts_its_tasks() {
     );
 }
 
-/// Everything at once, tasks included, as when the power goes.
+/// Power cut: all daemons and all tasks are killed at once.
 #[test]
 fn a_cluster_that_lost_its_power_is_the_same_cluster() {
     let mut cluster = Cluster::on_loopback(5, 3);
@@ -85,7 +86,7 @@ fn a_cluster_that_lost_its_power_is_the_same_cluster() {
     cluster.wait_running(&service, 5, &[]);
 }
 
-/// Only the daemons, as when all are upgraded at once: the tasks notice nothing.
+/// All daemons are killed at once, as when all are upgraded together; no task ends.
 #[test]
 fn all_daemons_killed_and_started_adopt_every_task() {
     let mut cluster = Cluster::on_loopback(5, 3);
@@ -103,7 +104,7 @@ fn all_daemons_killed_and_started_adopt_every_task() {
     assert_eq!(cluster.daemons.iter().map(|daemon| daemon.tasks()).collect::<Vec<_>>(), processes);
 }
 
-/// The story of a leader that is killed, wherever the hosts are.
+/// Story of a leader that is killed; used on the loopback and in network namespaces.
 pub(crate) fn the_next_leader_loses_nothing(cluster: &mut Cluster) {
     let service = cluster.create("web", 8);
     cluster.wait_running(&service, 8, &[]);
@@ -111,7 +112,8 @@ pub(crate) fn the_next_leader_loses_nothing(cluster: &mut Cluster) {
     cluster.create("acknowledged", 1);
     let observer = (0..3).find(|at| *at != leader).expect("there are three managers");
     let events = Events::listen(&cluster.daemons[observer]);
-    // Its tasks live on: only the daemon dies, so no task has a reason to move before the node is down for good.
+    // Only the leader's daemon dies; the processes of all tasks live on, and no task on another node has a reason to
+    // end.
     let workers: Vec<_> = (3..5).map(|at| (at, cluster.daemons[at].tasks())).collect();
     cluster.daemons[leader].kill();
     eventually("a write is accepted", || {
@@ -119,7 +121,7 @@ pub(crate) fn the_next_leader_loses_nothing(cluster: &mut Cluster) {
         let answer = cluster.daemons[observer]
             .try_ask("POST", "/services/create", Some(&spec))
             .map_err(|error| error.to_string())?;
-        // A write that could not be confirmed in time may have been done: then its name is taken, which is as good.
+        // A write that was not confirmed in time may still have been applied: "already exists" then counts as success.
         match answer.status {
             201 => Ok(()),
             _ if answer.message().contains("already exists") => Ok(()),
@@ -157,7 +159,7 @@ fn a_killed_leader_loses_nothing() {
     the_next_leader_loses_nothing(&mut cluster);
 }
 
-/// The story of a cluster without a quorum, wherever the hosts are.
+/// Story of a cluster that loses its quorum and gets it back; used on the loopback and in network namespaces.
 pub(crate) fn without_a_quorum_it_says_so_and_with_one_it_goes_on(cluster: &mut Cluster) {
     let service = cluster.create("web", 4);
     cluster.wait_running(&service, 4, &[]);

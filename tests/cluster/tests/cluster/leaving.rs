@@ -1,4 +1,4 @@
-//! Nodes that leave, managers among them, and drains that are waited for; updates that no node can take.
+//! Nodes that leave, managers among them; drains that are waited for; updates that no node can take.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -7,20 +7,20 @@ use serde_json::Value;
 
 use essaim_cluster_tests::harness::{Cluster, eventually, throughout};
 
-/// The ids of the tasks of a service that run.
+/// Ids of the running tasks of a service.
 fn running(cluster: &Cluster, id: &str) -> Result<BTreeSet<String>, String> {
     let tasks = cluster.running(id, &[])?;
     Ok(tasks.iter().filter_map(|task| task["ID"].as_str().map(str::to_owned)).collect())
 }
 
-/// The reasons of the tasks of a service that wait for a node.
+/// Why the pending tasks of a service wait for a node.
 fn reasons(cluster: &Cluster, id: &str) -> Result<Vec<String>, String> {
     let tasks = cluster.tasks(id, &[])?;
     let waiting = tasks.iter().filter(|task| task["Status"]["State"] == "pending");
     Ok(waiting.filter_map(|task| task["Status"]["Err"].as_str().map(str::to_owned)).collect())
 }
 
-/// Runs a command that must succeed on the first node.
+/// Runs an `essaim` command against the first daemon and asserts that it succeeds; returns stdout and stderr.
 fn done(cluster: &Cluster, arguments: &[&str]) -> (String, String) {
     let (code, out, error) = cluster.daemons[0].essaim(arguments);
     assert_eq!(code, 0, "{arguments:?}: {error}");
@@ -66,7 +66,8 @@ fn a_node_that_left_says_so_and_is_not_counted() {
         let nodes = cluster.daemons[0].get("/info")["Swarm"]["Nodes"].clone();
         if nodes == 3 { Ok(()) } else { Err(format!("{nodes} nodes")) }
     });
-    // The machine has two records of one name now: views miss nothing, and the name means the node that is there.
+    // The machine has two records with the same name now. Views must not miss the node that left, and the name must
+    // mean the node that is present.
     eventually("every node shows its tree", || {
         let (out, error) = done(&cluster, &["tree"]);
         let shown = out.lines().filter(|line| line.starts_with("/n")).count();
@@ -74,12 +75,12 @@ fn a_node_that_left_says_so_and_is_not_counted() {
     });
     let (_, error) = done(&cluster, &["journal"]);
     assert_eq!(error, "");
-    // The record of a node that joins gets its host name with the first description over its link.
+    // The name of a node that joined is known once its first description has arrived over its link.
     eventually("the name means the node that is there", || {
         let (code, _, error) = cluster.daemons[0].essaim(&["debug", "kill-actor", "/n3/worker/uplink"]);
         if code == 0 { Ok(()) } else { Err(error) }
     });
-    // Its record goes by itself, after a time that an operator may set.
+    // The record of the node that left is removed after a time that an operator may set.
     done(&cluster, &["swarm", "update", "--left-nodes-kept", "1s"]);
     let id = node["ID"].as_str().expect("a node has an id").to_owned();
     eventually("the record is gone", || {
@@ -132,7 +133,7 @@ fn a_manager_that_is_down_is_removed_by_force_and_no_longer_votes() {
         let (code, _, error) = cluster.daemons[0].essaim(&["node", "rm", "--force", "n3"]);
         if code == 0 { Ok(()) } else { Err(error) }
     });
-    // Two voters are left, and both are there: either may be asked.
+    // The two remaining voters are both running, so either may be asked.
     let nodes = cluster.nodes_without(&[2]).expect("the others answer");
     let managers = nodes.iter().filter(|node| node["ManagerStatus"].is_object()).count();
     assert_eq!((nodes.len(), managers), (2, 2));

@@ -1,4 +1,4 @@
-//! The product, seen from outside.
+//! Integration tests of real daemons.
 
 mod contract;
 mod demo;

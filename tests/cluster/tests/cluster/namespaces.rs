@@ -1,4 +1,5 @@
-//! The same stories, and those that need a cable to pull, with each daemon on a host of its own.
+//! Tests in network namespaces, with each daemon on a host of its own: the stories of [`healing`], and those that need
+//! a network cable to pull.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -8,7 +9,8 @@ use nix::sys::signal::Signal;
 use crate::healing;
 use essaim_cluster_tests::harness::{Cluster, Events, eventually, missing_for_namespaces};
 
-/// Five hosts, three of them managers; none when this machine cannot have them.
+/// A cluster of five hosts with three managers; `None`, with a line on stderr, when this machine cannot have
+/// namespaces.
 fn cluster() -> Option<Cluster> {
     match missing_for_namespaces() {
         None => Some(Cluster::in_namespaces(5, 3)),
@@ -25,7 +27,8 @@ fn a_host_that_is_killed_is_replaced() {
     healing::a_lost_host_is_replaced(&mut cluster, |cluster, victim| cluster.daemons[victim].kill_host());
 }
 
-/// A cut host keeps its tasks; when it is back, what was replaced meanwhile is surplus there and ends.
+/// A host that is cut off keeps its tasks. When it is back, those that were replaced meanwhile are surplus and are
+/// ended.
 #[test]
 fn a_host_that_is_cut_off_is_replaced_and_its_surplus_goes() {
     let Some(mut cluster) = cluster() else { return };
@@ -44,7 +47,8 @@ fn cable(cluster: &Cluster, at: usize, plugged: bool) {
     if plugged { lab.heal(number) } else { lab.cut(number) }
 }
 
-/// A daemon that stands still and goes on: its tasks were replaced meanwhile, and the surplus goes.
+/// A daemon is stopped with SIGSTOP and later continued: its tasks were replaced meanwhile, so they are surplus and are
+/// ended.
 #[test]
 fn a_daemon_that_stood_still_is_taken_back() {
     let Some(mut cluster) = cluster() else { return };
@@ -72,7 +76,8 @@ fn two_of_three_managers_gone_is_said_at_once() {
     healing::without_a_quorum_it_says_so_and_with_one_it_goes_on(&mut cluster);
 }
 
-/// One way is not enough to be heard, and not enough to be lost: what a node says of others counts little alone.
+/// n5 misses n4's packets for six seconds. This must mark neither node down: an accusation by one observer is not
+/// enough.
 #[test]
 fn packets_lost_one_way_between_two_hosts_lose_no_node() {
     let Some(cluster) = cluster() else { return };

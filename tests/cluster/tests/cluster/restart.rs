@@ -1,15 +1,15 @@
-//! The daemon under a service manager, as `packaging/essaim.service` says: told to end alone, it leaves its tasks, and
-//! when it was started again it has them.
+//! The daemon under a service manager, as in `packaging/essaim.service`: when only the daemon is stopped, its tasks
+//! live on, and the next start of the daemon adopts them.
 
 use essaim_cluster_tests::harness::{Cluster, eventually};
 use nix::sys::signal::Signal;
 use std::os::unix::net::UnixDatagram;
 use std::time::Duration;
 
-/// The unit file.
+/// Text of the systemd unit file.
 const UNIT: &str = include_str!("../../../../packaging/essaim.service");
 
-/// Longer than anything here takes: it ends a test that hangs.
+/// Upper bound on the wait for a notification, to end a test that hangs.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 #[test]
@@ -34,7 +34,7 @@ fn a_daemon_that_its_service_manager_stops_and_starts_finds_its_tasks() {
     let mut cluster = Cluster::on_loopback(1, 1);
     let service = cluster.create("web", 3);
     cluster.wait_running(&service, 3, &[]);
-    // From here on it has a service manager.
+    // Restart the daemon with a service manager to notify.
     cluster.daemons[0].signal(Signal::SIGTERM);
     cluster.daemons[0].wait_ended();
     cluster.daemons[0].notify = Some(path);
@@ -51,7 +51,7 @@ fn a_daemon_that_its_service_manager_stops_and_starts_finds_its_tasks() {
     assert_eq!(heard(), "READY=1");
     cluster.wait_running(&service, 3, &[]);
     assert_eq!(cluster.daemons[0].tasks(), before, "none was started again");
-    // It tends them: one that ends is followed by another.
+    // The new daemon supervises the adopted tasks: a task that ends is replaced.
     before[0].signal(Signal::SIGKILL);
     eventually("another task follows", || match cluster.daemons[0].tasks() {
         tasks if tasks.len() == 3 && tasks != before => Ok(()),

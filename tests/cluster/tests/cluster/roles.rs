@@ -1,4 +1,4 @@
-//! Drain, promotion, demotion, leaving, and what an update must be.
+//! Drain, promotion, demotion, leaving, and requests that must be refused.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -27,14 +27,14 @@ fn drain_moves_before_it_stops() {
     assert!(!moved.is_empty(), "tasks are spread over the nodes");
     availability(&cluster, "n3", "drain");
     eventually("the node is empty", || {
-        // At no moment are fewer running than were wished.
+        // Every slot has a running task at all times.
         let running = cluster.running(&id, &[])?;
         let slots: std::collections::BTreeSet<_> = running.iter().filter_map(|task| task["Slot"].as_u64()).collect();
         assert_eq!(slots.len(), 6, "a slot was empty while its task moved");
         let left = cluster.daemons[2].tasks().len();
         if left == 0 { Ok(()) } else { Err(format!("{left} tasks are there still")) }
     });
-    // And by their own times: the replacement ran before its predecessor ended.
+    // The timestamps of the tasks agree: each replacement ran before its predecessor ended.
     let mut runs: BTreeMap<u64, String> = BTreeMap::new();
     let mut ended: BTreeMap<u64, String> = BTreeMap::new();
     let tasks = eventually("the old tasks have ended", || {
@@ -80,7 +80,7 @@ fn a_promoted_worker_counts_and_a_demoted_manager_does_not() {
         );
         cluster.wait_ready(managers);
     }
-    // A manager by promotion is one in earnest: it takes writes.
+    // A promoted manager takes writes.
     let answer = eventually("n3 takes a write", || {
         let answer = cluster.daemons[2]
             .try_ask("POST", "/services/create", Some(&sleepers("web", 2)))
@@ -109,7 +109,8 @@ fn the_last_manager_stays() {
     assert!(error.contains("Removing the last manager erases all current state of the swarm"), "{error}");
 }
 
-/// One daemon, three clusters: each ends with every socket and file of its own closed, or the next could not begin.
+/// Two daemons form three clusters in turn. Leaving must close every socket and file, or the next cluster could not
+/// begin.
 #[test]
 fn a_daemon_leaves_and_begins_again() {
     let cluster = Cluster::of_strangers(&["n1", "n2"]);
@@ -171,7 +172,7 @@ fn bad_input_is_refused_in_words() {
     );
     let garbage = cluster.daemons[0].ask("POST", "/services/create", Some(&json!([1, 2])));
     assert_eq!(garbage.status, 400, "{}", garbage.text);
-    // And it is none the worse for it.
+    // After all refusals the daemon still accepts a good request.
     let id = cluster.create("web", 1);
     cluster.wait_running(&id, 1, &[]);
 }
@@ -195,7 +196,7 @@ fn a_program_that_is_not_there_rejects_the_task_with_that_reason() {
     assert!(error.contains("no-such-program"), "{error}");
 }
 
-/// What nothing can take says so, command line included, and starts when it can.
+/// The command line reports that no node fits the service's constraint; the task starts once a node gets the label.
 #[test]
 fn a_service_that_no_node_can_take_waits_for_one() {
     let cluster = Cluster::on_loopback(2, 1);

@@ -1,4 +1,4 @@
-//! Who may come in, and who no longer.
+//! Trust: which nodes may join, and refusal of nodes that were removed.
 
 use essaim_cluster_tests::harness::{Cluster, eventually};
 
@@ -20,7 +20,7 @@ fn a_bad_token_is_refused_and_says_which_half_is_wrong() {
     refuse("nonsense", "invalid join token");
     let (head, secret) = good.rsplit_once('-').expect("a token has parts");
     let (version, digest) = head.rsplit_once('-').expect("a token has parts");
-    // The last digit only, so that the number stays one that such a half can be.
+    // Only the last digit is changed, so that the number stays in the range of that half of a token.
     let changed = |half: &str| {
         let (rest, last) = half.split_at(half.len() - 1);
         format!("{rest}{}", if last == "0" { "1" } else { "0" })
@@ -57,7 +57,7 @@ fn a_removed_node_is_refused_everywhere() {
     let (code, out, error) = cluster.daemons[0].essaim(&["node", "rm", "--force", "n4"]);
     assert_eq!((code, out.as_str()), (0, "n4\n"), "{error}");
     cluster.wait_running(&service, 8, &[3]);
-    // It never counts again, also when it comes back.
+    // A removed node stays out of the cluster, also after a restart of its daemon.
     cluster.daemons[3].kill();
     cluster.daemons[3].restart();
     for manager in 0..3 {
@@ -66,7 +66,7 @@ fn a_removed_node_is_refused_everywhere() {
             nodes.as_array().into_iter().flatten().map(|node| node["Description"]["Hostname"].clone()).collect();
         assert_eq!(names.len(), 3, "{names:?}");
     }
-    // It can leave, which ends its tasks, and come again as another node.
+    // A removed node can leave, which ends its tasks, and join again as another node.
     cluster.daemons[3].post("/swarm/leave?force=1", None);
     eventually("it runs nothing of the cluster's", || {
         let left = cluster.daemons[3].tasks().len();

@@ -1,4 +1,4 @@
-//! The tree, the journal and the members; and actors that die without a task noticing.
+//! Observability: the actor tree, the journal and the members; and actors that are restarted while their tasks run on.
 
 use serde_json::Value;
 
@@ -33,7 +33,7 @@ fn the_tree_shows_every_node_and_where_its_actors_live() {
     assert_eq!(out.lines().filter(|line| line.contains(" alive ")).count(), 3, "{out}");
 }
 
-/// Failure, back-off and restart are in the journal, in that order, each naming the one it follows from.
+/// The journal has the actor's failure, back-off and restart, in this order.
 #[test]
 fn an_actor_killed_on_purpose_is_restarted_and_no_task_notices() {
     let cluster = Cluster::on_loopback(3, 1);
