@@ -1,7 +1,8 @@
 //! Dependencies between the crates: which crate may use which.
 //!
-//! The table below is the one of ARCHITECTURE.md: an arrow goes from a crate to those it is built on, and a crate may
-//! use whatever its arrows reach. Development dependencies are free, except that no crate depends on the tests.
+//! The table below is the one of ARCHITECTURE.md: an arrow goes from a crate to the crates that it is built on, and a
+//! crate may use every crate that its arrows reach. Development dependencies are free, except that no crate depends on
+//! the test crates.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -28,11 +29,11 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("essaim-membership", &["essaim-wire"]),
     ("essaim-model", &["essaim-wire"]),
     ("essaim-wire", &[]),
-    // openraft's crate, in the place of one of the registry.
+    // openraft's dependency, replaced by a crate of this workspace.
     ("base2histogram", &[]),
 ];
 
-/// Crates that may use whatever they test.
+/// Test crates, which may use every crate.
 const TESTS: &[&str] = &["essaim-sim", "essaim-cluster-tests", "essaim-bench", "essaim-tidy"];
 
 /// Crates of pure code, which reach no runtime, no actor and no socket.
@@ -52,8 +53,8 @@ const OWNERS: &[(&str, &[&str])] = &[
 ];
 
 fn metadata() -> Metadata {
-    // Only packages of this machine's platform are read: those of other platforms need not be here, and nothing is
-    // downloaded.
+    // Only packages for this machine's platform are read: packages for other platforms may be missing here, and nothing
+    // is downloaded.
     let platform = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
     MetadataCommand::new()
         .manifest_path(root().join("Cargo.toml"))
@@ -148,7 +149,7 @@ fn a_pure_crate_reaches_no_runtime() {
     let nodes: BTreeMap<&PackageId, _> = resolve.nodes.iter().map(|node| (&node.id, node)).collect();
     let mut complaints = Vec::new();
     for package in metadata.workspace_packages().into_iter().filter(|package| PURE.contains(&package.name.as_str())) {
-        // Each package is kept with the path by which it was reached, so that a complaint can be understood.
+        // Each package is kept with the path of dependencies to it, so that a complaint can be understood.
         let mut seen = BTreeSet::new();
         let mut open = vec![(package.id.clone(), package.name.to_string())];
         while let Some((id, way)) = open.pop() {

@@ -1,4 +1,4 @@
-//! Golden bytes: every type that is stored or sent has them.
+//! Golden bytes: every type that is stored or sent has a test of its encoded bytes.
 //!
 //! Each file that defines encodable types walks them with `golden_bytes!`, and the walk itself checks that every
 //! variant and version has its bytes. This test checks that no type was left out of a walk.
@@ -11,7 +11,7 @@ use std::fs;
 /// Folders whose types are stored or sent. The faces speak JSON, and the tests store nothing.
 const FOLDERS: &[&str] = &["membership/src/", "transport/src/", "transport/wire/src/", "actors/"];
 
-/// Files of the mechanism itself, with types of its own tests.
+/// Files that define the mechanism of encoding, whose encodable types exist only for its own tests.
 const MECHANISM: &[&str] =
     &["transport/wire/src/record.rs", "transport/wire/src/golden.rs", "transport/wire/src/codec.rs"];
 
@@ -43,7 +43,7 @@ fn encodable(source: &Source) -> Vec<String> {
     found
 }
 
-/// The types that a file walks.
+/// The types in a file's `golden_bytes!` walks.
 fn walked(source: &Source) -> Vec<String> {
     let Some((_, call)) = source.text.split_once("golden_bytes!(") else { return Vec::new() };
     let list = call.split(");").next().unwrap_or_default();

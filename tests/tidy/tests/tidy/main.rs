@@ -1,4 +1,4 @@
-//! The architecture's sentences, as tests.
+//! Tests of the architecture's rules.
 
 mod arrows;
 mod formats;
@@ -12,7 +12,7 @@ fn root() -> PathBuf {
     own.ancestors().nth(2).expect("this crate lies two folders below the root").to_owned()
 }
 
-/// Fails with all complaints at once, since tidying one by one is tedious.
+/// Fails with all complaints of a rule at once, since mending one per run is tedious.
 fn check(rule: &str, complaints: Vec<String>) {
     assert!(complaints.is_empty(), "{rule}\n  {}\n", complaints.join("\n  "));
 }

@@ -5,16 +5,16 @@ use std::path::{Path, PathBuf};
 
 use crate::{check, root};
 
-/// Lines of a file at most. A file is a concept; a file that grows beyond this has become two.
+/// Lines of a file at most. A file is one concept; a file that grows beyond this holds two.
 const LINES_MAX: usize = 800;
 
 /// Folders of the workspace that hold sources.
 const FOLDERS: &[&str] = &["membership", "transport", "actors", "bin", "tests"];
 
-/// Folders of the crates that must be pure.
+/// Folders of the pure crates, which reach no runtime, no actor and no socket.
 const PURE: &[&str] = &["transport/wire", "membership", "actors/model", "actors/policy"];
 
-/// Words that a core must not contain: it is given `now`, and its effects are performed by others.
+/// Words that a core must not contain: a core is given `now`, and its effects are performed by its actor.
 const FORBIDDEN_IN_CORES: &[&str] =
     &["tokio", "ractor", "Instant", "SystemTime", "async fn", ".await", "thread_rng", "HashMap"];
 
@@ -37,7 +37,7 @@ pub(crate) struct Source {
 }
 
 impl Source {
-    /// The file's lines up to the first `//`: comments may name what code may not.
+    /// Number and text of each line of code, cut off at the first `//`: comments may name what code may not.
     fn code(&self) -> impl Iterator<Item = (usize, &str)> {
         self.text.lines().enumerate().map(|(at, line)| (at + 1, line.split_once("//").map_or(line, |(code, _)| code)))
     }
@@ -47,7 +47,8 @@ impl Source {
         self.text.lines().map_while(|line| line.strip_prefix("//!")).collect::<Vec<_>>().join("\n").to_lowercase()
     }
 
-    /// Whether the file holds tests that were moved out of another file, whose story is theirs.
+    /// Whether the file holds only tests that were moved out of another file; the other file's module story covers
+    /// them.
     fn is_tests(&self) -> bool {
         self.name().ends_with("tests.rs")
     }
@@ -78,7 +79,7 @@ pub(crate) fn sources() -> Vec<Source> {
     found
 }
 
-/// `path:line: what` for each line of code that holds one of the words.
+/// A line `path:line: word` for each line of code that contains one of the words.
 fn occurrences(sources: &[Source], words: &[String]) -> Vec<String> {
     let mut found = Vec::new();
     for source in sources {
@@ -151,7 +152,7 @@ fn a_file_is_one_concept() {
 
 #[test]
 fn no_path_of_one_machine_is_written_down() {
-    // The words are put together here, because otherwise this file would complain of itself.
+    // The words are put together at run time, because otherwise this file itself would contain them.
     let words = ["work", "home", "root"].map(|folder| format!("\"/{folder}/"));
     check("a path that exists on one machine only", occurrences(&sources(), &words));
 }
