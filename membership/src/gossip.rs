@@ -1,4 +1,4 @@
-//! foca within limits: it spreads updates and items, and probes slowly, but decides nothing.
+//! A wrapper around foca, which spreads updates and items and probes slowly, but decides nothing.
 //!
 //! foca 2.0 alone gives no verdict that can be used: its Down is final and the word of one prober, and a node that is
 //! told to be down gives its identity up. So nothing that comes from the network reaches foca's table unseen: a packet

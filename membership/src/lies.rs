@@ -44,12 +44,12 @@ impl Liar {
             for record in accusations(victim) {
                 datagrams.push(direct(Say::Accuse(record)).write());
             }
-            // To the victim: doubts of incarnations that it never had.
+            // A heartbeat to the victim that doubts an incarnation which the victim has, or never had.
             for doubted in [victim.incarnation, Incarnation(u32::MAX), Incarnation(0xffff)] {
                 let doubt = Some((victim.member.generation, doubted));
                 datagrams.push(Direct { doubt, ..direct(Say::Beat { seq: 1 }) }.write());
             }
-            // In the victim's name, over the session of the liar.
+            // A goodbye in the victim's name, over the session of the liar.
             let farewell = Say::Farewell(Goodbye::Stopped, unsigned());
             datagrams.push(Direct { id, incarnation: victim.incarnation, doubt: None, say: farewell }.write());
 

@@ -2,7 +2,7 @@
 //!
 //! Parent: the node's root. Children: `node.X` for each node linked here (temporary, because its node links again), and
 //! `leader` while this manager leads.
-//! Hears: that a node opened a link; what was applied; changes of leadership. Says: marks to `node.X`.
+//! Hears: that a node opened a link; that entries were applied; changes of leadership. Says: notifications to `node.X`.
 //! Dies: when `leader` failed too often. It gives leadership away first, so that another manager goes on; the root
 //! starts it again, and the linked nodes link again.
 
@@ -68,11 +68,11 @@ pub struct ManagerArguments {
 pub enum Msg {
     /// A node opened a link.
     Linked(Box<LaneStream>),
-    /// Something was applied.
+    /// The store applied entries of the log.
     Applied,
-    /// Leadership stands otherwise than before.
+    /// Leadership changed: this manager leads now, or leads no longer.
     Leadership,
-    /// Time to look whether there is a leader.
+    /// The check whether there is a leader is due.
     Look,
     /// The back-off of a child is over.
     Wake(Wake),
@@ -102,7 +102,7 @@ pub struct State {
 
 struct Linked {
     name: String,
-    /// Has the node's actor look at what was applied.
+    /// Notifies the node's actor that entries were applied which concern its node.
     applied: Notifier<NodeMsg>,
 }
 
@@ -303,7 +303,8 @@ impl State {
                         && self.is_own_farewell(node.id)
                         && let Some(own) = self.linked.get(&node.id)
                     {
-                        // One that is gone links elsewhere anyhow.
+                        // The cast fails only when the node's actor has ended, and then the node links elsewhere
+                        // anyhow.
                         let _ = own.applied.address().cast(NodeMsg::Detach("this manager is being demoted".into()));
                     }
                     let is_manager = |node: &Arc<Node>| node.role == Role::Manager;
@@ -355,7 +356,7 @@ impl State {
         if is_time_to_send_away(self.leaderless) && !self.linked.is_empty() {
             self.arguments.scope.record(RecordKind::Raft, "no leader: the linked nodes are sent to other managers");
             for linked in self.linked.values() {
-                // One that is gone needs not be sent away.
+                // The cast fails only when the node's actor has ended, and then the node links elsewhere anyhow.
                 let _ = linked.applied.address().cast(NodeMsg::Detach("this manager has no leader".into()));
             }
         }
@@ -367,7 +368,7 @@ impl State {
             return;
         }
         for linked in self.linked.values() {
-            // One that starts just now has its pace already.
+            // The cast fails when the actor is only being started, and then it is given this pace at its start.
             let _ = linked.applied.address().cast(NodeMsg::Pace(pace));
         }
     }

@@ -198,7 +198,7 @@ async fn follow_leader<F: Future<Output = ()>>(leader: impl Fn() -> Option<NodeI
     }
 }
 
-/// Tells one leader, until the stream ends.
+/// Sends this manager's ballots to one leader, until the stream ends.
 async fn tell(ballots: &Ballots, mut stream: LaneStream) {
     let mut changes = ballots.changes();
     let mut known = Votes::new();
@@ -218,7 +218,7 @@ async fn tell(ballots: &Ballots, mut stream: LaneStream) {
         known = now;
         tokio::select! {
             changed = changes.changed() => if changed.is_err() { return },
-            // The leader says nothing on this stream: whatever comes is its end.
+            // The leader sends nothing on this stream, so whatever is read is its end.
             _ = stream.recv.recv() => return,
         }
     }

@@ -30,7 +30,7 @@ use std::time::Duration;
 /// Addresses that the node stores to find its place in the cluster again after a restart.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub(crate) enum Place {
-    /// The first format.
+    /// Version 1 of the format.
     V1 {
         /// Address that the port was bound to.
         listen: SocketAddr,
@@ -38,9 +38,9 @@ pub(crate) enum Place {
         advertise: SocketAddr,
         /// The managers as last heard, to contact first.
         managers: Vec<(NodeId, SocketAddr)>,
-        /// The daemon's flags about its addresses when it got its part in the cluster.
+        /// The daemon's address flags when the node founded or joined its cluster.
         flags: SaidThen,
-        /// What the request said about them, by which it got its part.
+        /// The addresses in the request with which the node founded or joined its cluster.
         request: SaidThen,
     },
 }

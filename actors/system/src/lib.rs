@@ -11,7 +11,7 @@
 //! - [`journal`]: the records of this node, and its tree of living actors.
 //! - [`Scope`]: path, environment and journal, as handed to every actor.
 //! - [`supervisor`]: starts, watches and restarts actors.
-//! - [`Notifier`]: has an actor look, by one mark in its mailbox.
+//! - [`Notifier`]: tells an actor to look, with one notification in its mailbox (coalescing).
 //! - [`Timer`]: a message of an actor to itself after a delay, one at a time.
 //! - [`link`]: typed messages to the actors that a peer chose to export, over one stream.
 

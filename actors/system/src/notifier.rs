@@ -1,9 +1,9 @@
-//! A coalescing notifier: tells an actor that it should look, by one mark in its mailbox, however often it is notified.
+//! A coalescing notifier: tells an actor to look, with one notification in its mailbox however often it is called.
 //!
-//! What happened is not told step by step; the actor looks at the state as it is then. So its mailbox holds one mark at
-//! most, and an actor that is slow or was restarted misses nothing. Beside the mark lies what it should look at, if
-//! there is anything to say about that: a value of type `D`, into which every notification is merged until the actor
-//! takes it. `D` must be bounded by what exists (a set of ids), never by how often something happens.
+//! A notification does not say what happened; the actor looks at the newest state (level-triggered). So its mailbox
+//! holds one notification at most, and an actor that is slow or was restarted misses nothing. Beside the notification
+//! the notifier holds a value of type `D`, which says what to look at: every call merges into it until the actor takes
+//! it. `D` must be bounded by what exists (a set of ids), never by how often something happens.
 
 use crate::Address;
 use parking_lot::Mutex;
@@ -11,48 +11,49 @@ use ractor::Message;
 use std::fmt;
 use std::sync::Arc;
 
-/// Notifies one actor, restarts included. Clones notify the same actor.
+/// Handle that notifies one actor, across its restarts. Clones notify the same actor.
 pub struct Notifier<M: Message, D = ()> {
     address: Address<M>,
     pending: Arc<Mutex<Pending<D>>>,
     mark: fn() -> M,
 }
 
-/// What an actor has not looked at yet.
+/// What an actor has not looked at yet, and whether it was notified of that.
 struct Pending<D> {
     merged: D,
-    /// Whether a mark lies in its mailbox.
+    /// Whether a notification lies in the actor's mailbox.
     is_marked: bool,
 }
 
 impl<M: Message, D: Default> Notifier<M, D> {
-    /// Of an actor that is yet to come; `mark` makes the message that it hears.
+    /// A notifier of an actor that may start later; `mark` makes the message that the actor receives.
     pub fn new(mark: fn() -> M) -> Self {
         let pending = Pending { merged: D::default(), is_marked: false };
         Self { address: Address::new(), pending: Arc::new(Mutex::new(pending)), mark }
     }
 
-    /// Where the actor is found.
+    /// The address of the actor, which is set when the actor starts.
     pub const fn address(&self) -> &Address<M> {
         &self.address
     }
 
-    /// Has the actor look.
+    /// Tells the actor to look.
     pub fn notify(&self) {
         self.merge(|_| ());
     }
 
-    /// Has the actor look at what `add` adds.
+    /// Merges news, by `add`, into what the actor takes next, and tells the actor to look.
     pub fn merge(&self, add: impl FnOnce(&mut D)) {
         let mut pending = self.pending.lock();
         add(&mut pending.merged);
-        // Without an actor at this moment there is no mark either: the one that comes up looks without being told.
+        // While no actor runs, no message is sent: an actor looks at everything when it starts.
         pending.is_marked = pending.is_marked || self.address.cast((self.mark)()).is_ok();
     }
 
-    /// What the actor should look at. It begins to look: what happens from now on leaves a new mark.
+    /// Takes what the actor should look at. The next [`merge`](Self::merge) sends a new notification.
     ///
-    /// An actor looks when it starts, too: a mark may have been lost with its predecessor, and nobody would leave another.
+    /// An actor also calls this when it starts, because a notification may have been lost with its predecessor, and no
+    /// call would send another.
     pub fn take(&self) -> D {
         let mut pending = self.pending.lock();
         pending.is_marked = false;

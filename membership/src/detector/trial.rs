@@ -106,7 +106,8 @@ impl Detector {
         }
         match record.incarnation.cmp(&entry.incarnation) {
             Ordering::Less => return false,
-            // The member has refuted something of which this node has not heard: only the member itself can tell.
+            // The member has refuted an accusation that this node has not heard of: the member itself must tell this
+            // node.
             Ordering::Greater => return false,
             Ordering::Equal => (),
         }
@@ -199,7 +200,7 @@ impl Detector {
         }
     }
 
-    /// The first tier, which is reversible.
+    /// Makes a member unreachable: the first tier, which is reversible.
     fn become_unreachable(&mut self, node: NodeId, evidence: Evidence) {
         let now = self.now;
         self.enter(node, Phase::Unreachable);
@@ -213,7 +214,7 @@ impl Detector {
         }
     }
 
-    /// The second tier, which is final for the member's tasks.
+    /// Makes a member down: the second tier, which is final for the member's tasks.
     fn become_down(&mut self, node: NodeId, cause: Downfall) {
         self.enter(node, Phase::Down { stopped: false });
         self.conclude(Verdict::Down { node, cause });
@@ -269,7 +270,7 @@ impl Detector {
     /// itself, so the wait begins again.
     fn on_impatience(&mut self, node: NodeId) {
         if self.entries.get(&node).is_some_and(|entry| entry.shunned) {
-            // Only other members have ever told of this one.
+            // Only other members have told of this member, so it is forgotten without a verdict.
             return self.forget(node);
         }
         let unheard = self.entries.values().filter(|entry| entry.phase == Phase::Expected && !entry.shunned).count();

@@ -39,7 +39,7 @@ struct Host {
 
 enum Process {
     Running,
-    /// The process stands still; its events wait.
+    /// The process stands still; its events wait until it is thawed.
     Frozen(Vec<Event>),
     /// The process is gone; its host refuses the port.
     Killed,

@@ -33,7 +33,7 @@ mod tests {
     use essaim_wire::{ClusterId, Index, NodeId, Role};
     use std::time::Duration;
 
-    /// Signed at this time, and good for so long.
+    /// The identity in a certificate that was signed at `signed` and is valid for `lifetime`.
     fn certificate(signed: Timestamp, lifetime: Duration) -> PeerIdentity {
         let micros = |time: Duration| u64::try_from(time.as_micros()).expect("short");
         PeerIdentity {

@@ -68,7 +68,7 @@ pub enum Bug {
 }
 
 impl Bug {
-    /// Every one of them.
+    /// All planted bugs.
     pub const ALL: [Self; 27] = [
         Self::AckBeforeFsync,
         Self::VoteNotKept,

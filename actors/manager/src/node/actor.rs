@@ -29,7 +29,7 @@ use tokio::sync::Semaphore;
 /// Upper bound on the time until a node exports its uplink on a new link.
 const IMPORT_DEADLINE: Duration = Duration::from_secs(5);
 
-/// How long to wait before its description is proposed again: until its node is known here, or somebody leads.
+/// Wait before a node's description is proposed again, when this manager does not know the node yet or has no leader.
 const DESCRIBE_AGAIN: Duration = Duration::from_millis(250);
 
 /// Wait after a committed description before the next is proposed. A machine looks at itself once a minute. Of the
@@ -50,11 +50,11 @@ pub(crate) enum Msg {
     Remote(ToNode),
     /// The node's uplink was imported, or why it could not be.
     Imported(Result<Remote<ToUplink>, String>),
-    /// Something about the node was applied.
+    /// This manager applied entries that concern the node.
     Applied,
     /// The link has room again for the messages that wait.
     Room,
-    /// It is time to propose again what its machine says of itself.
+    /// The wait before the next proposal of the node's description is over.
     DescribeAgain,
     /// The node must wait at least this long between two reports.
     Pace(Duration),
@@ -70,7 +70,7 @@ essaim_system::exported!(Msg, Remote(ToNode));
 enum Unsaid {
     /// Time between two reports of the node.
     Pace(Duration),
-    /// News that the core found.
+    /// A message that the core decided on.
     Effect(Effect),
 }
 
@@ -112,9 +112,10 @@ pub(crate) struct State {
     level: Level,
     /// The last description that the node gave of its machine.
     description: Option<NodeDescription>,
-    /// Whether it shall take tasks, as an operator said when it joined.
+    /// The availability that an operator chose when the node joined.
     availability: Option<Availability>,
-    /// A description is being proposed, or was a moment ago: another look follows, which takes what was said last.
+    /// Whether a description is being proposed, or was a moment ago. `DescribeAgain` follows, and proposes the newest
+    /// one.
     describing: bool,
     /// Number of hellos on this link.
     hellos: u32,
@@ -284,8 +285,8 @@ impl State {
         myself.stop(Some(why.to_string()));
     }
 
-    /// Proposes what the machine says of itself, if the cluster does not know it yet. One proposal at a time, and one a
-    /// second: a node that describes itself without end makes no more work than that.
+    /// Proposes what the node's hello and its machine say, if the state differs from it. There is one proposal at a
+    /// time, and one a second, so a node that describes itself without end makes no more work than that.
     fn describe(&mut self, myself: &ActorRef<Msg>) {
         if self.describing {
             return;
@@ -310,14 +311,16 @@ impl State {
             level: self.level,
             description: news,
         };
-        // Together, so that an availability is taken from the first description and from no later one.
+        // One proposal carries both changes, so that an availability is taken from the first description and no later
+        // one.
         let joined = availability_at_join(node, self.availability);
         let changes = joined.into_iter().chain([change]).collect();
         self.describing = true;
         let (store, scope, myself) = (self.store.clone(), self.scope.clone(), myself.clone());
         tokio::spawn(async move {
             let rest = match store.propose(changes, None).await {
-                // Refused too: an operator's change was faster, or this manager lags behind, and looks again.
+                // A refused change counts as well: an operator was faster, or this manager lags behind, and looks
+                // again.
                 Ok(_) => DESCRIBE_REST,
                 Err(why) => {
                     scope.record(RecordKind::Session, format!("its description was not kept yet: {why}"));
@@ -341,7 +344,7 @@ impl State {
                 Ok(()) => ReportReply::Kept,
                 Err(refusal) => ReportReply::Again(refusal),
             };
-            // When the link has ended the answer is lost: the node sends the report again on its next link.
+            // The answer is lost when the link has ended; the node sends the report again on its next link.
             let _ = reply.send(Packed::new(&kept));
         });
     }
@@ -355,7 +358,7 @@ impl State {
                 Ok(_) => DepartReply::Kept,
                 Err(refusal) => DepartReply::Refused(refusal),
             };
-            // A node that no longer waits for the answer has gone.
+            // The answer is lost when the node no longer waits for it, because it has gone.
             let _ = reply.send(Packed::new(&said));
         });
     }
@@ -409,7 +412,7 @@ impl State {
                         let myself = myself.clone();
                         tokio::spawn(async move {
                             if uplink.wait_for_room().await {
-                                // An actor that has ended has nothing more to say.
+                                // The cast fails only when the actor has ended, and then it sends nothing more.
                                 let _ = myself.cast(Msg::Room);
                             }
                         });

@@ -1,9 +1,9 @@
 //! The core computes what a node has to be told: the difference between what it was told and what the state says now.
 //!
-//! The version of a node's orders is the place in the log at which they last changed. While it stands still there is
-//! nothing to say. The first assignment of a link is complete, unless the node says in its hello that it already obeys
-//! the current one; every later one is a difference to the one before. Removals from the cluster are told in the same
-//! way. The core notes its effects as told at once, because the actor sends all of them in this order or ends the link.
+//! The version of a node's orders is the log index at which they last changed; while it is the same, nothing is sent.
+//! The first assignment of a link is complete, unless the node says in its hello that it already obeys the current one;
+//! every later one is a difference to the one before. Removals from the cluster are told in the same way. The core
+//! notes its effects as told at once, because the actor sends all of them in this order or ends the link.
 
 use essaim_model::{Availability, Change, Desired, Node, NodeSpec, Removals, ServiceId, State, Task, TaskId, loopback};
 use essaim_policy::assignment::due;
@@ -30,7 +30,7 @@ pub(crate) enum Effect {
     Assign(Assignment),
     /// The managers, and the removed nodes.
     Managers(Managers),
-    /// What it is in the cluster.
+    /// The node's role and replica, as the state says them.
     Role(RoleStatement),
 }
 

@@ -187,7 +187,7 @@ async fn first_packets(world: &World, count: usize) -> Vec<Vec<u8>> {
     let binding = Binding { identity: None, key: SocketKey([60; 32]), utc: utc() };
     let socket = QuicNetwork.bind(SocketAddr::from(([127, 0, 9, 60], 0)), binding).expect("a port");
     let (addr, trust) = (sink.local_addr().expect("bound"), Trust::Join { ca: world.token().ca });
-    // The dials are dropped only at the end; otherwise some of the packets would announce it.
+    // The dials are dropped only at the end, because a dropped dial sends a packet that closes its connection.
     let mut dials = JoinSet::new();
     for _ in 0..count {
         let socket = socket.clone();

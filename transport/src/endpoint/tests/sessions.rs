@@ -244,7 +244,7 @@ async fn a_higher_generation_replaces_the_session(world: &mut World) {
     let [Event::Lost { session, generation, how, .. }, Event::Up(second)] = heard else { panic!("{heard:?}") };
     assert_eq!((session, generation, how), (first.session, Generation(1), Lost::Restarted));
     assert_eq!(second.generation, Generation(2));
-    // The rest of the old start is refused.
+    // The daemon of the earlier start is still there, and is refused a session.
     let refused = b.endpoint.reach(a.id).await.expect_err("an old start");
     assert!(matches!(refused, Unreached::Hello(_)), "{refused:?}");
 }
@@ -252,7 +252,7 @@ async fn a_higher_generation_replaces_the_session(world: &mut World) {
 async fn the_same_port_is_bound_again_right_after_close(world: &mut World) {
     let (a, b) = world.pair();
     assert!(b.speaks_with(&a).await);
-    // A stream is still held: the port must be free all the same.
+    // A stream is still held, and the port must be free all the same.
     let held = a.endpoint.open(b.id, Lane::View).await.expect("open");
     let port = a.addr().port();
     a.endpoint.close().await;

@@ -1,8 +1,8 @@
 //! `…/leader/liveness`: the actor that judges which nodes can be reached, as far as it concerns tasks.
 //!
 //! Parent: `leader`. Children: none.
-//! Hears: that roster, ballots or state changed (one mark), that its proposal ended, that a wake-up is due. Says:
-//! proposals to the store; to the services, by way of `leader`, that slots were released.
+//! Hears: that roster, ballots or state changed (one notification at most), that its proposal ended, that a wake-up is
+//! due. Says: proposals to the store; to the services, by way of `leader`, that slots were released.
 //! Dies: with `leader`. Started again it begins every grace anew, as a new leader does.
 
 use crate::leader::actor::Msg as LeaderMsg;
@@ -219,7 +219,7 @@ impl State {
                 scope.record(RecordKind::Node, format!("could not be committed, and is tried again: {refusal}"));
                 tokio::time::sleep(AGAIN_AFTER).await;
             }
-            // An actor that has ended need not be told.
+            // The cast fails only when the actor has ended, and then no answer is needed.
             let _ = myself.cast(Msg::Proposed);
         });
     }

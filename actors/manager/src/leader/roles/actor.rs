@@ -1,8 +1,8 @@
 //! `…/leader/roles`: the actor that takes the steps of promotions and demotions, and raises the level of the cluster.
 //!
 //! Parent: `leader`. Children: none.
-//! Hears: that nodes changed (one mark), that a step was taken or failed. Says: proposals and changes of the group to
-//! the store.
+//! Hears: that nodes changed (one notification at most), that a step was taken or failed. Says: proposals and changes of
+//! the group to the store.
 //! Dies: with `leader`. Its successor reads from the state whether an interrupted step was taken.
 
 use super::core::{Step, due, level_due};
@@ -107,7 +107,7 @@ impl State {
                 if raised.is_err() {
                     tokio::time::sleep(AGAIN_AFTER).await;
                 }
-                // An actor that has ended need not be told.
+                // The cast fails only when the actor has ended, and then no answer is needed.
                 let _ = myself.cast(Msg::Raised(raised));
             }));
         }
@@ -122,7 +122,7 @@ impl State {
                 if taken.is_err() {
                     tokio::time::sleep(AGAIN_AFTER).await;
                 }
-                // An actor that has ended need not be told.
+                // The cast fails only when the actor has ended, and then no answer is needed.
                 let _ = myself.cast(Msg::Stepped(node, taken));
             });
             self.steps.insert(node, errand);

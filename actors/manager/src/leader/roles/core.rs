@@ -37,7 +37,7 @@ impl Step {
 /// The steps that are due now, one for each node.
 pub(super) fn due(state: &State, members: &[MemberStatus]) -> Vec<Step> {
     if state.cluster().is_none() {
-        // The first manager is in the group before it is in the state.
+        // The first manager is a member of the group before the founding of its cluster is committed.
         return Vec::new();
     }
     let mut steps: Vec<Step> = state.nodes().filter_map(|node| step_of(node, wished(state, node), members)).collect();
@@ -60,7 +60,7 @@ fn step_of(node: &Node, wished: Role, members: &[MemberStatus]) -> Option<Step> 
     let id = node.id;
     let own = || members.iter().filter(|member| member.node == id);
     let status = node.manager.filter(|_| wished == Role::Manager);
-    // A number in the group that the node had before, or should no longer have.
+    // The node has a number in the group that is an earlier one of its numbers, or that it should no longer have.
     if let Some(old) = own().find(|member| status.is_none_or(|status| status.raft_id != member.raft_id)) {
         return Some(Step::LetGo { node: id, raft_id: old.raft_id });
     }
@@ -70,7 +70,8 @@ fn step_of(node: &Node, wished: Role, members: &[MemberStatus]) -> Option<Step> 
             (!is_done).then_some(Step::Record { node: id, role: Role::Worker, manager: None })
         }
         (Role::Manager, None) => {
-            // The number in the group is the wish's place in the log, which no other wish has or will have.
+            // The number in the group is the log index at which the operator's wish was committed, so no other wish has
+            // it.
             let manager = ManagerStatus { raft_id: node.meta.version.0, voter: false };
             Some(Step::Record { node: id, role: Role::Manager, manager: Some(manager) })
         }
@@ -134,7 +135,7 @@ mod tests {
             self.members.push(MemberStatus { node: id(number), raft_id, voter, matched: None, answers: None });
         }
 
-        /// Takes the one step that is due, as record and group would.
+        /// Takes the one step that is due, and changes the record or the group as the store would.
         fn step(&mut self) -> String {
             let due = due(&self.state, &self.members);
             let [step] = due.as_slice() else { panic!("one step: {due:?}") };

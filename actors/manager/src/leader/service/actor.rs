@@ -1,8 +1,8 @@
 //! `…/leader/service.X`: the actor that reconciles, updates and restarts the tasks of one service.
 //!
 //! Parent: `leader`. Children: none.
-//! Hears: that something about its service changed (one mark, however much it was), the outcome of its plan, that a
-//! wake-up is due. Says: plans to `scheduler`.
+//! Hears: that something about its service changed (one notification, however much it was), the outcome of its plan, that
+//! a wake-up is due. Says: plans to `scheduler`.
 //! Dies: with `leader`, or when its service is removed. Started again it looks at the state, and has lost only the
 //! times since when tasks run.
 
@@ -120,7 +120,7 @@ impl State {
         let scene = Scene { state: &cluster, now, released: &released };
         let plan = reconcile(&scene, service, &mut self.watch);
         if let Some(again) = plan.again {
-            // One millisecond later, so that the time has surely come.
+            // One millisecond is added, so that the time has certainly come when the timer fires.
             self.wake_after(myself, again.saturating_since(now) + Duration::from_millis(1));
         }
         for note in &plan.notes {
@@ -141,7 +141,7 @@ impl State {
         self.timer.arm(myself, after, move || Msg::Elapsed(wake));
     }
 
-    /// Records how an update proceeds.
+    /// Writes a record of how an update proceeds.
     fn tell(&mut self, service: &Service) {
         let now = told(service);
         if let (true, Some(update)) = (now != self.told, &service.update) {
