@@ -10,7 +10,7 @@ use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use tokio::sync::watch;
 
-/// Number of the manager that generates load; the others take it for one of them.
+/// Number of the manager that generates load; the other endpoints treat it as a manager like themselves.
 pub(crate) const GENERATOR: u8 = 9;
 
 /// Lineage of the log that all endpoints belong to.

@@ -1,4 +1,4 @@
-//! Figures beside the peers: `cargo run --release -p essaim-bench -- [ROW…] [--rounds N] [--json] [--list]`.
+//! Benchmarks beside the peers: `cargo run --release -p essaim-bench -- [ROW…] [--rounds N] [--json] [--list]`.
 //!
 //! Each row does the same work with Essaim and with its peer, in turn in the same run, where the peer is installed
 //! (Debian's `docker.io`, `etcd-server`, `erlang-base`), and prints median and worst of several rounds. A round in
@@ -7,7 +7,7 @@
 //!
 //! In suggested reading order:
 //!
-//! - [`rows`]: what is measured, one file a subject.
+//! - [`rows`]: what is measured, one file per subject.
 //! - [`figure`]: samples of Essaim and its peer, and the goal.
 //! - [`calm`]: whether the machine is calm enough to measure.
 //! - [`clusters`]: five daemons on hosts of their own, Essaim's or Docker's, for rows that break them.
@@ -28,24 +28,24 @@ mod table;
 use clap::Parser;
 use std::process::ExitCode;
 
-/// Figures beside the peers, in one table.
+/// Measures Essaim beside its peers and prints one table.
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// Which rows; all of them when none is named.
+    /// Rows to measure; all rows when none is named.
     rows: Vec<String>,
-    /// How often each is measured.
+    /// Number of rounds of each row.
     #[arg(long, default_value_t = 5)]
     rounds: u32,
     /// Prints JSON instead of a table.
     #[arg(long)]
     json: bool,
-    /// Says which rows there are.
+    /// Lists the rows and measures nothing.
     #[arg(long)]
     list: bool,
 }
 
 fn main() -> ExitCode {
-    // Processes that are measured against are this program too, under a hidden first argument.
+    // The helper processes of the rows are this program as well, under a hidden first argument.
     if let Some(end) = rows::maybe_be_helper() {
         return end;
     }

@@ -1,9 +1,9 @@
 //! Processes that a row starts, and their cost.
 //!
-//! A helper is this program once more; its first argument tells what it is. It reads a line, does what the line says,
-//! and answers with one line. It ends with its row in any case: it is killed when dropped, and ends by itself when its
-//! standard input is closed. A peer's program does not watch its input, so the kernel is asked to end it with this
-//! process ([`bound`]).
+//! A helper is another process of this program; its first argument selects its work. A helper reads a line, does what
+//! the line says, and answers with one line. It ends with its row in any case: it is killed when its handle is dropped,
+//! and ends by itself when its standard input is closed. A peer's program does not watch its input, so the kernel is
+//! asked to end it with this process ([`bound`]).
 
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Write};
@@ -14,7 +14,7 @@ use std::time::Duration;
 /// Unit of processor times in `/proc`: 100 ticks a second on every Linux that Debian ships.
 const TICK: Duration = Duration::from_millis(10);
 
-/// A process that is killed when its owner is dropped.
+/// A process that is killed when this handle is dropped.
 pub(crate) struct Owned(Child);
 
 impl Owned {
@@ -36,7 +36,7 @@ impl Drop for Owned {
     }
 }
 
-/// This program as a helper.
+/// A process that reads and answers lines: this program as a helper, or a program of a peer.
 pub(crate) struct Helper {
     says: BufReader<ChildStdout>,
     hears: ChildStdin,
@@ -44,7 +44,7 @@ pub(crate) struct Helper {
 }
 
 impl Helper {
-    /// Starts this program with these arguments.
+    /// Starts this program as a helper with these arguments.
     pub(crate) fn spawn<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> std::io::Result<Self> {
         Self::of(Command::new(std::env::current_exe()?).args(arguments))
     }
@@ -103,7 +103,7 @@ pub(crate) fn bound(program: &str) -> Command {
     command
 }
 
-/// Whether a program is installed.
+/// Whether a program is on the PATH.
 pub(crate) fn is_installed(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
@@ -112,7 +112,7 @@ pub(crate) fn is_installed(program: &str) -> bool {
 /// Processor time, user and system, that a process has used so far with all its threads.
 pub(crate) fn cpu_of(process: u32) -> Duration {
     let text = std::fs::read_to_string(Path::new("/proc").join(process.to_string()).join("stat")).unwrap_or_default();
-    // The name of the program may contain anything, and ends with the last bracket.
+    // The second field is the program's name in parentheses and may contain anything, so the last bracket ends it.
     let after_name = text.rsplit(')').next().unwrap_or_default();
     let ticks: u32 = after_name.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<u32>().ok()).sum();
     TICK * ticks

@@ -1,10 +1,10 @@
-//! How figures are shown: a table for people, JSON for programs.
+//! Output of figures: a table for people, JSON for programs.
 
 use crate::figure::{Figure, Goal, Samples, Unit};
 use serde_json::{Value, json};
 use std::fmt::Write;
 
-/// The table, with the notes below it.
+/// The figures as a table, with the notes below it.
 pub(crate) fn text(figures: &[Figure]) -> String {
     let mut lines = vec![["what", "ours", "worst", "peer", "worst", "ratio", "to reach", ""].map(str::to_owned)];
     for figure in figures {
@@ -44,7 +44,7 @@ pub(crate) fn text(figures: &[Figure]) -> String {
     text
 }
 
-/// The same for programs.
+/// The figures as JSON, for programs.
 pub(crate) fn json(figures: &[Figure]) -> Value {
     let samples = |samples: &Samples, unit| json!({ "median": samples.median(), "worst": samples.worst(unit), "rounds": samples.len() });
     let line = |figure: &Figure| {
@@ -84,7 +84,7 @@ fn goal(goal: Goal, unit: Unit) -> String {
     }
 }
 
-/// Three digits are enough.
+/// A number with about three significant digits.
 fn short(value: f64) -> String {
     if value >= 100.0 {
         format!("{value:.0}")

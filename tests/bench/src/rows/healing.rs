@@ -1,8 +1,8 @@
-//! What is lost: how long until all is well again, beside Docker Swarm.
+//! The rows about recovery: how long a cluster takes to recover from a lost worker or leader, beside Docker Swarm.
 //!
 //! Each round has a cluster of its own, with eight sleeping tasks, that was left alone for a while. *Killed* means that
-//! everything on that host ends at once, daemon, shims and tasks; *cut* means that its cable is pulled. A manager that
-//! lives is asked for the tasks every ten milliseconds, over its unix socket.
+//! every process on that host ends at once: daemon, shims and tasks. *Cut* means that the host's network cable is
+//! pulled. A surviving manager is asked for the tasks every ten milliseconds, over its unix socket.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
@@ -16,28 +16,28 @@ use crate::clusters::turns::{Judged, Measure, by_turns};
 use crate::clusters::{Contender, Five, MANAGERS, REPLICAS, create, until};
 use crate::figure::{Goal, Unit};
 
-/// A worker that is killed.
+/// The row `worker-killed`.
 pub(crate) const WORKER_KILLED: Row = Row {
     name: "worker-killed",
     what: "everything on a worker is killed: its tasks are assigned, and run, elsewhere",
     measure: by_turns::<WorkerKilled, 2>,
 };
 
-/// A worker whose cable is pulled.
+/// The row `link-cut`.
 pub(crate) const LINK_CUT: Row =
     Row { name: "link-cut", what: "a worker's link is cut: its tasks run elsewhere", measure: by_turns::<LinkCut, 1> };
 
-/// A leader that is killed.
+/// The row `leader-killed`.
 pub(crate) const LEADER_KILLED: Row = Row {
     name: "leader-killed",
     what: "everything on the leader's host is killed: a write is accepted again",
     measure: by_turns::<LeaderKilled, 1>,
 };
 
-/// The worker that is lost: the last one.
+/// Index of the worker that is lost, the last of the five daemons.
 const VICTIM: usize = 4;
 
-/// How long a write is tried for.
+/// Time after which attempts to write are given up.
 const WRITE_PATIENCE: Duration = Duration::from_secs(90);
 
 struct WorkerKilled;
@@ -83,7 +83,7 @@ impl Measure<1> for LeaderKilled {
     }
 }
 
-/// Loses the victim; how long until all tasks are assigned, and run, elsewhere.
+/// Loses the worker; returns the milliseconds until all tasks are assigned to other nodes, and until all run there.
 fn lose<C: Contender>(loss: impl FnOnce(&mut Five<C>)) -> Result<[f64; 2], String> {
     let (mut five, service) = Five::<C>::settled()?;
     let lost = five.node_id(VICTIM)?;
@@ -106,7 +106,7 @@ fn lose<C: Contender>(loss: impl FnOnce(&mut Five<C>)) -> Result<[f64; 2], Strin
     Ok([millis(assigned.unwrap_or(running)), millis(running)])
 }
 
-/// Asks every manager that lives to create a service, again and again; when the first one did.
+/// Asks each surviving manager again and again to create a service; returns the time at which the first one accepted.
 fn first_accepted<C: Contender>(five: &Five<C>, leader: usize) -> Result<Instant, String> {
     let done = AtomicBool::new(false);
     let begun = Instant::now();
@@ -118,7 +118,8 @@ fn first_accepted<C: Contender>(five: &Five<C>, leader: usize) -> Result<Instant
                 let mut attempt = 0;
                 while !done.load(Ordering::Relaxed) && begun.elapsed() < WRITE_PATIENCE {
                     attempt += 1;
-                    // A name of its own: an attempt that could not be confirmed may have been done.
+                    // Each attempt has a name of its own, since an attempt that was not confirmed may have been
+                    // applied.
                     if create::<C>(&socket, &format!("after-{at}-{attempt}"), 0).is_ok() {
                         let _ = said.send(Instant::now());
                         return;

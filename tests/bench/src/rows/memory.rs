@@ -1,7 +1,7 @@
-//! What a daemon weighs in a cluster of five that runs eight tasks, beside Docker Swarm.
+//! The row `memory`: resident memory of a daemon in a cluster of five that runs eight tasks, beside Docker Swarm.
 //!
-//! Resident memory, code included: a machine has one daemon, and nobody to share its code with. Of a role the heaviest
-//! one counts. The peer's containerd and the shims of both are not in the figure; the notes name them.
+//! The memory includes code, since a machine has one daemon, which shares its code with no other process. The heaviest
+//! daemon of each role counts. The peer's containerd and the shims of both are not in the figure; the notes name them.
 
 use std::time::Duration;
 
@@ -10,14 +10,15 @@ use crate::clusters::turns::{Judged, Measure, by_turns};
 use crate::clusters::{Contender, Five, MANAGERS, Resident};
 use crate::figure::{Goal, Unit};
 
-/// The row.
+/// The row `memory`.
 pub(crate) const ROW: Row = Row {
     name: "memory",
     what: "resident memory of a daemon in a cluster of five: manager, worker",
     measure: by_turns::<Memory, 2>,
 };
 
-/// How long the cluster rests before its memory is read: what forming it took has been given back by then, if it ever is.
+/// Time for which the cluster rests before its memory is read, so that memory taken for forming it is given back, if
+/// ever.
 const REST: Duration = Duration::from_secs(10);
 
 struct Memory;

@@ -1,4 +1,4 @@
-//! What is measured, one file a subject.
+//! The rows of the table: what is measured, one file per subject.
 
 mod forming;
 pub(crate) mod growth;
@@ -12,17 +12,17 @@ mod store;
 use crate::figure::Figure;
 use std::process::ExitCode;
 
-/// A subject that can be named on the command line; it may give several figures.
+/// A subject that can be named on the command line. A row may yield several figures.
 pub(crate) struct Row {
-    /// Its name.
+    /// Name of the row.
     pub(crate) name: &'static str,
-    /// What it measures, in a few words.
+    /// What the row measures, in a few words.
     pub(crate) what: &'static str,
-    /// Measures so many rounds, the peer's between ours.
+    /// Measures this many rounds of Essaim, with the peer's rounds between them.
     pub(crate) measure: fn(rounds: u32) -> Vec<Figure>,
 }
 
-/// All of them, in the order of the table.
+/// All rows, in the order of the table.
 pub(crate) const ALL: &[Row] = &[
     healing::WORKER_KILLED,
     healing::LINK_CUT,
@@ -37,7 +37,7 @@ pub(crate) const ALL: &[Row] = &[
     growth::ROW,
 ];
 
-/// Whether this process was started by a row, as the other end of what it measures; its end if so.
+/// Runs this process as a helper of a row if its first argument says so; returns its exit code then.
 pub(crate) fn maybe_be_helper() -> Option<ExitCode> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.split_first() {

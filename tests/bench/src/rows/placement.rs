@@ -1,9 +1,9 @@
-//! Placing tasks: pure computing, so no peer runs beside it. SwarmKit's figure is a recorded one: some 12,000 tasks a
-//! second at a thousand nodes.
+//! The row `placement`: placing tasks on a thousand nodes. Placement is pure computing, so no peer is run; the figure
+//! for SwarmKit is a recorded one, some 12,000 tasks per second at a thousand nodes.
 //!
-//! What is measured is what the leader's scheduler does: the board follows the state, and the tasks that services want
-//! are created on it, each with its node. One placement on a warm board is measured twice: for a service that has its
-//! tasks on a tenth of the nodes, and for one that has a task on each of them, which leaves no node to prefer.
+//! The work is that of the leader's scheduler: the board follows the state, and the tasks that services want are
+//! created on the board, each with its node. One placement on a warm board is measured twice: for a service that has
+//! tasks on a tenth of the nodes, and for one that has a task on every node, which leaves no node to prefer.
 
 use super::Row;
 use crate::calm;
@@ -17,13 +17,13 @@ const NODES: u128 = 1_000;
 
 const TASKS: u32 = 10_000;
 
-/// Services that share the tasks evenly.
+/// Number of services, which share the tasks evenly.
 const SERVICES: u32 = 100;
 
-/// What SwarmKit's scheduler was recorded to do.
+/// Placements per second that were recorded of SwarmKit's scheduler.
 const SWARMKIT_PER_SECOND: f64 = 12_000.0;
 
-/// So many single placements make a round.
+/// Number of single placements in a round.
 const SINGLES: u32 = 500;
 
 pub(super) const ROW: Row =
@@ -71,7 +71,7 @@ fn placement(rounds: u32) -> Vec<Figure> {
     figures
 }
 
-/// A cluster whose services want tasks, and the leader's board of it.
+/// State of a cluster whose services want tasks, and its leader's board.
 struct Crowd {
     state: State,
     board: Board,
@@ -117,7 +117,7 @@ impl Crowd {
         }
     }
 
-    /// Places every task that is wanted, in one go; how many those are.
+    /// Places all wanted tasks in one batch; returns their number.
     fn place_all(&mut self) -> u32 {
         let wanted: Vec<Wanted> =
             self.services.clone().into_iter().flat_map(|service| self.wanted(service, 1..=self.each)).collect();
@@ -126,7 +126,7 @@ impl Crowd {
         u32::try_from(changes.len()).expect("few enough")
     }
 
-    /// Places one more task after the other, of one service after the other; the median, in microseconds.
+    /// Places one additional task at a time, for each service in turn; returns the median time in microseconds.
     fn place_singly(&mut self) -> f64 {
         let mut times = Vec::new();
         for number in 0..SINGLES {

@@ -1,9 +1,12 @@
-//! What a manager computes at ten thousand nodes: no peer is run at that size, and no process is started for a node. The
-//! goals are what keeps a leader, and every manager that ten thousand nodes are linked to, far from being busy.
+//! The row `scale`: what a manager computes at ten thousand nodes. No peer is run at that size, and no process is
+//! started for a node. The goals keep a leader, and every manager that ten thousand nodes are linked to, far from being
+//! busy.
 //!
-//! - A leader starts: the board of a state with fifty thousand tasks, and a first look at each of a hundred services.
-//! - A node changes while ten thousand tasks wait: the board follows, and what waits is tried again where that is worth it.
-//! - A node is removed: the change is applied, and each of the others is told of it.
+//! - A leader starts: it builds the board of a state with fifty thousand tasks, and takes a first look at each of a
+//!   hundred services.
+//! - A node changes while ten thousand tasks wait: the board follows, and waiting tasks are tried again where that can
+//!   help.
+//! - A node is removed: the change is applied, and the message for each of the other nodes is made.
 
 use super::Row;
 use crate::calm;
@@ -21,16 +24,16 @@ const NODES: u128 = 10_000;
 
 const SERVICES: u128 = 100;
 
-/// Tasks of each service, five on each node.
+/// Tasks of each service, which makes five tasks on each node.
 const EACH: u32 = 500;
 
-/// Tasks that wait for a node.
+/// Number of tasks that wait for a node.
 const WAITING: u32 = 10_000;
 
-/// The service whose tasks wait.
+/// Id of the service whose tasks wait, since no node meets its constraint.
 const STUCK: ServiceId = ServiceId::from_bits(1 << 40);
 
-/// Nodes that were removed already, and are remembered.
+/// Number of nodes that were removed before and are still remembered as removed.
 const REMOVED: u128 = 1_000;
 
 pub(super) const ROW: Row =
@@ -85,7 +88,7 @@ fn millis(began: Instant) -> f64 {
     began.elapsed().as_secs_f64() * 1_000.0
 }
 
-/// A cluster of ten thousand nodes, and what its leader keeps.
+/// State of a cluster of ten thousand nodes, and its leader's board.
 struct Crowd {
     state: State,
     board: Board,
@@ -137,19 +140,19 @@ impl Crowd {
         reconcile(&scene, service, &mut Watch::default()).wanted
     }
 
-    /// What a leader does first.
+    /// Computes what a new leader computes first.
     fn lead(&mut self) {
         self.board = Board::new(&self.state);
         for service in self.state.services().map(|service| service.id).collect::<Vec<_>>() {
             assert_eq!(self.wanted(service), [], "every slot has its task");
         }
         let now = Timestamp::from_micros(self.now);
-        // Some of the reasons are those of a while ago: the new leader writes them anew.
+        // The recorded reasons of some waiting tasks are out of date, and the new leader updates them.
         let tried = self.board.assign_pending(&self.state, now, &mut |_| true);
         assert!(tried.changes.iter().all(|change| matches!(change, Change::PendTask { .. })), "nothing has room");
     }
 
-    /// A node cannot be reached any more.
+    /// Marks a node as unreachable, and tries the waiting tasks again.
     fn lose(&mut self, number: u128) {
         self.now += 100_000;
         self.change(vec![Change::SetReachability {

@@ -37,7 +37,7 @@ const JOIN_TRIES: u32 = 5;
 /// Time after which any wait is given up.
 const PATIENCE: Duration = Duration::from_secs(110);
 
-/// The process of a crowd, and the pipes to it. The process is killed when this is dropped.
+/// The process of a crowd, and the pipes to it. Dropping this kills the process.
 pub(super) struct Crowd {
     child: Child,
     say: ChildStdin,
@@ -379,7 +379,7 @@ pub(super) fn running(state: &State, lost: &BTreeSet<NodeId>) -> u64 {
     state.tasks().filter(|task| task.is_running() && counts(task.node())).count() as u64
 }
 
-/// Whether the managers know that all of these are lost.
+/// Whether the managers have marked every node in `lost` as not ready.
 pub(super) fn are_known(state: &State, lost: &BTreeSet<NodeId>) -> bool {
     state.nodes().all(|node| !node.is_ready() || !lost.contains(&node.id))
 }

@@ -8,8 +8,8 @@
 //!
 //! - [`measured`]: the cost of each size, beside the smallest.
 //! - [`crowd`]: nodes in a child process, controlled by lines.
-//! - [`size`]: one cluster of one size, from its first node to its last loss.
-//! - [`simulated`]: the same in virtual time.
+//! - [`size`]: one cluster of one size, from its founding to the loss of a tenth of its workers.
+//! - [`simulated`]: the same work in virtual time.
 
 pub(crate) mod crowd;
 mod measured;

@@ -1,4 +1,4 @@
-//! The cost of a process, as the kernel counts it.
+//! Memory and processor time of a process, as the kernel counts them.
 
 use std::fs;
 use std::time::Duration;
@@ -14,10 +14,10 @@ pub(super) fn memory(pid: u32) -> Result<f64, String> {
     Ok(kib / 1024.0)
 }
 
-/// How much processor time it has taken.
+/// Processor time, user and system, that a process has used so far.
 pub(super) fn time(pid: u32) -> Result<Duration, String> {
     let text = fs::read_to_string(format!("/proc/{pid}/stat")).map_err(|why| why.to_string())?;
-    // The name of the program is in parentheses and may hold anything; after it come the numbers.
+    // The second field is the program's name in parentheses and may contain anything, so the last bracket ends it.
     let (_, numbers) = text.rsplit_once(')').ok_or("no name in stat")?;
     let ticks: u32 = numbers.split_whitespace().skip(11).take(2).filter_map(|n| n.parse::<u32>().ok()).sum();
     Ok(TICK * ticks)

@@ -1,7 +1,7 @@
-//! The same in virtual time, at sizes that no machine at hand could hold for real.
+//! The row `growth` in virtual time, at sizes that this kind of machine could not hold for real.
 //!
-//! What is said of time here is virtual: delays of the network between 0.2 and 2 ms, a disk and a processor that take
-//! none. Processor time and memory say nothing of a daemon here and are not measured.
+//! All times here are virtual: the network has delays between 0.2 and 2 ms, and disk and processor take no time.
+//! Processor time and memory would say nothing about a daemon here and are not measured.
 
 use super::crowd::{are_known, running, spec, watch, write};
 use super::measured::Measured;
@@ -21,20 +21,20 @@ const MANAGERS: Number = 3;
 /// Tasks per node.
 const TASKS: u32 = 2;
 
-/// How long everything is left alone before its rest is measured: joins leave sessions that nobody uses any more, which
-/// are closed after fifteen seconds.
+/// Time for which a new cluster is left alone before it is measured at rest: joins leave unused sessions, which are
+/// closed after fifteen seconds.
 const SETTLE: Duration = Duration::from_secs(20);
 
-/// How long the rest is measured.
+/// Length of the measurement at rest.
 const REST: Duration = Duration::from_secs(5);
 
-/// How often it looks whether something has come about.
+/// Time between two looks at a condition that is waited for.
 const LOOK: Duration = Duration::from_millis(10);
 
-/// How long anything may take.
+/// Time after which any wait is given up.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Measures a cluster of so many nodes.
+/// Measures a simulated cluster with this many nodes.
 pub(super) fn measure(size: Number) -> Result<Measured, String> {
     let wall = std::time::Instant::now();
     let mut it = in_virtual_time(SEED, story(size))?;
@@ -81,7 +81,7 @@ async fn story(size: Number) -> Result<Measured, String> {
     it.start_per_task = Some(millis(begun) / f64::from(replicas));
     eprintln!("  simulated growth {size}: {replicas} tasks run");
 
-    // The leader dies.
+    // Crash the leader.
     let leader = run.world.leader().ok_or("nobody leads")?;
     let mut gone = BTreeSet::from([run.world.node_id(leader).ok_or("the leader is no node")?]);
     let dead = gone.first().copied();
@@ -102,7 +102,7 @@ async fn story(size: Number) -> Result<Measured, String> {
     it.relinked = Some(millis(begun));
     eprintln!("  simulated growth {size}: the leader is gone");
 
-    // A tenth dies with its tasks, all at the same moment.
+    // Cut the power of a tenth of the nodes at the same moment: their tasks end as well.
     for number in MANAGERS + 1..=MANAGERS + size / 10 {
         gone.extend(run.world.node_id(number));
         run.world.strike(usize::from(number), Fault::PowerCut(number)).await;
@@ -122,7 +122,7 @@ fn control(run: &Run, number: Number) -> Result<Control, String> {
     handle.control().map_err(|why| why.to_string())
 }
 
-/// Whether a node is linked to a manager, and not to the one that died.
+/// Whether a node is linked to a manager other than `dead`.
 fn is_linked(run: &Run, number: Number, dead: Option<NodeId>) -> bool {
     let standing = run.world.running(number).map(|handle| handle.standing());
     let linked = standing.and_then(|standing| Some(*standing.membership()?.worker.linked().borrow()));

@@ -1,4 +1,5 @@
-//! One cluster of one size: founded, joined, left at rest, put to work, and robbed of its leader and of a tenth.
+//! One cluster of one size: it is founded and joined, measured at rest, given a service, and loses its leader and a
+//! tenth of its workers.
 
 use super::crowd::Crowd;
 use super::measured::Measured;
@@ -7,35 +8,35 @@ use crate::calm;
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
-/// How many managers, each in a process of its own.
+/// Number of managers, each in a process of its own.
 const MANAGERS: u16 = 3;
 
-/// So many workers share a process: few enough that one is no bottleneck, many enough that processes are few.
+/// Workers in one process at most: few enough that its thread is no bottleneck, many enough that processes are few.
 const CROWD_MAX: u16 = 125;
 
-/// So many nodes join at once.
+/// Nodes that join at the same time, over all processes.
 const AT_ONCE: u16 = 16;
 
 /// Tasks per worker.
 const TASKS: u16 = 2;
 
-/// How long everything is left alone before its rest is measured: joins leave sessions that nobody uses any more, which
-/// are closed after fifteen seconds.
+/// Time for which a new cluster is left alone before it is measured at rest: joins leave unused sessions, which are
+/// closed after fifteen seconds.
 const SETTLE: Duration = Duration::from_secs(20);
 
-/// How long the rest is measured.
+/// Length of the measurement at rest.
 const REST: Duration = Duration::from_secs(10);
 
-/// The processes.
+/// The processes of a cluster: one for each manager, and a few for all workers.
 struct Cluster {
     managers: Vec<Crowd>,
     workers: Vec<(u16, Crowd)>,
-    /// Those who are killed at once, in their own process.
+    /// Number and process of the workers that are killed at the same moment, a tenth of all.
     tenth: (u16, Crowd),
     _folder: tempfile::TempDir,
 }
 
-/// Measures a cluster of so many workers.
+/// Measures a cluster with this many workers.
 pub(super) fn measure(size: u16) -> Result<Measured, String> {
     let mut it = Measured::default();
     let mut cluster = Cluster::start(size)?;
@@ -91,7 +92,8 @@ pub(super) fn measure(size: u16) -> Result<Measured, String> {
 }
 
 impl Measured {
-    /// Whether processes waited for a processor just now: then how long something took says nothing.
+    /// Whether processes waited for a processor in the last ten seconds, so that delays measured meanwhile are void;
+    /// adds a note if so.
     fn was_starved(&mut self, during: &str) -> bool {
         let starved = !calm::is_calm();
         if starved {
@@ -102,10 +104,10 @@ impl Measured {
 }
 
 impl Cluster {
-    /// Starts the daemons, which belong to nothing yet.
+    /// Starts all daemons, outside of any cluster.
     fn start(size: u16) -> Result<Self, String> {
         let folder = tempfile::Builder::new().prefix("essaim-growth-").tempdir().map_err(|why| why.to_string())?;
-        // Loopback addresses that are nobody's: those of tasks lie in 127.64.0.0/10.
+        // Second byte of the loopback addresses of this run's nodes, outside of 127.64.0.0/10, where tasks have theirs.
         let net = 130 + u8::try_from(std::process::id() % 100).unwrap_or_default();
         let tenth = (size / 10).max(1);
         let spawn = |first, count| Crowd::spawn(folder.path(), net, first, count);
@@ -142,7 +144,7 @@ impl Cluster {
         self.managers[0].ask(&json!({ "ask": "ready", "nodes": size + MANAGERS })).map(drop)
     }
 
-    /// The leader dies; who that was.
+    /// Kills the leader and measures the recovery; returns the leader's id in a list.
     fn kill_leader(&mut self, it: &mut Measured) -> Result<Vec<Value>, String> {
         let mut leads = None;
         for (place, manager) in self.managers.iter_mut().enumerate() {
@@ -169,7 +171,7 @@ impl Cluster {
         Ok(ids)
     }
 
-    /// A tenth of the workers dies; who that was.
+    /// Kills a tenth of the workers and measures the recovery; returns their ids.
     fn kill_tenth(&mut self, it: &mut Measured, replicas: u64) -> Result<Vec<Value>, String> {
         let ids = self.tenth.1.ask(&json!({ "ask": "ids" }))?["ids"].as_array().cloned().unwrap_or_default();
         let begun = Instant::now();
@@ -181,14 +183,14 @@ impl Cluster {
         Ok(ids)
     }
 
-    /// Processor time of managers and workers.
+    /// Processor time that managers and workers have used so far, each in sum.
     fn time(&self) -> Result<(Duration, Duration), String> {
         let managers = self.managers.iter().map(|it| process::time(it.pid())).sum::<Result<_, _>>()?;
         let workers = self.workers().map(|it| process::time(it.pid())).sum::<Result<_, _>>()?;
         Ok((managers, workers))
     }
 
-    /// Memory of managers and workers.
+    /// Resident memory of managers and workers in mebibytes, each in sum.
     fn memory(&self) -> Result<(f64, f64), String> {
         let managers = self.managers.iter().map(|it| process::memory(it.pid())).sum::<Result<_, _>>()?;
         let workers = self.workers().map(|it| process::memory(it.pid())).sum::<Result<_, _>>()?;
@@ -203,7 +205,7 @@ impl Cluster {
         self.workers.iter_mut().map(|(_, crowd)| crowd).chain([&mut self.tenth.1])
     }
 
-    /// Everybody at the same time.
+    /// Sends a question to all processes at the same time, and waits for all answers.
     fn ask_everybody(&mut self, question: &Value) -> Result<(), String> {
         for crowd in self.everybody() {
             crowd.begin(question)?;

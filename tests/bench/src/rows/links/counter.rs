@@ -1,6 +1,6 @@
-//! The other end of a link: a process with an actor that counts what it hears, and exports it to whoever links.
+//! The helper at the other end of a link: a process with an actor that counts messages and is exported to every link.
 //!
-//! Started as `--counter MICROS PORT`; it says `ready`, and ends when its row does.
+//! It is started as `--counter MICROS PORT`, prints `ready`, and ends when its row ends.
 
 use super::ours::Owner;
 use crate::endpoints::endpoint;
@@ -17,21 +17,21 @@ use ractor_cluster::RactorClusterMessage;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-/// The first argument of such a process.
+/// First argument that makes this program a counter.
 pub(in crate::rows) const COUNTER: &str = "--counter";
 
-/// The name under which the actor is exported.
+/// Name under which the counting actor is exported.
 pub(super) const NAME: &str = "counter";
 
-/// What may be said to it over a link.
+/// Messages that the counting actor takes over a link.
 #[derive(RactorClusterMessage)]
 pub(super) enum ToCounter {
-    /// One more.
+    /// Adds one to the count if the bytes have the right length.
     Add(Vec<u8>),
-    /// How many, since this was asked last?
+    /// Asks for the count, and sets it to zero.
     #[rpc]
     Count(RpcReplyPort<u64>),
-    /// Says the same.
+    /// Asks for the same bytes back.
     #[rpc]
     Echo(Vec<u8>, RpcReplyPort<Vec<u8>>),
 }
@@ -68,7 +68,7 @@ impl Actor for Counter {
     }
 }
 
-/// Serves links: whoever opens one may address the counter.
+/// Serves links: each link may address the counting actor.
 struct Exports {
     scope: Scope,
     counter: ActorRef<CounterMsg>,
@@ -86,7 +86,7 @@ impl Serve for Exports {
     }
 }
 
-/// What such a process lives in.
+/// Scope for actors of the bench, with the real clock and network.
 pub(super) fn scope() -> Scope {
     let folder = std::env::temp_dir();
     let disk = Arc::new(RealDisk::open(folder).expect("a folder for nothing"));
@@ -100,7 +100,7 @@ pub(super) fn scope() -> Scope {
     Scope::root("bench", env)
 }
 
-/// Is such a process until its row ends.
+/// Runs the counter's process until its row ends.
 pub(in crate::rows) fn run(arguments: &[String]) -> ExitCode {
     let [signed, port] = arguments else { return ExitCode::from(2) };
     let (Ok(signed), Ok(port)) = (signed.parse(), port.parse()) else { return ExitCode::from(2) };

@@ -1,4 +1,4 @@
-//! Two nodes of Erlang on loopback, with a port mapper of their own.
+//! The peer of the row `links`: two Erlang nodes on loopback, with a port mapper (epmd) of their own.
 
 use crate::process::{Helper, Owned, bound, is_installed};
 use std::net::TcpListener;
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 const SOURCE: &str = include_str!("links.erl");
 
-/// The node that casts and calls, and the one that counts.
+/// An Erlang node that casts and calls, an Erlang node that counts, and their port mapper.
 pub(super) struct Erlang {
     caller: Helper,
     _counter: Owned,
@@ -16,7 +16,7 @@ pub(super) struct Erlang {
 }
 
 impl Erlang {
-    /// Starts them, if Erlang is installed.
+    /// Starts the Erlang nodes; `None` when Erlang is not installed.
     pub(super) fn start(folder: &Path) -> Option<Self> {
         if !is_installed("erl") || !is_installed("erlc") {
             return None;
@@ -42,18 +42,18 @@ impl Erlang {
         Some(Self { caller, _counter: counter, _mapper: mapper })
     }
 
-    /// Casts for so long; how many a second were heard.
+    /// Casts for this time; returns the casts per second that the counting node received.
     pub(super) fn casts(&mut self, time: Duration) -> f64 {
         rate(&self.caller.ask(&format!("casts {}", time.as_millis())))
     }
 
-    /// So many callers call for so long; how many calls a second were answered.
+    /// Lets this many callers call for this time; returns the answered calls per second.
     pub(super) fn calls(&mut self, callers: usize, time: Duration) -> f64 {
         rate(&self.caller.ask(&format!("calls {} {callers}", time.as_millis())))
     }
 }
 
-/// A number and the microseconds it took.
+/// Rate per second from an answer `COUNT MICROS`.
 fn rate(answer: &str) -> f64 {
     let mut numbers = answer.split(' ').map(|word| word.parse::<f64>().expect("a number"));
     let (Some(count), Some(micros)) = (numbers.next(), numbers.next()) else { panic!("what is {answer:?}?") };

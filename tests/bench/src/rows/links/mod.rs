@@ -1,12 +1,12 @@
-//! Messages between the actors of two processes beside Erlang's distribution: casts as fast as one sender can, and
-//! calls of 64 callers at once.
+//! The row `links`: messages between the actors of two processes, beside Erlang's distribution. It measures casts as
+//! fast as one sender can send them, and calls of 64 callers at once.
 //!
-//! Both sides are two processes on loopback, with as many threads as their programs take by themselves, and messages
-//! of 100 bytes. Essaim's are actors on a link, over QUIC with mutual TLS; Erlang's are a process and a `gen_server`
-//! over plain TCP, since its distribution is not encrypted unless somebody takes great pains.
+//! Both sides are two processes on loopback, with as many threads as their programs take by default, and messages of
+//! 100 bytes. Essaim's are actors on a link, over QUIC with mutual TLS; Erlang's are a process and a `gen_server` over
+//! plain TCP, since its distribution is encrypted only with much extra configuration.
 //!
-//! - [`counter`]: the helper with the actor that counts; [`ours`]: who casts and calls.
-//! - [`erlang`]: two nodes of Erlang, and `links.erl`, which does the same.
+//! - [`counter`]: the helper with the actor that counts; [`ours`]: the sender of casts and calls.
+//! - [`erlang`]: two Erlang nodes with `links.erl`, which does the same.
 
 pub(super) mod counter;
 mod erlang;
@@ -19,13 +19,13 @@ use erlang::Erlang;
 use ours::Ours;
 use std::time::Duration;
 
-/// How long one round of one side takes.
+/// Length of one round of one side.
 const ROUND: Duration = Duration::from_secs(2);
 
-/// So many callers have a call under way at the same time.
+/// Number of callers, each of which always has one call under way.
 const CALLERS: usize = 64;
 
-/// What a message carries.
+/// Bytes that a message carries.
 const MESSAGE_LEN: usize = 100;
 
 pub(super) const ROW: Row =

@@ -1,4 +1,4 @@
-//! Who casts and calls: this process, on a link to the one that counts.
+//! Essaim's side of the row `links`: this process casts and calls over a link to the counter's process.
 
 use super::MESSAGE_LEN;
 use super::counter::{COUNTER, NAME, ToCounter, scope};
@@ -12,10 +12,10 @@ use ractor_cluster::RactorMessage;
 use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
 
-/// How long a call may take.
+/// Longest time that a call may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// The actor that holds a link; it hears nothing.
+/// Actor that owns a link. It takes no messages; the link ends with it.
 pub(super) struct Owner;
 
 #[derive(RactorMessage)]
@@ -31,7 +31,7 @@ impl Actor for Owner {
     }
 }
 
-/// A link, and the process at its other end.
+/// A link to the counting actor, and the process at the link's other end.
 pub(super) struct Ours {
     remote: Remote<ToCounter>,
     runtime: Runtime,
@@ -46,7 +46,7 @@ impl Ours {
         let arguments = [COUNTER.to_owned(), signed.as_micros().to_string(), ports[0].to_string()];
         let mut counter = Helper::spawn(arguments).expect("this program starts again");
         assert_eq!(counter.hear(), "ready");
-        // As the daemon's.
+        // The same kind of runtime as the daemon's.
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
         let (endpoint, remote) = runtime.block_on(async {
             let endpoint = endpoint(GENERATOR, signed, &ports);
@@ -59,13 +59,13 @@ impl Ours {
         Self { remote, runtime, _endpoint: endpoint, _counter: counter }
     }
 
-    /// Casts for so long; how many a second were heard.
+    /// Casts for this time; returns the casts per second that the counting actor received.
     pub(super) fn casts(&self, time: Duration) -> f64 {
         let remote = self.remote.clone();
         let casting = self.runtime.spawn(async move {
             let began = Instant::now();
             while began.elapsed() < time {
-                // The clock is read now and then only, as Erlang's loop does.
+                // The clock is read once for 64 casts, as in Erlang's loop.
                 for _ in 0..64 {
                     loop {
                         match remote.cast(ToCounter::Add(vec![7; MESSAGE_LEN])) {
@@ -88,7 +88,7 @@ impl Ours {
         self.runtime.block_on(casting).expect("no panic")
     }
 
-    /// So many callers call for so long, each one thing after the other; how many calls a second were answered.
+    /// Lets this many callers call for this time, each with one call at a time; returns the answered calls per second.
     pub(super) fn calls(&self, callers: usize, time: Duration) -> f64 {
         let remote = self.remote.clone();
         let calling = self.runtime.spawn(async move {

@@ -1,4 +1,4 @@
-//! Three etcd processes, and the same load on them.
+//! The peer of the store's rows: three etcd processes, and the same load on them.
 
 use super::grpc::{Channel, Field, fields, message};
 use super::{Load, VALUE_LEN};
@@ -8,13 +8,13 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
 
-/// More connections than this make etcd no faster here.
+/// Connections to etcd. More connections do not make etcd faster here.
 const CONNECTIONS: usize = 16;
 
-/// How long they may take to agree on a leader.
+/// Longest time that the etcd processes may take to elect a leader.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The three, and who writes to their leader.
+/// Three etcd processes, and the connections to their leader.
 pub(super) struct Etcd {
     members: Vec<Owned>,
     channels: Vec<Channel>,
@@ -22,7 +22,7 @@ pub(super) struct Etcd {
 }
 
 impl Etcd {
-    /// Starts them in this folder, with what Debian's package has as defaults.
+    /// Starts the etcd processes with their data in this folder, with the defaults of Debian's package.
     pub(super) fn start(folder: &Path) -> Self {
         let ports = free_ports();
         let peer = |number: usize| format!("http://127.0.0.1:{}", ports[number]);
@@ -53,19 +53,19 @@ impl Etcd {
         Self { members, channels, runtime }
     }
 
-    /// The numbers of their processes.
+    /// Process ids of the etcd processes.
     pub(super) fn servers(&self) -> Vec<u32> {
         self.members.iter().map(Owned::id).collect()
     }
 
-    /// So many clients put for so long, each one thing after the other.
+    /// Lets this many clients put for this time, each with one request at a time.
     pub(super) fn write(&mut self, clients: usize, time: Duration) -> Load {
         self.load(clients, time, "KV/Put", |client, number| {
             message(&[key(client).as_bytes(), format!("{number:0VALUE_LEN$}").as_bytes()])
         })
     }
 
-    /// So many clients read for so long; a range of one key is linearizable unless it says otherwise.
+    /// Lets this many clients read for this time. A range request for one key is linearizable by default.
     pub(super) fn read(&mut self, clients: usize, time: Duration) -> Load {
         self.load(clients, time, "KV/Range", |client, _| message(&[key(client).as_bytes()]))
     }
@@ -94,7 +94,7 @@ fn key(client: usize) -> String {
     format!("/bench/{client:04}")
 }
 
-/// Asks each of them, until one says that it leads itself.
+/// Asks the etcd processes again and again, until one answers that it is the leader itself.
 async fn leader(hosts: [SocketAddr; 3]) -> SocketAddr {
     loop {
         for host in hosts {
@@ -109,7 +109,8 @@ async fn leader(hosts: [SocketAddr; 3]) -> SocketAddr {
     }
 }
 
-/// Whether the member that says this is the leader that it names: field 2 of the header in field 1, and field 4.
+/// Whether the member that sent this status leads: its own id (field 2 of the header, which is field 1) is the leader's
+/// (field 4).
 fn leads(status: &[u8]) -> bool {
     let status = fields(status);
     let find = |fields: &[(u64, Field<'_>)], wanted| {
@@ -125,7 +126,7 @@ fn leads(status: &[u8]) -> bool {
     own.is_some() && own == find(&status, 4)
 }
 
-/// Three ports for peers and three for clients that nobody uses at the moment.
+/// Ports that are free at the moment: three for peers, then three for clients.
 fn free_ports() -> [u16; 6] {
     let listeners = [(); 6].map(|()| TcpListener::bind("127.0.0.1:0").expect("a free port"));
     listeners.map(|listener| listener.local_addr().expect("bound").port())

@@ -1,5 +1,5 @@
-//! The little of gRPC that a load on etcd takes: unary calls over plain HTTP/2, with requests of byte strings and
-//! replies of which one number at most is looked at. etcd's own client would cost more here than the servers do.
+//! The subset of gRPC that a load on etcd needs: unary calls over plain HTTP/2, with byte strings as requests, and
+//! replies of which at most one number is read. etcd's own client would use more processor time here than the servers.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use h2::client::SendRequest;
@@ -7,7 +7,7 @@ use http::{Method, Request};
 use std::net::SocketAddr;
 use tokio::net::TcpStream;
 
-/// One connection. Clones share it.
+/// An HTTP/2 connection, shared by its clones.
 #[derive(Clone)]
 pub(super) struct Channel {
     requests: SendRequest<Bytes>,
@@ -15,7 +15,7 @@ pub(super) struct Channel {
 }
 
 impl Channel {
-    /// Connects.
+    /// Opens a connection to this address.
     pub(super) async fn connect(host: SocketAddr) -> Result<Self, String> {
         let stream = TcpStream::connect(host).await.map_err(|why| why.to_string())?;
         stream.set_nodelay(true).map_err(|why| why.to_string())?;
@@ -24,7 +24,7 @@ impl Channel {
         Ok(Self { requests, host })
     }
 
-    /// Calls a method, and returns the reply's message.
+    /// Calls a method of etcd and returns the reply's message.
     pub(super) async fn call(&self, method: &str, message: &[u8]) -> Result<Bytes, String> {
         let words = |why: h2::Error| why.to_string();
         let request = Request::builder()
@@ -58,11 +58,11 @@ impl Channel {
     }
 }
 
-/// A message whose fields 1, 2, … are these byte strings.
+/// Encodes a protobuf message with these byte strings as fields 1, 2, ….
 pub(super) fn message(fields: &[&[u8]]) -> Vec<u8> {
     let mut bytes = Vec::new();
     for (number, field) in (1u8..).zip(fields) {
-        // Of length-delimited type, which is 2.
+        // Wire type 2 is a length-delimited field.
         bytes.push(number << 3 | 2);
         let mut len = field.len();
         while len >= 0x80 {
@@ -75,16 +75,16 @@ pub(super) fn message(fields: &[&[u8]]) -> Vec<u8> {
     bytes
 }
 
-/// A field of a message that was received.
+/// A field of a received protobuf message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Field<'b> {
-    /// A number.
+    /// A varint.
     Number(u64),
-    /// A byte string, or a message.
+    /// A byte string, or an encoded message.
     Bytes(&'b [u8]),
 }
 
-/// The fields of a message by number, as far as they can be read.
+/// Number and value of each field of a protobuf message, up to the first field that cannot be read.
 pub(super) fn fields(mut bytes: &[u8]) -> Vec<(u64, Field<'_>)> {
     let mut found = Vec::new();
     while let Some(tag) = varint(&mut bytes) {

@@ -1,12 +1,13 @@
-//! One of the three managers, as a process of its own: a real store on a real disk behind a real endpoint.
+//! The helper of the store's rows: one of the three managers, with a real store on a real disk behind a real endpoint.
 //!
-//! It is less than a daemon (no roster, no API, no leader's tree), as etcd is less than Docker. Started as
-//! `--member NUMBER RAFT-ID MICROS FOLDER PORT PORT PORT`, with raft id 0 for the founder, it answers to:
+//! It is less than a daemon (no roster, no API, no leader's tree), as etcd is less than Docker. It is started as
+//! `--member NUMBER RAFT-ID MICROS FOLDER PORT PORT PORT`, with raft id 0 for the founder, and answers to:
 //!
-//! - `nodes N` (the leader): lets in so many nodes, whose labels are what is written. Says at which place in the log.
-//! - `accept N` (the leader): promotes member N. Says its number in the group.
-//! - `vote N RAFT-ID` (the leader): makes it a voter.
-//! - `read N MILLIS`: so many readers for so long. Says how many reads there were, and how many microseconds it took.
+//! - `nodes N` (the leader): accepts N nodes, whose labels are what is written. The answer is the change's index in the
+//!   log.
+//! - `accept N` (the leader): accepts manager N. The answer is its raft id.
+//! - `vote N RAFT-ID` (the leader): makes manager N a voter.
+//! - `read N MILLIS`: lets N readers read for this time. The answer is the number of reads and the microseconds taken.
 
 use crate::endpoints::{LINEAGE, endpoint, id};
 use crate::process::answer;
@@ -22,10 +23,10 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// The first argument of such a process.
+/// First argument that makes this program a member.
 pub(in crate::rows) const MEMBER: &str = "--member";
 
-/// A node that a write is about; the members' own numbers are far below.
+/// Id of the node that client `number` writes to. The members' own ids are far below.
 pub(super) const fn key(number: usize) -> NodeId {
     NodeId::from_bits(1000 + number as u128)
 }
@@ -51,12 +52,12 @@ impl Serve for Served {
     }
 }
 
-/// Is such a process until its row ends.
+/// Runs the member's process until its row ends.
 pub(in crate::rows) fn run(arguments: &[String]) -> ExitCode {
     let [number, raft_id, signed, folder, ports @ ..] = arguments else { return ExitCode::from(2) };
     let ports: Vec<u16> = ports.iter().map(|port| parsed(port)).collect();
     let Ok(ports) = ports.try_into() else { return ExitCode::from(2) };
-    // As the daemon's.
+    // The same kind of runtime as the daemon's.
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
     let signed = Timestamp::from_micros(parsed(signed));
     let store = runtime.block_on(open(parsed(number), parsed(raft_id), signed, Path::new(folder), &ports));
@@ -115,7 +116,8 @@ async fn open(number: u8, raft_id: u64, signed: Timestamp, folder: &Path, ports:
     store
 }
 
-/// So many readers, each with one read after the other: a read is up to date, and looks up one node.
+/// Lets this many readers read for this time, each with one read at a time. A read is linearizable and looks up one
+/// node. Returns the number of reads and the time taken.
 async fn read(store: &Store, readers: usize, time: Duration) -> (u64, Duration) {
     let began = Instant::now();
     let reading = (0..readers).map(|number| {

@@ -1,13 +1,14 @@
-//! The managers' log beside etcd: replicated writes and linearizable reads.
+//! The rows `writes` and `reads`: the managers' replicated log beside etcd, with replicated writes and linearizable
+//! reads.
 //!
-//! Both sides are three processes on this host with their data in the same folder, and a generator of load in this
-//! process, one thread for either, with one request of each client under way. What differs is said in the notes:
+//! Both sides are three processes on this host with their data in the same folder, and a load generator in this
+//! process, with one thread for either side and one request of each client under way. The notes name the differences:
 //! Essaim's managers speak QUIC with mutual TLS among each other and to the generator, and seal what they store; etcd
-//! speaks plain HTTP/2 and TCP and stores in the open. A write of Essaim's is an operator's `node update` that changes
+//! speaks plain HTTP/2 and TCP and stores unencrypted. A write of Essaim's is an operator's `node update` that changes
 //! a label of 512 bytes and names the version that it was read at; one of etcd's is a blind put of as many bytes.
 //!
-//! - [`ours`]: the three managers and the load on them; [`member`]: one of the three, the helper.
-//! - [`mod@etcd`]: the same with etcd; [`grpc`]: the little of gRPC that it takes.
+//! - [`ours`]: the three managers and the load on them; [`member`]: the helper that is one of the three.
+//! - [`mod@etcd`]: three etcd processes and the same load; [`grpc`]: the subset of gRPC that this needs.
 
 mod etcd;
 mod grpc;
@@ -22,32 +23,32 @@ use etcd::Etcd;
 use ours::Ours;
 use std::time::Duration;
 
-/// How long one round of one side takes.
+/// Length of one round of one side.
 const ROUND: Duration = Duration::from_secs(2);
 
-/// So many clients write at the same time.
+/// Numbers of clients that write at the same time, one for each figure.
 const WRITERS: [usize; 3] = [1, 16, 256];
 
-/// So many clients read at the same time.
+/// Number of clients that read at the same time.
 const READERS: usize = 16;
 
-/// What a write carries.
+/// Bytes of the value that a write carries.
 const VALUE_LEN: usize = 512;
 
-/// Why the machine was not calm.
+/// Note for the reader when the machine never calmed down before some rounds.
 const RESTLESS: &str = "the machine was busy with something else in some rounds, and never calmed down";
 
 pub(super) const WRITES: Row = Row { name: "writes", what: "replicated writes, three members, fsync", measure: writes };
 
 pub(super) const READS: Row = Row { name: "reads", what: "linearizable reads", measure: reads };
 
-/// One round of one side: how many requests a second, and what each cost the servers, in microseconds.
+/// Result of one round of one side: requests per second, and processor time of the servers per request in microseconds.
 struct Round {
     per_second: f64,
     cpu_micros: f64,
 }
 
-/// What is counted of a round: requests that were answered, and how long it took until the last of them was.
+/// Work done in one round: the number of answered requests, and the time until the last answer.
 struct Load {
     requests: u64,
     took: Duration,
@@ -67,14 +68,15 @@ fn writes(rounds: u32) -> Vec<Figure> {
     let mut etcd = etcd(folder.path());
     let mut samples: [[Samples; 4]; 3] = Default::default();
     let mut restless = false;
-    // The first requests make connections and files.
+    // The first requests open connections and create files, and are not measured.
     ours.write(1, ROUND / 4);
     if let Some(etcd) = &mut etcd {
         let _ = etcd.write(1, ROUND / 4);
     }
     for number in 0..rounds {
         for (clients, samples) in WRITERS.into_iter().zip(&mut samples) {
-            // Whoever comes second finds a warmer processor, and a disk that still writes: so they take turns.
+            // The two sides take turns to begin: the second one finds a warmer processor, and a disk that is still
+            // writing.
             for turn in [number % 2, (number + 1) % 2] {
                 restless |= !calm::wait_now();
                 let (servers, place) = if turn == 0 { (ours.servers(), 0) } else { (servers_of(etcd.as_ref()), 2) };

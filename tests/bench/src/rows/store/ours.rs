@@ -1,5 +1,5 @@
-//! Three managers, and the load on them: the generator speaks the lane on which a manager that was asked for a change
-//! passes it on to the leader, as another manager would.
+//! Essaim's side of the store's rows: three managers, and the load on them. The generator sends proposals on the lane
+//! on which a manager forwards an operator's change to the leader.
 
 use super::member::{MEMBER, key};
 use super::{Load, VALUE_LEN, WRITERS};
@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
 
-/// The frames of the Propose lane; `actors/store` has them, and a test that their bytes never change.
+/// Frame on the Propose lane, a copy of the type in `actors/store`, where a test ensures that its bytes never change.
 #[derive(Encode)]
 struct Forward {
     lineage: Lineage,
@@ -46,7 +46,7 @@ enum LeaderReply {
     Working,
 }
 
-/// The three, and who writes to them.
+/// Three managers' processes, and the generator that writes to their leader.
 pub(super) struct Ours {
     members: Vec<Helper>,
     generator: Arc<Generator>,
@@ -61,7 +61,7 @@ struct Generator {
     requests: AtomicU64,
 }
 
-/// What a client writes to, and the version that it read last.
+/// The node that a client writes to, and the version of its last write.
 #[derive(Clone, Copy)]
 struct Key {
     node: NodeId,
@@ -69,7 +69,7 @@ struct Key {
 }
 
 impl Ours {
-    /// Starts them in this folder, with one node for each client to write to.
+    /// Starts the managers with their data in this folder, and accepts one node for each client to write to.
     pub(super) fn start(folder: &Path) -> Self {
         let ports = free_ports::<3>();
         let clock = RealClock::new();
@@ -98,12 +98,12 @@ impl Ours {
         Self { members, generator: Arc::new(generator), keys, runtime }
     }
 
-    /// The numbers of their processes.
+    /// Process ids of the managers.
     pub(super) fn servers(&self) -> Vec<u32> {
         self.members.iter().map(Helper::id).collect()
     }
 
-    /// So many clients write for so long, each one thing after the other.
+    /// Lets this many clients write for this time, each with one request at a time.
     pub(super) fn write(&mut self, clients: usize, time: Duration) -> Load {
         let (generator, keys) = (&self.generator, &mut self.keys[..clients]);
         self.runtime.block_on(async {
@@ -119,7 +119,7 @@ impl Ours {
         })
     }
 
-    /// So many readers for so long, in the leader's process or in a follower's.
+    /// Lets this many readers read for this time, in the leader's process or in a follower's.
     pub(super) fn read(&mut self, at_follower: bool, readers: usize, time: Duration) -> Load {
         let leader = self.generator.leader.load(Ordering::Relaxed) as usize - 1;
         let place = if at_follower { (leader + 1) % self.members.len() } else { leader };
@@ -132,7 +132,7 @@ impl Ours {
 
 async fn client(generator: Arc<Generator>, mut key: Key, until: Instant) -> (u64, Key) {
     let mut written = 0;
-    // A manager keeps the streams whose question was answered for the next.
+    // A stream is kept after its answer and used for the next request, as a manager does.
     let mut stream = None;
     while Instant::now() < until {
         key.version = generator.write(&mut stream, key, written).await;
@@ -142,11 +142,11 @@ async fn client(generator: Arc<Generator>, mut key: Key, until: Instant) -> (u64
 }
 
 impl Generator {
-    /// Writes once, whatever it takes; the version written.
+    /// Repeats one write until it is applied; returns the version written.
     async fn write(&self, stream: &mut Option<LaneStream>, key: Key, number: u64) -> Index {
         let seq = self.requests.fetch_add(1, Ordering::Relaxed);
-        // Each client counts as a proposer of its own: of one, no more requests are remembered than one manager may
-        // have under way, and a client that is late would find its own forgotten.
+        // Each client counts as a proposer of its own: the store remembers only as many requests of one proposer as one
+        // manager may have under way, so a slow client would find its own request forgotten.
         let request = RequestId { origin: key.node, generation: Generation(1), seq };
         let labels = Labels::from([("value".to_owned(), format!("{number:0VALUE_LEN$}"))]);
         let spec = NodeSpec { labels, ..fixtures::worker(0).spec };
