@@ -15,7 +15,7 @@ const STARVED: f64 = 20.0;
 /// Number of times that a row waits for a calm machine before it measures anyway and says so.
 const WAITS_MAX: u32 = 30;
 
-/// Length of one such wait.
+/// Time between two looks at whether the machine is calm.
 const WAIT: Duration = Duration::from_secs(2);
 
 /// Share of the last ten seconds in which a process waited for a processor, in percent; 0 when the kernel does not

@@ -29,15 +29,11 @@ pub(crate) struct Peer {
 /// Unit of a number, and whether a larger number is better.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Unit {
-    /// Milliseconds.
     Millis,
-    /// Microseconds.
     Micros,
     /// A rate per second.
     PerSecond,
-    /// Mebibytes.
     Mebibytes,
-    /// Bytes.
     Bytes,
     /// A number without a unit.
     Count,
@@ -89,7 +85,7 @@ impl Samples {
         self.0.push(sample);
     }
 
-    /// Number of rounds.
+    /// Number of samples, one for each round.
     pub(crate) const fn len(&self) -> usize {
         self.0.len()
     }

@@ -6,7 +6,7 @@
 use essaim_cluster_tests::harness::sweep;
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Starts to listen for signals.
+/// Starts a thread that waits for SIGINT or SIGTERM, sweeps, and ends the program.
 pub(crate) fn sweep_when_told_to_end() {
     std::thread::spawn(|| {
         let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };

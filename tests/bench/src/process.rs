@@ -18,7 +18,7 @@ const TICK: Duration = Duration::from_millis(10);
 pub(crate) struct Owned(Child);
 
 impl Owned {
-    /// Starts the process.
+    /// Starts a process that is killed when the handle is dropped.
     pub(crate) fn spawn(command: &mut Command) -> std::io::Result<Self> {
         command.spawn().map(Self)
     }

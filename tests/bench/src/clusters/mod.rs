@@ -20,13 +20,13 @@ use essaim_cluster_tests::harness::{GLANCE, Host, Lab, http, init_request, join_
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// Number of daemons.
+/// Number of daemons in a cluster.
 pub(crate) const NODES: u8 = 5;
 
 /// Number of managers: the first daemons. All daemons run tasks.
 pub(crate) const MANAGERS: usize = 3;
 
-/// Number of tasks of the service.
+/// Number of tasks of the measured service.
 pub(crate) const REPLICAS: u64 = 8;
 
 /// Time after which a round is given up; Swarm needs most of a minute to replace the tasks of a lost worker.
@@ -35,7 +35,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// Time for which a new cluster is left alone, so that elections and first heartbeats are over.
 const SETTLE: Duration = Duration::from_secs(3);
 
-/// One daemon of a product, and its host.
+/// A product that is measured: one daemon of it, on a host of its own.
 pub(crate) trait Contender: Sized {
     /// Name of the product.
     const NAME: &'static str;
@@ -56,10 +56,10 @@ pub(crate) trait Contender: Sized {
     fn resident(&self) -> Resident;
 }
 
-/// Resident memory, in bytes.
+/// Resident memory of one daemon and its helper programs, in bytes.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Resident {
-    /// Memory of the daemon.
+    /// Resident memory of the daemon's process.
     pub(crate) daemon: u64,
     /// Memory of the programs that the daemon needs whether a task runs or not.
     pub(crate) helpers: u64,
@@ -67,7 +67,7 @@ pub(crate) struct Resident {
     pub(crate) shim: u64,
 }
 
-/// Five daemons. Fields are dropped in their order.
+/// Five daemons of one product, on hosts of their own. Fields are dropped in their order.
 pub(crate) struct Five<C> {
     /// The daemons; the first ones are managers.
     pub(crate) daemons: Vec<C>,
@@ -138,7 +138,7 @@ impl<C: Contender> Five<C> {
         self.daemons.iter().try_for_each(|daemon| daemon.bring_image(self.folder.path()))
     }
 
-    /// Creates a service that sleeps.
+    /// Creates a service whose tasks sleep, at the daemon with index `at`; returns the service's id.
     pub(crate) fn create(&self, at: usize, name: &str, replicas: u64) -> Result<String, String> {
         create::<C>(self.daemons[at].socket(), name, replicas)
     }
@@ -158,7 +158,7 @@ impl<C: Contender> Five<C> {
         Ok(seen(tasks.as_array().map_or(&[], Vec::as_slice), lost))
     }
 
-    /// The id of a node.
+    /// Node id of the daemon with index `at`.
     pub(crate) fn node_id(&self, at: usize) -> Result<String, String> {
         let info = self.ask(at, "GET", "/info", None)?;
         Ok(info["Swarm"]["NodeID"]
@@ -181,7 +181,7 @@ impl<C: Contender> Five<C> {
     }
 }
 
-/// Creates a service that sleeps; returns its id once the daemon has accepted it.
+/// Creates a service whose tasks sleep; returns its id once the daemon has accepted it.
 pub(crate) fn create<C: Contender>(socket: &Path, name: &str, replicas: u64) -> Result<String, String> {
     let mut spec = sleepers(name, replicas);
     let (image, arguments) = C::SLEEPS;

@@ -11,7 +11,7 @@ use essaim_cluster_tests::harness::{Host, have, http, processes, sweep};
 
 use super::{Contender, Resident};
 
-/// Name of the image.
+/// Name of the image whose containers sleep.
 const IMAGE: &str = "sleeper:latest";
 
 /// A Docker Engine on a host.

@@ -36,7 +36,7 @@ impl Daemon {
         daemon
     }
 
-    /// A daemon that does not run yet.
+    /// A daemon that is not started yet, with its socket, data and log below this folder.
     pub fn prepared(name: &str, host: Host, folder: &Path) -> Self {
         Self {
             name: name.to_owned(),
@@ -77,7 +77,7 @@ impl Daemon {
         self.child = Some(child);
     }
 
-    /// Waits until the daemon answers.
+    /// Waits until the daemon answers requests.
     pub fn wait_ready(&mut self) {
         eventually(&format!("{} answers", self.name), || {
             if let Some(Ok(Some(status))) = self.child.as_mut().map(Child::try_wait) {

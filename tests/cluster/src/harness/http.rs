@@ -47,7 +47,7 @@ pub fn send_unix(socket: &Path, path: &str, file: &[u8]) -> io::Result<Answer> {
     exchange(stream, "POST", path, "Content-Type: application/x-tar\r\n", file)
 }
 
-/// Gets a path from a web server.
+/// Sends a GET request to a web server.
 pub fn get_tcp(address: SocketAddr, path: &str) -> io::Result<Answer> {
     let stream = TcpStream::connect_timeout(&address, ANSWER_DEADLINE)?;
     stream.set_read_timeout(Some(ANSWER_DEADLINE))?;

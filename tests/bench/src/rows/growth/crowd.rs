@@ -305,7 +305,7 @@ impl Here {
         self.nodes.values().map(|node| id(node).ok_or_else(|| "it has no part in the cluster".to_owned())).collect()
     }
 
-    /// State of the crowd in words, for the error of a wait that was given up.
+    /// Numbers of nodes and tasks that the manager knows, for the error of a wait that was given up.
     fn how(&self) -> String {
         let Ok(control) = self.control() else { return "no manager".into() };
         let state = control.last_known();
