@@ -37,7 +37,7 @@ const APART: &[&str] = &[
     "ContainerStatus",
     // Concerns ports of containers, which our tasks do not have.
     "PortStatus",
-    // Depends on what the recorded managers did before the recording.
+    // Depends on updates that the recorded managers carried out meanwhile.
     "UpdateStatus",
     "PreviousSpec",
     "UpdateConfig",
