@@ -82,7 +82,7 @@ impl Authority {
     }
 
     /// Signs a new certificate for the key that the node enrolled with, and refuses any other key. A node's id is a hash of
-    /// that key, so nobody could verify a statement that the node signs with another one.
+    /// that key, so no node could verify a statement signed with another key.
     fn renew_same_key(&self, id: NodeId, request: &SigningRequest) -> Result<EnrolReply, Refused> {
         let key = request.key_digest().map_err(|why| Refused::Request(why.to_string()))?;
         let state = self.context.store.state();
