@@ -33,6 +33,8 @@ pub(super) struct Entry {
     pub(super) shunned: bool,
     /// The member's own signed word for identity, incarnation and goodbye.
     pub(super) word: Option<Word>,
+    /// Earliest moment at which this node gossips the member's word again to those that accuse an earlier incarnation.
+    pub(super) next_reminder: Moment,
 }
 
 /// Phase of a member. Suspicion is no phase: the member's record of accusations tells it.
@@ -74,6 +76,7 @@ impl Entry {
             met: false,
             shunned: false,
             word: None,
+            next_reminder: now,
         }
     }
 

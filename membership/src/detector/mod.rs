@@ -53,6 +53,9 @@ pub struct Detector {
     /// Whether a fact changed that other verdicts depend on: an observer is accused, or the rings moved.
     reweigh: bool,
     watches: Watches,
+    /// This node's observers, with the moment since which each may have been heard: it became one then, or this node
+    /// stood still or was cut off until then.
+    watchers: BTreeMap<NodeId, Moment>,
     /// Recent lateness of this node's ticks: the worst one, fading by an eighth with each tick.
     lag: Duration,
     gossip: Gossip,
@@ -141,6 +144,7 @@ impl Detector {
             moved: true,
             reweigh: false,
             watches: Watches::default(),
+            watchers: BTreeMap::new(),
             lag: Duration::ZERO,
             agenda: Agenda::new(),
             rng: ChaCha8Rng::seed_from_u64(seed),

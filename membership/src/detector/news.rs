@@ -430,6 +430,19 @@ impl Detector {
         }
     }
 
+    /// Gossips the signed word of a member again, at most once per heartbeat: an accuser of an earlier incarnation has
+    /// missed the refutation, and may not hear the accused member at all.
+    pub(super) fn remind(&mut self, node: NodeId) {
+        let now = self.now;
+        let Some(entry) = self.entries.get_mut(&node) else { return };
+        let Some(Word { goodbye, signature }) = entry.word.clone().filter(|_| now >= entry.next_reminder) else {
+            return;
+        };
+        entry.next_reminder = now + self.config.heartbeat;
+        let Entry { id, incarnation, .. } = *entry;
+        self.gossip.spread(&Item::Stated(Statement { id, incarnation, goodbye, signature }));
+    }
+
     /// Spreads this node's signed statement about itself by gossip.
     pub(super) fn tell_all(&mut self, goodbye: Option<Goodbye>) {
         let statement = self.state(goodbye);

@@ -15,7 +15,8 @@ use std::time::Duration;
 /// Generation of a first start. No member knows an earlier one, so the node needs no proof to be introduced.
 const FIRST_START: Generation = Generation(1);
 
-/// Time for which a subject is asked that other members told of and that this node never heard itself.
+/// Time for which this node waits for a first word of a subject or an observer that only other members told of. A
+/// subject is asked and an observer asks, so each is heard within a heartbeat if it exists.
 const UNMET_MAX: Duration = Duration::from_secs(3);
 
 /// Time between a start and the first comparison of tables.
@@ -89,8 +90,14 @@ impl Detector {
     /// read.
     pub(super) fn on_stall(&mut self, lost: Duration) {
         self.agenda.shift(lost + SETTLE);
+        self.forgive();
+    }
+
+    /// Counts all subjects and observers as just heard.
+    fn forgive(&mut self) {
         let now = self.now;
         self.watches.forgive(now);
+        self.watchers.values_mut().for_each(|since| *since = now);
     }
 
     /// Handles the tick that was due at `at`: heartbeats, accusations, the gate, and a round of gossip.
@@ -105,6 +112,11 @@ impl Detector {
             // A member that is no longer a subject loses its round trip, so its view changes.
             self.touched.extend(self.watches.subjects());
             self.watches.retarget(now, &subjects);
+            let observers = self.rings.observers(self.me_node());
+            self.watchers.retain(|node, _| observers.contains(node));
+            for node in observers {
+                self.watchers.entry(node).or_insert(now);
+            }
             self.reweigh = true;
         }
 
@@ -129,7 +141,7 @@ impl Detector {
         let is_gated = self.is_gated();
         let was_gated = std::mem::replace(&mut self.gated, is_gated);
         if was_gated && !is_gated {
-            self.watches.forgive(now);
+            self.forgive();
         }
         let gated = was_gated || is_gated;
         for (node, due) in due {
@@ -146,18 +158,23 @@ impl Detector {
         }
     }
 
-    /// Makes subjects that only other members told of, and that answer nothing, `Expected`: an identity that this node
-    /// never heard must not take the place of a real one on the rings. Such members are called like expected ones, and
-    /// are present once they answer.
+    /// Makes subjects and observers that only other members told of, and that say nothing, `Expected`: an identity that
+    /// this node never heard must not take the place of a real one on the rings. Such members are called like expected
+    /// ones, and are present once they answer.
     fn shun_the_unmet(&mut self) {
+        if self.gated {
+            return;
+        }
         let now = self.now;
-        let is_unmet = |node: &NodeId| {
-            let silent = self.watches.get(*node).is_some_and(|watch| watch.silence(now) > UNMET_MAX);
-            silent
-                && !self.gated
-                && self.entries.get(node).is_some_and(|entry| !entry.met && entry.phase == Phase::Present)
-        };
-        let unmet: Vec<NodeId> = self.watches.subjects().filter(is_unmet).collect();
+        let subjects = self.watches.subjects().filter_map(|node| Some((node, self.watches.get(node)?.silence(now))));
+        let observers = self.watchers.iter().map(|(&node, &since)| (node, now.saturating_since(since)));
+        let is_unmet =
+            |node: &NodeId| self.entries.get(node).is_some_and(|entry| !entry.met && entry.phase == Phase::Present);
+        let unmet: BTreeSet<NodeId> = subjects
+            .chain(observers)
+            .filter(|(node, silence)| *silence > UNMET_MAX && is_unmet(node))
+            .map(|(node, _)| node)
+            .collect();
         for node in unmet {
             if let Some(entry) = self.entries.get_mut(&node) {
                 entry.shunned = true;

@@ -105,7 +105,11 @@ impl Detector {
             return false;
         }
         match record.incarnation.cmp(&entry.incarnation) {
-            Ordering::Less => return false,
+            // The accuser has missed the refutation.
+            Ordering::Less => {
+                self.remind(node);
+                return false;
+            }
             // The member has refuted an accusation that this node has not heard of: the member itself must tell this
             // node.
             Ordering::Greater => return false,

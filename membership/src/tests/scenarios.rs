@@ -2,7 +2,9 @@
 //! detector, not to the machine that runs the test.
 
 use super::network::{Network, member, node};
-use crate::{Evidence, Goodbye, Input, Lie, Loss, State, Verdict};
+use crate::identity::Id;
+use crate::table::{Row, Standing, Table};
+use crate::{Evidence, Goodbye, Incarnation, Input, Lie, Loss, State, Verdict};
 use essaim_wire::{Generation, Role};
 use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
@@ -499,8 +501,8 @@ fn nobody_speaks_for_somebody_else() {
     // A heartbeat in the name of node 2, sent over the session of node 1, is ignored.
     let mut network = Network::settled(3, 32);
     let direct = crate::datagram::Direct {
-        id: crate::identity::Id::of(member(2, 99)),
-        incarnation: crate::Incarnation(0),
+        id: Id::of(member(2, 99)),
+        incarnation: Incarnation(0),
         doubt: None,
         say: crate::datagram::Say::Echo { seq: 1 },
     };
@@ -514,8 +516,8 @@ fn a_start_that_is_too_far_ahead_is_not_believed_of_a_member_that_says_so_itself
     let mut network = Network::settled(3, 32);
     let says = |network: &mut Network, generation| {
         let direct = crate::datagram::Direct {
-            id: crate::identity::Id::of(member(2, generation)),
-            incarnation: crate::Incarnation(0),
+            id: Id::of(member(2, generation)),
+            incarnation: Incarnation(0),
             doubt: None,
             say: crate::datagram::Say::Beat { seq: 1 },
         };
@@ -529,6 +531,49 @@ fn a_start_that_is_too_far_ahead_is_not_believed_of_a_member_that_says_so_itself
     assert_eq!(network.about(2).into_iter().filter(|verdict| **verdict == lied).count(), 1);
     let farthest = 1 + Generation::JUMP_MAX;
     assert_eq!(says(&mut network, farthest), Generation(farthest));
+}
+
+/// Node 0 tells all others of members that do not exist.
+fn invent_members(network: &mut Network, size: usize) {
+    let row = |n, generation| Row {
+        id: Id::of(member(n, generation)),
+        incarnation: Incarnation(0),
+        standing: Standing::Present,
+        record: None,
+        word: None,
+    };
+    let invented: Vec<Row> = (100..124).map(|n| row(n, 1)).collect();
+    let table = Table::write([row(0, 1)].into_iter().chain(invented).collect());
+    for n in 1..size {
+        network.input(node(n), Input::Members { from: node(0), bytes: table.bytes.clone() });
+    }
+}
+
+#[test]
+fn members_that_somebody_invented_do_not_stay_among_a_nodes_subjects_and_observers() {
+    for seed in SEEDS {
+        let mut network = Network::settled(5, seed);
+        invent_members(&mut network, 5);
+        network.run(30 * SECOND);
+        for n in 1..5 {
+            let observers = network.detector(n).observers(node(n));
+            let invented = observers.iter().filter(|observer| (100..124).any(|it| node(it) == **observer)).count();
+            assert_eq!(invented, 0, "seed {seed}: of the observers of node {n}");
+        }
+        assert!((0..5).all(|n| network.all_think(n, |state| state == Some(State::Alive))), "seed {seed}");
+    }
+}
+
+#[test]
+fn a_refutation_reaches_a_node_that_cannot_hear_the_accused_while_invented_members_are_among_the_observers() {
+    for seed in SEEDS {
+        let mut network = Network::settled(5, seed);
+        invent_members(&mut network, 5);
+        network.run(Duration::from_millis(100 * seed));
+        network.cut_one_way([3], [4]);
+        network.run(20 * SECOND);
+        assert_eq!(network.downs(), [].into(), "seed {seed}: {}", network.story());
+    }
 }
 
 #[test]
