@@ -24,8 +24,11 @@ const NODES: u128 = 10_000;
 
 const SERVICES: u128 = 100;
 
-/// Tasks of each service, which makes five tasks on each node.
+/// Tasks of each service.
 const EACH: u32 = 500;
+
+/// Number of tasks that run on each node.
+const ON_EACH_NODE: usize = (SERVICES * EACH as u128 / NODES) as usize;
 
 /// Number of tasks that wait for a node.
 const WAITING: u32 = 10_000;
@@ -63,6 +66,7 @@ fn measure_scale(rounds: u32) -> Vec<Figure> {
         }]);
         told = linked.applied(&crowd.state);
         removal.add(millis(began));
+        crowd.gone += 1;
     }
     let row = |what: &str, ours, most| Figure {
         what: what.into(),
@@ -95,12 +99,20 @@ struct Crowd {
     index: u64,
     drawn: u128,
     now: u64,
+    /// Number of nodes that were lost or removed in earlier rounds, whose tasks have no replacement yet.
+    gone: usize,
 }
 
 impl Crowd {
     fn new() -> Self {
-        let mut crowd =
-            Self { state: State::default(), board: Board::default(), index: 0, drawn: 1 << 60, now: 1_000_000 };
+        let mut crowd = Self {
+            state: State::default(),
+            board: Board::default(),
+            index: 0,
+            drawn: 1 << 60,
+            now: 1_000_000,
+            gone: 0,
+        };
         crowd.change(vec![Change::Found(Box::new(fixtures::founding()))]);
         for number in 2..=NODES {
             let node = Node { id: NodeId::from_bits(number), ..fixtures::worker(number) };
@@ -143,9 +155,8 @@ impl Crowd {
     /// Computes what a new leader computes first.
     fn lead(&mut self) {
         self.board = Board::new(&self.state);
-        for service in self.state.services().map(|service| service.id).collect::<Vec<_>>() {
-            assert_eq!(self.wanted(service), [], "every slot has its task");
-        }
+        let wanted: usize = self.state.services().map(|service| self.wanted(service.id).len()).sum();
+        assert!(wanted <= self.gone * ON_EACH_NODE, "{wanted} slots have no task, and {} nodes are gone", self.gone);
         let now = Timestamp::from_micros(self.now);
         // The recorded reasons of some waiting tasks are out of date, and the new leader updates them.
         let tried = self.board.assign_pending(&self.state, now, &mut |_| true);
@@ -161,6 +172,7 @@ impl Crowd {
             reachability: Reachability::Unreachable,
             message: "a benchmark".into(),
         }]);
+        self.gone += 1;
         let now = Timestamp::from_micros(self.now);
         let tried = self.board.assign_pending(&self.state, now, &mut |_| true);
         assert_eq!(tried.changes, [], "nothing has room, and reasons are written later");
