@@ -9,7 +9,7 @@ use bincode::{Decode, Encode};
 use essaim_model::{Change, Labels, NodeSpec, Outcome, Proposal, fixtures};
 use essaim_system::env::{Clock, RealClock};
 use essaim_transport::{Endpoint, FrameError, Lane, LaneStream};
-use essaim_wire::{Generation, Index, Lineage, NodeId, RequestId, encode};
+use essaim_wire::{Generation, Index, Lineage, NodeId, RequestId, encode, record};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,13 +17,13 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
 
 /// Frame on the Propose lane, a copy of the type in `actors/store`, where a test ensures that its bytes never change.
-#[derive(Encode)]
 struct Forward {
     lineage: Lineage,
     ask: Ask,
 }
+record!(Forward { 1: lineage, ask });
 
-#[derive(Encode)]
+#[derive(Encode, Decode)]
 enum Ask {
     Propose(Vec<u8>),
 }
@@ -45,6 +45,10 @@ enum LeaderReply {
     Refused(String),
     Working,
 }
+
+/// Time without an answer after which a write fails the row: a leader that lost its quorum is replaced within a second,
+/// so this is a fault of the row or of the product.
+const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Three managers' processes, and the generator that writes to their leader.
 pub(super) struct Ours {
@@ -153,6 +157,7 @@ impl Generator {
         let changes = vec![Change::SetNode { id: key.node, expect: key.version, spec }];
         let proposal = Proposal { request, at: self.clock.utc(), fence: None, changes };
         let bytes = encode(&Command::Proposal(proposal));
+        let began = Instant::now();
         loop {
             let told = self.ask(stream, bytes.clone()).await;
             if !matches!(told, Ok(LeaderReply::Applied { .. })) {
@@ -161,7 +166,9 @@ impl Generator {
             match told {
                 Ok(LeaderReply::Applied { index, outcome: Outcome::Done(_) }) => return index,
                 Ok(LeaderReply::NotLeader(Some(leader))) => self.leader.store(leader.bits() as u64, Ordering::Relaxed),
-                Ok(LeaderReply::NotLeader(None) | LeaderReply::NoQuorum | LeaderReply::Lost) | Err(_) => {
+                unanswered
+                @ (Ok(LeaderReply::NotLeader(None) | LeaderReply::NoQuorum | LeaderReply::Lost) | Err(_)) => {
+                    assert!(began.elapsed() < PATIENCE, "no manager commits a write: {unanswered:?}");
                     tokio::time::sleep(Duration::from_millis(20)).await;
                 }
                 Ok(other) => panic!("a write that is none: {other:?}"),
