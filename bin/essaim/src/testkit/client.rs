@@ -623,9 +623,8 @@ fn change_a_part(rng: &mut StdRng, spec: &mut ServiceSpec) -> String {
             format!("environment {:?}", container.env)
         }
         1 => {
-            let image = if container.image == "steady" { "stubborn" } else { "steady" };
-            container.image = Image::parse(image).expect("an image");
-            format!("image {image}")
+            container.image = image(rng);
+            format!("image {}", container.image)
         }
         2 | 3 => {
             let gib = pick(rng, &[0, 1, 3, 6, 100]).copied().unwrap_or_default();
@@ -664,6 +663,17 @@ fn change_a_part(rng: &mut StdRng, spec: &mut ServiceSpec) -> String {
     }
 }
 
+/// Draws the image of a service: most run at once and stop when they are asked.
+fn image(rng: &mut StdRng) -> Image {
+    let image = match rng.random_range(0..20u8) {
+        0..5 => "stubborn",
+        5..7 => "slow",
+        7..9 => "checked",
+        _ => "steady",
+    };
+    Image::parse(image).expect("an image")
+}
+
 fn spec(rng: &mut StdRng, name: &str, mode: Mode, op: Op) -> ServiceSpec {
     let labels = [BORN, LAST].map(|label| (label.to_owned(), op.0.to_string()));
     let order = if rng.random_bool(0.3) { UpdateOrder::StartFirst } else { UpdateOrder::StopFirst };
@@ -677,7 +687,7 @@ fn spec(rng: &mut StdRng, name: &str, mode: Mode, op: Op) -> ServiceSpec {
     };
     let mut spec = essaim_model::fixtures::service(name, 0);
     spec.labels = Labels::from(labels);
-    spec.task.container.image = if rng.random_bool(0.25) { "stubborn" } else { "steady" }.into();
+    spec.task.container.image = image(rng);
     // The grace is short, so that a service that ignores the stop signal can be updated task by task in time.
     spec.task.container.stop_grace = Some(Duration::from_secs(2));
     // A large environment makes a node's orders longer than one part.

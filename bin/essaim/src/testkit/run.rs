@@ -43,6 +43,13 @@ const ROSTERS_AFTER: Duration = Duration::from_secs(10);
 /// task by task, and stops that take their whole grace. The slowest of 4,900 runs took 33 s.
 const CONVERGED_MAX: Duration = Duration::from_secs(45);
 
+/// The images of a run's services whose tasks do more than run until they are stopped.
+const IMAGES: [(&str, Behaviour); 3] = [
+    ("stubborn", Behaviour::IgnoresStop),
+    ("slow", Behaviour::Pulls(Duration::from_millis(1_200))),
+    ("checked", Behaviour::Checked { healthy_after: Duration::from_millis(700), unhealthy_after: None }),
+];
+
 /// Size, faults and clients of a run.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -73,7 +80,8 @@ pub struct Options {
 }
 
 impl Options {
-    /// Options of a run with five nodes, three of them managers, and ten faults in sixty seconds.
+    /// Options of a run with five nodes, three of them managers, and ten faults in sixty seconds. With an even seed the
+    /// programs of the nodes are mixed.
     pub const fn of(seed: u64) -> Self {
         Self {
             seed,
@@ -84,7 +92,7 @@ impl Options {
             strikes: None,
             client: true,
             roles: true,
-            mixed: false,
+            mixed: seed.is_multiple_of(2),
             checks: true,
             trace: false,
         }
@@ -189,7 +197,9 @@ impl Run {
         let trace = Trace::new(options.trace);
         let world = World::new(&options, Arc::clone(&ledger), trace.clone());
         for number in 1..=options.nodes {
-            world.machine(number).behave("stubborn", Behaviour::IgnoresStop);
+            for (image, behaviour) in IMAGES {
+                world.machine(number).behave(image, behaviour);
+            }
         }
         Self { options, ledger, trace, world, begun: Instant::now(), acknowledged: 0, asked: 0, converged: None }
     }

@@ -59,9 +59,7 @@ fn violations(bug: Bug, seed: u64) -> Vec<String> {
     thread::spawn(move || {
         let outcome = catch_unwind(|| {
             let _planted = plant(bug);
-            // Bugs of an upgrade show only in a cluster that is upgraded during the run.
-            let mixed = matches!(bug, Bug::LevelOfTheFirstManager | Bug::NewerThanTheLevel);
-            run(Options { mixed, ..Options::of(seed) }).violations
+            run(Options::of(seed)).violations
         });
         done.send(outcome.unwrap_or_else(|_| vec!["it panicked".into()]))
     });
