@@ -8,7 +8,6 @@
 //! The keys belong to the transport: the detector signs and verifies through a [`Notary`].
 
 use crate::identity::Id;
-use crate::table::Word;
 use crate::{Goodbye, Incarnation};
 use bincode::{Decode, Encode};
 use essaim_wire::{NodeId, encode};
@@ -49,11 +48,6 @@ impl Statement {
     pub(crate) fn sign(notary: &dyn Notary, id: Id, incarnation: Incarnation, goodbye: Option<Goodbye>) -> Self {
         let signature = notary.sign(&words(id, incarnation, goodbye));
         Self { id, incarnation, goodbye, signature }
-    }
-
-    /// The part of the statement that is stored in a row of a table.
-    pub(crate) fn word(&self) -> Word {
-        Word { goodbye: self.goodbye, signature: self.signature.clone() }
     }
 
     pub(crate) fn is_true(&self, notary: &dyn Notary) -> bool {

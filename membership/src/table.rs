@@ -9,7 +9,7 @@
 
 use crate::accusation::WireRecord;
 use crate::identity::Id;
-use crate::proof::Signature;
+use crate::proof::{Signature, Statement};
 use crate::{Goodbye, Incarnation};
 use bincode::{Decode, Encode};
 use essaim_wire::{DecodeError, Sum, decode, encode};
@@ -34,6 +34,13 @@ pub(crate) struct Row {
 pub(crate) struct Word {
     pub(crate) goodbye: Option<Goodbye>,
     pub(crate) signature: Signature,
+}
+
+impl Word {
+    /// The signed part of this statement.
+    pub(crate) fn of(statement: &Statement) -> Self {
+        Self { goodbye: statement.goodbye, signature: statement.signature.clone() }
+    }
 }
 
 /// State of a member in a row of a table.

@@ -14,7 +14,7 @@ use crate::datagram::{Direct, Say};
 use crate::gossip::{FANOUT, Gossip};
 use crate::identity::Id;
 use crate::proof::Statement;
-use crate::table::{Row, Standing, Table};
+use crate::table::{Row, Standing, Table, Word};
 use crate::watch::Watches;
 use crate::{Config, Effect, Goodbye, Incarnation, Input, Lie, Member, MemberView, Notary, Verdict};
 use entry::{Entry, Phase};
@@ -261,7 +261,7 @@ impl Detector {
             incarnation: self.gossip.incarnation(),
             standing: Standing::Present,
             record: None,
-            word: self.own.as_ref().filter(|own| own.goodbye.is_none()).map(Statement::word),
+            word: self.own.as_ref().filter(|own| own.goodbye.is_none()).map(Word::of),
         };
         let row = |entry: &Entry| {
             let standing = match entry.phase {

@@ -63,7 +63,7 @@ impl Detector {
                 let statement = Statement { id, incarnation, goodbye: Some(goodbye), signature };
                 // Over the member's own session a goodbye needs no signature; with a valid one, it can be passed on to
                 // others.
-                let word = statement.is_true(&*self.notary).then(|| statement.word());
+                let word = statement.is_true(&*self.notary).then(|| Word::of(&statement));
                 self.on_farewell(id.node, id.generation, incarnation, goodbye, word);
             }
         }
@@ -152,7 +152,7 @@ impl Detector {
         if !is_believed && !statement.is_true(&*self.notary) {
             return self.on_lie(from, node, Lie::Unsigned);
         }
-        let word = statement.word();
+        let word = Word::of(&statement);
         match goodbye {
             None => {
                 if !self.learn_of(id, incarnation, true) {
