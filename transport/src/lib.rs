@@ -6,15 +6,18 @@
 //!
 //! In suggested reading order:
 //!
-//! - [`network`]: the traits that separate the real network from the simulated one.
+//! - [`network`]: the traits that separate the real network from the simulated one; `allowance`: what a peer may occupy.
 //! - [`trust`]: keys, certificates, join tokens.
 //! - [`lane`], [`admission`], [`frame`]: purposes of streams, the rights to open them, and messages on them.
+//! - [`issuer`]: the trait by which a stranger gets a certificate.
 //! - [`endpoint`]: sessions, lanes, enrolment.
 //! - `quic` and `sim` (feature `sim`): the two networks.
 
 pub mod admission;
+mod allowance;
 pub mod endpoint;
 pub mod frame;
+pub mod issuer;
 pub mod lane;
 pub mod network;
 mod quic;
@@ -23,17 +26,19 @@ pub mod sim;
 pub mod trust;
 
 pub use admission::{Admission, Denied};
+pub use allowance::Allowance;
 pub use endpoint::{
-    Allowance, Config, Datagram, DatagramSink, Datagrams, Endpoint, EnrolError, Event, Heard, LaneStream, Lost,
-    OpenError, PeerInfo, Serve, SessionId, Unreached, enrol,
+    Config, Datagram, DatagramSink, Datagrams, Endpoint, EnrolError, Event, Heard, LaneStream, Lost, OpenError,
+    PeerInfo, Serve, SessionId, Unreached, enrol,
 };
 pub use frame::{FrameError, FrameReceiver, FrameSender, MAX_FRAME};
+pub use issuer::{EnrolReply, EnrolRequest, Issuer, Refused};
 pub use lane::{Direction, Lane, Traffic};
 pub use network::{Binding, Connection, DialError, Ended, Network, Probe, Socket, SocketKey, Trust, Utc};
 pub use quic::QuicNetwork;
 pub use trust::{
-    Authority, CaDigest, Certificate, EnrolReply, EnrolRequest, Grant, Identity, InvalidToken, Issuer, JoinToken, Key,
-    PeerIdentity, Refused, Serial, SigningRequest, TokenSecret, TrustError, renewal_due,
+    Authority, CaDigest, Certificate, Grant, Identity, InvalidToken, JoinToken, Key, PeerIdentity, Serial,
+    SigningRequest, TokenSecret, TrustError, renewal_due,
 };
 
 /// Reasons why a connection or stream was closed, as numbers on the wire. The text beside a number is for people.

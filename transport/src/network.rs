@@ -6,7 +6,7 @@
 //! The ALPN of a connection names its level of trust. At [`Level::Join`] only the accepting side shows a certificate,
 //! and nothing but enrolment can be done. At [`Level::Member`] both sides show one.
 
-use crate::endpoint::Allowance;
+use crate::allowance::Allowance;
 use crate::trust::{CaDigest, Identity, PeerIdentity, TrustError};
 use bytes::Bytes;
 use essaim_wire::Timestamp;

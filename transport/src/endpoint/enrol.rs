@@ -10,8 +10,9 @@
 use super::inner::Inner;
 use crate::code;
 use crate::frame::{FrameError, FrameReceiver, FrameSender};
+use crate::issuer::{EnrolReply, EnrolRequest, Refused};
 use crate::network::{Binding, Connection, DialError, Ended, Network, Socket, SocketKey, Trust, Utc};
-use crate::trust::{EnrolReply, EnrolRequest, JoinToken, Refused, SigningRequest, TokenSecret, TrustError, verify};
+use crate::trust::{JoinToken, SigningRequest, TokenSecret, TrustError, verify};
 use bincode::{Decode, Encode};
 use essaim_wire::{Level, NodeId, Role};
 use std::collections::VecDeque;

@@ -6,21 +6,22 @@ use super::hello::Hello;
 use super::limit::Limiter;
 use super::session::Session;
 use super::strangers::Strangers;
-use super::table::{Entry, Gone, Offered, Table};
+use super::table::Table;
 use super::tasks::Tasks;
-use super::{Allowance, Config, DatagramSink, Event, Lost, PeerInfo, Serve, SessionId};
+use super::{Config, DatagramSink, Event, Lost, PeerInfo, Serve};
 use crate::admission::{Admission, Denied};
 use crate::code;
+use crate::issuer::Issuer;
 use crate::lane::{Direction, Lane, Traffic};
-use crate::network::{Connection, Socket, Utc};
-use crate::trust::{Identity, Issuer, PeerIdentity};
+use crate::network::{Socket, Utc};
+use crate::trust::{Identity, PeerIdentity};
 use essaim_wire::{Generation, Lineage, NodeId, Role, WireVersion};
 use parking_lot::{Mutex, MutexGuard, RwLock};
 use rand::rngs::ChaCha8Rng;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 use tokio::sync::{Notify, Semaphore, mpsc, watch};
 use tokio::time::sleep;
@@ -57,20 +58,9 @@ pub(super) struct Inner {
     servers: RwLock<BTreeMap<Lane, Arc<dyn Serve>>>,
     issuer: RwLock<Option<Arc<dyn Issuer>>>,
     events: mpsc::Sender<Event>,
-    closed: watch::Sender<bool>,
+    pub(super) closed: watch::Sender<bool>,
     /// Number of the next session; 0 is this node's session with itself.
-    sessions: AtomicU64,
-}
-
-/// Outcome of a connection on which both sides have said Hello.
-pub(super) enum Met {
-    Session(Arc<Session>),
-    Duplicate(Arc<Session>),
-    Older(Generation),
-    Denied(Denied),
-    /// The peer saw a certificate of this node with another role than the present one.
-    Outdated,
-    Closed,
+    pub(super) sessions: AtomicU64,
 }
 
 impl Inner {
@@ -181,74 +171,6 @@ impl Inner {
         let cluster = self.identity().cluster();
         let theirs = theirs.unwrap_or_default();
         self.admission().judge_lane(cluster, &peer.identity, lane, direction, theirs, (self.utc)())
-    }
-
-    /// Offers a connection on which both sides have said Hello to the table, and runs the session if it is accepted.
-    /// `shown` is the role in this node's certificate on that connection.
-    pub(super) fn establish(
-        self: &Arc<Self>,
-        connection: Arc<dyn Connection>,
-        identity: PeerIdentity,
-        (hello, wire): &(Hello, WireVersion),
-        dialled_by: NodeId,
-        shown: Role,
-    ) -> Met {
-        let role = match self.judge_session(&identity) {
-            Ok(role) => role,
-            Err(denied) => return Met::Denied(denied),
-        };
-        let remote = connection.remote_addr();
-        // A node that listens on every address does not know at which one others see it.
-        let advertise = match hello.advertise {
-            any if any.ip().is_unspecified() => SocketAddr::new(remote.ip(), any.port()),
-            addr => addr,
-        };
-        let id = SessionId(self.sessions.fetch_add(1, Ordering::Relaxed));
-        let info = PeerInfo {
-            session: id,
-            node: identity.node,
-            role,
-            generation: hello.generation,
-            lineage: hello.lineage,
-            wire: *wire,
-            remote,
-            advertise,
-            traffic: hello.traffic,
-            identity,
-        };
-        let session = Session::new(info.clone(), connection);
-        let entry = Entry { id, generation: hello.generation, dialled_by, session: session.clone() };
-        let offered = {
-            let mut table = self.table();
-            // Checked under the lock, so that `close` finds every session that it must end.
-            if *self.closed.borrow() {
-                return Met::Closed;
-            }
-            // Checked under the lock, so that a session is either refused here or found by `present`, which drops it.
-            if self.identity().role() != shown {
-                return Met::Outdated;
-            }
-            table.offer(info.node, info.traffic, entry)
-        };
-        let gone = match offered {
-            Offered::Stands(gone) => gone,
-            Offered::Duplicate(stands) => return Met::Duplicate(stands.session),
-            Offered::Older(known) => return Met::Older(known),
-        };
-        for (old, why) in gone {
-            match why {
-                Gone::Replaced => old.session.close(Lost::Replaced, code::DUPLICATE, "another session stands"),
-                Gone::Restarted => old.session.close(Lost::Restarted, code::DUPLICATE, "the peer was restarted"),
-            }
-        }
-        let waiting = self.book().on_session(info.node, info.advertise, info.traffic);
-        for bytes in waiting {
-            let _ = session.connection.send_datagram(bytes);
-        }
-        session.connection.allow(Allowance::of(shown, info.role, info.traffic));
-        self.tasks.spawn(session.clone().run(self.clone()));
-        self.changed.notify_waiters();
-        Met::Session(session)
     }
 
     pub(super) fn forget_session(&self, info: &PeerInfo) {

@@ -8,11 +8,11 @@
 //!
 //! - `hello`: the first frames of a connection, and the frames that open a lane.
 //! - `table`: the sessions, and which one stays when two compete; pure.
-//! - `session`: the tasks of an established session.
-//! - `dial`: session setup, in both directions.
+//! - `session`: an established session. `streams`: its task, which serves the peer's streams and opens lanes.
+//! - `dial`: session setup, in both directions. `meeting`: what becomes of a connection after both have said Hello.
 //! - `door`: admission of handshakes, while no peer is identified yet; pure.
 //! - `book`: addresses, dials under way, back-off.
-//! - `allowance`, `datagrams`: limits on what a peer may occupy of this node, and a queue of its own for its datagrams.
+//! - `places`, `datagrams`: limits on what a peer may occupy of this node, and a queue of its own for its datagrams.
 //! - `own`: the lanes of a node to itself.
 //! - `enrol`, `strangers`, `limit`: how a stranger becomes a node, how many may be connected, and how often one may
 //!   ask.
@@ -24,9 +24,10 @@
 use crate::admission::Admission;
 use crate::code;
 use crate::frame::{FrameError, FrameReceiver, FrameSender};
+use crate::issuer::Issuer;
 use crate::lane::{Lane, Traffic};
 use crate::network::{Binding, DatagramError, Ended, Network, Probe, SocketKey, Utc};
-use crate::trust::{Identity, Issuer, TrustError};
+use crate::trust::{Identity, TrustError};
 use bytes::Bytes;
 use essaim_wire::{Generation, NodeId, WireVersion};
 use futures::future::BoxFuture;
@@ -34,7 +35,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
 
-mod allowance;
 mod book;
 mod datagrams;
 mod dial;
@@ -45,9 +45,12 @@ mod event;
 mod hello;
 mod inner;
 mod limit;
+mod meeting;
 mod own;
+mod places;
 mod session;
 mod strangers;
+mod streams;
 mod table;
 mod tasks;
 #[cfg(test)]
@@ -63,8 +66,6 @@ use std::time::Duration;
 /// have an event to send.
 const EVENTS_MAX: usize = 1024;
 
-pub use allowance::Allowance;
-pub(crate) use allowance::STRANGER;
 pub use datagrams::{DatagramSink, Datagrams};
 pub use enrol::{EnrolError, enrol};
 pub use error::{OpenError, Unreached};
@@ -306,7 +307,7 @@ impl Endpoint {
             session.close(how, code::GOING, "the node closes its endpoint");
         }
         self.inner.socket.close().await;
-        self.inner.tasks.end(session::SERVERS_GRACE + Duration::from_millis(500)).await;
+        self.inner.tasks.end(streams::SERVERS_GRACE + Duration::from_millis(500)).await;
         // A server owns what it serves, which may own this endpoint: removing the servers breaks the cycle.
         for lane in Lane::ALL {
             self.unserve(lane);

@@ -1,7 +1,7 @@
 //! quinn's connections and streams, as the traits of [`crate::network`].
 
 use super::settings;
-use crate::endpoint::Allowance;
+use crate::allowance::Allowance;
 use crate::network::{Connection, DatagramError, Ended, Level, RecvStream, SendStream, Stream};
 use crate::trust::{PeerIdentity, TrustError};
 use bytes::Bytes;

@@ -1,6 +1,6 @@
 //! Configuration of TLS and QUIC: versions, certificates, limits, timeouts. Each number has its reason beside it.
 
-use crate::endpoint::STRANGER;
+use crate::allowance::STRANGER;
 use crate::network::{Level, SocketKey, Utc};
 use crate::trust::verify::{self, PinnedCa};
 use crate::trust::{CaDigest, Certificate, Identity, TrustError};

@@ -1,8 +1,8 @@
 //! Arrivals of the simulated network: what a socket or a connection does with a packet that reaches it.
 
-use super::end::{ConnId, Side};
+use super::packet::{Asked, Body, ConnId, Packet, Side, What};
 use super::socket::shown;
-use super::state::{Asked, Body, Packet, State, What};
+use super::state::State;
 use crate::network::{DialError, Ended};
 use crate::trust::Certificate;
 use std::net::{IpAddr, SocketAddr};

@@ -1,6 +1,6 @@
 //! The two ends of a simulated connection, and how each of them handles what arrives.
 
-use super::state::{Asked, What};
+use super::packet::{Asked, Side, What};
 use crate::code;
 use crate::network::{DialError, Ended, SocketKey, Trust, Utc};
 use crate::trust::verify::{self, PinError};
@@ -15,24 +15,6 @@ use tokio::time::Instant;
 
 /// Datagrams that may wait to be read at one end; the oldest are dropped first.
 const DATAGRAMS_MAX: usize = 1024;
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct ConnId(pub(super) u64);
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Side {
-    Dialler,
-    Acceptor,
-}
-
-impl Side {
-    pub(super) const fn other(self) -> Self {
-        match self {
-            Self::Dialler => Self::Acceptor,
-            Self::Acceptor => Self::Dialler,
-        }
-    }
-}
 
 /// Both ends of a connection, and the phase of its handshake.
 pub(super) struct Conn {

@@ -13,7 +13,8 @@
 //! crashed daemon refuses the sentinel.
 //!
 //! - `state`, `arrive`: the queue, and what happens when a packet arrives.
-//! - `end`: the two ends of a connection.
+//! - `packet`: what travels, and what the sides of a connection say in it.
+//! - `end`: the two ends of a connection. `handle`: a counted handle on one of them.
 //! - `fault`: what stands between two hosts.
 //! - `socket`: sockets, dialling and accepting.
 //! - `connection`, `stream`: the `Connection` and `Stream` traits on an end.
@@ -22,12 +23,15 @@ mod arrive;
 mod connection;
 mod end;
 mod fault;
+mod handle;
+mod packet;
 mod socket;
 mod state;
 mod stream;
 
 use crate::network::{Binding, Network, Socket};
-use end::{Conn, Side};
+use end::Conn;
+use packet::Side;
 use parking_lot::{Mutex, MutexGuard};
 use socket::SimSocket;
 use state::State;

@@ -1,11 +1,13 @@
 //! Simulated sockets: dialling, accepting and the sentinel probe.
 
 use super::Shared;
-use super::connection::{Handle, SimConnection};
-use super::end::{Conn, ConnId, Phase, Side};
-use super::state::{Asked, Body, Bound, Packet, end};
+use super::connection::SimConnection;
+use super::end::{Conn, Phase};
+use super::handle::Handle;
+use super::packet::{Asked, Body, ConnId, Packet, Side};
+use super::state::{Bound, end};
 use crate::code;
-use crate::network::{Arrival, Connection, DialError, Ended, Level, Probe, Socket, SocketKey, Trust, Utc};
+use crate::network::{Arrival, Connection, DialError, Level, Probe, Socket, SocketKey, Trust, Utc};
 use crate::trust::{Certificate, Identity, PeerIdentity, TrustError, verify};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
@@ -239,9 +241,4 @@ impl Drop for SimArrival {
 /// The certificates that an accepting side shows: its own, and the roots for joiners, as in the real network.
 pub(super) fn shown(identity: &Identity) -> Vec<Certificate> {
     identity.chain().iter().chain(identity.roots()).cloned().collect()
-}
-
-/// The end of a connection whose socket was closed.
-pub(super) fn closed() -> Ended {
-    Ended::Local { reason: "the socket was closed".into() }
 }

@@ -1,11 +1,10 @@
 //! The event queue of the simulated network: everything under way, in the order of virtual time.
 
-use super::end::{Conn, ConnId, End, Phase, Side};
+use super::end::{Conn, End, Phase};
 use super::fault::Faults;
-use super::socket::closed;
-use crate::network::{Binding, DialError, Ended, SocketKey, Trust, Utc};
-use crate::trust::{Certificate, Identity};
-use bytes::Bytes;
+use super::packet::{Asked, Body, ConnId, Packet, Side, What};
+use crate::network::{Binding, DialError, Ended, SocketKey, Utc};
+use crate::trust::Identity;
 use essaim_wire::Sum;
 use rand::SeedableRng;
 use rand::rngs::ChaCha8Rng;
@@ -14,7 +13,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 /// Idle timeout of a connection, as in the real network.
@@ -65,15 +64,6 @@ pub(super) struct Bound {
     pub(super) arrived: Arc<Notify>,
 }
 
-/// A dial that has arrived and waits to be accepted.
-#[derive(Clone)]
-pub(super) struct Asked {
-    pub(super) conn: ConnId,
-    pub(super) from: SocketAddr,
-    pub(super) trust: Trust,
-    pub(super) shown: Vec<Certificate>,
-}
-
 #[derive(Default)]
 struct HostState {
     dark: bool,
@@ -89,56 +79,6 @@ enum Happening {
     Tick(ConnId, Side),
     /// A dial may have to be sent again.
     Redial(ConnId),
-}
-
-#[derive(Clone)]
-pub(super) struct Packet {
-    pub(super) from: SocketAddr,
-    pub(super) to: SocketAddr,
-    pub(super) body: Body,
-}
-
-#[derive(Clone)]
-pub(super) enum Body {
-    Dial(Asked),
-    Accepted { conn: ConnId, shown: Vec<Certificate> },
-    DialRefused { conn: ConnId, why: String },
-    NothingListens { conn: ConnId },
-    Said { conn: ConnId, to: Side, what: What },
-    Unknown { conn: ConnId, to: Side },
-    Probe { reply: Arc<parking_lot::Mutex<Option<oneshot::Sender<()>>>> },
-    Refusal { reply: Arc<parking_lot::Mutex<Option<oneshot::Sender<()>>>> },
-}
-
-/// Messages that one side of a connection sends to the other.
-#[derive(Clone)]
-pub(super) enum What {
-    Data {
-        stream: u64,
-        bytes: Bytes,
-    },
-    Fin {
-        stream: u64,
-    },
-    Reset {
-        stream: u64,
-        code: u32,
-    },
-    Stop {
-        stream: u64,
-        code: u32,
-    },
-    /// Flow control: this many bytes of the stream were read, and the sender's window grows by as much.
-    Credit {
-        stream: u64,
-        bytes: usize,
-    },
-    Datagram(Bytes),
-    Close {
-        code: u32,
-        reason: String,
-    },
-    KeepAlive,
 }
 
 impl State {
@@ -418,31 +358,12 @@ impl State {
     }
 }
 
-impl Body {
-    pub(super) fn shape(&self) -> (u64, usize) {
-        match self {
-            Self::Dial(_) => (0, 0),
-            Self::Accepted { .. } => (1, 0),
-            Self::DialRefused { .. } => (2, 0),
-            Self::NothingListens { .. } => (3, 0),
-            Self::Unknown { .. } => (4, 0),
-            Self::Probe { .. } => (5, 0),
-            Self::Refusal { .. } => (6, 0),
-            Self::Said { what, .. } => match what {
-                What::Data { bytes, .. } => (7, bytes.len()),
-                What::Fin { .. } => (8, 0),
-                What::Reset { .. } => (9, 0),
-                What::Stop { .. } => (10, 0),
-                What::Credit { bytes, .. } => (11, *bytes),
-                What::Datagram(bytes) => (12, bytes.len()),
-                What::Close { .. } => (13, 0),
-                What::KeepAlive => (14, 0),
-            },
-        }
-    }
-}
-
 /// A new end of a connection, at the socket with this number.
 pub(super) fn end(addr: SocketAddr, socket: u64, key: Option<SocketKey>) -> End {
     End::new(addr, socket, key, Instant::now())
+}
+
+/// The end of a connection whose socket was closed.
+fn closed() -> Ended {
+    Ended::Local { reason: "the socket was closed".into() }
 }

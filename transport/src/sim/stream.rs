@@ -1,7 +1,7 @@
 //! Simulated streams: reliable, in order, with a flow-control window.
 
-use super::connection::Handle;
-use super::state::What;
+use super::handle::Handle;
+use super::packet::What;
 use crate::code;
 use crate::network::{Ended, RecvStream, SendStream};
 use bytes::{Buf, Bytes};

@@ -8,13 +8,12 @@
 //! All keys are Ed25519 and made from seeds, so the same seeds give the same certificates, bit for bit, and a simulated
 //! cluster is repeatable with its real trust in force. Nothing here reads a clock: `now` is a parameter.
 //!
-//! In suggested reading order: `key`, `certificate`, `authority`, `request`, `identity`, `token`, `issuer`, `renewal`,
+//! In suggested reading order: `key`, `certificate`, `authority`, `request`, `identity`, `token`, `renewal`,
 //! `verify`.
 
 mod authority;
 mod certificate;
 mod identity;
-mod issuer;
 mod key;
 mod pem;
 mod renewal;
@@ -26,7 +25,6 @@ pub(crate) use authority::SERVER_NAME;
 pub use authority::{Authority, Grant};
 pub use certificate::{CaDigest, Certificate, PeerIdentity, Serial};
 pub use identity::Identity;
-pub use issuer::{EnrolReply, EnrolRequest, Issuer, Refused};
 pub use key::{Key, is_signed, node_id};
 pub use renewal::renewal_due;
 pub use request::SigningRequest;

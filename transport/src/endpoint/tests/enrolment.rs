@@ -3,9 +3,10 @@
 use super::on_both_networks;
 use super::world::{Echo, World, ip, utc};
 use crate::endpoint::{EnrolError, enrol};
+use crate::issuer::{EnrolReply, Refused};
 use crate::lane::Lane;
 use crate::network::{Binding, DialError, Socket, SocketKey, Trust};
-use crate::trust::{CaDigest, EnrolReply, Identity, JoinToken, Key, Refused, SigningRequest, TokenSecret};
+use crate::trust::{CaDigest, Identity, JoinToken, Key, SigningRequest, TokenSecret};
 use crate::{Ended, code};
 use essaim_wire::{Level, Role};
 use std::net::SocketAddr;

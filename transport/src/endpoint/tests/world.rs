@@ -1,13 +1,11 @@
 //! Fixture of the tests: a cluster with a CA and an admission table, and nodes made in one line.
 
 use crate::endpoint::{Config, Datagram, Datagrams, Endpoint, Event, LaneStream, PeerInfo, Serve};
+use crate::issuer::{EnrolReply, EnrolRequest, Issuer, Refused};
 use crate::lane::Lane;
 use crate::network::{Network, SocketKey, Utc};
 use crate::sim::SimNetwork;
-use crate::trust::{
-    Authority, EnrolReply, EnrolRequest, Grant, Identity, Issuer, JoinToken, Key, NODE_LIFETIME, Refused, Serial,
-    SigningRequest, TokenSecret,
-};
+use crate::trust::{Authority, Grant, Identity, JoinToken, Key, NODE_LIFETIME, Serial, SigningRequest, TokenSecret};
 use crate::{Admission, QuicNetwork};
 use essaim_wire::{ClusterId, Generation, Index, Lineage, NodeId, Role, Timestamp, WireVersion};
 use futures::FutureExt as _;

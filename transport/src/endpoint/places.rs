@@ -1,60 +1,15 @@
-//! Limits on what a peer may occupy of this node: streams, unread bytes, incomplete frames.
+//! Places: how many streams of each lane a peer may have open on one session, and how large its frames may be.
 //!
-//! A worker is trusted to run tasks, not to work correctly: a broken or hostile one must not take a manager's memory,
-//! nor the turns of other peers. So every number that a peer can drive up has a limit for each session, low for workers
-//! and high for managers, which could stop the cluster anyway. QUIC enforces the first two limits (flow control) before
-//! a byte is read; the places of a lane are counted here.
+//! These are the limits of a peer on lanes, beside what QUIC enforces for the whole connection
+//! ([`Allowance`](crate::Allowance)).
 
+use crate::allowance::STREAMS_OF_A_MANAGER;
 use crate::frame::MAX_FRAME;
-use crate::lane::{Lane, Traffic};
+use crate::lane::Lane;
 use essaim_wire::Role;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-
-/// Limits of a peer before its identity is known: one stream, for the Hello of a node or the question of a joiner, and
-/// the bytes of a few such frames.
-pub(crate) const STRANGER: Allowance = Allowance { streams: 1, window: 64 << 10 };
-
-/// Concurrent streams of a worker: twice what [`places`] allows, so that a stream that is about to end does not delay
-/// the next one.
-const STREAMS_OF_A_WORKER: u32 = 16;
-
-/// Concurrent streams of a manager: between managers, each proposal and each append takes one; on the bulk connection,
-/// each task whose log is read.
-const STREAMS_OF_A_MANAGER: u32 = 1024;
-
-/// Unread bytes on the control connection of a worker: at a round trip of 1 ms they carry 2 GB/s, and reports and
-/// tables fit.
-const WINDOW_OF_A_WORKER: u32 = 2 << 20;
-
-/// Unread bytes on other connections (of managers, and for logs): eight streams at their full window, so that a few
-/// streams that no task reads at the moment do not hold up the others.
-const WINDOW: u32 = 8 << 20;
-
-/// QUIC's limits for a peer on one connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Allowance {
-    /// Concurrent streams that the peer may open. A further one waits at the peer.
-    pub streams: u32,
-    /// Bytes of the peer that have not been read yet, and bytes for the peer that have not been acknowledged yet.
-    pub window: u32,
-}
-
-impl Allowance {
-    /// Limits of a peer on a session with this node, by the roles of both.
-    pub(super) const fn of(here: Role, peer: Role, traffic: Traffic) -> Self {
-        match (here, peer, traffic) {
-            (_, Role::Manager, Traffic::Bulk) | (Role::Manager, Role::Manager, Traffic::Control) => {
-                Self { streams: STREAMS_OF_A_MANAGER, window: WINDOW }
-            }
-            (Role::Worker, Role::Manager, Traffic::Control) => Self { streams: STREAMS_OF_A_WORKER, window: WINDOW },
-            (_, Role::Worker, Traffic::Control) => Self { streams: STREAMS_OF_A_WORKER, window: WINDOW_OF_A_WORKER },
-            // A worker opens no bulk lane; what it sends over one was requested by a manager.
-            (_, Role::Worker, Traffic::Bulk) => Self { streams: STRANGER.streams, window: WINDOW },
-        }
-    }
-}
 
 /// Number of streams of a lane that a peer may have open at once.
 const fn places(lane: Lane, peer: Role) -> usize {
@@ -118,7 +73,8 @@ impl Drop for Place {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lane::Direction;
+    use crate::allowance::Allowance;
+    use crate::lane::{Direction, Traffic};
 
     #[test]
     fn a_worker_occupies_32_mib_of_a_manager_at_most() {

@@ -1,8 +1,8 @@
 //! The issuer of certificates: the trait by which the endpoint reaches the cluster's authority, without knowing how it
 //! decides.
 
-use super::{Certificate, SigningRequest, TokenSecret};
 use crate::admission::Admission;
+use crate::trust::{Certificate, SigningRequest, TokenSecret};
 use bincode::{Decode, Encode};
 use essaim_wire::record;
 use essaim_wire::{Level, NodeId, Role};
@@ -87,4 +87,4 @@ fn addresses(managers: &[(NodeId, SocketAddr)]) -> String {
 }
 
 #[cfg(test)]
-essaim_wire::golden_bytes!("trust-issuer": Refused, EnrolRequest, EnrolReply);
+essaim_wire::golden_bytes!("issuer": Refused, EnrolRequest, EnrolReply);
