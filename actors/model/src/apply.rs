@@ -7,6 +7,7 @@
 mod cluster;
 pub mod fit;
 mod node;
+mod object;
 mod service;
 mod task;
 
@@ -15,14 +16,53 @@ mod refusals;
 #[cfg(test)]
 pub(crate) mod tests;
 
-use crate::{Change, Event, Refusal, State};
+use crate::{Change, Event, Outcome, Position, Proposal, Refusal, RefusalKind, State};
+use essaim_wire::planted::{Bug, planted};
 
 /// The result of one change: made, or the reason why the whole proposal is refused.
 pub(crate) type Made = Result<(), Refusal>;
 
 impl State {
+    /// Applies a proposal at its position in the log.
+    ///
+    /// A proposal that was applied before changes nothing and has its former outcome. A proposal whose fence names
+    /// another term is refused. Otherwise all of its changes are made, or none.
+    pub fn apply(&mut self, position: Position, proposal: &Proposal) -> (Outcome, Vec<Event>) {
+        self.applied = position;
+        let window = self.requests.get(&proposal.request.origin);
+        if let Some(outcome) = window.and_then(|window| window.find(proposal.request))
+            && !planted(Bug::RequestAppliedTwice)
+        {
+            return (outcome, Vec::new());
+        }
+        let mut events = Vec::new();
+        let void = proposal.fence.is_some_and(|term| term != position.term) && !planted(Bug::DroppedFence);
+        let outcome = if void {
+            let text = "the leader that decided this no longer leads";
+            Outcome::Refused(Refusal::new(RefusalKind::Precondition, text))
+        } else {
+            let mut draft = self.clone();
+            draft.at = draft.at.max(proposal.at);
+            let made = self
+                .check_level(&proposal.changes)
+                .and_then(|()| proposal.changes.iter().try_for_each(|change| draft.make(change, &mut events)));
+            match made {
+                Ok(()) => {
+                    *self = draft;
+                    Outcome::Done(position.index)
+                }
+                Err(refusal) => {
+                    events.clear();
+                    Outcome::Refused(refusal)
+                }
+            }
+        };
+        self.requests.entry(proposal.request.origin).or_default().keep(proposal.request, outcome.clone());
+        (outcome, events)
+    }
+
     /// Makes one change of a proposal, or says why the whole proposal is refused.
-    pub(crate) fn make(&mut self, change: &Change, events: &mut Vec<Event>) -> Made {
+    fn make(&mut self, change: &Change, events: &mut Vec<Event>) -> Made {
         match change {
             Change::Found(founding) => self.found(founding, events),
             Change::SetCluster { expect, spec } => self.set_cluster(*expect, spec, events),

@@ -1,4 +1,4 @@
-//! Ids of services, tasks and secrets. The ids of nodes and clusters are defined in `wire`, because transport needs
+//! Ids of services, tasks, secrets and configs. The ids of nodes and clusters are defined in `wire`, because transport needs
 //! them too.
 
 essaim_wire::id! {
@@ -16,5 +16,10 @@ essaim_wire::id! {
     SecretId
 }
 
+essaim_wire::id! {
+    /// Id of a config, from its creation until it is removed.
+    ConfigId
+}
+
 #[cfg(test)]
-essaim_wire::golden_bytes!("id": ServiceId, TaskId);
+essaim_wire::golden_bytes!("id": ServiceId, TaskId, ConfigId);

@@ -10,8 +10,7 @@
 //! A node reports its level over its own link with each start of its daemon; before that, its level comes from its
 //! enrolment.
 
-use crate::apply::Made;
-use crate::{Change, Event, Node, Refusal, RefusalKind, State};
+use crate::{Change, Node, Refusal, RefusalKind, State};
 use essaim_wire::planted::{Bug, planted};
 use essaim_wire::{Level, Role};
 use std::fmt::Write;
@@ -84,18 +83,8 @@ impl State {
         lowest.filter(|lowest| *lowest > self.level())
     }
 
-    pub(crate) fn raise_level(&mut self, level: Level, events: &mut Vec<Event>) -> Made {
-        if level <= self.level() {
-            return Ok(());
-        }
-        if self.readers().any(|node| node.level < level) && !planted(Bug::LevelOfTheFirstManager) {
-            return Err(self.too_new(level));
-        }
-        self.change_cluster(events, |cluster| cluster.level = level)
-    }
-
     /// Refuses to make a node a manager when its program cannot read the log.
-    pub(crate) fn check_reads_log(&self, node: &Node, role: Role) -> Made {
+    pub(crate) fn check_reads_log(&self, node: &Node, role: Role) -> Result<(), Refusal> {
         let level = self.level();
         if role == Role::Worker || node.level >= level {
             return Ok(());
@@ -109,12 +98,12 @@ impl State {
     }
 
     /// The nodes that read the log: managers, and those that an operator wants to be one.
-    fn readers(&self) -> impl Iterator<Item = &Arc<Node>> {
+    pub(crate) fn readers(&self) -> impl Iterator<Item = &Arc<Node>> {
         self.nodes().filter(|node| node.role.max(node.spec.role) == Role::Manager)
     }
 
     /// The refusal of a change that needs level `needed`: names the managers that do not understand the level yet.
-    fn too_new(&self, needed: Level) -> Refusal {
+    pub(crate) fn too_new(&self, needed: Level) -> Refusal {
         let behind: Vec<&Arc<Node>> = self.readers().filter(|node| node.level < needed).collect();
         let text = match behind.as_slice() {
             [] => format!(

@@ -10,7 +10,7 @@
 //!
 //! In suggested reading order:
 //!
-//! - [`id`], [`meta`]: ids of services, tasks and secrets; versions, labels and names.
+//! - [`id`], [`meta`]: ids of services, tasks, secrets and configs; versions, labels and names.
 //! - [`cluster`], [`node`], [`service`], [`task`]: the objects. `task` has the table of legal steps.
 //! - [`noun`]: what all plain nouns share; beside it one file for each (`config`).
 //! - [`signal`]: the one table of signals.
@@ -43,12 +43,12 @@ pub mod task;
 pub use change::{Change, Founding, Outcome, Position, Proposal};
 pub use cluster::{Authority, Cluster, ClusterSpec, JoinSecrets, TASK_HISTORY_MAX};
 pub use event::Event;
-pub use id::{SecretId, ServiceId, TaskId};
+pub use id::{ConfigId, SecretId, ServiceId, TaskId};
 pub use meta::{InvalidName, Labels, Meta, Name};
 pub use node::{
     Availability, Departure, EngineKind, Hardware, ManagerStatus, Node, NodeDescription, NodeSpec, Platform,
 };
-pub use noun::config::{ConfigId, ConfigSpec};
+pub use noun::config::ConfigSpec;
 pub use noun::{AnyId, AnyObject, AnyPut, Noun, Object, Put};
 pub use placement::{Constraint, ConstraintKey, ConstraintOp, InvalidConstraint, Placement};
 pub use refusal::{Refusal, RefusalKind};

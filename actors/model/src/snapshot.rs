@@ -116,7 +116,7 @@ impl State {
             Piece::Plan(id, index) => {
                 self.plans.insert(id, index);
             }
-            Piece::Object(object) => self.insert_object(object),
+            Piece::Object(object) => self.tables.insert(object),
         }
     }
 

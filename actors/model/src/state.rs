@@ -7,10 +7,9 @@
 use crate::noun::Tables;
 use crate::requests::Requests;
 use crate::{
-    Cluster, EngineKind, Event, Node, Outcome, PortProtocol, Position, Proposal, Refusal, RefusalKind, Service,
-    ServiceId, ServiceSpec, Slot, Task, TaskId,
+    AnyObject, Cluster, EngineKind, Node, Noun, Object, PortProtocol, Position, Service, ServiceId, ServiceSpec, Slot,
+    Task, TaskId,
 };
-use essaim_wire::planted::{Bug, planted};
 use essaim_wire::{Index, NodeId, Role, Timestamp};
 use imbl::ordmap::DiffItem;
 use imbl::{OrdMap, OrdSet};
@@ -80,44 +79,6 @@ pub(crate) struct KeptSpec {
 }
 
 impl State {
-    /// Applies a proposal at its position in the log.
-    ///
-    /// A proposal that was applied before changes nothing and has its former outcome. A proposal whose fence names
-    /// another term is refused. Otherwise all of its changes are made, or none.
-    pub fn apply(&mut self, position: Position, proposal: &Proposal) -> (Outcome, Vec<Event>) {
-        self.applied = position;
-        let window = self.requests.get(&proposal.request.origin);
-        if let Some(outcome) = window.and_then(|window| window.find(proposal.request))
-            && !planted(Bug::RequestAppliedTwice)
-        {
-            return (outcome, Vec::new());
-        }
-        let mut events = Vec::new();
-        let void = proposal.fence.is_some_and(|term| term != position.term) && !planted(Bug::DroppedFence);
-        let outcome = if void {
-            let text = "the leader that decided this no longer leads";
-            Outcome::Refused(Refusal::new(RefusalKind::Precondition, text))
-        } else {
-            let mut draft = self.clone();
-            draft.at = draft.at.max(proposal.at);
-            let made = self
-                .check_level(&proposal.changes)
-                .and_then(|()| proposal.changes.iter().try_for_each(|change| draft.make(change, &mut events)));
-            match made {
-                Ok(()) => {
-                    *self = draft;
-                    Outcome::Done(position.index)
-                }
-                Err(refusal) => {
-                    events.clear();
-                    Outcome::Refused(refusal)
-                }
-            }
-        };
-        self.requests.entry(proposal.request.origin).or_default().keep(proposal.request, outcome.clone());
-        (outcome, events)
-    }
-
     /// Records that the log advanced without a proposal, as it does when a leader begins or the Raft group changes.
     pub fn pass(&mut self, position: Position) {
         self.applied = position;
@@ -230,6 +191,26 @@ impl State {
         self.tasks_by_node
             .range((node, TaskId::from_bits(0))..=(node, TaskId::from_bits(u128::MAX)))
             .filter_map(|(_, task)| self.tasks.get(task))
+    }
+
+    /// Every object of the noun `N`, in the order of ids.
+    pub fn all<N: Noun>(&self) -> impl ExactSizeIterator<Item = &Arc<Object<N>>> {
+        N::table(&self.tables).all()
+    }
+
+    /// The object of the noun `N` with this id.
+    pub fn object<N: Noun>(&self, id: N::Id) -> Option<&Arc<Object<N>>> {
+        N::table(&self.tables).object(id)
+    }
+
+    /// The object of the noun `N` with this name.
+    pub fn object_named<N: Noun>(&self, name: &str) -> Option<&Arc<Object<N>>> {
+        N::table(&self.tables).named(name)
+    }
+
+    /// Every object of every noun.
+    pub fn objects(&self) -> impl Iterator<Item = AnyObject> + '_ {
+        self.tables.objects()
     }
 
     /// Version of a node's assignment: the log index at which it last changed.

@@ -3,7 +3,8 @@
 use super::Made;
 use crate::cluster::TASK_HISTORY_MAX;
 use crate::{Cluster, ClusterSpec, Event, Founding, ManagerStatus, Meta, Refusal, RefusalKind, State};
-use essaim_wire::{Index, Lineage, NodeId, Role};
+use essaim_wire::planted::{Bug, planted};
+use essaim_wire::{Index, Level, Lineage, NodeId, Role};
 use std::sync::Arc;
 
 impl State {
@@ -74,11 +75,21 @@ impl State {
         })
     }
 
+    pub(super) fn raise_level(&mut self, level: Level, events: &mut Vec<Event>) -> Made {
+        if level <= self.level() {
+            return Ok(());
+        }
+        if self.readers().any(|node| node.level < level) && !planted(Bug::LevelOfTheFirstManager) {
+            return Err(self.too_new(level));
+        }
+        self.change_cluster(events, |cluster| cluster.level = level)
+    }
+
     fn founded(&self) -> Result<&Arc<Cluster>, Refusal> {
         self.cluster.as_ref().ok_or_else(|| Refusal::new(RefusalKind::NotManager, "there is no cluster yet"))
     }
 
-    pub(crate) fn change_cluster(&mut self, events: &mut Vec<Event>, change: impl FnOnce(&mut Cluster)) -> Made {
+    fn change_cluster(&mut self, events: &mut Vec<Event>, change: impl FnOnce(&mut Cluster)) -> Made {
         let old = Arc::clone(self.founded()?);
         let mut new = (*old).clone();
         change(&mut new);

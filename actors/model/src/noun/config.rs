@@ -2,16 +2,11 @@
 //! with.
 
 use super::Noun;
-use crate::{Labels, Refusal, Service, State};
+use crate::{ConfigId, Labels, Refusal, ServiceSpec};
 use essaim_wire::Level;
 use essaim_wire::record;
 use std::fmt;
 use std::sync::Arc;
-
-essaim_wire::id! {
-    /// Id of a config, from its creation until it is removed.
-    ConfigId
-}
 
 /// Bytes that the data of a config must stay below: 1,000 KiB, as in Swarm. One config fits into a proposal with its
 /// labels.
@@ -67,9 +62,8 @@ impl Noun for ConfigSpec {
         Ok(Self { labels: next.labels.clone(), ..self.clone() })
     }
 
-    fn users(id: ConfigId, state: &State) -> Vec<String> {
-        let uses = |service: &&Arc<Service>| service.spec.task.container.configs.iter().any(|config| config.id == id);
-        state.services().filter(uses).map(|service| service.spec.name.to_string()).collect()
+    fn is_used_by(id: ConfigId, service: &ServiceSpec) -> bool {
+        service.task.container.configs.iter().any(|config| config.id == id)
     }
 
     fn payload_len(&self) -> usize {
@@ -98,4 +92,4 @@ fn check_name(name: &str) -> Result<(), Refusal> {
 }
 
 #[cfg(test)]
-essaim_wire::golden_bytes!("noun-config": ConfigSpec, ConfigId);
+essaim_wire::golden_bytes!("noun-config": ConfigSpec);

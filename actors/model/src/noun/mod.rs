@@ -13,12 +13,11 @@
 
 pub mod config;
 
-use crate::apply::Made;
-use crate::{Event, Labels, Meta, Refusal, RefusalKind, State};
+use crate::{ConfigId, Labels, Meta, Refusal, RefusalKind, Service, ServiceSpec};
 use bincode::{Decode, Encode};
-use config::{ConfigId, ConfigSpec};
+use config::ConfigSpec;
 use essaim_wire::planted::{Bug, planted};
-use essaim_wire::{Index, InvalidId, Level};
+use essaim_wire::{Index, InvalidId, Level, Timestamp};
 use imbl::OrdMap;
 use std::fmt;
 use std::str::FromStr;
@@ -50,8 +49,8 @@ pub trait Noun: Registered + fmt::Debug + Clone + PartialEq + Eq + Encode + Send
     /// The spec that results from an update of this spec to `next`, or the refusal of the update.
     fn updated(&self, next: &Self) -> Result<Self, Refusal>;
 
-    /// Names of the services that use the object. It cannot be removed while there are any.
-    fn users(id: Self::Id, state: &State) -> Vec<String>;
+    /// Whether a service with this spec uses the object. An object cannot be removed while a service uses it.
+    fn is_used_by(id: Self::Id, service: &ServiceSpec) -> bool;
 
     /// Bytes of the object's payload, beside the few hundred that every object takes.
     fn payload_len(&self) -> usize {
@@ -104,43 +103,50 @@ impl<N: Noun> Default for Table<N> {
     }
 }
 
+/// An object that was put or removed, before and after.
+pub(crate) struct Replaced {
+    /// The object before; `None` when it was created.
+    pub(crate) old: Option<AnyObject>,
+    /// The object after; `None` when it was removed.
+    pub(crate) new: Option<AnyObject>,
+}
+
 impl<N: Noun> Table<N> {
+    /// Every object, in the order of ids.
+    pub(crate) fn all(&self) -> impl ExactSizeIterator<Item = &Arc<Object<N>>> {
+        self.by_id.values()
+    }
+
+    /// The object with this id.
+    pub(crate) fn object(&self, id: N::Id) -> Option<&Arc<Object<N>>> {
+        self.by_id.get(&id)
+    }
+
+    /// The object with this name.
+    pub(crate) fn named(&self, name: &str) -> Option<&Arc<Object<N>>> {
+        self.by_name.get(name).and_then(|id| self.by_id.get(id))
+    }
+
     fn insert(&mut self, object: Arc<Object<N>>) {
         self.by_name.insert(object.spec.name().to_owned(), object.id);
         self.by_id.insert(object.id, object);
     }
 
-    fn remove(&mut self, object: &Object<N>) {
+    fn take(&mut self, object: &Object<N>) {
         self.by_name.remove(object.spec.name());
         self.by_id.remove(&object.id);
     }
 }
 
-impl State {
-    /// Every object of the noun `N`, in the order of ids.
-    pub fn all<N: Noun>(&self) -> impl ExactSizeIterator<Item = &Arc<Object<N>>> {
-        N::table(&self.tables).by_id.values()
-    }
-
-    /// The object of the noun `N` with this id.
-    pub fn object<N: Noun>(&self, id: N::Id) -> Option<&Arc<Object<N>>> {
-        N::table(&self.tables).by_id.get(&id)
-    }
-
-    /// The object of the noun `N` with this name.
-    pub fn object_named<N: Noun>(&self, name: &str) -> Option<&Arc<Object<N>>> {
-        let table = N::table(&self.tables);
-        table.by_name.get(name).and_then(|id| table.by_id.get(id))
-    }
-
-    fn put<N: Noun>(&mut self, put: &Put<N>, events: &mut Vec<Event>) -> Made {
-        let (index, at) = (self.applied.index, self.at);
-        let old = self.object::<N>(put.id).cloned();
+impl<N: Noun> Table<N> {
+    /// Creates or updates an object. Returns it as it was and as it is now.
+    fn put(&mut self, put: &Put<N>, (index, at): (Index, Timestamp)) -> Result<Replaced, Refusal> {
+        let old = self.object(put.id).cloned();
         let new = match (put.expect, &old) {
             (None, Some(_)) => return Err(already_exists(N::WORD, put.id)),
             (None, None) => {
                 put.spec.check()?;
-                if self.object_named::<N>(put.spec.name()).is_some() {
+                if self.named(put.spec.name()).is_some() {
                     return Err(already_exists(N::WORD, put.spec.name()));
                 }
                 Object { id: put.id, meta: Meta::new(index, at), spec: put.spec.clone() }
@@ -152,7 +158,7 @@ impl State {
                 }
                 let spec = old.spec.updated(&put.spec)?;
                 spec.check()?;
-                let other = self.object_named::<N>(spec.name()).filter(|other| other.id != put.id);
+                let other = self.named(spec.name()).filter(|other| other.id != put.id);
                 if other.is_some() {
                     return Err(already_exists(N::WORD, spec.name()));
                 }
@@ -162,21 +168,20 @@ impl State {
             }
         };
         let new = Arc::new(new);
-        let table = N::table_mut(&mut self.tables);
         if let Some(old) = &old {
-            table.remove(old);
+            self.take(old);
         }
-        table.insert(Arc::clone(&new));
-        events.push(Event::Object { old: old.map(N::any), new: Some(N::any(new)) });
-        Ok(())
+        self.insert(Arc::clone(&new));
+        Ok(Replaced { old: old.map(N::any), new: Some(N::any(new)) })
     }
 
-    fn remove<N: Noun>(&mut self, id: N::Id, events: &mut Vec<Event>) -> Made {
-        let Some(old) = self.object::<N>(id).cloned() else { return Err(Refusal::not_found(N::WORD, id)) };
-        refuse_used(N::WORD, old.spec.name(), &N::users(id, self))?;
-        N::table_mut(&mut self.tables).remove(&old);
-        events.push(Event::Object { old: Some(N::any(old)), new: None });
-        Ok(())
+    /// Removes an object that none of these services uses. Returns it as it was.
+    fn remove<'s>(&mut self, id: N::Id, services: impl Iterator<Item = &'s Arc<Service>>) -> Result<Replaced, Refusal> {
+        let Some(old) = self.object(id).cloned() else { return Err(Refusal::not_found(N::WORD, id)) };
+        let users = services.filter(|service| N::is_used_by(id, &service.spec));
+        refuse_used(N::WORD, old.spec.name(), &users.map(|user| user.spec.name.to_string()).collect::<Vec<_>>())?;
+        self.take(&old);
+        Ok(Replaced { old: Some(N::any(old)), new: None })
     }
 }
 
@@ -185,7 +190,7 @@ fn already_exists(word: &str, which: impl fmt::Display) -> Refusal {
 }
 
 /// Refuses, in Swarm's words, to remove an object that services use.
-fn refuse_used(word: &str, name: &str, users: &[String]) -> Made {
+fn refuse_used(word: &str, name: &str, users: &[String]) -> Result<(), Refusal> {
     match users {
         [] => Ok(()),
         [one] => Err(Refusal::invalid(format!("{word} '{name}' is in use by the following service: {one}"))),
@@ -361,27 +366,34 @@ macro_rules! nouns {
             }
         }
 
-        impl State {
-            pub(crate) fn put_object(&mut self, put: &AnyPut, events: &mut Vec<Event>) -> Made {
+        impl Tables {
+            /// Creates or updates an object of any noun, at this log index and time.
+            pub(crate) fn put(&mut self, put: &AnyPut, now: (Index, Timestamp)) -> Result<Replaced, Refusal> {
                 match put {
-                    $(AnyPut::$noun(put) => self.put(put, events),)+
+                    $(AnyPut::$noun(put) => self.$table.put(put, now),)+
                 }
             }
 
-            pub(crate) fn remove_object(&mut self, id: AnyId, events: &mut Vec<Event>) -> Made {
+            /// Removes an object of any noun that none of these services uses.
+            pub(crate) fn remove<'s>(
+                &mut self,
+                id: AnyId,
+                services: impl Iterator<Item = &'s Arc<Service>>,
+            ) -> Result<Replaced, Refusal> {
                 match id {
-                    $(AnyId::$noun(id) => self.remove::<$spec>(id, events),)+
+                    $(AnyId::$noun(id) => self.$table.remove(id, services),)+
                 }
             }
 
             /// Every object of every noun.
-            pub fn objects(&self) -> impl Iterator<Item = AnyObject> + '_ {
-                std::iter::empty()$(.chain(self.tables.$table.by_id.values().cloned().map(AnyObject::$noun)))+
+            pub(crate) fn objects(&self) -> impl Iterator<Item = AnyObject> + '_ {
+                std::iter::empty()$(.chain(self.$table.all().cloned().map(AnyObject::$noun)))+
             }
 
-            pub(crate) fn insert_object(&mut self, object: AnyObject) {
+            /// Inserts an object of any noun, from a snapshot.
+            pub(crate) fn insert(&mut self, object: AnyObject) {
                 match object {
-                    $(AnyObject::$noun(object) => self.tables.$table.insert(object),)+
+                    $(AnyObject::$noun(object) => self.$table.insert(object),)+
                 }
             }
         }
