@@ -9,11 +9,17 @@
 //! are proposed but not committed are booked on it at once, so that a second batch sees the first; the bookings of a
 //! refused proposal are undone. Nothing is booked that is not proposed.
 //!
-//! - [`board`]: tasks by node. [`filter`]: which nodes may have a task, and the refusals. `spread`: which node is best.
-//! - [`waiting`]: tasks that found no node, and when they are tried again.
+//! - [`needs`], [`seat`]: what a task needs of a node, and what the tasks of a node take up. [`filter`]: which nodes may
+//!   have a task, and the refusals.
+//! - [`board`]: tasks by node. [`waiting`]: the tasks that found no node.
+//! - `spread`: which node is best. [`placing`]: wanted tasks get their nodes. [`retry`]: pending ones are tried again.
 
 mod board;
 mod filter;
+mod needs;
+mod placing;
+mod retry;
+mod seat;
 mod spread;
 mod waiting;
 
@@ -22,4 +28,4 @@ mod tests;
 
 pub use board::Board;
 pub use filter::{Explanation, Reason};
-pub use waiting::Retried;
+pub use retry::Retried;

@@ -8,8 +8,9 @@
 //!
 //! Tasks that have waited already are offered only the nodes that have changed since (`waiting`), in the same way.
 
-use super::board::{Board, Group, Seat};
-use super::filter::Needs;
+use super::board::Board;
+use super::needs::{Group, Needs};
+use super::seat::Seat;
 use essaim_wire::{NodeId, Timestamp};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};

@@ -226,7 +226,7 @@ impl<'a> Work<'a> {
     /// Fills a slot that has no task. If a task of an earlier, larger service still ends there, the new one waits for
     /// it.
     fn begin(&mut self, slot: Slot) {
-        self.want(slot, slot::first_wish(self.ending.contains(&slot)));
+        self.want(slot, rollout::first_wish(self.ending.contains(&slot)));
     }
 
     /// Whether a global service should have a task on this node. Whether there is room is decided by `place`.

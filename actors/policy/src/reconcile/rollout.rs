@@ -14,9 +14,11 @@
 //! A failure is a task of this update that ended by itself before it ran, or within the monitor time after it began to
 //! run. The time at which it began is kept in [`Watch`](super::Watch), which a new leader begins anew.
 
-use super::{Work, slot};
+use super::Work;
 use crate::restart;
-use essaim_model::{Assigned, Change, FailureAction, Slot, Task, UpdateConfig, UpdateOrder, UpdateState, UpdateStatus};
+use essaim_model::{
+    Assigned, Change, Desired, FailureAction, Slot, Task, UpdateConfig, UpdateOrder, UpdateState, UpdateStatus,
+};
 use essaim_wire::Timestamp;
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,6 +34,12 @@ pub(super) struct Candidate<'a> {
     pub(super) old: Option<&'a Arc<Task>>,
     /// Whether an older task of the slot was told to end, and has not ended.
     pub(super) stopping: bool,
+}
+
+/// Desired state at the creation of a slot's new task. While an older task that was told to end has not ended, the new
+/// task waits for it, also if it replaces a task that was waiting for the same and lost its node meanwhile.
+pub(super) const fn first_wish(stopping: bool) -> Desired {
+    if stopping { Desired::Ready } else { Desired::Running }
 }
 
 /// What the slots show of an update in progress.
@@ -100,14 +108,14 @@ impl Work<'_> {
     }
 
     fn replace(&mut self, candidate: &Candidate<'_>, config: &UpdateConfig) {
-        let Some(old) = candidate.old else { return self.want(candidate.slot, slot::first_wish(candidate.stopping)) };
+        let Some(old) = candidate.old else { return self.want(candidate.slot, first_wish(candidate.stopping)) };
         let assigned = old.node().is_some();
         if !assigned {
             self.shut(old);
         }
         // If the replaced task was itself waiting for another one to end, its replacement waits for the same.
         let waits = config.order == UpdateOrder::StopFirst && (assigned || candidate.stopping);
-        self.want(candidate.slot, slot::first_wish(waits));
+        self.want(candidate.slot, first_wish(waits));
     }
 
     /// Writes into the status of the update what it waits for, and removes that text when it no longer waits.

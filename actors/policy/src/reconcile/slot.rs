@@ -21,7 +21,7 @@
 pub(super) use crate::scene::Standing;
 
 use super::Work;
-use super::rollout::Candidate;
+use super::rollout::{Candidate, first_wish};
 use crate::restart;
 use essaim_model::{Assigned, Availability, Desired, Mode, Slot, Task, UpdateOrder};
 use essaim_wire::planted::{Bug, planted};
@@ -47,12 +47,6 @@ impl Occupants<'_> {
     const fn first_wish(&self) -> Desired {
         first_wish(self.stopping)
     }
-}
-
-/// Desired state at the creation of a slot's new task. While an older task that was told to end has not ended, the new
-/// task waits for it, also if it replaces a task that was waiting for the same and lost its node meanwhile.
-pub(super) const fn first_wish(stopping: bool) -> Desired {
-    if stopping { Desired::Ready } else { Desired::Running }
 }
 
 impl<'a> Work<'a> {

@@ -1,0 +1,162 @@
+//! Placing: gives wanted tasks their nodes, and creates them.
+//!
+//! The nodes come from `spread`. A task that finds none is created pending, with the reason.
+
+use super::board::Board;
+use super::filter::Explanation;
+use super::needs::{Group, Needs};
+use crate::Wanted;
+use essaim_model::{Assigned, Change, Desired, Meta, Observed, ServiceId, Slot, State, Task, TaskId};
+use essaim_wire::{NodeId, Timestamp};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// A slot that is to get a task.
+pub(super) struct Spot {
+    slot: Slot,
+    /// Tasks of the slot that will have ended before the new one starts, so that their room counts as free.
+    replaces: Vec<TaskId>,
+}
+
+impl Spot {
+    /// The spot of a task that is created with `desired`: a task created `Ready` waits for the end of the others in its
+    /// slot.
+    pub(super) fn of(state: &State, service: ServiceId, slot: Slot, desired: Desired) -> Self {
+        let replaces = match desired {
+            Desired::Ready => {
+                let others = state.tasks_in(service, slot).filter(|task| task.node().is_some() && !task.has_ended());
+                others.map(|task| task.id).collect()
+            }
+            _ => Vec::new(),
+        };
+        Self { slot, replaces }
+    }
+}
+
+/// Result for a spot: a node; or none, with the explanation where it concerns this spot alone.
+pub(super) type Found = Result<NodeId, Option<Explanation>>;
+
+impl Board {
+    /// Creates the wanted tasks, each assigned to a node or pending with the reason, and books them. `draw` gives their
+    /// ids. Left out are tasks whose service has a newer spec by now, which will be wanted anew, and tasks that `room`
+    /// refuses: only the returned tasks are booked.
+    pub fn create_tasks(
+        &mut self,
+        state: &State,
+        now: Timestamp,
+        wanted: &[Wanted],
+        draw: &mut dyn FnMut() -> u128,
+        room: &mut dyn FnMut(&Change) -> bool,
+    ) -> Vec<Change> {
+        let mut groups: BTreeMap<Group, Vec<&Wanted>> = BTreeMap::new();
+        for wish in wanted {
+            groups.entry((wish.service, wish.spec_version)).or_default().push(wish);
+        }
+        let mut changes = Vec::with_capacity(wanted.len());
+        for (group, wishes) in groups {
+            let Some(needs) = self.needs_of(state, group) else { continue };
+            let spots = wishes.iter().map(|wish| Spot::of(state, wish.service, wish.slot, wish.desired)).collect();
+            let found = self.place(group, &needs, now, spots);
+            let before = self.waiting.before(group);
+            let (placed, others): (Vec<_>, Vec<_>) =
+                wishes.into_iter().zip(found).partition(|(_, found)| found.is_ok());
+            let mut nowhere: Option<String> = None;
+            for (wish, found) in placed.into_iter().chain(others) {
+                let assigned = match found {
+                    Ok(node) => Assigned::Node(node),
+                    Err(Some(why)) => Assigned::Pending { reason: why.to_string() },
+                    Err(None) => {
+                        // Computed after the placed tasks of the group were booked, because these are part of the
+                        // reason.
+                        let reason = nowhere.get_or_insert_with(|| self.explain(&needs).to_string());
+                        Assigned::Pending { reason: reason.clone() }
+                    }
+                };
+                let task = Task {
+                    id: TaskId::from_bits(draw()),
+                    meta: Meta::default(),
+                    service: wish.service,
+                    spec_version: wish.spec_version,
+                    slot: wish.slot,
+                    engine: needs.engine,
+                    assigned,
+                    desired: wish.desired,
+                    observed: Observed::nothing(now),
+                    written_off: None,
+                    restarts: wish.restarts,
+                    began_at: None,
+                    ended_at: None,
+                };
+                let change = Change::CreateTask(Box::new(task.clone()));
+                if !room(&change) {
+                    self.waiting.tried(group, before, now);
+                    return changes;
+                }
+                self.book(state, &task);
+                changes.push(change);
+            }
+            self.waiting.tried(group, before, now);
+        }
+        changes
+    }
+
+    /// Finds a node for each of these spots of a group. The board is unchanged when this returns.
+    ///
+    /// All spots are placed in one batch. Only where room is scarce (reservations, host ports, a limit per node, a node
+    /// without a free address), each spot that replaces a task is placed on its own: the room of the replaced task
+    /// counts as free for that spot alone.
+    pub(super) fn place(&mut self, group: Group, needs: &Arc<Needs>, now: Timestamp, spots: Vec<Spot>) -> Vec<Found> {
+        // Bookings that are lifted or set aside below are restored before this returns.
+        self.waiting.hush(true);
+        let scarce = |spot: &Spot| {
+            needs.take_room()
+                || matches!(spot.slot, Slot::Node(_))
+                || self.are_short_of_addresses(needs, &spot.replaces)
+        };
+        let single = |spot: &Spot| !spot.replaces.is_empty() && scarce(spot);
+        let (singles, together): (Vec<_>, Vec<_>) = spots.iter().enumerate().partition(|(_, spot)| single(spot));
+        let one_batch = singles.is_empty();
+        let batches = std::iter::once(together).chain(singles.into_iter().map(|it| vec![it]));
+        let mut found: BTreeMap<usize, Found> = BTreeMap::new();
+        // Nodes found so far, whose room stays set aside while the other spots are placed.
+        let mut given = Vec::new();
+        for batch in batches.filter(|batch| !batch.is_empty()) {
+            let replaced: Vec<TaskId> = batch.iter().flat_map(|(_, spot)| spot.replaces.iter().copied()).collect();
+            let lifted = self.lift(&replaced);
+            let slots: Vec<Slot> = batch.iter().map(|(_, spot)| spot.slot).collect();
+            let mut nodes = self.place_batch(group, needs, now, &slots);
+            if !replaced.is_empty() {
+                let own = nodes.iter_mut().filter(|found| matches!(found, Err(None)));
+                own.for_each(|found| *found = Err(Some(self.explain(needs))));
+            }
+            for (id, booking) in lifted {
+                self.enter(id, Some(booking));
+            }
+            for ((at, _), node) in batch.into_iter().zip(nodes) {
+                if let (Ok(node), false) = (&node, one_batch) {
+                    given.push(*node);
+                    self.set_aside(needs, *node, true);
+                }
+                found.insert(at, node);
+            }
+        }
+        for node in given {
+            self.set_aside(needs, node, false);
+        }
+        self.waiting.hush(false);
+        found.into_values().collect()
+    }
+
+    /// Finds a node for each of these slots of a group in one batch. The board is unchanged when this returns.
+    fn place_batch(&mut self, group: Group, needs: &Needs, now: Timestamp, slots: &[Slot]) -> Vec<Found> {
+        let anywhere = slots.iter().filter(|slot| matches!(slot, Slot::Number(_))).count();
+        let mut chosen = self.spread(group, needs, now, anywhere, None).into_iter();
+        slots
+            .iter()
+            .map(|slot| match slot {
+                Slot::Node(node) => self.may_have(needs, *node).map(|()| *node).map_err(Some),
+                Slot::Number(_) => chosen.next().ok_or(None),
+            })
+            .collect()
+    }
+}

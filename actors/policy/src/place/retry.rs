@@ -1,0 +1,207 @@
+//! Tries pending tasks again where something has changed for them, and keeps their reasons up to date.
+//!
+//! The reason of a pending task counts nodes, so most events change the reason of every pending task. Reasons are
+//! written again only after a pause that grows with the amount to write ([`pause`]): for a handful of tasks they follow
+//! at once, and ten thousand tasks do not flood the log each time a node changes.
+
+use super::board::Board;
+use super::needs::{Group, Needs};
+use super::placing::{Found, Spot};
+use super::waiting::{Chance, Changed, Explained, Queue, tasks_at};
+use essaim_model::{Assigned, Change, Slot, State, Task, TaskId};
+use essaim_wire::{NodeId, Timestamp};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Pause between two explanations per node that is asked: explaining costs about 100 ns a node, so it takes about a
+/// thousandth of a processor for each waiting group.
+const PAUSE_PER_NODE: Duration = Duration::from_micros(100);
+
+/// Pause between two explanations per pending task: a reason takes about 130 bytes in the log, so a group writes at
+/// most about 26 KB a second, however often nodes come and go.
+const PAUSE_PER_TASK: Duration = Duration::from_millis(5);
+
+/// Result of trying pending tasks again.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Retried {
+    /// Changes that assign tasks to nodes, or give pending tasks another reason.
+    pub changes: Vec<Change>,
+    /// When to try again without an event, because some reasons are out of date.
+    pub again: Option<Timestamp>,
+}
+
+impl Board {
+    /// Tries pending tasks again where something has changed for them. The returned changes are booked. `room` says
+    /// whether a change still fits into the proposal; once it says no, the rest stays for the next time.
+    pub fn assign_pending(&mut self, state: &State, now: Timestamp, room: &mut dyn FnMut(&Change) -> bool) -> Retried {
+        let changed = self.waiting.take_changed(state);
+        let mut retried = Retried::default();
+        let mut is_full = false;
+        for group in self.waiting.queues.keys().copied().collect::<Vec<_>>() {
+            let Some(needs) = self.needs_of(state, group) else { continue };
+            self.offer(group, &needs, &changed);
+            is_full = is_full
+                || !self.place_waiting(state, group, &needs, now, room, &mut retried)
+                || !self.explain_waiting(state, group, &needs, now, room, &mut retried);
+        }
+        retried
+    }
+
+    /// Adds the changed nodes that have room for the group to its chance.
+    fn offer(&mut self, group: Group, needs: &Needs, changed: &Changed) {
+        let Some(queue) = self.waiting.queues.get(&group) else { return };
+        let waits_in = |slot: Slot| tasks_at(&queue.tasks, slot).next().is_some();
+        let has_room = |node: NodeId| match queue.tasks.first() {
+            // In a global service a slot can only be filled on its own node, so a changed node is a chance for its own
+            // slot only. It is also tried when it refuses, because the reason may have changed.
+            Some((Slot::Node(_), _)) => waits_in(Slot::Node(node)),
+            _ => self.may_have(needs, node).is_ok(),
+        };
+        let offers: Vec<NodeId> = changed.nodes.iter().copied().filter(|node| has_room(*node)).collect();
+        let of_service = (group.0, Slot::Number(0))..=(group.0, Slot::Node(NodeId::from_bits(u128::MAX)));
+        let own: Vec<Slot> =
+            changed.slots.range(of_service).map(|(_, slot)| *slot).filter(|slot| waits_in(*slot)).collect();
+        if let Some(Queue { chance: Chance::On(nodes, slots), .. }) = self.waiting.queues.get_mut(&group) {
+            nodes.extend(offers);
+            slots.extend(own);
+        }
+    }
+
+    /// Assigns nodes to pending tasks of the group, as far as its chance goes. Returns false when the proposal is full.
+    fn place_waiting(
+        &mut self,
+        state: &State,
+        group: Group,
+        needs: &Arc<Needs>,
+        now: Timestamp,
+        room: &mut dyn FnMut(&Change) -> bool,
+        retried: &mut Retried,
+    ) -> bool {
+        let Some(queue) = self.waiting.queues.get(&group) else { return true };
+        let waits = |id: TaskId| {
+            let task = state.task(id).filter(|task| task.node().is_none() && task.is_wanted());
+            task.filter(|task| task.spec_version == group.1).cloned()
+        };
+        let spot = |task: &Task| Spot::of(state, task.service, task.slot, task.desired);
+        let chance = queue.chance.clone();
+        let is_numbered = matches!(queue.tasks.first(), Some((Slot::Number(_), _)));
+        let mut got_through = true;
+        match chance {
+            Chance::Anywhere => {
+                let tasks: Vec<_> = queue.tasks.iter().filter_map(|(_, id)| waits(*id)).collect();
+                let found = self.place(group, needs, now, tasks.iter().map(|task| spot(task)).collect());
+                got_through = self.take_found(state, tasks.into_iter().zip(found), room, retried);
+            }
+            Chance::On(nodes, slots) => {
+                if is_numbered && !nodes.is_empty() {
+                    let found = self.spread(group, needs, now, queue.tasks.len(), Some(&nodes));
+                    let tasks = self.waiting.queues.get(&group).into_iter().flat_map(|queue| &queue.tasks);
+                    let tasks: Vec<_> = tasks.filter_map(|(_, id)| waits(*id)).take(found.len()).collect();
+                    let found = tasks.into_iter().zip(found.into_iter().map(Ok));
+                    got_through = self.take_found(state, found, room, retried);
+                }
+                let places = nodes.iter().map(|node| Slot::Node(*node)).filter(|_| !is_numbered);
+                for slot in places.chain(slots).collect::<BTreeSet<_>>() {
+                    let queue = self.waiting.queues.get(&group);
+                    let here = queue.into_iter().flat_map(|queue| tasks_at(&queue.tasks, slot));
+                    for task in here.filter_map(&waits).collect::<Vec<_>>() {
+                        let found = self.place(group, needs, now, vec![spot(&task)]);
+                        got_through =
+                            got_through && self.take_found(state, [task].into_iter().zip(found), room, retried);
+                    }
+                }
+            }
+        }
+        if got_through && let Some(queue) = self.waiting.queues.get_mut(&group) {
+            queue.chance = Chance::none();
+        }
+        got_through
+    }
+
+    /// Books the nodes that were found for pending tasks, as far as the changes fit into the proposal. Returns false
+    /// when it is full.
+    fn take_found(
+        &mut self,
+        state: &State,
+        found: impl Iterator<Item = (Arc<Task>, Found)>,
+        room: &mut dyn FnMut(&Change) -> bool,
+        retried: &mut Retried,
+    ) -> bool {
+        for (task, found) in found {
+            let change = match (&found, task.slot) {
+                (Ok(node), _) => Change::AssignTask { id: task.id, node: *node, spec_version: task.spec_version },
+                (Err(Some(why)), Slot::Node(_)) => match pend(&task, &why.to_string()) {
+                    Some(change) => change,
+                    None => continue,
+                },
+                // The reason of these tasks is written for the whole group.
+                (Err(_), _) => continue,
+            };
+            if !room(&change) {
+                return false;
+            }
+            if let Ok(node) = found {
+                self.book(state, &Task { assigned: Assigned::Node(node), ..Task::clone(&task) });
+            }
+            retried.changes.push(change);
+        }
+        true
+    }
+
+    /// Writes the reason of a group again, if it may have changed and the pause is over. Returns false when the
+    /// proposal is full.
+    fn explain_waiting(
+        &mut self,
+        state: &State,
+        group: Group,
+        needs: &Needs,
+        now: Timestamp,
+        room: &mut dyn FnMut(&Change) -> bool,
+        retried: &mut Retried,
+    ) -> bool {
+        let edition = self.waiting.edition;
+        let Some(queue) = self.waiting.queues.get(&group) else { return true };
+        if matches!(queue.tasks.first(), Some((Slot::Node(_), _))) {
+            return true;
+        }
+        if let Some(explained) = queue.explained {
+            let due = explained.at + pause(self.seats.len(), queue.tasks.len());
+            if explained.edition == edition {
+                return true;
+            }
+            if now < due {
+                retried.again = Some(retried.again.map_or(due, |earlier| earlier.min(due)));
+                return true;
+            }
+        }
+        let reason = self.explain(needs).to_string();
+        let tasks = queue.tasks.iter().filter_map(|(_, id)| state.task(*id));
+        for change in tasks.filter_map(|task| pend(task, &reason)) {
+            if !room(&change) {
+                return false;
+            }
+            retried.changes.push(change);
+        }
+        if let Some(queue) = self.waiting.queues.get_mut(&group) {
+            queue.explained = Some(Explained { at: now, edition });
+        }
+        true
+    }
+}
+
+/// Shortest time between two explanations of a group.
+fn pause(nodes: usize, tasks: usize) -> Duration {
+    let times = |pause: Duration, count: usize| pause.saturating_mul(u32::try_from(count).unwrap_or(u32::MAX));
+    times(PAUSE_PER_NODE, nodes).saturating_add(times(PAUSE_PER_TASK, tasks))
+}
+
+/// The change that sets the reason of a pending task, unless it has this reason already.
+fn pend(task: &Task, reason: &str) -> Option<Change> {
+    match &task.assigned {
+        Assigned::Pending { reason: known } if known != reason => {
+            Some(Change::PendTask { id: task.id, reason: reason.to_owned() })
+        }
+        _ => None,
+    }
+}
