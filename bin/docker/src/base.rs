@@ -160,6 +160,11 @@ pub(crate) mod base64_bytes {
     }
 }
 
+/// An object without fields: `{}`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Empty {}
+
 /// A field that Docker always writes, as `null` while Essaim does not have what it describes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Null;

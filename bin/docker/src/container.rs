@@ -2,9 +2,8 @@
 //! told about it.
 #![allow(missing_docs, reason = "the fields are Docker's; the engine API's reference says what each means")]
 
-use crate::base::{is_empty, is_false, is_zero, or_default};
+use crate::base::{Empty, is_empty, is_false, is_zero, or_default};
 use crate::network::Driver;
-use crate::service::Empty;
 use crate::{Labels, Nanos};
 use serde::{Deserialize, Serialize};
 

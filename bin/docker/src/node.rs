@@ -2,7 +2,6 @@
 #![allow(missing_docs, reason = "the fields are Docker's; the engine API's reference says what each means")]
 
 use crate::base::{is_empty, is_false, is_zero, or_default};
-use crate::swarm::TlsInfo;
 use crate::{Labels, ObjectVersion, Time};
 use serde::{Deserialize, Serialize};
 
@@ -144,4 +143,16 @@ pub struct ManagerStatus {
     pub reachability: String,
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub addr: String,
+}
+
+/// Root certificate of the cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct TlsInfo {
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub trust_root: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub cert_issuer_subject: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub cert_issuer_public_key: String,
 }

@@ -1,7 +1,7 @@
 //! `/services`: the services of the cluster.
 #![allow(missing_docs, reason = "the fields are Docker's; the engine API's reference says what each means")]
 
-use crate::base::{is_empty, is_zero, or_default, ratio};
+use crate::base::{Empty, is_empty, is_zero, or_default, ratio};
 use crate::container::ContainerSpec;
 use crate::network::NetworkAttachmentConfig;
 use crate::node::{Platform, Resources};
@@ -162,11 +162,6 @@ pub struct ServiceMode {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub global_job: Option<Empty>,
 }
-
-/// An object without fields: `{}`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Empty {}
 
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]

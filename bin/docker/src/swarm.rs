@@ -2,6 +2,8 @@
 #![allow(missing_docs, reason = "the fields are Docker's; the engine API's reference says what each means")]
 
 use crate::base::{is_empty, is_zero, or_default};
+use crate::node::TlsInfo;
+use crate::service::LogDriver;
 use crate::{Labels, Nanos, ObjectVersion, Time};
 use serde::{Deserialize, Serialize};
 
@@ -38,18 +40,6 @@ pub struct Swarm {
 pub struct JoinTokens {
     pub worker: String,
     pub manager: String,
-}
-
-/// Root certificate of the cluster.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct TlsInfo {
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub trust_root: String,
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub cert_issuer_subject: String,
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub cert_issuer_public_key: String,
 }
 
 /// Settings of the cluster that operators change.
@@ -135,7 +125,7 @@ pub struct ExternalCa {
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct TaskDefaults {
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub log_driver: Option<crate::service::LogDriver>,
+    pub log_driver: Option<LogDriver>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]

@@ -1,14 +1,13 @@
 //! Conversion of containers. A request is parsed so that an invalid container cannot exist; a container is shown as it
 //! was given.
 
-use super::spec::given;
-use super::{duration, nanos};
+use super::{duration, given, nanos};
+use crate::base::Empty;
 use crate::container::{
     AppArmor, BindOptions, ConfigReference, ContainerSpec, CredentialSpec, DnsConfig, FileTarget, HealthConfig,
     ImageOptions, Mount, Privileges, SeLinuxContext, Seccomp, SecretReference, TmpfsOptions, Ulimit, VolumeOptions,
 };
 use crate::network::Driver;
-use crate::service::Empty;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use essaim_model as model;

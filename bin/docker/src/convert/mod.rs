@@ -27,7 +27,7 @@ pub struct Context<'a> {
     /// Leader of the managers, as far as this node knows.
     pub leader: Option<NodeId>,
     /// Root certificate in Docker's shape.
-    pub tls: crate::swarm::TlsInfo,
+    pub tls: crate::node::TlsInfo,
 }
 
 impl<'a> Context<'a> {
@@ -49,4 +49,9 @@ fn duration(what: &str, nanos: Nanos) -> Result<Duration, Refusal> {
 /// Converts a duration to nanoseconds; one that does not fit becomes the largest number.
 fn nanos(span: Duration) -> Nanos {
     i64::try_from(span.as_nanos()).unwrap_or(i64::MAX)
+}
+
+/// Reads a text field of Docker's, which is empty when it was left out.
+fn given(text: String) -> Option<String> {
+    (!text.is_empty()).then_some(text)
 }

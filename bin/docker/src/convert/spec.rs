@@ -8,12 +8,13 @@
 //! The container of a service is converted in [`super::container`].
 
 use super::container::{read_container, show_container};
-use super::{duration, nanos};
+use super::{duration, given, nanos};
+use crate::base::Empty;
 use crate::error::texts::unsupported;
 use crate::network::NetworkAttachmentConfig;
 use crate::node::{DiscreteResource, GenericResource, Platform, Resources};
 use crate::service::{
-    Empty, EndpointSpec, Limit, LogDriver, Placement, PlacementPreference, PortConfig, Replicated, ReplicatedJob,
+    EndpointSpec, Limit, LogDriver, Placement, PlacementPreference, PortConfig, Replicated, ReplicatedJob,
     ResourceRequirements, RestartPolicy, ServiceMode, ServiceSpec, SpreadOver, TaskSpec, UpdateConfig,
 };
 use essaim_model as model;
@@ -239,11 +240,6 @@ fn read_port(asked: PortConfig) -> Result<model::PortConfig, Refusal> {
         published: port("published", asked.published_port)?,
         mode,
     })
-}
-
-/// Reads a text field of Docker's, which is empty when it was left out.
-pub(super) fn given(text: String) -> Option<String> {
-    (!text.is_empty()).then_some(text)
 }
 
 /// The description of tasks in Docker's shape. `template` is true for that of a service, which names its runtime, and

@@ -43,7 +43,7 @@ pub fn show_nothing() -> ClusterInfo {
         created_at: Time::zero(),
         updated_at: Time::zero(),
         spec: SwarmSpec::default(),
-        tls_info: crate::swarm::TlsInfo::default(),
+        tls_info: crate::node::TlsInfo::default(),
         root_rotation_in_progress: false,
         default_addr_pool: None,
         subnet_size: 0,

@@ -1,6 +1,6 @@
 //! Conversion of the root of trust: the root certificate, and its subject and public key in base64.
 
-use crate::swarm::TlsInfo;
+use crate::node::TlsInfo;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
