@@ -6,18 +6,17 @@
 //! Dies: when `leader` failed too often. It gives leadership away first, so that another manager goes on; the root
 //! starts it again, and the linked nodes link again.
 
+use crate::arguments::ManagerArguments;
 use crate::ballots::{Ballots, BallotsServer, tell_leader};
 use crate::feed::{Feed, Followed, Subscription};
 use crate::leader;
 use crate::node::{Arguments, Msg as NodeMsg, NodeActor};
 use crate::reports::Reports;
 use essaim_model::{Event, ManagerStatus, Node};
-use essaim_presence::endpoint::Endpoint;
-use essaim_presence::roster::RosterHandle;
 use essaim_store::{Advance, Leadership, Store};
+use essaim_system::Notifier;
 use essaim_system::journal::RecordKind;
 use essaim_system::supervisor::{ChildSpec, Children, Supervision, Wake};
-use essaim_system::{Notifier, Scope};
 use essaim_transport::{Admission, Lane, LaneStream, PeerInfo, Serve};
 use essaim_wire::planted::{Bug, planted};
 use essaim_wire::{NodeId, Role, Term};
@@ -49,19 +48,6 @@ const REPORTS_A_SECOND: u32 = 2000;
 /// The actor `/n/manager`.
 #[derive(Debug)]
 pub struct Manager;
-
-/// Arguments of [`Manager`].
-#[derive(Clone)]
-pub struct ManagerArguments {
-    /// Scope of the actor: its place in the tree, its clock and its journal.
-    pub scope: Scope,
-    /// The open Raft store.
-    pub store: Store,
-    /// The node's endpoint.
-    pub endpoint: Endpoint,
-    /// Handle on the roster of live members.
-    pub roster: RosterHandle,
-}
 
 /// Messages to [`Manager`].
 #[derive(RactorMessage)]

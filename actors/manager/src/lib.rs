@@ -7,13 +7,14 @@
 //! In suggested reading order:
 //!
 //! - [`control`]: requests of operators, one file for each noun.
-//! - `actor`: `/n/manager`, the parent of the other actors.
+//! - `actor`: `/n/manager`, the parent of the other actors. `arguments`: the parts of a node that it works with.
 //! - `node`: one actor for each linked node.
 //! - `quorum`: whether the remaining managers could agree.
 //! - `reports`: reports of workers, merged into few log entries.
 //! - `leader`: the leader's tree.
 
 mod actor;
+mod arguments;
 mod ballots;
 pub mod control;
 mod feed;
@@ -22,7 +23,8 @@ mod node;
 mod quorum;
 mod reports;
 
-pub use actor::{Manager, ManagerArguments};
+pub use actor::Manager;
+pub use arguments::ManagerArguments;
 pub use control::Control;
 #[cfg(feature = "checks")]
 pub use node::LinkedNodes;

@@ -6,9 +6,9 @@
 //! Dies: when its children failed too often; `manager` starts it again, or gives leadership away.
 
 use super::authority::AuthorityActor;
-use super::context::Context;
+use super::context::{Context, Ended};
 use super::liveness::LivenessActor;
-use super::reaper::{Ended, ReaperActor};
+use super::reaper::ReaperActor;
 use super::roles::RolesActor;
 use super::scheduler::SchedulerActor;
 use super::service::{self, ServiceActor};

@@ -1,11 +1,10 @@
 //! What the actors of the leader's tree share: the store and the term, their notifiers, and the set of released nodes.
 
-use super::reaper::Ended;
 use super::{actor, liveness, reaper, roles, scheduler};
-use crate::ManagerArguments;
+use crate::arguments::ManagerArguments;
 use crate::ballots::Ballots;
 use crate::feed::{Feed, Followed};
-use essaim_model::{Change, Refusal};
+use essaim_model::{Change, Refusal, ServiceId, Slot};
 use essaim_presence::endpoint::Endpoint;
 use essaim_presence::roster::RosterHandle;
 use essaim_store::Store;
@@ -62,6 +61,15 @@ impl Context {
     pub(super) async fn propose_in_pieces(&self, changes: Vec<Change>) -> Result<(), Refusal> {
         self.store.change_in_pieces(changes, Some(self.term)).await
     }
+}
+
+/// Slots that the leader has marked and the reaper has not taken over yet.
+#[derive(Debug, Default)]
+pub(super) struct Ended {
+    /// Slots in which tasks ended.
+    pub(super) slots: BTreeSet<(ServiceId, Slot)>,
+    /// Every slot may have more history than is kept: the cluster's settings changed, or events were missed.
+    pub(super) everything: bool,
 }
 
 /// A tokio task that is aborted when the actor that it works for drops it.

@@ -5,7 +5,7 @@
 //! outcome of its proposal. Says: proposals to the store.
 //! Dies: with `leader`. Started again it looks at every slot once.
 
-use crate::leader::context::{Context, Errand};
+use crate::leader::context::{Context, Ended, Errand};
 use essaim_model::{Change, ServiceId, Slot};
 use essaim_policy::history;
 use essaim_system::journal::RecordKind;
@@ -25,15 +25,6 @@ const AGAIN_AFTER: Duration = Duration::from_millis(500);
 
 /// Changes after which a sweep ends, so that it does not hold a core for long; the next sweep takes the other slots.
 const FORGOTTEN_MAX: usize = 10_000;
-
-/// Slots that the leader has marked and the reaper has not taken over yet.
-#[derive(Debug, Default)]
-pub(in crate::leader) struct Ended {
-    /// Slots in which tasks ended.
-    pub(in crate::leader) slots: BTreeSet<(ServiceId, Slot)>,
-    /// Every slot may have more history than is kept: the cluster's settings changed, or events were missed.
-    pub(in crate::leader) everything: bool,
-}
 
 /// The actor that removes ended tasks and the records of nodes that left.
 pub(in crate::leader) struct ReaperActor;

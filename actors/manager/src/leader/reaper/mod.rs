@@ -5,4 +5,4 @@
 
 mod actor;
 
-pub(super) use actor::{Ended, Msg, ReaperActor};
+pub(super) use actor::{Msg, ReaperActor};
