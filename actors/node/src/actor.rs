@@ -92,22 +92,21 @@ pub(crate) struct State {
     myself: ActorRef<Msg>,
 }
 
-impl Root {
-    pub(crate) async fn start(env: Env, parts: Parts) -> Result<Handle, StartError> {
-        let generation = Keep::new(Arc::clone(&env.disk)).boot()?;
-        let scope = Scope::root(&parts.settings.hostname, env);
-        let (standing, shown) = watch::channel(Standing::Inactive);
-        let shared = Arc::new(Shared {
-            scope,
-            hostname: parts.settings.hostname.clone(),
-            engines: parts.engines.clone(),
-            generation: AtomicU64::new(generation.0),
-            standing: shown,
-        });
-        let arguments = Arguments { parts, shared: Arc::clone(&shared), standing };
-        let (root, _) = Actor::spawn(None, Self, arguments).await.map_err(|why| StartError::Actor(why.to_string()))?;
-        Ok(Handle { root, shared })
-    }
+/// Starts a node. When its disk has a part in a cluster, the node takes that part up again.
+pub async fn start(env: Env, parts: Parts) -> Result<Handle, StartError> {
+    let generation = Keep::new(Arc::clone(&env.disk)).boot()?;
+    let scope = Scope::root(&parts.settings.hostname, env);
+    let (standing, shown) = watch::channel(Standing::Inactive);
+    let shared = Arc::new(Shared {
+        scope,
+        hostname: parts.settings.hostname.clone(),
+        engines: parts.engines.clone(),
+        generation: AtomicU64::new(generation.0),
+        standing: shown,
+    });
+    let arguments = Arguments { parts, shared: Arc::clone(&shared), standing };
+    let (root, _) = Actor::spawn(None, Root, arguments).await.map_err(|why| StartError::Actor(why.to_string()))?;
+    Ok(Handle { root, shared })
 }
 
 impl Actor for Root {

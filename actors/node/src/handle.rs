@@ -1,13 +1,13 @@
 //! The handle through which other code controls and observes a node.
 
-use crate::actor::{Msg, Root};
+use crate::actor::Msg;
 use crate::request::{Farewell, InitRequest, JoinRequest};
 use crate::standing::Standing;
 use essaim_manager::Control;
 use essaim_model::{EngineKind, Refusal, RefusalKind};
 use essaim_presence::endpoint::KeepError;
 use essaim_presence::view::View;
-use essaim_system::{ChildSpec, Env, Journal, RecordKind, Scope};
+use essaim_system::{ChildSpec, Journal, RecordKind, Scope};
 use essaim_wire::{Generation, NodeId};
 use essaim_worker::Engine;
 use ractor::rpc::CallResult;
@@ -92,11 +92,6 @@ pub enum StartError {
     /// A face could not be started.
     #[error("{0}")]
     Actor(String),
-}
-
-/// Starts a node. When its disk has a part in a cluster, the node takes that part up again.
-pub async fn start(env: Env, parts: Parts) -> Result<Handle, StartError> {
-    Root::start(env, parts).await
 }
 
 impl Handle {

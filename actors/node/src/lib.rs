@@ -27,6 +27,7 @@ mod part;
 pub mod request;
 pub mod standing;
 
-pub use handle::{Handle, Parts, Settings, StartError, start};
+pub use actor::start;
+pub use handle::{Handle, Parts, Settings, StartError};
 pub use request::{Farewell, InitRequest, JoinRequest};
 pub use standing::{Membership, Standing};
