@@ -30,6 +30,18 @@ const SHIM_NAME: &str = "essaim";
 /// Polling interval while waiting for a state that lasts for microseconds.
 const GLANCE: Duration = Duration::from_millis(2);
 
+/// First argument that makes this program a shim.
+pub(crate) const ARGUMENT: &str = "task-shim";
+
+/// Word that a shim prints on its standard output, once, when its task has started.
+pub(crate) const STARTED: &str = "started";
+
+/// Word that a shim prints instead, with the reason, when it does not start its task.
+pub(crate) const REFUSED: &str = "refused";
+
+/// The command that a daemon writes to the control fifo: `stop SIGNAL GRACE_MS`.
+pub(crate) const STOP: &str = "stop";
+
 /// Phase of a task by its folder and its lock. Blocks while the task's shim is starting.
 pub(super) fn phase(folder: &Folder, now: Timestamp) -> Result<Phase, EngineError> {
     if !folder.exists() {
@@ -71,7 +83,7 @@ pub(super) async fn start(folder: Folder, shim: PathBuf) -> Result<Started, Engi
     let spawned = tokio::task::spawn_blocking(move || {
         Command::new(shim)
             .arg0(SHIM_NAME)
-            .arg(crate::shim::ARGUMENT)
+            .arg(ARGUMENT)
             .arg(path)
             .current_dir("/")
             .stdin(Stdio::null())
@@ -108,10 +120,10 @@ pub(super) async fn start(folder: Folder, shim: PathBuf) -> Result<Started, Engi
         let _ = tokio::task::spawn_blocking(move || child.wait()).await;
     });
     match word.trim_end().split_once(' ') {
-        None if word == crate::shim::STARTED => {
+        None if word == STARTED => {
             folder.started().ok_or_else(|| EngineError::Failed("the shim wrote down no start".into()))
         }
-        Some((crate::shim::REFUSED, why)) => Err(EngineError::Failed(why.into())),
+        Some((REFUSED, why)) => Err(EngineError::Failed(why.into())),
         _ => Err(EngineError::Failed(format!("the shim of the task broke off: {word:?}"))),
     }
 }
@@ -141,7 +153,7 @@ async fn until_gone(pidfd: OwnedFd) -> io::Result<()> {
 
 /// Asks the shim to end its task.
 pub(super) fn ask_to_stop(folder: &Folder, signal: Signal, grace: Duration) -> Result<(), EngineError> {
-    let line = format!("{} {} {}\n", crate::shim::STOP, signal.number(), grace.as_millis());
+    let line = format!("{} {} {}\n", STOP, signal.number(), grace.as_millis());
     let opened = File::options().write(true).custom_flags(libc::O_NONBLOCK).open(folder.control());
     match opened.and_then(|mut control| control.write_all(line.as_bytes())) {
         Ok(()) => Ok(()),

@@ -23,7 +23,7 @@
 
 pub(crate) mod address;
 pub(crate) mod folder;
-mod keeper;
+pub(crate) mod keeper;
 mod limits;
 pub(crate) mod proc_tree;
 mod program;

@@ -15,6 +15,7 @@ mod task;
 
 use crate::process::address;
 use crate::process::folder::{ExitFile, Folder, How, ShimFile, StartedFile};
+use crate::process::keeper::{ARGUMENT, REFUSED, STARTED, STOP};
 use crate::process::ring::{PIECE_LEN, Writer};
 use essaim_wire::Timestamp;
 use essaim_worker::engine::LogStream;
@@ -31,16 +32,6 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 use task::Task;
-
-/// First argument that makes this program a shim.
-pub(crate) const ARGUMENT: &str = "task-shim";
-
-/// Word that a shim prints on its standard output, once, when its task has started.
-pub(crate) const STARTED: &str = "started";
-pub(crate) const REFUSED: &str = "refused";
-
-/// The command that a daemon writes to the control fifo: `stop SIGNAL GRACE_MS`.
-pub(crate) const STOP: &str = "stop";
 
 /// Grace for a task when the shim itself is asked to terminate, as at a shutdown of the machine.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(8);
