@@ -63,7 +63,7 @@ pub enum ProposeError {
     #[error("it could not be confirmed in time whether the change was made; look before you ask again. {0}")]
     Unknown(String),
     /// The proposal is larger than a log entry may be. Nothing was changed; propose it in parts.
-    #[error("a proposal of {bytes} bytes is over the limit of {}", crate::proposer::PROPOSAL_BYTES_MAX)]
+    #[error("a proposal of {bytes} bytes is over the limit of {}", crate::pieces::PROPOSAL_BYTES_MAX)]
     TooLarge {
         /// Encoded size of the proposal, in bytes.
         bytes: usize,

@@ -8,12 +8,13 @@
 use crate::error::OpenError;
 use crate::format::{Body, Command, Identity, LogId, Membership, Peer, Record, StoredMembership, Vote};
 use crate::identity;
+use crate::lifecycle::Start;
 use crate::log::database::{LogDatabase, place};
 use crate::log::{LogBackend, LogError, Op};
 use crate::seal::Sealer;
 use crate::snapshot::Image;
 use crate::snapshot::folder::Snapshots;
-use crate::store::{Start, Store, StoreConfig};
+use crate::store::{Store, StoreConfig};
 use essaim_model::{Change, Position};
 use essaim_wire::{Index, Lineage, Term};
 use std::sync::Arc;

@@ -5,16 +5,10 @@
 //! has not answered for an election timeout is suspended, since the others may have elected another one. A newly
 //! elected leader does not know yet that its state is the latest, so a barrier (a linearizable read of its own) comes
 //! first.
+//!
+//! Pure: `watchdog` observes, and passes the barriers.
 
-use crate::raft::HEARTBEAT;
-use crate::store::Store;
 use essaim_wire::Term;
-use futures::FutureExt;
-use futures::future::BoxFuture;
-use openraft::async_runtime::watch::WatchReceiver;
-use openraft::raft::ReadPolicy;
-use std::time::Duration;
-use tokio::sync::watch;
 
 /// Leadership of this manager. A new term is a change, also from active to active.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,7 +35,7 @@ impl Leadership {
 
 /// What openraft's metrics show of this manager's role.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Seen {
+pub(crate) enum Seen {
     Follows,
     /// This manager was elected in this term; `leased` while a majority answered within the lease.
     Leads {
@@ -52,13 +46,13 @@ enum Seen {
 
 /// Derives the leadership from observations; says when a barrier is due.
 #[derive(Debug)]
-struct Watchdog {
-    now: Leadership,
+pub(crate) struct Watchdog {
+    pub(crate) now: Leadership,
 }
 
 impl Watchdog {
     /// Takes an observation. Returns the term for which a barrier is needed, if one is.
-    fn observe(&mut self, seen: Seen) -> Option<Term> {
+    pub(crate) fn observe(&mut self, seen: Seen) -> Option<Term> {
         let next = match (self.now, seen) {
             (_, Seen::Follows) => Leadership::Off,
             (Leadership::Active(held), Seen::Leads { term, leased: true }) if held == term => self.now,
@@ -78,72 +72,9 @@ impl Watchdog {
     }
 
     /// Notes that the barrier of a term was passed.
-    fn on_barrier(&mut self, of: Term) {
+    pub(crate) fn on_barrier(&mut self, of: Term) {
         if self.now == Leadership::CatchingUp(of) {
             self.now = Leadership::Active(of);
-        }
-    }
-}
-
-/// Watches the leadership until the store is closed.
-pub(crate) async fn watch(store: Store, leadership: watch::Sender<Leadership>) {
-    let mut metrics = store.raft().metrics();
-    let mut watchdog = Watchdog { now: Leadership::Off };
-    let mut barrier: Option<Barrier> = None;
-    loop {
-        let wanted = watchdog.observe(see(&store));
-        match wanted {
-            Some(term) if barrier.as_ref().is_none_or(|(of, _)| *of != term) => {
-                barrier = Some((term, pass_barrier(store.clone(), term).boxed()));
-            }
-            Some(_) => (),
-            None => barrier = None,
-        }
-        let now = watchdog.now;
-        leadership.send_if_modified(|shown| std::mem::replace(shown, now) != now);
-        tokio::select! {
-            (of, passed) = passing(&mut barrier) => {
-                barrier = None;
-                if passed {
-                    watchdog.on_barrier(of);
-                }
-            }
-            changed = metrics.changed() => if changed.is_err() {
-                leadership.send_replace(Leadership::Off);
-                return;
-            },
-            () = tokio::time::sleep(HEARTBEAT) => (),
-        }
-    }
-}
-
-type Barrier = (Term, BoxFuture<'static, bool>);
-
-/// Waits for the barrier under way; without one, for ever.
-async fn passing(barrier: &mut Option<Barrier>) -> (Term, bool) {
-    match barrier {
-        Some((of, passing)) => (*of, passing.await),
-        None => std::future::pending().await,
-    }
-}
-
-fn see(store: &Store) -> Seen {
-    match store.raft().as_leader() {
-        Ok(leader) => Seen::Leads { term: Term(leader.term()), leased: store.is_leased() },
-        Err(_) => Seen::Follows,
-    }
-}
-
-/// Confirms with a majority that this manager leads in `term`, and waits until its state is the latest.
-async fn pass_barrier(store: Store, term: Term) -> bool {
-    const PATIENCE: Duration = Duration::from_secs(2);
-    let reading = store.raft().ensure_linearizable(ReadPolicy::ReadIndex);
-    match tokio::time::timeout(PATIENCE, reading).await {
-        Ok(Ok(read)) if read.committed_leader_id().term == term.0 => true,
-        _ => {
-            // Without this pause, a barrier that fails at once would be tried again in a busy loop.
-            tokio::time::sleep(HEARTBEAT).await;
-            false
         }
     }
 }

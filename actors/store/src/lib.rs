@@ -10,9 +10,10 @@
 //!
 //! In suggested reading order:
 //!
-//! - [`store`], [`view`]: the handle; opening and closing, and what it shows.
-//! - [`proposer`], [`read`]: how changes get in, and how reads are made linearizable; [`time`]: the dates of changes.
-//! - [`leadership`]: whether this manager may act as leader.
+//! - [`store`], [`lifecycle`]: the handle and what it shows; opening and closing.
+//! - [`proposer`], [`read`]: how changes get in, and how reads are made linearizable; [`pieces`]: how much fits into a
+//!   proposal; [`idle`], [`rounds`]: streams and questions that requests share; [`time`]: the dates of changes.
+//! - [`leadership`], [`watchdog`]: whether this manager may act as leader.
 //! - [`group`], [`force`]: membership of the group, and recovery when a quorum is lost for good.
 //! - [`events`]: recent events, for watchers; [`agreed`]: the contents of the log, for checks.
 //! - [`log`], [`snapshot`], [`seal`], [`identity`]: files on disk, and how they are protected from rot and readers.
@@ -27,17 +28,21 @@ mod format;
 mod group;
 mod housekeeping;
 mod identity;
+mod idle;
 mod leadership;
+mod lifecycle;
 mod log;
 mod peers;
+mod pieces;
 mod proposer;
 mod raft;
 mod read;
+mod rounds;
 mod seal;
 mod snapshot;
 mod store;
 mod time;
-mod view;
+mod watchdog;
 
 #[cfg(test)]
 mod tests;
@@ -47,6 +52,7 @@ pub use error::{Missing, NoQuorum, OpenError, ProposeError, ReadError};
 pub use events::{Advance, Compacted, Cursor, CursorError, Happened};
 pub use group::{MemberStatus, Status};
 pub use leadership::Leadership;
+pub use lifecycle::{Known, Start};
 pub use peers::{Peers, Pipe};
-pub use proposer::{PROPOSAL_BYTES_MAX, Room, pieces};
-pub use store::{Known, Start, Store, StoreConfig};
+pub use pieces::{PROPOSAL_BYTES_MAX, Room, pieces};
+pub use store::{Store, StoreConfig};

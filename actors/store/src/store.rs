@@ -1,44 +1,33 @@
-//! The handle on the store: one manager's part in the group, opened and closed as a whole.
-//!
-//! Opening reads and verifies everything on disk before openraft sees any of it, so damage is an error with a text
-//! instead of a later panic. Closing ends openraft first, then the writer, then the files: when it returns, another
-//! store can be opened on the same folder.
+//! The handle on the store, and what it shows: its state and events, its identity, the leader, and whether there is a
+//! quorum.
 
-use crate::error::OpenError;
-use crate::events::Publisher;
-use crate::format::{Identity, Peer};
-use crate::housekeeping;
-use crate::identity;
-use crate::leadership::{self, Leadership};
-use crate::log::LogBackend;
-use crate::log::LogError;
-use crate::log::database::{LogDatabase, place};
+use crate::events::Cursor;
+use crate::format::Identity;
+use crate::idle::Idle;
+use crate::leadership::Leadership;
+use crate::log::database::LogDatabase;
 use crate::log::writer::Writer;
-use crate::peers::{Peers, Pipe};
-use crate::proposer::UNDER_WAY_MAX;
-use crate::proposer::lane::Idle;
-use crate::raft::log_store::LogStore;
-use crate::raft::machine::{Checks, Machine, MachineShared};
-use crate::raft::network::Network;
+use crate::peers::Peers;
+use crate::raft::machine::MachineShared;
 use crate::raft::serve::Server;
-use crate::raft::{self, Raft, seeded};
-use crate::read::Rounds;
-use crate::snapshot::folder::Snapshots;
+use crate::raft::{self, Metrics, Raft};
+use crate::rounds::Rounds;
 use crate::time::ClusterTime;
+use essaim_model::State;
 use essaim_system::env::{Clock, Disk, Seed};
-use essaim_transport::Lane;
-use essaim_wire::{Generation, Level, Lineage, NodeId};
+use essaim_wire::{Generation, Index, Level, Lineage, Moment, NodeId, RequestId, Term, Timestamp};
+use openraft::Instant;
 use openraft::async_runtime::watch::WatchReceiver;
 use parking_lot::Mutex;
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 
-/// Group number of the first manager of a new history; the number of a later manager is the index of a commit.
-const FOUNDER: u64 = 1;
+/// Upper bound on the proposals of one node under way. The state remembers the outcomes of four times as many.
+pub(crate) const UNDER_WAY_MAX: usize = 256;
 
 /// Configuration of a store.
 #[derive(Clone)]
@@ -61,36 +50,6 @@ pub struct StoreConfig {
     pub level: Level,
 }
 
-/// How a store is opened: with a new history, as a joining manager, or with what is on disk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Start {
-    /// Found a new history, as its first manager.
-    Found {
-        /// Id of the new history.
-        lineage: Lineage,
-    },
-    /// Join as a manager that was just promoted, and wait to be added to the group under this number.
-    Join {
-        /// Id of the group's history.
-        lineage: Lineage,
-        /// Number in the group: the index of the commit that promoted this manager.
-        raft_id: u64,
-    },
-    /// Resume with what is on disk.
-    Resume,
-}
-
-/// Identity in a group that a folder contains.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Known {
-    /// Node that the folder belongs to.
-    pub node: NodeId,
-    /// The node's number in the group.
-    pub raft_id: u64,
-    /// History of the group.
-    pub lineage: Lineage,
-}
-
 /// One manager's part in the group. Clones share it.
 #[derive(Clone)]
 pub struct Store {
@@ -110,247 +69,180 @@ pub(crate) struct Inner {
     pub(crate) requests: AtomicU64,
     pub(crate) under_way: Semaphore,
     pub(crate) rounds: Rounds,
-    pub(crate) idle: Mutex<Idle>,
+    pub(crate) idle: Idle,
     pub(crate) tasks: Mutex<Vec<JoinHandle<()>>>,
     pub(crate) closed: AtomicBool,
     pub(crate) time: ClusterTime,
 }
 
 impl Store {
-    /// Reads the identity that a folder contains, without opening the store.
-    pub fn known(disk: &Arc<dyn Disk>) -> Result<Option<Known>, OpenError> {
-        let known = |Identity { node, raft_id, lineage }| Known { node, raft_id, lineage };
-        Ok(identity::find(disk)?.map(known))
+    /// The state as applied here; it may lag behind. For a linearizable read see [`Store::read`].
+    pub fn state(&self) -> Arc<State> {
+        self.inner.machine.publisher.state()
     }
 
-    /// Removes all files of a closed store, after a demotion or when the node leaves.
-    pub fn wipe(disk: &Arc<dyn Disk>) -> std::io::Result<()> {
-        for name in disk.list("")? {
-            if name.starts_with("group-") { disk.remove_folder(&name)? } else { disk.remove(&name)? }
-        }
-        Ok(())
+    /// Watches the state as applied here; a watcher sees the latest state only.
+    pub fn states(&self) -> watch::Receiver<Arc<State>> {
+        self.inner.machine.publisher.states()
     }
 
-    /// Opens the store. Must be called inside the runtime.
-    pub async fn open(config: StoreConfig, start: Start) -> Result<Self, OpenError> {
-        let identity = match start {
-            Start::Found { lineage } => Identity { node: config.node, raft_id: FOUNDER, lineage },
-            Start::Join { lineage, raft_id } => Identity { node: config.node, raft_id, lineage },
-            Start::Resume => identity::find(&config.disk)?.ok_or(OpenError::Nothing)?,
-        };
-        if identity.node != config.node {
-            return Err(OpenError::OtherNode(identity.node));
+    /// Watches the index up to which the log is applied here.
+    pub fn applied(&self) -> watch::Receiver<Index> {
+        self.inner.machine.publisher.applied()
+    }
+
+    /// The events after index `after`. List the state first, and watch from its index.
+    pub fn events(&self, after: Index) -> Cursor {
+        self.inner.machine.publisher.cursor(after)
+    }
+
+    /// Cluster time: a change that is proposed now gets this date.
+    pub fn now(&self) -> Timestamp {
+        self.inner.time.now(self.state().at())
+    }
+
+    /// Watches whether this manager leads.
+    pub fn leadership(&self) -> watch::Receiver<Leadership> {
+        self.inner.leadership.subscribe()
+    }
+
+    /// Id of this node.
+    pub fn node(&self) -> NodeId {
+        self.inner.config.node
+    }
+
+    /// History of the group.
+    pub fn lineage(&self) -> Lineage {
+        self.inner.identity.lineage
+    }
+
+    /// This manager's number in the group.
+    pub fn raft_id(&self) -> u64 {
+        self.inner.identity.raft_id
+    }
+
+    /// The node that leads. `None` also when this manager has not heard of its leader, or of a majority, lately: then
+    /// another node may lead, or none.
+    pub fn leader(&self) -> Option<NodeId> {
+        self.known_leader().filter(|_| self.has_quorum())
+    }
+
+    /// Whether this manager knows of a quorum right now: it leads and was answered within the lease, or it heard its
+    /// leader within two leases. Without a quorum a manager refreshes no node's lease, and nodes linked to it look for
+    /// another manager.
+    pub fn has_quorum(&self) -> bool {
+        if self.leads() {
+            return self.is_leased();
         }
-        let sealer = identity::sealer(&config.disk, &config.seed)?;
-        if identity::find(&config.disk)? == Some(identity) {
-            identity::expect_log(&config.disk, identity)?;
-        } else {
-            // Files that a crash left of an earlier attempt under this number were never acknowledged.
-            config.disk.remove_folder(&identity::name(identity))?;
-        }
-        let disk = Arc::clone(&config.disk);
-        let store = Self::start(config, identity, sealer).await?;
-        // From here on there is a log, so a missing log is known to be lost.
-        let begun = match identity::keep(&disk, identity) {
-            Ok(()) if identity.raft_id == FOUNDER => store.initialize().await,
-            kept => kept.map_err(OpenError::Disk),
-        };
-        match begun {
-            Ok(()) => Ok(store),
-            Err(why) => {
-                store.close().await;
-                Err(why)
-            }
+        let heard = Moment::from_micros(self.inner.server.heard.load(Ordering::Relaxed));
+        heard > Moment::START && self.clock().now().saturating_since(heard) < raft::LEASE * 2
+    }
+
+    /// Bytes of entries that the log has taken in here, including those that were on disk at the start.
+    pub fn log_written(&self) -> u64 {
+        self.machine().log.grown()
+    }
+
+    /// The latest term in which this manager has voted, or followed an elected leader; it is on disk.
+    pub fn voted(&self) -> Term {
+        self.machine().log.voted()
+    }
+
+    /// Waits until the log is applied here up to `index`.
+    pub async fn wait_applied(&self, index: Index) {
+        let mut applied = self.applied();
+        if applied.wait_for(|applied| *applied >= index).await.is_err() {
+            std::future::pending().await
         }
     }
 
-    /// Makes this manager the only voter, unless the log already has a membership.
-    async fn initialize(&self) -> Result<(), OpenError> {
-        let failed = |why: String| OpenError::Raft(why);
-        if self.raft().is_initialized().await.map_err(|why| failed(why.to_string()))? {
-            return Ok(());
-        }
-        let members = BTreeMap::from([(FOUNDER, Peer { node: self.node(), addr: self.inner.config.addr })]);
-        self.raft().initialize(members).await.map_err(|why| failed(why.to_string()))
+    pub(crate) fn raft(&self) -> &Raft {
+        &self.inner.raft
     }
 
-    async fn start(
-        config: StoreConfig,
-        identity: Identity,
-        sealer: Arc<crate::seal::Sealer>,
-    ) -> Result<Self, OpenError> {
-        let disk = identity::files(&config.disk, identity);
-        let whole = place(&config.disk, "");
-        let damaged = |why: String| OpenError::damaged(why, &whole);
-
-        let (snapshots, image) =
-            Snapshots::open(Arc::clone(&disk), Arc::clone(&sealer)).map_err(|why| match why.kind() {
-                std::io::ErrorKind::InvalidData => damaged(why.to_string()),
-                _ => OpenError::Disk(why),
-            })?;
-        let open = || -> Result<_, LogError> {
-            let database = Arc::new(LogDatabase::open(&disk, identity::LOG, sealer)?);
-            let found = database.load()?;
-            Ok((database, found))
-        };
-        let (database, found) = open().map_err(|why| match why {
-            LogError::Disk(why) => OpenError::Disk(why),
-            LogError::Damaged(why) => damaged(why),
-        })?;
-        if found.purged > image.as_ref().and_then(|image| image.last) {
-            database.close();
-            return Err(damaged(format!(
-                "the snapshot that belongs to the log {} is gone",
-                place(&disk, identity::LOG)
-            )));
-        }
-        let writer = Writer::start(Arc::clone(&database) as Arc<dyn LogBackend>, Arc::clone(&disk))?;
-        let log = LogStore::new(Arc::clone(&database) as Arc<dyn LogBackend>, writer.clone(), found)?;
-        let machine = Arc::new(MachineShared {
-            publisher: Publisher::new(),
-            snapshots,
-            checks: Checks::new(),
-            log: log.clone(),
-            grown_at_snapshot: AtomicU64::new(0),
-            understands: config.level,
-            newer: Mutex::default(),
-        });
-        let newer = || machine.newer.lock().clone().map(OpenError::Newer);
-        let state_machine = match Machine::new(image, Arc::clone(&machine)) {
-            Ok(state_machine) => state_machine,
-            Err(why) => {
-                writer.close().await;
-                database.close();
-                return Err(newer().unwrap_or(OpenError::Disk(why)));
-            }
-        };
-        let time = ClusterTime::new(Arc::clone(&config.clock));
-        let network = Network {
-            peers: Arc::clone(&config.peers),
-            lineage: identity.lineage,
-            own: identity.raft_id,
-            time: time.clone(),
-        };
-        let settings = raft::settings(format!("{:?}", identity.lineage));
-        let settings = Arc::new(settings.validate().map_err(|why| OpenError::Raft(why.to_string()))?);
-        let seed = config.seed.derive("raft").fork();
-        let started =
-            seeded(seed.draw_number(), Raft::new(identity.raft_id, settings, network, log, state_machine)).await;
-        let raft = match started {
-            Ok(raft) => raft,
-            Err(why) => {
-                writer.close().await;
-                database.close();
-                return Err(newer().unwrap_or_else(|| damaged(why.to_string())));
-            }
-        };
-
-        // A node that is demoted and promoted again, or whose store is opened again, stays in one generation: with the
-        // numbers of its former requests, new requests would get the outcomes of those. The clock counts from the start
-        // of the node, and no request takes less than a microsecond, so the time in microseconds is beyond every number
-        // used before.
-        let first_request = config.clock.now().as_micros();
-        let leadership = watch::Sender::new(Leadership::Off);
-        let server = Server {
-            raft: raft.clone(),
-            identity,
-            machine: Arc::clone(&machine),
-            seed: seed.draw_number(),
-            clock: Arc::clone(&config.clock),
-            heard: Arc::default(),
-            time: time.clone(),
-        };
-        let store = Self {
-            inner: Arc::new(Inner {
-                config,
-                identity,
-                raft,
-                server,
-                machine,
-                database,
-                writer,
-                leadership: leadership.clone(),
-                requests: AtomicU64::new(first_request),
-                under_way: Semaphore::new(UNDER_WAY_MAX),
-                rounds: Rounds::default(),
-                idle: Mutex::default(),
-                tasks: Mutex::default(),
-                closed: AtomicBool::new(false),
-                time,
-            }),
-        };
-        let tasks = [
-            tokio::spawn(seeded(seed.draw_number(), leadership::watch(store.clone(), leadership))),
-            tokio::spawn(seeded(seed.draw_number(), housekeeping::keep_house(store.clone()))),
-        ];
-        store.inner.tasks.lock().extend(tasks);
-        Ok(store)
+    pub(crate) fn machine(&self) -> &Arc<MachineShared> {
+        &self.inner.machine
     }
 
-    /// Ends this manager's part, and closes every file. A leader should [`hand over`](Self::hand_over) first.
-    pub async fn close(&self) {
-        if self.inner.closed.swap(true, Ordering::AcqRel) {
-            return;
-        }
-        self.inner.under_way.close();
-        let tasks = std::mem::take(&mut *self.inner.tasks.lock());
-        for task in &tasks {
-            task.abort();
-        }
-        for task in tasks {
-            let _ = task.await;
-        }
-        self.inner.leadership.send_replace(Leadership::Off);
-        self.inner.machine.publisher.close();
-        self.forget_idle();
-        if let Err(why) = self.raft().shutdown().await {
-            tracing::error!(%why, "the group's task ended badly");
-        }
-        self.inner.writer.close().await;
-        self.inner.database.close();
+    pub(crate) fn clock(&self) -> &dyn Clock {
+        &*self.inner.config.clock
     }
 
-    /// Waits until this manager's part has ended without being closed, and returns why: its disk failed, or its state
-    /// differs from the leader's. The store is of no more use then; close it, and open it again.
-    pub async fn failed(&self) -> String {
+    pub(crate) fn peers(&self) -> &dyn Peers {
+        &*self.inner.config.peers
+    }
+
+    pub(crate) fn under_way(&self) -> &Semaphore {
+        &self.inner.under_way
+    }
+
+    pub(crate) fn rounds(&self) -> &Rounds {
+        &self.inner.rounds
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.inner.closed.load(Ordering::Acquire)
+    }
+
+    /// The last known leader, which is to be asked first.
+    pub(crate) fn known_leader(&self) -> Option<NodeId> {
+        // Borrowed instead of cloned, because this is asked with every proposal.
+        let metrics = self.raft().metrics();
+        let metrics = metrics.borrow_watched();
+        let leader = metrics.current_leader?;
+        metrics.membership_config.get_node(&leader).map(|peer| peer.node)
+    }
+
+    pub(crate) fn metrics(&self) -> Metrics {
+        self.raft().metrics().borrow_watched().clone()
+    }
+
+    /// Whether this manager was elected and has not heard of a successor.
+    pub(crate) fn leads(&self) -> bool {
+        self.raft().as_leader().is_ok()
+    }
+
+    /// Whether this manager leads and a majority answered within the lease.
+    pub(crate) fn is_leased(&self) -> bool {
+        self.is_leased_within(raft::LEASE)
+    }
+
+    /// Whether this manager leads and a majority answered within this time.
+    pub(crate) fn is_leased_within(&self, limit: Duration) -> bool {
+        let Ok(leader) = self.raft().as_leader() else { return false };
+        // openraft notes a leader's own consent only when another manager answers; a sole voter needs no other's
+        // answer.
+        self.votes_alone() || leader.last_quorum_acked().is_some_and(|acked| acked.elapsed() < limit)
+    }
+
+    fn votes_alone(&self) -> bool {
+        let metrics = self.raft().metrics();
+        let metrics = metrics.borrow_watched();
+        metrics.membership_config.voter_ids().eq([metrics.id])
+    }
+
+    /// Group numbers and nodes of the voters.
+    pub(crate) fn voters(&self) -> Vec<(u64, NodeId)> {
+        let metrics = self.metrics();
+        let node = |id: u64| metrics.membership_config.get_node(&id).map(|peer| (id, peer.node));
+        metrics.membership_config.voter_ids().filter_map(node).collect()
+    }
+
+    /// Waits until the leader is another one than `leader`, or there is none.
+    pub(crate) async fn leader_changed(&self, leader: NodeId) {
         let mut metrics = self.raft().metrics();
-        let mut core_ended = false;
-        loop {
-            let ended = metrics.borrow_watched().running_state.clone().err();
-            match ended {
-                Some(fatal) if !self.is_closed() => {
-                    if let Some(newer) = &*self.inner.machine.newer.lock() {
-                        return OpenError::Newer(newer.clone()).to_string();
-                    }
-                    return match *self.inner.machine.checks.diverged().borrow() {
-                        Some(index) => format!("its state differs from the leader's since {}", index.0),
-                        None => fatal.to_string(),
-                    };
-                }
-                // The store was closed: it did not fail, and will not.
-                _ if core_ended => std::future::pending().await,
-                // The end of the core is the last thing that its metrics report, so one more look is enough.
-                _ => core_ended = metrics.changed().await.is_err(),
+        while self.known_leader() == Some(leader) {
+            if metrics.changed().await.is_err() {
+                return;
             }
         }
     }
 
-    /// Serves one stream that `peer`, a manager by its certificate, opened on the Raft, Snapshot or Propose lane.
-    pub async fn serve(&self, lane: Lane, peer: NodeId, pipe: Pipe) {
-        if self.is_closed() {
-            return;
-        }
-        let served = match lane {
-            Lane::Raft => self.inner.server.serve_raft(peer, pipe).await,
-            Lane::Snapshot => self.inner.server.serve_snapshot(peer, pipe).await,
-            Lane::Propose => self.serve_propose(pipe).await,
-            _ => Ok(()),
-        };
-        if let Err(why) = served {
-            tracing::debug!(%lane, %peer, %why, "a stream of a manager ended");
+    pub(crate) fn next_request(&self) -> RequestId {
+        RequestId {
+            origin: self.node(),
+            generation: self.inner.config.generation,
+            seq: self.inner.requests.fetch_add(1, Ordering::Relaxed),
         }
     }
-
-    /// The lanes that a store serves.
-    pub const LANES: [Lane; 3] = [Lane::Raft, Lane::Snapshot, Lane::Propose];
 }

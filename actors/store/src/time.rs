@@ -7,7 +7,6 @@
 //! The leader sends its time with every append, so that the next leader continues from there, whatever its own clock
 //! says. A manager that has heard of no leader since it started has only its own clock.
 
-use crate::store::Store;
 use essaim_system::env::Clock;
 use essaim_wire::{Moment, Timestamp};
 use parking_lot::{Mutex, MutexGuard};
@@ -54,13 +53,6 @@ impl LastTime {
         let now = followed.max(dated);
         self.0 = Some((moment, now));
         now
-    }
-}
-
-impl Store {
-    /// Cluster time: a change that is proposed now gets this date.
-    pub fn now(&self) -> Timestamp {
-        self.inner.time.now(self.state().at())
     }
 }
 

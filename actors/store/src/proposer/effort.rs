@@ -5,26 +5,22 @@
 //! or a leader elsewhere that says it is at work. When patience runs out, every voter is asked whether it is alive. If
 //! a majority is, an election is going on, and the effort continues; if not, the missing voters are named.
 
-use crate::error::{Missing, NoQuorum};
-use crate::format::lane::{Ask, LeaderReply};
+use crate::error::NoQuorum;
+use crate::format::lane::Ask;
 use crate::store::Store;
-use essaim_wire::{Moment, NodeId};
-use futures::future::join_all;
+use essaim_wire::Moment;
 use parking_lot::Mutex;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// Time without a sign of a majority after which the voters are asked. An election may take longer: asking early costs
-/// one message per voter. Together with [`PING`], and with a sign that may be old already, it stays below the promised
+/// one message per voter. Together with [`PING`](super::missing::PING), and with a sign that may be old already, it stays below the promised
 /// second.
 const PATIENCE: Duration = Duration::from_millis(450);
 
 /// Age up to which an answer of a majority is a sign of it: three heartbeats.
 pub(crate) const FRESH: Duration = Duration::from_millis(150);
-
-/// Time that a voter may take to answer a ping.
-pub(crate) const PING: Duration = Duration::from_millis(250);
 
 /// Pause between two attempts: short compared to an election, long compared to a message.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -147,22 +143,5 @@ impl<'s> Effort<'s> {
         while self.is_patient() && self.store.clock().now() < self.until {
             tokio::time::sleep(PAUSE).await;
         }
-    }
-}
-
-impl Store {
-    /// Pings every voter, and names those that do not answer.
-    pub(crate) async fn find_missing(&self) -> NoQuorum {
-        let voters: Vec<NodeId> = self.voters().into_iter().map(|(_, node)| node).collect();
-        let asked = voters.iter().filter(|node| **node != self.node()).map(|node| async {
-            let told = tokio::time::timeout(PING, self.ask_once(*node, Ask::Ping)).await;
-            (*node, matches!(told, Ok(Some(LeaderReply::Here { .. }))))
-        });
-        let state = self.state();
-        let missing = join_all(asked).await.into_iter().filter(|(_, here)| !here).map(|(node, _)| Missing {
-            node,
-            name: state.node(node).map_or_else(|| node.to_string(), |node| node.name()),
-        });
-        NoQuorum { voters: voters.len(), missing: missing.collect() }
     }
 }

@@ -2,37 +2,26 @@
 //!
 //! One stream carries one question at a time. While the leader works on it and has a majority, it says so every fifth
 //! of a second, which renews the asker's patience. A stream whose question was answered is kept for the next one
-//! ([`Idle`]), since opening a stream takes a round trip; a stream that was abandoned in the middle is dropped.
+//! ([`Idle`](crate::idle::Idle)), since opening a stream takes a round trip; a stream that was abandoned in the middle is dropped.
 
-use super::PROPOSAL_BYTES_MAX;
 use super::effort::{Attempt, Effort, FRESH};
 use crate::error::ProposeError;
 use crate::format::Command;
 use crate::format::lane::{Ask, Forward, LeaderReply};
 use crate::peers::Pipe;
+use crate::pieces::PROPOSAL_BYTES_MAX;
 use crate::store::Store;
 use bytes::Bytes;
 use essaim_model::{Outcome, Proposal, Refusal};
 use essaim_transport::{FrameError, Lane};
 use essaim_wire::{Index, NodeId, Timestamp, decode, encode};
-use parking_lot::MutexGuard;
 use std::time::Duration;
 
 /// Interval at which a leader says that it is at work.
 const WORKING: Duration = Duration::from_millis(200);
 
-/// Streams kept for later questions: as many as a busy manager asks at the same time, at a few KiB each.
-const IDLE_MAX: usize = 64;
-
 /// Time for which a leader works on a question: longer than the asker waits.
 const DEADLINE: Duration = Duration::from_secs(12);
-
-/// Streams to the present leader without a question under way.
-#[derive(Default)]
-pub(crate) struct Idle {
-    leader: Option<NodeId>,
-    pipes: Vec<Pipe>,
-}
 
 impl Store {
     /// Asks `leader` until it answers, stays silent for too long, or no longer leads. Once the lane was open, the
@@ -42,7 +31,7 @@ impl Store {
         let bytes = encode(&forward);
         let asking = async {
             // A kept stream may have ended meanwhile; then the same question goes over a new one.
-            while let Some(mut pipe) = self.take_idle(leader) {
+            while let Some(mut pipe) = self.inner.idle.take(leader) {
                 effort.note_sent(&forward.ask);
                 match ask_over(&mut pipe, &bytes, effort).await {
                     Ok(told) => return Ok((pipe, told)),
@@ -60,7 +49,9 @@ impl Store {
             biased;
             asked = asking => match asked {
                 Ok((pipe, told)) => {
-                    self.keep_idle(leader, pipe);
+                    if !self.is_closed() {
+                        self.inner.idle.keep(leader, pipe);
+                    }
                     Attempt::Done(told)
                 }
                 Err(why) => {
@@ -70,37 +61,6 @@ impl Store {
             },
             () = self.leader_changed(leader) => Attempt::Again,
         }
-    }
-
-    fn take_idle(&self, leader: NodeId) -> Option<Pipe> {
-        let mut idle = self.idle();
-        if idle.leader != Some(leader) {
-            *idle = Idle { leader: Some(leader), pipes: Vec::new() };
-        }
-        idle.pipes.pop()
-    }
-
-    fn keep_idle(&self, leader: NodeId, pipe: Pipe) {
-        let mut idle = self.idle();
-        if idle.leader == Some(leader) && idle.pipes.len() < IDLE_MAX && !self.is_closed() {
-            idle.pipes.push(pipe);
-        }
-    }
-
-    /// Drops all kept streams.
-    pub(crate) fn forget_idle(&self) {
-        *self.idle() = Idle::default();
-    }
-
-    fn idle(&self) -> MutexGuard<'_, Idle> {
-        self.inner.idle.lock()
-    }
-
-    /// Asks a manager once, and takes the first reply.
-    pub(crate) async fn ask_once(&self, node: NodeId, ask: Ask) -> Option<LeaderReply> {
-        let mut pipe = self.peers().open(node, Lane::Propose).await.ok()?;
-        pipe.send.send_value(&Forward { lineage: self.lineage(), ask }).await.ok()?;
-        pipe.recv.recv_value().await.ok()?
     }
 
     /// Serves one stream of the Propose lane: one question after the other, until the asker or this store ends it.

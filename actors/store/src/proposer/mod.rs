@@ -9,14 +9,13 @@
 //! waited for, and a missing majority is reported within a second, by name.
 
 pub(crate) mod effort;
-pub(crate) mod lane;
-mod pieces;
-
-pub use pieces::{Room, pieces};
+mod lane;
+mod missing;
 
 use crate::error::ProposeError;
 use crate::format::Command;
 use crate::format::lane::{Ask, LeaderReply};
+use crate::pieces::{PROPOSAL_BYTES_MAX, pieces};
 use crate::raft::{Payload, Types};
 use crate::store::Store;
 use bytes::Bytes;
@@ -28,12 +27,6 @@ use openraft::errors::{ClientWriteError, ForwardReason};
 use openraft::impls::ProgressResponder;
 use std::ops::ControlFlow;
 use std::time::Duration;
-
-/// Upper bound on an encoded proposal, in bytes: what a follower takes in one message with room to spare.
-pub const PROPOSAL_BYTES_MAX: usize = 1 << 20;
-
-/// Upper bound on the proposals of one node under way. The state remembers the outcomes of four times as many.
-pub(crate) const UNDER_WAY_MAX: usize = 256;
 
 /// Time after which a change that a majority works on is given up; it may still be applied.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -79,6 +72,15 @@ impl Store {
             Outcome::Done(index) => Ok(index),
             Outcome::Refused(refusal) => Err(refusal),
         }
+    }
+
+    /// Proposes changes that need not be made together, in as few proposals as they fit into, one after the other. The
+    /// first refusal ends it: the pieces before it are applied, and the rest is not.
+    pub async fn change_in_pieces(&self, changes: Vec<Change>, fence: Option<Term>) -> Result<(), Refusal> {
+        for piece in pieces(changes) {
+            self.change(piece, fence).await?;
+        }
+        Ok(())
     }
 
     /// The same proposal under a new request number; used only where that bug is planted.

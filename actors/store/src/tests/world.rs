@@ -1,7 +1,8 @@
 //! A world of stores: created in one line; each can be cut off, killed and started again by number.
 
+use crate::lifecycle::Start;
 use crate::peers::{Peers, Pipe};
-use crate::store::{Start, Store, StoreConfig};
+use crate::store::{Store, StoreConfig};
 use crate::{Leadership, OpenError};
 use essaim_model::fixtures::founding;
 pub(super) use essaim_model::fixtures::manager as node;

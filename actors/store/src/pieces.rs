@@ -2,13 +2,14 @@
 //!
 //! A proposal is bounded ([`PROPOSAL_BYTES_MAX`]), and the changes that a leader decides are not: ten thousand nodes
 //! can be lost at once. Changes that do not have to be made together are proposed one piece after the other
-//! ([`Store::change_in_pieces`]). Changes that do (a plan for one service, say) are split by their maker, with a
+//! ([`Store::change_in_pieces`](crate::Store::change_in_pieces)). Changes that do (a plan for one service, say) are split by their maker, with a
 //! [`Room`].
 
-use super::PROPOSAL_BYTES_MAX;
-use crate::store::Store;
-use essaim_model::{Change, Refusal};
-use essaim_wire::{Term, encoded_len};
+use essaim_model::Change;
+use essaim_wire::encoded_len;
+
+/// Upper bound on an encoded proposal, in bytes: what a follower takes in one message with room to spare.
+pub const PROPOSAL_BYTES_MAX: usize = 1 << 20;
 
 /// Bytes of a proposal beside its changes (request, date, fence, length of the list; at most 61), with a margin.
 const ENVELOPE: usize = 128;
@@ -73,23 +74,12 @@ pub fn pieces(changes: Vec<Change>) -> Vec<Vec<Change>> {
     pieces
 }
 
-impl Store {
-    /// Proposes changes that need not be made together, in as few proposals as they fit into, one after the other. The
-    /// first refusal ends it: the pieces before it are applied, and the rest is not.
-    pub async fn change_in_pieces(&self, changes: Vec<Change>, fence: Option<Term>) -> Result<(), Refusal> {
-        for piece in pieces(changes) {
-            self.change(piece, fence).await?;
-        }
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::format::Command;
     use essaim_model::{Proposal, TaskId};
-    use essaim_wire::{Generation, NodeId, RequestId, Timestamp, encode};
+    use essaim_wire::{Generation, NodeId, RequestId, Term, Timestamp, encode};
 
     fn change(id: u128, why: usize) -> Change {
         Change::WriteOffTask { id: TaskId::from_bits(id), why: "x".repeat(why) }
