@@ -13,8 +13,8 @@ use crate::testkit::fault::Number;
 use crate::testkit::history::{Answer as Said, Ask, Object, Op, Value};
 use crate::testkit::invariants::{SharedLedger, lock};
 use crate::testkit::levels::IMPATIENT;
+use crate::testkit::nodes::Running;
 use crate::testkit::trace::Trace;
-use crate::testkit::world::Running;
 use essaim_manager::Control;
 use essaim_model::service::Variable;
 use essaim_model::{

@@ -18,7 +18,8 @@
 //! moment is looked at while time passes, so a story says only what is special about it.
 
 use crate::testkit::fault::{Fault, Number};
-use crate::testkit::run::{Options, Run, in_virtual_time};
+use crate::testkit::options::Options;
+use crate::testkit::run::{Run, in_virtual_time};
 use essaim_manager::Control;
 use essaim_model::State;
 use essaim_node::{Handle, Parts};

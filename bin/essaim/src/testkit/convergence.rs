@@ -1,6 +1,7 @@
 //! Convergence: what must be true some time after the last fault has ended.
 
-use crate::testkit::world::{World, name};
+use crate::testkit::nodes::name;
+use crate::testkit::world::World;
 use essaim_membership::State as MemberState;
 use essaim_model::{Assigned, Availability, Desired, Mode, Node, Service, Slot, State, Task};
 use essaim_store::Leadership;

@@ -5,24 +5,22 @@
 //! daemon may end by itself when writes to its disk fail; without such a reason its end is a violation.
 
 use crate::testkit::fault::Number;
+use crate::testkit::host::{Daemon, Host};
 use crate::testkit::invariants::{self, AFTERMATH};
+use crate::testkit::nodes::{UTC_START, ip, name, place, utc};
 use crate::testkit::operator::token;
 use crate::testkit::trace::Trace;
-use crate::testkit::world::{World, ip, name, place, utc};
+use crate::testkit::world::World;
 use essaim_node::{Farewell, Handle, InitRequest, JoinRequest, Parts, Settings, Standing, start};
 use essaim_system::Env;
-use essaim_system::env::{SimDisk, VirtualClock};
-use essaim_wire::{Build, Role, Timestamp};
-use essaim_worker::sim::SimMachine;
+use essaim_system::env::VirtualClock;
+use essaim_wire::Role;
 use rand::RngExt;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, timeout};
-
-/// UTC time at which a run starts: the 14th of November 2023.
-pub(crate) const UTC_START: Timestamp = Timestamp::from_micros(1_700_000_000_000_000);
 
 /// Upper bound on the start of a node, on a disk that is not slow.
 const START_MAX: Duration = Duration::from_secs(15);
@@ -35,60 +33,6 @@ const FAREWELL_MAX: Duration = Duration::from_secs(10);
 
 /// Nodes that join a new cluster at once: half of the unknown peers that a node talks to at the same time.
 const JOINING_MAX: usize = 32;
-
-/// A machine with its disk, which survive a daemon, and the daemon.
-pub(crate) struct Host {
-    pub(crate) disk: SimDisk,
-    pub(crate) machine: SimMachine,
-    pub(crate) frozen: bool,
-    pub(crate) daemon: Option<Daemon>,
-    /// Microseconds by which the machine's clock is ahead.
-    offset: Arc<AtomicI64>,
-    starts: u64,
-    /// Level and wire version of the program that is started next.
-    pub(crate) build: Build,
-    /// Earliest time of the next start.
-    starts_at: Option<Instant>,
-    /// When writes to the disk failed last.
-    pub(crate) spoilt_at: Option<Instant>,
-}
-
-pub(crate) struct Daemon {
-    handle: Handle,
-    clock: Arc<VirtualClock>,
-    /// Number of the first journal record that was not traced yet.
-    next: u64,
-    /// Why the daemon ended by itself.
-    ended: Arc<OnceLock<String>>,
-    watchers: Vec<JoinHandle<()>>,
-}
-
-impl Host {
-    pub(crate) fn new(begun: Instant, build: Build) -> Self {
-        let offset = Arc::new(AtomicI64::new(0));
-        let shown = Arc::clone(&offset);
-        let machine = SimMachine::new(move || {
-            let real = utc(begun).as_micros();
-            Timestamp::from_micros(real.saturating_add_signed(shown.load(Ordering::Relaxed)))
-        });
-        let disk = SimDisk::new();
-        Self { disk, machine, frozen: false, daemon: None, offset, starts: 0, build, starts_at: None, spoilt_at: None }
-    }
-
-    /// Sets how many seconds the machine's clock is ahead.
-    pub(crate) fn set_clock(&self, seconds: i64) {
-        self.offset.store(seconds * 1_000_000, Ordering::Relaxed);
-        if let Some(daemon) = &self.daemon {
-            daemon.clock.set_utc_offset_micros(seconds * 1_000_000);
-        }
-    }
-
-    /// Whether the daemon does not run, or could not take up its part in the cluster.
-    pub(crate) fn is_ailing(&self) -> bool {
-        let broken = |daemon: &Daemon| matches!(daemon.handle.standing(), Standing::Broken(_));
-        self.starts > 0 && self.daemon.as_ref().is_none_or(broken)
-    }
-}
 
 impl World {
     /// Starts every daemon; the first begins a cluster, the others join, and the first `managers` become managers.

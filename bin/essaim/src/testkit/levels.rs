@@ -8,8 +8,8 @@
 
 use crate::testkit::fault::{Fault, Number, Strike};
 use crate::testkit::invariants::{SharedLedger, lock};
+use crate::testkit::nodes::Running;
 use crate::testkit::trace::Trace;
-use crate::testkit::world::Running;
 use essaim_model::{AnyPut, Change, ConfigId, ConfigSpec, Labels, Put, RefusalKind, State};
 use essaim_store::Store;
 use essaim_wire::{Build, Level};

@@ -13,6 +13,7 @@
 //! - [`run`](mod@run): one run, from the first node to the last check.
 //! - [`fault`]: faults, as values.
 //! - [`world`]: the nodes, and the faults under way.
+//! - `nodes`, `host`: names and addresses of the nodes; a machine with its disk and its daemon.
 //! - `daemons`: how a daemon is started, killed and ended in order.
 //! - [`still`]: a manager whose state only the test changes, for tests of what shows it.
 //! - `operator`: the operator of a story, who drains, promotes and demotes.
@@ -30,10 +31,13 @@ pub mod convergence;
 mod daemons;
 pub mod fault;
 pub mod history;
+mod host;
 pub mod invariants;
 pub mod levels;
 mod liar;
+pub mod nodes;
 mod operator;
+mod options;
 mod panics;
 pub mod run;
 pub mod still;
@@ -42,4 +46,5 @@ pub mod world;
 
 pub use cluster::{Cluster, Failed, cluster};
 pub use fault::Fault;
-pub use run::{Options, Outcome, run};
+pub use options::Options;
+pub use run::{Outcome, run};

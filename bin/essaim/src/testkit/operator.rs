@@ -8,8 +8,8 @@
 
 use crate::testkit::fault::Number;
 use crate::testkit::invariants::{SharedLedger, lock};
+use crate::testkit::nodes::{Ids, Running, name, place};
 use crate::testkit::trace::Trace;
-use crate::testkit::world::{Running, name, place};
 use essaim_manager::Control;
 use essaim_model::{Availability, NodeSpec, Refusal, RefusalKind, State};
 use essaim_node::{Handle, JoinRequest, Standing};
@@ -31,9 +31,6 @@ const OTHER_MANAGERS_MIN: usize = 2;
 
 /// Acts that may wait: a story has a dozen.
 const ACTS_MAX: usize = 1_000;
-
-/// The present node id of each machine; a machine that is in no cluster has none.
-pub(crate) type Ids = Arc<Mutex<BTreeMap<Number, NodeId>>>;
 
 /// One act of the operator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,9 +3,10 @@
 
 use crate::testkit::client::Client;
 use crate::testkit::convergence;
-use crate::testkit::fault::{self, Fault, Number, Strike};
+use crate::testkit::fault::{self, Fault, Strike};
 use crate::testkit::invariants::{self, Ledger, SharedLedger, lock};
 use crate::testkit::levels::{self, Impatient};
+use crate::testkit::options::Options;
 use crate::testkit::panics;
 use crate::testkit::trace::Trace;
 use crate::testkit::world::World;
@@ -49,67 +50,6 @@ const IMAGES: [(&str, Behaviour); 3] = [
     ("slow", Behaviour::Pulls(Duration::from_millis(1_200))),
     ("checked", Behaviour::Checked { healthy_after: Duration::from_millis(700), unhealthy_after: None }),
 ];
-
-/// Size, faults and clients of a run.
-#[derive(Debug, Clone)]
-pub struct Options {
-    /// Seed that draws everything.
-    pub seed: u64,
-    /// Number of nodes.
-    pub nodes: Number,
-    /// Number of nodes that are managers.
-    pub managers: Number,
-    /// Number of faults.
-    pub faults: u32,
-    /// Duration of the phase of faults.
-    pub length: Duration,
-    /// Faults of the run; `None` draws them.
-    pub strikes: Option<Vec<Strike>>,
-    /// Whether clients work during the faults.
-    pub client: bool,
-    /// Whether the first client promotes and demotes nodes, too.
-    pub roles: bool,
-    /// Whether every other node begins with the program of the release before, and is upgraded in the course of the
-    /// run.
-    pub mixed: bool,
-    /// Whether the invariants are checked. Without them, a run of thousands of nodes costs what the product costs, and
-    /// shows only that it converges.
-    pub checks: bool,
-    /// Whether to print what happens.
-    pub trace: bool,
-}
-
-impl Options {
-    /// Options of a run with five nodes, three of them managers, and ten faults in sixty seconds. With an even seed the
-    /// programs of the nodes are mixed.
-    pub const fn of(seed: u64) -> Self {
-        Self {
-            seed,
-            nodes: 5,
-            managers: 3,
-            faults: 10,
-            length: Duration::from_secs(60),
-            strikes: None,
-            client: true,
-            roles: true,
-            mixed: seed.is_multiple_of(2),
-            checks: true,
-            trace: false,
-        }
-    }
-
-    /// The command line that repeats the run and prints what happens.
-    pub fn again(&self) -> String {
-        let Self { seed, nodes, managers, .. } = self;
-        let usual = Self::of(*seed);
-        let size = if (*nodes, *managers) == (usual.nodes, usual.managers) {
-            String::new()
-        } else {
-            format!(" --nodes {nodes} --managers {managers}")
-        };
-        format!("  again: cargo run --release -p essaim-sim -- --seed {seed}{size} --trace")
-    }
-}
 
 /// Result of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -358,7 +298,7 @@ impl Run {
         self.world.tend().await;
         self.world.trace_journals();
         if self.options.checks {
-            invariants::look(&self.world, &self.ledger);
+            invariants::look(&self.world.snapshot(), &self.ledger);
         }
         self.check()
     }

@@ -4,12 +4,13 @@
 //! with all of it ([`strike`](World::strike), [`relieve`](World::relieve)), so that faults may overlap in any order.
 //! How daemons are started and ended is in [`daemons`](crate::testkit::daemons).
 
-use crate::testkit::daemons::{Host, UTC_START};
 use crate::testkit::fault::{Fault, Number};
-use crate::testkit::invariants::{self, SharedLedger};
+use crate::testkit::host::Host;
+use crate::testkit::invariants::{self, SharedLedger, Snapshot};
 use crate::testkit::levels::build_at_first;
-use crate::testkit::operator::{Act, Ids, Operator};
-use crate::testkit::run::Options;
+use crate::testkit::nodes::{Ids, Running, ip};
+use crate::testkit::operator::{Act, Operator};
+use crate::testkit::options::Options;
 use crate::testkit::trace::Trace;
 use essaim_model::Availability;
 use essaim_node::{Handle, Parts};
@@ -18,20 +19,15 @@ use essaim_system::env::{Fault as DiskFault, SimDisk};
 use essaim_transport::sim::SimNetwork;
 use essaim_wire::{Build, NodeId, Role, quorum};
 use essaim_worker::sim::SimMachine;
-use parking_lot::Mutex;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
 /// Delay of packets without a fault.
 const DELAY: std::ops::Range<Duration> = Duration::from_micros(200)..Duration::from_millis(2);
-
-/// The running nodes by number, for clients and operators. Clones share one map.
-pub type Running = Arc<Mutex<BTreeMap<Number, Handle>>>;
 
 /// A story's change to the parts of a daemon, beside the simulated engine.
 pub type Fit = Arc<dyn Fn(Number, &mut Parts) + Send + Sync>;
@@ -185,6 +181,16 @@ impl World {
         }
     }
 
+    /// The nodes and machines at this moment, for the invariants.
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        Snapshot {
+            running: self.running.lock().clone(),
+            tasks: self.hosts.iter().map(|(number, host)| (*number, host.machine.running_since())).collect(),
+            liars: self.liars(),
+            is_only_lied_to: self.is_only_lied_to(),
+        }
+    }
+
     /// The nodes that lie at the moment.
     pub(crate) fn liars(&self) -> Vec<Number> {
         let lies = |number: &Number| self.active.values().any(|fault| *fault == Fault::Liar(*number));
@@ -304,25 +310,4 @@ impl World {
             ledger.set_cut_off(number, self.active.values().any(|fault| fault.cuts_off(number, self.nodes)));
         }
     }
-}
-
-/// A node's host name.
-pub fn name(number: Number) -> String {
-    format!("n{number}")
-}
-
-/// A node's IP address: 10.0.0.1 is the first node's.
-pub(crate) fn ip(number: Number) -> IpAddr {
-    let [high, low] = number.to_be_bytes();
-    Ipv4Addr::new(10, 0, high, low).into()
-}
-
-/// The address and port on which a node listens.
-pub(crate) fn place(number: Number) -> String {
-    format!("{}:2377", ip(number))
-}
-
-/// True UTC at this moment of the run, whatever a machine's clock says.
-pub(crate) fn utc(begun: Instant) -> essaim_wire::Timestamp {
-    UTC_START + begun.elapsed()
 }

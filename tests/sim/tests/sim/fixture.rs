@@ -6,7 +6,8 @@
 //! written once and is frozen; see "Formats that last" in ARCHITECTURE.md for the one time when it may be written anew.
 
 use crate::stories::within;
-use essaim::testkit::run::{Options, Run, in_virtual_time};
+use essaim::testkit::Options;
+use essaim::testkit::run::{Run, in_virtual_time};
 use essaim_model::{Availability, ConfigSpec, Labels, Mode, NodeSpec, State};
 use essaim_node::{Farewell, InitRequest};
 use essaim_system::env::Disk;

@@ -1,8 +1,9 @@
 //! Stories of simulated clusters that must hold, each ended after a bounded wall time: virtual time stands still for
 //! ever when an actor spins.
 
+use essaim::testkit::Options;
 use essaim::testkit::fault::Fault;
-use essaim::testkit::run::{Options, Outcome, Run, in_virtual_time, run};
+use essaim::testkit::run::{Outcome, Run, in_virtual_time, run};
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;

@@ -6,9 +6,9 @@
 //! faults, no start of a daemon is committed that has yet to come. (A daemon on an older copy of its disk runs in an
 //! earlier start than the committed one until it has heard of that, so the newest start of each node is remembered.)
 
+use super::Snapshot;
 use super::troubles::{AFTERMATH, Troubles};
 use crate::testkit::fault::Number;
-use crate::testkit::world::World;
 use essaim_model::State;
 use essaim_wire::{Generation, NodeId, Reachability};
 use std::collections::BTreeMap;
@@ -18,21 +18,20 @@ pub type Starts = BTreeMap<NodeId, Generation>;
 
 /// Checks what the leader has committed of every node, and returns what is wrong.
 pub fn look(
-    world: &World,
+    seen: &Snapshot,
     state: &State,
     numbers: &BTreeMap<NodeId, Number>,
     troubles: &Troubles,
     starts: &mut Starts,
 ) -> Vec<String> {
     let mut wrong = Vec::new();
-    let lied_to = world.is_only_lied_to();
     for node in state.nodes() {
         let Some(number) = numbers.get(&node.id).copied() else { continue };
-        let runs_in = world.running(number).map(|handle| handle.generation());
+        let runs_in = seen.running.get(&number).map(|handle| handle.generation());
         wrong.extend(judge_start(number, node.generation, newest_start(starts, node.id, runs_in)));
-        let everybody_is_calm = numbers.values().filter(|other| !world.liars().contains(other));
+        let everybody_is_calm = numbers.values().filter(|other| !seen.liars.contains(other));
         let calm = everybody_is_calm.into_iter().all(|other| troubles.is_calm(*other, AFTERMATH));
-        if lied_to && calm && !world.liars().contains(&number) {
+        if seen.is_only_lied_to && calm && !seen.liars.contains(&number) {
             wrong.extend(judge(number, node.reachability, &node.message));
         }
     }

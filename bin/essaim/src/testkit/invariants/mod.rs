@@ -28,15 +28,14 @@ pub mod orders;
 pub mod troubles;
 
 use crate::testkit::fault::Number;
-use crate::testkit::world::World;
 use agreement::Agreement;
 use detector::Rosters;
-use essaim_model::State;
+use essaim_model::{State, TaskId};
 use essaim_node::{Handle, Standing};
 use essaim_presence::roster::Heard;
 use essaim_protocol::AssignmentVersion;
 use essaim_store::Store;
-use essaim_wire::{Generation, NodeId};
+use essaim_wire::{Generation, NodeId, Timestamp};
 use leaders::Leaders;
 use machines::Machines;
 use orders::Orders;
@@ -129,27 +128,38 @@ impl Ledger {
     }
 }
 
+/// The nodes and machines of a run at one moment.
+pub struct Snapshot {
+    /// The nodes that run.
+    pub running: BTreeMap<Number, Handle>,
+    /// The running tasks of every machine, each with the time of its start.
+    pub tasks: BTreeMap<Number, Vec<(TaskId, Timestamp)>>,
+    /// The nodes that lie.
+    pub liars: Vec<Number>,
+    /// Whether the only faults are slow disks and liars, and the liars are fewer than a quorum of observers.
+    pub is_only_lied_to: bool,
+}
+
 /// Checks every running node, and every machine.
-pub fn look(world: &World, ledger: &SharedLedger) {
+pub fn look(seen: &Snapshot, ledger: &SharedLedger) {
     let mut ledger = lock(ledger);
     let ledger = &mut *ledger;
     let mut managers = Vec::new();
-    for number in 1..=world.nodes {
-        let Some(handle) = world.running(number) else { continue };
+    for (&number, handle) in &seen.running {
         let standing = handle.standing();
         let Some(part) = standing.membership() else { continue };
         let generation = handle.generation();
         ledger.violations.extend(ledger.rosters.on_roster(number, generation, &part.roster.current()));
         if let Some(control) = &part.control {
             look_at_log(ledger, number, generation, control.store());
-            managers.push(leaders::Sight::of(number, &handle, control.store()));
+            managers.push(leaders::Sight::of(number, handle, control.store()));
         }
     }
     ledger.violations.extend(ledger.leaders.look(&managers));
     let Ledger { numbers, troubles, starts, .. } = ledger;
-    let lied = liars::look(world, ledger.agreement.state(), numbers, troubles, starts);
+    let lied = liars::look(seen, ledger.agreement.state(), numbers, troubles, starts);
     ledger.violations.extend(lied);
-    let running = (1..=world.nodes).map(|number| (number, world.machine(number).running_since()));
+    let running = seen.tasks.iter().map(|(number, tasks)| (*number, tasks.clone()));
     let wrong = ledger.machines.look(running, ledger.agreement.state(), &ledger.numbers, &ledger.troubles);
     ledger.violations.extend(wrong);
 }

@@ -5,8 +5,9 @@
 
 use super::crowd::{are_known, running, spec, watch, write};
 use super::measured::Measured;
+use essaim::testkit::Options;
 use essaim::testkit::fault::{Fault, Number};
-use essaim::testkit::run::{Options, Run, in_virtual_time};
+use essaim::testkit::run::{Run, in_virtual_time};
 use essaim_manager::Control;
 use essaim_model::State;
 use essaim_wire::NodeId;

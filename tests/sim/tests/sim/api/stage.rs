@@ -1,7 +1,8 @@
 //! The stage of an API test: a node that is asked, and a client that asks it without a socket.
 
 use crate::stories::within;
-use essaim::testkit::run::{Options, Run, in_virtual_time};
+use essaim::testkit::Options;
+use essaim::testkit::run::{Run, in_virtual_time};
 use essaim::testkit::still::Still;
 use essaim_api::{Direct, Host};
 use essaim_model::{Change, ClusterSpec, ManagerStatus, Node, State};

@@ -1,0 +1,65 @@
+//! Options of a run.
+
+use crate::testkit::fault::{Number, Strike};
+use std::time::Duration;
+
+/// Size, faults and clients of a run.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Seed that draws everything.
+    pub seed: u64,
+    /// Number of nodes.
+    pub nodes: Number,
+    /// Number of nodes that are managers.
+    pub managers: Number,
+    /// Number of faults.
+    pub faults: u32,
+    /// Duration of the phase of faults.
+    pub length: Duration,
+    /// Faults of the run; `None` draws them.
+    pub strikes: Option<Vec<Strike>>,
+    /// Whether clients work during the faults.
+    pub client: bool,
+    /// Whether the first client promotes and demotes nodes, too.
+    pub roles: bool,
+    /// Whether every other node begins with the program of the release before, and is upgraded in the course of the
+    /// run.
+    pub mixed: bool,
+    /// Whether the invariants are checked. Without them, a run of thousands of nodes costs what the product costs, and
+    /// shows only that it converges.
+    pub checks: bool,
+    /// Whether to print what happens.
+    pub trace: bool,
+}
+
+impl Options {
+    /// Options of a run with five nodes, three of them managers, and ten faults in sixty seconds. With an even seed the
+    /// programs of the nodes are mixed.
+    pub const fn of(seed: u64) -> Self {
+        Self {
+            seed,
+            nodes: 5,
+            managers: 3,
+            faults: 10,
+            length: Duration::from_secs(60),
+            strikes: None,
+            client: true,
+            roles: true,
+            mixed: seed.is_multiple_of(2),
+            checks: true,
+            trace: false,
+        }
+    }
+
+    /// The command line that repeats the run and prints what happens.
+    pub fn again(&self) -> String {
+        let Self { seed, nodes, managers, .. } = self;
+        let usual = Self::of(*seed);
+        let size = if (*nodes, *managers) == (usual.nodes, usual.managers) {
+            String::new()
+        } else {
+            format!(" --nodes {nodes} --managers {managers}")
+        };
+        format!("  again: cargo run --release -p essaim-sim -- --seed {seed}{size} --trace")
+    }
+}
