@@ -10,7 +10,6 @@ use tokio::time::{Instant, sleep};
 
 use super::addresses;
 use super::control::{self, Asked, Request};
-use super::demo::word;
 use super::node::Node;
 use super::place::Place;
 use crate::client::Client;
@@ -202,4 +201,9 @@ async fn join_patiently(node: &Node, join: &Value) -> Result<(), Failure> {
             Err(_) => sleep(LOOK).await,
         }
     }
+}
+
+/// The noun in singular or plural: `node` for one, `nodes` for several.
+fn word(count: usize, noun: &str) -> String {
+    if count == 1 { noun.to_owned() } else { format!("{noun}s") }
 }

@@ -113,11 +113,6 @@ pub(super) fn what_to_try(cluster: &Cluster, tasks: &[SocketAddr]) -> String {
     out
 }
 
-/// A count with its noun: `1 node`, `3 nodes`.
-pub(super) fn word(count: usize, noun: &str) -> String {
-    if count == 1 { noun.to_owned() } else { format!("{noun}s") }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::have;
-use super::sweep::mark;
 
 /// Default port of daemons.
 const PORT: u16 = 2377;
@@ -154,6 +153,11 @@ impl Drop for Lab {
             let _ = Command::new("ip").args(["netns", "del", &name]).output();
         }
     }
+}
+
+/// Beginning of the names of all objects that a program with this process id makes.
+pub(super) fn mark(process: u32) -> String {
+    format!("et{process}")
 }
 
 /// Folder in which `ip netns` keeps namespaces.

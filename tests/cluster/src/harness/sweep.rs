@@ -9,16 +9,11 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-use super::hosts::{NAMESPACES, namespace_file};
+use super::hosts::{NAMESPACES, mark, namespace_file};
 use super::processes::kill_all_in;
 
 /// Mount point of the control groups.
 const CONTROL_GROUPS: &str = "/sys/fs/cgroup";
-
-/// Beginning of the names of all objects that a program with this process id makes.
-pub(super) fn mark(process: u32) -> String {
-    format!("et{process}")
-}
 
 /// Makes a temporary folder whose name marks it for [`sweep`].
 pub fn folder() -> TempDir {

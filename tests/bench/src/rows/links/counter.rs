@@ -2,7 +2,6 @@
 //!
 //! It is started as `--counter MICROS PORT`, prints `ready`, and ends when its row ends.
 
-use super::ours::Owner;
 use crate::endpoints::endpoint;
 use crate::process::answer;
 use essaim_system::env::{Env, RealClock, RealDisk, Seed};
@@ -13,7 +12,7 @@ use essaim_wire::{Build, Timestamp};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
-use ractor_cluster::RactorClusterMessage;
+use ractor_cluster::{RactorClusterMessage, RactorMessage};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -41,6 +40,22 @@ pub(super) enum CounterMsg {
 }
 
 exported!(CounterMsg, Remote(ToCounter));
+
+/// Actor that owns a link. It takes no messages; the link ends with it.
+pub(super) struct Owner;
+
+#[derive(RactorMessage)]
+pub(super) enum Nothing {}
+
+impl Actor for Owner {
+    type Msg = Nothing;
+    type State = ();
+    type Arguments = ();
+
+    async fn pre_start(&self, _: ActorRef<Nothing>, (): ()) -> Result<(), ActorProcessingErr> {
+        Ok(())
+    }
+}
 
 struct Counter;
 

@@ -1,35 +1,18 @@
 //! Essaim's side of the row `links`: this process casts and calls over a link to the counter's process.
 
 use super::MESSAGE_LEN;
-use super::counter::{COUNTER, NAME, ToCounter, scope};
+use super::counter::{COUNTER, NAME, Owner, ToCounter, scope};
 use crate::endpoints::{GENERATOR, endpoint, free_ports, id};
 use crate::process::Helper;
 use essaim_system::env::{Clock, RealClock};
 use essaim_system::link::{CastError, Link, Remote};
 use essaim_transport::{Endpoint, Lane};
-use ractor::{Actor, ActorProcessingErr, ActorRef};
-use ractor_cluster::RactorMessage;
+use ractor::Actor;
 use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
 
 /// Longest time that a call may take.
 const PATIENCE: Duration = Duration::from_secs(10);
-
-/// Actor that owns a link. It takes no messages; the link ends with it.
-pub(super) struct Owner;
-
-#[derive(RactorMessage)]
-pub(super) enum Nothing {}
-
-impl Actor for Owner {
-    type Msg = Nothing;
-    type State = ();
-    type Arguments = ();
-
-    async fn pre_start(&self, _: ActorRef<Nothing>, (): ()) -> Result<(), ActorProcessingErr> {
-        Ok(())
-    }
-}
 
 /// A link to the counting actor, and the process at the link's other end.
 pub(super) struct Ours {
