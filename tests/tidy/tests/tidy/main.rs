@@ -1,6 +1,7 @@
 //! Tests of the architecture's rules.
 
 mod arrows;
+mod circles;
 mod formats;
 mod sources;
 
