@@ -113,12 +113,13 @@ impl Children {
     }
 
     /// Starts a child without which the supervising actor cannot run. Called in `pre_start`, which fails when the child
-    /// does not start.
+    /// does not start. A child of the same name that was removed has ended before the new one starts.
     pub async fn start(&mut self, spec: ChildSpec) -> Result<(), NotStarted> {
         let name = spec.name.clone();
         if self.core.wants(&name) {
             return Err(NotStarted { child: name, reason: "there is one of this name".into() });
         }
+        self.end_namesake(&name).await;
         let restart = spec.restart;
         self.admit(spec);
         match self.spawn(&name).await {
@@ -135,6 +136,22 @@ impl Children {
                 Err(NotStarted { child: name, reason })
             }
         }
+    }
+
+    /// Waits until a removed child of this name has ended, by its shutdown deadline, and forgets it. Its exit event
+    /// would otherwise be taken for the end of the child that is about to start.
+    async fn end_namesake(&mut self, name: &str) {
+        if !self.core.is_leaving(name) {
+            return;
+        }
+        self.stop_together(&[name.to_owned()], UNWANTED).await;
+        // The only effect is that the child is forgotten: no child of its name was added while it was stopping.
+        self.core.handle(
+            self.scope.now(),
+            Input::Exited { name: name.to_owned(), exit: Exit::Normal },
+            &mut Vec::new(),
+        );
+        self.forget(name);
     }
 
     /// Adds a child and starts it. A start that fails is tried again after the back-off. A child whose former namesake
@@ -335,7 +352,7 @@ impl Children {
         let Some(cell) = member.cell.clone() else { return };
         self.scope.journal.with_tree(|tree, now| tree.set_state(now, &member.path, State::Stopping));
         let deadline = member.spec.shutdown;
-        tokio::spawn(async move { end(&cell, "not wanted any more", deadline).await });
+        tokio::spawn(async move { end(&cell, UNWANTED, deadline).await });
     }
 
     /// Stops these children at the same time and waits until all have ended. Their exit events are ignored from then
@@ -406,6 +423,9 @@ impl fmt::Debug for Children {
             .finish()
     }
 }
+
+/// Reason of the stop of a removed child.
+const UNWANTED: &str = "not wanted any more";
 
 /// The reason by which ractor reports a killed actor, in an event that otherwise reads like a normal end.
 const KILLED: &str = "killed";

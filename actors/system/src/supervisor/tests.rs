@@ -1,11 +1,15 @@
 //! Tests of the supervisor with real actors, in virtual time.
 
-use super::{Address, Backoff, ChildSpec, Intensity, Strategy, Supervision, Supervisor, SupervisorArgs, SupervisorMsg};
+use super::{
+    Address, Backoff, ChildSpec, Children, Intensity, Strategy, Supervision, Supervisor, SupervisorArgs, SupervisorMsg,
+    Wake,
+};
 use crate::fixture::{Obedient, Order, failures, lines, scope};
 use crate::journal::State;
 use crate::scope::Scope;
 use parking_lot::Mutex;
-use ractor::{Actor, ActorRef};
+use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
+use ractor_cluster::RactorMessage;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -237,6 +241,75 @@ async fn a_removed_child_is_stopped_by_its_deadline_without_holding_up_the_other
     assert_eq!(again.call(Order::Ping, A_WHILE).await, Ok(7));
     let killed = "killed /n/a it did not stop within its deadline".to_owned();
     assert!(lines(&world.scope).contains(&killed));
+}
+
+/// A parent that replaces its child, and waits for the start of the new one.
+struct Replacer;
+
+#[derive(RactorMessage)]
+enum ReplacerMsg {
+    Replace(ChildSpec),
+    Wake(Wake),
+}
+
+impl Actor for Replacer {
+    type Msg = ReplacerMsg;
+    type State = Children;
+    type Arguments = (Scope, ChildSpec);
+
+    async fn pre_start(
+        &self,
+        myself: ActorRef<ReplacerMsg>,
+        (scope, spec): Self::Arguments,
+    ) -> Result<Children, ActorProcessingErr> {
+        let mut children = Children::new(scope, &myself, Supervision::default(), ReplacerMsg::Wake);
+        children.start(spec).await?;
+        Ok(children)
+    }
+
+    async fn handle(
+        &self,
+        _: ActorRef<ReplacerMsg>,
+        message: ReplacerMsg,
+        children: &mut Children,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            ReplacerMsg::Replace(spec) => {
+                children.remove(&spec.name).await?;
+                children.start(spec).await?;
+            }
+            ReplacerMsg::Wake(wake) => children.on_wake(wake).await?,
+        }
+        Ok(())
+    }
+
+    async fn handle_supervisor_evt(
+        &self,
+        _: ActorRef<ReplacerMsg>,
+        event: SupervisionEvent,
+        children: &mut Children,
+    ) -> Result<(), ActorProcessingErr> {
+        children.on_event(event).await?;
+        Ok(())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_child_that_replaces_a_removed_one_of_its_name_starts_when_that_has_ended() {
+    let (scope, log) = (scope(), Arc::default());
+    let (_, old) = child("a", &log, Duration::from_secs(1));
+    let (address, new) = child("a", &log, Duration::ZERO);
+    let (parent, _) = Actor::spawn(None, Replacer, (scope.clone(), old)).await.expect("it starts");
+    parent.cast(ReplacerMsg::Replace(new)).expect("it runs");
+    sleep(Duration::from_secs(5)).await;
+    assert_eq!(*log.lock(), ["start a", "stop a", "start a"]);
+    assert_eq!(address.call(Order::Ping, A_WHILE).await, Ok(7));
+    assert_eq!(scope.journal.entry(&scope.path.child("a")).expect("it is in the tree").state, State::Running);
+    // The exit of the new child is its own: it is restarted.
+    address.cast(Order::Fail("boom")).expect("it runs");
+    sleep(A_WHILE).await;
+    assert_eq!(address.call(Order::Ping, A_WHILE).await, Ok(7));
+    assert_eq!(failures(&scope), ["failed /n/a", "restarting /n/a", "restarted /n/a"]);
 }
 
 #[tokio::test(start_paused = true)]
