@@ -28,8 +28,8 @@ pub mod trust;
 pub use admission::{Admission, Denied};
 pub use allowance::Allowance;
 pub use endpoint::{
-    Config, Datagram, DatagramSink, Datagrams, Endpoint, EnrolError, Event, Heard, LaneStream, Lost, OpenError,
-    PeerInfo, Serve, SessionId, Unreached, enrol,
+    Config, Datagram, DatagramSink, Datagrams, Endpoint, EnrolError, Event, LaneStream, Lost, OpenError, PeerInfo,
+    Receivers, Serve, SessionId, Unreached, enrol,
 };
 pub use frame::{FrameError, FrameReceiver, FrameSender, MAX_FRAME};
 pub use issuer::{EnrolReply, EnrolRequest, Issuer, Refused};

@@ -3,8 +3,8 @@
 //! `quic` is QUIC on one UDP port; [`crate::sim`] (feature `sim`) is memory and virtual time. Everything above (Hello,
 //! admission, lanes, links, Raft) runs the same code on both, so the simulator tests the code that ships.
 //!
-//! The ALPN of a connection names its level of trust. At [`Level::Join`] only the accepting side shows a certificate,
-//! and nothing but enrolment can be done. At [`Level::Member`] both sides show one.
+//! The ALPN of a connection names its level of trust. At [`TrustLevel::Join`] only the accepting side shows a certificate,
+//! and nothing but enrolment can be done. At [`TrustLevel::Member`] both sides show one.
 
 use crate::allowance::Allowance;
 use crate::trust::{CaDigest, Identity, PeerIdentity, TrustError};
@@ -112,7 +112,7 @@ pub enum Trust {
 
 /// Level of trust at which a connection was made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Level {
+pub enum TrustLevel {
     /// The dialling side is a stranger that may only enrol.
     Join,
     /// Both sides are nodes of the cluster.
@@ -122,7 +122,7 @@ pub enum Level {
 /// One established connection.
 pub trait Connection: Send + Sync {
     /// Level of trust that the handshake established.
-    fn level(&self) -> Level;
+    fn level(&self) -> TrustLevel;
 
     /// Identity in the other side's certificate; `None` for a stranger that wants to join.
     fn peer(&self) -> Option<&PeerIdentity>;

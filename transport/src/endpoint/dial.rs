@@ -13,7 +13,7 @@ use super::session::Session;
 use crate::code;
 use crate::frame::{FrameReceiver, FrameSender};
 use crate::lane::Traffic;
-use crate::network::{Arrival, Connection, DialError, Level, Trust};
+use crate::network::{Arrival, Connection, DialError, Trust, TrustLevel};
 use essaim_wire::{NodeId, Role, WireVersion};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -249,7 +249,7 @@ impl Inner {
             Ok(connection) => connection,
             Err(why) => return tracing::info!(%remote, %why, "a connection is refused"),
         };
-        if connection.level() == Level::Join {
+        if connection.level() == TrustLevel::Join {
             drop(unready);
             return enrol::answer(&self, &*connection).await;
         }
@@ -307,9 +307,9 @@ impl Drop for Unready {
     }
 }
 
-type Heard = (FrameSender, Result<(Hello, WireVersion), Unwelcome>);
+type Greeting = (FrameSender, Result<(Hello, WireVersion), Unwelcome>);
 
-async fn hear_hello(connection: &dyn Connection, newest: WireVersion) -> Result<Heard, String> {
+async fn hear_hello(connection: &dyn Connection, newest: WireVersion) -> Result<Greeting, String> {
     let stream = connection.accept_stream().await.map_err(|why| why.to_string())?;
     let (send, mut recv) = (FrameSender::new(stream.send), FrameReceiver::new(stream.recv));
     recv.limit(FRAME_MAX);

@@ -119,11 +119,11 @@ pub struct Endpoint {
 }
 
 /// Receivers of an endpoint's events (sessions that come and go) and of its datagrams.
-pub type Heard = (mpsc::Receiver<Event>, Datagrams);
+pub type Receivers = (mpsc::Receiver<Event>, Datagrams);
 
 impl Endpoint {
     /// Binds the port and starts the endpoint. Must be called inside the runtime.
-    pub fn start(network: &dyn Network, config: Config) -> io::Result<(Self, Heard)> {
+    pub fn start(network: &dyn Network, config: Config) -> io::Result<(Self, Receivers)> {
         let Config { listen, identity, key, utc, .. } = config.clone();
         let socket = network.bind(listen, Binding { identity: Some(identity), key, utc })?;
         let advertise = match config.advertise {

@@ -2,7 +2,7 @@
 
 use super::settings;
 use crate::allowance::Allowance;
-use crate::network::{Connection, DatagramError, Ended, Level, RecvStream, SendStream, Stream};
+use crate::network::{Connection, DatagramError, Ended, RecvStream, SendStream, Stream, TrustLevel};
 use crate::trust::{PeerIdentity, TrustError};
 use bytes::Bytes;
 use futures::FutureExt as _;
@@ -16,15 +16,15 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 pub(super) struct QuicConnection {
     quic: quinn::Connection,
-    level: Level,
+    level: TrustLevel,
     peer: Option<PeerIdentity>,
 }
 
 impl QuicConnection {
     /// Wraps a connection whose certificates TLS has verified. A member without a certificate is refused here.
-    pub(super) fn new(quic: quinn::Connection, level: Level) -> Result<Self, TrustError> {
+    pub(super) fn new(quic: quinn::Connection, level: TrustLevel) -> Result<Self, TrustError> {
         let peer = settings::shown(&quic).map(|certificate| certificate.identity()).transpose()?;
-        if level == Level::Member && peer.is_none() {
+        if level == TrustLevel::Member && peer.is_none() {
             return Err(TrustError::BadCertificate("none was shown; without one a node can only join".into()));
         }
         Ok(Self { quic, level, peer })
@@ -32,7 +32,7 @@ impl QuicConnection {
 }
 
 impl Connection for QuicConnection {
-    fn level(&self) -> Level {
+    fn level(&self) -> TrustLevel {
         self.level
     }
 

@@ -15,7 +15,9 @@ mod connection;
 mod port;
 mod settings;
 
-use crate::network::{Arrival, Binding, Connection, DialError, Level, Network, Probe, Socket, SocketKey, Trust, Utc};
+use crate::network::{
+    Arrival, Binding, Connection, DialError, Network, Probe, Socket, SocketKey, Trust, TrustLevel, Utc,
+};
 use crate::trust::verify::OTHER_CA;
 use crate::trust::{Identity, TrustError};
 use connection::QuicConnection;
@@ -145,7 +147,7 @@ impl Socket for QuicSocket {
                 Ok(Err(why)) => return Err(refusal(addr, &why)),
                 Err(_) => return Err(DialError::NoAnswer { addr }),
             };
-            let level = if trust == Trust::Member { Level::Member } else { Level::Join };
+            let level = if trust == Trust::Member { TrustLevel::Member } else { TrustLevel::Join };
             match QuicConnection::new(connection, level) {
                 Ok(connection) => Ok(Arc::new(connection) as Arc<dyn Connection>),
                 Err(why) => Err(DialError::Untrusted { addr, why: why.to_string() }),

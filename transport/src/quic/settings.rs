@@ -1,7 +1,7 @@
 //! Configuration of TLS and QUIC: versions, certificates, limits, timeouts. Each number has its reason beside it.
 
 use crate::allowance::STRANGER;
-use crate::network::{Level, SocketKey, Utc};
+use crate::network::{SocketKey, TrustLevel, Utc};
 use crate::trust::verify::{self, PinnedCa};
 use crate::trust::{CaDigest, Certificate, Identity, TrustError};
 use quinn::crypto::rustls::{HandshakeData, QuicClientConfig, QuicServerConfig};
@@ -111,12 +111,12 @@ pub(super) fn joiner(ca: CaDigest, utc: &Utc) -> quinn::ClientConfig {
     client(tls, ALPN_JOIN)
 }
 
-/// Level that an accepted connection requested by its ALPN. TLS has refused every other ALPN.
-pub(super) fn level(connection: &quinn::Connection) -> Level {
+/// Level of trust that an accepted connection requested by its ALPN. TLS has refused every other ALPN.
+pub(super) fn level(connection: &quinn::Connection) -> TrustLevel {
     let data = connection.handshake_data().and_then(|data| data.downcast::<HandshakeData>().ok());
     match data.and_then(|data| data.protocol) {
-        Some(protocol) if protocol == ALPN_MEMBER => Level::Member,
-        _ => Level::Join,
+        Some(protocol) if protocol == ALPN_MEMBER => TrustLevel::Member,
+        _ => TrustLevel::Join,
     }
 }
 

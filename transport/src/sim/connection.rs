@@ -4,7 +4,7 @@ use super::end::{End, RecvHalf, SendHalf};
 use super::handle::Handle;
 use super::packet::What;
 use super::stream::{SimRecv, SimSend};
-use crate::network::{Connection, DatagramError, Ended, Level, Stream};
+use crate::network::{Connection, DatagramError, Ended, Stream, TrustLevel};
 use crate::trust::PeerIdentity;
 use bytes::Bytes;
 use futures::FutureExt as _;
@@ -16,13 +16,13 @@ const DATAGRAM_MAX: usize = 1200;
 
 pub(super) struct SimConnection {
     handle: Handle,
-    level: Level,
+    level: TrustLevel,
     peer: Option<PeerIdentity>,
     remote: SocketAddr,
 }
 
 impl SimConnection {
-    pub(super) const fn new(handle: Handle, level: Level, peer: Option<PeerIdentity>, remote: SocketAddr) -> Self {
+    pub(super) const fn new(handle: Handle, level: TrustLevel, peer: Option<PeerIdentity>, remote: SocketAddr) -> Self {
         Self { handle, level, peer, remote }
     }
 
@@ -54,7 +54,7 @@ impl SimConnection {
 }
 
 impl Connection for SimConnection {
-    fn level(&self) -> Level {
+    fn level(&self) -> TrustLevel {
         self.level
     }
 

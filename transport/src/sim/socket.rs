@@ -7,7 +7,7 @@ use super::handle::Handle;
 use super::packet::{Asked, Body, ConnId, Packet, Side};
 use super::state::{Bound, end};
 use crate::code;
-use crate::network::{Arrival, Connection, DialError, Level, Probe, Socket, SocketKey, Trust, Utc};
+use crate::network::{Arrival, Connection, DialError, Probe, Socket, SocketKey, Trust, TrustLevel, Utc};
 use crate::trust::{Certificate, Identity, PeerIdentity, TrustError, verify};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
@@ -107,7 +107,7 @@ impl Socket for SimSocket {
                     return Err(DialError::NoAnswer { addr });
                 }
             };
-            let level = if trust == Trust::Member { Level::Member } else { Level::Join };
+            let level = if trust == Trust::Member { TrustLevel::Member } else { TrustLevel::Join };
             let Some(handle) = Handle::new(&self.shared, id, Side::Dialler) else {
                 return Err(DialError::NoAnswer { addr });
             };
@@ -222,7 +222,7 @@ impl Arrival for SimArrival {
             state.send(Packet { from: self.addr, to: asked.from, body: Body::Accepted { conn: asked.conn, shown } });
             drop(state);
             self.shared.queued.notify_one();
-            let level = if peer.is_some() { Level::Member } else { Level::Join };
+            let level = if peer.is_some() { TrustLevel::Member } else { TrustLevel::Join };
             let handle = Handle::new(&self.shared, asked.conn, Side::Acceptor).ok_or_else(closed)?;
             Ok(Arc::new(SimConnection::new(handle, level, peer, asked.from)) as Arc<dyn Connection>)
         })();
