@@ -144,19 +144,19 @@ impl Gossip {
     }
 
     /// Stops gossip and probes to a member. This is not gossiped, since each node comes to its own verdict.
-    pub(crate) fn bury(&mut self, id: Id, incarnation: Incarnation) {
+    pub(crate) fn hold_down(&mut self, id: Id, incarnation: Incarnation) {
         self.apply(Member::new(id, incarnation.refuted(), State::Down), false);
     }
 
-    /// Removes a buried member from foca's table, so that it can be alive again.
-    pub(crate) fn exhume(&mut self, id: Id) {
+    /// Removes a member that is held down from foca's table, so that it can be alive again.
+    pub(crate) fn revive(&mut self, id: Id) {
         self.told(|foca, out| foca.handle_timer(Timer::RemoveDown(id), out));
     }
 
     /// Removes a member from foca's table for good.
     pub(crate) fn forget(&mut self, id: Id, incarnation: Incarnation) {
-        self.bury(id, incarnation);
-        self.exhume(id);
+        self.hold_down(id, incarnation);
+        self.revive(id);
     }
 
     /// Refutes an accusation of this node's present incarnation. One of an earlier incarnation is refuted already. One

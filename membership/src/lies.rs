@@ -9,7 +9,7 @@ use crate::datagram::{Direct, Item, Say};
 use crate::gossip::write_packet;
 use crate::identity::Id;
 use crate::proof::{Signature, Statement};
-use crate::table::{Row, Standing, Table, Word};
+use crate::table::{Row, RowState, Table, Word};
 use crate::{Goodbye, Incarnation, Member, MemberView};
 use bytes::Bytes;
 use essaim_wire::{Generation, NodeId, Role};
@@ -73,38 +73,38 @@ impl Liar {
 
     /// Lying tables, to send as a request or an answer of a comparison.
     pub fn tables(&self) -> Vec<Vec<u8>> {
-        let row = |id, incarnation, standing, record, word| Row { id, incarnation, standing, record, word };
-        let me = || row(self.id(), self.incarnation, Standing::Present, None, None);
+        let row = |id, incarnation, state, record, word| Row { id, incarnation, state, record, word };
+        let me = || row(self.id(), self.incarnation, RowState::Present, None, None);
         let long = Duration::from_secs(1 << 30);
-        let standings = [
-            Standing::Left,
-            Standing::Stopped,
-            Standing::Down,
-            Standing::Restarting { within: long },
-            Standing::Present,
+        let states = [
+            RowState::Left,
+            RowState::Stopped,
+            RowState::Down,
+            RowState::Restarting { within: long },
+            RowState::Present,
         ];
         let mut tables: Vec<Vec<Row>> = Vec::new();
-        for standing in standings {
+        for state in states {
             let about = |victim: &MemberView| {
                 let record = accusations(victim).into_iter().next();
-                row(identity(victim), victim.incarnation, standing, record, None)
+                row(identity(victim), victim.incarnation, state, record, None)
             };
             tables.push(self.victims.iter().map(about).collect());
         }
         for victim in &self.victims {
             let rows =
-                identities(victim, self.me.addr).into_iter().map(|(id, it)| row(id, it, Standing::Present, None, None));
+                identities(victim, self.me.addr).into_iter().map(|(id, it)| row(id, it, RowState::Present, None, None));
             tables.push(rows.collect());
             let rows = statements(victim, self.me.addr).into_iter().map(|it| {
                 let word = Word { goodbye: it.goodbye, signature: it.signature };
-                row(it.id, it.incarnation, Standing::Left, None, Some(word))
+                row(it.id, it.incarnation, RowState::Left, None, Some(word))
             });
             tables.push(rows.collect());
         }
         let invented = |number| {
             let node = NodeId::from_bits(u128::MAX / INVENTED * number);
             let id = Id { node, generation: Generation(1), ..self.id() };
-            row(id, Incarnation(0), Standing::Present, None, None)
+            row(id, Incarnation(0), RowState::Present, None, None)
         };
         tables.push((1..=INVENTED).map(invented).collect());
         tables.into_iter().map(|rows| Table::write([me()].into_iter().chain(rows).collect()).bytes).collect()

@@ -23,9 +23,9 @@ pub const MAX_MEMBERS: usize = 16_384;
 pub(crate) struct Row {
     pub(crate) id: Id,
     pub(crate) incarnation: Incarnation,
-    pub(crate) standing: Standing,
+    pub(crate) state: RowState,
     pub(crate) record: Option<WireRecord>,
-    /// The member's own signed word for start, incarnation and standing, if the writer has it.
+    /// The member's own signed word for start, incarnation and state, if the writer has it.
     pub(crate) word: Option<Word>,
 }
 
@@ -45,7 +45,7 @@ impl Word {
 
 /// State of a member in a row of a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
-pub(crate) enum Standing {
+pub(crate) enum RowState {
     Present,
     Restarting {
         /// Time left until the member is missed; a duration, because moments differ between nodes.
@@ -74,7 +74,7 @@ impl Table {
         for row in &mut rows {
             // Whether a writer can prove its knowledge makes no difference to the knowledge.
             row.word = None;
-            if let Standing::Restarting { within } = &mut row.standing {
+            if let RowState::Restarting { within } = &mut row.state {
                 *within = Duration::ZERO;
             }
         }
@@ -92,7 +92,7 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Vec<Row>, DecodeError> {
 }
 
 #[cfg(test)]
-essaim_wire::golden_bytes!("table": Word, Row, Standing);
+essaim_wire::golden_bytes!("table": Word, Row, RowState);
 
 #[cfg(test)]
 mod tests {
@@ -109,14 +109,14 @@ mod tests {
             addr: ([127, 0, 0, 1], 2377).into(),
             role: Role::Manager,
         };
-        let standing = Standing::Restarting { within: Duration::from_secs(1) };
-        let rows = vec![Row { id, incarnation: Incarnation(3), standing, record: None, word: None }];
+        let state = RowState::Restarting { within: Duration::from_secs(1) };
+        let rows = vec![Row { id, incarnation: Incarnation(3), state, record: None, word: None }];
         let golden = [1, 5, 2, 0, 0, 127, 0, 0, 1, 251, 73, 9, 1, 3, 1, 1, 0, 0, 0];
         assert_eq!(Table::write(rows.clone()).bytes, golden);
         assert_eq!(read(&golden), Ok(rows));
     }
 
-    fn row(node: u128, standing: Standing) -> Row {
+    fn row(node: u128, state: RowState) -> Row {
         Row {
             id: Id {
                 node: NodeId::from_bits(node),
@@ -126,7 +126,7 @@ mod tests {
                 role: Role::Worker,
             },
             incarnation: Incarnation(3),
-            standing,
+            state,
             record: None,
             word: None,
         }
@@ -135,7 +135,7 @@ mod tests {
     #[test]
     fn who_disagrees_about_two_members_crosswise_has_another_sum() {
         let sum = |a, b| Table::write(vec![row(1, a), row(2, b)]).sum;
-        let all = [Standing::Present, Standing::Down, Standing::Stopped, Standing::Left];
+        let all = [RowState::Present, RowState::Down, RowState::Stopped, RowState::Left];
         for (a, b) in all.iter().flat_map(|a| all.iter().map(move |b| (*a, *b))).filter(|(a, b)| a != b) {
             assert_ne!(sum(a, b), sum(b, a), "{a:?} and {b:?}");
         }
@@ -143,12 +143,12 @@ mod tests {
 
     #[test]
     fn a_sum_is_that_of_what_is_said_in_whatever_order_and_at_whatever_moment() {
-        let restarting = |secs| Standing::Restarting { within: Duration::from_secs(secs) };
+        let restarting = |secs| RowState::Restarting { within: Duration::from_secs(secs) };
         let sum = |rows| Table::write(rows).sum;
-        let one = sum(vec![row(1, Standing::Present), row(2, restarting(1))]);
-        assert_eq!(one, sum(vec![row(2, restarting(9)), row(1, Standing::Present)]));
-        assert_ne!(one, sum(vec![row(1, Standing::Present), row(2, Standing::Present)]));
-        assert_ne!(one, sum(vec![row(1, Standing::Present)]));
+        let one = sum(vec![row(1, RowState::Present), row(2, restarting(1))]);
+        assert_eq!(one, sum(vec![row(2, restarting(9)), row(1, RowState::Present)]));
+        assert_ne!(one, sum(vec![row(1, RowState::Present), row(2, RowState::Present)]));
+        assert_ne!(one, sum(vec![row(1, RowState::Present)]));
     }
 
     proptest! {

@@ -23,7 +23,7 @@ pub(super) struct Entry {
     pub(super) probed_since: Option<Moment>,
     pub(super) flap: Flap,
     /// Whether foca was told to hold the member for down.
-    pub(super) buried: bool,
+    pub(super) held_down: bool,
     /// Whether identity and incarnation come from the member itself, over its own session or with its signature. What
     /// only other members told introduces a member, and the member's own first word replaces it, whatever it says.
     pub(super) proven: bool,
@@ -71,7 +71,7 @@ impl Entry {
             record: None,
             probed_since: None,
             flap: Flap::default(),
-            buried: false,
+            held_down: false,
             proven: false,
             met: false,
             shunned: false,

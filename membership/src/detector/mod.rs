@@ -14,7 +14,7 @@ use crate::datagram::{Direct, Say};
 use crate::gossip::{FANOUT, Gossip};
 use crate::identity::Id;
 use crate::proof::Statement;
-use crate::table::{Row, Standing, Table, Word};
+use crate::table::{Row, RowState, Table, Word};
 use crate::watch::Watches;
 use crate::{Config, Effect, Goodbye, Incarnation, Input, Lie, Member, MemberView, Notary, Verdict};
 use entry::{Entry, Phase};
@@ -259,23 +259,23 @@ impl Detector {
         let me = Row {
             id: self.gossip.me(),
             incarnation: self.gossip.incarnation(),
-            standing: Standing::Present,
+            state: RowState::Present,
             record: None,
             word: self.own.as_ref().filter(|own| own.goodbye.is_none()).map(Word::of),
         };
         let row = |entry: &Entry| {
-            let standing = match entry.phase {
+            let state = match entry.phase {
                 // An expected member was never heard: there is nothing to tell about it.
                 Phase::Expected => return None,
-                Phase::Present | Phase::Unreachable => Standing::Present,
-                Phase::Restarting { until } => Standing::Restarting { within: until.saturating_since(self.now) },
-                Phase::Down { stopped: false } => Standing::Down,
-                Phase::Down { stopped: true } => Standing::Stopped,
-                Phase::Left => Standing::Left,
+                Phase::Present | Phase::Unreachable => RowState::Present,
+                Phase::Restarting { until } => RowState::Restarting { within: until.saturating_since(self.now) },
+                Phase::Down { stopped: false } => RowState::Down,
+                Phase::Down { stopped: true } => RowState::Stopped,
+                Phase::Left => RowState::Left,
             };
             let record = entry.record.as_ref().map(Into::into);
             let word = entry.word.clone();
-            Some(Row { id: entry.id, incarnation: entry.incarnation, standing, record, word })
+            Some(Row { id: entry.id, incarnation: entry.incarnation, state, record, word })
         };
         Table::write(std::iter::once(me).chain(self.entries.values().filter_map(row)).collect())
     }
@@ -367,8 +367,8 @@ impl Detector {
         }
         // Gossip and slow probes go only to members that can hear them. Observers still send heartbeats to unreachable
         // members.
-        if !matches!(phase, Phase::Expected | Phase::Present) && !std::mem::replace(&mut entry.buried, true) {
-            self.gossip.bury(id, incarnation);
+        if !matches!(phase, Phase::Expected | Phase::Present) && !std::mem::replace(&mut entry.held_down, true) {
+            self.gossip.hold_down(id, incarnation);
         }
         self.gossip.fit(self.rings.len());
         let deadline = match phase {

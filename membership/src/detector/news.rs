@@ -8,7 +8,7 @@ use crate::datagram::{Datagram, Direct, Item, Say, read};
 use crate::gossip::Packet;
 use crate::identity::Id;
 use crate::proof::Statement;
-use crate::table::{self, MAX_MEMBERS, Row, Standing, Word};
+use crate::table::{self, MAX_MEMBERS, Row, RowState, Word};
 use crate::{Downfall, Effect, Goodbye, Incarnation, Lie, State, Verdict};
 use essaim_wire::planted::{Bug, planted};
 use essaim_wire::{Generation, NodeId};
@@ -167,7 +167,7 @@ impl Detector {
                 let known = self.entries.get(&node).map(|entry| (entry.generation(), entry.proven));
                 match (known, goodbye) {
                     (None, Goodbye::Stopped | Goodbye::Leaving) => {
-                        return self.bury_untold(id, incarnation, true, Some(word));
+                        return self.add_as_down(id, incarnation, true, Some(word));
                     }
                     (Some((generation, true)), _) if generation == id.generation => (),
                     _ => {
@@ -216,7 +216,7 @@ impl Detector {
         if replaces {
             // The invented identity may look newer to foca than the true one, so foca forgets it first.
             let (old, refuted) = (entry.id, entry.incarnation);
-            entry.buried = false;
+            entry.held_down = false;
             self.gossip.forget(old, refuted);
         }
         let Some(entry) = self.entries.get_mut(&node) else { return false };
@@ -224,10 +224,10 @@ impl Detector {
         entry.clear();
         entry.word = None;
         self.ballot.remove(&node);
-        let buried = std::mem::take(&mut entry.buried);
+        let held_down = std::mem::take(&mut entry.held_down);
         self.accused.remove(&node);
-        if buried {
-            self.gossip.exhume(old);
+        if held_down {
+            self.gossip.revive(old);
         }
         // Members that know this one accept only its own word, which it spreads itself.
         let spread = !self.quiet && first;
@@ -354,15 +354,15 @@ impl Detector {
         }
         self.quiet = false;
         for row in rows {
-            if row.standing == Standing::Present && row.record.is_none() {
+            if row.state == RowState::Present && row.record.is_none() {
                 continue;
             }
             let me = self.gossip.me();
             if row.id.node == me.node {
-                if row.id.generation == me.generation && row.standing != Standing::Present {
+                if row.id.generation == me.generation && row.state != RowState::Present {
                     self.refute(row.incarnation, from);
                 }
-            } else if self.entries.contains_key(&row.id.node) && row.standing == Standing::Down {
+            } else if self.entries.contains_key(&row.id.node) && row.state == RowState::Down {
                 // Where this node disagrees that the member is down, the peer counts as one more accuser.
                 self.on_record(Record::new(row.id.node, row.id.generation, row.incarnation).by_prober(from));
             }
@@ -373,10 +373,10 @@ impl Detector {
     }
 
     fn on_row(&mut self, from: NodeId, row: &Row) {
-        let Row { id, incarnation, standing, ref word, .. } = *row;
+        let Row { id, incarnation, state, ref word, .. } = *row;
         if id.node == from {
             // The row about the sender itself: it is present, since it has just sent the table.
-            if standing == Standing::Present {
+            if state == RowState::Present {
                 self.hear_itself(id, incarnation);
             }
             return;
@@ -386,27 +386,27 @@ impl Detector {
         }
         let known = self.entries.get(&id.node).filter(|entry| entry.phase != Phase::Expected || entry.proven);
         let is_proven = known.is_some_and(|entry| entry.word == *word && entry.word.is_some());
-        match standing {
+        match state {
             _ if is_proven => (),
-            Standing::Present | Standing::Restarting { .. } => drop(self.hear_of(id, incarnation)),
-            Standing::Stopped | Standing::Left if known.is_some_and(|entry| !entry.phase.is_gone()) => {
+            RowState::Present | RowState::Restarting { .. } => drop(self.hear_of(id, incarnation)),
+            RowState::Stopped | RowState::Left if known.is_some_and(|entry| !entry.phase.is_gone()) => {
                 if planted(Bug::FarewellFromAnybody) {
-                    let goodbye = if standing == Standing::Left { Goodbye::Leaving } else { Goodbye::Stopped };
+                    let goodbye = if state == RowState::Left { Goodbye::Leaving } else { Goodbye::Stopped };
                     return self.on_farewell(id.node, id.generation, incarnation, goodbye, None);
                 }
                 if word.is_none() {
                     self.on_lie(from, id.node, Lie::Farewell);
                 }
             }
-            Standing::Down | Standing::Stopped if known.is_none() => {
-                self.bury_untold(id, incarnation, standing == Standing::Stopped, None);
+            RowState::Down | RowState::Stopped if known.is_none() => {
+                self.add_as_down(id, incarnation, state == RowState::Stopped, None);
             }
-            Standing::Down | Standing::Stopped | Standing::Left => (),
+            RowState::Down | RowState::Stopped | RowState::Left => (),
         }
     }
 
     /// Adds a member that this node never met as down, by another member's word or its own.
-    fn bury_untold(&mut self, id: Id, incarnation: Incarnation, stopped: bool, word: Option<Word>) {
+    fn add_as_down(&mut self, id: Id, incarnation: Incarnation, stopped: bool, word: Option<Word>) {
         let node = id.node;
         let older = self.entries.get(&node).is_some_and(|entry| entry.generation() > id.generation);
         if older || self.removed.contains(&node) || !self.admit(id, incarnation, word.is_some()) {

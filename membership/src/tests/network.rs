@@ -3,7 +3,7 @@
 
 use crate::identity::Id;
 use crate::proof::TestNotary;
-use crate::table::{Row, Standing, Table};
+use crate::table::{Row, RowState, Table};
 use crate::{Config, Detector, Effect, Goodbye, Incarnation, Input, MAX_DATAGRAM, Member, State, Verdict, Wake};
 use bytes::Bytes;
 use essaim_wire::{Generation, Moment, NodeId, Role};
@@ -98,7 +98,7 @@ impl Network {
             .map(|n| Row {
                 id: Id::of(member(n, 1)),
                 incarnation: Incarnation(0),
-                standing: Standing::Present,
+                state: RowState::Present,
                 record: None,
                 word: None,
             })

@@ -3,7 +3,7 @@
 
 use super::network::{Network, member, node};
 use crate::identity::Id;
-use crate::table::{Row, Standing, Table};
+use crate::table::{Row, RowState, Table};
 use crate::{Evidence, Goodbye, Incarnation, Input, Lie, Loss, State, Verdict};
 use essaim_wire::{Generation, Role};
 use rand::rngs::ChaCha8Rng;
@@ -538,7 +538,7 @@ fn invent_members(network: &mut Network, size: usize) {
     let row = |n, generation| Row {
         id: Id::of(member(n, generation)),
         incarnation: Incarnation(0),
-        standing: Standing::Present,
+        state: RowState::Present,
         record: None,
         word: None,
     };
