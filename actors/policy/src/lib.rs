@@ -28,7 +28,7 @@ pub mod scene;
 mod tests;
 
 pub use history::{departed, forgettable, orphans};
-pub use liveness::{Effect, Input, Liveness, Seen, Wake};
+pub use liveness::{Effect, Input, Liveness, RosterState, Wake};
 pub use place::{Board, Explanation, Reason, Retried};
 pub use plan::{Plan, Wanted};
 pub use reconcile::{Watch, reconcile};

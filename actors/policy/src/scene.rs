@@ -15,9 +15,9 @@ pub struct Scene<'a> {
     pub released: &'a BTreeSet<NodeId>,
 }
 
-/// Standing of a task that has not ended, by the state of its node.
+/// Condition of a task that has not ended, by the state of its node.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Standing {
+pub(crate) enum Condition {
     /// The task is pending, or its node may keep it.
     Sound,
     /// The task's node drains; until the task is replaced it may go on.
@@ -34,26 +34,26 @@ pub(crate) enum Standing {
 }
 
 impl Scene<'_> {
-    /// Standing of a task of a service with this spec.
-    pub(crate) fn standing(&self, task: &Task, spec: &ServiceSpec, placement: &Placement) -> Standing {
-        let Some(id) = task.node() else { return Standing::Sound };
+    /// Condition of a task of a service with this spec.
+    pub(crate) fn condition(&self, task: &Task, spec: &ServiceSpec, placement: &Placement) -> Condition {
+        let Some(id) = task.node() else { return Condition::Sound };
         let Some(node) = self.state.node(id) else {
-            return Standing::Gone("its node was removed from the cluster".into());
+            return Condition::Gone("its node was removed from the cluster".into());
         };
         match node.reachability {
             Reachability::Down if self.released.contains(&id) => {
-                Standing::Gone(format!("node {} is down", node.name()))
+                Condition::Gone(format!("node {} is down", node.name()))
             }
-            Reachability::Unreachable if self.released.contains(&id) && !spec.waits_for_down() => Standing::Lost,
-            Reachability::Down | Reachability::Unreachable => Standing::Held,
+            Reachability::Unreachable if self.released.contains(&id) && !spec.waits_for_down() => Condition::Lost,
+            Reachability::Down | Reachability::Unreachable => Condition::Held,
             Reachability::Reachable | Reachability::Unknown => {
                 let followed = || self.state.spec(task.service, task.spec_version).map(|spec| spec.task.placement());
                 if node.spec.availability == essaim_model::Availability::Drain {
-                    Standing::Leaving
+                    Condition::Leaving
                 } else if placement.allows(node) || followed().is_none_or(|placement| placement.allows(node)) {
-                    Standing::Sound
+                    Condition::Sound
                 } else {
-                    Standing::Misfit
+                    Condition::Misfit
                 }
             }
         }

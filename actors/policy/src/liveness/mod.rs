@@ -73,7 +73,7 @@ pub const MESSAGE_MAX: usize = 512;
 
 /// State of a member according to the roster.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Seen {
+pub enum RosterState {
     /// The member lives.
     Alive,
     /// The member announced a restart; its tasks go on meanwhile.
@@ -92,14 +92,14 @@ pub enum Seen {
 
 /// The roster's report on one member.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Sight {
+pub struct RosterReport {
     /// Id of the member.
     pub node: NodeId,
     /// Generation and incarnation that the member itself stated, over a session of its own or with its signature; none
     /// for a member of which only others have told.
     pub said: Option<(Generation, u32)>,
     /// State of the member.
-    pub seen: Seen,
+    pub seen: RosterState,
 }
 
 /// Inputs of the liveness core: reports of the roster, ballots, and events of its own actor.
@@ -107,7 +107,7 @@ pub struct Sight {
 pub enum Input {
     /// Reports of the roster on members, at first one for each member. All of them are taken in before losses are
     /// counted.
-    Seen(Vec<Sight>),
+    Roster(Vec<RosterReport>),
     /// The nodes that are linked to any manager, and the nodes that each of them accuses.
     Ballots(Ballots),
     /// Whether this node itself is isolated and must not judge others.
@@ -166,7 +166,7 @@ pub struct Liveness {
 #[derive(Debug)]
 struct Track {
     /// State of the node according to the roster; none while the roster does not know it.
-    seen: Option<Seen>,
+    seen: Option<RosterState>,
     /// Generation and incarnation that the node itself stated last.
     said: Option<Era>,
     /// Whether a manager has a link with the node; `linked_since` is when that last changed.
@@ -225,7 +225,7 @@ impl Liveness {
     /// Handles one input, on the present state.
     pub fn handle(&mut self, now: Moment, state: &State, input: Input, effects: &mut Vec<Effect>) {
         match input {
-            Input::Seen(sights) => sights.into_iter().for_each(|sight| self.hear(now, state, sight)),
+            Input::Roster(reports) => reports.into_iter().for_each(|report| self.hear(now, state, report)),
             Input::Ballots(ballots) => self.ballots = ballots,
             Input::Isolated(isolated) => self.on_isolated(now, isolated),
             Input::Look => (),
@@ -236,16 +236,16 @@ impl Liveness {
         self.weigh(now, state, effects);
     }
 
-    fn hear(&mut self, now: Moment, state: &State, sight: Sight) {
-        let Sight { node, said, seen } = sight;
+    fn hear(&mut self, now: Moment, state: &State, report: RosterReport) {
+        let RosterReport { node, said, seen } = report;
         let unsteady = state.node(node).is_some_and(|node| node.unsteady);
         let track = self.tracks.entry(node).or_insert_with(|| Track::new(now, unsteady));
         // A report that rests on gossip alone counts only as `Missing`, and an older generation or incarnation not at
         // all.
-        if said.is_none() && seen != Seen::Missing || track.said > said.or(track.said) {
+        if said.is_none() && seen != RosterState::Missing || track.said > said.or(track.said) {
             return;
         }
-        if track.seen.is_none() && matches!(seen, Seen::Restarting { .. }) {
+        if track.seen.is_none() && matches!(seen, RosterState::Restarting { .. }) {
             // The node is marked unsteady because it announced a restart to the former leader, not because it flaps.
             track.flapping = false;
         }
@@ -419,15 +419,15 @@ impl Track {
     }
 
     /// The roster's state of the node, unless it is about an older generation than the committed one.
-    fn current(&self, node: &Node) -> Option<&Seen> {
+    fn current(&self, node: &Node) -> Option<&RosterState> {
         self.seen.as_ref().filter(|_| self.said.is_none_or(|(generation, _)| generation >= node.generation))
     }
 
     /// Whether the node has announced that it is away, and so cannot observe others.
     fn is_away(&self, now: Moment, node: &Node) -> bool {
         match self.current(node) {
-            Some(Seen::Restarting { until }) => now < *until,
-            Some(Seen::Stopped { .. }) => true,
+            Some(RosterState::Restarting { until }) => now < *until,
+            Some(RosterState::Stopped { .. }) => true,
             _ => node.has_left(),
         }
     }
@@ -436,8 +436,8 @@ impl Track {
     fn advance(&mut self, now: Moment, begun: Moment, node: &Node, missed: bool, accused: bool, next: &mut Next) {
         let (era, restarts) = (self.era(node), self.is_away(now, node));
         let (stopped, until) = match self.current(node) {
-            Some(Seen::Stopped { why }) => (Some(why.clone()), None),
-            Some(Seen::Restarting { until }) => (None, Some(*until)),
+            Some(RosterState::Stopped { why }) => (Some(why.clone()), None),
+            Some(RosterState::Restarting { until }) => (None, Some(*until)),
             _ => (None, None),
         };
         // A departure was announced over the node's own link, so it counts whatever the roster says.
@@ -486,14 +486,14 @@ impl Track {
         match self.seen {
             None if node.reachability == Reachability::Down => Some(begun),
             None => Some(unlinked + ABSENCE_GRACE),
-            Some(Seen::Missing) => Some(unlinked + UNLINKED_MAX),
+            Some(RosterState::Missing) => Some(unlinked + UNLINKED_MAX),
             Some(_) => accused.then_some(unlinked + UNLINKED_MAX),
         }
     }
 
     /// Turns a loss into a final one once its grace is over, and ends flapping once the node has been steady.
     fn mature(&mut self, now: Moment, node: &Node, grace: Duration, next: &mut Next) {
-        let stopped = node.has_left() || matches!(self.seen, Some(Seen::Stopped { .. }));
+        let stopped = node.has_left() || matches!(self.seen, Some(RosterState::Stopped { .. }));
         if let Some(lost) = &mut self.lost
             && lost.down.is_none()
             && (stopped || next.is_due(now, lost.since + grace))
@@ -509,13 +509,13 @@ impl Track {
     fn is_alive(&self, now: Moment, node: &Node, next: &mut Next) -> bool {
         let was_lost = matches!(node.reachability, Reachability::Unreachable | Reachability::Down);
         let is_linked = self.linked && (!was_lost || next.is_due(now, self.linked_since + LINK_PROVEN));
-        let is_seen = matches!(self.current(node), Some(Seen::Alive | Seen::Restarting { .. }));
+        let is_seen = matches!(self.current(node), Some(RosterState::Alive | RosterState::Restarting { .. }));
         self.found || is_linked || is_seen
     }
 
     /// Adds the changes by which the committed record of the node differs from what it should be.
     fn differences(&self, now: Moment, node: &Node, alive: bool, changes: &mut Vec<Change>) {
-        let restarting = matches!(self.current(node), Some(Seen::Restarting { until }) if now < *until);
+        let restarting = matches!(self.current(node), Some(RosterState::Restarting { until }) if now < *until);
         let (reachability, message) = match self.lost {
             None if !alive => (node.reachability, node.message.clone()),
             None if restarting => (Reachability::Reachable, "the node is restarting".to_owned()),

@@ -52,7 +52,7 @@ impl Leader {
     fn all_are_there(&mut self, nodes: u128) {
         (1..=nodes).for_each(|node| drop(self.ballots.insert(id(node), [].into())));
         self.vote();
-        (1..=nodes).for_each(|node| self.see(node, Seen::Alive));
+        (1..=nodes).for_each(|node| self.see(node, RosterState::Alive));
     }
 
     fn vote(&mut self) {
@@ -88,14 +88,14 @@ impl Leader {
     }
 
     /// The roster reports on a node in its committed generation and latest incarnation.
-    fn see(&mut self, node: u128, seen: Seen) {
+    fn see(&mut self, node: u128, seen: RosterState) {
         let generation = self.world.state.node(id(node)).expect("there").generation;
         let said = Some((generation, self.incarnations.get(&id(node)).copied().unwrap_or_default()));
-        self.saw(Sight { node: id(node), said, seen });
+        self.saw(RosterReport { node: id(node), said, seen });
     }
 
-    fn saw(&mut self, sight: Sight) {
-        self.input(Input::Seen(vec![sight]));
+    fn saw(&mut self, report: RosterReport) {
+        self.input(Input::Roster(vec![report]));
     }
 
     /// The message in a node's record.
@@ -136,7 +136,7 @@ impl Leader {
         }
         self.ballots.insert(id(node), [].into());
         self.vote();
-        self.see(node, Seen::Alive);
+        self.see(node, RosterState::Alive);
     }
 
     /// Commits that a node runs in another generation.
@@ -214,7 +214,7 @@ fn the_grace_is_what_the_operator_set() {
 #[test]
 fn a_goodbye_whose_tasks_have_ended_is_down_at_once() {
     let mut leader = Leader::all_alive(5);
-    leader.see(2, Seen::Stopped { why: "it was stopped".into() });
+    leader.see(2, RosterState::Stopped { why: "it was stopped".into() });
     assert_eq!(leader.told(), ["2 Down"]);
     assert_eq!(leader.released(), 1);
 }
@@ -223,13 +223,13 @@ fn a_goodbye_whose_tasks_have_ended_is_down_at_once() {
 fn a_node_that_restarts_keeps_its_tasks_gets_none_and_is_lost_when_it_does_not_return() {
     let mut leader = Leader::all_alive(5);
     let until = leader.now + 30 * SECOND;
-    leader.see(2, Seen::Restarting { until });
-    leader.see(4, Seen::Restarting { until });
+    leader.see(2, RosterState::Restarting { until });
+    leader.see(4, RosterState::Restarting { until });
     assert_eq!(leader.told(), ["2 Reachable", "2 unsteady=true", "4 Reachable", "4 unsteady=true"]);
     assert_eq!(leader.released(), 0);
     // Node 2 is back in a newer generation.
     leader.start(2, 2);
-    leader.see(2, Seen::Alive);
+    leader.see(2, RosterState::Alive);
     assert_eq!(leader.told(), ["2 Reachable", "2 unsteady=false"]);
     leader.pass(31 * SECOND);
     assert_eq!(leader.told(), ["4 Unreachable", "4 unsteady=false"]);
@@ -278,7 +278,7 @@ fn a_new_leader_counts_the_grace_from_its_own_beginning() {
     leader.told();
     let mut leader = Leader { core: Liveness::new(leader.now, id(1), 8), wakes: Vec::new(), ..leader };
     leader.world.reach(3, Reachability::Unreachable);
-    [1, 2, 4].into_iter().for_each(|node| leader.see(node, Seen::Alive));
+    [1, 2, 4].into_iter().for_each(|node| leader.see(node, RosterState::Alive));
     leader.lose(3);
     leader.pass(2 * SECOND);
     assert_eq!(leader.told(), [""; 0]);
@@ -322,7 +322,7 @@ fn a_vote_about_an_older_start_or_incarnation_changes_nothing() {
     leader.find(5);
     leader.accuse(&[2, 3], 5);
     leader.incarnations.insert(id(5), 9);
-    leader.see(5, Seen::Alive);
+    leader.see(5, RosterState::Alive);
     leader.accuse(&[4], 5);
     leader.pass(60 * SECOND);
     assert_eq!(leader.told(), [""; 0], "it has taken back what two of them say");
@@ -331,9 +331,13 @@ fn a_vote_about_an_older_start_or_incarnation_changes_nothing() {
 #[test]
 fn what_gossip_says_of_a_node_that_is_linked_moves_nothing() {
     let mut leader = Leader::all_alive(5);
-    leader.see(4, Seen::Missing);
-    leader.saw(Sight { node: id(5), said: None, seen: Seen::Stopped { why: "it left, says another".into() } });
-    leader.saw(Sight { node: id(3), said: None, seen: Seen::Restarting { until: leader.now } });
+    leader.see(4, RosterState::Missing);
+    leader.saw(RosterReport {
+        node: id(5),
+        said: None,
+        seen: RosterState::Stopped { why: "it left, says another".into() },
+    });
+    leader.saw(RosterReport { node: id(3), said: None, seen: RosterState::Restarting { until: leader.now } });
     leader.pass(60 * SECOND);
     assert_eq!((leader.told(), leader.released()), (vec![], 0));
 }
@@ -384,7 +388,7 @@ fn a_node_that_nobody_is_linked_with_and_gossip_misses_is_lost_in_the_slow_way()
     assert_eq!(leader.told(), [""; 0], "as long as nobody says that it is gone, it may only be unable to link");
     leader.accuse(&[1], 4);
     assert_eq!(leader.told(), ["4 Unreachable"]);
-    leader.see(5, Seen::Missing);
+    leader.see(5, RosterState::Missing);
     assert_eq!(leader.told(), ["5 Unreachable"]);
 }
 
@@ -451,13 +455,14 @@ fn a_large_outage_is_committed_in_pieces_that_fit_a_proposal_however_long_host_n
     let mut world = World::of(NODES);
     world.set_cluster(|spec| spec.grace = 60 * SECOND);
     let mut core = Liveness::new(Moment::START, id(1), 8);
-    let sights = |seen: &dyn Fn(u128) -> Seen| {
-        let sight = |node| Sight { node: id(node), said: Some((Generation(1), 0)), seen: seen(node) };
-        Input::Seen((1..=NODES).map(sight).collect())
+    let reports = |seen: &dyn Fn(u128) -> RosterState| {
+        let report = |node| RosterReport { node: id(node), said: Some((Generation(1), 0)), seen: seen(node) };
+        Input::Roster((1..=NODES).map(report).collect())
     };
     let why = "é".repeat(10_000);
-    let outage = sights(&|node| if node == 1 { Seen::Alive } else { Seen::Stopped { why: why.clone() } });
-    let mut next = vec![outage, sights(&|_| Seen::Alive)];
+    let outage =
+        reports(&|node| if node == 1 { RosterState::Alive } else { RosterState::Stopped { why: why.clone() } });
+    let mut next = vec![outage, reports(&|_| RosterState::Alive)];
     let mut pieces = Vec::new();
     while let Some(input) = next.pop() {
         let mut effects = Vec::new();
@@ -503,8 +508,8 @@ fn what_an_operator_set_is_left_alone() {
 fn one_proposal_is_under_way_at_a_time_and_a_lost_one_is_made_again() {
     let mut leader = Leader::all_alive(3);
     let mut effects = Vec::new();
-    let seen = Seen::Stopped { why: "x".into() };
-    let lost = Input::Seen(vec![Sight { node: id(2), said: Some((Generation(1), 0)), seen }]);
+    let seen = RosterState::Stopped { why: "x".into() };
+    let lost = Input::Roster(vec![RosterReport { node: id(2), said: Some((Generation(1), 0)), seen }]);
     leader.core.handle(leader.now, &leader.world.state, lost, &mut effects);
     assert!(effects.iter().any(|effect| matches!(effect, Effect::Propose(_))));
     effects.clear();

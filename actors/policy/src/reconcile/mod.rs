@@ -2,7 +2,7 @@
 //!
 //! A service is a set of *slots*: numbered ones when it is replicated, one for each eligible node when it is global.
 //! Which slots there should be is decided first, in this module. Then each slot is looked at on its own (`slot`): the
-//! standing of its tasks (sound, leaving, lost, gone) decides what it needs. Then slots that follow an older spec are
+//! condition of its tasks (sound, leaving, lost, gone) decides what it needs. Then slots that follow an older spec are
 //! updated, as many at a time as the service allows (`rollout`).
 //!
 //! A slot whose last task ended by itself and is not to be restarted still counts: a service of three replicas of which
@@ -21,6 +21,7 @@ mod restarts;
 #[cfg(test)]
 mod tests;
 
+use crate::scene::Condition;
 use crate::{Plan, Scene, Wanted, restart};
 use essaim_model::{Availability, Change, Desired, Mode, Node, Placement, Service, Slot, Task, TaskId};
 use essaim_wire::planted::{Bug, planted};
@@ -146,7 +147,7 @@ impl<'a> Work<'a> {
 
     /// Writes off a task that is marked for removal and whose end will never be reported.
     fn let_go(&mut self, task: &'a Arc<Task>) {
-        if let (false, slot::Standing::Gone(why)) = (task.has_ended(), self.standing(task)) {
+        if let (false, Condition::Gone(why)) = (task.has_ended(), self.condition(task)) {
             self.plan.changes.push(Change::WriteOffTask { id: task.id, why });
         }
     }
@@ -173,7 +174,7 @@ impl<'a> Work<'a> {
             return Vec::new();
         }
         let holder = |tasks: &[&'a Arc<Task>]| {
-            let wanted = tasks.iter().filter(|task| task.is_wanted() && self.standing(task) == slot::Standing::Sound);
+            let wanted = tasks.iter().filter(|task| task.is_wanted() && self.condition(task) == Condition::Sound);
             wanted.max_by_key(|task| (task.node().is_some(), task.is_running())).copied()
         };
         let mut ranked: Vec<_> = self
@@ -247,8 +248,8 @@ impl<'a> Work<'a> {
         }
     }
 
-    fn standing(&self, task: &Task) -> slot::Standing {
-        self.scene.standing(task, &self.service.spec, &self.placement)
+    fn condition(&self, task: &Task) -> Condition {
+        self.scene.condition(task, &self.service.spec, &self.placement)
     }
 
     fn shut(&mut self, task: &Task) {

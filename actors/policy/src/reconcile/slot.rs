@@ -1,6 +1,6 @@
 //! Reconciliation of one slot: which of its tasks may stay, which must go, and whether a new one is wanted.
 //!
-//! The tasks that have not ended are sorted by their standing. The first of these rules that applies decides:
+//! The tasks that have not ended are sorted by their condition. The first of these rules that applies decides:
 //!
 //! 1. *Sound* tasks: one of them keeps the slot. Other tasks in the slot are surplus: they replaced this one while its
 //!    node was unreachable, or it replaced them; of several that follow the spec in force the oldest one that runs
@@ -18,11 +18,10 @@
 //! At most two tasks of a slot are wanted at any time; `apply` refuses a third. So before another one is wanted, only
 //! one of the leaving and lost tasks stays wanted.
 
-pub(super) use crate::scene::Standing;
-
 use super::Work;
 use super::rollout::{Candidate, first_wish};
 use crate::restart;
+use crate::scene::Condition;
 use essaim_model::{Assigned, Availability, Desired, Mode, Slot, Task, UpdateOrder};
 use essaim_wire::planted::{Bug, planted};
 use std::sync::Arc;
@@ -31,7 +30,7 @@ use std::time::Duration;
 /// Time that a task on a draining node waits for another node to become eligible before it is stopped anyway.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(60);
 
-/// The tasks of a slot that have not ended, by their standing.
+/// The tasks of a slot that have not ended, by their condition.
 #[derive(Default)]
 struct Occupants<'a> {
     sound: Vec<&'a Arc<Task>>,
@@ -75,27 +74,27 @@ impl<'a> Work<'a> {
             // The end of a task on a node that does not answer is not waited for, except in a global service: there the
             // next task runs on the same node.
             let answers = global || task.node().is_some_and(|node| self.scene.answers(node));
-            match self.standing(task) {
-                Standing::Gone(_) => self.let_go(task),
+            match self.condition(task) {
+                Condition::Gone(_) => self.let_go(task),
                 _ if !task.is_wanted() => here.stopping |= answers,
                 // A pending task of a global service ends when its node accepts no new tasks, or when the constraints
                 // exclude the node.
-                Standing::Sound if task.node().is_none() && self.takes_nothing(task.slot) => self.shut(task),
-                Standing::Sound if self.is_excluded(task.slot) && !self.is_update_impossible() => {
+                Condition::Sound if task.node().is_none() && self.takes_nothing(task.slot) => self.shut(task),
+                Condition::Sound if self.is_excluded(task.slot) && !self.is_update_impossible() => {
                     self.shut(task);
                     here.stopping |= answers;
                 }
-                Standing::Sound => here.sound.push(task),
-                Standing::Held => here.held = true,
+                Condition::Sound => here.sound.push(task),
+                Condition::Held => here.held = true,
                 // A slot of a global service can be filled on its own node only.
-                Standing::Lost if global => here.held = true,
-                Standing::Lost => here.lost.push(task),
-                Standing::Leaving | Standing::Misfit if global => {
+                Condition::Lost if global => here.held = true,
+                Condition::Lost => here.lost.push(task),
+                Condition::Leaving | Condition::Misfit if global => {
                     self.shut(task);
                     here.stopping |= answers;
                 }
-                Standing::Leaving => here.leaving.push(task),
-                Standing::Misfit => here.misfit.push(task),
+                Condition::Leaving => here.leaving.push(task),
+                Condition::Misfit => here.misfit.push(task),
             }
         }
         here

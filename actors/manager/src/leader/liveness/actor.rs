@@ -7,9 +7,9 @@
 
 use crate::leader::actor::Msg as LeaderMsg;
 use crate::leader::context::{Context, Errand};
-use essaim_membership::{Downfall, Member, MemberView, State as Known, Verdict};
+use essaim_membership::{Downfall, Member, MemberView, State as MemberState, Verdict};
 use essaim_model::Change;
-use essaim_policy::liveness::{Ballots, Effect, Input, Liveness, Seen, Sight, Wake};
+use essaim_policy::liveness::{Ballots, Effect, Input, Liveness, RosterReport, RosterState, Wake};
 use essaim_presence::roster::{Heard, Roster};
 use essaim_system::journal::RecordKind;
 use essaim_system::{Scope, Timer};
@@ -48,7 +48,7 @@ pub(in crate::leader) struct State {
     /// Nodes that said goodbye and ended their tasks, until they are seen alive again.
     stopped: BTreeSet<NodeId>,
     /// What the core was last told of each member.
-    told: BTreeMap<NodeId, Sight>,
+    told: BTreeMap<NodeId, RosterReport>,
     ballots: Ballots,
     isolated: bool,
     timer: Timer,
@@ -132,21 +132,21 @@ impl State {
             self.ballots.clone_from(&ballots);
             self.feed(myself, Input::Ballots(ballots));
         }
-        let me = Sight { node: roster.me.node, said: Some((roster.me.generation, 0)), seen: Seen::Alive };
+        let me = RosterReport { node: roster.me.node, said: Some((roster.me.generation, 0)), seen: RosterState::Alive };
         let others = roster.members.values().filter_map(|view| see(view, self.stopped.contains(&view.member.node)));
-        let mut sights = Vec::new();
-        for sight in std::iter::once(me).chain(others.collect::<Vec<_>>()) {
+        let mut reports = Vec::new();
+        for report in std::iter::once(me).chain(others.collect::<Vec<_>>()) {
             // Gossip can be ahead of the log; the core is told of a member once the state has its node.
-            if cluster.node(sight.node).is_none() || self.told.get(&sight.node) == Some(&sight) {
+            if cluster.node(report.node).is_none() || self.told.get(&report.node) == Some(&report) {
                 continue;
             }
-            if sight.seen == Seen::Alive {
-                self.stopped.remove(&sight.node);
+            if report.seen == RosterState::Alive {
+                self.stopped.remove(&report.node);
             }
-            self.told.insert(sight.node, sight.clone());
-            sights.push(sight);
+            self.told.insert(report.node, report.clone());
+            reports.push(report);
         }
-        self.feed(myself, Input::Seen(sights));
+        self.feed(myself, Input::Roster(reports));
     }
 
     /// The ballots of all linked nodes, and of this machine, which needs no link.
@@ -236,17 +236,17 @@ impl State {
 }
 
 /// The core's view of a member; `None` for a member that was not heard of yet.
-fn see(view: &MemberView, stopped: bool) -> Option<Sight> {
+fn see(view: &MemberView, stopped: bool) -> Option<RosterReport> {
     let seen = match view.state {
-        Known::Expected => return None,
-        Known::Alive | Known::Suspected => Seen::Alive,
-        Known::Restarting { until } => Seen::Restarting { until },
-        Known::Down if stopped => Seen::Stopped { why: "it was stopped".into() },
-        Known::Left => Seen::Stopped { why: "it left the cluster".into() },
-        Known::Unreachable | Known::Down => Seen::Missing,
+        MemberState::Expected => return None,
+        MemberState::Alive | MemberState::Suspected => RosterState::Alive,
+        MemberState::Restarting { until } => RosterState::Restarting { until },
+        MemberState::Down if stopped => RosterState::Stopped { why: "it was stopped".into() },
+        MemberState::Left => RosterState::Stopped { why: "it left the cluster".into() },
+        MemberState::Unreachable | MemberState::Down => RosterState::Missing,
     };
     let said = view.proven.then_some((view.member.generation, view.incarnation.0));
-    Some(Sight { node: view.member.node, said, seen })
+    Some(RosterReport { node: view.member.node, said, seen })
 }
 
 fn name_of(cluster: &essaim_model::State, node: NodeId) -> String {
