@@ -7,7 +7,7 @@
 //! starts it again, and the linked nodes link again.
 
 use crate::arguments::ManagerArguments;
-use crate::ballots::{Ballots, BallotsServer, tell_leader};
+use crate::ballots::{BallotBox, BallotsServer, tell_leader};
 use crate::feed::{Feed, Followed, Subscription};
 use crate::leader;
 use crate::node::{Arguments, Msg as NodeMsg, NodeActor};
@@ -69,7 +69,7 @@ pub struct State {
     arguments: ManagerArguments,
     children: Children,
     reports: Reports,
-    ballots: Ballots,
+    ballots: BallotBox,
     teller: JoinHandle<()>,
     feed: Feed,
     applied: Notifier<Msg, Followed>,
@@ -100,7 +100,7 @@ impl Actor for Manager {
     async fn pre_start(&self, myself: ActorRef<Msg>, arguments: Self::Arguments) -> Result<State, ActorProcessingErr> {
         let children = Children::new(arguments.scope.clone(), &myself, Supervision::default(), Msg::Wake);
         let reports = Reports::start(arguments.store.clone());
-        let ballots = Ballots::new();
+        let ballots = BallotBox::new();
         arguments.endpoint.serve(Lane::Ballots, Arc::new(BallotsServer(ballots.clone())));
         let (store, endpoint) = (arguments.store.clone(), arguments.endpoint.clone());
         let teller = tokio::spawn(tell_leader(ballots.clone(), store, endpoint));

@@ -1,14 +1,14 @@
 //! Ballots: which nodes are linked to some manager, and which nodes each of them accuses. Every node sends its ballot
 //! over its own link, and each manager passes the ballots of its nodes on to the leader.
 //!
-//! Votes move tasks, so the only source of a node's ballot is that node's own link, or another manager for the nodes
+//! Ballots move tasks, so the only source of a node's ballot is that node's own link, or another manager for the nodes
 //! linked there. Ballots are no part of the log: a new leader is sent all of them at once. Changes follow on the same
 //! stream, so a vote reaches the leader one message after it reached the manager.
 //!
 //! There is no queue: a slow leader is sent the table's present content when it reads again.
 
 use bincode::{Decode, Encode};
-use essaim_policy::liveness::Ballots as Votes;
+use essaim_policy::liveness::Ballots;
 use essaim_presence::endpoint::Endpoint;
 use essaim_store::Store;
 use essaim_transport::{Lane, LaneStream, PeerInfo, Serve};
@@ -33,7 +33,7 @@ const AGAIN_AFTER: Duration = Duration::from_millis(50);
 
 /// One node's ballot, as a manager sends it to the leader.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
-pub(crate) struct Told {
+pub(crate) struct NodeBallot {
     pub(crate) node: NodeId,
     /// The nodes that it accuses; `None` when its link has ended.
     pub(crate) accusations: Option<Vec<Accusation>>,
@@ -41,7 +41,7 @@ pub(crate) struct Told {
 
 /// The ballots that one manager knows. Clones share one table.
 #[derive(Debug, Clone)]
-pub(crate) struct Ballots {
+pub(crate) struct BallotBox {
     table: Arc<Mutex<Table>>,
     changed: watch::Sender<u64>,
 }
@@ -66,7 +66,7 @@ pub(crate) struct Source {
     is_own: bool,
 }
 
-impl Ballots {
+impl BallotBox {
     pub(crate) fn new() -> Self {
         Self { table: Arc::default(), changed: watch::Sender::new(0) }
     }
@@ -113,12 +113,12 @@ impl Ballots {
     }
 
     /// The ballots of all linked nodes that this manager knows.
-    pub(crate) fn all(&self) -> Votes {
+    pub(crate) fn all(&self) -> Ballots {
         self.table.lock().nodes.iter().map(|(node, held)| (*node, Arc::clone(&held.accusations))).collect()
     }
 
     /// The ballots of the nodes that are linked to this manager.
-    fn own(&self) -> Votes {
+    fn own(&self) -> Ballots {
         let table = self.table.lock();
         let own = table.nodes.iter().filter(|(_, held)| held.source.is_own);
         own.map(|(node, held)| (*node, Arc::clone(&held.accusations))).collect()
@@ -131,7 +131,7 @@ impl Ballots {
 }
 
 /// Serves the `ballots` lane: stores the ballots that other managers send.
-pub(crate) struct BallotsServer(pub(crate) Ballots);
+pub(crate) struct BallotsServer(pub(crate) BallotBox);
 
 impl Serve for BallotsServer {
     fn serve(self: Arc<Self>, _: PeerInfo, stream: LaneStream) -> BoxFuture<'static, ()> {
@@ -140,8 +140,8 @@ impl Serve for BallotsServer {
             // does not name it would drop it at once.
             let LaneStream { send: _open, mut recv, .. } = stream;
             let ended = EndsAll { source: self.0.source(false), ballots: self.0.clone() };
-            while let Ok(Some(told)) = recv.recv_value::<Vec<Told>>().await {
-                for Told { node, accusations } in told {
+            while let Ok(Some(told)) = recv.recv_value::<Vec<NodeBallot>>().await {
+                for NodeBallot { node, accusations } in told {
                     match accusations {
                         Some(accusations) => self.0.set(ended.source, node, &accusations),
                         None => self.0.end(ended.source, node),
@@ -155,7 +155,7 @@ impl Serve for BallotsServer {
 /// Removes the ballots of a stream when its reader ends, in whatever way.
 struct EndsAll {
     source: Source,
-    ballots: Ballots,
+    ballots: BallotBox,
 }
 
 impl Drop for EndsAll {
@@ -165,7 +165,7 @@ impl Drop for EndsAll {
 }
 
 /// Sends this manager's ballots to the leader, whichever manager leads, until this future is dropped.
-pub(crate) async fn tell_leader(ballots: Ballots, store: Store, endpoint: Endpoint) {
+pub(crate) async fn tell_leader(ballots: BallotBox, store: Store, endpoint: Endpoint) {
     let me = endpoint.node();
     let leader = || store.leader().filter(|leader| *leader != me);
     follow_leader(leader, |leader| {
@@ -199,17 +199,17 @@ async fn follow_leader<F: Future<Output = ()>>(leader: impl Fn() -> Option<NodeI
 }
 
 /// Sends this manager's ballots to one leader, until the stream ends.
-async fn tell(ballots: &Ballots, mut stream: LaneStream) {
+async fn tell(ballots: &BallotBox, mut stream: LaneStream) {
     let mut changes = ballots.changes();
-    let mut known = Votes::new();
+    let mut known = Ballots::new();
     loop {
         changes.borrow_and_update();
         let now = ballots.own();
         let gone = known.keys().filter(|node| !now.contains_key(node));
-        let gone = gone.map(|node| Told { node: *node, accusations: None });
+        let gone = gone.map(|node| NodeBallot { node: *node, accusations: None });
         let news = now.iter().filter(|(node, said)| known.get(node) != Some(said));
-        let news = news.map(|(node, said)| Told { node: *node, accusations: Some(said.to_vec()) });
-        let told: Vec<Told> = gone.chain(news).collect();
+        let news = news.map(|(node, said)| NodeBallot { node: *node, accusations: Some(said.to_vec()) });
+        let told: Vec<NodeBallot> = gone.chain(news).collect();
         for message in told.chunks(NODES_IN_A_MESSAGE) {
             if stream.send.send_value(&message.to_vec()).await.is_err() {
                 return;
@@ -225,7 +225,7 @@ async fn tell(ballots: &Ballots, mut stream: LaneStream) {
 }
 
 #[cfg(test)]
-essaim_wire::golden_bytes!("ballots": Told);
+essaim_wire::golden_bytes!("ballots": NodeBallot);
 
 #[cfg(test)]
 mod tests {
@@ -238,7 +238,7 @@ mod tests {
 
     #[test]
     fn the_end_of_an_old_link_takes_nothing_of_the_new_one() {
-        let (ballots, node) = (Ballots::new(), NodeId::from_bits(7));
+        let (ballots, node) = (BallotBox::new(), NodeId::from_bits(7));
         let (old, new) = (ballots.source(true), ballots.source(true));
         ballots.set(old, node, &[accusation(1)]);
         ballots.set(new, node, &[]);
@@ -250,7 +250,7 @@ mod tests {
 
     #[test]
     fn a_node_that_accuses_everybody_is_heard_as_far_as_an_honest_one_would_go() {
-        let (ballots, node) = (Ballots::new(), NodeId::from_bits(7));
+        let (ballots, node) = (BallotBox::new(), NodeId::from_bits(7));
         let many: Vec<Accusation> = (0..10_000).map(accusation).collect();
         ballots.set(ballots.source(true), node, &many);
         assert_eq!(ballots.all()[&node].len(), ACCUSATIONS_MAX);
@@ -258,7 +258,7 @@ mod tests {
 
     #[test]
     fn only_what_is_linked_here_is_passed_on_and_what_another_manager_told_ends_with_its_stream() {
-        let ballots = Ballots::new();
+        let ballots = BallotBox::new();
         let (own, other) = (ballots.source(true), ballots.source(false));
         ballots.set(own, NodeId::from_bits(1), &[]);
         ballots.set(other, NodeId::from_bits(2), &[]);
@@ -311,8 +311,8 @@ mod tests {
     #[test]
     fn the_bytes_to_the_leader_never_change() {
         let told = [
-            Told { node: NodeId::from_bits(5), accusations: Some(vec![accusation(7)]) },
-            Told { node: NodeId::from_bits(6), accusations: None },
+            NodeBallot { node: NodeId::from_bits(5), accusations: Some(vec![accusation(7)]) },
+            NodeBallot { node: NodeId::from_bits(6), accusations: None },
         ];
         assert_eq!(encode(&told.to_vec()), [2, 5, 1, 1, 7, 1, 2, 6, 0]);
     }

@@ -13,7 +13,7 @@ use super::roles::RolesActor;
 use super::scheduler::SchedulerActor;
 use super::service::{self, ServiceActor};
 use crate::ManagerArguments;
-use crate::ballots::Ballots;
+use crate::ballots::BallotBox;
 use crate::feed::{Feed, Subscription};
 use essaim_model::{Event, Mode, Node, ServiceId};
 use essaim_store::Advance;
@@ -33,7 +33,7 @@ pub(super) struct Leader;
 pub(super) struct Arguments {
     pub(super) scope: Scope,
     pub(super) manager: ManagerArguments,
-    pub(super) ballots: Ballots,
+    pub(super) ballots: BallotBox,
     pub(super) feed: Feed,
     pub(super) term: Term,
 }

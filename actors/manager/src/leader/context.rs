@@ -2,7 +2,7 @@
 
 use super::{actor, liveness, reaper, roles, scheduler};
 use crate::arguments::ManagerArguments;
-use crate::ballots::Ballots;
+use crate::ballots::BallotBox;
 use crate::feed::{Feed, Followed};
 use essaim_model::{Change, Refusal, ServiceId, Slot};
 use essaim_presence::endpoint::Endpoint;
@@ -22,7 +22,7 @@ pub(super) struct Context {
     pub(super) store: Store,
     pub(super) endpoint: Endpoint,
     pub(super) roster: RosterHandle,
-    pub(super) ballots: Ballots,
+    pub(super) ballots: BallotBox,
     /// Lost nodes whose slots may be filled on other nodes now; `liveness` sets them.
     pub(super) released: watch::Sender<Arc<BTreeSet<NodeId>>>,
     /// The manager's change feed.
@@ -35,7 +35,7 @@ pub(super) struct Context {
 }
 
 impl Context {
-    pub(super) fn new(manager: &ManagerArguments, ballots: Ballots, feed: Feed, term: Term) -> Self {
+    pub(super) fn new(manager: &ManagerArguments, ballots: BallotBox, feed: Feed, term: Term) -> Self {
         Self {
             term,
             store: manager.store.clone(),

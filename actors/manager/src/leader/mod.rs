@@ -28,7 +28,7 @@ mod service;
 mod tests;
 
 use crate::ManagerArguments;
-use crate::ballots::Ballots;
+use crate::ballots::BallotBox;
 use crate::feed::Feed;
 use actor::{Arguments, Leader};
 use essaim_system::ChildSpec;
@@ -42,7 +42,7 @@ pub(crate) const NAME: &str = "leader";
 const SHUTDOWN: Duration = Duration::from_secs(2);
 
 /// Describes the leader's tree of this manager for `term`, which follows the manager's change feed.
-pub(crate) fn spec(manager: &ManagerArguments, ballots: &Ballots, feed: &Feed, term: Term) -> ChildSpec {
+pub(crate) fn spec(manager: &ManagerArguments, ballots: &BallotBox, feed: &Feed, term: Term) -> ChildSpec {
     let (manager, ballots, feed) = (manager.clone(), ballots.clone(), feed.clone());
     let make = move |scope| {
         let (manager, ballots, feed) = (manager.clone(), ballots.clone(), feed.clone());

@@ -7,7 +7,7 @@
 //! since nothing is kept here.
 
 use super::core::{Core, Effect, Input, availability_at_join};
-use crate::ballots::{Ballots, Source};
+use crate::ballots::{BallotBox, Source};
 use crate::reports::Reports;
 use essaim_model::{Availability, Change, NodeDescription, Refusal, RefusalKind};
 use essaim_protocol::{
@@ -81,7 +81,7 @@ pub(crate) struct Arguments {
     pub(crate) scope: Scope,
     pub(crate) store: Store,
     pub(crate) reports: Reports,
-    pub(crate) ballots: Ballots,
+    pub(crate) ballots: BallotBox,
     pub(crate) stream: LaneStream,
     pub(crate) applied: Notifier<Msg>,
     pub(crate) pace: Duration,
@@ -91,7 +91,7 @@ pub(crate) struct State {
     scope: Scope,
     store: Store,
     reports: Reports,
-    ballots: Ballots,
+    ballots: BallotBox,
     /// This link as a source of ballots.
     source: Source,
     peer: PeerInfo,

@@ -1,7 +1,7 @@
 //! A fixture of machines on a simulated network: the first one leads, the others are in its roster.
 
 use super::{founding, node};
-use crate::ballots::Ballots;
+use crate::ballots::BallotBox;
 use crate::feed::Feed;
 use crate::{ManagerArguments, leader};
 use essaim_model::{Change, Desired, NodeSpec, Observed, ServiceId, ServiceSpec, State, Task, TaskState};
@@ -58,7 +58,7 @@ pub(super) struct Bed {
     /// Machines whose workers carry out their orders.
     at_work: Arc<Mutex<BTreeSet<NodeId>>>,
     /// Ballots of all machines, which links would bring in production.
-    ballots: Ballots,
+    ballots: BallotBox,
 }
 
 /// One machine of the bed: its port, its roster, its disk and its supervisor.
@@ -95,7 +95,7 @@ impl Bed {
             store,
             others: Vec::new(),
             at_work: Arc::default(),
-            ballots: Ballots::new(),
+            ballots: BallotBox::new(),
         };
         for number in 2..=nodes {
             let worker = machine(&bed.network, &bed.clock, &bed.root, number, Role::Worker).await;
@@ -245,7 +245,7 @@ impl Bed {
 }
 
 /// Gives the leader the ballot of each machine whose link stands, every twenty milliseconds, and ends the others.
-async fn vote(ballots: Ballots, rosters: Vec<RosterHandle>, linked: Arc<Mutex<BTreeSet<NodeId>>>) {
+async fn vote(ballots: BallotBox, rosters: Vec<RosterHandle>, linked: Arc<Mutex<BTreeSet<NodeId>>>) {
     let source = ballots.source(true);
     loop {
         for roster in &rosters {
