@@ -6,7 +6,7 @@
 //! untouched. From then on managers of the old history are refused by its lineage.
 
 use crate::error::OpenError;
-use crate::format::{Body, Command, Identity, LogId, Membership, Peer, Record, StoredMembership, Vote};
+use crate::format::{Body, Command, Identity, LogId, Membership, Peer, StoredEntry, StoredMembership, Vote};
 use crate::identity;
 use crate::lifecycle::Start;
 use crate::log::database::{LogDatabase, place};
@@ -91,7 +91,7 @@ fn read_all(
         if image.last.is_some_and(|last| index <= last.index) {
             continue;
         }
-        let entry = Record::open(&bytes).map_err(|why| damaged(format!("entry {index}: {why}")))?;
+        let entry = StoredEntry::open(&bytes).map_err(|why| damaged(format!("entry {index}: {why}")))?;
         let position = Position { term: Term(entry.id.term), index: Index(index) };
         match entry.body {
             Body::Blank | Body::Membership(_) => image.state.pass(position),

@@ -35,7 +35,7 @@ impl Leadership {
 
 /// What openraft's metrics show of this manager's role.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Seen {
+pub(crate) enum RaftRole {
     Follows,
     /// This manager was elected in this term; `leased` while a majority answered within the lease.
     Leads {
@@ -52,21 +52,21 @@ pub(crate) struct Watchdog {
 
 impl Watchdog {
     /// Takes an observation. Returns the term for which a barrier is needed, if one is.
-    pub(crate) fn observe(&mut self, seen: Seen) -> Option<Term> {
+    pub(crate) fn observe(&mut self, seen: RaftRole) -> Option<Term> {
         let next = match (self.now, seen) {
-            (_, Seen::Follows) => Leadership::Off,
-            (Leadership::Active(held), Seen::Leads { term, leased: true }) if held == term => self.now,
-            (Leadership::Active(held) | Leadership::Suspended(held), Seen::Leads { term, leased: false })
+            (_, RaftRole::Follows) => Leadership::Off,
+            (Leadership::Active(held), RaftRole::Leads { term, leased: true }) if held == term => self.now,
+            (Leadership::Active(held) | Leadership::Suspended(held), RaftRole::Leads { term, leased: false })
                 if held == term =>
             {
                 Leadership::Suspended(term)
             }
             // No majority has answered in this term yet, so nothing was begun that would have to be suspended.
-            (_, Seen::Leads { term, .. }) => Leadership::CatchingUp(term),
+            (_, RaftRole::Leads { term, .. }) => Leadership::CatchingUp(term),
         };
         self.now = next;
         match (next, seen) {
-            (Leadership::CatchingUp(term), Seen::Leads { leased: true, .. }) => Some(term),
+            (Leadership::CatchingUp(term), RaftRole::Leads { leased: true, .. }) => Some(term),
             _ => None,
         }
     }
@@ -86,8 +86,8 @@ mod tests {
     const ONE: Term = Term(1);
     const TWO: Term = Term(2);
 
-    fn leads(term: Term, leased: bool) -> Seen {
-        Seen::Leads { term, leased }
+    fn leads(term: Term, leased: bool) -> RaftRole {
+        RaftRole::Leads { term, leased }
     }
 
     #[test]
@@ -109,7 +109,7 @@ mod tests {
         assert_eq!(watchdog.observe(leads(ONE, true)), Some(ONE));
         watchdog.on_barrier(ONE);
         assert_eq!(watchdog.now, Leadership::Active(ONE));
-        watchdog.observe(Seen::Follows);
+        watchdog.observe(RaftRole::Follows);
         assert_eq!(watchdog.now, Leadership::Off);
     }
 

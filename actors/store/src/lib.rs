@@ -49,7 +49,7 @@ mod tests;
 
 pub use agreed::Agreed;
 pub use error::{Missing, NoQuorum, OpenError, ProposeError, ReadError};
-pub use events::{Advance, Compacted, Cursor, CursorError, Happened};
+pub use events::{Advance, Compacted, Cursor, CursorError, EventsAt};
 pub use group::{MemberStatus, Status};
 pub use leadership::Leadership;
 pub use lifecycle::{Known, Start};

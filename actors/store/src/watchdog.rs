@@ -1,6 +1,6 @@
 //! The task that observes whether this manager leads, and passes the barrier of a new term.
 
-use crate::leadership::{Leadership, Seen, Watchdog};
+use crate::leadership::{Leadership, RaftRole, Watchdog};
 use crate::raft::HEARTBEAT;
 use crate::store::Store;
 use essaim_wire::Term;
@@ -53,10 +53,10 @@ async fn passing(barrier: &mut Option<Barrier>) -> (Term, bool) {
     }
 }
 
-fn see(store: &Store) -> Seen {
+fn see(store: &Store) -> RaftRole {
     match store.raft().as_leader() {
-        Ok(leader) => Seen::Leads { term: Term(leader.term()), leased: store.is_leased() },
-        Err(_) => Seen::Follows,
+        Ok(leader) => RaftRole::Leads { term: Term(leader.term()), leased: store.is_leased() },
+        Err(_) => RaftRole::Follows,
     }
 }
 

@@ -21,14 +21,14 @@ const PAYLOAD_BYTES_MAX: usize = if cfg!(test) { 4096 } else { 64 << 20 };
 
 /// The events of one log index.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Happened {
+pub struct EventsAt {
     /// Log index of the entry.
     pub index: Index,
     /// Events in the order in which applying the entry made them.
     pub events: Arc<[Event]>,
 }
 
-impl Happened {
+impl EventsAt {
     fn payload_len(&self) -> usize {
         self.events.iter().map(Event::payload_len).sum()
     }
@@ -102,7 +102,7 @@ impl Cursor {
     }
 
     /// Waits for the events of the next index that has any, and returns them. Safe to cancel.
-    pub async fn next(&mut self) -> Result<Happened, CursorError> {
+    pub async fn next(&mut self) -> Result<EventsAt, CursorError> {
         loop {
             if let Some(happened) = self.try_next()? {
                 return Ok(happened);
@@ -129,7 +129,7 @@ impl Cursor {
     }
 
     /// The events of the next index that has any, if there are any yet.
-    pub fn try_next(&mut self) -> Result<Option<Happened>, Compacted> {
+    pub fn try_next(&mut self) -> Result<Option<EventsAt>, Compacted> {
         let applied = *self.applied.borrow_and_update();
         let ring = lock(&self.shared);
         if self.after < ring.before {
@@ -152,7 +152,7 @@ impl Cursor {
 /// The events that are kept.
 #[derive(Debug, Default)]
 struct Ring {
-    kept: VecDeque<Happened>,
+    kept: VecDeque<EventsAt>,
     events: usize,
     /// Bytes of payload of the kept events.
     bytes: usize,
@@ -212,7 +212,7 @@ impl Publisher {
     }
 
     /// Publishes the events and the state of a batch of applied entries.
-    pub(crate) fn publish(&self, happened: impl IntoIterator<Item = Happened>, state: &State) {
+    pub(crate) fn publish(&self, happened: impl IntoIterator<Item = EventsAt>, state: &State) {
         let mut ring = lock(&self.ring);
         ring.extend(happened);
         self.show(ring, state);
@@ -236,7 +236,7 @@ impl Publisher {
 }
 
 impl Ring {
-    fn extend(&mut self, happened: impl IntoIterator<Item = Happened>) {
+    fn extend(&mut self, happened: impl IntoIterator<Item = EventsAt>) {
         for happened in happened {
             if !happened.events.is_empty() {
                 self.events += happened.events.len();
@@ -269,8 +269,8 @@ mod tests {
         Event::Task { old: None, new: None }
     }
 
-    fn happened(index: u64, events: usize) -> Happened {
-        Happened { index: Index(index), events: vec![event(); events].into() }
+    fn happened(index: u64, events: usize) -> EventsAt {
+        EventsAt { index: Index(index), events: vec![event(); events].into() }
     }
 
     fn publish(publisher: &Publisher, index: u64, events: usize) {
@@ -344,7 +344,7 @@ mod tests {
         let config = Arc::new(Object { id: ConfigId::from_bits(1), meta: Meta::default(), spec });
         for index in 1..=4 {
             let event = Event::Object { old: None, new: Some(AnyObject::Config(Arc::clone(&config))) };
-            let happened = Happened { index: Index(index), events: vec![event].into() };
+            let happened = EventsAt { index: Index(index), events: vec![event].into() };
             publisher.publish([happened], &State::default());
         }
         let refused = publisher.cursor(Index(0)).next().await;

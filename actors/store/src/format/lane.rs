@@ -61,21 +61,21 @@ pub(crate) enum Appended {
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub(crate) enum Question {
     /// Pre-vote: would this manager vote for the sender?
-    PreVote(Ballot),
+    PreVote(RequestVote),
     /// Vote request of a candidate.
-    Vote(Ballot),
+    Vote(RequestVote),
     /// Leadership transfer: the receiver is to lead in the sender's place.
     Transfer { from: Vote, to: u64, last: Option<LogId> },
 }
 
 /// Vote that a candidate asks for, and the end of its log.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Ballot {
+pub(crate) struct RequestVote {
     pub(crate) vote: Vote,
     pub(crate) last: Option<LogId>,
     pub(crate) transfer: bool,
 }
-record!(Ballot { 1: vote, last, transfer });
+record!(RequestVote { 1: vote, last, transfer });
 
 /// The reply to a [`Question`].
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -161,4 +161,4 @@ pub(crate) enum LeaderReply {
 }
 
 #[cfg(test)]
-essaim_wire::golden_bytes!("format-lane": Purpose, Appended, Question, Answer, Chunk, Received, Ask, LeaderReply, Hello, Append, Ballot, Offer, Forward);
+essaim_wire::golden_bytes!("format-lane": Purpose, Appended, Question, Answer, Chunk, Received, Ask, LeaderReply, Hello, Append, RequestVote, Offer, Forward);

@@ -79,7 +79,7 @@ pub(crate) struct Entry {
 
 /// A log entry in its stored form, with its version.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
-pub(crate) enum Record {
+pub(crate) enum StoredEntry {
     V1(Entry),
 }
 
@@ -140,7 +140,7 @@ impl Command {
     }
 }
 
-impl Record {
+impl StoredEntry {
     /// Decodes the entry of a stored record.
     pub(crate) fn open(bytes: &[u8]) -> Result<Entry, DecodeError> {
         let Self::V1(entry) = decode(bytes)?;
@@ -149,4 +149,4 @@ impl Record {
 }
 
 #[cfg(test)]
-essaim_wire::golden_bytes!("format": LogId, Vote, Membership, StoredMembership, Body, Entry, Record, Command, SnapshotMeta, SnapshotHead, Identity, IdentityFile, Peer);
+essaim_wire::golden_bytes!("format": LogId, Vote, Membership, StoredMembership, Body, Entry, StoredEntry, Command, SnapshotMeta, SnapshotHead, Identity, IdentityFile, Peer);

@@ -5,7 +5,7 @@
 
 use super::convert::{entry, entry_in, log_id, log_id_in, vote, vote_in};
 use super::{Entry, LogId, Types, Vote};
-use crate::format::{self, Record};
+use crate::format::{self, StoredEntry};
 use crate::log::writer::Writer;
 use crate::log::{Found, LogBackend, Op};
 use essaim_wire::planted::{Bug, planted};
@@ -68,7 +68,7 @@ impl LogStore {
         tail.oldest = tail.next();
         let mut grown = 0;
         for (_, bytes) in found.entries {
-            let read = Record::open(&bytes).map_err(|why| io::Error::new(io::ErrorKind::InvalidData, why))?;
+            let read = StoredEntry::open(&bytes).map_err(|why| io::Error::new(io::ErrorKind::InvalidData, why))?;
             grown += bytes.len() as u64;
             tail.push(entry_in(read)?, bytes.len());
         }
@@ -118,7 +118,8 @@ impl LogStore {
                     if index != at || bytes >= bytes_max {
                         break;
                     }
-                    let read = Record::open(&record).map_err(|why| io::Error::new(io::ErrorKind::InvalidData, why))?;
+                    let read =
+                        StoredEntry::open(&record).map_err(|why| io::Error::new(io::ErrorKind::InvalidData, why))?;
                     bytes += record.len();
                     found.push(entry_in(read)?);
                     at += 1;
@@ -258,7 +259,7 @@ impl RaftLogStorage<Types> for LogStore {
             let mut records = Vec::new();
             for new in entries {
                 let index = new.log_id.index();
-                let record = encode(&Record::V1(entry(&new)));
+                let record = encode(&StoredEntry::V1(entry(&new)));
                 self.shared.grown.fetch_add(record.len() as u64, Ordering::Relaxed);
                 tail.push(new, record.len());
                 records.push((index, record));

@@ -10,7 +10,7 @@
 
 use super::convert::{log_id, meta_in, stored, stored_in};
 use super::{Entry, LogId, Payload, Reply, SnapshotMeta, StoredMembership, Types, aside};
-use crate::events::{Happened, Publisher};
+use crate::events::{EventsAt, Publisher};
 use crate::format::Command;
 use crate::raft::log_store::LogStore;
 use crate::snapshot::folder::Snapshots;
@@ -100,7 +100,7 @@ impl Machine {
         Image { last: self.last.as_ref().map(log_id), membership: stored(&self.membership), state: self.state.clone() }
     }
 
-    fn apply_one(&mut self, entry: Entry) -> io::Result<(Reply, Option<Happened>)> {
+    fn apply_one(&mut self, entry: Entry) -> io::Result<(Reply, Option<EventsAt>)> {
         let position = position(&entry.log_id);
         self.last = Some(entry.log_id);
         let applied = match entry.payload {
@@ -122,7 +122,7 @@ impl Machine {
                     Command::Proposal(proposal) => {
                         let (outcome, events) = self.state.apply(position, &proposal);
                         self.shared.check_understands(&self.state)?;
-                        let happened = Happened { index: position.index, events: events.into() };
+                        let happened = EventsAt { index: position.index, events: events.into() };
                         (Reply(Some(outcome)), Some(happened))
                     }
                     Command::Check { index, hash } => {
@@ -208,7 +208,7 @@ pub(crate) type CommittedTerm = openraft::type_config::alias::CommittedLeaderIdO
 type Peer = crate::format::Peer;
 
 impl Machine {
-    fn publish(&self, happened: &mut Vec<Happened>, told: &mut Vec<(ApplyResponder<Types>, Reply)>) {
+    fn publish(&self, happened: &mut Vec<EventsAt>, told: &mut Vec<(ApplyResponder<Types>, Reply)>) {
         self.shared.publisher.publish(happened.drain(..), &self.state);
         for (responder, reply) in told.drain(..) {
             responder.send(reply);

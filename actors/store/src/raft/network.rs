@@ -14,7 +14,7 @@
 use super::convert::{entry, log_id, log_id_in, vote, vote_in};
 use super::machine::SnapshotData;
 use super::{LogId, Types, Vote};
-use crate::format::lane::{Answer, Append, Appended, Ballot, Chunk, Hello, Offer, Purpose, Question, Received};
+use crate::format::lane::{Answer, Append, Appended, Chunk, Hello, Offer, Purpose, Question, Received, RequestVote};
 use crate::format::{Peer, SnapshotMeta};
 use crate::peers::{Peers, Pipe};
 use crate::raft::convert;
@@ -158,7 +158,7 @@ impl RaftNetworkV2<Types> for Client {
         request: VoteRequest<Types>,
         _: RPCOption,
     ) -> Result<VoteResponse<Types>, RPCError<Types>> {
-        self.ask_vote(Question::Vote(ballot(&request))).await
+        self.ask_vote(Question::Vote(request_vote(&request))).await
     }
 
     async fn pre_vote(
@@ -166,7 +166,7 @@ impl RaftNetworkV2<Types> for Client {
         request: VoteRequest<Types>,
         _: RPCOption,
     ) -> Result<VoteResponse<Types>, RPCError<Types>> {
-        self.ask_vote(Question::PreVote(ballot(&request))).await
+        self.ask_vote(Question::PreVote(request_vote(&request))).await
     }
 
     async fn full_snapshot(
@@ -346,9 +346,9 @@ fn append(request: &AppendEntriesRequest<Types>, now: Timestamp) -> Append {
     }
 }
 
-fn ballot(request: &VoteRequest<Types>) -> Ballot {
+fn request_vote(request: &VoteRequest<Types>) -> RequestVote {
     let last: Option<&LogId> = request.last_log_id.as_ref();
-    Ballot { vote: vote(&request.vote), last: last.map(log_id), transfer: request.leadership_transfer }
+    RequestVote { vote: vote(&request.vote), last: last.map(log_id), transfer: request.leadership_transfer }
 }
 
 fn broken(why: FrameError) -> RPCError<Types> {

@@ -8,7 +8,7 @@ use super::convert::{entry_in, log_id, log_id_in, meta_in, vote, vote_in};
 use super::machine::{MachineShared, SnapshotData};
 use super::{Raft, Types, aside, seeded};
 use crate::format::Identity;
-use crate::format::lane::{Answer, Append, Appended, Ballot, Chunk, Hello, Offer, Purpose, Question, Received};
+use crate::format::lane::{Answer, Append, Appended, Chunk, Hello, Offer, Purpose, Question, Received, RequestVote};
 use crate::peers::Pipe;
 use crate::time::ClusterTime;
 use essaim_system::env::Clock;
@@ -118,8 +118,8 @@ impl Server {
 
     async fn answer(&self, question: Question) -> Answer {
         match question {
-            Question::PreVote(ballot) => voted(self.raft.pre_vote(ballot_in(&ballot)).await),
-            Question::Vote(ballot) => voted(self.raft.vote(ballot_in(&ballot)).await),
+            Question::PreVote(request) => voted(self.raft.pre_vote(request_vote_in(&request)).await),
+            Question::Vote(request) => voted(self.raft.vote(request_vote_in(&request)).await),
             Question::Transfer { from, to, last } => {
                 let request = TransferLeaderRequest::new(vote_in(from), to, last.map(log_id_in));
                 match self.raft.handle_transfer_leader(request).await {
@@ -187,9 +187,9 @@ fn append_in(append: Append) -> io::Result<AppendEntriesRequest<Types>> {
     })
 }
 
-fn ballot_in(ballot: &Ballot) -> VoteRequest<Types> {
-    let mut request = VoteRequest::new(vote_in(ballot.vote), ballot.last.map(log_id_in));
-    request.leadership_transfer = ballot.transfer;
+fn request_vote_in(asked: &RequestVote) -> VoteRequest<Types> {
+    let mut request = VoteRequest::new(vote_in(asked.vote), asked.last.map(log_id_in));
+    request.leadership_transfer = asked.transfer;
     request
 }
 

@@ -2,7 +2,7 @@
 
 use super::world::{LINEAGE, World, accept, has, id, number, write};
 use crate::format::Vote;
-use crate::format::lane::{Answer, Ballot, Hello, Purpose, Question};
+use crate::format::lane::{Answer, Hello, Purpose, Question, RequestVote};
 use crate::{OpenError, Start, Store};
 use essaim_system::env::Disk;
 use essaim_transport::Lane;
@@ -176,8 +176,8 @@ async fn a_stream_of_another_history_or_for_another_number_is_refused() {
         let mut pipe = leader.peers().open(other.node(), Lane::Raft).await.expect("open");
         let hello = Hello { lineage, from, to, purpose: Purpose::Ask };
         pipe.send.send_value(&hello).await.expect("sent");
-        let ballot = Ballot { vote, last: None, transfer: false };
-        pipe.send.send_value(&Question::Vote(ballot)).await.expect("sent");
+        let request = RequestVote { vote, last: None, transfer: false };
+        pipe.send.send_value(&Question::Vote(request)).await.expect("sent");
         match pipe.recv.expect_value().await.expect("an answer") {
             Answer::Refused(text) => assert!(text.contains(why), "{text}"),
             other => panic!("{other:?}"),
