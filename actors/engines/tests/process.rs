@@ -3,7 +3,9 @@
 use essaim_engines::{Config, ProcessEngine};
 use essaim_model::{ContainerSpec, EngineKind, Image, TaskId};
 use essaim_wire::Timestamp;
-use essaim_worker::engine::{Engine, EngineError, Exit, LogOptions, LogStream, Phase, Progress, Run, Seen, Signal};
+use essaim_worker::engine::{
+    Engine, EngineError, Exit, LogOptions, LogStream, Observation, Phase, Progress, Run, Signal,
+};
 use futures::StreamExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -45,15 +47,15 @@ impl World {
         self.engine.prepare(run, &Progress::unheard()).await
     }
 
-    async fn last_seen(&self, task: TaskId) -> Result<Seen, EngineError> {
+    async fn last_seen(&self, task: TaskId) -> Result<Observation, EngineError> {
         let seen: Vec<_> = tokio::time::timeout(PATIENCE, self.engine.observe(task).collect()).await.expect("it ends");
-        assert_eq!((seen.len(), &seen[0]), (2, &Ok(Seen::Running)));
+        assert_eq!((seen.len(), &seen[0]), (2, &Ok(Observation::Running)));
         seen[1].clone()
     }
 
     async fn exit_of(&self, task: TaskId) -> Exit {
         match self.last_seen(task).await {
-            Ok(Seen::Ended(ended)) => ended.exit,
+            Ok(Observation::Ended(ended)) => ended.exit,
             other => panic!("{other:?}"),
         }
     }

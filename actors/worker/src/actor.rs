@@ -5,17 +5,17 @@
 //! Hears: `Obey` (from the uplink: the complete new orders), `Confirm` (from the uplink: the orders on disk are still
 //! valid), `Clear` (from the node, when it leaves its cluster), `Halt` (from the node, when the machine shuts down),
 //! `Wake`.
-//! Says: `Wish` to its task actors.
+//! Says: `Goal` to its task actors.
 //! Dies: with the node. The tasks go on, and the next worker adopts them.
 //!
 //! Children restart without limit: a failing engine is no reason to give up the machine.
 
-use crate::board::Board;
 use crate::engine::{Adopted, Engine, Phase};
 use crate::logs::{Logs, LogsArgs};
+use crate::observations::Observations;
 use crate::orders::{self, Orders};
-use crate::past::{Past, surplus};
-use crate::task::{FORGOTTEN, Here, Plan, Task, TaskArgs, TaskMsg, Wish, label, plan};
+use crate::retention::{EndedTask, surplus};
+use crate::task::{Execution, FORGOTTEN, Goal, Here, Task, TaskArgs, TaskMsg, execution, label};
 use crate::uplink::{Uplink, UplinkArgs, UplinkMsg};
 use essaim_model::{EngineKind, Observed, TaskId, TaskState};
 use essaim_protocol::TaskOrder;
@@ -56,7 +56,7 @@ pub(crate) struct WorkerArgs {
     pub(crate) uplink: UplinkArgs,
     pub(crate) uplink_address: Address<UplinkMsg>,
     pub(crate) logs: LogsArgs,
-    pub(crate) board: Board,
+    pub(crate) observations: Observations,
     pub(crate) confirmed: watch::Sender<bool>,
     pub(crate) me: Address<WorkerMsg>,
 }
@@ -72,8 +72,8 @@ pub(crate) struct State {
     tended: BTreeMap<TaskId, Tended>,
     /// Tasks that an engine knows, running or ended.
     kept: BTreeMap<TaskId, Kept>,
-    /// Wish for every task once the node leaves or the machine shuts down; no orders are accepted from then on.
-    ending: Option<Wish>,
+    /// Goal for every task once the node leaves or the machine shuts down; no orders are accepted from then on.
+    ending: Option<Goal>,
     /// Replies that are due when no task has an actor any more.
     waiting: Vec<RpcReplyPort<()>>,
 }
@@ -81,8 +81,8 @@ pub(crate) struct State {
 struct Tended {
     name: String,
     address: Address<TaskMsg>,
-    /// Latest wish for the task; a restarted task actor begins with it.
-    wish: watch::Sender<Wish>,
+    /// Latest goal for the task; a restarted task actor begins with it.
+    goal: watch::Sender<Goal>,
 }
 
 struct Kept {
@@ -203,41 +203,41 @@ impl State {
     }
 
     /// Reconciles the task actors with the orders: starts an actor for each task with something left to do, and sends
-    /// each actor its wish.
+    /// each actor its goal.
     async fn tend(&mut self) -> Result<(), ActorProcessingErr> {
         let orders = Arc::clone(&self.orders);
         for order in orders.tasks.values() {
-            self.args.board.learn(order.id, &order.observed);
+            self.args.observations.learn(order.id, &order.observed);
             if self.tended.contains_key(&order.id) {
-                self.wish(order.id, order.desired.into());
-            } else if !self.args.board.seen(order.id).is_some_and(|seen| seen.state.is_final()) {
+                self.set_goal(order.id, order.desired.into());
+            } else if !self.args.observations.seen(order.id).is_some_and(|seen| seen.state.is_final()) {
                 self.begin(order, &orders).await?;
             }
         }
         let unwanted: Vec<TaskId> = self.tended.keys().filter(|id| !orders.tasks.contains_key(id)).copied().collect();
         for task in unwanted {
-            self.wish(task, Wish::Dropped);
+            self.set_goal(task, Goal::Dropped);
         }
         let stray = |(id, kept): &(&TaskId, &Kept)| {
             kept.ended.is_none() && !orders.tasks.contains_key(id) && !self.tended.contains_key(id)
         };
         let strays: Vec<TaskId> = self.kept.iter().filter(stray).map(|(id, _)| *id).collect();
         for task in strays {
-            self.begin_end(task, Wish::Dropped).await?;
+            self.begin_end(task, Goal::Dropped).await?;
         }
-        for (task, _) in self.args.board.all() {
+        for (task, _) in self.args.observations.all() {
             if !orders.tasks.contains_key(&task) {
-                self.args.board.forget(task);
+                self.args.observations.forget(task);
             }
         }
         self.prune().await
     }
 
-    fn wish(&self, task: TaskId, wish: Wish) {
+    fn set_goal(&self, task: TaskId, goal: Goal) {
         if let Some(tended) = self.tended.get(&task) {
-            tended.wish.send_modify(|wanted| *wanted = (*wanted).max(wish));
-            // A task actor that is being restarted reads the wish when it starts.
-            let _ = tended.address.cast(TaskMsg::Wish(wish));
+            tended.goal.send_modify(|wanted| *wanted = (*wanted).max(goal));
+            // A task actor that is being restarted reads the goal when it starts.
+            let _ = tended.address.cast(TaskMsg::Goal(goal));
         }
     }
 
@@ -248,18 +248,18 @@ impl State {
             let group = format!("{}.{}", spec.name, order.slot);
             self.kept.entry(order.id).or_insert(Kept { engine: engine.kind(), group, ended: None });
         }
-        let plan = plan(order, spec, &self.args.here);
+        let execution = execution(order, spec, &self.args.here);
         let name = label(spec.name.as_str(), &order.slot, order.id);
-        self.start(name, order.id, engine, Some(plan), order.desired.into(), order.observed.clone()).await
+        self.start(name, order.id, engine, Some(execution), order.desired.into(), order.observed.clone()).await
     }
 
     /// Starts an actor that ends a task which is not in the orders but which an engine still knows.
-    async fn begin_end(&mut self, task: TaskId, wish: Wish) -> Result<(), ActorProcessingErr> {
+    async fn begin_end(&mut self, task: TaskId, goal: Goal) -> Result<(), ActorProcessingErr> {
         let Some(kept) = self.kept.get(&task) else { return Ok(()) };
         let name = format!("task.{}.{task}", kept.group);
         let engine = self.engine(kept.engine);
         let known = Observed::nothing(self.args.scope.utc());
-        self.start(name, task, engine, None, wish, known).await
+        self.start(name, task, engine, None, goal, known).await
     }
 
     async fn start(
@@ -267,28 +267,28 @@ impl State {
         name: String,
         task: TaskId,
         engine: Result<Arc<dyn Engine>, EngineKind>,
-        plan: Option<Plan>,
-        wish: Wish,
+        execution: Option<Execution>,
+        goal: Goal,
         known: Observed,
     ) -> Result<(), ActorProcessingErr> {
-        let (address, wish) = (Address::new(), watch::Sender::new(wish));
-        let (latest, subnet) = (wish.clone(), self.orders.subnet);
+        let (address, goal) = (Address::new(), watch::Sender::new(goal));
+        let (latest, subnet) = (goal.clone(), self.orders.subnet);
         let args = self.args.clone();
         let spec = ChildSpec::actor_at(&address, name.clone(), move |scope| {
             let arguments = TaskArgs {
                 scope,
                 engine: engine.clone(),
                 task,
-                plan: plan.clone(),
-                wish: *latest.borrow(),
-                known: args.board.seen(task).unwrap_or_else(|| known.clone()),
+                execution: execution.clone(),
+                goal: *latest.borrow(),
+                known: args.observations.seen(task).unwrap_or_else(|| known.clone()),
                 subnet,
-                board: args.board.clone(),
+                observations: args.observations.clone(),
                 confirmed: args.confirmed.subscribe(),
             };
             (Task, arguments)
         });
-        self.tended.insert(task, Tended { name, address, wish });
+        self.tended.insert(task, Tended { name, address, goal });
         Ok(self.children.add(spec.transient()).await?)
     }
 
@@ -304,7 +304,7 @@ impl State {
         };
         self.tended.remove(&task);
         // A task that was rejected before it was prepared left nothing with the engine either.
-        let refused = self.args.board.seen(task).is_some_and(|seen| seen.state == TaskState::Rejected);
+        let refused = self.args.observations.seen(task).is_some_and(|seen| seen.state == TaskState::Rejected);
         if forgotten || refused {
             self.kept.remove(&task);
         }
@@ -313,8 +313,8 @@ impl State {
         }
         match self.ending {
             None => self.prune().await?,
-            // The wish to remove the task came while its actor was ending.
-            Some(Wish::Gone) if self.kept.contains_key(&task) => self.begin_end(task, Wish::Gone).await?,
+            // The goal to remove the task came while its actor was ending.
+            Some(Goal::Gone) if self.kept.contains_key(&task) => self.begin_end(task, Goal::Gone).await?,
             Some(_) => self.answer_if_over(),
         }
         Ok(())
@@ -328,10 +328,10 @@ impl State {
         }
         let past = |(task, kept): (&TaskId, &Kept)| {
             let over = !orders.tasks.contains_key(task) && !self.tended.contains_key(task);
-            kept.ended.filter(|_| over).map(|ended| Past { task: *task, group: kept.group.clone(), ended })
+            kept.ended.filter(|_| over).map(|ended| EndedTask { task: *task, group: kept.group.clone(), ended })
         };
         for task in surplus(self.kept.iter().filter_map(past).collect()) {
-            self.begin_end(task, Wish::Gone).await?;
+            self.begin_end(task, Goal::Gone).await?;
         }
         Ok(())
     }
@@ -339,18 +339,18 @@ impl State {
     /// Handles `Clear`: the node leaves its cluster.
     async fn clear(&mut self, reply: RpcReplyPort<()>) -> Result<(), ActorProcessingErr> {
         self.args.scope.record(RecordKind::Task, "all tasks are stopped and removed: the node leaves its cluster");
-        self.ending = Some(Wish::Gone);
+        self.ending = Some(Goal::Gone);
         self.orders = Arc::default();
         let disk = Arc::clone(&self.args.scope.env.disk);
         if let Err(why) = crate::off_thread(disk, |disk| orders::forget(disk)).await {
             self.args.scope.record(RecordKind::Note, format!("the orders cannot be removed from disk: {why}"));
         }
         for task in self.tended.keys().copied().collect::<Vec<_>>() {
-            self.wish(task, Wish::Gone);
+            self.set_goal(task, Goal::Gone);
         }
         for task in self.kept.keys().copied().collect::<Vec<_>>() {
             if !self.tended.contains_key(&task) {
-                self.begin_end(task, Wish::Gone).await?;
+                self.begin_end(task, Goal::Gone).await?;
             }
         }
         self.wait_for_all(reply);
@@ -360,9 +360,9 @@ impl State {
     /// Handles `Halt`: the machine shuts down.
     async fn halt(&mut self, reply: RpcReplyPort<()>) -> Result<(), ActorProcessingErr> {
         self.args.scope.record(RecordKind::Task, "all tasks are stopped: the machine goes down");
-        self.ending = Some(self.ending.unwrap_or(Wish::Shutdown));
+        self.ending = Some(self.ending.unwrap_or(Goal::Shutdown));
         for task in self.tended.keys().copied().collect::<Vec<_>>() {
-            self.wish(task, Wish::Shutdown);
+            self.set_goal(task, Goal::Shutdown);
         }
         self.wait_for_all(reply);
         Ok(())

@@ -1,12 +1,12 @@
 //! Handle on the worker for the rest of the node.
 
 use crate::actor::{Worker, WorkerArgs, WorkerMsg};
-use crate::board::Board;
 use crate::engine::Engine;
+use crate::link_state::LinkState;
 use crate::logs::{LogServer, LogsArgs};
 use crate::machine::Machine;
+use crate::observations::Observations;
 use crate::task::Here;
-use crate::told::Told;
 use crate::uplink::{Dial, UplinkArgs, UplinkMsg};
 use essaim_model::{Availability, Labels, Observed, TaskId};
 use essaim_presence::endpoint::Endpoint;
@@ -54,8 +54,8 @@ pub struct WorkerHandle {
     parts: WorkerParts,
     worker: Address<WorkerMsg>,
     uplink: Address<UplinkMsg>,
-    board: Board,
-    told: Told,
+    observations: Observations,
+    link_state: LinkState,
     logs: LogServer,
 }
 
@@ -92,8 +92,8 @@ impl WorkerHandle {
         Self {
             worker: Address::new(),
             uplink: Address::new(),
-            board: Board::new(),
-            told: Told::new(),
+            observations: Observations::new(),
+            link_state: LinkState::new(),
             logs: LogServer::new(parts.engines.clone()),
             parts,
         }
@@ -119,13 +119,13 @@ impl WorkerHandle {
                 machine,
                 dial,
                 managers,
-                board: self.board.clone(),
-                told: self.told.clone(),
+                observations: self.observations.clone(),
+                link_state: self.link_state.clone(),
                 worker: self.worker.clone(),
             },
             uplink_address: self.uplink.clone(),
             logs: LogsArgs { server: self.logs.clone(), endpoint },
-            board: self.board.clone(),
+            observations: self.observations.clone(),
             confirmed: watch::Sender::new(false),
             me: self.worker.clone(),
         }
@@ -133,17 +133,17 @@ impl WorkerHandle {
 
     /// What a manager said this node is in its cluster, now and whenever that changes.
     pub fn role(&self) -> watch::Receiver<Option<RoleStatement>> {
-        self.told.watch_role()
+        self.link_state.watch_role()
     }
 
     /// The manager that this node is linked to.
     pub fn linked(&self) -> watch::Receiver<Option<NodeId>> {
-        self.told.watch_linked()
+        self.link_state.watch_linked()
     }
 
     /// Watches the version of the orders in force; none before the first orders.
     pub fn orders(&self) -> watch::Receiver<Option<AssignmentVersion>> {
-        self.told.watch_orders()
+        self.link_state.watch_orders()
     }
 
     /// Suggests possible managers, for a node that no manager has sent a list yet.
@@ -160,7 +160,7 @@ impl WorkerHandle {
 
     /// Sets the nodes that this node accuses by its own observations; the linked manager is told at once.
     pub fn accuse(&self, ballot: Arc<[Accusation]>) {
-        if self.told.set_ballot(ballot) {
+        if self.link_state.set_ballot(ballot) {
             // If the uplink does not run at this moment, its successor sends the ballot with its first link.
             let _ = self.uplink.cast(UplinkMsg::Ballot);
         }
@@ -175,13 +175,13 @@ impl WorkerHandle {
 
     /// Sets the availability that an operator chose when the node joined; the next hello carries it to a manager.
     pub fn set_availability(&self, availability: Availability) {
-        self.told.set_availability(availability);
+        self.link_state.set_availability(availability);
         let _ = self.uplink.cast(UplinkMsg::Availability);
     }
 
     /// The latest observation of each task.
     pub fn tasks(&self) -> Vec<(TaskId, Observed)> {
-        self.board.all()
+        self.observations.all()
     }
 
     /// Reads log lines of a task of this machine.

@@ -9,28 +9,28 @@
 //! - [`engine`]: what runs a task, as one trait. Engines themselves live in `essaim-engines`.
 //! - `orders`: what managers ordered this machine to run, and why the orders never go back.
 //! - `task`: one task, from its order to its end.
-//! - `board`: the latest observation of each task, until the managers know it.
-//! - `uplink`: the link to a manager.
+//! - `observations`: the latest observation of each task, until the managers know it.
+//! - `uplink`: the link to a manager. `link_state`: the latest values that went over it, for the node.
 //! - `actor`: the worker's root actor; [`WorkerHandle`] is its public handle.
-//! - `logs`, `past`: log lines for managers, and retention of ended tasks.
+//! - `logs`, `retention`: log lines for managers, and retention of ended tasks.
 //! - [`sim`]: a simulated machine for tests (feature `sim`).
 
 mod actor;
-mod board;
 pub mod engine;
 #[cfg(test)]
 mod fixture;
 mod handle;
+mod link_state;
 mod logs;
 mod machine;
+mod observations;
 mod orders;
-mod past;
+mod retention;
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;
 mod task;
 #[cfg(test)]
 mod tests;
-mod told;
 mod uplink;
 
 pub use engine::{Engine, EngineError};

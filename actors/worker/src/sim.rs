@@ -7,8 +7,8 @@
 //! The inside of a task is not simulated.
 
 use crate::engine::{
-    Addresses, Adopted, Description, Ended, Engine, EngineError, Exit, LogLine, LogOptions, LogStream, Phase, Progress,
-    Run, Seen, Signal, Started, Stats,
+    Addresses, Adopted, Description, Ended, Engine, EngineError, Exit, LogLine, LogOptions, LogStream, Observation,
+    Phase, Progress, Run, Signal, Started, Stats,
 };
 use essaim_model::{EngineKind, Hardware, Health, Image, Platform, TaskId};
 use essaim_wire::Timestamp;
@@ -377,12 +377,12 @@ impl Engine for SimEngine {
         .boxed()
     }
 
-    fn observe(&self, task: TaskId) -> BoxStream<'static, Result<Seen, EngineError>> {
+    fn observe(&self, task: TaskId) -> BoxStream<'static, Result<Observation, EngineError>> {
         let machine = self.machine.clone();
         let changed = machine.shared.changed.subscribe();
-        let watching = (machine, changed, None::<Result<Seen, EngineError>>);
+        let watching = (machine, changed, None::<Result<Observation, EngineError>>);
         futures::stream::unfold(watching, move |(machine, mut changed, before)| async move {
-            if matches!(before, Some(Ok(Seen::Ended(_)) | Err(_))) {
+            if matches!(before, Some(Ok(Observation::Ended(_)) | Err(_))) {
                 return None;
             }
             loop {
@@ -390,11 +390,11 @@ impl Engine for SimEngine {
                 let seen = match machine.lock().tasks.get(&task).map(|found| found.phase) {
                     None => Err(EngineError::Unknown(task)),
                     Some(Phase::Prepared) => Err(EngineError::Failed("the task was never started".into())),
-                    Some(Phase::Ended(ended)) => Ok(Seen::Ended(ended)),
+                    Some(Phase::Ended(ended)) => Ok(Observation::Ended(ended)),
                     Some(Phase::Running(started)) => Ok(match started.health {
-                        None | Some(Health::Starting) => Seen::Running,
-                        Some(Health::Healthy) => Seen::Healthy,
-                        Some(Health::Unhealthy) => Seen::Unhealthy,
+                        None | Some(Health::Starting) => Observation::Running,
+                        Some(Health::Healthy) => Observation::Healthy,
+                        Some(Health::Unhealthy) => Observation::Unhealthy,
                     }),
                 };
                 if before.as_ref() != Some(&seen) {
@@ -543,7 +543,7 @@ mod tests {
     async fn exit_of(machine: &SimMachine, task: TaskId) -> Exit {
         let seen: Vec<_> = machine.engine().observe(task).collect().await;
         match seen.last() {
-            Some(Ok(Seen::Ended(ended))) => ended.exit,
+            Some(Ok(Observation::Ended(ended))) => ended.exit,
             other => panic!("{other:?}"),
         }
     }
@@ -614,7 +614,7 @@ mod tests {
         let engine = machine.engine();
         let task = started(&engine, 1, "checked").await;
         let seen: Vec<_> = engine.observe(task).take(3).map(Result::unwrap).collect().await;
-        assert_eq!(seen, [Seen::Running, Seen::Healthy, Seen::Unhealthy]);
+        assert_eq!(seen, [Observation::Running, Observation::Healthy, Observation::Unhealthy]);
     }
 
     #[tokio::test(start_paused = true)]

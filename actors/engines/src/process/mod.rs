@@ -33,8 +33,8 @@ mod user;
 use essaim_model::{EngineKind, Hardware, Image, Platform, TaskId};
 use essaim_wire::Timestamp;
 use essaim_worker::engine::{
-    Addresses, Adopted, Description, Duplex, Ended, Engine, EngineError, Interactive, LogLine, LogOptions, Phase,
-    Progress, Run, Seen, Signal, Started, Stats,
+    Addresses, Adopted, Description, Duplex, Ended, Engine, EngineError, Interactive, LogLine, LogOptions, Observation,
+    Phase, Progress, Run, Signal, Started, Stats,
 };
 use folder::{Folder, Launch};
 use futures::future::BoxFuture;
@@ -289,10 +289,10 @@ impl Engine for ProcessEngine {
     }
 
     /// Yields that the process runs, then that it has ended: host processes have no health check.
-    fn observe(&self, task: TaskId) -> BoxStream<'static, Result<Seen, EngineError>> {
+    fn observe(&self, task: TaskId) -> BoxStream<'static, Result<Observation, EngineError>> {
         let this = self.clone();
-        futures::stream::once(async { Ok(Seen::Running) })
-            .chain(futures::stream::once(async move { this.ended(task).await.map(Seen::Ended) }))
+        futures::stream::once(async { Ok(Observation::Running) })
+            .chain(futures::stream::once(async move { this.ended(task).await.map(Observation::Ended) }))
             .boxed()
     }
 

@@ -69,9 +69,9 @@ pub trait Engine: Send + Sync + 'static {
     fn start(&self, task: TaskId) -> BoxFuture<'_, Result<Started, EngineError>>;
 
     /// Watches a started task: yields its present state, then each change, until the task has ended. An error, or an
-    /// end of the stream without [`Seen::Ended`], means that the engine lost track of the task, not that the task
+    /// end of the stream without [`Observation::Ended`], means that the engine lost track of the task, not that the task
     /// ended.
-    fn observe(&self, task: TaskId) -> BoxStream<'static, Result<Seen, EngineError>>;
+    fn observe(&self, task: TaskId) -> BoxStream<'static, Result<Observation, EngineError>>;
 
     /// Asks the task to end, kills it with all its processes once `grace` has passed, and returns when it has ended.
     /// For a task that has ended already, returns at once.
@@ -101,7 +101,7 @@ pub trait Engine: Send + Sync + 'static {
 
 /// What an engine observes of a started task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Seen {
+pub enum Observation {
     /// The task runs, and has no health check or none that has passed or failed yet.
     Running,
     /// A health check of the task has passed.

@@ -1,16 +1,16 @@
 //! The actor of one task.
 //!
 //! Parent: `worker`. Children: none; each operation of the engine runs beside the actor and comes back as a message.
-//! Hears: `Wish` (from the worker, when an order asks for more than before), the confirmation of the orders, answers of
+//! Hears: `Goal` (from the worker, when an order asks for more than before), the confirmation of the orders, answers of
 //! the engine.
-//! Says: observations of its task, to the board.
+//! Says: observations of its task.
 //! Dies: in order, when nothing is left to do about its task; with the reason [`FORGOTTEN`] when the engine has
 //! forgotten the task. Any other death ends no task: the restarted actor asks the engine for the task's phase.
 
-use super::core::{Core, Effect, Input, Wish};
-use super::plan::Plan;
-use crate::board::Board;
-use crate::engine::{Engine, EngineError, Progress, Seen};
+use super::core::{Core, Effect, Goal, Input};
+use super::execution::Execution;
+use crate::engine::{Engine, EngineError, Observation, Progress};
+use crate::observations::Observations;
 use essaim_model::{EngineKind, Observed, TaskId, TaskState};
 use essaim_system::{RecordKind, Scope, Timer};
 use futures::StreamExt;
@@ -32,8 +32,8 @@ pub(crate) const FORGOTTEN: &str = "nothing is left of its task";
 /// Messages to a task's actor.
 #[derive(RactorMessage)]
 pub(crate) enum TaskMsg {
-    /// The wish of the managers for the task, equal to or beyond the earlier one.
-    Wish(Wish),
+    /// The goal of the managers for the task, equal to or beyond the earlier one.
+    Goal(Goal),
     /// An operation of the engine, or a delay, has ended.
     Did(Input),
 }
@@ -44,12 +44,12 @@ pub(crate) struct TaskArgs {
     pub(crate) engine: Result<Arc<dyn Engine>, EngineKind>,
     pub(crate) task: TaskId,
     /// How to run the task; none for a task that only the engine knows, which can be stopped and removed only.
-    pub(crate) plan: Option<Plan>,
-    pub(crate) wish: Wish,
+    pub(crate) execution: Option<Execution>,
+    pub(crate) goal: Goal,
     /// The observation of the task that the managers have.
     pub(crate) known: Observed,
     pub(crate) subnet: Ipv4Addr,
-    pub(crate) board: Board,
+    pub(crate) observations: Observations,
     pub(crate) confirmed: watch::Receiver<bool>,
 }
 
@@ -78,7 +78,7 @@ impl Actor for Task {
     async fn pre_start(&self, myself: ActorRef<TaskMsg>, args: TaskArgs) -> Result<State, ActorProcessingErr> {
         let mut effects = Vec::new();
         let confirmed = *args.confirmed.borrow();
-        let core = Core::new(args.wish, &args.known, confirmed, &mut effects);
+        let core = Core::new(args.goal, &args.known, confirmed, &mut effects);
         let mut state = State {
             args,
             core,
@@ -111,7 +111,7 @@ impl Actor for Task {
     ) -> Result<(), ActorProcessingErr> {
         while state.operations.try_join_next().is_some() {}
         match message {
-            TaskMsg::Wish(wish) => state.feed(&myself, Input::Wish(wish)),
+            TaskMsg::Goal(goal) => state.feed(&myself, Input::Goal(goal)),
             TaskMsg::Did(input) => state.feed(&myself, input),
         }
         Ok(())
@@ -156,8 +156,8 @@ impl State {
                 }
                 Effect::Watch => self.watch(myself),
                 Effect::Stop => {
-                    let (signal, grace) = match &self.args.plan {
-                        Some(plan) => (plan.stop_signal, plan.stop_grace),
+                    let (signal, grace) = match &self.args.execution {
+                        Some(execution) => (execution.stop_signal, execution.stop_grace),
                         None => Default::default(),
                     };
                     self.ask(
@@ -190,16 +190,16 @@ impl State {
     }
 
     fn prepare(&mut self, myself: &ActorRef<TaskMsg>) {
-        let (Ok(engine), Some(mut plan)) = (self.args.engine.clone(), self.args.plan.clone()) else { return };
+        let (Ok(engine), Some(mut execution)) = (self.args.engine.clone(), self.args.execution.clone()) else { return };
         if let Some(address) = self.core.address() {
-            plan.set_address(address);
+            execution.set_address(address);
         }
         let hears = myself.clone();
         let preparing = self.spawn(myself, async move {
             let (progress, mut latest) = Progress::new();
             let prepared = async {
-                plan.run.resolved = engine.resolve(&plan.run.container.image).await?;
-                engine.prepare(&plan.run, &progress).await
+                execution.run.resolved = engine.resolve(&execution.run.container.image).await?;
+                engine.prepare(&execution.run, &progress).await
             };
             let tell = async {
                 while latest.changed().await.is_ok() {
@@ -226,13 +226,13 @@ impl State {
         self.spawn(myself, async move {
             let mut seen = engine.observe(task);
             while let Some(next) = seen.next().await {
-                if matches!(next, Ok(Seen::Ended(_)) | Err(_)) {
-                    return TaskMsg::Did(Input::Seen(next));
+                if matches!(next, Ok(Observation::Ended(_)) | Err(_)) {
+                    return TaskMsg::Did(Input::Observed(next));
                 }
-                let _ = hears.cast(TaskMsg::Did(Input::Seen(next)));
+                let _ = hears.cast(TaskMsg::Did(Input::Observed(next)));
             }
             let why = EngineError::Failed("the engine watches the task no longer".into());
-            TaskMsg::Did(Input::Seen(Err(why)))
+            TaskMsg::Did(Input::Observed(Err(why)))
         });
     }
 
@@ -251,7 +251,7 @@ impl State {
         if seen.state.is_final() {
             self.release();
         }
-        self.args.board.observe(self.args.task, seen);
+        self.args.observations.observe(self.args.task, seen);
     }
 
     fn leave(&self, myself: &ActorRef<TaskMsg>) {

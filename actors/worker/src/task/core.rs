@@ -1,13 +1,13 @@
 //! Decides the next step of a task. Knows nothing of engines, clocks or actors.
 //!
-//! One operation of the engine is under way at a time; a wish that comes meanwhile is remembered and decides what
+//! One operation of the engine is under way at a time; a goal that comes meanwhile is remembered and decides what
 //! follows. There are two exceptions: a stop does not wait for the end of the watch on a started task, and a
 //! preparation that is no longer wanted is dropped, since it may take ten minutes.
 //!
 //! A task is running when it was started and, if it has a health check, has been healthy once. A running task that
 //! turns unhealthy is stopped and has failed.
 
-use crate::engine::{Ended, EngineError, Exit, Phase, Seen, Started};
+use crate::engine::{Ended, EngineError, Exit, Observation, Phase, Started};
 use essaim_model::{ContainerId, Desired, Health, Observed, TaskState};
 use essaim_wire::{Moment, Timestamp};
 use std::net::IpAddr;
@@ -16,9 +16,9 @@ use std::time::Duration;
 /// Delay after a failure of the engine before the same operation is tried again.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// What the worker wants of a task, in rising order; a wish never goes back.
+/// What the worker wants of a task, in rising order; a goal never goes back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Wish {
+pub(crate) enum Goal {
     /// The task shall be prepared and ready to start.
     Ready,
     /// The task shall run.
@@ -31,7 +31,7 @@ pub(crate) enum Wish {
     Gone,
 }
 
-impl From<Desired> for Wish {
+impl From<Desired> for Goal {
     fn from(desired: Desired) -> Self {
         match desired {
             Desired::Ready => Self::Ready,
@@ -43,13 +43,13 @@ impl From<Desired> for Wish {
     }
 }
 
-/// Inputs of the core: answers of the engine, wishes and delays.
+/// Inputs of the core: answers of the engine, goals and delays.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Input {
     /// Answer to `Find`: the task's phase, `None` when the engine does not know the task, or the engine's failure.
     Found(Result<Option<Phase>, EngineError>),
-    /// The managers' wish for the task.
-    Wish(Wish),
+    /// The managers' goal for the task.
+    Goal(Goal),
     /// A manager has confirmed the orders on disk; nothing is prepared or started by unconfirmed orders.
     Confirmed,
     /// Answer to `Claim`: the claimed address, or none when the engine needs none.
@@ -61,7 +61,7 @@ pub(crate) enum Input {
     /// Answer to `Start`.
     Started(Result<Started, EngineError>),
     /// An observation of the started task, or an error when the engine lost track of the task.
-    Seen(Result<Seen, EngineError>),
+    Observed(Result<Observation, EngineError>),
     /// Answer to `Stop`: how the task ended.
     Stopped(Result<Ended, EngineError>),
     /// Answer to `Remove`.
@@ -93,7 +93,7 @@ pub(crate) enum Effect {
     Stop,
     /// Have the engine forget the task with its logs.
     Remove,
-    /// Put this observation on the board.
+    /// Record this observation, so that it is reported.
     Observe(Observed),
     /// Send `Elapsed` with this number at this time.
     WakeAt(Moment, Wake),
@@ -104,7 +104,7 @@ pub(crate) enum Effect {
 /// State machine of one task on this machine.
 #[derive(Debug)]
 pub(crate) struct Core {
-    wish: Wish,
+    goal: Goal,
     confirmed: bool,
     phase: Life,
     /// Whether the task was started, by this core or as far as the managers know. If the engine then does not know the
@@ -139,7 +139,7 @@ enum Life {
     Proving,
     Running,
     Stopping,
-    /// The task has ended, and its end is on the board.
+    /// The task has ended, and its end is recorded.
     Ended,
     Removing,
     /// A failed operation waits to be tried again.
@@ -156,10 +156,10 @@ enum Again {
 
 impl Core {
     /// A core for a task of which the managers know `known`. Its first effect asks the engine for the task's phase.
-    pub(crate) fn new(wish: Wish, known: &Observed, confirmed: bool, effects: &mut Vec<Effect>) -> Self {
+    pub(crate) fn new(goal: Goal, known: &Observed, confirmed: bool, effects: &mut Vec<Effect>) -> Self {
         effects.push(Effect::Find);
         Self {
-            wish,
+            goal,
             confirmed,
             phase: Life::Finding,
             has_run: known.state >= TaskState::Starting,
@@ -180,8 +180,8 @@ impl Core {
     /// Handles one input at this time, given by both clocks.
     pub(crate) fn handle(&mut self, now: Moment, utc: Timestamp, input: Input, effects: &mut Vec<Effect>) {
         match (self.phase, input) {
-            (_, Input::Wish(wish)) => {
-                self.wish = self.wish.max(wish);
+            (_, Input::Goal(goal)) => {
+                self.goal = self.goal.max(goal);
                 self.advance(utc, effects);
             }
             (_, Input::Confirmed) => {
@@ -200,13 +200,13 @@ impl Core {
             (Life::Preparing, Input::Progress(words)) => self.observe(TaskState::Preparing, utc, &words, effects),
             (Life::Preparing, Input::Prepared(done)) => self.on_prepared(utc, done, effects),
             (Life::Starting, Input::Started(done)) => self.on_started(utc, done, effects),
-            (Life::Proving | Life::Running | Life::Stopping, Input::Seen(Ok(Seen::Ended(ended)))) => {
+            (Life::Proving | Life::Running | Life::Stopping, Input::Observed(Ok(Observation::Ended(ended)))) => {
                 self.on_ended(now, utc, Ok(ended), effects);
             }
-            (Life::Proving | Life::Running | Life::Stopping, Input::Seen(Err(why))) => {
+            (Life::Proving | Life::Running | Life::Stopping, Input::Observed(Err(why))) => {
                 self.on_ended(now, utc, Err(why), effects);
             }
-            (Life::Proving | Life::Running, Input::Seen(Ok(seen))) => self.on_seen(utc, seen, effects),
+            (Life::Proving | Life::Running, Input::Observed(Ok(seen))) => self.on_seen(utc, seen, effects),
             (Life::Stopping, Input::Stopped(done)) => self.on_ended(now, utc, done, effects),
             (Life::Removing, Input::Removed(Ok(()))) => effects.push(Effect::Done),
             (Life::Removing, Input::Removed(Err(_))) => self.pause(now, Again::Remove, effects),
@@ -228,7 +228,7 @@ impl Core {
             }
             None => {
                 self.phase = Life::New;
-                if self.wish < Wish::Shutdown {
+                if self.goal < Goal::Shutdown {
                     self.observe(TaskState::Accepted, utc, "accepted", effects);
                 }
                 self.advance(utc, effects);
@@ -252,7 +252,7 @@ impl Core {
                 self.phase = Life::Ready;
                 self.observe(TaskState::Ready, utc, "prepared", effects);
             }
-            Err(_) if self.wish == Wish::Ready => self.phase = Life::Held,
+            Err(_) if self.goal == Goal::Ready => self.phase = Life::Held,
             Err(why) => {
                 let state = match why {
                     EngineError::Rejected(_) => TaskState::Rejected,
@@ -295,20 +295,20 @@ impl Core {
         }
         effects.push(Effect::Watch);
         if started.health == Some(Health::Unhealthy) {
-            self.on_seen(utc, Seen::Unhealthy, effects);
+            self.on_seen(utc, Observation::Unhealthy, effects);
         }
         self.advance(utc, effects);
     }
 
     /// Handles an observation of a started task that has not ended.
-    fn on_seen(&mut self, utc: Timestamp, seen: Seen, effects: &mut Vec<Effect>) {
+    fn on_seen(&mut self, utc: Timestamp, seen: Observation, effects: &mut Vec<Effect>) {
         match seen {
-            Seen::Healthy if self.health != Some(Health::Healthy) || self.phase == Life::Proving => {
+            Observation::Healthy if self.health != Some(Health::Healthy) || self.phase == Life::Proving => {
                 self.phase = Life::Running;
                 self.health = Some(Health::Healthy);
                 self.observe(TaskState::Running, utc, "started", effects);
             }
-            Seen::Unhealthy => {
+            Observation::Unhealthy => {
                 self.health = Some(Health::Unhealthy);
                 let state =
                     if self.phase == Life::Running || self.ran { TaskState::Running } else { TaskState::Starting };
@@ -317,7 +317,7 @@ impl Core {
                 effects.push(Effect::Stop);
             }
             // `Running` and a repeated `Healthy` change nothing; the end is handled by `on_ended`.
-            Seen::Running | Seen::Healthy | Seen::Ended(_) => (),
+            Observation::Running | Observation::Healthy | Observation::Ended(_) => (),
         }
     }
 
@@ -341,7 +341,7 @@ impl Core {
     fn on_end(&mut self, ended: Ended, effects: &mut Vec<Effect>) {
         let code = ended.exit.code();
         let (state, message, error) = match ended.exit {
-            _ if self.wish >= Wish::Shutdown => (TaskState::Shutdown, "shutdown", None),
+            _ if self.goal >= Goal::Shutdown => (TaskState::Shutdown, "shutdown", None),
             _ if self.health == Some(Health::Unhealthy) => {
                 (TaskState::Failed, "started", Some("task: unhealthy container".into()))
             }
@@ -358,40 +358,40 @@ impl Core {
         self.end(state, ended.at, message, error, code, effects);
     }
 
-    /// Takes the next step towards the wish, if the present phase does not wait for the engine.
+    /// Takes the next step towards the goal, if the present phase does not wait for the engine.
     fn advance(&mut self, utc: Timestamp, effects: &mut Vec<Effect>) {
-        match (self.phase, self.wish) {
-            (Life::New, Wish::Ready | Wish::Running) if self.confirmed => {
+        match (self.phase, self.goal) {
+            (Life::New, Goal::Ready | Goal::Running) if self.confirmed => {
                 self.phase = Life::Claiming;
                 self.observe(TaskState::Preparing, utc, "preparing", effects);
                 effects.push(Effect::Claim);
             }
-            (Life::Held, Wish::Running) => {
+            (Life::Held, Goal::Running) => {
                 self.phase = Life::Claiming;
                 effects.push(Effect::Claim);
             }
             // A claim takes a moment and is not interrupted. A preparation may take minutes, and ends when it is
             // dropped.
-            (Life::Preparing, Wish::Shutdown | Wish::Dropped | Wish::Gone) => {
+            (Life::Preparing, Goal::Shutdown | Goal::Dropped | Goal::Gone) => {
                 effects.push(Effect::Abandon);
                 self.phase = Life::New;
                 self.advance(utc, effects);
             }
-            (Life::Ready, Wish::Running) if self.confirmed => {
+            (Life::Ready, Goal::Running) if self.confirmed => {
                 self.phase = Life::Starting;
                 self.has_run = true;
                 self.observe(TaskState::Starting, utc, "starting", effects);
                 effects.push(Effect::Start);
             }
-            (Life::New | Life::Held | Life::Ready, Wish::Shutdown) => {
+            (Life::New | Life::Held | Life::Ready, Goal::Shutdown) => {
                 self.end(TaskState::Shutdown, utc, "shutdown", None, None, effects);
                 self.advance(utc, effects);
             }
-            (Life::Proving | Life::Running, Wish::Shutdown | Wish::Dropped | Wish::Gone) => {
+            (Life::Proving | Life::Running, Goal::Shutdown | Goal::Dropped | Goal::Gone) => {
                 self.phase = Life::Stopping;
                 effects.push(Effect::Stop);
             }
-            (Life::New | Life::Held | Life::Ready, Wish::Dropped | Wish::Gone) | (Life::Ended, Wish::Gone) => {
+            (Life::New | Life::Held | Life::Ready, Goal::Dropped | Goal::Gone) | (Life::Ended, Goal::Gone) => {
                 self.phase = Life::Removing;
                 effects.push(Effect::Remove);
             }
@@ -417,9 +417,9 @@ impl Core {
         effects.push(Effect::WakeAt(now + RETRY_AFTER, wake));
     }
 
-    /// Puts an observation on the board, unless the managers no longer want reports about the task.
+    /// Records an observation, unless the managers no longer want reports about the task.
     fn observe(&self, state: TaskState, at: Timestamp, message: &str, effects: &mut Vec<Effect>) {
-        if self.wish < Wish::Dropped {
+        if self.goal < Goal::Dropped {
             effects.push(Effect::Observe(self.observed(state, at, message)));
         }
     }
@@ -434,7 +434,7 @@ impl Core {
         effects: &mut Vec<Effect>,
     ) {
         self.phase = Life::Ended;
-        if self.wish < Wish::Dropped {
+        if self.goal < Goal::Dropped {
             effects.push(Effect::Observe(Observed { error, exit_code, ..self.observed(state, at, message) }));
         }
     }
@@ -483,27 +483,27 @@ mod tests {
         words
     }
 
-    fn core(wish: Wish, known: TaskState) -> Core {
+    fn core(goal: Goal, known: TaskState) -> Core {
         let known = Observed { state: known, ..Observed::nothing(UTC) };
         let mut effects = Vec::new();
-        let core = Core::new(wish, &known, true, &mut effects);
+        let core = Core::new(goal, &known, true, &mut effects);
         assert_eq!(effects, [Effect::Find]);
         core
     }
 
-    fn check(wish: Wish, inputs: &[Input], expected: &[&str]) {
-        assert_eq!(play(&mut core(wish, TaskState::New), inputs.iter().cloned()), expected, "{wish:?} {inputs:?}");
+    fn check(goal: Goal, inputs: &[Input], expected: &[&str]) {
+        assert_eq!(play(&mut core(goal, TaskState::New), inputs.iter().cloned()), expected, "{goal:?} {inputs:?}");
     }
 
     #[test]
     fn a_new_task_goes_its_way_step_by_step() {
         check(
-            Wish::Running,
+            Goal::Running,
             &[
                 found(None),
                 Input::Prepared(Ok(())),
                 Input::Started(Ok(STARTED)),
-                Input::Seen(Ok(Seen::Ended(ended(Exit::Code(0))))),
+                Input::Observed(Ok(Observation::Ended(ended(Exit::Code(0))))),
             ],
             &[
                 "accepted",
@@ -524,11 +524,11 @@ mod tests {
     #[test]
     fn a_task_that_is_wished_ready_waits_there_for_its_turn() {
         let prepared = [found(None), Input::Prepared(Ok(()))];
-        check(Wish::Ready, &prepared, &["accepted", "preparing", "Claim", "Prepare", "ready"]);
-        let mut waiting = core(Wish::Ready, TaskState::New);
+        check(Goal::Ready, &prepared, &["accepted", "preparing", "Claim", "Prepare", "ready"]);
+        let mut waiting = core(Goal::Ready, TaskState::New);
         play(&mut waiting, prepared);
-        assert_eq!(play(&mut waiting, [Input::Wish(Wish::Running)]), ["starting", "Start"]);
-        assert_eq!(play(&mut waiting, [Input::Wish(Wish::Ready)]), [""; 0], "a wish only grows");
+        assert_eq!(play(&mut waiting, [Input::Goal(Goal::Running)]), ["starting", "Start"]);
+        assert_eq!(play(&mut waiting, [Input::Goal(Goal::Ready)]), [""; 0], "a goal only grows");
     }
 
     #[test]
@@ -544,10 +544,10 @@ mod tests {
                 None,
             ),
         ] {
-            let mut running = core(Wish::Running, TaskState::New);
+            let mut running = core(Goal::Running, TaskState::New);
             play(&mut running, [found(Some(Phase::Running(STARTED)))]);
             let mut effects = Vec::new();
-            running.handle(Moment::START, UTC, Input::Seen(Ok(Seen::Ended(ended(exit)))), &mut effects);
+            running.handle(Moment::START, UTC, Input::Observed(Ok(Observation::Ended(ended(exit)))), &mut effects);
             let Effect::Observe(seen) = &effects[0] else { panic!("{effects:?}") };
             assert_eq!((seen.state, seen.error.as_deref(), seen.exit_code), (state, error, code));
             assert_eq!((seen.at, seen.pid), (Timestamp::from_micros(6), Some(7)), "when it happened, not when seen");
@@ -558,17 +558,17 @@ mod tests {
     fn a_missing_program_rejects_and_a_failing_engine_fails_the_task() {
         let rejected = Input::Prepared(Err(EngineError::Rejected("No such image: x".into())));
         check(
-            Wish::Running,
+            Goal::Running,
             &[found(None), rejected],
             &["accepted", "preparing", "Claim", "Prepare", "rejected", "Done"],
         );
         check(
-            Wish::Running,
+            Goal::Running,
             &[found(None), Input::Prepared(failed())],
             &["accepted", "preparing", "Claim", "Prepare", "failed", "Done"],
         );
         check(
-            Wish::Running,
+            Goal::Running,
             &[found(Some(Phase::Prepared)), Input::Started(failed())],
             &["ready", "starting", "Start", "failed", "Done"],
         );
@@ -578,31 +578,31 @@ mod tests {
     fn a_task_that_waits_for_its_turn_is_refused_when_it_comes() {
         let rejected = || Input::Prepared(Err(EngineError::Rejected("No such image: x".into())));
         let waits = [found(None), rejected()];
-        check(Wish::Ready, &waits, &["accepted", "preparing", "Claim", "Prepare"]);
-        let turn = [found(None), rejected(), Input::Wish(Wish::Running), rejected()];
+        check(Goal::Ready, &waits, &["accepted", "preparing", "Claim", "Prepare"]);
+        let turn = [found(None), rejected(), Input::Goal(Goal::Running), rejected()];
         check(
-            Wish::Ready,
+            Goal::Ready,
             &turn,
             &["accepted", "preparing", "Claim", "Prepare", "Claim", "Prepare", "rejected", "Done"],
         );
-        let stopped = [found(None), rejected(), Input::Wish(Wish::Shutdown)];
-        check(Wish::Ready, &stopped, &["accepted", "preparing", "Claim", "Prepare", "shutdown", "Done"]);
+        let stopped = [found(None), rejected(), Input::Goal(Goal::Shutdown)];
+        check(Goal::Ready, &stopped, &["accepted", "preparing", "Claim", "Prepare", "shutdown", "Done"]);
     }
 
     #[test]
     fn a_stop_waits_for_the_step_under_way_and_for_the_end() {
         check(
-            Wish::Running,
+            Goal::Running,
             &[
                 found(Some(Phase::Prepared)),
-                Input::Wish(Wish::Shutdown),
+                Input::Goal(Goal::Shutdown),
                 Input::Started(Ok(STARTED)),
                 Input::Stopped(Ok(ended(Exit::Signal(15)))),
             ],
             &["ready", "starting", "Start", "running", "Watch", "Stop", "shutdown", "Done"],
         );
         check(
-            Wish::Shutdown,
+            Goal::Shutdown,
             &[found(Some(Phase::Running(STARTED))), Input::Stopped(failed()), Input::Elapsed(Wake(1))],
             &["running", "Watch", "Stop", "Wake", "Stop"],
         );
@@ -610,17 +610,17 @@ mod tests {
 
     #[test]
     fn a_task_that_never_started_is_shut_down_without_starting() {
-        check(Wish::Shutdown, &[found(None)], &["shutdown", "Done"]);
-        check(Wish::Shutdown, &[found(Some(Phase::Prepared))], &["ready", "shutdown", "Done"]);
+        check(Goal::Shutdown, &[found(None)], &["shutdown", "Done"]);
+        check(Goal::Shutdown, &[found(Some(Phase::Prepared))], &["ready", "shutdown", "Done"]);
     }
 
     #[test]
     fn what_nobody_wants_any_more_is_stopped_and_removed() {
         check(
-            Wish::Gone,
+            Goal::Gone,
             &[
                 found(Some(Phase::Running(STARTED))),
-                Input::Seen(Ok(Seen::Ended(ended(Exit::Signal(15))))),
+                Input::Observed(Ok(Observation::Ended(ended(Exit::Signal(15))))),
                 Input::Stopped(Ok(ended(Exit::Signal(15)))),
                 Input::Removed(failed()),
                 Input::Elapsed(Wake(1)),
@@ -628,28 +628,28 @@ mod tests {
             ],
             &["Watch", "Stop", "Remove", "Wake", "Remove", "Done"],
         );
-        check(Wish::Gone, &[found(None)], &["Remove"]);
+        check(Goal::Gone, &[found(None)], &["Remove"]);
         let ended = Input::Stopped(Ok(ended(Exit::Signal(15))));
-        check(Wish::Dropped, &[found(Some(Phase::Running(STARTED))), ended], &["Watch", "Stop", "Done"]);
-        check(Wish::Dropped, &[found(Some(Phase::Prepared))], &["Remove"]);
+        check(Goal::Dropped, &[found(Some(Phase::Running(STARTED))), ended], &["Watch", "Stop", "Done"]);
+        check(Goal::Dropped, &[found(Some(Phase::Prepared))], &["Remove"]);
     }
 
     #[test]
     fn a_task_that_is_found_running_is_adopted_and_not_started() {
-        check(Wish::Running, &[found(Some(Phase::Running(STARTED)))], &["running", "Watch"]);
-        check(Wish::Running, &[found(Some(Phase::Ended(ended(Exit::Code(1)))))], &["failed", "Done"]);
+        check(Goal::Running, &[found(Some(Phase::Running(STARTED)))], &["running", "Watch"]);
+        check(Goal::Running, &[found(Some(Phase::Ended(ended(Exit::Code(1)))))], &["failed", "Done"]);
     }
 
     #[test]
     fn a_task_that_ran_and_is_not_found_is_not_started_again() {
         for known in [TaskState::Starting, TaskState::Running] {
-            assert_eq!(play(&mut core(Wish::Running, known), [found(None)]), ["failed", "Done"]);
+            assert_eq!(play(&mut core(Goal::Running, known), [found(None)]), ["failed", "Done"]);
         }
         let prepared = || [found(Some(Phase::Prepared))];
-        assert_eq!(play(&mut core(Wish::Running, TaskState::Running), prepared()), ["failed", "Done"]);
-        assert_eq!(play(&mut core(Wish::Running, TaskState::Starting), prepared()), ["ready", "starting", "Start"]);
+        assert_eq!(play(&mut core(Goal::Running, TaskState::Running), prepared()), ["failed", "Done"]);
+        assert_eq!(play(&mut core(Goal::Running, TaskState::Starting), prepared()), ["ready", "starting", "Start"]);
         assert_eq!(
-            play(&mut core(Wish::Running, TaskState::Ready), [found(None)]),
+            play(&mut core(Goal::Running, TaskState::Ready), [found(None)]),
             ["accepted", "preparing", "Claim", "Prepare"]
         );
     }
@@ -657,45 +657,45 @@ mod tests {
     #[test]
     fn nothing_starts_before_a_manager_has_confirmed_the_disk() {
         let known = Observed::nothing(UTC);
-        let mut waiting = Core::new(Wish::Running, &known, false, &mut Vec::new());
+        let mut waiting = Core::new(Goal::Running, &known, false, &mut Vec::new());
         assert_eq!(play(&mut waiting, [found(None)]), ["accepted"]);
         assert_eq!(play(&mut waiting, [Input::Confirmed]), ["preparing", "Claim", "Prepare"]);
-        let mut running = Core::new(Wish::Running, &known, false, &mut Vec::new());
+        let mut running = Core::new(Goal::Running, &known, false, &mut Vec::new());
         assert_eq!(play(&mut running, [found(Some(Phase::Running(STARTED)))]), ["running", "Watch"]);
     }
 
     #[test]
     fn an_engine_that_lost_track_is_asked_again() {
         check(
-            Wish::Running,
+            Goal::Running,
             &[
                 found(Some(Phase::Running(STARTED))),
-                Input::Seen(failed()),
+                Input::Observed(failed()),
                 Input::Elapsed(Wake(0)),
                 Input::Elapsed(Wake(1)),
                 found(Some(Phase::Running(STARTED))),
-                Input::Seen(Err(EngineError::Unknown(TaskId::from_bits(1)))),
+                Input::Observed(Err(EngineError::Unknown(TaskId::from_bits(1)))),
             ],
             &["running", "Watch", "Wake", "Find", "running", "Watch", "failed", "Done"],
         );
-        check(Wish::Running, &[Input::Found(failed()), Input::Elapsed(Wake(1))], &["Wake", "Find"]);
+        check(Goal::Running, &[Input::Found(failed()), Input::Elapsed(Wake(1))], &["Wake", "Find"]);
     }
 
     #[test]
     fn a_preparation_that_is_not_wanted_any_more_is_dropped() {
-        for (wish, ends) in
-            [(Wish::Shutdown, ["Abandon", "shutdown", "Done"].as_slice()), (Wish::Gone, &["Abandon", "Remove"])]
+        for (goal, ends) in
+            [(Goal::Shutdown, ["Abandon", "shutdown", "Done"].as_slice()), (Goal::Gone, &["Abandon", "Remove"])]
         {
-            let mut pulling = core(Wish::Running, TaskState::New);
+            let mut pulling = core(Goal::Running, TaskState::New);
             assert_eq!(play(&mut pulling, [found(None)]), ["accepted", "preparing", "Claim", "Prepare"]);
-            assert_eq!(play(&mut pulling, [Input::Wish(wish)]), ends);
+            assert_eq!(play(&mut pulling, [Input::Goal(goal)]), ends);
             assert_eq!(play(&mut pulling, [Input::Prepared(Ok(()))]), [""; 0], "its answer comes too late");
         }
     }
 
     #[test]
     fn what_the_engine_says_while_it_prepares_is_the_tasks_message() {
-        let mut pulling = core(Wish::Running, TaskState::New);
+        let mut pulling = core(Goal::Running, TaskState::New);
         play(&mut pulling, [found(None)]);
         let mut effects = Vec::new();
         pulling.handle(Moment::START, UTC, Input::Progress("pulling layer 3 of 7".into()), &mut effects);
@@ -707,7 +707,7 @@ mod tests {
 
     #[test]
     fn an_address_that_cannot_be_claimed_fails_the_task_before_it_is_prepared() {
-        let mut core = core(Wish::Running, TaskState::New);
+        let mut core = core(Goal::Running, TaskState::New);
         let mut effects = Vec::new();
         core.handle(Moment::START, UTC, found(None), &mut effects);
         assert_eq!(effects.last(), Some(&Effect::Claim));
@@ -718,25 +718,25 @@ mod tests {
     fn a_task_with_a_health_check_runs_when_it_was_found_healthy() {
         let proving = || Input::Started(Ok(Started { health: Some(Health::Starting), ..STARTED }));
         let start = [found(Some(Phase::Prepared)), proving()];
-        check(Wish::Running, &start, &["ready", "starting", "Start", "starting", "Watch"]);
-        let mut task = core(Wish::Running, TaskState::New);
+        check(Goal::Running, &start, &["ready", "starting", "Start", "starting", "Watch"]);
+        let mut task = core(Goal::Running, TaskState::New);
         play(&mut task, start);
-        assert_eq!(play(&mut task, [Input::Seen(Ok(Seen::Running))]), [""; 0], "started is not healthy");
-        assert_eq!(play(&mut task, [Input::Seen(Ok(Seen::Healthy))]), ["running"]);
-        assert_eq!(play(&mut task, [Input::Seen(Ok(Seen::Healthy))]), [""; 0]);
+        assert_eq!(play(&mut task, [Input::Observed(Ok(Observation::Running))]), [""; 0], "started is not healthy");
+        assert_eq!(play(&mut task, [Input::Observed(Ok(Observation::Healthy))]), ["running"]);
+        assert_eq!(play(&mut task, [Input::Observed(Ok(Observation::Healthy))]), [""; 0]);
     }
 
     #[test]
     fn an_unhealthy_task_is_stopped_and_has_failed() {
         let started = Started { health: Some(Health::Starting), ..STARTED };
         for healthy_first in [false, true] {
-            let mut task = core(Wish::Running, TaskState::New);
+            let mut task = core(Goal::Running, TaskState::New);
             play(&mut task, [found(Some(Phase::Running(started)))]);
             let state = if healthy_first { "running" } else { "starting" };
             if healthy_first {
-                play(&mut task, [Input::Seen(Ok(Seen::Healthy))]);
+                play(&mut task, [Input::Observed(Ok(Observation::Healthy))]);
             }
-            assert_eq!(play(&mut task, [Input::Seen(Ok(Seen::Unhealthy))]), [state, "Stop"]);
+            assert_eq!(play(&mut task, [Input::Observed(Ok(Observation::Unhealthy))]), [state, "Stop"]);
             let mut effects = Vec::new();
             let end = Input::Stopped(Ok(ended(Exit::Code(0))));
             task.handle(Moment::START, UTC, end, &mut effects);
@@ -749,7 +749,7 @@ mod tests {
     #[test]
     fn a_task_that_was_running_does_not_go_back_to_starting_when_it_is_found_again() {
         let started = Started { health: Some(Health::Starting), ..STARTED };
-        let mut task = core(Wish::Running, TaskState::Running);
+        let mut task = core(Goal::Running, TaskState::Running);
         assert_eq!(play(&mut task, [found(Some(Phase::Running(started)))]), ["running", "Watch"]);
     }
 }

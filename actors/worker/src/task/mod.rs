@@ -6,12 +6,12 @@
 //! killed, at any moment, and the next actor continues from there. No task is ever started twice.
 //!
 //! - `core`: from desired state and the engine's answers to the next step. Pure.
-//! - `plan`: from a task's order and spec to what its engine needs to know.
+//! - `execution`: from a task's order and spec to what its engine needs to know.
 
 mod actor;
 mod core;
-mod plan;
+mod execution;
 
 pub(crate) use actor::{FORGOTTEN, Task, TaskArgs, TaskMsg};
-pub(crate) use core::Wish;
-pub(crate) use plan::{Here, Plan, label, plan};
+pub(crate) use core::Goal;
+pub(crate) use execution::{Execution, Here, execution, label};

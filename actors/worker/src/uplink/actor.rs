@@ -11,10 +11,10 @@
 use super::core::{Attempt, Core, Effect, Input, Wake};
 use super::dial::{Dial, Unlinked};
 use crate::actor::WorkerMsg;
-use crate::board::Board;
+use crate::link_state::LinkState;
 use crate::machine::Machine;
+use crate::observations::Observations;
 use crate::orders::{self, Obeyed, Orders};
-use crate::told::Told;
 use essaim_model::{NodeDescription, Observed, TaskId, TaskState};
 use essaim_protocol::{
     Assembled, Assembly, Assignment, Ballot, Depart, DepartReply, Describe, Detach, Hello, Managers, NODE_EXPORT,
@@ -116,8 +116,8 @@ pub(crate) struct UplinkArgs {
     pub(crate) dial: Arc<dyn Dial>,
     /// Managers to try before any manager has sent a list.
     pub(crate) managers: Vec<(NodeId, SocketAddr)>,
-    pub(crate) board: Board,
-    pub(crate) told: Told,
+    pub(crate) observations: Observations,
+    pub(crate) link_state: LinkState,
     pub(crate) worker: Address<WorkerMsg>,
 }
 
@@ -163,7 +163,7 @@ impl Actor for Uplink {
     ) -> Result<State, ActorProcessingErr> {
         // The worker has reported a file that cannot be read; a manager sends the complete orders again.
         let orders = orders::load(&*scope.env.disk).ok().flatten().unwrap_or_default();
-        args.told.orders(orders.version);
+        args.link_state.orders(orders.version);
         let known = orders::load_managers(&*scope.env.disk).ok().flatten();
         let description = args.machine.look().await;
         let core = Core::new(args.node, scope.env.seed.draw_number());
@@ -185,7 +185,7 @@ impl Actor for Uplink {
         if let Some(known) = known {
             managers.clone_from(&known.managers);
             state.learn(&known);
-            state.args.told.managers(known);
+            state.args.link_state.managers(known);
         }
         let (me, machine) = (myself.clone(), state.args.machine.clone());
         state.beside.spawn(async move {
@@ -216,7 +216,7 @@ impl Actor for Uplink {
             UplinkMsg::Linked(attempt, link, node) => state.on_linked(&myself, attempt, link, node),
             UplinkMsg::Lost(attempt, why) => {
                 if state.link.take_if(|linked| linked.attempt == attempt).is_some() {
-                    state.args.told.linked(None);
+                    state.args.link_state.linked(None);
                 } else {
                     state.scope.record(RecordKind::Session, format!("no link: {why}"));
                 }
@@ -234,7 +234,7 @@ impl Actor for Uplink {
             UplinkMsg::Unreachable(node) => state.feed(&myself, Input::Unreachable(node)),
             UplinkMsg::Managers(managers) => {
                 // A list from a manager takes precedence over the node's guesses.
-                if state.args.told.knows_no_managers() {
+                if state.args.link_state.knows_no_managers() {
                     state.feed(&myself, Input::Managers(managers));
                 }
             }
@@ -261,13 +261,13 @@ impl Actor for Uplink {
 
     async fn post_stop(&self, _: ActorRef<UplinkMsg>, state: &mut State) -> Result<(), ActorProcessingErr> {
         if let Some(linked) = state.link.take() {
-            let batch = state.args.board.pending(REPORT_MAX);
+            let batch = state.args.observations.pending(REPORT_MAX);
             if !batch.is_empty() {
-                let _ = report(&linked.node, &state.args.board, batch, LAST_REPORT_PATIENCE).await;
+                let _ = report(&linked.node, &state.args.observations, batch, LAST_REPORT_PATIENCE).await;
             }
             linked.link.close("the worker stops");
         }
-        state.args.told.linked(None);
+        state.args.link_state.linked(None);
         Ok(())
     }
 }
@@ -291,7 +291,7 @@ impl State {
                 Err(why) => return Ok(Err(why)),
             },
             ToUplink::Role(role) => match role.open() {
-                Ok(role) => self.args.told.role(role),
+                Ok(role) => self.args.link_state.role(role),
                 Err(why) => return Ok(Err(why)),
             },
             ToUplink::Pace(pace) => match pace.open() {
@@ -317,7 +317,7 @@ impl State {
                 if !planted(Bug::OrdersNotKept) {
                     crate::off_thread(disk, move |disk| orders::save(disk, &saved)).await?;
                 }
-                self.args.told.orders(orders.version);
+                self.args.link_state.orders(orders.version);
                 let _ = self.args.worker.cast(WorkerMsg::Obey(orders));
             }
             Obeyed::Stale => {
@@ -351,10 +351,10 @@ impl State {
     ) -> Result<(), ActorProcessingErr> {
         // Said on every link after the orders: what is on disk is still meant.
         let _ = self.args.worker.cast(WorkerMsg::Confirm);
-        if !self.args.told.is_newer(&managers) {
+        if !self.args.link_state.is_newer(&managers) {
             return Ok(());
         }
-        let Some(managers) = self.args.told.complete(managers) else {
+        let Some(managers) = self.args.link_state.complete(managers) else {
             self.on_gap(myself);
             return Ok(());
         };
@@ -362,7 +362,7 @@ impl State {
         crate::off_thread(disk, move |disk| orders::save_managers(disk, &saved)).await?;
         self.learn(&managers);
         let known = managers.managers.clone();
-        self.args.told.managers(managers);
+        self.args.link_state.managers(managers);
         self.feed(myself, Input::Managers(known));
         Ok(())
     }
@@ -383,7 +383,7 @@ impl State {
         let mut reporter = JoinSet::new();
         reporter.spawn(report_all(
             node.clone(),
-            self.args.board.clone(),
+            self.args.observations.clone(),
             self.pace.subscribe(),
             self.scope.clone(),
             myself.clone(),
@@ -395,9 +395,9 @@ impl State {
             let _ = me.cast(UplinkMsg::Lost(attempt, why.to_string()));
         });
         self.link = Some(Linked { attempt, link, node, gaps: 0, _reporter: reporter });
-        self.args.told.linked(Some(manager));
+        self.args.link_state.linked(Some(manager));
         self.say_hello(true);
-        if !self.args.told.ballot().is_empty() {
+        if !self.args.link_state.ballot().is_empty() {
             self.say_ballot();
         }
     }
@@ -420,7 +420,7 @@ impl State {
     /// Sends the nodes that this node accuses to the linked manager.
     fn say_ballot(&self) {
         if let Some(linked) = &self.link {
-            let ballot = Ballot { accusations: self.args.told.ballot().to_vec() };
+            let ballot = Ballot { accusations: self.args.link_state.ballot().to_vec() };
             // If this link has ended, the ballot is sent again on the next one.
             let _ = linked.node.cast(ToNode::Accuse(Packed::new(&ballot)));
         }
@@ -436,9 +436,9 @@ impl State {
             generation: self.args.generation,
             have: self.orders.version.filter(|_| all),
             specs: self.orders.specs.keys().filter(|_| all).copied().collect(),
-            seen: self.orders.version.max(self.args.told.newest()).filter(|_| !planted(Bug::OlderOrdersObeyed)),
+            seen: self.orders.version.max(self.args.link_state.newest()).filter(|_| !planted(Bug::OlderOrdersObeyed)),
             description: self.description.clone(),
-            availability: self.args.told.availability(),
+            availability: self.args.link_state.availability(),
             level: self.scope.env.build.level,
         };
         // A link that cannot take a hello has ended, or is about to end.
@@ -514,7 +514,7 @@ impl State {
                 Effect::Drop(attempt) => {
                     if let Some(linked) = self.link.take_if(|linked| linked.attempt == attempt) {
                         linked.link.close("this node turns to another manager");
-                        self.args.told.linked(None);
+                        self.args.link_state.linked(None);
                     }
                 }
                 Effect::WakeAt(at, wake) => {
@@ -549,19 +549,19 @@ async fn link(
     }
 }
 
-/// Sends the board's pending observations to the manager as long as the link lasts.
+/// Sends the pending observations to the manager as long as the link lasts.
 async fn report_all(
     node: Remote<ToNode>,
-    board: Board,
+    observations: Observations,
     pace: watch::Receiver<Duration>,
     scope: Scope,
     me: ActorRef<UplinkMsg>,
     attempt: Attempt,
 ) {
-    let mut changes = board.changes();
+    let mut changes = observations.changes();
     loop {
         changes.borrow_and_update();
-        let mut batch = board.pending(REPORT_MAX);
+        let mut batch = observations.pending(REPORT_MAX);
         if batch.is_empty() {
             if changes.changed().await.is_err() {
                 return;
@@ -573,9 +573,9 @@ async fn report_all(
             if timeout_at(passing_until, changes.changed()).await.is_err() {
                 break;
             }
-            batch = board.pending(REPORT_MAX);
+            batch = observations.pending(REPORT_MAX);
         }
-        let wait = match report(&node, &board, batch, REPORT_PATIENCE).await {
+        let wait = match report(&node, &observations, batch, REPORT_PATIENCE).await {
             Ok(None) => Duration::ZERO,
             Ok(Some(why)) => {
                 scope.record(RecordKind::Note, format!("a report is sent again: {why}"));
@@ -600,7 +600,7 @@ const fn is_passing(state: TaskState) -> bool {
 /// Sends one report. Returns nothing when the manager committed it, else why it has to be sent again.
 async fn report(
     node: &Remote<ToNode>,
-    board: &Board,
+    observations: &Observations,
     batch: Vec<(TaskId, Observed)>,
     patience: Duration,
 ) -> Result<Option<String>, CallError> {
@@ -608,7 +608,7 @@ async fn report(
     let reply = node.call(|reply| ToNode::Report(packed, reply), patience).await?;
     match reply.open() {
         Ok(ReportReply::Kept) => {
-            board.acknowledge(&batch);
+            observations.acknowledge(&batch);
             Ok(None)
         }
         Ok(ReportReply::Again(refusal)) => Ok(Some(refusal.to_string())),

@@ -3,7 +3,7 @@
 //! A worker links to one manager at a time, and any manager will do: a manager on this machine is preferred, else the
 //! one that a hash of both ids ranks highest, so that many workers spread over few managers without coordination. The
 //! uplink sends a hello with the versions that it has, takes orders, writes them to disk and passes them to the worker.
-//! It reports the board, only the latest observation of each task, at the interval that the manager sets. When the link
+//! It reports observations, only the latest observation of each task, at the interval that the manager sets. When the link
 //! ends, the uplink turns to the next manager. The uplink's own death ends no task: the task actors are its siblings.
 //!
 //! - `core`: which manager next, and when. Pure.

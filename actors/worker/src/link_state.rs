@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 /// Handle on the latest values; clones share them.
 #[derive(Debug, Clone)]
-pub(crate) struct Told {
+pub(crate) struct LinkState {
     managers: watch::Sender<Option<Arc<Managers>>>,
     role: watch::Sender<Option<RoleStatement>>,
     linked: watch::Sender<Option<NodeId>>,
@@ -20,7 +20,7 @@ pub(crate) struct Told {
     ballot: watch::Sender<Arc<[Accusation]>>,
 }
 
-impl Told {
+impl LinkState {
     pub(crate) fn new() -> Self {
         Self {
             managers: watch::Sender::new(None),

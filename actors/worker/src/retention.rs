@@ -15,7 +15,7 @@ const IN_ALL: usize = 64;
 
 /// A task that has ended and is not in the orders.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Past {
+pub(crate) struct EndedTask {
     pub(crate) task: TaskId,
     /// Service and slot of the task.
     pub(crate) group: String,
@@ -23,12 +23,12 @@ pub(crate) struct Past {
 }
 
 /// Selects the ended tasks that exceed the bounds and are to be removed.
-pub(crate) fn surplus(mut past: Vec<Past>) -> Vec<TaskId> {
-    past.sort_by_key(|it| std::cmp::Reverse((it.ended, it.task)));
+pub(crate) fn surplus(mut ended_tasks: Vec<EndedTask>) -> Vec<TaskId> {
+    ended_tasks.sort_by_key(|it| std::cmp::Reverse((it.ended, it.task)));
     let mut of_slot: BTreeMap<String, usize> = BTreeMap::new();
     let mut kept = 0;
     let mut surplus = Vec::new();
-    for Past { task, group, .. } in past {
+    for EndedTask { task, group, .. } in ended_tasks {
         let count = of_slot.entry(group).or_default();
         if *count < PER_SLOT && kept < IN_ALL {
             *count += 1;
@@ -44,20 +44,20 @@ pub(crate) fn surplus(mut past: Vec<Past>) -> Vec<TaskId> {
 mod tests {
     use super::*;
 
-    fn past(bits: u128, group: &str) -> Past {
+    fn ended_task(bits: u128, group: &str) -> EndedTask {
         let ended = Timestamp::from_micros(u64::try_from(bits).unwrap());
-        Past { task: TaskId::from_bits(bits), group: group.into(), ended }
+        EndedTask { task: TaskId::from_bits(bits), group: group.into(), ended }
     }
 
     #[test]
     fn the_newest_five_of_a_slot_are_kept() {
-        let all = (1..=7).map(|bits| past(bits, "web.1")).chain([past(8, "web.2")]).collect();
+        let all = (1..=7).map(|bits| ended_task(bits, "web.1")).chain([ended_task(8, "web.2")]).collect();
         assert_eq!(surplus(all), [TaskId::from_bits(2), TaskId::from_bits(1)]);
     }
 
     #[test]
     fn of_many_slots_the_newest_are_kept() {
-        let all = (1..=100).map(|bits| past(bits, &format!("web.{bits}"))).collect();
+        let all = (1..=100).map(|bits| ended_task(bits, &format!("web.{bits}"))).collect();
         let gone = surplus(all);
         assert_eq!((gone.len(), gone.last()), (36, Some(&TaskId::from_bits(1))));
     }

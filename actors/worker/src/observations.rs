@@ -1,4 +1,4 @@
-//! The board: the latest observation of each task, and which of them the managers do not know yet.
+//! The latest observation of each task, and which of them the managers do not know yet.
 //!
 //! Shared by the task actors, which write observations, and the uplink, which reports them. It belongs to neither, so
 //! that the death of either loses nothing. It keeps one observation per task (coalescing): a worker reports only the
@@ -21,9 +21,9 @@ const REPORT_BYTES: usize = 256 << 10;
 /// whole text.
 const WORDS_MAX: usize = 4 << 10;
 
-/// Handle on the board; clones share it.
+/// Handle on the latest observations; clones share them.
 #[derive(Clone)]
-pub(crate) struct Board {
+pub(crate) struct Observations {
     shared: Arc<Shared>,
 }
 
@@ -39,7 +39,7 @@ struct Entry {
     known: Option<Observed>,
 }
 
-impl Board {
+impl Observations {
     pub(crate) fn new() -> Self {
         let shared = Shared { seen: Mutex::new(BTreeMap::new()), changed: watch::Sender::new(0) };
         Self { shared: Arc::new(shared) }
@@ -68,8 +68,8 @@ impl Board {
     /// Records what the managers know of a task, as its order says. It is also the latest observation if there is no
     /// newer one.
     pub(crate) fn learn(&self, task: TaskId, known: &Observed) {
-        let mut board = self.lock();
-        let entry = board.entry(task).or_insert_with(|| Entry { seen: known.clone(), known: None });
+        let mut observations = self.lock();
+        let entry = observations.entry(task).or_insert_with(|| Entry { seen: known.clone(), known: None });
         if may_follow(entry.seen.state, known.state) {
             entry.seen = known.clone();
         }
@@ -93,8 +93,8 @@ impl Board {
 
     /// Up to `max` tasks whose latest observation the managers do not have, as many as fit into one report.
     pub(crate) fn pending(&self, max: usize) -> Vec<(TaskId, Observed)> {
-        let board = self.lock();
-        let unknown = board.iter().filter(|(_, entry)| entry.known.as_ref() != Some(&entry.seen));
+        let observations = self.lock();
+        let unknown = observations.iter().filter(|(_, entry)| entry.known.as_ref() != Some(&entry.seen));
         let mut bytes = 0;
         let fits = |(_, entry): &(&TaskId, &Entry)| {
             let before = bytes;
@@ -106,9 +106,9 @@ impl Board {
 
     /// Marks observations as known to the managers.
     pub(crate) fn acknowledge(&self, reported: &[(TaskId, Observed)]) {
-        let mut board = self.lock();
+        let mut observations = self.lock();
         for (task, observed) in reported {
-            if let Some(entry) = board.get_mut(task) {
+            if let Some(entry) = observations.get_mut(task) {
                 entry.known = Some(observed.clone());
             }
         }
@@ -133,9 +133,9 @@ fn shorten(words: &mut String) {
     }
 }
 
-impl fmt::Debug for Board {
+impl fmt::Debug for Observations {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Board({} tasks)", self.lock().len())
+        write!(f, "Observations({} tasks)", self.lock().len())
     }
 }
 
@@ -147,60 +147,64 @@ mod tests {
 
     #[test]
     fn only_the_latest_is_pending_and_only_until_it_is_acknowledged() {
-        let (board, task) = (Board::new(), order(1).id);
+        let (observations, task) = (Observations::new(), order(1).id);
         for state in [TaskState::Accepted, TaskState::Preparing, TaskState::Running] {
-            board.observe(task, seen(state));
+            observations.observe(task, seen(state));
         }
-        let first = board.pending(10);
+        let first = observations.pending(10);
         assert_eq!(first, [(task, seen(TaskState::Running))]);
-        board.observe(task, seen(TaskState::Failed));
-        board.acknowledge(&first);
-        assert_eq!(board.pending(10), [(task, seen(TaskState::Failed))], "it changed while the report travelled");
-        board.acknowledge(&board.pending(10));
-        assert_eq!(board.pending(10), []);
+        observations.observe(task, seen(TaskState::Failed));
+        observations.acknowledge(&first);
+        assert_eq!(
+            observations.pending(10),
+            [(task, seen(TaskState::Failed))],
+            "it changed while the report travelled"
+        );
+        observations.acknowledge(&observations.pending(10));
+        assert_eq!(observations.pending(10), []);
     }
 
     #[test]
     fn what_does_not_fit_one_report_comes_with_the_next_and_long_words_are_cut() {
-        let board = Board::new();
+        let observations = Observations::new();
         let failed = Observed { error: Some("é".repeat(WORDS_MAX)), ..seen(TaskState::Failed) };
         for task in 0..200 {
-            board.observe(TaskId::from_bits(task), failed.clone());
+            observations.observe(TaskId::from_bits(task), failed.clone());
         }
         let mut told = 0;
         loop {
-            let batch = board.pending(1_000);
+            let batch = observations.pending(1_000);
             if batch.is_empty() {
                 break;
             }
             assert!(batch.len() < 100 && encoded_len(&batch) < REPORT_BYTES + WORDS_MAX);
             assert!(batch.iter().all(|(_, seen)| seen.error.as_ref().is_some_and(|error| error.ends_with("é …"))));
             told += batch.len();
-            board.acknowledge(&batch);
+            observations.acknowledge(&batch);
         }
         assert_eq!(told, 200);
     }
 
     #[test]
     fn a_task_never_goes_back() {
-        let (board, task) = (Board::new(), order(1).id);
-        board.observe(task, seen(TaskState::Failed));
-        board.observe(task, seen(TaskState::Running));
-        assert_eq!(board.seen(task), Some(seen(TaskState::Failed)));
+        let (observations, task) = (Observations::new(), order(1).id);
+        observations.observe(task, seen(TaskState::Failed));
+        observations.observe(task, seen(TaskState::Running));
+        assert_eq!(observations.seen(task), Some(seen(TaskState::Failed)));
     }
 
     #[test]
     fn what_the_managers_know_is_not_reported_again() {
-        let (board, task) = (Board::new(), order(1).id);
-        board.learn(task, &seen(TaskState::Running));
-        assert_eq!(board.pending(10), []);
-        board.observe(task, seen(TaskState::Running));
-        assert_eq!(board.pending(10), []);
+        let (observations, task) = (Observations::new(), order(1).id);
+        observations.learn(task, &seen(TaskState::Running));
+        assert_eq!(observations.pending(10), []);
+        observations.observe(task, seen(TaskState::Running));
+        assert_eq!(observations.pending(10), []);
         // After a restart the worker may have observed more than the managers know.
-        board.observe(task, seen(TaskState::Complete));
-        board.learn(task, &seen(TaskState::Running));
-        assert_eq!(board.pending(10), [(task, seen(TaskState::Complete))]);
-        board.forget(task);
-        assert_eq!(board.pending(10), []);
+        observations.observe(task, seen(TaskState::Complete));
+        observations.learn(task, &seen(TaskState::Running));
+        assert_eq!(observations.pending(10), [(task, seen(TaskState::Complete))]);
+        observations.forget(task);
+        assert_eq!(observations.pending(10), []);
     }
 }

@@ -1,4 +1,4 @@
-//! The plan of a task: from its order and spec to what its engine needs to know.
+//! The execution of a task: from its order and spec to what its engine needs to know.
 
 use crate::engine::{Run, Signal};
 use essaim_model::service::Variable;
@@ -19,14 +19,14 @@ pub(crate) struct Here {
 
 /// How a task is run and stopped.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Plan {
+pub(crate) struct Execution {
     pub(crate) run: Run,
     pub(crate) stop_signal: Signal,
     pub(crate) stop_grace: Duration,
 }
 
-/// Makes the plan of a task, still without an address, which is set once it is claimed.
-pub(crate) fn plan(order: &TaskOrder, spec: &ServiceSpec, here: &Here) -> Plan {
+/// Makes the execution of a task, still without an address, which is set once it is claimed.
+pub(crate) fn execution(order: &TaskOrder, spec: &ServiceSpec, here: &Here) -> Execution {
     let container = &spec.task.container;
     let name = format!("{}.{}.{}", spec.name, order.slot, order.id);
     let mut env: Vec<(String, String)> = container.env.iter().map(variable).collect();
@@ -37,10 +37,10 @@ pub(crate) fn plan(order: &TaskOrder, spec: &ServiceSpec, here: &Here) -> Plan {
         log_driver: spec.task.log_driver.clone(),
         ..Run::new(order.id, name, container.clone())
     };
-    Plan { run, stop_signal: container.stop_signal.unwrap_or_default(), stop_grace: container.stop_grace() }
+    Execution { run, stop_signal: container.stop_signal.unwrap_or_default(), stop_grace: container.stop_grace() }
 }
 
-impl Plan {
+impl Execution {
     /// Sets the claimed address, also as a variable that no variable of the service can override.
     pub(crate) fn set_address(&mut self, address: IpAddr) {
         self.run.address = Some(address);
@@ -91,28 +91,28 @@ mod tests {
         let variable = |text| Variable::parse(text).expect("a variable");
         spec.task.container.env = ["A=b=c", "ESSAIM_SLOT=9", "EMPTY"].map(variable).into();
         let here = Here { node: NodeId::from_bits(3), hostname: "n3".into() };
-        let mut plan = plan(&order(1), &spec, &here);
-        plan.set_address([127, 70, 0, 2].into());
+        let mut execution = execution(&order(1), &spec, &here);
+        execution.set_address([127, 70, 0, 2].into());
         let last = |name: &str| {
-            let entry = plan.run.env.iter().rev().find(|(found, _)| found == name);
+            let entry = execution.run.env.iter().rev().find(|(found, _)| found == name);
             entry.map(|(_, value)| value.as_str()).unwrap_or("missing")
         };
         assert_eq!((last("A"), last("EMPTY"), last("ESSAIM_SLOT")), ("b=c", "", "1"));
         assert_eq!((last("ESSAIM_SERVICE"), last("ESSAIM_NODE")), ("web", "n3"));
         assert_eq!(last("ESSAIM_ADDRESS"), "127.70.0.2");
         assert_eq!(last("ESSAIM_TASK"), format!("web.1.{}", order(1).id));
-        assert_eq!(plan.run.address, Some([127, 70, 0, 2].into()));
+        assert_eq!(execution.run.address, Some([127, 70, 0, 2].into()));
     }
 
     #[test]
     fn stopping_is_by_sigterm_and_ten_seconds_unless_set() {
         let here = Here { node: NodeId::from_bits(3), hostname: "n3".into() };
         let mut spec = spec();
-        let plain = plan(&order(1), &spec, &here);
+        let plain = execution(&order(1), &spec, &here);
         assert_eq!((plain.stop_signal, plain.stop_grace), (Signal::TERM, Duration::from_secs(10)));
         spec.task.container.stop_signal = Some("SIGPOLL".parse().expect("a signal"));
         spec.task.container.stop_grace = Some(Duration::from_secs(1));
-        let set = plan(&order(1), &spec, &here);
+        let set = execution(&order(1), &spec, &here);
         assert_eq!((set.stop_signal.number(), set.stop_grace), (29, Duration::from_secs(1)));
     }
 
