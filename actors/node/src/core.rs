@@ -115,7 +115,7 @@ pub(crate) enum Claim {
 
 /// Whether the node holds a replica, and whether it is open; which replica is no matter here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Store {
+pub(crate) enum Stored {
     /// The node holds no replica.
     Absent,
     /// The node holds a replica that is not open.
@@ -126,7 +126,7 @@ pub(crate) enum Store {
 
 /// Whether the disk carried out the last step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Disk {
+pub(crate) enum DiskState {
     /// The disk carried out the last step, or none was tried.
     Works,
     /// The disk refused the last step, and no other is tried until the wait is over.
@@ -149,49 +149,49 @@ pub(crate) enum Step {
 }
 
 /// A row of [`TABLE`]: the certificates, claims, stores and disks to which the step applies.
-pub(crate) type Row = (&'static [Role], &'static [Claim], &'static [Store], &'static [Disk], Step);
+pub(crate) type Row = (&'static [Role], &'static [Claim], &'static [Stored], &'static [DiskState], Step);
 
 const ANY_ROLE: &[Role] = &[Role::Worker, Role::Manager];
 const ANY_CLAIM: &[Claim] = &[Claim::Unheard, Claim::Worker, Claim::Manager, Claim::SameReplica, Claim::OtherReplica];
 /// The claims of a manager's certificate that name no replica other than the one that the node holds.
 const NONE_OTHER: &[Claim] = &[Claim::Unheard, Claim::Manager, Claim::SameReplica];
-const ANY_DISK: &[Disk] = &[Disk::Works, Disk::Refuses];
+const ANY_DISK: &[DiskState] = &[DiskState::Works, DiskState::Refuses];
 
 /// The step for every combination of the four facts: exactly one row fits each.
 pub(crate) const TABLE: &[Row] = &[
     // A worker's certificate gives no part in the group, whatever managers state: its lanes are refused everywhere.
-    (&[Role::Worker], ANY_CLAIM, &[Store::Open], ANY_DISK, Step::Close),
+    (&[Role::Worker], ANY_CLAIM, &[Stored::Open], ANY_DISK, Step::Close),
     // A closed replica is kept until a manager has stated that the node is a worker.
-    (&[Role::Worker], &[Claim::Unheard], &[Store::Absent, Store::Closed], ANY_DISK, Step::Rest),
+    (&[Role::Worker], &[Claim::Unheard], &[Stored::Absent, Stored::Closed], ANY_DISK, Step::Rest),
     // A promotion waits for the certificate, which is signed after the promotion is committed.
     (
         &[Role::Worker],
         &[Claim::Manager, Claim::SameReplica, Claim::OtherReplica],
-        &[Store::Absent, Store::Closed],
+        &[Stored::Absent, Stored::Closed],
         ANY_DISK,
         Step::Rest,
     ),
     // A demotion does not wait for the certificate: the group let the replica go before a manager stated it.
-    (&[Role::Manager], &[Claim::Worker], &[Store::Open], ANY_DISK, Step::Close),
-    (ANY_ROLE, &[Claim::Worker], &[Store::Closed], &[Disk::Works], Step::Wipe),
-    (ANY_ROLE, &[Claim::Worker], &[Store::Closed], &[Disk::Refuses], Step::Rest),
-    (ANY_ROLE, &[Claim::Worker], &[Store::Absent], ANY_DISK, Step::Rest),
+    (&[Role::Manager], &[Claim::Worker], &[Stored::Open], ANY_DISK, Step::Close),
+    (ANY_ROLE, &[Claim::Worker], &[Stored::Closed], &[DiskState::Works], Step::Wipe),
+    (ANY_ROLE, &[Claim::Worker], &[Stored::Closed], &[DiskState::Refuses], Step::Rest),
+    (ANY_ROLE, &[Claim::Worker], &[Stored::Absent], ANY_DISK, Step::Rest),
     // A manager that was restarted opens its replica before any manager has stated anything: without this replica there
     // may be no quorum that could.
-    (&[Role::Manager], NONE_OTHER, &[Store::Closed], &[Disk::Works], Step::Resume),
-    (&[Role::Manager], NONE_OTHER, &[Store::Closed], &[Disk::Refuses], Step::Rest),
-    (&[Role::Manager], NONE_OTHER, &[Store::Open], ANY_DISK, Step::Rest),
+    (&[Role::Manager], NONE_OTHER, &[Stored::Closed], &[DiskState::Works], Step::Resume),
+    (&[Role::Manager], NONE_OTHER, &[Stored::Closed], &[DiskState::Refuses], Step::Rest),
+    (&[Role::Manager], NONE_OTHER, &[Stored::Open], ANY_DISK, Step::Rest),
     // A manager without a Raft node id waits for one. (`SameReplica` with an absent store does not occur.)
-    (&[Role::Manager], NONE_OTHER, &[Store::Absent], ANY_DISK, Step::Rest),
+    (&[Role::Manager], NONE_OTHER, &[Stored::Absent], ANY_DISK, Step::Rest),
     // The node was promoted, perhaps for a second time. An earlier replica never counts again, and goes when the new
     // one opens.
-    (&[Role::Manager], &[Claim::OtherReplica], &[Store::Open], ANY_DISK, Step::Close),
-    (&[Role::Manager], &[Claim::OtherReplica], &[Store::Absent, Store::Closed], &[Disk::Works], Step::Join),
-    (&[Role::Manager], &[Claim::OtherReplica], &[Store::Absent, Store::Closed], &[Disk::Refuses], Step::Rest),
+    (&[Role::Manager], &[Claim::OtherReplica], &[Stored::Open], ANY_DISK, Step::Close),
+    (&[Role::Manager], &[Claim::OtherReplica], &[Stored::Absent, Stored::Closed], &[DiskState::Works], Step::Join),
+    (&[Role::Manager], &[Claim::OtherReplica], &[Stored::Absent, Stored::Closed], &[DiskState::Refuses], Step::Rest),
 ];
 
 /// Looks up in [`TABLE`] the step that is due for these four facts.
-pub(crate) fn due(certificate: Role, claim: Claim, store: Store, disk: Disk) -> Step {
+pub(crate) fn due(certificate: Role, claim: Claim, store: Stored, disk: DiskState) -> Step {
     let mut rows = TABLE.iter().filter(|(certificates, claims, stores, disks, _)| {
         certificates.contains(&certificate)
             && claims.contains(&claim)
@@ -386,11 +386,11 @@ impl Inside {
 
     fn step(&self) -> Effect {
         let store = match self.held {
-            Held::Nothing => Store::Absent,
-            Held::Closed(_) => Store::Closed,
-            Held::Open(_) => Store::Open,
+            Held::Nothing => Stored::Absent,
+            Held::Closed(_) => Stored::Closed,
+            Held::Open(_) => Stored::Open,
         };
-        let disk = if self.trouble.is_some() { Disk::Refuses } else { Disk::Works };
+        let disk = if self.trouble.is_some() { DiskState::Refuses } else { DiskState::Works };
         // The planted bug opens the store when a manager states the role, before the certificate has come.
         let certificate = if planted(Bug::StoreBeforeCertificate) { self.wanted } else { self.certificate };
         match (due(certificate, self.claim(), store, disk), self.named()) {
@@ -412,13 +412,13 @@ mod tests {
 
     const ROLES: [Role; 2] = [Role::Worker, Role::Manager];
     const CLAIMS: [Claim; 5] = [Claim::Unheard, Claim::Worker, Claim::Manager, Claim::SameReplica, Claim::OtherReplica];
-    const STORES: [Store; 3] = [Store::Absent, Store::Closed, Store::Open];
-    const DISKS: [Disk; 2] = [Disk::Works, Disk::Refuses];
+    const STORES: [Stored; 3] = [Stored::Absent, Stored::Closed, Stored::Open];
+    const DISKS: [DiskState; 2] = [DiskState::Works, DiskState::Refuses];
     const LINEAGE: Lineage = Lineage { ordinal: 1, nonce: 7 };
     const OWN: Replica = Replica { lineage: LINEAGE, raft_id: 14 };
     const OTHER: Replica = Replica { lineage: LINEAGE, raft_id: 30 };
 
-    fn combinations() -> impl Iterator<Item = (Role, Claim, Store, Disk)> {
+    fn combinations() -> impl Iterator<Item = (Role, Claim, Stored, DiskState)> {
         ROLES.into_iter().flat_map(|role| {
             CLAIMS.into_iter().flat_map(move |claim| {
                 STORES.into_iter().flat_map(move |store| DISKS.into_iter().map(move |disk| (role, claim, store, disk)))
@@ -431,12 +431,12 @@ mod tests {
     }
 
     /// Makes a core in which the four facts hold; `None` where they cannot hold together.
-    fn core(role: Role, claim: Claim, store: Store, disk: Disk) -> Option<Core> {
+    fn core(role: Role, claim: Claim, store: Stored, disk: DiskState) -> Option<Core> {
         let held = match store {
-            Store::Absent if claim == Claim::SameReplica => return None,
-            Store::Absent => Held::Nothing,
-            Store::Closed => Held::Closed(OWN),
-            Store::Open => Held::Open(OWN),
+            Stored::Absent if claim == Claim::SameReplica => return None,
+            Stored::Absent => Held::Nothing,
+            Stored::Closed => Held::Closed(OWN),
+            Stored::Open => Held::Open(OWN),
         };
         let said = match claim {
             Claim::Unheard => None,
@@ -450,7 +450,7 @@ mod tests {
         let Phase::Inside(inside) = &mut core.phase else { return None };
         inside.wanted = said.map_or(role, |said| said.role);
         inside.said = said;
-        inside.trouble = (disk == Disk::Refuses).then(|| "no room".into());
+        inside.trouble = (disk == DiskState::Refuses).then(|| "no room".into());
         Some(core)
     }
 
@@ -506,18 +506,18 @@ mod tests {
             let at = format!("{role:?} {claim:?} {store:?} {disk:?}");
             match due(role, claim, store, disk) {
                 Step::Rest => (),
-                Step::Close => assert_eq!(store, Store::Open, "{at}"),
+                Step::Close => assert_eq!(store, Stored::Open, "{at}"),
                 Step::Resume => {
-                    assert_eq!((role, store, disk), (Role::Manager, Store::Closed, Disk::Works), "{at}");
+                    assert_eq!((role, store, disk), (Role::Manager, Stored::Closed, DiskState::Works), "{at}");
                     assert_ne!(claim, Claim::Worker, "{at}");
                 }
                 Step::Join => {
-                    assert_eq!((role, claim, disk), (Role::Manager, Claim::OtherReplica, Disk::Works), "{at}");
-                    assert_ne!(store, Store::Open, "{at}");
+                    assert_eq!((role, claim, disk), (Role::Manager, Claim::OtherReplica, DiskState::Works), "{at}");
+                    assert_ne!(store, Stored::Open, "{at}");
                 }
                 // A replica is removed only after a manager has stated that the node is a worker.
                 Step::Wipe => {
-                    assert_eq!((claim, store, disk), (Claim::Worker, Store::Closed, Disk::Works), "{at}");
+                    assert_eq!((claim, store, disk), (Claim::Worker, Stored::Closed, DiskState::Works), "{at}");
                 }
             }
         }
@@ -540,14 +540,14 @@ mod tests {
     #[test]
     fn a_manager_that_may_have_its_part_has_it_when_the_disk_works() {
         for (claim, store) in [
-            (Claim::Unheard, Store::Closed),
-            (Claim::Manager, Store::Closed),
-            (Claim::SameReplica, Store::Closed),
-            (Claim::OtherReplica, Store::Absent),
-            (Claim::OtherReplica, Store::Closed),
-            (Claim::OtherReplica, Store::Open),
+            (Claim::Unheard, Stored::Closed),
+            (Claim::Manager, Stored::Closed),
+            (Claim::SameReplica, Stored::Closed),
+            (Claim::OtherReplica, Stored::Absent),
+            (Claim::OtherReplica, Stored::Closed),
+            (Claim::OtherReplica, Stored::Open),
         ] {
-            let mut core = core(Role::Manager, claim, store, Disk::Works).expect("possible");
+            let mut core = core(Role::Manager, claim, store, DiskState::Works).expect("possible");
             settle(&mut core, Input::Certified(Role::Manager));
             let expected = if claim == Claim::OtherReplica { OTHER } else { OWN };
             assert_eq!(inside(&core).held, Held::Open(expected), "{claim:?} {store:?}");
@@ -594,7 +594,7 @@ mod tests {
 
     #[test]
     fn a_promotion_opens_the_store_after_the_certificate() {
-        let mut core = core(Role::Worker, Claim::Unheard, Store::Absent, Disk::Works).expect("possible");
+        let mut core = core(Role::Worker, Claim::Unheard, Stored::Absent, DiskState::Works).expect("possible");
         let promoted = Input::Said(said(Role::Manager, Some(OTHER.raft_id), 30));
         assert_eq!(settle(&mut core, promoted), [Effect::Certify(Role::Manager), Effect::Show]);
         assert_eq!(settle(&mut core, Input::Certified(Role::Manager)), [Effect::Join(OTHER), Effect::Show]);
@@ -602,7 +602,7 @@ mod tests {
 
     #[test]
     fn a_demotion_closes_and_removes_the_store_before_the_certificate() {
-        let mut core = core(Role::Manager, Claim::SameReplica, Store::Open, Disk::Works).expect("possible");
+        let mut core = core(Role::Manager, Claim::SameReplica, Stored::Open, DiskState::Works).expect("possible");
         let demoted = Input::Said(said(Role::Worker, None, 41));
         let done = [Effect::Certify(Role::Worker), Effect::Close, Effect::Wipe, Effect::Show];
         assert_eq!(settle(&mut core, demoted), done);
@@ -611,7 +611,7 @@ mod tests {
 
     #[test]
     fn a_promotion_that_is_taken_back_before_its_certificate_came_asks_for_a_workers_again() {
-        let mut core = core(Role::Worker, Claim::Unheard, Store::Absent, Disk::Works).expect("possible");
+        let mut core = core(Role::Worker, Claim::Unheard, Stored::Absent, DiskState::Works).expect("possible");
         settle(&mut core, Input::Said(said(Role::Manager, Some(OTHER.raft_id), 30)));
         let taken_back = Input::Said(said(Role::Worker, None, 31));
         assert_eq!(settle(&mut core, taken_back), [Effect::Certify(Role::Worker), Effect::Show]);
@@ -620,7 +620,7 @@ mod tests {
     #[test]
     fn a_manager_that_lags_behind_demotes_nobody() {
         let behind = |index| Input::Said(said(Role::Worker, None, index));
-        let mut core = core(Role::Manager, Claim::Unheard, Store::Open, Disk::Works).expect("possible");
+        let mut core = core(Role::Manager, Claim::Unheard, Stored::Open, DiskState::Works).expect("possible");
         assert_eq!(handle(&mut core, behind(13)), [], "it has not applied the promotion yet");
         settle(&mut core, Input::Said(said(Role::Manager, Some(OWN.raft_id), 21)));
         assert_eq!(handle(&mut core, behind(20)), [], "another manager was further");
@@ -629,7 +629,7 @@ mod tests {
 
     #[test]
     fn the_history_that_an_operator_ended_by_force_demotes_nobody_in_the_new_one() {
-        let mut core = core(Role::Manager, Claim::SameReplica, Store::Open, Disk::Works).expect("possible");
+        let mut core = core(Role::Manager, Claim::SameReplica, Stored::Open, DiskState::Works).expect("possible");
         let forced = Replica { lineage: Lineage { ordinal: 2, nonce: 1 }, raft_id: 43 };
         assert_eq!(settle(&mut core, Input::Forced(forced)), [Effect::Show]);
         assert_eq!(settle(&mut core, Input::Certified(Role::Manager)), [Effect::Show], "not back to the old replica");
@@ -638,7 +638,7 @@ mod tests {
 
     #[test]
     fn a_disk_that_refuses_is_asked_again_and_its_trouble_is_recorded_once() {
-        let mut core = core(Role::Manager, Claim::Unheard, Store::Closed, Disk::Works).expect("possible");
+        let mut core = core(Role::Manager, Claim::Unheard, Stored::Closed, DiskState::Works).expect("possible");
         assert_eq!(handle(&mut core, Input::Certified(Role::Manager)), [Effect::Resume]);
         let refused = || Input::DiskRefused("no room".into());
         match &handle(&mut core, refused())[..] {
@@ -655,7 +655,7 @@ mod tests {
 
     #[test]
     fn a_demotion_while_the_disk_refuses_opens_nothing_afterwards() {
-        let mut core = core(Role::Manager, Claim::Unheard, Store::Closed, Disk::Refuses).expect("possible");
+        let mut core = core(Role::Manager, Claim::Unheard, Stored::Closed, DiskState::Refuses).expect("possible");
         let demoted = Input::Said(said(Role::Worker, None, 41));
         assert_eq!(settle(&mut core, demoted), [Effect::Certify(Role::Worker), Effect::Show]);
         assert_eq!(settle(&mut core, Input::Elapsed(Wake(0))), [Effect::Wipe, Effect::Show]);
@@ -665,7 +665,7 @@ mod tests {
     fn a_daemon_whose_boot_counter_went_back_counts_on_beyond_the_start_that_the_cluster_knows() {
         let later = |known| {
             let said = RoleStatement { later_start: Some(Generation(known)), ..said(Role::Worker, None, 41) };
-            let mut core = core(Role::Worker, Claim::Worker, Store::Absent, Disk::Works).expect("possible");
+            let mut core = core(Role::Worker, Claim::Worker, Stored::Absent, DiskState::Works).expect("possible");
             handle(&mut core, Input::Said(said))
         };
         assert!(matches!(later(50)[..], [Effect::Record(_), Effect::StartAnew(Generation(51))]));
@@ -675,7 +675,7 @@ mod tests {
 
     #[test]
     fn a_store_that_fails_is_closed_and_opened_again() {
-        let mut core = core(Role::Manager, Claim::SameReplica, Store::Open, Disk::Works).expect("possible");
+        let mut core = core(Role::Manager, Claim::SameReplica, Stored::Open, DiskState::Works).expect("possible");
         match &settle(&mut core, Input::StoreFailed(OWN, "torn".into()))[..] {
             [Effect::Record(why), Effect::Close, Effect::Resume, Effect::Show] => assert!(why.contains("torn")),
             other => panic!("{other:?}"),
@@ -684,7 +684,7 @@ mod tests {
 
     #[test]
     fn a_part_that_cannot_be_taken_up_is_broken_until_it_begins_anew() {
-        let mut core = core(Role::Manager, Claim::Unheard, Store::Closed, Disk::Works).expect("possible");
+        let mut core = core(Role::Manager, Claim::Unheard, Stored::Closed, DiskState::Works).expect("possible");
         let broken = handle(&mut core, Input::Unusable("the log is gone".into()));
         assert_eq!(broken, [Effect::BreakOff("the log is gone".into())]);
         assert_eq!(core.broken().map(|why| &**why), Some("the log is gone"));
