@@ -55,7 +55,7 @@ struct Member {
     /// Descendants that were killed together with this child and may not have ended yet.
     orphans: Vec<ActorCell>,
     /// Spec that was added under the same name while this child was stopping; it is started when the child has ended.
-    heir: Option<ChildSpec>,
+    successor: Option<ChildSpec>,
 }
 
 /// The restart intensity was exceeded; all children were stopped, and the supervising actor has to fail.
@@ -162,7 +162,7 @@ impl Children {
         }
         let input = Input::Added { name: spec.name.clone(), restart: spec.restart };
         match self.members.get_mut(&spec.name) {
-            Some(leaving) => leaving.heir = Some(spec),
+            Some(leaving) => leaving.successor = Some(spec),
             None => self.admit(spec),
         }
         self.feed(input).await
@@ -172,7 +172,7 @@ impl Children {
     /// arrives as an event.
     pub async fn remove(&mut self, name: &str) -> Result<(), Escalated> {
         if let Some(member) = self.members.get_mut(name) {
-            member.heir = None;
+            member.successor = None;
         }
         self.feed(Input::Removed { name: name.to_owned() }).await
     }
@@ -246,7 +246,7 @@ impl Children {
                     Effect::Stop { name } => self.stop_together(&[name], "stopped with its group").await,
                     Effect::Release { name } => self.release(&name),
                     Effect::WakeAt(at, wake) => self.arm(at.saturating_since(self.scope.now()), wake),
-                    Effect::Forget { name } => self.bury(&name),
+                    Effect::Forget { name } => self.forget_for_successor(&name),
                     Effect::Escalate { name, restarts } => return Err(self.escalate(name, restarts).await),
                 }
             }
@@ -258,7 +258,7 @@ impl Children {
         let path = self.path(&spec.name);
         let name = spec.name.clone();
         let member =
-            Member { spec, path, cell: None, started_before: false, cause: None, orphans: Vec::new(), heir: None };
+            Member { spec, path, cell: None, started_before: false, cause: None, orphans: Vec::new(), successor: None };
         self.members.insert(name, member);
     }
 
@@ -385,10 +385,10 @@ impl Children {
 
     /// Forgets a child that has ended for good, and starts the spec that was added under its name while it was
     /// stopping.
-    fn bury(&mut self, name: &str) {
-        let heir = self.members.get_mut(name).and_then(|member| member.heir.take());
+    fn forget_for_successor(&mut self, name: &str) {
+        let successor = self.members.get_mut(name).and_then(|member| member.successor.take());
         self.forget(name);
-        if let Some(spec) = heir {
+        if let Some(spec) = successor {
             self.admit(spec);
         }
     }

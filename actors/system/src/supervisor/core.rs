@@ -188,9 +188,9 @@ enum Phase {
     },
     /// The child is to be started when the delay with this number has passed, after those before it.
     Waiting(Wake),
-    /// The child was removed and has not ended yet. With `heir`, another child of the same name was added meanwhile.
+    /// The child was removed and has not ended yet. With `successor`, another child of the same name was added meanwhile.
     Leaving {
-        heir: Option<Restart>,
+        successor: Option<Restart>,
     },
 }
 
@@ -207,7 +207,7 @@ impl Core {
 
     /// Whether a child of this name was added and not removed.
     pub(super) fn wants(&self, name: &str) -> bool {
-        self.find(name).is_some_and(|at| !matches!(self.children[at].phase, Phase::Leaving { heir: None }))
+        self.find(name).is_some_and(|at| !matches!(self.children[at].phase, Phase::Leaving { successor: None }))
     }
 
     /// Whether the child of this name was removed and has not ended yet.
@@ -229,8 +229,8 @@ impl Core {
 
     fn on_added(&mut self, name: String, restart: Restart, effects: &mut Vec<Effect>) {
         if let Some(at) = self.find(&name) {
-            if let Phase::Leaving { heir } = &mut self.children[at].phase {
-                *heir = Some(restart);
+            if let Phase::Leaving { successor } = &mut self.children[at].phase {
+                *successor = Some(restart);
             }
             return;
         }
@@ -252,14 +252,14 @@ impl Core {
         let Some(at) = self.find(name) else { return };
         match &mut self.children[at].phase {
             Phase::Running { .. } | Phase::Starting(_) => {
-                self.children[at].phase = Phase::Leaving { heir: None };
+                self.children[at].phase = Phase::Leaving { successor: None };
                 effects.push(Effect::Release { name: name.to_owned() });
             }
             Phase::Waiting(_) => {
                 self.children.remove(at);
                 effects.push(Effect::Forget { name: name.to_owned() });
             }
-            Phase::Leaving { heir } => *heir = None,
+            Phase::Leaving { successor } => *successor = None,
         }
     }
 
@@ -270,10 +270,10 @@ impl Core {
             Phase::Starting(_) => None,
             // The exit was handled already, when the child was stopped with its group.
             Phase::Waiting(_) => return,
-            Phase::Leaving { heir } => {
+            Phase::Leaving { successor } => {
                 self.children.remove(at);
                 effects.push(Effect::Forget { name: name.to_owned() });
-                if let Some(restart) = heir {
+                if let Some(restart) = successor {
                     self.on_added(name.to_owned(), restart, effects);
                 }
                 return;
