@@ -6,7 +6,7 @@
 
 use essaim_docker::Time;
 use essaim_docker::own::{Actor, JournalLine, Member, Members, NodeTree, Trees};
-use essaim_membership::State as Seen;
+use essaim_membership::State as MemberState;
 use essaim_model::{Refusal, RefusalKind};
 use essaim_node::Handle;
 use essaim_system::journal::Entry;
@@ -298,15 +298,15 @@ pub(crate) fn members(handle: &Handle) -> Result<Members, Refusal> {
     })
 }
 
-const fn word(state: Seen) -> &'static str {
+const fn word(state: MemberState) -> &'static str {
     match state {
-        Seen::Expected => "expected",
-        Seen::Alive => "alive",
-        Seen::Suspected => "suspected",
-        Seen::Restarting { .. } => "restarting",
-        Seen::Unreachable => "unreachable",
-        Seen::Down => "down",
-        Seen::Left => "left",
+        MemberState::Expected => "expected",
+        MemberState::Alive => "alive",
+        MemberState::Suspected => "suspected",
+        MemberState::Restarting { .. } => "restarting",
+        MemberState::Unreachable => "unreachable",
+        MemberState::Down => "down",
+        MemberState::Left => "left",
     }
 }
 

@@ -81,13 +81,13 @@ impl Identity {
 }
 
 /// An HTTP request as it arrived.
-struct Seen {
+struct Received {
     from: SocketAddr,
     line: String,
     headers: Vec<(String, String)>,
 }
 
-impl Seen {
+impl Received {
     fn of(request: &Request) -> Self {
         let from = request
             .extensions()
@@ -134,10 +134,10 @@ fn router(identity: Identity) -> Router {
     Router::new()
         .route(
             "/api",
-            any(|State(who): State<Arc<Identity>>, request: Request| async move { api(&who, &Seen::of(&request)) }),
+            any(|State(who): State<Arc<Identity>>, request: Request| async move { api(&who, &Received::of(&request)) }),
         )
         .fallback(|State(who): State<Arc<Identity>>, request: Request| async move {
-            text(&who, &Seen::of(&request)).into_response()
+            text(&who, &Received::of(&request)).into_response()
         })
         .with_state(Arc::new(identity))
 }
@@ -152,7 +152,7 @@ fn address_to_listen_on(given: Option<&str>) -> Result<IpAddr, Failure> {
     }
 }
 
-fn text(who: &Identity, seen: &Seen) -> String {
+fn text(who: &Identity, seen: &Received) -> String {
     let mut out = String::new();
     for (label, value) in who.lines() {
         let _ = writeln!(out, "{label}: {value}");
@@ -165,7 +165,7 @@ fn text(who: &Identity, seen: &Seen) -> String {
     out
 }
 
-fn api(who: &Identity, seen: &Seen) -> Response {
+fn api(who: &Identity, seen: &Received) -> Response {
     let mut headers: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for (name, value) in &seen.headers {
         headers.entry(name).or_default().push(value);
@@ -201,8 +201,8 @@ fn canonical(name: &str) -> String {
 mod tests {
     use super::*;
 
-    fn seen() -> Seen {
-        Seen {
+    fn seen() -> Received {
+        Received {
             from: SocketAddr::from(([127, 0, 0, 1], 40_000)),
             line: "GET / HTTP/1.1".to_owned(),
             headers: vec![

@@ -62,7 +62,7 @@ const MANAGERS_MIN: usize = 3;
 const ZONE: &str = "zone";
 
 /// The labels that name the request which created an object, and the request which changed it last.
-const BORN: &str = "born";
+const CREATED: &str = "made";
 const LAST: &str = "last";
 
 /// The request that stands for the creation of the nodes, which no client asked for.
@@ -117,7 +117,7 @@ struct Asked {
 }
 
 #[derive(Debug, Clone, Copy)]
-enum Wish {
+enum Choice {
     Create,
     Scale,
     Update,
@@ -177,19 +177,19 @@ impl Client {
         while !stop.load(Ordering::Relaxed) {
             self.pause().await;
             let wish = match self.rng.random_range(0..100u8) {
-                0..16 => Wish::Create,
-                16..36 => Wish::Scale,
-                36..50 => Wish::Update,
-                50..58 => Wish::Remove,
-                58..65 if self.number == 1 => Wish::Drain,
-                65..73 if self.number == 1 => Wish::Activate,
-                73..76 if self.number == 1 => Wish::Label,
-                76..81 if self.roles => Wish::Promote,
-                81..86 if self.roles => Wish::Demote,
-                86..89 => Wish::CreateConfig,
-                89..93 => Wish::LabelConfig,
-                93..95 => Wish::RemoveConfig,
-                _ => Wish::Read,
+                0..16 => Choice::Create,
+                16..36 => Choice::Scale,
+                36..50 => Choice::Update,
+                50..58 => Choice::Remove,
+                58..65 if self.number == 1 => Choice::Drain,
+                65..73 if self.number == 1 => Choice::Activate,
+                73..76 if self.number == 1 => Choice::Label,
+                76..81 if self.roles => Choice::Promote,
+                81..86 if self.roles => Choice::Demote,
+                86..89 => Choice::CreateConfig,
+                89..93 => Choice::LabelConfig,
+                93..95 => Choice::RemoveConfig,
+                _ => Choice::Read,
             };
             self.ask(wish).await;
         }
@@ -198,7 +198,7 @@ impl Client {
 
     /// Sends one update of a service.
     pub async fn write_once(mut self) {
-        self.ask(Wish::Update).await;
+        self.ask(Choice::Update).await;
     }
 
     /// Waits until shortly before a beat of the run's clock: faults begin and end on the beat, and so find requests
@@ -228,12 +228,12 @@ impl Client {
         created.map(|_| name)
     }
 
-    async fn ask(&mut self, wish: Wish) {
+    async fn ask(&mut self, wish: Choice) {
         let Some(asked) = self.somebody() else { return };
         self.asked += 1;
         match wish {
-            Wish::Read => drop(self.read(&asked).await),
-            Wish::Create => {
+            Choice::Read => drop(self.read(&asked).await),
+            Choice::Create => {
                 let name = format!("s{}", self.rng.random_range(1..=NAMES));
                 let replicas = self.rng.random_range(1..9);
                 let mode = if self.rng.random_bool(0.15) { Mode::Global } else { Mode::Replicated { replicas } };
@@ -243,24 +243,24 @@ impl Client {
                 let answer = self.answer(&asked, &format!("{op} create {name}"), created).await;
                 self.learn(&name, op, answer);
             }
-            Wish::Scale | Wish::Update | Wish::Remove => self.change_service(&asked, wish).await,
-            Wish::Drain | Wish::Activate | Wish::Label | Wish::Promote | Wish::Demote => {
+            Choice::Scale | Choice::Update | Choice::Remove => self.change_service(&asked, wish).await,
+            Choice::Drain | Choice::Activate | Choice::Label | Choice::Promote | Choice::Demote => {
                 self.change_node(&asked, wish).await
             }
-            Wish::CreateConfig => {
+            Choice::CreateConfig => {
                 let name = format!("c{}", self.rng.random_range(1..=CONFIG_NAMES));
                 let op = self.memory().begin_config(&name, Ask::Create);
-                let labels = Labels::from([BORN, LAST].map(|label| (label.to_owned(), op.0.to_string())));
+                let labels = Labels::from([CREATED, LAST].map(|label| (label.to_owned(), op.0.to_string())));
                 let spec = ConfigSpec { name: name.clone(), labels, data: op.0.to_be_bytes().as_slice().into() };
                 let created: Request<'_> = Box::pin(async { asked.control.create_object(spec).await.map(drop) });
                 let answer = self.answer(&asked, &format!("{op} create config {name}"), created).await;
                 self.learn_config(&name, op, answer);
             }
-            Wish::LabelConfig | Wish::RemoveConfig => self.change_config(&asked, wish).await,
+            Choice::LabelConfig | Choice::RemoveConfig => self.change_config(&asked, wish).await,
         }
     }
 
-    async fn change_service(&mut self, asked: &Asked, wish: Wish) {
+    async fn change_service(&mut self, asked: &Asked, wish: Choice) {
         let Some(state) = self.read(asked).await else { return };
         let there: Vec<_> = state.services().cloned().collect();
         let Some(service) = pick(&mut self.rng, &there) else { return };
@@ -268,8 +268,8 @@ impl Client {
         let (id, version, mut spec) = (service.id, service.meta.version, service.spec.clone());
         let name = spec.name.as_str().to_owned();
         let (what, ask) = match (wish, &mut spec.mode) {
-            (Wish::Remove, _) => (format!("remove {name}"), Ask::Remove(was.born)),
-            (Wish::Scale, Mode::Replicated { replicas }) => {
+            (Choice::Remove, _) => (format!("remove {name}"), Ask::Remove(was.created)),
+            (Choice::Scale, Mode::Replicated { replicas }) => {
                 // Scaling to zero and back tests slots whose old task is still ending.
                 *replicas = if self.rng.random_bool(0.2) { 0 } else { self.rng.random_range(1..12) };
                 (format!("scale {name} to {replicas}"), Ask::Update(was))
@@ -291,7 +291,7 @@ impl Client {
         self.learn(&name, op, answer);
     }
 
-    async fn change_config(&mut self, asked: &Asked, wish: Wish) {
+    async fn change_config(&mut self, asked: &Asked, wish: Choice) {
         let Some(state) = self.read(asked).await else { return };
         let there: Vec<_> = state.all::<ConfigSpec>().cloned().collect();
         let Some(config) = pick(&mut self.rng, &there) else { return };
@@ -299,7 +299,7 @@ impl Client {
         let (id, version, mut spec) = (config.id, config.meta.version, config.spec.clone());
         let name = spec.name.clone();
         let (what, ask) = match wish {
-            Wish::RemoveConfig => ("remove", Ask::Remove(was.born)),
+            Choice::RemoveConfig => ("remove", Ask::Remove(was.created)),
             _ => ("label", Ask::Update(was)),
         };
         let op = self.memory().begin_config(&name, ask);
@@ -314,21 +314,21 @@ impl Client {
         self.learn_config(&name, op, answer);
     }
 
-    async fn change_node(&mut self, asked: &Asked, wish: Wish) {
+    async fn change_node(&mut self, asked: &Asked, wish: Choice) {
         let Some(state) = self.read(asked).await else { return };
         let all: Vec<_> = state.nodes().cloned().collect();
         let Some(node) = pick(&mut self.rng, &all) else { return };
         let before = (node.spec.availability, node.spec.role);
         let wanted = match wish {
-            Wish::Drain => (Availability::Drain, before.1),
-            Wish::Activate => (Availability::Active, before.1),
-            Wish::Promote => (before.0, Role::Manager),
+            Choice::Drain => (Availability::Drain, before.1),
+            Choice::Activate => (Availability::Active, before.1),
+            Choice::Promote => (before.0, Role::Manager),
             _ => (before.0, Role::Worker),
         };
         let drained = all.iter().filter(|node| node.spec.availability == Availability::Drain).count();
         let managers = all.iter().filter(|node| node.spec.role == Role::Manager).count();
         let zone = match wish {
-            Wish::Label => Some(pick(&mut self.rng, &["", "a", "b"]).copied().unwrap_or_default()),
+            Choice::Label => Some(pick(&mut self.rng, &["", "a", "b"]).copied().unwrap_or_default()),
             _ => None,
         };
         if wanted == before && zone.is_none()
@@ -529,7 +529,7 @@ impl Memory {
     fn begin_node(&mut self, node: NodeId, name: &str, ask: Ask) -> Op {
         let op = self.next();
         let object = self.nodes.entry(node).or_insert_with(|| {
-            let mut object = Object::with(name, Value { born: NOBODY, last: NOBODY });
+            let mut object = Object::with(name, Value { created: NOBODY, last: NOBODY });
             self.reading.iter().for_each(|read| object.ask(*read, Ask::Read));
             object
         });
@@ -568,7 +568,7 @@ fn begin_named(objects: &mut BTreeMap<String, Object>, reading: &BTreeSet<Op>, n
 
 /// Whether a config still holds the data that the request which created it set: an update changes labels only.
 fn is_as_made(spec: &ConfigSpec, value: Value) -> bool {
-    *spec.data == value.born.0.to_be_bytes()
+    *spec.data == value.created.0.to_be_bytes()
 }
 
 /// Records the outcome of a request in the object's history. Returns why no order of the requests explains it, if so.
@@ -592,14 +592,14 @@ fn learn(object: &mut Object, op: Op, answer: Answer) -> Option<String> {
 /// The history's value of a node, from the label that names the request which changed it last.
 fn value_of_node(labels: &Labels) -> Value {
     let last = labels.get(LAST).and_then(|number| number.parse().ok()).map_or(NOBODY, Op);
-    Value { born: NOBODY, last }
+    Value { created: NOBODY, last }
 }
 
 /// The history's value of a service or config, from the labels that name the requests which created and last changed
 /// it.
 fn value(labels: &Labels) -> Option<Value> {
     let op = |label: &str| labels.get(label).and_then(|number| number.parse().ok()).map(Op);
-    Some(Value { born: op(BORN)?, last: op(LAST)? })
+    Some(Value { created: op(CREATED)?, last: op(LAST)? })
 }
 
 fn pick<'a, T>(rng: &mut StdRng, from: &'a [T]) -> Option<&'a T> {
@@ -675,7 +675,7 @@ fn image(rng: &mut StdRng) -> Image {
 }
 
 fn spec(rng: &mut StdRng, name: &str, mode: Mode, op: Op) -> ServiceSpec {
-    let labels = [BORN, LAST].map(|label| (label.to_owned(), op.0.to_string()));
+    let labels = [CREATED, LAST].map(|label| (label.to_owned(), op.0.to_string()));
     let order = if rng.random_bool(0.3) { UpdateOrder::StartFirst } else { UpdateOrder::StopFirst };
     let update = UpdateConfig {
         parallelism: rng.random_range(0..4),

@@ -29,7 +29,7 @@ pub struct Op(pub u64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Value {
     /// The request that created the object.
-    pub born: Op,
+    pub created: Op,
     /// The request that changed the object last.
     pub last: Op,
 }
@@ -197,7 +197,7 @@ impl Object {
                 let can_be = match ask {
                     Ask::Create => true,
                     Ask::Update(was) => possible.value == Some(*was),
-                    Ask::Remove(born) => possible.value.is_some_and(|value| value.born == *born),
+                    Ask::Remove(created) => possible.value.is_some_and(|value| value.created == *created),
                     Ask::Read => false,
                 };
                 if !can_be || possible.through.contains_key(op) {
@@ -235,11 +235,11 @@ impl Object {
 fn happen(value: Option<Value>, op: Op, ask: Ask) -> (Option<Value>, Answer) {
     match (ask, value) {
         (Ask::Read, value) => (value, Answer::Saw(value)),
-        (Ask::Create, None) => (Some(Value { born: op, last: op }), Answer::Done),
+        (Ask::Create, None) => (Some(Value { created: op, last: op }), Answer::Done),
         (Ask::Create, Some(_)) => (value, Answer::Exists),
-        (Ask::Update(was), Some(is)) if was == is => (Some(Value { born: is.born, last: op }), Answer::Done),
-        (Ask::Update(was), Some(is)) if was.born == is.born => (value, Answer::Changed),
-        (Ask::Remove(born), Some(is)) if born == is.born => (None, Answer::Done),
+        (Ask::Update(was), Some(is)) if was == is => (Some(Value { created: is.created, last: op }), Answer::Done),
+        (Ask::Update(was), Some(is)) if was.created == is.created => (value, Answer::Changed),
+        (Ask::Remove(created), Some(is)) if created == is.created => (None, Answer::Done),
         (Ask::Update(_) | Ask::Remove(_), _) => (value, Answer::NotFound),
     }
 }
@@ -247,7 +247,7 @@ fn happen(value: Option<Value>, op: Op, ask: Ask) -> (Option<Value>, Answer) {
 fn show(value: Option<Value>) -> String {
     match value {
         None => "not there".into(),
-        Some(Value { born, last }) if born == last => format!("as {born} made it"),
+        Some(Value { created, last }) if created == last => format!("as {created} made it"),
         Some(Value { last, .. }) => format!("as {last} left it"),
     }
 }
@@ -263,7 +263,7 @@ impl fmt::Display for Ask {
         match self {
             Self::Create => f.write_str("create"),
             Self::Update(was) => write!(f, "update of {}", was.last),
-            Self::Remove(born) => write!(f, "remove of {born}"),
+            Self::Remove(created) => write!(f, "remove of {created}"),
             Self::Read => f.write_str("read"),
         }
     }
@@ -291,11 +291,11 @@ mod tests {
     const R: Op = Op(9);
 
     fn made(by: Op) -> Value {
-        Value { born: by, last: by }
+        Value { created: by, last: by }
     }
 
-    fn changed(born: Op, last: Op) -> Value {
-        Value { born, last }
+    fn changed(created: Op, last: Op) -> Value {
+        Value { created, last }
     }
 
     /// Plays requests one after the other, each answered at once.

@@ -52,7 +52,7 @@ pub(crate) struct Operator {
     open: Arc<AtomicUsize>,
 }
 
-struct Desk {
+struct Shared {
     running: Running,
     ids: Ids,
     /// The roles of the nodes that left.
@@ -66,8 +66,8 @@ impl Operator {
     pub(crate) fn start(running: Running, ids: Ids, ledger: SharedLedger, trace: Trace) -> Self {
         let (acts, queue) = mpsc::channel(ACTS_MAX);
         let open = Arc::new(AtomicUsize::new(0));
-        let desk = Desk { running, ids, left: Mutex::default(), ledger, trace };
-        tokio::spawn(desk.work(queue, Arc::clone(&open)));
+        let shared = Shared { running, ids, left: Mutex::default(), ledger, trace };
+        tokio::spawn(shared.work(queue, Arc::clone(&open)));
         Self { acts, open }
     }
 
@@ -83,7 +83,7 @@ impl Operator {
     }
 }
 
-impl Desk {
+impl Shared {
     async fn work(self, mut queue: mpsc::Receiver<Act>, open: Arc<AtomicUsize>) {
         while let Some(act) = queue.recv().await {
             let mut said = String::new();

@@ -44,7 +44,7 @@ pub(crate) struct Waiting {
 
 /// How far a service has converged.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Standing {
+struct Convergence {
     running: u64,
     /// Number of tasks wanted; `None` while a global service has no tasks yet.
     wanted: Option<u64>,
@@ -114,8 +114,8 @@ async fn watch(client: &Client, id: &str, name: &str, quiet: bool, asked_back: b
         let up_to_date = ("_up-to-date".to_owned(), "true".to_owned());
         let tasks = client.get_json(&format!("/tasks?{}", filters(&[of_service, up_to_date]))).await?;
         let nodes = client.get_json("/nodes").await?;
-        let standing = judge(&service, list(&tasks, ""), list(&nodes, ""));
-        let back = match &standing.update {
+        let convergence = judge(&service, list(&tasks, ""), list(&nodes, ""));
+        let back = match &convergence.update {
             Update::RollingBack(message) | Update::RolledBack(message) => {
                 progress.say(&format!("rollback: {message}"));
                 true
@@ -127,17 +127,18 @@ async fn watch(client: &Client, id: &str, name: &str, quiet: bool, asked_back: b
             Update::None => false,
         };
         let still_up = |since: Option<Instant>| since.is_some_and(|since| since.elapsed() >= monitor);
-        let done = standing.wanted == Some(standing.running) && !matches!(standing.update, Update::RollingBack(_));
+        let done =
+            convergence.wanted == Some(convergence.running) && !matches!(convergence.update, Update::RollingBack(_));
         if done && still_up(converged_at) {
             progress.finish(&format!("verify: Service {name} converged"));
-            return match standing.update {
+            return match convergence.update {
                 Update::RolledBack(message) if !asked_back => {
                     Err(paused(name, &format!("service rolled back: {message}")))
                 }
                 _ => Ok(()),
             };
         }
-        show(&mut progress, &standing, back);
+        show(&mut progress, &convergence, back);
         if done {
             let since = *converged_at.get_or_insert_with(Instant::now);
             let left = monitor.saturating_sub(since.elapsed()).as_secs_f64().ceil();
@@ -145,7 +146,7 @@ async fn watch(client: &Client, id: &str, name: &str, quiet: bool, asked_back: b
         } else {
             converged_at = None;
         }
-        match &standing.unplaceable {
+        match &convergence.unplaceable {
             Some(reason) => {
                 if hopeless_at.get_or_insert_with(Instant::now).elapsed() >= UNPLACEABLE_FOR {
                     progress.finish("");
@@ -160,12 +161,12 @@ async fn watch(client: &Client, id: &str, name: &str, quiet: bool, asked_back: b
     }
 }
 
-fn show(progress: &mut Progress, standing: &Standing, back: bool) {
+fn show(progress: &mut Progress, convergence: &Convergence, back: bool) {
     let way = if back { "rolling back update: " } else { "" };
-    match standing.wanted {
+    match convergence.wanted {
         None => progress.step(0, 0, "overall progress: waiting for new tasks"),
         Some(wanted) => {
-            let running = standing.running;
+            let running = convergence.running;
             progress.step(running, wanted, &format!("overall progress: {way}{running} out of {wanted} tasks"));
         }
     }
@@ -177,7 +178,7 @@ fn paused(name: &str, text: &str) -> Failure {
 }
 
 /// Tells how far the service has converged, from one look at it, its tasks and the nodes.
-fn judge(service: &Value, tasks: &[Value], nodes: &[Value]) -> Standing {
+fn judge(service: &Value, tasks: &[Value], nodes: &[Value]) -> Convergence {
     let alive: BTreeSet<_> =
         nodes.iter().filter(|node| text(node, "/Status/State") != "down").map(|node| text(node, "/ID")).collect();
     // One task counts for each slot: the running one, if there are several.
@@ -198,7 +199,7 @@ fn judge(service: &Value, tasks: &[Value], nodes: &[Value]) -> Standing {
     } else {
         Some(number(mode, "/Replicated/Replicas").map_or(1, i64::unsigned_abs))
     };
-    Standing { running, wanted, update: update(service), unplaceable: unplaceable(&places) }
+    Convergence { running, wanted, update: update(service), unplaceable: unplaceable(&places) }
 }
 
 fn update(service: &Value) -> Update {
@@ -245,8 +246,8 @@ mod tests {
 
     #[test]
     fn a_task_on_a_lost_node_does_not_run() {
-        let standing = judge(&service(2), &[task(1, "a", "running"), task(2, "b", "running")], &nodes());
-        assert_eq!((standing.running, standing.wanted), (1, Some(2)));
+        let convergence = judge(&service(2), &[task(1, "a", "running"), task(2, "b", "running")], &nodes());
+        assert_eq!((convergence.running, convergence.wanted), (1, Some(2)));
     }
 
     #[test]
@@ -260,16 +261,16 @@ mod tests {
     fn a_global_service_wants_one_on_each_node_it_has_tasks_on() {
         let global = json!({"Spec": {"Mode": {"Global": {}}}});
         assert_eq!(judge(&global, &[], &nodes()).wanted, None);
-        let standing = judge(&global, &[task(0, "a", "running"), task(0, "b", "starting")], &nodes());
-        assert_eq!((standing.running, standing.wanted), (1, Some(2)));
+        let convergence = judge(&global, &[task(0, "a", "running"), task(0, "b", "starting")], &nodes());
+        assert_eq!((convergence.running, convergence.wanted), (1, Some(2)));
     }
 
     #[test]
     fn nothing_is_unplaceable_while_something_moves() {
         let mut pending = task(1, "", "pending");
         pending["Status"]["Err"] = json!("no suitable node (scheduling constraints not satisfied on 3 nodes)");
-        let standing = judge(&service(2), &[pending.clone(), task(2, "a", "running")], &nodes());
-        assert!(standing.unplaceable.unwrap().contains("constraints"));
+        let convergence = judge(&service(2), &[pending.clone(), task(2, "a", "running")], &nodes());
+        assert!(convergence.unplaceable.unwrap().contains("constraints"));
         assert_eq!(judge(&service(2), &[pending, task(2, "a", "starting")], &nodes()).unplaceable, None);
     }
 

@@ -30,7 +30,7 @@ pub struct Leaders {
 
 /// Leadership and vote of one manager at one moment.
 #[derive(Debug, Clone)]
-pub struct Sight {
+pub struct ManagerView {
     number: Number,
     /// The manager's number in the group.
     raft_id: u64,
@@ -41,7 +41,7 @@ pub struct Sight {
     tree: bool,
 }
 
-impl Sight {
+impl ManagerView {
     /// Reads leadership, vote and tree of a manager.
     pub fn of(number: Number, handle: &Handle, store: &Store) -> Self {
         let leadership = *store.leadership().borrow();
@@ -60,7 +60,7 @@ pub fn part_without_certificate(number: Number, certificate: Role, has_part: boo
 
 impl Leaders {
     /// Checks all running managers at one moment, and returns what is wrong.
-    pub fn look(&mut self, managers: &[Sight]) -> Vec<String> {
+    pub fn look(&mut self, managers: &[ManagerView]) -> Vec<String> {
         let now = Instant::now();
         let mut wrong = Vec::new();
         let active: Vec<_> = managers.iter().filter_map(|it| Some((it.number, it.leadership.active()?))).collect();
@@ -76,13 +76,13 @@ impl Leaders {
             wrong.push(format!("for {OVERLAP_MAX:?} more than one has decided: {}", all.join(", ")));
         }
         self.trees.retain(|number, _| managers.iter().any(|it| it.number == *number && it.tree));
-        for sight in managers.iter().filter(|it| it.tree) {
-            let since = *self.trees.entry(sight.number).or_insert(now);
+        for view in managers.iter().filter(|it| it.tree) {
+            let since = *self.trees.entry(view.number).or_insert(now);
             if now - since > TREE_MAX {
-                wrong.push(format!("the leader's tree of n{} still stands {TREE_MAX:?} after its lease", sight.number));
+                wrong.push(format!("the leader's tree of n{} still stands {TREE_MAX:?} after its lease", view.number));
             }
         }
-        for Sight { number, raft_id, voted, .. } in managers {
+        for ManagerView { number, raft_id, voted, .. } in managers {
             let before = self.voted.entry(*raft_id).or_insert(*voted);
             if *voted < *before {
                 wrong.push(format!(
@@ -101,8 +101,8 @@ mod tests {
     use super::*;
     use tokio::time::sleep;
 
-    fn sight(number: Number, leadership: Leadership) -> Sight {
-        Sight { number, raft_id: u64::from(number), leadership, voted: Term(9), tree: false }
+    fn view(number: Number, leadership: Leadership) -> ManagerView {
+        ManagerView { number, raft_id: u64::from(number), leadership, voted: Term(9), tree: false }
     }
 
     #[test]
@@ -116,16 +116,16 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn two_leaders_of_a_term_are_seen_even_one_after_the_other() {
         let mut leaders = Leaders::default();
-        assert_eq!(leaders.look(&[sight(1, Leadership::Active(Term(3)))]), [""; 0]);
-        assert_eq!(leaders.look(&[sight(1, Leadership::Active(Term(4)))]), [""; 0]);
-        let wrong = leaders.look(&[sight(2, Leadership::Active(Term(3)))]);
+        assert_eq!(leaders.look(&[view(1, Leadership::Active(Term(3)))]), [""; 0]);
+        assert_eq!(leaders.look(&[view(1, Leadership::Active(Term(4)))]), [""; 0]);
+        let wrong = leaders.look(&[view(2, Leadership::Active(Term(3)))]);
         assert_eq!(wrong, ["n1 and n2 both lead in term 3"]);
     }
 
     #[tokio::test(start_paused = true)]
     async fn two_that_decide_for_longer_than_a_lease_are_seen() {
         let mut leaders = Leaders::default();
-        let both = [sight(1, Leadership::Active(Term(3))), sight(2, Leadership::Active(Term(4)))];
+        let both = [view(1, Leadership::Active(Term(3))), view(2, Leadership::Active(Term(4)))];
         assert_eq!(leaders.look(&both), [""; 0]);
         sleep(OVERLAP_MAX + Duration::from_millis(1)).await;
         assert!(leaders.look(&both).iter().any(|why| why.contains("more than one has decided")));
@@ -134,17 +134,17 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_tree_that_outlives_its_lease_is_seen() {
         let mut leaders = Leaders::default();
-        let stands = [Sight { tree: true, ..sight(1, Leadership::Suspended(Term(1))) }];
+        let stands = [ManagerView { tree: true, ..view(1, Leadership::Suspended(Term(1))) }];
         assert_eq!(leaders.look(&stands), [""; 0]);
         sleep(TREE_MAX + Duration::from_millis(1)).await;
         assert!(leaders.look(&stands).iter().any(|why| why.contains("still stands")));
-        assert_eq!(leaders.look(&[sight(1, Leadership::Off)]), [""; 0]);
+        assert_eq!(leaders.look(&[view(1, Leadership::Off)]), [""; 0]);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_manager_that_forgets_its_vote_is_seen() {
         let mut leaders = Leaders::default();
-        let voted = |raft_id, term| Sight { raft_id, voted: Term(term), ..sight(1, Leadership::Off) };
+        let voted = |raft_id, term| ManagerView { raft_id, voted: Term(term), ..view(1, Leadership::Off) };
         assert_eq!(leaders.look(&[voted(7, 5)]), [""; 0]);
         assert_eq!(leaders.look(&[voted(8, 2)]), [""; 0], "it was promoted anew");
         assert_eq!(leaders.look(&[voted(7, 4)]), ["n1 knows of a vote in term 4 only, and has voted in term 5"]);

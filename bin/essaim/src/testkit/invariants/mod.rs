@@ -152,7 +152,7 @@ pub fn look(seen: &Snapshot, ledger: &SharedLedger) {
         ledger.violations.extend(ledger.rosters.on_roster(number, generation, &part.roster.current()));
         if let Some(control) = &part.control {
             look_at_log(ledger, number, generation, control.store());
-            managers.push(leaders::Sight::of(number, handle, control.store()));
+            managers.push(leaders::ManagerView::of(number, handle, control.store()));
         }
     }
     ledger.violations.extend(ledger.leaders.look(&managers));
