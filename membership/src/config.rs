@@ -67,17 +67,6 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Profile for small machines and metered links: half the rings, heartbeats every 500 ms, detection in about 1.8 s.
-    pub fn economy() -> Self {
-        Self {
-            rings: 4,
-            heartbeat: Duration::from_millis(500),
-            miss: Duration::from_millis(1500),
-            stall: Duration::from_millis(500),
-            ..Self::default()
-        }
-    }
-
     /// Interval at which the detector looks at its subjects: a quarter of a heartbeat, so that heartbeats are spread
     /// out and a late answer is noticed long before the next heartbeat is due.
     pub(crate) fn tick(&self) -> Duration {

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use essaim_wire::{DecodeError, Generation, decode, encode};
 
 /// Upper bound on a datagram in bytes: it fits into every path's MTU beside the headers of QUIC, UDP and IP.
-pub const MAX_DATAGRAM: usize = 1150;
+pub(crate) const MAX_DATAGRAM: usize = 1150;
 
 const GOSSIP: u8 = 0;
 const DIRECT: u8 = 1;

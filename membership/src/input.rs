@@ -77,7 +77,7 @@ pub struct Wake(pub(crate) u64);
 /// A request of the detector to its actor.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
-    /// Send a datagram of at most [`MAX_DATAGRAM`](crate::MAX_DATAGRAM) bytes; dial if there is no session.
+    /// Send a datagram of at most `MAX_DATAGRAM` bytes; dial if there is no session.
     Send {
         /// Node that receives the datagram.
         to: NodeId,

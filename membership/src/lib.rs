@@ -46,10 +46,9 @@ mod watch;
 mod tests;
 
 pub use config::Config;
-pub use datagram::MAX_DATAGRAM;
 pub use detector::{BALLOT_MAX, Detector};
 pub use input::{Effect, Input, Loss, Wake};
 pub use member::{Goodbye, Incarnation, Member, MemberView, State};
 pub use proof::{Notary, Signature};
-pub use table::{MAX_MEMBERS, Table};
+pub use table::Table;
 pub use verdict::{Downfall, Evidence, Lie, Verdict};

@@ -16,7 +16,7 @@ use essaim_wire::{DecodeError, Sum, decode, encode};
 use std::time::Duration;
 
 /// Upper bound on known members: 10,000 nodes, and room for those that are gone.
-pub const MAX_MEMBERS: usize = 16_384;
+pub(crate) const MAX_MEMBERS: usize = 16_384;
 
 /// One node's knowledge of one member.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]

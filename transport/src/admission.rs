@@ -127,7 +127,12 @@ impl Admission {
     }
 
     /// Judges whether a session with the peer is allowed. Returns the peer's role on this node.
-    pub fn judge_session(&self, cluster: ClusterId, peer: &PeerIdentity, now: Timestamp) -> Result<Role, Denied> {
+    pub(crate) fn judge_session(
+        &self,
+        cluster: ClusterId,
+        peer: &PeerIdentity,
+        now: Timestamp,
+    ) -> Result<Role, Denied> {
         let node = peer.node;
         if peer.cluster != cluster {
             return Err(Denied::OtherCluster { node });
@@ -143,7 +148,7 @@ impl Admission {
 
     /// Judges whether a lane between this node and the peer may be opened. `theirs` is the lineage that the peer
     /// states.
-    pub fn judge_lane(
+    pub(crate) fn judge_lane(
         &self,
         cluster: ClusterId,
         peer: &PeerIdentity,

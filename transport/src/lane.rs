@@ -64,7 +64,7 @@ impl Lane {
     ];
 
     /// The least role that the peer must have.
-    pub const fn least_role(self, direction: Direction) -> Role {
+    pub(crate) const fn least_role(self, direction: Direction) -> Role {
         match (self, direction) {
             (Self::Raft | Self::Propose | Self::Snapshot | Self::Ballots, _) => Role::Manager,
             // Only a manager serves links and signs certificates; any node may request them.
@@ -94,7 +94,7 @@ impl Lane {
     }
 
     /// Whether the lane may be opened on a session of this wire version: a peer of an older one would not know it.
-    pub const fn is_known_to(self, version: WireVersion) -> bool {
+    pub(crate) const fn is_known_to(self, version: WireVersion) -> bool {
         self.since().0 <= version.0
     }
 
@@ -109,7 +109,7 @@ impl Lane {
     }
 
     /// Whether both ends must belong to the same lineage of the log.
-    pub const fn needs_one_lineage(self) -> bool {
+    pub(crate) const fn needs_one_lineage(self) -> bool {
         matches!(self, Self::Raft | Self::Propose | Self::Snapshot | Self::Ballots)
     }
 }

@@ -42,25 +42,23 @@ pub use trust::{
 };
 
 /// Reasons why a connection or stream was closed, as numbers on the wire. The text beside a number is for people.
-pub mod code {
+pub(crate) mod code {
     /// The node leaves or stops; nothing is wrong.
-    pub const GOING: u32 = 0;
+    pub(crate) const GOING: u32 = 0;
     /// Hello was malformed, or did not come in time.
-    pub const HELLO: u32 = 1;
+    pub(crate) const HELLO: u32 = 1;
     /// The certificate or the admission table does not allow the session or lane.
-    pub const DENIED: u32 = 2;
+    pub(crate) const DENIED: u32 = 2;
     /// Another connection between the two nodes replaced this one.
-    pub const DUPLICATE: u32 = 3;
+    pub(crate) const DUPLICATE: u32 = 3;
     /// The node has another certificate now and will dial again.
-    pub const IDENTITY: u32 = 4;
+    pub(crate) const IDENTITY: u32 = 4;
     /// A frame was over the limit or could not be decoded.
-    pub const FRAME: u32 = 5;
-    /// No server is registered for the lane.
-    pub const UNSERVED: u32 = 6;
+    pub(crate) const FRAME: u32 = 5;
     /// The session was not used for a while.
-    pub const IDLE: u32 = 7;
+    pub(crate) const IDLE: u32 = 7;
     /// The node was told to end the session.
-    pub const DISCONNECTED: u32 = 8;
+    pub(crate) const DISCONNECTED: u32 = 8;
     /// Too many strangers are connected, or are being answered; the stranger may try again.
-    pub const BUSY: u32 = 9;
+    pub(crate) const BUSY: u32 = 9;
 }

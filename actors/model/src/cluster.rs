@@ -36,7 +36,7 @@ record!(Cluster { 1: id, lineage, meta, spec, authority, join, default_engine, l
 impl Cluster {
     /// The time at which every certificate issued until `now` has expired, whatever its lifetime was when it was
     /// issued.
-    pub fn certificates_expired_at(&self, now: Timestamp) -> Timestamp {
+    pub(crate) fn certificates_expired_at(&self, now: Timestamp) -> Timestamp {
         self.issued_until.max(now + self.spec.certificate_expiry)
     }
 }

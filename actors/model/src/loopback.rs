@@ -9,7 +9,7 @@ use essaim_wire::ClusterId;
 use std::net::Ipv4Addr;
 
 /// Number of /24 subnets in 127.64.0.0/10.
-pub const SUBNETS: u16 = 1 << 14;
+pub(crate) const SUBNETS: u16 = 1 << 14;
 
 /// Last parts of the addresses that tasks of a node get. The subnet's own address, its broadcast address and `.1`,
 /// which is the node's address, are left out.

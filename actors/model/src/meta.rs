@@ -35,7 +35,7 @@ impl Meta {
 }
 
 /// Characters that a name may have: those of a DNS label (RFC 1035), since services are looked up by name.
-pub const NAME_LEN_MAX: usize = 63;
+pub(crate) const NAME_LEN_MAX: usize = 63;
 
 /// The name of a service: letters, digits, `-` and `_`, beginning and ending with a letter or digit.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]

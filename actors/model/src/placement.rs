@@ -134,7 +134,7 @@ impl Constraint {
 }
 
 /// Whether two words mean the same processor architecture: kernels and registries use different words for it.
-pub fn same_architecture(a: &str, b: &str) -> bool {
+pub(crate) fn same_architecture(a: &str, b: &str) -> bool {
     fn canonical(text: &str) -> String {
         match text.to_ascii_lowercase().as_str() {
             "amd64" => "x86_64".into(),

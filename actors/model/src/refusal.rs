@@ -63,7 +63,7 @@ impl Refusal {
 
     /// A refusal because the object changed since it was read. The text is Docker's: clients look for it and then read
     /// again.
-    pub fn out_of_sequence() -> Self {
+    pub(crate) fn out_of_sequence() -> Self {
         Self::new(RefusalKind::OutOfSequence, "update out of sequence")
     }
 }

@@ -210,7 +210,7 @@ impl TaskState {
 ///
 /// A worker may leave steps out, since it reports only the latest state; [`may_follow`] decides which reports are
 /// legal.
-pub const STEPS: &[(TaskState, TaskState)] = &[
+pub(crate) const STEPS: &[(TaskState, TaskState)] = &[
     // A worker has the task and brings it to run.
     (TaskState::New, TaskState::Accepted),
     (TaskState::Accepted, TaskState::Preparing),

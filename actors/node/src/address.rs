@@ -69,7 +69,7 @@ pub fn choose(daemon: Said<'_>, request: Said<'_>, machine: &[InterfaceAddress])
 ///
 /// Flags that differ from those of that time win over everything said then. An address that was not given is looked up
 /// again. Where the machine gives no unique answer, the node keeps its address.
-pub fn choose_again(
+pub(crate) fn choose_again(
     daemon: Said<'_>,
     then: (Said<'_>, Said<'_>),
     kept: Chosen,
@@ -131,7 +131,7 @@ fn only_address(machine: &[InterfaceAddress]) -> Result<IpAddr, Refusal> {
 }
 
 /// The present addresses of this machine's interfaces.
-pub fn interfaces() -> Vec<InterfaceAddress> {
+pub(crate) fn interfaces() -> Vec<InterfaceAddress> {
     let Ok(all) = nix::ifaddrs::getifaddrs() else { return Vec::new() };
     all.filter_map(|it| {
         let address = it.address?;

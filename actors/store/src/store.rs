@@ -130,7 +130,7 @@ impl Store {
     /// Whether this manager knows of a quorum right now: it leads and was answered within the lease, or it heard its
     /// leader within two leases. Without a quorum a manager refreshes no node's lease, and nodes linked to it look for
     /// another manager.
-    pub fn has_quorum(&self) -> bool {
+    pub(crate) fn has_quorum(&self) -> bool {
         if self.leads() {
             return self.is_leased();
         }
@@ -149,7 +149,7 @@ impl Store {
     }
 
     /// Waits until the log is applied here up to `index`.
-    pub async fn wait_applied(&self, index: Index) {
+    pub(crate) async fn wait_applied(&self, index: Index) {
         let mut applied = self.applied();
         if applied.wait_for(|applied| *applied >= index).await.is_err() {
             std::future::pending().await

@@ -36,12 +36,6 @@ impl Scope {
         self.journal.record(&self.path, kind, reason, None)
     }
 
-    /// Writes a journal record about this actor that names the record `cause` as its cause. Returns the new record's
-    /// number.
-    pub fn record_because(&self, cause: u64, kind: RecordKind, reason: impl Into<String>) -> u64 {
-        self.journal.record(&self.path, kind, reason, Some(cause))
-    }
-
     /// Time since the node started, by its monotonic clock.
     pub fn now(&self) -> Moment {
         self.env.now()

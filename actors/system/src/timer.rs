@@ -32,7 +32,7 @@ impl Timer {
     }
 
     /// Sends nothing.
-    pub fn disarm(&mut self) {
+    pub(crate) fn disarm(&mut self) {
         if let Some(task) = self.0.take() {
             task.abort();
         }

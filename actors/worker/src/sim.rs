@@ -125,11 +125,6 @@ impl SimMachine {
         self.lock().preparing
     }
 
-    /// Sets the resources of the machine.
-    pub fn set_hardware(&self, hardware: Hardware) {
-        self.lock().hardware = hardware;
-    }
-
     /// Sets how long preparing and starting a task take.
     pub fn set_delays(&self, prepare: Duration, start: Duration) {
         let mut inner = self.lock();

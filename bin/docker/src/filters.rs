@@ -94,13 +94,6 @@ impl Filters {
             None => labels.contains_key(wanted),
         })
     }
-
-    /// The filters as JSON for a query, in Go's shape.
-    pub fn to_query(&self) -> String {
-        let shape: BTreeMap<_, BTreeMap<_, bool>> =
-            self.0.iter().map(|(key, values)| (key, values.iter().map(|value| (value, true)).collect())).collect();
-        serde_json::to_string(&shape).expect("maps of text are JSON")
-    }
 }
 
 #[cfg(test)]
@@ -112,7 +105,6 @@ mod tests {
         let go = Filters::parse(r#"{"name":{"a":true,"b":true,"c":false},"label":{"x=1":true}}"#);
         let python = Filters::parse(r#"{"name":["b","a"],"label":["x=1"]}"#);
         assert_eq!(go, python);
-        assert_eq!(Filters::parse(&go.clone().unwrap().to_query()), go);
         assert_eq!(Filters::parse(""), Ok(Filters::default()));
         assert!(Filters::parse("nonsense").is_err());
     }

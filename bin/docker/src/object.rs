@@ -53,7 +53,7 @@ pub fn show<N: Plain>(object: &model::Object<N>) -> Object<N::Spec> {
 }
 
 /// Filter keys that a list of a plain noun accepts. `names` matches whole names, `name` the beginning of a name.
-pub const FILTERS: [&str; 4] = ["id", "label", "name", "names"];
+pub(crate) const FILTERS: [&str; 4] = ["id", "label", "name", "names"];
 
 /// Refuses filters with keys that a list of a plain noun does not know.
 pub fn check_filters(filters: &Filters) -> Result<(), Refusal> {

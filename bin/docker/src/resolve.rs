@@ -44,7 +44,7 @@ pub fn object<'a, N: Noun>(state: &'a State, text: &str) -> Result<&'a Arc<Objec
 }
 
 /// The full name of a task, `web.1.ID` or `web.NODE.ID`.
-pub fn name_of_task(state: &State, task: &Task) -> String {
+pub(crate) fn name_of_task(state: &State, task: &Task) -> String {
     let service = match state.spec(task.service, task.spec_version) {
         Some(spec) => spec.name.to_string(),
         None => task.service.to_string(),

@@ -1,10 +1,11 @@
 //! A network of detectors in virtual time: delays, loss, cuts in one direction, crashes, processes that stand still,
 //! restarts. The same seed gives the same run.
 
+use crate::datagram::MAX_DATAGRAM;
 use crate::identity::Id;
 use crate::proof::TestNotary;
 use crate::table::{Row, RowState, Table};
-use crate::{Config, Detector, Effect, Goodbye, Incarnation, Input, MAX_DATAGRAM, Member, State, Verdict, Wake};
+use crate::{Config, Detector, Effect, Goodbye, Incarnation, Input, Member, State, Verdict, Wake};
 use bytes::Bytes;
 use essaim_wire::{Generation, Moment, NodeId, Role};
 use rand::rngs::ChaCha8Rng;

@@ -83,12 +83,6 @@ impl Lost {
             other => Self::Ended(other),
         }
     }
-
-    /// Whether the peer fell silent without a goodbye, or no longer knows the session. Every other reason shows that
-    /// its daemon lives, or said goodbye.
-    pub const fn is_abrupt(&self) -> bool {
-        matches!(self, Self::Ended(Ended::TimedOut | Ended::Reset | Ended::Failed(_)))
-    }
 }
 
 /// A received datagram.

@@ -79,19 +79,9 @@ impl SimNetwork {
         self.state().faults.delay = delay;
     }
 
-    /// Sets the range from which the delay of packets from one host to another is drawn.
-    pub fn set_delay_between(&self, from: IpAddr, to: IpAddr, delay: Range<Duration>) {
-        self.state().faults.link(from, to).delay = Some(delay);
-    }
-
     /// Sets how many of a thousand packets are lost. A loss delays a stream and drops a datagram.
     pub fn set_loss(&self, per_mille: u32) {
         self.state().faults.loss = per_mille;
-    }
-
-    /// Sets how many of a thousand packets from one host to another are lost.
-    pub fn set_loss_between(&self, from: IpAddr, to: IpAddr, per_mille: u32) {
-        self.state().faults.link(from, to).loss = Some(per_mille);
     }
 
     /// Cuts the path between two hosts in both directions. Packets vanish without an error.
@@ -102,7 +92,7 @@ impl SimNetwork {
 
     /// Cuts the path from one host to another; the way back stays open.
     pub fn cut_one_way(&self, from: IpAddr, to: IpAddr) {
-        self.state().faults.link(from, to).cut = true;
+        self.state().faults.cut(from, to);
     }
 
     /// Cuts the paths between a host and all others.
@@ -136,11 +126,6 @@ impl SimNetwork {
     pub fn power_off(&self, ip: IpAddr) {
         self.state().power_off(ip);
         self.shared.queued.notify_one();
-    }
-
-    /// Powers the host on; no daemon runs on it yet. Binding a socket does the same.
-    pub fn power_on(&self, ip: IpAddr) {
-        self.state().power_on(ip);
     }
 
     /// Freezes the daemon on the host (SIGSTOP): it receives nothing, and what it sends waits.

@@ -230,7 +230,7 @@ impl State {
         if self.frozen(from) {
             return self.hold(from, packet);
         }
-        let delay = self.faults.delays(from, to, &mut self.rng);
+        let delay = self.faults.delays(&mut self.rng);
         if self.faults.blocks(from, to) || self.faults.loses(from, to, &mut self.rng) {
             return;
         }
@@ -241,7 +241,7 @@ impl State {
     pub(super) fn say(&mut self, id: ConnId, side: Side, what: What) {
         let Some(conn) = self.conns.get(&id) else { return };
         let (from, to) = (conn.end(side).addr.ip(), conn.end(side.other()).addr.ip());
-        let mut due = Instant::now() + self.faults.delays(from, to, &mut self.rng);
+        let mut due = Instant::now() + self.faults.delays(&mut self.rng);
         while self.faults.loses(from, to, &mut self.rng) {
             due += RESEND;
         }

@@ -52,13 +52,8 @@ pub struct PeerIdentity {
 
 impl Certificate {
     /// Wraps a certificate in DER, without any check.
-    pub const fn from_der(der: Vec<u8>) -> Self {
+    pub(crate) const fn from_der(der: Vec<u8>) -> Self {
         Self { der }
-    }
-
-    /// Bytes of the certificate in DER.
-    pub fn der(&self) -> &[u8] {
-        &self.der
     }
 
     /// Encodes the certificate as PEM.
@@ -101,12 +96,6 @@ impl Certificate {
     /// Raw public key in the certificate.
     pub fn public_key(&self) -> Result<Vec<u8>, TrustError> {
         Ok(self.parse()?.public_key().subject_public_key.data.to_vec())
-    }
-
-    /// Subject and public key in DER, which `docker info` and `swarm inspect` show.
-    pub fn subject_and_public_key(&self) -> Result<(Vec<u8>, Vec<u8>), TrustError> {
-        let certificate = self.parse()?;
-        Ok((certificate.subject().as_raw().to_vec(), certificate.public_key().raw.to_vec()))
     }
 
     /// End of the certificate's validity.

@@ -33,16 +33,13 @@ pub use token::{InvalidToken, JoinToken, TokenSecret};
 use std::time::Duration;
 
 /// Validity of a root CA: 20 years, as in Swarm.
-pub const ROOT_LIFETIME: Duration = Duration::from_secs(20 * 365 * 24 * 3600);
+pub(crate) const ROOT_LIFETIME: Duration = Duration::from_secs(20 * 365 * 24 * 3600);
 
 /// Default validity of a node's certificate: 90 days, as in Swarm. The cluster's spec can change it.
 pub const NODE_LIFETIME: Duration = Duration::from_secs(90 * 24 * 3600);
 
-/// Shortest validity of node certificates that a cluster may ask for: one hour, as in Swarm.
-pub const NODE_LIFETIME_MIN: Duration = Duration::from_secs(3600);
-
 /// Time by which a certificate's validity begins before its signing, so that clocks may differ by it.
-pub const BACKDATE: Duration = Duration::from_secs(3600);
+pub(crate) const BACKDATE: Duration = Duration::from_secs(3600);
 
 /// Errors of keys, certificates and requests. No state has changed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -22,16 +22,6 @@ impl SigningRequest {
         Self { der: made.der().to_vec() }
     }
 
-    /// Wraps a request in DER, without any check.
-    pub const fn from_der(der: Vec<u8>) -> Self {
-        Self { der }
-    }
-
-    /// Bytes of the request in DER.
-    pub fn der(&self) -> &[u8] {
-        &self.der
-    }
-
     /// Raw public key of the request, once its signature is verified.
     pub fn public_key(&self) -> Result<Vec<u8>, TrustError> {
         let public = self.verified()?;
@@ -72,9 +62,9 @@ mod tests {
 
     #[test]
     fn a_request_with_one_bit_changed_is_refused() {
-        let mut der = SigningRequest::create(&Key::from_seed([5; 32])).der().to_vec();
+        let mut der = SigningRequest::create(&Key::from_seed([5; 32])).der;
         *der.last_mut().expect("not empty") ^= 1;
-        assert!(matches!(SigningRequest::from_der(der).public_key(), Err(TrustError::BadRequest(_))));
-        assert!(SigningRequest::from_der(b"garbage".to_vec()).public_key().is_err());
+        assert!(matches!(SigningRequest { der }.public_key(), Err(TrustError::BadRequest(_))));
+        assert!(SigningRequest { der: b"garbage".to_vec() }.public_key().is_err());
     }
 }

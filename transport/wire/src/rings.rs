@@ -49,7 +49,7 @@ impl Rings {
     }
 
     /// Number of observers that each node has.
-    pub fn observer_count(&self) -> usize {
+    pub(crate) fn observer_count(&self) -> usize {
         self.rings.len().min(self.len().saturating_sub(1))
     }
 

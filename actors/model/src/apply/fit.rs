@@ -14,7 +14,7 @@ use crate::{
 use std::sync::Arc;
 
 /// Replicas that a service may have at most: ten for each of ten thousand nodes. A larger number is a typing error.
-pub const REPLICAS_MAX: u32 = 100_000;
+pub(crate) const REPLICAS_MAX: u32 = 100_000;
 
 impl State {
     /// Refuses a spec that service `id` cannot have in this state.

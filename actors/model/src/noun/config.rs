@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 /// Bytes that the data of a config must stay below: 1,000 KiB, as in Swarm. One config fits into a proposal with its
 /// labels.
-pub const CONFIG_LEN_MAX: usize = 1000 * 1024;
+pub(crate) const CONFIG_LEN_MAX: usize = 1000 * 1024;
 
 /// Settings of a config that operators make. On disk the data are encrypted, as the whole log and the snapshots are.
 #[derive(Clone, PartialEq, Eq)]

@@ -146,7 +146,7 @@ impl ContainerSpec {
     }
 
     /// Whether the spec itself asks for a health check. A check that the image brings is known to the engine only.
-    pub fn has_health_check(&self) -> bool {
+    pub(crate) fn has_health_check(&self) -> bool {
         self.health.as_ref().is_some_and(HealthCheck::is_active)
     }
 }
@@ -156,7 +156,7 @@ impl ContainerSpec {
 pub struct Image(String);
 
 /// Bytes that an image's name may have: 255 of a repository, 128 of a tag, the digest, and their separators.
-pub const IMAGE_LEN_MAX: usize = 512;
+pub(crate) const IMAGE_LEN_MAX: usize = 512;
 
 impl Image {
     /// Accepts `text` as the name of an image.

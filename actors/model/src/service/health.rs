@@ -6,7 +6,7 @@ use essaim_wire::record;
 use std::time::Duration;
 
 /// Shortest time that a health check may ask for, as in Docker.
-pub const HEALTH_TIME_MIN: Duration = Duration::from_millis(1);
+pub(crate) const HEALTH_TIME_MIN: Duration = Duration::from_millis(1);
 
 /// The health check of a task. Times that are left out are those of the image, or Docker's defaults.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -88,7 +88,7 @@ impl HealthCheck {
     }
 
     /// Whether the spec names a command to check with. A check that the image brings is not known here.
-    pub const fn is_active(&self) -> bool {
+    pub(crate) const fn is_active(&self) -> bool {
         matches!(self.test, HealthTest::Exec(_) | HealthTest::Shell(_))
     }
 

@@ -76,7 +76,7 @@ impl Service {
     }
 
     /// Whether tasks of both specs may run in the same places.
-    pub fn same_places(a: &ServiceSpec, b: &ServiceSpec) -> bool {
+    pub(crate) fn same_places(a: &ServiceSpec, b: &ServiceSpec) -> bool {
         a.task.placement() == b.task.placement()
     }
 }

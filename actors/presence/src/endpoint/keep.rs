@@ -114,7 +114,7 @@ impl Keep {
     }
 
     /// The socket's key for stateless resets: drawn once, and the same over restarts.
-    pub fn socket_key(&self, seed: &Seed) -> Result<SocketKey, KeepError> {
+    pub(crate) fn socket_key(&self, seed: &Seed) -> Result<SocketKey, KeepError> {
         if let Some(key) = self.load(SOCKET_KEY)? {
             return Ok(SocketKey(key));
         }
@@ -129,7 +129,7 @@ impl Keep {
     }
 
     /// Stores an admission table if it is newer than the stored one.
-    pub fn save_admission(&self, table: &Admission) -> Result<(), KeepError> {
+    pub(crate) fn save_admission(&self, table: &Admission) -> Result<(), KeepError> {
         if table.is_newer_than(&self.admission()?) { self.save(ADMISSION, table) } else { Ok(()) }
     }
 

@@ -33,7 +33,7 @@ use tree::Tree;
 pub const CAPACITY: usize = 10_000;
 
 /// Records of one page at most, so that a page fits into a frame.
-pub const PAGE_MAX: usize = 1_000;
+pub(crate) const PAGE_MAX: usize = 1_000;
 
 /// Bytes of a record's reason at most; the rest is cut.
 const REASON_MAX: usize = 1_024;

@@ -31,7 +31,6 @@ mod state;
 #[cfg(test)]
 mod tests;
 
-pub use proxy::CALL_DEADLINE;
 pub use remote::{CastError, Remote};
 
 use crate::journal::RecordKind;

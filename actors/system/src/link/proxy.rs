@@ -18,7 +18,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// Deadline of a call whose caller set none.
-pub const CALL_DEADLINE: Duration = Duration::from_secs(30);
+pub(crate) const CALL_DEADLINE: Duration = Duration::from_secs(30);
 
 /// Interval at which overdue calls are looked for while there are any.
 const SWEEP: Duration = Duration::from_secs(1);

@@ -271,7 +271,7 @@ async fn a_call_that_is_never_answered_ends_at_its_deadline_on_both_sides() {
     let before = tokio::time::Instant::now();
     let answer = remote.actor().call(ToCounter::Never, None).await.expect("sent");
     assert!(answer.is_send_error());
-    assert!(before.elapsed() >= super::CALL_DEADLINE && before.elapsed() < super::CALL_DEADLINE * 2);
+    assert!(before.elapsed() >= super::proxy::CALL_DEADLINE && before.elapsed() < super::proxy::CALL_DEADLINE * 2);
     sleep(SOON).await;
     assert_eq!(here.link.shared.state().served, 0);
 }

@@ -26,4 +26,4 @@ pub use self::core::{Backoff, Exit, Intensity, Restart, Strategy, Supervision, W
 pub use actor::{Supervisor, SupervisorArgs, SupervisorMsg};
 pub use address::{Address, CallError};
 pub use children::{Children, Escalated, Exited, NotStarted};
-pub use spec::{ChildSpec, SHUTDOWN_DEFAULT};
+pub use spec::ChildSpec;

@@ -9,7 +9,7 @@ use std::fmt;
 use std::time::Duration;
 
 /// Default time that a child may take to stop before it is killed.
-pub const SHUTDOWN_DEFAULT: Duration = Duration::from_secs(5);
+pub(crate) const SHUTDOWN_DEFAULT: Duration = Duration::from_secs(5);
 
 type Start = Box<dyn FnMut(Scope, ActorCell) -> BoxFuture<'static, Result<ActorCell, SpawnErr>> + Send>;
 

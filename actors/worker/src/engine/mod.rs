@@ -25,7 +25,7 @@ pub use essaim_model::{Signal, UnknownSignal};
 pub use essaim_protocol::{LogLine, LogStream};
 pub use interactive::{Attached, Duplex, Exec, Interactive};
 pub use log::LogOptions;
-pub use progress::{PROGRESS_LEN_MAX, Progress};
+pub use progress::Progress;
 pub use run::{Limits, Run};
 
 use essaim_model::{ContainerId, EngineKind, Hardware, Health, Image, Platform, TaskId};

@@ -3,7 +3,7 @@
 use tokio::sync::watch;
 
 /// Bytes of a progress message that are passed on; the text becomes the message of the task.
-pub const PROGRESS_LEN_MAX: usize = 200;
+pub(crate) const PROGRESS_LEN_MAX: usize = 200;
 
 /// Receives the progress messages of an engine that prepares a task. Only the latest message is kept, so an engine may
 /// report as often as it likes.

@@ -8,7 +8,7 @@ use essaim_model::{Event, Refusal};
 use essaim_wire::Timestamp;
 
 /// Filter keys that `GET /events` accepts.
-pub const FILTERS: [&str; 14] = [
+pub(crate) const FILTERS: [&str; 14] = [
     "config",
     "container",
     "daemon",

@@ -8,7 +8,7 @@ use essaim_model::{Availability, Refusal};
 use essaim_wire::{Reachability, Role};
 
 /// Filter keys that a list of nodes accepts.
-pub const FILTERS: [&str; 6] = ["id", "label", "membership", "name", "node.label", "role"];
+pub(crate) const FILTERS: [&str; 6] = ["id", "label", "membership", "name", "node.label", "role"];
 
 /// The node in Docker's shape.
 pub fn show(node: &model::Node, context: &Context<'_>) -> Node {
@@ -92,7 +92,7 @@ pub fn read_spec(spec: NodeSpec) -> Result<model::NodeSpec, Refusal> {
 }
 
 /// Parses `active`, `pause` or `drain`; an empty text means active.
-pub fn read_availability(text: &str) -> Result<Availability, Refusal> {
+pub(crate) fn read_availability(text: &str) -> Result<Availability, Refusal> {
     match text.to_ascii_lowercase().as_str() {
         "" | "active" => Ok(Availability::Active),
         "pause" => Ok(Availability::Pause),

@@ -7,7 +7,7 @@ use essaim_model as model;
 use essaim_model::{Mode, Refusal, State, TaskState, UpdateState};
 
 /// Filter keys that a list of services accepts.
-pub const FILTERS: [&str; 5] = ["id", "label", "mode", "name", "runtime"];
+pub(crate) const FILTERS: [&str; 5] = ["id", "label", "mode", "name", "runtime"];
 
 /// The service in Docker's shape; with counts of its tasks when `status` was asked for.
 pub fn show(service: &model::Service, context: &Context<'_>, status: bool) -> Service {

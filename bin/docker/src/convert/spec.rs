@@ -244,7 +244,7 @@ fn read_port(asked: PortConfig) -> Result<model::PortConfig, Refusal> {
 
 /// The description of tasks in Docker's shape. `template` is true for that of a service, which names its runtime, and
 /// false for that of a single task.
-pub fn show_task(task: &model::TaskSpec, template: bool) -> TaskSpec {
+pub(crate) fn show_task(task: &model::TaskSpec, template: bool) -> TaskSpec {
     TaskSpec {
         container_spec: Some(show_container(&task.container)),
         plugin_spec: None,

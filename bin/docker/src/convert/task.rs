@@ -12,7 +12,8 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 /// Filter keys that a list of tasks accepts; the CLI's progress bar uses `_up-to-date`.
-pub const FILTERS: [&str; 8] = ["_up-to-date", "desired-state", "id", "label", "name", "node", "runtime", "service"];
+pub(crate) const FILTERS: [&str; 8] =
+    ["_up-to-date", "desired-state", "id", "label", "name", "node", "runtime", "service"];
 
 /// Words that a desired state can be filtered by.
 const STATES: [&str; 15] = [
@@ -138,7 +139,7 @@ pub fn is_running(task: &model::Task, state: &State) -> bool {
 
 /// Whether the task follows the service's present spec and runs where that spec allows. The CLI's progress bar asks for
 /// this.
-pub fn is_up_to_date(task: &model::Task, state: &State) -> bool {
+pub(crate) fn is_up_to_date(task: &model::Task, state: &State) -> bool {
     let Some(service) = state.service(task.service) else { return false };
     let node = task.node().and_then(|node| state.node(node));
     let is_alike =

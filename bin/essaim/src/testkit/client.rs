@@ -151,7 +151,7 @@ impl Client {
     }
 
     /// Another client of the same run, numbered from 2, that shares the memory of this one.
-    pub fn fellow(&self, number: u32) -> Self {
+    pub(crate) fn fellow(&self, number: u32) -> Self {
         let rng = StdRng::seed_from_u64(self.seed ^ 0x636c_6965 ^ u64::from(number) << 40);
         Self {
             number,
@@ -168,7 +168,7 @@ impl Client {
     }
 
     /// Lets this client promote and demote nodes from now on.
-    pub const fn change_roles(&mut self) {
+    pub(crate) const fn change_roles(&mut self) {
         self.roles = true;
     }
 
@@ -197,7 +197,7 @@ impl Client {
     }
 
     /// Sends one update of a service.
-    pub async fn write_once(mut self) {
+    pub(crate) async fn write_once(mut self) {
         self.ask(Choice::Update).await;
     }
 

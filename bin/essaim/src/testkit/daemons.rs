@@ -231,7 +231,7 @@ impl World {
     }
 
     /// Adds the new records of all journals to the trace.
-    pub fn trace_journals(&mut self) {
+    pub(crate) fn trace_journals(&mut self) {
         for (number, host) in &mut self.hosts {
             if let Some(daemon) = &mut host.daemon {
                 let failed = trace_journal(&self.trace, *number, daemon.handle.journal(), &mut daemon.next);

@@ -106,7 +106,7 @@ pub fn draw(rng: &mut StdRng, nodes: Number, faults: u32, over: Duration) -> Vec
 }
 
 /// Gives every disk a sync time, as real disks have: without it, no write would ever be lost before its sync.
-pub fn draw_syncs(rng: &mut StdRng, nodes: Number, over: Duration) -> Vec<Strike> {
+pub(crate) fn draw_syncs(rng: &mut StdRng, nodes: Number, over: Duration) -> Vec<Strike> {
     let mut sync = |node| {
         let fault = Fault::SlowDisk(node, Duration::from_micros(rng.random_range(1_000..12_000)));
         Strike { at: Duration::ZERO, fault, lasts: over }
@@ -163,12 +163,12 @@ impl Fault {
     }
 
     /// Whether all daemons are down because of the fault.
-    pub const fn downs_everybody(&self) -> bool {
+    pub(crate) const fn downs_everybody(&self) -> bool {
         matches!(self, Self::CrashAll | Self::RestartAll | Self::Blackout)
     }
 
     /// Whether the fault lets the daemon of this node end in order.
-    pub fn ends_in_order(&self, node: Number) -> bool {
+    pub(crate) fn ends_in_order(&self, node: Number) -> bool {
         match self {
             Self::Restart(one) | Self::Upgrade(one) => *one == node,
             _ => *self == Self::RestartAll,
@@ -176,7 +176,7 @@ impl Fault {
     }
 
     /// Whether this node loses its power because of the fault.
-    pub fn darkens(&self, node: Number) -> bool {
+    pub(crate) fn darkens(&self, node: Number) -> bool {
         match self {
             Self::PowerCut(one) => *one == node,
             _ => *self == Self::Blackout,
@@ -184,7 +184,7 @@ impl Fault {
     }
 
     /// Whether the fault makes writes to this node's disk fail, so that its daemon may fail or end.
-    pub fn spoils_the_disk_of(&self, node: Number) -> bool {
+    pub(crate) fn spoils_the_disk_of(&self, node: Number) -> bool {
         match self {
             Self::FailingDisk(one) | Self::FailingSyncs(one) | Self::TornWrites(one) | Self::FullDisk(one) => {
                 *one == node
@@ -207,7 +207,7 @@ impl Fault {
     }
 
     /// Whether the fault leaves the node running within reach of less than half of all nodes.
-    pub fn cuts_off(&self, node: Number, nodes: Number) -> bool {
+    pub(crate) fn cuts_off(&self, node: Number, nodes: Number) -> bool {
         match self {
             Self::Isolate(one) => *one == node,
             Self::Split(side) => {
@@ -219,7 +219,7 @@ impl Fault {
     }
 
     /// Whether the fault cuts exactly one network path of the node.
-    pub fn cuts_a_link_of(&self, node: Number) -> bool {
+    pub(crate) fn cuts_a_link_of(&self, node: Number) -> bool {
         matches!(self, Self::Cut(a, b) | Self::CutOneWay(a, b) if *a == node || *b == node)
     }
 }

@@ -27,7 +27,7 @@ const PAUSE: std::ops::Range<Duration> = Duration::from_millis(300)..Duration::f
 const ANSWER_MAX: Duration = Duration::from_secs(15);
 
 /// Prefix of the names of the impatient operator's configs. The clients did not ask for them, and do not judge them.
-pub const IMPATIENT: &str = "impatient-";
+pub(crate) const IMPATIENT: &str = "impatient-";
 
 /// Texts of which a refusal for want of a level contains one: it names the older manager, or says that the level is
 /// about to be raised.
@@ -35,12 +35,12 @@ const WORDS: [&str; 2] = ["runs an older essaim", "will be raised in a moment"];
 
 /// The program that a node begins with: the older one on nodes 1, 3, 5, …, so that the founder and a majority of three
 /// managers are among them.
-pub const fn build_at_first(number: Number) -> Build {
+pub(crate) const fn build_at_first(number: Number) -> Build {
     if number % 2 == 1 { Build::BEFORE } else { Build::NEWEST }
 }
 
 /// Draws the upgrades of all nodes that begin with the older program, one after the other, in an order of the seed.
-pub fn draw_upgrades(seed: u64, nodes: Number, over: Duration) -> Vec<Strike> {
+pub(crate) fn draw_upgrades(seed: u64, nodes: Number, over: Duration) -> Vec<Strike> {
     let mut rng = StdRng::seed_from_u64(seed ^ 0x7570_6772);
     let mut old: Vec<Number> = (1..=nodes).filter(|number| build_at_first(*number) != Build::NEWEST).collect();
     for place in (1..old.len()).rev() {

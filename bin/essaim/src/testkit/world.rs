@@ -98,13 +98,8 @@ impl World {
         &self.hosts[&number].disk
     }
 
-    /// Whether no fault is under way.
-    pub fn is_whole(&self) -> bool {
-        self.active.is_empty()
-    }
-
     /// Whether the operator has done everything that was asked.
-    pub fn operator_rests(&self) -> bool {
+    pub(crate) fn operator_rests(&self) -> bool {
         self.operator.as_ref().is_none_or(Operator::rests)
     }
 

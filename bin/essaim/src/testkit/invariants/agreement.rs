@@ -68,7 +68,7 @@ impl Agreement {
     }
 
     /// Compares the next entries of a manager's log, and returns what is wrong.
-    pub fn on_log(&mut self, number: Number, agreed: &[Agreed]) -> Vec<String> {
+    pub(crate) fn on_log(&mut self, number: Number, agreed: &[Agreed]) -> Vec<String> {
         let mut wrong = Vec::new();
         for place in agreed {
             let index = place.position.index;
@@ -90,7 +90,7 @@ impl Agreement {
     }
 
     /// Compares a manager's state with the replayed one, once for each index.
-    pub fn on_state(&mut self, number: Number, state: &State) -> Option<String> {
+    pub(crate) fn on_state(&mut self, number: Number, state: &State) -> Option<String> {
         let index = state.applied().index;
         if index == Index(0) || self.looked.insert(number, index) == Some(index) {
             return None;

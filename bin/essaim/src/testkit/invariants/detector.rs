@@ -62,7 +62,7 @@ struct Believed {
 
 impl Rosters {
     /// Checks a verdict that a node has reached, and returns what is wrong.
-    pub fn on_verdict(
+    pub(crate) fn on_verdict(
         &mut self,
         number: Number,
         heard: &Heard,
@@ -122,12 +122,12 @@ impl Rosters {
     }
 
     /// An actor of a node is made to fail. If it is the roster's actor, its successor begins without beliefs.
-    pub fn on_actor_failed(&mut self, number: Number) {
+    pub(crate) fn on_actor_failed(&mut self, number: Number) {
         self.failed.insert(number, Instant::now());
     }
 
     /// Checks what a node's roster shows now, and returns what is wrong.
-    pub fn on_roster(&mut self, number: Number, generation: Generation, roster: &Roster) -> Vec<String> {
+    pub(crate) fn on_roster(&mut self, number: Number, generation: Generation, roster: &Roster) -> Vec<String> {
         // Members that are known by hearsay are left out: a member's own first word replaces hearsay, whatever it is.
         let said = roster.members.values().filter(|it| it.proven);
         let members = said.map(|it| (it.member.node, it.member.generation, it.incarnation));

@@ -53,7 +53,7 @@ impl ManagerView {
 }
 
 /// Returns what is wrong with a node that presents a certificate of this role and has, or has not, its store open.
-pub fn part_without_certificate(number: Number, certificate: Role, has_part: bool) -> Option<String> {
+pub(crate) fn part_without_certificate(number: Number, certificate: Role, has_part: bool) -> Option<String> {
     let wrong = has_part && certificate == Role::Worker;
     wrong.then(|| format!("n{number} has a part in the group of managers, and a worker's certificate"))
 }

@@ -47,7 +47,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use troubles::Troubles;
 
-pub use troubles::AFTERMATH;
+pub(crate) use troubles::AFTERMATH;
 
 /// A ledger that all watchers of a run write into.
 pub type SharedLedger = Arc<Mutex<Ledger>>;
@@ -89,17 +89,17 @@ impl Ledger {
     }
 
     /// Sets whether faults take a node away now.
-    pub fn set_trouble(&mut self, number: Number, is: bool) {
+    pub(crate) fn set_trouble(&mut self, number: Number, is: bool) {
         self.troubles.set(number, is);
     }
 
     /// Sets whether faults let a running node reach less than half of all nodes.
-    pub fn set_cut_off(&mut self, number: Number, is: bool) {
+    pub(crate) fn set_cut_off(&mut self, number: Number, is: bool) {
         self.troubles.set_cut_off(number, is);
     }
 
     /// Sets whether any node lies now.
-    pub fn set_lies(&mut self, are: bool) {
+    pub(crate) fn set_lies(&mut self, are: bool) {
         self.troubles.set_lies(are);
     }
 

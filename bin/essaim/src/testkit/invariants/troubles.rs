@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 /// Time for which a fault is felt after its end: the idle timeout of a session and the grace of a verdict, with a
 /// margin.
-pub const AFTERMATH: Duration = Duration::from_secs(8);
+pub(crate) const AFTERMATH: Duration = Duration::from_secs(8);
 
 /// The nodes that are in trouble, and when others last were.
 #[derive(Debug, Default)]
@@ -32,17 +32,17 @@ impl Troubles {
     }
 
     /// Sets whether any node lies now.
-    pub fn set_lies(&mut self, are: bool) {
+    pub(crate) fn set_lies(&mut self, are: bool) {
         self.lies = Trouble::next(self.lies, are);
     }
 
     /// Whether a node lies, or lied so lately that others may still believe it.
-    pub fn are_lies_felt(&self) -> bool {
+    pub(crate) fn are_lies_felt(&self) -> bool {
         self.lies.is_some_and(|lies| !lies.is_over(AFTERMATH))
     }
 
     /// Sets whether a running node is cut off from more than half of all nodes.
-    pub fn set_cut_off(&mut self, number: Number, is: bool) {
+    pub(crate) fn set_cut_off(&mut self, number: Number, is: bool) {
         if is {
             self.cut_off.entry(number).or_insert_with(Instant::now);
         } else {
@@ -51,7 +51,7 @@ impl Troubles {
     }
 
     /// Since when a running node is cut off from more than half of all nodes.
-    pub fn cut_off_since(&self, number: Number) -> Option<Instant> {
+    pub(crate) fn cut_off_since(&self, number: Number) -> Option<Instant> {
         self.cut_off.get(&number).copied()
     }
 
