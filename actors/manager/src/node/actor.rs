@@ -383,7 +383,12 @@ impl State {
         }
     }
 
+    /// Sends a message to the node. Before the node's uplink is imported there is nothing to send it to; what is in force
+    /// then is said after the import.
     fn say(&mut self, myself: &ActorRef<Msg>, unsaid: Unsaid) {
+        if self.uplink.is_none() {
+            return;
+        }
         let waits = !self.unsaid.is_empty();
         self.unsaid.push_back(unsaid);
         if !waits {

@@ -60,6 +60,23 @@ fn a_cluster_of_two_programs_is_upgraded_node_by_node_under_load() {
 }
 
 #[test]
+fn every_node_of_a_large_cluster_that_joins_at_once_gets_its_tasks() {
+    // With more than 200 nodes at one manager the interval of their reports changes, while some links are only being
+    // opened.
+    within(WALL_MAX, || {
+        in_virtual_time(1, async {
+            let nodes = 230;
+            let mut run = Run::new(Options { nodes, client: false, checks: false, mixed: false, ..Options::of(1) });
+            run.world.found(3).await.expect("founded");
+            let leader = run.world.running(1).expect("it runs").control().expect("a manager");
+            let spec = essaim_model::fixtures::service("everywhere", u32::from(nodes));
+            leader.create_service(spec).await.expect("created");
+            run.come_to_rest(Duration::from_secs(30)).await.expect("every task runs");
+        });
+    });
+}
+
+#[test]
 fn a_power_cut_of_everybody_is_survived() {
     within(WALL_MAX, || {
         in_virtual_time(2, async {
