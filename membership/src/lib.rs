@@ -48,7 +48,7 @@ mod tests;
 pub use config::Config;
 pub use detector::{BALLOT_MAX, Detector};
 pub use input::{Effect, Input, Loss, Wake};
-pub use member::{Goodbye, Incarnation, Member, MemberView, State};
+pub use member::{Goodbye, Incarnation, Member, MemberState, MemberView};
 pub use proof::{Notary, Signature};
 pub use table::Table;
 pub use verdict::{Downfall, Evidence, Lie, Verdict};

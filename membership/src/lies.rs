@@ -187,7 +187,7 @@ mod tests {
             member: member(node),
             incarnation: Incarnation(3),
             proven: true,
-            state: crate::State::Alive,
+            state: crate::MemberState::Alive,
             since: essaim_wire::Moment::START,
             accusers: vec![],
             flapping: false,

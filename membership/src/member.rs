@@ -32,7 +32,7 @@ impl fmt::Debug for Incarnation {
 
 /// State of a member, as the detector sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum State {
+pub enum MemberState {
     /// The member should exist, as this node was told, but has not been heard since.
     Expected,
     /// The member is heard, and no observer accuses it.
@@ -52,7 +52,7 @@ pub enum State {
     Left,
 }
 
-impl State {
+impl MemberState {
     /// Whether the member's present tasks can be relied on: it is alive, suspected or restarting.
     pub const fn is_present(self) -> bool {
         matches!(self, Self::Alive | Self::Suspected | Self::Restarting { .. })
@@ -70,7 +70,7 @@ pub struct MemberView {
     /// Otherwise other members told of it, and it has not been heard yet.
     pub proven: bool,
     /// State of the member.
-    pub state: State,
+    pub state: MemberState,
     /// Moment at which this state began.
     pub since: Moment,
     /// Observers that miss the member and slow probers that failed to reach it, by this node's view of the rings.

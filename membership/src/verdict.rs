@@ -1,6 +1,6 @@
 //! Verdicts: conclusions of the detector, for operators and for all code that acts on which members are alive.
 
-use crate::{Member, State};
+use crate::{Member, MemberState};
 use essaim_wire::{Generation, Moment, NodeId};
 
 /// A conclusion about a member, or about this node itself.
@@ -30,7 +30,7 @@ pub enum Verdict {
         /// Member that refuted.
         node: NodeId,
         /// State in which this node held the member before.
-        was: State,
+        was: MemberState,
     },
     /// The member is down. Final for its tasks; the node itself may return.
     Down {

@@ -6,7 +6,7 @@
 
 use essaim_docker::Time;
 use essaim_docker::own::{Actor, JournalLine, Member, Members, NodeTree, Trees};
-use essaim_membership::State as MemberState;
+use essaim_membership::MemberState;
 use essaim_model::{Refusal, RefusalKind};
 use essaim_node::Handle;
 use essaim_system::journal::Entry;

@@ -4,7 +4,7 @@ use crate::accusation::Record;
 use crate::flap::Flap;
 use crate::identity::Id;
 use crate::table::Word;
-use crate::{Incarnation, State};
+use crate::{Incarnation, MemberState};
 use essaim_wire::{Generation, Moment};
 
 /// State that the detector keeps of one member.
@@ -109,15 +109,15 @@ impl Entry {
         doubted.then_some((self.generation(), self.incarnation))
     }
 
-    pub(super) fn state(&self) -> State {
+    pub(super) fn state(&self) -> MemberState {
         match self.phase {
-            Phase::Expected => State::Expected,
-            Phase::Present if self.is_accused() => State::Suspected,
-            Phase::Present => State::Alive,
-            Phase::Unreachable => State::Unreachable,
-            Phase::Restarting { until } => State::Restarting { until },
-            Phase::Down { .. } => State::Down,
-            Phase::Left => State::Left,
+            Phase::Expected => MemberState::Expected,
+            Phase::Present if self.is_accused() => MemberState::Suspected,
+            Phase::Present => MemberState::Alive,
+            Phase::Unreachable => MemberState::Unreachable,
+            Phase::Restarting { until } => MemberState::Restarting { until },
+            Phase::Down { .. } => MemberState::Down,
+            Phase::Left => MemberState::Left,
         }
     }
 }

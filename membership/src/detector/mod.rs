@@ -250,7 +250,8 @@ impl Detector {
     }
 
     /// Observers of a node, by this node's view of the rings.
-    pub fn observers(&self, node: NodeId) -> Vec<NodeId> {
+    #[cfg(test)]
+    pub(crate) fn observers(&self, node: NodeId) -> Vec<NodeId> {
         self.rings.observers(node)
     }
 

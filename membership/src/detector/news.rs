@@ -9,7 +9,7 @@ use crate::gossip::Packet;
 use crate::identity::Id;
 use crate::proof::Statement;
 use crate::table::{self, MAX_MEMBERS, Row, RowState, Word};
-use crate::{Downfall, Effect, Goodbye, Incarnation, Lie, State, Verdict};
+use crate::{Downfall, Effect, Goodbye, Incarnation, Lie, MemberState, Verdict};
 use essaim_wire::planted::{Bug, planted};
 use essaim_wire::{Generation, NodeId};
 use std::time::Duration;
@@ -207,7 +207,7 @@ impl Detector {
         }
         entry.proven |= proven;
         let restarted = id.generation != old.generation;
-        let first = was == State::Expected;
+        let first = was == MemberState::Expected;
         let is_older = incarnation < entry.incarnation || incarnation == entry.incarnation && !first;
         if !restarted && is_older && !replaces {
             return true;
@@ -238,7 +238,7 @@ impl Detector {
         self.touch(node);
         // The return of a member ends the reaction to its loss, so it is urgent; a new member can wait for the tick.
         self.eager |= !self.quiet && !first;
-        if restarted || was != State::Alive {
+        if restarted || was != MemberState::Alive {
             self.enter(node, Phase::Present);
             let now = self.now;
             if restarted {
@@ -246,12 +246,12 @@ impl Detector {
             } else {
                 self.watches.pardon(now, node)
             }
-            if was == State::Down {
+            if was == MemberState::Down {
                 // Two halves of a healed partition found each other: compare tables.
                 self.effects.push(Effect::PushPull(node));
             }
             self.conclude(match was {
-                State::Expected | State::Left => Verdict::Joined { member: id.member() },
+                MemberState::Expected | MemberState::Left => Verdict::Joined { member: id.member() },
                 _ if restarted => Verdict::Restarted { node, generation: id.generation },
                 was => Verdict::Refuted { node, was },
             });

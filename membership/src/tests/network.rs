@@ -5,7 +5,7 @@ use crate::datagram::MAX_DATAGRAM;
 use crate::identity::Id;
 use crate::proof::TestNotary;
 use crate::table::{Row, RowState, Table};
-use crate::{Config, Detector, Effect, Goodbye, Incarnation, Input, Member, State, Verdict, Wake};
+use crate::{Config, Detector, Effect, Goodbye, Incarnation, Input, Member, MemberState, Verdict, Wake};
 use bytes::Bytes;
 use essaim_wire::{Generation, Moment, NodeId, Role};
 use rand::rngs::ChaCha8Rng;
@@ -225,7 +225,7 @@ impl Network {
     }
 
     /// State of `of` as node `n` sees it.
-    pub(crate) fn state(&self, n: usize, of: usize) -> Option<State> {
+    pub(crate) fn state(&self, n: usize, of: usize) -> Option<MemberState> {
         self.hosts[&node(n)].detector.member(node(of)).map(|view| view.state)
     }
 
@@ -238,7 +238,7 @@ impl Network {
     }
 
     /// Whether every other running node has such a view of `of`.
-    pub(crate) fn all_think(&self, of: usize, thought: impl Fn(Option<State>) -> bool) -> bool {
+    pub(crate) fn all_think(&self, of: usize, thought: impl Fn(Option<MemberState>) -> bool) -> bool {
         self.running().filter(|&id| id != node(of)).all(|id| {
             let view = self.hosts[&id].detector.member(node(of));
             thought(view.map(|view| view.state))
@@ -253,7 +253,7 @@ impl Network {
             let alive: BTreeSet<NodeId> = detector
                 .members()
                 .into_iter()
-                .filter(|view| view.state == State::Alive)
+                .filter(|view| view.state == MemberState::Alive)
                 .map(|view| view.member.node)
                 .chain([*id])
                 .collect();

@@ -4,7 +4,7 @@
 use super::network::{Network, member, node};
 use crate::identity::Id;
 use crate::table::{Row, RowState, Table};
-use crate::{Evidence, Goodbye, Incarnation, Input, Lie, Loss, State, Verdict};
+use crate::{Evidence, Goodbye, Incarnation, Input, Lie, Loss, MemberState, Verdict};
 use essaim_wire::{Generation, Role};
 use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
@@ -23,12 +23,12 @@ const SEEDS: std::ops::Range<u64> = 0..40;
 /// Sizes of clusters around the number of rings, where observers are scarce.
 const SIZES: [usize; 5] = [3, 4, 5, 9, 20];
 
-fn is_unreachable(state: Option<State>) -> bool {
-    state == Some(State::Unreachable)
+fn is_unreachable(state: Option<MemberState>) -> bool {
+    state == Some(MemberState::Unreachable)
 }
 
-fn is_down(state: Option<State>) -> bool {
-    state == Some(State::Down)
+fn is_down(state: Option<MemberState>) -> bool {
+    state == Some(MemberState::Down)
 }
 
 #[test]
@@ -97,7 +97,7 @@ fn a_node_that_freezes_and_thaws_before_the_grace_refutes_and_nobody_is_ever_dow
             assert_eq!(network.downs(), [].into(), "{}", network.story());
             let blamed: Vec<_> = network.verdicts.iter().filter(|(_, by, _)| *by == node(0)).collect();
             assert!(blamed.is_empty(), "who slept blames nobody: {blamed:?}");
-            let refuted = Verdict::Refuted { node: node(0), was: State::Unreachable };
+            let refuted = Verdict::Refuted { node: node(0), was: MemberState::Unreachable };
             assert!(network.about(0).contains(&&refuted));
         }
     }
@@ -119,7 +119,7 @@ fn a_node_that_is_cut_off_blames_itself_and_is_missed_by_the_others() {
         network.heal();
         network.run_until(5 * SECOND, Network::agrees);
         assert_eq!(network.downs(), [node(0)].into(), "{}", network.story());
-        let back = Verdict::Refuted { node: node(0), was: State::Down };
+        let back = Verdict::Refuted { node: node(0), was: MemberState::Down };
         assert!(network.about(0).contains(&&back));
     }
 }
@@ -194,7 +194,7 @@ fn a_graceful_leave_is_known_to_all_within_0_1_seconds() {
     for size in [2, 5, 20, 100] {
         let mut network = Network::settled(size, 11);
         network.goodbye(0, Goodbye::Leaving);
-        assert!(network.all_think(0, |state| state == Some(State::Left)), "{}", network.story());
+        assert!(network.all_think(0, |state| state == Some(MemberState::Left)), "{}", network.story());
         network.run(10 * SECOND);
         assert_eq!(network.about(0).len(), size - 1, "one verdict each, and no Down");
         assert!(network.agrees());
@@ -214,9 +214,9 @@ fn a_stopped_node_is_down_at_once() {
 fn who_says_that_it_restarts_is_not_missed_before_its_time_is_over() {
     let mut network = Network::settled(5, 13);
     network.goodbye(0, Goodbye::RESTARTING);
-    assert!(network.all_think(0, |state| matches!(state, Some(State::Restarting { .. }))));
+    assert!(network.all_think(0, |state| matches!(state, Some(MemberState::Restarting { .. }))));
     network.run(29 * SECOND);
-    assert!(network.all_think(0, |state| matches!(state, Some(State::Restarting { .. }))));
+    assert!(network.all_think(0, |state| matches!(state, Some(MemberState::Restarting { .. }))));
     network.run(2 * SECOND);
     assert!(network.all_think(0, is_unreachable), "{}", network.story());
     network.run(3 * SECOND);
@@ -244,7 +244,7 @@ fn a_new_generation_is_accepted_at_once_whatever_was_thought_of_the_old_one() {
         network.run(millis(after));
         let downs = network.downs();
         network.join(0, 2, [1, 2]);
-        network.run_until(millis(300), |network| network.all_think(0, |state| state == Some(State::Alive)));
+        network.run_until(millis(300), |network| network.all_think(0, |state| state == Some(MemberState::Alive)));
         network.run(10 * SECOND);
         assert!(network.agrees(), "{}", network.story());
         assert_eq!(network.downs(), downs, "a restart is no Down");
@@ -286,7 +286,7 @@ fn an_expected_member_that_never_comes_is_down_in_the_end() {
         network.join(n, 2, 0..5);
     }
     network.run(9 * SECOND);
-    assert_eq!(network.state(0, 4), Some(State::Expected));
+    assert_eq!(network.state(0, 4), Some(MemberState::Expected));
     network.run(3 * SECOND);
     assert!(network.all_think(4, is_down), "{}", network.story());
     network.join(4, 2, 0..5);
@@ -299,7 +299,7 @@ fn who_hears_nobody_after_its_start_writes_nobody_off() {
     network.join(0, 2, 0..5);
     network.run(60 * SECOND);
     assert_eq!(network.verdicts, []);
-    assert_eq!(network.state(0, 1), Some(State::Expected));
+    assert_eq!(network.state(0, 1), Some(MemberState::Expected));
 }
 
 #[test]
@@ -361,7 +361,7 @@ fn a_joiner_learns_who_is_down() {
     network.run(5 * SECOND);
     network.join(4, 1, [0]);
     network.run(SECOND);
-    assert_eq!(network.state(4, 3), Some(State::Down));
+    assert_eq!(network.state(4, 3), Some(MemberState::Down));
 }
 
 #[test]
@@ -449,7 +449,7 @@ fn a_new_address_travels_with_gossip() {
     network.run(SECOND);
     for n in 1..20 {
         let view = network.detector(n).member(node(0)).expect("a member");
-        assert_eq!((view.member.addr, view.member.role, view.state), (moved, Role::Manager, State::Alive));
+        assert_eq!((view.member.addr, view.member.role, view.state), (moved, Role::Manager, MemberState::Alive));
     }
     assert_eq!(network.verdicts, [], "nobody's life was in question");
     // A refutation still works in the new epoch.
@@ -560,7 +560,7 @@ fn members_that_somebody_invented_do_not_stay_among_a_nodes_subjects_and_observe
             let invented = observers.iter().filter(|observer| (100..124).any(|it| node(it) == **observer)).count();
             assert_eq!(invented, 0, "seed {seed}: of the observers of node {n}");
         }
-        assert!((0..5).all(|n| network.all_think(n, |state| state == Some(State::Alive))), "seed {seed}");
+        assert!((0..5).all(|n| network.all_think(n, |state| state == Some(MemberState::Alive))), "seed {seed}");
     }
 }
 

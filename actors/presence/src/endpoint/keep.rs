@@ -124,7 +124,7 @@ impl Keep {
     }
 
     /// The stored admission table; the empty table when none is stored.
-    pub fn admission(&self) -> Result<Admission, KeepError> {
+    pub(crate) fn admission(&self) -> Result<Admission, KeepError> {
         Ok(self.load(ADMISSION)?.unwrap_or_default())
     }
 

@@ -172,7 +172,7 @@ async fn two_nodes_on_loopback_find_each_other_and_one_says_goodbye() {
     use super::{Endpoint, Settings};
     use crate::fixture::TestSigner;
     use crate::roster::RosterHandle;
-    use essaim_membership::{Config, Goodbye, State};
+    use essaim_membership::{Config, Goodbye, MemberState};
     use essaim_system::Scope;
     use essaim_system::env::{Env, RealClock, RealDisk, Seed};
     use essaim_system::supervisor::{Supervision, Supervisor, SupervisorArgs};
@@ -230,12 +230,12 @@ async fn two_nodes_on_loopback_find_each_other_and_one_says_goodbye() {
     roster_two.learn(vec![roster_one.current().me]);
 
     until("they see each other", || {
-        roster_one.current().state(endpoint_two.node()) == Some(State::Alive)
-            && roster_two.current().state(node(1)) == Some(State::Alive)
+        roster_one.current().state(endpoint_two.node()) == Some(MemberState::Alive)
+            && roster_two.current().state(node(1)) == Some(MemberState::Alive)
     })
     .await;
     roster_two.goodbye(Goodbye::Leaving).await;
-    until("it left", || roster_one.current().state(endpoint_two.node()) == Some(State::Left)).await;
+    until("it left", || roster_one.current().state(endpoint_two.node()) == Some(MemberState::Left)).await;
     let port = endpoint_two.transport().local_addr();
     endpoint_two.close().await;
     std::net::UdpSocket::bind(port).expect("the port is free again");

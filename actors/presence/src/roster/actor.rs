@@ -7,7 +7,7 @@
 
 use super::inbox::Item;
 use super::members::exchange;
-use super::notary::Signer;
+use super::notary::KeyNotary;
 use super::words::{is_recorded, say};
 use super::{Heard, Roster, Shared};
 use essaim_membership::{Detector, Effect, Goodbye, Input, Loss, Member, MemberView, Table, Wake};
@@ -89,7 +89,7 @@ impl Actor for RosterActor {
         let me = Member { role: shared.endpoint.role(), ..last.me };
         // A predecessor may have raised the incarnation above the first one.
         let incarnation = (last.version > 0).then_some(last.incarnation);
-        let notary = Arc::new(Signer::new(&shared.endpoint.identity().borrow()));
+        let notary = Arc::new(KeyNotary::new(&shared.endpoint.identity().borrow()));
         let seed = scope.env.seed.draw_number();
         let detector = Detector::new(shared.config.clone(), me, incarnation, notary, seed);
         let drained = Arc::new(Notify::new());

@@ -20,7 +20,7 @@ mod words;
 use actor::{RosterActor, RosterMsg};
 
 use crate::endpoint::Endpoint;
-use essaim_membership::{Config, Detector, Goodbye, Incarnation, Input, Member, MemberView, State, Verdict};
+use essaim_membership::{Config, Detector, Goodbye, Incarnation, Input, Member, MemberState, MemberView, Verdict};
 use essaim_system::supervisor::{Address, ChildSpec};
 use essaim_transport::Lane;
 use essaim_wire::{Accusation, Moment, NodeId};
@@ -79,11 +79,11 @@ impl Roster {
 
     /// Whether work on the node can be counted on. This node itself is always present.
     pub fn is_present(&self, node: NodeId) -> bool {
-        node == self.me.node || self.state(node).is_some_and(State::is_present)
+        node == self.me.node || self.state(node).is_some_and(MemberState::is_present)
     }
 
     /// The detector's state of a member.
-    pub fn state(&self, node: NodeId) -> Option<State> {
+    pub fn state(&self, node: NodeId) -> Option<MemberState> {
         self.get(node).map(|view| view.state)
     }
 

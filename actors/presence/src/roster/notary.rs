@@ -7,15 +7,15 @@ use essaim_transport::{Identity, Key};
 use essaim_wire::NodeId;
 
 /// Signs and verifies gossip with this node's key.
-pub(super) struct Signer(Key);
+pub(super) struct KeyNotary(Key);
 
-impl Signer {
+impl KeyNotary {
     pub(super) fn new(identity: &Identity) -> Self {
         Self(identity.key().clone())
     }
 }
 
-impl Notary for Signer {
+impl Notary for KeyNotary {
     fn sign(&self, words: &[u8]) -> Signature {
         let key = self.0.public().try_into().expect("an Ed25519 key has 32 bytes");
         Signature { key, bytes: self.0.sign(words) }
@@ -32,7 +32,7 @@ mod tests {
 
     #[test]
     fn a_node_is_believed_by_its_own_key_and_by_no_other() {
-        let (own, other) = (Signer(Key::from_seed([1; 32])), Signer(Key::from_seed([2; 32])));
+        let (own, other) = (KeyNotary(Key::from_seed([1; 32])), KeyNotary(Key::from_seed([2; 32])));
         let node = node_id(&own.0.public());
         assert!(other.is_signed_by(node, b"I live", &own.sign(b"I live")));
         assert!(!other.is_signed_by(node, b"I left", &own.sign(b"I live")));

@@ -3,7 +3,7 @@
 use super::RosterMsg;
 use super::members::exchange;
 use crate::fixture::{Cluster, Node, ip, member, node};
-use essaim_membership::{Goodbye, Input, State, Table, Verdict};
+use essaim_membership::{Goodbye, Input, MemberState, Table, Verdict};
 use essaim_system::fixture::{failures, lines};
 use essaim_wire::{NodeId, Role};
 use std::time::Duration;
@@ -27,7 +27,7 @@ async fn cluster_of(count: u8) -> (Cluster, Vec<Node>) {
     (cluster, nodes)
 }
 
-fn states(node: &Node, of: NodeId) -> Option<State> {
+fn states(node: &Node, of: NodeId) -> Option<MemberState> {
     node.roster.current().state(of)
 }
 
@@ -74,10 +74,10 @@ async fn a_host_that_lost_power_is_unreachable_and_then_down_with_a_record_at_th
     sleep(Duration::from_secs(2)).await;
     assert!(changes.has_changed().expect("it lives"));
     for one in &nodes[..4] {
-        assert_eq!(states(one, node(5)), Some(State::Unreachable), "at {}", one.id());
+        assert_eq!(states(one, node(5)), Some(MemberState::Unreachable), "at {}", one.id());
     }
     sleep(Duration::from_secs(4)).await;
-    assert_eq!(states(&nodes[0], node(5)), Some(State::Down));
+    assert_eq!(states(&nodes[0], node(5)), Some(MemberState::Down));
     let said = verdicts(&nodes[0], node(5));
     assert!(said.iter().any(|line| line.contains("is unreachable: missed by")), "{said:?}");
     assert!(said.last().is_some_and(|line| line.contains("is down: unreachable for the whole grace")), "{said:?}");
@@ -96,8 +96,8 @@ async fn a_goodbye_says_what_is_meant() {
     nodes[4].roster.goodbye(Goodbye::Leaving).await;
     nodes[3].roster.goodbye(Goodbye::RESTARTING).await;
     sleep(Duration::from_millis(300)).await;
-    assert_eq!(states(&nodes[0], node(5)), Some(State::Left));
-    assert!(matches!(states(&nodes[0], node(4)), Some(State::Restarting { .. })));
+    assert_eq!(states(&nodes[0], node(5)), Some(MemberState::Left));
+    assert!(matches!(states(&nodes[0], node(4)), Some(MemberState::Restarting { .. })));
 }
 
 #[tokio::test(start_paused = true)]
@@ -109,7 +109,7 @@ async fn a_restart_is_a_new_generation_and_no_down() {
     back.learn(&nodes[0]);
     sleep(SOON).await;
     let view = nodes[0].roster.current();
-    assert_eq!(view.get(node(5)).map(|view| (view.state, view.member.generation.0)), Some((State::Alive, 2)));
+    assert_eq!(view.get(node(5)).map(|view| (view.state, view.member.generation.0)), Some((MemberState::Alive, 2)));
     let said = verdicts(&nodes[0], node(5));
     assert!(!said.iter().any(|line| line.contains("is down")), "{said:?}");
 }
@@ -137,13 +137,13 @@ async fn a_node_that_hears_nobody_says_so_about_itself_and_accuses_nobody() {
     cluster.network.isolate(ip(5));
     sleep(Duration::from_secs(2)).await;
     assert!(nodes[4].roster.current().isolated);
-    assert_eq!(states(&nodes[0], node(5)), Some(State::Unreachable));
+    assert_eq!(states(&nodes[0], node(5)), Some(MemberState::Unreachable));
     let said = lines(&nodes[4].scope);
     assert!(said.iter().any(|line| line.contains("this node misses most of those it observes")), "{said:?}");
     cluster.network.heal_host(ip(5));
     sleep(SOON * 2).await;
     assert!(!nodes[4].roster.current().isolated);
-    assert_eq!(states(&nodes[0], node(5)), Some(State::Alive));
+    assert_eq!(states(&nodes[0], node(5)), Some(MemberState::Alive));
 }
 
 #[test]

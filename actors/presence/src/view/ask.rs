@@ -2,7 +2,7 @@
 
 use crate::roster::Roster;
 use bincode::{Decode, Encode};
-use essaim_membership::{Member, State};
+use essaim_membership::{Member, MemberState};
 use essaim_system::Path;
 use essaim_system::journal::{Entry, Record};
 use essaim_wire::{Generation, Moment, NodeId, Reachability, Role, WireVersion};
@@ -98,15 +98,15 @@ pub(super) fn lines(roster: &Roster, now: Moment, wire: impl Fn(NodeId) -> Optio
     lines
 }
 
-fn word(state: State) -> (&'static str, Reachability) {
+fn word(state: MemberState) -> (&'static str, Reachability) {
     match state {
-        State::Expected => ("expected", Reachability::Unknown),
-        State::Alive => ("alive", Reachability::Reachable),
-        State::Suspected => ("suspected", Reachability::Reachable),
-        State::Restarting { .. } => ("restarting", Reachability::Reachable),
-        State::Unreachable => ("unreachable", Reachability::Unreachable),
-        State::Down => ("down", Reachability::Down),
-        State::Left => ("left", Reachability::Down),
+        MemberState::Expected => ("expected", Reachability::Unknown),
+        MemberState::Alive => ("alive", Reachability::Reachable),
+        MemberState::Suspected => ("suspected", Reachability::Reachable),
+        MemberState::Restarting { .. } => ("restarting", Reachability::Reachable),
+        MemberState::Unreachable => ("unreachable", Reachability::Unreachable),
+        MemberState::Down => ("down", Reachability::Down),
+        MemberState::Left => ("left", Reachability::Down),
     }
 }
 

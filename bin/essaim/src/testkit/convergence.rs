@@ -2,7 +2,7 @@
 
 use crate::testkit::nodes::name;
 use crate::testkit::world::World;
-use essaim_membership::State as MemberState;
+use essaim_membership::MemberState;
 use essaim_model::{Assigned, Availability, Desired, Mode, Node, Service, Slot, State, Task};
 use essaim_store::Leadership;
 use essaim_wire::Role;
@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Checks that every roster shows all nodes as alive; `Err` names a node whose roster differs.
-pub fn rosters(world: &World) -> Result<(), String> {
+pub(crate) fn rosters(world: &World) -> Result<(), String> {
     let mut ids = BTreeMap::new();
     for number in 1..=world.nodes {
         let id = world.node_id(number).ok_or_else(|| format!("{} has no part in the cluster", name(number)))?;
@@ -38,7 +38,7 @@ pub fn rosters(world: &World) -> Result<(), String> {
 }
 
 /// Checks that everything is as wished: in the state of the leader, of the other managers, and on the machines.
-pub fn wishes(world: &World) -> Result<Arc<State>, String> {
+pub(crate) fn wishes(world: &World) -> Result<Arc<State>, String> {
     let mut states = Vec::new();
     let mut leads = None;
     for number in 1..=world.nodes {

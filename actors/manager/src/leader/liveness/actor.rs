@@ -7,7 +7,7 @@
 
 use crate::leader::actor::Msg as LeaderMsg;
 use crate::leader::context::{Context, Errand};
-use essaim_membership::{Downfall, Member, MemberView, State as MemberState, Verdict};
+use essaim_membership::{Downfall, Member, MemberState, MemberView, Verdict};
 use essaim_model::Change;
 use essaim_policy::liveness::{Ballots, Effect, Input, Liveness, RosterReport, RosterState, Wake};
 use essaim_presence::roster::{Heard, Roster};
