@@ -20,7 +20,7 @@ pub struct Cluster {
     /// Settings made by operators.
     pub spec: ClusterSpec,
     /// Root of trust: the CA of the cluster.
-    pub authority: Authority,
+    pub authority: RootCa,
     /// Secrets that the join tokens prove knowledge of.
     pub join: JoinSecrets,
     /// Engine of services that name none: the engine of the node that founded the cluster.
@@ -151,7 +151,7 @@ impl Default for ClusterSpec {
 
 /// Root certificate of the cluster and its key. Only managers hold this state, and their disks keep it encrypted.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Authority {
+pub struct RootCa {
     /// Root certificate, PEM.
     pub certificate: String,
     /// Private key of the root certificate, PEM.
@@ -159,11 +159,11 @@ pub struct Authority {
     /// Times that an operator asked for a new root; Docker's `ForceRotate`.
     pub rotations: u64,
 }
-record!(Authority { 1: certificate, key, rotations });
+record!(RootCa { 1: certificate, key, rotations });
 
-impl fmt::Debug for Authority {
+impl fmt::Debug for RootCa {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Authority").field("rotations", &self.rotations).finish_non_exhaustive()
+        f.debug_struct("RootCa").field("rotations", &self.rotations).finish_non_exhaustive()
     }
 }
 
@@ -193,7 +193,7 @@ impl fmt::Debug for JoinSecrets {
 }
 
 #[cfg(test)]
-essaim_wire::golden_bytes!("cluster": JoinSecrets, Cluster, ClusterSpec, Authority);
+essaim_wire::golden_bytes!("cluster": JoinSecrets, Cluster, ClusterSpec, RootCa);
 
 #[cfg(test)]
 mod tests {

@@ -14,7 +14,7 @@ pub fn cluster() -> Cluster {
         lineage: Lineage { ordinal: 1, nonce: 5 },
         meta: Meta::default(),
         spec: ClusterSpec::default(),
-        authority: Authority { certificate: String::new(), key: String::new(), rotations: 0 },
+        authority: RootCa { certificate: String::new(), key: String::new(), rotations: 0 },
         join: JoinSecrets { worker: [1; 16], manager: [2; 16] },
         default_engine: EngineKind::Process,
         level: Level::NEWEST,

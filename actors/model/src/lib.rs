@@ -41,7 +41,7 @@ pub mod state;
 pub mod task;
 
 pub use change::{Change, Founding, Outcome, Position, Proposal};
-pub use cluster::{Authority, Cluster, ClusterSpec, JoinSecrets, TASK_HISTORY_MAX};
+pub use cluster::{Cluster, ClusterSpec, JoinSecrets, RootCa, TASK_HISTORY_MAX};
 pub use event::Event;
 pub use id::{ConfigId, SecretId, ServiceId, TaskId};
 pub use meta::{InvalidName, Labels, Meta, Name};

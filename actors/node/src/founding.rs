@@ -1,10 +1,7 @@
 //! Founding of a cluster: its ids, its root of trust and its first node, all drawn from this node's seed.
 
 use crate::request::InitRequest;
-use essaim_model::{
-    Authority as KeptAuthority, Cluster, EngineKind, Founding, JoinSecrets, ManagerStatus, Meta, Node, NodeSpec,
-    Refusal,
-};
+use essaim_model::{Cluster, EngineKind, Founding, JoinSecrets, ManagerStatus, Meta, Node, NodeSpec, Refusal, RootCa};
 use essaim_presence::endpoint::Keep;
 use essaim_system::Env;
 use essaim_transport::trust::{Authority, Grant, Identity, Key, Serial, SigningRequest, node_id};
@@ -50,7 +47,7 @@ pub(crate) fn found(
             lineage: Lineage { ordinal: 1, nonce: seed.draw_number() },
             meta: Meta::default(),
             spec: request.spec.clone(),
-            authority: KeptAuthority {
+            authority: RootCa {
                 certificate: authority.certificate().to_pem(),
                 key: authority.key().to_pem(),
                 rotations: 0,

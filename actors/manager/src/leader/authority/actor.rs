@@ -4,7 +4,7 @@
 //! Hears: nothing; requests reach the signer through the endpoint's broker. Says: nothing.
 //! Dies: with `leader`; the broker then asks the next leader.
 
-use super::signer::Authority;
+use super::signer::LeaderSigner;
 use crate::leader::context::Context;
 use essaim_system::Scope;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
@@ -28,7 +28,7 @@ impl Actor for AuthorityActor {
         _: ActorRef<Msg>,
         (scope, context): Self::Arguments,
     ) -> Result<Arc<Context>, ActorProcessingErr> {
-        context.endpoint.set_signer(Some(Arc::new(Authority::new(scope, Arc::clone(&context)))));
+        context.endpoint.set_signer(Some(Arc::new(LeaderSigner::new(scope, Arc::clone(&context)))));
         Ok(context)
     }
 

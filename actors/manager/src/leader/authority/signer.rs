@@ -7,7 +7,7 @@ use essaim_system::Scope;
 use essaim_system::journal::RecordKind;
 use essaim_transport::trust::node_id;
 use essaim_transport::{
-    Admission, Authority as Root, Certificate, EnrolReply, EnrolRequest, Grant, Key, Refused, Serial, SigningRequest,
+    Admission, Authority, Certificate, EnrolReply, EnrolRequest, Grant, Key, Refused, Serial, SigningRequest,
     TokenSecret,
 };
 use essaim_wire::{Generation, Level, NodeId, Reachability, Role, Timestamp};
@@ -21,7 +21,7 @@ use std::time::Duration;
 const POLL: Duration = Duration::from_millis(20);
 
 /// The cluster's certificate authority, while this manager leads.
-pub(super) struct Authority {
+pub(super) struct LeaderSigner {
     scope: Scope,
     context: Arc<Context>,
     /// The keys that are being enrolled: of two requests for one key the second waits, and finds the node.
@@ -30,7 +30,7 @@ pub(super) struct Authority {
 
 /// Reservation of a key for one request; dropping it releases the key.
 struct Turn<'a> {
-    authority: &'a Authority,
+    authority: &'a LeaderSigner,
     key: [u8; 32],
 }
 
@@ -40,7 +40,7 @@ impl Drop for Turn<'_> {
     }
 }
 
-impl Authority {
+impl LeaderSigner {
     pub(super) fn new(scope: Scope, context: Arc<Context>) -> Self {
         Self { scope, context, enrolling: Mutex::default() }
     }
@@ -134,7 +134,7 @@ impl Authority {
     }
 }
 
-impl Signer for Authority {
+impl Signer for LeaderSigner {
     fn enrol(&self, request: EnrolRequest) -> BoxFuture<'_, Result<EnrolReply, Refused>> {
         Box::pin(async move {
             let from = request.from;
@@ -162,13 +162,13 @@ fn founded(state: &State) -> Result<&Arc<Cluster>, Refused> {
 }
 
 /// The root of trust, which is stored in the replicated state.
-fn root_of(cluster: &Cluster) -> Result<Root, Refused> {
+fn root_of(cluster: &Cluster) -> Result<Authority, Refused> {
     let broken =
         |why: String| Refused::Unavailable(format!("the root certificate of the cluster cannot be used: {why}"));
     let certificate = Certificate::from_pem(&cluster.authority.certificate).map_err(|why| broken(why.to_string()))?;
     let certificate = certificate.into_iter().next().ok_or_else(|| broken("there is none".into()))?;
     let key = Key::from_pem(&cluster.authority.key).map_err(|why| broken(why.to_string()))?;
-    Root::from_parts(certificate, key).map_err(|why| broken(why.to_string()))
+    Authority::from_parts(certificate, key).map_err(|why| broken(why.to_string()))
 }
 
 /// The record of a machine that has just been enrolled: its key, its program's level and the role of its join token are

@@ -7,12 +7,12 @@ mod stories;
 mod trust;
 
 pub(super) use essaim_model::fixtures::{service as spec, worker as node};
-use essaim_model::{Authority, Change, Founding, ManagerStatus, fixtures};
+use essaim_model::{Change, Founding, ManagerStatus, RootCa, fixtures};
 
 /// The founding of a cluster with manager 1, whose root of trust is this certificate and key.
 pub(super) fn founding(certificate: String, key: String) -> Founding {
     let mut founding = fixtures::founding();
-    founding.cluster.authority = Authority { certificate, key, rotations: 0 };
+    founding.cluster.authority = RootCa { certificate, key, rotations: 0 };
     founding.node.manager = Some(ManagerStatus { raft_id: 1, voter: true });
     founding
 }

@@ -2,7 +2,7 @@
 
 use super::bed::{Bed, id};
 use essaim_model::*;
-use essaim_system::env::Fault;
+use essaim_system::env::DiskFault;
 use essaim_wire::Reachability;
 use std::time::Duration;
 
@@ -42,7 +42,7 @@ async fn many_services_at_once_become_few_proposals() {
 #[tokio::test(start_paused = true)]
 async fn what_a_former_tree_has_still_under_way_is_not_planned_a_second_time() {
     let bed = Bed::led(3).await;
-    bed.leader.disk.set_fault(Fault::Slow(Duration::from_secs(1)));
+    bed.leader.disk.set_fault(DiskFault::Slow(Duration::from_secs(1)));
     let web = bed.create("web", 3, |_| ()).await;
     let mut events = bed.store.events(bed.state().applied().index);
     // After this pause the proposal waits for the slow disk, and the tree that made it is stopped before the answer.
