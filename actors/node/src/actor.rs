@@ -7,12 +7,12 @@
 //! Dies: with the daemon. When a child fails too often the root fails, and the daemon ends with an error. The service
 //! manager starts the daemon again, which adopts its tasks.
 
-use crate::address::{self, Chosen, Said as Addresses};
+use crate::address::{self, AddressOptions, Chosen};
 use crate::core::{Core, Effect, Held, Input, Replica, Wake as CoreWake};
 use crate::founding::{Founded, found};
 use crate::group::{self, Opening};
 use crate::handle::{Handle, Parts, Shared, StartError};
-use crate::part::{PLACE, Part, Place, SaidThen, WORKER_FOLDER, internal};
+use crate::part::{KeptAddressOptions, PLACE, Part, Place, WORKER_FOLDER, internal};
 use crate::request::{Farewell, InitRequest, JoinRequest};
 use crate::standing::Standing;
 use essaim_membership::Goodbye;
@@ -51,7 +51,7 @@ pub(crate) enum Msg {
         reply: RpcReplyPort<Result<(), Refusal>>,
     },
     /// A manager stated the role and the replica of this node.
-    Said(RoleStatement),
+    Stated(RoleStatement),
     /// The endpoint uses another certificate.
     Certified,
     /// The list of managers changed.
@@ -138,7 +138,7 @@ impl Actor for Root {
             Msg::Init(request, reply) => answered(reply, state.init(&request).await?),
             Msg::Join(request, reply) => answered(reply, state.join(&request).await?),
             Msg::Leave { force, reply } => answered(reply, state.leave(force).await),
-            Msg::Said(said) => state.feed(Input::Said(said)).await?,
+            Msg::Stated(statement) => state.feed(Input::Stated(statement)).await?,
             Msg::Certified => {
                 if let Some(part) = &state.part {
                     let role = part.endpoint.role();
@@ -511,19 +511,19 @@ impl State {
         Err(Refusal::new(RefusalKind::AlreadyInCluster, text))
     }
 
-    fn flags(&self) -> Addresses<'_> {
+    fn flags(&self) -> AddressOptions<'_> {
         let settings = &self.parts.settings;
-        Addresses { listen: &settings.listen, advertise: &settings.advertise }
+        AddressOptions { listen: &settings.listen, advertise: &settings.advertise }
     }
 
     fn choose(&self, listen: &str, advertise: &str) -> Result<Chosen, Refusal> {
-        address::choose(self.flags(), Addresses { listen, advertise }, &address::interfaces())
+        address::choose(self.flags(), AddressOptions { listen, advertise }, &address::interfaces())
     }
 
     /// The place, with the addresses that the daemon's flags and the machine's interfaces give now.
     fn choose_again(&self, place: Place) -> Result<Place, Refusal> {
         let Place::V1 { listen, advertise, managers, flags, request } = place;
-        let (then, kept) = ((flags.as_said(), request.as_said()), Chosen { listen, advertise });
+        let (then, kept) = ((flags.as_options(), request.as_options()), Chosen { listen, advertise });
         let chosen = address::choose_again(self.flags(), then, kept, &address::interfaces())?;
         if chosen != kept {
             let words = format!("listens on {}, and tells others {}", chosen.listen, chosen.advertise);
@@ -539,13 +539,14 @@ impl State {
         (listen, advertise): (&str, &str),
     ) -> Result<Place, Refusal> {
         let flags = self.flags();
-        let said = |it: Addresses<'_>| SaidThen { listen: it.listen.into(), advertise: it.advertise.into() };
+        let kept =
+            |it: AddressOptions<'_>| KeptAddressOptions { listen: it.listen.into(), advertise: it.advertise.into() };
         let place = Place::V1 {
             listen: chosen.listen,
             advertise: chosen.advertise,
             managers,
-            flags: said(flags),
-            request: said(Addresses { listen, advertise }),
+            flags: kept(flags),
+            request: kept(AddressOptions { listen, advertise }),
         };
         self.scope.env.disk.write(PLACE, &encode(&place)).map_err(internal)?;
         Ok(place)

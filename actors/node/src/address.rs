@@ -1,11 +1,11 @@
 //! Choice of the node's two addresses, to listen on and to advertise, from the daemon's flags, the request and the
 //! machine.
 //!
-//! The docker CLI always sends `0.0.0.0:2377`, so that value counts as "not said": an explicit flag of the daemon wins
+//! The docker CLI always sends `0.0.0.0:2377`, so that value counts as "not given": an explicit flag of the daemon wins
 //! over it, and an explicit value of the request wins over both. An interface may be named instead of an address.
 //! Without either, the machine's only address is taken; with several, an operator must choose.
 //!
-//! A daemon that is started again chooses anew, from what was said then and its flags now, so that a machine whose address
+//! A daemon that is started again chooses anew, from the options given then and its flags now, so that a machine whose address
 //! changed says the new one.
 
 use essaim_model::Refusal;
@@ -32,9 +32,9 @@ pub struct Chosen {
     pub advertise: SocketAddr,
 }
 
-/// What was said about the addresses, empty where nothing was.
+/// Address options of a daemon or of a request to found or join a cluster; an option that was not given is empty.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Said<'a> {
+pub struct AddressOptions<'a> {
     /// Value of `--listen-addr`.
     pub listen: &'a str,
     /// Value of `--advertise-addr`.
@@ -42,9 +42,13 @@ pub struct Said<'a> {
 }
 
 /// Chooses the node's addresses; a refusal says which flag an operator has to give.
-pub fn choose(daemon: Said<'_>, request: Said<'_>, machine: &[InterfaceAddress]) -> Result<Chosen, Refusal> {
-    let unsaid = |text: &str| text.is_empty() || text == "0.0.0.0:2377" || text == "0.0.0.0";
-    let listen = if unsaid(request.listen) && !daemon.listen.is_empty() { daemon.listen } else { request.listen };
+pub fn choose(
+    daemon: AddressOptions<'_>,
+    request: AddressOptions<'_>,
+    machine: &[InterfaceAddress],
+) -> Result<Chosen, Refusal> {
+    let not_given = |text: &str| text.is_empty() || text == "0.0.0.0:2377" || text == "0.0.0.0";
+    let listen = if not_given(request.listen) && !daemon.listen.is_empty() { daemon.listen } else { request.listen };
     let listen = if listen.is_empty() {
         SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), PORT)
     } else {
@@ -67,18 +71,18 @@ pub fn choose(daemon: Said<'_>, request: Said<'_>, machine: &[InterfaceAddress])
 /// Chooses the addresses of a daemon that is started again. `then` are the flags and the request with which the node got
 /// its part in the cluster, and `kept` are the addresses chosen then.
 ///
-/// Flags that differ from those of that time win over everything said then. An address that was not given is looked up
+/// Flags that differ from those of that time win over every option given then. An address that was not given is looked up
 /// again. Where the machine gives no unique answer, the node keeps its address.
 pub(crate) fn choose_again(
-    daemon: Said<'_>,
-    then: (Said<'_>, Said<'_>),
+    daemon: AddressOptions<'_>,
+    then: (AddressOptions<'_>, AddressOptions<'_>),
     kept: Chosen,
     machine: &[InterfaceAddress],
 ) -> Result<Chosen, Refusal> {
     let (flags, request) = then;
     let other = |now: &str, before: &str| now != before && !now.is_empty();
     let (listens, advertises) = (other(daemon.listen, flags.listen), other(daemon.advertise, flags.advertise));
-    let request = Said {
+    let request = AddressOptions {
         listen: if listens { daemon.listen } else { request.listen },
         advertise: if advertises { daemon.advertise } else { request.advertise },
     };
@@ -160,8 +164,8 @@ mod tests {
     }
 
     fn check<'a>(daemon: [&'a str; 2], request: [&'a str; 2], on: &[(&str, &str)], expected: Result<[&str; 2], &str>) {
-        let said = |[listen, advertise]: [&'a str; 2]| Said { listen, advertise };
-        let chosen = choose(said(daemon), said(request), &machine(on));
+        let options = |[listen, advertise]: [&'a str; 2]| AddressOptions { listen, advertise };
+        let chosen = choose(options(daemon), options(request), &machine(on));
         match (chosen, expected) {
             (Ok(chosen), Ok([listen, advertise])) => {
                 assert_eq!(chosen.listen.to_string(), listen);
@@ -205,14 +209,14 @@ mod tests {
     }
 
     fn check_again(daemon: [&str; 2], flags: [&str; 2], request: [&str; 2], on: &[(&str, &str)], expected: [&str; 2]) {
-        fn said<'a>([listen, advertise]: [&'a str; 2]) -> Said<'a> {
-            Said { listen, advertise }
+        fn options<'a>([listen, advertise]: [&'a str; 2]) -> AddressOptions<'a> {
+            AddressOptions { listen, advertise }
         }
         let kept = Chosen {
             listen: "0.0.0.0:2377".parse().expect("an address"),
             advertise: "10.0.0.7:2377".parse().expect("an address"),
         };
-        let chosen = choose_again(said(daemon), (said(flags), said(request)), kept, &machine(on));
+        let chosen = choose_again(options(daemon), (options(flags), options(request)), kept, &machine(on));
         let chosen = chosen.unwrap_or_else(|refusal| panic!("{}", refusal.text));
         assert_eq!([chosen.listen.to_string(), chosen.advertise.to_string()], expected);
     }

@@ -50,7 +50,7 @@ pub(crate) struct Wake(u64);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Input {
     /// A manager stated over the link what role and which replica the node has.
-    Said(RoleStatement),
+    Stated(RoleStatement),
     /// The node's certificate has this role now.
     Certified(Role),
     /// The store failed while it was open as this replica; the text says why.
@@ -115,7 +115,7 @@ pub(crate) enum Claim {
 
 /// Whether the node holds a replica, and whether it is open; which replica is no matter here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Stored {
+pub(crate) enum ReplicaState {
     /// The node holds no replica.
     Absent,
     /// The node holds a replica that is not open.
@@ -149,7 +149,7 @@ pub(crate) enum Step {
 }
 
 /// A row of [`TABLE`]: the certificates, claims, stores and disks to which the step applies.
-pub(crate) type Row = (&'static [Role], &'static [Claim], &'static [Stored], &'static [DiskState], Step);
+pub(crate) type Row = (&'static [Role], &'static [Claim], &'static [ReplicaState], &'static [DiskState], Step);
 
 const ANY_ROLE: &[Role] = &[Role::Worker, Role::Manager];
 const ANY_CLAIM: &[Claim] = &[Claim::Unheard, Claim::Worker, Claim::Manager, Claim::SameReplica, Claim::OtherReplica];
@@ -160,38 +160,50 @@ const ANY_DISK: &[DiskState] = &[DiskState::Works, DiskState::Refuses];
 /// The step for every combination of the four facts: exactly one row fits each.
 pub(crate) const TABLE: &[Row] = &[
     // A worker's certificate gives no part in the group, whatever managers state: its lanes are refused everywhere.
-    (&[Role::Worker], ANY_CLAIM, &[Stored::Open], ANY_DISK, Step::Close),
+    (&[Role::Worker], ANY_CLAIM, &[ReplicaState::Open], ANY_DISK, Step::Close),
     // A closed replica is kept until a manager has stated that the node is a worker.
-    (&[Role::Worker], &[Claim::Unheard], &[Stored::Absent, Stored::Closed], ANY_DISK, Step::Rest),
+    (&[Role::Worker], &[Claim::Unheard], &[ReplicaState::Absent, ReplicaState::Closed], ANY_DISK, Step::Rest),
     // A promotion waits for the certificate, which is signed after the promotion is committed.
     (
         &[Role::Worker],
         &[Claim::Manager, Claim::SameReplica, Claim::OtherReplica],
-        &[Stored::Absent, Stored::Closed],
+        &[ReplicaState::Absent, ReplicaState::Closed],
         ANY_DISK,
         Step::Rest,
     ),
     // A demotion does not wait for the certificate: the group let the replica go before a manager stated it.
-    (&[Role::Manager], &[Claim::Worker], &[Stored::Open], ANY_DISK, Step::Close),
-    (ANY_ROLE, &[Claim::Worker], &[Stored::Closed], &[DiskState::Works], Step::Wipe),
-    (ANY_ROLE, &[Claim::Worker], &[Stored::Closed], &[DiskState::Refuses], Step::Rest),
-    (ANY_ROLE, &[Claim::Worker], &[Stored::Absent], ANY_DISK, Step::Rest),
+    (&[Role::Manager], &[Claim::Worker], &[ReplicaState::Open], ANY_DISK, Step::Close),
+    (ANY_ROLE, &[Claim::Worker], &[ReplicaState::Closed], &[DiskState::Works], Step::Wipe),
+    (ANY_ROLE, &[Claim::Worker], &[ReplicaState::Closed], &[DiskState::Refuses], Step::Rest),
+    (ANY_ROLE, &[Claim::Worker], &[ReplicaState::Absent], ANY_DISK, Step::Rest),
     // A manager that was restarted opens its replica before any manager has stated anything: without this replica there
     // may be no quorum that could.
-    (&[Role::Manager], NONE_OTHER, &[Stored::Closed], &[DiskState::Works], Step::Resume),
-    (&[Role::Manager], NONE_OTHER, &[Stored::Closed], &[DiskState::Refuses], Step::Rest),
-    (&[Role::Manager], NONE_OTHER, &[Stored::Open], ANY_DISK, Step::Rest),
+    (&[Role::Manager], NONE_OTHER, &[ReplicaState::Closed], &[DiskState::Works], Step::Resume),
+    (&[Role::Manager], NONE_OTHER, &[ReplicaState::Closed], &[DiskState::Refuses], Step::Rest),
+    (&[Role::Manager], NONE_OTHER, &[ReplicaState::Open], ANY_DISK, Step::Rest),
     // A manager without a Raft node id waits for one. (`SameReplica` with an absent store does not occur.)
-    (&[Role::Manager], NONE_OTHER, &[Stored::Absent], ANY_DISK, Step::Rest),
+    (&[Role::Manager], NONE_OTHER, &[ReplicaState::Absent], ANY_DISK, Step::Rest),
     // The node was promoted, perhaps for a second time. An earlier replica never counts again, and goes when the new
     // one opens.
-    (&[Role::Manager], &[Claim::OtherReplica], &[Stored::Open], ANY_DISK, Step::Close),
-    (&[Role::Manager], &[Claim::OtherReplica], &[Stored::Absent, Stored::Closed], &[DiskState::Works], Step::Join),
-    (&[Role::Manager], &[Claim::OtherReplica], &[Stored::Absent, Stored::Closed], &[DiskState::Refuses], Step::Rest),
+    (&[Role::Manager], &[Claim::OtherReplica], &[ReplicaState::Open], ANY_DISK, Step::Close),
+    (
+        &[Role::Manager],
+        &[Claim::OtherReplica],
+        &[ReplicaState::Absent, ReplicaState::Closed],
+        &[DiskState::Works],
+        Step::Join,
+    ),
+    (
+        &[Role::Manager],
+        &[Claim::OtherReplica],
+        &[ReplicaState::Absent, ReplicaState::Closed],
+        &[DiskState::Refuses],
+        Step::Rest,
+    ),
 ];
 
 /// Looks up in [`TABLE`] the step that is due for these four facts.
-pub(crate) fn due(certificate: Role, claim: Claim, store: Stored, disk: DiskState) -> Step {
+pub(crate) fn due(certificate: Role, claim: Claim, store: ReplicaState, disk: DiskState) -> Step {
     let mut rows = TABLE.iter().filter(|(certificates, claims, stores, disks, _)| {
         certificates.contains(&certificate)
             && claims.contains(&claim)
@@ -220,7 +232,7 @@ struct Inside {
     /// The role for which certificates are requested.
     wanted: Role,
     /// The latest statement of a manager that was not stale.
-    said: Option<RoleStatement>,
+    statement: Option<RoleStatement>,
     held: Held,
     /// Why the disk refused the last step, until the wait is over.
     trouble: Option<String>,
@@ -248,7 +260,7 @@ impl Core {
             generation,
             certificate,
             wanted: certificate,
-            said: None,
+            statement: None,
             held,
             trouble: None,
             recorded: None,
@@ -282,10 +294,10 @@ impl Core {
     pub(crate) fn handle(&mut self, input: Input, effects: &mut Vec<Effect>) {
         let Phase::Inside(inside) = &mut self.phase else { return };
         match input {
-            Input::Said(said) if inside.is_stale(&said) => return,
-            Input::Said(said) => {
-                inside.said = Some(said);
-                if let Some(next) = said.later_start.and_then(|known| beyond(inside.generation, known)) {
+            Input::Stated(statement) if inside.is_stale(&statement) => return,
+            Input::Stated(statement) => {
+                inside.statement = Some(statement);
+                if let Some(next) = statement.later_start.and_then(|known| beyond(inside.generation, known)) {
                     let text = format!(
                         "this is start {} of the daemon, and the cluster knows of start {}: the disk was restored from an \
                          older copy; it counts on from there",
@@ -295,9 +307,9 @@ impl Core {
                     effects.extend([Effect::Record(text), Effect::StartAnew(next)]);
                     return;
                 }
-                if inside.wanted != said.role {
-                    inside.wanted = said.role;
-                    effects.push(Effect::Certify(said.role));
+                if inside.wanted != statement.role {
+                    inside.wanted = statement.role;
+                    effects.push(Effect::Certify(statement.role));
                 }
             }
             Input::Certified(role) => inside.certificate = role,
@@ -316,7 +328,7 @@ impl Core {
             Input::Forced(replica) => {
                 inside.held = Held::Open(replica);
                 // The last statement belongs to the history that ended.
-                (inside.said, inside.trouble, inside.recorded) = (None, None, None);
+                (inside.statement, inside.trouble, inside.recorded) = (None, None, None);
             }
             Input::Closed => {
                 if let Held::Open(replica) = inside.held {
@@ -356,24 +368,24 @@ impl Inside {
     /// Whether a statement of a manager is out of date: before the last statement, of a history that was replaced, or
     /// before the commit that promoted this node, whose log index is its Raft node id. A manager that lags behind would
     /// otherwise make a voter remove its log, and with it the votes and entries that the voter has promised to keep.
-    fn is_stale(&self, said: &RoleStatement) -> bool {
-        let before = self.said.map(|before| (before.lineage, before.index.0));
+    fn is_stale(&self, statement: &RoleStatement) -> bool {
+        let before = self.statement.map(|before| (before.lineage, before.index.0));
         let own = match self.held {
             Held::Nothing => None,
             Held::Closed(replica) | Held::Open(replica) => Some((replica.lineage, replica.raft_id)),
         };
         before.into_iter().chain(own).any(|(lineage, index)| {
-            said.lineage.ordinal < lineage.ordinal || said.lineage == lineage && said.index.0 < index
+            statement.lineage.ordinal < lineage.ordinal || statement.lineage == lineage && statement.index.0 < index
         })
     }
 
     fn named(&self) -> Option<Replica> {
-        let said = self.said.filter(|said| said.role == Role::Manager)?;
-        Some(Replica { lineage: said.lineage, raft_id: said.raft_id? })
+        let statement = self.statement.filter(|statement| statement.role == Role::Manager)?;
+        Some(Replica { lineage: statement.lineage, raft_id: statement.raft_id? })
     }
 
     fn claim(&self) -> Claim {
-        match (self.said.map(|said| said.role), self.named(), self.held) {
+        match (self.statement.map(|statement| statement.role), self.named(), self.held) {
             (None, ..) => Claim::Unheard,
             (Some(Role::Worker), ..) => Claim::Worker,
             (Some(Role::Manager), None, _) => Claim::Manager,
@@ -386,9 +398,9 @@ impl Inside {
 
     fn step(&self) -> Effect {
         let store = match self.held {
-            Held::Nothing => Stored::Absent,
-            Held::Closed(_) => Stored::Closed,
-            Held::Open(_) => Stored::Open,
+            Held::Nothing => ReplicaState::Absent,
+            Held::Closed(_) => ReplicaState::Closed,
+            Held::Open(_) => ReplicaState::Open,
         };
         let disk = if self.trouble.is_some() { DiskState::Refuses } else { DiskState::Works };
         // The planted bug opens the store when a manager states the role, before the certificate has come.
@@ -412,13 +424,13 @@ mod tests {
 
     const ROLES: [Role; 2] = [Role::Worker, Role::Manager];
     const CLAIMS: [Claim; 5] = [Claim::Unheard, Claim::Worker, Claim::Manager, Claim::SameReplica, Claim::OtherReplica];
-    const STORES: [Stored; 3] = [Stored::Absent, Stored::Closed, Stored::Open];
+    const STORES: [ReplicaState; 3] = [ReplicaState::Absent, ReplicaState::Closed, ReplicaState::Open];
     const DISKS: [DiskState; 2] = [DiskState::Works, DiskState::Refuses];
     const LINEAGE: Lineage = Lineage { ordinal: 1, nonce: 7 };
     const OWN: Replica = Replica { lineage: LINEAGE, raft_id: 14 };
     const OTHER: Replica = Replica { lineage: LINEAGE, raft_id: 30 };
 
-    fn combinations() -> impl Iterator<Item = (Role, Claim, Stored, DiskState)> {
+    fn combinations() -> impl Iterator<Item = (Role, Claim, ReplicaState, DiskState)> {
         ROLES.into_iter().flat_map(|role| {
             CLAIMS.into_iter().flat_map(move |claim| {
                 STORES.into_iter().flat_map(move |store| DISKS.into_iter().map(move |disk| (role, claim, store, disk)))
@@ -426,30 +438,30 @@ mod tests {
         })
     }
 
-    fn said(role: Role, raft_id: Option<u64>, index: u64) -> RoleStatement {
+    fn statement(role: Role, raft_id: Option<u64>, index: u64) -> RoleStatement {
         RoleStatement { role, lineage: LINEAGE, raft_id, index: Index(index), later_start: None }
     }
 
     /// Makes a core in which the four facts hold; `None` where they cannot hold together.
-    fn core(role: Role, claim: Claim, store: Stored, disk: DiskState) -> Option<Core> {
+    fn core(role: Role, claim: Claim, store: ReplicaState, disk: DiskState) -> Option<Core> {
         let held = match store {
-            Stored::Absent if claim == Claim::SameReplica => return None,
-            Stored::Absent => Held::Nothing,
-            Stored::Closed => Held::Closed(OWN),
-            Stored::Open => Held::Open(OWN),
+            ReplicaState::Absent if claim == Claim::SameReplica => return None,
+            ReplicaState::Absent => Held::Nothing,
+            ReplicaState::Closed => Held::Closed(OWN),
+            ReplicaState::Open => Held::Open(OWN),
         };
-        let said = match claim {
+        let statement = match claim {
             Claim::Unheard => None,
-            Claim::Worker => Some(said(Role::Worker, None, 40)),
-            Claim::Manager => Some(said(Role::Manager, None, 40)),
-            Claim::SameReplica => Some(said(Role::Manager, Some(OWN.raft_id), 40)),
-            Claim::OtherReplica => Some(said(Role::Manager, Some(OTHER.raft_id), 40)),
+            Claim::Worker => Some(statement(Role::Worker, None, 40)),
+            Claim::Manager => Some(statement(Role::Manager, None, 40)),
+            Claim::SameReplica => Some(statement(Role::Manager, Some(OWN.raft_id), 40)),
+            Claim::OtherReplica => Some(statement(Role::Manager, Some(OTHER.raft_id), 40)),
         };
         let mut core = Core::new();
         core.begin(Generation(21), role, held);
         let Phase::Inside(inside) = &mut core.phase else { return None };
-        inside.wanted = said.map_or(role, |said| said.role);
-        inside.said = said;
+        inside.wanted = statement.map_or(role, |statement| statement.role);
+        inside.statement = statement;
         inside.trouble = (disk == DiskState::Refuses).then(|| "no room".into());
         Some(core)
     }
@@ -506,18 +518,18 @@ mod tests {
             let at = format!("{role:?} {claim:?} {store:?} {disk:?}");
             match due(role, claim, store, disk) {
                 Step::Rest => (),
-                Step::Close => assert_eq!(store, Stored::Open, "{at}"),
+                Step::Close => assert_eq!(store, ReplicaState::Open, "{at}"),
                 Step::Resume => {
-                    assert_eq!((role, store, disk), (Role::Manager, Stored::Closed, DiskState::Works), "{at}");
+                    assert_eq!((role, store, disk), (Role::Manager, ReplicaState::Closed, DiskState::Works), "{at}");
                     assert_ne!(claim, Claim::Worker, "{at}");
                 }
                 Step::Join => {
                     assert_eq!((role, claim, disk), (Role::Manager, Claim::OtherReplica, DiskState::Works), "{at}");
-                    assert_ne!(store, Stored::Open, "{at}");
+                    assert_ne!(store, ReplicaState::Open, "{at}");
                 }
                 // A replica is removed only after a manager has stated that the node is a worker.
                 Step::Wipe => {
-                    assert_eq!((claim, store, disk), (Claim::Worker, Stored::Closed, DiskState::Works), "{at}");
+                    assert_eq!((claim, store, disk), (Claim::Worker, ReplicaState::Closed, DiskState::Works), "{at}");
                 }
             }
         }
@@ -540,12 +552,12 @@ mod tests {
     #[test]
     fn a_manager_that_may_have_its_part_has_it_when_the_disk_works() {
         for (claim, store) in [
-            (Claim::Unheard, Stored::Closed),
-            (Claim::Manager, Stored::Closed),
-            (Claim::SameReplica, Stored::Closed),
-            (Claim::OtherReplica, Stored::Absent),
-            (Claim::OtherReplica, Stored::Closed),
-            (Claim::OtherReplica, Stored::Open),
+            (Claim::Unheard, ReplicaState::Closed),
+            (Claim::Manager, ReplicaState::Closed),
+            (Claim::SameReplica, ReplicaState::Closed),
+            (Claim::OtherReplica, ReplicaState::Absent),
+            (Claim::OtherReplica, ReplicaState::Closed),
+            (Claim::OtherReplica, ReplicaState::Open),
         ] {
             let mut core = core(Role::Manager, claim, store, DiskState::Works).expect("possible");
             settle(&mut core, Input::Certified(Role::Manager));
@@ -570,10 +582,10 @@ mod tests {
     #[test]
     fn every_input_is_taken_in_every_combination() {
         let inputs = [
-            Input::Said(said(Role::Worker, None, 50)),
-            Input::Said(said(Role::Manager, None, 50)),
-            Input::Said(said(Role::Manager, Some(OWN.raft_id), 50)),
-            Input::Said(said(Role::Manager, Some(OTHER.raft_id), 50)),
+            Input::Stated(statement(Role::Worker, None, 50)),
+            Input::Stated(statement(Role::Manager, None, 50)),
+            Input::Stated(statement(Role::Manager, Some(OWN.raft_id), 50)),
+            Input::Stated(statement(Role::Manager, Some(OTHER.raft_id), 50)),
             Input::Certified(Role::Worker),
             Input::Certified(Role::Manager),
             Input::StoreFailed(OWN, "torn".into()),
@@ -587,23 +599,26 @@ mod tests {
                 let inside = inside(&core);
                 let at = format!("{role:?} {claim:?} {store:?} {disk:?}, then {input:?}");
                 assert!(!matches!(inside.held, Held::Open(_)) || inside.certificate == Role::Manager, "{at}");
-                assert!(inside.said.is_none_or(|said| said.role == inside.wanted), "{at}: asks for what was said");
+                assert!(
+                    inside.statement.is_none_or(|statement| statement.role == inside.wanted),
+                    "{at}: asks for what was stated"
+                );
             }
         }
     }
 
     #[test]
     fn a_promotion_opens_the_store_after_the_certificate() {
-        let mut core = core(Role::Worker, Claim::Unheard, Stored::Absent, DiskState::Works).expect("possible");
-        let promoted = Input::Said(said(Role::Manager, Some(OTHER.raft_id), 30));
+        let mut core = core(Role::Worker, Claim::Unheard, ReplicaState::Absent, DiskState::Works).expect("possible");
+        let promoted = Input::Stated(statement(Role::Manager, Some(OTHER.raft_id), 30));
         assert_eq!(settle(&mut core, promoted), [Effect::Certify(Role::Manager), Effect::Show]);
         assert_eq!(settle(&mut core, Input::Certified(Role::Manager)), [Effect::Join(OTHER), Effect::Show]);
     }
 
     #[test]
     fn a_demotion_closes_and_removes_the_store_before_the_certificate() {
-        let mut core = core(Role::Manager, Claim::SameReplica, Stored::Open, DiskState::Works).expect("possible");
-        let demoted = Input::Said(said(Role::Worker, None, 41));
+        let mut core = core(Role::Manager, Claim::SameReplica, ReplicaState::Open, DiskState::Works).expect("possible");
+        let demoted = Input::Stated(statement(Role::Worker, None, 41));
         let done = [Effect::Certify(Role::Worker), Effect::Close, Effect::Wipe, Effect::Show];
         assert_eq!(settle(&mut core, demoted), done);
         assert_eq!(settle(&mut core, Input::Certified(Role::Worker)), [Effect::Show]);
@@ -611,34 +626,34 @@ mod tests {
 
     #[test]
     fn a_promotion_that_is_taken_back_before_its_certificate_came_asks_for_a_workers_again() {
-        let mut core = core(Role::Worker, Claim::Unheard, Stored::Absent, DiskState::Works).expect("possible");
-        settle(&mut core, Input::Said(said(Role::Manager, Some(OTHER.raft_id), 30)));
-        let taken_back = Input::Said(said(Role::Worker, None, 31));
+        let mut core = core(Role::Worker, Claim::Unheard, ReplicaState::Absent, DiskState::Works).expect("possible");
+        settle(&mut core, Input::Stated(statement(Role::Manager, Some(OTHER.raft_id), 30)));
+        let taken_back = Input::Stated(statement(Role::Worker, None, 31));
         assert_eq!(settle(&mut core, taken_back), [Effect::Certify(Role::Worker), Effect::Show]);
     }
 
     #[test]
     fn a_manager_that_lags_behind_demotes_nobody() {
-        let behind = |index| Input::Said(said(Role::Worker, None, index));
-        let mut core = core(Role::Manager, Claim::Unheard, Stored::Open, DiskState::Works).expect("possible");
+        let behind = |index| Input::Stated(statement(Role::Worker, None, index));
+        let mut core = core(Role::Manager, Claim::Unheard, ReplicaState::Open, DiskState::Works).expect("possible");
         assert_eq!(handle(&mut core, behind(13)), [], "it has not applied the promotion yet");
-        settle(&mut core, Input::Said(said(Role::Manager, Some(OWN.raft_id), 21)));
+        settle(&mut core, Input::Stated(statement(Role::Manager, Some(OWN.raft_id), 21)));
         assert_eq!(handle(&mut core, behind(20)), [], "another manager was further");
         assert_ne!(handle(&mut core, behind(22)), [], "a demotion that came after it");
     }
 
     #[test]
     fn the_history_that_an_operator_ended_by_force_demotes_nobody_in_the_new_one() {
-        let mut core = core(Role::Manager, Claim::SameReplica, Stored::Open, DiskState::Works).expect("possible");
+        let mut core = core(Role::Manager, Claim::SameReplica, ReplicaState::Open, DiskState::Works).expect("possible");
         let forced = Replica { lineage: Lineage { ordinal: 2, nonce: 1 }, raft_id: 43 };
         assert_eq!(settle(&mut core, Input::Forced(forced)), [Effect::Show]);
         assert_eq!(settle(&mut core, Input::Certified(Role::Manager)), [Effect::Show], "not back to the old replica");
-        assert_eq!(handle(&mut core, Input::Said(said(Role::Worker, None, 99))), []);
+        assert_eq!(handle(&mut core, Input::Stated(statement(Role::Worker, None, 99))), []);
     }
 
     #[test]
     fn a_disk_that_refuses_is_asked_again_and_its_trouble_is_recorded_once() {
-        let mut core = core(Role::Manager, Claim::Unheard, Stored::Closed, DiskState::Works).expect("possible");
+        let mut core = core(Role::Manager, Claim::Unheard, ReplicaState::Closed, DiskState::Works).expect("possible");
         assert_eq!(handle(&mut core, Input::Certified(Role::Manager)), [Effect::Resume]);
         let refused = || Input::DiskRefused("no room".into());
         match &handle(&mut core, refused())[..] {
@@ -655,8 +670,8 @@ mod tests {
 
     #[test]
     fn a_demotion_while_the_disk_refuses_opens_nothing_afterwards() {
-        let mut core = core(Role::Manager, Claim::Unheard, Stored::Closed, DiskState::Refuses).expect("possible");
-        let demoted = Input::Said(said(Role::Worker, None, 41));
+        let mut core = core(Role::Manager, Claim::Unheard, ReplicaState::Closed, DiskState::Refuses).expect("possible");
+        let demoted = Input::Stated(statement(Role::Worker, None, 41));
         assert_eq!(settle(&mut core, demoted), [Effect::Certify(Role::Worker), Effect::Show]);
         assert_eq!(settle(&mut core, Input::Elapsed(Wake(0))), [Effect::Wipe, Effect::Show]);
     }
@@ -664,9 +679,9 @@ mod tests {
     #[test]
     fn a_daemon_whose_boot_counter_went_back_counts_on_beyond_the_start_that_the_cluster_knows() {
         let later = |known| {
-            let said = RoleStatement { later_start: Some(Generation(known)), ..said(Role::Worker, None, 41) };
-            let mut core = core(Role::Worker, Claim::Worker, Stored::Absent, DiskState::Works).expect("possible");
-            handle(&mut core, Input::Said(said))
+            let statement = RoleStatement { later_start: Some(Generation(known)), ..statement(Role::Worker, None, 41) };
+            let mut core = core(Role::Worker, Claim::Worker, ReplicaState::Absent, DiskState::Works).expect("possible");
+            handle(&mut core, Input::Stated(statement))
         };
         assert!(matches!(later(50)[..], [Effect::Record(_), Effect::StartAnew(Generation(51))]));
         assert_eq!(later(21), [Effect::Show], "this very start");
@@ -675,7 +690,7 @@ mod tests {
 
     #[test]
     fn a_store_that_fails_is_closed_and_opened_again() {
-        let mut core = core(Role::Manager, Claim::SameReplica, Stored::Open, DiskState::Works).expect("possible");
+        let mut core = core(Role::Manager, Claim::SameReplica, ReplicaState::Open, DiskState::Works).expect("possible");
         match &settle(&mut core, Input::StoreFailed(OWN, "torn".into()))[..] {
             [Effect::Record(why), Effect::Close, Effect::Resume, Effect::Show] => assert!(why.contains("torn")),
             other => panic!("{other:?}"),
@@ -684,11 +699,11 @@ mod tests {
 
     #[test]
     fn a_part_that_cannot_be_taken_up_is_broken_until_it_begins_anew() {
-        let mut core = core(Role::Manager, Claim::Unheard, Stored::Closed, DiskState::Works).expect("possible");
+        let mut core = core(Role::Manager, Claim::Unheard, ReplicaState::Closed, DiskState::Works).expect("possible");
         let broken = handle(&mut core, Input::Unusable("the log is gone".into()));
         assert_eq!(broken, [Effect::BreakOff("the log is gone".into())]);
         assert_eq!(core.broken().map(|why| &**why), Some("the log is gone"));
-        assert_eq!(handle(&mut core, Input::Said(said(Role::Worker, None, 99))), [], "it keeps every file");
+        assert_eq!(handle(&mut core, Input::Stated(statement(Role::Worker, None, 99))), [], "it keeps every file");
         core.end();
         assert!(core.is_outside());
     }

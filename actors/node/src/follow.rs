@@ -27,7 +27,7 @@ pub(crate) async fn follow(endpoint: Endpoint, roster: RosterHandle, worker: Wor
         // When the other end of one of these channels has ended, the node's part in the cluster has ended.
         let message = tokio::select! {
             changed = said.changed() => match changed {
-                Ok(()) => (*said.borrow_and_update()).map(Msg::Said),
+                Ok(()) => (*said.borrow_and_update()).map(Msg::Stated),
                 Err(_) => return,
             },
             changed = identity.changed() => match changed {

@@ -4,7 +4,7 @@ use crate::actor::Msg;
 use crate::request::{Farewell, InitRequest, JoinRequest};
 use crate::standing::Standing;
 use essaim_manager::Control;
-use essaim_model::{EngineKind, Refusal, RefusalKind};
+use essaim_model::{Refusal, RefusalKind};
 use essaim_presence::endpoint::KeepError;
 use essaim_presence::view::View;
 use essaim_system::{ChildSpec, Journal, RecordKind, Scope};
@@ -151,11 +151,6 @@ impl Handle {
     /// The engines that run this node's tasks.
     pub fn engines(&self) -> &[Arc<dyn Engine>] {
         &self.shared.engines
-    }
-
-    /// The engine of services that name none, in a cluster that this node founds.
-    pub fn default_engine(&self) -> EngineKind {
-        self.shared.engines.first().map_or(EngineKind::Process, |engine| engine.kind())
     }
 
     /// Begins a cluster with this node as its first manager.

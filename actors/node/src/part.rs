@@ -2,7 +2,7 @@
 //! tree. They start in this order and stop in the reverse one.
 
 use crate::actor::Msg;
-use crate::address::Said;
+use crate::address::AddressOptions;
 use crate::core::Replica;
 use crate::follow;
 use crate::group::{self, Opening};
@@ -39,21 +39,21 @@ pub(crate) enum Place {
         /// The managers as last heard, to contact first.
         managers: Vec<(NodeId, SocketAddr)>,
         /// The daemon's address flags when the node founded or joined its cluster.
-        flags: SaidThen,
+        flags: KeptAddressOptions,
         /// The addresses in the request with which the node founded or joined its cluster.
-        request: SaidThen,
+        request: KeptAddressOptions,
     },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Default, Encode, Decode)]
-pub(crate) struct SaidThen {
+pub(crate) struct KeptAddressOptions {
     pub(crate) listen: String,
     pub(crate) advertise: String,
 }
 
-impl SaidThen {
-    pub(crate) fn as_said(&self) -> Said<'_> {
-        Said { listen: &self.listen, advertise: &self.advertise }
+impl KeptAddressOptions {
+    pub(crate) fn as_options(&self) -> AddressOptions<'_> {
+        AddressOptions { listen: &self.listen, advertise: &self.advertise }
     }
 }
 
@@ -203,4 +203,4 @@ pub(crate) fn internal(why: impl std::fmt::Display) -> Refusal {
 }
 
 #[cfg(test)]
-essaim_wire::golden_bytes!("part": Place, SaidThen);
+essaim_wire::golden_bytes!("part": Place, KeptAddressOptions);
