@@ -172,7 +172,7 @@ impl Store {
     }
 
     /// Transfers leadership to `to`, or to the best prepared voter. Does nothing on a manager that does not lead.
-    pub async fn transfer(&self, to: Option<NodeId>) -> Result<(), Refusal> {
+    pub(crate) async fn transfer(&self, to: Option<NodeId>) -> Result<(), Refusal> {
         if !self.leads() {
             return Ok(());
         }

@@ -6,7 +6,7 @@ use crate::raft::Payload;
 use crate::raft::machine::CHECK_EVERY;
 use crate::{CursorError, Leadership};
 use bytes::Bytes;
-use essaim_system::env::Fault;
+use essaim_system::env::DiskFault;
 use essaim_wire::encode;
 use std::time::Duration;
 
@@ -53,7 +53,7 @@ async fn a_store_whose_disk_failed_says_so_and_a_closed_one_tells_its_watchers()
     let store = world.leader().await;
     let mut cursor = store.events(store.state().applied().index);
     let leadership = store.leadership();
-    world.disks[&1].set_fault(Fault::WritesFail);
+    world.disks[&1].set_fault(DiskFault::WritesFail);
     assert!(!write(&store, 100).await);
     let why = tokio::time::timeout(Duration::from_secs(20), store.failed()).await.expect("it has ended");
     assert!(why.contains("the disk refuses writes"), "{why}");
@@ -61,7 +61,7 @@ async fn a_store_whose_disk_failed_says_so_and_a_closed_one_tells_its_watchers()
     assert_eq!(cursor.next().await, Err(CursorError::Closed));
     assert_eq!(*leadership.borrow(), Leadership::Off);
 
-    world.disks[&1].set_fault(Fault::None);
+    world.disks[&1].set_fault(DiskFault::None);
     let again = world.start(1, crate::Start::Resume).await.expect("with the disk mended it starts");
     world.leader().await;
     assert!(write(&again, 101).await && has(&again, 101));

@@ -6,7 +6,7 @@ use crate::log::database::LogDatabase;
 use crate::log::{LogBackend, LogError, Op};
 use crate::seal::{Sealer, Secret};
 use crate::{OpenError, Start};
-use essaim_system::env::{Disk, DiskFile, Fault, SimDisk};
+use essaim_system::env::{Disk, DiskFault, DiskFile, SimDisk};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use std::io;
@@ -29,7 +29,7 @@ impl Fuse {
     fn burn(&self) -> io::Result<()> {
         let burnt = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
         if burnt.is_err() {
-            self.disk.set_fault(Fault::Dead);
+            self.disk.set_fault(DiskFault::Dead);
             return Err(io::Error::other("the power is gone"));
         }
         Ok(())
@@ -155,7 +155,7 @@ fn a_power_cut_at_any_point_loses_nothing_acknowledged() {
             }
             let is_through = acknowledged == workload().len();
             disk.crash(torn.map(|seed| StdRng::seed_from_u64(seed * 1000 + fuse)).as_mut());
-            disk.set_fault(Fault::None);
+            disk.set_fault(DiskFault::None);
             let whole: Arc<dyn Disk> = Arc::new(disk);
             let log = LogDatabase::open(&whole, "log.redb", sealer())
                 .unwrap_or_else(|why| panic!("cut {fuse}, torn {torn:?}: {why}"));
@@ -288,7 +288,7 @@ async fn a_store_whose_key_is_gone_or_another_does_not_start() {
 async fn a_disk_that_fails_stops_its_manager_and_nobody_elses() {
     let world = World::of(3).await;
     let leader = world.leader().await;
-    world.disks[&leader.node().bits()].set_fault(Fault::SyncsFail);
+    world.disks[&leader.node().bits()].set_fault(DiskFault::SyncsFail);
     let other = world.follower().await;
     let mut through = 0;
     for place in 100..110 {
@@ -302,7 +302,7 @@ async fn a_disk_that_fails_stops_its_manager_and_nobody_elses() {
 /// A log that a disk refuses to open is not damaged: the way out is another disk, or space on this one.
 #[test]
 fn a_disk_that_refuses_damages_no_log() {
-    let ways = [Fault::WritesFail, Fault::SyncsFail, Fault::WritesTear];
+    let ways = [DiskFault::WritesFail, DiskFault::SyncsFail, DiskFault::WritesTear];
     for fault in ways {
         let (disk, dynamic) = filled();
         disk.crash(None);
@@ -311,7 +311,7 @@ fn a_disk_that_refuses_damages_no_log() {
             Err(LogError::Disk(why)) => assert!(why.to_string().contains("log.redb"), "{why}"),
             other => panic!("{fault:?}: {other:?}"),
         }
-        disk.set_fault(Fault::None);
+        disk.set_fault(DiskFault::None);
         let log = LogDatabase::open(&dynamic, "log.redb", sealer()).expect("whole");
         let found = log.load().expect("whole");
         assert_eq!((found.vote, found.purged, found.entries), expected(workload().len()), "{fault:?}");

@@ -6,7 +6,7 @@ use crate::proposer::effort::{Attempt, Effort};
 use crate::{Leadership, ProposeError, ReadError, Start, Store};
 use bytes::Bytes;
 use essaim_model::{Outcome, Proposal, RefusalKind};
-use essaim_system::env::{Fault, VirtualClock};
+use essaim_system::env::{DiskFault, VirtualClock};
 use essaim_wire::{Index, Term, encode};
 use std::sync::Arc;
 use std::time::Duration;
@@ -141,7 +141,7 @@ async fn a_store_that_closes_does_not_call_refused_what_it_has_handed_over() {
     let third = world.running().into_iter().find(|it| ![leader.node(), follower.node()].contains(&it.node()));
     // Long enough that the follower closes meanwhile.
     for store in [&leader, &third.expect("there are three")] {
-        world.disks[&number(store)].set_fault(Fault::Slow(Duration::from_millis(100)));
+        world.disks[&number(store)].set_fault(DiskFault::Slow(Duration::from_millis(100)));
     }
     let asker = follower.clone();
     let asking = tokio::spawn(async move { asker.propose(vec![accept(100)], None).await });

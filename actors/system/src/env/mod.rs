@@ -19,7 +19,7 @@ pub use clock::{Clock, RealClock, VirtualClock};
 pub use disk::{Disk, DiskFile, RealDisk, folder};
 pub use seed::Seed;
 #[cfg(any(test, feature = "sim"))]
-pub use sim_disk::{Fault, SimDisk};
+pub use sim_disk::{DiskFault, SimDisk};
 
 use essaim_transport::Network;
 use essaim_wire::{Build, Moment, Timestamp};

@@ -21,7 +21,7 @@ use std::time::Duration;
 
 /// A fault of the simulated disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Fault {
+pub enum DiskFault {
     /// The disk works.
     #[default]
     None,
@@ -48,7 +48,7 @@ pub struct SimDisk {
 #[derive(Default)]
 struct Inner {
     files: BTreeMap<String, File>,
-    fault: Fault,
+    fault: DiskFault,
     /// Number of crashes so far; a handle opened before the last crash is dead.
     era: u64,
 }
@@ -98,7 +98,7 @@ impl SimDisk {
     }
 
     /// Sets the disk's fault from now on.
-    pub fn set_fault(&self, fault: Fault) {
+    pub fn set_fault(&self, fault: DiskFault) {
         self.inner().fault = fault;
     }
 
@@ -131,14 +131,14 @@ impl SimDisk {
 
 impl Inner {
     fn may_read(&self) -> io::Result<()> {
-        if self.fault == Fault::Dead { Err(broken("the disk is dead")) } else { Ok(()) }
+        if self.fault == DiskFault::Dead { Err(broken("the disk is dead")) } else { Ok(()) }
     }
 
     fn may_write(&self, more: usize) -> io::Result<()> {
         match self.fault {
-            Fault::Dead | Fault::WritesFail => Err(broken("the disk refuses writes")),
+            DiskFault::Dead | DiskFault::WritesFail => Err(broken("the disk refuses writes")),
             // An operation that takes no more room, above all a removal, works on a full disk.
-            Fault::Full(limit) if more > 0 && self.used() + more as u64 > limit => {
+            DiskFault::Full(limit) if more > 0 && self.used() + more as u64 > limit => {
                 Err(io::Error::new(io::ErrorKind::StorageFull, "no space left on device"))
             }
             _ => Ok(()),
@@ -147,7 +147,7 @@ impl Inner {
 
     fn may_sync(&self) -> io::Result<()> {
         match self.fault {
-            Fault::Dead | Fault::WritesFail | Fault::WritesTear | Fault::SyncsFail => {
+            DiskFault::Dead | DiskFault::WritesFail | DiskFault::WritesTear | DiskFault::SyncsFail => {
                 Err(broken("the disk did not sync"))
             }
             _ => Ok(()),
@@ -244,7 +244,7 @@ impl Disk for SimDisk {
 
     fn lag(&self) -> Duration {
         match self.inner().fault {
-            Fault::Slow(lag) => lag,
+            DiskFault::Slow(lag) => lag,
             _ => Duration::ZERO,
         }
     }
@@ -292,7 +292,7 @@ impl DiskFile for SimFile {
             let offset = place(offset)?;
             let grows = (offset + bytes.len()).saturating_sub(inner.files[name].taken);
             inner.may_write(grows)?;
-            let tears = inner.fault == Fault::WritesTear;
+            let tears = inner.fault == DiskFault::WritesTear;
             let bytes = if tears { &bytes[..bytes.len() / 2] } else { bytes };
             if let Some(file) = inner.files.get_mut(name) {
                 file.change(Pending::Write { offset, bytes: bytes.to_vec() });
@@ -408,7 +408,7 @@ mod tests {
     fn a_file_written_as_a_whole_survives_a_crash() {
         let disk = SimDisk::new();
         disk.write("node/identity", b"one").expect("written");
-        disk.set_fault(Fault::SyncsFail);
+        disk.set_fault(DiskFault::SyncsFail);
         disk.write("node/identity", b"two").expect_err("not durable, so not done");
         disk.crash(None);
         assert_eq!(bytes_of(&disk, "node/identity"), b"one");
@@ -421,7 +421,7 @@ mod tests {
         let file = disk.open("log").expect("opened");
         file.write_at(0, b"base").expect("written");
         file.sync().expect("synced");
-        disk.set_fault(Fault::WritesTear);
+        disk.set_fault(DiskFault::WritesTear);
         file.write_at(4, b"abcd").expect_err("half of it");
         assert_eq!(bytes_of(&disk, "log"), b"baseab");
         file.sync().expect_err("a disk that tears writes syncs nothing");
@@ -435,7 +435,7 @@ mod tests {
         let disk = SimDisk::new();
         let file = disk.open("log").expect("opened");
         file.write_at(0, b"12345678").expect("written");
-        disk.set_fault(Fault::Full(8));
+        disk.set_fault(DiskFault::Full(8));
         let refused = file.write_at(8, b"9").expect_err("no room");
         assert_eq!(refused.kind(), io::ErrorKind::StorageFull);
         file.write_at(0, b"87654321").expect("in place");
@@ -443,10 +443,10 @@ mod tests {
         file.set_len(1_000).expect("a hole takes no room");
         assert_eq!(disk.used(), 8);
         file.write_at(500, b"x").expect_err("until it is filled");
-        disk.set_fault(Fault::Full(0));
+        disk.set_fault(DiskFault::Full(0));
         disk.remove("log").expect("a removal makes room");
         assert_eq!(disk.used(), 0);
-        disk.set_fault(Fault::Slow(Duration::from_secs(1)));
+        disk.set_fault(DiskFault::Slow(Duration::from_secs(1)));
         assert_eq!(disk.lag(), Duration::from_secs(1));
     }
 }

@@ -15,7 +15,7 @@ use crate::testkit::trace::Trace;
 use essaim_model::Availability;
 use essaim_node::{Handle, Parts};
 use essaim_system::Seed;
-use essaim_system::env::{Fault as DiskFault, SimDisk};
+use essaim_system::env::{DiskFault, SimDisk};
 use essaim_transport::sim::SimNetwork;
 use essaim_wire::{Build, NodeId, Role, quorum};
 use essaim_worker::sim::SimMachine;
