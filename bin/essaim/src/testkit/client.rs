@@ -10,7 +10,7 @@
 //! two writes can be told apart in a read.
 
 use crate::testkit::fault::Number;
-use crate::testkit::history::{Answer as Said, Ask, Object, Op, Value};
+use crate::testkit::history::{Answer, Ask, Object, Op, Value};
 use crate::testkit::invariants::{SharedLedger, lock};
 use crate::testkit::levels::IMPATIENT;
 use crate::testkit::nodes::Running;
@@ -102,7 +102,7 @@ struct Memory {
 type Request<'a> = Pin<Box<dyn Future<Output = Result<(), Refusal>> + Send + 'a>>;
 
 /// The outcome of a request, as far as the client knows it.
-enum Answer {
+enum Reply {
     Done,
     Refused(Refusal),
     /// The client cannot know whether the request took effect.
@@ -173,7 +173,7 @@ impl Client {
     }
 
     /// Sends one request after the other until `stop` is set.
-    pub async fn work(mut self, stop: Arc<AtomicBool>) -> Self {
+    pub(crate) async fn work(mut self, stop: Arc<AtomicBool>) -> Self {
         while !stop.load(Ordering::Relaxed) {
             self.pause().await;
             let wish = match self.rng.random_range(0..100u8) {
@@ -220,8 +220,8 @@ impl Client {
         let spec = spec(&mut self.rng, &name, Mode::Replicated { replicas }, op);
         let created = control.create_service(spec).await;
         let answer = match &created {
-            Ok(_) => Answer::Done,
-            Err(why) => Answer::Unknown(why.to_string()),
+            Ok(_) => Reply::Done,
+            Err(why) => Reply::Unknown(why.to_string()),
         };
         self.acknowledged += u64::from(created.is_ok());
         self.learn(&name, op, answer);
@@ -351,7 +351,7 @@ impl Client {
         let change = Box::pin(asked.control.update_node(node.id, node.meta.version, spec));
         let answer = match self.answer(asked, &what, change).await {
             // The node left and its record was removed, which no client asked for.
-            Answer::Refused(refusal) if refusal.kind == RefusalKind::NotFound => Answer::Unknown(refusal.text),
+            Reply::Refused(refusal) if refusal.kind == RefusalKind::NotFound => Reply::Unknown(refusal.text),
             answer => answer,
         };
         let mut memory = self.memory();
@@ -370,7 +370,7 @@ impl Client {
         });
         let answer = self.answer(asked, "read", read).await;
         match (answer, found) {
-            (Answer::Done, Some(state)) => {
+            (Reply::Done, Some(state)) => {
                 self.see(asked.number, op, newest, &state);
                 Some(state)
             }
@@ -382,7 +382,7 @@ impl Client {
     }
 
     /// Compares a state with the answers so far, as a read that was asked and answered just now.
-    pub fn compare(&self, number: Number, state: &State) {
+    pub(crate) fn compare(&self, number: Number, state: &State) {
         let (op, newest) = self.memory().begin_read();
         self.see(number, op, newest, state);
     }
@@ -402,8 +402,8 @@ impl Client {
             let shown = state.service_named(name).map(|service| value(&service.spec.labels));
             match shown {
                 Some(None) => wrong.push(format!("service {name} is not what any client asked for")),
-                Some(Some(value)) => wrong.extend(object.answer(op, Said::Saw(Some(value))).err()),
-                None => wrong.extend(object.answer(op, Said::Saw(None)).err()),
+                Some(Some(value)) => wrong.extend(object.answer(op, Answer::Saw(Some(value))).err()),
+                None => wrong.extend(object.answer(op, Answer::Saw(None)).err()),
             }
         }
         let stranger = |name: &&str| !memory.services.contains_key(*name);
@@ -414,8 +414,8 @@ impl Client {
             let shown = found.map(|config| value(&config.spec.labels).filter(|value| is_as_made(&config.spec, *value)));
             match shown {
                 Some(None) => wrong.push(format!("config {name} is not what any client asked for")),
-                Some(Some(value)) => wrong.extend(object.answer(op, Said::Saw(Some(value))).err()),
-                None => wrong.extend(object.answer(op, Said::Saw(None)).err()),
+                Some(Some(value)) => wrong.extend(object.answer(op, Answer::Saw(Some(value))).err()),
+                None => wrong.extend(object.answer(op, Answer::Saw(None)).err()),
             }
         }
         let stranger = |name: &&str| !memory.configs.contains_key(*name) && !name.starts_with(IMPATIENT);
@@ -423,7 +423,9 @@ impl Client {
         wrong.extend(strangers.map(|name| format!("nobody asked for config {name}")));
         for (id, object) in &mut memory.nodes {
             match state.node(*id) {
-                Some(node) => wrong.extend(object.answer(op, Said::Saw(Some(value_of_node(&node.spec.labels)))).err()),
+                Some(node) => {
+                    wrong.extend(object.answer(op, Answer::Saw(Some(value_of_node(&node.spec.labels)))).err())
+                }
                 // The node left and its record was removed, which no client asked for.
                 None => object.lost(op),
             }
@@ -433,7 +435,7 @@ impl Client {
     }
 
     /// Records the outcome of a request about a service.
-    fn learn(&self, name: &str, op: Op, answer: Answer) {
+    fn learn(&self, name: &str, op: Op, answer: Reply) {
         let mut memory = self.memory();
         let explained = memory.services.get_mut(name).and_then(|object| learn(object, op, answer));
         drop(memory);
@@ -441,7 +443,7 @@ impl Client {
     }
 
     /// Records the outcome of a request about a config.
-    fn learn_config(&self, name: &str, op: Op, answer: Answer) {
+    fn learn_config(&self, name: &str, op: Op, answer: Reply) {
         let mut memory = self.memory();
         let explained = memory.configs.get_mut(name).and_then(|object| learn(object, op, answer));
         drop(memory);
@@ -457,27 +459,27 @@ impl Client {
         self.memory.lock()
     }
 
-    async fn answer(&mut self, asked: &Asked, what: &str, request: Request<'_>) -> Answer {
+    async fn answer(&mut self, asked: &Asked, what: &str, request: Request<'_>) -> Reply {
         let number = asked.number;
         let answer = match timeout(ANSWER_MAX, request).await {
-            Ok(Ok(())) => Answer::Done,
+            Ok(Ok(())) => Reply::Done,
             Ok(Err(refusal)) => match refusal.kind {
-                RefusalKind::Unknown | RefusalKind::NoQuorum | RefusalKind::Internal => Answer::Unknown(refusal.text),
-                _ => Answer::Refused(refusal),
+                RefusalKind::Unknown | RefusalKind::NoQuorum | RefusalKind::Internal => Reply::Unknown(refusal.text),
+                _ => Reply::Refused(refusal),
             },
             Err(_) => {
                 if self.is_same(number, asked.generation) {
                     lock(&self.ledger).violated(format!("n{number} did not answer within {ANSWER_MAX:?}: {what}"));
                 }
-                Answer::Unknown("no answer".into())
+                Reply::Unknown("no answer".into())
             }
         };
         let text = match &answer {
-            Answer::Done => "done".to_owned(),
-            Answer::Refused(refusal) => format!("refused: {}", refusal.text),
-            Answer::Unknown(why) => format!("unknown: {why}"),
+            Reply::Done => "done".to_owned(),
+            Reply::Refused(refusal) => format!("refused: {}", refusal.text),
+            Reply::Unknown(why) => format!("unknown: {why}"),
         };
-        if matches!(answer, Answer::Done) && what != "read" {
+        if matches!(answer, Reply::Done) && what != "read" {
             self.acknowledged += 1;
         }
         self.trace.note(format!("client{}", self.number), format_args!("{what} (n{number}): {text}"));
@@ -572,16 +574,16 @@ fn is_as_made(spec: &ConfigSpec, value: Value) -> bool {
 }
 
 /// Records the outcome of a request in the object's history. Returns why no order of the requests explains it, if so.
-fn learn(object: &mut Object, op: Op, answer: Answer) -> Option<String> {
+fn learn(object: &mut Object, op: Op, answer: Reply) -> Option<String> {
     let explained = match answer {
-        Answer::Done => object.answer(op, Said::Done),
-        Answer::Refused(refusal) => match refusal.kind {
-            RefusalKind::AlreadyExists => object.answer(op, Said::Exists),
-            RefusalKind::NotFound => object.answer(op, Said::NotFound),
-            RefusalKind::OutOfSequence => object.answer(op, Said::Changed),
+        Reply::Done => object.answer(op, Answer::Done),
+        Reply::Refused(refusal) => match refusal.kind {
+            RefusalKind::AlreadyExists => object.answer(op, Answer::Exists),
+            RefusalKind::NotFound => object.answer(op, Answer::NotFound),
+            RefusalKind::OutOfSequence => object.answer(op, Answer::Changed),
             _ => object.refused(op),
         },
-        Answer::Unknown(_) => {
+        Reply::Unknown(_) => {
             object.lost(op);
             Ok(())
         }
