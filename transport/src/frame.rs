@@ -85,11 +85,6 @@ impl FrameSender {
         Ok(())
     }
 
-    /// Number of bytes that are fed and not yet sent.
-    pub fn fed(&self) -> usize {
-        self.buffer.len()
-    }
-
     /// Sends the messages that were fed.
     pub async fn flush(&mut self) -> Result<(), FrameError> {
         while self.buffer.has_remaining() {

@@ -58,11 +58,6 @@ impl Path {
         self.0.split('/').skip(1)
     }
 
-    /// Number of labels below the root.
-    pub fn depth(&self) -> usize {
-        self.labels().count() - 1
-    }
-
     /// Whether this path is `other` or lies below it.
     pub(crate) fn is_within(&self, other: &Self) -> bool {
         self.0.strip_prefix(&*other.0).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
@@ -144,7 +139,7 @@ mod tests {
     fn a_path_knows_its_kind_its_parent_and_its_node() {
         let task = Path::root("n3").child("worker").child("task.web.3");
         assert_eq!(task.as_str(), "/n3/worker/task.web.3");
-        assert_eq!((task.kind(), task.node(), task.depth()), ("task", "n3", 2));
+        assert_eq!((task.kind(), task.node()), ("task", "n3"));
         assert_eq!(task.parent(), Some(Path::root("n3").child("worker")));
         assert_eq!(Path::root("n3").parent(), None);
     }

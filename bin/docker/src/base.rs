@@ -29,7 +29,7 @@ pub struct Time(jiff::Timestamp);
 
 impl Time {
     /// Go's zero time, which stands for "never".
-    pub fn zero() -> Self {
+    pub(crate) fn zero() -> Self {
         Self("0001-01-01T00:00:00Z".parse().expect("the year 1 can be written down"))
     }
 

@@ -1,4 +1,4 @@
-//! Refusals in Docker's words and numbers: one table from the kind of refusal to HTTP status and exit code.
+//! Refusals in Docker's words and numbers: one table from the kind of refusal to HTTP status.
 
 use essaim_model::{Refusal, RefusalKind};
 use serde::{Deserialize, Serialize};
@@ -20,27 +20,20 @@ pub fn status(refusal: &Refusal) -> u16 {
     if SAID_WITH_500.iter().any(|start| refusal.text.starts_with(start)) {
         return 500;
     }
-    row(refusal.kind).0
+    status_of(refusal.kind)
 }
 
-/// Exit code of the command line after a refusal of this kind (documented in its help).
-pub const fn exit_code(kind: RefusalKind) -> u8 {
-    row(kind).1
-}
-
-/// HTTP status and exit code of each kind of refusal.
-const fn row(kind: RefusalKind) -> (u16, u8) {
+/// HTTP status of each kind of refusal.
+const fn status_of(kind: RefusalKind) -> u16 {
     match kind {
-        RefusalKind::Invalid | RefusalKind::Precondition | RefusalKind::Denied => (400, 1),
-        RefusalKind::NotFound => (404, 1),
-        RefusalKind::AlreadyExists => (409, 1),
+        RefusalKind::Invalid | RefusalKind::Precondition | RefusalKind::Denied => 400,
+        RefusalKind::NotFound => 404,
+        RefusalKind::AlreadyExists => 409,
         // Swarm's status for it; clients look for the words "update out of sequence" and read the object again.
-        RefusalKind::OutOfSequence => (500, 1),
-        RefusalKind::NotManager | RefusalKind::AlreadyInCluster => (503, 1),
-        RefusalKind::NoQuorum => (500, 6),
-        RefusalKind::Unknown => (500, 3),
-        RefusalKind::Unsupported => (501, 1),
-        RefusalKind::Internal => (500, 1),
+        RefusalKind::OutOfSequence => 500,
+        RefusalKind::NotManager | RefusalKind::AlreadyInCluster => 503,
+        RefusalKind::NoQuorum | RefusalKind::Unknown | RefusalKind::Internal => 500,
+        RefusalKind::Unsupported => 501,
     }
 }
 

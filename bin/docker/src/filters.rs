@@ -67,7 +67,7 @@ impl Filters {
     }
 
     /// Whether there is a filter with this key.
-    pub fn has(&self, key: &str) -> bool {
+    pub(crate) fn has(&self, key: &str) -> bool {
         self.get(key).next().is_some()
     }
 
@@ -77,12 +77,12 @@ impl Filters {
     }
 
     /// Whether `actual` is one of the values of `key`, or there is no filter with that key.
-    pub fn equals(&self, key: &str, actual: &str) -> bool {
+    pub(crate) fn equals(&self, key: &str, actual: &str) -> bool {
         !self.has(key) || self.get(key).any(|value| value == actual)
     }
 
     /// Whether `actual` begins with one of the values of `key`, or there is no filter with that key.
-    pub fn begins(&self, key: &str, actual: &str) -> bool {
+    pub(crate) fn begins(&self, key: &str, actual: &str) -> bool {
         !self.has(key) || self.get(key).any(|value| actual.starts_with(value))
     }
 

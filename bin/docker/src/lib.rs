@@ -40,5 +40,5 @@ pub mod task;
 pub mod version;
 
 pub use base::{Labels, Nanos, ObjectVersion, Time};
-pub use error::{ErrorBody, exit_code, status};
+pub use error::{ErrorBody, status};
 pub use filters::{Filters, InvalidFilters};

@@ -54,7 +54,7 @@ pub fn with_defaults(service: &mut Service) {
 }
 
 /// Docker's word for the phase of an update.
-pub const fn update_state(state: UpdateState) -> &'static str {
+pub(crate) const fn update_state(state: UpdateState) -> &'static str {
     match state {
         UpdateState::Updating => "updating",
         UpdateState::Paused => "paused",

@@ -155,7 +155,7 @@ impl Fault {
     }
 
     /// Whether the daemon of this node is down because of the fault.
-    pub fn downs(&self, node: Number) -> bool {
+    pub(crate) fn downs(&self, node: Number) -> bool {
         match self {
             Self::Crash(one) | Self::Restart(one) | Self::PowerCut(one) | Self::Upgrade(one) => *one == node,
             _ => self.downs_everybody(),

@@ -94,7 +94,7 @@ impl Object {
     }
 
     /// The history of an object that has existed from the beginning.
-    pub fn with(name: impl Into<String>, value: Value) -> Self {
+    pub(crate) fn with(name: impl Into<String>, value: Value) -> Self {
         let there = Possible { value: Some(value), through: BTreeMap::new() };
         Self { possible: [there].into(), ..Self::new(name) }
     }
@@ -138,7 +138,7 @@ impl Object {
 
     /// A request was refused for a reason that has nothing to do with the object, and had no effect. `Err` when the
     /// other answers can only be explained by its effect.
-    pub fn refused(&mut self, op: Op) -> Result<(), String> {
+    pub(crate) fn refused(&mut self, op: Op) -> Result<(), String> {
         let Some(open) = self.open.remove(&op) else { return Ok(()) };
         self.possible = std::mem::take(&mut self.possible)
             .into_iter()

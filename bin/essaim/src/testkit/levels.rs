@@ -56,7 +56,7 @@ pub(crate) fn draw_upgrades(seed: u64, nodes: Number, over: Duration) -> Vec<Str
 }
 
 /// Checks that the cluster is at the newest level, when every node was upgraded and everything is at rest.
-pub fn upgraded(state: &State) -> Result<(), String> {
+pub(crate) fn upgraded(state: &State) -> Result<(), String> {
     if let Some(old) = state.nodes().find(|node| node.level != Level::NEWEST) {
         return Err(format!("{} is recorded at level {}, and was upgraded", old.name(), old.level));
     }
@@ -82,7 +82,7 @@ impl Impatient {
     }
 
     /// Sends requests until `stop` is set. Returns how many were refused for want of the level, and how many were done.
-    pub async fn work(mut self, stop: Arc<AtomicBool>) -> (u64, u64) {
+    pub(crate) async fn work(mut self, stop: Arc<AtomicBool>) -> (u64, u64) {
         let (mut refused, mut done) = (0, 0);
         while !stop.load(Ordering::Relaxed) {
             sleep(self.rng.random_range(PAUSE)).await;

@@ -304,7 +304,7 @@ impl Run {
     }
 
     /// Ends the run at the first violation, because later violations may only follow from it.
-    pub fn check(&self) -> Result<(), String> {
+    pub(crate) fn check(&self) -> Result<(), String> {
         let mut ledger = lock(&self.ledger);
         match ledger.violations.pop() {
             Some(last) => Err(last),

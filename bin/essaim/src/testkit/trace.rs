@@ -47,7 +47,7 @@ impl Trace {
     }
 
     /// Hash of all lines so far.
-    pub fn hash(&self) -> u64 {
+    pub(crate) fn hash(&self) -> u64 {
         self.inner.lock().sum.value()
     }
 

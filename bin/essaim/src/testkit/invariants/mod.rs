@@ -74,17 +74,17 @@ pub fn lock(ledger: &SharedLedger) -> MutexGuard<'_, Ledger> {
 
 impl Ledger {
     /// Notes that the node with this number has this id.
-    pub fn meet(&mut self, id: NodeId, number: Number) {
+    pub(crate) fn meet(&mut self, id: NodeId, number: Number) {
         self.numbers.insert(id, number);
     }
 
     /// Notes that a node left the cluster: from then on its id may be taken for gone.
-    pub fn part(&mut self, id: NodeId) {
+    pub(crate) fn part(&mut self, id: NodeId) {
         self.numbers.remove(&id);
     }
 
     /// Adds a violation.
-    pub fn violated(&mut self, what: impl Into<String>) {
+    pub(crate) fn violated(&mut self, what: impl Into<String>) {
         self.violations.push(what.into());
     }
 
@@ -104,7 +104,7 @@ impl Ledger {
     }
 
     /// Notes that an actor of a node is made to fail: the node's roster may be a new one from now on.
-    pub fn actor_fails(&mut self, number: Number) {
+    pub(crate) fn actor_fails(&mut self, number: Number) {
         self.rosters.on_actor_failed(number);
     }
 
@@ -114,7 +114,7 @@ impl Ledger {
     }
 
     /// The state that the log seen so far gives.
-    pub const fn newest(&self) -> &State {
+    pub(crate) const fn newest(&self) -> &State {
         self.agreement.state()
     }
 

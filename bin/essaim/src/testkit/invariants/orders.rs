@@ -16,7 +16,12 @@ pub struct Orders {
 
 impl Orders {
     /// Checks the orders in force on a node; `None` when the node has forgotten all orders.
-    pub fn on_orders(&mut self, number: Number, node: NodeId, orders: Option<AssignmentVersion>) -> Option<String> {
+    pub(crate) fn on_orders(
+        &mut self,
+        number: Number,
+        node: NodeId,
+        orders: Option<AssignmentVersion>,
+    ) -> Option<String> {
         let before = self.obeyed.get(&node).copied();
         if let Some(orders) = orders {
             self.obeyed.insert(node, orders);

@@ -25,7 +25,7 @@ enum Trouble {
 
 impl Troubles {
     /// Sets whether faults take a node away now.
-    pub fn set(&mut self, number: Number, is: bool) {
+    pub(crate) fn set(&mut self, number: Number, is: bool) {
         if let Some(trouble) = Trouble::next(self.nodes.get(&number).copied(), is) {
             self.nodes.insert(number, trouble);
         }
