@@ -6,7 +6,7 @@
 //! untouched. From then on managers of the old history are refused by its lineage.
 
 use crate::error::OpenError;
-use crate::format::{Body, Command, Identity, LogId, Membership, Peer, StoredEntry, StoredMembership, Vote};
+use crate::format::{Body, Command, GroupIdentity, LogId, Membership, Peer, StoredEntry, StoredMembership, Vote};
 use crate::identity;
 use crate::lifecycle::Start;
 use crate::log::database::{LogDatabase, place};
@@ -32,7 +32,7 @@ impl Store {
         // Larger than any number that the old history can have given to a manager.
         let raft_id = last.index + 2;
         let lineage = Lineage { ordinal: old.lineage.ordinal + 1, nonce: config.seed.draw_number() };
-        let new = Identity { node: old.node, raft_id, lineage };
+        let new = GroupIdentity { node: old.node, raft_id, lineage };
         image.membership = StoredMembership {
             at: image.last,
             membership: Membership {
@@ -69,7 +69,7 @@ impl Store {
 /// Reads the newest snapshot, applies every entry of the log to it, and returns it with the last vote.
 fn read_all(
     config: &StoreConfig,
-    identity: Identity,
+    identity: GroupIdentity,
     sealer: &Arc<Sealer>,
 ) -> Result<(Image, Option<Vote>), OpenError> {
     let disk = identity::files(&config.disk, identity);

@@ -5,7 +5,7 @@
 //! is prepared beside the old one and comes into force at once; only then is the old one removed.
 
 use crate::error::OpenError;
-use crate::format::{Identity, IdentityFile};
+use crate::format::{GroupIdentity, IdentityFile};
 use crate::log::database::place;
 use crate::seal::{Sealer, Secret};
 use essaim_system::env::{Disk, Seed, folder};
@@ -20,7 +20,7 @@ const KEY: &str = "key";
 pub(crate) const LOG: &str = "log.redb";
 
 /// Reads the identity in force, if there is one.
-pub(crate) fn find(disk: &Arc<dyn Disk>) -> Result<Option<Identity>, OpenError> {
+pub(crate) fn find(disk: &Arc<dyn Disk>) -> Result<Option<GroupIdentity>, OpenError> {
     let Some(bytes) = disk.find(IDENTITY)? else { return Ok(None) };
     let file = decode(&bytes).map_err(|why| {
         OpenError::damaged(format!("the file {} is damaged: {why}", place(disk, IDENTITY)), &place(disk, ""))
@@ -30,7 +30,7 @@ pub(crate) fn find(disk: &Arc<dyn Disk>) -> Result<Option<Identity>, OpenError> 
 }
 
 /// Puts an identity in force, and removes the folders of all others.
-pub(crate) fn keep(disk: &Arc<dyn Disk>, identity: Identity) -> io::Result<()> {
+pub(crate) fn keep(disk: &Arc<dyn Disk>, identity: GroupIdentity) -> io::Result<()> {
     disk.write(IDENTITY, &encode(&IdentityFile::V1(identity)))?;
     let own = name(identity);
     for other in disk.list("")? {
@@ -43,7 +43,7 @@ pub(crate) fn keep(disk: &Arc<dyn Disk>, identity: Identity) -> io::Result<()> {
 
 /// Checks that the log of the identity in force exists: an empty one in its place would forget votes and entries that
 /// other managers rely on.
-pub(crate) fn expect_log(disk: &Arc<dyn Disk>, identity: Identity) -> Result<(), OpenError> {
+pub(crate) fn expect_log(disk: &Arc<dyn Disk>, identity: GroupIdentity) -> Result<(), OpenError> {
     let files = files(disk, identity);
     if files.list("")?.iter().any(|name| name == LOG) {
         return Ok(());
@@ -52,12 +52,12 @@ pub(crate) fn expect_log(disk: &Arc<dyn Disk>, identity: Identity) -> Result<(),
 }
 
 /// The folder of an identity, as a disk.
-pub(crate) fn files(disk: &Arc<dyn Disk>, identity: Identity) -> Arc<dyn Disk> {
+pub(crate) fn files(disk: &Arc<dyn Disk>, identity: GroupIdentity) -> Arc<dyn Disk> {
     folder(disk, &name(identity))
 }
 
 /// The name of an identity's folder.
-pub(crate) fn name(Identity { raft_id, lineage, .. }: Identity) -> String {
+pub(crate) fn name(GroupIdentity { raft_id, lineage, .. }: GroupIdentity) -> String {
     format!("group-{}-{:016x}-{raft_id}", lineage.ordinal, lineage.nonce)
 }
 

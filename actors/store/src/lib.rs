@@ -8,17 +8,21 @@
 //! The store knows nothing of actors: it gets lanes from `transport` and a disk from `system`, and the contents of the
 //! log have a meaning for `model` alone.
 //!
-//! In suggested reading order:
+//! In suggested reading order, which is also that of the layers: each module uses only those below its line, or those
+//! that come later in it.
 //!
-//! - [`store`], [`lifecycle`]: the handle and what it shows; opening and closing.
-//! - [`proposer`], [`read`]: how changes get in, and how reads are made linearizable; [`pieces`]: how much fits into a
-//!   proposal; [`idle`], [`rounds`]: streams and questions that requests share; [`time`]: the dates of changes.
-//! - [`leadership`], [`watchdog`]: whether this manager may act as leader.
-//! - [`group`], [`force`]: membership of the group, and recovery when a quorum is lost for good.
-//! - [`events`]: recent events, for watchers; [`agreed`]: the contents of the log, for checks.
-//! - [`log`], [`snapshot`], [`seal`], [`identity`]: files on disk, and how they are protected from rot and readers.
-//! - [`format`](mod@format): the frozen types on disk and on the wire.
+//! - [`force`], [`lifecycle`]: recovery when a quorum is lost for good; opening and closing.
+//! - [`read`], [`proposer`]: how reads are made linearizable, and how changes get in.
+//! - [`group`], [`watchdog`], [`housekeeping`]: membership of the group; whether this manager may act as leader; periodic
+//!   work. [`agreed`]: the contents of the log, for checks.
+//! - [`store`]: the handle, and what it shows.
 //! - [`raft`]: everything that knows openraft.
+//! - [`events`]: recent events, for watchers. [`identity`], [`snapshot`], [`log`], [`seal`]: files on disk, and how they
+//!   are protected from rot and readers.
+//! - [`error`]: errors, in words for the caller.
+//! - [`leadership`], [`time`], [`pieces`], [`rounds`], [`idle`]: decisions, and what requests share: whether this manager
+//!   may act as leader, the dates of changes, how much fits into a proposal, questions and streams under way.
+//! - [`format`](mod@format), [`peers`]: the frozen types on disk and on the wire; the way to other managers.
 
 mod agreed;
 mod error;
@@ -50,9 +54,10 @@ mod tests;
 pub use agreed::Agreed;
 pub use error::{Missing, NoQuorum, OpenError, ProposeError, ReadError};
 pub use events::{Advance, Compacted, Cursor, CursorError, EventsAt};
+pub use format::GroupIdentity;
 pub use group::{MemberStatus, Status};
 pub use leadership::Leadership;
-pub use lifecycle::{Known, Start};
+pub use lifecycle::Start;
 pub use peers::{Peers, Pipe};
 pub use pieces::{PROPOSAL_BYTES_MAX, Room, pieces};
 pub use store::{Store, StoreConfig};

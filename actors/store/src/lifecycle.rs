@@ -6,7 +6,7 @@
 
 use crate::error::OpenError;
 use crate::events::Publisher;
-use crate::format::{Identity, Peer};
+use crate::format::{GroupIdentity, Peer};
 use crate::housekeeping;
 use crate::identity;
 use crate::idle::Idle;
@@ -58,22 +58,10 @@ pub enum Start {
     Resume,
 }
 
-/// Identity in a group that a folder contains.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Known {
-    /// Node that the folder belongs to.
-    pub node: NodeId,
-    /// The node's number in the group.
-    pub raft_id: u64,
-    /// History of the group.
-    pub lineage: Lineage,
-}
-
 impl Store {
     /// Reads the identity that a folder contains, without opening the store.
-    pub fn known(disk: &Arc<dyn Disk>) -> Result<Option<Known>, OpenError> {
-        let known = |Identity { node, raft_id, lineage }| Known { node, raft_id, lineage };
-        Ok(identity::find(disk)?.map(known))
+    pub fn known(disk: &Arc<dyn Disk>) -> Result<Option<GroupIdentity>, OpenError> {
+        identity::find(disk)
     }
 
     /// Removes all files of a closed store, after a demotion or when the node leaves.
@@ -87,8 +75,8 @@ impl Store {
     /// Opens the store. Must be called inside the runtime.
     pub async fn open(config: StoreConfig, start: Start) -> Result<Self, OpenError> {
         let identity = match start {
-            Start::Found { lineage } => Identity { node: config.node, raft_id: FOUNDER, lineage },
-            Start::Join { lineage, raft_id } => Identity { node: config.node, raft_id, lineage },
+            Start::Found { lineage } => GroupIdentity { node: config.node, raft_id: FOUNDER, lineage },
+            Start::Join { lineage, raft_id } => GroupIdentity { node: config.node, raft_id, lineage },
             Start::Resume => identity::find(&config.disk)?.ok_or(OpenError::Nothing)?,
         };
         if identity.node != config.node {
@@ -129,7 +117,7 @@ impl Store {
 
     async fn start(
         config: StoreConfig,
-        identity: Identity,
+        identity: GroupIdentity,
         sealer: Arc<crate::seal::Sealer>,
     ) -> Result<Self, OpenError> {
         let disk = identity::files(&config.disk, identity);

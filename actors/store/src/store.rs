@@ -2,7 +2,7 @@
 //! quorum.
 
 use crate::events::Cursor;
-use crate::format::Identity;
+use crate::format::GroupIdentity;
 use crate::idle::Idle;
 use crate::leadership::Leadership;
 use crate::log::database::LogDatabase;
@@ -59,7 +59,7 @@ pub struct Store {
 /// Shared part of the clones of a store.
 pub(crate) struct Inner {
     pub(crate) config: StoreConfig,
-    pub(crate) identity: Identity,
+    pub(crate) identity: GroupIdentity,
     pub(crate) raft: Raft,
     pub(crate) server: Server,
     pub(crate) machine: Arc<MachineShared>,

@@ -110,19 +110,19 @@ pub(crate) enum SnapshotHead {
 
 /// Identity of this manager in the group, beside the key on its disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
-pub(crate) struct Identity {
+pub struct GroupIdentity {
     /// Node that the folder belongs to.
-    pub(crate) node: NodeId,
+    pub node: NodeId,
     /// The node's number in the group, which is never reused.
-    pub(crate) raft_id: u64,
+    pub raft_id: u64,
     /// History that the manager belongs to.
-    pub(crate) lineage: Lineage,
+    pub lineage: Lineage,
 }
 
 /// Contents of the `identity` file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 pub(crate) enum IdentityFile {
-    V1(Identity),
+    V1(GroupIdentity),
 }
 
 impl Command {
@@ -149,4 +149,4 @@ impl StoredEntry {
 }
 
 #[cfg(test)]
-essaim_wire::golden_bytes!("format": LogId, Vote, Membership, StoredMembership, Body, Entry, StoredEntry, Command, SnapshotMeta, SnapshotHead, Identity, IdentityFile, Peer);
+essaim_wire::golden_bytes!("format": LogId, Vote, Membership, StoredMembership, Body, Entry, StoredEntry, Command, SnapshotMeta, SnapshotHead, GroupIdentity, IdentityFile, Peer);

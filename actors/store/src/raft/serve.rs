@@ -7,7 +7,7 @@
 use super::convert::{entry_in, log_id, log_id_in, meta_in, vote, vote_in};
 use super::machine::{MachineShared, SnapshotData};
 use super::{Raft, Types, aside, seeded};
-use crate::format::Identity;
+use crate::format::GroupIdentity;
 use crate::format::lane::{Answer, Append, Appended, Chunk, Hello, Offer, Purpose, Question, Received, RequestVote};
 use crate::peers::Pipe;
 use crate::time::ClusterTime;
@@ -32,7 +32,7 @@ const SNAPSHOT_PATIENCE: Duration = Duration::from_secs(60);
 #[derive(Clone)]
 pub(crate) struct Server {
     pub(crate) raft: Raft,
-    pub(crate) identity: Identity,
+    pub(crate) identity: GroupIdentity,
     pub(crate) machine: Arc<MachineShared>,
     pub(crate) seed: u64,
     pub(crate) clock: Arc<dyn Clock>,
@@ -76,7 +76,7 @@ impl Server {
     }
 
     fn judge(&self, peer: NodeId, lineage: Lineage, from: u64, to: u64) -> Result<(), String> {
-        let Identity { raft_id, lineage: own, .. } = self.identity;
+        let GroupIdentity { raft_id, lineage: own, .. } = self.identity;
         if lineage != own {
             return Err(format!("history {lineage:?} is not ours, which is {own:?}"));
         }
