@@ -6,7 +6,7 @@
 //! Dies: when its children failed too often; `manager` starts it again, or gives leadership away.
 
 use super::authority::AuthorityActor;
-use super::context::{Context, Ended};
+use super::context::{Context, EndedSlots};
 use super::liveness::LivenessActor;
 use super::reaper::ReaperActor;
 use super::roles::RolesActor;
@@ -199,7 +199,7 @@ impl State {
             self.watch(service.id, service.spec.name.as_str()).await?;
         }
         let services: BTreeSet<_> = self.services.keys().copied().collect();
-        Ok(Concerned { services, nodes: true, ended: Ended { everything: true, ..Ended::default() } })
+        Ok(Concerned { services, nodes: true, ended: EndedSlots { everything: true, ..EndedSlots::default() } })
     }
 }
 
@@ -210,7 +210,7 @@ struct Concerned {
     /// Nodes or the cluster's settings changed, which concerns `liveness`, `roles` and `reaper`.
     nodes: bool,
     /// The slots in which tasks ended, for `reaper`.
-    ended: Ended,
+    ended: EndedSlots,
 }
 
 impl Concerned {

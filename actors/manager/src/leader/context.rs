@@ -31,7 +31,7 @@ pub(super) struct Context {
     pub(super) scheduler: Notifier<scheduler::Msg, Followed>,
     pub(super) liveness: Notifier<liveness::Msg>,
     pub(super) roles: Notifier<roles::Msg>,
-    pub(super) reaper: Notifier<reaper::Msg, Ended>,
+    pub(super) reaper: Notifier<reaper::Msg, EndedSlots>,
 }
 
 impl Context {
@@ -65,7 +65,7 @@ impl Context {
 
 /// Slots that the leader has marked and the reaper has not taken over yet.
 #[derive(Debug, Default)]
-pub(super) struct Ended {
+pub(super) struct EndedSlots {
     /// Slots in which tasks ended.
     pub(super) slots: BTreeSet<(ServiceId, Slot)>,
     /// Every slot may have more history than is kept: the cluster's settings changed, or events were missed.

@@ -5,7 +5,7 @@
 //! outcome of its proposal. Says: proposals to the store.
 //! Dies: with `leader`. Started again it looks at every slot once.
 
-use crate::leader::context::{Context, Ended, Errand};
+use crate::leader::context::{Context, EndedSlots, Errand};
 use essaim_model::{Change, ServiceId, Slot};
 use essaim_policy::history;
 use essaim_system::journal::RecordKind;
@@ -176,7 +176,7 @@ impl State {
 
     /// Takes over the slots that the leader has marked.
     fn gather(&mut self) {
-        let Ended { slots, everything } = self.context.reaper.take();
+        let EndedSlots { slots, everything } = self.context.reaper.take();
         self.dirty.extend(slots);
         if everything {
             self.mark_all();
