@@ -1,9 +1,48 @@
-//! The output of `inspect` commands: objects as the daemon returned them, as indented JSON or through a template.
+//! The `inspect` commands, of every noun: they fetch objects by name and print them as indented JSON, through a template,
+//! or in words.
 
+use clap::Args;
 use serde_json::Value;
 
 use super::template::Template;
 use crate::exit::Failure;
+
+/// How an `inspect` command prints what it found.
+#[derive(Debug, Args)]
+pub(crate) struct Inspected {
+    /// Format output using a Go template or `json`
+    #[arg(short, long)]
+    format: Option<String>,
+    /// Print the information in a human friendly format
+    #[arg(long)]
+    pretty: bool,
+}
+
+/// Runs an `inspect` command: fetches the object of each name, prints those that were found (with `--pretty` in the words
+/// that `describe` gives), and reports the names for which `fetch` failed.
+pub(crate) async fn inspect_each(
+    names: &[String],
+    shown: &Inspected,
+    fetch: impl AsyncFn(&str) -> Result<Value, Failure>,
+    describe: impl Fn(&Value) -> String,
+) -> Result<(), Failure> {
+    if shown.pretty && shown.format.is_some() {
+        return Err(Failure::usage("--format is incompatible with human friendly format"));
+    }
+    let (mut found, mut missing) = (Vec::new(), Missing::default());
+    for name in names {
+        match fetch(name).await {
+            Ok(object) => found.push(object),
+            Err(failure) => missing.push(failure),
+        }
+    }
+    if shown.pretty {
+        found.iter().for_each(|object| print!("{}", describe(object)));
+    } else {
+        print!("{}", inspect(&found, shown.format.as_deref())?);
+    }
+    missing.report()
+}
 
 /// Failures of a command over several names; they are printed after the results.
 #[derive(Debug, Default)]
@@ -68,6 +107,24 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[tokio::test]
+    async fn every_name_is_fetched_and_a_name_that_is_missing_fails_the_command() {
+        let asked = std::cell::RefCell::new(Vec::new());
+        let fetch = async |name: &str| {
+            asked.borrow_mut().push(name.to_owned());
+            if name == "gone" { Err(Failure::error("no such thing: gone")) } else { Ok(json!({"ID": name})) }
+        };
+        let shown = |format: Option<&str>, pretty| Inspected { format: format.map(Into::into), pretty };
+        let names = ["gone".to_owned(), "a".to_owned()];
+        let failed = inspect_each(&names, &shown(None, true), fetch, |_| String::new()).await.unwrap_err();
+        assert_eq!((asked.take(), failed.to_string()), (names.to_vec(), "no such thing: gone".to_owned()));
+        assert!(inspect_each(&names[1..], &shown(Some("json"), false), fetch, |_| String::new()).await.is_ok());
+        asked.take();
+        let failed = inspect_each(&names, &shown(Some("json"), true), fetch, |_| String::new()).await.unwrap_err();
+        assert!(failed.to_string().contains("incompatible"), "{failed}");
+        assert!(asked.take().is_empty(), "nothing is asked for a command that is wrong");
+    }
 
     #[test]
     fn objects_are_indented_by_four() {

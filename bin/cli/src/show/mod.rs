@@ -1,6 +1,6 @@
 //! Output for people: docker's tables, templates and units.
 //!
-//! In suggested reading order: `list` (a table, `-q`, `--format`), `inspect` (one object), `table`, `template`,
+//! In suggested reading order: `list` (a table, `-q`, `--format`), `inspect` (objects by name), `table`, `template`,
 //! `units`, and `progress` (what a command prints while it waits).
 
 mod inspect;
@@ -10,7 +10,7 @@ mod table;
 pub(crate) mod template;
 pub(crate) mod units;
 
-pub(crate) use self::inspect::{Missing, inspect};
+pub(crate) use self::inspect::{Inspected, Missing, inspect, inspect_each};
 pub(crate) use self::list::{Field, List};
 pub(crate) use self::progress::Progress;
 pub(crate) use self::table::align;

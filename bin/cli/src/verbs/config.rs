@@ -12,7 +12,7 @@ use super::{Shown, each, label};
 use crate::client::{Client, encoded, filters};
 use crate::exit::Failure;
 use crate::show::units::{human_age, long_moment, natural_order, now};
-use crate::show::{Field, List, Missing, inspect};
+use crate::show::{Field, Inspected, List, inspect_each};
 
 /// Subcommands of `essaim config`.
 #[derive(Debug, clap::Subcommand)]
@@ -21,12 +21,8 @@ pub(crate) enum Command {
     Create(Create),
     /// Display detailed information on one or more configs
     Inspect {
-        /// Format output using a Go template or `json`
-        #[arg(short, long)]
-        format: Option<String>,
-        /// Print the information in a human friendly format
-        #[arg(long)]
-        pretty: bool,
+        #[command(flatten)]
+        shown: Inspected,
         /// Names or ids of the configs
         #[arg(required = true)]
         configs: Vec<String>,
@@ -68,7 +64,10 @@ pub(crate) async fn run(client: &Client, command: Command) -> Result<(), Failure
     match command {
         Command::Create(create) => make(client, create).await,
         Command::Ls(shown) => ls(client, &shown).await,
-        Command::Inspect { format, pretty, configs } => look(client, format.as_deref(), pretty, &configs).await,
+        Command::Inspect { shown, configs } => {
+            let fetch = async |config: &str| client.get_json(&format!("/configs/{}", encoded(config))).await;
+            inspect_each(&configs, &shown, fetch, in_words).await
+        }
         Command::Rm { configs } => {
             each(&configs, async |config: &str| {
                 client.delete(&format!("/configs/{}", encoded(config))).await?;
@@ -129,27 +128,6 @@ fn table(configs: &[Value], now: jiff::Timestamp) -> List {
         ]);
     }
     table
-}
-
-async fn look(client: &Client, format: Option<&str>, pretty: bool, configs: &[String]) -> Result<(), Failure> {
-    if pretty && format.is_some() {
-        return Err(Failure::usage("--format is incompatible with human friendly format"));
-    }
-    let (mut found, mut missing) = (Vec::new(), Missing::default());
-    for config in configs {
-        match client.get_json(&format!("/configs/{}", encoded(config))).await {
-            Ok(config) => found.push(config),
-            Err(failure) => missing.push(failure),
-        }
-    }
-    if pretty {
-        for config in &found {
-            print!("{}", in_words(config));
-        }
-    } else {
-        print!("{}", inspect(&found, format)?);
-    }
-    missing.report()
 }
 
 /// The text of `config inspect --pretty`, with docker's words and its uneven columns (transcript

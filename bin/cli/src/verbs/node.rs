@@ -10,7 +10,7 @@ use super::{Shown, drain, each, label, tasks};
 use crate::client::{Client, encoded, filters};
 use crate::exit::Failure;
 use crate::show::units::{bytes, capital, cpus, long_moment, natural_order, parse_duration};
-use crate::show::{Field, List, Missing, inspect};
+use crate::show::{Field, Inspected, List, inspect_each};
 
 /// Subcommands of `essaim node`.
 #[derive(Debug, clap::Subcommand)]
@@ -23,12 +23,8 @@ pub(crate) enum Command {
     },
     /// Display detailed information on one or more nodes
     Inspect {
-        /// Format output using a Go template or `json`
-        #[arg(short, long)]
-        format: Option<String>,
-        /// Print the information in a human friendly format
-        #[arg(long)]
-        pretty: bool,
+        #[command(flatten)]
+        shown: Inspected,
         /// Names or ids of the nodes, or `self`
         #[arg(required = true)]
         nodes: Vec<String>,
@@ -104,7 +100,9 @@ const TABLE: &str = "{{.ID}} {{if .Self}}*{{else}} {{end}}\t{{.Hostname}}\t{{.St
 pub(crate) async fn run(client: &Client, command: Command) -> Result<(), Failure> {
     match command {
         Command::Ls(shown) => ls(client, &shown).await,
-        Command::Inspect { format, pretty, nodes } => look(client, format.as_deref(), pretty, &nodes).await,
+        Command::Inspect { shown, nodes } => {
+            inspect_each(&nodes, &shown, async |node: &str| fetch(client, node).await, in_words).await
+        }
         Command::Promote { nodes } => {
             each(&nodes, |node: &str| change_role(client, node.to_owned(), Role::Manager)).await
         }
@@ -180,27 +178,6 @@ fn tls_status(node: &Value, info: &Value) -> &'static str {
         (Some(_), Some(_)) => "Needs Rotation",
         _ => "Unknown",
     }
-}
-
-async fn look(client: &Client, format: Option<&str>, pretty: bool, nodes: &[String]) -> Result<(), Failure> {
-    if pretty && format.is_some() {
-        return Err(Failure::usage("--format is incompatible with human friendly format"));
-    }
-    let (mut found, mut missing) = (Vec::new(), Missing::default());
-    for node in nodes {
-        match fetch(client, node).await {
-            Ok(node) => found.push(node),
-            Err(failure) => missing.push(failure),
-        }
-    }
-    if pretty {
-        for node in &found {
-            print!("{}", in_words(node));
-        }
-    } else {
-        print!("{}", inspect(&found, format)?);
-    }
-    missing.report()
 }
 
 /// The node with this name or id; `self` means the node of the daemon.

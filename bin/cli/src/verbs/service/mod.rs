@@ -19,7 +19,8 @@ use super::tasks::{self, ServicePs};
 use super::{Shown, each};
 use crate::client::{Client, encoded};
 use crate::exit::Failure;
-use crate::show::{Missing, inspect};
+use crate::show::units::now;
+use crate::show::{Inspected, inspect_each};
 
 /// Subcommands of `essaim service`.
 #[derive(Debug, clap::Subcommand)]
@@ -28,12 +29,8 @@ pub(crate) enum Command {
     Create(Box<create::Arguments>),
     /// Display detailed information on one or more services
     Inspect {
-        /// Format output using a Go template or `json`
-        #[arg(short, long)]
-        format: Option<String>,
-        /// Print the information in a human friendly format
-        #[arg(long)]
-        pretty: bool,
+        #[command(flatten)]
+        shown: Inspected,
         /// Names or ids of the services
         #[arg(required = true)]
         services: Vec<String>,
@@ -64,7 +61,13 @@ pub(crate) enum Command {
 pub(crate) async fn run(client: &Client, command: Command) -> Result<(), Failure> {
     match command {
         Command::Create(arguments) => create::run(client, *arguments).await,
-        Command::Inspect { format, pretty, services } => look(client, format.as_deref(), pretty, &services).await,
+        Command::Inspect { shown, services } => {
+            let fetch = async |service: &str| {
+                let found = client.find(&format!("/services/{}", encoded(service))).await?;
+                found.ok_or_else(|| Failure::error(format!("Error: no such service: {service}")))
+            };
+            inspect_each(&services, &shown, fetch, |service| words::describe(service, now())).await
+        }
         Command::Logs(arguments) => logs::run(client, arguments).await,
         Command::Ls(shown) => list::run(client, &shown).await,
         Command::Ps(arguments) => tasks::of_services(client, arguments).await,
@@ -80,27 +83,6 @@ pub(crate) async fn run(client: &Client, command: Command) -> Result<(), Failure
         Command::Scale(arguments) => change::scale(client, arguments).await,
         Command::Update(arguments) => change::update(client, *arguments).await,
     }
-}
-
-async fn look(client: &Client, format: Option<&str>, pretty: bool, services: &[String]) -> Result<(), Failure> {
-    if pretty && format.is_some() {
-        return Err(Failure::usage("--format is incompatible with human friendly format"));
-    }
-    let (mut found, mut missing) = (Vec::new(), Missing::default());
-    for name in services {
-        match client.find(&format!("/services/{}", encoded(name))).await? {
-            Some(service) => found.push(service),
-            None => missing.push(Failure::error(format!("Error: no such service: {name}"))),
-        }
-    }
-    if pretty {
-        for service in &found {
-            print!("{}", words::describe(service, crate::show::units::now()));
-        }
-    } else {
-        print!("{}", inspect(&found, format)?);
-    }
-    missing.report()
 }
 
 /// The service of this name or id, as the daemon has it now.
