@@ -605,6 +605,7 @@ mod tests {
         one.change(([127, 0, 0, 9], 2377).into(), Role::Manager);
         assert!(one.me().win_addr_conflict(&id(1)));
         assert_eq!(one.incarnation(), Incarnation(1 << 16));
+        assert_eq!(one.incarnation().to_string(), "1.0", "as an operator reads it");
     }
 
     #[test]

@@ -24,6 +24,14 @@ pub struct Member {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Encode, Decode)]
 pub struct Incarnation(pub u32);
 
+/// As operators read it, `EPOCH.REFUTATIONS`. A member begins a new epoch when it changes its address or role, and counts
+/// the suspicions that it has refuted since then. A promotion makes `0.3` into `1.0`.
+impl fmt::Display for Incarnation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.epoch(), self.refuted())
+    }
+}
+
 impl fmt::Debug for Incarnation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.0)

@@ -53,6 +53,10 @@ enum Command {
     /// Every actor of every node, under its supervisor
     Tree(observe::TreeArguments),
     /// Who is alive, and who says otherwise
+    ///
+    /// GENERATION is the number of starts of the member's daemon. INCARNATION is EPOCH.REFUTATIONS: a member begins a new
+    /// epoch when it changes its address or its role, and counts the suspicions that it has refuted since then. Both
+    /// only grow, and news of an older generation or incarnation is ignored.
     Members(observe::MembersArguments),
     /// Verbs for whoever looks into the machine
     #[command(subcommand)]

@@ -100,8 +100,9 @@ pub struct Member {
     pub state: String,
     /// Number of starts of the member's daemon.
     pub generation: u64,
-    /// Number of suspicions that the member has refuted in this generation.
-    pub incarnation: u64,
+    /// The epoch, which the member raises when it changes its address or role, and the number of suspicions that it has
+    /// refuted since then, with a dot between: `1.0`.
+    pub incarnation: String,
     /// Address of the member.
     pub addr: String,
     /// Ids of the members that accuse this one at the moment.

@@ -54,7 +54,7 @@ fn table(seen: &Members) -> List {
             member.addr.as_str().into(),
             member.state.as_str().into(),
             member.generation.into(),
-            member.incarnation.into(),
+            member.incarnation.as_str().into(),
             member.rtt_micros.map_or_else(String::new, |micros| format!("{:.1} ms", micros as f64 / 1000.0)).into(),
             accusers.join(", ").into(),
         ]);
@@ -76,13 +76,13 @@ mod tests {
     #[test]
     fn a_member_says_who_accuses_it() {
         let seen = json!({"node": "a", "name": "n1", "isolated": false, "members": [
-            {"node": "b", "name": "n2", "addr": "127.0.0.2:2377", "state": "unreachable", "generation": 3, "incarnation": 1, "accusers": ["a", "c"], "rtt_micros": 412},
-            {"node": "a", "name": "n1", "addr": "127.0.0.1:2377", "state": "alive", "generation": 1, "incarnation": 0},
+            {"node": "b", "name": "n2", "addr": "127.0.0.2:2377", "state": "unreachable", "generation": 3, "incarnation": "0.1", "accusers": ["a", "c"], "rtt_micros": 412},
+            {"node": "a", "name": "n1", "addr": "127.0.0.1:2377", "state": "alive", "generation": 1, "incarnation": "1.0"},
         ]});
         let expected = "\
 NAME      ADDRESS          STATE         GENERATION   INCARNATION   RTT       ACCUSED BY
-n1        127.0.0.1:2377   alive         1            0                       
-n2        127.0.0.2:2377   unreachable   3            1             0.4 ms    n1, c
+n1        127.0.0.1:2377   alive         1            1.0                     
+n2        127.0.0.2:2377   unreachable   3            0.1           0.4 ms    n1, c
 ";
         assert_eq!(table(&read(seen).unwrap()).render(None).unwrap(), expected);
     }
