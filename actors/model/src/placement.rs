@@ -48,6 +48,12 @@ impl Placement {
     pub fn allows(&self, node: &Node) -> bool {
         self.constraints.iter().all(|constraint| constraint.matches(node))
     }
+
+    /// Whether the image has a variant for the platform of `node`. Without a list of platforms it has one for every node.
+    pub fn supports(&self, node: &Node) -> bool {
+        let has_variant = |platform: &Platform| self.platforms.iter().any(|image| platform.runs(image));
+        self.platforms.is_empty() || node.description.as_ref().is_some_and(|it| has_variant(&it.platform))
+    }
 }
 
 /// One condition on a node.
@@ -130,6 +136,14 @@ impl Constraint {
             }
         };
         equal == (self.op == ConstraintOp::Eq)
+    }
+}
+
+impl Platform {
+    /// Whether a machine of this platform runs what is built for `image`. A word that `image` leaves empty means any.
+    pub fn runs(&self, image: &Self) -> bool {
+        (image.architecture.is_empty() || same_architecture(&self.architecture, &image.architecture))
+            && (image.os.is_empty() || self.os.eq_ignore_ascii_case(&image.os))
     }
 }
 
@@ -271,5 +285,24 @@ mod tests {
         node.description.as_mut().unwrap().platform.architecture = "x86_64".into();
         assert!(parse("node.platform.arch==amd64").unwrap().matches(&node));
         assert!(!parse("node.platform.arch==arm64").unwrap().matches(&node));
+    }
+
+    #[test]
+    fn a_node_is_supported_by_one_of_the_platforms_of_an_image() {
+        let mut node = worker(1);
+        let supports = |node: &Node, platforms: &[(&str, &str)]| {
+            let platform =
+                |(architecture, os): &(&str, &str)| Platform { architecture: (*architecture).into(), os: (*os).into() };
+            Placement { platforms: platforms.iter().map(platform).collect(), ..Placement::default() }.supports(node)
+        };
+        for (machine, image) in [("x86_64", "amd64"), ("amd64", "x86_64"), ("aarch64", "arm64"), ("arm64", "aarch64")] {
+            node.description.as_mut().unwrap().platform = Platform { architecture: machine.into(), os: "linux".into() };
+            assert!(supports(&node, &[(image, "linux")]), "{machine} runs {image}");
+            assert!(supports(&node, &[("riscv64", "linux"), (image, "")]) && supports(&node, &[("", "linux")]));
+            assert!(supports(&node, &[("", "")]) && supports(&node, &[]));
+            assert!(!supports(&node, &[(image, "windows")]) && !supports(&node, &[("riscv64", "linux")]));
+        }
+        node.description = None;
+        assert!(!supports(&node, &[("amd64", "linux")]) && supports(&node, &[]));
     }
 }

@@ -28,13 +28,17 @@ impl Needs {
         if self.addresses > 0 && seat.addresses + self.addresses > loopback::ADDRESSES {
             return Some(Reason::Addresses);
         }
-        if !self.constraints.iter().all(|constraint| constraint.matches(node)) {
+        if !self.placement.allows(node) {
             return Some(Reason::Constraints);
+        }
+        if !self.placement.supports(node) {
+            return Some(Reason::Platform);
         }
         if self.host_ports.iter().any(|port| seat.ports.contains_key(port)) {
             return Some(Reason::HostPort);
         }
-        if self.per_node_max > 0 && u64::from(of_service) >= self.per_node_max {
+        let most = self.placement.replicas_max_per_node;
+        if most > 0 && u64::from(of_service) >= most {
             return Some(Reason::MaxReplicas);
         }
         None
@@ -54,6 +58,8 @@ pub enum Reason {
     Addresses,
     /// The node does not satisfy a constraint of the service.
     Constraints,
+    /// The image has no variant for the node's platform.
+    Platform,
     /// A task on the node publishes the same host port.
     HostPort,
     /// The node has as many tasks of this service as one node may have.
@@ -70,6 +76,7 @@ impl Reason {
             Self::Engine => format!("missing engine on {on}"),
             Self::Addresses => format!("no address left on {on}"),
             Self::Constraints => format!("scheduling constraints not satisfied on {on}"),
+            Self::Platform => format!("unsupported platform on {on}"),
             Self::HostPort => format!("host-mode port already in use on {on}"),
             Self::MaxReplicas => "max replicas per node limit exceed".into(),
         }

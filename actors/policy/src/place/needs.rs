@@ -1,6 +1,6 @@
 //! What the tasks of a service need of a node. All tasks of one version of a service need the same.
 
-use essaim_model::{Constraint, EngineKind, PortProtocol, PublishMode, ServiceId, ServiceSpec, Share};
+use essaim_model::{EngineKind, Placement, PortProtocol, PublishMode, ServiceId, ServiceSpec, Share};
 use essaim_wire::Index;
 
 /// Tasks of one version of a service, which are all alike.
@@ -12,28 +12,25 @@ pub(super) struct Needs {
     pub(super) service: ServiceId,
     pub(super) reservation: Share,
     pub(super) engine: EngineKind,
-    pub(super) constraints: Vec<Constraint>,
+    pub(super) placement: Placement,
     pub(super) host_ports: Vec<(PortProtocol, u16)>,
     /// Addresses of the node that each task takes.
     pub(super) addresses: u32,
-    pub(super) per_node_max: u64,
 }
 
 impl Needs {
     pub(super) fn of(service: ServiceId, spec: &ServiceSpec, engine: EngineKind) -> Self {
-        let placement = spec.task.placement();
         let ports = spec.endpoint.iter().flat_map(|endpoint| &endpoint.ports);
         Self {
             service,
             reservation: spec.task.reservation(),
             engine,
-            constraints: placement.constraints,
+            placement: spec.task.placement(),
             host_ports: ports
                 .filter(|port| port.mode == PublishMode::Host && port.published != 0)
                 .map(|port| (port.protocol, port.published))
                 .collect(),
             addresses: u32::from(engine.claims_addresses()),
-            per_node_max: placement.replicas_max_per_node,
         }
     }
 
@@ -43,6 +40,6 @@ impl Needs {
         self.reservation.nano_cpus > 0
             || self.reservation.memory_bytes > 0
             || !self.host_ports.is_empty()
-            || self.per_node_max > 0
+            || self.placement.replicas_max_per_node > 0
     }
 }

@@ -100,6 +100,42 @@ fn every_filter_has_its_words() {
         spec.labels.insert(service::ENGINE_LABEL.into(), "docker".into());
     };
     assert_eq!(told(&mut world, "d", 1, &docker), "no suitable node (missing engine on 2 nodes)");
+    let words = told(&mut world, "e", 1, &|spec| built_for(spec, &[("arm64", "linux")]));
+    assert_eq!(words, "no suitable node (unsupported platform on 2 nodes)");
+}
+
+fn built_for(spec: &mut ServiceSpec, platforms: &[(&str, &str)]) {
+    let platform =
+        |(architecture, os): &(&str, &str)| Platform { architecture: (*architecture).into(), os: (*os).into() };
+    spec.task.placement.get_or_insert_default().platforms = platforms.iter().map(platform).collect();
+}
+
+/// Swarm's table of platforms: five tasks on three machines.
+#[test]
+fn tasks_go_where_their_image_has_a_variant() {
+    let mut world = World::of(3);
+    for (number, architecture, os) in [(1, "x86_64", "linux"), (2, "aarch64", "linux"), (3, "x86_64", "windows")] {
+        world.describe(number, |node| node.platform = Platform { architecture: architecture.into(), os: os.into() });
+    }
+    let mut placed = |name: &str, platforms: &[(&str, &str)]| {
+        let service = world.create(name, 5, |spec| built_for(spec, platforms));
+        world.settle();
+        assert_eq!(world.reasons(service), [""; 0], "{name}");
+        world.wanted_by_node(service).into_keys().map(NodeId::bits).collect::<Vec<_>>()
+    };
+    assert_eq!(placed("any", &[]), [1, 2, 3]);
+    assert_eq!(placed("amd64-linux", &[("amd64", "linux")]), [1]);
+    assert_eq!(placed("arm64-linux", &[("arm64", "linux")]), [2]);
+    assert_eq!(placed("linux", &[("", "linux")]), [1, 2]);
+    assert_eq!(placed("x86", &[("x86_64", "")]), [1, 3]);
+    assert_eq!(placed("several", &[("arm64", "linux"), ("amd64", "windows")]), [2, 3]);
+    assert_eq!(placed("whatever", &[("", "")]), [1, 2, 3]);
+    let nowhere = world.create("nowhere", 1, |spec| built_for(spec, &[("riscv64", "linux")]));
+    world.settle();
+    assert_eq!(world.reasons(nowhere), ["no suitable node (unsupported platform on 3 nodes)"]);
+    world.describe(2, |node| node.platform.architecture = "riscv64".into());
+    world.settle();
+    assert_eq!(world.reasons(nowhere), [""; 0]);
 }
 
 #[test]

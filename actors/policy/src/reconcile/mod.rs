@@ -237,6 +237,7 @@ impl<'a> Work<'a> {
             && !node.unsteady
             && node.spec.availability == Availability::Active
             && self.placement.allows(node)
+            && self.placement.supports(node)
             && node.description.as_ref().is_some_and(|it| it.engines.contains(&engine))
     }
 

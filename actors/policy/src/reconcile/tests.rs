@@ -458,6 +458,37 @@ fn a_global_service_obeys_its_constraints() {
 }
 
 #[test]
+fn a_global_service_has_no_place_where_its_image_has_no_variant_and_takes_nothing_down_there() {
+    let mut world = World::of(3);
+    for number in 1..=3 {
+        world.describe(number, |node| {
+            node.platform =
+                Platform { architecture: if number == 3 { "aarch64" } else { "x86_64" }.into(), os: "linux".into() };
+        });
+    }
+    let for_amd64 = |spec: &mut ServiceSpec| {
+        let platform = Platform { architecture: "amd64".into(), os: "linux".into() };
+        spec.task.placement.get_or_insert_default().platforms = vec![platform];
+    };
+    let agent = world.create("agent", 0, |spec| {
+        spec.mode = Mode::Global;
+        for_amd64(spec);
+    });
+    world.settle();
+    assert_eq!((nodes(&world, agent), world.reasons(agent).len()), (vec![1, 2], 0));
+
+    let other = world.create("other", 0, |spec| spec.mode = Mode::Global);
+    world.settle();
+    world.update(other, |spec| {
+        set_image("b")(spec);
+        for_amd64(spec);
+    });
+    world.live(20 * SECOND);
+    assert_eq!(nodes(&world, other), [1, 2, 3], "the old image goes on where the new one cannot run");
+    assert_eq!(world.reasons(other), ["no suitable node (unsupported platform on 1 node)"]);
+}
+
+#[test]
 fn an_update_replaces_one_task_at_a_time_and_stops_it_first() {
     let mut world = World::of(3);
     let web = world.create("web", 3, |_| ());

@@ -155,7 +155,10 @@ fn of_service(state: &State, service: &Service) -> Result<(), String> {
         Mode::ReplicatedJob { .. } | Mode::GlobalJob => BTreeSet::new(),
         Mode::Global => {
             let active = state.nodes().filter(|node| node.is_ready() && node.spec.availability == Availability::Active);
-            active.filter(|node| placement.allows(node)).map(|node| Slot::Node(node.id)).collect()
+            active
+                .filter(|node| placement.allows(node) && placement.supports(node))
+                .map(|node| Slot::Node(node.id))
+                .collect()
         }
     };
     let strays = filled.difference(&due).count();
@@ -185,6 +188,7 @@ fn places<'a>(state: &'a State, service: &'a Service, task: &'a Task) -> impl It
             && !node.unsteady
             && node.spec.availability == Availability::Active
             && placement.allows(node)
+            && placement.supports(node)
             && (placement.replicas_max_per_node == 0 || of_service < placement.replicas_max_per_node)
             && (asks.memory_bytes == 0 || set_aside + asks.memory_bytes <= memory)
             && match task.slot {
