@@ -59,5 +59,5 @@ pub use group::{MemberStatus, Status};
 pub use leadership::Leadership;
 pub use lifecycle::Start;
 pub use peers::{Peers, Pipe};
-pub use pieces::{PROPOSAL_BYTES_MAX, Room, pieces};
+pub use pieces::{PROPOSAL_BYTES_MAX, Room, first_piece, pieces};
 pub use store::{Store, StoreConfig};

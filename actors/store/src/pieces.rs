@@ -52,26 +52,26 @@ impl Default for Room {
 /// Splits changes into lists that fit a proposal each, in order. A change that fits into no proposal is a list of its
 /// own, which alone is refused.
 pub fn pieces(changes: Vec<Change>) -> Vec<Vec<Change>> {
+    let mut changes = changes.into_iter();
     let mut pieces = Vec::new();
-    let mut piece = Vec::new();
-    let mut room = Room::new();
-    for change in changes {
-        if !room.take(&change) {
-            if !piece.is_empty() {
-                pieces.push(std::mem::take(&mut piece));
-            }
-            room = Room::new();
-            // A change that does not fit into an empty proposal either takes up all of it.
-            if !room.take(&change) {
-                room = Room { bytes: 0, changes: 0 };
-            }
-        }
-        piece.push(change);
-    }
-    if !piece.is_empty() {
-        pieces.push(piece);
+    while !changes.as_slice().is_empty() {
+        let fitting = count_fitting(changes.as_slice());
+        pieces.push(changes.by_ref().take(fitting).collect());
     }
     pieces
+}
+
+/// The first of the [`pieces`] of these changes, for a leader that decides about the others anew, by the state that the
+/// first ones lead to.
+pub fn first_piece(mut changes: Vec<Change>) -> Vec<Change> {
+    changes.truncate(count_fitting(&changes));
+    changes
+}
+
+/// Number of changes, from the first on, that fit one proposal: at least one.
+fn count_fitting(changes: &[Change]) -> usize {
+    let mut room = Room::new();
+    changes.iter().take_while(|change| room.take(change)).count().max(1)
 }
 
 #[cfg(test)]
@@ -97,6 +97,7 @@ mod tests {
     fn every_piece_fits_a_proposal_and_nothing_is_lost_or_moved() {
         let changes: Vec<_> = (0..9_000).map(|id| change(id, 300 + (id as usize * 7) % 900)).collect();
         let pieces = pieces(changes.clone());
+        assert_eq!(first_piece(changes.clone()), pieces[0]);
         assert!(pieces.len() > 5, "{}", pieces.len());
         assert!(pieces.iter().all(|piece| proposal_len(piece) <= PROPOSAL_BYTES_MAX));
         assert!(
@@ -115,8 +116,9 @@ mod tests {
     #[test]
     fn a_change_that_fits_no_proposal_is_alone() {
         let changes = vec![change(1, 9), change(2, PROPOSAL_BYTES_MAX), change(3, 9), change(4, 9)];
+        assert_eq!(first_piece(changes[1..].to_vec()).len(), 1);
         let ids: Vec<usize> = pieces(changes).iter().map(Vec::len).collect();
         assert_eq!(ids, [1, 1, 2]);
-        assert_eq!(pieces(vec![]), Vec::<Vec<Change>>::new());
+        assert_eq!((pieces(vec![]), first_piece(vec![])), (vec![], vec![]));
     }
 }

@@ -63,10 +63,6 @@ const FLAP_WINDOW: Duration = Duration::from_secs(60);
 /// Time for which a flapping node must be steady before it gets tasks again.
 const STEADY_AFTER: Duration = Duration::from_secs(30);
 
-/// Upper bound on the changes in one proposal. With messages of [`MESSAGE_MAX`] bytes they take little more than half
-/// of the mebibyte that a proposal may have; the rest follows when the first piece is committed.
-pub const PIECE_MAX: usize = 1_000;
-
 /// Upper bound in bytes on the message that says why a node cannot be reached. It names up to nineteen accusers by
 /// their host names.
 pub const MESSAGE_MAX: usize = 512;
@@ -123,7 +119,8 @@ pub enum Input {
 /// Effects that the core asks its actor to perform.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
-    /// Propose these changes, then send [`Input::Proposed`], whatever the outcome.
+    /// Propose as many of these changes as one proposal takes, from the first on, then send [`Input::Proposed`],
+    /// whatever the outcome. The core decides anew about the others.
     Propose(Vec<Change>),
     /// The complete set of nodes whose slots may be filled elsewhere from now on.
     Release(BTreeSet<NodeId>),
@@ -301,7 +298,6 @@ impl Liveness {
         self.brake.release(now, &mut self.tracks, &mut next);
         // Proposed before the release, so that a loss is committed before tasks are moved because of it.
         if !changes.is_empty() && !self.proposing {
-            changes.truncate(PIECE_MAX);
             self.proposing = true;
             effects.push(Effect::Propose(changes));
         }

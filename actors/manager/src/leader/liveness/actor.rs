@@ -11,6 +11,7 @@ use essaim_membership::{Downfall, Member, MemberState, MemberView, Verdict};
 use essaim_model::Change;
 use essaim_policy::liveness::{Ballots, Effect, Input, Liveness, RosterReport, RosterState, Wake};
 use essaim_presence::roster::{Heard, Roster};
+use essaim_store::first_piece;
 use essaim_system::journal::RecordKind;
 use essaim_system::{Scope, Timer};
 use essaim_wire::{NodeId, Reachability};
@@ -51,8 +52,30 @@ pub(in crate::leader) struct State {
     told: BTreeMap<NodeId, RosterReport>,
     ballots: Ballots,
     isolated: bool,
+    recorded: Recorded,
     timer: Timer,
     _roster: Errand,
+}
+
+/// The lost nodes that the journal named last as those whose slots may be filled elsewhere.
+#[derive(Debug, Default)]
+struct Recorded(BTreeSet<NodeId>);
+
+impl Recorded {
+    /// The words about a new set of released nodes; none when no node was lost and none is back. Nodes that left the
+    /// cluster or were removed are released too, and are not named, because nobody waits for them.
+    fn say(&mut self, cluster: &essaim_model::State, released: &BTreeSet<NodeId>) -> Option<String> {
+        let belongs = |node: &&NodeId| cluster.node(**node).is_some_and(|node| !node.has_left());
+        let lost: BTreeSet<NodeId> = released.iter().filter(belongs).copied().collect();
+        let before = std::mem::replace(&mut self.0, lost);
+        let is_news = self.0.symmetric_difference(&before).any(|node| belongs(&node));
+        let names: Vec<String> = self.0.iter().map(|node| name_of(cluster, *node)).collect();
+        match names.join(", ").as_str() {
+            _ if !is_news => None,
+            "" => Some("no node's slots are filled elsewhere any more".to_owned()),
+            names => Some(format!("slots may be filled elsewhere: {names}")),
+        }
+    }
 }
 
 impl Actor for LivenessActor {
@@ -96,6 +119,7 @@ impl Actor for LivenessActor {
             told: BTreeMap::new(),
             ballots: Ballots::new(),
             isolated: false,
+            recorded: Recorded::default(),
             timer: Timer::default(),
             _roster: Errand::run(follow),
         })
@@ -181,12 +205,9 @@ impl State {
             match effect {
                 Effect::Propose(changes) => self.propose(myself, &cluster, changes),
                 Effect::Release(released) => {
-                    let names = released.iter().map(|node| name_of(&cluster, *node)).collect::<Vec<_>>().join(", ");
-                    let words = match names.as_str() {
-                        "" => "no node's slots are filled elsewhere any more".to_owned(),
-                        names => format!("slots may be filled elsewhere: {names}"),
-                    };
-                    self.scope.record(RecordKind::Node, words);
+                    if let Some(words) = self.recorded.say(&cluster, &released) {
+                        self.scope.record(RecordKind::Node, words);
+                    }
                     self.context.released.send_replace(Arc::new(released));
                     // When the leader's actor is gone, its services are gone too.
                     let _ = self.context.leader.address().cast(LeaderMsg::Released);
@@ -207,7 +228,10 @@ impl State {
         }
     }
 
+    /// Proposes as many of the changes as one proposal takes. The core decides about the others when these are
+    /// committed: a node that is found meanwhile is not committed as lost.
     fn propose(&self, myself: &ActorRef<Msg>, cluster: &essaim_model::State, changes: Vec<Change>) {
+        let changes = first_piece(changes);
         for change in &changes {
             if let Change::SetReachability { id, reachability, message, .. } = change {
                 self.tell(cluster, *id, *reachability, message);
@@ -262,4 +286,62 @@ fn expected(cluster: &essaim_model::State, me: NodeId) -> Vec<Member> {
             Some(Member { node: node.id, generation: node.generation, addr, role: node.role })
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use essaim_model::{Change, Departure, Node, Position, Proposal, State, fixtures};
+    use essaim_wire::{Generation, Index, RequestId, Term, Timestamp};
+
+    /// A cluster of the manager 1 and the workers 2 to 4, of which 3 has left.
+    fn cluster(removed: &[u128]) -> State {
+        let mut changes = vec![Change::Found(Box::new(fixtures::founding()))];
+        changes.extend((2..=4).map(|number| {
+            let departure = (number == 3).then_some(Departure::Left { at: Timestamp::default() });
+            Change::AcceptNode(Box::new(Node { departure, ..fixtures::worker(number) }))
+        }));
+        let remove = |number: &u128| Change::RemoveNode { id: id(*number), until: Timestamp::default(), force: true };
+        changes.extend(removed.iter().map(remove));
+        let request = RequestId { origin: id(1), generation: Generation(1), seq: 1 };
+        let proposal = Proposal { request, at: Timestamp::from_micros(1), fence: None, changes };
+        let mut state = State::default();
+        state.apply(Position { term: Term(1), index: Index(1) }, &proposal);
+        state
+    }
+
+    fn id(number: u128) -> NodeId {
+        NodeId::from_bits(number)
+    }
+
+    #[test]
+    fn the_journal_names_the_nodes_that_were_lost_and_none_that_left_or_was_removed() {
+        let mut recorded = Recorded::default();
+        let mut say = |state: &State, released: &[u128]| {
+            recorded.say(state, &released.iter().copied().map(id).collect()).unwrap_or_default()
+        };
+        let all = cluster(&[]);
+        assert_eq!(say(&all, &[3]), "", "a node that left is no news");
+        assert_eq!(say(&all, &[2, 3]), "slots may be filled elsewhere: n2");
+        assert_eq!(say(&all, &[2]), "", "the node that left was forgotten");
+        assert_eq!(say(&all, &[2, 4]), "slots may be filled elsewhere: n2, n4");
+        assert_eq!(say(&cluster(&[2]), &[4]), "", "the node was removed, and is not back");
+        assert_eq!(say(&all, &[]), "no node's slots are filled elsewhere any more");
+        assert_eq!(say(&all, &[3]), "");
+    }
+
+    #[test]
+    fn a_loss_of_thousands_of_nodes_is_proposed_by_its_size() {
+        let lost = |message: &str| {
+            let change = |number: u128| Change::SetReachability {
+                id: id(number << 64),
+                generation: Generation(1),
+                reachability: Reachability::Unreachable,
+                message: message.to_owned(),
+            };
+            first_piece((1..=10_000).map(change).collect()).len()
+        };
+        assert_eq!(lost("node is unreachable: missed by n1, n2"), 10_000, "ten thousand nodes are one proposal");
+        assert!((1_000..3_000).contains(&lost(&"x".repeat(512))), "of the longest messages a mebibyte");
+    }
 }
