@@ -130,8 +130,8 @@ impl Inner {
         self.issuer.read().clone()
     }
 
-    pub(super) fn set_issuer(&self, issuer: Arc<dyn Issuer>) {
-        *self.issuer.write() = Some(issuer);
+    pub(super) fn set_issuer(&self, issuer: Option<Arc<dyn Issuer>>) {
+        *self.issuer.write() = issuer;
     }
 
     pub(super) fn table(&self) -> MutexGuard<'_, Table<Arc<Session>>> {

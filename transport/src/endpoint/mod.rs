@@ -181,7 +181,7 @@ impl Endpoint {
 
     /// Registers the issuer that answers strangers that want to join.
     pub fn issue(&self, issuer: Arc<dyn Issuer>) {
-        self.inner.set_issuer(issuer);
+        self.inner.set_issuer(Some(issuer));
     }
 
     /// Records the address of a node. The address in a node's Hello is recorded as well.
@@ -308,9 +308,11 @@ impl Endpoint {
         }
         self.inner.socket.close().await;
         self.inner.tasks.end(streams::SERVERS_GRACE + Duration::from_millis(500)).await;
-        // A server owns what it serves, which may own this endpoint: removing the servers breaks the cycle.
+        // A server owns what it serves, and the issuer what it asks, which may own this endpoint: removing them breaks the
+        // cycle, so that a closed endpoint is freed.
         for lane in Lane::ALL {
             self.unserve(lane);
         }
+        self.inner.set_issuer(None);
     }
 }

@@ -3,15 +3,17 @@
 use super::on_both_networks;
 use super::world::{Echo, World, echoes};
 use crate::admission::Denied;
-use crate::endpoint::{Event, LaneStream, Lost, OpenError, PeerInfo, Serve, Unreached};
+use crate::endpoint::{Endpoint, Event, LaneStream, Lost, OpenError, PeerInfo, Serve, Unreached};
 use crate::frame::{FrameError, MAX_FRAME};
 use crate::lane::{Lane, Traffic};
 use crate::network::Probe;
 use crate::trust::TrustError;
+use crate::{EnrolReply, EnrolRequest, Issuer, Refused};
 use bytes::Bytes;
 use essaim_wire::{Generation, NodeId, Role, WireVersion};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -31,6 +33,7 @@ on_both_networks!(
     both_dial_at_once_and_one_session_stands,
     a_higher_generation_replaces_the_session,
     the_same_port_is_bound_again_right_after_close,
+    a_closed_endpoint_is_freed_though_its_server_and_its_issuer_hold_it,
     bulk_runs_on_a_connection_of_its_own,
     a_closed_daemon_refuses_the_sentinel_and_a_living_one_is_silent,
     a_goodbye_says_why,
@@ -262,6 +265,39 @@ async fn the_same_port_is_bound_again_right_after_close(world: &mut World) {
     assert!(b.speaks_with(&again).await);
     assert!(!echoes(held, b"old").await);
     assert_eq!(a.endpoint.reach(b.id).await, Err(Unreached::Closed));
+}
+
+/// Server and issuer that hold the endpoint that they serve, as those of a node do.
+struct Holder {
+    _endpoint: Endpoint,
+}
+
+impl Serve for Holder {
+    fn serve(self: Arc<Self>, _: PeerInfo, _: LaneStream) -> BoxFuture<'static, ()> {
+        async {}.boxed()
+    }
+}
+
+impl Issuer for Holder {
+    fn enrol(&self, _: EnrolRequest) -> BoxFuture<'_, Result<EnrolReply, Refused>> {
+        async { Err(Refused::Secret) }.boxed()
+    }
+
+    fn managers(&self) -> Vec<(NodeId, SocketAddr)> {
+        Vec::new()
+    }
+}
+
+async fn a_closed_endpoint_is_freed_though_its_server_and_its_issuer_hold_it(world: &mut World) {
+    let (a, b) = world.pair();
+    assert!(b.speaks_with(&a).await);
+    let holder = || Arc::new(Holder { _endpoint: a.endpoint.clone() });
+    let (server, issuer) = (holder(), holder());
+    let held = [Arc::downgrade(&server), Arc::downgrade(&issuer)];
+    a.endpoint.serve(Lane::View, server);
+    a.endpoint.issue(issuer);
+    a.endpoint.close().await;
+    assert!(held.iter().all(|held| held.upgrade().is_none()));
 }
 
 /// Server that sends without an end.
