@@ -15,8 +15,8 @@ use crate::lane::{Direction, Lane};
 use crate::trust::PeerIdentity;
 use bincode::{Decode, Encode};
 use essaim_wire::record;
-use essaim_wire::{ClusterId, Index, Lineage, NodeId, Role, Timestamp};
-use std::collections::{BTreeMap, BTreeSet};
+use essaim_wire::{ClusterId, Index, Lineage, NodeId, Removals, Role, Timestamp};
+use std::collections::BTreeSet;
 
 /// Table of the exceptions in force. The default is empty and lets certificates alone decide.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -28,9 +28,26 @@ pub struct Admission {
     /// Nodes that are managers at that index.
     pub managers: BTreeSet<NodeId>,
     /// Removed nodes, each with the time at which its last certificate expires.
-    pub removed: BTreeMap<NodeId, Timestamp>,
+    pub removed: Removals,
 }
 record!(Admission { 1: lineage, index, managers, removed });
+
+/// Difference between two admission tables of one lineage, so that a removal costs a node the same, however many nodes
+/// were removed before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AdmissionChange {
+    /// Lineage of the log that both tables come from.
+    pub lineage: Lineage,
+    /// Index in the log of the later table.
+    pub index: Index,
+    /// All managers of the later table.
+    pub managers: BTreeSet<NodeId>,
+    /// Removals of the later table that the earlier one does not have, or with another time.
+    pub removed: Vec<(NodeId, Timestamp)>,
+    /// Nodes whose removal was forgotten since the earlier table.
+    pub lapsed: Vec<NodeId>,
+}
+record!(AdmissionChange { 1: lineage, index, managers, removed, lapsed });
 
 /// Reasons why a peer may not do what it asks, or what this node would ask of it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Encode, Decode)]
@@ -126,6 +143,24 @@ impl Admission {
         newer
     }
 
+    /// The difference from an earlier table; none if that is a table of another lineage.
+    pub fn since(&self, earlier: &Self) -> Option<AdmissionChange> {
+        let (removed, lapsed) = self.removed.since(&earlier.removed);
+        let (lineage, index, managers) = (self.lineage, self.index, self.managers.clone());
+        let change = AdmissionChange { lineage, index, managers, removed, lapsed };
+        (self.lineage == earlier.lineage).then_some(change)
+    }
+
+    /// Applies a difference to the table that it was made from. A difference that is not newer than the table is part of
+    /// it already, and changes nothing.
+    pub fn apply(&mut self, change: AdmissionChange) {
+        let AdmissionChange { lineage, index, managers, removed, lapsed } = change;
+        if lineage == self.lineage && index > self.index {
+            (self.index, self.managers) = (index, managers);
+            self.removed.apply(removed, &lapsed);
+        }
+    }
+
     /// Judges whether a session with the peer is allowed. Returns the peer's role on this node.
     pub(crate) fn judge_session(
         &self,
@@ -140,7 +175,7 @@ impl Admission {
         if now > peer.not_after {
             return Err(Denied::Expired { node });
         }
-        if self.removed.contains_key(&node) {
+        if self.removed.contains(node) {
             return Err(Denied::Removed { node });
         }
         Ok(self.role(peer))
@@ -184,7 +219,7 @@ impl Admission {
 }
 
 #[cfg(test)]
-essaim_wire::golden_bytes!("admission": Denied, Admission);
+essaim_wire::golden_bytes!("admission": Denied, Admission, AdmissionChange);
 
 #[cfg(test)]
 mod tests {
@@ -269,6 +304,24 @@ mod tests {
         assert!(matches!(with(old, Lane::Raft), Err(Denied::OtherLineage { .. })));
         assert_eq!(with(old, Lane::View), Ok(Role::Manager));
         assert_eq!(with(Lineage::default(), Lane::Raft), Ok(Role::Manager));
+    }
+
+    #[test]
+    fn a_table_and_its_differences_make_the_later_table() {
+        let mut later = Admission { index: Index(12), managers: [NodeId::from_bits(2)].into(), ..table() };
+        later.removed.insert(NodeId::from_bits(8), Timestamp::from_micros(700));
+        later.removed.forget(NodeId::from_bits(9));
+        let change = later.since(&table()).expect("of one lineage");
+        assert_eq!((change.removed.len(), change.lapsed.len()), (1, 1));
+        let mut known = table();
+        known.apply(change.clone());
+        assert_eq!(known, later);
+        let newer = Admission { index: Index(13), ..later };
+        known = newer.clone();
+        known.apply(change);
+        assert_eq!(known, newer, "what the table contains already is not applied again");
+        let other = Admission { lineage: Lineage { ordinal: 2, nonce: 1 }, ..table() };
+        assert_eq!(other.since(&table()), None);
     }
 
     #[test]

@@ -25,7 +25,7 @@ mod quic;
 pub mod sim;
 pub mod trust;
 
-pub use admission::{Admission, Denied};
+pub use admission::{Admission, AdmissionChange, Denied};
 pub use allowance::Allowance;
 pub use endpoint::{
     Config, Datagram, DatagramSink, Datagrams, Endpoint, EnrolError, Event, LaneStream, Lost, OpenError, PeerInfo,

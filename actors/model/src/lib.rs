@@ -58,5 +58,5 @@ pub use service::{
     UpdateState, UpdateStatus,
 };
 pub use signal::{Signal, UnknownSignal};
-pub use state::{Removals, State};
+pub use state::State;
 pub use task::{Assigned, ContainerId, Desired, Health, Observed, Slot, Task, TaskState, WrittenOff};

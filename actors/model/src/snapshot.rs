@@ -63,7 +63,7 @@ impl State {
             .chain(self.services.values().cloned().map(Piece::Service))
             .chain(self.specs.iter().map(|((id, version), kept)| Piece::Spec(*id, *version, Arc::clone(&kept.spec))))
             .chain(self.tasks.values().cloned().map(Piece::Task))
-            .chain(self.removed.iter().map(|(id, until)| Piece::Removed(*id, *until)))
+            .chain(self.removed.iter().map(|(id, until)| Piece::Removed(id, until)))
             .chain(self.assignments.iter().map(|(id, index)| Piece::Assignment(*id, *index)))
             .chain(self.requests.iter().flat_map(|(origin, window)| {
                 window.outcomes.iter().map(|(seq, outcome)| Piece::Request {
@@ -102,9 +102,7 @@ impl State {
                 }
                 self.tasks.insert(task.id, task);
             }
-            Piece::Removed(id, until) => {
-                self.removed.insert(id, until);
-            }
+            Piece::Removed(id, until) => self.put_removal(id, until),
             Piece::Assignment(id, index) => {
                 self.assignments.insert(id, index);
             }

@@ -10,8 +10,7 @@ use crate::{
     AnyObject, Cluster, EngineKind, Node, Noun, Object, PortProtocol, Position, Service, ServiceId, ServiceSpec, Slot,
     Task, TaskId,
 };
-use essaim_wire::{Index, NodeId, Role, Timestamp};
-use imbl::ordmap::DiffItem;
+use essaim_wire::{Index, NodeId, Removals, Role, Timestamp};
 use imbl::{OrdMap, OrdSet};
 use std::sync::Arc;
 
@@ -25,7 +24,9 @@ pub struct State {
     pub(crate) services: OrdMap<ServiceId, Arc<Service>>,
     pub(crate) specs: OrdMap<(ServiceId, Index), KeptSpec>,
     pub(crate) tasks: OrdMap<TaskId, Arc<Task>>,
-    pub(crate) removed: OrdMap<NodeId, Timestamp>,
+    pub(crate) removed: Removals,
+    /// The removed nodes by the time at which each removal is forgotten.
+    pub(crate) removed_until: OrdSet<(Timestamp, NodeId)>,
     pub(crate) requests: OrdMap<NodeId, Requests>,
     /// Version of each node's assignment: the log index at which the set of the node's tasks, or what is wanted of one
     /// of them, last changed.
@@ -40,34 +41,6 @@ pub struct State {
     pub(crate) manager_nodes: OrdSet<NodeId>,
     /// The services that publish a port under a number of the operator's choice, by that number.
     pub(crate) publishers: OrdSet<(u16, PortProtocol, ServiceId)>,
-}
-
-/// The removed nodes of one state, and the time until which each one's certificate would be valid. Cheap to keep,
-/// because the map is shared with the state.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Removals(OrdMap<NodeId, Timestamp>);
-
-impl Removals {
-    /// Every removed node, in the order of ids.
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = (NodeId, Timestamp)> + '_ {
-        self.0.iter().map(|(id, until)| (*id, *until))
-    }
-
-    /// Removals that were added or changed since `earlier`, and nodes whose removal was forgotten. The cost is that of
-    /// the differences when one state was derived from the other.
-    pub fn since(&self, earlier: &Self) -> (Vec<(NodeId, Timestamp)>, Vec<NodeId>) {
-        let (mut come, mut gone) = (Vec::new(), Vec::new());
-        if self.0.ptr_eq(&earlier.0) {
-            return (come, gone);
-        }
-        for item in earlier.0.diff(&self.0) {
-            match item {
-                DiffItem::Add(id, until) | DiffItem::Update { new: (id, until), .. } => come.push((*id, *until)),
-                DiffItem::Remove(id, _) => gone.push(*id),
-            }
-        }
-        (come, gone)
-    }
 }
 
 /// A spec that is in force, or that a remembered task follows.
@@ -116,12 +89,28 @@ impl State {
 
     /// The nodes that were removed, and the time until which each one's certificate would be valid.
     pub fn removed(&self) -> impl ExactSizeIterator<Item = (NodeId, Timestamp)> + '_ {
-        self.removed.iter().map(|(id, until)| (*id, *until))
+        self.removed.iter()
     }
 
     /// The removals of this state, to be kept and compared with those of a later state.
-    pub fn removals(&self) -> Removals {
-        Removals(self.removed.clone())
+    pub const fn removals(&self) -> &Removals {
+        &self.removed
+    }
+
+    /// Remembers a removal until this time.
+    pub(crate) fn put_removal(&mut self, id: NodeId, until: Timestamp) {
+        if let Some(before) = self.removed.insert(id, until) {
+            self.removed_until.remove(&(before, id));
+        }
+        self.removed_until.insert((until, id));
+    }
+
+    /// Forgets the removals whose time is over. The cost is that of the removals that are forgotten.
+    pub(crate) fn forget_removals(&mut self, now: Timestamp) {
+        while let Some((until, id)) = self.removed_until.get_min().copied().filter(|(until, _)| *until <= now) {
+            self.removed_until.remove(&(until, id));
+            self.removed.forget(id);
+        }
     }
 
     /// Inserts or replaces a node, and updates the index of managers.

@@ -23,7 +23,7 @@ pub mod packed;
 pub mod report;
 
 pub use assignment::{Assembled, Assembly, Assignment, AssignmentVersion, TaskOrder};
-pub use link::{Detach, Managers, Pace, RoleStatement, ToNode, ToUplink};
+pub use link::{Detach, KnownManagers, Managers, Pace, RoleStatement, ToNode, ToUplink};
 pub use logs::{LogEnd, LogFrame, LogLine, LogRequest, LogStream};
 pub use packed::Packed;
 pub use report::{Ballot, Depart, DepartReply, Describe, Hello, Report, ReportReply};

@@ -2,10 +2,9 @@
 
 use crate::{Assignment, AssignmentVersion, Ballot, Depart, DepartReply, Describe, Hello, Packed, Report, ReportReply};
 use essaim_wire::record;
-use essaim_wire::{Generation, Index, Lineage, NodeId, Role, Timestamp};
+use essaim_wire::{Generation, Index, Lineage, NodeId, Removals, Role, Timestamp};
 use ractor::RpcReplyPort;
 use ractor_cluster::RactorClusterMessage;
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -61,16 +60,28 @@ pub struct Managers {
 }
 record!(Managers { 1: version, base, managers, removed, lapsed });
 
+/// The managers and the removed nodes, as far as managers told a node of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KnownManagers {
+    /// Version of the list.
+    pub version: AssignmentVersion,
+    /// The managers, each with its last known address, in the order of ids.
+    pub managers: Vec<(NodeId, SocketAddr)>,
+    /// The removed nodes.
+    pub removed: Removals,
+}
+
 impl Managers {
     /// Applies this difference to the list that is known, and returns the whole list. `None` when it is a difference to
-    /// another version.
-    pub fn on(self, known: Option<&Self>) -> Option<Self> {
-        let Some(base) = self.base else { return Some(self) };
-        let known = known.filter(|known| known.version == base)?;
-        let mut removed: BTreeMap<NodeId, Timestamp> = known.removed.iter().copied().collect();
-        removed.extend(self.removed);
-        removed.retain(|node, _| !self.lapsed.contains(node));
-        Some(Self { base: None, removed: removed.into_iter().collect(), lapsed: Vec::new(), ..self })
+    /// another version. The cost is that of the difference, however many nodes were removed.
+    pub fn on(self, known: Option<&KnownManagers>) -> Option<KnownManagers> {
+        let Self { version, base, managers, removed: come, lapsed } = self;
+        let mut removed = match base {
+            None => Removals::default(),
+            Some(base) => known.filter(|known| known.version == base)?.removed.clone(),
+        };
+        removed.apply(come, &lapsed);
+        Some(KnownManagers { version, managers, removed })
     }
 }
 

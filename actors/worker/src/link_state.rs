@@ -2,7 +2,7 @@
 //! is linked to. The uplink writes, the node reads, and only the latest value is kept.
 
 use essaim_model::Availability;
-use essaim_protocol::{AssignmentVersion, Managers, RoleStatement};
+use essaim_protocol::{AssignmentVersion, KnownManagers, Managers, RoleStatement};
 use essaim_wire::{Accusation, NodeId};
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -10,7 +10,7 @@ use tokio::sync::watch;
 /// Handle on the latest values; clones share them.
 #[derive(Debug, Clone)]
 pub(crate) struct LinkState {
-    managers: watch::Sender<Option<Arc<Managers>>>,
+    managers: watch::Sender<Option<Arc<KnownManagers>>>,
     role: watch::Sender<Option<RoleStatement>>,
     linked: watch::Sender<Option<NodeId>>,
     orders: watch::Sender<Option<AssignmentVersion>>,
@@ -43,7 +43,7 @@ impl LinkState {
     }
 
     /// Applies a difference to the known list of managers; none if the difference builds on another list.
-    pub(crate) fn complete(&self, managers: Managers) -> Option<Managers> {
+    pub(crate) fn complete(&self, managers: Managers) -> Option<KnownManagers> {
         managers.on(self.managers.borrow().as_deref())
     }
 
@@ -53,7 +53,7 @@ impl LinkState {
         self.managers.borrow().as_ref().map(|known| known.version)
     }
 
-    pub(crate) fn managers(&self, managers: Managers) {
+    pub(crate) fn managers(&self, managers: KnownManagers) {
         self.managers.send_replace(Some(Arc::new(managers)));
     }
 

@@ -7,10 +7,10 @@
 
 use bincode::{Decode, Encode};
 use essaim_model::{ServiceId, ServiceSpec, TaskId};
-use essaim_protocol::{Assignment, AssignmentVersion, Managers, TaskOrder};
+use essaim_protocol::{Assignment, AssignmentVersion, KnownManagers, Managers, TaskOrder};
 use essaim_system::Disk;
 use essaim_wire::planted::{Bug, planted};
-use essaim_wire::{ClusterId, DecodeError, Index, decode, decode_prefix, encode};
+use essaim_wire::{ClusterId, DecodeError, Index, Removals, decode, decode_prefix, encode};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
@@ -142,14 +142,22 @@ pub(crate) fn save(disk: &dyn Disk, orders: &Orders) -> io::Result<()> {
     write(disk, ORDERS, std::iter::once(head).chain(tasks).chain(specs))
 }
 
-/// Reads the latest list of managers from disk.
-pub(crate) fn load_managers(disk: &dyn Disk) -> io::Result<Option<Managers>> {
-    read(disk, MANAGERS)
+/// Reads the latest list of managers from disk. Its removed nodes are those in force at the node's port (`admitted`),
+/// which were stored before the list was.
+pub(crate) fn load_managers(disk: &dyn Disk, admitted: Removals) -> io::Result<Option<KnownManagers>> {
+    let stored: Option<Managers> = read(disk, MANAGERS)?;
+    Ok(stored.map(|stored| {
+        let mut removed = admitted;
+        removed.apply(stored.removed, &[]);
+        KnownManagers { version: stored.version, managers: stored.managers, removed }
+    }))
 }
 
-/// Writes the list of managers to disk, so that this node finds them after all machines have lost power at once.
-pub(crate) fn save_managers(disk: &dyn Disk, managers: &Managers) -> io::Result<()> {
-    write(disk, MANAGERS, [managers])
+/// Writes the list of managers to disk, so that this node finds them after all machines have lost power at once. The
+/// removed nodes are left out: the node's port stores them, at a cost that does not grow with their number.
+pub(crate) fn save_managers(disk: &dyn Disk, known: &KnownManagers) -> io::Result<()> {
+    let KnownManagers { version, managers, removed: _ } = known.clone();
+    write(disk, MANAGERS, [Managers { version, base: None, managers, removed: Vec::new(), lapsed: Vec::new() }])
 }
 
 /// Deletes the files of the worker, because the node left its cluster.
@@ -194,6 +202,7 @@ mod tests {
     use crate::fixture::{assignment, order, spec, version};
     use essaim_model::Desired;
     use essaim_system::env::SimDisk;
+    use essaim_wire::{NodeId, Timestamp};
 
     fn taken(assignments: &[Assignment]) -> Orders {
         let mut orders = Orders::default();
@@ -253,6 +262,18 @@ mod tests {
         assert_eq!(written(&Orders::default()), [FORMAT, 0, 0, 0, 127, 0, 0, 1, 0]);
         let known = Orders { version: Some(version(5)), ..Orders::default() };
         assert_eq!(written(&known), [FORMAT, 0, 1, 1, 7, 5, 0, 127, 0, 0, 1, 0]);
+    }
+
+    #[test]
+    fn a_list_of_managers_is_stored_without_the_removed_nodes_which_the_port_stores() {
+        let disk = SimDisk::new();
+        let removal = |node| (NodeId::from_bits(node), Timestamp::from_micros(9));
+        let manager = (NodeId::from_bits(1), "127.0.0.1:2377".parse().expect("an address"));
+        let removed: Removals = (1..10_000).map(removal).collect();
+        let known = KnownManagers { version: version(5), managers: vec![manager], removed: removed.clone() };
+        save_managers(&disk, &known).expect("written");
+        assert!(disk.find(MANAGERS).expect("read").expect("there").len() < 100);
+        assert_eq!(load_managers(&disk, removed).expect("read"), Some(known));
     }
 
     #[test]

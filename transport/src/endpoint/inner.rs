@@ -18,7 +18,7 @@ use crate::trust::{Identity, PeerIdentity};
 use essaim_wire::{Generation, Lineage, NodeId, Role, WireVersion};
 use parking_lot::{Mutex, MutexGuard, RwLock};
 use rand::rngs::ChaCha8Rng;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -212,18 +212,22 @@ impl Inner {
     }
 
     fn advance(&self, next: Arc<Admission>) {
-        {
+        let removed = {
             let mut current = self.admission.write();
             if !next.is_newer_than(&current) {
                 return;
             }
+            let removed = next.removed.since(&current.removed).0;
             *current = next;
-        }
-        self.drop_denied();
+            removed
+        };
+        let removed: BTreeSet<NodeId> = removed.into_iter().map(|(node, _)| node).collect();
+        // A table takes the rights of removed nodes and of former managers; the other sessions need no second look.
+        self.drop_denied(|peer| peer.role == Role::Manager || removed.contains(&peer.node));
     }
 
     fn sweep(&self) {
-        self.drop_denied();
+        self.drop_denied(|_| true);
         for session in self.all() {
             if session.unused() > UNUSED_MAX {
                 session.close(Lost::Unused, code::IDLE, "nobody uses the session");
@@ -231,8 +235,13 @@ impl Inner {
         }
     }
 
-    fn drop_denied(&self) {
-        for session in self.all() {
+    /// Ends the sessions that the table in force denies, among those with these peers.
+    fn drop_denied(&self, among: impl Fn(&PeerIdentity) -> bool) {
+        let sessions: Vec<_> = {
+            let table = self.table();
+            table.iter().map(|(_, it)| it).filter(|it| among(&it.info.identity)).cloned().collect()
+        };
+        for session in sessions {
             match self.judge_session(&session.info.identity) {
                 Ok(role) if role == session.info.role => (),
                 Ok(_) => session.close(Lost::RoleChanged, code::IDENTITY, "the role of the peer has changed"),

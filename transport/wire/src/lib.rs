@@ -11,6 +11,7 @@
 //! - [`era`]: numbers that only grow and distinguish old messages from new ones.
 //! - [`node`]: the role of a node, and how managers record whether it can be reached.
 //! - [`Rings`]: which nodes observe which.
+//! - [`Removals`]: which nodes were removed from the cluster.
 //! - [`codec`]: encoding and decoding, without a panic on foreign bytes.
 //! - [`record`](mod@record): structs that are stored or sent and may grow.
 //! - [`level`]: how builds of different age stay readable to each other.
@@ -30,6 +31,7 @@ pub mod level;
 mod node;
 pub mod planted;
 pub mod record;
+mod removals;
 mod rings;
 mod sum;
 mod time;
@@ -40,6 +42,7 @@ pub use id::{ClusterId, InvalidId, NodeId};
 pub use level::{Build, Level, WireVersion};
 pub use node::{Accusation, Reachability, Role, UnknownRole};
 pub use record::Record;
+pub use removals::Removals;
 pub use rings::{Rings, quorum};
 pub use sum::Sum;
 pub use time::{Moment, Timestamp};

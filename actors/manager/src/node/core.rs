@@ -5,11 +5,11 @@
 //! every later one is a difference to the one before. Removals from the cluster are told in the same way. The core
 //! notes its effects as told at once, because the actor sends all of them in this order or ends the link.
 
-use essaim_model::{Availability, Change, Desired, Node, NodeSpec, Removals, ServiceId, State, Task, TaskId, loopback};
+use essaim_model::{Availability, Change, Desired, Node, NodeSpec, ServiceId, State, Task, TaskId, loopback};
 use essaim_policy::assignment::due;
 use essaim_protocol::{Assignment, AssignmentVersion, Hello, Managers, RoleStatement, TaskOrder};
 use essaim_wire::planted::{Bug, planted};
-use essaim_wire::{Generation, Index, NodeId};
+use essaim_wire::{Generation, Index, NodeId, Removals};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -144,7 +144,7 @@ impl Core {
             let version = version(state.applied().index);
             let base = told.known.as_ref().map(|known| known.version);
             effects.push(Effect::Managers(Managers { version, base, managers: managers.clone(), removed, lapsed }));
-            told.known = Some(Known { version, managers, removals });
+            told.known = Some(Known { version, managers, removals: removals.clone() });
         }
 
         let role = state.node(self.node).map(|node| RoleStatement {

@@ -224,8 +224,9 @@ fn a_removal_is_told_as_a_difference_however_many_were_removed_before() {
     world.apply(Change::RemoveNode { id: NodeId::from_bits(3), until: Timestamp::from_micros(u64::MAX), force: true });
     let news = managers(told(&mut core, &world, Input::Applied));
     assert_eq!((news.base, news.removed.len(), news.lapsed.len()), (Some(whole.version), 1, 0));
+    let whole = whole.on(None).expect("it builds on nothing");
     let known = news.clone().on(Some(&whole)).expect("it builds on that");
-    assert_eq!(known.removed, world.state.removed().collect::<Vec<_>>());
+    assert_eq!(known.removed, *world.state.removals());
     assert_eq!(news.on(None), None, "a worker that has another list asks for all of it");
 }
 
@@ -296,4 +297,28 @@ fn a_node_whose_boot_counter_went_back_is_told_how_far_the_cluster_has_seen_it()
     assert_eq!(later(21), Some(Some(Generation(50))));
     assert_eq!(later(50), Some(None));
     assert_eq!(later(51), Some(None));
+}
+
+#[test]
+fn what_a_removal_costs_a_linked_node_does_not_grow_with_those_before() {
+    let cost = |removed: u128| {
+        let mut world = World::new();
+        let remove = |world: &mut World, id: u128| {
+            world.apply(Change::AcceptNode(Box::new(at_home(worker(id)))));
+            let until = Timestamp::from_micros(u64::MAX);
+            world.apply(Change::RemoveNode { id: NodeId::from_bits(id), until, force: true });
+        };
+        (10..10 + removed).for_each(|id| remove(&mut world, id));
+        let measure = |round: u128| {
+            let before = world.state.removals().clone();
+            remove(&mut world, 1_000_000 + round);
+            let began = std::time::Instant::now();
+            assert_eq!(world.state.removals().since(&before).0.len(), 1);
+            began.elapsed()
+        };
+        (0..9).map(measure).min().unwrap_or_default()
+    };
+    // A state that was built anew at each removal would share nothing with the one before.
+    let (few, many) = (cost(40).max(std::time::Duration::from_micros(20)), cost(4_000));
+    assert!(many < few * 20, "{few:?} after 40 removals, {many:?} after 4,000");
 }

@@ -15,7 +15,7 @@ const REMOVED_MARGIN: Duration = Duration::from_secs(24 * 3600);
 impl State {
     /// Adds a node that was enrolled. A node that exists already is left unchanged, so an enrolment can be repeated.
     pub(super) fn accept_node(&mut self, node: &Node, events: &mut Vec<Event>) -> Made {
-        if self.removed.contains_key(&node.id) {
+        if self.removed.contains(node.id) {
             return Err(Refusal::new(RefusalKind::Denied, format!("node {} was removed from the cluster", node.id)));
         }
         if self.nodes.contains_key(&node.id) {
@@ -205,9 +205,8 @@ impl State {
         let now = self.at;
         let expired = self.cluster.as_ref().map(|cluster| cluster.certificates_expired_at(now) + REMOVED_MARGIN);
         let until = expired.map_or(until, |expired| until.max(expired));
-        self.removed =
-            self.removed.iter().filter(|(_, until)| **until > now).map(|(id, until)| (*id, *until)).collect();
-        self.removed.insert(id, until);
+        self.forget_removals(now);
+        self.put_removal(id, until);
         events.push(Event::Node { old: Some(node), new: None });
         Ok(())
     }

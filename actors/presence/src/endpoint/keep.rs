@@ -7,11 +7,15 @@
 //! - `socket-key` (0600): signs stateless resets, so that peers learn of a restart at once.
 //! - `admission`: the admission table, the exceptions to what certificates allow. Its version never goes back, not even
 //!   over restarts.
+//! - `admission-changes`: the differences to that table since it was written, one after the other, each with its length
+//!   and a checksum. A removal appends to this file, so it writes the same number of bytes however many nodes were
+//!   removed before. When the file has outgrown the table, the table is written anew.
 //! - `generation`: how often the daemon has started.
 
 use essaim_system::env::{Disk, Seed};
-use essaim_transport::{Admission, Identity, Key, SocketKey, TrustError};
-use essaim_wire::{DecodeError, Generation, decode, encode};
+use essaim_transport::{Admission, AdmissionChange, Identity, Key, SocketKey, TrustError};
+use essaim_wire::{DecodeError, Generation, Sum, decode, encode};
+use parking_lot::Mutex;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
@@ -20,10 +24,21 @@ const IDENTITY: &str = "identity.pem";
 const KEY: &str = "key";
 const SOCKET_KEY: &str = "socket-key";
 const ADMISSION: &str = "admission";
+const ADMISSION_CHANGES: &str = "admission-changes";
 const GENERATION: &str = "generation";
 
 /// Format version of the binary files, stored as their first byte.
 const FORMAT: u8 = 1;
+
+/// Bytes of the file of changes from which on the whole table is written anew, beside [`REMOVAL_LEN`] for each removal
+/// in the table.
+const CHANGES_LEN: u64 = 4096;
+
+/// Bytes that a removal takes in the admission table.
+const REMOVAL_LEN: u64 = 26;
+
+/// Bytes before each change in its file: its length, and its checksum.
+const CHANGE_HEAD: usize = 4 + 8;
 
 const CHAIN_MARK: &str = "# certificate of this node\n";
 const ROOTS_MARK: &str = "# trusted authorities\n";
@@ -61,12 +76,14 @@ pub enum KeepError {
 #[derive(Clone)]
 pub struct Keep {
     disk: Arc<dyn Disk>,
+    /// Where the next change of the admission table is written; none until the file of changes was read.
+    changes_end: Arc<Mutex<Option<u64>>>,
 }
 
 impl Keep {
     /// Opens the membership files in the folder of this disk.
     pub fn new(disk: Arc<dyn Disk>) -> Self {
-        Self { disk }
+        Self { disk, changes_end: Arc::default() }
     }
 
     /// Counts this start of the daemon, and returns a generation greater than that of every start before.
@@ -100,7 +117,7 @@ impl Keep {
         let (key, chain, roots) = (identity.key().to_pem(), identity.chain_pem(), identity.roots_pem());
         let text = format!("{key}{CHAIN_MARK}{chain}{ROOTS_MARK}{roots}");
         self.write_secret(IDENTITY, text.as_bytes())?;
-        self.disk.remove(KEY).map_err(|error| KeepError::Disk { file: KEY, error })
+        self.remove(KEY)
     }
 
     /// The key for the first signing request: drawn once, and the same until a certificate has come.
@@ -125,21 +142,71 @@ impl Keep {
 
     /// The stored admission table; the empty table when none is stored.
     pub(crate) fn admission(&self) -> Result<Admission, KeepError> {
-        Ok(self.load(ADMISSION)?.unwrap_or_default())
+        let mut table: Admission = self.load(ADMISSION)?.unwrap_or_default();
+        let bytes = self.find(ADMISSION_CHANGES)?.unwrap_or_default();
+        for change in changes(&bytes) {
+            let newer = |why| KeepError::Newer { file: ADMISSION_CHANGES, why };
+            match decode::<AdmissionChange>(change) {
+                Ok(change) => table.apply(change),
+                Err(why @ DecodeError::Newer { .. }) => return Err(newer(why)),
+                Err(why) => return Err(KeepError::Damaged { file: ADMISSION_CHANGES, why: why.to_string() }),
+            }
+        }
+        Ok(table)
     }
 
     /// Stores an admission table if it is newer than the stored one.
-    pub(crate) fn save_admission(&self, table: &Admission) -> Result<(), KeepError> {
-        if table.is_newer_than(&self.admission()?) { self.save(ADMISSION, table) } else { Ok(()) }
+    pub fn save_admission(&self, table: &Admission) -> Result<(), KeepError> {
+        if table.is_newer_than(&self.admission()?) { self.write_admission(table) } else { Ok(()) }
+    }
+
+    /// Stores an admission table in place of `stored`, which must be the table that is stored. Writes the difference,
+    /// except now and then.
+    pub fn change_admission(&self, stored: &Admission, table: &Admission) -> Result<(), KeepError> {
+        let change = if *stored == Admission::default() { None } else { table.since(stored) };
+        let Some(change) = change else { return self.write_admission(table) };
+        let failed = |error| KeepError::Disk { file: ADMISSION_CHANGES, error };
+        let known = *self.changes_end.lock();
+        let end = match known {
+            Some(end) => end,
+            None => {
+                // What follows the last whole change was being written when the machine lost its power, and is
+                // overwritten.
+                let bytes = self.find(ADMISSION_CHANGES)?.unwrap_or_default();
+                changes(&bytes).map(|change| CHANGE_HEAD + change.len()).sum::<usize>() as u64
+            }
+        };
+        if end > CHANGES_LEN + REMOVAL_LEN * table.removed.len() as u64 {
+            return self.write_admission(table);
+        }
+        let bytes = framed_change(&change);
+        let file = self.disk.open(ADMISSION_CHANGES).map_err(failed)?;
+        file.write_at(end, &bytes).map_err(failed)?;
+        file.sync().map_err(failed)?;
+        *self.changes_end.lock() = Some(end + bytes.len() as u64);
+        Ok(())
+    }
+
+    fn write_admission(&self, table: &Admission) -> Result<(), KeepError> {
+        self.save(ADMISSION, table)?;
+        // After a crash at this point, changes are left that the table contains already; they are not applied again.
+        self.forget_changes()
+    }
+
+    fn forget_changes(&self) -> Result<(), KeepError> {
+        *self.changes_end.lock() = None;
+        self.remove(ADMISSION_CHANGES)
     }
 
     /// Removes what belongs to the cluster: identity, key and admission table. The boot counter and the socket's key
     /// stay, because they belong to the daemon and a generation must never repeat.
     pub fn forget_cluster(&self) -> Result<(), KeepError> {
-        for file in [IDENTITY, KEY, ADMISSION] {
-            self.disk.remove(file).map_err(|error| KeepError::Disk { file, error })?;
-        }
-        Ok(())
+        self.forget_changes()?;
+        [IDENTITY, KEY, ADMISSION].into_iter().try_for_each(|file| self.remove(file))
+    }
+
+    fn remove(&self, file: &'static str) -> Result<(), KeepError> {
+        self.disk.remove(file).map_err(|error| KeepError::Disk { file, error })
     }
 
     fn load<T: bincode::Decode<()>>(&self, file: &'static str) -> Result<Option<T>, KeepError> {
@@ -182,6 +249,28 @@ fn framed<T: bincode::Encode>(value: &T) -> Vec<u8> {
     let mut bytes = vec![FORMAT];
     bytes.extend(encode(value));
     bytes
+}
+
+/// A change as it is stored: its length, its checksum and its bytes.
+fn framed_change(change: &AdmissionChange) -> Vec<u8> {
+    let body = encode(change);
+    let len = u32::try_from(body.len()).expect("a table has less than four gigabytes");
+    let mut bytes = Vec::with_capacity(CHANGE_HEAD + body.len());
+    bytes.extend(len.to_le_bytes());
+    bytes.extend(Sum::of(&body).to_le_bytes());
+    bytes.extend(body);
+    bytes
+}
+
+/// The whole changes at the beginning of the file of changes.
+fn changes(mut bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    std::iter::from_fn(move || {
+        let (len, rest) = bytes.split_first_chunk()?;
+        let (sum, rest) = rest.split_first_chunk()?;
+        let (body, rest) = rest.split_at_checked(u32::from_le_bytes(*len) as usize)?;
+        bytes = rest;
+        (Sum::of(body) == u64::from_le_bytes(*sum) && !body.is_empty()).then_some(body)
+    })
 }
 
 #[cfg(test)]
@@ -264,6 +353,95 @@ mod tests {
         keep.save_admission(&at(5)).expect("kept");
         keep.save_admission(&at(4)).expect("no error");
         assert_eq!(keep.admission().expect("kept").index, Index(5));
+    }
+
+    fn removed(count: u128) -> Admission {
+        let removal = |node| (NodeId::from_bits(node), Timestamp::from_micros(u64::MAX));
+        Admission {
+            lineage: Lineage { ordinal: 1, nonce: 1 },
+            index: Index(count as u64),
+            removed: (1..=count).map(removal).collect(),
+            ..Admission::default()
+        }
+    }
+
+    fn remove_one_more(table: &Admission) -> Admission {
+        let mut next = table.clone();
+        next.index = Index(table.index.0 + 1);
+        next.removed.insert(NodeId::from_bits(u128::from(next.index.0)), Timestamp::from_micros(u64::MAX));
+        next
+    }
+
+    #[test]
+    fn a_removal_writes_as_many_bytes_however_many_nodes_were_removed_before() {
+        let (disk, keep, _) = fixture();
+        let mut table = removed(10_000);
+        keep.save_admission(&table).expect("kept");
+        let whole = disk.read(ADMISSION).expect("written");
+        for _ in 0..100 {
+            let next = remove_one_more(&table);
+            keep.change_admission(&table, &next).expect("kept");
+            table = next;
+        }
+        assert_eq!(disk.read(ADMISSION).expect("written"), whole);
+        let changes = disk.read(ADMISSION_CHANGES).expect("written").len();
+        assert!(changes < 100 * 100, "{changes} bytes for a hundred removals");
+        assert_eq!(Keep::new(Arc::new(disk)).admission().expect("kept"), table);
+    }
+
+    #[test]
+    fn the_changes_of_a_table_never_outgrow_it_and_survive_every_crash() {
+        let (disk, mut keep, _) = fixture();
+        let (mut table, mut longest) = (removed(3), 0);
+        keep.save_admission(&table).expect("kept");
+        for step in 0..2_000 {
+            let next = remove_one_more(&table);
+            keep.change_admission(&table, &next).expect("kept");
+            table = next;
+            longest = longest.max(disk.read(ADMISSION_CHANGES).unwrap_or_default().len());
+            if step % 7 == 0 {
+                disk.crash(None);
+                keep = Keep::new(Arc::new(disk.clone()));
+                assert_eq!(keep.admission().expect("kept"), table);
+            }
+        }
+        assert!(longest < 4096 + 26 * 2_003 + 100, "{longest}");
+    }
+
+    #[test]
+    fn a_change_that_was_cut_by_a_crash_is_no_part_of_the_table_and_is_overwritten() {
+        let (disk, keep, _) = fixture();
+        let table = removed(3);
+        keep.save_admission(&table).expect("kept");
+        let (next, other) = (remove_one_more(&table), remove_one_more(&removed(3)));
+        keep.change_admission(&table, &next).expect("kept");
+        let whole = disk.read(ADMISSION_CHANGES).expect("written");
+        for cut in 0..whole.len() {
+            disk.write(ADMISSION_CHANGES, &whole[..cut]).expect("written");
+            let keep = Keep::new(Arc::new(disk.clone()));
+            assert_eq!(keep.admission().expect("kept"), table, "{cut}");
+            keep.change_admission(&table, &other).expect("kept");
+            assert_eq!(keep.admission().expect("kept"), other);
+        }
+        let mut damaged = whole;
+        damaged[CHANGE_HEAD + 3] ^= 1;
+        disk.write(ADMISSION_CHANGES, &damaged).expect("written");
+        assert_eq!(keep.admission().expect("kept"), table);
+    }
+
+    #[test]
+    fn a_table_of_another_history_and_a_forgotten_cluster_leave_no_changes_behind() {
+        let (disk, keep, _) = fixture();
+        let table = removed(3);
+        keep.save_admission(&table).expect("kept");
+        keep.change_admission(&table, &remove_one_more(&table)).expect("kept");
+        let other = Admission { lineage: Lineage { ordinal: 2, nonce: 9 }, ..removed(5) };
+        keep.change_admission(&remove_one_more(&table), &other).expect("kept");
+        assert_eq!(keep.admission().expect("kept"), other);
+        assert_eq!(disk.find(ADMISSION_CHANGES).expect("no error"), None);
+        keep.change_admission(&other, &remove_one_more(&other)).expect("kept");
+        keep.forget_cluster().expect("forgotten");
+        assert_eq!(keep.admission().expect("none"), Admission::default());
     }
 
     #[test]

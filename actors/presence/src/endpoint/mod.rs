@@ -246,7 +246,7 @@ impl Endpoint {
             if !next.is_newer_than(table) {
                 return false;
             }
-            outcome = self.shared.keep.save_admission(&next).map(|()| true);
+            outcome = self.shared.keep.change_admission(table, &next).map(|()| true);
             if outcome.is_ok() {
                 *table = Arc::new(next);
             }

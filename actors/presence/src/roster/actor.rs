@@ -15,11 +15,10 @@ use essaim_system::Scope;
 use essaim_system::journal::RecordKind;
 use essaim_transport::network::Probe;
 use essaim_transport::{Ended, Event, Lost};
-use essaim_wire::{Moment, NodeId, Role};
+use essaim_wire::{Moment, NodeId, Removals, Role};
 use imbl::OrdMap;
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 use ractor_cluster::RactorMessage;
-use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::sync::{Notify, Semaphore};
@@ -157,7 +156,7 @@ async fn pump(shared: Arc<Shared>, actor: ActorRef<RosterMsg>, drained: Arc<Noti
 /// Tells the detector when this node's certificate says another role, and which nodes are removed from the cluster.
 async fn follow_endpoint(shared: Arc<Shared>, actor: ActorRef<RosterMsg>) {
     let (mut identity, mut admission) = (shared.endpoint.identity(), shared.endpoint.admission());
-    let mut removed = BTreeSet::new();
+    let mut removed = Removals::default();
     admission.mark_changed();
     loop {
         let inputs = tokio::select! {
@@ -171,9 +170,9 @@ async fn follow_endpoint(shared: Arc<Shared>, actor: ActorRef<RosterMsg>) {
             changed = admission.changed() => match changed {
                 Ok(()) => {
                     let table = Arc::clone(&admission.borrow_and_update());
-                    let before = std::mem::replace(&mut removed, table.removed.keys().copied().collect());
-                    let new = removed.difference(&before).filter(|node| **node != shared.endpoint.node());
-                    new.map(|node| Input::Removed(*node)).collect()
+                    let before = std::mem::replace(&mut removed, table.removed.clone());
+                    let new = removed.since(&before).0.into_iter().map(|(node, _)| node);
+                    new.filter(|node| *node != shared.endpoint.node()).map(Input::Removed).collect()
                 }
                 Err(_) => return,
             },

@@ -17,8 +17,8 @@ use crate::observations::Observations;
 use crate::orders::{self, Obeyed, Orders};
 use essaim_model::{NodeDescription, Observed, TaskId, TaskState};
 use essaim_protocol::{
-    Assembled, Assembly, Assignment, Ballot, Depart, DepartReply, Describe, Detach, Hello, Managers, NODE_EXPORT,
-    Packed, Report, ReportReply, ToNode, ToUplink, UPLINK_EXPORT,
+    Assembled, Assembly, Assignment, Ballot, Depart, DepartReply, Describe, Detach, Hello, KnownManagers, Managers,
+    NODE_EXPORT, Packed, Report, ReportReply, ToNode, ToUplink, UPLINK_EXPORT,
 };
 use essaim_system::link::{Link, Remote};
 use essaim_system::supervisor::CallError;
@@ -164,7 +164,7 @@ impl Actor for Uplink {
         // The worker has reported a file that cannot be read; a manager sends the complete orders again.
         let orders = orders::load(&*scope.env.disk).ok().flatten().unwrap_or_default();
         args.link_state.orders(orders.version);
-        let known = orders::load_managers(&*scope.env.disk).ok().flatten();
+        let known = orders::load_managers(&*scope.env.disk, args.dial.removed()).ok().flatten();
         let description = args.machine.look().await;
         let core = Core::new(args.node, scope.env.seed.draw_number());
         let mut state = State {
@@ -358,20 +358,24 @@ impl State {
             self.on_gap(myself);
             return Ok(());
         };
-        let (disk, saved) = (Arc::clone(&self.scope.env.disk), managers.clone());
-        crate::off_thread(disk, move |disk| orders::save_managers(disk, &saved)).await?;
-        self.learn(&managers);
+        // The removed nodes are stored first, by the port: a list on disk must not be newer than they are.
+        if self.learn(&managers) {
+            let (disk, saved) = (Arc::clone(&self.scope.env.disk), managers.clone());
+            crate::off_thread(disk, move |disk| orders::save_managers(disk, &saved)).await?;
+        }
         let known = managers.managers.clone();
         self.args.link_state.managers(managers);
         self.feed(myself, Input::Managers(known));
         Ok(())
     }
 
-    /// Has the node's port judge and dial by what a manager said.
-    fn learn(&self, managers: &Managers) {
-        if let Err(why) = self.args.dial.learn(managers) {
+    /// Has the node's port judge and dial by what a manager said, and store it. Returns whether it was stored.
+    fn learn(&self, managers: &KnownManagers) -> bool {
+        let learnt = self.args.dial.learn(managers);
+        if let Err(why) = &learnt {
             self.scope.record(RecordKind::Note, why);
         }
+        learnt.is_ok()
     }
 
     fn on_linked(&mut self, myself: &ActorRef<UplinkMsg>, attempt: Attempt, link: Link, node: Remote<ToNode>) {

@@ -1,9 +1,9 @@
 //! Dialling of managers: opens the stream of a link.
 
 use essaim_presence::endpoint::Endpoint;
-use essaim_protocol::Managers;
+use essaim_protocol::KnownManagers;
 use essaim_transport::{Admission, Denied, FrameReceiver, FrameSender, Lane, OpenError, Unreached};
-use essaim_wire::NodeId;
+use essaim_wire::{NodeId, Removals};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use std::net::SocketAddr;
@@ -29,9 +29,14 @@ pub trait Dial: Send + Sync + 'static {
 
     /// A manager said which managers there are, and who is let in nowhere any more. The error says in words why that
     /// could not be kept.
-    fn learn(&self, managers: &Managers) -> Result<(), String> {
+    fn learn(&self, managers: &KnownManagers) -> Result<(), String> {
         let _ = managers;
         Ok(())
+    }
+
+    /// The removed nodes that are refused at present, as they are stored.
+    fn removed(&self) -> Removals {
+        Removals::default()
     }
 }
 
@@ -54,15 +59,19 @@ impl Dial for Endpoint {
         .boxed()
     }
 
-    fn learn(&self, managers: &Managers) -> Result<(), String> {
+    fn learn(&self, managers: &KnownManagers) -> Result<(), String> {
         self.set_managers(managers.managers.clone());
         let table = Admission {
             lineage: managers.version.lineage,
             index: managers.version.index,
             managers: managers.managers.iter().map(|(node, _)| *node).collect(),
-            removed: managers.removed.iter().copied().collect(),
+            removed: managers.removed.clone(),
         };
         // A table that cannot be kept is not in force; the next one carries the same and more.
         self.admit(table).map(drop).map_err(|why| format!("the table of admission could not be kept: {why}"))
+    }
+
+    fn removed(&self) -> Removals {
+        self.admission().borrow().removed.clone()
     }
 }

@@ -207,6 +207,6 @@ fn admission_of(state: &State, cluster: &Cluster) -> Admission {
         lineage: cluster.lineage,
         index: state.applied().index,
         managers: state.managers().map(|node| node.id).collect(),
-        removed: state.removed().collect(),
+        removed: state.removals().clone(),
     }
 }
