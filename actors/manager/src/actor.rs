@@ -75,7 +75,7 @@ pub struct State {
     applied: Notifier<Msg, Followed>,
     leadership: Notifier<Msg>,
     linked: BTreeMap<NodeId, Linked>,
-    /// The node that each child's name belongs to.
+    /// The node that each child's name, and each label under which a child is shown, belongs to.
     names: BTreeMap<String, NodeId>,
     leaderless: u32,
     /// The term for which the leader's tree was started.
@@ -88,6 +88,8 @@ pub struct State {
 
 struct Linked {
     name: String,
+    /// Label under which the actor is shown: its name, or the node's host name once that is known.
+    label: String,
     /// Notifies the node's actor that entries were applied which concern its node.
     applied: Notifier<NodeMsg>,
 }
@@ -139,7 +141,9 @@ impl Actor for Manager {
             Msg::Linked(stream) => state.link(*stream).await?,
             Msg::Applied => match state.applied.take() {
                 Some(Advance { events: Some(events), .. }) => state.mark(&events),
-                Some(Advance { events: None, .. }) => {
+                Some(Advance { events: None, state: cluster, .. }) => {
+                    let linked: Vec<NodeId> = state.linked.keys().copied().collect();
+                    linked.iter().filter_map(|node| cluster.node(*node)).for_each(|node| state.relabel(node));
                     admit(&state.arguments);
                     state.mark_all();
                 }
@@ -164,8 +168,8 @@ impl Actor for Manager {
     ) -> Result<(), ActorProcessingErr> {
         match state.children.on_event(event).await {
             Ok(Some(exited)) if !exited.returns && !state.children.contains(&exited.name) => {
-                if let Some(node) = state.names.remove(&exited.name) {
-                    state.linked.remove(&node);
+                if let Some(linked) = state.names.remove(&exited.name).and_then(|node| state.linked.remove(&node)) {
+                    state.names.remove(&linked.label);
                 }
                 Ok(())
             }
@@ -220,11 +224,12 @@ impl State {
         let applied = Notifier::new(|| NodeMsg::Applied);
         if let Some(former) = self.linked.remove(&node) {
             self.names.remove(&former.name);
+            self.names.remove(&former.label);
             self.children.remove(&former.name).await?;
         }
         self.names.insert(name.clone(), node);
         let spec = self.node_spec(&name, stream, &applied);
-        self.linked.insert(node, Linked { name, applied });
+        self.linked.insert(node, Linked { label: name.clone(), name, applied });
         self.children.add(spec).await?;
         self.pace();
         Ok(())
@@ -259,7 +264,10 @@ impl State {
     /// The name of a node's actor: its host name, with a part of its id where two nodes share a host name.
     fn child_name(&self, node: NodeId) -> String {
         let cluster = self.arguments.store.state();
-        let name = cluster.node(node).map_or_else(|| node.to_string(), |it| it.name());
+        self.label(node, &cluster.node(node).map_or_else(|| node.to_string(), |it| it.name()))
+    }
+
+    fn label(&self, node: NodeId, name: &str) -> String {
         let name = format!("node.{name}");
         let has_twin = self.names.get(&name).is_some_and(|other| *other != node);
         if has_twin { format!("{name}-{}", &node.to_string()[..6]) } else { name }
@@ -277,29 +285,37 @@ impl State {
         node == store.node() && store.state().node(node).is_some_and(|it| goes(it))
     }
 
-    fn mark(&self, events: &[Event]) {
+    /// Shows the actor of a node under the node's host name. The first link of a node is older than its description.
+    fn relabel(&mut self, node: &Node) {
+        let label = self.label(node.id, &node.name());
+        if let Some(linked) = self.linked.get_mut(&node.id).filter(|linked| linked.label != label) {
+            self.children.relabel(&linked.name, &label);
+            self.names.insert(label.clone(), node.id);
+            let former = std::mem::replace(&mut linked.label, label);
+            if former != linked.name {
+                self.names.remove(&former);
+            }
+        }
+    }
+
+    fn mark(&mut self, events: &[Event]) {
+        for event in events {
+            if let Event::Node { new: Some(node), .. } = event {
+                self.relabel(node);
+                self.say_own_farewell(node.id);
+            }
+        }
         let mut concerned = BTreeSet::new();
         for event in events {
             match event {
                 Event::Task { old, new } => {
                     concerned.extend(old.iter().chain(new).filter_map(|task| task.node()));
                 }
-                Event::Node { old, new } => {
-                    if let Some(node) = new
-                        && self.is_own_farewell(node.id)
-                        && let Some(own) = self.linked.get(&node.id)
-                    {
-                        // The cast fails only when the node's actor has ended, and then the node links elsewhere
-                        // anyhow.
-                        let _ = own.applied.address().cast(NodeMsg::Detach("this manager is being demoted".into()));
-                    }
-                    let is_manager = |node: &Arc<Node>| node.role == Role::Manager;
-                    if new.is_none() || old.iter().chain(new).any(is_manager) {
-                        admit(&self.arguments);
-                        return self.mark_all();
-                    }
-                    concerned.extend(new.iter().map(|node| node.id));
+                Event::Node { old, new } if concerns_all(old.as_deref(), new.as_deref()) => {
+                    admit(&self.arguments);
+                    return self.mark_all();
                 }
+                Event::Node { new, .. } => concerned.extend(new.iter().map(|node| node.id)),
                 Event::Cluster { .. } => {
                     admit(&self.arguments);
                     return self.mark_all();
@@ -308,6 +324,16 @@ impl State {
             }
         }
         concerned.iter().filter_map(|node| self.linked.get(node)).for_each(Linked::mark);
+    }
+
+    /// Sends this machine's own worker to another manager if this manager is being demoted.
+    fn say_own_farewell(&self, node: NodeId) {
+        if self.is_own_farewell(node)
+            && let Some(own) = self.linked.get(&node)
+        {
+            // The cast fails only when the node's actor has ended, and then the node links elsewhere anyhow.
+            let _ = own.applied.address().cast(NodeMsg::Detach("this manager is being demoted".into()));
+        }
     }
 
     fn mark_all(&self) {
@@ -382,12 +408,19 @@ fn admit(arguments: &ManagerArguments) {
         lineage: cluster.lineage,
         index: state.applied().index,
         managers: state.managers().map(|node| node.id).collect(),
-        removed: state.removed().collect(),
+        removed: state.removals().clone(),
     };
     arguments.endpoint.set_managers(state.managers().filter_map(|node| Some((node.id, node.addr?))).collect());
     if let Err(why) = arguments.endpoint.admit(table) {
         arguments.scope.record(RecordKind::Trust, format!("who may come in could not be kept: {why}"));
     }
+}
+
+/// Whether every linked node is told of this change of a node: the node was removed, or the table of managers changed.
+/// A manager reports about its machine as other nodes do, and ten thousand nodes need not look at that.
+fn concerns_all(old: Option<&Node>, new: Option<&Node>) -> bool {
+    let place = |node: &Node| (node.role == Role::Manager).then_some(node.addr);
+    new.is_none() || old.and_then(place) != new.and_then(place)
 }
 
 fn pace(linked: usize) -> Duration {
@@ -399,6 +432,21 @@ fn pace(linked: usize) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use essaim_model::fixtures;
+
+    #[test]
+    fn a_report_of_a_manager_is_told_to_no_other_node_and_its_new_address_is_told_to_all() {
+        let manager = Node { role: Role::Manager, ..fixtures::worker(1) };
+        let reported = Node { message: "the node is restarting".into(), unsteady: true, ..manager.clone() };
+        assert!(!concerns_all(Some(&manager), Some(&reported)));
+        let moved = Node { addr: Some("127.0.0.9:2377".parse().expect("an address")), ..manager.clone() };
+        assert!(concerns_all(Some(&manager), Some(&moved)));
+        let worker = Node { role: Role::Worker, ..manager.clone() };
+        assert!(concerns_all(Some(&manager), Some(&worker)) && concerns_all(Some(&worker), Some(&manager)));
+        assert!(concerns_all(Some(&worker), None), "it was removed");
+        assert!(!concerns_all(None, Some(&worker)), "a worker was admitted");
+        assert!(concerns_all(None, Some(&manager)));
+    }
 
     #[test]
     fn nodes_are_sent_away_from_a_manager_without_a_leader_again_and_again() {

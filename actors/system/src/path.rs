@@ -63,6 +63,12 @@ impl Path {
         self.0.strip_prefix(&*other.0).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     }
 
+    /// This path with its beginning `from` replaced by `to`; `None` when it does not lie within `from`.
+    pub(crate) fn moved(&self, from: &Self, to: &Self) -> Option<Self> {
+        let rest = self.0.strip_prefix(&*from.0).filter(|_| self.is_within(from))?;
+        Some(Self(format!("{}{rest}", to.0).into()))
+    }
+
     /// The path as text.
     pub fn as_str(&self) -> &str {
         &self.0

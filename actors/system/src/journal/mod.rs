@@ -83,9 +83,10 @@ impl Journal {
             reason.truncate(cut);
             reason.push('…');
         }
+        let path = self.inner().tree.shown(path);
         tracing::info!(actor = %path, kind = kind.text(), cause, "{reason}");
         let at = self.shared.env.utc();
-        let seq = self.inner().ring.push(|seq| Record { seq, at, kind, path: path.clone(), reason, cause });
+        let seq = self.inner().ring.push(|seq| Record { seq, at, kind, path, reason, cause });
         // Two writers may arrive in the wrong order; `send_if_modified` keeps the greater number.
         self.shared.last.send_if_modified(|last| {
             let newer = seq > *last;
@@ -129,6 +130,12 @@ impl Journal {
     /// Removes an entry that was made by [`Journal::enter`], with everything below it.
     pub fn leave(&self, path: &Path) {
         self.inner().tree.take_within(path);
+    }
+
+    /// Shows the actor at `path`, and everything below it, under another label in the tree and in records from now on. For
+    /// an actor that was started before the name of what it serves was known.
+    pub fn relabel(&self, path: &Path, label: &str) {
+        self.inner().tree.relabel(path, label);
     }
 
     /// Kills the actor at `path` with everything below it, so that its supervisor sees a failure and acts. For tests

@@ -7,6 +7,7 @@ use essaim_wire::record;
 use ractor::ActorCell;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::Bound;
 
 /// One actor of the supervision tree.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,6 +61,8 @@ pub(crate) struct NewEntry {
 #[derive(Default)]
 pub(crate) struct Tree {
     actors: BTreeMap<Path, (Entry, Option<ActorCell>)>,
+    /// Actors that are shown under another path than the one they were started with, by the latter.
+    shown: BTreeMap<Path, Path>,
 }
 
 impl Tree {
@@ -102,30 +105,72 @@ impl Tree {
     pub(crate) fn take_within(&mut self, path: &Path) -> Vec<ActorCell> {
         let below = self.take_below(path);
         self.actors.remove(path);
+        self.shown.remove(path);
         below
     }
 
     /// Removes everything below `path`. Returns the removed actors, parents first.
     pub(crate) fn take_below(&mut self, path: &Path) -> Vec<ActorCell> {
-        let below: Vec<Path> =
-            self.actors.keys().filter(|other| other.is_within(path) && *other != path).cloned().collect();
+        let below: Vec<Path> = self.below(path).map(|(path, _)| path.clone()).collect();
+        below.iter().for_each(|path| drop(self.shown.remove(path)));
         below.iter().filter_map(|path| self.actors.remove(path)?.1).collect()
     }
 
+    /// Shows the actor at `path`, and everything below it, under another label for as long as the actor lives.
+    pub(crate) fn relabel(&mut self, path: &Path, label: &str) {
+        if let Some(parent) = path.parent().filter(|_| self.actors.contains_key(path)) {
+            self.shown.insert(path.clone(), parent.child(label));
+        }
+    }
+
+    /// The path under which the actor at `path` is shown.
+    pub(super) fn shown(&self, path: &Path) -> Path {
+        let mut above = (!self.shown.is_empty()).then(|| path.clone());
+        while let Some(from) = above {
+            if let Some(to) = self.shown.get(&from) {
+                return path.moved(&from, to).unwrap_or_else(|| path.clone());
+            }
+            above = from.parent();
+        }
+        path.clone()
+    }
+
+    /// The path of the actor that is shown under this path.
+    pub(super) fn find(&self, shown: &Path) -> Path {
+        if self.actors.contains_key(shown) {
+            return shown.clone();
+        }
+        let found = self.shown.iter().find_map(|(from, to)| shown.moved(to, from));
+        found.unwrap_or_else(|| shown.clone())
+    }
+
+    /// The entries below `path`, parents first. They follow `path` in the order of the map, so the cost does not grow
+    /// with the tree: a manager that loses ten thousand links has as many actors that end.
+    fn below(&self, path: &Path) -> impl Iterator<Item = (&Path, &(Entry, Option<ActorCell>))> {
+        let after = (Bound::Excluded(path.clone()), Bound::Unbounded);
+        let path = path.clone();
+        self.actors.range(after).take_while(move |(other, _)| other.is_within(&path))
+    }
+
     pub(super) fn entries(&self) -> Vec<Entry> {
-        self.actors.values().map(|(entry, _)| entry.clone()).collect()
+        self.actors.values().map(|(entry, _)| self.show(entry)).collect()
     }
 
     pub(super) fn entry(&self, path: &Path) -> Option<Entry> {
-        self.actors.get(path).map(|(entry, _)| entry.clone())
+        self.actors.get(&self.find(path)).map(|(entry, _)| self.show(entry))
+    }
+
+    fn show(&self, entry: &Entry) -> Entry {
+        Entry { path: self.shown(&entry.path), ..entry.clone() }
     }
 
     /// The actors below `path`, children before their parents, and then the actor at `path`; empty when there is none.
     pub(super) fn cells_within(&self, path: &Path) -> Vec<ActorCell> {
+        let path = &self.find(path);
         let own = self.actors.get(path).and_then(|(_, cell)| cell.clone());
         let Some(own) = own else { return Vec::new() };
-        let below = self.actors.iter().rev().filter(|(other, _)| other.is_within(path) && *other != path);
-        below.filter_map(|(_, (_, cell))| cell.clone()).chain([own]).collect()
+        let below = self.below(path).filter_map(|(_, (_, cell))| cell.clone()).collect::<Vec<_>>();
+        below.into_iter().rev().chain([own]).collect()
     }
 
     /// All actors of the tree, children before their parents.
@@ -156,6 +201,43 @@ mod tests {
         let entry = tree.entry(&path).expect("it is there");
         assert_eq!((entry.restarts, entry.reason.as_str(), entry.state), (1, "boom", State::Running));
         assert_eq!(entry.since, Timestamp::from_micros(2));
+    }
+
+    #[test]
+    fn a_new_label_is_shown_until_the_actor_ends_and_leads_to_it() {
+        let mut tree = Tree::default();
+        let root = Path::root("n");
+        let (actor, other) = (root.child("node.4f2x"), root.child("node.n2"));
+        for path in [&root, &actor, &actor.child("guard"), &other] {
+            enter(&mut tree, path);
+        }
+        let shown = |tree: &Tree| tree.entries().iter().map(|entry| entry.path.to_string()).collect::<Vec<_>>();
+        tree.relabel(&actor, "node.n3");
+        assert_eq!(shown(&tree), ["/n", "/n/node.n3", "/n/node.n3/guard", "/n/node.n2"]);
+        let guard = root.child("node.n3").child("guard");
+        assert_eq!((tree.find(&guard), tree.shown(&actor.child("guard"))), (actor.child("guard"), guard.clone()));
+        assert_eq!(tree.entry(&guard).map(|entry| entry.path), Some(guard));
+        assert_eq!((tree.find(&other), tree.shown(&other)), (other.clone(), other));
+        tree.set_waiting(Timestamp::default(), &actor, "boom");
+        enter(&mut tree, &actor);
+        assert_eq!(tree.entry(&actor).map(|entry| entry.path), Some(root.child("node.n3")), "also after a restart");
+        tree.take_within(&actor);
+        enter(&mut tree, &actor);
+        assert_eq!(shown(&tree), ["/n", "/n/node.4f2x", "/n/node.n2"], "the next actor at this path is another one");
+    }
+
+    #[test]
+    fn what_ends_is_found_without_a_look_at_the_rest_of_the_tree() {
+        let mut tree = Tree::default();
+        let root = Path::root("n");
+        for path in ["a", "a.b", "b", "c"].map(|label| root.child(label)) {
+            enter(&mut tree, &path);
+            enter(&mut tree, &path.child("x"));
+        }
+        let below: Vec<_> = tree.below(&root.child("a")).map(|(path, _)| path.to_string()).collect();
+        assert_eq!(below, ["/n/a/x"]);
+        assert_eq!(tree.below(&root).count(), 8);
+        assert_eq!(tree.below(&root.child("nobody")).count(), 0);
     }
 
     #[test]

@@ -218,6 +218,11 @@ impl Children {
         self.core = Core::new(Supervision::default(), 0);
     }
 
+    /// Shows the child with this name under another label, for as long as it lives.
+    pub fn relabel(&self, name: &str, label: &str) {
+        self.scope.journal.relabel(&self.path(name), label);
+    }
+
     /// The names of all children, in the order in which they were started.
     pub fn names(&self) -> impl DoubleEndedIterator<Item = &str> {
         self.core.names()
