@@ -26,5 +26,7 @@ mod reports;
 pub use actor::Manager;
 pub use arguments::ManagerArguments;
 pub use control::Control;
+#[cfg(any(test, feature = "checks"))]
+pub use leader::ConcernedServices;
 #[cfg(feature = "checks")]
 pub use node::LinkedNodes;

@@ -15,12 +15,12 @@ use super::service::{self, ServiceActor};
 use crate::ManagerArguments;
 use crate::ballots::BallotBox;
 use crate::feed::{Feed, Subscription};
-use essaim_model::{Event, Mode, Node, ServiceId};
+use essaim_model::{Event, Mode, Node, Service, ServiceId};
 use essaim_store::Advance;
 use essaim_system::journal::RecordKind;
 use essaim_system::supervisor::{Children, Supervision, Wake};
 use essaim_system::{ChildSpec, Notifier, Scope};
-use essaim_wire::{NodeId, Term};
+use essaim_wire::Term;
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 use ractor_cluster::RactorMessage;
 use std::collections::{BTreeMap, BTreeSet};
@@ -54,6 +54,7 @@ pub(super) struct State {
     context: Arc<Context>,
     children: Children,
     services: BTreeMap<ServiceId, Watched>,
+    globals: Globals,
     _subscription: Subscription,
 }
 
@@ -74,8 +75,8 @@ impl Actor for Leader {
         context.leader.address().set(myself.clone());
         let children = Children::new(scope.clone(), &myself, Supervision::default(), Msg::Wake);
         let (cluster, subscription) = context.feed.subscribe(&context.leader);
-        let services = BTreeMap::new();
-        let mut state = State { context, children, services, _subscription: subscription };
+        let (services, globals) = (BTreeMap::new(), Globals::default());
+        let mut state = State { context, children, services, globals, _subscription: subscription };
         if let Err(why) = state.start_children(&cluster).await {
             state.children.shutdown("stopped, because a sibling could not be started").await;
             return Err(why);
@@ -133,17 +134,19 @@ impl State {
             self.children.start(spec).await?;
         }
         for service in cluster.services() {
-            self.watch(service.id, service.spec.name.as_str()).await?;
+            self.watch(service).await?;
         }
         Ok(())
     }
 
     /// Starts the actor of a service.
-    async fn watch(&mut self, id: ServiceId, name: &str) -> Result<(), ActorProcessingErr> {
+    async fn watch(&mut self, service: &Service) -> Result<(), ActorProcessingErr> {
+        let id = service.id;
+        self.globals.add(service);
         if self.services.contains_key(&id) {
             return Ok(());
         }
-        let name = format!("service.{name}");
+        let name = format!("service.{}", service.spec.name.as_str());
         let notifier = Notifier::new(|| service::Msg::Look);
         let (context, own) = (Arc::clone(&self.context), notifier.clone());
         let spec = ChildSpec::actor_at(notifier.address(), name.clone(), move |scope| {
@@ -155,6 +158,7 @@ impl State {
     }
 
     async fn unwatch(&mut self, id: ServiceId) -> Result<(), ActorProcessingErr> {
+        self.globals.remove(id);
         if let Some(watched) = self.services.remove(&id) {
             self.children.remove(&watched.name).await?;
         }
@@ -180,11 +184,12 @@ impl State {
         let mut concerned = Concerned::default();
         for event in events {
             match event {
-                Event::Service { old: None, new: Some(new) } => self.watch(new.id, new.spec.name.as_str()).await?,
+                Event::Service { old: None, new: Some(new) } => self.watch(new).await?,
                 Event::Service { old: Some(old), new: None } => self.unwatch(old.id).await?,
                 _ => concerned.add(event, cluster),
             }
         }
+        concerned.add_globals(&self.globals);
         Ok(concerned)
     }
 
@@ -196,25 +201,45 @@ impl State {
             self.unwatch(id).await?;
         }
         for service in cluster.services() {
-            self.watch(service.id, service.spec.name.as_str()).await?;
+            self.watch(service).await?;
         }
         let services: BTreeSet<_> = self.services.keys().copied().collect();
-        Ok(Concerned { services, nodes: true, ended: EndedSlots { everything: true, ..EndedSlots::default() } })
+        let ended = EndedSlots { everything: true, ..EndedSlots::default() };
+        Ok(Concerned { services, nodes: true, places: false, ended })
+    }
+}
+
+/// The global services, which every node concerns, as an index: a cluster may have thousands of services, and few of
+/// them are global. A service's mode never changes.
+#[derive(Debug, Default)]
+pub(super) struct Globals(BTreeSet<ServiceId>);
+
+impl Globals {
+    pub(super) fn add(&mut self, service: &Service) {
+        if service.spec.mode == Mode::Global {
+            self.0.insert(service.id);
+        }
+    }
+
+    fn remove(&mut self, id: ServiceId) {
+        self.0.remove(&id);
     }
 }
 
 /// The actors that some events concern, and that are to be notified.
 #[derive(Default)]
-struct Concerned {
-    services: BTreeSet<ServiceId>,
+pub(super) struct Concerned {
+    pub(super) services: BTreeSet<ServiceId>,
     /// Nodes or the cluster's settings changed, which concerns `liveness`, `roles` and `reaper`.
     nodes: bool,
+    /// A node changed in what services look at, which concerns every global service.
+    places: bool,
     /// The slots in which tasks ended, for `reaper`.
     ended: EndedSlots,
 }
 
 impl Concerned {
-    fn add(&mut self, event: &Event, cluster: &essaim_model::State) {
+    pub(super) fn add(&mut self, event: &Event, cluster: &essaim_model::State) {
         match event {
             Event::Service { new, .. } => self.services.extend(new.iter().map(|service| service.id)),
             Event::Task { old, new } => {
@@ -225,8 +250,10 @@ impl Concerned {
             Event::Node { old, new } => {
                 self.nodes = true;
                 if old.as_ref().zip(new.as_ref()).is_none_or(|(old, new)| is_news(old, new)) {
+                    self.places = true;
                     let node = old.iter().chain(new).map(|node| node.id).next();
-                    self.add_services_of(node, cluster);
+                    let there = node.into_iter().flat_map(|node| cluster.tasks_on(node));
+                    self.services.extend(there.map(|task| task.service));
                 }
             }
             Event::Cluster { .. } => {
@@ -239,12 +266,11 @@ impl Concerned {
         }
     }
 
-    /// Adds the services with tasks on the node, and the global services.
-    fn add_services_of(&mut self, node: Option<NodeId>, cluster: &essaim_model::State) {
-        let there = node.into_iter().flat_map(|node| cluster.tasks_on(node));
-        self.services.extend(there.map(|task| task.service));
-        let global = cluster.services().filter(|service| service.spec.mode == Mode::Global);
-        self.services.extend(global.map(|service| service.id));
+    /// Adds the global services if a node changed: once for all events, however many nodes changed.
+    pub(super) fn add_globals(&mut self, globals: &Globals) {
+        if self.places {
+            self.services.extend(&globals.0);
+        }
     }
 
     fn notify(&self, context: &Context, services: &BTreeMap<ServiceId, Watched>) {

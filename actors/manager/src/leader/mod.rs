@@ -15,17 +15,23 @@
 //! - [`roles`]: promotes and demotes managers, step by step.
 //! - [`authority`]: enrols machines and signs certificates.
 //! - [`reaper`]: removes ended tasks.
+//! - `measure`: which services a leader notifies after events; for benchmarks.
 
 mod actor;
 mod authority;
 mod context;
 mod liveness;
+#[cfg(any(test, feature = "checks"))]
+mod measure;
 mod reaper;
 mod roles;
 mod scheduler;
 mod service;
 #[cfg(test)]
 mod tests;
+
+#[cfg(any(test, feature = "checks"))]
+pub use measure::ConcernedServices;
 
 use crate::ManagerArguments;
 use crate::ballots::BallotBox;

@@ -7,17 +7,23 @@
 //! - A node changes while ten thousand tasks wait: the board follows, and waiting tasks are tried again where that can
 //!   help.
 //! - A node is removed: the change is applied, and the message for each of the other nodes is made.
+//! - A node changes among ten thousand services: the leader finds the services that it notifies.
+//! - A removal comes to a node that knows ten thousand removals: its admission table is stored with one more.
 
 use super::Row;
 use crate::calm;
 use crate::figure::{Figure, Goal, Samples, Unit};
-use essaim_manager::LinkedNodes;
+use essaim_manager::{ConcernedServices, LinkedNodes};
 use essaim_model::{
     Change, Constraint, Event, Node, Outcome, Placement, Position, Proposal, ServiceId, ServiceSpec, State, fixtures,
 };
 use essaim_policy::{Board, Scene, Wanted, Watch, reconcile};
-use essaim_wire::{Generation, Index, NodeId, Reachability, RequestId, Term, Timestamp};
+use essaim_presence::endpoint::Keep;
+use essaim_system::env::SimDisk;
+use essaim_transport::Admission;
+use essaim_wire::{Generation, Index, Lineage, NodeId, Reachability, RequestId, Term, Timestamp};
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Instant;
 
 const NODES: u128 = 10_000;
@@ -39,11 +45,23 @@ const STUCK: ServiceId = ServiceId::from_bits(1 << 40);
 /// Number of nodes that were removed before and are still remembered as removed.
 const REMOVED: u128 = 1_000;
 
+/// Number of small services among which a leader finds those that a node concerns.
+const MANY_SERVICES: u128 = 10_000;
+
+/// Number of removals that a node's admission table has.
+const KNOWN_REMOVALS: u128 = 10_000;
+
+/// Nodes that change, or are removed, in one round of the rows that take microseconds.
+const NODES_A_ROUND: u128 = 100;
+
 pub(super) const ROW: Row =
     Row { name: "scale", what: "what a manager computes at 10,000 nodes", measure: measure_scale };
 
 fn measure_scale(rounds: u32) -> Vec<Figure> {
     let (mut start, mut event, mut removal) = (Samples::default(), Samples::default(), Samples::default());
+    let (mut concern, mut admit) = (Samples::default(), Samples::default());
+    let many = Many::new();
+    let mut door = Door::new();
     let mut restless = false;
     let mut crowd = Crowd::new();
     let mut linked = LinkedNodes::of(&crowd.state);
@@ -67,6 +85,14 @@ fn measure_scale(rounds: u32) -> Vec<Figure> {
         told = linked.applied(&crowd.state);
         removal.add(millis(began));
         crowd.gone += 1;
+
+        let began = Instant::now();
+        many.lose();
+        concern.add(millis(began));
+
+        let began = Instant::now();
+        door.refuse_more();
+        admit.add(millis(began));
     }
     let row = |what: &str, ours, most| Figure {
         what: what.into(),
@@ -80,6 +106,8 @@ fn measure_scale(rounds: u32) -> Vec<Figure> {
         row("10,000 nodes, 50,000 tasks: a leader starts", start, 1_000.0),
         row("10,000 tasks wait: a node changes", event, 5.0),
         row("a node is removed, and 10,000 are told", removal, 100.0),
+        row("100 nodes change, 10,000 services: who looks", concern, 5.0),
+        row("100 more removals join 10,000 in a table", admit, 20.0),
     ];
     figures[2].notes.push(format!("{} bytes a node are said", told as u128 / NODES));
     if restless {
@@ -90,6 +118,72 @@ fn measure_scale(rounds: u32) -> Vec<Figure> {
 
 fn millis(began: Instant) -> f64 {
     began.elapsed().as_secs_f64() * 1_000.0
+}
+
+/// A cluster with many small services, and a leader that knows which of them every node concerns.
+struct Many {
+    state: State,
+    services: ConcernedServices,
+    losses: Vec<Event>,
+}
+
+impl Many {
+    fn new() -> Self {
+        let mut changes = vec![Change::Found(Box::new(fixtures::founding()))];
+        changes.extend((1..=MANY_SERVICES).map(|number| {
+            let spec = Box::new(fixtures::service(&format!("s{number}"), 1));
+            Change::CreateService { id: ServiceId::from_bits(number), spec }
+        }));
+        let request = RequestId { origin: NodeId::from_bits(1), generation: Generation(1), seq: 1 };
+        let proposal = Proposal { request, at: Timestamp::from_micros(1), fence: None, changes };
+        let mut state = State::default();
+        let (outcome, _) = state.apply(Position { term: Term(1), index: Index(1) }, &proposal);
+        assert!(matches!(outcome, Outcome::Done(_)), "{outcome:?}");
+        let lost = |number| {
+            let old = fixtures::worker(number);
+            let new = Node { reachability: Reachability::Unreachable, ..old.clone() };
+            Event::Node { old: Some(Arc::new(old)), new: Some(Arc::new(new)) }
+        };
+        let losses = (2..2 + NODES_A_ROUND).map(lost).collect();
+        Self { services: ConcernedServices::of(&state), state, losses }
+    }
+
+    fn lose(&self) {
+        assert_eq!(self.services.after(&self.state, &self.losses), 0, "these nodes have no tasks");
+    }
+}
+
+/// The admission table of a node that knows many removals, and its file, on a disk that takes no time.
+struct Door {
+    keep: Keep,
+    table: Admission,
+}
+
+impl Door {
+    fn new() -> Self {
+        let removal = |node| (NodeId::from_bits(node), Timestamp::from_micros(u64::MAX));
+        let table = Admission {
+            lineage: Lineage { ordinal: 1, nonce: 1 },
+            index: Index(1),
+            removed: (1..=KNOWN_REMOVALS).map(removal).collect(),
+            ..Admission::default()
+        };
+        let keep = Keep::new(Arc::new(SimDisk::new()));
+        keep.save_admission(&table).expect("a simulated disk");
+        Self { keep, table }
+    }
+
+    /// Adds removals to the table, one after the other.
+    fn refuse_more(&mut self) {
+        for _ in 0..NODES_A_ROUND {
+            let mut next = self.table.clone();
+            next.index = Index(next.index.0 + 1);
+            next.removed
+                .insert(NodeId::from_bits(1 << 60 | u128::from(next.index.0)), Timestamp::from_micros(u64::MAX));
+            self.keep.change_admission(&self.table, &next).expect("a simulated disk");
+            self.table = next;
+        }
+    }
 }
 
 /// State of a cluster of ten thousand nodes, and its leader's board.
