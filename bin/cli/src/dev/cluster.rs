@@ -18,8 +18,8 @@ use crate::exit::Failure;
 /// Interval at which the command checks whether a daemon has died.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// Time within which a node tries to join again and again.
-const JOIN_DEADLINE: Duration = Duration::from_secs(10);
+/// Time within which a request to a daemon is made again and again.
+const ASK_DEADLINE: Duration = Duration::from_secs(10);
 
 /// Time within which every node must become ready.
 const READY_DEADLINE: Duration = Duration::from_secs(30);
@@ -76,8 +76,8 @@ impl Cluster {
                      "CAConfig": {}, "TaskDefaults": {}, "EncryptionConfig": {"AutoLockManagers": false}},
             "AutoLockManagers": false, "Availability": "", "DefaultAddrPool": [], "SubnetSize": 24,
         });
-        first.client().post("/swarm/init", Some(&init)).await?;
-        let tokens = first.client().get_json("/swarm").await?;
+        become_member(first, "/swarm/init", &init).await?;
+        let tokens = patiently(ASK_DEADLINE, async || first.client().get_json("/swarm").await).await?;
         try_join_all(self.nodes.iter().enumerate().skip(1).map(|(at, node)| {
             let role = if at < self.managers { "Manager" } else { "Worker" };
             let own = node.address.to_string();
@@ -85,7 +85,7 @@ impl Cluster {
                 "ListenAddr": own, "AdvertiseAddr": own, "DataPathAddr": "", "RemoteAddrs": [address],
                 "JoinToken": tokens["JoinTokens"][role], "Availability": "",
             });
-            async move { join_patiently(node, &join).await }
+            async move { become_member(node, "/swarm/join", &join).await }
         }))
         .await?;
         self.all_ready().await?;
@@ -99,7 +99,7 @@ impl Cluster {
     async fn all_ready(&self) -> Result<(), Failure> {
         let begun = Instant::now();
         loop {
-            let nodes = self.client().get_json("/nodes").await?;
+            let nodes = patiently(ASK_DEADLINE, async || self.client().get_json("/nodes").await).await?;
             let nodes = nodes.as_array().map_or(&[][..], Vec::as_slice);
             let ready = nodes.iter().filter(|node| node["Status"]["State"] == "ready").count();
             let reachable = nodes.iter().filter(|node| node["ManagerStatus"]["Reachability"] == "reachable").count();
@@ -189,16 +189,24 @@ impl Cluster {
     }
 }
 
-/// Joins a node, trying again while the cluster refuses: on a busy machine the leader may be without its lease for a
-/// moment.
-async fn join_patiently(node: &Node, join: &Value) -> Result<(), Failure> {
+/// Founds a cluster or joins one. An attempt whose answer was lost may have succeeded.
+async fn become_member(node: &Node, path: &str, body: &Value) -> Result<(), Failure> {
+    let ask = async || match node.client().post(path, Some(body)).await {
+        Err(failure) if !failure.to_string().contains("already part of a swarm") => Err(failure),
+        _ => Ok(()),
+    };
+    patiently(ASK_DEADLINE, ask).await
+}
+
+/// Asks again while the answer is a failure, up to the deadline: on a busy machine the leader may be without its lease
+/// for a moment, and then it refuses every request.
+async fn patiently<T>(deadline: Duration, ask: impl AsyncFn() -> Result<T, Failure>) -> Result<T, Failure> {
     let begun = Instant::now();
     loop {
-        match node.client().post("/swarm/join", Some(join)).await {
-            Ok(_) => return Ok(()),
-            Err(failure) if failure.to_string().contains("already part of a swarm") => return Ok(()),
-            Err(failure) if begun.elapsed() > JOIN_DEADLINE => return Err(failure),
+        match ask().await {
+            Err(failure) if begun.elapsed() > deadline => return Err(failure),
             Err(_) => sleep(LOOK).await,
+            Ok(answer) => return Ok(answer),
         }
     }
 }
@@ -206,4 +214,24 @@ async fn join_patiently(node: &Node, join: &Value) -> Result<(), Failure> {
 /// The noun in singular or plural: `node` for one, `nodes` for several.
 fn word(count: usize, noun: &str) -> String {
     if count == 1 { noun.to_owned() } else { format!("{noun}s") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_leader_without_its_lease_for_a_moment_does_not_fail_the_start() {
+        let asked = Cell::new(0);
+        let ask = async |refusals: u32| {
+            asked.set(asked.get() + 1);
+            if asked.get() > refusals { Ok(asked.get()) } else { Err(Failure::error("there is no leader")) }
+        };
+        let answer = patiently(ASK_DEADLINE, async || ask(20).await).await;
+        assert_eq!(answer.map_err(|failure| failure.to_string()), Ok(21));
+        let refused = patiently(ASK_DEADLINE, async || ask(u32::MAX).await).await;
+        assert_eq!(refused.map_err(|failure| failure.to_string()), Err("there is no leader".to_owned()));
+        assert!((120..130).contains(&asked.get()), "for ten seconds: {}", asked.get());
+    }
 }

@@ -184,8 +184,27 @@ fn the_journal_comes_line_by_line() {
         };
         assert!(named("n1").iter().any(|actor| actor["path"] == "/n1/manager"), "{trees}");
         assert!(named("n2").iter().any(|actor| actor["path"] == "/n2/worker"), "{trees}");
+        // The first link of a node is older than what the cluster knows of the node, its host name included.
+        let link = "/n1/manager/node.n2";
+        assert!(named("n1").iter().any(|actor| actor["path"] == link), "{trees}");
+        assert_eq!(client.send("POST", &format!("/essaim/v1/debug/kill-actor?path={link}"), None).await.status, 200);
         let members = client.get("/essaim/v1/members").await.json();
         assert_eq!((&members["isolated"], members["members"].as_array().map(Vec::len)), (&json!(false), Some(2)));
+        Ok(())
+    });
+}
+
+#[test]
+fn a_promotion_begins_an_epoch_in_the_view_of_others_and_of_the_member_itself() {
+    tell(33, 3, 2, async |cluster| {
+        for asked in [1, 2] {
+            let client = Client::on(&format!("n{asked}"), &cluster.node(asked)?);
+            let members = client.get("/essaim/v1/members").await.json();
+            let members = members["members"].as_array().cloned().unwrap_or_default();
+            let of =
+                |name: &str| members.iter().find(|member| member["name"] == name).map(|it| it["incarnation"].clone());
+            assert_eq!((of("n2"), of("n3")), (Some(json!("1.0")), Some(json!("0.0"))), "asked n{asked}: {members:?}");
+        }
         Ok(())
     });
 }
