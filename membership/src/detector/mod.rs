@@ -237,7 +237,8 @@ impl Detector {
         self.isolated
     }
 
-    /// Version of [`members`](Self::members): grows with every change, except of round trips.
+    /// Version of [`members`](Self::members), [`me`](Self::me) and [`incarnation`](Self::incarnation): grows with every
+    /// change, except of round trips.
     pub const fn version(&self) -> u64 {
         self.version
     }

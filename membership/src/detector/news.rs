@@ -426,6 +426,7 @@ impl Detector {
         let before = self.gossip.incarnation();
         self.gossip.refute(said);
         if self.gossip.incarnation() != before {
+            self.version += 1;
             self.tell_alive(to);
         }
     }

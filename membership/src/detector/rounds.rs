@@ -249,6 +249,7 @@ impl Detector {
         self.gossip.change(addr, role);
         if self.gossip.incarnation() != before {
             self.eager = true;
+            self.version += 1;
             let me = self.me_node();
             self.tell_alive(me);
         }

@@ -460,6 +460,19 @@ fn a_new_address_travels_with_gossip() {
 }
 
 #[test]
+fn a_change_of_this_node_itself_is_a_new_version_of_what_it_knows() {
+    let mut network = Network::settled(5, 28);
+    let (version, addr) = (network.detector(0).version(), network.detector(0).me().addr);
+    network.input(node(0), Input::Changed { addr, role: Role::Manager });
+    let changed = network.detector(0);
+    assert_eq!((changed.incarnation().to_string().as_str(), changed.me().role), ("1.0", Role::Manager));
+    assert!(changed.version() > version, "whoever copies by version copies this");
+    let version = changed.version();
+    network.input(node(0), Input::Changed { addr, role: Role::Manager });
+    assert_eq!(network.detector(0).version(), version, "nothing changed");
+}
+
+#[test]
 fn a_removed_node_does_not_come_back() {
     let mut network = Network::settled(4, 29);
     for n in 1..4 {
