@@ -76,76 +76,42 @@ impl<M: Message, D> fmt::Debug for Notifier<M, D> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ractor::{Actor, ActorProcessingErr, ActorRef};
+    use crate::fixture::Ear;
     use ractor_cluster::RactorMessage;
     use std::collections::BTreeSet;
-    use tokio::sync::mpsc;
 
-    #[derive(RactorMessage)]
-    enum Msg {
-        Look,
-        Fail,
-    }
-
-    type Looks = mpsc::UnboundedSender<BTreeSet<u32>>;
-
-    struct Looker(Notifier<Msg, BTreeSet<u32>>, Looks);
-
-    impl Actor for Looker {
-        type Msg = Msg;
-        type State = ();
-        type Arguments = ();
-
-        async fn pre_start(&self, _: ActorRef<Msg>, (): ()) -> Result<(), ActorProcessingErr> {
-            Ok(())
-        }
-
-        async fn handle(&self, _: ActorRef<Msg>, message: Msg, (): &mut ()) -> Result<(), ActorProcessingErr> {
-            match message {
-                Msg::Look => {
-                    let _ = self.1.send(self.0.take());
-                    Ok(())
-                }
-                Msg::Fail => Err("told to".into()),
-            }
-        }
-    }
-
-    async fn start(notifier: &Notifier<Msg, BTreeSet<u32>>, looks: &Looks) -> ActorRef<Msg> {
-        let looker = Looker(notifier.clone(), looks.clone());
-        let (actor, _) = Actor::spawn(None, looker, ()).await.expect("it starts");
-        notifier.address().set(actor.clone());
-        actor
-    }
+    #[derive(Debug, PartialEq, RactorMessage)]
+    struct Look;
 
     #[tokio::test]
     async fn many_notifications_are_one_mark_with_all_that_was_merged() {
-        let notifier = Notifier::new(|| Msg::Look);
-        let (sender, mut looks) = mpsc::unbounded_channel();
-        let _actor = start(&notifier, &sender).await;
+        let notifier = Notifier::<Look, BTreeSet<u32>>::new(|| Look);
+        let (actor, mut marks) = Ear::start().await;
+        notifier.address().set(actor);
         for number in [3, 1, 3, 2] {
             notifier.merge(|seen| seen.extend([number]));
         }
-        assert_eq!(looks.recv().await, Some([1, 2, 3].into()));
+        assert_eq!((marks.recv().await, notifier.take()), (Some(Look), [1, 2, 3].into()));
         notifier.notify();
-        assert_eq!(looks.recv().await, Some([].into()), "what was looked at is not looked at again");
-        assert!(looks.try_recv().is_err(), "one mark, one look");
+        assert_eq!((marks.recv().await, notifier.take()), (Some(Look), [].into()), "what was taken is taken");
+        assert!(marks.try_recv().is_err(), "one mark at a time");
     }
 
     #[tokio::test]
     async fn what_is_merged_while_nobody_is_there_is_kept_for_the_actor_that_comes() {
-        let notifier = Notifier::new(|| Msg::Look);
-        let (sender, mut looks) = mpsc::unbounded_channel();
-        notifier.merge(|seen: &mut BTreeSet<u32>| seen.extend([1]));
-        let actor = start(&notifier, &sender).await;
+        let notifier = Notifier::<Look, BTreeSet<u32>>::new(|| Look);
+        notifier.merge(|seen| seen.extend([1]));
+        let (actor, mut marks) = Ear::start().await;
+        notifier.address().set(actor.clone());
         notifier.merge(|seen| seen.extend([2]));
-        assert_eq!(looks.recv().await, Some([1, 2].into()));
-        let _ = actor.cast(Msg::Fail);
+        assert_eq!((marks.recv().await, notifier.take()), (Some(Look), [1, 2].into()));
+        actor.stop(None);
         actor.wait(None).await.expect("it ends");
         notifier.merge(|seen| seen.extend([3]));
-        let _successor = start(&notifier, &sender).await;
+        let (successor, mut marks) = Ear::start().await;
+        notifier.address().set(successor);
         assert_eq!(notifier.take(), [3].into());
         notifier.notify();
-        assert_eq!(looks.recv().await, Some([].into()));
+        assert_eq!((marks.recv().await, notifier.take()), (Some(Look), [].into()));
     }
 }

@@ -54,30 +54,11 @@ impl fmt::Debug for Timer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ractor::{Actor, ActorProcessingErr};
-    use tokio::sync::mpsc;
-
-    struct Hearer(mpsc::UnboundedSender<u64>);
-
-    impl Actor for Hearer {
-        type Msg = u64;
-        type State = ();
-        type Arguments = ();
-
-        async fn pre_start(&self, _: ActorRef<u64>, (): ()) -> Result<(), ActorProcessingErr> {
-            Ok(())
-        }
-
-        async fn handle(&self, _: ActorRef<u64>, number: u64, (): &mut ()) -> Result<(), ActorProcessingErr> {
-            let _ = self.0.send(number);
-            Ok(())
-        }
-    }
+    use crate::fixture::Ear;
 
     #[tokio::test(start_paused = true)]
     async fn a_timer_that_is_armed_again_and_again_sends_once_and_leaves_one_task() {
-        let (sender, mut heard) = mpsc::unbounded_channel();
-        let (actor, _) = Actor::spawn(None, Hearer(sender), ()).await.expect("it starts");
+        let (actor, mut heard) = Ear::<u64>::start().await;
         let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
         let before = tasks();
         let mut timer = Timer::default();
