@@ -7,16 +7,17 @@
 //! since nothing is kept here.
 
 use super::core::{Core, Effect, Input, availability_at_join};
+use super::describing::{Describing, Effect as DescribeEffect, Input as DescribeInput};
 use crate::ballots::{BallotBox, Source};
 use crate::reports::Reports;
-use essaim_model::{Availability, Change, NodeDescription, Refusal, RefusalKind};
+use essaim_model::{Availability, Change, NodeDescription, Outcome, Refusal, RefusalKind};
 use essaim_protocol::{
     Depart, DepartReply, Detach, Hello, NODE_EXPORT, Pace, Packed, Report, ReportReply, ToNode, ToUplink, UPLINK_EXPORT,
 };
 use essaim_store::Store;
 use essaim_system::journal::RecordKind;
 use essaim_system::link::{CastError, Link, Remote};
-use essaim_system::{Notifier, Scope};
+use essaim_system::{Notifier, Scope, Timer};
 use essaim_transport::{LaneStream, PeerInfo};
 use essaim_wire::{Generation, Level};
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
@@ -28,13 +29,6 @@ use tokio::sync::Semaphore;
 
 /// Upper bound on the time until a node exports its uplink on a new link.
 const IMPORT_DEADLINE: Duration = Duration::from_secs(5);
-
-/// Wait before a node's description is proposed again, when this manager does not know the node yet or has no leader.
-const DESCRIBE_AGAIN: Duration = Duration::from_millis(250);
-
-/// Wait after a committed description before the next is proposed. A machine looks at itself once a minute. Of the
-/// descriptions that come in between, only the last is proposed.
-const DESCRIBE_REST: Duration = Duration::from_secs(1);
 
 /// Hellos that are answered on one link: the first, one now and then for an operator's change of availability, and some
 /// for orders that build on what the node does not have. Each is answered with all orders of the node, so a node that
@@ -54,8 +48,8 @@ pub(crate) enum Msg {
     Applied,
     /// The link has room again for the messages that wait.
     Room,
-    /// The wait before the next proposal of the node's description is over.
-    DescribeAgain,
+    /// A proposal of the node's description was answered, or a wait that the describing core asked for is over.
+    Describing(DescribeInput),
     /// The node must wait at least this long between two reports.
     Pace(Duration),
     /// This manager cannot serve the node any more.
@@ -114,9 +108,9 @@ pub(crate) struct State {
     description: Option<NodeDescription>,
     /// The availability that an operator chose when the node joined.
     availability: Option<Availability>,
-    /// Whether a description is being proposed, or was a moment ago. `DescribeAgain` follows, and proposes the newest
-    /// one.
-    describing: bool,
+    describing: Describing,
+    /// Fires at the end of the wait that the describing core asked for last.
+    timer: Timer,
     /// Number of hellos on this link.
     hellos: u32,
     reporting: Arc<Semaphore>,
@@ -155,7 +149,8 @@ impl Actor for NodeActor {
             level: Level::UNKNOWN,
             description: None,
             availability: None,
-            describing: false,
+            describing: Describing::new(),
+            timer: Timer::default(),
             hellos: 0,
             reporting: Arc::new(Semaphore::new(REPORTS_MAX)),
         })
@@ -193,13 +188,11 @@ impl Actor for NodeActor {
             Msg::Imported(Err(why)) => myself.stop(Some(why)),
             Msg::Applied => {
                 state.applied.take();
+                state.describe(&myself);
                 state.tell(&myself, Input::Applied);
             }
             Msg::Room => state.go_on(&myself),
-            Msg::DescribeAgain => {
-                state.describing = false;
-                state.describe(&myself);
-            }
+            Msg::Describing(input) => state.feed_describing(&myself, input),
             Msg::Pace(interval) => {
                 state.pace = interval;
                 state.say(&myself, Unsaid::Pace(interval));
@@ -285,24 +278,25 @@ impl State {
         myself.stop(Some(why.to_string()));
     }
 
-    /// Proposes what the node's hello and its machine say, if the state differs from it. There is one proposal at a
-    /// time, and one a second, so a node that describes itself without end makes no more work than that.
+    /// Proposes what the node's hello and its machine say, if the state differs from it; the describing core decides when.
     fn describe(&mut self, myself: &ActorRef<Msg>) {
-        if self.describing {
-            return;
+        // Before its first hello the node has said nothing.
+        if self.description.is_some() {
+            let input = self.undescribed().map_or(DescribeInput::Unknown, DescribeInput::Look);
+            self.feed_describing(myself, input);
         }
+    }
+
+    /// The changes that bring the state in line with what the node says; `None` when this manager does not know the node
+    /// yet, because the node was enrolled a moment ago.
+    fn undescribed(&self) -> Option<Vec<Change>> {
         let cluster = self.store.state();
-        let Some(node) = cluster.node(self.peer.node) else {
-            // The node was enrolled a moment ago, and this manager has not applied that yet.
-            self.describing = true;
-            myself.send_after(DESCRIBE_AGAIN, || Msg::DescribeAgain);
-            return;
-        };
-        let news = self.description.clone().filter(|it| node.description.as_ref() != Some(it));
+        let node = cluster.node(self.peer.node)?;
+        let news = self.description.as_ref().filter(|it| node.description.as_ref() != Some(it)).cloned();
         let restarted = node.generation != self.generation || node.level != self.level;
         let moved = node.addr != Some(self.peer.advertise);
         if news.is_none() && !moved && !restarted {
-            return;
+            return Some(Vec::new());
         }
         let change = Change::DescribeNode {
             id: self.peer.node,
@@ -314,21 +308,35 @@ impl State {
         // One proposal carries both changes, so that an availability is taken from the first description and no later
         // one.
         let joined = availability_at_join(node, self.availability);
-        let changes = joined.into_iter().chain([change]).collect();
-        self.describing = true;
-        let (store, scope, myself) = (self.store.clone(), self.scope.clone(), myself.clone());
-        tokio::spawn(async move {
-            let rest = match store.propose(changes, None).await {
-                // A refused change counts as well: an operator was faster, or this manager lags behind, and looks
-                // again.
-                Ok(_) => DESCRIBE_REST,
-                Err(why) => {
-                    scope.record(RecordKind::Session, format!("its description was not kept yet: {why}"));
-                    DESCRIBE_AGAIN
+        Some(joined.into_iter().chain([change]).collect())
+    }
+
+    fn feed_describing(&mut self, myself: &ActorRef<Msg>, input: DescribeInput) {
+        let mut effects = Vec::new();
+        self.describing.handle(input, &mut effects);
+        for effect in effects {
+            match effect {
+                DescribeEffect::Propose(changes) => {
+                    let (store, scope, myself) = (self.store.clone(), self.scope.clone(), myself.clone());
+                    tokio::spawn(async move {
+                        let (input, why) = match store.propose(changes, None).await {
+                            Ok(Outcome::Done(_)) => (DescribeInput::Committed, None),
+                            Ok(Outcome::Refused(why)) => (DescribeInput::Committed, Some(why.to_string())),
+                            Err(why) => (DescribeInput::Failed, Some(why.to_string())),
+                        };
+                        if let Some(why) = why {
+                            scope.record(RecordKind::Session, format!("its description was not kept yet: {why}"));
+                        }
+                        // An actor that has ended needs no answer.
+                        let _ = myself.cast(Msg::Describing(input));
+                    });
                 }
-            };
-            myself.send_after(rest, || Msg::DescribeAgain);
-        });
+                DescribeEffect::WakeAfter(after, wake) => {
+                    self.timer.arm(myself, after, move || Msg::Describing(DescribeInput::Elapsed(wake)));
+                }
+                DescribeEffect::Compare => self.describe(myself),
+            }
+        }
     }
 
     fn keep(&self, report: Report, reply: RpcReplyPort<Packed<ReportReply>>) {

@@ -5,11 +5,13 @@
 //! what is committed, and their version is a place in the log.
 //!
 //! - `core`: the difference between what the node was told and what the state says. Pure.
+//! - `describing`: when what the node says of itself is proposed. Pure.
 //! - `actor`: the link, and the handling of each message.
 //! - `measure`: what it costs to tell many nodes of a change; for benchmarks.
 
 mod actor;
 mod core;
+mod describing;
 #[cfg(feature = "checks")]
 mod measure;
 #[cfg(test)]
