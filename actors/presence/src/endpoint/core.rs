@@ -3,7 +3,8 @@
 //!
 //! Time is UTC here, because certificates are dated in UTC. No wait is longer than an hour, so that a clock that was
 //! set forward is noticed. A refused request is repeated with exponential back-off; the back-off is shorter while a
-//! changed role is awaited.
+//! changed role is awaited. A certificate that is due for renewal as soon as it comes (this machine's clock is ahead of
+//! the signer's by half of its life) counts as a refusal, so that it is not renewed twice in a row.
 
 use essaim_transport::{PeerIdentity, renewal_due};
 use essaim_wire::{Role, Timestamp};
@@ -70,9 +71,10 @@ impl Renewal {
             Input::Renewed(says) => {
                 self.says = says;
                 self.asking = false;
-                // The certificate still says the old role: the signer has not applied the committed change yet. Ask
-                // again later.
-                self.refused = if self.is_of_wrong_role() { self.refused.saturating_add(1) } else { 0 };
+                // A certificate that still says the old role was signed before the signer had applied the committed
+                // change. Ask again later.
+                let in_vain = self.is_of_wrong_role() || utc >= renewal_due(&self.says, self.seed);
+                self.refused = if in_vain { self.refused.saturating_add(1) } else { 0 };
                 if self.refused > 0 {
                     self.wait(self.retry(), effects);
                     return;
@@ -175,6 +177,26 @@ mod tests {
             }
         }
         assert_eq!((waits[0], waits[1], waits[19]), (RETRY_MIN, RETRY_MIN * 2, RETRY_MAX));
+    }
+
+    #[test]
+    fn a_certificate_that_is_due_when_it_comes_is_not_renewed_twice_in_a_row() {
+        let mut core = Renewal::new(says(Role::Worker, 0), 1);
+        // The clock of this machine is sixty days ahead of the signer's.
+        assert_eq!(handle(&mut core, 60, Input::Look { wanted: None }), [Effect::Ask]);
+        let mut waits = Vec::new();
+        for _ in 0..20 {
+            match handle(&mut core, 60, Input::Renewed(says(Role::Worker, 0))).as_slice() {
+                [Effect::WakeAfter(after, wake)] => {
+                    waits.push(*after);
+                    assert_eq!(handle(&mut core, 60, Input::Elapsed(*wake)), [Effect::Ask]);
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!((waits[0], waits[1], waits[19]), (RETRY_MIN, RETRY_MIN * 2, RETRY_MAX));
+        let good = handle(&mut core, 60, Input::Renewed(says(Role::Worker, 60)));
+        assert!(matches!(good[..], [Effect::WakeAfter(LOOK, _)]), "its clock is right again");
     }
 
     #[test]
