@@ -10,7 +10,10 @@
 //! A node reports its level over its own link with each start of its daemon; before that, its level comes from its
 //! enrolment.
 
-use crate::{Change, Node, Refusal, RefusalKind, State};
+#[cfg(test)]
+mod tests;
+
+use crate::{Change, ConfigSpec, Node, Noun, Refusal, RefusalKind, ServiceSpec, State};
 use essaim_wire::planted::{Bug, planted};
 use essaim_wire::{Level, Role};
 use std::fmt::Write;
@@ -21,8 +24,9 @@ const NAMED_MAX: usize = 3;
 
 impl Change {
     /// The lowest level whose programs can read this change. A new variant needs the level that it was introduced with.
-    /// So does a change whose objects use a new version of a record or a new variant of an enum inside it.
-    pub const fn level(&self) -> Level {
+    /// So does a change whose objects use a new version of a record or a new variant of an enum inside it. A test finds
+    /// all of these, and compares them with the levels that are listed there.
+    pub fn level(&self) -> Level {
         match self {
             Self::Found(_)
             | Self::SetCluster { .. }
@@ -36,8 +40,7 @@ impl Change {
             | Self::SetReachability { .. }
             | Self::SetSteadiness { .. }
             | Self::RemoveNode { .. }
-            | Self::CreateService { .. }
-            | Self::UpdateService { .. }
+            | Self::UpdateService { spec: None, .. }
             | Self::SetUpdateStatus { .. }
             | Self::RemoveService { .. }
             | Self::CreateTask(_)
@@ -49,9 +52,20 @@ impl Change {
             | Self::ForgetTask { .. }
             | Self::CarryOutPlan { .. }
             | Self::DepartNode { .. } => Level::FIRST,
+            Self::CreateService { spec, .. } | Self::UpdateService { spec: Some(spec), .. } => spec.level(),
             Self::PutObject(put) => put.level(),
             Self::RemoveObject(id) => id.level(),
         }
+    }
+}
+
+impl ServiceSpec {
+    /// The lowest level whose programs can read this spec and give its tasks what it asks for: managers, which store the
+    /// spec, and the nodes on which its tasks may run.
+    pub fn level(&self) -> Level {
+        // A program that knows no configs would start the task without the files that it reads.
+        let configs = if self.task.container.configs.is_empty() { Level::FIRST } else { ConfigSpec::LEVEL };
+        configs.max(Level::FIRST)
     }
 }
 

@@ -25,7 +25,7 @@ use crate::{decode, encode};
 use bincode::de::read::Reader;
 use bincode::error::{AllowedEnumVariants, DecodeError};
 use bincode::{Decode, Encode};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{Debug, Write};
 use std::path::PathBuf;
 
@@ -199,11 +199,11 @@ impl Line {
 
 /// The name of a type without the modules that the type and its arguments live in, because modules may move.
 fn name_of<T>() -> String {
-    let mut name = String::new();
-    for part in std::any::type_name::<T>().split_inclusive(['<', '>', ',', ' ']) {
-        name.push_str(part.rsplit("::").next().unwrap_or(part));
-    }
-    name
+    without_modules(std::any::type_name::<T>())
+}
+
+fn without_modules(type_name: &str) -> String {
+    type_name.split_inclusive(['<', '>', ',', ' ']).map(|part| part.rsplit("::").next().unwrap_or(part)).collect()
 }
 
 /// Formats a value on one line.
@@ -231,15 +231,21 @@ fn range_of<T: Decode<()>>(name: &str) -> Option<(u32, u32)> {
 
 /// Makes the bytes of a value that the decoder of `T` accepts; they begin with the number `first`, if given.
 fn make<T: Decode<()>>(first: Option<u32>) -> Result<Vec<u8>, String> {
-    let mut chosen: BTreeMap<usize, u8> = BTreeMap::new();
+    let mut chosen = BTreeMap::new();
     if let Some(first) = first {
-        chosen.insert(0, u8::try_from(first).map_err(|why| why.to_string())?);
+        chosen.insert(0, small(first)?);
     }
+    make_on::<T>(&mut chosen).map(|(bytes, _)| bytes)
+}
+
+/// Makes the bytes of a value with these fixed answers, and adds the answers that a nested enum requires.
+/// Returns also how many numbers the decoder asked for.
+fn make_on<T: Decode<()>>(chosen: &mut BTreeMap<usize, u8>) -> Result<(Vec<u8>, usize), String> {
     let mut last = String::new();
     for _ in 0..TRIES_MAX {
-        let mut feed = Feed { chosen: &chosen, bytes: Vec::new(), asked: 0, peeked: [0; 32] };
+        let mut feed = Feed::new(chosen);
         match bincode::decode_from_reader::<T, _, _>(&mut feed, CONFIG) {
-            Ok(_) => return Ok(feed.bytes),
+            Ok(_) => return Ok((feed.bytes, feed.asked)),
             Err(DecodeError::UnexpectedVariant { allowed: AllowedEnumVariants::Range { min, max }, found, .. }) => {
                 // A nested enum has fewer variants than the number it was fed: the next attempt feeds a variant that
                 // exists.
@@ -254,6 +260,72 @@ fn make<T: Decode<()>>(first: Option<u32>) -> Result<Vec<u8>, String> {
     Err(last)
 }
 
+/// A variant of an enum, or a version of a record, that a type can contain, and the bytes of a value that contains it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Nested {
+    /// Name of the enum or record, without modules.
+    pub name: String,
+    /// Number of the variant, counted from 0, or of the version, counted from 1.
+    pub number: u32,
+    /// Lowest number that the enum or record has: 0 for an enum, 1 for a record.
+    pub first: u32,
+    /// Bytes of a value that contains it, as its decoder reads them.
+    pub bytes: Vec<u8>,
+}
+
+/// The variants of the enum `T`, or the versions of the record `T`, by number; none for other types.
+pub fn numbers<T: Decode<()>>() -> impl Iterator<Item = u32> {
+    range_of::<T>(&name_of::<T>()).into_iter().flat_map(|(first, last)| first..=last)
+}
+
+/// Finds a variant of the enum `T` and every variant and version inside it, by asking the decoder: so a new one is found
+/// without being listed anywhere. Each comes with a value that contains it.
+///
+/// # Errors
+///
+/// Names a variant or version of which no value could be made.
+pub fn nested<T: Decode<()>>(variant: u32) -> Result<Vec<Nested>, String> {
+    let mut found = Vec::new();
+    let mut seen = BTreeSet::new();
+    // Fixed answers that lead to a variant or version, the place of the last answer, and where they lead.
+    let mut ways = vec![(BTreeMap::from([(0, small(variant)?)]), 0, (name_of::<T>(), variant, 0))];
+    while let Some((mut chosen, place, (name, number, first))) = ways.pop() {
+        let (bytes, asked) = make_on::<T>(&mut chosen).map_err(|why| format!("{name} {number}: {why}"))?;
+        found.push(Nested { name, number, first, bytes });
+        for place in place + 1..asked {
+            let mut way: BTreeMap<usize, u8> = chosen.range(..place).map(|(place, number)| (*place, *number)).collect();
+            let Some((name, first, last)) = choice_at::<T>(&mut way, place) else { continue };
+            for number in first..=last {
+                if seen.insert((name.clone(), number)) {
+                    way.insert(place, small(number)?);
+                    ways.push((way.clone(), place, (name.clone(), number, first)));
+                }
+            }
+        }
+    }
+    found.sort_by(|a, b| (&a.name, a.number).cmp(&(&b.name, b.number)));
+    Ok(found)
+}
+
+/// The enum or record whose variant or version the decoder of `T` reads at this place, with its range of numbers.
+fn choice_at<T: Decode<()>>(way: &mut BTreeMap<usize, u8>, place: usize) -> Option<(String, u32, u32)> {
+    way.insert(place, NO_VARIANT);
+    // What follows does not matter. If the number was the length of a list, much would follow.
+    let mut feed = Feed { asked_max: place + 1, ..Feed::new(way) };
+    match bincode::decode_from_reader::<T, _, _>(&mut feed, CONFIG).err()? {
+        DecodeError::UnexpectedVariant { type_name, allowed: AllowedEnumVariants::Range { min, max }, found }
+            if found == NO_VARIANT.into() && feed.asked == place + 1 && !type_name.contains("Option<") =>
+        {
+            Some((without_modules(type_name), *min, *max))
+        }
+        _ => None,
+    }
+}
+
+fn small(number: u32) -> Result<u8, String> {
+    u8::try_from(number).map_err(|why| why.to_string())
+}
+
 /// A reader that feeds a decoder whatever it asks for. bincode peeks for a number or a byte (a length or a variant
 /// among them), and reads for the bytes of a string.
 struct Feed<'a> {
@@ -261,11 +333,22 @@ struct Feed<'a> {
     chosen: &'a BTreeMap<usize, u8>,
     bytes: Vec<u8>,
     asked: usize,
+    /// Count of numbers after which the feed ends.
+    asked_max: usize,
     peeked: [u8; 32],
+}
+
+impl<'a> Feed<'a> {
+    const fn new(chosen: &'a BTreeMap<usize, u8>) -> Self {
+        Self { chosen, bytes: Vec::new(), asked: 0, asked_max: usize::MAX, peeked: [0; 32] }
+    }
 }
 
 impl Reader for Feed<'_> {
     fn read(&mut self, bytes: &mut [u8]) -> Result<(), DecodeError> {
+        if self.asked >= self.asked_max {
+            return Err(DecodeError::UnexpectedEnd { additional: bytes.len() });
+        }
         // A string such as `/bc`, which is a valid path as well.
         bytes.iter_mut().zip((b'a'..=b'z').cycle()).for_each(|(byte, letter)| *byte = letter);
         if let Some(first) = bytes.first_mut() {
@@ -276,6 +359,9 @@ impl Reader for Feed<'_> {
     }
 
     fn peek_read(&mut self, wanted: usize) -> Option<&[u8]> {
+        if self.asked >= self.asked_max {
+            return None;
+        }
         let number = match wanted {
             // A byte: a bool, or whether an `Option` has a value.
             1 => 1,
@@ -352,6 +438,28 @@ mod tests {
         assert_eq!(names, ["Shape::Dot", "Shape::Line", "Shape::Many", "Kind::Only", "Entry@1", "Entry@2"]);
         assert!(text.contains("Entry@2 | 02032f626304 | Entry { name: \"/bc\", count: 4 }"), "{text}");
         walk(folder.path(), false, all).expect("it holds");
+    }
+
+    #[test]
+    fn every_variant_and_version_inside_a_variant_is_found_with_a_value_that_has_it() {
+        #[derive(Debug, Encode, Decode)]
+        enum Outer {
+            Nothing,
+            Some { before: Vec<u64>, shape: Option<Shape>, entry: Entry },
+        }
+        let named = |variant| {
+            let found = nested::<Outer>(variant).expect("every value can be made");
+            let reads = |it: &Nested| read(&decode::<Outer>(&it.bytes).expect("it was read before"));
+            found.iter().map(|it| (format!("{}:{}", it.name, it.number), reads(it))).collect::<Vec<_>>()
+        };
+        assert_eq!(numbers::<Outer>().collect::<Vec<_>>(), [0, 1]);
+        assert_eq!(named(0), [("Outer:0".to_owned(), "Nothing".to_owned())]);
+        let found = named(1);
+        let names: Vec<&str> = found.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["Entry:1", "Entry:2", "Kind:0", "Outer:1", "Shape:0", "Shape:1", "Shape:2"]);
+        for (at, has) in [(2, "Many { inner: [Only"), (4, "shape: Some(Dot)"), (5, "shape: Some(Line(")] {
+            assert!(found[at].1.contains(has), "{}", found[at].1);
+        }
     }
 
     #[test]
