@@ -22,8 +22,9 @@ pub(crate) enum Condition {
     Sound,
     /// The task's node drains; until the task is replaced it may go on.
     Leaving,
-    /// The task's node changed, and satisfies neither the constraints in force nor those that the task was placed by.
-    /// (A newer spec that asks for other nodes is handled by the update, at the service's own pace.)
+    /// The task's node changed, and satisfies neither the constraints in force nor those that the task was placed by; or
+    /// its daemon was started again with a program that is too old to read the task's spec. (A newer spec that asks for
+    /// other nodes is handled by the update, at the service's own pace.)
     Misfit,
     /// The task's node is lost, but the slot may not be filled elsewhere yet.
     Held,
@@ -47,10 +48,11 @@ impl Scene<'_> {
             Reachability::Unreachable if self.released.contains(&id) && !spec.waits_for_down() => Condition::Lost,
             Reachability::Down | Reachability::Unreachable => Condition::Held,
             Reachability::Reachable | Reachability::Unknown => {
-                let followed = || self.state.spec(task.service, task.spec_version).map(|spec| spec.task.placement());
+                let followed = self.state.spec(task.service, task.spec_version);
+                let may_stay = || placement.allows(node) || followed.is_none_or(|it| it.task.placement().allows(node));
                 if node.spec.availability == essaim_model::Availability::Drain {
                     Condition::Leaving
-                } else if placement.allows(node) || followed().is_none_or(|placement| placement.allows(node)) {
+                } else if followed.is_none_or(|it| it.level() <= node.level) && may_stay() {
                     Condition::Sound
                 } else {
                     Condition::Misfit

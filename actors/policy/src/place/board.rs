@@ -162,7 +162,7 @@ impl Board {
         match needs.refused_by(seat, self.count_of(needs.service, node)) {
             None => Ok(()),
             Some(reason) => {
-                explanation.count(reason);
+                explanation.count(reason, &seat.node);
                 Err(explanation)
             }
         }
@@ -173,7 +173,7 @@ impl Board {
         let mut explanation = Explanation::default();
         for (node, seat) in &self.seats {
             if let Some(reason) = needs.refused_by(seat, self.count_of(needs.service, *node)) {
-                explanation.count(reason);
+                explanation.count(reason, &seat.node);
             }
         }
         explanation

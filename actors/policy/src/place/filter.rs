@@ -2,9 +2,12 @@
 
 use super::needs::Needs;
 use super::seat::Seat;
-use essaim_model::{Availability, loopback};
+use essaim_model::{Availability, Node, loopback};
 use std::collections::BTreeMap;
 use std::fmt;
+
+/// Nodes that an explanation names at most; further ones are counted.
+const NAMED_MAX: usize = 3;
 
 impl Needs {
     /// The first filter that refuses such a task on this node; none if all accept it.
@@ -24,6 +27,9 @@ impl Needs {
         }
         if !description.engines.contains(&self.engine) {
             return Some(Reason::Engine);
+        }
+        if node.level < self.level {
+            return Some(Reason::Older);
         }
         if self.addresses > 0 && seat.addresses + self.addresses > loopback::ADDRESSES {
             return Some(Reason::Addresses);
@@ -54,6 +60,8 @@ pub enum Reason {
     Resources,
     /// The node lacks the task's engine.
     Engine,
+    /// The node's program is older than the spec: it could not read the order.
+    Older,
     /// Every task address of the node is in use.
     Addresses,
     /// The node does not satisfy a constraint of the service.
@@ -67,13 +75,23 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// The refusal as text: Swarm's, where Swarm has one.
-    fn words(self, nodes: u32) -> String {
+    /// The refusal as text: Swarm's, where Swarm has one. `named` are the names of the first of these nodes, for a refusal
+    /// after which an operator has to do something on the node.
+    fn words(self, nodes: u32, named: &[String]) -> String {
         let on = if nodes == 1 { "1 node".to_owned() } else { format!("{nodes} nodes") };
         match self {
             Self::NotAvailable => format!("{on} not available for new tasks"),
             Self::Resources => format!("insufficient resources on {on}"),
             Self::Engine => format!("missing engine on {on}"),
+            Self::Older => {
+                let others = nodes as usize - named.len().min(nodes as usize);
+                let names = named.join(", ");
+                match (named.len(), others) {
+                    (1, 0) => format!("node {names} runs an older essaim"),
+                    (_, 0) => format!("nodes {names} run an older essaim"),
+                    _ => format!("nodes {names} and {others} others run an older essaim"),
+                }
+            }
             Self::Addresses => format!("no address left on {on}"),
             Self::Constraints => format!("scheduling constraints not satisfied on {on}"),
             Self::Platform => format!("unsupported platform on {on}"),
@@ -88,11 +106,16 @@ impl Reason {
 pub struct Explanation {
     /// Number of nodes by the first filter that refused them.
     pub nodes: BTreeMap<Reason, u32>,
+    /// Names of the first nodes that run an older program: an operator has to upgrade them.
+    pub older: Vec<String>,
 }
 
 impl Explanation {
-    pub(super) fn count(&mut self, reason: Reason) {
+    pub(super) fn count(&mut self, reason: Reason, node: &Node) {
         *self.nodes.entry(reason).or_default() += 1;
+        if reason == Reason::Older && self.older.len() < NAMED_MAX {
+            self.older.push(node.name());
+        }
     }
 }
 
@@ -102,7 +125,7 @@ impl fmt::Display for Explanation {
         let mut reasons: Vec<(Reason, u32)> = self.nodes.iter().map(|(reason, nodes)| (*reason, *nodes)).collect();
         // The filter that refused most nodes comes first; ties go to the earlier filter.
         reasons.sort_by_key(|(reason, nodes)| (std::cmp::Reverse(*nodes), *reason));
-        let words: Vec<String> = reasons.into_iter().map(|(reason, nodes)| reason.words(nodes)).collect();
+        let words: Vec<String> = reasons.into_iter().map(|(reason, nodes)| reason.words(nodes, &self.older)).collect();
         if words.is_empty() { Ok(()) } else { write!(f, " ({})", words.join("; ")) }
     }
 }

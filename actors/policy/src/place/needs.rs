@@ -1,7 +1,7 @@
 //! What the tasks of a service need of a node. All tasks of one version of a service need the same.
 
 use essaim_model::{EngineKind, Placement, PortProtocol, PublishMode, ServiceId, ServiceSpec, Share};
-use essaim_wire::Index;
+use essaim_wire::{Index, Level};
 
 /// Tasks of one version of a service, which are all alike.
 pub(super) type Group = (ServiceId, Index);
@@ -16,6 +16,8 @@ pub(super) struct Needs {
     pub(super) host_ports: Vec<(PortProtocol, u16)>,
     /// Addresses of the node that each task takes.
     pub(super) addresses: u32,
+    /// Level that a node's program needs to read the spec.
+    pub(super) level: Level,
 }
 
 impl Needs {
@@ -31,6 +33,7 @@ impl Needs {
                 .map(|port| (port.protocol, port.published))
                 .collect(),
             addresses: u32::from(engine.claims_addresses()),
+            level: spec.level(),
         }
     }
 

@@ -3,7 +3,7 @@
 use crate::tests::world::{GIB, World, id, node, spec};
 use crate::{Board, Retried, Wanted};
 use essaim_model::*;
-use essaim_wire::{NodeId, Reachability, Timestamp};
+use essaim_wire::{Level, NodeId, Reachability, Timestamp};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -49,6 +49,70 @@ fn eighteen_tasks_on_five_nodes_are_four_four_four_three_three() {
     world.update(first, |spec| spec.mode = Mode::Replicated { replicas: 21 });
     world.settle();
     assert_eq!(spread(&world, first, 5), [5, 4, 4, 4, 4]);
+}
+
+/// Makes the service's tasks read a config, which programs of the first level do not know.
+fn read_config(world: &mut World, spec: &mut ServiceSpec) {
+    let id = ConfigId::from_bits(77);
+    if world.state.object::<ConfigSpec>(id).is_none() {
+        let config = ConfigSpec { name: "motd".into(), labels: Labels::new(), data: [1].into() };
+        world.done(vec![Change::PutObject(Box::new(AnyPut::Config(Put { id, expect: None, spec: config })))]);
+    }
+    let target = service::ConfigTarget::Runtime;
+    let reference = service::ConfigReference { id, name: "motd".into(), target };
+    spec.task.container.configs = service::ConfigReferences::parse(vec![reference]).expect("one config");
+}
+
+#[test]
+fn a_node_with_an_older_program_gets_no_task_that_it_could_not_read_and_the_reason_names_it() {
+    let mut world = World::of(4);
+    for node in [3, 4] {
+        world.start_program(node, Level::FIRST);
+    }
+    let plain = world.create("plain", 4, |_| ());
+    let mut spec = spec("web", 2);
+    read_config(&mut world, &mut spec);
+    spec.task.placement.get_or_insert_default().replicas_max_per_node = 1;
+    let web = world.create("web", 2, |it| *it = spec);
+    world.settle();
+    assert_eq!(spread(&world, plain, 4), [1, 1, 1, 1], "an older program runs what it can read");
+    assert_eq!(spread(&world, web, 4), [1, 1, 0, 0]);
+
+    world.update(web, |spec| spec.mode = Mode::Replicated { replicas: 4 });
+    world.settle();
+    let reason = "no suitable node (nodes n3, n4 run an older essaim; max replicas per node limit exceed)";
+    assert_eq!(world.reasons(web), [reason, reason]);
+    world.start_program(3, Level::NEWEST);
+    world.settle();
+    assert_eq!(spread(&world, web, 4), [1, 1, 1, 0], "it was upgraded");
+    let reason = "no suitable node (max replicas per node limit exceed; node n4 runs an older essaim)";
+    assert_eq!(world.reasons(web), [reason]);
+}
+
+#[test]
+fn a_node_that_is_started_with_an_older_program_gives_up_what_it_can_no_longer_read() {
+    let mut world = World::of(3);
+    let mut spec = spec("web", 3);
+    read_config(&mut world, &mut spec);
+    let web = world.create("web", 3, |it| *it = spec);
+    world.settle();
+    assert_eq!(spread(&world, web, 3), [1, 1, 1]);
+    world.start_program(3, Level::FIRST);
+    world.settle();
+    assert_eq!(spread(&world, web, 3), [2, 1, 0]);
+}
+
+#[test]
+fn the_reason_names_a_few_older_nodes_and_counts_the_others() {
+    let mut world = World::of(6);
+    let mut spec = spec("web", 1);
+    read_config(&mut world, &mut spec);
+    for node in 1..=6 {
+        world.start_program(node, Level::FIRST);
+    }
+    let web = world.create("web", 1, |it| *it = spec);
+    world.settle();
+    assert_eq!(world.reasons(web), ["no suitable node (nodes n1, n2, n3 and 3 others run an older essaim)"]);
 }
 
 #[test]

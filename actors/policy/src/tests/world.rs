@@ -4,7 +4,7 @@ use crate::{Board, Plan, Retried, Scene, Watch, reconcile};
 use essaim_model::fixtures::founding;
 pub(crate) use essaim_model::fixtures::{GIB, service as spec, worker as node};
 use essaim_model::*;
-use essaim_wire::{Generation, Index, NodeId, Reachability, RequestId, Term, Timestamp};
+use essaim_wire::{Generation, Index, Level, NodeId, Reachability, RequestId, Term, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -120,6 +120,18 @@ impl World {
             addr: "127.0.0.1:2377".parse().expect("an address"),
             level: old.level,
             description: Some(description),
+        }]);
+    }
+
+    /// Starts the daemon of a node again, with a program of this level.
+    pub(crate) fn start_program(&mut self, node: u128, level: Level) {
+        let old = Arc::clone(self.state.node(id(node)).expect("there"));
+        self.done(vec![Change::DescribeNode {
+            id: id(node),
+            generation: old.generation.next(),
+            addr: "127.0.0.1:2377".parse().expect("an address"),
+            level,
+            description: None,
         }]);
     }
 

@@ -144,6 +144,9 @@ fn of_service(state: &State, service: &Service) -> Result<(), String> {
         if !says_why && !placement.allows(node) {
             return Err(format!("task {} of {name} is on {}, where it may not be", task.id, node.name()));
         }
+        if state.spec(service.id, task.spec_version).is_some_and(|spec| spec.level() > node.level) {
+            return Err(format!("task {} of {name} is on {}, which cannot read its order", task.id, node.name()));
+        }
     }
     let filled: BTreeSet<Slot> = running.union(&waiting).copied().collect();
     let due: BTreeSet<Slot> = match service.spec.mode {
@@ -189,6 +192,7 @@ fn places<'a>(state: &'a State, service: &'a Service, task: &'a Task) -> impl It
             && node.spec.availability == Availability::Active
             && placement.allows(node)
             && placement.supports(node)
+            && service.spec.level() <= node.level
             && (placement.replicas_max_per_node == 0 || of_service < placement.replicas_max_per_node)
             && (asks.memory_bytes == 0 || set_aside + asks.memory_bytes <= memory)
             && match task.slot {

@@ -4,7 +4,9 @@
 use essaim::testkit::Options;
 use essaim::testkit::fault::Fault;
 use essaim::testkit::run::{Outcome, Run, in_virtual_time, run};
-use essaim_wire::Reachability;
+use essaim_model::service::{ConfigReference, ConfigReferences, ConfigTarget};
+use essaim_model::{AnyPut, Assigned, Change, ConfigId, ConfigSpec, Labels, Put, ServiceId, State, fixtures};
+use essaim_wire::{Level, Reachability};
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
@@ -60,6 +62,72 @@ fn a_cluster_of_two_programs_is_upgraded_node_by_node_under_load() {
     holds(&within(WALL_MAX, || run(Options { mixed: true, ..Options::of(3) })));
 }
 
+/// Starts the daemon of a node again, with the newest program.
+async fn upgrade(run: &mut Run, key: usize, number: u16) {
+    run.world.strike(key, Fault::Upgrade(number)).await;
+    run.step().await.expect("nothing is violated");
+    run.world.relieve(key).await;
+}
+
+/// Lets time pass until the state of the first node is as wished.
+async fn until(run: &mut Run, what: &str, is_so: impl Fn(&State) -> bool) {
+    for _ in 0..300 {
+        let control = run.world.running(1).and_then(|node| node.control().ok());
+        if control.is_some_and(|control| is_so(&control.last_known())) {
+            return;
+        }
+        run.step().await.expect("nothing is violated");
+    }
+    panic!("never: {what}");
+}
+
+#[test]
+fn a_worker_with_an_older_program_gets_no_task_that_it_cannot_read_until_it_is_upgraded() {
+    within(WALL_MAX, || {
+        in_virtual_time(4, async {
+            let mut run = Run::new(Options { nodes: 4, managers: 1, mixed: true, ..Options::of(4) });
+            run.found().await.expect("founded");
+            upgrade(&mut run, 0, 1).await;
+            until(&mut run, "the only manager was upgraded", |state| state.level() == Level::NEWEST).await;
+
+            // A service that reads a config needs the newest level, of the managers and of the nodes of its tasks.
+            let (config, service) = (ConfigId::from_bits(70), ServiceId::from_bits(71));
+            let data = ConfigSpec { name: "motd".into(), labels: Labels::new(), data: [1].into() };
+            let put = AnyPut::Config(Put { id: config, expect: None, spec: data });
+            let mut spec = fixtures::service("reader", 4);
+            spec.task.placement.get_or_insert_default().replicas_max_per_node = 1;
+            let reference = ConfigReference { id: config, name: "motd".into(), target: ConfigTarget::Runtime };
+            spec.task.container.configs = ConfigReferences::parse(vec![reference]).expect("one config");
+            let create = Change::CreateService { id: service, spec: Box::new(spec) };
+            let control = run.world.running(1).expect("it runs").control().expect("a manager");
+            control.store().change(vec![Change::PutObject(Box::new(put)), create], None).await.expect("made");
+
+            let running = move |state: &State| {
+                let tasks = state.tasks_of(service).filter(|task| is_wanted_and_runs(task));
+                let nodes = tasks.filter_map(|task| Some(state.node(task.node()?)?.name()));
+                nodes.collect::<std::collections::BTreeSet<_>>()
+            };
+            until(&mut run, "three of four run", |state| running(state).len() == 3).await;
+            let state = run.come_to_rest(Duration::from_secs(30)).await.expect("at rest");
+            assert_eq!(running(&state), ["n1", "n2", "n4"].map(str::to_owned).into());
+            let reasons: Vec<_> = state
+                .tasks_of(service)
+                .filter_map(|task| match &task.assigned {
+                    Assigned::Pending { reason } => Some(reason.as_str()),
+                    Assigned::Node(_) => None,
+                })
+                .collect();
+            let why = "no suitable node (max replicas per node limit exceed; node n3 runs an older essaim)";
+            assert_eq!(reasons, [why]);
+            assert!(state.tasks_on(run.world.node_id(3).expect("it runs")).count() > 0, "it runs what it can read");
+
+            upgrade(&mut run, 1, 3).await;
+            until(&mut run, "it runs on all four", |state| running(state).len() == 4).await;
+            run.come_to_rest(Duration::from_secs(30)).await.expect("all is as wished");
+        });
+    });
+}
+
 #[test]
 fn every_node_of_a_large_cluster_that_joins_at_once_gets_its_tasks() {
     // With more than 200 nodes at one manager the interval of their reports changes, while some links are only being
@@ -70,7 +138,7 @@ fn every_node_of_a_large_cluster_that_joins_at_once_gets_its_tasks() {
             let mut run = Run::new(Options { nodes, client: false, checks: false, mixed: false, ..Options::of(1) });
             run.world.found(3).await.expect("founded");
             let leader = run.world.running(1).expect("it runs").control().expect("a manager");
-            let spec = essaim_model::fixtures::service("everywhere", u32::from(nodes));
+            let spec = fixtures::service("everywhere", u32::from(nodes));
             leader.create_service(spec).await.expect("created");
             run.come_to_rest(Duration::from_secs(30)).await.expect("every task runs");
         });
@@ -126,7 +194,7 @@ fn two_liars_of_five_lose_nobody_and_the_journals_name_them() {
             let mut run = Run::new(Options::of(3));
             run.found().await.expect("founded");
             let leader = run.world.running(1).expect("it runs").control().expect("a manager");
-            let tasks = |state: &essaim_model::State| {
+            let tasks = |state: &State| {
                 let wanted = state.tasks().filter(|task| task.is_wanted());
                 wanted.map(|task| (task.id, task.node())).collect::<std::collections::BTreeSet<_>>()
             };
