@@ -3,7 +3,7 @@
 //! Parent: none. Children: the faces; while the node has a part in a cluster also `endpoint`, `roster`, `worker` and,
 //! on a manager, `manager`.
 //! Hears: init, join, leave and farewell from its handle; the role and the replica that a manager states for this node,
-//! from the uplink; that the node's certificate changed. Says: the node's standing, to its watchers.
+//! and that the node was removed, from the uplink; that the node's certificate changed. Says: the node's standing, to its watchers.
 //! Dies: with the daemon. When a child fails too often the root fails, and the daemon ends with an error. The service
 //! manager starts the daemon again, which adopts its tasks.
 
@@ -52,6 +52,8 @@ pub(crate) enum Msg {
     },
     /// A manager stated the role and the replica of this node.
     Stated(RoleStatement),
+    /// A manager refused this node, because it was removed from the cluster.
+    Removed,
     /// The endpoint uses another certificate.
     Certified,
     /// The list of managers changed.
@@ -139,6 +141,7 @@ impl Actor for Root {
             Msg::Join(request, reply) => answered(reply, state.join(&request).await?),
             Msg::Leave { force, reply } => answered(reply, state.leave(force).await),
             Msg::Stated(statement) => state.feed(Input::Stated(statement)).await?,
+            Msg::Removed => state.feed(Input::Removed).await?,
             Msg::Certified => {
                 if let Some(part) = &state.part {
                     let role = part.endpoint.role();
@@ -434,6 +437,10 @@ impl State {
                 self.break_off(&why).await?;
                 None
             }
+            Effect::Expel => {
+                self.expel().await?;
+                None
+            }
             Effect::StartAnew(generation) => {
                 self.start_anew(generation).await?;
                 None
@@ -483,6 +490,16 @@ impl State {
         Ok(())
     }
 
+    /// Ends the tasks and the part in the cluster of a node that was removed from it. The reason is shown first, because
+    /// tasks may take their grace to end.
+    async fn expel(&mut self) -> Result<(), ActorProcessingErr> {
+        self.show();
+        if let Some(part) = &self.part {
+            part.worker.clear().await;
+        }
+        self.drop_part().await
+    }
+
     async fn begin(&mut self, identity: Identity, place: &Place, held: Held) -> Result<(), Refusal> {
         let role = identity.role();
         let part = Part::begin(&self.scope, &self.parts, identity, self.generation, place, &mut self.children).await?;
@@ -494,9 +511,9 @@ impl State {
 
     /// Publishes the node's standing to those who watch it.
     fn show(&self) {
-        let standing = match (&self.part, self.core.broken()) {
-            (Some(part), _) => Standing::Active(Arc::new(part.membership())),
-            (None, Some(why)) => Standing::Broken(Arc::clone(why)),
+        let standing = match (self.core.broken(), &self.part) {
+            (Some(why), _) => Standing::Broken(Arc::clone(why)),
+            (None, Some(part)) => Standing::Active(Arc::new(part.membership())),
             (None, None) => Standing::Inactive,
         };
         self.standing.send_replace(standing);

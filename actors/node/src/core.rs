@@ -22,6 +22,10 @@ const TRY_AGAIN: Duration = Duration::from_secs(5);
 /// A greater difference is no honest count, and is ignored.
 const STARTS_MAX: u64 = 1 << 32;
 
+/// Why a node that was removed from its cluster has no part in it any more, and the way back.
+const REMOVED: &str = "this node was removed from the cluster: run \"docker swarm leave --force\" on it, then join it to \
+                       the cluster again";
+
 /// A node's replica of the managers' log: its history, and the Raft node id under which the group knows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Replica {
@@ -51,6 +55,8 @@ pub(crate) struct Wake(u64);
 pub(crate) enum Input {
     /// A manager stated over the link what role and which replica the node has.
     Stated(RoleStatement),
+    /// A manager refused the node, because it was removed from the cluster.
+    Removed,
     /// The node's certificate has this role now.
     Certified(Role),
     /// The store failed while it was open as this replica; the text says why.
@@ -92,6 +98,9 @@ pub(crate) enum Effect {
     Record(String),
     /// Stop the node's part in the cluster, keep every file, and show the reason.
     BreakOff(String),
+    /// Show that the node was removed from the cluster, end its tasks, and stop its part in the cluster. Every file is
+    /// kept until an operator has the node leave.
+    Expel,
     /// Set the boot counter to this start, stop the node's part in the cluster, and begin it again.
     StartAnew(Generation),
     /// Publish the node's standing: no step is due.
@@ -311,6 +320,11 @@ impl Core {
                     inside.wanted = statement.role;
                     effects.push(Effect::Certify(statement.role));
                 }
+            }
+            Input::Removed => {
+                self.phase = Phase::Broken(REMOVED.into());
+                effects.push(Effect::Expel);
+                return;
             }
             Input::Certified(role) => inside.certificate = role,
             Input::StoreFailed(replica, why) => {
@@ -686,6 +700,20 @@ mod tests {
         assert!(matches!(later(50)[..], [Effect::Record(_), Effect::StartAnew(Generation(51))]));
         assert_eq!(later(21), [Effect::Show], "this very start");
         assert_eq!(later(u64::MAX), [Effect::Show], "no daemon was started so often");
+    }
+
+    #[test]
+    fn a_removed_node_has_no_part_whatever_it_was_until_it_begins_anew() {
+        for (role, claim, store, disk) in combinations() {
+            let Some(mut core) = core(role, claim, store, disk) else { continue };
+            assert_eq!(handle(&mut core, Input::Removed), [Effect::Expel]);
+            assert!(core.broken().is_some_and(|why| why.contains("was removed from the cluster")));
+            let taken_back = Input::Stated(statement(Role::Manager, Some(OTHER.raft_id), 99));
+            assert_eq!(handle(&mut core, taken_back), [], "a statement that was under way");
+            assert_eq!(handle(&mut core, Input::Removed), []);
+            core.end();
+            assert!(core.is_outside());
+        }
     }
 
     #[test]

@@ -5,8 +5,8 @@
 //! - A manager that the roster misses is reported to the uplink, so that the uplink need not wait for its link to
 //!   break.
 //! - The nodes that this node accuses are reported to the uplink, which tells its manager.
-//! - The root hears the node's place in the cluster as a manager told it, changes of the node's certificate, and the
-//!   managers' addresses.
+//! - The root hears the node's place in the cluster as a manager told it, that the node was removed from the cluster,
+//!   changes of the node's certificate, and the managers' addresses.
 
 use crate::actor::Msg;
 use essaim_presence::endpoint::Endpoint;
@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 pub(crate) async fn follow(endpoint: Endpoint, roster: RosterHandle, worker: WorkerHandle, root: ActorRef<Msg>) {
     let (mut said, mut members, mut identity) = (worker.role(), roster.watch(), endpoint.identity());
-    let linked = worker.linked();
+    let (linked, mut removed) = (worker.linked(), worker.removed());
     let mut known: Arc<[(NodeId, SocketAddr)]> = [].into();
     // The roster's present value counts as news: it may contain this node alone.
     members.mark_changed();
@@ -28,6 +28,10 @@ pub(crate) async fn follow(endpoint: Endpoint, roster: RosterHandle, worker: Wor
         let message = tokio::select! {
             changed = said.changed() => match changed {
                 Ok(()) => (*said.borrow_and_update()).map(Msg::Stated),
+                Err(_) => return,
+            },
+            changed = removed.changed() => match changed {
+                Ok(()) => Some(Msg::Removed),
                 Err(_) => return,
             },
             changed = identity.changed() => match changed {

@@ -16,7 +16,8 @@ pub enum Standing {
     /// The node is in no cluster.
     #[default]
     Inactive,
-    /// The node was part of a cluster and cannot take its part up again; the text says why, and what to do.
+    /// The node was part of a cluster and cannot take its part up again, or was removed from the cluster; the text says
+    /// why, and what to do.
     Broken(Arc<str>),
     /// The node is part of a cluster.
     Active(Arc<Membership>),

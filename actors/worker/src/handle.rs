@@ -141,6 +141,11 @@ impl WorkerHandle {
         self.link_state.watch_linked()
     }
 
+    /// Whether a manager has refused this node because it was removed from the cluster: no manager will serve it again.
+    pub fn removed(&self) -> watch::Receiver<bool> {
+        self.link_state.watch_removed()
+    }
+
     /// Watches the version of the orders in force; none before the first orders.
     pub fn orders(&self) -> watch::Receiver<Option<AssignmentVersion>> {
         self.link_state.watch_orders()

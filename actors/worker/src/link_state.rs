@@ -13,6 +13,8 @@ pub(crate) struct LinkState {
     managers: watch::Sender<Option<Arc<KnownManagers>>>,
     role: watch::Sender<Option<RoleStatement>>,
     linked: watch::Sender<Option<NodeId>>,
+    /// Whether a manager has refused this node because it was removed from the cluster.
+    removed: watch::Sender<bool>,
     orders: watch::Sender<Option<AssignmentVersion>>,
     /// Availability that an operator chose at join, until a manager has it.
     availability: watch::Sender<Option<Availability>>,
@@ -26,6 +28,7 @@ impl LinkState {
             managers: watch::Sender::new(None),
             role: watch::Sender::new(None),
             linked: watch::Sender::new(None),
+            removed: watch::Sender::new(false),
             orders: watch::Sender::new(None),
             availability: watch::Sender::new(None),
             ballot: watch::Sender::new([].into()),
@@ -65,6 +68,10 @@ impl LinkState {
         self.linked.send_if_modified(|known| std::mem::replace(known, manager) != manager);
     }
 
+    pub(crate) fn removed(&self) {
+        self.removed.send_if_modified(|known| !std::mem::replace(known, true));
+    }
+
     /// Sets the version of the orders in force.
     pub(crate) fn orders(&self, version: Option<AssignmentVersion>) {
         self.orders.send_if_modified(|known| std::mem::replace(known, version) != version);
@@ -91,6 +98,10 @@ impl LinkState {
 
     pub(crate) fn watch_role(&self) -> watch::Receiver<Option<RoleStatement>> {
         self.role.subscribe()
+    }
+
+    pub(crate) fn watch_removed(&self) -> watch::Receiver<bool> {
+        self.removed.subscribe()
     }
 
     pub(crate) fn watch_orders(&self) -> watch::Receiver<Option<AssignmentVersion>> {

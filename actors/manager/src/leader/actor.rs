@@ -290,6 +290,6 @@ impl Concerned {
 
 /// Whether any field of the node that a service looks at has changed.
 fn is_news(old: &Node, new: &Node) -> bool {
-    (&old.spec, old.role, old.reachability, old.unsteady, old.departure, &old.description)
-        != (&new.spec, new.role, new.reachability, new.unsteady, new.departure, &new.description)
+    (&old.spec, old.role, old.reachability, old.unsteady, old.departure, old.level, &old.description)
+        != (&new.spec, new.role, new.reachability, new.unsteady, new.departure, new.level, &new.description)
 }

@@ -488,6 +488,7 @@ impl State {
         }
         let nothing = Orders { tasks: BTreeMap::new(), ..self.orders.clone() };
         let _ = self.args.worker.cast(WorkerMsg::Obey(Arc::new(nothing)));
+        self.args.link_state.removed();
     }
 
     fn on_nonsense(&mut self, myself: &ActorRef<UplinkMsg>, why: &DecodeError) {

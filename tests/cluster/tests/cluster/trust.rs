@@ -66,7 +66,12 @@ fn a_removed_node_is_refused_everywhere() {
             nodes.as_array().into_iter().flatten().map(|node| node["Description"]["Hostname"].clone()).collect();
         assert_eq!(names.len(), 3, "{names:?}");
     }
-    // A removed node can leave, which ends its tasks, and join again as another node.
+    eventually("it says that it was removed", || {
+        let swarm = cluster.daemons[3].get("/info")["Swarm"].clone();
+        let says = swarm["Error"].as_str().is_some_and(|why| why.contains("was removed from the cluster"));
+        if swarm["LocalNodeState"] == "error" && says { Ok(()) } else { Err(swarm.to_string()) }
+    });
+    // A removed node can leave, and join again as another node. Its tasks have ended.
     cluster.daemons[3].post("/swarm/leave?force=1", None);
     eventually("it runs nothing of the cluster's", || {
         let left = cluster.daemons[3].tasks().len();

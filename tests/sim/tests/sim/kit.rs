@@ -1,9 +1,11 @@
 //! The test kit as a developer of an extension uses it: a whole cluster in one test, and every kind of fault.
 
+use crate::api::stage::Client;
 use crate::stories::within;
 use essaim::testkit::{self, Cluster, Failed, Fault};
 use essaim_model::{Availability, State};
 use essaim_wire::Role;
+use serde_json::json;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -173,6 +175,43 @@ fn a_node_that_is_restored_from_an_older_copy_of_its_disk_is_heard_again() {
         let state = read(cluster).await?;
         assert!(node(&state, "n5").is_ready());
         assert_eq!(node(&state, "n5").generation, cluster.node(5)?.generation());
+        Ok(())
+    });
+}
+
+#[test]
+fn a_manager_that_was_removed_while_it_was_away_reads_error_and_says_why_until_it_leaves() {
+    tell(81, async |cluster| {
+        let id = node(&*read(cluster).await?, "n3").id;
+        cluster.strike(Fault::Crash(3)).await?;
+        cluster.pass(Duration::from_secs(10)).await?;
+        // The request waits until the group has let the manager go, so time has to pass meanwhile.
+        let control = cluster.control()?;
+        let removal = tokio::spawn(async move { control.remove_node(id, true).await });
+        cluster.pass(Duration::from_secs(10)).await?;
+        removal.await.map_err(|why| why.to_string())?.map_err(|why| why.to_string())?;
+        assert!(!cluster.run().world.machine(3).running().is_empty(), "its tasks live on while its daemon is away");
+
+        cluster.mend().await?;
+        let client = Client::on("n3", &cluster.node(3)?);
+        let info = async || client.get("/info").await.json()["Swarm"].clone();
+        cluster.pass(Duration::from_secs(15)).await?;
+        let swarm = info().await;
+        assert_eq!((&swarm["LocalNodeState"], &swarm["ControlAvailable"]), (&json!("error"), &json!(false)));
+        let why = swarm["Error"].as_str().unwrap_or_default();
+        assert!(why.starts_with("this node was removed from the cluster: run \"docker swarm leave --force\""), "{why}");
+        assert_eq!(client.get("/nodes").await.message(), why);
+        assert!(cluster.run().world.machine(3).running().is_empty(), "they run elsewhere");
+
+        // A daemon that is started again hears it again.
+        cluster.strike(Fault::Restart(3)).await?;
+        cluster.mend().await?;
+        cluster.pass(Duration::from_secs(15)).await?;
+        assert_eq!(Client::on("n3", &cluster.node(3)?).get("/info").await.json()["Swarm"]["LocalNodeState"], "error");
+
+        cluster.node(3)?.leave(true).await.map_err(|why| why.to_string())?;
+        let swarm = Client::on("n3", &cluster.node(3)?).get("/info").await.json()["Swarm"].clone();
+        assert_eq!((&swarm["LocalNodeState"], &swarm["Error"]), (&json!("inactive"), &json!("")));
         Ok(())
     });
 }

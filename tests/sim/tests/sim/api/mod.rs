@@ -13,6 +13,6 @@ mod real;
 mod replay;
 mod routes;
 mod shape;
-mod stage;
+pub(crate) mod stage;
 mod streams;
 mod world;
