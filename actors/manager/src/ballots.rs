@@ -230,7 +230,10 @@ essaim_wire::golden_bytes!("ballots": NodeBallot);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use essaim_wire::{Generation, encode};
+    use essaim_transport::network::{RecvStream, SendStream};
+    use essaim_transport::{FrameReceiver, FrameSender, PeerIdentity, Serial, SessionId};
+    use essaim_wire::{ClusterId, Generation, Index, Lineage, Role, Timestamp, WireVersion, encode};
+    use tokio::io::duplex;
 
     fn accusation(node: u128) -> Accusation {
         Accusation { node: NodeId::from_bits(node), generation: Generation(1), incarnation: 2 }
@@ -265,6 +268,54 @@ mod tests {
         assert_eq!((ballots.own().len(), ballots.all().len()), (1, 2));
         ballots.end_all(other);
         assert_eq!(ballots.all().len(), 1);
+    }
+
+    /// Both ends of a `ballots` lane, over memory.
+    fn lane() -> (LaneStream, LaneStream) {
+        let (node, role, generation) = (NodeId::from_bits(2), Role::Manager, Generation(1));
+        let serial = Serial { granted: Index(1), nonce: 1 };
+        let (not_before, not_after) = (Timestamp::default(), Timestamp::from_micros(u64::MAX));
+        let addr = ([10, 0, 0, 2], 2377).into();
+        let peer = PeerInfo {
+            session: SessionId(1),
+            node,
+            role,
+            generation,
+            lineage: Lineage::default(),
+            wire: WireVersion::NEWEST,
+            remote: addr,
+            advertise: addr,
+            traffic: Lane::Ballots.traffic(),
+            identity: PeerIdentity { cluster: ClusterId::from_bits(1), node, role, not_before, not_after, serial },
+        };
+        let ((near_send, far_recv), (far_send, near_recv)) = (duplex(64 << 10), duplex(64 << 10));
+        let end = |send, recv| LaneStream {
+            lane: Lane::Ballots,
+            peer: peer.clone(),
+            send: FrameSender::new(Box::new(send) as Box<dyn SendStream>),
+            recv: FrameReceiver::new(Box::new(recv) as Box<dyn RecvStream>),
+        };
+        (end(near_send, near_recv), end(far_send, far_recv))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_leader_keeps_one_stream_open_and_knows_the_ballots_as_long_as_it_lasts() {
+        let (own, leader) = (BallotBox::new(), BallotBox::new());
+        let (near, far) = lane();
+        let source = own.source(true);
+        own.set(source, NodeId::from_bits(7), &[accusation(1)]);
+        tokio::spawn(Arc::new(BallotsServer(leader.clone())).serve(far.peer.clone(), far));
+        let ballots = own.clone();
+        let telling = tokio::spawn(async move { tell(&ballots, near).await });
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert!(!telling.is_finished(), "the server ended the stream, and the manager would open one after the other");
+        assert_eq!(leader.all().get(&NodeId::from_bits(7)).map(|said| said.len()), Some(1));
+        own.set(source, NodeId::from_bits(8), &[]);
+        tokio::time::sleep(AGAIN_AFTER).await;
+        assert_eq!(leader.all().len(), 2, "what changes follows on the same stream");
+        telling.abort();
+        tokio::time::sleep(AGAIN_AFTER).await;
+        assert!(leader.all().is_empty());
     }
 
     #[tokio::test(start_paused = true)]

@@ -3,6 +3,7 @@
 
 mod bed;
 mod hostile;
+mod logs;
 mod stories;
 mod trust;
 
