@@ -183,10 +183,11 @@ impl Actor for Root {
     }
 }
 
-/// Whether no other manager is left in the cluster when this node leaves.
+/// Whether no other manager is left in the cluster when this node leaves. A manager whose store is closed is not the last
+/// one: the group has released it a moment ago, and its certificate does not say so yet.
 fn is_last_manager(part: &Part) -> bool {
     let alone = |store: &Store| store.state().managers().all(|node| node.id == part.endpoint.node());
-    part.endpoint.role() == Role::Manager && part.store.as_ref().is_none_or(alone)
+    part.endpoint.role() == Role::Manager && part.store.as_ref().is_some_and(alone)
 }
 
 /// Words for the operator: what the cluster loses when this manager leaves.
