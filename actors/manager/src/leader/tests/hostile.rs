@@ -3,7 +3,7 @@
 use super::bed::{Bed, id};
 use crate::reports::Reports;
 use crate::{Manager, ManagerArguments};
-use essaim_model::{Change, NodeDescription, Observed, TaskId, TaskState};
+use essaim_model::{Availability, Change, NodeDescription, Observed, TaskId, TaskState};
 use essaim_protocol::{Describe, Hello, NODE_EXPORT, Packed, Report, ReportReply, ToNode, ToUplink, UPLINK_EXPORT};
 use essaim_system::env::DiskFault;
 use essaim_system::fixture::Ear;
@@ -106,6 +106,23 @@ async fn a_description_that_changes_nothing_is_committed_ever_more_rarely() {
     assert!((3..=8).contains(&entries), "{entries} entries in two minutes");
     assert_eq!(bed.state().node(id(2)).map(|node| node.generation), Some(Generation(9)));
     assert_eq!(link.reason(), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_that_asks_for_another_availability_changes_neither_it_nor_the_version_that_operators_name() {
+    let bed = bed().await;
+    let (_link, node, _uplink) = link(&bed, 2).await;
+    let spec = |bed: &Bed| {
+        let state = bed.state();
+        let node = state.node(id(2)).expect("accepted");
+        (node.spec.availability, node.meta.version)
+    };
+    let before = spec(&bed);
+    for availability in [Availability::Drain, Availability::Pause] {
+        node.cast(ToNode::Hello(Packed::new(&Hello { availability: Some(availability), ..hello() }))).expect("room");
+        tokio::time::sleep(SOON).await;
+    }
+    assert_eq!(spec(&bed), before);
 }
 
 #[tokio::test(start_paused = true)]

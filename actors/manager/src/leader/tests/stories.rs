@@ -3,7 +3,7 @@
 use super::bed::{Bed, id};
 use essaim_model::*;
 use essaim_system::env::DiskFault;
-use essaim_wire::Reachability;
+use essaim_wire::{Level, Reachability};
 use std::time::Duration;
 
 #[tokio::test(start_paused = true)]
@@ -254,4 +254,29 @@ async fn a_wish_that_is_lost_with_the_scheduler_is_wished_again() {
 fn grace(bed: &Bed, grace: Duration) -> Vec<Change> {
     let cluster = bed.state().cluster().expect("founded").clone();
     vec![Change::SetCluster { expect: cluster.meta.version, spec: ClusterSpec { grace, ..cluster.spec.clone() } }]
+}
+
+#[tokio::test(start_paused = true)]
+async fn tasks_leave_a_node_that_is_started_with_a_program_that_cannot_read_them() {
+    let bed = Bed::led(3).await;
+    let config_id = ConfigId::from_bits(70);
+    let config = ConfigSpec { name: "motd".into(), labels: Labels::new(), data: [1].into() };
+    let put = AnyPut::Config(Put { id: config_id, expect: None, spec: config });
+    bed.store.change(vec![Change::PutObject(Box::new(put))], None).await.expect("created");
+    let target = service::ConfigTarget::Runtime;
+    let reference = service::ConfigReference { id: config_id, name: "motd".into(), target };
+    let configs = service::ConfigReferences::parse(vec![reference]).expect("one config");
+    let web = bed.create("web", 3, |spec| spec.task.container.configs = configs).await;
+    bed.wait("three run", |bed| bed.running(web).len() == 3).await;
+    assert_eq!(bed.nodes_of(web), [1, 2, 3]);
+    let node = bed.state().node(id(3)).cloned().expect("there");
+    let older = Change::DescribeNode {
+        id: node.id,
+        generation: node.generation,
+        addr: node.addr.expect("accepted with it"),
+        level: Level::FIRST,
+        description: None,
+    };
+    bed.store.change(vec![older], None).await.expect("made");
+    bed.wait("they have moved", |bed| bed.running(web).len() == 3 && !bed.nodes_of(web).contains(&3)).await;
 }
