@@ -20,7 +20,7 @@
 //! - [`events`]: recent events, for watchers. [`identity`], [`snapshot`], [`log`], [`seal`]: files on disk, and how they
 //!   are protected from rot and readers.
 //! - [`error`]: errors, in words for the caller.
-//! - [`leadership`], [`time`], [`pieces`], [`rounds`], [`idle`]: decisions, and what requests share: whether this manager
+//! - [`leadership`], [`time`], [`pieces`](mod@pieces), [`rounds`], [`idle`]: decisions, and what requests share: whether this manager
 //!   may act as leader, the dates of changes, how much fits into a proposal, questions and streams under way.
 //! - [`format`](mod@format), [`peers`]: the frozen types on disk and on the wire; the way to other managers.
 

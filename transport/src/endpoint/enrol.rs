@@ -2,7 +2,7 @@
 //!
 //! The joiner checks the CA of the answering node against the first half of its token before it says anything. If that
 //! node's certificate is a worker's, the joiner asks only for the managers, so that a token's secret is told to
-//! managers alone. A manager hands the request to the cluster's [`Issuer`](crate::trust::Issuer), which knows the
+//! managers alone. A manager hands the request to the cluster's [`Issuer`](crate::issuer::Issuer), which knows the
 //! secrets. Such a connection allows nothing else: one stream, one small question, and it is closed.
 //!
 //! Asking again with the same key is harmless: enrolment is keyed by it.
