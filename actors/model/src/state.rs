@@ -115,10 +115,11 @@ impl State {
 
     /// Inserts or replaces a node, and updates the index of managers.
     pub(crate) fn put_node(&mut self, node: Arc<Node>) {
-        if node.role == Role::Manager {
-            self.manager_nodes.insert(node.id);
-        } else {
-            self.manager_nodes.remove(&node.id);
+        // Both change a shared set only where it differs: to write to it is to copy a part of it.
+        match (node.role == Role::Manager, self.manager_nodes.contains(&node.id)) {
+            (true, false) => drop(self.manager_nodes.insert(node.id)),
+            (false, true) => drop(self.manager_nodes.remove(&node.id)),
+            _ => (),
         }
         self.nodes.insert(node.id, node);
     }
