@@ -111,9 +111,9 @@ impl State {
         Err(Refusal::new(RefusalKind::Precondition, text))
     }
 
-    /// The nodes that read the log: managers, and those that an operator wants to be one.
+    /// The nodes that read the log: managers, and those that an operator wants to be one, without those that left.
     pub(crate) fn readers(&self) -> impl Iterator<Item = &Arc<Node>> {
-        self.nodes().filter(|node| node.role.max(node.spec.role) == Role::Manager)
+        self.nodes().filter(|node| node.role.max(node.spec.role) == Role::Manager && !node.has_left())
     }
 
     /// The refusal of a change that needs level `needed`: names the managers that do not understand the level yet.

@@ -425,6 +425,15 @@ fn the_level_is_that_of_the_manager_that_understands_least() {
 }
 
 #[test]
+fn a_manager_that_left_with_an_older_program_does_not_hold_the_level_back() {
+    let mut world = at_level(1, 5, 3);
+    let id = NodeId::from_bits(3);
+    let generation = world.state.node(id).expect("there").generation;
+    world.done(Change::DepartNode { id, generation, left: true });
+    assert_eq!(world.state.level_to_raise_to(), Some(Level(5)));
+}
+
+#[test]
 fn the_level_is_not_raised_beyond_what_a_manager_understands_and_never_lowered() {
     let mut world = at_level(1, 5, 3);
     let refused = world.refused(Change::RaiseLevel(Level(5)));
