@@ -181,25 +181,30 @@ impl<'a> Work<'a> {
         Some(stays)
     }
 
-    /// Stops tasks on draining nodes once the kept task runs, or once it is clear that it finds no node.
+    /// Stops tasks on draining nodes once the kept task runs, or once it is clear that it finds no node. A task that
+    /// waits for its turn does no work yet, so it stops at once.
     fn dismiss_leaving(&mut self, kept: &Task, here: &mut Occupants<'a>) {
         if here.leaving.is_empty() {
             return;
         }
         let patient_until = kept.meta.created_at + DRAIN_PATIENCE;
         let hopeless = kept.node().is_none() && self.scene.now >= patient_until;
-        if kept.is_running() || hopeless || self.service.spec.drains_stop_first() {
-            if let (true, Assigned::Pending { reason }) = (hopeless, &kept.assigned) {
-                let (slot, seconds) = (kept.slot, DRAIN_PATIENCE.as_secs());
-                let note =
-                    format!("slot {slot} stops on its draining node, and runs nowhere: {reason} for {seconds} s");
-                self.plan.notes.push(note);
-            }
-            for task in std::mem::take(&mut here.leaving) {
+        let may_go = kept.is_running() || hopeless || self.service.spec.drains_stop_first();
+        if let (true, Assigned::Pending { reason }) = (hopeless, &kept.assigned) {
+            let (slot, seconds) = (kept.slot, DRAIN_PATIENCE.as_secs());
+            self.plan
+                .notes
+                .push(format!("slot {slot} stops on its draining node, and runs nowhere: {reason} for {seconds} s"));
+        }
+        for task in std::mem::take(&mut here.leaving) {
+            if may_go || task.desired == Desired::Ready {
                 self.shut(task);
                 here.stopping = true;
+            } else {
+                here.leaving.push(task);
             }
-        } else if kept.node().is_none() {
+        }
+        if !here.leaving.is_empty() && kept.node().is_none() {
             self.plan.look_again(patient_until);
         }
     }

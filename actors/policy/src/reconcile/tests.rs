@@ -720,3 +720,21 @@ fn what_waits_for_an_old_task_to_end_goes_on_waiting_when_its_node_is_drained_or
         assert_eq!(world.running(web), 1);
     }
 }
+
+#[test]
+fn what_waits_for_an_old_task_to_end_on_a_node_that_drains_is_stopped_although_there_is_no_other_place() {
+    let mut world = World::of(2);
+    let web = world.create("web", 1, |_| ());
+    world.settle();
+    let old = world.state.tasks_of(web).next().expect("one").clone();
+    world.set_node(old.node().expect("it was placed").bits(), |spec| spec.availability = Availability::Pause);
+    world.update(web, set_image("b"));
+    while world.lead() {}
+    let waiting =
+        world.state.tasks_of(web).find(|task| task.is_wanted() && task.id != old.id).expect("it waits").clone();
+    let node = waiting.node().expect("it was placed");
+    world.set_node(node.bits(), |spec| spec.availability = Availability::Drain);
+    world.settle();
+    let wanted: Vec<_> = world.state.tasks_of(web).filter(|task| task.is_wanted()).map(|task| task.node()).collect();
+    assert_eq!(wanted, [None], "one task, and it waits for a node");
+}
