@@ -197,6 +197,7 @@ impl WorkerHandle {
     /// Stops and removes every task and forgets all orders, because the node leaves its cluster. No orders are accepted
     /// afterwards.
     pub async fn clear(&self) {
+        self.link_state.leave();
         self.end_all(WorkerMsg::Clear).await;
     }
 

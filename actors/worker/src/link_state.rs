@@ -20,6 +20,8 @@ pub(crate) struct LinkState {
     availability: watch::Sender<Option<Availability>>,
     /// Nodes that this node accuses of being unreachable; the node writes them, the uplink sends them to a manager.
     ballot: watch::Sender<Arc<[Accusation]>>,
+    /// Whether the node leaves its cluster; the node writes it, the uplink takes no orders from then on.
+    leaves: watch::Sender<bool>,
 }
 
 impl LinkState {
@@ -32,6 +34,7 @@ impl LinkState {
             orders: watch::Sender::new(None),
             availability: watch::Sender::new(None),
             ballot: watch::Sender::new([].into()),
+            leaves: watch::Sender::new(false),
         }
     }
 
@@ -94,6 +97,14 @@ impl LinkState {
 
     pub(crate) fn ballot(&self) -> Arc<[Accusation]> {
         Arc::clone(&self.ballot.borrow())
+    }
+
+    pub(crate) fn leave(&self) {
+        self.leaves.send_replace(true);
+    }
+
+    pub(crate) fn leaves(&self) -> bool {
+        *self.leaves.borrow()
     }
 
     pub(crate) fn watch_role(&self) -> watch::Receiver<Option<RoleStatement>> {

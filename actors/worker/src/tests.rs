@@ -280,6 +280,7 @@ async fn when_the_node_leaves_every_task_is_stopped_and_removed() {
     world.cluster.order(assignment(7, &[order(3)]));
     sleep(Duration::from_secs(5)).await;
     assert!(world.machine.tasks().is_empty());
+    assert_eq!(world.disk.files(), [], "and would not be found after a restart");
 }
 
 #[tokio::test(start_paused = true)]

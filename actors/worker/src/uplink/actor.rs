@@ -309,6 +309,9 @@ impl State {
     }
 
     async fn obey(&mut self, myself: &ActorRef<UplinkMsg>, assignment: &Assignment) -> Result<(), ActorProcessingErr> {
+        if self.args.link_state.leaves() {
+            return Ok(());
+        }
         match self.orders.obey(assignment) {
             Obeyed::Taken => {
                 let orders = Arc::new(self.orders.clone());
@@ -316,6 +319,11 @@ impl State {
                 // Written to disk before they are obeyed: otherwise a crash would forget orders that were carried out.
                 if !planted(Bug::OrdersNotKept) {
                     crate::off_thread(disk, move |disk| orders::save(disk, &saved)).await?;
+                }
+                if self.args.link_state.leaves() {
+                    // The worker may have removed the orders from disk before these were written.
+                    crate::off_thread(Arc::clone(&self.scope.env.disk), orders::forget).await?;
+                    return Ok(());
                 }
                 self.args.link_state.orders(orders.version);
                 let _ = self.args.worker.cast(WorkerMsg::Obey(orders));
