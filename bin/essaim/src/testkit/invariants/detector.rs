@@ -14,7 +14,8 @@
 //!
 //! Accusations in gossip are bits that any node can set, and a node that lies invents observers too. While lies are felt,
 //! a quorum that gossip counts, and the end of the grace after it, are not checked here; [`liars`](super::liars) checks
-//! what the leader commits meanwhile, which is what moves tasks.
+//! what the leader commits meanwhile, which is what moves tasks. An invented member also has a place on rings for a while
+//! after the lies, so that nodes count observers by different rings.
 
 use super::troubles::{AFTERMATH, Troubles};
 use crate::testkit::fault::Number;
@@ -106,7 +107,8 @@ impl Rosters {
                 let voices: BTreeSet<_> = accusers.iter().chain(implicit).collect();
                 if voices.len() >= *needed {
                     self.counted.insert(*node, Instant::now());
-                } else if self.counted.get(node).is_none_or(|at| at.elapsed() > BELIEVED_FOR)
+                } else if !troubles.may_rings_differ()
+                    && self.counted.get(node).is_none_or(|at| at.elapsed() > BELIEVED_FOR)
                     && numbers.values().all(|other| *other == subject || troubles.is_calm(*other, VIEWS_DIFFER))
                 {
                     let (voices, by) = (voices.len(), accusers.len());

@@ -9,6 +9,10 @@ use tokio::time::Instant;
 /// margin.
 pub(crate) const AFTERMATH: Duration = Duration::from_secs(8);
 
+/// Time for which rings may contain members that a liar invented: a node finds those beside it on the rings in some
+/// seconds, and the others by its slow probes, one every few seconds.
+const INVENTED_FOR: Duration = Duration::from_secs(120);
+
 /// The nodes that are in trouble, and when others last were.
 #[derive(Debug, Default)]
 pub struct Troubles {
@@ -39,6 +43,11 @@ impl Troubles {
     /// Whether a node lies, or lied so lately that others may still believe it.
     pub(crate) fn are_lies_felt(&self) -> bool {
         self.lies.is_some_and(|lies| !lies.is_over(AFTERMATH))
+    }
+
+    /// Whether the rings of nodes may differ because of members that a liar invented.
+    pub(crate) fn may_rings_differ(&self) -> bool {
+        self.lies.is_some_and(|lies| !lies.is_over(INVENTED_FOR))
     }
 
     /// Sets whether a running node is cut off from more than half of all nodes.
