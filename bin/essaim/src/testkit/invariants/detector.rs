@@ -13,9 +13,9 @@
 //! - What is believed of a node only goes forward: its starts, and its incarnations within each start.
 //!
 //! Accusations in gossip are bits that any node can set, and a node that lies invents observers too. While lies are felt,
-//! a quorum that gossip counts, and the end of the grace after it, are not checked here; [`liars`](super::liars) checks
-//! what the leader commits meanwhile, which is what moves tasks. An invented member also has a place on rings for a while
-//! after the lies, so that nodes count observers by different rings.
+//! a quorum that gossip counts, the end of the grace after it, and what a node that is cut off makes of them, are not
+//! checked here; [`liars`](super::liars) checks what the leader commits meanwhile, which is what moves tasks. An invented
+//! member also has a place on rings for a while after the lies, so that nodes count observers by different rings.
 
 use super::troubles::{AFTERMATH, Troubles};
 use crate::testkit::fault::Number;
@@ -77,7 +77,7 @@ impl Rosters {
         let me = |accusers: &[NodeId]| accusers.iter().any(|accuser| numbers.get(accuser) == Some(&number));
         let counts =
             matches!(&heard.verdict, Verdict::Unreachable { evidence: Evidence::Quorum { .. }, .. }) && !lied_to;
-        let accuses = matches!(&heard.verdict, Verdict::Suspected { accusers, .. } if me(accusers));
+        let accuses = matches!(&heard.verdict, Verdict::Suspected { accusers, .. } if me(accusers)) && !lied_to;
         if let Some(since) = troubles.cut_off_since(number)
             && lives
             && (counts || accuses)
