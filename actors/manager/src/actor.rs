@@ -26,7 +26,7 @@ use ractor_cluster::RactorMessage;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::task::JoinHandle;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 /// Period of the check whether there is a leader.
@@ -70,7 +70,8 @@ pub struct State {
     children: Children,
     reports: Reports,
     ballots: BallotBox,
-    teller: JoinHandle<()>,
+    /// Ends the streams of other managers when it is dropped with the actor.
+    _serving: watch::Sender<()>,
     feed: Feed,
     applied: Notifier<Msg, Followed>,
     leadership: Notifier<Msg>,
@@ -103,9 +104,8 @@ impl Actor for Manager {
         let children = Children::new(arguments.scope.clone(), &myself, Supervision::default(), Msg::Wake);
         let reports = Reports::start(arguments.store.clone());
         let ballots = BallotBox::new();
-        arguments.endpoint.serve(Lane::Ballots, Arc::new(BallotsServer(ballots.clone())));
-        let (store, endpoint) = (arguments.store.clone(), arguments.endpoint.clone());
-        let teller = tokio::spawn(tell_leader(ballots.clone(), store, endpoint));
+        let (server, serving) = BallotsServer::new(ballots.clone());
+        arguments.endpoint.serve(Lane::Ballots, Arc::new(server));
         arguments.endpoint.serve(Lane::Link, Arc::new(Links(myself.clone())));
         let (applied, leadership) = (Notifier::new(|| Msg::Applied), Notifier::new(|| Msg::Leadership));
         applied.address().set(myself.clone());
@@ -113,6 +113,7 @@ impl Actor for Manager {
         let feed = Feed::open(&arguments.store);
         let (_, subscription) = feed.subscribe(&applied);
         let mut following = JoinSet::new();
+        following.spawn(tell_leader(ballots.clone(), arguments.store.clone(), arguments.endpoint.clone()));
         following.spawn(feed.clone().pump());
         following.spawn(watch_leadership(arguments.store.clone(), leadership.clone()));
         myself.send_interval(LOOK, || Msg::Look);
@@ -122,7 +123,7 @@ impl Actor for Manager {
             children,
             reports,
             ballots,
-            teller,
+            _serving: serving,
             feed,
             applied,
             leadership,
@@ -183,7 +184,6 @@ impl Actor for Manager {
     }
 
     async fn post_stop(&self, _: ActorRef<Msg>, state: &mut State) -> Result<(), ActorProcessingErr> {
-        state.teller.abort();
         state.arguments.endpoint.unserve(Lane::Ballots);
         state.arguments.endpoint.unserve(Lane::Link);
         state.children.shutdown("the manager stops").await;

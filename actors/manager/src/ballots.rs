@@ -131,7 +131,20 @@ impl BallotBox {
 }
 
 /// Serves the `ballots` lane: stores the ballots that other managers send.
-pub(crate) struct BallotsServer(pub(crate) BallotBox);
+pub(crate) struct BallotsServer {
+    ballots: BallotBox,
+    /// Closed when the manager's actor has ended.
+    over: watch::Receiver<()>,
+}
+
+impl BallotsServer {
+    /// A server whose streams end when the returned sender is dropped: the actor that owns the box keeps it. Other
+    /// managers then open a stream to the actor's successor, which begins with an empty box.
+    pub(crate) fn new(ballots: BallotBox) -> (Self, watch::Sender<()>) {
+        let (serving, over) = watch::channel(());
+        (Self { ballots, over }, serving)
+    }
+}
 
 impl Serve for BallotsServer {
     fn serve(self: Arc<Self>, _: PeerInfo, stream: LaneStream) -> BoxFuture<'static, ()> {
@@ -139,14 +152,22 @@ impl Serve for BallotsServer {
             // A manager takes the end of the writing half, which says nothing, for the end of the stream: a block that
             // does not name it would drop it at once.
             let LaneStream { send: _open, mut recv, .. } = stream;
-            let ended = EndsAll { source: self.0.source(false), ballots: self.0.clone() };
-            while let Ok(Some(told)) = recv.recv_value::<Vec<NodeBallot>>().await {
-                for NodeBallot { node, accusations } in told {
-                    match accusations {
-                        Some(accusations) => self.0.set(ended.source, node, &accusations),
-                        None => self.0.end(ended.source, node),
+            let ballots = &self.ballots;
+            let ended = EndsAll { source: ballots.source(false), ballots: ballots.clone() };
+            let reading = async {
+                while let Ok(Some(told)) = recv.recv_value::<Vec<NodeBallot>>().await {
+                    for NodeBallot { node, accusations } in told {
+                        match accusations {
+                            Some(accusations) => ballots.set(ended.source, node, &accusations),
+                            None => ballots.end(ended.source, node),
+                        }
                     }
                 }
+            };
+            let mut over = self.over.clone();
+            tokio::select! {
+                () = reading => (),
+                _ = over.changed() => (),
             }
         })
     }
@@ -304,7 +325,8 @@ mod tests {
         let (near, far) = lane();
         let source = own.source(true);
         own.set(source, NodeId::from_bits(7), &[accusation(1)]);
-        tokio::spawn(Arc::new(BallotsServer(leader.clone())).serve(far.peer.clone(), far));
+        let (server, serving) = BallotsServer::new(leader.clone());
+        tokio::spawn(Arc::new(server).serve(far.peer.clone(), far));
         let ballots = own.clone();
         let telling = tokio::spawn(async move { tell(&ballots, near).await });
         tokio::time::sleep(Duration::from_secs(1)).await;
@@ -313,9 +335,10 @@ mod tests {
         own.set(source, NodeId::from_bits(8), &[]);
         tokio::time::sleep(AGAIN_AFTER).await;
         assert_eq!(leader.all().len(), 2, "what changes follows on the same stream");
-        telling.abort();
+        drop(serving);
         tokio::time::sleep(AGAIN_AFTER).await;
         assert!(leader.all().is_empty());
+        assert!(telling.is_finished(), "the stream ends with the leader's actor, and its successor is told everything");
     }
 
     #[tokio::test(start_paused = true)]
