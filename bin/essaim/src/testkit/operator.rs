@@ -138,6 +138,9 @@ impl Shared {
             self.left.lock().insert(number, role);
             handle.leave(true).await.map_err(text)?;
         }
+        // From here on nothing that is said of the former node is about this machine, even if its record cannot be
+        // removed yet.
+        lock(&self.ledger).part(id);
         let (control, state) = self.manager().await?;
         if state.node(id).is_some_and(|node| !node.has_left()) {
             match control.remove_node(id, true).await {
@@ -146,7 +149,6 @@ impl Shared {
             }
         }
         self.lock_ids().remove(&number);
-        lock(&self.ledger).part(id);
         Ok(())
     }
 

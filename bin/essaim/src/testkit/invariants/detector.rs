@@ -49,6 +49,8 @@ pub struct Rosters {
     accused: BTreeMap<Number, (Instant, BTreeSet<Number>)>,
     /// The nodes that each node takes for gone.
     gone: BTreeMap<Number, BTreeSet<Number>>,
+    /// When the roster of each node began its present life.
+    began: BTreeMap<Number, Instant>,
     /// When an actor of each node was last made to fail.
     failed: BTreeMap<Number, Instant>,
 }
@@ -78,7 +80,9 @@ impl Rosters {
         let counts =
             matches!(&heard.verdict, Verdict::Unreachable { evidence: Evidence::Quorum { .. }, .. }) && !lied_to;
         let accuses = matches!(&heard.verdict, Verdict::Suspected { accusers, .. } if me(accusers)) && !lied_to;
-        if let Some(since) = troubles.cut_off_since(number)
+        // A node that was started while it was cut off hears the old accusations that its part of the cluster remembers.
+        let knew = |since: Instant| self.began.get(&number).is_none_or(|began| *began < since);
+        if let Some(since) = troubles.cut_off_since(number).filter(|since| knew(*since))
             && lives
             && (counts || accuses)
         {
@@ -145,6 +149,9 @@ impl Rosters {
     ) -> Vec<String> {
         let believed = self.believed.entry(number).or_default();
         let anew = self.failed.get(&number).is_some_and(|at| at.elapsed() < RESTARTED_WITHIN);
+        if believed.life != life {
+            self.began.insert(number, Instant::now());
+        }
         if believed.life != life || version < believed.version || anew {
             believed.of.clear();
             self.gone.remove(&number);
