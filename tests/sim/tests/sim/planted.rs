@@ -48,7 +48,7 @@ const fn symptoms(bug: Bug) -> &'static [&'static str] {
         Bug::FarewellFromAnybody => &["only liars are at work", "for down"],
         Bug::PendingKeepsItsSpec => &["waits for what an older spec asks for"],
         Bug::LevelOfTheFirstManager => &["the level of the cluster is"],
-        Bug::NewerThanTheLevel => &["is newer than the level of the cluster"],
+        Bug::NewerThanTheLevel => &["is newer than the level of the cluster", "written by a newer essaim"],
         Bug::StoreBeforeCertificate => &["and a worker's certificate"],
     }
 }
