@@ -196,14 +196,7 @@ impl<'a> Work<'a> {
                 .notes
                 .push(format!("slot {slot} stops on its draining node, and runs nowhere: {reason} for {seconds} s"));
         }
-        for task in std::mem::take(&mut here.leaving) {
-            if may_go || task.desired == Desired::Ready {
-                self.shut(task);
-                here.stopping = true;
-            } else {
-                here.leaving.push(task);
-            }
-        }
+        here.stopping |= self.dismiss(&mut here.leaving, may_go);
         if !here.leaving.is_empty() && kept.node().is_none() {
             self.plan.look_again(patient_until);
         }
@@ -213,15 +206,21 @@ impl<'a> Work<'a> {
     /// may not run at a time.
     fn dismiss_misfits(&mut self, kept: &Task, here: &mut Occupants<'a>) {
         let may_go = kept.is_running() || (kept.desired == Desired::Ready && kept.node().is_some());
-        for task in std::mem::take(&mut here.misfit) {
-            // A misfit that waits for its turn does no work yet, so it may go at once.
-            if may_go || task.desired == Desired::Ready {
+        here.stopping |= self.dismiss(&mut here.misfit, may_go);
+    }
+
+    /// Stops and takes out the tasks that may go: all of them if `may_go`, otherwise those that wait for their turn and do
+    /// no work yet. Returns whether any was stopped.
+    fn dismiss(&mut self, tasks: &mut Vec<&'a Arc<Task>>, may_go: bool) -> bool {
+        let before = tasks.len();
+        tasks.retain(|task| {
+            let stays = !may_go && task.desired != Desired::Ready;
+            if !stays {
                 self.shut(task);
-                here.stopping = true;
-            } else {
-                here.misfit.push(task);
             }
-        }
+            stays
+        });
+        tasks.len() < before
     }
 
     fn maybe_raise(&mut self, task: &Task, tasks: &[&'a Arc<Task>], stopping: bool) {
