@@ -14,7 +14,7 @@
 //! - [`cluster`], [`node`], [`service`], [`task`]: the objects. `task` has the table of legal steps.
 //! - [`noun`]: what all plain nouns share; beside it one file for each (`config`).
 //! - [`signal`]: the one table of signals.
-//! - [`placement`]: constraints, as they are written and as they match.
+//! - [`placement`]: constraints, as they are written and as they match. [`generic`]: generic resources.
 //! - [`change`], [`event`], [`refusal`]: what goes into `apply` and what comes out.
 //! - [`state`] and [`apply`]: the whole state, and how it changes. [`level`]: which changes every manager can read.
 //! - [`snapshot`]: the state as a stream of pieces, and its hash.
@@ -25,6 +25,7 @@ pub mod cluster;
 pub mod event;
 #[cfg(any(test, feature = "fixtures"))]
 pub mod fixtures;
+pub mod generic;
 pub mod id;
 pub mod level;
 pub mod loopback;
@@ -43,10 +44,11 @@ pub mod task;
 pub use change::{Change, Founding, Outcome, Position, Proposal};
 pub use cluster::{Cluster, ClusterSpec, JoinSecrets, RootCa, TASK_HISTORY_MAX};
 pub use event::Event;
+pub use generic::{GenericStock, Stock};
 pub use id::{ConfigId, SecretId, ServiceId, TaskId};
 pub use meta::{InvalidName, Labels, Meta, Name};
 pub use node::{
-    Availability, Departure, EngineKind, Hardware, ManagerStatus, Node, NodeDescription, NodeSpec, Platform,
+    Availability, Departure, EngineKind, Hardware, ManagerStatus, Node, NodeDescription, NodeSpec, Platform, Plugin,
 };
 pub use noun::config::ConfigSpec;
 pub use noun::{AnyId, AnyObject, AnyPut, Noun, Object, Put};

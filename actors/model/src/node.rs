@@ -3,10 +3,11 @@
 //! Operators write `spec`, the machine itself writes `description`, and managers write `reachability` from what gossip
 //! tells them. No field has two writers.
 
-use crate::{Labels, Meta, Refusal};
+use crate::{GenericStock, Labels, Meta, Refusal};
 use bincode::{Decode, Encode};
 use essaim_wire::record;
 use essaim_wire::{Generation, Level, NodeId, Reachability, Role, Timestamp};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::SocketAddr;
 
@@ -157,6 +158,9 @@ const ENGINE_LABEL_MAX: usize = 1024;
 /// Engines that a machine may report; there are three kinds.
 const ENGINES_MAX: usize = 16;
 
+/// Plugins that an engine may report. Docker has 15 of its own.
+const PLUGINS_MAX: usize = 256;
+
 /// What a machine reports of itself.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct NodeDescription {
@@ -172,8 +176,12 @@ pub struct NodeDescription {
     pub engine_labels: Labels,
     /// Engines that the machine has.
     pub engines: Vec<EngineKind>,
+    /// Plugins of the engine.
+    pub plugins: BTreeSet<Plugin>,
+    /// Generic resources that the machine has for tasks.
+    pub generic: GenericStock,
 }
-record!(NodeDescription { 1: hostname, platform, hardware, engine_version, engine_labels, engines });
+record!(NodeDescription { 1: hostname, platform, hardware, engine_version, engine_labels, engines, plugins, generic });
 
 impl NodeDescription {
     /// Refuses a description that is longer than that of any real machine: descriptions are part of every snapshot, and
@@ -192,9 +200,33 @@ impl NodeDescription {
         for (key, value) in &self.engine_labels {
             refused("engine label", key.len() + value.len(), ENGINE_LABEL_MAX)?;
         }
-        Ok(())
+        refused("list of plugins", self.plugins.len(), PLUGINS_MAX)?;
+        for plugin in &self.plugins {
+            refused("plugin", plugin.kind.len().max(plugin.name.len()), WORD_MAX)?;
+        }
+        self.generic.check()
+    }
+
+    /// Whether the engine has a plugin of this kind and name. `name` may leave out the tag `latest`, as operators do.
+    pub fn has_plugin(&self, kind: &str, name: &str) -> bool {
+        self.plugins_of(kind).any(|has| has == name || has.strip_suffix(":latest") == Some(name))
+    }
+
+    /// Names of the engine's plugins of one kind.
+    pub fn plugins_of<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = &'a str> {
+        self.plugins.iter().filter(move |plugin| plugin.kind == kind).map(|plugin| plugin.name.as_str())
     }
 }
+
+/// A plugin of an engine: a driver of networks, of volumes or of logs.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Plugin {
+    /// Kind of the plugin, in Docker's word (`Network`, `Volume`, `Log`, `Authorization`).
+    pub kind: String,
+    /// Name of the plugin (`overlay`, `json-file`).
+    pub name: String,
+}
+record!(Plugin { 1: kind, name });
 
 /// A platform: processor architecture and operating system that programs are built for.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -261,4 +293,4 @@ pub struct ManagerStatus {
 record!(ManagerStatus { 1: raft_id, voter });
 
 #[cfg(test)]
-essaim_wire::golden_bytes!("node": Departure, Availability, EngineKind, Node, NodeSpec, NodeDescription, Platform, Hardware, ManagerStatus);
+essaim_wire::golden_bytes!("node": Departure, Availability, EngineKind, Node, NodeSpec, NodeDescription, Plugin, Platform, Hardware, ManagerStatus);

@@ -8,7 +8,7 @@ use crate::machine::Machine;
 use crate::observations::Observations;
 use crate::task::Here;
 use crate::uplink::{Dial, UplinkArgs, UplinkMsg};
-use essaim_model::{Availability, Labels, Observed, TaskId};
+use essaim_model::{Availability, GenericStock, Labels, Observed, TaskId};
 use essaim_presence::endpoint::Endpoint;
 use essaim_protocol::{AssignmentVersion, LogFrame, LogRequest, RoleStatement};
 use essaim_system::{Address, ChildSpec, Disk, Scope};
@@ -44,6 +44,10 @@ pub struct WorkerSettings {
     pub engines: Vec<Arc<dyn Engine>>,
     /// Host name of this machine.
     pub hostname: String,
+    /// Labels of this machine, beside those of its engines; constraints match them as `engine.labels.…`.
+    pub labels: Labels,
+    /// Generic resources of this machine, beside those that its engines state.
+    pub generic: GenericStock,
     /// Disk of the worker's folder.
     pub disk: Arc<dyn Disk>,
 }
@@ -65,6 +69,8 @@ pub(crate) struct WorkerParts {
     pub(crate) node: NodeId,
     pub(crate) generation: Generation,
     pub(crate) hostname: String,
+    pub(crate) labels: Labels,
+    pub(crate) generic: GenericStock,
     pub(crate) engines: Vec<Arc<dyn Engine>>,
     pub(crate) disk: Arc<dyn Disk>,
     pub(crate) dial: Arc<dyn Dial>,
@@ -75,11 +81,13 @@ pub(crate) struct WorkerParts {
 impl WorkerHandle {
     /// A worker that does not run yet: its [`spec`](Self::spec) starts it.
     pub fn new(settings: WorkerSettings) -> Self {
-        let WorkerSettings { endpoint, engines, hostname, disk } = settings;
+        let WorkerSettings { endpoint, engines, hostname, labels, generic, disk } = settings;
         Self::assemble(WorkerParts {
             node: endpoint.node(),
             generation: endpoint.generation(),
             hostname,
+            labels,
+            generic,
             engines,
             disk,
             managers: endpoint.managers(),
@@ -106,9 +114,11 @@ impl WorkerHandle {
     }
 
     fn args(&self, mut scope: Scope) -> WorkerArgs {
-        let WorkerParts { node, generation, hostname, engines, disk, dial, endpoint, managers } = self.parts.clone();
+        let parts = self.parts.clone();
+        let WorkerParts { node, generation, hostname, labels, generic, engines, disk, dial, endpoint, managers } =
+            parts;
         scope.env.disk = disk;
-        let machine = Machine { hostname: hostname.clone(), labels: Labels::default(), engines: engines.clone() };
+        let machine = Machine { hostname: hostname.clone(), labels, generic, engines: engines.clone() };
         WorkerArgs {
             scope,
             here: Here { node, hostname },

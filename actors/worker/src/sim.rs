@@ -10,13 +10,13 @@ use crate::engine::{
     Addresses, Adopted, Description, Ended, Engine, EngineError, Exit, LogLine, LogOptions, LogStream, Observation,
     Phase, Progress, Run, Signal, Started, Stats,
 };
-use essaim_model::{EngineKind, Hardware, Health, Image, Platform, TaskId};
+use essaim_model::{EngineKind, GenericStock, Hardware, Health, Image, Labels, Platform, TaskId};
 use essaim_wire::Timestamp;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use futures::{FutureExt, StreamExt};
 use parking_lot::{Mutex, MutexGuard};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -268,6 +268,9 @@ impl Engine for SimEngine {
             version: "simulated".into(),
             platform: Platform { architecture: "x86_64".into(), os: "linux".into() },
             hardware: self.machine.lock().hardware,
+            labels: Labels::new(),
+            plugins: BTreeSet::new(),
+            generic: GenericStock::default(),
         };
         async move { description }.boxed()
     }

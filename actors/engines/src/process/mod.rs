@@ -30,7 +30,7 @@ mod program;
 pub(crate) mod ring;
 mod user;
 
-use essaim_model::{EngineKind, Hardware, Image, Platform, TaskId};
+use essaim_model::{EngineKind, GenericStock, Hardware, Image, Labels, Platform, TaskId};
 use essaim_wire::Timestamp;
 use essaim_worker::engine::{
     Addresses, Adopted, Description, Duplex, Ended, Engine, EngineError, Interactive, LogLine, LogOptions, Observation,
@@ -41,6 +41,7 @@ use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use futures::{FutureExt, StreamExt};
 use parking_lot::Mutex;
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
@@ -418,6 +419,9 @@ fn describe() -> Description {
         version: env!("CARGO_PKG_VERSION").into(),
         platform: Platform { architecture: std::env::consts::ARCH.into(), os: std::env::consts::OS.into() },
         hardware: Hardware { nano_cpus: cpus * 1_000_000_000, memory_bytes: memory_bytes().unwrap_or(0) },
+        labels: Labels::new(),
+        plugins: BTreeSet::new(),
+        generic: GenericStock::default(),
     }
 }
 

@@ -53,6 +53,7 @@ const LEVELS: &[(&str, &[u16])] = &[
     ("Observed", &[1]),
     ("Placement", &[1]),
     ("Platform", &[1]),
+    ("Plugin", &[1]),
     ("PortConfig", &[1]),
     ("PortProtocol", &[1; 3]),
     ("Privileges", &[1]),
@@ -71,6 +72,7 @@ const LEVELS: &[(&str, &[u16])] = &[
     ("Share", &[1]),
     ("Slot", &[1; 2]),
     ("SocketAddr", &[1; 2]),
+    ("Stock", &[1; 2]),
     ("Task", &[1]),
     ("TaskSpec", &[1]),
     ("TaskState", &[1; 10]),
@@ -86,7 +88,7 @@ const LEVELS: &[(&str, &[u16])] = &[
 ];
 
 /// Number of variants and versions of the first level. The first level is complete: what is new has a higher one.
-const OF_THE_FIRST_LEVEL: usize = 165;
+const OF_THE_FIRST_LEVEL: usize = 168;
 
 fn listed(name: &str, place: u32) -> Option<Level> {
     let (_, levels) = LEVELS.iter().find(|(listed, _)| *listed == name)?;

@@ -28,11 +28,12 @@ pub use log::LogOptions;
 pub use progress::Progress;
 pub use run::{Limits, Run};
 
-use essaim_model::{ContainerId, EngineKind, Hardware, Health, Image, Platform, TaskId};
+use essaim_model::{ContainerId, EngineKind, GenericStock, Hardware, Health, Image, Labels, Platform, Plugin, TaskId};
 use essaim_wire::Timestamp;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
@@ -123,6 +124,12 @@ pub struct Description {
     pub platform: Platform,
     /// Resources that the machine has for tasks.
     pub hardware: Hardware,
+    /// Labels of the engine, which constraints match as `engine.labels.…`.
+    pub labels: Labels,
+    /// Plugins of the engine; empty when it has none, or does not tell.
+    pub plugins: BTreeSet<Plugin>,
+    /// Generic resources that the engine's own configuration states.
+    pub generic: GenericStock,
 }
 
 /// A started task.

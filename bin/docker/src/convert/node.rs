@@ -1,7 +1,10 @@
 //! Conversion of nodes. Both Unreachable and Down read `down`; the message tells which.
 
 use super::Context;
-use crate::node::{EngineDescription, ManagerStatus, Node, NodeDescription, NodeSpec, NodeStatus, Platform, Resources};
+use crate::node::{
+    DiscreteResource, EngineDescription, GenericResource, ManagerStatus, NamedResource, Node, NodeDescription,
+    NodeSpec, NodeStatus, Platform, PluginDescription, Resources,
+};
 use crate::{Filters, ObjectVersion};
 use essaim_model as model;
 use essaim_model::{Availability, Refusal};
@@ -54,15 +57,40 @@ fn show_description(node: &model::Node, context: &Context<'_>) -> NodeDescriptio
         resources: Resources {
             nano_cpus: i64::try_from(description.hardware.nano_cpus).unwrap_or(i64::MAX),
             memory_bytes: i64::try_from(description.hardware.memory_bytes).unwrap_or(i64::MAX),
-            generic_resources: Vec::new(),
+            generic_resources: show_generic(&description.generic),
         },
         engine: EngineDescription {
             engine_version: description.engine_version,
             labels: description.engine_labels,
-            plugins: Vec::new(),
+            plugins: description.plugins.into_iter().map(show_plugin).collect(),
         },
         tls_info: context.tls.clone(),
     }
+}
+
+fn show_plugin(plugin: model::Plugin) -> PluginDescription {
+    PluginDescription { kind: plugin.kind, name: plugin.name }
+}
+
+/// Generic resources in Docker's shape: one entry for a number of a kind, and one for each thing with a name.
+pub(crate) fn show_generic(stock: &model::GenericStock) -> Vec<GenericResource> {
+    let of_kind = |(kind, stock): (&String, &model::Stock)| match stock {
+        model::Stock::Counted(count) => vec![GenericResource {
+            discrete_resource_spec: Some(DiscreteResource {
+                kind: kind.clone(),
+                value: i64::try_from(*count).unwrap_or(i64::MAX),
+            }),
+            named_resource_spec: None,
+        }],
+        model::Stock::Named(names) => {
+            let named = |name: &String| GenericResource {
+                discrete_resource_spec: None,
+                named_resource_spec: Some(NamedResource { kind: kind.clone(), value: name.clone() }),
+            };
+            names.iter().map(named).collect()
+        }
+    };
+    stock.iter().flat_map(of_kind).collect()
 }
 
 fn show_manager(node: &model::Node, context: &Context<'_>) -> Option<ManagerStatus> {
@@ -123,5 +151,23 @@ pub fn check_filters(filters: &Filters) -> Result<(), Refusal> {
     match wrong("role", ["worker", "manager"]).or_else(|| wrong("membership", ["accepted", "pending"])) {
         Some(refusal) => Err(refusal),
         None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn generic_resources_and_plugins_have_the_shape_of_docker() {
+        let stock = model::GenericStock::parse(["ssd=3", "gpu=UUID2,gpu=UUID1"]).expect("generic resources");
+        let shown = serde_json::to_value(show_generic(&stock)).expect("JSON");
+        let named = |value: &str| json!({"NamedResourceSpec": {"Kind": "gpu", "Value": value}});
+        let counted = json!({"DiscreteResourceSpec": {"Kind": "ssd", "Value": 3}});
+        assert_eq!(shown, json!([named("UUID1"), named("UUID2"), counted]));
+        let plugin = model::Plugin { kind: "Log".into(), name: "json-file".into() };
+        let shown = serde_json::to_value(show_plugin(plugin)).expect("JSON");
+        assert_eq!(shown, json!({"Type": "Log", "Name": "json-file"}));
     }
 }
