@@ -55,9 +55,9 @@ pub use noun::{AnyId, AnyObject, AnyPut, Noun, Object, Put};
 pub use placement::{Constraint, ConstraintKey, ConstraintOp, InvalidConstraint, Placement};
 pub use refusal::{Refusal, RefusalKind};
 pub use service::{
-    ContainerSpec, EndpointSpec, FailureAction, Image, LogDriver, Mode, PortConfig, PortProtocol, PublishMode,
-    Resources, RestartCondition, RestartPolicy, Service, ServiceSpec, Share, TaskSpec, UpdateConfig, UpdateOrder,
-    UpdateState, UpdateStatus,
+    ContainerSpec, EndpointSpec, FailureAction, Image, JobStatus, LogDriver, Mode, PortConfig, PortProtocol,
+    PublishMode, Resources, RestartCondition, RestartPolicy, Service, ServiceSpec, Share, TaskSpec, UpdateConfig,
+    UpdateOrder, UpdateState, UpdateStatus,
 };
 pub use signal::{Signal, UnknownSignal};
 pub use state::State;

@@ -47,6 +47,8 @@ pub struct Task {
     pub began_at: Option<Timestamp>,
     /// Time at which the task was seen to have ended, by the state's own time. Written by `apply`.
     pub ended_at: Option<Timestamp>,
+    /// Iteration of the job that the task belongs to; `None` when its service is no job. Written by `apply`.
+    pub job_iteration: Option<u64>,
 }
 record!(Task {
     1: id,
@@ -61,7 +63,8 @@ record!(Task {
     written_off,
     restarts,
     began_at,
-    ended_at
+    ended_at,
+    job_iteration
 });
 
 impl Task {

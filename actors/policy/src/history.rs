@@ -2,7 +2,8 @@
 //!
 //! A slot keeps its last few ended tasks, so that `service ps` shows what happened: as many as the cluster's setting
 //! says, and at most [`TASK_HISTORY_MAX`]. The newest task of a slot is never forgotten, because it records that the
-//! slot was filled and need not be filled again, and how often it was restarted.
+//! slot was filled and need not be filled again, and how often it was restarted. A completed task of a job counts as a
+//! completion for as long as its iteration goes on, and is not forgotten before the next one begins.
 
 use essaim_model::{Change, Departure, Desired, ServiceId, Slot, State, TASK_HISTORY_MAX, Task};
 use essaim_wire::{NodeId, Reachability, Role, Timestamp};
@@ -16,7 +17,9 @@ pub fn forgettable(state: &State, service: ServiceId, slot: Slot) -> Vec<Change>
     let mut tasks: Vec<&Arc<Task>> = state.tasks_in(service, slot).collect();
     tasks.sort_by_key(|task| (task.meta.created_at, task.id));
     let newest = tasks.last().map(|task| task.id);
-    let ended: Vec<_> = tasks.iter().filter(|task| is_history(task) && Some(task.id) != newest).collect();
+    let iteration = state.service(service).and_then(|service| service.iteration());
+    let is_past = |task: &Task| is_history(task) || (task.has_ended() && task.job_iteration != iteration);
+    let ended: Vec<_> = tasks.iter().filter(|task| is_past(task) && Some(task.id) != newest).collect();
     let surplus = ended.len().saturating_sub(kept);
     ended.iter().take(surplus).map(|task| Change::ForgetTask { id: task.id }).collect()
 }

@@ -65,11 +65,13 @@ pub enum Bug {
     FarewellFromAnybody,
     /// A node that is called a manager takes up its part in the group before it has a manager's certificate.
     StoreBeforeCertificate,
+    /// A slot of a job whose task has completed is filled again.
+    CompletedJobRunsAgain,
 }
 
 impl Bug {
     /// All planted bugs.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 28] = [
         Self::AckBeforeFsync,
         Self::VoteNotKept,
         Self::DroppedFence,
@@ -97,6 +99,7 @@ impl Bug {
         Self::VoteWithoutSender,
         Self::FarewellFromAnybody,
         Self::StoreBeforeCertificate,
+        Self::CompletedJobRunsAgain,
     ];
 
     /// Name of the bug, for a table or a command line.
@@ -129,6 +132,7 @@ impl Bug {
             Self::VoteWithoutSender => "vote-without-sender",
             Self::FarewellFromAnybody => "farewell-from-anybody",
             Self::StoreBeforeCertificate => "store-before-certificate",
+            Self::CompletedJobRunsAgain => "completed-job-runs-again",
         }
     }
 

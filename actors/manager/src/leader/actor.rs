@@ -15,7 +15,7 @@ use super::service::{self, ServiceActor};
 use crate::ManagerArguments;
 use crate::ballots::BallotBox;
 use crate::feed::{Feed, Subscription};
-use essaim_model::{Event, Mode, Node, Service, ServiceId};
+use essaim_model::{Event, Node, Service, ServiceId};
 use essaim_store::Advance;
 use essaim_system::journal::RecordKind;
 use essaim_system::supervisor::{Children, Supervision, Wake};
@@ -209,14 +209,14 @@ impl State {
     }
 }
 
-/// The global services, which every node concerns, as an index: a cluster may have thousands of services, and few of
+/// The global services and jobs, which every node concerns, as an index: a cluster may have thousands of services, and few of
 /// them are global. A service's mode never changes.
 #[derive(Debug, Default)]
 pub(super) struct Globals(BTreeSet<ServiceId>);
 
 impl Globals {
     pub(super) fn add(&mut self, service: &Service) {
-        if service.spec.mode == Mode::Global {
+        if service.spec.mode.is_per_node() {
             self.0.insert(service.id);
         }
     }

@@ -55,6 +55,7 @@ impl World {
             restarts: 0,
             began_at: None,
             ended_at: None,
+            job_iteration: None,
         })));
     }
 

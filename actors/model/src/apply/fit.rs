@@ -25,6 +25,7 @@ impl State {
         {
             return Err(Refusal::invalid(format!("a service has at most {REPLICAS_MAX} replicas, not {replicas}")));
         }
+        check_job(spec)?;
         self.check_configs(spec)?;
         let ingress = |endpoint: &EndpointSpec| endpoint.ports.iter().any(|port| port.mode == PublishMode::Ingress);
         if spec.endpoint.as_ref().is_some_and(|endpoint| endpoint.dns_round_robin && ingress(endpoint)) {
@@ -96,6 +97,35 @@ fn published(spec: &ServiceSpec) -> Vec<PortConfig> {
 
 const fn key(port: &PortConfig) -> (u16, PortProtocol) {
     (port.published, port.protocol)
+}
+
+/// Refuses what a job cannot have, in Swarm's words where Swarm has any: a job is not updated task by task, so it has
+/// nothing to configure there.
+fn check_job(spec: &ServiceSpec) -> Made {
+    if !spec.mode.is_job() {
+        return Ok(());
+    }
+    if let Mode::ReplicatedJob { concurrent_max, completions } = spec.mode {
+        let negative = |number: Option<u64>| number.is_some_and(|number| i64::try_from(number).is_err());
+        if negative(concurrent_max) {
+            return Err(Refusal::invalid("Maximum concurrent jobs must not be negative"));
+        }
+        if negative(completions) {
+            return Err(Refusal::invalid("Total completed jobs must not be negative"));
+        }
+        let (_, completions) = spec.mode.of_replicated_job().unwrap_or_default();
+        if completions > u64::from(REPLICAS_MAX) {
+            let text = format!("a job has at most {REPLICAS_MAX} completions, not {completions}");
+            return Err(Refusal::invalid(text));
+        }
+    }
+    if spec.update.is_some() {
+        return Err(Refusal::invalid("Jobs may not have an update config"));
+    }
+    if spec.rollback.is_some() {
+        return Err(Refusal::invalid("Jobs may not have a rollback config"));
+    }
+    Ok(())
 }
 
 /// Refuses an unknown label that begins with `essaim.`, or an unknown value of a known one: these labels have a

@@ -150,3 +150,26 @@ fn settings_that_no_cluster_can_have_are_refused_at_its_beginning_and_later() {
         assert_eq!(unfounded.refused(Change::Found(Box::new(founding))), text);
     }
 }
+
+#[test]
+fn what_a_job_cannot_have_is_refused_in_swarms_words() {
+    let mut world = World::new();
+    let mut refused = |edit: &dyn Fn(&mut ServiceSpec)| {
+        let mut spec = spec("job");
+        spec.mode = Mode::ReplicatedJob { concurrent_max: None, completions: None };
+        edit(&mut spec);
+        world.refused(Change::CreateService { id: WEB, spec })
+    };
+    assert_eq!(refused(&|it| it.update = Some(UpdateConfig::default())), "Jobs may not have an update config");
+    assert_eq!(refused(&|it| it.rollback = Some(UpdateConfig::default())), "Jobs may not have a rollback config");
+    let of = |concurrent_max, completions| {
+        move |it: &mut ServiceSpec| it.mode = Mode::ReplicatedJob { concurrent_max, completions }
+    };
+    assert_eq!(refused(&of(Some(u64::MAX), None)), "Maximum concurrent jobs must not be negative");
+    assert_eq!(refused(&of(None, Some(u64::MAX))), "Total completed jobs must not be negative");
+    assert_eq!(refused(&of(None, Some(100_001))), "a job has at most 100000 completions, not 100001");
+    assert_eq!(refused(&of(Some(100_001), None)), "a job has at most 100000 completions, not 100001");
+    let mut global = spec("job");
+    (global.mode, global.update) = (Mode::GlobalJob, Some(UpdateConfig::default()));
+    assert_eq!(world.refused(Change::CreateService { id: WEB, spec: global }), "Jobs may not have an update config");
+}

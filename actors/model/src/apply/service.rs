@@ -3,8 +3,8 @@
 use super::Made;
 use crate::state::KeptSpec;
 use crate::{
-    Desired, Event, Meta, Refusal, RefusalKind, Service, ServiceId, ServiceSpec, State, Task, TaskId, UpdateState,
-    UpdateStatus,
+    Desired, Event, JobStatus, Meta, Refusal, RefusalKind, Service, ServiceId, ServiceSpec, State, Task, TaskId,
+    UpdateState, UpdateStatus,
 };
 use essaim_wire::Index;
 use essaim_wire::planted::{Bug, planted};
@@ -26,6 +26,7 @@ impl State {
             spec_version: version,
             previous: None,
             update: None,
+            job: spec.mode.is_job().then_some(JobStatus { iteration: 0, last_execution: self.at }),
         });
         self.services.insert(id, Arc::clone(&service));
         self.specs.insert((id, version), KeptSpec { spec: Arc::new(spec.clone()), tasks: 0 });
@@ -34,8 +35,8 @@ impl State {
     }
 
     /// Gives a service a new spec, or its former spec when `spec` is `None`. A spec that asks for other tasks, or for
-    /// other places, starts an update; a spec that only scales or relabels does not. Pending tasks follow the new spec
-    /// at once.
+    /// other places, starts an update; a spec that only scales or relabels does not. Every change of a job's spec begins
+    /// a new iteration of the job. Pending tasks follow the new spec at once.
     pub(super) fn update_service(
         &mut self,
         id: ServiceId,
@@ -73,7 +74,10 @@ impl State {
         new.spec = spec.clone();
         new.spec_version = version;
         new.previous = if rolls_back { None } else { Some((old.spec_version, old.spec.clone())) };
-        new.update = replaces_tasks.then(|| UpdateStatus {
+        if let Some(job) = &mut new.job {
+            *job = JobStatus { iteration: job.iteration + 1, last_execution: self.at };
+        }
+        new.update = (replaces_tasks && new.job.is_none()).then(|| UpdateStatus {
             state: if rolls_back { UpdateState::RollbackStarted } else { UpdateState::Updating },
             started_at: self.at,
             completed_at: None,
@@ -90,8 +94,9 @@ impl State {
         Ok(())
     }
 
-    /// Moves the pending tasks of a service to this version of its spec. No worker has them yet, so there is nothing to
-    /// replace; and the reason why a task is not placed must come from the spec in force.
+    /// Moves the pending tasks of a service to this version of its spec, and of a job to its present iteration. No worker
+    /// has them yet, so there is nothing to replace; and the reason why a task is not placed must come from the spec in
+    /// force.
     fn bring_pending_forward(&mut self, id: ServiceId, version: Index, events: &mut Vec<Event>) -> Made {
         let waits = |task: &&Arc<Task>| task.node().is_none() && task.is_wanted();
         let pending: Vec<TaskId> = self.tasks_of(id).filter(waits).map(|task| task.id).collect();

@@ -29,8 +29,9 @@ impl State {
         if let Some(node) = task.node() {
             self.check_takes_tasks(node)?;
         }
+        let job_iteration = service.iteration();
         let meta = Meta::new(self.applied.index, self.at);
-        let task = Arc::new(Task { meta, ..task.clone() });
+        let task = Arc::new(Task { meta, job_iteration, ..task.clone() });
         if let Some(kept) = self.specs.get_mut(&(task.service, task.spec_version)) {
             kept.tasks += 1;
         }
@@ -75,7 +76,10 @@ impl State {
         let task = self.existing_task(id)?;
         let (service, old) = (task.service, task.spec_version);
         let engine = self.spec(service, version).map_or(task.engine, |spec| self.engine_of(spec));
-        self.change_task(id, events, |task| (task.spec_version, task.engine) = (version, engine))?;
+        let iteration = self.services.get(&service).and_then(|service| service.iteration());
+        self.change_task(id, events, |task| {
+            (task.spec_version, task.engine, task.job_iteration) = (version, engine, iteration);
+        })?;
         if let Some(kept) = self.specs.get_mut(&(service, version)) {
             kept.tasks += 1;
         }

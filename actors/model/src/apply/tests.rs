@@ -29,6 +29,7 @@ fn task(id: u128, spec_version: u64, node: Option<u128>) -> Change {
         restarts: 0,
         began_at: None,
         ended_at: None,
+        job_iteration: None,
     }))
 }
 

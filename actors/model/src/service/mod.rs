@@ -29,6 +29,7 @@ pub use resources::{GenericResources, Resources, Share, Swap, Swappiness};
 
 use crate::{EngineKind, Labels, Meta, Name, Placement, ServiceId};
 use bincode::{Decode, Encode};
+use essaim_wire::planted::{Bug, planted};
 use essaim_wire::record;
 use essaim_wire::{Index, Timestamp};
 use std::time::Duration;
@@ -58,10 +59,27 @@ pub struct Service {
     pub previous: Option<(Index, ServiceSpec)>,
     /// Status of the last update; `None` when there was none.
     pub update: Option<UpdateStatus>,
+    /// Which iteration a job is in; `None` for a service that is no job.
+    pub job: Option<JobStatus>,
 }
-record!(Service { 1: id, meta, spec, spec_version, previous, update });
+record!(Service { 1: id, meta, spec, spec_version, previous, update, job });
+
+/// The present iteration of a job. An iteration runs every slot of the job once to completion.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JobStatus {
+    /// Number of the iteration: 0 at the creation of the job, and one more with each of its updates.
+    pub iteration: u64,
+    /// Time at which the iteration began.
+    pub last_execution: Timestamp,
+}
+record!(JobStatus { 1: iteration, last_execution });
 
 impl Service {
+    /// Number of the present iteration of a job; `None` for a service that is no job.
+    pub fn iteration(&self) -> Option<u64> {
+        self.job.as_ref().map(|job| job.iteration)
+    }
+
     /// Whether both specs describe the same task: nothing that makes a task differs. Where the task may run is compared
     /// by [`same_places`](Self::same_places).
     pub fn same_task(a: &ServiceSpec, b: &ServiceSpec) -> bool {
@@ -112,14 +130,27 @@ impl ServiceSpec {
         }
     }
 
-    /// Whether the tasks of an unreachable node are replaced only when the node is down.
+    /// Whether the tasks of an unreachable node are replaced only when the node is down. A job waits unless its label
+    /// says otherwise, because a task that may still be running would do its work twice.
     pub fn waits_for_down(&self) -> bool {
-        self.labels.get(ON_UNREACHABLE_LABEL).is_some_and(|value| value == "wait")
+        self.labels.get(ON_UNREACHABLE_LABEL).map_or(self.mode.is_job(), |value| value == "wait")
     }
 
     /// Whether a task that moves away from a draining node is stopped before its replacement runs.
     pub fn drains_stop_first(&self) -> bool {
-        matches!(self.mode, Mode::Global) || self.labels.get(DRAIN_LABEL).is_some_and(|value| value == "stop-first")
+        self.mode.is_per_node()
+            || self.mode.is_job()
+            || self.labels.get(DRAIN_LABEL).is_some_and(|value| value == "stop-first")
+    }
+
+    /// Whether and when a task that ended is replaced. In a job, a task that completed never is: there the condition
+    /// `any` means `on-failure`, as in Swarm.
+    pub fn restart(&self) -> RestartPolicy {
+        let mut policy = self.task.restart();
+        if self.mode.is_job() && policy.condition() == RestartCondition::Any && !planted(Bug::CompletedJobRunsAgain) {
+            policy.condition = Some(RestartCondition::OnFailure);
+        }
+        policy
     }
 
     /// Number of tasks that are wanted, where that does not depend on the nodes.
@@ -150,6 +181,26 @@ pub enum Mode {
     },
     /// A global job: one task that runs to completion on every node that its placement allows.
     GlobalJob,
+}
+
+impl Mode {
+    /// Whether tasks run to completion, once in each iteration.
+    pub const fn is_job(self) -> bool {
+        matches!(self, Self::ReplicatedJob { .. } | Self::GlobalJob)
+    }
+
+    /// Whether the slots are nodes.
+    pub const fn is_per_node(self) -> bool {
+        matches!(self, Self::Global | Self::GlobalJob)
+    }
+
+    /// Tasks of a replicated job that may run at a time, and tasks that must complete, with Swarm's defaults; `None`
+    /// for every other mode.
+    pub fn of_replicated_job(self) -> Option<(u64, u64)> {
+        let Self::ReplicatedJob { concurrent_max, completions } = self else { return None };
+        let concurrent_max = concurrent_max.unwrap_or(1);
+        Some((concurrent_max, completions.unwrap_or(concurrent_max)))
+    }
 }
 
 /// Description of a service's tasks.
@@ -391,4 +442,4 @@ pub enum PublishMode {
 }
 
 #[cfg(test)]
-essaim_wire::golden_bytes!("service": Mode, RestartCondition, FailureAction, UpdateOrder, UpdateState, PortProtocol, PublishMode, Service, ServiceSpec, TaskSpec, LogDriver, RestartPolicy, UpdateConfig, UpdateStatus, EndpointSpec, PortConfig);
+essaim_wire::golden_bytes!("service": Mode, RestartCondition, FailureAction, UpdateOrder, UpdateState, PortProtocol, PublishMode, Service, JobStatus, ServiceSpec, TaskSpec, LogDriver, RestartPolicy, UpdateConfig, UpdateStatus, EndpointSpec, PortConfig);

@@ -10,7 +10,7 @@
 //! of two builds would come to different states. Every struct is destructured field by field, so that a new setting
 //! does not compile until it is listed here.
 
-use super::{ContainerSpec, DnsConfig, EndpointSpec, Isolation, Mode, Privileges, Resources, ServiceSpec, TaskSpec};
+use super::{ContainerSpec, DnsConfig, EndpointSpec, Isolation, Privileges, Resources, ServiceSpec, TaskSpec};
 use crate::{EngineKind, Placement, Refusal, RefusalKind};
 
 /// The refusal of the first setting that has no effect, if there is one; `engine` runs the tasks of the service.
@@ -32,7 +32,7 @@ fn first(settings: &[Asked<'_>]) -> Option<String> {
 
 /// The first setting that no part of the cluster honours, whatever the engine.
 fn of_cluster(spec: &ServiceSpec) -> Option<String> {
-    let ServiceSpec { name: _, labels: _, task, mode, update: _, rollback: _, endpoint } = spec;
+    let ServiceSpec { name: _, labels: _, task, mode: _, update: _, rollback: _, endpoint } = spec;
     let TaskSpec { container, resources: _, restart: _, placement, networks, log_driver: _, force_update: _ } = task;
     let round_robin = endpoint.as_ref().is_some_and(|EndpointSpec { dns_round_robin, ports: _ }| *dns_round_robin);
     let preferences = placement.as_ref().is_some_and(|it| {
@@ -40,11 +40,6 @@ fn of_cluster(spec: &ServiceSpec) -> Option<String> {
         !preferences.is_empty()
     });
     let template = |text: &str| text.contains("{{");
-    let mode = match mode {
-        Mode::Replicated { .. } | Mode::Global => None,
-        Mode::ReplicatedJob { .. } => Some("--mode replicated-job".to_owned()),
-        Mode::GlobalJob => Some("--mode global-job".to_owned()),
-    };
     first(&[
         (!networks.is_empty(), "--network"),
         (!container.secrets.is_empty(), "--secret"),
@@ -52,9 +47,8 @@ fn of_cluster(spec: &ServiceSpec) -> Option<String> {
         (container.env.iter().any(|it| it.value().is_some_and(template)), "a template in --env"),
         (container.hostname.as_deref().is_some_and(template), "a template in --hostname"),
         (preferences, "--placement-pref"),
+        (round_robin, "--endpoint-mode dnsrr"),
     ])
-    .or(mode)
-    .or_else(|| first(&[(round_robin, "--endpoint-mode dnsrr")]))
 }
 
 /// The first setting that this engine does not honour.

@@ -86,6 +86,7 @@ impl Board {
                     restarts: wish.restarts,
                     began_at: None,
                     ended_at: None,
+                    job_iteration: None,
                 };
                 let change = Change::CreateTask(Box::new(task.clone()));
                 if !room(&change) {

@@ -3,7 +3,8 @@
 //! A service is a set of *slots*: numbered ones when it is replicated, one for each eligible node when it is global.
 //! Which slots there should be is decided first, in this module. Then each slot is looked at on its own (`slot`): the
 //! condition of its tasks (sound, leaving, lost, gone) decides what it needs. Then slots that follow an older spec are
-//! updated, as many at a time as the service allows (`rollout`).
+//! updated, as many at a time as the service allows (`rollout`). A job has slots as well, and fills each until a task has
+//! completed in it (`job`).
 //!
 //! A slot whose last task ended by itself and is not to be restarted still counts: a service of three replicas of which
 //! two have completed has one task left, not three.
@@ -11,9 +12,12 @@
 //! Creation, scaling, a crash, a drain and the loss of a node all lead to this function, which looks at the state only.
 //! Called again on a state that has what it asked for, it asks for nothing.
 
+mod job;
 mod rollout;
 mod slot;
 
+#[cfg(test)]
+mod jobs;
 #[cfg(test)]
 mod places;
 #[cfg(test)]
@@ -64,10 +68,15 @@ pub fn reconcile(scene: &Scene<'_>, service: &Service, watch: &mut Watch) -> Pla
     match service.spec.mode {
         Mode::Replicated { replicas } => work.replicated(replicas as usize),
         Mode::Global => work.global(),
-        // Jobs are refused at their creation; see `model::service::support`.
-        Mode::ReplicatedJob { .. } | Mode::GlobalJob => (),
+        mode @ Mode::ReplicatedJob { .. } => {
+            let (concurrent_max, completions) = mode.of_replicated_job().unwrap_or_default();
+            work.replicated_job(concurrent_max, completions);
+        }
+        Mode::GlobalJob => work.global_job(),
     }
-    work.roll();
+    if !service.spec.mode.is_job() {
+        work.roll();
+    }
     work.plan
 }
 
@@ -158,7 +167,7 @@ impl<'a> Work<'a> {
             self.remove(slot);
         }
         for (slot, tasks) in self.slots.clone() {
-            self.slot(slot, &tasks);
+            self.slot(slot, &tasks, self.ending.contains(&slot));
         }
         let lacking = replicas.saturating_sub(there.len());
         let free = (1..).map(Slot::Number).filter(|slot| !there.contains(slot));
@@ -206,12 +215,22 @@ impl<'a> Work<'a> {
     }
 
     fn global(&mut self) {
+        self.remove_departed();
         for (slot, tasks) in self.slots.clone() {
-            match slot {
-                Slot::Node(node) if self.scene.state.node(node).is_some() => self.slot(slot, &tasks),
-                _ => self.remove(slot),
-            }
+            self.slot(slot, &tasks, self.ending.contains(&slot));
         }
+        self.begin_on_nodes();
+    }
+
+    /// Removes the slots whose nodes were removed from the cluster.
+    fn remove_departed(&mut self) {
+        let is_there = |slot: &Slot| matches!(slot, Slot::Node(node) if self.scene.state.node(*node).is_some());
+        let departed: Vec<Slot> = self.slots.keys().filter(|slot| !is_there(slot)).copied().collect();
+        departed.into_iter().for_each(|slot| self.remove(slot));
+    }
+
+    /// Fills the slots of the nodes that have no task yet.
+    fn begin_on_nodes(&mut self) {
         let lacking: Vec<NodeId> = self
             .scene
             .state
@@ -278,7 +297,7 @@ impl<'a> Work<'a> {
 
     /// Restarts of a slot that count so far. A new spec starts at zero; replacing a lost or moved task adds none.
     fn restarts_in(&self, slot: Slot) -> u32 {
-        let policy = self.service.spec.task.restart();
+        let policy = self.service.spec.restart();
         let last = self.last_in(slot).filter(|last| last.spec_version == self.service.spec_version);
         last.map_or(0, |last| restart::counted(&policy, last, self.scene.now))
     }

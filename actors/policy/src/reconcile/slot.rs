@@ -22,7 +22,7 @@ use super::Work;
 use super::rollout::{Candidate, first_wish};
 use crate::restart;
 use crate::scene::Condition;
-use essaim_model::{Assigned, Availability, Desired, Mode, Slot, Task, UpdateOrder};
+use essaim_model::{Assigned, Availability, Desired, Slot, Task, UpdateOrder};
 use essaim_wire::planted::{Bug, planted};
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,10 +49,11 @@ impl Occupants<'_> {
 }
 
 impl<'a> Work<'a> {
-    /// Reconciles one slot. `tasks` are all tasks that the state remembers, oldest first.
-    pub(super) fn slot(&mut self, slot: Slot, tasks: &[&'a Arc<Task>]) {
+    /// Reconciles one slot. `tasks` are all tasks that the state remembers, oldest first, and of a job those of its present
+    /// iteration. `stopping` says whether another task of the slot was told to end and has not ended.
+    pub(super) fn slot(&mut self, slot: Slot, tasks: &[&'a Arc<Task>], stopping: bool) {
         let mut here = self.occupants(tasks);
-        here.stopping |= self.ending.contains(&slot);
+        here.stopping |= stopping;
         if !here.sound.is_empty() {
             self.keep_sound(slot, tasks, &mut here);
         } else if here.held {
@@ -69,7 +70,7 @@ impl<'a> Work<'a> {
 
     fn occupants(&mut self, tasks: &[&'a Arc<Task>]) -> Occupants<'a> {
         let mut here = Occupants::default();
-        let global = self.service.spec.mode == Mode::Global;
+        let global = self.service.spec.mode.is_per_node();
         for &task in tasks.iter().filter(|task| !task.has_ended()) {
             // The end of a task on a node that does not answer is not waited for, except in a global service: there the
             // next task runs on the same node.
@@ -227,7 +228,7 @@ impl<'a> Work<'a> {
         let spec = &self.service.spec.task;
         let before = tasks.iter().take_while(|other| other.id != task.id).last();
         let at = restart::raise_at(
-            &spec.restart(),
+            &self.service.spec.restart(),
             spec.container.stop_grace(),
             task,
             before.map(|before| before.as_ref()),
@@ -276,7 +277,7 @@ impl<'a> Work<'a> {
         let Some(&last) = tasks.last().filter(|task| restart::ended_by_itself(task)) else {
             return self.want(slot, waits);
         };
-        let policy = self.service.spec.task.restart();
+        let policy = self.service.spec.restart();
         if let Some(at) = restart::follow_at(&policy, last).filter(|at| self.scene.now < *at) {
             return self.plan.look_again(at);
         }

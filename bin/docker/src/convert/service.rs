@@ -1,10 +1,11 @@
 //! Conversion of services, and the filters of their lists.
 
 use super::{Context, spec, task};
-use crate::service::{Endpoint, Service, ServiceStatus, UpdateConfig, UpdateStatus};
+use crate::service::{Endpoint, JobStatus, Service, ServiceStatus, UpdateConfig, UpdateStatus};
 use crate::{Filters, ObjectVersion};
 use essaim_model as model;
 use essaim_model::{Mode, Refusal, State, TaskState, UpdateState};
+use std::collections::BTreeSet;
 
 /// Filter keys that a list of services accepts.
 pub(crate) const FILTERS: [&str; 5] = ["id", "label", "mode", "name", "runtime"];
@@ -23,8 +24,12 @@ pub fn show(service: &model::Service, context: &Context<'_>, status: bool) -> Se
         endpoint: Endpoint { ports: endpoint.ports.clone(), spec: endpoint, virtual_ips: Vec::new() },
         update_status: service.update.as_ref().map(show_update),
         service_status: status.then(|| count(service, context.state)),
-        job_status: None,
+        job_status: service.job.as_ref().map(show_job),
     }
+}
+
+fn show_job(job: &model::JobStatus) -> JobStatus {
+    JobStatus { job_iteration: ObjectVersion { index: job.iteration }, last_execution: Some(job.last_execution.into()) }
 }
 
 /// Fills in the settings in force where the spec leaves them out, for `inspect` with defaults.
@@ -74,18 +79,25 @@ fn show_update(status: &model::UpdateStatus) -> UpdateStatus {
     }
 }
 
-/// Counts the tasks of a service that run, that are wanted, and that are complete.
+/// Counts the tasks of a service that run, that are wanted, and that are complete. Of a job, only the tasks of its present
+/// iteration count, and each slot completes once.
 pub fn count(service: &model::Service, state: &State) -> ServiceStatus {
     let mut counts = ServiceStatus::default();
     let mut wanted = 0;
-    for task in state.tasks_of(service.id) {
+    let mut done = BTreeSet::new();
+    let iteration = service.iteration();
+    for task in state.tasks_of(service.id).filter(|task| task.job_iteration == iteration) {
         counts.running_tasks += u64::from(task::is_running(task, state));
-        counts.completed_tasks += u64::from(task.observed.state == TaskState::Complete && task.is_wanted());
         wanted += u64::from(task.is_wanted());
+        if iteration.is_some() && task.observed.state == TaskState::Complete {
+            done.insert(task.slot);
+        }
     }
+    counts.completed_tasks = done.len() as u64;
     counts.desired_tasks = match service.spec.mode {
         Mode::Replicated { replicas } => u64::from(replicas),
-        Mode::Global | Mode::ReplicatedJob { .. } | Mode::GlobalJob => wanted,
+        Mode::ReplicatedJob { .. } => service.spec.mode.of_replicated_job().unwrap_or_default().0,
+        Mode::Global | Mode::GlobalJob => wanted,
     };
     counts
 }

@@ -507,7 +507,6 @@ mod tests {
                 json!([{"Spread": {"SpreadDescriptor": "node.labels.zone"}}]),
                 "--placement-pref",
             ),
-            ("", "Mode", json!({"GlobalJob": {}}), "--mode global-job"),
             ("", "EndpointSpec", json!({"Mode": "dnsrr"}), "--endpoint-mode dnsrr"),
         ] {
             let spec = parse(with(parent, field, value)).expect(flag);

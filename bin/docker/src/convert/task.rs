@@ -52,10 +52,10 @@ pub fn show(task: &model::Task, context: &Context<'_>) -> Task {
         },
         node_id: task.node().map(|node| node.to_string()).unwrap_or_default(),
         status: show_status(task, context.state),
-        desired_state: desired(task.desired).into(),
+        desired_state: desired(task).into(),
         networks_attachments: task.observed.address.map(loopback).into_iter().collect(),
         generic_resources: Vec::new(),
-        job_iteration: None,
+        job_iteration: task.job_iteration.map(|index| ObjectVersion { index }),
         volumes: None,
     }
 }
@@ -106,9 +106,11 @@ fn out_of_reach(state: &State, node: NodeId) -> Option<(Timestamp, String)> {
     Some((node.since, format!("node {} is {tier}{why}", node.name())))
 }
 
-const fn desired(desired: Desired) -> &'static str {
-    match desired {
+/// Docker's word for what managers want of the task. The task of a job is wanted to complete.
+const fn desired(task: &model::Task) -> &'static str {
+    match task.desired {
         Desired::Ready => "ready",
+        Desired::Running if task.job_iteration.is_some() => "complete",
         Desired::Running => "running",
         Desired::Shutdown => "shutdown",
         Desired::Remove => "remove",
@@ -137,10 +139,13 @@ pub fn is_running(task: &model::Task, state: &State) -> bool {
     task.is_running() && task.node().is_none_or(|node| out_of_reach(state, node).is_none())
 }
 
-/// Whether the task follows the service's present spec and runs where that spec allows. The CLI's progress bar asks for
-/// this.
+/// Whether the task follows the service's present spec and runs where that spec allows; of a job, whether it belongs to the
+/// present iteration. The CLI's progress bar asks for this.
 pub(crate) fn is_up_to_date(task: &model::Task, state: &State) -> bool {
     let Some(service) = state.service(task.service) else { return false };
+    if task.job_iteration != service.iteration() {
+        return false;
+    }
     let node = task.node().and_then(|node| state.node(node));
     let is_alike =
         || state.spec(task.service, task.spec_version).is_some_and(|it| Service::same_task(it, &service.spec));
@@ -170,7 +175,7 @@ pub fn list<'a>(filters: &Filters, state: &'a State) -> Result<Vec<&'a std::sync
             && (nodes.is_empty() || task.node().is_some_and(|node| nodes.contains(&node)))
             && (!up_to_date || is_up_to_date(task, state))
             && filters.begins("id", &task.id.to_string())
-            && filters.equals("desired-state", desired(task.desired))
+            && filters.equals("desired-state", desired(task))
             && filters.equals("runtime", "container")
             && (!filters.has("name") || filters.begins("name", &resolve::name_of_task(state, task)))
             && filters.labels("label", state.spec(task.service, task.spec_version).map_or(&no_labels, |it| &it.labels))

@@ -155,8 +155,8 @@ fn of_service(state: &State, service: &Service) -> Result<(), String> {
         Mode::Replicated { replicas } => {
             return Err(format!("{name} has {} of {replicas} tasks", filled.len()));
         }
-        Mode::ReplicatedJob { .. } | Mode::GlobalJob => BTreeSet::new(),
-        Mode::Global => {
+        Mode::ReplicatedJob { .. } => return of_replicated_job(state, service, filled.len() as u64),
+        Mode::Global | Mode::GlobalJob => {
             let active = state.nodes().filter(|node| node.is_ready() && node.spec.availability == Availability::Active);
             active
                 .filter(|node| placement.allows(node) && placement.supports(node))
@@ -164,9 +164,30 @@ fn of_service(state: &State, service: &Service) -> Result<(), String> {
                 .collect()
         }
     };
+    let filled = if service.spec.mode.is_job() { &filled | &ended(state, service) } else { filled };
     let strays = filled.difference(&due).count();
-    if !due.is_subset(&filled) || (strays > 0 && !says_why) {
+    if !due.is_subset(&filled) || (strays > 0 && !says_why && !service.spec.mode.is_job()) {
         return Err(format!("{name} has {} tasks on {} nodes and {strays} elsewhere", filled.len(), due.len()));
+    }
+    Ok(())
+}
+
+/// The slots in which a task of the present iteration of a job has ended.
+fn ended(state: &State, service: &Service) -> BTreeSet<Slot> {
+    let own = state.tasks_of(service.id).filter(|task| task.job_iteration == service.iteration());
+    own.filter(|task| task.has_ended()).map(|task| task.slot).collect()
+}
+
+/// Checks that a replicated job has as many tasks as may run at a time, or that its other slots have all had theirs.
+fn of_replicated_job(state: &State, service: &Service, live: u64) -> Result<(), String> {
+    let (concurrent_max, completions) = service.spec.mode.of_replicated_job().unwrap_or_default();
+    let name = &service.spec.name;
+    let begun = ended(state, service).len() as u64;
+    if live > concurrent_max {
+        return Err(format!("{live} tasks of job {name} run, and {concurrent_max} may"));
+    }
+    if live < concurrent_max && live + begun < completions {
+        return Err(format!("job {name} has {live} tasks, and has begun {begun} of {completions} slots"));
     }
     Ok(())
 }

@@ -67,6 +67,7 @@ fn task(number: u128) -> Arc<Task> {
         restarts: 0,
         began_at: None,
         ended_at: None,
+        job_iteration: None,
     })
 }
 

@@ -62,7 +62,16 @@ fn mode(service: &Value) -> &'static str {
 
 fn replicas(service: &Value) -> String {
     let status = |name: &str| number(service, &format!("/ServiceStatus/{name}")).unwrap_or(0);
-    let count = format!("{}/{}", status("RunningTasks"), status("DesiredTasks"));
+    let (running, desired, completed) = (status("RunningTasks"), status("DesiredTasks"), status("CompletedTasks"));
+    let count = format!("{running}/{desired}");
+    match mode(service) {
+        "replicated job" => {
+            let total = number(service, "/Spec/Mode/ReplicatedJob/TotalCompletions").unwrap_or(desired);
+            return format!("{count} ({completed}/{total} completed)");
+        }
+        "global job" => return format!("{count} ({completed}/{} completed)", desired + completed),
+        _ => (),
+    }
     match number(service, "/Spec/TaskTemplate/Placement/MaxReplicas") {
         Some(max) if max > 0 && mode(service) == "replicated" => format!("{count} (max {max} per node)"),
         _ => count,
@@ -106,11 +115,23 @@ mod tests {
                 "Spec": {"Name": "ssd", "TaskTemplate": {"ContainerSpec": {"Image": "alpine:latest"}, "Placement": {"MaxReplicas": 2}}, "Mode": {"Replicated": {"Replicas": 2}}},
                 "ServiceStatus": {"RunningTasks": 2, "DesiredTasks": 2},
             }),
+            json!({
+                "ID": "jlir6lkfk31sx35vt9ak9dibv",
+                "Spec": {"Name": "job1", "TaskTemplate": {"ContainerSpec": {"Image": "alpine:latest"}}, "Mode": {"ReplicatedJob": {"MaxConcurrent": 2, "TotalCompletions": 2}}},
+                "ServiceStatus": {"RunningTasks": 0, "DesiredTasks": 2, "CompletedTasks": 2},
+            }),
+            json!({
+                "ID": "jy41tny5mza545vddu572x6u5",
+                "Spec": {"Name": "gjob", "TaskTemplate": {"ContainerSpec": {"Image": "alpine:latest"}}, "Mode": {"GlobalJob": {}}},
+                "ServiceStatus": {"RunningTasks": 0, "DesiredTasks": 0, "CompletedTasks": 3},
+            }),
         ];
         let expected = "\
-ID             NAME      MODE         REPLICAS               IMAGE                   PORTS
-8g8w3e3cgszm   ssd       replicated   2/2 (max 2 per node)   alpine:latest           
-znpgxowuvmsp   whoami    replicated   5/5                    traefik/whoami:latest   *:9999->80/tcp
+ID             NAME      MODE             REPLICAS               IMAGE                   PORTS
+jy41tny5mza5   gjob      global job       0/0 (3/3 completed)    alpine:latest           
+jlir6lkfk31s   job1      replicated job   0/2 (2/2 completed)    alpine:latest           
+8g8w3e3cgszm   ssd       replicated       2/2 (max 2 per node)   alpine:latest           
+znpgxowuvmsp   whoami    replicated       5/5                    traefik/whoami:latest   *:9999->80/tcp
 ";
         assert_eq!(table(services).render(None).unwrap(), expected);
     }

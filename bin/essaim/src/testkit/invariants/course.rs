@@ -148,6 +148,7 @@ mod tests {
             restarts: 0,
             began_at: None,
             ended_at: None,
+            job_iteration: None,
         }
     }
 

@@ -114,6 +114,7 @@ mod tests {
             restarts: 0,
             began_at: None,
             ended_at: None,
+            job_iteration: None,
         };
         let changes = [
             Change::Found(Box::new(founding())),

@@ -9,6 +9,7 @@
 //! - [`real`]: tests that need a whole cluster: concurrent requests, and requests without a quorum.
 
 mod configs;
+mod jobs;
 mod real;
 mod replay;
 mod routes;

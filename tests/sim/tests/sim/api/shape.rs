@@ -29,10 +29,6 @@ const APART: &[&str] = &[
     "CapabilityDrop",
     "Ulimits",
     "LogDriver",
-    "JobStatus",
-    "JobIteration",
-    "ReplicatedJob",
-    "GlobalJob",
     // Always sent by us, because a client that is in use reads fields of it without checking that it is there.
     "ContainerStatus",
     // Concerns ports of containers, which our tasks do not have.

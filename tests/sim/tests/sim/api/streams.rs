@@ -30,6 +30,7 @@ async fn cluster() -> (Stage, Client) {
         restarts: 0,
         began_at: None,
         ended_at: None,
+        job_iteration: None,
         engine: essaim_model::EngineKind::Process,
     };
     stage.change(Change::CreateTask(Box::new(task))).await;

@@ -261,13 +261,6 @@ pub(crate) fn simplify(spec: &Value) -> Value {
     if spec["EndpointSpec"]["Mode"] == "dnsrr" {
         spec["EndpointSpec"]["Mode"] = "vip".into();
     }
-    for (job, mode) in [("ReplicatedJob", "Replicated"), ("GlobalJob", "Global")] {
-        if let Some(object) = spec["Mode"].as_object_mut()
-            && object.remove(job).is_some()
-        {
-            object.insert(mode.into(), serde_json::json!({}));
-        }
-    }
     spec
 }
 
@@ -322,6 +315,7 @@ async fn task(stage: &Stage, shown: &Value) {
         restarts: 0,
         began_at: None,
         ended_at: None,
+        job_iteration: None,
     };
     // Recordings keep more tasks per slot than are wanted at a time, so each is created in its final state, in any
     // order.

@@ -1,0 +1,154 @@
+//! Reconciliation of jobs: services whose tasks run to completion, once in each iteration.
+//!
+//! A replicated job has the slots 1 to its number of completions; a global job has a slot for each eligible node. A slot
+//! is *done* when a task of the present iteration has completed in it, and *spent* when its last task failed and is not
+//! restarted by the restart policy. Neither gets another task before the next iteration. Every other slot gets a task,
+//! and a failed task a successor in its own slot, which counts against the limit of attempts of that slot alone.
+//!
+//! Tasks of an earlier iteration are told to end when the next one begins. A slot is filled again at once, and its new
+//! task waits for the end of the old one; the tasks of a replicated job that still end count against the number that may
+//! run at a time.
+//!
+//! In Swarm a spent slot is filled again whenever a task of another slot ends, so whether a job that may not be
+//! restarted runs again depends on how many slots it has. Here the limit of attempts holds.
+
+use super::Work;
+use crate::restart;
+use crate::scene::Condition;
+use essaim_model::{Slot, Task, TaskState};
+use essaim_wire::planted::{Bug, planted};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// What a slot of a job needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Need {
+    /// The slot is done.
+    Nothing,
+    /// A task of the present iteration has not ended, or is to be followed by another one, or the slot is spent.
+    Care,
+    /// No task of the present iteration has run in the slot to its own end.
+    Task,
+}
+
+/// A slot of a job, as the present iteration sees it.
+struct Place<'a> {
+    slot: Slot,
+    /// The tasks of the present iteration, oldest first.
+    own: Vec<&'a Arc<Task>>,
+    need: Need,
+    /// Whether the slot has a task of the present iteration that has not ended, or is about to get one.
+    active: bool,
+    /// Whether a task that was told to end has not ended.
+    stopping: bool,
+}
+
+impl<'a> Work<'a> {
+    /// Reconciles a replicated job.
+    pub(super) fn replicated_job(&mut self, concurrent_max: u64, completions: u64) {
+        let last = u32::try_from(completions).unwrap_or(u32::MAX);
+        let surplus: Vec<Slot> = self.slots.keys().copied().filter(|slot| *slot > Slot::Number(last)).collect();
+        surplus.into_iter().for_each(|slot| self.remove(slot));
+        let places = self.places();
+        let mut active = places.iter().filter(|place| place.active).count() as u64;
+        let idle = |slot: &Slot| !places.iter().any(|place| place.slot == *slot && place.active);
+        let mut ending: BTreeSet<Slot> = self.ending.iter().copied().filter(idle).collect();
+        ending.extend(places.iter().filter(|place| place.stopping && !place.active).map(|place| place.slot));
+        let begun: BTreeSet<Slot> = places.iter().map(|place| place.slot).collect();
+        let (open, cared): (Vec<_>, Vec<_>) = places.into_iter().partition(|place| place.need == Need::Task);
+        for place in cared {
+            self.care(&place);
+        }
+        // A slot in which a task still ends comes first: a new task there waits for that end, and so adds none to those
+        // that run at a time.
+        let (mut waiting, mut free): (Vec<_>, Vec<_>) = open.into_iter().partition(|place| place.stopping);
+        free.extend(
+            (1..=last).map(Slot::Number).filter(|slot| !begun.contains(slot)).take(free_max(concurrent_max)).map(
+                |slot| Place {
+                    slot,
+                    own: Vec::new(),
+                    need: Need::Task,
+                    active: false,
+                    stopping: ending.contains(&slot),
+                },
+            ),
+        );
+        free.sort_by_key(|place| place.slot);
+        waiting.append(&mut free);
+        for place in waiting {
+            let elsewhere = ending.len() - usize::from(ending.contains(&place.slot));
+            if active + elsewhere as u64 >= concurrent_max {
+                continue;
+            }
+            ending.remove(&place.slot);
+            active += 1;
+            self.care(&place);
+        }
+    }
+
+    /// Reconciles a global job.
+    pub(super) fn global_job(&mut self) {
+        self.remove_departed();
+        for place in self.places() {
+            self.care(&place);
+        }
+        self.begin_on_nodes();
+    }
+
+    /// The slots that have tasks. Tasks of earlier iterations are told to end.
+    fn places(&mut self) -> Vec<Place<'a>> {
+        let slots = self.slots.clone();
+        slots.into_iter().map(|(slot, tasks)| self.place_of(slot, &tasks)).collect()
+    }
+
+    fn place_of(&mut self, slot: Slot, tasks: &[&'a Arc<Task>]) -> Place<'a> {
+        let iteration = self.service.iteration();
+        let (own, earlier): (Vec<_>, Vec<_>) = tasks.iter().copied().partition(|task| task.job_iteration == iteration);
+        let done = own.iter().any(|task| has_completed(task)) && !planted(Bug::CompletedJobRunsAgain);
+        let mut stopping = self.ending.contains(&slot);
+        // A task that stood in for another one is surplus when that one has completed.
+        let surplus = own.iter().copied().filter(|_| done);
+        for task in earlier.into_iter().chain(surplus).filter(|task| !task.has_ended()) {
+            stopping |= self.end(task);
+        }
+        let live = own.iter().any(|task| !task.has_ended());
+        let ended_by_itself = own.last().filter(|last| restart::ended_by_itself(last));
+        let policy = self.service.spec.restart();
+        let due = ended_by_itself.is_some_and(|last| restart::is_due(&policy, last, self.scene.now));
+        let need = match () {
+            () if done => Need::Nothing,
+            () if live || ended_by_itself.is_some() => Need::Care,
+            () => Need::Task,
+        };
+        Place { slot, own, need, active: !done && (live || due), stopping }
+    }
+
+    fn care(&mut self, place: &Place<'a>) {
+        if place.need != Need::Nothing {
+            self.slot(place.slot, &place.own, place.stopping);
+        }
+    }
+
+    /// Tells a task that is not needed to end. Returns whether its end will be reported.
+    fn end(&mut self, task: &'a Arc<Task>) -> bool {
+        match self.condition(task) {
+            Condition::Gone(_) => {
+                self.let_go(task);
+                false
+            }
+            _ => {
+                self.shut(task);
+                task.node().is_some_and(|node| self.service.spec.mode.is_per_node() || self.scene.answers(node))
+            }
+        }
+    }
+}
+
+fn has_completed(task: &Task) -> bool {
+    task.observed.state == TaskState::Complete
+}
+
+/// Slots without tasks that one plan looks at: no more than may run at a time are begun.
+fn free_max(concurrent_max: u64) -> usize {
+    usize::try_from(concurrent_max).unwrap_or(usize::MAX)
+}
