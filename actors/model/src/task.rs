@@ -106,7 +106,7 @@ impl Task {
 /// A slot: one place in a service, which one task after another fills.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
 pub enum Slot {
-    /// A slot of a replicated service, counted from 1.
+    /// A slot of a replicated service, counted from 1, or of a replicated job, counted from 0.
     Number(u32),
     /// A slot of a global service: the node itself.
     Node(NodeId),

@@ -1,6 +1,7 @@
 //! Reconciliation of jobs: services whose tasks run to completion, once in each iteration.
 //!
-//! A replicated job has the slots 1 to its number of completions; a global job has a slot for each eligible node. A slot
+//! A replicated job has as many slots as it must have completions, counted from 0 because docker's progress bar counts
+//! them so; a global job has a slot for each eligible node. A slot
 //! is *done* when a task of the present iteration has completed in it, and *spent* when its last task failed and is not
 //! restarted by the restart policy. Neither gets another task before the next iteration. Every other slot gets a task,
 //! and a failed task a successor in its own slot, which counts against the limit of attempts of that slot alone.
@@ -46,8 +47,8 @@ struct Place<'a> {
 impl<'a> Work<'a> {
     /// Reconciles a replicated job.
     pub(super) fn replicated_job(&mut self, concurrent_max: u64, completions: u64) {
-        let last = u32::try_from(completions).unwrap_or(u32::MAX);
-        let surplus: Vec<Slot> = self.slots.keys().copied().filter(|slot| *slot > Slot::Number(last)).collect();
+        let end = u32::try_from(completions).unwrap_or(u32::MAX);
+        let surplus: Vec<Slot> = self.slots.keys().copied().filter(|slot| *slot >= Slot::Number(end)).collect();
         surplus.into_iter().for_each(|slot| self.remove(slot));
         let places = self.places();
         let mut active = places.iter().filter(|place| place.active).count() as u64;
@@ -63,7 +64,7 @@ impl<'a> Work<'a> {
         // that run at a time.
         let (mut waiting, mut free): (Vec<_>, Vec<_>) = open.into_iter().partition(|place| place.stopping);
         free.extend(
-            (1..=last).map(Slot::Number).filter(|slot| !begun.contains(slot)).take(free_max(concurrent_max)).map(
+            (0..end).map(Slot::Number).filter(|slot| !begun.contains(slot)).take(free_max(concurrent_max)).map(
                 |slot| Place {
                     slot,
                     own: Vec::new(),

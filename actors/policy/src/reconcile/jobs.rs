@@ -60,7 +60,7 @@ fn no_more_tasks_than_may_run_at_a_time_are_made_and_no_more_than_must_complete(
     }
     world.settle();
     assert_eq!((live(&world, job).len(), completed(&world, job)), (0, 5));
-    assert_eq!(seen, (1..=5).map(Slot::Number).collect(), "every task has a slot of its own");
+    assert_eq!(seen, (0..5).map(Slot::Number).collect(), "every task has a slot of its own");
     assert!(world.plan(job).is_empty());
 }
 
@@ -120,13 +120,13 @@ fn attempts_are_limited_for_each_slot_and_a_spent_slot_is_not_used_again_in_its_
     });
     world.settle();
     for _ in 0..2 {
-        assert_eq!(end_one(&mut world, job, TaskState::Failed), Slot::Number(1));
+        assert_eq!(end_one(&mut world, job, TaskState::Failed), Slot::Number(0));
         world.settle();
     }
-    assert_eq!(live(&world, job), [2], "the next slot has its turn");
-    assert_eq!(end_one(&mut world, job, TaskState::Failed), Slot::Number(2));
+    assert_eq!(live(&world, job), [1], "the next slot has its turn");
+    assert_eq!(end_one(&mut world, job, TaskState::Failed), Slot::Number(1));
     world.settle();
-    assert_eq!(live(&world, job), [2], "and attempts of its own");
+    assert_eq!(live(&world, job), [1], "and attempts of its own");
     end_one(&mut world, job, TaskState::Complete);
     world.settle();
     end_one(&mut world, job, TaskState::Complete);
@@ -134,7 +134,7 @@ fn attempts_are_limited_for_each_slot_and_a_spent_slot_is_not_used_again_in_its_
     assert_eq!((live(&world, job).len(), completed(&world, job)), (0, 2));
     world.update(job, |spec| spec.task.force_update += 1);
     world.settle();
-    assert_eq!(live(&world, job), [1], "a new iteration runs every slot");
+    assert_eq!(live(&world, job), [0], "a new iteration runs every slot");
 }
 
 /// SwarmKit's supervisor counts the attempts of a global job over all nodes together.
@@ -166,7 +166,7 @@ fn a_restart_waits_for_its_delay() {
     world.settle();
     end_one(&mut world, job, TaskState::Failed);
     world.live(4 * SECOND);
-    assert_eq!((world.running(job), live(&world, job)), (0, vec![1]), "the failed slot keeps its turn");
+    assert_eq!((world.running(job), live(&world, job)), (0, vec![0]), "the failed slot keeps its turn");
     world.live(2 * SECOND);
     assert_eq!(world.running(job), 1);
 }
@@ -188,7 +188,7 @@ fn an_update_begins_a_new_iteration_in_which_everything_runs_again() {
     let service = world.state.service(job).expect("there");
     assert_eq!((service.iteration(), service.update.as_ref()), (Some(1), None));
     assert!(service.job.as_ref().is_some_and(|job| job.last_execution > first));
-    assert_eq!((live(&world, job), completed(&world, job)), (vec![1, 2], 0));
+    assert_eq!((live(&world, job), completed(&world, job)), (vec![0, 1], 0));
     assert!(world.state.tasks_of(job).filter(|task| !task.has_ended()).all(|task| task.job_iteration == Some(1)));
 }
 
@@ -210,7 +210,7 @@ fn an_update_ends_the_tasks_of_an_iteration_that_is_not_complete_and_waits_for_t
         assert!(of_new == 0 || of_new + of_old <= 1, "one at a time, {of_old} of the old iteration still run");
         world.work();
     }
-    assert_eq!(live(&world, job), [1]);
+    assert_eq!(live(&world, job), [0]);
     let ended: Vec<_> = world.state.tasks_of(job).filter(|task| task.job_iteration == Some(0)).collect();
     assert!(ended.iter().all(|task| task.observed.state == TaskState::Shutdown) && ended.len() == 2);
 }
@@ -238,8 +238,8 @@ fn slots_beyond_the_completions_of_the_new_spec_are_removed() {
     world.settle();
     world.update(job, |spec| spec.mode = Mode::ReplicatedJob { concurrent_max: Some(2), completions: Some(2) });
     world.settle();
-    assert_eq!(live(&world, job), [1, 2]);
-    assert!(world.state.tasks_of(job).all(|task| task.slot <= Slot::Number(2)));
+    assert_eq!(live(&world, job), [0, 1]);
+    assert!(world.state.tasks_of(job).all(|task| task.slot < Slot::Number(2)));
 }
 
 #[test]
@@ -253,7 +253,7 @@ fn a_rollback_of_a_job_runs_its_former_spec_in_a_new_iteration() {
     world.settle();
     let service = world.state.service(job).expect("there");
     assert_eq!((service.spec.task.container.image.as_str(), service.iteration()), ("a", Some(2)));
-    assert_eq!((service.update.as_ref(), live(&world, job)), (None, vec![1]));
+    assert_eq!((service.update.as_ref(), live(&world, job)), (None, vec![0]));
 }
 
 #[test]
@@ -333,7 +333,7 @@ fn a_job_task_of_an_unreachable_node_may_still_be_running_and_is_replaced_only_w
         } else {
             world.reach(there, Reachability::Down);
             world.settle();
-            assert_eq!((live(&world, job), world.running(job)), (vec![1], 1));
+            assert_eq!((live(&world, job), world.running(job)), (vec![0], 1));
         }
     }
 }
@@ -344,7 +344,7 @@ fn completed_tasks_are_kept_while_they_count_and_are_history_afterwards() {
     world.set_cluster(|spec| spec.task_history = 0);
     let job = world.create("job", 0, job(2, 3));
     let sweep = |world: &mut World| {
-        for slot in 1..=3 {
+        for slot in 0..3 {
             let changes = forgettable(&world.state, job, Slot::Number(slot));
             world.done(changes);
         }
@@ -360,7 +360,7 @@ fn completed_tasks_are_kept_while_they_count_and_are_history_afterwards() {
     world.update(job, |spec| spec.task.force_update += 1);
     world.settle();
     sweep(&mut world);
-    assert_eq!((world.state.tasks_of(job).count(), live(&world, job)), (3, vec![1, 2]), "slot 3 had no task since");
+    assert_eq!((world.state.tasks_of(job).count(), live(&world, job)), (3, vec![0, 1]), "slot 2 had no task since");
 }
 
 #[test]
@@ -380,5 +380,5 @@ fn a_job_with_ten_thousand_completions_is_planned_in_a_moment() {
     let mut world = World::of(2);
     let job = world.create("job", 0, job(3, 10_000));
     world.settle();
-    assert_eq!(live(&world, job), [1, 2, 3]);
+    assert_eq!(live(&world, job), [0, 1, 2]);
 }

@@ -167,7 +167,13 @@ fn read_mode(asked: ServiceMode) -> Result<Mode, Refusal> {
         (None, Some(Empty {}), None, None) => Ok(Mode::Global),
         (None, None, Some(job), None) => {
             let ReplicatedJob { max_concurrent, total_completions } = job;
-            Ok(Mode::ReplicatedJob { concurrent_max: max_concurrent, completions: total_completions })
+            let mode = Mode::ReplicatedJob { concurrent_max: max_concurrent, completions: total_completions };
+            // Clients read both numbers of a job without checking that they are there.
+            let numbers = mode.of_replicated_job();
+            Ok(Mode::ReplicatedJob {
+                concurrent_max: numbers.map(|(concurrent_max, _)| concurrent_max),
+                completions: numbers.map(|(_, completions)| completions),
+            })
         }
         (None, None, None, Some(Empty {})) => Ok(Mode::GlobalJob),
         (replicated, None, None, None) => {
@@ -566,6 +572,15 @@ mod tests {
         spec["Mode"] = json!({"Replicated": {}});
         assert_eq!(parse(spec).map(|spec| spec.mode), Ok(Mode::Replicated { replicas: 1 }));
         assert_eq!(refused(with("/Mode", "Global", json!({}))).text, "must specify only one service mode");
+    }
+
+    #[test]
+    fn both_numbers_of_a_job_are_shown_also_when_they_were_left_out() {
+        for (given, shown) in [(json!({}), (1, 1)), (json!({"MaxConcurrent": 3}), (3, 3))] {
+            let spec = parse(with("", "Mode", json!({"ReplicatedJob": given}))).expect("a job");
+            let job = show(&spec).mode.replicated_job.expect("a job");
+            assert_eq!((job.max_concurrent, job.total_completions), (Some(shown.0), Some(shown.1)));
+        }
     }
 
     #[test]

@@ -13,7 +13,6 @@ use super::world::{self, Session};
 use crate::stories::within;
 use essaim::testkit::run::in_virtual_time;
 use serde_json::Value;
-use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -71,39 +70,9 @@ const NOT_COVERED: &[(&str, &str)] = &[
     ("245", "a locked swarm: autolock comes later"),
 ];
 
-/// All recordings. The slots of replicated jobs are counted from 1 in them, as we do: Swarm counts them from 0, and its
-/// clients take a task of slot 0 for a task of a global service.
+/// All recordings.
 fn recordings() -> Vec<Value> {
-    let mut recordings: Vec<Value> =
-        serde_json::from_str(include_str!("../../../fixtures/transcripts.json")).expect("a list of recordings");
-    let mut jobs = BTreeSet::new();
-    for object in answered(&mut recordings) {
-        if object["Spec"]["Mode"]["ReplicatedJob"].is_object() {
-            jobs.insert(object["ID"].as_str().unwrap_or("").to_owned());
-        }
-    }
-    for object in answered(&mut recordings) {
-        if object["ServiceID"].as_str().is_some_and(|service| jobs.contains(service)) {
-            object["Slot"] = (object["Slot"].as_u64().unwrap_or(0) + 1).into();
-        }
-    }
-    recordings
-}
-
-/// Every object in the answers of these recordings.
-fn answered(recordings: &mut [Value]) -> Vec<&mut Value> {
-    let mut objects = Vec::new();
-    for recording in recordings {
-        for exchange in recording["exchanges"].as_array_mut().expect("a recording has exchanges") {
-            match &mut exchange["response"] {
-                Value::Array(list) => objects.extend(list),
-                Value::Null => (),
-                object => objects.push(object),
-            }
-        }
-    }
-    objects.retain(|object| object.is_object());
-    objects
+    serde_json::from_str(include_str!("../../../fixtures/transcripts.json")).expect("a list of recordings")
 }
 
 fn not_covered(name: &str) -> bool {

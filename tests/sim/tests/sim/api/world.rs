@@ -296,7 +296,10 @@ async fn task(stage: &Stage, shown: &Value) {
         Some(node) => Assigned::Node(node),
         None => Assigned::Pending { reason: observed.error.clone().unwrap_or_default() },
     };
+    // Slot 0 of a job is left out.
+    let job = found.spec.mode.of_replicated_job().is_some();
     let slot = match (shown["Slot"].as_u64(), node) {
+        (slot, _) if job => Slot::Number(slot.unwrap_or(0) as u32),
         (None | Some(0), Some(node)) => Slot::Node(node),
         (slot, _) => Slot::Number(slot.unwrap_or(1) as u32),
     };
