@@ -247,7 +247,33 @@ pub enum Change {
         /// Whether the node has left: its tasks have ended. Otherwise it is about to leave.
         left: bool,
     },
+    /// A service was given a former spec again, by an operator or because its update failed.
+    RollBackService {
+        /// The service that goes back.
+        id: ServiceId,
+        /// Version of the spec that the service goes back to.
+        to: Index,
+        /// Cause of the rollback.
+        cause: RollbackCause,
+    },
+}
+
+/// Why a service goes back to a former spec.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub enum RollbackCause {
+    /// An operator asked for the rollback.
+    Asked {
+        /// Version at which the operator read the service; refused when it has changed since.
+        expect: Index,
+    },
+    /// Too many tasks of an update failed.
+    Failed {
+        /// Version of the spec that the update leads to; refused when another spec is in force.
+        spec_version: Index,
+        /// The first task that failed.
+        task: TaskId,
+    },
 }
 
 #[cfg(test)]
-essaim_wire::golden_bytes!("change": Position, Outcome, Founding, Change, Proposal);
+essaim_wire::golden_bytes!("change": Position, Outcome, Founding, RollbackCause, Change, Proposal);

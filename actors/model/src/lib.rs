@@ -41,7 +41,7 @@ pub mod snapshot;
 pub mod state;
 pub mod task;
 
-pub use change::{Change, Founding, Outcome, Position, Proposal};
+pub use change::{Change, Founding, Outcome, Position, Proposal, RollbackCause};
 pub use cluster::{Cluster, ClusterSpec, JoinSecrets, RootCa, TASK_HISTORY_MAX};
 pub use event::Event;
 pub use generic::{GenericStock, Stock};

@@ -3,9 +3,11 @@
 //! A slot keeps its last few ended tasks, so that `service ps` shows what happened: as many as the cluster's setting
 //! says, and at most [`TASK_HISTORY_MAX`]. The newest task of a slot is never forgotten, because it records that the
 //! slot was filled and need not be filled again, and how often it was restarted. A completed task of a job counts as a
-//! completion for as long as its iteration goes on, and is not forgotten before the next one begins.
+//! completion for as long as its iteration goes on, and is not forgotten before the next one begins. While a service is
+//! updated, what its update knows from ended tasks is kept beside them.
 
-use essaim_model::{Change, Departure, Desired, ServiceId, Slot, State, TASK_HISTORY_MAX, Task};
+use crate::restart;
+use essaim_model::{Change, Departure, Desired, ServiceId, Slot, State, TASK_HISTORY_MAX, Task, TaskId};
 use essaim_wire::{NodeId, Reachability, Role, Timestamp};
 use std::sync::Arc;
 
@@ -21,7 +23,23 @@ pub fn forgettable(state: &State, service: ServiceId, slot: Slot) -> Vec<Change>
     let is_past = |task: &Task| is_history(task) || (task.has_ended() && task.job_iteration != iteration);
     let ended: Vec<_> = tasks.iter().filter(|task| is_past(task) && Some(task.id) != newest).collect();
     let surplus = ended.len().saturating_sub(kept);
-    ended.iter().take(surplus).map(|task| Change::ForgetTask { id: task.id }).collect()
+    let evidence = evidence(state, service, &tasks);
+    let surplus = ended.iter().take(surplus).filter(|task| !evidence.contains(&task.id));
+    surplus.map(|task| Change::ForgetTask { id: task.id }).collect()
+}
+
+/// The tasks of a slot by which an update that goes on knows how far it is: the newest one of another spec, which shows
+/// that the slot was replaced and counts against the parallelism, and the first one of the new spec that ended by itself,
+/// which may show a failure. At most two of a slot.
+fn evidence(state: &State, service: ServiceId, tasks: &[&Arc<Task>]) -> Vec<TaskId> {
+    let Some(service) = state.service(service) else { return Vec::new() };
+    if service.update.as_ref().is_none_or(|update| update.completed_at.is_some()) {
+        return Vec::new();
+    }
+    let is_new = |task: &&&Arc<Task>| task.spec_version == service.spec_version;
+    let dated = tasks.iter().rev().find(|task| !is_new(task));
+    let failed = tasks.iter().filter(is_new).find(|task| restart::ended_by_itself(task));
+    dated.into_iter().chain(failed).map(|task| task.id).collect()
 }
 
 /// Changes that write off tasks of removed services on nodes that are down, whose end will never be reported.
@@ -118,7 +136,7 @@ mod tests {
         let ended = Task::clone(world.state.tasks().find(|task| task.has_ended()).expect("one failed"));
         let many = |count: u128| {
             let made = (0..count).map(|number| {
-                let task = Task { id: essaim_model::TaskId::from_bits(1 << 80 | number), ..ended.clone() };
+                let task = Task { id: TaskId::from_bits(1 << 80 | number), ..ended.clone() };
                 Change::CreateTask(Box::new(task))
             });
             made.collect::<Vec<_>>()

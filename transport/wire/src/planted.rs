@@ -67,11 +67,17 @@ pub enum Bug {
     StoreBeforeCertificate,
     /// A slot of a job whose task has completed is filled again.
     CompletedJobRunsAgain,
+    /// A rollback replaces the tasks that already follow the spec that it goes back to.
+    RollbackReplacesHealthy,
+    /// An update replaces the next slots although the parallelism is used up.
+    ParallelismExceeded,
+    /// An update that was paused after failures replaces the next slots.
+    FailedUpdateGoesOn,
 }
 
 impl Bug {
     /// All planted bugs.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 31] = [
         Self::AckBeforeFsync,
         Self::VoteNotKept,
         Self::DroppedFence,
@@ -100,6 +106,9 @@ impl Bug {
         Self::FarewellFromAnybody,
         Self::StoreBeforeCertificate,
         Self::CompletedJobRunsAgain,
+        Self::RollbackReplacesHealthy,
+        Self::ParallelismExceeded,
+        Self::FailedUpdateGoesOn,
     ];
 
     /// Name of the bug, for a table or a command line.
@@ -133,6 +142,9 @@ impl Bug {
             Self::FarewellFromAnybody => "farewell-from-anybody",
             Self::StoreBeforeCertificate => "store-before-certificate",
             Self::CompletedJobRunsAgain => "completed-job-runs-again",
+            Self::RollbackReplacesHealthy => "rollback-replaces-healthy",
+            Self::ParallelismExceeded => "parallelism-exceeded",
+            Self::FailedUpdateGoesOn => "failed-update-goes-on",
         }
     }
 

@@ -1,14 +1,23 @@
 //! Changes of services.
 
 use super::Made;
+use crate::service::FORMER_MAX;
 use crate::state::KeptSpec;
 use crate::{
-    Desired, Event, JobStatus, Meta, Refusal, RefusalKind, Service, ServiceId, ServiceSpec, State, Task, TaskId,
-    UpdateState, UpdateStatus,
+    Desired, Event, JobStatus, Meta, Refusal, RefusalKind, RollbackCause, Service, ServiceId, ServiceSpec, State, Task,
+    TaskId, UpdateState, UpdateStatus,
 };
 use essaim_wire::Index;
 use essaim_wire::planted::{Bug, planted};
 use std::sync::Arc;
+
+/// Message of a rollback that an operator asked for, in Swarm's words.
+const MANUAL_ROLLBACK: &str = "manually requested rollback";
+
+/// Whether tasks of the former spec are to be replaced, because they differ or because they may run elsewhere.
+fn replaces_tasks(old: &ServiceSpec, new: &ServiceSpec) -> bool {
+    !Service::same_task(old, new) || !Service::same_places(old, new)
+}
 
 impl State {
     pub(super) fn create_service(&mut self, id: ServiceId, spec: &ServiceSpec, events: &mut Vec<Event>) -> Made {
@@ -25,6 +34,7 @@ impl State {
             spec: spec.clone(),
             spec_version: version,
             previous: None,
+            former: Vec::new(),
             update: None,
             job: spec.mode.is_job().then_some(JobStatus { iteration: 0, last_execution: self.at }),
         });
@@ -48,16 +58,12 @@ impl State {
         if old.meta.version != expect && !planted(Bug::VersionNotCompared) {
             return Err(Refusal::out_of_sequence());
         }
-        let rolls_back = spec.is_none();
-        let spec = match (spec, &old.previous) {
-            (Some(spec), _) => spec.clone(),
-            (None, Some((_, previous))) => previous.clone(),
-            (None, None) => {
-                return Err(Refusal::new(
-                    RefusalKind::Precondition,
-                    format!("service {id} does not have a previous spec"),
-                ));
-            }
+        let Some(spec) = spec else {
+            let Some((version, previous)) = old.previous.clone() else {
+                let text = format!("service {id} does not have a previous spec");
+                return Err(Refusal::new(RefusalKind::Precondition, text));
+            };
+            return self.go_back(&old, (version, &previous), MANUAL_ROLLBACK.into(), true, events);
         };
         if spec.name != old.spec.name {
             return Err(Refusal::invalid("renaming services is not supported"));
@@ -65,29 +71,97 @@ impl State {
         if std::mem::discriminant(&spec.mode) != std::mem::discriminant(&old.spec.mode) {
             return Err(Refusal::invalid("service mode change is not allowed"));
         }
-        self.check_service(id, &spec)?;
-        self.index_ports(id, Some(&old.spec), Some(&spec));
-        let version = self.applied.index;
-        let replaces_tasks = !Service::same_task(&old.spec, &spec) || !Service::same_places(&old.spec, &spec);
         let mut new = (*old).clone();
-        new.meta.touch(version, self.at);
         new.spec = spec.clone();
-        new.spec_version = version;
-        new.previous = if rolls_back { None } else { Some((old.spec_version, old.spec.clone())) };
-        if let Some(job) = &mut new.job {
-            *job = JobStatus { iteration: job.iteration + 1, last_execution: self.at };
-        }
-        new.update = (replaces_tasks && new.job.is_none()).then(|| UpdateStatus {
-            state: if rolls_back { UpdateState::RollbackStarted } else { UpdateState::Updating },
+        // An update that was not complete goes on to the new spec, also when that only scales: it was paused, or has
+        // tasks to replace that follow neither spec.
+        let unfinished = old.update.as_ref().is_some_and(|update| update.completed_at.is_none());
+        new.update = (unfinished || replaces_tasks(&old.spec, spec)).then(|| UpdateStatus {
+            state: UpdateState::Updating,
             started_at: self.at,
             completed_at: None,
-            message: if rolls_back { "manually requested rollback" } else { "update in progress" }.into(),
+            message: "update in progress".into(),
         });
+        new.previous = Some((old.spec_version, old.spec.clone()));
+        self.put_spec(&old, new, events)
+    }
+
+    /// Gives a service the former spec with this version again.
+    pub(super) fn roll_back_service(
+        &mut self,
+        id: ServiceId,
+        to: Index,
+        cause: RollbackCause,
+        events: &mut Vec<Event>,
+    ) -> Made {
+        let old = Arc::clone(self.existing_service(id)?);
+        let (message, asked) = match cause {
+            RollbackCause::Asked { expect } if old.meta.version != expect => return Err(Refusal::out_of_sequence()),
+            RollbackCause::Asked { .. } => (MANUAL_ROLLBACK.into(), true),
+            RollbackCause::Failed { spec_version, .. } if old.spec_version != spec_version => {
+                return Err(Refusal::new(RefusalKind::Precondition, "the service has a newer spec"));
+            }
+            RollbackCause::Failed { task, .. } => {
+                (format!("update rolled back due to failure or early termination of task {task}"), false)
+            }
+        };
+        let previous = old.previous.as_ref().filter(|(version, _)| *version == to).map(|(_, spec)| spec.clone());
+        let kept = || old.former.contains(&to).then(|| self.spec(id, to).map(|spec| (**spec).clone())).flatten();
+        let Some(spec) = previous.or_else(kept) else {
+            let text = format!("service {id} has no former spec of version {}", to.0);
+            return Err(Refusal::new(RefusalKind::Precondition, text));
+        };
+        self.go_back(&old, (to, &spec), message, asked, events)
+    }
+
+    /// Makes `spec` the spec in force again, as a rollback. The spec that was in force is the previous one if an
+    /// operator asked for the rollback.
+    fn go_back(
+        &mut self,
+        old: &Arc<Service>,
+        (version, spec): (Index, &ServiceSpec),
+        message: String,
+        asked: bool,
+        events: &mut Vec<Event>,
+    ) -> Made {
+        let mut new = (**old).clone();
+        new.spec = spec.clone();
+        // The same spec is in force again, under a new version.
+        new.former.retain(|kept| *kept != version);
+        let unfinished = old.update.as_ref().is_some_and(|update| update.completed_at.is_none());
+        new.update = (unfinished || replaces_tasks(&old.spec, spec)).then(|| UpdateStatus {
+            state: UpdateState::RollbackStarted,
+            started_at: self.at,
+            completed_at: None,
+            message,
+        });
+        new.previous = asked.then(|| (old.spec_version, old.spec.clone()));
+        self.put_spec(old, new, events)
+    }
+
+    /// Replaces a service by `new`, which has another spec.
+    fn put_spec(&mut self, old: &Arc<Service>, mut new: Service, events: &mut Vec<Event>) -> Made {
+        let id = old.id;
+        self.check_service(id, &new.spec)?;
+        self.index_ports(id, Some(&old.spec), Some(&new.spec));
+        let version = self.applied.index;
+        new.meta.touch(version, self.at);
+        new.spec_version = version;
+        new.former.push(old.spec_version);
+        let surplus = new.former.len().saturating_sub(FORMER_MAX);
+        new.former.drain(..surplus);
+        if let Some(job) = &mut new.job {
+            *job = JobStatus { iteration: job.iteration + 1, last_execution: self.at };
+            // A job is not updated task by task.
+            new.update = None;
+        }
         let new = Arc::new(new);
         self.services.insert(id, Arc::clone(&new));
-        self.specs.insert((id, version), KeptSpec { spec: Arc::new(spec), tasks: 0 });
-        self.release_spec(id, old.spec_version);
-        events.push(Event::Service { old: Some(old), new: Some(new) });
+        self.specs.insert((id, version), KeptSpec { spec: Arc::new(new.spec.clone()), tasks: 0 });
+        for former in old.former.iter().chain([&old.spec_version]) {
+            self.release_spec(id, *former);
+        }
+        events.push(Event::Service { old: Some(Arc::clone(old)), new: Some(new) });
         if !planted(Bug::PendingKeepsItsSpec) {
             self.bring_pending_forward(id, version, events)?;
         }
@@ -134,7 +208,9 @@ impl State {
         for task in tasks {
             self.set_desired(task, Desired::Remove, events)?;
         }
-        self.release_spec(id, old.spec_version);
+        for version in old.former.iter().chain([&old.spec_version]) {
+            self.release_spec(id, *version);
+        }
         events.push(Event::Service { old: Some(old), new: None });
         Ok(())
     }
@@ -154,11 +230,12 @@ impl State {
         self.services.get(&id).ok_or_else(|| Refusal::not_found("service", id))
     }
 
-    /// Drops a spec that is no longer in force, unless a task still follows it.
+    /// Drops a spec that is neither in force nor kept as a former one, unless a task still follows it.
     pub(super) fn release_spec(&mut self, id: ServiceId, version: Index) {
-        let in_force = self.services.get(&id).is_some_and(|service| service.spec_version == version);
-        let followed = self.specs.get(&(id, version)).is_some_and(|kept| kept.tasks > 0);
-        if !in_force && !followed {
+        let service = self.services.get(&id);
+        let is_kept = service.is_some_and(|it| it.spec_version == version || it.former.contains(&version));
+        let is_followed = self.specs.get(&(id, version)).is_some_and(|kept| kept.tasks > 0);
+        if !is_kept && !is_followed {
             self.specs.remove(&(id, version));
         }
     }

@@ -176,25 +176,125 @@ fn an_update_names_the_version_it_was_read_at() {
     assert_eq!(service.previous.as_ref().map(|(version, _)| *version), Some(Index(3)));
 }
 
+/// Gives `web` a spec with another image.
+fn set_image(world: &mut World, image: &str) {
+    let expect = world.state.service(WEB).expect("there").meta.version;
+    world.done(Change::UpdateService { id: WEB, expect, spec: Some(spec("web", image)) });
+}
+
+fn image(world: &World) -> String {
+    world.state.service(WEB).expect("there").spec.task.container.image.to_string()
+}
+
+fn status(world: &World) -> (UpdateState, String) {
+    let status = world.state.service(WEB).expect("there").update.clone().expect("an update");
+    (status.state, status.message)
+}
+
 #[test]
-fn a_rollback_goes_one_step_and_no_further() {
+fn a_rollback_that_was_asked_for_can_itself_be_rolled_back() {
     let mut world = World::with_web();
-    world.done(Change::UpdateService { id: WEB, expect: Index(3), spec: Some(spec("web", "b")) });
-    let version = world.state.service(WEB).unwrap().meta.version;
-    world.done(Change::UpdateService { id: WEB, expect: version, spec: None });
-    let service = world.state.service(WEB).unwrap();
-    assert_eq!(service.spec.task.container.image, "a");
-    let version = service.meta.version;
-    let text = world.refused(Change::UpdateService { id: WEB, expect: version, spec: None });
+    let expect = Index(3);
+    let text = world.refused(Change::UpdateService { id: WEB, expect, spec: None });
     assert!(text.ends_with("does not have a previous spec"), "{text}");
+    set_image(&mut world, "b");
+    for expected in ["a", "b", "a"] {
+        let expect = world.state.service(WEB).expect("there").meta.version;
+        world.done(Change::UpdateService { id: WEB, expect, spec: None });
+        assert_eq!(image(&world), expected);
+        assert_eq!(status(&world), (UpdateState::RollbackStarted, "manually requested rollback".into()));
+    }
+}
+
+#[test]
+fn a_rollback_after_a_failed_update_names_the_task_and_leaves_no_previous_spec() {
+    let mut world = World::with_web();
+    set_image(&mut world, "b");
+    let service = world.state.service(WEB).expect("there");
+    let cause = RollbackCause::Failed { spec_version: service.spec_version, task: TASK };
+    let roll_back = Change::RollBackService { id: WEB, to: Index(3), cause };
+    world.done(roll_back.clone());
+    let message = format!("update rolled back due to failure or early termination of task {TASK}");
+    assert_eq!((image(&world), status(&world)), ("a".into(), (UpdateState::RollbackStarted, message)));
+    assert_eq!(world.state.service(WEB).expect("there").previous, None);
+    assert_eq!(world.refused(roll_back), "the service has a newer spec");
+}
+
+#[test]
+fn an_operator_can_go_back_to_any_of_the_last_ten_specs() {
+    let mut world = World::with_web();
+    let mut versions = vec![(Index(3), "a".to_owned())];
+    for number in 1..=11 {
+        set_image(&mut world, &number.to_string());
+        versions.push((world.state.service(WEB).expect("there").spec_version, number.to_string()));
+    }
+    let back = |world: &World, to| {
+        let expect = world.state.service(WEB).expect("there").meta.version;
+        Change::RollBackService { id: WEB, to, cause: RollbackCause::Asked { expect } }
+    };
+    let kept = world.state.service(WEB).expect("there").former.clone();
+    assert_eq!(kept, versions[1..11].iter().map(|(version, _)| *version).collect::<Vec<_>>());
+    let gone = back(&world, Index(3));
+    assert!(world.refused(gone).ends_with("has no former spec of version 3"), "the eleventh is not kept");
+    assert!(world.state.spec(WEB, Index(3)).is_none());
+    let (third, expected) = versions[3].clone();
+    let change = back(&world, third);
+    world.done(change);
+    assert_eq!((image(&world), status(&world).0), (expected, UpdateState::RollbackStarted));
+    let service = world.state.service(WEB).expect("there").clone();
+    assert!(!service.former.contains(&third), "it is in force, under another version");
+    assert_eq!((service.former.len(), service.former.last()), (10, Some(&versions[11].0)));
+    assert_eq!(service.previous.as_ref().map(|(version, _)| *version), Some(versions[11].0));
+    let stale =
+        Change::RollBackService { id: WEB, to: versions[5].0, cause: RollbackCause::Asked { expect: Index(3) } };
+    assert_eq!(world.refused(stale), "update out of sequence");
+
+    // A state built from a snapshot can go back as well, and a removed service leaves no spec.
+    let mut copy = State::default();
+    world.state.pieces().for_each(|piece| copy.insert(piece));
+    assert_eq!(copy, world.state);
+    world.done(Change::RemoveService { id: WEB });
+    assert!(versions.iter().all(|(version, _)| world.state.spec(WEB, *version).is_none()));
+}
+
+#[test]
+fn an_update_that_is_not_complete_goes_on_with_any_change_of_the_spec() {
+    let mut world = World::with_web();
+    set_image(&mut world, "b");
+    let service = world.state.service(WEB).expect("there").clone();
+    let paused = UpdateStatus { state: UpdateState::Paused, ..service.update.clone().expect("an update") };
+    world.done(Change::SetUpdateStatus { id: WEB, spec_version: service.spec_version, status: paused });
+    let mut scaled = spec("web", "b");
+    scaled.mode = Mode::Replicated { replicas: 5 };
+    let update = |world: &World, spec: &ServiceSpec| Change::UpdateService {
+        id: WEB,
+        expect: world.state.service(WEB).expect("there").meta.version,
+        spec: Some(Box::new(spec.clone())),
+    };
+    let change = update(&world, &scaled);
+    world.done(change);
+    assert_eq!(status(&world).0, UpdateState::Updating);
+    let service = world.state.service(WEB).expect("there").clone();
+    let done = UpdateStatus {
+        state: UpdateState::Completed,
+        completed_at: Some(Timestamp::from_micros(1)),
+        ..service.update.clone().expect("an update")
+    };
+    world.done(Change::SetUpdateStatus { id: WEB, spec_version: service.spec_version, status: done });
+    scaled.mode = Mode::Replicated { replicas: 6 };
+    let change = update(&world, &scaled);
+    world.done(change);
+    assert_eq!(world.state.service(WEB).expect("there").update, None, "nothing is to be replaced");
 }
 
 #[test]
 fn a_spec_is_kept_as_long_as_a_task_follows_it() {
     let mut world = World::with_web();
     world.done(task(1000, 3, Some(2)));
-    world.done(Change::UpdateService { id: WEB, expect: Index(3), spec: Some(spec("web", "b")) });
-    assert!(world.state.spec(WEB, Index(3)).is_some());
+    for number in 0..12 {
+        set_image(&mut world, &number.to_string());
+    }
+    assert!(world.state.spec(WEB, Index(3)).is_some(), "longer than the former specs that an operator can go back to");
     world.done(Change::SetDesired { id: TASK, desired: Desired::Remove });
     world.observe(TASK, TaskState::Shutdown);
     assert!(world.state.spec(WEB, Index(3)).is_none());
@@ -576,7 +676,6 @@ fn a_task_that_waits_follows_the_spec_in_force_and_is_given_no_node_that_was_fou
     world.done(update);
     let version = world.state.service(WEB).expect("there").spec_version;
     assert_eq!(world.state.task(TASK).expect("it waits").spec_version, version);
-    assert!(world.state.spec(WEB, Index(3)).is_none(), "nothing follows it any more");
     let node = NodeId::from_bits(2);
     let stale = world.refused(Change::AssignTask { id: TASK, node, spec_version: Index(3) });
     assert!(stale.contains("newer spec"), "{stale}");

@@ -55,14 +55,21 @@ pub struct Service {
     pub spec: ServiceSpec,
     /// Version of the spec: the log index at which it was set. A task names the version it follows; see `State::spec`.
     pub spec_version: Index,
-    /// Former spec and its version, to roll back to; `None` when there is none.
+    /// Former spec and its version, to roll back to; `None` when there is none. A rollback that an operator asked for
+    /// leaves the spec that it took back here, and one after a failed update leaves none, as in Swarm.
     pub previous: Option<(Index, ServiceSpec)>,
+    /// Versions of the specs that were in force before, oldest first, at most [`FORMER_MAX`]. `State::spec` has each of
+    /// them, so that an operator can go back by more than one.
+    pub former: Vec<Index>,
     /// Status of the last update; `None` when there was none.
     pub update: Option<UpdateStatus>,
     /// Which iteration a job is in; `None` for a service that is no job.
     pub job: Option<JobStatus>,
 }
-record!(Service { 1: id, meta, spec, spec_version, previous, update, job });
+record!(Service { 1: id, meta, spec, spec_version, previous, former, update, job });
+
+/// Former specs of a service that are kept, so that an operator can go back to one of them.
+pub const FORMER_MAX: usize = 10;
 
 /// The present iteration of a job. An iteration runs every slot of the job once to completion.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -27,7 +27,7 @@ mod tests;
 
 use crate::scene::Condition;
 use crate::{Plan, Scene, Wanted, restart};
-use essaim_model::{Availability, Change, Desired, Mode, Node, Placement, Service, Slot, Task, TaskId};
+use essaim_model::{Availability, Change, Desired, Mode, Node, Placement, Service, Slot, Task, TaskId, UpdateState};
 use essaim_wire::planted::{Bug, planted};
 use essaim_wire::{Index, NodeId, Timestamp};
 use std::cell::OnceCell;
@@ -38,8 +38,6 @@ use std::sync::Arc;
 /// on the side of caution.
 #[derive(Debug, Clone, Default)]
 pub struct Watch {
-    /// Running tasks with the time since which each runs; tells an early failure in an update from a late one.
-    running: BTreeMap<TaskId, Timestamp>,
     /// Tasks that wait for their turn, with the time at which this leader first saw each waiting. The creation date is
     /// not used: another leader set it by another clock, and two tasks of a slot might run at a time.
     waiting: BTreeMap<TaskId, Timestamp>,
@@ -49,12 +47,9 @@ impl Watch {
     /// Records the present tasks, and drops tasks that the state has forgotten.
     fn observe(&mut self, scene: &Scene<'_>, service: &Service) {
         let is_there = |id: &TaskId| scene.state.task(*id).is_some();
-        self.running.retain(|id, _| is_there(id));
         self.waiting.retain(|id, _| is_there(id));
         for task in scene.state.tasks_of(service.id) {
-            if task.is_running() {
-                self.running.entry(task.id).or_insert(task.meta.updated_at);
-            } else if task.desired == Desired::Ready {
+            if !task.is_running() && task.desired == Desired::Ready {
                 self.waiting.entry(task.id).or_insert(scene.now);
             }
         }
@@ -316,6 +311,10 @@ impl<'a> Work<'a> {
     fn is_alike(&mut self, version: Index) -> bool {
         let (scene, service) = (self.scene, self.service);
         *self.alike.entry(version).or_insert_with(|| {
+            let goes_back = service.update.as_ref().is_some_and(|it| it.state == UpdateState::RollbackStarted);
+            if goes_back && planted(Bug::RollbackReplacesHealthy) {
+                return version == service.spec_version;
+            }
             version == service.spec_version
                 || scene.state.spec(service.id, version).is_some_and(|spec| Service::same_task(spec, &service.spec))
         })

@@ -4,6 +4,7 @@
 //! A slot is *dated* while its task follows a spec that asks for another task than the one in force, or for the same
 //! task on other nodes. A slot is *busy* from the moment its dated task is being replaced until the new one has run for
 //! the delay. An update is over when no slot is dated or busy and the last new task has run for the monitor time.
+//! A slot *belongs* to the update if it is dated or has a task of the version that the update leads to.
 //!
 //! The replacement of a dated task is created before the dated task is told to end. Stop-first, the replacement is
 //! created `Ready`, and `place` counts the room of the dated task as free for it; when it has a node the dated task is
@@ -11,21 +12,28 @@
 //! room of its own. While it has no node the dated task goes on, and the status of the update says why. A numbered slot
 //! that waits for a node counts as busy, since the others would wait for the same; a slot of a global service does not.
 //!
-//! A failure is a task of this update that ended by itself before it ran, or within the monitor time after it began to
-//! run. The time at which it began is kept in [`Watch`](super::Watch), which a new leader begins anew.
+//! A slot has failed if a task of this update ended by itself in it, before it ran or within the monitor time after it
+//! began to run. The share of failed slots among those that belong to the update is compared with the ratio that the
+//! service allows. Both times are in the task, and `history` forgets no task that shows a failure or that a slot was dated
+//! while the update goes on, so every leader comes to the same conclusion, however long the delay is.
 
 use super::Work;
 use crate::restart;
 use essaim_model::{
-    Assigned, Change, Desired, FailureAction, Slot, Task, UpdateConfig, UpdateOrder, UpdateState, UpdateStatus,
+    Assigned, Change, Desired, FailureAction, RollbackCause, Slot, Task, UpdateConfig, UpdateOrder, UpdateState,
+    UpdateStatus,
 };
-use essaim_wire::Timestamp;
+use essaim_wire::planted::{Bug, planted};
+use essaim_wire::{Index, Level, Timestamp};
 use std::sync::Arc;
 use std::time::Duration;
 
 /// Time for which an update that replaces no task is shown as in progress. docker's CLI looks five times a second and
 /// prints no result for an update that was completed before its first look.
 const SHOWN: Duration = Duration::from_secs(1);
+
+/// Text in the status of an update between its message and the reason why it waits.
+const WAITS: &str = "; what runs goes on until there is a place for what replaces it: ";
 
 /// A slot that is to be updated to the new spec.
 pub(super) struct Candidate<'a> {
@@ -68,12 +76,13 @@ impl Work<'_> {
     pub(super) fn roll(&mut self) {
         let status = self.service.update.clone();
         let state = status.as_ref().map(|status| status.state);
-        if matches!(state, Some(UpdateState::Paused | UpdateState::RollbackPaused)) {
+        let is_paused = matches!(state, Some(UpdateState::Paused | UpdateState::RollbackPaused));
+        if is_paused && !planted(Bug::FailedUpdateGoesOn) {
             return;
         }
         let backwards = state == Some(UpdateState::RollbackStarted);
         let config = self.update_config();
-        let going = status.filter(|status| status.completed_at.is_none());
+        let going = status.filter(|status| status.completed_at.is_none() && !is_paused);
         if let Some(status) = &going
             && let Some(failed) = self.failure(&config)
             && self.give_up(status, &config, backwards, &failed)
@@ -81,6 +90,7 @@ impl Work<'_> {
             return;
         }
         let busy = self.rollout.busy + self.busy(&config);
+        let busy = if planted(Bug::ParallelismExceeded) { 0 } else { busy };
         let room = match config.parallelism {
             0 => usize::MAX,
             parallelism => usize::try_from(parallelism).unwrap_or(usize::MAX).saturating_sub(busy),
@@ -94,7 +104,7 @@ impl Work<'_> {
         }
         match going {
             Some(status) if all_done => self.maybe_complete(&status, &config, backwards),
-            Some(status) => self.tell_what_it_waits_for(&status, backwards),
+            Some(status) => self.tell_what_it_waits_for(&status),
             None => (),
         }
     }
@@ -119,13 +129,12 @@ impl Work<'_> {
     }
 
     /// Writes into the status of the update what it waits for, and removes that text when it no longer waits.
-    fn tell_what_it_waits_for(&mut self, status: &UpdateStatus, backwards: bool) {
-        let going = if backwards { "rollback in progress" } else { "update in progress" };
+    fn tell_what_it_waits_for(&mut self, status: &UpdateStatus) {
+        let going = status.message.split(WAITS).next().unwrap_or_default();
         let nowhere = || self.rollout.excluded.then(|| "no node satisfies the constraints".to_owned());
         let message = match self.rollout.waits.clone().or_else(nowhere) {
-            Some(why) => format!("{going}; what runs goes on until there is a place for what replaces it: {why}"),
-            None if status.message.starts_with(&format!("{going}; ")) => going.to_owned(),
-            None => return,
+            Some(why) => format!("{going}{WAITS}{why}"),
+            None => going.to_owned(),
         };
         if message != status.message {
             self.set_status(UpdateStatus { message, ..status.clone() });
@@ -136,7 +145,7 @@ impl Work<'_> {
     fn busy(&mut self, config: &UpdateConfig) -> usize {
         let mut busy = 0;
         for task in std::mem::take(&mut self.rollout.replaced) {
-            let settled = task.meta.updated_at + config.delay;
+            let settled = task.began_at.unwrap_or(self.scene.now) + config.delay;
             if let Assigned::Pending { reason } = &task.assigned {
                 self.rollout.waits.get_or_insert_with(|| reason.clone());
                 busy += usize::from(matches!(task.slot, Slot::Number(_)));
@@ -150,23 +159,24 @@ impl Work<'_> {
         busy
     }
 
-    /// The first failed task of this update, if more failed than the service allows.
+    /// The first failed task of this update, if a larger share of its slots failed than the service allows.
     fn failure(&mut self, config: &UpdateConfig) -> Option<Arc<Task>> {
         let version = self.service.spec_version;
-        let all: Vec<&Arc<Task>> = self.slots.values().flatten().copied().collect();
-        let failed: Vec<&Arc<Task>> = all
-            .iter()
-            .filter(|task| task.spec_version == version)
-            .filter(|task| restart::ended_by_itself(task))
-            .filter(|task| {
-                let began = self.watch.running.get(&task.id);
-                began.is_none_or(|began| task.meta.updated_at.saturating_since(*began) <= config.monitor())
-            })
-            .copied()
-            .collect();
-        let slots = self.slots.len().max(1) as u64;
-        let too_many = failed.len() as u64 * 1_000_000 > slots * u64::from(config.max_failure_millionths);
-        failed.first().filter(|_| too_many).map(|task| Arc::clone(task))
+        let (mut failed, mut first, mut belonging) = (0_u64, None::<&Arc<Task>>, 0_u64);
+        for tasks in self.slots.values().cloned().collect::<Vec<_>>() {
+            let Some(failure) = tasks.iter().copied().find(|task| has_failed(task, version, config.monitor())) else {
+                let is_dated = |task: &&Arc<Task>| task.is_wanted() && !self.is_current(task);
+                let is_new = tasks.iter().any(|task| task.spec_version == version);
+                belonging += u64::from(is_new || tasks.iter().any(is_dated));
+                continue;
+            };
+            belonging += 1;
+            failed += 1;
+            let key = |task: &Task| (task.ended_at, task.id);
+            first = Some(first.filter(|first| key(first) <= key(failure)).unwrap_or(failure));
+        }
+        let allowed = belonging * u64::from(config.max_failure_millionths);
+        first.filter(|_| failed * 1_000_000 > allowed).map(Arc::clone)
     }
 
     /// Pauses the update or rolls it back, as the service says. Returns whether it did.
@@ -176,7 +186,13 @@ impl Work<'_> {
             FailureAction::Continue => false,
             FailureAction::Rollback if !backwards && self.service.previous.is_some() => {
                 let (id, expect) = (self.service.id, self.service.meta.version);
-                self.plan.changes.push(Change::UpdateService { id, expect, spec: None });
+                self.plan.changes.push(match &self.service.previous {
+                    Some((to, _)) if self.scene.state.level() >= Level(2) => {
+                        let cause = RollbackCause::Failed { spec_version: self.service.spec_version, task: failed.id };
+                        Change::RollBackService { id, to: *to, cause }
+                    }
+                    _ => Change::UpdateService { id, expect, spec: None },
+                });
                 // The other wanted tasks follow the spec that is taken back.
                 self.plan.wanted.clear();
                 true
@@ -201,7 +217,7 @@ impl Work<'_> {
             }
             any_runs |= task.is_running();
             if task.spec_version == self.service.spec_version && task.is_running() {
-                last = last.max(task.meta.updated_at);
+                last = last.max(task.began_at.unwrap_or(self.scene.now));
             }
         }
         let over = if last >= status.started_at {
@@ -230,4 +246,12 @@ impl Work<'_> {
         let (id, spec_version) = (self.service.id, self.service.spec_version);
         self.plan.changes.push(Change::SetUpdateStatus { id, spec_version, status });
     }
+}
+
+/// Whether the task follows this version of its spec and ended by itself before it ran, or within `monitor` after it began
+/// to run.
+pub(crate) fn has_failed(task: &Task, version: Index, monitor: Duration) -> bool {
+    let early =
+        task.began_at.is_none_or(|began| task.ended_at.is_some_and(|ended| ended.saturating_since(began) <= monitor));
+    task.spec_version == version && restart::ended_by_itself(task) && early
 }

@@ -129,7 +129,8 @@ fn of_service(state: &State, service: &Service) -> Result<(), String> {
             }
         }
     }
-    let in_progress = service.update.as_ref().is_some_and(|update| update.message.contains(" in progress; "));
+    let in_progress =
+        service.update.as_ref().is_some_and(|update| update.message.contains("; what runs goes on until "));
     let says_why = !waiting.is_empty() || in_progress;
     for task in tasks.iter().filter(|task| !waiting.contains(&task.slot)) {
         let Some(node) = task.node().and_then(|node| state.node(node)) else { continue };
