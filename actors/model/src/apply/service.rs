@@ -129,7 +129,7 @@ impl State {
         // The same spec is in force again, under a new version.
         new.former.retain(|kept| *kept != version);
         let unfinished = old.update.as_ref().is_some_and(|update| update.completed_at.is_none());
-        new.update = (unfinished || replaces_tasks(&old.spec, spec)).then(|| UpdateStatus {
+        new.update = (unfinished || replaces_tasks(&old.spec, spec)).then_some(UpdateStatus {
             state: UpdateState::RollbackStarted,
             started_at: self.at,
             completed_at: None,
