@@ -2,7 +2,7 @@
 
 use essaim_engines::{Config, ProcessEngine};
 use essaim_model::{ContainerSpec, EngineKind, Image, TaskId};
-use essaim_wire::Timestamp;
+use essaim_wire::{NodeId, Timestamp};
 use essaim_worker::engine::{
     Engine, EngineError, Exit, LogOptions, LogStream, Observation, Phase, Progress, Run, Signal,
 };
@@ -14,6 +14,9 @@ use std::time::Duration;
 /// Timeout of a wait that should succeed: longer than any step takes on a busy machine, so that it only ends a test
 /// that hangs.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Node of the tasks; the process engine belongs to one node and does not ask.
+const NODE: NodeId = NodeId::from_bits(1);
 
 struct World {
     root: tempfile::TempDir,
@@ -196,7 +199,7 @@ async fn every_descendant_ends_with_its_task() {
         assert!(pids.iter().all(|pid| lives(pid)), "{pids:?}");
         if by_itself {
             // The main process ends and leaves its children behind.
-            let Phase::Running(started) = world.engine.adopt().await.expect("adopted")[1].phase else {
+            let Phase::Running(started) = world.engine.adopt(NODE).await.expect("adopted")[1].phase else {
                 panic!("it runs")
             };
             let main = started.pid.expect("a process").to_string();
@@ -215,12 +218,12 @@ async fn tasks_are_found_again_after_a_restart_and_none_restarts() {
     let running = world.sh(1, "echo once; while :; do sleep 0.05; done").await;
     let ends_meanwhile = world.sh(2, "sleep 0.3; exit 5").await;
     world.prepare(&run(3, "sleep")).await.expect("prepared");
-    let Phase::Running(before) = world.engine.adopt().await.expect("adopted")[0].phase else { panic!("it runs") };
+    let Phase::Running(before) = world.engine.adopt(NODE).await.expect("adopted")[0].phase else { panic!("it runs") };
     world.restart();
     assert_eq!(world.exit_of(ends_meanwhile).await, Exit::Code(5));
     world.restart();
-    let found = world.engine.adopt().await.expect("adopted");
-    let phases: Vec<_> = found.iter().map(|adopted| (adopted.run.task, adopted.phase)).collect();
+    let found = world.engine.adopt(NODE).await.expect("adopted");
+    let phases: Vec<_> = found.iter().map(|adopted| (adopted.task, adopted.phase)).collect();
     assert_eq!(phases[0], (running, Phase::Running(before)), "the same process");
     assert!(matches!(phases[1], (task, Phase::Ended(ended)) if task == ends_meanwhile && ended.exit == Exit::Code(5)));
     assert_eq!(phases[2], (id(3), Phase::Prepared));
@@ -233,7 +236,7 @@ async fn tasks_are_found_again_after_a_restart_and_none_restarts() {
         world.engine.remove(id(task)).await.expect("removed");
         world.engine.remove(id(task)).await.expect("removed already");
     }
-    assert_eq!(world.engine.adopt().await, Ok(vec![]));
+    assert_eq!(world.engine.adopt(NODE).await, Ok(vec![]));
     assert_eq!(world.last_seen(running).await, Err(EngineError::Unknown(running)));
 }
 
@@ -267,7 +270,7 @@ async fn what_cannot_be_had_is_refused_in_words_before_anything_runs() {
     assert_eq!(refused(world.prepare(&user).await), "unable to find user no-such-user on this machine");
     let command = with(run(4, "sleep"), |it| it.command = vec!["ghost".into()]);
     assert!(refused(world.prepare(&command).await).contains("executable file not found in PATH"));
-    assert_eq!(world.engine.adopt().await, Ok(vec![]));
+    assert_eq!(world.engine.adopt(NODE).await, Ok(vec![]));
     assert_eq!(world.engine.kind(), EngineKind::Process);
 }
 
@@ -394,7 +397,7 @@ async fn a_preparation_that_was_dropped_leaves_nothing_behind_a_removal() {
         world.engine.remove(run.task).await.expect("removed");
     }
     tokio::time::sleep(Duration::from_millis(200)).await;
-    assert_eq!(world.engine.adopt().await, Ok(vec![]));
+    assert_eq!(world.engine.adopt(NODE).await, Ok(vec![]));
 }
 
 #[tokio::test]
@@ -421,7 +424,7 @@ async fn a_task_is_dialled_at_the_address_that_was_claimed_for_it_and_has_neithe
     assert_eq!(started.address, Some(address));
     // After a restart of the daemon the engine learns again which task has which address.
     world.restart();
-    world.engine.adopt().await.expect("adopted");
+    world.engine.adopt(NODE).await.expect("adopted");
     assert_eq!(world.engine.claim(task, subnet).await, Ok(Some(address)));
     let interactive = world.engine.interactive().expect("it can be dialled");
     let listener = tokio::net::TcpListener::bind((address, 0)).await.expect("a port");

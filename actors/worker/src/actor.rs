@@ -175,19 +175,19 @@ impl State {
             }
         }
         for engine in self.args.engines.clone() {
-            let found = engine.adopt().await?;
+            let found = engine.adopt(self.args.here.node).await?;
             let running = found.iter().filter(|task| matches!(task.phase, Phase::Running(_))).count();
             if !found.is_empty() {
                 let words = format!("found {} tasks ({}), {running} of them running", found.len(), engine.kind());
                 self.args.scope.record(RecordKind::Task, words);
             }
-            for Adopted { run, phase } in found {
+            for Adopted { task, name, phase } in found {
                 let ended = match phase {
                     Phase::Ended(ended) => Some(ended.at),
                     Phase::Prepared | Phase::Running(_) => None,
                 };
-                let group = run.name.rsplit_once('.').map_or("", |(group, _)| group).to_owned();
-                self.kept.insert(run.task, Kept { engine: engine.kind(), group, ended });
+                let group = name.rsplit_once('.').map_or("", |(group, _)| group).to_owned();
+                self.kept.insert(task, Kept { engine: engine.kind(), group, ended });
             }
         }
         // A worker without orders does not know which tasks are wanted, and stops none.

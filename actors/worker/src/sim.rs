@@ -11,7 +11,7 @@ use crate::engine::{
     Phase, Progress, Run, Signal, Started, Stats,
 };
 use essaim_model::{EngineKind, GenericStock, Hardware, Health, Image, Labels, Platform, TaskId};
-use essaim_wire::Timestamp;
+use essaim_wire::{NodeId, Timestamp};
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use futures::{FutureExt, StreamExt};
@@ -489,13 +489,13 @@ impl Engine for SimEngine {
         async move { Ok(phase) }.boxed()
     }
 
-    fn adopt(&self) -> BoxFuture<'_, Result<Vec<Adopted>, EngineError>> {
-        let adopted = |task: &SimTask| Adopted { run: task.run.clone(), phase: task.phase };
-        let all: Vec<Adopted> = self.machine.lock().tasks.values().map(adopted).collect();
-        for Adopted { run, phase } in &all {
+    fn adopt(&self, _: NodeId) -> BoxFuture<'_, Result<Vec<Adopted>, EngineError>> {
+        let mut all = Vec::new();
+        for SimTask { run, phase, .. } in self.machine.lock().tasks.values() {
             if !matches!(phase, Phase::Ended(_)) {
                 self.addresses.keep(run.task, run.address);
             }
+            all.push(Adopted { task: run.task, name: run.name.clone(), phase: *phase });
         }
         async move { Ok(all) }.boxed()
     }
@@ -560,7 +560,7 @@ mod tests {
     async fn a_task_outlives_the_engine_that_started_it() {
         let machine = machine();
         let task = started(&machine.engine(), 1, "web").await;
-        let found = machine.engine().adopt().await.unwrap();
+        let found = machine.engine().adopt(NodeId::from_bits(1)).await.unwrap();
         assert_eq!(found.len(), 1);
         assert!(matches!(found[0].phase, Phase::Running(_)));
         machine.exit(task, 3);

@@ -31,7 +31,7 @@ pub(crate) mod ring;
 mod user;
 
 use essaim_model::{EngineKind, GenericStock, Hardware, Image, Labels, Platform, TaskId};
-use essaim_wire::Timestamp;
+use essaim_wire::{NodeId, Timestamp};
 use essaim_worker::engine::{
     Addresses, Adopted, Description, Duplex, Ended, Engine, EngineError, Interactive, LogLine, LogOptions, Observation,
     Phase, Progress, Run, Signal, Started, Stats,
@@ -364,7 +364,7 @@ impl Engine for ProcessEngine {
         .boxed()
     }
 
-    fn adopt(&self) -> BoxFuture<'_, Result<Vec<Adopted>, EngineError>> {
+    fn adopt(&self, _: NodeId) -> BoxFuture<'_, Result<Vec<Adopted>, EngineError>> {
         self.blocking(|this| {
             let tasks = folder::list(&this.config.root)
                 .map_err(|why| EngineError::Failed(format!("cannot list {}: {why}", this.config.root.display())))?;
@@ -375,7 +375,7 @@ impl Engine for ProcessEngine {
                         if !matches!(phase, Phase::Ended(_)) {
                             this.addresses.keep(task, plan.run.address);
                         }
-                        found.push(Adopted { run: plan.run, phase });
+                        found.push(Adopted { task, name: plan.run.name, phase });
                     }
                     (Err(why), _) => tracing::warn!(%task, %why, "a task's folder cannot be read"),
                     (_, Err(why)) => tracing::warn!(%task, %why, "a task's state cannot be read"),

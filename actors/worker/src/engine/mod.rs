@@ -29,7 +29,7 @@ pub use progress::Progress;
 pub use run::{Limits, Run};
 
 use essaim_model::{ContainerId, EngineKind, GenericStock, Hardware, Health, Image, Labels, Platform, Plugin, TaskId};
-use essaim_wire::Timestamp;
+use essaim_wire::{NodeId, Timestamp};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
@@ -91,8 +91,9 @@ pub trait Engine: Send + Sync + 'static {
     /// The phase of a task; `None` when this engine does not know the task.
     fn phase(&self, task: TaskId) -> BoxFuture<'_, Result<Option<Phase>, EngineError>>;
 
-    /// Lists every task that this engine knows. After a restart of the daemon, its tasks are found again by this list.
-    fn adopt(&self) -> BoxFuture<'_, Result<Vec<Adopted>, EngineError>>;
+    /// Lists every task of node `node` that this engine knows. After a restart of the daemon, its tasks are found again
+    /// by this list. An engine that several nodes share tells their tasks apart by the node's id.
+    fn adopt(&self, node: NodeId) -> BoxFuture<'_, Result<Vec<Adopted>, EngineError>>;
 
     /// Exec, attach and dial, if this engine supports any of them.
     fn interactive(&self) -> Option<&dyn Interactive> {
@@ -170,6 +171,9 @@ pub enum Exit {
     Code(i32),
     /// The task was killed by this signal.
     Signal(i32),
+    /// A process of the task was killed because the task, or the machine, had no memory left; the task exited with this
+    /// code.
+    OutOfMemory(i32),
     /// The exit status is unknown: the machine, or the task's shim, went down together with the task.
     Lost,
 }
@@ -178,7 +182,7 @@ impl Exit {
     /// Exit code as shells and Docker show it: 128 + n for a signal. None when the exit status is unknown.
     pub const fn code(self) -> Option<i32> {
         match self {
-            Self::Code(code) => Some(code),
+            Self::Code(code) | Self::OutOfMemory(code) => Some(code),
             Self::Signal(signal) => Some(128 + signal),
             Self::Lost => None,
         }
@@ -193,8 +197,10 @@ impl Exit {
 /// A task that an engine knows, found after a restart of the daemon.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Adopted {
-    /// The task as it was prepared.
-    pub run: Run,
+    /// Id of the task.
+    pub task: TaskId,
+    /// Name of the task for people, as in [`Run::name`].
+    pub name: String,
     /// Phase of the task.
     pub phase: Phase,
 }

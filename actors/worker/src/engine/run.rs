@@ -1,6 +1,6 @@
 //! One task as its engine gets it: every reference to another object is resolved.
 
-use essaim_model::{ContainerSpec, LogDriver, Resources, TaskId};
+use essaim_model::{ContainerSpec, Labels, LogDriver, Resources, TaskId};
 use essaim_wire::record;
 use std::net::IpAddr;
 
@@ -11,6 +11,8 @@ pub struct Run {
     pub task: TaskId,
     /// Name of the task for people: `service.slot.id`.
     pub name: String,
+    /// Labels by which Docker marks the container of a task: node, service and task, by name and id.
+    pub labels: Labels,
     /// The container as the service specifies it. Its own `env` is part of the `env` below.
     pub container: ContainerSpec,
     /// What the image's name meant when it was resolved; see `Engine::resolve`.
@@ -24,7 +26,7 @@ pub struct Run {
     /// Address that was claimed for the task.
     pub address: Option<IpAddr>,
 }
-record!(Run { 1: task, name, container, resolved, env, resources, log_driver, address });
+record!(Run { 1: task, name, labels, container, resolved, env, resources, log_driver, address });
 
 impl Run {
     /// A task that runs `container` with nothing else set.
@@ -32,6 +34,7 @@ impl Run {
         Self {
             task,
             name: name.into(),
+            labels: Labels::new(),
             container,
             resolved: None,
             env: Vec::new(),

@@ -222,7 +222,7 @@ impl Core {
             // only prepared, has failed, whatever a power cut left of its folder. A task that is prepared and was never
             // reported running may still be started: its daemon died before it could start it.
             None | Some(Phase::Prepared) if self.has_run && (found.is_none() || self.ran) => {
-                let error = "the engine does not know the task any more: its folder is gone";
+                let error = "the engine does not know the task any more: what it kept of the task is gone";
                 self.end(TaskState::Failed, utc, "started", Some(error.into()), None, effects);
                 self.advance(utc, effects);
             }
@@ -328,7 +328,7 @@ impl Core {
                 self.advance(utc, effects);
             }
             Err(EngineError::Unknown(_)) => {
-                let error = "the engine does not know the task any more: its folder is gone";
+                let error = "the engine does not know the task any more: what it kept of the task is gone";
                 self.end(TaskState::Failed, utc, "started", Some(error.into()), None, effects);
                 self.advance(utc, effects);
             }
@@ -349,6 +349,10 @@ impl Core {
             Exit::Code(code) => (TaskState::Failed, "started", Some(format!("task: non-zero exit ({code})"))),
             Exit::Signal(signal) => {
                 (TaskState::Failed, "started", Some(format!("task: non-zero exit ({})", 128 + signal)))
+            }
+            Exit::OutOfMemory(code) => {
+                let error = format!("task: non-zero exit ({code}): out of memory");
+                (TaskState::Failed, "started", Some(error))
             }
             Exit::Lost => {
                 let error = "nobody saw it end: the machine or the task's shim went down with it";

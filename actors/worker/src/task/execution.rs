@@ -2,7 +2,7 @@
 
 use crate::engine::{Run, Signal};
 use essaim_model::service::Variable;
-use essaim_model::{ServiceSpec, Slot, TaskId};
+use essaim_model::{Labels, ServiceSpec, Slot, TaskId};
 use essaim_protocol::TaskOrder;
 use essaim_wire::NodeId;
 use std::net::IpAddr;
@@ -32,6 +32,7 @@ pub(crate) fn execution(order: &TaskOrder, spec: &ServiceSpec, here: &Here) -> E
     let mut env: Vec<(String, String)> = container.env.iter().map(variable).collect();
     env.extend(identity(order, spec, here, &name));
     let run = Run {
+        labels: labels(order, spec, here, &name),
         env,
         resources: spec.task.resources.clone().unwrap_or_default(),
         log_driver: spec.task.log_driver.clone(),
@@ -60,6 +61,18 @@ fn identity(order: &TaskOrder, spec: &ServiceSpec, here: &Here, name: &str) -> [
         ("ESSAIM_NODE".into(), here.hostname.clone()),
         ("ESSAIM_NODE_ID".into(), here.node.to_string()),
     ]
+}
+
+/// Labels by which Docker marks the container of a task, so that people and tools find it as they are used to.
+fn labels(order: &TaskOrder, spec: &ServiceSpec, here: &Here, name: &str) -> Labels {
+    Labels::from([
+        ("com.docker.swarm.node.id".into(), here.node.to_string()),
+        ("com.docker.swarm.service.id".into(), order.service.to_string()),
+        ("com.docker.swarm.service.name".into(), spec.name.to_string()),
+        ("com.docker.swarm.task".into(), String::new()),
+        ("com.docker.swarm.task.id".into(), order.id.to_string()),
+        ("com.docker.swarm.task.name".into(), name.into()),
+    ])
 }
 
 /// Name and value of a variable of the service; a name without value has an empty value.
@@ -101,6 +114,10 @@ mod tests {
         assert_eq!((last("ESSAIM_SERVICE"), last("ESSAIM_NODE")), ("web", "n3"));
         assert_eq!(last("ESSAIM_ADDRESS"), "127.70.0.2");
         assert_eq!(last("ESSAIM_TASK"), format!("web.1.{}", order(1).id));
+        let label = |name: &str| execution.run.labels[&format!("com.docker.swarm.{name}")].clone();
+        assert_eq!((label("service.name"), label("task")), ("web".into(), String::new()));
+        assert_eq!((label("task.name"), label("task.id")), (execution.run.name.clone(), order(1).id.to_string()));
+        assert_eq!(label("node.id"), here.node.to_string());
         assert_eq!(execution.run.address, Some([127, 70, 0, 2].into()));
     }
 

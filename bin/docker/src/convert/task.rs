@@ -86,7 +86,11 @@ fn show_status(task: &model::Task, state: &State) -> TaskStatus {
         message: message.into(),
         err: error,
         container_status: Some(ContainerStatus {
-            container_id: observed.pid.map(|_| task.id.to_string()).unwrap_or_default(),
+            container_id: match observed.container {
+                Some(container) => container.to_string(),
+                // A task without a container is known by its own id.
+                None => observed.pid.map(|_| task.id.to_string()).unwrap_or_default(),
+            },
             pid: observed.pid.map_or(0, i64::from),
             exit_code: observed.exit_code.map_or(0, i64::from),
         }),
