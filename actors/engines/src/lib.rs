@@ -1,13 +1,16 @@
-//! Task engines: programs of the host, each under a small shim of its own.
+//! Task engines: containers of a Docker Engine, and programs of the host, each under a small shim of its own.
 //!
-//! Every engine implements `essaim_worker::engine::Engine`. This crate has one:
+//! Every engine implements `essaim_worker::engine::Engine`. This crate has two:
 //!
+//! - [`docker`]: tasks are containers of the machine's Docker Engine.
 //! - [`process`]: tasks are host processes. Needs no root and no Docker.
 //! - [`shim`]: the process between the daemon and a task, by which the task outlives the daemon. A daemon calls
 //!   [`maybe_run_shim`] as the first line of `main`.
 
+pub mod docker;
 pub mod process;
 pub mod shim;
 
+pub use docker::{ConnectError, DockerEngine};
 pub use process::{Config, ProcessEngine};
 pub use shim::maybe_run_shim;

@@ -10,14 +10,16 @@
 //! of two builds would come to different states. Every struct is destructured field by field, so that a new setting
 //! does not compile until it is listed here.
 
-use super::{ContainerSpec, DnsConfig, EndpointSpec, Isolation, Privileges, Resources, ServiceSpec, TaskSpec};
+use super::{
+    ContainerSpec, DnsConfig, EndpointSpec, Isolation, MountSource, Privileges, Resources, ServiceSpec, TaskSpec,
+};
 use crate::{EngineKind, Placement, Refusal, RefusalKind};
 
 /// The refusal of the first setting that has no effect, if there is one; `engine` runs the tasks of the service.
 pub fn refusal(spec: &ServiceSpec, engine: EngineKind) -> Option<Refusal> {
     let nobody = of_cluster(spec).map(|setting| format!("{setting} is not supported by Essaim yet; leave it out"));
     let text = nobody.or_else(|| {
-        let setting = of_engine(&spec.task, engine)?;
+        let setting = of_engine(spec, engine)?;
         Some(format!("{setting} is not supported by the {engine} engine; leave it out, or choose another engine"))
     })?;
     Some(Refusal::new(RefusalKind::Unsupported, text))
@@ -52,13 +54,61 @@ fn of_cluster(spec: &ServiceSpec) -> Option<String> {
 }
 
 /// The first setting that this engine does not honour.
-fn of_engine(task: &TaskSpec, engine: EngineKind) -> Option<String> {
+fn of_engine(spec: &ServiceSpec, engine: EngineKind) -> Option<String> {
     match engine {
-        EngineKind::Process => of_process(task),
-        // No node has these engines yet: their tasks wait for a node that does, and the reason of the pending task says
-        // so.
-        EngineKind::Docker | EngineKind::Actor => None,
+        EngineKind::Process => of_process(&spec.task),
+        EngineKind::Docker => of_docker(spec),
+        // No node has this engine yet: its tasks wait for a node that does, and the reason of the pending task says so.
+        EngineKind::Actor => None,
     }
+}
+
+/// The first setting that the Docker engine does not honour. A setting that only newer releases of Docker Engine know is
+/// refused by the engine of the node, with the release that it needs.
+fn of_docker(spec: &ServiceSpec) -> Option<String> {
+    let ports = spec.endpoint.as_ref().is_some_and(|EndpointSpec { dns_round_robin: _, ports }| !ports.is_empty());
+    let ContainerSpec {
+        image: _,
+        labels: _,
+        command: _,
+        args: _,
+        hostname: _,
+        env: _,
+        dir: _,
+        user: _,
+        groups: _,
+        privileges,
+        init: _,
+        stop_signal: _,
+        stop_grace: _,
+        tty: _,
+        open_stdin: _,
+        read_only: _,
+        mounts,
+        health: _,
+        hosts: _,
+        dns: _,
+        // No engine honours secrets and configs yet; see `of_cluster`.
+        secrets: _,
+        configs: _,
+        isolation: _,
+        sysctls: _,
+        capability_add: _,
+        capability_drop: _,
+        ulimits: _,
+        oom_score_adj: _,
+    } = &spec.task.container;
+    let credential_spec = privileges.as_ref().is_some_and(|it| {
+        let Privileges { credential_spec, selinux: _, seccomp: _, apparmor: _, no_new_privileges: _ } = it;
+        credential_spec.is_some()
+    });
+    let mount = mounts.iter().find_map(|mount| match mount.source() {
+        MountSource::Bind { .. } | MountSource::Tmpfs { .. } | MountSource::Image { .. } => None,
+        MountSource::Volume { .. } | MountSource::NamedPipe { .. } | MountSource::Cluster { .. } => {
+            Some(format!("--mount type={}", mount.source().kind()))
+        }
+    });
+    mount.or_else(|| first(&[(ports, "--publish"), (credential_spec, "--credential-spec")]))
 }
 
 /// The first setting that the process engine does not honour. It starts a program of the host and honours its
@@ -125,4 +175,46 @@ fn of_process(task: &TaskSpec) -> Option<String> {
         (!generic.is_empty(), "--generic-resource"),
         (task.log_driver.is_some(), "--log-driver"),
     ])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixtures;
+    use crate::service::{CredentialSpec, Mount, Mounts, PortConfig, PortProtocol, PublishMode};
+
+    fn docker(change: impl FnOnce(&mut ServiceSpec)) -> Option<String> {
+        let mut spec = fixtures::service("web", 1);
+        change(&mut spec);
+        refusal(&spec, EngineKind::Docker).map(|it| it.text)
+    }
+
+    #[test]
+    fn the_docker_engine_has_bind_mounts_and_no_volumes_or_ports_yet() {
+        let mount = |source| {
+            let mounts = Mounts::parse(vec![Mount::parse("/data", source).expect("a mount")]).expect("mounts");
+            docker(|spec| spec.task.container.mounts = mounts)
+        };
+        assert_eq!(mount(MountSource::Bind { source: "/srv".into(), options: None }), None);
+        assert_eq!(mount(MountSource::Tmpfs { options: None }), None);
+        let refused = |flag| {
+            let rest = "is not supported by the docker engine; leave it out, or choose another engine";
+            Some(format!("{flag} {rest}"))
+        };
+        let volume = MountSource::Volume { source: Some("data".into()), options: None };
+        assert_eq!(mount(volume), refused("--mount type=volume"));
+        let port = PortConfig {
+            name: String::new(),
+            protocol: PortProtocol::Tcp,
+            target: 80,
+            published: 80,
+            mode: PublishMode::Host,
+        };
+        let endpoint = EndpointSpec { ports: vec![port], ..EndpointSpec::default() };
+        assert_eq!(docker(|spec| spec.endpoint = Some(endpoint)), refused("--publish"));
+        let windows = CredentialSpec::File("a".into());
+        let privileges = Privileges { credential_spec: Some(windows), ..Privileges::default() };
+        assert_eq!(docker(|spec| spec.task.container.privileges = Some(privileges)), refused("--credential-spec"));
+        assert_eq!(docker(|spec| spec.task.container.read_only = true), None);
+    }
 }

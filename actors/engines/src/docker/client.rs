@@ -1,0 +1,242 @@
+//! The connection to a Docker Engine: which engine is at the socket, whether it can be used, and how long its answers
+//! may take.
+//!
+//! Every call has a patience of its own, so that an engine that hangs holds up nothing but the task it was asked about.
+//! A new connection is made for each call: it costs a tenth of a millisecond on a unix socket, and none is left half
+//! open when dockerd restarts.
+
+use bollard::errors::Error;
+use bollard::models::{LocalNodeState, SystemInfo};
+use bollard::{ClientVersion, Docker};
+use essaim_worker::engine::EngineError;
+use std::fmt;
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Patience for a call that reads or changes a single thing: as long as Swarm's own for the engine's API.
+pub(super) const QUICK: Duration = Duration::from_secs(20);
+
+/// Patience for a call that unpacks, mounts or starts something, on a disk that is busy.
+pub(super) const SLOW: Duration = Duration::from_secs(120);
+
+/// Seconds after which bollard itself gives up waiting for the head of an answer: longer than every patience here, and
+/// than the wait for a pull's first line, so that the bounds are those of this crate.
+const BOLLARD_TIMEOUT_S: u64 = 24 * 60 * 60;
+
+/// Version of the engine's API, 1.`n`: the number after the dot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Api(pub(super) usize);
+
+impl Api {
+    /// The oldest API that is supported: Docker Engine 20.10.
+    pub(super) const OLDEST: Self = Self(41);
+
+    /// The newest API that is asked for: Docker Engine 28.2. A newer engine speaks it too.
+    pub(super) const NEWEST: Self = Self(50);
+
+    /// A version that engines of the last years speak, whose oldest is newer than [`OLDEST`](Self::OLDEST): Docker
+    /// Engine 29 refuses everything below.
+    const RECENT: Self = Self(44);
+
+    /// The release of Docker Engine that brought this version.
+    pub(super) const fn release(self) -> &'static str {
+        match self.0 {
+            ..=41 => "20.10",
+            42 => "23.0",
+            43 => "24.0",
+            44 => "25.0",
+            45 => "26.0",
+            46 => "27.0",
+            47 => "27.2",
+            48 => "28.0",
+            49 => "28.1",
+            _ => "28.2",
+        }
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        text.strip_prefix("1.")?.parse().ok().map(Self)
+    }
+
+    fn client(self) -> ClientVersion {
+        ClientVersion { major_version: 1, minor_version: self.0 }
+    }
+}
+
+impl fmt::Display for Api {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "1.{}", self.0)
+    }
+}
+
+/// Why no Docker Engine can be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConnectError {
+    /// The address names no unix socket.
+    #[error("{0:?} is no address of a Docker Engine on this machine: write unix:///PATH")]
+    Address(String),
+    /// No engine answers at the socket.
+    #[error("no Docker Engine answers at {}: {why}", socket.display())]
+    Absent {
+        /// Path of the socket.
+        socket: PathBuf,
+        /// Error of the connection, or what came instead of an answer.
+        why: String,
+    },
+    /// The engine is older than 20.10.
+    #[error("the Docker Engine at {} speaks API {version}, and API 1.41 is needed: upgrade it to 20.10 or newer", socket.display())]
+    TooOld {
+        /// Path of the socket.
+        socket: PathBuf,
+        /// Newest API version of the engine.
+        version: String,
+    },
+    /// The engine is part of a swarm itself.
+    #[error(
+        "the Docker Engine at {} is in swarm mode itself, and two orchestrators of the same containers would be in each \
+         other's way: take it out with `docker -H unix://{} swarm leave --force`, or run the daemon with --engine process",
+        socket.display(), socket.display()
+    )]
+    InSwarm {
+        /// Path of the socket.
+        socket: PathBuf,
+    },
+}
+
+/// Path of the unix socket in `host`: `unix:///PATH`, or the path alone.
+pub(super) fn socket_of(host: &str) -> Result<PathBuf, ConnectError> {
+    let path = host.strip_prefix("unix://").unwrap_or(host);
+    if path.starts_with('/') { Ok(path.into()) } else { Err(ConnectError::Address(host.into())) }
+}
+
+/// Connects to the engine at `socket`, agrees on a version of the API, and reads what the engine says of itself.
+pub(super) async fn connect(socket: &Path) -> Result<(Docker, Api, SystemInfo), ConnectError> {
+    let absent = |why: Fault| ConnectError::Absent { socket: socket.into(), why: why.to_string() };
+    let path = socket.to_string_lossy();
+    let open = |api: Api| Docker::connect_with_unix(&path, BOLLARD_TIMEOUT_S, &api.client());
+    let mut version = Err(Fault::Late);
+    for api in [Api::RECENT, Api::OLDEST] {
+        let docker = open(api).map_err(|why| absent(why.into()))?;
+        version = within(QUICK, docker.version()).await;
+        // An engine that is too old or too new for the version refuses it with 400.
+        if !matches!(version, Err(Fault::Refused(400, _))) {
+            break;
+        }
+    }
+    let said = version.map_err(absent)?.api_version.unwrap_or_default();
+    let api = match Api::parse(&said) {
+        Some(api) if api >= Api::OLDEST => api.min(Api::NEWEST),
+        _ => return Err(ConnectError::TooOld { socket: socket.into(), version: said }),
+    };
+    let docker = open(api).map_err(|why| absent(why.into()))?;
+    let info = within(QUICK, docker.info()).await.map_err(absent)?;
+    match info.swarm.as_ref().and_then(|swarm| swarm.local_node_state) {
+        None | Some(LocalNodeState::EMPTY | LocalNodeState::INACTIVE) => Ok((docker, api, info)),
+        Some(_) => Err(ConnectError::InSwarm { socket: socket.into() }),
+    }
+}
+
+/// Why a call brought no result.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Fault {
+    /// What the call is about does not exist. The words are the engine's.
+    #[error("{0}")]
+    Missing(String),
+    /// The call does not fit the present state. The words are the engine's.
+    #[error("{0}")]
+    Conflict(String),
+    /// The engine refused the call with this status. The words are the engine's.
+    #[error("{1}")]
+    Refused(u16, String),
+    /// There was no whole answer. Whether the call had its effect is unknown.
+    #[error("the Docker Engine does not answer: {0}")]
+    Broken(String),
+    /// The answer took too long. Whether the call will have its effect is unknown.
+    #[error("the Docker Engine does not answer in time")]
+    Late,
+}
+
+impl Fault {
+    /// Whether the call may have had its effect all the same, or may still have it.
+    pub(super) const fn is_open(&self) -> bool {
+        matches!(self, Self::Broken(_) | Self::Late)
+    }
+}
+
+impl From<Error> for Fault {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::DockerResponseServerError { status_code, message } => match status_code {
+                404 => Self::Missing(message),
+                409 => Self::Conflict(message),
+                other => Self::Refused(other, message),
+            },
+            Error::DockerStreamError { error } => Self::Refused(500, error),
+            Error::RequestTimeoutError => Self::Late,
+            other => Self::Broken(with_causes(&other)),
+        }
+    }
+}
+
+impl From<Fault> for EngineError {
+    fn from(fault: Fault) -> Self {
+        Self::Failed(fault.to_string())
+    }
+}
+
+/// An error with its causes: hyper's own words are "client error (Connect)".
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut words = error.to_string();
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        let more = next.to_string();
+        if !words.ends_with(&more) {
+            words.push_str(": ");
+            words.push_str(&more);
+        }
+        cause = next.source();
+    }
+    words
+}
+
+/// Awaits a call of the engine for as long as `patience`.
+pub(super) async fn within<T>(
+    patience: Duration,
+    call: impl Future<Output = Result<T, Error>> + Send,
+) -> Result<T, Fault> {
+    match tokio::time::timeout(patience, call).await {
+        Ok(answer) => answer.map_err(Fault::from),
+        Err(_) => Err(Fault::Late),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_engine_is_named_by_its_socket() {
+        assert_eq!(socket_of("unix:///run/docker.sock"), Ok("/run/docker.sock".into()));
+        assert_eq!(socket_of("/run/docker.sock"), Ok("/run/docker.sock".into()));
+        for other in ["tcp://10.0.0.1:2375", "docker.sock", "unix://docker.sock", ""] {
+            assert_eq!(socket_of(other), Err(ConnectError::Address(other.into())));
+        }
+    }
+
+    #[test]
+    fn versions_of_the_api_are_numbers_and_not_texts() {
+        assert_eq!(Api::parse("1.41"), Some(Api::OLDEST));
+        assert!(Api::parse("1.9") < Api::parse("1.41"));
+        assert_eq!(Api::parse("2.0"), None);
+        assert_eq!((Api(41).release(), Api(44).release(), Api(50).release()), ("20.10", "25.0", "28.2"));
+    }
+
+    #[tokio::test]
+    async fn a_socket_without_an_engine_is_named() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let socket = folder.path().join("docker.sock");
+        let why = connect(&socket).await.expect_err("nothing is there").to_string();
+        assert!(why.starts_with(&format!("no Docker Engine answers at {}: ", socket.display())), "{why}");
+    }
+}

@@ -1,0 +1,84 @@
+//! The log of a container, line by line.
+
+use super::client::Fault;
+use super::state::time;
+use bollard::Docker;
+use bollard::container::LogOutput;
+use bollard::query_parameters::{LogsOptions, LogsOptionsBuilder};
+use essaim_wire::Timestamp;
+use essaim_worker::engine::{EngineError, LogLine, LogOptions, LogStream};
+use futures::StreamExt;
+use futures::stream::BoxStream;
+
+/// Reads the log of a container. No more of it is in memory than one line: the engine waits for a slow reader.
+pub(super) fn read(
+    docker: &Docker,
+    container: &str,
+    options: LogOptions,
+) -> BoxStream<'static, Result<LogLine, EngineError>> {
+    let lines = docker.logs(container, Some(asked(options)));
+    // The engine's `since` is in whole seconds.
+    let wanted = move |line: &Result<LogLine, EngineError>| line.as_ref().map_or(true, |line| options.wants(line));
+    lines
+        .map(|line| line.map_err(|why| refused(why.into())).map(|output| read_line(output, Timestamp::default())))
+        .filter(move |line| std::future::ready(wanted(line)))
+        .boxed()
+}
+
+fn asked(options: LogOptions) -> LogsOptions {
+    let LogOptions { since, tail, follow, stdout, stderr, .. } = options;
+    let seconds = |at: Timestamp| i32::try_from(at.as_micros() / 1_000_000).unwrap_or(i32::MAX);
+    LogsOptionsBuilder::new()
+        .follow(follow)
+        .stdout(stdout)
+        .stderr(stderr)
+        .since(since.map_or(0, seconds))
+        .timestamps(true)
+        .tail(&tail.map_or("all".into(), |lines| lines.to_string()))
+        .build()
+}
+
+/// The error of a read that brought nothing. A log driver that cannot be read never can.
+fn refused(fault: Fault) -> EngineError {
+    match fault {
+        Fault::Refused(_, words) if words.contains("does not support reading") => EngineError::Rejected(words),
+        other => other.into(),
+    }
+}
+
+/// A line, or a part of a long one, with the time that the engine wrote before it; `now` when there is none.
+pub(super) fn read_line(output: LogOutput, now: Timestamp) -> LogLine {
+    let (stream, message) = match output {
+        LogOutput::StdErr { message } => (LogStream::Stderr, message),
+        // A task with a terminal has one stream.
+        LogOutput::StdOut { message } | LogOutput::Console { message } | LogOutput::StdIn { message } => {
+            (LogStream::Stdout, message)
+        }
+    };
+    let stamped = message.iter().position(|byte| *byte == b' ').and_then(|end| {
+        let at = time(std::str::from_utf8(&message[..end]).ok()?)?;
+        Some((at, message[end + 1..].to_vec()))
+    });
+    let (at, bytes) = stamped.unwrap_or_else(|| (now, message.to_vec()));
+    LogLine { at, stream, bytes }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_has_the_time_that_the_engine_wrote_before_it() {
+        let line = LogOutput::StdErr { message: "1970-01-01T00:00:01.000002003Z hello world\n".into() };
+        let read = read_line(line, Timestamp::default());
+        assert_eq!((read.at, read.stream), (Timestamp::from_micros(1_000_002), LogStream::Stderr));
+        assert_eq!(read.bytes, b"hello world\n");
+    }
+
+    #[test]
+    fn the_engine_is_asked_for_whole_seconds_and_all_lines() {
+        let options = LogOptions { since: Some(Timestamp::from_micros(2_900_000)), ..LogOptions::default() };
+        let asked = asked(options);
+        assert_eq!((asked.since, asked.tail.as_str(), asked.timestamps), (2, "all", true));
+    }
+}

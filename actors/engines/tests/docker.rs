@@ -1,0 +1,252 @@
+//! The Docker engine with a real dockerd of the test's own.
+//!
+//! An engine takes a second or two to start, so the facts of one test share one, each with tasks of its own.
+
+mod dockerd;
+
+use dockerd::{Dockerd, PATIENCE};
+use essaim_engines::DockerEngine;
+use essaim_model::service::{BindOptions, HealthCheck, HealthTimes, Mount, MountSource, Mounts};
+use essaim_model::{ContainerSpec, Health, Image, Labels, TaskId};
+use essaim_wire::{NodeId, Timestamp};
+use essaim_worker::engine::{
+    Engine, EngineError, Exec, Exit, LogOptions, LogStream, Observation, Phase, Progress, Run, Signal,
+};
+use futures::StreamExt;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Node of the tasks.
+const NODE: NodeId = NodeId::from_bits(7);
+
+fn utc() -> Timestamp {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
+    let micros = now.tv_sec * 1_000_000 + now.tv_nsec / 1000;
+    Timestamp::from_micros(micros.try_into().expect("after 1970"))
+}
+
+struct World {
+    dockerd: Dockerd,
+    engine: DockerEngine,
+}
+
+impl World {
+    async fn new(arguments: &[&str]) -> Option<Self> {
+        let dockerd = Dockerd::start(arguments)?;
+        let engine = connect(&dockerd).await;
+        Some(Self { dockerd, engine })
+    }
+
+    /// Drops the engine and connects another, which is all that a restart of the daemon leaves.
+    async fn restart(&mut self) {
+        self.engine = connect(&self.dockerd).await;
+    }
+
+    async fn prepare(&self, run: &Run) -> Result<(), EngineError> {
+        self.engine.prepare(run, &Progress::unheard()).await
+    }
+
+    /// Starts a task that runs `sh -c script`.
+    async fn sh(&self, bits: u128, script: &str) -> TaskId {
+        self.begin(&sh(bits, script)).await
+    }
+
+    async fn begin(&self, run: &Run) -> TaskId {
+        self.prepare(run).await.expect("prepared");
+        self.engine.start(run.task).await.expect("started");
+        run.task
+    }
+
+    async fn exit_of(&self, task: TaskId) -> Exit {
+        let seen = self.engine.observe(task).filter_map(async |seen| match seen.expect("observed") {
+            Observation::Ended(ended) => Some(ended.exit),
+            _ => None,
+        });
+        tokio::time::timeout(PATIENCE, Box::pin(seen).next()).await.expect("it ends").expect("an end")
+    }
+
+    async fn lines(&self, task: TaskId, options: LogOptions) -> Vec<(LogStream, String)> {
+        let read = self.engine.logs(task, options).map(|line| {
+            let line = line.expect("readable");
+            (line.stream, String::from_utf8(line.bytes).expect("text"))
+        });
+        tokio::time::timeout(PATIENCE, read.collect()).await.expect("the log ends")
+    }
+
+    /// Follows the log until a line is `word`.
+    async fn said(&self, task: TaskId, word: &str) {
+        let mut lines = self.engine.logs(task, LogOptions { follow: true, ..LogOptions::default() });
+        loop {
+            let line = tokio::time::timeout(PATIENCE, lines.next()).await.expect("it speaks").expect("it said it");
+            if line.expect("readable").bytes == format!("{word}\n").as_bytes() {
+                return;
+            }
+        }
+    }
+
+    async fn phase(&self, task: TaskId) -> Option<Phase> {
+        self.engine.phase(task).await.expect("an answer")
+    }
+}
+
+async fn connect(dockerd: &Dockerd) -> DockerEngine {
+    DockerEngine::connect(&dockerd.host(), Arc::new(utc)).await.expect("connected")
+}
+
+fn id(bits: u128) -> TaskId {
+    TaskId::from_bits(bits)
+}
+
+fn run(bits: u128, image: &str) -> Run {
+    let name = format!("web.1.{}", id(bits));
+    let labels = Labels::from([
+        ("com.docker.swarm.node.id".into(), NODE.to_string()),
+        ("com.docker.swarm.task.id".into(), id(bits).to_string()),
+        ("com.docker.swarm.task.name".into(), name.clone()),
+    ]);
+    Run { labels, ..Run::new(id(bits), name, ContainerSpec::new(Image::parse(image).expect("an image"))) }
+}
+
+fn sh(bits: u128, script: &str) -> Run {
+    with(run(bits, "lab:1"), |it| it.command = vec!["sh".into(), "-c".into(), script.into()])
+}
+
+fn with(mut run: Run, change: impl FnOnce(&mut ContainerSpec)) -> Run {
+    change(&mut run.container);
+    run
+}
+
+fn rejected(why: Result<(), EngineError>) -> String {
+    match why {
+        Err(EngineError::Rejected(words)) => words,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tasks_are_containers_and_every_step_may_be_repeated() {
+    let Some(mut world) = World::new(&[]).await else { return };
+
+    // A task ends with the code or the signal of its program.
+    for (bits, script, exit) in [(1, "exit 0", Exit::Code(0)), (2, "exit 7", Exit::Code(7))] {
+        let task = world.sh(bits, script).await;
+        assert_eq!(world.exit_of(task).await, exit, "{script}");
+    }
+
+    // A stop is the signal first and the kill after the grace.
+    let polite = world.sh(3, "trap 'echo bye; exit 3' TERM; echo ready; while :; do sleep 0.05; done").await;
+    world.said(polite, "ready").await;
+    let ended = world.engine.stop(polite, Signal::TERM, PATIENCE).await.expect("stopped");
+    assert_eq!(ended.exit, Exit::Code(3));
+    let stubborn = world.sh(4, "trap '' TERM; echo ready; while :; do sleep 0.05; done").await;
+    world.said(stubborn, "ready").await;
+    let ended = world.engine.stop(stubborn, Signal::TERM, Duration::from_millis(200)).await.expect("stopped");
+    assert_eq!(ended.exit, Exit::Signal(9));
+    assert_eq!(world.engine.stop(stubborn, Signal::TERM, PATIENCE).await, Ok(ended), "a repeated stop");
+
+    // A log keeps both streams, and a followed one ends with its task.
+    let speaker = world.sh(5, "echo out; sleep 0.2; echo err >&2; sleep 0.2; printf 'no end'").await;
+    let lines = world.lines(speaker, LogOptions { follow: true, ..LogOptions::default() }).await;
+    let out = |text: &str| (LogStream::Stdout, text.to_owned());
+    assert_eq!(lines, [out("out\n"), (LogStream::Stderr, "err\n".into()), out("no end")]);
+    let last = LogOptions { tail: Some(1), ..LogOptions::default() };
+    assert_eq!(world.lines(speaker, last).await, [out("no end")]);
+    let only = LogOptions { stdout: false, ..LogOptions::default() };
+    assert_eq!(world.lines(speaker, only).await, [(LogStream::Stderr, "err\n".into())]);
+
+    // Tasks are found again after a restart of the daemon, and none restarts.
+    let running = world.sh(6, "echo once; while :; do sleep 0.05; done").await;
+    world.said(running, "once").await;
+    world.prepare(&sh(7, "true")).await.expect("prepared");
+    let Some(Phase::Running(before)) = world.phase(running).await else { panic!("it runs") };
+    let foreign = r#"{"Image":"lab:1","Cmd":["sleep","1000"],"Labels":{"com.docker.swarm.task.id":"x","a":"b"}}"#;
+    world.dockerd.call("POST", "/containers/create?name=foreign", foreign.as_bytes());
+    let mut other = sh(8, "true");
+    other.labels.insert("com.docker.swarm.node.id".into(), NodeId::from_bits(8).to_string());
+    world.prepare(&other).await.expect("prepared");
+    world.restart().await;
+    let found = world.engine.adopt(NODE).await.expect("adopted");
+    assert_eq!(found.iter().map(|it| it.task).collect::<Vec<_>>(), (1..=7).map(id).collect::<Vec<_>>());
+    assert_eq!((found[5].phase, found[6].phase), (Phase::Running(before), Phase::Prepared));
+    assert_eq!(found[5].name, format!("web.1.{running}"));
+    assert!(matches!(found[1].phase, Phase::Ended(ended) if ended.exit == Exit::Code(7)));
+
+    // A repeated preparation or start changes nothing, and a task that has ended is never started again.
+    world.prepare(&sh(6, "other")).await.expect("prepared already");
+    assert_eq!(world.engine.start(running).await, Ok(before));
+    assert_eq!(world.lines(running, LogOptions::default()).await, [out("once\n")]);
+    world.engine.start(id(2)).await.expect("it was started");
+    assert!(matches!(world.phase(id(2)).await, Some(Phase::Ended(_))));
+
+    // The container is what Docker's people know.
+    let shown = world.dockerd.json(&format!("/containers/web.1.{running}/json"));
+    assert_eq!(shown["Id"].as_str(), before.container.map(|it| it.to_string()).as_deref());
+    assert_eq!(shown["State"]["Pid"].as_u64(), before.pid.map(u64::from));
+
+    // Stats, exec and attach.
+    let stats = world.engine.stats(running).await.expect("stats");
+    assert!(stats.cpu > Duration::ZERO, "{stats:?}");
+    let interactive = world.engine.interactive().expect("it has exec");
+    let exec = Exec { command: vec!["echo".into(), "inside".into()], ..Exec::default() };
+    let said: Vec<_> = interactive.exec(running, &exec).await.expect("executed").output.collect().await;
+    assert_eq!(said.len(), 1);
+    assert_eq!(said[0].as_ref().map(|line| line.bytes.as_slice()), Ok(&b"inside\n"[..]));
+
+    // A removal kills first, and may be repeated. What is not this task's stays.
+    for bits in 1..=7 {
+        world.engine.remove(id(bits)).await.expect("removed");
+        world.engine.remove(id(bits)).await.expect("removed already");
+    }
+    assert_eq!(world.engine.adopt(NODE).await, Ok(vec![]));
+    assert_eq!(world.engine.observe(running).next().await, Some(Err(EngineError::Unknown(running))));
+    assert_eq!(world.engine.stop(running, Signal::TERM, PATIENCE).await, Err(EngineError::Unknown(running)));
+    assert_eq!(world.dockerd.json("/containers/json?all=1").as_array().map(Vec::len), Some(2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_run_is_rejected_in_the_engines_words_and_health_is_observed() {
+    let Some(world) = World::new(&[]).await else { return };
+
+    let bind = |options| {
+        let bind = MountSource::Bind { source: "/no/such/path".into(), options };
+        Mounts::parse(vec![Mount::parse("/data", bind).expect("a mount")]).expect("mounts")
+    };
+    let words = rejected(world.prepare(&with(sh(1, "true"), |it| it.mounts = bind(None))).await);
+    assert!(words.contains("bind source path does not exist: /no/such/path"), "{words}");
+    let newer = BindOptions { read_only_force_recursive: true, ..BindOptions::default() };
+    let words = rejected(world.prepare(&with(sh(2, "true"), |it| it.mounts = bind(Some(newer)))).await);
+    let version = world.dockerd.json("/version")["ApiVersion"].as_str().expect("a version").to_owned();
+    if version == "1.41" {
+        let expected = "--mount bind-recursive=readonly needs Docker Engine 25.0 (API 1.44), and this node's engine \
+                        speaks API 1.41";
+        assert_eq!(words, expected);
+    }
+    let ghost = with(run(3, "lab:1"), |it| it.command = vec!["ghost".into()]);
+    world.prepare(&ghost).await.expect("prepared");
+    let why = world.engine.start(ghost.task).await.expect_err("there is no such program").to_string();
+    assert!(why.starts_with("starting container failed: ") && why.contains("\"ghost\""), "{why}");
+    assert_eq!(world.phase(ghost.task).await, Some(Phase::Prepared));
+
+    // A name that somebody else has taken.
+    let taken = sh(4, "true");
+    let path = format!("/containers/create?name={}", taken.name);
+    world.dockerd.call("POST", &path, br#"{"Image":"lab:1","Cmd":["true"]}"#);
+    let words = rejected(world.prepare(&taken).await);
+    assert!(words.contains("is already in use by container"), "{words}");
+
+    // Health: starting, healthy, unhealthy.
+    let every = HealthTimes { interval: Some(Duration::from_millis(100)), ..HealthTimes::default() };
+    let patient = HealthTimes { start_period: Some(Duration::from_secs(20)), ..every };
+    let test = ["CMD-SHELL".into(), "if [ -e /tmp/ill ]; then exit 1; fi; [ -e /tmp/well ]".into()];
+    let health = HealthCheck::parse(&test, patient, 1).expect("a check");
+    let script = "sleep 0.5; echo > /tmp/well; sleep 1; echo > /tmp/ill; sleep 1000";
+    let checked = with(sh(5, script), |it| it.health = Some(health));
+    world.prepare(&checked).await.expect("prepared");
+    let started = world.engine.start(checked.task).await.expect("started");
+    assert_eq!(started.health, Some(Health::Starting));
+    let mut seen = world.engine.observe(checked.task);
+    for expected in [Observation::Running, Observation::Healthy, Observation::Unhealthy] {
+        let next = tokio::time::timeout(PATIENCE, seen.next()).await.expect("an observation");
+        assert_eq!(next, Some(Ok(expected)));
+    }
+}
