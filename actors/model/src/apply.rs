@@ -93,7 +93,9 @@ impl State {
             Change::RemoveService { id } => self.remove_service(*id, events),
 
             Change::CreateTask(task) => self.create_task(task, events),
-            Change::AssignTask { id, node, spec_version } => self.assign_task(*id, *node, *spec_version, events),
+            Change::AssignTask { id, node, spec_version, generic } => {
+                self.assign_task(*id, *node, *spec_version, generic, events)
+            }
             Change::PendTask { id, reason } => self.pend_task(*id, reason, events),
             Change::SetDesired { id, desired } => self.set_desired(*id, *desired, events),
             Change::WriteOffTask { id, why } => self.write_off_task(*id, why, events),

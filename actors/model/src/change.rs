@@ -5,8 +5,8 @@
 //! If another change took these away, the proposal is refused and its proposer must plan again.
 
 use crate::{
-    AnyId, AnyPut, Cluster, ClusterSpec, Desired, ManagerStatus, Node, NodeDescription, NodeSpec, Observed, Refusal,
-    ServiceId, ServiceSpec, Task, TaskId, UpdateStatus,
+    AnyId, AnyPut, Cluster, ClusterSpec, Desired, GenericStock, ManagerStatus, Node, NodeDescription, NodeSpec,
+    Observed, Refusal, ServiceId, ServiceSpec, Task, TaskId, UpdateStatus,
 };
 use bincode::{Decode, Encode};
 use essaim_wire::record;
@@ -188,6 +188,8 @@ pub enum Change {
         node: NodeId,
         /// Version of the spec that the node was chosen for; refused when the task follows another version by now.
         spec_version: Index,
+        /// Generic resources of the node that the task was given.
+        generic: GenericStock,
     },
     /// No suitable node was found for a pending task, for another reason than before.
     PendTask {

@@ -13,7 +13,7 @@
 #[cfg(test)]
 mod tests;
 
-use crate::{Change, ConfigSpec, Node, Noun, Refusal, RefusalKind, ServiceSpec, State};
+use crate::{Change, ConfigSpec, Constraint, Node, Noun, Refusal, RefusalKind, ServiceSpec, State};
 use essaim_wire::planted::{Bug, planted};
 use essaim_wire::{Level, Role};
 use std::fmt::Write;
@@ -66,7 +66,8 @@ impl ServiceSpec {
     pub fn level(&self) -> Level {
         // A program that knows no configs would start the task without the files that it reads.
         let configs = if self.task.container.configs.is_empty() { Level::FIRST } else { ConfigSpec::LEVEL };
-        configs.max(Level::FIRST)
+        let constraints = self.task.placement.iter().flat_map(|it| &it.constraints).map(Constraint::level);
+        constraints.fold(configs.max(Level::FIRST), Level::max)
     }
 }
 

@@ -52,7 +52,7 @@ pub use node::{
 };
 pub use noun::config::ConfigSpec;
 pub use noun::{AnyId, AnyObject, AnyPut, Noun, Object, Put};
-pub use placement::{Constraint, ConstraintKey, ConstraintOp, InvalidConstraint, Placement};
+pub use placement::{Constraint, ConstraintKey, ConstraintOp, InvalidConstraint, Placement, SpreadOver};
 pub use refusal::{Refusal, RefusalKind};
 pub use service::{
     ContainerSpec, EndpointSpec, FailureAction, Image, JobStatus, LogDriver, Mode, PortConfig, PortProtocol,

@@ -1,12 +1,23 @@
 //! Placement constraints: where the tasks of a service may run, as operators write it and as a node matches it.
 //!
-//! A constraint is `key==value` or `key!=value`. Values match as a whole and without regard to case; a node without the
-//! label fails `==` and passes `!=`. An unknown key is refused; Swarm accepts one and then never places a task.
+//! As in Swarm, a constraint is `key==value` or `key!=value`. Values match as a whole and without regard to case, and
+//! `*` stands for itself; a node without the label fails `==` and passes `!=`. The value of `node.ip` is an address or
+//! a subnet. An unknown key or a malformed address is refused; Swarm accepts either and then never places a task.
+//!
+//! Beyond Swarm, which refuses these expressions, there are `key<value`, `key<=value`, `key>value` and `key>=value` for
+//! numbers and versions, `key in (a, b)` for a list, and `key~=pattern`, in which `*` stands for any text and `?` for
+//! any character. A node without the label fails each of them.
+//!
+//! Two whole numbers are compared as numbers. Everything else is compared as versions: part by part between the dots,
+//! where a missing part counts as 0 and a leading `v` is ignored; a version with a suffix (`1.2-rc1`) comes before the
+//! one without. So `1.10` is newer than `1.9`. A node whose value is neither a number nor a version fails.
 
 use crate::{Node, Platform};
 use bincode::{Decode, Encode};
-use essaim_wire::record;
+use essaim_wire::{Level, record};
+use std::cmp::Ordering;
 use std::fmt;
+use std::net::IpAddr;
 use std::str::FromStr;
 
 /// Where the tasks of a service may run.
@@ -35,6 +46,16 @@ impl SpreadOver {
             _ => Err(InvalidConstraint::UnknownKey(text.into())),
         }
     }
+
+    /// The value of the label on a node; `None` when the node does not have the label.
+    pub fn value<'n>(&self, node: &'n Node) -> Option<&'n str> {
+        match &self.0 {
+            ConstraintKey::Label(name) => node.spec.labels.get(name),
+            ConstraintKey::EngineLabel(name) => node.description.as_ref()?.engine_labels.get(name),
+            _ => None,
+        }
+        .map(String::as_str)
+    }
 }
 
 impl fmt::Display for SpreadOver {
@@ -61,7 +82,7 @@ impl Placement {
 pub struct Constraint {
     /// Property of the node that the constraint compares.
     pub key: ConstraintKey,
-    /// Whether the property must equal the value or must differ from it.
+    /// How the property is compared with the value.
     pub op: ConstraintOp,
     /// Value to compare with, as written.
     pub value: String,
@@ -86,32 +107,46 @@ pub enum ConstraintKey {
     Label(String),
     /// `engine.labels.NAME`
     EngineLabel(String),
+    /// `node.ip`, since level 2
+    Ip,
 }
 
-/// The comparison of a constraint.
+/// The comparison of a constraint. The first two are Swarm's; the others came with level 2.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 pub enum ConstraintOp {
     /// `==`
     Eq,
     /// `!=`
     NotEq,
+    /// `<`
+    Less,
+    /// `<=`
+    LessEq,
+    /// `>`
+    Greater,
+    /// `>=`
+    GreaterEq,
+    /// `in (a, b)`
+    In,
+    /// `~=`
+    Like,
 }
 
 /// Reason why a text is no constraint.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidConstraint {
-    /// The text has neither `==` nor `!=`.
+    /// The text has no comparison.
     #[error("constraint expected one operator from ==, !=")]
     NoOperator,
     /// The key has a character that keys may not have.
     #[error("key '{0}' is invalid")]
     MalformedKey(String),
-    /// The value is empty, or has a character that values may not have.
+    /// The value is empty, has a character that values may not have, or is none that the key or the comparison takes.
     #[error("value '{0}' is invalid")]
     MalformedValue(String),
     /// No property of nodes has this key.
     #[error(
-        "constraint key '{0}' is unknown: use node.id, node.hostname, node.role, node.platform.os, \
+        "constraint key '{0}' is unknown: use node.id, node.hostname, node.ip, node.role, node.platform.os, \
          node.platform.arch, node.labels.NAME or engine.labels.NAME"
     )]
     UnknownKey(String),
@@ -121,21 +156,148 @@ impl Constraint {
     /// Whether `node` satisfies the constraint.
     pub fn matches(&self, node: &Node) -> bool {
         let description = node.description.as_ref();
-        let is = |actual: &str| actual.eq_ignore_ascii_case(&self.value);
-        let equal = match &self.key {
-            ConstraintKey::Id => is(&node.id.to_string()),
-            ConstraintKey::Hostname => description.is_some_and(|it| is(&it.hostname)),
-            ConstraintKey::Role => is(&node.role.to_string()),
-            ConstraintKey::Os => description.is_some_and(|it| is(&it.platform.os)),
-            ConstraintKey::Architecture => {
-                description.is_some_and(|it| same_architecture(&it.platform.architecture, &self.value))
+        let (id, role);
+        let actual = match &self.key {
+            ConstraintKey::Id => {
+                id = node.id.to_string();
+                Some(id.as_str())
             }
-            ConstraintKey::Label(name) => node.spec.labels.get(name).is_some_and(|value| is(value)),
+            ConstraintKey::Role => {
+                role = node.role.to_string();
+                Some(role.as_str())
+            }
+            ConstraintKey::Hostname => description.map(|it| it.hostname.as_str()),
+            ConstraintKey::Os => description.map(|it| it.platform.os.as_str()),
+            ConstraintKey::Architecture => description.map(|it| it.platform.architecture.as_str()),
+            ConstraintKey::Label(name) => node.spec.labels.get(name).map(String::as_str),
             ConstraintKey::EngineLabel(name) => {
-                description.is_some_and(|it| it.engine_labels.get(name).is_some_and(|value| is(value)))
+                description.and_then(|it| it.engine_labels.get(name)).map(String::as_str)
+            }
+            ConstraintKey::Ip => {
+                let ip = node.addr.map(|addr| addr.ip().to_canonical());
+                let inside = ip.is_some_and(|ip| Subnet::parse(&self.value).is_some_and(|it| it.contains(ip)));
+                return inside == (self.op == ConstraintOp::Eq);
             }
         };
-        equal == (self.op == ConstraintOp::Eq)
+        let is = |actual: &str, value: &str| match self.key {
+            ConstraintKey::Architecture => same_architecture(actual, value),
+            _ => actual.eq_ignore_ascii_case(value),
+        };
+        let compares =
+            |wanted: fn(Ordering) -> bool| actual.and_then(|actual| compare(actual, &self.value)).is_some_and(wanted);
+        match self.op {
+            ConstraintOp::Eq => actual.is_some_and(|actual| is(actual, &self.value)),
+            ConstraintOp::NotEq => !actual.is_some_and(|actual| is(actual, &self.value)),
+            ConstraintOp::Less => compares(Ordering::is_lt),
+            ConstraintOp::LessEq => compares(Ordering::is_le),
+            ConstraintOp::Greater => compares(Ordering::is_gt),
+            ConstraintOp::GreaterEq => compares(Ordering::is_ge),
+            ConstraintOp::In => actual.is_some_and(|actual| listed(&self.value).any(|value| is(actual, value))),
+            ConstraintOp::Like => actual
+                .is_some_and(|actual| is_like(actual.to_lowercase().as_bytes(), self.value.to_lowercase().as_bytes())),
+        }
+    }
+
+    /// The lowest level whose programs know this key and this comparison.
+    pub(crate) fn level(&self) -> Level {
+        let old = matches!(self.op, ConstraintOp::Eq | ConstraintOp::NotEq) && self.key != ConstraintKey::Ip;
+        if old { Level::FIRST } else { Level(2) }
+    }
+}
+
+/// The values of a list `(a, b)`.
+fn listed(list: &str) -> impl Iterator<Item = &str> {
+    list.trim_start_matches('(').trim_end_matches(')').split(',').map(str::trim)
+}
+
+/// Compares two values as whole numbers, or else as versions; see the module. `None` when one is neither.
+fn compare(a: &str, b: &str) -> Option<Ordering> {
+    if let (Ok(a), Ok(b)) = (a.parse::<i64>(), b.parse::<i64>()) {
+        return Some(a.cmp(&b));
+    }
+    let (mut a, mut b) = (Version::parse(a)?, Version::parse(b)?);
+    let parts = a.parts.len().max(b.parts.len());
+    a.parts.resize(parts, 0);
+    b.parts.resize(parts, 0);
+    // No suffix comes after every suffix.
+    let suffix = || match (a.suffix.is_empty(), b.suffix.is_empty()) {
+        (false, false) => a.suffix.cmp(b.suffix),
+        (empty_a, empty_b) => empty_a.cmp(&empty_b),
+    };
+    Some(a.parts.cmp(&b.parts).then_with(suffix))
+}
+
+/// A version: numbers between dots, and a suffix after `-` or `+`.
+struct Version<'a> {
+    parts: Vec<u64>,
+    suffix: &'a str,
+}
+
+impl<'a> Version<'a> {
+    fn parse(text: &'a str) -> Option<Self> {
+        let text = text.trim();
+        let text = text.strip_prefix(['v', 'V']).unwrap_or(text);
+        let end = text.find(['-', '+']).unwrap_or(text.len());
+        let (numbers, suffix) = text.split_at(end);
+        let parts = numbers.split('.').map(|part| part.parse().ok()).collect::<Option<Vec<u64>>>()?;
+        // What follows a plus sign says how something was built, not how new it is.
+        let suffix = suffix.split('+').next().unwrap_or_default().trim_start_matches('-');
+        Some(Self { parts, suffix })
+    }
+}
+
+/// Whether `text` is what `pattern` describes, in which `*` is any text and `?` any character. Takes time in proportion
+/// to the product of the lengths at most.
+fn is_like(text: &[u8], pattern: &[u8]) -> bool {
+    let (mut at, mut in_pattern) = (0, 0);
+    // Place after the last star, and how much of the text that star stands for so far.
+    let mut star: Option<(usize, usize)> = None;
+    while at < text.len() {
+        match pattern.get(in_pattern) {
+            Some(b'*') => {
+                star = Some((in_pattern + 1, at));
+                in_pattern += 1;
+            }
+            Some(&byte) if byte == b'?' || byte == text[at] => (at, in_pattern) = (at + 1, in_pattern + 1),
+            _ => match &mut star {
+                Some((after, taken)) => {
+                    *taken += 1;
+                    (at, in_pattern) = (*taken, *after);
+                }
+                None => return false,
+            },
+        }
+    }
+    pattern[in_pattern..].iter().all(|byte| *byte == b'*')
+}
+
+/// An address with the number of its bits that count: all of them for a single address.
+struct Subnet {
+    base: IpAddr,
+    bits: u32,
+}
+
+impl Subnet {
+    fn parse(text: &str) -> Option<Self> {
+        let (base, bits) = match text.split_once('/') {
+            Some((base, bits)) => (base, Some(bits.parse::<u32>().ok()?)),
+            None => (text, None),
+        };
+        let written: IpAddr = base.parse().ok()?;
+        let base = written.to_canonical();
+        let (most, mapped) = (if written.is_ipv4() { 32 } else { 128 }, written.is_ipv6() && base.is_ipv4());
+        let bits = bits.unwrap_or(most);
+        let bits = if mapped { bits.checked_sub(96)? } else { bits };
+        (bits <= if base.is_ipv4() { 32 } else { 128 }).then_some(Self { base, bits })
+    }
+
+    fn contains(&self, ip: IpAddr) -> bool {
+        let (a, b, length) = match (self.base, ip) {
+            (IpAddr::V4(a), IpAddr::V4(b)) => (u128::from(a.to_bits()), u128::from(b.to_bits()), 32),
+            (IpAddr::V6(a), IpAddr::V6(b)) => (a.to_bits(), b.to_bits(), 128),
+            _ => return false,
+        };
+        self.bits == 0 || (a ^ b) >> (length - self.bits) == 0
     }
 }
 
@@ -172,6 +334,7 @@ impl FromStr for ConstraintKey {
         match lower.as_str() {
             "node.id" => Ok(Self::Id),
             "node.hostname" => Ok(Self::Hostname),
+            "node.ip" => Ok(Self::Ip),
             "node.role" => Ok(Self::Role),
             "node.platform.os" => Ok(Self::Os),
             "node.platform.arch" => Ok(Self::Architecture),
@@ -187,23 +350,46 @@ impl FromStr for ConstraintKey {
     }
 }
 
+/// The comparisons as they are written. Of two that begin at the same place, the longer one comes first.
+const OPERATORS: [(&str, ConstraintOp); 8] = [
+    ("==", ConstraintOp::Eq),
+    ("!=", ConstraintOp::NotEq),
+    ("~=", ConstraintOp::Like),
+    ("<=", ConstraintOp::LessEq),
+    (">=", ConstraintOp::GreaterEq),
+    ("<", ConstraintOp::Less),
+    (">", ConstraintOp::Greater),
+    (" in ", ConstraintOp::In),
+];
+
 impl FromStr for Constraint {
     type Err = InvalidConstraint;
 
     fn from_str(text: &str) -> Result<Self, InvalidConstraint> {
-        let (key, op, value) = [("==", ConstraintOp::Eq), ("!=", ConstraintOp::NotEq)]
-            .into_iter()
-            .filter_map(|(sign, op)| text.split_once(sign).map(|(key, value)| (key, op, value)))
-            .min_by_key(|(key, _, _)| key.len())
-            .ok_or(InvalidConstraint::NoOperator)?;
-        let (key, value) = (key.trim(), value.trim());
-        let key = key.parse()?;
-        let well_formed = value.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric())
-            && value.bytes().all(|byte| byte.is_ascii_alphanumeric() || b":-_ .*()?+[]\\^$|/".contains(&byte));
-        if !well_formed {
-            return Err(InvalidConstraint::MalformedValue(value.into()));
+        let found = OPERATORS.into_iter().filter_map(|(sign, op)| Some((text.find(sign)?, sign, op)));
+        let (at, sign, op) = found.min_by_key(|(at, _, _)| *at).ok_or(InvalidConstraint::NoOperator)?;
+        let (key, value) = (text[..at].trim(), text[at + sign.len()..].trim());
+        let key: ConstraintKey = key.parse()?;
+        let is_plain = |value: &str| {
+            let known = |byte: u8| byte.is_ascii_alphanumeric() || b":-_ .*()?+[]\\^$|/".contains(&byte);
+            !value.is_empty() && value.bytes().all(known)
+        };
+        let fits = match (&key, op) {
+            (ConstraintKey::Ip, ConstraintOp::Eq | ConstraintOp::NotEq) => Subnet::parse(value).is_some(),
+            (ConstraintKey::Ip, _) => false,
+            (_, ConstraintOp::Less | ConstraintOp::LessEq | ConstraintOp::Greater | ConstraintOp::GreaterEq) => {
+                compare(value, value).is_some()
+            }
+            (_, ConstraintOp::In) => {
+                value.starts_with('(') && value.ends_with(')') && value.len() > 2 && listed(value).all(is_plain)
+            }
+            (_, ConstraintOp::Eq | ConstraintOp::NotEq | ConstraintOp::Like) => is_plain(value),
+        };
+        if fits {
+            Ok(Self { key, op, value: value.into(), written: text.into() })
+        } else {
+            Err(InvalidConstraint::MalformedValue(value.into()))
         }
-        Ok(Self { key, op, value: value.into(), written: text.into() })
     }
 }
 
@@ -212,6 +398,7 @@ impl fmt::Display for ConstraintKey {
         match self {
             Self::Id => f.write_str("node.id"),
             Self::Hostname => f.write_str("node.hostname"),
+            Self::Ip => f.write_str("node.ip"),
             Self::Role => f.write_str("node.role"),
             Self::Os => f.write_str("node.platform.os"),
             Self::Architecture => f.write_str("node.platform.arch"),
@@ -249,6 +436,11 @@ mod tests {
             (" node.labels.Disk == ssd ", Label("Disk".into()), Eq, "ssd"),
             ("NODE.ID==abc", Id, Eq, "abc"),
             ("engine.labels.a.b==x*y", EngineLabel("a.b".into()), Eq, "x*y"),
+            ("node.labels.x==[a-z]+ or .*$", Label("x".into()), Eq, "[a-z]+ or .*$"),
+            ("node.ip != 10.0.0.0/8", Ip, NotEq, "10.0.0.0/8"),
+            ("node.labels.x>=2.10", Label("x".into()), GreaterEq, "2.10"),
+            ("node.labels.x in (a, b)", Label("x".into()), In, "(a, b)"),
+            ("node.hostname~=web-*", Hostname, Like, "web-*"),
         ] {
             let read = parse(text).expect(text);
             assert_eq!(read.to_string(), text);
@@ -261,11 +453,22 @@ mod tests {
         use InvalidConstraint::*;
         assert_eq!(parse(""), Err(NoOperator));
         assert_eq!(parse("node.role"), Err(NoOperator));
-        assert_eq!(parse("node.role~=x"), Err(NoOperator));
+        assert_eq!(parse("node.role~x"), Err(NoOperator));
+        assert_eq!(parse(" "), Err(NoOperator));
         assert_eq!(parse("==x"), Err(MalformedKey(String::new())));
         assert_eq!(parse("1node==x"), Err(MalformedKey("1node".into())));
         assert_eq!(parse("no de==x"), Err(MalformedKey("no de".into())));
+        for key in ["no*de", "no$de", ""] {
+            assert_eq!(parse(&format!("{key}==x")), Err(MalformedKey(key.into())));
+        }
         assert_eq!(parse("node.role== "), Err(MalformedValue(String::new())));
+        assert_eq!(parse("node.labels.a==b>c"), Err(MalformedValue("b>c".into())));
+        for value in ["not.an.address", "10.0.0.0/33", "10.0.0.1/x", "fe80::/129"] {
+            assert_eq!(parse(&format!("node.ip=={value}")), Err(MalformedValue(value.into())));
+        }
+        for text in ["node.labels.a in b", "node.labels.a in ()", "node.labels.a in (b,)", "node.labels.a > new"] {
+            assert!(matches!(parse(text), Err(MalformedValue(_))), "{text}");
+        }
         assert_eq!(parse("node.colour==red"), Err(UnknownKey("node.colour".into())));
         assert_eq!(parse("node.labels.==red"), Err(UnknownKey("node.labels.".into())));
     }
@@ -277,6 +480,99 @@ mod tests {
         assert_eq!((eq.matches(&node), not.matches(&node)), (false, true));
         node.spec.labels.insert("disk".into(), "ssd".into());
         assert_eq!((eq.matches(&node), not.matches(&node)), (true, false));
+    }
+
+    /// A node with the label `x`, if a value is given.
+    fn labelled(value: Option<&str>) -> Node {
+        let mut node = worker(1);
+        node.spec.labels.extend(value.map(|value| ("x".to_owned(), value.to_owned())));
+        node
+    }
+
+    #[test]
+    fn numbers_are_compared_as_numbers_and_the_rest_as_versions() {
+        for (op, value, holds, fails) in [
+            (">", "9", ["10", "+11", "9.1"], ["9", "-10", "9-rc1"]),
+            ("<", "9", ["8", "-10", "9-rc1"], ["9", "10", "9.0"]),
+            (">=", "1.10", ["1.10", "v1.10.0", "2"], ["1.9", "1.10-rc1", "1.9.99"]),
+            ("<=", "1.10", ["1.10.0", "1.2+build7", "1"], ["1.10.1", "1.11", "2-alpha"]),
+            (">", "1.0-rc1", ["1.0-rc2", "1.0", "1"], ["1.0-rc1", "1.0-beta", "0.9"]),
+        ] {
+            let constraint = parse(&format!("node.labels.x{op}{value}")).expect("a constraint");
+            holds.iter().for_each(|it| assert!(constraint.matches(&labelled(Some(it))), "{it} {op} {value}"));
+            fails.iter().for_each(|it| assert!(!constraint.matches(&labelled(Some(it))), "not {it} {op} {value}"));
+            assert!(!constraint.matches(&labelled(None)) && !constraint.matches(&labelled(Some("new"))));
+        }
+    }
+
+    #[test]
+    fn a_list_holds_one_of_its_values_and_a_pattern_the_whole_value() {
+        let matches = |text: &str, value| parse(text).expect(text).matches(&labelled(value));
+        assert!(
+            matches("node.labels.x in (ssd, NVMe)", Some("nvme")) && matches("node.labels.x in (ssd)", Some("ssd"))
+        );
+        assert!(!matches("node.labels.x in (ssd, nvme)", Some("hdd")) && !matches("node.labels.x in (ssd)", None));
+        for (pattern, value, expected) in [
+            ("web-*", "WEB-1", true),
+            ("web-*", "web-", true),
+            ("web-?", "web-", false),
+            ("*-eu-*", "a-b-eu-c", true),
+            ("*-eu-*", "a-eu", false),
+            ("a*b*c", "aXbXbc", true),
+            ("a*b*c", "aXbXbcd", false),
+            ("*", "", true),
+        ] {
+            assert_eq!(matches(&format!("node.labels.x~={pattern}"), Some(value)), expected, "{pattern} {value}");
+        }
+        assert!(!matches("node.labels.x~=*", None));
+        // In Swarm's own comparisons a star is a star.
+        assert!(!matches("node.labels.x==web-*", Some("web-1")) && matches("node.labels.x==web-*", Some("web-*")));
+    }
+
+    #[test]
+    fn an_address_matches_as_such_and_as_part_of_a_subnet() {
+        let mut node = worker(1);
+        let check = |node: &Node, value: &str, expected| {
+            assert_eq!(parse(&format!("node.ip=={value}")).expect(value).matches(node), expected, "{value}");
+            assert_eq!(parse(&format!("node.ip!={value}")).expect(value).matches(node), !expected, "{value}");
+        };
+        check(&node, "10.1.2.3", false);
+        node.addr = Some("10.1.2.3:2377".parse().expect("an address"));
+        for (value, expected) in [
+            ("10.1.2.3", true),
+            ("10.1.2.4", false),
+            ("::ffff:10.1.2.3", true),
+            ("10.1.2.0/24", true),
+            ("10.1.3.0/24", false),
+            ("10.1.2.2/31", true),
+            ("0.0.0.0/0", true),
+            ("2001:db8::/32", false),
+        ] {
+            check(&node, value, expected);
+        }
+        node.addr = Some("[2001:db8::2]:2377".parse().expect("an address"));
+        check(&node, "2001:0db8:0:0::2", true);
+        check(&node, "2001:db8::/32", true);
+        check(&node, "2001:db9::/32", false);
+    }
+
+    #[test]
+    fn an_id_matches_as_a_whole_and_labels_of_nodes_are_not_those_of_engines() {
+        let mut node = worker(1);
+        let id = node.id.to_string();
+        assert!(parse(&format!("node.id=={id}")).unwrap().matches(&node));
+        assert!(!parse(&format!("node.id=={}", &id[..20])).unwrap().matches(&node));
+        assert!(
+            parse("node.role==WORKER").unwrap().matches(&node) && !parse("node.role==manager").unwrap().matches(&node)
+        );
+        node.spec.labels.insert("x".into(), "1".into());
+        assert!(
+            parse("node.labels.x==1").unwrap().matches(&node) && !parse("engine.labels.x==1").unwrap().matches(&node)
+        );
+        node.description = None;
+        assert!(
+            !parse("node.hostname==n1").unwrap().matches(&node) && parse("node.hostname!=n1").unwrap().matches(&node)
+        );
     }
 
     #[test]

@@ -6,7 +6,7 @@
 //!
 //! [`STEPS`] is the whole protocol between managers and a worker over one task, on one screen.
 
-use crate::{EngineKind, Meta, ServiceId, TaskId};
+use crate::{EngineKind, GenericStock, Meta, ServiceId, TaskId};
 use bincode::{Decode, Encode};
 use essaim_wire::record;
 use essaim_wire::{Index, NodeId, Timestamp};
@@ -34,6 +34,8 @@ pub struct Task {
     /// Node that the task was given to, or the reason why it is pending. Written by managers, and only once from
     /// pending to a node.
     pub assigned: Assigned,
+    /// Generic resources of its node that the task was given with the node. Written by managers, together with the node.
+    pub generic: GenericStock,
     /// What managers want of the task. Written by managers.
     pub desired: Desired,
     /// What the task's worker saw of it. Written by that worker.
@@ -58,6 +60,7 @@ record!(Task {
     slot,
     engine,
     assigned,
+    generic,
     desired,
     observed,
     written_off,

@@ -11,11 +11,12 @@
 //! - [`scene`]: the input of a decision; [`plan`]: its output.
 //! - [`reconcile`](mod@reconcile): one service, from the wish to the changes. It calls [`restart`] for tasks that ended
 //!   by themselves and `reconcile::rollout` for tasks that follow an older spec.
-//! - [`place`]: which node gets a task, or why none does.
+//! - [`place`]: which node gets a task, or why none does. `enforce`: which tasks a node that became smaller cannot keep.
 //! - [`liveness`]: which verdicts about nodes are committed, and how fast lost tasks may be replaced (the brake).
 //! - [`assignment`]: the tasks that one node is told of. [`history`]: which records to forget.
 
 pub mod assignment;
+mod enforce;
 pub mod history;
 pub mod liveness;
 pub mod place;

@@ -23,7 +23,7 @@ pub(crate) enum Condition {
     /// The task's node drains; until the task is replaced it may go on.
     Leaving,
     /// The task's node changed, and satisfies neither the constraints in force nor those that the task was placed by; or
-    /// its daemon was started again with a program that is too old to read the task's spec. (A newer spec that asks for
+    /// it has fewer resources than its tasks reserve (see `enforce`); or its daemon was started again with a program that is too old to read the task's spec. (A newer spec that asks for
     /// other nodes is handled by the update, at the service's own pace.)
     Misfit,
     /// The task's node is lost, but the slot may not be filled elsewhere yet.

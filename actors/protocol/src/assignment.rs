@@ -9,7 +9,7 @@
 //! assignment or nothing of it.
 
 use bincode::{Decode, Encode};
-use essaim_model::{Desired, EngineKind, Observed, ServiceId, ServiceSpec, Slot, TaskId};
+use essaim_model::{Desired, EngineKind, GenericStock, Observed, ServiceId, ServiceSpec, Slot, TaskId};
 use essaim_wire::record;
 use essaim_wire::{ClusterId, Index, Lineage, encoded_len};
 use std::mem::take;
@@ -141,12 +141,14 @@ pub struct TaskOrder {
     pub slot: Slot,
     /// Engine that runs the task. The leader chooses it when it creates the task.
     pub engine: EngineKind,
+    /// Generic resources of the node that the task was given.
+    pub generic: GenericStock,
     /// What managers want of the task.
     pub desired: Desired,
     /// What the managers know of the task, so that the worker reports only what they do not know.
     pub observed: Observed,
 }
-record!(TaskOrder { 1: id, service, spec_version, slot, engine, desired, observed });
+record!(TaskOrder { 1: id, service, spec_version, slot, engine, generic, desired, observed });
 
 #[cfg(test)]
 essaim_wire::golden_bytes!("assignment": AssignmentVersion, Assignment, TaskOrder);
@@ -164,6 +166,7 @@ mod tests {
             spec_version: Index(1),
             slot: Slot::Number(1),
             engine: EngineKind::Process,
+            generic: GenericStock::default(),
             desired: Desired::Running,
             observed: Observed::nothing(Timestamp::default()),
         }

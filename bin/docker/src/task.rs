@@ -3,6 +3,7 @@
 
 use crate::base::{is_empty, is_zero, or_default};
 use crate::network::NetworkAttachment;
+use crate::node::GenericResource;
 use crate::service::{PortConfig, TaskSpec};
 use crate::{Labels, ObjectVersion, Time};
 use serde::{Deserialize, Serialize};
@@ -33,7 +34,7 @@ pub struct Task {
     #[serde(default, deserialize_with = "or_default", skip_serializing_if = "is_empty")]
     pub networks_attachments: Vec<NetworkAttachment>,
     #[serde(default, deserialize_with = "or_default", skip_serializing_if = "is_empty")]
-    pub generic_resources: Vec<serde_json::Value>,
+    pub generic_resources: Vec<GenericResource>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub job_iteration: Option<ObjectVersion>,
     pub volumes: Option<Vec<serde_json::Value>>,

@@ -178,6 +178,7 @@ fn order(task: &Task) -> TaskOrder {
         spec_version: task.spec_version,
         slot: task.slot,
         engine: task.engine,
+        generic: task.generic.clone(),
         desired: task.desired,
         observed: task.observed.clone(),
     }

@@ -53,6 +53,7 @@ impl World {
             written_off: None,
             engine: EngineKind::Process,
             restarts: 0,
+            generic: Default::default(),
             began_at: None,
             ended_at: None,
             job_iteration: None,

@@ -3,8 +3,8 @@
 use super::Made;
 use crate::task::may_follow;
 use crate::{
-    Assigned, Availability, Desired, Event, Meta, Observed, Refusal, RefusalKind, Slot, State, Task, TaskId, TaskState,
-    WrittenOff,
+    Assigned, Availability, Desired, Event, GenericStock, Meta, Observed, Refusal, RefusalKind, Slot, State, Task,
+    TaskId, TaskState, WrittenOff,
 };
 use essaim_wire::planted::{Bug, planted};
 use essaim_wire::{Index, NodeId};
@@ -50,6 +50,7 @@ impl State {
         id: TaskId,
         node: NodeId,
         spec_version: Index,
+        generic: &GenericStock,
         events: &mut Vec<Event>,
     ) -> Made {
         let task = self.existing_task(id)?;
@@ -61,7 +62,10 @@ impl State {
         }
         self.check_takes_tasks(node)?;
         self.tasks_by_node.insert((node, id));
-        self.change_task(id, events, |task| task.assigned = Assigned::Node(node))
+        self.change_task(id, events, |task| {
+            task.assigned = Assigned::Node(node);
+            task.generic = generic.clone();
+        })
     }
 
     pub(super) fn pend_task(&mut self, id: TaskId, reason: &str, events: &mut Vec<Event>) -> Made {

@@ -27,6 +27,7 @@ fn task(id: u128, spec_version: u64, node: Option<u128>) -> Change {
         written_off: None,
         engine: EngineKind::Process,
         restarts: 0,
+        generic: Default::default(),
         began_at: None,
         ended_at: None,
         job_iteration: None,
@@ -677,9 +678,10 @@ fn a_task_that_waits_follows_the_spec_in_force_and_is_given_no_node_that_was_fou
     let version = world.state.service(WEB).expect("there").spec_version;
     assert_eq!(world.state.task(TASK).expect("it waits").spec_version, version);
     let node = NodeId::from_bits(2);
-    let stale = world.refused(Change::AssignTask { id: TASK, node, spec_version: Index(3) });
+    let stale =
+        world.refused(Change::AssignTask { id: TASK, node, spec_version: Index(3), generic: Default::default() });
     assert!(stale.contains("newer spec"), "{stale}");
-    world.done(Change::AssignTask { id: TASK, node, spec_version: version });
+    world.done(Change::AssignTask { id: TASK, node, spec_version: version, generic: Default::default() });
     world.done(Change::UpdateService { id: WEB, expect: version, spec: Some(spec("web", "c")) });
     assert_eq!(world.state.task(TASK).expect("it has a node").spec_version, version, "it was made by that one");
 }

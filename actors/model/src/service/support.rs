@@ -37,10 +37,9 @@ fn of_cluster(spec: &ServiceSpec) -> Option<String> {
     let ServiceSpec { name: _, labels: _, task, mode: _, update: _, rollback: _, endpoint } = spec;
     let TaskSpec { container, resources: _, restart: _, placement, networks, log_driver: _, force_update: _ } = task;
     let round_robin = endpoint.as_ref().is_some_and(|EndpointSpec { dns_round_robin, ports: _ }| *dns_round_robin);
-    let preferences = placement.as_ref().is_some_and(|it| {
-        let Placement { constraints: _, replicas_max_per_node: _, preferences, platforms: _ } = it;
-        !preferences.is_empty()
-    });
+    if let Some(Placement { constraints: _, replicas_max_per_node: _, preferences: _, platforms: _ }) = placement {
+        // Every setting of the placement is honoured, whatever the engine.
+    }
     let template = |text: &str| text.contains("{{");
     first(&[
         (!networks.is_empty(), "--network"),
@@ -48,7 +47,6 @@ fn of_cluster(spec: &ServiceSpec) -> Option<String> {
         (!container.configs.is_empty(), "--config"),
         (container.env.iter().any(|it| it.value().is_some_and(template)), "a template in --env"),
         (container.hostname.as_deref().is_some_and(template), "a template in --hostname"),
-        (preferences, "--placement-pref"),
         (round_robin, "--endpoint-mode dnsrr"),
     ])
 }
@@ -147,7 +145,7 @@ fn of_process(task: &TaskSpec) -> Option<String> {
         oom_score_adj,
     } = &task.container;
     let resources = task.resources.clone().unwrap_or_default();
-    let Resources { limit: _, reservation: _, generic, swap, swappiness } = &resources;
+    let Resources { limit: _, reservation: _, generic: _, swap, swappiness } = &resources;
     // Settings that are present but ask for nothing: the CLI always sends an empty `DNSConfig`, and sends back
     // privileges of which none is set.
     let privileges = privileges.as_ref().is_some_and(|it| *it != Privileges::default());
@@ -172,7 +170,6 @@ fn of_process(task: &TaskSpec) -> Option<String> {
         (oom_score_adj.get() != 0, "--oom-score-adj"),
         (swap.is_some(), "--memory-swap"),
         (swappiness.is_some(), "--memory-swappiness"),
-        (!generic.is_empty(), "--generic-resource"),
         (task.log_driver.is_some(), "--log-driver"),
     ])
 }

@@ -4,12 +4,13 @@
 //! ended: a task that was told to stop reduces the load of its node at once, but its memory and its port are free only
 //! when it has ended.
 
+use super::area::Areas;
 use super::filter::Explanation;
 use super::needs::{Group, Needs};
-use super::seat::Seat;
+use super::seat::{Place, Seats};
 use super::waiting::Waiting;
 use essaim_model::{
-    Change, Desired, EngineKind, Event, Hardware, Node, ServiceId, Slot, State, Task, TaskId, TaskState, loopback,
+    Change, Desired, EngineKind, Event, GenericStock, Node, ServiceId, Slot, State, Task, TaskId, TaskState, loopback,
 };
 use essaim_wire::{Index, NodeId, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,12 +19,14 @@ use std::sync::Arc;
 /// Index of tasks by node; see the module.
 #[derive(Debug, Clone, Default)]
 pub struct Board {
-    pub(super) seats: BTreeMap<NodeId, Seat>,
-    /// Nodes by the number of tasks that count on them.
-    pub(super) by_load: BTreeSet<(u32, NodeId)>,
-    pub(super) of_service: BTreeMap<ServiceId, BTreeMap<NodeId, u32>>,
+    pub(super) seats: Seats,
+    pub(super) areas: Areas,
+    /// Number of a service's tasks that count on each node.
+    pub(super) of_service: BTreeMap<ServiceId, BTreeMap<Place, u32>>,
     /// Failures of a group's tasks on each node, by time.
-    pub(super) failures: BTreeMap<Group, BTreeMap<NodeId, BTreeSet<(Timestamp, TaskId)>>>,
+    pub(super) failures: BTreeMap<Group, BTreeMap<Place, BTreeSet<(Timestamp, TaskId)>>>,
+    /// Room for the counts of one service by place, all zero between two calls of `spread`.
+    pub(super) tally: Vec<u32>,
     tasks: BTreeMap<TaskId, Booking>,
     pub(super) waiting: Waiting,
     needs: BTreeMap<Group, Arc<Needs>>,
@@ -39,6 +42,8 @@ pub(super) struct Booking {
     counts: bool,
     /// Room that the task takes up; none once it has ended.
     room: Option<Arc<Needs>>,
+    /// Generic resources that the task has; `None` while they are set aside but not chosen.
+    generic: Option<GenericStock>,
     failed_at: Option<Timestamp>,
 }
 
@@ -66,6 +71,7 @@ impl Board {
                 // Needs of other versions are computed again if they are asked for.
                 let in_use = new.as_ref().map(|new| new.spec_version);
                 self.needs.retain(|(service, version), _| *service != old.id || Some(*version) == in_use);
+                self.areas.forget_unused();
                 if new.is_none() {
                     self.failures.retain(|(service, _), _| *service != old.id);
                 }
@@ -128,7 +134,7 @@ impl Board {
     /// Whether a node of these tasks has too few free addresses for one more task of this kind.
     pub(super) fn are_short_of_addresses(&self, needs: &Needs, tasks: &[TaskId]) -> bool {
         let nodes = tasks.iter().filter_map(|id| self.tasks.get(id)?.node);
-        let mut seats = nodes.filter_map(|node| self.seats.get(&node));
+        let mut seats = nodes.filter_map(|node| self.seats.get(node));
         needs.addresses > 0 && seats.any(|seat| seat.addresses + needs.addresses > loopback::ADDRESSES)
     }
 
@@ -140,9 +146,10 @@ impl Board {
             node: Some(node),
             counts: true,
             room: Some(Arc::clone(needs)),
+            generic: None,
             failed_at: None,
         };
-        self.tally(TaskId::from_bits(0), &booking, add);
+        self.count(TaskId::from_bits(0), &booking, add);
     }
 
     /// Takes these tasks off the board as if they had ended. Returns the bookings to restore.
@@ -158,11 +165,13 @@ impl Board {
     /// Whether this node may have a task with these needs; if not, why.
     pub(super) fn may_have(&self, needs: &Needs, node: NodeId) -> Result<(), Explanation> {
         let mut explanation = Explanation::default();
-        let Some(seat) = self.seats.get(&node) else { return Err(explanation) };
+        let Some((seat, record)) = self.seats.get(node).and_then(|seat| Some((seat, seat.node.as_ref()?))) else {
+            return Err(explanation);
+        };
         match needs.refused_by(seat, self.count_of(needs.service, node)) {
             None => Ok(()),
             Some(reason) => {
-                explanation.count(reason, &seat.node);
+                explanation.count(reason, record);
                 Err(explanation)
             }
         }
@@ -171,9 +180,11 @@ impl Board {
     /// Why no node may have a task with these needs at present.
     pub(super) fn explain(&self, needs: &Needs) -> Explanation {
         let mut explanation = Explanation::default();
-        for (node, seat) in &self.seats {
-            if let Some(reason) = needs.refused_by(seat, self.count_of(needs.service, *node)) {
-                explanation.count(reason, &seat.node);
+        let counts = self.of_service.get(&needs.service);
+        for (place, seat, node) in self.seats.iter() {
+            let count = counts.and_then(|counts| counts.get(&place)).copied().unwrap_or_default();
+            if let Some(reason) = needs.refused_by(seat, count) {
+                explanation.count(reason, node);
             }
         }
         explanation
@@ -181,7 +192,24 @@ impl Board {
 
     /// Number of tasks of a service that count on a node.
     pub(super) fn count_of(&self, service: ServiceId, node: NodeId) -> u32 {
-        self.of_service.get(&service).and_then(|nodes| nodes.get(&node)).copied().unwrap_or_default()
+        let place = self.seats.place_of(node);
+        place.and_then(|place| self.of_service.get(&service)?.get(&place)).copied().unwrap_or_default()
+    }
+
+    /// Chooses the generic resources that a task with these needs gets on a node; `None` when too few are left. Those
+    /// of the tasks that it replaces count as free.
+    pub(super) fn give(&mut self, needs: &Needs, node: NodeId, replaces: &[TaskId]) -> Option<GenericStock> {
+        if needs.generic.is_empty() {
+            return Some(GenericStock::default());
+        }
+        self.waiting.hush(true);
+        let lifted = self.lift(replaces);
+        let given = self.seats.get(node).and_then(|seat| seat.choose_generic(&needs.generic));
+        for (id, booking) in lifted {
+            self.enter(id, Some(booking));
+        }
+        self.waiting.hush(false);
+        given
     }
 
     pub(super) fn needs_of(&mut self, state: &State, group: Group) -> Option<Arc<Needs>> {
@@ -195,26 +223,14 @@ impl Board {
     }
 
     fn seat(&mut self, node: &Arc<Node>) {
-        match self.seats.get_mut(&node.id) {
-            Some(seat) => seat.node = Arc::clone(node),
-            None => {
-                let seat = Seat {
-                    node: Arc::clone(node),
-                    load: 0,
-                    used: Hardware::default(),
-                    ports: BTreeMap::new(),
-                    addresses: 0,
-                };
-                self.seats.insert(node.id, seat);
-                self.by_load.insert((0, node.id));
-            }
-        }
+        let (place, old) = self.seats.seat(node);
+        self.areas.note(place, old.as_deref(), Some(node));
         self.waiting.note_room(node.id);
     }
 
     fn unseat(&mut self, id: NodeId) {
-        if let Some(seat) = self.seats.remove(&id) {
-            self.by_load.remove(&(seat.load, id));
+        if let Some(place) = self.seats.unseat(id) {
+            self.areas.note(place, None, None);
             self.waiting.note_room(id);
         }
     }
@@ -234,7 +250,22 @@ impl Board {
             node: task.node(),
             counts: task.is_wanted(),
             room,
+            generic: Some(task.generic.clone()),
             failed_at: failed.then_some(task.observed.at),
+        };
+        self.enter(task.id, Some(booking));
+    }
+
+    /// Books a task that was created a moment ago and is in no state yet.
+    pub(super) fn book_new(&mut self, task: &Task, needs: &Arc<Needs>) {
+        let booking = Booking {
+            group: (task.service, task.spec_version),
+            slot: task.slot,
+            node: task.node(),
+            counts: true,
+            room: Some(Arc::clone(needs)),
+            generic: Some(task.generic.clone()),
+            failed_at: None,
         };
         self.enter(task.id, Some(booking));
     }
@@ -245,23 +276,23 @@ impl Board {
 
     /// Replaces the booking of a task.
     pub(super) fn enter(&mut self, id: TaskId, new: Option<Booking>) {
-        let old = match &new {
-            Some(new) => self.tasks.insert(id, new.clone()),
-            None => self.tasks.remove(&id),
-        };
-        if old == new {
+        let old = self.tasks.get(&id);
+        if old == new.as_ref() {
             return;
         }
-        if let Some(old) = old {
-            self.tally(id, &old, false);
+        if old.is_some()
+            && let Some(old) = self.tasks.remove(&id)
+        {
+            self.count(id, &old, false);
         }
         if let Some(new) = new {
-            self.tally(id, &new, true);
+            self.count(id, &new, true);
+            self.tasks.insert(id, new);
         }
     }
 
-    fn tally(&mut self, id: TaskId, booking: &Booking, add: bool) {
-        let step = |count: &mut u32| *count = if add { *count + 1 } else { count.saturating_sub(1) };
+    /// Adds what a booking counts, or subtracts it.
+    fn count(&mut self, id: TaskId, booking: &Booking, add: bool) {
         let Some(node) = booking.node else {
             if add && booking.counts {
                 self.waiting.enter(booking.group, booking.slot, id);
@@ -275,40 +306,39 @@ impl Board {
         } else {
             self.waiting.note_room(node)
         }
+        let place = self.seats.book(node, add);
         if booking.counts {
             let nodes = self.of_service.entry(booking.group.0).or_default();
-            let count = nodes.entry(node).or_default();
-            step(count);
+            let count = nodes.entry(place).or_default();
+            *count = if add { *count + 1 } else { count.saturating_sub(1) };
             if *count == 0 {
-                nodes.remove(&node);
+                nodes.remove(&place);
             }
             if nodes.is_empty() {
                 self.of_service.remove(&booking.group.0);
             }
+            self.seats.change_load(place, add);
         }
         if let Some(at) = booking.failed_at {
             let nodes = self.failures.entry(booking.group).or_default();
-            let on_node = nodes.entry(node).or_default();
+            let on_node = nodes.entry(place).or_default();
             if add {
                 on_node.insert((at, id))
             } else {
                 on_node.remove(&(at, id))
             };
             if on_node.is_empty() {
-                nodes.remove(&node);
+                nodes.remove(&place);
             }
             if nodes.is_empty() {
                 self.failures.remove(&booking.group);
             }
         }
-        let Some(seat) = self.seats.get_mut(&node) else { return };
-        if booking.counts {
-            self.by_load.remove(&(seat.load, node));
-            step(&mut seat.load);
-            self.by_load.insert((seat.load, node));
-        }
         if let Some(needs) = &booking.room {
-            seat.take(needs, add);
+            self.seats.at_mut(place).take(needs, booking.generic.as_ref(), add);
+        }
+        if !add {
+            self.seats.maybe_free(place);
         }
     }
 }

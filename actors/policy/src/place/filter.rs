@@ -12,43 +12,66 @@ const NAMED_MAX: usize = 3;
 impl Needs {
     /// The first filter that refuses such a task on this node; none if all accept it.
     pub(super) fn refused_by(&self, seat: &Seat, of_service: u32) -> Option<Reason> {
-        let node = &seat.node;
-        if !node.is_ready() || node.unsteady || node.spec.availability != Availability::Active {
-            return Some(Reason::NotAvailable);
+        let lacks = self.lacks_room(seat, of_service);
+        if let Some(Reason::NotAvailable | Reason::Resources) = lacks {
+            return lacks;
         }
+        let node = seat.node.as_ref()?;
         // A node is not ready without a description, so this one has a description.
         let description = node.description.as_ref()?;
+        let terrain = &self.terrain;
+        if !terrain.has_plugins(node) {
+            return Some(Reason::Plugin);
+        }
+        if !description.engines.contains(&terrain.engine) {
+            return Some(Reason::Engine);
+        }
+        if node.level < terrain.level {
+            return Some(Reason::Older);
+        }
+        if lacks == Some(Reason::Addresses) {
+            return lacks;
+        }
+        if !terrain.placement.allows(node) {
+            return Some(Reason::Constraints);
+        }
+        if !terrain.placement.supports(node) {
+            return Some(Reason::Platform);
+        }
+        lacks
+    }
+
+    /// The first filter that depends on more than the node's record and refuses such a task. Whether the record suits
+    /// is asked by [`Terrain::suits`](super::needs::Terrain::suits).
+    pub(super) fn lacks_room(&self, seat: &Seat, of_service: u32) -> Option<Reason> {
+        let Some(node) = &seat.node else { return Some(Reason::NotAvailable) };
+        let Some(description) = node.description.as_ref().filter(|_| may_start(node)) else {
+            return Some(Reason::NotAvailable);
+        };
         let hardware = description.hardware;
         let (cpus, memory) = (self.reservation.nano_cpus, self.reservation.memory_bytes);
         if (cpus > 0 && seat.used.nano_cpus.saturating_add(cpus) > hardware.nano_cpus)
             || (memory > 0 && seat.used.memory_bytes.saturating_add(memory) > hardware.memory_bytes)
+            || !(self.generic.is_empty() || seat.has_generic(&self.generic))
         {
             return Some(Reason::Resources);
-        }
-        if !description.engines.contains(&self.engine) {
-            return Some(Reason::Engine);
-        }
-        if node.level < self.level {
-            return Some(Reason::Older);
         }
         if self.addresses > 0 && seat.addresses + self.addresses > loopback::ADDRESSES {
             return Some(Reason::Addresses);
         }
-        if !self.placement.allows(node) {
-            return Some(Reason::Constraints);
-        }
-        if !self.placement.supports(node) {
-            return Some(Reason::Platform);
-        }
         if self.host_ports.iter().any(|port| seat.ports.contains_key(port)) {
             return Some(Reason::HostPort);
         }
-        let most = self.placement.replicas_max_per_node;
-        if most > 0 && u64::from(of_service) >= most {
+        if self.most_per_node > 0 && u64::from(of_service) >= self.most_per_node {
             return Some(Reason::MaxReplicas);
         }
         None
     }
+}
+
+/// Whether the node takes new tasks at all.
+fn may_start(node: &Node) -> bool {
+    node.is_ready() && !node.unsteady && node.spec.availability == Availability::Active
 }
 
 /// Why a node may not have a task, in the order of the filters.
@@ -56,8 +79,10 @@ impl Needs {
 pub enum Reason {
     /// The node cannot be reached, was unsteady lately, restarts, or was set to pause or drain.
     NotAvailable,
-    /// The node has fewer free resources than the task reserves.
+    /// The node has fewer free resources, generic ones included, than the task reserves.
     Resources,
+    /// The node's engine lacks a plugin: the driver of a volume or of the task's log.
+    Plugin,
     /// The node lacks the task's engine.
     Engine,
     /// The node's program is older than the spec: it could not read the order.
@@ -82,6 +107,7 @@ impl Reason {
         match self {
             Self::NotAvailable => format!("{on} not available for new tasks"),
             Self::Resources => format!("insufficient resources on {on}"),
+            Self::Plugin => format!("missing plugin on {on}"),
             Self::Engine => format!("missing engine on {on}"),
             Self::Older => {
                 let others = nodes as usize - named.len().min(nodes as usize);

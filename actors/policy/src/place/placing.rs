@@ -6,7 +6,7 @@ use super::board::Board;
 use super::filter::Explanation;
 use super::needs::{Group, Needs};
 use crate::Wanted;
-use essaim_model::{Assigned, Change, Desired, Meta, Observed, ServiceId, Slot, State, Task, TaskId};
+use essaim_model::{Assigned, Change, Desired, GenericStock, Meta, Observed, ServiceId, Slot, State, Task, TaskId};
 use essaim_wire::{NodeId, Timestamp};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use std::sync::Arc;
 pub(super) struct Spot {
     slot: Slot,
     /// Tasks of the slot that will have ended before the new one starts, so that their room counts as free.
-    replaces: Vec<TaskId>,
+    pub(super) replaces: Vec<TaskId>,
 }
 
 impl Spot {
@@ -55,13 +55,19 @@ impl Board {
         let mut changes = Vec::with_capacity(wanted.len());
         for (group, wishes) in groups {
             let Some(needs) = self.needs_of(state, group) else { continue };
-            let spots = wishes.iter().map(|wish| Spot::of(state, wish.service, wish.slot, wish.desired)).collect();
-            let found = self.place(group, &needs, now, spots);
+            let spots: Vec<Spot> =
+                wishes.iter().map(|wish| Spot::of(state, wish.service, wish.slot, wish.desired)).collect();
+            let found = self.place(group, &needs, now, &spots);
             let before = self.waiting.before(group);
             let (placed, others): (Vec<_>, Vec<_>) =
-                wishes.into_iter().zip(found).partition(|(_, found)| found.is_ok());
+                wishes.into_iter().zip(&spots).zip(found).partition(|(_, found)| found.is_ok());
             let mut nowhere: Option<String> = None;
-            for (wish, found) in placed.into_iter().chain(others) {
+            for ((wish, spot), found) in placed.into_iter().chain(others) {
+                let mut generic = GenericStock::default();
+                let found = found.and_then(|node| {
+                    generic = self.give(&needs, node, &spot.replaces).ok_or(None)?;
+                    Ok(node)
+                });
                 let assigned = match found {
                     Ok(node) => Assigned::Node(node),
                     Err(Some(why)) => Assigned::Pending { reason: why.to_string() },
@@ -78,8 +84,9 @@ impl Board {
                     service: wish.service,
                     spec_version: wish.spec_version,
                     slot: wish.slot,
-                    engine: needs.engine,
+                    engine: needs.terrain.engine,
                     assigned,
+                    generic,
                     desired: wish.desired,
                     observed: Observed::nothing(now),
                     written_off: None,
@@ -88,12 +95,14 @@ impl Board {
                     ended_at: None,
                     job_iteration: None,
                 };
-                let change = Change::CreateTask(Box::new(task.clone()));
+                let change = Change::CreateTask(Box::new(task));
                 if !room(&change) {
                     self.waiting.tried(group, before, now);
                     return changes;
                 }
-                self.book(state, &task);
+                if let Change::CreateTask(task) = &change {
+                    self.book_new(task, &needs);
+                }
                 changes.push(change);
             }
             self.waiting.tried(group, before, now);
@@ -106,7 +115,7 @@ impl Board {
     /// All spots are placed in one batch. Only where room is scarce (reservations, host ports, a limit per node, a node
     /// without a free address), each spot that replaces a task is placed on its own: the room of the replaced task
     /// counts as free for that spot alone.
-    pub(super) fn place(&mut self, group: Group, needs: &Arc<Needs>, now: Timestamp, spots: Vec<Spot>) -> Vec<Found> {
+    pub(super) fn place(&mut self, group: Group, needs: &Arc<Needs>, now: Timestamp, spots: &[Spot]) -> Vec<Found> {
         // Bookings that are lifted or set aside below are restored before this returns.
         self.waiting.hush(true);
         let scarce = |spot: &Spot| {

@@ -8,7 +8,7 @@ use super::board::Board;
 use super::needs::{Group, Needs};
 use super::placing::{Found, Spot};
 use super::waiting::{Chance, Changed, Explained, Queue, tasks_at};
-use essaim_model::{Assigned, Change, Slot, State, Task, TaskId};
+use essaim_model::{Assigned, Change, GenericStock, Slot, State, Task, TaskId};
 use essaim_wire::{NodeId, Timestamp};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -90,8 +90,9 @@ impl Board {
         match chance {
             Chance::Anywhere => {
                 let tasks: Vec<_> = queue.tasks.iter().filter_map(|(_, id)| waits(*id)).collect();
-                let found = self.place(group, needs, now, tasks.iter().map(|task| spot(task)).collect());
-                got_through = self.take_found(state, tasks.into_iter().zip(found), room, retried);
+                let spots: Vec<Spot> = tasks.iter().map(|task| spot(task)).collect();
+                let found = self.place(group, needs, now, &spots);
+                got_through = self.take_found(state, needs, tasks.into_iter().zip(found), room, retried);
             }
             Chance::On(nodes, slots) => {
                 if is_numbered && !nodes.is_empty() {
@@ -99,16 +100,16 @@ impl Board {
                     let tasks = self.waiting.queues.get(&group).into_iter().flat_map(|queue| &queue.tasks);
                     let tasks: Vec<_> = tasks.filter_map(|(_, id)| waits(*id)).take(found.len()).collect();
                     let found = tasks.into_iter().zip(found.into_iter().map(Ok));
-                    got_through = self.take_found(state, found, room, retried);
+                    got_through = self.take_found(state, needs, found, room, retried);
                 }
                 let places = nodes.iter().map(|node| Slot::Node(*node)).filter(|_| !is_numbered);
                 for slot in places.chain(slots).collect::<BTreeSet<_>>() {
                     let queue = self.waiting.queues.get(&group);
                     let here = queue.into_iter().flat_map(|queue| tasks_at(&queue.tasks, slot));
                     for task in here.filter_map(&waits).collect::<Vec<_>>() {
-                        let found = self.place(group, needs, now, vec![spot(&task)]);
+                        let found = self.place(group, needs, now, &[spot(&task)]);
                         got_through =
-                            got_through && self.take_found(state, [task].into_iter().zip(found), room, retried);
+                            got_through && self.take_found(state, needs, [task].into_iter().zip(found), room, retried);
                     }
                 }
             }
@@ -124,13 +125,25 @@ impl Board {
     fn take_found(
         &mut self,
         state: &State,
+        needs: &Needs,
         found: impl Iterator<Item = (Arc<Task>, Found)>,
         room: &mut dyn FnMut(&Change) -> bool,
         retried: &mut Retried,
     ) -> bool {
         for (task, found) in found {
+            let mut generic = GenericStock::default();
+            if let Ok(node) = &found
+                && !needs.generic.is_empty()
+            {
+                let spot = Spot::of(state, task.service, task.slot, task.desired);
+                match self.give(needs, *node, &spot.replaces) {
+                    Some(given) => generic = given,
+                    None => continue,
+                }
+            }
+            let (id, spec_version) = (task.id, task.spec_version);
             let change = match (&found, task.slot) {
-                (Ok(node), _) => Change::AssignTask { id: task.id, node: *node, spec_version: task.spec_version },
+                (Ok(node), _) => Change::AssignTask { id, node: *node, spec_version, generic: generic.clone() },
                 (Err(Some(why)), Slot::Node(_)) => match pend(&task, &why.to_string()) {
                     Some(change) => change,
                     None => continue,
@@ -142,7 +155,7 @@ impl Board {
                 return false;
             }
             if let Ok(node) = found {
-                self.book(state, &Task { assigned: Assigned::Node(node), ..Task::clone(&task) });
+                self.book(state, &Task { assigned: Assigned::Node(node), generic, ..Task::clone(&task) });
             }
             retried.changes.push(change);
         }

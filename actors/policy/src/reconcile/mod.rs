@@ -89,6 +89,8 @@ struct Work<'a> {
     alike: BTreeMap<Index, bool>,
     /// Tasks beyond the limit of tasks per node, which was lowered after they were placed.
     crowded: BTreeSet<TaskId>,
+    /// Tasks whose nodes have become too small for them.
+    outgrown: BTreeSet<TaskId>,
     /// Whether any node of the cluster satisfies the constraints in force; computed when first asked for.
     fits_somewhere: OnceCell<bool>,
     rollout: rollout::Rollout<'a>,
@@ -106,6 +108,7 @@ impl<'a> Work<'a> {
             ending: BTreeSet::new(),
             alike: BTreeMap::new(),
             crowded: BTreeSet::new(),
+            outgrown: BTreeSet::new(),
             fits_somewhere: OnceCell::new(),
             rollout: rollout::Rollout::default(),
             plan: Plan::default(),
@@ -124,6 +127,7 @@ impl<'a> Work<'a> {
             tasks.sort_by_key(|task| (task.meta.created_at, task.id));
         }
         work.crowded = work.find_crowded();
+        work.outgrown = work.find_outgrown();
         work
     }
 
@@ -147,6 +151,20 @@ impl<'a> Work<'a> {
             crowded.extend(slots.into_iter().skip(max).flat_map(|(_, tasks)| tasks).map(|task| task.id));
         }
         crowded
+    }
+
+    /// The tasks on nodes that have fewer resources than their tasks reserve. Only a service that reserves some is asked
+    /// for, because this looks at every task of its nodes.
+    fn find_outgrown(&self) -> BTreeSet<TaskId> {
+        let reserves = |task: &Task| {
+            let spec = self.scene.state.spec(task.service, task.spec_version);
+            spec.and_then(|spec| spec.task.resources.as_ref()).is_some_and(|it| {
+                it.reservation.is_some_and(|it| it.nano_cpus > 0 || it.memory_bytes > 0) || !it.generic.is_empty()
+            })
+        };
+        let placed = self.slots.values().flatten().filter(|task| task.is_wanted() && reserves(task));
+        let nodes: BTreeSet<NodeId> = placed.filter_map(|task| task.node()).collect();
+        nodes.into_iter().flat_map(|node| crate::enforce::misfits(self.scene.state, node)).collect()
     }
 
     /// Writes off a task that is marked for removal and whose end will never be reported.
@@ -264,7 +282,10 @@ impl<'a> Work<'a> {
     }
 
     fn condition(&self, task: &Task) -> Condition {
-        self.scene.condition(task, &self.service.spec, &self.placement)
+        match self.scene.condition(task, &self.service.spec, &self.placement) {
+            Condition::Sound if self.outgrown.contains(&task.id) => Condition::Misfit,
+            condition => condition,
+        }
     }
 
     fn shut(&mut self, task: &Task) {

@@ -30,6 +30,7 @@ pub(crate) fn execution(order: &TaskOrder, spec: &ServiceSpec, here: &Here) -> E
     let container = &spec.task.container;
     let name = format!("{}.{}.{}", spec.name, order.slot, order.id);
     let mut env: Vec<(String, String)> = container.env.iter().map(variable).collect();
+    env.extend(order.generic.variables());
     env.extend(identity(order, spec, here, &name));
     let run = Run {
         labels: labels(order, spec, here, &name),
@@ -104,7 +105,9 @@ mod tests {
         let variable = |text| Variable::parse(text).expect("a variable");
         spec.task.container.env = ["A=b=c", "ESSAIM_SLOT=9", "EMPTY"].map(variable).into();
         let here = Here { node: NodeId::from_bits(3), hostname: "n3".into() };
-        let mut execution = execution(&order(1), &spec, &here);
+        let mut order = order(1);
+        order.generic = essaim_model::GenericStock::parse(["gpu=b,gpu=a", "ssd=2"]).expect("generic resources");
+        let mut execution = execution(&order, &spec, &here);
         execution.set_address([127, 70, 0, 2].into());
         let last = |name: &str| {
             let entry = execution.run.env.iter().rev().find(|(found, _)| found == name);
@@ -113,11 +116,12 @@ mod tests {
         assert_eq!((last("A"), last("EMPTY"), last("ESSAIM_SLOT")), ("b=c", "", "1"));
         assert_eq!((last("ESSAIM_SERVICE"), last("ESSAIM_NODE")), ("web", "n3"));
         assert_eq!(last("ESSAIM_ADDRESS"), "127.70.0.2");
-        assert_eq!(last("ESSAIM_TASK"), format!("web.1.{}", order(1).id));
+        assert_eq!(last("ESSAIM_TASK"), format!("web.1.{}", order.id));
         let label = |name: &str| execution.run.labels[&format!("com.docker.swarm.{name}")].clone();
         assert_eq!((label("service.name"), label("task")), ("web".into(), String::new()));
-        assert_eq!((label("task.name"), label("task.id")), (execution.run.name.clone(), order(1).id.to_string()));
+        assert_eq!((label("task.name"), label("task.id")), (execution.run.name.clone(), order.id.to_string()));
         assert_eq!(label("node.id"), here.node.to_string());
+        assert_eq!((last("DOCKER_RESOURCE_GPU"), last("DOCKER_RESOURCE_SSD")), ("a,b", "2"));
         assert_eq!(execution.run.address, Some([127, 70, 0, 2].into()));
     }
 

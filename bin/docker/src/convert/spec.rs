@@ -494,7 +494,6 @@ mod tests {
         let container = "/TaskTemplate/ContainerSpec";
         let secret = json!([{"SecretID": "5bo9h461v2t5bz5xx8gras1xw", "SecretName": "x",
             "File": {"Name": "x", "UID": "0", "GID": "0", "Mode": 292}}]);
-        let generic = json!([{"DiscreteResourceSpec": {"Kind": "gpu", "Value": 1}}]);
         for (parent, field, value, flag) in [
             (container, "ReadOnly", json!(true), "--read-only"),
             (container, "Mounts", json!([{"Type": "volume", "Target": "/x"}]), "--mount"),
@@ -503,16 +502,9 @@ mod tests {
             (container, "Healthcheck", json!({"Test": ["CMD", "true"]}), "--health-cmd"),
             (container, "Env", json!(["A={{.Node.ID}}"]), "a template in --env"),
             (container, "OomScoreAdj", json!(5), "--oom-score-adj"),
-            ("/TaskTemplate/Resources/Reservations", "GenericResources", generic, "--generic-resource"),
             ("/TaskTemplate/Resources", "SwapBytes", json!(-1), "--memory-swap"),
             ("/TaskTemplate", "LogDriver", json!({"Name": "none"}), "--log-driver"),
             ("/TaskTemplate", "Networks", json!([{"Target": "n"}]), "--network"),
-            (
-                "/TaskTemplate/Placement",
-                "Preferences",
-                json!([{"Spread": {"SpreadDescriptor": "node.labels.zone"}}]),
-                "--placement-pref",
-            ),
             ("", "EndpointSpec", json!({"Mode": "dnsrr"}), "--endpoint-mode dnsrr"),
         ] {
             let spec = parse(with(parent, field, value)).expect(flag);
@@ -522,7 +514,15 @@ mod tests {
         }
         // Settings that only managers act on work with every engine.
         let update = json!({"Parallelism": 2, "Delay": 7, "FailureAction": "rollback", "Order": "start-first"});
-        for honoured in [plain(), with("", "UpdateConfig", update.clone()), with("", "RollbackConfig", update)] {
+        let generic = json!([{"DiscreteResourceSpec": {"Kind": "gpu", "Value": 1}}]);
+        let zones = json!([{"Spread": {"SpreadDescriptor": "node.labels.zone"}}]);
+        for honoured in [
+            plain(),
+            with("", "UpdateConfig", update.clone()),
+            with("", "RollbackConfig", update),
+            with("/TaskTemplate/Resources/Reservations", "GenericResources", generic),
+            with("/TaskTemplate/Placement", "Preferences", zones),
+        ] {
             assert_eq!(refusal(&parse(honoured).expect("plain"), EngineKind::Process), None);
         }
     }

@@ -1,5 +1,6 @@
 //! Conversion of tasks: Docker's single state, computed from what managers decided and what the worker observed.
 
+use super::node::show_generic;
 use super::{Context, spec};
 use crate::network::{Driver, Network, NetworkAttachment, NetworkSpec};
 use crate::service::TaskSpec;
@@ -54,7 +55,7 @@ pub fn show(task: &model::Task, context: &Context<'_>) -> Task {
         status: show_status(task, context.state),
         desired_state: desired(task).into(),
         networks_attachments: task.observed.address.map(loopback).into_iter().collect(),
-        generic_resources: Vec::new(),
+        generic_resources: show_generic(&task.generic),
         job_iteration: task.job_iteration.map(|index| ObjectVersion { index }),
         volumes: None,
     }

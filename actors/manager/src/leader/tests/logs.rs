@@ -65,6 +65,7 @@ fn task(number: u128) -> Arc<Task> {
         observed: Observed::nothing(Timestamp::default()),
         written_off: None,
         restarts: 0,
+        generic: Default::default(),
         began_at: None,
         ended_at: None,
         job_iteration: None,

@@ -146,6 +146,7 @@ mod tests {
             written_off: None,
             engine: essaim_model::EngineKind::Process,
             restarts: 0,
+            generic: Default::default(),
             began_at: None,
             ended_at: None,
             job_iteration: None,

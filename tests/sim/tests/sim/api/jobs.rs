@@ -26,6 +26,7 @@ async fn put_task(stage: &Stage, service: ServiceId, number: u32, state: TaskSta
         observed: Observed { state, ..Observed::nothing(NOW) },
         written_off: None,
         restarts: 0,
+        generic: Default::default(),
         began_at: None,
         ended_at: None,
         job_iteration: None,

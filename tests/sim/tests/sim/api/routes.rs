@@ -47,6 +47,7 @@ async fn cluster() -> (Stage, Client, ServiceId) {
             observed: running,
             written_off: None,
             restarts: 0,
+            generic: Default::default(),
             began_at: None,
             ended_at: None,
             job_iteration: None,

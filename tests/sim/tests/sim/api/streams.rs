@@ -28,6 +28,7 @@ async fn cluster() -> (Stage, Client) {
         observed: Observed::nothing(NOW),
         written_off: None,
         restarts: 0,
+        generic: Default::default(),
         began_at: None,
         ended_at: None,
         job_iteration: None,

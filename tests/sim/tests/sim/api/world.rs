@@ -316,6 +316,7 @@ async fn task(stage: &Stage, shown: &Value) {
         written_off: None,
         engine: essaim_model::EngineKind::Process,
         restarts: 0,
+        generic: Default::default(),
         began_at: None,
         ended_at: None,
         job_iteration: None,
