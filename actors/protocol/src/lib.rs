@@ -24,9 +24,9 @@ pub mod report;
 
 pub use assignment::{Assembled, Assembly, Assignment, AssignmentVersion, TaskOrder};
 pub use link::{Detach, KnownManagers, Managers, Pace, RoleStatement, ToNode, ToUplink};
-pub use logs::{LogEnd, LogFrame, LogLine, LogRequest, LogStream};
+pub use logs::{LogEnd, LogFrame, LogLine, LogPlace, LogRequest, LogStream};
 pub use packed::Packed;
-pub use report::{Ballot, Depart, DepartReply, Describe, Hello, RenewReply, Report, ReportReply};
+pub use report::{Ballot, Depart, DepartReply, Describe, Hello, Report, ReportReply};
 
 /// Name under which a manager exports its actor for the node at the other end of the link.
 pub const NODE_EXPORT: &str = "node";

@@ -153,7 +153,8 @@ impl SimMachine {
     pub fn write(&self, task: TaskId, stream: LogStream, line: &str) {
         let at = (self.shared.utc)();
         if let Some(found) = self.lock().tasks.get_mut(&task) {
-            found.log.push_back(LogLine { at, stream, bytes: format!("{line}\n").into_bytes() });
+            let nth = found.log.back().filter(|last| last.at == at).map_or(0, |last| last.nth + 1);
+            found.log.push_back(LogLine { nth, ..LogLine::new(at, stream, format!("{line}\n").into_bytes()) });
             found.written += 1;
             if found.log.len() > LOG_LINES_MAX {
                 found.log.pop_front();

@@ -6,9 +6,9 @@ use bollard::Docker;
 use bollard::container::LogOutput;
 use bollard::query_parameters::{LogsOptions, LogsOptionsBuilder};
 use essaim_wire::Timestamp;
-use essaim_worker::engine::{EngineError, LogLine, LogOptions, LogStream};
-use futures::StreamExt;
+use essaim_worker::engine::{EngineError, LogLine, LogOptions, LogPlace, LogStream};
 use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt};
 
 /// Reads the log of a container. No more of it is in memory than one line: the engine waits for a slow reader.
 pub(super) fn read(
@@ -17,22 +17,34 @@ pub(super) fn read(
     options: LogOptions,
 ) -> BoxStream<'static, Result<LogLine, EngineError>> {
     let lines = docker.logs(container, Some(asked(options)));
-    // The engine's `since` is in whole seconds.
+    // The lines of one time are counted before any is left out; the times of a container's log do not go back, unless
+    // the machine's clock does.
+    let mut last = LogPlace::default();
+    let counted = move |mut line: LogLine| {
+        line.at = line.at.max(last.at);
+        line.nth = if line.at == last.at { last.lines } else { 0 };
+        last = LogPlace::after(&line);
+        line
+    };
+    // The engine's `since` and `until` are in whole seconds.
     let wanted = move |line: &Result<LogLine, EngineError>| line.as_ref().map_or(true, |line| options.wants(line));
     lines
         .map(|line| line.map_err(|why| refused(why.into())).map(|output| read_line(output, Timestamp::default())))
+        .map_ok(counted)
         .filter(move |line| std::future::ready(wanted(line)))
         .boxed()
 }
 
 fn asked(options: LogOptions) -> LogsOptions {
-    let LogOptions { since, tail, follow, stdout, stderr, .. } = options;
+    // The engine's client cannot ask for the details of a log driver, so lines come without them.
+    let LogOptions { since, until, tail, follow, stdout, stderr, details: _ } = options;
     let seconds = |at: Timestamp| i32::try_from(at.as_micros() / 1_000_000).unwrap_or(i32::MAX);
     LogsOptionsBuilder::new()
         .follow(follow)
         .stdout(stdout)
         .stderr(stderr)
         .since(since.map_or(0, seconds))
+        .until(until.map_or(0, |until| seconds(until).saturating_add(1)))
         .timestamps(true)
         .tail(&tail.map_or("all".into(), |lines| lines.to_string()))
         .build()
@@ -60,7 +72,7 @@ pub(super) fn read_line(output: LogOutput, now: Timestamp) -> LogLine {
         Some((at, message[end + 1..].to_vec()))
     });
     let (at, bytes) = stamped.unwrap_or_else(|| (now, message.to_vec()));
-    LogLine { at, stream, bytes }
+    LogLine::new(at, stream, bytes)
 }
 
 #[cfg(test)]

@@ -2,13 +2,15 @@
 //!
 //! Segments are named `log.0`, `log.1`, …: when a segment is full, the shim begins the next one and removes the one
 //! before the last. The output of a task thus takes at most two segments of disk, and a reader only moves on to greater
-//! numbers. A record is a time, a stream, a length and the bytes; a record that is not whole yet is read later.
+//! numbers. A record is a time, a stream, a length and the bytes; a record that is not whole yet is read later. The times
+//! of a log never go back, also when the machine's clock is set back, so that a reader can go on after a time.
 
 use super::folder::{Folder, failed};
 use super::keeper;
 use essaim_wire::Timestamp;
-use essaim_worker::engine::{EngineError, LogLine, LogOptions, LogStream};
+use essaim_worker::engine::{EngineError, LogLine, LogOptions, LogPlace, LogStream};
 use futures::Stream;
+use std::cmp::Ordering;
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, Write};
@@ -37,13 +39,16 @@ pub(crate) struct Writer {
     file: File,
     len: u64,
     buffer: Vec<u8>,
+    /// Time of the last line.
+    last: Timestamp,
 }
 
 impl Writer {
     /// Creates the log of a task that starts now.
     pub(crate) fn create(dir: &Path, segment_bytes: u64) -> io::Result<Self> {
         let file = File::create(segment(dir, 0))?;
-        Ok(Self { dir: dir.into(), segment_bytes, number: 0, file, len: 0, buffer: Vec::new() })
+        let last = Timestamp::default();
+        Ok(Self { dir: dir.into(), segment_bytes, number: 0, file, len: 0, buffer: Vec::new(), last })
     }
 
     /// Buffers a line; the next [`Self::flush`] writes it to the file.
@@ -54,7 +59,8 @@ impl Writer {
             self.flush();
             self.begin_next();
         }
-        self.buffer.extend_from_slice(&at.as_micros().to_le_bytes());
+        self.last = self.last.max(at);
+        self.buffer.extend_from_slice(&self.last.as_micros().to_le_bytes());
         self.buffer.push(match stream {
             LogStream::Stdout => 1,
             LogStream::Stderr => 2,
@@ -93,9 +99,9 @@ impl Writer {
     }
 }
 
-/// The lines of the task in `folder`.
+/// The lines of the task in `folder`. At most one batch of them is in memory, however far the reader is behind.
 pub(super) fn read(folder: Folder, options: LogOptions) -> impl Stream<Item = Result<LogLine, EngineError>> + Send {
-    let state = Reading { folder, options, reader: Reader::default(), lines: VecDeque::new(), begun: false };
+    let state = Reading { folder, options, reader: Reader::default(), lines: VecDeque::new(), begun: None };
     futures::stream::unfold(Some(state), |state| async move {
         let mut state = state?;
         loop {
@@ -129,36 +135,79 @@ struct Reading {
     options: LogOptions,
     reader: Reader,
     lines: VecDeque<LogLine>,
-    begun: bool,
+    /// What was found out when the read began; none before.
+    begun: Option<Begun>,
 }
 
+/// What is found out about the log when a read of it begins.
+#[derive(Debug, Clone, Copy)]
+struct Begun {
+    /// End of the log at that time: a read that does not follow ends there, however fast the task writes.
+    end: Place,
+    /// Lines to leave out because only the last ones are wanted, and the segment in which they are.
+    leave_out: (u64, u64),
+}
+
+/// A place in the ring: the number of a segment, and an offset in it.
+type Place = (u64, u64);
+
 impl Reading {
-    /// Reads the next batch into the buffer of lines. Returns whether anything was read, wanted or not; false also
-    /// after the one read to the end that finds the last lines.
+    /// Reads the next batch into the buffer of lines. Returns whether anything was read, wanted or not.
     fn fill(&mut self) -> io::Result<bool> {
-        let tail = self.options.tail.filter(|_| !self.begun);
-        self.begun = true;
-        let Some(tail) = tail else {
-            let (options, lines) = (self.options, &mut self.lines);
-            return self.reader.batch(self.folder.path(), |line| {
-                if options.wants(&line) {
-                    lines.push_back(line);
-                }
-            });
+        let begun = match &mut self.begun {
+            Some(begun) => begun,
+            begun => begun.insert(begin(self.folder.path(), &self.options)?),
         };
-        // The last lines are known only at the end of the log, so they are collected; a log is at most two segments.
-        let tail = usize::try_from(tail).unwrap_or(usize::MAX);
+        if !self.options.follow && self.reader.place() >= begun.end {
+            return Ok(false);
+        }
         let (options, lines) = (self.options, &mut self.lines);
-        while self.reader.batch(self.folder.path(), |line| {
-            if options.wants(&line) {
-                lines.push_back(line);
-                if lines.len() > tail {
-                    lines.pop_front();
-                }
+        self.reader.batch(self.folder.path(), |segment, line| {
+            if !options.wants(&line) {
+                return;
             }
-        })? {}
-        Ok(false)
+            // A segment that is gone by now took its lines with it, those to leave out as well.
+            let (of, left) = &mut begun.leave_out;
+            match segment.cmp(of) {
+                Ordering::Less => return,
+                Ordering::Equal if *left > 0 => return *left -= 1,
+                Ordering::Equal | Ordering::Greater => (),
+            }
+            lines.push_back(line);
+        })
     }
+}
+
+/// Looks through the log for its end, and for the place at which the wanted last lines begin. The lines are counted and
+/// not kept: a reader that asks for the last million of them takes no memory for it.
+fn begin(dir: &Path, options: &LogOptions) -> io::Result<Begun> {
+    let mut reader = Reader::default();
+    let Some(tail) = options.tail else {
+        let end = match newest(dir)? {
+            Some(number) => (number, std::fs::metadata(segment(dir, number)).map_or(u64::MAX, |file| file.len())),
+            None => (0, 0),
+        };
+        return Ok(Begun { end, leave_out: (0, 0) });
+    };
+    let mut counts: Vec<(u64, u64)> = Vec::new();
+    while reader.batch(dir, |segment, line| {
+        let wanted = u64::from(options.wants(&line));
+        match counts.last_mut() {
+            Some((last, count)) if *last == segment => *count += wanted,
+            _ => counts.push((segment, wanted)),
+        }
+    })? {}
+    let mut surplus = counts.iter().map(|(_, count)| count).sum::<u64>().saturating_sub(tail);
+    let mut leave_out = (0, 0);
+    for (segment, count) in counts {
+        leave_out = (segment, surplus.min(count));
+        surplus -= leave_out.1;
+        // The last segment is looked through even if all of its lines are left out: what is written later is wanted.
+        if surplus == 0 && leave_out.1 < count {
+            break;
+        }
+    }
+    Ok(Begun { end: reader.place(), leave_out })
 }
 
 /// The log's reader: a position in the ring of segments.
@@ -166,11 +215,19 @@ impl Reading {
 struct Reader {
     open: Option<(u64, File)>,
     offset: u64,
+    /// Time of the last line that was read, and the number of lines of this time.
+    last: LogPlace,
 }
 
 impl Reader {
-    /// Passes the records of the next batch to `each`. Returns whether there was any.
-    fn batch(&mut self, dir: &Path, mut each: impl FnMut(LogLine)) -> io::Result<bool> {
+    /// The place up to which the log was read.
+    fn place(&self) -> Place {
+        (self.open.as_ref().map_or(0, |(number, _)| *number), self.offset)
+    }
+
+    /// Passes the records of the next batch to `each`, each with the number of its segment. Returns whether there was
+    /// any.
+    fn batch(&mut self, dir: &Path, mut each: impl FnMut(u64, LogLine)) -> io::Result<bool> {
         loop {
             let (number, file) = match &self.open {
                 Some((number, file)) => (*number, file),
@@ -186,7 +243,12 @@ impl Reader {
             let next = oldest(dir, number + 1)?;
             let mut bytes = vec![0; BATCH_BYTES];
             let len = read_up_to(file, &mut bytes, self.offset)?;
-            let used = records(&bytes[..len], &mut each);
+            let last = &mut self.last;
+            let used = records(&bytes[..len], &mut |mut line| {
+                line.nth = if line.at == last.at { last.lines } else { 0 };
+                *last = LogPlace::after(&line);
+                each(number, line);
+            });
             self.offset += used as u64;
             if used > 0 {
                 return Ok(true);
@@ -225,7 +287,7 @@ fn records(bytes: &[u8], each: &mut impl FnMut(LogLine)) -> usize {
         let start = used + HEADER_LEN;
         let Some(line) = start.checked_add(len).and_then(|end| bytes.get(start..end)) else { break };
         let stream = if header[8] == 2 { LogStream::Stderr } else { LogStream::Stdout };
-        each(LogLine { at: Timestamp::from_micros(at), stream, bytes: line.to_vec() });
+        each(LogLine::new(Timestamp::from_micros(at), stream, line.to_vec()));
         used = start + len;
     }
     used
@@ -246,13 +308,19 @@ fn read_up_to(file: &File, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
 
 /// The oldest segment with a number of at least `from`.
 fn oldest(dir: &Path, from: u64) -> io::Result<Option<u64>> {
-    let mut found: Option<u64> = None;
+    Ok(segments(dir)?.into_iter().filter(|number| *number >= from).min())
+}
+
+fn newest(dir: &Path) -> io::Result<Option<u64>> {
+    Ok(segments(dir)?.into_iter().max())
+}
+
+/// Numbers of the segments that exist: two, and for a moment three.
+fn segments(dir: &Path) -> io::Result<Vec<u64>> {
+    let mut found = Vec::new();
     for entry in std::fs::read_dir(dir)? {
         let name = entry?.file_name();
-        let number = name.to_str().and_then(|name| name.strip_prefix("log.")).and_then(|text| text.parse().ok());
-        if let Some(number) = number.filter(|number| *number >= from) {
-            found = Some(found.map_or(number, |best| best.min(number)));
-        }
+        found.extend(name.to_str().and_then(|name| name.strip_prefix("log.")?.parse::<u64>().ok()));
     }
     Ok(found)
 }
@@ -268,7 +336,7 @@ mod tests {
     fn lines(dir: &Path) -> Vec<LogLine> {
         let mut found = Vec::new();
         let mut reader = Reader::default();
-        while reader.batch(dir, |line| found.push(line)).unwrap() {}
+        while reader.batch(dir, |_, line| found.push(line)).unwrap() {}
         found
     }
 
@@ -307,10 +375,10 @@ mod tests {
         let mut found = Vec::new();
         for cut in 0..whole.len() {
             std::fs::write(segment(dir.path(), 0), &whole[..cut]).unwrap();
-            assert!(!reader.batch(dir.path(), |line| found.push(line)).unwrap(), "after {cut} bytes");
+            assert!(!reader.batch(dir.path(), |_, line| found.push(line)).unwrap(), "after {cut} bytes");
         }
         std::fs::write(segment(dir.path(), 0), whole).unwrap();
-        assert!(reader.batch(dir.path(), |line| found.push(line)).unwrap());
+        assert!(reader.batch(dir.path(), |_, line| found.push(line)).unwrap());
         assert_eq!(found[0].bytes, b"ok");
     }
 
@@ -322,12 +390,93 @@ mod tests {
         let mut found = Vec::new();
         writer.push(Timestamp::from_micros(0), LogStream::Stdout, b"first\n");
         writer.flush();
-        assert!(reader.batch(dir.path(), |line| found.push(line)).unwrap());
+        assert!(reader.batch(dir.path(), |_, line| found.push(line)).unwrap());
         for number in 1..100 {
             writer.push(Timestamp::from_micros(number), LogStream::Stdout, b"more\n");
             writer.flush();
         }
-        while reader.batch(dir.path(), |line| found.push(line)).unwrap() {}
+        while reader.batch(dir.path(), |_, line| found.push(line)).unwrap() {}
         assert_eq!(found.last().unwrap().at.as_micros(), 99);
+    }
+
+    /// Reads the log with these options to its end, or to the first pause of the task.
+    fn texts(reading: &mut Reading) -> Vec<String> {
+        let mut found = Vec::new();
+        while reading.fill().unwrap() {
+            found.extend(reading.lines.drain(..).map(|line| String::from_utf8(line.bytes).unwrap()));
+        }
+        found
+    }
+
+    fn reading(dir: &Path, options: LogOptions) -> Reading {
+        let folder = Folder::at(&dir.join(essaim_model::TaskId::from_bits(1).to_string())).unwrap();
+        Reading { folder, options, reader: Reader::default(), lines: VecDeque::new(), begun: None }
+    }
+
+    /// A log with lines of its numbers, of which 10 fit into a segment.
+    fn written(dir: &Path, lines: std::ops::Range<u64>) -> Writer {
+        let folder = dir.join(essaim_model::TaskId::from_bits(1).to_string());
+        std::fs::create_dir(&folder).unwrap();
+        let mut writer = Writer::create(&folder, 10 * (HEADER_LEN as u64 + 3)).unwrap();
+        write(&mut writer, lines);
+        writer
+    }
+
+    fn write(writer: &mut Writer, lines: std::ops::Range<u64>) {
+        for number in lines {
+            let stream = if number % 2 == 0 { LogStream::Stdout } else { LogStream::Stderr };
+            writer.push(Timestamp::from_micros(number), stream, format!("{number:03}").as_bytes());
+        }
+        writer.flush();
+    }
+
+    #[test]
+    fn the_last_lines_are_those_of_the_wanted_stream_and_time_and_what_is_written_later() {
+        for (lines, tail, stderr, expected) in [
+            (0..15, 3, true, vec!["012", "013", "014"]),
+            (0..15, 3, false, vec!["010", "012", "014"]),
+            (0..15, 8, true, vec!["007", "008", "009", "010", "011", "012", "013", "014"]),
+            (0..15, 0, true, vec![]),
+            (0..10, 0, true, vec![]),
+            (0..35, 100, false, vec!["020", "022", "024", "026", "028", "030", "032", "034"]),
+        ] {
+            let dir = tempfile::tempdir().unwrap();
+            let mut writer = written(dir.path(), lines);
+            let options = LogOptions { tail: Some(tail), stderr, follow: true, ..LogOptions::default() };
+            let mut reading = reading(dir.path(), options);
+            assert_eq!(texts(&mut reading), expected, "{options:?}");
+            write(&mut writer, 100..101);
+            assert_eq!(texts(&mut reading), ["100"], "{options:?}");
+        }
+    }
+
+    #[test]
+    fn a_read_that_does_not_follow_ends_however_fast_the_task_writes() {
+        for tail in [None, Some(4)] {
+            let dir = tempfile::tempdir().unwrap();
+            let mut writer = written(dir.path(), 0..5);
+            let mut reading = reading(dir.path(), LogOptions { tail, ..LogOptions::default() });
+            let mut next = 5;
+            let mut found = 0;
+            while reading.fill().unwrap() {
+                found += reading.lines.drain(..).len();
+                write(&mut writer, next..next + 30);
+                next += 30;
+                assert!(next < 200, "{found} lines so far");
+            }
+            assert!(found >= 4, "{found}");
+        }
+    }
+
+    #[test]
+    fn the_times_of_a_log_never_go_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut writer = Writer::create(dir.path(), 1000).unwrap();
+        for at in [5, 3, 7] {
+            writer.push(Timestamp::from_micros(at), LogStream::Stdout, b"x");
+        }
+        writer.flush();
+        let times: Vec<_> = lines(dir.path()).iter().map(|line| (line.at.as_micros(), line.nth)).collect();
+        assert_eq!(times, [(5, 0), (5, 1), (7, 0)]);
     }
 }

@@ -13,7 +13,7 @@ mod object;
 mod service;
 
 pub use cluster::Rotate;
-pub use logs::{LogStreamOf, LogsQuery, TaskLine};
+pub use logs::{LogPart, LogStreamOf, LogsOf, LogsQuery, TaskLine};
 
 use essaim_model::{Change, Refusal, State};
 use essaim_presence::endpoint::Endpoint;

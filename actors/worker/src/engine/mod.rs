@@ -22,7 +22,7 @@ mod run;
 
 pub use addresses::Addresses;
 pub use essaim_model::{Signal, UnknownSignal};
-pub use essaim_protocol::{LogLine, LogStream};
+pub use essaim_protocol::{LogLine, LogPlace, LogStream};
 pub use interactive::{Attached, Duplex, Exec, Interactive};
 pub use log::LogOptions;
 pub use progress::Progress;
@@ -81,7 +81,8 @@ pub trait Engine: Send + Sync + 'static {
     /// Forgets the task with its logs, and kills it first when it runs. An unknown task is no error.
     fn remove(&self, task: TaskId) -> BoxFuture<'_, Result<(), EngineError>>;
 
-    /// Reads the task's log, oldest line first. With `follow`, the stream ends when the task has ended and all lines
+    /// Reads the task's log, oldest line first. The times of the lines never go back, and lines of one time are counted
+    /// (`LogLine::nth`), at least from the first one that this read yields. With `follow`, the stream ends when the task has ended and all lines
     /// are read.
     fn logs(&self, task: TaskId, options: LogOptions) -> BoxStream<'static, Result<LogLine, EngineError>>;
 

@@ -1,14 +1,16 @@
 //! The log server: sends log lines of this machine's tasks to managers that ask.
 //!
 //! Engines keep the logs, bounded and on disk; the log server only reads them. The number of concurrent readers is
-//! bounded. A slow reader slows down only itself: its lines stay in the log.
+//! bounded, and so are the bytes of a frame. A slow reader slows down only itself: its lines stay in the log. A reader
+//! whose answer broke off says after which line to go on.
 
 mod actor;
 
 pub(crate) use actor::{Logs, LogsArgs};
 
-use crate::engine::{Engine, LogOptions};
-use essaim_protocol::{LogEnd, LogFrame, LogRequest};
+use crate::engine::{Engine, EngineError, LogOptions};
+use essaim_model::TaskId;
+use essaim_protocol::{LogEnd, LogFrame, LogLine, LogPlace, LogRequest};
 use essaim_transport::{FrameError, LaneStream, PeerInfo, Serve};
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
@@ -20,8 +22,12 @@ use tokio::sync::Semaphore;
 /// Concurrent readers: following a log costs a look at a file ten times a second.
 const READERS_MAX: usize = 256;
 
-/// Lines per frame: a line has 16 KiB at most, so a frame stays within 1 MiB.
-const LINES_PER_FRAME: usize = 64;
+/// Lines that are looked at for one frame.
+const LINES_AT_ONCE: usize = 64;
+
+/// Bytes of lines after which a frame is sent: a manager holds a frame for each task that it reads, and a line has
+/// 16 KiB at most.
+const FRAME_BYTES: usize = 64 << 10;
 
 /// Time that a reader may take to send its request.
 const REQUEST_PATIENCE: Duration = Duration::from_secs(5);
@@ -44,16 +50,20 @@ impl LogServer {
     /// The frames that answer a request; the last frame says why nothing follows.
     pub(crate) fn read(&self, request: LogRequest) -> BoxStream<'static, LogFrame> {
         let Ok(place) = Arc::clone(&self.readers).try_acquire_owned() else {
-            return ended("too many readers of logs on this node: try again later");
+            return ended(LogEnd::Unavailable("too many readers of logs on this node: try again later".into()));
         };
         let engines = self.engines.clone();
         let frames = async move {
+            let mut failure = None;
             for engine in engines {
-                if matches!(engine.phase(request.task).await, Ok(Some(_))) {
-                    return frames(engine, &request);
+                match engine.phase(request.task).await {
+                    Ok(Some(_)) => return frames(engine, &request),
+                    Ok(None) => (),
+                    // The task may be one of this engine: that it is unknown cannot be said.
+                    Err(why) => failure = Some(LogEnd::Unavailable(why.to_string())),
                 }
             }
-            ended(&format!("this node has no log of task {}", request.task))
+            ended(failure.unwrap_or(LogEnd::Unknown))
         };
         let held = move |frame| {
             // The permit of the reader is released when the stream is dropped.
@@ -85,22 +95,14 @@ impl Serve for LogServer {
 }
 
 fn frames(engine: Arc<dyn Engine>, request: &LogRequest) -> BoxStream<'static, LogFrame> {
-    let lines = engine.logs(request.task, LogOptions::from(request)).ready_chunks(LINES_PER_FRAME);
-    let frames = lines.flat_map(|chunk| {
-        let (mut good, mut frames) = (Vec::with_capacity(chunk.len()), Vec::new());
-        let mut broken = None;
-        for line in chunk {
-            match line {
-                Ok(line) => good.push(line),
-                Err(why) => broken = Some(LogFrame::End(LogEnd::Unavailable(why.to_string()))),
-            }
-        }
-        if !good.is_empty() {
-            frames.push(LogFrame::Lines(good));
-        }
-        frames.extend(broken);
-        futures::stream::iter(frames)
-    });
+    let task = request.task;
+    let after = request.after;
+    let wanted = move |line: &Result<LogLine, EngineError>| {
+        let is_before = |line: &LogLine| after.is_some_and(|place| LogPlace::before(line) < place);
+        futures::future::ready(!line.as_ref().is_ok_and(is_before))
+    };
+    let lines = engine.logs(task, LogOptions::from(request)).filter(wanted).ready_chunks(LINES_AT_ONCE);
+    let frames = lines.flat_map(move |chunk| futures::stream::iter(framed(task, chunk)));
     let complete = futures::stream::once(async { LogFrame::End(LogEnd::Complete) });
     // No frame follows an end frame, whether it came from the engine or from here.
     let until_end = frames.chain(complete).scan(false, |ended, frame| {
@@ -110,9 +112,33 @@ fn frames(engine: Arc<dyn Engine>, request: &LogRequest) -> BoxStream<'static, L
     until_end.boxed()
 }
 
-fn ended(why: &str) -> BoxStream<'static, LogFrame> {
-    let end = LogFrame::End(LogEnd::Unavailable(why.into()));
-    futures::stream::once(async move { end }).boxed()
+/// The frames of these lines, and of the error that ends them, if there is one.
+fn framed(task: TaskId, chunk: Vec<Result<LogLine, EngineError>>) -> Vec<LogFrame> {
+    let (mut lines, mut bytes, mut frames) = (Vec::new(), 0, Vec::new());
+    let mut end = None;
+    for line in chunk {
+        match line {
+            Ok(line) => {
+                bytes += line.bytes.len();
+                lines.push(line);
+            }
+            Err(EngineError::Unknown(unknown)) if unknown == task => end = Some(LogEnd::Unknown),
+            Err(why) => end = Some(LogEnd::Unavailable(why.to_string())),
+        }
+        if bytes >= FRAME_BYTES {
+            frames.push(LogFrame::Lines(std::mem::take(&mut lines)));
+            bytes = 0;
+        }
+    }
+    if !lines.is_empty() {
+        frames.push(LogFrame::Lines(lines));
+    }
+    frames.extend(end.map(LogFrame::End));
+    frames
+}
+
+fn ended(end: LogEnd) -> BoxStream<'static, LogFrame> {
+    futures::stream::once(async move { LogFrame::End(end) }).boxed()
 }
 
 #[cfg(test)]
@@ -124,7 +150,7 @@ mod tests {
     use essaim_wire::Timestamp;
 
     fn request(bits: u128, follow: bool) -> LogRequest {
-        LogRequest { task: order(bits).id, stdout: true, stderr: true, since: None, tail: None, follow }
+        LogRequest { follow, ..LogRequest::all(order(bits).id) }
     }
 
     async fn machine() -> (SimMachine, LogServer) {
@@ -148,7 +174,7 @@ mod tests {
             .iter()
             .map(|frame| match frame {
                 LogFrame::Lines(lines) => {
-                    assert!(lines.len() <= LINES_PER_FRAME);
+                    assert!(lines.len() <= LINES_AT_ONCE);
                     lines.len()
                 }
                 LogFrame::End(end) => panic!("{end:?}"),
@@ -161,8 +187,40 @@ mod tests {
     async fn a_task_that_nobody_knows_has_no_log() {
         let (_machine, server) = machine().await;
         let frames: Vec<LogFrame> = server.read(request(9, true)).collect().await;
-        let words = format!("this node has no log of task {}", order(9).id);
-        assert_eq!(frames, [LogFrame::End(LogEnd::Unavailable(words))]);
+        assert_eq!(frames, [LogFrame::End(LogEnd::Unknown)]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_goes_on_after_the_line_that_came_last_however_it_was_cut() {
+        // The machine's clock stands still, so all lines have the same time.
+        let (machine, server) = machine().await;
+        for number in 0..10 {
+            machine.write(order(1).id, LogStream::Stdout, &number.to_string());
+        }
+        let lines = async |after: Option<LogPlace>| {
+            let frames: Vec<LogFrame> =
+                server.read(LogRequest { after, tail: Some(3), ..request(1, false) }).collect().await;
+            let lines = frames.into_iter().flat_map(|frame| match frame {
+                LogFrame::Lines(lines) => lines,
+                LogFrame::End(_) => Vec::new(),
+            });
+            lines.collect::<Vec<LogLine>>()
+        };
+        let last = lines(None).await;
+        assert_eq!(last.len(), 3);
+        assert_eq!(lines(Some(LogPlace::after(&last[0]))).await, last[1..]);
+        assert_eq!(lines(Some(LogPlace::default())).await.len(), 11, "one line is of the start");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_frame_of_long_lines_stays_small() {
+        let (machine, server) = machine().await;
+        for _ in 0..30 {
+            machine.write(order(1).id, LogStream::Stdout, &"x".repeat(16 << 10));
+        }
+        let frames: Vec<LogFrame> = server.read(request(1, false)).collect().await;
+        let sizes: Vec<usize> = frames.iter().map(essaim_wire::encoded_len).collect();
+        assert!(sizes.len() > 6 && sizes.iter().all(|size| *size <= FRAME_BYTES + (17 << 10)), "{sizes:?}");
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,7 +1,9 @@
 //! Routes for logs of a service or a task: Docker's multiplexed frames, from the nodes where the tasks ran.
 //!
 //! A frame is eight bytes (the stream, three zeros, the length) and a line. With `details` each line begins with the
-//! ids of its node, service and task; the CLI replaces them by names.
+//! ids of its node, service and task, and with what its log driver keeps with it; the CLI replaces the ids by names. A
+//! stream that lacks lines ends with a frame of the stream for the daemon's own errors, which makes the docker CLI print
+//! its text and exit with 1. Lines of a service with a terminal come without frames.
 
 use crate::ask::{Path, Query, flag};
 use crate::face::Face;
@@ -10,8 +12,8 @@ use axum::body::Body;
 use axum::extract::State;
 use bytes::{BufMut, Bytes, BytesMut};
 use essaim_docker::{Time, resolve};
-use essaim_manager::control::{LogsQuery, TaskLine};
-use essaim_model::{Refusal, Task};
+use essaim_manager::control::{LogPart, LogsOf, LogsQuery, TaskLine};
+use essaim_model::{Refusal, ServiceId};
 use essaim_protocol::LogStream;
 use essaim_wire::Timestamp;
 use futures::stream;
@@ -28,6 +30,9 @@ pub(super) struct Asked {
     stderr: String,
     #[serde(default)]
     since: String,
+    /// Beyond Docker, whose logs of services know no end.
+    #[serde(default)]
+    until: String,
     #[serde(default)]
     tail: String,
     #[serde(default)]
@@ -40,28 +45,48 @@ pub(super) struct Asked {
 
 pub(super) async fn of_service(State(face): State<Face>, Path(text): Path, Query(asked): Query<Asked>) -> Answer {
     let state = face.read().await?;
-    let service = resolve::service(&state, &text)?.id;
-    answer(&face, state.tasks_of(service).cloned().collect(), &asked)
+    let (of, tty) = {
+        let service = resolve::service(&state, &text)?;
+        (service.id, service.spec.task.container.tty)
+    };
+    answer(&face, state, LogsOf::Service(of), (of, tty), &asked)
 }
 
 pub(super) async fn of_task(State(face): State<Face>, Path(text): Path, Query(asked): Query<Asked>) -> Answer {
     let state = face.read().await?;
-    let task = Arc::clone(resolve::task(&state, &text)?);
-    answer(&face, vec![task], &asked)
+    let (of, service, tty) = {
+        let task = resolve::task(&state, &text)?;
+        let spec = state.spec(task.service, task.spec_version);
+        (task.id, task.service, spec.is_some_and(|spec| spec.task.container.tty))
+    };
+    answer(&face, state, LogsOf::Task(of), (service, tty), &asked)
 }
 
-fn answer(face: &Face, tasks: Vec<Arc<Task>>, asked: &Asked) -> Answer {
-    let (query, form) = read(asked, &tasks)?;
-    let reader = face.control()?.logs(&tasks, query)?;
+fn answer(
+    face: &Face,
+    state: Arc<essaim_model::State>,
+    of: LogsOf,
+    (service, tty): (ServiceId, bool),
+    asked: &Asked,
+) -> Answer {
+    let query = read(asked)?;
+    let form = Form { timestamps: flag(&asked.timestamps), details: query.details, service, framed: !tty };
+    let reader = face.control()?.logs(state, of, query);
     let frames = stream::unfold((reader, form), |(mut reader, form)| async move {
         let mut frames = BytesMut::new();
-        reader.recv().await?.iter().for_each(|line| form.write(line, &mut frames));
+        match reader.recv().await? {
+            LogPart::Lines(lines) => lines.iter().for_each(|line| form.write(line, &mut frames)),
+            LogPart::Incomplete(why) => {
+                form.frame(SYSTEM, "", format!("Error grabbing logs: {why}\n").as_bytes(), &mut frames)
+            }
+        }
         Some((Ok::<Bytes, Infallible>(frames.freeze()), (reader, form)))
     });
-    Ok(typed(Body::from_stream(frames), "application/vnd.docker.multiplexed-stream"))
+    let kind = if tty { "application/vnd.docker.raw-stream" } else { "application/vnd.docker.multiplexed-stream" };
+    Ok(typed(Body::from_stream(frames), kind))
 }
 
-fn read(asked: &Asked, tasks: &[Arc<Task>]) -> Result<(LogsQuery, Form), Refused> {
+fn read(asked: &Asked) -> Result<LogsQuery, Refused> {
     let (stdout, stderr) = (flag(&asked.stdout), flag(&asked.stderr));
     if !stdout && !stderr {
         return Err(Refusal::invalid("Bad parameters: you must choose at least one stream").into());
@@ -71,30 +96,42 @@ fn read(asked: &Asked, tasks: &[Arc<Task>]) -> Result<(LogsQuery, Form), Refused
         // A negative number means all lines, as in Docker.
         number => number.parse::<i64>().ok().and_then(|number| u64::try_from(number).ok()),
     };
-    let query = LogsQuery { stdout, stderr, since: since(&asked.since)?, tail, follow: flag(&asked.follow) };
-    let services = tasks.iter().map(|task| (task.id, task.service)).collect();
-    Ok((query, Form { timestamps: flag(&asked.timestamps), details: flag(&asked.details), services }))
+    Ok(LogsQuery {
+        stdout,
+        stderr,
+        since: moment("since", &asked.since)?,
+        until: moment("until", &asked.until)?,
+        tail,
+        follow: flag(&asked.follow),
+        details: flag(&asked.details),
+    })
 }
 
-fn since(text: &str) -> Result<Option<Timestamp>, Refused> {
+fn moment(name: &str, text: &str) -> Result<Option<Timestamp>, Refused> {
     match text {
         "" | "0" => Ok(None),
         text => match Time::from_query(text) {
             Some(time) => Ok(time.timestamp()),
-            None => Err(Refusal::invalid(format!("invalid value for \"since\": {text:?}")).into()),
+            None => Err(Refusal::invalid(format!("invalid value for {name:?}: {text:?}")).into()),
         },
     }
 }
+
+/// Number of the stream for errors of the daemon itself.
+const SYSTEM: u8 = 3;
 
 /// Format of the lines.
 struct Form {
     timestamps: bool,
     details: bool,
-    services: BTreeMap<essaim_model::TaskId, essaim_model::ServiceId>,
+    /// Service of all lines.
+    service: ServiceId,
+    /// Whether each line has a header, which tells the streams apart. A terminal has one stream, and its lines have none.
+    framed: bool,
 }
 
 impl Form {
-    /// Appends the frame of one line.
+    /// Appends one line.
     fn write(&self, of: &TaskLine, frames: &mut BytesMut) {
         let mut front = String::new();
         if self.timestamps {
@@ -102,21 +139,79 @@ impl Form {
             front.push(' ');
         }
         if self.details {
-            let service = self.services.get(&of.task).map(ToString::to_string).unwrap_or_default();
-            front += &format!(
-                "com.docker.swarm.node.id={},com.docker.swarm.service.id={service},com.docker.swarm.task.id={} ",
-                of.node, of.task
-            );
+            let ids = [
+                ("com.docker.swarm.node.id", of.node.to_string()),
+                ("com.docker.swarm.service.id", self.service.to_string()),
+                ("com.docker.swarm.task.id", of.task.to_string()),
+            ];
+            let of_driver = of.line.details.iter().map(|(name, value)| (name.as_str(), value.clone()));
+            let pairs: BTreeMap<&str, String> = of_driver.chain(ids).collect();
+            let escaped = pairs.iter().map(|(name, value)| format!("{}={}", query_escape(name), query_escape(value)));
+            front += &escaped.collect::<Vec<_>>().join(",");
+            front.push(' ');
         }
-        let stream: u32 = match of.line.stream {
+        let stream = match of.line.stream {
             LogStream::Stdout => 1,
             LogStream::Stderr => 2,
         };
-        let len = front.len() + of.line.bytes.len();
+        self.frame(stream, &front, &of.line.bytes, frames);
+    }
+
+    fn frame(&self, stream: u8, front: &str, bytes: &[u8], frames: &mut BytesMut) {
+        let len = front.len() + bytes.len();
         frames.reserve(8 + len);
-        frames.put_u32(stream << 24);
-        frames.put_u32(u32::try_from(len).unwrap_or(u32::MAX));
+        if self.framed {
+            frames.put_u32(u32::from(stream) << 24);
+            frames.put_u32(u32::try_from(len).unwrap_or(u32::MAX));
+        }
         frames.put_slice(front.as_bytes());
-        frames.put_slice(&of.line.bytes);
+        frames.put_slice(bytes);
+    }
+}
+
+/// Escapes a text as Go's `url.QueryEscape` does, with which clients read details.
+fn query_escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => escaped.push(char::from(byte)),
+            b' ' => escaped.push('+'),
+            other => escaped += &format!("%{other:02X}"),
+        }
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use essaim_model::TaskId;
+    use essaim_protocol::LogLine;
+    use essaim_wire::NodeId;
+
+    fn written(form: &Form, details: &[(&str, &str)]) -> String {
+        let details = details.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let line = LogLine { details, ..LogLine::new(Timestamp::default(), LogStream::Stdout, b"hi\n".to_vec()) };
+        let mut frames = BytesMut::new();
+        form.write(&TaskLine { task: TaskId::from_bits(3), node: NodeId::from_bits(1), line }, &mut frames);
+        String::from_utf8(frames.to_vec()).expect("text")
+    }
+
+    #[test]
+    fn details_are_sorted_and_escaped_as_docker_does() {
+        let form = Form { timestamps: false, details: true, service: ServiceId::from_bits(2), framed: false };
+        let (node, service, task) = (NodeId::from_bits(1), ServiceId::from_bits(2), TaskId::from_bits(3));
+        let expected = format!(
+            "asdf=a+b%2Cc,com.docker.swarm.node.id={node},com.docker.swarm.service.id={service},\
+             com.docker.swarm.task.id={task},hjkl=test2 hi\n"
+        );
+        assert_eq!(written(&form, &[("hjkl", "test2"), ("asdf", "a b,c")]), expected);
+    }
+
+    #[test]
+    fn lines_of_a_terminal_have_no_header() {
+        let form = Form { timestamps: false, details: false, service: ServiceId::from_bits(2), framed: false };
+        assert_eq!(written(&form, &[]), "hi\n");
+        assert_eq!(written(&Form { framed: true, ..form }, &[]), "\u{1}\0\0\0\0\0\0\u{3}hi\n");
     }
 }

@@ -37,6 +37,9 @@ pub(crate) struct Arguments {
     /// Show logs since timestamp (e.g. "2013-01-02T13:23:37Z") or relative (e.g. "42m" for 42 minutes)
     #[arg(long, value_name = "STRING")]
     since: Option<String>,
+    /// Show logs until timestamp (e.g. "2013-01-02T13:23:37Z") or relative (e.g. "42m" for 42 minutes)
+    #[arg(long, value_name = "STRING")]
+    until: Option<String>,
     /// Number of lines to show from the end of the logs
     #[arg(short = 'n', long, value_name = "STRING", default_value = "all")]
     tail: String,
@@ -71,6 +74,9 @@ pub(super) async fn run(client: &Client, arguments: Arguments) -> Result<(), Fai
     if let Some(since) = &arguments.since {
         query.push(format!("since={}", moment(since)?));
     }
+    if let Some(until) = &arguments.until {
+        query.push(format!("until={}", moment(until)?));
+    }
     query.push(format!("tail={}", encoded(&arguments.tail)));
     let stream = client.get(&format!("/{kind}/{id}/logs?{}", query.join("&"))).await?.logs();
     let mut names = Names { client, resolve: !arguments.no_resolve, known: BTreeMap::new() };
@@ -88,14 +94,15 @@ async fn print(
 ) -> Result<(), Failure> {
     while let Some((from, piece)) = stream.next().await? {
         let piece = String::from_utf8_lossy(&piece).into_owned();
+        if from == crate::client::Stream::System {
+            // The daemon's own error, which is its last word: which lines are missing, and why.
+            return Err(Failure::error(piece.trim_end().to_owned()));
+        }
         let shown = if arguments.raw { piece } else { prefixed(&piece, arguments, names, width).await };
-        let written = match from {
-            crate::client::Stream::Stderr | crate::client::Stream::System => {
-                std::io::stderr().write_all(shown.as_bytes())
-            }
-            crate::client::Stream::Stdout => {
-                std::io::stdout().write_all(shown.as_bytes()).and_then(|()| std::io::stdout().flush())
-            }
+        let written = if from == crate::client::Stream::Stderr {
+            std::io::stderr().write_all(shown.as_bytes())
+        } else {
+            std::io::stdout().write_all(shown.as_bytes()).and_then(|()| std::io::stdout().flush())
         };
         if written.is_err() {
             // The reader of the output has gone (`… | head`), so nothing is left to do.

@@ -1,16 +1,15 @@
 //! `essaim service`: the commands on services.
 //!
-//! [`flags`] has the flags of `create` and `update`; [`create`] and [`change`] (update, scale, rollback) make requests of
-//! them, with [`names`] (ids by name) and [`image`] (digest and credentials); [`wait`] waits until the tasks are as the
-//! spec wants them; [`list`], [`words`] (`inspect --pretty`) and [`logs`] print.
+//! [`settings`] has the flags that `create` and `update` share; [`create`] and [`change`] (update, scale, rollback)
+//! make requests of them; [`wait`] waits until the tasks are as the spec wants them; [`list`], [`words`] (`inspect
+//! --pretty`) and [`logs`] print.
 
 mod change;
 mod create;
-mod flags;
-mod image;
 mod list;
 mod logs;
-mod names;
+mod publish;
+mod settings;
 mod wait;
 mod words;
 

@@ -113,8 +113,8 @@ fn events_are_narrowed_by_type_name_and_time() {
     });
 }
 
-/// Stream number (1 stdout, 2 stderr) and text of each frame of Docker's multiplexed log format.
-fn frames(mut body: &[u8]) -> Vec<(u8, String)> {
+/// Stream number (1 stdout, 2 stderr, 3 the daemon's own errors) and text of each frame of Docker's multiplexed log format.
+pub(super) fn frames(mut body: &[u8]) -> Vec<(u8, String)> {
     let mut frames = Vec::new();
     while let Some((head, rest)) = body.split_at_checked(8) {
         assert_eq!(head[1..4], [0, 0, 0]);
