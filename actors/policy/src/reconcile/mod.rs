@@ -24,6 +24,8 @@ mod places;
 mod restarts;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod updates;
 
 use crate::scene::Condition;
 use crate::{Plan, Scene, Wanted, restart};

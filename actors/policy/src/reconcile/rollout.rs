@@ -56,8 +56,8 @@ pub(super) struct Rollout<'a> {
     pub(super) candidates: Vec<Candidate<'a>>,
     /// Slots whose successor is only wanted by this plan, and which therefore count as busy.
     pub(super) busy: usize,
-    /// The tasks that replaced dated ones, as far as their slots still show it.
-    replaced: Vec<&'a Arc<Task>>,
+    /// The tasks that replaced dated ones, as far as their slots still show it, and since when each slot is settled.
+    replaced: Vec<(&'a Arc<Task>, Option<Timestamp>)>,
     /// Whether a slot is a node that the constraints in force exclude, as they exclude every other node.
     pub(super) excluded: bool,
     /// Reason of the first replacement that waits for a node.
@@ -65,9 +65,9 @@ pub(super) struct Rollout<'a> {
 }
 
 impl<'a> Rollout<'a> {
-    /// Notes that a slot which was dated has this task now.
-    pub(super) fn watch(&mut self, new: Option<&'a Arc<Task>>) {
-        self.replaced.extend(new);
+    /// Notes that a slot which was dated has this task now, and since when it is settled.
+    pub(super) fn watch(&mut self, new: Option<&'a Arc<Task>>, settled_at: Option<Timestamp>) {
+        self.replaced.extend(new.map(|new| (new, settled_at)));
     }
 }
 
@@ -141,19 +141,42 @@ impl Work<'_> {
         }
     }
 
+    /// Time at which the first task of this update in a slot came to run, or ended by itself before that: from then on
+    /// the slot no longer holds up the others, beyond the delay. What becomes of its later tasks is the business of the
+    /// restart policy.
+    pub(super) fn settled_at(&self, tasks: &[&Arc<Task>]) -> Option<Timestamp> {
+        let of_update = tasks.iter().filter(|task| task.spec_version == self.service.spec_version);
+        let settled = |task: &Task| task.began_at.or(task.ended_at.filter(|_| restart::ended_by_itself(task)));
+        of_update.filter_map(|task| settled(task)).min()
+    }
+
+    /// Counts a slot that is between two tasks of this update as busy until its delay has passed.
+    pub(super) fn count_restart(&mut self, tasks: &[&Arc<Task>]) {
+        let delay = self.update_config().delay;
+        match self.settled_at(tasks).map(|settled| settled + delay) {
+            Some(over) if self.scene.now >= over => (),
+            over => {
+                self.rollout.busy += 1;
+                over.into_iter().for_each(|over| self.plan.look_again(over));
+            }
+        }
+    }
+
     /// Number of slots whose new task does not run yet, or has not run for the delay.
     fn busy(&mut self, config: &UpdateConfig) -> usize {
         let mut busy = 0;
-        for task in std::mem::take(&mut self.rollout.replaced) {
-            let settled = task.began_at.unwrap_or(self.scene.now) + config.delay;
+        for (task, settled_at) in std::mem::take(&mut self.rollout.replaced) {
+            let settled = settled_at.or(task.began_at).map(|settled| settled + config.delay);
             if let Assigned::Pending { reason } = &task.assigned {
                 self.rollout.waits.get_or_insert_with(|| reason.clone());
                 busy += usize::from(matches!(task.slot, Slot::Number(_)));
-            } else if !task.is_running() {
+            } else if let Some(settled) = settled {
+                if self.scene.now < settled {
+                    busy += 1;
+                    self.plan.look_again(settled);
+                }
+            } else {
                 busy += 1;
-            } else if self.scene.now < settled {
-                busy += 1;
-                self.plan.look_again(settled);
             }
         }
         busy
@@ -216,9 +239,9 @@ impl Work<'_> {
                 return;
             }
             any_runs |= task.is_running();
-            if task.spec_version == self.service.spec_version && task.is_running() {
-                last = last.max(task.began_at.unwrap_or(self.scene.now));
-            }
+        }
+        for tasks in self.slots.values() {
+            last = last.max(self.settled_at(tasks).unwrap_or_default());
         }
         let over = if last >= status.started_at {
             last + config.monitor()

@@ -139,7 +139,8 @@ impl<'a> Work<'a> {
             (None, None) => return,
         };
         if old.is_some() || tasks.iter().any(|task| !self.is_current(task)) {
-            self.rollout.watch(new.filter(|new| new.id == kept.id));
+            let settled_at = self.settled_at(tasks);
+            self.rollout.watch(new.filter(|new| new.id == kept.id), settled_at);
         }
         self.dismiss_leaving(kept, here);
         self.dismiss_misfits(kept, here);
@@ -286,7 +287,7 @@ impl<'a> Work<'a> {
         if restart::is_due(&policy, last, self.scene.now) {
             let desired = if policy.delay().is_zero() { waits } else { Desired::Ready };
             if tasks.iter().any(|task| !self.is_current(task)) {
-                self.rollout.busy += 1;
+                self.count_restart(tasks);
             }
             self.want_again(slot, desired);
         } else if !current {

@@ -28,12 +28,12 @@ pub(super) fn set_image(image: &'static str) -> impl FnOnce(&mut ServiceSpec) {
     move |spec| spec.task.container.image = image.into()
 }
 
-fn scale(replicas: u32) -> impl FnOnce(&mut ServiceSpec) {
+pub(super) fn scale(replicas: u32) -> impl FnOnce(&mut ServiceSpec) {
     move |spec| spec.mode = Mode::Replicated { replicas }
 }
 
 /// Number of wanted tasks that follow a spec with this image.
-fn following(world: &World, service: ServiceId, image: &str) -> usize {
+pub(super) fn following(world: &World, service: ServiceId, image: &str) -> usize {
     let wanted = world.state.tasks_of(service).filter(|task| task.is_wanted());
     wanted
         .filter(|task| {
