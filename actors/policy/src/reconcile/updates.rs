@@ -87,6 +87,179 @@ fn roll_back(world: &mut World, web: ServiceId) {
     world.done(vec![Change::UpdateService { id: web, expect, spec: None }]);
 }
 
+fn update_state(world: &World, service: ServiceId) -> Option<UpdateState> {
+    world.state.service(service).expect("there").update.as_ref().map(|update| update.state)
+}
+
+/// Lets the workers of a world do everything except run this image.
+fn work_without(world: &mut World, image: &str) {
+    world.work();
+    let bad: Vec<_> = world
+        .state
+        .tasks()
+        .filter(|task| !task.has_ended() && task.desired == Desired::Running && task.node().is_some())
+        .filter(|task| {
+            world.state.spec(task.service, task.spec_version).is_some_and(|spec| &*spec.task.container.image == image)
+        })
+        .cloned()
+        .collect();
+    for task in bad {
+        let at = world.now();
+        let observed = Observed { state: TaskState::Failed, at, exit_code: Some(1), ..task.observed.clone() };
+        let node = task.node().expect("it was given to one");
+        world.done(vec![Change::Observe { node, reports: vec![(task.id, observed)] }]);
+    }
+}
+
+#[test]
+fn an_update_replaces_one_task_at_a_time_and_stops_it_first() {
+    let mut world = World::of(3);
+    let web = world.create("web", 3, |_| ());
+    world.settle();
+    world.update(web, set_image("b"));
+    assert_eq!(update_state(&world, web), Some(UpdateState::Updating));
+    for _ in 0..40 {
+        world.lead();
+        assert!(world.running(web) >= 2, "never more than one is missing");
+        let live = world.state.tasks_of(web).filter(|task| !task.has_ended());
+        let started = live.filter(|task| task.observed.state >= TaskState::Starting).count();
+        assert!(started <= 3, "the old one ends before the new one starts");
+        world.work();
+        world.pass(SECOND / 10);
+    }
+    assert_eq!(following(&world, web, "b"), 3);
+    assert_eq!(update_state(&world, web), Some(UpdateState::Updating), "the last one is watched");
+    world.live(6 * SECOND);
+    assert_eq!(update_state(&world, web), Some(UpdateState::Completed));
+    assert!(world.plan(web).is_empty());
+}
+
+#[test]
+fn an_update_of_nothing_is_complete_at_once() {
+    let mut world = World::of(1);
+    let web = world.create("web", 0, |_| ());
+    world.update(web, set_image("b"));
+    world.settle();
+    assert_eq!(update_state(&world, web), Some(UpdateState::Completed));
+}
+
+#[test]
+fn between_two_slots_an_update_waits_for_its_delay() {
+    let mut world = World::of(2);
+    let delay = UpdateConfig { delay: 20 * SECOND, ..UpdateConfig::default() };
+    let web = world.create("web", 2, |spec| spec.update = Some(delay));
+    world.settle();
+    world.update(web, set_image("b"));
+    world.live(15 * SECOND);
+    assert_eq!((following(&world, web, "a"), following(&world, web, "b")), (1, 1));
+    world.live(10 * SECOND);
+    assert_eq!(following(&world, web, "b"), 2);
+}
+
+#[test]
+fn a_failing_update_pauses_with_one_new_task_and_the_others_old() {
+    let mut world = World::of(3);
+    let web = world.create("web", 3, |spec| spec.task.restart = restart(|_| ()));
+    world.settle();
+    world.update(web, set_image("bad"));
+    for _ in 0..20 {
+        world.lead();
+        work_without(&mut world, "bad");
+        world.pass(SECOND / 10);
+    }
+    assert_eq!(update_state(&world, web), Some(UpdateState::Paused));
+    assert_eq!((following(&world, web, "a"), world.running(web)), (2, 2));
+    let message = world.state.service(web).and_then(|it| it.update.clone()).expect("an update").message;
+    assert!(message.starts_with("update paused due to failure or early termination of task "), "{message}");
+}
+
+#[test]
+fn a_failure_that_may_be_goes_on_or_takes_the_update_back() {
+    for (action, expected) in [(FailureAction::Continue, "bad"), (FailureAction::Rollback, "a")] {
+        let mut world = World::of(3);
+        let config = UpdateConfig { failure_action: action, ..UpdateConfig::default() };
+        let web = world.create("web", 3, |spec| {
+            spec.task.restart = restart(|it| it.condition = Some(RestartCondition::None));
+            spec.update = Some(config);
+        });
+        world.settle();
+        world.update(web, set_image("bad"));
+        for _ in 0..200 {
+            world.lead();
+            work_without(&mut world, "bad");
+            world.pass(SECOND / 10);
+        }
+        let service = world.state.service(web).expect("there");
+        assert_eq!(service.spec.task.container.image.as_str(), expected);
+        match action {
+            FailureAction::Rollback => {
+                assert_eq!((following(&world, web, "a"), world.running(web)), (3, 3));
+                assert_eq!(update_state(&world, web), Some(UpdateState::RollbackCompleted));
+            }
+            _ => {
+                assert_eq!(following(&world, web, "a"), 0, "all were replaced");
+                assert_eq!(update_state(&world, web), Some(UpdateState::Completed));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_start_first_update_never_runs_fewer_than_asked_for() {
+    let mut world = World::of(3);
+    let config = UpdateConfig { order: UpdateOrder::StartFirst, ..UpdateConfig::default() };
+    let web = world.create("web", 3, |spec| spec.update = Some(config));
+    world.settle();
+    world.update(web, set_image("b"));
+    for _ in 0..60 {
+        world.lead();
+        assert!(world.running(web) >= 3);
+        world.work();
+        world.pass(SECOND / 10);
+    }
+    assert_eq!(following(&world, web, "b"), 3);
+}
+
+#[test]
+fn scaling_during_an_update_touches_no_running_task_and_the_update_ends() {
+    let mut world = World::of(3);
+    let web = world.create("web", 2, |_| ());
+    world.settle();
+    world.update(web, set_image("b"));
+    world.lead();
+    world.work();
+    world.update(web, scale(5));
+    world.live(20 * SECOND);
+    assert_eq!((following(&world, web, "b"), world.running(web)), (5, 5));
+}
+
+#[test]
+fn a_second_update_overtakes_the_first() {
+    let mut world = World::of(3);
+    let web = world.create("web", 3, |_| ());
+    world.settle();
+    world.update(web, set_image("b"));
+    world.lead();
+    world.work();
+    world.update(web, set_image("c"));
+    world.live(20 * SECOND);
+    assert_eq!((following(&world, web, "c"), world.running(web)), (3, 3));
+    assert_eq!(update_state(&world, web), Some(UpdateState::Completed));
+}
+
+#[test]
+fn scaling_alone_replaces_nothing() {
+    let mut world = World::of(3);
+    let web = world.create("web", 2, |_| ());
+    world.settle();
+    let before: Vec<_> = world.state.tasks_of(web).map(|task| task.id).collect();
+    world.update(web, scale(4));
+    world.settle();
+    let after: Vec<_> = world.state.tasks_of(web).filter(|task| task.is_wanted()).map(|task| task.id).collect();
+    assert_eq!(after[..2], before[..]);
+    assert_eq!(update_state(&world, web), None);
+}
+
 #[test]
 fn parallelism_is_the_number_of_slots_that_are_down_at_a_time_and_zero_means_all() {
     for (parallelism, expected) in [(1, 5), (2, 4), (4, 2), (0, 0)] {
