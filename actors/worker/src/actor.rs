@@ -12,6 +12,7 @@
 
 use crate::engine::{Adopted, Engine, Phase};
 use crate::logs::{Logs, LogsArgs};
+use crate::machine::Said;
 use crate::observations::Observations;
 use crate::orders::{self, Orders};
 use crate::retention::{EndedTask, surplus};
@@ -21,16 +22,29 @@ use essaim_model::{EngineKind, Observed, TaskId, TaskState};
 use essaim_protocol::TaskOrder;
 use essaim_system::supervisor::{Intensity, Supervision, Wake};
 use essaim_system::{Address, ChildSpec, Children, RecordKind, Scope};
-use essaim_wire::Timestamp;
+use essaim_wire::{NodeId, Timestamp};
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
 use ractor_cluster::RactorMessage;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 /// Time that the uplink may take for its last report when the worker stops.
 const UPLINK_SHUTDOWN: Duration = Duration::from_secs(2);
+
+/// Time for which the start of the worker waits until its engines have said which tasks they have. An engine that takes
+/// longer is waited for beside the actor, and must not hold up a manager on the same machine.
+const ADOPT_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Time that an engine may take to list its tasks before it is asked again.
+const LIST_PATIENCE: Duration = Duration::from_secs(60);
+
+/// Delay before an engine that did not list its tasks is asked again. It doubles up to the bound.
+const LIST_AGAIN: Duration = Duration::from_secs(1);
+const LIST_AGAIN_MAX: Duration = Duration::from_secs(8);
 
 /// Messages to the worker's root actor.
 #[derive(RactorMessage)]
@@ -43,6 +57,8 @@ pub(crate) enum WorkerMsg {
     Clear(RpcReplyPort<()>),
     /// Stop every task, keep what its engine has of it, and reply when all have ended.
     Halt(RpcReplyPort<()>),
+    /// The tasks that an engine of this kind knows. Until then the worker stops none that it does not know itself.
+    Adopted(EngineKind, Vec<Adopted>),
     /// A delay of the supervision of children has elapsed.
     Wake(Wake),
 }
@@ -53,6 +69,7 @@ pub(crate) struct WorkerArgs {
     pub(crate) scope: Scope,
     pub(crate) here: Here,
     pub(crate) engines: Vec<Arc<dyn Engine>>,
+    pub(crate) said: Said,
     pub(crate) uplink: UplinkArgs,
     pub(crate) uplink_address: Address<UplinkMsg>,
     pub(crate) logs: LogsArgs,
@@ -76,6 +93,10 @@ pub(crate) struct State {
     ending: Option<Goal>,
     /// Replies that are due when no task has an actor any more.
     waiting: Vec<RpcReplyPort<()>>,
+    /// Engines that have not listed their tasks yet.
+    unlisted: BTreeSet<EngineKind>,
+    /// Tokio tasks that wait for such engines; dropped, and so ended, with the actor.
+    listing: JoinSet<()>,
 }
 
 struct Tended {
@@ -109,8 +130,10 @@ impl Actor for Worker {
             kept: BTreeMap::new(),
             ending: None,
             waiting: Vec::new(),
+            unlisted: BTreeSet::new(),
+            listing: JoinSet::new(),
         };
-        let started = state.start_all().await;
+        let started = state.start_all(&myself).await;
         if started.is_err() {
             state.children.shutdown("stopped, because the worker could not be started").await;
         }
@@ -131,6 +154,7 @@ impl Actor for Worker {
             }
             WorkerMsg::Clear(reply) => state.clear(reply).await,
             WorkerMsg::Halt(reply) => state.halt(reply).await,
+            WorkerMsg::Adopted(kind, found) => state.on_adopted(kind, found).await,
             WorkerMsg::Wake(wake) => Ok(state.children.on_wake(wake).await?),
         }
     }
@@ -155,10 +179,10 @@ impl Actor for Worker {
 }
 
 impl State {
-    async fn start_all(&mut self) -> Result<(), ActorProcessingErr> {
+    async fn start_all(&mut self, myself: &ActorRef<WorkerMsg>) -> Result<(), ActorProcessingErr> {
         let logs = self.args.logs.clone();
         self.children.start(ChildSpec::actor("logs", move |_| (Logs, logs.clone()))).await?;
-        self.recall().await?;
+        self.recall(myself).await?;
         let (address, args) = (self.args.uplink_address.clone(), self.args.uplink.clone());
         let uplink = ChildSpec::actor_at(&address, "uplink", move |scope| (Uplink, (scope, args.clone())));
         self.children.start(uplink.shutdown(UPLINK_SHUTDOWN)).await?;
@@ -166,7 +190,7 @@ impl State {
     }
 
     /// Restores the worker from the orders on disk and from what the engines know.
-    async fn recall(&mut self) -> Result<(), ActorProcessingErr> {
+    async fn recall(&mut self, myself: &ActorRef<WorkerMsg>) -> Result<(), ActorProcessingErr> {
         match orders::load(&*self.args.scope.env.disk) {
             Ok(found) => self.orders = Arc::new(found.unwrap_or_default()),
             // Nothing is lost: a manager sends the complete orders to a worker that has none.
@@ -174,24 +198,66 @@ impl State {
                 self.args.scope.record(RecordKind::Note, format!("the orders on disk are of no use: {why}"));
             }
         }
+        let until = Instant::now() + ADOPT_PATIENCE;
         for engine in self.args.engines.clone() {
-            let found = engine.adopt(self.args.here.node).await?;
-            let running = found.iter().filter(|task| matches!(task.phase, Phase::Running(_))).count();
-            if !found.is_empty() {
-                let words = format!("found {} tasks ({}), {running} of them running", found.len(), engine.kind());
-                self.args.scope.record(RecordKind::Task, words);
-            }
-            for Adopted { task, name, phase } in found {
-                let ended = match phase {
-                    Phase::Ended(ended) => Some(ended.at),
-                    Phase::Prepared | Phase::Running(_) => None,
-                };
-                let group = name.rsplit_once('.').map_or("", |(group, _)| group).to_owned();
-                self.kept.insert(task, Kept { engine: engine.kind(), group, ended });
+            let (kind, node) = (engine.kind(), self.args.here.node);
+            let (listed, mut list) = oneshot::channel();
+            // The worker may have ended meanwhile, and then nobody wants the list.
+            self.listing.spawn(async move { drop(listed.send(all_of(engine, node).await)) });
+            match timeout_at(until, &mut list).await {
+                Ok(found) => self.adopt(kind, found.unwrap_or_default()),
+                Err(_) => {
+                    let words = format!("the {kind} engine does not say which tasks it has, and is waited for");
+                    self.args.scope.record(RecordKind::Task, words);
+                    self.unlisted.insert(kind);
+                    let myself = myself.clone();
+                    self.listing.spawn(async move {
+                        if let Ok(found) = list.await {
+                            let _ = myself.cast(WorkerMsg::Adopted(kind, found));
+                        }
+                    });
+                }
             }
         }
         // A worker without orders does not know which tasks are wanted, and stops none.
         if self.orders.version.is_some() { self.tend().await } else { Ok(()) }
+    }
+
+    /// Takes note of the tasks that an engine knows. A task that has an actor already is known better by it.
+    fn adopt(&mut self, kind: EngineKind, found: Vec<Adopted>) {
+        let running = found.iter().filter(|task| matches!(task.phase, Phase::Running(_))).count();
+        if !found.is_empty() {
+            let words = format!("found {} tasks ({kind}), {running} of them running", found.len());
+            self.args.scope.record(RecordKind::Task, words);
+        }
+        for Adopted { task, name, phase } in found {
+            let ended = match phase {
+                Phase::Ended(ended) => Some(ended.at),
+                Phase::Prepared | Phase::Running(_) => None,
+            };
+            let group = name.rsplit_once('.').map_or("", |(group, _)| group).to_owned();
+            self.kept.entry(task).or_insert(Kept { engine: kind, group, ended });
+        }
+    }
+
+    /// Handles that an engine which did not answer at the start of the worker has listed its tasks.
+    async fn on_adopted(&mut self, kind: EngineKind, found: Vec<Adopted>) -> Result<(), ActorProcessingErr> {
+        self.unlisted.remove(&kind);
+        self.adopt(kind, found);
+        match self.ending {
+            None if self.orders.version.is_some() => self.tend().await?,
+            Some(Goal::Gone) => {
+                for task in self.kept.keys().copied().collect::<Vec<_>>() {
+                    if !self.tended.contains_key(&task) {
+                        self.begin_end(task, Goal::Gone).await?;
+                    }
+                }
+            }
+            // The machine shuts down, and ends its tasks.
+            None | Some(_) => (),
+        }
+        self.answer_if_over();
+        Ok(())
     }
 
     async fn on_orders(&mut self, orders: Arc<Orders>) -> Result<(), ActorProcessingErr> {
@@ -285,6 +351,7 @@ impl State {
                 subnet,
                 observations: args.observations.clone(),
                 confirmed: args.confirmed.subscribe(),
+                said: args.said.clone(),
             };
             (Task, arguments)
         });
@@ -375,11 +442,25 @@ impl State {
     }
 
     fn answer_if_over(&mut self) {
-        if self.tended.is_empty() {
+        // A node that leaves its cluster leaves no task behind, so it waits for engines that do not answer.
+        let is_listed = self.unlisted.is_empty() || self.ending != Some(Goal::Gone);
+        if self.tended.is_empty() && is_listed {
             for waiting in self.waiting.drain(..) {
                 // The caller may have given up waiting.
                 let _ = waiting.send(());
             }
         }
+    }
+}
+
+/// The tasks that an engine knows; asks until it says.
+async fn all_of(engine: Arc<dyn Engine>, node: NodeId) -> Vec<Adopted> {
+    let mut again = LIST_AGAIN;
+    loop {
+        if let Ok(Ok(found)) = timeout(LIST_PATIENCE, engine.adopt(node)).await {
+            return found;
+        }
+        sleep(again).await;
+        again = (again * 2).min(LIST_AGAIN_MAX);
     }
 }

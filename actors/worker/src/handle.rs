@@ -4,7 +4,7 @@ use crate::actor::{Worker, WorkerArgs, WorkerMsg};
 use crate::engine::Engine;
 use crate::link_state::LinkState;
 use crate::logs::{LogServer, LogsArgs};
-use crate::machine::Machine;
+use crate::machine::{Machine, Said};
 use crate::observations::Observations;
 use crate::task::Here;
 use crate::uplink::{Dial, UplinkArgs, UplinkMsg};
@@ -118,11 +118,14 @@ impl WorkerHandle {
         let WorkerParts { node, generation, hostname, labels, generic, engines, disk, dial, endpoint, managers } =
             parts;
         scope.env.disk = disk;
-        let machine = Machine { hostname: hostname.clone(), labels, generic, engines: engines.clone() };
+        let said = Said::default();
+        let machine =
+            Machine { hostname: hostname.clone(), labels, generic, engines: engines.clone(), said: said.clone() };
         WorkerArgs {
             scope,
             here: Here { node, hostname },
             engines,
+            said,
             uplink: UplinkArgs {
                 node,
                 generation,

@@ -1,10 +1,31 @@
 //! This machine's description: its name, labels and generic resources, and the descriptions of its engines.
 
-use crate::engine::Engine;
-use essaim_model::{GenericStock, Labels, NodeDescription};
+use crate::engine::{Description, Engine, EngineError};
+use essaim_model::{EngineKind, GenericStock, Labels, NodeDescription};
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep, timeout};
 
-/// Describes the machine when asked; the uplink asks repeatedly.
+/// Interval at which the machine is described anew.
+const LOOK_EVERY: Duration = Duration::from_secs(60);
+
+/// Interval of looks while an engine does not answer: an engine that is back gets tasks within this time.
+const LOOK_AGAIN: Duration = Duration::from_secs(3);
+
+/// Shortest interval between looks that tasks ask for because their engine did not answer.
+const DOUBT_EVERY: Duration = Duration::from_secs(1);
+
+/// Time that an engine may take to describe itself.
+const DESCRIBE_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Time for which the first look waits for an engine that does not answer. When a machine starts, its engine starts
+/// together with the daemon; and a node without processors and memory would be told to give its tasks away.
+const FIRST_LOOK_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Describes the machine when asked; the uplink asks repeatedly. Clones share what the engines last said.
 #[derive(Clone)]
 pub(crate) struct Machine {
     pub(crate) hostname: String,
@@ -13,20 +34,53 @@ pub(crate) struct Machine {
     /// Generic resources that the daemon was started with. A kind that is stated here is not the engine's.
     pub(crate) generic: GenericStock,
     pub(crate) engines: Vec<Arc<dyn Engine>>,
+    pub(crate) said: Said,
+}
+
+/// What the engines last said of themselves, and whether to ask them again soon.
+#[derive(Clone, Default)]
+pub(crate) struct Said {
+    latest: Arc<Mutex<BTreeMap<EngineKind, Description>>>,
+    doubt: Arc<Notify>,
+}
+
+impl Said {
+    /// Has the engines asked again soon, because one of them did not answer.
+    pub(crate) fn doubt(&self) {
+        self.doubt.notify_one();
+    }
+}
+
+/// The machine at one look.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Look {
+    pub(crate) description: NodeDescription,
+    /// The engines that did not answer, with the reasons. The description names them not, so they get no new tasks.
+    pub(crate) missing: Vec<(EngineKind, String)>,
 }
 
 impl Machine {
-    /// Asks the first engine, which describes the machine for all of them. The plugins are those of every engine.
-    pub(crate) async fn look(&self) -> NodeDescription {
+    /// Asks all engines. The first describes the machine for all of them; the plugins are those of every engine. An
+    /// engine that does not answer is described as it was last, and is not among the engines.
+    pub(crate) async fn look(&self) -> Look {
         let mut description = NodeDescription {
             hostname: self.hostname.clone(),
             engine_labels: self.labels.clone(),
-            engines: self.engines.iter().map(|engine| engine.kind()).collect(),
             generic: self.generic.clone(),
             ..NodeDescription::default()
         };
+        let mut missing = Vec::new();
         for (place, engine) in self.engines.iter().enumerate() {
-            let said = engine.describe().await;
+            let kind = engine.kind();
+            let silent = || EngineError::NoAnswer(format!("no answer within {} s", DESCRIBE_PATIENCE.as_secs()));
+            match timeout(DESCRIBE_PATIENCE, engine.describe()).await.unwrap_or_else(|_| Err(silent())) {
+                Ok(said) => {
+                    description.engines.push(kind);
+                    self.said.latest.lock().insert(kind, said);
+                }
+                Err(why) => missing.push((kind, why.to_string())),
+            }
+            let Some(said) = self.said.latest.lock().get(&kind).cloned() else { continue };
             description.plugins.extend(said.plugins);
             for (label, value) in said.labels {
                 description.engine_labels.entry(label).or_insert(value);
@@ -38,23 +92,79 @@ impl Machine {
                 description.engine_version = said.version;
             }
         }
-        description
+        Look { description, missing }
+    }
+
+    /// The first look of a daemon: waits a while for engines that do not answer yet.
+    pub(crate) async fn first_look(&self) -> Look {
+        let begun = Instant::now();
+        loop {
+            let look = self.look().await;
+            let is_known = self.engines.iter().all(|engine| self.said.latest.lock().contains_key(&engine.kind()));
+            if is_known || begun.elapsed() >= FIRST_LOOK_PATIENCE {
+                return look;
+            }
+            sleep(DOUBT_EVERY).await;
+        }
+    }
+
+    /// Waits until it is time for the look after `last`.
+    pub(crate) async fn next_look(&self, last: &Look) {
+        if !last.missing.is_empty() {
+            return sleep(LOOK_AGAIN).await;
+        }
+        sleep(DOUBT_EVERY).await;
+        drop(timeout(LOOK_EVERY - DOUBT_EVERY, self.said.doubt.notified()).await);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sim::SimMachine;
+    use crate::sim::{Mood, SimMachine};
 
     #[tokio::test]
     async fn what_the_daemon_was_started_with_is_part_of_the_description() {
         let labels = Labels::from([("disk".to_owned(), "ssd".to_owned())]);
         let generic = GenericStock::parse(["gpu=2"]).expect("generic resources");
         let engines = vec![SimMachine::new(essaim_wire::Timestamp::default).engine()];
-        let machine = Machine { hostname: "n1".into(), labels: labels.clone(), generic: generic.clone(), engines };
-        let description = machine.look().await;
+        let said = Said::default();
+        let machine =
+            Machine { hostname: "n1".into(), labels: labels.clone(), generic: generic.clone(), engines, said };
+        let description = machine.look().await.description;
         assert_eq!(description.check(), Ok(()));
         assert_eq!((description.engine_labels, description.generic), (labels, generic));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_engine_that_does_not_answer_gets_no_tasks_and_the_machine_keeps_its_size() {
+        let simulated = SimMachine::new(essaim_wire::Timestamp::default);
+        let machine = Machine {
+            hostname: "n1".into(),
+            labels: Labels::default(),
+            generic: GenericStock::default(),
+            engines: vec![simulated.engine()],
+            said: Said::default(),
+        };
+        let well = machine.first_look().await;
+        assert_eq!((well.description.engines.len(), well.missing.len()), (1, 0));
+        for mood in [Mood::Hangs, Mood::Down] {
+            simulated.set_mood(mood);
+            let look = machine.look().await;
+            assert_eq!((look.description.engines.len(), look.missing.len()), (0, 1), "{mood:?}");
+            assert_eq!(look.description.hardware, well.description.hardware);
+        }
+        let begun = Instant::now();
+        let ill = machine.look().await;
+        machine.next_look(&ill).await;
+        assert_eq!(begun.elapsed(), LOOK_AGAIN);
+        simulated.set_mood(Mood::Well);
+        assert_eq!(machine.look().await, well);
+        machine.said.doubt();
+        let begun = Instant::now();
+        machine.next_look(&well).await;
+        assert_eq!(begun.elapsed(), DOUBT_EVERY, "a task had no answer");
+        machine.next_look(&well).await;
+        assert_eq!(begun.elapsed(), DOUBT_EVERY + LOOK_EVERY);
     }
 }

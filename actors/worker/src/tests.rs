@@ -3,7 +3,7 @@
 use crate::fixture::cluster::{Cluster, World};
 use crate::fixture::{assignment, order, version};
 use crate::orders::{self, Orders};
-use crate::sim::Behaviour;
+use crate::sim::{Behaviour, Mood};
 use essaim_model::{Desired, EngineKind, Health, TaskState};
 use essaim_protocol::{Assignment, LogEnd, LogFrame, LogRequest, Packed, TaskOrder, ToUplink};
 use essaim_system::RecordKind;
@@ -109,6 +109,97 @@ async fn a_task_with_a_health_check_is_running_when_healthy_and_failed_when_unhe
     let failed = world.until_reported(order(1).id, TaskState::Failed).await;
     assert_eq!(failed.error.as_deref(), Some("task: unhealthy container"));
     assert!(!world.runs(order(1).id));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_container_that_somebody_removed_fails_its_task_and_is_not_started_again() {
+    let world = World::with(assignment(5, &[order(1)])).await;
+    world.until_reported(order(1).id, TaskState::Running).await;
+    assert_eq!(world.machine.forget(0), Some(order(1).id));
+    let failed = world.until_reported(order(1).id, TaskState::Failed).await;
+    let error = "the engine does not know the task any more: what it kept of the task is gone";
+    assert_eq!(failed.error.as_deref(), Some(error));
+    sleep(Duration::from_secs(60)).await;
+    assert_eq!(world.machine.starts(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_engine_that_is_restarted_with_its_tasks_costs_none_of_them() {
+    let world = World::with(assignment(5, &[order(1), order(2)])).await;
+    world.until_reported(order(1).id, TaskState::Running).await;
+    world.until_reported(order(2).id, TaskState::Running).await;
+    world.machine.set_mood(Mood::Down);
+    sleep(Duration::from_secs(20)).await;
+    world.cluster.order(assignment(6, &[order(1), with_wish(2, Desired::Shutdown)]));
+    sleep(Duration::from_secs(20)).await;
+    world.machine.set_mood(Mood::Well);
+    world.until_reported(order(2).id, TaskState::Shutdown).await;
+    sleep(Duration::from_secs(60)).await;
+    assert_eq!(world.cluster.reported(order(1).id), Some(TaskState::Running));
+    assert_eq!((world.machine.starts(), world.machine.running()), (2, vec![order(1).id]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_whose_engine_goes_down_while_it_starts_it_runs_once() {
+    let cluster = Cluster::new(assignment(5, &[]));
+    let world = World::of(cluster, Arc::new(SimDisk::new())).await;
+    world.machine.set_delays(Duration::from_millis(2), Duration::from_secs(2));
+    world.until("linked", |world| world.cluster.linked().is_some()).await;
+    world.cluster.order(assignment(6, &[order(1)]));
+    world.until("it runs, and its start was not answered", |world| world.runs(order(1).id)).await;
+    world.machine.set_mood(Mood::Down);
+    sleep(Duration::from_secs(5)).await;
+    world.machine.set_mood(Mood::Well);
+    world.until_reported(order(1).id, TaskState::Running).await;
+    assert_eq!(world.machine.starts(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_is_given_up_when_its_engine_does_not_come_back_and_nothing_of_it_stays_when_it_does() {
+    let world = World::with(assignment(5, &[order(1)])).await;
+    world.until_reported(order(1).id, TaskState::Running).await;
+    world.machine.set_mood(Mood::Down);
+    sleep(Duration::from_secs(100)).await;
+    let failed = world.until_reported(order(1).id, TaskState::Failed).await;
+    let error = "nothing listens at the engine's socket, and the task is given up";
+    assert_eq!(failed.error.as_deref(), Some(error));
+    world.cluster.order(assignment(6, &[]));
+    world.machine.set_mood(Mood::Well);
+    world.until("its container is stopped", |world| !world.runs(order(1).id)).await;
+    assert_eq!(world.cluster.reported(order(1).id), Some(TaskState::Failed));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_daemon_whose_engine_hangs_starts_and_ends_what_is_not_wanted_when_the_engine_answers() {
+    let mut world = World::with(assignment(5, &[order(1), order(2)])).await;
+    world.until_reported(order(1).id, TaskState::Running).await;
+    world.until_reported(order(2).id, TaskState::Running).await;
+    world.stop().await;
+    world.machine.set_mood(Mood::Hangs);
+    // Only the machine knows task 2: the managers have dropped its order meanwhile.
+    world.cluster.shared().orders = assignment(6, &[order(1)]);
+    let hellos = world.cluster.shared().hellos.len();
+    world.start().await;
+    world.until("it is linked", |world| world.cluster.shared().hellos.len() > hellos).await;
+    let engines = world.cluster.shared().hellos.last().expect("a hello").1.description.engines.clone();
+    assert_eq!(engines, [], "it gets no tasks");
+    world.machine.set_mood(Mood::Well);
+    world.until("the other is stopped", |world| world.machine.running() == [order(1).id]).await;
+    assert_eq!(world.machine.starts(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pull_that_says_nothing_for_two_minutes_is_begun_anew() {
+    let cluster = Cluster::new(assignment(5, &[]));
+    let world = World::of(cluster, Arc::new(SimDisk::new())).await;
+    let stalls = Duration::from_secs(600);
+    world.machine.behave("sleep:latest", Behaviour::PullStalls { takes: Duration::from_secs(4), stalls });
+    world.until("linked", |world| world.cluster.linked().is_some()).await;
+    world.cluster.order(assignment(6, &[order(1)]));
+    sleep(Duration::from_secs(60)).await;
+    world.machine.behave("sleep:latest", Behaviour::Forever);
+    sleep(Duration::from_secs(70)).await;
+    world.until_reported(order(1).id, TaskState::Running).await;
 }
 
 #[tokio::test(start_paused = true)]

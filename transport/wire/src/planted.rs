@@ -73,11 +73,18 @@ pub enum Bug {
     ParallelismExceeded,
     /// An update that was paused after failures replaces the next slots.
     FailedUpdateGoesOn,
+    /// A task whose engine does not answer is reported as failed, and its container is not stopped when the engine
+    /// answers again.
+    ContainerLeftBehind,
+    /// A task that its engine has forgotten is started again.
+    StartedAgain,
+    /// A task whose engine does not answer is tried again for ever, and never reported as failed.
+    RetryWithoutEnd,
 }
 
 impl Bug {
     /// All planted bugs.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 34] = [
         Self::AckBeforeFsync,
         Self::VoteNotKept,
         Self::DroppedFence,
@@ -109,6 +116,9 @@ impl Bug {
         Self::RollbackReplacesHealthy,
         Self::ParallelismExceeded,
         Self::FailedUpdateGoesOn,
+        Self::ContainerLeftBehind,
+        Self::StartedAgain,
+        Self::RetryWithoutEnd,
     ];
 
     /// Name of the bug, for a table or a command line.
@@ -145,6 +155,9 @@ impl Bug {
             Self::RollbackReplacesHealthy => "rollback-replaces-healthy",
             Self::ParallelismExceeded => "parallelism-exceeded",
             Self::FailedUpdateGoesOn => "failed-update-goes-on",
+            Self::ContainerLeftBehind => "container-left-behind",
+            Self::StartedAgain => "started-again",
+            Self::RetryWithoutEnd => "retry-without-end",
         }
     }
 

@@ -6,7 +6,7 @@
 //! open when dockerd restarts.
 
 use bollard::errors::Error;
-use bollard::models::{LocalNodeState, SystemInfo};
+use bollard::models::LocalNodeState;
 use bollard::{ClientVersion, Docker};
 use essaim_worker::engine::EngineError;
 use std::fmt;
@@ -110,8 +110,8 @@ pub(super) fn socket_of(host: &str) -> Result<PathBuf, ConnectError> {
     if path.starts_with('/') { Ok(path.into()) } else { Err(ConnectError::Address(host.into())) }
 }
 
-/// Connects to the engine at `socket`, agrees on a version of the API, and reads what the engine says of itself.
-pub(super) async fn connect(socket: &Path) -> Result<(Docker, Api, SystemInfo), ConnectError> {
+/// Connects to the engine at `socket`, agrees on a version of the API, and checks that it is in no swarm.
+pub(super) async fn connect(socket: &Path) -> Result<(Docker, Api), ConnectError> {
     let absent = |why: Fault| ConnectError::Absent { socket: socket.into(), why: why.to_string() };
     let path = socket.to_string_lossy();
     let open = |api: Api| Docker::connect_with_unix(&path, BOLLARD_TIMEOUT_S, &api.client());
@@ -132,7 +132,7 @@ pub(super) async fn connect(socket: &Path) -> Result<(Docker, Api, SystemInfo), 
     let docker = open(api).map_err(|why| absent(why.into()))?;
     let info = within(QUICK, docker.info()).await.map_err(absent)?;
     match info.swarm.as_ref().and_then(|swarm| swarm.local_node_state) {
-        None | Some(LocalNodeState::EMPTY | LocalNodeState::INACTIVE) => Ok((docker, api, info)),
+        None | Some(LocalNodeState::EMPTY | LocalNodeState::INACTIVE) => Ok((docker, api)),
         Some(_) => Err(ConnectError::InSwarm { socket: socket.into() }),
     }
 }
@@ -181,7 +181,7 @@ impl From<Error> for Fault {
 
 impl From<Fault> for EngineError {
     fn from(fault: Fault) -> Self {
-        Self::Failed(fault.to_string())
+        if fault.is_open() { Self::NoAnswer(fault.to_string()) } else { Self::Failed(fault.to_string()) }
     }
 }
 

@@ -71,9 +71,6 @@ const LOOK_AGAIN: Duration = Duration::from_secs(60);
 /// this one the stop is tried again.
 const KILLED_WITHIN: Duration = Duration::from_secs(15);
 
-/// Pause before an engine that did not answer is asked again whether the container runs.
-const ASK_AGAIN: Duration = Duration::from_millis(500);
-
 /// The Docker engine of this machine. Clones share it.
 #[derive(Clone)]
 pub struct DockerEngine {
@@ -93,8 +90,6 @@ struct Shared {
     looks: Semaphore,
     /// Network mode of containers that ask for no network: `bridge`, or `none` where the engine has no bridge.
     network: OnceCell<&'static str>,
-    /// What the engine last said of itself.
-    description: Mutex<Description>,
 }
 
 /// Guard that sets its flag when the future of a preparation is dropped.
@@ -110,7 +105,7 @@ impl DockerEngine {
     /// Connects to the Docker Engine at `host` (`unix:///PATH`); `utc` is the clock for stored times.
     pub async fn connect(host: &str, utc: Utc) -> Result<Self, ConnectError> {
         let socket = client::socket_of(host)?;
-        let (docker, api, info) = client::connect(&socket).await?;
+        let (docker, api) = client::connect(&socket).await?;
         let shared = Shared {
             events: Events::new(docker.clone(), Arc::clone(&utc)),
             images: Images::new(docker.clone()),
@@ -118,7 +113,6 @@ impl DockerEngine {
             making: std::array::from_fn(|_| Arc::default()),
             looks: Semaphore::new(LOOKS_MAX),
             network: OnceCell::new(),
-            description: Mutex::new(describe(info)),
             docker,
             api,
             socket,
@@ -201,7 +195,7 @@ impl DockerEngine {
         let pulled = self.shared.images.ensure(&image, None, progress).await;
         let without = |why: &Fault| match why {
             // A registry's "no" and its silence both leave the machine without the image.
-            Fault::Broken(_) => EngineError::Failed(why.to_string()),
+            why if why.is_open() => EngineError::NoAnswer(why.to_string()),
             _ => EngineError::Rejected(format!("No such image: {image} ({why})")),
         };
         pulled.as_ref().map_err(without)?;
@@ -247,18 +241,13 @@ impl DockerEngine {
                     match within(SLOW, self.docker().start_container(&id, None)).await {
                         Ok(()) => continue,
                         Err(Fault::Missing(_)) => return Err(EngineError::Unknown(task)),
-                        Err(why) if !why.is_open() => {
-                            return Err(EngineError::Failed(format!("starting container failed: {why}")));
-                        }
-                        Err(_) => (),
+                        // Whether the container runs is unknown, and the worker asks again.
+                        Err(why) if why.is_open() => return Err(why.into()),
+                        Err(why) => return Err(EngineError::Failed(format!("starting container failed: {why}"))),
                     }
                 }
-                Err(why) if !why.is_open() => return Err(why.into()),
-                Err(_) => (),
+                Err(why) => return Err(why.into()),
             }
-            // Whether the container runs is unknown, and a task that is reported as failed must not run. So the answer
-            // waits until the engine can tell.
-            tokio::time::sleep(ASK_AGAIN).await;
         }
     }
 
@@ -365,14 +354,8 @@ impl Engine for DockerEngine {
     }
 
     /// Asks the engine; while it does not answer, says what it said last.
-    fn describe(&self) -> BoxFuture<'_, Description> {
-        async move {
-            if let Ok(info) = within(QUICK, self.docker().info()).await {
-                *self.shared.description.lock() = describe(info);
-            }
-            self.shared.description.lock().clone()
-        }
-        .boxed()
+    fn describe(&self) -> BoxFuture<'_, Result<Description, EngineError>> {
+        async move { Ok(describe(within(QUICK, self.docker().info()).await?)) }.boxed()
     }
 
     /// The name is all there is: the client has pinned the digest, or did not want to.

@@ -234,8 +234,8 @@ impl Engine for ProcessEngine {
         EngineKind::Process
     }
 
-    fn describe(&self) -> BoxFuture<'_, Description> {
-        async { describe() }.boxed()
+    fn describe(&self) -> BoxFuture<'_, Result<Description, EngineError>> {
+        async { Ok(describe()) }.boxed()
     }
 
     fn resolve<'a>(&'a self, image: &'a Image) -> BoxFuture<'a, Result<Option<String>, EngineError>> {

@@ -42,8 +42,9 @@ pub trait Engine: Send + Sync + 'static {
     /// The kind of this engine. A node has at most one of each.
     fn kind(&self) -> EngineKind;
 
-    /// Describes the engine and the resources of the machine. Called at start and about once a minute.
-    fn describe(&self) -> BoxFuture<'_, Description>;
+    /// Describes the engine and the resources of the machine. Called at start, about once a minute, and every few seconds
+    /// while the engine does not answer. An error means that no task can be started now.
+    fn describe(&self) -> BoxFuture<'_, Result<Description, EngineError>>;
 
     /// Resolves the name of an image to what it means now: a digest, or the path of a program. `None` when the engine
     /// has nothing more exact than the name.
@@ -235,9 +236,13 @@ pub enum EngineError {
     /// supported. Nothing runs. The text is shown to the operator.
     #[error("{0}")]
     Rejected(String),
-    /// The machine or the engine failed; a retry may succeed. Whether the task runs is unknown: ask `adopt`.
+    /// The engine answered that it, or the machine, failed. A start that failed in this way has started nothing.
     #[error("{0}")]
     Failed(String),
+    /// The engine did not answer: it hangs, is being restarted, or is gone. Whether the operation happened is unknown.
+    /// Ask again: the worker does so with a growing back-off, and gives the task up when its patience ends.
+    #[error("{0}")]
+    NoAnswer(String),
     /// This engine knows no such task. Nothing was done.
     #[error("no such task: {0}")]
     Unknown(TaskId),

@@ -10,6 +10,7 @@
 use super::core::{Core, Effect, Goal, Input};
 use super::execution::Execution;
 use crate::engine::{Engine, EngineError, Observation, Progress};
+use crate::machine::Said;
 use crate::observations::Observations;
 use essaim_model::{EngineKind, Observed, TaskId, TaskState};
 use essaim_system::{RecordKind, Scope, Timer};
@@ -25,6 +26,19 @@ use tokio::task::{AbortHandle, JoinSet};
 
 /// Shortest interval between progress messages of a preparation that are reported: each costs a commit.
 const PROGRESS_EVERY: Duration = Duration::from_secs(2);
+
+/// Time that an engine may take to answer a question: longer than the twenty seconds that Swarm gives it.
+const ASK_PATIENCE: Duration = Duration::from_secs(30);
+
+/// Time that an engine may take to start or remove a task: these mount and unpack, on a disk that may be busy.
+const WORK_PATIENCE: Duration = Duration::from_secs(150);
+
+/// Time beyond its grace that a stop may take: the kill, and the unmounting after it.
+const STOP_MARGIN: Duration = Duration::from_secs(60);
+
+/// Time for which an engine may say nothing of a preparation. A pull as a whole has no bound: an image may be large, and
+/// a registry slow.
+const SILENCE_MAX: Duration = Duration::from_secs(120);
 
 /// Exit reason of the actor when its task was removed with its logs.
 pub(crate) const FORGOTTEN: &str = "nothing is left of its task";
@@ -51,6 +65,7 @@ pub(crate) struct TaskArgs {
     pub(crate) subnet: Ipv4Addr,
     pub(crate) observations: Observations,
     pub(crate) confirmed: watch::Receiver<bool>,
+    pub(crate) said: Said,
 }
 
 /// The actor of one task.
@@ -123,6 +138,9 @@ impl State {
         if matches!(input, Input::Removed(Ok(()))) {
             self.removed = true;
         }
+        if input.is_silence() {
+            self.args.said.doubt();
+        }
         let (now, utc) = (self.args.scope.now(), self.args.scope.utc());
         self.core.handle(now, utc, input, &mut self.effects);
         self.perform(myself);
@@ -139,11 +157,13 @@ impl State {
             }
             match effect {
                 Effect::Find => {
-                    self.ask(myself, move |engine| async move { Input::Found(engine.phase(task).await) });
+                    self.ask(myself, ASK_PATIENCE, Input::Found, move |engine| async move { engine.phase(task).await })
                 }
                 Effect::Claim => {
                     let subnet = self.args.subnet;
-                    self.ask(myself, move |engine| async move { Input::Claimed(engine.claim(task, subnet).await) });
+                    self.ask(myself, ASK_PATIENCE, Input::Claimed, move |engine| async move {
+                        engine.claim(task, subnet).await
+                    });
                 }
                 Effect::Prepare => self.prepare(myself),
                 Effect::Abandon => {
@@ -151,23 +171,21 @@ impl State {
                         preparing.abort();
                     }
                 }
-                Effect::Start => {
-                    self.ask(myself, move |engine| async move { Input::Started(engine.start(task).await) });
-                }
+                Effect::Start => self
+                    .ask(myself, WORK_PATIENCE, Input::Started, move |engine| async move { engine.start(task).await }),
                 Effect::Watch => self.watch(myself),
                 Effect::Stop => {
                     let (signal, grace) = match &self.args.execution {
                         Some(execution) => (execution.stop_signal, execution.stop_grace),
                         None => Default::default(),
                     };
-                    self.ask(
-                        myself,
-                        move |engine| async move { Input::Stopped(engine.stop(task, signal, grace).await) },
-                    );
+                    let patience = grace.saturating_add(STOP_MARGIN);
+                    self.ask(myself, patience, Input::Stopped, move |engine| async move {
+                        engine.stop(task, signal, grace).await
+                    });
                 }
-                Effect::Remove => {
-                    self.ask(myself, move |engine| async move { Input::Removed(engine.remove(task).await) });
-                }
+                Effect::Remove => self
+                    .ask(myself, WORK_PATIENCE, Input::Removed, move |engine| async move { engine.remove(task).await }),
                 Effect::Observe(seen) => self.observe(seen),
                 Effect::WakeAt(at, wake) => {
                     let after = at.saturating_since(self.args.scope.now());
@@ -178,14 +196,24 @@ impl State {
         }
     }
 
-    /// Starts an operation of the engine beside the actor; its result comes back as a message.
-    fn ask<F>(&mut self, myself: &ActorRef<TaskMsg>, what: impl FnOnce(Arc<dyn Engine>) -> F)
-    where
-        F: Future<Output = Input> + Send + 'static,
+    /// Starts an operation of the engine beside the actor; its result, or that there was none in time, comes back as a
+    /// message.
+    fn ask<T, F>(
+        &mut self,
+        myself: &ActorRef<TaskMsg>,
+        patience: Duration,
+        input: fn(Result<T, EngineError>) -> Input,
+        what: impl FnOnce(Arc<dyn Engine>) -> F,
+    ) where
+        T: Send + 'static,
+        F: Future<Output = Result<T, EngineError>> + Send + 'static,
     {
         if let Ok(engine) = &self.args.engine {
             let asked = what(Arc::clone(engine));
-            self.spawn(myself, async move { TaskMsg::Did(asked.await) });
+            self.spawn(myself, async move {
+                let answer = tokio::time::timeout(patience, asked).await;
+                TaskMsg::Did(input(answer.unwrap_or_else(|_| Err(unanswered(patience)))))
+            });
         }
     }
 
@@ -201,19 +229,19 @@ impl State {
                 execution.run.resolved = engine.resolve(&execution.run.container.image).await?;
                 engine.prepare(&execution.run, &progress).await
             };
+            // Ends when the engine has been silent for too long.
             let tell = async {
-                while latest.changed().await.is_ok() {
+                while let Ok(Ok(())) = tokio::time::timeout(SILENCE_MAX, latest.changed()).await {
                     let words = latest.borrow_and_update().clone();
                     // The actor may have ended meanwhile.
                     let _ = hears.cast(TaskMsg::Did(Input::Progress(words)));
                     tokio::time::sleep(PROGRESS_EVERY).await;
                 }
-                std::future::pending().await
             };
             tokio::select! {
                 biased;
                 done = prepared => TaskMsg::Did(Input::Prepared(done)),
-                () = tell => unreachable!("it waits for ever"),
+                () = tell => TaskMsg::Did(Input::Prepared(Err(unanswered(SILENCE_MAX)))),
             }
         });
         self.preparing = Some(preparing);
@@ -231,7 +259,7 @@ impl State {
                 }
                 let _ = hears.cast(TaskMsg::Did(Input::Observed(next)));
             }
-            let why = EngineError::Failed("the engine watches the task no longer".into());
+            let why = EngineError::NoAnswer("the engine watches the task no longer".into());
             TaskMsg::Did(Input::Observed(Err(why)))
         });
     }
@@ -279,6 +307,10 @@ impl State {
             let _ = myself.cast(message);
         })
     }
+}
+
+fn unanswered(patience: Duration) -> EngineError {
+    EngineError::NoAnswer(format!("the engine does not answer within {} s", patience.as_secs()))
 }
 
 /// The answer to an effect on behalf of an engine that this node does not have.

@@ -6,15 +6,43 @@
 //!
 //! A task is running when it was started and, if it has a health check, has been healthy once. A running task that
 //! turns unhealthy is stopped and has failed.
+//!
+//! An engine may hang, be restarted, or be gone for good. After an operation without an answer the task's phase is
+//! asked for, with a growing back-off, and decides what follows; so a step that happened is not repeated. A task whose
+//! engine does not answer for longer than its patience is reported as failed, so that its slot is filled elsewhere, and
+//! is *given up*: from then on the core only cleans up, for as long as it takes, since the container may still run. A
+//! stop and a removal are asked for until the engine has answered.
+
+#[cfg(test)]
+mod tests;
 
 use crate::engine::{Ended, EngineError, Exit, Observation, Phase, Started};
 use essaim_model::{ContainerId, Desired, Health, Observed, TaskState};
+use essaim_wire::planted::{Bug, planted};
 use essaim_wire::{Moment, Timestamp};
 use std::net::IpAddr;
 use std::time::Duration;
 
-/// Delay after a failure of the engine before the same operation is tried again.
+/// Delay after the first failure of the engine before it is asked again; it doubles with each failure in a row.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// Upper bound on the delay before the engine is asked again: an engine that is back is used within this time.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(8);
+
+/// Time for which a task that does not run yet waits for an engine that does not answer. A restart of dockerd takes two
+/// to ten seconds, and the slot can be filled elsewhere.
+const PATIENCE_TO_START: Duration = Duration::from_secs(15);
+
+/// Time for which a running task waits for an engine that does not answer. Its processes may well go on, as with
+/// dockerd's live-restore, and an upgrade of the package takes this long.
+const PATIENCE_WHILE_RUNNING: Duration = Duration::from_secs(60);
+
+/// Operations without an answer between `Claim` and `Start` after which a task is given up although the engine answers
+/// other questions: a program whose start makes the engine hang must not be tried for ever.
+const UNANSWERED_MAX: u32 = 5;
+
+/// Error of a task that its engine does not know any more, although it was started.
+const FORGOTTEN: &str = "the engine does not know the task any more: what it kept of the task is gone";
 
 /// What the worker wants of a task, in rising order; a goal never goes back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -70,6 +98,22 @@ pub(crate) enum Input {
     Elapsed(Wake),
 }
 
+impl Input {
+    /// Whether the engine did not answer.
+    pub(crate) const fn is_silence(&self) -> bool {
+        matches!(
+            self,
+            Self::Found(Err(EngineError::NoAnswer(_)))
+                | Self::Claimed(Err(EngineError::NoAnswer(_)))
+                | Self::Prepared(Err(EngineError::NoAnswer(_)))
+                | Self::Started(Err(EngineError::NoAnswer(_)))
+                | Self::Observed(Err(EngineError::NoAnswer(_)))
+                | Self::Stopped(Err(EngineError::NoAnswer(_)))
+                | Self::Removed(Err(EngineError::NoAnswer(_)))
+        )
+    }
+}
+
 /// Number of a delay; a wake-up with an older number is stale and ignored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Wake(u64);
@@ -110,13 +154,21 @@ pub(crate) struct Core {
     /// Whether the task was started, by this core or as far as the managers know. If the engine then does not know the
     /// task, it has failed and is not started again.
     has_run: bool,
-    /// Whether the managers know that the task was running.
+    /// Whether the task was running, as far as this core or the managers know.
     ran: bool,
     address: Option<IpAddr>,
     pid: Option<u32>,
     container: Option<ContainerId>,
     health: Option<Health>,
     wakes: u64,
+    /// Failures of the engine in a row.
+    failures: u32,
+    /// Time of the first of these failures.
+    fails_since: Option<Moment>,
+    /// Claims, preparations and starts without an answer, in all.
+    unanswered: u32,
+    /// Whether the task was reported as accepted.
+    accepted: bool,
 }
 
 /// Phase of the task in the core. The phases that end in `ing` wait for the engine.
@@ -169,6 +221,10 @@ impl Core {
             container: known.container,
             health: known.health,
             wakes: 0,
+            failures: 0,
+            fails_since: None,
+            unanswered: 0,
+            accepted: false,
         }
     }
 
@@ -188,21 +244,27 @@ impl Core {
                 self.confirmed = true;
                 self.advance(utc, effects);
             }
-            (Life::Finding, Input::Found(Ok(found))) => self.on_found(utc, found, effects),
-            (Life::Finding, Input::Found(Err(_))) => self.pause(now, Again::Find, effects),
+            (Life::Finding, Input::Found(Ok(found))) => {
+                self.on_answer();
+                self.on_found(utc, found, effects);
+            }
+            (Life::Finding, Input::Found(Err(why))) => self.on_failure(now, utc, Again::Find, &why, effects),
             (Life::Claiming, Input::Claimed(Ok(address))) => {
+                self.on_answer();
                 self.address = address;
                 self.phase = Life::Preparing;
                 effects.push(Effect::Prepare);
                 self.advance(utc, effects);
             }
-            (Life::Claiming, Input::Claimed(Err(why))) => self.on_prepared(utc, Err(why), effects),
+            (Life::Claiming, Input::Claimed(Err(why))) => self.on_prepared(now, utc, Err(why), effects),
             (Life::Preparing, Input::Progress(words)) => self.observe(TaskState::Preparing, utc, &words, effects),
-            (Life::Preparing, Input::Prepared(done)) => self.on_prepared(utc, done, effects),
-            (Life::Starting, Input::Started(done)) => self.on_started(utc, done, effects),
+            (Life::Preparing, Input::Prepared(done)) => self.on_prepared(now, utc, done, effects),
+            (Life::Starting, Input::Started(done)) => self.on_started(now, utc, done, effects),
             (Life::Proving | Life::Running | Life::Stopping, Input::Observed(Ok(Observation::Ended(ended)))) => {
                 self.on_ended(now, utc, Ok(ended), effects);
             }
+            // A stop is under way, and its answer decides.
+            (Life::Stopping, Input::Observed(Err(why))) if !matches!(why, EngineError::Unknown(_)) => (),
             (Life::Proving | Life::Running | Life::Stopping, Input::Observed(Err(why))) => {
                 self.on_ended(now, utc, Err(why), effects);
             }
@@ -222,20 +284,21 @@ impl Core {
             // only prepared, has failed, whatever a power cut left of its folder. A task that is prepared and was never
             // reported running may still be started: its daemon died before it could start it.
             None | Some(Phase::Prepared) if self.has_run && (found.is_none() || self.ran) => {
-                let error = "the engine does not know the task any more: what it kept of the task is gone";
-                self.end(TaskState::Failed, utc, "started", Some(error.into()), None, effects);
-                self.advance(utc, effects);
+                self.on_forgotten(utc, effects);
             }
             None => {
                 self.phase = Life::New;
-                if self.goal < Goal::Shutdown {
+                if self.goal < Goal::Shutdown && !self.accepted {
+                    self.accepted = true;
                     self.observe(TaskState::Accepted, utc, "accepted", effects);
                 }
                 self.advance(utc, effects);
             }
             Some(Phase::Prepared) => {
                 self.phase = Life::Ready;
-                self.observe(TaskState::Ready, utc, "prepared", effects);
+                if !self.has_run {
+                    self.observe(TaskState::Ready, utc, "prepared", effects);
+                }
                 self.advance(utc, effects);
             }
             Some(Phase::Running(started)) => self.run(started, utc, effects),
@@ -246,17 +309,19 @@ impl Core {
         }
     }
 
-    fn on_prepared(&mut self, utc: Timestamp, done: Result<(), EngineError>, effects: &mut Vec<Effect>) {
+    fn on_prepared(&mut self, now: Moment, utc: Timestamp, done: Result<(), EngineError>, effects: &mut Vec<Effect>) {
         match done {
             Ok(()) => {
+                self.on_answer();
                 self.phase = Life::Ready;
                 self.observe(TaskState::Ready, utc, "prepared", effects);
             }
             Err(_) if self.goal == Goal::Ready => self.phase = Life::Held,
+            Err(why @ EngineError::NoAnswer(_)) => return self.on_no_answer(now, utc, &why, effects),
             Err(why) => {
                 let state = match why {
                     EngineError::Rejected(_) => TaskState::Rejected,
-                    EngineError::Failed(_) | EngineError::Unknown(_) => TaskState::Failed,
+                    _ => TaskState::Failed,
                 };
                 self.end(state, utc, "preparing", Some(why.to_string()), None, effects);
             }
@@ -264,14 +329,37 @@ impl Core {
         self.advance(utc, effects);
     }
 
-    fn on_started(&mut self, utc: Timestamp, done: Result<Started, EngineError>, effects: &mut Vec<Effect>) {
+    fn on_started(
+        &mut self,
+        now: Moment,
+        utc: Timestamp,
+        done: Result<Started, EngineError>,
+        effects: &mut Vec<Effect>,
+    ) {
         match done {
-            Ok(started) => self.run(started, utc, effects),
+            Ok(started) => {
+                self.on_answer();
+                self.run(started, utc, effects);
+            }
+            // The task may run all the same, so it is not reported as failed before the engine has said that it does not.
+            Err(why @ EngineError::NoAnswer(_)) => self.on_no_answer(now, utc, &why, effects),
+            Err(EngineError::Unknown(_)) => self.on_forgotten(utc, effects),
             Err(why) => {
                 self.end(TaskState::Failed, utc, "starting", Some(why.to_string()), None, effects);
                 self.advance(utc, effects);
             }
         }
+    }
+
+    /// Handles that the engine does not know a task that was started: somebody removed its container, or its disk lost
+    /// it. The task is not started again; a new one takes its place.
+    fn on_forgotten(&mut self, utc: Timestamp, effects: &mut Vec<Effect>) {
+        if planted(Bug::StartedAgain) && self.goal == Goal::Running {
+            self.phase = Life::New;
+            return self.advance(utc, effects);
+        }
+        self.end(TaskState::Failed, utc, "started", Some(FORGOTTEN.into()), None, effects);
+        self.advance(utc, effects);
     }
 
     /// Handles that the task was started, now or before a restart of the actor.
@@ -284,6 +372,7 @@ impl Core {
         match started.health {
             None | Some(Health::Healthy) => {
                 self.phase = Life::Running;
+                self.ran = true;
                 self.observe(TaskState::Running, started.at, "started", effects);
             }
             Some(Health::Starting | Health::Unhealthy) => {
@@ -305,6 +394,7 @@ impl Core {
         match seen {
             Observation::Healthy if self.health != Some(Health::Healthy) || self.phase == Life::Proving => {
                 self.phase = Life::Running;
+                self.ran = true;
                 self.health = Some(Health::Healthy);
                 self.observe(TaskState::Running, utc, "started", effects);
             }
@@ -327,14 +417,48 @@ impl Core {
                 self.on_end(ended, effects);
                 self.advance(utc, effects);
             }
-            Err(EngineError::Unknown(_)) => {
-                let error = "the engine does not know the task any more: what it kept of the task is gone";
-                self.end(TaskState::Failed, utc, "started", Some(error.into()), None, effects);
-                self.advance(utc, effects);
-            }
+            Err(EngineError::Unknown(_)) => self.on_forgotten(utc, effects),
             Err(_) if self.phase == Life::Stopping => self.pause(now, Again::Stop, effects),
-            Err(_) => self.pause(now, Again::Find, effects),
+            Err(why) => self.on_failure(now, utc, Again::Find, &why, effects),
         }
+    }
+
+    /// Handles that a claim, a preparation or a start brought no answer.
+    fn on_no_answer(&mut self, now: Moment, utc: Timestamp, why: &EngineError, effects: &mut Vec<Effect>) {
+        self.unanswered += 1;
+        if self.unanswered >= UNANSWERED_MAX && !planted(Bug::RetryWithoutEnd) {
+            return self.give_up(now, utc, why, effects);
+        }
+        self.on_failure(now, utc, Again::Find, why, effects);
+    }
+
+    /// Handles a failure of the engine: tries again after a pause, or gives the task up when its patience is over.
+    fn on_failure(&mut self, now: Moment, utc: Timestamp, again: Again, why: &EngineError, effects: &mut Vec<Effect>) {
+        let since = *self.fails_since.get_or_insert(now);
+        let patience = if self.ran { PATIENCE_WHILE_RUNNING } else { PATIENCE_TO_START };
+        let is_over = now.saturating_since(since) >= patience;
+        if is_over && self.goal < Goal::Shutdown && !planted(Bug::RetryWithoutEnd) {
+            self.give_up(now, utc, why, effects);
+        } else {
+            self.pause(now, again, effects);
+        }
+    }
+
+    const fn on_answer(&mut self) {
+        self.failures = 0;
+        self.fails_since = None;
+    }
+
+    /// Reports the task as failed, and cleans up from then on: the engine may run it, and says so when it answers.
+    fn give_up(&mut self, now: Moment, utc: Timestamp, why: &EngineError, effects: &mut Vec<Effect>) {
+        let message = if self.has_run { "started" } else { "preparing" };
+        let error = format!("{why}, and the task is given up");
+        self.end(TaskState::Failed, utc, message, Some(error), None, effects);
+        if planted(Bug::ContainerLeftBehind) {
+            return self.advance(utc, effects);
+        }
+        self.goal = self.goal.max(Goal::Dropped);
+        self.pause(now, Again::Find, effects);
     }
 
     /// Handles the end of the task: by order, by itself, or with an unknown exit status.
@@ -418,7 +542,10 @@ impl Core {
         self.wakes += 1;
         let wake = Wake(self.wakes);
         self.phase = Life::Pausing(wake, again);
-        effects.push(Effect::WakeAt(now + RETRY_AFTER, wake));
+        self.fails_since.get_or_insert(now);
+        let delay = RETRY_AFTER.saturating_mul(1 << self.failures.min(8)).min(RETRY_AFTER_MAX);
+        self.failures = self.failures.saturating_add(1);
+        effects.push(Effect::WakeAt(now + delay, wake));
     }
 
     /// Records an observation, unless the managers no longer want reports about the task.
@@ -446,314 +573,5 @@ impl Core {
     fn observed(&self, state: TaskState, at: Timestamp, message: &str) -> Observed {
         let (pid, address, container, health) = (self.pid, self.address, self.container, self.health);
         Observed { state, pid, address, container, health, message: message.into(), ..Observed::nothing(at) }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use essaim_model::TaskId;
-
-    const UTC: Timestamp = Timestamp::from_micros(9);
-    const STARTED: Started = Started::new(Some(7), Timestamp::from_micros(5));
-
-    fn ended(exit: Exit) -> Ended {
-        Ended { exit, at: Timestamp::from_micros(6) }
-    }
-
-    fn found(phase: Option<Phase>) -> Input {
-        Input::Found(Ok(phase))
-    }
-
-    fn failed<T>() -> Result<T, EngineError> {
-        Err(EngineError::Failed("disk".into()))
-    }
-
-    /// Plays inputs and returns each effect as one word, for an observation its state. A claim is answered at once.
-    fn play(core: &mut Core, inputs: impl IntoIterator<Item = Input>) -> Vec<String> {
-        let mut words = Vec::new();
-        for input in inputs {
-            let mut effects = Vec::new();
-            core.handle(Moment::START, UTC, input, &mut effects);
-            if effects.contains(&Effect::Claim) {
-                core.handle(Moment::START, UTC, Input::Claimed(Ok(None)), &mut effects);
-            }
-            words.extend(effects.into_iter().map(|effect| match effect {
-                Effect::Observe(observed) => observed.state.as_str().to_owned(),
-                Effect::WakeAt(..) => "Wake".into(),
-                other => format!("{other:?}"),
-            }));
-        }
-        words
-    }
-
-    fn core(goal: Goal, known: TaskState) -> Core {
-        let known = Observed { state: known, ..Observed::nothing(UTC) };
-        let mut effects = Vec::new();
-        let core = Core::new(goal, &known, true, &mut effects);
-        assert_eq!(effects, [Effect::Find]);
-        core
-    }
-
-    fn check(goal: Goal, inputs: &[Input], expected: &[&str]) {
-        assert_eq!(play(&mut core(goal, TaskState::New), inputs.iter().cloned()), expected, "{goal:?} {inputs:?}");
-    }
-
-    #[test]
-    fn a_new_task_goes_its_way_step_by_step() {
-        check(
-            Goal::Running,
-            &[
-                found(None),
-                Input::Prepared(Ok(())),
-                Input::Started(Ok(STARTED)),
-                Input::Observed(Ok(Observation::Ended(ended(Exit::Code(0))))),
-            ],
-            &[
-                "accepted",
-                "preparing",
-                "Claim",
-                "Prepare",
-                "ready",
-                "starting",
-                "Start",
-                "running",
-                "Watch",
-                "complete",
-                "Done",
-            ],
-        );
-    }
-
-    #[test]
-    fn a_task_that_is_wished_ready_waits_there_for_its_turn() {
-        let prepared = [found(None), Input::Prepared(Ok(()))];
-        check(Goal::Ready, &prepared, &["accepted", "preparing", "Claim", "Prepare", "ready"]);
-        let mut waiting = core(Goal::Ready, TaskState::New);
-        play(&mut waiting, prepared);
-        assert_eq!(play(&mut waiting, [Input::Goal(Goal::Running)]), ["starting", "Start"]);
-        assert_eq!(play(&mut waiting, [Input::Goal(Goal::Ready)]), [""; 0], "a goal only grows");
-    }
-
-    #[test]
-    fn how_it_ended_decides_what_is_reported() {
-        for (exit, state, error, code) in [
-            (Exit::Code(0), TaskState::Complete, None, Some(0)),
-            (Exit::Code(7), TaskState::Failed, Some("task: non-zero exit (7)"), Some(7)),
-            (Exit::Signal(9), TaskState::Failed, Some("task: non-zero exit (137)"), Some(137)),
-            (
-                Exit::Lost,
-                TaskState::Failed,
-                Some("nobody saw it end: the machine or the task's shim went down with it"),
-                None,
-            ),
-        ] {
-            let mut running = core(Goal::Running, TaskState::New);
-            play(&mut running, [found(Some(Phase::Running(STARTED)))]);
-            let mut effects = Vec::new();
-            running.handle(Moment::START, UTC, Input::Observed(Ok(Observation::Ended(ended(exit)))), &mut effects);
-            let Effect::Observe(seen) = &effects[0] else { panic!("{effects:?}") };
-            assert_eq!((seen.state, seen.error.as_deref(), seen.exit_code), (state, error, code));
-            assert_eq!((seen.at, seen.pid), (Timestamp::from_micros(6), Some(7)), "when it happened, not when seen");
-        }
-    }
-
-    #[test]
-    fn a_missing_program_rejects_and_a_failing_engine_fails_the_task() {
-        let rejected = Input::Prepared(Err(EngineError::Rejected("No such image: x".into())));
-        check(
-            Goal::Running,
-            &[found(None), rejected],
-            &["accepted", "preparing", "Claim", "Prepare", "rejected", "Done"],
-        );
-        check(
-            Goal::Running,
-            &[found(None), Input::Prepared(failed())],
-            &["accepted", "preparing", "Claim", "Prepare", "failed", "Done"],
-        );
-        check(
-            Goal::Running,
-            &[found(Some(Phase::Prepared)), Input::Started(failed())],
-            &["ready", "starting", "Start", "failed", "Done"],
-        );
-    }
-
-    #[test]
-    fn a_task_that_waits_for_its_turn_is_refused_when_it_comes() {
-        let rejected = || Input::Prepared(Err(EngineError::Rejected("No such image: x".into())));
-        let waits = [found(None), rejected()];
-        check(Goal::Ready, &waits, &["accepted", "preparing", "Claim", "Prepare"]);
-        let turn = [found(None), rejected(), Input::Goal(Goal::Running), rejected()];
-        check(
-            Goal::Ready,
-            &turn,
-            &["accepted", "preparing", "Claim", "Prepare", "Claim", "Prepare", "rejected", "Done"],
-        );
-        let stopped = [found(None), rejected(), Input::Goal(Goal::Shutdown)];
-        check(Goal::Ready, &stopped, &["accepted", "preparing", "Claim", "Prepare", "shutdown", "Done"]);
-    }
-
-    #[test]
-    fn a_stop_waits_for_the_step_under_way_and_for_the_end() {
-        check(
-            Goal::Running,
-            &[
-                found(Some(Phase::Prepared)),
-                Input::Goal(Goal::Shutdown),
-                Input::Started(Ok(STARTED)),
-                Input::Stopped(Ok(ended(Exit::Signal(15)))),
-            ],
-            &["ready", "starting", "Start", "running", "Watch", "Stop", "shutdown", "Done"],
-        );
-        check(
-            Goal::Shutdown,
-            &[found(Some(Phase::Running(STARTED))), Input::Stopped(failed()), Input::Elapsed(Wake(1))],
-            &["running", "Watch", "Stop", "Wake", "Stop"],
-        );
-    }
-
-    #[test]
-    fn a_task_that_never_started_is_shut_down_without_starting() {
-        check(Goal::Shutdown, &[found(None)], &["shutdown", "Done"]);
-        check(Goal::Shutdown, &[found(Some(Phase::Prepared))], &["ready", "shutdown", "Done"]);
-    }
-
-    #[test]
-    fn what_nobody_wants_any_more_is_stopped_and_removed() {
-        check(
-            Goal::Gone,
-            &[
-                found(Some(Phase::Running(STARTED))),
-                Input::Observed(Ok(Observation::Ended(ended(Exit::Signal(15))))),
-                Input::Stopped(Ok(ended(Exit::Signal(15)))),
-                Input::Removed(failed()),
-                Input::Elapsed(Wake(1)),
-                Input::Removed(Ok(())),
-            ],
-            &["Watch", "Stop", "Remove", "Wake", "Remove", "Done"],
-        );
-        check(Goal::Gone, &[found(None)], &["Remove"]);
-        let ended = Input::Stopped(Ok(ended(Exit::Signal(15))));
-        check(Goal::Dropped, &[found(Some(Phase::Running(STARTED))), ended], &["Watch", "Stop", "Done"]);
-        check(Goal::Dropped, &[found(Some(Phase::Prepared))], &["Remove"]);
-    }
-
-    #[test]
-    fn a_task_that_is_found_running_is_adopted_and_not_started() {
-        check(Goal::Running, &[found(Some(Phase::Running(STARTED)))], &["running", "Watch"]);
-        check(Goal::Running, &[found(Some(Phase::Ended(ended(Exit::Code(1)))))], &["failed", "Done"]);
-    }
-
-    #[test]
-    fn a_task_that_ran_and_is_not_found_is_not_started_again() {
-        for known in [TaskState::Starting, TaskState::Running] {
-            assert_eq!(play(&mut core(Goal::Running, known), [found(None)]), ["failed", "Done"]);
-        }
-        let prepared = || [found(Some(Phase::Prepared))];
-        assert_eq!(play(&mut core(Goal::Running, TaskState::Running), prepared()), ["failed", "Done"]);
-        assert_eq!(play(&mut core(Goal::Running, TaskState::Starting), prepared()), ["ready", "starting", "Start"]);
-        assert_eq!(
-            play(&mut core(Goal::Running, TaskState::Ready), [found(None)]),
-            ["accepted", "preparing", "Claim", "Prepare"]
-        );
-    }
-
-    #[test]
-    fn nothing_starts_before_a_manager_has_confirmed_the_disk() {
-        let known = Observed::nothing(UTC);
-        let mut waiting = Core::new(Goal::Running, &known, false, &mut Vec::new());
-        assert_eq!(play(&mut waiting, [found(None)]), ["accepted"]);
-        assert_eq!(play(&mut waiting, [Input::Confirmed]), ["preparing", "Claim", "Prepare"]);
-        let mut running = Core::new(Goal::Running, &known, false, &mut Vec::new());
-        assert_eq!(play(&mut running, [found(Some(Phase::Running(STARTED)))]), ["running", "Watch"]);
-    }
-
-    #[test]
-    fn an_engine_that_lost_track_is_asked_again() {
-        check(
-            Goal::Running,
-            &[
-                found(Some(Phase::Running(STARTED))),
-                Input::Observed(failed()),
-                Input::Elapsed(Wake(0)),
-                Input::Elapsed(Wake(1)),
-                found(Some(Phase::Running(STARTED))),
-                Input::Observed(Err(EngineError::Unknown(TaskId::from_bits(1)))),
-            ],
-            &["running", "Watch", "Wake", "Find", "running", "Watch", "failed", "Done"],
-        );
-        check(Goal::Running, &[Input::Found(failed()), Input::Elapsed(Wake(1))], &["Wake", "Find"]);
-    }
-
-    #[test]
-    fn a_preparation_that_is_not_wanted_any_more_is_dropped() {
-        for (goal, ends) in
-            [(Goal::Shutdown, ["Abandon", "shutdown", "Done"].as_slice()), (Goal::Gone, &["Abandon", "Remove"])]
-        {
-            let mut pulling = core(Goal::Running, TaskState::New);
-            assert_eq!(play(&mut pulling, [found(None)]), ["accepted", "preparing", "Claim", "Prepare"]);
-            assert_eq!(play(&mut pulling, [Input::Goal(goal)]), ends);
-            assert_eq!(play(&mut pulling, [Input::Prepared(Ok(()))]), [""; 0], "its answer comes too late");
-        }
-    }
-
-    #[test]
-    fn what_the_engine_says_while_it_prepares_is_the_tasks_message() {
-        let mut pulling = core(Goal::Running, TaskState::New);
-        play(&mut pulling, [found(None)]);
-        let mut effects = Vec::new();
-        pulling.handle(Moment::START, UTC, Input::Progress("pulling layer 3 of 7".into()), &mut effects);
-        let [Effect::Observe(seen)] = &effects[..] else { panic!("{effects:?}") };
-        assert_eq!((seen.state, seen.message.as_str()), (TaskState::Preparing, "pulling layer 3 of 7"));
-        play(&mut pulling, [Input::Prepared(Ok(()))]);
-        assert_eq!(play(&mut pulling, [Input::Progress("late".into())]), [""; 0]);
-    }
-
-    #[test]
-    fn an_address_that_cannot_be_claimed_fails_the_task_before_it_is_prepared() {
-        let mut core = core(Goal::Running, TaskState::New);
-        let mut effects = Vec::new();
-        core.handle(Moment::START, UTC, found(None), &mut effects);
-        assert_eq!(effects.last(), Some(&Effect::Claim));
-        assert_eq!(play(&mut core, [Input::Claimed(failed())]), ["failed", "Done"]);
-    }
-
-    #[test]
-    fn a_task_with_a_health_check_runs_when_it_was_found_healthy() {
-        let proving = || Input::Started(Ok(Started { health: Some(Health::Starting), ..STARTED }));
-        let start = [found(Some(Phase::Prepared)), proving()];
-        check(Goal::Running, &start, &["ready", "starting", "Start", "starting", "Watch"]);
-        let mut task = core(Goal::Running, TaskState::New);
-        play(&mut task, start);
-        assert_eq!(play(&mut task, [Input::Observed(Ok(Observation::Running))]), [""; 0], "started is not healthy");
-        assert_eq!(play(&mut task, [Input::Observed(Ok(Observation::Healthy))]), ["running"]);
-        assert_eq!(play(&mut task, [Input::Observed(Ok(Observation::Healthy))]), [""; 0]);
-    }
-
-    #[test]
-    fn an_unhealthy_task_is_stopped_and_has_failed() {
-        let started = Started { health: Some(Health::Starting), ..STARTED };
-        for healthy_first in [false, true] {
-            let mut task = core(Goal::Running, TaskState::New);
-            play(&mut task, [found(Some(Phase::Running(started)))]);
-            let state = if healthy_first { "running" } else { "starting" };
-            if healthy_first {
-                play(&mut task, [Input::Observed(Ok(Observation::Healthy))]);
-            }
-            assert_eq!(play(&mut task, [Input::Observed(Ok(Observation::Unhealthy))]), [state, "Stop"]);
-            let mut effects = Vec::new();
-            let end = Input::Stopped(Ok(ended(Exit::Code(0))));
-            task.handle(Moment::START, UTC, end, &mut effects);
-            let Effect::Observe(seen) = &effects[0] else { panic!("{effects:?}") };
-            assert_eq!((seen.state, seen.error.as_deref()), (TaskState::Failed, Some("task: unhealthy container")));
-            assert_eq!(seen.health, Some(Health::Unhealthy));
-        }
-    }
-
-    #[test]
-    fn a_task_that_was_running_does_not_go_back_to_starting_when_it_is_found_again() {
-        let started = Started { health: Some(Health::Starting), ..STARTED };
-        let mut task = core(Goal::Running, TaskState::Running);
-        assert_eq!(play(&mut task, [found(Some(Phase::Running(started)))]), ["running", "Watch"]);
     }
 }

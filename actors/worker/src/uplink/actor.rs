@@ -12,10 +12,10 @@ use super::core::{Attempt, Core, Effect, Input, Wake};
 use super::dial::{Dial, Unlinked};
 use crate::actor::WorkerMsg;
 use crate::link_state::LinkState;
-use crate::machine::Machine;
+use crate::machine::{Look, Machine};
 use crate::observations::Observations;
 use crate::orders::{self, Obeyed, Orders};
-use essaim_model::{NodeDescription, Observed, TaskId, TaskState};
+use essaim_model::{EngineKind, NodeDescription, Observed, TaskId, TaskState};
 use essaim_protocol::{
     Assembled, Assembly, Assignment, Ballot, Depart, DepartReply, Describe, Detach, Hello, KnownManagers, Managers,
     NODE_EXPORT, Packed, Report, ReportReply, ToNode, ToUplink, UPLINK_EXPORT,
@@ -63,9 +63,6 @@ const PASSING: Duration = Duration::from_millis(50);
 /// Tasks per report: the bound of `protocol`.
 const REPORT_MAX: usize = 4096;
 
-/// Interval at which the machine is described anew.
-const LOOK_EVERY: Duration = Duration::from_secs(60);
-
 /// Gaps accepted on one link: orders that are a difference to orders which this node does not have.
 const GAPS_MAX: u32 = 3;
 
@@ -85,8 +82,8 @@ pub(crate) enum UplinkMsg {
     Unreachable(NodeId),
     /// Managers as far as the node knows them.
     Managers(Vec<(NodeId, SocketAddr)>),
-    /// A new description of the machine.
-    Machine(NodeDescription),
+    /// The machine at a new look.
+    Machine(Look),
     /// An operator chose an availability for this node; it is to be sent with a hello.
     Availability,
     /// The node leaves: tell the manager, and reply whether the manager committed it.
@@ -134,6 +131,8 @@ pub(crate) struct State {
     /// Parts of an assignment that has not arrived completely.
     assembly: Assembly,
     description: NodeDescription,
+    /// The engines that did not answer at the last look.
+    missing: Vec<EngineKind>,
     link: Option<Linked>,
     /// Whether a manager has said that this node was removed.
     removed: bool,
@@ -165,7 +164,7 @@ impl Actor for Uplink {
         let orders = orders::load(&*scope.env.disk).ok().flatten().unwrap_or_default();
         args.link_state.orders(orders.version);
         let known = orders::load_managers(&*scope.env.disk, args.dial.removed()).ok().flatten();
-        let description = args.machine.look().await;
+        let look = args.machine.first_look().await;
         let core = Core::new(args.node, scope.env.seed.draw_number());
         let mut state = State {
             scope,
@@ -174,7 +173,8 @@ impl Actor for Uplink {
             timer: Timer::default(),
             orders,
             assembly: Assembly::default(),
-            description,
+            description: look.description.clone(),
+            missing: Vec::new(),
             link: None,
             removed: false,
             pace: watch::Sender::new(PACE_DEFAULT),
@@ -189,11 +189,13 @@ impl Actor for Uplink {
         }
         let (me, machine) = (myself.clone(), state.args.machine.clone());
         state.beside.spawn(async move {
+            let mut look = look;
             loop {
-                tokio::time::sleep(LOOK_EVERY).await;
-                if me.cast(UplinkMsg::Machine(machine.look().await)).is_err() {
+                if me.cast(UplinkMsg::Machine(look.clone())).is_err() {
                     return;
                 }
+                machine.next_look(&look).await;
+                look = machine.look().await;
             }
         });
         state.feed(&myself, Input::Managers(managers));
@@ -238,7 +240,7 @@ impl Actor for Uplink {
                     state.feed(&myself, Input::Managers(managers));
                 }
             }
-            UplinkMsg::Machine(description) => state.on_machine(description),
+            UplinkMsg::Machine(look) => state.on_machine(look),
             UplinkMsg::Availability => state.say_hello(true),
             UplinkMsg::Depart { left, reply } => state.depart(left, reply),
             UplinkMsg::Ballot => state.say_ballot(),
@@ -477,7 +479,15 @@ impl State {
         });
     }
 
-    fn on_machine(&mut self, description: NodeDescription) {
+    fn on_machine(&mut self, Look { description, missing }: Look) {
+        for (kind, why) in missing.iter().filter(|(kind, _)| !self.missing.contains(kind)) {
+            let words = format!("the {kind} engine does not answer, and gets no new tasks: {why}");
+            self.scope.record(RecordKind::Node, words);
+        }
+        for kind in self.missing.iter().filter(|kind| description.engines.contains(kind)) {
+            self.scope.record(RecordKind::Node, format!("the {kind} engine answers again"));
+        }
+        self.missing = missing.into_iter().map(|(kind, _)| kind).collect();
         if self.description == description {
             return;
         }

@@ -50,6 +50,13 @@ const fn symptoms(bug: Bug) -> &'static [&'static str] {
         Bug::LevelOfTheFirstManager => &["the level of the cluster is"],
         Bug::NewerThanTheLevel => &["is newer than the level of the cluster", "written by a newer essaim"],
         Bug::StoreBeforeCertificate => &["and a worker's certificate"],
+        Bug::CompletedJobRunsAgain => &["was completed by", "completions"],
+        Bug::RollbackReplacesHealthy => &["follows the spec that the rollback goes back to"],
+        Bug::ParallelismExceeded => &["slots in flight"],
+        Bug::FailedUpdateGoesOn => &["while its update is paused"],
+        Bug::ContainerLeftBehind => &["which it should not"],
+        Bug::StartedAgain => &["and again on"],
+        Bug::RetryWithoutEnd => &["has been"],
     }
 }
 

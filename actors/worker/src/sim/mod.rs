@@ -1,0 +1,278 @@
+//! A simulated machine and its engine: tasks are values in virtual time.
+//!
+//! A [`SimMachine`] stands for what survives a daemon: drop every engine made from it, make a new one, and the tasks
+//! still exist, as processes under shims would. A test sets what images do ([`Behaviour`]), ends tasks by hand, cuts
+//! the power ([`SimMachine::power_off`]), makes the engine hang or go down ([`SimMachine::set_mood`]) or forget a task
+//! ([`SimMachine::forget`]), and inspects the tasks ([`SimMachine::tasks`]).
+//!
+//! The inside of a task is not simulated.
+//!
+//! - `behaviour`: what the tasks of an image do.
+//! - `engine`: the engine on the machine. `lines`: its logs as streams.
+
+mod behaviour;
+mod engine;
+mod lines;
+#[cfg(test)]
+mod tests;
+
+pub use behaviour::Behaviour;
+
+use crate::engine::{Addresses, Ended, Engine, EngineError, Exit, LogLine, LogStream, Phase, Run, Signal};
+use engine::SimEngine;
+use essaim_model::{Hardware, Health, Image, TaskId};
+use essaim_wire::Timestamp;
+use parking_lot::{Mutex, MutexGuard};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// Log lines kept per task: a bound that no test reaches.
+const LOG_LINES_MAX: usize = 1000;
+
+/// Whether the engine answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Mood {
+    /// The engine answers.
+    #[default]
+    Well,
+    /// No call is answered until the mood changes. What was asked before happens, and its answer is late.
+    Hangs,
+    /// Every call fails: the engine is being restarted. What was asked before may have happened or not.
+    Down,
+}
+
+/// A simulated machine, which outlives the daemons on it. Clones are the same machine.
+#[derive(Clone)]
+pub struct SimMachine {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    utc: Box<dyn Fn() -> Timestamp + Send + Sync>,
+    inner: Mutex<Inner>,
+    /// Counter of changes, which wakes waiting futures to look again.
+    changed: watch::Sender<u64>,
+}
+
+struct Inner {
+    hardware: Hardware,
+    prepare_takes: Duration,
+    start_takes: Duration,
+    behaviours: BTreeMap<String, Behaviour>,
+    tasks: BTreeMap<TaskId, SimTask>,
+    next_pid: u32,
+    starts: u64,
+    /// Number of preparations under way.
+    preparing: u32,
+    mood: Mood,
+    /// Images that ended once by [`Behaviour::ExitsOnce`].
+    ended_once: BTreeSet<String>,
+}
+
+struct SimTask {
+    run: Run,
+    phase: Phase,
+    stopping: bool,
+    log: VecDeque<LogLine>,
+    written: u64,
+}
+
+/// A task of the simulated machine, as a test sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SimTaskView {
+    /// The task as it was prepared.
+    pub run: Run,
+    /// Phase of the task.
+    pub phase: Phase,
+    /// Whether the task was asked to end.
+    pub stopping: bool,
+}
+
+impl SimMachine {
+    /// A machine with four processors and 8 GiB, on which every program exists and runs until stopped.
+    pub fn new(utc: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
+        let inner = Inner {
+            hardware: Hardware { nano_cpus: 4_000_000_000, memory_bytes: 8 << 30 },
+            prepare_takes: Duration::from_millis(2),
+            start_takes: Duration::from_millis(5),
+            behaviours: BTreeMap::new(),
+            tasks: BTreeMap::new(),
+            next_pid: 100,
+            starts: 0,
+            preparing: 0,
+            mood: Mood::Well,
+            ended_once: BTreeSet::new(),
+        };
+        let shared = Shared { utc: Box::new(utc), inner: Mutex::new(inner), changed: watch::Sender::new(0) };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// An engine on this machine. Each daemon gets one; all of them see the same tasks.
+    pub fn engine(&self) -> Arc<dyn Engine> {
+        Arc::new(SimEngine { machine: self.clone(), addresses: Addresses::default() })
+    }
+
+    /// Number of preparations under way.
+    pub fn preparing(&self) -> u32 {
+        self.lock().preparing
+    }
+
+    /// Sets how long preparing and starting a task take.
+    pub fn set_delays(&self, prepare: Duration, start: Duration) {
+        let mut inner = self.lock();
+        (inner.prepare_takes, inner.start_takes) = (prepare, start);
+    }
+
+    /// Sets the behaviour of tasks of `image` from now on.
+    pub fn behave(&self, image: impl Into<String>, behaviour: Behaviour) {
+        self.lock().behaviours.insert(image.into(), behaviour);
+    }
+
+    /// Sets whether the engine answers.
+    pub fn set_mood(&self, mood: Mood) {
+        self.lock().mood = mood;
+        self.touch();
+    }
+
+    /// Removes a running task from the engine, as somebody does who removes its container by force; the number draws
+    /// which one. Returns the task, or `None` when no task runs.
+    pub fn forget(&self, draw: u64) -> Option<TaskId> {
+        let running = self.running();
+        let task = *running.get(usize::try_from(draw % running.len().max(1) as u64).unwrap_or_default())?;
+        self.lock().tasks.remove(&task);
+        self.touch();
+        Some(task)
+    }
+
+    /// Ends a running task with `code`; false when it does not run.
+    pub fn exit(&self, task: TaskId, code: i32) -> bool {
+        self.end(task, Exit::Code(code))
+    }
+
+    /// Ends every running task, as a power cut does; its exit status is lost.
+    pub fn power_off(&self) {
+        let running: Vec<TaskId> = self.running();
+        for task in running {
+            self.end(task, Exit::Lost);
+        }
+    }
+
+    /// Writes a line to the log of the task.
+    pub fn write(&self, task: TaskId, stream: LogStream, line: &str) {
+        let at = (self.shared.utc)();
+        if let Some(found) = self.lock().tasks.get_mut(&task) {
+            let nth = found.log.back().filter(|last| last.at == at).map_or(0, |last| last.nth + 1);
+            found.log.push_back(LogLine { nth, ..LogLine::new(at, stream, format!("{line}\n").into_bytes()) });
+            found.written += 1;
+            if found.log.len() > LOG_LINES_MAX {
+                found.log.pop_front();
+            }
+        }
+        self.touch();
+    }
+
+    /// Every task the machine knows of.
+    pub fn tasks(&self) -> BTreeMap<TaskId, SimTaskView> {
+        let view = |task: &SimTask| SimTaskView { run: task.run.clone(), phase: task.phase, stopping: task.stopping };
+        self.lock().tasks.iter().map(|(id, task)| (*id, view(task))).collect()
+    }
+
+    /// Ids of the running tasks.
+    pub fn running(&self) -> Vec<TaskId> {
+        let inner = self.lock();
+        inner.tasks.iter().filter(|(_, task)| matches!(task.phase, Phase::Running(_))).map(|(id, _)| *id).collect()
+    }
+
+    /// Running tasks with the time at which each started.
+    pub fn running_since(&self) -> Vec<(TaskId, Timestamp)> {
+        let since = |(id, task): (&TaskId, &SimTask)| match task.phase {
+            Phase::Running(started) => Some((*id, started.at)),
+            _ => None,
+        };
+        self.lock().tasks.iter().filter_map(since).collect()
+    }
+
+    /// Number of starts since the machine was created; adopting a task is no start.
+    pub fn starts(&self) -> u64 {
+        self.lock().starts
+    }
+
+    fn end(&self, task: TaskId, exit: Exit) -> bool {
+        let at = (self.shared.utc)();
+        let ended = match self.lock().tasks.get_mut(&task) {
+            Some(found) if matches!(found.phase, Phase::Running(_)) => {
+                found.phase = Phase::Ended(Ended { exit, at });
+                true
+            }
+            _ => false,
+        };
+        self.touch();
+        ended
+    }
+
+    fn behaviour(&self, image: &Image) -> Behaviour {
+        self.lock().behaviours.get(image.as_str()).cloned().unwrap_or(Behaviour::Forever)
+    }
+
+    /// How and when a task of the image that starts now ends by itself.
+    fn own_end(&self, image: &Image) -> Option<(Duration, Exit)> {
+        match self.behaviour(image) {
+            Behaviour::Exits { after, code } => Some((after, Exit::Code(code))),
+            Behaviour::ExitsOnce { after, code } => {
+                let first = self.lock().ended_once.insert(image.as_str().to_owned());
+                first.then_some((after, Exit::Code(code)))
+            }
+            Behaviour::OutOfMemory(after) => Some((after, Exit::OutOfMemory(128 + Signal::KILL.number()))),
+            _ => None,
+        }
+    }
+
+    /// Waits until the engine answers; an error when it is down.
+    async fn answers(&self) -> Result<(), EngineError> {
+        let mut changed = self.shared.changed.subscribe();
+        loop {
+            changed.borrow_and_update();
+            let mood = self.lock().mood;
+            match mood {
+                Mood::Well => return Ok(()),
+                Mood::Down => return Err(EngineError::NoAnswer("nothing listens at the engine's socket".into())),
+                Mood::Hangs => (),
+            }
+            if changed.changed().await.is_err() {
+                return Err(EngineError::Failed("the machine is gone".into()));
+            }
+        }
+    }
+
+    fn set_health(&self, task: TaskId, health: Health) {
+        if let Some(SimTask { phase: Phase::Running(started), .. }) = self.lock().tasks.get_mut(&task) {
+            started.health = Some(health);
+        }
+        self.touch();
+    }
+
+    fn touch(&self) {
+        self.shared.changed.send_modify(|changes| *changes += 1);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.shared.inner.lock()
+    }
+
+    async fn ended(&self, task: TaskId) -> Result<Ended, EngineError> {
+        let mut changed = self.shared.changed.subscribe();
+        loop {
+            changed.borrow_and_update();
+            match self.lock().tasks.get(&task).map(|found| found.phase) {
+                None => return Err(EngineError::Unknown(task)),
+                Some(Phase::Ended(ended)) => return Ok(ended),
+                Some(_) => (),
+            }
+            if changed.changed().await.is_err() {
+                return Err(EngineError::Failed("the machine is gone".into()));
+            }
+        }
+    }
+}
