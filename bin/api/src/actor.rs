@@ -3,24 +3,30 @@
 //! Parent: the node's root. Children: none; each connection is a tokio task.
 //! Hears: nothing, or that the socket broke. Says: nothing; the routes ask the node and its cluster by handle.
 //! Dies: when the socket cannot be served any more. The restarted actor binds it again. Requests under way are cut, and
-//! their clients have to ask again.
+//! their clients have to ask again; terminals of containers (`docker exec -it`) go on.
 
+use crate::engine::EngineSocket;
 use crate::face::Face;
 use crate::host::Host;
 use crate::routes::router;
 use crate::socket::{Listener, serve};
-use essaim_node::Handle;
 use essaim_system::{ChildSpec, Scope};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use ractor_cluster::RactorMessage;
 use std::path::PathBuf;
 use tokio::sync::oneshot;
 
-/// The face of a node on a unix socket, in the form that `node::Parts` expects.
-pub fn face(socket: PathBuf, host: Host) -> essaim_node::handle::Face {
+/// The face of a node on a unix socket, in the form that `node::Parts` expects. Requests about containers are handed on
+/// to `engine`, if there is one.
+pub fn face(socket: PathBuf, host: Host, engine: Option<EngineSocket>) -> essaim_node::handle::Face {
     Box::new(move |handle| {
         ChildSpec::actor("api", move |scope| {
-            (Api, Arguments { scope, handle: handle.clone(), socket: socket.clone(), host: host.clone() })
+            let face = Face::new(handle.clone(), host.clone());
+            let face = match engine.clone() {
+                Some(engine) => face.with_engine(engine),
+                None => face,
+            };
+            (Api, Arguments { scope, face, socket: socket.clone() })
         })
     })
 }
@@ -29,9 +35,8 @@ pub(crate) struct Api;
 
 pub(crate) struct Arguments {
     scope: Scope,
-    handle: Handle,
+    face: Face,
     socket: PathBuf,
-    host: Host,
 }
 
 #[derive(RactorMessage)]
@@ -51,10 +56,9 @@ impl Actor for Api {
     type Arguments = Arguments;
 
     async fn pre_start(&self, myself: ActorRef<Msg>, arguments: Arguments) -> Result<State, ActorProcessingErr> {
-        let Arguments { scope, handle, socket, host } = arguments;
+        let Arguments { scope, face, socket } = arguments;
         let listener = Listener::bind(&socket).await?;
         scope.record(essaim_system::RecordKind::Note, format!("listens on {}", socket.display()));
-        let face = Face::new(handle, host);
         let (stop, stopped) = oneshot::channel::<()>();
         let (end, ended) = oneshot::channel();
         tokio::spawn(async move {

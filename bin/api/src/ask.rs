@@ -67,6 +67,12 @@ impl<T: DeserializeOwned, S: Sync> FromRequest<S> for Json<T> {
     }
 }
 
+/// The head of a request and its body, read whole.
+pub(crate) async fn body(request: Request) -> Result<(Parts, bytes::Bytes), Refused> {
+    let (parts, body) = request.into_parts();
+    Ok((parts, read(body).await?))
+}
+
 async fn read(body: Body) -> Result<bytes::Bytes, Refused> {
     axum::body::to_bytes(body, BODY_LEN_MAX).await.map_err(|_| {
         let text = format!("the request's body is longer than {BODY_LEN_MAX} bytes, or broke off");

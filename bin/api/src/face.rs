@@ -1,5 +1,6 @@
-//! The state that every route is given: the node, its machine, and the encoded lists.
+//! The state that every route is given: the node, its machine with its Docker Engine, and the encoded lists.
 
+use crate::engine::{Engine, EngineSocket};
 use crate::host::Host;
 use crate::lists::Lists;
 use essaim_docker::convert::Context;
@@ -15,12 +16,20 @@ pub struct Face {
     pub(crate) node: Handle,
     pub(crate) host: Arc<Host>,
     pub(crate) lists: Arc<Lists>,
+    /// The machine's Docker Engine; `None` on a node that uses none.
+    pub(crate) engine: Option<Engine>,
 }
 
 impl Face {
-    /// The face of `node` on the machine `host`.
+    /// The face of `node` on the machine `host`, without a Docker Engine.
     pub fn new(node: Handle, host: Host) -> Self {
-        Self { node, host: Arc::new(host), lists: Arc::default() }
+        Self { node, host: Arc::new(host), lists: Arc::default(), engine: None }
+    }
+
+    /// This face with the Docker Engine that requests about containers are handed on to.
+    #[must_use]
+    pub fn with_engine(self, socket: EngineSocket) -> Self {
+        Self { engine: Some(Engine::new(socket)), ..self }
     }
 
     /// The handle for requests to the cluster, or a refusal in Docker's words when this node takes none.

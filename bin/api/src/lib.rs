@@ -4,7 +4,7 @@
 //! crate `docker` parses a request into the types of `model`; the route asks the node's
 //! [`Handle`](essaim_node::Handle), and shows the answer as Docker shows it. Paths work with and without `/v1.NN`. An
 //! unknown path is answered in JSON as well. A request that cannot be granted is refused with Docker's status and
-//! words.
+//! words. What concerns one machine is handed on to its Docker Engine, if it has one.
 //!
 //! The crate deliberately decides nothing, and holds no state of its own except lists that it has encoded already (the
 //! CLI asks for every node five times a second while it waits; see [`lists`]).
@@ -14,6 +14,8 @@
 //! - [`face`](mod@face): what every route is given.
 //! - [`routes`]: one file for each noun.
 //! - [`reply`] and [`ask`]: answers and refusals going out, bodies and queries coming in.
+//! - [`engine`]: the Docker Engine that requests about one machine are handed on to.
+//! - [`merge`]: `version` and `info` of a node with an engine.
 //! - [`socket`]: the socket and its connections.
 //! - [`follow`]: the events of the cluster, for one client.
 //! - [`view`]: trees and journals of every node, and which nodes are alive.
@@ -23,17 +25,22 @@
 mod actor;
 mod ask;
 mod direct;
+mod engine;
 mod face;
 mod follow;
 mod host;
 mod lists;
+mod merge;
 mod reply;
 mod routes;
 mod socket;
+#[cfg(test)]
+mod tests;
 mod view;
 
 pub use actor::face;
 pub use direct::{Direct, Reply};
+pub use engine::EngineSocket;
 pub use face::Face;
 pub use host::Host;
 pub use routes::router;

@@ -109,7 +109,7 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
             advertise: advertise.unwrap_or_default(),
         },
         engines,
-        faces: vec![essaim_api::face(socket, host)],
+        faces: vec![essaim_api::face(socket, host, None)],
     };
     let manager = ServiceManager::from_environment();
     let node = start(env, parts).await?;

@@ -1,105 +1,120 @@
-//! Routes of nouns that Docker has and Essaim does not have yet: containers, images, volumes, networks, secrets.
+//! Answers about one machine on a node without a Docker Engine.
 //!
-//! Lists of them are empty and single objects are not found, in Docker's words, because clients ask for all kinds in
-//! passing (`docker inspect`, completion, dashboards). A request that would create or change such an object is refused.
+//! Lists are empty and single objects are not found, in Docker's words, because clients ask for all kinds in passing
+//! (`docker inspect`, completion, dashboards). Everything else is refused in words that say what is missing.
 
-use crate::ask::Path;
-use crate::face::Face;
-use crate::reply::{Answer, Refused, json};
-use axum::Router;
-use axum::extract::State;
-use axum::http::StatusCode;
-use axum::routing::{get, post};
-use essaim_docker::error::texts;
+use crate::reply::{Answer, json};
+use axum::http::Method;
 use essaim_model::{Refusal, RefusalKind};
-use essaim_node::Standing;
 use serde_json::{Value, json as literal};
 
-pub(super) fn router() -> Router<Face> {
-    Router::new()
-        .route("/networks", get(no_objects))
-        .route("/networks/create", post(create_network))
-        .route("/networks/{id}", get(no_network).delete(no_network))
-        .route("/secrets", get(no_managed_objects))
-        .route("/secrets/create", post(create_secret))
-        .route("/secrets/{id}", get(no_secret).delete(no_secret))
-        .route("/volumes", get(no_volumes))
-        .route("/volumes/create", post(create_volume))
-        .route("/volumes/{id}", get(no_volume).delete(no_volume))
-        .route("/containers/json", get(no_objects))
-        .route("/containers/create", post(create_container))
-        .route("/containers/{id}/json", get(no_container))
-        .route("/images/json", get(no_objects))
-        .route("/images/create", post(create_image))
-        .route("/images/{*name}", get(no_image))
-        .route("/plugins", get(no_objects))
-        .route("/plugins/{*name}", get(no_plugin))
+/// Commands by which people know a request: its method, its path, and the command.
+const COMMANDS: [(&str, &str, &str); 12] = [
+    ("POST", "/auth", "docker login"),
+    ("POST", "/build", "docker build"),
+    ("POST", "/commit", "docker commit"),
+    ("POST", "/containers/create", "docker run"),
+    ("POST", "/containers/prune", "docker container prune"),
+    ("POST", "/images/create", "docker pull"),
+    ("POST", "/images/load", "docker load"),
+    ("POST", "/images/prune", "docker image prune"),
+    ("POST", "/networks/create", "docker network create"),
+    ("POST", "/networks/prune", "docker network prune"),
+    ("POST", "/volumes/create", "docker volume create"),
+    ("POST", "/volumes/prune", "docker volume prune"),
+];
+
+/// Answers a request about one machine without an engine.
+pub(super) fn answer(method: &Method, path: &str) -> Answer {
+    let reads = matches!(*method, Method::GET | Method::HEAD);
+    let Some((noun, rest)) = path.trim_start_matches('/').split_once('/') else {
+        return match path.trim_start_matches('/') {
+            "networks" | "plugins" if reads => Ok(json(&[(); 0])),
+            "volumes" if reads => Ok(json(&literal!({"Volumes": [], "Warnings": null}))),
+            _ => Err(needs_engine(method, path).into()),
+        };
+    };
+    let finds = reads || *method == Method::DELETE;
+    let name = rest.strip_suffix("/json").unwrap_or(rest);
+    let refusal = match noun {
+        "containers" | "images" if reads && rest == "json" => return Ok(json(&[(); 0])),
+        "system" if reads && rest == "df" => return Ok(json(&nothing_stored())),
+        "distribution" => {
+            let text =
+                format!("manifest unknown: no registry is asked for {name:?}: this node has no Docker Engine to ask");
+            Refusal::new(RefusalKind::NotFound, text)
+        }
+        "networks" if finds => Refusal::not_found("network", name),
+        "volumes" if finds => Refusal::not_found("volume", name),
+        "containers" => match name.split('/').next() {
+            Some(id) if !["create", "prune"].contains(&id) => {
+                Refusal::new(RefusalKind::NotFound, format!("No such container: {id}"))
+            }
+            _ => needs_engine(method, path),
+        },
+        "images" if finds => {
+            let tag = if name.rsplit('/').next().is_some_and(|last| last.contains(':')) { "" } else { ":latest" };
+            Refusal::new(RefusalKind::NotFound, format!("No such image: {name}{tag}"))
+        }
+        "plugins" if finds => Refusal::new(RefusalKind::NotFound, format!("plugin \"{name}\" not found")),
+        "exec" => {
+            let id = name.split('/').next().unwrap_or(name);
+            Refusal::new(RefusalKind::NotFound, format!("No such exec instance: {id}"))
+        }
+        _ => needs_engine(method, path),
+    };
+    Err(refusal.into())
 }
 
-async fn no_objects() -> Answer {
-    Ok(json(&[(); 0]))
+/// The answer to `docker system df` where nothing is stored.
+fn nothing_stored() -> Value {
+    literal!({"LayersSize": 0, "Images": [], "Containers": [], "Volumes": [], "BuildCache": []})
 }
 
-/// An empty list of a noun that only managers can list; refused on other nodes.
-async fn no_managed_objects(State(face): State<Face>) -> Answer {
-    face.control()?;
-    no_objects().await
+/// Refusal of a request that only a Docker Engine can answer.
+fn needs_engine(method: &Method, path: &str) -> Refusal {
+    let is_it = |known: &&(&str, &str, &str)| known.0 == method.as_str() && known.1 == path;
+    let what = COMMANDS.iter().find(is_it).map_or_else(|| format!("{method} {path}"), |known| known.2.to_owned());
+    let text = format!(
+        "{what} needs a Docker Engine, and this node uses none: install one, and start the daemon again (--docker-host \
+         names its socket if it is not the usual one)"
+    );
+    Refusal::new(RefusalKind::Unsupported, text)
 }
 
-async fn no_volumes() -> Answer {
-    let none: Value = literal!({"Volumes": [], "Warnings": null});
-    Ok(json(&none))
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::http::StatusCode;
+    use axum::response::IntoResponse;
 
-/// Refuses to create a network. Outside of a cluster Swarm answers this request with 403.
-async fn create_network(State(face): State<Face>) -> Answer {
-    if matches!(face.node.standing(), Standing::Inactive) {
-        return Err(Refused::with_status(StatusCode::FORBIDDEN, texts::no_swarm()));
+    fn status(method: Method, path: &str) -> StatusCode {
+        answer(&method, path).into_response().status()
     }
-    Err(texts::unsupported("docker network create").into())
-}
 
-async fn create_secret(State(face): State<Face>) -> Answer {
-    face.control()?;
-    Err(texts::unsupported("docker secret create").into())
-}
-
-async fn create_volume() -> Answer {
-    Err(texts::unsupported("docker volume create").into())
-}
-
-async fn create_container() -> Answer {
-    Err(texts::unsupported("docker run").into())
-}
-
-async fn create_image() -> Answer {
-    Err(texts::unsupported("docker pull").into())
-}
-
-async fn no_network(Path(id): Path) -> Answer {
-    Err(Refusal::not_found("network", id).into())
-}
-
-async fn no_secret(State(face): State<Face>, Path(id): Path) -> Answer {
-    face.control()?;
-    Err(Refusal::not_found("secret", id).into())
-}
-
-async fn no_volume(Path(id): Path) -> Answer {
-    Err(Refusal::not_found("volume", id).into())
-}
-
-async fn no_container(Path(id): Path) -> Answer {
-    Err(Refusal::new(RefusalKind::NotFound, format!("No such container: {id}")).into())
-}
-
-async fn no_image(Path(name): Path) -> Answer {
-    let name = name.strip_suffix("/json").unwrap_or(&name);
-    let tag = if name.rsplit('/').next().is_some_and(|last| last.contains(':')) { "" } else { ":latest" };
-    Err(Refusal::new(RefusalKind::NotFound, format!("No such image: {name}{tag}")).into())
-}
-
-async fn no_plugin(Path(name): Path) -> Answer {
-    let name = name.strip_suffix("/json").unwrap_or(&name);
-    Err(Refusal::new(RefusalKind::NotFound, format!("plugin \"{name}\" not found")).into())
+    #[test]
+    fn lists_are_empty_objects_are_not_found_and_the_rest_names_what_is_missing() {
+        for path in ["/networks", "/plugins", "/volumes", "/containers/json", "/images/json", "/system/df"] {
+            assert_eq!(status(Method::GET, path), StatusCode::OK, "{path}");
+        }
+        for path in [
+            "/networks/x",
+            "/volumes/x",
+            "/containers/x/json",
+            "/containers/x/archive",
+            "/images/a/b/json",
+            "/plugins/x/json",
+            "/exec/x/json",
+            "/distribution/x/json",
+        ] {
+            assert_eq!(status(Method::GET, path), StatusCode::NOT_FOUND, "{path}");
+        }
+        for path in ["/containers/create", "/build", "/session", "/images/create", "/volumes/create", "/auth", "/grpc"]
+        {
+            assert_eq!(status(Method::POST, path), StatusCode::NOT_IMPLEMENTED, "{path}");
+        }
+        let refused = needs_engine(&Method::POST, "/containers/create");
+        assert!(refused.text.starts_with("docker run needs a Docker Engine, and this node uses none: install one"));
+        assert!(needs_engine(&Method::POST, "/session").text.starts_with("POST /session needs a Docker Engine"));
+    }
 }

@@ -1,21 +1,24 @@
 //! The routes, one file for each noun.
 //!
 //! Every route works under `/` and under `/v1.NN/`: the prefix is removed before the route is looked up, since clients
-//! in the field send any version, or none. An unknown path is answered with 404 in JSON.
+//! in the field send any version, or none. Paths about one machine are handed on to its Docker Engine ([`local`]). An
+//! unknown path is answered with 404 in JSON.
 
 mod absent;
 mod configs;
-mod distribution;
 mod events;
+mod local;
 mod logs;
 mod nodes;
 mod objects;
 mod own;
+mod secrets;
 mod services;
 mod swarm;
 mod system;
 mod tasks;
 
+use crate::engine::ClientVersion;
 use crate::face::Face;
 use crate::reply::{Refused, json};
 use axum::Router;
@@ -32,16 +35,18 @@ use hyper_util::service::TowerToHyperService;
 
 /// The router with every route of the face.
 pub fn router(face: Face) -> Router {
+    let engine = face.engine.clone();
     let inner = TowerToHyperService::new(unversioned(face));
     Router::new().fallback(move |request: Request| {
-        let inner = inner.clone();
+        let (inner, engine) = (inner.clone(), engine.clone());
         async move {
             let mut response = match strip_version(request) {
                 Ok(request) => inner.call(request).await.unwrap_or_else(|never| match never {}),
                 Err(refused) => refused.into_response(),
             };
             let headers = response.headers_mut();
-            headers.insert("Api-Version", HeaderValue::from_static(API_VERSION));
+            let version = engine.map_or(HeaderValue::from_static(API_VERSION), |engine| engine.announced());
+            headers.insert("Api-Version", version);
             headers
                 .insert("Server", HeaderValue::from_static(concat!("Essaim/", env!("CARGO_PKG_VERSION"), " (linux)")));
             response
@@ -73,15 +78,14 @@ fn unversioned(face: Face) -> Router {
         .route("/tasks/{id}", get(tasks::inspect))
         .route("/tasks/{id}/logs", get(logs::of_task))
         .route("/events", get(events::stream))
-        .route("/distribution/{*name}", get(distribution::inspect))
         .route("/essaim/v1/tree", get(own::tree))
         .route("/essaim/v1/journal", get(own::journal))
         .route("/essaim/v1/members", get(own::members))
         .route("/essaim/v1/debug/kill-actor", post(own::kill_actor))
         .merge(configs::router())
-        .merge(absent::router())
+        .merge(secrets::router())
         .method_not_allowed_fallback(|| async { message(StatusCode::METHOD_NOT_ALLOWED, "method not allowed") })
-        .fallback(|| async { message(StatusCode::NOT_FOUND, "page not found") })
+        .fallback(local::answer)
         .with_state(face)
 }
 
@@ -107,10 +111,12 @@ fn strip_version(mut request: Request) -> Result<Request, Refused> {
     if number(version) > number(API_VERSION) {
         return refused(format!("client version {version} is too new. Maximum supported API version is {API_VERSION}"));
     }
+    let client = ClientVersion(version.to_owned());
     let mut parts = request.uri().clone().into_parts();
     parts.path_and_query = rest.parse().ok();
     if let Ok(uri) = Uri::from_parts(parts) {
         *request.uri_mut() = uri;
+        request.extensions_mut().insert(client);
     }
     Ok(request)
 }

@@ -1,8 +1,9 @@
-//! The routes `_ping`, `version` and `info`, which answer in every state of the cluster.
+//! The routes `_ping`, `version` and `info`, which answer in every state of the cluster and of the machine's engine.
 
 use crate::face::Face;
+use crate::merge;
 use crate::reply::json;
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use essaim_docker::convert::{swarm, task};
@@ -13,16 +14,31 @@ use essaim_docker::version::{Component, Platform, SystemVersion};
 use essaim_model::State as Model;
 use essaim_node::Standing;
 use essaim_wire::Role;
+use serde_json::Value;
+use std::time::Duration;
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// Answers the handshake. It never waits, because clients take its answer as the sign that a daemon runs.
+/// Time that the engine has to answer `info` or `version`. An engine with thousands of containers takes most of a second.
+const DEADLINE: Duration = Duration::from_secs(2);
+
+/// Answers the handshake. It waits for the engine a moment at most, and only when the engine was not heard of lately,
+/// because clients take the answer as the sign that a daemon runs.
 pub(super) async fn ping(State(face): State<Face>) -> Response {
+    let engine = match &face.engine {
+        Some(engine) => engine.described().await,
+        None => Default::default(),
+    };
     let mut response = "OK".into_response();
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     for (name, value) in HEADERS {
         headers.insert(name, HeaderValue::from_static(value));
+    }
+    for (name, value) in [("Builder-Version", engine.builder), ("Docker-Experimental", engine.experimental)] {
+        if let Some(value) = value {
+            headers.insert(name, value);
+        }
     }
     let swarm = swarm_header(&face.node.standing());
     headers.insert("Swarm", HeaderValue::from_static(swarm.as_str()));
@@ -40,11 +56,26 @@ fn swarm_header(standing: &Standing) -> SwarmHeader {
     }
 }
 
-pub(super) async fn version(State(face): State<Face>) -> Response {
+pub(super) async fn version(State(face): State<Face>, request: Request) -> Response {
+    let told = match &face.engine {
+        Some(engine) => engine.ask(request.extensions().get(), "/version", DEADLINE).await.ok(),
+        None => None,
+    };
+    // After the engine was asked, its API version is known.
+    let own = own_version(&face);
+    match told {
+        Some(Value::Object(engine)) => json(&merge::version(engine, own)),
+        _ => json(&own),
+    }
+}
+
+fn own_version(face: &Face) -> SystemVersion {
     let host = &face.host;
+    let announced = face.engine.as_ref().map(|engine| engine.announced());
+    let announced = announced.as_ref().and_then(|version| version.to_str().ok()).unwrap_or(API_VERSION);
     let arch = host.go_architecture().to_owned();
     let details = [
-        ("ApiVersion", API_VERSION),
+        ("ApiVersion", announced),
         ("Arch", &arch),
         ("BuildTime", ""),
         ("Experimental", "false"),
@@ -54,7 +85,7 @@ pub(super) async fn version(State(face): State<Face>) -> Response {
         ("MinAPIVersion", MIN_API_VERSION),
         ("Os", "linux"),
     ];
-    json(&SystemVersion {
+    SystemVersion {
         platform: Platform { name: "Essaim".into() },
         components: vec![Component {
             name: "Engine".into(),
@@ -62,7 +93,7 @@ pub(super) async fn version(State(face): State<Face>) -> Response {
             details: details.into_iter().map(|(name, value)| (name.into(), value.into())).collect(),
         }],
         version: VERSION.into(),
-        api_version: API_VERSION.into(),
+        api_version: announced.into(),
         min_api_version: MIN_API_VERSION.into(),
         git_commit: String::new(),
         go_version: String::new(),
@@ -70,11 +101,28 @@ pub(super) async fn version(State(face): State<Face>) -> Response {
         arch,
         kernel_version: host.kernel.clone(),
         build_time: String::new(),
-    })
+    }
 }
 
-/// Answers `info` from what this node has in memory, so also without a quorum; the state is then the last one known.
-pub(super) async fn info(State(face): State<Face>) -> Response {
+/// Answers `info` from the engine and from what this node has in memory, so also without a quorum; the state is then the
+/// last one known. An engine that does not answer is named among the warnings.
+pub(super) async fn info(State(face): State<Face>, request: Request) -> Response {
+    let Some(engine) = &face.engine else { return json(&own_info(&face)) };
+    match engine.ask(request.extensions().get(), "/info", DEADLINE).await {
+        Ok(Value::Object(engine)) => json(&merge::info(engine, &own_info(&face))),
+        Ok(_) => json(&warned(own_info(&face), "the Docker Engine's info is no JSON object")),
+        Err(trouble) => json(&warned(own_info(&face), &trouble.to_string())),
+    }
+}
+
+/// This info with one more warning, for people.
+fn warned(info: SystemInfo, why: &str) -> SystemInfo {
+    let text = format!("WARNING: {why}. The machine's containers and images are not shown");
+    let warnings = info.warnings.into_iter().flatten().chain([text]).collect();
+    SystemInfo { warnings: Some(warnings), ..info }
+}
+
+fn own_info(face: &Face) -> SystemInfo {
     let standing = face.node.standing();
     let node = standing.membership().map(|part| part.node);
     let state = face.control().ok().map(|control| control.last_known());
@@ -87,7 +135,7 @@ pub(super) async fn info(State(face): State<Face>) -> Response {
     let swarm = swarm_info(&standing, state.as_deref());
     let warnings = (!swarm.warnings.is_empty()).then(|| swarm.warnings.clone());
     let host = &face.host;
-    json(&SystemInfo {
+    SystemInfo {
         id: node.map(|node| node.to_string()).unwrap_or_default(),
         containers: running + stopped,
         containers_running: running,
@@ -118,7 +166,7 @@ pub(super) async fn info(State(face): State<Face>) -> Response {
         live_restore_enabled: true,
         warnings,
         ..SystemInfo::default()
-    })
+    }
 }
 
 fn swarm_info(standing: &Standing, state: Option<&Model>) -> SwarmInfo {

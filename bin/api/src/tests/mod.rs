@@ -1,0 +1,5 @@
+//! Tests of the face with a Docker Engine that is played by the test, over real unix sockets.
+
+mod engine;
+mod info;
+mod proxy;
