@@ -1,6 +1,6 @@
 //! The command line: every command and its arguments.
 
-use clap::Parser;
+use clap::{Arg, ArgMatches, CommandFactory, FromArgMatches, Parser};
 
 use crate::client::{Address, Client};
 use crate::exit::Failure;
@@ -18,7 +18,7 @@ use crate::{daemon, dev, observe, whoami};
 pub(crate) struct Cli {
     /// Daemon socket to connect to (unix:///path or tcp://host:port; else ESSAIM_HOST, DOCKER_HOST, the default socket,
     /// or the dev cluster that runs)
-    #[arg(short = 'H', long, global = true, value_name = "ADDRESS")]
+    #[arg(short = 'H', long, value_name = "ADDRESS")]
     host: Option<Address>,
     #[command(subcommand)]
     command: Command,
@@ -63,6 +63,54 @@ enum Command {
     Debug(observe::Debug),
     /// A small web server that says where it runs
     Whoami(whoami::Arguments),
+    /// Print the completion script for a shell
+    ///
+    /// For bash: `source <(essaim completion bash)`, for fish: `essaim completion fish | source`.
+    Completion {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Name of the argument `--host` below a subcommand.
+const HOST_BELOW: &str = "daemon-host";
+
+/// The whole command line. The flag for the daemon's address may stand before or after a subcommand, except that
+/// `--host` after `service create` is docker's flag of that name.
+fn command() -> clap::Command {
+    Cli::command().mut_subcommands(with_host)
+}
+
+fn with_host(command: clap::Command) -> clap::Command {
+    let mut arg = Arg::new(HOST_BELOW)
+        .short('H')
+        .value_name("ADDRESS")
+        .help("Daemon socket to connect to")
+        .value_parser(clap::value_parser!(Address));
+    if command.get_arguments().all(|other| other.get_long() != Some("host")) {
+        arg = arg.long("host");
+    }
+    command.arg(arg).mut_subcommands(with_host)
+}
+
+impl Cli {
+    /// Reads the command line of this process; ends the process with code 2 when it is wrong.
+    pub(crate) fn read() -> Self {
+        let matches = command().get_matches();
+        Self::of(&matches).unwrap_or_else(|error| error.exit())
+    }
+
+    fn of(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let mut cli = Self::from_arg_matches(matches)?;
+        let mut below = matches;
+        while let Some((_, matches)) = below.subcommand() {
+            below = matches;
+            if let Ok(Some(host)) = matches.try_get_one::<Address>(HOST_BELOW) {
+                cli.host = Some(host.clone());
+            }
+        }
+        Ok(cli)
+    }
 }
 
 /// Runs a command: in this process, or by asking a daemon.
@@ -72,6 +120,10 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Daemon(arguments) => daemon::run(arguments).await,
         Command::Dev(arguments) => dev::run(arguments).await,
         Command::Whoami(arguments) => whoami::run(arguments).await,
+        Command::Completion { shell } => {
+            clap_complete::generate(shell, &mut command(), "essaim", &mut std::io::stdout());
+            Ok(())
+        }
         Command::Swarm(command) => swarm::run(&client()?, command).await,
         Command::Node(command) => node::run(&client()?, command).await,
         Command::Service(command) => service::run(&client()?, command).await,
@@ -105,13 +157,41 @@ fn client(given: Option<Address>) -> Result<Client, Failure> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]
     fn the_command_line_is_consistent() {
-        Cli::command().debug_assert();
+        command().debug_assert();
+    }
+
+    fn read(line: &str) -> Result<Cli, clap::Error> {
+        let words = std::iter::once("essaim").chain(line.split(' '));
+        command().try_get_matches_from(words).and_then(|matches| Cli::of(&matches))
+    }
+
+    #[test]
+    fn the_daemons_address_may_stand_anywhere() {
+        let address: Address = "unix:///tmp/x.sock".parse().expect("an address");
+        for line in [
+            "-H unix:///tmp/x.sock service ls",
+            "service -H unix:///tmp/x.sock ls",
+            "service ls --host unix:///tmp/x.sock",
+            "service create -H unix:///tmp/x.sock --host a:10.0.0.1 sleep",
+        ] {
+            assert_eq!(read(line).expect(line).host, Some(address.clone()), "{line}");
+        }
+        assert_eq!(read("service create --host a:10.0.0.1 sleep").expect("read").host, None);
+    }
+
+    #[test]
+    fn every_shell_has_a_completion_script_with_the_flags_of_the_table() {
+        use clap::ValueEnum;
+        for shell in clap_complete::Shell::value_variants() {
+            let mut script = Vec::new();
+            clap_complete::generate(*shell, &mut command(), "essaim", &mut script);
+            let script = String::from_utf8_lossy(&script);
+            assert!(script.contains("update-failure-action") && script.contains("ulimit-rm"), "{shell}");
+        }
     }
 
     #[test]
@@ -151,8 +231,7 @@ mod tests {
             "tree --source",
             "daemon --data-dir /x --socket /y --listen-addr 127.3.0.1 --engine process --hostname n1",
         ] {
-            let words = std::iter::once("essaim").chain(line.split(' '));
-            assert!(Cli::try_parse_from(words).is_ok(), "{line}");
+            assert!(read(line).is_ok(), "{line}");
         }
     }
 }

@@ -57,7 +57,7 @@ impl Client {
 
     /// Sends a GET request for an object that may not exist; `None` for 404.
     pub(crate) async fn find(&self, path: &str) -> Result<Option<Value>, Failure> {
-        match self.exchange(Method::GET, path, None).await? {
+        match self.exchange(Method::GET, path, None, None).await? {
             reply if reply.status() == StatusCode::NOT_FOUND => Ok(None),
             reply => Ok(Some(accepted(reply).await?.json().await?)),
         }
@@ -68,19 +68,38 @@ impl Client {
         self.send(Method::POST, path, body).await
     }
 
+    /// Sends a GET request with credentials for a registry.
+    pub(crate) async fn get_as(&self, path: &str, auth: Option<&str>) -> Result<Reply, Failure> {
+        accepted(self.exchange(Method::GET, path, None, auth).await?).await
+    }
+
+    /// Sends a POST request with credentials for a registry.
+    pub(crate) async fn post_as(&self, path: &str, body: Option<&Value>, auth: Option<&str>) -> Result<Reply, Failure> {
+        accepted(self.exchange(Method::POST, path, body, auth).await?).await
+    }
+
     /// Sends a DELETE request.
     pub(crate) async fn delete(&self, path: &str) -> Result<(), Failure> {
         self.send(Method::DELETE, path, None).await.map(drop)
     }
 
     async fn send(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Reply, Failure> {
-        accepted(self.exchange(method, path, body).await?).await
+        accepted(self.exchange(method, path, body, None).await?).await
     }
 
-    async fn exchange(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Reply, Failure> {
+    async fn exchange(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+        auth: Option<&str>,
+    ) -> Result<Reply, Failure> {
         let mut sender = self.connect().await?;
         let mut request =
             Request::builder().method(method).uri(path).header("Host", "essaim").header("User-Agent", "essaim");
+        if let Some(auth) = auth {
+            request = request.header("X-Registry-Auth", auth);
+        }
         let body = match body {
             Some(body) => {
                 request = request.header("Content-Type", "application/json");

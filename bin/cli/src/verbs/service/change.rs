@@ -4,73 +4,21 @@
 //! in between, the daemon refuses (`update out of sequence`), and the command reports that instead of trying again,
 //! because the edit may no longer mean what its author saw.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::create::{environment, preference_of};
-use super::settings::Settings;
+use super::flags::UpdateFlags;
 use super::wait::{self, Waiting};
-use super::{super::label, fetch, publish};
+use super::{fetch, image, names};
 use crate::client::Client;
 use crate::exit::Failure;
 use crate::show::Missing;
-use crate::verbs::read::{array, number, object, text};
+use crate::verbs::read::{number, text};
 
 /// Arguments of `service update`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// Service image
-    #[arg(long, value_name = "IMAGE")]
-    image: Option<String>,
-    /// Service command args
-    #[arg(long, value_name = "ARGS", allow_hyphen_values = true)]
-    args: Option<String>,
-    /// Force update even if no changes require it
-    #[arg(long)]
-    force: bool,
-    /// Add or update a placement constraint
-    #[arg(long, value_name = "CONSTRAINT")]
-    constraint_add: Vec<String>,
-    /// Remove a constraint
-    #[arg(long, value_name = "CONSTRAINT")]
-    constraint_rm: Vec<String>,
-    /// Add a placement preference
-    #[arg(long, value_name = "PREF")]
-    placement_pref_add: Vec<String>,
-    /// Remove a placement preference
-    #[arg(long, value_name = "PREF")]
-    placement_pref_rm: Vec<String>,
-    /// Add or update an environment variable
-    #[arg(long, value_name = "KEY=VALUE")]
-    env_add: Vec<String>,
-    /// Remove an environment variable
-    #[arg(long, value_name = "KEY")]
-    env_rm: Vec<String>,
-    /// Add or update a service label
-    #[arg(long, value_name = "KEY=VALUE", value_parser = label)]
-    label_add: Vec<(String, String)>,
-    /// Remove a label by its key
-    #[arg(long, value_name = "KEY")]
-    label_rm: Vec<String>,
-    /// Add or update a container label
-    #[arg(long, value_name = "KEY=VALUE", value_parser = label)]
-    container_label_add: Vec<(String, String)>,
-    /// Remove a container label by its key
-    #[arg(long, value_name = "KEY")]
-    container_label_rm: Vec<String>,
-    /// Add or update a published port
-    #[arg(long, value_name = "PORT", value_parser = publish::parse)]
-    publish_add: Vec<Value>,
-    /// Remove a published port by its target port
-    #[arg(long, value_name = "PORT", value_parser = publish::parse)]
-    publish_rm: Vec<Value>,
-    /// Roll back to previous specification
-    #[arg(long)]
-    rollback: bool,
-    /// Do not query the registry to resolve image digest and supported platforms (Essaim never does)
-    #[arg(long)]
-    no_resolve_image: bool,
     #[command(flatten)]
-    settings: Settings,
+    flags: UpdateFlags,
     #[command(flatten)]
     waiting: Waiting,
     /// Name or id of the service
@@ -97,19 +45,44 @@ pub(crate) struct Scale {
 }
 
 /// Runs `service update`.
-pub(super) async fn update(client: &Client, arguments: Arguments) -> Result<(), Failure> {
+pub(super) async fn update(client: &Client, mut arguments: Arguments) -> Result<(), Failure> {
+    let rollback = arguments.flags.0.is_set("rollback");
+    if rollback && arguments.flags.0.names().any(|name| name != "rollback") {
+        return Err(Failure::usage("other flags may not be combined with --rollback"));
+    }
     let mut service = fetch(client, &arguments.service).await?;
-    let query = if arguments.rollback { "&rollback=previous" } else { "" };
-    edit(&arguments, &mut service["Spec"])?;
-    send(client, &service, query).await?;
+    names::resolve(client, &mut arguments.flags.0).await?;
+    let flags = &arguments.flags.0;
+    let spec = &mut service["Spec"];
+    flags.update(spec)?;
+    let auth = image::auth(flags, spec)?;
+    image::tag(spec);
+    let mut warning = None;
+    if flags.has("image") && !flags.is_set("no-resolve-image") {
+        warning = image::pin(client, spec, auth.as_deref()).await?;
+    }
+    let mut query = String::new();
+    if auth.is_none() {
+        query.push_str("&registryAuthFrom=spec");
+    }
+    if rollback {
+        query.push_str("&rollback=previous");
+    }
+    send(client, &service, &query, auth.as_deref()).await?;
+    if let Some(warning) = warning {
+        eprintln!("{warning}");
+    }
     println!("{}", arguments.service);
+    if rollback {
+        return wait::for_rollback(client, text(&service, "/ID"), &arguments.service, &arguments.waiting).await;
+    }
     wait::for_service(client, text(&service, "/ID"), &arguments.service, &arguments.waiting).await
 }
 
 /// Runs `service rollback`.
 pub(super) async fn rollback(client: &Client, arguments: Rollback) -> Result<(), Failure> {
     let service = fetch(client, &arguments.service).await?;
-    send(client, &service, "&rollback=previous").await?;
+    send(client, &service, "&rollback=previous", None).await?;
     println!("{}", arguments.service);
     wait::for_rollback(client, text(&service, "/ID"), &arguments.service, &arguments.waiting).await
 }
@@ -149,116 +122,25 @@ async fn scale_one(client: &Client, name: &str, count: u64) -> Result<String, Fa
     } else {
         return Err(Failure::error(format!("{name}: scale can only be used with replicated or replicated-job mode")));
     }
-    send(client, &service, "").await?;
+    send(client, &service, "", None).await?;
     println!("{name} scaled to {count}");
     Ok(text(&service, "/ID").to_owned())
 }
 
-async fn send(client: &Client, service: &Value, query: &str) -> Result<(), Failure> {
+async fn send(client: &Client, service: &Value, query: &str, auth: Option<&str>) -> Result<(), Failure> {
     let version = number(service, "/Version/Index").unwrap_or(0);
     let path = format!("/services/{}/update?version={version}{query}", text(service, "/ID"));
-    let answer = client.post(&path, Some(&service["Spec"])).await?.json().await?;
+    let answer = client.post_as(&path, Some(&service["Spec"]), auth).await?.json().await?;
     for warning in answer["Warnings"].as_array().into_iter().flatten().filter_map(Value::as_str) {
         eprintln!("{warning}");
     }
     Ok(())
 }
 
-fn edit(arguments: &Arguments, spec: &mut Value) -> Result<(), Failure> {
-    const CONTAINER: &[&str] = &["TaskTemplate", "ContainerSpec"];
-    const PLACEMENT: &[&str] = &["TaskTemplate", "Placement"];
-    if arguments.settings.replicas.is_some() && !spec["Mode"]["Replicated"].is_object() {
-        return Err(Failure::error("replicas can only be used with replicated mode"));
-    }
-    arguments.settings.apply(spec);
-    if let Some(image) = &arguments.image {
-        object(spec, CONTAINER).insert("Image".to_owned(), json!(image));
-    }
-    if let Some(args) = &arguments.args {
-        object(spec, CONTAINER).insert("Args".to_owned(), json!(args.split_whitespace().collect::<Vec<_>>()));
-    }
-    if arguments.force {
-        let forced = number(spec, "/TaskTemplate/ForceUpdate").unwrap_or(0) + 1;
-        object(spec, &["TaskTemplate"]).insert("ForceUpdate".to_owned(), json!(forced));
-    }
-    let added: Vec<Value> = arguments.constraint_add.iter().map(|one| json!(one)).collect();
-    replace(
-        spec,
-        PLACEMENT,
-        "Constraints",
-        &added,
-        |have, add| have == add,
-        |have| arguments.constraint_rm.iter().any(|gone| have == gone),
-    );
-    let preferences =
-        arguments.placement_pref_add.iter().map(|one| preference_of(one)).collect::<Result<Vec<_>, _>>()?;
-    let gone = arguments.placement_pref_rm.iter().map(|one| preference_of(one)).collect::<Result<Vec<_>, _>>()?;
-    replace(spec, PLACEMENT, "Preferences", &preferences, |have, add| have == add, |have| gone.contains(have));
-    let variables: Vec<Value> = arguments.env_add.iter().filter_map(|one| environment(one)).map(Value::from).collect();
-    replace(
-        spec,
-        CONTAINER,
-        "Env",
-        &variables,
-        |have, add| key(have) == key(add),
-        |have| arguments.env_rm.iter().any(|gone| key(have) == gone),
-    );
-    let target = |port: &Value| (port["TargetPort"].clone(), port["Protocol"].clone());
-    replace(
-        spec,
-        &["EndpointSpec"],
-        "Ports",
-        &arguments.publish_add,
-        |have, add| have == add,
-        |have| arguments.publish_rm.iter().any(|gone| target(have) == target(gone)),
-    );
-    labels(object(spec, &[]), &arguments.label_add, &arguments.label_rm);
-    labels(object(spec, CONTAINER), &arguments.container_label_add, &arguments.container_label_rm);
-    Ok(())
-}
-
-/// Removes the entries that are `gone` or will be replaced from a list of the spec, and appends the added ones. A list
-/// without edits stays as it is.
-fn replace(
-    spec: &mut Value,
-    names: &[&str],
-    last: &str,
-    added: &[Value],
-    same: impl Fn(&Value, &Value) -> bool,
-    gone: impl Fn(&Value) -> bool,
-) {
-    if added.is_empty() && object(spec, names).get(last).is_none_or(|list| !list.is_array()) {
-        return;
-    }
-    let list = array(spec, names, last);
-    list.retain(|have| !gone(have) && !added.iter().any(|add| same(have, add)));
-    list.extend_from_slice(added);
-}
-
-fn labels(holder: &mut serde_json::Map<String, Value>, added: &[(String, String)], gone: &[String]) {
-    if added.is_empty() && gone.is_empty() {
-        return;
-    }
-    let labels = holder.entry("Labels").or_insert_with(|| json!({}));
-    if !labels.is_object() {
-        *labels = json!({});
-    }
-    if let Some(labels) = labels.as_object_mut() {
-        labels.retain(|key, _| !gone.contains(key));
-        for (key, value) in added {
-            labels.insert(key.clone(), json!(value));
-        }
-    }
-}
-
-fn key(variable: &Value) -> &str {
-    let variable = variable.as_str().unwrap_or("");
-    variable.split_once('=').map_or(variable, |(key, _)| key)
-}
-
 #[cfg(test)]
 mod tests {
     use clap::Parser;
+    use serde_json::json;
 
     use super::*;
 
@@ -272,7 +154,7 @@ mod tests {
         let words = std::iter::once("update").chain(line.split(' '));
         let arguments = Line::try_parse_from(words).unwrap_or_else(|error| panic!("{error}")).arguments;
         let mut spec = spec;
-        edit(&arguments, &mut spec).unwrap();
+        arguments.flags.0.update(&mut spec).unwrap();
         spec
     }
 

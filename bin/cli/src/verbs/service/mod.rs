@@ -1,15 +1,16 @@
 //! `essaim service`: the commands on services.
 //!
-//! [`settings`] has the flags that `create` and `update` share; [`create`] and [`change`] (update, scale, rollback)
-//! make requests of them; [`wait`] waits until the tasks are as the spec wants them; [`list`], [`words`] (`inspect
-//! --pretty`) and [`logs`] print.
+//! [`flags`] has the flags of `create` and `update`; [`create`] and [`change`] (update, scale, rollback) make requests of
+//! them, with [`names`] (ids by name) and [`image`] (digest and credentials); [`wait`] waits until the tasks are as the
+//! spec wants them; [`list`], [`words`] (`inspect --pretty`) and [`logs`] print.
 
 mod change;
 mod create;
+mod flags;
+mod image;
 mod list;
 mod logs;
-mod publish;
-mod settings;
+mod names;
 mod wait;
 mod words;
 

@@ -32,10 +32,10 @@ const UNPLACEABLE_FOR: Duration = Duration::from_secs(5);
 pub(crate) struct Waiting {
     /// Exit immediately instead of waiting for the service to converge
     // A flag as docker's boolean flags: bare, or with a value after an equals sign.
-    #[arg(short, long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true")]
+    #[arg(short, long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value_t = false, hide_default_value = true, hide_possible_values = true, default_missing_value = "true")]
     detach: bool,
     /// Suppress progress output
-    #[arg(short, long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true")]
+    #[arg(short, long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value_t = false, hide_default_value = true, hide_possible_values = true, default_missing_value = "true")]
     quiet: bool,
     /// Stop waiting after this long, with exit code 3 (ns|us|ms|s|m|h)
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
