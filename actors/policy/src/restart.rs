@@ -12,12 +12,24 @@
 //! the managers: a worker's clock may be wrong. The replacement of a task that was lost with its node never waits for
 //! the delay.
 
-use essaim_model::{Desired, RestartCondition, RestartPolicy, Task, TaskState};
+use essaim_model::service::DISCONNECT_LEASE;
+use essaim_model::{Desired, RestartCondition, RestartPolicy, ServiceSpec, Task, TaskState};
 use essaim_wire::Timestamp;
 use std::time::Duration;
 
 /// Shortest time that a successor waits for its predecessor to end; Swarm's old-task timeout.
 const PREDECESSOR_WAIT: Duration = Duration::from_secs(60);
+
+/// Time that a worker has for killing a task whose grace is over, with a margin for a machine under load.
+const KILL_MARGIN: Duration = Duration::from_secs(2);
+
+/// Time for which a task of a service with `essaim.on-disconnect=stop` may run on after its node stopped answering: the
+/// lease, and the stop. Half as much again, because that is how fast the cluster's time can pass while it catches up
+/// with a leader's clock. A renewal is granted by a linearizable read that begins after the worker asked, and the worker
+/// counts from when it asked: so no lease begins after the commit that the node does not answer.
+pub(crate) fn drifts_for(spec: &ServiceSpec) -> Duration {
+    (DISCONNECT_LEASE + spec.task.container.stop_grace() + KILL_MARGIN).mul_f64(1.5)
+}
 
 /// Whether `task` ended without having been told to, and was not written off.
 pub(crate) fn ended_by_itself(task: &Task) -> bool {

@@ -61,6 +61,12 @@ impl Scene<'_> {
         }
     }
 
+    /// Whether the task may run on, unseen, until its worker ends it because its lease has lapsed.
+    pub(crate) fn is_adrift(&self, task: &Task) -> bool {
+        let leased = || self.state.spec(task.service, task.spec_version).is_some_and(|it| it.stops_on_disconnect());
+        !task.observed.state.is_final() && task.node().is_some_and(|node| !self.answers(node)) && leased()
+    }
+
     /// Whether the node answers according to its record: an order reaches it, and it will report the end of its tasks.
     pub(crate) fn answers(&self, id: NodeId) -> bool {
         self.state

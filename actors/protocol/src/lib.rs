@@ -26,7 +26,7 @@ pub use assignment::{Assembled, Assembly, Assignment, AssignmentVersion, TaskOrd
 pub use link::{Detach, KnownManagers, Managers, Pace, RoleStatement, ToNode, ToUplink};
 pub use logs::{LogEnd, LogFrame, LogLine, LogPlace, LogRequest, LogStream};
 pub use packed::Packed;
-pub use report::{Ballot, Depart, DepartReply, Describe, Hello, Report, ReportReply};
+pub use report::{Ballot, Depart, DepartReply, Describe, Hello, RenewReply, Report, ReportReply};
 
 /// Name under which a manager exports its actor for the node at the other end of the link.
 pub const NODE_EXPORT: &str = "node";

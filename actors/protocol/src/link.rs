@@ -1,6 +1,9 @@
 //! The messages of the link between a worker and its manager.
 
-use crate::{Assignment, AssignmentVersion, Ballot, Depart, DepartReply, Describe, Hello, Packed, Report, ReportReply};
+use crate::{
+    Assignment, AssignmentVersion, Ballot, Depart, DepartReply, Describe, Hello, Packed, RenewReply, Report,
+    ReportReply,
+};
 use essaim_wire::record;
 use essaim_wire::{Generation, Index, Lineage, NodeId, Removals, Role, Timestamp};
 use ractor::RpcReplyPort;
@@ -23,6 +26,10 @@ pub enum ToNode {
     Depart(Packed<Depart>, RpcReplyPort<Packed<DepartReply>>),
     /// All current accusations of the node, in place of those of its last ballot. Sent when they change.
     Accuse(Packed<Ballot>),
+    /// Asks for a renewal of the lease of tasks that must end when their node has no manager. Answered after a
+    /// linearizable read.
+    #[rpc]
+    Renew(RpcReplyPort<Packed<RenewReply>>),
 }
 
 /// A message from the manager's actor for a node to that node's uplink.

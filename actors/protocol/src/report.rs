@@ -61,6 +61,16 @@ pub enum ReportReply {
     Again(Refusal),
 }
 
+/// The answer to a node that asks to have its lease renewed.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub enum RenewReply {
+    /// The lease runs anew from the moment at which the node asked: at some moment after that, the committed state had
+    /// the node as reachable.
+    Renewed,
+    /// The lease is not renewed, for this reason: the node counts as lost, or the manager has no quorum.
+    Refused(Refusal),
+}
+
 /// The report that a node leaves the cluster.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct Depart {
@@ -78,4 +88,4 @@ pub enum DepartReply {
 }
 
 #[cfg(test)]
-essaim_wire::golden_bytes!("report": Ballot, ReportReply, Depart, DepartReply, Hello, Describe, Report);
+essaim_wire::golden_bytes!("report": Ballot, ReportReply, RenewReply, Depart, DepartReply, Hello, Describe, Report);

@@ -4,7 +4,7 @@
 //! Parent: the node. Children: `logs`, `uplink`, one `task.…` for each task with something left to do.
 //! Hears: `Obey` (from the uplink: the complete new orders), `Confirm` (from the uplink: the orders on disk are still
 //! valid), `Clear` (from the node, when it leaves its cluster), `Halt` (from the node, when the machine shuts down),
-//! `Wake`.
+//! `Leased` (from the uplink: a manager has renewed the lapsed lease), its own `LeaseDue`, `Wake`.
 //! Says: `Goal` to its task actors.
 //! Dies: with the node. The tasks go on, and the next worker adopts them.
 //!
@@ -18,10 +18,11 @@ use crate::orders::{self, Orders};
 use crate::retention::{EndedTask, surplus};
 use crate::task::{Execution, FORGOTTEN, Goal, Here, Task, TaskArgs, TaskMsg, execution, label};
 use crate::uplink::{Uplink, UplinkArgs, UplinkMsg};
+use essaim_model::service::{DISCONNECT_LEASE, ON_DISCONNECT_LABEL};
 use essaim_model::{EngineKind, Observed, TaskId, TaskState};
 use essaim_protocol::TaskOrder;
 use essaim_system::supervisor::{Intensity, Supervision, Wake};
-use essaim_system::{Address, ChildSpec, Children, RecordKind, Scope};
+use essaim_system::{Address, ChildSpec, Children, RecordKind, Scope, Timer};
 use essaim_wire::{NodeId, Timestamp};
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
 use ractor_cluster::RactorMessage;
@@ -59,6 +60,10 @@ pub(crate) enum WorkerMsg {
     Halt(RpcReplyPort<()>),
     /// The tasks that an engine of this kind knows. Until then the worker stops none that it does not know itself.
     Adopted(EngineKind, Vec<Adopted>),
+    /// The lease of tasks that end without a manager has lapsed, or may have.
+    LeaseDue,
+    /// The lease had lapsed, and a manager has renewed it.
+    Leased,
     /// A delay of the supervision of children has elapsed.
     Wake(Wake),
 }
@@ -97,6 +102,9 @@ pub(crate) struct State {
     unlisted: BTreeSet<EngineKind>,
     /// Tokio tasks that wait for such engines; dropped, and so ended, with the actor.
     listing: JoinSet<()>,
+    /// Fires at the end of the lease, while any task needs it.
+    lease_timer: Timer,
+    myself: ActorRef<WorkerMsg>,
 }
 
 struct Tended {
@@ -104,6 +112,8 @@ struct Tended {
     address: Address<TaskMsg>,
     /// Latest goal for the task; a restarted task actor begins with it.
     goal: watch::Sender<Goal>,
+    /// Whether the task ends when the lease lapses.
+    leased: bool,
 }
 
 struct Kept {
@@ -132,7 +142,10 @@ impl Actor for Worker {
             waiting: Vec::new(),
             unlisted: BTreeSet::new(),
             listing: JoinSet::new(),
+            lease_timer: Timer::default(),
+            myself: myself.clone(),
         };
+        state.args.uplink.link_state.begin_lease(state.args.scope.now());
         let started = state.start_all(&myself).await;
         if started.is_err() {
             state.children.shutdown("stopped, because the worker could not be started").await;
@@ -155,6 +168,12 @@ impl Actor for Worker {
             WorkerMsg::Clear(reply) => state.clear(reply).await,
             WorkerMsg::Halt(reply) => state.halt(reply).await,
             WorkerMsg::Adopted(kind, found) => state.on_adopted(kind, found).await,
+            WorkerMsg::LeaseDue => {
+                state.on_lease_due();
+                Ok(())
+            }
+            WorkerMsg::Leased if state.ending.is_none() => state.tend().await,
+            WorkerMsg::Leased => Ok(()),
             WorkerMsg::Wake(wake) => Ok(state.children.on_wake(wake).await?),
         }
     }
@@ -272,11 +291,13 @@ impl State {
     /// each actor its goal.
     async fn tend(&mut self) -> Result<(), ActorProcessingErr> {
         let orders = Arc::clone(&self.orders);
+        let lapsed = self.lease_left().is_zero();
         for order in orders.tasks.values() {
             self.args.observations.learn(order.id, &order.observed);
+            let held_back = lapsed && orders.spec(order).is_some_and(|spec| spec.stops_on_disconnect());
             if self.tended.contains_key(&order.id) {
                 self.set_goal(order.id, order.desired.into());
-            } else if !self.args.observations.seen(order.id).is_some_and(|seen| seen.state.is_final()) {
+            } else if !held_back && !self.args.observations.seen(order.id).is_some_and(|seen| seen.state.is_final()) {
                 self.begin(order, &orders).await?;
             }
         }
@@ -296,7 +317,43 @@ impl State {
                 self.args.observations.forget(task);
             }
         }
+        self.watch_lease();
         self.prune().await
+    }
+
+    /// Time until the lease of tasks that end without a manager lapses.
+    fn lease_left(&self) -> Duration {
+        self.args.uplink.link_state.leased_until().saturating_since(self.args.scope.now())
+    }
+
+    /// Arms the timer for the end of the lease, if any task needs the lease.
+    fn watch_lease(&mut self) {
+        if self.tended.values().any(|tended| tended.leased) {
+            let left = self.lease_left();
+            self.lease_timer.arm(&self.myself, left, || WorkerMsg::LeaseDue);
+        }
+    }
+
+    /// Ends the tasks that need the lease, unless it was renewed meanwhile.
+    fn on_lease_due(&mut self) {
+        if !self.lease_left().is_zero() {
+            return self.watch_lease();
+        }
+        let leased = self.tended.values().filter(|tended| tended.leased && *tended.goal.borrow() < Goal::Shutdown);
+        let mut ended = 0;
+        for tended in leased {
+            tended.goal.send_replace(Goal::Shutdown);
+            // A task actor that is being restarted reads the goal when it starts.
+            let _ = tended.address.cast(TaskMsg::LeaseLapsed);
+            ended += 1;
+        }
+        if ended > 0 {
+            let words = format!(
+                "no manager for {} s: {ended} tasks with {ON_DISCONNECT_LABEL}=stop are stopped",
+                DISCONNECT_LEASE.as_secs()
+            );
+            self.args.scope.record(RecordKind::Task, words);
+        }
     }
 
     fn set_goal(&self, task: TaskId, goal: Goal) {
@@ -316,7 +373,11 @@ impl State {
         }
         let execution = execution(order, spec, &self.args.here);
         let name = label(spec.name.as_str(), &order.slot, order.id);
-        self.start(name, order.id, engine, Some(execution), order.desired.into(), order.observed.clone()).await
+        self.start(name, order.id, engine, Some(execution), order.desired.into(), order.observed.clone()).await?;
+        if let Some(tended) = self.tended.get_mut(&order.id) {
+            tended.leased = spec.stops_on_disconnect();
+        }
+        Ok(())
     }
 
     /// Starts an actor that ends a task which is not in the orders but which an engine still knows.
@@ -355,7 +416,7 @@ impl State {
             };
             (Task, arguments)
         });
-        self.tended.insert(task, Tended { name, address, goal });
+        self.tended.insert(task, Tended { name, address, goal, leased: false });
         Ok(self.children.add(spec.transient()).await?)
     }
 

@@ -2,8 +2,9 @@
 //! is linked to. The uplink writes, the node reads, and only the latest value is kept.
 
 use essaim_model::Availability;
+use essaim_model::service::DISCONNECT_LEASE;
 use essaim_protocol::{AssignmentVersion, KnownManagers, Managers, RoleStatement};
-use essaim_wire::{Accusation, NodeId};
+use essaim_wire::{Accusation, Moment, NodeId};
 use std::sync::Arc;
 use tokio::sync::watch;
 
@@ -22,6 +23,9 @@ pub(crate) struct LinkState {
     ballot: watch::Sender<Arc<[Accusation]>>,
     /// Whether the node leaves its cluster; the node writes it, the uplink takes no orders from then on.
     leaves: watch::Sender<bool>,
+    /// Start of the lease of tasks that end when this node has no manager: when the renewal that a manager granted last
+    /// was asked for. `None` until the worker starts, which begins a lease.
+    leased_from: watch::Sender<Option<Moment>>,
 }
 
 impl LinkState {
@@ -35,6 +39,7 @@ impl LinkState {
             availability: watch::Sender::new(None),
             ballot: watch::Sender::new([].into()),
             leaves: watch::Sender::new(false),
+            leased_from: watch::Sender::new(None),
         }
     }
 
@@ -105,6 +110,21 @@ impl LinkState {
 
     pub(crate) fn leaves(&self) -> bool {
         *self.leaves.borrow()
+    }
+
+    /// Begins the first lease. A worker that was restarted keeps the lease that there is.
+    pub(crate) fn begin_lease(&self, now: Moment) {
+        self.leased_from.send_if_modified(|from| from.is_none() && from.replace(now).is_none());
+    }
+
+    /// Renews the lease, as of the moment at which the renewal was asked for.
+    pub(crate) fn renew_lease(&self, asked_at: Moment) {
+        self.leased_from.send_modify(|from| *from = (*from).max(Some(asked_at)));
+    }
+
+    /// The end of the lease, unless it is renewed.
+    pub(crate) fn leased_until(&self) -> Moment {
+        self.leased_from.borrow().unwrap_or(Moment::START) + DISCONNECT_LEASE
     }
 
     pub(crate) fn watch_role(&self) -> watch::Receiver<Option<RoleStatement>> {

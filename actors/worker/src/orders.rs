@@ -104,6 +104,11 @@ impl Orders {
         Obeyed::Taken
     }
 
+    /// Whether any task is to end when this node has no manager.
+    pub(crate) fn need_lease(&self) -> bool {
+        self.specs.values().any(|spec| spec.stops_on_disconnect())
+    }
+
     /// The spec that a task order follows.
     pub(crate) fn spec(&self, order: &TaskOrder) -> Option<&Arc<ServiceSpec>> {
         self.specs.get(&(order.service, order.spec_version))

@@ -4,7 +4,8 @@ use crate::fixture::cluster::{Cluster, World};
 use crate::fixture::{assignment, order, version};
 use crate::orders::{self, Orders};
 use crate::sim::{Behaviour, Mood};
-use essaim_model::{Desired, EngineKind, Health, TaskState};
+use essaim_model::service::ON_DISCONNECT_LABEL;
+use essaim_model::{Desired, EngineKind, Health, ServiceSpec, TaskState};
 use essaim_protocol::{Assignment, LogEnd, LogFrame, LogRequest, Packed, TaskOrder, ToUplink};
 use essaim_system::RecordKind;
 use essaim_system::env::SimDisk;
@@ -46,6 +47,55 @@ async fn a_task_that_is_told_to_end_is_stopped_and_its_actor_leaves() {
     assert_eq!(ended.exit_code, Some(143));
     assert!(!world.runs(order(1).id));
     world.until("its actor left", |world| !world.tree().iter().any(|path| path.contains("task."))).await;
+}
+
+/// An assignment of one task whose service ends its tasks when a node has no manager.
+fn leased() -> Assignment {
+    let mut given = assignment(5, &[order(1)]);
+    for (_, _, spec) in &mut given.specs {
+        let mut stops = ServiceSpec::clone(spec);
+        stops.labels.insert(ON_DISCONNECT_LABEL.into(), "stop".into());
+        *spec = Arc::new(stops);
+    }
+    given
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_with_a_lease_goes_on_while_a_manager_renews_it_and_ends_ten_seconds_after_the_last_one() {
+    let world = World::with(leased()).await;
+    world.until_reported(order(1).id, TaskState::Running).await;
+    sleep(Duration::from_secs(60)).await;
+    assert!(world.runs(order(1).id));
+    // The manager answers, and has no quorum.
+    world.cluster.shared().quorum = false;
+    sleep(Duration::from_secs(7)).await;
+    assert!(world.runs(order(1).id), "the lease has not lapsed");
+    sleep(Duration::from_secs(4)).await;
+    assert!(!world.runs(order(1).id));
+    world.cluster.shared().quorum = true;
+    let ended = world.until_reported(order(1).id, TaskState::Shutdown).await;
+    assert_eq!(ended.error.as_deref(), Some("its node had no manager for 10 s"));
+    // What comes with a renewed lease is begun.
+    let mut next = leased();
+    (next.version, next.tasks) = (version(6), vec![order(2)]);
+    world.cluster.order(next);
+    world.until_reported(order(2).id, TaskState::Running).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_manager_a_task_without_a_lease_goes_on_and_none_with_one_begins() {
+    let world = World::with(assignment(5, &[order(1)])).await;
+    world.until_reported(order(1).id, TaskState::Running).await;
+    world.cluster.shared().quorum = false;
+    sleep(Duration::from_secs(60)).await;
+    assert!(world.runs(order(1).id));
+    let mut next = leased();
+    (next.version, next.tasks) = (version(6), vec![order(2)]);
+    world.cluster.order(next);
+    sleep(Duration::from_secs(30)).await;
+    assert!(!world.runs(order(2).id), "the lease lapsed long ago");
+    world.cluster.shared().quorum = true;
+    world.until_reported(order(2).id, TaskState::Running).await;
 }
 
 #[tokio::test(start_paused = true)]

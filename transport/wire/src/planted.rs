@@ -47,6 +47,8 @@ pub enum Bug {
     DrainStopsFirst,
     /// A slot is filled while the task that was told to end in it still runs.
     FillDoesNotWait,
+    /// The task of a service with `essaim.on-disconnect=stop` is replaced while its worker may still run it.
+    ReplacedWithinLease,
     /// The leader's tree of actors keeps running when no majority has answered for a lease.
     TreeOutlivesLease,
     /// A task that waits for a node keeps the spec with which it was created.
@@ -84,7 +86,7 @@ pub enum Bug {
 
 impl Bug {
     /// All planted bugs.
-    pub const ALL: [Self; 34] = [
+    pub const ALL: [Self; 35] = [
         Self::AckBeforeFsync,
         Self::VoteNotKept,
         Self::DroppedFence,
@@ -103,6 +105,7 @@ impl Bug {
         Self::SurplusOldestFirst,
         Self::DrainStopsFirst,
         Self::FillDoesNotWait,
+        Self::ReplacedWithinLease,
         Self::TreeOutlivesLease,
         Self::PendingKeepsItsSpec,
         Self::LevelOfTheFirstManager,
@@ -142,6 +145,7 @@ impl Bug {
             Self::SurplusOldestFirst => "surplus-oldest-first",
             Self::DrainStopsFirst => "drain-stops-first",
             Self::FillDoesNotWait => "fill-does-not-wait",
+            Self::ReplacedWithinLease => "replaced-within-lease",
             Self::TreeOutlivesLease => "tree-outlives-lease",
             Self::PendingKeepsItsSpec => "pending-keeps-its-spec",
             Self::LevelOfTheFirstManager => "level-of-the-first-manager",

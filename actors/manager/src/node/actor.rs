@@ -12,14 +12,15 @@ use crate::ballots::{BallotBox, Source};
 use crate::reports::Reports;
 use essaim_model::{Availability, Change, NodeDescription, Outcome, Refusal, RefusalKind};
 use essaim_protocol::{
-    Depart, DepartReply, Detach, Hello, NODE_EXPORT, Pace, Packed, Report, ReportReply, ToNode, ToUplink, UPLINK_EXPORT,
+    Depart, DepartReply, Detach, Hello, NODE_EXPORT, Pace, Packed, RenewReply, Report, ReportReply, ToNode, ToUplink,
+    UPLINK_EXPORT,
 };
 use essaim_store::Store;
 use essaim_system::journal::RecordKind;
 use essaim_system::link::{CastError, Link, Remote};
 use essaim_system::{Notifier, Scope, Timer};
 use essaim_transport::{LaneStream, PeerInfo};
-use essaim_wire::{Generation, Level};
+use essaim_wire::{Generation, Level, Reachability};
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
 use std::collections::VecDeque;
 use std::fmt;
@@ -38,6 +39,10 @@ const HELLOS_MAX: u32 = 64;
 /// Reports of a node that may be under way. A worker waits for the answer to one before it sends the next, except that
 /// it sends its last without waiting when it stops.
 const REPORTS_MAX: usize = 2;
+
+/// Renewals of a node's lease that may be under way. A worker waits for the answer to one before it asks again, or gives
+/// up on it after two seconds, while a read may take five.
+const RENEWALS_MAX: usize = 4;
 
 pub(crate) enum Msg {
     /// The node said something over its link.
@@ -114,6 +119,7 @@ pub(crate) struct State {
     /// Number of hellos on this link.
     hellos: u32,
     reporting: Arc<Semaphore>,
+    renewing: Arc<Semaphore>,
 }
 
 impl Actor for NodeActor {
@@ -153,6 +159,7 @@ impl Actor for NodeActor {
             timer: Timer::default(),
             hellos: 0,
             reporting: Arc::new(Semaphore::new(REPORTS_MAX)),
+            renewing: Arc::new(Semaphore::new(RENEWALS_MAX)),
         })
     }
 
@@ -174,6 +181,7 @@ impl Actor for NodeActor {
                 Ok(Depart { left }) => state.depart(left, reply),
                 Err(why) => state.hear_nonsense(&myself, &why),
             },
+            Msg::Remote(ToNode::Renew(reply)) => state.renew(reply),
             Msg::Remote(ToNode::Accuse(ballot)) => match ballot.open() {
                 Ok(ballot) => state.ballots.set(state.source, state.peer.node, &ballot.accusations),
                 Err(why) => state.hear_nonsense(&myself, &why),
@@ -354,6 +362,27 @@ impl State {
             };
             // The answer is lost when the link has ended; the node sends the report again on its next link.
             let _ = reply.send(Packed::new(&kept));
+        });
+    }
+
+    /// Renews the node's lease, if the committed state has the node as reachable. The read begins after the node asked,
+    /// so a lease never outlives the commit that calls its node lost by more than its whole length.
+    fn renew(&self, reply: RpcReplyPort<Packed<RenewReply>>) {
+        let Ok(place) = Arc::clone(&self.renewing).try_acquire_owned() else {
+            let busy = Refusal::new(RefusalKind::Unknown, "an earlier renewal of this node is still under way");
+            let _ = reply.send(Packed::new(&RenewReply::Refused(busy)));
+            return;
+        };
+        let (store, id) = (self.store.clone(), self.peer.node);
+        tokio::spawn(async move {
+            let _place = place;
+            let said = match store.read().await.map(|cluster| cluster.node(id).map(|node| node.reachability)) {
+                Ok(Some(Reachability::Reachable | Reachability::Unknown)) => RenewReply::Renewed,
+                Ok(_) => RenewReply::Refused(Refusal::new(RefusalKind::Precondition, "the node counts as lost")),
+                Err(why) => RenewReply::Refused(Refusal::new(RefusalKind::Unknown, why.to_string())),
+            };
+            // The answer is lost when the link has ended; the node asks again on its next link.
+            let _ = reply.send(Packed::new(&said));
         });
     }
 

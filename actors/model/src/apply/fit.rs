@@ -6,7 +6,7 @@
 //! changes needs a new level of the cluster (`level`) and holds from that level on.
 
 use super::Made;
-use crate::service::{DRAIN_LABEL, ENGINE_LABEL, ON_UNREACHABLE_LABEL};
+use crate::service::{DRAIN_LABEL, ENGINE_LABEL, ON_DISCONNECT_LABEL, ON_UNREACHABLE_LABEL};
 use crate::{
     ConfigSpec, EndpointSpec, Labels, Mode, PortConfig, PortProtocol, PublishMode, Refusal, Service, ServiceId,
     ServiceSpec, State,
@@ -135,6 +135,7 @@ fn check_own_labels(labels: &Labels) -> Made {
         let known: &[&str] = match label.as_str() {
             ENGINE_LABEL => &["process", "docker", "actor"],
             ON_UNREACHABLE_LABEL => &["replace", "wait"],
+            ON_DISCONNECT_LABEL => &["keep", "stop"],
             DRAIN_LABEL => &["start-first", "stop-first"],
             _ => {
                 return Err(Refusal::invalid(format!(

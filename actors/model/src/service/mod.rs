@@ -41,6 +41,15 @@ pub const ENGINE_LABEL: &str = "essaim.engine";
 /// node is down (`wait`).
 pub const ON_UNREACHABLE_LABEL: &str = "essaim.on-unreachable";
 
+/// Service label that says what a worker does with the service's tasks when it has had no manager for
+/// [`DISCONNECT_LEASE`]: with `stop` it ends them, and their replacements wait until they have ended for certain; with
+/// `keep`, the default, they go on.
+pub const ON_DISCONNECT_LABEL: &str = "essaim.on-disconnect";
+
+/// Time for which a worker without a manager keeps tasks of services with `essaim.on-disconnect=stop`. Managers renew it
+/// every two seconds; a leader that is lost is replaced within a second or two, which must not end tasks.
+pub const DISCONNECT_LEASE: Duration = Duration::from_secs(10);
+
 /// Service label for draining nodes: `stop-first` stops the old task before its replacement starts.
 pub const DRAIN_LABEL: &str = "essaim.drain";
 
@@ -98,6 +107,7 @@ impl Service {
             && x.force_update == y.force_update
             && a.endpoint == b.endpoint
             && a.engine() == b.engine()
+            && a.stops_on_disconnect() == b.stops_on_disconnect()
     }
 
     /// Whether tasks of both specs may run in the same places.
@@ -141,6 +151,11 @@ impl ServiceSpec {
     /// says otherwise, because a task that may still be running would do its work twice.
     pub fn waits_for_down(&self) -> bool {
         self.labels.get(ON_UNREACHABLE_LABEL).map_or(self.mode.is_job(), |value| value == "wait")
+    }
+
+    /// Whether a worker ends the tasks when it has had no manager for [`DISCONNECT_LEASE`].
+    pub fn stops_on_disconnect(&self) -> bool {
+        self.labels.get(ON_DISCONNECT_LABEL).is_some_and(|value| value == "stop")
     }
 
     /// Whether a task that moves away from a draining node is stopped before its replacement runs.

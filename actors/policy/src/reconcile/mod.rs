@@ -35,6 +35,7 @@ use essaim_wire::{Index, NodeId, Timestamp};
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What this leader has observed of the tasks of a service, and when. A new leader begins with an empty watch, and errs
 /// on the side of caution.
@@ -43,6 +44,9 @@ pub struct Watch {
     /// Tasks that wait for their turn, with the time at which this leader first saw each waiting. The creation date is
     /// not used: another leader set it by another clock, and two tasks of a slot might run at a time.
     waiting: BTreeMap<TaskId, Timestamp>,
+    /// Tasks with `essaim.on-disconnect=stop` that have not ended as far as is known and whose node does not answer, with
+    /// the time at which this leader first saw that: their worker ends them when its lease has lapsed.
+    adrift: BTreeMap<TaskId, Timestamp>,
 }
 
 impl Watch {
@@ -50,12 +54,24 @@ impl Watch {
     fn observe(&mut self, scene: &Scene<'_>, service: &Service) {
         let is_there = |id: &TaskId| scene.state.task(*id).is_some();
         self.waiting.retain(|id, _| is_there(id));
+        let is_adrift = |id: &TaskId| scene.state.task(*id).is_some_and(|task| scene.is_adrift(task));
+        self.adrift.retain(|id, _| is_adrift(id));
         for task in scene.state.tasks_of(service.id) {
+            if scene.is_adrift(task) && !self.adrift.contains_key(&task.id) && may_still_run(scene, task) {
+                self.adrift.insert(task.id, scene.now);
+            }
             if !task.is_running() && task.desired == Desired::Ready {
                 self.waiting.entry(task.id).or_insert(scene.now);
             }
         }
     }
+}
+
+/// Whether a task that is adrift was not given up so long ago that its worker has ended it for certain.
+fn may_still_run(scene: &Scene<'_>, task: &Task) -> bool {
+    let followed = scene.state.spec(task.service, task.spec_version);
+    let drifts = followed.map_or(Duration::ZERO, |spec| restart::drifts_for(spec));
+    task.written_off.as_ref().is_none_or(|off| scene.now < off.at + drifts * 2)
 }
 
 /// The plan for `service`. `watch` belongs to the service and is kept between calls.
@@ -130,6 +146,10 @@ impl<'a> Work<'a> {
         }
         work.crowded = work.find_crowded();
         work.outgrown = work.find_outgrown();
+        let drifting = scene.state.tasks_of(service.id).filter_map(|task| work.drifts_until(task)).min();
+        if let Some(until) = drifting {
+            work.plan.look_again(until);
+        }
         work
     }
 
@@ -285,9 +305,19 @@ impl<'a> Work<'a> {
 
     fn condition(&self, task: &Task) -> Condition {
         match self.scene.condition(task, &self.service.spec, &self.placement) {
+            _ if self.drifts_until(task).is_some() => Condition::Held,
             Condition::Sound if self.outgrown.contains(&task.id) => Condition::Misfit,
             condition => condition,
         }
+    }
+
+    /// The time until which the task may still run on a node that does not answer, if its worker ends it without a
+    /// manager and that time is not over.
+    fn drifts_until(&self, task: &Task) -> Option<Timestamp> {
+        let since = *self.watch.adrift.get(&task.id)?;
+        let followed = self.scene.state.spec(task.service, task.spec_version)?;
+        let until = since + restart::drifts_for(followed);
+        (self.scene.now < until && !planted(Bug::ReplacedWithinLease)).then_some(until)
     }
 
     fn shut(&mut self, task: &Task) {

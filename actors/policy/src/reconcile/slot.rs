@@ -71,7 +71,12 @@ impl<'a> Work<'a> {
     fn occupants(&mut self, tasks: &[&'a Arc<Task>]) -> Occupants<'a> {
         let mut here = Occupants::default();
         let global = self.service.spec.mode.is_per_node();
-        for &task in tasks.iter().filter(|task| !task.has_ended()) {
+        for &task in tasks {
+            if task.has_ended() {
+                // Its node was removed, and may not know that yet.
+                here.held |= self.drifts_until(task).is_some();
+                continue;
+            }
             // The end of a task on a node that does not answer is not waited for, except in a global service: there the
             // next task runs on the same node.
             let answers = global || task.node().is_some_and(|node| self.scene.answers(node));

@@ -170,6 +170,78 @@ fn a_service_that_waits_for_down_is_left_alone_until_then() {
     assert_eq!(nodes(&world, db), [2]);
 }
 
+/// What the default grace of ten seconds makes of the lease, with the margin for a fast clock.
+const DRIFTS: Duration = Duration::from_secs(33);
+
+fn stops(spec: &mut ServiceSpec) {
+    spec.labels.insert(service::ON_DISCONNECT_LABEL.into(), "stop".into());
+}
+
+#[test]
+fn a_task_that_must_not_run_twice_is_replaced_when_its_lost_worker_has_ended_it_for_certain() {
+    let mut world = World::of(2);
+    let db = world.create("db", 1, stops);
+    world.settle();
+    world.reach(1, Reachability::Unreachable);
+    world.settle();
+    world.pass(Duration::from_secs(5));
+    world.reach(1, Reachability::Down);
+    world.live(DRIFTS - Duration::from_secs(7));
+    assert_eq!(nodes(&world, db), [1]);
+    // A new leader does not know since when the task is adrift, and waits the whole time.
+    world.change_leader(Duration::ZERO);
+    world.live(DRIFTS - Duration::from_secs(2));
+    assert_eq!(nodes(&world, db), [1]);
+    world.live(Duration::from_secs(4));
+    assert_eq!(nodes(&world, db), [2]);
+}
+
+#[test]
+fn the_removal_of_its_node_does_not_shorten_the_wait_for_a_task_that_must_not_run_twice() {
+    let mut world = World::of(2);
+    let db = world.create("db", 1, |spec| {
+        stops(spec);
+        spec.task.placement = Some(Placement { constraints: vec![], ..Placement::default() });
+    });
+    world.settle();
+    let home = *world.wanted_by_node(db).keys().next().expect("placed");
+    if home == id(1) {
+        world.set_node(1, |node| node.availability = Availability::Drain);
+        world.settle();
+    }
+    assert_eq!(nodes(&world, db), [2]);
+    world.set_node(1, |node| node.availability = Availability::Active);
+    world.reach(2, Reachability::Unreachable);
+    world.settle();
+    world.done(vec![Change::RemoveNode { id: id(2), until: world.now(), force: true }]);
+    world.live(DRIFTS - Duration::from_secs(3));
+    assert_eq!(nodes(&world, db), [] as [u128; 0]);
+    world.live(Duration::from_secs(5));
+    assert_eq!(nodes(&world, db), [1]);
+}
+
+#[test]
+fn a_task_that_ended_before_its_node_was_lost_is_replaced_at_once_and_one_that_is_back_goes_on() {
+    let mut world = World::of(2);
+    let db = world.create("db", 1, stops);
+    world.settle();
+    world.reach(1, Reachability::Unreachable);
+    world.live(Duration::from_secs(20));
+    world.reach(1, Reachability::Reachable);
+    world.settle();
+    assert_eq!(nodes(&world, db), [1]);
+    // Lost again, the wait begins anew: the lease was renewed meanwhile.
+    world.reach(1, Reachability::Unreachable);
+    world.live(DRIFTS - Duration::from_secs(2));
+    assert_eq!(nodes(&world, db), [1]);
+    world.reach(1, Reachability::Reachable);
+    world.settle();
+    world.end(id(1), TaskState::Shutdown);
+    world.reach(1, Reachability::Unreachable);
+    world.settle();
+    assert_eq!(nodes(&world, db), [2]);
+}
+
 #[test]
 fn the_brake_holds_slots_even_of_nodes_that_are_down() {
     let mut world = World::of(3);

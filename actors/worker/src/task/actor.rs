@@ -48,6 +48,8 @@ pub(crate) const FORGOTTEN: &str = "nothing is left of its task";
 pub(crate) enum TaskMsg {
     /// The goal of the managers for the task, equal to or beyond the earlier one.
     Goal(Goal),
+    /// The task is to end, because this node has had no manager for the length of its lease.
+    LeaseLapsed,
     /// An operation of the engine, or a delay, has ended.
     Did(Input),
 }
@@ -127,6 +129,7 @@ impl Actor for Task {
         while state.operations.try_join_next().is_some() {}
         match message {
             TaskMsg::Goal(goal) => state.feed(&myself, Input::Goal(goal)),
+            TaskMsg::LeaseLapsed => state.feed(&myself, Input::LeaseLapsed),
             TaskMsg::Did(input) => state.feed(&myself, input),
         }
         Ok(())

@@ -17,6 +17,7 @@
 mod tests;
 
 use crate::engine::{Ended, EngineError, Exit, Observation, Phase, Started};
+use essaim_model::service::DISCONNECT_LEASE;
 use essaim_model::{ContainerId, Desired, Health, Observed, TaskState};
 use essaim_wire::planted::{Bug, planted};
 use essaim_wire::{Moment, Timestamp};
@@ -78,6 +79,8 @@ pub(crate) enum Input {
     Found(Result<Option<Phase>, EngineError>),
     /// The managers' goal for the task.
     Goal(Goal),
+    /// This node has had no manager for the length of the task's lease: the task is to end.
+    LeaseLapsed,
     /// A manager has confirmed the orders on disk; nothing is prepared or started by unconfirmed orders.
     Confirmed,
     /// Answer to `Claim`: the claimed address, or none when the engine needs none.
@@ -160,6 +163,8 @@ pub(crate) struct Core {
     pid: Option<u32>,
     container: Option<ContainerId>,
     health: Option<Health>,
+    /// Whether the task is to end because its lease has lapsed.
+    lapsed: bool,
     wakes: u64,
     /// Failures of the engine in a row.
     failures: u32,
@@ -220,6 +225,7 @@ impl Core {
             pid: known.pid,
             container: known.container,
             health: known.health,
+            lapsed: false,
             wakes: 0,
             failures: 0,
             fails_since: None,
@@ -238,6 +244,12 @@ impl Core {
         match (self.phase, input) {
             (_, Input::Goal(goal)) => {
                 self.goal = self.goal.max(goal);
+                self.advance(utc, effects);
+            }
+            (_, Input::LeaseLapsed) => {
+                // A task that was to end anyway does not end because of the lease.
+                self.lapsed |= self.goal < Goal::Shutdown;
+                self.goal = self.goal.max(Goal::Shutdown);
                 self.advance(utc, effects);
             }
             (_, Input::Confirmed) => {
@@ -465,7 +477,7 @@ impl Core {
     fn on_end(&mut self, ended: Ended, effects: &mut Vec<Effect>) {
         let code = ended.exit.code();
         let (state, message, error) = match ended.exit {
-            _ if self.goal >= Goal::Shutdown => (TaskState::Shutdown, "shutdown", None),
+            _ if self.goal >= Goal::Shutdown => (TaskState::Shutdown, "shutdown", self.why_shut()),
             _ if self.health == Some(Health::Unhealthy) => {
                 (TaskState::Failed, "started", Some("task: unhealthy container".into()))
             }
@@ -484,6 +496,11 @@ impl Core {
             }
         };
         self.end(state, ended.at, message, error, code, effects);
+    }
+
+    /// Why the task was shut down, if no manager ordered it.
+    fn why_shut(&self) -> Option<String> {
+        self.lapsed.then(|| format!("its node had no manager for {} s", DISCONNECT_LEASE.as_secs()))
     }
 
     /// Takes the next step towards the goal, if the present phase does not wait for the engine.
@@ -512,7 +529,7 @@ impl Core {
                 effects.push(Effect::Start);
             }
             (Life::New | Life::Held | Life::Ready, Goal::Shutdown) => {
-                self.end(TaskState::Shutdown, utc, "shutdown", None, None, effects);
+                self.end(TaskState::Shutdown, utc, "shutdown", self.why_shut(), None, effects);
                 self.advance(utc, effects);
             }
             (Life::Proving | Life::Running, Goal::Shutdown | Goal::Dropped | Goal::Gone) => {

@@ -18,7 +18,7 @@ use crate::orders::{self, Obeyed, Orders};
 use essaim_model::{EngineKind, NodeDescription, Observed, TaskId, TaskState};
 use essaim_protocol::{
     Assembled, Assembly, Assignment, Ballot, Depart, DepartReply, Describe, Detach, Hello, KnownManagers, Managers,
-    NODE_EXPORT, Packed, Report, ReportReply, ToNode, ToUplink, UPLINK_EXPORT,
+    NODE_EXPORT, Packed, RenewReply, Report, ReportReply, ToNode, ToUplink, UPLINK_EXPORT,
 };
 use essaim_system::link::{Link, Remote};
 use essaim_system::supervisor::CallError;
@@ -49,6 +49,16 @@ const LAST_REPORT_PATIENCE: Duration = Duration::from_millis(500);
 
 /// Time that a manager may take to commit this node's departure. A manager without a quorum refuses within a second.
 const DEPART_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Interval at which the lease of tasks that end without a manager is renewed: a fifth of the lease, so that a few
+/// renewals may be lost.
+const RENEW_EVERY: Duration = Duration::from_secs(2);
+
+/// Time that a manager may take to renew the lease. It reads from a quorum, which takes milliseconds, or an election.
+const RENEW_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Delay before a renewal that was refused is asked for again.
+const RENEW_AGAIN: Duration = Duration::from_millis(500);
 
 /// Interval of reports until the manager sets one.
 const PACE_DEFAULT: Duration = Duration::from_millis(100);
@@ -137,6 +147,8 @@ pub(crate) struct State {
     /// Whether a manager has said that this node was removed.
     removed: bool,
     pace: watch::Sender<Duration>,
+    /// Whether the orders have a task that needs the lease.
+    needs_lease: watch::Sender<bool>,
     /// Tokio tasks beside the actor; dropped, and so ended, with it.
     beside: JoinSet<()>,
 }
@@ -146,8 +158,8 @@ struct Linked {
     link: Link,
     node: Remote<ToNode>,
     gaps: u32,
-    /// The task that sends reports; ends with this link.
-    _reporter: JoinSet<()>,
+    /// The tasks that send reports and renew the lease; they end with this link.
+    _senders: JoinSet<()>,
 }
 
 impl Actor for Uplink {
@@ -171,6 +183,7 @@ impl Actor for Uplink {
             core,
             effects: Vec::new(),
             timer: Timer::default(),
+            needs_lease: watch::Sender::new(orders.need_lease()),
             orders,
             assembly: Assembly::default(),
             description: look.description.clone(),
@@ -328,6 +341,7 @@ impl State {
                     return Ok(());
                 }
                 self.args.link_state.orders(orders.version);
+                self.needs_lease.send_replace(orders.need_lease());
                 let _ = self.args.worker.cast(WorkerMsg::Obey(orders));
             }
             Obeyed::Stale => {
@@ -394,8 +408,15 @@ impl State {
             link.close("another manager was faster");
             return;
         };
-        let mut reporter = JoinSet::new();
-        reporter.spawn(report_all(
+        let mut senders = JoinSet::new();
+        senders.spawn(renew_all(
+            node.clone(),
+            self.needs_lease.subscribe(),
+            self.args.link_state.clone(),
+            self.args.worker.clone(),
+            self.scope.clone(),
+        ));
+        senders.spawn(report_all(
             node.clone(),
             self.args.observations.clone(),
             self.pace.subscribe(),
@@ -408,7 +429,7 @@ impl State {
             let why = ended.ended().await;
             let _ = me.cast(UplinkMsg::Lost(attempt, why.to_string()));
         });
-        self.link = Some(Linked { attempt, link, node, gaps: 0, _reporter: reporter });
+        self.link = Some(Linked { attempt, link, node, gaps: 0, _senders: senders });
         self.args.link_state.linked(Some(manager));
         self.say_hello(true);
         if !self.args.link_state.ballot().is_empty() {
@@ -612,6 +633,32 @@ async fn report_all(
         };
         let pace = *pace.borrow();
         tokio::time::sleep(wait.max(pace)).await;
+    }
+}
+
+/// Renews the lease of tasks that end without a manager, as long as the link lasts and the orders have such tasks.
+async fn renew_all(
+    node: Remote<ToNode>,
+    mut needed: watch::Receiver<bool>,
+    link_state: LinkState,
+    worker: Address<WorkerMsg>,
+    scope: Scope,
+) {
+    while needed.wait_for(|needed| *needed).await.is_ok() {
+        let asked_at = scope.now();
+        let said = node.call(ToNode::Renew, RENEW_PATIENCE).await.map(|reply| reply.open());
+        let pause = if matches!(said, Ok(Ok(RenewReply::Renewed))) {
+            let lapsed = link_state.leased_until() <= asked_at;
+            link_state.renew_lease(asked_at);
+            if lapsed {
+                // The worker begins the tasks that it has held back.
+                let _ = worker.cast(WorkerMsg::Leased);
+            }
+            RENEW_EVERY
+        } else {
+            RENEW_AGAIN
+        };
+        tokio::time::sleep(pause).await;
     }
 }
 

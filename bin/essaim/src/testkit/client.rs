@@ -16,7 +16,7 @@ use crate::testkit::levels::IMPATIENT;
 use crate::testkit::nodes::Running;
 use crate::testkit::trace::Trace;
 use essaim_manager::Control;
-use essaim_model::service::Variable;
+use essaim_model::service::{ON_DISCONNECT_LABEL, Variable};
 use essaim_model::{
     Availability, ConfigSpec, FailureAction, Image, Labels, Mode, Refusal, RefusalKind, RestartPolicy, ServiceSpec,
     Share, State, UpdateConfig, UpdateOrder,
@@ -690,6 +690,9 @@ fn spec(rng: &mut StdRng, name: &str, mode: Mode, op: Op) -> ServiceSpec {
     let mut spec = essaim_model::fixtures::service(name, 0);
     spec.labels = Labels::from(labels);
     spec.task.container.image = image(rng);
+    if rng.random_bool(0.25) {
+        spec.labels.insert(ON_DISCONNECT_LABEL.into(), "stop".into());
+    }
     // The grace is short, so that a service that ignores the stop signal can be updated task by task in time.
     spec.task.container.stop_grace = Some(Duration::from_secs(2));
     // A large environment makes a node's orders longer than one part.

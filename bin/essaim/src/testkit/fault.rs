@@ -206,6 +206,11 @@ impl Fault {
         }
     }
 
+    /// Whether the node's daemon does not look after its tasks because of the fault.
+    pub(crate) fn stops_the_care_of(&self, node: Number) -> bool {
+        *self == Self::Freeze(node) || self.downs(node) || self.spoils_the_disk_of(node)
+    }
+
     /// Whether the fault leaves the node running within reach of less than half of all nodes.
     pub(crate) fn cuts_off(&self, node: Number, nodes: Number) -> bool {
         match self {

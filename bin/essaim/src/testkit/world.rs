@@ -302,6 +302,8 @@ impl World {
             // A node whose disk failed may need a moment longer than the fault.
             let ailing = self.hosts.get(&number).is_some_and(Host::is_ailing);
             ledger.set_trouble(number, away || cut || ailing);
+            let unattended = self.active.values().any(|fault| fault.stops_the_care_of(number));
+            ledger.set_unattended(number, unattended || ailing);
             ledger.set_cut_off(number, self.active.values().any(|fault| fault.cuts_off(number, self.nodes)));
         }
     }

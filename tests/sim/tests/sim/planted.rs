@@ -40,7 +40,7 @@ const fn symptoms(bug: Bug) -> &'static [&'static str] {
         Bug::OlderGenerationHeard => &["that it was in start"],
         Bug::SurplusOldestFirst => &["which is newer, stays"],
         Bug::DrainStopsFirst => &["before another one ran in its place"],
-        Bug::FillDoesNotWait => &["has two running tasks"],
+        Bug::FillDoesNotWait | Bug::ReplacedWithinLease => &["has two running tasks"],
         Bug::TreeOutlivesLease => &["still stands"],
         Bug::RefusedStaysBooked => &["the board differs from the state at index"],
         Bug::OrdersNotedUnsent => &["not at rest after"],

@@ -4,7 +4,7 @@
 use essaim::testkit::Options;
 use essaim::testkit::fault::Fault;
 use essaim::testkit::run::{Outcome, Run, in_virtual_time, run};
-use essaim_model::service::{ConfigReference, ConfigReferences, ConfigTarget};
+use essaim_model::service::{ConfigReference, ConfigReferences, ConfigTarget, ON_DISCONNECT_LABEL};
 use essaim_model::{AnyPut, Assigned, Change, ConfigId, ConfigSpec, Labels, Put, ServiceId, State, fixtures};
 use essaim_wire::{Level, Reachability};
 use std::sync::mpsc;
@@ -123,6 +123,45 @@ fn a_worker_with_an_older_program_gets_no_task_that_it_cannot_read_until_it_is_u
 
             upgrade(&mut run, 1, 3).await;
             until(&mut run, "it runs on all four", |state| running(state).len() == 4).await;
+            run.come_to_rest(Duration::from_secs(30)).await.expect("all is as wished");
+        });
+    });
+}
+
+#[test]
+fn a_task_that_must_not_run_twice_ends_on_a_worker_without_a_manager_before_its_replacement_starts() {
+    within(WALL_MAX, || {
+        in_virtual_time(5, async {
+            let mut run = Run::new(Options { client: false, mixed: false, ..Options::of(5) });
+            run.found().await.expect("founded");
+            let control = run.world.running(1).expect("it runs").control().expect("a manager");
+            let mut spec = fixtures::service("db", 5);
+            spec.labels = Labels::from([(ON_DISCONNECT_LABEL.to_owned(), "stop".to_owned())]);
+            spec.task.placement.get_or_insert_default().replicas_max_per_node = 2;
+            let db = control.create_service(spec).await.expect("created");
+            until(&mut run, "all run", |state| state.tasks_of(db).filter(|task| is_wanted_and_runs(task)).count() == 5)
+                .await;
+            let lost = run.world.node_id(5).expect("it is a node");
+            let there = |state: &State| state.tasks_of(db).find(|task| task.node() == Some(lost)).map(|task| task.id);
+            let task = there(&control.last_known()).expect("one of five");
+            run.world.strike(0, Fault::Isolate(5)).await;
+            let (mut ended, mut replaced) = (None, None);
+            for step in 0..600 {
+                run.step().await.expect("nothing is violated: no two tasks of a slot run");
+                let runs = run.world.machine(5).running().contains(&task);
+                if !runs {
+                    ended.get_or_insert(step);
+                }
+                let state = control.last_known();
+                let elsewhere = |task: &&std::sync::Arc<_>| is_wanted_and_runs(task) && task.node() != Some(lost);
+                if state.tasks_of(db).filter(elsewhere).count() == 5 {
+                    replaced = Some(step);
+                    break;
+                }
+            }
+            let (ended, replaced) = (ended.expect("its worker ended it"), replaced.expect("it runs elsewhere"));
+            assert!(ended < replaced, "{ended} {replaced}");
+            run.world.relieve(0).await;
             run.come_to_rest(Duration::from_secs(30)).await.expect("all is as wished");
         });
     });

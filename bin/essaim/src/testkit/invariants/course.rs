@@ -1,7 +1,7 @@
 //! The course of each task: what a task goes through, as the log tells it one change after the other.
 //!
 //! - A task stays on its node, and its desired and observed state only go forward.
-//! - A worker ends a task when it was told to, and not before.
+//! - A worker ends a task when it was told to, and not before, unless it had no manager and the task's service asks for it.
 //! - A node that is drained keeps each task until its replacement runs.
 //! - A running task on a node that keeps its tasks is stopped only when its replacement has a place.
 //! - Of two running tasks of a slot, the one that has run for longer stays.
@@ -62,7 +62,11 @@ fn unordered_end(before: &State, old: &Task, new: &Task) -> Option<String> {
     // A node that leaves, or is being removed, ends its tasks by itself.
     let home = old.node().and_then(|node| before.node(node));
     let stays = home.is_some_and(|node| node.reachability != Reachability::Down && node.departure.is_none());
-    (ended && stopped && !told && stays).then(|| "its worker stopped it, and nobody had ordered that".into())
+    let followed = before.spec(old.service, old.spec_version);
+    let lapsed = new.observed.error.as_ref().is_some_and(|error| error.contains("had no manager"));
+    let by_lease = lapsed && followed.is_some_and(|spec| spec.stops_on_disconnect());
+    (ended && stopped && !told && !by_lease && stays)
+        .then(|| "its worker stopped it, and nobody had ordered that".into())
 }
 
 /// Whether the leader stopped a task that should have been kept.

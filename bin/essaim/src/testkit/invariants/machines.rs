@@ -1,8 +1,7 @@
 //! Machines: what really runs on them, whatever the cluster's state says.
 //!
 //! - At most one task of a slot runs, with three exceptions: while a node of one of the tasks is, or was lately, in
-//!   trouble
-//!   (the task may run on there, unseen); while such a node is drained, since drain moves before it stops; and in an update
+//!   trouble (the task may run on there, unseen; but not a task with `essaim.on-disconnect=stop` whose daemon runs); while such a node is drained, since drain moves before it stops; and in an update
 //!   that starts the new task first.
 //! - A task is started once, on one machine.
 
@@ -72,14 +71,22 @@ impl Machines {
                 }
             }
         }
-        let may_be = |node: NodeId| {
-            self.drained.get(&node).is_some_and(|at| at.elapsed() < SURPLUS_MAX)
-                || numbers.get(&node).is_none_or(|number| !troubles.is_calm(*number, SURPLUS_MAX))
-        };
+        let is_drained = |node: NodeId| self.drained.get(&node).is_some_and(|at| at.elapsed() < SURPLUS_MAX);
+        let number = |node: NodeId| numbers.get(&node).copied();
+        let is_away = |node| number(node).is_none_or(|number| !troubles.is_calm(number, SURPLUS_MAX));
+        let is_unattended = |node| number(node).is_none_or(|number| !troubles.is_attended(number, SURPLUS_MAX));
         for ((service, slot), tasks) in slots.into_iter().filter(|(_, tasks)| tasks.len() > 1) {
             let Some(service) = state.service(service) else { continue };
             let start_first = self.start_first.get(&service.id).is_some_and(|at| at.elapsed() < SURPLUS_MAX);
-            if start_first || tasks.iter().any(|(_, node)| may_be(*node)) {
+            let leased = |id: &TaskId| {
+                let task = state.task(*id);
+                let spec = task.and_then(|task| state.spec(task.service, task.spec_version));
+                spec.is_some_and(|spec| spec.stops_on_disconnect())
+            };
+            let may_run_on = |(id, node): &(TaskId, NodeId)| {
+                if leased(id) { is_drained(*node) || is_unattended(*node) } else { is_drained(*node) || is_away(*node) }
+            };
+            if start_first || tasks.iter().any(may_run_on) {
                 continue;
             }
             let what = |id: &TaskId| state.task(*id).map_or(Desired::Remove, |task| task.desired);

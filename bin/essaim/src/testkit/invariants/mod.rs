@@ -98,6 +98,11 @@ impl Ledger {
         self.troubles.set_cut_off(number, is);
     }
 
+    /// Sets whether a node's daemon does not look after its tasks.
+    pub(crate) fn set_unattended(&mut self, number: Number, is: bool) {
+        self.troubles.set_unattended(number, is);
+    }
+
     /// Sets whether any node lies now.
     pub(crate) fn set_lies(&mut self, are: bool) {
         self.troubles.set_lies(are);

@@ -18,6 +18,8 @@ const INVENTED_FOR: Duration = Duration::from_secs(120);
 pub struct Troubles {
     nodes: BTreeMap<Number, Trouble>,
     cut_off: BTreeMap<Number, Instant>,
+    /// Nodes whose daemon does not look after its tasks: it is down, or frozen, or its disk makes it fail.
+    unattended: BTreeMap<Number, Trouble>,
     lies: Option<Trouble>,
 }
 
@@ -57,6 +59,18 @@ impl Troubles {
         } else {
             self.cut_off.remove(&number);
         }
+    }
+
+    /// Sets whether a node's daemon does not look after its tasks.
+    pub(crate) fn set_unattended(&mut self, number: Number, is: bool) {
+        if let Some(trouble) = Trouble::next(self.unattended.get(&number).copied(), is) {
+            self.unattended.insert(number, trouble);
+        }
+    }
+
+    /// Whether a node's daemon has looked after its tasks for this long.
+    pub(crate) fn is_attended(&self, number: Number, time: Duration) -> bool {
+        self.unattended.get(&number).is_none_or(|trouble| trouble.is_over(time))
     }
 
     /// Since when a running node is cut off from more than half of all nodes.
