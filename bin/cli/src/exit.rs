@@ -1,4 +1,4 @@
-//! How a command ends: its exit code, and the words of a failure.
+//! How a command ends: its exit code, and the words of a failure. `docs/cli.md` has the same table for users.
 //!
 //! | code | means |
 //! |---|---|

@@ -12,5 +12,5 @@ pub(crate) mod units;
 
 pub(crate) use self::inspect::{Inspected, Missing, inspect, inspect_each};
 pub(crate) use self::list::{Field, List};
-pub(crate) use self::progress::Progress;
+pub(crate) use self::progress::{Progress, Step};
 pub(crate) use self::table::align;

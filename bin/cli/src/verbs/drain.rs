@@ -63,7 +63,7 @@ async fn watch(client: &Client, id: &str, name: &str, there: &mut Vec<Left>) -> 
         let services = if any { client.get_json("/services").await? } else { Value::Null };
         *there = left(id, list(&tasks, ""), list(&others, ""), list(&services, ""));
         if there.is_empty() {
-            progress.finish(&format!("node {name} is empty"));
+            progress.say(&format!("node {name} is empty"));
             return Ok(());
         }
         let names = there.iter().map(|left| left.name.clone()).collect::<Vec<_>>();

@@ -100,6 +100,18 @@ mod tests {
 
     use super::*;
 
+    /// Cells of transcript 120-service-ls.
+    #[test]
+    fn a_job_tells_how_many_tasks_have_completed() {
+        let job = |mode: Value, status: [i64; 3]| {
+            let status = json!({"RunningTasks": status[0], "DesiredTasks": status[1], "CompletedTasks": status[2]});
+            replicas(&json!({"Spec": {"Mode": mode}, "ServiceStatus": status}))
+        };
+        let replicated = json!({"ReplicatedJob": {"MaxConcurrent": 2, "TotalCompletions": 5}});
+        assert_eq!(job(replicated, [1, 2, 3]), "1/2 (3/5 completed)");
+        assert_eq!(job(json!({"GlobalJob": {}}), [0, 1, 2]), "0/1 (2/3 completed)");
+    }
+
     /// Lines of transcript 120-service-ls.
     #[test]
     fn the_table_is_dockers() {

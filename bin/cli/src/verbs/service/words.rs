@@ -32,12 +32,23 @@ fn head(out: &mut String, service: &Value, now: Timestamp) {
     if !labels.is_empty() {
         line(out, "Labels:");
         for (key, value) in labels {
-            line(out, format!(" {key}={value}"));
+            line(out, if value.is_empty() { format!(" {key}") } else { format!(" {key}={value}") });
         }
     }
     let mode = &service["Spec"]["Mode"];
     if mode["Global"].is_object() {
         line(out, "Service Mode:\tGlobal");
+    } else if mode["GlobalJob"].is_object() {
+        line(out, "Service Mode:\tGlobal Job");
+        last_run(out, service, now);
+    } else if mode["ReplicatedJob"].is_object() {
+        line(out, "Service Mode:\tReplicated Job");
+        for (label, name) in [("Max Concurrent", "MaxConcurrent"), ("Total Completions", "TotalCompletions")] {
+            if let Some(number) = mode["ReplicatedJob"][name].as_u64() {
+                line(out, format!(" {label}:\t{number}"));
+            }
+        }
+        last_run(out, service, now);
     } else {
         line(out, "Service Mode:\tReplicated");
         if let Some(replicas) = number(mode, "/Replicated/Replicas") {
@@ -56,6 +67,14 @@ fn head(out: &mut String, service: &Value, now: Timestamp) {
     }
 }
 
+/// When the latest run of a job began. docker shows nothing of a job but its name.
+fn last_run(out: &mut String, service: &Value, now: Timestamp) {
+    let at = text(service, "/JobStatus/LastExecution");
+    if !at.is_empty() {
+        line(out, format!(" Last Execution:\t{}", ago(at, now)));
+    }
+}
+
 fn placement(out: &mut String, placement: &Value) {
     if !placement.is_object() {
         return;
@@ -71,7 +90,7 @@ fn placement(out: &mut String, placement: &Value) {
         line(
             out,
             format!(
-                " Preferences:\t[{}]",
+                " Preferences:   [{}]",
                 preferences.iter().map(|one| format!("spread={one}")).collect::<Vec<_>>().join(" ")
             ),
         );
@@ -111,17 +130,102 @@ fn container(out: &mut String, template: &Value) {
     if !text(container, "/Dir").is_empty() {
         line(out, format!(" Dir:\t\t{}", text(container, "/Dir")));
     }
-    if !text(container, "/User").is_empty() {
-        line(out, format!(" User: {}", text(container, "/User")));
-    }
     if let Some(init) = container["Init"].as_bool() {
         line(out, format!(" Init:\t\t{init}"));
     }
+    if !text(container, "/User").is_empty() {
+        line(out, format!(" User: {}", text(container, "/User")));
+    }
+    limits(out, container);
+    files(out, container);
+    let driver = &template["LogDriver"];
+    if driver.is_object() {
+        line(out, "Log Driver:");
+        if !text(driver, "/Name").is_empty() {
+            line(out, format!(" Name:\t\t{}", text(driver, "/Name")));
+        }
+        let options = pairs(driver, "/Options");
+        if !options.is_empty() {
+            line(out, " LogOpts:");
+        }
+        for (key, value) in options {
+            line(out, if value.is_empty() { format!("  {key}") } else { format!("  {key}:       {value}") });
+        }
+        line(out, "");
+    }
+    resources(out, &template["Resources"]);
+    let networks: Vec<_> = list(template, "/Networks").iter().map(|network| text(network, "/Target")).collect();
+    if !networks.is_empty() {
+        line(out, format!("Networks: {} ", networks.join(" ")));
+    }
+}
+
+/// What the kernel grants the container: capabilities, settings, limits of the process.
+fn limits(out: &mut String, container: &Value) {
+    let (add, drop) = (texts(container, "/CapabilityAdd"), texts(container, "/CapabilityDrop"));
+    if !add.is_empty() || !drop.is_empty() {
+        line(out, "Capabilities:");
+    }
+    for (label, names) in [("Add", add), ("Drop", drop)] {
+        if !names.is_empty() {
+            line(out, format!(" {label}: {}", names.join(", ")));
+        }
+    }
+    let sysctls = pairs(container, "/Sysctls");
+    if !sysctls.is_empty() {
+        line(out, "SysCtls:");
+    }
+    for (key, value) in sysctls {
+        line(out, if value.is_empty() { format!(" {key}") } else { format!(" {key}: {value}") });
+    }
+    let mut ulimits: Vec<_> = list(container, "/Ulimits")
+        .iter()
+        .map(|one| {
+            let of = |field: &str| number(one, field).unwrap_or(0);
+            format!(" {}: {}:{}", text(one, "/Name"), of("/Soft"), of("/Hard"))
+        })
+        .collect();
+    ulimits.sort_unstable();
+    if !ulimits.is_empty() {
+        line(out, format!("Ulimits:\n{}", ulimits.join("\n")));
+    }
+}
+
+/// What else is in the container's file system: mounts, configs, secrets.
+fn files(out: &mut String, container: &Value) {
+    let mounts = list(container, "/Mounts");
+    if !mounts.is_empty() {
+        line(out, "Mounts:");
+    }
+    for mount in mounts {
+        line(out, format!(" Target:\t{}", text(mount, "/Target")));
+        line(out, format!("  Source:\t{}", text(mount, "/Source")));
+        line(out, format!("  ReadOnly:\t{}", mount["ReadOnly"].as_bool().unwrap_or(false)));
+        line(out, format!("  Type:\t\t{}", text(mount, "/Type")));
+    }
+    for word in ["Config", "Secret"] {
+        let references = list(container, &format!("/{word}s"));
+        if !references.is_empty() {
+            line(out, format!("{word}s:"));
+        }
+        for reference in references {
+            line(out, format!(" Target:\t{}", text(reference, "/File/Name")));
+            line(out, format!("  Source:\t{}", text(reference, &format!("/{word}Name"))));
+        }
+    }
+}
+
+fn resources(out: &mut String, resources: &Value) {
+    if !resources.is_object() {
+        return;
+    }
     line(out, "Resources:");
     for kind in ["Reservations", "Limits"] {
-        let of = &template["Resources"][kind];
-        let (nanos, memory) = (number(of, "/NanoCPUs").unwrap_or(0), number(of, "/MemoryBytes").unwrap_or(0));
-        if nanos == 0 && memory == 0 {
+        let of = &resources[kind];
+        let amount = |field: &str| number(of, field).unwrap_or(0);
+        let (nanos, memory) = (amount("/NanoCPUs"), amount("/MemoryBytes"));
+        let pids = if kind == "Limits" { amount("/Pids") } else { 0 };
+        if nanos == 0 && memory == 0 && pids == 0 {
             continue;
         }
         line(out, format!(" {kind}:"));
@@ -130,6 +234,9 @@ fn container(out: &mut String, template: &Value) {
         }
         if memory != 0 {
             line(out, format!("  Memory:\t{}", bytes(memory)));
+        }
+        if pids > 0 {
+            line(out, format!("  PIDs:\t\t{pids}"));
         }
     }
 }
@@ -141,15 +248,36 @@ fn endpoint(out: &mut String, service: &Value) {
         line(out, format!("Endpoint Mode:\t{mode}"));
     }
     let ports = list(service, "/Endpoint/Ports");
-    if ports.is_empty() {
-        return;
+    if !ports.is_empty() {
+        line(out, "Ports:");
     }
-    line(out, "Ports:");
-    for port in ports {
+    for (at, port) in ports.iter().enumerate() {
         line(out, format!(" PublishedPort = {}", number(port, "/PublishedPort").unwrap_or(0)));
         line(out, format!("  Protocol = {}", text(port, "/Protocol")));
         line(out, format!("  TargetPort = {}", number(port, "/TargetPort").unwrap_or(0)));
-        line(out, format!("  PublishMode = {} ", text(port, "/PublishMode")));
+        // docker ends the last port with a blank.
+        let end = if at + 1 == ports.len() { " " } else { "" };
+        line(out, format!("  PublishMode = {}{end}", text(port, "/PublishMode")));
+    }
+    health(out, &service["Spec"]["TaskTemplate"]["ContainerSpec"]["Healthcheck"]);
+}
+
+fn health(out: &mut String, check: &Value) {
+    if !check.is_object() {
+        return;
+    }
+    let time = |field: &str| duration(number(check, field).unwrap_or(0));
+    line(out, " Healthcheck:");
+    line(out, format!("  Interval = {}", time("/Interval")));
+    line(out, format!("  Retries = {}", number(check, "/Retries").unwrap_or(0)));
+    line(out, format!("  StartPeriod =\t{}", time("/StartPeriod")));
+    line(out, format!("  Timeout =\t{}", time("/Timeout")));
+    let tests = texts(check, "/Test");
+    if !tests.is_empty() {
+        line(out, "  Tests:");
+    }
+    for test in tests {
+        line(out, format!("\t Test = {test}"));
     }
 }
 
@@ -158,6 +286,41 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn a_job_tells_its_numbers_and_its_latest_run() {
+        let service = json!({
+            "ID": "j", "Spec": {"Name": "job", "Mode": {"ReplicatedJob": {"MaxConcurrent": 2, "TotalCompletions": 5}}},
+            "JobStatus": {"JobIteration": {"Index": 3}, "LastExecution": "2026-11-20T19:01:08Z"},
+        });
+        let text = describe(&service, "2026-11-20T19:01:25.4Z".parse().unwrap());
+        let expected = "Service Mode:\tReplicated Job\n Max Concurrent:\t2\n Total Completions:\t5\n Last Execution:\t17 seconds ago\n";
+        assert!(text.contains(expected), "{text}");
+    }
+
+    #[test]
+    fn everything_that_a_container_may_have_is_told() {
+        let file = |name: &str| json!({"Name": name});
+        let service = json!({"ID": "x", "Spec": {"Name": "x", "TaskTemplate": {
+            "ContainerSpec": {
+                "Image": "a", "User": "1", "CapabilityAdd": ["CAP_CHOWN"], "CapabilityDrop": ["ALL"], "Sysctls": {"a": "1"},
+                "Ulimits": [{"Name": "nofile", "Soft": 1, "Hard": 2}],
+                "Mounts": [{"Type": "bind", "Source": "/s", "Target": "/t", "ReadOnly": true}],
+                "Configs": [{"File": file("/c"), "ConfigName": "site"}], "Secrets": [{"File": file("/k"), "SecretName": "key"}],
+                "Healthcheck": {"Test": ["CMD-SHELL", "true"], "Interval": 1_000_000_000, "Retries": 3},
+            },
+            "LogDriver": {"Name": "json-file", "Options": {"max-size": "1m"}}, "Resources": {"Limits": {"Pids": 9}},
+        }}});
+        let text = describe(&service, Timestamp::UNIX_EPOCH);
+        for expected in [
+            " User: 1\nCapabilities:\n Add: CAP_CHOWN\n Drop: ALL\nSysCtls:\n a: 1\nUlimits:\n nofile: 1:2\nMounts:\n Target:\t/t\n",
+            "  ReadOnly:\ttrue\n  Type:\t\tbind\nConfigs:\n Target:\t/c\n  Source:\tsite\nSecrets:\n Target:\t/k\n  Source:\tkey\n",
+            "Log Driver:\n Name:\t\tjson-file\n LogOpts:\n  max-size:       1m\n\nResources:\n Limits:\n  PIDs:\t\t9\n",
+            " Healthcheck:\n  Interval = 1s\n  Retries = 3\n  StartPeriod =\t0s\n  Timeout =\t0s\n  Tests:\n\t Test = CMD-SHELL\n\t Test = true\n",
+        ] {
+            assert!(text.contains(expected), "{expected}\n---\n{text}");
+        }
+    }
 
     /// Transcript 153-service-inspect-paused-pretty, without its network and health check.
     #[test]
