@@ -48,7 +48,7 @@ impl Face {
     }
 
     /// The managers' leader, as far as this node knows.
-    fn leader(&self) -> Option<NodeId> {
+    pub(crate) fn leader(&self) -> Option<NodeId> {
         self.control().ok()?.store().leader()
     }
 

@@ -1,11 +1,12 @@
 //! Events of the cluster for one client: a cursor over the store's events.
 //!
-//! A client that fell behind the ring of kept events continues from the oldest event that is still kept, because
-//! Docker's streams have no way to report a gap.
+//! The store keeps the latest 65,536 events since the daemon started, in one ring for all clients, so a client that reads
+//! slowly costs no memory. When the ring has gone on past a client, the client is told that events are lost, and
+//! continues from the oldest event that is still kept.
 
 use essaim_manager::Control;
 use essaim_model::Event;
-use essaim_store::{Compacted, Cursor, CursorError};
+use essaim_store::{Compacted, Cursor, CursorError, EventsAt};
 use essaim_wire::Index;
 use std::sync::Arc;
 
@@ -15,6 +16,14 @@ pub(crate) struct Follower {
     cursor: Cursor,
     /// Last index of the log when the client asked.
     asked_at: Index,
+}
+
+/// What a client's position yields next.
+pub(crate) enum Next {
+    /// Events happened.
+    Happened(Happened),
+    /// The client fell behind: older events than the next ones are lost to it.
+    Lost,
 }
 
 /// The events at one index of the log.
@@ -34,19 +43,29 @@ impl Follower {
         Self { control, cursor, asked_at }
     }
 
-    /// The events at the next index of the log; `None` when there will be no more. Cancel-safe.
-    pub(crate) async fn next(&mut self) -> Option<Happened> {
-        loop {
-            match self.cursor.next().await {
-                Ok(place) => {
-                    let replayed = place.index <= self.asked_at;
-                    return Some(Happened { events: place.events, replayed });
-                }
-                Err(CursorError::Compacted(Compacted { oldest })) => {
-                    self.cursor = self.control.events(Index(oldest.0.saturating_sub(1)));
-                }
-                Err(CursorError::Closed) => return None,
-            }
+    /// The events at the next index of the log that are kept already; `None` when there are none yet.
+    pub(crate) fn try_next(&mut self) -> Option<Next> {
+        match self.cursor.try_next() {
+            Ok(place) => Some(self.happened(place?)),
+            Err(Compacted { oldest }) => Some(self.lost(oldest)),
         }
+    }
+
+    /// The events at the next index of the log; `None` when there will be no more. Cancel-safe.
+    pub(crate) async fn next(&mut self) -> Option<Next> {
+        match self.cursor.next().await {
+            Ok(place) => Some(self.happened(place)),
+            Err(CursorError::Compacted(Compacted { oldest })) => Some(self.lost(oldest)),
+            Err(CursorError::Closed) => None,
+        }
+    }
+
+    fn happened(&self, place: EventsAt) -> Next {
+        Next::Happened(Happened { events: place.events, replayed: place.index <= self.asked_at })
+    }
+
+    fn lost(&mut self, oldest: Index) -> Next {
+        self.cursor = self.control.events(Index(oldest.0.saturating_sub(1)));
+        Next::Lost
     }
 }

@@ -12,6 +12,38 @@ use std::fmt;
 /// A duration as Go writes it: nanoseconds.
 pub type Nanos = i64;
 
+/// Nanoseconds from Go's spelling of a duration: `1h30m`, `1.5s`, `250ms`. A bare `0` needs no unit.
+pub fn parse_duration(text: &str) -> Result<i64, String> {
+    let invalid = || format!("{text:?} is no duration: write it like 10s, 1m30s or 250ms");
+    if text == "0" {
+        return Ok(0);
+    }
+    let mut rest = text;
+    let mut total = 0.0_f64;
+    if rest.is_empty() {
+        return Err(invalid());
+    }
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(invalid)?;
+        let number: f64 = rest[..digits].parse().map_err(|_| invalid())?;
+        rest = &rest[digits..];
+        let end = rest.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(rest.len());
+        let scale = match &rest[..end] {
+            "ns" => 1.0,
+            "us" | "µs" => 1e3,
+            "ms" => 1e6,
+            "s" => 1e9,
+            "m" => 60e9,
+            "h" => 3600e9,
+            _ => return Err(invalid()),
+        };
+        total += number * scale;
+        rest = &rest[end..];
+    }
+    // A float is exact below 2^53 ns (104 days); a longer duration loses nanoseconds that its author did not write.
+    if total.is_finite() && total < i64::MAX as f64 { Ok(total.round() as i64) } else { Err(invalid()) }
+}
+
 /// Labels or options: text to text, in the order of their keys.
 pub type Labels = BTreeMap<String, String>;
 
@@ -53,6 +85,19 @@ impl Time {
         let nanos = format!("{decimals:0<9}").get(..9)?.parse::<i32>().ok()?;
         let seconds = seconds.parse::<i64>().ok()?;
         jiff::Timestamp::new(seconds, nanos).ok().map(Self)
+    }
+
+    /// Parses `since` and `until` of a query that may also name a time before `now` (`10m`, `1h30m`), a date, or a date
+    /// and time without a zone, which are UTC.
+    pub fn from_query_at(text: &str, now: essaim_wire::Timestamp) -> Option<Self> {
+        if let Some(time) = Self::from_query(text) {
+            return Some(time);
+        }
+        if let Ok(nanos) = parse_duration(text) {
+            return Self::from(now).0.checked_sub(jiff::SignedDuration::from_nanos(nanos)).ok().map(Self);
+        }
+        let date: jiff::civil::DateTime = text.parse().ok()?;
+        date.to_zoned(jiff::tz::TimeZone::UTC).ok().map(|time| Self(time.timestamp()))
     }
 
     /// The time as microseconds since 1970; `None` when it is before that.
@@ -200,6 +245,26 @@ mod tests {
         }
         assert_eq!(Time::from_query("yesterday"), None);
         assert_eq!(time.fixed(), "2026-11-20T18:57:22.500000000Z");
+    }
+
+    #[test]
+    fn a_time_may_be_said_as_a_span_before_now_or_as_a_date() {
+        let now: Time = "2026-11-20T18:00:00Z".parse().expect("RFC 3339");
+        let now = now.timestamp().expect("after 1970");
+        for (text, expected) in [
+            ("10m", "2026-11-20T17:50:00Z"),
+            ("1h30m", "2026-11-20T16:30:00Z"),
+            ("2026-11-20", "2026-11-20T00:00:00Z"),
+            ("2026-11-20T18:57:22", "2026-11-20T18:57:22Z"),
+            ("1795201042.5", "2026-11-20T18:57:22.5Z"),
+        ] {
+            assert_eq!(
+                Time::from_query_at(text, now).map(|time| time.to_string()).as_deref(),
+                Some(expected),
+                "{text}"
+            );
+        }
+        assert_eq!(Time::from_query_at("yesterday", now), None);
     }
 
     #[test]

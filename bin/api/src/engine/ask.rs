@@ -44,7 +44,7 @@ impl Engine {
         self.send(request).await
     }
 
-    fn unusable(&self, why: String) -> Trouble {
+    pub(super) fn unusable(&self, why: String) -> Trouble {
         Trouble::Strange(self.socket.clone(), why)
     }
 }

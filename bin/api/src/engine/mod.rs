@@ -16,10 +16,11 @@
 //! - [`version`]: which API version a request is handed on with, and which one is announced to clients. Pure.
 //! - [`client`]: one request to the engine, and the patience with it.
 //! - [`proxy`]: a client's request handed on. [`splice`]: two connections joined.
-//! - [`ask`]: the face's own questions to the engine, bounded in time and size.
+//! - [`ask`]: the face's own questions to the engine, bounded in time and size. [`lines`]: the engine's events.
 
 mod ask;
 mod client;
+mod lines;
 mod proxy;
 mod socket;
 mod splice;
@@ -28,5 +29,6 @@ mod version;
 pub(crate) use client::Engine;
 #[cfg(test)]
 pub(crate) use client::Limits;
+pub(crate) use lines::Lines;
 pub(crate) use proxy::ClientVersion;
 pub use socket::EngineSocket;

@@ -1,38 +1,7 @@
 //! Durations, sizes, ages and points in time, in docker's spelling.
 
+pub(crate) use essaim_docker::base::parse_duration;
 use jiff::Timestamp;
-
-/// Nanoseconds from Go's spelling of a duration: `1h30m`, `1.5s`, `250ms`. A bare `0` needs no unit.
-pub(crate) fn parse_duration(text: &str) -> Result<i64, String> {
-    let invalid = || format!("{text:?} is no duration: write it like 10s, 1m30s or 250ms");
-    if text == "0" {
-        return Ok(0);
-    }
-    let mut rest = text;
-    let mut total = 0.0_f64;
-    if rest.is_empty() {
-        return Err(invalid());
-    }
-    while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(invalid)?;
-        let number: f64 = rest[..digits].parse().map_err(|_| invalid())?;
-        rest = &rest[digits..];
-        let end = rest.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(rest.len());
-        let scale = match &rest[..end] {
-            "ns" => 1.0,
-            "us" | "µs" => 1e3,
-            "ms" => 1e6,
-            "s" => 1e9,
-            "m" => 60e9,
-            "h" => 3600e9,
-            _ => return Err(invalid()),
-        };
-        total += number * scale;
-        rest = &rest[end..];
-    }
-    // A float is exact below 2^53 ns (104 days); a longer duration loses nanoseconds that its author did not write.
-    if total.is_finite() && total < i64::MAX as f64 { Ok(total.round() as i64) } else { Err(invalid()) }
-}
 
 /// Nanoseconds in Go's spelling: `1s`, `1m30s`, `250ms`, `1h0m0s`.
 pub(crate) fn duration(nanos: i64) -> String {

@@ -95,16 +95,20 @@ pub(crate) fn show_generic(stock: &model::GenericStock) -> Vec<GenericResource> 
 
 fn show_manager(node: &model::Node, context: &Context<'_>) -> Option<ManagerStatus> {
     node.manager.filter(|_| node.role == Role::Manager)?;
-    let reachability = match node.reachability {
+    Some(ManagerStatus {
+        leader: context.leader == Some(node.id),
+        reachability: reachability(node.reachability).into(),
+        addr: node.addr.map(|addr| addr.to_string()).unwrap_or_default(),
+    })
+}
+
+/// Docker's word for whether a manager can be reached.
+pub(super) const fn reachability(of: Reachability) -> &'static str {
+    match of {
         Reachability::Unknown => "unknown",
         Reachability::Reachable => "reachable",
         Reachability::Unreachable | Reachability::Down => "unreachable",
-    };
-    Some(ManagerStatus {
-        leader: context.leader == Some(node.id),
-        reachability: reachability.into(),
-        addr: node.addr.map(|addr| addr.to_string()).unwrap_or_default(),
-    })
+    }
 }
 
 /// Parses the settings of a node.

@@ -67,19 +67,11 @@ pub fn show(task: &model::Task, context: &Context<'_>) -> Task {
 /// word for that is `orphaned`, and the error says why.
 fn show_status(task: &model::Task, state: &State) -> TaskStatus {
     let observed = &task.observed;
-    let (word, at, message, error): (&str, Timestamp, &str, String) = match (&task.assigned, &task.written_off) {
-        (_, Some(lost)) if !observed.state.is_final() => ("orphaned", lost.at, "node lost", lost.why.clone()),
-        (Assigned::Pending { reason }, _) if observed.state == TaskState::New => {
-            ("pending", task.meta.updated_at, "pending task scheduling", reason.clone())
-        }
-        (Assigned::Node(node), _) if !observed.state.is_final() && out_of_reach(state, *node).is_some() => {
-            let (since, why) = out_of_reach(state, *node).unwrap_or_default();
-            ("orphaned", since, "node lost", why)
-        }
-        (Assigned::Node(_), _) if observed.state == TaskState::New => {
-            ("assigned", task.meta.updated_at, "scheduler assigned task to node", String::new())
-        }
-        _ => (observed.state.as_str(), observed.at, &observed.message, observed.error.clone().unwrap_or_default()),
+    let is_open = task.written_off.is_none() && !observed.state.is_final();
+    let cut_off = task.node().filter(|_| is_open).and_then(|node| out_of_reach(state, node));
+    let Step { word, at, message, error } = match cut_off {
+        Some((at, error)) => Step { word: "orphaned", at, message: "node lost", error },
+        None => step(task),
     };
     TaskStatus {
         timestamp: Time::from(at),
@@ -99,6 +91,44 @@ fn show_status(task: &model::Task, state: &State) -> TaskStatus {
     }
 }
 
+/// Where a task is on its way, in Docker's words.
+pub(super) struct Step<'a> {
+    /// Docker's state of the task.
+    pub(super) word: &'static str,
+    at: Timestamp,
+    pub(super) message: &'a str,
+    /// What went wrong; empty when nothing did.
+    pub(super) error: String,
+}
+
+/// Where a task is by what managers decided and its worker saw.
+pub(super) fn step(task: &model::Task) -> Step<'_> {
+    let observed = &task.observed;
+    match (&task.assigned, &task.written_off) {
+        (_, Some(lost)) if !observed.state.is_final() => {
+            Step { word: "orphaned", at: lost.at, message: "node lost", error: lost.why.clone() }
+        }
+        (Assigned::Pending { reason }, _) if observed.state == TaskState::New => Step {
+            word: "pending",
+            at: task.meta.updated_at,
+            message: "pending task scheduling",
+            error: reason.clone(),
+        },
+        (Assigned::Node(_), _) if observed.state == TaskState::New => Step {
+            word: "assigned",
+            at: task.meta.updated_at,
+            message: "scheduler assigned task to node",
+            error: String::new(),
+        },
+        _ => Step {
+            word: observed.state.as_str(),
+            at: observed.at,
+            message: &observed.message,
+            error: observed.error.clone().unwrap_or_default(),
+        },
+    }
+}
+
 /// The time since which a node cannot be reached, and the reason; `None` when the node can be reached.
 fn out_of_reach(state: &State, node: NodeId) -> Option<(Timestamp, String)> {
     let node = state.node(node)?;
@@ -112,7 +142,7 @@ fn out_of_reach(state: &State, node: NodeId) -> Option<(Timestamp, String)> {
 }
 
 /// Docker's word for what managers want of the task. The task of a job is wanted to complete.
-const fn desired(task: &model::Task) -> &'static str {
+pub(super) const fn desired(task: &model::Task) -> &'static str {
     match task.desired {
         Desired::Ready => "ready",
         Desired::Running if task.job_iteration.is_some() => "complete",

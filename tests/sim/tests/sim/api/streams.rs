@@ -108,8 +108,33 @@ fn events_are_narrowed_by_type_name_and_time() {
         assert_eq!(count(&format!(r#"since=1&{until}&filters={{"node":["web"]}}"#)).await, Ok(0));
         assert_eq!(count(&format!("since={later}&{until}")).await, Ok(0), "all of it happened before");
         assert_eq!(count(r#"filters={"colour":["red"]}"#).await, Err("invalid filter 'colour'".into()));
+        assert_eq!(count(&format!("since=10h&{until}")).await, Ok(2), "a span before now");
+        // Tasks are told to those who ask for them.
+        let tasks = format!(r#"since=1&{until}&filters={{"type":["task"],"service":["web"]}}"#);
+        assert_eq!(count(&tasks).await, Ok(1));
+        assert_eq!(count(&tasks.replace("web", "other")).await, Ok(0));
         assert!(count("since=5&until=4").await.is_err());
         assert!(count("since=yesterday").await.is_err());
+    });
+}
+
+#[test]
+fn events_of_tasks_tell_the_step_its_cause_and_the_wish() {
+    play(async || {
+        let (stage, client) = cluster().await;
+        let mut observed = Observed::nothing(NOW);
+        observed.state = essaim_model::TaskState::Failed;
+        observed.error = Some("task: non-zero exit (3)".into());
+        stage.change(Change::Observe { node: SELF, reports: vec![(TASK, observed)] }).await;
+        let until = now(&stage) + 1;
+        let query = format!(r#"/events?since=1&until={until}&filters={{"task":["web.1"]}}"#).replace('"', "%22");
+        let told = lines(&client.get(&query).await.body);
+        let attributes = |at: usize| &told[at]["Actor"]["Attributes"];
+        assert_eq!((told.len(), &told[0]["Action"], &told[1]["Action"]), (2, &json!("create"), &json!("update")));
+        assert_eq!((&attributes(0)["to"], &attributes(0)["service.name"]), (&json!("assigned"), &json!("web")));
+        assert_eq!((&attributes(1)["from"], &attributes(1)["to"]), (&json!("assigned"), &json!("failed")));
+        assert_eq!(attributes(1)["cause"], json!("task: non-zero exit (3)"));
+        assert_eq!(attributes(1)["node.name"], json!("node1"));
     });
 }
 
