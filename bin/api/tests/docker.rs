@@ -151,18 +151,18 @@ async fn the_stock_docker_cli_works_with_containers_through_the_face() {
     check("echo through | docker run -i --rm --network none box cat", 0, "through");
     check("docker run --rm --network none box sh -c 'exit 7'", 7, "");
     check("script -qec \"docker run -it --rm --network none box sh -c 'tty; exit 3'\" /dev/null", 3, "/dev/");
-    check("docker run -d --name d --network none box sh -c 'echo one; echo two >&2; exec sleep 1000'", 0, "");
-    check("docker ps --format '{{.Names}} {{.Image}}'", 0, "d box");
-    check("docker exec d echo inside", 0, "inside");
-    check("docker exec d sh -c 'exit 5'", 5, "");
-    check("echo more | docker exec -i d cat", 0, "more");
-    check("script -qec 'docker exec -it d tty' /dev/null", 0, "/dev/pts");
-    check("timeout 5 docker logs -f d", 124, "one");
+    check("docker run -d --name deb --network none box sh -c 'echo one; echo two >&2; exec sleep 1000'", 0, "");
+    check("docker ps --format '{{.Names}} {{.Image}}'", 0, "deb box");
+    check("docker exec deb echo inside", 0, "inside");
+    check("docker exec deb sh -c 'exit 5'", 5, "");
+    check("echo more | docker exec -i deb cat", 0, "more");
+    check("script -qec 'docker exec -it deb tty' /dev/null", 0, "/dev/pts");
+    check("timeout 5 docker logs -f deb", 124, "one");
     let mut file = File::create(folder.path().join("file")).expect("a file");
     file.write_all(b"copied").expect("written");
     let place = folder.path().display();
-    check(&format!("docker cp {place}/file d:/file && docker exec d cat /file"), 0, "copied");
-    check(&format!("docker cp d:/file {place}/back && cat {place}/back"), 0, "copied");
+    check(&format!("docker cp {place}/file deb:/file && docker exec deb cat /file"), 0, "copied");
+    check(&format!("docker cp deb:/file {place}/back && cat {place}/back"), 0, "copied");
     // A build, an export, what is on the disk.
     let dockerfile = "FROM box\nCOPY file /built\nRUN echo more >> /built\n";
     std::fs::write(folder.path().join("Dockerfile"), dockerfile).expect("written");
@@ -172,11 +172,11 @@ async fn the_stock_docker_cli_works_with_containers_through_the_face() {
     check("docker save built | tar -t", 0, "manifest.json");
     check("docker system df", 0, "Images");
     // Local networks and volumes pass; those of the cluster are refused.
-    check("docker volume create v && docker volume ls -q", 0, "v");
+    check("docker volume create vol && docker volume ls -q", 0, "vol");
     check("docker network ls --format '{{.Name}} {{.Scope}}'", 0, "none local");
     check("docker network create -d overlay o", 1, "not a swarm manager");
     check("docker events --since 1h --until 0s --filter type=container --format '{{.Action}}'", 0, "start");
-    check("docker rm -f d", 0, "d");
+    check("docker rm -f deb", 0, "deb");
     check("docker ps -aq", 0, "");
     check("docker inspect nothing", 1, "nothing");
 }
