@@ -532,7 +532,7 @@ mod tests {
     #[test]
     fn an_address_matches_as_such_and_as_part_of_a_subnet() {
         let mut node = worker(1);
-        let check = |node: &Node, value: &str, expected| {
+        let check = |node: &Node, value: &str, expected: bool| {
             assert_eq!(parse(&format!("node.ip=={value}")).expect(value).matches(node), expected, "{value}");
             assert_eq!(parse(&format!("node.ip!={value}")).expect(value).matches(node), !expected, "{value}");
         };

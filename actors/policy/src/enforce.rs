@@ -5,6 +5,9 @@
 //! constraints a node no longer satisfies, and are replaced elsewhere in the same way (see `reconcile::slot`). Swarm
 //! rejects such tasks at once, and leaves their slots empty if there is no other node.
 //!
+//! While an engine does not answer, its node describes itself without that engine and what belongs to it, so the tasks of
+//! that engine stay.
+//!
 //! Tasks of one slot count once, with the largest reservation: while one replaces the other on the same node, its room
 //! is that of the other. A task that has ended, as one of a job, reserves nothing.
 
@@ -16,7 +19,8 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(crate) fn misfits(state: &State, node: NodeId) -> BTreeSet<TaskId> {
     let Some(description) = state.node(node).and_then(|node| node.description.as_ref()) else { return BTreeSet::new() };
     let mut slots: BTreeMap<_, Vec<&Task>> = BTreeMap::new();
-    for task in state.tasks_on(node).filter(|task| task.is_wanted()) {
+    let judged = |task: &&std::sync::Arc<Task>| task.is_wanted() && description.engines.contains(&task.engine);
+    for task in state.tasks_on(node).filter(judged) {
         slots.entry((task.service, task.slot)).or_default().push(task);
     }
     let mut slots: Vec<Vec<&Task>> = slots.into_values().collect();

@@ -5,7 +5,7 @@
 //! managers of several builds apply the same log, and must not judge an entry by what each of them happens to know.
 
 use super::Control;
-use essaim_model::service::support;
+use essaim_model::service::{support, template};
 use essaim_model::{Change, Refusal, ServiceId, ServiceSpec, State};
 use essaim_wire::Index;
 
@@ -35,7 +35,8 @@ impl Control {
     }
 }
 
-/// Refuses settings that the service's engine does not honour, and names them.
+/// Refuses templates that cannot be expanded, and settings that the service's engine does not honour; names them.
 fn check_honoured(state: &State, spec: &ServiceSpec) -> Result<(), Refusal> {
+    template::check(spec)?;
     support::refusal(spec, state.engine_of(spec)).map_or(Ok(()), Err)
 }

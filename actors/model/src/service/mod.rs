@@ -15,6 +15,7 @@ pub mod mount;
 pub mod reference;
 pub mod resources;
 pub mod support;
+pub mod template;
 
 pub use container::{
     AppArmor, Capability, ContainerSpec, CredentialSpec, DnsConfig, HostEntry, Image, Isolation, OomScoreAdj,

@@ -225,6 +225,29 @@ impl Mount {
 }
 
 impl MountSource {
+    /// The path or name that is mounted, if the mount has one.
+    pub fn name(&self) -> Option<&str> {
+        match self {
+            Self::Bind { source, .. }
+            | Self::Image { source, .. }
+            | Self::NamedPipe { source }
+            | Self::Cluster { source, .. } => Some(source),
+            Self::Volume { source, .. } => source.as_deref(),
+            Self::Tmpfs { .. } => None,
+        }
+    }
+
+    pub(super) fn name_mut(&mut self) -> Option<&mut String> {
+        match self {
+            Self::Bind { source, .. }
+            | Self::Image { source, .. }
+            | Self::NamedPipe { source }
+            | Self::Cluster { source, .. } => Some(source),
+            Self::Volume { source, .. } => source.as_mut(),
+            Self::Tmpfs { .. } => None,
+        }
+    }
+
     /// Docker's word for the kind of mount.
     pub const fn kind(&self) -> &'static str {
         match self {

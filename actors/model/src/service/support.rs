@@ -40,13 +40,10 @@ fn of_cluster(spec: &ServiceSpec) -> Option<String> {
     if let Some(Placement { constraints: _, replicas_max_per_node: _, preferences: _, platforms: _ }) = placement {
         // Every setting of the placement is honoured, whatever the engine.
     }
-    let template = |text: &str| text.contains("{{");
     first(&[
         (!networks.is_empty(), "--network"),
         (!container.secrets.is_empty(), "--secret"),
         (!container.configs.is_empty(), "--config"),
-        (container.env.iter().any(|it| it.value().is_some_and(template)), "a template in --env"),
-        (container.hostname.as_deref().is_some_and(template), "a template in --hostname"),
         (round_robin, "--endpoint-mode dnsrr"),
     ])
 }

@@ -272,6 +272,23 @@ fn the_enforcer_moves_what_a_node_has_become_too_small_for() {
 }
 
 #[test]
+fn the_enforcer_moves_nothing_while_the_engine_of_a_node_does_not_answer() {
+    let mut world = World::of(2);
+    world.describe(1, |it| drop(it.engine_labels.insert("disk".into(), "ssd".into())));
+    let web = world.create("web", 1, |spec| {
+        reserve(spec, GIB, &[]);
+        let placement = spec.task.placement.get_or_insert_default();
+        placement.constraints.push("engine.labels.disk==ssd".parse().expect("a constraint"));
+    });
+    world.settle();
+    let before: Vec<_> = world.state.tasks_of(web).map(|task| task.id).collect();
+    world.describe(1, |it| *it = NodeDescription { hostname: "n1".into(), ..NodeDescription::default() });
+    world.settle();
+    assert_eq!(world.state.tasks_of(web).map(|task| task.id).collect::<Vec<_>>(), before);
+    assert_eq!(world.running(web), 1);
+}
+
+#[test]
 fn the_enforcer_knows_a_change_of_role() {
     let mut world = World::of(3);
     let web = world.create("web", 1, |spec| {

@@ -27,7 +27,7 @@ mod tests;
 #[cfg(test)]
 mod updates;
 
-use crate::scene::Condition;
+use crate::scene::{Condition, is_silent};
 use crate::{Plan, Scene, Wanted, restart};
 use essaim_model::{Availability, Change, Desired, Mode, Node, Placement, Service, Slot, Task, TaskId, UpdateState};
 use essaim_wire::planted::{Bug, planted};
@@ -376,7 +376,7 @@ impl<'a> Work<'a> {
     /// Whether the placement in force allows the task on its node. A pending task counts as allowed.
     fn is_in_place(&self, task: &Task) -> bool {
         let node = task.node().and_then(|node| self.scene.state.node(node));
-        node.is_none_or(|node| self.placement.allows(node)) && !self.crowded.contains(&task.id)
+        node.is_none_or(|node| self.placement.allows(node) || is_silent(node, task)) && !self.crowded.contains(&task.id)
     }
 
     /// Whether the slot is a node that the constraints in force exclude.

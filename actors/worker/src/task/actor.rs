@@ -229,6 +229,9 @@ impl State {
         let preparing = self.spawn(myself, async move {
             let (progress, mut latest) = Progress::new();
             let prepared = async {
+                if execution.has_templates() {
+                    execution.expand(&engine.describe().await?.platform)?;
+                }
                 execution.run.resolved = engine.resolve(&execution.run.container.image).await?;
                 engine.prepare(&execution.run, &progress).await
             };

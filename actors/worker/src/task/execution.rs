@@ -1,8 +1,9 @@
 //! The execution of a task: from its order and spec to what its engine needs to know.
 
-use crate::engine::{Run, Signal};
+use crate::engine::{EngineError, Run, Signal};
 use essaim_model::service::Variable;
-use essaim_model::{Labels, ServiceSpec, Slot, TaskId};
+use essaim_model::service::template::{self, Facts};
+use essaim_model::{Labels, Platform, ServiceSpec, Slot, TaskId};
 use essaim_protocol::TaskOrder;
 use essaim_wire::NodeId;
 use std::net::IpAddr;
@@ -23,6 +24,16 @@ pub(crate) struct Execution {
     pub(crate) run: Run,
     pub(crate) stop_signal: Signal,
     pub(crate) stop_grace: Duration,
+    /// The facts that templates of the container name, without the platform of the node; `None` without templates.
+    templates: Option<Box<Templates>>,
+}
+
+/// What the expansion of templates needs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Templates {
+    spec: ServiceSpec,
+    order: TaskOrder,
+    here: Here,
 }
 
 /// Makes the execution of a task, still without an address, which is set once it is claimed.
@@ -39,10 +50,34 @@ pub(crate) fn execution(order: &TaskOrder, spec: &ServiceSpec, here: &Here) -> E
         log_driver: spec.task.log_driver.clone(),
         ..Run::new(order.id, name, container.clone())
     };
-    Execution { run, stop_signal: container.stop_signal.unwrap_or_default(), stop_grace: container.stop_grace() }
+    let templates = template::has_templates(container)
+        .then(|| Box::new(Templates { spec: spec.clone(), order: order.clone(), here: here.clone() }));
+    let (stop_signal, stop_grace) = (container.stop_signal.unwrap_or_default(), container.stop_grace());
+    Execution { run, stop_signal, stop_grace, templates }
 }
 
 impl Execution {
+    /// Whether some setting of the container is a template that [`expand`](Self::expand) has to replace.
+    pub(crate) const fn has_templates(&self) -> bool {
+        self.templates.is_some()
+    }
+
+    /// Replaces the templates of the container and its environment by what they stand for on a node of this platform.
+    pub(crate) fn expand(&mut self, platform: &Platform) -> Result<(), EngineError> {
+        let Some(templates) = self.templates.take() else { return Ok(()) };
+        let Templates { spec, order, here } = *templates;
+        let ids = (order.service, order.id, order.slot);
+        let facts = Facts::new(&spec, ids, &self.run.name, here.node, &here.hostname, platform);
+        let container = template::expand(&self.run.container, &facts);
+        let container = container.map_err(|refusal| EngineError::Rejected(refusal.text))?;
+        // The service's own variables are the first ones of the environment.
+        for (entry, own) in self.run.env.iter_mut().zip(&container.env) {
+            *entry = variable(own);
+        }
+        self.run.container = container;
+        Ok(())
+    }
+
     /// Sets the claimed address, also as a variable that no variable of the service can override.
     pub(crate) fn set_address(&mut self, address: IpAddr) {
         self.run.address = Some(address);
@@ -123,6 +158,24 @@ mod tests {
         assert_eq!(label("node.id"), here.node.to_string());
         assert_eq!((last("DOCKER_RESOURCE_GPU"), last("DOCKER_RESOURCE_SSD")), ("a,b", "2"));
         assert_eq!(execution.run.address, Some([127, 70, 0, 2].into()));
+    }
+
+    #[test]
+    fn templates_are_expanded_on_the_node_of_the_task_and_a_bad_one_rejects_it() {
+        let mut spec = spec();
+        let variable = |text| Variable::parse(text).expect("a variable");
+        spec.task.container.env =
+            ["WHERE={{.Node.Hostname}}/{{.Node.Platform.OS}}", "SLOT={{.Task.Slot}}"].map(variable).into();
+        let here = Here { node: NodeId::from_bits(3), hostname: "n3".into() };
+        let mut expanded = execution(&order(1), &spec, &here);
+        assert!(expanded.has_templates());
+        let platform = Platform { architecture: "x86_64".into(), os: "linux".into() };
+        assert_eq!(expanded.expand(&platform), Ok(()));
+        assert_eq!(expanded.run.env[..2], [("WHERE".into(), "n3/linux".into()), ("SLOT".into(), "1".into())]);
+        assert_eq!(expanded.run.container.env[1].value(), Some("1"));
+        spec.task.container.env = [variable("A={{.Nothing}}")].into();
+        let refused = execution(&order(1), &spec, &here).expand(&platform);
+        assert!(matches!(refused, Err(EngineError::Rejected(why)) if why.starts_with("expanding env failed: ")));
     }
 
     #[test]

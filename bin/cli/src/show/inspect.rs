@@ -4,8 +4,8 @@
 use clap::Args;
 use serde_json::Value;
 
-use super::template::Template;
 use crate::exit::Failure;
+use essaim_template::Template;
 
 /// How an `inspect` command prints what it found.
 #[derive(Debug, Args)]
@@ -72,7 +72,7 @@ impl Missing {
 
 /// The text of an `inspect` command for stdout.
 pub(crate) fn inspect(objects: &[Value], format: Option<&str>) -> Result<String, Failure> {
-    let failed = |error: super::template::TemplateError| Failure::error(error.to_string());
+    let failed = |error: essaim_template::TemplateError| Failure::error(error.to_string());
     match format.filter(|format| !format.is_empty()) {
         None => Ok(format!("{}\n", pretty(objects))),
         Some("json") => Ok(format!("{}\n", Value::from(objects.to_vec()))),

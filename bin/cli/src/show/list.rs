@@ -6,8 +6,8 @@
 use serde_json::{Map, Value};
 
 use super::table::align;
-use super::template::{Template, TemplateError};
 use crate::exit::Failure;
+use essaim_template::{Template, TemplateError};
 
 /// A field that a template may use, and the header of its column.
 pub(crate) type Field = (&'static str, &'static str);

@@ -1,13 +1,12 @@
 //! Output for people: docker's tables, templates and units.
 //!
-//! In suggested reading order: `list` (a table, `-q`, `--format`), `inspect` (objects by name), `table`, `template`,
+//! In suggested reading order: `list` (a table, `-q`, `--format`), `inspect` (objects by name), `table`,
 //! `units`, and `progress` (what a command prints while it waits).
 
 mod inspect;
 mod list;
 mod progress;
 mod table;
-pub(crate) mod template;
 pub(crate) mod units;
 
 pub(crate) use self::inspect::{Inspected, Missing, inspect, inspect_each};

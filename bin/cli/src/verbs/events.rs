@@ -6,7 +6,7 @@ use super::pair;
 use super::read::{number, pairs, text};
 use crate::client::{Client, encoded, filters};
 use crate::exit::{Exit, Failure};
-use crate::show::template::Template;
+use essaim_template::Template;
 
 /// Arguments of `essaim events`.
 #[derive(Debug, clap::Args)]

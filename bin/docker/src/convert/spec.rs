@@ -500,7 +500,6 @@ mod tests {
             (container, "Init", json!(true), "--init"),
             (container, "Secrets", secret, "--secret"),
             (container, "Healthcheck", json!({"Test": ["CMD", "true"]}), "--health-cmd"),
-            (container, "Env", json!(["A={{.Node.ID}}"]), "a template in --env"),
             (container, "OomScoreAdj", json!(5), "--oom-score-adj"),
             ("/TaskTemplate/Resources", "SwapBytes", json!(-1), "--memory-swap"),
             ("/TaskTemplate", "LogDriver", json!({"Name": "none"}), "--log-driver"),

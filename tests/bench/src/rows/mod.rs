@@ -7,6 +7,7 @@ mod links;
 mod memory;
 mod placement;
 mod scale;
+mod scheduler;
 mod store;
 
 use crate::figure::Figure;
@@ -31,6 +32,7 @@ pub(crate) const ALL: &[Row] = &[
     store::READS,
     links::ROW,
     placement::ROW,
+    scheduler::ROW,
     scale::ROW,
     memory::ROW,
     forming::ROW,

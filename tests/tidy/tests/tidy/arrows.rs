@@ -12,7 +12,7 @@ use crate::{check, root};
 
 /// Allowed dependencies of each crate, from the top layer down.
 const ARROWS: &[(&str, &[&str])] = &[
-    ("essaim-cli", &["essaim", "essaim-docker"]),
+    ("essaim-cli", &["essaim", "essaim-docker", "essaim-template"]),
     ("essaim", &["essaim-api", "essaim-engines"]),
     ("essaim-api", &["essaim-node", "essaim-docker"]),
     ("essaim-node", &["essaim-manager", "essaim-worker"]),
@@ -27,7 +27,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("essaim-policy", &["essaim-model"]),
     ("essaim-transport", &["essaim-wire"]),
     ("essaim-membership", &["essaim-wire"]),
-    ("essaim-model", &["essaim-wire"]),
+    ("essaim-model", &["essaim-wire", "essaim-template"]),
+    ("essaim-template", &[]),
     ("essaim-wire", &[]),
     // openraft's dependency, replaced by a crate of this workspace.
     ("base2histogram", &[]),
@@ -37,7 +38,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 const TESTS: &[&str] = &["essaim-sim", "essaim-cluster-tests", "essaim-bench", "essaim-tidy"];
 
 /// Crates of pure code, which reach no runtime, no actor and no socket.
-const PURE: &[&str] = &["essaim-wire", "essaim-membership", "essaim-model", "essaim-policy"];
+const PURE: &[&str] = &["essaim-wire", "essaim-template", "essaim-membership", "essaim-model", "essaim-policy"];
 
 /// Libraries that a pure crate must not reach, not even indirectly.
 const IMPURE: &[&str] = &["tokio", "ractor", "ractor_cluster", "quinn", "quinn-proto", "mio", "hyper", "axum"];

@@ -3,16 +3,17 @@
 use serde_json::Value;
 
 use super::parse::{Node, Operand, Pipeline};
-use super::{TemplateError, functions};
+use super::{Functions, TemplateError, functions};
 
 /// The text that the template produces for `dot`.
-pub(super) fn render(nodes: &[Node], dot: &Value) -> Result<String, TemplateError> {
-    let mut run = Run { out: String::new(), variables: vec![(String::new(), dot.clone())] };
+pub(super) fn render(nodes: &[Node], functions: Functions, dot: &Value) -> Result<String, TemplateError> {
+    let mut run = Run { functions, out: String::new(), variables: vec![(String::new(), dot.clone())] };
     run.nodes(nodes, dot)?;
     Ok(run.out)
 }
 
 struct Run {
+    functions: Functions,
     out: String,
     /// Variables in scope, the innermost last; `$` alone is the variable with the empty name.
     variables: Vec<(String, Value)>,
@@ -108,7 +109,7 @@ impl Run {
         if let Operand::Function(name) = first {
             let mut arguments = rest.iter().map(|operand| self.operand(operand, dot)).collect::<Result<Vec<_>, _>>()?;
             arguments.extend(piped);
-            return functions::call(name, &arguments);
+            return functions::call(self.functions, name, &arguments);
         }
         if !rest.is_empty() || piped.is_some() {
             return Err(TemplateError(format!("{first:?} is no function and takes no arguments")));
@@ -123,7 +124,7 @@ impl Run {
                 let known = self.variables.iter().rev().find(|(known, _)| known == name);
                 field(&known.ok_or_else(|| unknown_variable(name))?.1, names)
             }
-            Operand::Function(name) => functions::call(name, &[]),
+            Operand::Function(name) => functions::call(self.functions, name, &[]),
             Operand::Text(text) => Ok(Value::from(text.as_str())),
             Operand::Integer(number) => Ok(Value::from(*number)),
             Operand::Float(number) => Ok(Value::from(*number)),

@@ -1,9 +1,11 @@
-//! Go templates, as far as `--format` needs them.
+//! Go templates, as far as `--format` of the command line and the settings of a service need them.
 //!
 //! Supported: `{{.Name}}`, nested fields, pipelines (`{{.Labels | json}}`), variables, `if`/`else if`/`else`, `range`
-//! over lists and maps, `with`, trimming (`{{- -}}`), docker's functions `json join upper lower title split truncate
-//! pad println`, and Go's `eq ne lt gt le ge and or not len index print printf`. The data is JSON. Methods and nested
-//! templates are refused, with their position in the text.
+//! over lists and maps, `with`, trimming (`{{- -}}`), and Go's `eq ne lt gt le ge and or not len index print printf
+//! println`. The data is JSON. A field that the data does not have is an error. Nested templates are refused.
+//!
+//! There are two sets of functions beside Go's own ([`Functions`]): docker's command line has `json join upper lower
+//! title split truncate pad`, and a service has `join` with its arguments in another order.
 //!
 //! `lex` cuts the text into tokens, `parse` builds the tree, `eval` evaluates it, `functions` has the named functions.
 
@@ -16,24 +18,39 @@ use serde_json::Value;
 
 /// A parsed template.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Template {
+pub struct Template {
     nodes: Vec<parse::Node>,
+    functions: Functions,
+}
+
+/// The functions that a template may call beside Go's own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Functions {
+    /// Those of docker's `--format`: `join LIST SEPARATOR` and others.
+    CommandLine,
+    /// Those of Swarm's services: `join SEPARATOR TEXT…`. A label that `index` does not find is an empty text.
+    Service,
 }
 
 /// The template cannot be parsed or evaluated, and why.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("template: {0}")]
-pub(crate) struct TemplateError(String);
+pub struct TemplateError(String);
 
 impl Template {
-    /// Parses a template.
-    pub(crate) fn parse(text: &str) -> Result<Self, TemplateError> {
-        Ok(Self { nodes: parse::parse(lex::lex(text)?)? })
+    /// Parses a template of the command line.
+    pub fn parse(text: &str) -> Result<Self, TemplateError> {
+        Self::parse_for(text, Functions::CommandLine)
+    }
+
+    /// Parses a template that may call these functions.
+    pub fn parse_for(text: &str, functions: Functions) -> Result<Self, TemplateError> {
+        Ok(Self { nodes: parse::parse(lex::lex(text)?)?, functions })
     }
 
     /// Evaluates the template over this JSON value.
-    pub(crate) fn render(&self, dot: &Value) -> Result<String, TemplateError> {
-        eval::render(&self.nodes, dot)
+    pub fn render(&self, dot: &Value) -> Result<String, TemplateError> {
+        eval::render(&self.nodes, self.functions, dot)
     }
 }
 
@@ -99,6 +116,17 @@ mod tests {
         check("{{range split \"a,b\" \",\"}}[{{.}}]{{end}}", "[a][b]");
         check("{{$x := .Name}}{{$x}}{{$x = \"y\"}}{{$x}}", "weby");
         check("{{if ne .Name \"a\" }}{{print .Name 1 2}}{{end}}", "web1 2");
+    }
+
+    #[test]
+    fn a_service_has_functions_of_its_own() {
+        let data = json!({"Service": {"Name": "web", "Labels": {"tier": "front"}}, "Task": {"Slot": "3"}});
+        let render = |text: &str| Template::parse_for(text, Functions::Service).and_then(|it| it.render(&data));
+        assert_eq!(render("{{join \"-\" .Service.Name .Task.Slot}}"), Ok("web-3".into()));
+        let labels = r#"{{index .Service.Labels "tier"}}|{{index .Service.Labels "none"}}|"#;
+        assert_eq!(render(labels), Ok("front||".into()));
+        assert!(render("{{.Service.Labels.none}}").is_err(), "a missing field is an error");
+        assert!(render("{{json .Service}}").is_err(), "that is a function of the command line");
     }
 
     #[test]

@@ -4,10 +4,28 @@ use std::cmp::Ordering;
 
 use serde_json::Value;
 
-use super::TemplateError;
+use super::{Functions, TemplateError};
 
 /// Calls the function `name` with these arguments.
-pub(super) fn call(name: &str, arguments: &[Value]) -> Result<Value, TemplateError> {
+pub(super) fn call(functions: Functions, name: &str, arguments: &[Value]) -> Result<Value, TemplateError> {
+    let of_command_line = ["json", "split", "upper", "lower", "title", "truncate", "pad"];
+    match functions {
+        Functions::Service if of_command_line.contains(&name) => {
+            return Err(TemplateError(format!("function {name:?} is not defined")));
+        }
+        Functions::Service if name == "join" => {
+            let words: Vec<&str> = arguments.iter().filter_map(Value::as_str).collect();
+            return match words.split_first() {
+                Some((separator, parts)) if words.len() == arguments.len() => Ok(Value::from(parts.join(separator))),
+                _ => Err(TemplateError("join takes a separator and texts".into())),
+            };
+        }
+        Functions::Service if name == "index" => {
+            let found = call(Functions::CommandLine, name, arguments)?;
+            return Ok(if found.is_null() { Value::from("") } else { found });
+        }
+        _ => (),
+    }
     let wrong = || TemplateError(format!("{name} does not take {} arguments of these kinds", arguments.len()));
     let text = |at: usize| arguments.get(at).and_then(Value::as_str).ok_or_else(wrong);
     let number =
@@ -22,7 +40,7 @@ pub(super) fn call(name: &str, arguments: &[Value]) -> Result<Value, TemplateErr
         "split" => Value::from(text(0)?.split(text(1)?).collect::<Vec<_>>()),
         "upper" => Value::from(text(0)?.to_uppercase()),
         "lower" => Value::from(text(0)?.to_lowercase()),
-        "title" => Value::from(crate::show::units::capital(text(0)?)),
+        "title" => Value::from(capital(text(0)?)),
         "truncate" => Value::from(text(0)?.chars().take(number(1)?).collect::<String>()),
         "pad" => Value::from(match text(0)? {
             "" => String::new(),
@@ -72,6 +90,12 @@ pub(super) fn call(name: &str, arguments: &[Value]) -> Result<Value, TemplateErr
         }
         _ => return Err(TemplateError(format!("function {name:?} is not defined"))),
     })
+}
+
+/// The text with a capital letter.
+fn capital(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().collect::<String>() + letters.as_str())
 }
 
 /// Whether `if` takes the value as true: anything but false, 0, and empty text, lists and maps.
