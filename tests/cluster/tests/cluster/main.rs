@@ -2,6 +2,7 @@
 
 mod contract;
 mod demo;
+mod exit_codes;
 mod healing;
 mod leaving;
 mod namespaces;
