@@ -4,7 +4,7 @@ use crate::actor::Msg;
 use crate::request::{Farewell, InitRequest, JoinRequest};
 use crate::standing::Standing;
 use essaim_manager::Control;
-use essaim_model::{Refusal, RefusalKind};
+use essaim_model::{GenericStock, Labels, Refusal, RefusalKind};
 use essaim_presence::endpoint::KeepError;
 use essaim_presence::view::View;
 use essaim_system::{ChildSpec, Journal, RecordKind, Scope};
@@ -41,7 +41,7 @@ pub type Face = Box<dyn FnOnce(Handle) -> ChildSpec + Send + Sync>;
 
 /// The parts of a node beside its `Env`.
 pub struct Parts {
-    /// Hostname and address flags of the daemon.
+    /// The machine as the daemon was told of it.
     pub settings: Settings,
     /// Engines that run tasks. The first is the default of a cluster that this node founds.
     pub engines: Vec<Arc<dyn Engine>>,
@@ -49,8 +49,8 @@ pub struct Parts {
     pub faces: Vec<Face>,
 }
 
-/// Hostname and address flags with which the daemon was started.
-#[derive(Debug, Clone)]
+/// The machine as the daemon was told of it: host name, addresses, labels and generic resources.
+#[derive(Debug, Clone, Default)]
 pub struct Settings {
     /// The machine's name, which is also the first label of every actor's path.
     pub hostname: String,
@@ -58,6 +58,10 @@ pub struct Settings {
     pub listen: String,
     /// Value of `--advertise-addr`; empty when the flag was not given.
     pub advertise: String,
+    /// Labels of the machine, beside those of its engines.
+    pub labels: Labels,
+    /// Generic resources of the machine, beside those that its engines state.
+    pub generic: GenericStock,
 }
 
 /// Handle on a node. Clones are handles on the same node.

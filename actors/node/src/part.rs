@@ -11,7 +11,7 @@ use crate::standing::Membership;
 use bincode::{Decode, Encode};
 use essaim_manager::{Control, Manager, ManagerArguments};
 use essaim_membership::{Config as RosterConfig, Member};
-use essaim_model::{GenericStock, Labels, Refusal, RefusalKind};
+use essaim_model::{Refusal, RefusalKind};
 use essaim_presence::endpoint::{Endpoint, Keep, Settings};
 use essaim_presence::roster::RosterHandle;
 use essaim_presence::view::View;
@@ -93,8 +93,8 @@ impl Part {
             endpoint: endpoint.clone(),
             engines: parts.engines.clone(),
             hostname: parts.settings.hostname.clone(),
-            labels: Labels::new(),
-            generic: GenericStock::default(),
+            labels: parts.settings.labels.clone(),
+            generic: parts.settings.generic.clone(),
             disk: folder(&scope.env.disk, WORKER_FOLDER),
         });
         let this = Self { endpoint, roster, worker, view, store: None, advertise, scope: scope.clone() };

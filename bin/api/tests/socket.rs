@@ -23,7 +23,7 @@ async fn a_connection_serves_many_requests_and_a_stream_is_cut_when_the_daemon_s
         network: Arc::new(essaim_transport::QuicNetwork),
         build: Build::NEWEST,
     };
-    let settings = Settings { hostname: "node1".into(), listen: String::new(), advertise: String::new() };
+    let settings = Settings { hostname: "node1".into(), ..Settings::default() };
     let node = essaim_node::start(env, Parts { settings, engines: Vec::new(), faces: Vec::new() }).await;
     let host = Host::read("node1".into(), "/data".into(), "process".into());
     let face = Face::new(node.expect("a node outside of any cluster"), host);

@@ -28,9 +28,19 @@ pub(crate) struct Arguments {
     /// Address to tell the others: an address or an interface
     #[arg(long, value_name = "IP|IFACE")]
     pub(crate) advertise_addr: Option<String>,
-    /// What runs tasks
-    #[arg(long, value_enum, default_value = "process")]
-    pub(crate) engine: Engine,
+    /// What runs tasks: containers and programs of the host, or programs alone (by default, containers if there is a
+    /// Docker Engine)
+    #[arg(long, value_enum)]
+    pub(crate) engine: Option<Engine>,
+    /// Socket of the Docker Engine, which then has to be there (by default unix:///var/run/docker.sock)
+    #[arg(long, value_name = "unix:///PATH")]
+    pub(crate) docker_host: Option<String>,
+    /// Label of this machine, for constraints on engine.labels.KEY
+    #[arg(long = "label", value_name = "KEY=VALUE")]
+    pub(crate) labels: Vec<String>,
+    /// Generic resource of this machine: a number of a kind, or one thing with a name
+    #[arg(long = "generic-resource", value_name = "KIND=VALUE")]
+    pub(crate) generic_resources: Vec<String>,
     /// Name of this machine (the host's own by default)
     #[arg(long, value_name = "NAME")]
     pub(crate) hostname: Option<String>,
@@ -41,24 +51,44 @@ pub(crate) struct Arguments {
 pub(crate) enum Engine {
     /// Programs of the host, without root
     Process,
-    /// Containers of a Docker Engine (not yet)
+    /// Containers of a Docker Engine from 20.10 on, which is not in swarm mode; and programs of the host
     Docker,
 }
 
 /// Runs the daemon until a signal ends it.
 pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
-    if arguments.engine == Engine::Docker {
-        return Err(Failure::error("the docker engine is not there yet: this daemon runs programs of the host only")
-            .next("leave --engine out, or say --engine process"));
-    }
+    let generic = arguments.generic_resources.iter().map(String::as_str);
+    let generic = essaim::GenericStock::parse(generic).map_err(|why| Failure::usage(why.to_string()))?;
     let settings = essaim::Settings {
         data_dir: arguments.data_dir,
         socket: arguments.socket,
         listen: arguments.listen_addr,
         advertise: arguments.advertise_addr,
         hostname: arguments.hostname,
+        engines: engines(arguments.engine, arguments.docker_host)?,
+        labels: arguments.labels.iter().map(|text| label(text)).collect(),
+        generic,
     };
     essaim::run(settings).await.map_err(|error| Failure::error(error.to_string()))
+}
+
+/// The engines that the flags ask for. An engine whose socket is named has to be there.
+fn engines(engine: Option<Engine>, docker_host: Option<String>) -> Result<essaim::Engines, Failure> {
+    match (engine, docker_host) {
+        (None, None) => Ok(essaim::Engines::Found),
+        (Some(Engine::Process), None) => Ok(essaim::Engines::Process),
+        (Some(Engine::Process), Some(_)) => {
+            Err(Failure::usage("--engine process uses no Docker Engine: leave --docker-host out"))
+        }
+        (None | Some(Engine::Docker), Some(host)) => Ok(essaim::Engines::Docker(host)),
+        (Some(Engine::Docker), None) => Ok(essaim::Engines::Docker(essaim::DEFAULT_DOCKER_HOST.into())),
+    }
+}
+
+/// Key and value of a label; the value may be left out.
+fn label(text: &str) -> (String, String) {
+    let (key, value) = text.split_once('=').unwrap_or((text, ""));
+    (key.into(), value.into())
 }
 
 fn listen_address(text: &str) -> Result<SocketAddr, String> {
@@ -81,5 +111,22 @@ mod tests {
         assert_eq!(listen_address("[::1]").unwrap().to_string(), "[::1]:2377");
         assert_eq!(listen_address("127.3.0.1:99").unwrap().to_string(), "127.3.0.1:99");
         assert!(listen_address("eth0").is_err());
+    }
+
+    #[test]
+    fn an_engine_that_is_named_has_to_be_there() {
+        let docker = |host: &str| essaim::Engines::Docker(host.into());
+        let asked = |engine, host: Option<&str>| engines(engine, host.map(Into::into)).ok();
+        assert_eq!(asked(None, None), Some(essaim::Engines::Found));
+        assert_eq!(asked(Some(Engine::Process), None), Some(essaim::Engines::Process));
+        assert_eq!(asked(Some(Engine::Docker), None), Some(docker("unix:///var/run/docker.sock")));
+        assert_eq!(asked(None, Some("unix:///a")), Some(docker("unix:///a")));
+        assert_eq!(asked(Some(Engine::Process), Some("unix:///a")), None);
+    }
+
+    #[test]
+    fn the_value_of_a_label_may_be_left_out() {
+        assert_eq!(label("disk=ssd=1"), ("disk".into(), "ssd=1".into()));
+        assert_eq!(label("gpu"), ("gpu".into(), String::new()));
     }
 }

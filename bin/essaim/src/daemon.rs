@@ -1,23 +1,20 @@
-//! The daemon: a node with the real clock, disk, network and process engine.
+//! The daemon: a node with the real clock, disk, network and engines.
 
+use crate::engines::{self, Engines, NoEngine};
 use crate::notify::ServiceManager;
 use crate::signal;
 use essaim_api::Host;
-use essaim_engines::{Config, ProcessEngine};
+use essaim_model::{GenericStock, Labels};
 use essaim_node::{Parts, StartError, start};
 use essaim_system::env::{Clock, RealClock, RealDisk};
 use essaim_system::{Env, Seed};
 use essaim_transport::{QuicNetwork, Utc};
 use essaim_wire::Build;
-use essaim_worker::Engine;
 use std::fs::File;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-
-/// Name of the tasks' folder below the data folder.
-const TASKS: &str = "tasks";
 
 /// Name of the lock file that keeps a second daemon out of the data folder.
 const LOCK: &str = "lock";
@@ -40,6 +37,12 @@ pub struct Settings {
     pub advertise: Option<String>,
     /// Name of the machine; the host's own name when `None`.
     pub hostname: Option<String>,
+    /// Engines that run tasks.
+    pub engines: Engines,
+    /// Labels of the machine, which constraints match as `engine.labels.…`.
+    pub labels: Labels,
+    /// Generic resources that the machine has for tasks.
+    pub generic: GenericStock,
 }
 
 impl Settings {
@@ -51,6 +54,9 @@ impl Settings {
             listen: SocketAddr::from(([0, 0, 0, 0], essaim_node::address::PORT)),
             advertise: None,
             hostname: None,
+            engines: Engines::Found,
+            labels: Labels::new(),
+            generic: GenericStock::default(),
         }
     }
 }
@@ -69,6 +75,9 @@ pub enum RunError {
     /// Another daemon uses the data folder.
     #[error("another daemon uses the data folder {0}: stop it, or choose another folder with --data-dir")]
     Locked(PathBuf),
+    /// The Docker Engine that the daemon is to use cannot be used.
+    #[error("{0}")]
+    Engine(String),
     /// The node does not start.
     #[error(transparent)]
     Start(#[from] StartError),
@@ -82,7 +91,7 @@ pub enum RunError {
 
 /// Runs a daemon until a signal ends it.
 pub async fn run(settings: Settings) -> Result<(), RunError> {
-    let Settings { data_dir, socket, listen, advertise, hostname } = settings;
+    let Settings { data_dir, socket, listen, advertise, hostname, engines, labels, generic } = settings;
     // The log serves the debugging of the daemon itself (`RUST_LOG=debug`); operators read the journal.
     let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| LOG_FILTER.into());
     // A program that has set its own subscriber keeps it.
@@ -95,8 +104,11 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
         let clock = Arc::clone(&clock);
         Arc::new(move || clock.utc())
     };
-    let engine = ProcessEngine::new(Config::new(data_dir.join(TASKS), utc)).map_err(folder)?;
-    let engines: Vec<Arc<dyn Engine>> = vec![Arc::new(engine)];
+    let engines = match engines::choose(&engines, &data_dir, utc).await {
+        Ok(chosen) => chosen.all(),
+        Err(NoEngine::Folder(why)) => return Err(folder(why)),
+        Err(NoEngine::Docker(why)) => return Err(RunError::Engine(why)),
+    };
     let hostname = hostname.unwrap_or_else(own_hostname);
     let host = Host::read(hostname.clone(), data_dir.display().to_string(), engines[0].kind().to_string());
     let env =
@@ -107,6 +119,8 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
             hostname,
             listen: if unsaid { String::new() } else { listen.to_string() },
             advertise: advertise.unwrap_or_default(),
+            labels,
+            generic,
         },
         engines,
         faces: vec![essaim_api::face(socket, host, None)],

@@ -9,15 +9,20 @@
 //!
 //! In suggested reading order:
 //!
-//! - [`run`]: assembles a node from the real `Env`, the process engine and the API, and runs it until a signal ends it.
+//! - [`run`]: assembles a node from the real `Env`, its engines and the API, and runs it until a signal ends it.
+//! - [`engines`]: which engines the daemon uses.
 //! - [`signal`]: which signal means what. [`notify`]: what the service manager is told.
 //! - `testkit` (feature `testkit`): a cluster of any size in virtual time, inside one test.
 
 mod daemon;
+mod engines;
 mod notify;
 mod signal;
 #[cfg(feature = "testkit")]
 pub mod testkit;
 
 pub use daemon::{RunError, Settings, run};
+pub use engines::Engines;
+pub use essaim_engines::docker::DEFAULT_HOST as DEFAULT_DOCKER_HOST;
 pub use essaim_engines::maybe_run_shim;
+pub use essaim_model::{GenericStock, Labels};

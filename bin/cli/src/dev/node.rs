@@ -80,6 +80,8 @@ impl Node {
         let child = Command::new("/proc/self/exe")
             .arg0("essaim")
             .arg("daemon")
+            // A cluster to try things with starts nothing in an engine that the machine may have.
+            .args(["--engine", "process"])
             .arg("--data-dir")
             .arg(&self.data)
             .arg("--socket")

@@ -99,7 +99,8 @@ impl World {
             network: self.network.host(ip(number)),
             build: host.build,
         };
-        let settings = Settings { hostname: name(number), listen: place(number), advertise: place(number) };
+        let settings =
+            Settings { hostname: name(number), listen: place(number), advertise: place(number), ..Settings::default() };
         let mut parts = Parts { settings, engines: vec![host.machine.engine()], faces: Vec::new() };
         if let Some(fit) = &self.fit {
             fit(number, &mut parts);

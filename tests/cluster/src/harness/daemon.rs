@@ -60,6 +60,8 @@ impl Daemon {
         };
         let child = command
             .arg("daemon")
+            // An engine that the machine may have changes nothing.
+            .args(["--engine", "process"])
             .arg("--data-dir")
             .arg(&self.data)
             .arg("--socket")
