@@ -54,6 +54,8 @@ pub(super) fn body(run: &Run, api: Api, network: &str) -> Result<ContainerCreate
         capability_drop,
         ulimits,
         oom_score_adj,
+        // For the pull of the image, and for nothing else: everyone who may inspect a container sees its body.
+        registry_auth: _,
     } = container;
     let Resources { limit, reservation, generic: _, swap, swappiness } = resources;
     let Share { nano_cpus, memory_bytes, pids } = limit.unwrap_or_default();

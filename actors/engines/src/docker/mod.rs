@@ -33,6 +33,7 @@ use bollard::query_parameters::{
     CreateContainerOptionsBuilder, KillContainerOptionsBuilder, RemoveContainerOptionsBuilder,
 };
 use client::{Api, Fault, QUICK, SLOW, within};
+use essaim_model::service::RegistryAuth;
 use essaim_model::{EngineKind, GenericStock, Hardware, Image, Platform, Plugin, TaskId};
 use essaim_wire::NodeId;
 use essaim_worker::engine::{
@@ -192,7 +193,8 @@ impl DockerEngine {
         }
         let body = fields::body(run, self.shared.api, self.network().await?)?;
         let image = body.image.clone().unwrap_or_default();
-        let pulled = self.shared.images.ensure(&image, None, progress).await;
+        let auth = run.container.registry_auth.as_ref().map(RegistryAuth::reveal);
+        let pulled = self.shared.images.ensure(&image, auth, progress).await;
         let without = |why: &Fault| match why {
             // A registry's "no" and its silence both leave the machine without the image.
             why if why.is_open() => EngineError::NoAnswer(why.to_string()),

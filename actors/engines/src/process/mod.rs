@@ -30,7 +30,7 @@ mod program;
 pub(crate) mod ring;
 mod user;
 
-use essaim_model::{EngineKind, GenericStock, Hardware, Image, Labels, Platform, TaskId};
+use essaim_model::{ContainerSpec, EngineKind, GenericStock, Hardware, Image, Labels, Platform, TaskId};
 use essaim_wire::{NodeId, Timestamp};
 use essaim_worker::engine::{
     Addresses, Adopted, Description, Duplex, Ended, Engine, EngineError, Interactive, LogLine, LogOptions, Observation,
@@ -176,8 +176,10 @@ impl ProcessEngine {
             return Err(EngineError::Rejected(format!("invalid environment variable name: {name:?}")));
         }
         let cgroup = limits::prepare(run.task, &run.limits())?;
+        // Nothing is pulled, so no credentials are kept beside the task.
+        let container = ContainerSpec { registry_auth: None, ..container.clone() };
         Ok(Launch {
-            run: run.clone(),
+            run: Run { container, ..run.clone() },
             program: program.path.to_string_lossy().into_owned(),
             argv,
             env,

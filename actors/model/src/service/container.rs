@@ -73,6 +73,8 @@ pub struct ContainerSpec {
     pub ulimits: Vec<Ulimit>,
     /// How readily the kernel kills the task when memory is short.
     pub oom_score_adj: OomScoreAdj,
+    /// Credentials with which the image is pulled; none when the registry asks for none. Never shown.
+    pub registry_auth: Option<RegistryAuth>,
 }
 record!(ContainerSpec {
     1: image,
@@ -102,7 +104,8 @@ record!(ContainerSpec {
     capability_add,
     capability_drop,
     ulimits,
-    oom_score_adj
+    oom_score_adj,
+    registry_auth
 });
 
 impl ContainerSpec {
@@ -137,7 +140,18 @@ impl ContainerSpec {
             capability_drop: Vec::new(),
             ulimits: Vec::new(),
             oom_score_adj: OomScoreAdj::default(),
+            registry_auth: None,
         }
+    }
+
+    /// Whether both describe the same container. Credentials do not count: they say how an image is fetched, and no
+    /// task that has it needs to be replaced for new ones.
+    pub(crate) fn is_same_container(&self, other: &Self) -> bool {
+        if self.registry_auth == other.registry_auth {
+            return self == other;
+        }
+        let without = |it: &Self| Self { registry_auth: None, ..it.clone() };
+        without(self) == without(other)
     }
 
     /// Time that the task has to stop before it is killed: ten seconds unless set, as in Swarm.
@@ -205,6 +219,35 @@ impl fmt::Display for Image {
 impl From<&str> for Image {
     fn from(text: &str) -> Self {
         Self::parse(text).expect("the name of an image")
+    }
+}
+
+/// Credentials for the registry of an image, as clients send them in the header `X-Registry-Auth`: the base64 of a JSON
+/// object. Only the engine that pulls the image reads them. No answer, record or debug output shows them.
+#[derive(Clone, PartialEq, Eq, Encode, Decode)]
+pub struct RegistryAuth(String);
+
+/// Bytes of credentials at most: tokens of registries have a few thousand.
+const REGISTRY_AUTH_LEN_MAX: usize = 64 << 10;
+
+impl RegistryAuth {
+    /// Accepts the value of a header: characters of base64, or of what clients send in its place.
+    pub fn parse(text: &str) -> Result<Self, Refusal> {
+        if text.is_empty() || text.len() > REGISTRY_AUTH_LEN_MAX || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(Refusal::invalid("invalid X-Registry-Auth header: it must be the base64 of a JSON object"));
+        }
+        Ok(Self(text.into()))
+    }
+
+    /// The value of the header, for the engine that pulls the image.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for RegistryAuth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RegistryAuth(hidden)")
     }
 }
 
@@ -538,7 +581,7 @@ pub enum AppArmor {
 }
 
 #[cfg(test)]
-essaim_wire::golden_bytes!("service-container": Image, HostEntry, Isolation, Capability, OomScoreAdj, CredentialSpec, Seccomp, AppArmor, ContainerSpec, Variable, DnsConfig, Ulimit, Privileges, SeLinux);
+essaim_wire::golden_bytes!("service-container": Image, RegistryAuth, HostEntry, Isolation, Capability, OomScoreAdj, CredentialSpec, Seccomp, AppArmor, ContainerSpec, Variable, DnsConfig, Ulimit, Privileges, SeLinux);
 
 #[cfg(test)]
 mod tests {
@@ -553,6 +596,20 @@ mod tests {
         assert_eq!(empty, "ContainerSpec: image reference must be provided");
         for bad in ["a b", "a\n", &"x".repeat(IMAGE_LEN_MAX + 1)] {
             assert!(Image::parse(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn credentials_are_not_shown_and_make_no_other_container() {
+        let auth = |text| Some(RegistryAuth::parse(text).expect("credentials"));
+        let with = |registry_auth| ContainerSpec { registry_auth, ..ContainerSpec::new("web".into()) };
+        let (old, new) = (with(auth("c2VjcmV0")), with(auth("b3RoZXI=")));
+        assert!(!format!("{old:?}").contains("c2VjcmV0"));
+        assert!(old.is_same_container(&new) && old.is_same_container(&with(None)));
+        let other = ContainerSpec { tty: true, ..new.clone() };
+        assert!(!old.is_same_container(&other) && !new.is_same_container(&other));
+        for bad in ["", "a b", "a\n", &"x".repeat(REGISTRY_AUTH_LEN_MAX + 1)] {
+            assert!(RegistryAuth::parse(bad).is_err(), "{bad:?}");
         }
     }
 

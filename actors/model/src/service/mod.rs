@@ -19,7 +19,7 @@ pub mod template;
 
 pub use container::{
     AppArmor, Capability, ContainerSpec, CredentialSpec, DnsConfig, HostEntry, Image, Isolation, OomScoreAdj,
-    Privileges, SeLinux, Seccomp, Ulimit, Variable,
+    Privileges, RegistryAuth, SeLinux, Seccomp, Ulimit, Variable,
 };
 pub use health::{HealthCheck, HealthTest, HealthTimes};
 pub use mount::{BindOptions, Driver, Mount, MountSource, Mounts, Propagation, TmpfsOptions, VolumeOptions};
@@ -101,7 +101,7 @@ impl Service {
     /// by [`same_places`](Self::same_places).
     pub fn same_task(a: &ServiceSpec, b: &ServiceSpec) -> bool {
         let (x, y) = (&a.task, &b.task);
-        x.container == y.container
+        x.container.is_same_container(&y.container)
             && x.resources == y.resources
             && x.networks == y.networks
             && x.log_driver == y.log_driver

@@ -92,6 +92,7 @@ fn of_docker(spec: &ServiceSpec) -> Option<String> {
         capability_drop: _,
         ulimits: _,
         oom_score_adj: _,
+        registry_auth: _,
     } = &spec.task.container;
     let credential_spec = privileges.as_ref().is_some_and(|it| {
         let Privileges { credential_spec, selinux: _, seccomp: _, apparmor: _, no_new_privileges: _ } = it;
@@ -140,6 +141,8 @@ fn of_process(task: &TaskSpec) -> Option<String> {
         capability_drop,
         ulimits,
         oom_score_adj,
+        // Programs of the host are pulled from nowhere, and clients send credentials with every service.
+        registry_auth: _,
     } = &task.container;
     let resources = task.resources.clone().unwrap_or_default();
     let Resources { limit: _, reservation: _, generic: _, swap, swappiness } = &resources;

@@ -55,6 +55,8 @@ pub(super) fn read_container(asked: ContainerSpec) -> Result<model::ContainerSpe
         capability_drop: asked.capability_drop.iter().map(capability).collect::<Result<_, _>>()?,
         ulimits: asked.ulimits.into_iter().map(ulimit).collect::<Result<_, _>>()?,
         oom_score_adj: parts::OomScoreAdj::parse(asked.oom_score_adj)?,
+        // They come with a header of the request.
+        registry_auth: None,
     })
 }
 
@@ -89,6 +91,8 @@ pub(super) fn show_container(container: &model::ContainerSpec) -> ContainerSpec 
         capability_drop,
         ulimits,
         oom_score_adj,
+        // Never shown.
+        registry_auth: _,
     } = container;
     let capability = |it: &parts::Capability| it.as_str().to_owned();
     ContainerSpec {
