@@ -3,7 +3,7 @@
 use crate::engines::{self, Engines, NoEngine};
 use crate::notify::ServiceManager;
 use crate::signal;
-use essaim_api::Host;
+use essaim_api::{EngineSocket, Host};
 use essaim_model::{GenericStock, Labels};
 use essaim_node::{Parts, StartError, start};
 use essaim_system::env::{Clock, RealClock, RealDisk};
@@ -105,10 +105,12 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
         Arc::new(move || clock.utc())
     };
     let engines = match engines::choose(&engines, &data_dir, utc).await {
-        Ok(chosen) => chosen.all(),
+        Ok(chosen) => chosen,
         Err(NoEngine::Folder(why)) => return Err(folder(why)),
         Err(NoEngine::Docker(why)) => return Err(RunError::Engine(why)),
     };
+    let engine_socket = engines.docker.as_ref().map(|engine| EngineSocket::new(engine.socket()));
+    let engines = engines.all();
     let hostname = hostname.unwrap_or_else(own_hostname);
     let host = Host::read(hostname.clone(), data_dir.display().to_string(), engines[0].kind().to_string());
     let env =
@@ -123,7 +125,7 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
             generic,
         },
         engines,
-        faces: vec![essaim_api::face(socket, host, None)],
+        faces: vec![essaim_api::face(socket, host, engine_socket)],
     };
     let manager = ServiceManager::from_environment();
     let node = start(env, parts).await?;

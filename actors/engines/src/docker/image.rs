@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 /// Wait for the first sign of a registry when the image is there already: a registry that is down must not hold up the
@@ -22,8 +23,8 @@ use tokio::time::Instant;
 const FIRST_SIGN: Duration = Duration::from_secs(10);
 
 /// Longest silence in a pull. The engine reports every few hundred milliseconds while anything moves, and is silent
-/// while it unpacks a large layer.
-const SILENCE: Duration = Duration::from_secs(300);
+/// while it unpacks a large layer. The worker gives a silent preparation up after two minutes.
+const SILENCE: Duration = Duration::from_secs(110);
 
 /// Time for which the outcome of a pull also counts for other tasks: those of one service are prepared together.
 const SHARED_FOR: Duration = Duration::from_secs(5);
@@ -37,13 +38,19 @@ const AUTH_HEADER: &str = "x-registry-auth";
 /// An image by name, and the credentials to pull it with.
 type Key = (String, Option<String>);
 
-/// Outcome of a pull and when it was over; `None` while it is under way, or when it was given up.
-type Outcome = Arc<tokio::sync::Mutex<Option<(Instant, Result<(), Fault>)>>>;
+/// A pull that several tasks wait for.
+#[derive(Default)]
+struct Pull {
+    /// Outcome of the last pull and when it was over; `None` when it was given up. Locked while a pull is under way.
+    outcome: tokio::sync::Mutex<Option<(Instant, Result<(), Fault>)>>,
+    /// How far the pull is, for the tasks that wait for it.
+    words: watch::Sender<String>,
+}
 
 /// The images of an engine.
 pub(super) struct Images {
     docker: Docker,
-    pulls: Mutex<BTreeMap<Key, Outcome>>,
+    pulls: Mutex<BTreeMap<Key, Arc<Pull>>>,
 }
 
 impl Images {
@@ -88,9 +95,20 @@ impl Images {
         is_here: bool,
         progress: &Progress,
     ) -> Result<(), Fault> {
-        let outcome = self.outcome((image.into(), auth.map(Into::into)));
+        let pull = self.shared((image.into(), auth.map(Into::into)));
         progress.say(&format!("pulling {image}"));
-        let mut outcome = outcome.lock().await;
+        let mut words = pull.words.subscribe();
+        let follow = async {
+            while words.changed().await.is_ok() {
+                progress.say(&words.borrow_and_update());
+            }
+            std::future::pending().await
+        };
+        let mut outcome = tokio::select! {
+            biased;
+            outcome = pull.outcome.lock() => outcome,
+            () = follow => unreachable!("it waits for ever"),
+        };
         if let Some((over, shared)) = &*outcome
             && over.elapsed() < SHARED_FOR
         {
@@ -98,21 +116,25 @@ impl Images {
         }
         // Not over until it is: a preparation that is dropped here leaves the pull to the next task.
         *outcome = None;
-        let pulled = self.pull(image, auth, is_here, progress).await;
+        let say = |words: &str| {
+            progress.say(words);
+            pull.words.send_replace(words.to_owned());
+        };
+        let pulled = self.pull(image, auth, is_here, say).await;
         *outcome = Some((Instant::now(), pulled.clone()));
         pulled
     }
 
-    fn outcome(&self, key: Key) -> Outcome {
+    fn shared(&self, key: Key) -> Arc<Pull> {
         let mut pulls = self.pulls.lock();
         if pulls.len() >= REMEMBERED && !pulls.contains_key(&key) {
-            pulls.retain(|_, outcome| Arc::strong_count(outcome) > 1);
+            pulls.retain(|_, pull| Arc::strong_count(pull) > 1);
         }
         Arc::clone(pulls.entry(key).or_default())
     }
 
     /// Pulls the image. Dropping the future ends the pull.
-    async fn pull(&self, image: &str, auth: Option<&str>, is_here: bool, progress: &Progress) -> Result<(), Fault> {
+    async fn pull(&self, image: &str, auth: Option<&str>, is_here: bool, say: impl Fn(&str)) -> Result<(), Fault> {
         let options = CreateImageOptionsBuilder::new().from_image(&with_tag(image)).build();
         let docker = with_credentials(&self.docker, auth);
         let mut lines = pin!(docker.create_image(Some(options), None, None));
@@ -124,7 +146,7 @@ impl Images {
                 Ok(None) => return Ok(()),
                 Ok(Some(line)) => {
                     if let Some(words) = layers.take(line?) {
-                        progress.say(&words);
+                        say(&words);
                     }
                 }
             }
