@@ -30,7 +30,7 @@ mod tests;
 
 pub use history::{departed, forgettable, orphans};
 pub use liveness::{Effect, Input, Liveness, RosterState, Wake};
-pub use place::{Board, Explanation, Reason, Retried};
+pub use place::{Board, Explanation, Reason, Retried, Why, WhyNode, WhySlot, why};
 pub use plan::{Plan, Wanted};
 pub use reconcile::{Watch, reconcile};
 pub use scene::Scene;

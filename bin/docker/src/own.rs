@@ -4,6 +4,7 @@
 //! part cannot be taken for an empty one.
 
 use crate::Time;
+use crate::base::is_zero;
 use serde::{Deserialize, Serialize};
 
 /// The answer to `GET /essaim/v1/tree`.
@@ -111,4 +112,54 @@ pub struct Member {
     /// Round-trip time of a datagram to the member in microseconds, where it was measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rtt_micros: Option<u64>,
+}
+
+/// The answer to `GET /essaim/v1/services/{id}/why`: why the service runs where it runs, or does not run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Why {
+    /// Id of the service.
+    pub service: String,
+    /// Name of the service.
+    pub name: String,
+    /// Slots without a running task.
+    pub slots: Vec<WhySlot>,
+    /// Number of further slots without a running task.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub more: u64,
+    /// All nodes: those that may have the next task, best first, then the others.
+    pub nodes: Vec<WhyNode>,
+}
+
+/// A slot without a running task.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WhySlot {
+    /// Number of the slot; the id of the node for a global service.
+    pub slot: String,
+    /// Id of the task that is to fill the slot, or of the last one that did; empty when there was none yet.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub task: String,
+    /// What the slot waits for.
+    pub reason: String,
+}
+
+/// A node as the next task of the service sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WhyNode {
+    /// Id of the node.
+    pub node: String,
+    /// Host name of the node.
+    pub name: String,
+    /// Place in the order in which nodes would get the next tasks, from 1; none when the node may have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rank: Option<u32>,
+    /// Reason why the node may not have the next task; empty when it may.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub refusal: String,
+    /// Tasks of this service on the node.
+    pub of_service: u32,
+    /// Tasks of all services on the node.
+    pub tasks: u32,
+    /// Recent failures of this spec on the node, if there are so many that the node is avoided.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub failures: u32,
 }

@@ -13,6 +13,7 @@
 //!   have a task, and the refusals.
 //! - [`board`]: tasks by node. [`waiting`]: the tasks that found no node.
 //! - [`area`]: which nodes suit by their records. `spread`: which node is best. [`placing`]: wanted tasks get their nodes. [`retry`]: pending ones are tried again.
+//! - [`mod@why`]: the same, explained to an operator.
 
 mod area;
 mod board;
@@ -23,6 +24,7 @@ mod retry;
 mod seat;
 mod spread;
 mod waiting;
+mod why;
 
 #[cfg(test)]
 mod tables;
@@ -32,3 +34,4 @@ mod tests;
 pub use board::Board;
 pub use filter::{Explanation, Reason};
 pub use retry::Retried;
+pub use why::{Why, WhyNode, WhySlot, why};

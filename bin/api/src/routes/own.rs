@@ -1,13 +1,14 @@
-//! Essaim's own routes: the tree of actors, the journal, the members, and a request that makes an actor fail.
+//! Essaim's own routes: the tree of actors, the journal, the members, why a service runs where it runs, and a request that makes an actor fail.
 
-use crate::ask::{Query, flag};
+use crate::ask::{Path, Query, flag};
 use crate::face::Face;
 use crate::reply::{Answer, done, encode, json, typed};
 use crate::view::{self, JournalQuery};
 use axum::body::Body;
 use axum::extract::State;
 use bytes::{Bytes, BytesMut};
-use essaim_docker::Time;
+use essaim_docker::own::{Why, WhyNode, WhySlot};
+use essaim_docker::{Time, resolve};
 use essaim_model::Refusal;
 use futures::StreamExt;
 use serde::Deserialize;
@@ -19,6 +20,35 @@ pub(super) async fn tree(State(face): State<Face>) -> Answer {
 
 pub(super) async fn members(State(face): State<Face>) -> Answer {
     Ok(json(&view::members(&face.node)?))
+}
+
+/// Explains why a service runs where it runs, or does not run, from the state of any manager.
+pub(super) async fn why(State(face): State<Face>, Path(text): Path) -> Answer {
+    face.control()?;
+    let state = face.read().await?;
+    let service = resolve::service(&state, &text)?;
+    let found = essaim_policy::why(&state, service, face.now());
+    let slot = |it: essaim_policy::WhySlot| WhySlot {
+        slot: it.slot.to_string(),
+        task: it.task.map(|task| task.to_string()).unwrap_or_default(),
+        reason: it.reason,
+    };
+    let node = |it: essaim_policy::WhyNode| WhyNode {
+        node: it.node.to_string(),
+        name: it.name,
+        rank: it.rank,
+        refusal: it.refusal.unwrap_or_default(),
+        of_service: it.of_service,
+        tasks: it.tasks,
+        failures: it.failures,
+    };
+    Ok(json(&Why {
+        service: service.id.to_string(),
+        name: service.spec.name.to_string(),
+        slots: found.slots.into_iter().map(slot).collect(),
+        more: found.more as u64,
+        nodes: found.nodes.into_iter().map(node).collect(),
+    }))
 }
 
 #[derive(Deserialize)]

@@ -12,6 +12,7 @@ mod list;
 mod logs;
 mod names;
 mod wait;
+mod why;
 mod words;
 
 use serde_json::Value;
@@ -56,6 +57,8 @@ pub(crate) enum Command {
     Scale(change::Scale),
     /// Update a service
     Update(Box<change::Arguments>),
+    /// Explain where the tasks of a service can run, and why some do not
+    Why(why::Arguments),
 }
 
 /// Runs a subcommand of `essaim service`.
@@ -83,6 +86,7 @@ pub(crate) async fn run(client: &Client, command: Command) -> Result<(), Failure
         Command::Rollback(arguments) => change::rollback(client, arguments).await,
         Command::Scale(arguments) => change::scale(client, arguments).await,
         Command::Update(arguments) => change::update(client, *arguments).await,
+        Command::Why(arguments) => why::run(client, arguments).await,
     }
 }
 

@@ -1,0 +1,299 @@
+//! Why a service runs where it runs, or does not run: for each node the filter that refuses the next task or the node's
+//! rank, and for each slot that has no running task what it waits for.
+//!
+//! Everything is computed from the state, so every manager gives the same answer. Two things that only the leader knows
+//! are missing: how long it holds a slot of a lost node back, and bookings that are not committed yet.
+
+use super::board::Board;
+use super::filter::Reason;
+use super::needs::Needs;
+use super::seat::Seat;
+use essaim_model::{
+    Assigned, Availability, Departure, Mode, Node, Service, Slot, State, Stock, Task, TaskId, TaskState, loopback,
+};
+use essaim_wire::{NodeId, Reachability, Timestamp};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Slots without a running task that an answer lists at most; further ones are counted.
+const SLOTS_MAX: usize = 100;
+
+/// What keeps the tasks of a service where they are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Why {
+    /// Slots without a running task, in order.
+    pub slots: Vec<WhySlot>,
+    /// Number of further slots without a running task.
+    pub more: usize,
+    /// All nodes: those that may have the next task, best first, then the others by name.
+    pub nodes: Vec<WhyNode>,
+}
+
+/// A slot that has no running task.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WhySlot {
+    /// The slot.
+    pub slot: Slot,
+    /// The task that is to fill the slot, or the last one that did; `None` when there was none yet.
+    pub task: Option<TaskId>,
+    /// What the slot waits for.
+    pub reason: String,
+}
+
+/// A node as the next task of the service sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WhyNode {
+    /// Id of the node.
+    pub node: NodeId,
+    /// Name of the node.
+    pub name: String,
+    /// Place in the order in which nodes would get the next tasks, from 1; `None` when the node may have none.
+    pub rank: Option<u32>,
+    /// The first filter that refuses the task, in words, with the numbers or the constraint.
+    pub refusal: Option<String>,
+    /// Tasks of this service on the node.
+    pub of_service: u32,
+    /// Tasks of all services on the node.
+    pub tasks: u32,
+    /// Recent failures of this spec on the node, if there are so many that the node is avoided.
+    pub failures: u32,
+}
+
+/// Explains where the next task of a service would go, and why slots have no running task.
+pub fn why(state: &State, service: &Service, now: Timestamp) -> Why {
+    let mut board = Board::new(state);
+    let (slots, more) = slots(state, service);
+    let group = (service.id, service.spec_version);
+    let Some(needs) = board.needs_of(state, group) else { return Why { slots, more, nodes: Vec::new() } };
+    let failing = board.failing(group, now);
+    let mut ranks: BTreeMap<NodeId, u32> = BTreeMap::new();
+    for node in board.spread(group, &needs, now, state.nodes().count(), None) {
+        let next = ranks.len() as u32 + 1;
+        ranks.entry(node).or_insert(next);
+    }
+    let mut nodes: Vec<WhyNode> = Vec::new();
+    for (place, seat, node) in board.seats.iter() {
+        let of_service = board.count_of(service.id, node.id);
+        let refusal = needs.refused_by(seat, of_service).map(|reason| detail(reason, &needs, seat, node));
+        nodes.push(WhyNode {
+            node: node.id,
+            name: node.name(),
+            // A node that may have the task and comes after as many tasks as there are nodes is one of the last.
+            rank: refusal.is_none().then(|| ranks.get(&node.id).copied().unwrap_or(ranks.len() as u32 + 1)),
+            refusal,
+            of_service,
+            tasks: board.seats.loads()[place as usize],
+            failures: failing.get(&place).copied().unwrap_or_default(),
+        });
+    }
+    nodes.sort_by(|a, b| {
+        let key = |it: &WhyNode| (it.rank.unwrap_or(u32::MAX), it.name.clone(), it.node);
+        key(a).cmp(&key(b))
+    });
+    Why { slots, more, nodes }
+}
+
+/// The slots without a running task, and the number of those that are left out.
+fn slots(state: &State, service: &Service) -> (Vec<WhySlot>, usize) {
+    let mut newest: BTreeMap<Slot, &Task> = BTreeMap::new();
+    let mut running = BTreeSet::new();
+    for task in state.tasks_of(service.id) {
+        if task.is_running() && task.is_wanted() {
+            running.insert(task.slot);
+        }
+        let last = newest.entry(task.slot).or_insert(task);
+        if (task.is_wanted(), task.meta.created_at, task.id) > (last.is_wanted(), last.meta.created_at, last.id) {
+            *last = task;
+        }
+    }
+    if let Mode::Replicated { replicas } = service.spec.mode {
+        newest.retain(|slot, task| task.is_wanted() || matches!(slot, Slot::Number(number) if *number <= replicas));
+    }
+    let mut slots: Vec<WhySlot> = newest
+        .iter()
+        .filter(|(slot, _)| !running.contains(slot))
+        .map(|(slot, task)| WhySlot { slot: *slot, task: Some(task.id), reason: waits_for(state, task) })
+        .collect();
+    if let Mode::Replicated { replicas } = service.spec.mode {
+        let lacking = (replicas as usize).saturating_sub(newest.len());
+        let absent = (1..=replicas).map(Slot::Number).filter(|slot| !newest.contains_key(slot)).take(lacking);
+        let reason = || "no task was created for the slot yet".to_owned();
+        slots.extend(absent.map(|slot| WhySlot { slot, task: None, reason: reason() }));
+        slots.sort_by_key(|it| it.slot);
+    }
+    let more = slots.len().saturating_sub(SLOTS_MAX);
+    slots.truncate(SLOTS_MAX);
+    (slots, more)
+}
+
+/// What a slot waits for whose newest task is this one and does not run.
+fn waits_for(state: &State, task: &Task) -> String {
+    let on = |id: NodeId| state.node(id).map_or_else(|| id.to_string(), |node| node.name());
+    let said = |task: &Task| match &task.observed.error {
+        Some(error) => format!("{}: {error}", task.observed.state.as_str()),
+        None => format!("{}: {}", task.observed.state.as_str(), task.observed.message),
+    };
+    match &task.assigned {
+        Assigned::Pending { reason } if task.is_wanted() => reason.clone(),
+        Assigned::Node(node) if task.is_wanted() => {
+            let lost = state
+                .node(*node)
+                .filter(|node| matches!(node.reachability, Reachability::Unreachable | Reachability::Down));
+            match lost {
+                Some(node) => format!("its task is on {}, which cannot be reached", node.name()),
+                None => format!("its task on {} is {}", on(*node), said(task)),
+            }
+        }
+        _ => match &task.written_off {
+            Some(lost) => format!("its last task is lost ({}), and was not replaced yet", lost.why),
+            None if task.observed.state == TaskState::Complete => {
+                "its last task has completed; the restart policy may keep the slot empty".into()
+            }
+            None => {
+                format!("its last task has ended ({}); the restart policy may delay or forbid the next", said(task))
+            }
+        },
+    }
+}
+
+/// The refusal of one node, with what would have to change.
+fn detail(reason: Reason, needs: &Needs, seat: &Seat, node: &Node) -> String {
+    let terrain = &needs.terrain;
+    let description = node.description.as_ref();
+    match reason {
+        Reason::NotAvailable => unavailable(node).into(),
+        Reason::Resources => {
+            let hardware = description.map(|it| it.hardware).unwrap_or_default();
+            let mut lacks = Vec::new();
+            let mut compare = |what: &str, wanted: f64, all: f64, used: f64, unit: &str| {
+                if wanted > 0.0 && used + wanted > all {
+                    let free = (all - used).max(0.0);
+                    lacks.push(format!(
+                        "{what}: reserves {wanted:.2}{unit}, {free:.2}{unit} of {all:.2}{unit} are free"
+                    ));
+                }
+            };
+            let (reserves, used) = (needs.reservation, seat.used);
+            let (cpu, mib) = (1e9, f64::from(1 << 20));
+            let cpus = [reserves.nano_cpus, hardware.nano_cpus, used.nano_cpus].map(|it| it as f64 / cpu);
+            compare("processors", cpus[0], cpus[1], cpus[2], "");
+            let memory = [reserves.memory_bytes, hardware.memory_bytes, used.memory_bytes].map(|it| it as f64 / mib);
+            compare("memory", memory[0], memory[1], memory[2], " MiB");
+            for (kind, count) in needs.generic.iter() {
+                let one = essaim_model::service::GenericResources::parse(vec![(kind.clone(), *count as i64)]);
+                if one.is_ok_and(|one| !seat.has_generic(&one)) {
+                    let all = description.and_then(|it| it.generic.get(kind)).map_or(0, Stock::count);
+                    lacks.push(format!("{kind}: reserves {count}, and the node has {all} in all"));
+                }
+            }
+            format!("insufficient resources ({})", lacks.join("; "))
+        }
+        Reason::Plugin => {
+            let lacks =
+                terrain.plugins.iter().find(|(kind, name)| !description.is_some_and(|it| it.has_plugin(kind, name)));
+            match lacks {
+                Some((kind, name)) => format!("missing plugin ({} driver {name})", kind.to_lowercase()),
+                None => "missing plugin".into(),
+            }
+        }
+        Reason::Engine => format!("missing engine ({})", terrain.engine),
+        Reason::Older => "runs an older essaim, which could not read the spec".into(),
+        Reason::Addresses => format!("no address left (all {} are in use)", loopback::ADDRESSES),
+        Reason::Constraints => {
+            let broken = terrain.placement.constraints.iter().find(|it| !it.matches(node));
+            broken.map_or_else(String::new, |it| format!("scheduling constraints not satisfied ({it})"))
+        }
+        Reason::Platform => {
+            let platform = description.map(|it| it.platform.clone()).unwrap_or_default();
+            format!("unsupported platform ({}/{})", platform.os, platform.architecture)
+        }
+        Reason::HostPort => {
+            let taken = needs.host_ports.iter().find(|port| seat.ports.contains_key(port));
+            taken.map_or_else(String::new, |(_, port)| format!("host-mode port already in use ({port})"))
+        }
+        Reason::MaxReplicas => format!("max replicas per node limit exceed ({})", needs.most_per_node),
+    }
+}
+
+/// Why a node takes no new tasks at all.
+fn unavailable(node: &Node) -> &'static str {
+    match (node.reachability, node.spec.availability) {
+        (Reachability::Down, _) => "not available for new tasks (down)",
+        (Reachability::Unreachable, _) => "not available for new tasks (unreachable)",
+        (Reachability::Unknown, _) => "not available for new tasks (not heard of yet)",
+        (_, Availability::Drain) => "not available for new tasks (drain)",
+        (_, Availability::Pause) => "not available for new tasks (pause)",
+        _ if matches!(node.departure, Some(Departure::Announced | Departure::Left { .. })) => {
+            "not available for new tasks (it leaves)"
+        }
+        _ if node.unsteady => "not available for new tasks (unreachable too often lately)",
+        _ => "not available for new tasks (it has not described itself yet)",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tests::world::{GIB, World, id};
+    use essaim_model::{Resources, ServiceId, ServiceSpec, Share};
+
+    fn reasons(world: &World, service: ServiceId) -> Vec<(String, Option<u32>, String)> {
+        let service = world.state.service(service).expect("created");
+        let nodes = why(&world.state, service, world.now()).nodes;
+        nodes.into_iter().map(|it| (it.name, it.rank, it.refusal.unwrap_or_default())).collect()
+    }
+
+    fn constrain(spec: &mut ServiceSpec, constraint: &str) {
+        let placement = spec.task.placement.get_or_insert_default();
+        placement.constraints.push(constraint.parse().expect("a constraint"));
+    }
+
+    #[test]
+    fn each_node_says_what_it_refuses_and_the_others_are_ranked() {
+        let mut world = World::of(5);
+        world.set_node(2, |spec| spec.availability = Availability::Drain);
+        world.describe(3, |it| it.hardware.memory_bytes = GIB);
+        world.create("other", 1, |spec| constrain(spec, "node.hostname==n1"));
+        world.settle();
+        let web = world.create("web", 0, |spec| {
+            let reservation = Some(Share { memory_bytes: 2 * GIB, ..Share::default() });
+            spec.task.resources = Some(Resources { reservation, ..Resources::default() });
+            constrain(spec, "node.hostname!=n5");
+        });
+        let memory = "insufficient resources (memory: reserves 2048.00 MiB, 1024.00 MiB of 1024.00 MiB are free)";
+        assert_eq!(
+            reasons(&world, web),
+            [
+                ("n4".into(), Some(1), String::new()),
+                ("n1".into(), Some(2), String::new()),
+                ("n2".into(), None, "not available for new tasks (drain)".into()),
+                ("n3".into(), None, memory.into()),
+                ("n5".into(), None, "scheduling constraints not satisfied (node.hostname!=n5)".into()),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_slot_without_a_running_task_says_what_it_waits_for() {
+        let mut world = World::of(2);
+        let slots = |world: &World, service: ServiceId| {
+            let service = world.state.service(service).expect("created");
+            let slots = why(&world.state, service, world.now()).slots;
+            slots.into_iter().map(|it| (it.slot, it.reason)).collect::<Vec<_>>()
+        };
+        let web = world.create("web", 3, |spec| {
+            spec.task.placement.get_or_insert_default().replicas_max_per_node = 1;
+            let condition = Some(essaim_model::RestartCondition::None);
+            spec.task.restart = Some(essaim_model::RestartPolicy { condition, ..Default::default() });
+        });
+        assert_eq!(slots(&world, web).len(), 3, "no task was created yet");
+        world.settle();
+        let reason = "no suitable node (max replicas per node limit exceed)".to_owned();
+        assert_eq!(slots(&world, web), [(Slot::Number(3), reason)]);
+        world.end(id(1), TaskState::Failed);
+        let ended = slots(&world, web);
+        assert_eq!(ended.len(), 2);
+        assert!(ended[0].1.starts_with("its last task has ended (failed: "), "{ended:?}");
+        world.reach(2, Reachability::Down);
+        assert!(slots(&world, web).iter().all(|(_, reason)| !reason.is_empty()));
+    }
+}
