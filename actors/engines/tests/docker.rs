@@ -4,9 +4,10 @@
 
 mod dockerd;
 
+use dockerd::registry::Registry;
 use dockerd::{Dockerd, PATIENCE};
 use essaim_engines::DockerEngine;
-use essaim_model::service::{BindOptions, HealthCheck, HealthTimes, Mount, MountSource, Mounts};
+use essaim_model::service::{BindOptions, HealthCheck, HealthTimes, Mount, MountSource, Mounts, RegistryAuth};
 use essaim_model::{ContainerSpec, Health, Image, Labels, TaskId};
 use essaim_wire::{NodeId, Timestamp};
 use essaim_worker::engine::{
@@ -249,4 +250,110 @@ async fn what_cannot_run_is_rejected_in_the_engines_words_and_health_is_observed
         let next = tokio::time::timeout(PATIENCE, seen.next()).await.expect("an observation");
         assert_eq!(next, Some(Ok(expected)));
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn images_are_pulled_with_the_credentials_of_the_service_and_a_registry_that_is_down_stops_nothing() {
+    let Some(world) = World::new(&[]).await else { return };
+    // An image of its own, so that the engine has no layer of it.
+    let layer = || {
+        let mut tar = world.dockerd.busybox();
+        tar.extend([0; 512]);
+        tar
+    };
+    let open = Registry::start(layer(), None);
+    let of = |bits, image: &str| with(sh(bits, "echo pulled"), |it| it.image = Image::parse(image).expect("an image"));
+
+    // By tag: asked for each time. By digest: never again.
+    let image = open.image("lab:1");
+    for bits in [1, 2] {
+        let task = world.begin(&of(bits, &image)).await;
+        assert_eq!(world.exit_of(task).await, Exit::Code(0));
+        assert_eq!(world.lines(task, LogOptions::default()).await, [(LogStream::Stdout, "pulled\n".into())]);
+    }
+    let pinned = format!("{image}@{}", open.digest());
+    let served = open.manifests_served();
+    assert!(served > 0);
+    world.begin(&of(3, &pinned)).await;
+    assert_eq!(open.manifests_served(), served, "the image of this digest is there");
+
+    // The registry's own words.
+    let words = rejected(world.prepare(&of(4, &open.image("lab:2"))).await);
+    assert!(words.starts_with(&format!("No such image: {} (", open.image("lab:2"))), "{words}");
+    assert!(words.contains("manifest unknown"), "{words}");
+
+    // Down: an image that is there runs, another is rejected.
+    open.close();
+    world.begin(&of(5, &image)).await;
+    world.begin(&of(6, &pinned)).await;
+    let words = rejected(world.prepare(&of(7, &open.image("other:1"))).await);
+    assert!(words.contains("connection refused"), "{words}");
+
+    // Credentials: base64 of `lab:secret>?`, and of the JSON object that holds both, which has `-` and `_` in it.
+    let closed = Registry::start(layer(), Some("bGFiOnNlY3JldD4/"));
+    let image = closed.image("lab:1");
+    let words = rejected(world.prepare(&of(8, &image)).await);
+    assert!(words.contains("denied") || words.contains("no basic auth credentials"), "{words}");
+    let header = "eyJ1c2VybmFtZSI6ImxhYiIsInBhc3N3b3JkIjoic2VjcmV0Pj8iLCJ4IjoiPz8_Pj4-In0=";
+    let task = of(9, &image);
+    let task = with(task, |it| it.registry_auth = Some(RegistryAuth::parse(header).expect("credentials")));
+    world.begin(&task).await;
+    let shown = world.dockerd.call("GET", &format!("/containers/{}/json", task.name), &[]);
+    assert!(!shown.contains("secret>") && !shown.contains(header), "{shown}");
+
+    // A pull that is dropped leaves nothing behind, and the next one goes on.
+    let dropped = of(10, &closed.image("lab:1"));
+    {
+        let unheard = Progress::unheard();
+        let mut preparing = world.engine.prepare(&dropped, &unheard);
+        let _ = futures::poll!(&mut preparing);
+    }
+    world.engine.remove(dropped.task).await.expect("removed");
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(world.phase(dropped.task).await, None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dockerd_that_hangs_dies_or_comes_back_loses_no_task() {
+    let Some(mut world) = World::new(&["--live-restore"]).await else { return };
+    let survivor = world.sh(1, "echo up; trap 'exit 9' TERM; while :; do sleep 0.05; done").await;
+    world.said(survivor, "up").await;
+    let Some(Phase::Running(before)) = world.phase(survivor).await else { panic!("it runs") };
+    let mut seen = world.engine.observe(survivor);
+    assert_eq!(seen.next().await, Some(Ok(Observation::Running)));
+
+    // Hanging: nothing is lost, and what was asked meanwhile is answered when it goes on.
+    world.dockerd.signal("-STOP");
+    let engine = world.engine.clone();
+    let asked = tokio::spawn(async move { engine.phase(survivor).await });
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert!(!asked.is_finished());
+    world.dockerd.signal("-CONT");
+    assert_eq!(asked.await.expect("asked"), Ok(Some(Phase::Running(before))));
+
+    // Killed: the watcher is told that nobody answers, and not that the task has ended.
+    world.dockerd.kill();
+    let next = tokio::time::timeout(PATIENCE, seen.next()).await.expect("it hears of it");
+    assert!(matches!(next, Some(Err(EngineError::NoAnswer(_)))), "{next:?}");
+    assert!(matches!(world.engine.phase(survivor).await, Err(EngineError::NoAnswer(_))));
+
+    // Back, with its containers: the same task under the same process, found by the same engine.
+    world.dockerd.launch();
+    assert_eq!(world.phase(survivor).await, Some(Phase::Running(before)));
+    assert_eq!(world.engine.start(survivor).await, Ok(before));
+    let found = world.engine.adopt(NODE).await.expect("adopted");
+    assert_eq!((found.len(), found[0].phase), (1, Phase::Running(before)));
+    let ended = world.engine.stop(survivor, Signal::TERM, PATIENCE).await.expect("stopped");
+    assert_eq!(ended.exit, Exit::Code(9));
+
+    // Killed together with its containers: they have ended when it is back.
+    let victim = world.sh(2, "echo up; while :; do sleep 0.05; done").await;
+    world.said(victim, "up").await;
+    let Some(Phase::Running(started)) = world.phase(victim).await else { panic!("it runs") };
+    world.dockerd.kill();
+    let pid = started.pid.expect("a process").to_string();
+    std::process::Command::new("kill").args(["-KILL", &pid]).status().expect("killed");
+    world.dockerd.launch();
+    assert!(matches!(world.phase(victim).await, Some(Phase::Ended(ended)) if !ended.exit.is_success()));
+    assert_eq!(world.engine.adopt(NODE).await.expect("adopted").len(), 2);
 }

@@ -8,7 +8,9 @@ use bollard::query_parameters::{LogsOptions, LogsOptionsBuilder};
 use essaim_wire::Timestamp;
 use essaim_worker::engine::{EngineError, LogLine, LogOptions, LogPlace, LogStream};
 use futures::stream::BoxStream;
-use futures::{StreamExt, TryStreamExt};
+use futures::{FutureExt, StreamExt, TryStreamExt};
+use parking_lot::Mutex;
+use std::sync::Arc;
 
 /// Reads the log of a container. No more of it is in memory than one line: the engine waits for a slow reader.
 pub(super) fn read(
@@ -16,6 +18,35 @@ pub(super) fn read(
     container: &str,
     options: LogOptions,
 ) -> BoxStream<'static, Result<LogLine, EngineError>> {
+    let lines = once(docker, container, options);
+    if !options.follow {
+        return lines;
+    }
+    // Docker Engine 20.10 may end a followed log just before the container's last lines. So when it has ended, the log is
+    // read once more, from its last line on.
+    let (docker, container) = (docker.clone(), container.to_owned());
+    let read = Arc::new(Mutex::new(None));
+    let noting = Arc::clone(&read);
+    let lines = lines.inspect_ok(move |line| *noting.lock() = Some(LogPlace::after(line)));
+    let rest = async move {
+        let place = *read.lock();
+        let (since, tail) = match place {
+            Some(LogPlace { at, .. }) => (Some(at), None),
+            None => (options.since, options.tail),
+        };
+        let missed = once(&docker, &container, LogOptions { follow: false, since, tail, ..options });
+        // That the log is gone by now is no error: it was read to its end.
+        missed.filter(move |line| std::future::ready(line.as_ref().is_ok_and(|line| is_after(line, place))))
+    };
+    lines.chain(rest.flatten_stream()).boxed()
+}
+
+/// Whether a line comes after this place of a log.
+fn is_after(line: &LogLine, place: Option<LogPlace>) -> bool {
+    place.is_none_or(|place| (line.at, line.nth) >= (place.at, place.lines))
+}
+
+fn once(docker: &Docker, container: &str, options: LogOptions) -> BoxStream<'static, Result<LogLine, EngineError>> {
     let lines = docker.logs(container, Some(asked(options)));
     // The lines of one time are counted before any is left out; the times of a container's log do not go back, unless
     // the machine's clock does.
@@ -85,6 +116,19 @@ mod tests {
         let read = read_line(line, Timestamp::default());
         assert_eq!((read.at, read.stream), (Timestamp::from_micros(1_000_002), LogStream::Stderr));
         assert_eq!(read.bytes, b"hello world\n");
+    }
+
+    #[test]
+    fn a_log_that_is_read_again_yields_only_lines_after_those_that_were_read() {
+        let line = |at, nth| {
+            let mut line = LogLine::new(Timestamp::from_micros(at), LogStream::Stdout, Vec::new());
+            line.nth = nth;
+            line
+        };
+        let place = Some(LogPlace::after(&line(2, 1)));
+        let again = [line(1, 5), line(2, 0), line(2, 1), line(2, 2), line(3, 0)];
+        assert_eq!(again.map(|line| is_after(&line, place)), [false, false, false, true, true]);
+        assert!(is_after(&line(0, 0), None));
     }
 
     #[test]

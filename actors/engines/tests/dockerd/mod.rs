@@ -3,6 +3,8 @@
 //! It has no bridge and changes no firewall, so that it disturbs nothing on the machine. Images are made from the
 //! machine's static busybox.
 
+pub(crate) mod registry;
+
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -41,6 +43,9 @@ impl Dockerd {
 
     /// Starts dockerd over the same folders, as after its end.
     pub(crate) fn launch(&mut self) {
+        // The containerd of a killed dockerd dies with it, and where nothing reaps it its number still looks alive to the
+        // next dockerd, which would wait for it.
+        let _ = std::fs::remove_file(self.path("exec/containerd/containerd.pid"));
         let log = std::fs::File::options().create(true).append(true).open(self.path("log")).expect("a log");
         let process = Command::new("dockerd")
             .arg("--data-root")
@@ -66,7 +71,6 @@ impl Dockerd {
         std::fs::read_to_string(self.path("log")).unwrap_or_default()
     }
 
-    #[expect(dead_code)]
     /// Kills dockerd alone. Its containers go on under their shims.
     pub(crate) fn kill(&mut self) {
         if let Some(mut process) = self.process.take() {
@@ -88,6 +92,11 @@ impl Dockerd {
     /// Address of the engine.
     pub(crate) fn host(&self) -> String {
         format!("unix://{}", self.path("sock").display())
+    }
+
+    /// A root file system of busybox as a tar.
+    pub(crate) fn busybox(&self) -> Vec<u8> {
+        busybox_tar(self.folder.path())
     }
 
     /// Calls the engine's API and returns the body of its answer.
@@ -190,7 +199,7 @@ fn busybox() -> Option<PathBuf> {
 }
 
 /// A root file system of busybox with the programs that tests use, as a tar.
-pub(crate) fn busybox_tar(folder: &Path) -> Vec<u8> {
+fn busybox_tar(folder: &Path) -> Vec<u8> {
     let root = folder.join("root");
     if !root.exists() {
         for sub in ["bin", "tmp", "etc"] {
