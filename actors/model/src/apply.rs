@@ -87,6 +87,7 @@ impl State {
             Change::CreateService { id, spec } => self.create_service(*id, spec, events),
             Change::UpdateService { id, expect, spec } => self.update_service(*id, *expect, spec.as_deref(), events),
             Change::RollBackService { id, to, cause } => self.roll_back_service(*id, *to, *cause, events),
+            Change::RunJob { id, after } => self.run_job(*id, *after, events),
             Change::SetUpdateStatus { id, spec_version, status } => {
                 self.set_update_status(*id, *spec_version, status, events)
             }

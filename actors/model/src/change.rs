@@ -258,6 +258,13 @@ pub enum Change {
         /// Cause of the rollback.
         cause: RollbackCause,
     },
+    /// The schedule of a job began its next iteration.
+    RunJob {
+        /// The job that runs.
+        id: ServiceId,
+        /// Iteration that is over; ignored when the job is in another one by now.
+        after: u64,
+    },
 }
 
 /// Why a service goes back to a former spec.

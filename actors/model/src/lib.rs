@@ -22,6 +22,7 @@
 pub mod apply;
 pub mod change;
 pub mod cluster;
+pub mod cron;
 pub mod event;
 #[cfg(any(test, feature = "fixtures"))]
 pub mod fixtures;

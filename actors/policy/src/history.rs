@@ -22,10 +22,25 @@ pub fn forgettable(state: &State, service: ServiceId, slot: Slot) -> Vec<Change>
     let iteration = state.service(service).and_then(|service| service.iteration());
     let is_past = |task: &Task| is_history(task) || (task.has_ended() && task.job_iteration != iteration);
     let ended: Vec<_> = tasks.iter().filter(|task| is_past(task) && Some(task.id) != newest).collect();
+    if let Some(runs) = state.service(service).and_then(|service| service.spec.schedule_kept()) {
+        return of_past_runs(&ended, iteration.unwrap_or_default(), runs);
+    }
     let surplus = ended.len().saturating_sub(kept);
     let evidence = evidence(state, service, &tasks);
     let surplus = ended.iter().take(surplus).filter(|task| !evidence.contains(&task.id));
     surplus.map(|task| Change::ForgetTask { id: task.id }).collect()
+}
+
+/// Changes that forget the tasks of a scheduled job which belong to none of its last `runs` earlier runs, and those beyond
+/// the most that a slot may have.
+fn of_past_runs(ended: &[&&Arc<Task>], iteration: u64, runs: u64) -> Vec<Change> {
+    let oldest = iteration.saturating_sub(runs);
+    let surplus = ended.len().saturating_sub(TASK_HISTORY_MAX);
+    let past = ended
+        .iter()
+        .enumerate()
+        .filter(|(at, task)| *at < surplus || task.job_iteration.is_none_or(|iteration| iteration < oldest));
+    past.map(|(_, task)| Change::ForgetTask { id: task.id }).collect()
 }
 
 /// The tasks of a slot by which an update that goes on knows how far it is: the newest one of another spec, which shows

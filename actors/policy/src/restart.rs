@@ -9,7 +9,8 @@
 //!
 //! The successor is created at once and `Ready`, so that its worker prepares it while the delay runs; it is raised to
 //! `Running` when the delay has passed and its predecessor is gone. The delay counts from the creation, by the clock of
-//! the managers: a worker's clock may be wrong. The replacement of a task that was lost with its node never waits for
+//! the managers: a worker's clock may be wrong. With a longest delay (label `essaim.restart-delay-max`) the delay doubles
+//! with each restart in a row that failed. The replacement of a task that was lost with its node never waits for
 //! the delay.
 
 use essaim_model::service::DISCONNECT_LEASE;
@@ -54,22 +55,38 @@ pub(crate) fn is_due(policy: &RestartPolicy, last: &Task, now: Timestamp) -> boo
     u64::from(counted(policy, last, now)) < attempts_max
 }
 
+/// First delay that is doubled when the policy's own delay is shorter: twice nothing would be nothing.
+const BACK_OFF_FROM: Duration = Duration::from_millis(100);
+
+/// Delay of a restart after `failed` restarts in a row that failed.
+pub(crate) fn delay(spec: &ServiceSpec, failed: u32) -> Duration {
+    let delay = spec.restart().delay();
+    let Some(longest) = spec.restart_delay_max().filter(|_| failed > 0) else { return delay };
+    let doubled = delay.max(BACK_OFF_FROM).checked_mul(1_u32.checked_shl(failed.min(31)).unwrap_or(u32::MAX));
+    doubled.unwrap_or(Duration::MAX).min(longest.max(delay))
+}
+
+/// Delay that `task`, a restart, waits for.
+fn own_delay(spec: &ServiceSpec, task: &Task) -> Duration {
+    delay(spec, task.restarts.saturating_sub(1))
+}
+
 /// Earliest creation of the successor of `last`, if `last` ended while it still waited for its delay because its worker
 /// could not prepare it. Its successor would fail in the same way at once.
-pub(crate) fn follow_at(policy: &RestartPolicy, last: &Task) -> Option<Timestamp> {
-    (last.desired == Desired::Ready).then(|| last.meta.created_at + policy.delay())
+pub(crate) fn follow_at(spec: &ServiceSpec, last: &Task) -> Option<Timestamp> {
+    (last.desired == Desired::Ready).then(|| last.meta.created_at + own_delay(spec, last))
 }
 
 /// Time from which a task that was created `Ready` may run, if its predecessor is `before`. `waiting_since` is when
 /// this leader first saw it wait, if any older task of the slot still has to end.
 pub(crate) fn raise_at(
-    policy: &RestartPolicy,
-    stop_grace: Duration,
+    spec: &ServiceSpec,
     task: &Task,
     before: Option<&Task>,
     waiting_since: Option<Timestamp>,
 ) -> Timestamp {
-    let delay = if before.is_some_and(ended_by_itself) { policy.delay() } else { Duration::ZERO };
+    let delay = if before.is_some_and(ended_by_itself) { own_delay(spec, task) } else { Duration::ZERO };
     let delayed = task.meta.created_at + delay;
+    let stop_grace = spec.task.container.stop_grace();
     waiting_since.map_or(delayed, |since| delayed.max(since + PREDECESSOR_WAIT.max(stop_grace)))
 }

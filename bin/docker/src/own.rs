@@ -7,6 +7,17 @@ use crate::Time;
 use crate::base::is_zero;
 use serde::{Deserialize, Serialize};
 
+/// An entry of the answer to `GET /essaim/v1/services/{id}/specs`: a spec that a service can go back to.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FormerSpec {
+    /// Version of the spec, for `?rollback=` and `service rollback --to`.
+    pub version: u64,
+    /// Whether the spec is in force.
+    pub in_force: bool,
+    /// The spec in Docker's shape.
+    pub spec: crate::service::ServiceSpec,
+}
+
 /// The answer to `GET /essaim/v1/tree`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Trees {

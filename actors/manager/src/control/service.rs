@@ -6,7 +6,7 @@
 
 use super::Control;
 use essaim_model::service::{support, template};
-use essaim_model::{Change, Refusal, ServiceId, ServiceSpec, State};
+use essaim_model::{Change, Refusal, RollbackCause, ServiceId, ServiceSpec, State};
 use essaim_wire::Index;
 
 impl Control {
@@ -27,6 +27,12 @@ impl Control {
     /// Gives a service its former spec again.
     pub async fn rollback_service(&self, id: ServiceId, expect: Index) -> Result<(), Refusal> {
         self.commit(vec![Change::UpdateService { id, expect, spec: None }]).await.map(|_| ())
+    }
+
+    /// Gives a service the former spec of version `to` again, if the service is still as it was read at `expect`.
+    pub async fn rollback_service_to(&self, id: ServiceId, expect: Index, to: Index) -> Result<(), Refusal> {
+        let cause = RollbackCause::Asked { expect };
+        self.commit(vec![Change::RollBackService { id, to, cause }]).await.map(|_| ())
     }
 
     /// Removes a service; its tasks end.

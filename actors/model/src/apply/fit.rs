@@ -6,10 +6,10 @@
 //! changes needs a new level of the cluster (`level`) and holds from that level on.
 
 use super::Made;
-use crate::service::{DRAIN_LABEL, ENGINE_LABEL, ON_DISCONNECT_LABEL, ON_UNREACHABLE_LABEL};
+use crate::service::labels;
 use crate::{
-    ConfigSpec, EndpointSpec, Labels, Mode, PortConfig, PortProtocol, PublishMode, Refusal, Service, ServiceId,
-    ServiceSpec, State,
+    ConfigSpec, EndpointSpec, Mode, PortConfig, PortProtocol, PublishMode, Refusal, Service, ServiceId, ServiceSpec,
+    State,
 };
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ pub(crate) const REPLICAS_MAX: u32 = 100_000;
 impl State {
     /// Refuses a spec that service `id` cannot have in this state.
     pub(super) fn check_service(&self, id: ServiceId, spec: &ServiceSpec) -> Made {
-        check_own_labels(&spec.labels)?;
+        labels::check(spec)?;
         if let Mode::Replicated { replicas } = spec.mode
             && replicas > REPLICAS_MAX
         {
@@ -124,28 +124,6 @@ fn check_job(spec: &ServiceSpec) -> Made {
     }
     if spec.rollback.is_some() {
         return Err(Refusal::invalid("Jobs may not have a rollback config"));
-    }
-    Ok(())
-}
-
-/// Refuses an unknown label that begins with `essaim.`, or an unknown value of a known one: these labels have a
-/// meaning, so either is a typing error.
-fn check_own_labels(labels: &Labels) -> Made {
-    for (label, value) in labels.iter().filter(|(label, _)| label.starts_with("essaim.")) {
-        let known: &[&str] = match label.as_str() {
-            ENGINE_LABEL => &["process", "docker", "actor"],
-            ON_UNREACHABLE_LABEL => &["replace", "wait"],
-            ON_DISCONNECT_LABEL => &["keep", "stop"],
-            DRAIN_LABEL => &["start-first", "stop-first"],
-            _ => {
-                return Err(Refusal::invalid(format!(
-                    "no label is called {label} here (labels that begin with \"essaim.\" have a meaning)"
-                )));
-            }
-        };
-        if !known.contains(&value.as_str()) {
-            return Err(Refusal::invalid(format!("label {label}={value}: expected one of {}", known.join(", "))));
-        }
     }
     Ok(())
 }

@@ -36,7 +36,11 @@ impl State {
             previous: None,
             former: Vec::new(),
             update: None,
-            job: spec.mode.is_job().then_some(JobStatus { iteration: 0, last_execution: self.at }),
+            job: spec.mode.is_job().then_some(JobStatus {
+                iteration: 0,
+                last_execution: self.at,
+                idle: spec.schedule().is_some(),
+            }),
         });
         self.services.insert(id, Arc::clone(&service));
         self.specs.insert((id, version), KeptSpec { spec: Arc::new(spec.clone()), tasks: 0 });
@@ -108,7 +112,9 @@ impl State {
         let previous = old.previous.as_ref().filter(|(version, _)| *version == to).map(|(_, spec)| spec.clone());
         let kept = || old.former.contains(&to).then(|| self.spec(id, to).map(|spec| (**spec).clone())).flatten();
         let Some(spec) = previous.or_else(kept) else {
-            let text = format!("service {id} has no former spec of version {}", to.0);
+            let kept: Vec<String> = old.former.iter().map(|version| version.0.to_string()).collect();
+            let kept = if kept.is_empty() { "none".into() } else { kept.join(", ") };
+            let text = format!("service {id} has no former spec of version {}: kept are {kept}", to.0);
             return Err(Refusal::new(RefusalKind::Precondition, text));
         };
         self.go_back(&old, (to, &spec), message, asked, events)
@@ -151,7 +157,10 @@ impl State {
         let surplus = new.former.len().saturating_sub(FORMER_MAX);
         new.former.drain(..surplus);
         if let Some(job) = &mut new.job {
-            *job = JobStatus { iteration: job.iteration + 1, last_execution: self.at };
+            // An operator who forces an update of a scheduled job wants it to run now.
+            let forced = new.spec.task.force_update != old.spec.task.force_update;
+            let idle = new.spec.schedule().is_some() && !forced;
+            *job = JobStatus { iteration: job.iteration + 1, last_execution: self.at, idle };
             // A job is not updated task by task.
             new.update = None;
         }
@@ -166,6 +175,27 @@ impl State {
             self.bring_pending_forward(id, version, events)?;
         }
         Ok(())
+    }
+
+    /// Begins the next iteration of a job with the spec in force. The spec gets a new version, which plans name; the
+    /// version of the service stays, because no operator changed it.
+    pub(super) fn run_job(&mut self, id: ServiceId, after: u64, events: &mut Vec<Event>) -> Made {
+        let old = Arc::clone(self.existing_service(id)?);
+        if old.iteration() != Some(after) {
+            return Ok(());
+        }
+        let version = self.applied.index;
+        let mut new = (*old).clone();
+        new.meta.updated_at = self.at;
+        new.spec_version = version;
+        new.job = Some(JobStatus { iteration: after + 1, last_execution: self.at, idle: false });
+        let new = Arc::new(new);
+        self.services.insert(id, Arc::clone(&new));
+        let spec = self.spec(id, old.spec_version).map_or_else(|| Arc::new(new.spec.clone()), Arc::clone);
+        self.specs.insert((id, version), KeptSpec { spec, tasks: 0 });
+        self.release_spec(id, old.spec_version);
+        events.push(Event::Service { old: Some(old), new: Some(new) });
+        self.bring_pending_forward(id, version, events)
     }
 
     /// Moves the pending tasks of a service to this version of its spec, and of a job to its present iteration. No worker

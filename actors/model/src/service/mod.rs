@@ -7,10 +7,12 @@
 //!
 //! - [`container`]: what one task runs; [`health`], [`mount`], [`mod@reference`] are parts of it.
 //! - [`resources`]: what a task may use, and what is reserved for it.
+//! - [`labels`]: settings beyond Swarm's, which labels make.
 //! - [`support`]: which settings have no effect yet, and the words that refuse them.
 
 pub mod container;
 pub mod health;
+pub mod labels;
 pub mod mount;
 pub mod reference;
 pub mod resources;
@@ -22,6 +24,7 @@ pub use container::{
     Privileges, RegistryAuth, SeLinux, Seccomp, Ulimit, Variable,
 };
 pub use health::{HealthCheck, HealthTest, HealthTimes};
+pub use labels::{DISCONNECT_LEASE, DRAIN_LABEL, ENGINE_LABEL, ON_DISCONNECT_LABEL, ON_UNREACHABLE_LABEL};
 pub use mount::{BindOptions, Driver, Mount, MountSource, Mounts, Propagation, TmpfsOptions, VolumeOptions};
 pub use reference::{
     ConfigReference, ConfigReferences, ConfigTarget, FileTarget, NetworkAttachment, SecretReference, SecretReferences,
@@ -34,25 +37,6 @@ use essaim_wire::planted::{Bug, planted};
 use essaim_wire::record;
 use essaim_wire::{Index, Timestamp};
 use std::time::Duration;
-
-/// Service label that chooses the engine of its tasks.
-pub const ENGINE_LABEL: &str = "essaim.engine";
-
-/// Service label that says whether the tasks of an unreachable node are replaced at once (`replace`) or only when the
-/// node is down (`wait`).
-pub const ON_UNREACHABLE_LABEL: &str = "essaim.on-unreachable";
-
-/// Service label that says what a worker does with the service's tasks when it has had no manager for
-/// [`DISCONNECT_LEASE`]: with `stop` it ends them, and their replacements wait until they have ended for certain; with
-/// `keep`, the default, they go on.
-pub const ON_DISCONNECT_LABEL: &str = "essaim.on-disconnect";
-
-/// Time for which a worker without a manager keeps tasks of services with `essaim.on-disconnect=stop`. Managers renew it
-/// every two seconds; a leader that is lost is replaced within a second or two, which must not end tasks.
-pub const DISCONNECT_LEASE: Duration = Duration::from_secs(10);
-
-/// Service label for draining nodes: `stop-first` stops the old task before its replacement starts.
-pub const DRAIN_LABEL: &str = "essaim.drain";
 
 /// A service: what an operator wants to run, and how far its last update is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,8 +72,11 @@ pub struct JobStatus {
     pub iteration: u64,
     /// Time at which the iteration began.
     pub last_execution: Timestamp,
+    /// Whether the iteration runs nothing: the creation or an update of a scheduled job began it, and its next run is the
+    /// one that the schedule begins.
+    pub idle: bool,
 }
-record!(JobStatus { 1: iteration, last_execution });
+record!(JobStatus { 1: iteration, last_execution, idle });
 
 impl Service {
     /// Number of the present iteration of a job; `None` for a service that is no job.
@@ -172,6 +159,10 @@ impl ServiceSpec {
         let mut policy = self.task.restart();
         if self.mode.is_job() && policy.condition() == RestartCondition::Any && !planted(Bug::CompletedJobRunsAgain) {
             policy.condition = Some(RestartCondition::OnFailure);
+        }
+        if let (Some(longest), None) = (self.restart_delay_max(), policy.window.filter(|window| !window.is_zero())) {
+            // A back-off needs an end of the row of failures: a task that ran for the longest delay.
+            policy.window = Some(longest);
         }
         policy
     }

@@ -13,10 +13,15 @@
 //! In Swarm a spent slot is filled again whenever a task of another slot ends, so whether a job that may not be
 //! restarted runs again depends on how many slots it has. Here the limit of attempts holds.
 
+//!
+//! A job with a schedule (label `essaim.schedule`) does not run when it is created or updated, except by a forced update:
+//! its schedule begins each run as a new iteration, at the first time that the schedule names after the last run began.
+//! Times that passed while no manager led, or while the run before them was not complete, are one run.
+
 use super::Work;
 use crate::restart;
 use crate::scene::Condition;
-use essaim_model::{Slot, Task, TaskState};
+use essaim_model::{Change, Slot, Task, TaskState};
 use essaim_wire::planted::{Bug, planted};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -45,8 +50,43 @@ struct Place<'a> {
 }
 
 impl<'a> Work<'a> {
+    /// Reconciles a job, after its schedule.
+    pub(super) fn job(&mut self) {
+        let status = self.service.job.clone();
+        if status.as_ref().is_some_and(|status| status.idle) {
+            // Tasks of the iteration before end.
+            self.places();
+            return self.follow_schedule(true);
+        }
+        match self.service.spec.mode.of_replicated_job() {
+            Some((concurrent_max, completions)) => self.replicated_job(concurrent_max, completions),
+            None => self.global_job(),
+        }
+        let own = |task: &Arc<Task>| task.job_iteration == self.service.iteration();
+        let goes_on = self.slots.values().flatten().any(|task| own(task) && !task.has_ended());
+        let is_over = !goes_on && self.plan.wanted.is_empty();
+        self.follow_schedule(is_over);
+    }
+
+    /// Begins the next run if it is due and may begin, and otherwise looks again when it will be.
+    fn follow_schedule(&mut self, is_over: bool) {
+        let (Some(cron), Some(status)) = (self.service.spec.schedule(), &self.service.job) else { return };
+        let Some(due) = cron.next(status.last_execution) else { return };
+        if self.scene.now < due {
+            return self.plan.look_again(due);
+        }
+        if !is_over && !self.service.spec.schedule_replaces() {
+            // The end of the present run calls for the next look.
+            return;
+        }
+        let (id, after) = (self.service.id, status.iteration);
+        // What the present run still wanted is not wanted any more.
+        self.plan.wanted.clear();
+        self.plan.changes.push(Change::RunJob { id, after });
+    }
+
     /// Reconciles a replicated job.
-    pub(super) fn replicated_job(&mut self, concurrent_max: u64, completions: u64) {
+    fn replicated_job(&mut self, concurrent_max: u64, completions: u64) {
         let end = u32::try_from(completions).unwrap_or(u32::MAX);
         let surplus: Vec<Slot> = self.slots.keys().copied().filter(|slot| *slot >= Slot::Number(end)).collect();
         surplus.into_iter().for_each(|slot| self.remove(slot));
@@ -88,7 +128,7 @@ impl<'a> Work<'a> {
     }
 
     /// Reconciles a global job.
-    pub(super) fn global_job(&mut self) {
+    fn global_job(&mut self) {
         self.remove_departed();
         for place in self.places() {
             self.care(&place);

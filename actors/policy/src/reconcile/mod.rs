@@ -4,7 +4,7 @@
 //! Which slots there should be is decided first, in this module. Then each slot is looked at on its own (`slot`): the
 //! condition of its tasks (sound, leaving, lost, gone) decides what it needs. Then slots that follow an older spec are
 //! updated, as many at a time as the service allows (`rollout`). A job has slots as well, and fills each until a task has
-//! completed in it (`job`).
+//! completed in it (`job`). A service that asks for it moves slots to nodes that have few of them (`rebalance`).
 //!
 //! A slot whose last task ended by itself and is not to be restarted still counts: a service of three replicas of which
 //! two have completed has one task left, not three.
@@ -13,9 +13,12 @@
 //! Called again on a state that has what it asked for, it asks for nothing.
 
 mod job;
+mod rebalance;
 mod rollout;
 mod slot;
 
+#[cfg(test)]
+mod beyond;
 #[cfg(test)]
 mod jobs;
 #[cfg(test)]
@@ -81,11 +84,7 @@ pub fn reconcile(scene: &Scene<'_>, service: &Service, watch: &mut Watch) -> Pla
     match service.spec.mode {
         Mode::Replicated { replicas } => work.replicated(replicas as usize),
         Mode::Global => work.global(),
-        mode @ Mode::ReplicatedJob { .. } => {
-            let (concurrent_max, completions) = mode.of_replicated_job().unwrap_or_default();
-            work.replicated_job(concurrent_max, completions);
-        }
-        Mode::GlobalJob => work.global_job(),
+        Mode::ReplicatedJob { .. } | Mode::GlobalJob => work.job(),
     }
     if !service.spec.mode.is_job() {
         work.roll();
@@ -112,6 +111,12 @@ struct Work<'a> {
     /// Whether any node of the cluster satisfies the constraints in force; computed when first asked for.
     fits_somewhere: OnceCell<bool>,
     rollout: rollout::Rollout<'a>,
+    /// Slots that move away from draining nodes already; computed when first asked for.
+    under_way: OnceCell<u64>,
+    /// Slots that this plan begins to move away from draining nodes.
+    moves: u64,
+    /// Slots on each node, by the oldest wanted task of each slot; computed when first asked for.
+    spread: OnceCell<BTreeMap<NodeId, usize>>,
     plan: Plan,
 }
 
@@ -129,6 +134,9 @@ impl<'a> Work<'a> {
             outgrown: BTreeSet::new(),
             fits_somewhere: OnceCell::new(),
             rollout: rollout::Rollout::default(),
+            under_way: OnceCell::new(),
+            moves: 0,
+            spread: OnceCell::new(),
             plan: Plan::default(),
         };
         for task in scene.state.tasks_of(service.id) {
@@ -209,6 +217,7 @@ impl<'a> Work<'a> {
         for slot in free.take(lacking) {
             self.begin(slot);
         }
+        self.rebalance();
     }
 
     /// The slots to remove when there are too many: first those without a task on a sound node, then those that do not

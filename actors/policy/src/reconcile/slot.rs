@@ -118,7 +118,16 @@ impl<'a> Work<'a> {
         for &task in &here.sound {
             if self.is_current(task) { &mut current } else { &mut dated }.push(task);
         }
-        let new = self.keep_one(&current, here);
+        let new = match self.movers(&current) {
+            // The slot moves to a node with fewer tasks: the new task runs first.
+            Some((old, new)) if new.is_running() => {
+                self.shut(old);
+                here.stopping = true;
+                Some(new)
+            }
+            Some((old, _)) => Some(old),
+            None => self.keep_one(&current, here),
+        };
         let old = self.keep_one(&dated, here);
         let stop_first = self.update_config().order == UpdateOrder::StopFirst;
         let kept = match (new, old) {
@@ -231,11 +240,9 @@ impl<'a> Work<'a> {
     }
 
     fn maybe_raise(&mut self, task: &Task, tasks: &[&'a Arc<Task>], stopping: bool) {
-        let spec = &self.service.spec.task;
         let before = tasks.iter().take_while(|other| other.id != task.id).last();
         let at = restart::raise_at(
-            &self.service.spec.restart(),
-            spec.container.stop_grace(),
+            &self.service.spec,
             task,
             before.map(|before| before.as_ref()),
             self.watch.waiting.get(&task.id).copied().filter(|_| stopping),
@@ -251,6 +258,15 @@ impl<'a> Work<'a> {
     /// Replaces the tasks of a slot whose nodes drain or no longer fit: the replacement runs first, unless two may not
     /// run at a time.
     fn move_away(&mut self, slot: Slot, here: &Occupants<'a>) {
+        if !here.leaving.is_empty()
+            && let Some(most) = self.service.spec.drain_parallelism()
+        {
+            if self.moving() >= most {
+                // Another slot moves first; its task that runs calls for the next look.
+                return;
+            }
+            self.moves += 1;
+        }
         if self.service.spec.drains_stop_first() || planted(Bug::DrainStopsFirst) {
             for task in here.leaving.iter().chain(&here.lost) {
                 self.shut(task);
@@ -263,6 +279,23 @@ impl<'a> Work<'a> {
             self.make_room(&all);
             self.want(slot, here.first_wish());
         }
+    }
+
+    /// Slots that are on their way from a draining node: the task elsewhere does not run yet. Those of this plan included.
+    fn moving(&mut self) -> u64 {
+        let (scene, slots) = (self.scene, &self.slots);
+        let drains = |task: &Task| {
+            let node = task.node().and_then(|node| scene.state.node(node));
+            node.is_some_and(|node| node.spec.availability == Availability::Drain)
+        };
+        // A task that ended after it had been told to was moved; one that ended by itself was restarted.
+        let left = |task: &Task| drains(task) && !restart::ended_by_itself(task);
+        let is_moving = |tasks: &&Vec<&Arc<Task>>| {
+            let comes = tasks.iter().rposition(|task| task.is_wanted() && !task.is_running() && !drains(task));
+            comes.is_some_and(|at| at > 0 && left(tasks[at - 1]))
+        };
+        let under_way = *self.under_way.get_or_init(|| slots.values().filter(is_moving).count() as u64);
+        under_way + self.moves
     }
 
     /// Stops all but the first of these tasks, so that one more may be wanted in the slot.
@@ -284,13 +317,14 @@ impl<'a> Work<'a> {
             return self.want(slot, waits);
         };
         let policy = self.service.spec.restart();
-        if let Some(at) = restart::follow_at(&policy, last).filter(|at| self.scene.now < *at) {
+        if let Some(at) = restart::follow_at(&self.service.spec, last).filter(|at| self.scene.now < *at) {
             return self.plan.look_again(at);
         }
         let current = self.is_current(last);
         self.shut(last);
         if restart::is_due(&policy, last, self.scene.now) {
-            let desired = if policy.delay().is_zero() { waits } else { Desired::Ready };
+            let delay = restart::delay(&self.service.spec, self.restarts_in(slot));
+            let desired = if delay.is_zero() { waits } else { Desired::Ready };
             if tasks.iter().any(|task| !self.is_current(task)) {
                 self.count_restart(tasks);
             }

@@ -82,6 +82,7 @@ fn unversioned(face: Face) -> Router {
         .route("/essaim/v1/journal", get(own::journal))
         .route("/essaim/v1/members", get(own::members))
         .route("/essaim/v1/services/{id}/why", get(own::why))
+        .route("/essaim/v1/services/{id}/specs", get(services::specs))
         .route("/essaim/v1/debug/kill-actor", post(own::kill_actor))
         .merge(configs::router())
         .merge(secrets::router())

@@ -11,6 +11,7 @@ use essaim_docker::resolve;
 use essaim_docker::service::{CreateResponse, ServiceSpec, UpdateResponse};
 use essaim_model::service::RegistryAuth;
 use essaim_model::{Refusal, RefusalKind, Service};
+use essaim_wire::Index;
 use serde::Deserialize;
 
 pub(super) async fn list(State(face): State<Face>, Query(query): Query<ListQuery>) -> Answer {
@@ -91,9 +92,22 @@ pub(super) async fn update(
             control.rollback_service(found.id, version).await?;
             None
         }
-        other => return Err(Refusal::invalid(format!("unrecognized rollback option {other}")).into()),
+        // Beyond Swarm: the version of a former spec, as `specs` lists them.
+        other => match other.parse() {
+            Ok(to) => {
+                control.rollback_service_to(found.id, version, Index(to)).await?;
+                None
+            }
+            Err(_) => return Err(Refusal::invalid(format!("unrecognized rollback option {other}")).into()),
+        },
     };
     Ok(json(&UpdateResponse { warnings }))
+}
+
+/// Lists the specs that a service can go back to, newest first; the first one is in force.
+pub(super) async fn specs(State(face): State<Face>, Path(text): Path) -> Answer {
+    let state = face.read().await?;
+    Ok(json(&service::kept_specs(resolve::service(&state, &text)?, &state)))
 }
 
 pub(super) async fn remove(State(face): State<Face>, Path(text): Path) -> Answer {

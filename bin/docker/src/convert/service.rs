@@ -1,6 +1,7 @@
 //! Conversion of services, and the filters of their lists.
 
 use super::{Context, spec, task};
+use crate::own::FormerSpec;
 use crate::service::{Endpoint, JobStatus, Service, ServiceStatus, UpdateConfig, UpdateStatus};
 use crate::{Filters, ObjectVersion};
 use essaim_model as model;
@@ -100,6 +101,18 @@ pub fn count(service: &model::Service, state: &State) -> ServiceStatus {
         Mode::Global | Mode::GlobalJob => wanted,
     };
     counts
+}
+
+/// The specs of a service that are kept, newest first: the one in force, and the former ones.
+pub fn kept_specs(service: &model::Service, state: &State) -> Vec<FormerSpec> {
+    let versions = std::iter::once(&service.spec_version).chain(service.former.iter().rev());
+    let kept = versions.filter_map(|version| Some((version, state.spec(service.id, *version)?)));
+    kept.map(|(version, kept)| FormerSpec {
+        version: version.0,
+        in_force: *version == service.spec_version,
+        spec: spec::show(kept),
+    })
+    .collect()
 }
 
 /// Whether a list with these filters contains this service.

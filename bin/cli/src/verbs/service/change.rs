@@ -28,6 +28,9 @@ pub(crate) struct Arguments {
 /// Arguments of `service rollback`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Rollback {
+    /// Go back to the former spec of this version, and not to the previous one
+    #[arg(long, value_name = "VERSION")]
+    to: Option<u64>,
     #[command(flatten)]
     waiting: Waiting,
     /// Name or id of the service
@@ -82,7 +85,8 @@ pub(super) async fn update(client: &Client, mut arguments: Arguments) -> Result<
 /// Runs `service rollback`.
 pub(super) async fn rollback(client: &Client, arguments: Rollback) -> Result<(), Failure> {
     let service = fetch(client, &arguments.service).await?;
-    send(client, &service, "&rollback=previous", None).await?;
+    let to = arguments.to.map_or_else(|| "previous".to_owned(), |version| version.to_string());
+    send(client, &service, &format!("&rollback={to}"), None).await?;
     println!("{}", arguments.service);
     wait::for_rollback(client, text(&service, "/ID"), &arguments.service, &arguments.waiting).await
 }

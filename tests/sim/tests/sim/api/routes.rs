@@ -164,6 +164,20 @@ fn a_service_is_updated_rolled_back_and_removed() {
         assert_eq!(back.status, 200, "{}", back.message());
         let shown = client.get("/services/web").await.json();
         assert_eq!(shown["UpdateStatus"]["State"], "rollback_started");
+        assert_eq!(shown["PreviousSpec"]["TaskTemplate"]["ContainerSpec"]["Args"], json!(["2000"]));
+
+        // Beyond Swarm: every former spec that is kept has a version to go back to.
+        let kept = client.get("/essaim/v1/services/web/specs").await.json();
+        let args = |place: usize| kept[place]["spec"]["TaskTemplate"]["ContainerSpec"]["Args"].clone();
+        assert_eq!((args(0), args(1)), (json!(["1000"]), json!(["2000"])), "{kept}");
+        assert_eq!((kept[0]["in_force"].clone(), kept[1]["in_force"].clone()), (json!(true), json!(false)));
+        let to = kept[1]["version"].as_u64().expect("a version");
+        let back = client.post(&format!("/services/web/update?rollback={to}&version={}", version()), &other).await;
+        assert_eq!(back.status, 200, "{}", back.message());
+        let shown = client.get("/services/web").await.json();
+        assert_eq!(shown["Spec"]["TaskTemplate"]["ContainerSpec"]["Args"], json!(["2000"]));
+        let unknown = client.post(&format!("/services/web/update?rollback=1&version={}", version()), &other).await;
+        assert!(unknown.message().contains("has no former spec of version 1: kept are "), "{}", unknown.message());
         assert_eq!(client.send("DELETE", "/services/web", None).await.status, 200);
         assert_eq!(client.get("/services/web").await.message(), "service web not found");
     });

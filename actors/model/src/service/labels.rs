@@ -1,0 +1,230 @@
+//! Labels with a meaning: settings beyond Swarm's, which any of Docker's clients can send. Each is off unless it is set.
+//!
+//! A service's labels that begin with `essaim.` are checked when the service is created or updated: an unknown one, or an
+//! unknown value, is a typing error and refused. `docs/labels.md` has the same table for operators.
+
+use super::{Mode, ServiceSpec};
+use crate::cron::Cron;
+use crate::{Labels, Refusal};
+use std::time::Duration;
+
+/// Chooses the engine of the service's tasks.
+pub const ENGINE_LABEL: &str = "essaim.engine";
+
+/// Says whether the tasks of an unreachable node are replaced at once (`replace`) or only when the node is down (`wait`).
+pub const ON_UNREACHABLE_LABEL: &str = "essaim.on-unreachable";
+
+/// Says what a worker does with the service's tasks when it has had no manager for [`DISCONNECT_LEASE`]: with `stop` it ends
+/// them, and their replacements wait until they have ended for certain; with `keep`, the default, they go on.
+pub const ON_DISCONNECT_LABEL: &str = "essaim.on-disconnect";
+
+/// Time for which a worker without a manager keeps tasks of services with `essaim.on-disconnect=stop`. Managers renew it
+/// every two seconds; a leader that is lost is replaced within a second or two, which must not end tasks.
+pub const DISCONNECT_LEASE: Duration = Duration::from_secs(10);
+
+/// For draining nodes: `stop-first` stops the old task before its replacement starts.
+pub const DRAIN_LABEL: &str = "essaim.drain";
+
+/// Number of the service's slots that are moved away from draining nodes at a time.
+pub const DRAIN_PARALLELISM_LABEL: &str = "essaim.drain-parallelism";
+
+/// Longest restart delay: the delay doubles with each restart that fails, up to this one.
+pub const RESTART_DELAY_MAX_LABEL: &str = "essaim.restart-delay-max";
+
+/// Pause between two slots that move to a node with fewer tasks of the service, such as one that returned.
+pub const REBALANCE_LABEL: &str = "essaim.rebalance";
+
+/// Times at which a job runs, as a cron expression in UTC.
+pub const SCHEDULE_LABEL: &str = "essaim.schedule";
+
+/// What happens when a scheduled run is due and the one before it is not complete: `forbid` waits for its end, `replace`
+/// ends it.
+pub const SCHEDULE_OVERLAP_LABEL: &str = "essaim.schedule-overlap";
+
+/// Number of complete runs of a scheduled job whose tasks are kept.
+pub const SCHEDULE_KEPT_LABEL: &str = "essaim.schedule-kept";
+
+/// Shortest pause of [`REBALANCE_LABEL`]: a task that moved needs time to serve before the next one moves.
+const REBALANCE_PAUSE_MIN: Duration = Duration::from_secs(1);
+
+/// Runs of a scheduled job whose tasks are kept if nothing else was asked for.
+const SCHEDULE_KEPT: u64 = 3;
+
+/// Labels with a fixed set of values.
+const WORDS: &[(&str, &[&str])] = &[
+    (ENGINE_LABEL, &["process", "docker", "actor"]),
+    (ON_UNREACHABLE_LABEL, &["replace", "wait"]),
+    (ON_DISCONNECT_LABEL, &["keep", "stop"]),
+    (DRAIN_LABEL, &["start-first", "stop-first"]),
+    (SCHEDULE_OVERLAP_LABEL, &["forbid", "replace"]),
+];
+
+/// Refuses an unknown label that begins with `essaim.`, or a value that a known one cannot have.
+pub fn check(spec: &ServiceSpec) -> Result<(), Refusal> {
+    for (label, value) in spec.labels.iter().filter(|(label, _)| label.starts_with("essaim.")) {
+        let fault = match label.as_str() {
+            DRAIN_PARALLELISM_LABEL | SCHEDULE_KEPT_LABEL => {
+                number(value).is_none().then(|| "expected a whole number of at least 1".to_owned())
+            }
+            RESTART_DELAY_MAX_LABEL => {
+                duration(value).is_none().then(|| "expected a time such as 30s or 5m".to_owned())
+            }
+            REBALANCE_LABEL => duration(value)
+                .is_none_or(|pause| pause < REBALANCE_PAUSE_MIN)
+                .then(|| "expected the pause between two moves, at least 1s, such as 30s".to_owned()),
+            SCHEDULE_LABEL => value.parse::<Cron>().err().map(|invalid| invalid.to_string()),
+            other => match WORDS.iter().find(|(known, _)| *known == other) {
+                Some((_, values)) => {
+                    (!values.contains(&value.as_str())).then(|| format!("expected one of {}", values.join(", ")))
+                }
+                None => {
+                    let text =
+                        format!("no label is called {label} here (labels that begin with \"essaim.\" have a meaning)");
+                    return Err(Refusal::invalid(text));
+                }
+            },
+        };
+        if let Some(fault) = fault.or_else(|| misplaced(spec.mode, label)) {
+            return Err(Refusal::invalid(format!("label {label}={value}: {fault}")));
+        }
+    }
+    Ok(())
+}
+
+/// The fault of a label that has no effect in this mode.
+fn misplaced(mode: Mode, label: &str) -> Option<String> {
+    let fits = match label {
+        SCHEDULE_LABEL | SCHEDULE_OVERLAP_LABEL | SCHEDULE_KEPT_LABEL => mode.is_job(),
+        REBALANCE_LABEL => matches!(mode, Mode::Replicated { .. }),
+        _ => true,
+    };
+    (!fits).then(|| {
+        let whose = if label == REBALANCE_LABEL { "a replicated service" } else { "a job" };
+        format!("only {whose} can have it")
+    })
+}
+
+/// A whole number of at least 1.
+fn number(text: &str) -> Option<u64> {
+    text.parse().ok().filter(|number| *number > 0)
+}
+
+/// A time as Docker's clients write it: `90s`, `1m30s`, `500ms`, `1h`.
+fn duration(text: &str) -> Option<Duration> {
+    let (mut rest, mut sum) = (text, Duration::ZERO);
+    while !rest.is_empty() {
+        let digits = rest.find(|it: char| !it.is_ascii_digit())?;
+        let count: u64 = rest[..digits].parse().ok()?;
+        rest = &rest[digits..];
+        let end = rest.find(|it: char| it.is_ascii_digit()).unwrap_or(rest.len());
+        let millis = match &rest[..end] {
+            "ms" => 1,
+            "s" => 1_000,
+            "m" => 60_000,
+            "h" => 3_600_000,
+            _ => return None,
+        };
+        rest = &rest[end..];
+        sum = sum.checked_add(Duration::from_millis(count.checked_mul(millis)?))?;
+    }
+    (!text.is_empty()).then_some(sum)
+}
+
+/// The settings that the labels of a service make. A value that `check` refuses counts as not set.
+impl ServiceSpec {
+    fn label(&self, label: &str) -> Option<&str> {
+        labelled(&self.labels, label)
+    }
+
+    /// Slots that are moved away from draining nodes at a time; no limit when `None`.
+    pub fn drain_parallelism(&self) -> Option<u64> {
+        self.label(DRAIN_PARALLELISM_LABEL).and_then(number)
+    }
+
+    /// Longest delay of the restart back-off; the delay is always the same when `None`.
+    pub fn restart_delay_max(&self) -> Option<Duration> {
+        self.label(RESTART_DELAY_MAX_LABEL).and_then(duration)
+    }
+
+    /// Pause between two slots that move to nodes with fewer tasks; none moves when `None`.
+    pub fn rebalance_pause(&self) -> Option<Duration> {
+        self.label(REBALANCE_LABEL).and_then(duration).filter(|_| matches!(self.mode, Mode::Replicated { .. }))
+    }
+
+    /// Times at which the job runs; it runs only when it is created or updated when `None`.
+    pub fn schedule(&self) -> Option<Cron> {
+        self.label(SCHEDULE_LABEL).filter(|_| self.mode.is_job()).and_then(|text| text.parse().ok())
+    }
+
+    /// Whether a scheduled run that is due ends the one before it.
+    pub fn schedule_replaces(&self) -> bool {
+        self.label(SCHEDULE_OVERLAP_LABEL) == Some("replace")
+    }
+
+    /// Earlier runs of a scheduled job whose tasks are kept; `None` for a service without a schedule, whose history is
+    /// the cluster's.
+    pub fn schedule_kept(&self) -> Option<u64> {
+        self.label(SCHEDULE_LABEL)?;
+        Some(self.label(SCHEDULE_KEPT_LABEL).and_then(number).unwrap_or(SCHEDULE_KEPT))
+    }
+}
+
+fn labelled<'a>(labels: &'a Labels, label: &str) -> Option<&'a str> {
+    labels.get(label).map(String::as_str)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_is_written_as_dockers_clients_write_it() {
+        for (text, millis) in [("500ms", 500), ("90s", 90_000), ("1m30s", 90_000), ("1h", 3_600_000), ("0s", 0)] {
+            assert_eq!(duration(text), Some(Duration::from_millis(millis)), "{text}");
+        }
+        for bad in ["", "5", "s", "5x", "5 s", "-5s", "1.5s", "99999999999999999999s", "999999999999999999h"] {
+            assert_eq!(duration(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn each_label_refuses_what_it_cannot_have_and_says_what_it_expects() {
+        let job = Mode::GlobalJob;
+        let web = Mode::Replicated { replicas: 1 };
+        for (mode, label, good, bad, words) in [
+            (web, ENGINE_LABEL, "docker", "vm", "expected one of process, docker, actor"),
+            (web, ON_UNREACHABLE_LABEL, "wait", "stop", "expected one of replace, wait"),
+            (web, DRAIN_LABEL, "stop-first", "yes", "expected one of start-first, stop-first"),
+            (web, DRAIN_PARALLELISM_LABEL, "2", "0", "expected a whole number of at least 1"),
+            (web, RESTART_DELAY_MAX_LABEL, "5m", "5", "expected a time such as 30s or 5m"),
+            (web, REBALANCE_LABEL, "30s", "0s", "expected the pause between two moves, at least 1s, such as 30s"),
+            (
+                job,
+                SCHEDULE_LABEL,
+                "*/5 * * * *",
+                "* * *",
+                "a schedule has five fields (minute, hour, day, month, weekday), not 3",
+            ),
+            (job, SCHEDULE_OVERLAP_LABEL, "replace", "allow", "expected one of forbid, replace"),
+            (job, SCHEDULE_KEPT_LABEL, "10", "-1", "expected a whole number of at least 1"),
+        ] {
+            let mut spec = crate::fixtures::service("web", 1);
+            spec.mode = mode;
+            spec.labels.insert(label.into(), good.into());
+            assert_eq!(check(&spec), Ok(()), "{label}");
+            spec.labels.insert(label.into(), bad.into());
+            assert_eq!(check(&spec).expect_err(label).text, format!("label {label}={bad}: {words}"));
+        }
+    }
+
+    #[test]
+    fn a_label_without_effect_in_its_mode_is_refused() {
+        let mut spec = crate::fixtures::service("web", 1);
+        spec.labels.insert(SCHEDULE_LABEL.into(), "* * * * *".into());
+        assert!(check(&spec).expect_err("no job").text.ends_with("only a job can have it"));
+        let mut spec = crate::fixtures::service("web", 1);
+        spec.mode = Mode::Global;
+        spec.labels.insert(REBALANCE_LABEL.into(), "30s".into());
+        assert!(check(&spec).expect_err("its slots are nodes").text.ends_with("only a replicated service can have it"));
+    }
+}
