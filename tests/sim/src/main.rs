@@ -10,6 +10,9 @@
 //! duration, which differs, goes to stderr. A run that violates an invariant, panics or hangs has failed, and its last
 //! line is the command that repeats it; the other runs continue.
 //!
+//! With `--containers` the runs also draw what containers do: faults of engines, broken images, jobs, and updates and
+//! rollbacks of every kind.
+//!
 //! With the feature `planted`, `--bug NAME` switches on a bug of `essaim_wire::planted` in every run.
 
 use essaim::testkit::fault::Number;
@@ -28,8 +31,7 @@ use std::time::{Duration, Instant};
 /// a run that takes this long spins.
 const WALL_MAX: Duration = Duration::from_secs(120);
 
-const USAGE: &str =
-    "usage: essaim-sim [--seeds N] [--from SEED] [--seed SEED] [--trace] [--jobs N] [--nodes N] [--managers N]";
+const USAGE: &str = "usage: essaim-sim [--seeds N] [--from SEED] [--seed SEED] [--trace] [--jobs N] [--nodes N] [--managers N] [--containers]";
 
 #[derive(Debug, Clone)]
 struct Wanted {
@@ -39,13 +41,20 @@ struct Wanted {
     trace: bool,
     nodes: Number,
     managers: Number,
+    containers: bool,
     #[cfg(feature = "planted")]
     bug: Option<Bug>,
 }
 
 impl Wanted {
     fn options(&self, seed: u64) -> Options {
-        Options { trace: self.trace, nodes: self.nodes, managers: self.managers, ..Options::of(seed) }
+        Options {
+            trace: self.trace,
+            nodes: self.nodes,
+            managers: self.managers,
+            containers: self.containers,
+            ..Options::of(seed)
+        }
     }
 }
 
@@ -82,6 +91,7 @@ fn read(mut words: impl Iterator<Item = String>) -> Option<Wanted> {
         trace: false,
         nodes: usual.nodes,
         managers: usual.managers,
+        containers: usual.containers,
         #[cfg(feature = "planted")]
         bug: None,
     };
@@ -95,6 +105,7 @@ fn read(mut words: impl Iterator<Item = String>) -> Option<Wanted> {
             "--trace" => wanted.trace = true,
             "--nodes" => wanted.nodes = Number::try_from(number()?).ok()?,
             "--managers" => wanted.managers = Number::try_from(number()?).ok()?,
+            "--containers" => wanted.containers = true,
             #[cfg(feature = "planted")]
             "--bug" => wanted.bug = Some(Bug::named(&words.next()?)?),
             _ => return None,

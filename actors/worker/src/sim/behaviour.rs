@@ -46,6 +46,10 @@ pub enum Behaviour {
         /// Length of the stall, in which nothing is reported.
         stalls: Duration,
     },
+    /// The engine never answers when it is to start the task, and does not start it.
+    StartUnanswered,
+    /// The engine starts the task, and for this long answers no question about it.
+    SilentFor(Duration),
     /// The task runs until stopped, and the engine needs this long to start it.
     StartTakes(Duration),
     /// The task runs until stopped, with a health check.

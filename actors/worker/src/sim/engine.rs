@@ -110,6 +110,10 @@ impl Engine for SimEngine {
             let image = self.machine.lock().tasks.get(&task).map(|found| found.run.container.image.clone());
             let Some(image) = image else { return Err(EngineError::Unknown(task)) };
             let behaviour = self.machine.behaviour(&image);
+            self.machine.note_attempt(task);
+            if behaviour == Behaviour::StartUnanswered {
+                return Err(EngineError::NoAnswer("the engine said nothing of the start".into()));
+            }
             let takes = match behaviour {
                 Behaviour::StartTakes(takes) => takes,
                 _ => self.machine.lock().start_takes,
@@ -118,6 +122,7 @@ impl Engine for SimEngine {
             let started = self.start_now(task, &image, &behaviour)?;
             tokio::time::sleep(takes - takes / 2).await;
             self.machine.answers().await?;
+            self.machine.answers_about(task)?;
             Ok(started)
         }
         .boxed()
@@ -160,6 +165,7 @@ impl Engine for SimEngine {
     fn stop(&self, task: TaskId, signal: Signal, grace: Duration) -> BoxFuture<'_, Result<Ended, EngineError>> {
         async move {
             self.machine.answers().await?;
+            self.machine.answers_about(task)?;
             let (first, takes, exit) = {
                 let mut guard = self.machine.lock();
                 let inner = &mut *guard;
@@ -194,8 +200,7 @@ impl Engine for SimEngine {
     fn remove(&self, task: TaskId) -> BoxFuture<'_, Result<(), EngineError>> {
         async move {
             self.machine.answers().await?;
-            self.machine.lock().tasks.remove(&task);
-            self.machine.touch();
+            self.machine.forget_all_of(task);
             Ok(())
         }
         .boxed()
@@ -245,6 +250,7 @@ impl Engine for SimEngine {
     fn phase(&self, task: TaskId) -> BoxFuture<'_, Result<Option<Phase>, EngineError>> {
         async move {
             self.machine.answers().await?;
+            self.machine.answers_about(task)?;
             Ok(self.machine.lock().tasks.get(&task).map(|found| found.phase))
         }
         .boxed()
@@ -296,6 +302,9 @@ impl SimEngine {
         };
         self.machine.touch();
         self.machine.write(task, LogStream::Stdout, "started");
+        if let Behaviour::SilentFor(lasts) = behaviour {
+            self.machine.fall_silent(task, *lasts);
+        }
         if let Some((after, exit)) = self.machine.own_end(image) {
             let machine = self.machine.clone();
             tokio::spawn(async move {

@@ -27,6 +27,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 /// Log lines kept per task: a bound that no test reaches.
 const LOG_LINES_MAX: usize = 1000;
@@ -69,6 +70,10 @@ struct Inner {
     mood: Mood,
     /// Images that ended once by [`Behaviour::ExitsOnce`].
     ended_once: BTreeSet<String>,
+    /// Number of times that the engine was asked to start each task.
+    attempts: BTreeMap<TaskId, u32>,
+    /// Tasks about which the engine says nothing until this time, by [`Behaviour::SilentFor`].
+    silent: BTreeMap<TaskId, Instant>,
 }
 
 struct SimTask {
@@ -104,6 +109,8 @@ impl SimMachine {
             preparing: 0,
             mood: Mood::Well,
             ended_once: BTreeSet::new(),
+            attempts: BTreeMap::new(),
+            silent: BTreeMap::new(),
         };
         let shared = Shared { utc: Box::new(utc), inner: Mutex::new(inner), changed: watch::Sender::new(0) };
         Self { shared: Arc::new(shared) }
@@ -194,6 +201,16 @@ impl SimMachine {
         self.lock().tasks.iter().filter_map(since).collect()
     }
 
+    /// Number of times that the engine was asked to start each task.
+    pub fn attempts(&self) -> BTreeMap<TaskId, u32> {
+        self.lock().attempts.clone()
+    }
+
+    /// Whether the engine says nothing about some task at the moment, by [`Behaviour::SilentFor`].
+    pub fn is_silent(&self) -> bool {
+        self.lock().silent.values().any(|until| *until > Instant::now())
+    }
+
     /// Number of starts since the machine was created; adopting a task is no start.
     pub fn starts(&self) -> u64 {
         self.lock().starts
@@ -226,6 +243,33 @@ impl SimMachine {
             }
             Behaviour::OutOfMemory(after) => Some((after, Exit::OutOfMemory(128 + Signal::KILL.number()))),
             _ => None,
+        }
+    }
+
+    fn forget_all_of(&self, task: TaskId) {
+        let mut inner = self.lock();
+        inner.tasks.remove(&task);
+        inner.attempts.remove(&task);
+        inner.silent.remove(&task);
+        drop(inner);
+        self.touch();
+    }
+
+    fn note_attempt(&self, task: TaskId) {
+        *self.lock().attempts.entry(task).or_default() += 1;
+    }
+
+    fn fall_silent(&self, task: TaskId, lasts: Duration) {
+        self.lock().silent.insert(task, Instant::now() + lasts);
+    }
+
+    /// An error while the engine says nothing about the task.
+    fn answers_about(&self, task: TaskId) -> Result<(), EngineError> {
+        match self.lock().silent.get(&task) {
+            Some(until) if *until > Instant::now() => {
+                Err(EngineError::NoAnswer("the engine says nothing of the task".into()))
+            }
+            _ => Ok(()),
         }
     }
 

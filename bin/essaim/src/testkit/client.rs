@@ -18,8 +18,8 @@ use crate::testkit::trace::Trace;
 use essaim_manager::Control;
 use essaim_model::service::{ON_DISCONNECT_LABEL, Variable};
 use essaim_model::{
-    Availability, ConfigSpec, FailureAction, Image, Labels, Mode, Refusal, RefusalKind, RestartPolicy, ServiceSpec,
-    Share, State, UpdateConfig, UpdateOrder,
+    Availability, ConfigSpec, FailureAction, Image, Labels, Mode, Refusal, RefusalKind, RestartCondition,
+    RestartPolicy, Service, ServiceId, ServiceSpec, Share, State, UpdateConfig, UpdateOrder, UpdateState,
 };
 use essaim_node::Handle;
 use essaim_wire::{Generation, Index, NodeId, Role};
@@ -79,6 +79,8 @@ pub struct Client {
     seed: u64,
     /// Whether this client promotes and demotes nodes.
     roles: bool,
+    /// Whether this client draws what containers do; see [`Options::containers`](crate::testkit::Options).
+    pub(crate) containers: bool,
     /// Number of changes that were acknowledged to this client.
     pub acknowledged: u64,
     /// Number of requests that this client sent.
@@ -145,6 +147,7 @@ impl Client {
             memory: Arc::default(),
             seed,
             roles: false,
+            containers: false,
             acknowledged: 0,
             asked: 0,
         }
@@ -217,7 +220,7 @@ impl Client {
         let name = (1..).map(|number| format!("s{number}")).find(|name| !self.memory().services.contains_key(name));
         let name = name.expect("there are more numbers than services");
         let op = self.memory().begin(&name, Ask::Create);
-        let spec = spec(&mut self.rng, &name, Mode::Replicated { replicas }, op);
+        let spec = spec(&mut self.rng, &name, Mode::Replicated { replicas }, op, self.containers);
         let created = control.create_service(spec).await;
         let answer = match &created {
             Ok(_) => Reply::Done,
@@ -236,9 +239,17 @@ impl Client {
             Choice::Create => {
                 let name = format!("s{}", self.rng.random_range(1..=NAMES));
                 let replicas = self.rng.random_range(1..9);
-                let mode = if self.rng.random_bool(0.15) { Mode::Global } else { Mode::Replicated { replicas } };
+                let mode = match () {
+                    () if self.rng.random_bool(0.15) => Mode::Global,
+                    () if self.containers && self.rng.random_bool(0.2) => Mode::ReplicatedJob {
+                        concurrent_max: Some(self.rng.random_range(1..4)),
+                        completions: Some(self.rng.random_range(1..7)),
+                    },
+                    () if self.containers && self.rng.random_bool(0.05) => Mode::GlobalJob,
+                    () => Mode::Replicated { replicas },
+                };
                 let op = self.memory().begin(&name, Ask::Create);
-                let spec = spec(&mut self.rng, &name, mode, op);
+                let spec = spec(&mut self.rng, &name, mode, op, self.containers);
                 let created: Request<'_> = Box::pin(async { asked.control.create_service(spec).await.map(drop) });
                 let answer = self.answer(&asked, &format!("{op} create {name}"), created).await;
                 self.learn(&name, op, answer);
@@ -264,7 +275,7 @@ impl Client {
         let Some(state) = self.read(asked).await else { return };
         let there: Vec<_> = state.services().cloned().collect();
         let Some(service) = pick(&mut self.rng, &there) else { return };
-        let Some(was) = value(&service.spec.labels) else { return };
+        let Some(was) = value_of_service(service) else { return };
         let (id, version, mut spec) = (service.id, service.meta.version, service.spec.clone());
         let name = spec.name.as_str().to_owned();
         let (what, ask) = match (wish, &mut spec.mode) {
@@ -275,12 +286,16 @@ impl Client {
                 (format!("scale {name} to {replicas}"), Ask::Update(was))
             }
             _ => {
-                let what = change_a_part(&mut self.rng, &mut spec);
+                let what = change_a_part(&mut self.rng, &mut spec, self.containers);
                 (format!("update {name}: {what}"), Ask::Update(was))
             }
         };
         let op = self.memory().begin(&name, ask);
         spec.labels.insert(LAST.into(), op.0.to_string());
+        let rolls_back = spec.update.as_ref().is_some_and(|it| it.failure_action == FailureAction::Rollback);
+        if matches!(ask, Ask::Update(_)) && rolls_back {
+            self.memory().may_roll_back(&name, op, was);
+        }
         let change: Request<'_> = Box::pin(async {
             match ask {
                 Ask::Remove(_) => asked.control.remove_service(id).await,
@@ -289,6 +304,34 @@ impl Client {
         });
         let answer = self.answer(asked, &format!("{op} {what}"), change).await;
         self.learn(&name, op, answer);
+    }
+
+    /// Gives every service that cannot come to rest by itself a spec that can, as an operator does in the end: its image
+    /// is broken, or its update is paused. Returns what is still to be mended.
+    pub(crate) async fn mend(&mut self, stranded: &mut BTreeMap<ServiceId, Index>) -> Option<usize> {
+        let asked = self.somebody()?;
+        let state = self.read(&asked).await?;
+        let broken: Vec<_> = state.services().filter(|service| is_stranded(service)).cloned().collect();
+        for service in &broken {
+            if stranded.insert(service.id, service.meta.version) == Some(service.meta.version) {
+                continue;
+            }
+            let Some(was) = value_of_service(service) else { continue };
+            let mut spec = service.spec.clone();
+            let name = spec.name.as_str().to_owned();
+            spec.task.container.image = Image::parse(STEADY).expect("an image");
+            let op = self.memory().begin(&name, Ask::Update(was));
+            spec.labels.insert(LAST.into(), op.0.to_string());
+            spec.update.get_or_insert_default().failure_action = FailureAction::Continue;
+            let change: Request<'_> =
+                Box::pin(async { asked.control.update_service(service.id, service.meta.version, spec).await });
+            let answer = self.answer(&asked, &format!("{op} mend {name}"), change).await;
+            if !matches!(answer, Reply::Done) {
+                stranded.remove(&service.id);
+            }
+            self.learn(&name, op, answer);
+        }
+        Some(broken.len())
     }
 
     async fn change_config(&mut self, asked: &Asked, wish: Choice) {
@@ -399,7 +442,7 @@ impl Client {
         memory.read = memory.read.max(index);
         memory.reading.remove(&op);
         for (name, object) in &mut memory.services {
-            let shown = state.service_named(name).map(|service| value(&service.spec.labels));
+            let shown = state.service_named(name).map(|service| value_of_service(service));
             match shown {
                 Some(None) => wrong.push(format!("service {name} is not what any client asked for")),
                 Some(Some(value)) => wrong.extend(object.answer(op, Answer::Saw(Some(value))).err()),
@@ -520,6 +563,15 @@ impl Memory {
         op
     }
 
+    /// Notes that the service may be rolled back by itself from the value that this update gives it.
+    fn may_roll_back(&mut self, name: &str, update: Op, was: Value) {
+        let op = self.next();
+        let Some(object) = self.services.get_mut(name) else { return };
+        let from = Value { last: update, back: false, ..was };
+        object.ask(op, Ask::RollBack(from, Value { back: true, ..was }));
+        object.lost(op);
+    }
+
     /// Begins a request about a config.
     fn begin_config(&mut self, name: &str, ask: Ask) -> Op {
         let op = self.next();
@@ -531,7 +583,7 @@ impl Memory {
     fn begin_node(&mut self, node: NodeId, name: &str, ask: Ask) -> Op {
         let op = self.next();
         let object = self.nodes.entry(node).or_insert_with(|| {
-            let mut object = Object::with(name, Value { created: NOBODY, last: NOBODY });
+            let mut object = Object::with(name, Value { created: NOBODY, last: NOBODY, back: false });
             self.reading.iter().for_each(|read| object.ask(*read, Ask::Read));
             object
         });
@@ -594,14 +646,40 @@ fn learn(object: &mut Object, op: Op, answer: Reply) -> Option<String> {
 /// The history's value of a node, from the label that names the request which changed it last.
 fn value_of_node(labels: &Labels) -> Value {
     let last = labels.get(LAST).and_then(|number| number.parse().ok()).map_or(NOBODY, Op);
-    Value { created: NOBODY, last }
+    Value { created: NOBODY, last, back: false }
 }
 
 /// The history's value of a service or config, from the labels that name the requests which created and last changed
 /// it.
 fn value(labels: &Labels) -> Option<Value> {
     let op = |label: &str| labels.get(label).and_then(|number| number.parse().ok()).map(Op);
-    Some(Value { created: op(CREATED)?, last: op(LAST)? })
+    Some(Value { created: op(CREATED)?, last: op(LAST)?, back: false })
+}
+
+/// The history's value of a service. The status of its update says whether it was rolled back since it was changed.
+fn value_of_service(service: &Service) -> Option<Value> {
+    let state = service.update.as_ref().map(|update| update.state);
+    let back = matches!(
+        state,
+        Some(UpdateState::RollbackStarted | UpdateState::RollbackPaused | UpdateState::RollbackCompleted)
+    );
+    value(&service.spec.labels).map(|value| Value { back, ..value })
+}
+
+/// The image that has no trouble of its own.
+const STEADY: &str = "steady";
+
+/// Images whose tasks never come to rest.
+pub(crate) const BROKEN: [&str; 6] = ["buggy", "refused", "weak", "ailing", "unanswered", "silent"];
+
+/// Whether a service cannot come to rest before an operator changes it: its image is broken, or its update is paused or
+/// may still be.
+fn is_stranded(service: &Service) -> bool {
+    let is_broken = BROKEN.contains(&service.spec.task.container.image.as_str()) && !service.spec.mode.is_job();
+    let goes_on = service.update.as_ref().is_some_and(|update| update.completed_at.is_none());
+    let config = service.spec.update.clone().unwrap_or_default();
+    let state = service.update.as_ref().map(|update| update.state);
+    is_broken || goes_on && (state != Some(UpdateState::Updating) || config.failure_action != FailureAction::Continue)
 }
 
 fn pick<'a, T>(rng: &mut StdRng, from: &'a [T]) -> Option<&'a T> {
@@ -616,7 +694,7 @@ const LARGE_BYTES: usize = 110 << 10;
 /// for the trace.
 ///
 /// Some of the values fit no node, and some fit only a few nodes: running tasks then stay, and the service says why.
-fn change_a_part(rng: &mut StdRng, spec: &mut ServiceSpec) -> String {
+fn change_a_part(rng: &mut StdRng, spec: &mut ServiceSpec, containers: bool) -> String {
     let container = &mut spec.task.container;
     match rng.random_range(0..10u8) {
         0 => {
@@ -625,7 +703,11 @@ fn change_a_part(rng: &mut StdRng, spec: &mut ServiceSpec) -> String {
             format!("environment {:?}", container.env)
         }
         1 => {
-            container.image = image(rng);
+            container.image = match () {
+                () if spec.mode.is_job() => job_image(rng),
+                () if containers => new_image(rng),
+                () => image(rng),
+            };
             format!("image {}", container.image)
         }
         2 | 3 => {
@@ -649,14 +731,25 @@ fn change_a_part(rng: &mut StdRng, spec: &mut ServiceSpec) -> String {
         }
         7 => {
             let delay = pick(rng, &[0, 1, 5]).map(|seconds| Duration::from_secs(*seconds));
-            spec.task.restart = Some(RestartPolicy { delay, ..RestartPolicy::default() });
+            spec.task.restart = Some(RestartPolicy { delay, ..spec.task.restart.take().unwrap_or_default() });
             format!("restart delay {delay:?}")
         }
         8 => {
-            let update = spec.update.get_or_insert_default();
-            update.parallelism = rng.random_range(0..4);
-            update.order = if rng.random_bool(0.3) { UpdateOrder::StartFirst } else { UpdateOrder::StopFirst };
-            format!("updates {} at a time, {:?}", update.parallelism, update.order)
+            if !containers {
+                let update = spec.update.get_or_insert_default();
+                update.parallelism = rng.random_range(0..4);
+                update.order = if rng.random_bool(0.3) { UpdateOrder::StartFirst } else { UpdateOrder::StopFirst };
+                return format!("updates {} at a time, {:?}", update.parallelism, update.order);
+            }
+            let drawn = update_config(rng);
+            let what =
+                format!("updates {} at a time, {:?}, {:?}", drawn.parallelism, drawn.order, drawn.failure_action);
+            if spec.mode.is_job() {
+                return "nothing".to_owned();
+            }
+            spec.rollback = Some(update_config(rng)).filter(|_| rng.random_bool(0.5));
+            spec.update = Some(drawn);
+            what
         }
         _ => {
             spec.task.force_update += 1;
@@ -671,15 +764,49 @@ fn image(rng: &mut StdRng) -> Image {
         0..5 => "stubborn",
         5..7 => "slow",
         7..9 => "checked",
-        _ => "steady",
+        _ => STEADY,
     };
     Image::parse(image).expect("an image")
 }
 
-fn spec(rng: &mut StdRng, name: &str, mode: Mode, op: Op) -> ServiceSpec {
+/// Draws the image of a service among all that come to rest.
+fn sound_image(rng: &mut StdRng) -> Image {
+    let image = pick(rng, &["stalls", "late", "flaky"]).copied().filter(|_| rng.random_bool(0.2));
+    image.map_or_else(|| self::image(rng), |image| Image::parse(image).expect("an image"))
+}
+
+/// Draws the image of an update: one in four is broken.
+fn new_image(rng: &mut StdRng) -> Image {
+    if rng.random_bool(0.75) {
+        return sound_image(rng);
+    }
+    Image::parse(pick(rng, &BROKEN).copied().unwrap_or(STEADY)).expect("an image")
+}
+
+/// Draws the image of a job, whose tasks end by themselves.
+fn job_image(rng: &mut StdRng) -> Image {
+    let image = if rng.random_bool(0.8) { "done" } else { "buggy" };
+    Image::parse(image).expect("an image")
+}
+
+/// Draws how a service is updated, or rolled back.
+fn update_config(rng: &mut StdRng) -> UpdateConfig {
+    UpdateConfig {
+        parallelism: rng.random_range(0..4),
+        delay: Duration::from_millis(pick(rng, &[0, 0, 300, 2_000]).copied().unwrap_or_default()),
+        monitor: Some(Duration::from_millis(pick(rng, &[0, 500, 2_000]).copied().unwrap_or_default())),
+        failure_action: pick(rng, &[FailureAction::Continue, FailureAction::Pause, FailureAction::Rollback])
+            .copied()
+            .unwrap_or(FailureAction::Continue),
+        max_failure_millionths: pick(rng, &[0, 0, 200_000, 500_000]).copied().unwrap_or_default(),
+        order: if rng.random_bool(0.3) { UpdateOrder::StartFirst } else { UpdateOrder::StopFirst },
+    }
+}
+
+fn spec(rng: &mut StdRng, name: &str, mode: Mode, op: Op, containers: bool) -> ServiceSpec {
     let labels = [CREATED, LAST].map(|label| (label.to_owned(), op.0.to_string()));
     let order = if rng.random_bool(0.3) { UpdateOrder::StartFirst } else { UpdateOrder::StopFirst };
-    let update = UpdateConfig {
+    let mut update = UpdateConfig {
         parallelism: rng.random_range(0..4),
         monitor: Some(Duration::from_millis(500)),
         // A machine that dies in the middle of an update is no reason to give the update up.
@@ -687,9 +814,16 @@ fn spec(rng: &mut StdRng, name: &str, mode: Mode, op: Op) -> ServiceSpec {
         order,
         ..UpdateConfig::default()
     };
+    if containers {
+        update = update_config(rng);
+    }
     let mut spec = essaim_model::fixtures::service(name, 0);
     spec.labels = Labels::from(labels);
-    spec.task.container.image = image(rng);
+    spec.task.container.image = match () {
+        () if mode.is_job() => job_image(rng),
+        () if containers => sound_image(rng),
+        () => image(rng),
+    };
     if rng.random_bool(0.25) {
         spec.labels.insert(ON_DISCONNECT_LABEL.into(), "stop".into());
     }
@@ -699,7 +833,15 @@ fn spec(rng: &mut StdRng, name: &str, mode: Mode, op: Op) -> ServiceSpec {
     if rng.random_bool(LARGE_CHANCE) {
         spec.task.container.env = essaim_model::fixtures::environment(LARGE_BYTES);
     }
+    spec.update = Some(update).filter(|_| !mode.is_job());
     spec.mode = mode;
-    spec.update = Some(update);
+    if mode.is_job() {
+        spec.task.restart = Some(RestartPolicy {
+            condition: Some(RestartCondition::OnFailure),
+            delay: Some(Duration::from_secs(1)),
+            max_attempts: Some(2),
+            ..RestartPolicy::default()
+        });
+    }
     spec
 }

@@ -6,8 +6,14 @@ use essaim_membership::MemberState;
 use essaim_model::{Assigned, Availability, Desired, Mode, Node, Service, Slot, State, Task};
 use essaim_store::Leadership;
 use essaim_wire::Role;
+use essaim_worker::engine::Phase;
+use essaim_worker::sim::SimTaskView;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+
+/// Ended tasks that a machine keeps at most, for their logs: `IN_ALL` of the worker's retention, and some whose end a manager
+/// has just heard of.
+const HISTORY_MAX: usize = 80;
 
 /// Checks that every roster shows all nodes as alive; `Err` names a node whose roster differs.
 pub(crate) fn rosters(world: &World) -> Result<(), String> {
@@ -233,6 +239,14 @@ fn machines(world: &World, state: &State) -> Result<(), String> {
         if let Some(task) = running.difference(&wanted).next() {
             let known = state.task(*task).map_or("nobody knows it".into(), |task| how(task));
             return Err(format!("{} runs task {task}, which it should not: {known}", name(number)));
+        }
+        let kept = world.machine(number).tasks();
+        let is_idle = |view: &SimTaskView| matches!(view.phase, Phase::Prepared);
+        let history =
+            kept.iter().filter(|(id, view)| !is_idle(view) || state.task(**id).is_none_or(|it| it.has_ended()));
+        let history = history.count() - running.len();
+        if history > HISTORY_MAX {
+            return Err(format!("the engine of {} keeps {history} ended tasks", name(number)));
         }
         if let Some(task) = wanted.difference(&running).next() {
             return Err(format!("{} does not run task {task}, and is said to", name(number)));

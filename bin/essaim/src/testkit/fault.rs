@@ -54,6 +54,12 @@ pub enum Fault {
     KillActor(Number, u64),
     /// A node lies: over its own sessions and its own link it says every falsehood about other nodes that can be said.
     Liar(Number),
+    /// A node's engine answers no call.
+    EngineHangs(Number),
+    /// A node's engine is restarted, and every call of it fails meanwhile. Its tasks survive, or end with it.
+    EngineRestarts(Number, Survive),
+    /// Somebody removes the container of a running task behind the daemon's back; the number draws which one.
+    EngineForgets(Number, u64),
     /// The leader hands its leadership over.
     HandOver,
     /// An operator drains a node, and activates it again at the end.
@@ -68,6 +74,15 @@ pub enum Fault {
     Upgrade(Number),
 }
 
+/// Whether tasks survive a restart of their engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Survive {
+    /// The tasks go on, as with dockerd's live-restore.
+    Yes,
+    /// The tasks end with the engine.
+    No,
+}
+
 /// A fault with its time in the course of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Strike {
@@ -79,18 +94,18 @@ pub struct Strike {
     pub lasts: Duration,
 }
 
-/// Draws so many faults over a time, for nodes 1 to `nodes`.
+/// Draws so many faults over a time, for nodes 1 to `nodes`; faults of engines only with `engines`.
 ///
 /// All kinds of faults are drawn except what an operator sets of a node ([`Drain`](Fault::Drain),
 /// [`Promote`](Fault::Promote), [`Demote`](Fault::Demote)). The [client](crate::testkit::client) of a run draws those
 /// and remembers them, so that it knows which answers were given about the node. Leaving ([`Leave`](Fault::Leave))
 /// changes nothing of that.
-pub fn draw(rng: &mut StdRng, nodes: Number, faults: u32, over: Duration) -> Vec<Strike> {
+pub fn draw(rng: &mut StdRng, nodes: Number, faults: u32, over: Duration, engines: bool) -> Vec<Strike> {
     let each = over / faults.max(1);
     (0..faults)
         .map(|count| {
             let at = each * count + jitter(rng, each);
-            let fault = draw_fault(rng, nodes);
+            let fault = draw_fault(rng, nodes, engines);
             let lasts = if rng.random_bool(0.5) {
                 // A short fault, on the scale of leases, elections and patience: the node is back in the middle of the
                 // reaction to its loss.
@@ -114,10 +129,10 @@ pub(crate) fn draw_syncs(rng: &mut StdRng, nodes: Number, over: Duration) -> Vec
     (1..=nodes).map(&mut sync).collect()
 }
 
-fn draw_fault(rng: &mut StdRng, nodes: Number) -> Fault {
+fn draw_fault(rng: &mut StdRng, nodes: Number, engines: bool) -> Fault {
     let one = rng.random_range(1..=nodes);
     let other = (one + rng.random_range(0..nodes.max(2) - 1)) % nodes + 1;
-    match rng.random_range(0..100u8) {
+    match rng.random_range(0..if engines { 112 } else { 100u8 }) {
         0..18 => Fault::Crash(one),
         18..20 => Fault::CrashAll,
         20..26 => Fault::Restart(one),
@@ -140,6 +155,9 @@ fn draw_fault(rng: &mut StdRng, nodes: Number) -> Fault {
         92..94 => Fault::HandOver,
         94..97 => Fault::Liar(one),
         97..98 => Fault::Leave(one),
+        100..104 => Fault::EngineHangs(one),
+        104..108 => Fault::EngineRestarts(one, if rng.random_bool(0.5) { Survive::Yes } else { Survive::No }),
+        108..112 => Fault::EngineForgets(one, rng.random()),
         _ => Fault::KillActor(one, rng.random()),
     }
 }
@@ -151,7 +169,17 @@ fn jitter(rng: &mut StdRng, below: Duration) -> Duration {
 impl Fault {
     /// Whether the fault is an event without duration.
     pub const fn is_a_moment(&self) -> bool {
-        matches!(self, Self::KillActor(..) | Self::HandOver)
+        matches!(self, Self::KillActor(..) | Self::HandOver | Self::EngineForgets(..))
+    }
+
+    /// Whether the fault lies in a node's engine alone: no other node notices it.
+    pub(crate) const fn is_of_an_engine(&self) -> bool {
+        matches!(self, Self::EngineHangs(_) | Self::EngineRestarts(..) | Self::EngineForgets(..))
+    }
+
+    /// Whether the engine of this node does not answer because of the fault.
+    pub(crate) fn silences_the_engine_of(&self, node: Number) -> bool {
+        matches!(self, Self::EngineHangs(one) | Self::EngineRestarts(one, _) if *one == node)
     }
 
     /// Whether the daemon of this node is down because of the fault.
@@ -253,6 +281,12 @@ impl fmt::Display for Fault {
             Self::ClockJump(node, seconds) => write!(f, "the clock of n{node} is wrong by {seconds} s"),
             Self::KillActor(node, _) => write!(f, "an actor of n{node} fails"),
             Self::Liar(node) => write!(f, "n{node} lies about all others"),
+            Self::EngineHangs(node) => write!(f, "the engine of n{node} hangs"),
+            Self::EngineRestarts(node, Survive::Yes) => write!(f, "the engine of n{node} is restarted"),
+            Self::EngineRestarts(node, Survive::No) => {
+                write!(f, "the engine of n{node} is restarted, and its tasks end")
+            }
+            Self::EngineForgets(node, _) => write!(f, "the engine of n{node} forgets a task"),
             Self::HandOver => f.write_str("the leader is to hand over"),
             Self::Drain(node) => write!(f, "n{node} is to give its tasks away"),
             Self::Promote(node) => write!(f, "n{node} is to be a manager"),
@@ -271,7 +305,7 @@ mod tests {
     #[test]
     fn the_same_seed_draws_the_same_faults_and_every_one_fits_into_the_cluster() {
         for seed in 0..50 {
-            let draw = || draw(&mut StdRng::seed_from_u64(seed), 5, 10, Duration::from_secs(60));
+            let draw = || draw(&mut StdRng::seed_from_u64(seed), 5, 10, Duration::from_secs(60), seed % 2 == 0);
             let strikes = draw();
             assert_eq!(strikes, draw());
             assert_eq!(strikes.len(), 10);

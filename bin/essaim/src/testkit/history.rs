@@ -32,6 +32,8 @@ pub struct Value {
     pub created: Op,
     /// The request that changed the object last.
     pub last: Op,
+    /// Whether the object was rolled back to what that request made it.
+    pub back: bool,
 }
 
 /// The question of a request.
@@ -41,6 +43,9 @@ pub enum Ask {
     Create,
     /// Change the object if it still has this value.
     Update(Value),
+    /// Roll the object back from the first value to the second. Nobody asks for it: an update whose tasks fail does so by
+    /// itself at any time after it began, or never.
+    RollBack(Value, Value),
     /// Remove the object that this request created.
     Remove(Op),
     /// Read the object's value.
@@ -197,6 +202,10 @@ impl Object {
                 let can_be = match ask {
                     Ask::Create => true,
                     Ask::Update(was) => possible.value == Some(*was),
+                    Ask::RollBack(from, _) => {
+                        let may_come = self.open.contains_key(&from.last) && !possible.through.contains_key(&from.last);
+                        possible.value == Some(*from) || may_come
+                    }
                     Ask::Remove(created) => possible.value.is_some_and(|value| value.created == *created),
                     Ask::Read => false,
                 };
@@ -235,19 +244,23 @@ impl Object {
 fn happen(value: Option<Value>, op: Op, ask: Ask) -> (Option<Value>, Answer) {
     match (ask, value) {
         (Ask::Read, value) => (value, Answer::Saw(value)),
-        (Ask::Create, None) => (Some(Value { created: op, last: op }), Answer::Done),
+        (Ask::Create, None) => (Some(Value { created: op, last: op, back: false }), Answer::Done),
+        (Ask::RollBack(from, to), Some(is)) if from == is => (Some(to), Answer::Done),
         (Ask::Create, Some(_)) => (value, Answer::Exists),
-        (Ask::Update(was), Some(is)) if was == is => (Some(Value { created: is.created, last: op }), Answer::Done),
+        (Ask::Update(was), Some(is)) if was == is => {
+            (Some(Value { created: is.created, last: op, back: false }), Answer::Done)
+        }
         (Ask::Update(was), Some(is)) if was.created == is.created => (value, Answer::Changed),
         (Ask::Remove(created), Some(is)) if created == is.created => (None, Answer::Done),
-        (Ask::Update(_) | Ask::Remove(_), _) => (value, Answer::NotFound),
+        (Ask::Update(_) | Ask::RollBack(..) | Ask::Remove(_), _) => (value, Answer::NotFound),
     }
 }
 
 fn show(value: Option<Value>) -> String {
     match value {
         None => "not there".into(),
-        Some(Value { created, last }) if created == last => format!("as {created} made it"),
+        Some(Value { last, back: true, .. }) => format!("rolled back to what {last} made it"),
+        Some(Value { created, last, .. }) if created == last => format!("as {created} made it"),
         Some(Value { last, .. }) => format!("as {last} left it"),
     }
 }
@@ -264,6 +277,7 @@ impl fmt::Display for Ask {
             Self::Create => f.write_str("create"),
             Self::Update(was) => write!(f, "update of {}", was.last),
             Self::Remove(created) => write!(f, "remove of {created}"),
+            Self::RollBack(..) => f.write_str("roll back by itself"),
             Self::Read => f.write_str("read"),
         }
     }
@@ -291,11 +305,11 @@ mod tests {
     const R: Op = Op(9);
 
     fn made(by: Op) -> Value {
-        Value { created: by, last: by }
+        Value { created: by, last: by, back: false }
     }
 
     fn changed(created: Op, last: Op) -> Value {
-        Value { created, last }
+        Value { created, last, back: false }
     }
 
     /// Plays requests one after the other, each answered at once.
@@ -391,5 +405,31 @@ mod tests {
         play(&mut object, &[(R, Ask::Read, Answer::Saw(None))]).expect("the removal may be through");
         assert!(object.clone().refused(B).is_err());
         assert_eq!(object.answer(B, Answer::Done), Ok(()));
+    }
+
+    #[test]
+    fn a_rollback_comes_by_itself_after_the_update_that_failed_and_once() {
+        let mut service = Object::new("web");
+        let (created, updated) = (Op(1), Op(2));
+        let made = Value { created, last: created, back: false };
+        let new = Value { created, last: updated, back: false };
+        let back = Value { back: true, ..made };
+        service.ask(created, Ask::Create);
+        assert_eq!(service.answer(created, Answer::Done), Ok(()));
+        service.ask(updated, Ask::Update(made));
+        service.ask(Op(3), Ask::RollBack(new, back));
+        service.lost(Op(3));
+        let read = |service: &mut Object, op, value| {
+            service.ask(Op(op), Ask::Read);
+            service.answer(Op(op), Answer::Saw(Some(value)))
+        };
+        assert_eq!(read(&mut service, 4, made), Ok(()), "the update may come later");
+        assert_eq!(service.answer(updated, Answer::Done), Ok(()));
+        assert!(read(&mut service.clone(), 5, made).is_err(), "not rolled back, and not updated");
+        assert_eq!(read(&mut service, 6, new), Ok(()));
+        assert_eq!(read(&mut service, 7, back), Ok(()));
+        assert!(read(&mut service.clone(), 8, new).is_err(), "it comes back once");
+        service.ask(Op(9), Ask::Update(back));
+        assert_eq!(service.answer(Op(9), Answer::Done), Ok(()));
     }
 }

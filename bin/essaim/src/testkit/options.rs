@@ -25,6 +25,9 @@ pub struct Options {
     /// Whether every other node begins with the program of the release before, and is upgraded in the course of the
     /// run.
     pub mixed: bool,
+    /// Whether the run draws what containers do: faults of engines, broken images, jobs, and updates and rollbacks of
+    /// every kind, with the invariants for them. Off unless asked for, until a thousand seeds have held.
+    pub containers: bool,
     /// Whether the invariants are checked. Without them, a run of thousands of nodes costs what the product costs, and
     /// shows only that it converges.
     pub checks: bool,
@@ -46,6 +49,7 @@ impl Options {
             client: true,
             roles: true,
             mixed: seed.is_multiple_of(2),
+            containers: false,
             checks: true,
             trace: false,
         }
@@ -53,13 +57,14 @@ impl Options {
 
     /// The command line that repeats the run and prints what happens.
     pub fn again(&self) -> String {
-        let Self { seed, nodes, managers, .. } = self;
+        let Self { seed, nodes, managers, containers, .. } = self;
         let usual = Self::of(*seed);
         let size = if (*nodes, *managers) == (usual.nodes, usual.managers) {
             String::new()
         } else {
             format!(" --nodes {nodes} --managers {managers}")
         };
-        format!("  again: cargo run --release -p essaim-sim -- --seed {seed}{size} --trace")
+        let containers = if *containers { " --containers" } else { "" };
+        format!("  again: cargo run --release -p essaim-sim -- --seed {seed}{size}{containers} --trace")
     }
 }

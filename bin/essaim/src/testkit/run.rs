@@ -10,7 +10,7 @@ use crate::testkit::options::Options;
 use crate::testkit::panics;
 use crate::testkit::trace::Trace;
 use crate::testkit::world::World;
-use essaim_model::State;
+use essaim_model::{Health, State};
 use essaim_worker::sim::Behaviour;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -44,12 +44,38 @@ const ROSTERS_AFTER: Duration = Duration::from_secs(10);
 /// task by task, and stops that take their whole grace. The slowest of 4,900 runs took 33 s.
 const CONVERGED_MAX: Duration = Duration::from_secs(45);
 
-/// The images of a run's services whose tasks do more than run until they are stopped.
-const IMAGES: [(&str, Behaviour); 3] = [
-    ("stubborn", Behaviour::IgnoresStop),
-    ("slow", Behaviour::Pulls(Duration::from_millis(1_200))),
-    ("checked", Behaviour::Checked { healthy_after: Duration::from_millis(700), unhealthy_after: None }),
-];
+/// Upper bound on the time until an operator has mended what cannot come to rest by itself: updates of such services
+/// that went on may pause only now.
+const MENDED_MAX: Duration = Duration::from_secs(60);
+
+/// The images of a run's services whose tasks do more than run until they are stopped. Those of
+/// [`BROKEN`](crate::testkit::client::BROKEN) never come to rest.
+fn images() -> Vec<(&'static str, Behaviour)> {
+    let ms = Duration::from_millis;
+    let words = "pull access denied for refused, repository does not exist".to_owned();
+    vec![
+        ("stubborn", Behaviour::IgnoresStop),
+        ("slow", Behaviour::Pulls(ms(1_200))),
+        ("checked", Behaviour::Checked { healthy_after: ms(700), unhealthy_after: None }),
+        ("stalls", Behaviour::PullStalls { takes: ms(2_400), stalls: ms(4_000) }),
+        ("late", Behaviour::StartTakes(ms(2_500))),
+        ("flaky", Behaviour::ExitsOnce { after: ms(900), code: 1 }),
+        (
+            "ailing",
+            Behaviour::Health(vec![
+                (ms(500), Health::Healthy),
+                (ms(2_000), Health::Unhealthy),
+                (ms(2_600), Health::Healthy),
+            ]),
+        ),
+        ("done", Behaviour::Exits { after: ms(900), code: 0 }),
+        ("buggy", Behaviour::Exits { after: ms(400), code: 1 }),
+        ("refused", Behaviour::RegistryFails { after: ms(600), words }),
+        ("weak", Behaviour::OutOfMemory(ms(1_500))),
+        ("unanswered", Behaviour::StartUnanswered),
+        ("silent", Behaviour::SilentFor(Duration::from_secs(25))),
+    ]
+}
 
 /// Result of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -134,10 +160,11 @@ impl Run {
     /// A run of machines without daemons; [`found`](Self::found) makes them a cluster.
     pub fn new(options: Options) -> Self {
         let ledger = SharedLedger::new(Ledger::default().into());
+        lock(&ledger).judge_containers(options.containers);
         let trace = Trace::new(options.trace);
         let world = World::new(&options, Arc::clone(&ledger), trace.clone());
         for number in 1..=options.nodes {
-            for (image, behaviour) in IMAGES {
+            for (image, behaviour) in images() {
                 world.machine(number).behave(image, behaviour);
             }
         }
@@ -180,7 +207,7 @@ impl Run {
         if self.options.roles {
             first.change_roles();
         }
-        let judge = first.fellow(0);
+        let mut judge = first.fellow(0);
         let stop = Arc::new(AtomicBool::new(!self.options.client));
         let clients = [first].into_iter().chain(fellows);
         let clients: Vec<_> = clients.map(|client| tokio::spawn(client.work(Arc::clone(&stop)))).collect();
@@ -208,6 +235,7 @@ impl Run {
             self.step().await?;
         }
         convergence::rosters(&self.world).map_err(|why| format!("{ROSTERS_AFTER:?} after healing: {why}"))?;
+        self.mend(&mut judge).await?;
         let state = self.come_to_rest(CONVERGED_MAX).await?;
         self.converged = Some(healed.elapsed());
         judge.compare(0, &state);
@@ -217,6 +245,18 @@ impl Run {
         self.check()
     }
 
+    /// Plays the operator who mends what cannot come to rest by itself, until everything can.
+    async fn mend(&mut self, operator: &mut Client) -> Result<(), String> {
+        let (begun, mut stranded) = (Instant::now(), BTreeMap::new());
+        while self.options.containers && operator.mend(&mut stranded).await != Some(0) {
+            if begun.elapsed() >= MENDED_MAX {
+                return Err(format!("services are not mended after {MENDED_MAX:?}"));
+            }
+            self.step().await?;
+        }
+        Ok(())
+    }
+
     /// Founds a cluster with its managers and a service of eight tasks, and waits until it is at rest. Returns the
     /// client that created the service.
     pub async fn found(&mut self) -> Result<Client, String> {
@@ -224,6 +264,7 @@ impl Run {
         self.come_to_rest(FOUNDED_MAX).await.map_err(|why| format!("a new cluster is not at rest: {why}"))?;
         let running = Arc::clone(&self.world.running);
         let mut client = Client::new(self.options.seed, running, Arc::clone(&self.ledger), self.trace.clone());
+        client.containers = self.options.containers;
         let first = self.world.running(1).ok_or("the first node is gone")?;
         let control = first.control().map_err(|why| why.to_string())?;
         client.create(&control, 8).await.map_err(|why| format!("the first service: {why}"))?;
@@ -237,10 +278,10 @@ impl Run {
     /// Just before each fault begins, a client writes, so that the fault finds a change under way: on its way to the
     /// leader, in the log and not on disk, or about to be answered.
     async fn suffer(&mut self, client: &Client) -> Result<(), String> {
-        let Options { nodes, faults, length, .. } = self.options;
+        let Options { nodes, faults, length, containers, .. } = self.options;
         let drawn = || {
             let mut rng = StdRng::seed_from_u64(self.options.seed);
-            let mut strikes = fault::draw(&mut rng, nodes, faults, length);
+            let mut strikes = fault::draw(&mut rng, nodes, faults, length, containers);
             strikes.extend(fault::draw_syncs(&mut rng, nodes, length));
             if self.options.mixed {
                 strikes.extend(levels::draw_upgrades(self.options.seed, nodes, length));

@@ -4,7 +4,7 @@
 //! with all of it ([`strike`](World::strike), [`relieve`](World::relieve)), so that faults may overlap in any order.
 //! How daemons are started and ended is in [`daemons`](crate::testkit::daemons).
 
-use crate::testkit::fault::{Fault, Number};
+use crate::testkit::fault::{Fault, Number, Survive};
 use crate::testkit::host::Host;
 use crate::testkit::invariants::{self, SharedLedger, Snapshot};
 use crate::testkit::levels::build_at_first;
@@ -18,7 +18,7 @@ use essaim_system::Seed;
 use essaim_system::env::{DiskFault, SimDisk};
 use essaim_transport::sim::SimNetwork;
 use essaim_wire::{Build, NodeId, Role, quorum};
-use essaim_worker::sim::SimMachine;
+use essaim_worker::sim::{Mood, SimMachine};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use std::collections::BTreeMap;
@@ -126,6 +126,8 @@ impl World {
         self.trace.note("fault", &fault);
         match fault {
             Fault::KillActor(number, draw) => return self.kill_actor(number, draw),
+            Fault::EngineForgets(number, draw) => return self.forget_task(number, draw),
+            Fault::EngineRestarts(number, Survive::No) => self.hosts[&number].machine.power_off(),
             Fault::HandOver => return self.hand_over(),
             Fault::Drain(node) => self.operator().ask(Act::Available(node, Availability::Drain)),
             Fault::Promote(node) => self.operator().ask(Act::Role(node, Role::Manager)),
@@ -151,6 +153,12 @@ impl World {
             _ => (),
         }
         self.obey().await;
+    }
+
+    fn forget_task(&self, number: Number, draw: u64) {
+        if let Some(task) = self.hosts[&number].machine.forget(draw) {
+            self.trace.note(crate::testkit::nodes::name(number), format_args!("nobody knows where {task} has gone"));
+        }
     }
 
     /// Makes the next start of a node's daemon one of the newest program.
@@ -181,9 +189,17 @@ impl World {
         Snapshot {
             running: self.running.lock().clone(),
             tasks: self.hosts.iter().map(|(number, host)| (*number, host.machine.running_since())).collect(),
+            attempts: self.hosts.iter().map(|(number, host)| (*number, host.machine.attempts())).collect(),
+            silent_engines: (1..=self.nodes).filter(|number| self.is_engine_silent(*number)).collect(),
             liars: self.liars(),
             is_only_lied_to: self.is_only_lied_to(),
         }
+    }
+
+    /// Whether a node's engine does not answer, or says nothing of one of its tasks.
+    fn is_engine_silent(&self, number: Number) -> bool {
+        self.hosts[&number].machine.is_silent()
+            || self.active.values().any(|fault| fault.silences_the_engine_of(number))
     }
 
     /// The nodes that lie at the moment.
@@ -253,7 +269,7 @@ impl World {
         }
     }
 
-    /// Brings disks and clocks in line with the faults that are under way.
+    /// Brings disks, clocks and engines in line with the faults that are under way.
     fn obey_machines(&self) {
         let (mut disks, mut clocks) = (BTreeMap::new(), BTreeMap::new());
         for fault in self.active.values() {
@@ -270,6 +286,15 @@ impl World {
         for (number, host) in &self.hosts {
             host.disk.set_fault(disks.get(number).copied().unwrap_or_default());
             host.set_clock(clocks.get(number).copied().unwrap_or_default());
+            let is_down = |fault: &Fault| matches!(fault, Fault::EngineRestarts(one, _) if one == number);
+            let mood = if self.active.values().any(is_down) {
+                Mood::Down
+            } else if self.active.values().any(|fault| *fault == Fault::EngineHangs(*number)) {
+                Mood::Hangs
+            } else {
+                Mood::Well
+            };
+            host.machine.set_mood(mood);
         }
     }
 
@@ -297,7 +322,8 @@ impl World {
         for number in 1..=self.nodes {
             let away = self.active.values().any(|fault| fault.takes_away(number, self.nodes));
             // One cut path alone is no reason to take a node for dead; together with another fault it may be one.
-            let wrong = self.active.values().filter(|fault| !matches!(fault, Fault::SlowDisk(..))).count();
+            let is_felt = |fault: &&Fault| !matches!(fault, Fault::SlowDisk(..)) && !fault.is_of_an_engine();
+            let wrong = self.active.values().filter(is_felt).count();
             let cut = wrong > 1 && self.active.values().any(|fault| fault.cuts_a_link_of(number));
             // A node whose disk failed may need a moment longer than the fault.
             let ailing = self.hosts.get(&number).is_some_and(Host::is_ailing);

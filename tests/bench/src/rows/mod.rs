@@ -1,5 +1,6 @@
 //! The rows of the table: what is measured, one file per subject.
 
+mod cycles;
 mod forming;
 pub(crate) mod growth;
 mod healing;
@@ -35,6 +36,7 @@ pub(crate) const ALL: &[Row] = &[
     scheduler::ROW,
     scale::ROW,
     memory::ROW,
+    cycles::ROW,
     forming::ROW,
     growth::ROW,
 ];

@@ -11,7 +11,7 @@
 //! - the [`course`] of each task is right;
 //! - the state of every manager has the hash of the replayed one.
 
-use super::course;
+use super::{course, jobs, updates};
 use crate::testkit::fault::Number;
 use essaim_model::{
     AnyId, AnyObject, Change, Event, Node, Outcome, Position, Proposal, Service, ServiceId, State, Task, TaskId,
@@ -27,6 +27,8 @@ const COMPARED_EVERY: u64 = 32;
 /// The log as seen so far on any manager, and the state that its replay gives.
 #[derive(Debug, Default)]
 pub struct Agreement {
+    /// Whether updates and jobs are judged.
+    pub(crate) containers: bool,
     log: BTreeMap<Index, (Agreed, Number)>,
     state: State,
     replica: Replica,
@@ -127,6 +129,10 @@ impl Agreement {
                     ));
                 }
                 wrong.extend(course::judge(&before, &self.state, &events, &proposal));
+                if self.containers {
+                    wrong.extend(updates::judge(&before, &self.state, &events, &proposal));
+                    wrong.extend(jobs::judge(&before, &self.state, &events, &proposal));
+                }
             } else {
                 self.state.pass(position);
             }

@@ -56,7 +56,9 @@ fn went_wrong(old: &Task, new: &Task) -> Option<String> {
 /// task that is lost with its machine has none, and says so.
 fn unordered_end(before: &State, old: &Task, new: &Task) -> Option<String> {
     let ended = !old.observed.state.is_final() && new.observed.state.is_final();
-    let signalled = |error: &String| error.contains("non-zero exit (143)") || error.contains("non-zero exit (137)");
+    // A task without memory is killed too, by the kernel, and says so.
+    let killed = |error: &String| error.contains("non-zero exit (143)") || error.contains("non-zero exit (137)");
+    let signalled = |error: &String| killed(error) && !error.contains("out of memory");
     let stopped = new.observed.state == TaskState::Shutdown || new.observed.error.as_ref().is_some_and(signalled);
     let told = old.desired >= Desired::Shutdown || old.written_off.is_some() || new.desired > old.desired;
     // A node that leaves, or is being removed, ends its tasks by itself.

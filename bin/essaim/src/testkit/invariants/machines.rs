@@ -1,9 +1,10 @@
 //! Machines: what really runs on them, whatever the cluster's state says.
 //!
-//! - At most one task of a slot runs, with three exceptions: while a node of one of the tasks is, or was lately, in
-//!   trouble (the task may run on there, unseen; but not a task with `essaim.on-disconnect=stop` whose daemon runs); while such a node is drained, since drain moves before it stops; and in an update
+//! - At most one task of a slot runs, with three exceptions: while a node of one of the tasks, or its engine, is, or was
+//!   lately, in trouble (the task may run on there, unseen; but not a task with `essaim.on-disconnect=stop` whose daemon
+//!   runs); while such a node is drained, since drain moves before it stops; and in an update
 //!   that starts the new task first.
-//! - A task is started once, on one machine.
+//! - A task is started once, on one machine, and its engine is not asked for ever to start it.
 
 use super::troubles::Troubles;
 use crate::testkit::fault::Number;
@@ -17,6 +18,10 @@ use tokio::time::Instant;
 /// node, an order, and a stop that takes its whole grace.
 const SURPLUS_MAX: Duration = Duration::from_secs(30);
 
+/// Times that an engine may be asked to start one task: five without an answer, and as many again after each of a few
+/// restarts of the daemon.
+const ATTEMPTS_MAX: u32 = 15;
+
 /// Starts of tasks, drains and updates seen so far.
 #[derive(Debug, Default)]
 pub struct Machines {
@@ -27,9 +32,25 @@ pub struct Machines {
     drained: BTreeMap<NodeId, Instant>,
     /// When each service was last seen to have updates that start the new task first.
     start_first: BTreeMap<ServiceId, Instant>,
+    /// When the engine of each node was last silent, so that its tasks were given up and may run on.
+    silent: BTreeMap<Number, Instant>,
 }
 
 impl Machines {
+    /// Notes the nodes whose engines are silent at the moment.
+    pub(crate) fn on_silence(&mut self, nodes: &[Number]) {
+        self.silent.extend(nodes.iter().map(|number| (*number, Instant::now())));
+    }
+
+    /// Checks how often engines were asked to start each task.
+    pub(crate) fn on_attempts(&self, attempts: &BTreeMap<Number, BTreeMap<TaskId, u32>>) -> Vec<String> {
+        let all =
+            attempts.iter().flat_map(|(number, tasks)| tasks.iter().map(move |(task, count)| (number, task, count)));
+        let many = all.filter(|(_, _, count)| **count > ATTEMPTS_MAX);
+        many.map(|(number, task, count)| format!("n{number} has asked its engine {count} times to start task {task}"))
+            .collect()
+    }
+
     /// Checks all machines at one moment, each with the tasks that run on it and since when, against the managers'
     /// state.
     pub fn look(
@@ -73,8 +94,11 @@ impl Machines {
         }
         let is_drained = |node: NodeId| self.drained.get(&node).is_some_and(|at| at.elapsed() < SURPLUS_MAX);
         let number = |node: NodeId| numbers.get(&node).copied();
-        let is_away = |node| number(node).is_none_or(|number| !troubles.is_calm(number, SURPLUS_MAX));
-        let is_unattended = |node| number(node).is_none_or(|number| !troubles.is_attended(number, SURPLUS_MAX));
+        let was_silent = |number| self.silent.get(&number).is_some_and(|at| at.elapsed() < SURPLUS_MAX);
+        let is_away =
+            |node| number(node).is_none_or(|number| was_silent(number) || !troubles.is_calm(number, SURPLUS_MAX));
+        let is_unattended =
+            |node| number(node).is_none_or(|number| was_silent(number) || !troubles.is_attended(number, SURPLUS_MAX));
         for ((service, slot), tasks) in slots.into_iter().filter(|(_, tasks)| tasks.len() > 1) {
             let Some(service) = state.service(service) else { continue };
             let start_first = self.start_first.get(&service.id).is_some_and(|at| at.elapsed() < SURPLUS_MAX);
@@ -154,6 +178,20 @@ mod tests {
         assert!(wrong.len() == 1 && wrong[0].contains("slot 1 of web has two running tasks"), "{wrong:?}");
         troubles.set(1, true);
         assert_eq!(look(&troubles, &[(7, 1), (8, 2)]), [""; 0]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_start_that_is_tried_for_ever_is_seen_and_silence_of_an_engine_excuses_a_second_task() {
+        let numbers = BTreeMap::from([(NodeId::from_bits(1), 1)]);
+        let (mut machines, troubles, state) = (Machines::default(), Troubles::default(), state());
+        let attempts = |count| BTreeMap::from([(1, BTreeMap::from([(TaskId::from_bits(7), count)]))]);
+        assert_eq!(machines.on_attempts(&attempts(ATTEMPTS_MAX)), [""; 0]);
+        let wrong = machines.on_attempts(&attempts(ATTEMPTS_MAX + 1));
+        assert!(wrong.len() == 1 && wrong[0].contains("16 times to start"), "{wrong:?}");
+        let both = [(7, 1), (8, 2)];
+        assert_eq!(machines.look([running(1, &both)].into_iter(), &state, &numbers, &troubles).len(), 1);
+        machines.on_silence(&[1]);
+        assert_eq!(machines.look([running(1, &both)].into_iter(), &state, &numbers, &troubles), [""; 0]);
     }
 
     #[tokio::test(start_paused = true)]

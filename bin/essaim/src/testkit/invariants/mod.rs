@@ -7,6 +7,7 @@
 //! - [`agreement`]: the managers' logs are the same, a request has its effect once, one leader's orders per term; the
 //!   log replayed, and the events of that replayed, give the managers' states, by hash;
 //! - [`course`]: what tasks go through: forward, on one node, ended by order, moved before they are stopped;
+//! - [`updates`], [`jobs`]: an update keeps to its parallelism and its pause, and a job to its counts;
 //! - [`leaders`]: one leader a term, and one that decides at a time; no manager forgets its vote;
 //! - [`detector`]: no node that lives and can be reached is `Down`, none is missed by too few observers, a node that is
 //!   cut
@@ -21,11 +22,13 @@
 pub mod agreement;
 pub mod course;
 pub mod detector;
+pub mod jobs;
 pub mod leaders;
 pub mod liars;
 pub mod machines;
 pub mod orders;
 pub mod troubles;
+pub mod updates;
 
 use crate::testkit::fault::Number;
 use agreement::Agreement;
@@ -73,6 +76,11 @@ pub fn lock(ledger: &SharedLedger) -> MutexGuard<'_, Ledger> {
 }
 
 impl Ledger {
+    /// Sets whether updates and jobs are judged.
+    pub(crate) const fn judge_containers(&mut self, are: bool) {
+        self.agreement.containers = are;
+    }
+
     /// Notes that the node with this number has this id.
     pub(crate) fn meet(&mut self, id: NodeId, number: Number) {
         self.numbers.insert(id, number);
@@ -139,6 +147,10 @@ pub struct Snapshot {
     pub running: BTreeMap<Number, Handle>,
     /// The running tasks of every machine, each with the time of its start.
     pub tasks: BTreeMap<Number, Vec<(TaskId, Timestamp)>>,
+    /// Number of times that each machine's engine was asked to start each task.
+    pub attempts: BTreeMap<Number, BTreeMap<TaskId, u32>>,
+    /// The nodes whose engine does not answer, or says nothing of some task.
+    pub silent_engines: Vec<Number>,
     /// The nodes that lie.
     pub liars: Vec<Number>,
     /// Whether the only faults are slow disks and liars, and the liars are fewer than a quorum of observers.
@@ -164,6 +176,8 @@ pub fn look(seen: &Snapshot, ledger: &SharedLedger) {
     let Ledger { numbers, troubles, starts, .. } = ledger;
     let lied = liars::look(seen, ledger.agreement.state(), numbers, troubles, starts);
     ledger.violations.extend(lied);
+    ledger.violations.extend(ledger.machines.on_attempts(&seen.attempts));
+    ledger.machines.on_silence(&seen.silent_engines);
     let running = seen.tasks.iter().map(|(number, tasks)| (*number, tasks.clone()));
     let wrong = ledger.machines.look(running, ledger.agreement.state(), &ledger.numbers, &ledger.troubles);
     ledger.violations.extend(wrong);

@@ -1,0 +1,132 @@
+//! Jobs: each slot completes once in an iteration, and no more run at a time than may.
+//!
+//! - A slot in which a task of the iteration has completed gets no other task of that iteration. A node that was lost
+//!   after its task completed and before the completion was reported is no exception: the managers did not know.
+//! - A replicated job has no slot beyond its completions.
+//! - When the leader creates a task of a replicated job, no more slots are at work than may be at a time.
+//!
+//! A global job has one slot for each node, so the first rule says that it runs once on each.
+
+use essaim_model::{Event, Proposal, Slot, State, Task, TaskState};
+use essaim_wire::{Reachability, Timestamp};
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+/// Age up to which a leader may decide on an outdated state; as for the course of a task.
+const SETTLED: Duration = Duration::from_millis(500);
+
+/// Returns what is wrong with the tasks of jobs that are created in the step from one state to the next.
+pub fn judge(before: &State, after: &State, events: &[Event], proposal: &Proposal) -> Vec<String> {
+    let created = events.iter().filter_map(|event| match event {
+        Event::Task { old: None, new: Some(new) } => Some(new),
+        _ => None,
+    });
+    let index = after.applied().index.0;
+    let wrong = created.filter_map(|new| created_wrongly(before, after, new, proposal.at));
+    wrong.map(|why| format!("at index {index}: {why}")).collect()
+}
+
+fn created_wrongly(before: &State, after: &State, new: &Task, now: Timestamp) -> Option<String> {
+    let service = before.service(new.service)?;
+    service.job.as_ref()?;
+    let is_settled = |at: Timestamp| at + SETTLED <= now;
+    let (slot, name) = (new.slot, &service.spec.name);
+    let is_own = |task: &&std::sync::Arc<Task>| task.job_iteration == new.job_iteration && task.id != new.id;
+    let has_completed = |task: &&std::sync::Arc<Task>| task.observed.state == TaskState::Complete;
+    let mut own = before.tasks_in(new.service, new.slot).filter(is_own);
+    if let Some(done) = own.find(|task| has_completed(task) && is_settled(task.meta.updated_at)) {
+        return Some(format!("slot {slot} of job {name} was completed by {}, and gets another task", done.id));
+    }
+    let (concurrent_max, completions) = service.spec.mode.of_replicated_job()?;
+    if matches!(slot, Slot::Number(number) if u64::from(number) >= completions) {
+        return Some(format!("job {name} gets slot {slot}, and shall have {completions} completions"));
+    }
+    // Tasks on nodes that do not answer run or do not; nobody knows.
+    let is_at_work = |task: &&std::sync::Arc<Task>| {
+        let node = task.node().and_then(|node| after.node(node));
+        task.job_iteration == new.job_iteration
+            && task.is_wanted()
+            && !task.has_ended()
+            && task.written_off.is_none()
+            && node.is_none_or(|node| node.reachability == Reachability::Reachable && is_settled(node.meta.updated_at))
+    };
+    let at_work: BTreeSet<Slot> = after.tasks_of(new.service).filter(is_at_work).map(|task| task.slot).collect();
+    let is_too_many = at_work.len() as u64 > concurrent_max && is_settled(service.meta.updated_at);
+    is_too_many.then(|| format!("{} slots of job {name} are at work, and {concurrent_max} may be", at_work.len()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use essaim_model::fixtures::{founding, service, worker};
+    use essaim_model::{Assigned, Change, Desired, Meta, Mode, Observed, Position, ServiceId, TaskId};
+    use essaim_wire::{Generation, Index, NodeId, RequestId, Term};
+
+    const JOB: ServiceId = ServiceId::from_bits(1);
+
+    fn task(number: u128, slot: u32, state: TaskState) -> Task {
+        let at = Timestamp::from_micros(u64::try_from(number).expect("small"));
+        Task {
+            id: TaskId::from_bits(number),
+            meta: Meta::new(Index(2), at),
+            service: JOB,
+            spec_version: Index(2),
+            slot: Slot::Number(slot),
+            assigned: Assigned::Node(NodeId::from_bits(2)),
+            desired: Desired::Running,
+            observed: Observed { state, ..Observed::nothing(at) },
+            written_off: None,
+            engine: essaim_model::EngineKind::Process,
+            restarts: 0,
+            generic: Default::default(),
+            began_at: None,
+            ended_at: None,
+            job_iteration: Some(0),
+        }
+    }
+
+    fn apply(state: &mut State, seconds: u64, change: Change) -> (Vec<Event>, Proposal) {
+        let index = Index(state.applied().index.0 + 1);
+        let request = RequestId { origin: NodeId::from_bits(1), generation: Generation(1), seq: index.0 };
+        let at = Timestamp::from_micros(seconds * 1_000_000);
+        let proposal = Proposal { request, at, fence: None, changes: vec![change] };
+        let (outcome, events) = state.apply(Position { term: Term(1), index }, &proposal);
+        assert!(matches!(outcome, essaim_model::Outcome::Done(_)), "{outcome:?}");
+        (events, proposal)
+    }
+
+    /// A job of two completions, one at a time, with these tasks.
+    fn world(tasks: &[Task]) -> State {
+        let mut state = State::default();
+        let mut spec = service("job", 0);
+        spec.mode = Mode::ReplicatedJob { concurrent_max: Some(1), completions: Some(2) };
+        spec.update = None;
+        apply(&mut state, 1, Change::Found(Box::new(founding())));
+        apply(&mut state, 2, Change::CreateService { id: JOB, spec: Box::new(spec) });
+        apply(&mut state, 3, Change::AcceptNode(Box::new(worker(2))));
+        for task in tasks {
+            apply(&mut state, 4, Change::CreateTask(Box::new(task.clone())));
+        }
+        state
+    }
+
+    fn check(tasks: &[Task], slot: u32, words: &str) {
+        let before = world(tasks);
+        let mut after = before.clone();
+        let new = task(9, slot, TaskState::New);
+        let (events, proposal) = apply(&mut after, 3_600, Change::CreateTask(Box::new(new)));
+        let wrong = judge(&before, &after, &events, &proposal);
+        assert_eq!(wrong.len(), usize::from(!words.is_empty()), "{wrong:?}");
+        assert!(wrong.iter().all(|why| why.contains(words)), "{wrong:?}");
+    }
+
+    #[test]
+    fn a_slot_that_is_completed_twice_a_slot_too_many_and_one_too_many_at_a_time_are_seen() {
+        let done = task(1, 0, TaskState::Complete);
+        check(std::slice::from_ref(&done), 1, "");
+        check(&[done], 0, "was completed by");
+        check(&[task(1, 0, TaskState::Failed)], 0, "");
+        check(&[], 2, "shall have 2 completions");
+        check(&[task(1, 0, TaskState::Running)], 1, "2 slots of job job are at work, and 1 may be");
+    }
+}

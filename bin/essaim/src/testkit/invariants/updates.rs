@@ -1,0 +1,243 @@
+//! Updates: how the leader replaces the tasks of a service that follow an older spec, change after change of the log.
+//!
+//! A slot's update *starts* when the leader creates a task in it while another task of the slot, on a node that may keep
+//! it, follows a spec that asks for another task than the one in force. A slot is *in flight* from then until its new
+//! task has run for the delay: its new task does not run yet or has not run for the delay, and the old one is still
+//! there or ended by order.
+//!
+//! - When a slot's update starts, no more slots are in flight than the parallelism in force.
+//! - No slot's update starts while the update is paused.
+//! - No task is replaced that runs, may stay, and follows the spec in force; so a rollback leaves those that already
+//!   follow the spec it goes back to.
+
+use essaim_model::{
+    Assigned, Availability, Change, Desired, Event, Proposal, Service, Slot, State, Task, TaskState, UpdateConfig,
+    UpdateState,
+};
+use essaim_wire::{Reachability, Timestamp};
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+/// Age up to which a leader may decide on an outdated state; as for the course of a task.
+const SETTLED: Duration = Duration::from_millis(500);
+
+/// Returns what is wrong with the updates that start in the step from one state to the next.
+pub fn judge(before: &State, after: &State, events: &[Event], proposal: &Proposal) -> Vec<String> {
+    // Only a leader's decisions are judged: they carry its term.
+    if proposal.fence.is_none() {
+        return Vec::new();
+    }
+    let created = events.iter().filter_map(|event| match event {
+        Event::Task { old: None, new: Some(new) } => Some(new),
+        _ => None,
+    });
+    let index = after.applied().index.0;
+    let wrong = created.filter_map(|new| started(before, after, new, proposal));
+    wrong.map(|why| format!("at index {index}: {why}")).collect()
+}
+
+/// What is wrong with the creation of this task.
+fn started(before: &State, after: &State, new: &Task, proposal: &Proposal) -> Option<String> {
+    let service = before.service(new.service)?;
+    let changes_the_spec =
+        |change: &Change| matches!(change, Change::UpdateService { .. } | Change::RollBackService { .. });
+    let is_settled = |at: Timestamp| at + SETTLED <= proposal.at;
+    if service.job.is_some()
+        || !is_settled(service.meta.updated_at)
+        || new.spec_version != service.spec_version
+        || proposal.changes.iter().any(changes_the_spec)
+    {
+        return None;
+    }
+    let others = || before.tasks_in(new.service, new.slot).filter(|other| other.id != new.id);
+    let stays = |other: &Task| is_wanted(other) && may_stay(before, service, other, &is_settled);
+    let replaced = others().find(|other| stays(other))?;
+    // With two wanted tasks in the slot, or with one that waits, another reason than the update is at work.
+    if others().filter(|other| is_wanted(other)).count() > 1 || !is_settled(replaced.meta.updated_at) {
+        return None;
+    }
+    let (slot, name) = (new.slot, &service.spec.name);
+    let backwards = matches!(
+        service.update.as_ref().map(|update| update.state),
+        Some(UpdateState::RollbackStarted | UpdateState::RollbackPaused)
+    );
+    if is_alike(before, service, replaced) {
+        let what = if backwards { "the spec that the rollback goes back to" } else { "the spec in force" };
+        let id = replaced.id;
+        return replaced
+            .is_running()
+            .then(|| format!("slot {slot} of {name} gets another task, and {id} in it runs and follows {what}"));
+    }
+    let paused = service
+        .update
+        .as_ref()
+        .is_some_and(|update| matches!(update.state, UpdateState::Paused | UpdateState::RollbackPaused));
+    if paused {
+        return Some(format!("slot {slot} of {name} is updated while its update is paused"));
+    }
+    let config = if backwards { &service.spec.rollback } else { &service.spec.update }.clone().unwrap_or_default();
+    let flights = in_flight(after, service, &config, proposal.at);
+    let is_too_many = config.parallelism > 0 && flights.len() as u64 > config.parallelism;
+    is_too_many.then(|| {
+        format!("{name} has {} slots in flight, and {} are allowed: {flights:?}", flights.len(), config.parallelism)
+    })
+}
+
+/// The slots of a service whose update has started and whose new task has not run for the delay.
+fn in_flight(state: &State, service: &Service, config: &UpdateConfig, now: Timestamp) -> BTreeSet<Slot> {
+    let slots: BTreeSet<Slot> = state.tasks_of(service.id).map(|task| task.slot).collect();
+    let is_flying = |slot: &Slot| {
+        let mut tasks: Vec<_> = state.tasks_in(service.id, *slot).collect();
+        tasks.sort_by_key(|task| (task.meta.created_at, task.id));
+        let Some((new, older)) = tasks.split_last() else { return false };
+        let Some(old) = older.last() else { return false };
+        let is_pending_elsewhere = matches!(new.assigned, Assigned::Pending { .. }) && matches!(slot, Slot::Node(_));
+        let has_settled = new.is_running() && new.began_at.is_some_and(|began| began + config.delay <= now);
+        let by_order = !old.has_ended() || old.observed.state == TaskState::Shutdown;
+        is_wanted(new)
+            && !is_pending_elsewhere
+            && !has_settled
+            && by_order
+            && is_alike(state, service, new)
+            && !is_alike(state, service, old)
+            && new.node().is_none_or(|node| is_sound(state, node))
+            && old.node().is_none_or(|node| is_sound(state, node))
+    };
+    slots.into_iter().filter(is_flying).collect()
+}
+
+fn is_wanted(task: &Task) -> bool {
+    task.is_wanted() && !task.has_ended() && task.desired <= Desired::Running && task.written_off.is_none()
+}
+
+/// Whether a task asks for the same as the spec in force.
+fn is_alike(state: &State, service: &Service, task: &Task) -> bool {
+    task.spec_version == service.spec_version
+        || state.spec(service.id, task.spec_version).is_some_and(|spec| Service::same_task(spec, &service.spec))
+}
+
+fn is_sound(state: &State, node: essaim_wire::NodeId) -> bool {
+    state.node(node).is_some_and(|node| {
+        node.reachability == Reachability::Reachable && node.spec.availability == Availability::Active
+    })
+}
+
+/// Whether the task's node may keep the task, and has not changed a moment ago.
+fn may_stay(state: &State, service: &Service, task: &Task, is_settled: &impl Fn(Timestamp) -> bool) -> bool {
+    let placement = service.spec.task.placement();
+    let Some(node) = task.node().and_then(|node| state.node(node)) else { return false };
+    let level = state.spec(service.id, task.spec_version).map(|spec| spec.level());
+    is_sound(state, node.id)
+        && !node.unsteady
+        && is_settled(node.meta.updated_at)
+        && placement.allows(node)
+        && placement.replicas_max_per_node == 0
+        && level.is_some_and(|level| level <= node.level)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use essaim_model::fixtures::{founding, service, worker};
+    use essaim_model::{Meta, Observed, Position, ServiceId, TaskId, UpdateStatus};
+    use essaim_wire::{Generation, Index, NodeId, RequestId, Term};
+
+    const HOUR: Timestamp = Timestamp::from_micros(3_600_000_000);
+    const WEB: ServiceId = ServiceId::from_bits(1);
+
+    fn task(number: u128, slot: u32, version: u64, state: TaskState) -> Task {
+        let at = Timestamp::from_micros(u64::try_from(number).expect("small"));
+        Task {
+            id: TaskId::from_bits(number),
+            meta: Meta::new(Index(2), at),
+            service: WEB,
+            spec_version: Index(version),
+            slot: Slot::Number(slot),
+            assigned: Assigned::Node(NodeId::from_bits(2)),
+            desired: Desired::Running,
+            observed: Observed { state, ..Observed::nothing(at) },
+            written_off: None,
+            engine: essaim_model::EngineKind::Process,
+            restarts: 0,
+            generic: Default::default(),
+            began_at: None,
+            ended_at: None,
+            job_iteration: None,
+        }
+    }
+
+    fn apply(state: &mut State, at: Timestamp, fence: bool, changes: Vec<Change>) -> (Vec<Event>, Proposal) {
+        let index = Index(state.applied().index.0 + 1);
+        let request = RequestId { origin: NodeId::from_bits(1), generation: Generation(1), seq: index.0 };
+        let proposal = Proposal { request, at, fence: fence.then_some(Term(1)), changes };
+        let (outcome, events) = state.apply(Position { term: Term(1), index }, &proposal);
+        assert!(matches!(outcome, essaim_model::Outcome::Done(_)), "{outcome:?}");
+        (events, proposal)
+    }
+
+    /// A state with three running tasks of the first spec of a service, and a second spec in force at index 7.
+    fn world() -> State {
+        let mut state = State::default();
+        let at = Timestamp::from_micros;
+        let mut spec = service("web", 3);
+        spec.update = Some(UpdateConfig { parallelism: 1, ..UpdateConfig::default() });
+        apply(&mut state, at(1), false, vec![Change::Found(Box::new(founding()))]);
+        apply(&mut state, at(2), false, vec![Change::CreateService { id: WEB, spec: Box::new(spec.clone()) }]);
+        apply(&mut state, at(3), false, vec![Change::AcceptNode(Box::new(worker(2)))]);
+        for number in 1..=3 {
+            let running = task(number, u32::try_from(number).expect("small"), 2, TaskState::Running);
+            apply(&mut state, at(10), true, vec![Change::CreateTask(Box::new(running))]);
+        }
+        let expect = state.service(WEB).expect("it is there").meta.version;
+        spec.task.force_update += 1;
+        apply(&mut state, at(20), false, vec![Change::UpdateService { id: WEB, expect, spec: Some(Box::new(spec)) }]);
+        state
+    }
+
+    fn begin(state: &mut State, number: u128, slot: u32) -> Vec<String> {
+        let before = state.clone();
+        let version = before.service(WEB).expect("it is there").spec_version.0;
+        let new = Task { desired: Desired::Ready, ..task(number, slot, version, TaskState::New) };
+        let (events, proposal) = apply(state, HOUR, true, vec![Change::CreateTask(Box::new(new))]);
+        judge(&before, state, &events, &proposal)
+    }
+
+    #[test]
+    fn more_slots_than_the_parallelism_are_seen() {
+        let mut state = world();
+        assert_eq!(begin(&mut state, 11, 1), [""; 0]);
+        let wrong = begin(&mut state, 12, 2);
+        assert!(wrong.len() == 1 && wrong[0].contains("2 slots in flight, and 1 are allowed"), "{wrong:?}");
+    }
+
+    #[test]
+    fn a_slot_that_is_updated_while_the_update_is_paused_is_seen() {
+        let mut state = world();
+        let service = state.service(WEB).expect("it is there");
+        let status = UpdateStatus {
+            state: UpdateState::Paused,
+            started_at: Timestamp::from_micros(20),
+            completed_at: None,
+            message: "update paused".into(),
+        };
+        let change = Change::SetUpdateStatus { id: WEB, spec_version: service.spec_version, status };
+        apply(&mut state, Timestamp::from_micros(30), true, vec![change]);
+        let wrong = begin(&mut state, 11, 1);
+        assert!(wrong.len() == 1 && wrong[0].contains("is updated while its update is paused"), "{wrong:?}");
+    }
+
+    #[test]
+    fn a_healthy_task_that_follows_the_spec_of_the_rollback_is_not_replaced() {
+        let mut state = world();
+        let expect = state.service(WEB).expect("it is there").meta.version;
+        apply(
+            &mut state,
+            Timestamp::from_micros(30),
+            false,
+            vec![Change::UpdateService { id: WEB, expect, spec: None }],
+        );
+        let wrong = begin(&mut state, 11, 1);
+        let words = "runs and follows the spec that the rollback goes back to";
+        assert!(wrong.len() == 1 && wrong[0].contains(words), "{wrong:?}");
+    }
+}
