@@ -178,6 +178,10 @@ fn read_mode(asked: ServiceMode) -> Result<Mode, Refusal> {
         (None, None, None, Some(Empty {})) => Ok(Mode::GlobalJob),
         (replicated, None, None, None) => {
             let replicas = replicated.and_then(|replicated| replicated.replicas).unwrap_or(1);
+            // A client that takes a negative number for a positive one sends a very large number.
+            if i64::try_from(replicas).is_err() {
+                return Err(Refusal::invalid("Number of replicas must be non-negative"));
+            }
             // A number that does not fit is more than any service may have.
             Ok(Mode::Replicated { replicas: u32::try_from(replicas).unwrap_or(u32::MAX) })
         }
@@ -571,6 +575,8 @@ mod tests {
         spec["Mode"] = json!({"Replicated": {}});
         assert_eq!(parse(spec).map(|spec| spec.mode), Ok(Mode::Replicated { replicas: 1 }));
         assert_eq!(refused(with("/Mode", "Global", json!({}))).text, "must specify only one service mode");
+        let negative = refused(with("", "Mode", json!({"Replicated": {"Replicas": u64::MAX}})));
+        assert_eq!(negative.text, "Number of replicas must be non-negative");
     }
 
     #[test]
