@@ -209,6 +209,56 @@ mod tests {
         assert_eq!(departed(&world.state, world.now()), (vec![id(2)], None));
     }
 
+    /// The 26 rows of Swarm's table, with a history of 0: what is wanted, what was observed, whether Swarm forgets the
+    /// task, and whether we do. A task that ended by itself is forgotten when the leader has decided what follows it, and
+    /// so wants no more of it: until then it is how the leader knows of the end.
+    #[test]
+    fn which_tasks_are_forgotten_by_what_is_wanted_and_observed() {
+        const LOST: Option<TaskState> = None;
+        let at = |desired, state: Option<TaskState>, swarm: bool, ours: bool| (desired, state, swarm, ours);
+        let mut rows = Vec::new();
+        for state in TaskState::ALL.into_iter().filter(|state| *state != TaskState::Shutdown) {
+            let ended = state.is_final();
+            rows.push(at(Desired::Running, Some(state), ended, false));
+            // A task that no worker has been given ends when it is told to; see `State::apply`.
+            rows.push(at(Desired::Shutdown, Some(state), ended, ended));
+        }
+        for (desired, ours) in [(Desired::Running, false), (Desired::Shutdown, true)] {
+            // Swarm's REMOVE is our Shutdown as a state that was observed; its ORPHANED is a task written off.
+            rows.push(at(desired, Some(TaskState::Shutdown), true, ours));
+            rows.push(at(desired, LOST, true, ours));
+            // Swarm's NEW and PENDING, before a task has a node, and ASSIGNED are one state of ours.
+            rows.push(at(desired, Some(TaskState::New), false, false));
+            rows.push(at(desired, Some(TaskState::New), false, false));
+        }
+        assert_eq!(rows.len(), 26);
+        for (desired, state, swarm, ours) in rows {
+            let mut world = World::of(1);
+            world.set_cluster(|spec| spec.task_history = 0);
+            let web = world.create("web", 1, |_| ());
+            world.settle();
+            let newest = Task::clone(world.state.tasks_of(web).next().expect("one"));
+            let id = TaskId::from_bits(1);
+            let mut task = Task { id, desired, ..newest };
+            task.observed.state = state.unwrap_or(TaskState::Running);
+            task.written_off =
+                state.is_none().then(|| essaim_model::WrittenOff { at: world.now(), why: "a test".into() });
+            world.pass(Duration::from_secs(1));
+            world.done(vec![Change::CreateTask(Box::new(task.clone()))]);
+            // A newer task of the slot, which is never forgotten.
+            world.pass(Duration::from_secs(1));
+            let shut = Change::SetDesired { id: newest_of(&world, web, id), desired: Desired::Shutdown };
+            let next = Task { id: TaskId::from_bits(2), desired: Desired::Shutdown, ..task };
+            world.done(vec![shut, Change::CreateTask(Box::new(next))]);
+            let forgotten = forgettable(&world.state, web, Slot::Number(1)).contains(&Change::ForgetTask { id });
+            assert_eq!(forgotten, ours, "{desired:?} and {state:?}; Swarm: {swarm}");
+        }
+    }
+
+    fn newest_of(world: &World, service: ServiceId, other: TaskId) -> TaskId {
+        world.state.tasks_of(service).map(|task| task.id).find(|id| *id != other).expect("there")
+    }
+
     #[test]
     fn only_what_has_ended_and_is_meant_to_have_is_history() {
         let mut world = World::of(1);
