@@ -29,9 +29,11 @@ use essaim_wire::{NodeId, Timestamp};
 use futures::stream::BoxStream;
 use futures::{StreamExt, future, stream};
 use serde::Deserialize;
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 
 /// Interval at which the leader is looked at, and at which a node that has no events looks whether it has become a
@@ -64,37 +66,32 @@ pub(super) async fn stream(State(face): State<Face>, Query(asked): Query<Asked>,
         return Err(Refusal::invalid(text).into());
     }
     let wanted = Arc::new(Wanted { filters, since, until });
-    let mut cluster = ClusterEvents::new(face.clone(), Arc::clone(&wanted));
-    let engine = face.engine.filter(|_| event::wants_engine(&wanted.filters)).map(|engine| EngineEvents {
+    let engine = face.engine.clone().filter(|_| event::wants_engine(&wanted.filters)).map(|engine| EngineEvents {
         engine,
         version: request.extensions().get().cloned(),
         filters: asked.filters,
         since: nanos(now) + 1,
-        lines: None,
     });
-    let mut past = Vec::new();
-    if let Some(since) = since {
-        let until = until.map_or(now, |until| until.min(now));
-        past = cluster.past();
-        if let Some(engine) = &engine {
-            past.extend(engine.past(since, until).await);
-        }
-        // Stable, so that events of one time keep the order of their source.
-        past.sort_by_key(|told| told.at);
-    }
-    let past = stream::iter(past.into_iter().map(|told| told.line));
-    let lines: BoxStream<'static, Bytes> = match until.map(|until| until.saturating_since(now)) {
-        Some(Duration::ZERO) => past.boxed(),
-        until => {
-            let ends = async move {
-                match until {
-                    Some(wait) => sleep(wait).await,
-                    None => future::pending().await,
-                }
-            };
-            let engine = stream::iter(engine).flat_map(EngineEvents::live);
-            past.chain(stream::select(cluster.live(), engine).take_until(Box::pin(ends))).boxed()
-        }
+    let engine_past = match (since, &engine) {
+        (Some(since), Some(engine)) => engine.past(since, until.map_or(now, |until| until.min(now))).await,
+        _ => VecDeque::new(),
+    };
+    let goes_on = until.is_none_or(|until| until > now);
+    let (past_told, past_over) = oneshot::channel::<()>();
+    let cluster = ClusterEvents::new(face, wanted, engine_past, past_told, goes_on).lines();
+    let lines: BoxStream<'static, Bytes> = if goes_on {
+        let ends = async move {
+            match until.map(|until| until.saturating_since(now)) {
+                Some(wait) => sleep(wait).await,
+                None => future::pending().await,
+            }
+        };
+        // The sender is dropped when the past events have been sent.
+        let engine =
+            stream::once(past_over).flat_map(move |_| stream::iter(engine.clone()).flat_map(EngineEvents::live));
+        stream::select(cluster.boxed(), engine.boxed()).take_until(Box::pin(ends)).boxed()
+    } else {
+        cluster.boxed()
     };
     Ok(typed(Body::from_stream(lines.map(Ok::<Bytes, Infallible>)), "application/json"))
 }
@@ -132,44 +129,86 @@ impl Told {
     }
 }
 
-/// The cluster's events for one client.
+/// The cluster's events for one client, and before them the past events of both sources.
 struct ClusterEvents {
     face: Face,
     wanted: Arc<Wanted>,
     /// The position in the store's events; `None` on a node that is no manager.
     follower: Option<Follower>,
+    /// The past events that are still to be sent; `None` when all were.
+    past: Option<Past>,
+    /// Whether the client also wants events of the future.
+    goes_on: bool,
     /// The leader when it was last looked at.
     leader: Option<NodeId>,
     /// Latest time of all events so far.
     latest: Timestamp,
 }
 
+/// The past events of both sources, in the order of their times. Those of the cluster are taken from the store's ring one
+/// index after the other, as the client reads.
+struct Past {
+    engine: VecDeque<Told>,
+    cluster: VecDeque<Told>,
+    /// Whether the oldest kept event has been taken. That the ring reaches back no further is no loss of this client's.
+    begun: bool,
+    /// Dropped when the past is over.
+    _told: oneshot::Sender<()>,
+}
+
 impl ClusterEvents {
-    fn new(face: Face, wanted: Arc<Wanted>) -> Self {
+    fn new(face: Face, wanted: Arc<Wanted>, engine: VecDeque<Told>, told: oneshot::Sender<()>, goes_on: bool) -> Self {
         let follower = face.control().ok().map(|control| Follower::new(control, wanted.since.is_some()));
         let leader = face.leader();
-        Self { face, wanted, follower, leader, latest: Timestamp::default() }
+        let past = Some(Past { engine, cluster: VecDeque::new(), begun: false, _told: told });
+        Self { face, wanted, follower, past, goes_on, leader, latest: Timestamp::default() }
     }
 
-    /// The past events, from the oldest that is kept.
-    fn past(&mut self) -> Vec<Told> {
-        let mut past = Vec::new();
-        while let Some(next) = self.follower.as_mut().and_then(Follower::try_next) {
-            // That the ring does not reach back to the beginning is no loss of this client's.
-            if let Next::Happened(happened) = next {
-                let messages = happened.events.iter().filter_map(|it| self.message(it, happened.replayed));
-                past.extend(messages.map(|message| Told::of(&message)));
-            }
-        }
-        past
-    }
-
-    /// The events that happen from now on.
-    fn live(self) -> impl futures::Stream<Item = Bytes> + Send {
+    /// All lines: the past, and then what happens.
+    fn lines(self) -> impl futures::Stream<Item = Bytes> + Send {
         stream::unfold(self, |mut this| async move {
+            if let Some(told) = this.next_past() {
+                return Some((told.line, this));
+            }
+            this.past = None;
+            if !this.goes_on {
+                return None;
+            }
             let lines = this.next().await;
             Some((lines, this))
         })
+    }
+
+    /// The next past event of the two sources.
+    fn next_past(&mut self) -> Option<Told> {
+        let mut past = self.past.take()?;
+        while past.cluster.is_empty()
+            && let Some(next) = self.follower.as_mut().and_then(Follower::try_next)
+        {
+            match next {
+                Next::Happened(happened) => {
+                    let messages = happened.events.iter().filter_map(|it| self.message(it, happened.replayed));
+                    past.cluster.extend(messages.map(|message| Told::of(&message)));
+                    past.begun = true;
+                }
+                Next::Lost if past.begun => past.cluster.extend(self.lost().as_ref().map(Told::of)),
+                Next::Lost => (),
+            }
+        }
+        let of_engine = match (past.engine.front(), past.cluster.front()) {
+            (Some(engine), Some(cluster)) => engine.at <= cluster.at,
+            (engine, _) => engine.is_some(),
+        };
+        let next = if of_engine { past.engine.pop_front() } else { past.cluster.pop_front() };
+        self.past = Some(past);
+        next
+    }
+
+    /// The message that events are lost to this client, if it asked for any.
+    fn lost(&self) -> Option<EventMessage> {
+        let node = self.face.node.standing().membership().map(|part| part.node.to_string()).unwrap_or_default();
+        let lost = || event::lost(&node, self.face.node.hostname(), self.face.now());
+        event::wants_cluster(&self.wanted.filters).then(lost)
     }
 
     /// The next lines.
@@ -187,18 +226,12 @@ impl ClusterEvents {
                             lines.extend_from_slice(&encode(&message));
                         }
                     }
-                    Ok(Some(Next::Lost)) if event::wants_cluster(&self.wanted.filters) => {
-                        let node = self.face.node.standing().membership().map(|part| part.node.to_string());
-                        let name = self.face.node.hostname();
-                        lines.extend_from_slice(&encode(&event::lost(
-                            &node.unwrap_or_default(),
-                            name,
-                            self.face.now(),
-                        )));
+                    Ok(Some(Next::Lost)) => {
+                        self.lost().iter().for_each(|lost| lines.extend_from_slice(&encode(lost)));
                     }
                     // This node is no manager any more, or its manager starts again.
                     Ok(None) => self.follower = None,
-                    Ok(Some(Next::Lost)) | Err(_) => (),
+                    Err(_) => (),
                 },
             }
             for message in self.leader_changed() {
@@ -253,19 +286,19 @@ fn happened_at(event: &Event) -> Option<Timestamp> {
 }
 
 /// The engine's events for one client. The engine filters them itself.
+#[derive(Clone)]
 struct EngineEvents {
     engine: Engine,
     version: Option<ClientVersion>,
     filters: String,
     /// Time of the first event that is still wanted, in nanoseconds since 1970.
     since: i64,
-    lines: Option<Lines>,
 }
 
 impl EngineEvents {
     /// The past events that the engine keeps; none when it does not answer.
-    async fn past(&self, since: Timestamp, until: Timestamp) -> Vec<Told> {
-        let mut past = Vec::new();
+    async fn past(&self, since: Timestamp, until: Timestamp) -> VecDeque<Told> {
+        let mut past = VecDeque::new();
         let read = async {
             let asked = self.engine.events(self.version.as_ref(), nanos(since), Some(nanos(until)), &self.filters);
             let mut lines = asked.await.ok()?;
@@ -275,17 +308,18 @@ impl EngineEvents {
             Some(())
         };
         let _ = timeout(PAST_DEADLINE, read).await;
+        past.make_contiguous().sort_by_key(|told: &Told| told.at);
         past
     }
 
     /// The events that happen from now on. An engine that is down, or is started again, is asked until it answers.
     fn live(self) -> impl futures::Stream<Item = Bytes> + Send {
-        stream::unfold(self, |mut this| async move {
+        stream::unfold((self, None::<Lines>), |(mut this, mut open)| async move {
             loop {
-                let Some(lines) = &mut this.lines else {
+                let Some(lines) = &mut open else {
                     let asked = this.engine.events(this.version.as_ref(), this.since, None, &this.filters);
                     match asked.await {
-                        Ok(lines) => this.lines = Some(lines),
+                        Ok(lines) => open = Some(lines),
                         Err(_) => sleep(LOOK_EVERY).await,
                     }
                     continue;
@@ -293,11 +327,11 @@ impl EngineEvents {
                 match lines.next().await.map(told) {
                     Some(Some(told)) => {
                         this.since = this.since.max(told.at + 1);
-                        return Some((told.line, this));
+                        return Some((told.line, (this, open)));
                     }
                     Some(None) => (),
                     None => {
-                        this.lines = None;
+                        open = None;
                         sleep(LOOK_EVERY).await;
                     }
                 }
@@ -308,8 +342,13 @@ impl EngineEvents {
 
 /// A line of the engine's with its time; `None` when it is no event.
 fn told(line: Bytes) -> Option<Told> {
-    let event: EventMessage = serde_json::from_slice(&line).ok()?;
+    #[derive(Deserialize)]
+    struct When {
+        #[serde(rename = "timeNano")]
+        at: i64,
+    }
+    let When { at } = serde_json::from_slice(&line).ok()?;
     let mut line = BytesMut::from(&line[..]);
     line.extend_from_slice(b"\n");
-    Some(Told { at: event.time_nano, line: line.freeze() })
+    Some(Told { at, line: line.freeze() })
 }
