@@ -44,7 +44,7 @@ impl World {
             network: Arc::new(essaim_transport::QuicNetwork),
             build: Build::NEWEST,
         };
-        let settings = Settings { hostname: "node1".into(), listen: String::new(), advertise: String::new() };
+        let settings = Settings { hostname: "node1".into(), ..Settings::default() };
         let node = essaim_node::start(env, Parts { settings, engines: Vec::new(), faces: Vec::new() }).await;
         let host = Host::read("node1".into(), "/data".into(), "docker".into());
         let mut face = Face::new(node.expect("a node outside of any cluster"), host);
