@@ -7,13 +7,15 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::hosts::{Host, Lab, loopback_hosts};
-use super::sweep::folder;
-use super::{Daemon, Turn, eventually, turn};
+use super::sweep::{folder, sweep_abandoned};
+use super::{Container, Daemon, Dockerd, Turn, eventually, turn};
 
-/// A cluster under test. Its fields are dropped in order: daemons, folder, hosts, turn.
+/// A cluster under test. Its fields are dropped in order: daemons, engines, folder, hosts, turn.
 pub struct Cluster {
     /// The daemons, n1 first.
     pub daemons: Vec<Daemon>,
+    /// The Docker Engine of each daemon; empty when tasks are processes of the host.
+    pub engines: Vec<Dockerd>,
     _folder: TempDir,
     /// The network between the hosts, when the daemons are in namespaces.
     pub lab: Option<Arc<Lab>>,
@@ -40,7 +42,64 @@ impl Cluster {
         let folder = folder();
         let hosts = loopback_hosts(names.len() as u8);
         let daemons = names.iter().zip(hosts).map(|(name, host)| Daemon::start(name, host, folder.path())).collect();
-        Self { daemons, _folder: folder, lab: None, _turn: turn }
+        Self { daemons, engines: Vec::new(), _folder: folder, lab: None, _turn: turn }
+    }
+
+    /// Starts daemons that are in no cluster yet, in network namespaces, each with a Docker Engine of its own that has
+    /// the images of the tests.
+    pub fn of_strangers_with_engines(names: &[&str]) -> Self {
+        let turn = turn();
+        // Engines of a test that was killed would keep a processor busy, and their mounts the disk.
+        sweep_abandoned();
+        let lab = Lab::new(names.len() as u8);
+        let folder = folder();
+        let engine = |(name, host): (&&str, Host)| Dockerd::spawned(name, host, folder.path());
+        let mut engines: Vec<_> = names.iter().zip(lab.hosts()).map(engine).collect();
+        for engine in &mut engines {
+            engine.wait_ready();
+            engine.bring_images(folder.path()).unwrap_or_else(|why| panic!("{why}"));
+        }
+        let daemon = |(name, engine): (&&str, &Dockerd)| {
+            let mut daemon = Daemon::prepared(name, engine.host.clone(), folder.path());
+            daemon.engine = Some(engine.socket.clone());
+            daemon
+        };
+        let mut daemons: Vec<_> = names.iter().zip(&engines).map(daemon).collect();
+        daemons.iter_mut().for_each(Daemon::spawn);
+        daemons.iter_mut().for_each(Daemon::wait_ready);
+        Self { daemons, engines, _folder: folder, lab: Some(lab), _turn: turn }
+    }
+
+    /// Starts a cluster of three daemons with Docker Engines; the first one is its only manager.
+    pub fn with_engines() -> Self {
+        let cluster = Self::of_strangers_with_engines(&["n1", "n2", "n3"]);
+        cluster.init(0);
+        cluster.join(1, 0, "Worker");
+        cluster.join(2, 0, "Worker");
+        cluster.wait_ready(1);
+        cluster
+    }
+
+    /// Kills everything on a host: the daemon, its engine, and all containers. See [`Self::switch_on`].
+    pub fn switch_off(&mut self, at: usize) {
+        // The daemon ends first and cannot report the end of the others.
+        self.daemons[at].kill();
+        self.engines[at].lose_power();
+        self.daemons[at].kill_host();
+    }
+
+    /// Starts what [`Self::switch_off`] has killed; waits until engine and daemon answer.
+    pub fn switch_on(&mut self, at: usize) {
+        self.engines[at].spawn();
+        self.engines[at].wait_ready();
+        self.daemons[at].restart();
+    }
+
+    /// Containers of a service on all engines that run, each with the index of its engine.
+    pub fn containers(&self, service: &str) -> Vec<(usize, Container)> {
+        let running = self.engines.iter().enumerate().filter(|(_, engine)| engine.pid().is_some());
+        let all = running.flat_map(|(at, engine)| engine.containers().into_iter().map(move |one| (at, one)));
+        all.filter(|(_, one)| one.service.as_deref() == Some(service)).collect()
     }
 
     fn of(hosts: Vec<Host>, managers: usize, lab: Option<Arc<Lab>>, turn: Turn) -> Self {
@@ -53,7 +112,7 @@ impl Cluster {
             .collect();
         daemons.iter_mut().for_each(Daemon::spawn);
         daemons.iter_mut().for_each(Daemon::wait_ready);
-        let cluster = Self { daemons, _folder: folder, lab, _turn: turn };
+        let cluster = Self { daemons, engines: Vec::new(), _folder: folder, lab, _turn: turn };
         cluster.init(0);
         for at in 1..cluster.daemons.len() {
             cluster.join(at, 0, if at < managers { "Manager" } else { "Worker" });

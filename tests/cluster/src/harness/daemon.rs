@@ -8,6 +8,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
+use super::cli::{Said, shell};
 use super::hosts::Host;
 use super::http::{Answer, ask_unix};
 use super::processes::{Process, kill_tasks_below, shims_below, tasks_below};
@@ -23,6 +24,8 @@ pub struct Daemon {
     pub socket: PathBuf,
     /// Socket of the daemon's service manager, if it has one.
     pub notify: Option<PathBuf>,
+    /// Socket of the Docker Engine that runs the daemon's tasks; `None` for tasks that are processes of the host.
+    pub engine: Option<PathBuf>,
     data: PathBuf,
     log: PathBuf,
     child: Option<Child>,
@@ -43,6 +46,7 @@ impl Daemon {
             host,
             socket: folder.join(format!("{name}.sock")),
             notify: None,
+            engine: None,
             data: folder.join(name),
             log: folder.join(format!("{name}.log")),
             child: None,
@@ -58,10 +62,15 @@ impl Daemon {
             Some(socket) => command.env("NOTIFY_SOCKET", socket),
             None => command.env_remove("NOTIFY_SOCKET"),
         };
-        let child = command
-            .arg("daemon")
+        let command = command.arg("daemon");
+        match &self.engine {
+            Some(socket) => {
+                command.args(["--engine", "docker", "--docker-host"]).arg(format!("unix://{}", socket.display()))
+            }
             // An engine that the machine may have changes nothing.
-            .args(["--engine", "process"])
+            None => command.args(["--engine", "process"]),
+        };
+        let child = command
             .arg("--data-dir")
             .arg(&self.data)
             .arg("--socket")
@@ -119,6 +128,18 @@ impl Daemon {
         let answer = self.ask("POST", path, body);
         assert!((200..300).contains(&answer.status), "{} POST {path}: {} {}", self.name, answer.status, answer.text);
         answer.json()
+    }
+
+    /// Runs a line of shell in which `docker` talks to the daemon.
+    pub fn shell(&self, line: &str) -> Said {
+        shell(&self.socket, line, &[])
+    }
+
+    /// Runs a line of shell in which `docker` talks to the daemon; panics when it fails. Returns what it prints.
+    pub fn done(&self, line: &str) -> String {
+        let said = self.shell(line);
+        assert_eq!(said.code, 0, "{}: {line}\n{}{}", self.name, said.out, said.error);
+        said.out
     }
 
     /// Runs an `essaim` command against the daemon; returns its exit code, stdout and stderr.

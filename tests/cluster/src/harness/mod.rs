@@ -2,15 +2,20 @@
 //!
 //! - [`hosts`]: where a daemon runs, an address of the loopback or a network namespace.
 //! - [`daemon`]: one daemon; [`cluster`]: several daemons that have joined.
+//! - [`dockerd`]: one Docker Engine; [`images`]: the images that its containers run.
+//! - [`cli`]: the stock docker CLI against a daemon.
 //! - [`http`]: requests to a daemon; [`events`]: events that are collected while a test does something else.
 //! - [`processes`]: the processes below a daemon or on a host.
 //! - [`sweep`]: removal of what a killed test program left behind.
 
+pub mod cli;
 pub mod cluster;
 pub mod daemon;
+pub mod dockerd;
 pub mod events;
 pub mod hosts;
 pub mod http;
+pub mod images;
 pub mod processes;
 pub mod sweep;
 
@@ -21,8 +26,10 @@ use std::time::{Duration, Instant};
 
 use nix::fcntl::{Flock, FlockArg};
 
+pub use cli::Said;
 pub use cluster::{Cluster, init_request, join_request, sleepers};
 pub use daemon::Daemon;
+pub use dockerd::{Container, Dockerd, missing_for_engines};
 pub use events::Events;
 pub use hosts::{Host, Lab, missing_for_namespaces};
 pub use http::get_tcp;
@@ -52,12 +59,17 @@ pub fn turn() -> Turn {
 }
 
 /// Calls `look` again and again until it succeeds; after [`PATIENCE`], panics with its last error.
-pub fn eventually<T>(what: &str, mut look: impl FnMut() -> Result<T, String>) -> T {
+pub fn eventually<T>(what: &str, look: impl FnMut() -> Result<T, String>) -> T {
+    within(PATIENCE, what, look)
+}
+
+/// Calls `look` again and again until it succeeds; after this much patience, panics with its last error.
+pub fn within<T>(patience: Duration, what: &str, mut look: impl FnMut() -> Result<T, String>) -> T {
     let begun = Instant::now();
     loop {
         match look() {
             Ok(found) => return found,
-            Err(missing) if begun.elapsed() > PATIENCE => panic!("{what}: {missing}"),
+            Err(missing) if begun.elapsed() > patience => panic!("{what}: {missing}"),
             Err(_) => std::thread::sleep(GLANCE),
         }
     }

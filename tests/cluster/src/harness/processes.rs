@@ -93,6 +93,23 @@ pub fn kill_all_in(namespace: &Path) {
     }
 }
 
+/// Kills the Docker Engines whose files are below this folder, their containerds, and all containers.
+pub fn kill_engines_below(folder: &Path) {
+    for _ in 0..ROUNDS_MAX {
+        let all = all();
+        let own =
+            all.iter().filter(|stat| !stat.ended && is_engine_below(stat.pid, folder)).map(Stat::process).collect();
+        let doomed = with_descendants(own, &all);
+        if doomed.is_empty() {
+            return;
+        }
+        for process in doomed {
+            process.signal(Signal::SIGKILL);
+        }
+        std::thread::sleep(AGAIN);
+    }
+}
+
 /// The processes in a network namespace that have this name, which is cut at fifteen letters as the kernel cuts names.
 pub fn named_in(namespace: &Path, name: &str) -> Vec<Process> {
     let cut = &name[..name.len().min(15)];
@@ -143,6 +160,14 @@ fn is_shim_below(pid: i32, folder: &Path) -> bool {
     let mut words = line.split(|byte| *byte == 0).skip(1);
     words.next() == Some(b"task-shim".as_slice())
         && words.next().is_some_and(|word| Path::new(std::ffi::OsStr::from_bytes(word)).starts_with(folder))
+}
+
+/// Whether a process is a dockerd, a containerd or one of its shims, by a file below the folder in its arguments.
+fn is_engine_below(pid: i32, folder: &Path) -> bool {
+    let Ok(line) = std::fs::read(format!("/proc/{pid}/cmdline")) else { return false };
+    let mut words = line.split(|byte| *byte == 0).map(|word| Path::new(std::ffi::OsStr::from_bytes(word)));
+    let program = words.next().and_then(Path::file_name).map_or(&[][..], |name| name.as_bytes());
+    (program == b"dockerd" || program.starts_with(b"containerd")) && words.any(|word| word.starts_with(folder))
 }
 
 fn stat(pid: i32) -> Option<Stat> {

@@ -2,6 +2,7 @@
 
 mod contract;
 mod demo;
+mod engines;
 mod exit_codes;
 mod healing;
 mod leaving;
