@@ -1,6 +1,8 @@
 //! Integration tests of real daemons.
 
+mod containers;
 mod contract;
+mod crashes;
 mod demo;
 mod engines;
 mod exit_codes;

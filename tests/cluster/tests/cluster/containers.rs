@@ -1,0 +1,345 @@
+//! Services whose tasks are containers of a real Docker Engine: each setting of `docker service create` arrives, health
+//! decides when a task runs, and no line of a log is lost or doubled.
+//!
+//! The cases are those of the moby engine's own integration tests of swarm mode, restated.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use serde_json::json;
+
+use essaim_cluster_tests::harness::cli::shell;
+use essaim_cluster_tests::harness::{Cluster, Container, Dockerd, eventually, missing_for_engines, throughout};
+
+/// Flags of every service: its containers end at once when they are stopped, and `docker` does not wait.
+const QUIET: &str = "-d --stop-signal SIGKILL --restart-delay 0s --no-resolve-image";
+
+/// One host with a Docker Engine that is a cluster of its own; `None`, with a line on stderr, when this machine cannot
+/// have it.
+fn alone() -> Option<Cluster> {
+    if let Some(why) = missing_for_engines() {
+        eprintln!("skipped: {why}");
+        return None;
+    }
+    let cluster = Cluster::of_strangers_with_engines(&["n1"]);
+    cluster.init(0);
+    cluster.wait_ready(1);
+    Some(cluster)
+}
+
+/// Creates a service with these flags, image and arguments; returns its id.
+fn create(cluster: &Cluster, name: &str, rest: &str) -> String {
+    cluster.daemons[0].done(&format!("docker service create {QUIET} --name {name} {rest}")).trim().to_owned()
+}
+
+fn running(cluster: &Cluster, service: &str) -> Vec<Container> {
+    let all = cluster.containers(service).into_iter().map(|(_, one)| one);
+    all.filter(|one| one.is_running).collect()
+}
+
+/// Waits until the service has exactly one running container, whose task runs; returns the container.
+fn only(cluster: &Cluster, service: &str) -> Container {
+    cluster.wait_running(service, 1, &[]);
+    eventually("one container runs", || match running(cluster, service).as_slice() {
+        [one] => Ok(one.clone()),
+        other => Err(format!("{other:?}")),
+    })
+}
+
+/// What a command prints inside a container.
+fn inside(engine: &Dockerd, container: &Container, command: &str) -> String {
+    let said = shell(&engine.socket, &format!("docker exec {} sh -c '{command}'", container.id), &[]);
+    assert_eq!(said.code, 0, "{command}: {}{}", said.out, said.error);
+    said.out.trim().to_owned()
+}
+
+#[test]
+fn settings_of_a_service_arrive_in_its_containers() {
+    let Some(cluster) = alone() else { return };
+    let engine = &cluster.engines[0];
+    let flags = [
+        "--env GREETING=hello",
+        "--hostname h-{{.Task.Slot}}",
+        "--user alice",
+        "--group wheel",
+        "--workdir /tmp",
+        "--read-only",
+        "--mount type=tmpfs,destination=/scratch,tmpfs-size=1048576",
+        "--init",
+        "--host tower:10.1.2.3",
+        "--sysctl net.ipv4.ip_default_ttl=77",
+        "--ulimit nofile=128:256",
+        "--cap-add NET_ADMIN",
+        "--cap-drop MKNOD",
+        "--limit-pids 50",
+        "--limit-memory 64M",
+        "--limit-cpu 0.5",
+        "--label of=service",
+        "--container-label of=container",
+        "--log-driver json-file --log-opt max-size=1m",
+        "alpine sleep 1000000",
+    ];
+    let service = create(&cluster, "all", &flags.join(" "));
+    let container = only(&cluster, &service);
+    let read = |command: &str| inside(engine, &container, command);
+    assert_eq!(read("echo $GREETING"), "hello");
+    assert_eq!(read("hostname"), "h-1", "a template of the host name is filled in");
+    assert_eq!(read("id -un"), "alice");
+    assert_eq!(read("pwd"), "/tmp");
+    assert_eq!(
+        read("cat /etc/hosts").lines().filter(|line| line.split_whitespace().eq(["10.1.2.3", "tower"])).count(),
+        1
+    );
+    assert_eq!(read("cat /proc/sys/net/ipv4/ip_default_ttl"), "77");
+    assert_eq!(read("ulimit -n"), "128");
+    assert_eq!(read("touch /scratch/x && echo written"), "written");
+    assert!(read("touch /tmp/x 2>&1 || true").contains("Read-only file system"));
+    assert!(read("id -Gn").split(' ').any(|group| group == "wheel"));
+    let seen = engine.inspect(&container.id).expect("it runs");
+    let host = &seen["HostConfig"];
+    assert_eq!(host["Init"], true);
+    assert_eq!(host["CapAdd"], json!(["CAP_NET_ADMIN"]));
+    assert_eq!(host["CapDrop"], json!(["CAP_MKNOD"]));
+    assert_eq!(host["PidsLimit"], 50);
+    assert_eq!(host["Memory"], 64 << 20);
+    assert_eq!(host["NanoCpus"], 500_000_000);
+    assert_eq!(host["LogConfig"], json!({"Type": "json-file", "Config": {"max-size": "1m"}}));
+    let labels = &seen["Config"]["Labels"];
+    assert_eq!(labels["of"], "container", "labels of the service do not reach its containers");
+    assert_eq!(labels["com.docker.swarm.service.name"], "all");
+    assert_eq!(labels["com.docker.swarm.service.id"], service.as_str());
+    let task = container.task.as_deref().expect("it has a task");
+    assert_eq!(container.name, format!("all.1.{task}"), "`docker ps` reads as people know it");
+}
+
+#[test]
+fn a_bind_mount_and_a_terminal_arrive() {
+    let Some(cluster) = alone() else { return };
+    let engine = &cluster.engines[0];
+    let folder = tempfile::tempdir().expect("there is room for a folder");
+    std::fs::write(folder.path().join("note"), "from the host").expect("it can be written");
+    let mount = format!("--tty --mount type=bind,source={},destination=/host,readonly", folder.path().display());
+    let service = create(&cluster, "bound", &format!("{mount} alpine sleep 1000000"));
+    let container = only(&cluster, &service);
+    assert_eq!(inside(engine, &container, "cat /host/note"), "from the host");
+    assert!(inside(engine, &container, "touch /host/x 2>&1 || true").contains("Read-only file system"));
+    assert_eq!(engine.inspect(&container.id).expect("it runs")["Config"]["Tty"], true);
+}
+
+#[test]
+fn a_setting_that_is_not_there_yet_is_refused_in_words() {
+    let Some(cluster) = alone() else { return };
+    for (flags, word) in [
+        ("--mount type=volume,source=data,destination=/data", "volume"),
+        ("--publish 8080:80", "port"),
+        ("--network other", "network"),
+    ] {
+        let said = cluster.daemons[0].shell(&format!("docker service create {QUIET} {flags} alpine sleep 1000000"));
+        assert_ne!(said.code, 0, "{flags}: {}", said.out);
+        assert!(said.error.contains(word), "{flags}: {}", said.error);
+    }
+    assert_eq!(cluster.daemons[0].get("/services"), json!([]));
+}
+
+#[test]
+fn an_image_that_is_nowhere_is_rejected_and_says_so() {
+    let Some(cluster) = alone() else { return };
+    let service = create(&cluster, "lost", "nosuch:v1");
+    eventually("its task is rejected", || {
+        let tasks = cluster.tasks(&service, &[])?;
+        let found = tasks.iter().find(|task| task["Status"]["State"] == "rejected");
+        let task = found.ok_or_else(|| format!("{tasks:?}"))?;
+        let why = task["Status"]["Err"].as_str().unwrap_or("");
+        if why.contains("nosuch:v1") { Ok(()) } else { Err(format!("it says {why:?}")) }
+    });
+}
+
+#[test]
+fn an_exit_code_and_a_want_of_memory_are_told() {
+    let Some(cluster) = alone() else { return };
+    let exits = create(&cluster, "exits", "--restart-condition none alpine sh -c 'exit 7'");
+    let state = |service: &str, state: &str, code: i64| {
+        eventually(&format!("{service} ends with {code}"), || {
+            let tasks = cluster.tasks(service, &[])?;
+            let task = tasks.first().ok_or("it has no task")?;
+            let status = &task["Status"];
+            let ended = status["State"] == state && status["ContainerStatus"]["ExitCode"].as_i64().unwrap_or(0) == code;
+            if ended { Ok(status.clone()) } else { Err(status.to_string()) }
+        })
+    };
+    let status = state(&exits, "failed", 7);
+    assert_eq!(status["Err"], "task: non-zero exit (7)");
+    let ends = create(&cluster, "ends", "--restart-condition none alpine true");
+    state(&ends, "complete", 0);
+    let starved = "--restart-condition none --limit-memory 8M alpine sh -c 'x=x; while true; do x=$x$x; done'";
+    let starved = create(&cluster, "starved", starved);
+    state(&starved, "failed", 137);
+}
+
+#[test]
+fn a_task_runs_once_it_is_healthy_and_fails_when_it_is_not() {
+    let Some(cluster) = alone() else { return };
+    let engine = &cluster.engines[0];
+    let check = "--health-cmd 'test -f /tmp/healthy' --health-interval 200ms --health-retries 2 --health-timeout 5s \
+                 --health-start-period 60s";
+    let service = create(&cluster, "checked", &format!("{check} alpine sleep 1000000"));
+    let container = eventually("its container runs", || {
+        running(&cluster, &service).first().cloned().ok_or_else(|| "it does not".to_owned())
+    });
+    throughout(Duration::from_secs(1), || {
+        let tasks = cluster.tasks(&service, &[]).expect("the manager answers");
+        assert_eq!((tasks.len(), &tasks[0]["Status"]["State"]), (1, &json!("starting")), "it is not healthy yet");
+    });
+    inside(engine, &container, "touch /tmp/healthy");
+    cluster.wait_running(&service, 1, &[]);
+    inside(engine, &container, "rm /tmp/healthy");
+    let failed = eventually("its task fails", || {
+        let tasks = cluster.tasks(&service, &[])?;
+        let failed = tasks.iter().find(|task| task["Status"]["State"] == "failed").cloned();
+        failed.ok_or_else(|| format!("{tasks:?}"))
+    });
+    assert_eq!(failed["Status"]["Err"].as_str().map(|why| why.contains("unhealthy container")), Some(true), "{failed}");
+    eventually("it is stopped, and another one is started", || {
+        let now = running(&cluster, &service);
+        let replaced = now.len() == 1 && now[0].id != container.id;
+        if replaced { Ok(()) } else { Err(format!("{now:?}")) }
+    });
+}
+
+#[test]
+fn a_health_check_is_turned_off() {
+    let Some(cluster) = alone() else { return };
+    let service = create(&cluster, "plain", "--no-healthcheck alpine sleep 1000000");
+    let container = only(&cluster, &service);
+    let seen = cluster.engines[0].inspect(&container.id).expect("it runs");
+    assert_eq!(seen["Config"]["Healthcheck"]["Test"], json!(["NONE"]));
+}
+
+#[test]
+fn an_update_that_starts_first_keeps_the_old_until_the_new_is_healthy() {
+    let Some(cluster) = alone() else { return };
+    let engine = &cluster.engines[0];
+    let check = "--update-order start-first --health-cmd 'test -f /tmp/healthy' --health-interval 200ms \
+                 --health-start-period 60s";
+    let service = create(&cluster, "web", &format!("{check} whoami:v1"));
+    let first = eventually("its container runs", || {
+        running(&cluster, &service).first().cloned().ok_or_else(|| "it does not".to_owned())
+    });
+    inside(engine, &first, "touch /tmp/healthy");
+    cluster.wait_running(&service, 1, &[]);
+    cluster.daemons[0].done("docker service update -d --no-resolve-image --image whoami:v2 web");
+    let second = eventually("the next one is started", || {
+        let now = running(&cluster, &service);
+        now.iter().find(|one| one.id != first.id).cloned().ok_or_else(|| format!("{now:?}"))
+    });
+    throughout(Duration::from_secs(1), || {
+        let now: BTreeSet<_> = running(&cluster, &service).into_iter().map(|one| one.id).collect();
+        assert_eq!(
+            now,
+            BTreeSet::from([first.id.clone(), second.id.clone()]),
+            "the old one runs until the new is healthy"
+        );
+    });
+    inside(engine, &second, "touch /tmp/healthy");
+    eventually("the old one goes", || {
+        let now: Vec<_> = running(&cluster, &service).into_iter().map(|one| one.id).collect();
+        if now == [second.id.clone()] { Ok(()) } else { Err(format!("{now:?}")) }
+    });
+}
+
+#[test]
+fn scaling_leaves_the_containers_that_run_alone() {
+    let Some(cluster) = alone() else { return };
+    let service = create(&cluster, "web", "--replicas 2 whoami:v1");
+    cluster.wait_running(&service, 2, &[]);
+    let before = running(&cluster, &service);
+    cluster.daemons[0].done("docker service scale -d web=5");
+    cluster.wait_running(&service, 5, &[]);
+    let after = running(&cluster, &service);
+    assert!(before.iter().all(|one| after.contains(one)), "{before:?} became {after:?}");
+}
+
+#[test]
+fn a_job_runs_its_containers_to_their_end() {
+    let Some(cluster) = alone() else { return };
+    let rest = "--mode replicated-job --replicas 3 --max-concurrent 2 alpine sh -c 'sleep 1; echo done'";
+    let service = create(&cluster, "job", rest);
+    eventually("three tasks are complete", || {
+        let tasks = cluster.tasks(&service, &[])?;
+        let complete = tasks.iter().filter(|task| task["Status"]["State"] == "complete").count();
+        if complete == 3 { Ok(()) } else { Err(format!("{complete} of {}", tasks.len())) }
+    });
+    throughout(Duration::from_secs(1), || {
+        assert_eq!(cluster.tasks(&service, &[]).expect("the manager answers").len(), 3, "none is started again");
+    });
+}
+
+#[test]
+fn a_node_that_leaves_takes_its_tasks_along_and_no_other_container() {
+    let Some(cluster) = alone() else { return };
+    let engine = &cluster.engines[0];
+    let foreign = engine.start_foreign("mine");
+    let service = create(&cluster, "web", "--replicas 2 whoami:v1");
+    cluster.wait_running(&service, 2, &[]);
+    cluster.daemons[0].done("docker swarm leave --force");
+    eventually("only the container of nobody's cluster is left", || {
+        let left = engine.containers();
+        let only = left.iter().all(|one| one.id == foreign && one.is_running) && left.len() == 1;
+        if only { Ok(()) } else { Err(format!("{left:?}")) }
+    });
+}
+
+/// Lines of `docker service logs`, without the name of the task in front, sorted.
+fn logged(cluster: &Cluster, arguments: &str) -> Result<Vec<String>, String> {
+    let said = cluster.daemons[0].shell(&format!("docker service logs --raw {arguments}"));
+    if said.code != 0 {
+        return Err(said.error);
+    }
+    let mut lines: Vec<_> = said.out.lines().map(|line| line.trim_end().to_owned()).collect();
+    lines.sort_unstable();
+    Ok(lines)
+}
+
+#[test]
+fn every_line_of_a_log_comes_once() {
+    let Some(cluster) = alone() else { return };
+    let expected: Vec<_> = (0..6).map(|number| format!("line {number}")).collect();
+    let script = "for i in $(seq 0 5); do echo line $i; done; sleep 1000000";
+    for (name, flags) in [("plain", ""), ("terminal", "--tty")] {
+        let service = create(&cluster, name, &format!("{flags} alpine sh -c '{script}'"));
+        cluster.wait_running(&service, 1, &[]);
+        eventually("six lines are read", || {
+            let lines = logged(&cluster, name)?;
+            if lines == expected { Ok(()) } else { Err(format!("{lines:?}")) }
+        });
+    }
+    assert_eq!(logged(&cluster, "--tail 2 plain").expect("it answers"), expected[4..]);
+    assert_eq!(logged(&cluster, "--tail 0 plain").expect("it answers"), Vec::<String>::new());
+    let since = logged(&cluster, "--since 2000-01-01T00:00:00Z plain").expect("it answers");
+    assert_eq!(since, expected);
+    assert_eq!(logged(&cluster, "--since 2100-01-01T00:00:00Z plain").expect("it answers"), Vec::<String>::new());
+    // With the task's name, and of one task by its id.
+    let named = cluster.daemons[0].done("docker service logs plain");
+    assert!(named.lines().all(|line| line.starts_with("plain.1.")), "{named}");
+    let tasks = cluster.daemons[0].done("docker service ps -q --no-trunc plain");
+    assert_eq!(logged(&cluster, tasks.trim()).expect("it answers"), expected);
+    // What is followed ends with the reader.
+    let followed = cluster.daemons[0].shell("timeout 3 docker service logs --raw -f plain");
+    assert_eq!(followed.out.lines().count(), 6, "{followed:?}");
+}
+
+#[test]
+fn lines_of_many_writers_are_neither_lost_nor_doubled_while_they_are_followed() {
+    let Some(cluster) = alone() else { return };
+    let script = "for i in $(seq 1 500); do echo $HOSTNAME $i; done; echo end >&2; sleep 1000000";
+    let service = create(&cluster, "chatty", &format!("--replicas 3 alpine sh -c '{script}'"));
+    cluster.wait_running(&service, 3, &[]);
+    eventually("all lines are read", || {
+        let said = cluster.daemons[0].shell("timeout 5 docker service logs --raw -f chatty");
+        let lines: Vec<_> = said.out.lines().collect();
+        let distinct: BTreeSet<_> = lines.iter().collect();
+        let ends = said.error.lines().filter(|line| line.trim() == "end").count();
+        let all = (lines.len(), distinct.len(), ends) == (1500, 1500, 3);
+        if all { Ok(()) } else { Err(format!("{} lines, {} distinct, {ends} ends", lines.len(), distinct.len())) }
+    });
+}
