@@ -11,5 +11,6 @@ mod leaving;
 mod namespaces;
 mod restart;
 mod roles;
+mod talk;
 mod trust;
 mod watching;
