@@ -5,9 +5,11 @@
 //! because a killed daemon leaves links and rules behind.
 //!
 //! - [`ours`]: Essaim's daemon with its engine for host processes.
+//! - [`containers`]: Essaim's daemon with a Docker Engine.
 //! - [`swarm`]: Debian's `docker.io` in swarm mode.
 //! - [`turns`]: rounds of both in turn; rounds on a starved machine are thrown away.
 
+pub(crate) mod containers;
 pub(crate) mod ours;
 pub(crate) mod swarm;
 pub(crate) mod turns;
@@ -33,15 +35,19 @@ pub(crate) const REPLICAS: u64 = 8;
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Time for which a new cluster is left alone, so that elections and first heartbeats are over.
-const SETTLE: Duration = Duration::from_secs(3);
+pub(crate) const SETTLE: Duration = Duration::from_secs(3);
 
 /// A product that is measured: one daemon of it, on a host of its own.
 pub(crate) trait Contender: Sized {
     /// Name of the product.
     const NAME: &'static str;
+    /// What its tasks are: `containers` or `processes`.
+    const TASKS: &'static str;
     /// Image and arguments of a service that sleeps.
     const SLEEPS: (&'static str, &'static [&'static str]);
 
+    /// What is missing on this machine to run the product; `None` when it can run.
+    fn missing() -> Option<String>;
     /// Starts the daemon's process on a host.
     fn spawn(number: u8, host: Host, folder: &Path) -> Self;
     /// Host on which the daemon runs.

@@ -2,13 +2,18 @@
 
 use std::path::Path;
 
-use essaim_cluster_tests::harness::{Daemon, Host, processes};
+use essaim_cluster_tests::harness::{Daemon, Host, find_essaim, missing_for_namespaces, processes};
 
 use super::{Contender, Resident};
 
 impl Contender for Daemon {
     const NAME: &'static str = "Essaim";
+    const TASKS: &'static str = "processes";
     const SLEEPS: (&'static str, &'static [&'static str]) = ("sleep", &["1000000"]);
+
+    fn missing() -> Option<String> {
+        missing_for_namespaces().or_else(|| find_essaim().err())
+    }
 
     fn spawn(number: u8, host: Host, folder: &Path) -> Self {
         let mut daemon = Self::prepared(&format!("n{number}"), host, folder);

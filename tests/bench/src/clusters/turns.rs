@@ -6,10 +6,10 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use essaim_cluster_tests::harness::{Daemon, find_essaim, missing_for_namespaces, sweep, turn};
+use essaim_cluster_tests::harness::{Dockerd, sweep, turn};
 
 use super::Contender;
-use super::swarm::{self, Dockerd};
+use super::swarm;
 use crate::calm;
 use crate::figure::{Figure, Goal, Peer, Samples, Unit};
 
@@ -32,17 +32,20 @@ pub(crate) trait Measure<const N: usize> {
     /// When the calm of the machine is checked.
     const JUDGED: Judged;
 
+    /// Essaim, with the engine that the measurement is about.
+    type Ours: Contender;
+
     /// One round of one contender. Notes for the reader of the table are added once.
     fn round<C: Contender>(notes: &mut Vec<String>) -> Result<[f64; N], String>;
 }
 
 /// Measures this many rounds of Essaim, with the peer's rounds between them.
 pub(crate) fn by_turns<M: Measure<N>, const N: usize>(rounds: u32) -> Vec<Figure> {
-    let mut ours = Tally::<N>::new(Daemon::NAME);
+    let mut ours = Tally::<N>::new(M::Ours::NAME);
     let mut theirs = Tally::<N>::new(Dockerd::NAME);
     let mut notes = Vec::new();
-    let cannot = missing_for_namespaces().or_else(|| find_essaim().err());
-    let no_peer = swarm::missing();
+    let cannot = M::Ours::missing();
+    let no_peer = Dockerd::missing();
     if let Some(why) = &cannot {
         eprintln!("  not measured: {why}");
         notes.push(format!("not measured: {why}"));
@@ -52,16 +55,17 @@ pub(crate) fn by_turns<M: Measure<N>, const N: usize>(rounds: u32) -> Vec<Figure
         // The peer's first round follows Essaim's first.
         let peers = (rounds * 3).div_ceil(5);
         for round in 0..rounds {
-            ours.add(M::JUDGED, M::round::<Daemon>);
+            ours.add(M::JUDGED, M::round::<M::Ours>);
             if round < peers && no_peer.is_none() {
                 theirs.add(M::JUDGED, M::round::<Dockerd>);
             }
         }
     }
     notes.extend(no_peer.clone());
-    notes.push(
-        "3 managers and 2 workers on one machine, all of which run tasks; theirs are containers, ours processes".into(),
-    );
+    let (theirs_are, ours_are) = (Dockerd::TASKS, M::Ours::TASKS);
+    notes.push(format!(
+        "3 managers and 2 workers on one machine, all of which run tasks; theirs are {theirs_are}, ours {ours_are}"
+    ));
     notes.extend(ours.notes());
     notes.extend(theirs.notes());
     let is_peer_here = cannot.is_none() && no_peer.is_none();
@@ -129,7 +133,7 @@ impl<const N: usize> Tally<N> {
 }
 
 /// Runs a round and turns a panic of the test harness into an error, so that the next round can be tried.
-fn caught<T>(round: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+pub(crate) fn caught<T>(round: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
     catch_unwind(AssertUnwindSafe(round)).unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().cloned();
         Err(text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default())

@@ -6,7 +6,7 @@
 
 use std::time::Instant;
 
-use essaim_cluster_tests::harness::Lab;
+use essaim_cluster_tests::harness::{Daemon, Lab};
 
 use super::Row;
 use crate::clusters::turns::{Judged, Measure, by_turns};
@@ -28,6 +28,7 @@ impl Measure<2> for Forming {
         ("eight replicas running", Unit::Millis, Goal::Ratio(1.0)),
     ];
     const JUDGED: Judged = Judged::Before;
+    type Ours = Daemon;
 
     fn round<C: Contender>(_: &mut Vec<String>) -> Result<[f64; 2], String> {
         let lab = Lab::new(NODES);

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use essaim_cluster_tests::harness::GLANCE;
+use essaim_cluster_tests::harness::{Daemon, GLANCE};
 
 use super::Row;
 use crate::calm;
@@ -35,7 +35,7 @@ pub(crate) const LEADER_KILLED: Row = Row {
 };
 
 /// Index of the worker that is lost, the last of the five daemons.
-const VICTIM: usize = 4;
+pub(super) const VICTIM: usize = 4;
 
 /// Time after which attempts to write are given up.
 const WRITE_PATIENCE: Duration = Duration::from_secs(90);
@@ -50,6 +50,7 @@ impl Measure<2> for WorkerKilled {
         ("worker killed: all running elsewhere", Unit::Millis, Goal::Ratio(10.0)),
     ];
     const JUDGED: Judged = Judged::AtEnd;
+    type Ours = Daemon;
 
     fn round<C: Contender>(_: &mut Vec<String>) -> Result<[f64; 2], String> {
         lose(|five: &mut Five<C>| five.daemons[VICTIM].kill_host())
@@ -60,6 +61,7 @@ impl Measure<1> for LinkCut {
     const LINES: [(&'static str, Unit, Goal); 1] =
         [("a worker's link cut: all running elsewhere", Unit::Millis, Goal::Ratio(7.0))];
     const JUDGED: Judged = Judged::AtEnd;
+    type Ours = Daemon;
 
     fn round<C: Contender>(_: &mut Vec<String>) -> Result<[f64; 1], String> {
         let [_, running] = lose(|five: &mut Five<C>| five.lab.cut(VICTIM as u8 + 1))?;
@@ -71,6 +73,7 @@ impl Measure<1> for LeaderKilled {
     const LINES: [(&'static str, Unit, Goal); 1] =
         [("leader killed: first accepted write", Unit::Millis, Goal::Ratio(10.0))];
     const JUDGED: Judged = Judged::AtEnd;
+    type Ours = Daemon;
 
     fn round<C: Contender>(_: &mut Vec<String>) -> Result<[f64; 1], String> {
         let (mut five, _) = Five::<C>::settled()?;
@@ -84,7 +87,7 @@ impl Measure<1> for LeaderKilled {
 }
 
 /// Loses the worker; returns the milliseconds until all tasks are assigned to other nodes, and until all run there.
-fn lose<C: Contender>(loss: impl FnOnce(&mut Five<C>)) -> Result<[f64; 2], String> {
+pub(super) fn lose<C: Contender>(loss: impl FnOnce(&mut Five<C>)) -> Result<[f64; 2], String> {
     let (mut five, service) = Five::<C>::settled()?;
     let lost = five.node_id(VICTIM)?;
     if five.look(0, &service, &lost)?.running as u64 == REPLICAS {
@@ -135,6 +138,6 @@ fn first_accepted<C: Contender>(five: &Five<C>, leader: usize) -> Result<Instant
     })
 }
 
-fn millis(span: Duration) -> f64 {
+pub(super) fn millis(span: Duration) -> f64 {
     span.as_secs_f64() * 1000.0
 }

@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use essaim_cluster_tests::harness::Daemon;
+
 use super::Row;
 use crate::clusters::turns::{Judged, Measure, by_turns};
 use crate::clusters::{Contender, Five, MANAGERS, Resident};
@@ -29,6 +31,7 @@ impl Measure<2> for Memory {
         ("memory of a worker", Unit::Mebibytes, Goal::RatioAndMost(4.0, 25.0)),
     ];
     const JUDGED: Judged = Judged::Before;
+    type Ours = Daemon;
 
     fn round<C: Contender>(notes: &mut Vec<String>) -> Result<[f64; 2], String> {
         let (five, _) = Five::<C>::settled()?;

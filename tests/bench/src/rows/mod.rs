@@ -1,5 +1,6 @@
 //! The rows of the table: what is measured, one file per subject.
 
+mod containers;
 mod cycles;
 mod forming;
 pub(crate) mod growth;
@@ -29,6 +30,9 @@ pub(crate) const ALL: &[Row] = &[
     healing::WORKER_KILLED,
     healing::LINK_CUT,
     healing::LEADER_KILLED,
+    containers::LOST,
+    containers::STARTED,
+    containers::BESIDE_RUN,
     store::WRITES,
     store::READS,
     links::ROW,

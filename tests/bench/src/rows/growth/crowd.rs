@@ -197,7 +197,13 @@ impl Here {
                 build: Build::NEWEST,
             };
             let place = self.place(number);
-            let settings = Settings { hostname: format!("n{number}"), listen: place.clone(), advertise: place };
+            let settings = Settings {
+                hostname: format!("n{number}"),
+                listen: place.clone(),
+                advertise: place,
+                labels: essaim_model::Labels::default(),
+                generic: essaim_model::GenericStock::default(),
+            };
             let parts = Parts { settings, engines: vec![machine.engine()], faces: Vec::new() };
             let handle = start(env, parts).await.map_err(|why| why.to_string())?;
             self.nodes.insert(number, handle);
