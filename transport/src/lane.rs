@@ -29,6 +29,8 @@ pub enum Lane {
     Logs,
     /// Nodes that are linked to a manager and the accusations of each, from that manager to the leader.
     Ballots,
+    /// A program that a manager executes inside a task, at the node on which the task runs.
+    Exec,
 }
 
 /// Side that opens a lane, as seen by the node that judges.
@@ -51,7 +53,7 @@ pub enum Traffic {
 
 impl Lane {
     /// All lanes, in the order of their numbers.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Link,
         Self::Members,
         Self::View,
@@ -61,6 +63,7 @@ impl Lane {
         Self::Snapshot,
         Self::Logs,
         Self::Ballots,
+        Self::Exec,
     ];
 
     /// The least role that the peer must have.
@@ -74,6 +77,9 @@ impl Lane {
             // only managers may request them.
             (Self::Logs | Self::View, Direction::Incoming) => Role::Manager,
             (Self::Logs | Self::View, Direction::Outgoing) => Role::Worker,
+            // A worker that was taken over must not run programs on other nodes.
+            (Self::Exec, Direction::Incoming) => Role::Manager,
+            (Self::Exec, Direction::Outgoing) => Role::Worker,
             (Self::Members, _) => Role::Worker,
         }
     }
@@ -89,7 +95,8 @@ impl Lane {
             | Self::Enrol
             | Self::Snapshot
             | Self::Logs
-            | Self::Ballots => WireVersion(1),
+            | Self::Ballots
+            | Self::Exec => WireVersion(1),
         }
     }
 
@@ -104,7 +111,7 @@ impl Lane {
             Self::Link | Self::Members | Self::View | Self::Raft | Self::Propose | Self::Enrol | Self::Ballots => {
                 Traffic::Control
             }
-            Self::Snapshot | Self::Logs => Traffic::Bulk,
+            Self::Snapshot | Self::Logs | Self::Exec => Traffic::Bulk,
         }
     }
 
@@ -126,6 +133,7 @@ impl fmt::Display for Lane {
             Self::Snapshot => "snapshot",
             Self::Logs => "logs",
             Self::Ballots => "ballots",
+            Self::Exec => "exec",
         })
     }
 }
@@ -154,9 +162,10 @@ mod tests {
     }
 
     #[test]
-    fn a_worker_may_open_no_lane_between_managers_and_no_logs() {
+    fn a_worker_may_open_no_lane_between_managers_no_logs_and_no_exec() {
         let closed: Vec<Lane> =
             Lane::ALL.into_iter().filter(|lane| lane.least_role(Direction::Incoming) > Role::Worker).collect();
-        assert_eq!(closed, [Lane::View, Lane::Raft, Lane::Propose, Lane::Snapshot, Lane::Logs, Lane::Ballots]);
+        let between = [Lane::Raft, Lane::Propose, Lane::Snapshot];
+        assert_eq!(closed, [&[Lane::View][..], &between, &[Lane::Logs, Lane::Ballots, Lane::Exec]].concat());
     }
 }

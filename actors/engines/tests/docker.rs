@@ -11,7 +11,7 @@ use essaim_model::service::{BindOptions, HealthCheck, HealthTimes, Mount, MountS
 use essaim_model::{ContainerSpec, Health, Image, Labels, TaskId};
 use essaim_wire::{NodeId, Timestamp};
 use essaim_worker::engine::{
-    Engine, EngineError, Exec, Exit, LogOptions, LogStream, Observation, Phase, Progress, Run, Signal,
+    Engine, EngineError, Exec, ExecError, Exit, LogOptions, LogStream, Observation, Phase, Progress, Run, Signal,
 };
 use futures::StreamExt;
 use std::sync::Arc;
@@ -188,10 +188,19 @@ async fn tasks_are_containers_and_every_step_may_be_repeated() {
     let stats = world.engine.stats(running).await.expect("stats");
     assert!(stats.cpu > Duration::ZERO, "{stats:?}");
     let interactive = world.engine.interactive().expect("it has exec");
-    let exec = Exec { command: vec!["echo".into(), "inside".into()], ..Exec::default() };
-    let said: Vec<_> = interactive.exec(running, &exec).await.expect("executed").output.collect().await;
+    let sh = |script: &str| Exec { command: ["sh", "-c", script].map(str::to_owned).into(), ..Exec::default() };
+    let executed = interactive.exec(running, &sh("echo inside; exit 42")).await.expect("executed");
+    let said: Vec<_> = executed.streams.output.collect().await;
     assert_eq!(said.len(), 1);
     assert_eq!(said[0].as_ref().map(|line| line.bytes.as_slice()), Ok(&b"inside\n"[..]));
+    assert_eq!(executed.program.ended().await, Ok(Exit::Code(42)));
+    let missing = interactive.exec(running, &Exec { command: vec!["no-such-program".into()], ..Exec::default() }).await;
+    assert!(matches!(&missing, Err(ExecError::NotFound(why)) if why.contains("no-such-program")), "{missing:?}");
+    let waiting = interactive.exec(running, &sh("echo ready; exec sleep 1000")).await.expect("executed");
+    let mut output = waiting.streams.output;
+    assert!(output.next().await.is_some());
+    waiting.program.signal(Signal::KILL).await.expect("signalled");
+    assert_eq!(waiting.program.ended().await, Ok(Exit::Code(137)));
 
     // A removal kills first, and may be repeated. What is not this task's stays.
     for bits in 1..=7 {

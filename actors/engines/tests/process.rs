@@ -4,7 +4,8 @@ use essaim_engines::{Config, ProcessEngine};
 use essaim_model::{ContainerSpec, EngineKind, Image, TaskId};
 use essaim_wire::{NodeId, Timestamp};
 use essaim_worker::engine::{
-    Engine, EngineError, Exit, LogOptions, LogStream, Observation, Phase, Progress, Run, Signal,
+    Engine, EngineError, Exec, ExecError, Executed, Exit, LogOptions, LogStream, Observation, Phase, Progress, Run,
+    Signal, TerminalSize,
 };
 use futures::StreamExt;
 use std::path::{Path, PathBuf};
@@ -445,4 +446,165 @@ fn the_table_of_signals_is_that_of_the_machine() {
         assert_eq!(ours.number(), known as i32, "{known}");
         assert_eq!(ours.to_string(), known.as_str());
     }
+}
+
+/// A program beside a task, with everything that it wrote to each stream.
+struct Beside {
+    executed: Executed,
+    said: [String; 2],
+}
+
+impl World {
+    async fn exec(&self, task: TaskId, exec: Exec) -> Result<Beside, ExecError> {
+        let interactive = self.engine.interactive().expect("it executes programs");
+        Ok(Beside { executed: interactive.exec(task, &exec).await?, said: Default::default() })
+    }
+
+    async fn exec_sh(&self, task: TaskId, script: &str) -> Beside {
+        self.exec(task, sh(script)).await.expect("executed")
+    }
+}
+
+fn sh(script: &str) -> Exec {
+    Exec { command: ["sh", "-c", script].map(str::to_owned).into(), ..Exec::default() }
+}
+
+impl Beside {
+    /// Waits until it has written this to standard output.
+    async fn until_said(&mut self, text: &str) {
+        let reading = async {
+            while !self.said[0].contains(text) {
+                let line =
+                    self.executed.streams.output.next().await.unwrap_or_else(|| panic!("ended: {:?}", self.said));
+                let line = line.expect("readable");
+                let stream = usize::from(line.stream == LogStream::Stderr);
+                self.said[stream] += &String::from_utf8(line.bytes).expect("text");
+            }
+        };
+        tokio::time::timeout(PATIENCE, reading).await.expect("it speaks");
+    }
+
+    /// Reads to the end of its output, and returns the output and how it ended.
+    async fn ended(mut self) -> (String, String, Exit) {
+        let reading = async {
+            while let Some(line) = self.executed.streams.output.next().await {
+                let line = line.expect("readable");
+                let stream = usize::from(line.stream == LogStream::Stderr);
+                self.said[stream] += &String::from_utf8(line.bytes).expect("text");
+            }
+            self.executed.program.ended().await.expect("seen")
+        };
+        let exit = tokio::time::timeout(PATIENCE, reading).await.expect("it ends");
+        let [out, err] = self.said;
+        (out, err, exit)
+    }
+
+    async fn write(&mut self, text: &str) {
+        use tokio::io::AsyncWriteExt;
+        self.executed.streams.input.as_mut().expect("open").write_all(text.as_bytes()).await.expect("written");
+    }
+}
+
+async fn until_gone(pid: &str) {
+    for _ in 0..6_000 {
+        if !lives(pid) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("process {pid} lives on");
+}
+
+#[tokio::test]
+async fn a_program_beside_a_task_has_its_surroundings_and_its_exit_code_comes_through() {
+    let world = World::new();
+    let mut run = run(1, "sleep");
+    run.container.args = vec!["1000".into()];
+    run.container.dir = Some("/usr".into());
+    run.env = vec![("COLOUR".into(), "blue".into())];
+    world.prepare(&run).await.expect("prepared");
+    world.engine.start(run.task).await.expect("started");
+    let (out, err, exit) =
+        world.exec_sh(run.task, "pwd; echo $COLOUR $ESSAIM_TASK_ID; echo no >&2; exit 42").await.ended().await;
+    assert_eq!((out, err.as_str(), exit), (format!("/usr\nblue {}\n", run.task), "no\n", Exit::Code(42)));
+    let own = Exec {
+        env: vec![("COLOUR".into(), "red".into())],
+        dir: Some("/".into()),
+        ..sh("pwd; echo $COLOUR; kill -9 $$")
+    };
+    let (out, _, exit) = world.exec(run.task, own).await.expect("executed").ended().await;
+    assert_eq!((out.as_str(), exit), ("/\nred\n", Exit::Signal(9)));
+    for (command, found) in [("no-such-program", false), ("/no/such/program", false), ("/etc/passwd", true)] {
+        let exec = Exec { command: vec![command.into()], ..Exec::default() };
+        match world.exec(run.task, exec).await.map(|_| ()) {
+            Err(ExecError::NotFound(why)) if !found => assert!(why.contains("not found"), "{why}"),
+            Err(ExecError::NotExecutable(why)) if found => assert!(why.contains("/etc/passwd"), "{why}"),
+            other => panic!("{command}: {other:?}"),
+        }
+    }
+    let nobody = world.exec(TaskId::from_bits(9), sh("true")).await.map(|_| ());
+    assert_eq!(nobody, Err(ExecError::Engine(EngineError::Unknown(TaskId::from_bits(9)))));
+}
+
+#[tokio::test]
+async fn input_reaches_the_program_and_its_end_too() {
+    let world = World::new();
+    let task = world.sh(1, "sleep 1000").await;
+    let mut cat = world.exec(task, Exec { input: true, ..sh("cat; echo over") }).await.expect("executed");
+    cat.write("hello\n").await;
+    cat.until_said("hello\n").await;
+    cat.executed.streams.input = None;
+    assert_eq!(cat.ended().await, ("hello\nover\n".into(), String::new(), Exit::Code(0)));
+    // Without an input it is at its end at once.
+    assert_eq!(world.exec_sh(task, "cat; echo over").await.ended().await.0, "over\n");
+}
+
+#[tokio::test]
+async fn a_terminal_has_a_size_that_changes_and_keys_that_are_signals() {
+    let world = World::new();
+    let task = world.sh(1, "sleep 1000").await;
+    let size = Some(TerminalSize { rows: 33, columns: 77 });
+    let script = "trap 'echo int; exit 5' INT; trap 'stty size' WINCH; stty size; test -t 1 && echo tty; while :; do sleep 0.05; done";
+    let mut shell = world.exec(task, Exec { tty: true, input: true, size, ..sh(script) }).await.expect("executed");
+    shell.until_said("tty\r\n").await;
+    assert!(shell.said[0].starts_with("33 77\r\n"), "{:?}", shell.said);
+    shell.executed.program.resize(TerminalSize { rows: 20, columns: 100 }).await.expect("resized");
+    shell.until_said("20 100\r\n").await;
+    shell.write("\u{3}").await;
+    let (out, _, exit) = shell.ended().await;
+    assert!(out.contains("int\r\n"), "{out:?}");
+    assert_eq!(exit, Exit::Code(5));
+}
+
+#[tokio::test]
+async fn signals_reach_the_program_and_a_dropped_one_leaves_nothing() {
+    let world = World::new();
+    let task = world.sh(1, "sleep 1000").await;
+    let mut program = world.exec_sh(task, "trap 'exit 9' TERM; echo ready; while :; do sleep 0.05; done").await;
+    program.until_said("ready").await;
+    program.executed.program.signal(Signal::TERM).await.expect("signalled");
+    assert_eq!(program.ended().await.2, Exit::Code(9));
+    let mut program = world.exec_sh(task, "trap '' HUP TERM; sleep 1000 & echo $$ $!; wait").await;
+    program.until_said("\n").await;
+    let pids: Vec<String> = program.said[0].split_whitespace().map(str::to_owned).collect();
+    assert!(pids.iter().all(|pid| lives(pid)));
+    drop(program);
+    for pid in &pids {
+        until_gone(pid).await;
+    }
+}
+
+#[tokio::test]
+async fn what_a_program_leaves_in_its_own_session_ends_with_the_task() {
+    let world = World::new();
+    let task = world.sh(1, "sleep 1000").await;
+    let script = "setsid sh -c 'echo $$; exec sleep 1000 >/dev/null 2>&1 </dev/null' & read line; exit 0";
+    let mut program = world.exec(task, Exec { input: true, ..sh(script) }).await.expect("executed");
+    program.until_said("\n").await;
+    let left = program.said[0].trim().to_owned();
+    program.executed.streams.input = None;
+    assert_eq!(program.ended().await.2, Exit::Code(0));
+    assert!(lives(&left), "it has left the program's group");
+    world.engine.stop(task, Signal::KILL, Duration::ZERO).await.expect("stopped");
+    until_gone(&left).await;
 }

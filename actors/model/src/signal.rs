@@ -18,6 +18,8 @@ pub struct Signal(u8);
 impl Signal {
     /// SIGTERM, which asks a process to end: the signal that stops a task unless its spec names another.
     pub const TERM: Self = Self(15);
+    /// SIGHUP, which tells a process that its terminal is gone.
+    pub const HUP: Self = Self(1);
     /// SIGKILL, which ends a process at once.
     pub const KILL: Self = Self(9);
 

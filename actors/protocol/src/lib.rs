@@ -14,15 +14,18 @@
 //! - [`link`]: the two message enums of a worker's link.
 //! - [`assignment`]: what a manager orders a node to do.
 //! - [`report`]: what a node reports of itself and of its tasks.
+//! - [`exec`]: the frames of the lane on which programs are executed inside tasks.
 //! - [`logs`]: the frames of the lane that carries log lines.
 
 pub mod assignment;
+pub mod exec;
 pub mod link;
 pub mod logs;
 pub mod packed;
 pub mod report;
 
 pub use assignment::{Assembled, Assembly, Assignment, AssignmentVersion, TaskOrder};
+pub use exec::{EXEC_PIECE, ExecEnd, ExecRequest, FromExec, TerminalSize, ToExec};
 pub use link::{Detach, KnownManagers, Managers, Pace, RoleStatement, ToNode, ToUplink};
 pub use logs::{LogEnd, LogFrame, LogLine, LogPlace, LogRequest, LogStream};
 pub use packed::Packed;

@@ -5,12 +5,13 @@
 //! Hears: `Obey` (from the uplink: the complete new orders), `Confirm` (from the uplink: the orders on disk are still
 //! valid), `Clear` (from the node, when it leaves its cluster), `Halt` (from the node, when the machine shuts down),
 //! `Leased` (from the uplink: a manager has renewed the lapsed lease), its own `LeaseDue`, `Wake`.
-//! Says: `Goal` to its task actors.
+//! Says: `Goal` to its task actors. It serves the `exec` lane, whose sessions belong to their streams.
 //! Dies: with the node. The tasks go on, and the next worker adopts them.
 //!
 //! Children restart without limit: a failing engine is no reason to give up the machine.
 
 use crate::engine::{Adopted, Engine, Phase};
+use crate::exec::ExecServer;
 use crate::logs::{Logs, LogsArgs};
 use crate::machine::Said;
 use crate::observations::Observations;
@@ -23,6 +24,7 @@ use essaim_model::{EngineKind, Observed, TaskId, TaskState};
 use essaim_protocol::TaskOrder;
 use essaim_system::supervisor::{Intensity, Supervision, Wake};
 use essaim_system::{Address, ChildSpec, Children, RecordKind, Scope, Timer};
+use essaim_transport::Lane;
 use essaim_wire::{NodeId, Timestamp};
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
 use ractor_cluster::RactorMessage;
@@ -77,6 +79,7 @@ pub(crate) struct WorkerArgs {
     pub(crate) said: Said,
     pub(crate) uplink: UplinkArgs,
     pub(crate) uplink_address: Address<UplinkMsg>,
+    pub(crate) exec: ExecServer,
     pub(crate) logs: LogsArgs,
     pub(crate) observations: Observations,
     pub(crate) confirmed: watch::Sender<bool>,
@@ -191,6 +194,9 @@ impl Actor for Worker {
     }
 
     async fn post_stop(&self, _: ActorRef<WorkerMsg>, state: &mut State) -> Result<(), ActorProcessingErr> {
+        if let Some(endpoint) = &state.args.logs.endpoint {
+            endpoint.unserve(Lane::Exec);
+        }
         // Only the actors stop; the tasks go on without them.
         state.children.shutdown("the worker stops; its tasks go on").await;
         Ok(())
@@ -202,6 +208,9 @@ impl State {
         let logs = self.args.logs.clone();
         self.children.start(ChildSpec::actor("logs", move |_| (Logs, logs.clone()))).await?;
         self.recall(myself).await?;
+        if let Some(endpoint) = &self.args.logs.endpoint {
+            endpoint.serve(Lane::Exec, Arc::new(self.args.exec.clone()));
+        }
         let (address, args) = (self.args.uplink_address.clone(), self.args.uplink.clone());
         let uplink = ChildSpec::actor_at(&address, "uplink", move |scope| (Uplink, (scope, args.clone())));
         self.children.start(uplink.shutdown(UPLINK_SHUTDOWN)).await?;

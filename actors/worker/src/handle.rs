@@ -2,6 +2,7 @@
 
 use crate::actor::{Worker, WorkerArgs, WorkerMsg};
 use crate::engine::Engine;
+use crate::exec::ExecServer;
 use crate::link_state::LinkState;
 use crate::logs::{LogServer, LogsArgs};
 use crate::machine::{Machine, Said};
@@ -124,6 +125,7 @@ impl WorkerHandle {
         WorkerArgs {
             scope,
             here: Here { node, hostname },
+            exec: ExecServer::new(engines.clone()),
             engines,
             said,
             uplink: UplinkArgs {

@@ -12,11 +12,13 @@
 //! - `observations`: the latest observation of each task, until the managers know it.
 //! - `uplink`: the link to a manager. `link_state`: the latest values that went over it, for the node.
 //! - `actor`: the worker's root actor; [`WorkerHandle`] is its public handle.
+//! - `exec`: programs that managers execute inside tasks.
 //! - `logs`, `retention`: log lines for managers, and retention of ended tasks.
 //! - [`sim`]: a simulated machine for tests (feature `sim`).
 
 mod actor;
 pub mod engine;
+mod exec;
 #[cfg(test)]
 mod fixture;
 mod handle;

@@ -4,7 +4,7 @@ use clap::{Arg, ArgMatches, CommandFactory, FromArgMatches, Parser};
 
 use crate::client::{Address, Client};
 use crate::exit::Failure;
-use crate::verbs::{config, events, node, service, swarm, system};
+use crate::verbs::{config, events, exec, node, service, swarm, system};
 use crate::{daemon, dev, observe, whoami};
 
 /// Runs your services on many machines and keeps them running.
@@ -44,6 +44,8 @@ enum Command {
     Config(config::Command),
     /// Get real time events from the server
     Events(events::Arguments),
+    /// Execute a command in a running task, wherever it runs
+    Exec(exec::Arguments),
     /// Display system-wide information
     Info(system::Arguments),
     /// Show the Essaim version information
@@ -129,6 +131,7 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Service(command) => service::run(&client()?, command).await,
         Command::Config(command) => config::run(&client()?, command).await,
         Command::Events(arguments) => events::run(&client()?, arguments).await,
+        Command::Exec(arguments) => exec::run(&client()?, arguments).await,
         Command::Info(arguments) => system::info(&client()?, arguments).await,
         Command::Version(arguments) => system::version(&client()?, arguments).await,
         Command::Journal(arguments) => observe::journal(&client()?, arguments).await,
@@ -222,6 +225,8 @@ mod tests {
             "config ls --filter name=si -q",
             "config inspect --pretty site",
             "config rm site other",
+            "exec -it -u root -w / -e A=b web.1 -- sh -c ls",
+            "exec web ls -l",
             "-H unix:///tmp/x.sock info",
             "info --host unix:///tmp/x.sock",
             "dev --nodes 5 --managers 3 --demo",

@@ -11,6 +11,8 @@
 //! | 6 | the managers have no quorum; nothing was changed |
 //! | 130 | Ctrl-C |
 //!
+//! `exec` ends with the exit code of its program.
+//!
 //! A failure names its cause and, where there is one, the next step. It goes to stderr, so that what a script reads
 //! on stdout is data or nothing.
 
@@ -42,12 +44,14 @@ pub(crate) struct Failure {
     exit: Exit,
     text: String,
     next: Option<String>,
+    /// Exit code of a program that ran for the command, in place of that of `exit`.
+    code: Option<u8>,
 }
 
 impl Failure {
     /// A failure with this exit code and this cause.
     pub(crate) fn new(exit: Exit, text: impl Into<String>) -> Self {
-        Self { exit, text: text.into(), next: None }
+        Self { exit, text: text.into(), next: None, code: None }
     }
 
     /// A failure with exit code 1.
@@ -63,6 +67,11 @@ impl Failure {
     /// A failure with exit code 1 and no text, because each cause was already printed.
     pub(crate) fn reported() -> Self {
         Self::error("")
+    }
+
+    /// The end of a program that ran for the command, with the program's exit code.
+    pub(crate) fn exited(code: u8, text: impl Into<String>) -> Self {
+        Self { code: Some(code), ..Self::error(text) }
     }
 
     /// Adds the next step that the user can take.
@@ -82,7 +91,7 @@ impl Failure {
         if !self.text.is_empty() {
             eprintln!("{self}");
         }
-        ExitCode::from(self.exit as u8)
+        ExitCode::from(self.code.unwrap_or(self.exit as u8))
     }
 }
 

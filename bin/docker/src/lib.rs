@@ -14,7 +14,7 @@
 //! - [`version`], [`ping`], [`info`], [`swarm`], [`node`], [`service`], [`container`], [`network`], [`task`],
 //!   [`event`], [`distribution`]: the nouns on the wire.
 //! - [`object`]: what every plain noun is on the wire; beside it one file for each ([`config`]).
-//! - [`own`]: the answers of Essaim's own routes.
+//! - [`own`]: the answers of Essaim's own routes; [`exec`]: the stream of one of them.
 //! - [`error`]: refusals in Docker's words and status codes.
 //! - [`filters`] and [`resolve`]: `--filter`, and how a name, an id or the beginning of one finds its object.
 //! - [`convert`]: conversion between these types and `model`.
@@ -26,6 +26,7 @@ pub mod convert;
 pub mod distribution;
 pub mod error;
 pub mod event;
+pub mod exec;
 pub mod filters;
 pub mod info;
 pub mod network;

@@ -23,6 +23,8 @@ const fn places(lane: Lane, peer: Role) -> usize {
         (Lane::Enrol, Role::Worker) => 2,
         // One for each operator that views the cluster through this manager.
         (Lane::View, _) => 16,
+        // One for each operator that runs a program through this manager: each is a process or more.
+        (Lane::Exec, _) => 32,
         (Lane::Raft | Lane::Propose | Lane::Snapshot | Lane::Logs, _) => STREAMS_OF_A_MANAGER as usize,
     }
 }
@@ -33,6 +35,8 @@ pub(super) const fn frame_max(lane: Lane) -> usize {
         Lane::Link | Lane::Members | Lane::Raft | Lane::Propose | Lane::Snapshot => MAX_FRAME,
         // Some 64 nodes with their accusations.
         Lane::Ballots => 256 << 10,
+        // A command with its environment, or a piece of input.
+        Lane::Exec => 128 << 10,
         // Requests: for a part of a tree or log, or some 250 bytes for a certificate.
         Lane::View | Lane::Enrol | Lane::Logs => 16 << 10,
     }

@@ -4,23 +4,29 @@ use super::DockerEngine;
 use super::client::{QUICK, within};
 use super::logs::read_line;
 use crate::process::Utc;
+use bollard::Docker;
 use bollard::container::{AttachContainerResults, LogOutput};
 use bollard::errors::Error;
-use bollard::exec::{CreateExecOptions, StartExecOptions, StartExecResults};
+use bollard::exec::{CreateExecOptions, ResizeExecOptions, StartExecOptions, StartExecResults};
+use bollard::models::ExecInspectResponse;
 use bollard::query_parameters::AttachContainerOptionsBuilder;
 use essaim_model::TaskId;
-use essaim_worker::engine::{Attached, Duplex, EngineError, Exec, Interactive, LogLine};
+use essaim_worker::engine::{
+    Attached, Duplex, EngineError, Exec, ExecError, Executed, Exit, Interactive, LogLine, Program, Signal, TerminalSize,
+};
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use futures::{FutureExt, Stream, StreamExt};
+use std::time::Duration;
+use tokio::io::AsyncWrite;
 
 impl Interactive for DockerEngine {
-    fn exec<'a>(&'a self, task: TaskId, exec: &'a Exec) -> BoxFuture<'a, Result<Attached, EngineError>> {
+    fn exec<'a>(&'a self, task: TaskId, exec: &'a Exec) -> BoxFuture<'a, Result<Executed, ExecError>> {
         async move {
             let (container, docker) = (self.container(task).await?, self.docker());
-            let Exec { command, env, dir, user, tty } = exec.clone();
+            let Exec { command, env, dir, user, tty, input: wants_input, size } = exec.clone();
             let options = CreateExecOptions {
-                attach_stdin: Some(true),
+                attach_stdin: Some(wants_input),
                 attach_stdout: Some(true),
                 attach_stderr: Some(true),
                 tty: Some(tty),
@@ -30,13 +36,24 @@ impl Interactive for DockerEngine {
                 working_dir: dir,
                 ..CreateExecOptions::default()
             };
-            let made = within(QUICK, docker.create_exec(&container, options)).await?;
+            let made = within(QUICK, docker.create_exec(&container, options)).await.map_err(EngineError::from)?;
             let start = StartExecOptions { detach: false, tty, output_capacity: None };
-            match within(QUICK, docker.start_exec(&made.id, Some(start))).await? {
-                StartExecResults::Attached { output, input } => {
-                    Ok(Attached { input: Some(Box::new(input)), output: lines(output, self.utc()) })
+            let started = within(QUICK, docker.start_exec(&made.id, Some(start))).await.map_err(EngineError::from);
+            match started {
+                Ok(StartExecResults::Attached { output, input }) => {
+                    let program = ExecInContainer { docker: docker.clone(), id: made.id };
+                    if let Some(size) = size.filter(|_| tty) {
+                        // The program may have ended already.
+                        let _ = program.resize(size).await;
+                    }
+                    let input = wants_input.then(|| Box::new(input) as Box<dyn AsyncWrite + Send + Unpin>);
+                    let streams = Attached { input, output: lines(output, self.utc()) };
+                    Ok(Executed { streams, program: Box::new(program) })
                 }
-                StartExecResults::Detached => Err(EngineError::Failed("the engine detached the program".into())),
+                Ok(StartExecResults::Detached) => {
+                    Err(EngineError::Failed("the engine detached the program".into()).into())
+                }
+                Err(why) => Err(not_started(why)),
             }
         }
         .boxed()
@@ -70,6 +87,75 @@ impl Interactive for DockerEngine {
             }
         }
         .boxed()
+    }
+}
+
+/// Interval at which the engine is asked whether a program still runs: it sends no event that a client could wait for.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// A program that the engine executes inside a container.
+#[derive(Debug)]
+struct ExecInContainer {
+    docker: Docker,
+    id: String,
+}
+
+impl ExecInContainer {
+    async fn look(&self) -> Result<ExecInspectResponse, EngineError> {
+        Ok(within(QUICK, self.docker.inspect_exec(&self.id)).await?)
+    }
+}
+
+impl Program for ExecInContainer {
+    fn resize(&self, size: TerminalSize) -> BoxFuture<'_, Result<(), EngineError>> {
+        let options = ResizeExecOptions { height: size.rows, width: size.columns };
+        async move { Ok(within(QUICK, self.docker.resize_exec(&self.id, options)).await?) }.boxed()
+    }
+
+    /// The engine sends no signals to such a program, so it gets them from the daemon, on the same machine.
+    fn signal(&self, signal: Signal) -> BoxFuture<'_, Result<(), EngineError>> {
+        async move {
+            let seen = self.look().await?;
+            if let (Some(true), Some(pid)) = (seen.running, seen.pid.and_then(|pid| i32::try_from(pid).ok()))
+                && pid > 0
+            {
+                let signal = nix::sys::signal::Signal::try_from(signal.number())
+                    .map_err(|_| EngineError::Rejected(format!("{signal} has no name here")))?;
+                nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), signal)
+                    .map_err(|why| EngineError::Failed(format!("cannot signal the program: {why}")))?;
+            }
+            Ok(())
+        }
+        .boxed()
+    }
+
+    fn ended(&self) -> BoxFuture<'_, Result<Exit, EngineError>> {
+        async move {
+            loop {
+                let seen = self.look().await?;
+                if seen.running == Some(false) {
+                    let code = seen.exit_code.and_then(|code| i32::try_from(code).ok());
+                    return Ok(code.map_or(Exit::Lost, Exit::Code));
+                }
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+        }
+        .boxed()
+    }
+}
+
+/// A program that the engine refused to start: the runtime's words say whether it exists.
+fn not_started(why: EngineError) -> ExecError {
+    let text = why.to_string();
+    match why {
+        EngineError::Unknown(_) => why.into(),
+        _ if text.contains("executable file not found") || text.contains("no such file or directory") => {
+            ExecError::NotFound(text)
+        }
+        _ if text.contains("permission denied") || text.contains("OCI runtime exec failed") => {
+            ExecError::NotExecutable(text)
+        }
+        other => other.into(),
     }
 }
 

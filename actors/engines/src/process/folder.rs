@@ -175,6 +175,16 @@ impl Folder {
         write(&self.path.join("exit"), &exit)
     }
 
+    /// Notes that a program is executed beside the task.
+    pub(crate) fn mark_executed(&self) -> io::Result<()> {
+        File::create(self.path.join("executed")).map(drop)
+    }
+
+    /// Whether a program was ever executed beside the task.
+    pub(crate) fn was_executed(&self) -> bool {
+        self.path.join("executed").exists()
+    }
+
     fn beside(&self, prefix: &str) -> PathBuf {
         self.path.with_file_name(format!("{prefix}{}", self.task))
     }

@@ -207,7 +207,7 @@ fn is_kept(folder: &Folder) -> io::Result<bool> {
 }
 
 /// Kills all processes that carry the task's id in their environment, round by round until none is left.
-fn kill_strays(folder: &Folder) {
+pub(crate) fn kill_strays(folder: &Folder) {
     for _ in 0..STRAY_ROUNDS {
         let strays = proc_tree::strays(folder.task);
         if strays.is_empty() {

@@ -15,13 +15,15 @@
 //!   started   the task's process and when it started
 //!   exit      how it ended; the last thing a shim writes
 //!   log.N     what the task wrote; the two newest segments are kept
+//!   executed  a program was executed beside the task, and may have left processes behind
 //! ```
 //!
 //! In suggested reading order: [`program`] and [`user`] (what an image and a user mean here), [`limits`] (cgroups),
-//! [`address`] (claims of loopback addresses), [`folder`] (the files), [`keeper`] (the daemon's side of a shim),
+//! [`address`] (claims of loopback addresses), [`exec`] (programs beside a task), [`folder`] (the files), [`keeper`] (the daemon's side of a shim),
 //! [`ring`] (the log), [`proc_tree`] (descendants of a process).
 
 pub(crate) mod address;
+mod exec;
 pub(crate) mod folder;
 pub(crate) mod keeper;
 mod limits;
@@ -33,8 +35,8 @@ mod user;
 use essaim_model::{ContainerSpec, EngineKind, GenericStock, Hardware, Image, Labels, Platform, TaskId};
 use essaim_wire::{NodeId, Timestamp};
 use essaim_worker::engine::{
-    Addresses, Adopted, Description, Duplex, Ended, Engine, EngineError, Interactive, LogLine, LogOptions, Observation,
-    Phase, Progress, Run, Signal, Started, Stats,
+    Addresses, Adopted, Description, Duplex, Ended, Engine, EngineError, Exec, ExecError, Executed, Interactive,
+    LogLine, LogOptions, Observation, Phase, Progress, Run, Signal, Started, Stats,
 };
 use folder::{Folder, Launch};
 use futures::future::BoxFuture;
@@ -388,13 +390,26 @@ impl Engine for ProcessEngine {
         .boxed()
     }
 
-    /// Host programs support dial only: there is no container to execute another program in.
     fn interactive(&self) -> Option<&dyn Interactive> {
         Some(self)
     }
 }
 
 impl Interactive for ProcessEngine {
+    fn exec<'a>(&'a self, task: TaskId, exec: &'a Exec) -> BoxFuture<'a, Result<Executed, ExecError>> {
+        let exec = exec.clone();
+        async move {
+            let started = self.blocking(move |this| match this.phase_now(task)? {
+                Phase::Running(_) => {
+                    Ok(exec::start(&this.folder(task), &exec, &this.config.path, Arc::clone(&this.config.utc)))
+                }
+                _ => Err(EngineError::Failed(format!("task {task} is not running"))),
+            });
+            started.await?
+        }
+        .boxed()
+    }
+
     /// Dials the task's own address. A task without one listens on the machine's addresses, where a port cannot be
     /// attributed to a task, and is refused.
     fn dial(&self, task: TaskId, port: u16) -> BoxFuture<'_, Result<Box<dyn Duplex>, EngineError>> {

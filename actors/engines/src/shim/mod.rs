@@ -15,6 +15,7 @@ mod task;
 
 use crate::process::address;
 use crate::process::folder::{ExitFile, Folder, How, ShimFile, StartedFile};
+use crate::process::keeper;
 use crate::process::keeper::{ARGUMENT, REFUSED, STARTED, STOP};
 use crate::process::ring::{PIECE_LEN, Writer};
 use essaim_wire::Timestamp;
@@ -65,6 +66,9 @@ fn run(path: &Path) -> i32 {
     let code = say(STARTED, "");
     let how = shim.until_ended();
     shim.finish();
+    if folder.was_executed() {
+        keeper::kill_strays(&folder);
+    }
     let exit = ExitFile { how, at: utc() };
     if folder.set_exit(exit).is_err() {
         // The disk is full. Without an `exit` file the task counts as lost, which is an end too.

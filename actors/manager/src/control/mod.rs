@@ -7,12 +7,14 @@
 //! A refusal uses Swarm's words where Swarm has words for it, because clients look for them.
 
 mod cluster;
+mod exec;
 mod logs;
 mod node;
 mod object;
 mod service;
 
 pub use cluster::Rotate;
+pub use exec::{Executing, Execution};
 pub use logs::{LogPart, LogStreamOf, LogsOf, LogsQuery, TaskLine};
 
 use essaim_model::{Change, Refusal, State};

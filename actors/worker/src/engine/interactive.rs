@@ -3,8 +3,9 @@
 //! A separate trait, because not every engine supports them; [`Engine::interactive`](super::Engine::interactive) says
 //! whether an engine supports any. A method that an engine lacks returns an error that says so.
 
-use super::{EngineError, LogLine};
+use super::{EngineError, Exit, LogLine, Signal};
 use essaim_model::TaskId;
+use essaim_protocol::TerminalSize;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
@@ -29,14 +30,39 @@ pub struct Exec {
     pub user: Option<String>,
     /// Whether the program has a terminal.
     pub tty: bool,
+    /// Whether the program has an input; else it is at its end at once.
+    pub input: bool,
+    /// Size of the terminal, if it is known.
+    pub size: Option<TerminalSize>,
 }
 
 /// The standard streams of a program.
 pub struct Attached {
-    /// Standard input of the program, if it is open.
+    /// Standard input of the program, if it is open. Dropping it ends the input.
     pub input: Option<Box<dyn AsyncWrite + Send + Unpin>>,
     /// Output of the program, until it ends.
     pub output: BoxStream<'static, Result<LogLine, EngineError>>,
+}
+
+/// A program that is being executed inside a task.
+#[derive(Debug)]
+pub struct Executed {
+    /// Standard streams of the program.
+    pub streams: Attached,
+    /// Handle on the program. Dropping it kills the program, as far as the engine can.
+    pub program: Box<dyn Program>,
+}
+
+/// A program that was executed inside a task and may still run.
+pub trait Program: fmt::Debug + Send + Sync {
+    /// Gives the program's terminal another size.
+    fn resize(&self, size: TerminalSize) -> BoxFuture<'_, Result<(), EngineError>>;
+
+    /// Sends a signal to the program. One that has ended gets none.
+    fn signal(&self, signal: Signal) -> BoxFuture<'_, Result<(), EngineError>>;
+
+    /// Waits until the program has ended.
+    fn ended(&self) -> BoxFuture<'_, Result<Exit, EngineError>>;
 }
 
 impl fmt::Debug for Attached {
@@ -45,12 +71,27 @@ impl fmt::Debug for Attached {
     }
 }
 
+/// Why a program was not executed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ExecError {
+    /// The program does not exist.
+    #[error("{0}")]
+    NotFound(String),
+    /// The program exists, or a setting of it, but cannot be executed.
+    #[error("{0}")]
+    NotExecutable(String),
+    /// The engine failed, or does not know the task.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+}
+
 /// Interactive access to running tasks.
 pub trait Interactive: Send + Sync {
     /// Executes another program inside the task.
-    fn exec<'a>(&'a self, task: TaskId, exec: &'a Exec) -> BoxFuture<'a, Result<Attached, EngineError>> {
+    fn exec<'a>(&'a self, task: TaskId, exec: &'a Exec) -> BoxFuture<'a, Result<Executed, ExecError>> {
         let _ = (task, exec);
-        refused("this engine cannot run another program inside of a task")
+        let why = "this engine cannot run another program inside of a task";
+        std::future::ready(Err(EngineError::Rejected(why.into()).into())).boxed()
     }
 
     /// Attaches to the standard streams of the task's own program.

@@ -22,8 +22,8 @@ mod run;
 
 pub use addresses::Addresses;
 pub use essaim_model::{Signal, UnknownSignal};
-pub use essaim_protocol::{LogLine, LogPlace, LogStream};
-pub use interactive::{Attached, Duplex, Exec, Interactive};
+pub use essaim_protocol::{LogLine, LogPlace, LogStream, TerminalSize};
+pub use interactive::{Attached, Duplex, Exec, ExecError, Executed, Interactive, Program};
 pub use log::LogOptions;
 pub use progress::Progress;
 pub use run::{Limits, Run};

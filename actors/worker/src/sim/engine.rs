@@ -5,10 +5,10 @@
 
 use super::behaviour::Pull;
 use super::lines::{Look, async_lines};
-use super::{Behaviour, SimMachine, SimTask};
+use super::{Behaviour, SimMachine, SimTask, exec};
 use crate::engine::{
-    Addresses, Adopted, Description, Ended, Engine, EngineError, Exit, LogLine, LogOptions, LogStream, Observation,
-    Phase, Progress, Run, Signal, Started, Stats,
+    Addresses, Adopted, Description, Ended, Engine, EngineError, Exec, ExecError, Executed, Exit, Interactive, LogLine,
+    LogOptions, LogStream, Observation, Phase, Progress, Run, Signal, Started, Stats,
 };
 use essaim_model::{EngineKind, GenericStock, Health, Image, Labels, Platform, TaskId};
 use essaim_wire::NodeId;
@@ -267,6 +267,20 @@ impl Engine for SimEngine {
                 all.push(Adopted { task: run.task, name: run.name.clone(), phase: *phase });
             }
             Ok(all)
+        }
+        .boxed()
+    }
+
+    fn interactive(&self) -> Option<&dyn Interactive> {
+        Some(self)
+    }
+}
+
+impl Interactive for SimEngine {
+    fn exec<'a>(&'a self, task: TaskId, exec: &'a Exec) -> BoxFuture<'a, Result<Executed, ExecError>> {
+        async move {
+            self.machine.answers().await?;
+            exec::start(&self.machine, task, exec)
         }
         .boxed()
     }

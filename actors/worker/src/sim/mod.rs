@@ -12,6 +12,7 @@
 
 mod behaviour;
 mod engine;
+mod exec;
 mod lines;
 #[cfg(test)]
 mod tests;

@@ -7,6 +7,7 @@
 mod absent;
 mod configs;
 mod events;
+mod exec;
 mod local;
 mod logs;
 mod nodes;
@@ -81,8 +82,9 @@ fn unversioned(face: Face) -> Router {
         .route("/essaim/v1/tree", get(own::tree))
         .route("/essaim/v1/journal", get(own::journal))
         .route("/essaim/v1/members", get(own::members))
-        .route("/essaim/v1/services/{id}/why", get(own::why))
+        .route("/essaim/v1/exec", post(exec::execute))
         .route("/essaim/v1/services/{id}/specs", get(services::specs))
+        .route("/essaim/v1/services/{id}/why", get(own::why))
         .route("/essaim/v1/debug/kill-actor", post(own::kill_actor))
         .merge(configs::router())
         .merge(secrets::router())

@@ -87,6 +87,34 @@ impl Client {
         accepted(self.exchange(method, path, body, None).await?).await
     }
 
+    /// Sends a POST request that asks for another protocol on its connection, and returns the connection.
+    pub(crate) async fn upgrade(
+        &self,
+        path: &str,
+        protocol: &str,
+        body: &Value,
+    ) -> Result<TokioIo<hyper::upgrade::Upgraded>, Failure> {
+        let mut sender = self.connect().await?;
+        let request = Request::builder()
+            .method(Method::POST)
+            .uri(path)
+            .header("Host", "essaim")
+            .header("User-Agent", "essaim")
+            .header("Connection", "Upgrade")
+            .header("Upgrade", protocol)
+            .header("Content-Type", "application/json")
+            .body(Full::new(Bytes::from(body.to_string())))
+            .map_err(|error| Failure::error(format!("bad request path {path:?}: {error}")))?;
+        let response = sender.send_request(request).await.map_err(|error| self.lost(&error))?;
+        if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            accepted(Reply::new(response)).await?;
+            return Err(
+                Failure::error("the daemon does not speak this protocol").next("use a daemon of the same version")
+            );
+        }
+        Ok(TokioIo::new(hyper::upgrade::on(response).await.map_err(|error| self.lost(&error))?))
+    }
+
     async fn exchange(
         &self,
         method: Method,
@@ -134,7 +162,7 @@ impl Client {
     {
         let (sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| self.lost(&error))?;
-        tokio::spawn(connection);
+        tokio::spawn(connection.with_upgrades());
         Ok(sender)
     }
 

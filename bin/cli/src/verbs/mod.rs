@@ -8,6 +8,7 @@
 pub(crate) mod config;
 mod drain;
 pub(crate) mod events;
+pub(crate) mod exec;
 pub(crate) mod node;
 mod read;
 pub(crate) mod service;

@@ -26,6 +26,7 @@ on_both_networks!(
     a_peer_has_a_few_streams_of_a_lane_and_gets_the_next_when_one_ends,
     a_lane_is_served_on_its_own_connection_of_the_pair_only,
     a_peer_that_floods_with_datagrams_loses_its_own_and_none_of_others,
+    a_worker_executes_nothing_on_other_nodes,
 );
 
 /// A manager, a hostile worker and an honest one; the workers know the manager.
@@ -81,6 +82,22 @@ async fn a_peer_has_a_few_streams_of_a_lane_and_gets_the_next_when_one_ends(worl
     while hostile.endpoint.open(manager.id, Lane::Link).await.is_err() {
         tokio::task::yield_now().await;
     }
+}
+
+async fn a_worker_executes_nothing_on_other_nodes(world: &mut World) {
+    let (manager, hostile, honest) = three(world);
+    hostile.knows(&honest);
+    manager.knows(&honest);
+    let sessions = Arc::new(Count::default());
+    for node in [&manager, &honest] {
+        node.endpoint.serve(Lane::Exec, sessions.clone());
+    }
+    for node in [&manager, &honest] {
+        let denied = hostile.endpoint.open(node.id, Lane::Exec).await.map(drop);
+        assert_eq!(denied, Err(OpenError::Denied(Denied::Worker { node: hostile.id, lane: Lane::Exec })));
+    }
+    assert_eq!(sessions.0.load(Ordering::Relaxed), 0, "the server was never called");
+    assert!(manager.endpoint.open(honest.id, Lane::Exec).await.is_ok(), "a manager does");
 }
 
 /// Opens a lane on the given connection, even one that its own endpoint would refuse.

@@ -5,11 +5,13 @@
 //!   recording shows, and [`shape`] compares the answers.
 //! - [`routes`] sends requests that are in no recording.
 //! - [`configs`]: configs, from creation to removal.
+//! - [`exec`]: programs inside tasks.
 //! - [`logs`]: logs while the cluster changes.
 //! - [`streams`]: events, logs and the journal.
 //! - [`real`]: tests that need a whole cluster: concurrent requests, and requests without a quorum.
 
 mod configs;
+mod exec;
 mod jobs;
 mod logs;
 mod real;
