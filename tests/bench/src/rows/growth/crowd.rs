@@ -201,7 +201,7 @@ impl Here {
                 hostname: format!("n{number}"),
                 listen: place.clone(),
                 advertise: place,
-                labels: essaim_model::Labels::default(),
+                labels: Labels::default(),
                 generic: essaim_model::GenericStock::default(),
             };
             let parts = Parts { settings, engines: vec![machine.engine()], faces: Vec::new() };
