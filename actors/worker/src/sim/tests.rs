@@ -151,7 +151,7 @@ async fn images_crash_once_stall_are_slow_to_start_and_change_their_health() {
     let again = started(&engine, 2, "once").await;
     let large = started(&engine, 3, "large").await;
     assert_eq!(exit_of(&machine, large).await.code(), Some(137));
-    let begun = tokio::time::Instant::now();
+    let begun = Instant::now();
     started(&engine, 4, "stalls").await;
     assert_eq!(begun.elapsed().as_secs(), 64);
     started(&engine, 5, "late").await;
