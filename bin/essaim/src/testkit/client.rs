@@ -249,7 +249,10 @@ impl Client {
                     () => Mode::Replicated { replicas },
                 };
                 let op = self.memory().begin(&name, Ask::Create);
-                let spec = spec(&mut self.rng, &name, mode, op, self.containers);
+                let mut spec = spec(&mut self.rng, &name, mode, op, self.containers);
+                if self.rng.random_bool(0.25) {
+                    spec.labels.insert(ON_DISCONNECT_LABEL.into(), "stop".into());
+                }
                 let created: Request<'_> = Box::pin(async { asked.control.create_service(spec).await.map(drop) });
                 let answer = self.answer(&asked, &format!("{op} create {name}"), created).await;
                 self.learn(&name, op, answer);
@@ -824,9 +827,6 @@ fn spec(rng: &mut StdRng, name: &str, mode: Mode, op: Op, containers: bool) -> S
         () if containers => sound_image(rng),
         () => image(rng),
     };
-    if rng.random_bool(0.25) {
-        spec.labels.insert(ON_DISCONNECT_LABEL.into(), "stop".into());
-    }
     // The grace is short, so that a service that ignores the stop signal can be updated task by task in time.
     spec.task.container.stop_grace = Some(Duration::from_secs(2));
     // A large environment makes a node's orders longer than one part.

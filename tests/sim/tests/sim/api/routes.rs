@@ -103,7 +103,7 @@ fn what_nobody_knows_answers_in_json() {
         for (method, path, status) in [
             ("GET", "/nonsense", 404),
             ("GET", "/", 404),
-            ("POST", "/v1.50/build", 404),
+            ("POST", "/v1.50/build", 501),
             ("DELETE", "/info", 405),
             ("GET", "/nodes?filters=nonsense", 400),
             ("GET", "/nodes/%ff", 400),
