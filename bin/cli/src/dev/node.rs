@@ -90,7 +90,7 @@ impl Node {
             .arg(self.address.to_string())
             .arg("--advertise-addr")
             .arg(self.address.to_string())
-            .args(["--engine", "process", "--hostname", &self.name])
+            .args(["--hostname", &self.name])
             .stdin(Stdio::null())
             .stdout(log)
             .stderr(also)

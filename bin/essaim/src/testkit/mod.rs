@@ -18,6 +18,7 @@
 //! - [`still`]: a manager whose state only the test changes, for tests of what shows it.
 //! - `operator`: the operator of a story, who drains, promotes and demotes.
 //! - [`client`]: clients that send requests throughout a run, and remember the answers.
+//! - `specs`: the specs of services that clients draw.
 //! - [`history`]: linearizability of the clients' answers.
 //! - [`invariants`]: what must hold at every moment.
 //! - [`convergence`]: what must be true some time after the last fault.
@@ -40,6 +41,7 @@ mod operator;
 mod options;
 mod panics;
 pub mod run;
+mod specs;
 pub mod still;
 pub mod trace;
 pub mod world;

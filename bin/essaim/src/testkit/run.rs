@@ -49,7 +49,7 @@ const CONVERGED_MAX: Duration = Duration::from_secs(45);
 const MENDED_MAX: Duration = Duration::from_secs(60);
 
 /// The images of a run's services whose tasks do more than run until they are stopped. Those of
-/// [`BROKEN`](crate::testkit::client::BROKEN) never come to rest.
+/// `specs::BROKEN` never come to rest.
 fn images() -> Vec<(&'static str, Behaviour)> {
     let ms = Duration::from_millis;
     let words = "pull access denied for refused, repository does not exist".to_owned();

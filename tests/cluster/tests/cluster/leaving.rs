@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use essaim_cluster_tests::harness::{Cluster, eventually, throughout};
+use essaim_cluster_tests::harness::{Cluster, eventually, sleepers, throughout};
 
 /// Ids of the running tasks of a service.
 fn running(cluster: &Cluster, id: &str) -> Result<BTreeSet<String>, String> {
@@ -30,7 +30,10 @@ fn done(cluster: &Cluster, arguments: &[&str]) -> (String, String) {
 #[test]
 fn a_constraint_that_fits_no_node_takes_nothing_down_and_can_be_taken_back() {
     let cluster = Cluster::on_loopback(2, 1);
-    let id = cluster.create("web", 2);
+    // Like docker's, the command line names the tag in every update; a spec without it would be another one.
+    let mut spec = sleepers("web", 2);
+    spec["TaskTemplate"]["ContainerSpec"]["Image"] = "sleep:latest".into();
+    let id = cluster.daemons[0].post("/services/create", Some(&spec))["ID"].as_str().expect("an id").to_owned();
     cluster.wait_running(&id, 2, &[]);
     let before = running(&cluster, &id).expect("it answers");
     done(&cluster, &["service", "update", "-d", "--constraint-add", "node.labels.x==1", "web"]);

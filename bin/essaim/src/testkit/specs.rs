@@ -1,0 +1,190 @@
+//! The specs that clients of a run draw: images with and without troubles of their own, updates, and changes of one part.
+//!
+//! What the image of a simulated task does is part of its name; see `essaim_worker::sim`.
+
+use essaim_model::service::Variable;
+use essaim_model::{
+    FailureAction, Image, Labels, Mode, RestartCondition, RestartPolicy, Service, ServiceSpec, Share, UpdateConfig,
+    UpdateOrder, UpdateState,
+};
+use rand::RngExt;
+use rand::rngs::StdRng;
+use std::time::Duration;
+
+/// The image that has no trouble of its own.
+pub(super) const STEADY: &str = "steady";
+
+/// Images whose tasks never come to rest.
+pub(super) const BROKEN: [&str; 6] = ["buggy", "refused", "weak", "ailing", "unanswered", "silent"];
+
+/// Whether a service cannot come to rest before an operator changes it: its image is broken, or its update is paused or
+/// may still be.
+pub(super) fn is_stranded(service: &Service) -> bool {
+    let is_broken = BROKEN.contains(&service.spec.task.container.image.as_str()) && !service.spec.mode.is_job();
+    let goes_on = service.update.as_ref().is_some_and(|update| update.completed_at.is_none());
+    let config = service.spec.update.clone().unwrap_or_default();
+    let state = service.update.as_ref().map(|update| update.state);
+    is_broken || goes_on && (state != Some(UpdateState::Updating) || config.failure_action != FailureAction::Continue)
+}
+
+/// Draws one of these values; none if there are none.
+pub(super) fn pick<'a, T>(rng: &mut StdRng, from: &'a [T]) -> Option<&'a T> {
+    if from.is_empty() { None } else { from.get(rng.random_range(0..from.len())) }
+}
+
+/// Probability that a service has a large spec; the next constant is the size of its environment in bytes.
+const LARGE_CHANCE: f64 = 0.1;
+const LARGE_BYTES: usize = 110 << 10;
+
+/// Changes one part of a spec to one of a few values, so that it is often changed back. Returns the change in words,
+/// for the trace.
+///
+/// Some of the values fit no node, and some fit only a few nodes: running tasks then stay, and the service says why.
+pub(super) fn change_a_part(rng: &mut StdRng, spec: &mut ServiceSpec, containers: bool) -> String {
+    let container = &mut spec.task.container;
+    match rng.random_range(0..10u8) {
+        0 => {
+            let env: &[&str] = if container.env.is_empty() { &["A=1"] } else { &[] };
+            container.env = env.iter().map(|it| Variable::parse(it).expect("a variable")).collect();
+            format!("environment {:?}", container.env)
+        }
+        1 => {
+            container.image = match () {
+                () if spec.mode.is_job() => job_image(rng),
+                () if containers => new_image(rng),
+                () => image(rng),
+            };
+            format!("image {}", container.image)
+        }
+        2 | 3 => {
+            let gib = pick(rng, &[0, 1, 3, 6, 100]).copied().unwrap_or_default();
+            let share = Some(Share { memory_bytes: gib << 30, ..Share::default() }).filter(|_| gib > 0);
+            spec.task.resources.get_or_insert_default().reservation = share;
+            format!("{gib} GiB set aside")
+        }
+        4 | 5 => {
+            let all =
+                ["", "node.labels.zone==a", "node.labels.zone!=a", "node.labels.zone==nowhere", "node.role==worker"];
+            let chosen = pick(rng, &all).copied().unwrap_or_default();
+            let constraints = chosen.parse().into_iter().collect();
+            spec.task.placement.get_or_insert_default().constraints = constraints;
+            format!("constraint {chosen:?}")
+        }
+        6 => {
+            let max = rng.random_range(0..4);
+            spec.task.placement.get_or_insert_default().replicas_max_per_node = max;
+            format!("at most {max} on a node")
+        }
+        7 => {
+            let delay = pick(rng, &[0, 1, 5]).map(|seconds| Duration::from_secs(*seconds));
+            spec.task.restart = Some(RestartPolicy { delay, ..spec.task.restart.take().unwrap_or_default() });
+            format!("restart delay {delay:?}")
+        }
+        8 => {
+            if !containers {
+                let update = spec.update.get_or_insert_default();
+                update.parallelism = rng.random_range(0..4);
+                update.order = if rng.random_bool(0.3) { UpdateOrder::StartFirst } else { UpdateOrder::StopFirst };
+                return format!("updates {} at a time, {:?}", update.parallelism, update.order);
+            }
+            let drawn = update_config(rng);
+            let what =
+                format!("updates {} at a time, {:?}, {:?}", drawn.parallelism, drawn.order, drawn.failure_action);
+            if spec.mode.is_job() {
+                return "nothing".to_owned();
+            }
+            spec.rollback = Some(update_config(rng)).filter(|_| rng.random_bool(0.5));
+            spec.update = Some(drawn);
+            what
+        }
+        _ => {
+            spec.task.force_update += 1;
+            "new tasks".to_owned()
+        }
+    }
+}
+
+/// Draws the image of a service: most run at once and stop when they are asked.
+fn image(rng: &mut StdRng) -> Image {
+    let image = match rng.random_range(0..20u8) {
+        0..5 => "stubborn",
+        5..7 => "slow",
+        7..9 => "checked",
+        _ => STEADY,
+    };
+    Image::parse(image).expect("an image")
+}
+
+/// Draws the image of a service among all that come to rest.
+fn sound_image(rng: &mut StdRng) -> Image {
+    let image = pick(rng, &["stalls", "late", "flaky"]).copied().filter(|_| rng.random_bool(0.2));
+    image.map_or_else(|| self::image(rng), |image| Image::parse(image).expect("an image"))
+}
+
+/// Draws the image of an update: one in four is broken.
+fn new_image(rng: &mut StdRng) -> Image {
+    if rng.random_bool(0.75) {
+        return sound_image(rng);
+    }
+    Image::parse(pick(rng, &BROKEN).copied().unwrap_or(STEADY)).expect("an image")
+}
+
+/// Draws the image of a job, whose tasks end by themselves.
+fn job_image(rng: &mut StdRng) -> Image {
+    let image = if rng.random_bool(0.8) { "done" } else { "buggy" };
+    Image::parse(image).expect("an image")
+}
+
+/// Draws how a service is updated, or rolled back.
+fn update_config(rng: &mut StdRng) -> UpdateConfig {
+    UpdateConfig {
+        parallelism: rng.random_range(0..4),
+        delay: Duration::from_millis(pick(rng, &[0, 0, 300, 2_000]).copied().unwrap_or_default()),
+        monitor: Some(Duration::from_millis(pick(rng, &[0, 500, 2_000]).copied().unwrap_or_default())),
+        failure_action: pick(rng, &[FailureAction::Continue, FailureAction::Pause, FailureAction::Rollback])
+            .copied()
+            .unwrap_or(FailureAction::Continue),
+        max_failure_millionths: pick(rng, &[0, 0, 200_000, 500_000]).copied().unwrap_or_default(),
+        order: if rng.random_bool(0.3) { UpdateOrder::StartFirst } else { UpdateOrder::StopFirst },
+    }
+}
+
+/// Draws the spec of a new service with these labels.
+pub(super) fn spec(rng: &mut StdRng, name: &str, mode: Mode, labels: Labels, containers: bool) -> ServiceSpec {
+    let order = if rng.random_bool(0.3) { UpdateOrder::StartFirst } else { UpdateOrder::StopFirst };
+    let mut update = UpdateConfig {
+        parallelism: rng.random_range(0..4),
+        monitor: Some(Duration::from_millis(500)),
+        // A machine that dies in the middle of an update is no reason to give the update up.
+        failure_action: FailureAction::Continue,
+        order,
+        ..UpdateConfig::default()
+    };
+    if containers {
+        update = update_config(rng);
+    }
+    let mut spec = essaim_model::fixtures::service(name, 0);
+    spec.labels = labels;
+    spec.task.container.image = match () {
+        () if mode.is_job() => job_image(rng),
+        () if containers => sound_image(rng),
+        () => image(rng),
+    };
+    // The grace is short, so that a service that ignores the stop signal can be updated task by task in time.
+    spec.task.container.stop_grace = Some(Duration::from_secs(2));
+    // A large environment makes a node's orders longer than one part.
+    if rng.random_bool(LARGE_CHANCE) {
+        spec.task.container.env = essaim_model::fixtures::environment(LARGE_BYTES);
+    }
+    spec.update = Some(update).filter(|_| !mode.is_job());
+    spec.mode = mode;
+    if mode.is_job() {
+        spec.task.restart = Some(RestartPolicy {
+            condition: Some(RestartCondition::OnFailure),
+            delay: Some(Duration::from_secs(1)),
+            max_attempts: Some(2),
+            ..RestartPolicy::default()
+        });
+    }
+    spec
+}
