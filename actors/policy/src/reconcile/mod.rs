@@ -100,7 +100,8 @@ struct Work<'a> {
     placement: Placement,
     /// The tasks of each slot that are not marked for removal, oldest first.
     slots: BTreeMap<Slot, Vec<&'a Arc<Task>>>,
-    /// Slots in which a task that is marked for removal still runs on a node that will report its end.
+    /// Slots in which a task that is marked for removal still runs: on a node that will report its end, or on a lost one
+    /// whose worker has not ended it for certain.
     ending: BTreeSet<Slot>,
     /// By version of the spec: whether its tasks are the same as those of the spec in force.
     alike: BTreeMap<Index, bool>,
@@ -142,7 +143,8 @@ impl<'a> Work<'a> {
         for task in scene.state.tasks_of(service.id) {
             if task.desired == Desired::Remove {
                 work.let_go(task);
-                if !task.has_ended() && task.node().is_some_and(|node| scene.answers(node)) {
+                let reports = task.node().is_some_and(|node| scene.answers(node));
+                if !task.has_ended() && (reports || work.drifts_until(task).is_some()) {
                     work.ending.insert(task.slot);
                 }
             } else {

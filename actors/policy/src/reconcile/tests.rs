@@ -221,6 +221,23 @@ fn the_removal_of_its_node_does_not_shorten_the_wait_for_a_task_that_must_not_ru
 }
 
 #[test]
+fn a_slot_that_was_scaled_away_and_back_waits_for_its_lost_task_that_must_not_run_twice() {
+    let mut world = World::of(2);
+    let db = world.create("db", 1, stops);
+    world.settle();
+    world.reach(1, Reachability::Unreachable);
+    world.settle();
+    for replicas in [0, 1] {
+        world.update(db, |spec| spec.mode = Mode::Replicated { replicas });
+        world.settle();
+    }
+    world.live(DRIFTS - Duration::from_secs(3));
+    assert_eq!(world.running(db), 0);
+    world.live(Duration::from_secs(5));
+    assert_eq!(nodes(&world, db), [2]);
+}
+
+#[test]
 fn a_task_that_ended_before_its_node_was_lost_is_replaced_at_once_and_one_that_is_back_goes_on() {
     let mut world = World::of(2);
     let db = world.create("db", 1, stops);

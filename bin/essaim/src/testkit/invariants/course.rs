@@ -65,8 +65,8 @@ fn unordered_end(before: &State, old: &Task, new: &Task) -> Option<String> {
     let home = old.node().and_then(|node| before.node(node));
     let stays = home.is_some_and(|node| node.reachability != Reachability::Down && node.departure.is_none());
     let followed = before.spec(old.service, old.spec_version);
-    let lapsed = new.observed.error.as_ref().is_some_and(|error| error.contains("had no manager"));
-    let by_lease = lapsed && followed.is_some_and(|spec| spec.stops_on_disconnect());
+    // A daemon that is started again after that, and before it could say so, finds a task that was ended by a signal.
+    let by_lease = followed.is_some_and(|spec| spec.stops_on_disconnect());
     (ended && stopped && !told && !by_lease && stays)
         .then(|| "its worker stopped it, and nobody had ordered that".into())
 }
