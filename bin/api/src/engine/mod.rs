@@ -6,9 +6,9 @@
 //! connections are joined byte by byte, and each direction ends by itself (half-close). Whichever side goes away, the
 //! other's connection is closed: an engine stops its work for a client that is gone.
 //!
-//! Bounds: requests under way ([`Limits::requests`]), bytes that are buffered for each, the time to connect, and the wait
-//! for an answer of an engine that does not even answer a ping. There is no bound on how long a request of a living
-//! engine takes: `docker wait` may take days.
+//! Bounds: requests under way ([`client::Limits::requests`]), bytes that are buffered for each, the time to connect, and
+//! the wait for an answer of an engine that does not even answer a ping. There is no bound on how long a request of a
+//! living engine takes: `docker wait` may take days.
 //!
 //! The face learns which API version the engine speaks from its answers, and never asks for a newer one.
 //!
