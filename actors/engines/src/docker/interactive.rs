@@ -93,6 +93,10 @@ impl Interactive for DockerEngine {
 /// Interval at which the engine is asked whether a program still runs: it sends no event that a client could wait for.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
+/// Looks at a program until the engine has to know its process id: five seconds, which a loaded machine may need for the
+/// start of a process.
+const STARTING_LOOKS: u32 = 100;
+
 /// A program that the engine executes inside a container.
 #[derive(Debug)]
 struct ExecInContainer {
@@ -112,19 +116,24 @@ impl Program for ExecInContainer {
         async move { Ok(within(QUICK, self.docker.resize_exec(&self.id, options)).await?) }.boxed()
     }
 
-    /// The engine sends no signals to such a program, so it gets them from the daemon, on the same machine.
+    /// The engine sends no signals to such a program, so it gets them from the daemon, on the same machine. The program's
+    /// output may come before the engine knows the program's process id.
     fn signal(&self, signal: Signal) -> BoxFuture<'_, Result<(), EngineError>> {
         async move {
-            let seen = self.look().await?;
-            if let (Some(true), Some(pid)) = (seen.running, seen.pid.and_then(|pid| i32::try_from(pid).ok()))
-                && pid > 0
-            {
-                let signal = nix::sys::signal::Signal::try_from(signal.number())
-                    .map_err(|_| EngineError::Rejected(format!("{signal} has no name here")))?;
-                nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), signal)
-                    .map_err(|why| EngineError::Failed(format!("cannot signal the program: {why}")))?;
+            let signal = nix::sys::signal::Signal::try_from(signal.number())
+                .map_err(|_| EngineError::Rejected(format!("{signal} has no name here")))?;
+            for _ in 0..STARTING_LOOKS {
+                let seen = self.look().await?;
+                if seen.running == Some(false) {
+                    return Ok(());
+                }
+                if let Some(pid) = seen.pid.and_then(|pid| i32::try_from(pid).ok()).filter(|pid| *pid > 0) {
+                    return nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), signal)
+                        .map_err(|why| EngineError::Failed(format!("cannot signal the program: {why}")));
+                }
+                tokio::time::sleep(LOOK_EVERY).await;
             }
-            Ok(())
+            Err(EngineError::Failed("the engine does not say which process the program is".into()))
         }
         .boxed()
     }
