@@ -20,9 +20,13 @@ mod slot;
 #[cfg(test)]
 mod beyond;
 #[cfg(test)]
+mod globals;
+#[cfg(test)]
 mod jobs;
 #[cfg(test)]
 mod places;
+#[cfg(test)]
+mod replicas;
 #[cfg(test)]
 mod restarts;
 #[cfg(test)]

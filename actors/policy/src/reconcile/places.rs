@@ -212,6 +212,24 @@ fn a_label_that_goes_takes_a_task_away_only_when_another_one_runs() {
     assert_eq!(world.state.tasks_of(web).filter(|task| !task.has_ended()).count(), 2);
 }
 
+/// What counts are the constraints in force, not those of the spec that the task was placed by: an update of the
+/// constraints alone keeps a task that fits.
+#[test]
+fn a_label_that_goes_takes_a_task_away_that_was_placed_without_the_constraint() {
+    let mut world = World::of(2);
+    let web = world.create("web", 1, |_| ());
+    world.settle();
+    let before = all_running(&world, web);
+    label(&mut world, 1, Some("1"));
+    world.update(web, constrain(&["node.labels.x==1"]));
+    world.live(10 * SECOND);
+    assert_eq!((all_running(&world, web), update(&world, web).state), (before, UpdateState::Completed));
+    label(&mut world, 1, None);
+    label(&mut world, 2, Some("1"));
+    world.live(10 * SECOND);
+    assert_eq!(running_on(&world, web), [2]);
+}
+
 #[test]
 fn a_label_that_goes_and_comes_back_changes_nothing() {
     let mut world = World::of(1);

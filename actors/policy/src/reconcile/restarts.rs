@@ -1,6 +1,6 @@
 //! Restarts: when a task that ended is followed by another one, and how often.
 
-use super::tests::{SECOND, restart, set_image};
+use super::tests::{SECOND, restart, scale, set_image, slots};
 use crate::tests::world::{World, id, node};
 use essaim_model::*;
 use essaim_wire::Reachability;
@@ -76,6 +76,95 @@ fn attempts_are_limited_and_a_new_spec_begins_to_count_anew() {
     world.update(web, set_image("b"));
     world.settle();
     assert_eq!(world.running(web), 1);
+}
+
+/// Ends the running task in a slot.
+fn end(world: &mut World, service: ServiceId, slot: u32, state: TaskState) {
+    let task = world.state.tasks_in(service, Slot::Number(slot)).find(|task| task.is_running()).expect("one runs");
+    let (id, node) = (task.id, task.node().expect("it runs"));
+    let observed = Observed { state, at: world.now(), ..task.observed.clone() };
+    world.done(vec![Change::Observe { node, reports: vec![(id, observed)] }]);
+}
+
+#[test]
+fn a_slot_that_is_done_is_left_alone_by_an_update_that_asks_for_the_same_task_and_run_again_by_another() {
+    for (condition, ends, left) in [
+        (RestartCondition::OnFailure, [TaskState::Failed, TaskState::Complete], 1),
+        (RestartCondition::None, [TaskState::Failed, TaskState::Complete], 0),
+    ] {
+        let mut world = World::of(1);
+        let web = world.create("web", 2, |spec| spec.task.restart = restart(|it| it.condition = Some(condition)));
+        world.settle();
+        for (slot, state) in (1..).zip(ends) {
+            end(&mut world, web, slot, state);
+        }
+        world.settle();
+        assert_eq!(world.running(web), left, "{condition:?}");
+        world.update(web, |spec| drop(spec.labels.insert("a".into(), "b".into())));
+        world.live(10 * SECOND);
+        assert_eq!(world.running(web), left, "{condition:?}: the tasks are the same");
+        world.update(web, |spec| spec.task.force_update += 1);
+        world.live(20 * SECOND);
+        assert_eq!((world.running(web), slots(&world, web)), (2, vec![1, 2]), "{condition:?}");
+    }
+}
+
+#[test]
+fn attempts_are_counted_for_each_slot() {
+    let mut world = World::of(1);
+    let attempts = |spec: &mut ServiceSpec| {
+        spec.task.restart = restart(|it| (it.max_attempts, it.delay) = (Some(1), Some(SECOND / 10)));
+    };
+    let web = world.create("web", 2, attempts);
+    world.settle();
+    for image in ["b", "c"] {
+        for (slot, left) in [(1, vec![1, 2]), (2, vec![1, 2]), (1, vec![2]), (2, vec![])] {
+            end(&mut world, web, slot, TaskState::Failed);
+            world.live(SECOND);
+            assert_eq!(slots(&world, web), left);
+        }
+        // A new spec begins to count anew, in every slot.
+        world.update(web, set_image(image));
+        world.live(20 * SECOND);
+        assert_eq!(world.running(web), 2);
+    }
+    // So does a slot that is made anew.
+    end(&mut world, web, 2, TaskState::Failed);
+    world.live(SECOND);
+    for replicas in [1, 2] {
+        world.update(web, scale(replicas));
+        world.settle();
+    }
+    end(&mut world, web, 2, TaskState::Failed);
+    world.live(SECOND);
+    assert_eq!(world.running(web), 2);
+}
+
+/// The case of Swarm's test has the same result here, although the window means another thing (see `restart`): Swarm
+/// restarts the second task because its last restart was long ago, and we because it ran for the window.
+#[test]
+fn a_task_that_fails_soon_after_its_restart_is_given_up_and_one_that_fails_after_the_window_is_not() {
+    let mut world = World::of(1);
+    let web = world.create("web", 2, |spec| {
+        spec.task.restart = restart(|it| {
+            (it.max_attempts, it.window, it.delay) = (Some(1), Some(SECOND / 2), Some(SECOND / 10));
+        });
+    });
+    world.settle();
+    for slot in [1, 2] {
+        end(&mut world, web, slot, TaskState::Failed);
+        while !world.state.tasks_in(web, Slot::Number(slot)).any(|task| task.is_running()) {
+            world.lead();
+            world.work();
+            world.pass(SECOND / 20);
+        }
+    }
+    end(&mut world, web, 1, TaskState::Failed);
+    world.live(SECOND);
+    assert_eq!(slots(&world, web), [2]);
+    end(&mut world, web, 2, TaskState::Failed);
+    world.live(SECOND);
+    assert_eq!((slots(&world, web), world.running(web)), (vec![2], 1));
 }
 
 /// A service of one task that may be restarted three times; a restart fails unless its task ran for `window`.

@@ -307,15 +307,16 @@ impl<'a> Work<'a> {
 
     /// Fills a slot that has no task and whose tasks will not come back.
     fn fill(&mut self, slot: Slot, tasks: &[&'a Arc<Task>], stopping: bool) {
+        let last = tasks.last().copied().filter(|task| restart::ended_by_itself(task));
         if let Slot::Node(node) = slot
             && !self.scene.state.node(node).is_some_and(|node| self.may_start_on(node))
         {
+            // What follows the ended task, once the node takes tasks again, is decided by how it ended.
+            last.into_iter().for_each(|last| self.shut(last));
             return;
         }
         let waits = first_wish(stopping);
-        let Some(&last) = tasks.last().filter(|task| restart::ended_by_itself(task)) else {
-            return self.want(slot, waits);
-        };
+        let Some(last) = last else { return self.want(slot, waits) };
         let policy = self.service.spec.restart();
         if let Some(at) = restart::follow_at(&self.service.spec, last).filter(|at| self.scene.now < *at) {
             return self.plan.look_again(at);

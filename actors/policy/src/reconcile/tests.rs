@@ -7,14 +7,14 @@ use std::time::Duration;
 
 pub(super) const SECOND: Duration = Duration::from_secs(1);
 
-fn slots(world: &World, service: ServiceId) -> Vec<u32> {
+pub(super) fn slots(world: &World, service: ServiceId) -> Vec<u32> {
     let mut slots: Vec<u32> =
         world.state.tasks_of(service).filter(|task| task.is_wanted()).map(|task| task.slot.number()).collect();
     slots.sort_unstable();
     slots
 }
 
-fn nodes(world: &World, service: ServiceId) -> Vec<u128> {
+pub(super) fn nodes(world: &World, service: ServiceId) -> Vec<u128> {
     world.wanted_by_node(service).keys().map(|node| node.bits()).collect()
 }
 

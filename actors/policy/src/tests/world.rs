@@ -241,6 +241,52 @@ impl World {
         self.done(vec![Change::Observe { node, reports }]);
     }
 
+    /// Puts a task into the state, as a leader and a worker before this one left it. It follows the spec in force.
+    pub(crate) fn leave_task(
+        &mut self,
+        service: ServiceId,
+        slot: Slot,
+        node: Option<u128>,
+        desired: Desired,
+        state: TaskState,
+    ) -> TaskId {
+        self.drawn += 1;
+        let id = TaskId::from_bits(self.drawn);
+        let assigned = node.map_or(Assigned::Pending { reason: String::new() }, |node| Assigned::Node(self::id(node)));
+        let task = Task {
+            id,
+            meta: Meta::default(),
+            service,
+            spec_version: self.state.service(service).expect("there").spec_version,
+            slot,
+            engine: EngineKind::Process,
+            assigned,
+            generic: GenericStock::default(),
+            desired,
+            observed: Observed::nothing(self.now()),
+            written_off: None,
+            restarts: 0,
+            began_at: None,
+            ended_at: None,
+            job_iteration: None,
+        };
+        self.done(vec![Change::CreateTask(Box::new(task))]);
+        let seen = match state {
+            TaskState::New => vec![],
+            TaskState::Complete | TaskState::Failed => vec![TaskState::Running, state],
+            TaskState::Rejected => vec![TaskState::Preparing, state],
+            _ => vec![state],
+        };
+        for state in seen {
+            let reports = vec![(id, Observed { state, ..Observed::nothing(self.now()) })];
+            self.done(vec![Change::Observe {
+                node: self::id(node.expect("a task that was seen has a node")),
+                reports,
+            }]);
+        }
+        id
+    }
+
     /// Makes the workers reject every task that a service wants.
     pub(crate) fn reject_all(&mut self, service: ServiceId) {
         let wanted: Vec<_> = self.state.tasks_of(service).filter(|task| task.is_wanted()).cloned().collect();
