@@ -2,9 +2,10 @@
 //! the update is paused or rolled back when tasks fail.
 //!
 //! A slot is *dated* while its task follows a spec that asks for another task than the one in force, or for the same
-//! task on other nodes. A slot is *busy* from the moment its dated task is being replaced until the new one has run for
-//! the delay. An update is over when no slot is dated or busy and the last new task has run for the monitor time.
-//! A slot *belongs* to the update if it is dated or has a task of the version that the update leads to.
+//! task on other nodes; a task that ended by itself and is not restarted is the task of its slot in this sense. A slot is
+//! *busy* from the moment its dated task is being replaced until the new one has run for the delay. An update is over when
+//! no slot is dated or busy and the last new task has run for the monitor time. A slot *belongs* to the update if it is
+//! dated or has a task of the version that the update leads to.
 //!
 //! The replacement of a dated task is created before the dated task is told to end. Stop-first, the replacement is
 //! created `Ready`, and `place` counts the room of the dated task as free for it; when it has a node the dated task is
@@ -188,7 +189,9 @@ impl Work<'_> {
         let (mut failed, mut first, mut belonging) = (0_u64, None::<&Arc<Task>>, 0_u64);
         for tasks in self.slots.values().cloned().collect::<Vec<_>>() {
             let Some(failure) = tasks.iter().copied().find(|task| has_failed(task, version, config.monitor())) else {
-                let is_dated = |task: &&Arc<Task>| task.is_wanted() && !self.is_current(task);
+                let done = tasks.last().filter(|last| restart::ended_by_itself(last)).map(|last| last.id);
+                let is_dated =
+                    |task: &&Arc<Task>| (task.is_wanted() || Some(task.id) == done) && !self.is_current(task);
                 let is_new = tasks.iter().any(|task| task.spec_version == version);
                 belonging += u64::from(is_new || tasks.iter().any(is_dated));
                 continue;

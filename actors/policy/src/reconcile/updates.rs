@@ -501,6 +501,54 @@ fn a_failed_rollback_pauses_and_rolls_nothing_back_again() {
     }
 }
 
+/// Swarm's test of the rollback: of four slots 40 % may fail, and every second new task does.
+#[test]
+fn an_update_is_rolled_back_at_its_second_failure_and_the_rollback_ends_as_its_own_action_says() {
+    use FailureAction::{Continue, Pause, Rollback};
+    for monitor in [None, Some(SECOND / 2)] {
+        for (action, fails_again) in [(Pause, false), (Pause, true), (Continue, true), (Rollback, true)] {
+            let config = |failure_action| UpdateConfig {
+                delay: SECOND / 100,
+                max_failure_millionths: 400_000,
+                failure_action,
+                monitor,
+                ..UpdateConfig::default()
+            };
+            let (mut world, web) = service(4, |spec| {
+                spec.task.restart = restart(|it| it.condition = Some(RestartCondition::None));
+                (spec.update, spec.rollback) = (Some(config(Rollback)), Some(config(action)));
+            });
+            world.update(web, set_image("b"));
+            let mut before = running(&world, web, "a");
+            let (mut new, mut back) = (BTreeSet::new(), BTreeSet::new());
+            for _ in 0..400 {
+                world.lead();
+                world.work();
+                for task in world.state.tasks_of(web).filter(|task| task.is_running()).cloned().collect::<Vec<_>>() {
+                    let is_b = following_b(&world, &task);
+                    let is_first = match (is_b, before.contains(&task.id)) {
+                        (true, _) => new.insert(task.id),
+                        (false, false) => back.insert(task.id),
+                        (false, true) => false,
+                    };
+                    if is_first && if is_b { new.len() % 2 == 1 } else { fails_again } {
+                        let observed = Observed { state: TaskState::Failed, at: world.now(), ..task.observed.clone() };
+                        let node = task.node().expect("it ran");
+                        world.done(vec![Change::Observe { node, reports: vec![(task.id, observed)] }]);
+                    }
+                }
+                world.pass(STEP);
+            }
+            before = &before & &running(&world, web, "a");
+            let paused = fails_again && action != Continue;
+            let ended = if paused { UpdateState::RollbackPaused } else { UpdateState::RollbackCompleted };
+            let what = format!("{action:?}, monitor {monitor:?}, fails again: {fails_again}");
+            assert_eq!((state(&world, web), new.len(), before.len()), (ended, 3, 1), "{what}");
+            assert_eq!(back.len(), if paused { 2 } else { 3 }, "{what}");
+        }
+    }
+}
+
 #[test]
 fn a_failed_update_without_a_former_spec_pauses() {
     let (mut world, web) = service(2, update(|it| it.failure_action = FailureAction::Rollback));
