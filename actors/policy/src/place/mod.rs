@@ -27,6 +27,8 @@ mod waiting;
 mod why;
 
 #[cfg(test)]
+mod rows;
+#[cfg(test)]
 mod tables;
 #[cfg(test)]
 mod tests;

@@ -48,12 +48,14 @@ impl Board {
         draw: &mut dyn FnMut() -> u128,
         room: &mut dyn FnMut(&Change) -> bool,
     ) -> Vec<Change> {
-        let mut groups: BTreeMap<Group, Vec<&Wanted>> = BTreeMap::new();
+        // Global services come first, because each of their tasks has one node only.
+        let mut groups: BTreeMap<(bool, Group), Vec<&Wanted>> = BTreeMap::new();
         for wish in wanted {
-            groups.entry((wish.service, wish.spec_version)).or_default().push(wish);
+            let is_numbered = matches!(wish.slot, Slot::Number(_));
+            groups.entry((is_numbered, (wish.service, wish.spec_version))).or_default().push(wish);
         }
         let mut changes = Vec::with_capacity(wanted.len());
-        for (group, wishes) in groups {
+        for ((_, group), wishes) in groups {
             let Some(needs) = self.needs_of(state, group) else { continue };
             let spots: Vec<Spot> =
                 wishes.iter().map(|wish| Spot::of(state, wish.service, wish.slot, wish.desired)).collect();

@@ -38,7 +38,7 @@ impl Board {
         let changed = self.waiting.take_changed(state);
         let mut retried = Retried::default();
         let mut is_full = false;
-        for group in self.waiting.queues.keys().copied().collect::<Vec<_>>() {
+        for group in self.waiting.groups() {
             let Some(needs) = self.needs_of(state, group) else { continue };
             self.offer(group, &needs, &changed);
             is_full = is_full

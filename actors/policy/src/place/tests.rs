@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// Number of tasks of a service on each of `nodes` nodes.
-fn spread(world: &World, service: ServiceId, nodes: u128) -> Vec<usize> {
+pub(super) fn spread(world: &World, service: ServiceId, nodes: u128) -> Vec<usize> {
     let by_node = world.wanted_by_node(service);
     (1..=nodes).map(|number| by_node.get(&id(number)).copied().unwrap_or_default()).collect()
 }
@@ -18,12 +18,12 @@ fn totals(world: &World, nodes: u128) -> Vec<usize> {
     (1..=nodes).map(|number| world.state.tasks_on(id(number)).filter(|task| task.is_wanted()).count()).collect()
 }
 
-fn reserve(spec: &mut ServiceSpec, memory_bytes: u64) {
+pub(super) fn reserve(spec: &mut ServiceSpec, memory_bytes: u64) {
     let reservation = Some(Share { memory_bytes, ..Share::default() });
     spec.task.resources = Some(Resources { reservation, ..Resources::default() });
 }
 
-fn constrain(spec: &mut ServiceSpec, constraint: &str) {
+pub(super) fn constrain(spec: &mut ServiceSpec, constraint: &str) {
     let placement = spec.task.placement.get_or_insert_default();
     placement.constraints.push(constraint.parse().expect("a constraint"));
 }
@@ -49,6 +49,17 @@ fn eighteen_tasks_on_five_nodes_are_four_four_four_three_three() {
     world.update(first, |spec| spec.mode = Mode::Replicated { replicas: 21 });
     world.settle();
     assert_eq!(spread(&world, first, 5), [5, 4, 4, 4, 4]);
+    // One more task of the second service avoids its own nodes, and the fullest of the others.
+    world.update(second, |spec| spec.mode = Mode::Replicated { replicas: 3 });
+    world.settle();
+    assert_eq!(spread(&world, second, 5), [0, 1, 0, 1, 1]);
+    // An empty node gets all four new tasks of the first service, and one of two of the second.
+    world.done(vec![Change::AcceptNode(Box::new(node(6)))]);
+    world.update(first, |spec| spec.mode = Mode::Replicated { replicas: 25 });
+    world.update(second, |spec| spec.mode = Mode::Replicated { replicas: 5 });
+    world.settle();
+    assert_eq!(spread(&world, first, 6), [5, 4, 4, 4, 4, 4]);
+    assert_eq!(spread(&world, second, 6), [0, 1, 1, 1, 1, 1]);
 }
 
 /// Makes the service's tasks read a config, which programs of the first level do not know.

@@ -60,6 +60,17 @@ impl Waiting {
         self.queues.is_empty()
     }
 
+    /// The groups in the order in which they are given room: first those of global services, whose tasks have one node each,
+    /// while those of the others may go elsewhere.
+    pub(super) fn groups(&self) -> Vec<Group> {
+        let mut groups: Vec<(bool, Group)> = Vec::with_capacity(self.queues.len());
+        for (group, queue) in &self.queues {
+            groups.push((matches!(queue.tasks.first(), Some((Slot::Number(_), _))), *group));
+        }
+        groups.sort_unstable();
+        groups.into_iter().map(|(_, group)| group).collect()
+    }
+
     /// Adds a pending task.
     pub(super) fn enter(&mut self, group: Group, slot: Slot, id: TaskId) {
         let queue = self.queues.entry(group).or_default();
