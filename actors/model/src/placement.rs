@@ -434,6 +434,8 @@ mod tests {
             ("node.role==manager", Role, Eq, "manager"),
             ("node.hostname != n 3", Hostname, NotEq, "n 3"),
             (" node.labels.Disk == ssd ", Label("Disk".into()), Eq, "ssd"),
+            ("NoDe.HostName==_node1", Hostname, Eq, "_node1"),
+            ("node.labels._a.B-c==[a-b]+c*(n|b)/", Label("_a.B-c".into()), Eq, "[a-b]+c*(n|b)/"),
             ("NODE.ID==abc", Id, Eq, "abc"),
             ("engine.labels.a.b==x*y", EngineLabel("a.b".into()), Eq, "x*y"),
             ("node.labels.x==[a-z]+ or .*$", Label("x".into()), Eq, "[a-z]+ or .*$"),
@@ -463,13 +465,16 @@ mod tests {
         }
         assert_eq!(parse("node.role== "), Err(MalformedValue(String::new())));
         assert_eq!(parse("node.labels.a==b>c"), Err(MalformedValue("b>c".into())));
-        for value in ["not.an.address", "10.0.0.0/33", "10.0.0.1/x", "fe80::/129"] {
+        for value in ["not.an.address", "266.0.0.1", "10.0.0.0/33", "10.0.0.1/x", "fe80::/129"] {
             assert_eq!(parse(&format!("node.ip=={value}")), Err(MalformedValue(value.into())));
         }
         for text in ["node.labels.a in b", "node.labels.a in ()", "node.labels.a in (b,)", "node.labels.a > new"] {
             assert!(matches!(parse(text), Err(MalformedValue(_))), "{text}");
         }
-        assert_eq!(parse("node.colour==red"), Err(UnknownKey("node.colour".into())));
+        // Swarm takes a key that is well formed and unknown, and then never places a task.
+        for key in ["node.colour", "node", "_node", "NoDe", "no.de"] {
+            assert_eq!(parse(&format!("{key}==red")), Err(UnknownKey(key.into())));
+        }
         assert_eq!(parse("node.labels.==red"), Err(UnknownKey("node.labels.".into())));
     }
 
@@ -537,12 +542,15 @@ mod tests {
             assert_eq!(parse(&format!("node.ip!={value}")).expect(value).matches(node), !expected, "{value}");
         };
         check(&node, "10.1.2.3", false);
+        check(&node, "0.0.0.0", false);
         node.addr = Some("10.1.2.3:2377".parse().expect("an address"));
         for (value, expected) in [
             ("10.1.2.3", true),
             ("10.1.2.4", false),
+            ("0.0.0.0", false),
             ("::ffff:10.1.2.3", true),
             ("10.1.2.0/24", true),
+            ("10.1.2.77/24", true),
             ("10.1.3.0/24", false),
             ("10.1.2.2/31", true),
             ("0.0.0.0/0", true),
@@ -552,8 +560,9 @@ mod tests {
         }
         node.addr = Some("[2001:db8::2]:2377".parse().expect("an address"));
         check(&node, "2001:0db8:0:0::2", true);
-        check(&node, "2001:db8::/32", true);
-        check(&node, "2001:db9::/32", false);
+        for (value, expected) in [("2001:db8::2/128", true), ("2001:db8::/32", true), ("2001:db9::/64", false)] {
+            check(&node, value, expected);
+        }
     }
 
     #[test]
@@ -573,6 +582,80 @@ mod tests {
         assert!(
             !parse("node.hostname==n1").unwrap().matches(&node) && parse("node.hostname!=n1").unwrap().matches(&node)
         );
+    }
+
+    #[test]
+    fn a_value_matches_as_a_whole_without_regard_to_case() {
+        for (constraint, holds, fails) in [
+            ("foo", vec!["foo", "FOO"], vec!["fo", "fooE"]),
+            ("f*o", vec!["f*o", "F*o"], vec!["fo", "foo"]),
+            ("f.-$o", vec!["f.-$o"], vec!["fa-$o"]),
+            ("Ubuntu 14.04", vec!["ubuntu 14.04"], vec!["ubuntu 15.04"]),
+        ] {
+            let (eq, not) = (format!("node.labels.x=={constraint}"), format!("node.labels.x!={constraint}"));
+            let (eq, not) = (parse(&eq).expect("a constraint"), parse(&not).expect("a constraint"));
+            let all = holds.into_iter().map(|it| (it, true)).chain(fails.into_iter().map(|it| (it, false)));
+            for (value, expected) in all {
+                let node = labelled(Some(value));
+                assert_eq!((eq.matches(&node), not.matches(&node)), (expected, !expected), "{constraint} {value}");
+            }
+        }
+    }
+
+    /// Each row: a property of a node, and the constraints that hold and that fail with it.
+    #[test]
+    fn host_name_role_platform_and_labels_are_compared_each_with_its_own_key() {
+        type Edit = fn(&mut Node);
+        let rows: [(Edit, &[&str], &[&str]); 7] = [
+            (|node| node.description = None, &["node.hostname!=n1"], &["node.hostname==n1", "node.platform.os==linux"]),
+            (|_| (), &["node.hostname==N1", "node.hostname!=n2"], &["node.hostname!=n1"]),
+            (|_| (), &["node.role==worker"], &["node.role==manager", "node.role==worker-manager"]),
+            (
+                |node| described_as(node, "x86_64", "windows"),
+                &["node.platform.os!=linux", "node.platform.arch==amd64"],
+                &["node.platform.os==linux", "node.platform.arch!=amd64"],
+            ),
+            (|node| described_as(node, "x86_64", "linux"), &["node.platform.os==linux"], &["node.platform.os!=linux"]),
+            (
+                |node| drop(node.spec.labels.insert("disk".into(), "ssd".into())),
+                &["node.labels.disk==ssd", "engine.labels.disk!=ssd"],
+                &["engine.labels.disk==ssd"],
+            ),
+            (
+                |node| {
+                    let labels = &mut node.description.as_mut().unwrap().engine_labels;
+                    labels.extend([("disk".into(), "ssd".into()), ("memory".into(), "large".into())]);
+                },
+                &["engine.labels.disk==ssd", "node.labels.disk!=ssd"],
+                &["engine.labels.disk!=ssd", "node.labels.disk==ssd"],
+            ),
+        ];
+        for (edit, hold, fail) in rows {
+            let mut node = worker(1);
+            edit(&mut node);
+            for (constraints, expected) in [(hold, true), (fail, false)] {
+                for constraint in constraints {
+                    assert_eq!(parse(constraint).expect("a constraint").matches(&node), expected, "{constraint}");
+                }
+            }
+        }
+    }
+
+    fn described_as(node: &mut Node, architecture: &str, os: &str) {
+        node.description.as_mut().unwrap().platform = Platform { architecture: architecture.into(), os: os.into() };
+    }
+
+    #[test]
+    fn every_constraint_of_a_service_must_hold() {
+        let constraints = ["node.hostname==n1", "engine.labels.os!=Ubuntu 14.04", "node.labels.security==high"]
+            .map(|it| parse(it).expect("a constraint"));
+        let placement = Placement { constraints: constraints.into(), ..Placement::default() };
+        let mut node = worker(1);
+        assert!(!placement.allows(&node), "it lacks the label");
+        node.spec.labels.extend([("security".to_owned(), "high".to_owned()), ("more".to_owned(), "1".to_owned())]);
+        assert!(placement.allows(&node));
+        node.description.as_mut().unwrap().engine_labels.insert("os".into(), "ubuntu 14.04".into());
+        assert!(!placement.allows(&node));
     }
 
     #[test]
