@@ -6,6 +6,7 @@ use crate::tests::world::{World, id, node};
 use essaim_model::*;
 use essaim_wire::{NodeId, Reachability};
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 fn job(concurrent_max: u64, completions: u64) -> impl FnOnce(&mut ServiceSpec) {
     move |spec| {
@@ -381,4 +382,24 @@ fn a_job_with_ten_thousand_completions_is_planned_in_a_moment() {
     let job = world.create("job", 0, job(3, 10_000));
     world.settle();
     assert_eq!(live(&world, job), [0, 1, 2]);
+}
+
+#[test]
+fn a_new_leader_goes_on_with_a_job_where_the_old_one_was() {
+    let mut world = World::of(2);
+    let job = world.create("job", 0, job(2, 4));
+    world.settle();
+    let first = end_one(&mut world, job, TaskState::Complete);
+    world.change_leader(Duration::ZERO);
+    world.settle();
+    assert_eq!((live(&world, job).len(), completed(&world, job)), (2, 1));
+    assert!(!live(&world, job).contains(&first.number()));
+    world.change_leader(Duration::ZERO);
+    for _ in 0..3 {
+        end_one(&mut world, job, TaskState::Complete);
+        world.settle();
+    }
+    world.change_leader(Duration::ZERO);
+    world.settle();
+    assert_eq!((live(&world, job).len(), completed(&world, job), world.state.tasks_of(job).count()), (0, 4, 4));
 }

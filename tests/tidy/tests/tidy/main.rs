@@ -3,6 +3,7 @@
 mod arrows;
 mod circles;
 mod formats;
+mod rules;
 mod sources;
 
 use std::path::PathBuf;
