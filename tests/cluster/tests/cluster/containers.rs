@@ -12,11 +12,11 @@ use essaim_cluster_tests::harness::cli::shell;
 use essaim_cluster_tests::harness::{Cluster, Container, Dockerd, eventually, missing_for_engines, throughout};
 
 /// Flags of every service: its containers end at once when they are stopped, and `docker` does not wait.
-const QUIET: &str = "-d --stop-signal SIGKILL --restart-delay 0s --no-resolve-image";
+pub(super) const QUIET: &str = "-d --stop-signal SIGKILL --restart-delay 0s --no-resolve-image";
 
 /// One host with a Docker Engine that is a cluster of its own; `None`, with a line on stderr, when this machine cannot
 /// have it.
-fn alone() -> Option<Cluster> {
+pub(super) fn alone() -> Option<Cluster> {
     if let Some(why) = missing_for_engines() {
         eprintln!("skipped: {why}");
         return None;
@@ -28,17 +28,17 @@ fn alone() -> Option<Cluster> {
 }
 
 /// Creates a service with these flags, image and arguments; returns its id.
-fn create(cluster: &Cluster, name: &str, rest: &str) -> String {
+pub(super) fn create(cluster: &Cluster, name: &str, rest: &str) -> String {
     cluster.daemons[0].done(&format!("docker service create {QUIET} --name {name} {rest}")).trim().to_owned()
 }
 
-fn running(cluster: &Cluster, service: &str) -> Vec<Container> {
+pub(super) fn running(cluster: &Cluster, service: &str) -> Vec<Container> {
     let all = cluster.containers(service).into_iter().map(|(_, one)| one);
     all.filter(|one| one.is_running).collect()
 }
 
 /// Waits until the service has exactly one running container, whose task runs; returns the container.
-fn only(cluster: &Cluster, service: &str) -> Container {
+pub(super) fn only(cluster: &Cluster, service: &str) -> Container {
     cluster.wait_running(service, 1, &[]);
     eventually("one container runs", || match running(cluster, service).as_slice() {
         [one] => Ok(one.clone()),
@@ -47,7 +47,7 @@ fn only(cluster: &Cluster, service: &str) -> Container {
 }
 
 /// What a command prints inside a container.
-fn inside(engine: &Dockerd, container: &Container, command: &str) -> String {
+pub(super) fn inside(engine: &Dockerd, container: &Container, command: &str) -> String {
     let said = shell(&engine.socket, &format!("docker exec {} sh -c '{command}'", container.id), &[]);
     assert_eq!(said.code, 0, "{command}: {}{}", said.out, said.error);
     said.out.trim().to_owned()
@@ -124,6 +124,144 @@ fn a_bind_mount_and_a_terminal_arrive() {
     assert_eq!(inside(engine, &container, "cat /host/note"), "from the host");
     assert!(inside(engine, &container, "touch /host/x 2>&1 || true").contains("Read-only file system"));
     assert_eq!(engine.inspect(&container.id).expect("it runs")["Config"]["Tty"], true);
+}
+
+/// Runs `docker service update` with these flags, and waits for the container that replaces `before`.
+fn updated(cluster: &Cluster, service: &str, before: &Container, flags: &str) -> Container {
+    cluster.daemons[0].done(&format!("docker service update -d --no-resolve-image {flags} {service}"));
+    eventually(&format!("{flags}: the container is replaced"), || match running(cluster, service).as_slice() {
+        [one] if one.id != before.id => Ok(one.clone()),
+        other => Err(format!("{other:?}")),
+    })
+}
+
+#[test]
+fn the_stop_signal_is_the_one_that_was_asked_for_and_can_be_updated() {
+    let Some(cluster) = alone() else { return };
+    let engine = &cluster.engines[0];
+    let folder = tempfile::tempdir().expect("there is room for a folder");
+    let mount = format!("--mount type=bind,source={},destination=/host", folder.path().display());
+    let script = "for signal in HUP USR1; do trap \"echo $signal >> /host/told; exit 0\" $signal; done; \
+                  touch /host/ready; while true; do sleep 0.1; done";
+    let rest = format!("--stop-signal SIGHUP --stop-grace-period 30s {mount} alpine sh -c '{script}'");
+    let service = create(&cluster, "signal", &rest);
+    let signal =
+        |container: &Container| engine.inspect(&container.id).expect("it is there")["Config"]["StopSignal"].clone();
+    let ready = || {
+        eventually("the program handles signals", || match std::fs::remove_file(folder.path().join("ready")) {
+            Ok(()) => Ok(()),
+            Err(error) => Err(error.to_string()),
+        });
+    };
+    let first = only(&cluster, &service);
+    assert_eq!(signal(&first), "SIGHUP");
+    ready();
+    let second = updated(&cluster, &service, &first, "--stop-signal SIGUSR1");
+    assert_eq!(signal(&second), "SIGUSR1");
+    ready();
+    cluster.daemons[0].done("docker service scale -d signal=0");
+    eventually("each was told with its signal", || {
+        let told = std::fs::read_to_string(folder.path().join("told")).unwrap_or_default();
+        if told == "HUP\nUSR1\n" { Ok(()) } else { Err(told) }
+    });
+}
+
+#[test]
+fn name_servers_and_hosts_arrive_and_can_be_updated() {
+    let Some(cluster) = alone() else { return };
+    let engine = &cluster.engines[0];
+    let flags = "--dns 1.2.3.4 --dns-search example.com --dns-option timeout:3 --host tower:10.1.2.3";
+    let service = create(&cluster, "names", &format!("{flags} alpine sleep 1000000"));
+    let first = only(&cluster, &service);
+    let lines = |container: &Container, file: &str| -> Vec<String> {
+        inside(engine, container, &format!("cat {file}")).lines().map(|line| line.trim().to_owned()).collect()
+    };
+    let has = |lines: &[String], words: &str| lines.iter().any(|line| line.split_whitespace().eq(words.split(' ')));
+    let resolver = lines(&first, "/etc/resolv.conf");
+    for words in ["nameserver 1.2.3.4", "search example.com", "options timeout:3"] {
+        assert!(has(&resolver, words), "{words}: {resolver:?}");
+    }
+    let flags = "--dns-add 1.2.3.5 --dns-rm 1.2.3.4 --dns-search-add local.com --dns-search-rm example.com \
+                 --dns-option-add ndots:3 --dns-option-rm timeout:3 --host-add moon:10.1.2.4 --host-rm tower:10.1.2.3";
+    let second = updated(&cluster, &service, &first, flags);
+    let resolver = lines(&second, "/etc/resolv.conf");
+    for words in ["nameserver 1.2.3.5", "search local.com", "options ndots:3"] {
+        assert!(has(&resolver, words), "{words}: {resolver:?}");
+    }
+    let hosts = lines(&second, "/etc/hosts");
+    assert!(has(&hosts, "10.1.2.4 moon") && !has(&hosts, "10.1.2.3 tower"), "{hosts:?}");
+}
+
+#[test]
+fn variables_of_a_file_come_before_those_of_the_command_line() {
+    let Some(cluster) = alone() else { return };
+    let file = tempfile::NamedTempFile::new().expect("there is room for a file");
+    std::fs::write(file.path(), "VAR1=A\nVAR2=A\n").expect("it can be written");
+    let flags = format!("--env VAR1=B --env-file {} --env VAR1=C --env VAR3=", file.path().display());
+    let expected = json!(["VAR2=A", "VAR1=C", "VAR3="]);
+    let by_docker = create(&cluster, "docker", &format!("{flags} alpine sleep 1000000"));
+    let line = format!("--detach --stop-signal SIGKILL --name essaim {flags} alpine sleep 1000000");
+    let arguments: Vec<_> = ["service", "create"].into_iter().chain(line.split(' ')).collect();
+    let (code, by_essaim, error) = cluster.daemons[0].essaim(&arguments);
+    assert_eq!(code, 0, "{error}");
+    for service in [by_docker.as_str(), by_essaim.trim()] {
+        let seen = cluster.daemons[0].get(&format!("/services/{service}"));
+        assert_eq!(seen["Spec"]["TaskTemplate"]["ContainerSpec"]["Env"], expected);
+        let container = only(&cluster, service);
+        let read = inside(&cluster.engines[0], &container, "echo $VAR1 $VAR2 [$VAR3]");
+        assert_eq!(read, "C A []", "the last value counts");
+    }
+}
+
+/// docker's command line has no flags for swap that engines of API 1.41 know, so the request is sent as it is.
+#[test]
+fn swap_and_swappiness_arrive() {
+    let Some(cluster) = alone() else { return };
+    let memory = 64 << 20;
+    let request = json!({
+        "Name": "swaps",
+        "TaskTemplate": {
+            "ContainerSpec": {"Image": "alpine", "Command": ["sleep"], "Args": ["1000000"], "StopSignal": "SIGKILL"},
+            "Resources": {"Limits": {"MemoryBytes": memory}, "SwapBytes": memory, "MemorySwappiness": 0},
+        },
+        "Mode": {"Replicated": {"Replicas": 1}},
+    });
+    let created = cluster.daemons[0].post("/services/create", Some(&request));
+    let service = created["ID"].as_str().expect("an id");
+    let container = only(&cluster, service);
+    let host = cluster.engines[0].inspect(&container.id).expect("it runs")["HostConfig"].clone();
+    let kernel = cluster.engines[0].ask("GET", "/info", None).json();
+    assert_eq!(host["Memory"], memory);
+    // A kernel that does not account for swap makes the engine drop these settings, with a warning.
+    if kernel["SwapLimit"] == true {
+        assert_eq!(host["MemorySwap"], 2 * memory);
+        assert!(host["MemorySwappiness"] == 0 || host["MemorySwappiness"].is_null(), "{host}");
+    }
+    let seen = cluster.daemons[0].get(&format!("/services/{service}"));
+    let resources = &seen["Spec"]["TaskTemplate"]["Resources"];
+    assert_eq!((&resources["SwapBytes"], &resources["MemorySwappiness"]), (&json!(memory), &json!(0)));
+}
+
+#[test]
+fn a_label_of_the_service_changes_no_container_and_other_settings_replace_it() {
+    let Some(cluster) = alone() else { return };
+    let engine = &cluster.engines[0];
+    let service = create(&cluster, "web", "--label a=1 alpine sleep 1000000");
+    let first = only(&cluster, &service);
+    for (flags, labels) in [("--label-add b=2", json!({"a": "1", "b": "2"})), ("--label-rm a", json!({"b": "2"}))] {
+        cluster.daemons[0].done(&format!("docker service update -d --no-resolve-image {flags} web"));
+        assert_eq!(cluster.daemons[0].get("/services/web")["Spec"]["Labels"], labels);
+    }
+    throughout(Duration::from_secs(1), || assert_eq!(only(&cluster, &service), first));
+    let second = updated(&cluster, &service, &first, "--limit-pids 100 --container-label-add c=3 --read-only");
+    let seen = engine.inspect(&second.id).expect("it runs");
+    let host = &seen["HostConfig"];
+    assert_eq!((&host["PidsLimit"], &host["ReadonlyRootfs"]), (&json!(100), &json!(true)));
+    assert_eq!(seen["Config"]["Labels"]["c"], "3");
+    let third = updated(&cluster, &service, &second, "--limit-pids 0 --read-only=false");
+    let host = engine.inspect(&third.id).expect("it runs")["HostConfig"].clone();
+    assert!(host["PidsLimit"].is_null() || host["PidsLimit"] == 0, "{host}");
+    assert_eq!(host["ReadonlyRootfs"], false);
 }
 
 #[test]
@@ -326,6 +464,53 @@ fn every_line_of_a_log_comes_once() {
     // What is followed ends with the reader.
     let followed = cluster.daemons[0].shell("timeout 3 docker service logs --raw -f plain");
     assert_eq!(followed.out.lines().count(), 6, "{followed:?}");
+}
+
+/// As in docker, the details of a line begin with the ids of its node, service and task.
+#[test]
+fn the_details_of_a_line_are_where_it_comes_from() {
+    let Some(cluster) = alone() else { return };
+    let service = create(&cluster, "web", "alpine sh -c 'echo hello; sleep 1000000'");
+    let task = only(&cluster, &service).task.expect("it has a task");
+    let node = cluster.node("n1", &[]).expect("it is there")["ID"].as_str().expect("an id").to_owned();
+    let expected = format!(
+        "com.docker.swarm.node.id={node},com.docker.swarm.service.id={service},com.docker.swarm.task.id={task} hello"
+    );
+    eventually("the line is read", || {
+        let lines = logged(&cluster, "--details web")?;
+        if lines == [expected.as_str()] { Ok(()) } else { Err(format!("{lines:?}")) }
+    });
+    // Without --raw the ids are in the name of the task only.
+    let named = cluster.daemons[0].done("docker service logs --details web");
+    assert!(
+        named.starts_with(&format!("web.1.{}@n1 ", &task[..12])) && named.trim_end().ends_with(" hello"),
+        "{named}"
+    );
+    assert!(!named.contains("com.docker.swarm"), "{named}");
+    assert_eq!(logged(&cluster, "web").expect("it answers"), ["hello"]);
+}
+
+#[test]
+fn a_log_whose_container_was_removed_says_so_and_does_not_hang() {
+    let Some(cluster) = alone() else { return };
+    let service = create(&cluster, "gone", "--restart-condition none alpine sh -c 'echo hello'");
+    let ended = eventually("its container ends", || {
+        let tasks = cluster.tasks(&service, &[])?;
+        let complete = tasks.iter().any(|task| task["Status"]["State"] == "complete");
+        let all = cluster.containers(&service);
+        let found = all.into_iter().map(|(_, one)| one).find(|one| complete && !one.is_running);
+        found.ok_or_else(|| format!("{tasks:?}"))
+    });
+    assert_eq!(logged(&cluster, "gone").expect("it answers"), ["hello"]);
+    shell(&cluster.engines[0].socket, &format!("docker rm {}", ended.id), &[]);
+    let task = ended.task.expect("it has a task");
+    for reader in ["gone".to_owned(), task.clone(), format!("-f {task}")] {
+        let said = cluster.daemons[0].shell(&format!("timeout 20 docker service logs {reader}"));
+        assert!(said.code == 0 && said.error.contains("no log of this task any more"), "{reader}: {said:?}");
+    }
+    // A reader that follows a service waits for the next tasks of the service.
+    let said = cluster.daemons[0].shell("timeout 3 docker service logs -f gone");
+    assert!(said.code == 124 && said.error.contains("no log of this task any more"), "{said:?}");
 }
 
 #[test]

@@ -11,6 +11,7 @@ mod leaving;
 mod namespaces;
 mod restart;
 mod roles;
+mod rollouts;
 mod talk;
 mod trust;
 mod watching;
