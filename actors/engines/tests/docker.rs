@@ -8,14 +8,16 @@ use dockerd::registry::Registry;
 use dockerd::{Dockerd, PATIENCE};
 use essaim_engines::DockerEngine;
 use essaim_model::service::{BindOptions, HealthCheck, HealthTimes, Mount, MountSource, Mounts, RegistryAuth};
-use essaim_model::{ContainerSpec, Health, Image, Labels, TaskId};
+use essaim_model::{ContainerSpec, Health, Image, Labels, LogDriver, TaskId};
 use essaim_wire::{NodeId, Timestamp};
 use essaim_worker::engine::{
-    Engine, EngineError, Exec, ExecError, Exit, LogOptions, LogStream, Observation, Phase, Progress, Run, Signal,
+    Engine, EngineError, Exec, ExecError, Executed, Exit, LogOptions, LogStream, Observation, Phase, Progress, Run,
+    Signal,
 };
 use futures::StreamExt;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::AsyncWriteExt;
 
 /// Node of the tasks.
 const NODE: NodeId = NodeId::from_bits(7);
@@ -219,6 +221,66 @@ async fn tasks_are_containers_and_every_step_may_be_repeated() {
     assert_eq!(world.engine.observe(running).next().await, Some(Err(EngineError::Unknown(running))));
     assert_eq!(world.engine.stop(running, Signal::TERM, PATIENCE).await, Err(EngineError::Unknown(running)));
     assert_eq!(world.dockerd.json("/containers/json?all=1").as_array().map(Vec::len), Some(2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn output_arrives_byte_for_byte_with_and_without_a_terminal() {
+    let Some(world) = World::new(&[]).await else { return };
+    let interactive = world.engine.interactive().expect("it has exec");
+
+    // The first bytes announce a frame of two gigabytes to whoever looks for frames in a terminal's output.
+    let hostile = r"printf '\001\000\000\000\177\177\177\177'";
+    let terminal =
+        with(sh(1, &format!("{hostile}; echo; echo 2020-01-01T00:00:00Z late; exec sleep 1000")), |it| it.tty = true);
+    let terminal = world.begin(&terminal).await;
+    let mut log = world.engine.logs(terminal, LogOptions { follow: true, ..LogOptions::default() });
+    for expected in [&b"\x01\0\0\0\x7f\x7f\x7f\x7f\r\n"[..], b"2020-01-01T00:00:00Z late\r\n"] {
+        let line = tokio::time::timeout(PATIENCE, log.next()).await.expect("it speaks").expect("a line");
+        assert_eq!(line.map(|line| (line.stream, line.bytes)), Ok((LogStream::Stdout, expected.to_vec())));
+    }
+    for tty in [true, false] {
+        let script = format!("{hostile}; echo 2020-01-01T00:00:00Z late; cat");
+        let command = ["sh", "-c", &script].map(str::to_owned).into();
+        let exec = Exec { command, tty, input: true, ..Exec::default() };
+        let Executed { streams, program } = interactive.exec(terminal, &exec).await.expect("executed");
+        let mut input = streams.input.expect("it takes input");
+        if tty {
+            // The terminal's end of input.
+            input.write_all(b"\x04").await.expect("written");
+        } else {
+            drop(input);
+        }
+        let said = streams.output.map(|piece| piece.expect("readable").bytes).collect::<Vec<_>>();
+        let said = tokio::time::timeout(PATIENCE, said).await.expect("it ends").concat();
+        let feed = if tty { "\r\n" } else { "\n" };
+        let expected = [&b"\x01\0\0\0\x7f\x7f\x7f\x7f2020-01-01T00:00:00Z late"[..], feed.as_bytes()].concat();
+        // A terminal echoes its end of input as two backspaces after ^D, at a place that is not fixed.
+        let said = said.iter().filter(|byte| !(tty && b"^D\x08".contains(byte))).copied().collect::<Vec<_>>();
+        assert_eq!(said, expected, "terminal: {tty}");
+        assert_eq!(program.ended().await, Ok(Exit::Code(0)));
+    }
+
+    // Parts of a line longer than the copier's buffer come with a time each, which is no part of the line.
+    for (bits, tty) in [(2, true), (3, false)] {
+        let long = world
+            .begin(&with(sh(bits, "head -c 40000 /dev/zero | tr '\\0' x; echo; echo end"), |it| it.tty = tty))
+            .await;
+        assert_eq!(world.exit_of(long).await, Exit::Code(0));
+        let said: String = world.lines(long, LogOptions::default()).await.into_iter().map(|(_, line)| line).collect();
+        assert_eq!(said.replace('\r', ""), format!("{}\nend\n", "x".repeat(40_000)), "terminal: {tty}");
+    }
+
+    // Details are the labels and variables that the log driver was told to keep.
+    let options = Labels::from([("env".into(), "TIER".into()), ("labels".into(), "com.docker.swarm.task.name".into())]);
+    let log_driver = Some(LogDriver { name: Some("json-file".into()), options });
+    let kept = Run { log_driver, env: vec![("TIER".into(), "a b,c".into())], ..sh(4, "echo hi") };
+    let kept = world.begin(&kept).await;
+    assert_eq!(world.exit_of(kept).await, Exit::Code(0));
+    let read = world.engine.logs(kept, LogOptions { details: true, ..LogOptions::default() });
+    let lines: Vec<_> = read.map(|line| line.expect("readable")).collect().await;
+    let expected = [("TIER", "a b,c"), ("com.docker.swarm.task.name", &format!("web.1.{kept}"))];
+    let expected: Vec<_> = expected.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+    assert_eq!(lines.iter().map(|line| (&*line.bytes, &line.details)).collect::<Vec<_>>(), [(&b"hi\n"[..], &expected)]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

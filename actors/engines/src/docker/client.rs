@@ -158,6 +158,15 @@ pub(super) enum Fault {
 }
 
 impl Fault {
+    /// The fault that an answer with this status and these words means.
+    pub(super) fn of_status(status: u16, words: String) -> Self {
+        match status {
+            404 => Self::Missing(words),
+            409 => Self::Conflict(words),
+            other => Self::Refused(other, words),
+        }
+    }
+
     /// Whether the call may have had its effect all the same, or may still have it.
     pub(super) const fn is_open(&self) -> bool {
         matches!(self, Self::Broken(_) | Self::Late)
@@ -167,11 +176,7 @@ impl Fault {
 impl From<Error> for Fault {
     fn from(error: Error) -> Self {
         match error {
-            Error::DockerResponseServerError { status_code, message } => match status_code {
-                404 => Self::Missing(message),
-                409 => Self::Conflict(message),
-                other => Self::Refused(other, message),
-            },
+            Error::DockerResponseServerError { status_code, message } => Self::of_status(status_code, message),
             Error::DockerStreamError { error } => Self::Refused(500, error),
             Error::RequestTimeoutError => Self::Late,
             other => Self::Broken(with_causes(&other)),
@@ -186,7 +191,7 @@ impl From<Fault> for EngineError {
 }
 
 /// An error with its causes: hyper's own words are "client error (Connect)".
-fn with_causes(error: &dyn std::error::Error) -> String {
+pub(super) fn with_causes(error: &dyn std::error::Error) -> String {
     let mut words = error.to_string();
     let mut cause = error.source();
     while let Some(next) = cause {

@@ -2,21 +2,21 @@
 
 use super::DockerEngine;
 use super::client::{QUICK, within};
-use super::logs::read_line;
+use super::frames::{Form, Frames, Piece};
+use super::stream::Source;
 use crate::process::Utc;
 use bollard::Docker;
-use bollard::container::{AttachContainerResults, LogOutput};
-use bollard::errors::Error;
-use bollard::exec::{CreateExecOptions, ResizeExecOptions, StartExecOptions, StartExecResults};
+use bollard::exec::{CreateExecOptions, ResizeExecOptions};
 use bollard::models::ExecInspectResponse;
-use bollard::query_parameters::AttachContainerOptionsBuilder;
+use bytes::Bytes;
 use essaim_model::TaskId;
 use essaim_worker::engine::{
     Attached, Duplex, EngineError, Exec, ExecError, Executed, Exit, Interactive, LogLine, Program, Signal, TerminalSize,
 };
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
-use futures::{FutureExt, Stream, StreamExt};
+use futures::{FutureExt, StreamExt};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::AsyncWrite;
 
@@ -37,35 +37,27 @@ impl Interactive for DockerEngine {
                 ..CreateExecOptions::default()
             };
             let made = within(QUICK, docker.create_exec(&container, options)).await.map_err(EngineError::from)?;
-            let start = StartExecOptions { detach: false, tty, output_capacity: None };
-            let started = within(QUICK, docker.start_exec(&made.id, Some(start))).await.map_err(EngineError::from);
-            match started {
-                Ok(StartExecResults::Attached { output, input }) => {
-                    let program = ExecInContainer { docker: docker.clone(), id: made.id };
-                    if let Some(size) = size.filter(|_| tty) {
-                        // The program may have ended already.
-                        let _ = program.resize(size).await;
-                    }
-                    let input = wants_input.then(|| Box::new(input) as Box<dyn AsyncWrite + Send + Unpin>);
-                    let streams = Attached { input, output: lines(output, self.utc()) };
-                    Ok(Executed { streams, program: Box::new(program) })
-                }
-                Ok(StartExecResults::Detached) => {
-                    Err(EngineError::Failed("the engine detached the program".into()).into())
-                }
-                Err(why) => Err(not_started(why)),
+            let start = format!(r#"{{"Detach":false,"Tty":{tty}}}"#);
+            let started = self.streams().join(&format!("/exec/{}/start", made.id), start).await;
+            let (output, input) = started.map_err(|why| not_started(why.into()))?;
+            let program = ExecInContainer { docker: docker.clone(), id: made.id };
+            if let Some(size) = size.filter(|_| tty) {
+                // The program may have ended already.
+                let _ = program.resize(size).await;
             }
+            let input = wants_input.then(|| Box::new(input) as Box<dyn AsyncWrite + Send + Unpin>);
+            let streams = Attached { input, output: pieces(output, Form::of_terminal(tty), self.utc()) };
+            Ok(Executed { streams, program: Box::new(program) })
         }
         .boxed()
     }
 
     fn attach(&self, task: TaskId) -> BoxFuture<'_, Result<Attached, EngineError>> {
         async move {
-            let (container, docker) = (self.container(task).await?, self.docker());
-            let options = AttachContainerOptionsBuilder::new().stream(true).stdin(true).stdout(true).stderr(true);
-            let attaching = docker.attach_container(&container, Some(options.build()));
-            let AttachContainerResults { output, input } = within(QUICK, attaching).await?;
-            Ok(Attached { input: Some(Box::new(input)), output: lines(output, self.utc()) })
+            let (container, form) = (self.container(task).await?, self.form(task).await?);
+            let path = format!("/containers/{container}/attach?stream=1&stdin=1&stdout=1&stderr=1");
+            let (output, input) = self.streams().join(&path, String::new()).await?;
+            Ok(Attached { input: Some(Box::new(input)), output: pieces(output, form, self.utc()) })
         }
         .boxed()
     }
@@ -168,14 +160,23 @@ fn not_started(why: EngineError) -> ExecError {
     }
 }
 
-fn lines(
-    output: impl Stream<Item = Result<LogOutput, Error>> + Send + 'static,
-    utc: Utc,
-) -> BoxStream<'static, Result<LogLine, EngineError>> {
-    output
-        .map(move |line| match line {
-            Ok(output) => Ok(read_line(output, utc())),
-            Err(why) => Err(super::client::Fault::from(why).into()),
-        })
-        .boxed()
+/// The output of a program, in the pieces in which it arrives.
+fn pieces(source: Source, form: Form, utc: Utc) -> BoxStream<'static, Result<LogLine, EngineError>> {
+    let begin = (source, Frames::new(form), Bytes::new());
+    futures::stream::try_unfold(begin, move |(mut source, mut frames, mut chunk)| {
+        let utc = Arc::clone(&utc);
+        async move {
+            loop {
+                if let Some(Piece { stream, bytes, last: _ }) = frames.next(&mut chunk)? {
+                    let piece = LogLine::new(utc(), stream, bytes.into());
+                    return Ok(Some((piece, (source, frames, chunk))));
+                }
+                match source.next().await? {
+                    Some(next) => chunk = next,
+                    None => return Ok(None),
+                }
+            }
+        }
+    })
+    .boxed()
 }

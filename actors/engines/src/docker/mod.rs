@@ -12,17 +12,20 @@
 //!
 //! In suggested reading order: [`client`] (the connection, and what can go wrong with it), [`names`] (which containers
 //! are ours), [`fields`] (the table of settings), [`image`] and [`layers`] (pulls), [`state`] (what a container's state
-//! means), [`events`] (when to look again), [`logs`], [`interactive`].
+//! means), [`events`] (when to look again), [`stream`] and [`frames`] (what the engine sends without end), [`logs`],
+//! [`interactive`].
 
 mod client;
 mod events;
 mod fields;
+mod frames;
 mod image;
 mod interactive;
 mod layers;
 mod logs;
 mod names;
 mod state;
+mod stream;
 
 pub use client::ConnectError;
 
@@ -41,9 +44,10 @@ use essaim_worker::engine::{
     Progress, Run, Signal, Started, Stats,
 };
 use events::Events;
+use frames::Form;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
-use futures::{FutureExt, StreamExt, TryStreamExt};
+use futures::{FutureExt, StreamExt, TryFutureExt, TryStreamExt};
 use image::Images;
 use parking_lot::Mutex;
 use state::Seen;
@@ -52,6 +56,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+use stream::Streams;
 use tokio::sync::{OnceCell, Semaphore};
 
 /// The usual address of a Docker Engine.
@@ -131,6 +136,10 @@ impl DockerEngine {
         &self.shared.docker
     }
 
+    fn streams(&self) -> Streams {
+        Streams { socket: self.shared.socket.clone(), api: self.shared.api }
+    }
+
     fn utc(&self) -> Utc {
         Arc::clone(&self.shared.utc)
     }
@@ -150,6 +159,13 @@ impl DockerEngine {
             self.shared.containers.lock().insert(task, container.clone());
         }
         Ok(found)
+    }
+
+    /// The form of the output of a task's program.
+    async fn form(&self, task: TaskId) -> Result<Form, EngineError> {
+        let container = self.container(task).await?;
+        let found = within(QUICK, self.docker().inspect_container(&container, None)).await?;
+        Ok(Form::of_terminal(found.config.and_then(|it| it.tty).unwrap_or(false)))
     }
 
     /// Inspects the container of a task; `None` when there is none.
@@ -405,12 +421,10 @@ impl Engine for DockerEngine {
     fn logs(&self, task: TaskId, options: LogOptions) -> BoxStream<'static, Result<LogLine, EngineError>> {
         let this = self.clone();
         let read = async move {
-            match this.container(task).await {
-                Ok(container) => logs::read(this.docker(), &container, options),
-                Err(why) => futures::stream::once(async { Err(why) }).boxed(),
-            }
+            let (container, form) = (this.container(task).await?, this.form(task).await?);
+            Ok(logs::read(this.streams(), container, form, options))
         };
-        read.flatten_stream().boxed()
+        read.try_flatten_stream().boxed()
     }
 
     fn stats(&self, task: TaskId) -> BoxFuture<'_, Result<Stats, EngineError>> {
