@@ -39,8 +39,9 @@ const LEADERLESS_LOOKS: u32 = 6;
 /// After this many rounds of [`LEADERLESS_LOOKS`], linked nodes are sent away once every so many rounds: every 12 s.
 const TIMES_RARE: u32 = 8;
 
-/// Lower and upper bound of the time between two reports of a node.
-const PACE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
+/// Lower and upper bound of the time between two reports of a node. A container takes some 100 ms to start, and a task
+/// that runs waits at most this long until the managers know.
+const PACE: (Duration, Duration) = (Duration::from_millis(25), Duration::from_secs(2));
 
 /// Reports that a manager takes in a second from all of its nodes together; the pace follows from it.
 const REPORTS_A_SECOND: u32 = 2000;
@@ -425,7 +426,7 @@ fn concerns_all(old: Option<&Node>, new: Option<&Node>) -> bool {
 
 fn pace(linked: usize) -> Duration {
     // The pace changes in steps of the lower bound, so that one node more or less seldom needs a message to all nodes.
-    let steps = u32::try_from(linked).unwrap_or(u32::MAX).div_ceil(REPORTS_A_SECOND / 10);
+    let steps = u32::try_from(linked).unwrap_or(u32::MAX).div_ceil(REPORTS_A_SECOND / 40);
     PACE.0.saturating_mul(steps).clamp(PACE.0, PACE.1)
 }
 

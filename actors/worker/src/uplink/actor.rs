@@ -61,7 +61,7 @@ const RENEW_PATIENCE: Duration = Duration::from_secs(2);
 const RENEW_AGAIN: Duration = Duration::from_millis(500);
 
 /// Interval of reports until the manager sets one.
-const PACE_DEFAULT: Duration = Duration::from_millis(100);
+const PACE_DEFAULT: Duration = Duration::from_millis(25);
 
 /// Delay before a report that the manager could not commit is sent again, as when the cluster has no leader.
 const AGAIN_AFTER: Duration = Duration::from_millis(300);
