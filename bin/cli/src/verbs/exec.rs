@@ -153,9 +153,14 @@ fn watch_signals(frames: &mpsc::Sender<Frame>, tty: bool) -> std::io::Result<()>
     if tty {
         let (mut heard, frames) = (signal(SignalKind::window_change())?, frames.clone());
         tokio::spawn(async move {
-            while heard.recv().await.is_some() {
-                let Some((rows, columns)) = size() else { continue };
-                if frames.send(Frame::Resize(rows, columns)).await.is_err() {
+            // The size may have changed between the request, which names it, and the listening for changes.
+            loop {
+                if let Some((rows, columns)) = size()
+                    && frames.send(Frame::Resize(rows, columns)).await.is_err()
+                {
+                    return;
+                }
+                if heard.recv().await.is_none() {
                     return;
                 }
             }

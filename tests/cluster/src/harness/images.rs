@@ -16,7 +16,7 @@ use super::http;
 /// Names under which the image has busybox.
 const APPLETS: &[&str] = &[
     "cat", "echo", "env", "false", "head", "hostname", "httpd", "id", "kill", "ls", "mkdir", "nc", "ping", "printf",
-    "pwd", "rm", "seq", "sh", "sleep", "sysctl", "test", "touch", "tr", "true", "tty", "ulimit", "wget",
+    "pwd", "rm", "seq", "sh", "sleep", "stty", "sysctl", "test", "touch", "tr", "true", "tty", "ulimit", "wget",
 ];
 
 /// Program of the web server. The shell is process 1 and ends on SIGTERM, which httpd as process 1 would ignore.

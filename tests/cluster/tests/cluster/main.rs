@@ -5,6 +5,7 @@ mod contract;
 mod crashes;
 mod demo;
 mod engines;
+mod exec;
 mod exit_codes;
 mod healing;
 mod leaving;
