@@ -27,7 +27,8 @@ pub struct Board {
     pub(super) failures: BTreeMap<Group, BTreeMap<Place, BTreeSet<(Timestamp, TaskId)>>>,
     /// Room for the counts of one service by place, all zero between two calls of `spread`.
     pub(super) tally: Vec<u32>,
-    tasks: BTreeMap<TaskId, Booking>,
+    /// Bookings by task. They are boxed, because the map moves its entries when it grows.
+    tasks: BTreeMap<TaskId, Box<Booking>>,
     pub(super) waiting: Waiting,
     needs: BTreeMap<Group, Arc<Needs>>,
     default_engine: Option<EngineKind>,
@@ -103,7 +104,7 @@ impl Board {
         };
         if let Some(mut booking) = self.tasks.get(&id).cloned() {
             booking.counts = false;
-            self.enter(id, Some(booking));
+            self.enter(id, Some(*booking));
         }
     }
 
@@ -154,7 +155,7 @@ impl Board {
 
     /// Takes these tasks off the board as if they had ended. Returns the bookings to restore.
     pub(super) fn lift(&mut self, tasks: &[TaskId]) -> Vec<(TaskId, Booking)> {
-        let bookings = tasks.iter().filter_map(|id| self.tasks.get(id).map(|booking| (*id, booking.clone())));
+        let bookings = tasks.iter().filter_map(|id| Some((*id, Booking::clone(self.tasks.get(id)?))));
         let bookings: Vec<_> = bookings.collect();
         for (id, booking) in &bookings {
             self.enter(*id, Some(Booking { counts: false, room: None, ..booking.clone() }));
@@ -267,7 +268,9 @@ impl Board {
             generic: Some(task.generic.clone()),
             failed_at: None,
         };
-        self.enter(task.id, Some(booking));
+        self.count(task.id, &booking, true);
+        let old = self.tasks.insert(task.id, Box::new(booking));
+        debug_assert!(old.is_none(), "a new task has an id of its own");
     }
 
     fn release(&mut self, id: TaskId) {
@@ -277,7 +280,7 @@ impl Board {
     /// Replaces the booking of a task.
     pub(super) fn enter(&mut self, id: TaskId, new: Option<Booking>) {
         let old = self.tasks.get(&id);
-        if old == new.as_ref() {
+        if old.map(|old| &**old) == new.as_ref() {
             return;
         }
         if old.is_some()
@@ -287,7 +290,7 @@ impl Board {
         }
         if let Some(new) = new {
             self.count(id, &new, true);
-            self.tasks.insert(id, new);
+            self.tasks.insert(id, Box::new(new));
         }
     }
 
