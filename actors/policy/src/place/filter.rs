@@ -2,7 +2,7 @@
 
 use super::needs::Needs;
 use super::seat::Seat;
-use essaim_model::{Availability, Node, loopback};
+use essaim_model::{Node, loopback};
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -44,11 +44,10 @@ impl Needs {
     /// The first filter that depends on more than the node's record and refuses such a task. Whether the record suits
     /// is asked by [`Terrain::suits`](super::needs::Terrain::suits).
     pub(super) fn lacks_room(&self, seat: &Seat, of_service: u32) -> Option<Reason> {
-        let Some(node) = &seat.node else { return Some(Reason::NotAvailable) };
-        let Some(description) = node.description.as_ref().filter(|_| may_start(node)) else {
+        if !seat.is_open {
             return Some(Reason::NotAvailable);
-        };
-        let hardware = description.hardware;
+        }
+        let hardware = seat.hardware;
         let (cpus, memory) = (self.reservation.nano_cpus, self.reservation.memory_bytes);
         if (cpus > 0 && seat.used.nano_cpus.saturating_add(cpus) > hardware.nano_cpus)
             || (memory > 0 && seat.used.memory_bytes.saturating_add(memory) > hardware.memory_bytes)
@@ -67,11 +66,6 @@ impl Needs {
         }
         None
     }
-}
-
-/// Whether the node takes new tasks at all.
-fn may_start(node: &Node) -> bool {
-    node.is_ready() && !node.unsteady && node.spec.availability == Availability::Active
 }
 
 /// Why a node may not have a task, in the order of the filters.

@@ -129,7 +129,7 @@ impl Board {
         let (singles, together): (Vec<_>, Vec<_>) = spots.iter().enumerate().partition(|(_, spot)| single(spot));
         let one_batch = singles.is_empty();
         let batches = std::iter::once(together).chain(singles.into_iter().map(|it| vec![it]));
-        let mut found: BTreeMap<usize, Found> = BTreeMap::new();
+        let mut found: Vec<Found> = spots.iter().map(|_| Err(None)).collect();
         // Nodes found so far, whose room stays set aside while the other spots are placed.
         let mut given = Vec::new();
         for batch in batches.filter(|batch| !batch.is_empty()) {
@@ -149,14 +149,14 @@ impl Board {
                     given.push(*node);
                     self.set_aside(needs, *node, true);
                 }
-                found.insert(at, node);
+                found[at] = node;
             }
         }
         for node in given {
             self.set_aside(needs, node, false);
         }
         self.waiting.hush(false);
-        found.into_values().collect()
+        found
     }
 
     /// Finds a node for each of these slots of a group in one batch. The board is unchanged when this returns.

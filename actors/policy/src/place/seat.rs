@@ -2,11 +2,11 @@
 //!
 //! A seat has a *place*, a small number, so that placement can go through a hundred thousand nodes by index. Places are
 //! given out in the order of arrival and used again; where the order of nodes can be seen, it is that of their ids
-//! ([`Seats::ranks`]).
+//! ([`Standing`]).
 
 use super::needs::Needs;
 use essaim_model::service::GenericResources;
-use essaim_model::{GenericStock, Hardware, Node, PortProtocol, Stock};
+use essaim_model::{Availability, GenericStock, Hardware, Node, PortProtocol, Stock};
 use essaim_wire::NodeId;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,6 +20,10 @@ pub(super) struct Seat {
     pub(super) id: NodeId,
     /// Record of the node; `None` when it was removed from the cluster and its tasks are still on the board.
     pub(super) node: Option<Arc<Node>>,
+    /// Whether the node takes new tasks at all, by its record. This and the hardware are copied from the record, which lies
+    /// elsewhere in memory, because placement asks for them of every task.
+    pub(super) is_open: bool,
+    pub(super) hardware: Hardware,
     pub(super) used: Hardware,
     pub(super) ports: BTreeMap<(PortProtocol, u16), u32>,
     /// Number of the node's task addresses in use; see `model::loopback`.
@@ -44,6 +48,8 @@ impl Seat {
         Self {
             id,
             node: None,
+            is_open: false,
+            hardware: Hardware::default(),
             used: Hardware::default(),
             ports: BTreeMap::new(),
             addresses: 0,
@@ -150,22 +156,29 @@ fn count<K: Ord + Clone>(uses: &mut BTreeMap<K, u32>, key: &K, add: bool) {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Seats {
     seats: Vec<Option<Seat>>,
-    /// Number of wanted tasks on each node, by place. They are kept apart from the seats, because placement reads all of
-    /// them.
-    loads: Vec<u32>,
+    /// Standing of each node, by place. They are kept apart from the seats, because placement reads all of them.
+    standings: Vec<Standing>,
     places: BTreeMap<NodeId, Place>,
     free: Vec<Place>,
-    ranks: Ranks,
+    /// Whether the ranks are those of the present nodes. They are computed when they are first asked for after a node came
+    /// or left.
+    is_ranked: bool,
+    /// Place of each rank.
+    by_rank: Vec<Place>,
 }
 
-/// The order of places by node id, computed when it is first asked for after a node came or left.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Ranks {
-    is_known: bool,
-    /// Rank of each place.
-    pub(super) of: Vec<u32>,
-    /// Place of each rank.
-    pub(super) place: Vec<Place>,
+/// What a node is chosen by among nodes that are equal for the service: the number of its wanted tasks, and then its rank
+/// in the order of node ids. One number, because the nodes are compared by it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub(super) struct Standing(pub(super) u64);
+
+impl Standing {
+    /// One more task on the node.
+    pub(super) const ONE_MORE: u64 = 1 << 32;
+
+    pub(super) const fn load(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
 }
 
 impl Seats {
@@ -196,13 +209,17 @@ impl Seats {
         self.seats[place as usize].as_mut().expect("a place that is in use")
     }
 
-    pub(super) fn loads(&self) -> &[u32] {
-        &self.loads
+    pub(super) fn standings(&self) -> &[Standing] {
+        &self.standings
     }
 
     pub(super) fn change_load(&mut self, place: Place, add: bool) {
-        let load = &mut self.loads[place as usize];
-        *load = if add { *load + 1 } else { load.saturating_sub(1) };
+        let Standing(standing) = &mut self.standings[place as usize];
+        if add {
+            *standing += Standing::ONE_MORE;
+        } else if *standing >= Standing::ONE_MORE {
+            *standing -= Standing::ONE_MORE;
+        }
     }
 
     /// The nodes of the cluster, in the order of their ids.
@@ -216,13 +233,19 @@ impl Seats {
     /// Sets the record of a node. Returns the place and the former record.
     pub(super) fn seat(&mut self, node: &Arc<Node>) -> (Place, Option<Arc<Node>>) {
         let place = self.claim(node.id);
-        (place, self.at_mut(place).node.replace(Arc::clone(node)))
+        let seat = self.at_mut(place);
+        (seat.is_open, seat.hardware) = match &node.description {
+            Some(description) => (takes_tasks(node), description.hardware),
+            None => (false, Hardware::default()),
+        };
+        (place, seat.node.replace(Arc::clone(node)))
     }
 
     /// Removes a node; its seat stays vacant while tasks are booked on it. Returns the place.
     pub(super) fn unseat(&mut self, id: NodeId) -> Option<Place> {
         let place = self.place_of(id)?;
-        self.at_mut(place).node = None;
+        let seat = self.at_mut(place);
+        (seat.node, seat.is_open) = (None, false);
         self.maybe_free(place);
         Some(place)
     }
@@ -241,13 +264,13 @@ impl Seats {
         }
         let place = self.free.pop().unwrap_or_else(|| {
             self.seats.push(None);
-            self.loads.push(0);
+            self.standings.push(Standing::default());
             (self.seats.len() - 1) as Place
         });
         self.seats[place as usize] = Some(Seat::new(id));
-        self.loads[place as usize] = 0;
+        self.standings[place as usize] = Standing::default();
         self.places.insert(id, place);
-        self.ranks.is_known = false;
+        self.is_ranked = false;
         place
     }
 
@@ -259,24 +282,29 @@ impl Seats {
             self.places.remove(&id);
             self.seats[place as usize] = None;
             self.free.push(place);
-            self.ranks.is_known = false;
+            self.is_ranked = false;
         }
     }
 
     /// Computes the ranks if a node came or left since they were computed.
     pub(super) fn rank(&mut self) {
-        if !self.ranks.is_known {
-            self.ranks.place = self.places.values().copied().collect();
-            self.ranks.of = vec![u32::MAX; self.seats.len()];
-            for (rank, place) in self.ranks.place.iter().enumerate() {
-                self.ranks.of[*place as usize] = rank as u32;
+        if !self.is_ranked {
+            self.by_rank = self.places.values().copied().collect();
+            for (rank, place) in (0..).zip(&self.by_rank) {
+                let Standing(standing) = &mut self.standings[*place as usize];
+                *standing = *standing >> 32 << 32 | rank;
             }
-            self.ranks.is_known = true;
+            self.is_ranked = true;
         }
     }
 
-    /// The ranks as they were last computed.
-    pub(super) const fn ranks(&self) -> &Ranks {
-        &self.ranks
+    /// The place with this rank, as ranks were last computed.
+    pub(super) fn of_rank(&self, rank: u32) -> Place {
+        self.by_rank[rank as usize]
     }
+}
+
+/// Whether the node takes new tasks at all.
+fn takes_tasks(node: &Node) -> bool {
+    node.is_ready() && !node.unsteady && node.spec.availability == Availability::Active
 }

@@ -17,7 +17,7 @@
 use super::area::Area;
 use super::board::Board;
 use super::needs::{Group, Needs};
-use super::seat::{Place, Ranks, Seats};
+use super::seat::{Place, Seats, Standing};
 use essaim_wire::{NodeId, Timestamp};
 use std::cmp::Reverse;
 use std::collections::binary_heap::PeekMut;
@@ -48,15 +48,18 @@ impl Board {
         self.seats.rank();
         let area = self.areas.of(needs, &self.seats);
         let nodes = among.map(|among| sort_by_leaf(area, &self.seats, among));
-        self.tally.resize(self.seats.bound(), 0);
         let mut of_leaf = vec![0; area.leaves.len()];
-        for (&place, &tasks) in self.of_service.get(&group.0).into_iter().flatten() {
+        let counts = self.of_service.get(&group.0);
+        if counts.is_some() {
+            self.tally.resize(self.seats.bound(), 0);
+        }
+        for (&place, &tasks) in counts.into_iter().flatten() {
             self.tally[place as usize] = tasks;
             if let Some(leaf) = area.spot(place).leaf {
                 of_leaf[leaf as usize] += u64::from(tasks);
             }
         }
-        let mut tree = Tree { nodes: Vec::new(), failing: &failing, counts: &self.tally };
+        let mut tree = Tree { nodes: Vec::new(), failing: &failing, counts: counts.map(|_| self.tally.as_slice()) };
         let source = |leaf: u32| match &nodes {
             None => area.leaves[leaf as usize].as_slice(),
             Some(nodes) => nodes.get(&leaf).map_or(&[][..], Vec::as_slice),
@@ -104,8 +107,8 @@ fn sort_by_leaf(area: &Area, seats: &Seats, among: &BTreeSet<NodeId>) -> BTreeMa
 struct Tree<'a> {
     nodes: Vec<TreeNode<'a>>,
     failing: &'a BTreeMap<Place, u32>,
-    /// Tasks of the service by place.
-    counts: &'a [u32],
+    /// Tasks of the service by place; `None` when it has none.
+    counts: Option<&'a [u32]>,
 }
 
 enum TreeNode<'a> {
@@ -117,13 +120,13 @@ enum TreeNode<'a> {
     Heap(BinaryHeap<Reverse<u128>>),
 }
 
-/// What a node is chosen by, most important first: failures, tasks of the service, tasks in total, rank of its id.
-const fn key(failures: u32, of_service: u32, load: u32, rank: u32) -> u128 {
-    (failures as u128) << 96 | (of_service as u128) << 64 | (load as u128) << 32 | rank as u128
+/// What a node is chosen by, most important first: failures, tasks of the service, standing.
+const fn key(failures: u32, of_service: u32, standing: Standing) -> u128 {
+    (failures as u128) << 96 | (of_service as u128) << 64 | standing.0 as u128
 }
 
 /// One more task of the service on the node of a key.
-const ONE_MORE: u128 = 1 << 64 | 1 << 32;
+const ONE_MORE: u128 = 1 << 64 | Standing::ONE_MORE as u128;
 
 impl<'a> Tree<'a> {
     /// Adds the branches below a common path of this length, whose paths these are in order. Returns their number.
@@ -157,12 +160,12 @@ impl<'a> Tree<'a> {
     /// The best node of a branch that has room for one more such task, which it then takes up.
     fn take(&mut self, number: u32, needs: &Needs, seats: &mut Seats) -> Option<Place> {
         if let TreeNode::Leaf(places) = &self.nodes[number as usize] {
-            let ranks = seats.ranks();
+            let standings = seats.standings();
             let key_of = |place: &Place| {
                 let failures =
                     if self.failing.is_empty() { 0 } else { self.failing.get(place).copied().unwrap_or_default() };
                 let at = *place as usize;
-                Reverse(key(failures, self.counts[at], seats.loads()[at], ranks.of[at]))
+                Reverse(key(failures, self.counts.map_or(0, |counts| counts[at]), standings[at]))
             };
             self.nodes[number as usize] = TreeNode::Heap(places.iter().map(key_of).collect::<Vec<_>>().into());
         }
@@ -182,7 +185,7 @@ impl<'a> Tree<'a> {
                 TreeNode::Heap(heap) => {
                     let mut best = heap.peek_mut()?;
                     let Reverse(key) = *best;
-                    let place = place(key, seats.ranks());
+                    let place = seats.of_rank(key as u32);
                     let seat = seats.at_mut(place);
                     if needs.lacks_room(seat, (key >> 64) as u32).is_none() {
                         seat.take(needs, None, true);
@@ -195,12 +198,4 @@ impl<'a> Tree<'a> {
             }
         }
     }
-}
-
-const fn low_half(key: u128) -> usize {
-    (key as u32) as usize
-}
-
-fn place(key: u128, ranks: &Ranks) -> Place {
-    ranks.place[low_half(key)]
 }

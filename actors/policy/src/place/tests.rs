@@ -321,7 +321,7 @@ fn a_board_that_followed_the_events_equals_one_built_anew() {
             .seats
             .iter()
             .map(|(place, seat, _)| {
-                (seat.id, board.seats.loads()[place as usize], seat.used, seat.ports.clone(), seat.addresses)
+                (seat.id, board.seats.standings()[place as usize].load(), seat.used, seat.ports.clone(), seat.addresses)
             })
             .collect::<Vec<_>>()
     };
@@ -512,7 +512,7 @@ fn what_is_not_proposed_is_not_booked() {
     };
     let created = board.create_tasks(&state, Timestamp::default(), &wanted, &mut draw, &mut room);
     assert_eq!(created.len(), 4);
-    assert_eq!(board.seats.loads().iter().sum::<u32>(), 4);
+    assert_eq!(board.seats.standings().iter().map(|it| it.load()).sum::<u32>(), 4);
 }
 
 #[test]

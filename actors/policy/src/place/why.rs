@@ -81,7 +81,7 @@ pub fn why(state: &State, service: &Service, now: Timestamp) -> Why {
             rank: refusal.is_none().then(|| ranks.get(&node.id).copied().unwrap_or(ranks.len() as u32 + 1)),
             refusal,
             of_service,
-            tasks: board.seats.loads()[place as usize],
+            tasks: board.seats.standings()[place as usize].load(),
             failures: failing.get(&place).copied().unwrap_or_default(),
         });
     }
