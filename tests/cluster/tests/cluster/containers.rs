@@ -410,6 +410,22 @@ fn a_job_runs_its_containers_to_their_end() {
     throughout(Duration::from_secs(1), || {
         assert_eq!(cluster.tasks(&service, &[]).expect("the manager answers").len(), 3, "none is started again");
     });
+    let shown = || cluster.daemons[0].get("/services/job?status=true");
+    let iteration = shown()["JobStatus"]["JobIteration"]["Index"].as_u64().unwrap_or(0);
+    cluster.daemons[0].done("docker service update -d --no-resolve-image --force job");
+    eventually("three more are complete, in another iteration", || {
+        let tasks = cluster.tasks(&service, &[])?;
+        let of = |task: &&serde_json::Value| task["JobIteration"]["Index"].as_u64().is_some_and(|it| it > iteration);
+        let complete = tasks.iter().filter(of).filter(|task| task["Status"]["State"] == "complete").count();
+        if complete == 3 { Ok(()) } else { Err(format!("{complete} of {}", tasks.len())) }
+    });
+    assert!(shown()["JobStatus"]["JobIteration"]["Index"].as_u64().is_some_and(|it| it > iteration));
+    let everywhere = create(&cluster, "everywhere", "--mode global-job alpine echo done");
+    eventually("one is complete on the only node", || {
+        let tasks = cluster.tasks(&everywhere, &[])?;
+        let all = tasks.len() == 1 && tasks[0]["Status"]["State"] == "complete";
+        if all { Ok(()) } else { Err(format!("{tasks:?}")) }
+    });
 }
 
 #[test]
@@ -466,28 +482,34 @@ fn every_line_of_a_log_comes_once() {
     assert_eq!(followed.out.lines().count(), 6, "{followed:?}");
 }
 
-/// As in docker, the details of a line begin with the ids of its node, service and task.
+/// As in docker, the details of a line are the ids of its node, service and task, and what the log driver keeps with it.
 #[test]
-fn the_details_of_a_line_are_where_it_comes_from() {
+fn the_details_of_a_line_are_where_it_comes_from_and_what_its_driver_keeps() {
     let Some(cluster) = alone() else { return };
-    let service = create(&cluster, "web", "alpine sh -c 'echo hello; sleep 1000000'");
-    let task = only(&cluster, &service).task.expect("it has a task");
+    let flags =
+        "--container-label of=web --env STAGE=test --log-driver json-file --log-opt labels=of --log-opt env=STAGE";
+    let service = create(&cluster, "web", &format!("{flags} alpine sh -c 'echo hello; sleep 1000000'"));
+    let container = only(&cluster, &service);
+    let task = container.task.expect("it has a task");
     let node = cluster.node("n1", &[]).expect("it is there")["ID"].as_str().expect("an id").to_owned();
-    let expected = format!(
-        "com.docker.swarm.node.id={node},com.docker.swarm.service.id={service},com.docker.swarm.task.id={task} hello"
-    );
     eventually("the line is read", || {
         let lines = logged(&cluster, "--details web")?;
-        if lines == [expected.as_str()] { Ok(()) } else { Err(format!("{lines:?}")) }
+        let [line] = lines.as_slice() else { return Err(format!("{lines:?}")) };
+        let (details, words) = line.split_once(' ').unwrap_or((line, ""));
+        let details: BTreeSet<_> = details.split(',').map(str::to_owned).collect();
+        let expected = [
+            format!("com.docker.swarm.node.id={node}"),
+            format!("com.docker.swarm.service.id={service}"),
+            format!("com.docker.swarm.task.id={task}"),
+            "STAGE=test".into(),
+            "of=web".into(),
+        ];
+        if (words, details) == ("hello", expected.into()) { Ok(()) } else { Err(line.clone()) }
     });
-    // Without --raw the ids are in the name of the task only.
+    // Without --raw the ids are in the name of the task, and only the rest is printed.
     let named = cluster.daemons[0].done("docker service logs --details web");
-    assert!(
-        named.starts_with(&format!("web.1.{}@n1 ", &task[..12])) && named.trim_end().ends_with(" hello"),
-        "{named}"
-    );
-    assert!(!named.contains("com.docker.swarm"), "{named}");
-    assert_eq!(logged(&cluster, "web").expect("it answers"), ["hello"]);
+    assert_eq!(named, format!("web.1.{}@n1    | STAGE=test,of=web hello\n", &task[..12]));
+    assert!(logged(&cluster, "web").expect("it answers") == ["hello"], "without details there are none");
 }
 
 #[test]
