@@ -6,7 +6,7 @@ mod dockerd;
 
 use dockerd::registry::Registry;
 use dockerd::{Dockerd, PATIENCE};
-use essaim_engines::DockerEngine;
+use essaim_engines::{ConnectError, DockerEngine};
 use essaim_model::service::{BindOptions, HealthCheck, HealthTimes, Mount, MountSource, Mounts, RegistryAuth};
 use essaim_model::{ContainerSpec, Health, Image, Labels, LogDriver, TaskId};
 use essaim_wire::{NodeId, Timestamp};
@@ -281,6 +281,22 @@ async fn output_arrives_byte_for_byte_with_and_without_a_terminal() {
     let expected = [("TIER", "a b,c"), ("com.docker.swarm.task.name", &format!("web.1.{kept}"))];
     let expected: Vec<_> = expected.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
     assert_eq!(lines.iter().map(|line| (&*line.bytes, &line.details)).collect::<Vec<_>>(), [(&b"hi\n"[..], &expected)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dockerd_in_swarm_mode_is_refused_with_the_way_out() {
+    let Some(dockerd) = Dockerd::start(&[]) else { return };
+    let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|it| it.local_addr()).expect("a free port").port();
+    let address = format!("127.0.0.1:{port}");
+    let asked = format!(r#"{{"ListenAddr":"{address}","AdvertiseAddr":"{address}"}}"#);
+    dockerd.call("POST", "/swarm/init", asked.as_bytes());
+    let refused = DockerEngine::connect(&dockerd.host(), Arc::new(utc)).await.err().expect("it is in swarm mode");
+    assert!(matches!(refused, ConnectError::InSwarm { .. }), "{refused}");
+    let words = refused.to_string();
+    assert!(words.contains(&format!("`docker -H {} swarm leave --force`", dockerd.host())), "{words}");
+    // The way out.
+    dockerd.call("POST", "/swarm/leave?force=1", &[]);
+    connect(&dockerd).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
