@@ -131,3 +131,22 @@ fn constraints_preferences_pause_and_drain_decide_on_which_engine_containers_run
     });
     assert_eq!(on(&many, 9)[1], 0);
 }
+
+#[test]
+fn a_limit_per_node_keeps_the_rest_waiting_and_a_global_service_is_not_scaled() {
+    let Some(cluster) = alone() else { return };
+    let service = create(&cluster, "web", "--replicas 3 --replicas-max-per-node 2 alpine sleep 1000000");
+    cluster.wait_running(&service, 2, &[]);
+    eventually("the third waits, and says why", || {
+        let tasks = cluster.tasks(&service, &[])?;
+        let reasons: Vec<_> = tasks.iter().filter_map(|task| task["Status"]["Err"].as_str()).collect();
+        let expected = "no suitable node (max replicas per node limit exceed)";
+        if reasons.contains(&expected) { Ok(()) } else { Err(format!("{reasons:?}")) }
+    });
+    cluster.daemons[0].done("docker service update -d --no-resolve-image --replicas-max-per-node 3 web");
+    cluster.wait_running(&service, 3, &[]);
+    create(&cluster, "agent", "--mode global alpine sleep 1000000");
+    let said = cluster.daemons[0].shell("docker service scale -d agent=2");
+    assert_ne!(said.code, 0);
+    assert!(said.error.contains("scale can only be used with replicated or replicated-job mode"), "{said:?}");
+}
