@@ -371,9 +371,21 @@ impl<'a> Work<'a> {
     }
 
     /// Whether the task is what the spec in force asks for, on a node that it allows. For a task that has ended, the
-    /// node does not matter.
+    /// node does not matter; but if it never ran, its image may have been refused, so the credentials for the registry do.
     fn is_current(&mut self, task: &Task) -> bool {
-        self.is_alike(task.spec_version) && (task.has_ended() || self.is_in_place(task))
+        self.is_alike(task.spec_version)
+            && if task.has_ended() {
+                task.began_at.is_some() || self.has_credentials(task.spec_version)
+            } else {
+                self.is_in_place(task)
+            }
+    }
+
+    /// Whether this version of the spec has the credentials of the spec in force.
+    fn has_credentials(&self, version: Index) -> bool {
+        let followed = self.scene.state.spec(self.service.id, version);
+        let own = &self.service.spec.task.container.registry_auth;
+        followed.is_none_or(|spec| spec.task.container.registry_auth == *own)
     }
 
     fn is_alike(&mut self, version: Index) -> bool {

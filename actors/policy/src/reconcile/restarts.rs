@@ -109,6 +109,32 @@ fn a_slot_that_is_done_is_left_alone_by_an_update_that_asks_for_the_same_task_an
     }
 }
 
+/// Swarm replaces every task that has ended when the credentials change, those that have completed too.
+#[test]
+fn new_credentials_run_again_what_was_never_begun_and_replace_nothing_that_runs_or_has_completed() {
+    let credentials = |text: &'static str| {
+        move |spec: &mut ServiceSpec| {
+            spec.task.container.registry_auth = Some(service::RegistryAuth::parse(text).expect("credentials"));
+        }
+    };
+    let mut world = World::of(1);
+    let web = world.create("web", 3, |spec| {
+        spec.task.restart = restart(|it| it.condition = Some(RestartCondition::None));
+        credentials("b2xk")(spec);
+    });
+    let mut task = |slot, state| world.leave_task(web, Slot::Number(slot), Some(1), Desired::Running, state);
+    let (refused, completed) = (task(1, TaskState::Rejected), task(2, TaskState::Complete));
+    let runs = task(3, TaskState::Running);
+    world.settle();
+    assert_eq!(slots(&world, web), [3], "nothing is restarted");
+    world.update(web, credentials("bmV3"));
+    world.live(10 * SECOND);
+    assert_eq!((slots(&world, web), world.running(web)), (vec![1, 3], 2));
+    let tasks = world.state.tasks_of(web).map(|task| task.id).collect::<Vec<_>>();
+    assert_eq!(tasks.len(), 4, "one is new");
+    assert!([refused, completed, runs].iter().all(|it| tasks.contains(it)));
+}
+
 #[test]
 fn attempts_are_counted_for_each_slot() {
     let mut world = World::of(1);
