@@ -131,32 +131,14 @@ fn stopped_too_early(before: &State, after: &State, old: &Task, new: &Task, prop
 #[cfg(test)]
 mod tests {
     use super::*;
-    use essaim_model::fixtures::{founding, service, worker};
-    use essaim_model::{Assigned, Change, Meta, Observed, Position, ServiceId, Slot, TaskId, WrittenOff};
-    use essaim_wire::{Generation, Index, NodeId, RequestId, Term};
+    use crate::testkit::invariants::fixture::{self, HOUR, apply, world};
+    use essaim_model::fixtures::service;
+    use essaim_model::{Assigned, Change, TaskId, WrittenOff};
+    use essaim_wire::NodeId;
     use std::sync::Arc;
 
-    const HOUR: Timestamp = Timestamp::from_micros(3_600_000_000);
-
-    fn task(number: u128, node: u128, state: TaskState) -> Task {
-        let at = Timestamp::from_micros(u64::try_from(number).expect("small"));
-        Task {
-            id: TaskId::from_bits(number),
-            meta: Meta::new(Index(2), at),
-            service: ServiceId::from_bits(1),
-            spec_version: Index(2),
-            slot: Slot::Number(1),
-            assigned: Assigned::Node(NodeId::from_bits(node)),
-            desired: Desired::Running,
-            observed: Observed { state, ..Observed::nothing(at) },
-            written_off: None,
-            engine: essaim_model::EngineKind::Process,
-            restarts: 0,
-            generic: Default::default(),
-            began_at: None,
-            ended_at: None,
-            job_iteration: None,
-        }
+    fn task(number: u64, node: u128, state: TaskState) -> Task {
+        Task { assigned: Assigned::Node(NodeId::from_bits(node)), ..fixture::task(number, state) }
     }
 
     fn changed(task: &Task, change: impl FnOnce(&mut Task)) -> Task {
@@ -165,43 +147,15 @@ mod tests {
         task
     }
 
-    fn proposal(at: Timestamp, changes: Vec<Change>) -> Proposal {
-        let request = RequestId { origin: NodeId::from_bits(1), generation: Generation(1), seq: at.as_micros() };
-        Proposal { request, at, fence: Some(Term(1)), changes }
-    }
-
-    fn apply(state: &mut State, at: Timestamp, changes: Vec<Change>) -> (Vec<Event>, Proposal) {
-        let index = Index(state.applied().index.0 + 1);
-        let proposal = proposal(at, changes);
-        let (outcome, events) = state.apply(Position { term: Term(1), index }, &proposal);
-        assert!(matches!(outcome, essaim_model::Outcome::Done(_)), "{outcome:?}");
-        (events, proposal)
-    }
-
-    /// A state with nodes 1 and 2, a service, and these tasks of its first slot, running.
-    fn world(tasks: &[Task]) -> State {
-        let mut state = State::default();
-        let at = Timestamp::from_micros;
-        apply(&mut state, at(1), vec![Change::Found(Box::new(founding()))]);
-        let spec = Box::new(service("web", 1));
-        apply(&mut state, at(2), vec![Change::CreateService { id: ServiceId::from_bits(1), spec }]);
-        apply(&mut state, at(3), vec![Change::AcceptNode(Box::new(worker(2)))]);
-        for (count, task) in tasks.iter().enumerate() {
-            let at = at(10 + count as u64);
-            apply(&mut state, at, vec![Change::CreateTask(Box::new(task.clone()))]);
-        }
-        state
-    }
-
-    fn stop(state: &State, id: u128) -> Vec<String> {
+    fn stop(state: &State, id: u64) -> Vec<String> {
         let mut after = state.clone();
-        let id = TaskId::from_bits(id);
+        let id = TaskId::from_bits(id.into());
         let (events, proposal) = apply(&mut after, HOUR, vec![Change::SetDesired { id, desired: Desired::Shutdown }]);
         judge(state, &after, &events, &proposal)
     }
 
-    fn drain(state: &mut State, node: u128) {
-        let id = NodeId::from_bits(node);
+    fn drain(state: &mut State, node: u64) {
+        let id = NodeId::from_bits(node.into());
         let node = Arc::clone(state.node(id).expect("it is there"));
         let spec = essaim_model::NodeSpec { availability: Availability::Drain, ..node.spec.clone() };
         apply(state, Timestamp::from_micros(50), vec![Change::SetNode { id, expect: node.meta.version, spec }]);
@@ -227,7 +181,7 @@ mod tests {
 
     #[test]
     fn a_task_that_its_worker_stops_without_an_order_is_seen() {
-        let state = world(&[task(1, 2, TaskState::Running)]);
+        let state = world(service("web", 1), &[task(1, 2, TaskState::Running)]);
         let old = state.task(TaskId::from_bits(1)).expect("it is there");
         let seen = |change: fn(&mut Task)| unordered_end(&state, old, &changed(old, change)).is_some();
         assert!(seen(|task| task.observed.state = TaskState::Shutdown));
@@ -246,21 +200,21 @@ mod tests {
 
     #[test]
     fn of_two_that_run_the_older_one_must_stay() {
-        let state = world(&[task(1, 1, TaskState::Running), task(2, 2, TaskState::Running)]);
+        let state = world(service("web", 1), &[task(1, 1, TaskState::Running), task(2, 2, TaskState::Running)]);
         assert_eq!(stop(&state, 2), [""; 0]);
         let wrong = stop(&state, 1);
         assert!(wrong.len() == 1 && wrong[0].contains("which is newer, stays"), "{wrong:?}");
-        let alone = world(&[task(1, 1, TaskState::Running), task(2, 2, TaskState::Ready)]);
+        let alone = world(service("web", 1), &[task(1, 1, TaskState::Running), task(2, 2, TaskState::Ready)]);
         assert_eq!(stop(&alone, 1), [""; 0], "the other does not run: there may be a reason");
     }
 
     #[test]
     fn a_task_that_drains_must_be_replaced_before_it_is_stopped() {
-        let mut state = world(&[task(1, 2, TaskState::Running), task(2, 1, TaskState::Starting)]);
+        let mut state = world(service("web", 1), &[task(1, 2, TaskState::Running), task(2, 1, TaskState::Starting)]);
         drain(&mut state, 2);
         let wrong = stop(&state, 1);
         assert!(wrong.len() == 1 && wrong[0].contains("before another one ran in its place"), "{wrong:?}");
-        let mut state = world(&[task(1, 2, TaskState::Running), task(2, 1, TaskState::Running)]);
+        let mut state = world(service("web", 1), &[task(1, 2, TaskState::Running), task(2, 1, TaskState::Running)]);
         drain(&mut state, 2);
         assert_eq!(stop(&state, 1), [""; 0]);
     }

@@ -58,63 +58,23 @@ fn created_wrongly(before: &State, after: &State, new: &Task, now: Timestamp) ->
 #[cfg(test)]
 mod tests {
     use super::*;
-    use essaim_model::fixtures::{founding, service, worker};
-    use essaim_model::{Assigned, Change, Desired, Meta, Mode, Observed, Position, ServiceId, TaskId};
-    use essaim_wire::{Generation, Index, NodeId, RequestId, Term};
+    use crate::testkit::invariants::fixture::{self, HOUR, apply, world};
+    use essaim_model::fixtures::service;
+    use essaim_model::{Change, Mode};
 
-    const JOB: ServiceId = ServiceId::from_bits(1);
-
-    fn task(number: u128, slot: u32, state: TaskState) -> Task {
-        let at = Timestamp::from_micros(u64::try_from(number).expect("small"));
-        Task {
-            id: TaskId::from_bits(number),
-            meta: Meta::new(Index(2), at),
-            service: JOB,
-            spec_version: Index(2),
-            slot: Slot::Number(slot),
-            assigned: Assigned::Node(NodeId::from_bits(2)),
-            desired: Desired::Running,
-            observed: Observed { state, ..Observed::nothing(at) },
-            written_off: None,
-            engine: essaim_model::EngineKind::Process,
-            restarts: 0,
-            generic: Default::default(),
-            began_at: None,
-            ended_at: None,
-            job_iteration: Some(0),
-        }
+    fn task(number: u64, slot: u32, state: TaskState) -> Task {
+        Task { slot: Slot::Number(slot), job_iteration: Some(0), ..fixture::task(number, state) }
     }
 
-    fn apply(state: &mut State, seconds: u64, change: Change) -> (Vec<Event>, Proposal) {
-        let index = Index(state.applied().index.0 + 1);
-        let request = RequestId { origin: NodeId::from_bits(1), generation: Generation(1), seq: index.0 };
-        let at = Timestamp::from_micros(seconds * 1_000_000);
-        let proposal = Proposal { request, at, fence: None, changes: vec![change] };
-        let (outcome, events) = state.apply(Position { term: Term(1), index }, &proposal);
-        assert!(matches!(outcome, essaim_model::Outcome::Done(_)), "{outcome:?}");
-        (events, proposal)
-    }
-
-    /// A job of two completions, one at a time, with these tasks.
-    fn world(tasks: &[Task]) -> State {
-        let mut state = State::default();
+    /// Complaints about one more task in this slot of a job of two completions, one at a time, that has these tasks.
+    fn check(tasks: &[Task], slot: u32, words: &str) {
         let mut spec = service("job", 0);
         spec.mode = Mode::ReplicatedJob { concurrent_max: Some(1), completions: Some(2) };
         spec.update = None;
-        apply(&mut state, 1, Change::Found(Box::new(founding())));
-        apply(&mut state, 2, Change::CreateService { id: JOB, spec: Box::new(spec) });
-        apply(&mut state, 3, Change::AcceptNode(Box::new(worker(2))));
-        for task in tasks {
-            apply(&mut state, 4, Change::CreateTask(Box::new(task.clone())));
-        }
-        state
-    }
-
-    fn check(tasks: &[Task], slot: u32, words: &str) {
-        let before = world(tasks);
+        let before = world(spec, tasks);
         let mut after = before.clone();
         let new = task(9, slot, TaskState::New);
-        let (events, proposal) = apply(&mut after, 3_600, Change::CreateTask(Box::new(new)));
+        let (events, proposal) = apply(&mut after, HOUR, vec![Change::CreateTask(Box::new(new))]);
         let wrong = judge(&before, &after, &events, &proposal);
         assert_eq!(wrong.len(), usize::from(!words.is_empty()), "{wrong:?}");
         assert!(wrong.iter().all(|why| why.contains(words)), "{wrong:?}");

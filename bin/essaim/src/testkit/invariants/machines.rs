@@ -124,42 +124,13 @@ impl Machines {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use essaim_model::fixtures::{founding, service};
-    use essaim_model::{Assigned, Change, Meta, Observed, Position, Proposal, Task};
-    use essaim_wire::{Generation, Index, RequestId, Term};
+    use crate::testkit::invariants::fixture::{task, world};
+    use essaim_model::TaskState;
+    use essaim_model::fixtures::service;
 
-    /// A state with a service, and two tasks of its first slot on node 1.
+    /// A state with a service, and two tasks of its first slot on node 2.
     fn state() -> State {
-        let mut state = State::default();
-        let task = |number| Task {
-            id: TaskId::from_bits(number),
-            meta: Meta::default(),
-            service: ServiceId::from_bits(1),
-            spec_version: Index(2),
-            slot: Slot::Number(1),
-            assigned: Assigned::Node(NodeId::from_bits(1)),
-            desired: Desired::Running,
-            observed: Observed::nothing(Timestamp::default()),
-            written_off: None,
-            engine: essaim_model::EngineKind::Process,
-            restarts: 0,
-            generic: Default::default(),
-            began_at: None,
-            ended_at: None,
-            job_iteration: None,
-        };
-        let changes = [
-            Change::Found(Box::new(founding())),
-            Change::CreateService { id: ServiceId::from_bits(1), spec: Box::new(service("web", 1)) },
-            Change::CreateTask(Box::new(task(7))),
-            Change::CreateTask(Box::new(task(8))),
-        ];
-        for (seq, change) in (1..).zip(changes) {
-            let request = RequestId { origin: NodeId::from_bits(1), generation: Generation(1), seq };
-            let proposal = Proposal { request, at: Timestamp::default(), fence: None, changes: vec![change] };
-            state.apply(Position { term: Term(1), index: Index(seq) }, &proposal);
-        }
-        state
+        world(service("web", 1), &[7, 8].map(|number| task(number, TaskState::New)))
     }
 
     fn running(number: Number, tasks: &[(u128, u64)]) -> (Number, Vec<(TaskId, Timestamp)>) {
@@ -169,7 +140,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn two_of_a_slot_are_seen_unless_a_node_was_in_trouble() {
-        let numbers = BTreeMap::from([(NodeId::from_bits(1), 1)]);
+        let numbers = BTreeMap::from([(NodeId::from_bits(2), 1)]);
         let (mut machines, mut troubles, state) = (Machines::default(), Troubles::default(), state());
         let mut look =
             |troubles: &Troubles, tasks| machines.look([running(1, tasks)].into_iter(), &state, &numbers, troubles);
@@ -182,7 +153,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_start_that_is_tried_for_ever_is_seen_and_silence_of_an_engine_excuses_a_second_task() {
-        let numbers = BTreeMap::from([(NodeId::from_bits(1), 1)]);
+        let numbers = BTreeMap::from([(NodeId::from_bits(2), 1)]);
         let (mut machines, troubles, state) = (Machines::default(), Troubles::default(), state());
         let attempts = |count| BTreeMap::from([(1, BTreeMap::from([(TaskId::from_bits(7), count)]))]);
         assert_eq!(machines.on_attempts(&attempts(ATTEMPTS_MAX)), [""; 0]);

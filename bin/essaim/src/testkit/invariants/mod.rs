@@ -22,6 +22,8 @@
 pub mod agreement;
 pub mod course;
 pub mod detector;
+#[cfg(test)]
+mod fixture;
 pub mod jobs;
 pub mod leaders;
 pub mod liars;

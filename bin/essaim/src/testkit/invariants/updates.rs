@@ -138,67 +138,33 @@ fn may_stay(state: &State, service: &Service, task: &Task, is_settled: &impl Fn(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use essaim_model::fixtures::{founding, service, worker};
-    use essaim_model::{Meta, Observed, Position, ServiceId, TaskId, UpdateStatus};
-    use essaim_wire::{Generation, Index, NodeId, RequestId, Term};
+    use crate::testkit::invariants::fixture::{self, HOUR, SERVICE, apply};
+    use essaim_model::UpdateStatus;
+    use essaim_model::fixtures::service;
 
-    const HOUR: Timestamp = Timestamp::from_micros(3_600_000_000);
-    const WEB: ServiceId = ServiceId::from_bits(1);
-
-    fn task(number: u128, slot: u32, version: u64, state: TaskState) -> Task {
-        let at = Timestamp::from_micros(u64::try_from(number).expect("small"));
-        Task {
-            id: TaskId::from_bits(number),
-            meta: Meta::new(Index(2), at),
-            service: WEB,
-            spec_version: Index(version),
-            slot: Slot::Number(slot),
-            assigned: Assigned::Node(NodeId::from_bits(2)),
-            desired: Desired::Running,
-            observed: Observed { state, ..Observed::nothing(at) },
-            written_off: None,
-            engine: essaim_model::EngineKind::Process,
-            restarts: 0,
-            generic: Default::default(),
-            began_at: None,
-            ended_at: None,
-            job_iteration: None,
-        }
+    fn task(number: u64, slot: u32, state: TaskState) -> Task {
+        Task { slot: Slot::Number(slot), ..fixture::task(number, state) }
     }
 
-    fn apply(state: &mut State, at: Timestamp, fence: bool, changes: Vec<Change>) -> (Vec<Event>, Proposal) {
-        let index = Index(state.applied().index.0 + 1);
-        let request = RequestId { origin: NodeId::from_bits(1), generation: Generation(1), seq: index.0 };
-        let proposal = Proposal { request, at, fence: fence.then_some(Term(1)), changes };
-        let (outcome, events) = state.apply(Position { term: Term(1), index }, &proposal);
-        assert!(matches!(outcome, essaim_model::Outcome::Done(_)), "{outcome:?}");
-        (events, proposal)
-    }
-
-    /// A state with three running tasks of the first spec of a service, and a second spec in force at index 7.
+    /// A state with three running tasks of the first spec of a service, and another spec in force.
     fn world() -> State {
-        let mut state = State::default();
-        let at = Timestamp::from_micros;
         let mut spec = service("web", 3);
         spec.update = Some(UpdateConfig { parallelism: 1, ..UpdateConfig::default() });
-        apply(&mut state, at(1), false, vec![Change::Found(Box::new(founding()))]);
-        apply(&mut state, at(2), false, vec![Change::CreateService { id: WEB, spec: Box::new(spec.clone()) }]);
-        apply(&mut state, at(3), false, vec![Change::AcceptNode(Box::new(worker(2)))]);
-        for number in 1..=3 {
-            let running = task(number, u32::try_from(number).expect("small"), 2, TaskState::Running);
-            apply(&mut state, at(10), true, vec![Change::CreateTask(Box::new(running))]);
-        }
-        let expect = state.service(WEB).expect("it is there").meta.version;
+        let running = [(1, 1), (2, 2), (3, 3)].map(|(number, slot)| task(number, slot, TaskState::Running));
+        let mut state = fixture::world(spec.clone(), &running);
+        let expect = state.service(SERVICE).expect("it is there").meta.version;
         spec.task.force_update += 1;
-        apply(&mut state, at(20), false, vec![Change::UpdateService { id: WEB, expect, spec: Some(Box::new(spec)) }]);
+        let update = Change::UpdateService { id: SERVICE, expect, spec: Some(Box::new(spec)) };
+        apply(&mut state, Timestamp::from_micros(20), vec![update]);
         state
     }
 
-    fn begin(state: &mut State, number: u128, slot: u32) -> Vec<String> {
+    /// Complaints about a new task of the spec in force in this slot.
+    fn begin(state: &mut State, number: u64, slot: u32) -> Vec<String> {
         let before = state.clone();
-        let version = before.service(WEB).expect("it is there").spec_version.0;
-        let new = Task { desired: Desired::Ready, ..task(number, slot, version, TaskState::New) };
-        let (events, proposal) = apply(state, HOUR, true, vec![Change::CreateTask(Box::new(new))]);
+        let spec_version = before.service(SERVICE).expect("it is there").spec_version;
+        let new = Task { desired: Desired::Ready, spec_version, ..task(number, slot, TaskState::New) };
+        let (events, proposal) = apply(state, HOUR, vec![Change::CreateTask(Box::new(new))]);
         judge(&before, state, &events, &proposal)
     }
 
@@ -213,15 +179,15 @@ mod tests {
     #[test]
     fn a_slot_that_is_updated_while_the_update_is_paused_is_seen() {
         let mut state = world();
-        let service = state.service(WEB).expect("it is there");
+        let service = state.service(SERVICE).expect("it is there");
         let status = UpdateStatus {
             state: UpdateState::Paused,
             started_at: Timestamp::from_micros(20),
             completed_at: None,
             message: "update paused".into(),
         };
-        let change = Change::SetUpdateStatus { id: WEB, spec_version: service.spec_version, status };
-        apply(&mut state, Timestamp::from_micros(30), true, vec![change]);
+        let change = Change::SetUpdateStatus { id: SERVICE, spec_version: service.spec_version, status };
+        apply(&mut state, Timestamp::from_micros(30), vec![change]);
         let wrong = begin(&mut state, 11, 1);
         assert!(wrong.len() == 1 && wrong[0].contains("is updated while its update is paused"), "{wrong:?}");
     }
@@ -229,13 +195,8 @@ mod tests {
     #[test]
     fn a_healthy_task_that_follows_the_spec_of_the_rollback_is_not_replaced() {
         let mut state = world();
-        let expect = state.service(WEB).expect("it is there").meta.version;
-        apply(
-            &mut state,
-            Timestamp::from_micros(30),
-            false,
-            vec![Change::UpdateService { id: WEB, expect, spec: None }],
-        );
+        let expect = state.service(SERVICE).expect("it is there").meta.version;
+        apply(&mut state, Timestamp::from_micros(30), vec![Change::UpdateService { id: SERVICE, expect, spec: None }]);
         let wrong = begin(&mut state, 11, 1);
         let words = "runs and follows the spec that the rollback goes back to";
         assert!(wrong.len() == 1 && wrong[0].contains(words), "{wrong:?}");
