@@ -35,16 +35,18 @@ pub(super) struct Area {
     pub(super) paths: BTreeMap<Vec<Branch>, u32>,
     /// Places of the suitable nodes of each leaf.
     pub(super) leaves: Vec<Vec<Place>>,
-    /// Where each place belongs, whether it suits or not; tasks on nodes that do not suit count in their branches too.
+    /// Branch and suitability of the node at each place. Nodes that do not suit have a branch too, because the tasks on
+    /// them count in it.
     spots: Vec<Spot>,
 }
 
-/// Where a place belongs.
+/// What an area knows of one place on the board: the branch of the spread preferences that its node is in, and whether
+/// the node may have the tasks.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Spot {
     /// Leaf of the node; `None` for a place that no node has.
     pub(super) leaf: Option<u32>,
-    /// Whether the node suits.
+    /// Whether constraints, platforms, engine and plugins let the node have the tasks.
     pub(super) suits: bool,
 }
 
@@ -58,7 +60,7 @@ impl Area {
         area
     }
 
-    /// Where a place belongs.
+    /// Branch and suitability of the node at this place; those of no node when the place is empty.
     pub(super) fn spot(&self, place: Place) -> Spot {
         self.spots.get(place as usize).copied().unwrap_or_default()
     }
