@@ -4,6 +4,7 @@
 use super::tests::{SECOND, restart};
 use crate::history::forgettable;
 use crate::tests::world::{World, id};
+use essaim_model::service::GenericResources;
 use essaim_model::service::labels::*;
 use essaim_model::*;
 use essaim_wire::{NodeId, Reachability, Timestamp};
@@ -116,6 +117,9 @@ fn spread(world: &World, web: ServiceId) -> [usize; 3] {
 /// A service of six tasks on three nodes, of which the third has returned without its tasks.
 fn after_a_return(edit: impl FnOnce(&mut ServiceSpec)) -> (World, ServiceId) {
     let mut world = World::of(3);
+    for node in [1, 2] {
+        world.describe(node, gpus);
+    }
     let web = world.create("web", 6, edit);
     world.settle();
     world.reach(3, Reachability::Down);
@@ -174,6 +178,47 @@ fn nothing_moves_to_a_node_that_flaps_or_has_no_room_or_during_an_update() {
     let before = world.state.tasks_of(web).count();
     world.live(3 * MINUTE);
     assert_eq!((spread(&world, web), world.state.tasks_of(web).count()), ([3, 3, 0], before));
+}
+
+#[test]
+fn a_slot_does_not_begin_to_move_where_the_scheduler_would_not_put_it() {
+    let (mut world, web) = after_a_return(|spec| {
+        label(REBALANCE_LABEL, "30s")(spec);
+        let generic = GenericResources::parse(vec![("gpu".into(), 1)]).expect("one of a kind");
+        spec.task.resources = Some(Resources { generic, ..Resources::default() });
+    });
+    let before = world.state.tasks_of(web).count();
+    world.live(3 * MINUTE);
+    let tasks = world.state.tasks_of(web).count();
+    assert_eq!((spread(&world, web), tasks), ([3, 3, 0], before), "no task came and went");
+    world.describe(3, gpus);
+    world.live(3 * MINUTE);
+    assert_eq!(spread(&world, web), [2, 2, 2]);
+}
+
+/// Gives a node eight of a generic resource.
+fn gpus(node: &mut NodeDescription) {
+    node.generic = GenericStock::parse(["gpu=8"]).expect("generic resources");
+}
+
+#[test]
+fn slots_move_to_the_branch_of_a_spread_preference_that_has_fewer_of_them() {
+    let mut world = World::of(3);
+    for (node, zone) in [(1, "a"), (2, "b"), (3, "b")] {
+        world.set_node(node, |spec| drop(spec.labels.insert("zone".into(), zone.into())));
+    }
+    let web = world.create("web", 8, label(REBALANCE_LABEL, "30s"));
+    world.settle();
+    assert_eq!(spread(&world, web).iter().max(), Some(&3), "without a preference they are even");
+    world.update(web, |spec| {
+        let zone = SpreadOver::parse("node.labels.zone").expect("a label");
+        spec.task.placement = Some(Placement { preferences: vec![zone], ..Placement::default() });
+    });
+    world.live(10 * MINUTE);
+    assert_eq!(spread(&world, web), [4, 2, 2]);
+    let before = world.state.tasks_of(web).count();
+    world.live(10 * MINUTE);
+    assert_eq!(world.state.tasks_of(web).count(), before, "and then they rest");
 }
 
 #[test]

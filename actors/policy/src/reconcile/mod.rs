@@ -120,8 +120,8 @@ struct Work<'a> {
     under_way: OnceCell<u64>,
     /// Slots that this plan begins to move away from draining nodes.
     moves: u64,
-    /// Slots on each node, by the oldest wanted task of each slot; computed when first asked for.
-    spread: OnceCell<BTreeMap<NodeId, usize>>,
+    /// How many slots the nodes have; computed when first asked for.
+    spread: OnceCell<rebalance::Spread<'a>>,
     plan: Plan,
 }
 
