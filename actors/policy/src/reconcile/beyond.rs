@@ -239,6 +239,23 @@ fn scheduled(cron: &'static str) -> impl FnOnce(&mut ServiceSpec) {
     }
 }
 
+#[test]
+fn a_task_that_waits_for_a_node_does_not_run_before_the_schedule_says_so() {
+    let mut world = World::of(1);
+    world.set_node(1, |spec| spec.availability = Availability::Pause);
+    let job = world.create("job", 1, |spec| {
+        scheduled("0 0 * * *")(spec);
+        spec.labels.clear();
+    });
+    world.settle();
+    assert_eq!(world.state.tasks_of(job).filter(|task| task.is_wanted()).count(), 1, "it waits for a node");
+    world.update(job, label(SCHEDULE_LABEL, "0 0 * * *"));
+    world.settle();
+    world.set_node(1, |spec| spec.availability = Availability::Active);
+    world.settle();
+    assert_eq!(world.state.tasks_of(job).filter(|task| !task.has_ended()).count(), 0);
+}
+
 /// Begins of the runs of a job during this time; each task completes after `lifespan`, and the reaper sweeps.
 fn runs(world: &mut World, job: ServiceId, time: Duration, lifespan: Duration) -> Vec<Timestamp> {
     let mut begun = BTreeSet::new();

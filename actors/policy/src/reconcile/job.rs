@@ -12,7 +12,6 @@
 //!
 //! In Swarm a spent slot is filled again whenever a task of another slot ends, so whether a job that may not be
 //! restarted runs again depends on how many slots it has. Here the limit of attempts holds.
-
 //!
 //! A job with a schedule (label `essaim.schedule`) does not run when it is created or updated, except by a forced update:
 //! its schedule begins each run as a new iteration, at the first time that the schedule names after the last run began.
@@ -54,8 +53,11 @@ impl<'a> Work<'a> {
     pub(super) fn job(&mut self) {
         let status = self.service.job.clone();
         if status.as_ref().is_some_and(|status| status.idle) {
-            // Tasks of the iteration before end.
-            self.places();
+            // Tasks of the iteration before end. So do tasks that have no node yet: they came along to this iteration when
+            // the spec changed, and would run when they get one.
+            for task in self.slots.values().flatten().copied().filter(|task| !task.has_ended()).collect::<Vec<_>>() {
+                self.end(task);
+            }
             return self.follow_schedule(true);
         }
         match self.service.spec.mode.of_replicated_job() {
