@@ -54,7 +54,7 @@ pub(super) struct State {
     context: Arc<Context>,
     children: Children,
     services: BTreeMap<ServiceId, Watched>,
-    globals: Globals,
+    node_sensitive: NodeSensitive,
     _subscription: Subscription,
 }
 
@@ -75,8 +75,8 @@ impl Actor for Leader {
         context.leader.address().set(myself.clone());
         let children = Children::new(scope.clone(), &myself, Supervision::default(), Msg::Wake);
         let (cluster, subscription) = context.feed.subscribe(&context.leader);
-        let (services, globals) = (BTreeMap::new(), Globals::default());
-        let mut state = State { context, children, services, globals, _subscription: subscription };
+        let (services, node_sensitive) = (BTreeMap::new(), NodeSensitive::default());
+        let mut state = State { context, children, services, node_sensitive, _subscription: subscription };
         if let Err(why) = state.start_children(&cluster).await {
             state.children.shutdown("stopped, because a sibling could not be started").await;
             return Err(why);
@@ -142,7 +142,7 @@ impl State {
     /// Starts the actor of a service.
     async fn watch(&mut self, service: &Service) -> Result<(), ActorProcessingErr> {
         let id = service.id;
-        self.globals.add(service);
+        self.node_sensitive.set(service);
         if self.services.contains_key(&id) {
             return Ok(());
         }
@@ -158,7 +158,7 @@ impl State {
     }
 
     async fn unwatch(&mut self, id: ServiceId) -> Result<(), ActorProcessingErr> {
-        self.globals.remove(id);
+        self.node_sensitive.remove(id);
         if let Some(watched) = self.services.remove(&id) {
             self.children.remove(&watched.name).await?;
         }
@@ -186,10 +186,14 @@ impl State {
             match event {
                 Event::Service { old: None, new: Some(new) } => self.watch(new).await?,
                 Event::Service { old: Some(old), new: None } => self.unwatch(old.id).await?,
+                Event::Service { new: Some(new), .. } => {
+                    self.node_sensitive.set(new);
+                    concerned.add(event, cluster);
+                }
                 _ => concerned.add(event, cluster),
             }
         }
-        concerned.add_globals(&self.globals);
+        concerned.add_node_sensitive(&self.node_sensitive);
         Ok(concerned)
     }
 
@@ -209,15 +213,18 @@ impl State {
     }
 }
 
-/// The global services and jobs, which every node concerns, as an index: a cluster may have thousands of services, and few of
-/// them are global. A service's mode never changes.
+/// The services that a change of any node concerns, as an index, because a cluster may have thousands of services and few
+/// of them are such: global services and jobs, and services that are rebalanced.
 #[derive(Debug, Default)]
-pub(super) struct Globals(BTreeSet<ServiceId>);
+pub(super) struct NodeSensitive(BTreeSet<ServiceId>);
 
-impl Globals {
-    pub(super) fn add(&mut self, service: &Service) {
-        if service.spec.mode.is_per_node() {
+impl NodeSensitive {
+    /// Notes a new service, or one with another spec.
+    pub(super) fn set(&mut self, service: &Service) {
+        if service.spec.mode.is_per_node() || service.spec.rebalance_pause().is_some() {
             self.0.insert(service.id);
+        } else {
+            self.0.remove(&service.id);
         }
     }
 
@@ -232,7 +239,7 @@ pub(super) struct Concerned {
     pub(super) services: BTreeSet<ServiceId>,
     /// Nodes or the cluster's settings changed, which concerns `liveness`, `roles` and `reaper`.
     nodes: bool,
-    /// A node changed in what services look at, which concerns every global service.
+    /// A node changed in what services look at.
     places: bool,
     /// The slots in which tasks ended, for `reaper`.
     ended: EndedSlots,
@@ -266,10 +273,10 @@ impl Concerned {
         }
     }
 
-    /// Adds the global services if a node changed: once for all events, however many nodes changed.
-    pub(super) fn add_globals(&mut self, globals: &Globals) {
+    /// Adds the services that any node concerns if a node changed: once for all events, however many nodes changed.
+    pub(super) fn add_node_sensitive(&mut self, services: &NodeSensitive) {
         if self.places {
-            self.services.extend(&globals.0);
+            self.services.extend(&services.0);
         }
     }
 

@@ -1,25 +1,25 @@
 //! Measures which services a leader notifies after events, without actors: for benchmarks.
 
-use super::actor::{Concerned, Globals};
+use super::actor::{Concerned, NodeSensitive};
 use essaim_model::{Event, State};
 
-/// The global services of a state, which the leader's actor knows by heart.
+/// The services of a state that a change of any node concerns, which the leader's actor keeps as an index.
 #[derive(Debug)]
-pub struct ConcernedServices(Globals);
+pub struct ConcernedServices(NodeSensitive);
 
 impl ConcernedServices {
     /// The services of the state.
     pub fn of(state: &State) -> Self {
-        let mut globals = Globals::default();
-        state.services().for_each(|service| globals.add(service));
-        Self(globals)
+        let mut services = NodeSensitive::default();
+        state.services().for_each(|service| services.set(service));
+        Self(services)
     }
 
     /// Number of services that the leader notifies after these events, of which `state` is the result.
     pub fn after(&self, state: &State, events: &[Event]) -> usize {
         let mut concerned = Concerned::default();
         events.iter().for_each(|event| concerned.add(event, state));
-        concerned.add_globals(&self.0);
+        concerned.add_node_sensitive(&self.0);
         concerned.services.len()
     }
 }

@@ -1,6 +1,7 @@
 //! Tests of what operators and failures do to a cluster, and of where its tasks are in the end.
 
 use super::bed::{Bed, id};
+use essaim_model::service::labels::REBALANCE_LABEL;
 use essaim_model::*;
 use essaim_system::env::DiskFault;
 use essaim_wire::{Level, Reachability};
@@ -118,6 +119,18 @@ async fn a_drained_machine_gives_its_tasks_away_and_gets_new_ones_when_it_is_act
     assert_eq!(bed.running(web).len(), 3, "none was missing");
     bed.set_node(3, |spec| spec.availability = Availability::Active).await;
     bed.update(web, |spec| spec.mode = Mode::Replicated { replicas: 4 }).await;
+    bed.wait("it has one", |bed| bed.nodes_of(web).contains(&3)).await;
+}
+
+/// The service has never had a task on the machine, so only its label lets it look at the machine.
+#[tokio::test(start_paused = true)]
+async fn a_rebalanced_service_moves_a_slot_to_a_machine_that_becomes_active() {
+    let bed = Bed::led(3).await;
+    bed.set_node(3, |spec| spec.availability = Availability::Drain).await;
+    let web = bed.create("web", 4, |_| ()).await;
+    bed.wait("four run", |bed| bed.running(web).len() == 4).await;
+    bed.update(web, |spec| drop(spec.labels.insert(REBALANCE_LABEL.into(), "1s".into()))).await;
+    bed.set_node(3, |spec| spec.availability = Availability::Active).await;
     bed.wait("it has one", |bed| bed.nodes_of(web).contains(&3)).await;
 }
 
