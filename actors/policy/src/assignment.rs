@@ -1,17 +1,23 @@
-//! The tasks that a node is told of: the tasks assigned to it that have not ended, and so the specs that they follow. A
-//! node learns nothing of other nodes' tasks.
+//! The tasks that a node is told of: all tasks assigned to it that the managers have a record of, and nothing of other
+//! nodes' tasks.
 //!
-//! A task that has ended is no longer in the orders: its worker decides by itself how long it keeps logs. A task that
-//! was written off is not either, and if it still runs on the node, the worker stops it. How orders are sent (as a
-//! difference to those sent before) is the business of the manager's link to the node.
+//! A task that has not ended is an order, and its node gets the spec that it follows. Of a task that has ended, or was
+//! written off, the node is told the id only: it stops what still runs of the task, and keeps the logs until the reaper
+//! has removed the record. How orders are sent (as a difference to those sent before) is decided by the manager's link to
+//! the node.
 
-use essaim_model::{State, Task};
+use essaim_model::{State, Task, TaskId};
 use essaim_wire::NodeId;
 use std::sync::Arc;
 
-/// The tasks that `node` is told of, by id.
+/// The tasks that `node` has orders for, by id.
 pub fn due(state: &State, node: NodeId) -> impl Iterator<Item = &Arc<Task>> {
     state.tasks_on(node).filter(|task| !task.has_ended())
+}
+
+/// The ended tasks whose logs `node` keeps, by id.
+pub fn ended(state: &State, node: NodeId) -> impl Iterator<Item = TaskId> {
+    state.tasks_on(node).filter(|task| task.has_ended()).map(|task| task.id)
 }
 
 #[cfg(test)]
@@ -35,12 +41,13 @@ mod tests {
     }
 
     #[test]
-    fn a_task_that_was_written_off_is_no_concern_of_its_node() {
+    fn a_task_that_was_written_off_has_ended_for_its_node() {
         let mut world = World::of(1);
         world.create("web", 1, |_| ());
         world.settle();
         let task = world.state.tasks().next().map(|task| task.id).expect("one task");
         world.done(vec![Change::WriteOffTask { id: task, why: "a test".into() }]);
         assert_eq!(due(&world.state, id(1)).count(), 0);
+        assert_eq!(ended(&world.state, id(1)).collect::<Vec<_>>(), [task]);
     }
 }

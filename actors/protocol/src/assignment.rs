@@ -1,5 +1,9 @@
 //! Assignments: what a manager orders a node to do. A node is told its own tasks and nothing about other nodes' tasks.
 //!
+//! A node is told of every task of its own that the managers have a record of: an order for each task that has not ended,
+//! and the ids of those that have ended. What is left of an ended task at its node (its container or folder, with the
+//! logs) stays for as long as the managers keep the task's record, and no longer.
+//!
 //! An assignment carries the log index at which this node's orders last changed. A worker keeps on its disk the highest
 //! version it has obeyed, and obeys no lower one. So an old leader, an old manager or an old message cannot turn it
 //! back. After the first assignment of a link only the difference is sent.
@@ -31,7 +35,7 @@ pub struct Assignment {
     /// Version of these orders.
     pub version: AssignmentVersion,
     /// Version that these orders are the difference to. A worker that has another version says hello again. `None`:
-    /// these are all tasks of the node, and the worker stops whatever else it runs.
+    /// these are all tasks of the node, and the worker stops and removes whatever else it has.
     pub base: Option<AssignmentVersion>,
     /// Cluster that the node belongs to.
     pub cluster: ClusterId,
@@ -39,8 +43,11 @@ pub struct Assignment {
     pub subnet: Ipv4Addr,
     /// Tasks that are new, or of which something else is wanted than before.
     pub tasks: Vec<TaskOrder>,
-    /// Tasks that the node must no longer run or report on, because they were written off or forgotten. The worker
-    /// stops what still runs of them.
+    /// Tasks that have ended for the managers, or were written off, and whose records they keep. The worker stops what
+    /// still runs of them, reports on them no more, and keeps what is left of them with their logs.
+    pub ended: Vec<TaskId>,
+    /// Tasks of which the managers no longer have a record. The worker stops what still runs of them, and removes what
+    /// is left of them with their logs.
     pub dropped: Vec<TaskId>,
     /// Specs that `tasks` follow and that the node was not sent yet.
     pub specs: Vec<(ServiceId, Index, Arc<ServiceSpec>)>,
@@ -49,16 +56,18 @@ pub struct Assignment {
     /// Whether another part of these orders follows.
     pub more: bool,
 }
-record!(Assignment { 1: version, base, cluster, subnet, tasks, dropped, specs, part, more });
+record!(Assignment { 1: version, base, cluster, subnet, tasks, ended, dropped, specs, part, more });
 
-/// Bytes of orders that one part holds, about: enough for two hundred tasks, and little to wait behind. A spec that is
+/// Bytes of orders that one part holds, about: enough for two hundred tasks or for 3,600 ids of ended ones (a node with
+/// two hundred slots and the default history has a thousand), and little to wait behind. A spec that is
 /// larger (at most what a proposal holds, 1 MiB) is a part of its own.
 const PART_BYTES: usize = 64 << 10;
 
 impl Assignment {
     /// Splits the orders into parts, with specs before the tasks that follow them.
     pub fn parts(mut self) -> Vec<Self> {
-        let (specs, tasks, dropped) = (take(&mut self.specs), take(&mut self.tasks), take(&mut self.dropped));
+        let (specs, tasks) = (take(&mut self.specs), take(&mut self.tasks));
+        let (ended, dropped) = (take(&mut self.ended), take(&mut self.dropped));
         let mut parts = vec![Self { part: 0, more: false, ..self.clone() }];
         let mut bytes = 0;
         let mut part_for = |more: usize| {
@@ -73,9 +82,11 @@ impl Assignment {
         };
         let specs: Vec<_> = specs.into_iter().map(|spec| (part_for(encoded_len(&spec)), spec)).collect();
         let tasks: Vec<_> = tasks.into_iter().map(|task| (part_for(encoded_len(&task)), task)).collect();
+        let ended: Vec<_> = ended.into_iter().map(|task| (part_for(encoded_len(&task)), task)).collect();
         let dropped: Vec<_> = dropped.into_iter().map(|task| (part_for(encoded_len(&task)), task)).collect();
         specs.into_iter().for_each(|(part, spec)| parts[part].specs.push(spec));
         tasks.into_iter().for_each(|(part, task)| parts[part].tasks.push(task));
+        ended.into_iter().for_each(|(part, task)| parts[part].ended.push(task));
         dropped.into_iter().for_each(|(part, task)| parts[part].dropped.push(task));
         parts
     }
@@ -109,6 +120,7 @@ impl Assembly {
             {
                 orders.part = number;
                 orders.tasks.extend(part.tasks);
+                orders.ended.extend(part.ended);
                 orders.dropped.extend(part.dropped);
                 orders.specs.extend(part.specs);
                 orders
@@ -184,6 +196,7 @@ mod tests {
             cluster: ClusterId::from_bits(1),
             subnet: Ipv4Addr::LOCALHOST,
             tasks: (0..tasks).map(order).collect(),
+            ended: (0..tasks).map(|id| TaskId::from_bits(1 << 91 | id)).collect(),
             dropped: (0..tasks).map(|id| TaskId::from_bits(1 << 90 | id)).collect(),
             specs: (1..).zip(specs).map(spec).collect(),
             part: 0,

@@ -16,7 +16,6 @@ use crate::logs::{Logs, LogsArgs};
 use crate::machine::Said;
 use crate::observations::Observations;
 use crate::orders::{self, Orders};
-use crate::retention::{EndedTask, surplus};
 use crate::task::{Execution, FORGOTTEN, Goal, Here, Task, TaskArgs, TaskMsg, execution, label};
 use crate::uplink::{Uplink, UplinkArgs, UplinkMsg};
 use essaim_model::service::{DISCONNECT_LEASE, ON_DISCONNECT_LABEL};
@@ -25,7 +24,8 @@ use essaim_protocol::TaskOrder;
 use essaim_system::supervisor::{Intensity, Supervision, Wake};
 use essaim_system::{Address, ChildSpec, Children, RecordKind, Scope, Timer};
 use essaim_transport::Lane;
-use essaim_wire::{NodeId, Timestamp};
+use essaim_wire::NodeId;
+use essaim_wire::planted::{Bug, planted};
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
 use ractor_cluster::RactorMessage;
 use std::collections::{BTreeMap, BTreeSet};
@@ -48,6 +48,10 @@ const LIST_PATIENCE: Duration = Duration::from_secs(60);
 /// Delay before an engine that did not list its tasks is asked again. It doubles up to the bound.
 const LIST_AGAIN: Duration = Duration::from_secs(1);
 const LIST_AGAIN_MAX: Duration = Duration::from_secs(8);
+
+/// Ended tasks that are removed at the same time. A service with hundreds of ended tasks on this machine may be removed at
+/// once, and the engine has other things to do.
+const REMOVALS_MAX: usize = 16;
 
 /// Messages to the worker's root actor.
 #[derive(RactorMessage)]
@@ -117,13 +121,15 @@ struct Tended {
     goal: watch::Sender<Goal>,
     /// Whether the task ends when the lease lapses.
     leased: bool,
+    /// Whether the actor only removes what is left of an ended task.
+    removes: bool,
 }
 
 struct Kept {
     engine: EngineKind,
-    /// Service and slot of the task, by which ended tasks are counted.
+    /// Service and slot of the task, for the name of its actor.
     group: String,
-    ended: Option<Timestamp>,
+    has_ended: bool,
 }
 
 impl Actor for Worker {
@@ -259,12 +265,9 @@ impl State {
             self.args.scope.record(RecordKind::Task, words);
         }
         for Adopted { task, name, phase } in found {
-            let ended = match phase {
-                Phase::Ended(ended) => Some(ended.at),
-                Phase::Prepared | Phase::Running(_) => None,
-            };
+            let has_ended = matches!(phase, Phase::Ended(_));
             let group = name.rsplit_once('.').map_or("", |(group, _)| group).to_owned();
-            self.kept.entry(task).or_insert(Kept { engine: kind, group, ended });
+            self.kept.entry(task).or_insert(Kept { engine: kind, group, has_ended });
         }
     }
 
@@ -311,15 +314,16 @@ impl State {
             }
         }
         let unwanted: Vec<TaskId> = self.tended.keys().filter(|id| !orders.tasks.contains_key(id)).copied().collect();
+        let unordered = |task| if orders.know(task) { Goal::Dropped } else { Goal::Gone };
         for task in unwanted {
-            self.set_goal(task, Goal::Dropped);
+            self.set_goal(task, unordered(task));
         }
         let stray = |(id, kept): &(&TaskId, &Kept)| {
-            kept.ended.is_none() && !orders.tasks.contains_key(id) && !self.tended.contains_key(id)
+            !kept.has_ended && !orders.tasks.contains_key(id) && !self.tended.contains_key(id)
         };
         let strays: Vec<TaskId> = self.kept.iter().filter(stray).map(|(id, _)| *id).collect();
         for task in strays {
-            self.begin_end(task, Goal::Dropped).await?;
+            self.begin_end(task, unordered(task)).await?;
         }
         for (task, _) in self.args.observations.all() {
             if !orders.tasks.contains_key(&task) {
@@ -327,7 +331,7 @@ impl State {
             }
         }
         self.watch_lease();
-        self.prune().await
+        self.remove_forgotten().await
     }
 
     /// Time until the lease of tasks that end without a manager lapses.
@@ -378,7 +382,7 @@ impl State {
         let engine = self.engine(order.engine);
         if let Ok(engine) = &engine {
             let group = format!("{}.{}", spec.name, order.slot);
-            self.kept.entry(order.id).or_insert(Kept { engine: engine.kind(), group, ended: None });
+            self.kept.entry(order.id).or_insert(Kept { engine: engine.kind(), group, has_ended: false });
         }
         let execution = execution(order, spec, &self.args.here);
         let name = label(spec.name.as_str(), &order.slot, order.id);
@@ -425,7 +429,7 @@ impl State {
             };
             (Task, arguments)
         });
-        self.tended.insert(task, Tended { name, address, goal, leased: false });
+        self.tended.insert(task, Tended { name, address, goal, leased: false, removes: false });
         Ok(self.children.add(spec.transient()).await?)
     }
 
@@ -446,10 +450,10 @@ impl State {
             self.kept.remove(&task);
         }
         if let Some(kept) = self.kept.get_mut(&task) {
-            kept.ended.get_or_insert(self.args.scope.utc());
+            kept.has_ended = true;
         }
         match self.ending {
-            None => self.prune().await?,
+            None => self.remove_forgotten().await?,
             // The goal to remove the task came while its actor was ending.
             Some(Goal::Gone) if self.kept.contains_key(&task) => self.begin_end(task, Goal::Gone).await?,
             Some(_) => self.answer_if_over(),
@@ -457,18 +461,23 @@ impl State {
         Ok(())
     }
 
-    /// Removes the oldest ended tasks that are not in the orders from their engines.
-    async fn prune(&mut self) -> Result<(), ActorProcessingErr> {
-        let orders = Arc::clone(&self.orders);
-        if orders.version.is_none() {
+    /// Begins to remove ended tasks of which the managers have no record any more, as many as may be removed at a time.
+    /// The end of each removal calls this again.
+    async fn remove_forgotten(&mut self) -> Result<(), ActorProcessingErr> {
+        // A worker without orders does not know which records the managers have.
+        if self.orders.version.is_none() || planted(Bug::ForgottenTaskStays) {
             return Ok(());
         }
-        let past = |(task, kept): (&TaskId, &Kept)| {
-            let over = !orders.tasks.contains_key(task) && !self.tended.contains_key(task);
-            kept.ended.filter(|_| over).map(|ended| EndedTask { task: *task, group: kept.group.clone(), ended })
+        let under_way = self.tended.values().filter(|tended| tended.removes).count();
+        let is_forgotten = |(task, kept): &(&TaskId, &Kept)| {
+            kept.has_ended && !self.orders.know(**task) && !self.tended.contains_key(*task)
         };
-        for task in surplus(self.kept.iter().filter_map(past).collect()) {
+        let forgotten = self.kept.iter().filter(is_forgotten).map(|(task, _)| *task);
+        for task in forgotten.take(REMOVALS_MAX.saturating_sub(under_way)).collect::<Vec<_>>() {
             self.begin_end(task, Goal::Gone).await?;
+            if let Some(tended) = self.tended.get_mut(&task) {
+                tended.removes = true;
+            }
         }
         Ok(())
     }

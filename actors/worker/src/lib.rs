@@ -1,5 +1,9 @@
 //! The worker: a machine's part of the cluster. It runs the tasks that it was assigned and reports their states.
 //!
+//! What is left of an ended task, its container or folder with the logs, stays for as long as the managers keep the
+//! task's record, and is removed when the orders no longer name the task. So a machine keeps what the history of its slots
+//! is, and a worker without a manager neither begins nor removes anything.
+//!
 //! `/n/worker` supervises; its children are the uplink to a manager, one actor for each task with something left to do,
 //! and the log server. Two things survive the daemon: the orders on disk, and the tasks with their engine. All other
 //! state is rebuilt from those.
@@ -13,7 +17,7 @@
 //! - `uplink`: the link to a manager. `link_state`: the latest values that went over it, for the node.
 //! - `actor`: the worker's root actor; [`WorkerHandle`] is its public handle.
 //! - `exec`: programs that managers execute inside tasks.
-//! - `logs`, `retention`: log lines for managers, and retention of ended tasks.
+//! - `logs`: log lines for managers.
 //! - [`sim`]: a simulated machine for tests (feature `sim`).
 
 mod actor;
@@ -27,7 +31,6 @@ mod logs;
 mod machine;
 mod observations;
 mod orders;
-mod retention;
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;
 mod task;

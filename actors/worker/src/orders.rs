@@ -24,7 +24,7 @@ const MANAGERS: &str = "managers";
 /// Format version: the first byte of each file.
 const FORMAT: u8 = 1;
 
-/// Entry of the orders file: the head first, then tasks and specs. Each entry is encoded by itself, so that orders of
+/// Entry of the orders file: the head first, then tasks, specs and ended tasks. Each entry is encoded by itself, so that orders of
 /// any size can be written and read with a bounded codec. New variants come at the end.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub(crate) enum Entry {
@@ -34,6 +34,8 @@ pub(crate) enum Entry {
     Task(TaskOrder),
     /// A spec that task orders follow.
     Spec(ServiceId, Index, Arc<ServiceSpec>),
+    /// An ended task whose record the managers keep.
+    Ended(TaskId),
 }
 
 /// All orders of this machine.
@@ -47,6 +49,9 @@ pub(crate) struct Orders {
     pub(crate) subnet: Ipv4Addr,
     /// Task orders by task.
     pub(crate) tasks: BTreeMap<TaskId, TaskOrder>,
+    /// Tasks that have ended for the managers, and whose records they keep. What is left of these tasks on this machine
+    /// stays, with their logs.
+    pub(crate) ended: BTreeSet<TaskId>,
     /// Specs that the task orders follow.
     pub(crate) specs: BTreeMap<(ServiceId, Index), Arc<ServiceSpec>>,
 }
@@ -70,12 +75,24 @@ impl Default for Orders {
             cluster: ClusterId::from_bits(0),
             subnet: Ipv4Addr::LOCALHOST,
             tasks: BTreeMap::new(),
+            ended: BTreeSet::new(),
             specs: BTreeMap::new(),
         }
     }
 }
 
 impl Orders {
+    /// Whether the managers have a record of the task. What is left of any other task is to be removed.
+    pub(crate) fn know(&self, task: TaskId) -> bool {
+        self.tasks.contains_key(&task) || self.ended.contains(&task)
+    }
+
+    /// These orders with every task ended.
+    pub(crate) fn all_ended(&self) -> Self {
+        let ended = self.ended.iter().chain(self.tasks.keys()).copied().collect();
+        Self { tasks: BTreeMap::new(), ended, ..self.clone() }
+    }
+
     /// Applies an assignment, whole or not at all.
     pub(crate) fn obey(&mut self, assignment: &Assignment) -> Obeyed {
         match (self.version, assignment.base) {
@@ -87,12 +104,20 @@ impl Orders {
         for (service, version, spec) in &assignment.specs {
             specs.insert((*service, *version), Arc::clone(spec));
         }
-        let mut tasks = if assignment.base.is_some() { self.tasks.clone() } else { BTreeMap::new() };
+        let (mut tasks, mut ended) = match assignment.base {
+            Some(_) => (self.tasks.clone(), self.ended.clone()),
+            None => Default::default(),
+        };
         for order in &assignment.tasks {
             tasks.insert(order.id, order.clone());
         }
+        for task in &assignment.ended {
+            tasks.remove(task);
+            ended.insert(*task);
+        }
         for task in &assignment.dropped {
             tasks.remove(task);
+            ended.remove(task);
         }
         let followed: BTreeSet<_> = tasks.values().map(|order| (order.service, order.spec_version)).collect();
         if followed.iter().any(|spec| !specs.contains_key(spec)) {
@@ -100,7 +125,7 @@ impl Orders {
         }
         specs.retain(|spec, _| followed.contains(spec));
         let version = Some(assignment.version);
-        *self = Self { version, cluster: assignment.cluster, subnet: assignment.subnet, tasks, specs };
+        *self = Self { version, cluster: assignment.cluster, subnet: assignment.subnet, tasks, ended, specs };
         Obeyed::Taken
     }
 
@@ -130,9 +155,10 @@ pub(crate) fn load(disk: &dyn Disk) -> io::Result<Option<Orders>> {
             }
             Entry::Task(order) => drop(orders.tasks.insert(order.id, order)),
             Entry::Spec(service, version, spec) => drop(orders.specs.insert((service, version), spec)),
+            Entry::Ended(task) => drop(orders.ended.insert(task)),
         }
     }
-    if due != Some((orders.tasks.len() + orders.specs.len()) as u64) {
+    if due != Some((orders.tasks.len() + orders.specs.len() + orders.ended.len()) as u64) {
         return Err(broken(ORDERS, "it is not whole"));
     }
     Ok(Some(orders))
@@ -140,11 +166,12 @@ pub(crate) fn load(disk: &dyn Disk) -> io::Result<Option<Orders>> {
 
 /// Writes the orders to disk; durable when this returns.
 pub(crate) fn save(disk: &dyn Disk, orders: &Orders) -> io::Result<()> {
-    let Orders { version, cluster, subnet, tasks, specs } = orders;
-    let head = Entry::Head(*version, *cluster, *subnet, (tasks.len() + specs.len()) as u64);
+    let Orders { version, cluster, subnet, tasks, ended, specs } = orders;
+    let head = Entry::Head(*version, *cluster, *subnet, (tasks.len() + specs.len() + ended.len()) as u64);
     let tasks = tasks.values().cloned().map(Entry::Task);
     let specs = specs.iter().map(|((service, version), spec)| Entry::Spec(*service, *version, Arc::clone(spec)));
-    write(disk, ORDERS, std::iter::once(head).chain(tasks).chain(specs))
+    let ended = ended.iter().copied().map(Entry::Ended);
+    write(disk, ORDERS, std::iter::once(head).chain(tasks).chain(specs).chain(ended))
 }
 
 /// Reads the latest list of managers from disk. Its removed nodes are those in force at the node's port (`admitted`),
@@ -243,6 +270,23 @@ mod tests {
         assert_eq!(orders.obey(&difference), Obeyed::Taken);
         assert_eq!(orders.tasks.values().cloned().collect::<Vec<_>>(), [stop, order(3)]);
         assert_eq!(orders.version, Some(version(7)));
+    }
+
+    #[test]
+    fn an_ended_task_is_no_order_any_more_and_is_known_until_it_is_dropped() {
+        let mut orders = taken(&[assignment(5, &[order(1), order(2)])]);
+        let ended = Assignment { base: Some(version(5)), ended: vec![order(1).id], ..assignment(6, &[]) };
+        assert_eq!(orders.obey(&ended), Obeyed::Taken);
+        assert!(orders.know(order(1).id) && !orders.tasks.contains_key(&order(1).id));
+        let disk = SimDisk::new();
+        save(&disk, &orders).expect("written");
+        assert_eq!(load(&disk).expect("read").as_ref(), Some(&orders));
+        let dropped = Assignment { base: Some(version(6)), dropped: vec![order(1).id], ..assignment(7, &[]) };
+        assert_eq!(orders.obey(&dropped), Obeyed::Taken);
+        assert!(!orders.know(order(1).id) && orders.know(order(2).id));
+        // Complete orders replace everything.
+        assert_eq!(orders.obey(&Assignment { ended: vec![order(3).id], ..assignment(8, &[]) }), Obeyed::Taken);
+        assert!(!orders.know(order(2).id) && orders.know(order(3).id));
     }
 
     #[test]

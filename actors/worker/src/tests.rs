@@ -434,26 +434,132 @@ async fn when_the_machine_goes_down_every_task_is_stopped_and_that_is_reported()
     assert!(!world.runs(order(1).id));
 }
 
+/// Orders for these tasks, beside the ended tasks that the managers remember.
+fn with_history(index: u64, orders: &[TaskOrder], ended: &[u128]) -> Assignment {
+    Assignment { ended: ended.iter().map(|bits| order(*bits).id).collect(), ..assignment(index, orders) }
+}
+
+/// Lines of the task's log on the machine; `None` when the machine does not know the task.
+async fn log_lines(world: &World, bits: u128) -> Option<usize> {
+    let frames: Vec<LogFrame> = world.worker.logs(LogRequest::all(order(bits).id)).collect().await;
+    match &frames[..] {
+        [LogFrame::Lines(lines), LogFrame::End(LogEnd::Complete)] => Some(lines.len()),
+        [LogFrame::End(LogEnd::Unknown)] => None,
+        other => panic!("{other:?}"),
+    }
+}
+
 #[tokio::test(start_paused = true)]
-async fn logs_of_ended_tasks_stay_until_enough_newer_ones_have_ended() {
-    let world = World::with(assignment(1, &[])).await;
+async fn the_logs_of_an_ended_task_stay_as_long_as_its_record_and_no_longer() {
+    let mut world = World::with(assignment(1, &[])).await;
     world.until("linked", |world| world.cluster.linked().is_some()).await;
-    // Seven consecutive attempts at one slot; managers drop the order of each as it ends.
-    for (index, bits) in (1..=7).enumerate() {
+    // Consecutive attempts at one slot, all of which the managers remember.
+    for bits in 1..=9 {
         let task = TaskOrder { slot: essaim_model::Slot::Number(1), ..order(bits) };
-        world.cluster.order(assignment(index as u64 + 2, &[task]));
+        world.cluster.order(with_history(bits as u64 + 1, &[task], &(1..bits).collect::<Vec<_>>()));
         world.until_reported(order(bits).id, TaskState::Running).await;
         world.machine.exit(order(bits).id, 1);
         world.until_reported(order(bits).id, TaskState::Failed).await;
     }
-    world.cluster.order(assignment(20, &[]));
-    world.until("the oldest are removed", |world| world.machine.tasks().len() == 5).await;
-    sleep(Duration::from_secs(5)).await;
-    let left: Vec<_> = world.machine.tasks().into_keys().collect();
-    assert_eq!(left, (3..=7).map(|bits| order(bits).id).collect::<Vec<_>>());
-    let request = LogRequest::all(order(7).id);
-    let frames: Vec<LogFrame> = world.worker.logs(request).collect().await;
-    assert!(matches!(&frames[..], [LogFrame::Lines(lines), LogFrame::End(LogEnd::Complete)] if lines.len() == 1));
+    world.cluster.order(with_history(20, &[], &[2, 3, 4, 5, 6, 7, 8, 9]));
+    world.until("the forgotten one is removed", |world| world.machine.tasks().len() == 8).await;
+    sleep(Duration::from_secs(600)).await;
+    assert_eq!((log_lines(&world, 1).await, log_lines(&world, 2).await), (None, Some(1)));
+    world.restart().await;
+    sleep(Duration::from_secs(600)).await;
+    assert_eq!((world.machine.tasks().len(), log_lines(&world, 2).await), (8, Some(1)), "the orders on disk name it");
+    world.cluster.order(with_history(21, &[], &[9]));
+    world.until("the others are removed", |world| world.machine.tasks().len() == 1).await;
+    assert_eq!(log_lines(&world, 9).await, Some(1));
+    assert_eq!(world.machine.starts(), 9);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_that_was_written_off_is_stopped_and_its_logs_stay() {
+    let world = World::with(assignment(5, &[order(1)])).await;
+    world.until_reported(order(1).id, TaskState::Running).await;
+    world.cluster.order(with_history(6, &[], &[1]));
+    world.until("it is stopped", |world| !world.runs(order(1).id)).await;
+    sleep(Duration::from_secs(60)).await;
+    assert_eq!(log_lines(&world, 1).await, Some(1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_that_was_away_while_a_service_was_removed_removes_all_of_it_when_it_is_back() {
+    for restarts in [false, true] {
+        let mut world = World::with(assignment(5, &[order(1), order(2)])).await;
+        world.until_reported(order(1).id, TaskState::Running).await;
+        world.until_reported(order(2).id, TaskState::Running).await;
+        world.machine.exit(order(2).id, 0);
+        world.until_reported(order(2).id, TaskState::Complete).await;
+        if restarts {
+            world.stop().await;
+        } else {
+            world.cluster.shared().up.clear();
+            let linked = world.cluster.linked().expect("linked");
+            world.cluster.take_down(linked);
+        }
+        world.cluster.shared().orders = assignment(9, &[]);
+        sleep(Duration::from_secs(600)).await;
+        assert!(world.runs(order(1).id) && world.machine.tasks().len() == 2, "nobody has told it");
+        if restarts {
+            world.start().await;
+        } else {
+            world.cluster.shared().up.extend([1, 2]);
+        }
+        world.until("all of it is removed", |world| world.machine.tasks().is_empty()).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_container_that_was_created_and_never_started_goes_with_its_task() {
+    let mut world = World::with(assignment(5, &[with_wish(1, Desired::Ready), with_wish(2, Desired::Ready)])).await;
+    world.until_reported(order(1).id, TaskState::Ready).await;
+    world.until_reported(order(2).id, TaskState::Ready).await;
+    // Task 1 was told to end and is remembered; while the daemon is down, task 2 is forgotten.
+    world.cluster.order(assignment(6, &[with_wish(1, Desired::Shutdown), with_wish(2, Desired::Ready)]));
+    world.until_reported(order(1).id, TaskState::Shutdown).await;
+    world.kill().await;
+    world.cluster.shared().orders = with_history(7, &[], &[1]);
+    world.start().await;
+    world.until("task 2 is removed", |world| !world.machine.tasks().contains_key(&order(2).id)).await;
+    world.cluster.order(assignment(8, &[]));
+    world.until("nothing is left", |world| world.machine.tasks().is_empty()).await;
+    assert_eq!(world.machine.starts(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_ended_tasks_are_removed_some_at_a_time_and_all_in_the_end() {
+    let orders: Vec<TaskOrder> = (1..=100).map(order).collect();
+    let world = World::with(assignment(5, &orders)).await;
+    for order in &orders {
+        world.until_reported(order.id, TaskState::Running).await;
+        world.machine.exit(order.id, 0);
+    }
+    for order in &orders {
+        world.until_reported(order.id, TaskState::Complete).await;
+    }
+    world.machine.set_mood(Mood::Hangs);
+    world.cluster.order(assignment(6, &[]));
+    sleep(Duration::from_secs(1)).await;
+    let removals = world.tree().iter().filter(|path| path.contains("/task.")).count();
+    assert_eq!(removals, 16, "they wait for the engine");
+    world.machine.set_mood(Mood::Well);
+    world.until("all are removed", |world| world.machine.tasks().is_empty()).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_was_removed_keeps_the_logs_until_it_leaves() {
+    let world = World::with(assignment(5, &[order(1)])).await;
+    world.until_reported(order(1).id, TaskState::Running).await;
+    let first = world.cluster.linked().expect("linked");
+    world.cluster.shared().removed = true;
+    world.cluster.take_down(first);
+    world.until("its task has ended", |world| !world.runs(order(1).id)).await;
+    sleep(Duration::from_secs(60)).await;
+    assert_eq!(log_lines(&world, 1).await, Some(1));
+    world.worker.clear().await;
+    assert!(world.machine.tasks().is_empty());
 }
 
 #[tokio::test(start_paused = true)]

@@ -82,11 +82,13 @@ pub enum Bug {
     StartedAgain,
     /// A task whose engine does not answer is tried again for ever, and never reported as failed.
     RetryWithoutEnd,
+    /// A worker keeps what is left of an ended task after the managers have forgotten the task.
+    ForgottenTaskStays,
 }
 
 impl Bug {
     /// All planted bugs.
-    pub const ALL: [Self; 35] = [
+    pub const ALL: [Self; 36] = [
         Self::AckBeforeFsync,
         Self::VoteNotKept,
         Self::DroppedFence,
@@ -122,6 +124,7 @@ impl Bug {
         Self::ContainerLeftBehind,
         Self::StartedAgain,
         Self::RetryWithoutEnd,
+        Self::ForgottenTaskStays,
     ];
 
     /// Name of the bug, for a table or a command line.
@@ -162,6 +165,7 @@ impl Bug {
             Self::ContainerLeftBehind => "container-left-behind",
             Self::StartedAgain => "started-again",
             Self::RetryWithoutEnd => "retry-without-end",
+            Self::ForgottenTaskStays => "forgotten-task-stays",
         }
     }
 

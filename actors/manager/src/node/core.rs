@@ -2,11 +2,13 @@
 //!
 //! The version of a node's orders is the log index at which they last changed; while it is the same, nothing is sent.
 //! The first assignment of a link is complete, unless the node says in its hello that it already obeys the current one;
-//! every later one is a difference to the one before. Removals from the cluster are told in the same way. The core
+//! every later one is a difference to the one before. The end of a task that the node itself reported makes no new
+//! version: the node knows it, and gets the task's id among the ended ones with the next difference. Removals from the
+//! cluster are told in the same way. The core
 //! notes its effects as told at once, because the actor sends all of them in this order or ends the link.
 
 use essaim_model::{Availability, Change, Desired, Node, NodeSpec, ServiceId, State, Task, TaskId, loopback};
-use essaim_policy::assignment::due;
+use essaim_policy::assignment::{due, ended};
 use essaim_protocol::{Assignment, AssignmentVersion, Hello, Managers, RoleStatement, TaskOrder};
 use essaim_wire::planted::{Bug, planted};
 use essaim_wire::{Generation, Index, NodeId, Removals};
@@ -56,12 +58,21 @@ struct Known {
 #[derive(Debug, Default)]
 struct Sent {
     version: Option<AssignmentVersion>,
-    orders: BTreeMap<TaskId, Desired>,
+    tasks: BTreeMap<TaskId, Told>,
     specs: BTreeSet<(ServiceId, Index)>,
     known: Option<Known>,
     role: Option<RoleStatement>,
     /// The start of the daemon that said hello.
     generation: Generation,
+}
+
+/// What a node was told of one of its tasks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Told {
+    /// An order in which managers want this of the task.
+    Order(Desired),
+    /// The task has ended, and what is left of it is to be kept.
+    Ended,
 }
 
 impl Core {
@@ -86,7 +97,9 @@ impl Core {
                 Sent { specs: hello.specs.iter().copied().collect(), generation: hello.generation, ..Sent::default() };
             if hello.have == Some(current) {
                 told.version = Some(current);
-                told.orders = due(state, self.node).map(|task| (task.id, task.desired)).collect();
+                // A task that ended since that version is still an order at the node, so all of them count as orders,
+                // and the next difference names the ended ones.
+                told.tasks = state.tasks_on(self.node).map(|task| (task.id, Told::Order(task.desired))).collect();
             }
             self.told = Some(told);
         }
@@ -97,7 +110,7 @@ impl Core {
             let mut specs = Vec::new();
             let mut tasks = Vec::new();
             for task in now.values() {
-                if told.version.is_some() && told.orders.get(&task.id) == Some(&task.desired) {
+                if told.version.is_some() && told.tasks.get(&task.id) == Some(&Told::Order(task.desired)) {
                     continue;
                 }
                 let follows = (task.service, task.spec_version);
@@ -108,7 +121,9 @@ impl Core {
                 }
                 tasks.push(order(task));
             }
-            let dropped = told.orders.keys().filter(|id| !now.contains_key(id)).copied().collect();
+            let past: BTreeSet<TaskId> = ended(state, self.node).collect();
+            let is_news = |task: &TaskId| told.version.is_none() || told.tasks.get(task) != Some(&Told::Ended);
+            let is_left = |task: &TaskId| !now.contains_key(task) && !past.contains(task);
             let subnet = state.node(self.node).map_or(0, |node| node.loopback);
             let orders = Assignment {
                 version: current,
@@ -116,7 +131,8 @@ impl Core {
                 cluster: cluster.id,
                 subnet: loopback::subnet(cluster.id, subnet),
                 tasks,
-                dropped,
+                ended: past.iter().filter(|task| is_news(task)).copied().collect(),
+                dropped: told.tasks.keys().filter(|task| is_left(task)).copied().collect(),
                 specs,
                 part: 0,
                 more: false,
@@ -126,7 +142,8 @@ impl Core {
                 parts.pop();
             }
             effects.extend(parts.into_iter().map(Effect::Assign));
-            told.orders = now.into_iter().map(|(id, task)| (id, task.desired)).collect();
+            let orders = now.into_iter().map(|(id, task)| (id, Told::Order(task.desired)));
+            told.tasks = orders.chain(past.into_iter().map(|id| (id, Told::Ended))).collect();
             // A spec that no task follows any more is forgotten at both ends.
             let followed: BTreeSet<_> = due(state, self.node).map(|task| (task.service, task.spec_version)).collect();
             told.specs.retain(|spec| followed.contains(spec));

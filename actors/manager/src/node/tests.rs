@@ -5,7 +5,7 @@ use essaim_model::fixtures::{environment, founding, service, worker};
 use essaim_model::*;
 use essaim_protocol::{Assignment, AssignmentVersion, Hello};
 use essaim_wire::{Generation, Index, Level, Lineage, NodeId, RequestId, Role, Term, Timestamp};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 const ME: NodeId = NodeId::from_bits(2);
 const WEB: ServiceId = ServiceId::from_bits(100);
@@ -94,17 +94,26 @@ fn assignment(effects: Vec<Effect>) -> Option<Assignment> {
     })
 }
 
-/// The orders that a worker holds after the assignments it was sent.
+/// What a worker knows after the assignments it was sent: its orders, and the ended tasks that it keeps.
 #[derive(Default)]
-struct Worker(BTreeMap<TaskId, Desired>);
+struct Worker {
+    orders: BTreeMap<TaskId, Desired>,
+    ended: BTreeSet<TaskId>,
+}
 
 impl Worker {
     fn obey(&mut self, assignment: &Assignment) {
         if assignment.base.is_none() {
-            self.0.clear();
+            *self = Self::default();
         }
-        self.0.extend(assignment.tasks.iter().map(|order| (order.id, order.desired)));
-        self.0.retain(|id, _| !assignment.dropped.contains(id));
+        self.orders.extend(assignment.tasks.iter().map(|order| (order.id, order.desired)));
+        self.ended.extend(&assignment.ended);
+        self.orders.retain(|id, _| !assignment.ended.contains(id) && !assignment.dropped.contains(id));
+        self.ended.retain(|id| !assignment.dropped.contains(id));
+    }
+
+    fn kept(&self) -> Vec<u128> {
+        self.ended.iter().map(|task| task.bits()).collect()
     }
 }
 
@@ -166,8 +175,89 @@ fn after_the_first_only_the_difference_is_said_and_it_adds_up() {
     assert!(said.base.is_some());
     assert_eq!(said.specs, [], "the spec was told already");
     worker.obey(&said);
-    let orders: Vec<_> = worker.0.iter().map(|(id, desired)| (id.bits(), *desired)).collect();
+    assert_eq!(worker.kept(), [1], "it was written off, and its record is there");
+    let orders: Vec<_> = worker.orders.iter().map(|(id, desired)| (id.bits(), *desired)).collect();
     assert_eq!(orders, [(2, Desired::Shutdown), (3, Desired::Running)]);
+}
+
+/// Reports that tasks of the worker have failed.
+fn failed(world: &mut World, tasks: &[u128]) {
+    let observed = |id: &u128| {
+        let seen = Observed { state: TaskState::Failed, ..Observed::nothing(Timestamp::default()) };
+        (TaskId::from_bits(*id), seen)
+    };
+    world.apply(Change::Observe { node: ME, reports: tasks.iter().map(observed).collect() });
+}
+
+#[test]
+fn an_ended_task_is_kept_until_its_record_is_forgotten_and_its_end_alone_is_no_news() {
+    let mut world = World::new();
+    (1..=3).for_each(|id| world.task(id, 2));
+    let (mut core, mut worker) = (Core::new(ME), Worker::default());
+    worker.obey(&assignment(told(&mut core, &world, Input::Hello(&hello(None)))).expect("orders"));
+    failed(&mut world, &[1, 2]);
+    assert_eq!(told(&mut core, &world, Input::Applied), [], "the worker said so itself");
+    world.task(4, 2);
+    let said = assignment(told(&mut core, &world, Input::Applied)).expect("a difference");
+    assert_eq!((said.ended.len(), said.dropped.len()), (2, 0));
+    worker.obey(&said);
+    assert_eq!((worker.kept(), worker.orders.len()), (vec![1, 2], 2));
+    world.apply(Change::ForgetTask { id: TaskId::from_bits(1) });
+    let said = assignment(told(&mut core, &world, Input::Applied)).expect("a difference");
+    assert_eq!((said.tasks.len(), said.ended.len(), said.dropped.len()), (0, 0, 1), "only what is new is sent");
+    worker.obey(&said);
+    assert_eq!(worker.kept(), [2]);
+}
+
+#[test]
+fn when_a_service_is_removed_nothing_of_it_is_kept() {
+    let mut world = World::new();
+    (1..=3).for_each(|id| world.task(id, 2));
+    let (mut core, mut worker) = (Core::new(ME), Worker::default());
+    worker.obey(&assignment(told(&mut core, &world, Input::Hello(&hello(None)))).expect("orders"));
+    failed(&mut world, &[1]);
+    world.apply(Change::RemoveService { id: WEB });
+    worker.obey(&assignment(told(&mut core, &world, Input::Applied)).expect("a difference"));
+    assert_eq!((worker.kept(), worker.orders.len()), (vec![], 2), "the others are to end first");
+    failed(&mut world, &[2, 3]);
+    worker.obey(&assignment(told(&mut core, &world, Input::Applied)).expect("a difference"));
+    assert_eq!((worker.kept(), worker.orders.len()), (vec![], 0));
+}
+
+#[test]
+fn a_task_that_ended_and_was_forgotten_after_an_equal_hello_is_dropped_at_its_node() {
+    let mut world = World::new();
+    (1..=2).for_each(|id| world.task(id, 2));
+    let mut worker = Worker::default();
+    worker.obey(&assignment(told(&mut Core::new(ME), &world, Input::Hello(&hello(None)))).expect("orders"));
+    failed(&mut world, &[1]);
+    // The node links again. Its orders are of the newest version, and have task 1 as an order.
+    let (mut core, known) = (Core::new(ME), world.version());
+    assert_eq!(assignment(told(&mut core, &world, Input::Hello(&hello(Some(known))))), None);
+    world.task(3, 2);
+    worker.obey(&assignment(told(&mut core, &world, Input::Applied)).expect("a difference"));
+    assert_eq!((worker.kept(), worker.orders.len()), (vec![1], 2));
+    let (mut core, known) = (Core::new(ME), world.version());
+    assert_eq!(assignment(told(&mut core, &world, Input::Hello(&hello(Some(known))))), None);
+    world.apply(Change::ForgetTask { id: TaskId::from_bits(1) });
+    worker.obey(&assignment(told(&mut core, &world, Input::Applied)).expect("a difference"));
+    assert_eq!((worker.kept(), worker.orders.len()), (vec![], 2));
+}
+
+#[test]
+fn a_node_that_was_away_is_told_all_that_is_kept_and_nothing_of_what_was_forgotten() {
+    let mut world = World::new();
+    (1..=3).for_each(|id| world.task(id, 2));
+    let mut worker = Worker::default();
+    worker.obey(&assignment(told(&mut Core::new(ME), &world, Input::Hello(&hello(None)))).expect("orders"));
+    let known = world.version();
+    failed(&mut world, &[1, 2]);
+    world.apply(Change::ForgetTask { id: TaskId::from_bits(1) });
+    world.apply(Change::WriteOffTask { id: TaskId::from_bits(3), why: "its node is down".into() });
+    let said = assignment(told(&mut Core::new(ME), &world, Input::Hello(&hello(Some(known))))).expect("all");
+    assert_eq!(said.base, None);
+    worker.obey(&said);
+    assert_eq!((worker.kept(), worker.orders.len()), (vec![2, 3], 0));
 }
 
 #[test]

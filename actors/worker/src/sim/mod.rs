@@ -75,6 +75,8 @@ struct Inner {
     attempts: BTreeMap<TaskId, u32>,
     /// Tasks about which the engine says nothing until this time, by [`Behaviour::SilentFor`].
     silent: BTreeMap<TaskId, Instant>,
+    /// Tasks that [`SimMachine::forget`] removed.
+    taken: BTreeSet<TaskId>,
 }
 
 struct SimTask {
@@ -112,6 +114,7 @@ impl SimMachine {
             ended_once: BTreeSet::new(),
             attempts: BTreeMap::new(),
             silent: BTreeMap::new(),
+            taken: BTreeSet::new(),
         };
         let shared = Shared { utc: Box::new(utc), inner: Mutex::new(inner), changed: watch::Sender::new(0) };
         Self { shared: Arc::new(shared) }
@@ -149,9 +152,17 @@ impl SimMachine {
     pub fn forget(&self, draw: u64) -> Option<TaskId> {
         let running = self.running();
         let task = *running.get(usize::try_from(draw % running.len().max(1) as u64).unwrap_or_default())?;
-        self.lock().tasks.remove(&task);
+        let mut inner = self.lock();
+        inner.tasks.remove(&task);
+        inner.taken.insert(task);
+        drop(inner);
         self.touch();
         Some(task)
+    }
+
+    /// Tasks that [`forget`](Self::forget) removed.
+    pub fn taken(&self) -> BTreeSet<TaskId> {
+        self.lock().taken.clone()
     }
 
     /// Ends a running task with `code`; false when it does not run.

@@ -54,9 +54,9 @@ pub(crate) enum Goal {
     Running,
     /// The task shall end; its logs stay.
     Shutdown,
-    /// The task shall end and is no longer reported, because the managers dropped its order; its logs stay for a while.
+    /// The task shall end and is no longer reported, because it has ended for the managers; its logs stay.
     Dropped,
-    /// The task shall end and be forgotten with its logs.
+    /// The task shall end and be forgotten with its logs, because the managers have no record of it any more.
     Gone,
 }
 

@@ -26,7 +26,6 @@ use essaim_system::{Address, RecordKind, Scope, Timer};
 use essaim_wire::planted::{Bug, planted};
 use essaim_wire::{DecodeError, Generation, NodeId};
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -518,15 +517,14 @@ impl State {
         }
     }
 
-    /// Ends all tasks of a removed node, because managers wrote them off and run them elsewhere. The orders on disk
-    /// stay: they start nothing without a confirmation, and if the node joins again, its next orders replace them.
+    /// Ends all tasks of a removed node, because managers wrote them off and run them elsewhere; their logs stay until the
+    /// node leaves the cluster on its side too. The orders on disk stay: they start nothing without a confirmation.
     fn on_removed(&mut self) {
         if !std::mem::replace(&mut self.removed, true) {
             self.scope
                 .record(RecordKind::Node, "this node was removed from the cluster: its tasks end, it must join again");
         }
-        let nothing = Orders { tasks: BTreeMap::new(), ..self.orders.clone() };
-        let _ = self.args.worker.cast(WorkerMsg::Obey(Arc::new(nothing)));
+        let _ = self.args.worker.cast(WorkerMsg::Obey(Arc::new(self.orders.all_ended())));
         self.args.link_state.removed();
     }
 

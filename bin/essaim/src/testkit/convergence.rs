@@ -6,14 +6,8 @@ use essaim_membership::MemberState;
 use essaim_model::{Assigned, Availability, Desired, Mode, Node, Service, Slot, State, Task};
 use essaim_store::Leadership;
 use essaim_wire::Role;
-use essaim_worker::engine::Phase;
-use essaim_worker::sim::SimTaskView;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-
-/// Ended tasks that a machine keeps at most, for their logs: `IN_ALL` of the worker's retention, and some whose end a manager
-/// has just heard of.
-const HISTORY_MAX: usize = 80;
 
 /// Checks that every roster shows all nodes as alive; `Err` names a node whose roster differs.
 pub(crate) fn rosters(world: &World) -> Result<(), String> {
@@ -230,7 +224,8 @@ fn places<'a>(state: &'a State, service: &'a Service, task: &'a Task) -> impl It
     })
 }
 
-/// Checks that each machine runs what the state says, and nothing else.
+/// Checks that each machine runs what the state says, and nothing else, and that it has the logs of every task that the
+/// state remembers, and of no other.
 fn machines(world: &World, state: &State) -> Result<(), String> {
     for number in 1..=world.nodes {
         let id = world.node_id(number).ok_or_else(|| format!("{} has no part in the cluster", name(number)))?;
@@ -240,13 +235,16 @@ fn machines(world: &World, state: &State) -> Result<(), String> {
             let known = state.task(*task).map_or("nobody knows it".into(), |task| how(task));
             return Err(format!("{} runs task {task}, which it should not: {known}", name(number)));
         }
-        let kept = world.machine(number).tasks();
-        let is_idle = |view: &SimTaskView| matches!(view.phase, Phase::Prepared);
-        let history =
-            kept.iter().filter(|(id, view)| !is_idle(view) || state.task(**id).is_none_or(|it| it.has_ended()));
-        let history = history.count() - running.len();
-        if history > HISTORY_MAX {
-            return Err(format!("the engine of {} keeps {history} ended tasks", name(number)));
+        let (kept, taken) = (world.machine(number).tasks(), world.machine(number).taken());
+        if let Some(task) = kept.keys().find(|task| state.task(**task).is_none()) {
+            return Err(format!("{} keeps what is left of task {task}, which no manager knows any more", name(number)));
+        }
+        let lost = state.tasks_on(id).find(|task| {
+            let has_run = task.has_ended() && task.began_at.is_some();
+            has_run && !kept.contains_key(&task.id) && !taken.contains(&task.id)
+        });
+        if let Some(task) = lost {
+            return Err(format!("{} has no logs of task {}, which the managers remember", name(number), task.id));
         }
         if let Some(task) = wanted.difference(&running).next() {
             return Err(format!("{} does not run task {task}, and is said to", name(number)));
