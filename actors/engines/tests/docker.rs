@@ -426,11 +426,16 @@ async fn a_dockerd_that_hangs_dies_or_comes_back_loses_no_task() {
     world.dockerd.signal("-CONT");
     assert_eq!(asked.await.expect("asked"), Ok(Some(Phase::Running(before))));
 
-    // Killed: the watcher is told that nobody answers, and not that the task has ended.
+    // Killed: the watcher is told that nobody is there, and not that the task has ended.
+    let engine = world.engine.clone();
+    let silence = tokio::spawn(async move { engine.silence().await });
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(!silence.is_finished());
     world.dockerd.kill();
     let next = tokio::time::timeout(PATIENCE, seen.next()).await.expect("it hears of it");
-    assert!(matches!(next, Some(Err(EngineError::NoAnswer(_)))), "{next:?}");
-    assert!(matches!(world.engine.phase(survivor).await, Err(EngineError::NoAnswer(_))));
+    assert!(matches!(&next, Some(Err(why)) if why.is_silence()), "{next:?}");
+    assert!(matches!(world.engine.phase(survivor).await, Err(EngineError::Absent(_))));
+    tokio::time::timeout(PATIENCE, silence).await.expect("the engine notices it by itself").expect("it was waited for");
 
     // Back, with its containers: the same task under the same process, found by the same engine.
     world.dockerd.launch();
@@ -441,13 +446,24 @@ async fn a_dockerd_that_hangs_dies_or_comes_back_loses_no_task() {
     let ended = world.engine.stop(survivor, Signal::TERM, PATIENCE).await.expect("stopped");
     assert_eq!(ended.exit, Exit::Code(9));
 
-    // Killed together with its containers: they have ended when it is back.
+    // Killed together with its containers: that they have ended is seen at once, and is so when it is back.
     let victim = world.sh(2, "echo up; while :; do sleep 0.05; done").await;
     world.said(victim, "up").await;
     let Some(Phase::Running(started)) = world.phase(victim).await else { panic!("it runs") };
     world.dockerd.kill();
     let pid = started.pid.expect("a process").to_string();
+    let mut seen = world.engine.observe(victim);
     std::process::Command::new("kill").args(["-KILL", &pid]).status().expect("killed");
+    let ended = async {
+        loop {
+            match seen.next().await {
+                Some(Ok(Observation::Ended(ended))) => return ended,
+                Some(Ok(_)) => (),
+                _ => seen = world.engine.observe(victim),
+            }
+        }
+    };
+    assert_eq!(tokio::time::timeout(PATIENCE, ended).await.expect("it is seen").exit, Exit::Lost);
     world.dockerd.launch();
     assert!(matches!(world.phase(victim).await, Some(Phase::Ended(ended)) if !ended.exit.is_success()));
     assert_eq!(world.engine.adopt(NODE).await.expect("adopted").len(), 2);

@@ -2,6 +2,8 @@
 
 use crate::engine::{Description, Engine, EngineError};
 use essaim_model::{EngineKind, GenericStock, Labels, NodeDescription};
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,7 +17,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(60);
 /// Interval of looks while an engine does not answer: an engine that is back gets tasks within this time.
 const LOOK_AGAIN: Duration = Duration::from_secs(3);
 
-/// Shortest interval between looks that tasks ask for because their engine did not answer.
+/// Shortest interval between looks because an engine did not answer a task, or noticed by itself that it does not answer.
 const DOUBT_EVERY: Duration = Duration::from_secs(1);
 
 /// Time that an engine may take to describe itself.
@@ -114,7 +116,13 @@ impl Machine {
             return sleep(LOOK_AGAIN).await;
         }
         sleep(DOUBT_EVERY).await;
-        drop(timeout(LOOK_EVERY - DOUBT_EVERY, self.said.doubt.notified()).await);
+        let mut silences: FuturesUnordered<_> = self.engines.iter().map(|engine| engine.silence()).collect();
+        tokio::select! {
+            biased;
+            () = self.said.doubt.notified() => (),
+            Some(()) = silences.next() => (),
+            () = sleep(LOOK_EVERY - DOUBT_EVERY) => (),
+        }
     }
 }
 

@@ -179,9 +179,9 @@ async fn an_engine_that_is_restarted_with_its_tasks_costs_none_of_them() {
     world.until_reported(order(1).id, TaskState::Running).await;
     world.until_reported(order(2).id, TaskState::Running).await;
     world.machine.set_mood(Mood::Down);
-    sleep(Duration::from_secs(20)).await;
+    sleep(Duration::from_secs(4)).await;
     world.cluster.order(assignment(6, &[order(1), with_wish(2, Desired::Shutdown)]));
-    sleep(Duration::from_secs(20)).await;
+    sleep(Duration::from_secs(4)).await;
     world.machine.set_mood(Mood::Well);
     world.until_reported(order(2).id, TaskState::Shutdown).await;
     sleep(Duration::from_secs(60)).await;
@@ -209,6 +209,8 @@ async fn a_task_is_given_up_when_its_engine_does_not_come_back_and_nothing_of_it
     let world = World::with(assignment(5, &[order(1)])).await;
     world.until_reported(order(1).id, TaskState::Running).await;
     world.machine.set_mood(Mood::Down);
+    sleep(Duration::from_secs(12)).await;
+    assert_eq!(world.cluster.reported(order(1).id), Some(TaskState::Failed));
     sleep(Duration::from_secs(100)).await;
     let failed = world.until_reported(order(1).id, TaskState::Failed).await;
     let error = "nothing listens at the engine's socket, and the task is given up";

@@ -11,6 +11,7 @@ use bollard::{ClientVersion, Docker};
 use essaim_worker::engine::EngineError;
 use std::fmt;
 use std::future::Future;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -155,6 +156,9 @@ pub(super) enum Fault {
     /// The answer took too long. Whether the call will have its effect is unknown.
     #[error("the Docker Engine does not answer in time")]
     Late,
+    /// Nobody listens at the engine's socket: it does not run, and the call was not made.
+    #[error("no Docker Engine runs: {0}")]
+    Absent(String),
 }
 
 impl Fault {
@@ -167,9 +171,9 @@ impl Fault {
         }
     }
 
-    /// Whether the call may have had its effect all the same, or may still have it.
+    /// Whether the engine said nothing, so that the call may have had its effect all the same, or a call before it.
     pub(super) const fn is_open(&self) -> bool {
-        matches!(self, Self::Broken(_) | Self::Late)
+        matches!(self, Self::Broken(_) | Self::Late | Self::Absent(_))
     }
 }
 
@@ -179,6 +183,7 @@ impl From<Error> for Fault {
             Error::DockerResponseServerError { status_code, message } => Self::of_status(status_code, message),
             Error::DockerStreamError { error } => Self::Refused(500, error),
             Error::RequestTimeoutError => Self::Late,
+            other if is_absence(&other) => Self::Absent(with_causes(&other)),
             other => Self::Broken(with_causes(&other)),
         }
     }
@@ -186,8 +191,20 @@ impl From<Error> for Fault {
 
 impl From<Fault> for EngineError {
     fn from(fault: Fault) -> Self {
-        if fault.is_open() { Self::NoAnswer(fault.to_string()) } else { Self::Failed(fault.to_string()) }
+        match fault {
+            Fault::Absent(_) => Self::Absent(fault.to_string()),
+            Fault::Broken(_) | Fault::Late => Self::NoAnswer(fault.to_string()),
+            Fault::Missing(_) | Fault::Conflict(_) | Fault::Refused(..) => Self::Failed(fault.to_string()),
+        }
     }
+}
+
+/// Whether a connection was refused, or there is no socket. Only the connection can fail in these ways.
+fn is_absence(error: &(dyn std::error::Error + 'static)) -> bool {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    let kinds = causes.filter_map(|error| error.downcast_ref::<std::io::Error>()).map(std::io::Error::kind);
+    let mut absences = kinds.filter(|kind| matches!(kind, ErrorKind::ConnectionRefused | ErrorKind::NotFound));
+    absences.next().is_some()
 }
 
 /// An error with its causes: hyper's own words are "client error (Connect)".
@@ -235,6 +252,22 @@ mod tests {
         assert!(Api::parse("1.9") < Api::parse("1.41"));
         assert_eq!(Api::parse("2.0"), None);
         assert_eq!((Api(41).release(), Api(44).release(), Api(50).release()), ("20.10", "25.0", "28.2"));
+    }
+
+    #[tokio::test]
+    async fn a_socket_at_which_nobody_listens_differs_from_an_engine_that_hangs() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let socket = folder.path().join("docker.sock");
+        let listener = std::os::unix::net::UnixListener::bind(&socket).expect("bound");
+        let docker = Docker::connect_with_unix(&socket.to_string_lossy(), 60, &Api::OLDEST.client()).expect("a client");
+        let short = Duration::from_millis(200);
+        assert_eq!(within(short, docker.ping()).await, Err(Fault::Late));
+        drop(listener);
+        let refused = within(short, docker.ping()).await;
+        assert!(matches!(refused, Err(Fault::Absent(_))), "{refused:?}");
+        std::fs::remove_file(&socket).expect("removed");
+        let none = within(short, docker.ping()).await.map_err(EngineError::from);
+        assert!(matches!(none, Err(EngineError::Absent(_))), "{none:?}");
     }
 
     #[tokio::test]

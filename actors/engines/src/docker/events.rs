@@ -75,10 +75,22 @@ impl Events {
     pub(super) fn of(&self, task: TaskId) -> watch::Receiver<u64> {
         let mut watched = self.shared.watched.lock();
         watched.tasks.retain(|_, hint| hint.receiver_count() > 0);
+        self.open(&mut watched);
+        watched.tasks.entry(task).or_insert_with(|| watch::Sender::new(0)).subscribe()
+    }
+
+    /// Waits until the stream has broken, and stands no more. The stream is opened with the first watcher.
+    pub(super) async fn broken(&self) {
+        self.open(&mut self.shared.watched.lock());
+        let mut answers = self.shared.answers.subscribe();
+        // The sender lives as long as this handle.
+        let _ = answers.wait_for(|answers| !answers).await;
+    }
+
+    fn open(&self, watched: &mut Watched) {
         if watched.reader.is_none() {
             watched.reader = Some(tokio::spawn(read(Arc::downgrade(&self.shared))).abort_handle());
         }
-        watched.tasks.entry(task).or_insert_with(|| watch::Sender::new(0)).subscribe()
     }
 }
 

@@ -8,12 +8,13 @@
 //!
 //! dockerd may hang, die or be upgraded at any time, and its containers live or die with it as it was configured
 //! (`live-restore`). Every call has a patience ([`client`]); after a call whose outcome is unknown, the container is
-//! inspected, and its state decides what follows.
+//! inspected, and its state decides what follows. When nobody listens at the socket, dockerd is gone, and only the kernel
+//! knows whether a container still runs ([`process`]).
 //!
 //! In suggested reading order: [`client`] (the connection, and what can go wrong with it), [`names`] (which containers
 //! are ours), [`fields`] (the table of settings), [`image`] and [`layers`] (pulls), [`state`] (what a container's state
-//! means), [`events`] (when to look again), [`stream`] and [`frames`] (what the engine sends without end), [`logs`],
-//! [`interactive`].
+//! means), [`process`], [`events`] (when to look again), [`stream`] and [`frames`] (what the engine sends without end),
+//! [`logs`], [`interactive`].
 
 mod client;
 mod events;
@@ -24,6 +25,7 @@ mod interactive;
 mod layers;
 mod logs;
 mod names;
+mod process;
 mod state;
 mod stream;
 
@@ -50,6 +52,7 @@ use futures::stream::BoxStream;
 use futures::{FutureExt, StreamExt, TryFutureExt, TryStreamExt};
 use image::Images;
 use parking_lot::Mutex;
+use process::FirstProcess;
 use state::Seen;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -92,6 +95,8 @@ struct Shared {
     images: Images,
     /// Containers of tasks that were seen once.
     containers: Mutex<BTreeMap<TaskId, String>>,
+    /// First processes of the containers that were last seen running.
+    processes: Mutex<BTreeMap<TaskId, FirstProcess>>,
     making: [Arc<tokio::sync::Mutex<()>>; MAKING_LOCKS],
     looks: Semaphore,
     /// Network mode of containers that ask for no network: `bridge`, or `none` where the engine has no bridge.
@@ -116,6 +121,7 @@ impl DockerEngine {
             events: Events::new(docker.clone(), Arc::clone(&utc)),
             images: Images::new(docker.clone()),
             containers: Mutex::default(),
+            processes: Mutex::default(),
             making: std::array::from_fn(|_| Arc::default()),
             looks: Semaphore::new(LOOKS_MAX),
             network: OnceCell::new(),
@@ -173,13 +179,44 @@ impl DockerEngine {
         let _turn = self.shared.looks.acquire().await;
         let Some(container) = self.find(task).await? else { return Ok(None) };
         match within(QUICK, self.docker().inspect_container(&container, None)).await {
-            Ok(found) => Seen::read(found).map(Some).ok_or(Fault::Late),
+            Ok(found) => {
+                let seen = Seen::read(found).ok_or(Fault::Late)?;
+                self.note_process(task, &seen);
+                Ok(Some(seen))
+            }
             Err(Fault::Missing(_)) => {
-                self.shared.containers.lock().remove(&task);
+                self.forget(task);
                 Ok(None)
             }
+            Err(why @ Fault::Absent(_)) => self.ended_without_engine(task, container).map(Some).ok_or(why),
             Err(why) => Err(why),
         }
+    }
+
+    /// Notes the first process of a running container, so that its end is seen when the engine is gone.
+    fn note_process(&self, task: TaskId, seen: &Seen) {
+        let mut processes = self.shared.processes.lock();
+        match seen.phase {
+            Phase::Running(Started { pid: Some(pid), .. }) if processes.get(&task).is_some_and(|it| it.is(pid)) => (),
+            Phase::Running(Started { pid: Some(pid), .. }) => match FirstProcess::of(pid, &seen.id) {
+                Some(process) => drop(processes.insert(task, process)),
+                None => drop(processes.remove(&task)),
+            },
+            _ => drop(processes.remove(&task)),
+        }
+    }
+
+    /// The container of a task whose engine is gone, if the container has ended: the engine took it along, as it does by
+    /// default, or it was killed together with the engine. How it ended is known to nobody.
+    fn ended_without_engine(&self, task: TaskId, container: String) -> Option<Seen> {
+        let process = self.shared.processes.lock().get(&task).copied()?;
+        let ended = Ended { exit: Exit::Lost, at: (self.shared.utc)() };
+        process.has_ended().then_some(Seen { id: container, phase: Phase::Ended(ended), started: None })
+    }
+
+    fn forget(&self, task: TaskId) {
+        self.shared.containers.lock().remove(&task);
+        self.shared.processes.lock().remove(&task);
     }
 
     /// Inspects the container of a task that there has to be.
@@ -213,7 +250,7 @@ impl DockerEngine {
         let pulled = self.shared.images.ensure(&image, auth, progress).await;
         let without = |why: &Fault| match why {
             // A registry's "no" and its silence both leave the machine without the image.
-            why if why.is_open() => EngineError::NoAnswer(why.to_string()),
+            why if why.is_open() => EngineError::from(why.clone()),
             _ => EngineError::Rejected(format!("No such image: {image} ({why})")),
         };
         pulled.as_ref().map_err(without)?;
@@ -317,7 +354,7 @@ impl DockerEngine {
         let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
         match within(SLOW, self.docker().remove_container(&container, Some(options))).await {
             Ok(()) | Err(Fault::Missing(_)) => {
-                self.shared.containers.lock().remove(&task);
+                self.forget(task);
                 Ok(())
             }
             // "removal of container … is already in progress"
@@ -437,6 +474,10 @@ impl Engine for DockerEngine {
 
     fn adopt(&self, node: NodeId) -> BoxFuture<'_, Result<Vec<Adopted>, EngineError>> {
         self.adopt_now(node).boxed()
+    }
+
+    fn silence(&self) -> BoxFuture<'_, ()> {
+        self.shared.events.broken().boxed()
     }
 
     fn interactive(&self) -> Option<&dyn Interactive> {

@@ -35,6 +35,13 @@ pub(crate) fn of(pid: i32) -> Option<Process> {
     parse(&std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
 }
 
+impl Process {
+    /// Whether the process has ended, and is only waiting to be reaped.
+    pub(crate) const fn has_ended(self) -> bool {
+        self.zombie
+    }
+}
+
 /// Ids of the descendants of `ancestor` that still run.
 pub(crate) fn descendants(ancestor: i32) -> Vec<i32> {
     below(ancestor, &all()).into_iter().filter(|(_, process)| !process.zombie).map(|(pid, _)| pid).collect()
@@ -77,7 +84,7 @@ fn below(ancestor: i32, all: &BTreeMap<i32, Process>) -> Vec<(i32, Process)> {
 }
 
 /// Parses `/proc/PID/stat`. The name in parentheses may contain anything, so fields are counted after its end.
-fn parse(stat: &str) -> Option<Process> {
+pub(crate) fn parse(stat: &str) -> Option<Process> {
     let (_, rest) = stat.rsplit_once(')')?;
     let fields: Vec<&str> = rest.split_whitespace().collect();
     // Fields by their numbers in proc(5), where the state is 3: ppid 4, utime 14, stime 15, starttime 22, rss 24.

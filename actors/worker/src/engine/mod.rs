@@ -97,6 +97,12 @@ pub trait Engine: Send + Sync + 'static {
     /// by this list. An engine that several nodes share tells their tasks apart by the node's id.
     fn adopt(&self, node: NodeId) -> BoxFuture<'_, Result<Vec<Adopted>, EngineError>>;
 
+    /// Resolves when the engine has noticed by itself that it does not answer, or answered no more a moment ago. An engine
+    /// that cannot notice it never does; tasks whose calls stay without an answer show it as well.
+    fn silence(&self) -> BoxFuture<'_, ()> {
+        std::future::pending().boxed()
+    }
+
     /// Exec, attach and dial, if this engine supports any of them.
     fn interactive(&self) -> Option<&dyn Interactive> {
         None
@@ -239,11 +245,22 @@ pub enum EngineError {
     /// The engine answered that it, or the machine, failed. A start that failed in this way has started nothing.
     #[error("{0}")]
     Failed(String),
-    /// The engine did not answer: it hangs, is being restarted, or is gone. Whether the operation happened is unknown.
-    /// Ask again: the worker does so with a growing back-off, and gives the task up when its patience ends.
+    /// The engine did not answer: it hangs, or went away meanwhile. Whether the operation happened is unknown. Ask again:
+    /// the worker does so with a growing back-off, and gives the task up when its patience ends.
     #[error("{0}")]
     NoAnswer(String),
+    /// Nobody listens at the engine's socket: the engine is gone, or is being restarted. Whether an earlier step of the
+    /// operation happened is unknown. Ask again; the worker has less patience than with an engine that hangs.
+    #[error("{0}")]
+    Absent(String),
     /// This engine knows no such task. Nothing was done.
     #[error("no such task: {0}")]
     Unknown(TaskId),
+}
+
+impl EngineError {
+    /// Whether the engine said nothing.
+    pub const fn is_silence(&self) -> bool {
+        matches!(self, Self::NoAnswer(_) | Self::Absent(_))
+    }
 }

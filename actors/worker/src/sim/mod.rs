@@ -293,7 +293,7 @@ impl SimMachine {
             let mood = self.lock().mood;
             match mood {
                 Mood::Well => return Ok(()),
-                Mood::Down => return Err(EngineError::NoAnswer("nothing listens at the engine's socket".into())),
+                Mood::Down => return Err(EngineError::Absent("nothing listens at the engine's socket".into())),
                 Mood::Hangs => (),
             }
             if changed.changed().await.is_err() {

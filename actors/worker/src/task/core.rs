@@ -34,9 +34,15 @@ const RETRY_AFTER_MAX: Duration = Duration::from_secs(8);
 /// to ten seconds, and the slot can be filled elsewhere.
 const PATIENCE_TO_START: Duration = Duration::from_secs(15);
 
-/// Time for which a running task waits for an engine that does not answer. Its processes may well go on, as with
-/// dockerd's live-restore, and an upgrade of the package takes this long.
+/// Time for which a running task waits for an engine that hangs. Its processes go on, and an engine on a busy disk has
+/// been seen to answer after this long.
 const PATIENCE_WHILE_RUNNING: Duration = Duration::from_secs(60);
+
+/// Time for which a task waits for an engine at whose socket nobody listens, running or not. A restart or an upgrade of
+/// dockerd leaves its socket alone for two to five seconds. When it is gone for longer, the container has ended with it
+/// (dockerd ends its containers unless `live-restore` is set), or is without health checks and logs. In Swarm, whose agent
+/// is a part of dockerd, a node without one is down after three heartbeats, 15 s.
+const PATIENCE_ABSENT: Duration = Duration::from_secs(10);
 
 /// Operations without an answer between `Claim` and `Start` after which a task is given up although the engine answers
 /// other questions: a program whose start makes the engine hang must not be tried for ever.
@@ -104,16 +110,16 @@ pub(crate) enum Input {
 impl Input {
     /// Whether the engine did not answer.
     pub(crate) const fn is_silence(&self) -> bool {
-        matches!(
-            self,
-            Self::Found(Err(EngineError::NoAnswer(_)))
-                | Self::Claimed(Err(EngineError::NoAnswer(_)))
-                | Self::Prepared(Err(EngineError::NoAnswer(_)))
-                | Self::Started(Err(EngineError::NoAnswer(_)))
-                | Self::Observed(Err(EngineError::NoAnswer(_)))
-                | Self::Stopped(Err(EngineError::NoAnswer(_)))
-                | Self::Removed(Err(EngineError::NoAnswer(_)))
-        )
+        match self {
+            Self::Found(Err(why))
+            | Self::Claimed(Err(why))
+            | Self::Prepared(Err(why))
+            | Self::Started(Err(why))
+            | Self::Observed(Err(why))
+            | Self::Stopped(Err(why))
+            | Self::Removed(Err(why)) => why.is_silence(),
+            _ => false,
+        }
     }
 }
 
@@ -170,6 +176,8 @@ pub(crate) struct Core {
     failures: u32,
     /// Time of the first of these failures.
     fails_since: Option<Moment>,
+    /// Time since which nobody listens at the engine's socket.
+    absent_since: Option<Moment>,
     /// Claims, preparations and starts without an answer, in all.
     unanswered: u32,
     /// Whether the task was reported as accepted.
@@ -229,6 +237,7 @@ impl Core {
             wakes: 0,
             failures: 0,
             fails_since: None,
+            absent_since: None,
             unanswered: 0,
             accepted: false,
         }
@@ -329,7 +338,7 @@ impl Core {
                 self.observe(TaskState::Ready, utc, "prepared", effects);
             }
             Err(_) if self.goal == Goal::Ready => self.phase = Life::Held,
-            Err(why @ EngineError::NoAnswer(_)) => return self.on_no_answer(now, utc, &why, effects),
+            Err(why) if why.is_silence() => return self.on_no_answer(now, utc, &why, effects),
             Err(why) => {
                 let state = match why {
                     EngineError::Rejected(_) => TaskState::Rejected,
@@ -354,7 +363,7 @@ impl Core {
                 self.run(started, utc, effects);
             }
             // The task may run all the same, so it is not reported as failed before the engine has said that it does not.
-            Err(why @ EngineError::NoAnswer(_)) => self.on_no_answer(now, utc, &why, effects),
+            Err(why) if why.is_silence() => self.on_no_answer(now, utc, &why, effects),
             Err(EngineError::Unknown(_)) => self.on_forgotten(utc, effects),
             Err(why) => {
                 self.end(TaskState::Failed, utc, "starting", Some(why.to_string()), None, effects);
@@ -437,7 +446,8 @@ impl Core {
 
     /// Handles that a claim, a preparation or a start brought no answer.
     fn on_no_answer(&mut self, now: Moment, utc: Timestamp, why: &EngineError, effects: &mut Vec<Effect>) {
-        self.unanswered += 1;
+        // An engine that is gone says nothing about the task.
+        self.unanswered += u32::from(!matches!(why, EngineError::Absent(_)));
         if self.unanswered >= UNANSWERED_MAX && !planted(Bug::RetryWithoutEnd) {
             return self.give_up(now, utc, why, effects);
         }
@@ -447,8 +457,10 @@ impl Core {
     /// Handles a failure of the engine: tries again after a pause, or gives the task up when its patience is over.
     fn on_failure(&mut self, now: Moment, utc: Timestamp, again: Again, why: &EngineError, effects: &mut Vec<Effect>) {
         let since = *self.fails_since.get_or_insert(now);
+        self.absent_since = matches!(why, EngineError::Absent(_)).then(|| self.absent_since.unwrap_or(now));
         let patience = if self.ran { PATIENCE_WHILE_RUNNING } else { PATIENCE_TO_START };
-        let is_over = now.saturating_since(since) >= patience;
+        let is_over = now.saturating_since(since) >= patience
+            || self.absent_since.is_some_and(|since| now.saturating_since(since) >= PATIENCE_ABSENT);
         if is_over && self.goal < Goal::Shutdown && !planted(Bug::RetryWithoutEnd) {
             self.give_up(now, utc, why, effects);
         } else {
@@ -459,6 +471,7 @@ impl Core {
     const fn on_answer(&mut self) {
         self.failures = 0;
         self.fails_since = None;
+        self.absent_since = None;
     }
 
     /// Reports the task as failed, and cleans up from then on: the engine may run it, and says so when it answers.
@@ -491,7 +504,7 @@ impl Core {
                 (TaskState::Failed, "started", Some(error))
             }
             Exit::Lost => {
-                let error = "nobody saw it end: the machine or the task's shim went down with it";
+                let error = "nobody saw it end: the machine, the engine or the task's shim went down with it";
                 (TaskState::Failed, "started", Some(error.into()))
             }
         };
@@ -560,7 +573,9 @@ impl Core {
         let wake = Wake(self.wakes);
         self.phase = Life::Pausing(wake, again);
         self.fails_since.get_or_insert(now);
-        let delay = RETRY_AFTER.saturating_mul(1 << self.failures.min(8)).min(RETRY_AFTER_MAX);
+        // To ask an engine that is gone costs nothing, and the task waits a short time only.
+        let back_off = if self.absent_since.is_some() && self.goal < Goal::Shutdown { 0 } else { self.failures.min(8) };
+        let delay = RETRY_AFTER.saturating_mul(1 << back_off).min(RETRY_AFTER_MAX);
         self.failures = self.failures.saturating_add(1);
         effects.push(Effect::WakeAt(now + delay, wake));
     }

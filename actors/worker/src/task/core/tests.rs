@@ -93,7 +93,7 @@ fn how_it_ended_decides_what_is_reported() {
         (
             Exit::Lost,
             TaskState::Failed,
-            Some("nobody saw it end: the machine or the task's shim went down with it"),
+            Some("nobody saw it end: the machine, the engine or the task's shim went down with it"),
             None,
         ),
     ] {
@@ -226,6 +226,10 @@ fn an_engine_that_lost_track_is_asked_again() {
     check(Goal::Running, &[Input::Found(failed()), Input::Elapsed(Wake(1))], &["Wake", "Find"]);
 }
 
+fn absent<T>() -> Result<T, EngineError> {
+    Err(EngineError::Absent("nobody listens".into()))
+}
+
 fn no_answer<T>() -> Result<T, EngineError> {
     Err(EngineError::NoAnswer("it hangs".into()))
 }
@@ -233,6 +237,14 @@ fn no_answer<T>() -> Result<T, EngineError> {
 /// Answers every question of a core with silence, second by second, until the core has reported the task's end.
 /// Returns the time of that, the error, and the number of questions.
 fn wait_for_the_end(core: &mut Core, first: Input) -> (Duration, String, usize) {
+    wait_for_the_end_with(core, first, no_answer)
+}
+
+fn wait_for_the_end_with(
+    core: &mut Core,
+    first: Input,
+    mut answer: impl FnMut() -> Result<Option<Phase>, EngineError>,
+) -> (Duration, String, usize) {
     let (mut inputs, mut asked, mut wakes) = (vec![first], 0, Vec::new());
     for second in 0..600 {
         let now = Moment::START + Duration::from_secs(second);
@@ -247,7 +259,7 @@ fn wait_for_the_end(core: &mut Core, first: Input) -> (Duration, String, usize) 
                     Effect::WakeAt(at, wake) => wakes.push((at, wake)),
                     Effect::Find => {
                         asked += 1;
-                        inputs.push(Input::Found(no_answer()));
+                        inputs.push(Input::Found(answer()));
                     }
                     _ => (),
                 }
@@ -286,6 +298,45 @@ fn an_engine_that_does_not_answer_is_asked_seldom_and_the_task_given_up() {
     play(&mut running, [found(Some(Phase::Running(STARTED)))]);
     let (after, ..) = wait_for_the_end(&mut running, Input::Observed(no_answer()));
     assert!((PATIENCE_WHILE_RUNNING..PATIENCE_WHILE_RUNNING + RETRY_AFTER_MAX).contains(&after), "{after:?}");
+}
+
+#[test]
+fn an_engine_that_is_gone_is_waited_for_ten_seconds_and_one_that_is_restarted_costs_no_task() {
+    for (mut task, first) in [
+        (core(Goal::Running, TaskState::New), Input::Found(absent())),
+        (
+            {
+                let mut running = core(Goal::Running, TaskState::New);
+                play(&mut running, [found(Some(Phase::Running(STARTED)))]);
+                running
+            },
+            Input::Observed(absent()),
+        ),
+    ] {
+        let (after, error, asked) = wait_for_the_end_with(&mut task, first, absent);
+        assert_eq!((after, asked), (PATIENCE_ABSENT, 10));
+        assert_eq!(error, "nobody listens, and the task is given up");
+    }
+    // A silence of another kind between two absences: the engine was there in between.
+    let mut task = core(Goal::Running, TaskState::New);
+    play(&mut task, [found(Some(Phase::Running(STARTED)))]);
+    let mut answers = 0;
+    let (after, ..) = wait_for_the_end_with(&mut task, Input::Observed(no_answer()), || {
+        answers += 1;
+        if answers == 9 { no_answer() } else { absent() }
+    });
+    assert_eq!(after, Duration::from_secs(1 + 8) + RETRY_AFTER_MAX + PATIENCE_ABSENT);
+    // An engine that is gone says nothing about the task, however often it is asked to start it.
+    let mut task = core(Goal::Running, TaskState::New);
+    play(&mut task, [found(Some(Phase::Prepared))]);
+    for _ in 0..2 * UNANSWERED_MAX {
+        assert_eq!(play(&mut task, [Input::Started(absent())]), ["Wake"]);
+        let Life::Pausing(wake, _) = task.phase else { panic!("{:?}", task.phase) };
+        assert_eq!(
+            play(&mut task, [Input::Elapsed(wake), found(Some(Phase::Prepared))]),
+            ["Find", "starting", "Start"]
+        );
+    }
 }
 
 #[test]
