@@ -119,6 +119,10 @@ struct Tended {
     address: Address<TaskMsg>,
     /// Latest goal for the task; a restarted task actor begins with it.
     goal: watch::Sender<Goal>,
+    /// How to run the task; none for a task that only the engine knows.
+    execution: watch::Sender<Option<Execution>>,
+    /// Whether the execution lacks the credentials for a registry, which are not on disk.
+    lacks_credentials: bool,
     /// Whether the task ends when the lease lapses.
     leased: bool,
     /// Whether the actor only removes what is left of an ended task.
@@ -226,7 +230,13 @@ impl State {
     /// Restores the worker from the orders on disk and from what the engines know.
     async fn recall(&mut self, myself: &ActorRef<WorkerMsg>) -> Result<(), ActorProcessingErr> {
         match orders::load(&*self.args.scope.env.disk) {
-            Ok(found) => self.orders = Arc::new(found.unwrap_or_default()),
+            Ok(found) => {
+                self.orders = Arc::new(found.unwrap_or_default());
+                // Nothing is pulled without its credentials: the orders come again, and are confirmed again.
+                if !self.orders.bare.is_empty() {
+                    self.args.confirmed.send_replace(false);
+                }
+            }
             // Nothing is lost: a manager sends the complete orders to a worker that has none.
             Err(why) => {
                 self.args.scope.record(RecordKind::Note, format!("the orders on disk are of no use: {why}"));
@@ -307,7 +317,11 @@ impl State {
         for order in orders.tasks.values() {
             self.args.observations.learn(order.id, &order.observed);
             let held_back = lapsed && orders.spec(order).is_some_and(|spec| spec.stops_on_disconnect());
-            if self.tended.contains_key(&order.id) {
+            if let Some(tended) = self.tended.get_mut(&order.id) {
+                if let Some(spec) = orders.spec(order).filter(|_| tended.lacks_credentials) {
+                    tended.execution.send_replace(Some(execution(order, spec, &self.args.here)));
+                    tended.lacks_credentials = orders.lacks_credentials(order);
+                }
                 self.set_goal(order.id, order.desired.into());
             } else if !held_back && !self.args.observations.seen(order.id).is_some_and(|seen| seen.state.is_final()) {
                 self.begin(order, &orders).await?;
@@ -389,6 +403,7 @@ impl State {
         self.start(name, order.id, engine, Some(execution), order.desired.into(), order.observed.clone()).await?;
         if let Some(tended) = self.tended.get_mut(&order.id) {
             tended.leased = spec.stops_on_disconnect();
+            tended.lacks_credentials = orders.lacks_credentials(order);
         }
         Ok(())
     }
@@ -411,15 +426,15 @@ impl State {
         goal: Goal,
         known: Observed,
     ) -> Result<(), ActorProcessingErr> {
-        let (address, goal) = (Address::new(), watch::Sender::new(goal));
-        let (latest, subnet) = (goal.clone(), self.orders.subnet);
+        let (address, goal, execution) = (Address::new(), watch::Sender::new(goal), watch::Sender::new(execution));
+        let (latest, known_execution, subnet) = (goal.clone(), execution.clone(), self.orders.subnet);
         let args = self.args.clone();
         let spec = ChildSpec::actor_at(&address, name.clone(), move |scope| {
             let arguments = TaskArgs {
                 scope,
                 engine: engine.clone(),
                 task,
-                execution: execution.clone(),
+                execution: known_execution.subscribe(),
                 goal: *latest.borrow(),
                 known: args.observations.seen(task).unwrap_or_else(|| known.clone()),
                 subnet,
@@ -429,7 +444,10 @@ impl State {
             };
             (Task, arguments)
         });
-        self.tended.insert(task, Tended { name, address, goal, leased: false, removes: false });
+        self.tended.insert(
+            task,
+            Tended { name, address, goal, execution, lacks_credentials: false, leased: false, removes: false },
+        );
         Ok(self.children.add(spec.transient()).await?)
     }
 

@@ -4,6 +4,9 @@
 //! old leader, an old manager or an old message cannot turn them back. Orders are written to disk before they are
 //! obeyed, so that the rule also holds over a restart of the daemon. This module is pure except for the functions at
 //! its end, which read and write the files.
+//!
+//! Credentials for registries are never written: after a restart the node asks for the specs that had some, and no task
+//! is prepared before a manager has answered.
 
 use bincode::{Decode, Encode};
 use essaim_model::{ServiceId, ServiceSpec, TaskId};
@@ -36,6 +39,8 @@ pub(crate) enum Entry {
     Spec(ServiceId, Index, Arc<ServiceSpec>),
     /// An ended task whose record the managers keep.
     Ended(TaskId),
+    /// A spec that task orders follow, and whose credentials for a registry were left out.
+    BareSpec(ServiceId, Index, Arc<ServiceSpec>),
 }
 
 /// All orders of this machine.
@@ -54,6 +59,8 @@ pub(crate) struct Orders {
     pub(crate) ended: BTreeSet<TaskId>,
     /// Specs that the task orders follow.
     pub(crate) specs: BTreeMap<(ServiceId, Index), Arc<ServiceSpec>>,
+    /// The specs that were read from disk without their credentials for a registry, until a manager sends them again.
+    pub(crate) bare: BTreeSet<(ServiceId, Index)>,
 }
 
 /// Outcome of an assignment.
@@ -77,6 +84,7 @@ impl Default for Orders {
             tasks: BTreeMap::new(),
             ended: BTreeSet::new(),
             specs: BTreeMap::new(),
+            bare: BTreeSet::new(),
         }
     }
 }
@@ -100,9 +108,10 @@ impl Orders {
             (have, Some(_)) if assignment.base != have => return Obeyed::Gap,
             _ => (),
         }
-        let mut specs = self.specs.clone();
+        let (mut specs, mut bare) = (self.specs.clone(), self.bare.clone());
         for (service, version, spec) in &assignment.specs {
             specs.insert((*service, *version), Arc::clone(spec));
+            bare.remove(&(*service, *version));
         }
         let (mut tasks, mut ended) = match assignment.base {
             Some(_) => (self.tasks.clone(), self.ended.clone()),
@@ -124,14 +133,30 @@ impl Orders {
             return Obeyed::Gap;
         }
         specs.retain(|spec, _| followed.contains(spec));
+        bare.retain(|spec| followed.contains(spec));
         let version = Some(assignment.version);
-        *self = Self { version, cluster: assignment.cluster, subnet: assignment.subnet, tasks, ended, specs };
+        *self = Self { version, cluster: assignment.cluster, subnet: assignment.subnet, tasks, ended, specs, bare };
         Obeyed::Taken
     }
 
     /// Whether any task is to end when this node has no manager.
     pub(crate) fn need_lease(&self) -> bool {
         self.specs.values().any(|spec| spec.stops_on_disconnect())
+    }
+
+    /// The version that this node has, for its hello; none if it lacks credentials, so that all orders are sent again.
+    pub(crate) fn have(&self) -> Option<AssignmentVersion> {
+        self.version.filter(|_| self.bare.is_empty())
+    }
+
+    /// The specs that this node has with all that belongs to them, for its hello.
+    pub(crate) fn whole_specs(&self) -> impl Iterator<Item = (ServiceId, Index)> {
+        self.specs.keys().filter(|spec| !self.bare.contains(spec)).copied()
+    }
+
+    /// Whether the spec that a task order follows lacks its credentials.
+    pub(crate) fn lacks_credentials(&self, order: &TaskOrder) -> bool {
+        self.bare.contains(&(order.service, order.spec_version))
     }
 
     /// The spec that a task order follows.
@@ -156,6 +181,10 @@ pub(crate) fn load(disk: &dyn Disk) -> io::Result<Option<Orders>> {
             Entry::Task(order) => drop(orders.tasks.insert(order.id, order)),
             Entry::Spec(service, version, spec) => drop(orders.specs.insert((service, version), spec)),
             Entry::Ended(task) => drop(orders.ended.insert(task)),
+            Entry::BareSpec(service, version, spec) => {
+                orders.specs.insert((service, version), spec);
+                orders.bare.insert((service, version));
+            }
         }
     }
     if due != Some((orders.tasks.len() + orders.specs.len() + orders.ended.len()) as u64) {
@@ -166,10 +195,18 @@ pub(crate) fn load(disk: &dyn Disk) -> io::Result<Option<Orders>> {
 
 /// Writes the orders to disk; durable when this returns.
 pub(crate) fn save(disk: &dyn Disk, orders: &Orders) -> io::Result<()> {
-    let Orders { version, cluster, subnet, tasks, ended, specs } = orders;
+    let Orders { version, cluster, subnet, tasks, ended, specs, bare } = orders;
     let head = Entry::Head(*version, *cluster, *subnet, (tasks.len() + specs.len() + ended.len()) as u64);
     let tasks = tasks.values().cloned().map(Entry::Task);
-    let specs = specs.iter().map(|((service, version), spec)| Entry::Spec(*service, *version, Arc::clone(spec)));
+    let specs = specs.iter().map(|((service, version), spec)| {
+        let is_whole = spec.task.container.registry_auth.is_none() && !bare.contains(&(*service, *version));
+        if is_whole {
+            return Entry::Spec(*service, *version, Arc::clone(spec));
+        }
+        let mut without = ServiceSpec::clone(spec);
+        without.task.container.registry_auth = None;
+        Entry::BareSpec(*service, *version, Arc::new(without))
+    });
     let ended = ended.iter().copied().map(Entry::Ended);
     write(disk, ORDERS, std::iter::once(head).chain(tasks).chain(specs).chain(ended))
 }
@@ -233,6 +270,7 @@ mod tests {
     use super::*;
     use crate::fixture::{assignment, order, spec, version};
     use essaim_model::Desired;
+    use essaim_model::service::RegistryAuth;
     use essaim_system::env::SimDisk;
     use essaim_wire::{NodeId, Timestamp};
 
@@ -299,6 +337,27 @@ mod tests {
         assert_eq!(orders.obey(&Assignment { base: Some(version(5)), ..without }), Obeyed::Taken, "it is known now");
         assert_eq!(orders.obey(&Assignment { specs: vec![], ..assignment(6, &[]) }), Obeyed::Taken);
         assert!(orders.specs.is_empty());
+    }
+
+    #[test]
+    fn credentials_are_not_written_and_are_asked_for_again() {
+        let mut given = assignment(5, &[order(1)]);
+        let mut secret = spec();
+        secret.task.container.registry_auth = Some(RegistryAuth::parse("c2VjcmV0LXRva2Vu").expect("credentials"));
+        given.specs[0].2 = Arc::new(secret.clone());
+        let (disk, told) = (SimDisk::new(), taken(&[given.clone()]));
+        save(&disk, &told).expect("written");
+        let bytes = disk.find(ORDERS).expect("read").expect("there");
+        assert!(!bytes.windows(6).any(|window| window == b"c2VjcmV"[..6].as_ref()), "it is on the disk");
+        let mut found = load(&disk).expect("read").expect("there");
+        assert_eq!((found.have(), found.whole_specs().count()), (None, 0));
+        assert!(found.lacks_credentials(&order(1)));
+        // They stay wanted over a second restart without a manager.
+        save(&disk, &found).expect("written");
+        assert_eq!(load(&disk).expect("read").as_ref(), Some(&found));
+        assert_eq!(found.obey(&given), Obeyed::Taken);
+        assert_eq!((&found, found.have()), (&told, Some(version(5))));
+        assert_eq!(found.spec(&order(1)), Some(&Arc::new(secret)));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use crate::fixture::cluster::{Cluster, World};
 use crate::fixture::{assignment, order, version};
 use crate::orders::{self, Orders};
 use crate::sim::{Behaviour, Mood};
-use essaim_model::service::ON_DISCONNECT_LABEL;
+use essaim_model::service::{ON_DISCONNECT_LABEL, RegistryAuth};
 use essaim_model::{Desired, EngineKind, Health, ServiceSpec, TaskState};
 use essaim_protocol::{Assignment, LogEnd, LogFrame, LogRequest, Packed, TaskOrder, ToUplink};
 use essaim_system::RecordKind;
@@ -562,6 +562,31 @@ async fn a_node_that_was_removed_keeps_the_logs_until_it_leaves() {
     assert_eq!(log_lines(&world, 1).await, Some(1));
     world.worker.clear().await;
     assert!(world.machine.tasks().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_that_was_restarted_pulls_with_the_credentials_that_are_not_on_its_disk() {
+    let mut given = assignment(5, &[order(1)]);
+    let mut secret = ServiceSpec::clone(&given.specs[0].2);
+    secret.task.container.registry_auth = Some(RegistryAuth::parse("c2VjcmV0").expect("credentials"));
+    given.specs[0].2 = Arc::new(secret.clone());
+    let cluster = Cluster::new(assignment(4, &[]));
+    let mut world = World::of(cluster, Arc::new(SimDisk::new())).await;
+    world.machine.behave("sleep:latest", Behaviour::Pulls(Duration::from_secs(600)));
+    world.until("linked", |world| world.cluster.linked().is_some()).await;
+    world.cluster.order(given);
+    world.until("it is pulled", |world| world.machine.preparing() == 1).await;
+    world.kill().await;
+    world.machine.behave("sleep:latest", Behaviour::Forever);
+    world.start().await;
+    world.until_reported(order(1).id, TaskState::Running).await;
+    assert_eq!(world.cluster.shared().hellos.last().expect("a hello").1.have, None, "it asks for all orders again");
+    assert_eq!(world.machine.tasks()[&order(1).id].run.container, secret.task.container);
+    // With the credentials at hand, the next link needs no orders.
+    let linked = world.cluster.linked().expect("linked");
+    world.cluster.take_down(linked);
+    world.until("linked to the other", |world| world.cluster.linked() == Some(3 - linked)).await;
+    assert_eq!(world.cluster.shared().hellos.last().expect("a hello").1.have, Some(version(5)));
 }
 
 #[tokio::test(start_paused = true)]

@@ -59,8 +59,9 @@ pub(crate) struct TaskArgs {
     pub(crate) scope: Scope,
     pub(crate) engine: Result<Arc<dyn Engine>, EngineKind>,
     pub(crate) task: TaskId,
-    /// How to run the task; none for a task that only the engine knows, which can be stopped and removed only.
-    pub(crate) execution: Option<Execution>,
+    /// How to run the task; none for a task that only the engine knows, which can be stopped and removed only. Before the
+    /// orders are confirmed it may lack the credentials for a registry.
+    pub(crate) execution: watch::Receiver<Option<Execution>>,
     pub(crate) goal: Goal,
     /// The observation of the task that the managers have.
     pub(crate) known: Observed,
@@ -178,7 +179,7 @@ impl State {
                     .ask(myself, WORK_PATIENCE, Input::Started, move |engine| async move { engine.start(task).await }),
                 Effect::Watch => self.watch(myself),
                 Effect::Stop => {
-                    let (signal, grace) = match &self.args.execution {
+                    let (signal, grace) = match &*self.args.execution.borrow() {
                         Some(execution) => (execution.stop_signal, execution.stop_grace),
                         None => Default::default(),
                     };
@@ -221,7 +222,8 @@ impl State {
     }
 
     fn prepare(&mut self, myself: &ActorRef<TaskMsg>) {
-        let (Ok(engine), Some(mut execution)) = (self.args.engine.clone(), self.args.execution.clone()) else { return };
+        let execution = self.args.execution.borrow().clone();
+        let (Ok(engine), Some(mut execution)) = (self.args.engine.clone(), execution) else { return };
         if let Some(address) = self.core.address() {
             execution.set_address(address);
         }

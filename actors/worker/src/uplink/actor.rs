@@ -468,8 +468,8 @@ impl State {
         self.assembly.clear();
         let hello = Hello {
             generation: self.args.generation,
-            have: self.orders.version.filter(|_| all),
-            specs: self.orders.specs.keys().filter(|_| all).copied().collect(),
+            have: self.orders.have().filter(|_| all),
+            specs: self.orders.whole_specs().filter(|_| all).collect(),
             seen: self.orders.version.max(self.args.link_state.newest()).filter(|_| !planted(Bug::OlderOrdersObeyed)),
             description: self.description.clone(),
             availability: self.args.link_state.availability(),
