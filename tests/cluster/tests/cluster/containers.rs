@@ -536,6 +536,40 @@ fn a_log_whose_container_was_removed_says_so_and_does_not_hang() {
 }
 
 #[test]
+fn the_log_of_an_ended_task_stays_while_service_ps_shows_it_and_nothing_is_left_of_a_removed_service() {
+    let Some(cluster) = alone() else { return };
+    let engine = &cluster.engines[0];
+    let foreign = engine.start_foreign("mine");
+    let script = "echo I am $HOSTNAME; exit 3";
+    let service = create(&cluster, "fails", &format!("--restart-max-attempts 8 alpine sh -c '{script}'"));
+    // Nine attempts, of which the cluster remembers six.
+    let tasks = eventually("the attempts are spent", || {
+        let tasks = cluster.tasks(&service, &[])?;
+        let ended = tasks.iter().filter(|task| task["Status"]["State"] == "failed").count();
+        if (tasks.len(), ended) == (6, 6) { Ok(tasks) } else { Err(format!("{ended} of {} have failed", tasks.len())) }
+    });
+    let remembered: BTreeSet<_> = tasks.iter().filter_map(|task| task["ID"].as_str().map(str::to_owned)).collect();
+    eventually("the containers are those of the tasks that are remembered", || {
+        let kept: BTreeSet<_> = cluster.containers(&service).into_iter().filter_map(|(_, one)| one.task).collect();
+        if kept == remembered { Ok(()) } else { Err(format!("{kept:?} are kept, and {remembered:?} are shown")) }
+    });
+    let shown = cluster.daemons[0].done("docker service ps -q --no-trunc fails");
+    assert_eq!(shown.lines().count(), 6, "{shown}");
+    for task in shown.lines() {
+        let lines = logged(&cluster, task).expect("it answers");
+        assert!(lines.len() == 1 && lines[0].starts_with("I am "), "{task}: {lines:?}");
+    }
+    let lasts = create(&cluster, "lasts", "--replicas 3 whoami:v1");
+    cluster.wait_running(&lasts, 3, &[]);
+    cluster.daemons[0].done("docker service rm fails lasts");
+    eventually("`docker ps -a` shows only what is not ours", || {
+        let left = engine.containers();
+        let only = left.iter().all(|one| one.id == foreign && one.is_running) && left.len() == 1;
+        if only { Ok(()) } else { Err(format!("{left:?}")) }
+    });
+}
+
+#[test]
 fn lines_of_many_writers_are_neither_lost_nor_doubled_while_they_are_followed() {
     let Some(cluster) = alone() else { return };
     let script = "for i in $(seq 1 500); do echo $HOSTNAME $i; done; echo end >&2; sleep 1000000";

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use essaim_cluster_tests::harness::{Cluster, Container, eventually, missing_for_engines, throughout, within};
+use essaim_cluster_tests::harness::{Cluster, Container, eventually, missing_for_engines, throughout};
 
 /// Index of the machine that crashes: a worker.
 const VICTIM: usize = 2;
@@ -19,13 +19,6 @@ const REPLICAS: u64 = 8;
 
 /// Steps of a task up to `running`, in order.
 const STEPS: [&str; 6] = ["assigned", "accepted", "preparing", "ready", "starting", "running"];
-
-/// Start of a container that was never started, as Docker shows it.
-const NEVER: &str = "0001-01-01T00:00:00Z";
-
-/// Patience with an engine that is gone. A worker waits a minute for its engine before it gives a running task up: an
-/// engine that is restarted or upgraded must cost no task.
-const ENGINE_PATIENCE: Duration = Duration::from_secs(150);
 
 /// Number of times that each crash is repeated.
 fn repeats() -> u32 {
@@ -63,15 +56,18 @@ fn create(cluster: &Cluster, name: &str, replicas: u64, constraints: &[&str]) ->
     created["ID"].as_str().expect("a service has an id").to_owned()
 }
 
-/// Removes a service and waits until none of its containers runs. Ended ones may stay for a while: their logs can be
-/// read.
+/// Removes a service and waits until no container of it is left, ended ones included.
 fn remove(cluster: &Cluster, service: &str) {
-    let answer = cluster.daemons[0].ask("DELETE", &format!("/services/{service}"), None);
-    assert_eq!(answer.status, 200, "{}", answer.message());
-    eventually("no container of a removed service runs", || {
-        let left = running(cluster, service);
+    delete(cluster, service);
+    eventually("no container of a removed service is left", || {
+        let left = cluster.containers(service);
         if left.is_empty() { Ok(()) } else { Err(format!("{left:?}")) }
     });
+}
+
+fn delete(cluster: &Cluster, service: &str) {
+    let answer = cluster.daemons[0].ask("DELETE", &format!("/services/{service}"), None);
+    assert_eq!(answer.status, 200, "{}", answer.message());
 }
 
 fn running(cluster: &Cluster, service: &str) -> Vec<(usize, Container)> {
@@ -154,6 +150,35 @@ fn a_killed_daemon_finds_every_container_again_and_restarts_none() {
 }
 
 #[test]
+fn a_daemon_that_returns_removes_what_is_left_of_services_that_were_removed_meanwhile() {
+    let Some(mut cluster) = cluster() else { return };
+    let foreign = cluster.engines[VICTIM].start_foreign("mine");
+    for round in 0..repeats() {
+        let service = create(&cluster, &format!("web{round}"), REPLICAS, &[]);
+        wait_whole(&cluster, &service, 8, &[]);
+        let node = cluster.node("n3", &[]).expect("it is listed")["ID"].clone();
+        cluster.daemons[VICTIM].kill();
+        // The daemon may have died between the creation of a container and its start, and so may the one after it.
+        let labels = json!({
+            "com.docker.swarm.node.id": node, "com.docker.swarm.service.id": service,
+            "com.docker.swarm.task.id": format!("000000000000000000000000{round}"),
+        });
+        let body = json!({"Image": "alpine:latest", "Cmd": ["true"], "Labels": labels});
+        let created = cluster.engines[VICTIM].ask("POST", "/containers/create", Some(&body));
+        assert_eq!(created.status, 201, "{}", created.message());
+        delete(&cluster, &service);
+        let here = |cluster: &Cluster| cluster.containers(&service).into_iter().filter(|(at, _)| *at == VICTIM).count();
+        assert!(here(&cluster) > 1, "nobody can tell it");
+        cluster.daemons[VICTIM].restart();
+        eventually("nothing of the service is left", || {
+            let left = cluster.containers(&service);
+            if left.is_empty() { Ok(()) } else { Err(format!("{left:?}")) }
+        });
+    }
+    assert!(cluster.engines[VICTIM].container(&foreign).is_some_and(|one| one.is_running));
+}
+
+#[test]
 fn a_killed_engine_is_replaced_elsewhere_and_used_again_when_it_returns() {
     let Some(mut cluster) = cluster() else { return };
     for round in 0..repeats() {
@@ -162,7 +187,7 @@ fn a_killed_engine_is_replaced_elsewhere_and_used_again_when_it_returns() {
         assert!(before.iter().any(|(at, _)| *at == VICTIM), "tasks are spread over the nodes");
         let begun = Instant::now();
         cluster.engines[VICTIM].kill_with_containers();
-        let after = within(ENGINE_PATIENCE, "eight run elsewhere", || {
+        let after = eventually("eight run elsewhere", || {
             let now = running(&cluster, &service);
             let tasks = cluster.running(&service, &[])?.len();
             if now.len() == 8 && tasks == 8 { Ok(now) } else { Err(format!("{tasks} tasks run in {now:?}")) }
@@ -215,8 +240,7 @@ fn a_machine_that_loses_power_on_the_way_to_running_leaves_no_double_and_no_orph
             let nodes = cluster.nodes()?;
             let node = nodes.iter().find(|node| node["Description"]["Hostname"] == "n3").ok_or("it is not listed")?;
             let tasks = cluster.tasks(&service, &[])?;
-            // What runs has to be wanted. What was created and never started has to be in the history of its slot, or it
-            // would stay for ever; of what has run and ended, the worker keeps the newest for their logs.
+            // What runs has to be wanted; what has ended, or was never started, has to be in the history of its slot.
             let is_right = |one: &Container| {
                 let id = one.task.as_deref().unwrap_or("");
                 let mut here = tasks.iter().filter(|task| task["NodeID"] == node["ID"]);
@@ -225,8 +249,7 @@ fn a_machine_that_loses_power_on_the_way_to_running_leaves_no_double_and_no_orph
             };
             let own = cluster.engines[VICTIM].containers().into_iter();
             let of_round = own.filter(|one| one.service.as_deref() == Some(&service));
-            let live = of_round.filter(|one| one.is_running || one.started == NEVER);
-            let orphans: Vec<_> = live.filter(|one| !is_right(one)).collect();
+            let orphans: Vec<_> = of_round.filter(|one| !is_right(one)).collect();
             if orphans.is_empty() { Ok(()) } else { Err(format!("{orphans:?}")) }
         });
         let mine = cluster.engines[VICTIM].container(&foreign);
