@@ -99,6 +99,7 @@ impl State {
             }
             Change::PendTask { id, reason } => self.pend_task(*id, reason, events),
             Change::SetDesired { id, desired } => self.set_desired(*id, *desired, events),
+            Change::RejectTask { id } => self.reject_task(*id, events),
             Change::WriteOffTask { id, why } => self.write_off_task(*id, why, events),
             Change::Observe { node, reports } => {
                 self.observe(*node, reports, events);

@@ -265,6 +265,11 @@ pub enum Change {
         /// Iteration that is over; ignored when the job is in another one by now.
         after: u64,
     },
+    /// A task was told to end, because its node no longer satisfies its constraints or reservations.
+    RejectTask {
+        /// The task that shall end.
+        id: TaskId,
+    },
 }
 
 /// Why a service goes back to a former spec.

@@ -1,12 +1,13 @@
 //! A task: one attempt to fill a slot of a service.
 //!
 //! A task only moves forward, never changes node and is never restarted; a new task takes its slot. Managers write
-//! `assigned`, `desired` and `written_off`; the worker that the task was given to writes `observed`. No field has two
-//! writers, which is what makes reconciliation safe. The API computes Docker's single state from these four fields.
+//! `assigned`, `desired`, `written_off` and `rejected_at`; the worker that the task was given to writes `observed`. No
+//! field has two writers, which is what makes reconciliation safe. The API computes Docker's single state from these
+//! five fields.
 //!
 //! [`STEPS`] is the whole protocol between managers and a worker over one task, on one screen.
 
-use crate::{EngineKind, GenericStock, Meta, ServiceId, TaskId};
+use crate::{EngineKind, GenericStock, Meta, Node, Placement, ServiceId, TaskId};
 use bincode::{Decode, Encode};
 use essaim_wire::record;
 use essaim_wire::{Index, NodeId, Timestamp};
@@ -42,6 +43,9 @@ pub struct Task {
     pub observed: Observed,
     /// That the task was given up because its node is down or removed. Written by managers, once.
     pub written_off: Option<WrittenOff>,
+    /// Time at which the task was told to end because its node no longer satisfies its constraints or reservations. Written
+    /// by managers, once.
+    pub rejected_at: Option<Timestamp>,
     /// Restarts of the slot that count against the service's limit of attempts, the one that created this task
     /// included. It is a count so that the ended tasks themselves need not be kept.
     pub restarts: u32,
@@ -64,6 +68,7 @@ record!(Task {
     desired,
     observed,
     written_off,
+    rejected_at,
     restarts,
     began_at,
     ended_at,
@@ -87,6 +92,18 @@ impl Task {
     /// Whether the task has ended: by itself, by order, or because it was written off.
     pub const fn has_ended(&self) -> bool {
         self.written_off.is_some() || self.observed.state.is_final()
+    }
+
+    /// Whether the task's engine does not answer on this node. The node then describes itself without the engine's labels,
+    /// so constraints say nothing about a task that is there.
+    pub fn is_silent_on(&self, node: &Node) -> bool {
+        node.description.as_ref().is_none_or(|it| !it.engines.contains(&self.engine))
+    }
+
+    /// Whether this node, which the task was given to, satisfies neither the constraints in force nor those of the spec that
+    /// the task follows (`followed`).
+    pub fn is_misplaced(&self, node: &Node, in_force: &Placement, followed: impl FnOnce() -> Placement) -> bool {
+        !self.is_silent_on(node) && !in_force.allows(node) && !followed().allows(node)
     }
 
     /// Time that the task ran, until it ended or until `now`; zero if it was never seen running.

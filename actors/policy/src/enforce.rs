@@ -2,8 +2,9 @@
 //!
 //! A node that is described again may have fewer processors, less memory or fewer generic resources than its tasks
 //! reserve. The oldest tasks keep their reservations; those for which nothing is left are *misfits*, as are tasks whose
-//! constraints a node no longer satisfies, and are replaced elsewhere in the same way (see `reconcile::slot`). Swarm
-//! rejects such tasks at once, and leaves their slots empty if there is no other node.
+//! constraints a node no longer satisfies, and are replaced elsewhere in the same way (see `reconcile::slot`). They are
+//! shown as Swarm shows them: rejected, because the assigned node no longer meets the constraints. Swarm rejects such
+//! tasks at once, and leaves their slots empty if there is no other node; here a task goes on until another one runs.
 //!
 //! While an engine does not answer, its node describes itself without that engine and what belongs to it, so the tasks of
 //! that engine stay.

@@ -1,6 +1,6 @@
 //! Input of a decision: a frozen state, the time, and the nodes that the brake has released.
 
-use essaim_model::{Node, Placement, ServiceSpec, State, Task};
+use essaim_model::{Placement, ServiceSpec, State, Task};
 use essaim_wire::{NodeId, Reachability, Timestamp};
 use std::collections::BTreeSet;
 
@@ -34,12 +34,6 @@ pub(crate) enum Condition {
     Gone(String),
 }
 
-/// Whether the task's engine does not answer. The node then describes itself without the engine's labels, so constraints
-/// say nothing about a task that is there.
-pub(crate) fn is_silent(node: &Node, task: &Task) -> bool {
-    node.description.as_ref().is_none_or(|it| !it.engines.contains(&task.engine))
-}
-
 impl Scene<'_> {
     /// Condition of a task of a service with this spec.
     pub(crate) fn condition(&self, task: &Task, spec: &ServiceSpec, placement: &Placement) -> Condition {
@@ -55,11 +49,7 @@ impl Scene<'_> {
             Reachability::Down | Reachability::Unreachable => Condition::Held,
             Reachability::Reachable | Reachability::Unknown => {
                 let followed = self.state.spec(task.service, task.spec_version);
-                let may_stay = || {
-                    is_silent(node, task)
-                        || placement.allows(node)
-                        || followed.is_none_or(|it| it.task.placement().allows(node))
-                };
+                let may_stay = || followed.is_none_or(|it| !task.is_misplaced(node, placement, || it.task.placement()));
                 if node.spec.availability == essaim_model::Availability::Drain {
                     Condition::Leaving
                 } else if followed.is_none_or(|it| it.level() <= node.level) && may_stay() {

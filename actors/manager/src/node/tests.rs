@@ -51,6 +51,7 @@ impl World {
             desired: Desired::Running,
             observed: Observed::nothing(Timestamp::default()),
             written_off: None,
+            rejected_at: None,
             engine: EngineKind::Process,
             restarts: 0,
             generic: Default::default(),

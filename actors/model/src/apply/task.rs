@@ -116,6 +116,15 @@ impl State {
         self.forget_if_done(id, events)
     }
 
+    /// Tells a task to end because it no longer fits its node. A task that was told to end before keeps its reason.
+    pub(super) fn reject_task(&mut self, id: TaskId, events: &mut Vec<Event>) -> Made {
+        if self.existing_task(id)?.desired < Desired::Shutdown {
+            let at = self.at;
+            self.change_task(id, events, |task| task.rejected_at = Some(at))?;
+        }
+        self.set_desired(id, Desired::Shutdown, events)
+    }
+
     pub(super) fn write_off_task(&mut self, id: TaskId, why: &str, events: &mut Vec<Event>) -> Made {
         if self.existing_task(id)?.has_ended() {
             return Ok(());

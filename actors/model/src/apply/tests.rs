@@ -25,6 +25,7 @@ fn task(id: u128, spec_version: u64, node: Option<u128>) -> Change {
         desired: Desired::Running,
         observed: Observed::nothing(Timestamp::default()),
         written_off: None,
+        rejected_at: None,
         engine: EngineKind::Process,
         restarts: 0,
         generic: Default::default(),

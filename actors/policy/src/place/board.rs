@@ -99,7 +99,7 @@ impl Board {
     pub fn expect(&mut self, change: &Change) {
         let id = match change {
             Change::SetDesired { id, desired } if *desired >= Desired::Shutdown => *id,
-            Change::WriteOffTask { id, .. } => *id,
+            Change::RejectTask { id } | Change::WriteOffTask { id, .. } => *id,
             _ => return,
         };
         if let Some(mut booking) = self.tasks.get(&id).cloned() {
@@ -113,7 +113,10 @@ impl Board {
         for change in changes {
             let id = match change {
                 Change::CreateTask(task) => task.id,
-                Change::AssignTask { id, .. } | Change::SetDesired { id, .. } | Change::WriteOffTask { id, .. } => *id,
+                Change::AssignTask { id, .. }
+                | Change::SetDesired { id, .. }
+                | Change::RejectTask { id }
+                | Change::WriteOffTask { id, .. } => *id,
                 _ => continue,
             };
             match state.task(id) {

@@ -92,6 +92,7 @@ impl Board {
                     desired: wish.desired,
                     observed: Observed::nothing(now),
                     written_off: None,
+                    rejected_at: None,
                     restarts: wish.restarts,
                     began_at: None,
                     ended_at: None,

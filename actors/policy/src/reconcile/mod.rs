@@ -34,7 +34,7 @@ mod tests;
 #[cfg(test)]
 mod updates;
 
-use crate::scene::{Condition, is_silent};
+use crate::scene::Condition;
 use crate::{Plan, Scene, Wanted, restart};
 use essaim_model::{Availability, Change, Desired, Mode, Node, Placement, Service, Slot, Task, TaskId, UpdateState};
 use essaim_wire::planted::{Bug, planted};
@@ -341,6 +341,17 @@ impl<'a> Work<'a> {
         }
     }
 
+    /// Tells a task to end because it no longer fits its node; `service ps` then shows it as rejected. Managers with an
+    /// older program cannot read that, and the task is shut down without the reason.
+    fn reject(&mut self, task: &Task) {
+        let change = Change::RejectTask { id: task.id };
+        if change.level() > self.scene.state.level() {
+            self.shut(task);
+        } else if task.desired < Desired::Shutdown {
+            self.plan.changes.push(change);
+        }
+    }
+
     fn want(&mut self, slot: Slot, desired: Desired) {
         let (service, spec_version) = (self.service.id, self.service.spec_version);
         let desired = if planted(Bug::FillDoesNotWait) { Desired::Running } else { desired };
@@ -403,7 +414,8 @@ impl<'a> Work<'a> {
     /// Whether the placement in force allows the task on its node. A pending task counts as allowed.
     fn is_in_place(&self, task: &Task) -> bool {
         let node = task.node().and_then(|node| self.scene.state.node(node));
-        node.is_none_or(|node| self.placement.allows(node) || is_silent(node, task)) && !self.crowded.contains(&task.id)
+        node.is_none_or(|node| self.placement.allows(node) || task.is_silent_on(node))
+            && !self.crowded.contains(&task.id)
     }
 
     /// Whether the slot is a node that the constraints in force exclude.

@@ -210,6 +210,9 @@ fn a_label_that_goes_takes_a_task_away_only_when_another_one_runs() {
     live_with(&mut world, web, 2);
     assert_eq!(running_on(&world, web), [1, 3]);
     assert_eq!(world.state.tasks_of(web).filter(|task| !task.has_ended()).count(), 2);
+    let rejected = world.state.tasks_of(web).filter(|task| task.rejected_at.is_some());
+    let rejected: Vec<_> = rejected.map(|task| (task.node().map(NodeId::bits), task.desired)).collect();
+    assert_eq!(rejected, [(Some(2), Desired::Shutdown)], "as Swarm shows it");
 }
 
 /// What counts are the constraints in force, not those of the spec that the task was placed by: an update of the

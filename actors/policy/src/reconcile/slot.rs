@@ -95,8 +95,12 @@ impl<'a> Work<'a> {
                 // A slot of a global service can be filled on its own node only.
                 Condition::Lost if global => here.held = true,
                 Condition::Lost => here.lost.push(task),
-                Condition::Leaving | Condition::Misfit if global => {
+                Condition::Leaving if global => {
                     self.shut(task);
+                    here.stopping |= answers;
+                }
+                Condition::Misfit if global => {
+                    self.reject(task);
                     here.stopping |= answers;
                 }
                 Condition::Leaving => here.leaving.push(task),
@@ -212,7 +216,7 @@ impl<'a> Work<'a> {
                 .notes
                 .push(format!("slot {slot} stops on its draining node, and runs nowhere: {reason} for {seconds} s"));
         }
-        here.stopping |= self.dismiss(&mut here.leaving, may_go);
+        here.stopping |= self.dismiss(&mut here.leaving, may_go, Self::shut);
         if !here.leaving.is_empty() && kept.node().is_none() {
             self.plan.look_again(patient_until);
         }
@@ -222,17 +226,17 @@ impl<'a> Work<'a> {
     /// may not run at a time.
     fn dismiss_misfits(&mut self, kept: &Task, here: &mut Occupants<'a>) {
         let may_go = kept.is_running() || (kept.desired == Desired::Ready && kept.node().is_some());
-        here.stopping |= self.dismiss(&mut here.misfit, may_go);
+        here.stopping |= self.dismiss(&mut here.misfit, may_go, Self::reject);
     }
 
-    /// Stops and takes out the tasks that may go: all of them if `may_go`, otherwise those that wait for their turn and do
-    /// no work yet. Returns whether any was stopped.
-    fn dismiss(&mut self, tasks: &mut Vec<&'a Arc<Task>>, may_go: bool) -> bool {
+    /// Stops and takes out the tasks that may go, by `stop`: all of them if `may_go`, otherwise those that wait for their
+    /// turn and do no work yet. Returns whether any was stopped.
+    fn dismiss(&mut self, tasks: &mut Vec<&'a Arc<Task>>, may_go: bool, stop: fn(&mut Self, &Task)) -> bool {
         let before = tasks.len();
         tasks.retain(|task| {
             let stays = !may_go && task.desired != Desired::Ready;
             if !stays {
-                self.shut(task);
+                stop(self, task);
             }
             stays
         });

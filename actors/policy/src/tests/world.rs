@@ -265,6 +265,7 @@ impl World {
             desired,
             observed: Observed::nothing(self.now()),
             written_off: None,
+            rejected_at: None,
             restarts: 0,
             began_at: None,
             ended_at: None,

@@ -16,6 +16,9 @@ use std::net::IpAddr;
 pub(crate) const FILTERS: [&str; 8] =
     ["_up-to-date", "desired-state", "id", "label", "name", "node", "runtime", "service"];
 
+/// Error of a task that does not fit its node any more, in Swarm's words.
+const NO_LONGER_FITS: &str = "assigned node no longer meets constraints";
+
 /// Words that a desired state can be filtered by.
 const STATES: [&str; 15] = [
     "new",
@@ -71,6 +74,7 @@ fn show_status(task: &model::Task, state: &State) -> TaskStatus {
     let cut_off = task.node().filter(|_| is_open).and_then(|node| out_of_reach(state, node));
     let Step { word, at, message, error } = match cut_off {
         Some((at, error)) => Step { word: "orphaned", at, message: "node lost", error },
+        None if is_misplaced(task, state) => Step { error: NO_LONGER_FITS.into(), ..step(task) },
         None => step(task),
     };
     TaskStatus {
@@ -120,13 +124,36 @@ pub(super) fn step(task: &model::Task) -> Step<'_> {
             message: "scheduler assigned task to node",
             error: String::new(),
         },
-        _ => Step {
-            word: observed.state.as_str(),
-            at: observed.at,
-            message: &observed.message,
-            error: observed.error.clone().unwrap_or_default(),
+        _ => match rejected_at(task) {
+            Some(at) => Step {
+                word: "rejected",
+                at,
+                message: "task rejected by constraint enforcer",
+                error: NO_LONGER_FITS.into(),
+            },
+            None => Step {
+                word: observed.state.as_str(),
+                at: observed.at,
+                message: &observed.message,
+                error: observed.error.clone().unwrap_or_default(),
+            },
         },
     }
+}
+
+/// The time at which managers told a task to end because it no longer fits its node. While it ends, it is shown as what it
+/// is; one that had done its work by then is complete.
+fn rejected_at(task: &model::Task) -> Option<Timestamp> {
+    let was_ended = matches!(task.observed.state, TaskState::Shutdown | TaskState::Failed);
+    task.rejected_at.filter(|_| was_ended)
+}
+
+/// Whether the task goes on although its node no longer satisfies the constraints: another one is to run first.
+fn is_misplaced(task: &model::Task, state: &State) -> bool {
+    let node = task.node().filter(|_| task.is_wanted()).and_then(|node| state.node(node));
+    let Some((node, service)) = node.zip(state.service(task.service)) else { return false };
+    let Some(followed) = state.spec(task.service, task.spec_version) else { return false };
+    task.is_misplaced(node, &service.spec.task.placement(), || followed.task.placement())
 }
 
 /// The time since which a node cannot be reached, and the reason; `None` when the node can be reached.
@@ -224,4 +251,42 @@ pub fn list<'a>(filters: &Filters, state: &'a State) -> Result<Vec<&'a std::sync
         state.tasks().collect()
     };
     Ok(candidates.into_iter().filter(|task| matches(task)).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use essaim_model::{EngineKind, GenericStock, Meta, Observed, ServiceId, TaskId};
+    use essaim_wire::Index;
+
+    #[test]
+    fn a_task_that_no_longer_fits_its_node_reads_as_in_swarm_when_it_has_ended() {
+        let task = |state, rejected_at| model::Task {
+            id: TaskId::from_bits(1),
+            meta: Meta::default(),
+            service: ServiceId::from_bits(1),
+            spec_version: Index(1),
+            slot: Slot::Number(1),
+            engine: EngineKind::Process,
+            assigned: Assigned::Node(NodeId::from_bits(1)),
+            generic: GenericStock::default(),
+            desired: Desired::Shutdown,
+            observed: Observed { state, ..Observed::nothing(Timestamp::from_micros(9)) },
+            written_off: None,
+            rejected_at,
+            restarts: 0,
+            began_at: None,
+            ended_at: None,
+            job_iteration: None,
+        };
+        let at = Some(Timestamp::from_micros(5));
+        let word = |state, rejected_at| step(&task(state, rejected_at)).word;
+        assert_eq!(word(TaskState::Shutdown, None), "shutdown");
+        assert_eq!(word(TaskState::Running, at), "running", "it has not ended yet");
+        assert_eq!(word(TaskState::Complete, at), "complete", "it had done its work");
+        let ended = task(TaskState::Shutdown, at);
+        let Step { word, at, message, error } = step(&ended);
+        assert_eq!((word, message), ("rejected", "task rejected by constraint enforcer"));
+        assert_eq!((at, error.as_str()), (Timestamp::from_micros(5), NO_LONGER_FITS));
+    }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use essaim_cluster_tests::harness::{Cluster, eventually, sleepers, throughout};
 
@@ -51,6 +51,35 @@ fn a_constraint_that_fits_no_node_takes_nothing_down_and_can_be_taken_back() {
         if said.is_empty() { Ok(()) } else { Err(format!("{said:?}")) }
     });
     assert_eq!(running(&cluster, &id).expect("it answers"), before, "they are what is asked for again");
+}
+
+#[test]
+fn a_task_whose_node_loses_its_label_goes_on_until_another_one_runs_and_is_then_shown_as_rejected() {
+    let cluster = Cluster::on_loopback(2, 1);
+    done(&cluster, &["node", "update", "--label-add", "x=1", "n1"]);
+    let mut spec = sleepers("web", 1);
+    spec["TaskTemplate"]["Placement"] = json!({"Constraints": ["node.labels.x==1"]});
+    let id = cluster.daemons[0].post("/services/create", Some(&spec))["ID"].as_str().expect("an id").to_owned();
+    let first = cluster.wait_running(&id, 1, &[])[0]["ID"].clone();
+    let why = "assigned node no longer meets constraints";
+    let wait_for = |what: &str, state: &str| {
+        eventually(what, || {
+            let tasks = cluster.tasks(&id, &[])?;
+            let task = tasks.iter().find(|task| task["ID"] == first).ok_or("it is forgotten")?;
+            let status = &task["Status"];
+            let is_so = status["State"] == state && status["Err"] == why;
+            if is_so { Ok(()) } else { Err(status.to_string()) }
+        });
+    };
+    done(&cluster, &["node", "update", "--label-rm", "x", "n1"]);
+    wait_for("it goes on, and says that it is out of place", "running");
+    done(&cluster, &["node", "update", "--label-add", "x=1", "n2"]);
+    wait_for("it is shown as rejected", "rejected");
+    let now = cluster.wait_running(&id, 1, &[]);
+    assert_eq!(now[0]["NodeID"], cluster.node("n2", &[]).expect("it is listed")["ID"]);
+    // The row of `service ps` reads as in Swarm.
+    let (out, error) = done(&cluster, &["service", "ps", "--no-trunc", "web"]);
+    assert!(out.lines().any(|line| line.contains("Rejected") && line.contains(why)), "{out}{error}");
 }
 
 #[test]

@@ -227,6 +227,7 @@ mod tests {
                 desired: Desired::Running,
                 observed: Observed::nothing(Timestamp::default()),
                 written_off: None,
+                rejected_at: None,
                 restarts: 0,
                 generic: Default::default(),
                 began_at: None,

@@ -141,6 +141,7 @@ impl Stage {
                 desired: Desired::Running,
                 observed: Observed::nothing(Timestamp::default()),
                 written_off: None,
+                rejected_at: None,
                 restarts: 0,
                 generic: Default::default(),
                 began_at: None,

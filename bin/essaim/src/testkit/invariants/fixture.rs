@@ -28,6 +28,7 @@ pub(super) fn task(number: u64, state: TaskState) -> Task {
         desired: Desired::Running,
         observed: Observed { state, ..Observed::nothing(at) },
         written_off: None,
+        rejected_at: None,
         engine: EngineKind::Process,
         restarts: 0,
         generic: Default::default(),

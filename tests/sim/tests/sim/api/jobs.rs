@@ -25,6 +25,7 @@ async fn put_task(stage: &Stage, service: ServiceId, number: u32, state: TaskSta
         desired: if state == TaskState::Failed { Desired::Shutdown } else { Desired::Running },
         observed: Observed { state, ..Observed::nothing(NOW) },
         written_off: None,
+        rejected_at: None,
         restarts: 0,
         generic: Default::default(),
         began_at: None,

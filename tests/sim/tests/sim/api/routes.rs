@@ -46,6 +46,7 @@ async fn cluster() -> (Stage, Client, ServiceId) {
             desired: Desired::Running,
             observed: running,
             written_off: None,
+            rejected_at: None,
             restarts: 0,
             generic: Default::default(),
             began_at: None,

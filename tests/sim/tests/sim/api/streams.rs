@@ -27,6 +27,7 @@ async fn cluster() -> (Stage, Client) {
         desired: Desired::Running,
         observed: Observed::nothing(NOW),
         written_off: None,
+        rejected_at: None,
         restarts: 0,
         generic: Default::default(),
         began_at: None,

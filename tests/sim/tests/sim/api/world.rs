@@ -314,6 +314,7 @@ async fn task(stage: &Stage, shown: &Value) {
         desired,
         observed,
         written_off: None,
+        rejected_at: None,
         engine: essaim_model::EngineKind::Process,
         restarts: 0,
         generic: Default::default(),
