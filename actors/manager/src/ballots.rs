@@ -48,13 +48,13 @@ pub(crate) struct BallotBox {
 
 #[derive(Debug, Default)]
 struct Table {
-    nodes: BTreeMap<NodeId, Held>,
+    nodes: BTreeMap<NodeId, StoredBallot>,
     /// Numbers the links and streams, so that the end of an old link does not remove the ballot of a new one.
     sources: u64,
 }
 
 #[derive(Debug)]
-struct Held {
+struct StoredBallot {
     source: Source,
     accusations: Arc<[Accusation]>,
 }
@@ -88,7 +88,7 @@ impl BallotBox {
     /// Stores the ballot of a linked node.
     pub(crate) fn set(&self, source: Source, node: NodeId, accusations: &[Accusation]) {
         let accusations: Arc<[Accusation]> = accusations.iter().take(ACCUSATIONS_MAX).copied().collect();
-        self.table.lock().nodes.insert(node, Held { source, accusations });
+        self.table.lock().nodes.insert(node, StoredBallot { source, accusations });
         self.mark();
     }
 

@@ -8,7 +8,7 @@
 //! manager starts the daemon again, which adopts its tasks.
 
 use crate::address::{self, AddressOptions, Chosen};
-use crate::core::{Core, Effect, Held, Input, Replica, Wake as CoreWake};
+use crate::core::{Core, Effect, Input, LocalReplica, Replica, Wake as CoreWake};
 use crate::founding::{Founded, found};
 use crate::group::{self, Opening};
 use crate::handle::{Handle, Parts, Shared, StartError};
@@ -235,8 +235,9 @@ impl State {
         let place = self.choose_again(place)?;
         let role = identity.role();
         let known = Store::known(&group::disk(&self.scope.env)).map_err(internal)?;
-        let held = known
-            .map_or(Held::Nothing, |known| Held::Closed(Replica { lineage: known.lineage, raft_id: known.raft_id }));
+        let held = known.map_or(LocalReplica::Nothing, |known| {
+            LocalReplica::Closed(Replica { lineage: known.lineage, raft_id: known.raft_id })
+        });
         self.begin(identity, &place, held).await?;
         Ok(Some(role))
     }
@@ -262,7 +263,7 @@ impl State {
         let (node, lineage) = (identity.node(), founding.cluster.lineage);
         self.keep.save_identity(&identity).map_err(internal)?;
         let place = self.keep_place(chosen, Vec::new(), (&request.listen, &request.advertise))?;
-        self.begin(identity, &place, Held::Nothing).await?;
+        self.begin(identity, &place, LocalReplica::Nothing).await?;
         let Some(part) = &mut self.part else { return Err(internal("the node's part was not begun")) };
         let opening = Opening::Start(Start::Found { lineage });
         let replica = part.open_store(opening, &self.myself, &mut self.children).await.map_err(internal)?;
@@ -347,7 +348,7 @@ impl State {
         };
         let node = enrolled.identity.node();
         let place = self.keep_place(chosen, enrolled.managers, (&request.listen, &request.advertise))?;
-        self.begin(enrolled.identity, &place, Held::Nothing).await?;
+        self.begin(enrolled.identity, &place, LocalReplica::Nothing).await?;
         if let Some(part) = &self.part {
             part.worker.set_availability(request.availability);
         }
@@ -501,7 +502,7 @@ impl State {
         self.drop_part().await
     }
 
-    async fn begin(&mut self, identity: Identity, place: &Place, held: Held) -> Result<(), Refusal> {
+    async fn begin(&mut self, identity: Identity, place: &Place, held: LocalReplica) -> Result<(), Refusal> {
         let role = identity.role();
         let part = Part::begin(&self.scope, &self.parts, identity, self.generation, place, &mut self.children).await?;
         part.follow(self.myself.clone());

@@ -37,7 +37,7 @@ pub(crate) struct Replica {
 
 /// The node's replica of the managers' log, and whether it is open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Held {
+pub(crate) enum LocalReplica {
     /// The node has no replica: the folder is empty.
     Nothing,
     /// The node has a replica on disk that is not open.
@@ -242,7 +242,7 @@ struct Inside {
     wanted: Role,
     /// The latest statement of a manager that was not stale.
     statement: Option<RoleStatement>,
-    held: Held,
+    held: LocalReplica,
     /// Why the disk refused the last step, until the wait is over.
     trouble: Option<String>,
     /// The refusal of the disk that was recorded last, so that each is recorded once.
@@ -264,7 +264,7 @@ impl Core {
 
     /// Begins the node's part in a cluster: the number of this start of the daemon, the role of its certificate, and
     /// the replica on its disk.
-    pub(crate) fn begin(&mut self, generation: Generation, certificate: Role, held: Held) {
+    pub(crate) fn begin(&mut self, generation: Generation, certificate: Role, held: LocalReplica) {
         self.phase = Phase::Inside(Inside {
             generation,
             certificate,
@@ -329,27 +329,27 @@ impl Core {
             Input::Certified(role) => inside.certificate = role,
             Input::StoreFailed(replica, why) => {
                 // The failure of a store that was closed meanwhile is stale.
-                if inside.held == Held::Open(replica) {
+                if inside.held == LocalReplica::Open(replica) {
                     let text = format!("its part in the group of managers failed, and is opened again: {why}");
                     effects.extend([Effect::Record(text), Effect::Close]);
                 }
                 return;
             }
             Input::Opened(replica) => {
-                inside.held = Held::Open(replica);
+                inside.held = LocalReplica::Open(replica);
                 (inside.trouble, inside.recorded) = (None, None);
             }
             Input::Forced(replica) => {
-                inside.held = Held::Open(replica);
+                inside.held = LocalReplica::Open(replica);
                 // The last statement belongs to the history that ended.
                 (inside.statement, inside.trouble, inside.recorded) = (None, None, None);
             }
             Input::Closed => {
-                if let Held::Open(replica) = inside.held {
-                    inside.held = Held::Closed(replica);
+                if let LocalReplica::Open(replica) = inside.held {
+                    inside.held = LocalReplica::Closed(replica);
                 }
             }
-            Input::Missing | Input::Wiped => inside.held = Held::Nothing,
+            Input::Missing | Input::Wiped => inside.held = LocalReplica::Nothing,
             Input::DiskRefused(why) => {
                 if inside.recorded.as_ref() != Some(&why) {
                     let text = format!("the disk refuses its part in the group of managers, and is asked again: {why}");
@@ -385,8 +385,8 @@ impl Inside {
     fn is_stale(&self, statement: &RoleStatement) -> bool {
         let before = self.statement.map(|before| (before.lineage, before.index.0));
         let own = match self.held {
-            Held::Nothing => None,
-            Held::Closed(replica) | Held::Open(replica) => Some((replica.lineage, replica.raft_id)),
+            LocalReplica::Nothing => None,
+            LocalReplica::Closed(replica) | LocalReplica::Open(replica) => Some((replica.lineage, replica.raft_id)),
         };
         before.into_iter().chain(own).any(|(lineage, index)| {
             statement.lineage.ordinal < lineage.ordinal || statement.lineage == lineage && statement.index.0 < index
@@ -403,7 +403,9 @@ impl Inside {
             (None, ..) => Claim::Unheard,
             (Some(Role::Worker), ..) => Claim::Worker,
             (Some(Role::Manager), None, _) => Claim::Manager,
-            (Some(Role::Manager), Some(named), Held::Closed(held) | Held::Open(held)) if named == held => {
+            (Some(Role::Manager), Some(named), LocalReplica::Closed(held) | LocalReplica::Open(held))
+                if named == held =>
+            {
                 Claim::SameReplica
             }
             (Some(Role::Manager), Some(_), _) => Claim::OtherReplica,
@@ -412,9 +414,9 @@ impl Inside {
 
     fn step(&self) -> Effect {
         let store = match self.held {
-            Held::Nothing => ReplicaState::Absent,
-            Held::Closed(_) => ReplicaState::Closed,
-            Held::Open(_) => ReplicaState::Open,
+            LocalReplica::Nothing => ReplicaState::Absent,
+            LocalReplica::Closed(_) => ReplicaState::Closed,
+            LocalReplica::Open(_) => ReplicaState::Open,
         };
         let disk = if self.trouble.is_some() { DiskState::Refuses } else { DiskState::Works };
         // The planted bug opens the store when a manager states the role, before the certificate has come.
@@ -460,9 +462,9 @@ mod tests {
     fn core(role: Role, claim: Claim, store: ReplicaState, disk: DiskState) -> Option<Core> {
         let held = match store {
             ReplicaState::Absent if claim == Claim::SameReplica => return None,
-            ReplicaState::Absent => Held::Nothing,
-            ReplicaState::Closed => Held::Closed(OWN),
-            ReplicaState::Open => Held::Open(OWN),
+            ReplicaState::Absent => LocalReplica::Nothing,
+            ReplicaState::Closed => LocalReplica::Closed(OWN),
+            ReplicaState::Open => LocalReplica::Open(OWN),
         };
         let statement = match claim {
             Claim::Unheard => None,
@@ -501,7 +503,7 @@ mod tests {
             for effect in handle(core, input) {
                 next = match &effect {
                     Effect::Resume => match inside(core).held {
-                        Held::Closed(replica) => Some(Input::Opened(replica)),
+                        LocalReplica::Closed(replica) => Some(Input::Opened(replica)),
                         other => panic!("nothing to resume: {other:?}"),
                     },
                     Effect::Join(replica) => Some(Input::Opened(*replica)),
@@ -555,7 +557,7 @@ mod tests {
             let Some(mut core) = core(role, claim, store, disk) else { continue };
             settle(&mut core, Input::Certified(role));
             let inside = inside(&core);
-            if let Held::Open(open) = inside.held {
+            if let LocalReplica::Open(open) = inside.held {
                 assert_eq!(role, Role::Manager, "{claim:?} {store:?} {disk:?}");
                 assert!(inside.named().is_none_or(|named| named == open), "{claim:?} {store:?} {disk:?}");
                 assert_ne!(claim, Claim::Worker, "{store:?} {disk:?}");
@@ -576,7 +578,7 @@ mod tests {
             let mut core = core(Role::Manager, claim, store, DiskState::Works).expect("possible");
             settle(&mut core, Input::Certified(Role::Manager));
             let expected = if claim == Claim::OtherReplica { OTHER } else { OWN };
-            assert_eq!(inside(&core).held, Held::Open(expected), "{claim:?} {store:?}");
+            assert_eq!(inside(&core).held, LocalReplica::Open(expected), "{claim:?} {store:?}");
         }
     }
 
@@ -612,7 +614,7 @@ mod tests {
                 settle(&mut core, input.clone());
                 let inside = inside(&core);
                 let at = format!("{role:?} {claim:?} {store:?} {disk:?}, then {input:?}");
-                assert!(!matches!(inside.held, Held::Open(_)) || inside.certificate == Role::Manager, "{at}");
+                assert!(!matches!(inside.held, LocalReplica::Open(_)) || inside.certificate == Role::Manager, "{at}");
                 assert!(
                     inside.statement.is_none_or(|statement| statement.role == inside.wanted),
                     "{at}: asks for what was stated"

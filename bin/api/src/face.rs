@@ -1,6 +1,6 @@
 //! The state that every route is given: the node, its machine with its Docker Engine, and the encoded lists.
 
-use crate::engine::{Engine, EngineSocket};
+use crate::engine::{EngineSocket, LocalEngine};
 use crate::host::Host;
 use crate::lists::Lists;
 use essaim_docker::convert::Context;
@@ -17,7 +17,7 @@ pub struct Face {
     pub(crate) host: Arc<Host>,
     pub(crate) lists: Arc<Lists>,
     /// The machine's Docker Engine; `None` on a node that uses none.
-    pub(crate) engine: Option<Engine>,
+    pub(crate) engine: Option<LocalEngine>,
 }
 
 impl Face {
@@ -29,7 +29,7 @@ impl Face {
     /// This face with the Docker Engine that requests about containers are handed on to.
     #[must_use]
     pub fn with_engine(self, socket: EngineSocket) -> Self {
-        Self { engine: Some(Engine::new(socket)), ..self }
+        Self { engine: Some(LocalEngine::new(socket)), ..self }
     }
 
     /// The handle for requests to the cluster, or a refusal in Docker's words when this node takes none.

@@ -31,7 +31,7 @@ pub(crate) struct Arguments {
     /// What runs tasks: containers and programs of the host, or programs alone (by default, containers if there is a
     /// Docker Engine)
     #[arg(long, value_enum)]
-    pub(crate) engine: Option<Engine>,
+    pub(crate) engine: Option<EngineChoice>,
     /// Socket of the Docker Engine, which then has to be there (by default unix:///var/run/docker.sock)
     #[arg(long, value_name = "unix:///PATH")]
     pub(crate) docker_host: Option<String>,
@@ -48,7 +48,7 @@ pub(crate) struct Arguments {
 
 /// Engines that can run tasks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum Engine {
+pub(crate) enum EngineChoice {
     /// Programs of the host, without root
     Process,
     /// Containers of a Docker Engine from 20.10 on, which is not in swarm mode; and programs of the host
@@ -73,15 +73,15 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
 }
 
 /// The engines that the flags ask for. An engine whose socket is named has to be there.
-fn engines(engine: Option<Engine>, docker_host: Option<String>) -> Result<essaim::Engines, Failure> {
+fn engines(engine: Option<EngineChoice>, docker_host: Option<String>) -> Result<essaim::Engines, Failure> {
     match (engine, docker_host) {
         (None, None) => Ok(essaim::Engines::Found),
-        (Some(Engine::Process), None) => Ok(essaim::Engines::Process),
-        (Some(Engine::Process), Some(_)) => {
+        (Some(EngineChoice::Process), None) => Ok(essaim::Engines::Process),
+        (Some(EngineChoice::Process), Some(_)) => {
             Err(Failure::usage("--engine process uses no Docker Engine: leave --docker-host out"))
         }
-        (None | Some(Engine::Docker), Some(host)) => Ok(essaim::Engines::Docker(host)),
-        (Some(Engine::Docker), None) => Ok(essaim::Engines::Docker(essaim::DEFAULT_DOCKER_HOST.into())),
+        (None | Some(EngineChoice::Docker), Some(host)) => Ok(essaim::Engines::Docker(host)),
+        (Some(EngineChoice::Docker), None) => Ok(essaim::Engines::Docker(essaim::DEFAULT_DOCKER_HOST.into())),
     }
 }
 
@@ -118,10 +118,10 @@ mod tests {
         let docker = |host: &str| essaim::Engines::Docker(host.into());
         let asked = |engine, host: Option<&str>| engines(engine, host.map(Into::into)).ok();
         assert_eq!(asked(None, None), Some(essaim::Engines::Found));
-        assert_eq!(asked(Some(Engine::Process), None), Some(essaim::Engines::Process));
-        assert_eq!(asked(Some(Engine::Docker), None), Some(docker("unix:///var/run/docker.sock")));
+        assert_eq!(asked(Some(EngineChoice::Process), None), Some(essaim::Engines::Process));
+        assert_eq!(asked(Some(EngineChoice::Docker), None), Some(docker("unix:///var/run/docker.sock")));
         assert_eq!(asked(None, Some("unix:///a")), Some(docker("unix:///a")));
-        assert_eq!(asked(Some(Engine::Process), Some("unix:///a")), None);
+        assert_eq!(asked(Some(EngineChoice::Process), Some("unix:///a")), None);
     }
 
     #[test]

@@ -15,7 +15,7 @@ pub struct Resources {
     pub reservation: Option<Share>,
     /// Generic resources, of kinds that operators made up (`gpu`), and how many of each are reserved.
     pub generic: GenericResources,
-    /// Memory and swap together; the engine's default when `None`.
+    /// Swap that the task may use beside its memory; the engine's default when `None`.
     pub swap: Option<Swap>,
     /// How readily the kernel swaps the task out; the engine's default when `None`.
     pub swappiness: Option<Swappiness>,
@@ -85,7 +85,7 @@ impl Deref for GenericResources {
     }
 }
 
-/// Memory and swap together, in bytes; −1 for no limit.
+/// Swap that a task may use beside its memory, in bytes; −1 for no limit. (The engine's own setting is the sum of both.)
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 pub struct Swap(i64);
 

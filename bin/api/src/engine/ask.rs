@@ -1,6 +1,6 @@
 //! The face's own questions to the engine, for answers that are made of both.
 
-use super::client::{Engine, Held, Trouble};
+use super::client::{AnswerBody, LocalEngine, Trouble};
 use super::proxy::ClientVersion;
 use super::version::path_for;
 use axum::body::Body;
@@ -11,7 +11,7 @@ use std::time::Duration;
 /// Bytes that the answer to a question may have. `info` and `version` of an engine are a few kilobytes.
 const ANSWER_LEN_MAX: usize = 4 << 20;
 
-impl Engine {
+impl LocalEngine {
     /// Asks for a JSON object, within `deadline`.
     pub(crate) async fn ask(
         &self,
@@ -36,7 +36,11 @@ impl Engine {
     }
 
     /// Sends a GET request and waits for the head of the answer.
-    pub(super) async fn get(&self, version: Option<&ClientVersion>, path: &str) -> Result<Response<Held>, Trouble> {
+    pub(super) async fn get(
+        &self,
+        version: Option<&ClientVersion>,
+        path: &str,
+    ) -> Result<Response<AnswerBody>, Trouble> {
         let path = path_for(self.api().await, version.map(|version| version.0.as_str()), path);
         let mut request = Request::new(Body::empty());
         *request.uri_mut() = path.parse().map_err(|why| self.unusable(format!("{path:?} is no path: {why}")))?;

@@ -109,14 +109,14 @@ pub(crate) struct Described {
 
 /// The machine's Docker Engine. Clones are handles on the same one.
 #[derive(Clone)]
-pub(crate) struct Engine {
+pub(crate) struct LocalEngine {
     pub(super) socket: EngineSocket,
     limits: Limits,
     places: Arc<Semaphore>,
     described: Arc<Mutex<Described>>,
 }
 
-impl Engine {
+impl LocalEngine {
     pub(crate) fn new(socket: EngineSocket) -> Self {
         Self::with_limits(socket, Limits::default())
     }
@@ -162,13 +162,13 @@ impl Engine {
 
     /// Sends a request, whose path has its version already, and waits for the head of the answer. The connection lives as
     /// long as the answer's body.
-    pub(super) async fn send(&self, request: Request<Body>) -> Result<Response<Held>, Trouble> {
+    pub(super) async fn send(&self, request: Request<Body>) -> Result<Response<AnswerBody>, Trouble> {
         let full = |_| Trouble::Full(self.socket.clone(), self.limits.requests);
         let place = Arc::clone(&self.places).try_acquire_owned().map_err(full)?;
         let (mut sender, connection) = self.connect().await?;
         let head = self.patiently(sender.send_request(request)).await?.map_err(|why| self.broke(why))?;
         self.learn(head.headers());
-        Ok(head.map(|body| Held { body, _connection: connection, _place: place }))
+        Ok(head.map(|body| AnswerBody { body, _connection: connection, _place: place }))
     }
 
     async fn connect(&self) -> Result<(http1::SendRequest<Body>, Connection), Trouble> {
@@ -255,13 +255,13 @@ impl Drop for Connection {
 
 /// The body of an answer, with the connection that it arrives on and its place among the requests under way.
 #[derive(Debug)]
-pub(super) struct Held {
+pub(super) struct AnswerBody {
     body: Incoming,
     _connection: Connection,
     _place: OwnedSemaphorePermit,
 }
 
-impl hyper::body::Body for Held {
+impl hyper::body::Body for AnswerBody {
     type Data = Bytes;
     type Error = hyper::Error;
 

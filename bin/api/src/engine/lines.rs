@@ -1,6 +1,6 @@
 //! The engine's events, line by line.
 
-use super::client::{Engine, Held, Trouble};
+use super::client::{AnswerBody, LocalEngine, Trouble};
 use super::proxy::ClientVersion;
 use bytes::{Bytes, BytesMut};
 use hyper::body::Body;
@@ -14,11 +14,11 @@ const LINE_LEN_MAX: usize = 1 << 20;
 /// Lines that arrive from the engine. Dropping it ends the engine's stream. What the reader does not take stays in the
 /// engine, behind one buffer.
 pub(crate) struct Lines {
-    body: Held,
+    body: AnswerBody,
     buffer: BytesMut,
 }
 
-impl Engine {
+impl LocalEngine {
     /// The engine's events from `since` on: those until `until`, or without an end. Both are nanoseconds since 1970.
     pub(crate) async fn events(
         &self,

@@ -26,9 +26,9 @@ mod socket;
 mod splice;
 mod version;
 
-pub(crate) use client::Engine;
 #[cfg(test)]
 pub(crate) use client::Limits;
+pub(crate) use client::LocalEngine;
 pub(crate) use lines::Lines;
 pub(crate) use proxy::ClientVersion;
 pub use socket::EngineSocket;

@@ -1,6 +1,6 @@
 //! A client's request handed on to the engine.
 
-use super::client::{Engine, HOST, Held, Trouble};
+use super::client::{AnswerBody, HOST, LocalEngine, Trouble};
 use super::splice::{Side, splice};
 use super::version::path_for;
 use crate::reply::Answer;
@@ -27,7 +27,7 @@ const OF_ONE_CONNECTION: [HeaderName; 8] = [
     header::EXPECT,
 ];
 
-impl Engine {
+impl LocalEngine {
     /// Hands a request on, and returns the engine's answer. Both bodies are streams.
     pub(crate) async fn hand_on(&self, mut request: Request) -> Answer {
         let client = hyper::upgrade::on(&mut request);
@@ -86,7 +86,7 @@ fn switch(headers: &mut HeaderMap, protocol: HeaderValue) {
 
 /// The answer that switches protocols. Once it is sent, the two connections are joined until one side is gone; this needs
 /// neither the actor nor the server, so such a stream also outlives a restart of the actor.
-fn joined(client: OnUpgrade, mut answer: Response<Held>) -> Response<Body> {
+fn joined(client: OnUpgrade, mut answer: Response<AnswerBody>) -> Response<Body> {
     let engine = hyper::upgrade::on(&mut answer);
     let protocol = answer.headers().get(header::UPGRADE).cloned();
     let (mut parts, held) = answer.into_parts();

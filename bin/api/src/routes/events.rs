@@ -14,7 +14,7 @@
 //! `daemon lost`.
 
 use crate::ask::{Query, flag};
-use crate::engine::{ClientVersion, Engine, Lines};
+use crate::engine::{ClientVersion, Lines, LocalEngine};
 use crate::face::Face;
 use crate::follow::{Follower, Next};
 use crate::reply::{Answer, Refused, encode, typed};
@@ -288,7 +288,7 @@ fn happened_at(event: &Event) -> Option<Timestamp> {
 /// The engine's events for one client. The engine filters them itself.
 #[derive(Clone)]
 struct EngineEvents {
-    engine: Engine,
+    engine: LocalEngine,
     version: Option<ClientVersion>,
     filters: String,
     /// Time of the first event that is still wanted, in nanoseconds since 1970.

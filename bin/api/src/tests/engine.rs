@@ -1,6 +1,6 @@
 //! The fixture: a node outside of any cluster, its socket, and an engine of API 1.41 that the test plays.
 
-use crate::engine::{Engine, EngineSocket, Limits};
+use crate::engine::{EngineSocket, Limits, LocalEngine};
 use crate::{Face, Host, Listener, router, serve};
 use axum::Router;
 use axum::http::HeaderValue;
@@ -48,7 +48,7 @@ impl World {
         let node = essaim_node::start(env, Parts { settings, engines: Vec::new(), faces: Vec::new() }).await;
         let host = Host::read("node1".into(), "/data".into(), "docker".into());
         let mut face = Face::new(node.expect("a node outside of any cluster"), host);
-        face.engine = Some(Engine::with_limits(EngineSocket::new(world.engine_path()), limits));
+        face.engine = Some(LocalEngine::with_limits(EngineSocket::new(world.engine_path()), limits));
         let listener = Listener::bind(&world.path()).await.expect("bound");
         tokio::spawn(serve(listener, router(face), std::future::pending()));
         world
