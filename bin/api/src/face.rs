@@ -1,6 +1,6 @@
 //! The state that every route is given: the node, its machine with its Docker Engine, and the encoded lists.
 
-use crate::engine::{EngineSocket, LocalEngine};
+use crate::engine::{EngineInside, EngineSocket, LocalEngine};
 use crate::host::Host;
 use crate::lists::Lists;
 use essaim_docker::convert::Context;
@@ -30,6 +30,12 @@ impl Face {
     #[must_use]
     pub fn with_engine(self, socket: EngineSocket) -> Self {
         Self { engine: Some(LocalEngine::new(socket)), ..self }
+    }
+
+    /// This face with an engine inside the process.
+    #[must_use]
+    pub(crate) fn with_engine_inside(self, engine: EngineInside) -> Self {
+        Self { engine: Some(LocalEngine::inside(engine)), ..self }
     }
 
     /// The handle for requests to the cluster, or a refusal in Docker's words when this node takes none.

@@ -39,8 +39,8 @@ mod tests;
 mod view;
 
 pub use actor::face;
-pub use direct::{Direct, Reply};
-pub use engine::EngineSocket;
+pub use direct::{Begun, Direct, Reply};
+pub use engine::{EngineInside, EngineSocket};
 pub use face::Face;
 pub use host::Host;
 pub use routes::router;

@@ -3,6 +3,7 @@
 //! A connection for each request costs a fraction of a millisecond on a unix socket, and makes the end of a request
 //! simple: whoever drops the answer's body closes the connection, and the engine stops its work.
 
+use super::dial::{Dial, EngineInside};
 use super::socket::EngineSocket;
 use super::version::{ApiVersion, announced};
 use crate::reply::Refused;
@@ -19,6 +20,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::UnixStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::AbortHandle;
@@ -111,6 +113,7 @@ pub(crate) struct Described {
 #[derive(Clone)]
 pub(crate) struct LocalEngine {
     pub(super) socket: EngineSocket,
+    dial: Dial,
     limits: Limits,
     places: Arc<Semaphore>,
     described: Arc<Mutex<Described>>,
@@ -123,7 +126,12 @@ impl LocalEngine {
 
     pub(crate) fn with_limits(socket: EngineSocket, limits: Limits) -> Self {
         let places = Arc::new(Semaphore::new(limits.requests));
-        Self { socket, limits, places, described: Arc::default() }
+        Self { socket, dial: Dial::Socket, limits, places, described: Arc::default() }
+    }
+
+    /// An engine inside the process, which has no socket.
+    pub(crate) fn inside(engine: EngineInside) -> Self {
+        Self { dial: Dial::Inside(engine), ..Self::new(EngineSocket::new("inside")) }
     }
 
     /// The engine's description, asked for when there is none yet or it has become old. Waits a moment at most; an
@@ -172,11 +180,22 @@ impl LocalEngine {
     }
 
     async fn connect(&self) -> Result<(http1::SendRequest<Body>, Connection), Trouble> {
-        let stream = match timeout(self.limits.connect, UnixStream::connect(self.socket.path())).await {
-            Ok(Ok(stream)) => stream,
-            Ok(Err(why)) => return Err(Trouble::Absent(self.socket.clone(), why)),
-            Err(_) => return Err(Trouble::Silent(self.socket.clone())),
-        };
+        if let Dial::Inside(engine) = &self.dial {
+            return self.speak_over(engine.open()).await;
+        }
+        match timeout(self.limits.connect, UnixStream::connect(self.socket.path())).await {
+            Ok(Ok(stream)) => self.speak_over(stream).await,
+            Ok(Err(why)) => Err(Trouble::Absent(self.socket.clone(), why)),
+            Err(_) => Err(Trouble::Silent(self.socket.clone())),
+        }
+    }
+
+    /// Begins HTTP on a new connection. The connection keeps its type, because one that switches protocols is joined
+    /// with the client's as what it is.
+    async fn speak_over<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
+        &self,
+        stream: S,
+    ) -> Result<(http1::SendRequest<Body>, Connection), Trouble> {
         let (sender, connection) = http1::Builder::new()
             .max_buf_size(BUFFER_LEN)
             .handshake(TokioIo::new(stream))

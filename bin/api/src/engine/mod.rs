@@ -12,7 +12,7 @@
 //!
 //! The face learns which API version the engine speaks from its answers, and never asks for a newer one.
 //!
-//! - [`socket`]: where the engine is.
+//! - [`socket`]: where the engine is. [`dial`]: the way there.
 //! - [`version`]: which API version a request is handed on with, and which one is announced to clients. Pure.
 //! - [`client`]: one request to the engine, and the patience with it.
 //! - [`proxy`]: a client's request handed on. [`splice`]: two connections joined.
@@ -20,6 +20,7 @@
 
 mod ask;
 mod client;
+mod dial;
 mod lines;
 mod proxy;
 mod socket;
@@ -29,6 +30,7 @@ mod version;
 #[cfg(test)]
 pub(crate) use client::Limits;
 pub(crate) use client::LocalEngine;
+pub use dial::EngineInside;
 pub(crate) use lines::Lines;
 pub(crate) use proxy::ClientVersion;
 pub use socket::EngineSocket;
