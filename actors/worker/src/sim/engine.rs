@@ -43,12 +43,12 @@ impl Drop for Preparing<'_> {
 
 impl Engine for SimEngine {
     fn kind(&self) -> EngineKind {
-        EngineKind::Process
+        self.machine.lock().kind
     }
 
     fn describe(&self) -> BoxFuture<'_, Result<Description, EngineError>> {
         let description = Description {
-            kind: EngineKind::Process,
+            kind: self.kind(),
             version: "simulated".into(),
             platform: Platform { architecture: "x86_64".into(), os: "linux".into() },
             hardware: self.machine.lock().hardware,
@@ -177,8 +177,9 @@ impl Engine for SimEngine {
                 }
                 let first = !found.stopping;
                 found.stopping = true;
-                match inner.behaviours.get(found.run.container.image.as_str()) {
-                    Some(Behaviour::IgnoresStop) => (first, grace, Exit::Signal(Signal::KILL.number())),
+                let image = found.run.container.image.clone();
+                match inner.behaviour(&image) {
+                    Behaviour::IgnoresStop => (first, grace, Exit::Signal(Signal::KILL.number())),
                     _ => (first, Duration::from_millis(3).min(grace), Exit::Signal(signal.number())),
                 }
             };
@@ -315,7 +316,10 @@ impl SimEngine {
             started
         };
         self.machine.touch();
-        self.machine.write(task, LogStream::Stdout, "started");
+        let greets = self.machine.lock().greets;
+        if greets {
+            self.machine.write(task, LogStream::Stdout, "started");
+        }
         if let Behaviour::SilentFor(lasts) = behaviour {
             self.machine.fall_silent(task, *lasts);
         }

@@ -21,7 +21,7 @@ pub use behaviour::Behaviour;
 
 use crate::engine::{Addresses, Ended, Engine, EngineError, Exit, LogLine, LogStream, Phase, Run, Signal};
 use engine::SimEngine;
-use essaim_model::{Hardware, Health, Image, TaskId};
+use essaim_model::{EngineKind, Hardware, Health, Image, TaskId};
 use essaim_wire::Timestamp;
 use parking_lot::{Mutex, MutexGuard};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -59,7 +59,10 @@ struct Shared {
 }
 
 struct Inner {
+    kind: EngineKind,
     hardware: Hardware,
+    /// Whether a task that starts writes a line.
+    greets: bool,
     prepare_takes: Duration,
     start_takes: Duration,
     behaviours: BTreeMap<String, Behaviour>,
@@ -77,6 +80,15 @@ struct Inner {
     silent: BTreeMap<TaskId, Instant>,
     /// Tasks that [`SimMachine::forget`] removed.
     taken: BTreeSet<TaskId>,
+}
+
+impl Inner {
+    fn behaviour(&self, image: &Image) -> Behaviour {
+        let whole = image.as_str();
+        let name = whole.split_once('@').map_or(whole, |(name, _)| name);
+        let found = self.behaviours.get(whole).or_else(|| self.behaviours.get(name));
+        found.cloned().unwrap_or(Behaviour::Forever)
+    }
 }
 
 struct SimTask {
@@ -102,7 +114,9 @@ impl SimMachine {
     /// A machine with four processors and 8 GiB, on which every program exists and runs until stopped.
     pub fn new(utc: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
         let inner = Inner {
+            kind: EngineKind::Process,
             hardware: Hardware { nano_cpus: 4_000_000_000, memory_bytes: 8 << 30 },
+            greets: true,
             prepare_takes: Duration::from_millis(2),
             start_takes: Duration::from_millis(5),
             behaviours: BTreeMap::new(),
@@ -130,13 +144,25 @@ impl SimMachine {
         self.lock().preparing
     }
 
+    /// Sets whether a task that starts writes the line `started`, as it does unless a test sets this.
+    pub fn set_greeting(&self, greets: bool) {
+        self.lock().greets = greets;
+    }
+
     /// Sets how long preparing and starting a task take.
     pub fn set_delays(&self, prepare: Duration, start: Duration) {
         let mut inner = self.lock();
         (inner.prepare_takes, inner.start_takes) = (prepare, start);
     }
 
-    /// Sets the behaviour of tasks of `image` from now on.
+    /// Sets which kind of engine the machine has, from the next start of a daemon on: it decides which settings of a
+    /// service are refused.
+    pub fn set_kind(&self, kind: EngineKind) {
+        self.lock().kind = kind;
+    }
+
+    /// Sets the behaviour of tasks of `image` from now on; an image with a digest behaves as the one without, unless it
+    /// has a behaviour of its own.
     pub fn behave(&self, image: impl Into<String>, behaviour: Behaviour) {
         self.lock().behaviours.insert(image.into(), behaviour);
     }
@@ -242,7 +268,7 @@ impl SimMachine {
     }
 
     fn behaviour(&self, image: &Image) -> Behaviour {
-        self.lock().behaviours.get(image.as_str()).cloned().unwrap_or(Behaviour::Forever)
+        self.lock().behaviour(image)
     }
 
     /// How and when a task of the image that starts now ends by itself.

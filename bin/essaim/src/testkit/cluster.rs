@@ -21,7 +21,7 @@ use crate::testkit::fault::{Fault, Number};
 use crate::testkit::options::Options;
 use crate::testkit::run::{Run, in_virtual_time};
 use essaim_manager::Control;
-use essaim_model::State;
+use essaim_model::{EngineKind, State};
 use essaim_node::{Handle, Parts};
 use std::fmt;
 use std::sync::Arc;
@@ -74,6 +74,12 @@ impl Builder {
     /// Sets whether the invariants are checked; see [`Options::checks`].
     pub const fn checks(mut self, checks: bool) -> Self {
         self.options.checks = checks;
+        self
+    }
+
+    /// Sets which kind of engine every machine has; see [`Options::engine`].
+    pub const fn engine(mut self, engine: EngineKind) -> Self {
+        self.options.engine = engine;
         self
     }
 

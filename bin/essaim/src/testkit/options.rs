@@ -1,6 +1,7 @@
 //! Options of a run.
 
 use crate::testkit::fault::{Number, Strike};
+use essaim_model::EngineKind;
 use std::time::Duration;
 
 /// Size, faults and clients of a run.
@@ -28,6 +29,8 @@ pub struct Options {
     /// Whether the run draws what containers do: faults of engines, broken images, jobs, and updates and rollbacks of
     /// every kind, with the invariants for them. Off unless asked for, until a thousand seeds have held.
     pub containers: bool,
+    /// Kind of engine that every machine has.
+    pub engine: EngineKind,
     /// Whether the invariants are checked. Without them, a run of thousands of nodes costs what the product costs, and
     /// shows only that it converges.
     pub checks: bool,
@@ -50,6 +53,7 @@ impl Options {
             roles: true,
             mixed: seed.is_multiple_of(2),
             containers: false,
+            engine: EngineKind::Process,
             checks: true,
             trace: false,
         }

@@ -164,6 +164,7 @@ impl Run {
         let trace = Trace::new(options.trace);
         let world = World::new(&options, Arc::clone(&ledger), trace.clone());
         for number in 1..=options.nodes {
+            world.machine(number).set_kind(options.engine);
             for (image, behaviour) in images() {
                 world.machine(number).behave(image, behaviour);
             }
