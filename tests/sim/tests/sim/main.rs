@@ -2,6 +2,7 @@
 
 mod api;
 mod command;
+mod contract;
 mod crowd;
 mod fixture;
 mod kit;

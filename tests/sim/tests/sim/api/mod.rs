@@ -2,7 +2,7 @@
 //!
 //! - [`stage`]: the nodes that are asked, and the client that asks them.
 //! - [`replay`] sends the requests of the stock docker CLI, recording by recording; [`world`] builds the cluster that a
-//!   recording shows, and [`shape`] compares the answers.
+//!   recording shows with the Docker Engine of its node ([`engine`]), and [`shape`] compares the answers.
 //! - [`routes`] sends requests that are in no recording.
 //! - [`configs`]: configs, from creation to removal.
 //! - [`exec`]: programs inside tasks.
@@ -11,13 +11,14 @@
 //! - [`real`]: tests that need a whole cluster: concurrent requests, and requests without a quorum.
 
 mod configs;
+pub(crate) mod engine;
 mod exec;
 mod jobs;
 mod logs;
 mod real;
-mod replay;
+pub(crate) mod replay;
 mod routes;
-mod shape;
+pub(crate) mod shape;
 pub(crate) mod stage;
 mod streams;
-mod world;
+pub(crate) mod world;

@@ -4,8 +4,8 @@ use crate::stories::within;
 use essaim::testkit::Options;
 use essaim::testkit::run::{Run, in_virtual_time};
 use essaim::testkit::still::Still;
-use essaim_api::{Direct, Host};
-use essaim_model::{Change, ClusterSpec, ManagerStatus, Node, State};
+use essaim_api::{Begun, Direct, EngineInside, Host};
+use essaim_model::{Change, ClusterSpec, EngineKind, ManagerStatus, Node, State};
 use essaim_node::{Handle, InitRequest, JoinRequest};
 use essaim_wire::{Index, NodeId, Role, Timestamp};
 use serde_json::Value;
@@ -63,16 +63,17 @@ impl Stage {
 
     /// The manager [`SELF`] that has founded a cluster whose state only the test changes.
     pub(crate) async fn manager() -> Self {
-        Self::led_by(manager(SELF, "node1"), ClusterSpec::default()).await
+        Self::led_by(manager(SELF, "node1"), ClusterSpec::default(), EngineKind::Process).await
     }
 
-    /// A manager of a cluster that `first` founded with these settings, and whose state only the test changes.
-    pub(crate) async fn led_by(first: Node, spec: ClusterSpec) -> Self {
+    /// A manager of a cluster that `first` founded with these settings and this engine, and whose state only the test
+    /// changes.
+    pub(crate) async fn led_by(first: Node, spec: ClusterSpec, engine: EngineKind) -> Self {
         let mut run = Run::new(Options { nodes: 1, managers: 1, checks: false, ..Options::of(1) });
         run.world.start(1).await.expect("it starts");
         let real = run.world.running(1).expect("started above");
         real.init(InitRequest::default()).await.expect("a cluster begins");
-        let still = Still::of(&real, first, spec).await.expect("a manager at rest");
+        let still = Still::of(&real, first, spec, engine).await.expect("a manager at rest");
         Self { run, node: still.handle().clone(), still: Some(still) }
     }
 
@@ -178,6 +179,17 @@ impl Client {
     pub(crate) fn on(hostname: &str, node: &Handle) -> Self {
         let host = Host::read(hostname.into(), "/data".into(), "process".into());
         Self { direct: Direct::of(node.clone(), host) }
+    }
+
+    /// A client of this node, on a machine with this host name and this Docker Engine.
+    pub(crate) fn beside(hostname: &str, node: &Handle, engine: EngineInside) -> Self {
+        let host = Host::read(hostname.into(), "/data".into(), "docker".into());
+        Self { direct: Direct::beside(node.clone(), host, engine) }
+    }
+
+    /// Sends a request whose answer is read piece by piece.
+    pub(crate) async fn begin(&self, method: &str, path: &str) -> Begun {
+        self.direct.begin(method, path, None).await.expect("an answer begins")
     }
 
     pub(crate) async fn send(&self, method: &str, path: &str, body: Option<&Value>) -> Reply {

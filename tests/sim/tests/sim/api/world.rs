@@ -1,8 +1,7 @@
 //! Builds the cluster that a recording shows: the nodes, services, configs and tasks in its answers, under the same
 //! ids.
 //!
-//! Settings that are refused so far (networks, mounts, …) are left out of the services, and a program stands in place
-//! of the image.
+//! Settings that are refused so far (networks, volumes, …) are left out of the services.
 
 use super::stage::{NOW, Stage, manager, worker};
 use essaim_docker::config;
@@ -10,16 +9,17 @@ use essaim_docker::convert::spec;
 use essaim_docker::object::Plain;
 use essaim_docker::service::ServiceSpec as Asked;
 use essaim_model::{
-    AnyPut, Assigned, Change, ClusterSpec, ConfigSpec, Desired, ManagerStatus, Node, Observed, Put, ServiceId, Slot,
-    Task, TaskState,
+    AnyPut, Assigned, Change, ClusterSpec, ConfigSpec, Desired, EngineKind, ManagerStatus, Mode, Node, Observed,
+    Plugin, Put, ServiceId, ServiceSpec, Slot, Task, TaskId, TaskState, UpdateState, UpdateStatus,
 };
 use essaim_wire::{Index, NodeId, Reachability, Role};
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// Objects of the recorded cluster so far. The recordings are one session: each continues where the one before it
 /// ended.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Session {
     nodes: BTreeMap<String, Value>,
     services: BTreeMap<String, Value>,
@@ -32,21 +32,7 @@ impl Session {
     /// and those known from earlier recordings.
     pub(crate) async fn world(&self, recording: &Value) -> Stage {
         let exchanges = recording["exchanges"].as_array().expect("a recording has exchanges");
-        let (mut nodes, mut services, mut configs) = (self.nodes.clone(), self.services.clone(), self.configs.clone());
-        for exchange in exchanges.iter().rev() {
-            // From the last answer to the first, so that the state that was shown first prevails.
-            see(exchange, "nodes", &mut nodes);
-            see(exchange, "services", &mut services);
-            see(exchange, "configs", &mut configs);
-        }
-        for exchange in exchanges {
-            let made = exchange["response"]["ID"].as_str().unwrap_or("");
-            match exchange["path"].as_str() {
-                Some("/services/create") => drop(services.remove(made)),
-                Some("/configs/create") => drop(configs.remove(made)),
-                _ => (),
-            }
-        }
+        let Self { nodes, services, configs, .. } = self.before(recording);
         let own = own(exchanges).or(self.own.clone()).and_then(|id| id.parse().ok());
         match recording["swarm"].as_str() {
             Some("inactive") => return Stage::alone().await,
@@ -59,6 +45,39 @@ impl Session {
             stage.pass_for(node, Role::Manager);
         }
         stage
+    }
+
+    /// The objects as they were at the beginning of a recording.
+    fn before(&self, recording: &Value) -> Self {
+        let exchanges = recording["exchanges"].as_array().expect("a recording has exchanges");
+        let mut before = self.clone();
+        for exchange in exchanges.iter().rev() {
+            // From the last answer to the first, so that the state that was shown first prevails.
+            see(exchange, "nodes", &mut before.nodes);
+            see(exchange, "services", &mut before.services);
+            see(exchange, "configs", &mut before.configs);
+        }
+        for exchange in exchanges {
+            let made = exchange["response"]["ID"].as_str().unwrap_or("");
+            match exchange["path"].as_str() {
+                Some("/services/create") => drop(before.services.remove(made)),
+                Some("/configs/create") => drop(before.configs.remove(made)),
+                _ => (),
+            }
+        }
+        before
+    }
+
+    /// The service with this name, as Docker shows it, as it was at the beginning of a recording.
+    pub(crate) fn service(&self, name: &str, recording: &Value) -> Option<Value> {
+        let services = self.before(recording).services;
+        services.into_values().find(|service| service["Spec"]["Name"] == name)
+    }
+
+    /// Labels of the node with this host name, if it is known.
+    pub(crate) fn labels(&self, hostname: &str) -> Option<Value> {
+        let named = |node: &&Value| node["Description"]["Hostname"] == hostname;
+        self.nodes.values().rfind(named).map(|node| node["Spec"]["Labels"].clone())
     }
 
     /// Adds what a recording shows and changes to the objects known so far.
@@ -158,15 +177,19 @@ async fn build(
         let limit = swarm["Spec"]["Orchestration"]["TaskHistoryRetentionLimit"].as_i64();
         settings.task_history = limit.unwrap_or(settings.task_history);
         let expiry = swarm["Spec"]["CAConfig"]["NodeCertExpiry"].as_u64();
-        settings.certificate_expiry = expiry.map_or(settings.certificate_expiry, std::time::Duration::from_nanos);
+        settings.certificate_expiry = expiry.map_or(settings.certificate_expiry, Duration::from_nanos);
     }
-    let stage = Stage::led_by(first, settings).await;
+    let stage = Stage::led_by(first, settings, engine_of(exchanges)).await;
     for node in nodes {
         stage.change(Change::AcceptNode(Box::new(node))).await;
     }
+    let mut tasks = BTreeMap::new();
+    exchanges.iter().rev().for_each(|exchange| see(exchange, "tasks", &mut tasks));
+    let mut tasks: Vec<_> = tasks.into_values().collect();
+    tasks.sort_by_key(|task| task["CreatedAt"].as_str().map(str::to_owned));
     for service in services.values() {
-        let id = service["ID"].as_str().expect("an id").parse().expect("25 characters of base 36");
-        stage.change(Change::CreateService { id, spec: Box::new(wish(&service["Spec"])) }).await;
+        let first = tasks.iter().find(|task| task["ServiceID"] == service["ID"]).map(|task| &task["Spec"]);
+        follow(&stage, service, first.unwrap_or(&service["Spec"]["TaskTemplate"])).await;
     }
     for config in configs.values() {
         let id = config["ID"].as_str().expect("an id").parse().expect("25 characters of base 36");
@@ -174,13 +197,24 @@ async fn build(
         let spec = ConfigSpec::read(asked).expect("a good config");
         stage.change(Change::PutObject(Box::new(AnyPut::Config(Put { id, expect: None, spec })))).await;
     }
-    let mut tasks = BTreeMap::new();
-    exchanges.iter().rev().for_each(|exchange| see(exchange, "tasks", &mut tasks));
-    for shown in tasks.values() {
+    for shown in &tasks {
+        let Some(service) = shown["ServiceID"].as_str().and_then(|id| services.get(id)) else { continue };
+        // A task is created while its spec is the service's.
+        follow(&stage, service, &shown["Spec"]).await;
         task(&stage, shown).await;
+        // The docker CLI shows the tasks of a slot in the order of their creation.
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    for service in services.values() {
+        finish(&stage, service).await;
     }
     for node in shown.values() {
         settle(&stage, node).await;
+    }
+    for exchange in exchanges {
+        for service in exchange["response"].as_array().into_iter().flatten() {
+            count(&stage, service).await;
+        }
     }
     stage
 }
@@ -200,9 +234,25 @@ fn node(shown: &Value) -> Node {
         node.manager = Some(ManagerStatus { raft_id: 1, voter: true });
         node.role = Role::Manager;
     }
+    if let Some(description) = &mut node.description {
+        description.plugins = PLUGINS
+            .iter()
+            .flat_map(|(kind, names)| {
+                let plugin = |name: &&str| Plugin { kind: (*kind).into(), name: (*name).into() };
+                names.iter().map(plugin)
+            })
+            .collect();
+    }
     node.spec.labels = serde_json::from_value(shown["Spec"]["Labels"].clone()).unwrap_or_default();
     node
 }
+
+/// Plugins of every recorded engine, by kind; the recordings leave them out.
+const PLUGINS: &[(&str, &[&str])] = &[
+    ("Log", &["awslogs", "fluentd", "gelf", "journald", "json-file", "local", "splunk", "syslog"]),
+    ("Network", &["bridge", "host", "ipvlan", "macvlan", "null", "overlay"]),
+    ("Volume", &["local"]),
+];
 
 async fn settle(stage: &Stage, shown: &Value) {
     let id: NodeId = shown["ID"].as_str().expect("an id").parse().expect("an id");
@@ -224,26 +274,41 @@ async fn settle(stage: &Stage, shown: &Value) {
     stage.change(Change::SetReachability { id, generation: node.generation, reachability, message }).await;
 }
 
-/// A recorded service spec without the settings that are refused so far, and with a program in place of the image.
-pub(crate) fn simplify(spec: &Value) -> Value {
+/// The engine of a recording's cluster: Docker Engines publish no ports yet, and the process engine does.
+pub(crate) fn engine_of(exchanges: &[Value]) -> EngineKind {
+    let publishes = |exchange: &Value| {
+        exchange["method"] == "POST"
+            && exchange["request"]["EndpointSpec"]["Ports"].as_array().is_some_and(|it| !it.is_empty())
+    };
+    if exchanges.iter().any(publishes) { EngineKind::Process } else { EngineKind::Docker }
+}
+
+/// A recorded service spec without the settings that are refused so far: by every engine, or by this one.
+pub(crate) fn possible(spec: &Value, engine: EngineKind) -> Value {
     let mut spec = spec.clone();
     let take = |value: &mut Value, names: &[&str]| {
         if let Some(object) = value.as_object_mut() {
             names.iter().for_each(|name| drop(object.remove(*name)));
         }
     };
-    take(&mut spec, &["UpdateConfig", "RollbackConfig"]);
-    take(&mut spec["TaskTemplate"], &["Networks", "LogDriver"]);
-    if spec["TaskTemplate"]["Placement"].is_object() {
-        take(&mut spec["TaskTemplate"]["Placement"], &["Preferences"]);
-    }
+    take(&mut spec["TaskTemplate"], &["Networks"]);
     let container = &mut spec["TaskTemplate"]["ContainerSpec"];
+    take(container, &["Secrets", "Configs"]);
+    if let Some(mounts) = container["Mounts"].as_array_mut() {
+        mounts.retain(|mount| mount["Type"] != "volume");
+    }
+    if spec["EndpointSpec"]["Mode"] == "dnsrr" {
+        spec["EndpointSpec"]["Mode"] = "vip".into();
+    }
+    if engine == EngineKind::Docker {
+        take(&mut spec["EndpointSpec"], &["Ports"]);
+        return spec;
+    }
+    take(&mut spec["TaskTemplate"], &["LogDriver"]);
     take(
-        container,
+        &mut spec["TaskTemplate"]["ContainerSpec"],
         &[
             "Mounts",
-            "Secrets",
-            "Configs",
             "Healthcheck",
             "Hostname",
             "Privileges",
@@ -257,16 +322,116 @@ pub(crate) fn simplify(spec: &Value) -> Value {
             "Init",
         ],
     );
-    container["Image"] = "sleep:latest".into();
-    if spec["EndpointSpec"]["Mode"] == "dnsrr" {
-        spec["EndpointSpec"]["Mode"] = "vip".into();
-    }
     spec
 }
 
-fn wish(shown: &Value) -> essaim_model::ServiceSpec {
-    let asked: Asked = serde_json::from_value(simplify(shown)).expect("Docker's shape");
+/// The spec of a recorded service, without references to objects that no recording of this test makes.
+fn wish(shown: &Value) -> ServiceSpec {
+    let mut faithful = possible(shown, EngineKind::Docker);
+    faithful["EndpointSpec"] = shown["EndpointSpec"].clone();
+    let asked: Asked = serde_json::from_value(faithful).expect("Docker's shape");
     spec::read(asked, String::new).expect("what is refused was taken out")
+}
+
+/// Gives a recorded service the spec with these tasks, which it had at some time; creates it if it does not exist.
+async fn follow(stage: &Stage, shown: &Value, tasks: &Value) {
+    let id: ServiceId = shown["ID"].as_str().expect("an id").parse().expect("25 characters of base 36");
+    if stage.state().service(id).is_none() {
+        let spec = Box::new(previous(shown).unwrap_or_else(|| wish(&shown["Spec"])));
+        stage.change(Change::CreateService { id, spec }).await;
+    }
+    let mut whole = shown["Spec"].clone();
+    whole["TaskTemplate"] = tasks.clone();
+    update(stage, id, wish(&whole)).await;
+}
+
+/// Gives a service this spec, if it has another one.
+async fn update(stage: &Stage, id: ServiceId, spec: ServiceSpec) {
+    let state = stage.state();
+    let found = state.service(id).expect("it exists");
+    if found.spec != spec {
+        let change = Change::UpdateService { id, expect: found.meta.version, spec: Some(Box::new(spec)) };
+        stage.change(change).await;
+    }
+}
+
+/// The previous spec of a recorded service.
+fn previous(shown: &Value) -> Option<ServiceSpec> {
+    let mut previous = wish(shown.get("PreviousSpec")?);
+    if previous == wish(&shown["Spec"]) {
+        // They differ in what is left out.
+        let labels = previous.labels.iter().map(|(name, value)| (name.clone(), value.clone()));
+        previous.labels = labels.chain([("left".into(), "out".into())]).collect();
+    }
+    Some(previous)
+}
+
+/// Gives a recorded service its final spec, and the status of its update.
+async fn finish(stage: &Stage, shown: &Value) {
+    let id: ServiceId = shown["ID"].as_str().expect("an id").parse().expect("an id");
+    follow(stage, shown, &shown["Spec"]["TaskTemplate"]).await;
+    let before = stage.state().service(id).and_then(|service| service.previous.clone());
+    let is_before = |spec: &ServiceSpec| before.as_ref().is_some_and(|(_, before)| before == spec);
+    if let Some(previous) = previous(shown).filter(|previous| !is_before(previous)) {
+        update(stage, id, previous).await;
+        update(stage, id, wish(&shown["Spec"])).await;
+    }
+    let status = &shown["UpdateStatus"];
+    let state = match status["State"].as_str() {
+        Some("updating") => UpdateState::Updating,
+        Some("paused") => UpdateState::Paused,
+        Some("completed") => UpdateState::Completed,
+        Some("rollback_started") => UpdateState::RollbackStarted,
+        Some("rollback_paused") => UpdateState::RollbackPaused,
+        Some("rollback_completed") => UpdateState::RollbackCompleted,
+        _ => return,
+    };
+    let message = status["Message"].as_str().unwrap_or("").to_owned();
+    let completed_at = status["CompletedAt"].is_string().then_some(NOW);
+    let status = UpdateStatus { state, started_at: NOW, completed_at, message };
+    let spec_version = stage.state().service(id).expect("created above").spec_version;
+    stage.change(Change::SetUpdateStatus { id, spec_version, status }).await;
+}
+
+/// Creates the tasks that a recorded list of services counts, when no recorded answer shows them.
+async fn count(stage: &Stage, shown: &Value) {
+    let Some(service) = shown["ID"].as_str().and_then(|id| id.parse::<ServiceId>().ok()) else { return };
+    let state = stage.state();
+    let Some(found) = state.service(service) else { return };
+    if state.tasks().any(|task| task.service == service) {
+        return;
+    }
+    let mut nodes: Vec<_> = state.nodes().collect();
+    let is_global = matches!(found.spec.mode, Mode::Global | Mode::GlobalJob);
+    nodes.retain(|node| is_global || node.reachability != Reachability::Down);
+    let counts = [("RunningTasks", TaskState::Running), ("CompletedTasks", TaskState::Complete)];
+    let mut number = 0;
+    for (field, reached) in counts {
+        for _ in 0..shown["ServiceStatus"][field].as_u64().unwrap_or(0) {
+            let Node { id: node, reachability, .. } = **nodes[number % nodes.len()];
+            number += 1;
+            let slot = if is_global { Slot::Node(node) } else { Slot::Number(number as u32) };
+            let task = Task {
+                id: TaskId::from_bits(service.bits() ^ (0xACED << 32) ^ number as u128),
+                meta: essaim_model::Meta::default(),
+                service,
+                spec_version: found.spec_version,
+                slot,
+                assigned: Assigned::Node(node),
+                desired: if reachability == Reachability::Down { Desired::Shutdown } else { Desired::Running },
+                observed: Observed { state: reached, ..Observed::nothing(NOW) },
+                written_off: None,
+                rejected_at: None,
+                engine: EngineKind::Process,
+                restarts: 0,
+                generic: Default::default(),
+                began_at: None,
+                ended_at: None,
+                job_iteration: None,
+            };
+            stage.change(Change::CreateTask(Box::new(task))).await;
+        }
+    }
 }
 
 async fn task(stage: &Stage, shown: &Value) {
@@ -315,7 +480,7 @@ async fn task(stage: &Stage, shown: &Value) {
         observed,
         written_off: None,
         rejected_at: None,
-        engine: essaim_model::EngineKind::Process,
+        engine: EngineKind::Process,
         restarts: 0,
         generic: Default::default(),
         began_at: None,

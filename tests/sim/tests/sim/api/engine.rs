@@ -1,0 +1,66 @@
+//! A stand-in for a machine's Docker Engine, inside the process: it gives the answers that the recorded engine gave.
+
+use essaim_api::EngineInside;
+use serde_json::{Map, Value, json};
+use std::sync::Arc;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream};
+
+/// Bytes that a connection holds in each direction: the longest answer fits.
+const CONNECTION_LEN: usize = 64 << 10;
+
+/// Answers of the engine by path, each with its status.
+type Answers = Vec<(String, u64, Value)>;
+
+/// What every recorded engine said of itself, and its answers to requests that are in no recording of this test.
+fn always() -> Map<String, Value> {
+    serde_json::from_str(include_str!("../../../fixtures/engine.json")).expect("an object")
+}
+
+/// The engine of the node that was asked in a recording.
+pub(crate) fn of(exchanges: &[Value]) -> EngineInside {
+    let mut answers = Answers::new();
+    let base = always();
+    for exchange in exchanges {
+        let path = exchange["path"].as_str().unwrap_or("");
+        let mut response = exchange["response"].clone();
+        if let (Some(known), Value::Object(response)) = (base.get(path), &mut response) {
+            // The recordings leave out long fields that are the same everywhere.
+            for (name, value) in known.as_object().into_iter().flatten() {
+                response.entry(name).or_insert_with(|| value.clone());
+            }
+        }
+        answers.push((path.to_owned(), exchange["status"].as_u64().unwrap_or(500), response));
+    }
+    answers.extend(base.into_iter().map(|(path, answer)| (path, 200, answer)));
+    let answers = Arc::new(answers);
+    EngineInside::new(move || {
+        let (ours, theirs) = tokio::io::duplex(CONNECTION_LEN);
+        tokio::spawn(serve(theirs, Arc::clone(&answers)));
+        ours
+    })
+}
+
+/// Answers the requests of one connection; none of them has a body.
+async fn serve(stream: DuplexStream, answers: Arc<Answers>) -> Option<()> {
+    let mut stream = BufReader::new(stream);
+    loop {
+        let mut first = String::new();
+        stream.read_line(&mut first).await.ok().filter(|length| *length > 0)?;
+        let mut line = String::new();
+        while stream.read_line(&mut line).await.ok()? > 2 {
+            line.clear();
+        }
+        let mut words = first.split_whitespace();
+        let (method, path) = (words.next()?, words.next()?);
+        let path = path.strip_prefix("/v1.").and_then(|rest| rest.find('/').map(|at| &rest[at..])).unwrap_or(path);
+        let found = answers.iter().find(|(known, ..)| known == path);
+        let absent = json!({"message": "page not found"});
+        let (status, body) = found.map_or((404, &absent), |(_, status, body)| (*status, body));
+        let (status, body) = if path == "/_ping" { (200, String::new()) } else { (status, body.to_string()) };
+        let length = if method == "HEAD" { 0 } else { body.len() };
+        let head = format!(
+            "HTTP/1.1 {status} -\r\nApi-Version: 1.51\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
+        );
+        stream.write_all(format!("{head}{}", &body[..length]).as_bytes()).await.ok()?;
+    }
+}

@@ -1,0 +1,90 @@
+//! The recorded commands that are not compared because they belong to later areas, and those that differ.
+
+use super::recorded::Command;
+
+/// Commands of later areas: what must be in the command line, and the area.
+const LATER: &[(&str, &str)] = &[
+    ("network", "networks"),
+    ("--network", "networks"),
+    ("--network-add", "networks"),
+    ("secret", "secrets"),
+    ("--secret", "secrets"),
+    ("--secret-rm", "secrets"),
+    ("stack", "stacks"),
+    ("volume", "volumes"),
+    ("--autolock", "autolock"),
+    ("--autolock=true", "autolock"),
+    ("--autolock=false", "autolock"),
+    ("unlock", "autolock"),
+    ("unlock-key", "autolock"),
+];
+
+/// The same by the beginning of the name: commands on objects that an earlier command of a later area made.
+const LATER_BY_NAME: &[(&str, &str)] = &[
+    ("061", "rotation of the authority"),
+    ("155", "published ports"),
+    ("213-events", "stacks"),
+    ("231", "autolock"),
+    ("232", "autolock"),
+    ("235", "autolock"),
+    ("244", "autolock"),
+    ("245", "autolock"),
+    ("246", "autolock"),
+];
+
+/// Commands that differ, by the beginning of their name, and why.
+pub(super) const EXCEPTIONS: &[(&str, &str)] = &[
+    ("001", "names Essaim as the platform and among the components"),
+    ("002", "names Essaim as the platform and among the components"),
+    ("020", "says which half of the token is wrong and where to get the right one"),
+    ("021", "says what is wrong with the token"),
+    ("053", "says which half of the token is wrong"),
+    ("097", "says that the routing mesh comes later"),
+    ("098", "says that the routing mesh comes later"),
+    ("140", "the ports of a task are not shown: published ports come later"),
+    ("191", "a drained node's task goes on until its replacement runs; Swarm stops it first"),
+    ("218", "a task of a lost node is orphaned at once; Swarm shows it as running for a day"),
+    ("219", "a task of a lost node does not count as running; Swarm counts it"),
+    ("239", "a node that runs is never shown as unknown; after an election Swarm shows all of them so"),
+    ("240", "a lost manager is shown as down; Swarm's new leader shows it as unknown for longer"),
+    ("241", "answers at once and says which managers are missing; Swarm waits twenty seconds for its deadline"),
+    ("242", "says which managers are missing"),
+    ("243", "shows the cluster as it was known last; Swarm shows an error instead"),
+];
+
+/// Commands whose rows come in another order here, by the beginning of their name, and why.
+const IN_ANY_ORDER: &[(&str, &str)] = &[
+    ("056", "two nodes of one name come in the order of their ids, and the replayed ids begin with a 0"),
+    ("158", "each node sends its lines when it has them"),
+    ("159", "each node sends its lines when it has them"),
+    ("160", "each node sends its lines when it has them"),
+    ("161", "each node sends its lines when it has them"),
+    ("173", "the order of completions means nothing"),
+    ("174", "the order of completions means nothing"),
+    ("175", "the order of completions means nothing"),
+];
+
+/// The later area that a command belongs to.
+pub(super) fn later(command: &Command) -> Option<&'static str> {
+    let by_word = || LATER.iter().find(|(word, _)| command.argv.iter().any(|arg| arg == word));
+    let by_name = LATER_BY_NAME.iter().find(|(start, _)| command.name.starts_with(start));
+    by_name.or_else(by_word).map(|(_, area)| *area)
+}
+
+/// Why a command differs.
+pub(super) fn exception(name: &str) -> Option<&'static str> {
+    EXCEPTIONS.iter().find(|(start, _)| name.starts_with(start)).map(|(_, why)| *why)
+}
+
+/// Whether the rows of a command may come in any order.
+pub(super) fn in_any_order(name: &str) -> bool {
+    IN_ANY_ORDER.iter().any(|(start, _)| name.starts_with(start))
+}
+
+#[test]
+fn every_exception_names_a_recording() {
+    let all = super::recorded::commands();
+    for (start, _) in EXCEPTIONS.iter().chain(LATER_BY_NAME).chain(IN_ANY_ORDER) {
+        assert!(all.iter().any(|it| it.name.starts_with(start)), "{start} is no recording");
+    }
+}
