@@ -150,7 +150,8 @@ struct ClusterEvents {
 struct Past {
     engine: VecDeque<Told>,
     cluster: VecDeque<Told>,
-    /// Whether the oldest kept event has been taken. That the ring reaches back no further is no loss of this client's.
+    /// Whether the client's place in the ring is known: the oldest kept event has been taken. That the ring reaches back
+    /// no further than that event is no loss of this client's.
     begun: bool,
     /// Dropped when the past is over.
     _told: oneshot::Sender<()>,
@@ -160,7 +161,9 @@ impl ClusterEvents {
     fn new(face: Face, wanted: Arc<Wanted>, engine: VecDeque<Told>, told: oneshot::Sender<()>, goes_on: bool) -> Self {
         let follower = face.control().ok().map(|control| Follower::new(control, wanted.since.is_some()));
         let leader = face.leader();
-        let past = Some(Past { engine, cluster: VecDeque::new(), begun: false, _told: told });
+        // A client that wants no past events begins at a place of its own, and loses what the ring drops after it.
+        let begun = wanted.since.is_none();
+        let past = Some(Past { engine, cluster: VecDeque::new(), begun, _told: told });
         Self { face, wanted, follower, past, goes_on, leader, latest: Timestamp::default() }
     }
 

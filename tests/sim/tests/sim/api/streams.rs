@@ -2,10 +2,14 @@
 
 use super::real::tell;
 use super::stage::{Client, NOW, SELF, Stage, play, worker};
+use essaim::testkit::Fault;
+use essaim_api::Begun;
 use essaim_model::{Assigned, Change, Desired, Observed, ServiceId, Slot, Task, TaskId};
-use essaim_wire::NodeId;
+use essaim_wire::{NodeId, Reachability};
 use essaim_worker::engine::LogStream;
 use serde_json::{Value, json};
+use std::time::Duration;
+use tokio::time::timeout;
 
 const WEB: ServiceId = ServiceId::from_bits(50);
 const TASK: TaskId = TaskId::from_bits(51);
@@ -136,6 +140,78 @@ fn events_of_tasks_tell_the_step_its_cause_and_the_wish() {
         assert_eq!((&attributes(1)["from"], &attributes(1)["to"]), (&json!("assigned"), &json!("failed")));
         assert_eq!(attributes(1)["cause"], json!("task: non-zero exit (3)"));
         assert_eq!(attributes(1)["node.name"], json!("node1"));
+    });
+}
+
+/// Events of nodes as words: the name, and each changed attribute.
+async fn of_nodes(answer: &mut Begun) -> Vec<String> {
+    let mut words = Vec::new();
+    while let Ok(Some(piece)) = timeout(Duration::from_secs(5), answer.next()).await {
+        for event in lines(&piece).iter().filter(|event| event["Type"] == "node") {
+            let attributes = event["Actor"]["Attributes"].as_object().expect("attributes");
+            let changed = attributes.iter().filter(|(key, _)| key.ends_with(".new"));
+            let changed = changed.map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or("")));
+            let name = attributes["name"].as_str().unwrap_or("").to_owned();
+            words.push([name].into_iter().chain(changed).collect::<Vec<_>>().join(" "));
+        }
+    }
+    words
+}
+
+#[test]
+fn events_tell_who_leads_and_which_managers_are_reachable() {
+    tell(34, 3, 3, async |cluster| {
+        let leader = cluster.run().world.leader().ok_or("somebody leads")?;
+        let others: Vec<u16> = (1..=3).filter(|number| *number != leader).collect();
+        let asked = others[0];
+        let client = Client::on(&format!("n{asked}"), &cluster.node(asked)?);
+        let mut answer = client.begin("GET", "/events").await;
+        cluster.strike(Fault::HandOver).await?;
+        cluster.pass(Duration::from_secs(5)).await?;
+        let next = cluster.run().world.leader().ok_or("somebody leads")?;
+        let told = of_nodes(&mut answer).await;
+        for expected in [format!("n{leader} leader.new=false"), format!("n{next} leader.new=true")] {
+            assert!(told.contains(&expected), "{expected}: {told:?}");
+        }
+        // The third manager fails, and returns.
+        let lost = others[1];
+        cluster.strike(Fault::Crash(lost)).await?;
+        cluster.pass(Duration::from_secs(20)).await?;
+        let told = of_nodes(&mut answer).await;
+        let expected = format!("n{lost} reachability.new=unreachable state.new=");
+        assert!(told.iter().any(|it| it.starts_with(&expected)), "{expected}: {told:?}");
+        cluster.mend().await?;
+        cluster.pass(Duration::from_secs(10)).await?;
+        let told = of_nodes(&mut answer).await;
+        let expected = format!("n{lost} reachability.new=reachable state.new=ready");
+        assert!(told.contains(&expected), "{expected}: {told:?}");
+        Ok(())
+    });
+}
+
+#[test]
+fn a_reader_that_the_ring_has_passed_is_told_that_events_are_lost_and_hears_the_next_ones() {
+    play(async || {
+        let (stage, client) = cluster().await;
+        let nodes: Vec<_> = (100..800).map(NodeId::from_bits).collect();
+        let accept = |id: &NodeId| Change::AcceptNode(Box::new(worker(*id, "node9")));
+        stage.still().change(nodes.iter().map(accept).collect()).await.expect("possible");
+        let generation = stage.state().node(nodes[0]).expect("accepted").generation;
+        let mut answer = client.begin("GET", "/events").await;
+        // 70,000 events, more than the ring keeps, while the reader does not read.
+        for round in 0..100 {
+            let say = |id: &NodeId| Change::SetReachability {
+                id: *id,
+                generation,
+                reachability: Reachability::Unknown,
+                message: round.to_string(),
+            };
+            stage.still().change(nodes.iter().map(say).collect()).await.expect("possible");
+        }
+        let first = lines(&answer.next().await.expect("a line"));
+        assert_eq!((&first[0]["Type"], &first[0]["Action"]), (&json!("daemon"), &json!("lost")), "{first:?}");
+        let second = lines(&answer.next().await.expect("a line"));
+        assert_eq!((&second[0]["Type"], &second[0]["Action"]), (&json!("node"), &json!("update")), "{second:?}");
     });
 }
 
