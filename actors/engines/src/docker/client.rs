@@ -1,6 +1,9 @@
 //! The connection to a Docker Engine: which engine is at the socket, whether it can be used, and how long its answers
 //! may take.
 //!
+//! The version of the API is agreed on anew whenever the stream of events is opened again, since dockerd may have been
+//! upgraded meanwhile: a newer engine knows more fields, and may refuse what an older one spoke.
+//!
 //! Every call has a patience of its own, so that an engine that hangs holds up nothing but the task it was asked about.
 //! A new connection is made for each call: it costs a tenth of a millisecond on a unix socket, and none is left half
 //! open when dockerd restarts.
@@ -9,6 +12,7 @@ use bollard::errors::Error;
 use bollard::models::LocalNodeState;
 use bollard::{ClientVersion, Docker};
 use essaim_worker::engine::EngineError;
+use parking_lot::RwLock;
 use std::fmt;
 use std::future::Future;
 use std::io::ErrorKind;
@@ -35,10 +39,6 @@ impl Api {
 
     /// The newest API that is asked for: Docker Engine 28.2. A newer engine speaks it too.
     pub(super) const NEWEST: Self = Self(50);
-
-    /// A version that engines of the last years speak, whose oldest is newer than [`OLDEST`](Self::OLDEST): Docker
-    /// Engine 29 refuses everything below.
-    const RECENT: Self = Self(44);
 
     /// The release of Docker Engine that brought this version.
     pub(super) const fn release(self) -> &'static str {
@@ -111,21 +111,50 @@ pub(super) fn socket_of(host: &str) -> Result<PathBuf, ConnectError> {
     if path.starts_with('/') { Ok(path.into()) } else { Err(ConnectError::Address(host.into())) }
 }
 
+/// The engine at a socket, and the version of its API that was last agreed on.
+pub(super) struct Client {
+    socket: PathBuf,
+    agreed: RwLock<(Docker, Api)>,
+}
+
+impl Client {
+    /// Connects to the engine, which must be in no swarm.
+    pub(super) async fn connect(socket: PathBuf) -> Result<Self, ConnectError> {
+        let agreed = RwLock::new(connect(&socket).await?);
+        Ok(Self { socket, agreed })
+    }
+
+    /// Agrees on a version again. When that fails, the old one stays, and the next call says what is wrong.
+    pub(super) async fn agree_again(&self) {
+        if let Ok(agreed) = connect(&self.socket).await {
+            *self.agreed.write() = agreed;
+        }
+    }
+
+    /// Path of the engine's socket.
+    pub(super) fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    /// The client of the version that is spoken now.
+    pub(super) fn docker(&self) -> Docker {
+        self.agreed.read().0.clone()
+    }
+
+    /// The version that is spoken now.
+    pub(super) fn api(&self) -> Api {
+        self.agreed.read().1
+    }
+}
+
 /// Connects to the engine at `socket`, agrees on a version of the API, and checks that it is in no swarm.
-pub(super) async fn connect(socket: &Path) -> Result<(Docker, Api), ConnectError> {
+async fn connect(socket: &Path) -> Result<(Docker, Api), ConnectError> {
     let absent = |why: Fault| ConnectError::Absent { socket: socket.into(), why: why.to_string() };
     let path = socket.to_string_lossy();
     let open = |api: Api| Docker::connect_with_unix(&path, BOLLARD_TIMEOUT_S, &api.client());
-    let mut version = Err(Fault::Late);
-    for api in [Api::RECENT, Api::OLDEST] {
-        let docker = open(api).map_err(|why| absent(why.into()))?;
-        version = within(QUICK, docker.version()).await;
-        // An engine that is too old or too new for the version refuses it with 400.
-        if !matches!(version, Err(Fault::Refused(400, _))) {
-            break;
-        }
-    }
-    let said = version.map_err(absent)?.api_version.unwrap_or_default();
+    let docker = open(Api::OLDEST).map_err(|why| absent(why.into()))?;
+    // This is asked without a version, so that engines of every age answer.
+    let said = within(QUICK, docker.version()).await.map_err(absent)?.api_version.unwrap_or_default();
     let api = match Api::parse(&said) {
         Some(api) if api >= Api::OLDEST => api.min(Api::NEWEST),
         _ => return Err(ConnectError::TooOld { socket: socket.into(), version: said }),
@@ -236,6 +265,8 @@ pub(super) async fn within<T>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::UnixListener;
 
     #[test]
     fn an_engine_is_named_by_its_socket() {
@@ -252,6 +283,50 @@ mod tests {
         assert!(Api::parse("1.9") < Api::parse("1.41"));
         assert_eq!(Api::parse("2.0"), None);
         assert_eq!((Api(41).release(), Api(44).release(), Api(50).release()), ("20.10", "25.0", "28.2"));
+    }
+
+    /// Answers like an engine that speaks this version at most, and nothing below `oldest`.
+    async fn engine(listener: &UnixListener, version: usize, oldest: usize) {
+        loop {
+            let (mut stream, _) = listener.accept().await.expect("a connection");
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                head.push(stream.read_u8().await.expect("a head"));
+            }
+            let head = String::from_utf8(head).expect("text");
+            let asked = head.split_once("/v1.").and_then(|(_, rest)| rest.split('/').next()?.parse().ok());
+            let (status, body) = if asked.is_none_or(|asked: usize| (oldest..=version).contains(&asked)) {
+                ("200 OK", format!(r#"{{"ApiVersion":"1.{version}"}}"#))
+            } else {
+                ("400 Bad Request", r#"{"message":"client version is not supported"}"#.into())
+            };
+            let answer = format!(
+                "HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+                body.len()
+            );
+            stream.write_all(answer.as_bytes()).await.expect("written");
+        }
+    }
+
+    #[tokio::test]
+    async fn another_version_is_agreed_on_with_an_engine_that_was_upgraded() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let socket = folder.path().join("docker.sock");
+        let listener = UnixListener::bind(&socket).expect("bound");
+        let client = tokio::select! {
+            client = Client::connect(socket) => client.expect("connected"),
+            () = engine(&listener, 41, 24) => unreachable!("it serves without end"),
+        };
+        assert_eq!((client.api(), client.docker().client_version().minor_version), (Api(41), 41));
+        // Docker Engine 29 refuses API 1.41.
+        tokio::select! {
+            () = client.agree_again() => (),
+            () = engine(&listener, 52, 44) => unreachable!("it serves without end"),
+        }
+        assert_eq!((client.api(), client.docker().client_version().minor_version), (Api::NEWEST, Api::NEWEST.0));
+        drop(listener);
+        client.agree_again().await;
+        assert_eq!(client.api(), Api::NEWEST, "an engine that is away changes nothing");
     }
 
     #[tokio::test]

@@ -7,10 +7,9 @@
 //! The stream also finds out whether the engine answers at all: an engine that hangs sends no events and keeps the
 //! connection open, so it is pinged.
 
-use super::client::within;
+use super::client::{Client, within};
 use super::names::TASK_LABEL;
 use crate::process::Utc;
-use bollard::Docker;
 use bollard::query_parameters::EventsOptionsBuilder;
 use essaim_model::TaskId;
 use futures::StreamExt;
@@ -45,7 +44,7 @@ pub(super) struct Events {
 }
 
 struct Shared {
-    docker: Docker,
+    client: Arc<Client>,
     utc: Utc,
     watched: Mutex<Watched>,
     answers: watch::Sender<bool>,
@@ -66,9 +65,9 @@ impl Drop for Shared {
 }
 
 impl Events {
-    pub(super) fn new(docker: Docker, utc: Utc) -> Self {
+    pub(super) fn new(client: Arc<Client>, utc: Utc) -> Self {
         let (watched, answers) = (Mutex::default(), watch::Sender::new(true));
-        Self { shared: Arc::new(Shared { docker, utc, watched, answers }) }
+        Self { shared: Arc::new(Shared { client, utc, watched, answers }) }
     }
 
     /// Changes whenever it is time to look at the task again. The stream is opened with the first watcher.
@@ -112,7 +111,9 @@ impl Shared {
 async fn read(shared: Weak<Shared>) {
     let mut delay = DELAYS.0;
     loop {
-        let Some((docker, now)) = shared.upgrade().map(|it| (it.docker.clone(), (it.utc)())) else { return };
+        let Some((client, now)) = shared.upgrade().map(|it| (Arc::clone(&it.client), (it.utc)())) else { return };
+        client.agree_again().await;
+        let docker = client.docker();
         let since = now.as_micros() / 1_000_000;
         let filters =
             HashMap::from([("type", vec!["container"]), ("label", vec![TASK_LABEL]), ("event", ACTIONS.to_vec())]);

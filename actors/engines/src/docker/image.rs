@@ -4,7 +4,7 @@
 //! digest is pulled each time, as in Swarm; when that fails and the image is there, the task runs with the one that is
 //! there. Tasks of the same image that are prepared at the same time share one pull.
 
-use super::client::{Fault, QUICK, within};
+use super::client::{Client, Fault, QUICK, within};
 use super::layers::Layers;
 use bollard::Docker;
 use bollard::query_parameters::CreateImageOptionsBuilder;
@@ -49,13 +49,13 @@ struct Pull {
 
 /// The images of an engine.
 pub(super) struct Images {
-    docker: Docker,
+    client: Arc<Client>,
     pulls: Mutex<BTreeMap<Key, Arc<Pull>>>,
 }
 
 impl Images {
-    pub(super) fn new(docker: Docker) -> Self {
-        Self { docker, pulls: Mutex::default() }
+    pub(super) fn new(client: Arc<Client>) -> Self {
+        Self { client, pulls: Mutex::default() }
     }
 
     /// Makes sure that `image` is there. The error is that of the pull.
@@ -78,7 +78,7 @@ impl Images {
     }
 
     async fn has(&self, image: &str) -> Result<bool, Fault> {
-        match within(QUICK, self.docker.inspect_image(image)).await {
+        match within(QUICK, self.client.docker().inspect_image(image)).await {
             Ok(_) => Ok(true),
             Err(Fault::Missing(_)) => Ok(false),
             // A name that the engine cannot read; the pull says so in better words.
@@ -136,7 +136,7 @@ impl Images {
     /// Pulls the image. Dropping the future ends the pull.
     async fn pull(&self, image: &str, auth: Option<&str>, is_here: bool, say: impl Fn(&str)) -> Result<(), Fault> {
         let options = CreateImageOptionsBuilder::new().from_image(&with_tag(image)).build();
-        let docker = with_credentials(&self.docker, auth);
+        let docker = with_credentials(self.client.docker(), auth);
         let mut lines = pin!(docker.create_image(Some(options), None, None));
         let mut layers = Layers::new(image);
         let mut patience = if is_here { FIRST_SIGN } else { SILENCE };
@@ -157,10 +157,10 @@ impl Images {
 
 /// The same engine, with credentials for its registry in each call. They pass as the client gave them: the engine reads
 /// them in an alphabet of base64 that bollard does not write.
-fn with_credentials(docker: &Docker, auth: Option<&str>) -> Docker {
+fn with_credentials(docker: Docker, auth: Option<&str>) -> Docker {
     match auth.map(ToOwned::to_owned) {
-        None => docker.clone(),
-        Some(auth) => docker.clone().with_request_modifier(move |mut request| {
+        None => docker,
+        Some(auth) => docker.with_request_modifier(move |mut request| {
             let headers = request.headers_mut();
             if let Ok(value) = auth.parse() {
                 headers.insert(AUTH_HEADER, value);

@@ -37,7 +37,7 @@ use bollard::models::{GenericResourcesInner, SystemInfo};
 use bollard::query_parameters::{
     CreateContainerOptionsBuilder, KillContainerOptionsBuilder, RemoveContainerOptionsBuilder,
 };
-use client::{Api, Fault, QUICK, SLOW, within};
+use client::{Client, Fault, QUICK, SLOW, within};
 use essaim_model::service::RegistryAuth;
 use essaim_model::{EngineKind, GenericStock, Hardware, Image, Platform, Plugin, TaskId};
 use essaim_wire::NodeId;
@@ -55,7 +55,7 @@ use parking_lot::Mutex;
 use process::FirstProcess;
 use state::Seen;
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -87,9 +87,7 @@ pub struct DockerEngine {
 }
 
 struct Shared {
-    docker: Docker,
-    api: Api,
-    socket: PathBuf,
+    client: Arc<Client>,
     utc: Utc,
     events: Events,
     images: Images,
@@ -115,19 +113,16 @@ impl Drop for Dropped {
 impl DockerEngine {
     /// Connects to the Docker Engine at `host` (`unix:///PATH`); `utc` is the clock for stored times.
     pub async fn connect(host: &str, utc: Utc) -> Result<Self, ConnectError> {
-        let socket = client::socket_of(host)?;
-        let (docker, api) = client::connect(&socket).await?;
+        let client = Arc::new(Client::connect(client::socket_of(host)?).await?);
         let shared = Shared {
-            events: Events::new(docker.clone(), Arc::clone(&utc)),
-            images: Images::new(docker.clone()),
+            events: Events::new(Arc::clone(&client), Arc::clone(&utc)),
+            images: Images::new(Arc::clone(&client)),
             containers: Mutex::default(),
             processes: Mutex::default(),
             making: std::array::from_fn(|_| Arc::default()),
             looks: Semaphore::new(LOOKS_MAX),
             network: OnceCell::new(),
-            docker,
-            api,
-            socket,
+            client,
             utc,
         };
         Ok(Self { shared: Arc::new(shared) })
@@ -135,15 +130,15 @@ impl DockerEngine {
 
     /// Path of the engine's unix socket.
     pub fn socket(&self) -> &Path {
-        &self.shared.socket
+        self.shared.client.socket()
     }
 
-    fn docker(&self) -> &Docker {
-        &self.shared.docker
+    fn docker(&self) -> Docker {
+        self.shared.client.docker()
     }
 
     fn streams(&self) -> Streams {
-        Streams { socket: self.shared.socket.clone(), api: self.shared.api }
+        Streams(Arc::clone(&self.shared.client))
     }
 
     fn utc(&self) -> Utc {
@@ -160,7 +155,7 @@ impl DockerEngine {
         if known.is_some() {
             return Ok(known);
         }
-        let found = names::of_task(self.docker(), task).await?;
+        let found = names::of_task(&self.docker(), task).await?;
         if let Some(container) = &found {
             self.shared.containers.lock().insert(task, container.clone());
         }
@@ -244,7 +239,7 @@ impl DockerEngine {
         if self.find(run.task).await?.is_some() {
             return Ok(());
         }
-        let body = fields::body(run, self.shared.api, self.network().await?)?;
+        let body = fields::body(run, self.shared.client.api(), self.network().await?)?;
         let image = body.image.clone().unwrap_or_default();
         let auth = run.container.registry_auth.as_ref().map(RegistryAuth::reveal);
         let pulled = self.shared.images.ensure(&image, auth, progress).await;
@@ -258,7 +253,7 @@ impl DockerEngine {
         let dropped = Arc::new(AtomicBool::new(false));
         let _dropped = Dropped(Arc::clone(&dropped));
         let making = self.making(run.task).lock_owned().await;
-        let (docker, name) = (self.docker().clone(), run.name.clone());
+        let (docker, name) = (self.docker(), run.name.clone());
         // Detached from the caller: a request that was sent cannot be taken back, so `remove` waits for its answer.
         let creating = tokio::spawn(async move {
             let _making = making;
@@ -364,7 +359,7 @@ impl DockerEngine {
     }
 
     async fn adopt_now(&self, node: NodeId) -> Result<Vec<Adopted>, EngineError> {
-        let listed = names::of_node(self.docker(), node).await?;
+        let listed = names::of_node(&self.docker(), node).await?;
         let known = listed.iter().map(|it| (it.task, it.container.clone()));
         self.shared.containers.lock().extend(known);
         let looks = listed.into_iter().map(|it| async move {

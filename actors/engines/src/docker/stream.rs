@@ -5,7 +5,7 @@
 //! and cannot ask for the details of a log. Here the caller says what the stream is, and [`frames`](super::frames) reads
 //! it with a bounded buffer.
 
-use super::client::{Api, Fault, QUICK, with_causes};
+use super::client::{Client, Fault, QUICK, with_causes};
 use bollard::models::ErrorResponse;
 use bytes::Bytes;
 use hyper::body::{Body, Incoming};
@@ -13,8 +13,8 @@ use hyper::client::conn::http1;
 use hyper::{Method, Request, Response, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use std::future::poll_fn;
-use std::path::PathBuf;
 use std::pin::Pin;
+use std::sync::Arc;
 use tokio::io::AsyncReadExt;
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
@@ -26,12 +26,9 @@ const BUFFER_LEN: usize = 64 << 10;
 /// Bytes of an error's body that are read: the engine's errors are a line.
 const ERROR_MAX: usize = 64 << 10;
 
-/// The engine's socket, and the version of the API that is spoken there.
-#[derive(Debug, Clone)]
-pub(super) struct Streams {
-    pub(super) socket: PathBuf,
-    pub(super) api: Api,
-}
+/// Opens streams.
+#[derive(Clone)]
+pub(super) struct Streams(pub(super) Arc<Client>);
 
 impl Streams {
     /// Reads the answer to a GET of `path`, which begins behind the version.
@@ -65,14 +62,14 @@ impl Streams {
     ) -> Result<(Response<Incoming>, Connection), Fault> {
         let request = Request::builder()
             .method(method)
-            .uri(format!("/v{}{path}", self.api))
+            .uri(format!("/v{}{path}", self.0.api()))
             .header(header::HOST, "docker")
             .header(header::CONTENT_TYPE, "application/json");
         let request =
             if join { request.header(header::CONNECTION, "Upgrade").header(header::UPGRADE, "tcp") } else { request };
         let request = request.body(json).map_err(|why| broken(&why))?;
         let answering = async {
-            let stream = UnixStream::connect(&self.socket).await.map_err(|why| broken(&why))?;
+            let stream = UnixStream::connect(self.0.socket()).await.map_err(|why| broken(&why))?;
             let (mut sender, connection) = http1::Builder::new()
                 .max_buf_size(BUFFER_LEN)
                 .handshake(TokioIo::new(stream))
