@@ -418,12 +418,12 @@ async fn a_dockerd_that_hangs_dies_or_comes_back_loses_no_task() {
     assert_eq!(seen.next().await, Some(Ok(Observation::Running)));
 
     // Hanging: nothing is lost, and what was asked meanwhile is answered when it goes on.
-    world.dockerd.signal("-STOP");
+    world.dockerd.stand_still();
     let engine = world.engine.clone();
     let asked = tokio::spawn(async move { engine.phase(survivor).await });
     tokio::time::sleep(Duration::from_millis(500)).await;
     assert!(!asked.is_finished());
-    world.dockerd.signal("-CONT");
+    world.dockerd.go_on();
     assert_eq!(asked.await.expect("asked"), Ok(Some(Phase::Running(before))));
 
     // Killed: the watcher is told that nobody is there, and not that the task has ended.

@@ -79,8 +79,27 @@ impl Dockerd {
         }
     }
 
-    /// Sends a signal to dockerd (`-STOP`, `-CONT`).
-    pub(crate) fn signal(&self, signal: &str) {
+    /// Stops dockerd as SIGSTOP does. Returns when all of its threads stand: on a busy machine some run on for a while.
+    pub(crate) fn stand_still(&self) {
+        self.signal("-STOP");
+        let threads = format!("/proc/{}/task", self.process.as_ref().expect("it runs").id());
+        let stands = |thread: std::fs::DirEntry| {
+            let stat = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+            stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with('T'))
+        };
+        let begun = Instant::now();
+        while !std::fs::read_dir(&threads).expect("it runs").flatten().all(stands) {
+            assert!(begun.elapsed() < PATIENCE, "dockerd does not stop");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Lets a dockerd that stands still go on.
+    pub(crate) fn go_on(&self) {
+        self.signal("-CONT");
+    }
+
+    fn signal(&self, signal: &str) {
         let pid = self.process.as_ref().expect("it runs").id().to_string();
         Command::new("kill").args([signal, &pid]).status().expect("signalled");
     }
@@ -149,7 +168,7 @@ impl Drop for Dockerd {
         if self.process.is_none() {
             self.launch();
         }
-        self.signal("-CONT");
+        self.go_on();
         if let Some((_, listed)) = self.try_call("GET", "/containers/json?all=1", &[]) {
             let listed: serde_json::Value = serde_json::from_str(&listed).unwrap_or_default();
             for container in listed.as_array().into_iter().flatten().filter_map(|it| it["Id"].as_str()) {
