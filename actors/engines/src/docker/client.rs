@@ -200,6 +200,12 @@ impl Fault {
         }
     }
 
+    /// The fault of a call to which there was no whole answer.
+    pub(super) fn of_failure(error: &(dyn std::error::Error + 'static)) -> Self {
+        let words = with_causes(error);
+        if is_absence(error) { Self::Absent(words) } else { Self::Broken(words) }
+    }
+
     /// Whether the engine said nothing, so that the call may have had its effect all the same, or a call before it.
     pub(super) const fn is_open(&self) -> bool {
         matches!(self, Self::Broken(_) | Self::Late | Self::Absent(_))
@@ -212,8 +218,7 @@ impl From<Error> for Fault {
             Error::DockerResponseServerError { status_code, message } => Self::of_status(status_code, message),
             Error::DockerStreamError { error } => Self::Refused(500, error),
             Error::RequestTimeoutError => Self::Late,
-            other if is_absence(&other) => Self::Absent(with_causes(&other)),
-            other => Self::Broken(with_causes(&other)),
+            other => Self::of_failure(&other),
         }
     }
 }
@@ -237,7 +242,7 @@ fn is_absence(error: &(dyn std::error::Error + 'static)) -> bool {
 }
 
 /// An error with its causes: hyper's own words are "client error (Connect)".
-pub(super) fn with_causes(error: &dyn std::error::Error) -> String {
+fn with_causes(error: &dyn std::error::Error) -> String {
     let mut words = error.to_string();
     let mut cause = error.source();
     while let Some(next) = cause {

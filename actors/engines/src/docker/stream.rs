@@ -5,7 +5,7 @@
 //! and cannot ask for the details of a log. Here the caller says what the stream is, and [`frames`](super::frames) reads
 //! it with a bounded buffer.
 
-use super::client::{Client, Fault, QUICK, with_causes};
+use super::client::{Client, Fault, QUICK};
 use bollard::models::ErrorResponse;
 use bytes::Bytes;
 use hyper::body::{Body, Incoming};
@@ -44,7 +44,7 @@ impl Streams {
         if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
             return Err(Fault::Broken(format!("it answered {} where a stream was to begin", answer.status())));
         }
-        let joined = hyper::upgrade::on(answer).await.map_err(|why| broken(&why))?;
+        let joined = hyper::upgrade::on(answer).await.map_err(|why| Fault::of_failure(&why))?;
         let parts = joined
             .downcast::<TokioIo<UnixStream>>()
             .map_err(|_| Fault::Broken("the connection is no unix socket".into()))?;
@@ -67,21 +67,21 @@ impl Streams {
             .header(header::CONTENT_TYPE, "application/json");
         let request =
             if join { request.header(header::CONNECTION, "Upgrade").header(header::UPGRADE, "tcp") } else { request };
-        let request = request.body(json).map_err(|why| broken(&why))?;
+        let request = request.body(json).map_err(|why| Fault::of_failure(&why))?;
         let answering = async {
-            let stream = UnixStream::connect(self.0.socket()).await.map_err(|why| broken(&why))?;
+            let stream = UnixStream::connect(self.0.socket()).await.map_err(|why| Fault::of_failure(&why))?;
             let (mut sender, connection) = http1::Builder::new()
                 .max_buf_size(BUFFER_LEN)
                 .handshake(TokioIo::new(stream))
                 .await
-                .map_err(|why| broken(&why))?;
+                .map_err(|why| Fault::of_failure(&why))?;
             let driver = tokio::spawn(async move {
                 if let Err(why) = connection.with_upgrades().await {
                     tracing::debug!(%why, "a stream of the engine broke off");
                 }
             });
             let connection = Connection(driver.abort_handle());
-            let answer = sender.send_request(request).await.map_err(|why| broken(&why))?;
+            let answer = sender.send_request(request).await.map_err(|why| Fault::of_failure(&why))?;
             if answer.status().is_client_error() || answer.status().is_server_error() {
                 return Err(refused(answer).await);
             }
@@ -111,7 +111,7 @@ impl Source {
                             return Ok(Some(data));
                         }
                     }
-                    Some(Err(why)) => return Err(broken(&why)),
+                    Some(Err(why)) => return Err(Fault::of_failure(&why)),
                     None => return Ok(None),
                 }
             },
@@ -120,7 +120,7 @@ impl Source {
                     return Ok(Some(std::mem::take(first)));
                 }
                 let mut bytes = Vec::with_capacity(BUFFER_LEN);
-                match read.read_buf(&mut bytes).await.map_err(|why| broken(&why))? {
+                match read.read_buf(&mut bytes).await.map_err(|why| Fault::of_failure(&why))? {
                     0 => Ok(None),
                     _ => Ok(Some(bytes.into())),
                 }
@@ -154,8 +154,4 @@ async fn refused(answer: Response<Incoming>) -> Fault {
         |said: ErrorResponse| said.message,
     );
     Fault::of_status(head.status.as_u16(), words)
-}
-
-fn broken(why: &dyn std::error::Error) -> Fault {
-    Fault::Broken(with_causes(why))
 }
