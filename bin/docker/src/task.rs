@@ -8,6 +8,26 @@ use crate::service::{PortConfig, TaskSpec};
 use crate::{Labels, ObjectVersion, Time};
 use serde::{Deserialize, Serialize};
 
+/// Docker's words for the states of a task, in the order in which a task goes through them; a desired state is one of them,
+/// too.
+pub const STATES: [&str; 15] = [
+    "new",
+    "allocated",
+    "pending",
+    "assigned",
+    "accepted",
+    "preparing",
+    "ready",
+    "starting",
+    "running",
+    "complete",
+    "shutdown",
+    "failed",
+    "rejected",
+    "remove",
+    "orphaned",
+];
+
 /// A task: one attempt to fill a slot of a service.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]

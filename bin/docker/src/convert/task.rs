@@ -4,7 +4,7 @@ use super::node::show_generic;
 use super::{Context, spec};
 use crate::network::{Driver, Network, NetworkAttachment, NetworkSpec};
 use crate::service::TaskSpec;
-use crate::task::{ContainerStatus, PortStatus, Task, TaskStatus};
+use crate::task::{ContainerStatus, PortStatus, STATES, Task, TaskStatus};
 use crate::{Filters, Labels, ObjectVersion, Time, resolve};
 use essaim_model as model;
 use essaim_model::{Assigned, Desired, Refusal, Service, Slot, State, TaskState};
@@ -18,25 +18,6 @@ pub(crate) const FILTERS: [&str; 8] =
 
 /// Error of a task that does not fit its node any more, in Swarm's words.
 const NO_LONGER_FITS: &str = "assigned node no longer meets constraints";
-
-/// Words that a desired state can be filtered by.
-const STATES: [&str; 15] = [
-    "new",
-    "allocated",
-    "pending",
-    "assigned",
-    "accepted",
-    "preparing",
-    "ready",
-    "starting",
-    "running",
-    "complete",
-    "shutdown",
-    "failed",
-    "rejected",
-    "remove",
-    "orphaned",
-];
 
 /// The task in Docker's shape.
 pub fn show(task: &model::Task, context: &Context<'_>) -> Task {

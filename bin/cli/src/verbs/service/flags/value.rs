@@ -1,6 +1,7 @@
 //! Kinds of values: each parses the text of a flag into the JSON of the spec.
 
 use clap::ValueHint;
+use essaim_model::service::Ulimit;
 use serde_json::{Value, json};
 
 use super::{fields, mount, port, reference};
@@ -186,34 +187,12 @@ fn preference(text: &str) -> Result<Value, String> {
 }
 
 fn ulimit(text: &str) -> Result<Value, String> {
-    const NAMES: [&str; 15] = [
-        "core",
-        "cpu",
-        "data",
-        "fsize",
-        "locks",
-        "memlock",
-        "msgqueue",
-        "nice",
-        "nofile",
-        "nproc",
-        "rss",
-        "rtprio",
-        "rttime",
-        "sigpending",
-        "stack",
-    ];
     let invalid = || format!("invalid ulimit argument: {text}");
     let (name, limits) = text.split_once('=').ok_or_else(invalid)?;
-    if !NAMES.contains(&name) {
-        return Err(format!("invalid ulimit type: {name}"));
-    }
     let (soft, hard) = limits.split_once(':').unwrap_or((limits, limits));
     let number = |text: &str| text.parse::<i64>().map_err(|_| invalid());
     let (soft, hard) = (number(soft)?, number(hard)?);
-    if hard != -1 && (soft == -1 || soft > hard) {
-        return Err(format!("ulimit soft limit must be less than or equal to hard limit: {soft} > {hard}"));
-    }
+    Ulimit::parse(name, soft, hard).map_err(|refusal| refusal.text)?;
     Ok(json!({"Name": name, "Soft": soft, "Hard": hard}))
 }
 

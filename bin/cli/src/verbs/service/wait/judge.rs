@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use essaim_docker::task::STATES;
 use serde_json::Value;
 
 use crate::show::Step;
@@ -17,22 +18,11 @@ const ERROR_LEN_MAX: usize = 75;
 /// The longest name of a state, `preparing`: the bars begin below each other.
 const STATE_WIDTH: usize = 9;
 
-/// The states of a task in their order, `running` being the ninth of a service, and `complete` the tenth of a job.
-const STATES: [&str; 13] = [
-    "new",
-    "allocated",
-    "pending",
-    "assigned",
-    "accepted",
-    "preparing",
-    "ready",
-    "starting",
-    "running",
-    "complete",
-    "shutdown",
-    "failed",
-    "rejected",
-];
+/// States that the bar of a service's task has: `running` is the ninth.
+const STATES_OF_SERVICE: u64 = 9;
+
+/// States that the bar of a job's task has: `complete` is the tenth.
+const STATES_OF_JOB: u64 = 10;
 
 /// How far a service has converged.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -103,8 +93,8 @@ pub(super) fn judge(service: &Value, tasks: &[Value], nodes: &[Value]) -> Conver
     if wanted_lines <= TASKS_MAX as u64 {
         let missing = if global { 0 } else { wanted_lines.saturating_sub(places.len() as u64) };
         steps.extend(tasks.enumerate().map(|(at, task)| match global {
-            true => line(short(text(task, "/NodeID")).to_owned(), task, 9),
-            false => line(format!("{}/{wanted_lines}", at + 1), task, 9),
+            true => line(short(text(task, "/NodeID")).to_owned(), task, STATES_OF_SERVICE),
+            false => line(format!("{}/{wanted_lines}", at + 1), task, STATES_OF_SERVICE),
         }));
         let known = places.len() as u64;
         steps.extend((known + 1..=known + missing).map(|at| waiting(format!("{at}/{wanted_lines}"))));
@@ -150,8 +140,8 @@ fn judge_job(service: &Value, tasks: &[Value]) -> Convergence {
             }
             if total <= TASKS_MAX as u64 {
                 steps.extend(places.values().enumerate().map(|(at, task)| match global {
-                    true => line(short(text(task, "/NodeID")).to_owned(), task, 10),
-                    false => line(format!("{}/{total}", at + 1), task, 10),
+                    true => line(short(text(task, "/NodeID")).to_owned(), task, STATES_OF_JOB),
+                    false => line(format!("{}/{total}", at + 1), task, STATES_OF_JOB),
                 }));
             }
         }
@@ -295,6 +285,16 @@ mod tests {
         let global = json!({"Spec": {"Mode": {"GlobalJob": {}}}, "JobStatus": {"JobIteration": {"Index": 7}}});
         assert_eq!(lines(&judge(&global, &[], &nodes())), ["job progress: waiting for tasks"]);
         assert!(judge(&global, &tasks[1..2], &nodes()).done);
+    }
+
+    #[test]
+    fn a_lost_task_of_a_job_is_not_active_and_the_one_that_replaced_it_counts() {
+        let job = json!({"Spec": {"Mode": {"ReplicatedJob": {"MaxConcurrent": 2, "TotalCompletions": 2}}}});
+        let tasks = [task(0, "b", "orphaned"), task(0, "a", "starting"), task(1, "b", "orphaned")];
+        let shown = lines(&judge(&job, &tasks, &nodes()));
+        let expected =
+            ["job progress: 0 out of 2 complete", "active tasks: 1 out of 2 tasks", "1/2: starting", "2/2: orphaned"];
+        assert_eq!(shown, expected);
     }
 
     #[test]
