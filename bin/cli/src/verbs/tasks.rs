@@ -158,7 +158,9 @@ async fn names(client: &Client, tasks: &[Value]) -> Result<Names, Failure> {
 
 fn table(tasks: Vec<Value>, names: &Names, whole: bool, now: jiff::Timestamp) -> List {
     let mut named: Vec<(String, Value)> = tasks.into_iter().map(|task| (name(&task, names), task)).collect();
-    named.sort_by(|(a, x), (b, y)| natural_order(a, b).then_with(|| text(y, "/CreatedAt").cmp(text(x, "/CreatedAt"))));
+    // As times and not as texts, because a text leaves out the zeros at its end.
+    let created = |task: &Value| text(task, "/CreatedAt").parse::<jiff::Timestamp>().ok();
+    named.sort_by(|(a, x), (b, y)| natural_order(a, b).then_with(|| created(y).cmp(&created(x))));
     let mut table = List::new(FIELDS, TABLE);
     let mut before = String::new();
     for (name, task) in named {
@@ -236,11 +238,11 @@ mod tests {
             task(
                 "2old00000000000000000000a",
                 2,
-                "2026-11-20T18:57:00Z",
+                "2026-11-20T18:57:00.2Z",
                 "failed",
                 "task: non-zero exit (1) and much more",
             ),
-            task("2new00000000000000000000a", 2, "2026-11-20T18:57:30Z", "running", ""),
+            task("2new00000000000000000000a", 2, "2026-11-20T18:57:00.25Z", "running", ""),
         ];
         let now = "2026-11-20T18:58:12Z".parse().unwrap();
         let text = table(tasks, &names, false, now).render(None).unwrap();

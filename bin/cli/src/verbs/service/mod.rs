@@ -67,7 +67,9 @@ pub(crate) async fn run(client: &Client, command: Command) -> Result<(), Failure
         Command::Create(arguments) => create::run(client, *arguments).await,
         Command::Inspect { shown, services } => {
             let fetch = async |service: &str| {
-                let found = client.find(&format!("/services/{}", encoded(service))).await?;
+                // With the defaults of what the spec leaves open, as docker shows a service.
+                let path = format!("/services/{}?insertDefaults=true", encoded(service));
+                let found = client.find(&path).await?;
                 found.ok_or_else(|| Failure::error(format!("Error: no such service: {service}")))
             };
             inspect_each(&services, &shown, fetch, |service| words::describe(service, now())).await

@@ -108,7 +108,7 @@ async fn watch(client: &Client, id: &str, name: &str, quiet: bool, asked_back: b
         progress.show(steps);
         let done = done && !matches!(update, Update::RollingBack(_));
         if done && job {
-            progress.show([Step::whole("verify", "job complete")]);
+            progress.show([Step::whole("", "job complete")]);
             return Ok(());
         }
         if done {

@@ -61,7 +61,7 @@ impl Bridge {
                 thread::spawn(move || serve(stream, &to_test));
             }
         });
-        let mut command = Command::new("docker");
+        let mut command = Command::new(std::env::var_os("CONTRACT_CLI").unwrap_or_else(|| "docker".into()));
         command.arg("-H").arg(format!("unix://{}", socket.display())).args(argv);
         command.env("DOCKER_CONFIG", folder.path()).env_remove("DOCKER_HOST").env_remove("DOCKER_CONTEXT");
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());

@@ -9,7 +9,9 @@
 //! exception, when an exception is the same, and when it differs in another way than `fixtures/contract.txt` says
 //! (`ESSAIM_REFRESH=1` writes that file anew).
 //!
-//! The texts are those of the CLI that was recorded, so the test needs a CLI of that major version.
+//! The texts are those of the CLI that was recorded, so the test needs a CLI of that major version. `CONTRACT=142` runs
+//! the commands whose name begins so, and `CONTRACT_CLI=…/essaim` runs them with another program, to see by hand how its
+//! words differ.
 //!
 //! - [`recorded`]: the recorded commands. [`exceptions`]: which are not compared, and which differ.
 //! - [`still`]: a command against a cluster at rest. [`living`]: a command whose output depends on what happens.

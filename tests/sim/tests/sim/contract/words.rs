@@ -164,6 +164,7 @@ fn before_base64(line: &str) -> Option<String> {
     let (before, last) = line.trim().rsplit_once([' ', '\t']).unwrap_or(("", line.trim()));
     let of_base64 = |c: char| c.is_ascii_alphanumeric() || "+/=".contains(c);
     let mixed = last.contains(|c: char| c.is_ascii_uppercase()) && last.contains(|c: char| c.is_ascii_lowercase());
+    let mixed = mixed && last.contains(|c: char| c.is_ascii_digit());
     let is_base64 = last.len() >= 20 && mixed && last.chars().all(of_base64);
     let words = before.split_whitespace().map(|word| format!("{word} "));
     is_base64.then(|| words.collect())
@@ -247,6 +248,8 @@ fn what_differs_from_run_to_run_is_masked() {
     );
     assert_eq!(path("/tasks?filters=%7B%22id%22%3Atrue%7D"), "/tasks?filters={\"id\":true}");
     assert_eq!(path("/nodes/jy1kz05t1k9mlex5t6ni0quci/update?version=284"), "/nodes/<id>/update?version=<version>");
+    assert_eq!(line("MIIBajCCARCgAwIBAgIUScrM8J8ZilkwXPvy"), "<base64>");
+    assert_eq!(line("  directive: ShellCompDirectiveNoFileComp"), "directive: ShellCompDirectiveNoFileComp");
     assert_eq!(line("remote CA: rpc error: code = Unknown desc = no"), "remote CA: no");
     assert_eq!(line("agent.jy1kz05t1k9mlex5t6ni0quci at 2026-11-20T19:01:46.123Z"), "agent.<id> at <time>");
 }
