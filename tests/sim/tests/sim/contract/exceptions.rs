@@ -22,7 +22,6 @@ const LATER: &[(&str, &str)] = &[
 /// The same by the beginning of the name: commands on objects that an earlier command of a later area made.
 const LATER_BY_NAME: &[(&str, &str)] = &[
     ("061", "rotation of the authority"),
-    ("155", "published ports"),
     ("213-events", "stacks"),
     ("231", "autolock"),
     ("232", "autolock"),
@@ -30,6 +29,24 @@ const LATER_BY_NAME: &[(&str, &str)] = &[
     ("244", "autolock"),
     ("245", "autolock"),
     ("246", "autolock"),
+];
+
+/// Commands of later areas, by the beginning of their name, that are run without the flags of these areas: they set much
+/// else.
+const WITHOUT_FLAGS: &[&str] = &["100", "101", "102", "109", "110", "155", "156"];
+
+/// Flags of later areas; each has a value.
+const FLAGS: &[&str] = &[
+    "--network",
+    "--secret",
+    "--secret-rm",
+    "--config",
+    "--config-rm",
+    "--endpoint-mode",
+    "-p",
+    "--publish",
+    "--publish-add",
+    "--publish-rm",
 ];
 
 /// Commands that differ, by the beginning of their name, and why.
@@ -69,6 +86,22 @@ pub(super) fn later(command: &Command) -> Option<&'static str> {
     let by_word = || LATER.iter().find(|(word, _)| command.argv.iter().any(|arg| arg == word));
     let by_name = LATER_BY_NAME.iter().find(|(start, _)| command.name.starts_with(start));
     by_name.or_else(by_word).map(|(_, area)| *area)
+}
+
+/// The arguments without the flags of later areas, for a command that is run so.
+pub(super) fn without_flags(command: &Command) -> Option<Vec<String>> {
+    WITHOUT_FLAGS.iter().find(|start| command.name.starts_with(**start))?;
+    let mut argv = Vec::new();
+    let mut words = command.argv.iter().peekable();
+    while let Some(word) = words.next() {
+        let is_volume = word == "--mount" && words.peek().is_some_and(|value| value.starts_with("type=volume"));
+        if is_volume || FLAGS.contains(&word.as_str()) {
+            words.next();
+        } else {
+            argv.push(word.clone());
+        }
+    }
+    Some(argv)
 }
 
 /// Why a command differs.

@@ -62,6 +62,17 @@ fn text(value: &Value) -> String {
 }
 
 impl Command {
+    /// Leaves flags out: the command is run with these arguments, and the services in its recording publish no ports.
+    pub(super) fn leave_out(&mut self, argv: Vec<String>) {
+        self.argv = argv;
+        for exchange in self.recording["exchanges"].as_array_mut().into_iter().flatten() {
+            for spec in ["/request", "/response/Spec", "/response/PreviousSpec"] {
+                let endpoint = exchange.pointer_mut(&format!("{spec}/EndpointSpec")).and_then(Value::as_object_mut);
+                endpoint.map(|endpoint| endpoint.remove("Ports"));
+            }
+        }
+    }
+
     pub(super) fn exchanges(&self) -> &[Value] {
         self.recording["exchanges"].as_array().map_or(&[], Vec::as_slice)
     }
