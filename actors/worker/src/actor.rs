@@ -49,6 +49,10 @@ const LIST_PATIENCE: Duration = Duration::from_secs(60);
 const LIST_AGAIN: Duration = Duration::from_secs(1);
 const LIST_AGAIN_MAX: Duration = Duration::from_secs(8);
 
+/// Interval at which the engines list their tasks again. A request to create a container that a killed daemon had sent may
+/// be carried out after the next daemon has listed the containers.
+const LIST_EVERY: Duration = Duration::from_secs(5 * 60);
+
 /// Ended tasks that are removed at the same time. A service with hundreds of ended tasks on this machine may be removed at
 /// once, and the engine has other things to do.
 const REMOVALS_MAX: usize = 16;
@@ -66,6 +70,8 @@ pub(crate) enum WorkerMsg {
     Halt(RpcReplyPort<()>),
     /// The tasks that an engine of this kind knows. Until then the worker stops none that it does not know itself.
     Adopted(EngineKind, Vec<Adopted>),
+    /// It is time to ask the engines again which tasks they have.
+    List,
     /// The lease of tasks that end without a manager has lapsed, or may have.
     LeaseDue,
     /// The lease had lapsed, and a manager has renewed it.
@@ -111,6 +117,8 @@ pub(crate) struct State {
     listing: JoinSet<()>,
     /// Fires at the end of the lease, while any task needs it.
     lease_timer: Timer,
+    /// Fires when the engines are to be asked again which tasks they have.
+    list_timer: Timer,
     myself: ActorRef<WorkerMsg>,
 }
 
@@ -156,6 +164,7 @@ impl Actor for Worker {
             unlisted: BTreeSet::new(),
             listing: JoinSet::new(),
             lease_timer: Timer::default(),
+            list_timer: Timer::default(),
             myself: myself.clone(),
         };
         state.args.uplink.link_state.begin_lease(state.args.scope.now());
@@ -181,6 +190,10 @@ impl Actor for Worker {
             WorkerMsg::Clear(reply) => state.clear(reply).await,
             WorkerMsg::Halt(reply) => state.halt(reply).await,
             WorkerMsg::Adopted(kind, found) => state.on_adopted(kind, found).await,
+            WorkerMsg::List => {
+                state.list_again();
+                Ok(())
+            }
             WorkerMsg::LeaseDue => {
                 state.on_lease_due();
                 Ok(())
@@ -263,12 +276,31 @@ impl State {
                 }
             }
         }
+        self.list_timer.arm(myself, LIST_EVERY, || WorkerMsg::List);
         // A worker without orders does not know which tasks are wanted, and stops none.
         if self.orders.version.is_some() { self.tend().await } else { Ok(()) }
     }
 
+    /// Asks the engines again which tasks they have, beside the actor. Engines that have not answered yet are being asked.
+    fn list_again(&mut self) {
+        while self.listing.try_join_next().is_some() {}
+        let (node, myself) = (self.args.here.node, self.myself.clone());
+        for engine in self.args.engines.iter().filter(|engine| !self.unlisted.contains(&engine.kind())) {
+            let (engine, myself) = (Arc::clone(engine), myself.clone());
+            self.listing.spawn(async move {
+                let kind = engine.kind();
+                // An engine that does not answer is asked at the next turn.
+                if let Ok(Ok(found)) = timeout(LIST_PATIENCE, engine.adopt(node)).await {
+                    let _ = myself.cast(WorkerMsg::Adopted(kind, found));
+                }
+            });
+        }
+        self.list_timer.arm(&self.myself, LIST_EVERY, || WorkerMsg::List);
+    }
+
     /// Takes note of the tasks that an engine knows. A task that has an actor already is known better by it.
-    fn adopt(&mut self, kind: EngineKind, found: Vec<Adopted>) {
+    fn adopt(&mut self, kind: EngineKind, mut found: Vec<Adopted>) {
+        found.retain(|task| !self.kept.contains_key(&task.task));
         let running = found.iter().filter(|task| matches!(task.phase, Phase::Running(_))).count();
         if !found.is_empty() {
             let words = format!("found {} tasks ({kind}), {running} of them running", found.len());

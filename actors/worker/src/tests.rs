@@ -1,7 +1,8 @@
 //! The worker's actors against a simulated machine and stand-ins for managers, in virtual time.
 
+use crate::engine::Progress;
 use crate::fixture::cluster::{Cluster, World};
-use crate::fixture::{assignment, order, version};
+use crate::fixture::{assignment, order, run, version};
 use crate::orders::{self, Orders};
 use crate::sim::{Behaviour, Mood};
 use essaim_model::service::{ON_DISCONNECT_LABEL, RegistryAuth};
@@ -528,6 +529,19 @@ async fn a_container_that_was_created_and_never_started_goes_with_its_task() {
     world.cluster.order(assignment(8, &[]));
     world.until("nothing is left", |world| world.machine.tasks().is_empty()).await;
     assert_eq!(world.machine.starts(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_container_that_came_into_being_unseen_is_found_and_removed_within_minutes() {
+    let world = World::with(assignment(5, &[order(1)])).await;
+    world.until_reported(order(1).id, TaskState::Running).await;
+    // The engine carries out late what a daemon that was killed had asked for.
+    world.machine.engine().prepare(&run(2), &Progress::unheard()).await.expect("created");
+    sleep(Duration::from_secs(200)).await;
+    assert_eq!(world.machine.tasks().len(), 2);
+    sleep(Duration::from_secs(200)).await;
+    assert_eq!(world.machine.tasks().into_keys().collect::<Vec<_>>(), [order(1).id]);
+    assert!(world.runs(order(1).id) && world.machine.starts() == 1);
 }
 
 #[tokio::test(start_paused = true)]
