@@ -155,6 +155,13 @@ impl Daemon {
         (output.status.code().unwrap_or(-1), text(&output.stdout), text(&output.stderr))
     }
 
+    /// Starts an `essaim` command against the daemon, with its stdout in this file. Its stderr is that of the test.
+    pub fn start_essaim(&self, arguments: &[&str], out: File) -> Child {
+        let mut command = essaim_command();
+        command.arg("--host").arg(format!("unix://{}", self.socket.display())).args(arguments);
+        command.stdin(Stdio::null()).stdout(out).spawn().expect("the program can be started")
+    }
+
     /// The main processes of the daemon's tasks.
     pub fn tasks(&self) -> Vec<Process> {
         tasks_below(&self.data)

@@ -1,7 +1,7 @@
 //! The daemon under a service manager, as in `packaging/essaim.service`: when only the daemon is stopped, its tasks
 //! live on, and the next start of the daemon adopts them.
 
-use essaim_cluster_tests::harness::{Cluster, eventually};
+use essaim_cluster_tests::harness::{Cluster, eventually, sleepers};
 use nix::sys::signal::Signal;
 use std::os::unix::net::UnixDatagram;
 use std::time::Duration;
@@ -57,4 +57,38 @@ fn a_daemon_that_its_service_manager_stops_and_starts_finds_its_tasks() {
         tasks if tasks.len() == 3 && tasks != before => Ok(()),
         tasks => Err(format!("{tasks:?}")),
     });
+}
+
+#[test]
+fn a_log_that_is_followed_goes_on_over_a_restart_of_the_daemon_with_every_line_once() {
+    let mut cluster = Cluster::on_loopback(1, 1);
+    let mut spec = sleepers("web", 1);
+    let script = "i=0; while :; do i=$((i + 1)); echo line $i; sleep 0.05; done";
+    spec["TaskTemplate"]["ContainerSpec"]["Image"] = "sh".into();
+    spec["TaskTemplate"]["ContainerSpec"]["Args"] = serde_json::json!(["-c", script]);
+    let service = cluster.daemons[0].post("/services/create", Some(&spec))["ID"].as_str().expect("an id").to_owned();
+    cluster.wait_running(&service, 1, &[]);
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("lines");
+    let out = std::fs::File::create(&path).expect("a file");
+    let mut reader = cluster.daemons[0].start_essaim(&["service", "logs", "-f", "--raw", "web"], out);
+    let read = |lines_min: usize| {
+        eventually(&format!("{lines_min} lines are read"), || {
+            let text = std::fs::read_to_string(&path).map_err(|why| why.to_string())?;
+            let lines: Vec<String> = text.lines().map(str::to_owned).collect();
+            if lines.len() >= lines_min { Ok(lines) } else { Err(format!("{}", lines.len())) }
+        })
+    };
+    let mut read_before = 0;
+    for signal in [Signal::SIGTERM, Signal::SIGKILL] {
+        read_before = read(read_before + 30).len();
+        cluster.daemons[0].signal(signal);
+        cluster.daemons[0].wait_ended();
+        cluster.daemons[0].restart();
+    }
+    let lines = read(read_before + 60);
+    reader.kill().expect("it follows to the end");
+    reader.wait().expect("it ended");
+    let expected: Vec<String> = (1..=lines.len()).map(|number| format!("line {number}")).collect();
+    assert_eq!(lines, expected);
 }
