@@ -95,12 +95,13 @@ fn is_of_networks(line: &str) -> bool {
     line.starts_with("Networks:")
 }
 
-/// JSON with the strings masked.
-pub(super) fn masked_json(value: &Value) -> Value {
+/// JSON with those strings masked that are chosen.
+pub(super) fn masked_json(value: &Value, is_chosen: &impl Fn(&str) -> bool) -> Value {
+    let inner = |value: &Value| masked_json(value, is_chosen);
     match value {
-        Value::String(text) => Value::String(word(text)),
-        Value::Array(all) => all.iter().map(masked_json).collect(),
-        Value::Object(all) => all.iter().map(|(name, value)| (name.clone(), masked_json(value))).collect(),
+        Value::String(text) if is_chosen(text) => Value::String(line(text)),
+        Value::Array(all) => all.iter().map(inner).collect(),
+        Value::Object(all) => all.iter().map(|(name, value)| (name.clone(), inner(value))).collect(),
         other => other.clone(),
     }
 }
