@@ -107,6 +107,14 @@ impl Dockerd {
         self.child.as_ref().map(|child| child.id() as i32)
     }
 
+    /// Kills the engine alone: its containers go on, under its containerd.
+    pub fn kill_alone(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+
     /// Kills the engine, its containerd, and all containers. Nothing else on the host is killed.
     pub fn kill_with_containers(&mut self) {
         if let Some(mut child) = self.child.take() {

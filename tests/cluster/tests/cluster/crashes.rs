@@ -208,6 +208,47 @@ fn a_killed_engine_is_replaced_elsewhere_and_used_again_when_it_returns() {
 }
 
 #[test]
+fn an_engine_that_is_killed_alone_is_given_up_after_seconds_and_what_runs_on_there_ends_when_it_returns() {
+    let Some(mut cluster) = cluster() else { return };
+    let service = create(&cluster, "web", REPLICAS, &[]);
+    for _ in 0..repeats() {
+        let before = wait_whole(&cluster, &service, 8, &[]);
+        // After a round, tasks are on this node only if there are more of them than before.
+        if before.iter().all(|(at, _)| *at != VICTIM) {
+            cluster.daemons[0].done("docker service update -d --force web");
+            eventually("tasks are spread over the nodes", || {
+                let now = running(&cluster, &service);
+                let is_there = now.len() == 8 && now.iter().any(|(at, _)| *at == VICTIM);
+                if is_there { Ok(()) } else { Err(format!("{now:?}")) }
+            });
+        }
+        let before = wait_whole(&cluster, &service, 8, &[]);
+        let begun = Instant::now();
+        cluster.engines[VICTIM].kill_alone();
+        eventually("eight run elsewhere", || {
+            let now = running(&cluster, &service);
+            let tasks = cluster.running(&service, &[])?.len();
+            if now.len() == 8 && tasks == 8 { Ok(()) } else { Err(format!("{tasks} tasks run in {now:?}")) }
+        });
+        let elapsed = begun.elapsed();
+        eprintln!(
+            "an engine was killed, and its containers went on: {} ms until all ran elsewhere",
+            elapsed.as_millis()
+        );
+        assert!(elapsed >= Duration::from_secs(5), "an engine that is restarted costs no task");
+        cluster.engines[VICTIM].spawn();
+        cluster.engines[VICTIM].wait_ready();
+        let given_up: Vec<_> = before.iter().filter(|(at, _)| *at == VICTIM).collect();
+        eventually("what was given up has ended", || {
+            let now = running(&cluster, &service);
+            let left = now.iter().filter(|(_, one)| given_up.iter().any(|(_, old)| old.id == one.id)).count();
+            if (now.len(), left) == (8, 0) { Ok(()) } else { Err(format!("{now:?}")) }
+        });
+    }
+    remove(&cluster, &service);
+}
+
+#[test]
 fn a_machine_that_loses_power_on_the_way_to_running_leaves_no_double_and_no_orphan() {
     let Some(mut cluster) = cluster() else { return };
     let foreign = cluster.engines[VICTIM].start_foreign("mine");
