@@ -63,7 +63,8 @@ async fn serve(stream: DuplexStream, answers: Arc<Answers>) -> Option<()> {
         let (status, body) = if path == "/_ping" { (200, String::new()) } else { (status, body.to_string()) };
         let length = if method == "HEAD" { 0 } else { body.len() };
         let head = format!(
-            "HTTP/1.1 {status} -\r\nApi-Version: 1.51\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
+            "HTTP/1.1 {status} -\r\nApi-Version: 1.51\r\nContent-Type: application/json\r\n\
+             Content-Length: {length}\r\n\r\n"
         );
         stream.write_all(format!("{head}{}", &body[..length]).as_bytes()).await.ok()?;
     }

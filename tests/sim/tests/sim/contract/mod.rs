@@ -1,17 +1,17 @@
 //! Contract with the stock docker CLI: every recorded command, run by the CLI itself against a cluster of the test kit.
 //!
 //! Compared are the exit code and what the CLI prints: text word for word with ids, times, ages, addresses, digests and
-//! versions masked, JSON by its fields and values, events by their kinds and attributes. So are the status of every answer
-//! and its JSON. The CLI is a real process, and virtual time never runs ahead of it.
+//! versions masked, JSON by its fields and values, events by their kinds and attributes. So are the status of every
+//! answer and its JSON. The CLI is a real process, and virtual time never runs ahead of it.
 //!
 //! Every command belongs to one of three groups: those that are the same; those of a later area; and those that differ,
-//! each with its reason. Some commands of a later area are run without its flags. The test prints how many there are of each, and fails when a command differs that is no
-//! exception, when an exception is the same, and when it differs in another way than `fixtures/contract.txt` says
-//! (`ESSAIM_REFRESH=1` writes that file anew).
+//! each with its reason. Some commands of a later area are run without its flags. The test prints how many there are of
+//! each, and fails when a command differs that is no exception, when an exception is the same, and when it differs in
+//! another way than `fixtures/contract.txt` says (`ESSAIM_REFRESH=1` writes that file anew).
 //!
 //! The texts are those of the CLI that was recorded, so the test needs a CLI of that major version. `CONTRACT=142` runs
-//! the commands whose name begins so, and `CONTRACT_CLI=…/essaim` runs them with another program, to see by hand how its
-//! words differ.
+//! the commands whose name begins so, and `CONTRACT_CLI=…/essaim` runs them with another program, to see by hand how
+//! its words differ.
 //!
 //! - [`recorded`]: the recorded commands. [`exceptions`]: which are not compared, and which differ.
 //! - [`still`]: a command against a cluster at rest. [`living`]: a command whose output depends on what happens.
