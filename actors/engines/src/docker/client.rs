@@ -149,7 +149,7 @@ impl Client {
 
 /// Connects to the engine at `socket`, agrees on a version of the API, and checks that it is in no swarm.
 async fn connect(socket: &Path) -> Result<(Docker, Api), ConnectError> {
-    let absent = |why: Fault| ConnectError::Absent { socket: socket.into(), why: why.to_string() };
+    let absent = |why: CallError| ConnectError::Absent { socket: socket.into(), why: why.to_string() };
     let path = socket.to_string_lossy();
     let open = |api: Api| Docker::connect_with_unix(&path, BOLLARD_TIMEOUT_S, &api.client());
     let docker = open(Api::OLDEST).map_err(|why| absent(why.into()))?;
@@ -169,7 +169,7 @@ async fn connect(socket: &Path) -> Result<(Docker, Api), ConnectError> {
 
 /// Why a call brought no result.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Fault {
+pub(super) enum CallError {
     /// What the call is about does not exist. The words are the engine's.
     #[error("{0}")]
     Missing(String),
@@ -190,8 +190,8 @@ pub(super) enum Fault {
     Absent(String),
 }
 
-impl Fault {
-    /// The fault that an answer with this status and these words means.
+impl CallError {
+    /// The error that an answer with this status and these words means.
     pub(super) fn of_status(status: u16, words: String) -> Self {
         match status {
             404 => Self::Missing(words),
@@ -200,7 +200,7 @@ impl Fault {
         }
     }
 
-    /// The fault of a call to which there was no whole answer.
+    /// The error of a call to which there was no whole answer.
     pub(super) fn of_failure(error: &(dyn std::error::Error + 'static)) -> Self {
         let words = with_causes(error);
         if is_absence(error) { Self::Absent(words) } else { Self::Broken(words) }
@@ -212,7 +212,7 @@ impl Fault {
     }
 }
 
-impl From<Error> for Fault {
+impl From<Error> for CallError {
     fn from(error: Error) -> Self {
         match error {
             Error::DockerResponseServerError { status_code, message } => Self::of_status(status_code, message),
@@ -223,12 +223,12 @@ impl From<Error> for Fault {
     }
 }
 
-impl From<Fault> for EngineError {
-    fn from(fault: Fault) -> Self {
-        match fault {
-            Fault::Absent(_) => Self::Absent(fault.to_string()),
-            Fault::Broken(_) | Fault::Late => Self::NoAnswer(fault.to_string()),
-            Fault::Missing(_) | Fault::Conflict(_) | Fault::Refused(..) => Self::Failed(fault.to_string()),
+impl From<CallError> for EngineError {
+    fn from(error: CallError) -> Self {
+        match error {
+            CallError::Absent(_) => Self::Absent(error.to_string()),
+            CallError::Broken(_) | CallError::Late => Self::NoAnswer(error.to_string()),
+            CallError::Missing(_) | CallError::Conflict(_) | CallError::Refused(..) => Self::Failed(error.to_string()),
         }
     }
 }
@@ -260,10 +260,10 @@ fn with_causes(error: &dyn std::error::Error) -> String {
 pub(super) async fn within<T>(
     patience: Duration,
     call: impl Future<Output = Result<T, Error>> + Send,
-) -> Result<T, Fault> {
+) -> Result<T, CallError> {
     match tokio::time::timeout(patience, call).await {
-        Ok(answer) => answer.map_err(Fault::from),
-        Err(_) => Err(Fault::Late),
+        Ok(answer) => answer.map_err(CallError::from),
+        Err(_) => Err(CallError::Late),
     }
 }
 
@@ -341,10 +341,10 @@ mod tests {
         let listener = std::os::unix::net::UnixListener::bind(&socket).expect("bound");
         let docker = Docker::connect_with_unix(&socket.to_string_lossy(), 60, &Api::OLDEST.client()).expect("a client");
         let short = Duration::from_millis(200);
-        assert_eq!(within(short, docker.ping()).await, Err(Fault::Late));
+        assert_eq!(within(short, docker.ping()).await, Err(CallError::Late));
         drop(listener);
         let refused = within(short, docker.ping()).await;
-        assert!(matches!(refused, Err(Fault::Absent(_))), "{refused:?}");
+        assert!(matches!(refused, Err(CallError::Absent(_))), "{refused:?}");
         std::fs::remove_file(&socket).expect("removed");
         let none = within(short, docker.ping()).await.map_err(EngineError::from);
         assert!(matches!(none, Err(EngineError::Absent(_))), "{none:?}");

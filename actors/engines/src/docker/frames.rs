@@ -5,7 +5,7 @@
 //! a log has no frames either: each of its messages begins with a time, and ends with a line feed or after
 //! [`MESSAGE_MAX`] bytes. (Docker's `stdcopy` and its log copier define both forms.)
 
-use super::client::Fault;
+use super::client::CallError;
 use bytes::Bytes;
 use essaim_worker::engine::LogStream;
 
@@ -67,7 +67,7 @@ impl Frames {
     }
 
     /// Takes the next piece out of `chunk`; `None` when the chunk is used up.
-    pub(super) fn next(&mut self, chunk: &mut Bytes) -> Result<Option<Piece>, Fault> {
+    pub(super) fn next(&mut self, chunk: &mut Bytes) -> Result<Option<Piece>, CallError> {
         if self.form == Form::Terminal {
             let bytes = std::mem::take(chunk);
             return Ok((!bytes.is_empty()).then_some(Piece { stream: LogStream::Stdout, bytes, last: false }));
@@ -100,7 +100,7 @@ impl Frames {
             Kind::Error => {
                 self.error.extend_from_slice(&bytes[..bytes.len().min(MESSAGE_MAX - self.error.len())]);
                 if left == 0 {
-                    return Err(Fault::Refused(500, String::from_utf8_lossy(&self.error).trim_end().to_owned()));
+                    return Err(CallError::Refused(500, String::from_utf8_lossy(&self.error).trim_end().to_owned()));
                 }
                 Ok(None)
             }
@@ -108,8 +108,8 @@ impl Frames {
     }
 }
 
-fn unframed() -> Fault {
-    Fault::Broken("its output is not in frames".into())
+fn unframed() -> CallError {
+    CallError::Broken("its output is not in frames".into())
 }
 
 /// Puts the messages of a log together, each with its time, and with its details if those were asked for.
@@ -131,13 +131,13 @@ impl Messages {
     }
 
     /// Takes the next message out of `chunk`; `None` when the chunk is used up.
-    pub(super) fn next(&mut self, chunk: &mut Bytes) -> Result<Option<(LogStream, Vec<u8>)>, Fault> {
+    pub(super) fn next(&mut self, chunk: &mut Bytes) -> Result<Option<(LogStream, Vec<u8>)>, CallError> {
         if self.frames.form == Form::Terminal {
             return Ok(self.terminal(chunk).map(|message| (LogStream::Stdout, message)));
         }
         while let Some(Piece { stream, bytes, last }) = self.frames.next(chunk)? {
             if self.begun.len() + bytes.len() > FRAME_MAX {
-                return Err(Fault::Broken(format!("a frame of its log is longer than {FRAME_MAX} bytes")));
+                return Err(CallError::Broken(format!("a frame of its log is longer than {FRAME_MAX} bytes")));
             }
             self.begun.extend_from_slice(&bytes);
             if last {
@@ -182,7 +182,7 @@ mod tests {
         [&[kind, 0, 0, 0][..], &length, payload].concat()
     }
 
-    fn messages(form: Form, bytes: &[u8], chunk: usize) -> Result<Vec<(LogStream, Vec<u8>)>, Fault> {
+    fn messages(form: Form, bytes: &[u8], chunk: usize) -> Result<Vec<(LogStream, Vec<u8>)>, CallError> {
         let mut reader = Messages::new(form, false);
         let mut read = Vec::new();
         for chunk in bytes.chunks(chunk) {
@@ -230,10 +230,10 @@ mod tests {
     #[test]
     fn what_is_not_framed_and_a_frame_that_is_too_long_are_errors() {
         for other in [&b"plain text"[..], &frame(4, b"x"), &[1, 1, 0, 0, 0, 0, 0, 1, b'x']] {
-            assert!(matches!(messages(Form::Framed, other, 3), Err(Fault::Broken(_))), "{other:?}");
+            assert!(matches!(messages(Form::Framed, other, 3), Err(CallError::Broken(_))), "{other:?}");
         }
         let long = frame(1, &vec![b'x'; FRAME_MAX + 1]);
-        assert!(matches!(messages(Form::Framed, &long, 4096), Err(Fault::Broken(_))));
+        assert!(matches!(messages(Form::Framed, &long, 4096), Err(CallError::Broken(_))));
     }
 
     #[test]
@@ -241,7 +241,7 @@ mod tests {
         let bytes = [frame(1, b"out\n"), frame(3, b"error from daemon in stream: gone\n")].concat();
         for chunk in [1, bytes.len()] {
             let error = messages(Form::Framed, &bytes, chunk).expect_err("an error");
-            assert_eq!(error, Fault::Refused(500, "error from daemon in stream: gone".into()));
+            assert_eq!(error, CallError::Refused(500, "error from daemon in stream: gone".into()));
         }
     }
 

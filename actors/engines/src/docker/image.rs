@@ -4,7 +4,7 @@
 //! digest is pulled each time, as in Swarm; when that fails and the image is there, the task runs with the one that is
 //! there. Tasks of the same image that are prepared at the same time share one pull.
 
-use super::client::{Client, Fault, QUICK, within};
+use super::client::{CallError, Client, QUICK, within};
 use super::layers::Layers;
 use bollard::Docker;
 use bollard::query_parameters::CreateImageOptionsBuilder;
@@ -42,7 +42,7 @@ type Key = (String, Option<String>);
 #[derive(Default)]
 struct Pull {
     /// Outcome of the last pull and when it was over; `None` when it was given up. Locked while a pull is under way.
-    outcome: tokio::sync::Mutex<Option<(Instant, Result<(), Fault>)>>,
+    outcome: tokio::sync::Mutex<Option<(Instant, Result<(), CallError>)>>,
     /// How far the pull is, for the tasks that wait for it.
     words: watch::Sender<String>,
 }
@@ -59,7 +59,7 @@ impl Images {
     }
 
     /// Makes sure that `image` is there. The error is that of the pull.
-    pub(super) async fn ensure(&self, image: &str, auth: Option<&str>, progress: &Progress) -> Result<(), Fault> {
+    pub(super) async fn ensure(&self, image: &str, auth: Option<&str>, progress: &Progress) -> Result<(), CallError> {
         if is_id(image) {
             return Ok(());
         }
@@ -77,12 +77,12 @@ impl Images {
         }
     }
 
-    async fn has(&self, image: &str) -> Result<bool, Fault> {
+    async fn has(&self, image: &str) -> Result<bool, CallError> {
         match within(QUICK, self.client.docker().inspect_image(image)).await {
             Ok(_) => Ok(true),
-            Err(Fault::Missing(_)) => Ok(false),
+            Err(CallError::Missing(_)) => Ok(false),
             // A name that the engine cannot read; the pull says so in better words.
-            Err(Fault::Refused(..)) => Ok(false),
+            Err(CallError::Refused(..)) => Ok(false),
             Err(why) => Err(why),
         }
     }
@@ -94,7 +94,7 @@ impl Images {
         auth: Option<&str>,
         is_here: bool,
         progress: &Progress,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), CallError> {
         let pull = self.shared((image.into(), auth.map(Into::into)));
         progress.say(&format!("pulling {image}"));
         let mut words = pull.words.subscribe();
@@ -134,7 +134,7 @@ impl Images {
     }
 
     /// Pulls the image. Dropping the future ends the pull.
-    async fn pull(&self, image: &str, auth: Option<&str>, is_here: bool, say: impl Fn(&str)) -> Result<(), Fault> {
+    async fn pull(&self, image: &str, auth: Option<&str>, is_here: bool, say: impl Fn(&str)) -> Result<(), CallError> {
         let options = CreateImageOptionsBuilder::new().from_image(&with_tag(image)).build();
         let docker = with_credentials(self.client.docker(), auth);
         let mut lines = pin!(docker.create_image(Some(options), None, None));
@@ -142,7 +142,7 @@ impl Images {
         let mut patience = if is_here { FIRST_SIGN } else { SILENCE };
         loop {
             match tokio::time::timeout(patience, lines.next()).await {
-                Err(_) => return Err(Fault::Late),
+                Err(_) => return Err(CallError::Late),
                 Ok(None) => return Ok(()),
                 Ok(Some(line)) => {
                     if let Some(words) = layers.take(line?) {

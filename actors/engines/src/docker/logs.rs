@@ -1,6 +1,6 @@
 //! The log of a container, line by line.
 
-use super::client::Fault;
+use super::client::CallError;
 use super::frames::{Form, Messages};
 use super::state::time;
 use super::stream::Streams;
@@ -78,7 +78,7 @@ fn messages(
     path: String,
     form: Form,
     details: bool,
-) -> BoxStream<'static, Result<(LogStream, Vec<u8>), Fault>> {
+) -> BoxStream<'static, Result<(LogStream, Vec<u8>), CallError>> {
     let reading = async move {
         let source = streams.read(&path).await?;
         let begin = (Some(source), Messages::new(form, details), Bytes::new());
@@ -112,9 +112,9 @@ fn path(container: &str, options: LogOptions) -> String {
 }
 
 /// The error of a read that brought nothing. A log driver that cannot be read never can.
-fn refused(fault: Fault) -> EngineError {
-    match fault {
-        Fault::Refused(_, words) if words.contains("does not support reading") => EngineError::Rejected(words),
+fn refused(error: CallError) -> EngineError {
+    match error {
+        CallError::Refused(_, words) if words.contains("does not support reading") => EngineError::Rejected(words),
         other => other.into(),
     }
 }

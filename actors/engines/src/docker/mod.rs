@@ -37,7 +37,7 @@ use bollard::models::{GenericResourcesInner, SystemInfo};
 use bollard::query_parameters::{
     CreateContainerOptionsBuilder, KillContainerOptionsBuilder, RemoveContainerOptionsBuilder,
 };
-use client::{Client, Fault, QUICK, SLOW, within};
+use client::{CallError, Client, QUICK, SLOW, within};
 use essaim_model::service::RegistryAuth;
 use essaim_model::{EngineKind, GenericStock, Hardware, Image, Platform, Plugin, TaskId};
 use essaim_wire::NodeId;
@@ -150,7 +150,7 @@ impl DockerEngine {
         self.find(task).await?.ok_or(EngineError::Unknown(task))
     }
 
-    async fn find(&self, task: TaskId) -> Result<Option<String>, Fault> {
+    async fn find(&self, task: TaskId) -> Result<Option<String>, CallError> {
         let known = self.shared.containers.lock().get(&task).cloned();
         if known.is_some() {
             return Ok(known);
@@ -170,20 +170,20 @@ impl DockerEngine {
     }
 
     /// Inspects the container of a task; `None` when there is none.
-    async fn look(&self, task: TaskId) -> Result<Option<Seen>, Fault> {
+    async fn look(&self, task: TaskId) -> Result<Option<Seen>, CallError> {
         let _turn = self.shared.looks.acquire().await;
         let Some(container) = self.find(task).await? else { return Ok(None) };
         match within(QUICK, self.docker().inspect_container(&container, None)).await {
             Ok(found) => {
-                let seen = Seen::read(found).ok_or(Fault::Late)?;
+                let seen = Seen::read(found).ok_or(CallError::Late)?;
                 self.note_process(task, &seen);
                 Ok(Some(seen))
             }
-            Err(Fault::Missing(_)) => {
+            Err(CallError::Missing(_)) => {
                 self.forget(task);
                 Ok(None)
             }
-            Err(why @ Fault::Absent(_)) => self.ended_without_engine(task, container).map(Some).ok_or(why),
+            Err(why @ CallError::Absent(_)) => self.ended_without_engine(task, container).map(Some).ok_or(why),
             Err(why) => Err(why),
         }
     }
@@ -224,11 +224,11 @@ impl DockerEngine {
     }
 
     /// The network mode of containers that ask for no network.
-    async fn network(&self) -> Result<&'static str, Fault> {
+    async fn network(&self) -> Result<&'static str, CallError> {
         let network = self.shared.network.get_or_try_init(|| async {
             match within(QUICK, self.docker().inspect_network("bridge", None)).await {
                 Ok(_) => Ok("bridge"),
-                Err(Fault::Missing(_)) => Ok("none"),
+                Err(CallError::Missing(_)) => Ok("none"),
                 Err(why) => Err(why),
             }
         });
@@ -243,7 +243,7 @@ impl DockerEngine {
         let image = body.image.clone().unwrap_or_default();
         let auth = run.container.registry_auth.as_ref().map(RegistryAuth::reveal);
         let pulled = self.shared.images.ensure(&image, auth, progress).await;
-        let without = |why: &Fault| match why {
+        let without = |why: &CallError| match why {
             // A registry's "no" and its silence both leave the machine without the image.
             why if why.is_open() => EngineError::from(why.clone()),
             _ => EngineError::Rejected(format!("No such image: {image} ({why})")),
@@ -258,23 +258,23 @@ impl DockerEngine {
         let creating = tokio::spawn(async move {
             let _making = making;
             if dropped.load(Ordering::Acquire) {
-                return Err(Fault::Late);
+                return Err(CallError::Late);
             }
             let options = CreateContainerOptionsBuilder::new().name(&name).build();
             within(SLOW, docker.create_container(Some(options), body)).await
         });
-        match creating.await.unwrap_or_else(|why| Err(Fault::Broken(why.to_string()))) {
+        match creating.await.unwrap_or_else(|why| Err(CallError::Broken(why.to_string()))) {
             Ok(made) => {
                 self.shared.containers.lock().insert(run.task, made.id);
                 Ok(())
             }
             // A former request, whose answer was lost, has created it. A container of this name that is not the task's
             // was made by somebody else.
-            Err(Fault::Conflict(words)) => match self.find(run.task).await? {
+            Err(CallError::Conflict(words)) => match self.find(run.task).await? {
                 Some(_) => Ok(()),
                 None => Err(EngineError::Rejected(words)),
             },
-            Err(Fault::Missing(words) | Fault::Refused(_, words)) => Err(EngineError::Rejected(words)),
+            Err(CallError::Missing(words) | CallError::Refused(_, words)) => Err(EngineError::Rejected(words)),
             Err(why) => Err(why.into()),
         }
     }
@@ -290,7 +290,7 @@ impl DockerEngine {
                 Ok(Some(Seen { phase: Phase::Prepared, id, .. })) => {
                     match within(SLOW, self.docker().start_container(&id, None)).await {
                         Ok(()) => continue,
-                        Err(Fault::Missing(_)) => return Err(EngineError::Unknown(task)),
+                        Err(CallError::Missing(_)) => return Err(EngineError::Unknown(task)),
                         // Whether the container runs is unknown, and the worker asks again.
                         Err(why) if why.is_open() => return Err(why.into()),
                         Err(why) => return Err(EngineError::Failed(format!("starting container failed: {why}"))),
@@ -317,7 +317,7 @@ impl DockerEngine {
         let options = KillContainerOptionsBuilder::new().signal(&signal.number().to_string()).build();
         match within(QUICK, self.docker().kill_container(container, Some(options))).await {
             // A container that has ended, or is gone, needs no signal.
-            Ok(()) | Err(Fault::Conflict(_) | Fault::Missing(_)) => Ok(()),
+            Ok(()) | Err(CallError::Conflict(_) | CallError::Missing(_)) => Ok(()),
             Err(why) => Err(why.into()),
         }
     }
@@ -348,12 +348,12 @@ impl DockerEngine {
         let Some(container) = self.find(task).await? else { return Ok(()) };
         let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
         match within(SLOW, self.docker().remove_container(&container, Some(options))).await {
-            Ok(()) | Err(Fault::Missing(_)) => {
+            Ok(()) | Err(CallError::Missing(_)) => {
                 self.forget(task);
                 Ok(())
             }
             // "removal of container … is already in progress"
-            Err(Fault::Conflict(words)) => Err(EngineError::Failed(words)),
+            Err(CallError::Conflict(words)) => Err(EngineError::Failed(words)),
             Err(why) => Err(why.into()),
         }
     }
@@ -364,7 +364,7 @@ impl DockerEngine {
         self.shared.containers.lock().extend(known);
         let looks = listed.into_iter().map(|it| async move {
             let seen = self.look(it.task).await?;
-            Ok::<_, Fault>(seen.map(|seen| Adopted { task: it.task, name: it.name, phase: seen.phase }))
+            Ok::<_, CallError>(seen.map(|seen| Adopted { task: it.task, name: it.name, phase: seen.phase }))
         });
         let found: Vec<_> = futures::stream::iter(looks).buffer_unordered(LOOKS_MAX).try_collect().await?;
         let mut found: Vec<Adopted> = found.into_iter().flatten().collect();

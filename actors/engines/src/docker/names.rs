@@ -1,6 +1,6 @@
 //! Names and labels of containers: what tells the containers of a node's tasks from all others.
 
-use super::client::Fault;
+use super::client::CallError;
 use bollard::Docker;
 use bollard::models::ContainerSummary;
 use bollard::query_parameters::ListContainersOptionsBuilder;
@@ -30,17 +30,17 @@ pub(super) struct Listed {
 
 /// Lists the containers of a node's tasks, in whatever state they are. Containers of other nodes on the same engine,
 /// and containers that no node created, are not listed.
-pub(super) async fn of_node(docker: &Docker, node: NodeId) -> Result<Vec<Listed>, Fault> {
+pub(super) async fn of_node(docker: &Docker, node: NodeId) -> Result<Vec<Listed>, CallError> {
     list(docker, format!("{NODE_LABEL}={node}")).await
 }
 
 /// Finds the container of a task.
-pub(super) async fn of_task(docker: &Docker, task: TaskId) -> Result<Option<String>, Fault> {
+pub(super) async fn of_task(docker: &Docker, task: TaskId) -> Result<Option<String>, CallError> {
     let found = list(docker, format!("{TASK_LABEL}={task}")).await?;
     Ok(found.into_iter().next().map(|it| it.container))
 }
 
-async fn list(docker: &Docker, label: String) -> Result<Vec<Listed>, Fault> {
+async fn list(docker: &Docker, label: String) -> Result<Vec<Listed>, CallError> {
     let options = ListContainersOptionsBuilder::new().all(true).filters(&HashMap::from([("label", vec![label])]));
     let found = super::client::within(super::client::QUICK, docker.list_containers(Some(options.build()))).await?;
     Ok(found.into_iter().filter_map(listed).collect())

@@ -5,7 +5,7 @@
 //! and cannot ask for the details of a log. Here the caller says what the stream is, and [`frames`](super::frames) reads
 //! it with a bounded buffer.
 
-use super::client::{Client, Fault, QUICK};
+use super::client::{CallError, Client, QUICK};
 use bollard::models::ErrorResponse;
 use bytes::Bytes;
 use hyper::body::{Body, Incoming};
@@ -32,22 +32,22 @@ pub(super) struct Streams(pub(super) Arc<Client>);
 
 impl Streams {
     /// Reads the answer to a GET of `path`, which begins behind the version.
-    pub(super) async fn read(&self, path: &str) -> Result<Source, Fault> {
+    pub(super) async fn read(&self, path: &str) -> Result<Source, CallError> {
         let (answer, connection) = self.send(Method::GET, path, String::new(), false).await?;
         Ok(Source::Body { body: answer.into_body(), _connection: connection })
     }
 
     /// Turns a connection into the standard streams of a program, by a POST of `path` with this JSON. Dropping the second
     /// half ends the program's input.
-    pub(super) async fn join(&self, path: &str, json: String) -> Result<(Source, OwnedWriteHalf), Fault> {
+    pub(super) async fn join(&self, path: &str, json: String) -> Result<(Source, OwnedWriteHalf), CallError> {
         let (answer, _connection) = self.send(Method::POST, path, json, true).await?;
         if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
-            return Err(Fault::Broken(format!("it answered {} where a stream was to begin", answer.status())));
+            return Err(CallError::Broken(format!("it answered {} where a stream was to begin", answer.status())));
         }
-        let joined = hyper::upgrade::on(answer).await.map_err(|why| Fault::of_failure(&why))?;
+        let joined = hyper::upgrade::on(answer).await.map_err(|why| CallError::of_failure(&why))?;
         let parts = joined
             .downcast::<TokioIo<UnixStream>>()
-            .map_err(|_| Fault::Broken("the connection is no unix socket".into()))?;
+            .map_err(|_| CallError::Broken("the connection is no unix socket".into()))?;
         let (read, write) = parts.io.into_inner().into_split();
         Ok((Source::Joined(parts.read_buf, read), write))
     }
@@ -59,7 +59,7 @@ impl Streams {
         path: &str,
         json: String,
         join: bool,
-    ) -> Result<(Response<Incoming>, Connection), Fault> {
+    ) -> Result<(Response<Incoming>, Connection), CallError> {
         let request = Request::builder()
             .method(method)
             .uri(format!("/v{}{path}", self.0.api()))
@@ -67,27 +67,27 @@ impl Streams {
             .header(header::CONTENT_TYPE, "application/json");
         let request =
             if join { request.header(header::CONNECTION, "Upgrade").header(header::UPGRADE, "tcp") } else { request };
-        let request = request.body(json).map_err(|why| Fault::of_failure(&why))?;
+        let request = request.body(json).map_err(|why| CallError::of_failure(&why))?;
         let answering = async {
-            let stream = UnixStream::connect(self.0.socket()).await.map_err(|why| Fault::of_failure(&why))?;
+            let stream = UnixStream::connect(self.0.socket()).await.map_err(|why| CallError::of_failure(&why))?;
             let (mut sender, connection) = http1::Builder::new()
                 .max_buf_size(BUFFER_LEN)
                 .handshake(TokioIo::new(stream))
                 .await
-                .map_err(|why| Fault::of_failure(&why))?;
+                .map_err(|why| CallError::of_failure(&why))?;
             let driver = tokio::spawn(async move {
                 if let Err(why) = connection.with_upgrades().await {
                     tracing::debug!(%why, "a stream of the engine broke off");
                 }
             });
             let connection = Connection(driver.abort_handle());
-            let answer = sender.send_request(request).await.map_err(|why| Fault::of_failure(&why))?;
+            let answer = sender.send_request(request).await.map_err(|why| CallError::of_failure(&why))?;
             if answer.status().is_client_error() || answer.status().is_server_error() {
                 return Err(refused(answer).await);
             }
             Ok((answer, connection))
         };
-        tokio::time::timeout(QUICK, answering).await.unwrap_or(Err(Fault::Late))
+        tokio::time::timeout(QUICK, answering).await.unwrap_or(Err(CallError::Late))
     }
 }
 
@@ -101,7 +101,7 @@ pub(super) enum Source {
 
 impl Source {
     /// Waits for the next bytes; `None` at the end of the stream.
-    pub(super) async fn next(&mut self) -> Result<Option<Bytes>, Fault> {
+    pub(super) async fn next(&mut self) -> Result<Option<Bytes>, CallError> {
         match self {
             Self::Body { body, .. } => loop {
                 match poll_fn(|context| Pin::new(&mut *body).poll_frame(context)).await {
@@ -111,7 +111,7 @@ impl Source {
                             return Ok(Some(data));
                         }
                     }
-                    Some(Err(why)) => return Err(Fault::of_failure(&why)),
+                    Some(Err(why)) => return Err(CallError::of_failure(&why)),
                     None => return Ok(None),
                 }
             },
@@ -120,7 +120,7 @@ impl Source {
                     return Ok(Some(std::mem::take(first)));
                 }
                 let mut bytes = Vec::with_capacity(BUFFER_LEN);
-                match read.read_buf(&mut bytes).await.map_err(|why| Fault::of_failure(&why))? {
+                match read.read_buf(&mut bytes).await.map_err(|why| CallError::of_failure(&why))? {
                     0 => Ok(None),
                     _ => Ok(Some(bytes.into())),
                 }
@@ -139,8 +139,8 @@ impl Drop for Connection {
     }
 }
 
-/// The fault that an answer with an error means.
-async fn refused(answer: Response<Incoming>) -> Fault {
+/// The error that an answer with an error means.
+async fn refused(answer: Response<Incoming>) -> CallError {
     let (head, mut body) = answer.into_parts();
     let mut bytes = Vec::new();
     while bytes.len() < ERROR_MAX {
@@ -153,5 +153,5 @@ async fn refused(answer: Response<Incoming>) -> Fault {
         |_| String::from_utf8_lossy(&bytes[..bytes.len().min(ERROR_MAX)]).into_owned(),
         |said: ErrorResponse| said.message,
     );
-    Fault::of_status(head.status.as_u16(), words)
+    CallError::of_status(head.status.as_u16(), words)
 }
