@@ -1,7 +1,7 @@
 //! The Raft store of a manager: where its files are, how it reaches the other managers, and how its lanes are served.
 
 use essaim_presence::endpoint::Endpoint;
-use essaim_store::{OpenError, Peers, Pipe, Start, Store, StoreConfig};
+use essaim_store::{LogBounds, OpenError, Peers, Pipe, Start, Store, StoreConfig};
 use essaim_system::Env;
 use essaim_system::env::{Disk, folder};
 use essaim_transport::{Lane, LaneStream, PeerInfo, Serve};
@@ -31,6 +31,7 @@ pub(crate) async fn open(
     env: &Env,
     endpoint: &Endpoint,
     advertise: SocketAddr,
+    log: LogBounds,
     opening: Opening,
 ) -> Result<Store, OpenError> {
     let config = StoreConfig {
@@ -42,6 +43,7 @@ pub(crate) async fn open(
         seed: env.seed.fork(),
         peers: Arc::new(Lanes(endpoint.clone())),
         level: env.build.level,
+        log,
     };
     let store = match opening {
         Opening::Start(start) => Store::open(config, start).await?,

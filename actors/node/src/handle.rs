@@ -7,6 +7,7 @@ use essaim_manager::Control;
 use essaim_model::{GenericStock, Labels, Refusal, RefusalKind};
 use essaim_presence::endpoint::KeepError;
 use essaim_presence::view::View;
+use essaim_store::LogBounds;
 use essaim_system::{ChildSpec, Journal, RecordKind, Scope};
 use essaim_wire::{Generation, NodeId};
 use essaim_worker::Engine;
@@ -62,6 +63,8 @@ pub struct Settings {
     pub labels: Labels,
     /// Generic resources of the machine, beside those that its engines state.
     pub generic: GenericStock,
+    /// Bounds of the log, where the node is a manager.
+    pub log: LogBounds,
 }
 
 /// Handle on a node. Clones are handles on the same node.

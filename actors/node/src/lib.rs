@@ -28,6 +28,7 @@ pub mod request;
 pub mod standing;
 
 pub use actor::start;
+pub use essaim_store::LogBounds;
 pub use handle::{Handle, Parts, Settings, StartError};
 pub use request::{Farewell, InitRequest, JoinRequest};
 pub use standing::{Membership, Standing};

@@ -15,7 +15,7 @@ use essaim_model::{Refusal, RefusalKind};
 use essaim_presence::endpoint::{Endpoint, Keep, Settings};
 use essaim_presence::roster::RosterHandle;
 use essaim_presence::view::View;
-use essaim_store::{OpenError, Store};
+use essaim_store::{LogBounds, OpenError, Store};
 use essaim_system::env::folder;
 use essaim_system::supervisor::{Children, Escalated, NotStarted};
 use essaim_system::{ChildSpec, Scope};
@@ -70,6 +70,7 @@ pub(crate) struct Part {
     pub(crate) view: View,
     pub(crate) store: Option<Store>,
     advertise: SocketAddr,
+    log: LogBounds,
     scope: Scope,
 }
 
@@ -97,7 +98,8 @@ impl Part {
             generic: parts.settings.generic.clone(),
             disk: folder(&scope.env.disk, WORKER_FOLDER),
         });
-        let this = Self { endpoint, roster, worker, view, store: None, advertise, scope: scope.clone() };
+        let log = parts.settings.log;
+        let this = Self { endpoint, roster, worker, view, store: None, advertise, log, scope: scope.clone() };
         for spec in [this.endpoint.spec(), this.roster.spec(), this.worker.spec()] {
             if let Err(why) = this.start(children, spec).await {
                 // Everything started so far is stopped, so that the port is free for the next try.
@@ -124,7 +126,7 @@ impl Part {
         root: &ActorRef<Msg>,
         children: &mut Children,
     ) -> Result<Replica, OpenError> {
-        let store = group::open(&self.scope.env, &self.endpoint, self.advertise, opening).await?;
+        let store = group::open(&self.scope.env, &self.endpoint, self.advertise, self.log, opening).await?;
         let replica = Replica { lineage: store.lineage(), raft_id: store.raft_id() };
         let (watched, root) = (store.clone(), root.clone());
         tokio::spawn(async move {

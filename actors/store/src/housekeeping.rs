@@ -8,9 +8,6 @@ use essaim_wire::encode;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-/// Growth of the log in bytes below which no snapshot is made: replaying so short a log is quicker.
-const LOG_BYTES_MIN: u64 = if cfg!(test) { 64 << 10 } else { 64 << 20 };
-
 /// Interval at which the log is measured.
 const ROUND: Duration = Duration::from_secs(1);
 
@@ -61,6 +58,6 @@ impl Store {
         let machine = self.machine();
         let grown = machine.log.grown().saturating_sub(machine.grown_at_snapshot.load(Ordering::Relaxed));
         let last = machine.snapshots.newest().map_or(0, |newest| newest.len);
-        grown > LOG_BYTES_MIN.max(last)
+        grown > self.inner.config.log.snapshot_after.max(last)
     }
 }

@@ -60,4 +60,4 @@ pub use leadership::Leadership;
 pub use lifecycle::Start;
 pub use peers::{Peers, Pipe};
 pub use pieces::{PROPOSAL_BYTES_MAX, Room, first_piece, pieces};
-pub use store::{Store, StoreConfig};
+pub use store::{LogBounds, Store, StoreConfig};

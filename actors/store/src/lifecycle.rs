@@ -172,7 +172,7 @@ impl Store {
             own: identity.raft_id,
             time: time.clone(),
         };
-        let settings = raft::settings(format!("{:?}", identity.lineage));
+        let settings = raft::settings(format!("{:?}", identity.lineage), config.log.entries_kept);
         let settings = Arc::new(settings.validate().map_err(|why| OpenError::Raft(why.to_string()))?);
         let seed = config.seed.derive("raft").fork();
         let started =

@@ -48,6 +48,28 @@ pub struct StoreConfig {
     pub peers: Arc<dyn Peers>,
     /// Highest level of the log that this node's program understands.
     pub level: Level,
+    /// Bounds of the log.
+    pub log: LogBounds,
+}
+
+/// Bounds of a manager's log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogBounds {
+    /// Growth in bytes after which the log is replaced by a snapshot, unless the last snapshot is larger still.
+    pub snapshot_after: u64,
+    /// Entries kept for followers that lag a little when a snapshot is made. For more, sending the snapshot is cheaper.
+    pub entries_kept: u64,
+}
+
+impl LogBounds {
+    /// 64 MiB, which are replayed in about a second, and 1,000 entries.
+    pub const USUAL: Self = Self { snapshot_after: 64 << 20, entries_kept: 1000 };
+}
+
+impl Default for LogBounds {
+    fn default() -> Self {
+        Self::USUAL
+    }
 }
 
 /// One manager's part in the group. Clones share it.

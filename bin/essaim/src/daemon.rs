@@ -5,7 +5,7 @@ use crate::notify::ServiceManager;
 use crate::signal;
 use essaim_api::{EngineSocket, Host};
 use essaim_model::{GenericStock, Labels};
-use essaim_node::{Parts, StartError, start};
+use essaim_node::{LogBounds, Parts, StartError, start};
 use essaim_system::env::{Clock, RealClock, RealDisk};
 use essaim_system::{Env, Seed};
 use essaim_transport::{QuicNetwork, Utc};
@@ -123,6 +123,7 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
             advertise: advertise.unwrap_or_default(),
             labels,
             generic,
+            log: LogBounds::USUAL,
         },
         engines,
         faces: vec![essaim_api::face(socket, host, engine_socket)],

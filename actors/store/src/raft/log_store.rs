@@ -20,8 +20,9 @@ use std::ops::{Bound, RangeBounds};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Bytes of the log's tail kept in memory: as much as a follower may lag behind without costing a read.
-const TAIL_BYTES_MAX: usize = 16 << 20;
+/// Bytes of the log's tail kept in memory, where entries take a multiple of their bytes on disk. It is what a busy cluster
+/// writes in a second or two; a follower that lags further behind costs reads.
+const TAIL_BYTES_MAX: usize = 4 << 20;
 
 /// Bytes of entries per message to a follower: far enough below the limit of a frame for one more entry.
 const MESSAGE_BYTES_MAX: usize = 2 << 20;

@@ -80,7 +80,7 @@ pub(crate) struct Reply(pub(crate) Option<Outcome>);
 
 /// Configuration of openraft. Snapshots are triggered by the size of the log, in `housekeeping`, not by the number of
 /// entries.
-pub(crate) fn settings(cluster: String) -> Config {
+pub(crate) fn settings(cluster: String, entries_kept: u64) -> Config {
     Config {
         cluster_name: cluster,
         heartbeat_interval: millis(HEARTBEAT),
@@ -88,9 +88,7 @@ pub(crate) fn settings(cluster: String) -> Config {
         election_timeout_max: millis(LEASE),
         enable_pre_vote: Some(true),
         snapshot_policy: SnapshotPolicy::Never,
-        // Entries kept for followers that lag a little when a snapshot is made; for more, sending the snapshot is
-        // cheaper.
-        max_in_snapshot_log_to_keep: 1000,
+        max_in_snapshot_log_to_keep: entries_kept,
         // Time for a whole snapshot to arrive and be installed; the transfer itself reports when it stalls.
         install_snapshot_timeout: 600_000,
         // A leader that restarts may not know how far it had committed, so it asks for votes like every other manager.

@@ -2,7 +2,7 @@
 
 use super::world::{LINEAGE, accept, has, id};
 use crate::peers::{Peers, Pipe};
-use crate::{Start, Store, StoreConfig};
+use crate::{LogBounds, Start, Store, StoreConfig};
 use essaim_system::env::{Disk, Seed, SimDisk, VirtualClock};
 use essaim_transport::sim::SimNetwork;
 use essaim_transport::trust::NODE_LIFETIME;
@@ -96,6 +96,7 @@ async fn manager(number: u8, start: Start, net: &SimNetwork, authority: &Authori
         seed: Seed::from_number(number.into()),
         peers: Arc::new(Lanes(endpoint.clone())),
         level: Level::NEWEST,
+        log: LogBounds::USUAL,
     };
     let store = Store::open(config, start).await.expect("opened");
     for lane in Store::LANES {

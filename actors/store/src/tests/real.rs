@@ -2,7 +2,7 @@
 
 use super::world::{LINEAGE, accept, has, id};
 use crate::peers::{Peers, Pipe};
-use crate::{Start, Store, StoreConfig};
+use crate::{LogBounds, Start, Store, StoreConfig};
 use essaim_system::env::{Disk, RealClock, RealDisk, Seed};
 use essaim_transport::Lane;
 use essaim_wire::{Generation, Level, NodeId};
@@ -30,6 +30,7 @@ fn config(folder: &std::path::Path) -> StoreConfig {
         seed: Seed::fresh(),
         peers: Arc::new(Nobody),
         level: Level::NEWEST,
+        log: LogBounds::USUAL,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::lifecycle::Start;
 use crate::peers::{Peers, Pipe};
-use crate::store::{Store, StoreConfig};
+use crate::store::{LogBounds, Store, StoreConfig};
 use crate::{Leadership, OpenError};
 use essaim_model::fixtures::founding;
 pub(super) use essaim_model::fixtures::manager as node;
@@ -206,6 +206,7 @@ impl World {
             seed: self.seed.fork(),
             peers: Arc::new(Side { net: Arc::clone(&self.net), own: id(number) }),
             level: Level::NEWEST,
+            log: LogBounds { snapshot_after: 64 << 10, ..LogBounds::USUAL },
         }
     }
 

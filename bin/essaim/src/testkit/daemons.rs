@@ -99,8 +99,13 @@ impl World {
             network: self.network.host(ip(number)),
             build: host.build,
         };
-        let settings =
-            Settings { hostname: name(number), listen: place(number), advertise: place(number), ..Settings::default() };
+        let settings = Settings {
+            hostname: name(number),
+            listen: place(number),
+            advertise: place(number),
+            log: self.log,
+            ..Settings::default()
+        };
         let mut parts = Parts { settings, engines: vec![host.machine.engine()], faces: Vec::new() };
         if let Some(fit) = &self.fit {
             fit(number, &mut parts);

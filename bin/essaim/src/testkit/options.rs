@@ -2,6 +2,7 @@
 
 use crate::testkit::fault::{Number, Strike};
 use essaim_model::EngineKind;
+use essaim_store::LogBounds;
 use std::time::Duration;
 
 /// Size, faults and clients of a run.
@@ -31,6 +32,8 @@ pub struct Options {
     pub containers: bool,
     /// Kind of engine that every machine has.
     pub engine: EngineKind,
+    /// Bounds of the managers' logs.
+    pub log: LogBounds,
     /// Whether the invariants are checked. Without them, a run of thousands of nodes costs what the product costs, and
     /// shows only that it converges.
     pub checks: bool,
@@ -38,9 +41,13 @@ pub struct Options {
     pub trace: bool,
 }
 
+/// A run writes some hundred entries of a few hundred bytes.
+const SHORT_LOG: LogBounds = LogBounds { snapshot_after: 8 << 10, entries_kept: 10 };
+
 impl Options {
     /// Options of a run with five nodes, three of them managers, and ten faults in sixty seconds. With an even seed the
-    /// programs of the nodes are mixed.
+    /// programs of the nodes are mixed. With every third seed the logs are so short that snapshots replace them again and
+    /// again, and are sent to managers that were away.
     pub const fn of(seed: u64) -> Self {
         Self {
             seed,
@@ -54,6 +61,7 @@ impl Options {
             mixed: seed.is_multiple_of(2),
             containers: false,
             engine: EngineKind::Process,
+            log: if seed.is_multiple_of(3) { SHORT_LOG } else { LogBounds::USUAL },
             checks: true,
             trace: false,
         }

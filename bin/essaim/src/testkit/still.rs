@@ -8,7 +8,7 @@
 use essaim_manager::Control;
 use essaim_model::{Change, Cluster, ClusterSpec, EngineKind, Founding, Node, Refusal, State};
 use essaim_node::{Handle, Membership, Standing};
-use essaim_store::{Peers, Pipe, Start, Store, StoreConfig};
+use essaim_store::{LogBounds, Peers, Pipe, Start, Store, StoreConfig};
 use essaim_system::env::SimDisk;
 use essaim_transport::Lane;
 use essaim_wire::{Index, Level, Lineage, NodeId, Role};
@@ -40,6 +40,7 @@ impl Still {
             seed: scope.env.seed.fork(),
             peers: Arc::new(Nobody),
             level: Level::NEWEST,
+            log: LogBounds::USUAL,
         };
         let lineage = Lineage { ordinal: 1, nonce: 1 };
         let store = Store::open(config, Start::Found { lineage }).await.map_err(|why| why.to_string())?;

@@ -14,6 +14,7 @@ use crate::testkit::options::Options;
 use crate::testkit::trace::Trace;
 use essaim_model::Availability;
 use essaim_node::{Handle, Parts};
+use essaim_store::LogBounds;
 use essaim_system::Seed;
 use essaim_system::env::{DiskFault, SimDisk};
 use essaim_transport::sim::SimNetwork;
@@ -47,6 +48,7 @@ pub struct World {
     pub(crate) hosts: BTreeMap<Number, Host>,
     pub(crate) ids: Ids,
     pub(crate) checks: bool,
+    pub(crate) log: LogBounds,
     pub(crate) seed: Seed,
     pub(crate) rng: StdRng,
     pub(crate) begun: Instant,
@@ -59,7 +61,7 @@ pub struct World {
 impl World {
     /// Machines without daemons.
     pub fn new(options: &Options, ledger: SharedLedger, trace: Trace) -> Self {
-        let Options { seed, nodes, checks, mixed, .. } = *options;
+        let Options { seed, nodes, checks, mixed, log, .. } = *options;
         let build = |number| if mixed { build_at_first(number) } else { Build::NEWEST };
         let begun = Instant::now();
         let network = SimNetwork::new(seed);
@@ -74,6 +76,7 @@ impl World {
             hosts: (1..=nodes).map(|number| (number, Host::new(begun, build(number)))).collect(),
             ids: Ids::default(),
             checks,
+            log,
             seed: Seed::from_number(seed),
             rng: StdRng::seed_from_u64(seed ^ 0x776f_726c),
             begun,

@@ -11,6 +11,7 @@ use essaim::testkit::Options;
 use essaim::testkit::run::{Run, in_virtual_time};
 use essaim_manager::Control;
 use essaim_model::{Mode, State, UpdateConfig, fixtures};
+use essaim_store::LogBounds;
 use std::time::Duration;
 use tokio::time::{sleep, timeout};
 
@@ -57,7 +58,9 @@ fn measure(_: u32) -> Vec<Figure> {
 
 /// Resident memory after the first and after all cycles, in MiB.
 async fn story() -> Result<(f64, f64), String> {
-    let options = Options { nodes: 2, managers: 1, checks: false, client: false, mixed: false, ..Options::of(1) };
+    // A log that is as long as a daemon's would grow until the end.
+    let log = LogBounds { snapshot_after: 1 << 20, entries_kept: 100 };
+    let options = Options { nodes: 2, managers: 1, checks: false, client: false, mixed: false, log, ..Options::of(1) };
     let mut run = Run::new(options);
     run.world.found(1).await?;
     for number in 1..=2 {

@@ -7,7 +7,7 @@ use crate::{ManagerArguments, leader};
 use essaim_model::{Change, Desired, NodeSpec, Observed, ServiceId, ServiceSpec, State, Task, TaskState};
 use essaim_presence::endpoint::{Endpoint, Keep, Settings};
 use essaim_presence::roster::RosterHandle;
-use essaim_store::{Peers, Pipe, Start, Store, StoreConfig};
+use essaim_store::{LogBounds, Peers, Pipe, Start, Store, StoreConfig};
 use essaim_system::Scope;
 use essaim_system::env::{Env, Seed, SimDisk, VirtualClock};
 use essaim_system::journal::RecordKind;
@@ -314,6 +314,7 @@ pub(super) async fn open(machine: &Machine, start: Start) -> Store {
         seed: env.seed.fork(),
         peers: Arc::new(Lanes(machine.endpoint.clone())),
         level: Level::NEWEST,
+        log: LogBounds::USUAL,
     };
     let store = Store::open(config, start).await.expect("it opens");
     for lane in Store::LANES {

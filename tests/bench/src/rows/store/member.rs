@@ -12,7 +12,7 @@
 use crate::endpoints::{LINEAGE, endpoint, id};
 use crate::process::answer;
 use essaim_model::{Change, fixtures};
-use essaim_store::{Peers, Pipe, Start, Store, StoreConfig};
+use essaim_store::{LogBounds, Peers, Pipe, Start, Store, StoreConfig};
 use essaim_system::env::{Disk, RealClock, RealDisk, Seed};
 use essaim_transport::{Endpoint, Lane, LaneStream, PeerInfo, Serve};
 use essaim_wire::{Generation, Level, NodeId, Timestamp};
@@ -98,6 +98,7 @@ async fn open(number: u8, raft_id: u64, signed: Timestamp, folder: &Path, ports:
         seed: Seed::fresh(),
         peers: Arc::new(Lanes(endpoint.clone())),
         level: Level::NEWEST,
+        log: LogBounds::USUAL,
     };
     let start = match raft_id {
         0 => Start::Found { lineage: LINEAGE },
