@@ -19,8 +19,8 @@ use crate::testkit::trace::Trace;
 use essaim_manager::Control;
 use essaim_model::service::ON_DISCONNECT_LABEL;
 use essaim_model::{
-    Availability, ConfigSpec, FailureAction, Image, Labels, Mode, Refusal, RefusalKind, Service, ServiceId, State,
-    UpdateState,
+    Availability, ConfigSpec, FailureAction, Image, Labels, Mode, Refusal, RefusalKind, Service, ServiceId,
+    ServiceSpec, State, UpdateState,
 };
 use essaim_node::Handle;
 use essaim_wire::{Generation, Index, NodeId, Role};
@@ -124,6 +124,7 @@ enum Choice {
     Create,
     Scale,
     Update,
+    RollBack,
     Remove,
     Drain,
     Activate,
@@ -183,6 +184,7 @@ impl Client {
             let wish = match self.rng.random_range(0..100u8) {
                 0..16 => Choice::Create,
                 16..36 => Choice::Scale,
+                36..39 if self.containers => Choice::RollBack,
                 36..50 => Choice::Update,
                 50..58 => Choice::Remove,
                 58..65 if self.number == 1 => Choice::Drain,
@@ -258,7 +260,9 @@ impl Client {
                 let answer = self.answer(&asked, &format!("{op} create {name}"), created).await;
                 self.learn(&name, op, answer);
             }
-            Choice::Scale | Choice::Update | Choice::Remove => self.change_service(&asked, wish).await,
+            Choice::Scale | Choice::Update | Choice::RollBack | Choice::Remove => {
+                self.change_service(&asked, wish).await
+            }
             Choice::Drain | Choice::Activate | Choice::Label | Choice::Promote | Choice::Demote => {
                 self.change_node(&asked, wish).await
             }
@@ -284,6 +288,10 @@ impl Client {
         let name = spec.name.as_str().to_owned();
         let (what, ask) = match (wish, &mut spec.mode) {
             (Choice::Remove, _) => (format!("remove {name}"), Ask::Remove(was.created)),
+            (Choice::RollBack, _) => {
+                let Some(to) = value_after_rollback(service) else { return };
+                (format!("roll {name} back"), Ask::GoBack(was, to))
+            }
             (Choice::Scale, Mode::Replicated { replicas }) => {
                 // Scaling to zero and back tests slots whose old task is still ending.
                 *replicas = if self.rng.random_bool(0.2) { 0 } else { self.rng.random_range(1..12) };
@@ -303,6 +311,7 @@ impl Client {
         let change: Request<'_> = Box::pin(async {
             match ask {
                 Ask::Remove(_) => asked.control.remove_service(id).await,
+                Ask::GoBack(..) => asked.control.rollback_service(id, version).await,
                 _ => asked.control.update_service(id, version, spec).await,
             }
         });
@@ -673,4 +682,14 @@ fn value_of_service(service: &Service) -> Option<Value> {
         Some(UpdateState::RollbackStarted | UpdateState::RollbackPaused | UpdateState::RollbackCompleted)
     );
     value(&service.spec.labels).map(|value| Value { back, ..value })
+}
+
+/// The history's value of a service after a rollback to its previous spec. `None` when there is none, or when its status
+/// may not show the rollback: a job has no such status, and neither has a rollback that replaces no task, unless an update
+/// goes on. Whether one goes on does not change the version, so a request cannot depend on it.
+fn value_after_rollback(service: &Service) -> Option<Value> {
+    let (_, previous) = service.previous.as_ref().filter(|_| service.job.is_none())?;
+    let (spec, places) = (&service.spec, |spec: &ServiceSpec| spec.task.placement());
+    let replaces = !Service::same_task(spec, previous) || places(spec) != places(previous);
+    value(&previous.labels).filter(|_| replaces).map(|value| Value { back: true, ..value })
 }

@@ -46,6 +46,8 @@ pub enum Ask {
     /// Roll the object back from the first value to the second. Nobody asks for it: an update whose tasks fail does so by
     /// itself at any time after it began, or never.
     RollBack(Value, Value),
+    /// Roll the object back to the second value if it still has the first one, as an operator asks.
+    GoBack(Value, Value),
     /// Remove the object that this request created.
     Remove(Op),
     /// Read the object's value.
@@ -181,12 +183,15 @@ impl Object {
     fn steps(&self, possible: &Possible) -> Vec<Possible> {
         let waiting = self.open.iter().filter(|(op, _)| !possible.through.contains_key(op));
         let step = |(op, open): (&Op, &Open)| {
+            let through = |answer| possible.through.iter().map(|(op, it)| (*op, *it)).chain([(*op, answer)]).collect();
             let (value, answer) = happen(possible.value, *op, open.ask);
-            let mut through = possible.through.clone();
-            through.insert(*op, answer);
-            Possible { value, through }
+            // An object that was rolled back, changed and rolled back again has the value that it had before, and a
+            // newer version: what was asked of the older version finds it changed.
+            let is_older = answer == Answer::Done && open.ask.expects().is_some_and(|was| was.back);
+            let changed = is_older.then(|| Possible { value: possible.value, through: through(Answer::Changed) });
+            [Possible { value, through: through(answer) }].into_iter().chain(changed)
         };
-        waiting.map(step).collect()
+        waiting.flat_map(step).collect()
     }
 
     /// Closes lost requests: in a state where a lost request can no longer take effect it counts as done, and a request
@@ -201,7 +206,7 @@ impl Object {
             for (op, ask) in &lost {
                 let can_be = match ask {
                     Ask::Create => true,
-                    Ask::Update(was) => possible.value == Some(*was),
+                    Ask::Update(was) | Ask::GoBack(was, _) => possible.value == Some(*was),
                     Ask::RollBack(from, _) => {
                         let may_come = self.open.contains_key(&from.last) && !possible.through.contains_key(&from.last);
                         possible.value == Some(*from) || may_come
@@ -250,9 +255,20 @@ fn happen(value: Option<Value>, op: Op, ask: Ask) -> (Option<Value>, Answer) {
         (Ask::Update(was), Some(is)) if was == is => {
             (Some(Value { created: is.created, last: op, back: false }), Answer::Done)
         }
-        (Ask::Update(was), Some(is)) if was.created == is.created => (value, Answer::Changed),
+        (Ask::GoBack(was, to), Some(is)) if was == is => (Some(to), Answer::Done),
+        (Ask::Update(was) | Ask::GoBack(was, _), Some(is)) if was.created == is.created => (value, Answer::Changed),
         (Ask::Remove(created), Some(is)) if created == is.created => (None, Answer::Done),
-        (Ask::Update(_) | Ask::RollBack(..) | Ask::Remove(_), _) => (value, Answer::NotFound),
+        (Ask::Update(_) | Ask::RollBack(..) | Ask::GoBack(..) | Ask::Remove(_), _) => (value, Answer::NotFound),
+    }
+}
+
+impl Ask {
+    /// The value that the object must have for the request to have an effect.
+    const fn expects(&self) -> Option<Value> {
+        match self {
+            Self::Update(was) | Self::GoBack(was, _) => Some(*was),
+            Self::Create | Self::RollBack(..) | Self::Remove(_) | Self::Read => None,
+        }
     }
 }
 
@@ -278,6 +294,7 @@ impl fmt::Display for Ask {
             Self::Update(was) => write!(f, "update of {}", was.last),
             Self::Remove(created) => write!(f, "remove of {created}"),
             Self::RollBack(..) => f.write_str("roll back by itself"),
+            Self::GoBack(was, to) => write!(f, "roll back of {} to {}", was.last, to.last),
             Self::Read => f.write_str("read"),
         }
     }
@@ -431,5 +448,25 @@ mod tests {
         assert!(read(&mut service.clone(), 8, new).is_err(), "it comes back once");
         service.ask(Op(9), Ask::Update(back));
         assert_eq!(service.answer(Op(9), Answer::Done), Ok(()));
+    }
+
+    #[test]
+    fn an_operators_rollback_has_one_effect_and_an_older_value_that_is_there_again_may_be_found_changed() {
+        let mut object = with_one();
+        let (first, second, third) = (made(A), changed(A, B), changed(A, Op(4)));
+        let back = Value { back: true, ..first };
+        let before = [
+            (B, Ask::Update(first), Answer::Done),
+            (C, Ask::GoBack(second, back), Answer::Done),
+            (R, Ask::Read, Answer::Saw(Some(back))),
+        ];
+        assert_eq!(play(&mut object, &before), Ok(()));
+        assert!(play(&mut object.clone(), &[(Op(10), Ask::Read, Answer::Saw(Some(second)))]).is_err());
+        assert!(play(&mut object.clone(), &[(Op(10), Ask::GoBack(second, back), Answer::Done)]).is_err());
+        let again = [(Op(4), Ask::Update(back), Answer::Done), (Op(5), Ask::GoBack(third, back), Answer::Done)];
+        assert_eq!(play(&mut object, &again), Ok(()));
+        // Asked of the version that the first rollback made.
+        assert_eq!(play(&mut object.clone(), &[(Op(6), Ask::Update(back), Answer::Changed)]), Ok(()));
+        assert_eq!(play(&mut object, &[(Op(6), Ask::Update(back), Answer::Done)]), Ok(()));
     }
 }
