@@ -10,7 +10,7 @@ use crate::engine::{
     Addresses, Adopted, Description, Ended, Engine, EngineError, Exec, ExecError, Executed, Exit, Interactive, LogLine,
     LogOptions, LogStream, Observation, Phase, Progress, Run, Signal, Started, Stats,
 };
-use essaim_model::{EngineKind, GenericStock, Health, Image, Labels, Platform, TaskId};
+use essaim_model::{EngineKind, Health, Image, Labels, Platform, TaskId};
 use essaim_wire::NodeId;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
@@ -47,15 +47,17 @@ impl Engine for SimEngine {
     }
 
     fn describe(&self) -> BoxFuture<'_, Result<Description, EngineError>> {
+        let inner = self.machine.lock();
         let description = Description {
-            kind: self.kind(),
+            kind: inner.kind,
             version: "simulated".into(),
             platform: Platform { architecture: "x86_64".into(), os: "linux".into() },
-            hardware: self.machine.lock().hardware,
+            hardware: inner.hardware,
             labels: Labels::new(),
             plugins: BTreeSet::new(),
-            generic: GenericStock::default(),
+            generic: inner.generic.clone(),
         };
+        drop(inner);
         async move { self.machine.answers().await.map(|()| description) }.boxed()
     }
 

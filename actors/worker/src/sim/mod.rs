@@ -21,7 +21,7 @@ pub use behaviour::Behaviour;
 
 use crate::engine::{Addresses, Ended, Engine, EngineError, Exit, LogLine, LogStream, Phase, Run, Signal};
 use engine::SimEngine;
-use essaim_model::{EngineKind, Hardware, Health, Image, TaskId};
+use essaim_model::{EngineKind, GenericStock, Hardware, Health, Image, TaskId};
 use essaim_wire::Timestamp;
 use parking_lot::{Mutex, MutexGuard};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -63,6 +63,7 @@ struct Inner {
     hardware: Hardware,
     /// Whether a task that starts writes a line.
     greets: bool,
+    generic: GenericStock,
     prepare_takes: Duration,
     start_takes: Duration,
     behaviours: BTreeMap<String, Behaviour>,
@@ -117,6 +118,7 @@ impl SimMachine {
             kind: EngineKind::Process,
             hardware: Hardware { nano_cpus: 4_000_000_000, memory_bytes: 8 << 30 },
             greets: true,
+            generic: GenericStock::default(),
             prepare_takes: Duration::from_millis(2),
             start_takes: Duration::from_millis(5),
             behaviours: BTreeMap::new(),
@@ -147,6 +149,11 @@ impl SimMachine {
     /// Sets whether a task that starts writes the line `started`, as it does unless a test sets this.
     pub fn set_greeting(&self, greets: bool) {
         self.lock().greets = greets;
+    }
+
+    /// Sets the generic resources that the engine describes.
+    pub fn set_generic(&self, generic: GenericStock) {
+        self.lock().generic = generic;
     }
 
     /// Sets how long preparing and starting a task take.

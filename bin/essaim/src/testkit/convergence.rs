@@ -3,7 +3,7 @@
 use crate::testkit::nodes::name;
 use crate::testkit::world::World;
 use essaim_membership::MemberState;
-use essaim_model::{Assigned, Availability, Desired, Mode, Node, Service, Slot, State, Task};
+use essaim_model::{Assigned, Availability, Desired, Mode, Node, Service, Slot, State, Stock, Task};
 use essaim_store::Leadership;
 use essaim_wire::Role;
 use std::collections::{BTreeMap, BTreeSet};
@@ -78,6 +78,7 @@ pub(crate) fn wishes(world: &World) -> Result<Arc<State>, String> {
     voters(world, &state)?;
     for service in state.services() {
         of_service(&state, service)?;
+        balanced(&state, service)?;
     }
     let orphan = state.tasks().find(|task| !task.has_ended() && state.service(task.service).is_none());
     if let Some(task) = orphan {
@@ -157,6 +158,7 @@ fn of_service(state: &State, service: &Service) -> Result<(), String> {
             return Err(format!("{name} has {} of {replicas} tasks", filled.len()));
         }
         Mode::ReplicatedJob { .. } => return of_replicated_job(state, service, filled.len() as u64),
+        Mode::GlobalJob if service.job.as_ref().is_some_and(|status| status.idle) => BTreeSet::new(),
         Mode::Global | Mode::GlobalJob => {
             let active = state.nodes().filter(|node| node.is_ready() && node.spec.availability == Availability::Active);
             active
@@ -173,6 +175,31 @@ fn of_service(state: &State, service: &Service) -> Result<(), String> {
     Ok(())
 }
 
+/// Checks that no slot of a service with `essaim.rebalance` could move to a node with two slots fewer. With spread
+/// preferences, the numbers on single nodes are not what counts.
+fn balanced(state: &State, service: &Service) -> Result<(), String> {
+    if service.spec.rebalance_pause().is_none() || !service.spec.task.placement().preferences.is_empty() {
+        return Ok(());
+    }
+    let placed: Vec<&Arc<Task>> =
+        state.tasks_of(service.id).filter(|task| !task.has_ended() && task.node().is_some()).collect();
+    let mut counts: BTreeMap<_, usize> = BTreeMap::new();
+    placed.iter().filter_map(|task| task.node()).for_each(|node| *counts.entry(node).or_default() += 1);
+    let on = |node| counts.get(&node).copied().unwrap_or_default();
+    for task in placed {
+        let here = task.node().map_or(0, on);
+        if let Some(node) = places(state, service, task).find(|node| on(node.id) + 2 <= here) {
+            return Err(format!(
+                "{} has {here} slots on a node and {} on {}",
+                service.spec.name,
+                on(node.id),
+                node.name()
+            ));
+        }
+    }
+    Ok(())
+}
+
 /// The slots in which a task of the present iteration of a job has ended.
 fn ended(state: &State, service: &Service) -> BTreeSet<Slot> {
     let own = state.tasks_of(service.id).filter(|task| task.job_iteration == service.iteration());
@@ -184,6 +211,13 @@ fn of_replicated_job(state: &State, service: &Service, live: u64) -> Result<(), 
     let (concurrent_max, completions) = service.spec.mode.of_replicated_job().unwrap_or_default();
     let name = &service.spec.name;
     let begun = ended(state, service).len() as u64;
+    if service.job.as_ref().is_some_and(|status| status.idle) {
+        return if live == 0 {
+            Ok(())
+        } else {
+            Err(format!("job {name} has {live} tasks before its schedule says so"))
+        };
+    }
     if live > concurrent_max {
         return Err(format!("{live} tasks of job {name} run, and {concurrent_max} may"));
     }
@@ -209,6 +243,11 @@ fn places<'a>(state: &'a State, service: &'a Service, task: &'a Task) -> impl It
             .map(|spec| spec.task.reservation().memory_bytes)
             .sum();
         let memory = node.description.as_ref().map_or(0, |it| it.hardware.memory_bytes);
+        let has = |(kind, wanted): &(String, u64)| {
+            let all = node.description.as_ref().and_then(|it| it.generic.get(kind)).map_or(0, Stock::count);
+            let held = others.iter().filter_map(|other| other.generic.get(kind)).map(Stock::count).sum::<u64>();
+            held + wanted <= all
+        };
         node.is_ready()
             && !node.unsteady
             && node.spec.availability == Availability::Active
@@ -217,6 +256,7 @@ fn places<'a>(state: &'a State, service: &'a Service, task: &'a Task) -> impl It
             && service.spec.level() <= node.level
             && (placement.replicas_max_per_node == 0 || of_service < placement.replicas_max_per_node)
             && (asks.memory_bytes == 0 || set_aside + asks.memory_bytes <= memory)
+            && service.spec.task.resources.iter().flat_map(|it| it.generic.iter()).all(has)
             && match task.slot {
                 Slot::Node(slot) => slot == node.id,
                 Slot::Number(_) => true,

@@ -8,6 +8,7 @@ use crate::testkit::invariants::{self, Ledger, SharedLedger, lock};
 use crate::testkit::levels::{self, Impatient};
 use crate::testkit::options::Options;
 use crate::testkit::panics;
+use crate::testkit::specs;
 use crate::testkit::trace::Trace;
 use crate::testkit::world::World;
 use essaim_model::{Health, State};
@@ -61,7 +62,7 @@ fn images() -> Vec<(&'static str, Behaviour)> {
         ("late", Behaviour::StartTakes(ms(2_500))),
         ("flaky", Behaviour::ExitsOnce { after: ms(900), code: 1 }),
         (
-            "ailing",
+            specs::AILING,
             Behaviour::Health(vec![
                 (ms(500), Health::Healthy),
                 (ms(2_000), Health::Unhealthy),
@@ -167,6 +168,9 @@ impl Run {
             world.machine(number).set_kind(options.engine);
             for (image, behaviour) in images() {
                 world.machine(number).behave(image, behaviour);
+            }
+            if options.containers {
+                world.machine(number).set_generic(specs::stock(number));
             }
         }
         Self { options, ledger, trace, world, begun: Instant::now(), acknowledged: 0, asked: 0, converged: None }

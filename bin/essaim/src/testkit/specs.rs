@@ -2,10 +2,11 @@
 //!
 //! What the image of a simulated task does is part of its name; see `essaim_worker::sim`.
 
-use essaim_model::service::Variable;
+use essaim_model::service::labels::{REBALANCE_LABEL, SCHEDULE_LABEL, SCHEDULE_OVERLAP_LABEL};
+use essaim_model::service::{GenericResources, Variable};
 use essaim_model::{
-    FailureAction, Image, Labels, Mode, RestartCondition, RestartPolicy, Service, ServiceSpec, Share, UpdateConfig,
-    UpdateOrder, UpdateState,
+    FailureAction, GenericStock, Image, Labels, Mode, RestartCondition, RestartPolicy, Service, ServiceSpec, Share,
+    SpreadOver, UpdateConfig, UpdateOrder, UpdateState,
 };
 use rand::RngExt;
 use rand::rngs::StdRng;
@@ -15,7 +16,10 @@ use std::time::Duration;
 pub(super) const STEADY: &str = "steady";
 
 /// Images whose tasks never come to rest.
-pub(super) const BROKEN: [&str; 6] = ["buggy", "refused", "weak", "ailing", "unanswered", "silent"];
+pub(super) const BROKEN: [&str; 6] = ["buggy", "refused", "weak", AILING, "unanswered", "silent"];
+
+/// The image whose tasks turn unhealthy, and are stopped for it.
+pub(super) const AILING: &str = "ailing";
 
 /// Whether a service cannot come to rest before an operator changes it: its image is broken, or its update is paused or
 /// may still be.
@@ -42,7 +46,7 @@ const LARGE_BYTES: usize = 110 << 10;
 /// Some of the values fit no node, and some fit only a few nodes: running tasks then stay, and the service says why.
 pub(super) fn change_a_part(rng: &mut StdRng, spec: &mut ServiceSpec, containers: bool) -> String {
     let container = &mut spec.task.container;
-    match rng.random_range(0..10u8) {
+    match rng.random_range(0..if containers { 13 } else { 10u8 }) {
         0 => {
             let env: &[&str] = if container.env.is_empty() { &["A=1"] } else { &[] };
             container.env = env.iter().map(|it| Variable::parse(it).expect("a variable")).collect();
@@ -97,11 +101,63 @@ pub(super) fn change_a_part(rng: &mut StdRng, spec: &mut ServiceSpec, containers
             spec.update = Some(drawn);
             what
         }
+        10 => {
+            let labels: &[&str] =
+                pick(rng, &[&[][..], &["node.labels.zone"], &["node.labels.zone", "node.labels.rack"]])
+                    .unwrap_or(&&[][..]);
+            let spread = labels.iter().map(|label| SpreadOver::parse(label).expect("a label"));
+            spec.task.placement.get_or_insert_default().preferences = spread.collect();
+            format!("spread over {labels:?}")
+        }
+        11 => {
+            let asked = pick(rng, &[None, Some(("gpu", 1)), Some(("gpu", 2)), Some(("ssd", 1)), Some(("ssd", 2))]);
+            let counts = asked.copied().flatten().into_iter().map(|(kind, count)| (kind.to_owned(), count)).collect();
+            let generic = GenericResources::parse(counts).expect("counts");
+            let what = format!("generic resources {generic:?}");
+            spec.task.resources.get_or_insert_default().generic = generic;
+            what
+        }
+        12 => label(rng, spec),
         _ => {
             spec.task.force_update += 1;
             "new tasks".to_owned()
         }
     }
+}
+
+/// Sets or removes a label with a meaning: a schedule of a job, or the pause of rebalancing of a replicated service.
+/// Returns the change in words.
+fn label(rng: &mut StdRng, spec: &mut ServiceSpec) -> String {
+    let (label, values): (&str, &[&str]) = match spec.mode {
+        Mode::Replicated { .. } => (REBALANCE_LABEL, &["", "1s", "3s"]),
+        Mode::ReplicatedJob { .. } | Mode::GlobalJob if rng.random_bool(0.3) => {
+            (SCHEDULE_OVERLAP_LABEL, &["forbid", "replace"])
+        }
+        // No period is shorter than a minute, and a run takes two.
+        Mode::ReplicatedJob { .. } | Mode::GlobalJob => (SCHEDULE_LABEL, &["", "* * * * *"]),
+        Mode::Global => return "nothing".to_owned(),
+    };
+    match pick(rng, values).copied().unwrap_or_default() {
+        "" => {
+            spec.labels.remove(label);
+            format!("no label {label}")
+        }
+        value => {
+            spec.labels.insert(label.into(), value.into());
+            format!("label {label}={value}")
+        }
+    }
+}
+
+/// The generic resources of a node with this number: named ones, counted ones or none.
+pub(super) fn stock(number: u16) -> GenericStock {
+    let terms: &[&str] = match number % 4 {
+        1 => &["gpu=a,gpu=b"],
+        2 => &["gpu=c", "ssd=2"],
+        3 => &["ssd=3"],
+        _ => &[],
+    };
+    GenericStock::parse(terms.iter().copied()).expect("generic resources")
 }
 
 /// Draws the image of a service: most run at once and stop when they are asked.
@@ -179,12 +235,17 @@ pub(super) fn spec(rng: &mut StdRng, name: &str, mode: Mode, labels: Labels, con
     spec.update = Some(update).filter(|_| !mode.is_job());
     spec.mode = mode;
     if mode.is_job() {
+        // A completed task of a job is followed by no other one, whatever the condition is.
+        let condition = pick(rng, &[RestartCondition::OnFailure, RestartCondition::Any]).copied();
         spec.task.restart = Some(RestartPolicy {
-            condition: Some(RestartCondition::OnFailure),
+            condition,
             delay: Some(Duration::from_secs(1)),
             max_attempts: Some(2),
             ..RestartPolicy::default()
         });
+    }
+    if containers && rng.random_bool(0.2) {
+        label(rng, &mut spec);
     }
     spec
 }

@@ -1,12 +1,15 @@
 //! The course of each task: what a task goes through, as the log tells it one change after the other.
 //!
 //! - A task stays on its node, and its desired and observed state only go forward.
-//! - A worker ends a task when it was told to, and not before, unless it had no manager and the task's service asks for it.
+//! - A worker ends a task when it was told to, and not before, unless it had no manager and the task's service asks for
+//!   it, or the task was unhealthy.
 //! - A node that is drained keeps each task until its replacement runs.
 //! - A running task on a node that keeps its tasks is stopped only when its replacement has a place.
-//! - Of two running tasks of a slot, the one that has run for longer stays.
+//! - Of two running tasks of a slot, the one that has run for longer stays, unless the slot moves to a node with fewer
+//!   slots (`essaim.rebalance`).
 
-use essaim_model::{Availability, Desired, Event, Proposal, State, Task, TaskState};
+use crate::testkit::specs::AILING;
+use essaim_model::{Availability, Desired, Event, Proposal, ServiceSpec, State, Task, TaskState};
 use essaim_wire::{Reachability, Timestamp};
 use std::time::Duration;
 
@@ -65,9 +68,13 @@ fn unordered_end(before: &State, old: &Task, new: &Task) -> Option<String> {
     let home = old.node().and_then(|node| before.node(node));
     let stays = home.is_some_and(|node| node.reachability != Reachability::Down && node.departure.is_none());
     let followed = before.spec(old.service, old.spec_version);
-    // A daemon that is started again after that, and before it could say so, finds a task that was ended by a signal.
-    let by_lease = followed.is_some_and(|spec| spec.stops_on_disconnect());
-    (ended && stopped && !told && !by_lease && stays)
+    // A worker ends a task by itself when its lease has lapsed or its health check fails. A daemon that is started again
+    // after that, and before it could say so, finds a task that was ended by a signal.
+    let by_itself = |spec: &ServiceSpec| {
+        spec.stops_on_disconnect()
+            || spec.task.container.image.as_str() == AILING && new.observed.state == TaskState::Failed
+    };
+    (ended && stopped && !told && !followed.is_some_and(|spec| by_itself(spec)) && stays)
         .then(|| "its worker stopped it, and nobody had ordered that".into())
 }
 
@@ -121,7 +128,8 @@ fn stopped_too_early(before: &State, after: &State, old: &Task, new: &Task, prop
                     && settled(other.meta.updated_at)
                     && settled(old.meta.updated_at)
             };
-            let stays = others().find(|other| newer(other))?;
+            let may_move = |other: &Task| service.spec.rebalance_pause().is_some() && other.node() != old.node();
+            let stays = others().find(|other| newer(other) && !may_move(other))?;
             Some(format!("it was stopped as surplus, and {}, which is newer, stays", stays.id))
         }
         _ => None,

@@ -1,16 +1,18 @@
 //! Machines: what really runs on them, whatever the cluster's state says.
 //!
-//! - At most one task of a slot runs, with three exceptions: while a node of one of the tasks, or its engine, is, or was
+//! - At most one task of a slot runs, with four exceptions: while a node of one of the tasks, or its engine, is, or was
 //!   lately, in trouble (the task may run on there, unseen; but not a task with `essaim.on-disconnect=stop` whose daemon
-//!   runs); while such a node is drained, since drain moves before it stops; and in an update
-//!   that starts the new task first.
+//!   runs); while such a node is drained, since drain moves before it stops; in an update that starts the new task
+//!   first; and while a slot of a service with `essaim.rebalance` moves.
 //! - A task is started once, on one machine, and its engine is not asked for ever to start it.
+//! - Two running tasks of a machine have no named generic resource in common, and all of them no more counted ones than
+//!   the machine has; again unless the node or its engine was in trouble lately.
 
 use super::troubles::Troubles;
 use crate::testkit::fault::Number;
-use essaim_model::{Availability, Desired, ServiceId, Slot, State, TaskId, UpdateOrder};
+use essaim_model::{Availability, Desired, ServiceId, Slot, State, Stock, TaskId, UpdateConfig, UpdateOrder};
 use essaim_wire::{NodeId, Timestamp};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -30,8 +32,8 @@ pub struct Machines {
     /// When each node was last seen to take no tasks, or to run a task that its placement forbids: the replacement runs
     /// first.
     drained: BTreeMap<NodeId, Instant>,
-    /// When each service was last seen to have updates that start the new task first.
-    start_first: BTreeMap<ServiceId, Instant>,
+    /// When each service was last seen to have updates that start the new task first, or to be rebalanced.
+    doubling: BTreeMap<ServiceId, Instant>,
     /// When the engine of each node was last silent, so that its tasks were given up and may run on.
     silent: BTreeMap<Number, Instant>,
 }
@@ -64,13 +66,19 @@ impl Machines {
             self.drained.insert(node.id, Instant::now());
         }
         for service in state.services() {
-            if service.spec.update.as_ref().is_some_and(|it| it.order == UpdateOrder::StartFirst) {
-                self.start_first.insert(service.id, Instant::now());
+            let starts_first =
+                |it: &Option<UpdateConfig>| it.as_ref().is_some_and(|it| it.order == UpdateOrder::StartFirst);
+            let spec = &service.spec;
+            if starts_first(&spec.update) || starts_first(&spec.rollback) || spec.rebalance_pause().is_some() {
+                self.doubling.insert(service.id, Instant::now());
             }
         }
         let mut wrong = Vec::new();
         let mut slots: BTreeMap<(ServiceId, Slot), Vec<(TaskId, NodeId)>> = BTreeMap::new();
         for (number, running) in machines {
+            if !self.was_silent(number) && troubles.is_calm(number, SURPLUS_MAX) {
+                wrong.extend(overbooked(state, &running).map(|what| format!("on n{number} {what}")));
+            }
             for (id, since) in running {
                 let first = *self.started.entry(id).or_insert((number, since));
                 if first != (number, since) {
@@ -94,14 +102,12 @@ impl Machines {
         }
         let is_drained = |node: NodeId| self.drained.get(&node).is_some_and(|at| at.elapsed() < SURPLUS_MAX);
         let number = |node: NodeId| numbers.get(&node).copied();
-        let was_silent = |number| self.silent.get(&number).is_some_and(|at| at.elapsed() < SURPLUS_MAX);
-        let is_away =
-            |node| number(node).is_none_or(|number| was_silent(number) || !troubles.is_calm(number, SURPLUS_MAX));
+        let is_away = |node| number(node).is_none_or(|it| self.was_silent(it) || !troubles.is_calm(it, SURPLUS_MAX));
         let is_unattended =
-            |node| number(node).is_none_or(|number| was_silent(number) || !troubles.is_attended(number, SURPLUS_MAX));
+            |node| number(node).is_none_or(|it| self.was_silent(it) || !troubles.is_attended(it, SURPLUS_MAX));
         for ((service, slot), tasks) in slots.into_iter().filter(|(_, tasks)| tasks.len() > 1) {
             let Some(service) = state.service(service) else { continue };
-            let start_first = self.start_first.get(&service.id).is_some_and(|at| at.elapsed() < SURPLUS_MAX);
+            let doubles = self.doubling.get(&service.id).is_some_and(|at| at.elapsed() < SURPLUS_MAX);
             let leased = |id: &TaskId| {
                 let task = state.task(*id);
                 let spec = task.and_then(|task| state.spec(task.service, task.spec_version));
@@ -110,7 +116,7 @@ impl Machines {
             let may_run_on = |(id, node): &(TaskId, NodeId)| {
                 if leased(id) { is_drained(*node) || is_unattended(*node) } else { is_drained(*node) || is_away(*node) }
             };
-            if start_first || tasks.iter().any(may_run_on) {
+            if doubles || tasks.iter().any(may_run_on) {
                 continue;
             }
             let what = |id: &TaskId| state.task(*id).map_or(Desired::Remove, |task| task.desired);
@@ -119,14 +125,43 @@ impl Machines {
         }
         wrong
     }
+
+    /// Whether the engine of a node was silent lately.
+    fn was_silent(&self, number: Number) -> bool {
+        self.silent.get(&number).is_some_and(|at| at.elapsed() < SURPLUS_MAX)
+    }
+}
+
+/// The kinds of generic resources of which the running tasks of one machine hold too many.
+fn overbooked(state: &State, running: &[(TaskId, Timestamp)]) -> impl Iterator<Item = String> {
+    let tasks: Vec<_> = running.iter().filter_map(|(id, _)| state.task(*id)).collect();
+    let node = tasks.first().and_then(|task| state.node(task.node()?));
+    let stock = node.and_then(|node| Some(node.description.as_ref()?.generic.clone())).unwrap_or_default();
+    let held: Vec<(String, Stock)> =
+        tasks.iter().flat_map(|task| task.generic.iter().map(|(kind, held)| (kind.clone(), held.clone()))).collect();
+    let is_too_much = move |(kind, had): &(String, Stock)| match had {
+        Stock::Counted(count) => {
+            held.iter().filter(|(other, _)| other == kind).map(|(_, held)| held.count()).sum::<u64>() > *count
+        }
+        Stock::Named(_) => {
+            let names = held.iter().filter_map(|(other, held)| match held {
+                Stock::Named(names) if other == kind => Some(names),
+                _ => None,
+            });
+            let mut seen = BTreeSet::new();
+            !names.flatten().all(|name| seen.insert(name.clone()))
+        }
+    };
+    let all: Vec<(String, Stock)> = stock.iter().map(|(kind, had)| (kind.clone(), had.clone())).collect();
+    all.into_iter().filter(is_too_much).map(|(kind, _)| format!("running tasks hold more {kind} than there is"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testkit::invariants::fixture::{task, world};
-    use essaim_model::TaskState;
+    use crate::testkit::invariants::fixture::{apply, task, world};
     use essaim_model::fixtures::service;
+    use essaim_model::{Change, GenericStock, Task, TaskState};
 
     /// A state with a service, and two tasks of its first slot on node 2.
     fn state() -> State {
@@ -163,6 +198,37 @@ mod tests {
         assert_eq!(machines.look([running(1, &both)].into_iter(), &state, &numbers, &troubles).len(), 1);
         machines.on_silence(&[1]);
         assert_eq!(machines.look([running(1, &both)].into_iter(), &state, &numbers, &troubles), [""; 0]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn tasks_that_hold_the_same_named_resource_or_too_many_counted_ones_are_seen() {
+        let stock = |terms: &str| GenericStock::parse([terms]).expect("generic resources");
+        let check = |held: [&str; 2], words: &str| {
+            let tasks = [(7, 1), (8, 2)].map(|(number, slot)| Task {
+                slot: Slot::Number(slot),
+                generic: stock(held[number as usize - 7]),
+                ..task(number, TaskState::Running)
+            });
+            let mut state = world(service("web", 2), &tasks);
+            let node = state.node(NodeId::from_bits(2)).expect("it is there");
+            let mut description = node.description.clone().expect("it has one");
+            description.generic = stock("gpu=a,gpu=b,ssd=3");
+            let change = Change::DescribeNode {
+                id: node.id,
+                generation: node.generation,
+                addr: "127.0.0.1:2377".parse().expect("an address"),
+                level: node.level,
+                description: Some(description),
+            };
+            apply(&mut state, Timestamp::from_micros(20), vec![change]);
+            let wrong: Vec<_> = overbooked(&state, &running(1, &[(7, 1), (8, 1)]).1).collect();
+            assert_eq!(wrong.len(), usize::from(!words.is_empty()), "{wrong:?}");
+            assert!(wrong.iter().all(|why| why.contains(words)), "{wrong:?}");
+        };
+        check(["gpu=a", "gpu=b"], "");
+        check(["gpu=a", "gpu=a,gpu=b"], "more gpu than there is");
+        check(["ssd=1", "ssd=2"], "");
+        check(["ssd=2", "ssd=2"], "more ssd than there is");
     }
 
     #[tokio::test(start_paused = true)]

@@ -7,8 +7,9 @@
 //!
 //! - When a slot's update starts, no more slots are in flight than the parallelism in force.
 //! - No slot's update starts while the update is paused.
-//! - No task is replaced that runs, may stay, and follows the spec in force; so a rollback leaves those that already
-//!   follow the spec it goes back to.
+//! - No task is replaced that runs, may stay, and follows the spec in force, unless its slot moves to a node with fewer
+//!   slots (`essaim.rebalance`), which waits for the end of an update; so a rollback leaves those that already follow
+//!   the spec it goes back to.
 
 use essaim_model::{
     Assigned, Availability, Change, Desired, Event, Proposal, Service, Slot, State, Task, TaskState, UpdateConfig,
@@ -64,8 +65,9 @@ fn started(before: &State, after: &State, new: &Task, proposal: &Proposal) -> Op
     if is_alike(before, service, replaced) {
         let what = if backwards { "the spec that the rollback goes back to" } else { "the spec in force" };
         let id = replaced.id;
-        return replaced
-            .is_running()
+        let updates = service.update.as_ref().is_some_and(|update| update.completed_at.is_none());
+        let may_move = service.spec.rebalance_pause().is_some() && !updates;
+        return (replaced.is_running() && !may_move)
             .then(|| format!("slot {slot} of {name} gets another task, and {id} in it runs and follows {what}"));
     }
     let paused = service
