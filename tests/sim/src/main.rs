@@ -10,8 +10,8 @@
 //! duration, which differs, goes to stderr. A run that violates an invariant, panics or hangs has failed, and its last
 //! line is the command that repeats it; the other runs continue.
 //!
-//! With `--containers` the runs also draw what containers do: faults of engines, broken images, jobs, and updates and
-//! rollbacks of every kind.
+//! With `--containers` the runs also draw what containers do: faults of engines, broken images, jobs, generic resources,
+//! and updates and rollbacks of every kind.
 //!
 //! With the feature `planted`, `--bug NAME` switches on a bug of `essaim_wire::planted` in every run.
 
@@ -220,7 +220,9 @@ mod tests {
         let one = wanted("--seed 5 --trace").expect("it is right");
         assert_eq!((one.from, one.seeds, one.jobs, one.trace), (5, 1, 1, true));
         let large = wanted("--seed 5 --nodes 9 --managers 5").expect("it is right").options(5);
-        assert_eq!((large.nodes, large.managers), (9, 5));
+        assert_eq!((large.nodes, large.managers, large.containers), (9, 5, false));
+        let with = wanted("--seed 5 --containers").expect("it is right").options(5);
+        assert!(with.again().ends_with("--seed 5 --containers --trace"), "{}", with.again());
         assert!(large.again().ends_with("--seed 5 --nodes 9 --managers 5 --trace"), "{}", large.again());
         for wrong in ["--seeds", "--seeds many", "--jobs 0", "--managers 6", "--nodes 0", "5", "--roles"] {
             assert!(wanted(wrong).is_none(), "{wrong}");

@@ -27,8 +27,8 @@ pub struct Options {
     /// Whether every other node begins with the program of the release before, and is upgraded in the course of the
     /// run.
     pub mixed: bool,
-    /// Whether the run draws what containers do: faults of engines, broken images, jobs, and updates and rollbacks of
-    /// every kind, with the invariants for them. Off unless asked for, until a thousand seeds have held.
+    /// Whether the run draws what containers do: faults of engines, broken images, jobs, generic resources, and updates
+    /// and rollbacks of every kind, with the invariants for them. Off unless asked for, until a thousand seeds have held.
     pub containers: bool,
     /// Kind of engine that every machine has.
     pub engine: EngineKind,

@@ -99,7 +99,6 @@ fn planted_bugs_are_caught_by_the_invariants_that_are_there_for_them() {
 }
 
 #[test]
-#[ignore = "the draws of what containers do have not held for a thousand seeds yet"]
 fn planted_bugs_of_containers_are_caught_by_the_invariants_that_are_there_for_them() {
     are_caught(Bug::ALL.into_iter().filter(|bug| needs_containers(*bug)).collect());
 }
