@@ -181,7 +181,8 @@ impl<'a> Work<'a> {
             }
             _ => {
                 self.shut(task);
-                task.node().is_some_and(|node| self.service.spec.mode.is_per_node() || self.scene.answers(node))
+                self.drifts_until(task).is_some()
+                    || task.node().is_some_and(|node| self.service.spec.mode.is_per_node() || self.scene.answers(node))
             }
         }
     }

@@ -82,7 +82,8 @@ impl<'a> Work<'a> {
             let answers = global || task.node().is_some_and(|node| self.scene.answers(node));
             match self.condition(task) {
                 Condition::Gone(_) => self.let_go(task),
-                _ if !task.is_wanted() => here.stopping |= answers,
+                // A task that was told to end may not know that, and its worker may run it until the lease is over.
+                _ if !task.is_wanted() => here.stopping |= answers || self.drifts_until(task).is_some(),
                 // A pending task of a global service ends when its node accepts no new tasks, or when the constraints
                 // exclude the node.
                 Condition::Sound if task.node().is_none() && self.takes_nothing(task.slot) => self.shut(task),

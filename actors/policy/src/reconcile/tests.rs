@@ -238,6 +238,25 @@ fn a_slot_that_was_scaled_away_and_back_waits_for_its_lost_task_that_must_not_ru
 }
 
 #[test]
+fn the_successor_in_an_update_waits_for_a_lost_task_that_must_not_run_twice_and_was_told_to_end() {
+    let mut world = World::of(2);
+    let db = world.create("db", 1, stops);
+    world.settle();
+    assert_eq!(nodes(&world, db), [1]);
+    world.set_node(1, |node| node.availability = Availability::Pause);
+    world.update(db, set_image("b"));
+    while world.lead() {}
+    let told = |task: &&std::sync::Arc<Task>| task.is_running() && task.desired == Desired::Shutdown;
+    assert_eq!(world.state.tasks_of(db).filter(told).count(), 1, "its worker has not heard of it");
+    world.reach(1, Reachability::Unreachable);
+    let new = |world: &World| world.state.tasks_of(db).filter(|it| it.is_running() && it.node() == Some(id(2))).count();
+    world.live(DRIFTS - Duration::from_secs(3));
+    assert_eq!(new(&world), 0);
+    world.live(Duration::from_secs(5));
+    assert_eq!(new(&world), 1);
+}
+
+#[test]
 fn a_task_that_ended_before_its_node_was_lost_is_replaced_at_once_and_one_that_is_back_goes_on() {
     let mut world = World::of(2);
     let db = world.create("db", 1, stops);
