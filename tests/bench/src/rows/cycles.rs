@@ -24,7 +24,7 @@ pub(super) const ROW: Row = Row {
 
 const CYCLES: u32 = 10_000;
 
-/// Cycles after which memory is measured first.
+/// Cycles after which memory is measured, for the first time and again.
 const WARM: u32 = 1_000;
 
 /// Per cent of the first measurement that the last may be.
@@ -47,19 +47,22 @@ fn measure(_: u32) -> Vec<Figure> {
         notes: Vec::new(),
     };
     match in_virtual_time(1, story()) {
-        Ok((first, last)) => {
-            figure.ours.add(last / first * 100.0);
-            figure.notes.push(format!("{first:.1} MiB after {WARM} cycles, {last:.1} MiB after {CYCLES}"));
+        Ok(after) => {
+            if let [first, .., last] = &after[..] {
+                figure.ours.add(last / first * 100.0);
+            }
+            let after = after.iter().map(|mib| format!("{mib:.1}")).collect::<Vec<_>>().join(" ");
+            figure.notes.push(format!("MiB after each {WARM} cycles: {after}"));
         }
         Err(why) => figure.notes.push(why),
     }
     vec![figure]
 }
 
-/// Resident memory after the first and after all cycles, in MiB.
-async fn story() -> Result<(f64, f64), String> {
+/// Resident memory in MiB after each thousand cycles.
+async fn story() -> Result<Vec<f64>, String> {
     // A log that is as long as a daemon's would grow until the end.
-    let log = LogBounds { snapshot_after: 1 << 20, entries_kept: 100 };
+    let log = LogBounds { snapshot_after: 256 << 10, entries_kept: 100 };
     let options = Options { nodes: 2, managers: 1, checks: false, client: false, mixed: false, log, ..Options::of(1) };
     let mut run = Run::new(options);
     run.world.found(1).await?;
@@ -67,14 +70,14 @@ async fn story() -> Result<(f64, f64), String> {
         run.world.machine(number).set_delays(Duration::ZERO, Duration::ZERO);
     }
     let control = run.world.running(1).ok_or("the manager does not run")?.control().map_err(|why| why.to_string())?;
-    let mut first = 0.0;
+    let mut after = Vec::new();
     for count in 1..=CYCLES {
         cycle(&control).await.map_err(|why| format!("in cycle {count}: {why}"))?;
-        if count == WARM {
-            first = resident()?;
+        if count % WARM == 0 {
+            after.push(resident()?);
         }
     }
-    Ok((first, resident()?))
+    Ok(after)
 }
 
 /// Creates, scales, updates and removes a service.

@@ -6,6 +6,7 @@ use essaim::testkit::fault::Fault;
 use essaim::testkit::run::{Outcome, Run, in_virtual_time, run};
 use essaim_model::service::{ConfigReference, ConfigReferences, ConfigTarget, ON_DISCONNECT_LABEL};
 use essaim_model::{AnyPut, Assigned, Change, ConfigId, ConfigSpec, Labels, Put, ServiceId, State, fixtures};
+use essaim_node::LogBounds;
 use essaim_wire::{Level, Reachability};
 use std::sync::mpsc;
 use std::thread;
@@ -292,4 +293,46 @@ fn that_most_machines_are_gone_is_known_within_a_minute() {
         });
         assert!((Duration::from_secs(10)..Duration::from_secs(60)).contains(&took), "seed {seed}: {took:?}");
     }
+}
+
+/// The index that the newest snapshot on a manager's disk goes up to, by the name of its file; none when there is none.
+fn newest_snapshot(run: &Run, number: u16) -> Option<String> {
+    let files = run.world.disk(number).files();
+    files.into_iter().map(|(name, _)| name).filter(|name| name.contains("snapshot-")).max()
+}
+
+#[test]
+fn a_manager_that_was_away_is_sent_a_snapshot_in_place_of_the_log_that_was_purged() {
+    within(WALL_MAX, || {
+        in_virtual_time(3, async {
+            let log = LogBounds { snapshot_after: 8 << 10, entries_kept: 5 };
+            let mut run = Run::new(Options { log, mixed: false, ..Options::of(3) });
+            run.found().await.expect("founded");
+            run.world.strike(0, Fault::Crash(3)).await;
+            let before = newest_snapshot(&run, 3);
+            let leader = run.world.running(1).expect("it runs").control().expect("a manager");
+            for number in 0..40 {
+                let data = vec![b'x'; 1000];
+                let spec = ConfigSpec { name: format!("c{number}"), labels: Labels::new(), data: data.into() };
+                leader.create_object(spec).await.expect("two of three managers are a quorum");
+                // Snapshots are half a minute apart at least.
+                tokio::time::sleep(Duration::from_secs(2)).await;
+                run.step().await.expect("nothing is violated");
+            }
+            let made = newest_snapshot(&run, 1).expect("the log has outgrown its bounds");
+            assert_eq!(newest_snapshot(&run, 3), before, "it was away");
+            run.world.relieve(0).await;
+            run.come_to_rest(Duration::from_secs(60)).await.expect("it knows what the others know");
+            let sent = newest_snapshot(&run, 3).expect("a snapshot was sent");
+            assert!(sent >= made && Some(&sent) > before.as_ref(), "{sent} is older than {made}");
+            let control = run.world.running(3).expect("it runs").control().expect("a manager");
+            assert_eq!(control.last_known().objects().count(), 40);
+            // From now on its log begins behind the snapshot.
+            run.world.strike(1, Fault::PowerCut(3)).await;
+            run.world.relieve(1).await;
+            run.come_to_rest(Duration::from_secs(60)).await.expect("it starts from the snapshot");
+            let control = run.world.running(3).expect("it runs").control().expect("a manager");
+            assert_eq!(control.last_known().objects().count(), 40);
+        });
+    });
 }
