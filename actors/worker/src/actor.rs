@@ -245,10 +245,8 @@ impl State {
         match orders::load(&*self.args.scope.env.disk) {
             Ok(found) => {
                 self.orders = Arc::new(found.unwrap_or_default());
-                // Nothing is pulled without its credentials: the orders come again, and are confirmed again.
-                if !self.orders.bare.is_empty() {
-                    self.args.confirmed.send_replace(false);
-                }
+                // The uplink asks for all orders again, and they are confirmed again.
+                self.args.confirmed.send_replace(false);
             }
             // Nothing is lost: a manager sends the complete orders to a worker that has none.
             Err(why) => {

@@ -5,8 +5,10 @@
 //! obeyed, so that the rule also holds over a restart of the daemon. This module is pure except for the functions at
 //! its end, which read and write the files.
 //!
-//! Credentials for registries are never written: after a restart the node asks for the specs that had some, and no task
-//! is prepared before a manager has answered.
+//! After a restart the node asks for all orders again, and no task is prepared or started before a manager has answered.
+//! The file does not say how far each task has come since it was written, and managers do: a task that was started and
+//! whose container was removed meanwhile is not started again. Credentials for registries are never written; the specs
+//! that had some are sent again.
 
 use bincode::{Decode, Encode};
 use essaim_model::{ServiceId, ServiceSpec, TaskId};
@@ -142,11 +144,6 @@ impl Orders {
     /// Whether any task is to end when this node has no manager.
     pub(crate) fn need_lease(&self) -> bool {
         self.specs.values().any(|spec| spec.stops_on_disconnect())
-    }
-
-    /// The version that this node has, for its hello; none if it lacks credentials, so that all orders are sent again.
-    pub(crate) fn have(&self) -> Option<AssignmentVersion> {
-        self.version.filter(|_| self.bare.is_empty())
     }
 
     /// The specs that this node has with all that belongs to them, for its hello.
@@ -350,13 +347,13 @@ mod tests {
         let bytes = disk.find(ORDERS).expect("read").expect("there");
         assert!(!bytes.windows(6).any(|window| window == b"c2VjcmV"[..6].as_ref()), "it is on the disk");
         let mut found = load(&disk).expect("read").expect("there");
-        assert_eq!((found.have(), found.whole_specs().count()), (None, 0));
+        assert_eq!(found.whole_specs().count(), 0);
         assert!(found.lacks_credentials(&order(1)));
         // They stay wanted over a second restart without a manager.
         save(&disk, &found).expect("written");
         assert_eq!(load(&disk).expect("read").as_ref(), Some(&found));
         assert_eq!(found.obey(&given), Obeyed::Taken);
-        assert_eq!((&found, found.have()), (&told, Some(version(5))));
+        assert_eq!((&found, found.whole_specs().count()), (&told, 1));
         assert_eq!(found.spec(&order(1)), Some(&Arc::new(secret)));
     }
 

@@ -2,7 +2,7 @@
 
 use crate::engine::Progress;
 use crate::fixture::cluster::{Cluster, World};
-use crate::fixture::{assignment, order, run, version};
+use crate::fixture::{assignment, order, run, seen, version};
 use crate::orders::{self, Orders};
 use crate::sim::{Behaviour, Mood};
 use essaim_model::service::{ON_DISCONNECT_LABEL, RegistryAuth};
@@ -276,7 +276,8 @@ async fn the_death_of_the_uplink_or_of_a_tasks_actor_touches_no_task() {
         if path.ends_with("uplink") {
             world.until("another hello", |world| world.cluster.shared().hellos.len() > hellos).await;
             let shared = world.cluster.shared();
-            assert_eq!(shared.hellos.last().expect("a hello").1.have, Some(version(5)), "what it was told is on disk");
+            let hello = &shared.hellos.last().expect("a hello").1;
+            assert_eq!((hello.have, hello.seen), (None, Some(version(5))), "it asks for all, and turns no order back");
         }
         assert!(world.runs(order(1).id));
     }
@@ -301,7 +302,7 @@ async fn after_a_restart_tasks_are_adopted_and_what_happened_meanwhile_is_report
     assert!(world.runs(order(1).id) && world.runs(order(3).id));
     assert_eq!(world.machine.starts(), 3, "none was started again");
     let hello = world.cluster.shared().hellos.last().expect("a hello").1.clone();
-    assert_eq!((hello.have, hello.seen, hello.generation.0), (Some(version(5)), Some(version(5)), 2));
+    assert_eq!((hello.have, hello.seen, hello.generation.0), (None, Some(version(5)), 2));
     // The next task gets an address that no other task has.
     world.cluster.order(assignment(6, &[order(1), order(2), order(3), order(4)]));
     let fourth = world.until_reported(order(4).id, TaskState::Running).await;
@@ -601,6 +602,19 @@ async fn a_worker_that_was_restarted_pulls_with_the_credentials_that_are_not_on_
     world.cluster.take_down(linked);
     world.until("linked to the other", |world| world.cluster.linked() == Some(3 - linked)).await;
     assert_eq!(world.cluster.shared().hellos.last().expect("a hello").1.have, Some(version(5)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_whose_container_was_removed_while_the_daemon_was_down_is_not_started_again() {
+    let mut world = World::with(assignment(5, &[order(1)])).await;
+    world.until_reported(order(1).id, TaskState::Running).await;
+    world.kill().await;
+    assert_eq!(world.machine.forget(0), Some(order(1).id));
+    // The managers know how far it came; the orders on disk do not.
+    world.cluster.shared().orders.tasks[0].observed = seen(TaskState::Running);
+    world.start().await;
+    world.until_reported(order(1).id, TaskState::Failed).await;
+    assert_eq!(world.machine.attempts()[&order(1).id], 1);
 }
 
 #[tokio::test(start_paused = true)]

@@ -109,12 +109,15 @@ impl Actor for Task {
         };
         if !confirmed {
             let mut confirmed = state.args.confirmed.clone();
+            let (observations, task) = (state.args.observations.clone(), state.args.task);
             state.spawn(&myself, async move {
                 if confirmed.wait_for(|confirmed| *confirmed).await.is_err() {
                     // The worker has ended, and this actor ends with it.
                     std::future::pending::<()>().await;
                 }
-                TaskMsg::Did(Input::Confirmed)
+                // The orders that were confirmed say what the managers know.
+                let known = observations.seen(task).map_or(TaskState::New, |seen| seen.state);
+                TaskMsg::Did(Input::Confirmed(known))
             });
         }
         state.perform(&myself);

@@ -87,8 +87,9 @@ pub(crate) enum Input {
     Goal(Goal),
     /// This node has had no manager for the length of the task's lease: the task is to end.
     LeaseLapsed,
-    /// A manager has confirmed the orders on disk; nothing is prepared or started by unconfirmed orders.
-    Confirmed,
+    /// A manager has confirmed the orders on disk, and knows that the task has come to this state. Nothing is prepared or
+    /// started by unconfirmed orders.
+    Confirmed(TaskState),
     /// Answer to `Claim`: the claimed address, or none when the engine needs none.
     Claimed(Result<Option<IpAddr>, EngineError>),
     /// Progress message of the preparation.
@@ -261,9 +262,16 @@ impl Core {
                 self.goal = self.goal.max(Goal::Shutdown);
                 self.advance(utc, effects);
             }
-            (_, Input::Confirmed) => {
+            (_, Input::Confirmed(known)) => {
                 self.confirmed = true;
-                self.advance(utc, effects);
+                self.has_run |= known >= TaskState::Starting;
+                self.ran |= known >= TaskState::Running;
+                match self.phase {
+                    // The engine said so before it was known that the task was started.
+                    Life::New if self.has_run => self.on_forgotten(utc, effects),
+                    Life::Ready if self.ran => self.on_forgotten(utc, effects),
+                    _ => self.advance(utc, effects),
+                }
             }
             (Life::Finding, Input::Found(Ok(found))) => {
                 self.on_answer();

@@ -137,6 +137,8 @@ pub(crate) struct State {
     effects: Vec<Effect>,
     timer: Timer,
     orders: Orders,
+    /// Whether the orders are those of the disk, and no manager has sent all of them since the start.
+    recalled: bool,
     /// Parts of an assignment that has not arrived completely.
     assembly: Assembly,
     description: NodeDescription,
@@ -184,6 +186,7 @@ impl Actor for Uplink {
             timer: Timer::default(),
             needs_lease: watch::Sender::new(orders.need_lease()),
             orders,
+            recalled: true,
             assembly: Assembly::default(),
             description: look.description.clone(),
             missing: Vec::new(),
@@ -328,6 +331,7 @@ impl State {
         }
         match self.orders.obey(assignment) {
             Obeyed::Taken => {
+                self.recalled = false;
                 let orders = Arc::new(self.orders.clone());
                 let (disk, saved) = (Arc::clone(&self.scope.env.disk), Arc::clone(&orders));
                 // Written to disk before they are obeyed: otherwise a crash would forget orders that were carried out.
@@ -468,7 +472,7 @@ impl State {
         self.assembly.clear();
         let hello = Hello {
             generation: self.args.generation,
-            have: self.orders.have().filter(|_| all),
+            have: self.orders.version.filter(|_| all && !self.recalled),
             specs: self.orders.whole_specs().filter(|_| all).collect(),
             seen: self.orders.version.max(self.args.link_state.newest()).filter(|_| !planted(Bug::OlderOrdersObeyed)),
             description: self.description.clone(),

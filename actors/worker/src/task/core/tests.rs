@@ -204,9 +204,27 @@ fn nothing_starts_before_a_manager_has_confirmed_the_disk() {
     let known = Observed::nothing(UTC);
     let mut waiting = Core::new(Goal::Running, &known, false, &mut Vec::new());
     assert_eq!(play(&mut waiting, [found(None)]), ["accepted"]);
-    assert_eq!(play(&mut waiting, [Input::Confirmed]), ["preparing", "Claim", "Prepare"]);
+    assert_eq!(play(&mut waiting, [Input::Confirmed(TaskState::New)]), ["preparing", "Claim", "Prepare"]);
     let mut running = Core::new(Goal::Running, &known, false, &mut Vec::new());
     assert_eq!(play(&mut running, [found(Some(Phase::Running(STARTED)))]), ["running", "Watch"]);
+}
+
+#[test]
+fn a_task_that_managers_know_to_have_run_is_not_started_again_whenever_they_say_so() {
+    let known = Observed::nothing(UTC);
+    for (phase, state, starts) in [
+        (None, TaskState::Starting, false),
+        (None, TaskState::Ready, true),
+        (Some(Phase::Prepared), TaskState::Running, false),
+        (Some(Phase::Prepared), TaskState::Starting, true),
+    ] {
+        let orders = [[found(phase), Input::Confirmed(state)], [Input::Confirmed(state), found(phase)]];
+        for inputs in orders {
+            let mut core = Core::new(Goal::Running, &known, false, &mut Vec::new());
+            let done = play(&mut core, inputs);
+            assert_eq!(!done.contains(&"failed".to_owned()), starts, "{phase:?}, {state:?}: {done:?}");
+        }
+    }
 }
 
 #[test]
