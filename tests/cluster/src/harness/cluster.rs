@@ -153,7 +153,10 @@ impl Cluster {
     pub fn wait_ready(&self, managers: usize) {
         eventually("every node is ready", || {
             let nodes = self.nodes()?;
-            let ready = nodes.iter().filter(|node| node["Status"]["State"] == "ready").count();
+            // A node that has joined gets no tasks before it has described itself, some milliseconds later.
+            let has_described = |node: &&Value| node["Description"]["Resources"]["NanoCPUs"].as_u64().unwrap_or(0) > 0;
+            let is_ready = |node: &&Value| node["Status"]["State"] == "ready";
+            let ready = nodes.iter().filter(is_ready).filter(has_described).count();
             let reachable = nodes.iter().filter(|node| node["ManagerStatus"]["Reachability"] == "reachable").count();
             let enough = ready == self.daemons.len() && reachable == managers;
             if enough { Ok(()) } else { Err(format!("{ready} are ready, {reachable} managers are reachable")) }
