@@ -9,7 +9,7 @@ use essaim_model::service::{ON_DISCONNECT_LABEL, RegistryAuth};
 use essaim_model::{Desired, EngineKind, Health, ServiceSpec, TaskState};
 use essaim_protocol::{Assignment, LogEnd, LogFrame, LogRequest, Packed, TaskOrder, ToUplink};
 use essaim_system::RecordKind;
-use essaim_system::env::SimDisk;
+use essaim_system::env::{DiskFault, SimDisk};
 use futures::StreamExt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -615,6 +615,22 @@ async fn a_task_whose_container_was_removed_while_the_daemon_was_down_is_not_sta
     world.start().await;
     world.until_reported(order(1).id, TaskState::Failed).await;
     assert_eq!(world.machine.attempts()[&order(1).id], 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn orders_that_are_on_a_disk_that_fails_are_obeyed_without_writing_them_again() {
+    let world = World::with(assignment(5, &[order(1)])).await;
+    world.until_reported(order(1).id, TaskState::Running).await;
+    let failures =
+        |world: &World| world.journal().iter().filter(|it| it.starts_with("failed /n/worker/uplink")).count();
+    let hellos = world.cluster.shared().hellos.len();
+    world.scope.journal.kill(&"/n/worker/uplink".parse().expect("a path")).expect("it is there");
+    world.until("it failed", |world| failures(world) == 1).await;
+    world.disk.set_fault(DiskFault::WritesFail);
+    world.until("another hello", |world| world.cluster.shared().hellos.len() > hellos).await;
+    sleep(Duration::from_secs(5)).await;
+    assert_eq!(failures(&world), 1, "{:?}", world.journal());
+    assert!(world.cluster.linked().is_some());
 }
 
 #[tokio::test(start_paused = true)]
