@@ -38,7 +38,7 @@ impl Interactive for DockerEngine {
             };
             let made = within(QUICK, docker.create_exec(&container, options)).await.map_err(EngineError::from)?;
             let start = format!(r#"{{"Detach":false,"Tty":{tty}}}"#);
-            let started = self.streams().join(&format!("/exec/{}/start", made.id), start).await;
+            let started = self.shared.client.join(&format!("/exec/{}/start", made.id), start).await;
             let (output, input) = started.map_err(|why| not_started(why.into()))?;
             let program = ExecInContainer { docker: docker.clone(), id: made.id };
             if let Some(size) = size.filter(|_| tty) {
@@ -54,9 +54,10 @@ impl Interactive for DockerEngine {
 
     fn attach(&self, task: TaskId) -> BoxFuture<'_, Result<Attached, EngineError>> {
         async move {
-            let (container, form) = (self.container(task).await?, self.form(task).await?);
+            let container = self.container(task).await?;
+            let form = self.form(&container).await?;
             let path = format!("/containers/{container}/attach?stream=1&stdin=1&stdout=1&stderr=1");
-            let (output, input) = self.streams().join(&path, String::new()).await?;
+            let (output, input) = self.shared.client.join(&path, String::new()).await?;
             Ok(Attached { input: Some(Box::new(input)), output: pieces(output, form, self.utc()) })
         }
         .boxed()

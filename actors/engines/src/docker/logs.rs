@@ -1,9 +1,8 @@
 //! The log of a container, line by line.
 
-use super::client::CallError;
+use super::client::{CallError, Client};
 use super::frames::{Form, Messages};
 use super::state::time;
-use super::stream::Streams;
 use bytes::Bytes;
 use essaim_wire::Timestamp;
 use essaim_worker::engine::{EngineError, LogLine, LogOptions, LogPlace, LogStream};
@@ -15,12 +14,12 @@ use std::sync::Arc;
 /// Reads the log of a container. No more of it is in memory than one read of the connection and one line: the engine
 /// waits for a slow reader.
 pub(super) fn read(
-    streams: Streams,
+    client: Arc<Client>,
     container: String,
     form: Form,
     options: LogOptions,
 ) -> BoxStream<'static, Result<LogLine, EngineError>> {
-    let lines = once(streams.clone(), &container, form, options);
+    let lines = once(Arc::clone(&client), &container, form, options);
     if !options.follow {
         return lines;
     }
@@ -35,7 +34,7 @@ pub(super) fn read(
             Some(LogPlace { at, .. }) => (Some(at), None),
             None => (options.since, options.tail),
         };
-        let missed = once(streams, &container, form, LogOptions { follow: false, since, tail, ..options });
+        let missed = once(client, &container, form, LogOptions { follow: false, since, tail, ..options });
         // That the log is gone by now is no error: it was read to its end.
         missed.filter(move |line| std::future::ready(line.as_ref().is_ok_and(|line| is_after(line, place))))
     };
@@ -48,7 +47,7 @@ fn is_after(line: &LogLine, place: Option<LogPlace>) -> bool {
 }
 
 fn once(
-    streams: Streams,
+    client: Arc<Client>,
     container: &str,
     form: Form,
     options: LogOptions,
@@ -64,7 +63,7 @@ fn once(
     };
     // The engine's `since` and `until` are in whole seconds.
     let wanted = move |line: &Result<LogLine, EngineError>| line.as_ref().map_or(true, |line| options.wants(line));
-    messages(streams, path(container, options), form, options.details)
+    messages(client, path(container, options), form, options.details)
         .map_err(refused)
         .map_ok(move |(stream, message)| read_line(stream, &message, options.details))
         .map_ok(counted)
@@ -74,13 +73,13 @@ fn once(
 
 /// The messages of a log as the engine sends them.
 fn messages(
-    streams: Streams,
+    client: Arc<Client>,
     path: String,
     form: Form,
     details: bool,
 ) -> BoxStream<'static, Result<(LogStream, Vec<u8>), CallError>> {
     let reading = async move {
-        let source = streams.read(&path).await?;
+        let source = client.read(&path).await?;
         let begin = (Some(source), Messages::new(form, details), Bytes::new());
         Ok(futures::stream::try_unfold(begin, async |(mut source, mut messages, mut chunk)| {
             loop {

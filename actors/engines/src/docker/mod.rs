@@ -59,7 +59,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use stream::Streams;
 use tokio::sync::{OnceCell, Semaphore};
 
 /// The usual address of a Docker Engine.
@@ -137,10 +136,6 @@ impl DockerEngine {
         self.shared.client.docker()
     }
 
-    fn streams(&self) -> Streams {
-        Streams(Arc::clone(&self.shared.client))
-    }
-
     fn utc(&self) -> Utc {
         Arc::clone(&self.shared.utc)
     }
@@ -162,10 +157,9 @@ impl DockerEngine {
         Ok(found)
     }
 
-    /// The form of the output of a task's program.
-    async fn form(&self, task: TaskId) -> Result<Form, EngineError> {
-        let container = self.container(task).await?;
-        let found = within(QUICK, self.docker().inspect_container(&container, None)).await?;
+    /// The form of the output of a container's program.
+    async fn form(&self, container: &str) -> Result<Form, EngineError> {
+        let found = within(QUICK, self.docker().inspect_container(container, None)).await?;
         Ok(Form::of_terminal(found.config.and_then(|it| it.tty).unwrap_or(false)))
     }
 
@@ -453,8 +447,9 @@ impl Engine for DockerEngine {
     fn logs(&self, task: TaskId, options: LogOptions) -> BoxStream<'static, Result<LogLine, EngineError>> {
         let this = self.clone();
         let read = async move {
-            let (container, form) = (this.container(task).await?, this.form(task).await?);
-            Ok(logs::read(this.streams(), container, form, options))
+            let container = this.container(task).await?;
+            let form = this.form(&container).await?;
+            Ok(logs::read(Arc::clone(&this.shared.client), container, form, options))
         };
         read.try_flatten_stream().boxed()
     }

@@ -14,7 +14,6 @@ use hyper::{Method, Request, Response, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::sync::Arc;
 use tokio::io::AsyncReadExt;
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
@@ -26,11 +25,7 @@ const BUFFER_LEN: usize = 64 << 10;
 /// Bytes of an error's body that are read: the engine's errors are a line.
 const ERROR_MAX: usize = 64 << 10;
 
-/// Opens streams.
-#[derive(Clone)]
-pub(super) struct Streams(pub(super) Arc<Client>);
-
-impl Streams {
+impl Client {
     /// Reads the answer to a GET of `path`, which begins behind the version.
     pub(super) async fn read(&self, path: &str) -> Result<Source, CallError> {
         let (answer, connection) = self.send(Method::GET, path, String::new(), false).await?;
@@ -62,14 +57,14 @@ impl Streams {
     ) -> Result<(Response<Incoming>, Connection), CallError> {
         let request = Request::builder()
             .method(method)
-            .uri(format!("/v{}{path}", self.0.api()))
+            .uri(format!("/v{}{path}", self.api()))
             .header(header::HOST, "docker")
             .header(header::CONTENT_TYPE, "application/json");
         let request =
             if join { request.header(header::CONNECTION, "Upgrade").header(header::UPGRADE, "tcp") } else { request };
         let request = request.body(json).map_err(|why| CallError::of_failure(&why))?;
         let answering = async {
-            let stream = UnixStream::connect(self.0.socket()).await.map_err(|why| CallError::of_failure(&why))?;
+            let stream = UnixStream::connect(self.socket()).await.map_err(|why| CallError::of_failure(&why))?;
             let (mut sender, connection) = http1::Builder::new()
                 .max_buf_size(BUFFER_LEN)
                 .handshake(TokioIo::new(stream))
