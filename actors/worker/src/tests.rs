@@ -371,14 +371,20 @@ async fn when_its_manager_dies_it_links_to_another_and_no_task_notices() {
     assert_eq!(*world.worker.linked().borrow(), Some(essaim_wire::NodeId::from_bits(first)));
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_node_that_was_removed_ends_its_tasks() {
+/// A node that ran task 1, was removed from its cluster, and has ended the task.
+async fn removed_from_the_cluster() -> World {
     let world = World::with(assignment(5, &[order(1)])).await;
     world.until_reported(order(1).id, TaskState::Running).await;
     let first = world.cluster.linked().expect("linked");
     world.cluster.shared().removed = true;
     world.cluster.take_down(first);
     world.until("its task has ended", |world| !world.runs(order(1).id)).await;
+    world
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_was_removed_ends_its_tasks() {
+    let world = removed_from_the_cluster().await;
     assert!(world.journal().iter().any(|line| line.contains("this node was removed from the cluster")));
 }
 
@@ -567,12 +573,7 @@ async fn many_ended_tasks_are_removed_some_at_a_time_and_all_in_the_end() {
 
 #[tokio::test(start_paused = true)]
 async fn a_node_that_was_removed_keeps_the_logs_until_it_leaves() {
-    let world = World::with(assignment(5, &[order(1)])).await;
-    world.until_reported(order(1).id, TaskState::Running).await;
-    let first = world.cluster.linked().expect("linked");
-    world.cluster.shared().removed = true;
-    world.cluster.take_down(first);
-    world.until("its task has ended", |world| !world.runs(order(1).id)).await;
+    let world = removed_from_the_cluster().await;
     sleep(Duration::from_secs(60)).await;
     assert_eq!(log_lines(&world, 1).await, Some(1));
     world.worker.clear().await;
