@@ -267,6 +267,19 @@ pub(super) async fn within<T>(
     }
 }
 
+/// Awaits the answer to a question, which changes nothing, for as long as [`QUICK`]. When the connection breaks, the
+/// question is asked once more: a connection that was kept open breaks when the engine dies, and only a new one tells
+/// whether the engine is gone.
+pub(super) async fn ask<T, F>(question: impl Fn() -> F) -> Result<T, CallError>
+where
+    F: Future<Output = Result<T, Error>> + Send,
+{
+    match within(QUICK, question()).await {
+        Err(CallError::Broken(_)) => within(QUICK, question()).await,
+        answer => answer,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -348,6 +361,20 @@ mod tests {
         std::fs::remove_file(&socket).expect("removed");
         let none = within(short, docker.ping()).await.map_err(EngineError::from);
         assert!(matches!(none, Err(EngineError::Absent(_))), "{none:?}");
+    }
+
+    #[tokio::test]
+    async fn an_engine_that_dies_while_it_is_asked_is_known_to_be_gone() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let socket = folder.path().join("docker.sock");
+        let listener = UnixListener::bind(&socket).expect("bound");
+        let docker = Docker::connect_with_unix(&socket.to_string_lossy(), 60, &Api::OLDEST.client()).expect("a client");
+        let dies = async {
+            let (stream, _) = listener.accept().await.expect("a connection");
+            drop((listener, stream));
+        };
+        let (answer, ()) = tokio::join!(ask(|| docker.ping()), dies);
+        assert!(matches!(answer, Err(CallError::Absent(_))), "{answer:?}");
     }
 
     #[tokio::test]

@@ -37,7 +37,7 @@ use bollard::models::{GenericResourcesInner, SystemInfo};
 use bollard::query_parameters::{
     CreateContainerOptionsBuilder, KillContainerOptionsBuilder, RemoveContainerOptionsBuilder,
 };
-use client::{CallError, Client, QUICK, SLOW, within};
+use client::{CallError, Client, QUICK, SLOW, ask, within};
 use essaim_model::service::RegistryAuth;
 use essaim_model::{EngineKind, GenericStock, Hardware, Image, Platform, Plugin, TaskId};
 use essaim_wire::NodeId;
@@ -93,11 +93,18 @@ struct Shared {
     /// Containers of tasks that were seen once.
     containers: Mutex<BTreeMap<TaskId, String>>,
     /// First processes of the containers that were last seen running.
-    processes: Mutex<BTreeMap<TaskId, FirstProcess>>,
+    processes: Mutex<BTreeMap<TaskId, LastSeen>>,
     making: [Arc<tokio::sync::Mutex<()>>; MAKING_LOCKS],
     looks: Semaphore,
     /// Network mode of containers that ask for no network: `bridge`, or `none` where the engine has no bridge.
     network: OnceCell<&'static str>,
+}
+
+/// The first process of a container that was last seen running.
+struct LastSeen {
+    process: FirstProcess,
+    /// Whether the engine was gone when the container was last asked for.
+    is_missed: bool,
 }
 
 /// Guard that sets its flag when the future of a preparation is dropped.
@@ -167,7 +174,8 @@ impl DockerEngine {
     async fn look(&self, task: TaskId) -> Result<Option<Seen>, CallError> {
         let _turn = self.shared.looks.acquire().await;
         let Some(container) = self.find(task).await? else { return Ok(None) };
-        match within(QUICK, self.docker().inspect_container(&container, None)).await {
+        let docker = self.docker();
+        match ask(|| docker.inspect_container(&container, None)).await {
             Ok(found) => {
                 let seen = Seen::read(found).ok_or(CallError::Late)?;
                 self.note_process(task, &seen);
@@ -185,22 +193,24 @@ impl DockerEngine {
     /// Notes the first process of a running container, so that its end is seen when the engine is gone.
     fn note_process(&self, task: TaskId, seen: &Seen) {
         let mut processes = self.shared.processes.lock();
-        match seen.phase {
-            Phase::Running(Started { pid: Some(pid), .. }) if processes.get(&task).is_some_and(|it| it.is(pid)) => (),
-            Phase::Running(Started { pid: Some(pid), .. }) => match FirstProcess::of(pid, &seen.id) {
-                Some(process) => drop(processes.insert(task, process)),
-                None => drop(processes.remove(&task)),
-            },
-            _ => drop(processes.remove(&task)),
+        let known = processes.remove(&task).map(|last| last.process);
+        let Phase::Running(Started { pid: Some(pid), .. }) = seen.phase else { return };
+        if let Some(process) = known.filter(|it| it.is(pid)).or_else(|| FirstProcess::of(pid, &seen.id)) {
+            processes.insert(task, LastSeen { process, is_missed: false });
         }
     }
 
     /// The container of a task whose engine is gone, if the container has ended: the engine took it along, as it does by
     /// default, or it was killed together with the engine. How it ended is known to nobody.
+    ///
+    /// The first question is left without an answer: it makes the worker tell managers that the engine is gone, and a
+    /// place that is to be filled before they know it would be filled on this node.
     fn ended_without_engine(&self, task: TaskId, container: String) -> Option<Seen> {
-        let process = self.shared.processes.lock().get(&task).copied()?;
+        let mut processes = self.shared.processes.lock();
+        let last = processes.get_mut(&task)?;
+        let is_told = std::mem::replace(&mut last.is_missed, true) && last.process.has_ended();
         let ended = Ended { exit: Exit::Lost, at: (self.shared.utc)() };
-        process.has_ended().then_some(Seen { id: container, phase: Phase::Ended(ended), started: None })
+        is_told.then_some(Seen { id: container, phase: Phase::Ended(ended), started: None })
     }
 
     fn forget(&self, task: TaskId) {
@@ -399,7 +409,8 @@ impl Engine for DockerEngine {
 
     /// Asks the engine; while it does not answer, says what it said last.
     fn describe(&self) -> BoxFuture<'_, Result<Description, EngineError>> {
-        async move { Ok(describe(within(QUICK, self.docker().info()).await?)) }.boxed()
+        let docker = self.docker();
+        async move { Ok(describe(ask(|| docker.info()).await?)) }.boxed()
     }
 
     /// The name is all there is: the client has pinned the digest, or did not want to.

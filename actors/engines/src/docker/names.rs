@@ -1,6 +1,6 @@
 //! Names and labels of containers: what tells the containers of a node's tasks from all others.
 
-use super::client::CallError;
+use super::client::{CallError, ask};
 use bollard::Docker;
 use bollard::models::ContainerSummary;
 use bollard::query_parameters::ListContainersOptionsBuilder;
@@ -42,7 +42,7 @@ pub(super) async fn of_task(docker: &Docker, task: TaskId) -> Result<Option<Stri
 
 async fn list(docker: &Docker, label: String) -> Result<Vec<Listed>, CallError> {
     let options = ListContainersOptionsBuilder::new().all(true).filters(&HashMap::from([("label", vec![label])]));
-    let found = super::client::within(super::client::QUICK, docker.list_containers(Some(options.build()))).await?;
+    let found = ask(|| docker.list_containers(Some(options.clone().build()))).await?;
     Ok(found.into_iter().filter_map(listed).collect())
 }
 
