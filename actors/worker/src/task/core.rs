@@ -44,6 +44,15 @@ const PATIENCE_WHILE_RUNNING: Duration = Duration::from_secs(60);
 /// is a part of dockerd, a node without one is down after three heartbeats, 15 s.
 const PATIENCE_ABSENT: Duration = Duration::from_secs(10);
 
+/// [`PATIENCE_ABSENT`] of a task that was never started: nothing of it runs that could be found again. Managers order no
+/// new task to a node without its engine, so this one was ordered while the engine died, and its slot is filled
+/// elsewhere.
+const PATIENCE_ABSENT_TO_START: Duration = Duration::from_secs(2);
+
+/// Delay before an engine at whose socket nobody listens is asked again. It costs a refused connection and, for a running
+/// task, a look at one file of the kernel: the engine may have taken the task along.
+const RETRY_ABSENT: Duration = Duration::from_millis(100);
+
 /// Operations without an answer between `Claim` and `Start` after which a task is given up although the engine answers
 /// other questions: a program whose start makes the engine hang must not be tried for ever.
 const UNANSWERED_MAX: u32 = 5;
@@ -467,8 +476,11 @@ impl Core {
         let since = *self.fails_since.get_or_insert(now);
         self.absent_since = matches!(why, EngineError::Absent(_)).then(|| self.absent_since.unwrap_or(now));
         let patience = if self.ran { PATIENCE_WHILE_RUNNING } else { PATIENCE_TO_START };
+        // Only managers know for sure that a task was never started.
+        let is_new = self.confirmed && !self.has_run;
+        let patience_absent = if is_new { PATIENCE_ABSENT_TO_START } else { PATIENCE_ABSENT };
         let is_over = now.saturating_since(since) >= patience
-            || self.absent_since.is_some_and(|since| now.saturating_since(since) >= PATIENCE_ABSENT);
+            || self.absent_since.is_some_and(|since| now.saturating_since(since) >= patience_absent);
         if is_over && self.goal < Goal::Shutdown && !planted(Bug::RetryWithoutEnd) {
             self.give_up(now, utc, why, effects);
         } else {
@@ -581,9 +593,10 @@ impl Core {
         let wake = Wake(self.wakes);
         self.phase = Life::Pausing(wake, again);
         self.fails_since.get_or_insert(now);
-        // To ask an engine that is gone costs nothing, and the task waits a short time only.
-        let back_off = if self.absent_since.is_some() && self.goal < Goal::Shutdown { 0 } else { self.failures.min(8) };
-        let delay = RETRY_AFTER.saturating_mul(1 << back_off).min(RETRY_AFTER_MAX);
+        let delay = match self.absent_since {
+            Some(_) if self.goal < Goal::Shutdown => RETRY_ABSENT,
+            _ => RETRY_AFTER.saturating_mul(1 << self.failures.min(8)).min(RETRY_AFTER_MAX),
+        };
         self.failures = self.failures.saturating_add(1);
         effects.push(Effect::WakeAt(now + delay, wake));
     }
