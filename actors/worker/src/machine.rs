@@ -2,8 +2,8 @@
 
 use crate::engine::{Description, Engine, EngineError};
 use essaim_model::{EngineKind, GenericStock, Labels, NodeDescription};
-use futures::StreamExt;
 use futures::stream::FuturesUnordered;
+use futures::{FutureExt, StreamExt};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,7 +18,9 @@ const LOOK_EVERY: Duration = Duration::from_secs(60);
 const LOOK_AGAIN: Duration = Duration::from_secs(3);
 
 /// Shortest interval between looks because an engine did not answer a task, or noticed by itself that it does not answer.
-const DOUBT_EVERY: Duration = Duration::from_secs(1);
+/// Managers should know of a dead engine before they fill the places of its tasks. An engine that fails its tasks and
+/// still describes itself is asked twenty times a second at the most.
+const DOUBT_EVERY: Duration = Duration::from_millis(50);
 
 /// Time that an engine may take to describe itself.
 const DESCRIBE_PATIENCE: Duration = Duration::from_secs(5);
@@ -26,6 +28,9 @@ const DESCRIBE_PATIENCE: Duration = Duration::from_secs(5);
 /// Time for which the first look waits for an engine that does not answer. When a machine starts, its engine starts
 /// together with the daemon; and a node without processors and memory would be told to give its tasks away.
 const FIRST_LOOK_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Interval of looks within [`FIRST_LOOK_PATIENCE`].
+const FIRST_LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// Describes the machine when asked; the uplink asks repeatedly. Clones share what the engines last said.
 #[derive(Clone)]
@@ -51,6 +56,12 @@ impl Said {
     pub(crate) fn doubt(&self) {
         self.doubt.notify_one();
     }
+
+    /// Forgets a doubt from before a look, because the look answers it. Left over, it would have the engines asked once
+    /// more, and the next doubt would wait until a look is allowed again.
+    fn settle(&self) {
+        let _ = self.doubt.notified().now_or_never();
+    }
 }
 
 /// The machine at one look.
@@ -71,6 +82,7 @@ impl Machine {
             generic: self.generic.clone(),
             ..NodeDescription::default()
         };
+        self.said.settle();
         let mut missing = Vec::new();
         for (place, engine) in self.engines.iter().enumerate() {
             let kind = engine.kind();
@@ -106,7 +118,7 @@ impl Machine {
             if is_known || begun.elapsed() >= FIRST_LOOK_PATIENCE {
                 return look;
             }
-            sleep(DOUBT_EVERY).await;
+            sleep(FIRST_LOOK_EVERY).await;
         }
     }
 
@@ -168,6 +180,11 @@ mod tests {
         assert_eq!(begun.elapsed(), LOOK_AGAIN);
         simulated.set_mood(Mood::Well);
         assert_eq!(machine.look().await, well);
+        machine.said.doubt();
+        assert_eq!(machine.look().await, well, "this look answers the doubt");
+        let begun = Instant::now();
+        machine.next_look(&well).await;
+        assert_eq!(begun.elapsed(), LOOK_EVERY);
         machine.said.doubt();
         let begun = Instant::now();
         machine.next_look(&well).await;
