@@ -87,6 +87,14 @@ fn wait_whole(cluster: &Cluster, service: &str, count: usize, gone: &[usize]) ->
     })
 }
 
+/// Waits until the machine that crashes is given tasks: a node says some seconds after its engine returned that it is back.
+fn wait_used(cluster: &Cluster, round: u32) {
+    let here = create(cluster, &format!("here{round}"), 1, &["node.hostname==n3"]);
+    let placed = wait_whole(cluster, &here, 1, &[]);
+    assert_eq!(placed[0].0, VICTIM);
+    remove(cluster, &here);
+}
+
 fn task(cluster: &Cluster, id: &str) -> Value {
     cluster.daemons[0].get(&format!("/tasks/{id}"))
 }
@@ -198,11 +206,8 @@ fn a_killed_engine_is_replaced_elsewhere_and_used_again_when_it_returns() {
         }
         cluster.engines[VICTIM].spawn();
         cluster.engines[VICTIM].wait_ready();
-        let here = create(&cluster, &format!("here{round}"), 1, &["node.hostname==n3"]);
-        let placed = wait_whole(&cluster, &here, 1, &[]);
-        assert_eq!(placed[0].0, VICTIM);
+        wait_used(&cluster, round);
         wait_whole(&cluster, &service, 8, &[]);
-        remove(&cluster, &here);
         remove(&cluster, &service);
     }
 }
@@ -210,19 +215,11 @@ fn a_killed_engine_is_replaced_elsewhere_and_used_again_when_it_returns() {
 #[test]
 fn an_engine_that_is_killed_alone_is_given_up_after_seconds_and_what_runs_on_there_ends_when_it_returns() {
     let Some(mut cluster) = cluster() else { return };
-    let service = create(&cluster, "web", REPLICAS, &[]);
-    for _ in 0..repeats() {
+    for round in 0..repeats() {
+        wait_used(&cluster, round);
+        let service = create(&cluster, &format!("web{round}"), REPLICAS, &[]);
         let before = wait_whole(&cluster, &service, 8, &[]);
-        // After a round, tasks are on this node only if there are more of them than before.
-        if before.iter().all(|(at, _)| *at != VICTIM) {
-            cluster.daemons[0].done("docker service update -d --force web");
-            eventually("tasks are spread over the nodes", || {
-                let now = running(&cluster, &service);
-                let is_there = now.len() == 8 && now.iter().any(|(at, _)| *at == VICTIM);
-                if is_there { Ok(()) } else { Err(format!("{now:?}")) }
-            });
-        }
-        let before = wait_whole(&cluster, &service, 8, &[]);
+        assert!(before.iter().any(|(at, _)| *at == VICTIM), "tasks are spread over the nodes");
         let begun = Instant::now();
         cluster.engines[VICTIM].kill_alone();
         eventually("eight run elsewhere", || {
@@ -244,8 +241,8 @@ fn an_engine_that_is_killed_alone_is_given_up_after_seconds_and_what_runs_on_the
             let left = now.iter().filter(|(_, one)| given_up.iter().any(|(_, old)| old.id == one.id)).count();
             if (now.len(), left) == (8, 0) { Ok(()) } else { Err(format!("{now:?}")) }
         });
+        remove(&cluster, &service);
     }
-    remove(&cluster, &service);
 }
 
 #[test]
@@ -254,10 +251,7 @@ fn a_machine_that_loses_power_on_the_way_to_running_leaves_no_double_and_no_orph
     let foreign = cluster.engines[VICTIM].start_foreign("mine");
     let mut struck = BTreeMap::new();
     for round in 0..repeats() * STEPS.len() as u32 / 2 {
-        // The machine takes tasks, again after each round.
-        let here = create(&cluster, &format!("here{round}"), 1, &["node.hostname==n3"]);
-        wait_whole(&cluster, &here, 1, &[]);
-        remove(&cluster, &here);
+        wait_used(&cluster, round);
         let service = create(&cluster, &format!("web{round}"), REPLICAS, &[]);
         let aim = round as usize % STEPS.len();
         let seen = eventually(&format!("a task is {} on n3", STEPS[aim]), || {
