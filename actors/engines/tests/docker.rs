@@ -333,9 +333,11 @@ async fn what_cannot_run_is_rejected_in_the_engines_words_and_health_is_observed
     // Health: starting, healthy, unhealthy.
     let every = HealthTimes { interval: Some(Duration::from_millis(100)), ..HealthTimes::default() };
     let patient = HealthTimes { start_period: Some(Duration::from_secs(20)), ..every };
-    let test = ["CMD-SHELL".into(), "if [ -e /tmp/ill ]; then exit 1; fi; [ -e /tmp/well ]".into()];
+    let test = ["CMD-SHELL".into(), "[ ! -e /tmp/ill ] && [ -e /tmp/well ] && echo > /tmp/seen".into()];
     let health = HealthCheck::parse(&test, patient, 1).expect("a check");
-    let script = "sleep 0.5; echo > /tmp/well; sleep 1; echo > /tmp/ill; sleep 1000";
+    // From 25.0 on, an engine checks every five seconds until the container was healthy for the first time.
+    let script = "sleep 0.5; echo > /tmp/well; until [ -e /tmp/seen ]; do sleep 0.1; done; sleep 1; echo > /tmp/ill; \
+                  sleep 1000";
     let checked = with(sh(5, script), |it| it.health = Some(health));
     world.prepare(&checked).await.expect("prepared");
     let started = world.engine.start(checked.task).await.expect("started");

@@ -542,13 +542,17 @@ fn the_log_of_an_ended_task_stays_while_service_ps_shows_it_and_nothing_is_left_
     let Some(cluster) = alone() else { return };
     let engine = &cluster.engines[0];
     let foreign = engine.start_foreign("mine");
-    let script = "echo I am $HOSTNAME; exit 3";
-    let service = create(&cluster, "fails", &format!("--restart-max-attempts 8 alpine sh -c '{script}'"));
+    let folder = tempfile::tempdir().expect("there is room for a folder");
+    let mount = format!("--mount type=bind,source={},destination=/host", folder.path().display());
+    let script = "echo x >> /host/attempts; echo I am $HOSTNAME; exit 3";
+    let service = create(&cluster, "fails", &format!("--restart-max-attempts 8 {mount} alpine sh -c '{script}'"));
     // Nine attempts, of which the cluster remembers six.
     let tasks = eventually("the attempts are spent", || {
+        let attempts = std::fs::read_to_string(folder.path().join("attempts")).unwrap_or_default().lines().count();
         let tasks = cluster.tasks(&service, &[])?;
         let ended = tasks.iter().filter(|task| task["Status"]["State"] == "failed").count();
-        if (tasks.len(), ended) == (6, 6) { Ok(tasks) } else { Err(format!("{ended} of {} have failed", tasks.len())) }
+        let is_over = (attempts, tasks.len(), ended) == (9, 6, 6);
+        if is_over { Ok(tasks) } else { Err(format!("{attempts} attempts, {ended} of {} have failed", tasks.len())) }
     });
     let remembered: BTreeSet<_> = tasks.iter().filter_map(|task| task["ID"].as_str().map(str::to_owned)).collect();
     eventually("the containers are those of the tasks that are remembered", || {
