@@ -1,8 +1,10 @@
-//! Test fixtures, for this crate and the crates above it: a cluster, nodes and services with ordinary settings. A test
-//! changes the settings that it is about.
+//! Test fixtures, for this crate and the crates above it: a cluster, nodes, services and tasks with ordinary settings,
+//! and a log of proposals that makes a state of them. A test changes the settings that it is about.
 
 use crate::*;
-use essaim_wire::{ClusterId, Generation, Level, Lineage, NodeId, Reachability, Role, Timestamp};
+use essaim_wire::{
+    ClusterId, Generation, Index, Level, Lineage, NodeId, Reachability, RequestId, Role, Term, Timestamp,
+};
 
 /// One GiB in bytes.
 pub const GIB: u64 = 1 << 30;
@@ -74,6 +76,52 @@ pub fn service(name: &str, replicas: u32) -> ServiceSpec {
         rollback: None,
         endpoint: None,
     }
+}
+
+/// A task of this service and this version of its spec, in slot 1 on this node, that shall run and that no worker has
+/// reported on.
+pub fn task(id: TaskId, service: ServiceId, spec_version: Index, node: NodeId) -> Task {
+    Task {
+        id,
+        meta: Meta::default(),
+        service,
+        spec_version,
+        slot: Slot::Number(1),
+        engine: EngineKind::Process,
+        assigned: Assigned::Node(node),
+        generic: GenericStock::default(),
+        desired: Desired::Running,
+        observed: Observed::nothing(Timestamp::default()),
+        written_off: None,
+        rejected_at: None,
+        restarts: 0,
+        began_at: None,
+        ended_at: None,
+        job_iteration: None,
+    }
+}
+
+/// The proposal of manager 1 with this sequence number, which no leader decided.
+pub fn proposal(seq: u64, at: Timestamp, changes: Vec<Change>) -> Proposal {
+    let request = RequestId { origin: NodeId::from_bits(1), generation: Generation(1), seq };
+    Proposal { request, at, fence: None, changes }
+}
+
+/// Applies changes as the next entry of the log, of term 1.
+pub fn propose(state: &mut State, at: Timestamp, changes: Vec<Change>) -> (Outcome, Vec<Event>) {
+    let index = Index(state.applied().index.0 + 1);
+    state.apply(Position { term: Term(1), index }, &proposal(index.0, at, changes))
+}
+
+/// Applies changes as [`propose`] does, and returns their events.
+///
+/// # Panics
+///
+/// When the changes are refused.
+pub fn done(state: &mut State, at: Timestamp, changes: Vec<Change>) -> Vec<Event> {
+    let (outcome, events) = propose(state, at, changes);
+    assert_eq!(outcome, Outcome::Done(state.applied().index));
+    events
 }
 
 /// An environment of about `bytes` bytes, to make a spec large.

@@ -27,8 +27,8 @@ impl ConcernedServices {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use essaim_model::{Change, Mode, Node, Position, Proposal, ServiceId, fixtures};
-    use essaim_wire::{Generation, Index, NodeId, Reachability, RequestId, Term, Timestamp};
+    use essaim_model::{Change, Mode, Node, ServiceId, fixtures};
+    use essaim_wire::{Reachability, Timestamp};
     use std::sync::Arc;
     use std::time::{Duration, Instant};
 
@@ -42,10 +42,8 @@ mod tests {
             }
             changes.push(Change::CreateService { id: ServiceId::from_bits(number), spec: Box::new(spec) });
         }
-        let request = RequestId { origin: NodeId::from_bits(1), generation: Generation(1), seq: 1 };
-        let proposal = Proposal { request, at: Timestamp::from_micros(1), fence: None, changes };
         let mut state = State::default();
-        state.apply(Position { term: Term(1), index: Index(1) }, &proposal);
+        fixtures::done(&mut state, Timestamp::default(), changes);
         assert_eq!(state.services().len() as u128, count);
         state
     }

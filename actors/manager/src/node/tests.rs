@@ -1,10 +1,10 @@
 //! Tests of what a manager tells a node: its orders, its role and its availability. A map of orders plays the worker.
 
 use super::core::{Core, Effect, Input, availability_at_join};
-use essaim_model::fixtures::{environment, founding, service, worker};
+use essaim_model::fixtures::{self, environment, founding, service, worker};
 use essaim_model::*;
 use essaim_protocol::{Assignment, AssignmentVersion, Hello};
-use essaim_wire::{Generation, Index, Level, Lineage, NodeId, RequestId, Role, Term, Timestamp};
+use essaim_wire::{Generation, Index, Level, Lineage, NodeId, Role, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 
 const ME: NodeId = NodeId::from_bits(2);
@@ -12,13 +12,12 @@ const WEB: ServiceId = ServiceId::from_bits(100);
 
 struct World {
     state: State,
-    seq: u64,
 }
 
 impl World {
     /// Makes a cluster of the manager 1, the worker 2 (the node under test) and the worker 3, with the service `web`.
     fn new() -> Self {
-        let mut world = Self { state: State::default(), seq: 0 };
+        let mut world = Self { state: State::default() };
         let mut founding = founding();
         founding.node = at_home(founding.node);
         world.apply(Change::Found(Box::new(founding)));
@@ -30,35 +29,18 @@ impl World {
     }
 
     fn apply(&mut self, change: Change) {
-        assert_eq!(self.outcome(change), Outcome::Done(Index(self.seq)));
+        fixtures::done(&mut self.state, Timestamp::default(), vec![change]);
     }
 
     fn outcome(&mut self, change: Change) -> Outcome {
-        self.seq += 1;
-        let request = RequestId { origin: NodeId::from_bits(1), generation: Generation(1), seq: self.seq };
-        let proposal = Proposal { request, at: Timestamp::from_micros(self.seq), fence: None, changes: vec![change] };
-        self.state.apply(Position { term: Term(1), index: Index(self.seq) }, &proposal).0
+        fixtures::propose(&mut self.state, Timestamp::default(), vec![change]).0
     }
 
     fn task(&mut self, id: u128, node: u128) {
-        self.apply(Change::CreateTask(Box::new(Task {
-            id: TaskId::from_bits(id),
-            meta: Meta::default(),
-            service: WEB,
-            spec_version: self.state.service(WEB).expect("the service").spec_version,
-            slot: Slot::Number(u32::try_from(id).expect("small")),
-            assigned: Assigned::Node(NodeId::from_bits(node)),
-            desired: Desired::Running,
-            observed: Observed::nothing(Timestamp::default()),
-            written_off: None,
-            rejected_at: None,
-            engine: EngineKind::Process,
-            restarts: 0,
-            generic: Default::default(),
-            began_at: None,
-            ended_at: None,
-            job_iteration: None,
-        })));
+        let spec_version = self.state.service(WEB).expect("the service").spec_version;
+        let task = fixtures::task(TaskId::from_bits(id), WEB, spec_version, NodeId::from_bits(node));
+        let slot = Slot::Number(u32::try_from(id).expect("small"));
+        self.apply(Change::CreateTask(Box::new(Task { slot, ..task })));
     }
 
     fn version(&self) -> AssignmentVersion {
@@ -129,7 +111,7 @@ fn nothing_is_said_before_the_hello() {
 fn a_manager_that_is_behind_what_a_node_has_heard_says_nothing_until_it_has_caught_up() {
     let mut world = World::new();
     world.task(1, 2);
-    let heard = AssignmentVersion { index: Index(world.seq + 2), ..world.version() };
+    let heard = AssignmentVersion { index: Index(world.state.applied().index.0 + 2), ..world.version() };
     let ahead = Hello { seen: Some(heard), ..hello(None) };
     let mut core = Core::new(ME);
     assert_eq!(told(&mut core, &world, Input::Hello(&ahead)), [], "what it would say has been taken back");
@@ -274,7 +256,7 @@ fn who_was_removed_and_what_the_node_is_are_said_when_they_change() {
         [Effect::Managers(managers), Effect::Role(said)] => {
             assert_eq!(managers.removed.len(), 1);
             assert_eq!(managers.managers.len(), 2);
-            assert_eq!((said.role, said.raft_id), (Role::Manager, Some(world.seq)));
+            assert_eq!((said.role, said.raft_id), (Role::Manager, Some(world.state.applied().index.0)));
         }
         other => panic!("{other:?}"),
     }

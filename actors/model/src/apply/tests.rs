@@ -1,7 +1,7 @@
-use crate::fixtures::{founding, manager, service, worker};
+use crate::fixtures::{self, founding, manager, service, worker};
 use crate::noun::tests::{config, create};
 use crate::*;
-use essaim_wire::{Generation, Index, Level, Lineage, NodeId, Reachability, RequestId, Role, Term, Timestamp};
+use essaim_wire::{Generation, Index, Level, Lineage, NodeId, Reachability, Role, Term, Timestamp};
 use std::sync::Arc;
 
 fn spec(name: &str, image: &str) -> Box<ServiceSpec> {
@@ -11,44 +11,27 @@ fn spec(name: &str, image: &str) -> Box<ServiceSpec> {
 }
 
 fn task(id: u128, spec_version: u64, node: Option<u128>) -> Change {
-    let assigned = match node {
-        Some(node) => Assigned::Node(NodeId::from_bits(node)),
-        None => Assigned::Pending { reason: "no suitable node".into() },
-    };
-    Change::CreateTask(Box::new(Task {
-        id: TaskId::from_bits(id),
-        meta: Meta::default(),
-        service: WEB,
-        spec_version: Index(spec_version),
-        slot: Slot::Number(1),
-        assigned,
-        desired: Desired::Running,
-        observed: Observed::nothing(Timestamp::default()),
-        written_off: None,
-        rejected_at: None,
-        engine: EngineKind::Process,
-        restarts: 0,
-        generic: Default::default(),
-        began_at: None,
-        ended_at: None,
-        job_iteration: None,
-    }))
+    let mut task =
+        fixtures::task(TaskId::from_bits(id), WEB, Index(spec_version), NodeId::from_bits(node.unwrap_or(1)));
+    if node.is_none() {
+        task.assigned = Assigned::Pending { reason: "no suitable node".into() };
+    }
+    Change::CreateTask(Box::new(task))
 }
 
 const WEB: ServiceId = ServiceId::from_bits(100);
 const TASK: TaskId = TaskId::from_bits(1000);
 
-/// A state, and the position of the log that made it.
+/// A state, and the number of the last proposal.
 pub(crate) struct World {
     pub(crate) state: State,
-    index: u64,
     seq: u64,
 }
 
 impl World {
     /// A state before its cluster is founded.
     pub(crate) fn unfounded() -> Self {
-        Self { state: State::default(), index: 0, seq: 0 }
+        Self { state: State::default(), seq: 0 }
     }
 
     /// A cluster of manager 1 and worker 2.
@@ -68,19 +51,18 @@ impl World {
 
     fn proposal(&mut self, changes: Vec<Change>) -> Proposal {
         self.seq += 1;
-        let request = RequestId { origin: NodeId::from_bits(1), generation: Generation(1), seq: self.seq };
-        Proposal { request, at: Timestamp::from_micros(self.seq * 1000), fence: None, changes }
+        fixtures::proposal(self.seq, Timestamp::from_micros(self.seq * 1000), changes)
     }
 
     fn apply(&mut self, proposal: &Proposal) -> (Outcome, Vec<Event>) {
-        self.index += 1;
-        self.state.apply(Position { term: Term(1), index: Index(self.index) }, proposal)
+        let index = Index(self.state.applied().index.0 + 1);
+        self.state.apply(Position { term: Term(1), index }, proposal)
     }
 
     pub(crate) fn done(&mut self, change: Change) -> Vec<Event> {
         let proposal = self.proposal(vec![change]);
         let (outcome, events) = self.apply(&proposal);
-        assert_eq!(outcome, Outcome::Done(Index(self.index)));
+        assert_eq!(outcome, Outcome::Done(self.state.applied().index));
         events
     }
 

@@ -1,10 +1,10 @@
 //! A cluster for tests: a state with nodes and services, and the leader's decisions on it, without actors.
 
 use crate::{Board, Plan, Retried, Scene, Watch, reconcile};
-use essaim_model::fixtures::founding;
+use essaim_model::fixtures::{self, founding};
 pub(crate) use essaim_model::fixtures::{GIB, service as spec, worker as node};
 use essaim_model::*;
-use essaim_wire::{Generation, Index, Level, NodeId, Reachability, RequestId, Term, Timestamp};
+use essaim_wire::{Level, NodeId, Reachability, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,13 +14,12 @@ pub(crate) fn id(number: u128) -> NodeId {
     NodeId::from_bits(number)
 }
 
-/// A state, its log index, and what its leader keeps between decisions.
+/// A state, and what its leader keeps between decisions.
 pub(crate) struct World {
     pub(crate) state: State,
     pub(crate) released: BTreeSet<NodeId>,
     pub(crate) board: Board,
     watches: BTreeMap<ServiceId, Watch>,
-    index: u64,
     drawn: u128,
     now: u64,
 }
@@ -33,7 +32,6 @@ impl World {
             released: BTreeSet::new(),
             board: Board::default(),
             watches: BTreeMap::new(),
-            index: 0,
             drawn: 1_000_000,
             now: 1_000_000_000,
         };
@@ -60,11 +58,8 @@ impl World {
     }
 
     pub(crate) fn try_done(&mut self, changes: Vec<Change>) -> Result<(), Refusal> {
-        self.index += 1;
-        let request = RequestId { origin: id(1), generation: Generation(1), seq: self.index };
-        let proposal = Proposal { request, at: self.now(), fence: None, changes };
-        let position = Position { term: Term(1), index: Index(self.index) };
-        let (outcome, events) = self.state.apply(position, &proposal);
+        let now = self.now();
+        let (outcome, events) = fixtures::propose(&mut self.state, now, changes);
         for event in &events {
             self.board.note(&self.state, event);
         }
@@ -252,25 +247,12 @@ impl World {
     ) -> TaskId {
         self.drawn += 1;
         let id = TaskId::from_bits(self.drawn);
-        let assigned = node.map_or(Assigned::Pending { reason: String::new() }, |node| Assigned::Node(self::id(node)));
-        let task = Task {
-            id,
-            meta: Meta::default(),
-            service,
-            spec_version: self.state.service(service).expect("there").spec_version,
-            slot,
-            engine: EngineKind::Process,
-            assigned,
-            generic: GenericStock::default(),
-            desired,
-            observed: Observed::nothing(self.now()),
-            written_off: None,
-            rejected_at: None,
-            restarts: 0,
-            began_at: None,
-            ended_at: None,
-            job_iteration: None,
-        };
+        let spec_version = self.state.service(service).expect("there").spec_version;
+        let mut task = fixtures::task(id, service, spec_version, self::id(node.unwrap_or(1)));
+        if node.is_none() {
+            task.assigned = Assigned::Pending { reason: String::new() };
+        }
+        (task.slot, task.desired, task.observed) = (slot, desired, Observed::nothing(self.now()));
         self.done(vec![Change::CreateTask(Box::new(task))]);
         let seen = match state {
             TaskState::New => vec![],

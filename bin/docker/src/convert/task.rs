@@ -237,28 +237,16 @@ pub fn list<'a>(filters: &Filters, state: &'a State) -> Result<Vec<&'a std::sync
 #[cfg(test)]
 mod tests {
     use super::*;
-    use essaim_model::{EngineKind, GenericStock, Meta, Observed, ServiceId, TaskId};
+    use essaim_model::{Observed, ServiceId, TaskId, fixtures};
     use essaim_wire::Index;
 
     #[test]
     fn a_task_that_no_longer_fits_its_node_reads_as_in_swarm_when_it_has_ended() {
-        let task = |state, rejected_at| model::Task {
-            id: TaskId::from_bits(1),
-            meta: Meta::default(),
-            service: ServiceId::from_bits(1),
-            spec_version: Index(1),
-            slot: Slot::Number(1),
-            engine: EngineKind::Process,
-            assigned: Assigned::Node(NodeId::from_bits(1)),
-            generic: GenericStock::default(),
-            desired: Desired::Shutdown,
-            observed: Observed { state, ..Observed::nothing(Timestamp::from_micros(9)) },
-            written_off: None,
-            rejected_at,
-            restarts: 0,
-            began_at: None,
-            ended_at: None,
-            job_iteration: None,
+        let task = |state, rejected_at| {
+            let (service, node) = (ServiceId::from_bits(1), NodeId::from_bits(1));
+            let observed = Observed { state, ..Observed::nothing(Timestamp::from_micros(9)) };
+            let task = fixtures::task(TaskId::from_bits(1), service, Index(1), node);
+            model::Task { desired: Desired::Shutdown, observed, rejected_at, ..task }
         };
         let at = Some(Timestamp::from_micros(5));
         let word = |state, rejected_at| step(&task(state, rejected_at)).word;

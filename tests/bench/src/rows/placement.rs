@@ -8,9 +8,9 @@
 use super::Row;
 use crate::calm;
 use crate::figure::{Figure, Goal, Peer, Samples, Unit};
-use essaim_model::{Change, Desired, Node, Outcome, Position, Proposal, ServiceId, ServiceSpec, Slot, State, fixtures};
+use essaim_model::{Change, Desired, Node, ServiceId, ServiceSpec, Slot, State, fixtures};
 use essaim_policy::{Board, Wanted};
-use essaim_wire::{Generation, Index, NodeId, RequestId, Term, Timestamp};
+use essaim_wire::{NodeId, Timestamp};
 use std::time::{Duration, Instant};
 
 const NODES: u128 = 1_000;
@@ -77,7 +77,6 @@ struct Crowd {
     board: Board,
     services: Vec<ServiceId>,
     each: u32,
-    index: u64,
     drawn: u128,
 }
 
@@ -88,7 +87,6 @@ impl Crowd {
             board: Board::default(),
             services: (1..=u128::from(services)).map(ServiceId::from_bits).collect(),
             each,
-            index: 0,
             drawn: 1_000_000,
         };
         crowd.make(vec![Change::Found(Box::new(fixtures::founding()))]);
@@ -106,13 +104,7 @@ impl Crowd {
     }
 
     fn make(&mut self, changes: Vec<Change>) {
-        self.index += 1;
-        let request = RequestId { origin: NodeId::from_bits(1), generation: Generation(1), seq: self.index };
-        let proposal = Proposal { request, at: Timestamp::default(), fence: None, changes };
-        let position = Position { term: Term(1), index: Index(self.index) };
-        let (outcome, events) = self.state.apply(position, &proposal);
-        assert!(matches!(outcome, Outcome::Done(_)), "{outcome:?}");
-        for event in &events {
+        for event in &fixtures::done(&mut self.state, Timestamp::default(), changes) {
             self.board.note(&self.state, event);
         }
     }

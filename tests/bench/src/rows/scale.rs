@@ -14,14 +14,12 @@ use super::Row;
 use crate::calm;
 use crate::figure::{Figure, Goal, Samples, Unit};
 use essaim_manager::{ConcernedServices, LinkedNodes};
-use essaim_model::{
-    Change, Constraint, Event, Node, Outcome, Placement, Position, Proposal, ServiceId, ServiceSpec, State, fixtures,
-};
+use essaim_model::{Change, Constraint, Event, Node, Placement, ServiceId, ServiceSpec, State, fixtures};
 use essaim_policy::{Board, Scene, Wanted, Watch, reconcile};
 use essaim_presence::endpoint::Keep;
 use essaim_system::env::SimDisk;
 use essaim_transport::Admission;
-use essaim_wire::{Generation, Index, Lineage, NodeId, Reachability, RequestId, Term, Timestamp};
+use essaim_wire::{Generation, Index, Lineage, NodeId, Reachability, Timestamp};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
@@ -134,11 +132,8 @@ impl Many {
             let spec = Box::new(fixtures::service(&format!("s{number}"), 1));
             Change::CreateService { id: ServiceId::from_bits(number), spec }
         }));
-        let request = RequestId { origin: NodeId::from_bits(1), generation: Generation(1), seq: 1 };
-        let proposal = Proposal { request, at: Timestamp::from_micros(1), fence: None, changes };
         let mut state = State::default();
-        let (outcome, _) = state.apply(Position { term: Term(1), index: Index(1) }, &proposal);
-        assert!(matches!(outcome, Outcome::Done(_)), "{outcome:?}");
+        fixtures::done(&mut state, Timestamp::default(), changes);
         let lost = |number| {
             let old = fixtures::worker(number);
             let new = Node { reachability: Reachability::Unreachable, ..old.clone() };
@@ -190,7 +185,6 @@ impl Door {
 struct Crowd {
     state: State,
     board: Board,
-    index: u64,
     drawn: u128,
     now: u64,
     /// Number of nodes that were lost or removed in earlier rounds, whose tasks have no replacement yet.
@@ -199,14 +193,8 @@ struct Crowd {
 
 impl Crowd {
     fn new() -> Self {
-        let mut crowd = Self {
-            state: State::default(),
-            board: Board::default(),
-            index: 0,
-            drawn: 1 << 60,
-            now: 1_000_000,
-            gone: 0,
-        };
+        let mut crowd =
+            Self { state: State::default(), board: Board::default(), drawn: 1 << 60, now: 1_000_000, gone: 0 };
         crowd.change(vec![Change::Found(Box::new(fixtures::founding()))]);
         for number in 2..=NODES {
             let node = Node { id: NodeId::from_bits(number), ..fixtures::worker(number) };
@@ -273,12 +261,7 @@ impl Crowd {
     }
 
     fn change(&mut self, changes: Vec<Change>) {
-        self.index += 1;
-        let request = RequestId { origin: NodeId::from_bits(1), generation: Generation(1), seq: self.index };
-        let proposal = Proposal { request, at: Timestamp::from_micros(self.now), fence: None, changes };
-        let position = Position { term: Term(1), index: Index(self.index) };
-        let (outcome, events) = self.state.apply(position, &proposal);
-        assert!(matches!(outcome, Outcome::Done(_)), "{outcome:?}");
+        let events = fixtures::done(&mut self.state, Timestamp::from_micros(self.now), changes);
         let follow = |event: &Event| self.board.note(&self.state, event);
         events.iter().for_each(follow);
     }

@@ -8,11 +8,10 @@
 use super::Row;
 use crate::figure::{Figure, Goal, Samples, Unit};
 use essaim_model::{
-    Change, Desired, Event, Node, Outcome, Position, Proposal, Resources, ServiceId, ServiceSpec, Share, Slot,
-    SpreadOver, State, fixtures,
+    Change, Desired, Event, Node, Resources, ServiceId, ServiceSpec, Share, Slot, SpreadOver, State, fixtures,
 };
 use essaim_policy::{Board, Wanted};
-use essaim_wire::{Generation, Index, NodeId, RequestId, Term, Timestamp};
+use essaim_wire::Timestamp;
 use std::sync::Arc;
 
 pub(super) const ROW: Row = Row {
@@ -121,13 +120,12 @@ fn resident() -> f64 {
 struct Crowd {
     state: State,
     shape: Shape,
-    index: u64,
     drawn: u128,
 }
 
 impl Crowd {
     fn new(shape: Shape) -> Self {
-        let mut crowd = Self { state: State::default(), shape, index: 0, drawn: 1 << 100 };
+        let mut crowd = Self { state: State::default(), shape, drawn: 1 << 100 };
         crowd.make(vec![Change::Found(Box::new(fixtures::founding()))]);
         let each = shape.tasks / shape.services;
         // Service 0 is one more, with one task, whose needs of a node are those of the first service.
@@ -140,12 +138,7 @@ impl Crowd {
     }
 
     fn make(&mut self, changes: Vec<Change>) {
-        self.index += 1;
-        let request = RequestId { origin: NodeId::from_bits(1), generation: Generation(1), seq: self.index };
-        let proposal = Proposal { request, at: Timestamp::default(), fence: None, changes };
-        let position = Position { term: Term(1), index: Index(self.index) };
-        let (outcome, _) = self.state.apply(position, &proposal);
-        assert!(matches!(outcome, Outcome::Done(_)), "{outcome:?}");
+        fixtures::done(&mut self.state, Timestamp::default(), changes);
     }
 
     /// The board of the shape. Its nodes are told to the board alone: a state has 16,384 nodes at most, because each has

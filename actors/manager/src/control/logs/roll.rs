@@ -162,22 +162,21 @@ impl Roll {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use essaim_model::fixtures::{founding, service, worker};
-    use essaim_model::{Assigned, Change, Desired, EngineKind, Observed, Outcome, Position, Proposal, Slot, TaskState};
-    use essaim_wire::{Generation, Index, RequestId, Term, Timestamp};
+    use essaim_model::fixtures::{self, founding, service, worker};
+    use essaim_model::{Assigned, Change, Observed, Slot, TaskState};
+    use essaim_wire::Timestamp;
 
     const WEB: ServiceId = ServiceId::from_bits(100);
 
     /// A cluster with the service `web`, a worker 2, and a roll.
     struct World {
         state: State,
-        seq: u64,
         roll: Roll,
     }
 
     impl World {
         fn new(of: LogsOf, follow: bool) -> Self {
-            let mut world = Self { state: State::default(), seq: 0, roll: Roll::new(of, follow) };
+            let mut world = Self { state: State::default(), roll: Roll::new(of, follow) };
             world.apply(Change::Found(Box::new(founding())));
             world.apply(Change::AcceptNode(Box::new(worker(2))));
             world.apply(Change::CreateService { id: WEB, spec: Box::new(service("web", 3)) });
@@ -185,13 +184,7 @@ mod tests {
         }
 
         fn apply(&mut self, change: Change) -> Vec<Event> {
-            self.seq += 1;
-            let request = RequestId { origin: NodeId::from_bits(1), generation: Generation(1), seq: self.seq };
-            let at = Timestamp::from_micros(self.seq);
-            let proposal = Proposal { request, at, fence: None, changes: vec![change] };
-            let (outcome, events) = self.state.apply(Position { term: Term(1), index: Index(self.seq) }, &proposal);
-            assert!(matches!(outcome, Outcome::Done(_)), "{outcome:?}");
-            events
+            fixtures::done(&mut self.state, Timestamp::default(), vec![change])
         }
 
         /// Applies a change, and returns what the roll asks for.
@@ -216,24 +209,10 @@ mod tests {
         }
 
         fn task(&self, id: u128, assigned: Assigned) -> Change {
-            Change::CreateTask(Box::new(Task {
-                id: TaskId::from_bits(id),
-                meta: Default::default(),
-                service: WEB,
-                spec_version: self.state.service(WEB).expect("there").spec_version,
-                slot: Slot::Number(u32::try_from(id).expect("small")),
-                engine: EngineKind::Process,
-                assigned,
-                desired: Desired::Running,
-                observed: Observed::nothing(Timestamp::default()),
-                written_off: None,
-                rejected_at: None,
-                restarts: 0,
-                generic: Default::default(),
-                began_at: None,
-                ended_at: None,
-                job_iteration: None,
-            }))
+            let spec_version = self.state.service(WEB).expect("there").spec_version;
+            let task = fixtures::task(TaskId::from_bits(id), WEB, spec_version, NODE);
+            let slot = Slot::Number(u32::try_from(id).expect("small"));
+            Change::CreateTask(Box::new(Task { slot, assigned, ..task }))
         }
     }
 

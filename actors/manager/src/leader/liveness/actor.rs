@@ -291,8 +291,8 @@ fn expected(cluster: &essaim_model::State, me: NodeId) -> Vec<Member> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use essaim_model::{Change, Departure, Node, Position, Proposal, State, fixtures};
-    use essaim_wire::{Generation, Index, RequestId, Term, Timestamp};
+    use essaim_model::{Change, Departure, Node, State, fixtures};
+    use essaim_wire::{Generation, Timestamp};
 
     /// A cluster of the manager 1 and the workers 2 to 4, of which 3 has left.
     fn cluster(removed: &[u128]) -> State {
@@ -303,10 +303,8 @@ mod tests {
         }));
         let remove = |number: &u128| Change::RemoveNode { id: id(*number), until: Timestamp::default(), force: true };
         changes.extend(removed.iter().map(remove));
-        let request = RequestId { origin: id(1), generation: Generation(1), seq: 1 };
-        let proposal = Proposal { request, at: Timestamp::from_micros(1), fence: None, changes };
         let mut state = State::default();
-        state.apply(Position { term: Term(1), index: Index(1) }, &proposal);
+        fixtures::done(&mut state, Timestamp::default(), changes);
         state
     }
 

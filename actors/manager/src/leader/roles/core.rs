@@ -93,12 +93,11 @@ fn step_of(node: &Node, wished: Role, members: &[MemberStatus]) -> Option<Step> 
 mod tests {
     use super::*;
     use crate::leader::tests::{found, node};
-    use essaim_model::{Change, Position, Proposal};
-    use essaim_wire::{Generation, Index, Reachability, RequestId, Term, Timestamp};
+    use essaim_model::{Change, fixtures};
+    use essaim_wire::{Generation, Reachability, Timestamp};
 
     struct World {
         state: State,
-        index: u64,
         members: Vec<MemberStatus>,
     }
 
@@ -108,7 +107,7 @@ mod tests {
 
     impl World {
         fn new() -> Self {
-            let mut world = Self { state: State::default(), index: 0, members: vec![] };
+            let mut world = Self { state: State::default(), members: vec![] };
             world.member(1, 1, true);
             world.done(found());
             world.done(Change::AcceptNode(Box::new(node(2))));
@@ -116,12 +115,7 @@ mod tests {
         }
 
         fn done(&mut self, change: Change) {
-            self.index += 1;
-            let request = RequestId { origin: id(1), generation: Generation(1), seq: self.index };
-            let proposal = Proposal { request, at: Timestamp::default(), fence: None, changes: vec![change] };
-            let position = Position { term: Term(1), index: Index(self.index) };
-            let (outcome, _) = self.state.apply(position, &proposal);
-            assert_eq!(outcome, essaim_model::Outcome::Done(Index(self.index)));
+            fixtures::done(&mut self.state, Timestamp::default(), vec![change]);
         }
 
         fn wish(&mut self, number: u128, role: Role) {

@@ -3,7 +3,7 @@
 
 use super::bed::{Bed, Machine, id};
 use crate::control::{Control, LogPart, LogStreamOf, LogsOf, LogsQuery};
-use essaim_model::{Assigned, Change, Desired, EngineKind, Observed, ServiceId, Slot, Task, TaskId, TaskState};
+use essaim_model::{Change, Observed, ServiceId, Slot, Task, TaskId, TaskState, fixtures};
 use essaim_protocol::{LogEnd, LogFrame, LogLine, LogPlace, LogRequest, LogStream};
 use essaim_transport::{Lane, LaneStream, PeerInfo, Serve};
 use essaim_wire::Timestamp;
@@ -130,24 +130,9 @@ impl Stage {
         let spec_version = state.service(self.service).expect("there").spec_version;
         let ids: Vec<TaskId> = numbers.map(TaskId::from_bits).collect();
         let task = |task: &TaskId| {
-            Change::CreateTask(Box::new(Task {
-                id: *task,
-                meta: Default::default(),
-                service: self.service,
-                spec_version,
-                slot: Slot::Number(u32::try_from(task.bits()).expect("small")),
-                engine: EngineKind::Process,
-                assigned: Assigned::Node(id(node)),
-                desired: Desired::Running,
-                observed: Observed::nothing(Timestamp::default()),
-                written_off: None,
-                rejected_at: None,
-                restarts: 0,
-                generic: Default::default(),
-                began_at: None,
-                ended_at: None,
-                job_iteration: None,
-            }))
+            let slot = Slot::Number(u32::try_from(task.bits()).expect("small"));
+            let task = fixtures::task(*task, self.service, spec_version, id(node));
+            Change::CreateTask(Box::new(Task { slot, ..task }))
         };
         self.bed.store.change(ids.iter().map(task).collect(), None).await.expect("created");
         for state in

@@ -1,7 +1,7 @@
 //! Jobs over the API: iterations, counts, and what a job cannot have.
 
 use super::stage::{NOW, SELF, Stage, play};
-use essaim_model::{Assigned, Change, Desired, EngineKind, Observed, ServiceId, Slot, Task, TaskId, TaskState};
+use essaim_model::{Change, Desired, Observed, ServiceId, Slot, Task, TaskId, TaskState, fixtures};
 use serde_json::{Value, json};
 
 fn wish(mode: Value) -> Value {
@@ -16,22 +16,10 @@ fn wish(mode: Value) -> Value {
 async fn put_task(stage: &Stage, service: ServiceId, number: u32, state: TaskState) {
     let spec_version = stage.state().service(service).expect("created").spec_version;
     let task = Task {
-        id: TaskId::from_bits(1000 + u128::from(number)),
-        meta: Default::default(),
-        service,
-        spec_version,
         slot: Slot::Number(number),
-        assigned: Assigned::Node(SELF),
         desired: if state == TaskState::Failed { Desired::Shutdown } else { Desired::Running },
         observed: Observed { state, ..Observed::nothing(NOW) },
-        written_off: None,
-        rejected_at: None,
-        restarts: 0,
-        generic: Default::default(),
-        began_at: None,
-        ended_at: None,
-        job_iteration: None,
-        engine: EngineKind::Process,
+        ..fixtures::task(TaskId::from_bits(1000 + u128::from(number)), service, spec_version, SELF)
     };
     stage.change(Change::CreateTask(Box::new(task))).await;
 }

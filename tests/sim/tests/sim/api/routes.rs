@@ -1,7 +1,7 @@
 //! Requests that are in no recording: refusals of our own, filtered lists, unknown paths and versions.
 
 use super::stage::{Client, NOW, SELF, Stage, play, worker};
-use essaim_model::{Assigned, Change, Desired, Observed, ServiceId, Slot, Task, TaskId, TaskState};
+use essaim_model::{Change, Observed, ServiceId, Slot, Task, TaskId, TaskState, fixtures};
 use essaim_node::Standing;
 use essaim_wire::{Generation, NodeId, Reachability, Role};
 use serde_json::{Value, json};
@@ -36,24 +36,8 @@ async fn cluster() -> (Stage, Client, ServiceId) {
             address: Some("127.64.0.7".parse().expect("an address")),
             ..Observed::nothing(NOW)
         };
-        let task = Task {
-            id: TaskId::from_bits(1000 + number),
-            meta: Default::default(),
-            service: id,
-            spec_version,
-            slot: Slot::Number(number as u32),
-            assigned: Assigned::Node(node),
-            desired: Desired::Running,
-            observed: running,
-            written_off: None,
-            rejected_at: None,
-            restarts: 0,
-            generic: Default::default(),
-            began_at: None,
-            ended_at: None,
-            job_iteration: None,
-            engine: essaim_model::EngineKind::Process,
-        };
+        let task = fixtures::task(TaskId::from_bits(1000 + number), id, spec_version, node);
+        let task = Task { slot: Slot::Number(number as u32), observed: running, ..task };
         stage.change(Change::CreateTask(Box::new(task))).await;
     }
     (stage, client, id)

@@ -4,7 +4,7 @@ use super::real::tell;
 use super::stage::{Client, NOW, SELF, Stage, play, worker};
 use essaim::testkit::Fault;
 use essaim_api::Begun;
-use essaim_model::{Assigned, Change, Desired, Observed, ServiceId, Slot, Task, TaskId};
+use essaim_model::{Change, Observed, ServiceId, Task, TaskId, fixtures};
 use essaim_wire::{NodeId, Reachability};
 use essaim_worker::engine::LogStream;
 use serde_json::{Value, json};
@@ -21,24 +21,7 @@ async fn cluster() -> (Stage, Client) {
     let asked = serde_json::from_value(asked).expect("Docker's shape");
     let spec = essaim_docker::convert::spec::read(asked, String::new).expect("a good wish");
     let spec_version = stage.change(Change::CreateService { id: WEB, spec: Box::new(spec) }).await;
-    let task = Task {
-        id: TASK,
-        meta: Default::default(),
-        service: WEB,
-        spec_version,
-        slot: Slot::Number(1),
-        assigned: Assigned::Node(SELF),
-        desired: Desired::Running,
-        observed: Observed::nothing(NOW),
-        written_off: None,
-        rejected_at: None,
-        restarts: 0,
-        generic: Default::default(),
-        began_at: None,
-        ended_at: None,
-        job_iteration: None,
-        engine: essaim_model::EngineKind::Process,
-    };
+    let task = Task { observed: Observed::nothing(NOW), ..fixtures::task(TASK, WEB, spec_version, SELF) };
     stage.change(Change::CreateTask(Box::new(task))).await;
     (stage, client)
 }

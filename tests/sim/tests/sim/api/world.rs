@@ -3,14 +3,14 @@
 //!
 //! Settings that are refused so far (networks, volumes, …) are left out of the services.
 
-use super::stage::{NOW, Stage, manager, worker};
+use super::stage::{NOW, SELF, Stage, manager, worker};
 use essaim_docker::config;
 use essaim_docker::convert::spec;
 use essaim_docker::object::Plain;
 use essaim_docker::service::ServiceSpec as Asked;
 use essaim_model::{
     AnyPut, Assigned, Change, ClusterSpec, ConfigSpec, Desired, EngineKind, ManagerStatus, Mode, Node, Observed,
-    Plugin, Put, ServiceId, ServiceSpec, Slot, Task, TaskId, TaskState, UpdateState, UpdateStatus,
+    Plugin, Put, ServiceId, ServiceSpec, Slot, Task, TaskId, TaskState, UpdateState, UpdateStatus, fixtures,
 };
 use essaim_wire::{Index, NodeId, Reachability, Role};
 use serde_json::Value;
@@ -411,23 +411,12 @@ async fn count(stage: &Stage, shown: &Value) {
             let Node { id: node, reachability, .. } = **nodes[number % nodes.len()];
             number += 1;
             let slot = if is_global { Slot::Node(node) } else { Slot::Number(number as u32) };
+            let id = TaskId::from_bits(service.bits() ^ (0xACED << 32) ^ number as u128);
             let task = Task {
-                id: TaskId::from_bits(service.bits() ^ (0xACED << 32) ^ number as u128),
-                meta: essaim_model::Meta::default(),
-                service,
-                spec_version: found.spec_version,
                 slot,
-                assigned: Assigned::Node(node),
                 desired: if reachability == Reachability::Down { Desired::Shutdown } else { Desired::Running },
                 observed: Observed { state: reached, ..Observed::nothing(NOW) },
-                written_off: None,
-                rejected_at: None,
-                engine: EngineKind::Process,
-                restarts: 0,
-                generic: Default::default(),
-                began_at: None,
-                ended_at: None,
-                job_iteration: None,
+                ..fixtures::task(id, service, found.spec_version, node)
             };
             stage.change(Change::CreateTask(Box::new(task))).await;
         }
@@ -469,24 +458,8 @@ async fn task(stage: &Stage, shown: &Value) {
         (slot, _) => Slot::Number(slot.unwrap_or(1) as u32),
     };
     let id = shown["ID"].as_str().expect("an id").parse().expect("an id");
-    let born = Task {
-        id,
-        meta: essaim_model::Meta::default(),
-        service,
-        spec_version: found.spec_version,
-        slot,
-        assigned,
-        desired,
-        observed,
-        written_off: None,
-        rejected_at: None,
-        engine: EngineKind::Process,
-        restarts: 0,
-        generic: Default::default(),
-        began_at: None,
-        ended_at: None,
-        job_iteration: None,
-    };
+    let born = fixtures::task(id, service, found.spec_version, SELF);
+    let born = Task { slot, assigned, desired, observed, ..born };
     // Recordings keep more tasks per slot than are wanted at a time, so each is created in its final state, in any
     // order.
     stage.change(Change::CreateTask(Box::new(born))).await;
