@@ -10,7 +10,7 @@
 use crate::{EngineKind, GenericStock, Meta, Node, Placement, ServiceId, TaskId};
 use bincode::{Decode, Encode};
 use essaim_wire::record;
-use essaim_wire::{Index, NodeId, Timestamp};
+use essaim_wire::{Index, NodeId, Timestamp, encoded_len};
 use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
@@ -115,6 +115,18 @@ impl Task {
     /// Whether the task was seen running and has not ended since.
     pub fn is_running(&self) -> bool {
         self.observed.state == TaskState::Running && self.written_off.is_none()
+    }
+
+    /// Bytes of memory that the task takes, apart from the few of the allocator.
+    pub(crate) fn kept_len(&self) -> usize {
+        let reason = match &self.assigned {
+            Assigned::Pending { reason } => reason.len(),
+            Assigned::Node(_) => 0,
+        };
+        let error = self.observed.error.as_ref().map_or(0, String::len);
+        let why = self.written_off.as_ref().map_or(0, |written_off| written_off.why.len());
+        let outside = reason + self.observed.message.len() + error + why + encoded_len(&self.generic);
+        size_of::<Self>() + outside
     }
 
     /// Whether the task takes up room on the node that it was given to: it has not ended, whatever is wanted of it.

@@ -329,10 +329,10 @@ macro_rules! nouns {
                 }
             }
 
-            /// Bytes of the object's payload.
-            pub fn payload_len(&self) -> usize {
+            /// Bytes of memory that the object takes, apart from its labels.
+            pub(crate) fn kept_len(&self) -> usize {
                 match self {
-                    $(Self::$noun(object) => object.spec.payload_len(),)+
+                    $(Self::$noun(object) => size_of::<Object<$spec>>() + object.spec.payload_len(),)+
                 }
             }
         }

@@ -129,9 +129,10 @@ fn a_config_is_not_removed_while_a_service_names_it_and_a_service_names_only_wha
 }
 
 #[test]
-fn what_an_event_keeps_in_memory_is_known() {
+fn a_payload_is_kept_by_the_event_that_removes_it() {
     let mut world = World::new();
     let created = world.done(create(1, config("site", &[7; 1000])));
-    assert_eq!(created[0].payload_len(), 1000);
+    let removed = world.done(remove(1));
+    assert!(created[0].kept_len() < 1000 && removed[0].kept_len() > 1000, "{created:?}");
     assert_eq!(ConfigSpec::WORD, "config");
 }

@@ -11,13 +11,14 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use tokio::sync::watch;
 
-/// Upper bound on the events kept: at two pointers each, a few MiB, and some minutes of a busy cluster. Sixteen in a
-/// test, so that a watcher can fall behind.
+/// Upper bound on the number of kept events, for events of new objects: these take too few bytes to reach [`BYTES_MAX`].
+/// Sixteen in a test, so that a watcher can fall behind.
 const EVENTS_MAX: usize = if cfg!(test) { 16 } else { 65_536 };
 
-/// Upper bound in bytes on the payload of all kept events: configs are up to 1,000 KiB each, and thousands of them may
-/// be created and removed within the number of events that are kept.
-const PAYLOAD_BYTES_MAX: usize = if cfg!(test) { 4096 } else { 64 << 20 };
+/// Upper bound in bytes on the memory that the kept events take, together with the former versions of objects, which
+/// nothing else keeps. It is a fifth of what a manager shall take (40 MiB), and enough for 13,000 changes of tasks: more
+/// than one proposal makes.
+const BYTES_MAX: usize = if cfg!(test) { 4096 } else { 8 << 20 };
 
 /// The events of one log index.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,10 +29,9 @@ pub struct EventsAt {
     pub events: Arc<[Event]>,
 }
 
-impl EventsAt {
-    fn payload_len(&self) -> usize {
-        self.events.iter().map(Event::payload_len).sum()
-    }
+/// Bytes of memory that these events keep.
+fn kept_len(events: &[Event]) -> usize {
+    events.iter().map(Event::kept_len).sum()
 }
 
 /// Events since a cursor was asked last, together with the state that contains exactly these events.
@@ -41,8 +41,8 @@ pub struct Advance {
     pub state: Arc<State>,
     /// Events in their order; `None` when more has happened than the ring keeps, so that any object may have changed.
     pub events: Option<Vec<Event>>,
-    /// Bytes of payload that the events keep in memory.
-    payload: usize,
+    /// Bytes of memory that the events keep.
+    bytes: usize,
 }
 
 impl Advance {
@@ -54,11 +54,9 @@ impl Advance {
     /// Appends the next advance. The events are dropped when together they exceed what the ring keeps.
     pub fn extend(&mut self, next: &Self) {
         self.state = Arc::clone(&next.state);
-        self.payload += next.payload;
+        self.bytes += next.bytes;
         match (&mut self.events, &next.events) {
-            (Some(events), Some(more))
-                if events.len() + more.len() <= EVENTS_MAX && self.payload <= PAYLOAD_BYTES_MAX =>
-            {
+            (Some(events), Some(more)) if events.len() + more.len() <= EVENTS_MAX && self.bytes <= BYTES_MAX => {
                 events.extend_from_slice(more);
             }
             (events, _) => *events = None,
@@ -119,13 +117,14 @@ impl Cursor {
     pub fn advance(&mut self) -> Advance {
         let ring = lock(&self.shared);
         let state = Arc::clone(&self.state.borrow_and_update());
-        let events: Option<Vec<Event>> = (self.after >= ring.before).then(|| {
-            let at = ring.kept.partition_point(|happened| happened.index <= self.after);
-            ring.kept.range(at..).flat_map(|happened| happened.events.iter().cloned()).collect()
-        });
-        let payload = events.iter().flatten().map(Event::payload_len).sum();
+        let (mut events, mut bytes) = (None, 0);
+        if self.after >= ring.before {
+            let new = ring.kept.range(ring.place_after(self.after)..);
+            bytes = new.clone().map(|(_, bytes)| bytes).sum();
+            events = Some(new.flat_map(|(happened, _)| happened.events.iter().cloned()).collect());
+        }
         self.after = state.applied().index;
-        Advance { state, events, payload }
+        Advance { state, events, bytes }
     }
 
     /// The events of the next index that has any, if there are any yet.
@@ -135,9 +134,8 @@ impl Cursor {
         if self.after < ring.before {
             return Err(Compacted { oldest: Index(ring.before.0 + 1) });
         }
-        let at = ring.kept.partition_point(|happened| happened.index <= self.after);
-        match ring.kept.get(at) {
-            Some(happened) => {
+        match ring.kept.get(ring.place_after(self.after)) {
+            Some((happened, _)) => {
                 self.after = happened.index;
                 Ok(Some(happened.clone()))
             }
@@ -152,9 +150,10 @@ impl Cursor {
 /// The events that are kept.
 #[derive(Debug, Default)]
 struct Ring {
-    kept: VecDeque<EventsAt>,
+    /// The events of each index that has any, and the bytes of memory that they keep.
+    kept: VecDeque<(EventsAt, usize)>,
     events: usize,
-    /// Bytes of payload of the kept events.
+    /// Bytes of memory that all these events keep.
     bytes: usize,
     /// Last index whose events are no longer kept, or were never seen.
     before: Index,
@@ -236,19 +235,25 @@ impl Publisher {
 }
 
 impl Ring {
+    /// Place in `kept` of the first events after this index.
+    fn place_after(&self, index: Index) -> usize {
+        self.kept.partition_point(|(happened, _)| happened.index <= index)
+    }
+
     fn extend(&mut self, happened: impl IntoIterator<Item = EventsAt>) {
         for happened in happened {
             if !happened.events.is_empty() {
+                let bytes = kept_len(&happened.events);
                 self.events += happened.events.len();
-                self.bytes += happened.payload_len();
-                self.kept.push_back(happened);
+                self.bytes += bytes;
+                self.kept.push_back((happened, bytes));
             }
         }
         // The newest events stay even when they alone are over the limit: they are in memory anyway.
-        while (self.events > EVENTS_MAX || self.bytes > PAYLOAD_BYTES_MAX) && self.kept.len() > 1 {
-            if let Some(oldest) = self.kept.pop_front() {
+        while (self.events > EVENTS_MAX || self.bytes > BYTES_MAX) && self.kept.len() > 1 {
+            if let Some((oldest, bytes)) = self.kept.pop_front() {
                 self.events -= oldest.events.len();
-                self.bytes -= oldest.payload_len();
+                self.bytes -= bytes;
                 self.before = oldest.index;
             }
         }
@@ -262,8 +267,8 @@ fn lock(ring: &Mutex<Ring>) -> MutexGuard<'_, Ring> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use essaim_model::Position;
-    use essaim_wire::Term;
+    use essaim_model::{Position, ServiceId, TaskId, fixtures};
+    use essaim_wire::{NodeId, Term};
 
     fn event() -> Event {
         Event::Task { old: None, new: None }
@@ -337,18 +342,36 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn events_with_large_payloads_are_kept_up_to_their_bytes() {
+    async fn events_that_keep_large_objects_are_kept_up_to_their_bytes() {
         use essaim_model::{AnyObject, ConfigId, ConfigSpec, Labels, Meta, Object};
         let publisher = Publisher::new();
         let spec = ConfigSpec { name: "site".into(), labels: Labels::new(), data: vec![7; 1500].into() };
         let config = Arc::new(Object { id: ConfigId::from_bits(1), meta: Meta::default(), spec });
         for index in 1..=4 {
-            let event = Event::Object { old: None, new: Some(AnyObject::Config(Arc::clone(&config))) };
+            let event = Event::Object { old: Some(AnyObject::Config(Arc::clone(&config))), new: None };
             let happened = EventsAt { index: Index(index), events: vec![event].into() };
             publisher.publish([happened], &State::default());
         }
         let refused = publisher.cursor(Index(0)).next().await;
         assert_eq!(refused, Err(CursorError::Compacted(Compacted { oldest: Index(3) })));
+    }
+
+    #[test]
+    fn an_advance_whose_events_keep_more_memory_than_the_ring_has_none() {
+        let task = |id| {
+            let (service, node) = (ServiceId::from_bits(1), NodeId::from_bits(1));
+            Arc::new(fixtures::task(TaskId::from_bits(id), service, Index(1), node))
+        };
+        let forgotten = |id| Event::Task { old: Some(task(id)), new: None };
+        let advance =
+            |events: Vec<Event>| Advance { state: Arc::default(), bytes: kept_len(&events), events: Some(events) };
+        let most = BYTES_MAX / kept_len(&[forgotten(1)]);
+        assert!(most < EVENTS_MAX, "the bytes are what counts");
+        let mut waiting = advance((1..=most as u128).map(forgotten).collect());
+        waiting.extend(&advance(vec![Event::Task { old: None, new: None }]));
+        assert!(waiting.events.is_some());
+        waiting.extend(&advance(vec![forgotten(0)]));
+        assert_eq!(waiting.events, None);
     }
 
     #[tokio::test]
