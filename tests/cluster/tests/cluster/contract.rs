@@ -3,8 +3,7 @@
 //!
 //! `fixtures/` holds the command, exit code and output of recorded commands, one file each, under the recording's name.
 //! A test runs the command (with a program in place of the recorded image) and compares the exit code and the output.
-//! What differs from run to run is masked: ids, tokens, addresses, versions, ages, widths of columns. Lines that the
-//! CLI prints again at every poll are left out. A command that only reads is repeated until it fits, since a cluster
+//! What differs from run to run is masked ([`words`]). A command that only reads is repeated until it fits, since a cluster
 //! takes a moment to agree; a command that changes something is run once.
 
 use std::path::PathBuf;
@@ -14,14 +13,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use essaim_cluster_tests::harness::{Cluster, eventually, have};
-
-/// Exit code and output of a command, recorded or just run.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Said {
-    exit: i32,
-    stdout: String,
-    stderr: String,
-}
+use essaim_cluster_tests::words::{self, Said};
 
 /// How a command's output is compared with the recording.
 #[derive(Clone, Copy)]
@@ -407,119 +399,32 @@ fn shown(said: &Said) -> String {
 
 fn masked(said: &Said, rule: Rule<'_>) -> Said {
     let text = |text: &str| {
-        let mut lines: Vec<_> =
-            text.lines().filter(|line| !is_poll(line)).map(|line| masked_line(line, rule)).collect();
-        lines.retain(|line| !line.is_empty());
+        let swapped = words::map_pieces(&words::masked(text), |piece| swapped(piece, rule));
+        let mut lines: Vec<_> = swapped.lines().collect();
         if rule.anywhere {
-            lines.sort();
+            lines.sort_unstable();
         }
         lines.join("\n") + "\n"
     };
     Said { exit: said.exit, stdout: text(&said.stdout), stderr: text(&said.stderr) }
 }
 
-/// Whether the CLI prints this line again at every poll.
-fn is_poll(line: &str) -> bool {
-    let (first, rest) = line.split_once('/').unwrap_or((line, ""));
-    let counts = !first.is_empty() && first.bytes().all(|byte| byte.is_ascii_digit()) && rest.contains(": ");
-    counts || line.starts_with("overall progress") || line.starts_with("verify: Waiting")
-}
-
-fn masked_line(line: &str, rule: Rule<'_>) -> String {
-    let line = line.replace("rpc error: code = ", "\u{1}");
-    // gRPC's prefix of an error, which our errors do not have on purpose, is cut off.
-    let line = match line.split_once('\u{1}') {
-        Some((before, after)) => format!("{before}{}", after.split_once("desc = ").map_or(after, |(_, reason)| reason)),
-        None => line,
-    };
-    let mut words: Vec<String> = Vec::new();
-    for word in line.split_whitespace() {
-        if word.starts_with("ago") {
-            // An age has several words (`Running about a minute ago`): drop them back to the state, which begins with a
-            // capital.
-            while words.last().is_some_and(|last| {
-                !last.starts_with(|first: char| first.is_ascii_uppercase()) && !last.contains(":\"")
-            }) {
-                words.pop();
-            }
-            words.push(masked_word(word, rule).replacen("ago", "<age>", 1));
-            continue;
-        }
-        words.push(masked_word(word, rule));
-    }
-    words.join(" ")
-}
-
-fn masked_word(word: &str, rule: Rule<'_>) -> String {
-    let mut masked = String::new();
-    let mut rest = word;
-    while !rest.is_empty() {
-        let length = rest.find(|c: char| !(c.is_ascii_alphanumeric() || "-.:+@".contains(c))).unwrap_or(rest.len());
-        if length == 0 {
-            let first = rest.chars().next().map_or(1, char::len_utf8);
-            masked.push_str(&rest[..first]);
-            rest = &rest[first..];
-            continue;
-        }
-        masked.push_str(&masked_piece(&rest[..length], rule));
-        rest = &rest[length..];
-    }
-    masked
-}
-
-fn masked_piece(piece: &str, rule: Rule<'_>) -> String {
-    let is = |text: &str, length: usize, radix: u32| {
-        text.len() == length && text.chars().all(|c| c.is_digit(radix) && !c.is_ascii_uppercase())
-    };
-    let dotted = |text: &str, parts: usize| {
-        let all: Vec<_> = text.split('.').collect();
-        all.len() == parts && all.iter().all(|part| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit()))
-    };
-    // Docker appends the digest of an image, which it gets from a registry.
-    let piece = piece.split_once("@sha256").map_or(piece, |(image, _)| image);
-    let name = piece.trim_end_matches(['.', ':']);
-    if piece.starts_with("SWMTKN-1-") {
-        return "<token>".to_owned();
-    }
-    if is(name, 25, 36) || is(name, 12, 36) {
-        return "<id>".to_owned();
-    }
-    if is(name, 64, 16) {
-        return "<digest>".to_owned();
-    }
-    if dotted(name.split(':').next().unwrap_or(""), 4) {
-        return "<address>".to_owned();
-    }
-    if dotted(name.split(['+', '-']).next().unwrap_or(""), 3) {
-        return "<version>".to_owned();
-    }
-    if rule.anywhere && ["node1", "node2", "node3"].contains(&name) {
+/// The piece of a recording or of our output, as the rule replaces it.
+fn swapped(piece: &str, rule: Rule<'_>) -> String {
+    if rule.anywhere && ["node1", "node2", "node3"].contains(&piece.trim_end_matches(['.', ':'])) {
         return "<node>".to_owned();
     }
-    rule.swaps
-        .iter()
-        .find(|(recorded, _)| *recorded == piece)
-        .map_or_else(|| piece.to_owned(), |(_, ours)| (*ours).to_owned())
+    let ours = rule.swaps.iter().find(|(recorded, _)| *recorded == piece).map(|(_, ours)| *ours);
+    ours.unwrap_or(piece).to_owned()
 }
 
 #[test]
-fn what_differs_from_run_to_run_is_masked() {
-    let mask = |text: &str| masked_line(text, READ);
-    assert_eq!(mask("jy1kz05t1k9mlex5t6ni0quci *   node1      Ready  28.5.2+dfsg4"), "<id> * node1 Ready <version>");
-    assert_eq!(
-        mask("    docker swarm join --token SWMTKN-1-35d9-es48 10.77.0.11:2377"),
-        "docker swarm join --token <token> <address>"
-    );
-    assert_eq!(
-        mask("cmhdklaafus0   web.2   a:b   n   Running   Running about a minute ago"),
-        "<id> web.2 a:b n Running Running <age>"
-    );
-    assert_eq!(mask("remote CA: rpc error: code = Unknown desc = no"), "remote CA: no");
-    let json = r#"{"CurrentState":"Running 53 seconds ago","DesiredState":"Running","ID":"ckyxfksuon5a"}"#;
-    assert_eq!(mask(json), r#"{"CurrentState":"Running <age>","DesiredState":"Running","ID":"<id>"}"#);
-    let swapped = Rule { swaps: &[("whoami:latest", "essaim:latest")], anywhere: true, ..READ };
-    assert_eq!(masked_line("whoami:latest@sha256:0dad on node3", swapped), "essaim:latest on <node>");
-    assert!(is_poll("12/15:  ") && is_poll("verify: Waiting 5 seconds") && !is_poll("verify: Service x converged"));
+fn words_of_the_recording_are_swapped_and_the_order_of_lines_is_ignored_where_a_rule_says_so() {
+    let said = |text: &str| Said { exit: 0, stdout: text.to_owned(), stderr: String::new() };
+    let rule = Rule { swaps: &[("whoami:latest", "essaim:latest")], anywhere: true, ..READ };
+    let text = "whoami:latest@sha256:0dad on node3\na on node1";
+    assert_eq!(masked(&said(text), rule).stdout, "a on <node>\nessaim:latest on <node>\n");
+    assert_eq!(masked(&said(text), READ).stdout, "whoami:latest on node3\na on node1\n");
 }
 
 #[test]
