@@ -22,4 +22,4 @@ essaim_wire::id! {
 }
 
 #[cfg(test)]
-essaim_wire::golden_bytes!("id": ServiceId, TaskId, ConfigId);
+essaim_wire::golden_bytes!("id": ServiceId, TaskId, ConfigId, SecretId);

@@ -12,7 +12,7 @@
 //!
 //! - [`id`], [`meta`]: ids of services, tasks, secrets and configs; versions, labels and names.
 //! - [`cluster`], [`node`], [`service`], [`task`]: the objects. `task` has the table of legal steps.
-//! - [`noun`]: what all plain nouns share; beside it one file for each (`config`).
+//! - [`noun`]: what all plain nouns share; beside it one file for each (`config`, `secret`).
 //! - [`signal`]: the one table of signals.
 //! - [`placement`]: constraints, as they are written and as they match. [`generic`]: generic resources.
 //! - [`change`], [`event`], [`refusal`]: what goes into `apply` and what comes out.
@@ -52,6 +52,8 @@ pub use node::{
     Availability, Departure, EngineKind, Hardware, ManagerStatus, Node, NodeDescription, NodeSpec, Platform, Plugin,
 };
 pub use noun::config::ConfigSpec;
+pub use noun::payload::Payload;
+pub use noun::secret::SecretSpec;
 pub use noun::{AnyId, AnyObject, AnyPut, Noun, Object, Put};
 pub use placement::{Constraint, ConstraintKey, ConstraintOp, InvalidConstraint, Placement, SpreadOver};
 pub use refusal::{Refusal, RefusalKind};

@@ -8,8 +8,8 @@
 use super::Made;
 use crate::service::labels;
 use crate::{
-    ConfigSpec, EndpointSpec, Mode, PortConfig, PortProtocol, PublishMode, Refusal, Service, ServiceId, ServiceSpec,
-    State,
+    ConfigSpec, EndpointSpec, Mode, Noun, PortConfig, PortProtocol, PublishMode, Refusal, SecretSpec, Service,
+    ServiceId, ServiceSpec, State,
 };
 use std::sync::Arc;
 
@@ -26,7 +26,9 @@ impl State {
             return Err(Refusal::invalid(format!("a service has at most {REPLICAS_MAX} replicas, not {replicas}")));
         }
         check_job(spec)?;
-        self.check_configs(spec)?;
+        let container = &spec.task.container;
+        self.check_there::<SecretSpec>(container.secrets.iter().map(|it| (it.id, it.name.as_str())))?;
+        self.check_there::<ConfigSpec>(container.configs.iter().map(|it| (it.id, it.name.as_str())))?;
         let ingress = |endpoint: &EndpointSpec| endpoint.ports.iter().any(|port| port.mode == PublishMode::Ingress);
         if spec.endpoint.as_ref().is_some_and(|endpoint| endpoint.dns_round_robin && ingress(endpoint)) {
             let text = "EndpointSpec: port published with ingress mode can't be used with dnsrr mode";
@@ -52,15 +54,14 @@ impl State {
         Ok(())
     }
 
-    /// Refuses a reference to a config that does not exist, or whose id now belongs to a config of another name.
-    fn check_configs(&self, spec: &ServiceSpec) -> Made {
-        let there = |id| self.object::<ConfigSpec>(id).map(|config| config.spec.name.as_str());
-        let configs = spec.task.container.configs.iter();
-        let missing: Vec<_> = configs.filter(|it| there(it.id) != Some(&it.name)).map(|it| it.name.as_str()).collect();
+    /// Refuses a reference to an object that does not exist, or whose id now belongs to an object of another name.
+    fn check_there<'a, N: Noun>(&self, references: impl Iterator<Item = (N::Id, &'a str)>) -> Made {
+        let there = |id| self.object::<N>(id).map(|object| object.spec.name());
+        let missing: Vec<_> = references.filter(|(id, name)| there(*id) != Some(name)).map(|(_, name)| name).collect();
         match missing.as_slice() {
             [] => Ok(()),
-            [one] => Err(Refusal::invalid(format!("config not found: {one}"))),
-            many => Err(Refusal::invalid(format!("configs not found: {}", many.join(", ")))),
+            [one] => Err(Refusal::invalid(format!("{} not found: {one}", N::WORD))),
+            many => Err(Refusal::invalid(format!("{}s not found: {}", N::WORD, many.join(", ")))),
         }
     }
 

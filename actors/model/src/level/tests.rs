@@ -10,8 +10,8 @@ use std::collections::{BTreeMap, BTreeSet};
 /// their order. A new variant or version is added at the end of its line, with a level that no release has yet
 /// ([`Level::NEWEST`]), and [`Change::level`] returns that level for a change that contains it.
 const LEVELS: &[(&str, &[u16])] = &[
-    ("AnyId", &[2]),
-    ("AnyPut", &[2]),
+    ("AnyId", &[2; 2]),
+    ("AnyPut", &[2; 2]),
     ("AppArmor", &[1; 2]),
     ("Assigned", &[1; 2]),
     ("Availability", &[1; 3]),
@@ -69,6 +69,7 @@ const LEVELS: &[(&str, &[u16])] = &[
     ("SeLinux", &[1]),
     ("Seccomp", &[1; 3]),
     ("SecretReference", &[1]),
+    ("SecretSpec", &[2]),
     ("ServiceSpec", &[1]),
     ("Share", &[1]),
     ("Slot", &[1; 2]),

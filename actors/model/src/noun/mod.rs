@@ -10,15 +10,20 @@
 //! Nouns that do more than being set (nodes, services, tasks) have modules of their own in this crate.
 //!
 //! - [`config`]: configs, bytes that tasks read.
+//! - [`secret`]: secrets, bytes that tasks read and nobody else.
+//! - [`payload`]: what configs and secrets have in common.
 
 pub mod config;
+pub mod payload;
+pub mod secret;
 
-use crate::{ConfigId, Labels, Meta, Refusal, RefusalKind, Service, ServiceSpec};
+use crate::{ConfigId, Labels, Meta, Refusal, RefusalKind, SecretId, Service, ServiceSpec};
 use bincode::{Decode, Encode};
 use config::ConfigSpec;
 use essaim_wire::planted::{Bug, planted};
 use essaim_wire::{Index, InvalidId, Level, Timestamp};
 use imbl::OrdMap;
+use secret::SecretSpec;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -26,6 +31,7 @@ use std::sync::Arc;
 nouns! {
     // The order of the lines is that of the variants on disk: append new lines at the end.
     Config(ConfigSpec, ConfigId) in configs;
+    Secret(SecretSpec, SecretId) in secrets;
 }
 
 /// A plain noun: its spec, which operators set, and the rules for it.

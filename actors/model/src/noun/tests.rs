@@ -2,9 +2,12 @@
 
 use super::config::CONFIG_LEN_MAX;
 use super::refuse_used;
+use super::secret::SECRET_LEN_MAX;
 use crate::apply::tests::World;
-use crate::service::{ConfigReference, ConfigReferences, ConfigTarget};
-use crate::{AnyId, AnyPut, Change, ConfigId, ConfigSpec, Event, Labels, Noun, Put, RefusalKind, ServiceId};
+use crate::service::{ConfigReference, ConfigReferences, ConfigTarget, FileTarget, SecretReference, SecretReferences};
+use crate::{
+    AnyId, AnyPut, Change, ConfigId, ConfigSpec, Event, Labels, Noun, Put, RefusalKind, SecretId, SecretSpec, ServiceId,
+};
 use essaim_wire::Index;
 use std::sync::Arc;
 
@@ -73,13 +76,13 @@ fn an_update_names_the_version_that_it_was_made_from() {
 #[test]
 fn only_the_labels_of_a_config_change_and_its_data_stay_where_they_are_in_memory() {
     let (mut world, version) = with_site();
-    let before = Arc::clone(&world.state.object_named::<ConfigSpec>("site").expect("there").spec.data);
+    let before = world.state.object_named::<ConfigSpec>("site").expect("there").spec.data.clone();
     for spec in [config("other", b"<h1>"), config("site", b"<h2>")] {
         assert_eq!(world.refused(put(1, Some(version), spec)), "only updates to Labels are allowed");
     }
     world.done(put(1, Some(version), labelled(&config("site", b""), "a")));
     let after = &world.state.object_named::<ConfigSpec>("site").expect("there").spec;
-    assert!(Arc::ptr_eq(&after.data, &before), "an update without data keeps them");
+    assert_eq!(after.data.as_ptr(), before.as_ptr(), "an update without data keeps them");
     assert!(after.labels.contains_key("a"));
 }
 
@@ -96,6 +99,24 @@ fn a_config_has_data_and_a_name_within_the_limits() {
         assert!(world.refused(create(2, config(name, b"x"))).starts_with("invalid name, only 64 "), "{name}");
     }
     world.done(create(2, config(&"n".repeat(64), b"x")));
+}
+
+fn create_secret(id: u128, name: &str, data: &[u8]) -> Change {
+    let spec = SecretSpec { name: name.into(), labels: Labels::new(), data: data.into() };
+    Change::PutObject(Box::new(AnyPut::Secret(Put { id: SecretId::from_bits(id), expect: None, spec })))
+}
+
+#[test]
+fn a_secret_has_data_within_its_own_limit_and_a_name_of_its_own() {
+    let (mut world, _) = with_site();
+    let size = format!("secret data must be larger than 0 and less than {SECRET_LEN_MAX} bytes");
+    for data in [vec![], vec![0; SECRET_LEN_MAX]] {
+        assert_eq!(world.refused(create_secret(1, "key", &data)), size);
+    }
+    // A config of the same name and id is another object.
+    world.done(create_secret(1, "site", &vec![0; SECRET_LEN_MAX - 1]));
+    assert_eq!(world.refused(create_secret(2, "site", b"x")), "secret site already exists");
+    assert!(world.refused(create_secret(2, "no way", b"x")).starts_with("invalid name, only 64 "));
 }
 
 #[test]
@@ -126,6 +147,28 @@ fn a_config_is_not_removed_while_a_service_names_it_and_a_service_names_only_wha
     world.done(Change::RemoveService { id: ServiceId::from_bits(7) });
     world.done(remove(1));
     assert_eq!(world.refused(create(8, service("web", "site"))), "config not found: site");
+}
+
+#[test]
+fn a_secret_is_not_removed_while_a_service_names_it_and_a_service_names_only_what_is_there() {
+    let mut world = World::new();
+    let service = |names: &[&str]| {
+        let file = |name: &str| FileTarget { name: name.into(), uid: "0".into(), gid: "0".into(), mode: 0o444 };
+        let reference =
+            |name: &&str| SecretReference { id: SecretId::from_bits(1), name: (*name).into(), file: file(name) };
+        let mut spec = crate::fixtures::service("db", 1);
+        let references = SecretReferences::parse(names.iter().map(reference).collect());
+        spec.task.container.secrets = references.expect("one file each");
+        Change::CreateService { id: ServiceId::from_bits(7), spec: Box::new(spec) }
+    };
+    assert_eq!(world.refused(service(&["key"])), "secret not found: key");
+    assert_eq!(world.refused(service(&["key", "token"])), "secrets not found: key, token");
+    world.done(create_secret(1, "key", b"s3cr3t"));
+    world.done(service(&["key"]));
+    let remove = || Change::RemoveObject(AnyId::Secret(SecretId::from_bits(1)));
+    assert_eq!(world.refused(remove()), "secret 'key' is in use by the following service: db");
+    world.done(Change::RemoveService { id: ServiceId::from_bits(7) });
+    world.done(remove());
 }
 
 #[test]
