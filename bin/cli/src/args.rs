@@ -4,7 +4,7 @@ use clap::{Arg, ArgMatches, CommandFactory, FromArgMatches, Parser};
 
 use crate::client::{Address, Client};
 use crate::exit::Failure;
-use crate::verbs::{config, events, exec, node, service, swarm, system};
+use crate::verbs::{config, events, exec, node, secret, service, swarm, system};
 use crate::{daemon, dev, observe, whoami};
 
 /// Runs your services on many machines and keeps them running.
@@ -42,6 +42,9 @@ enum Command {
     /// Manage Swarm configs
     #[command(subcommand)]
     Config(config::Command),
+    /// Manage Swarm secrets
+    #[command(subcommand)]
+    Secret(secret::Command),
     /// Get real time events from the server
     Events(events::Arguments),
     /// Execute a command in a running task, wherever it runs
@@ -130,6 +133,7 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Node(command) => node::run(&client()?, command).await,
         Command::Service(command) => service::run(&client()?, command).await,
         Command::Config(command) => config::run(&client()?, command).await,
+        Command::Secret(command) => secret::run(&client()?, command).await,
         Command::Events(arguments) => events::run(&client()?, arguments).await,
         Command::Exec(arguments) => exec::run(&client()?, arguments).await,
         Command::Info(arguments) => system::info(&client()?, arguments).await,
@@ -225,6 +229,10 @@ mod tests {
             "config ls --filter name=si -q",
             "config inspect --pretty site",
             "config rm site other",
+            "secret create -l env=test tok -",
+            "secret ls --filter name=tok",
+            "secret inspect --pretty tok",
+            "secret rm db_password tok",
             "exec -it -u root -w / -e A=b web.1 -- sh -c ls",
             "exec web ls -l",
             "-H unix:///tmp/x.sock info",

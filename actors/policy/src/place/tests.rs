@@ -66,7 +66,7 @@ fn eighteen_tasks_on_five_nodes_are_four_four_four_three_three() {
 fn read_config(world: &mut World, spec: &mut ServiceSpec) {
     let id = ConfigId::from_bits(77);
     if world.state.object::<ConfigSpec>(id).is_none() {
-        let config = ConfigSpec { name: "motd".into(), labels: Labels::new(), data: [1].into() };
+        let config = ConfigSpec { name: "motd".into(), labels: Labels::new(), data: vec![1].into() };
         world.done(vec![Change::PutObject(Box::new(AnyPut::Config(Put { id, expect: None, spec: config })))]);
     }
     let target = service::ConfigTarget::Runtime;

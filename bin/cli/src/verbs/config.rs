@@ -1,18 +1,15 @@
 //! `essaim config`: the commands on configs, bytes that tasks read.
 
-use std::fmt::Write as _;
-use std::io::Read;
-
 use essaim_docker::config::ConfigSpec;
 use essaim_docker::object::Object;
 use serde_json::Value;
 
-use super::read::{pairs, text};
-use super::{Shown, each, label};
-use crate::client::{Client, encoded, filters};
+use super::read::text;
+use super::{Shown, label, payload};
+use crate::client::Client;
 use crate::exit::Failure;
-use crate::show::units::{human_age, long_moment, natural_order, now};
-use crate::show::{Field, Inspected, List, inspect_each};
+use crate::show::units::{human_age, long_moment};
+use crate::show::{Field, Inspected, List};
 
 /// Subcommands of `essaim config`.
 #[derive(Debug, clap::Subcommand)]
@@ -51,9 +48,6 @@ pub(crate) struct Create {
     file: String,
 }
 
-/// Bytes that are read of a file at most: the daemon refuses data longer than 1,000 KiB, and explains why.
-const READ_LEN_MAX: u64 = 1 << 20;
-
 const FIELDS: &[Field] =
     &[("ID", "ID"), ("Name", "NAME"), ("CreatedAt", "CREATED"), ("UpdatedAt", "UPDATED"), ("Labels", "LABELS")];
 
@@ -62,69 +56,26 @@ const TABLE: &str = "{{.ID}}\t{{.Name}}\t{{.CreatedAt}}\t{{.UpdatedAt}}";
 /// Runs a subcommand of `essaim config`.
 pub(crate) async fn run(client: &Client, command: Command) -> Result<(), Failure> {
     match command {
-        Command::Create(create) => make(client, create).await,
-        Command::Ls(shown) => ls(client, &shown).await,
-        Command::Inspect { shown, configs } => {
-            let fetch = async |config: &str| client.get_json(&format!("/configs/{}", encoded(config))).await;
-            inspect_each(&configs, &shown, fetch, in_words).await
+        Command::Create(Create { label, config, file }) => {
+            let data = payload::content(&file)?;
+            let spec = ConfigSpec { name: config, labels: label.into_iter().collect(), data, templating: None };
+            payload::create(client, "configs", &spec).await
         }
-        Command::Rm { configs } => {
-            each(&configs, async |config: &str| {
-                client.delete(&format!("/configs/{}", encoded(config))).await?;
-                println!("{config}");
-                Ok(())
-            })
-            .await
-        }
+        Command::Ls(shown) => payload::ls(client, "configs", &shown, table).await,
+        Command::Inspect { shown, configs } => payload::inspect(client, "configs", &configs, &shown, in_words).await,
+        Command::Rm { configs } => payload::rm(client, "configs", &configs).await,
     }
-}
-
-async fn make(client: &Client, create: Create) -> Result<(), Failure> {
-    let Create { label, config, file } = create;
-    let data = content(&file).map_err(|why| Failure::error(format!("error reading content from {file:?}: {why}")))?;
-    let spec = ConfigSpec { name: config, labels: label.into_iter().collect(), data, templating: None };
-    let body = serde_json::to_value(spec).map_err(|why| Failure::error(why.to_string()))?;
-    let created = client.post("/configs/create", Some(&body)).await?.json().await?;
-    println!("{}", text(&created, "/ID"));
-    Ok(())
-}
-
-fn content(file: &str) -> std::io::Result<Vec<u8>> {
-    let mut data = Vec::new();
-    match file {
-        "-" => std::io::stdin().lock().take(READ_LEN_MAX).read_to_end(&mut data)?,
-        path => std::fs::File::open(path)?.take(READ_LEN_MAX).read_to_end(&mut data)?,
-    };
-    Ok(data)
-}
-
-async fn ls(client: &Client, shown: &Shown) -> Result<(), Failure> {
-    let mut configs = match client.get_json(&format!("/configs?{}", filters(&shown.filter))).await? {
-        Value::Array(configs) => configs,
-        _ => Vec::new(),
-    };
-    configs.sort_by(|a, b| natural_order(text(a, "/Spec/Name"), text(b, "/Spec/Name")));
-    if shown.quiet && shown.format.is_none() {
-        for config in &configs {
-            println!("{}", text(config, "/ID"));
-        }
-        return Ok(());
-    }
-    print!("{}", table(&configs, now()).render(shown.format.as_deref())?);
-    Ok(())
 }
 
 fn table(configs: &[Value], now: jiff::Timestamp) -> List {
     let mut table = List::new(FIELDS, TABLE);
     for config in configs {
-        let labels: Vec<_> =
-            pairs(config, "/Spec/Labels").iter().map(|(key, value)| format!("{key}={value}")).collect();
         table.push([
             text(config, "/ID").into(),
             text(config, "/Spec/Name").into(),
             human_age(text(config, "/CreatedAt"), now).into(),
             human_age(text(config, "/UpdatedAt"), now).into(),
-            labels.join(",").into(),
+            payload::labels(config).into(),
         ]);
     }
     table
@@ -133,25 +84,15 @@ fn table(configs: &[Value], now: jiff::Timestamp) -> List {
 /// The text of `config inspect --pretty`, with docker's words and its uneven columns (transcript
 /// 086-config-inspect-pretty).
 fn in_words(config: &Value) -> String {
-    let mut out = String::new();
-    let mut line = |text: String| {
-        let _ = writeln!(out, "{text}");
-    };
-    line(format!("ID:\t\t\t{}", text(config, "/ID")));
-    line(format!("Name:\t\t\t{}", text(config, "/Spec/Name")));
-    let labels = pairs(config, "/Spec/Labels");
-    if !labels.is_empty() {
-        line("Labels:".to_owned());
-        for (key, value) in labels {
-            line(if value.is_empty() { format!(" - {key}") } else { format!(" - {key}={value}") });
-        }
-    }
-    line(format!("Created at:            \t{}", long_moment(text(config, "/CreatedAt"))));
-    line(format!("Updated at:            \t{}", long_moment(text(config, "/UpdatedAt"))));
-    line("Data:".to_owned());
     let object: Option<Object<ConfigSpec>> = serde_json::from_value(config.clone()).ok();
-    line(object.map(|object| String::from_utf8_lossy(&object.spec.data).into_owned()).unwrap_or_default());
-    out
+    let mut lines =
+        vec![format!("ID:\t\t\t{}", text(config, "/ID")), format!("Name:\t\t\t{}", text(config, "/Spec/Name"))];
+    lines.extend(payload::labels_in_lines(config));
+    lines.push(format!("Created at:            \t{}", long_moment(text(config, "/CreatedAt"))));
+    lines.push(format!("Updated at:            \t{}", long_moment(text(config, "/UpdatedAt"))));
+    lines.push("Data:".to_owned());
+    lines.push(object.map(|object| String::from_utf8_lossy(&object.spec.data).into_owned()).unwrap_or_default());
+    lines.join("\n") + "\n"
 }
 
 #[cfg(test)]
@@ -190,11 +131,5 @@ mod tests {
         assert_eq!(table(&[config()], now).render(None).ok().as_deref(), Some(expected));
         let names = table(&[config()], now).render(Some("{{.Name}}={{.Labels}}"));
         assert_eq!(names.ok().as_deref(), Some("site=\n"));
-    }
-
-    #[test]
-    fn a_file_that_cannot_be_read_is_named() {
-        let why = content("/nonexistent/file").expect_err("it does not exist");
-        assert_eq!(why.kind(), std::io::ErrorKind::NotFound);
     }
 }

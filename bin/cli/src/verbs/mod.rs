@@ -1,8 +1,8 @@
 //! Docker's commands, with docker's words, flags and tables.
 //!
-//! One file for each noun: [`swarm`], [`node`], [`service`], [`config`], [`events`], [`system`] (info, version).
+//! One file for each noun: [`swarm`], [`node`], [`service`], [`config`], [`secret`], [`events`], [`system`] (info, version).
 //! [`drain`] waits until a node has no tasks left, [`tasks`] is the table that `service ps` and `node ps` share,
-//! [`read`] reads the daemon's JSON. Data goes to stdout and progress to stderr, which is the one difference from
+//! [`payload`] what configs and secrets share; [`read`] reads the daemon's JSON. Data goes to stdout and progress to stderr, which is the one difference from
 //! docker.
 
 pub(crate) mod config;
@@ -10,7 +10,9 @@ mod drain;
 pub(crate) mod events;
 pub(crate) mod exec;
 pub(crate) mod node;
+mod payload;
 mod read;
+pub(crate) mod secret;
 pub(crate) mod service;
 pub(crate) mod swarm;
 pub(crate) mod system;

@@ -93,7 +93,7 @@ fn a_worker_with_an_older_program_gets_no_task_that_it_cannot_read_until_it_is_u
 
             // A service that reads a config needs the newest level, of the managers and of the nodes of its tasks.
             let (config, service) = (ConfigId::from_bits(70), ServiceId::from_bits(71));
-            let data = ConfigSpec { name: "motd".into(), labels: Labels::new(), data: [1].into() };
+            let data = ConfigSpec { name: "motd".into(), labels: Labels::new(), data: vec![1].into() };
             let put = AnyPut::Config(Put { id: config, expect: None, spec: data });
             let mut spec = fixtures::service("reader", 4);
             spec.task.placement.get_or_insert_default().replicas_max_per_node = 1;

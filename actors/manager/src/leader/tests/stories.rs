@@ -273,7 +273,7 @@ fn grace(bed: &Bed, grace: Duration) -> Vec<Change> {
 async fn tasks_leave_a_node_that_is_started_with_a_program_that_cannot_read_them() {
     let bed = Bed::led(3).await;
     let config_id = ConfigId::from_bits(70);
-    let config = ConfigSpec { name: "motd".into(), labels: Labels::new(), data: [1].into() };
+    let config = ConfigSpec { name: "motd".into(), labels: Labels::new(), data: vec![1].into() };
     let put = AnyPut::Config(Put { id: config_id, expect: None, spec: config });
     bed.store.change(vec![Change::PutObject(Box::new(put))], None).await.expect("created");
     let target = service::ConfigTarget::Runtime;

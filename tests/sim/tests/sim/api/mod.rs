@@ -5,6 +5,7 @@
 //!   recording shows with the Docker Engine of its node ([`engine`]), and [`shape`] compares the answers.
 //! - [`routes`] sends requests that are in no recording.
 //! - [`configs`]: configs, from creation to removal.
+//! - [`secrets`]: what secrets have beyond that.
 //! - [`exec`]: programs inside tasks.
 //! - [`logs`]: logs while the cluster changes.
 //! - [`streams`]: events, logs and the journal.
@@ -18,6 +19,7 @@ mod logs;
 mod real;
 pub(crate) mod replay;
 mod routes;
+mod secrets;
 pub(crate) mod shape;
 pub(crate) mod stage;
 mod streams;

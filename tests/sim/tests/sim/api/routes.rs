@@ -321,6 +321,7 @@ fn what_docker_has_and_essaim_has_not_is_empty_missing_or_refused() {
         for path in ["/networks", "/secrets", "/configs", "/containers/json", "/images/json"] {
             assert_eq!(client.get(path).await.json(), json!([]), "{path}");
         }
+        assert_eq!(client.get("/secrets/front").await.message(), "secret front not found");
         assert_eq!(client.get("/networks/front").await.message(), "network front not found");
         assert_eq!(client.get("/images/nginx/json").await.message(), "No such image: nginx:latest");
         let refused = client.post("/networks/create", &json!({"Name": "x"})).await;

@@ -1,21 +1,24 @@
-//! Builds the cluster that a recording shows: the nodes, services, configs and tasks in its answers, under the same
+//! Builds the cluster that a recording shows: the nodes, services, configs, secrets and tasks in its answers, under the same
 //! ids.
 //!
 //! Settings that are refused so far (networks, volumes, …) are left out of the services.
 
 use super::stage::{NOW, SELF, Stage, manager, worker};
-use essaim_docker::config;
 use essaim_docker::convert::spec;
 use essaim_docker::object::Plain;
 use essaim_docker::service::ServiceSpec as Asked;
 use essaim_model::{
     AnyPut, Assigned, Change, ClusterSpec, ConfigSpec, Desired, EngineKind, ManagerStatus, Mode, Node, Observed,
-    Plugin, Put, ServiceId, ServiceSpec, Slot, Task, TaskId, TaskState, UpdateState, UpdateStatus, fixtures,
+    Plugin, Put, SecretSpec, ServiceId, ServiceSpec, Slot, Task, TaskId, TaskState, UpdateState, UpdateStatus,
+    fixtures,
 };
 use essaim_wire::{Index, NodeId, Reachability, Role};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::time::Duration;
+
+/// The plain nouns, as the path of a request has them.
+const PLAIN: [&str; 2] = ["configs", "secrets"];
 
 /// Objects of the recorded cluster so far. The recordings are one session: each continues where the one before it
 /// ended.
@@ -23,7 +26,8 @@ use std::time::Duration;
 pub(crate) struct Session {
     nodes: BTreeMap<String, Value>,
     services: BTreeMap<String, Value>,
-    configs: BTreeMap<String, Value>,
+    /// Objects of plain nouns, by the noun's part of the path.
+    plain: BTreeMap<String, BTreeMap<String, Value>>,
     own: Option<String>,
 }
 
@@ -32,14 +36,14 @@ impl Session {
     /// and those known from earlier recordings.
     pub(crate) async fn world(&self, recording: &Value) -> Stage {
         let exchanges = recording["exchanges"].as_array().expect("a recording has exchanges");
-        let Self { nodes, services, configs, .. } = self.before(recording);
+        let Self { nodes, services, plain, .. } = self.before(recording);
         let own = own(exchanges).or(self.own.clone()).and_then(|id| id.parse().ok());
         match recording["swarm"].as_str() {
             Some("inactive") => return Stage::alone().await,
             Some("active/worker") => return Stage::worker().await,
             _ => (),
         }
-        let stage = build(&nodes, &services, &configs, exchanges).await;
+        let stage = build(&nodes, &services, &plain, exchanges).await;
         let first = stage.node().standing().membership().map(|part| part.node);
         if let Some(node) = own.or(first) {
             stage.pass_for(node, Role::Manager);
@@ -55,13 +59,17 @@ impl Session {
             // From the last answer to the first, so that the state that was shown first prevails.
             see(exchange, "nodes", &mut before.nodes);
             see(exchange, "services", &mut before.services);
-            see(exchange, "configs", &mut before.configs);
+            for plural in PLAIN {
+                see(exchange, plural, before.plain.entry(plural.to_owned()).or_default());
+            }
         }
         for exchange in exchanges {
             let made = exchange["response"]["ID"].as_str().unwrap_or("");
             match exchange["path"].as_str() {
                 Some("/services/create") => drop(before.services.remove(made)),
-                Some("/configs/create") => drop(before.configs.remove(made)),
+                Some("/configs/create" | "/secrets/create") => {
+                    before.plain.values_mut().for_each(|objects| drop(objects.remove(made)))
+                }
                 _ => (),
             }
         }
@@ -89,7 +97,9 @@ impl Session {
         for exchange in exchanges {
             see(exchange, "nodes", &mut self.nodes);
             see(exchange, "services", &mut self.services);
-            see(exchange, "configs", &mut self.configs);
+            for plural in PLAIN {
+                see(exchange, plural, self.plain.entry(plural.to_owned()).or_default());
+            }
             let done = exchange["status"].as_u64().is_some_and(|status| status < 300);
             let path = exchange["path"].as_str().unwrap_or("").split('?').next().unwrap_or("");
             let parts: Vec<_> = path.split('/').skip(1).collect();
@@ -105,13 +115,15 @@ impl Session {
                     let spec = exchange["request"].clone();
                     self.services.insert(id.clone(), serde_json::json!({"ID": id, "Spec": spec}));
                 }
-                (Some("POST"), ["configs", "create"]) if done => {
+                (Some("POST"), [plural, "create"]) if done && self.plain.contains_key(*plural) => {
                     let id = exchange["response"]["ID"].as_str().expect("an id").to_owned();
                     let spec = exchange["request"].clone();
-                    self.configs.insert(id.clone(), serde_json::json!({"ID": id, "Spec": spec}));
+                    let objects = self.plain.get_mut(*plural).expect("it is there");
+                    objects.insert(id.clone(), serde_json::json!({"ID": id, "Spec": spec}));
                 }
-                (Some("DELETE"), ["configs", text]) if done => {
-                    named(&self.configs, text).and_then(|id| self.configs.remove(&id));
+                (Some("DELETE"), [plural, text]) if done && self.plain.contains_key(*plural) => {
+                    let objects = self.plain.get_mut(*plural).expect("it is there");
+                    named(objects, text).and_then(|id| objects.remove(&id));
                 }
                 (Some("POST"), ["nodes", id, "update"]) if done => {
                     if let Some(node) = self.nodes.get_mut(*id) {
@@ -160,10 +172,22 @@ pub(crate) fn own(exchanges: &[Value]) -> Option<String> {
     ids.rfind(|id| !id.is_empty()).map(str::to_owned)
 }
 
+/// The creation of an object of a plain noun that the engine showed.
+fn put<N: Plain>(shown: &Value) -> AnyPut {
+    let id = shown["ID"].as_str().expect("an id").parse().expect("25 characters of base 36");
+    let mut spec = shown["Spec"].clone();
+    if spec["Data"].is_null() {
+        // No answer shows the data of a secret.
+        spec["Data"] = "aGlkZGVu".into();
+    }
+    let spec = N::read(serde_json::from_value(spec).expect("Docker's shape")).expect("a good object");
+    N::any_put(Put { id, expect: None, spec })
+}
+
 async fn build(
     shown: &BTreeMap<String, Value>,
     services: &BTreeMap<String, Value>,
-    configs: &BTreeMap<String, Value>,
+    plain: &BTreeMap<String, BTreeMap<String, Value>>,
     exchanges: &[Value],
 ) -> Stage {
     let mut nodes: Vec<_> = shown.values().map(node).collect();
@@ -191,11 +215,11 @@ async fn build(
         let first = tasks.iter().find(|task| task["ServiceID"] == service["ID"]).map(|task| &task["Spec"]);
         follow(&stage, service, first.unwrap_or(&service["Spec"]["TaskTemplate"])).await;
     }
-    for config in configs.values() {
-        let id = config["ID"].as_str().expect("an id").parse().expect("25 characters of base 36");
-        let asked: config::ConfigSpec = serde_json::from_value(config["Spec"].clone()).expect("Docker's shape");
-        let spec = ConfigSpec::read(asked).expect("a good config");
-        stage.change(Change::PutObject(Box::new(AnyPut::Config(Put { id, expect: None, spec })))).await;
+    for (plural, objects) in plain {
+        for shown in objects.values() {
+            let put = if plural == "configs" { put::<ConfigSpec>(shown) } else { put::<SecretSpec>(shown) };
+            stage.change(Change::PutObject(Box::new(put))).await;
+        }
     }
     for shown in &tasks {
         let Some(service) = shown["ServiceID"].as_str().and_then(|id| services.get(id)) else { continue };
@@ -471,6 +495,9 @@ pub(crate) fn version(stage: &Stage, path: &str) -> Index {
     let id = path.split('/').nth(2).unwrap_or("").split('?').next().unwrap_or("");
     if path.starts_with("/nodes/") {
         return essaim_docker::resolve::node(&state, id).map_or(Index(0), |node| node.meta.version);
+    }
+    if path.starts_with("/secrets/") {
+        return essaim_docker::resolve::object::<SecretSpec>(&state, id).map_or(Index(0), |secret| secret.meta.version);
     }
     if path.starts_with("/configs/") {
         return essaim_docker::resolve::object::<ConfigSpec>(&state, id).map_or(Index(0), |config| config.meta.version);

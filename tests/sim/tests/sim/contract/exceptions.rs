@@ -7,7 +7,6 @@ const LATER: &[(&str, &str)] = &[
     ("network", "networks"),
     ("--network", "networks"),
     ("--network-add", "networks"),
-    ("secret", "secrets"),
     ("--secret", "secrets"),
     ("--secret-rm", "secrets"),
     ("stack", "stacks"),
@@ -22,6 +21,7 @@ const LATER: &[(&str, &str)] = &[
 /// The same by the beginning of the name: commands on objects that an earlier command of a later area made.
 const LATER_BY_NAME: &[(&str, &str)] = &[
     ("061", "rotation of the authority"),
+    ("164", "secrets"),
     ("213-events", "stacks"),
     ("231", "autolock"),
     ("232", "autolock"),

@@ -1,0 +1,109 @@
+//! What the commands on configs and on secrets have in common: bytes from a file, a list, and removal by name.
+
+use std::io::Read;
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::read::{pairs, text};
+use super::{Shown, each};
+use crate::client::{Client, encoded, filters};
+use crate::exit::Failure;
+use crate::show::units::{natural_order, now};
+use crate::show::{Inspected, List, inspect_each};
+
+/// Bytes that are read of a file at most: the daemon refuses data longer than 1,000 KiB, and explains why.
+const READ_LEN_MAX: u64 = 1 << 20;
+
+/// The data of a config or secret: those of a file, or of stdin for `-`.
+pub(super) fn content(file: &str) -> Result<Vec<u8>, Failure> {
+    read(file).map_err(|why| Failure::error(format!("error reading content from {file:?}: {why}")))
+}
+
+fn read(file: &str) -> std::io::Result<Vec<u8>> {
+    let mut data = Vec::new();
+    match file {
+        "-" => std::io::stdin().lock().take(READ_LEN_MAX).read_to_end(&mut data)?,
+        path => std::fs::File::open(path)?.take(READ_LEN_MAX).read_to_end(&mut data)?,
+    };
+    Ok(data)
+}
+
+/// Creates an object under `/PLURAL`, and prints its id.
+pub(super) async fn create(client: &Client, plural: &str, spec: &impl Serialize) -> Result<(), Failure> {
+    let body = serde_json::to_value(spec).map_err(|why| Failure::error(why.to_string()))?;
+    let created = client.post(&format!("/{plural}/create"), Some(&body)).await?.json().await?;
+    println!("{}", text(&created, "/ID"));
+    Ok(())
+}
+
+/// Prints the objects under `/PLURAL` in the order of their names.
+pub(super) async fn ls(
+    client: &Client,
+    plural: &str,
+    shown: &Shown,
+    table: fn(&[Value], jiff::Timestamp) -> List,
+) -> Result<(), Failure> {
+    let mut objects = match client.get_json(&format!("/{plural}?{}", filters(&shown.filter))).await? {
+        Value::Array(objects) => objects,
+        _ => Vec::new(),
+    };
+    objects.sort_by(|a, b| natural_order(text(a, "/Spec/Name"), text(b, "/Spec/Name")));
+    if shown.quiet && shown.format.is_none() {
+        for object in &objects {
+            println!("{}", text(object, "/ID"));
+        }
+        return Ok(());
+    }
+    print!("{}", table(&objects, now()).render(shown.format.as_deref())?);
+    Ok(())
+}
+
+/// Prints these objects under `/PLURAL`.
+pub(super) async fn inspect(
+    client: &Client,
+    plural: &str,
+    names: &[String],
+    shown: &Inspected,
+    in_words: fn(&Value) -> String,
+) -> Result<(), Failure> {
+    let fetch = async |name: &str| client.get_json(&format!("/{plural}/{}", encoded(name))).await;
+    inspect_each(names, shown, fetch, in_words).await
+}
+
+/// Removes these objects under `/PLURAL`, and prints their names.
+pub(super) async fn rm(client: &Client, plural: &str, names: &[String]) -> Result<(), Failure> {
+    each(names, async |name: &str| {
+        client.delete(&format!("/{plural}/{}", encoded(name))).await?;
+        println!("{name}");
+        Ok(())
+    })
+    .await
+}
+
+/// The labels of an object as the column of a list.
+pub(super) fn labels(object: &Value) -> String {
+    let labels: Vec<_> = pairs(object, "/Spec/Labels").iter().map(|(key, value)| format!("{key}={value}")).collect();
+    labels.join(",")
+}
+
+/// The lines of `inspect --pretty` about labels, as docker prints them; none without labels.
+pub(super) fn labels_in_lines(object: &Value) -> Vec<String> {
+    let labels = pairs(object, "/Spec/Labels");
+    let line = |(key, value): &(String, String)| {
+        if value.is_empty() { format!(" - {key}") } else { format!(" - {key}={value}") }
+    };
+    let head = (!labels.is_empty()).then(|| "Labels:".to_owned());
+    head.into_iter().chain(labels.iter().map(line)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_cannot_be_read_is_named() {
+        let why = content("/nonexistent/file").expect_err("it does not exist").to_string();
+        assert!(why.contains("error reading content from \"/nonexistent/file\": No such file"), "{why}");
+    }
+}
