@@ -1,17 +1,6 @@
 //! What the docker CLI said, with everything masked that differs from run to run. Its output against Essaim is compared
 //! with recorded output against Docker, here with real daemons, and in the simulated cluster for every recorded command.
 
-/// Exit code and output of a command.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Said {
-    /// Exit code.
-    pub exit: i32,
-    /// Text on standard output.
-    pub stdout: String,
-    /// Text on standard error.
-    pub stderr: String,
-}
-
 /// The text without the lines that the CLI prints at every poll, with ids, digests, tokens, addresses, versions, times
 /// and ages masked, and with one space between words, since the widths of columns follow the longest cell.
 pub fn masked(text: &str) -> String {

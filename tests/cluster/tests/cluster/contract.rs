@@ -12,8 +12,8 @@ use std::process::{Command, Stdio};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use essaim_cluster_tests::harness::{Cluster, eventually, have};
-use essaim_cluster_tests::words::{self, Said};
+use essaim_cluster_tests::harness::{Cluster, Said, eventually, have};
+use essaim_cluster_tests::words;
 
 /// How a command's output is compared with the recording.
 #[derive(Clone, Copy)]
@@ -64,7 +64,7 @@ impl Session {
             .output()
             .expect("docker can be started");
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        Said { exit: output.status.code().unwrap_or(-1), stdout: text(&output.stdout), stderr: text(&output.stderr) }
+        Said { code: output.status.code().unwrap_or(-1), out: text(&output.stdout), error: text(&output.stderr) }
     }
 
     /// Runs a command and compares it with its recording.
@@ -73,16 +73,16 @@ impl Session {
         let expected = masked(&recorded, rule);
         let compare = |said: &Said| {
             let mut ours = masked(said, rule);
-            if recorded.exit == 0 {
+            if recorded.code == 0 {
                 // When a command succeeds, stderr holds only Docker's words about the image in the registry, which we
                 // do not ask.
-                ours.stderr.clone_from(&expected.stderr);
+                ours.error.clone_from(&expected.error);
             }
             if let Some(words) = rule.says_more
-                && said.stderr.contains(words)
-                && recorded.stderr.contains(words)
+                && said.error.contains(words)
+                && recorded.error.contains(words)
             {
-                ours.stderr.clone_from(&expected.stderr);
+                ours.error.clone_from(&expected.error);
             }
             if ours == expected {
                 Ok(())
@@ -106,7 +106,7 @@ impl Session {
     }
 
     fn token(&self, role: &str) -> String {
-        self.docker(1, &format!("swarm join-token -q {role}")).stdout.trim().to_owned()
+        self.docker(1, &format!("swarm join-token -q {role}")).out.trim().to_owned()
     }
 
     fn join(&self, token: &str) -> String {
@@ -160,7 +160,7 @@ fn a_swarm_is_made_joined_and_left_in_dockers_words() {
     );
     check("054-join-with-new-token", 3, &session.join(&session.token("worker")), ACT);
     // The node that left is listed as down, beside the ready node of the same name that joined after it.
-    let old = check("056-node-ls-old-node-down", 1, "node ls", Rule { anywhere: true, ..READ }).stdout;
+    let old = check("056-node-ls-old-node-down", 1, "node ls", Rule { anywhere: true, ..READ }).out;
     let old = old
         .lines()
         .find(|line| line.contains("Down"))
@@ -168,7 +168,7 @@ fn a_swarm_is_made_joined_and_left_in_dockers_words() {
         .expect("a line has an id")
         .to_owned();
     let removed = session.docker(1, &format!("node rm {old}"));
-    assert_eq!((removed.exit, removed.stdout.trim()), (0, old.as_str()), "057-node-rm-down: {}", removed.stderr);
+    assert_eq!((removed.code, removed.out.trim()), (0, old.as_str()), "057-node-rm-down: {}", removed.error);
     check("027-node-ls", 1, "node ls", READ);
     check("066-swarm-leave-manager", 1, "swarm leave", ACT);
     check("228-swarm-leave-worker", 2, "swarm leave", ACT);
@@ -212,14 +212,14 @@ fn nodes_are_shown_and_changed_in_dockers_words() {
     };
     let pretty = session.docker(1, "node inspect --pretty node2");
     assert_eq!(
-        labels(&pretty.stdout),
-        labels(&recording("035-node-inspect-pretty").stdout),
+        labels(&pretty.out),
+        labels(&recording("035-node-inspect-pretty").out),
         "035-node-inspect-pretty\n{}",
-        pretty.stdout
+        pretty.out
     );
     let own = session.docker(1, "node inspect self --pretty");
-    assert_eq!(own.exit, 0, "{}", own.stderr);
-    assert!(own.stdout.contains("Manager Status:") && own.stdout.contains("node1"), "{}", own.stdout);
+    assert_eq!(own.code, 0, "{}", own.error);
+    assert!(own.out.contains("Manager Status:") && own.out.contains("node1"), "{}", own.out);
 }
 
 #[test]
@@ -259,10 +259,10 @@ fn services_are_run_in_dockers_words() {
         "service update --constraint-add node.platform.os==linux whoami",
         Rule { swaps: SCALED, ..ACT },
     );
-    let list = session.docker(1, "service ls").stdout;
+    let list = session.docker(1, "service ls").out;
     let head =
         |text: &str| text.lines().next().map(|line| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>());
-    assert_eq!(head(&list), head(&recording("120-service-ls").stdout), "120-service-ls");
+    assert_eq!(head(&list), head(&recording("120-service-ls").out), "120-service-ls");
     for row in [
         "agent global 3/3 sleep:latest",
         "helloworld replicated 1/1 sleep:latest",
@@ -270,7 +270,7 @@ fn services_are_run_in_dockers_words() {
         "whoami replicated 4/4 essaim:latest",
     ] {
         eventually("120-service-ls", || {
-            let list = session.docker(1, "service ls").stdout;
+            let list = session.docker(1, "service ls").out;
             let squeezed = list.split_whitespace().collect::<Vec<_>>().join(" ");
             if squeezed.contains(row) { Ok(()) } else { Err(format!("{row:?} is not in\n{list}")) }
         });
@@ -279,7 +279,7 @@ fn services_are_run_in_dockers_words() {
     // A log line begins with the task and its node, padded to the same width in all lines.
     let line = eventually("158-service-logs", || {
         let said = session.docker(1, "service logs --tail 5 whoami");
-        said.stdout.lines().next().map(str::to_owned).ok_or(said.stderr)
+        said.out.lines().next().map(str::to_owned).ok_or(said.error)
     });
     let (source, text) = line.split_once("    | ").unwrap_or_else(|| panic!("158-service-logs: {line:?}"));
     assert!(source.starts_with("whoami.") && source.contains("@node"), "{line}");
@@ -374,17 +374,17 @@ fn fixtures() -> PathBuf {
 fn recording(name: &str) -> Said {
     let path = fixtures().join(format!("{name}.txt"));
     let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    let mut said = Said { exit: 0, stdout: String::new(), stderr: String::new() };
+    let mut said = Said { code: 0, out: String::new(), error: String::new() };
     let mut section = 0;
     for line in text.lines().skip(1) {
         match line {
             "-- stdout" => section = 1,
             "-- stderr" => section = 2,
             _ if section == 0 => {
-                said.exit = line.trim_start_matches("exit ").parse().expect("a recording has an exit code")
+                said.code = line.trim_start_matches("exit ").parse().expect("a recording has an exit code")
             }
             _ => {
-                let stream = if section == 1 { &mut said.stdout } else { &mut said.stderr };
+                let stream = if section == 1 { &mut said.out } else { &mut said.error };
                 stream.push_str(line);
                 stream.push('\n');
             }
@@ -394,7 +394,7 @@ fn recording(name: &str) -> Said {
 }
 
 fn shown(said: &Said) -> String {
-    format!("exit {}\n{}{}", said.exit, said.stdout, said.stderr)
+    format!("exit {}\n{}{}", said.code, said.out, said.error)
 }
 
 fn masked(said: &Said, rule: Rule<'_>) -> Said {
@@ -406,7 +406,7 @@ fn masked(said: &Said, rule: Rule<'_>) -> Said {
         }
         lines.join("\n") + "\n"
     };
-    Said { exit: said.exit, stdout: text(&said.stdout), stderr: text(&said.stderr) }
+    Said { code: said.code, out: text(&said.out), error: text(&said.error) }
 }
 
 /// The piece of a recording or of our output, as the rule replaces it.
@@ -420,11 +420,11 @@ fn swapped(piece: &str, rule: Rule<'_>) -> String {
 
 #[test]
 fn words_of_the_recording_are_swapped_and_the_order_of_lines_is_ignored_where_a_rule_says_so() {
-    let said = |text: &str| Said { exit: 0, stdout: text.to_owned(), stderr: String::new() };
+    let said = |text: &str| Said { code: 0, out: text.to_owned(), error: String::new() };
     let rule = Rule { swaps: &[("whoami:latest", "essaim:latest")], anywhere: true, ..READ };
     let text = "whoami:latest@sha256:0dad on node3\na on node1";
-    assert_eq!(masked(&said(text), rule).stdout, "a on <node>\nessaim:latest on <node>\n");
-    assert_eq!(masked(&said(text), READ).stdout, "whoami:latest on node3\na on node1\n");
+    assert_eq!(masked(&said(text), rule).out, "a on <node>\nessaim:latest on <node>\n");
+    assert_eq!(masked(&said(text), READ).out, "whoami:latest on node3\na on node1\n");
 }
 
 #[test]
@@ -433,7 +433,7 @@ fn every_recording_can_be_read() {
         let name = entry.file_name().to_string_lossy().into_owned();
         if let Some(name) = name.strip_suffix(".txt") {
             let said = recording(name);
-            assert!(!said.stdout.is_empty() || !said.stderr.is_empty(), "{name} says nothing");
+            assert!(!said.out.is_empty() || !said.error.is_empty(), "{name} says nothing");
         }
     }
 }

@@ -27,7 +27,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(5);
 const QUIET: Duration = Duration::from_secs(2);
 
 /// A request of the CLI.
-pub(super) struct Request {
+pub(super) struct CliRequest {
     pub(super) method: String,
     /// The path with its query, without the version of the API.
     pub(super) path: String,
@@ -41,7 +41,7 @@ pub(super) struct Pieces(Sender<Vec<u8>>);
 
 /// A command that runs.
 pub(super) struct Bridge {
-    requests: Receiver<Option<Request>>,
+    requests: Receiver<Option<CliRequest>>,
     child: Arc<Mutex<Child>>,
     printed: Arc<Mutex<Vec<u8>>>,
     end: JoinHandle<Said>,
@@ -73,27 +73,27 @@ impl Bridge {
         let child = Arc::new(Mutex::new(child));
         let waited = Arc::clone(&child);
         let end = thread::spawn(move || {
-            let (exit, late) = wait(&waited);
+            let (code, late) = wait(&waited);
             let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-            let (stdout, mut stderr) = (text(stdout.join().expect("no panic")), text(stderr.join().expect("no panic")));
+            let (out, mut error) = (text(stdout.join().expect("no panic")), text(stderr.join().expect("no panic")));
             if late {
-                stderr += "killed: it did not end\n";
+                error += "killed: it did not end\n";
             }
             let _ = sender.send(None);
             drop(folder);
-            Said { exit, stdout, stderr }
+            Said { code, out, error }
         });
         Self { requests, child, printed, end }
     }
 
     /// Waits for the next request; `None` when the command has ended. The thread is blocked meanwhile.
-    pub(super) fn next(&self) -> Option<Request> {
+    pub(super) fn next(&self) -> Option<CliRequest> {
         self.requests.recv().ok().flatten()
     }
 
     /// The next request, or `None` when the command has ended. Interrupts the command, as Ctrl-C does, when it asks for
     /// nothing more and has printed what it was sent.
-    pub(super) fn next_or_interrupt(&self) -> Option<Request> {
+    pub(super) fn next_or_interrupt(&self) -> Option<CliRequest> {
         let (mut since, mut before) = (Instant::now(), 0);
         while since.elapsed() < QUIET {
             match self.requests.recv_timeout(LOOK_EVERY) {
@@ -154,7 +154,7 @@ fn wait(child: &Mutex<Child>) -> (i32, bool) {
     }
 }
 
-impl Request {
+impl CliRequest {
     /// Answers the request.
     pub(super) fn answer(self, status: u16, headers: &BTreeMap<String, String>, body: &[u8]) {
         let mut bytes = head(status, headers);
@@ -195,7 +195,7 @@ fn head(status: u16, headers: &BTreeMap<String, String>) -> Vec<u8> {
 }
 
 /// Reads the requests of one connection until it ends.
-fn serve(stream: UnixStream, to_test: &Sender<Option<Request>>) -> Option<()> {
+fn serve(stream: UnixStream, to_test: &Sender<Option<CliRequest>>) -> Option<()> {
     let mut writer = stream.try_clone().ok()?;
     let mut reader = BufReader::new(stream);
     loop {
@@ -220,7 +220,7 @@ fn serve(stream: UnixStream, to_test: &Sender<Option<Request>>) -> Option<()> {
         let path = unversioned.map_or(path.clone(), |(_, rest)| format!("/{rest}"));
         let (reply, answer) = channel();
         let body = serde_json::from_slice(&body).unwrap_or(Value::Null);
-        to_test.send(Some(Request { method, path, body, reply })).ok()?;
+        to_test.send(Some(CliRequest { method, path, body, reply })).ok()?;
         while let Ok(bytes) = answer.recv() {
             writer.write_all(&bytes).ok()?;
         }

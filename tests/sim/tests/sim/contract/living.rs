@@ -3,7 +3,7 @@
 //! Virtual time stands still while the CLI waits, and passes when it asks again: a second for each look at the tasks,
 //! so that an update is over after some looks.
 
-use super::bridge::{Bridge, Pieces, Request};
+use super::bridge::{Bridge, CliRequest, Pieces};
 use super::recorded::Command;
 use super::words::{self, Said};
 use crate::api::engine;
@@ -38,7 +38,7 @@ const ID_LEN: usize = 25;
 
 /// What a cluster has to do while the command runs.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Life {
+pub(super) enum Activity {
     /// Run these services, which the command waits for.
     Runs(&'static [&'static str]),
     /// Run this service, whose tasks have written lines.
@@ -65,68 +65,68 @@ pub(super) enum Changes {
 }
 
 /// Commands, by the beginning of their name, whose output depends on what happens meanwhile.
-const LIVES: &[(&str, Life)] = &[
-    ("055-events", Life::Changes(Changes::Nodes)),
-    ("093", Life::Runs(&[])),
-    ("096", Life::Runs(&[])),
-    ("097", Life::Runs(&[])),
-    ("100", Life::Runs(&[])),
-    ("101", Life::Runs(&[])),
-    ("102", Life::Runs(&[])),
-    ("103", Life::Runs(&[])),
-    ("104", Life::Runs(&[])),
-    ("109", Life::Runs(&[])),
-    ("118", Life::Runs(&[])),
-    ("119", Life::Runs(&[])),
-    ("134", Life::Runs(&["back"])),
-    ("135", Life::Runs(&["front", "helloworld"])),
-    ("141", Life::Runs(&["back"])),
-    ("142", Life::Runs(&["back"])),
-    ("146", Life::Runs(&["front"])),
-    ("147-events", Life::Changes(Changes::Services)),
-    ("147-service", Life::Runs(&["front"])),
-    ("148", Life::Runs(&["front"])),
-    ("151", Life::Runs(&["front"])),
-    ("154", Life::Runs(&["front"])),
-    ("158", Life::Writes("helloworld")),
-    ("159", Life::Writes("helloworld")),
-    ("160", Life::Writes("ping2")),
-    ("161", Life::Writes("ping3")),
-    ("168", Life::Silent("whoami")),
-    ("183", Life::Runs(&[])),
-    ("184", Life::Runs(&["ttydemo"])),
-    ("185", Life::Runs(&["ttydemo"])),
-    ("186", Life::Runs(&["ttydemo"])),
-    ("187", Life::Runs(&["ttydemo"])),
-    ("191", Life::Drained("whoami")),
-    ("220-events", Life::Changes(Changes::Failure)),
-    ("239", Life::Failed(&[1])),
-    ("240", Life::Failed(&[1])),
-    ("241", Life::Failed(&[1, 3])),
-    ("242", Life::Failed(&[1, 3])),
-    ("243", Life::Failed(&[1, 3])),
+const ACTIVITIES: &[(&str, Activity)] = &[
+    ("055-events", Activity::Changes(Changes::Nodes)),
+    ("093", Activity::Runs(&[])),
+    ("096", Activity::Runs(&[])),
+    ("097", Activity::Runs(&[])),
+    ("100", Activity::Runs(&[])),
+    ("101", Activity::Runs(&[])),
+    ("102", Activity::Runs(&[])),
+    ("103", Activity::Runs(&[])),
+    ("104", Activity::Runs(&[])),
+    ("109", Activity::Runs(&[])),
+    ("118", Activity::Runs(&[])),
+    ("119", Activity::Runs(&[])),
+    ("134", Activity::Runs(&["back"])),
+    ("135", Activity::Runs(&["front", "helloworld"])),
+    ("141", Activity::Runs(&["back"])),
+    ("142", Activity::Runs(&["back"])),
+    ("146", Activity::Runs(&["front"])),
+    ("147-events", Activity::Changes(Changes::Services)),
+    ("147-service", Activity::Runs(&["front"])),
+    ("148", Activity::Runs(&["front"])),
+    ("151", Activity::Runs(&["front"])),
+    ("154", Activity::Runs(&["front"])),
+    ("158", Activity::Writes("helloworld")),
+    ("159", Activity::Writes("helloworld")),
+    ("160", Activity::Writes("ping2")),
+    ("161", Activity::Writes("ping3")),
+    ("168", Activity::Silent("whoami")),
+    ("183", Activity::Runs(&[])),
+    ("184", Activity::Runs(&["ttydemo"])),
+    ("185", Activity::Runs(&["ttydemo"])),
+    ("186", Activity::Runs(&["ttydemo"])),
+    ("187", Activity::Runs(&["ttydemo"])),
+    ("191", Activity::Drained("whoami")),
+    ("220-events", Activity::Changes(Changes::Failure)),
+    ("239", Activity::Failed(&[1])),
+    ("240", Activity::Failed(&[1])),
+    ("241", Activity::Failed(&[1, 3])),
+    ("242", Activity::Failed(&[1, 3])),
+    ("243", Activity::Failed(&[1, 3])),
 ];
 
-/// The life of the cluster that a command needs, if a cluster at rest does not do.
-pub(super) fn of(command: &Command) -> Option<Life> {
-    LIVES.iter().find(|(start, _)| command.name.starts_with(start)).map(|(_, life)| *life)
+/// What the cluster has to do while this command runs; `None` when a cluster at rest will do.
+pub(super) fn of(command: &Command) -> Option<Activity> {
+    ACTIVITIES.iter().find(|(start, _)| command.name.starts_with(start)).map(|(_, activity)| *activity)
 }
 
 /// Runs the command; returns what it said, and what differs in the answers that it got.
-pub(super) fn run(command: &Command, life: Life) -> (Said, Vec<String>) {
+pub(super) fn run(command: &Command, activity: Activity) -> (Said, Vec<String>) {
     let publishes = command.argv.iter().any(|word| word == "-p" || word == "--publish");
     // Docker engines publish no ports yet, and the process engine does.
     let kind = if publishes { EngineKind::Process } else { EngineKind::Docker };
     let names = |number: u16, parts: &mut essaim_node::Parts| parts.settings.hostname = format!("node{number}");
-    let managers = if matches!(life, Life::Failed(_)) { NODES } else { 1 };
+    let managers = if matches!(activity, Activity::Failed(_)) { NODES } else { 1 };
     let cluster = testkit::cluster(1).nodes(NODES).managers(managers).checks(false).engine(kind).parts(names);
-    let told = cluster.run(async |cluster| play(command, life, cluster).await);
-    told.unwrap_or_else(|failed| (Said { exit: -1, stdout: String::new(), stderr: String::new() }, vec![failed.why]))
+    let told = cluster.run(async |cluster| play(command, activity, cluster).await);
+    told.unwrap_or_else(|failed| (Said { code: -1, out: String::new(), error: String::new() }, vec![failed.why]))
 }
 
-async fn play(command: &Command, life: Life, cluster: &mut Cluster) -> Result<(Said, Vec<String>), String> {
+async fn play(command: &Command, activity: Activity, cluster: &mut Cluster) -> Result<(Said, Vec<String>), String> {
     set_behaviour(command, cluster);
-    if let Life::Failed(failed) = life {
+    if let Activity::Failed(failed) = activity {
         let client = Client::on("node1", &cluster.node(1)?);
         update(&client, "nodes", "node1", |spec| spec["Availability"] = "drain".into()).await?;
         for number in failed {
@@ -134,24 +134,26 @@ async fn play(command: &Command, life: Life, cluster: &mut Cluster) -> Result<(S
         }
         cluster.pass(LOOK * 30).await?;
     }
-    if let Life::Failed(_) = life {
+    if let Activity::Failed(_) = activity {
         let client = Client::beside("node2", &cluster.node(2)?, engine::of(command.exchanges()));
-        return converse(command, life, &command.argv, &client, cluster).await;
+        return converse(command, activity, &command.argv, &client, cluster).await;
     }
     let client = Client::on("node1", &cluster.node(1)?);
     label_nodes(command, &client).await?;
     for service in client.get("/services").await.json().as_array().into_iter().flatten() {
         client.send("DELETE", &format!("/services/{}", text(&service["ID"])), None).await;
     }
-    let services = match &life {
-        Life::Runs(services) => services,
-        Life::Writes(service) | Life::Silent(service) | Life::Drained(service) => std::slice::from_ref(service),
-        Life::Changes(_) | Life::Failed(_) => &[],
+    let services = match &activity {
+        Activity::Runs(services) => services,
+        Activity::Writes(service) | Activity::Silent(service) | Activity::Drained(service) => {
+            std::slice::from_ref(service)
+        }
+        Activity::Changes(_) | Activity::Failed(_) => &[],
     };
     for name in services {
-        prepare(command, name, life, &client, cluster).await?;
+        prepare(command, name, activity, &client, cluster).await?;
     }
-    if let Life::Drained(_) = life {
+    if let Activity::Drained(_) = activity {
         update(&client, "nodes", "node2", |spec| spec["Availability"] = "drain".into()).await?;
         cluster.pass(DRAINED).await?;
     }
@@ -160,13 +162,13 @@ async fn play(command: &Command, life: Life, cluster: &mut Cluster) -> Result<(S
     let ours =
         |word: &String| if word.len() == ID_LEN && words::is_id(word) { text(&task).to_owned() } else { word.clone() };
     let argv: Vec<_> = command.argv.iter().map(ours).collect();
-    converse(command, life, &argv, &client, cluster).await
+    converse(command, activity, &argv, &client, cluster).await
 }
 
 /// Runs the command and answers its requests.
 async fn converse(
     command: &Command,
-    life: Life,
+    activity: Activity,
     argv: &[String],
     client: &Client,
     cluster: &mut Cluster,
@@ -179,10 +181,10 @@ async fn converse(
             continue;
         }
         if request.path.starts_with("/events") || request.path.contains("follow=1") {
-            followed = Some(follow(request, life, client, cluster).await?);
+            followed = Some(follow(request, activity, client, cluster).await?);
             continue;
         }
-        if matches!(life, Life::Runs(_)) && request.path.starts_with("/tasks?") {
+        if matches!(activity, Activity::Runs(_)) && request.path.starts_with("/tasks?") {
             cluster.pass(LOOK).await?;
         }
         let body = Some(request.body.clone()).filter(|body| !body.is_null());
@@ -227,7 +229,7 @@ async fn label_nodes(command: &Command, client: &Client) -> Result<(), String> {
 async fn prepare(
     command: &Command,
     name: &str,
-    life: Life,
+    activity: Activity,
     client: &Client,
     cluster: &mut Cluster,
 ) -> Result<(), String> {
@@ -241,14 +243,14 @@ async fn prepare(
     let reply = client.post("/services/create", &first).await;
     (reply.status == 201).then_some(()).ok_or_else(|| format!("{name}: {}", reply.message()))?;
     come_to_rest(name, client, cluster).await?;
-    write(life, cluster).await?;
+    write(activity, cluster).await?;
     if first != spec {
         let service = client.get(&format!("/services/{name}")).await.json();
         let path = format!("/services/{name}/update?version={}", service["Version"]["Index"]);
         let reply = client.post(&path, &spec).await;
         (reply.status == 200).then_some(()).ok_or_else(|| format!("{name}: {}", reply.message()))?;
         come_to_rest(name, client, cluster).await?;
-        write(life, cluster).await?;
+        write(activity, cluster).await?;
     }
     Ok(())
 }
@@ -271,8 +273,8 @@ async fn come_to_rest(name: &str, client: &Client, cluster: &mut Cluster) -> Res
 }
 
 /// Every task writes what `ping` writes, if it writes.
-async fn write(life: Life, cluster: &mut Cluster) -> Result<(), String> {
-    if !matches!(life, Life::Writes(_)) {
+async fn write(activity: Activity, cluster: &mut Cluster) -> Result<(), String> {
+    if !matches!(activity, Activity::Writes(_)) {
         return Ok(());
     }
     for seq in 0..LINES {
@@ -292,10 +294,15 @@ async fn write(life: Life, cluster: &mut Cluster) -> Result<(), String> {
 }
 
 /// Sends the command what happens meanwhile. The answer is under way for as long as the returned value lives.
-async fn follow(request: Request, life: Life, client: &Client, cluster: &mut Cluster) -> Result<Pieces, String> {
+async fn follow(
+    request: CliRequest,
+    activity: Activity,
+    client: &Client,
+    cluster: &mut Cluster,
+) -> Result<Pieces, String> {
     let mut answer = client.begin(&request.method, &format!("/v1.50{}", request.path)).await;
     let pieces = request.begin(answer.status, &answer.headers);
-    if let Life::Changes(changes) = life {
+    if let Activity::Changes(changes) = activity {
         change(changes, client, cluster).await?;
     }
     while let Ok(Some(piece)) = tokio::time::timeout(LOOK, answer.next()).await {

@@ -132,9 +132,9 @@ fn compare_with_file(report: &str) {
 
 /// Runs a command against a cluster as its recording shows it; returns what differs.
 fn compare(command: &Command) -> String {
-    let life = living::of(command);
-    let (mut ours, answers) = match life {
-        Some(life) => living::run(command, life),
+    let activity = living::of(command);
+    let (mut ours, answers) = match activity {
+        Some(activity) => living::run(command, activity),
         None => still::run(command),
     };
     let theirs = &command.said;
@@ -142,21 +142,21 @@ fn compare(command: &Command) -> String {
     for answer in answers {
         let _ = writeln!(found, "  {answer}");
     }
-    if ours.exit != theirs.exit {
-        let _ = writeln!(found, "  exit code {} became {}: {}", theirs.exit, ours.exit, ours.stderr.trim_end());
+    if ours.code != theirs.code {
+        let _ = writeln!(found, "  exit code {} became {}: {}", theirs.code, ours.code, ours.error.trim_end());
     }
     if command.terminal {
-        ours = Said { stdout: ours.stdout + &ours.stderr, stderr: String::new(), ..ours };
+        ours = Said { out: ours.out + &ours.error, error: String::new(), ..ours };
     }
     if command.argv.first().is_some_and(|word| word == "events") {
-        return found + &events::compare(&theirs.stdout, &ours.stdout);
+        return found + &events::compare(&theirs.out, &ours.out);
     }
     let in_any_order = in_any_order(&command.name);
-    for (stream, theirs, ours) in [("stdout", &theirs.stdout, &ours.stdout), ("stderr", &theirs.stderr, &ours.stderr)] {
+    for (stream, theirs, ours) in [("stdout", &theirs.out, &ours.out), ("stderr", &theirs.error, &ours.error)] {
         match (json(&words::with_short_ids(theirs)), json(&words::with_short_ids(ours))) {
             (Some(theirs), Some(ours)) => {
                 // A cluster that lives has ids of its own.
-                let masked = |value: Value| match life {
+                let masked = |value: Value| match activity {
                     Some(_) => words::masked_json(&value, &|_| true),
                     None => words::masked_json(&value, &|text| text.ends_with(" ago")),
                 };

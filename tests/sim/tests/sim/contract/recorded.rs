@@ -37,9 +37,9 @@ pub(super) fn commands() -> Vec<Command> {
         let argv = recording.as_ref().map(|it| &it["argv"]).filter(|it| it.is_array()).unwrap_or(&one["argv"]);
         let argv = argv.as_array().into_iter().flatten().map(text).skip_while(|word| word == "docker").collect();
         let said = Said {
-            exit: one["exit"].as_i64().and_then(|exit| exit.try_into().ok()).expect("an exit code"),
-            stdout: text(&one["stdout"]),
-            stderr: text(&one["stderr"]),
+            code: one["exit"].as_i64().and_then(|exit| exit.try_into().ok()).expect("an exit code"),
+            out: text(&one["stdout"]),
+            error: text(&one["stderr"]),
         };
         commands.push(Command {
             name,

@@ -1,6 +1,7 @@
 //! Masks and comparisons that the contract of every recorded command needs beside those of the real daemons' tests.
 
-pub(super) use essaim_cluster_tests::words::{Said, masked};
+pub(super) use essaim_cluster_tests::harness::Said;
+pub(super) use essaim_cluster_tests::words::masked;
 
 use essaim_cluster_tests::words::{line, word};
 use serde_json::Value;
