@@ -4,7 +4,7 @@ use super::TemplateError;
 
 /// Literal text or one action of a template.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Piece {
+pub(super) enum Fragment {
     /// Text that is printed as it is.
     Text(String),
     /// The tokens between `{{` and `}}`.
@@ -32,9 +32,9 @@ pub(super) enum Token {
     Assign,
 }
 
-/// Cuts a template into pieces.
-pub(super) fn lex(text: &str) -> Result<Vec<Piece>, TemplateError> {
-    let mut pieces = Vec::new();
+/// Cuts a template into fragments.
+pub(super) fn lex(text: &str) -> Result<Vec<Fragment>, TemplateError> {
+    let mut fragments = Vec::new();
     let mut rest = text;
     let mut trim_next = false;
     while let Some(start) = rest.find("{{") {
@@ -55,19 +55,19 @@ pub(super) fn lex(text: &str) -> Result<Vec<Piece>, TemplateError> {
             action = &action[..action.len() - 2];
         }
         if !before.is_empty() {
-            pieces.push(Piece::Text(before.to_owned()));
+            fragments.push(Fragment::Text(before.to_owned()));
         }
         let action = action.trim();
         if !action.starts_with("/*") {
-            pieces.push(Piece::Action(tokens(action)?));
+            fragments.push(Fragment::Action(tokens(action)?));
         }
         rest = &inside[end + 2..];
     }
     let after = if trim_next { rest.trim_start() } else { rest };
     if !after.is_empty() {
-        pieces.push(Piece::Text(after.to_owned()));
+        fragments.push(Fragment::Text(after.to_owned()));
     }
-    Ok(pieces)
+    Ok(fragments)
 }
 
 /// Position of the `}}` that ends the action, outside of string literals.

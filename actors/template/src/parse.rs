@@ -1,10 +1,10 @@
-//! Parser of templates: builds the tree from the lexer's pieces.
+//! Parser of templates: builds the tree from the lexer's fragments.
 
 use std::iter::Peekable;
 use std::vec::IntoIter;
 
 use super::TemplateError;
-use super::lex::{Piece, Token};
+use super::lex::{Fragment, Token};
 
 /// A node of the template's tree.
 #[derive(Debug, Clone, PartialEq)]
@@ -40,8 +40,8 @@ pub(super) enum Operand {
 }
 
 /// Builds the tree of a whole template.
-pub(super) fn parse(pieces: Vec<Piece>) -> Result<Vec<Node>, TemplateError> {
-    let mut parser = Parser { pieces: pieces.into_iter() };
+pub(super) fn parse(fragments: Vec<Fragment>) -> Result<Vec<Node>, TemplateError> {
+    let mut parser = Parser { fragments: fragments.into_iter() };
     match parser.block()? {
         (nodes, Ending::Template) => Ok(nodes),
         (_, Ending::End) => Err(TemplateError("{{end}} without a beginning".to_owned())),
@@ -58,19 +58,19 @@ enum Ending {
 }
 
 struct Parser {
-    pieces: IntoIter<Piece>,
+    fragments: IntoIter<Fragment>,
 }
 
 impl Parser {
     fn block(&mut self) -> Result<(Vec<Node>, Ending), TemplateError> {
         let mut nodes = Vec::new();
-        while let Some(piece) = self.pieces.next() {
-            let mut tokens = match piece {
-                Piece::Text(text) => {
+        while let Some(fragment) = self.fragments.next() {
+            let mut tokens = match fragment {
+                Fragment::Text(text) => {
                     nodes.push(Node::Text(text));
                     continue;
                 }
-                Piece::Action(tokens) => tokens,
+                Fragment::Action(tokens) => tokens,
             };
             let keyword = match tokens.first() {
                 Some(Token::Word(word)) => word.clone(),

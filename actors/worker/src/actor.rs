@@ -13,7 +13,7 @@
 use crate::engine::{Adopted, Engine, Phase};
 use crate::exec::ExecServer;
 use crate::logs::{Logs, LogsArgs};
-use crate::machine::Said;
+use crate::machine::EngineDescriptions;
 use crate::observations::Observations;
 use crate::orders::{self, Orders};
 use crate::task::{Execution, FORGOTTEN, Goal, Here, Task, TaskArgs, TaskMsg, execution, label};
@@ -86,7 +86,7 @@ pub(crate) struct WorkerArgs {
     pub(crate) scope: Scope,
     pub(crate) here: Here,
     pub(crate) engines: Vec<Arc<dyn Engine>>,
-    pub(crate) said: Said,
+    pub(crate) descriptions: EngineDescriptions,
     pub(crate) uplink: UplinkArgs,
     pub(crate) uplink_address: Address<UplinkMsg>,
     pub(crate) exec: ExecServer,
@@ -470,7 +470,7 @@ impl State {
                 subnet,
                 observations: args.observations.clone(),
                 confirmed: args.confirmed.subscribe(),
-                said: args.said.clone(),
+                descriptions: args.descriptions.clone(),
             };
             (Task, arguments)
         });

@@ -5,7 +5,7 @@ use crate::engine::Engine;
 use crate::exec::ExecServer;
 use crate::link_state::LinkState;
 use crate::logs::{LogServer, LogsArgs};
-use crate::machine::{Machine, Said};
+use crate::machine::{EngineDescriptions, Machine};
 use crate::observations::Observations;
 use crate::task::Here;
 use crate::uplink::{Dial, UplinkArgs, UplinkMsg};
@@ -119,15 +119,20 @@ impl WorkerHandle {
         let WorkerParts { node, generation, hostname, labels, generic, engines, disk, dial, endpoint, managers } =
             parts;
         scope.env.disk = disk;
-        let said = Said::default();
-        let machine =
-            Machine { hostname: hostname.clone(), labels, generic, engines: engines.clone(), said: said.clone() };
+        let descriptions = EngineDescriptions::default();
+        let machine = Machine {
+            hostname: hostname.clone(),
+            labels,
+            generic,
+            engines: engines.clone(),
+            descriptions: descriptions.clone(),
+        };
         WorkerArgs {
             scope,
             here: Here { node, hostname },
             exec: ExecServer::new(engines.clone()),
             engines,
-            said,
+            descriptions,
             uplink: UplinkArgs {
                 node,
                 generation,

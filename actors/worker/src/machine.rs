@@ -41,17 +41,17 @@ pub(crate) struct Machine {
     /// Generic resources that the daemon was started with. A kind that is stated here is not the engine's.
     pub(crate) generic: GenericStock,
     pub(crate) engines: Vec<Arc<dyn Engine>>,
-    pub(crate) said: Said,
+    pub(crate) descriptions: EngineDescriptions,
 }
 
 /// What the engines last said of themselves, and whether to ask them again soon.
 #[derive(Clone, Default)]
-pub(crate) struct Said {
+pub(crate) struct EngineDescriptions {
     latest: Arc<Mutex<BTreeMap<EngineKind, Description>>>,
     doubt: Arc<Notify>,
 }
 
-impl Said {
+impl EngineDescriptions {
     /// Has the engines asked again soon, because one of them did not answer.
     pub(crate) fn doubt(&self) {
         self.doubt.notify_one();
@@ -82,7 +82,7 @@ impl Machine {
             generic: self.generic.clone(),
             ..NodeDescription::default()
         };
-        self.said.settle();
+        self.descriptions.settle();
         let mut missing = Vec::new();
         for (place, engine) in self.engines.iter().enumerate() {
             let kind = engine.kind();
@@ -90,11 +90,11 @@ impl Machine {
             match timeout(DESCRIBE_PATIENCE, engine.describe()).await.unwrap_or_else(|_| Err(silent())) {
                 Ok(said) => {
                     description.engines.push(kind);
-                    self.said.latest.lock().insert(kind, said);
+                    self.descriptions.latest.lock().insert(kind, said);
                 }
                 Err(why) => missing.push((kind, why.to_string())),
             }
-            let Some(said) = self.said.latest.lock().get(&kind).cloned() else { continue };
+            let Some(said) = self.descriptions.latest.lock().get(&kind).cloned() else { continue };
             description.plugins.extend(said.plugins);
             for (label, value) in said.labels {
                 description.engine_labels.entry(label).or_insert(value);
@@ -114,7 +114,8 @@ impl Machine {
         let begun = Instant::now();
         loop {
             let look = self.look().await;
-            let is_known = self.engines.iter().all(|engine| self.said.latest.lock().contains_key(&engine.kind()));
+            let is_known =
+                self.engines.iter().all(|engine| self.descriptions.latest.lock().contains_key(&engine.kind()));
             if is_known || begun.elapsed() >= FIRST_LOOK_PATIENCE {
                 return look;
             }
@@ -131,7 +132,7 @@ impl Machine {
         let mut silences: FuturesUnordered<_> = self.engines.iter().map(|engine| engine.silence()).collect();
         tokio::select! {
             biased;
-            () = self.said.doubt.notified() => (),
+            () = self.descriptions.doubt.notified() => (),
             Some(()) = silences.next() => (),
             () = sleep(LOOK_EVERY - DOUBT_EVERY) => (),
         }
@@ -148,9 +149,9 @@ mod tests {
         let labels = Labels::from([("disk".to_owned(), "ssd".to_owned())]);
         let generic = GenericStock::parse(["gpu=2"]).expect("generic resources");
         let engines = vec![SimMachine::new(essaim_wire::Timestamp::default).engine()];
-        let said = Said::default();
+        let descriptions = EngineDescriptions::default();
         let machine =
-            Machine { hostname: "n1".into(), labels: labels.clone(), generic: generic.clone(), engines, said };
+            Machine { hostname: "n1".into(), labels: labels.clone(), generic: generic.clone(), engines, descriptions };
         let description = machine.look().await.description;
         assert_eq!(description.check(), Ok(()));
         assert_eq!((description.engine_labels, description.generic), (labels, generic));
@@ -164,7 +165,7 @@ mod tests {
             labels: Labels::default(),
             generic: GenericStock::default(),
             engines: vec![simulated.engine()],
-            said: Said::default(),
+            descriptions: EngineDescriptions::default(),
         };
         let well = machine.first_look().await;
         assert_eq!((well.description.engines.len(), well.missing.len()), (1, 0));
@@ -180,12 +181,12 @@ mod tests {
         assert_eq!(begun.elapsed(), LOOK_AGAIN);
         simulated.set_mood(Mood::Well);
         assert_eq!(machine.look().await, well);
-        machine.said.doubt();
+        machine.descriptions.doubt();
         assert_eq!(machine.look().await, well, "this look answers the doubt");
         let begun = Instant::now();
         machine.next_look(&well).await;
         assert_eq!(begun.elapsed(), LOOK_EVERY);
-        machine.said.doubt();
+        machine.descriptions.doubt();
         let begun = Instant::now();
         machine.next_look(&well).await;
         assert_eq!(begun.elapsed(), DOUBT_EVERY, "a task had no answer");

@@ -40,7 +40,7 @@ pub struct Reply {
 
 /// The head of an answer whose body is still under way.
 #[derive(Debug)]
-pub struct Begun {
+pub struct StreamedReply {
     /// HTTP status of the answer.
     pub status: u16,
     /// Headers whose value is text, by their names in lower case.
@@ -63,13 +63,13 @@ impl Direct {
 
     /// Sends a request and waits for its answer. The body, if any, is JSON.
     pub async fn ask(&self, method: &str, path: &str, body: Option<Vec<u8>>) -> Result<Reply, axum::Error> {
-        let Begun { status, headers, body } = self.begin(method, path, body).await?;
+        let StreamedReply { status, headers, body } = self.begin(method, path, body).await?;
         let body = to_bytes(Body::from_stream(body), ANSWER_LEN_MAX).await?;
         Ok(Reply { status, headers, body })
     }
 
     /// Sends a request and waits until its answer begins. The body, if any, is JSON.
-    pub async fn begin(&self, method: &str, path: &str, body: Option<Vec<u8>>) -> Result<Begun, axum::Error> {
+    pub async fn begin(&self, method: &str, path: &str, body: Option<Vec<u8>>) -> Result<StreamedReply, axum::Error> {
         let mut request = Request::builder().method(method).uri(path);
         if body.is_some() {
             request = request.header(header::CONTENT_TYPE, "application/json");
@@ -80,11 +80,11 @@ impl Direct {
         let text =
             |(name, value): (&HeaderName, &HeaderValue)| Some((name.to_string(), value.to_str().ok()?.to_owned()));
         let headers = response.headers().iter().filter_map(text).collect();
-        Ok(Begun { status, headers, body: response.into_body().into_data_stream() })
+        Ok(StreamedReply { status, headers, body: response.into_body().into_data_stream() })
     }
 }
 
-impl Begun {
+impl StreamedReply {
     /// The next piece of the body; `None` when the body has ended or broke off. Cancel-safe.
     pub async fn next(&mut self) -> Option<Bytes> {
         self.body.next().await?.ok()

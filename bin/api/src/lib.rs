@@ -39,7 +39,7 @@ mod tests;
 mod view;
 
 pub use actor::face;
-pub use direct::{Begun, Direct, Reply};
+pub use direct::{Direct, Reply, StreamedReply};
 pub use engine::{EngineInside, EngineSocket};
 pub use face::Face;
 pub use host::Host;

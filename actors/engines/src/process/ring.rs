@@ -101,7 +101,7 @@ impl Writer {
 
 /// The lines of the task in `folder`. At most one batch of them is in memory, however far the reader is behind.
 pub(super) fn read(folder: Folder, options: LogOptions) -> impl Stream<Item = Result<LogLine, EngineError>> + Send {
-    let state = Reading { folder, options, reader: Reader::default(), lines: VecDeque::new(), begun: None };
+    let state = Reading { folder, options, reader: Reader::default(), lines: VecDeque::new(), bounds: None };
     futures::stream::unfold(Some(state), |state| async move {
         let mut state = state?;
         loop {
@@ -136,12 +136,12 @@ struct Reading {
     reader: Reader,
     lines: VecDeque<LogLine>,
     /// What was found out when the read began; none before.
-    begun: Option<Begun>,
+    bounds: Option<ReadBounds>,
 }
 
 /// What is found out about the log when a read of it begins.
 #[derive(Debug, Clone, Copy)]
-struct Begun {
+struct ReadBounds {
     /// End of the log at that time: a read that does not follow ends there, however fast the task writes.
     end: Place,
     /// Lines to leave out because only the last ones are wanted, and the segment in which they are.
@@ -154,11 +154,11 @@ type Place = (u64, u64);
 impl Reading {
     /// Reads the next batch into the buffer of lines. Returns whether anything was read, wanted or not.
     fn fill(&mut self) -> io::Result<bool> {
-        let begun = match &mut self.begun {
-            Some(begun) => begun,
-            begun => begun.insert(begin(self.folder.path(), &self.options)?),
+        let bounds = match &mut self.bounds {
+            Some(bounds) => bounds,
+            bounds => bounds.insert(begin(self.folder.path(), &self.options)?),
         };
-        if !self.options.follow && self.reader.place() >= begun.end {
+        if !self.options.follow && self.reader.place() >= bounds.end {
             return Ok(false);
         }
         let (options, lines) = (self.options, &mut self.lines);
@@ -167,7 +167,7 @@ impl Reading {
                 return;
             }
             // A segment that is gone by now took its lines with it, those to leave out as well.
-            let (of, left) = &mut begun.leave_out;
+            let (of, left) = &mut bounds.leave_out;
             match segment.cmp(of) {
                 Ordering::Less => return,
                 Ordering::Equal if *left > 0 => return *left -= 1,
@@ -180,14 +180,14 @@ impl Reading {
 
 /// Looks through the log for its end, and for the place at which the wanted last lines begin. The lines are counted and
 /// not kept: a reader that asks for the last million of them takes no memory for it.
-fn begin(dir: &Path, options: &LogOptions) -> io::Result<Begun> {
+fn begin(dir: &Path, options: &LogOptions) -> io::Result<ReadBounds> {
     let mut reader = Reader::default();
     let Some(tail) = options.tail else {
         let end = match newest(dir)? {
             Some(number) => (number, std::fs::metadata(segment(dir, number)).map_or(u64::MAX, |file| file.len())),
             None => (0, 0),
         };
-        return Ok(Begun { end, leave_out: (0, 0) });
+        return Ok(ReadBounds { end, leave_out: (0, 0) });
     };
     let mut counts: Vec<(u64, u64)> = Vec::new();
     while reader.batch(dir, |segment, line| {
@@ -207,7 +207,7 @@ fn begin(dir: &Path, options: &LogOptions) -> io::Result<Begun> {
             break;
         }
     }
-    Ok(Begun { end: reader.place(), leave_out })
+    Ok(ReadBounds { end: reader.place(), leave_out })
 }
 
 /// The log's reader: a position in the ring of segments.
@@ -410,7 +410,7 @@ mod tests {
 
     fn reading(dir: &Path, options: LogOptions) -> Reading {
         let folder = Folder::at(&dir.join(essaim_model::TaskId::from_bits(1).to_string())).unwrap();
-        Reading { folder, options, reader: Reader::default(), lines: VecDeque::new(), begun: None }
+        Reading { folder, options, reader: Reader::default(), lines: VecDeque::new(), bounds: None }
     }
 
     /// A log with lines of its numbers, of which 10 fit into a segment.

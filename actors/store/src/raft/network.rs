@@ -55,10 +55,10 @@ pub(crate) struct Network {
 }
 
 impl RaftNetworkFactory<Types> for Network {
-    type Network = Client;
+    type Network = RaftClient;
 
-    async fn new_client(&mut self, target: u64, peer: &Peer) -> Client {
-        Client {
+    async fn new_client(&mut self, target: u64, peer: &Peer) -> RaftClient {
+        RaftClient {
             peers: Arc::clone(&self.peers),
             lineage: self.lineage,
             own: self.own,
@@ -70,8 +70,8 @@ impl RaftNetworkFactory<Types> for Network {
     }
 }
 
-/// Client for one manager.
-pub(crate) struct Client {
+/// Client of one other manager, for openraft.
+pub(crate) struct RaftClient {
     peers: Arc<dyn Peers>,
     lineage: Lineage,
     own: u64,
@@ -82,7 +82,7 @@ pub(crate) struct Client {
     idle: Option<Pipe>,
 }
 
-impl Client {
+impl RaftClient {
     async fn open(&self, lane: Lane) -> Result<Pipe, Unreachable<Types>> {
         let opened = self.peers.open(self.node, lane).await;
         opened.map_err(|why| Unreachable::from_string(format!("{} ({}): {why}", self.node, self.target)))
@@ -117,7 +117,7 @@ impl Client {
     }
 }
 
-impl RaftNetworkV2<Types> for Client {
+impl RaftNetworkV2<Types> for RaftClient {
     type SnapshotData = SnapshotData;
 
     async fn append_entries(
@@ -213,7 +213,7 @@ impl RaftNetworkV2<Types> for Client {
     }
 }
 
-impl Client {
+impl RaftClient {
     async fn send_snapshot(
         &self,
         offer: Offer,
@@ -254,7 +254,7 @@ impl Client {
 /// An append stream in use.
 struct Appending<'s, S> {
     /// Client that the stream comes from, and returns to when nothing is under way.
-    client: &'s mut Client,
+    client: &'s mut RaftClient,
     /// The open stream; `None` until there is an append to send.
     pipe: Option<Pipe>,
     input: S,

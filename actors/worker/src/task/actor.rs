@@ -10,7 +10,7 @@
 use super::core::{Core, Effect, Goal, Input};
 use super::execution::Execution;
 use crate::engine::{Engine, EngineError, Observation, Progress};
-use crate::machine::Said;
+use crate::machine::EngineDescriptions;
 use crate::observations::Observations;
 use essaim_model::{EngineKind, Observed, TaskId, TaskState};
 use essaim_system::{RecordKind, Scope, Timer};
@@ -68,7 +68,7 @@ pub(crate) struct TaskArgs {
     pub(crate) subnet: Ipv4Addr,
     pub(crate) observations: Observations,
     pub(crate) confirmed: watch::Receiver<bool>,
-    pub(crate) said: Said,
+    pub(crate) descriptions: EngineDescriptions,
 }
 
 /// The actor of one task.
@@ -146,7 +146,7 @@ impl State {
             self.removed = true;
         }
         if input.is_silence() {
-            self.args.said.doubt();
+            self.args.descriptions.doubt();
         }
         let (now, utc) = (self.args.scope.now(), self.args.scope.utc());
         self.core.handle(now, utc, input, &mut self.effects);

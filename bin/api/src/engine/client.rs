@@ -179,7 +179,7 @@ impl LocalEngine {
         Ok(head.map(|body| AnswerBody { body, _connection: connection, _place: place }))
     }
 
-    async fn connect(&self) -> Result<(http1::SendRequest<Body>, Connection), Trouble> {
+    async fn connect(&self) -> Result<(http1::SendRequest<Body>, ConnectionDriver), Trouble> {
         if let Dial::Inside(engine) = &self.dial {
             return self.speak_over(engine.open()).await;
         }
@@ -195,7 +195,7 @@ impl LocalEngine {
     async fn speak_over<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
         &self,
         stream: S,
-    ) -> Result<(http1::SendRequest<Body>, Connection), Trouble> {
+    ) -> Result<(http1::SendRequest<Body>, ConnectionDriver), Trouble> {
         let (sender, connection) = http1::Builder::new()
             .max_buf_size(BUFFER_LEN)
             .handshake(TokioIo::new(stream))
@@ -206,7 +206,7 @@ impl LocalEngine {
                 tracing::debug!(%why, "a connection to the engine broke off");
             }
         });
-        Ok((sender, Connection(task.abort_handle())))
+        Ok((sender, ConnectionDriver(task.abort_handle())))
     }
 
     fn broke(&self, why: hyper::Error) -> Trouble {
@@ -264,9 +264,9 @@ pub(super) const HOST: &str = "docker";
 
 /// The task that drives a connection. Dropping it closes the connection.
 #[derive(Debug)]
-struct Connection(AbortHandle);
+struct ConnectionDriver(AbortHandle);
 
-impl Drop for Connection {
+impl Drop for ConnectionDriver {
     fn drop(&mut self) {
         self.0.abort();
     }
@@ -276,7 +276,7 @@ impl Drop for Connection {
 #[derive(Debug)]
 pub(super) struct AnswerBody {
     body: Incoming,
-    _connection: Connection,
+    _connection: ConnectionDriver,
     _place: OwnedSemaphorePermit,
 }
 

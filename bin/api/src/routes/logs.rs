@@ -70,17 +70,17 @@ fn answer(
     asked: &Asked,
 ) -> Answer {
     let query = read(asked)?;
-    let form = Form { timestamps: flag(&asked.timestamps), details: query.details, service, framed: !tty };
+    let format = LineFormat { timestamps: flag(&asked.timestamps), details: query.details, service, framed: !tty };
     let reader = face.control()?.logs(state, of, query);
-    let frames = stream::unfold((reader, form), |(mut reader, form)| async move {
+    let frames = stream::unfold((reader, format), |(mut reader, format)| async move {
         let mut frames = BytesMut::new();
         match reader.recv().await? {
-            LogPart::Lines(lines) => lines.iter().for_each(|line| form.write(line, &mut frames)),
+            LogPart::Lines(lines) => lines.iter().for_each(|line| format.write(line, &mut frames)),
             LogPart::Incomplete(why) => {
-                form.frame(SYSTEM, "", format!("Error grabbing logs: {why}\n").as_bytes(), &mut frames)
+                format.frame(SYSTEM, "", format!("Error grabbing logs: {why}\n").as_bytes(), &mut frames)
             }
         }
-        Some((Ok::<Bytes, Infallible>(frames.freeze()), (reader, form)))
+        Some((Ok::<Bytes, Infallible>(frames.freeze()), (reader, format)))
     });
     let kind = if tty { "application/vnd.docker.raw-stream" } else { "application/vnd.docker.multiplexed-stream" };
     Ok(typed(Body::from_stream(frames), kind))
@@ -121,7 +121,7 @@ fn moment(name: &str, text: &str) -> Result<Option<Timestamp>, Refused> {
 const SYSTEM: u8 = 3;
 
 /// Format of the lines.
-struct Form {
+struct LineFormat {
     timestamps: bool,
     details: bool,
     /// Service of all lines.
@@ -130,7 +130,7 @@ struct Form {
     framed: bool,
 }
 
-impl Form {
+impl LineFormat {
     /// Appends one line.
     fn write(&self, of: &TaskLine, frames: &mut BytesMut) {
         let mut front = String::new();
@@ -189,29 +189,29 @@ mod tests {
     use essaim_protocol::LogLine;
     use essaim_wire::NodeId;
 
-    fn written(form: &Form, details: &[(&str, &str)]) -> String {
+    fn written(format: &LineFormat, details: &[(&str, &str)]) -> String {
         let details = details.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let line = LogLine { details, ..LogLine::new(Timestamp::default(), LogStream::Stdout, b"hi\n".to_vec()) };
         let mut frames = BytesMut::new();
-        form.write(&TaskLine { task: TaskId::from_bits(3), node: NodeId::from_bits(1), line }, &mut frames);
+        format.write(&TaskLine { task: TaskId::from_bits(3), node: NodeId::from_bits(1), line }, &mut frames);
         String::from_utf8(frames.to_vec()).expect("text")
     }
 
     #[test]
     fn details_are_sorted_and_escaped_as_docker_does() {
-        let form = Form { timestamps: false, details: true, service: ServiceId::from_bits(2), framed: false };
+        let format = LineFormat { timestamps: false, details: true, service: ServiceId::from_bits(2), framed: false };
         let (node, service, task) = (NodeId::from_bits(1), ServiceId::from_bits(2), TaskId::from_bits(3));
         let expected = format!(
             "asdf=a+b%2Cc,com.docker.swarm.node.id={node},com.docker.swarm.service.id={service},\
              com.docker.swarm.task.id={task},hjkl=test2 hi\n"
         );
-        assert_eq!(written(&form, &[("hjkl", "test2"), ("asdf", "a b,c")]), expected);
+        assert_eq!(written(&format, &[("hjkl", "test2"), ("asdf", "a b,c")]), expected);
     }
 
     #[test]
     fn lines_of_a_terminal_have_no_header() {
-        let form = Form { timestamps: false, details: false, service: ServiceId::from_bits(2), framed: false };
-        assert_eq!(written(&form, &[]), "hi\n");
-        assert_eq!(written(&Form { framed: true, ..form }, &[]), "\u{1}\0\0\0\0\0\0\u{3}hi\n");
+        let format = LineFormat { timestamps: false, details: false, service: ServiceId::from_bits(2), framed: false };
+        assert_eq!(written(&format, &[]), "hi\n");
+        assert_eq!(written(&LineFormat { framed: true, ..format }, &[]), "\u{1}\0\0\0\0\0\0\u{3}hi\n");
     }
 }

@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 
 use super::addresses;
-use super::control::{self, Asked, Request};
+use super::control::{self, Asked, ControlRequest};
 use super::node::Node;
 use super::place::Place;
 use crate::client::Client;
@@ -144,26 +144,27 @@ impl Cluster {
         if changed { self.record() } else { Ok(()) }
     }
 
-    async fn obey(&mut self, request: &Request) -> Result<String, String> {
-        let (Request::Kill { node: name } | Request::KillDaemon { node: name } | Request::Restart { node: name }) =
-            request;
+    async fn obey(&mut self, request: &ControlRequest) -> Result<String, String> {
+        let (ControlRequest::Kill { node: name }
+        | ControlRequest::KillDaemon { node: name }
+        | ControlRequest::Restart { node: name }) = request;
         let all: Vec<_> = self.nodes.iter().map(|node| node.name.clone()).collect();
         let Some(node) = self.nodes.iter_mut().find(|node| node.name == *name) else {
             return Err(format!("there is no node {name} here; there are {}", all.join(", ")));
         };
         let said = match request {
-            Request::Kill { .. } => {
+            ControlRequest::Kill { .. } => {
                 node.kill().await;
                 format!("killed {name}: its daemon and its tasks")
             }
-            Request::KillDaemon { .. } if !node.is_running() => {
+            ControlRequest::KillDaemon { .. } if !node.is_running() => {
                 return Err(format!("the daemon of {name} does not run"));
             }
-            Request::KillDaemon { .. } => {
+            ControlRequest::KillDaemon { .. } => {
                 node.kill_daemon().await;
                 format!("killed the daemon of {name}; its tasks run on")
             }
-            Request::Restart { .. } => {
+            ControlRequest::Restart { .. } => {
                 node.kill_daemon().await;
                 node.start().map_err(|failure| failure.to_string())?;
                 node.ready().await.map_err(|failure| failure.to_string())?;

@@ -15,13 +15,13 @@ const WAITING_MAX: usize = 16;
 
 /// Requests that the control socket accepts.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Request {
+pub(super) enum ControlRequest {
     Kill { node: String },
     KillDaemon { node: String },
     Restart { node: String },
 }
 
-impl fmt::Display for Request {
+impl fmt::Display for ControlRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Kill { node } => write!(f, "kill {node}"),
@@ -31,7 +31,7 @@ impl fmt::Display for Request {
     }
 }
 
-impl Request {
+impl ControlRequest {
     fn parse(line: &str) -> Option<Self> {
         let (verb, node) = line.trim().split_once(' ')?;
         let node = node.to_owned();
@@ -45,7 +45,7 @@ impl Request {
 }
 
 /// A request, and the channel for its answer.
-pub(super) type Asked = (Request, oneshot::Sender<Result<String, String>>);
+pub(super) type Asked = (ControlRequest, oneshot::Sender<Result<String, String>>);
 
 /// Serves the control socket until the receiver is dropped.
 pub(super) fn serve(path: &Path) -> Result<mpsc::Receiver<Asked>, Failure> {
@@ -65,7 +65,7 @@ async fn answer(stream: UnixStream, sender: mpsc::Sender<Asked>) {
     if stream.read_line(&mut line).await.is_err() {
         return;
     }
-    let answer = match Request::parse(&line) {
+    let answer = match ControlRequest::parse(&line) {
         None => Err(format!("{line:?} is no request")),
         Some(request) => {
             let (reply, answered) = oneshot::channel();
@@ -83,7 +83,7 @@ async fn answer(stream: UnixStream, sender: mpsc::Sender<Asked>) {
 }
 
 /// Sends a request to a running dev cluster and returns its answer.
-pub(super) async fn ask(path: &Path, request: &Request) -> Result<String, Failure> {
+pub(super) async fn ask(path: &Path, request: &ControlRequest) -> Result<String, Failure> {
     let stream = UnixStream::connect(path).await.map_err(|error| cannot("reach the dev cluster at", path, &error))?;
     let mut stream = BufReader::new(stream);
     let mut line = String::new();
@@ -108,7 +108,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("c.sock");
         let mut asked = serve(&path).unwrap();
-        let kill = Request::KillDaemon { node: "n2".to_owned() };
+        let kill = ControlRequest::KillDaemon { node: "n2".to_owned() };
         let (answer, ()) = tokio::join!(ask(&path, &kill), async {
             let (request, reply) = asked.recv().await.unwrap();
             assert_eq!(request, kill);

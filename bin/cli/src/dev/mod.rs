@@ -76,13 +76,13 @@ enum Command {
 pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
     match arguments.command {
         None => start(arguments.start).await,
-        Some(Command::Kill { node, daemon: false }) => ask(&control::Request::Kill { node }).await,
-        Some(Command::Kill { node, daemon: true }) => ask(&control::Request::KillDaemon { node }).await,
-        Some(Command::Restart { node }) => ask(&control::Request::Restart { node }).await,
+        Some(Command::Kill { node, daemon: false }) => ask(&control::ControlRequest::Kill { node }).await,
+        Some(Command::Kill { node, daemon: true }) => ask(&control::ControlRequest::KillDaemon { node }).await,
+        Some(Command::Restart { node }) => ask(&control::ControlRequest::Restart { node }).await,
     }
 }
 
-async fn ask(request: &control::Request) -> Result<(), Failure> {
+async fn ask(request: &control::ControlRequest) -> Result<(), Failure> {
     println!("{}", control::ask(&place::running()?, request).await?);
     Ok(())
 }

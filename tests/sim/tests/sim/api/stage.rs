@@ -4,7 +4,7 @@ use crate::stories::within;
 use essaim::testkit::Options;
 use essaim::testkit::run::{Run, in_virtual_time};
 use essaim::testkit::still::Still;
-use essaim_api::{Begun, Direct, EngineInside, Host};
+use essaim_api::{Direct, EngineInside, Host, StreamedReply};
 use essaim_model::{Change, ClusterSpec, EngineKind, ManagerStatus, Node, State};
 use essaim_node::{Handle, InitRequest, JoinRequest};
 use essaim_wire::{Index, NodeId, Role, Timestamp};
@@ -188,7 +188,7 @@ impl Client {
     }
 
     /// Sends a request whose answer is read piece by piece.
-    pub(crate) async fn begin(&self, method: &str, path: &str) -> Begun {
+    pub(crate) async fn begin(&self, method: &str, path: &str) -> StreamedReply {
         self.direct.begin(method, path, None).await.expect("an answer begins")
     }
 

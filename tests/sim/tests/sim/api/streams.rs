@@ -3,7 +3,7 @@
 use super::real::tell;
 use super::stage::{Client, NOW, SELF, Stage, play, worker};
 use essaim::testkit::Fault;
-use essaim_api::Begun;
+use essaim_api::StreamedReply;
 use essaim_model::{Change, Observed, ServiceId, Task, TaskId, fixtures};
 use essaim_wire::{NodeId, Reachability};
 use essaim_worker::engine::LogStream;
@@ -127,7 +127,7 @@ fn events_of_tasks_tell_the_step_its_cause_and_the_wish() {
 }
 
 /// Events of nodes as words: the name, and each changed attribute.
-async fn of_nodes(answer: &mut Begun) -> Vec<String> {
+async fn of_nodes(answer: &mut StreamedReply) -> Vec<String> {
     let mut words = Vec::new();
     while let Ok(Some(piece)) = timeout(Duration::from_secs(5), answer.next()).await {
         for event in lines(&piece).iter().filter(|event| event["Type"] == "node") {
