@@ -18,6 +18,8 @@ mod rollout;
 mod slot;
 
 #[cfg(test)]
+mod away;
+#[cfg(test)]
 mod beyond;
 #[cfg(test)]
 mod globals;

@@ -3,9 +3,10 @@
 //!
 //! A slot is *dated* while its task follows a spec that asks for another task than the one in force, or for the same
 //! task on other nodes; a task that ended by itself and is not restarted is the task of its slot in this sense. A slot is
-//! *busy* from the moment its dated task is being replaced until the new one has run for the delay. An update is over when
-//! no slot is dated or busy and the last new task has run for the monitor time. A slot *belongs* to the update if it is
-//! dated or has a task of the version that the update leads to.
+//! *busy* from the moment its dated task is being replaced until the new one has run for the delay, also while the node
+//! of either does not answer, drains or no longer fits (except in a global service, whose slot is the node). An update is
+//! over when no slot is dated or busy and the last new task has run for the monitor time. A slot *belongs* to the update
+//! if it is dated or has a task of the version that the update leads to.
 //!
 //! The replacement of a dated task is created before the dated task is told to end. Stop-first, the replacement is
 //! created `Ready`, and `place` counts the room of the dated task as free for it; when it has a node the dated task is
@@ -151,8 +152,12 @@ impl Work<'_> {
         of_update.filter_map(|task| settled(task)).min()
     }
 
-    /// Counts a slot that is between two tasks of this update as busy until its delay has passed.
-    pub(super) fn count_restart(&mut self, tasks: &[&Arc<Task>]) {
+    /// Counts a slot that this plan fills again as busy, if it shows a dated task: until the first task of the update in
+    /// it has settled, and the delay after that has passed. The next plan watches the new task.
+    pub(super) fn count_unsettled(&mut self, tasks: &[&Arc<Task>]) {
+        if !self.is_of_update(tasks) {
+            return;
+        }
         let delay = self.update_config().delay;
         match self.settled_at(tasks).map(|settled| settled + delay) {
             Some(over) if self.scene.now >= over => (),
@@ -161,6 +166,11 @@ impl Work<'_> {
                 over.into_iter().for_each(|over| self.plan.look_again(over));
             }
         }
+    }
+
+    /// Whether the slot shows a task that does not follow the spec in force.
+    pub(super) fn is_of_update(&mut self, tasks: &[&Arc<Task>]) -> bool {
+        tasks.iter().any(|task| !self.is_current(task))
     }
 
     /// Number of slots whose new task does not run yet, or has not run for the delay.

@@ -58,10 +58,12 @@ impl<'a> Work<'a> {
             self.keep_sound(slot, tasks, &mut here);
         } else if here.held {
             // The node of a held task may come back, or the brake will release it.
+            self.watch_away(tasks);
         } else if !here.leaving.is_empty() || !here.misfit.is_empty() {
-            self.move_away(slot, &here);
+            self.move_away(slot, tasks, &here);
         } else if !here.lost.is_empty() {
             self.make_room(&here.lost);
+            self.count_unsettled(tasks);
             self.want(slot, here.first_wish());
         } else {
             self.fill(slot, tasks, here.stopping);
@@ -153,11 +155,12 @@ impl<'a> Work<'a> {
             (Some(new), _) => new,
             (None, Some(old)) => {
                 self.come_forward(slot, old, here);
+                self.watch_away(tasks);
                 old
             }
             (None, None) => return,
         };
-        if old.is_some() || tasks.iter().any(|task| !self.is_current(task)) {
+        if self.is_of_update(tasks) {
             let settled_at = self.settled_at(tasks);
             self.rollout.watch(new.filter(|new| new.id == kept.id), settled_at);
         }
@@ -184,6 +187,19 @@ impl<'a> Work<'a> {
         } else if here.leaving.is_empty() && here.misfit.is_empty() && here.lost.is_empty() && !here.held {
             // With any of these, two tasks of the slot are wanted already.
             self.rollout.candidates.push(Candidate { slot, old: Some(old), stopping: here.stopping });
+        }
+    }
+
+    /// Has the update watch the new task of a slot whose node is lost, drains or no longer fits. The slot is being updated
+    /// until that task, or the one that replaces it elsewhere, runs; otherwise each node that does not answer for a
+    /// moment would let the update take down more slots than it may. The slot of a global service is the node itself,
+    /// which may stay away, and does not hold up the others.
+    fn watch_away(&mut self, tasks: &[&'a Arc<Task>]) {
+        let Some(&new) = tasks.last() else { return };
+        let is_new = matches!(new.slot, Slot::Number(_)) && new.is_wanted() && self.is_alike(new.spec_version);
+        if is_new && self.is_of_update(tasks) {
+            let settled_at = self.settled_at(tasks);
+            self.rollout.watch(Some(new), settled_at);
         }
     }
 
@@ -262,7 +278,7 @@ impl<'a> Work<'a> {
 
     /// Replaces the tasks of a slot whose nodes drain or no longer fit: the replacement runs first, unless two may not
     /// run at a time.
-    fn move_away(&mut self, slot: Slot, here: &Occupants<'a>) {
+    fn move_away(&mut self, slot: Slot, tasks: &[&'a Arc<Task>], here: &Occupants<'a>) {
         if !here.leaving.is_empty()
             && let Some(most) = self.service.spec.drain_parallelism()
         {
@@ -272,6 +288,7 @@ impl<'a> Work<'a> {
             }
             self.moves += 1;
         }
+        self.count_unsettled(tasks);
         if self.service.spec.drains_stop_first() || planted(Bug::DrainStopsFirst) {
             for task in here.leaving.iter().chain(&here.lost) {
                 self.shut(task);
@@ -321,7 +338,10 @@ impl<'a> Work<'a> {
             return;
         }
         let waits = first_wish(stopping);
-        let Some(last) = last else { return self.want(slot, waits) };
+        let Some(last) = last else {
+            self.count_unsettled(tasks);
+            return self.want(slot, waits);
+        };
         let policy = self.service.spec.restart();
         if let Some(at) = restart::follow_at(&self.service.spec, last).filter(|at| self.scene.now < *at) {
             return self.plan.look_again(at);
@@ -331,9 +351,7 @@ impl<'a> Work<'a> {
         if restart::is_due(&policy, last, self.scene.now) {
             let delay = restart::delay(&self.service.spec, self.restarts_in(slot));
             let desired = if delay.is_zero() { waits } else { Desired::Ready };
-            if tasks.iter().any(|task| !self.is_current(task)) {
-                self.count_restart(tasks);
-            }
+            self.count_unsettled(tasks);
             self.want_again(slot, desired);
         } else if !current {
             self.rollout.candidates.push(Candidate { slot, old: None, stopping });
