@@ -19,7 +19,7 @@ use crate::orders::{self, Orders};
 use crate::task::{Execution, FORGOTTEN, Goal, Here, Task, TaskArgs, TaskMsg, execution, label};
 use crate::uplink::{Uplink, UplinkArgs, UplinkMsg};
 use essaim_model::service::{DISCONNECT_LEASE, ON_DISCONNECT_LABEL};
-use essaim_model::{EngineKind, Observed, TaskId, TaskState};
+use essaim_model::{Desired, EngineKind, Observed, TaskId, TaskState};
 use essaim_protocol::TaskOrder;
 use essaim_system::supervisor::{Intensity, Supervision, Wake};
 use essaim_system::{Address, ChildSpec, Children, RecordKind, Scope, Timer};
@@ -111,6 +111,8 @@ pub(crate) struct State {
     ending: Option<Goal>,
     /// Replies that are due when no task has an actor any more.
     waiting: Vec<RpcReplyPort<()>>,
+    /// Whether an order waits until other tasks have ended on this machine.
+    waits_for_leftovers: bool,
     /// Engines that have not listed their tasks yet.
     unlisted: BTreeSet<EngineKind>,
     /// Tokio tasks that wait for such engines; dropped, and so ended, with the actor.
@@ -161,6 +163,7 @@ impl Actor for Worker {
             kept: BTreeMap::new(),
             ending: None,
             waiting: Vec::new(),
+            waits_for_leftovers: false,
             unlisted: BTreeSet::new(),
             listing: JoinSet::new(),
             lease_timer: Timer::default(),
@@ -344,17 +347,24 @@ impl State {
     async fn tend(&mut self) -> Result<(), ActorProcessingErr> {
         let orders = Arc::clone(&self.orders);
         let lapsed = self.lease_left().is_zero();
+        let leftovers = self.has_leftovers();
+        self.waits_for_leftovers = false;
         for order in orders.tasks.values() {
             self.args.observations.learn(order.id, &order.observed);
-            let held_back = lapsed && orders.spec(order).is_some_and(|spec| spec.stops_on_disconnect());
+            // What a task holds that managers gave up, because its node was down, is given to another task.
+            let waits = leftovers && order.desired <= Desired::Running && !order.generic.is_empty();
+            let held_back = waits || lapsed && orders.spec(order).is_some_and(|spec| spec.stops_on_disconnect());
             if let Some(tended) = self.tended.get_mut(&order.id) {
                 if let Some(spec) = orders.spec(order).filter(|_| tended.lacks_credentials) {
                     tended.execution.send_replace(Some(execution(order, spec, &self.args.here)));
                     tended.lacks_credentials = orders.lacks_credentials(order);
                 }
                 self.set_goal(order.id, order.desired.into());
-            } else if !held_back && !self.args.observations.seen(order.id).is_some_and(|seen| seen.state.is_final()) {
-                self.begin(order, &orders).await?;
+            } else if !self.args.observations.seen(order.id).is_some_and(|seen| seen.state.is_final()) {
+                self.waits_for_leftovers |= waits;
+                if !held_back {
+                    self.begin(order, &orders).await?;
+                }
             }
         }
         let unwanted: Vec<TaskId> = self.tended.keys().filter(|id| !orders.tasks.contains_key(id)).copied().collect();
@@ -362,11 +372,7 @@ impl State {
         for task in unwanted {
             self.set_goal(task, unordered(task));
         }
-        let stray = |(id, kept): &(&TaskId, &Kept)| {
-            !kept.has_ended && !orders.tasks.contains_key(id) && !self.tended.contains_key(id)
-        };
-        let strays: Vec<TaskId> = self.kept.iter().filter(stray).map(|(id, _)| *id).collect();
-        for task in strays {
+        for task in self.strays().collect::<Vec<_>>() {
             self.begin_end(task, unordered(task)).await?;
         }
         for (task, _) in self.args.observations.all() {
@@ -376,6 +382,21 @@ impl State {
         }
         self.watch_lease();
         self.remove_forgotten().await
+    }
+
+    /// Tasks that an engine runs, that are not in the orders, and that no actor ends yet.
+    fn strays(&self) -> impl Iterator<Item = TaskId> {
+        let is_stray = |(id, kept): &(&TaskId, &Kept)| {
+            !kept.has_ended && !self.orders.tasks.contains_key(id) && !self.tended.contains_key(id)
+        };
+        self.kept.iter().filter(is_stray).map(|(id, _)| *id)
+    }
+
+    /// Whether any task has not ended on this machine that is to end, or is in no orders any more. An engine that has not
+    /// listed its tasks may have such a task.
+    fn has_leftovers(&self) -> bool {
+        let ends = |id| self.orders.tasks.get(id).is_none_or(|order| order.desired >= Desired::Shutdown);
+        !self.unlisted.is_empty() || self.kept.iter().any(|(id, kept)| !kept.has_ended && ends(id))
     }
 
     /// Time until the lease of tasks that end without a manager lapses.
@@ -501,6 +522,7 @@ impl State {
             kept.has_ended = true;
         }
         match self.ending {
+            None if self.waits_for_leftovers => self.tend().await?,
             None => self.remove_forgotten().await?,
             // The goal to remove the task came while its actor was ending.
             Some(Goal::Gone) if self.kept.contains_key(&task) => self.begin_end(task, Goal::Gone).await?,

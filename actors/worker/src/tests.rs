@@ -6,7 +6,7 @@ use crate::fixture::{assignment, order, run, seen, version};
 use crate::orders::{self, Orders};
 use crate::sim::{Behaviour, Mood};
 use essaim_model::service::{ON_DISCONNECT_LABEL, RegistryAuth};
-use essaim_model::{Desired, EngineKind, Health, ServiceSpec, TaskState};
+use essaim_model::{Desired, EngineKind, GenericStock, Health, ServiceSpec, TaskState};
 use essaim_protocol::{Assignment, LogEnd, LogFrame, LogRequest, Packed, TaskOrder, ToUplink};
 use essaim_system::RecordKind;
 use essaim_system::env::{DiskFault, SimDisk};
@@ -549,6 +549,55 @@ async fn a_container_that_came_into_being_unseen_is_found_and_removed_within_min
     sleep(Duration::from_secs(200)).await;
     assert_eq!(world.machine.tasks().into_keys().collect::<Vec<_>>(), [order(1).id]);
     assert!(world.runs(order(1).id) && world.machine.starts() == 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_with_a_generic_resource_begins_when_those_that_managers_gave_up_have_ended_here() {
+    let gpu = |bits| TaskOrder { generic: GenericStock::parse(["gpu=a"]).expect("a resource"), ..order(bits) };
+    let cluster = Cluster::new(assignment(5, &[gpu(1)]));
+    let mut world = World::of(cluster, Arc::new(SimDisk::new())).await;
+    world.machine.behave("sleep:latest", Behaviour::IgnoresStop);
+    world.until_reported(order(1).id, TaskState::Running).await;
+    // The node was down for the managers: its task was written off, and its resource given to another task.
+    world.cluster.order(Assignment { ended: vec![order(1).id], ..assignment(6, &[gpu(2), order(3)]) });
+    world.until_reported(order(3).id, TaskState::Running).await;
+    sleep(Duration::from_secs(5)).await;
+    assert!(world.runs(order(1).id) && !world.runs(order(2).id), "the stop takes its grace");
+    until_the_next_runs(&world, [1, 2]).await;
+    // The same after a restart of the daemon, to which the engine says what it runs.
+    world.kill().await;
+    let ended = [1, 2].map(|bits| order(bits).id).into();
+    world.cluster.shared().orders = Assignment { ended, ..assignment(7, &[gpu(4)]) };
+    world.start().await;
+    until_the_next_runs(&world, [2, 4]).await;
+    // A task that is to end waits for no other one.
+    world.kill().await;
+    let gone = TaskOrder { desired: Desired::Remove, ..gpu(4) };
+    world.cluster.shared().orders = assignment(8, &[gone, gpu(5)]);
+    world.start().await;
+    until_the_next_runs(&world, [4, 5]).await;
+}
+
+/// Waits until the second of two tasks runs, and asserts that both never run at a time.
+async fn until_the_next_runs(world: &World, tasks: [u128; 2]) {
+    let is_next = |world: &World| {
+        let runs = tasks.map(|bits| world.runs(order(bits).id));
+        assert_ne!(runs, [true, true]);
+        runs[1]
+    };
+    world.until("the next one runs", is_next).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_leaves_does_not_count_as_one_that_forgot_its_orders() {
+    let world = World::with(assignment(5, &[order(1)])).await;
+    world.until_reported(order(1).id, TaskState::Running).await;
+    let (orders, hellos) = (world.worker.orders(), world.cluster.shared().hellos.len());
+    world.worker.clear().await;
+    world.scope.journal.kill(&"/n/worker/uplink".parse().expect("a path")).expect("it is there");
+    world.until("another hello", |world| world.cluster.shared().hellos.len() > hellos).await;
+    assert_eq!(orders::load(&*world.disk).expect("read"), None);
+    assert_eq!(*orders.borrow(), Some(version(5)));
 }
 
 #[tokio::test(start_paused = true)]

@@ -175,7 +175,10 @@ impl Actor for Uplink {
     ) -> Result<State, ActorProcessingErr> {
         // The worker has reported a file that cannot be read; a manager sends the complete orders again.
         let orders = orders::load(&*scope.env.disk).ok().flatten().unwrap_or_default();
-        args.link_state.orders(orders.version);
+        // A worker that leaves its cluster has removed its orders; those that it obeyed last stay the newest ones.
+        if !args.link_state.leaves() {
+            args.link_state.orders(orders.version);
+        }
         let known = orders::load_managers(&*scope.env.disk, args.dial.removed()).ok().flatten();
         let look = args.machine.first_look().await;
         let core = Core::new(args.node, scope.env.seed.draw_number());
