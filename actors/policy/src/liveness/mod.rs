@@ -5,15 +5,20 @@
 //! roster it takes only what a node has proven to have said of itself: its generation and incarnation, that it
 //! restarts, that its tasks have ended. Anything else from gossip moves nothing. The core asks for these commits:
 //! `Unreachable` at once; `Down` when the loss has lasted for the grace or the node said that its tasks have ended;
-//! `Reachable` when the node is heard of in a later incarnation than the missed one, or links again. A node that
-//! restarts keeps its tasks and gets no new ones. A node that was unreachable three times in a minute gets none until
-//! it was steady for thirty seconds.
+//! `Reachable` when the node returns. A node that restarts keeps its tasks and gets no new ones. A node that was
+//! unreachable three times in a minute gets none until it was steady for thirty seconds.
+//!
+//! A return takes evidence that is newer than the loss: a later generation or incarnation than the newest one that is
+//! known to be missed ([`Lost::era`]), or a new link ([`Track::has_new_link`]). That votes end is no evidence, because
+//! the observers of a node that is `Down` watch it no longer. Nor is the first that a new leader hears of the node:
+//! a report that it is missing, a report from before its death, a link that another manager has not seen end.
 //!
 //! Below a quorum of observers there is a slow path: a node is lost when no manager has had a link with it for a while
 //! and gossip, or a single vote, says that it is gone.
 //!
 //! A new leader starts from the committed state and counts every grace anew: it marks no node down for what it did not
-//! observe itself, nor because leadership changed. For a node of which it hears nothing at all it waits for a while.
+//! observe itself, nor because leadership changed. For a node of which it hears nothing at all it waits for a while. A
+//! node that is committed as lost stays so until there is evidence of its return.
 //!
 //! The core is level-triggered: each difference between the committed and the wanted state is proposed, one proposal at
 //! a time, and again when a proposal was lost. While this node itself is isolated, it concludes nothing.
@@ -169,6 +174,8 @@ struct Track {
     /// Whether a manager has a link with the node; `linked_since` is when that last changed.
     linked: bool,
     linked_since: Moment,
+    /// Number of times that the node was linked when it had not been linked before.
+    links: u64,
     lost: Option<Lost>,
     /// Why the node was lost, for people.
     why: String,
@@ -187,8 +194,14 @@ type Era = (Generation, u32);
 #[derive(Debug, Clone, Copy)]
 struct Lost {
     since: Moment,
-    /// Newest generation and incarnation known at the loss; a word of the node from a later one ends the loss.
+    /// Newest generation and incarnation in which the node is known to be missed; a word of the node from a later one
+    /// ends the loss.
     era: Era,
+    /// [`Track::links`] at the loss.
+    links: u64,
+    /// Whether neither the votes of a quorum nor a word of the node had told its incarnation by then. The node's first
+    /// word then only says in which incarnation it was lost.
+    unheard: bool,
     /// Moment at which the loss became final (`Down`).
     down: Option<Moment>,
     /// Moment from which the node's slots may be filled elsewhere.
@@ -247,11 +260,12 @@ impl Liveness {
             track.flapping = false;
         }
         if track.said.is_none()
-            && said.is_some()
             && let Some(lost) = &mut track.lost
+            && let Some(first) = said
+            && lost.unheard
+            && first.0 == lost.era.0
         {
-            // The node was lost because nothing was heard of it, so its first word ends the loss.
-            lost.era = Era::default();
+            lost.era = lost.era.max(first);
         }
         (track.said, track.seen) = (said.or(track.said), Some(seen));
     }
@@ -289,9 +303,10 @@ impl Liveness {
             if let Some(missed) = missed.filter(|_| track.lost.is_none()) {
                 track.why = words(missed, state);
             }
-            track.advance(now, self.begun, node, missed.is_some(), accused.contains_key(&node.id), &mut next);
+            let missed = missed.map(|missed| missed_era(&self.ballots, node.id, missed));
+            track.advance(now, self.begun, node, missed, accused.contains_key(&node.id), &mut next);
             track.mature(now, node, grace, &mut next);
-            let alive = track.is_alive(now, node, &mut next);
+            let alive = track.is_alive(now, self.begun, node, &mut next);
             track.differences(now, node, alive, &mut changes);
         }
         self.doubt(now, &accused, &mut next, effects);
@@ -390,6 +405,7 @@ impl Track {
             said: None,
             linked: false,
             linked_since: now,
+            links: 0,
             lost: None,
             why: String::new(),
             found: false,
@@ -406,7 +422,22 @@ impl Track {
     fn on_link(&mut self, now: Moment, linked: bool) {
         if self.linked != linked {
             (self.linked, self.linked_since) = (linked, now);
+            self.links += u64::from(linked);
         }
+    }
+
+    /// Whether a manager has a link with a lost node that it had not at the loss. A link may seem new because another
+    /// manager told of it late, and the node be dead. So it counts when the roster says that the node lives, and
+    /// otherwise when it is so old that the link of a dead node would have ended.
+    fn has_new_link(&self, now: Moment, node: &Node, lost: Lost, next: &mut Next) -> bool {
+        self.linked
+            && self.links > lost.links
+            && (self.is_seen(node) || next.is_due(now, self.linked_since + LINK_PROVEN))
+    }
+
+    /// Whether the roster says that the node lives.
+    fn is_seen(&self, node: &Node) -> bool {
+        matches!(self.current(node), Some(RosterState::Alive | RosterState::Restarting { .. }))
     }
 
     /// Newest generation and incarnation of a node, known by its own link, its own session or its signature.
@@ -428,8 +459,16 @@ impl Track {
         }
     }
 
-    /// Updates whether the node is lost.
-    fn advance(&mut self, now: Moment, begun: Moment, node: &Node, missed: bool, accused: bool, next: &mut Next) {
+    /// Updates whether the node is lost. `missed` is the generation and incarnation in which a quorum misses the node.
+    fn advance(
+        &mut self,
+        now: Moment,
+        begun: Moment,
+        node: &Node,
+        missed: Option<Era>,
+        accused: bool,
+        next: &mut Next,
+    ) {
         let (era, restarts) = (self.era(node), self.is_away(now, node));
         let (stopped, until) = match self.current(node) {
             Some(RosterState::Stopped { why }) => (Some(why.clone()), None),
@@ -438,10 +477,17 @@ impl Track {
         };
         // A departure was announced over the node's own link, so it counts whatever the roster says.
         let stopped = stopped.or_else(|| node.has_left().then(|| "it left the cluster".to_owned()));
+        let is_missing = matches!(self.current(node), Some(RosterState::Missing | RosterState::Stopped { .. }));
+        if let Some(lost) = &mut self.lost
+            && (missed.is_some() || is_missing)
+        {
+            // Votes and reports that count are about the newest incarnation, so the node is missed in that one too.
+            lost.era = lost.era.max(era).max(missed.unwrap_or_default());
+        }
         if let Some(lost) = self.lost {
-            let anew = era > lost.era || self.linked && self.linked_since > lost.since;
+            let anew = era > lost.era || self.has_new_link(now, node, lost, next);
             let is_overdue = until.is_some_and(|until| now >= until);
-            if anew && !missed && stopped.is_none() && !is_overdue {
+            if anew && missed.is_none() && stopped.is_none() && !is_overdue {
                 (self.lost, self.found, self.steady_since) = (None, true, now);
             }
         }
@@ -454,7 +500,7 @@ impl Track {
         } else if let Some(until) = until.filter(|until| next.is_due(now, *until)) {
             since = until;
             self.why = "it did not come back from its restart in time".into();
-        } else if missed && !restarts {
+        } else if missed.is_some() && !restarts {
             // `why` names the accusers already.
         } else if self.absent_from(begun, node, accused).is_some_and(|at| next.is_due(now, at)) {
             self.why = match self.seen {
@@ -464,8 +510,12 @@ impl Track {
         } else {
             return;
         }
-        let down = (self.seen.is_none() && node.reachability == Reachability::Down).then_some(since);
-        self.lost = Some(Lost { since, era, down, released: None });
+        // A node that was down when this leader began stays so. A node that was found has its whole grace again, also
+        // while that is not committed yet.
+        let down = (node.reachability == Reachability::Down && !self.found).then_some(since);
+        let unheard = missed.is_none() && self.said.is_none();
+        let era = era.max(missed.unwrap_or_default());
+        self.lost = Some(Lost { since, era, links: self.links, unheard, down, released: None });
         self.found = false;
         self.losses.retain(|at| now.saturating_since(*at) < FLAP_WINDOW);
         self.losses.push(now);
@@ -480,7 +530,8 @@ impl Track {
         }
         let unlinked = self.linked_since.max(begun);
         match self.seen {
-            None if node.reachability == Reachability::Down => Some(begun),
+            // It was down when this leader began.
+            _ if node.reachability == Reachability::Down && !self.found => Some(begun),
             None => Some(unlinked + ABSENCE_GRACE),
             Some(RosterState::Missing) => Some(unlinked + UNLINKED_MAX),
             Some(_) => accused.then_some(unlinked + UNLINKED_MAX),
@@ -502,10 +553,11 @@ impl Track {
     }
 
     /// Whether there is proof that the node lives, beyond the absence of a loss.
-    fn is_alive(&self, now: Moment, node: &Node, next: &mut Next) -> bool {
+    fn is_alive(&self, now: Moment, begun: Moment, node: &Node, next: &mut Next) -> bool {
         let was_lost = matches!(node.reachability, Reachability::Unreachable | Reachability::Down);
         let is_linked = self.linked && (!was_lost || next.is_due(now, self.linked_since + LINK_PROVEN));
-        let is_seen = matches!(self.current(node), Some(RosterState::Alive | RosterState::Restarting { .. }));
+        // When this leader begins, the roster may not know yet that the node is dead.
+        let is_seen = self.is_seen(node) && (!was_lost || self.linked || next.is_due(now, begun + LINK_PROVEN));
         self.found || is_linked || is_seen
     }
 
@@ -535,6 +587,16 @@ impl Track {
             changes.push(Change::SetSteadiness { id: node.id, unsteady });
         }
     }
+}
+
+/// The newest generation and incarnation in which all of these accusers miss a node. A liar among them may name a later
+/// one, and so cannot keep a node lost that has refuted the others.
+fn missed_era(ballots: &Ballots, node: NodeId, missed: &Missed) -> Era {
+    let newest = |accuser: &NodeId| {
+        let accusations = ballots.get(accuser)?.iter().filter(|accusation| accusation.node == node);
+        accusations.map(|accusation| (accusation.generation, accusation.incarnation)).max()
+    };
+    missed.accusers.iter().filter_map(newest).min().unwrap_or_default()
 }
 
 /// The message that names the accusers of a node, and its observers that are lost themselves.

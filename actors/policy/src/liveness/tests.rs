@@ -27,8 +27,15 @@ impl Leader {
     }
 
     fn over(world: World) -> Self {
+        let mut leader = Self::unasked(world);
+        leader.input(Input::Look);
+        leader
+    }
+
+    /// A leader's core that has not judged anything yet.
+    fn unasked(world: World) -> Self {
         let now = Moment::from_micros(5_000_000);
-        let mut leader = Self {
+        Self {
             world,
             core: Liveness::new(now, id(1), 8),
             now,
@@ -37,9 +44,7 @@ impl Leader {
             incarnations: BTreeMap::new(),
             doubts: Vec::new(),
             told: Vec::new(),
-        };
-        leader.input(Input::Look);
-        leader
+        }
     }
 
     /// A leader with every node linked, and alive in the roster.
@@ -519,4 +524,156 @@ fn one_proposal_is_under_way_at_a_time_and_a_lost_one_is_made_again() {
     assert!(!effects.iter().any(|effect| matches!(effect, Effect::Propose(_))), "it is under way");
     leader.core.handle(leader.now, &leader.world.state, Input::Proposed, &mut effects);
     assert!(effects.iter().any(|effect| matches!(effect, Effect::Propose(_))), "it was not made");
+}
+
+/// What a new leader's roster tells of a member that it takes for dead: its incarnation, and that it is missing.
+fn missing(node: u128, incarnation: u32) -> RosterReport {
+    RosterReport { node: id(node), said: Some((Generation(1), incarnation)), seen: RosterState::Missing }
+}
+
+fn alive(node: u128, incarnation: u32) -> RosterReport {
+    RosterReport { seen: RosterState::Alive, ..missing(node, incarnation) }
+}
+
+/// A new leader of five nodes, of which node 3 has died in this incarnation. The ballots come before the roster.
+fn takes_over(world: World, incarnation: u32) -> Leader {
+    let mut leader = Leader::over(world);
+    leader.incarnations.insert(id(3), incarnation);
+    [1, 2, 4, 5].into_iter().for_each(|node| drop(leader.ballots.insert(id(node), [].into())));
+    leader.accuse(&[1, 2, 4, 5], 3);
+    leader
+}
+
+#[test]
+fn a_dead_node_stays_down_when_a_new_leader_counts_the_votes_before_its_roster_tells_of_the_node() {
+    for incarnation in [0, 3] {
+        let mut leader = takes_over(World::of(5), incarnation);
+        assert_eq!(leader.told(), ["3 Unreachable"]);
+        leader.saw(missing(3, incarnation));
+        leader.pass(60 * SECOND);
+        assert_eq!(leader.told(), ["3 Down"], "incarnation {incarnation}");
+        assert_eq!(leader.released(), 1);
+    }
+}
+
+#[test]
+fn a_dead_node_stays_down_when_the_roster_of_a_new_leader_lags_behind_the_votes() {
+    let mut leader = takes_over(World::of(5), 3);
+    leader.saw(alive(3, 3));
+    leader.pass(SECOND);
+    leader.saw(missing(3, 3));
+    leader.pass(60 * SECOND);
+    assert_eq!(leader.told(), ["3 Unreachable", "3 Down"]);
+}
+
+#[test]
+fn a_dead_node_stays_down_when_the_roster_learns_late_in_which_incarnation_it_died() {
+    let mut leader = Leader::all_alive(5);
+    leader.incarnations.insert(id(3), 2);
+    leader.lose(3);
+    leader.saw(alive(3, 1));
+    leader.saw(alive(3, 2));
+    leader.pass(60 * SECOND);
+    assert_eq!(leader.told(), ["3 Unreachable", "3 Down"]);
+}
+
+#[test]
+fn a_node_that_refutes_the_votes_in_the_first_word_that_a_new_leader_hears_of_it_is_back() {
+    let mut leader = takes_over(World::of(5), 3);
+    leader.saw(alive(3, 4));
+    assert_eq!(leader.told(), ["3 Unreachable", "3 Reachable"]);
+}
+
+#[test]
+fn a_node_that_was_down_before_a_leader_began_stays_down_whatever_is_heard_first() {
+    for incarnation in [0, 3] {
+        for roster_first in [false, true] {
+            let mut world = World::of(5);
+            world.reach(3, Reachability::Down);
+            let mut leader = Leader::unasked(world);
+            [1, 2, 4, 5].into_iter().for_each(|node| drop(leader.ballots.insert(id(node), [].into())));
+            if roster_first {
+                leader.saw(missing(3, incarnation));
+                leader.vote();
+            } else {
+                leader.vote();
+                leader.saw(missing(3, incarnation));
+            }
+            leader.pass(60 * SECOND);
+            let what = format!("incarnation {incarnation}, roster first: {roster_first}");
+            assert_eq!((leader.told(), leader.released()), (vec![], 1), "{what}");
+        }
+    }
+}
+
+#[test]
+fn a_node_that_was_down_before_a_leader_began_is_back_with_its_link() {
+    let mut world = World::of(5);
+    world.reach(3, Reachability::Down);
+    let mut leader = Leader::over(world);
+    leader.saw(alive(3, 2));
+    assert_eq!(leader.told(), [""; 0], "it may be what is left of the time before its death");
+    leader.all_are_there(5);
+    assert_eq!(leader.told(), ["3 Reachable"]);
+}
+
+#[test]
+fn a_link_that_another_manager_has_not_seen_end_yet_is_no_return() {
+    let mut world = World::of(5);
+    world.set_cluster(|spec| spec.grace = SECOND);
+    let mut leader = takes_over(world, 0);
+    leader.saw(missing(3, 0));
+    leader.ballots.insert(id(3), [].into());
+    leader.vote();
+    leader.pass(3 * SECOND);
+    assert_eq!(leader.told(), ["3 Unreachable", "3 Down"]);
+    leader.ballots.remove(&id(3));
+    leader.vote();
+    leader.pass(60 * SECOND);
+    assert_eq!((leader.told(), leader.released()), (vec![], 1));
+}
+
+#[test]
+fn a_new_link_that_lasts_longer_than_that_of_a_dead_node_is_a_return_whatever_gossip_says() {
+    let mut leader = takes_over(World::of(5), 0);
+    leader.saw(missing(3, 0));
+    leader.pass(5 * SECOND);
+    assert_eq!(leader.told(), ["3 Unreachable", "3 Down"]);
+    (1..=5).for_each(|node| drop(leader.ballots.insert(id(node), [].into())));
+    leader.vote();
+    leader.pass(Duration::from_millis(3_900));
+    assert_eq!(leader.told(), [""; 0]);
+    leader.pass(SECOND);
+    assert_eq!(leader.told(), ["3 Reachable"]);
+}
+
+#[test]
+fn an_old_word_of_gossip_does_not_bring_a_lost_node_back_when_a_leader_begins() {
+    let mut world = World::of(5);
+    world.reach(3, Reachability::Unreachable);
+    let mut leader = Leader::over(world);
+    [1, 2, 4, 5].into_iter().for_each(|node| drop(leader.ballots.insert(id(node), [].into())));
+    leader.vote();
+    leader.saw(alive(3, 0));
+    leader.pass(SECOND);
+    leader.accuse(&[1, 2, 4, 5], 3);
+    leader.saw(missing(3, 0));
+    leader.pass(60 * SECOND);
+    assert_eq!(leader.told(), ["3 Down"]);
+}
+
+#[test]
+fn a_restart_that_lasts_too_long_under_a_new_leader_does_not_end_because_gossip_then_misses_the_node() {
+    let mut leader = Leader::unasked(World::of(5));
+    let until = Moment::START + 4 * SECOND;
+    (1..=5).for_each(|node| drop(leader.ballots.insert(id(node), [].into())));
+    leader.vote();
+    leader.see(3, RosterState::Restarting { until });
+    assert_eq!(leader.told(), ["3 Unreachable"]);
+    leader.saw(missing(3, 0));
+    leader.pass(2 * SECOND);
+    leader.ballots.remove(&id(3));
+    leader.vote();
+    leader.pass(60 * SECOND);
+    assert_eq!(leader.told(), ["3 Down"]);
 }
