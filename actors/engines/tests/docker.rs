@@ -181,6 +181,22 @@ async fn tasks_are_containers_and_every_step_may_be_repeated() {
     world.engine.start(id(2)).await.expect("it was started");
     assert!(matches!(world.phase(id(2)).await, Some(Phase::Ended(_))));
 
+    // A container that somebody starts again is told of, and the engine's own starts are not. A restart ends the task,
+    // however late anybody looks.
+    let restarted = world.sh(44, "trap 'exit 5' TERM; echo up; while :; do sleep 0.05; done").await;
+    world.said(restarted, "up").await;
+    let mut seen = world.engine.observe(restarted);
+    assert_eq!(seen.next().await, Some(Ok(Observation::Running)));
+    world.dockerd.call("POST", &format!("/containers/web.1.{restarted}/restart"), &[]);
+    let told = tokio::time::timeout(PATIENCE, world.engine.revived()).await.expect("it is told");
+    assert_eq!(told, restarted);
+    let ended = tokio::time::timeout(PATIENCE, seen.next()).await.expect("it ends");
+    assert!(matches!(ended, Some(Ok(Observation::Ended(ended))) if ended.exit == Exit::Code(5)), "{ended:?}");
+    assert_eq!(seen.next().await, None);
+    assert!(matches!(world.phase(restarted).await, Some(Phase::Running(_))), "the container runs again");
+    assert_eq!(world.engine.stop(restarted, Signal::TERM, PATIENCE).await.expect("stopped").exit, Exit::Code(5));
+    world.engine.remove(restarted).await.expect("removed");
+
     // The container is what Docker's people know.
     let shown = world.dockerd.json(&format!("/containers/web.1.{running}/json"));
     assert_eq!(shown["Id"].as_str(), before.container.map(|it| it.to_string()).as_deref());

@@ -4,7 +4,8 @@
 //! Parent: the node. Children: `logs`, `uplink`, one `task.…` for each task with something left to do.
 //! Hears: `Obey` (from the uplink: the complete new orders), `Confirm` (from the uplink: the orders on disk are still
 //! valid), `Clear` (from the node, when it leaves its cluster), `Halt` (from the node, when the machine shuts down),
-//! `Leased` (from the uplink: a manager has renewed the lapsed lease), its own `LeaseDue`, `Wake`.
+//! `Leased` (from the uplink: a manager has renewed the lapsed lease), `Adopted` and `Revived` (from tokio tasks beside it,
+//! which wait for the engines), its own `LeaseDue`, `List`, `Wake`.
 //! Says: `Goal` to its task actors. It serves the `exec` lane, whose sessions belong to their streams.
 //! Dies: with the node. The tasks go on, and the next worker adopts them.
 //!
@@ -70,6 +71,8 @@ pub(crate) enum WorkerMsg {
     Halt(RpcReplyPort<()>),
     /// The tasks that an engine of this kind knows. Until then the worker stops none that it does not know itself.
     Adopted(EngineKind, Vec<Adopted>),
+    /// Somebody else than this worker has started the container of this task.
+    Revived(TaskId),
     /// It is time to ask the engines again which tasks they have.
     List,
     /// The lease of tasks that end without a manager has lapsed, or may have.
@@ -117,6 +120,8 @@ pub(crate) struct State {
     unlisted: BTreeSet<EngineKind>,
     /// Tokio tasks that wait for such engines; dropped, and so ended, with the actor.
     listing: JoinSet<()>,
+    /// Tokio tasks that wait for starts by somebody else, one for each engine; dropped, and so ended, with the actor.
+    noticing: JoinSet<()>,
     /// Fires at the end of the lease, while any task needs it.
     lease_timer: Timer,
     /// Fires when the engines are to be asked again which tasks they have.
@@ -137,6 +142,8 @@ struct Tended {
     leased: bool,
     /// Whether the actor only removes what is left of an ended task.
     removes: bool,
+    /// Whether somebody else has started the task's container since the actor began: it may run when the task has ended.
+    revived: bool,
 }
 
 struct Kept {
@@ -166,6 +173,7 @@ impl Actor for Worker {
             waits_for_leftovers: false,
             unlisted: BTreeSet::new(),
             listing: JoinSet::new(),
+            noticing: JoinSet::new(),
             lease_timer: Timer::default(),
             list_timer: Timer::default(),
             myself: myself.clone(),
@@ -193,6 +201,7 @@ impl Actor for Worker {
             WorkerMsg::Clear(reply) => state.clear(reply).await,
             WorkerMsg::Halt(reply) => state.halt(reply).await,
             WorkerMsg::Adopted(kind, found) => state.on_adopted(kind, found).await,
+            WorkerMsg::Revived(task) => state.on_revived(task).await,
             WorkerMsg::List => {
                 state.list_again();
                 Ok(())
@@ -277,6 +286,11 @@ impl State {
                 }
             }
         }
+        for engine in self.args.engines.clone() {
+            let myself = myself.clone();
+            self.noticing
+                .spawn(async move { while myself.cast(WorkerMsg::Revived(engine.revived().await)).is_ok() {} });
+        }
         self.list_timer.arm(myself, LIST_EVERY, || WorkerMsg::List);
         // A worker without orders does not know which tasks are wanted, and stops none.
         if self.orders.version.is_some() { self.tend().await } else { Ok(()) }
@@ -301,6 +315,12 @@ impl State {
 
     /// Takes note of the tasks that an engine knows. A task that has an actor already is known better by it.
     fn adopt(&mut self, kind: EngineKind, mut found: Vec<Adopted>) {
+        for Adopted { task, phase, .. } in &found {
+            let kept = self.kept.get_mut(task).filter(|_| !self.tended.contains_key(task));
+            if let (Some(kept), Phase::Running(_)) = (kept, phase) {
+                kept.has_ended = false;
+            }
+        }
         found.retain(|task| !self.kept.contains_key(&task.task));
         let running = found.iter().filter(|task| matches!(task.phase, Phase::Running(_))).count();
         if !found.is_empty() {
@@ -318,6 +338,27 @@ impl State {
     async fn on_adopted(&mut self, kind: EngineKind, found: Vec<Adopted>) -> Result<(), ActorProcessingErr> {
         self.unlisted.remove(&kind);
         self.adopt(kind, found);
+        self.tend_kept().await?;
+        self.answer_if_over();
+        Ok(())
+    }
+
+    /// Handles that somebody else has started the container of a task. When the task has ended, its container is stopped.
+    async fn on_revived(&mut self, task: TaskId) -> Result<(), ActorProcessingErr> {
+        if let Some(tended) = self.tended.get_mut(&task) {
+            tended.revived = true;
+            return Ok(());
+        }
+        // Any other task is another node's, or is gone.
+        let Some(kept) = self.kept.get_mut(&task) else { return Ok(()) };
+        kept.has_ended = false;
+        let words = format!("the container of task {}.{task} was started by somebody else, and is stopped", kept.group);
+        self.args.scope.record(RecordKind::Task, words);
+        self.tend_kept().await
+    }
+
+    /// Ends the tasks of the engines that are not wanted.
+    async fn tend_kept(&mut self) -> Result<(), ActorProcessingErr> {
         match self.ending {
             None if self.orders.version.is_some() => self.tend().await?,
             Some(Goal::Gone) => {
@@ -330,7 +371,6 @@ impl State {
             // The machine shuts down, and ends its tasks.
             None | Some(_) => (),
         }
-        self.answer_if_over();
         Ok(())
     }
 
@@ -384,10 +424,12 @@ impl State {
         self.remove_forgotten().await
     }
 
-    /// Tasks that an engine runs, that are not in the orders, and that no actor ends yet.
+    /// Tasks that an engine runs, that are not in the orders or have ended before, and that no actor ends yet.
     fn strays(&self) -> impl Iterator<Item = TaskId> {
-        let is_stray = |(id, kept): &(&TaskId, &Kept)| {
-            !kept.has_ended && !self.orders.tasks.contains_key(id) && !self.tended.contains_key(id)
+        let has_ended = |id| self.args.observations.seen(id).is_some_and(|seen| seen.state.is_final());
+        let is_stray = move |(id, kept): &(&TaskId, &Kept)| {
+            let is_wanted = self.orders.tasks.contains_key(id) && !has_ended(**id);
+            !kept.has_ended && !is_wanted && !self.tended.contains_key(id)
         };
         self.kept.iter().filter(is_stray).map(|(id, _)| *id)
     }
@@ -497,7 +539,16 @@ impl State {
         });
         self.tended.insert(
             task,
-            Tended { name, address, goal, execution, lacks_credentials: false, leased: false, removes: false },
+            Tended {
+                name,
+                address,
+                goal,
+                execution,
+                lacks_credentials: false,
+                leased: false,
+                removes: false,
+                revived: false,
+            },
         );
         Ok(self.children.add(spec.transient()).await?)
     }
@@ -512,17 +563,17 @@ impl State {
         let Some(task) = self.tended.iter().find(|(_, it)| it.name == name).map(|(task, _)| *task) else {
             return Ok(());
         };
-        self.tended.remove(&task);
+        let revived = self.tended.remove(&task).is_some_and(|tended| tended.revived);
         // A task that was rejected before it was prepared left nothing with the engine either.
         let refused = self.args.observations.seen(task).is_some_and(|seen| seen.state == TaskState::Rejected);
         if forgotten || refused {
             self.kept.remove(&task);
         }
         if let Some(kept) = self.kept.get_mut(&task) {
-            kept.has_ended = true;
+            kept.has_ended = !revived;
         }
         match self.ending {
-            None if self.waits_for_leftovers => self.tend().await?,
+            None if self.waits_for_leftovers || revived => self.tend_kept().await?,
             None => self.remove_forgotten().await?,
             // The goal to remove the task came while its actor was ending.
             Some(Goal::Gone) if self.kept.contains_key(&task) => self.begin_end(task, Goal::Gone).await?,

@@ -551,6 +551,51 @@ async fn a_container_that_came_into_being_unseen_is_found_and_removed_within_min
     assert!(world.runs(order(1).id) && world.machine.starts() == 1);
 }
 
+/// Waits until the task, which has ended, has been stopped on the machine once more; its end and its log stay.
+async fn until_stopped_again(world: &World, bits: u128, ended: TaskState) {
+    world.until("it is stopped", |world| !world.runs(order(bits).id)).await;
+    sleep(Duration::from_secs(10)).await;
+    assert_eq!(world.cluster.reported(order(bits).id), Some(ended));
+    assert_eq!(log_lines(world, bits).await, Some(1), "the container is kept for its log");
+    let of_task = format!("task.web.{bits}.");
+    assert!(!world.tree().iter().any(|path| path.contains(&of_task)), "{:?}", world.tree());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_ended_task_that_somebody_starts_again_is_stopped_at_once() {
+    let mut world = World::with(assignment(5, &[order(1), order(2)])).await;
+    for bits in [1, 2] {
+        world.until_reported(order(bits).id, TaskState::Running).await;
+        world.machine.exit(order(bits).id, 0);
+        world.until_reported(order(bits).id, TaskState::Complete).await;
+    }
+    world.until("their actors left", |world| !world.tree().iter().any(|path| path.contains("task."))).await;
+    // Before and after its managers have taken note of its end.
+    for index in [6, 7] {
+        assert!(world.machine.revive(order(1).id));
+        until_stopped_again(&world, 1, TaskState::Complete).await;
+        world.cluster.order(with_history(index, &[order(3)], &[1, 2]));
+        world.until_reported(order(3).id, TaskState::Running).await;
+    }
+    // A worker that was away meanwhile finds it so.
+    world.stop().await;
+    assert!(world.machine.revive(order(1).id));
+    world.start().await;
+    world.until("it is stopped", |world| !world.runs(order(1).id)).await;
+    assert!(world.runs(order(3).id));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_whose_container_is_restarted_has_ended_and_does_not_run_on() {
+    let world = World::with(assignment(5, &[order(1)])).await;
+    world.until_reported(order(1).id, TaskState::Running).await;
+    // The engine is asked for the first time when both have happened.
+    assert!(world.machine.exit(order(1).id, 7) && world.machine.revive(order(1).id));
+    let ended = world.until_reported(order(1).id, TaskState::Failed).await;
+    assert_eq!(ended.exit_code, Some(7));
+    until_stopped_again(&world, 1, TaskState::Failed).await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_task_with_a_generic_resource_begins_when_those_that_managers_gave_up_have_ended_here() {
     let gpu = |bits| TaskOrder { generic: GenericStock::parse(["gpu=a"]).expect("a resource"), ..order(bits) };

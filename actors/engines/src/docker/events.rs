@@ -5,31 +5,30 @@
 //! when it broke, and once more when it stands again, because what happened in between is not sent.
 //!
 //! The stream also finds out whether the engine answers at all: an engine that hangs sends no events and keeps the
-//! connection open, so it is pinged.
+//! connection open, so it is pinged. And it tells which containers somebody else has started (`docker start`, `docker
+//! restart`): their tasks may have ended, and then nobody watches them.
 
 use super::client::{Client, within};
 use super::names::TASK_LABEL;
 use crate::process::Utc;
 use bollard::query_parameters::EventsOptionsBuilder;
 use essaim_model::TaskId;
+use essaim_wire::Timestamp;
 use futures::StreamExt;
 use parking_lot::Mutex;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::pin::pin;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
 
 /// First and longest delay before a broken stream is opened again.
 const DELAYS: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
 
 /// Time after which a new stream counts as standing. The engine does not say when it begins to listen, so watchers look
-/// this much later; events of the last [`REPLAY_S`] seconds are sent again all the same.
+/// this much later; the events since the last one are sent again all the same. The engine keeps the last 256.
 const SETTLED: Duration = Duration::from_millis(200);
-
-/// Seconds of past events that a new stream asks for. The engine keeps the last 256 events.
-const REPLAY_S: u64 = 2;
 
 /// Time between two pings, and the patience for each.
 const PING: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(5));
@@ -46,14 +45,32 @@ pub(super) struct Events {
 struct Shared {
     client: Arc<Client>,
     utc: Utc,
+    /// Time since which this handle is there. It knows the starts from then on that are its own.
+    since: Timestamp,
     watched: Mutex<Watched>,
     answers: watch::Sender<bool>,
+    /// Wakes the reader of `revived`.
+    has_revived: Notify,
 }
 
 #[derive(Default)]
 struct Watched {
-    tasks: BTreeMap<TaskId, watch::Sender<u64>>,
+    tasks: BTreeMap<TaskId, watch::Sender<Hint>>,
+    /// Tasks whose containers this daemon starts, and whose starts the engine has not told yet.
+    expected: BTreeSet<TaskId>,
+    /// Tasks whose containers somebody else has started, and that the worker does not know of yet: at most as many as
+    /// there are containers of ours.
+    revived: BTreeSet<TaskId>,
     reader: Option<AbortHandle>,
+}
+
+/// What a watcher of a task is told.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Hint {
+    /// Changes whenever it is time to look at the task.
+    count: u64,
+    /// Exit code of the container's last end, if an event told it.
+    pub(super) exit_code: Option<i32>,
 }
 
 impl Drop for Shared {
@@ -66,16 +83,40 @@ impl Drop for Shared {
 
 impl Events {
     pub(super) fn new(client: Arc<Client>, utc: Utc) -> Self {
-        let (watched, answers) = (Mutex::default(), watch::Sender::new(true));
-        Self { shared: Arc::new(Shared { client, utc, watched, answers }) }
+        let (since, watched, answers) = (utc(), Mutex::default(), watch::Sender::new(true));
+        Self { shared: Arc::new(Shared { client, utc, since, watched, answers, has_revived: Notify::new() }) }
     }
 
     /// Changes whenever it is time to look at the task again. The stream is opened with the first watcher.
-    pub(super) fn of(&self, task: TaskId) -> watch::Receiver<u64> {
+    pub(super) fn of(&self, task: TaskId) -> watch::Receiver<Hint> {
         let mut watched = self.shared.watched.lock();
         watched.tasks.retain(|_, hint| hint.receiver_count() > 0);
         self.open(&mut watched);
-        watched.tasks.entry(task).or_insert_with(|| watch::Sender::new(0)).subscribe()
+        watched.tasks.entry(task).or_default().subscribe()
+    }
+
+    /// Notes that this daemon is about to start the container of a task.
+    pub(super) fn expect(&self, task: TaskId) {
+        self.shared.watched.lock().expected.insert(task);
+    }
+
+    /// Forgets a task whose container is gone.
+    pub(super) fn forget(&self, task: TaskId) {
+        let mut watched = self.shared.watched.lock();
+        watched.expected.remove(&task);
+        watched.revived.remove(&task);
+    }
+
+    /// Waits for a task whose container somebody else has started.
+    pub(super) async fn revived(&self) -> TaskId {
+        self.open(&mut self.shared.watched.lock());
+        loop {
+            let revived = self.shared.watched.lock().revived.pop_first();
+            match revived {
+                Some(task) => return task,
+                None => self.shared.has_revived.notified().await,
+            }
+        }
     }
 
     /// Waits until the stream has broken, and stands no more. The stream is opened with the first watcher.
@@ -94,30 +135,51 @@ impl Events {
 }
 
 impl Shared {
-    fn hint(&self, task: TaskId) {
-        if let Some(hint) = self.watched.lock().tasks.get(&task) {
-            hint.send_modify(|count| *count += 1);
+    /// Handles an event of the task's container, which is new or was told before.
+    fn on_event(&self, task: TaskId, action: &str, exit_code: Option<i32>, is_new: bool) {
+        let mut watched = self.watched.lock();
+        if is_new && action == "start" && !watched.expected.remove(&task) {
+            watched.revived.insert(task);
+            self.has_revived.notify_one();
+        }
+        if let Some(hint) = watched.tasks.get(&task) {
+            hint.send_modify(|hint| {
+                hint.count += 1;
+                hint.exit_code = exit_code.or(hint.exit_code);
+            });
         }
     }
 
     fn hint_all(&self) {
         for hint in self.watched.lock().tasks.values() {
-            hint.send_modify(|count| *count += 1);
+            hint.send_modify(|hint| hint.count += 1);
         }
     }
+}
+
+fn nanoseconds(at: Timestamp) -> u64 {
+    at.as_micros().saturating_mul(1000)
 }
 
 /// Reads the stream, opening it again whenever it breaks, until nothing needs it any more.
 async fn read(shared: Weak<Shared>) {
     let mut delay = DELAYS.0;
+    // Time of the newest event, in nanoseconds.
+    let mut newest = 0;
     loop {
-        let Some((client, now)) = shared.upgrade().map(|it| (Arc::clone(&it.client), (it.utc)())) else { return };
+        let Some((client, now, since)) = shared.upgrade().map(|it| (Arc::clone(&it.client), (it.utc)(), it.since))
+        else {
+            return;
+        };
         client.agree_again().await;
         let docker = client.docker();
-        let since = now.as_micros() / 1_000_000;
+        // A clock that was set back must not make every event an old one.
+        newest = nanoseconds(since).max(newest).min(nanoseconds(now));
+        let told = newest;
+        let since = told / 1_000_000_000;
         let filters =
             HashMap::from([("type", vec!["container"]), ("label", vec![TASK_LABEL]), ("event", ACTIONS.to_vec())]);
-        let options = EventsOptionsBuilder::new().since(&since.saturating_sub(REPLAY_S).to_string()).filters(&filters);
+        let options = EventsOptionsBuilder::new().since(&since.to_string()).filters(&filters);
         let mut events = pin!(docker.events(Some(options.build())));
         let mut settled = pin!(tokio::time::sleep(SETTLED));
         let mut is_settled = false;
@@ -126,11 +188,14 @@ async fn read(shared: Weak<Shared>) {
             tokio::select! {
                 next = events.next() => {
                     let Some(Ok(event)) = next else { break };
+                    let at = event.time_nano.and_then(|at| u64::try_from(at).ok()).unwrap_or_default();
+                    newest = newest.max(at);
                     let attributes = event.actor.and_then(|actor| actor.attributes).unwrap_or_default();
                     let task = attributes.get(TASK_LABEL).and_then(|id| id.parse().ok());
                     let Some(shared) = shared.upgrade() else { return };
                     if let Some(task) = task {
-                        shared.hint(task);
+                        let exit_code = attributes.get("exitCode").and_then(|code| code.parse().ok());
+                        shared.on_event(task, event.action.as_deref().unwrap_or_default(), exit_code, at > told);
                     }
                 }
                 () = &mut settled, if !is_settled => {

@@ -45,7 +45,7 @@ use essaim_worker::engine::{
     Adopted, Description, Ended, Engine, EngineError, Exit, Interactive, LogLine, LogOptions, Observation, Phase,
     Progress, Run, Signal, Started, Stats,
 };
-use events::Events;
+use events::{Events, Hint};
 use frames::Form;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
@@ -53,7 +53,7 @@ use futures::{FutureExt, StreamExt, TryFutureExt, TryStreamExt};
 use image::Images;
 use parking_lot::Mutex;
 use process::FirstProcess;
-use state::Seen;
+use state::{Seen, exit_of, runs_again};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -216,6 +216,7 @@ impl DockerEngine {
     fn forget(&self, task: TaskId) {
         self.shared.containers.lock().remove(&task);
         self.shared.processes.lock().remove(&task);
+        self.shared.events.forget(task);
     }
 
     /// Inspects the container of a task that there has to be.
@@ -292,6 +293,7 @@ impl DockerEngine {
                     return Ok(Started::new(None, started.unwrap_or(ended.at)));
                 }
                 Ok(Some(Seen { phase: Phase::Prepared, id, .. })) => {
+                    self.shared.events.expect(task);
                     match within(SLOW, self.docker().start_container(&id, None)).await {
                         Ok(()) => continue,
                         Err(CallError::Missing(_)) => return Err(EngineError::Unknown(task)),
@@ -397,7 +399,7 @@ impl DockerEngine {
 }
 
 /// Waits for a hint that the task has changed.
-async fn wait(hints: &mut tokio::sync::watch::Receiver<u64>) {
+async fn wait(hints: &mut tokio::sync::watch::Receiver<Hint>) {
     // The sender lives as long as this receiver.
     let _ = tokio::time::timeout(LOOK_AGAIN, hints.changed()).await;
 }
@@ -430,17 +432,24 @@ impl Engine for DockerEngine {
         let this = self.clone();
         let hints = this.shared.events.of(task);
         // `None` once the last observation was yielded.
-        let watch = Some((this, hints, None::<Observation>));
+        let watch = Some((this, hints, None::<Observation>, None::<Started>));
         futures::stream::unfold(watch, move |watch| async move {
-            let (this, mut hints, last) = watch?;
+            let (this, mut hints, last, mut first) = watch?;
             loop {
-                match this.look_at(task).await {
+                let seen = match this.look_at(task).await {
+                    Ok(seen) => seen,
                     Err(why) => return Some((Err(why), None)),
-                    Ok(seen) => match seen.observation() {
-                        Observation::Ended(ended) => return Some((Ok(Observation::Ended(ended)), None)),
-                        now if Some(now) != last => return Some((Ok(now), Some((this, hints, Some(now))))),
-                        _ => wait(&mut hints).await,
-                    },
+                };
+                if let Phase::Running(now) = seen.phase
+                    && runs_again(first.get_or_insert(now), &now)
+                {
+                    let ended = Ended { exit: exit_of(hints.borrow().exit_code), at: (this.shared.utc)() };
+                    return Some((Ok(Observation::Ended(ended)), None));
+                }
+                match seen.observation() {
+                    Observation::Ended(ended) => return Some((Ok(Observation::Ended(ended)), None)),
+                    now if Some(now) != last => return Some((Ok(now), Some((this, hints, Some(now), first)))),
+                    _ => wait(&mut hints).await,
                 }
             }
         })
@@ -479,6 +488,10 @@ impl Engine for DockerEngine {
 
     fn silence(&self) -> BoxFuture<'_, ()> {
         self.shared.events.broken().boxed()
+    }
+
+    fn revived(&self) -> BoxFuture<'_, TaskId> {
+        self.shared.events.revived().boxed()
     }
 
     fn interactive(&self) -> Option<&dyn Interactive> {

@@ -53,15 +53,27 @@ fn phase(id: &str, state: &ContainerState) -> Phase {
     }
 }
 
-/// How a container ended. The engine has only the exit code, which is 128 + n after signal n.
 fn exit(state: &ContainerState) -> Exit {
     let code = state.exit_code.and_then(|code| i32::try_from(code).ok());
     match code {
         Some(code) if state.oom_killed == Some(true) && code != 0 => Exit::OutOfMemory(code),
+        code => exit_of(code),
+    }
+}
+
+/// How a container ended. The engine has only the exit code, which is 128 + n after signal n.
+pub(super) const fn exit_of(code: Option<i32>) -> Exit {
+    match code {
         Some(code @ 129..=192) => Exit::Signal(code - 128),
         Some(code) => Exit::Code(code),
         None => Exit::Lost,
     }
+}
+
+/// Whether a container that runs as `now` has ended since it ran as `first`, and was started again. An engine that finds
+/// its containers again after a restart keeps both the time and the process.
+pub(super) fn runs_again(first: &Started, now: &Started) -> bool {
+    first.at != now.at && first.pid.zip(now.pid).is_some_and(|(first, now)| first != now)
 }
 
 const fn health(status: HealthStatusEnum) -> Option<Health> {
@@ -127,6 +139,16 @@ mod tests {
         assert_eq!(phase("", &state(ContainerStateStatusEnum::CREATED, 0)), Phase::Prepared);
         for status in [ContainerStateStatusEnum::RUNNING, ContainerStateStatusEnum::PAUSED] {
             assert!(matches!(phase("", &state(status, 0)), Phase::Running(Started { pid: None, health: None, .. })));
+        }
+    }
+
+    #[test]
+    fn a_container_that_runs_as_another_process_since_another_time_was_started_again() {
+        let started = |pid, at| Started::new(pid, Timestamp::from_micros(at));
+        let first = started(Some(7), 1);
+        assert!(runs_again(&first, &started(Some(8), 2)));
+        for same in [first, started(Some(7), 2), started(Some(8), 1), started(None, 2)] {
+            assert!(!runs_again(&first, &same), "{same:?}");
         }
     }
 

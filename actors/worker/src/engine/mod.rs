@@ -70,9 +70,9 @@ pub trait Engine: Send + Sync + 'static {
     /// Starts a prepared task. For a task that runs already, returns the same answer as its start did.
     fn start(&self, task: TaskId) -> BoxFuture<'_, Result<Started, EngineError>>;
 
-    /// Watches a started task: yields its present state, then each change, until the task has ended. An error, or an
-    /// end of the stream without [`Observation::Ended`], means that the engine lost track of the task, not that the task
-    /// ended.
+    /// Watches a started task: yields its present state, then each change, until the task has ended. A task that somebody
+    /// has started again meanwhile has ended. An error, or an end of the stream without [`Observation::Ended`], means that
+    /// the engine lost track of the task, not that the task ended.
     fn observe(&self, task: TaskId) -> BoxStream<'static, Result<Observation, EngineError>>;
 
     /// Asks the task to end, kills it with all its processes once `grace` has passed, and returns when it has ended.
@@ -100,6 +100,13 @@ pub trait Engine: Send + Sync + 'static {
     /// Resolves when the engine has noticed by itself that it does not answer, or answered no more a moment ago. An engine
     /// that cannot notice it never does; tasks whose calls stay without an answer show it as well.
     fn silence(&self) -> BoxFuture<'_, ()> {
+        std::future::pending().boxed()
+    }
+
+    /// Resolves with a task that was started by somebody else than this worker, as `docker start` and `docker restart` do
+    /// with the container of a task, ended or not. An engine that cannot notice it never does. A start may be named that was
+    /// none, so the worker asks for the task's phase.
+    fn revived(&self) -> BoxFuture<'_, TaskId> {
         std::future::pending().boxed()
     }
 

@@ -97,6 +97,7 @@ impl Engine for SimEngine {
             self.machine.lock().tasks.entry(run.task).or_insert_with(|| SimTask {
                 run: run.clone(),
                 phase: Phase::Prepared,
+                former: None,
                 stopping: false,
                 log: VecDeque::new(),
                 written: 0,
@@ -133,6 +134,7 @@ impl Engine for SimEngine {
     fn observe(&self, task: TaskId) -> BoxStream<'static, Result<Observation, EngineError>> {
         let machine = self.machine.clone();
         let changed = machine.shared.changed.subscribe();
+        let first = machine.lock().tasks.get(&task).and_then(|found| found.former);
         let watching = (machine, changed, None::<Result<Observation, EngineError>>);
         futures::stream::unfold(watching, move |(machine, mut changed, before)| async move {
             if matches!(before, Some(Ok(Observation::Ended(_)) | Err(_))) {
@@ -143,7 +145,9 @@ impl Engine for SimEngine {
                     return Some((Err(why.clone()), (machine, changed, Some(Err(why)))));
                 }
                 changed.borrow_and_update();
-                let seen = match machine.lock().tasks.get(&task).map(|found| found.phase) {
+                let found = machine.lock().tasks.get(&task).map(|found| (found.phase, found.former));
+                let ended_meanwhile = found.and_then(|(_, former)| former).filter(|former| Some(*former) != first);
+                let seen = match found.map(|(phase, _)| ended_meanwhile.map_or(phase, Phase::Ended)) {
                     None => Err(EngineError::Unknown(task)),
                     Some(Phase::Prepared) => Err(EngineError::Failed("the task was never started".into())),
                     Some(Phase::Ended(ended)) => Ok(Observation::Ended(ended)),
@@ -272,6 +276,10 @@ impl Engine for SimEngine {
             Ok(all)
         }
         .boxed()
+    }
+
+    fn revived(&self) -> BoxFuture<'_, TaskId> {
+        self.machine.revived().boxed()
     }
 
     fn interactive(&self) -> Option<&dyn Interactive> {

@@ -19,7 +19,7 @@ mod tests;
 
 pub use behaviour::Behaviour;
 
-use crate::engine::{Addresses, Ended, Engine, EngineError, Exit, LogLine, LogStream, Phase, Run, Signal};
+use crate::engine::{Addresses, Ended, Engine, EngineError, Exit, LogLine, LogStream, Phase, Run, Signal, Started};
 use engine::SimEngine;
 use essaim_model::{EngineKind, GenericStock, Hardware, Health, Image, TaskId};
 use essaim_wire::Timestamp;
@@ -81,6 +81,8 @@ struct Inner {
     silent: BTreeMap<TaskId, Instant>,
     /// Tasks that [`SimMachine::forget`] removed.
     taken: BTreeSet<TaskId>,
+    /// Tasks that [`SimMachine::revive`] started again, and that no engine has told yet.
+    revived: BTreeSet<TaskId>,
 }
 
 impl Inner {
@@ -95,6 +97,8 @@ impl Inner {
 struct SimTask {
     run: Run,
     phase: Phase,
+    /// How the task ended before [`SimMachine::revive`] started it again.
+    former: Option<Ended>,
     stopping: bool,
     log: VecDeque<LogLine>,
     written: u64,
@@ -131,6 +135,7 @@ impl SimMachine {
             attempts: BTreeMap::new(),
             silent: BTreeMap::new(),
             taken: BTreeSet::new(),
+            revived: BTreeSet::new(),
         };
         let shared = Shared { utc: Box::new(utc), inner: Mutex::new(inner), changed: watch::Sender::new(0) };
         Self { shared: Arc::new(shared) }
@@ -191,6 +196,22 @@ impl SimMachine {
         drop(inner);
         self.touch();
         Some(task)
+    }
+
+    /// Starts an ended task again behind the worker's back, as `docker start` does; false when it has not ended.
+    pub fn revive(&self, task: TaskId) -> bool {
+        let at = (self.shared.utc)();
+        let mut guard = self.lock();
+        let inner = &mut *guard;
+        let Some(found) = inner.tasks.get_mut(&task) else { return false };
+        let Phase::Ended(ended) = found.phase else { return false };
+        inner.next_pid += 1;
+        (found.phase, found.former) = (Phase::Running(Started::new(Some(inner.next_pid), at)), Some(ended));
+        found.stopping = false;
+        inner.revived.insert(task);
+        drop(guard);
+        self.touch();
+        true
     }
 
     /// Tasks that [`forget`](Self::forget) removed.
@@ -348,6 +369,20 @@ impl SimMachine {
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.shared.inner.lock()
+    }
+
+    /// Waits for a task that was started again.
+    async fn revived(&self) -> TaskId {
+        let mut changed = self.shared.changed.subscribe();
+        loop {
+            changed.borrow_and_update();
+            let revived = self.lock().revived.pop_first();
+            match revived {
+                Some(task) => return task,
+                // The sender lives as long as the machine.
+                None => drop(changed.changed().await),
+            }
+        }
     }
 
     async fn ended(&self, task: TaskId) -> Result<Ended, EngineError> {

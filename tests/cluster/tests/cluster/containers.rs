@@ -431,6 +431,28 @@ fn a_job_runs_its_containers_to_their_end() {
 }
 
 #[test]
+fn a_container_that_somebody_restarts_is_replaced_and_does_not_run_beside_its_replacement() {
+    let Some(cluster) = alone() else { return };
+    let engine = &cluster.engines[0];
+    let service = create(&cluster, "web", "whoami:v1");
+    let first = only(&cluster, &service);
+    let ask =
+        |id: &str, what: &str| assert_eq!(engine.ask("POST", &format!("/containers/{id}/{what}"), None).status, 204);
+    ask(&first.id, "restart?t=1");
+    let other_than = |before: &Container| match running(&cluster, &service).as_slice() {
+        [one] if one.id != before.id => Ok(one.clone()),
+        other => Err(format!("{other:?}")),
+    };
+    let second = eventually("its replacement alone runs", || other_than(&first));
+    // A container whose task ended long ago, for its managers too.
+    throughout(Duration::from_secs(1), || assert_eq!(other_than(&first).as_ref(), Ok(&second)));
+    ask(&first.id, "start");
+    eventually("it is stopped again", || other_than(&first));
+    throughout(Duration::from_secs(1), || assert_eq!(other_than(&first).as_ref(), Ok(&second)));
+    assert!(engine.container(&first.id).is_some_and(|one| !one.is_running), "it stays for its log");
+}
+
+#[test]
 fn a_node_that_leaves_takes_its_tasks_along_and_no_other_container() {
     let Some(cluster) = alone() else { return };
     let engine = &cluster.engines[0];
