@@ -7,12 +7,15 @@ mod dockerd;
 use dockerd::registry::Registry;
 use dockerd::{Dockerd, PATIENCE};
 use essaim_engines::{ConnectError, DockerEngine};
-use essaim_model::service::{BindOptions, HealthCheck, HealthTimes, Mount, MountSource, Mounts, RegistryAuth};
-use essaim_model::{ContainerSpec, Health, Image, Labels, LogDriver, TaskId};
+use essaim_model::service::{
+    BindOptions, ConfigReference, ConfigReferences, ConfigTarget, FileTarget, HealthCheck, HealthTimes, Mount,
+    MountSource, Mounts, RegistryAuth, SecretReference, SecretReferences,
+};
+use essaim_model::{ConfigId, ContainerSpec, Health, Image, Labels, LogDriver, PayloadId, SecretId, TaskId};
 use essaim_wire::{NodeId, Timestamp};
 use essaim_worker::engine::{
-    Engine, EngineError, Exec, ExecError, Executed, Exit, LogOptions, LogStream, Observation, Phase, Progress, Run,
-    Signal,
+    Engine, EngineError, Exec, ExecError, Executed, Exit, LogOptions, LogStream, Observation, Payloads, Phase,
+    Progress, Run, Signal,
 };
 use futures::StreamExt;
 use std::sync::Arc;
@@ -46,7 +49,7 @@ impl World {
     }
 
     async fn prepare(&self, run: &Run) -> Result<(), EngineError> {
-        self.engine.prepare(run, &Progress::unheard()).await
+        self.engine.prepare(run, &Payloads::new(), &Progress::unheard()).await
     }
 
     /// Starts a task that runs `sh -c script`.
@@ -417,8 +420,8 @@ async fn images_are_pulled_with_the_credentials_of_the_service_and_a_registry_th
     // A pull that is dropped leaves nothing behind, and the next one goes on.
     let dropped = of(10, &closed.image("lab:1"));
     {
-        let unheard = Progress::unheard();
-        let mut preparing = world.engine.prepare(&dropped, &unheard);
+        let (none, unheard) = (Payloads::new(), Progress::unheard());
+        let mut preparing = world.engine.prepare(&dropped, &none, &unheard);
         let _ = futures::poll!(&mut preparing);
     }
     world.engine.remove(dropped.task).await.expect("removed");
@@ -485,4 +488,62 @@ async fn a_dockerd_that_hangs_dies_or_comes_back_loses_no_task() {
     world.dockerd.launch();
     assert!(matches!(world.phase(victim).await, Some(Phase::Ended(ended)) if !ended.exit.is_success()));
     assert_eq!(world.engine.adopt(NODE).await.expect("adopted").len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn secrets_and_configs_are_files_in_memory_that_are_gone_when_the_task_has_ended() {
+    let Some(mut world) = World::new(&[]).await else { return };
+    let file = |name: &str, mode| FileTarget { name: name.into(), uid: "7".into(), gid: "8".into(), mode };
+    let references = |it: &mut ContainerSpec| {
+        let key = SecretReference { id: SecretId::from_bits(1), name: "key".into(), file: file("key", 0o400) };
+        let target = ConfigTarget::File(file("/etc/site/index.html", 0o444));
+        let site = ConfigReference { id: ConfigId::from_bits(2), name: "site".into(), target };
+        it.secrets = SecretReferences::parse(vec![key]).expect("one file");
+        it.configs = ConfigReferences::parse(vec![site]).expect("one file");
+    };
+    let payloads = Payloads::from([
+        (PayloadId::Secret(SecretId::from_bits(1)), b"s3cr3t"[..].into()),
+        (PayloadId::Config(ConfigId::from_bits(2)), b"<h1>"[..].into()),
+    ]);
+    let script = "cat /run/secrets/key /etc/site/index.html; echo; stat -c '%u %g %a' /run/secrets/key; \
+                  (echo x > /run/secrets/key) 2>/dev/null || echo read-only; sleep 1000";
+    let run = with(sh(1, script), references);
+    world.engine.prepare(&run, &payloads, &Progress::unheard()).await.expect("prepared");
+    world.engine.start(run.task).await.expect("started");
+    let written = async |world: &World| {
+        let lines = world.lines(run.task, LogOptions::default()).await;
+        lines.into_iter().map(|(_, line)| line).collect::<String>()
+    };
+    let expected = "s3cr3t<h1>\n7 8 400\nread-only\n";
+    tokio::time::timeout(PATIENCE, async {
+        while written(&world).await != expected {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await
+    .expect("the task has read its files");
+    let shown = world.dockerd.call("GET", &format!("/containers/{}/json", run.name), &[]);
+    assert!(!shown.contains("s3cr3t"), "{shown}");
+    let source =
+        shown.split("\"Source\":\"").nth(1).and_then(|rest| rest.split('"').next()).expect("a mount").to_owned();
+    assert!(std::path::Path::new(&source).exists(), "{source}");
+
+    // A daemon that returns finds them again, and removes them at the end of the task.
+    world.restart().await;
+    world.engine.adopt(NODE).await.expect("listed");
+    assert!(std::path::Path::new(&source).exists(), "{source}");
+    world.engine.stop(run.task, Signal::KILL, Duration::ZERO).await.expect("stopped");
+    world.engine.release(run.task);
+    assert!(!std::path::Path::new(&source).exists(), "{source}");
+
+    // What a killed daemon left of a task that has ended is removed when its node is asked for its tasks.
+    let other = with(sh(2, "true"), references);
+    world.engine.prepare(&other, &payloads, &Progress::unheard()).await.expect("prepared");
+    world.engine.start(other.task).await.expect("started");
+    assert_eq!(world.exit_of(other.task).await, Exit::Code(0));
+    let folder = std::path::Path::new(&source).parent().and_then(|it| it.parent()).expect("the node's").to_owned();
+    assert!(folder.join(other.task.to_string()).exists());
+    world.restart().await;
+    world.engine.adopt(NODE).await.expect("listed");
+    assert!(!folder.join(other.task.to_string()).exists());
 }

@@ -4,8 +4,8 @@ use essaim_engines::{Config, ProcessEngine};
 use essaim_model::{ContainerSpec, EngineKind, Image, TaskId};
 use essaim_wire::{NodeId, Timestamp};
 use essaim_worker::engine::{
-    Engine, EngineError, Exec, ExecError, Executed, Exit, LogOptions, LogStream, Observation, Phase, Progress, Run,
-    Signal, TerminalSize,
+    Engine, EngineError, Exec, ExecError, Executed, Exit, LogOptions, LogStream, Observation, Payloads, Phase,
+    Progress, Run, Signal, TerminalSize,
 };
 use futures::StreamExt;
 use std::path::{Path, PathBuf};
@@ -48,7 +48,7 @@ impl World {
     }
 
     async fn prepare(&self, run: &Run) -> Result<(), EngineError> {
-        self.engine.prepare(run, &Progress::unheard()).await
+        self.engine.prepare(run, &Payloads::new(), &Progress::unheard()).await
     }
 
     async fn last_seen(&self, task: TaskId) -> Result<Observation, EngineError> {
@@ -391,8 +391,8 @@ async fn a_preparation_that_was_dropped_leaves_nothing_behind_a_removal() {
     for bits in 1..=40 {
         let run = run(bits, "sleep");
         // The preparation is dropped after its first step, while its work may be under way on another thread.
-        let unheard = Progress::unheard();
-        let mut preparing = world.engine.prepare(&run, &unheard);
+        let (none, unheard) = (Payloads::new(), Progress::unheard());
+        let mut preparing = world.engine.prepare(&run, &none, &unheard);
         let _ = futures::poll!(&mut preparing);
         drop(preparing);
         world.engine.remove(run.task).await.expect("removed");

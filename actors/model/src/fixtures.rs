@@ -1,6 +1,7 @@
 //! Test fixtures, for this crate and the crates above it: a cluster, nodes, services and tasks with ordinary settings,
 //! and a log of proposals that makes a state of them. A test changes the settings that it is about.
 
+use crate::service::{FileTarget, SecretReference, SecretReferences};
 use crate::*;
 use essaim_wire::{
     ClusterId, Generation, Index, Level, Lineage, NodeId, Reachability, RequestId, Role, Term, Timestamp,
@@ -22,6 +23,22 @@ pub fn cluster() -> Cluster {
         level: Level::NEWEST,
         issued_until: Timestamp::default(),
     }
+}
+
+/// References to these secrets, by number and name; each is a file of the same name.
+pub fn secrets(named: &[(u128, &str)]) -> SecretReferences {
+    let reference = |(id, name): &(u128, &str)| SecretReference {
+        id: SecretId::from_bits(*id),
+        name: (*name).into(),
+        file: FileTarget { name: (*name).into(), uid: "0".into(), gid: "0".into(), mode: 0o444 },
+    };
+    SecretReferences::parse(named.iter().map(reference).collect()).expect("a file of its own for each")
+}
+
+/// The creation of a secret.
+pub fn create_secret(id: u128, name: &str, data: &[u8]) -> Change {
+    let spec = SecretSpec { name: name.into(), labels: Labels::new(), data: data.into() };
+    Change::PutObject(Box::new(AnyPut::Secret(Put { id: SecretId::from_bits(id), expect: None, spec })))
 }
 
 /// A ready worker whose id is `number`, with four processors and eight GiB; its host name is `n` followed by the

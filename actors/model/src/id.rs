@@ -1,6 +1,8 @@
 //! Ids of services, tasks, secrets and configs. The ids of nodes and clusters are defined in `wire`, because transport needs
 //! them too.
 
+use bincode::{Decode, Encode};
+
 essaim_wire::id! {
     /// Id of a service, from its creation until it is removed.
     ServiceId
@@ -21,5 +23,14 @@ essaim_wire::id! {
     ConfigId
 }
 
+/// Which payload: that of a secret or of a config. An id has one payload for ever.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
+pub enum PayloadId {
+    /// The data of this secret.
+    Secret(SecretId),
+    /// The data of this config.
+    Config(ConfigId),
+}
+
 #[cfg(test)]
-essaim_wire::golden_bytes!("id": ServiceId, TaskId, ConfigId, SecretId);
+essaim_wire::golden_bytes!("id": ServiceId, TaskId, ConfigId, SecretId, PayloadId);

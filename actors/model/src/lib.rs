@@ -46,7 +46,7 @@ pub use change::{Change, Founding, Outcome, Position, Proposal, RollbackCause};
 pub use cluster::{Cluster, ClusterSpec, JoinSecrets, RootCa, TASK_HISTORY_MAX};
 pub use event::Event;
 pub use generic::{GenericStock, Stock};
-pub use id::{ConfigId, SecretId, ServiceId, TaskId};
+pub use id::{ConfigId, PayloadId, SecretId, ServiceId, TaskId};
 pub use meta::{InvalidName, Labels, Meta, Name};
 pub use node::{
     Availability, Departure, EngineKind, Hardware, ManagerStatus, Node, NodeDescription, NodeSpec, Platform, Plugin,

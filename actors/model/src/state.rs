@@ -7,8 +7,8 @@
 use crate::noun::Tables;
 use crate::requests::Requests;
 use crate::{
-    AnyObject, Cluster, EngineKind, Node, Noun, Object, PortProtocol, Position, Service, ServiceId, ServiceSpec, Slot,
-    Task, TaskId,
+    AnyObject, Cluster, ConfigSpec, EngineKind, Node, Noun, Object, Payload, PayloadId, PortProtocol, Position,
+    SecretSpec, Service, ServiceId, ServiceSpec, Slot, Task, TaskId,
 };
 use essaim_wire::{Index, NodeId, Removals, Role, Timestamp};
 use imbl::{OrdMap, OrdSet};
@@ -196,6 +196,14 @@ impl State {
     /// The object of the noun `N` with this name.
     pub fn object_named<N: Noun>(&self, name: &str) -> Option<&Arc<Object<N>>> {
         N::table(&self.tables).named(name)
+    }
+
+    /// The payload of a secret or config; `None` when the object was removed.
+    pub fn payload(&self, id: PayloadId) -> Option<&Payload> {
+        match id {
+            PayloadId::Secret(id) => self.object::<SecretSpec>(id).map(|secret| &secret.spec.data),
+            PayloadId::Config(id) => self.object::<ConfigSpec>(id).map(|config| &config.spec.data),
+        }
     }
 
     /// Every object of every noun.

@@ -13,7 +13,9 @@
 //! assignment or nothing of it.
 
 use bincode::{Decode, Encode};
-use essaim_model::{Desired, EngineKind, GenericStock, Observed, ServiceId, ServiceSpec, Slot, TaskId};
+use essaim_model::{
+    Desired, EngineKind, GenericStock, Observed, Payload, PayloadId, ServiceId, ServiceSpec, Slot, TaskId,
+};
 use essaim_wire::record;
 use essaim_wire::{ClusterId, Index, Lineage, encoded_len};
 use std::mem::take;
@@ -51,22 +53,25 @@ pub struct Assignment {
     pub dropped: Vec<TaskId>,
     /// Specs that `tasks` follow and that the node was not sent yet.
     pub specs: Vec<(ServiceId, Index, Arc<ServiceSpec>)>,
+    /// Payloads of the secrets and configs that `specs` name and that the node was not sent yet. The worker keeps them in
+    /// memory only, for as long as one of its tasks follows a spec that names them.
+    pub payloads: Vec<(PayloadId, Payload)>,
     /// Number of this part of the orders, counted from 0.
     pub part: u32,
     /// Whether another part of these orders follows.
     pub more: bool,
 }
-record!(Assignment { 1: version, base, cluster, subnet, tasks, ended, dropped, specs, part, more });
+record!(Assignment { 1: version, base, cluster, subnet, tasks, ended, dropped, specs, payloads, part, more });
 
 /// Bytes of orders that one part holds, about: enough for two hundred tasks or for 3,600 ids of ended ones (a node with
-/// two hundred slots and the default history has a thousand), and little to wait behind. A spec that is
+/// two hundred slots and the default history has a thousand), and little to wait behind. A spec or payload that is
 /// larger (at most what a proposal holds, 1 MiB) is a part of its own.
 const PART_BYTES: usize = 64 << 10;
 
 impl Assignment {
     /// Splits the orders into parts, with specs before the tasks that follow them.
     pub fn parts(mut self) -> Vec<Self> {
-        let (specs, tasks) = (take(&mut self.specs), take(&mut self.tasks));
+        let (specs, payloads, tasks) = (take(&mut self.specs), take(&mut self.payloads), take(&mut self.tasks));
         let (ended, dropped) = (take(&mut self.ended), take(&mut self.dropped));
         let mut parts = vec![Self { part: 0, more: false, ..self.clone() }];
         let mut bytes = 0;
@@ -81,10 +86,12 @@ impl Assignment {
             parts.len() - 1
         };
         let specs: Vec<_> = specs.into_iter().map(|spec| (part_for(encoded_len(&spec)), spec)).collect();
+        let payloads: Vec<_> = payloads.into_iter().map(|payload| (part_for(encoded_len(&payload)), payload)).collect();
         let tasks: Vec<_> = tasks.into_iter().map(|task| (part_for(encoded_len(&task)), task)).collect();
         let ended: Vec<_> = ended.into_iter().map(|task| (part_for(encoded_len(&task)), task)).collect();
         let dropped: Vec<_> = dropped.into_iter().map(|task| (part_for(encoded_len(&task)), task)).collect();
         specs.into_iter().for_each(|(part, spec)| parts[part].specs.push(spec));
+        payloads.into_iter().for_each(|(part, payload)| parts[part].payloads.push(payload));
         tasks.into_iter().for_each(|(part, task)| parts[part].tasks.push(task));
         ended.into_iter().for_each(|(part, task)| parts[part].ended.push(task));
         dropped.into_iter().for_each(|(part, task)| parts[part].dropped.push(task));
@@ -123,6 +130,7 @@ impl Assembly {
                 orders.ended.extend(part.ended);
                 orders.dropped.extend(part.dropped);
                 orders.specs.extend(part.specs);
+                orders.payloads.extend(part.payloads);
                 orders
             }
             _ => return Assembled::Gap,
@@ -168,6 +176,7 @@ essaim_wire::golden_bytes!("assignment": AssignmentVersion, Assignment, TaskOrde
 #[cfg(test)]
 mod tests {
     use super::*;
+    use essaim_model::SecretId;
     use essaim_model::fixtures::{environment, service};
     use essaim_wire::Timestamp;
 
@@ -199,6 +208,10 @@ mod tests {
             ended: (0..tasks).map(|id| TaskId::from_bits(1 << 91 | id)).collect(),
             dropped: (0..tasks).map(|id| TaskId::from_bits(1 << 90 | id)).collect(),
             specs: (1..).zip(specs).map(spec).collect(),
+            payloads: specs
+                .iter()
+                .map(|size| (PayloadId::Secret(SecretId::from_bits(1)), vec![7; *size].into()))
+                .collect(),
             part: 0,
             more: false,
         }

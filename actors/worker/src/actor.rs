@@ -136,8 +136,8 @@ struct Tended {
     goal: watch::Sender<Goal>,
     /// How to run the task; none for a task that only the engine knows.
     execution: watch::Sender<Option<Execution>>,
-    /// Whether the execution lacks the credentials for a registry, which are not on disk.
-    lacks_credentials: bool,
+    /// Whether the execution lacks credentials for a registry or payloads, which are not on disk.
+    is_bare: bool,
     /// Whether the task ends when the lease lapses.
     leased: bool,
     /// Whether the actor only removes what is left of an ended task.
@@ -395,9 +395,9 @@ impl State {
             let waits = leftovers && order.desired <= Desired::Running && !order.generic.is_empty();
             let held_back = waits || lapsed && orders.spec(order).is_some_and(|spec| spec.stops_on_disconnect());
             if let Some(tended) = self.tended.get_mut(&order.id) {
-                if let Some(spec) = orders.spec(order).filter(|_| tended.lacks_credentials) {
-                    tended.execution.send_replace(Some(execution(order, spec, &self.args.here)));
-                    tended.lacks_credentials = orders.lacks_credentials(order);
+                if let Some(spec) = orders.spec(order).filter(|_| tended.is_bare) {
+                    tended.execution.send_replace(Some(execution(order, spec, &orders.payloads, &self.args.here)));
+                    tended.is_bare = orders.is_bare(order);
                 }
                 self.set_goal(order.id, order.desired.into());
             } else if !self.args.observations.seen(order.id).is_some_and(|seen| seen.state.is_final()) {
@@ -491,12 +491,12 @@ impl State {
             let group = format!("{}.{}", spec.name, order.slot);
             self.kept.entry(order.id).or_insert(Kept { engine: engine.kind(), group, has_ended: false });
         }
-        let execution = execution(order, spec, &self.args.here);
+        let execution = execution(order, spec, &orders.payloads, &self.args.here);
         let name = label(spec.name.as_str(), &order.slot, order.id);
         self.start(name, order.id, engine, Some(execution), order.desired.into(), order.observed.clone()).await?;
         if let Some(tended) = self.tended.get_mut(&order.id) {
             tended.leased = spec.stops_on_disconnect();
-            tended.lacks_credentials = orders.lacks_credentials(order);
+            tended.is_bare = orders.is_bare(order);
         }
         Ok(())
     }
@@ -539,16 +539,7 @@ impl State {
         });
         self.tended.insert(
             task,
-            Tended {
-                name,
-                address,
-                goal,
-                execution,
-                lacks_credentials: false,
-                leased: false,
-                removes: false,
-                revived: false,
-            },
+            Tended { name, address, goal, execution, is_bare: false, leased: false, removes: false, revived: false },
         );
         Ok(self.children.add(spec.transient()).await?)
     }

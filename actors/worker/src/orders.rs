@@ -7,11 +7,11 @@
 //!
 //! After a restart the node asks for all orders again, and no task is prepared or started before a manager has answered.
 //! The file does not say how far each task has come since it was written, and managers do: a task that was started and
-//! whose container was removed meanwhile is not started again. Credentials for registries are never written; the specs
-//! that had some are sent again.
+//! whose container was removed meanwhile is not started again. Credentials for registries, and the payloads of secrets
+//! and configs, are never written; the specs that had some are sent again.
 
 use bincode::{Decode, Encode};
-use essaim_model::{ServiceId, ServiceSpec, TaskId};
+use essaim_model::{Payload, PayloadId, ServiceId, ServiceSpec, TaskId};
 use essaim_protocol::{Assignment, AssignmentVersion, KnownManagers, Managers, TaskOrder};
 use essaim_system::Disk;
 use essaim_wire::planted::{Bug, planted};
@@ -41,7 +41,7 @@ pub(crate) enum Entry {
     Spec(ServiceId, Index, Arc<ServiceSpec>),
     /// An ended task whose record the managers keep.
     Ended(TaskId),
-    /// A spec that task orders follow, and whose credentials for a registry were left out.
+    /// A spec that task orders follow, of which something was left out: credentials for a registry, or payloads.
     BareSpec(ServiceId, Index, Arc<ServiceSpec>),
 }
 
@@ -61,8 +61,11 @@ pub(crate) struct Orders {
     pub(crate) ended: BTreeSet<TaskId>,
     /// Specs that the task orders follow.
     pub(crate) specs: BTreeMap<(ServiceId, Index), Arc<ServiceSpec>>,
-    /// The specs that were read from disk without their credentials for a registry, until a manager sends them again.
+    /// The specs that were read from disk without their credentials for a registry or their payloads, until a manager
+    /// sends them again.
     pub(crate) bare: BTreeSet<(ServiceId, Index)>,
+    /// Payloads of the secrets and configs that the specs name. In memory only.
+    pub(crate) payloads: BTreeMap<PayloadId, Payload>,
 }
 
 /// Outcome of an assignment.
@@ -87,6 +90,7 @@ impl Default for Orders {
             ended: BTreeSet::new(),
             specs: BTreeMap::new(),
             bare: BTreeSet::new(),
+            payloads: BTreeMap::new(),
         }
     }
 }
@@ -100,7 +104,8 @@ impl Orders {
     /// These orders with every task ended.
     pub(crate) fn all_ended(&self) -> Self {
         let ended = self.ended.iter().chain(self.tasks.keys()).copied().collect();
-        Self { tasks: BTreeMap::new(), ended, ..self.clone() }
+        let (tasks, payloads) = Default::default();
+        Self { tasks, payloads, ended, ..self.clone() }
     }
 
     /// Applies an assignment, whole or not at all.
@@ -136,8 +141,13 @@ impl Orders {
         }
         specs.retain(|spec, _| followed.contains(spec));
         bare.retain(|spec| followed.contains(spec));
-        let version = Some(assignment.version);
-        *self = Self { version, cluster: assignment.cluster, subnet: assignment.subnet, tasks, ended, specs, bare };
+        let mut payloads = self.payloads.clone();
+        payloads.extend(assignment.payloads.iter().cloned());
+        let named: BTreeSet<_> =
+            specs.values().flat_map(|spec| spec.task.container.files().map(|(payload, ..)| payload)).collect();
+        payloads.retain(|payload, _| named.contains(payload));
+        let (version, cluster, subnet) = (Some(assignment.version), assignment.cluster, assignment.subnet);
+        *self = Self { version, cluster, subnet, tasks, ended, specs, bare, payloads };
         Obeyed::Taken
     }
 
@@ -151,8 +161,8 @@ impl Orders {
         self.specs.keys().filter(|spec| !self.bare.contains(spec)).copied()
     }
 
-    /// Whether the spec that a task order follows lacks its credentials.
-    pub(crate) fn lacks_credentials(&self, order: &TaskOrder) -> bool {
+    /// Whether the spec that a task order follows lacks its credentials or payloads.
+    pub(crate) fn is_bare(&self, order: &TaskOrder) -> bool {
         self.bare.contains(&(order.service, order.spec_version))
     }
 
@@ -192,11 +202,15 @@ pub(crate) fn load(disk: &dyn Disk) -> io::Result<Option<Orders>> {
 
 /// Writes the orders to disk; durable when this returns.
 pub(crate) fn save(disk: &dyn Disk, orders: &Orders) -> io::Result<()> {
-    let Orders { version, cluster, subnet, tasks, ended, specs, bare } = orders;
+    // Payloads are kept in memory only.
+    let Orders { version, cluster, subnet, tasks, ended, specs, bare, payloads: _ } = orders;
     let head = Entry::Head(*version, *cluster, *subnet, (tasks.len() + specs.len() + ended.len()) as u64);
     let tasks = tasks.values().cloned().map(Entry::Task);
     let specs = specs.iter().map(|((service, version), spec)| {
-        let is_whole = spec.task.container.registry_auth.is_none() && !bare.contains(&(*service, *version));
+        let container = &spec.task.container;
+        let is_whole = container.registry_auth.is_none()
+            && container.files().next().is_none()
+            && !bare.contains(&(*service, *version));
         if is_whole {
             return Entry::Spec(*service, *version, Arc::clone(spec));
         }
@@ -266,8 +280,9 @@ essaim_wire::golden_bytes!("orders": Entry);
 mod tests {
     use super::*;
     use crate::fixture::{assignment, order, spec, version};
-    use essaim_model::Desired;
+    use essaim_model::fixtures::secrets;
     use essaim_model::service::RegistryAuth;
+    use essaim_model::{Desired, SecretId};
     use essaim_system::env::SimDisk;
     use essaim_wire::{NodeId, Timestamp};
 
@@ -348,13 +363,42 @@ mod tests {
         assert!(!bytes.windows(6).any(|window| window == b"c2VjcmV"[..6].as_ref()), "it is on the disk");
         let mut found = load(&disk).expect("read").expect("there");
         assert_eq!(found.whole_specs().count(), 0);
-        assert!(found.lacks_credentials(&order(1)));
+        assert!(found.is_bare(&order(1)));
         // They stay wanted over a second restart without a manager.
         save(&disk, &found).expect("written");
         assert_eq!(load(&disk).expect("read").as_ref(), Some(&found));
         assert_eq!(found.obey(&given), Obeyed::Taken);
         assert_eq!((&found, found.whole_specs().count()), (&told, 1));
         assert_eq!(found.spec(&order(1)), Some(&Arc::new(secret)));
+    }
+
+    #[test]
+    fn payloads_are_in_memory_only_and_go_with_the_last_task_that_needs_them() {
+        let key = PayloadId::Secret(SecretId::from_bits(1));
+        let mut given = assignment(5, &[order(1), order(2)]);
+        let mut naming = spec();
+        naming.task.container.secrets = secrets(&[(1, "key")]);
+        given.specs[0].2 = Arc::new(naming);
+        given.payloads = vec![(key, b"s3cr3t"[..].into())];
+        let (disk, mut told) = (SimDisk::new(), taken(&[given.clone()]));
+        assert_eq!(told.payloads.keys().collect::<Vec<_>>(), [&key]);
+        save(&disk, &told).expect("written");
+        let bytes = disk.find(ORDERS).expect("read").expect("there");
+        assert!(!bytes.windows(6).any(|window| window == b"s3cr3t"), "it is on the disk");
+        let mut found = load(&disk).expect("read").expect("there");
+        assert!(found.payloads.is_empty() && found.is_bare(&order(1)) && found.whole_specs().count() == 0);
+        assert_eq!(found.obey(&given), Obeyed::Taken);
+        assert_eq!((&found, found.is_bare(&order(1))), (&told, false));
+        assert!(told.all_ended().payloads.is_empty());
+
+        let without = |index, ended: &[TaskOrder]| {
+            let ended = ended.iter().map(|order| order.id).collect();
+            Assignment { base: Some(version(index - 1)), ended, specs: vec![], ..assignment(index, &[]) }
+        };
+        assert_eq!(told.obey(&without(6, &[order(1)])), Obeyed::Taken);
+        assert!(told.payloads.contains_key(&key), "another task needs it");
+        assert_eq!(told.obey(&without(7, &[order(2)])), Obeyed::Taken);
+        assert!(told.payloads.is_empty());
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The worker's actors against a simulated machine and stand-ins for managers, in virtual time.
 
-use crate::engine::Progress;
+use crate::engine::{Payloads, Progress};
 use crate::fixture::cluster::{Cluster, World};
 use crate::fixture::{assignment, order, run, seen, version};
 use crate::orders::{self, Orders};
@@ -543,7 +543,7 @@ async fn a_container_that_came_into_being_unseen_is_found_and_removed_within_min
     let world = World::with(assignment(5, &[order(1)])).await;
     world.until_reported(order(1).id, TaskState::Running).await;
     // The engine carries out late what a daemon that was killed had asked for.
-    world.machine.engine().prepare(&run(2), &Progress::unheard()).await.expect("created");
+    world.machine.engine().prepare(&run(2), &Payloads::new(), &Progress::unheard()).await.expect("created");
     sleep(Duration::from_secs(200)).await;
     assert_eq!(world.machine.tasks().len(), 2);
     sleep(Duration::from_secs(200)).await;

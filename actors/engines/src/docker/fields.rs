@@ -20,9 +20,14 @@ use essaim_worker::engine::{EngineError, Run};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// The body that creates the container of a task, for an engine that speaks `api`; `network` is the network mode of
-/// containers that ask for no network.
-pub(super) fn body(run: &Run, api: Api, network: &str) -> Result<ContainerCreateBody, EngineError> {
+/// The body that creates the container of a task, for an engine that speaks `api`; `files` are the mounts of its secrets
+/// and configs, `network` is the network mode of containers that ask for no network.
+pub(super) fn body(
+    run: &Run,
+    files: Vec<ApiMount>,
+    api: Api,
+    network: &str,
+) -> Result<ContainerCreateBody, EngineError> {
     let Run { task: _, name: _, labels: marks, container, resolved, env, resources, log_driver, address: _ } = run;
     let ContainerSpec {
         image,
@@ -46,8 +51,9 @@ pub(super) fn body(run: &Run, api: Api, network: &str) -> Result<ContainerCreate
         health,
         hosts,
         dns,
-        secrets,
-        configs,
+        // Files; see `files`.
+        secrets: _,
+        configs: _,
         isolation,
         sysctls,
         capability_add,
@@ -63,9 +69,6 @@ pub(super) fn body(run: &Run, api: Api, network: &str) -> Result<ContainerCreate
     let Share { nano_cpus: _, memory_bytes: memory_reserved, pids: _ } = reservation.unwrap_or_default();
     let DnsConfig { nameservers, search, options } = dns.clone().unwrap_or_default();
     check_versions(container, api)?;
-    if !secrets.is_empty() || !configs.is_empty() {
-        return Err(EngineError::Rejected("secrets and configs of a service are not supported yet".into()));
-    }
     // Docker's own labels win over labels of the same name in the spec, as in Swarm.
     let labels = labels.iter().chain(marks).map(|(key, value)| (key.clone(), value.clone())).collect();
     let host = HostConfig {
@@ -73,7 +76,7 @@ pub(super) fn body(run: &Run, api: Api, network: &str) -> Result<ContainerCreate
         security_opt: some(security(privileges.as_ref())?),
         init: *init,
         readonly_rootfs: read_only.then_some(true),
-        mounts: some(mounts.iter().map(mount).collect::<Result<_, _>>()?),
+        mounts: some(mounts.iter().map(mount).chain(files.into_iter().map(Ok)).collect::<Result<_, _>>()?),
         extra_hosts: some(hosts.iter().flat_map(|it| extra_hosts(it.as_str())).collect()),
         dns: some(nameservers.iter().map(ToString::to_string).collect()),
         dns_search: some(search),

@@ -12,13 +12,14 @@
 //! knows whether a container still runs ([`process`]).
 //!
 //! In suggested reading order: [`client`] (the connection, and what can go wrong with it), [`names`] (which containers
-//! are ours), [`fields`] (the table of settings), [`image`] and [`layers`] (pulls), [`state`] (what a container's state
+//! are ours), [`fields`] (the table of settings), [`files`] (secrets and configs), [`image`] and [`layers`] (pulls), [`state`] (what a container's state
 //! means), [`process`], [`events`] (when to look again), [`stream`] and [`frames`] (what the engine sends without end),
 //! [`logs`], [`interactive`].
 
 mod client;
 mod events;
 mod fields;
+mod files;
 mod frames;
 mod image;
 mod interactive;
@@ -42,10 +43,11 @@ use essaim_model::service::RegistryAuth;
 use essaim_model::{EngineKind, GenericStock, Hardware, Image, Platform, Plugin, TaskId};
 use essaim_wire::NodeId;
 use essaim_worker::engine::{
-    Adopted, Description, Ended, Engine, EngineError, Exit, Interactive, LogLine, LogOptions, Observation, Phase,
-    Progress, Run, Signal, Started, Stats,
+    Adopted, Description, Ended, Engine, EngineError, Exit, Interactive, LogLine, LogOptions, Observation, Payloads,
+    Phase, Progress, Run, Signal, Started, Stats,
 };
 use events::{Events, Hint};
+use files::Files;
 use frames::Form;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
@@ -90,6 +92,7 @@ struct Shared {
     utc: Utc,
     events: Events,
     images: Images,
+    files: Files,
     /// Containers of tasks that were seen once.
     containers: Mutex<BTreeMap<TaskId, String>>,
     /// First processes of the containers that were last seen running.
@@ -123,6 +126,7 @@ impl DockerEngine {
         let shared = Shared {
             events: Events::new(Arc::clone(&client), Arc::clone(&utc)),
             images: Images::new(Arc::clone(&client)),
+            files: Files::new(),
             containers: Mutex::default(),
             processes: Mutex::default(),
             making: std::array::from_fn(|_| Arc::default()),
@@ -240,11 +244,13 @@ impl DockerEngine {
         network.await.copied()
     }
 
-    async fn prepare_now(&self, run: &Run, progress: &Progress) -> Result<(), EngineError> {
+    async fn prepare_now(&self, run: &Run, payloads: &Payloads, progress: &Progress) -> Result<(), EngineError> {
         if self.find(run.task).await?.is_some() {
             return Ok(());
         }
-        let body = fields::body(run, self.shared.client.api(), self.network().await?)?;
+        let node = run.labels.get(names::NODE_LABEL).map_or("", String::as_str);
+        let files = self.shared.files.write(node, run.task, &run.container, payloads)?;
+        let body = fields::body(run, files, self.shared.client.api(), self.network().await?)?;
         let image = body.image.clone().unwrap_or_default();
         let auth = run.container.registry_auth.as_ref().map(RegistryAuth::reveal);
         let pulled = self.shared.images.ensure(&image, auth, progress).await;
@@ -375,6 +381,8 @@ impl DockerEngine {
         let found: Vec<_> = futures::stream::iter(looks).buffer_unordered(LOOKS_MAX).try_collect().await?;
         let mut found: Vec<Adopted> = found.into_iter().flatten().collect();
         found.sort_by_key(|it| it.task);
+        let live = found.iter().filter(|it| !matches!(it.phase, Phase::Ended(_))).map(|it| it.task).collect();
+        self.shared.files.adopt(node, &live);
         Ok(found)
     }
 
@@ -420,8 +428,17 @@ impl Engine for DockerEngine {
         std::future::ready(Ok(None)).boxed()
     }
 
-    fn prepare<'a>(&'a self, run: &'a Run, progress: &'a Progress) -> BoxFuture<'a, Result<(), EngineError>> {
-        self.prepare_now(run, progress).boxed()
+    fn prepare<'a>(
+        &'a self,
+        run: &'a Run,
+        payloads: &'a Payloads,
+        progress: &'a Progress,
+    ) -> BoxFuture<'a, Result<(), EngineError>> {
+        self.prepare_now(run, payloads, progress).boxed()
+    }
+
+    fn release(&self, task: TaskId) {
+        self.shared.files.remove(task);
     }
 
     fn start(&self, task: TaskId) -> BoxFuture<'_, Result<Started, EngineError>> {

@@ -15,7 +15,7 @@ pub(super) const TASK_LABEL: &str = "com.docker.swarm.task.id";
 const TASK_NAME_LABEL: &str = "com.docker.swarm.task.name";
 
 /// Label with the id of the node that created a container.
-const NODE_LABEL: &str = "com.docker.swarm.node.id";
+pub(super) const NODE_LABEL: &str = "com.docker.swarm.node.id";
 
 /// A container of ours, as a list shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]

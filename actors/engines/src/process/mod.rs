@@ -36,7 +36,7 @@ use essaim_model::{ContainerSpec, EngineKind, GenericStock, Hardware, Image, Lab
 use essaim_wire::{NodeId, Timestamp};
 use essaim_worker::engine::{
     Addresses, Adopted, Description, Duplex, Ended, Engine, EngineError, Exec, ExecError, Executed, Interactive,
-    LogLine, LogOptions, Observation, Phase, Progress, Run, Signal, Started, Stats,
+    LogLine, LogOptions, Observation, Payloads, Phase, Progress, Run, Signal, Started, Stats,
 };
 use folder::{Folder, Launch};
 use futures::future::BoxFuture;
@@ -261,7 +261,8 @@ impl Engine for ProcessEngine {
         self.addresses.release(task);
     }
 
-    fn prepare<'a>(&'a self, run: &'a Run, _: &'a Progress) -> BoxFuture<'a, Result<(), EngineError>> {
+    /// A service with secrets or configs is refused for this engine (`model::service::support`).
+    fn prepare<'a>(&'a self, run: &'a Run, _: &'a Payloads, _: &'a Progress) -> BoxFuture<'a, Result<(), EngineError>> {
         let (run, dropped) = (run.clone(), Arc::new(AtomicBool::new(false)));
         let seen = Arc::clone(&dropped);
         async move {

@@ -7,7 +7,9 @@
 //! cluster are told in the same way. The core
 //! notes its effects as told at once, because the actor sends all of them in this order or ends the link.
 
-use essaim_model::{Availability, Change, Desired, Node, NodeSpec, ServiceId, State, Task, TaskId, loopback};
+use essaim_model::{
+    Availability, Change, Desired, Node, NodeSpec, PayloadId, ServiceId, ServiceSpec, State, Task, TaskId, loopback,
+};
 use essaim_policy::assignment::{due, ended};
 use essaim_protocol::{Assignment, AssignmentVersion, Hello, Managers, RoleStatement, TaskOrder};
 use essaim_wire::planted::{Bug, planted};
@@ -60,6 +62,8 @@ struct Sent {
     version: Option<AssignmentVersion>,
     tasks: BTreeMap<TaskId, Told>,
     specs: BTreeSet<(ServiceId, Index)>,
+    /// Payloads of the secrets and configs that `specs` name.
+    payloads: BTreeSet<PayloadId>,
     known: Option<Known>,
     role: Option<RoleStatement>,
     /// The start of the daemon that said hello.
@@ -95,6 +99,8 @@ impl Core {
         if let Some(hello) = self.hello.take() {
             let mut told =
                 Sent { specs: hello.specs.iter().copied().collect(), generation: hello.generation, ..Sent::default() };
+            // A node that has a spec has the payloads that it names.
+            told.payloads = payloads(state, &told.specs);
             if hello.have == Some(current) {
                 told.version = Some(current);
                 // A task that ended since that version is still an order at the node, so all of them count as orders,
@@ -108,7 +114,7 @@ impl Core {
         if told.version != Some(current) {
             let now: BTreeMap<TaskId, &Arc<Task>> = due(state, self.node).map(|task| (task.id, task)).collect();
             let mut specs = Vec::new();
-            let mut tasks = Vec::new();
+            let (mut payloads, mut tasks) = (Vec::new(), Vec::new());
             for task in now.values() {
                 if told.version.is_some() && told.tasks.get(&task.id) == Some(&Told::Order(task.desired)) {
                     continue;
@@ -118,6 +124,8 @@ impl Core {
                     && let Some(spec) = state.spec(task.service, task.spec_version)
                 {
                     specs.push((follows.0, follows.1, Arc::clone(spec)));
+                    let unsent = named(spec).filter(|id| told.payloads.insert(*id));
+                    payloads.extend(unsent.filter_map(|id| Some((id, state.payload(id)?.clone()))));
                 }
                 tasks.push(order(task));
             }
@@ -134,6 +142,7 @@ impl Core {
                 ended: past.iter().filter(|task| is_news(task)).copied().collect(),
                 dropped: told.tasks.keys().filter(|task| is_left(task)).copied().collect(),
                 specs,
+                payloads,
                 part: 0,
                 more: false,
             };
@@ -147,6 +156,7 @@ impl Core {
             // A spec that no task follows any more is forgotten at both ends.
             let followed: BTreeSet<_> = due(state, self.node).map(|task| (task.service, task.spec_version)).collect();
             told.specs.retain(|spec| followed.contains(spec));
+            told.payloads = self::payloads(state, &told.specs);
             told.version = Some(current);
         }
 
@@ -177,6 +187,17 @@ impl Core {
             told.role = Some(role);
         }
     }
+}
+
+/// The payloads that a spec names.
+fn named(spec: &ServiceSpec) -> impl Iterator<Item = PayloadId> {
+    spec.task.container.files().map(|(id, ..)| id)
+}
+
+/// The payloads that these specs name.
+fn payloads(state: &State, specs: &BTreeSet<(ServiceId, Index)>) -> BTreeSet<PayloadId> {
+    let specs = specs.iter().filter_map(|(service, version)| state.spec(*service, *version));
+    specs.flat_map(|spec| named(spec).collect::<Vec<_>>()).collect()
 }
 
 /// The change that sets the availability an operator chose when the node joined: only while the cluster knows nothing of

@@ -133,6 +133,61 @@ fn a_node_is_told_its_own_tasks_and_nobody_elses() {
     assert_eq!(said.specs.len(), 1);
 }
 
+/// The ids of the secrets whose payloads an assignment brings.
+fn brought(said: &Assignment) -> Vec<u128> {
+    let id = |(payload, _): &(PayloadId, Payload)| match payload {
+        PayloadId::Secret(id) => id.bits(),
+        PayloadId::Config(id) => panic!("there is no config {id}"),
+    };
+    said.payloads.iter().map(id).collect()
+}
+
+#[test]
+fn a_node_is_sent_the_payloads_that_its_tasks_need_once_and_no_others() {
+    let mut world = World::new();
+    for (id, name) in [(1, "key"), (2, "token"), (3, "other")] {
+        world.apply(fixtures::create_secret(id, name, &[7; 100]));
+    }
+    let named = |world: &mut World, secrets: &[(u128, &str)]| {
+        let mut spec = service("web", 3);
+        spec.task.container.secrets = fixtures::secrets(secrets);
+        let expect = world.state.service(WEB).expect("there").meta.version;
+        world.apply(Change::UpdateService { id: WEB, expect, spec: Some(Box::new(spec)) });
+    };
+    named(&mut world, &[(1, "key")]);
+    world.task(1, 2);
+    world.task(2, 3);
+    let mut core = Core::new(ME);
+    let first = assignment(told(&mut core, &world, Input::Hello(&hello(None)))).expect("orders");
+    assert_eq!(brought(&first), [1]);
+    world.task(3, 2);
+    assert_eq!(
+        brought(&assignment(told(&mut core, &world, Input::Applied)).expect("a task")),
+        [],
+        "it has the payload"
+    );
+    named(&mut world, &[(1, "key"), (2, "token")]);
+    world.task(4, 2);
+    let news = assignment(told(&mut core, &world, Input::Applied)).expect("another spec");
+    assert_eq!(brought(&news), [2], "one payload is new");
+
+    // A node that still has the specs needs nothing, and one that was restarted needs all.
+    let specs =
+        |said: &Assignment| said.specs.iter().map(|(service, version, _)| (*service, *version)).collect::<Vec<_>>();
+    let again = Hello { specs: [specs(&first), specs(&news)].concat(), ..hello(None) };
+    assert_eq!(brought(&assignment(told(&mut core, &world, Input::Hello(&again))).expect("orders")), []);
+    assert_eq!(brought(&assignment(told(&mut core, &world, Input::Hello(&hello(None)))).expect("orders")), [1, 2]);
+
+    // Once no task follows a spec, the node has forgotten what it named.
+    for id in [1, 3, 4] {
+        world.apply(Change::WriteOffTask { id: TaskId::from_bits(id), why: "a test".into() });
+    }
+    told(&mut core, &world, Input::Applied);
+    world.task(5, 2);
+    let back = assignment(told(&mut core, &world, Input::Applied)).expect("a task");
+    assert_eq!(brought(&back), [1, 2]);
+}
+
 #[test]
 fn equal_versions_mean_silence() {
     let mut world = World::new();

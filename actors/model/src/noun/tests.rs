@@ -4,10 +4,9 @@ use super::config::CONFIG_LEN_MAX;
 use super::refuse_used;
 use super::secret::SECRET_LEN_MAX;
 use crate::apply::tests::World;
-use crate::service::{ConfigReference, ConfigReferences, ConfigTarget, FileTarget, SecretReference, SecretReferences};
-use crate::{
-    AnyId, AnyPut, Change, ConfigId, ConfigSpec, Event, Labels, Noun, Put, RefusalKind, SecretId, SecretSpec, ServiceId,
-};
+use crate::fixtures::{create_secret, secrets};
+use crate::service::{ConfigReference, ConfigReferences, ConfigTarget};
+use crate::{AnyId, AnyPut, Change, ConfigId, ConfigSpec, Event, Labels, Noun, Put, RefusalKind, SecretId, ServiceId};
 use essaim_wire::Index;
 use std::sync::Arc;
 
@@ -101,11 +100,6 @@ fn a_config_has_data_and_a_name_within_the_limits() {
     world.done(create(2, config(&"n".repeat(64), b"x")));
 }
 
-fn create_secret(id: u128, name: &str, data: &[u8]) -> Change {
-    let spec = SecretSpec { name: name.into(), labels: Labels::new(), data: data.into() };
-    Change::PutObject(Box::new(AnyPut::Secret(Put { id: SecretId::from_bits(id), expect: None, spec })))
-}
-
 #[test]
 fn a_secret_has_data_within_its_own_limit_and_a_name_of_its_own() {
     let (mut world, _) = with_site();
@@ -152,19 +146,15 @@ fn a_config_is_not_removed_while_a_service_names_it_and_a_service_names_only_wha
 #[test]
 fn a_secret_is_not_removed_while_a_service_names_it_and_a_service_names_only_what_is_there() {
     let mut world = World::new();
-    let service = |names: &[&str]| {
-        let file = |name: &str| FileTarget { name: name.into(), uid: "0".into(), gid: "0".into(), mode: 0o444 };
-        let reference =
-            |name: &&str| SecretReference { id: SecretId::from_bits(1), name: (*name).into(), file: file(name) };
+    let service = |named: &[(u128, &str)]| {
         let mut spec = crate::fixtures::service("db", 1);
-        let references = SecretReferences::parse(names.iter().map(reference).collect());
-        spec.task.container.secrets = references.expect("one file each");
+        spec.task.container.secrets = secrets(named);
         Change::CreateService { id: ServiceId::from_bits(7), spec: Box::new(spec) }
     };
-    assert_eq!(world.refused(service(&["key"])), "secret not found: key");
-    assert_eq!(world.refused(service(&["key", "token"])), "secrets not found: key, token");
+    assert_eq!(world.refused(service(&[(1, "key")])), "secret not found: key");
+    assert_eq!(world.refused(service(&[(1, "key"), (2, "token")])), "secrets not found: key, token");
     world.done(create_secret(1, "key", b"s3cr3t"));
-    world.done(service(&["key"]));
+    world.done(service(&[(1, "key")]));
     let remove = || Change::RemoveObject(AnyId::Secret(SecretId::from_bits(1)));
     assert_eq!(world.refused(remove()), "secret 'key' is in use by the following service: db");
     world.done(Change::RemoveService { id: ServiceId::from_bits(7) });

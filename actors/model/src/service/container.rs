@@ -5,8 +5,8 @@
 
 use super::health::HealthCheck;
 use super::mount::Mounts;
-use super::reference::{ConfigReferences, SecretReferences};
-use crate::{Labels, Refusal, Signal};
+use super::reference::{ConfigReferences, FileTarget, SecretReferences};
+use crate::{Labels, PayloadId, Refusal, Signal};
 use bincode::{Decode, Encode};
 use essaim_wire::record;
 use std::fmt;
@@ -157,6 +157,13 @@ impl ContainerSpec {
     /// Time that the task has to stop before it is killed: ten seconds unless set, as in Swarm.
     pub fn stop_grace(&self) -> Duration {
         self.stop_grace.unwrap_or(Duration::from_secs(10))
+    }
+
+    /// The files that secrets and configs become: whose payload, its name in the service's spec, and the file.
+    pub fn files(&self) -> impl Iterator<Item = (PayloadId, &str, &FileTarget)> {
+        let secrets = self.secrets.iter().map(|it| (PayloadId::Secret(it.id), it.name.as_str(), &it.file));
+        let configs = self.configs.iter();
+        secrets.chain(configs.filter_map(|it| Some((PayloadId::Config(it.id), it.name.as_str(), it.target.file()?))))
     }
 
     /// Whether the spec itself asks for a health check. A check that the image brings is known to the engine only.

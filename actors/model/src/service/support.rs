@@ -35,17 +35,12 @@ fn first(settings: &[Asked<'_>]) -> Option<String> {
 /// The first setting that no part of the cluster honours, whatever the engine.
 fn of_cluster(spec: &ServiceSpec) -> Option<String> {
     let ServiceSpec { name: _, labels: _, task, mode: _, update: _, rollback: _, endpoint } = spec;
-    let TaskSpec { container, resources: _, restart: _, placement, networks, log_driver: _, force_update: _ } = task;
+    let TaskSpec { container: _, resources: _, restart: _, placement, networks, log_driver: _, force_update: _ } = task;
     let round_robin = endpoint.as_ref().is_some_and(|EndpointSpec { dns_round_robin, ports: _ }| *dns_round_robin);
     if let Some(Placement { constraints: _, replicas_max_per_node: _, preferences: _, platforms: _ }) = placement {
         // Every setting of the placement is honoured, whatever the engine.
     }
-    first(&[
-        (!networks.is_empty(), "--network"),
-        (!container.secrets.is_empty(), "--secret"),
-        (!container.configs.is_empty(), "--config"),
-        (round_robin, "--endpoint-mode dnsrr"),
-    ])
+    first(&[(!networks.is_empty(), "--network"), (round_robin, "--endpoint-mode dnsrr")])
 }
 
 /// The first setting that this engine does not honour.
@@ -83,9 +78,8 @@ fn of_docker(spec: &ServiceSpec) -> Option<String> {
         health: _,
         hosts: _,
         dns: _,
-        // No engine honours secrets and configs yet; see `of_cluster`.
         secrets: _,
-        configs: _,
+        configs,
         isolation: _,
         sysctls: _,
         capability_add: _,
@@ -104,6 +98,8 @@ fn of_docker(spec: &ServiceSpec) -> Option<String> {
             Some(format!("--mount type={}", mount.source().kind()))
         }
     });
+    // A config that is no file is a credential spec.
+    let credential_spec = credential_spec || configs.iter().any(|config| config.target.file().is_none());
     mount.or_else(|| first(&[(ports, "--publish"), (credential_spec, "--credential-spec")]))
 }
 
@@ -132,9 +128,8 @@ fn of_process(task: &TaskSpec) -> Option<String> {
         health: _,
         hosts,
         dns,
-        // No engine honours secrets and configs yet; see `of_cluster`.
-        secrets: _,
-        configs: _,
+        secrets,
+        configs,
         isolation,
         sysctls,
         capability_add,
@@ -159,6 +154,8 @@ fn of_process(task: &TaskSpec) -> Option<String> {
         (*open_stdin, "ContainerSpec.OpenStdin"),
         (*read_only, "--read-only"),
         (!mounts.is_empty(), "--mount"),
+        (!secrets.is_empty(), "--secret"),
+        (!configs.is_empty(), "--config"),
         (task.container.has_health_check(), "--health-cmd"),
         (!hosts.is_empty(), "--host"),
         (dns, "--dns"),
@@ -177,13 +174,23 @@ fn of_process(task: &TaskSpec) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ConfigId;
     use crate::fixtures;
-    use crate::service::{CredentialSpec, Mount, Mounts, PortConfig, PortProtocol, PublishMode};
+    use crate::service::{
+        ConfigReference, ConfigReferences, ConfigTarget, CredentialSpec, Mount, Mounts, PortConfig, PortProtocol,
+        PublishMode,
+    };
 
     fn docker(change: impl FnOnce(&mut ServiceSpec)) -> Option<String> {
         let mut spec = fixtures::service("web", 1);
         change(&mut spec);
         refusal(&spec, EngineKind::Docker).map(|it| it.text)
+    }
+
+    fn process(change: impl FnOnce(&mut ServiceSpec)) -> Option<String> {
+        let mut spec = fixtures::service("web", 1);
+        change(&mut spec);
+        refusal(&spec, EngineKind::Process).map(|it| it.text)
     }
 
     #[test]
@@ -213,5 +220,20 @@ mod tests {
         let privileges = Privileges { credential_spec: Some(windows), ..Privileges::default() };
         assert_eq!(docker(|spec| spec.task.container.privileges = Some(privileges)), refused("--credential-spec"));
         assert_eq!(docker(|spec| spec.task.container.read_only = true), None);
+    }
+
+    #[test]
+    fn secrets_and_configs_are_files_of_containers() {
+        let named = |spec: &mut ServiceSpec| spec.task.container.secrets = fixtures::secrets(&[(1, "key")]);
+        assert_eq!(docker(named), None);
+        let refused = "--secret is not supported by the process engine; leave it out, or choose another engine";
+        assert_eq!(process(named).as_deref(), Some(refused));
+        let runtime =
+            ConfigReference { id: ConfigId::from_bits(1), name: "gmsa".into(), target: ConfigTarget::Runtime };
+        let runtime = |spec: &mut ServiceSpec| {
+            spec.task.container.configs = ConfigReferences::parse(vec![runtime]).expect("one config");
+        };
+        let refused = "--credential-spec is not supported by the docker engine; leave it out, or choose another engine";
+        assert_eq!(docker(runtime).as_deref(), Some(refused));
     }
 }

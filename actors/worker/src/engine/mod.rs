@@ -26,7 +26,7 @@ pub use essaim_protocol::{LogLine, LogPlace, LogStream, TerminalSize};
 pub use interactive::{Attached, Duplex, Exec, ExecError, Executed, Interactive, Program};
 pub use log::LogOptions;
 pub use progress::Progress;
-pub use run::{Limits, Run};
+pub use run::{Limits, Payloads, Run};
 
 use essaim_model::{ContainerId, EngineKind, GenericStock, Hardware, Health, Image, Labels, Platform, Plugin, TaskId};
 use essaim_wire::{NodeId, Timestamp};
@@ -57,15 +57,22 @@ pub trait Engine: Send + Sync + 'static {
         std::future::ready(Ok(None)).boxed()
     }
 
-    /// Releases the address of a task that has ended. Without a claim this does nothing.
+    /// Releases the address of a task that has ended, and the files of its secrets and configs. Without any this does
+    /// nothing.
     fn release(&self, task: TaskId) {
         let _ = task;
     }
 
     /// Fetches the image and makes everything ready to start; nothing runs yet. A task that is prepared already stays
-    /// so. The progress goes to `progress`. Dropping the future ends the preparation at once and leaves nothing behind
+    /// so. `payloads` are those of the task's secrets and configs, which are to be written to no disk, and to be gone when
+    /// the task has ended ([`release`](Self::release)). The progress goes to `progress`. Dropping the future ends the preparation at once and leaves nothing behind
     /// that `remove` would not remove: a pull of ten minutes must not hold up a daemon that stops.
-    fn prepare<'a>(&'a self, run: &'a Run, progress: &'a Progress) -> BoxFuture<'a, Result<(), EngineError>>;
+    fn prepare<'a>(
+        &'a self,
+        run: &'a Run,
+        payloads: &'a Payloads,
+        progress: &'a Progress,
+    ) -> BoxFuture<'a, Result<(), EngineError>>;
 
     /// Starts a prepared task. For a task that runs already, returns the same answer as its start did.
     fn start(&self, task: TaskId) -> BoxFuture<'_, Result<Started, EngineError>>;

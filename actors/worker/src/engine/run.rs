@@ -1,7 +1,8 @@
 //! One task as its engine gets it: every reference to another object is resolved.
 
-use essaim_model::{ContainerSpec, Labels, LogDriver, Resources, TaskId};
+use essaim_model::{ContainerSpec, Labels, LogDriver, Payload, PayloadId, Resources, TaskId};
 use essaim_wire::record;
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 /// One task, ready to be given to an engine. Engines store it, so a change here changes their stored format.
@@ -50,6 +51,9 @@ impl Run {
         Limits { nano_cpus: limit.nano_cpus, memory_bytes: limit.memory_bytes, pids: limit.pids }
     }
 }
+
+/// The payloads of a task's secrets and configs. They are no part of [`Run`], which engines store.
+pub type Payloads = BTreeMap<PayloadId, Payload>;
 
 /// Upper bounds on the resources of a task; zero means no limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

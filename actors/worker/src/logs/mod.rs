@@ -156,7 +156,10 @@ mod tests {
     async fn machine() -> (SimMachine, LogServer) {
         let machine = SimMachine::new(|| Timestamp::from_micros(1));
         let engine = machine.engine();
-        engine.prepare(&run(1), &crate::engine::Progress::unheard()).await.expect("prepared");
+        engine
+            .prepare(&run(1), &crate::engine::Payloads::new(), &crate::engine::Progress::unheard())
+            .await
+            .expect("prepared");
         engine.start(order(1).id).await.expect("started");
         (machine, LogServer::new(vec![engine]))
     }

@@ -8,7 +8,7 @@ use super::lines::{Look, async_lines};
 use super::{Behaviour, SimMachine, SimTask, exec};
 use crate::engine::{
     Addresses, Adopted, Description, Ended, Engine, EngineError, Exec, ExecError, Executed, Exit, Interactive, LogLine,
-    LogOptions, LogStream, Observation, Phase, Progress, Run, Signal, Started, Stats,
+    LogOptions, LogStream, Observation, Payloads, Phase, Progress, Run, Signal, Started, Stats,
 };
 use essaim_model::{EngineKind, Health, Image, Labels, Platform, TaskId};
 use essaim_wire::NodeId;
@@ -80,9 +80,17 @@ impl Engine for SimEngine {
 
     fn release(&self, task: TaskId) {
         self.addresses.release(task);
+        if let Some(task) = self.machine.lock().tasks.get_mut(&task) {
+            task.payloads.clear();
+        }
     }
 
-    fn prepare<'a>(&'a self, run: &'a Run, progress: &'a Progress) -> BoxFuture<'a, Result<(), EngineError>> {
+    fn prepare<'a>(
+        &'a self,
+        run: &'a Run,
+        payloads: &'a Payloads,
+        progress: &'a Progress,
+    ) -> BoxFuture<'a, Result<(), EngineError>> {
         async move {
             let _preparing = Preparing::begin(&self.machine);
             self.machine.answers().await?;
@@ -96,6 +104,7 @@ impl Engine for SimEngine {
             }
             self.machine.lock().tasks.entry(run.task).or_insert_with(|| SimTask {
                 run: run.clone(),
+                payloads: payloads.clone(),
                 phase: Phase::Prepared,
                 former: None,
                 stopping: false,

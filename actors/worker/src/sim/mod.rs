@@ -19,7 +19,9 @@ mod tests;
 
 pub use behaviour::Behaviour;
 
-use crate::engine::{Addresses, Ended, Engine, EngineError, Exit, LogLine, LogStream, Phase, Run, Signal, Started};
+use crate::engine::{
+    Addresses, Ended, Engine, EngineError, Exit, LogLine, LogStream, Payloads, Phase, Run, Signal, Started,
+};
 use engine::SimEngine;
 use essaim_model::{EngineKind, GenericStock, Hardware, Health, Image, TaskId};
 use essaim_wire::Timestamp;
@@ -96,6 +98,7 @@ impl Inner {
 
 struct SimTask {
     run: Run,
+    payloads: Payloads,
     phase: Phase,
     /// How the task ended before [`SimMachine::revive`] started it again.
     former: Option<Ended>,
@@ -109,6 +112,8 @@ struct SimTask {
 pub struct SimTaskView {
     /// The task as it was prepared.
     pub run: Run,
+    /// Payloads of the task's secrets and configs that the machine still has.
+    pub payloads: Payloads,
     /// Phase of the task.
     pub phase: Phase,
     /// Whether the task was asked to end.
@@ -248,7 +253,12 @@ impl SimMachine {
 
     /// Every task the machine knows of.
     pub fn tasks(&self) -> BTreeMap<TaskId, SimTaskView> {
-        let view = |task: &SimTask| SimTaskView { run: task.run.clone(), phase: task.phase, stopping: task.stopping };
+        let view = |task: &SimTask| SimTaskView {
+            run: task.run.clone(),
+            payloads: task.payloads.clone(),
+            phase: task.phase,
+            stopping: task.stopping,
+        };
         self.lock().tasks.iter().map(|(id, task)| (*id, view(task))).collect()
     }
 

@@ -1,7 +1,7 @@
 //! The simulated machine, against its own description.
 
 use super::*;
-use crate::engine::{LogOptions, Observation, Progress};
+use crate::engine::{LogOptions, Observation, Payloads, Progress};
 use essaim_model::ContainerSpec;
 use essaim_wire::NodeId;
 use futures::StreamExt;
@@ -24,7 +24,7 @@ fn machine() -> SimMachine {
 }
 
 async fn started(engine: &Arc<dyn Engine>, bits: u128, image: &str) -> TaskId {
-    engine.prepare(&run(bits, image), &Progress::unheard()).await.unwrap();
+    engine.prepare(&run(bits, image), &Payloads::new(), &Progress::unheard()).await.unwrap();
     engine.start(TaskId::from_bits(bits)).await.unwrap();
     TaskId::from_bits(bits)
 }
@@ -55,9 +55,9 @@ async fn images_do_what_they_were_told() {
     let ended = engine.stop(stubborn, Signal::TERM, Duration::from_secs(10)).await.unwrap();
     assert_eq!(ended.exit, Exit::Signal(9));
     let unheard = Progress::unheard();
-    let ghost = engine.prepare(&run(3, "ghost"), &unheard).await;
+    let ghost = engine.prepare(&run(3, "ghost"), &Payloads::new(), &unheard).await;
     assert_eq!(ghost, Err(EngineError::Rejected("No such image: ghost".into())));
-    engine.prepare(&run(4, "broken"), &unheard).await.unwrap();
+    engine.prepare(&run(4, "broken"), &Payloads::new(), &unheard).await.unwrap();
     assert!(matches!(engine.start(TaskId::from_bits(4)).await, Err(EngineError::Failed(_))));
 }
 
@@ -94,7 +94,8 @@ async fn a_pull_says_how_far_it_is_and_ends_when_it_is_dropped() {
     machine.behave("large", Behaviour::Pulls(Duration::from_secs(600)));
     let (engine, run) = (machine.engine(), run(1, "large"));
     let (progress, latest) = Progress::new();
-    let pulling = tokio::time::timeout(Duration::from_secs(90), engine.prepare(&run, &progress));
+    let none = Payloads::new();
+    let pulling = tokio::time::timeout(Duration::from_secs(90), engine.prepare(&run, &none, &progress));
     assert!(pulling.await.is_err(), "it takes longer");
     assert_eq!((machine.preparing(), machine.tasks().len()), (0, 0));
     assert_eq!(*latest.borrow(), "pulling large: 90 of 600 s");
@@ -112,7 +113,7 @@ async fn an_engine_that_hangs_answers_late_and_one_that_is_down_says_no_and_may_
     machine.set_mood(Mood::Well);
     let task = TaskId::from_bits(1);
     machine.set_delays(Duration::ZERO, Duration::from_secs(2));
-    engine.prepare(&run(1, "web"), &Progress::unheard()).await.unwrap();
+    engine.prepare(&run(1, "web"), &Payloads::new(), &Progress::unheard()).await.unwrap();
     for (goes_down_after, runs) in [(500, false), (1_500, true)] {
         let (started, ()) = tokio::join!(engine.start(task), async {
             tokio::time::sleep(Duration::from_millis(goes_down_after)).await;
@@ -160,6 +161,6 @@ async fn images_crash_once_stall_are_slow_to_start_and_change_their_health() {
     let weak = started(&engine, 6, "weak").await;
     let seen: Vec<_> = engine.observe(weak).take(4).map(Result::unwrap).collect().await;
     assert_eq!(seen, [Observation::Running, Observation::Healthy, Observation::Unhealthy, Observation::Healthy]);
-    let refused = engine.prepare(&run(7, "refused"), &Progress::unheard()).await;
+    let refused = engine.prepare(&run(7, "refused"), &Payloads::new(), &Progress::unheard()).await;
     assert_eq!(refused, Err(EngineError::Rejected("No such image: refused (pull access denied)".into())));
 }

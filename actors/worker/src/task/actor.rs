@@ -237,8 +237,9 @@ impl State {
                 if execution.has_templates() {
                     execution.expand(&engine.describe().await?.platform)?;
                 }
+                execution.check_payloads()?;
                 execution.run.resolved = engine.resolve(&execution.run.container.image).await?;
-                engine.prepare(&execution.run, &progress).await
+                engine.prepare(&execution.run, &execution.payloads, &progress).await
             };
             // Ends when the engine has been silent for too long.
             let tell = async {
@@ -299,7 +300,7 @@ impl State {
         myself.stop(Some(why.into()));
     }
 
-    /// Releases the address of a task that has ended.
+    /// Releases the address and the files of a task that has ended.
     fn release(&self) {
         if let Ok(engine) = &self.args.engine {
             engine.release(self.args.task);

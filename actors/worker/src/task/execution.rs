@@ -1,9 +1,9 @@
 //! The execution of a task: from its order and spec to what its engine needs to know.
 
-use crate::engine::{EngineError, Run, Signal};
+use crate::engine::{EngineError, Payloads, Run, Signal};
 use essaim_model::service::Variable;
 use essaim_model::service::template::{self, Facts};
-use essaim_model::{Labels, Platform, ServiceSpec, Slot, TaskId};
+use essaim_model::{Labels, PayloadId, Platform, ServiceSpec, Slot, TaskId};
 use essaim_protocol::TaskOrder;
 use essaim_wire::NodeId;
 use std::net::IpAddr;
@@ -22,6 +22,8 @@ pub(crate) struct Here {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Execution {
     pub(crate) run: Run,
+    /// Payloads of the secrets and configs that the container names.
+    pub(crate) payloads: Payloads,
     pub(crate) stop_signal: Signal,
     pub(crate) stop_grace: Duration,
     /// The facts that templates of the container name, without the platform of the node; `None` without templates.
@@ -36,8 +38,9 @@ struct Templates {
     here: Here,
 }
 
-/// Makes the execution of a task, still without an address, which is set once it is claimed.
-pub(crate) fn execution(order: &TaskOrder, spec: &ServiceSpec, here: &Here) -> Execution {
+/// Makes the execution of a task, still without an address, which is set once it is claimed. `payloads` are those that
+/// this node was sent.
+pub(crate) fn execution(order: &TaskOrder, spec: &ServiceSpec, payloads: &Payloads, here: &Here) -> Execution {
     let container = &spec.task.container;
     let name = format!("{}.{}.{}", spec.name, order.slot, order.id);
     let mut env: Vec<(String, String)> = container.env.iter().map(variable).collect();
@@ -53,7 +56,8 @@ pub(crate) fn execution(order: &TaskOrder, spec: &ServiceSpec, here: &Here) -> E
     let templates = template::has_templates(container)
         .then(|| Box::new(Templates { spec: spec.clone(), order: order.clone(), here: here.clone() }));
     let (stop_signal, stop_grace) = (container.stop_signal.unwrap_or_default(), container.stop_grace());
-    Execution { run, stop_signal, stop_grace, templates }
+    let own = container.files().filter_map(|(id, ..)| Some((id, payloads.get(&id)?.clone()))).collect();
+    Execution { run, payloads: own, stop_signal, stop_grace, templates }
 }
 
 impl Execution {
@@ -76,6 +80,16 @@ impl Execution {
         }
         self.run.container = container;
         Ok(())
+    }
+
+    /// Refuses an execution whose secrets or configs were removed after the service had got another spec.
+    pub(crate) fn check_payloads(&self) -> Result<(), EngineError> {
+        let mut missing = self.run.container.files().filter(|(id, ..)| !self.payloads.contains_key(id));
+        match missing.next() {
+            None => Ok(()),
+            Some((PayloadId::Secret(_), name, _)) => Err(EngineError::Rejected(format!("secret not found: {name}"))),
+            Some((PayloadId::Config(_), name, _)) => Err(EngineError::Rejected(format!("config not found: {name}"))),
+        }
     }
 
     /// Sets the claimed address, also as a variable that no variable of the service can override.
@@ -133,6 +147,8 @@ const SHORT_ID: usize = 8;
 mod tests {
     use super::*;
     use crate::fixture::{order, spec};
+    use essaim_model::SecretId;
+    use essaim_model::fixtures::secrets;
 
     #[test]
     fn a_task_is_told_who_it_is_and_no_setting_can_say_otherwise() {
@@ -142,7 +158,7 @@ mod tests {
         let here = Here { node: NodeId::from_bits(3), hostname: "n3".into() };
         let mut order = order(1);
         order.generic = essaim_model::GenericStock::parse(["gpu=b,gpu=a", "ssd=2"]).expect("generic resources");
-        let mut execution = execution(&order, &spec, &here);
+        let mut execution = execution(&order, &spec, &Payloads::new(), &here);
         execution.set_address([127, 70, 0, 2].into());
         let last = |name: &str| {
             let entry = execution.run.env.iter().rev().find(|(found, _)| found == name);
@@ -167,26 +183,38 @@ mod tests {
         spec.task.container.env =
             ["WHERE={{.Node.Hostname}}/{{.Node.Platform.OS}}", "SLOT={{.Task.Slot}}"].map(variable).into();
         let here = Here { node: NodeId::from_bits(3), hostname: "n3".into() };
-        let mut expanded = execution(&order(1), &spec, &here);
+        let mut expanded = execution(&order(1), &spec, &Payloads::new(), &here);
         assert!(expanded.has_templates());
         let platform = Platform { architecture: "x86_64".into(), os: "linux".into() };
         assert_eq!(expanded.expand(&platform), Ok(()));
         assert_eq!(expanded.run.env[..2], [("WHERE".into(), "n3/linux".into()), ("SLOT".into(), "1".into())]);
         assert_eq!(expanded.run.container.env[1].value(), Some("1"));
         spec.task.container.env = [variable("A={{.Nothing}}")].into();
-        let refused = execution(&order(1), &spec, &here).expand(&platform);
+        let refused = execution(&order(1), &spec, &Payloads::new(), &here).expand(&platform);
         assert!(matches!(refused, Err(EngineError::Rejected(why)) if why.starts_with("expanding env failed: ")));
+    }
+
+    #[test]
+    fn a_task_gets_its_own_payloads_and_is_rejected_without_one_of_them() {
+        let mut spec = spec();
+        spec.task.container.secrets = secrets(&[(1, "key")]);
+        let here = Here { node: NodeId::from_bits(3), hostname: "n3".into() };
+        let payload = |id| (PayloadId::Secret(SecretId::from_bits(id)), b"s3cr3t"[..].into());
+        let whole = execution(&order(1), &spec, &Payloads::from([payload(1), payload(2)]), &here);
+        assert_eq!((whole.payloads.len(), whole.check_payloads()), (1, Ok(())));
+        let without = execution(&order(1), &spec, &Payloads::from([payload(2)]), &here);
+        assert_eq!(without.check_payloads(), Err(EngineError::Rejected("secret not found: key".into())));
     }
 
     #[test]
     fn stopping_is_by_sigterm_and_ten_seconds_unless_set() {
         let here = Here { node: NodeId::from_bits(3), hostname: "n3".into() };
         let mut spec = spec();
-        let plain = execution(&order(1), &spec, &here);
+        let plain = execution(&order(1), &spec, &Payloads::new(), &here);
         assert_eq!((plain.stop_signal, plain.stop_grace), (Signal::TERM, Duration::from_secs(10)));
         spec.task.container.stop_signal = Some("SIGPOLL".parse().expect("a signal"));
         spec.task.container.stop_grace = Some(Duration::from_secs(1));
-        let set = execution(&order(1), &spec, &here);
+        let set = execution(&order(1), &spec, &Payloads::new(), &here);
         assert_eq!((set.stop_signal.number(), set.stop_grace), (29, Duration::from_secs(1)));
     }
 

@@ -1,6 +1,7 @@
 //! A cluster under test: several daemons that have joined, and requests to them.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -16,13 +17,18 @@ pub struct Cluster {
     pub daemons: Vec<Daemon>,
     /// The Docker Engine of each daemon; empty when tasks are processes of the host.
     pub engines: Vec<Dockerd>,
-    _folder: TempDir,
+    folder: TempDir,
     /// The network between the hosts, when the daemons are in namespaces.
     pub lab: Option<Arc<Lab>>,
     _turn: Turn,
 }
 
 impl Cluster {
+    /// The folder below which daemons and engines keep their files.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     /// Starts a cluster on the loopback; the first `managers` daemons are managers.
     pub fn on_loopback(nodes: u8, managers: usize) -> Self {
         let turn = turn();
@@ -42,7 +48,7 @@ impl Cluster {
         let folder = folder();
         let hosts = loopback_hosts(names.len() as u8);
         let daemons = names.iter().zip(hosts).map(|(name, host)| Daemon::start(name, host, folder.path())).collect();
-        Self { daemons, engines: Vec::new(), _folder: folder, lab: None, _turn: turn }
+        Self { daemons, engines: Vec::new(), folder, lab: None, _turn: turn }
     }
 
     /// Starts daemons that are in no cluster yet, in network namespaces, each with a Docker Engine of its own that has
@@ -67,7 +73,7 @@ impl Cluster {
         let mut daemons: Vec<_> = names.iter().zip(&engines).map(daemon).collect();
         daemons.iter_mut().for_each(Daemon::spawn);
         daemons.iter_mut().for_each(Daemon::wait_ready);
-        Self { daemons, engines, _folder: folder, lab: Some(lab), _turn: turn }
+        Self { daemons, engines, folder, lab: Some(lab), _turn: turn }
     }
 
     /// Starts a cluster of three daemons with Docker Engines; the first one is its only manager.
@@ -112,7 +118,7 @@ impl Cluster {
             .collect();
         daemons.iter_mut().for_each(Daemon::spawn);
         daemons.iter_mut().for_each(Daemon::wait_ready);
-        let cluster = Self { daemons, engines: Vec::new(), _folder: folder, lab, _turn: turn };
+        let cluster = Self { daemons, engines: Vec::new(), folder, lab, _turn: turn };
         cluster.init(0);
         for at in 1..cluster.daemons.len() {
             cluster.join(at, 0, if at < managers { "Manager" } else { "Worker" });

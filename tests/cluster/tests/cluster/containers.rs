@@ -115,6 +115,34 @@ fn settings_of_a_service_arrive_in_its_containers() {
 }
 
 #[test]
+fn secrets_and_configs_are_files_of_the_container_and_no_secret_is_on_a_disk() {
+    let Some(cluster) = alone() else { return };
+    let engine = &cluster.engines[0];
+    let daemon = &cluster.daemons[0];
+    daemon.done("printf s3cr3t-of-the-test | docker secret create key -");
+    daemon.done("printf '<h1>' | docker config create site -");
+    let flags = "--secret source=key,target=token,uid=7,mode=0400 --config source=site,target=/etc/site \
+                 --config site";
+    let service = create(&cluster, "brings", &format!("{flags} alpine sleep 1000000"));
+    let container = only(&cluster, &service);
+    assert_eq!(inside(engine, &container, "cat /run/secrets/token"), "s3cr3t-of-the-test");
+    assert_eq!(inside(engine, &container, "stat -c %u:%g:%a /run/secrets/token"), "7:0:400");
+    assert_eq!(inside(engine, &container, "cat /etc/site /site"), "<h1><h1>");
+    let refused = daemon.shell("docker secret rm key");
+    assert!(refused.error.contains("secret 'key' is in use by the following service: brings"), "{}", refused.error);
+    // The data of the daemon, of the engine and of its containers.
+    let found = daemon.shell(&format!("grep -r -l s3cr3t-of-the-test {}", cluster.folder().display()));
+    assert_eq!(found.out, "", "a secret is on the disk");
+    // A file of a task is gone with the task.
+    let source = engine.inspect(&container.id).expect("it runs")["Mounts"][0]["Source"].clone();
+    let source = std::path::Path::new(source.as_str().expect("a path")).to_owned();
+    assert!(source.exists());
+    daemon.done("docker service rm brings");
+    eventually("the files are gone", || if source.exists() { Err(source.display().to_string()) } else { Ok(()) });
+    daemon.done("docker secret rm key && docker config rm site");
+}
+
+#[test]
 fn a_bind_mount_and_a_terminal_arrive() {
     let Some(cluster) = alone() else { return };
     let engine = &cluster.engines[0];

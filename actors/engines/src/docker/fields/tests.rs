@@ -20,7 +20,7 @@ fn with(change: impl FnOnce(&mut ContainerSpec)) -> Run {
 
 /// The body as JSON, without the members that every body has.
 fn shown(run: &Run, api: Api) -> Value {
-    let mut body = serde_json::to_value(body(run, api, "bridge").expect("a body")).expect("JSON");
+    let mut body = serde_json::to_value(body(run, vec![], api, "bridge").expect("a body")).expect("JSON");
     let members = body.as_object_mut().expect("an object");
     assert_eq!(members.remove("Image"), Some(json!("web:1")));
     members.retain(|_, value| !value.is_null());
@@ -192,7 +192,7 @@ fn mounts_are_paths_of_the_host_memory_and_images() {
 }
 
 fn body_of(run: &Run, api: Api) -> String {
-    body(run, api, "bridge").expect_err("refused").to_string()
+    body(run, vec![], api, "bridge").expect_err("refused").to_string()
 }
 
 #[test]
@@ -227,6 +227,6 @@ fn a_setting_that_the_engine_is_too_old_for_is_refused_with_the_version_it_needs
             api.release()
         );
         assert_eq!(body_of(&run, older), words);
-        assert!(body(&run, api, "bridge").is_ok(), "{setting}");
+        assert!(body(&run, vec![], api, "bridge").is_ok(), "{setting}");
     }
 }
