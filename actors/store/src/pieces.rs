@@ -14,8 +14,8 @@ pub const PROPOSAL_BYTES_MAX: usize = 1 << 20;
 /// Bytes of a proposal beside its changes (request, date, fence, length of the list; at most 61), with a margin.
 const ENVELOPE: usize = 128;
 
-/// Upper bound on the changes in one proposal. The store keeps about 13,000 events for watchers when each is a change of a
-/// task: a proposal that makes more at once would leave every watcher behind.
+/// Upper bound on the changes in one proposal, which bounds the time that applying it takes. Its events are kept for
+/// watchers together, however many they are.
 const CHANGES_MAX: usize = 10_000;
 
 /// Remaining room in one proposal.

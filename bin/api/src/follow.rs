@@ -1,6 +1,6 @@
 //! Events of the cluster for one client: a cursor over the store's events.
 //!
-//! The store keeps the latest events since the daemon started, in one ring of 8 MiB for all clients, so a client that
+//! The store keeps the latest events since the daemon started, in one ring of 4 MiB for all clients, so a client that
 //! reads slowly costs no memory. When the ring has gone on past a client, the client is told that events are lost, and
 //! continues from the oldest event that is still kept.
 

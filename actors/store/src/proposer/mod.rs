@@ -42,7 +42,8 @@ impl Store {
         }
         let permit = self.under_way().acquire().await.map_err(|_| closed())?;
         let proposal = Proposal { request: self.next_request(), at: self.now(), fence, changes };
-        let mut bytes = Bytes::from(encode(&Command::Proposal(proposal)));
+        // Copied, because the log keeps it: a vector that grew while it was written is up to twice as large.
+        let mut bytes = Bytes::copy_from_slice(&encode(&Command::Proposal(proposal)));
         if bytes.len() > PROPOSAL_BYTES_MAX {
             return Err(ProposeError::TooLarge { bytes: bytes.len() });
         }
