@@ -45,6 +45,8 @@ pub enum Bug {
     SurplusOldestFirst,
     /// A draining node's task is stopped before its slot is filled elsewhere.
     DrainStopsFirst,
+    /// A replacement that failed is followed by another at once, whatever the restart policy says.
+    ReplacementRetriedAtOnce,
     /// A slot is filled while the task that was told to end in it still runs.
     FillDoesNotWait,
     /// The task of a service with `essaim.on-disconnect=stop` is replaced while its worker may still run it.
@@ -88,7 +90,7 @@ pub enum Bug {
 
 impl Bug {
     /// All planted bugs.
-    pub const ALL: [Self; 36] = [
+    pub const ALL: [Self; 37] = [
         Self::AckBeforeFsync,
         Self::VoteNotKept,
         Self::DroppedFence,
@@ -106,6 +108,7 @@ impl Bug {
         Self::OlderGenerationHeard,
         Self::SurplusOldestFirst,
         Self::DrainStopsFirst,
+        Self::ReplacementRetriedAtOnce,
         Self::FillDoesNotWait,
         Self::ReplacedWithinLease,
         Self::TreeOutlivesLease,
@@ -147,6 +150,7 @@ impl Bug {
             Self::OlderGenerationHeard => "older-generation-heard",
             Self::SurplusOldestFirst => "surplus-oldest-first",
             Self::DrainStopsFirst => "drain-stops-first",
+            Self::ReplacementRetriedAtOnce => "replacement-retried-at-once",
             Self::FillDoesNotWait => "fill-does-not-wait",
             Self::ReplacedWithinLease => "replaced-within-lease",
             Self::TreeOutlivesLease => "tree-outlives-lease",

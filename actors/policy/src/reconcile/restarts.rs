@@ -257,3 +257,130 @@ fn a_lost_node_spends_no_attempt_and_gives_none_back() {
     let restarts: Vec<_> = world.state.tasks_of(web).filter(|task| task.is_running()).map(|it| it.restarts).collect();
     assert_eq!(restarts, [2]);
 }
+
+/// How a task comes to be replaced while it runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Cause {
+    Drain,
+    Constraint,
+    Loss,
+    Update,
+}
+
+const CAUSES: [Cause; 4] = [Cause::Drain, Cause::Constraint, Cause::Loss, Cause::Update];
+
+/// A service with one task that runs on node 2 and can run nowhere else, and is to be replaced for this cause. Returns the
+/// task as well.
+fn replaced(cause: Cause, restart: Option<RestartPolicy>) -> (World, ServiceId, TaskId) {
+    let mut world = World::of(3);
+    world.set_node(2, |spec| drop(spec.labels.insert("fits".into(), "yes".into())));
+    let web = world.create("web", 1, |spec| {
+        spec.task.restart = restart;
+        spec.update = Some(UpdateConfig {
+            order: UpdateOrder::StartFirst,
+            failure_action: FailureAction::Continue,
+            parallelism: 0,
+            ..UpdateConfig::default()
+        });
+        spec.task
+            .placement
+            .get_or_insert_default()
+            .constraints
+            .push("node.labels.fits!=no".parse().expect("a constraint"));
+    });
+    for node in [1, 3] {
+        world.set_node(node, |spec| spec.availability = Availability::Pause);
+    }
+    world.settle();
+    let task = world.state.tasks_of(web).next().expect("it runs").id;
+    assert_eq!((world.running(web), world.state.tasks_on(id(2)).count()), (1, 1));
+    for node in [1, 3] {
+        world.set_node(node, |spec| spec.availability = Availability::Active);
+    }
+    match cause {
+        Cause::Drain => world.set_node(2, |spec| spec.availability = Availability::Drain),
+        Cause::Constraint => world.set_node(2, |spec| drop(spec.labels.insert("fits".into(), "no".into()))),
+        Cause::Loss => world.reach(2, Reachability::Unreachable),
+        Cause::Update => world.update(web, set_image("b")),
+    }
+    (world, web, task)
+}
+
+/// Leads for this time, while every new task of the service is rejected. Returns the number of tasks that were tried.
+fn live_in_vain(world: &mut World, service: ServiceId, time: Duration) -> usize {
+    let mut tried = 0;
+    for _ in 0..time.as_millis() / 100 {
+        world.lead();
+        let new: Vec<_> =
+            world.state.tasks_of(service).filter(|task| task.is_wanted() && !task.is_running()).cloned().collect();
+        for task in new {
+            tried += 1;
+            for state in [TaskState::Preparing, TaskState::Rejected] {
+                let reports = vec![(task.id, Observed { state, ..Observed::nothing(world.now()) })];
+                world.done(vec![Change::Observe { node: task.node().expect("it was placed"), reports }]);
+            }
+        }
+        world.pass(Duration::from_millis(100));
+    }
+    tried
+}
+
+#[test]
+fn a_replacement_that_fails_is_followed_after_the_delay_while_what_it_was_to_replace_goes_on() {
+    for cause in CAUSES {
+        let (mut world, web, task) = replaced(cause, restart(|it| it.delay = Some(10 * SECOND)));
+        let tried = live_in_vain(&mut world, web, 35 * SECOND);
+        assert_eq!(tried, 4, "{cause:?}: at once, and after 10, 20 and 30 seconds");
+        assert!(world.state.task(task).is_some_and(|task| task.is_running() && task.is_wanted()), "{cause:?}");
+        world.live(15 * SECOND);
+        assert_eq!(world.running(web), 1 + usize::from(cause == Cause::Loss), "{cause:?}: the next attempt succeeds");
+    }
+}
+
+#[test]
+fn a_replacement_that_may_not_be_tried_again_ends_a_drain_and_leaves_an_update_as_it_is() {
+    let policies: [fn(&mut RestartPolicy); 2] =
+        [|it| it.condition = Some(RestartCondition::None), |it| it.max_attempts = Some(2)];
+    for (cause, (allowed, policy)) in
+        CAUSES.into_iter().flat_map(|it| [1, 3].into_iter().zip(policies).map(move |own| (it, own)))
+    {
+        let (mut world, web, task) = replaced(
+            cause,
+            restart(|it| {
+                it.delay = Some(SECOND);
+                policy(it);
+            }),
+        );
+        assert_eq!(live_in_vain(&mut world, web, 20 * SECOND), allowed, "{cause:?}");
+        let goes_on = world.state.task(task).is_some_and(|task| task.is_wanted());
+        assert_eq!(goes_on, matches!(cause, Cause::Loss | Cause::Update), "{cause:?}");
+    }
+}
+
+#[test]
+fn an_update_that_starts_first_and_goes_on_after_failures_comes_to_its_end_and_is_tried_on() {
+    let (mut world, web, _) = replaced(Cause::Update, restart(|it| it.delay = Some(10 * SECOND)));
+    live_in_vain(&mut world, web, 30 * SECOND);
+    let state = world.state.service(web).and_then(|service| service.update.as_ref().map(|update| update.state));
+    assert_eq!(state, Some(UpdateState::Completed));
+    assert!(live_in_vain(&mut world, web, 60 * SECOND) >= 5);
+    world.live(15 * SECOND);
+    let runs = world.state.tasks_of(web).find(|task| task.is_running() && task.is_wanted()).expect("it runs");
+    assert_eq!(runs.spec_version, world.state.service(web).expect("there").spec_version);
+}
+
+#[test]
+fn nothing_more_is_wanted_of_attempts_that_failed_and_history_forgets_them() {
+    for cause in CAUSES {
+        let (mut world, web, _) = replaced(cause, restart(|it| it.delay = Some(Duration::ZERO)));
+        assert!(live_in_vain(&mut world, web, 20 * SECOND) > 20, "{cause:?}: a delay of nothing is no delay");
+        let forget = crate::history::forgettable(&world.state, web, Slot::Number(1));
+        world.done(forget);
+        let ended = world.state.tasks_of(web).filter(|task| task.has_ended()).count();
+        assert!(ended <= 8, "{cause:?}: {ended}");
+        world.live(SECOND);
+        let wanted =
+            world.state.tasks_of(web).filter(|task| task.has_ended() && task.desired < Desired::Shutdown).count();
+        assert_eq!(wanted, 0, "{cause:?}");
+    }
+}

@@ -42,6 +42,8 @@ pub(super) struct Candidate<'a> {
     pub(super) slot: Slot,
     /// The slot's present task; none if its last task has ended and is not to be restarted.
     pub(super) old: Option<&'a Arc<Task>>,
+    /// The task that was to replace the present one before, and ended by itself.
+    pub(super) failed: Option<&'a Arc<Task>>,
     /// Whether an older task of the slot was told to end, and has not ended.
     pub(super) stopping: bool,
 }
@@ -100,7 +102,10 @@ impl Work<'_> {
         let mut candidates = std::mem::take(&mut self.rollout.candidates);
         // Slots whose task does not run go first, because nothing is interrupted there.
         candidates.sort_by_key(|it| (it.old.is_some_and(|old| old.is_running()), it.slot));
-        let all_done = candidates.is_empty() && busy == 0 && self.rollout.waits.is_none() && !self.rollout.excluded;
+        let all_done = candidates.iter().all(|it| it.failed.is_some())
+            && busy == 0
+            && self.rollout.waits.is_none()
+            && !self.rollout.excluded;
         for candidate in candidates.into_iter().take(room) {
             self.replace(&candidate, &config);
         }
@@ -127,7 +132,13 @@ impl Work<'_> {
         }
         // If the replaced task was itself waiting for another one to end, its replacement waits for the same.
         let waits = config.order == UpdateOrder::StopFirst && (assigned || candidate.stopping);
-        self.want(candidate.slot, first_wish(waits));
+        match candidate.failed {
+            Some(failed) => {
+                self.shut(failed);
+                self.want_again(candidate.slot, first_wish(waits));
+            }
+            None => self.want(candidate.slot, first_wish(waits)),
+        }
     }
 
     /// Writes into the status of the update what it waits for, and removes that text when it no longer waits.
@@ -246,12 +257,16 @@ impl Work<'_> {
 
     fn maybe_complete(&mut self, status: &UpdateStatus, config: &UpdateConfig, backwards: bool) {
         let (mut last, mut any_runs) = (Timestamp::default(), false);
-        for task in self.slots.values().flatten().copied().filter(|task| task.is_wanted()).collect::<Vec<_>>() {
-            if !self.is_current(task) {
-                // A dated task is left on a node that is lost or drains, so its slot is not updated yet.
-                return;
+        for tasks in self.slots.values().cloned().collect::<Vec<_>>() {
+            // A slot whose first new task never ran is left to the restart policy, and keeps its dated task meanwhile.
+            let is_given_up = tasks.iter().any(|task| has_failed(task, self.service.spec_version, Duration::ZERO));
+            for task in tasks.iter().filter(|task| task.is_wanted()) {
+                if !is_given_up && !self.is_current(task) {
+                    // A dated task is left on a node that is lost or drains, so its slot is not updated yet.
+                    return;
+                }
+                any_runs |= task.is_running();
             }
-            any_runs |= task.is_running();
         }
         for tasks in self.slots.values() {
             last = last.max(self.settled_at(tasks).unwrap_or_default());

@@ -11,6 +11,10 @@
 //! 4. *Lost* tasks are replaced at once.
 //! 5. No task at all: the slot is filled again, by the rules of `restart` if its last task ended by itself.
 //!
+//! A task that was to replace others and ended by itself before it could is followed by another by the same rules of
+//! `restart`: after the delay, and as often as the policy allows ([`Attempt`]). Meanwhile the others go on. When the
+//! policy allows no other attempt, the slot stays as it is, except that a draining or unfit node is left all the same.
+//!
 //! A task that follows an older spec is replaced by the update (`rollout`), and is stopped only when its replacement
 //! has a node: a spec that can be placed nowhere takes nothing down. A slot of a global service is a node: where a
 //! newer spec excludes the node, its task ends, unless the new constraints exclude every node of the cluster.
@@ -23,6 +27,7 @@ use super::rollout::{Candidate, first_wish};
 use crate::restart;
 use crate::scene::Condition;
 use essaim_model::{Assigned, Availability, Desired, Slot, Task, UpdateOrder};
+use essaim_wire::Timestamp;
 use essaim_wire::planted::{Bug, planted};
 use std::sync::Arc;
 use std::time::Duration;
@@ -48,10 +53,28 @@ impl Occupants<'_> {
     }
 }
 
+/// What the newest task of a slot says of the next one that is to replace the others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Attempt {
+    /// No task has failed to replace the present ones.
+    First,
+    /// The last attempt failed, and the delay after it has passed.
+    Again,
+    /// The last attempt failed, and the next one is due at this time.
+    Later(Timestamp),
+    /// The restart policy allows no other attempt.
+    Never,
+}
+
 impl<'a> Work<'a> {
     /// Reconciles one slot. `tasks` are all tasks that the state remembers, oldest first, and of a job those of its present
     /// iteration. `stopping` says whether another task of the slot was told to end and has not ended.
     pub(super) fn slot(&mut self, slot: Slot, tasks: &[&'a Arc<Task>], stopping: bool) {
+        // What follows an ended task was decided when a newer one was created. A completed task of a job is a completion.
+        let earlier = &tasks[..tasks.len().saturating_sub(1)];
+        for task in earlier.iter().filter(|task| restart::ended_by_itself(task) && task.job_iteration.is_none()) {
+            self.shut(task);
+        }
         let mut here = self.occupants(tasks);
         here.stopping |= stopping;
         if !here.sound.is_empty() {
@@ -63,8 +86,7 @@ impl<'a> Work<'a> {
             self.move_away(slot, tasks, &here);
         } else if !here.lost.is_empty() {
             self.make_room(&here.lost);
-            self.count_unsettled(tasks);
-            self.want(slot, here.first_wish());
+            self.want_instead(slot, tasks, here.first_wish());
         } else {
             self.fill(slot, tasks, here.stopping);
         }
@@ -149,12 +171,12 @@ impl<'a> Work<'a> {
             // one's room.
             (Some(new), Some(old)) if new.node().is_none() && new.desired == Desired::Running && stop_first => {
                 self.shut(new);
-                self.come_forward(slot, old, here);
+                self.come_forward(slot, old, tasks, here);
                 old
             }
             (Some(new), _) => new,
             (None, Some(old)) => {
-                self.come_forward(slot, old, here);
+                self.come_forward(slot, old, tasks, here);
                 self.watch_away(tasks);
                 old
             }
@@ -163,6 +185,10 @@ impl<'a> Work<'a> {
         if self.is_of_update(tasks) {
             let settled_at = self.settled_at(tasks);
             self.rollout.watch(new.filter(|new| new.id == kept.id), settled_at);
+        }
+        if let (Some(_), Some(last)) = (new, tasks.last().filter(|last| last.has_ended())) {
+            // What was to replace the kept task is not needed any more.
+            self.shut(last);
         }
         self.dismiss_leaving(kept, here);
         self.dismiss_misfits(kept, here);
@@ -181,13 +207,55 @@ impl<'a> Work<'a> {
 
     /// Makes a slot whose task follows an older spec a candidate of the update, unless the task is being replaced
     /// already.
-    fn come_forward(&mut self, slot: Slot, old: &'a Arc<Task>, here: &Occupants<'a>) {
+    fn come_forward(&mut self, slot: Slot, old: &'a Arc<Task>, tasks: &[&'a Arc<Task>], here: &Occupants<'a>) {
         if self.is_excluded(slot) {
             self.rollout.excluded = true;
         } else if here.leaving.is_empty() && here.misfit.is_empty() && here.lost.is_empty() && !here.held {
             // With any of these, two tasks of the slot are wanted already.
-            self.rollout.candidates.push(Candidate { slot, old: Some(old), stopping: here.stopping });
+            let failed = match self.attempt(slot, tasks) {
+                Attempt::First => None,
+                Attempt::Again => tasks.last().copied(),
+                Attempt::Later(at) => return self.plan.look_again(at),
+                Attempt::Never => return,
+            };
+            self.rollout.candidates.push(Candidate { slot, old: Some(old), failed, stopping: here.stopping });
         }
+    }
+
+    /// Whether another task may be tried in the place of those of the slot that are left.
+    fn attempt(&mut self, slot: Slot, tasks: &[&'a Arc<Task>]) -> Attempt {
+        let failed = tasks.last().filter(|last| restart::ended_by_itself(last) && last.desired < Desired::Shutdown);
+        let Some(&last) = failed.filter(|_| !planted(Bug::ReplacementRetriedAtOnce)) else { return Attempt::First };
+        if !self.is_current(last) {
+            return Attempt::First;
+        }
+        if !restart::is_due(&self.service.spec.restart(), last, self.scene.now) {
+            return Attempt::Never;
+        }
+        let delay = restart::delay(&self.service.spec, self.restarts_in(slot));
+        match last.ended_at.unwrap_or(last.meta.created_at) + delay {
+            at if self.scene.now < at => Attempt::Later(at),
+            _ => Attempt::Again,
+        }
+    }
+
+    /// Wants a task in the place of those of the slot that are left, as soon as it may be tried. Returns whether it is or
+    /// will be.
+    fn want_instead(&mut self, slot: Slot, tasks: &[&'a Arc<Task>], desired: Desired) -> bool {
+        match self.attempt(slot, tasks) {
+            Attempt::First => {
+                self.count_unsettled(tasks);
+                self.want(slot, desired);
+            }
+            Attempt::Again => {
+                self.count_unsettled(tasks);
+                tasks.last().into_iter().for_each(|last| self.shut(last));
+                self.want_again(slot, desired);
+            }
+            Attempt::Later(at) => self.plan.look_again(at),
+            Attempt::Never => return false,
+        }
+        true
     }
 
     /// Has the update watch the new task of a slot whose node is lost, drains or no longer fits. The slot is being updated
@@ -281,25 +349,30 @@ impl<'a> Work<'a> {
     fn move_away(&mut self, slot: Slot, tasks: &[&'a Arc<Task>], here: &Occupants<'a>) {
         if !here.leaving.is_empty()
             && let Some(most) = self.service.spec.drain_parallelism()
+            && self.moving() >= most
         {
-            if self.moving() >= most {
-                // Another slot moves first; its task that runs calls for the next look.
-                return;
-            }
-            self.moves += 1;
+            // Another slot moves first; its task that runs calls for the next look.
+            return;
         }
-        self.count_unsettled(tasks);
-        if self.service.spec.drains_stop_first() || planted(Bug::DrainStopsFirst) {
+        let wanted = self.plan.wanted.len();
+        let goes_on = if self.service.spec.drains_stop_first() || planted(Bug::DrainStopsFirst) {
             for task in here.leaving.iter().chain(&here.lost) {
                 self.shut(task);
             }
             self.make_room(&here.misfit);
-            self.want(slot, Desired::Ready);
+            self.want_instead(slot, tasks, Desired::Ready)
         } else {
             // Tasks that still run come first, because they serve until the replacement does.
             let all: Vec<_> = here.misfit.iter().chain(&here.leaving).chain(&here.lost).copied().collect();
             self.make_room(&all);
-            self.want(slot, here.first_wish());
+            self.want_instead(slot, tasks, here.first_wish())
+        };
+        if !here.leaving.is_empty() && self.plan.wanted.len() > wanted {
+            self.moves += 1;
+        }
+        if !goes_on {
+            here.leaving.iter().for_each(|task| self.shut(task));
+            here.misfit.iter().for_each(|task| self.reject(task));
         }
     }
 
@@ -354,7 +427,7 @@ impl<'a> Work<'a> {
             self.count_unsettled(tasks);
             self.want_again(slot, desired);
         } else if !current {
-            self.rollout.candidates.push(Candidate { slot, old: None, stopping });
+            self.rollout.candidates.push(Candidate { slot, old: None, failed: None, stopping });
         }
     }
 }

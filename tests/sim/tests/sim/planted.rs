@@ -40,6 +40,7 @@ const fn symptoms(bug: Bug) -> &'static [&'static str] {
         Bug::OlderGenerationHeard => &["that it was in start"],
         Bug::SurplusOldestFirst => &["which is newer, stays"],
         Bug::DrainStopsFirst => &["before another one ran in its place"],
+        Bug::ReplacementRetriedAtOnce => &["is tried again less than"],
         Bug::FillDoesNotWait | Bug::ReplacedWithinLease => &["has two running tasks"],
         Bug::TreeOutlivesLease => &["still stands"],
         Bug::RefusedStaysBooked => &["the board differs from the state at index"],
@@ -66,6 +67,7 @@ const fn needs_containers(bug: Bug) -> bool {
     matches!(
         bug,
         Bug::CompletedJobRunsAgain
+            | Bug::ReplacementRetriedAtOnce
             | Bug::RollbackReplacesHealthy
             | Bug::ParallelismExceeded
             | Bug::FailedUpdateGoesOn

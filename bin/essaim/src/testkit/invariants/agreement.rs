@@ -11,7 +11,7 @@
 //! - the [`course`] of each task is right;
 //! - the state of every manager has the hash of the replayed one.
 
-use super::{course, jobs, updates};
+use super::{course, jobs, retries, updates};
 use crate::testkit::fault::Number;
 use essaim_model::{
     AnyId, AnyObject, Change, Event, Node, Outcome, Position, Proposal, Service, ServiceId, State, Task, TaskId,
@@ -131,6 +131,7 @@ impl Agreement {
                 wrong.extend(course::judge(&before, &self.state, &events, &proposal));
                 if self.containers {
                     wrong.extend(updates::judge(&before, &self.state, &events, &proposal));
+                    wrong.extend(retries::judge(&before, &self.state, &events, &proposal));
                     wrong.extend(jobs::judge(&before, &self.state, &events, &proposal));
                 }
             } else {

@@ -8,6 +8,7 @@
 //!   log replayed, and the events of that replayed, give the managers' states, by hash;
 //! - [`course`]: what tasks go through: forward, on one node, ended by order, moved before they are stopped;
 //! - [`updates`], [`jobs`]: an update keeps to its parallelism and its pause, and a job to its counts;
+//! - [`retries`]: a replacement that failed is followed by another after the restart delay;
 //! - [`leaders`]: one leader a term, and one that decides at a time; no manager forgets its vote;
 //! - [`detector`]: no node that lives and can be reached is `Down`, none is missed by too few observers, a node that is
 //!   cut
@@ -29,6 +30,7 @@ pub mod leaders;
 pub mod liars;
 pub mod machines;
 pub mod orders;
+pub mod retries;
 pub mod troubles;
 pub mod updates;
 
