@@ -78,6 +78,27 @@ fn an_update_of_which_a_quarter_may_fail_pauses_at_the_second_of_five_and_is_rol
 }
 
 #[test]
+fn an_update_that_starts_first_to_an_image_that_is_nowhere_takes_nothing_down_and_is_tried_after_each_delay() {
+    let Some(cluster) = alone() else { return };
+    let flags = "--update-order start-first --update-failure-action continue --restart-delay 4s";
+    let service = create(&cluster, "web", &format!("--replicas 2 {flags} whoami:v1"));
+    cluster.wait_running(&service, 2, &[]);
+    cluster.daemons[0]
+        .done("docker service update -d --no-resolve-image --update-parallelism 0 --image nowhere:v1 web");
+    wait_update(&cluster, &service, "completed");
+    let rejected = || {
+        let tasks = cluster.tasks(&service, &[]).expect("it answers");
+        tasks.iter().filter(|task| task["Status"]["State"] == "rejected").count()
+    };
+    let before = rejected();
+    throughout(Duration::from_secs(9), || assert_eq!(images(&cluster, &service), counts([("whoami:v1", 2)])));
+    let (after, most) = (rejected(), 2 * 3);
+    assert!(after > before && after <= before + most, "{before} tasks were rejected, and {after} nine seconds later");
+    cluster.daemons[0].done("docker service update -d --no-resolve-image --image whoami:v2 web");
+    wait_images(&cluster, &service, [("whoami:v2", 2)]);
+}
+
+#[test]
 fn constraints_preferences_pause_and_drain_decide_on_which_engine_containers_run() {
     if let Some(why) = missing_for_engines() {
         eprintln!("skipped: {why}");
