@@ -96,9 +96,13 @@ pub(crate) struct State {
 
 /// Starts a node. When its disk has a part in a cluster, the node takes that part up again.
 pub async fn start(env: Env, parts: Parts) -> Result<Handle, StartError> {
-    let generation = Keep::new(Arc::clone(&env.disk)).boot()?;
+    let keep = Keep::new(Arc::clone(&env.disk));
+    let generation = keep.boot()?;
+    // A certificate that cannot be read is what the root shows next.
+    let identity = keep.identity().ok().flatten();
+    let begun = identity.map_or(Standing::Inactive, |it| Standing::Pending { node: it.node(), role: it.role() });
     let scope = Scope::root(&parts.settings.hostname, env);
-    let (standing, shown) = watch::channel(Standing::Inactive);
+    let (standing, shown) = watch::channel(begun);
     let shared = Arc::new(Shared {
         scope,
         hostname: parts.settings.hostname.clone(),

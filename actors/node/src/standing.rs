@@ -19,6 +19,14 @@ pub enum Standing {
     /// The node was part of a cluster and cannot take its part up again, or was removed from the cluster; the text says
     /// why, and what to do.
     Broken(Arc<str>),
+    /// The node is part of a cluster as its disk says, and its daemon, which was started a moment ago, takes that part up:
+    /// it starts the worker, and replays the managers' log.
+    Pending {
+        /// Id of the node.
+        node: NodeId,
+        /// Role that the node's certificate says.
+        role: Role,
+    },
     /// The node is part of a cluster.
     Active(Arc<Membership>),
 }
@@ -51,6 +59,15 @@ impl Standing {
     pub const fn membership(&self) -> Option<&Arc<Membership>> {
         match self {
             Self::Active(membership) => Some(membership),
+            Self::Inactive | Self::Broken(_) | Self::Pending { .. } => None,
+        }
+    }
+
+    /// Id of the node in its cluster; `None` when it is in none, or cannot take up its part.
+    pub fn node(&self) -> Option<NodeId> {
+        match self {
+            Self::Active(membership) => Some(membership.node),
+            Self::Pending { node, .. } => Some(*node),
             Self::Inactive | Self::Broken(_) => None,
         }
     }
@@ -64,17 +81,48 @@ impl Standing {
                  node to swarm and try again.",
             ),
             Self::Broken(why) => refused(why),
-            Self::Active(membership) => match (&membership.control, membership.role) {
-                (Some(control), _) => Ok(control.clone()),
-                (None, Role::Manager) => refused(
-                    "This node is becoming a swarm manager and has no part in the group of managers yet; try again in \
-                     a moment.",
-                ),
-                (None, Role::Worker) => refused(
-                    "This node is not a swarm manager. Worker nodes can't be used to view or modify cluster state. \
-                     Please run this command on a manager node or promote the current node to a manager.",
-                ),
+            Self::Active(membership) => match &membership.control {
+                Some(control) => Ok(control.clone()),
+                None => refused(without_control(membership.role)),
             },
+            Self::Pending { role, .. } => refused(without_control(*role)),
+        }
+    }
+}
+
+/// Why a node of a cluster takes no requests to the cluster while it has no part in the group of managers, in Docker's
+/// words.
+const fn without_control(role: Role) -> &'static str {
+    match role {
+        Role::Manager => {
+            "This node is not a swarm manager. Manager is being prepared or has trouble connecting to the cluster."
+        }
+        Role::Worker => {
+            "This node is not a swarm manager. Worker nodes can't be used to view or modify cluster state. Please run this \
+             command on a manager node or promote the current node to a manager."
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_that_takes_up_its_part_again_is_no_node_without_a_cluster() {
+        let node = NodeId::from_bits(7);
+        for (role, words) in
+            [(Role::Manager, "Manager is being prepared"), (Role::Worker, "Worker nodes can't be used")]
+        {
+            let standing = Standing::Pending { node, role };
+            assert_eq!((standing.node(), standing.membership().is_none()), (Some(node), true));
+            let refusal = standing.control().expect_err("it takes no requests yet");
+            assert_eq!(refusal.kind, RefusalKind::NotManager);
+            assert!(
+                refusal.text.starts_with(&format!("This node is not a swarm manager. {words}")),
+                "{}",
+                refusal.text
+            );
         }
     }
 }

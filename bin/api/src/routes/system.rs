@@ -49,6 +49,7 @@ fn swarm_header(standing: &Standing) -> SwarmHeader {
     match standing {
         Standing::Inactive => SwarmHeader::Inactive,
         Standing::Broken(_) => SwarmHeader::Error,
+        Standing::Pending { .. } => SwarmHeader::Pending,
         Standing::Active(part) => match part.role {
             Role::Manager => SwarmHeader::Manager,
             Role::Worker => SwarmHeader::Worker,
@@ -124,7 +125,7 @@ fn warned(info: SystemInfo, why: &str) -> SystemInfo {
 
 fn own_info(face: &Face) -> SystemInfo {
     let standing = face.node.standing();
-    let node = standing.membership().map(|part| part.node);
+    let node = standing.node();
     let state = face.control().ok().map(|control| control.last_known());
     let own = node.and_then(|id| state.as_ref().map(|state| (id, state)));
     let (mut running, mut stopped) = (0, 0);
@@ -172,6 +173,7 @@ fn own_info(face: &Face) -> SystemInfo {
 fn swarm_info(standing: &Standing, state: Option<&Model>) -> SwarmInfo {
     let (local_node_state, error) = match standing {
         Standing::Inactive => (LocalNodeState::Inactive, ""),
+        Standing::Pending { .. } => (LocalNodeState::Pending, ""),
         Standing::Active(_) => (LocalNodeState::Active, ""),
         Standing::Broken(why) => (LocalNodeState::Error, &**why),
     };
@@ -182,7 +184,7 @@ fn swarm_info(standing: &Standing, state: Option<&Model>) -> SwarmInfo {
     let peers = part.into_iter().flat_map(|part| part.endpoint.managers());
     let peers: Vec<_> = peers.map(|(id, addr)| Peer { node_id: id.to_string(), addr: addr.to_string() }).collect();
     SwarmInfo {
-        node_id: part.map(|part| part.node.to_string()).unwrap_or_default(),
+        node_id: standing.node().map(|node| node.to_string()).unwrap_or_default(),
         node_addr: part.map(|part| part.advertise.ip().to_string()).unwrap_or_default(),
         local_node_state,
         control_available: control,

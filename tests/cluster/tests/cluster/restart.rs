@@ -1,8 +1,9 @@
 //! The daemon under a service manager, as in `packaging/essaim.service`: when only the daemon is stopped, its tasks
 //! live on, and the next start of the daemon adopts them.
 
-use essaim_cluster_tests::harness::{Cluster, eventually, sleepers};
+use essaim_cluster_tests::harness::{Cluster, eventually, init_request, sleepers};
 use nix::sys::signal::Signal;
+use std::collections::BTreeSet;
 use std::os::unix::net::UnixDatagram;
 use std::time::Duration;
 
@@ -57,6 +58,36 @@ fn a_daemon_that_its_service_manager_stops_and_starts_finds_its_tasks() {
         tasks if tasks.len() == 3 && tasks != before => Ok(()),
         tasks => Err(format!("{tasks:?}")),
     });
+}
+
+#[test]
+fn a_daemon_that_was_just_started_never_calls_its_node_one_without_a_cluster() {
+    let mut cluster = Cluster::on_loopback(1, 1);
+    let node = cluster.daemons[0].get("/info")["Swarm"]["NodeID"].clone();
+    let mut states = BTreeSet::new();
+    for _ in 0..3 {
+        cluster.daemons[0].kill();
+        cluster.daemons[0].spawn();
+        eventually("the manager is active again", || {
+            let answer = cluster.daemons[0].try_ask("GET", "/info", None).map_err(|why| why.to_string())?;
+            let swarm = answer.json()["Swarm"].clone();
+            let state = swarm["LocalNodeState"].as_str().unwrap_or_default().to_owned();
+            assert_eq!(swarm["NodeID"], node, "{swarm}");
+            assert!(["pending", "active"].contains(&state.as_str()), "{swarm}");
+            states.insert(state.clone());
+            let listed = cluster.daemons[0].try_ask("GET", "/nodes", None).map_err(|why| why.to_string())?;
+            if listed.status == 503 {
+                assert!(listed.message().contains("Manager is being prepared"), "{}", listed.text);
+            }
+            let init =
+                cluster.daemons[0].try_ask("POST", "/swarm/init", Some(&init_request(cluster.daemons[0].host.address)));
+            assert!(
+                init.map_err(|why| why.to_string())?.message().starts_with("This node is already part of a swarm.")
+            );
+            if state == "active" && listed.status == 200 { Ok(()) } else { Err(state) }
+        });
+    }
+    eprintln!("states on the way: {states:?}");
 }
 
 #[test]

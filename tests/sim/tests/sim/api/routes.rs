@@ -64,6 +64,38 @@ fn a_ping_says_what_this_node_is() {
         pings(&client, "active/worker").await;
         stage.still().stand(Standing::Broken("its log is damaged".into()));
         pings(&client, "error").await;
+        stage.still().stand(Standing::Pending { node: SELF, role: Role::Manager });
+        pings(&client, "pending").await;
+    });
+}
+
+#[test]
+fn a_manager_that_was_just_started_is_no_node_without_a_cluster() {
+    play(async || {
+        let (stage, client, _) = cluster().await;
+        stage.still().stand(Standing::Pending { node: SELF, role: Role::Manager });
+        let swarm = client.get("/info").await.json()["Swarm"].clone();
+        assert_eq!((&swarm["LocalNodeState"], &swarm["NodeID"]), (&json!("pending"), &json!(SELF.to_string())));
+        assert_eq!((&swarm["ControlAvailable"], &swarm["Error"]), (&json!(false), &json!("")));
+        let prepared =
+            "This node is not a swarm manager. Manager is being prepared or has trouble connecting to the cluster.";
+        for (method, path, body) in [
+            ("GET", "/nodes", None),
+            ("GET", "/swarm", None),
+            ("POST", "/services/create", Some(wish("late"))),
+            ("DELETE", "/services/web", None),
+        ] {
+            let reply = client.send(method, path, body.as_ref()).await;
+            assert_eq!((reply.status, reply.message().as_str()), (503, prepared), "{method} {path}");
+        }
+        for (path, body) in [
+            ("/swarm/init", json!({"ListenAddr": "127.0.0.1:0"})),
+            ("/swarm/join", json!({"RemoteAddrs": ["127.0.0.1:1"], "JoinToken": "x"})),
+        ] {
+            let reply = client.post(path, &body).await;
+            assert_eq!(reply.status, 503, "{path}");
+            assert!(reply.message().starts_with("This node is already part of a swarm."), "{}", reply.message());
+        }
     });
 }
 
