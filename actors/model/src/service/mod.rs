@@ -9,12 +9,14 @@
 //! - [`resources`]: what a task may use, and what is reserved for it.
 //! - [`labels`]: settings beyond Swarm's, which labels make.
 //! - [`support`]: which settings have no effect yet, and the words that refuse them.
+//! - `repository`: the grammar of image references, for engines whose images come from registries.
 
 pub mod container;
 pub mod health;
 pub mod labels;
 pub mod mount;
 pub mod reference;
+mod repository;
 pub mod resources;
 pub mod support;
 pub mod template;

@@ -10,13 +10,21 @@
 //! of two builds would come to different states. Every struct is destructured field by field, so that a new setting
 //! does not compile until it is listed here.
 
+use super::repository::is_reference;
 use super::{
     ContainerSpec, DnsConfig, EndpointSpec, Isolation, MountSource, Privileges, Resources, ServiceSpec, TaskSpec,
 };
 use crate::{EngineKind, Placement, Refusal, RefusalKind};
 
-/// The refusal of the first setting that has no effect, if there is one; `engine` runs the tasks of the service.
+/// The refusal of the first setting that has no effect, or of an image that `engine`, which runs the tasks of the
+/// service, could never find; `None` when there is nothing to refuse.
 pub fn refusal(spec: &ServiceSpec, engine: EngineKind) -> Option<Refusal> {
+    let image = &spec.task.container.image;
+    // The process engine's images are programs of the host, and no node has the actor engine yet.
+    if engine == EngineKind::Docker && !is_reference(image) {
+        let text = format!("ContainerSpec: {:?} is not a valid repository/tag", image.as_str());
+        return Some(Refusal::invalid(text));
+    }
     let nobody = of_cluster(spec).map(|setting| format!("{setting} is not supported by Essaim yet; leave it out"));
     let text = nobody.or_else(|| {
         let setting = of_engine(spec, engine)?;
@@ -191,6 +199,22 @@ mod tests {
         let mut spec = fixtures::service("web", 1);
         change(&mut spec);
         refusal(&spec, EngineKind::Process).map(|it| it.text)
+    }
+
+    #[test]
+    fn an_image_that_no_registry_can_have_is_refused_with_the_docker_engine_alone() {
+        let spec = |image: &str| {
+            let mut spec = fixtures::service("web", 1);
+            spec.task.container.image = image.into();
+            spec
+        };
+        for image in ["UPPER:v1", "ok:v1@sha256:xx", "/usr/bin/env"] {
+            let refused = refusal(&spec(image), EngineKind::Docker).expect("refused");
+            let words = format!("ContainerSpec: \"{image}\" is not a valid repository/tag");
+            assert_eq!((refused.kind, refused.text), (RefusalKind::Invalid, words));
+            assert_eq!(refusal(&spec(image), EngineKind::Process), None, "the path or name of a program");
+        }
+        assert_eq!(refusal(&spec("h.io:5000/ok:v1"), EngineKind::Docker), None);
     }
 
     #[test]
