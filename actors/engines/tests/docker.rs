@@ -447,6 +447,24 @@ async fn a_dockerd_that_hangs_dies_or_comes_back_loses_no_task() {
     world.dockerd.go_on();
     assert_eq!(asked.await.expect("asked"), Ok(Some(Phase::Running(before))));
 
+    // Hanging for longer: whoever waits is told so, long before the patience for one answer is over.
+    world.dockerd.stand_still();
+    let told = tokio::time::timeout(PATIENCE, seen.next()).await.expect("it is told");
+    let hangs = |why: &EngineError| matches!(why, EngineError::Hangs(_));
+    assert!(matches!(&told, Some(Err(why)) if hangs(why)), "{told:?}");
+    assert!(world.engine.phase(survivor).await.is_err_and(|why| hangs(&why)));
+    assert!(world.engine.describe().await.is_err_and(|why| hangs(&why)));
+    assert!(world.engine.stop(survivor, Signal::TERM, PATIENCE).await.is_err_and(|why| hangs(&why)));
+    world.dockerd.go_on();
+    let back = async {
+        while world.engine.phase(survivor).await != Ok(Some(Phase::Running(before))) {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, back).await.expect("it is found to answer again");
+    let mut seen = world.engine.observe(survivor);
+    assert_eq!(seen.next().await, Some(Ok(Observation::Running)));
+
     // Killed: the watcher is told that nobody is there, and not that the task has ended.
     let engine = world.engine.clone();
     let silence = tokio::spawn(async move { engine.silence().await });

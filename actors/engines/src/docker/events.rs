@@ -5,12 +5,14 @@
 //! when it broke, and once more when it stands again, because what happened in between is not sent.
 //!
 //! The stream also finds out whether the engine answers at all: an engine that hangs sends no events and keeps the
-//! connection open, so it is pinged. And it tells which containers somebody else has started (`docker start`, `docker
+//! connection open, so it is pinged, also before the stream is opened again. A ping takes no lock and no disk, so an engine
+//! that is only busy answers it. And it tells which containers somebody else has started (`docker start`, `docker
 //! restart`): their tasks may have ended, and then nobody watches them.
 
-use super::client::{Client, within};
+use super::client::{CallError, Client, within};
 use super::names::TASK_LABEL;
 use crate::process::Utc;
+use bollard::Docker;
 use bollard::query_parameters::EventsOptionsBuilder;
 use essaim_model::TaskId;
 use essaim_wire::Timestamp;
@@ -48,7 +50,7 @@ struct Shared {
     /// Time since which this handle is there. It knows the starts from then on that are its own.
     since: Timestamp,
     watched: Mutex<Watched>,
-    answers: watch::Sender<bool>,
+    voice: watch::Sender<Voice>,
     /// Wakes the reader of `revived`.
     has_revived: Notify,
 }
@@ -62,6 +64,17 @@ struct Watched {
     /// there are containers of ours.
     revived: BTreeSet<TaskId>,
     reader: Option<AbortHandle>,
+}
+
+/// Whether the engine answers, as far as its stream of events shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Voice {
+    /// The stream stands, or was not opened yet.
+    Answers,
+    /// The stream has broken.
+    Broken,
+    /// The last ping was not answered in time.
+    Hangs,
 }
 
 /// What a watcher of a task is told.
@@ -83,8 +96,8 @@ impl Drop for Shared {
 
 impl Events {
     pub(super) fn new(client: Arc<Client>, utc: Utc) -> Self {
-        let (since, watched, answers) = (utc(), Mutex::default(), watch::Sender::new(true));
-        Self { shared: Arc::new(Shared { client, utc, since, watched, answers, has_revived: Notify::new() }) }
+        let (since, watched, voice) = (utc(), Mutex::default(), watch::Sender::new(Voice::Answers));
+        Self { shared: Arc::new(Shared { client, utc, since, watched, voice, has_revived: Notify::new() }) }
     }
 
     /// Changes whenever it is time to look at the task again. The stream is opened with the first watcher.
@@ -122,9 +135,15 @@ impl Events {
     /// Waits until the stream has broken, and stands no more. The stream is opened with the first watcher.
     pub(super) async fn broken(&self) {
         self.open(&mut self.shared.watched.lock());
-        let mut answers = self.shared.answers.subscribe();
+        let mut voice = self.shared.voice.subscribe();
         // The sender lives as long as this handle.
-        let _ = answers.wait_for(|answers| !answers).await;
+        let _ = voice.wait_for(|voice| *voice != Voice::Answers).await;
+    }
+
+    /// Waits until the engine is known to hang: at once while it does.
+    pub(super) async fn hangs(&self) {
+        let mut voice = self.shared.voice.subscribe();
+        let _ = voice.wait_for(|voice| *voice == Voice::Hangs).await;
     }
 
     fn open(&self, watched: &mut Watched) {
@@ -150,10 +169,25 @@ impl Shared {
         }
     }
 
+    /// Notes whether the engine answers, and has every watcher look when it does no more, or does again.
+    fn note(&self, now: Voice) {
+        self.voice.send_if_modified(|voice| std::mem::replace(voice, now) != now);
+        self.hint_all();
+    }
+
     fn hint_all(&self) {
         for hint in self.watched.lock().tasks.values() {
             hint.send_modify(|hint| hint.count += 1);
         }
+    }
+}
+
+/// Asks the engine whether it is there.
+async fn ping(docker: &Docker) -> Voice {
+    match within(PING.1, docker.ping()).await {
+        Ok(_) => Voice::Answers,
+        Err(CallError::Late) => Voice::Hangs,
+        Err(_) => Voice::Broken,
     }
 }
 
@@ -171,7 +205,10 @@ async fn read(shared: Weak<Shared>) {
         else {
             return;
         };
-        client.agree_again().await;
+        let mut voice = ping(&client.docker()).await;
+        if voice == Voice::Answers {
+            client.agree_again().await;
+        }
         let docker = client.docker();
         // A clock that was set back must not make every event an old one.
         newest = nanoseconds(since).max(newest).min(nanoseconds(now));
@@ -183,11 +220,14 @@ async fn read(shared: Weak<Shared>) {
         let mut events = pin!(docker.events(Some(options.build())));
         let mut settled = pin!(tokio::time::sleep(SETTLED));
         let mut is_settled = false;
-        let mut ping = tokio::time::interval_at(tokio::time::Instant::now() + PING.0, PING.0);
-        loop {
+        let mut pings = tokio::time::interval_at(tokio::time::Instant::now() + PING.0, PING.0);
+        while voice == Voice::Answers {
             tokio::select! {
                 next = events.next() => {
-                    let Some(Ok(event)) = next else { break };
+                    let Some(Ok(event)) = next else {
+                        voice = Voice::Broken;
+                        continue;
+                    };
                     let at = event.time_nano.and_then(|at| u64::try_from(at).ok()).unwrap_or_default();
                     newest = newest.max(at);
                     let attributes = event.actor.and_then(|actor| actor.attributes).unwrap_or_default();
@@ -201,21 +241,15 @@ async fn read(shared: Weak<Shared>) {
                 () = &mut settled, if !is_settled => {
                     is_settled = true;
                     let Some(shared) = shared.upgrade() else { return };
-                    shared.answers.send_if_modified(|answers| !std::mem::replace(answers, true));
-                    shared.hint_all();
+                    shared.note(Voice::Answers);
                     delay = DELAYS.0;
                 }
-                _ = ping.tick() => {
-                    if within(PING.1, docker.ping()).await.is_err() {
-                        break;
-                    }
-                }
+                _ = pings.tick() => voice = ping(&docker).await,
             }
         }
         {
             let Some(shared) = shared.upgrade() else { return };
-            shared.answers.send_if_modified(|answers| std::mem::replace(answers, false));
-            shared.hint_all();
+            shared.note(voice);
         }
         tokio::time::sleep(delay).await;
         delay = (delay * 2).min(DELAYS.1);

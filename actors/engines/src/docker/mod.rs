@@ -7,7 +7,7 @@
 //! this node are never touched.
 //!
 //! dockerd may hang, die or be upgraded at any time, and its containers live or die with it as it was configured
-//! (`live-restore`). Every call has a patience ([`client`]); after a call whose outcome is unknown, the container is
+//! (`live-restore`). Every call has a patience ([`client`]), and is given up when [`events`] finds that the engine hangs; after a call whose outcome is unknown, the container is
 //! inspected, and its state decides what follows. When nobody listens at the socket, dockerd is gone, and only the kernel
 //! knows whether a container still runs ([`process`]).
 //!
@@ -313,6 +313,21 @@ impl DockerEngine {
         }
     }
 
+    /// Awaits a call, and no longer than until the engine is known to hang; while it is, the call is not made. What the call
+    /// asked for may happen later all the same.
+    async fn unless_it_hangs<T>(
+        &self,
+        call: impl Future<Output = Result<T, EngineError>> + Send,
+    ) -> Result<T, EngineError> {
+        tokio::select! {
+            biased;
+            () = self.shared.events.hangs() => {
+                Err(EngineError::Hangs("the Docker Engine hangs: it answers nothing at all".into()))
+            }
+            done = call => done,
+        }
+    }
+
     /// Waits until the container has ended.
     async fn ended(&self, task: TaskId) -> Result<Ended, EngineError> {
         let mut hints = self.shared.events.of(task);
@@ -420,7 +435,7 @@ impl Engine for DockerEngine {
     /// Asks the engine; while it does not answer, says what it said last.
     fn describe(&self) -> BoxFuture<'_, Result<Description, EngineError>> {
         let docker = self.docker();
-        async move { Ok(describe(ask(|| docker.info()).await?)) }.boxed()
+        self.unless_it_hangs(async move { Ok(describe(ask(|| docker.info()).await?)) }).boxed()
     }
 
     /// The name is all there is: the client has pinned the digest, or did not want to.
@@ -434,7 +449,7 @@ impl Engine for DockerEngine {
         payloads: &'a Payloads,
         progress: &'a Progress,
     ) -> BoxFuture<'a, Result<(), EngineError>> {
-        self.prepare_now(run, payloads, progress).boxed()
+        self.unless_it_hangs(self.prepare_now(run, payloads, progress)).boxed()
     }
 
     fn release(&self, task: TaskId) {
@@ -442,7 +457,7 @@ impl Engine for DockerEngine {
     }
 
     fn start(&self, task: TaskId) -> BoxFuture<'_, Result<Started, EngineError>> {
-        self.start_now(task).boxed()
+        self.unless_it_hangs(self.start_now(task)).boxed()
     }
 
     fn observe(&self, task: TaskId) -> BoxStream<'static, Result<Observation, EngineError>> {
@@ -453,7 +468,7 @@ impl Engine for DockerEngine {
         futures::stream::unfold(watch, move |watch| async move {
             let (this, mut hints, last, mut first) = watch?;
             loop {
-                let seen = match this.look_at(task).await {
+                let seen = match this.unless_it_hangs(this.look_at(task)).await {
                     Ok(seen) => seen,
                     Err(why) => return Some((Err(why), None)),
                 };
@@ -474,11 +489,11 @@ impl Engine for DockerEngine {
     }
 
     fn stop(&self, task: TaskId, signal: Signal, grace: Duration) -> BoxFuture<'_, Result<Ended, EngineError>> {
-        self.stop_now(task, signal, grace).boxed()
+        self.unless_it_hangs(self.stop_now(task, signal, grace)).boxed()
     }
 
     fn remove(&self, task: TaskId) -> BoxFuture<'_, Result<(), EngineError>> {
-        self.remove_now(task).boxed()
+        self.unless_it_hangs(self.remove_now(task)).boxed()
     }
 
     fn logs(&self, task: TaskId, options: LogOptions) -> BoxStream<'static, Result<LogLine, EngineError>> {
@@ -492,15 +507,15 @@ impl Engine for DockerEngine {
     }
 
     fn stats(&self, task: TaskId) -> BoxFuture<'_, Result<Stats, EngineError>> {
-        self.stats_now(task).boxed()
+        self.unless_it_hangs(self.stats_now(task)).boxed()
     }
 
     fn phase(&self, task: TaskId) -> BoxFuture<'_, Result<Option<Phase>, EngineError>> {
-        async move { Ok(self.look(task).await?.map(|seen| seen.phase)) }.boxed()
+        self.unless_it_hangs(async move { Ok(self.look(task).await?.map(|seen| seen.phase)) }).boxed()
     }
 
     fn adopt(&self, node: NodeId) -> BoxFuture<'_, Result<Vec<Adopted>, EngineError>> {
-        self.adopt_now(node).boxed()
+        self.unless_it_hangs(self.adopt_now(node)).boxed()
     }
 
     fn silence(&self) -> BoxFuture<'_, ()> {

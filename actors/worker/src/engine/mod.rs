@@ -263,6 +263,10 @@ pub enum EngineError {
     /// the worker does so with a growing back-off, and gives the task up when its patience ends.
     #[error("{0}")]
     NoAnswer(String),
+    /// The engine answers nothing at all: not even the question whether it is there, within seconds. Whether the operation
+    /// happened is unknown. Ask again; the worker has less patience than with an engine that is slow to answer one question.
+    #[error("{0}")]
+    Hangs(String),
     /// Nobody listens at the engine's socket: the engine is gone, or is being restarted. Whether an earlier step of the
     /// operation happened is unknown. Ask again; the worker has less patience than with an engine that hangs.
     #[error("{0}")]
@@ -275,6 +279,6 @@ pub enum EngineError {
 impl EngineError {
     /// Whether the engine said nothing.
     pub const fn is_silence(&self) -> bool {
-        matches!(self, Self::NoAnswer(_) | Self::Absent(_))
+        matches!(self, Self::NoAnswer(_) | Self::Hangs(_) | Self::Absent(_))
     }
 }

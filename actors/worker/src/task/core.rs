@@ -11,7 +11,8 @@
 //! asked for, with a growing back-off, and decides what follows; so a step that happened is not repeated. A task whose
 //! engine does not answer for longer than its patience is reported as failed, so that its slot is filled elsewhere, and
 //! is *given up*: from then on the core only cleans up, for as long as it takes, since the container may still run. A
-//! stop and a removal are asked for until the engine has answered.
+//! stop and a removal are asked for until the engine has answered; while it hangs as a whole, a task that is to end is
+//! given up like one that shall run.
 
 #[cfg(test)]
 mod tests;
@@ -34,9 +35,14 @@ const RETRY_AFTER_MAX: Duration = Duration::from_secs(8);
 /// to ten seconds, and the slot can be filled elsewhere.
 const PATIENCE_TO_START: Duration = Duration::from_secs(15);
 
-/// Time for which a running task waits for an engine that hangs. Its processes go on, and an engine on a busy disk has
-/// been seen to answer after this long.
+/// Time for which a running task waits for an engine that is there and does not answer what it is asked about the task.
+/// Its processes go on, and an engine on a busy disk has been seen to answer after this long.
 const PATIENCE_WHILE_RUNNING: Duration = Duration::from_secs(60);
+
+/// Time for which a task waits for an engine that hangs as a whole, whether the task runs or is to end. The engine finds
+/// out after five to ten seconds that it does, so a task is replaced 20 to 25 s after the hang. In Swarm, whose agent is a
+/// part of dockerd, it takes 14 to 22 s. An engine on a busy disk still answers that it is there.
+const PATIENCE_HUNG: Duration = Duration::from_secs(15);
 
 /// Time for which a task waits for an engine at whose socket nobody listens, running or not. A restart or an upgrade of
 /// dockerd leaves its socket alone for two to five seconds. When it is gone for longer, the container has ended with it
@@ -188,6 +194,8 @@ pub(crate) struct Core {
     fails_since: Option<Moment>,
     /// Time since which nobody listens at the engine's socket.
     absent_since: Option<Moment>,
+    /// Time since which the engine hangs as a whole.
+    hung_since: Option<Moment>,
     /// Claims, preparations and starts without an answer, in all.
     unanswered: u32,
     /// Whether the task was reported as accepted.
@@ -248,6 +256,7 @@ impl Core {
             failures: 0,
             fails_since: None,
             absent_since: None,
+            hung_since: None,
             unanswered: 0,
             accepted: false,
         }
@@ -456,6 +465,9 @@ impl Core {
                 self.advance(utc, effects);
             }
             Err(EngineError::Unknown(_)) => self.on_forgotten(utc, effects),
+            Err(why @ EngineError::Hangs(_)) if self.phase == Life::Stopping => {
+                self.on_failure(now, utc, Again::Stop, &why, effects);
+            }
             Err(_) if self.phase == Life::Stopping => self.pause(now, Again::Stop, effects),
             Err(why) => self.on_failure(now, utc, Again::Find, &why, effects),
         }
@@ -475,13 +487,18 @@ impl Core {
     fn on_failure(&mut self, now: Moment, utc: Timestamp, again: Again, why: &EngineError, effects: &mut Vec<Effect>) {
         let since = *self.fails_since.get_or_insert(now);
         self.absent_since = matches!(why, EngineError::Absent(_)).then(|| self.absent_since.unwrap_or(now));
+        self.hung_since = matches!(why, EngineError::Hangs(_)).then(|| self.hung_since.unwrap_or(now));
         let patience = if self.ran { PATIENCE_WHILE_RUNNING } else { PATIENCE_TO_START };
         // Only managers know for sure that a task was never started.
         let is_new = self.confirmed && !self.has_run;
         let patience_absent = if is_new { PATIENCE_ABSENT_TO_START } else { PATIENCE_ABSENT };
+        let is_hung = self.hung_since.is_some_and(|since| now.saturating_since(since) >= PATIENCE_HUNG);
         let is_over = now.saturating_since(since) >= patience
-            || self.absent_since.is_some_and(|since| now.saturating_since(since) >= patience_absent);
-        if is_over && self.goal < Goal::Shutdown && !planted(Bug::RetryWithoutEnd) {
+            || self.absent_since.is_some_and(|since| now.saturating_since(since) >= patience_absent)
+            || is_hung;
+        // A slot must not wait for a task to end whose engine cannot be told.
+        let may_be = self.goal < Goal::Shutdown || is_hung && self.goal == Goal::Shutdown;
+        if is_over && may_be && !planted(Bug::RetryWithoutEnd) {
             self.give_up(now, utc, why, effects);
         } else {
             self.pause(now, again, effects);
@@ -492,6 +509,7 @@ impl Core {
         self.failures = 0;
         self.fails_since = None;
         self.absent_since = None;
+        self.hung_since = None;
     }
 
     /// Reports the task as failed, and cleans up from then on: the engine may run it, and says so when it answers.
@@ -595,6 +613,8 @@ impl Core {
         self.fails_since.get_or_insert(now);
         let delay = match self.absent_since {
             Some(_) if self.goal < Goal::Shutdown => RETRY_ABSENT,
+            // This costs nothing: the engine knows that it hangs, and is not asked.
+            None if self.hung_since.is_some() && self.goal < Goal::Dropped => RETRY_AFTER,
             _ => RETRY_AFTER.saturating_mul(1 << self.failures.min(8)).min(RETRY_AFTER_MAX),
         };
         self.failures = self.failures.saturating_add(1);

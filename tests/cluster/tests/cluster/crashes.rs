@@ -7,6 +7,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::{Value, json};
 
 use essaim_cluster_tests::harness::{Cluster, Container, eventually, missing_for_engines, throughout};
@@ -243,6 +245,31 @@ fn an_engine_that_is_killed_alone_is_given_up_after_seconds_and_what_runs_on_the
         });
         remove(&cluster, &service);
     }
+}
+
+#[test]
+fn an_engine_that_hangs_is_given_up_and_what_runs_on_there_ends_when_it_answers() {
+    let Some(cluster) = cluster() else { return };
+    let service = create(&cluster, "web", REPLICAS, &[]);
+    let before = wait_whole(&cluster, &service, 8, &[]);
+    let victims: Vec<_> = before.iter().filter(|(at, _)| *at == VICTIM).map(|(_, one)| one.clone()).collect();
+    assert!(!victims.is_empty(), "tasks are spread over the nodes");
+    let old: Vec<_> = victims.iter().filter_map(|one| one.task.as_deref()).collect();
+    let engine = cluster.engines[VICTIM].pid().map(Pid::from_raw).expect("it runs");
+    let begun = Instant::now();
+    kill(engine, Signal::SIGSTOP).expect("stopped");
+    eventually("eight tasks run on the other nodes", || {
+        let now = cluster.running(&service, &[])?;
+        let left = now.iter().filter(|task| old.iter().any(|old| task["ID"] == *old)).count();
+        if (now.len(), left) == (8, 0) { Ok(()) } else { Err(format!("{} tasks, {left} of them old", now.len())) }
+    });
+    eprintln!("an engine hung: {} ms until all ran elsewhere", begun.elapsed().as_millis());
+    delete(&cluster, &service);
+    kill(engine, Signal::SIGCONT).expect("it goes on");
+    eventually("nothing is left, also of what was given up", || {
+        let left = cluster.containers(&service);
+        if left.is_empty() { Ok(()) } else { Err(format!("{left:?}")) }
+    });
 }
 
 #[test]

@@ -280,6 +280,10 @@ fn wait_for_the_end_with(
                         asked += 1;
                         inputs.push(Input::Found(answer()));
                     }
+                    Effect::Stop => {
+                        asked += 1;
+                        inputs.extend(answer().err().map(|why| Input::Stopped(Err(why))));
+                    }
                     _ => (),
                 }
             }
@@ -317,6 +321,34 @@ fn an_engine_that_does_not_answer_is_asked_seldom_and_the_task_given_up() {
     play(&mut running, [found(Some(Phase::Running(STARTED)))]);
     let (after, ..) = wait_for_the_end(&mut running, Input::Observed(no_answer()));
     assert!((PATIENCE_WHILE_RUNNING..PATIENCE_WHILE_RUNNING + RETRY_AFTER_MAX).contains(&after), "{after:?}");
+}
+
+#[test]
+fn an_engine_that_hangs_as_a_whole_is_given_up_sooner_also_by_a_task_that_is_to_end() {
+    fn hangs<T>() -> Result<T, EngineError> {
+        Err(EngineError::Hangs("it hangs as a whole".into()))
+    }
+    let mut running = core(Goal::Running, TaskState::New);
+    play(&mut running, [found(Some(Phase::Running(STARTED)))]);
+    let mut stopping = core(Goal::Running, TaskState::New);
+    let stop = [found(Some(Phase::Running(STARTED))), Input::Goal(Goal::Shutdown)];
+    assert_eq!(play(&mut stopping, stop), ["running", "Watch", "Stop"]);
+    for (mut task, first) in [(running, Input::Observed(hangs())), (stopping, Input::Stopped(hangs()))] {
+        let phase = task.phase;
+        let (after, error, _) = wait_for_the_end_with(&mut task, first, hangs);
+        assert_eq!(after, PATIENCE_HUNG, "{phase:?}");
+        assert_eq!(error, "it hangs as a whole, and the task is given up");
+        assert_eq!(task.goal, Goal::Dropped, "it is still ended when the engine answers");
+    }
+    // An engine that is slow on one question alone has the longer patience.
+    let mut task = core(Goal::Running, TaskState::New);
+    play(&mut task, [found(Some(Phase::Running(STARTED)))]);
+    let mut answers = 0;
+    let (after, ..) = wait_for_the_end_with(&mut task, Input::Observed(hangs()), || {
+        answers += 1;
+        if answers % 10 == 0 { no_answer() } else { hangs() }
+    });
+    assert!(after >= PATIENCE_WHILE_RUNNING, "{after:?}");
 }
 
 #[test]
