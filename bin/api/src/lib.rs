@@ -16,7 +16,7 @@
 //! - [`reply`] and [`ask`]: answers and refusals going out, bodies and queries coming in.
 //! - [`engine`]: the Docker Engine that requests about one machine are handed on to.
 //! - [`merge`]: `version` and `info` of a node with an engine.
-//! - [`socket`]: the socket and its connections.
+//! - [`socket`]: the socket and its connections. [`places`]: which connection gives way when there are too many.
 //! - [`follow`]: the events of the cluster, for one client.
 //! - [`view`]: trees and journals of every node, and which nodes are alive.
 //! - [`actor`]: `/n/api`, which keeps the socket open.
@@ -31,6 +31,7 @@ mod follow;
 mod host;
 mod lists;
 mod merge;
+mod places;
 mod reply;
 mod routes;
 mod socket;

@@ -4,6 +4,7 @@
 //! it commands the cluster. A file that a killed daemon left behind is replaced; a file that a running daemon listens
 //! on is not.
 
+use crate::places::{Places, marking};
 use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -11,16 +12,16 @@ use hyper_util::service::TowerToHyperService;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-/// Connections that may be open at a time: each waiting CLI has one or two. Further ones wait in the kernel.
+/// Connections that may be open at a time: each waiting CLI has one or two. For a further one, the connection that has been
+/// idle for the longest gives way; while a request is under way on each, further ones wait in the kernel.
 const CONNECTIONS_MAX: usize = 1024;
 
-/// Time that a client has to send the head of a request, so that a silent client does not keep its place for ever.
+/// Time that a client has to send the head of a request, the first one or the next, so that a silent client does not keep
+/// its connection for ever. Clients keep idle connections for their next request, so a shorter time would cut these.
 const HEAD_DEADLINE: Duration = Duration::from_secs(60);
 
 /// Time that requests under way get to be answered when the daemon stops. Streams are cut.
@@ -101,7 +102,10 @@ fn docker_group(groups: &str) -> Option<u32> {
 
 /// Serves connections until `stop` is done. Requests under way then get a moment to be answered, and streams are cut.
 pub async fn serve(listener: Listener, router: Router, stop: impl Future<Output = ()> + Send) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    serve_at(Places::new(CONNECTIONS_MAX), listener, router, stop).await;
+}
+
+async fn serve_at(places: Places, listener: Listener, router: Router, stop: impl Future<Output = ()> + Send) {
     let service = TowerToHyperService::new(router);
     let (closing, _) = tokio::sync::watch::channel(());
     let mut connections = JoinSet::new();
@@ -110,10 +114,10 @@ pub async fn serve(listener: Listener, router: Router, stop: impl Future<Output 
         let accepted = tokio::select! {
             () = &mut stop => break,
             Some(_) = connections.join_next(), if !connections.is_empty() => continue,
-            accepted = accept(&listener.socket, &places) => accepted,
+            accepted = listener.socket.accept() => accepted,
         };
-        let (stream, place) = match accepted {
-            Ok(accepted) => accepted,
+        let stream = match accepted {
+            Ok((stream, _)) => stream,
             Err(why) => {
                 // Most likely the process is out of file descriptors, and connections that end will free some.
                 tracing::warn!(%why, "cannot accept a connection");
@@ -121,7 +125,12 @@ pub async fn serve(listener: Listener, router: Router, stop: impl Future<Output 
                 continue;
             }
         };
-        let service = service.clone();
+        let place = tokio::select! {
+            () = &mut stop => break,
+            place = places.take() => place,
+        };
+        let Some(place) = place else { break };
+        let service = marking(std::sync::Arc::clone(&place), service.clone());
         let mut closing = closing.subscribe();
         connections.spawn(async move {
             let connection = http1::Builder::new()
@@ -132,6 +141,10 @@ pub async fn serve(listener: Listener, router: Router, stop: impl Future<Output 
             tokio::pin!(connection);
             let ended = tokio::select! {
                 ended = connection.as_mut() => ended,
+                () = place.gives_way() => {
+                    tracing::debug!("an idle connection gave way to another one");
+                    return;
+                }
                 // The sender is gone: the daemon stops.
                 _ = closing.changed() => {
                     connection.as_mut().graceful_shutdown();
@@ -141,7 +154,6 @@ pub async fn serve(listener: Listener, router: Router, stop: impl Future<Output 
             if let Err(why) = ended {
                 tracing::debug!(%why, "a connection broke off");
             }
-            drop(place);
         });
     }
     drop(listener);
@@ -152,18 +164,10 @@ pub async fn serve(listener: Listener, router: Router, stop: impl Future<Output 
     }
 }
 
-async fn accept(
-    socket: &UnixListener,
-    places: &Arc<Semaphore>,
-) -> io::Result<(UnixStream, tokio::sync::OwnedSemaphorePermit)> {
-    let place = Arc::clone(places).acquire_owned().await.map_err(io::Error::other)?;
-    let (stream, _) = socket.accept().await?;
-    Ok((stream, place))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     #[test]
     fn the_group_docker_is_found_by_name() {
@@ -183,6 +187,61 @@ mod tests {
         assert!(matches!(Listener::bind(&path).await, Err(BindError::InUse(_))));
         drop(listener);
         assert!(!path.exists());
+    }
+
+    /// Sends a request on this connection and returns the first bytes of its answer; none when the connection is closed.
+    async fn ask(stream: &mut UnixStream, path: &str) -> String {
+        let head = format!("GET {path} HTTP/1.1\r\nHost: d\r\n\r\n");
+        if stream.write_all(head.as_bytes()).await.is_err() {
+            return String::new();
+        }
+        let mut bytes = [0; 4096];
+        let len = stream.read(&mut bytes).await.unwrap_or(0);
+        String::from_utf8_lossy(&bytes[..len]).into_owned()
+    }
+
+    #[tokio::test]
+    async fn the_connection_that_is_idle_for_the_longest_gives_way_and_no_request_is_cut() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("essaim.sock");
+        let listener = Listener::bind(&path).await.expect("bound");
+        let (go_on, waits) = tokio::sync::watch::channel(false);
+        let slow = move || {
+            let mut waits = waits.clone();
+            async move {
+                let _ = waits.wait_for(|go_on| *go_on).await;
+                "late"
+            }
+        };
+        let router =
+            Router::new().route("/quick", axum::routing::get(async || "soon")).route("/slow", axum::routing::get(slow));
+        let served = tokio::spawn(serve_at(Places::new(3), listener, router, std::future::pending()));
+        let connect = async || UnixStream::connect(&path).await.expect("connected");
+        // One client waits for its answer, one has had one, and one sends half a head.
+        let mut waiting = connect().await;
+        waiting.write_all(b"GET /slow HTTP/1.1\r\nHost: d\r\n\r\n").await.expect("sent");
+        let mut idle = connect().await;
+        assert!(ask(&mut idle, "/quick").await.ends_with("soon"));
+        let mut half = connect().await;
+        half.write_all(b"GET /qui").await.expect("sent");
+        // Both give way to clients that come and stay, the one that has been idle for longer first.
+        let mut others = [connect().await, connect().await];
+        assert!(ask(&mut others[0], "/quick").await.ends_with("soon"));
+        assert_eq!(ask(&mut idle, "/quick").await, "", "it was closed");
+        assert!(ask(&mut others[1], "/quick").await.ends_with("soon"));
+        assert_eq!(half.read(&mut [0; 16]).await.unwrap_or(0), 0, "it was closed");
+        go_on.send_replace(true);
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"late") {
+            assert_ne!(waiting.read_buf(&mut answer).await.expect("readable"), 0, "it was cut");
+        }
+        // Many that send nothing keep nobody out.
+        let mut silent = Vec::new();
+        for _ in 0..9 {
+            silent.push(connect().await);
+        }
+        assert!(ask(&mut connect().await, "/quick").await.ends_with("soon"));
+        served.abort();
     }
 
     #[tokio::test]
