@@ -1,7 +1,8 @@
 //! Filters of lists, as `--filter` sends them.
 //!
 //! They arrive as JSON in the query, in one of two shapes: Go's map of sets (`{"name":{"x":true}}`) or the lists of
-//! Python and JavaScript clients (`{"name":["x"]}`). Different keys must all match. Of several values of one key one
+//! Python and JavaScript clients (`{"name":["x"]}`). The values in a set are its keys, whether `true` or `false` stands
+//! beside them, as Docker's lists of nodes, services and tasks read them. Different keys must all match. Of several values of one key one
 //! must match, except that labels must all match. Names and ids match by their beginning, as in Swarm.
 
 use crate::Labels;
@@ -40,7 +41,7 @@ impl Filters {
         let invalid = |_| InvalidFilters { text: text.chars().take(200).collect() };
         let parsed: BTreeMap<String, Values> = serde_json::from_str(text).map_err(invalid)?;
         let values = |values| match values {
-            Values::Set(set) => set.into_iter().filter_map(|(value, on)| on.then_some(value)).collect(),
+            Values::Set(set) => set.into_keys().collect(),
             Values::List(list) => list.into_iter().collect(),
         };
         Ok(Self(parsed.into_iter().map(|(key, given)| (key, values(given))).collect()))
@@ -102,7 +103,7 @@ mod tests {
 
     #[test]
     fn both_shapes_of_filters_mean_the_same() {
-        let go = Filters::parse(r#"{"name":{"a":true,"b":true,"c":false},"label":{"x=1":true}}"#);
+        let go = Filters::parse(r#"{"name":{"a":true,"b":false},"label":{"x=1":true}}"#);
         let python = Filters::parse(r#"{"name":["b","a"],"label":["x=1"]}"#);
         assert_eq!(go, python);
         assert_eq!(Filters::parse(""), Ok(Filters::default()));
