@@ -57,6 +57,10 @@ impl<T: DeserializeOwned, S: Sync> FromRequest<S> for Json<T> {
             return Err(Refusal::invalid(text).into());
         }
         let bytes = read(request.into_body()).await?;
+        // An array would be read as the fields of an object in their order.
+        if bytes.trim_ascii_start().starts_with(b"[") {
+            return Err(Refusal::invalid("invalid JSON: expected an object, found an array").into());
+        }
         match serde_json::from_slice(&bytes) {
             Ok(value) => Ok(Self(value)),
             Err(_) if bytes.is_empty() => {

@@ -144,6 +144,8 @@ fn bodies_are_bounded_and_must_be_json_without_surprises() {
         assert_eq!(unknown.status, 400);
         assert!(unknown.message().contains("unknown field `Colour`"), "{}", unknown.message());
         assert_eq!(client.send("POST", "/services/create", None).await.status, 400);
+        let array = client.post("/services/create", &json!([])).await;
+        assert_eq!((array.status, array.message().as_str()), (400, "invalid JSON: expected an object, found an array"));
     });
 }
 
