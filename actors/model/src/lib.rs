@@ -42,6 +42,7 @@ pub mod snapshot;
 pub mod state;
 pub mod task;
 
+pub use apply::fit::too_many_replicas;
 pub use change::{Change, Founding, Outcome, Position, Proposal, RollbackCause};
 pub use cluster::{Cluster, ClusterSpec, JoinSecrets, RootCa, TASK_HISTORY_MAX};
 pub use event::Event;

@@ -16,6 +16,11 @@ use std::sync::Arc;
 /// Replicas that a service may have at most: ten for each of ten thousand nodes. A larger number is a typing error.
 pub(crate) const REPLICAS_MAX: u32 = 100_000;
 
+/// The refusal of a service with this number of replicas.
+pub fn too_many_replicas(replicas: u64) -> Refusal {
+    Refusal::invalid(format!("a service has at most {REPLICAS_MAX} replicas, not {replicas}"))
+}
+
 impl State {
     /// Refuses a spec that service `id` cannot have in this state.
     pub(super) fn check_service(&self, id: ServiceId, spec: &ServiceSpec) -> Made {
@@ -23,7 +28,7 @@ impl State {
         if let Mode::Replicated { replicas } = spec.mode
             && replicas > REPLICAS_MAX
         {
-            return Err(Refusal::invalid(format!("a service has at most {REPLICAS_MAX} replicas, not {replicas}")));
+            return Err(too_many_replicas(replicas.into()));
         }
         check_job(spec)?;
         let container = &spec.task.container;

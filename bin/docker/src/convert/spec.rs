@@ -19,7 +19,9 @@ use crate::service::{
 };
 use essaim_model as model;
 use essaim_model::service::{GenericResources, NetworkAttachment, Share, Swap, Swappiness};
-use essaim_model::{FailureAction, Mode, Name, PortProtocol, PublishMode, Refusal, RestartCondition, UpdateOrder};
+use essaim_model::{
+    FailureAction, Mode, Name, PortProtocol, PublishMode, Refusal, RestartCondition, UpdateOrder, too_many_replicas,
+};
 
 /// Parses the spec of a request. `fallback` makes a name for a service without one.
 pub fn read(asked: ServiceSpec, fallback: impl FnOnce() -> String) -> Result<model::ServiceSpec, Refusal> {
@@ -182,8 +184,8 @@ fn read_mode(asked: ServiceMode) -> Result<Mode, Refusal> {
             if i64::try_from(replicas).is_err() {
                 return Err(Refusal::invalid("Number of replicas must be non-negative"));
             }
-            // A number that does not fit is more than any service may have.
-            Ok(Mode::Replicated { replicas: u32::try_from(replicas).unwrap_or(u32::MAX) })
+            let replicas = u32::try_from(replicas).map_err(|_| too_many_replicas(replicas))?;
+            Ok(Mode::Replicated { replicas })
         }
         _ => Err(Refusal::invalid("must specify only one service mode")),
     }
@@ -577,6 +579,8 @@ mod tests {
         assert_eq!(refused(with("/Mode", "Global", json!({}))).text, "must specify only one service mode");
         let negative = refused(with("", "Mode", json!({"Replicated": {"Replicas": u64::MAX}})));
         assert_eq!(negative.text, "Number of replicas must be non-negative");
+        let many = refused(with("", "Mode", json!({"Replicated": {"Replicas": 99_999_999_999_u64}})));
+        assert_eq!(many.text, "a service has at most 100000 replicas, not 99999999999");
     }
 
     #[test]
