@@ -204,6 +204,15 @@ impl Serve for Links {
     }
 }
 
+/// Why a manager that led may decide no more, for the journal.
+const fn why_no_longer(leadership: Leadership) -> &'static str {
+    match leadership {
+        Leadership::Suspended(_) => "no majority of the managers has answered for the length of the lease",
+        Leadership::CatchingUp(_) | Leadership::Active(_) => "it was elected again",
+        Leadership::Off => "the group has another leader, or holds an election",
+    }
+}
+
 async fn watch_leadership(store: Store, notifier: Notifier<Msg>) {
     let mut leadership = store.leadership();
     loop {
@@ -342,6 +351,10 @@ impl State {
     }
 
     async fn follow_leadership(&mut self, leadership: Leadership) -> Result<(), ActorProcessingErr> {
+        if let Some(term) = self.leads.filter(|term| leadership.active() != Some(*term)) {
+            let words = format!("leads no longer in term {}: {}", term.0, why_no_longer(leadership));
+            self.arguments.scope.record(RecordKind::Raft, words);
+        }
         match leadership {
             Leadership::Active(term) => {
                 if self.leads.is_some_and(|led| led != term) {
