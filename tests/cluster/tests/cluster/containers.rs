@@ -310,6 +310,18 @@ fn a_setting_that_is_not_there_yet_is_refused_in_words() {
 }
 
 #[test]
+fn an_image_that_no_registry_can_have_is_refused_in_the_request() {
+    let Some(cluster) = alone() else { return };
+    for image in ["UPPER:v1", "alpine:v1@sha256:xx"] {
+        let said = cluster.daemons[0].shell(&format!("docker service create {QUIET} {image}"));
+        assert_ne!(said.code, 0, "{image}: {}", said.out);
+        let words = format!("ContainerSpec: \"{image}\" is not a valid repository/tag");
+        assert!(said.error.contains(&words), "{image}: {}", said.error);
+    }
+    assert_eq!(cluster.daemons[0].get("/services"), json!([]));
+}
+
+#[test]
 fn an_image_that_is_nowhere_is_rejected_and_says_so() {
     let Some(cluster) = alone() else { return };
     let service = create(&cluster, "lost", "nosuch:v1");
