@@ -86,11 +86,14 @@ pub enum Bug {
     RetryWithoutEnd,
     /// A worker keeps what is left of an ended task after the managers have forgotten the task.
     ForgottenTaskStays,
+    /// The first report that a new leader's roster gives of a lost node counts as its return, even when it says that the
+    /// node is missing.
+    FirstReportRevives,
 }
 
 impl Bug {
     /// All planted bugs.
-    pub const ALL: [Self; 37] = [
+    pub const ALL: [Self; 38] = [
         Self::AckBeforeFsync,
         Self::VoteNotKept,
         Self::DroppedFence,
@@ -128,6 +131,7 @@ impl Bug {
         Self::StartedAgain,
         Self::RetryWithoutEnd,
         Self::ForgottenTaskStays,
+        Self::FirstReportRevives,
     ];
 
     /// Name of the bug, for a table or a command line.
@@ -170,6 +174,7 @@ impl Bug {
             Self::StartedAgain => "started-again",
             Self::RetryWithoutEnd => "retry-without-end",
             Self::ForgottenTaskStays => "forgotten-task-stays",
+            Self::FirstReportRevives => "first-report-revives",
         }
     }
 

@@ -33,6 +33,7 @@ mod tests;
 
 use brake::Brake;
 use essaim_model::{Change, Node, State};
+use essaim_wire::planted::{Bug, planted};
 use essaim_wire::{Generation, Moment, NodeId, Reachability};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -262,10 +263,12 @@ impl Liveness {
         if track.said.is_none()
             && let Some(lost) = &mut track.lost
             && let Some(first) = said
-            && lost.unheard
-            && first.0 == lost.era.0
         {
-            lost.era = lost.era.max(first);
+            if planted(Bug::FirstReportRevives) {
+                lost.era = Era::default();
+            } else if lost.unheard && first.0 == lost.era.0 {
+                lost.era = lost.era.max(first);
+            }
         }
         (track.said, track.seen) = (said.or(track.said), Some(seen));
     }
@@ -480,6 +483,7 @@ impl Track {
         let is_missing = matches!(self.current(node), Some(RosterState::Missing | RosterState::Stopped { .. }));
         if let Some(lost) = &mut self.lost
             && (missed.is_some() || is_missing)
+            && !planted(Bug::FirstReportRevives)
         {
             // Votes and reports that count are about the newest incarnation, so the node is missed in that one too.
             lost.era = lost.era.max(era).max(missed.unwrap_or_default());

@@ -58,6 +58,7 @@ const fn symptoms(bug: Bug) -> &'static [&'static str] {
         Bug::ContainerLeftBehind => &["which it should not"],
         Bug::StartedAgain => &["and again on"],
         Bug::RetryWithoutEnd => &["times to start"],
+        Bug::FirstReportRevives => &["and was recorded as lost, and"],
         Bug::ForgottenTaskStays => &["which no manager knows any more"],
     }
 }

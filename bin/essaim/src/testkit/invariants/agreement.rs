@@ -11,13 +11,13 @@
 //! - the [`course`] of each task is right;
 //! - the state of every manager has the hash of the replayed one.
 
-use super::{course, jobs, retries, updates};
+use super::{course, jobs, retries, returns, updates};
 use crate::testkit::fault::Number;
 use essaim_model::{
     AnyId, AnyObject, Change, Event, Node, Outcome, Position, Proposal, Service, ServiceId, State, Task, TaskId,
 };
 use essaim_store::Agreed;
-use essaim_wire::{Generation, Index, NodeId, RequestId};
+use essaim_wire::{Generation, Index, NodeId, RequestId, Term};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -29,6 +29,8 @@ const COMPARED_EVERY: u64 = 32;
 pub struct Agreement {
     /// Whether updates and jobs are judged.
     pub(crate) containers: bool,
+    /// What the entries since the last look take for granted, with their terms; for [`returns`].
+    pub(super) trusts: Vec<(Term, returns::Trust)>,
     log: BTreeMap<Index, (Agreed, Number)>,
     state: State,
     replica: Replica,
@@ -129,6 +131,8 @@ impl Agreement {
                     ));
                 }
                 wrong.extend(course::judge(&before, &self.state, &events, &proposal));
+                let trusts = returns::trust(&before, &self.state, &events, &proposal);
+                self.trusts.extend(trusts.into_iter().map(|trust| (position.term, trust)));
                 if self.containers {
                     wrong.extend(updates::judge(&before, &self.state, &events, &proposal));
                     wrong.extend(retries::judge(&before, &self.state, &events, &proposal));

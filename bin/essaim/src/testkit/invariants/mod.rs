@@ -13,6 +13,7 @@
 //! - [`detector`]: no node that lives and can be reached is `Down`, none is missed by too few observers, a node that is
 //!   cut
 //!   off accuses no other, and nothing old is believed of a node;
+//! - [`returns`]: a dead node is not recorded as reachable again, and no running replacement gives way to its tasks;
 //! - [`liars`]: a node that lies harms only itself;
 //! - [`machines`]: one task of a slot runs, except where the design allows two, and none is started twice;
 //! - [`orders`]: no order is followed by an older one.
@@ -31,6 +32,7 @@ pub mod liars;
 pub mod machines;
 pub mod orders;
 pub mod retries;
+pub mod returns;
 pub mod troubles;
 pub mod updates;
 
@@ -47,6 +49,7 @@ use leaders::Leaders;
 use machines::Machines;
 use orders::Orders;
 use parking_lot::{Mutex, MutexGuard};
+use returns::Returns;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::sync::broadcast::error::RecvError;
@@ -72,6 +75,7 @@ pub struct Ledger {
     machines: Machines,
     orders: Orders,
     starts: liars::Starts,
+    returns: Returns,
 }
 
 /// Locks the ledger.
@@ -177,9 +181,11 @@ pub fn look(seen: &Snapshot, ledger: &SharedLedger) {
         }
     }
     ledger.violations.extend(ledger.leaders.look(&managers));
-    let Ledger { numbers, troubles, starts, .. } = ledger;
+    let Ledger { numbers, troubles, starts, returns, .. } = ledger;
     let lied = liars::look(seen, ledger.agreement.state(), numbers, troubles, starts);
-    ledger.violations.extend(lied);
+    let trusts = std::mem::take(&mut ledger.agreement.trusts);
+    let returned = returns.look(seen, ledger.agreement.state(), numbers, trusts);
+    ledger.violations.extend(lied.into_iter().chain(returned));
     ledger.violations.extend(ledger.machines.on_attempts(&seen.attempts));
     ledger.machines.on_silence(&seen.silent_engines);
     let running = seen.tasks.iter().map(|(number, tasks)| (*number, tasks.clone()));
