@@ -8,6 +8,7 @@ use essaim_model::service::{ConfigReference, ConfigReferences, ConfigTarget, ON_
 use essaim_model::{AnyPut, Assigned, Change, ConfigId, ConfigSpec, Labels, Put, ServiceId, State, fixtures};
 use essaim_node::LogBounds;
 use essaim_wire::{Level, Reachability};
+use std::collections::BTreeSet;
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
@@ -55,6 +56,51 @@ fn the_tasks_of_a_killed_worker_run_elsewhere_and_on_its_return_nothing_is_left_
 
 fn is_wanted_and_runs(task: &essaim_model::Task) -> bool {
     task.is_wanted() && task.is_running()
+}
+
+#[test]
+fn the_running_replacements_of_a_dead_manager_stay_under_a_leader_that_has_just_begun() {
+    // The leader is killed and started again at once, and another manager is killed for good, so that a new leader
+    // begins while the votes against the dead manager come in.
+    for seed in 1..=6 {
+        within(WALL_MAX, move || {
+            in_virtual_time(seed, async move {
+                let mut run = Run::new(Options { mixed: false, ..Options::of(seed) });
+                run.found().await.expect("founded");
+                let dead = run.world.node_id(3).expect("it is a node");
+                run.world.strike(0, Fault::Crash(1)).await;
+                steps(&mut run, 5).await;
+                run.world.relieve(0).await;
+                steps(&mut run, 3).await;
+                run.world.strike(1, Fault::Crash(3)).await;
+
+                let (mut was_lost, mut replaced) = (false, None);
+                for _ in 0..400 {
+                    run.step().await.expect("nothing is violated");
+                    let Some(control) = run.world.running(2).and_then(|node| node.control().ok()) else { continue };
+                    let state = control.last_known();
+                    let recorded = state.node(dead).expect("it is on record").reachability;
+                    assert!(!was_lost || recorded != Reachability::Reachable, "seed {seed}: it is dead");
+                    was_lost |= recorded != Reachability::Reachable;
+                    let elsewhere = state.tasks().filter(|task| is_wanted_and_runs(task) && task.node() != Some(dead));
+                    let now: BTreeSet<_> = elsewhere.map(|task| task.id).collect();
+                    if replaced.is_none() && now.len() == 8 {
+                        replaced = Some(now);
+                    } else if let Some(before) = &replaced {
+                        assert_eq!(&now, before, "seed {seed}: a running replacement of a dead node stays");
+                    }
+                }
+                assert!(was_lost && replaced.is_some(), "seed {seed}");
+            });
+        });
+    }
+}
+
+/// Lets so many steps pass, and checks everything at each.
+async fn steps(run: &mut Run, count: usize) {
+    for _ in 0..count {
+        run.step().await.expect("nothing is violated");
+    }
 }
 
 #[test]
@@ -106,7 +152,7 @@ fn a_worker_with_an_older_program_gets_no_task_that_it_cannot_read_until_it_is_u
             let running = move |state: &State| {
                 let tasks = state.tasks_of(service).filter(|task| is_wanted_and_runs(task));
                 let nodes = tasks.filter_map(|task| Some(state.node(task.node()?)?.name()));
-                nodes.collect::<std::collections::BTreeSet<_>>()
+                nodes.collect::<BTreeSet<_>>()
             };
             until(&mut run, "three of four run", |state| running(state).len() == 3).await;
             let state = run.come_to_rest(Duration::from_secs(30)).await.expect("at rest");
@@ -236,7 +282,7 @@ fn two_liars_of_five_lose_nobody_and_the_journals_name_them() {
             let leader = run.world.running(1).expect("it runs").control().expect("a manager");
             let tasks = |state: &State| {
                 let wanted = state.tasks().filter(|task| task.is_wanted());
-                wanted.map(|task| (task.id, task.node())).collect::<std::collections::BTreeSet<_>>()
+                wanted.map(|task| (task.id, task.node())).collect::<BTreeSet<_>>()
             };
             let before = tasks(&leader.read().await.expect("a quorum"));
             run.world.strike(0, Fault::Liar(4)).await;
