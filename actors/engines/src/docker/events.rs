@@ -207,7 +207,8 @@ async fn read(shared: Weak<Shared>) {
         };
         let mut voice = ping(&client.docker()).await;
         if voice == Voice::Answers {
-            client.agree_again().await;
+            // An engine that hangs now is found out by the pings. The version stays as it was until the next stream.
+            let _ = tokio::time::timeout(PING.1, client.agree_again()).await;
         }
         let docker = client.docker();
         // A clock that was set back must not make every event an old one.
@@ -220,7 +221,7 @@ async fn read(shared: Weak<Shared>) {
         let mut events = pin!(docker.events(Some(options.build())));
         let mut settled = pin!(tokio::time::sleep(SETTLED));
         let mut is_settled = false;
-        let mut pings = tokio::time::interval_at(tokio::time::Instant::now() + PING.0, PING.0);
+        let mut pings = tokio::time::interval(PING.0);
         while voice == Voice::Answers {
             tokio::select! {
                 next = events.next() => {
