@@ -13,9 +13,10 @@
 //! - What is believed of a node only goes forward: its starts, and its incarnations within each start.
 //!
 //! Accusations in gossip are bits that any node can set, and a node that lies invents observers too. While lies are felt,
-//! a quorum that gossip counts, the end of the grace after it, and what a node that is cut off makes of them, are not
-//! checked here; [`liars`](super::liars) checks what the leader commits meanwhile, which is what moves tasks. An invented
-//! member also has a place on rings for a while after the lies, so that nodes count observers by different rings.
+//! a quorum that gossip counts and the end of the grace after it are not checked here; [`liars`](super::liars) checks what
+//! the leader commits meanwhile, which is what moves tasks. An invented member also has a place on rings for a while after
+//! the lies: nodes count observers by different rings, and a node that is cut off has some subjects of which it has heard
+//! for a moment only, so that it notices later that it misses most of them.
 
 use super::troubles::{AFTERMATH, Troubles};
 use crate::testkit::fault::Number;
@@ -77,14 +78,14 @@ impl Rosters {
         let lives = troubles.is_calm(subject, AFTERMATH);
         let lied_to = troubles.are_lies_felt();
         let me = |accusers: &[NodeId]| accusers.iter().any(|accuser| numbers.get(accuser) == Some(&number));
-        let counts =
-            matches!(&heard.verdict, Verdict::Unreachable { evidence: Evidence::Quorum { .. }, .. }) && !lied_to;
-        let accuses = matches!(&heard.verdict, Verdict::Suspected { accusers, .. } if me(accusers)) && !lied_to;
+        let counts = matches!(&heard.verdict, Verdict::Unreachable { evidence: Evidence::Quorum { .. }, .. });
+        let accuses = matches!(&heard.verdict, Verdict::Suspected { accusers, .. } if me(accusers));
         // A node that was started while it was cut off hears the old accusations that its part of the cluster remembers.
         let knew = |since: Instant| self.began.get(&number).is_none_or(|began| *began < since);
         if let Some(since) = troubles.cut_off_since(number).filter(|since| knew(*since))
             && lives
             && (counts || accuses)
+            && !troubles.may_rings_differ()
         {
             let (of, accused) = self.accused.entry(number).or_insert_with(|| (since, BTreeSet::new()));
             if *of != since {
@@ -244,6 +245,12 @@ mod tests {
         let mut rosters = Rosters::default();
         troubles.set_cut_off(1, true);
         assert_eq!(hear(&mut rosters, 1, &troubles, missed(&[7, 8, 9])), [""; 0], "no such observers exist");
+        troubles.set_lies(false);
+        tokio::time::sleep(AFTERMATH * 2).await;
+        let accused = [4, 5].map(|node| Verdict::Suspected { node: id(node), accusers: vec![id(1)] });
+        for verdict in accused {
+            assert_eq!(hear(&mut rosters, 1, &troubles, verdict), [""; 0], "its rings still have invented members");
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -3,7 +3,8 @@
 //! A slot's update *starts* when the leader creates a task in it while another task of the slot, on a node that may keep
 //! it, follows a spec that asks for another task than the one in force. A slot is *in flight* from then until its new
 //! task has run for the delay: its new task does not run yet or has not run for the delay, and the old one is still
-//! there or ended by order.
+//! there or ended by order. A slot that was removed, because the service became smaller, and is there again, because it
+//! became larger, is not updated: its new task waits for the end of the old one and interrupts nothing.
 //!
 //! - When a slot's update starts, no more slots are in flight than the parallelism in force.
 //! - No slot's update starts while the update is paused.
@@ -17,6 +18,7 @@ use essaim_model::{
 };
 use essaim_wire::{Reachability, Timestamp};
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Age up to which a leader may decide on an outdated state; as for the course of a task.
@@ -81,22 +83,44 @@ fn started(before: &State, after: &State, new: &Task, proposal: &Proposal) -> Op
     let flights = in_flight(after, service, &config, proposal.at);
     let is_too_many = config.parallelism > 0 && flights.len() as u64 > config.parallelism;
     is_too_many.then(|| {
-        format!("{name} has {} slots in flight, and {} are allowed: {flights:?}", flights.len(), config.parallelism)
+        let describe = |slot: &Slot| format!("slot {slot}: {}", describe(after, service, *slot));
+        let list: Vec<String> = flights.iter().map(describe).collect();
+        let (count, list) = (flights.len(), list.join("; "));
+        format!("{name} has {count} slots in flight, and {} are allowed: {list}", config.parallelism)
     })
+}
+
+/// The tasks of a slot, oldest first, for a violation's text.
+fn describe(state: &State, service: &Service, slot: Slot) -> String {
+    let word = |task: &&Arc<Task>| {
+        let node = task.node().and_then(|node| state.node(node)).map_or_else(|| "no node".to_owned(), |it| it.name());
+        let follows = if is_alike(state, service, task) { "follows the spec" } else { "is dated" };
+        let off = if task.written_off.is_some() { ", written off" } else { "" };
+        let (id, desired, observed) = (task.id, task.desired, task.observed.state.as_str());
+        format!("{id} on {node} {follows} ({desired:?}, {observed}{off})")
+    };
+    in_order(state, service, slot).iter().map(word).collect::<Vec<_>>().join(", ")
+}
+
+/// The tasks of a slot, oldest first.
+fn in_order<'a>(state: &'a State, service: &Service, slot: Slot) -> Vec<&'a Arc<Task>> {
+    let mut tasks: Vec<_> = state.tasks_in(service.id, slot).collect();
+    tasks.sort_by_key(|task| (task.meta.created_at, task.id));
+    tasks
 }
 
 /// The slots of a service whose update has started and whose new task has not run for the delay.
 fn in_flight(state: &State, service: &Service, config: &UpdateConfig, now: Timestamp) -> BTreeSet<Slot> {
     let slots: BTreeSet<Slot> = state.tasks_of(service.id).map(|task| task.slot).collect();
     let is_flying = |slot: &Slot| {
-        let mut tasks: Vec<_> = state.tasks_in(service.id, *slot).collect();
-        tasks.sort_by_key(|task| (task.meta.created_at, task.id));
+        let tasks = in_order(state, service, *slot);
         let Some((new, older)) = tasks.split_last() else { return false };
         let Some(old) = older.last() else { return false };
         let is_pending_elsewhere = matches!(new.assigned, Assigned::Pending { .. }) && matches!(slot, Slot::Node(_));
         let has_settled = new.is_running() && new.began_at.is_some_and(|began| began + config.delay <= now);
         let by_order = !old.has_ended() || old.observed.state == TaskState::Shutdown;
         is_wanted(new)
+            && old.desired != Desired::Remove
             && !is_pending_elsewhere
             && !has_settled
             && by_order
@@ -176,6 +200,17 @@ mod tests {
         assert_eq!(begin(&mut state, 11, 1), [""; 0]);
         let wrong = begin(&mut state, 12, 2);
         assert!(wrong.len() == 1 && wrong[0].contains("2 slots in flight, and 1 are allowed"), "{wrong:?}");
+    }
+
+    #[test]
+    fn a_slot_that_was_removed_and_begins_anew_is_not_in_flight() {
+        let mut state = world();
+        let removed = state.tasks_in(SERVICE, Slot::Number(1)).next().expect("it is there").id;
+        let change = Change::SetDesired { id: removed, desired: Desired::Remove };
+        apply(&mut state, Timestamp::from_micros(30), vec![change]);
+        assert_eq!(begin(&mut state, 11, 1), [""; 0]);
+        assert_eq!(begin(&mut state, 12, 2), [""; 0]);
+        assert_eq!(begin(&mut state, 13, 3).len(), 1);
     }
 
     #[test]
