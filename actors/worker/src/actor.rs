@@ -114,7 +114,7 @@ pub(crate) struct State {
     ending: Option<Goal>,
     /// Replies that are due when no task has an actor any more.
     waiting: Vec<RpcReplyPort<()>>,
-    /// Whether an order waits until other tasks have ended on this machine.
+    /// Whether a task is not started before others have ended on this machine.
     waits_for_leftovers: bool,
     /// Engines that have not listed their tasks yet.
     unlisted: BTreeSet<EngineKind>,
@@ -391,20 +391,23 @@ impl State {
         self.waits_for_leftovers = false;
         for order in orders.tasks.values() {
             self.args.observations.learn(order.id, &order.observed);
-            // What a task holds that managers gave up, because its node was down, is given to another task.
-            let waits = leftovers && order.desired <= Desired::Running && !order.generic.is_empty();
-            let held_back = waits || lapsed && orders.spec(order).is_some_and(|spec| spec.stops_on_disconnect());
+            // What a task holds that managers gave up, because its node was down, is given to another task. That one is
+            // prepared meanwhile, and is watched if it runs already.
+            let waits = (leftovers || self.unlisted.contains(&order.engine))
+                && order.desired == Desired::Running
+                && !order.generic.is_empty();
+            let goal = if waits { Goal::Ready } else { order.desired.into() };
+            let held_back = lapsed && orders.spec(order).is_some_and(|spec| spec.stops_on_disconnect());
             if let Some(tended) = self.tended.get_mut(&order.id) {
+                self.waits_for_leftovers |= waits && *tended.goal.borrow() == Goal::Ready;
                 if let Some(spec) = orders.spec(order).filter(|_| tended.is_bare) {
                     tended.execution.send_replace(Some(execution(order, spec, &orders.payloads, &self.args.here)));
                     tended.is_bare = orders.is_bare(order);
                 }
-                self.set_goal(order.id, order.desired.into());
-            } else if !self.args.observations.seen(order.id).is_some_and(|seen| seen.state.is_final()) {
+                self.set_goal(order.id, goal);
+            } else if !held_back && !self.args.observations.seen(order.id).is_some_and(|seen| seen.state.is_final()) {
                 self.waits_for_leftovers |= waits;
-                if !held_back {
-                    self.begin(order, &orders).await?;
-                }
+                self.begin(order, goal, &orders).await?;
             }
         }
         let unwanted: Vec<TaskId> = self.tended.keys().filter(|id| !orders.tasks.contains_key(id)).copied().collect();
@@ -434,11 +437,14 @@ impl State {
         self.kept.iter().filter(is_stray).map(|(id, _)| *id)
     }
 
-    /// Whether any task has not ended on this machine that is to end, or is in no orders any more. An engine that has not
-    /// listed its tasks may have such a task.
+    /// Whether a task that may hold generic resources has not ended on this machine, although it is to end or is in no
+    /// orders any more. What an engine that has not listed its tasks may have is not known.
     fn has_leftovers(&self) -> bool {
-        let ends = |id| self.orders.tasks.get(id).is_none_or(|order| order.desired >= Desired::Shutdown);
-        !self.unlisted.is_empty() || self.kept.iter().any(|(id, kept)| !kept.has_ended && ends(id))
+        let is_one = |id| {
+            let order = self.orders.tasks.get(id);
+            order.is_none_or(|order| order.desired >= Desired::Shutdown && !order.generic.is_empty())
+        };
+        self.kept.iter().any(|(id, kept)| !kept.has_ended && is_one(id))
     }
 
     /// Time until the lease of tasks that end without a manager lapses.
@@ -484,7 +490,7 @@ impl State {
         }
     }
 
-    async fn begin(&mut self, order: &TaskOrder, orders: &Orders) -> Result<(), ActorProcessingErr> {
+    async fn begin(&mut self, order: &TaskOrder, goal: Goal, orders: &Orders) -> Result<(), ActorProcessingErr> {
         let Some(spec) = orders.spec(order) else { return Ok(()) };
         let engine = self.engine(order.engine);
         if let Ok(engine) = &engine {
@@ -493,7 +499,7 @@ impl State {
         }
         let execution = execution(order, spec, &orders.payloads, &self.args.here);
         let name = label(spec.name.as_str(), &order.slot, order.id);
-        self.start(name, order.id, engine, Some(execution), order.desired.into(), order.observed.clone()).await?;
+        self.start(name, order.id, engine, Some(execution), goal, order.observed.clone()).await?;
         if let Some(tended) = self.tended.get_mut(&order.id) {
             tended.leased = spec.stops_on_disconnect();
             tended.is_bare = orders.is_bare(order);

@@ -608,6 +608,7 @@ async fn a_task_with_a_generic_resource_begins_when_those_that_managers_gave_up_
     world.until_reported(order(3).id, TaskState::Running).await;
     sleep(Duration::from_secs(5)).await;
     assert!(world.runs(order(1).id) && !world.runs(order(2).id), "the stop takes its grace");
+    assert_eq!(world.cluster.reported(order(2).id), Some(TaskState::Ready), "it is prepared meanwhile");
     until_the_next_runs(&world, [1, 2]).await;
     // The same after a restart of the daemon, to which the engine says what it runs.
     world.kill().await;
@@ -621,6 +622,33 @@ async fn a_task_with_a_generic_resource_begins_when_those_that_managers_gave_up_
     world.cluster.shared().orders = assignment(8, &[gone, gpu(5)]);
     world.start().await;
     until_the_next_runs(&world, [4, 5]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_ends_without_a_generic_resource_holds_up_nobody_and_a_running_task_is_watched_over_a_restart() {
+    let gpu = |bits, name| TaskOrder { generic: GenericStock::parse([name]).expect("a resource"), ..order(bits) };
+    let cluster = Cluster::new(assignment(5, &[order(1), gpu(2, "gpu=a"), gpu(3, "gpu=b")]));
+    let mut world = World::of(cluster, Arc::new(SimDisk::new())).await;
+    world.machine.behave("sleep:latest", Behaviour::IgnoresStop);
+    for bits in [1, 2, 3] {
+        world.until_reported(order(bits).id, TaskState::Running).await;
+    }
+    let gone = |order| TaskOrder { desired: Desired::Shutdown, ..order };
+    let orders = [gone(order(1)), gpu(2, "gpu=a"), gpu(3, "gpu=b"), gpu(4, "gpu=c")];
+    world.cluster.order(assignment(6, &orders));
+    world.until("the next one runs", |world| world.runs(order(4).id)).await;
+    assert!(world.runs(order(1).id), "it is still being stopped");
+    // While one that holds a resource is stopped, the daemon is restarted, and another one ends by itself.
+    world.kill().await;
+    world.cluster.shared().orders = assignment(7, &[gone(gpu(2, "gpu=a")), gpu(3, "gpu=b")]);
+    world.start().await;
+    world
+        .until("the stop is under way", |world| world.journal().iter().any(|line| line.contains("found 4 tasks")))
+        .await;
+    sleep(Duration::from_secs(1)).await;
+    assert!(world.machine.exit(order(3).id, 1));
+    world.until_reported(order(3).id, TaskState::Failed).await;
+    assert!(world.runs(order(2).id), "it is still being stopped");
 }
 
 /// Waits until the second of two tasks runs, and asserts that both never run at a time.
