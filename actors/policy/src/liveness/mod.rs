@@ -594,8 +594,12 @@ impl Track {
 }
 
 /// The newest generation and incarnation in which all of these accusers miss a node. A liar among them may name a later
-/// one, and so cannot keep a node lost that has refuted the others.
+/// one, and so cannot keep a node lost that has refuted the others. A single accuser, whose fellows are lost themselves,
+/// is not believed in this: a liar would name an incarnation that the node never reaches.
 fn missed_era(ballots: &Ballots, node: NodeId, missed: &Missed) -> Era {
+    if missed.accusers.len() < 2 {
+        return Era::default();
+    }
     let newest = |accuser: &NodeId| {
         let accusations = ballots.get(accuser)?.iter().filter(|accusation| accusation.node == node);
         accusations.map(|accusation| (accusation.generation, accusation.incarnation)).max()

@@ -584,6 +584,31 @@ fn a_node_that_refutes_the_votes_in_the_first_word_that_a_new_leader_hears_of_it
     assert_eq!(leader.told(), ["3 Unreachable", "3 Reachable"]);
 }
 
+/// The observers of a node may be lost but for one that lies, and names an incarnation that the node never reaches.
+#[test]
+fn a_liar_that_alone_is_left_of_the_observers_of_a_node_does_not_keep_it_lost() {
+    let mut lost = 0;
+    for node in 1..=5 {
+        for liar in (1..=5).filter(|liar| *liar != node) {
+            let mut leader = Leader::all_alive(5);
+            for other in (1..=5).filter(|other| ![node, liar].contains(other)).take(2) {
+                leader.lose(other);
+            }
+            leader.incarnations.insert(id(node), 1_000);
+            leader.accuse(&[liar], node);
+            leader.incarnations.remove(&id(node));
+            leader.told();
+            if leader.world.state.node(id(node)).expect("there").reachability != Reachability::Unreachable {
+                continue;
+            }
+            lost += 1;
+            leader.find(node);
+            assert_eq!(leader.told(), [format!("{node} Reachable")], "{liar} lies");
+        }
+    }
+    assert!(lost > 0, "nobody can tell it");
+}
+
 #[test]
 fn a_node_that_was_down_before_a_leader_began_stays_down_whatever_is_heard_first() {
     for incarnation in [0, 3] {
