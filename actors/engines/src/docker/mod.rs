@@ -12,9 +12,9 @@
 //! knows whether a container still runs ([`process`]).
 //!
 //! In suggested reading order: [`client`] (the connection, and what can go wrong with it), [`names`] (which containers
-//! are ours), [`fields`] (the table of settings), [`files`] (secrets and configs), [`image`] and [`layers`] (pulls), [`state`] (what a container's state
-//! means), [`process`], [`events`] (when to look again), [`stream`] and [`frames`] (what the engine sends without end),
-//! [`logs`], [`interactive`].
+//! are ours), [`fields`] (the table of settings), [`files`] (secrets and configs), [`image`] and [`layers`] (pulls),
+//! [`state`] (what a container's state means), [`process`], [`events`] (when to look again), [`stream`] and [`frames`]
+//! (what the engine sends without end), [`logs`], [`interactive`].
 
 mod client;
 mod events;

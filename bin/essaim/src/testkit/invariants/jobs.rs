@@ -9,6 +9,7 @@
 //!
 //! A global job has one slot for each node, so the first rule says that it runs once on each.
 
+use super::updates::created;
 use essaim_model::{Change, Event, Proposal, Service, Slot, State, Task, TaskState};
 use essaim_wire::{Reachability, Timestamp};
 use std::collections::BTreeSet;
@@ -19,17 +20,13 @@ const SETTLED: Duration = Duration::from_millis(500);
 
 /// Returns what is wrong with the tasks and runs of jobs that begin in the step from one state to the next.
 pub fn judge(before: &State, after: &State, events: &[Event], proposal: &Proposal) -> Vec<String> {
-    let created = events.iter().filter_map(|event| match event {
-        Event::Task { old: None, new: Some(new) } => Some(new),
-        _ => None,
-    });
     let index = after.applied().index.0;
     let runs = proposal.changes.iter().filter_map(|change| match change {
         Change::RunJob { id, .. } => before.service(*id).filter(|old| has_begun(old, after)),
         _ => None,
     });
     let wrong = runs.filter_map(|old| begun_wrongly(before, old, proposal.at));
-    let wrong = wrong.chain(created.filter_map(|new| created_wrongly(before, after, new, proposal.at)));
+    let wrong = wrong.chain(created(events).filter_map(|new| created_wrongly(before, after, new, proposal.at)));
     wrong.map(|why| format!("at index {index}: {why}")).collect()
 }
 

@@ -2,6 +2,7 @@
 //! sooner, change after change of the log. Without the delay a slot whose replacement cannot run anywhere gets dozens of
 //! tasks a second, for as long as the task that is to be replaced goes on.
 
+use super::updates::created;
 use essaim_model::{Desired, Event, Proposal, State, Task, TaskState};
 use essaim_wire::Timestamp;
 
@@ -11,12 +12,9 @@ pub fn judge(before: &State, after: &State, events: &[Event], proposal: &Proposa
     if proposal.fence.is_none() {
         return Vec::new();
     }
-    let created = events.iter().filter_map(|event| match event {
-        Event::Task { old: None, new: Some(new) } => Some(new),
-        _ => None,
-    });
     let index = after.applied().index.0;
-    created.filter_map(|new| hurry(before, new, proposal.at)).map(|why| format!("at index {index}: {why}")).collect()
+    let wrong = created(events).filter_map(|new| hurry(before, new, proposal.at));
+    wrong.map(|why| format!("at index {index}: {why}")).collect()
 }
 
 /// Why this task is created too soon.

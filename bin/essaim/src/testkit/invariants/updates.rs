@@ -24,18 +24,22 @@ use std::time::Duration;
 /// Age up to which a leader may decide on an outdated state; as for the course of a task.
 const SETTLED: Duration = Duration::from_millis(500);
 
+/// The tasks that are created in a step from one state to the next.
+pub(super) fn created(events: &[Event]) -> impl Iterator<Item = &Arc<Task>> {
+    events.iter().filter_map(|event| match event {
+        Event::Task { old: None, new: Some(new) } => Some(new),
+        _ => None,
+    })
+}
+
 /// Returns what is wrong with the updates that start in the step from one state to the next.
 pub fn judge(before: &State, after: &State, events: &[Event], proposal: &Proposal) -> Vec<String> {
     // Only a leader's decisions are judged: they carry its term.
     if proposal.fence.is_none() {
         return Vec::new();
     }
-    let created = events.iter().filter_map(|event| match event {
-        Event::Task { old: None, new: Some(new) } => Some(new),
-        _ => None,
-    });
     let index = after.applied().index.0;
-    let wrong = created.filter_map(|new| started(before, after, new, proposal));
+    let wrong = created(events).filter_map(|new| started(before, after, new, proposal));
     wrong.map(|why| format!("at index {index}: {why}")).collect()
 }
 
