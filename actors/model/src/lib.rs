@@ -50,7 +50,8 @@ pub use generic::{GenericStock, Stock};
 pub use id::{ConfigId, PayloadId, SecretId, ServiceId, TaskId};
 pub use meta::{InvalidName, Labels, Meta, Name};
 pub use node::{
-    Availability, Departure, EngineKind, Hardware, ManagerStatus, Node, NodeDescription, NodeSpec, Platform, Plugin,
+    Availability, Departure, EngineKind, Hardware, MISSING_MAX, ManagerStatus, Node, NodeDescription, NodeSpec,
+    Platform, Plugin,
 };
 pub use noun::config::ConfigSpec;
 pub use noun::payload::Payload;

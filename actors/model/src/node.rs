@@ -155,8 +155,11 @@ const ENGINE_LABELS_MAX: usize = 128;
 /// Bytes of one label of an engine at most, key and value together.
 const ENGINE_LABEL_MAX: usize = 1024;
 
-/// Engines that a machine may report; there are three kinds.
+/// Engines that a machine may report, those that do not answer included; there are three kinds.
 const ENGINES_MAX: usize = 16;
+
+/// Bytes at most of the reason why an engine does not answer: one line of an operator's terminal or two.
+pub const MISSING_MAX: usize = 256;
 
 /// Plugins that an engine may report. Docker has 15 of its own.
 const PLUGINS_MAX: usize = 256;
@@ -174,14 +177,26 @@ pub struct NodeDescription {
     pub engine_version: String,
     /// Labels of the engine; constraints match them as `engine.labels.…`.
     pub engine_labels: Labels,
-    /// Engines that the machine has.
+    /// Engines that the machine has and that answer.
     pub engines: Vec<EngineKind>,
+    /// Engines of the machine that do not answer, with the reasons. They get no tasks.
+    pub missing: Vec<(EngineKind, String)>,
     /// Plugins of the engine.
     pub plugins: BTreeSet<Plugin>,
     /// Generic resources that the machine has for tasks.
     pub generic: GenericStock,
 }
-record!(NodeDescription { 1: hostname, platform, hardware, engine_version, engine_labels, engines, plugins, generic });
+record!(NodeDescription {
+    1: hostname,
+    platform,
+    hardware,
+    engine_version,
+    engine_labels,
+    engines,
+    missing,
+    plugins,
+    generic
+});
 
 impl NodeDescription {
     /// Refuses a description that is longer than that of any real machine: descriptions are part of every snapshot, and
@@ -195,7 +210,10 @@ impl NodeDescription {
         refused("architecture", self.platform.architecture.len(), WORD_MAX)?;
         refused("operating system", self.platform.os.len(), WORD_MAX)?;
         refused("engine version", self.engine_version.len(), WORD_MAX)?;
-        refused("list of engines", self.engines.len(), ENGINES_MAX)?;
+        refused("list of engines", self.engines.len() + self.missing.len(), ENGINES_MAX)?;
+        for (_, why) in &self.missing {
+            refused("reason why an engine does not answer", why.len(), MISSING_MAX)?;
+        }
         refused("list of engine labels", self.engine_labels.len(), ENGINE_LABELS_MAX)?;
         for (key, value) in &self.engine_labels {
             refused("engine label", key.len() + value.len(), ENGINE_LABEL_MAX)?;
@@ -205,6 +223,12 @@ impl NodeDescription {
             refused("plugin", plugin.kind.len().max(plugin.name.len()), WORD_MAX)?;
         }
         self.generic.check()
+    }
+
+    /// The engines that do not answer, in words for people; `None` when all of them do.
+    pub fn silent_engines(&self) -> Option<String> {
+        let words: Vec<_> = self.missing.iter().map(|(kind, why)| format!("{kind} engine: {why}")).collect();
+        (!words.is_empty()).then(|| words.join("; "))
     }
 
     /// Whether the engine has a plugin of this kind and name. `name` may leave out the tag `latest`, as operators do.

@@ -1,7 +1,7 @@
 //! This machine's description: its name, labels and generic resources, and the descriptions of its engines.
 
 use crate::engine::{Description, Engine, EngineError};
-use essaim_model::{EngineKind, GenericStock, Labels, NodeDescription};
+use essaim_model::{EngineKind, GenericStock, Labels, MISSING_MAX, NodeDescription};
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
 use parking_lot::Mutex;
@@ -64,18 +64,10 @@ impl EngineDescriptions {
     }
 }
 
-/// The machine at one look.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Look {
-    pub(crate) description: NodeDescription,
-    /// The engines that did not answer, with the reasons. The description names them not, so they get no new tasks.
-    pub(crate) missing: Vec<(EngineKind, String)>,
-}
-
 impl Machine {
     /// Asks all engines. The first describes the machine for all of them; the plugins are those of every engine. An
-    /// engine that does not answer is described as it was last, and is not among the engines.
-    pub(crate) async fn look(&self) -> Look {
+    /// engine that does not answer is described as it was last, and is among the missing ones.
+    pub(crate) async fn look(&self) -> NodeDescription {
         let mut description = NodeDescription {
             hostname: self.hostname.clone(),
             engine_labels: self.labels.clone(),
@@ -83,7 +75,6 @@ impl Machine {
             ..NodeDescription::default()
         };
         self.descriptions.settle();
-        let mut missing = Vec::new();
         for (place, engine) in self.engines.iter().enumerate() {
             let kind = engine.kind();
             let silent = || EngineError::NoAnswer(format!("no answer within {} s", DESCRIBE_PATIENCE.as_secs()));
@@ -92,7 +83,7 @@ impl Machine {
                     description.engines.push(kind);
                     self.descriptions.latest.lock().insert(kind, said);
                 }
-                Err(why) => missing.push((kind, why.to_string())),
+                Err(why) => description.missing.push((kind, shortened(why.to_string()))),
             }
             let Some(said) = self.descriptions.latest.lock().get(&kind).cloned() else { continue };
             description.plugins.extend(said.plugins);
@@ -106,11 +97,11 @@ impl Machine {
                 description.engine_version = said.version;
             }
         }
-        Look { description, missing }
+        description
     }
 
     /// The first look of a daemon: waits a while for engines that do not answer yet.
-    pub(crate) async fn first_look(&self) -> Look {
+    pub(crate) async fn first_look(&self) -> NodeDescription {
         let begun = Instant::now();
         loop {
             let look = self.look().await;
@@ -124,7 +115,7 @@ impl Machine {
     }
 
     /// Waits until it is time for the look after `last`.
-    pub(crate) async fn next_look(&self, last: &Look) {
+    pub(crate) async fn next_look(&self, last: &NodeDescription) {
         if !last.missing.is_empty() {
             return sleep(LOOK_AGAIN).await;
         }
@@ -137,6 +128,12 @@ impl Machine {
             () = sleep(LOOK_EVERY - DOUBT_EVERY) => (),
         }
     }
+}
+
+/// Cuts an engine's reason to the length that a description may have.
+fn shortened(mut why: String) -> String {
+    why.truncate(why.floor_char_boundary(MISSING_MAX));
+    why
 }
 
 #[cfg(test)]
@@ -152,7 +149,7 @@ mod tests {
         let descriptions = EngineDescriptions::default();
         let machine =
             Machine { hostname: "n1".into(), labels: labels.clone(), generic: generic.clone(), engines, descriptions };
-        let description = machine.look().await.description;
+        let description = machine.look().await;
         assert_eq!(description.check(), Ok(()));
         assert_eq!((description.engine_labels, description.generic), (labels, generic));
     }
@@ -168,12 +165,12 @@ mod tests {
             descriptions: EngineDescriptions::default(),
         };
         let well = machine.first_look().await;
-        assert_eq!((well.description.engines.len(), well.missing.len()), (1, 0));
+        assert_eq!((well.engines.len(), well.missing.len()), (1, 0));
         for mood in [Mood::Hangs, Mood::Down] {
             simulated.set_mood(mood);
             let look = machine.look().await;
-            assert_eq!((look.description.engines.len(), look.missing.len()), (0, 1), "{mood:?}");
-            assert_eq!(look.description.hardware, well.description.hardware);
+            assert_eq!((look.engines.len(), look.missing.len()), (0, 1), "{mood:?}");
+            assert_eq!(look.hardware, well.hardware);
         }
         let begun = Instant::now();
         let ill = machine.look().await;
@@ -192,5 +189,16 @@ mod tests {
         assert_eq!(begun.elapsed(), DOUBT_EVERY, "a task had no answer");
         machine.next_look(&well).await;
         assert_eq!(begun.elapsed(), DOUBT_EVERY + LOOK_EVERY);
+    }
+
+    #[test]
+    fn a_long_reason_is_cut_to_what_a_description_may_have() {
+        let description = NodeDescription {
+            missing: vec![(EngineKind::Docker, shortened("é".repeat(MISSING_MAX) + "x"))],
+            ..NodeDescription::default()
+        };
+        assert_eq!(description.check(), Ok(()));
+        assert_eq!(description.missing[0].1.len(), MISSING_MAX);
+        assert_eq!(shortened("gone".into()), "gone");
     }
 }

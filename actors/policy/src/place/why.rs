@@ -195,7 +195,13 @@ fn detail(reason: Reason, needs: &Needs, seat: &Seat, node: &Node) -> String {
                 None => "missing plugin".into(),
             }
         }
-        Reason::Engine => format!("missing engine ({})", terrain.engine),
+        Reason::Engine => {
+            let missing = description.into_iter().flat_map(|it| &it.missing);
+            match missing.into_iter().find(|(kind, _)| *kind == terrain.engine) {
+                Some((kind, why)) => format!("missing engine ({kind} does not answer: {why})"),
+                None => format!("missing engine ({})", terrain.engine),
+            }
+        }
         Reason::Older => "runs an older essaim, which could not read the spec".into(),
         Reason::Addresses => format!("no address left (all {} are in use)", loopback::ADDRESSES),
         Reason::Constraints => {
@@ -234,7 +240,7 @@ fn unavailable(node: &Node) -> &'static str {
 mod tests {
     use super::*;
     use crate::tests::world::{GIB, World, id};
-    use essaim_model::{Resources, ServiceId, ServiceSpec, Share};
+    use essaim_model::{EngineKind, Resources, ServiceId, ServiceSpec, Share};
 
     fn reasons(world: &World, service: ServiceId) -> Vec<(String, Option<u32>, String)> {
         let service = world.state.service(service).expect("created");
@@ -270,6 +276,18 @@ mod tests {
                 ("n5".into(), None, "scheduling constraints not satisfied (node.hostname!=n5)".into()),
             ]
         );
+    }
+
+    #[test]
+    fn an_engine_that_does_not_answer_is_named_with_its_reason() {
+        let mut world = World::of(1);
+        world.describe(1, |it| {
+            it.engines.clear();
+            it.missing = vec![(EngineKind::Process, "it hangs".into())];
+        });
+        let web = world.create("web", 1, |_| ());
+        let why = "missing engine (process does not answer: it hangs)";
+        assert_eq!(reasons(&world, web), [("n1".into(), None, why.into())]);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use super::core::{Attempt, Core, Effect, Input, Wake};
 use super::dial::{Dial, Unlinked};
 use crate::actor::WorkerMsg;
 use crate::link_state::LinkState;
-use crate::machine::{Look, Machine};
+use crate::machine::Machine;
 use crate::observations::Observations;
 use crate::orders::{self, Obeyed, Orders};
 use essaim_model::{EngineKind, NodeDescription, Observed, TaskId, TaskState};
@@ -92,7 +92,7 @@ pub(crate) enum UplinkMsg {
     /// Managers as far as the node knows them.
     Managers(Vec<(NodeId, SocketAddr)>),
     /// The machine at a new look.
-    Machine(Look),
+    Machine(NodeDescription),
     /// An operator chose an availability for this node; it is to be sent with a hello.
     Availability,
     /// The node leaves: tell the manager, and reply whether the manager committed it.
@@ -191,7 +191,7 @@ impl Actor for Uplink {
             orders,
             recalled: true,
             assembly: Assembly::default(),
-            description: look.description.clone(),
+            description: look.clone(),
             missing: Vec::new(),
             link: None,
             removed: false,
@@ -508,15 +508,15 @@ impl State {
         });
     }
 
-    fn on_machine(&mut self, Look { description, missing }: Look) {
-        for (kind, why) in missing.iter().filter(|(kind, _)| !self.missing.contains(kind)) {
+    fn on_machine(&mut self, description: NodeDescription) {
+        for (kind, why) in description.missing.iter().filter(|(kind, _)| !self.missing.contains(kind)) {
             let words = format!("the {kind} engine does not answer, and gets no new tasks: {why}");
             self.scope.record(RecordKind::Node, words);
         }
         for kind in self.missing.iter().filter(|kind| description.engines.contains(kind)) {
             self.scope.record(RecordKind::Node, format!("the {kind} engine answers again"));
         }
-        self.missing = missing.into_iter().map(|(kind, _)| kind).collect();
+        self.missing = description.missing.iter().map(|(kind, _)| *kind).collect();
         if self.description == description {
             return;
         }

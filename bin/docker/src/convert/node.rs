@@ -24,11 +24,21 @@ pub fn show(node: &model::Node, context: &Context<'_>) -> Node {
         description: show_description(node, context),
         status: NodeStatus {
             state: state(node.reachability).into(),
-            message: node.message.clone(),
+            message: message(node),
             addr: node.addr.map(|addr| addr.ip().to_string()).unwrap_or_default(),
         },
         manager_status: show_manager(node, context),
     }
+}
+
+/// What is to be said of the node: why it cannot be reached, and which of its engines do not answer.
+fn message(node: &model::Node) -> String {
+    let silent = node.description.as_ref().and_then(model::NodeDescription::silent_engines);
+    [node.message.clone(), silent.unwrap_or_default()]
+        .into_iter()
+        .filter(|it| !it.is_empty())
+        .collect::<Vec<_>>()
+        .join("; ")
 }
 
 /// Docker's word for whether a node can be reached.
@@ -162,6 +172,17 @@ pub fn check_filters(filters: &Filters) -> Result<(), Refusal> {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn an_engine_that_does_not_answer_is_in_the_message_of_its_node() {
+        let mut node = model::fixtures::worker(1);
+        assert_eq!(message(&node), "");
+        let description = node.description.as_mut().expect("described");
+        description.missing = vec![(model::EngineKind::Docker, "nobody listens at /run/docker.sock".into())];
+        assert_eq!(message(&node), "docker engine: nobody listens at /run/docker.sock");
+        node.message = "no heartbeat".into();
+        assert_eq!(message(&node), "no heartbeat; docker engine: nobody listens at /run/docker.sock");
+    }
 
     #[test]
     fn generic_resources_and_plugins_have_the_shape_of_docker() {
