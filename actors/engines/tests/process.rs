@@ -1,7 +1,10 @@
 //! The process engine with real processes, under real shims (`examples/shim`).
 
 use essaim_engines::{Config, ProcessEngine};
-use essaim_model::{ContainerSpec, EngineKind, Image, TaskId};
+use essaim_model::service::{
+    ConfigReference, ConfigReferences, ConfigTarget, FileTarget, SecretReference, SecretReferences,
+};
+use essaim_model::{ConfigId, ContainerSpec, EngineKind, Image, PayloadId, SecretId, TaskId};
 use essaim_wire::{NodeId, Timestamp};
 use essaim_worker::engine::{
     Engine, EngineError, Exec, ExecError, Executed, Exit, LogOptions, LogStream, Observation, Payloads, Phase,
@@ -607,4 +610,93 @@ async fn what_a_program_leaves_in_its_own_session_ends_with_the_task() {
     assert!(lives(&left), "it has left the program's group");
     world.engine.stop(task, Signal::KILL, Duration::ZERO).await.expect("stopped");
     until_gone(&left).await;
+}
+
+/// The files of a task's secrets and configs, as its process finds them.
+#[tokio::test]
+async fn secrets_and_configs_are_files_in_memory_that_are_gone_with_the_task() {
+    let mut world = World::new();
+    let node = NodeId::from_bits(u128::from(std::process::id()) << 64 | 7);
+    let file = |name: &str, mode| FileTarget { name: name.into(), uid: "0".into(), gid: "0".into(), mode };
+    let secret = SecretReference { id: SecretId::from_bits(1), name: "key".into(), file: file("key", 0o400) };
+    let target = ConfigTarget::File(file("/etc/site.conf", 0o444));
+    let config = ConfigReference { id: ConfigId::from_bits(2), name: "site".into(), target };
+    let payloads = Payloads::from([
+        (PayloadId::Secret(secret.id), b"s3cr3t-of-a-process"[..].into()),
+        (PayloadId::Config(config.id), b"listen 80"[..].into()),
+    ]);
+    let mut run = run(1, "sh:latest");
+    run.labels.insert("com.docker.swarm.node.id".into(), node.to_string());
+    run.container.secrets = SecretReferences::parse(vec![secret]).expect("one file");
+    run.container.configs = ConfigReferences::parse(vec![config]).expect("one file");
+    let script = "cat $ESSAIM_SECRETS/key | wc -c; cat $ESSAIM_FILES/etc/site.conf; echo; stat -c %a \
+                  $ESSAIM_SECRETS/key $ESSAIM_FILES; stat -f -c %T $ESSAIM_FILES; echo at $ESSAIM_FILES; sleep 1000";
+    run.container.args = vec!["-c".into(), script.into()];
+    world.engine.prepare(&run, &payloads, &Progress::unheard()).await.expect("prepared");
+    world.engine.start(run.task).await.expect("started");
+    let folder = PathBuf::from(world.said(run.task, "at ").await.trim());
+    let lines = world.lines(run.task, LogOptions::default()).await;
+    let lines: Vec<_> = lines.iter().map(|(_, line)| line.trim()).collect();
+    assert_eq!(lines[..5], ["19", "listen 80", "400", "700", "tmpfs"]);
+
+    // A daemon that was killed finds the running task, and its files stay.
+    world.restart();
+    assert_eq!(world.engine.adopt(node).await.expect("listed").len(), 1);
+    assert!(folder.join("run/secrets/key").exists());
+    assert!(!holds(world.root.path(), b"s3cr3t-of-a-process"), "the secret is on the disk");
+    world.engine.stop(run.task, Signal::KILL, Duration::ZERO).await.expect("stopped");
+    world.engine.release(run.task);
+    assert!(!folder.exists(), "the files of an ended task");
+
+    // So does one that finds the task ended.
+    let other = Run { task: TaskId::from_bits(2), ..run };
+    world.engine.prepare(&other, &payloads, &Progress::unheard()).await.expect("prepared");
+    world.engine.start(other.task).await.expect("started");
+    let folder = PathBuf::from(world.said(other.task, "at ").await.trim());
+    world.engine.stop(other.task, Signal::KILL, Duration::ZERO).await.expect("stopped");
+    assert!(folder.exists(), "the daemon was killed before it released the task");
+    world.restart();
+    world.engine.adopt(node).await.expect("listed");
+    assert!(!folder.exists());
+    std::fs::remove_dir(folder.parent().expect("the node's folder")).expect("it is empty");
+}
+
+/// Root alone can run a task as another user, and give its files away.
+#[tokio::test]
+async fn only_the_user_of_the_task_can_enter_the_folder_of_its_secrets() {
+    if !nix::unistd::geteuid().is_root() {
+        return;
+    }
+    let world = World::new();
+    let node = NodeId::from_bits(u128::from(std::process::id()) << 64 | 8);
+    let file = FileTarget { name: "key".into(), uid: "12345".into(), gid: "0".into(), mode: 0o400 };
+    let secret = SecretReference { id: SecretId::from_bits(1), name: "key".into(), file };
+    let payloads = Payloads::from([(PayloadId::Secret(secret.id), b"s3cr3t"[..].into())]);
+    let mut run = run(1, "sh:latest");
+    run.labels.insert("com.docker.swarm.node.id".into(), node.to_string());
+    run.container.secrets = SecretReferences::parse(vec![secret]).expect("one file");
+    run.container.user = Some("12345:12345".into());
+    let script = "stat -c '%u %g %a' $ESSAIM_SECRETS/key $ESSAIM_FILES; cat $ESSAIM_SECRETS/key; echo; echo at \
+                  $ESSAIM_FILES; sleep 1000";
+    run.container.args = vec!["-c".into(), script.into()];
+    world.engine.prepare(&run, &payloads, &Progress::unheard()).await.expect("prepared");
+    world.engine.start(run.task).await.expect("started");
+    let folder = PathBuf::from(world.said(run.task, "at ").await.trim());
+    let lines = world.lines(run.task, LogOptions::default()).await;
+    let lines: Vec<_> = lines.iter().map(|(_, line)| line.trim()).collect();
+    assert_eq!(lines[..3], ["12345 0 400", "12345 12345 700", "s3cr3t"]);
+    world.engine.stop(run.task, Signal::KILL, Duration::ZERO).await.expect("stopped");
+    world.engine.release(run.task);
+    assert!(!folder.parent().expect("the node's folder").exists(), "nothing is left");
+}
+
+/// Whether a file below `folder` contains these bytes.
+fn holds(folder: &Path, bytes: &[u8]) -> bool {
+    std::fs::read_dir(folder).into_iter().flatten().flatten().any(|entry| match entry.file_type() {
+        Ok(kind) if kind.is_dir() => holds(&entry.path(), bytes),
+        Ok(kind) if kind.is_file() => {
+            std::fs::read(entry.path()).unwrap_or_default().windows(bytes.len()).any(|found| found == bytes)
+        }
+        _ => false,
+    })
 }

@@ -32,5 +32,15 @@ pub enum PayloadId {
     Config(ConfigId),
 }
 
+impl PayloadId {
+    /// Docker's word for the noun of the payload.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Secret(_) => "secret",
+            Self::Config(_) => "config",
+        }
+    }
+}
+
 #[cfg(test)]
 essaim_wire::golden_bytes!("id": ServiceId, TaskId, ConfigId, SecretId, PayloadId);

@@ -32,6 +32,7 @@ mod stream;
 
 pub use client::ConnectError;
 
+use crate::memory::Folders;
 use crate::process::Utc;
 use bollard::Docker;
 use bollard::models::{GenericResourcesInner, SystemInfo};
@@ -47,7 +48,6 @@ use essaim_worker::engine::{
     Phase, Progress, Run, Signal, Started, Stats,
 };
 use events::{Events, Hint};
-use files::Files;
 use frames::Form;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
@@ -92,7 +92,7 @@ struct Shared {
     utc: Utc,
     events: Events,
     images: Images,
-    files: Files,
+    files: Folders,
     /// Containers of tasks that were seen once.
     containers: Mutex<BTreeMap<TaskId, String>>,
     /// First processes of the containers that were last seen running.
@@ -126,7 +126,7 @@ impl DockerEngine {
         let shared = Shared {
             events: Events::new(Arc::clone(&client), Arc::clone(&utc)),
             images: Images::new(Arc::clone(&client)),
-            files: Files::new(),
+            files: Folders::new("docker"),
             containers: Mutex::default(),
             processes: Mutex::default(),
             making: std::array::from_fn(|_| Arc::default()),
@@ -248,8 +248,7 @@ impl DockerEngine {
         if self.find(run.task).await?.is_some() {
             return Ok(());
         }
-        let node = run.labels.get(names::NODE_LABEL).map_or("", String::as_str);
-        let files = self.shared.files.write(node, run.task, &run.container, payloads)?;
+        let files = files::write(&self.shared.files, run.node(), run.task, &run.container, payloads)?;
         let body = fields::body(run, files, self.shared.client.api(), self.network().await?)?;
         let image = body.image.clone().unwrap_or_default();
         let auth = run.container.registry_auth.as_ref().map(RegistryAuth::reveal);

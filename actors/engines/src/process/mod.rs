@@ -19,11 +19,12 @@
 //! ```
 //!
 //! In suggested reading order: [`program`] and [`user`] (what an image and a user mean here), [`limits`] (cgroups),
-//! [`address`] (claims of loopback addresses), [`exec`] (programs beside a task), [`folder`] (the files), [`keeper`] (the daemon's side of a shim),
+//! [`address`] (claims of loopback addresses), [`files`] (secrets and configs), [`exec`] (programs beside a task), [`folder`] (what is kept of a task), [`keeper`] (the daemon's side of a shim),
 //! [`ring`] (the log), [`proc_tree`] (descendants of a process).
 
 pub(crate) mod address;
 mod exec;
+mod files;
 pub(crate) mod folder;
 pub(crate) mod keeper;
 mod limits;
@@ -32,6 +33,7 @@ mod program;
 pub(crate) mod ring;
 mod user;
 
+use crate::memory::Folders;
 use essaim_model::{ContainerSpec, EngineKind, GenericStock, Hardware, Image, Labels, Platform, TaskId};
 use essaim_wire::{NodeId, Timestamp};
 use essaim_worker::engine::{
@@ -100,6 +102,8 @@ pub struct ProcessEngine {
     /// Locks by a part of the task's id, held while the task's folder is created or removed: a preparation that was
     /// dropped must not create a folder after `remove` has removed it.
     folders: Arc<[Mutex<()>; FOLDER_LOCKS]>,
+    /// Folders in memory for the files of secrets and configs.
+    files: Arc<Folders>,
 }
 
 /// Folders that can be created or removed at the same time: a few for each core.
@@ -118,7 +122,8 @@ impl ProcessEngine {
     /// Creates the engine over `config.root`; the folder is created when it does not exist.
     pub fn new(config: Config) -> std::io::Result<Self> {
         folder::make_private(&config.root)?;
-        Ok(Self { config: Arc::new(config), addresses: Addresses::default(), folders: Arc::default() })
+        let files = Arc::new(Folders::new("process"));
+        Ok(Self { config: Arc::new(config), addresses: Addresses::default(), folders: Arc::default(), files })
     }
 
     fn folder(&self, task: TaskId) -> Folder {
@@ -126,13 +131,14 @@ impl ProcessEngine {
     }
 
     /// Creates the folder of a task, unless the preparation was dropped meanwhile.
-    fn prepare_now(&self, run: &Run, dropped: &AtomicBool) -> Result<(), EngineError> {
+    fn prepare_now(&self, run: &Run, payloads: &Payloads, dropped: &AtomicBool) -> Result<(), EngineError> {
         let folder = self.folder(run.task);
         let _making = self.folder_lock(run.task).lock();
         if folder.exists() || dropped.load(Ordering::Acquire) {
             return Ok(());
         }
-        let plan = self.plan(run)?;
+        let mut plan = self.plan(run)?;
+        plan.env.extend(files::write(&self.files, (run.node(), run.task), plan.ids, &run.container, payloads)?);
         folder.create(&plan).map_err(|why| EngineError::Failed(format!("cannot make the folder of the task: {why}")))
     }
 
@@ -190,6 +196,17 @@ impl ProcessEngine {
             cgroup,
             log_segment_bytes: self.config.log_segment_bytes,
         })
+    }
+
+    /// Refuses to start a task whose files are gone: the machine has lost its power since the task was prepared.
+    fn check_files(&self, task: TaskId) -> Result<(), EngineError> {
+        let plan = self.folder(task).plan().map_err(|why| folder::failed("cannot read the plan of the task", why))?;
+        match plan.env.iter().rev().find(|(name, _)| name == files::FILES_ENV) {
+            Some((_, folder)) if !std::path::Path::new(folder).is_dir() => Err(EngineError::Failed(
+                "the secrets and configs of the task are gone: the machine was restarted".into(),
+            )),
+            _ => Ok(()),
+        }
     }
 
     fn remove_now(&self, task: TaskId) -> Result<(), EngineError> {
@@ -259,17 +276,22 @@ impl Engine for ProcessEngine {
 
     fn release(&self, task: TaskId) {
         self.addresses.release(task);
+        self.files.remove(task);
     }
 
-    /// A service with secrets or configs is refused for this engine (`model::service::support`).
-    fn prepare<'a>(&'a self, run: &'a Run, _: &'a Payloads, _: &'a Progress) -> BoxFuture<'a, Result<(), EngineError>> {
-        let (run, dropped) = (run.clone(), Arc::new(AtomicBool::new(false)));
+    fn prepare<'a>(
+        &'a self,
+        run: &'a Run,
+        payloads: &'a Payloads,
+        _: &'a Progress,
+    ) -> BoxFuture<'a, Result<(), EngineError>> {
+        let (run, payloads, dropped) = (run.clone(), payloads.clone(), Arc::new(AtomicBool::new(false)));
         let seen = Arc::clone(&dropped);
         async move {
             // Blocking work cannot be interrupted, but it is short, and it creates no folder once this guard was
             // dropped.
             let _dropped = Dropped(dropped);
-            self.blocking(move |this| this.prepare_now(&run, &seen)).await
+            self.blocking(move |this| this.prepare_now(&run, &payloads, &seen)).await
         }
         .boxed()
     }
@@ -283,6 +305,7 @@ impl Engine for ProcessEngine {
                     Ok(folder.started().unwrap_or(Started::new(None, ended.at)))
                 }
                 Phase::Prepared => {
+                    self.blocking(move |this| this.check_files(task)).await?;
                     // Detached from the caller: a caller that gives up must not leave a half-started shim unreaped.
                     let (folder, shim) = (self.folder(task), self.config.shim.clone());
                     let starting = tokio::spawn(async move { keeper::start(folder, shim).await });
@@ -369,8 +392,8 @@ impl Engine for ProcessEngine {
         .boxed()
     }
 
-    fn adopt(&self, _: NodeId) -> BoxFuture<'_, Result<Vec<Adopted>, EngineError>> {
-        self.blocking(|this| {
+    fn adopt(&self, node: NodeId) -> BoxFuture<'_, Result<Vec<Adopted>, EngineError>> {
+        self.blocking(move |this| {
             let tasks = folder::list(&this.config.root)
                 .map_err(|why| EngineError::Failed(format!("cannot list {}: {why}", this.config.root.display())))?;
             let mut found = Vec::new();
@@ -386,6 +409,8 @@ impl Engine for ProcessEngine {
                     (_, Err(why)) => tracing::warn!(%task, %why, "a task's state cannot be read"),
                 }
             }
+            let live = found.iter().filter(|it| !matches!(it.phase, Phase::Ended(_))).map(|it| it.task).collect();
+            this.files.adopt(node, &live);
             Ok(found)
         })
         .boxed()

@@ -1,7 +1,7 @@
 //! References of a service to secrets, configs and networks: by id, with the name that the object had when the spec was
 //! written.
 
-use crate::{ConfigId, Labels, Refusal, SecretId};
+use crate::{ConfigId, Labels, PayloadId, Refusal, SecretId};
 use bincode::{Decode, Encode};
 use essaim_wire::record;
 use std::collections::BTreeMap;
@@ -20,6 +20,17 @@ pub struct FileTarget {
     pub mode: u32,
 }
 record!(FileTarget { 1: name, uid, gid, mode });
+
+impl FileTarget {
+    /// Path of the file in its task, as in Swarm: without a path, a secret is in `/run/secrets` and a config in `/`.
+    pub fn path_of(&self, payload: PayloadId) -> String {
+        match payload {
+            _ if self.name.starts_with('/') => self.name.clone(),
+            PayloadId::Secret(_) => format!("/run/secrets/{}", self.name),
+            PayloadId::Config(_) => format!("/{}", self.name),
+        }
+    }
+}
 
 /// A secret that a task may read.
 #[derive(Debug, Clone, PartialEq, Eq)]

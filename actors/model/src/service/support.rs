@@ -136,7 +136,7 @@ fn of_process(task: &TaskSpec) -> Option<String> {
         health: _,
         hosts,
         dns,
-        secrets,
+        secrets: _,
         configs,
         isolation,
         sysctls,
@@ -153,6 +153,7 @@ fn of_process(task: &TaskSpec) -> Option<String> {
     // privileges of which none is set.
     let privileges = privileges.as_ref().is_some_and(|it| *it != Privileges::default());
     let dns = dns.as_ref().is_some_and(|it| *it != DnsConfig::default());
+    let credential_spec = configs.iter().any(|config| config.target.file().is_none());
     first(&[
         (hostname.is_some(), "--hostname"),
         (!groups.is_empty(), "--group"),
@@ -162,8 +163,7 @@ fn of_process(task: &TaskSpec) -> Option<String> {
         (*open_stdin, "ContainerSpec.OpenStdin"),
         (*read_only, "--read-only"),
         (!mounts.is_empty(), "--mount"),
-        (!secrets.is_empty(), "--secret"),
-        (!configs.is_empty(), "--config"),
+        (credential_spec, "--credential-spec"),
         (task.container.has_health_check(), "--health-cmd"),
         (!hosts.is_empty(), "--host"),
         (dns, "--dns"),
@@ -247,11 +247,9 @@ mod tests {
     }
 
     #[test]
-    fn secrets_and_configs_are_files_of_containers() {
+    fn secrets_and_configs_are_files_of_containers_and_processes() {
         let named = |spec: &mut ServiceSpec| spec.task.container.secrets = fixtures::secrets(&[(1, "key")]);
-        assert_eq!(docker(named), None);
-        let refused = "--secret is not supported by the process engine; leave it out, or choose another engine";
-        assert_eq!(process(named).as_deref(), Some(refused));
+        assert_eq!((docker(named), process(named)), (None, None));
         let runtime =
             ConfigReference { id: ConfigId::from_bits(1), name: "gmsa".into(), target: ConfigTarget::Runtime };
         let runtime = |spec: &mut ServiceSpec| {

@@ -45,6 +45,11 @@ impl Run {
         }
     }
 
+    /// Id of the task's node, which a label names; empty without that label.
+    pub fn node(&self) -> &str {
+        self.labels.get("com.docker.swarm.node.id").map_or("", String::as_str)
+    }
+
     /// Limits of the task, 0 where nothing is set.
     pub fn limits(&self) -> Limits {
         let limit = self.resources.limit.unwrap_or_default();
