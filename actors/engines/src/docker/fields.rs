@@ -9,11 +9,11 @@ use super::client::Api;
 use bollard::models::{
     ContainerCreateBody, HealthConfig, HostConfig, HostConfigIsolationEnum, HostConfigLogConfig, Mount as ApiMount,
     MountBindOptions, MountBindOptionsPropagationEnum, MountImageOptions, MountTmpfsOptions, MountType,
-    ResourcesUlimits,
+    MountVolumeOptions, MountVolumeOptionsDriverConfig, ResourcesUlimits,
 };
 use essaim_model::service::{
-    AppArmor, BindOptions, CredentialSpec, DnsConfig, HealthCheck, HealthTimes, Isolation, Mount, MountSource,
-    Privileges, Propagation, SeLinux, Seccomp, Share, Swap, TmpfsOptions, Ulimit,
+    AppArmor, BindOptions, CredentialSpec, DnsConfig, Driver, HealthCheck, HealthTimes, Isolation, Mount, MountSource,
+    Privileges, Propagation, SeLinux, Seccomp, Share, Swap, TmpfsOptions, Ulimit, VolumeOptions,
 };
 use essaim_model::{ContainerSpec, LogDriver, Resources};
 use essaim_worker::engine::{EngineError, Run};
@@ -145,7 +145,11 @@ fn check_versions(container: &ContainerSpec, api: Api) -> Result<(), EngineError
                 needs.push((!options.is_empty(), "--mount tmpfs-options", Api(46)));
             }
             MountSource::Image { source: _, subpath: _ } => needs.push((true, "--mount type=image", Api(48))),
-            MountSource::Volume { .. } | MountSource::NamedPipe { .. } | MountSource::Cluster { .. } => (),
+            MountSource::Volume { source: _, options } => {
+                let VolumeOptions { no_copy: _, labels: _, subpath, driver: _ } = options.clone().unwrap_or_default();
+                needs.push((subpath.is_some(), "--mount volume-subpath", Api(45)));
+            }
+            MountSource::NamedPipe { .. } | MountSource::Cluster { .. } => (),
         }
     }
     match needs.into_iter().find(|(asked, _, needed)| *asked && api < *needed) {
@@ -237,7 +241,13 @@ fn mount(mount: &Mount) -> Result<ApiMount, EngineError> {
             image_options: subpath.clone().map(|subpath| MountImageOptions { subpath: Some(subpath) }),
             ..shared
         }),
-        MountSource::Volume { .. } | MountSource::NamedPipe { .. } | MountSource::Cluster { .. } => {
+        MountSource::Volume { source, options } => Ok(ApiMount {
+            typ: Some(MountType::VOLUME),
+            source: source.clone(),
+            volume_options: options.as_ref().map(volume_options),
+            ..shared
+        }),
+        MountSource::NamedPipe { .. } | MountSource::Cluster { .. } => {
             Err(EngineError::Rejected(format!("mounts of type {} are not supported yet", mount.source().kind())))
         }
     }
@@ -264,6 +274,19 @@ fn bind_options(options: &BindOptions) -> MountBindOptions {
         create_mountpoint: create_mountpoint.then_some(true),
         read_only_non_recursive: read_only_non_recursive.then_some(true),
         read_only_force_recursive: read_only_force_recursive.then_some(true),
+    }
+}
+
+fn volume_options(options: &VolumeOptions) -> MountVolumeOptions {
+    let VolumeOptions { no_copy, labels, subpath, driver } = options;
+    MountVolumeOptions {
+        no_copy: no_copy.then_some(true),
+        labels: some(labels.clone().into_iter().collect()),
+        subpath: subpath.clone(),
+        driver_config: driver.as_ref().map(|Driver { name, options }| MountVolumeOptionsDriverConfig {
+            name: name.clone(),
+            options: some(options.clone().into_iter().collect()),
+        }),
     }
 }
 

@@ -101,8 +101,11 @@ fn of_docker(spec: &ServiceSpec) -> Option<String> {
         credential_spec.is_some()
     });
     let mount = mounts.iter().find_map(|mount| match mount.source() {
-        MountSource::Bind { .. } | MountSource::Tmpfs { .. } | MountSource::Image { .. } => None,
-        MountSource::Volume { .. } | MountSource::NamedPipe { .. } | MountSource::Cluster { .. } => {
+        MountSource::Bind { .. }
+        | MountSource::Volume { .. }
+        | MountSource::Tmpfs { .. }
+        | MountSource::Image { .. } => None,
+        MountSource::NamedPipe { .. } | MountSource::Cluster { .. } => {
             Some(format!("--mount type={}", mount.source().kind()))
         }
     });
@@ -218,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn the_docker_engine_has_bind_mounts_and_no_volumes_or_ports_yet() {
+    fn the_docker_engine_has_volumes_of_its_node_and_none_of_the_cluster() {
         let mount = |source| {
             let mounts = Mounts::parse(vec![Mount::parse("/data", source).expect("a mount")]).expect("mounts");
             docker(|spec| spec.task.container.mounts = mounts)
@@ -229,8 +232,9 @@ mod tests {
             let rest = "is not supported by the docker engine; leave it out, or choose another engine";
             Some(format!("{flag} {rest}"))
         };
-        let volume = MountSource::Volume { source: Some("data".into()), options: None };
-        assert_eq!(mount(volume), refused("--mount type=volume"));
+        assert_eq!(mount(MountSource::Volume { source: Some("data".into()), options: None }), None);
+        let of_cluster = MountSource::Cluster { source: "group:db".into(), options: false };
+        assert_eq!(mount(of_cluster), refused("--mount type=cluster"));
         let port = PortConfig {
             name: String::new(),
             protocol: PortProtocol::Tcp,

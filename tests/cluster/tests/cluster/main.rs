@@ -15,4 +15,5 @@ mod roles;
 mod rollouts;
 mod talk;
 mod trust;
+mod volumes;
 mod watching;

@@ -168,7 +168,7 @@ fn a_health_check_keeps_what_it_leaves_to_the_image() {
 }
 
 #[test]
-fn mounts_are_paths_of_the_host_memory_and_images() {
+fn mounts_are_paths_of_the_host_volumes_memory_and_images() {
     let bind = BindOptions { propagation: Some(Propagation::RSlave), non_recursive: true, ..BindOptions::default() };
     let tmpfs = TmpfsOptions { size_bytes: Some(9), mode: Some(0o700), options: vec![vec!["noexec".into()]] };
     let all = mounts([
@@ -186,9 +186,40 @@ fn mounts_are_paths_of_the_host_memory_and_images() {
     assert_eq!(memory["TmpfsOptions"], json!({ "SizeBytes": 9, "Mode": 0o700, "Options": [["noexec"]] }));
     let image = &body["HostConfig"]["Mounts"][2];
     assert_eq!((&image["Type"], &image["ImageOptions"]["Subpath"]), (&json!("image"), &json!("a")));
-    let volume = MountSource::Volume { source: None, options: Some(VolumeOptions::default()) };
-    let refused = body_of(&with(|it| it.mounts = mounts([volume])), Api::NEWEST);
-    assert_eq!(refused, "mounts of type volume are not supported yet");
+    let pipe = MountSource::NamedPipe { source: "pipe".into() };
+    let refused = body_of(&with(|it| it.mounts = mounts([pipe])), Api::NEWEST);
+    assert_eq!(refused, "mounts of type npipe are not supported yet");
+}
+
+#[test]
+fn a_volume_is_created_as_its_options_say() {
+    let driver = Driver { name: Some("local".into()), options: Labels::from([("type".into(), "tmpfs".into())]) };
+    let options = VolumeOptions {
+        no_copy: true,
+        labels: Labels::from([("tier".into(), "db".into())]),
+        subpath: Some("a/b".into()),
+        driver: Some(driver),
+    };
+    let all = mounts([
+        MountSource::Volume { source: Some("data".into()), options: Some(options) },
+        MountSource::Volume { source: None, options: None },
+    ]);
+    let body = shown(&with(|it| it.mounts = all), Api::NEWEST);
+    let expected = json!({
+        "Type": "volume",
+        "Source": "data",
+        "Target": "/m0",
+        "ReadOnly": false,
+        "VolumeOptions": {
+            "NoCopy": true,
+            "Labels": { "tier": "db" },
+            "Subpath": "a/b",
+            "DriverConfig": { "Name": "local", "Options": { "type": "tmpfs" } },
+        },
+    });
+    assert_eq!(body["HostConfig"]["Mounts"][0], expected);
+    let anonymous = json!({ "Type": "volume", "Target": "/m1", "ReadOnly": false });
+    assert_eq!(body["HostConfig"]["Mounts"][1], anonymous, "a new volume for each task");
 }
 
 fn body_of(run: &Run, api: Api) -> String {
@@ -205,7 +236,10 @@ fn a_setting_that_the_engine_is_too_old_for_is_refused_with_the_version_it_needs
     let options = TmpfsOptions { options: vec![vec!["noexec".into()]], ..TmpfsOptions::default() };
     let tmpfs = MountSource::Tmpfs { options: Some(options) };
     let image = MountSource::Image { source: "data:1".into(), subpath: None };
+    let part = VolumeOptions { subpath: Some("a".into()), ..VolumeOptions::default() };
+    let part = MountSource::Volume { source: Some("data".into()), options: Some(part) };
     for (run, setting, api) in [
+        (with(|it| it.mounts = mounts([part])), "--mount volume-subpath", Api(45)),
         (with(|it| it.health = Some(health)), "--health-start-interval", Api(44)),
         (bind(BindOptions { create_mountpoint: true, ..BindOptions::default() }), "--mount bind-create-src", Api(42)),
         (

@@ -10,7 +10,7 @@ const LATER: &[(&str, &str)] = &[
     ("--secret", "secrets"),
     ("--secret-rm", "secrets"),
     ("stack", "stacks"),
-    ("volume", "volumes"),
+    ("volume", "volumes (answered by the engine: tests/cluster)"),
     ("--autolock", "autolock"),
     ("--autolock=true", "autolock"),
     ("--autolock=false", "autolock"),
