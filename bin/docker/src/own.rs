@@ -173,4 +173,7 @@ pub struct WhyNode {
     /// Recent failures of this spec on the node, if there are so many that the node is avoided.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub failures: u32,
+    /// How the last task of this spec on the node ended, if it was rejected or failed; otherwise empty.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub fault: String,
 }

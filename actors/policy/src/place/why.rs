@@ -13,6 +13,7 @@ use essaim_model::{
 };
 use essaim_wire::{NodeId, Reachability, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// Slots without a running task that an answer lists at most; further ones are counted.
 const SLOTS_MAX: usize = 100;
@@ -56,6 +57,9 @@ pub struct WhyNode {
     pub tasks: u32,
     /// Recent failures of this spec on the node, if there are so many that the node is avoided.
     pub failures: u32,
+    /// How the last task of this spec on the node ended, in the engine's words, if it was rejected or failed: an image or
+    /// a path that is not there is missing on some nodes only.
+    pub fault: Option<String>,
 }
 
 /// Explains where the next task of a service would go, and why slots have no running task.
@@ -65,6 +69,7 @@ pub fn why(state: &State, service: &Service, now: Timestamp) -> Why {
     let group = (service.id, service.spec_version);
     let Some(needs) = board.needs_of(state, group) else { return Why { slots, more, nodes: Vec::new() } };
     let failing = board.failing(group, now);
+    let mut faults = faults(state, service);
     let mut ranks: BTreeMap<NodeId, u32> = BTreeMap::new();
     for node in board.spread(group, &needs, now, state.nodes().count(), None) {
         let next = ranks.len() as u32 + 1;
@@ -83,6 +88,7 @@ pub fn why(state: &State, service: &Service, now: Timestamp) -> Why {
             of_service,
             tasks: board.seats.standings()[place as usize].load(),
             failures: failing.get(&place).copied().unwrap_or_default(),
+            fault: faults.remove(&node.id),
         });
     }
     nodes.sort_by(|a, b| {
@@ -90,6 +96,28 @@ pub fn why(state: &State, service: &Service, now: Timestamp) -> Why {
         key(a).cmp(&key(b))
     });
     Why { slots, more, nodes }
+}
+
+/// By node how the last task of the spec in force ended there, if it was rejected or failed. A task on its way to running
+/// says nothing yet.
+fn faults(state: &State, service: &Service) -> BTreeMap<NodeId, String> {
+    let mut last: BTreeMap<NodeId, &Task> = BTreeMap::new();
+    let followed = |task: &&Arc<Task>| task.spec_version == service.spec_version;
+    for task in state.tasks_of(service.id).filter(followed).filter(|task| task.has_ended() || task.is_running()) {
+        let Some(node) = task.node() else { continue };
+        let known = last.entry(node).or_insert(task);
+        if (task.meta.created_at, task.id) > (known.meta.created_at, known.id) {
+            *known = task;
+        }
+    }
+    let failed = |task: &Task| matches!(task.observed.state, TaskState::Rejected | TaskState::Failed);
+    last.into_iter().filter(|(_, task)| failed(task)).map(|(node, task)| (node, said(task))).collect()
+}
+
+/// What a task's worker said last of it.
+fn said(task: &Task) -> String {
+    let words = task.observed.error.as_ref().unwrap_or(&task.observed.message);
+    format!("{}: {words}", task.observed.state.as_str())
 }
 
 /// The slots without a running task, and the number of those that are left out.
@@ -128,10 +156,6 @@ fn slots(state: &State, service: &Service) -> (Vec<WhySlot>, usize) {
 /// What a slot waits for whose newest task is this one and does not run.
 fn waits_for(state: &State, task: &Task) -> String {
     let on = |id: NodeId| state.node(id).map_or_else(|| id.to_string(), |node| node.name());
-    let said = |task: &Task| match &task.observed.error {
-        Some(error) => format!("{}: {error}", task.observed.state.as_str()),
-        None => format!("{}: {}", task.observed.state.as_str(), task.observed.message),
-    };
     match &task.assigned {
         Assigned::Pending { reason } if task.is_wanted() => reason.clone(),
         Assigned::Node(node) if task.is_wanted() => {
@@ -288,6 +312,26 @@ mod tests {
         let web = world.create("web", 1, |_| ());
         let why = "missing engine (process does not answer: it hangs)";
         assert_eq!(reasons(&world, web), [("n1".into(), None, why.into())]);
+    }
+
+    #[test]
+    fn each_node_says_how_the_last_task_of_the_spec_in_force_failed_there() {
+        let mut world = World::of(2);
+        let web = world.create("web", 2, |spec| spec.task.container.args = vec!["a".into()]);
+        world.settle();
+        let faults = |world: &World| {
+            let service = world.state.service(web).expect("created");
+            let nodes = why(&world.state, service, world.now()).nodes;
+            nodes.into_iter().filter_map(|it| Some((it.node, it.fault?))).collect::<BTreeMap<_, _>>()
+        };
+        assert_eq!(faults(&world), BTreeMap::new());
+        world.end(id(1), TaskState::Failed);
+        let task = world.state.tasks_of(web).find(|task| task.observed.state == TaskState::Failed);
+        let node = task.and_then(|task| task.node()).expect("it was placed");
+        assert!(faults(&world)[&node].starts_with("failed: "), "{:?}", faults(&world));
+        // A newer spec has not failed anywhere.
+        world.update(web, |spec| spec.task.container.args = vec!["b".into()]);
+        assert_eq!(faults(&world), BTreeMap::new());
     }
 
     #[test]

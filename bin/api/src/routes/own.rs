@@ -41,6 +41,7 @@ pub(super) async fn why(State(face): State<Face>, Path(text): Path) -> Answer {
         of_service: it.of_service,
         tasks: it.tasks,
         failures: it.failures,
+        fault: it.fault.unwrap_or_default(),
     };
     Ok(json(&Why {
         service: service.id.to_string(),

@@ -66,7 +66,9 @@ fn table(why: &Why) -> List {
             0 => String::new(),
             failures => format!("avoided: {failures} failures in five minutes"),
         };
-        let reason = if node.refusal.is_empty() { avoided } else { node.refusal.clone() };
+        let refusal = if node.refusal.is_empty() { avoided } else { node.refusal.clone() };
+        let fault = if node.fault.is_empty() { String::new() } else { format!("the last task there: {}", node.fault) };
+        let reason = [refusal, fault].into_iter().filter(|it| !it.is_empty()).collect::<Vec<_>>().join("; ");
         table.push([
             node.name.as_str().into(),
             node.node.as_str().into(),
@@ -92,13 +94,17 @@ mod tests {
             "slots": [{"slot": "3", "reason": "no suitable node (insufficient resources on 1 node)"}],
             "nodes": [node("n1", json!(1), ""), node("n2", Value::Null, "not available for new tasks (drain)")],
         }));
-        let why = why.expect("an answer");
+        let mut why = why.expect("an answer");
+        why.nodes[0].fault = "rejected: no such path: /srv".into();
         assert_eq!(
             slots(&why),
             "web.3: no suitable node (insufficient resources on 1 node)\nand 2 more slots without a running task\n\n"
         );
         let shown =
             table(&why).render(Some("{{.Node}}|{{.Rank}}|{{.Tasks}}|{{.AllTasks}}|{{.Reason}}")).expect("shown");
-        assert_eq!(shown, "n1|1|1|2|\nn2|-|1|2|not available for new tasks (drain)\n");
+        assert_eq!(
+            shown,
+            "n1|1|1|2|the last task there: rejected: no such path: /srv\nn2|-|1|2|not available for new tasks (drain)\n"
+        );
     }
 }
