@@ -5,23 +5,45 @@ use serde_json::Value;
 use super::parse::{Node, Operand, Pipeline};
 use super::{Functions, TemplateError, functions};
 
+/// Bytes that a template may produce: as many as two of the largest configs have.
+const OUT_MAX: usize = 2 << 20;
+
+/// Pieces of a template that may be evaluated, those in a loop once for each turn: a loop in a loop over ten labels has a
+/// few hundred.
+const STEPS_MAX: usize = 1_000_000;
+
+/// Functions of the caller's own: the value of a call, or `None` for a function that the caller does not have.
+pub type OwnFunctions<'a> = &'a dyn Fn(&str, &[Value]) -> Option<Result<Value, TemplateError>>;
+
 /// The text that the template produces for `dot`.
-pub(super) fn render(nodes: &[Node], functions: Functions, dot: &Value) -> Result<String, TemplateError> {
-    let mut run = Run { functions, out: String::new(), variables: vec![(String::new(), dot.clone())] };
+pub(super) fn render(
+    nodes: &[Node],
+    functions: Functions,
+    own: OwnFunctions<'_>,
+    dot: &Value,
+) -> Result<String, TemplateError> {
+    let mut run = Run { functions, own, out: String::new(), steps: 0, variables: vec![(String::new(), dot.clone())] };
     run.nodes(nodes, dot)?;
     Ok(run.out)
 }
 
-struct Run {
+struct Run<'a> {
     functions: Functions,
+    own: OwnFunctions<'a>,
     out: String,
+    /// Pieces that were evaluated.
+    steps: usize,
     /// Variables in scope, the innermost last; `$` alone is the variable with the empty name.
     variables: Vec<(String, Value)>,
 }
 
-impl Run {
+impl Run<'_> {
     fn nodes(&mut self, nodes: &[Node], dot: &Value) -> Result<(), TemplateError> {
         for node in nodes {
+            self.steps += 1;
+            if self.steps > STEPS_MAX || self.out.len() > OUT_MAX {
+                return Err(too_much());
+            }
             match node {
                 Node::Text(text) => self.out.push_str(text),
                 Node::Show(pipeline) => {
@@ -54,7 +76,7 @@ impl Run {
                 pairs.into_iter().map(|(key, item)| (Value::from(key), item)).collect()
             }
             Value::Null => Vec::new(),
-            other => return Err(TemplateError(format!("range cannot go over {other}"))),
+            other => return Err(TemplateError(format!("range cannot go over {}", functions::kind(&other)))),
         };
         if pairs.is_empty() {
             return self.scoped(|run| run.nodes(otherwise, dot));
@@ -109,12 +131,20 @@ impl Run {
         if let Operand::Function(name) = first {
             let mut arguments = rest.iter().map(|operand| self.operand(operand, dot)).collect::<Result<Vec<_>, _>>()?;
             arguments.extend(piped);
-            return functions::call(self.functions, name, &arguments);
+            return self.call(name, &arguments);
         }
         if !rest.is_empty() || piped.is_some() {
             return Err(TemplateError(format!("{first:?} is no function and takes no arguments")));
         }
         self.operand(first, dot)
+    }
+
+    fn call(&self, name: &str, arguments: &[Value]) -> Result<Value, TemplateError> {
+        let value = (self.own)(name, arguments).unwrap_or_else(|| functions::call(self.functions, name, arguments))?;
+        match &value {
+            Value::String(text) if text.len() > OUT_MAX => Err(too_much()),
+            _ => Ok(value),
+        }
     }
 
     fn operand(&mut self, operand: &Operand, dot: &Value) -> Result<Value, TemplateError> {
@@ -124,7 +154,7 @@ impl Run {
                 let known = self.variables.iter().rev().find(|(known, _)| known == name);
                 field(&known.ok_or_else(|| unknown_variable(name))?.1, names)
             }
-            Operand::Function(name) => functions::call(self.functions, name, &[]),
+            Operand::Function(name) => self.call(name, &[]),
             Operand::Text(text) => Ok(Value::from(text.as_str())),
             Operand::Integer(number) => Ok(Value::from(*number)),
             Operand::Float(number) => Ok(Value::from(*number)),
@@ -133,6 +163,10 @@ impl Run {
             Operand::Inner(pipeline, names) => field(&self.pipeline(pipeline, dot)?, names),
         }
     }
+}
+
+fn too_much() -> TemplateError {
+    TemplateError("the template produces too much".into())
 }
 
 fn unknown_variable(name: &str) -> TemplateError {
@@ -146,7 +180,7 @@ fn field(value: &Value, names: &[String]) -> Result<Value, TemplateError> {
             Value::Object(map) => {
                 map.get(name).ok_or_else(|| TemplateError(format!("there is no field {name} here")))?
             }
-            other => return Err(TemplateError(format!("there is no field {name} in {}", functions::shown(other)))),
+            other => return Err(TemplateError(format!("there is no field {name} in {}", functions::kind(other)))),
         };
     }
     Ok(value.clone())

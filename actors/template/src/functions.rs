@@ -6,6 +6,9 @@ use serde_json::Value;
 
 use super::{Functions, TemplateError};
 
+/// Spaces that a function adds at most, as in Go's `fmt`.
+const WIDTH_MAX: usize = 1_000_000;
+
 /// Calls the function `name` with these arguments.
 pub(super) fn call(functions: Functions, name: &str, arguments: &[Value]) -> Result<Value, TemplateError> {
     let of_command_line = ["json", "split", "upper", "lower", "title", "truncate", "pad"];
@@ -44,7 +47,7 @@ pub(super) fn call(functions: Functions, name: &str, arguments: &[Value]) -> Res
         "truncate" => Value::from(text(0)?.chars().take(number(1)?).collect::<String>()),
         "pad" => Value::from(match text(0)? {
             "" => String::new(),
-            word => format!("{}{word}{}", " ".repeat(number(1)?), " ".repeat(number(2)?)),
+            word => format!("{}{word}{}", " ".repeat(number(1)?.min(WIDTH_MAX)), " ".repeat(number(2)?.min(WIDTH_MAX))),
         }),
         "print" => Value::from(spaced(arguments)),
         "println" => Value::from(arguments.iter().map(shown).collect::<Vec<_>>().join(" ") + "\n"),
@@ -126,6 +129,18 @@ pub(super) fn shown(value: &Value) -> String {
     }
 }
 
+/// The kind of the value, for errors: values themselves may be secret.
+pub(super) const fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "nothing",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a text",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "a map",
+    }
+}
+
 /// JSON as Go's encoder writes it: keys sorted, and `<`, `>`, `&` escaped.
 fn json(value: &Value) -> String {
     sorted(value).to_string().replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026")
@@ -186,7 +201,8 @@ fn printf(format: &str, arguments: &[Value]) -> String {
             'q' => arguments.next().map_or_else(|| "%!q(MISSING)".to_owned(), |value| format!("{:?}", shown(value))),
             _ => arguments.next().map_or_else(|| format!("%!{verb}(MISSING)"), shown),
         };
-        let padding = usize::try_from(width.unsigned_abs()).unwrap_or(0).saturating_sub(piece.chars().count());
+        let width_max = usize::try_from(width.unsigned_abs()).unwrap_or(0).min(WIDTH_MAX);
+        let padding = width_max.saturating_sub(piece.chars().count());
         if width >= 0 {
             out.extend(std::iter::repeat_n(' ', padding));
         }

@@ -5,7 +5,10 @@
 //! println`. The data is JSON. A field that the data does not have is an error. Nested templates are refused.
 //!
 //! There are two sets of functions beside Go's own ([`Functions`]): docker's command line has `json join upper lower
-//! title split truncate pad`, and a service has `join` with its arguments in another order.
+//! title split truncate pad`, and a service has `join` with its arguments in another order. A caller may add functions
+//! ([`Template::render_with`]).
+//!
+//! Templates come from people and may be hostile, so depth, steps and output are bounded. No error shows a value.
 //!
 //! `lex` cuts the text into tokens, `parse` builds the tree, `eval` evaluates it, `functions` has the named functions.
 
@@ -13,6 +16,8 @@ mod eval;
 mod functions;
 mod lex;
 mod parse;
+
+pub use eval::OwnFunctions;
 
 use serde_json::Value;
 
@@ -37,6 +42,13 @@ pub enum Functions {
 #[error("template: {0}")]
 pub struct TemplateError(String);
 
+impl TemplateError {
+    /// The error of a function of the caller's own.
+    pub fn new(why: impl Into<String>) -> Self {
+        Self(why.into())
+    }
+}
+
 impl Template {
     /// Parses a template of the command line.
     pub fn parse(text: &str) -> Result<Self, TemplateError> {
@@ -50,7 +62,13 @@ impl Template {
 
     /// Evaluates the template over this JSON value.
     pub fn render(&self, dot: &Value) -> Result<String, TemplateError> {
-        eval::render(&self.nodes, self.functions, dot)
+        self.render_with(dot, &|_, _| None)
+    }
+
+    /// Evaluates the template over this JSON value, with functions of the caller's own, which win over those of the
+    /// same name.
+    pub fn render_with(&self, dot: &Value, own: OwnFunctions<'_>) -> Result<String, TemplateError> {
+        eval::render(&self.nodes, self.functions, own, dot)
     }
 }
 
@@ -127,6 +145,43 @@ mod tests {
         assert_eq!(render(labels), Ok("front||".into()));
         assert!(render("{{.Service.Labels.none}}").is_err(), "a missing field is an error");
         assert!(render("{{json .Service}}").is_err(), "that is a function of the command line");
+    }
+
+    #[test]
+    fn a_caller_may_add_functions() {
+        let own = |name: &str, arguments: &[Value]| match (name, arguments) {
+            ("twice", [Value::String(text)]) => Some(Ok(Value::from(text.repeat(2)))),
+            ("twice", _) => Some(Err(TemplateError::new("twice takes a text"))),
+            _ => None,
+        };
+        let render = |text: &str| Template::parse(text).and_then(|it| it.render_with(&json!({"A": "x"}), &own));
+        assert_eq!(render("{{twice .A | upper}}"), Ok("XX".into()));
+        assert_eq!(render("{{twice 1}}"), Err(TemplateError::new("twice takes a text")));
+        assert!(render("{{thrice .A}}").is_err());
+    }
+
+    #[test]
+    fn a_template_that_is_too_deep_or_produces_too_much_is_refused() {
+        check_refused(&"{{if 1}}".repeat(100_000), "inside each other");
+        check_refused(&format!("{{{{{}1}}}}", "(".repeat(900)), "inside each other");
+        check_refused(&format!("{{{{print {}}}}}", "1 ".repeat(2_000)), "more than 1000 words");
+        let many = json!({"Many": vec![0; 2_000]});
+        let render = |text: &str| Template::parse(text).and_then(|it| it.render(&many));
+        let loops = "{{range .Many}}{{range $.Many}}x{{end}}{{end}}";
+        assert_eq!(render(loops), Err(TemplateError::new("the template produces too much")));
+        let doubled = "{{$x := \"x\"}}{{range .Many}}{{$x = print $x $x}}{{end}}";
+        assert_eq!(render(doubled), Err(TemplateError::new("the template produces too much")));
+        assert_eq!(render("{{printf \"%9999999999s\" \"x\" | len}}"), Ok("1000000".into()));
+        assert!(render("{{range .Many}}x{{end}}").is_ok());
+        assert!(render(&"{{if 1}}x{{end}}".repeat(1_000)).is_ok(), "branches beside each other are not deep");
+    }
+
+    #[test]
+    fn no_error_shows_a_value() {
+        for text in ["{{.Name.First}}", "{{range .Name}}{{end}}", "{{index .Name 1}}", "{{len true}}"] {
+            let refused = Template::parse(text).and_then(|it| it.render(&json!({"Name": "s3cr3t"}))).unwrap_err();
+            assert!(!refused.to_string().contains("s3cr3t"), "{refused}");
+        }
     }
 
     #[test]

@@ -6,6 +6,13 @@ use std::vec::IntoIter;
 use super::TemplateError;
 use super::lex::{Fragment, Token};
 
+/// Branches or parentheses inside each other that a template may have. Each takes some of the stack, and nobody can read
+/// ten.
+const DEPTH_MAX: usize = 100;
+
+/// Tokens of one action at most: a hundred times as many as anybody writes.
+const TOKENS_MAX: usize = 1_000;
+
 /// A node of the template's tree.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Node {
@@ -41,7 +48,7 @@ pub(super) enum Operand {
 
 /// Builds the tree of a whole template.
 pub(super) fn parse(fragments: Vec<Fragment>) -> Result<Vec<Node>, TemplateError> {
-    let mut parser = Parser { fragments: fragments.into_iter() };
+    let mut parser = Parser { fragments: fragments.into_iter(), depth: 0 };
     match parser.block()? {
         (nodes, Ending::Template) => Ok(nodes),
         (_, Ending::End) => Err(TemplateError("{{end}} without a beginning".to_owned())),
@@ -59,6 +66,8 @@ enum Ending {
 
 struct Parser {
     fragments: IntoIter<Fragment>,
+    /// Branches that are open.
+    depth: usize,
 }
 
 impl Parser {
@@ -92,6 +101,10 @@ impl Parser {
 
     fn branch(&mut self, keyword: &str, head: Vec<Token>) -> Result<Node, TemplateError> {
         let head = pipeline(head)?;
+        self.depth += 1;
+        if self.depth > DEPTH_MAX {
+            return Err(too_deep());
+        }
         let (body, ending) = self.block()?;
         let otherwise = match ending {
             Ending::End => Vec::new(),
@@ -109,6 +122,7 @@ impl Parser {
                 },
             },
         };
+        self.depth -= 1;
         Ok(match keyword {
             "if" => Node::If { condition: head, then: body, otherwise },
             "with" => Node::With { subject: head, then: body, otherwise },
@@ -117,16 +131,27 @@ impl Parser {
     }
 }
 
+fn too_deep() -> TemplateError {
+    TemplateError(format!("more than {DEPTH_MAX} branches or parentheses are inside each other"))
+}
+
 fn pipeline(tokens: Vec<Token>) -> Result<Pipeline, TemplateError> {
+    if tokens.len() > TOKENS_MAX {
+        return Err(TemplateError(format!("an action has more than {TOKENS_MAX} words")));
+    }
     let mut tokens = tokens.into_iter().peekable();
-    let found = pipeline_until_close(&mut tokens, false)?;
+    let found = pipeline_until_close(&mut tokens, 0)?;
     match tokens.next() {
         None => Ok(found),
         Some(_) => Err(TemplateError("a ) closes nothing".to_owned())),
     }
 }
 
-fn pipeline_until_close(tokens: &mut Peekable<IntoIter<Token>>, inner: bool) -> Result<Pipeline, TemplateError> {
+/// Reads a pipeline that is inside of `depth` parentheses, with the parenthesis that closes it.
+fn pipeline_until_close(tokens: &mut Peekable<IntoIter<Token>>, depth: usize) -> Result<Pipeline, TemplateError> {
+    if depth > DEPTH_MAX {
+        return Err(too_deep());
+    }
     let (variables, declares) = declaration(tokens);
     let mut commands = vec![Vec::new()];
     while let Some(token) = tokens.peek() {
@@ -151,7 +176,7 @@ fn pipeline_until_close(tokens: &mut Peekable<IntoIter<Token>>, inner: bool) -> 
                 _ => Operand::Function(word),
             },
             Token::Open => {
-                let found = pipeline_until_close(tokens, true)?;
+                let found = pipeline_until_close(tokens, depth + 1)?;
                 let names = match tokens.peek() {
                     Some(Token::Field(names)) if !names.is_empty() => names.clone(),
                     _ => Vec::new(),
@@ -167,7 +192,7 @@ fn pipeline_until_close(tokens: &mut Peekable<IntoIter<Token>>, inner: bool) -> 
             command.push(operand);
         }
     }
-    if inner && tokens.next().is_none() {
+    if depth > 0 && tokens.next().is_none() {
         return Err(TemplateError("a ( is not closed".to_owned()));
     }
     if commands.iter().any(Vec::is_empty) {
