@@ -64,10 +64,10 @@ impl ServiceSpec {
     /// The lowest level whose programs can read this spec and give its tasks what it asks for: managers, which store the
     /// spec, and the nodes on which its tasks may run.
     pub fn level(&self) -> Level {
-        // A program that knows no configs would start the task without the files that it reads.
-        let configs = if self.task.container.configs.is_empty() { Level::FIRST } else { ConfigSpec::LEVEL };
+        // A program that knows no secrets and configs would start the task without the files that it reads.
+        let payloads = self.task.container.payloads().next().map_or(Level::FIRST, |_| ConfigSpec::LEVEL);
         let constraints = self.task.placement.iter().flat_map(|it| &it.constraints).map(Constraint::level);
-        constraints.fold(configs.max(Level::FIRST), Level::max)
+        constraints.fold(payloads, Level::max)
     }
 }
 

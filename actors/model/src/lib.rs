@@ -12,7 +12,7 @@
 //!
 //! - [`id`], [`meta`]: ids of services, tasks, secrets and configs; versions, labels and names.
 //! - [`cluster`], [`node`], [`service`], [`task`]: the objects. `task` has the table of legal steps.
-//! - [`noun`]: what all plain nouns share; beside it one file for each (`config`, `secret`).
+//! - [`noun`]: what all plain nouns share; beside it one file for each (`config`, `secret`). [`payload`]: their bytes.
 //! - [`signal`]: the one table of signals.
 //! - [`placement`]: constraints, as they are written and as they match. [`generic`]: generic resources.
 //! - [`change`], [`event`], [`refusal`]: what goes into `apply` and what comes out.
@@ -33,6 +33,7 @@ pub mod loopback;
 pub mod meta;
 pub mod node;
 pub mod noun;
+pub mod payload;
 pub mod placement;
 pub mod refusal;
 pub mod requests;
@@ -54,9 +55,9 @@ pub use node::{
     Platform, Plugin,
 };
 pub use noun::config::ConfigSpec;
-pub use noun::payload::Payload;
 pub use noun::secret::SecretSpec;
 pub use noun::{AnyId, AnyObject, AnyPut, Noun, Object, Put};
+pub use payload::Payload;
 pub use placement::{Constraint, ConstraintKey, ConstraintOp, InvalidConstraint, Placement, SpreadOver};
 pub use refusal::{Refusal, RefusalKind};
 pub use service::{

@@ -3,8 +3,9 @@
 
 use crate::Labels;
 use crate::base::{base64_bytes, is_empty, or_default};
-use crate::error::texts::unsupported;
+use crate::network::Driver;
 use crate::object::Plain;
+use crate::payload;
 use essaim_model as model;
 use essaim_model::Refusal;
 use serde::{Deserialize, Serialize};
@@ -20,21 +21,24 @@ pub struct ConfigSpec {
     #[serde(default, with = "base64_bytes", skip_serializing_if = "is_empty")]
     pub data: Vec<u8>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub templating: Option<serde_json::Value>,
+    pub templating: Option<Driver>,
 }
 
 impl Plain for model::ConfigSpec {
     type Spec = ConfigSpec;
 
     fn read(asked: ConfigSpec) -> Result<Self, Refusal> {
-        if asked.templating.is_some() {
-            return Err(unsupported("--template-driver"));
-        }
-        Ok(Self { name: asked.name, labels: asked.labels, data: asked.data.into() })
+        let data = payload::read(asked.data, asked.templating)?;
+        Ok(Self { name: asked.name, labels: asked.labels, data })
     }
 
     fn show(&self) -> ConfigSpec {
         let Self { name, labels, data } = self;
-        ConfigSpec { name: name.clone(), labels: labels.clone(), data: data.to_vec(), templating: None }
+        ConfigSpec {
+            name: name.clone(),
+            labels: labels.clone(),
+            data: data.to_vec(),
+            templating: payload::templating(data),
+        }
     }
 }

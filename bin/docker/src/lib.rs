@@ -13,7 +13,8 @@
 //! - [`base`]: times, versions, labels, and the ways Go leaves a field out.
 //! - [`version`], [`ping`], [`info`], [`swarm`], [`node`], [`service`], [`container`], [`network`], [`task`],
 //!   [`event`], [`distribution`]: the nouns on the wire.
-//! - [`object`]: what every plain noun is on the wire; beside it one file for each ([`config`], [`secret`]).
+//! - [`object`]: what every plain noun is on the wire; beside it one file for each ([`config`], [`secret`]),
+//!   and `payload` for what these two have in common.
 //! - [`own`]: the answers of Essaim's own routes; [`exec`]: the stream of one of them.
 //! - [`error`]: refusals in Docker's words and status codes.
 //! - [`filters`] and [`resolve`]: `--filter`, and how a name, an id or the beginning of one finds its object.
@@ -33,6 +34,7 @@ pub mod network;
 pub mod node;
 pub mod object;
 pub mod own;
+mod payload;
 pub mod ping;
 pub mod resolve;
 pub mod secret;

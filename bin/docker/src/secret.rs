@@ -4,7 +4,9 @@
 use crate::Labels;
 use crate::base::{base64_bytes, is_empty, or_default};
 use crate::error::texts::unsupported;
+use crate::network::Driver;
 use crate::object::Plain;
+use crate::payload;
 use essaim_model as model;
 use essaim_model::Refusal;
 use serde::{Deserialize, Serialize};
@@ -22,7 +24,7 @@ pub struct SecretSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub driver: Option<serde_json::Value>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub templating: Option<serde_json::Value>,
+    pub templating: Option<Driver>,
 }
 
 impl Plain for model::SecretSpec {
@@ -32,14 +34,13 @@ impl Plain for model::SecretSpec {
         if asked.driver.is_some() {
             return Err(unsupported("--driver"));
         }
-        if asked.templating.is_some() {
-            return Err(unsupported("--template-driver"));
-        }
-        Ok(Self { name: asked.name, labels: asked.labels, data: asked.data.into() })
+        let data = payload::read(asked.data, asked.templating)?;
+        Ok(Self { name: asked.name, labels: asked.labels, data })
     }
 
     fn show(&self) -> SecretSpec {
-        let Self { name, labels, data: _ } = self;
-        SecretSpec { name: name.clone(), labels: labels.clone(), ..SecretSpec::default() }
+        let Self { name, labels, data } = self;
+        let templating = payload::templating(data);
+        SecretSpec { name: name.clone(), labels: labels.clone(), templating, ..SecretSpec::default() }
     }
 }

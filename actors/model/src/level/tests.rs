@@ -51,6 +51,7 @@ const LEVELS: &[(&str, &[u16])] = &[
     ("NodeDescription", &[1]),
     ("NodeSpec", &[1]),
     ("Observed", &[1]),
+    ("Payload", &[2]),
     ("Placement", &[1]),
     ("Platform", &[1]),
     ("Plugin", &[1]),

@@ -1,55 +1,64 @@
-//! The payload of a config or secret: bytes that tasks read and that never change.
+//! What configs and secrets have in common: a name, labels, and a payload that tasks read.
 
-use crate::Refusal;
-use bincode::{Decode, Encode};
+use super::{Noun, Registered};
+use crate::{Labels, Payload, PayloadId, Refusal, ServiceSpec};
+use bincode::Encode;
+use essaim_wire::Level;
 use std::fmt;
-use std::ops::Deref;
-use std::sync::Arc;
 
-/// Bytes that tasks read. Clones share them. They appear in no journal, log or error: `Debug` tells their number.
-#[derive(Clone, PartialEq, Eq, Default, Encode, Decode)]
-pub struct Payload(Arc<[u8]>);
+/// A noun whose objects are payloads with a name and labels. An operator may change the labels only, so a task keeps the
+/// data that it was started with.
+pub trait PayloadNoun: Registered + fmt::Debug + Clone + PartialEq + Eq + Encode + Send + Sync + 'static {
+    /// Docker's word for the noun.
+    const WORD: &'static str;
 
-impl Payload {
-    /// Refuses an empty payload, and one that is not below `limit` bytes, in Swarm's words; `word` is Docker's word for
-    /// the noun.
-    pub(super) fn check(&self, word: &str, limit: usize) -> Result<(), Refusal> {
-        if self.is_empty() || self.len() >= limit {
-            let text = format!("{word} data must be larger than 0 and less than {limit} bytes");
-            return Err(Refusal::invalid(text));
+    /// Bytes that the data must stay below.
+    const LEN_MAX: usize;
+
+    /// Name, labels and data.
+    fn parts(&self) -> (&str, &Labels, &Payload);
+
+    /// The spec with this name, these labels and these data.
+    fn of(name: String, labels: Labels, data: Payload) -> Self;
+
+    /// The id of the payload of an object.
+    fn payload_id(id: Self::Id) -> PayloadId;
+}
+
+impl<P: PayloadNoun> Noun for P {
+    const WORD: &'static str = P::WORD;
+    const LEVEL: Level = Level(2);
+
+    fn name(&self) -> &str {
+        self.parts().0
+    }
+
+    fn labels(&self) -> &Labels {
+        self.parts().1
+    }
+
+    fn check(&self) -> Result<(), Refusal> {
+        let (name, _, data) = self.parts();
+        check_name(name)?;
+        data.check(P::WORD, P::LEN_MAX)
+    }
+
+    /// The new spec shares the data of the former one in memory, so that a thousand updates of labels hold the data
+    /// once.
+    fn updated(&self, next: &Self) -> Result<Self, Refusal> {
+        let ((name, _, data), (next_name, labels, next_data)) = (self.parts(), next.parts());
+        if next_name != name || !data.is_kept_by(next_data) {
+            return Err(Refusal::invalid("only updates to Labels are allowed"));
         }
-        Ok(())
+        Ok(Self::of(name.into(), labels.clone(), data.clone()))
     }
 
-    /// Whether an update with this payload leaves that of `self` as it is. An update without a payload does.
-    pub(super) fn is_kept_by(&self, next: &Self) -> bool {
-        next.is_empty() || next == self
+    fn is_used_by(id: Self::Id, service: &ServiceSpec) -> bool {
+        service.task.container.payloads().any(|used| used == Self::payload_id(id))
     }
-}
 
-impl Deref for Payload {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        &self.0
-    }
-}
-
-impl From<&[u8]> for Payload {
-    fn from(bytes: &[u8]) -> Self {
-        Self(bytes.into())
-    }
-}
-
-impl From<Vec<u8>> for Payload {
-    fn from(bytes: Vec<u8>) -> Self {
-        Self(bytes.into())
-    }
-}
-
-impl fmt::Debug for Payload {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} bytes", self.len())
+    fn payload_len(&self) -> usize {
+        self.parts().2.len()
     }
 }
 
@@ -57,7 +66,7 @@ impl fmt::Debug for Payload {
 const NAME_LEN_MAX: usize = 64;
 
 /// Refuses a name that Swarm refuses for a config or secret. A dot is allowed, unlike in the name of a service.
-pub(super) fn check_name(name: &str) -> Result<(), Refusal> {
+fn check_name(name: &str) -> Result<(), Refusal> {
     if name.is_empty() {
         return Err(Refusal::invalid("name must be provided"));
     }
@@ -71,17 +80,4 @@ pub(super) fn check_name(name: &str) -> Result<(), Refusal> {
         ));
     }
     Ok(())
-}
-
-#[cfg(test)]
-essaim_wire::golden_bytes!("noun-payload": Payload);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_payload_is_counted_and_never_shown() {
-        assert_eq!(format!("{:?}", Payload::from(&b"s3cr3t"[..])), "6 bytes");
-    }
 }

@@ -1,14 +1,8 @@
-//! Secrets: bytes that tasks read and nobody else. The API never shows them. The data of a secret never change, so a task
-//! keeps the data that it was started with.
+//! Secrets: bytes that tasks read and nobody else. The API never shows them.
 
-use super::Noun;
-use super::payload::{Payload, check_name};
-use crate::{Labels, Refusal, SecretId, ServiceSpec};
-use essaim_wire::Level;
+use super::payload::PayloadNoun;
+use crate::{Labels, Payload, PayloadId, SecretId};
 use essaim_wire::record;
-
-/// Bytes that the data of a secret must stay below: 500 KiB, as in Swarm.
-pub(crate) const SECRET_LEN_MAX: usize = 500 * 1024;
 
 /// Settings of a secret that operators make. On disk the data are encrypted, as the whole log and the snapshots are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,37 +16,22 @@ pub struct SecretSpec {
 }
 record!(SecretSpec { 1: name, labels, data });
 
-impl Noun for SecretSpec {
+impl PayloadNoun for SecretSpec {
     const WORD: &'static str = "secret";
-    const LEVEL: Level = Level(2);
 
-    fn name(&self) -> &str {
-        &self.name
+    /// 500 KiB, as in Swarm.
+    const LEN_MAX: usize = 500 * 1024;
+
+    fn parts(&self) -> (&str, &Labels, &Payload) {
+        (&self.name, &self.labels, &self.data)
     }
 
-    fn labels(&self) -> &Labels {
-        &self.labels
+    fn of(name: String, labels: Labels, data: Payload) -> Self {
+        Self { name, labels, data }
     }
 
-    fn check(&self) -> Result<(), Refusal> {
-        check_name(&self.name)?;
-        self.data.check(Self::WORD, SECRET_LEN_MAX)
-    }
-
-    /// The new spec shares the data of the former one in memory.
-    fn updated(&self, next: &Self) -> Result<Self, Refusal> {
-        if next.name != self.name || !self.data.is_kept_by(&next.data) {
-            return Err(Refusal::invalid("only updates to Labels are allowed"));
-        }
-        Ok(Self { labels: next.labels.clone(), ..self.clone() })
-    }
-
-    fn is_used_by(id: SecretId, service: &ServiceSpec) -> bool {
-        service.task.container.secrets.iter().any(|secret| secret.id == id)
-    }
-
-    fn payload_len(&self) -> usize {
-        self.data.len()
+    fn payload_id(id: SecretId) -> PayloadId {
+        PayloadId::Secret(id)
     }
 }
 

@@ -1,12 +1,14 @@
 //! Tests of the rules that all plain nouns share, with configs as the example.
 
-use super::config::CONFIG_LEN_MAX;
+use super::payload::PayloadNoun;
 use super::refuse_used;
-use super::secret::SECRET_LEN_MAX;
 use crate::apply::tests::World;
 use crate::fixtures::{create_secret, secrets};
 use crate::service::{ConfigReference, ConfigReferences, ConfigTarget};
-use crate::{AnyId, AnyPut, Change, ConfigId, ConfigSpec, Event, Labels, Noun, Put, RefusalKind, SecretId, ServiceId};
+use crate::{
+    AnyId, AnyPut, Change, ConfigId, ConfigSpec, Event, Labels, Payload, Put, RefusalKind, SecretId, SecretSpec,
+    ServiceId,
+};
 use essaim_wire::Index;
 use std::sync::Arc;
 
@@ -80,6 +82,10 @@ fn only_the_labels_of_a_config_change_and_its_data_stay_where_they_are_in_memory
         assert_eq!(world.refused(put(1, Some(version), spec)), "only updates to Labels are allowed");
     }
     world.done(put(1, Some(version), labelled(&config("site", b""), "a")));
+    let template = Payload::template(b"<h1>".to_vec());
+    let changed = ConfigSpec { data: template, ..config("site", b"") };
+    let version = world.state.object_named::<ConfigSpec>("site").expect("there").meta.version;
+    assert_eq!(world.refused(put(1, Some(version), changed)), "only updates to Labels are allowed", "nor the driver");
     let after = &world.state.object_named::<ConfigSpec>("site").expect("there").spec;
     assert_eq!(after.data.as_ptr(), before.as_ptr(), "an update without data keeps them");
     assert!(after.labels.contains_key("a"));
@@ -88,11 +94,11 @@ fn only_the_labels_of_a_config_change_and_its_data_stay_where_they_are_in_memory
 #[test]
 fn a_config_has_data_and_a_name_within_the_limits() {
     let mut world = World::new();
-    let size = format!("config data must be larger than 0 and less than {CONFIG_LEN_MAX} bytes");
-    for data in [vec![], vec![0; CONFIG_LEN_MAX]] {
+    let size = format!("config data must be larger than 0 and less than {} bytes", ConfigSpec::LEN_MAX);
+    for data in [vec![], vec![0; ConfigSpec::LEN_MAX]] {
         assert_eq!(world.refused(create(1, config("site", &data))), size);
     }
-    world.done(create(1, config("largest.of_all-names", &vec![0; CONFIG_LEN_MAX - 1])));
+    world.done(create(1, config("largest.of_all-names", &vec![0; ConfigSpec::LEN_MAX - 1])));
     assert_eq!(world.refused(create(2, config("", b"x"))), "name must be provided");
     for name in [".x", "x-", "a b", "ü", &"n".repeat(65)] {
         assert!(world.refused(create(2, config(name, b"x"))).starts_with("invalid name, only 64 "), "{name}");
@@ -103,12 +109,12 @@ fn a_config_has_data_and_a_name_within_the_limits() {
 #[test]
 fn a_secret_has_data_within_its_own_limit_and_a_name_of_its_own() {
     let (mut world, _) = with_site();
-    let size = format!("secret data must be larger than 0 and less than {SECRET_LEN_MAX} bytes");
-    for data in [vec![], vec![0; SECRET_LEN_MAX]] {
+    let size = format!("secret data must be larger than 0 and less than {} bytes", SecretSpec::LEN_MAX);
+    for data in [vec![], vec![0; SecretSpec::LEN_MAX]] {
         assert_eq!(world.refused(create_secret(1, "key", &data)), size);
     }
     // A config of the same name and id is another object.
-    world.done(create_secret(1, "site", &vec![0; SECRET_LEN_MAX - 1]));
+    world.done(create_secret(1, "site", &vec![0; SecretSpec::LEN_MAX - 1]));
     assert_eq!(world.refused(create_secret(2, "site", b"x")), "secret site already exists");
     assert!(world.refused(create_secret(2, "no way", b"x")).starts_with("invalid name, only 64 "));
 }
@@ -167,5 +173,4 @@ fn a_payload_is_kept_by_the_event_that_removes_it() {
     let created = world.done(create(1, config("site", &[7; 1000])));
     let removed = world.done(remove(1));
     assert!(created[0].kept_len() < 1000 && removed[0].kept_len() > 1000, "{created:?}");
-    assert_eq!(ConfigSpec::WORD, "config");
 }

@@ -166,6 +166,12 @@ impl ContainerSpec {
         secrets.chain(configs.filter_map(|it| Some((PayloadId::Config(it.id), it.name.as_str(), it.target.file()?))))
     }
 
+    /// The payloads of secrets and configs that the task uses, also those that are no files.
+    pub fn payloads(&self) -> impl Iterator<Item = PayloadId> {
+        let secrets = self.secrets.iter().map(|it| PayloadId::Secret(it.id));
+        secrets.chain(self.configs.iter().map(|it| PayloadId::Config(it.id)))
+    }
+
     /// Whether the spec itself asks for a health check. A check that the image brings is known to the engine only.
     pub(crate) fn has_health_check(&self) -> bool {
         self.health.as_ref().is_some_and(HealthCheck::is_active)

@@ -3,7 +3,12 @@
 //! As in Swarm, environment values, the host name, sources and targets of mounts, and labels and driver options of
 //! volumes may be templates. Each is a Go template over the service, the node and the task ([`Facts`]); a field that
 //! does not exist is an error. A manager expands the settings with invented facts when a service is created or updated,
-//! to find errors early; the worker expands them with the true ones before it prepares the task.
+//! to find errors early; the worker expands them with the true ones before it prepares the task. Secrets and configs may
+//! be templates too (`payload`); only the worker expands these.
+
+mod payload;
+
+pub use payload::Readable;
 
 use super::{ContainerSpec, Mount, MountSource, Mounts, ServiceSpec, Variable};
 use crate::{Platform, Refusal, ServiceId, Slot, TaskId};
@@ -35,6 +40,10 @@ impl Facts {
             },
             "Task": {"ID": task.to_string(), "Name": name, "Slot": slot.to_string()},
         }))
+    }
+
+    const fn as_value(&self) -> &Value {
+        &self.0
     }
 }
 

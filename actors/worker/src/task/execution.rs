@@ -2,8 +2,8 @@
 
 use crate::engine::{EngineError, Payloads, Run, Signal};
 use essaim_model::service::Variable;
-use essaim_model::service::template::{self, Facts};
-use essaim_model::{Labels, PayloadId, Platform, ServiceSpec, Slot, TaskId};
+use essaim_model::service::template::{self, Facts, Readable};
+use essaim_model::{Labels, Payload, PayloadId, Platform, Refusal, ServiceSpec, Slot, TaskId};
 use essaim_protocol::TaskOrder;
 use essaim_wire::NodeId;
 use std::net::IpAddr;
@@ -53,31 +53,35 @@ pub(crate) fn execution(order: &TaskOrder, spec: &ServiceSpec, payloads: &Payloa
         log_driver: spec.task.log_driver.clone(),
         ..Run::new(order.id, name, container.clone())
     };
-    let templates = template::has_templates(container)
-        .then(|| Box::new(Templates { spec: spec.clone(), order: order.clone(), here: here.clone() }));
+    let own: Payloads = container.files().filter_map(|(id, ..)| Some((id, payloads.get(&id)?.clone()))).collect();
+    let has_templates = template::has_templates(container) || own.values().any(Payload::is_template);
+    let templates =
+        has_templates.then(|| Box::new(Templates { spec: spec.clone(), order: order.clone(), here: here.clone() }));
     let (stop_signal, stop_grace) = (container.stop_signal.unwrap_or_default(), container.stop_grace());
-    let own = container.files().filter_map(|(id, ..)| Some((id, payloads.get(&id)?.clone()))).collect();
     Execution { run, payloads: own, stop_signal, stop_grace, templates }
 }
 
 impl Execution {
-    /// Whether some setting of the container is a template that [`expand`](Self::expand) has to replace.
+    /// Whether some setting of the container, or a secret or config, is a template that [`expand`](Self::expand) has to replace.
     pub(crate) const fn has_templates(&self) -> bool {
         self.templates.is_some()
     }
 
-    /// Replaces the templates of the container and its environment by what they stand for on a node of this platform.
+    /// Replaces the templates of the container, its environment, its secrets and its configs by what they stand for on a
+    /// node of this platform.
     pub(crate) fn expand(&mut self, platform: &Platform) -> Result<(), EngineError> {
         let Some(templates) = self.templates.take() else { return Ok(()) };
         let Templates { spec, order, here } = *templates;
         let ids = (order.service, order.id, order.slot);
         let facts = Facts::new(&spec, ids, &self.run.name, here.node, &here.hostname, platform);
-        let container = template::expand(&self.run.container, &facts);
-        let container = container.map_err(|refusal| EngineError::Rejected(refusal.text))?;
+        let rejected = |refusal: Refusal| EngineError::Rejected(refusal.text);
+        let container = template::expand(&self.run.container, &facts).map_err(rejected)?;
         // The service's own variables are the first ones of the environment.
         for (entry, own) in self.run.env.iter_mut().zip(&container.env) {
             *entry = variable(own);
         }
+        let readable = Readable { container: &container, payloads: &self.payloads, env: &self.run.env, facts: &facts };
+        self.payloads = readable.expand().map_err(rejected)?;
         self.run.container = container;
         Ok(())
     }
@@ -192,6 +196,27 @@ mod tests {
         spec.task.container.env = [variable("A={{.Nothing}}")].into();
         let refused = execution(&order(1), &spec, &Payloads::new(), &here).expand(&platform);
         assert!(matches!(refused, Err(EngineError::Rejected(why)) if why.starts_with("expanding env failed: ")));
+    }
+
+    #[test]
+    fn a_templated_secret_is_expanded_for_its_task_and_a_bad_one_rejects_it() {
+        let mut spec = spec();
+        spec.task.container.secrets = secrets(&[(1, "url"), (2, "key")]);
+        spec.task.container.env = vec![Variable::parse("DB=db-{{.Task.Slot}}").expect("a variable")];
+        let here = Here { node: NodeId::from_bits(3), hostname: "n3".into() };
+        let platform = Platform { architecture: "x86_64".into(), os: "linux".into() };
+        let id = |id| PayloadId::Secret(SecretId::from_bits(id));
+        let expand = |template: &str| {
+            let template = Payload::template(template.into());
+            let payloads = Payloads::from([(id(1), template), (id(2), b"s3cr3t"[..].into())]);
+            let mut execution = execution(&order(1), &spec, &payloads, &here);
+            assert!(execution.has_templates());
+            execution.expand(&platform).map(|()| execution.payloads[&id(1)].to_vec())
+        };
+        let made = expand("{{env \"DB\"}}:{{secret \"key\"}}@{{.Node.Hostname}}");
+        assert_eq!(made, Ok(b"db-1:s3cr3t@n3".to_vec()), "with the environment as it is expanded");
+        let why = "expanding secret \"url\" failed: secret target other not found";
+        assert_eq!(expand("{{secret \"other\"}}"), Err(EngineError::Rejected(why.into())));
     }
 
     #[test]

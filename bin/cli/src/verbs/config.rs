@@ -42,6 +42,9 @@ pub(crate) struct Create {
     /// Config labels
     #[arg(short, long, value_name = "KEY=VALUE", value_parser = label)]
     label: Vec<(String, String)>,
+    /// Template driver
+    #[arg(long, value_name = "DRIVER")]
+    template_driver: Option<String>,
     /// Name of the new config
     config: String,
     /// File with the data of the config, or - for STDIN
@@ -56,9 +59,9 @@ const TABLE: &str = "{{.ID}}\t{{.Name}}\t{{.CreatedAt}}\t{{.UpdatedAt}}";
 /// Runs a subcommand of `essaim config`.
 pub(crate) async fn run(client: &Client, command: Command) -> Result<(), Failure> {
     match command {
-        Command::Create(Create { label, config, file }) => {
-            let data = payload::content(&file)?;
-            let spec = ConfigSpec { name: config, labels: label.into_iter().collect(), data, templating: None };
+        Command::Create(Create { label, template_driver, config, file }) => {
+            let (labels, data) = (label.into_iter().collect(), payload::content(&file)?);
+            let spec = ConfigSpec { name: config, labels, data, templating: payload::templating(template_driver) };
             payload::create(client, "configs", &spec).await
         }
         Command::Ls(shown) => payload::ls(client, "configs", &shown, table).await,

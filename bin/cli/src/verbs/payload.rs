@@ -2,6 +2,7 @@
 
 use std::io::Read;
 
+use essaim_docker::network::Driver;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -27,6 +28,11 @@ fn read(file: &str) -> std::io::Result<Vec<u8>> {
         path => std::fs::File::open(path)?.take(READ_LEN_MAX).read_to_end(&mut data)?,
     };
     Ok(data)
+}
+
+/// The templating of a new secret or config whose data are a template of this driver.
+pub(super) fn templating(driver: Option<String>) -> Option<Driver> {
+    driver.map(|name| Driver { name, ..Driver::default() })
 }
 
 /// Creates an object under `/PLURAL`, and prints its id.

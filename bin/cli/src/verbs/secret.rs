@@ -1,7 +1,7 @@
 //! `essaim secret`: the commands on secrets, bytes that tasks read and that the daemon never shows.
 
 use essaim_docker::secret::SecretSpec;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::read::text;
 use super::{Shown, label, payload};
@@ -41,6 +41,12 @@ pub(crate) struct Create {
     /// Secret labels
     #[arg(short, long, value_name = "KEY=VALUE", value_parser = label)]
     label: Vec<(String, String)>,
+    /// Secret driver
+    #[arg(short, long, value_name = "DRIVER")]
+    driver: Option<String>,
+    /// Template driver
+    #[arg(long, value_name = "DRIVER")]
+    template_driver: Option<String>,
     /// Name of the new secret
     secret: String,
     /// File with the data of the secret, or - for STDIN
@@ -61,10 +67,15 @@ const TABLE: &str = "{{.ID}}\t{{.Name}}\t{{.Driver}}\t{{.CreatedAt}}\t{{.Updated
 /// Runs a subcommand of `essaim secret`.
 pub(crate) async fn run(client: &Client, command: Command) -> Result<(), Failure> {
     match command {
-        Command::Create(Create { label, secret, file }) => {
-            let (labels, data) = (label.into_iter().collect(), payload::content(&file)?);
-            payload::create(client, "secrets", &SecretSpec { name: secret, labels, data, ..SecretSpec::default() })
-                .await
+        Command::Create(Create { label, driver, template_driver, secret, file }) => {
+            let spec = SecretSpec {
+                name: secret,
+                labels: label.into_iter().collect(),
+                data: payload::content(&file)?,
+                driver: driver.map(|name| json!({"Name": name})),
+                templating: payload::templating(template_driver),
+            };
+            payload::create(client, "secrets", &spec).await
         }
         Command::Ls(shown) => payload::ls(client, "secrets", &shown, table).await,
         Command::Inspect { shown, secrets } => payload::inspect(client, "secrets", &secrets, &shown, in_words).await,
@@ -104,7 +115,6 @@ fn in_words(secret: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     fn secret() -> Value {
         json!({

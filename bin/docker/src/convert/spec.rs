@@ -498,13 +498,10 @@ mod tests {
     #[test]
     fn a_setting_without_effect_is_refused_by_its_flag() {
         let container = "/TaskTemplate/ContainerSpec";
-        let secret = json!([{"SecretID": "5bo9h461v2t5bz5xx8gras1xw", "SecretName": "x",
-            "File": {"Name": "x", "UID": "0", "GID": "0", "Mode": 292}}]);
         for (parent, field, value, flag) in [
             (container, "ReadOnly", json!(true), "--read-only"),
             (container, "Mounts", json!([{"Type": "volume", "Target": "/x"}]), "--mount"),
             (container, "Init", json!(true), "--init"),
-            (container, "Secrets", secret, "--secret"),
             (container, "Healthcheck", json!({"Test": ["CMD", "true"]}), "--health-cmd"),
             (container, "OomScoreAdj", json!(5), "--oom-score-adj"),
             ("/TaskTemplate/Resources", "SwapBytes", json!(-1), "--memory-swap"),
