@@ -395,7 +395,8 @@ impl State {
             // prepared meanwhile, and is watched if it runs already.
             let waits = (leftovers || self.unlisted.contains(&order.engine))
                 && order.desired == Desired::Running
-                && !order.generic.is_empty();
+                && !order.generic.is_empty()
+                && !planted(Bug::GivenTwice);
             let goal = if waits { Goal::Ready } else { order.desired.into() };
             let held_back = lapsed && orders.spec(order).is_some_and(|spec| spec.stops_on_disconnect());
             if let Some(tended) = self.tended.get_mut(&order.id) {

@@ -89,11 +89,13 @@ pub enum Bug {
     /// The first report that a new leader's roster gives of a lost node counts as its return, even when it says that the
     /// node is missing.
     FirstReportRevives,
+    /// A task begins while another one, which managers gave up or told to end, still holds its generic resources.
+    GivenTwice,
 }
 
 impl Bug {
     /// All planted bugs.
-    pub const ALL: [Self; 38] = [
+    pub const ALL: [Self; 39] = [
         Self::AckBeforeFsync,
         Self::VoteNotKept,
         Self::DroppedFence,
@@ -132,6 +134,7 @@ impl Bug {
         Self::RetryWithoutEnd,
         Self::ForgottenTaskStays,
         Self::FirstReportRevives,
+        Self::GivenTwice,
     ];
 
     /// Name of the bug, for a table or a command line.
@@ -175,6 +178,7 @@ impl Bug {
             Self::RetryWithoutEnd => "retry-without-end",
             Self::ForgottenTaskStays => "forgotten-task-stays",
             Self::FirstReportRevives => "first-report-revives",
+            Self::GivenTwice => "given-twice",
         }
     }
 

@@ -59,6 +59,7 @@ const fn symptoms(bug: Bug) -> &'static [&'static str] {
         Bug::StartedAgain => &["and again on"],
         Bug::RetryWithoutEnd => &["times to start"],
         Bug::FirstReportRevives => &["and was recorded as lost, and"],
+        Bug::GivenTwice => &["than there is"],
         Bug::ForgottenTaskStays => &["which no manager knows any more"],
     }
 }
@@ -75,6 +76,7 @@ const fn needs_containers(bug: Bug) -> bool {
             | Bug::ContainerLeftBehind
             | Bug::StartedAgain
             | Bug::RetryWithoutEnd
+            | Bug::GivenTwice
     )
 }
 

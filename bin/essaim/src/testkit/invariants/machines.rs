@@ -6,7 +6,7 @@
 //!   first; and while a slot of a service with `essaim.rebalance` moves.
 //! - A task is started once, on one machine, and its engine is not asked for ever to start it.
 //! - Two running tasks of a machine have no named generic resource in common, and all of them no more counted ones than
-//!   the machine has; again unless the node or its engine was in trouble lately.
+//!   the machine has, whatever happened to the node or its engine.
 
 use super::troubles::Troubles;
 use crate::testkit::fault::Number;
@@ -76,9 +76,7 @@ impl Machines {
         let mut wrong = Vec::new();
         let mut slots: BTreeMap<(ServiceId, Slot), Vec<(TaskId, NodeId)>> = BTreeMap::new();
         for (number, running) in machines {
-            if !self.was_silent(number) && troubles.is_calm(number, SURPLUS_MAX) {
-                wrong.extend(overbooked(state, &running).map(|what| format!("on n{number} {what}")));
-            }
+            wrong.extend(overbooked(state, &running).map(|what| format!("on n{number} {what}")));
             for (id, since) in running {
                 let first = *self.started.entry(id).or_insert((number, since));
                 if first != (number, since) {
