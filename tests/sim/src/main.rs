@@ -10,8 +10,8 @@
 //! duration, which differs, goes to stderr. A run that violates an invariant, panics or hangs has failed, and its last
 //! line is the command that repeats it; the other runs continue.
 //!
-//! With `--containers` the runs also draw what containers do: faults of engines, broken images, jobs, generic resources,
-//! and updates and rollbacks of every kind.
+//! With `--no-containers` the runs draw nothing of what containers do: no faults of engines, broken images, jobs or
+//! generic resources, and the plain kinds of updates only.
 //!
 //! With the feature `planted`, `--bug NAME` switches on a bug of `essaim_wire::planted` in every run.
 
@@ -31,7 +31,7 @@ use std::time::{Duration, Instant};
 /// a run that takes this long spins.
 const WALL_MAX: Duration = Duration::from_secs(120);
 
-const USAGE: &str = "usage: essaim-sim [--seeds N] [--from SEED] [--seed SEED] [--trace] [--jobs N] [--nodes N] [--managers N] [--containers]";
+const USAGE: &str = "usage: essaim-sim [--seeds N] [--from SEED] [--seed SEED] [--trace] [--jobs N] [--nodes N] [--managers N] [--no-containers]";
 
 #[derive(Debug, Clone)]
 struct Wanted {
@@ -105,7 +105,7 @@ fn read(mut words: impl Iterator<Item = String>) -> Option<Wanted> {
             "--trace" => wanted.trace = true,
             "--nodes" => wanted.nodes = Number::try_from(number()?).ok()?,
             "--managers" => wanted.managers = Number::try_from(number()?).ok()?,
-            "--containers" => wanted.containers = true,
+            "--no-containers" => wanted.containers = false,
             #[cfg(feature = "planted")]
             "--bug" => wanted.bug = Some(Bug::named(&words.next()?)?),
             _ => return None,
@@ -220,9 +220,9 @@ mod tests {
         let one = wanted("--seed 5 --trace").expect("it is right");
         assert_eq!((one.from, one.seeds, one.jobs, one.trace), (5, 1, 1, true));
         let large = wanted("--seed 5 --nodes 9 --managers 5").expect("it is right").options(5);
-        assert_eq!((large.nodes, large.managers, large.containers), (9, 5, false));
-        let with = wanted("--seed 5 --containers").expect("it is right").options(5);
-        assert!(with.again().ends_with("--seed 5 --containers --trace"), "{}", with.again());
+        assert_eq!((large.nodes, large.managers, large.containers), (9, 5, true));
+        let without = wanted("--seed 5 --no-containers").expect("it is right").options(5);
+        assert!(without.again().ends_with("--seed 5 --no-containers --trace"), "{}", without.again());
         assert!(large.again().ends_with("--seed 5 --nodes 9 --managers 5 --trace"), "{}", large.again());
         for wrong in ["--seeds", "--seeds many", "--jobs 0", "--managers 6", "--nodes 0", "5", "--roles"] {
             assert!(wanted(wrong).is_none(), "{wrong}");

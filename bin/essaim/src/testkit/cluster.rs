@@ -34,7 +34,7 @@ const SETTLED_MAX: Duration = Duration::from_secs(90);
 
 /// A cluster of five nodes, three of them managers, unless the builder changes that. The seed draws everything.
 pub fn cluster(seed: u64) -> Builder {
-    Builder { options: Options { mixed: false, ..Options::of(seed) }, fit: None }
+    Builder { options: Options { mixed: false, containers: false, ..Options::of(seed) }, fit: None }
 }
 
 /// Options of a cluster that is not started yet.

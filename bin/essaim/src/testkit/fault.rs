@@ -132,7 +132,7 @@ pub(crate) fn draw_syncs(rng: &mut StdRng, nodes: Number, over: Duration) -> Vec
 fn draw_fault(rng: &mut StdRng, nodes: Number, engines: bool) -> Fault {
     let one = rng.random_range(1..=nodes);
     let other = (one + rng.random_range(0..nodes.max(2) - 1)) % nodes + 1;
-    match rng.random_range(0..if engines { 112 } else { 100u8 }) {
+    match rng.random_range(0..if engines { 116 } else { 100u8 }) {
         0..18 => Fault::Crash(one),
         18..20 => Fault::CrashAll,
         20..26 => Fault::Restart(one),
@@ -156,8 +156,8 @@ fn draw_fault(rng: &mut StdRng, nodes: Number, engines: bool) -> Fault {
         94..97 => Fault::Liar(one),
         97..98 => Fault::Leave(one),
         100..104 => Fault::EngineHangs(one),
-        104..108 => Fault::EngineRestarts(one, if rng.random_bool(0.5) { Survive::Yes } else { Survive::No }),
-        108..112 => Fault::EngineForgets(one, rng.random()),
+        104..112 => Fault::EngineRestarts(one, if rng.random_bool(0.5) { Survive::Yes } else { Survive::No }),
+        112..116 => Fault::EngineForgets(one, rng.random()),
         _ => Fault::KillActor(one, rng.random()),
     }
 }

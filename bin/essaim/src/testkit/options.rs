@@ -28,7 +28,7 @@ pub struct Options {
     /// run.
     pub mixed: bool,
     /// Whether the run draws what containers do: faults of engines, broken images, jobs, generic resources, and updates
-    /// and rollbacks of every kind, with the invariants for them. Off unless asked for, until a thousand seeds have held.
+    /// and rollbacks of every kind, with the invariants for them.
     pub containers: bool,
     /// Kind of engine that every machine has.
     pub engine: EngineKind,
@@ -47,7 +47,8 @@ const SHORT_LOG: LogBounds = LogBounds { snapshot_after: 8 << 10, entries_kept: 
 impl Options {
     /// Options of a run with five nodes, three of them managers, and ten faults in sixty seconds. With an even seed the
     /// programs of the nodes are mixed. With every third seed the logs are so short that snapshots replace them again and
-    /// again, and are sent to managers that were away.
+    /// again, and are sent to managers that were away. A story that scripts its faults sets `containers` to false, unless
+    /// it is about them.
     pub const fn of(seed: u64) -> Self {
         Self {
             seed,
@@ -59,7 +60,7 @@ impl Options {
             client: true,
             roles: true,
             mixed: seed.is_multiple_of(2),
-            containers: false,
+            containers: true,
             engine: EngineKind::Process,
             log: if seed.is_multiple_of(3) { SHORT_LOG } else { LogBounds::USUAL },
             checks: true,
@@ -76,7 +77,7 @@ impl Options {
         } else {
             format!(" --nodes {nodes} --managers {managers}")
         };
-        let containers = if *containers { " --containers" } else { "" };
+        let containers = if *containers { "" } else { " --no-containers" };
         format!("  again: cargo run --release -p essaim-sim -- --seed {seed}{size}{containers} --trace")
     }
 }

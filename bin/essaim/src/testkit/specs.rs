@@ -110,9 +110,7 @@ pub(super) fn change_a_part(rng: &mut StdRng, spec: &mut ServiceSpec, containers
             format!("spread over {labels:?}")
         }
         11 => {
-            let asked = pick(rng, &[None, Some(("gpu", 1)), Some(("gpu", 2)), Some(("ssd", 1)), Some(("ssd", 2))]);
-            let counts = asked.copied().flatten().into_iter().map(|(kind, count)| (kind.to_owned(), count)).collect();
-            let generic = GenericResources::parse(counts).expect("counts");
+            let generic = generic_resources(rng);
             let what = format!("generic resources {generic:?}");
             spec.task.resources.get_or_insert_default().generic = generic;
             what
@@ -147,6 +145,13 @@ fn label(rng: &mut StdRng, spec: &mut ServiceSpec) -> String {
             format!("label {label}={value}")
         }
     }
+}
+
+/// Draws the generic resources that each task of a service reserves, or none.
+fn generic_resources(rng: &mut StdRng) -> GenericResources {
+    let asked = pick(rng, &[None, Some(("gpu", 1)), Some(("gpu", 2)), Some(("ssd", 1)), Some(("ssd", 2))]);
+    let counts = asked.copied().flatten().into_iter().map(|(kind, count)| (kind.to_owned(), count)).collect();
+    GenericResources::parse(counts).expect("counts")
 }
 
 /// The generic resources of a node with this number: named ones, counted ones or none.
@@ -246,6 +251,9 @@ pub(super) fn spec(rng: &mut StdRng, name: &str, mode: Mode, labels: Labels, con
     }
     if containers && rng.random_bool(0.2) {
         label(rng, &mut spec);
+    }
+    if containers && rng.random_bool(0.25) {
+        spec.task.resources.get_or_insert_default().generic = generic_resources(rng);
     }
     spec
 }

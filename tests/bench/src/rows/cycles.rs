@@ -63,7 +63,16 @@ fn measure(_: u32) -> Vec<Figure> {
 async fn story() -> Result<Vec<f64>, String> {
     // A log that is as long as a daemon's would grow until the end.
     let log = LogBounds { snapshot_after: 256 << 10, entries_kept: 100 };
-    let options = Options { nodes: 2, managers: 1, checks: false, client: false, mixed: false, log, ..Options::of(1) };
+    let options = Options {
+        nodes: 2,
+        managers: 1,
+        checks: false,
+        client: false,
+        mixed: false,
+        containers: false,
+        log,
+        ..Options::of(1)
+    };
     let mut run = Run::new(options);
     run.world.found(1).await?;
     for number in 1..=2 {

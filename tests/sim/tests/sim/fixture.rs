@@ -29,7 +29,7 @@ fn path() -> PathBuf {
 }
 
 fn options(nodes: u16) -> Options {
-    Options { nodes, managers: 1, client: false, checks: false, mixed: false, ..Options::of(7) }
+    Options { nodes, managers: 1, client: false, checks: false, mixed: false, containers: false, ..Options::of(7) }
 }
 
 /// Plays the life of a cluster that creates and changes every kind of object, before and after a snapshot; returns the

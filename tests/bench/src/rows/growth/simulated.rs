@@ -47,8 +47,15 @@ pub(super) fn measure(size: Number) -> Result<Measured, String> {
 
 async fn story(size: Number) -> Result<Measured, String> {
     let mut it = Measured::default();
-    let options =
-        Options { nodes: size, managers: MANAGERS, checks: false, client: false, mixed: false, ..Options::of(SEED) };
+    let options = Options {
+        nodes: size,
+        managers: MANAGERS,
+        checks: false,
+        client: false,
+        mixed: false,
+        containers: false,
+        ..Options::of(SEED)
+    };
     let mut run = Run::new(options);
     let everybody = f64::from(size);
 

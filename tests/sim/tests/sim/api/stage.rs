@@ -41,7 +41,7 @@ impl Stage {
     /// A daemon outside of any cluster. It runs on the second machine; the first machine has a cluster that it could
     /// join.
     pub(crate) async fn alone() -> Self {
-        let mut run = Run::new(Options { nodes: 2, managers: 1, checks: false, ..Options::of(1) });
+        let mut run = Run::new(Options { nodes: 2, managers: 1, checks: false, containers: false, ..Options::of(1) });
         for number in [1, 2] {
             run.world.start(number).await.expect("it starts");
         }
@@ -69,7 +69,7 @@ impl Stage {
     /// A manager of a cluster that `first` founded with these settings and this engine, and whose state only the test
     /// changes.
     pub(crate) async fn led_by(first: Node, spec: ClusterSpec, engine: EngineKind) -> Self {
-        let mut run = Run::new(Options { nodes: 1, managers: 1, checks: false, ..Options::of(1) });
+        let mut run = Run::new(Options { nodes: 1, managers: 1, checks: false, containers: false, ..Options::of(1) });
         run.world.start(1).await.expect("it starts");
         let real = run.world.running(1).expect("started above");
         real.init(InitRequest::default()).await.expect("a cluster begins");

@@ -45,7 +45,7 @@ type Answer = Result<Value, String>;
 impl Stage {
     /// Founds a cluster and waits until it is at rest; returns the output as well, which names the leader.
     pub(super) async fn open(nodes: Number, managers: Number, seed: u64) -> Played<(Self, Vec<String>)> {
-        let run = Run::new(Options { nodes, managers, mixed: false, ..Options::of(seed) });
+        let run = Run::new(Options { nodes, managers, mixed: false, containers: false, ..Options::of(seed) });
         let (names, records) = (Names::default(), Records::default());
         let mut stage = Self { run, nodes, faults: BTreeMap::new(), struck: 0, names, records };
         stage.run.world.found(managers).await?;
