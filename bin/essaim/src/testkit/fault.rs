@@ -111,8 +111,13 @@ pub fn draw(rng: &mut StdRng, nodes: Number, faults: u32, over: Duration, engine
                 // reaction to its loss.
                 rng.random_range(100..1_500)
             } else {
-                // When all daemons are down, a longer fault shows nothing new: no node is there to notice.
-                let longest = if fault.downs_everybody() { 4_000 } else { 14_000 };
+                let longest = match &fault {
+                    // A longer fault shows nothing new: no node is there to notice.
+                    fault if fault.downs_everybody() => 4_000,
+                    // A task waits ten seconds for an engine that is gone before it is given up.
+                    Fault::EngineRestarts(..) => 30_000,
+                    _ => 14_000,
+                };
                 rng.random_range(1_500..longest)
             };
             Strike { at, fault, lasts: Duration::from_millis(lasts) }

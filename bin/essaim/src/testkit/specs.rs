@@ -254,6 +254,10 @@ pub(super) fn spec(rng: &mut StdRng, name: &str, mode: Mode, labels: Labels, con
     }
     if containers && rng.random_bool(0.25) {
         spec.task.resources.get_or_insert_default().generic = generic_resources(rng);
+        // A task that takes its time to stop holds its resources meanwhile.
+        if !mode.is_job() && rng.random_bool(0.5) {
+            spec.task.container.image = Image::parse("stubborn").expect("an image");
+        }
     }
     spec
 }
