@@ -4,6 +4,7 @@ use crate::tests::world::{GIB, World, id};
 use essaim_model::service::DRAIN_LABEL;
 use essaim_model::*;
 use essaim_wire::NodeId;
+use std::sync::Arc;
 use std::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -191,6 +192,33 @@ fn start_first_needs_room_of_its_own_and_says_so_until_the_order_is_changed() {
 }
 
 #[test]
+fn a_task_that_is_given_the_room_of_another_one_is_not_told_meanwhile_to_run_beside_it() {
+    let mut world = World::of(1);
+    let web = world.create("web", 1, reserve(6 * GIB));
+    world.settle();
+    let before = all_running(&world, web);
+    world.update(web, reserve(100 * GIB));
+    world.live(SECOND);
+    assert_eq!(world.reasons(web).len(), 1);
+    world.update(web, |spec| {
+        set_image("b")(spec);
+        reserve(6 * GIB)(spec);
+        order(UpdateOrder::StartFirst)(spec);
+    });
+    // The scheduler and the reconciliation of the service decide on the same state.
+    let (state, now, plan) = (world.state.clone(), world.now(), world.plan(web));
+    let placed = world.board.assign_pending(&state, now, &mut |_| true).changes;
+    assert!(placed.iter().any(|change| matches!(change, Change::AssignTask { .. })), "{placed:?}");
+    world.done(placed);
+    world.done(plan.changes);
+    let is_to_run = |task: &&Arc<Task>| task.desired == Desired::Running && task.node().is_some() && !task.has_ended();
+    assert_eq!(world.state.tasks_of(web).filter(is_to_run).count(), 1);
+    live_with(&mut world, web, 1);
+    assert_eq!(all_running(&world, web), before, "there is no room beside it");
+    assert_eq!(world.reasons(web), ["no suitable node (insufficient resources on 1 node)"]);
+}
+
+#[test]
 fn a_label_that_goes_takes_a_task_away_only_when_another_one_runs() {
     let mut world = World::of(3);
     for node in [1, 2] {
@@ -369,7 +397,7 @@ fn a_failure_of_a_task_that_had_waited_counts_against_its_update() {
     });
     for _ in 0..30 {
         world.lead();
-        let bad = |task: &&std::sync::Arc<Task>| {
+        let bad = |task: &&Arc<Task>| {
             let spec = world.state.spec(web, task.spec_version);
             task.is_running() && spec.is_some_and(|spec| spec.task.container.image == "bad")
         };

@@ -168,8 +168,15 @@ impl<'a> Work<'a> {
                 new
             }
             // The new task was to run beside the old one and has no node; by the order in force it may take the old
-            // one's room.
-            (Some(new), Some(old)) if new.node().is_none() && new.desired == Desired::Running && stop_first => {
+            // one's room. Or it was to take the old one's room, and by the order in force it runs beside it, in room of its
+            // own. Its desired state alone is not changed: the scheduler may be giving it the old one's room meanwhile.
+            (Some(new), Some(old))
+                if new.node().is_none()
+                    && match new.desired {
+                        Desired::Running => stop_first,
+                        _ => !stop_first && old.desired == Desired::Running && !here.stopping,
+                    } =>
+            {
                 self.shut(new);
                 self.come_forward(slot, old, tasks, here);
                 old
