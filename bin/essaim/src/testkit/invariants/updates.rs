@@ -4,7 +4,9 @@
 //! it, follows a spec that asks for another task than the one in force. A slot is *in flight* from then until its new
 //! task has run for the delay: its new task does not run yet or has not run for the delay, and the old one is still
 //! there or ended by order. A slot that was removed, because the service became smaller, and is there again, because it
-//! became larger, is not updated: its new task waits for the end of the old one and interrupts nothing.
+//! became larger, is not updated: its new task waits for the end of the old one and interrupts nothing. A slot of a global service
+//! whose new task waits for its node to have room does not count, nor does it for a moment after the scheduler has given the
+//! task its node: a leader decides about the other slots meanwhile.
 //!
 //! - When a slot's update starts, no more slots are in flight than the parallelism in force.
 //! - No slot's update starts while the update is paused.
@@ -120,7 +122,12 @@ fn in_flight(state: &State, service: &Service, config: &UpdateConfig, now: Times
         let tasks = in_order(state, service, *slot);
         let Some((new, older)) = tasks.split_last() else { return false };
         let Some(old) = older.last() else { return false };
-        let is_pending_elsewhere = matches!(new.assigned, Assigned::Pending { .. }) && matches!(slot, Slot::Node(_));
+        // The task was pending a moment ago if it was given its node after its creation.
+        let was_pending = new.observed.state == TaskState::New
+            && new.meta.created_at < new.meta.updated_at
+            && now < new.meta.updated_at + SETTLED;
+        let is_pending = matches!(new.assigned, Assigned::Pending { .. }) || was_pending;
+        let is_pending_elsewhere = is_pending && matches!(slot, Slot::Node(_));
         let has_settled = new.is_running() && new.began_at.is_some_and(|began| began + config.delay <= now);
         let by_order = !old.has_ended() || old.observed.state == TaskState::Shutdown;
         is_wanted(new)
@@ -169,8 +176,9 @@ fn may_stay(state: &State, service: &Service, task: &Task, is_settled: &impl Fn(
 mod tests {
     use super::*;
     use crate::testkit::invariants::fixture::{self, HOUR, SERVICE, apply};
-    use essaim_model::UpdateStatus;
     use essaim_model::fixtures::service;
+    use essaim_model::{TaskId, UpdateStatus};
+    use essaim_wire::NodeId;
 
     fn task(number: u64, slot: u32, state: TaskState) -> Task {
         Task { slot: Slot::Number(slot), ..fixture::task(number, state) }
@@ -204,6 +212,41 @@ mod tests {
         assert_eq!(begin(&mut state, 11, 1), [""; 0]);
         let wrong = begin(&mut state, 12, 2);
         assert!(wrong.len() == 1 && wrong[0].contains("2 slots in flight, and 1 are allowed"), "{wrong:?}");
+    }
+
+    #[test]
+    fn a_global_slot_that_is_given_its_node_while_the_leader_decides_is_not_in_flight() {
+        let mut spec = service("web", 3);
+        spec.mode = essaim_model::Mode::Global;
+        spec.update = Some(UpdateConfig { parallelism: 1, ..UpdateConfig::default() });
+        let [one, two] = [1, 2].map(NodeId::from_bits);
+        let on = |node, task: Task| Task { slot: Slot::Node(node), assigned: Assigned::Node(node), ..task };
+        let running = [on(one, fixture::task(1, TaskState::Running)), on(two, fixture::task(2, TaskState::Running))];
+        let mut state = fixture::world(spec.clone(), &running);
+        let expect = state.service(SERVICE).expect("it is there").meta.version;
+        spec.task.force_update += 1;
+        let update = Change::UpdateService { id: SERVICE, expect, spec: Some(Box::new(spec)) };
+        apply(&mut state, Timestamp::from_micros(20), vec![update]);
+        let spec_version = state.service(SERVICE).expect("it is there").spec_version;
+        let new = |number, node, assigned| Task {
+            desired: Desired::Ready,
+            spec_version,
+            assigned,
+            ..on(node, fixture::task(number, TaskState::New))
+        };
+        let waits = Assigned::Pending { reason: "no room".into() };
+        apply(&mut state, HOUR, vec![Change::CreateTask(Box::new(new(11, one, waits)))]);
+        let given = HOUR + Duration::from_secs(60);
+        let assign =
+            Change::AssignTask { id: TaskId::from_bits(11), node: one, spec_version, generic: Default::default() };
+        apply(&mut state, given, vec![assign]);
+        for (after, count) in [(Duration::from_millis(20), 0), (Duration::from_secs(1), 1)] {
+            let (before, mut after_it) = (state.clone(), state.clone());
+            let change = Change::CreateTask(Box::new(new(12, two, Assigned::Node(two))));
+            let (events, proposal) = apply(&mut after_it, given + after, vec![change]);
+            let wrong = judge(&before, &after_it, &events, &proposal);
+            assert_eq!(wrong.len(), count, "{wrong:?}");
+        }
     }
 
     #[test]
