@@ -65,7 +65,7 @@ fn the_running_replacements_of_a_dead_manager_stay_under_a_leader_that_has_just_
     for seed in 1..=6 {
         within(WALL_MAX, move || {
             in_virtual_time(seed, async move {
-                let mut run = Run::new(Options { mixed: false, ..Options::of(seed) });
+                let mut run = Run::new(Options { mixed: false, containers: false, ..Options::of(seed) });
                 run.found().await.expect("founded");
                 let dead = run.world.node_id(3).expect("it is a node");
                 run.world.strike(0, Fault::Crash(1)).await;

@@ -13,18 +13,21 @@ pub fn judge(before: &State, after: &State, events: &[Event], proposal: &Proposa
         return Vec::new();
     }
     let index = after.applied().index.0;
-    let wrong = created(events).filter_map(|new| hurry(before, new, proposal.at));
+    let wrong = created(events).filter_map(|new| hurry(before, after, new, proposal.at));
     wrong.map(|why| format!("at index {index}: {why}")).collect()
 }
 
 /// Why this task is created too soon.
-fn hurry(before: &State, new: &Task, at: Timestamp) -> Option<String> {
+fn hurry(before: &State, after: &State, new: &Task, at: Timestamp) -> Option<String> {
     let service = before.service(new.service).filter(|service| !service.spec.mode.is_job())?;
     let others = || before.tasks_in(new.service, new.slot).filter(|other| other.id != new.id);
     let last = others().max_by_key(|other| (other.meta.created_at, other.id))?;
     let failed = matches!(last.observed.state, TaskState::Failed | TaskState::Rejected) && last.written_off.is_none();
     let is_attempt = failed && last.began_at.is_none() && last.desired < Desired::Shutdown;
-    if !is_attempt || last.spec_version != new.spec_version || !others().any(|other| other.is_wanted()) {
+    // Once the other task is lost with its node, or is told to end, the slot is filled at once: with a task that is
+    // prepared, and waits for the delay.
+    let goes_on = |other: &Task| other.is_wanted() && after.task(other.id).is_some_and(|other| other.is_wanted());
+    if !is_attempt || last.spec_version != new.spec_version || !others().any(|other| goes_on(other)) {
         return None;
     }
     let delay = service.spec.restart().delay();
@@ -44,8 +47,9 @@ mod tests {
     use essaim_wire::NodeId;
     use std::time::Duration;
 
-    /// Complaints about a task that follows, this long after it, one that failed beside a running one.
-    fn follow(after: Duration) -> Vec<String> {
+    /// Complaints about a task that follows, this long after it, one that failed beside a running one, in a step with this
+    /// change.
+    fn follow(after: Duration, beside: Option<Change>) -> Vec<String> {
         let mut state = fixture::world(service("web", 1), &[task(11, TaskState::Running), task(12, TaskState::New)]);
         let rejected = Observed { state: TaskState::Rejected, ..Observed::nothing(HOUR) };
         let reports = vec![(task(12, TaskState::New).id, rejected)];
@@ -53,14 +57,17 @@ mod tests {
         let before = state.clone();
         let spec_version = state.service(SERVICE).expect("it is there").spec_version;
         let next = Task { spec_version, ..task(13, TaskState::New) };
-        let (events, proposal) = apply(&mut state, HOUR + after, vec![Change::CreateTask(Box::new(next))]);
+        let changes = beside.into_iter().chain([Change::CreateTask(Box::new(next))]).collect();
+        let (events, proposal) = apply(&mut state, HOUR + after, changes);
         judge(&before, &state, &events, &proposal)
     }
 
     #[test]
     fn an_attempt_before_the_delay_is_over_is_seen() {
-        let wrong = follow(Duration::from_secs(4));
+        let wrong = follow(Duration::from_secs(4), None);
         assert!(wrong.len() == 1 && wrong[0].contains("is tried again less than 5 s after"), "{wrong:?}");
-        assert_eq!(follow(Duration::from_secs(5)), [""; 0]);
+        assert_eq!(follow(Duration::from_secs(5), None), [""; 0]);
+        let stops = Change::SetDesired { id: task(11, TaskState::Running).id, desired: Desired::Shutdown };
+        assert_eq!(follow(Duration::from_secs(4), Some(stops)), [""; 0], "no other task goes on");
     }
 }
