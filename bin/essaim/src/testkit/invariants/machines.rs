@@ -10,9 +10,10 @@
 
 use super::troubles::Troubles;
 use crate::testkit::fault::Number;
-use essaim_model::{Availability, Desired, ServiceId, Slot, State, Stock, TaskId, UpdateConfig, UpdateOrder};
+use essaim_model::{Availability, Desired, ServiceId, Slot, State, Stock, Task, TaskId, UpdateConfig, UpdateOrder};
 use essaim_wire::{NodeId, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -151,7 +152,17 @@ fn overbooked(state: &State, running: &[(TaskId, Timestamp)]) -> impl Iterator<I
         }
     };
     let all: Vec<(String, Stock)> = stock.iter().map(|(kind, had)| (kind.clone(), had.clone())).collect();
-    all.into_iter().filter(is_too_much).map(|(kind, _)| format!("running tasks hold more {kind} than there is"))
+    let describe = move |kind: &str| {
+        let holders = tasks.iter().filter(|task| task.generic.get(kind).is_some());
+        let word = |task: &&Arc<Task>| {
+            let (id, slot, desired, observed) = (task.id, task.slot, task.desired, task.observed.state.as_str());
+            let off = if task.written_off.is_some() { ", written off" } else { "" };
+            format!("{id} in slot {slot} of {} ({desired:?}, {observed}{off})", task.service)
+        };
+        holders.map(word).collect::<Vec<_>>().join(", ")
+    };
+    let too_much = all.into_iter().filter(is_too_much);
+    too_much.map(move |(kind, _)| format!("running tasks hold more {kind} than there is: {}", describe(&kind)))
 }
 
 #[cfg(test)]
@@ -159,7 +170,7 @@ mod tests {
     use super::*;
     use crate::testkit::invariants::fixture::{apply, task, world};
     use essaim_model::fixtures::service;
-    use essaim_model::{Change, GenericStock, Task, TaskState};
+    use essaim_model::{Change, GenericStock, TaskState};
 
     /// A state with a service, and two tasks of its first slot on node 2.
     fn state() -> State {
