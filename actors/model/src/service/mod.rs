@@ -137,10 +137,15 @@ impl ServiceSpec {
         }
     }
 
-    /// Whether the tasks of an unreachable node are replaced only when the node is down. A job waits unless its label
-    /// says otherwise, because a task that may still be running would do its work twice.
+    /// Whether the tasks of an unreachable node are replaced only when the node is down. Unless its label says otherwise a
+    /// job waits, because a task that may still be running would do its work twice; and so does a service that writes to
+    /// a path or a named volume of its node, because a second task would take writes on another, empty volume, which are
+    /// lost when the node returns.
     pub fn waits_for_down(&self) -> bool {
-        self.labels.get(ON_UNREACHABLE_LABEL).map_or(self.mode.is_job(), |value| value == "wait")
+        let keeps_data = || self.task.container.mounts.iter().any(Mount::keeps_data);
+        self.labels
+            .get(ON_UNREACHABLE_LABEL)
+            .map_or_else(|| self.mode.is_job() || keeps_data(), |value| value == "wait")
     }
 
     /// Whether a worker ends the tasks when it has had no manager for [`DISCONNECT_LEASE`].

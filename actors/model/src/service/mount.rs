@@ -213,6 +213,12 @@ impl Mount {
         Ok(Self { target: target.into(), source, read_only: false, consistency: None })
     }
 
+    /// Whether what the task writes to the mount stays on the node when the task ends.
+    pub const fn keeps_data(&self) -> bool {
+        let stays = matches!(self.source, MountSource::Bind { .. } | MountSource::Volume { source: Some(_), .. });
+        stays && !self.read_only
+    }
+
     /// Path of the mount in the task.
     pub fn target(&self) -> &str {
         &self.target
@@ -270,6 +276,23 @@ mod tests {
 
     fn volume(source: &str) -> MountSource {
         MountSource::Volume { source: Some(source.into()), options: None }
+    }
+
+    #[test]
+    fn what_a_task_writes_stays_on_its_node_in_a_path_of_the_host_and_in_a_named_volume() {
+        let bind = MountSource::Bind { source: "/srv".into(), options: None };
+        let nameless = MountSource::Volume { source: None, options: None };
+        for (source, keeps) in [
+            (bind.clone(), true),
+            (volume("data"), true),
+            (nameless, false),
+            (MountSource::Tmpfs { options: None }, false),
+        ] {
+            assert_eq!(Mount::parse("/data", source.clone()).expect("a mount").keeps_data(), keeps, "{source:?}");
+        }
+        let mut mount = Mount::parse("/data", bind).expect("a mount");
+        mount.read_only = true;
+        assert!(!mount.keeps_data(), "it writes nothing");
     }
 
     #[test]
