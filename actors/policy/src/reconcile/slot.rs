@@ -4,7 +4,8 @@
 //!
 //! 1. *Sound* tasks: one of them keeps the slot. Other tasks in the slot are surplus: they replaced this one while its
 //!    node was unreachable, or it replaced them; of several that follow the spec in force the oldest one that runs
-//!    stays. A task on a node that drains, or that no longer satisfies the constraints, goes when the sound one runs.
+//!    stays. While that one is not confirmed since its node returned ([`RETURN_CONFIRMED`]), the others that run go on,
+//!    too. A task on a node that drains, or that no longer satisfies the constraints, goes when the sound one runs.
 //! 2. *Held* tasks keep the slot empty: the brake, or the service's own setting to wait for `Down`.
 //! 3. *Leaving* and *misfit* tasks go on until another one runs elsewhere. Where two may not run at a time, a leaving
 //!    task is stopped at once, since an operator drains its node; a misfit when its replacement has a node.
@@ -35,6 +36,12 @@ use std::time::Duration;
 /// Time that a task on a draining node waits for another node to become eligible before it is stopped anyway.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(60);
 
+/// Time after the return of a node within which its worker has reported which of its tasks have ended meanwhile: it
+/// links and reports within some tens of milliseconds. A machine that lost its power may be back before the node is down,
+/// and its tasks are still recorded as running then; no running replacement gives way to one of them. A replacement that
+/// runs for a second longer costs little.
+const RETURN_CONFIRMED: Duration = Duration::from_secs(1);
+
 /// The tasks of a slot that have not ended, by their condition.
 #[derive(Default)]
 struct Occupants<'a> {
@@ -43,6 +50,8 @@ struct Occupants<'a> {
     misfit: Vec<&'a Arc<Task>>,
     lost: Vec<&'a Arc<Task>>,
     held: bool,
+    /// Whether two tasks run until it is clear which of them stays.
+    doubled: bool,
     /// Whether some task was told to end and its end will be reported.
     stopping: bool,
 }
@@ -149,7 +158,7 @@ impl<'a> Work<'a> {
         }
         let new = match self.movers(&current) {
             // The slot moves to a node with fewer tasks: the new task runs first.
-            Some((old, new)) if new.is_running() => {
+            Some((old, new)) if new.is_running() && self.is_confirmed(new) => {
                 self.shut(old);
                 here.stopping = true;
                 Some(new)
@@ -162,7 +171,10 @@ impl<'a> Work<'a> {
         let kept = match (new, old) {
             // The old task may go when the new one runs, or, if the new one was created to wait for that end, when it
             // has a node.
-            (Some(new), Some(old)) if new.is_running() || (new.desired == Desired::Ready && new.node().is_some()) => {
+            (Some(new), Some(old))
+                if (new.is_running() && self.is_confirmed(new))
+                    || (!new.is_running() && new.desired == Desired::Ready && new.node().is_some()) =>
+            {
                 self.shut(old);
                 here.stopping |= old.node().is_some();
                 new
@@ -217,7 +229,12 @@ impl<'a> Work<'a> {
     fn come_forward(&mut self, slot: Slot, old: &'a Arc<Task>, tasks: &[&'a Arc<Task>], here: &Occupants<'a>) {
         if self.is_excluded(slot) {
             self.rollout.excluded = true;
-        } else if here.leaving.is_empty() && here.misfit.is_empty() && here.lost.is_empty() && !here.held {
+        } else if here.leaving.is_empty()
+            && here.misfit.is_empty()
+            && here.lost.is_empty()
+            && !here.held
+            && !here.doubled
+        {
             // With any of these, two tasks of the slot are wanted already.
             let failed = match self.attempt(slot, tasks) {
                 Attempt::First => None,
@@ -286,11 +303,29 @@ impl<'a> Work<'a> {
             .min_by_key(|task| (!task.is_running(), task.desired != Desired::Running, task.meta.created_at, task.id))?;
         let newest = tasks.iter().max_by_key(|task| (task.is_running(), task.meta.created_at, task.id));
         let stays = newest.copied().filter(|_| planted(Bug::SurplusOldestFirst)).unwrap_or(stays);
+        let confirmed = self.is_confirmed(stays);
         for task in tasks.iter().filter(|task| task.id != stays.id) {
+            if !confirmed && task.is_running() {
+                here.doubled = true;
+                continue;
+            }
             self.shut(task);
             here.stopping |= task.node().is_some();
         }
         Some(stays)
+    }
+
+    /// Whether what is recorded of the task is what its worker sees: its node did not return a moment ago while the task
+    /// was recorded as running, and its engine answers. An engine that does not is given up after a while, and its tasks
+    /// with it.
+    fn is_confirmed(&mut self, task: &Task) -> bool {
+        let Some(node) = task.node().and_then(|node| self.scene.state.node(node)) else { return true };
+        let at = node.since + RETURN_CONFIRMED;
+        if task.began_at.is_some_and(|began| began < node.since) && self.scene.now < at {
+            self.plan.look_again(at);
+            return false;
+        }
+        !task.is_silent_on(node)
     }
 
     /// Stops tasks on draining nodes once the kept task runs, or once it is clear that it finds no node. A task that
@@ -301,7 +336,8 @@ impl<'a> Work<'a> {
         }
         let patient_until = kept.meta.created_at + DRAIN_PATIENCE;
         let hopeless = kept.node().is_none() && self.scene.now >= patient_until;
-        let may_go = kept.is_running() || hopeless || self.service.spec.drains_stop_first();
+        let runs = kept.is_running() && self.is_confirmed(kept);
+        let may_go = runs || hopeless || self.service.spec.drains_stop_first();
         if let (true, Assigned::Pending { reason }) = (hopeless, &kept.assigned) {
             let (slot, seconds) = (kept.slot, DRAIN_PATIENCE.as_secs());
             self.plan
@@ -317,7 +353,8 @@ impl<'a> Work<'a> {
     /// Stops tasks on nodes that no longer satisfy the constraints, once the kept task runs, or has a node where two
     /// may not run at a time.
     fn dismiss_misfits(&mut self, kept: &Task, here: &mut Occupants<'a>) {
-        let may_go = kept.is_running() || (kept.desired == Desired::Ready && kept.node().is_some());
+        let waits = !kept.is_running() && kept.desired == Desired::Ready && kept.node().is_some();
+        let may_go = waits || (kept.is_running() && self.is_confirmed(kept));
         here.stopping |= self.dismiss(&mut here.misfit, may_go, Self::reject);
     }
 

@@ -122,8 +122,49 @@ fn an_unreachable_nodes_tasks_are_replaced_at_once_and_the_surplus_goes_when_it_
     assert_eq!(sound[&id(1)] + sound[&id(2)], 3);
     world.reach(3, Reachability::Reachable);
     world.settle();
+    assert_eq!(
+        world.state.tasks_of(web).filter(|task| task.is_wanted()).count(),
+        4,
+        "until node 3 has surely reported"
+    );
+    world.live(Duration::from_secs(1));
     let after: Vec<_> = world.state.tasks_of(web).filter(|task| task.is_wanted()).map(|task| task.id).collect();
     assert_eq!(after, before, "the stand-in, being newer, went");
+}
+
+#[test]
+fn a_running_stand_in_does_not_give_way_to_a_task_that_ended_while_its_node_was_away() {
+    let mut world = World::of(3);
+    let web = world.create("web", 3, |_| ());
+    world.settle();
+    world.reach(3, Reachability::Unreachable);
+    world.settle();
+    let lost = world.state.tasks_on(id(3)).next().expect("it had one").id;
+    let before: Vec<_> = world.state.tasks_of(web).filter(|task| task.id != lost).map(|task| task.id).collect();
+    // The machine lost its power. It is back, and its worker is about to report what is left of its tasks.
+    world.reach(3, Reachability::Reachable);
+    world.settle();
+    world.end(id(3), TaskState::Failed);
+    world.live(Duration::from_secs(5));
+    let after: Vec<_> = world.state.tasks_of(web).filter(|task| task.is_wanted()).map(|task| task.id).collect();
+    assert_eq!(after, before, "the stand-in stayed, and no other task was needed");
+}
+
+#[test]
+fn a_running_stand_in_does_not_give_way_to_a_task_whose_engine_says_nothing_yet() {
+    let mut world = World::of(3);
+    let web = world.create("web", 3, |_| ());
+    world.settle();
+    world.reach(3, Reachability::Unreachable);
+    world.settle();
+    // The daemon is back before its engine.
+    world.describe(3, |it| it.engines.clear());
+    world.reach(3, Reachability::Reachable);
+    world.live(Duration::from_secs(5));
+    assert_eq!(world.state.tasks_of(web).filter(|task| task.is_wanted()).count(), 4);
+    world.describe(3, |it| it.engines = vec![EngineKind::Process]);
+    world.live(Duration::from_secs(1));
+    assert_eq!(world.state.tasks_of(web).filter(|task| task.is_wanted()).count(), 3);
 }
 
 #[test]
@@ -156,18 +197,30 @@ fn a_loss_never_waits_for_the_restart_delay() {
 
 #[test]
 fn a_service_that_waits_for_down_is_left_alone_until_then() {
-    let mut world = World::of(2);
-    let wait = |spec: &mut ServiceSpec| {
-        spec.labels.insert(service::ON_UNREACHABLE_LABEL.into(), "wait".into());
+    let says = |word: &'static str| {
+        move |spec: &mut ServiceSpec| drop(spec.labels.insert(service::ON_UNREACHABLE_LABEL.into(), word.into()))
     };
-    let db = world.create("db", 1, wait);
-    world.settle();
-    world.reach(1, Reachability::Unreachable);
-    world.settle();
-    assert_eq!(nodes(&world, db), [1]);
-    world.reach(1, Reachability::Down);
-    world.settle();
-    assert_eq!(nodes(&world, db), [2]);
+    let writes = |spec: &mut ServiceSpec| {
+        let volume = service::MountSource::Volume { source: Some("data".into()), options: None };
+        let mount = service::Mount::parse("/data", volume).expect("a mount");
+        spec.task.container.mounts = service::Mounts::parse(vec![mount]).expect("mounts");
+    };
+    let left_alone = |edit: &dyn Fn(&mut ServiceSpec)| {
+        let mut world = World::of(2);
+        let db = world.create("db", 1, edit);
+        world.settle();
+        world.reach(1, Reachability::Unreachable);
+        world.settle();
+        let waits = nodes(&world, db) == [1];
+        world.reach(1, Reachability::Down);
+        world.settle();
+        assert_eq!(nodes(&world, db), [2]);
+        waits
+    };
+    assert!(left_alone(&says("wait")));
+    assert!(left_alone(&writes), "its data is on the node");
+    assert!(!left_alone(&|spec| (writes(spec), says("replace")(spec)).1), "unless its label says otherwise");
+    assert!(!left_alone(&|_| ()));
 }
 
 /// What the default grace of ten seconds makes of the lease, with the margin for a fast clock.
@@ -305,7 +358,7 @@ fn losing_the_stand_ins_node_as_well_makes_another_and_never_a_third_at_a_time()
         assert_eq!(nodes(&world, web).last(), Some(&(lost + 1)));
     }
     (1..=3).for_each(|back| world.reach(back, Reachability::Reachable));
-    world.settle();
+    world.live(Duration::from_secs(1));
     assert_eq!(world.running(web), 1);
 }
 
