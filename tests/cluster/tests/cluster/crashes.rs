@@ -79,9 +79,10 @@ fn running(cluster: &Cluster, service: &str) -> Vec<(usize, Container)> {
 /// Waits until exactly this many containers of a service run, one for each task that the managers call running; returns
 /// them.
 fn wait_whole(cluster: &Cluster, service: &str, count: usize, gone: &[usize]) -> Vec<(usize, Container)> {
-    let tasks = cluster.wait_running(service, count, gone);
-    let tasks: BTreeSet<_> = tasks.iter().filter_map(|task| task["ID"].as_str().map(str::to_owned)).collect();
+    cluster.wait_running(service, count, gone);
     eventually(&format!("{count} containers run"), || {
+        let tasks = cluster.running(service, gone)?;
+        let tasks: BTreeSet<_> = tasks.iter().filter_map(|task| task["ID"].as_str().map(str::to_owned)).collect();
         let running = running(cluster, service);
         let of: BTreeSet<_> = running.iter().filter_map(|(_, one)| one.task.clone()).collect();
         let exact = running.len() == count && of == tasks;
