@@ -1,7 +1,7 @@
 //! Test fixtures, for this crate and the crates above it: a cluster, nodes, services and tasks with ordinary settings,
 //! and a log of proposals that makes a state of them. A test changes the settings that it is about.
 
-use crate::service::{FileTarget, SecretReference, SecretReferences};
+use crate::service::{FileTarget, Mount, MountSource, Mounts, SecretReference, SecretReferences};
 use crate::*;
 use essaim_wire::{
     ClusterId, Generation, Index, Level, Lineage, NodeId, Reachability, RequestId, Role, Term, Timestamp,
@@ -33,6 +33,12 @@ pub fn secrets(named: &[(u128, &str)]) -> SecretReferences {
         file: FileTarget { name: (*name).into(), uid: "0".into(), gid: "0".into(), mode: 0o444 },
     };
     SecretReferences::parse(named.iter().map(reference).collect()).expect("a file of its own for each")
+}
+
+/// A mount of the volume with this name.
+pub fn volume(name: &str) -> Mounts {
+    let source = MountSource::Volume { source: Some(name.into()), options: None };
+    Mounts::parse(vec![Mount::parse("/data", source).expect("an absolute path")]).expect("one target")
 }
 
 /// The creation of a secret.

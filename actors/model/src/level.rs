@@ -66,9 +66,13 @@ impl ServiceSpec {
     pub fn level(&self) -> Level {
         // A program that knows no secrets and configs would start the task without the files that it reads.
         let payloads = self.task.container.payloads().next().map_or(Level::FIRST, |_| ConfigSpec::LEVEL);
+        let sticky = self.sticky().map_or(Level::FIRST, |_| Self::STICKY_LEVEL);
         let constraints = self.task.placement.iter().flat_map(|it| &it.constraints).map(Constraint::level);
-        constraints.fold(payloads, Level::max)
+        constraints.fold(payloads.max(sticky), Level::max)
     }
+
+    /// The lowest level whose programs know on which nodes the data of slots is.
+    pub(crate) const STICKY_LEVEL: Level = Level(2);
 }
 
 impl State {

@@ -6,7 +6,7 @@
 //! hash.
 
 use crate::state::KeptSpec;
-use crate::{AnyObject, Cluster, Node, Outcome, Position, Service, ServiceId, ServiceSpec, State, Task};
+use crate::{AnyObject, Cluster, Node, Outcome, Position, Service, ServiceId, ServiceSpec, Slot, State, Task};
 use bincode::{Decode, Encode};
 use essaim_wire::{Generation, Index, NodeId, Sum, Timestamp, encode};
 use std::sync::Arc;
@@ -52,6 +52,8 @@ pub enum Piece {
     Plan(ServiceId, Index),
     /// An object of a plain noun.
     Object(AnyObject),
+    /// A slot of a service, and the node on which its data is.
+    Home(ServiceId, Slot, NodeId),
 }
 
 impl State {
@@ -76,6 +78,7 @@ impl State {
             }))
             .chain(self.plans.iter().map(|(id, index)| Piece::Plan(*id, *index)))
             .chain(self.objects().map(Piece::Object))
+            .chain(self.homes.iter().map(|((id, slot), node)| Piece::Home(*id, *slot, *node)))
     }
 
     /// Inserts a piece. Pieces may come in any order in which a spec precedes the tasks that follow it.
@@ -115,6 +118,9 @@ impl State {
                 self.plans.insert(id, index);
             }
             Piece::Object(object) => self.tables.insert(object),
+            Piece::Home(id, slot, node) => {
+                self.homes.insert((id, slot), node);
+            }
         }
     }
 

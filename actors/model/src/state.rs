@@ -31,6 +31,9 @@ pub struct State {
     /// Version of each node's assignment: the log index at which the set of the node's tasks, or what is wanted of one
     /// of them, last changed.
     pub(crate) assignments: OrdMap<NodeId, Index>,
+    /// The node on which each slot's data is: the last one on which a task of the slot ran, for services whose tasks keep
+    /// data there. It outlives the slot's tasks, so that a slot that is scaled away and back finds its data.
+    pub(crate) homes: OrdMap<(ServiceId, Slot), NodeId>,
     /// Log index at which the last plan for each service was carried out.
     pub(crate) plans: OrdMap<ServiceId, Index>,
     pub(crate) service_by_name: OrdMap<String, ServiceId>,
@@ -174,6 +177,11 @@ impl State {
         self.tasks_by_service
             .range((service, slot, TaskId::from_bits(0))..=(service, slot, TaskId::from_bits(u128::MAX)))
             .filter_map(|(_, _, task)| self.tasks.get(task))
+    }
+
+    /// The node on which the data of a service's slot is; `None` when no task of the slot ran yet, or none that keeps data.
+    pub fn home(&self, service: ServiceId, slot: Slot) -> Option<NodeId> {
+        self.homes.get(&(service, slot)).copied()
     }
 
     /// The tasks that were given to a node, in the order of ids.

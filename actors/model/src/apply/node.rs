@@ -198,6 +198,10 @@ impl State {
         for task in tasks {
             self.write_off_task(task, "its node was removed from the cluster", events)?;
         }
+        let homes = self.homes.iter().filter(|(_, node)| **node == id);
+        for slot in homes.map(|(slot, _)| *slot).collect::<Vec<_>>() {
+            self.homes.remove(&slot);
+        }
         self.nodes.remove(&id);
         self.manager_nodes.remove(&id);
         self.assignments.remove(&id);

@@ -4,11 +4,11 @@ use super::Made;
 use crate::service::FORMER_MAX;
 use crate::state::KeptSpec;
 use crate::{
-    Desired, Event, JobStatus, Meta, Refusal, RefusalKind, RollbackCause, Service, ServiceId, ServiceSpec, State, Task,
-    TaskId, UpdateState, UpdateStatus,
+    Desired, Event, JobStatus, Meta, Refusal, RefusalKind, RollbackCause, Service, ServiceId, ServiceSpec, Slot, State,
+    Task, TaskId, UpdateState, UpdateStatus,
 };
-use essaim_wire::Index;
 use essaim_wire::planted::{Bug, planted};
+use essaim_wire::{Index, NodeId};
 use std::sync::Arc;
 
 /// Message of a rollback that an operator asked for, in Swarm's words.
@@ -234,6 +234,11 @@ impl State {
         self.service_by_name.remove(old.spec.name.as_str());
         self.index_ports(id, Some(&old.spec), None);
         self.plans.remove(&id);
+        let homes = self.homes.range((id, Slot::Number(0))..=(id, Slot::Node(NodeId::from_bits(u128::MAX))));
+        let slots: Vec<Slot> = homes.map(|((_, slot), _)| *slot).collect();
+        for slot in slots {
+            self.homes.remove(&(id, slot));
+        }
         let tasks: Vec<_> = self.tasks_of(id).map(|task| task.id).collect();
         for task in tasks {
             self.set_desired(task, Desired::Remove, events)?;

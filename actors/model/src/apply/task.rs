@@ -3,8 +3,8 @@
 use super::Made;
 use crate::task::may_follow;
 use crate::{
-    Assigned, Availability, Desired, Event, GenericStock, Meta, Observed, Refusal, RefusalKind, Slot, State, Task,
-    TaskId, TaskState, WrittenOff,
+    Assigned, Availability, Desired, Event, GenericStock, Meta, Observed, Refusal, RefusalKind, ServiceId, ServiceSpec,
+    Slot, State, Task, TaskId, TaskState, WrittenOff,
 };
 use essaim_wire::planted::{Bug, planted};
 use essaim_wire::{Index, NodeId};
@@ -148,6 +148,10 @@ impl State {
             if task.node() != Some(node) || task.written_off.is_some() || !forward {
                 continue;
             }
+            let (service, slot, spec) = (task.service, task.slot, task.spec_version);
+            if task.began_at.is_none() && observed.state == TaskState::Running {
+                self.find_home(node, service, slot, spec);
+            }
             let now = self.at;
             let told = self.change_task(*id, events, |task| {
                 task.observed = observed.clone();
@@ -159,6 +163,15 @@ impl State {
             });
             let done = told.and_then(|()| self.forget_if_done(*id, events));
             debug_assert!(done.is_ok(), "the task was there a moment ago");
+        }
+    }
+
+    /// Records that a slot's data is on this node from now on, if tasks with this spec keep data. An older program would
+    /// not record it, so no manager does before all of them can.
+    fn find_home(&mut self, node: NodeId, service: ServiceId, slot: Slot, spec: Index) {
+        let keeps_data = self.spec(service, spec).is_some_and(|spec| spec.keeps_data());
+        if keeps_data && self.services.contains_key(&service) && self.level() >= ServiceSpec::STICKY_LEVEL {
+            self.homes.insert((service, slot), node);
         }
     }
 

@@ -463,6 +463,34 @@ fn a_state_survives_its_pieces_with_its_hash() {
 }
 
 #[test]
+fn where_the_data_of_a_slot_is_outlives_its_tasks_and_not_its_node_or_its_service() {
+    let (one, two) = (Slot::Number(1), NodeId::from_bits(2));
+    let ran = |mounts: service::Mounts| {
+        let mut world = World::new();
+        let mut spec = spec("web", "a");
+        spec.task.container.mounts = mounts;
+        world.done(Change::CreateService { id: WEB, spec });
+        world.done(task(1000, 3, Some(2)));
+        assert_eq!(world.state.home(WEB, one), None, "no task ran yet");
+        world.observe(TASK, TaskState::Running);
+        world
+    };
+    assert_eq!(ran(service::Mounts::default()).state.home(WEB, one), None, "its tasks keep no data");
+    let mut world = ran(fixtures::volume("data"));
+    world.observe(TASK, TaskState::Failed);
+    world.done(Change::ForgetTask { id: TASK });
+    assert_eq!(world.state.home(WEB, one), Some(two));
+    let mut copy = State::default();
+    world.state.pieces().for_each(|piece| copy.insert(piece));
+    assert_eq!((copy.home(WEB, one), copy.hash()), (Some(two), world.state.hash()));
+    let mut other = ran(fixtures::volume("data"));
+    other.done(Change::RemoveService { id: WEB });
+    assert_eq!(other.state.home(WEB, one), None);
+    world.done(Change::RemoveNode { id: two, until: Timestamp::from_micros(u64::MAX), force: true });
+    assert_eq!(world.state.home(WEB, one), None);
+}
+
+#[test]
 fn a_host_name_longer_than_any_machine_has_is_refused() {
     let mut world = World::new();
     let describe = |length: usize| Change::DescribeNode {

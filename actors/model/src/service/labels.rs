@@ -34,6 +34,10 @@ pub const RESTART_DELAY_MAX_LABEL: &str = "essaim.restart-delay-max";
 /// Pause between two slots that move to a node with fewer tasks of the service, such as one that returned.
 pub const REBALANCE_LABEL: &str = "essaim.rebalance";
 
+/// Binds each slot to the node on which its data is: the slot's next task waits for that node, for ever (`wait`) or for a
+/// time after which it starts elsewhere.
+pub const STICKY_LABEL: &str = "essaim.sticky";
+
 /// Times at which a job runs, as a cron expression in UTC.
 pub const SCHEDULE_LABEL: &str = "essaim.schedule";
 
@@ -72,6 +76,9 @@ pub fn check(spec: &ServiceSpec) -> Result<(), Refusal> {
             REBALANCE_LABEL => duration(value)
                 .is_none_or(|pause| pause < REBALANCE_PAUSE_MIN)
                 .then(|| "expected the pause between two moves, at least 1s, such as 30s".to_owned()),
+            STICKY_LABEL => sticky(value)
+                .is_none()
+                .then(|| "expected wait, or a time after which the slot starts elsewhere, such as 10m".to_owned()),
             SCHEDULE_LABEL => value.parse::<Cron>().err().map(|invalid| invalid.to_string()),
             other => match WORDS.iter().find(|(known, _)| *known == other) {
                 Some((_, values)) => {
@@ -84,24 +91,43 @@ pub fn check(spec: &ServiceSpec) -> Result<(), Refusal> {
                 }
             },
         };
-        if let Some(fault) = fault.or_else(|| misplaced(spec.mode, label)) {
+        if let Some(fault) = fault.or_else(|| misplaced(spec, label)) {
             return Err(Refusal::invalid(format!("label {label}={value}: {fault}")));
         }
     }
     Ok(())
 }
 
-/// The fault of a label that has no effect in this mode.
-fn misplaced(mode: Mode, label: &str) -> Option<String> {
-    let fits = match label {
-        SCHEDULE_LABEL | SCHEDULE_OVERLAP_LABEL | SCHEDULE_KEPT_LABEL => mode.is_job(),
-        REBALANCE_LABEL => matches!(mode, Mode::Replicated { .. }),
-        _ => true,
+/// The fault of a label that has no effect in this spec.
+fn misplaced(spec: &ServiceSpec, label: &str) -> Option<String> {
+    let is_replicated = matches!(spec.mode, Mode::Replicated { .. });
+    let fault = match label {
+        SCHEDULE_LABEL | SCHEDULE_OVERLAP_LABEL | SCHEDULE_KEPT_LABEL if !spec.mode.is_job() => {
+            "only a job can have it".to_owned()
+        }
+        REBALANCE_LABEL | STICKY_LABEL if !is_replicated => "only a replicated service can have it".to_owned(),
+        STICKY_LABEL if !spec.keeps_data() => {
+            "only a service that writes to a named volume or a path of its node can have it".to_owned()
+        }
+        STICKY_LABEL if spec.labels.contains_key(REBALANCE_LABEL) => {
+            format!("a slot that stays where its data is cannot move: leave out {REBALANCE_LABEL}")
+        }
+        _ => return None,
     };
-    (!fits).then(|| {
-        let whose = if label == REBALANCE_LABEL { "a replicated service" } else { "a job" };
-        format!("only {whose} can have it")
-    })
+    Some(fault)
+}
+
+/// How long a slot waits for the node on which its data is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sticky {
+    /// For ever.
+    Wait,
+    /// For this time; then it starts elsewhere.
+    For(Duration),
+}
+
+fn sticky(text: &str) -> Option<Sticky> {
+    if text == "wait" { Some(Sticky::Wait) } else { duration(text).map(Sticky::For) }
 }
 
 /// A whole number of at least 1.
@@ -149,6 +175,11 @@ impl ServiceSpec {
     /// Pause between two slots that move to nodes with fewer tasks; none moves when `None`.
     pub fn rebalance_pause(&self) -> Option<Duration> {
         self.label(REBALANCE_LABEL).and_then(duration).filter(|_| matches!(self.mode, Mode::Replicated { .. }))
+    }
+
+    /// How long a slot waits for the node on which its data is; it starts anywhere when `None`.
+    pub fn sticky(&self) -> Option<Sticky> {
+        self.label(STICKY_LABEL).and_then(sticky).filter(|_| misplaced(self, STICKY_LABEL).is_none())
     }
 
     /// Times at which the job runs; it runs only when it is created or updated when `None`.
@@ -215,6 +246,41 @@ mod tests {
             spec.labels.insert(label.into(), bad.into());
             assert_eq!(check(&spec).expect_err(label).text, format!("label {label}={bad}: {words}"));
         }
+    }
+
+    #[test]
+    fn a_slot_is_bound_to_its_data_where_there_is_some_and_the_slot_does_not_move() {
+        let fault = |edit: &dyn Fn(&mut ServiceSpec)| {
+            let mut spec = crate::fixtures::service("db", 1);
+            spec.labels.insert(STICKY_LABEL.into(), "10m".into());
+            edit(&mut spec);
+            (check(&spec).err().map(|it| it.text), spec.sticky())
+        };
+        let volume = |spec: &mut ServiceSpec| spec.task.container.mounts = crate::fixtures::volume("data");
+        let for_ten = Some(Sticky::For(Duration::from_secs(600)));
+        assert_eq!(fault(&volume), (None, for_ten));
+        let wait = |spec: &mut ServiceSpec| {
+            volume(spec);
+            spec.labels.insert(STICKY_LABEL.into(), "wait".into());
+        };
+        assert_eq!(fault(&wait), (None, Some(Sticky::Wait)));
+        let mut spec = crate::fixtures::service("db", 1);
+        wait(&mut spec);
+        assert_eq!(spec.level(), ServiceSpec::STICKY_LEVEL, "an older program would start it anywhere");
+        let says = |words: &str| Some(format!("label essaim.sticky=10m: {words}"));
+        let none = says("only a service that writes to a named volume or a path of its node can have it");
+        assert_eq!(fault(&|_| ()), (none, None));
+        let moves = |spec: &mut ServiceSpec| {
+            volume(spec);
+            spec.labels.insert(REBALANCE_LABEL.into(), "30s".into());
+        };
+        let words = says("a slot that stays where its data is cannot move: leave out essaim.rebalance");
+        assert_eq!(fault(&moves), (words, None));
+        let global = |spec: &mut ServiceSpec| {
+            volume(spec);
+            spec.mode = Mode::Global;
+        };
+        assert_eq!(fault(&global), (says("only a replicated service can have it"), None));
     }
 
     #[test]

@@ -26,7 +26,9 @@ pub use container::{
     Privileges, RegistryAuth, SeLinux, Seccomp, Ulimit, Variable,
 };
 pub use health::{HealthCheck, HealthTest, HealthTimes};
-pub use labels::{DISCONNECT_LEASE, DRAIN_LABEL, ENGINE_LABEL, ON_DISCONNECT_LABEL, ON_UNREACHABLE_LABEL};
+pub use labels::{
+    DISCONNECT_LEASE, DRAIN_LABEL, ENGINE_LABEL, ON_DISCONNECT_LABEL, ON_UNREACHABLE_LABEL, STICKY_LABEL, Sticky,
+};
 pub use mount::{BindOptions, Driver, Mount, MountSource, Mounts, Propagation, TmpfsOptions, VolumeOptions};
 pub use reference::{
     ConfigReference, ConfigReferences, ConfigTarget, FileTarget, NetworkAttachment, SecretReference, SecretReferences,
@@ -142,10 +144,13 @@ impl ServiceSpec {
     /// a path or a named volume of its node, because a second task would take writes on another, empty volume, which are
     /// lost when the node returns.
     pub fn waits_for_down(&self) -> bool {
-        let keeps_data = || self.task.container.mounts.iter().any(Mount::keeps_data);
-        self.labels
-            .get(ON_UNREACHABLE_LABEL)
-            .map_or_else(|| self.mode.is_job() || keeps_data(), |value| value == "wait")
+        let waits = || self.mode.is_job() || self.keeps_data();
+        self.labels.get(ON_UNREACHABLE_LABEL).map_or_else(waits, |value| value == "wait")
+    }
+
+    /// Whether tasks write to a path or a named volume of their node, so that their data stays there when they end.
+    pub fn keeps_data(&self) -> bool {
+        self.task.container.mounts.iter().any(Mount::keeps_data)
     }
 
     /// Whether a worker ends the tasks when it has had no manager for [`DISCONNECT_LEASE`].

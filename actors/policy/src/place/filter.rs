@@ -128,6 +128,8 @@ pub struct Explanation {
     pub nodes: BTreeMap<Reason, u32>,
     /// Names of the first nodes that run an older program: an operator has to upgrade them.
     pub older: Vec<String>,
+    /// Name of the node on which the slot's data is, if the task waits for that node.
+    pub home: Option<String>,
 }
 
 impl Explanation {
@@ -141,7 +143,10 @@ impl Explanation {
 
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("no suitable node")?;
+        match &self.home {
+            Some(home) => write!(f, "waits for node {home}, where its data is")?,
+            None => f.write_str("no suitable node")?,
+        }
         let mut reasons: Vec<(Reason, u32)> = self.nodes.iter().map(|(reason, nodes)| (*reason, *nodes)).collect();
         // The filter that refused most nodes comes first; ties go to the earlier filter.
         reasons.sort_by_key(|(reason, nodes)| (std::cmp::Reverse(*nodes), *reason));

@@ -27,6 +27,8 @@ mod waiting;
 mod why;
 
 #[cfg(test)]
+mod homes;
+#[cfg(test)]
 mod rows;
 #[cfg(test)]
 mod tables;

@@ -1,12 +1,14 @@
 //! Placing: gives wanted tasks their nodes, and creates them.
 //!
-//! The nodes come from `spread`. A task that finds none is created pending, with the reason.
+//! The nodes come from `spread`, except that a slot may have one node only: the node itself in a global service, and the
+//! node on which its data is in a service with `essaim.sticky`. A task that finds none is created pending, with the reason.
 
 use super::board::Board;
 use super::filter::Explanation;
 use super::needs::{Group, Needs};
 use crate::Wanted;
-use essaim_model::{Assigned, Change, Desired, GenericStock, Meta, Observed, ServiceId, Slot, State, Task, TaskId};
+use essaim_model::service::Sticky;
+use essaim_model::{Assigned, Change, Desired, GenericStock, Meta, Observed, Slot, State, Task, TaskId};
 use essaim_wire::{NodeId, Timestamp};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,14 +16,23 @@ use std::sync::Arc;
 /// A slot that is to get a task.
 pub(super) struct Spot {
     slot: Slot,
+    /// The node on which the slot's data is, while the task has to wait for it.
+    pub(super) home: Option<NodeId>,
     /// Tasks of the slot that will have ended before the new one starts, so that their room counts as free.
     pub(super) replaces: Vec<TaskId>,
 }
 
 impl Spot {
-    /// The spot of a task that is created with `desired`: a task created `Ready` waits for the end of the others in its
-    /// slot.
-    pub(super) fn of(state: &State, service: ServiceId, slot: Slot, desired: Desired) -> Self {
+    /// The spot of a task that is created with `desired` and has been pending since `since`: a task created `Ready` waits
+    /// for the end of the others in its slot.
+    pub(super) fn of(
+        state: &State,
+        (service, version): Group,
+        slot: Slot,
+        desired: Desired,
+        since: Timestamp,
+        now: Timestamp,
+    ) -> Self {
         let replaces = match desired {
             Desired::Ready => {
                 let others = state.tasks_in(service, slot).filter(|task| task.node().is_some() && !task.has_ended());
@@ -29,7 +40,27 @@ impl Spot {
             }
             _ => Vec::new(),
         };
-        Self { slot, replaces }
+        let home = state.home(service, slot).filter(|home| state.node(*home).is_some());
+        let sticky = || state.spec(service, version).and_then(|spec| spec.sticky());
+        let home = home.filter(|_| match sticky() {
+            None => false,
+            Some(Sticky::Wait) => true,
+            Some(Sticky::For(patience)) => now < since + patience,
+        });
+        Self { slot, home, replaces }
+    }
+
+    /// The spot of a pending task.
+    pub(super) fn of_pending(state: &State, task: &Task, now: Timestamp) -> Self {
+        Self::of(state, (task.service, task.spec_version), task.slot, task.desired, task.meta.created_at, now)
+    }
+
+    /// The only node that the slot may have, if there is one.
+    const fn only_node(&self) -> Option<NodeId> {
+        match self.slot {
+            Slot::Node(node) => Some(node),
+            Slot::Number(_) => self.home,
+        }
     }
 }
 
@@ -58,7 +89,7 @@ impl Board {
         for ((_, group), wishes) in groups {
             let Some(needs) = self.needs_of(state, group) else { continue };
             let spots: Vec<Spot> =
-                wishes.iter().map(|wish| Spot::of(state, wish.service, wish.slot, wish.desired)).collect();
+                wishes.iter().map(|wish| Spot::of(state, group, wish.slot, wish.desired, now, now)).collect();
             let found = self.place(group, &needs, now, &spots);
             let before = self.waiting.before(group);
             let (placed, others): (Vec<_>, Vec<_>) =
@@ -117,7 +148,8 @@ impl Board {
     ///
     /// All spots are placed in one batch. Only where room is scarce (reservations, host ports, a limit per node, a node
     /// without a free address), each spot that replaces a task is placed on its own: the room of the replaced task
-    /// counts as free for that spot alone.
+    /// counts as free for that spot alone. So is each slot that is bound to its data, since several may be bound to one
+    /// node.
     pub(super) fn place(&mut self, group: Group, needs: &Arc<Needs>, now: Timestamp, spots: &[Spot]) -> Vec<Found> {
         // Bookings that are lifted or set aside below are restored before this returns.
         self.waiting.hush(true);
@@ -126,7 +158,7 @@ impl Board {
                 || matches!(spot.slot, Slot::Node(_))
                 || self.are_short_of_addresses(needs, &spot.replaces)
         };
-        let single = |spot: &Spot| !spot.replaces.is_empty() && scarce(spot);
+        let single = |spot: &Spot| spot.home.is_some() || (!spot.replaces.is_empty() && scarce(spot));
         let (singles, together): (Vec<_>, Vec<_>) = spots.iter().enumerate().partition(|(_, spot)| single(spot));
         let one_batch = singles.is_empty();
         let batches = std::iter::once(together).chain(singles.into_iter().map(|it| vec![it]));
@@ -136,8 +168,13 @@ impl Board {
         for batch in batches.filter(|batch| !batch.is_empty()) {
             let replaced: Vec<TaskId> = batch.iter().flat_map(|(_, spot)| spot.replaces.iter().copied()).collect();
             let lifted = self.lift(&replaced);
-            let slots: Vec<Slot> = batch.iter().map(|(_, spot)| spot.slot).collect();
-            let mut nodes = self.place_batch(group, needs, now, &slots);
+            let only: Vec<Option<NodeId>> = batch.iter().map(|(_, spot)| spot.only_node()).collect();
+            let mut nodes = self.place_batch(group, needs, now, &only);
+            for ((_, spot), found) in batch.iter().zip(&mut nodes) {
+                if let (Some(home), Err(Some(why))) = (spot.home, found) {
+                    why.home = self.seats.get(home).and_then(|seat| seat.node.as_ref()).map(|node| node.name());
+                }
+            }
             if !replaced.is_empty() {
                 let own = nodes.iter_mut().filter(|found| matches!(found, Err(None)));
                 own.for_each(|found| *found = Err(Some(self.explain(needs))));
@@ -160,15 +197,16 @@ impl Board {
         found
     }
 
-    /// Finds a node for each of these slots of a group in one batch. The board is unchanged when this returns.
-    fn place_batch(&mut self, group: Group, needs: &Needs, now: Timestamp, slots: &[Slot]) -> Vec<Found> {
-        let anywhere = slots.iter().filter(|slot| matches!(slot, Slot::Number(_))).count();
+    /// Finds a node for each of these slots of a group in one batch; a slot may have any node, or only the given one. The
+    /// board is unchanged when this returns.
+    fn place_batch(&mut self, group: Group, needs: &Needs, now: Timestamp, slots: &[Option<NodeId>]) -> Vec<Found> {
+        let anywhere = slots.iter().filter(|only| only.is_none()).count();
         let mut chosen = self.spread(group, needs, now, anywhere, None).into_iter();
         slots
             .iter()
-            .map(|slot| match slot {
-                Slot::Node(node) => self.may_have(needs, *node).map(|()| *node).map_err(Some),
-                Slot::Number(_) => chosen.next().ok_or(None),
+            .map(|only| match only {
+                Some(node) => self.may_have(needs, *node).map(|()| *node).map_err(Some),
+                None => chosen.next().ok_or(None),
             })
             .collect()
     }

@@ -8,6 +8,7 @@ use super::board::Board;
 use super::needs::{Group, Needs};
 use super::placing::{Found, Spot};
 use super::waiting::{Chance, Changed, Explained, Queue, tasks_at};
+use essaim_model::service::Sticky;
 use essaim_model::{Assigned, Change, GenericStock, Slot, State, Task, TaskId};
 use essaim_wire::{NodeId, Timestamp};
 use std::collections::BTreeSet;
@@ -41,6 +42,7 @@ impl Board {
         for group in self.waiting.groups() {
             let Some(needs) = self.needs_of(state, group) else { continue };
             self.offer(group, &needs, &changed);
+            self.offer_homes(state, group, now, &mut retried);
             is_full = is_full
                 || !self.place_waiting(state, group, &needs, now, room, &mut retried)
                 || !self.explain_waiting(state, group, &needs, now, room, &mut retried);
@@ -68,6 +70,19 @@ impl Board {
         }
     }
 
+    /// Has the tasks of a service with `essaim.sticky` tried each time: each waits for one node, so a try is one look, and
+    /// the wait ends without an event.
+    fn offer_homes(&mut self, state: &State, group: Group, now: Timestamp, retried: &mut Retried) {
+        let Some(sticky) = state.spec(group.0, group.1).and_then(|spec| spec.sticky()) else { return };
+        let Some(queue) = self.waiting.queues.get_mut(&group) else { return };
+        queue.chance = Chance::Anywhere;
+        if let Sticky::For(patience) = sticky {
+            let pending = queue.tasks.iter().filter_map(|(_, id)| state.task(*id));
+            let due = pending.map(|task| task.meta.created_at + patience).filter(|due| now < *due).min();
+            retried.again = retried.again.into_iter().chain(due).min();
+        }
+    }
+
     /// Assigns nodes to pending tasks of the group, as far as its chance goes. Returns false when the proposal is full.
     fn place_waiting(
         &mut self,
@@ -83,7 +98,7 @@ impl Board {
             let task = state.task(id).filter(|task| task.node().is_none() && task.is_wanted());
             task.filter(|task| task.spec_version == group.1).cloned()
         };
-        let spot = |task: &Task| Spot::of(state, task.service, task.slot, task.desired);
+        let spot = |task: &Task| Spot::of_pending(state, task, now);
         let chance = queue.chance.clone();
         let is_numbered = matches!(queue.tasks.first(), Some((Slot::Number(_), _)));
         let mut got_through = true;
@@ -92,7 +107,7 @@ impl Board {
                 let tasks: Vec<_> = queue.tasks.iter().filter_map(|(_, id)| waits(*id)).collect();
                 let spots: Vec<Spot> = tasks.iter().map(|task| spot(task)).collect();
                 let found = self.place(group, needs, now, &spots);
-                got_through = self.take_found(state, needs, tasks.into_iter().zip(found), room, retried);
+                got_through = self.take_found(state, needs, now, tasks.into_iter().zip(found), room, retried);
             }
             Chance::On(nodes, slots) => {
                 if is_numbered && !nodes.is_empty() {
@@ -100,7 +115,7 @@ impl Board {
                     let tasks = self.waiting.queues.get(&group).into_iter().flat_map(|queue| &queue.tasks);
                     let tasks: Vec<_> = tasks.filter_map(|(_, id)| waits(*id)).take(found.len()).collect();
                     let found = tasks.into_iter().zip(found.into_iter().map(Ok));
-                    got_through = self.take_found(state, needs, found, room, retried);
+                    got_through = self.take_found(state, needs, now, found, room, retried);
                 }
                 let places = nodes.iter().map(|node| Slot::Node(*node)).filter(|_| !is_numbered);
                 for slot in places.chain(slots).collect::<BTreeSet<_>>() {
@@ -108,8 +123,8 @@ impl Board {
                     let here = queue.into_iter().flat_map(|queue| tasks_at(&queue.tasks, slot));
                     for task in here.filter_map(&waits).collect::<Vec<_>>() {
                         let found = self.place(group, needs, now, &[spot(&task)]);
-                        got_through =
-                            got_through && self.take_found(state, needs, [task].into_iter().zip(found), room, retried);
+                        got_through = got_through
+                            && self.take_found(state, needs, now, [task].into_iter().zip(found), room, retried);
                     }
                 }
             }
@@ -126,6 +141,7 @@ impl Board {
         &mut self,
         state: &State,
         needs: &Needs,
+        now: Timestamp,
         found: impl Iterator<Item = (Arc<Task>, Found)>,
         room: &mut dyn FnMut(&Change) -> bool,
         retried: &mut Retried,
@@ -135,7 +151,7 @@ impl Board {
             if let Ok(node) = &found
                 && !needs.generic.is_empty()
             {
-                let spot = Spot::of(state, task.service, task.slot, task.desired);
+                let spot = Spot::of_pending(state, &task, now);
                 match self.give(needs, *node, &spot.replaces) {
                     Some(given) => generic = given,
                     None => continue,
@@ -144,10 +160,12 @@ impl Board {
             let (id, spec_version) = (task.id, task.spec_version);
             let change = match (&found, task.slot) {
                 (Ok(node), _) => Change::AssignTask { id, node: *node, spec_version, generic: generic.clone() },
-                (Err(Some(why)), Slot::Node(_)) => match pend(&task, &why.to_string()) {
-                    Some(change) => change,
-                    None => continue,
-                },
+                (Err(Some(why)), slot) if why.home.is_some() || matches!(slot, Slot::Node(_)) => {
+                    match pend(&task, &why.to_string()) {
+                        Some(change) => change,
+                        None => continue,
+                    }
+                }
                 // The reason of these tasks is written for the whole group.
                 (Err(_), _) => continue,
             };
@@ -190,7 +208,8 @@ impl Board {
         }
         let reason = self.explain(needs).to_string();
         let tasks = queue.tasks.iter().filter_map(|(_, id)| state.task(*id));
-        for change in tasks.filter_map(|task| pend(task, &reason)) {
+        let of_group = tasks.filter(|task| Spot::of_pending(state, task, now).home.is_none());
+        for change in of_group.filter_map(|task| pend(task, &reason)) {
             if !room(&change) {
                 return false;
             }

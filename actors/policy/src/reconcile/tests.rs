@@ -200,11 +200,7 @@ fn a_service_that_waits_for_down_is_left_alone_until_then() {
     let says = |word: &'static str| {
         move |spec: &mut ServiceSpec| drop(spec.labels.insert(service::ON_UNREACHABLE_LABEL.into(), word.into()))
     };
-    let writes = |spec: &mut ServiceSpec| {
-        let volume = service::MountSource::Volume { source: Some("data".into()), options: None };
-        let mount = service::Mount::parse("/data", volume).expect("a mount");
-        spec.task.container.mounts = service::Mounts::parse(vec![mount]).expect("mounts");
-    };
+    let writes = |spec: &mut ServiceSpec| spec.task.container.mounts = fixtures::volume("data");
     let left_alone = |edit: &dyn Fn(&mut ServiceSpec)| {
         let mut world = World::of(2);
         let db = world.create("db", 1, edit);

@@ -176,6 +176,17 @@ impl World {
         acted
     }
 
+    /// When pending tasks are to be tried again without an event.
+    pub(crate) fn again(&mut self) -> Option<Timestamp> {
+        let (state, now) = (self.state.clone(), self.now());
+        self.board.assign_pending(&state, now, &mut |_| true).again
+    }
+
+    /// When the newest task of a service was created.
+    pub(crate) fn created_at(&self, service: ServiceId) -> Timestamp {
+        self.state.tasks_of(service).map(|task| task.meta.created_at).max().expect("it has tasks")
+    }
+
     /// Every worker that answers carries out its orders. Returns whether anything was reported.
     pub(crate) fn work(&mut self) -> bool {
         let mut acted = false;

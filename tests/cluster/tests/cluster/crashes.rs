@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use essaim_cluster_tests::harness::{Cluster, Container, eventually, missing_for_engines, throughout};
 
 /// Index of the machine that crashes: a worker.
-const VICTIM: usize = 2;
+pub(super) const VICTIM: usize = 2;
 
 /// Number of replicas of the services.
 const REPLICAS: u64 = 8;
@@ -28,7 +28,7 @@ fn repeats() -> u32 {
 }
 
 /// Three hosts with a Docker Engine each; `None`, with a line on stderr, when this machine cannot have them.
-fn cluster() -> Option<Cluster> {
+pub(super) fn cluster() -> Option<Cluster> {
     match missing_for_engines() {
         None => Some(Cluster::with_engines()),
         Some(why) => {

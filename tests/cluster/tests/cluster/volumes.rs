@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 use essaim_cluster_tests::harness::cli::shell;
 use essaim_cluster_tests::harness::eventually;
 
-use crate::containers::{QUIET, alone, create, inside, only, updated};
+use crate::containers::{QUIET, alone, create, inside, only, running, updated};
+use crate::crashes::{VICTIM, cluster};
 
 #[test]
 fn a_named_volume_is_created_with_its_options_keeps_its_content_and_is_not_removed_while_in_use() {
@@ -84,6 +85,30 @@ fn a_path_that_is_not_there_rejects_the_task_and_why_names_the_node() {
     let why = daemon.get(&format!("/essaim/v1/services/{service}/why"));
     let fault = why["nodes"][0]["fault"].as_str().unwrap_or_default();
     assert!(fault.starts_with("rejected: ") && fault.contains(words), "{why}");
+}
+
+#[test]
+fn a_slot_with_a_volume_waits_for_its_node_and_finds_its_data_there() {
+    let Some(mut cluster) = cluster() else { return };
+    let flags = "--label essaim.sticky=wait --mount type=volume,source=data,destination=/data";
+    // It is placed on the machine that crashes, and may run anywhere.
+    let service = create(&cluster, "db", &format!("{flags} --constraint node.hostname==n3 alpine sleep 1000000"));
+    cluster.wait_running(&service, 1, &[]);
+    let first = running(&cluster, &service)[0].clone();
+    inside(&cluster.engines[VICTIM], &first, "echo hello > /data/note");
+    cluster.daemons[0].done(&format!("docker service update -d --constraint-rm node.hostname==n3 {service}"));
+    cluster.switch_off(VICTIM);
+    eventually("the slot waits for its node", || {
+        let tasks = cluster.tasks(&service, &[VICTIM])?;
+        let said = tasks.iter().filter_map(|task| task["Status"]["Err"].as_str());
+        let waits = said.clone().any(|err| err.starts_with("waits for node n3, where its data is ("));
+        if waits { Ok(()) } else { Err(format!("{:?}", said.collect::<Vec<_>>())) }
+    });
+    let elsewhere = running(&cluster, &service);
+    assert!(elsewhere.is_empty(), "{elsewhere:?}");
+    cluster.switch_on(VICTIM);
+    let second = only(&cluster, &service);
+    assert_eq!(inside(&cluster.engines[VICTIM], &second, "cat /data/note"), "hello");
 }
 
 #[test]
