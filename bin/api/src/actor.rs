@@ -1,4 +1,4 @@
-//! The actor `/n/api`: binds the unix socket and serves its connections.
+//! The actor `/n/api`: binds the unix socket, and the TCP address if there is one, and serves their connections.
 //!
 //! Parent: the node's root. Children: none; each connection is a tokio task.
 //! Hears: nothing, or that the socket broke. Says: nothing; the routes ask the node and its cluster by handle.
@@ -10,15 +10,16 @@ use crate::face::Face;
 use crate::host::Host;
 use crate::routes::router;
 use crate::socket::{Listener, serve};
+use crate::tcp::{Tcp, TcpFront};
 use essaim_system::{ChildSpec, Scope};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use ractor_cluster::RactorMessage;
 use std::path::PathBuf;
 use tokio::sync::oneshot;
 
-/// The face of a node on a unix socket, in the form that `node::Parts` expects. Requests about containers are handed on
-/// to `engine`, if there is one.
-pub fn face(socket: PathBuf, host: Host, engine: Option<EngineSocket>) -> essaim_node::handle::Face {
+/// The face of a node on a unix socket, and over TCP if `tcp` says where, in the form that `node::Parts` expects. Requests
+/// about containers are handed on to `engine`, if there is one.
+pub fn face(socket: PathBuf, tcp: Option<Tcp>, host: Host, engine: Option<EngineSocket>) -> essaim_node::handle::Face {
     Box::new(move |handle| {
         ChildSpec::actor("api", move |scope| {
             let face = Face::new(handle.clone(), host.clone());
@@ -26,7 +27,7 @@ pub fn face(socket: PathBuf, host: Host, engine: Option<EngineSocket>) -> essaim
                 Some(engine) => face.with_engine(engine),
                 None => face,
             };
-            (Api, Arguments { scope, face, socket: socket.clone() })
+            (Api, Arguments { scope, face, socket: socket.clone(), tcp: tcp.clone() })
         })
     })
 }
@@ -37,6 +38,7 @@ pub(crate) struct Arguments {
     scope: Scope,
     face: Face,
     socket: PathBuf,
+    tcp: Option<Tcp>,
 }
 
 #[derive(RactorMessage)]
@@ -56,9 +58,13 @@ impl Actor for Api {
     type Arguments = Arguments;
 
     async fn pre_start(&self, myself: ActorRef<Msg>, arguments: Arguments) -> Result<State, ActorProcessingErr> {
-        let Arguments { scope, face, socket } = arguments;
-        let listener = Listener::bind(&socket).await?;
+        let Arguments { scope, face, socket, tcp } = arguments;
+        let mut listener = Listener::bind(&socket).await?;
         scope.record(essaim_system::RecordKind::Note, format!("listens on {}", socket.display()));
+        if let Some(tcp) = tcp {
+            listener = listener.with_front(TcpFront::bind(&tcp).await?);
+            scope.record(essaim_system::RecordKind::Note, format!("listens on tcp://{}", tcp.address));
+        }
         let (stop, stopped) = oneshot::channel::<()>();
         let (end, ended) = oneshot::channel();
         tokio::spawn(async move {

@@ -17,6 +17,7 @@
 //! - [`engine`]: the Docker Engine that requests about one machine are handed on to.
 //! - [`merge`]: `version` and `info` of a node with an engine.
 //! - [`socket`]: the socket and its connections. [`places`]: which connection gives way when there are too many.
+//! - [`tcp`]: clients with a certificate, over TCP.
 //! - [`follow`]: the events of the cluster, for one client.
 //! - [`view`]: trees and journals of every node, and which nodes are alive.
 //! - [`actor`]: `/n/api`, which keeps the socket open.
@@ -35,6 +36,7 @@ mod places;
 mod reply;
 mod routes;
 mod socket;
+mod tcp;
 #[cfg(test)]
 mod tests;
 mod view;
@@ -46,3 +48,4 @@ pub use face::Face;
 pub use host::Host;
 pub use routes::router;
 pub use socket::{BindError, Listener, serve};
+pub use tcp::{Tcp, TcpError};

@@ -1,10 +1,12 @@
-//! The unix socket, and the connections that clients open to it.
+//! The unix socket, and the connections that clients open to it. Clients that come over TCP ([`crate::tcp`]) are served
+//! like these.
 //!
 //! The socket's file has mode 0660 and belongs to the group `docker` if there is one, because every user who may open
 //! it commands the cluster. A file that a killed daemon left behind is replaced; a file that a running daemon listens
 //! on is not.
 
 use crate::places::{Places, marking};
+use crate::tcp::TcpFront;
 use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -14,6 +16,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 /// Connections that may be open at a time: each waiting CLI has one or two. For a further one, the connection that has been
@@ -51,6 +54,10 @@ pub enum BindError {
 pub struct Listener {
     socket: UnixListener,
     path: PathBuf,
+    /// Connections of clients that came over TCP; none come when there is no such front.
+    relayed: mpsc::Receiver<UnixStream>,
+    /// Accepts clients over TCP; ends with the listener.
+    front: JoinSet<()>,
 }
 
 impl Listener {
@@ -76,7 +83,24 @@ impl Listener {
             // Fails when the daemon is not root and not in the group; the socket then keeps the daemon's own group.
             let _ = std::os::unix::fs::chown(path, None, Some(group));
         }
-        Ok(Self { socket, path: path.into() })
+        let (_, relayed) = mpsc::channel(1);
+        Ok(Self { socket, path: path.into(), relayed, front: JoinSet::new() })
+    }
+
+    /// Serves the clients of this front, too.
+    pub(crate) fn with_front(mut self, front: TcpFront) -> Self {
+        // A client whose connection waits here is not read from, so more than one place would only hold memory.
+        let (sender, relayed) = mpsc::channel(1);
+        self.relayed = relayed;
+        self.front.spawn(front.accept_all(sender));
+        self
+    }
+
+    async fn accept(&mut self) -> io::Result<UnixStream> {
+        tokio::select! {
+            accepted = self.socket.accept() => accepted.map(|(stream, _)| stream),
+            Some(relayed) = self.relayed.recv() => Ok(relayed),
+        }
     }
 
     /// Path of the socket's file.
@@ -105,7 +129,7 @@ pub async fn serve(listener: Listener, router: Router, stop: impl Future<Output 
     serve_at(Places::new(CONNECTIONS_MAX), listener, router, stop).await;
 }
 
-async fn serve_at(places: Places, listener: Listener, router: Router, stop: impl Future<Output = ()> + Send) {
+async fn serve_at(places: Places, mut listener: Listener, router: Router, stop: impl Future<Output = ()> + Send) {
     let service = TowerToHyperService::new(router);
     let (closing, _) = tokio::sync::watch::channel(());
     let mut connections = JoinSet::new();
@@ -114,10 +138,10 @@ async fn serve_at(places: Places, listener: Listener, router: Router, stop: impl
         let accepted = tokio::select! {
             () = &mut stop => break,
             Some(_) = connections.join_next(), if !connections.is_empty() => continue,
-            accepted = listener.socket.accept() => accepted,
+            accepted = listener.accept() => accepted,
         };
         let stream = match accepted {
-            Ok((stream, _)) => stream,
+            Ok(stream) => stream,
             Err(why) => {
                 // Most likely the process is out of file descriptors, and connections that end will free some.
                 tracing::warn!(%why, "cannot accept a connection");

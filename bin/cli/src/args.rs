@@ -2,7 +2,7 @@
 
 use clap::{Arg, ArgMatches, CommandFactory, FromArgMatches, Parser};
 
-use crate::client::{Address, Client};
+use crate::client::{Address, Client, Tls};
 use crate::exit::Failure;
 use crate::verbs::{config, events, exec, node, secret, service, swarm, system};
 use crate::{daemon, dev, observe, whoami};
@@ -159,7 +159,11 @@ fn client(given: Option<Address>) -> Result<Client, Failure> {
     {
         return Ok(Client::new(dev));
     }
-    Ok(Client::new(address))
+    let tls = match &address {
+        Address::Tcp(_) => Tls::choose(|name| std::env::var(name).ok())?,
+        Address::Unix(_) => None,
+    };
+    Ok(Client::new(address).with_tls(tls))
 }
 
 #[cfg(test)]

@@ -22,6 +22,18 @@ pub(crate) struct Arguments {
     /// Unix socket of the API
     #[arg(long, value_name = "PATH", default_value = DEFAULT_SOCKET)]
     pub(crate) socket: PathBuf,
+    /// TCP address of the API for clients with a certificate; needs --tlscacert, --tlscert and --tlskey
+    #[arg(long, value_name = "IP:PORT")]
+    pub(crate) tcp_addr: Option<SocketAddr>,
+    /// PEM file of the authority that certifies clients over TCP
+    #[arg(long, value_name = "FILE")]
+    pub(crate) tlscacert: Option<PathBuf>,
+    /// PEM file of the daemon's certificate for clients over TCP
+    #[arg(long, value_name = "FILE")]
+    pub(crate) tlscert: Option<PathBuf>,
+    /// PEM file of the private key of that certificate
+    #[arg(long, value_name = "FILE")]
+    pub(crate) tlskey: Option<PathBuf>,
     /// UDP address to listen on once it is in a cluster
     #[arg(long, value_name = "IP[:PORT]", value_parser = listen_address, default_value = "0.0.0.0:2377")]
     pub(crate) listen_addr: SocketAddr,
@@ -59,9 +71,11 @@ pub(crate) enum EngineChoice {
 pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
     let generic = arguments.generic_resources.iter().map(String::as_str);
     let generic = essaim::GenericStock::parse(generic).map_err(|why| Failure::usage(why.to_string()))?;
+    let tcp = tcp(arguments.tcp_addr, [arguments.tlscacert, arguments.tlscert, arguments.tlskey])?;
     let settings = essaim::Settings {
         data_dir: arguments.data_dir,
         socket: arguments.socket,
+        tcp,
         listen: arguments.listen_addr,
         advertise: arguments.advertise_addr,
         hostname: arguments.hostname,
@@ -70,6 +84,21 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
         generic,
     };
     essaim::run(settings).await.map_err(|error| Failure::error(error.to_string()))
+}
+
+/// The API over TCP that the flags ask for. It takes all of them: whoever may call the API commands the cluster.
+fn tcp(address: Option<SocketAddr>, files: [Option<PathBuf>; 3]) -> Result<Option<essaim::Tcp>, Failure> {
+    match (address, files) {
+        (None, [None, None, None]) => Ok(None),
+        (Some(address), [Some(authority), Some(certificate), Some(key)]) => {
+            Ok(Some(essaim::Tcp { address, authority, certificate, key }))
+        }
+        (Some(_), _) => Err(Failure::usage(
+            "whoever may call the API commands the cluster, so --tcp-addr needs --tlscacert, --tlscert and --tlskey: \
+             then only clients with a certificate of that authority are let in",
+        )),
+        (None, _) => Err(Failure::usage("--tlscacert, --tlscert and --tlskey belong to --tcp-addr, which is missing")),
+    }
 }
 
 /// The engines that the flags ask for. An engine whose socket is named has to be there.
@@ -111,6 +140,19 @@ mod tests {
         assert_eq!(listen_address("[::1]").unwrap().to_string(), "[::1]:2377");
         assert_eq!(listen_address("127.3.0.1:99").unwrap().to_string(), "127.3.0.1:99");
         assert!(listen_address("eth0").is_err());
+    }
+
+    #[test]
+    fn tcp_takes_an_address_and_all_certificates() {
+        let file = |name: &str| Some(PathBuf::from(name));
+        let all = || [file("ca.pem"), file("cert.pem"), file("key.pem")];
+        let address = "0.0.0.0:2376".parse().ok();
+        assert!(tcp(None, [None, None, None]).unwrap().is_none());
+        let taken = tcp(address, all()).unwrap().expect("an address");
+        assert_eq!((taken.authority, taken.key), ("ca.pem".into(), "key.pem".into()));
+        assert!(tcp(address, [None, None, None]).is_err());
+        assert!(tcp(address, [file("ca.pem"), file("cert.pem"), None]).is_err());
+        assert!(tcp(None, all()).is_err());
     }
 
     #[test]

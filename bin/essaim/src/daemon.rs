@@ -3,7 +3,7 @@
 use crate::engines::{self, Engines, NoEngine};
 use crate::notify::ServiceManager;
 use crate::signal;
-use essaim_api::{EngineSocket, Host};
+use essaim_api::{EngineSocket, Host, Tcp};
 use essaim_model::{GenericStock, Labels};
 use essaim_node::{LogBounds, Parts, StartError, start};
 use essaim_system::env::{Clock, RealClock, RealDisk};
@@ -30,6 +30,8 @@ pub struct Settings {
     pub data_dir: PathBuf,
     /// Unix socket of the API.
     pub socket: PathBuf,
+    /// TCP address of the API, with its certificates; none when `None`.
+    pub tcp: Option<Tcp>,
     /// Address to listen on while the node is in a cluster. An unspecified address with the default port counts as not
     /// set.
     pub listen: SocketAddr,
@@ -51,6 +53,7 @@ impl Settings {
         Self {
             data_dir: data_dir.into(),
             socket: socket.into(),
+            tcp: None,
             listen: SocketAddr::from(([0, 0, 0, 0], essaim_node::address::PORT)),
             advertise: None,
             hostname: None,
@@ -91,7 +94,7 @@ pub enum RunError {
 
 /// Runs a daemon until a signal ends it.
 pub async fn run(settings: Settings) -> Result<(), RunError> {
-    let Settings { data_dir, socket, listen, advertise, hostname, engines, labels, generic } = settings;
+    let Settings { data_dir, socket, tcp, listen, advertise, hostname, engines, labels, generic } = settings;
     // The log serves the debugging of the daemon itself (`RUST_LOG=debug`); operators read the journal.
     let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| LOG_FILTER.into());
     // A program that has set its own subscriber keeps it.
@@ -126,7 +129,7 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
             log: LogBounds::USUAL,
         },
         engines,
-        faces: vec![essaim_api::face(socket, host, engine_socket)],
+        faces: vec![essaim_api::face(socket, tcp, host, engine_socket)],
     };
     let manager = ServiceManager::from_environment();
     let node = start(env, parts).await?;

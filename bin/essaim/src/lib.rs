@@ -23,6 +23,7 @@ pub mod testkit;
 
 pub use daemon::{RunError, Settings, run};
 pub use engines::Engines;
+pub use essaim_api::Tcp;
 pub use essaim_engines::docker::DEFAULT_HOST as DEFAULT_DOCKER_HOST;
 pub use essaim_engines::maybe_run_shim;
 pub use essaim_model::{GenericStock, Labels};

@@ -12,7 +12,8 @@ pub(crate) const DEFAULT_SOCKET: &str = "/run/essaim/essaim.sock";
 pub(crate) enum Address {
     /// Path of a unix socket.
     Unix(PathBuf),
-    /// Host and port of plain TCP. The daemon does not offer it; a proxy in front of its socket may.
+    /// Host and port of TCP: with TLS if the environment asks for it ([`super::Tls`]). The daemon offers no plain TCP; a
+    /// proxy in front of its socket may.
     Tcp(String),
 }
 

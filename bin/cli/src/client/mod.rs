@@ -1,6 +1,6 @@
 //! The client of the daemon's HTTP API.
 //!
-//! It speaks HTTP/1 over a unix socket, with one connection a request: a command makes a handful of requests, and a
+//! It speaks HTTP/1 over a unix socket or TLS, with one connection a request: a command makes a handful of requests, and a
 //! stream (events, logs) needs a connection of its own anyway. Bodies are untyped JSON on purpose: `service update`
 //! sends back every field it received, also those of a newer daemon that this program does not know.
 //!
@@ -9,6 +9,7 @@
 
 mod address;
 mod response;
+mod tls;
 
 use std::time::Duration;
 
@@ -23,21 +24,28 @@ use tokio::net::{TcpStream, UnixStream};
 
 pub(crate) use self::address::{Address, DEFAULT_SOCKET};
 pub(crate) use self::response::{LogStream, Reply, Stream};
+pub(crate) use self::tls::Tls;
 use crate::exit::{Exit, Failure};
 
-/// Time that a daemon may take to accept a connection. It runs on this machine.
+/// Time that a daemon may take to accept a connection.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(5);
 
 /// A client of one daemon.
 #[derive(Debug, Clone)]
 pub(crate) struct Client {
     address: Address,
+    tls: Option<Tls>,
 }
 
 impl Client {
     /// A client of the daemon at this address. No connection is made yet.
     pub(crate) fn new(address: Address) -> Self {
-        Self { address }
+        Self { address, tls: None }
+    }
+
+    /// The same client with these certificates, which count for a daemon over TCP.
+    pub(crate) fn with_tls(self, tls: Option<Tls>) -> Self {
+        Self { tls, ..self }
     }
 
     /// Address of the daemon.
@@ -149,7 +157,14 @@ impl Client {
                     self.shake_hands(UnixStream::connect(path).await.map_err(|e| self.unreachable(&e))?).await
                 }
                 Address::Tcp(authority) => {
-                    self.shake_hands(TcpStream::connect(authority).await.map_err(|e| self.unreachable(&e))?).await
+                    let stream = TcpStream::connect(authority).await.map_err(|e| self.unreachable(&e))?;
+                    match &self.tls {
+                        Some(tls) => {
+                            let greeted = tls.greet(authority, stream).await;
+                            self.shake_hands(greeted.map_err(|e| self.unreachable(&e))?).await
+                        }
+                        None => self.shake_hands(stream).await,
+                    }
                 }
             }
         });
