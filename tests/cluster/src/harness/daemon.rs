@@ -26,6 +26,8 @@ pub struct Daemon {
     pub notify: Option<PathBuf>,
     /// Socket of the Docker Engine that runs the daemon's tasks; `None` for tasks that are processes of the host.
     pub engine: Option<PathBuf>,
+    /// Further flags of `essaim daemon`.
+    pub flags: Vec<String>,
     data: PathBuf,
     log: PathBuf,
     child: Option<Child>,
@@ -47,6 +49,7 @@ impl Daemon {
             socket: folder.join(format!("{name}.sock")),
             notify: None,
             engine: None,
+            flags: Vec::new(),
             data: folder.join(name),
             log: folder.join(format!("{name}.log")),
             child: None,
@@ -80,6 +83,7 @@ impl Daemon {
             .arg("--advertise-addr")
             .arg(self.host.address.to_string())
             .args(["--hostname", &self.name])
+            .args(&self.flags)
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a file can be shared"))
             .stderr(log)

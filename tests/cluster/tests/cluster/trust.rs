@@ -1,6 +1,11 @@
 //! Trust: which nodes may join, and refusal of nodes that were removed.
 
-use essaim_cluster_tests::harness::{Cluster, eventually};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+
+use essaim_cluster_tests::harness::{Cluster, Said, essaim_command, eventually, have};
 
 #[test]
 fn a_bad_token_is_refused_and_says_which_half_is_wrong() {
@@ -79,4 +84,66 @@ fn a_removed_node_is_refused_everywhere() {
     });
     cluster.join(3, 0, "Worker");
     cluster.wait_ready(3);
+}
+
+/// Writes an authority, and a certificate and key that it has signed for this address, in the files that docker reads.
+fn certify(folder: &Path, address: &str) {
+    let mut params = CertificateParams::new(vec![]).expect("no names");
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key")).expect("signed");
+    let key = KeyPair::generate().expect("a key");
+    let params = CertificateParams::new(vec![address.to_owned()]).expect("an address");
+    let certificate = params.signed_by(&key, &issuer).expect("signed");
+    for (file, text) in [("ca.pem", issuer.pem()), ("cert.pem", certificate.pem()), ("key.pem", key.serialize_pem())] {
+        std::fs::write(folder.join(file), text).expect("written");
+    }
+}
+
+#[test]
+fn clients_over_tcp_are_served_with_a_certificate_and_refused_without_one() {
+    let mut cluster = Cluster::of_strangers(&["n1"]);
+    let folder = tempfile::tempdir().expect("there is room for a folder");
+    let (ours, strange) = (folder.path().join("ours"), folder.path().join("strange"));
+    let daemon = &mut cluster.daemons[0];
+    let ip = daemon.host.address.ip();
+    for folder in [&ours, &strange] {
+        std::fs::create_dir(folder).expect("made");
+        certify(folder, &ip.to_string());
+    }
+    let port = std::net::TcpListener::bind((ip, 0)).and_then(|it| it.local_addr()).expect("a free port").port();
+    let (file, address) = (|name: &str| ours.join(name).display().to_string(), format!("{ip}:{port}"));
+    let files = [("--tlscacert", "ca.pem"), ("--tlscert", "cert.pem"), ("--tlskey", "key.pem")];
+    daemon.flags = ["--tcp-addr".to_owned(), address.clone()].into();
+    daemon.flags.extend(files.iter().flat_map(|(flag, name)| [(*flag).to_owned(), file(name)]));
+    daemon.kill();
+    daemon.restart();
+    cluster.init(0);
+    let ask = |mut command: Command, certificates: Option<&Path>| {
+        command.args(["node", "ls", "--format", "{{.Hostname}}"]).env("DOCKER_HOST", format!("tcp://{address}"));
+        command.env_remove("ESSAIM_HOST").env_remove("DOCKER_CONTEXT").env_remove("DOCKER_TLS_VERIFY");
+        if let Some(folder) = certificates {
+            command.env("DOCKER_TLS_VERIFY", "1").env("DOCKER_CERT_PATH", folder);
+        }
+        let output = command.stdin(Stdio::null()).output().expect("it can be started");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Said { code: output.status.code().unwrap_or(-1), out: text(&output.stdout), error: text(&output.stderr) }
+    };
+    let programs: &[fn() -> Command] = if have("docker") {
+        &[essaim_command, || Command::new("docker")]
+    } else {
+        eprintln!("skipped: the part with the stock docker CLI needs docker");
+        &[essaim_command]
+    };
+    for program in programs {
+        let served = ask(program(), Some(&ours));
+        assert_eq!((served.code, served.out.as_str()), (0, "n1\n"), "{}", served.error);
+        for certificates in [None, Some(strange.as_path())] {
+            let refused = ask(program(), certificates);
+            assert_ne!(refused.code, 0, "{certificates:?}: {}", refused.out);
+        }
+    }
+    let refused =
+        essaim_command().args(["daemon", "--tcp-addr", "127.0.0.1:2375"]).output().expect("it can be started");
+    assert_ne!(refused.status.code(), Some(0));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("--tlscacert"), "it says what is missing");
 }
