@@ -1,7 +1,7 @@
 //! Builds the cluster that a recording shows: the nodes, services, configs, secrets and tasks in its answers, under the same
 //! ids.
 //!
-//! Settings that are refused so far (networks, volumes, …) are left out of the services.
+//! Settings that are refused so far (networks, …) are left out of the services.
 
 use super::stage::{NOW, SELF, Stage, manager, worker};
 use essaim_docker::convert::spec;
@@ -318,9 +318,6 @@ pub(crate) fn possible(spec: &Value, engine: EngineKind) -> Value {
     take(&mut spec["TaskTemplate"], &["Networks"]);
     let container = &mut spec["TaskTemplate"]["ContainerSpec"];
     take(container, &["Secrets", "Configs"]);
-    if let Some(mounts) = container["Mounts"].as_array_mut() {
-        mounts.retain(|mount| mount["Type"] != "volume");
-    }
     if spec["EndpointSpec"]["Mode"] == "dnsrr" {
         spec["EndpointSpec"]["Mode"] = "vip".into();
     }

@@ -92,10 +92,9 @@ pub(super) fn later(command: &Command) -> Option<&'static str> {
 pub(super) fn without_flags(command: &Command) -> Option<Vec<String>> {
     WITHOUT_FLAGS.iter().find(|start| command.name.starts_with(**start))?;
     let mut argv = Vec::new();
-    let mut words = command.argv.iter().peekable();
+    let mut words = command.argv.iter();
     while let Some(word) = words.next() {
-        let is_volume = word == "--mount" && words.peek().is_some_and(|value| value.starts_with("type=volume"));
-        if is_volume || FLAGS.contains(&word.as_str()) {
+        if FLAGS.contains(&word.as_str()) {
             words.next();
         } else {
             argv.push(word.clone());
