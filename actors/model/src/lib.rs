@@ -61,9 +61,9 @@ pub use payload::Payload;
 pub use placement::{Constraint, ConstraintKey, ConstraintOp, InvalidConstraint, Placement, SpreadOver};
 pub use refusal::{Refusal, RefusalKind};
 pub use service::{
-    ContainerSpec, EndpointSpec, FailureAction, Image, JobStatus, LogDriver, Mode, PortConfig, PortProtocol,
-    PublishMode, Resources, RestartCondition, RestartPolicy, Service, ServiceSpec, Share, TaskSpec, UpdateConfig,
-    UpdateOrder, UpdateState, UpdateStatus,
+    ContainerSpec, EndpointSpec, FailureAction, Image, IngressPort, JobStatus, LogDriver, Mode, PortConfig, PortKey,
+    PortProtocol, PublishMode, Resources, RestartCondition, RestartPolicy, Service, ServiceSpec, Share, TaskSpec,
+    UpdateConfig, UpdateOrder, UpdateState, UpdateStatus,
 };
 pub use signal::{Signal, UnknownSignal};
 pub use state::State;

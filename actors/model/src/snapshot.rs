@@ -89,7 +89,7 @@ impl State {
             Piece::Node(node) => self.put_node(node),
             Piece::Service(service) => {
                 self.service_by_name.insert(service.spec.name.as_str().to_owned(), service.id);
-                self.index_ports(service.id, None, Some(&service.spec));
+                self.index_ports(&service);
                 self.services.insert(service.id, service);
             }
             Piece::Spec(id, version, spec) => {

@@ -7,7 +7,7 @@
 use crate::noun::Tables;
 use crate::requests::Requests;
 use crate::{
-    AnyObject, Cluster, ConfigSpec, EngineKind, Node, Noun, Object, Payload, PayloadId, PortProtocol, Position,
+    AnyObject, Cluster, ConfigSpec, EngineKind, IngressPort, Node, Noun, Object, Payload, PayloadId, PortKey, Position,
     SecretSpec, Service, ServiceId, ServiceSpec, Slot, Task, TaskId,
 };
 use essaim_wire::{Index, NodeId, Removals, Role, Timestamp};
@@ -42,8 +42,10 @@ pub struct State {
     pub(crate) tables: Tables,
     /// The nodes that are managers now: at most seven among ten thousand.
     pub(crate) manager_nodes: OrdSet<NodeId>,
-    /// The services that publish a port under a number of the operator's choice, by that number.
-    pub(crate) publishers: OrdSet<(u16, PortProtocol, ServiceId)>,
+    /// The services that publish a port under a number, by that number.
+    pub(crate) publishers: OrdSet<(PortKey, ServiceId)>,
+    /// The ports that every node publishes.
+    pub(crate) ingress: OrdMap<PortKey, IngressPort>,
 }
 
 /// A spec that is in force, or that a remembered task follows.
@@ -151,6 +153,12 @@ impl State {
     pub fn engine_of(&self, spec: &ServiceSpec) -> EngineKind {
         let default = || self.cluster.as_ref().map_or(EngineKind::Process, |cluster| cluster.default_engine);
         spec.engine().unwrap_or_else(default)
+    }
+
+    /// The ports that every node publishes, and what they lead to. A persistent map: to keep it, and to compare it with that
+    /// of a later state, costs little.
+    pub const fn ingress(&self) -> &OrdMap<PortKey, IngressPort> {
+        &self.ingress
     }
 
     /// Every task, in the order of ids.

@@ -6,10 +6,10 @@
 //! changes needs a new level of the cluster (`level`) and holds from that level on.
 
 use super::Made;
-use crate::service::labels;
+use crate::service::{labels, ports};
 use crate::{
-    ConfigSpec, EndpointSpec, Mode, Noun, PortConfig, PortProtocol, PublishMode, Refusal, SecretSpec, Service,
-    ServiceId, ServiceSpec, State,
+    ConfigSpec, EndpointSpec, Mode, Noun, PortConfig, PortKey, PublishMode, Refusal, SecretSpec, Service, ServiceId,
+    ServiceSpec, State,
 };
 use std::sync::Arc;
 
@@ -41,10 +41,10 @@ impl State {
         }
         let ports = published(spec);
         for (place, port) in ports.iter().enumerate() {
-            if ports[..place].iter().any(|other| other.mode == port.mode && key(other) == key(port)) {
+            if ports[..place].iter().any(|other| other.mode == port.mode && other.key() == port.key()) {
                 return Err(Refusal::invalid("EndpointSpec: duplicate published ports provided"));
             }
-            if let Some(other) = self.publisher_beside(id, port) {
+            if let Some(other) = port.key().and_then(|key| self.publisher_beside(id, key, port.mode)) {
                 let how = match port.mode {
                     PublishMode::Ingress => "an ingress",
                     PublishMode::Host => "a host-published",
@@ -70,27 +70,41 @@ impl State {
         }
     }
 
-    /// Another service whose published port excludes that `id` publishes `port`. Several services may publish the same
-    /// port in host mode, on the hosts their tasks run on; a port in ingress mode belongs to one service.
-    fn publisher_beside(&self, id: ServiceId, port: &PortConfig) -> Option<&Arc<Service>> {
-        let (number, protocol) = key(port);
-        let range = (number, protocol, ServiceId::from_bits(0))..=(number, protocol, ServiceId::from_bits(u128::MAX));
-        let others = self.publishers.range(range).filter(|(_, _, other)| *other != id);
-        others.filter_map(|(_, _, other)| self.services.get(other)).find(|other| {
-            let is_ingress = |it: &PortConfig| it.mode == PublishMode::Ingress && key(it) == key(port);
-            port.mode == PublishMode::Ingress || published(&other.spec).iter().any(is_ingress)
+    /// The ports that a new spec of service `id` is published under; `before` are those that the service has.
+    pub(super) fn number_ports(
+        &self,
+        id: ServiceId,
+        spec: &ServiceSpec,
+        before: &[PortConfig],
+    ) -> Result<Vec<PortConfig>, Refusal> {
+        ports::number(spec, before, |key| self.publisher_beside(id, key, PublishMode::Ingress).is_some())
+    }
+
+    /// Another service whose published port excludes that `id` publishes a port in this mode. Several services may publish
+    /// the same port in host mode, on the hosts their tasks run on; a port in ingress mode belongs to one service.
+    fn publisher_beside(&self, id: ServiceId, key: PortKey, mode: PublishMode) -> Option<&Arc<Service>> {
+        let range = (key, ServiceId::from_bits(0))..=(key, ServiceId::from_bits(u128::MAX));
+        let others = self.publishers.range(range).filter(|(_, other)| *other != id);
+        others.filter_map(|(_, other)| self.services.get(other)).find(|other| {
+            mode == PublishMode::Ingress || self.ingress.get(&key).is_some_and(|port| port.service == other.id)
         })
     }
 
-    /// Updates the index of published ports when the spec of service `id` changes from `old` to `new`.
-    pub(crate) fn index_ports(&mut self, id: ServiceId, old: Option<&ServiceSpec>, new: Option<&ServiceSpec>) {
-        for port in old.map(published).unwrap_or_default() {
-            let (number, protocol) = key(&port);
-            self.publishers.remove(&(number, protocol, id));
+    /// Adds the published ports of a service to the indexes.
+    pub(crate) fn index_ports(&mut self, service: &Service) {
+        for key in service.ports.iter().filter_map(PortConfig::key) {
+            self.publishers.insert((key, service.id));
         }
-        for port in new.map(published).unwrap_or_default() {
-            let (number, protocol) = key(&port);
-            self.publishers.insert((number, protocol, id));
+        self.ingress.extend(service.ingress());
+    }
+
+    /// Removes the published ports of a service from the indexes.
+    pub(super) fn unindex_ports(&mut self, service: &Service) {
+        for key in service.ports.iter().filter_map(PortConfig::key) {
+            self.publishers.remove(&(key, service.id));
+        }
+        for (key, _) in service.ingress() {
+            self.ingress.remove(&key);
         }
     }
 }
@@ -99,10 +113,6 @@ impl State {
 fn published(spec: &ServiceSpec) -> Vec<PortConfig> {
     let all = spec.endpoint.iter().flat_map(|endpoint| endpoint.ports.iter());
     all.filter(|port| port.published != 0).cloned().collect()
-}
-
-const fn key(port: &PortConfig) -> (u16, PortProtocol) {
-    (port.published, port.protocol)
 }
 
 /// Refuses what a job cannot have, in Swarm's words where Swarm has any: a job is not updated task by task, so it has

@@ -54,6 +54,37 @@ fn of_two_services_that_publish_the_same_port_one_is_refused() {
 }
 
 #[test]
+fn a_port_without_a_number_gets_one_that_no_other_service_can_take() {
+    let mut world = World::new();
+    let create = |id, spec| Change::CreateService { id: ServiceId::from_bits(id), spec };
+    let numbers = |world: &World, id| -> Vec<u16> {
+        let service = world.state.service(ServiceId::from_bits(id)).expect("created");
+        service.ports.iter().map(|port| port.published).collect()
+    };
+    world.done(create(1, publishing("one", 0, PublishMode::Ingress)));
+    world.done(create(2, publishing("two", 0, PublishMode::Ingress)));
+    assert_eq!((numbers(&world, 1), numbers(&world, 2)), (vec![30_000], vec![30_001]));
+    let text = world.refused(create(3, publishing("three", 30_001, PublishMode::Ingress)));
+    assert!(text.starts_with("port '30001' is already in use by service 'two' ("), "{text}");
+
+    // An update of something else keeps the number, and a removed service frees it.
+    world.done(Change::RemoveService { id: ServiceId::from_bits(1) });
+    let expect = world.state.service(ServiceId::from_bits(2)).expect("created").meta.version;
+    let mut again = publishing("two", 0, PublishMode::Ingress);
+    again.task.force_update = 1;
+    world.done(Change::UpdateService { id: ServiceId::from_bits(2), expect, spec: Some(again) });
+    assert_eq!(numbers(&world, 2), [30_001]);
+    world.done(create(3, publishing("three", 0, PublishMode::Ingress)));
+    assert_eq!(numbers(&world, 3), [30_000]);
+    let table: Vec<_> = world.state.ingress().iter().map(|(key, port)| (key.number, port.service)).collect();
+    assert_eq!(table, [(30_000, ServiceId::from_bits(3)), (30_001, ServiceId::from_bits(2))]);
+
+    let mut copy = State::default();
+    world.state.pieces().for_each(|piece| copy.insert(piece));
+    assert_eq!(copy, world.state);
+}
+
+#[test]
 fn one_service_publishes_a_port_once() {
     let mut world = World::new();
     let mut spec = publishing("one", 8080, PublishMode::Ingress);

@@ -25,8 +25,8 @@ impl State {
             return Err(Refusal::new(RefusalKind::AlreadyExists, format!("service {id} already exists")));
         }
         self.check_service(id, spec)?;
+        let ports = self.number_ports(id, spec, &[])?;
         self.take_name(id, spec)?;
-        self.index_ports(id, None, Some(spec));
         let version = self.applied.index;
         let service = Arc::new(Service {
             id,
@@ -41,7 +41,9 @@ impl State {
                 last_execution: self.at,
                 idle: spec.schedule().is_some(),
             }),
+            ports,
         });
+        self.index_ports(&service);
         self.services.insert(id, Arc::clone(&service));
         self.specs.insert((id, version), KeptSpec { spec: Arc::new(spec.clone()), tasks: 0 });
         events.push(Event::Service { old: None, new: Some(service) });
@@ -149,7 +151,8 @@ impl State {
     fn put_spec(&mut self, old: &Arc<Service>, mut new: Service, events: &mut Vec<Event>) -> Made {
         let id = old.id;
         self.check_service(id, &new.spec)?;
-        self.index_ports(id, Some(&old.spec), Some(&new.spec));
+        new.ports = self.number_ports(id, &new.spec, &old.ports)?;
+        self.unindex_ports(old);
         let version = self.applied.index;
         new.meta.touch(version, self.at);
         new.spec_version = version;
@@ -165,6 +168,7 @@ impl State {
             new.update = None;
         }
         let new = Arc::new(new);
+        self.index_ports(&new);
         self.services.insert(id, Arc::clone(&new));
         self.specs.insert((id, version), KeptSpec { spec: Arc::new(new.spec.clone()), tasks: 0 });
         for former in old.former.iter().chain([&old.spec_version]) {
@@ -232,7 +236,7 @@ impl State {
         let old = Arc::clone(self.existing_service(id)?);
         self.services.remove(&id);
         self.service_by_name.remove(old.spec.name.as_str());
-        self.index_ports(id, Some(&old.spec), None);
+        self.unindex_ports(&old);
         self.plans.remove(&id);
         let homes = self.homes.range((id, Slot::Number(0))..=(id, Slot::Node(NodeId::from_bits(u128::MAX))));
         let slots: Vec<Slot> = homes.map(|((_, slot), _)| *slot).collect();

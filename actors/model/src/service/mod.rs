@@ -7,6 +7,7 @@
 //!
 //! - [`container`]: what one task runs; [`health`], [`mount`], [`mod@reference`] are parts of it.
 //! - [`resources`]: what a task may use, and what is reserved for it.
+//! - [`ports`]: which numbers ports are published under.
 //! - [`labels`]: settings beyond Swarm's, which labels make.
 //! - [`support`]: which settings have no effect yet, and the words that refuse them.
 //! - `repository`: the grammar of image references, for engines whose images come from registries.
@@ -15,6 +16,7 @@ pub mod container;
 pub mod health;
 pub mod labels;
 pub mod mount;
+pub mod ports;
 pub mod reference;
 mod repository;
 pub mod resources;
@@ -30,6 +32,7 @@ pub use labels::{
     DISCONNECT_LEASE, DRAIN_LABEL, ENGINE_LABEL, ON_DISCONNECT_LABEL, ON_UNREACHABLE_LABEL, STICKY_LABEL, Sticky,
 };
 pub use mount::{BindOptions, Driver, Mount, MountSource, Mounts, Propagation, TmpfsOptions, VolumeOptions};
+pub use ports::{DYNAMIC_PORTS, IngressPort, PortKey};
 pub use reference::{
     ConfigReference, ConfigReferences, ConfigTarget, FileTarget, NetworkAttachment, SecretReference, SecretReferences,
 };
@@ -63,8 +66,11 @@ pub struct Service {
     pub update: Option<UpdateStatus>,
     /// Which iteration a job is in; `None` for a service that is no job.
     pub job: Option<JobStatus>,
+    /// Ports of the spec in force, in its order, each with the number under which it is published: the operator's, or
+    /// one of [`DYNAMIC_PORTS`]. A port in host mode that has no number gets one on each node.
+    pub ports: Vec<PortConfig>,
 }
-record!(Service { 1: id, meta, spec, spec_version, previous, former, update, job });
+record!(Service { 1: id, meta, spec, spec_version, previous, former, update, job, ports });
 
 /// Former specs of a service that are kept, so that an operator can go back to one of them.
 pub const FORMER_MAX: usize = 10;

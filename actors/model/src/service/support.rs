@@ -12,7 +12,8 @@
 
 use super::repository::is_reference;
 use super::{
-    ContainerSpec, DnsConfig, EndpointSpec, Isolation, MountSource, Privileges, Resources, ServiceSpec, TaskSpec,
+    ContainerSpec, DnsConfig, EndpointSpec, Isolation, MountSource, PortConfig, PortProtocol, Privileges, PublishMode,
+    Resources, ServiceSpec, TaskSpec,
 };
 use crate::{EngineKind, Placement, Refusal, RefusalKind};
 
@@ -45,6 +46,11 @@ fn of_cluster(spec: &ServiceSpec) -> Option<String> {
     let ServiceSpec { name: _, labels: _, task, mode: _, update: _, rollback: _, endpoint } = spec;
     let TaskSpec { container: _, resources: _, restart: _, placement, networks, log_driver: _, force_update: _ } = task;
     let round_robin = endpoint.as_ref().is_some_and(|EndpointSpec { dns_round_robin, ports: _ }| *dns_round_robin);
+    // TCP alone is carried by every node.
+    let datagrams = |port: &&PortConfig| port.mode == PublishMode::Ingress && port.protocol != PortProtocol::Tcp;
+    if let Some(port) = endpoint.iter().flat_map(|endpoint| &endpoint.ports).find(datagrams) {
+        return Some(format!("--publish protocol={}", port.protocol.as_str()));
+    }
     if let Some(Placement { constraints: _, replicas_max_per_node: _, preferences: _, platforms: _ }) = placement {
         // Every setting of the placement is honoured, whatever the engine.
     }
@@ -64,7 +70,8 @@ fn of_engine(spec: &ServiceSpec, engine: EngineKind) -> Option<String> {
 /// The first setting that the Docker engine does not honour. A setting that only newer releases of Docker Engine know is
 /// refused by the engine of the node, with the release that it needs.
 fn of_docker(spec: &ServiceSpec) -> Option<String> {
-    let ports = spec.endpoint.as_ref().is_some_and(|EndpointSpec { dns_round_robin: _, ports }| !ports.is_empty());
+    let mut ports = spec.endpoint.iter().flat_map(|EndpointSpec { dns_round_robin: _, ports }| ports);
+    let on_host = ports.any(|port| port.mode == PublishMode::Host);
     let ContainerSpec {
         image: _,
         labels: _,
@@ -111,7 +118,7 @@ fn of_docker(spec: &ServiceSpec) -> Option<String> {
     });
     // A config that is no file is a credential spec.
     let credential_spec = credential_spec || configs.iter().any(|config| config.target.file().is_none());
-    mount.or_else(|| first(&[(ports, "--publish"), (credential_spec, "--credential-spec")]))
+    mount.or_else(|| first(&[(on_host, "--publish mode=host"), (credential_spec, "--credential-spec")]))
 }
 
 /// The first setting that the process engine does not honour. It starts a program of the host and honours its
@@ -187,10 +194,7 @@ mod tests {
     use super::*;
     use crate::ConfigId;
     use crate::fixtures;
-    use crate::service::{
-        ConfigReference, ConfigReferences, ConfigTarget, CredentialSpec, Mount, Mounts, PortConfig, PortProtocol,
-        PublishMode,
-    };
+    use crate::service::{ConfigReference, ConfigReferences, ConfigTarget, CredentialSpec, Mount, Mounts};
 
     fn docker(change: impl FnOnce(&mut ServiceSpec)) -> Option<String> {
         let mut spec = fixtures::service("web", 1);
@@ -221,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn the_docker_engine_has_volumes_of_its_node_and_none_of_the_cluster() {
+    fn the_docker_engine_has_volumes_of_its_node_and_none_of_the_cluster_or_host_ports() {
         let mount = |source| {
             let mounts = Mounts::parse(vec![Mount::parse("/data", source).expect("a mount")]).expect("mounts");
             docker(|spec| spec.task.container.mounts = mounts)
@@ -235,15 +239,15 @@ mod tests {
         assert_eq!(mount(MountSource::Volume { source: Some("data".into()), options: None }), None);
         let of_cluster = MountSource::Cluster { source: "group:db".into(), options: false };
         assert_eq!(mount(of_cluster), refused("--mount type=cluster"));
-        let port = PortConfig {
-            name: String::new(),
-            protocol: PortProtocol::Tcp,
-            target: 80,
-            published: 80,
-            mode: PublishMode::Host,
+        let publish = |protocol, mode| {
+            let port = PortConfig { name: String::new(), protocol, target: 80, published: 80, mode };
+            let endpoint = EndpointSpec { ports: vec![port], ..EndpointSpec::default() };
+            docker(|spec| spec.endpoint = Some(endpoint))
         };
-        let endpoint = EndpointSpec { ports: vec![port], ..EndpointSpec::default() };
-        assert_eq!(docker(|spec| spec.endpoint = Some(endpoint)), refused("--publish"));
+        assert_eq!(publish(PortProtocol::Tcp, PublishMode::Ingress), None);
+        assert_eq!(publish(PortProtocol::Tcp, PublishMode::Host), refused("--publish mode=host"));
+        let words = "--publish protocol=udp is not supported by Essaim yet; leave it out";
+        assert_eq!(publish(PortProtocol::Udp, PublishMode::Ingress).as_deref(), Some(words));
         let windows = CredentialSpec::File("a".into());
         let privileges = Privileges { credential_spec: Some(windows), ..Privileges::default() };
         assert_eq!(docker(|spec| spec.task.container.privileges = Some(privileges)), refused("--credential-spec"));

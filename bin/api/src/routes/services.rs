@@ -48,9 +48,8 @@ pub(super) async fn create(State(face): State<Face>, headers: HeaderMap, Json(as
     let control = face.control()?;
     let mut wish = spec::read(asked, || spec::name_from(face.node.scope().env.seed.draw_id()))?;
     wish.task.container.registry_auth = registry_auth(&headers)?;
-    let warnings = service::warnings(&wish);
     let id = control.create_service(wish).await?;
-    Ok((StatusCode::CREATED, json(&CreateResponse { id: id.to_string(), warnings })).into_response())
+    Ok((StatusCode::CREATED, json(&CreateResponse { id: id.to_string(), warnings: None })).into_response())
 }
 
 #[derive(Deserialize)]
@@ -77,31 +76,23 @@ pub(super) async fn update(
     let given = registry_auth(&headers)?;
     let state = control.read().await?;
     let found = resolve::service(&state, &text)?;
-    let warnings = match query.rollback.as_str() {
+    match query.rollback.as_str() {
         "" => {
             let mut wish = spec::read(asked, || found.spec.name.to_string())?;
             wish.task.container.registry_auth = match given {
                 Some(given) => Some(given),
                 None => kept_registry_auth(found, &query.registry_auth_from)?,
             };
-            let warnings = service::warnings(&wish).filter(|_| found.spec.endpoint != wish.endpoint);
             control.update_service(found.id, version, wish).await?;
-            warnings
         }
-        "previous" => {
-            control.rollback_service(found.id, version).await?;
-            None
-        }
+        "previous" => control.rollback_service(found.id, version).await?,
         // Beyond Swarm: the version of a former spec, as `specs` lists them.
         other => match other.parse() {
-            Ok(to) => {
-                control.rollback_service_to(found.id, version, Index(to)).await?;
-                None
-            }
+            Ok(to) => control.rollback_service_to(found.id, version, Index(to)).await?,
             Err(_) => return Err(Refusal::invalid(format!("unrecognized rollback option {other}")).into()),
         },
-    };
-    Ok(json(&UpdateResponse { warnings }))
+    }
+    Ok(json(&UpdateResponse { warnings: None }))
 }
 
 /// Lists the specs that a service can go back to, newest first; the first one is in force.

@@ -15,6 +15,7 @@ pub(crate) const FILTERS: [&str; 5] = ["id", "label", "mode", "name", "runtime"]
 pub fn show(service: &model::Service, context: &Context<'_>, status: bool) -> Service {
     let shown = spec::show(&service.spec);
     let endpoint = shown.endpoint_spec.clone().filter(|endpoint| !endpoint.ports.is_empty()).unwrap_or_default();
+    let ports = service.ports.iter().map(spec::show_port).collect();
     Service {
         id: service.id.to_string(),
         version: ObjectVersion { index: service.meta.version.0 },
@@ -22,7 +23,7 @@ pub fn show(service: &model::Service, context: &Context<'_>, status: bool) -> Se
         updated_at: service.meta.updated_at.into(),
         spec: shown,
         previous_spec: service.previous.as_ref().map(|(_, previous)| spec::show(previous)),
-        endpoint: Endpoint { ports: endpoint.ports.clone(), spec: endpoint, virtual_ips: Vec::new() },
+        endpoint: Endpoint { ports, spec: endpoint, virtual_ips: Vec::new() },
         update_status: service.update.as_ref().map(show_update),
         service_status: status.then(|| count(service, context.state)),
         job_status: service.job.as_ref().map(show_job),
@@ -133,16 +134,4 @@ pub fn matches(filters: &Filters, service: &model::Service) -> bool {
 /// Refuses filters with keys that a list of services does not know.
 pub fn check_filters(filters: &Filters) -> Result<(), Refusal> {
     filters.expect(&FILTERS)
-}
-
-/// Warnings about a new or updated service, which its client prints.
-pub fn warnings(spec: &model::ServiceSpec) -> Option<Vec<String>> {
-    let ports = spec.endpoint.as_ref().is_some_and(|endpoint| !endpoint.ports.is_empty());
-    ports.then(|| {
-        vec![
-            "published ports are reached on each task's own address (see `docker inspect --type task ID`) until the \
-             routing mesh comes"
-                .into(),
-        ]
-    })
 }

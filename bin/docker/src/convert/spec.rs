@@ -370,19 +370,14 @@ fn show_endpoint(endpoint: &model::EndpointSpec) -> EndpointSpec {
     }
 }
 
-fn show_port(port: &model::PortConfig) -> PortConfig {
-    let protocol = match port.protocol {
-        PortProtocol::Tcp => "tcp",
-        PortProtocol::Udp => "udp",
-        PortProtocol::Sctp => "sctp",
-    };
+pub(super) fn show_port(port: &model::PortConfig) -> PortConfig {
     let mode = match port.mode {
         PublishMode::Ingress => "ingress",
         PublishMode::Host => "host",
     };
     PortConfig {
         name: port.name.clone(),
-        protocol: protocol.into(),
+        protocol: port.protocol.as_str().into(),
         target_port: u32::from(port.target),
         published_port: u32::from(port.published),
         publish_mode: mode.into(),
