@@ -16,9 +16,15 @@ pub(crate) const STRANGER: Allowance = Allowance { streams: 1, window: 64 << 10 
 /// the next one.
 const STREAMS_OF_A_WORKER: u32 = 16;
 
-/// Concurrent streams of a manager: between managers, each proposal and each append takes one; on the bulk connection,
-/// each task whose log is read.
+/// Concurrent streams of a manager: between managers, each proposal and each append takes one.
 pub(crate) const STREAMS_OF_A_MANAGER: u32 = 1024;
+
+/// Connections to published ports that a node may carry to the tasks of another one at a time.
+pub(crate) const PORT_STREAMS: u32 = 4096;
+
+/// Concurrent streams on a bulk connection: connections to published ports, each task whose log is read, and each program
+/// that a manager executes. A bulk connection is open only while it is used.
+const STREAMS_OF_BULK: u32 = PORT_STREAMS + 1024;
 
 /// Unread bytes on the control connection of a worker: at a round trip of 1 ms they carry 2 GB/s, and reports and
 /// tables fit.
@@ -41,13 +47,10 @@ impl Allowance {
     /// Limits of a peer on a session with this node, by the roles of both.
     pub(crate) const fn of(here: Role, peer: Role, traffic: Traffic) -> Self {
         match (here, peer, traffic) {
-            (_, Role::Manager, Traffic::Bulk) | (Role::Manager, Role::Manager, Traffic::Control) => {
-                Self { streams: STREAMS_OF_A_MANAGER, window: WINDOW }
-            }
+            (_, _, Traffic::Bulk) => Self { streams: STREAMS_OF_BULK, window: WINDOW },
+            (Role::Manager, Role::Manager, Traffic::Control) => Self { streams: STREAMS_OF_A_MANAGER, window: WINDOW },
             (Role::Worker, Role::Manager, Traffic::Control) => Self { streams: STREAMS_OF_A_WORKER, window: WINDOW },
             (_, Role::Worker, Traffic::Control) => Self { streams: STREAMS_OF_A_WORKER, window: WINDOW_OF_A_WORKER },
-            // A worker opens no bulk lane; what it sends over one was requested by a manager.
-            (_, Role::Worker, Traffic::Bulk) => Self { streams: STRANGER.streams, window: WINDOW },
         }
     }
 }

@@ -31,6 +31,8 @@ pub enum Lane {
     Ballots,
     /// A program that a manager executes inside a task, at the node on which the task runs.
     Exec,
+    /// A connection to a published port, from the node that accepted it to the node of a task.
+    Port,
 }
 
 /// Side that opens a lane, as seen by the node that judges.
@@ -53,7 +55,7 @@ pub enum Traffic {
 
 impl Lane {
     /// All lanes, in the order of their numbers.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Link,
         Self::Members,
         Self::View,
@@ -64,6 +66,7 @@ impl Lane {
         Self::Logs,
         Self::Ballots,
         Self::Exec,
+        Self::Port,
     ];
 
     /// The least role that the peer must have.
@@ -80,7 +83,8 @@ impl Lane {
             // A worker that was taken over must not run programs on other nodes.
             (Self::Exec, Direction::Incoming) => Role::Manager,
             (Self::Exec, Direction::Outgoing) => Role::Worker,
-            (Self::Members, _) => Role::Worker,
+            // Every node publishes every port, and leads to no port of a task that its service does not publish.
+            (Self::Members | Self::Port, _) => Role::Worker,
         }
     }
 
@@ -96,7 +100,8 @@ impl Lane {
             | Self::Snapshot
             | Self::Logs
             | Self::Ballots
-            | Self::Exec => WireVersion(1),
+            | Self::Exec
+            | Self::Port => WireVersion(1),
         }
     }
 
@@ -111,7 +116,7 @@ impl Lane {
             Self::Link | Self::Members | Self::View | Self::Raft | Self::Propose | Self::Enrol | Self::Ballots => {
                 Traffic::Control
             }
-            Self::Snapshot | Self::Logs | Self::Exec => Traffic::Bulk,
+            Self::Snapshot | Self::Logs | Self::Exec | Self::Port => Traffic::Bulk,
         }
     }
 
@@ -134,6 +139,7 @@ impl fmt::Display for Lane {
             Self::Logs => "logs",
             Self::Ballots => "ballots",
             Self::Exec => "exec",
+            Self::Port => "port",
         })
     }
 }

@@ -41,6 +41,9 @@ pub use trust::{
     SigningRequest, TokenSecret, TrustError, renewal_due,
 };
 
+/// Code of a stream whose content broke off, for lanes that carry bytes of others.
+pub const BROKEN: u32 = code::BROKEN;
+
 /// Reasons why a connection or stream was closed, as numbers on the wire. The text beside a number is for people.
 pub(crate) mod code {
     /// The node leaves or stops; nothing is wrong.
@@ -59,6 +62,8 @@ pub(crate) mod code {
     pub(crate) const IDLE: u32 = 7;
     /// The node was told to end the session.
     pub(crate) const DISCONNECTED: u32 = 8;
+    /// The connection that the stream carries broke off at the node that says so.
+    pub(crate) const BROKEN: u32 = 10;
     /// Too many strangers are connected, or are being answered; the stranger may try again.
     pub(crate) const BUSY: u32 = 9;
 }

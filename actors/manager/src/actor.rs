@@ -9,10 +9,11 @@
 use crate::arguments::ManagerArguments;
 use crate::ballots::{BallotBox, BallotsServer, tell_leader};
 use crate::feed::{Feed, Followed, Subscription};
+use crate::interests::Interests;
 use crate::leader;
 use crate::node::{Arguments, Msg as NodeMsg, NodeActor};
 use crate::reports::Reports;
-use essaim_model::{Event, ManagerStatus, Node};
+use essaim_model::{Event, ManagerStatus, Node, Service};
 use essaim_store::{Advance, Leadership, Store};
 use essaim_system::Notifier;
 use essaim_system::journal::RecordKind;
@@ -71,6 +72,7 @@ pub struct State {
     children: Children,
     reports: Reports,
     ballots: BallotBox,
+    interests: Interests,
     /// Ends the streams of other managers when it is dropped with the actor.
     _serving: watch::Sender<()>,
     feed: Feed,
@@ -124,6 +126,7 @@ impl Actor for Manager {
             children,
             reports,
             ballots,
+            interests: Interests::default(),
             _serving: serving,
             feed,
             applied,
@@ -147,6 +150,7 @@ impl Actor for Manager {
                     let linked: Vec<NodeId> = state.linked.keys().copied().collect();
                     linked.iter().filter_map(|node| cluster.node(*node)).for_each(|node| state.relabel(node));
                     admit(&state.arguments);
+                    state.interests.on_gap();
                     state.mark_all();
                 }
                 None => (),
@@ -247,7 +251,7 @@ impl State {
 
     fn node_spec(&self, name: &str, stream: LaneStream, applied: &Notifier<NodeMsg>) -> ChildSpec {
         let (store, reports) = (self.arguments.store.clone(), self.reports.clone());
-        let ballots = self.ballots.clone();
+        let (ballots, interests) = (self.ballots.clone(), self.interests.clone());
         let (applied, pace) = (applied.clone(), pace(self.linked.len() + 1));
         let mut stream = Some(stream);
         ChildSpec::new(name, "actors/manager/src/node/", move |scope, parent| {
@@ -256,6 +260,7 @@ impl State {
                 store: store.clone(),
                 reports: reports.clone(),
                 ballots: ballots.clone(),
+                interests: interests.clone(),
                 stream,
                 applied: applied.clone(),
                 pace,
@@ -317,6 +322,9 @@ impl State {
         }
         let mut concerned = BTreeSet::new();
         for event in events {
+            self.interests.on_event(event, &mut concerned);
+        }
+        for event in events {
             match event {
                 Event::Task { old, new } => {
                     concerned.extend(old.iter().chain(new).filter_map(|task| task.node()));
@@ -330,7 +338,10 @@ impl State {
                     admit(&self.arguments);
                     return self.mark_all();
                 }
-                Event::Service { .. } | Event::Object { .. } => (),
+                Event::Service { old, new } if publish_alike(old.as_deref(), new.as_deref()) => (),
+                // Every node is told of every published port.
+                Event::Service { .. } => return self.mark_all(),
+                Event::Object { .. } => (),
             }
         }
         concerned.iter().filter_map(|node| self.linked.get(node)).for_each(Linked::mark);
@@ -435,6 +446,11 @@ fn admit(arguments: &ManagerArguments) {
 fn concerns_all(old: Option<&Node>, new: Option<&Node>) -> bool {
     let place = |node: &Node| (node.role == Role::Manager).then_some(node.addr);
     new.is_none() || old.and_then(place) != new.and_then(place)
+}
+
+/// Whether a service publishes the same ports on every node as before.
+fn publish_alike(old: Option<&Service>, new: Option<&Service>) -> bool {
+    old.into_iter().flat_map(Service::ingress).eq(new.into_iter().flat_map(Service::ingress))
 }
 
 fn pace(linked: usize) -> Duration {

@@ -9,6 +9,7 @@
 //! - [`control`]: requests of operators, one file for each noun.
 //! - `actor`: `/n/manager`, the parent of the other actors. `arguments`: the parts of a node that it works with.
 //! - `node`: one actor for each linked node.
+//! - `interests`: which linked nodes are told of the backends of which services.
 //! - `quorum`: whether the remaining managers could agree.
 //! - `reports`: reports of workers, merged into few log entries.
 //! - `leader`: the leader's tree.
@@ -18,6 +19,7 @@ mod arguments;
 mod ballots;
 pub mod control;
 mod feed;
+mod interests;
 mod leader;
 mod node;
 mod quorum;

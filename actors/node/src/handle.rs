@@ -10,7 +10,7 @@ use essaim_presence::view::View;
 use essaim_store::LogBounds;
 use essaim_system::{ChildSpec, Journal, RecordKind, Scope};
 use essaim_wire::{Generation, NodeId};
-use essaim_worker::Engine;
+use essaim_worker::{Engine, Sockets};
 use ractor::rpc::CallResult;
 use ractor::{ActorRef, RpcReplyPort};
 use std::fmt;
@@ -46,6 +46,8 @@ pub struct Parts {
     pub settings: Settings,
     /// Engines that run tasks. The first is the default of a cluster that this node founds.
     pub engines: Vec<Arc<dyn Engine>>,
+    /// Sockets on which published ports are listened on.
+    pub sockets: Arc<dyn Sockets>,
     /// Actors that show the node to clients, such as the API.
     pub faces: Vec<Face>,
 }

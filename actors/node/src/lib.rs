@@ -11,6 +11,7 @@
 //! - [`standing`]: the node's standing in a cluster, as a frozen view.
 //! - [`handle`]: the handle that controls and observes a node.
 //! - [`address`]: the choice of the addresses to listen on and to advertise.
+//! - `sockets`: the machine's sockets for published ports.
 //! - `follow`: the follower that passes news between the parts of a node.
 //! - `part`: the parts that stand while the node is in a cluster.
 //! - `group`: the Raft store, and how a manager takes up and gives up its part in the group.
@@ -25,10 +26,13 @@ mod group;
 pub mod handle;
 mod part;
 pub mod request;
+mod sockets;
 pub mod standing;
 
 pub use actor::start;
 pub use essaim_store::LogBounds;
+pub use essaim_worker::{Accepted, Listener, NoSockets, Sockets};
 pub use handle::{Handle, Parts, Settings, StartError};
 pub use request::{Farewell, InitRequest, JoinRequest};
+pub use sockets::MachineSockets;
 pub use standing::{Membership, Standing};

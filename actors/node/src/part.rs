@@ -92,6 +92,8 @@ impl Part {
         let view = View::open(scope.journal.clone(), &endpoint, &roster);
         let worker = WorkerHandle::new(WorkerSettings {
             endpoint: endpoint.clone(),
+            roster: roster.clone(),
+            sockets: Arc::clone(&parts.sockets),
             engines: parts.engines.clone(),
             hostname: parts.settings.hostname.clone(),
             labels: parts.settings.labels.clone(),

@@ -13,9 +13,11 @@
 //!   by themselves and `reconcile::rollout` for tasks that follow an older spec.
 //! - [`place`]: which node gets a task, or why none does. `enforce`: which tasks a node that became smaller cannot keep.
 //! - [`liveness`]: which verdicts about nodes are committed, and how fast lost tasks may be replaced (the brake).
-//! - [`assignment`]: the tasks that one node is told of. [`history`]: which records to forget.
+//! - [`assignment`]: the tasks that one node is told of. [`backends`](mod@backends): the tasks behind published ports.
+//! - [`history`]: which records to forget.
 
 pub mod assignment;
+pub mod backends;
 mod enforce;
 pub mod history;
 pub mod liveness;
@@ -28,6 +30,7 @@ pub mod scene;
 #[cfg(test)]
 mod tests;
 
+pub use backends::{backend, backends};
 pub use history::{departed, forgettable, orphans};
 pub use liveness::{Effect, Input, Liveness, RosterState, Wake};
 pub use place::{Board, Explanation, Reason, Retried, Why, WhyNode, WhySlot, why};

@@ -15,6 +15,7 @@
 //! - [`assignment`]: what a manager orders a node to do.
 //! - [`report`]: what a node reports of itself and of its tasks.
 //! - [`exec`]: the frames of the lane on which programs are executed inside tasks.
+//! - [`ports`]: what nodes are told of published ports, and the opening of connections between nodes.
 //! - [`logs`]: the frames of the lane that carries log lines.
 
 pub mod assignment;
@@ -22,6 +23,7 @@ pub mod exec;
 pub mod link;
 pub mod logs;
 pub mod packed;
+pub mod ports;
 pub mod report;
 
 pub use assignment::{Assembled, Assembly, Assignment, AssignmentVersion, TaskOrder};
@@ -29,6 +31,7 @@ pub use exec::{EXEC_PIECE, ExecEnd, ExecRequest, FromExec, TerminalSize, ToExec}
 pub use link::{Detach, KnownManagers, Managers, Pace, RoleStatement, ToNode, ToUplink};
 pub use logs::{LogEnd, LogFrame, LogLine, LogPlace, LogRequest, LogStream};
 pub use packed::Packed;
+pub use ports::{Backends, PortReply, PortRequest, PortTable, SUBSCRIPTIONS_MAX, Subscribe};
 pub use report::{Ballot, Depart, DepartReply, Describe, Hello, RenewReply, Report, ReportReply};
 
 /// Name under which a manager exports its actor for the node at the other end of the link.

@@ -1,8 +1,8 @@
 //! The messages of the link between a worker and its manager.
 
 use crate::{
-    Assignment, AssignmentVersion, Ballot, Depart, DepartReply, Describe, Hello, Packed, RenewReply, Report,
-    ReportReply,
+    Assignment, AssignmentVersion, Backends, Ballot, Depart, DepartReply, Describe, Hello, Packed, PortTable,
+    RenewReply, Report, ReportReply, Subscribe,
 };
 use essaim_wire::record;
 use essaim_wire::{Generation, Index, Lineage, NodeId, Removals, Role, Timestamp};
@@ -30,6 +30,9 @@ pub enum ToNode {
     /// linearizable read.
     #[rpc]
     Renew(RpcReplyPort<Packed<RenewReply>>),
+    /// Asks for the table of published ports, and for the backends of the services that it names. Sent first after the
+    /// hello, and whenever these services change.
+    Subscribe(Packed<Subscribe>),
 }
 
 /// A message from the manager's actor for a node to that node's uplink.
@@ -46,6 +49,10 @@ pub enum ToUplink {
     Role(Packed<RoleStatement>),
     /// This manager can no longer serve it: link to another.
     Detach(Packed<Detach>),
+    /// The table of published ports, or a part of it. Sent when it differs from that of the node, and when it changes.
+    Ports(Packed<PortTable>),
+    /// The backends of a service to which the node has subscribed, or how they changed.
+    Backends(Packed<Backends>),
 }
 
 /// The managers that a node can link to, and the nodes that were removed, which are to be refused. Sent first on a

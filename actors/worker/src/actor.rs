@@ -1,7 +1,7 @@
-//! The worker's root actor: supervises the uplink, the log server and the task actors of this machine, and nothing
+//! The worker's root actor: supervises the uplink, the log server, the mesh and the task actors of this machine, and nothing
 //! else.
 //!
-//! Parent: the node. Children: `logs`, `uplink`, one `task.…` for each task with something left to do.
+//! Parent: the node. Children: `logs`, `mesh`, `uplink`, one `task.…` for each task with something left to do.
 //! Hears: `Obey` (from the uplink: the complete new orders), `Confirm` (from the uplink: the orders on disk are still
 //! valid), `Clear` (from the node, when it leaves its cluster), `Halt` (from the node, when the machine shuts down),
 //! `Leased` (from the uplink: a manager has renewed the lapsed lease), `Adopted` and `Revived` (from tokio tasks beside it,
@@ -15,6 +15,7 @@ use crate::engine::{Adopted, Engine, Phase};
 use crate::exec::ExecServer;
 use crate::logs::{Logs, LogsArgs};
 use crate::machine::EngineDescriptions;
+use crate::mesh::{Doors, MeshActor, MeshArgs};
 use crate::observations::Observations;
 use crate::orders::{self, Orders};
 use crate::task::{Execution, FORGOTTEN, Goal, Here, Task, TaskArgs, TaskMsg, execution, label};
@@ -94,6 +95,8 @@ pub(crate) struct WorkerArgs {
     pub(crate) uplink_address: Address<UplinkMsg>,
     pub(crate) exec: ExecServer,
     pub(crate) logs: LogsArgs,
+    pub(crate) mesh: MeshArgs,
+    pub(crate) doors: Doors,
     pub(crate) observations: Observations,
     pub(crate) confirmed: watch::Sender<bool>,
     pub(crate) me: Address<WorkerMsg>,
@@ -242,6 +245,8 @@ impl State {
     async fn start_all(&mut self, myself: &ActorRef<WorkerMsg>) -> Result<(), ActorProcessingErr> {
         let logs = self.args.logs.clone();
         self.children.start(ChildSpec::actor("logs", move |_| (Logs, logs.clone()))).await?;
+        let mesh = self.args.mesh.clone();
+        self.children.start(ChildSpec::actor("mesh", move |scope| (MeshActor, (scope, mesh.clone())))).await?;
         self.recall(myself).await?;
         if let Some(endpoint) = &self.args.logs.endpoint {
             endpoint.serve(Lane::Exec, Arc::new(self.args.exec.clone()));
@@ -541,6 +546,7 @@ impl State {
                 observations: args.observations.clone(),
                 confirmed: args.confirmed.subscribe(),
                 descriptions: args.descriptions.clone(),
+                doors: args.doors.clone(),
             };
             (Task, arguments)
         });

@@ -6,11 +6,14 @@ use crate::exec::ExecServer;
 use crate::link_state::LinkState;
 use crate::logs::{LogServer, LogsArgs};
 use crate::machine::{EngineDescriptions, Machine};
+use crate::mesh::sockets::Sockets;
+use crate::mesh::{Mesh, MeshArgs};
 use crate::observations::Observations;
 use crate::task::Here;
 use crate::uplink::{Dial, UplinkArgs, UplinkMsg};
 use essaim_model::{Availability, GenericStock, Labels, Observed, TaskId};
 use essaim_presence::endpoint::Endpoint;
+use essaim_presence::roster::RosterHandle;
 use essaim_protocol::{AssignmentVersion, LogFrame, LogRequest, RoleStatement};
 use essaim_system::{Address, ChildSpec, Disk, Scope};
 use essaim_wire::{Accusation, Generation, NodeId};
@@ -41,6 +44,10 @@ const SHUTDOWN: Duration = Duration::from_secs(15);
 pub struct WorkerSettings {
     /// Endpoint of the node, which carries links and log lanes.
     pub endpoint: Endpoint,
+    /// Roster of the node: connections to published ports avoid nodes that it misses.
+    pub roster: RosterHandle,
+    /// Sockets on which published ports are listened on.
+    pub sockets: Arc<dyn Sockets>,
     /// Engines, at most one of each kind. An order names the engine of its task.
     pub engines: Vec<Arc<dyn Engine>>,
     /// Host name of this machine.
@@ -62,6 +69,7 @@ pub struct WorkerHandle {
     observations: Observations,
     link_state: LinkState,
     logs: LogServer,
+    mesh: Mesh,
 }
 
 /// Parts of a worker, each of which a test can replace.
@@ -76,13 +84,15 @@ pub(crate) struct WorkerParts {
     pub(crate) disk: Arc<dyn Disk>,
     pub(crate) dial: Arc<dyn Dial>,
     pub(crate) endpoint: Option<Endpoint>,
+    pub(crate) roster: Option<RosterHandle>,
+    pub(crate) sockets: Arc<dyn Sockets>,
     pub(crate) managers: Vec<(NodeId, SocketAddr)>,
 }
 
 impl WorkerHandle {
     /// A worker that does not run yet: its [`spec`](Self::spec) starts it.
     pub fn new(settings: WorkerSettings) -> Self {
-        let WorkerSettings { endpoint, engines, hostname, labels, generic, disk } = settings;
+        let WorkerSettings { endpoint, roster, sockets, engines, hostname, labels, generic, disk } = settings;
         Self::assemble(WorkerParts {
             node: endpoint.node(),
             generation: endpoint.generation(),
@@ -94,6 +104,8 @@ impl WorkerHandle {
             managers: endpoint.managers(),
             dial: Arc::new(endpoint.clone()),
             endpoint: Some(endpoint),
+            roster: Some(roster),
+            sockets,
         })
     }
 
@@ -104,6 +116,7 @@ impl WorkerHandle {
             observations: Observations::new(),
             link_state: LinkState::new(),
             logs: LogServer::new(parts.engines.clone()),
+            mesh: Mesh::new(parts.node, parts.endpoint.clone(), parts.roster.clone(), Arc::clone(&parts.sockets)),
             parts,
         }
     }
@@ -116,8 +129,9 @@ impl WorkerHandle {
 
     fn args(&self, mut scope: Scope) -> WorkerArgs {
         let parts = self.parts.clone();
-        let WorkerParts { node, generation, hostname, labels, generic, engines, disk, dial, endpoint, managers } =
-            parts;
+        let WorkerParts {
+            node, generation, hostname, labels, generic, engines, disk, dial, endpoint, managers, ..
+        } = parts;
         scope.env.disk = disk;
         let descriptions = EngineDescriptions::default();
         let machine = Machine {
@@ -142,7 +156,10 @@ impl WorkerHandle {
                 observations: self.observations.clone(),
                 link_state: self.link_state.clone(),
                 worker: self.worker.clone(),
+                mesh: self.mesh.clone(),
             },
+            mesh: MeshArgs { mesh: self.mesh.clone() },
+            doors: self.mesh.doors().clone(),
             uplink_address: self.uplink.clone(),
             logs: LogsArgs { server: self.logs.clone(), endpoint },
             observations: self.observations.clone(),

@@ -18,6 +18,7 @@
 //! - `actor`: the worker's root actor; [`WorkerHandle`] is its public handle.
 //! - `exec`: programs that managers execute inside tasks.
 //! - `logs`: log lines for managers.
+//! - `mesh`: published ports: connections from clients to tasks, on this node and on others.
 //! - [`sim`]: a simulated machine for tests (feature `sim`).
 
 mod actor;
@@ -29,6 +30,7 @@ mod handle;
 mod link_state;
 mod logs;
 mod machine;
+mod mesh;
 mod observations;
 mod orders;
 #[cfg(any(test, feature = "sim"))]
@@ -40,6 +42,7 @@ mod uplink;
 
 pub use engine::{Engine, EngineError};
 pub use handle::{WorkerHandle, WorkerSettings};
+pub use mesh::sockets::{Accepted, Listener, NoSockets, Sockets};
 pub use uplink::{Dial, Frames, Unlinked};
 
 use essaim_system::Disk;

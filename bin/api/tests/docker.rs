@@ -3,7 +3,7 @@
 //! Needs root, `dockerd`, `docker`, `busybox` and `script`; where one is missing, the test says so and passes.
 
 use essaim_api::{EngineSocket, Face, Host, Listener, router, serve};
-use essaim_node::{Parts, Settings};
+use essaim_node::{NoSockets, Parts, Settings};
 use essaim_system::env::{RealClock, RealDisk};
 use essaim_system::{Env, Seed};
 use essaim_wire::Build;
@@ -119,7 +119,11 @@ async fn face(folder: &Path, engine: PathBuf) -> PathBuf {
         build: Build::NEWEST,
     };
     let settings = Settings { hostname: "node1".into(), ..Settings::default() };
-    let node = essaim_node::start(env, Parts { settings, engines: Vec::new(), faces: Vec::new() }).await;
+    let node = essaim_node::start(
+        env,
+        Parts { settings, engines: Vec::new(), sockets: Arc::new(NoSockets), faces: Vec::new() },
+    )
+    .await;
     let host = Host::read("node1".into(), "/data".into(), "docker".into());
     let face = Face::new(node.expect("a node outside of any cluster"), host).with_engine(EngineSocket::new(engine));
     let socket = folder.join("essaim.sock");

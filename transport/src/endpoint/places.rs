@@ -3,7 +3,7 @@
 //! These are the limits of a peer on lanes, beside what QUIC enforces for the whole connection
 //! ([`Allowance`](crate::Allowance)).
 
-use crate::allowance::STREAMS_OF_A_MANAGER;
+use crate::allowance::{PORT_STREAMS, STREAMS_OF_A_MANAGER};
 use crate::frame::MAX_FRAME;
 use crate::lane::Lane;
 use essaim_wire::Role;
@@ -25,6 +25,7 @@ const fn places(lane: Lane, peer: Role) -> usize {
         (Lane::View, _) => 16,
         // One for each operator that runs a program through this manager: each is a process or more.
         (Lane::Exec, _) => 32,
+        (Lane::Port, _) => PORT_STREAMS as usize,
         (Lane::Raft | Lane::Propose | Lane::Snapshot | Lane::Logs, _) => STREAMS_OF_A_MANAGER as usize,
     }
 }
@@ -39,6 +40,8 @@ pub(super) const fn frame_max(lane: Lane) -> usize {
         Lane::Exec => 128 << 10,
         // Requests: for a part of a tree or log, or some 250 bytes for a certificate.
         Lane::View | Lane::Enrol | Lane::Logs => 16 << 10,
+        // The request alone, of some 70 bytes, is a frame; the bytes of the connection follow it.
+        Lane::Port => 192,
     }
 }
 

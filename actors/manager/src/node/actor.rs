@@ -8,12 +8,14 @@
 
 use super::core::{Core, Effect, Input, availability_at_join};
 use super::describing::{Describing, Effect as DescribeEffect, Input as DescribeInput};
+use super::topics::{Topic, Topics};
 use crate::ballots::{BallotBox, Source};
+use crate::interests::Interests;
 use crate::reports::Reports;
 use essaim_model::{Availability, Change, NodeDescription, Outcome, Refusal, RefusalKind};
 use essaim_protocol::{
-    Depart, DepartReply, Detach, Hello, NODE_EXPORT, Pace, Packed, RenewReply, Report, ReportReply, ToNode, ToUplink,
-    UPLINK_EXPORT,
+    Depart, DepartReply, Detach, Hello, NODE_EXPORT, Pace, Packed, RenewReply, Report, ReportReply, SUBSCRIPTIONS_MAX,
+    Subscribe, ToNode, ToUplink, UPLINK_EXPORT,
 };
 use essaim_store::Store;
 use essaim_system::journal::RecordKind;
@@ -71,6 +73,8 @@ enum Unsaid {
     Pace(Duration),
     /// A message that the core decided on.
     Effect(Effect),
+    /// A message about published ports.
+    Topic(Topic),
 }
 
 pub(crate) struct NodeActor;
@@ -81,6 +85,7 @@ pub(crate) struct Arguments {
     pub(crate) store: Store,
     pub(crate) reports: Reports,
     pub(crate) ballots: BallotBox,
+    pub(crate) interests: Interests,
     pub(crate) stream: LaneStream,
     pub(crate) applied: Notifier<Msg>,
     pub(crate) pace: Duration,
@@ -91,6 +96,7 @@ pub(crate) struct State {
     store: Store,
     reports: Reports,
     ballots: BallotBox,
+    interests: Interests,
     /// This link as a source of ballots.
     source: Source,
     peer: PeerInfo,
@@ -98,11 +104,12 @@ pub(crate) struct State {
     applied: Notifier<Msg>,
     pace: Duration,
     core: Core,
+    topics: Topics,
     /// The node's uplink; `None` until the node has exported it.
     uplink: Option<Remote<ToUplink>>,
     /// Messages for which the link had no room yet, in order: the orders of one node at most.
     unsaid: VecDeque<Unsaid>,
-    /// Something was applied while messages wait, so the core has to look again.
+    /// Something was applied, or the node has subscribed, while messages wait: what to tell is looked up again.
     is_behind: bool,
     /// A hello that came before the node's uplink was imported.
     early: Option<Hello>,
@@ -128,7 +135,7 @@ impl Actor for NodeActor {
     type Arguments = Arguments;
 
     async fn pre_start(&self, myself: ActorRef<Msg>, arguments: Arguments) -> Result<State, ActorProcessingErr> {
-        let Arguments { scope, store, reports, ballots, stream, applied, pace } = arguments;
+        let Arguments { scope, store, reports, ballots, interests, stream, applied, pace } = arguments;
         let peer = stream.peer.clone();
         let name = format!("node {}", peer.node);
         let link = Link::open(&scope, myself.get_cell(), name, stream.send, stream.recv).await?;
@@ -142,6 +149,8 @@ impl Actor for NodeActor {
             reports,
             source: ballots.source(true),
             ballots,
+            interests,
+            topics: Topics::default(),
             peer,
             link,
             applied,
@@ -184,6 +193,10 @@ impl Actor for NodeActor {
             Msg::Remote(ToNode::Renew(reply)) => state.renew(reply),
             Msg::Remote(ToNode::Accuse(ballot)) => match ballot.open() {
                 Ok(ballot) => state.ballots.set(state.source, state.peer.node, &ballot.accusations),
+                Err(why) => state.hear_nonsense(&myself, &why),
+            },
+            Msg::Remote(ToNode::Subscribe(subscribe)) => match subscribe.open() {
+                Ok(subscribe) => state.subscribe(&myself, subscribe),
                 Err(why) => state.hear_nonsense(&myself, &why),
             },
             Msg::Imported(Ok(uplink)) => {
@@ -230,6 +243,7 @@ impl Actor for NodeActor {
 
     async fn post_stop(&self, _: ActorRef<Msg>, state: &mut State) -> Result<(), ActorProcessingErr> {
         state.ballots.end(state.source, state.peer.node);
+        state.interests.forget(state.peer.node);
         state.link.close("the actor of this node ended");
         Ok(())
     }
@@ -409,15 +423,32 @@ impl State {
         match input {
             Input::Applied if !self.unsaid.is_empty() => return self.is_behind = true,
             Input::Applied => (),
-            Input::Hello(_) => self.unsaid.retain(|unsaid| matches!(unsaid, Unsaid::Pace(_))),
+            Input::Hello(_) => self.unsaid.retain(|unsaid| !matches!(unsaid, Unsaid::Effect(_))),
         }
         let waits = !self.unsaid.is_empty();
-        let mut effects = Vec::new();
-        self.core.handle(&self.store.state(), input, &mut effects);
-        self.unsaid.extend(effects.into_iter().map(Unsaid::Effect));
+        self.look_up(input);
         if !waits {
             self.go_on(myself);
         }
+    }
+
+    /// Adds what the node has to be told to the messages that wait.
+    fn look_up(&mut self, input: Input<'_>) {
+        let (state, mut effects, mut topics) = (self.store.state(), Vec::new(), Vec::new());
+        self.core.handle(&state, input, &mut effects);
+        self.topics.look(&state, &self.interests.take(self.peer.node), &mut topics);
+        self.unsaid.extend(effects.into_iter().map(Unsaid::Effect));
+        self.unsaid.extend(topics.into_iter().map(Unsaid::Topic));
+    }
+
+    /// Takes note of the services whose backends the node wants to be told, and tells them.
+    fn subscribe(&mut self, myself: &ActorRef<Msg>, wanted: Subscribe) {
+        let services = wanted.services.clone();
+        if self.topics.subscribe(wanted) {
+            return self.hear_nonsense(myself, &format!("more than {SUBSCRIPTIONS_MAX} subscriptions"));
+        }
+        self.interests.set(self.peer.node, services);
+        self.tell(myself, Input::Applied);
     }
 
     /// Sends a message to the node. Before the node's uplink is imported there is nothing to send it to; what is in force
@@ -445,6 +476,8 @@ impl State {
                         Unsaid::Effect(Effect::Assign(assignment)) => ToUplink::Assign(Packed::new(assignment)),
                         Unsaid::Effect(Effect::Managers(managers)) => ToUplink::Managers(Packed::new(managers)),
                         Unsaid::Effect(Effect::Role(said)) => ToUplink::Role(Packed::new(said)),
+                        Unsaid::Topic(Topic::Ports(table)) => ToUplink::Ports(Packed::new(table)),
+                        Unsaid::Topic(Topic::Backends(backends)) => ToUplink::Backends(Packed::new(backends)),
                     })
                 });
                 match said {
@@ -470,9 +503,7 @@ impl State {
             if !std::mem::take(&mut self.is_behind) {
                 return;
             }
-            let mut effects = Vec::new();
-            self.core.handle(&self.store.state(), Input::Applied, &mut effects);
-            self.unsaid.extend(effects.into_iter().map(Unsaid::Effect));
+            self.look_up(Input::Applied);
         }
     }
 }

@@ -5,6 +5,7 @@
 //! what is committed, and their version is a place in the log.
 //!
 //! - `core`: the difference between what the node was told and what the state says. Pure.
+//! - `topics`: what the node is told of published ports and of the tasks behind them. Pure.
 //! - `describing`: when what the node says of itself is proposed. Pure.
 //! - `actor`: the link, and the handling of each message.
 //! - `measure`: what it costs to tell many nodes of a change; for benchmarks.
@@ -16,6 +17,7 @@ mod describing;
 mod measure;
 #[cfg(test)]
 mod tests;
+mod topics;
 
 #[cfg(feature = "checks")]
 pub use measure::LinkedNodes;

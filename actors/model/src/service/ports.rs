@@ -74,15 +74,20 @@ impl Service {
 }
 
 impl ServiceSpec {
-    /// The port inside a task of this spec that the published port leads to. `target` is where the spec in force leads
-    /// it: during an update, a task of the former spec may publish the port under the same number for another target, or
-    /// not at all.
-    pub fn target_of(&self, key: PortKey, target: u16) -> Option<u16> {
+    /// The ports of the spec that every node publishes. One whose number was left to the managers has none here.
+    pub fn ingress(&self) -> impl Iterator<Item = &PortConfig> {
         let ports = self.endpoint.iter().flat_map(|endpoint| &endpoint.ports);
-        let mut ingress = ports.filter(|port| port.mode == PublishMode::Ingress && port.protocol == key.protocol);
-        let is_it = |port: &&PortConfig| port.published == key.number || port.published == 0 && port.target == target;
-        ingress.find(is_it).map(|port| port.target)
+        ports.filter(|port| port.mode == PublishMode::Ingress)
     }
+}
+
+/// The port inside a task that the published port leads to, by the ports of the spec that the task follows. `target` is
+/// where the spec in force leads it: during an update, a task of the former spec may publish the port under the same number
+/// for another target, or not at all.
+pub fn target_of(ports: &[PortConfig], key: PortKey, target: u16) -> Option<u16> {
+    let mut alike = ports.iter().filter(|port| port.mode == PublishMode::Ingress && port.protocol == key.protocol);
+    let is_it = |port: &&PortConfig| port.published == key.number || port.published == 0 && port.target == target;
+    alike.find(is_it).map(|port| port.target)
 }
 
 /// The ports of a spec with the numbers under which they are published. `before` are the ports that the service has; a port
@@ -165,10 +170,10 @@ mod tests {
     #[test]
     fn a_task_of_a_former_spec_is_reached_where_that_spec_leads_the_port() {
         let key = PortKey { protocol: PortProtocol::Tcp, number: 9999 };
-        assert_eq!(spec(&[port(8080, 9999)]).target_of(key, 80), Some(8080));
-        assert_eq!(spec(&[port(80, 0)]).target_of(key, 80), Some(80));
-        assert_eq!(spec(&[port(80, 0)]).target_of(key, 81), None);
-        assert_eq!(spec(&[port(80, 9998)]).target_of(key, 80), None);
-        assert_eq!(spec(&[]).target_of(key, 80), None);
+        assert_eq!(target_of(&[port(8080, 9999)], key, 80), Some(8080));
+        assert_eq!(target_of(&[port(80, 0)], key, 80), Some(80));
+        assert_eq!(target_of(&[port(80, 0)], key, 81), None);
+        assert_eq!(target_of(&[port(80, 9998)], key, 80), None);
+        assert_eq!(target_of(&[PortConfig { mode: PublishMode::Host, ..port(80, 9999) }], key, 80), None);
     }
 }

@@ -11,6 +11,7 @@ use super::core::{Core, Effect, Goal, Input};
 use super::execution::Execution;
 use crate::engine::{Engine, EngineError, Observation, Progress};
 use crate::machine::EngineDescriptions;
+use crate::mesh::{DRAIN_MAX, Doors};
 use crate::observations::Observations;
 use essaim_model::{EngineKind, Observed, TaskId, TaskState};
 use essaim_system::{RecordKind, Scope, Timer};
@@ -69,6 +70,7 @@ pub(crate) struct TaskArgs {
     pub(crate) observations: Observations,
     pub(crate) confirmed: watch::Receiver<bool>,
     pub(crate) descriptions: EngineDescriptions,
+    pub(crate) doors: Doors,
 }
 
 /// The actor of one task.
@@ -180,14 +182,23 @@ impl State {
                 }
                 Effect::Start => self
                     .ask(myself, WORK_PATIENCE, Input::Started, move |engine| async move { engine.start(task).await }),
-                Effect::Watch => self.watch(myself),
+                Effect::Watch => {
+                    self.open_door();
+                    self.watch(myself);
+                }
                 Effect::Stop => {
+                    // No connection to a published port comes in from here on. Those that are inside get a while to end,
+                    // and then the task gets its signal.
+                    let empty = self.args.doors.close(task);
+                    let drain = if self.core.is_pressed() { Duration::ZERO } else { DRAIN_MAX };
                     let (signal, grace) = match &*self.args.execution.borrow() {
                         Some(execution) => (execution.stop_signal, execution.stop_grace),
                         None => Default::default(),
                     };
-                    let patience = grace.saturating_add(STOP_MARGIN);
+                    let patience = grace.saturating_add(STOP_MARGIN).saturating_add(drain);
                     self.ask(myself, patience, Input::Stopped, move |engine| async move {
+                        // A connection that stays open does not keep the task.
+                        let _ = tokio::time::timeout(drain, empty).await;
                         engine.stop(task, signal, grace).await
                     });
                 }
@@ -259,6 +270,14 @@ impl State {
         self.preparing = Some(preparing);
     }
 
+    /// Opens the way to a task that was started, if it publishes ports.
+    fn open_door(&self) {
+        let published = self.args.execution.borrow().as_ref().and_then(|execution| execution.published.clone());
+        if let (Some(published), Ok(engine)) = (published, &self.args.engine) {
+            self.args.doors.open(self.args.task, published, Arc::clone(engine));
+        }
+    }
+
     /// Passes the engine's observations of the started task to the core, one by one.
     fn watch(&mut self, myself: &ActorRef<TaskMsg>) {
         let Ok(engine) = self.args.engine.clone() else { return };
@@ -300,8 +319,9 @@ impl State {
         myself.stop(Some(why.into()));
     }
 
-    /// Releases the address and the files of a task that has ended.
+    /// Releases the address, the files and the door of a task that has ended.
     fn release(&self) {
+        self.args.doors.remove(self.args.task);
         if let Ok(engine) = &self.args.engine {
             engine.release(self.args.task);
         }

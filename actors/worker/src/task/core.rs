@@ -267,6 +267,11 @@ impl Core {
         self.address
     }
 
+    /// Whether the task is to end because its lease has lapsed: its replacement counts on its end.
+    pub(crate) const fn is_pressed(&self) -> bool {
+        self.lapsed
+    }
+
     /// Handles one input at this time, given by both clocks.
     pub(crate) fn handle(&mut self, now: Moment, utc: Timestamp, input: Input, effects: &mut Vec<Effect>) {
         match (self.phase, input) {

@@ -1,6 +1,7 @@
 //! The execution of a task: from its order and spec to what its engine needs to know.
 
 use crate::engine::{EngineError, Payloads, Run, Signal};
+use crate::mesh::Published;
 use essaim_model::service::Variable;
 use essaim_model::service::template::{self, Facts, Readable};
 use essaim_model::{Labels, Payload, PayloadId, Platform, Refusal, ServiceSpec, Slot, TaskId};
@@ -26,6 +27,8 @@ pub(crate) struct Execution {
     pub(crate) payloads: Payloads,
     pub(crate) stop_signal: Signal,
     pub(crate) stop_grace: Duration,
+    /// The ports that the task publishes on every node; `None` without any.
+    pub(crate) published: Option<Published>,
     /// The facts that templates of the container name, without the platform of the node; `None` without templates.
     templates: Option<Box<Templates>>,
 }
@@ -58,7 +61,9 @@ pub(crate) fn execution(order: &TaskOrder, spec: &ServiceSpec, payloads: &Payloa
     let templates =
         has_templates.then(|| Box::new(Templates { spec: spec.clone(), order: order.clone(), here: here.clone() }));
     let (stop_signal, stop_grace) = (container.stop_signal.unwrap_or_default(), container.stop_grace());
-    Execution { run, payloads: own, stop_signal, stop_grace, templates }
+    let ports: Vec<_> = spec.ingress().cloned().collect();
+    let published = (!ports.is_empty()).then(|| Published { service: order.service, ports: ports.into() });
+    Execution { run, payloads: own, stop_signal, stop_grace, published, templates }
 }
 
 impl Execution {

@@ -13,12 +13,13 @@ use super::dial::{Dial, Unlinked};
 use crate::actor::WorkerMsg;
 use crate::link_state::LinkState;
 use crate::machine::Machine;
+use crate::mesh::Mesh;
 use crate::observations::Observations;
 use crate::orders::{self, Obeyed, Orders};
 use essaim_model::{EngineKind, NodeDescription, Observed, TaskId, TaskState};
 use essaim_protocol::{
     Assembled, Assembly, Assignment, Ballot, Depart, DepartReply, Describe, Detach, Hello, KnownManagers, Managers,
-    NODE_EXPORT, Packed, RenewReply, Report, ReportReply, ToNode, ToUplink, UPLINK_EXPORT,
+    NODE_EXPORT, Packed, RenewReply, Report, ReportReply, Subscribe, ToNode, ToUplink, UPLINK_EXPORT,
 };
 use essaim_system::link::{Link, Remote};
 use essaim_system::supervisor::CallError;
@@ -125,6 +126,7 @@ pub(crate) struct UplinkArgs {
     pub(crate) observations: Observations,
     pub(crate) link_state: LinkState,
     pub(crate) worker: Address<WorkerMsg>,
+    pub(crate) mesh: Mesh,
 }
 
 /// The uplink's actor.
@@ -159,7 +161,7 @@ struct Linked {
     link: Link,
     node: Remote<ToNode>,
     gaps: u32,
-    /// The tasks that send reports and renew the lease; they end with this link.
+    /// The tasks that send reports and subscriptions, and renew the lease; they end with this link.
     _senders: JoinSet<()>,
 }
 
@@ -320,6 +322,14 @@ impl State {
                 }
                 Err(why) => return Ok(Err(why)),
             },
+            ToUplink::Ports(table) => match table.open() {
+                Ok(table) => self.args.mesh.on_ports(table),
+                Err(why) => return Ok(Err(why)),
+            },
+            ToUplink::Backends(backends) => match backends.open() {
+                Ok(backends) => self.args.mesh.on_backends(backends),
+                Err(why) => return Ok(Err(why)),
+            },
             ToUplink::Detach(detach) => match detach.open() {
                 Ok(Detach { why }) => self.refuse(myself, &why),
                 Err(why) => return Ok(Err(why)),
@@ -424,6 +434,7 @@ impl State {
             self.args.worker.clone(),
             self.scope.clone(),
         ));
+        senders.spawn(subscribe_all(node.clone(), self.args.mesh.wanted()));
         senders.spawn(report_all(
             node.clone(),
             self.args.observations.clone(),
@@ -640,6 +651,17 @@ async fn report_all(
         };
         let pace = *pace.borrow();
         tokio::time::sleep(wait.max(pace)).await;
+    }
+}
+
+/// Asks the manager for what this node needs to know of published ports, as long as the link lasts.
+async fn subscribe_all(node: Remote<ToNode>, mut wanted: watch::Receiver<Subscribe>) {
+    loop {
+        let subscribe = Packed::new(&*wanted.borrow_and_update());
+        // A link that has no room has ended, or is about to end; the next one begins with a subscription.
+        if node.cast(ToNode::Subscribe(subscribe)).is_err() || wanted.changed().await.is_err() {
+            return;
+        }
     }
 }
 

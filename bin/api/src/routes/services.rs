@@ -170,6 +170,7 @@ mod tests {
             former: Vec::new(),
             update: None,
             job: None,
+            ports: Vec::new(),
         };
         let kept = |service: &Service, from| kept_registry_auth(service, from).map_err(|why| why.text);
         assert_eq!(kept(&service, ""), Ok(auth("bm93")));

@@ -5,7 +5,7 @@ use crate::{Face, Host, Listener, router, serve};
 use axum::Router;
 use axum::http::HeaderValue;
 use axum::routing::get;
-use essaim_node::{Parts, Settings};
+use essaim_node::{NoSockets, Parts, Settings};
 use essaim_system::env::{RealClock, RealDisk};
 use essaim_system::{Env, Seed};
 use essaim_wire::Build;
@@ -45,7 +45,11 @@ impl World {
             build: Build::NEWEST,
         };
         let settings = Settings { hostname: "node1".into(), ..Settings::default() };
-        let node = essaim_node::start(env, Parts { settings, engines: Vec::new(), faces: Vec::new() }).await;
+        let node = essaim_node::start(
+            env,
+            Parts { settings, engines: Vec::new(), sockets: Arc::new(NoSockets), faces: Vec::new() },
+        )
+        .await;
         let host = Host::read("node1".into(), "/data".into(), "docker".into());
         let mut face = Face::new(node.expect("a node outside of any cluster"), host);
         face.engine = Some(LocalEngine::with_limits(EngineSocket::new(world.engine_path()), limits));

@@ -1,0 +1,99 @@
+//! The machine's sockets for published ports.
+//!
+//! Ports are published on each address of version 4 by itself, and not on the unspecified address: a process task that
+//! listens on its own loopback address may use the number of a published port, which the unspecified address would take
+//! on every address there is. Version 6, where no task has an address, takes one socket.
+
+use crate::address::interfaces;
+use essaim_worker::{Accepted, Listener, Sockets};
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use std::collections::BTreeSet;
+use std::io;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+
+/// Connections of one port that may wait to be accepted.
+const BACKLOG: i32 = 1024;
+
+/// Time without a byte after which a client is asked whether it is still there. An idle connection is never ended; one
+/// whose client has vanished is, some two minutes later.
+const KEEP_ALIVE: Duration = Duration::from_secs(60);
+
+/// The sockets of the machine that the daemon runs on.
+#[derive(Debug, Clone, Copy)]
+pub struct MachineSockets;
+
+impl Sockets for MachineSockets {
+    fn addresses(&self, home: IpAddr) -> Vec<IpAddr> {
+        if home.is_loopback() {
+            return vec![home];
+        }
+        let all = interfaces().into_iter().map(|it| match it.address {
+            IpAddr::V4(address) => IpAddr::V4(address),
+            IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        });
+        all.collect::<BTreeSet<_>>().into_iter().collect()
+    }
+
+    fn listen(&self, at: SocketAddr) -> io::Result<Box<dyn Listener>> {
+        let socket = Socket::new(Domain::for_address(at), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
+        // The port is free again at once when the daemon restarts, whatever connections linger.
+        socket.set_reuse_address(true)?;
+        if at.is_ipv6() {
+            socket.set_only_v6(true)?;
+        }
+        socket.bind(&at.into())?;
+        socket.listen(BACKLOG)?;
+        Ok(Box::new(Listening(TcpListener::from_std(socket.into())?)))
+    }
+}
+
+struct Listening(TcpListener);
+
+impl Listener for Listening {
+    fn accept(&mut self) -> BoxFuture<'_, io::Result<(Box<dyn Accepted>, SocketAddr)>> {
+        async {
+            let (stream, from) = self.0.accept().await?;
+            // Small answers are not held back, and neither setting is worth a connection.
+            let _ = stream.set_nodelay(true);
+            let _ = SockRef::from(&stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEP_ALIVE));
+            Ok((Box::new(Client(stream)) as Box<dyn Accepted>, from))
+        }
+        .boxed()
+    }
+}
+
+struct Client(TcpStream);
+
+impl Accepted for Client {
+    fn abort(self: Box<Self>) {
+        // Without it the client reads an end where there should be more.
+        let _ = self.0.set_zero_linger();
+    }
+}
+
+impl AsyncRead for Client {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Client {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}

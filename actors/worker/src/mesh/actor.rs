@@ -1,0 +1,192 @@
+//! The mesh's actor: listens on the published ports.
+//!
+//! Parent: `worker`. Children: none; each port is listened on, and each connection carried, by a tokio task that ends with
+//! the actor.
+//! Hears: that the table of ports changed, and that it is time to look again.
+//! Says: nothing. It serves the `port` lane.
+//! Dies: with the worker; the ports are free then, and the connections end.
+
+use super::Mesh;
+use super::carry::Carrier;
+use super::serve::PortServer;
+use super::sockets::{Accepted, Listener};
+use essaim_model::{PortKey, PortProtocol};
+use essaim_system::{RecordKind, Scope, Timer};
+use essaim_transport::Lane;
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+use ractor_cluster::RactorMessage;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::task::{AbortHandle, JoinSet};
+
+/// Interval at which the machine's addresses are looked up again, ports that could not be opened are tried again, and
+/// services without connections are given up.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+
+/// Pause after a connection could not be accepted, which as a rule means that no file descriptor is left.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
+
+/// Messages to the mesh's actor.
+#[derive(RactorMessage)]
+pub(crate) enum MeshMsg {
+    /// The table of ports may have changed.
+    Changed,
+    /// It is time to look again.
+    Look,
+}
+
+/// Start arguments of the actor, beside its scope.
+#[derive(Clone)]
+pub(crate) struct MeshArgs {
+    pub(crate) mesh: Mesh,
+}
+
+/// The mesh's actor.
+pub(crate) struct MeshActor;
+
+pub(crate) struct State {
+    scope: Scope,
+    mesh: Mesh,
+    listening: BTreeMap<(PortKey, IpAddr), AbortHandle>,
+    /// Ports that could not be opened, and why, as the journal was told.
+    failed: BTreeMap<(PortKey, IpAddr), String>,
+    timer: Timer,
+    /// Tokio tasks beside the actor; dropped, and so ended, with it.
+    beside: JoinSet<()>,
+    /// Ends the connections when it is dropped with the actor.
+    ends: watch::Sender<()>,
+}
+
+impl Actor for MeshActor {
+    type Msg = MeshMsg;
+    type State = State;
+    type Arguments = (Scope, MeshArgs);
+
+    async fn pre_start(
+        &self,
+        myself: ActorRef<MeshMsg>,
+        (scope, MeshArgs { mesh }): (Scope, MeshArgs),
+    ) -> Result<State, ActorProcessingErr> {
+        if let Some(endpoint) = &mesh.shared.endpoint {
+            endpoint.serve(Lane::Port, Arc::new(PortServer(mesh.clone())));
+        }
+        let mut beside = JoinSet::new();
+        let mut changes = mesh.shared.changed.subscribe();
+        let me = myself.clone();
+        beside.spawn(async move { while changes.changed().await.is_ok() && me.cast(MeshMsg::Changed).is_ok() {} });
+        let mut state = State {
+            scope,
+            mesh,
+            listening: BTreeMap::new(),
+            failed: BTreeMap::new(),
+            timer: Timer::default(),
+            beside,
+            ends: watch::Sender::new(()),
+        };
+        state.look(&myself);
+        Ok(state)
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<MeshMsg>,
+        message: MeshMsg,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
+        while state.beside.try_join_next().is_some() {}
+        match message {
+            MeshMsg::Changed => state.look(&myself),
+            MeshMsg::Look => {
+                state.mesh.expire(&*state.scope.env.clock);
+                state.look(&myself);
+            }
+        }
+        Ok(())
+    }
+
+    async fn post_stop(&self, _: ActorRef<MeshMsg>, state: &mut State) -> Result<(), ActorProcessingErr> {
+        if let Some(endpoint) = &state.mesh.shared.endpoint {
+            endpoint.unserve(Lane::Port);
+        }
+        state.beside.shutdown().await;
+        Ok(())
+    }
+}
+
+impl State {
+    /// Listens on every published port at every address of this machine, and on nothing else.
+    fn look(&mut self, myself: &ActorRef<MeshMsg>) {
+        let ports: Vec<_> = {
+            let core = self.mesh.shared.core.lock();
+            core.ports().filter(|key| key.protocol == PortProtocol::Tcp).collect()
+        };
+        if ports.is_empty() && self.listening.is_empty() {
+            self.failed.clear();
+            return;
+        }
+        let home = self.mesh.shared.endpoint.as_ref().map(|endpoint| endpoint.transport().local_addr().ip());
+        let addresses = self.mesh.shared.sockets.addresses(home.unwrap_or(Ipv4Addr::LOCALHOST.into()));
+        let wanted: BTreeSet<_> =
+            ports.iter().flat_map(|key| addresses.iter().map(move |address| (*key, *address))).collect();
+        self.listening.retain(|at, listens| {
+            let stays = wanted.contains(at);
+            if !stays {
+                listens.abort();
+            }
+            stays
+        });
+        self.failed.retain(|at, _| wanted.contains(at));
+        for (key, address) in wanted {
+            if self.listening.contains_key(&(key, address)) {
+                continue;
+            }
+            match self.mesh.shared.sockets.listen(SocketAddr::new(address, key.number)) {
+                Ok(listener) => {
+                    if self.failed.remove(&(key, address)).is_some() {
+                        self.scope.record(RecordKind::Node, format!("port {key} is published on {address} now"));
+                    }
+                    let carrier = Carrier { mesh: self.mesh.clone(), scope: self.scope.clone() };
+                    let listens = self.beside.spawn(accept(carrier, key, listener, self.ends.subscribe()));
+                    self.listening.insert((key, address), listens);
+                }
+                Err(why) => {
+                    let why = why.to_string();
+                    if self.failed.get(&(key, address)) != Some(&why) {
+                        let words = format!("port {key} cannot be published on {address}: {why}");
+                        self.scope.record(RecordKind::Node, words);
+                        self.failed.insert((key, address), why);
+                    }
+                }
+            }
+        }
+        self.timer.arm(myself, LOOK_EVERY, || MeshMsg::Look);
+    }
+}
+
+/// Accepts the connections of one port at one address.
+async fn accept(carrier: Carrier, key: PortKey, mut listener: Box<dyn Listener>, ends: watch::Receiver<()>) {
+    loop {
+        match listener.accept().await {
+            Ok((client, from)) => drop(tokio::spawn(carry(carrier.clone(), key, client, from, ends.clone()))),
+            Err(_) => tokio::time::sleep(ACCEPT_AGAIN).await,
+        }
+    }
+}
+
+/// Carries one connection until it ends, or the mesh does. A port that is published no longer ends no connection.
+async fn carry(
+    carrier: Carrier,
+    key: PortKey,
+    client: Box<dyn Accepted>,
+    from: SocketAddr,
+    mut ends: watch::Receiver<()>,
+) {
+    tokio::select! {
+        () = carrier.carry(key, client, from) => (),
+        // The sender is only ever dropped.
+        _ = ends.changed() => (),
+    }
+}

@@ -1,0 +1,107 @@
+//! The doors of this node's tasks: the only way for a connection to a published port to reach a task.
+//!
+//! A task's actor opens the door when the task is watched, and closes it before the task is told to end. Shared by task
+//! actors and connections, and owned by neither.
+
+use super::Way;
+use crate::engine::Engine;
+use essaim_model::service::ports::target_of;
+use essaim_model::{PortConfig, PortKey, ServiceId, TaskId};
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use tokio::sync::watch;
+
+/// What a task publishes, by the spec that it follows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Published {
+    pub(crate) service: ServiceId,
+    /// Ports in ingress mode.
+    pub(crate) ports: Arc<[PortConfig]>,
+}
+
+/// Handle on the doors; clones share them.
+#[derive(Clone, Default)]
+pub(crate) struct Doors {
+    doors: Arc<Mutex<BTreeMap<TaskId, Door>>>,
+}
+
+struct Door {
+    published: Published,
+    engine: Arc<dyn Engine>,
+    is_open: bool,
+    /// Number of connections inside.
+    inside: watch::Sender<usize>,
+}
+
+/// A connection's stay behind a door; dropping it ends the stay.
+pub(super) struct Stay {
+    doors: Doors,
+    task: TaskId,
+}
+
+impl Doors {
+    /// Opens the door of a task that was started.
+    pub(crate) fn open(&self, task: TaskId, published: Published, engine: Arc<dyn Engine>) {
+        let mut doors = self.doors.lock();
+        // A task's actor that was restarted finds its door, with the connections that are inside.
+        let inside = doors.remove(&task).map_or_else(|| watch::Sender::new(0), |door| door.inside);
+        doors.insert(task, Door { published, engine, is_open: true, inside });
+    }
+
+    /// Closes the door of a task: from now on no connection comes in. Returns a future that ends when none is inside.
+    pub(crate) fn close(&self, task: TaskId) -> impl Future<Output = ()> + Send + 'static {
+        let inside = self.doors.lock().get_mut(&task).map(|door| {
+            door.is_open = false;
+            door.inside.subscribe()
+        });
+        async move {
+            if let Some(mut inside) = inside {
+                // The door of a task that has ended is gone, and its connections with it.
+                let _ = inside.wait_for(|inside| *inside == 0).await;
+            }
+        }
+    }
+
+    /// Forgets the door of a task that has ended.
+    pub(crate) fn remove(&self, task: TaskId) {
+        self.doors.lock().remove(&task);
+    }
+
+    /// Lets a connection to a published port of a task in. `target` is where the service's spec in force leads the port.
+    pub(super) fn enter(
+        &self,
+        service: ServiceId,
+        task: TaskId,
+        key: PortKey,
+        target: u16,
+    ) -> Result<(Way, Stay), &'static str> {
+        let doors = self.doors.lock();
+        let door = doors.get(&task).ok_or("the task does not run on this node")?;
+        if door.published.service != service {
+            return Err("the task belongs to another service");
+        }
+        if !door.is_open {
+            return Err("the task is about to end");
+        }
+        let port = target_of(&door.published.ports, key, target).ok_or("the task does not publish the port")?;
+        door.inside.send_modify(|inside| *inside += 1);
+        let way = Way { engine: Arc::clone(&door.engine), task, port };
+        Ok((way, Stay { doors: self.clone(), task }))
+    }
+}
+
+impl Drop for Stay {
+    fn drop(&mut self) {
+        if let Some(door) = self.doors.doors.lock().get(&self.task) {
+            door.inside.send_modify(|inside| *inside = inside.saturating_sub(1));
+        }
+    }
+}
+
+impl fmt::Debug for Doors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Doors({})", self.doors.lock().len())
+    }
+}

@@ -1,0 +1,173 @@
+//! The mesh: this node's published ports. It accepts connections on every port that the cluster publishes, whichever
+//! nodes run the tasks, and carries each to a task.
+//!
+//! *In*: the actor listens on the ports of the table that managers tell every node. Each accepted connection is given to
+//! the backend with the fewest connections through this node. A service's backends are asked for at its first connection,
+//! and given up ten idle minutes later. Nodes that membership misses come last, whether or not managers have given them up;
+//! a backend that could not be reached is passed over for a second, and the connection tries the next one.
+//!
+//! *Out*: the node of a task is the only way to it. Connections of this node's own clients and those that come over the
+//! `port` lane pass the same *door*, which knows what the task publishes. A task that is to end has its door closed first:
+//! from that moment no connection reaches it, whatever other nodes believe, and who is turned away tries another backend.
+//! The connections that are inside get [`DRAIN_MAX`] to end, and then the task is told to stop. So nothing has to be
+//! announced and acknowledged all over the cluster before a task may end, and a node that hears late loses nothing.
+//!
+//! - `core`: the table, the backends and the choice among them. Pure.
+//! - `doors`: the doors of this node's tasks. `sockets`: how ports are listened on, in the world and in a simulation.
+//! - `carry`: one accepted connection, from its backend's choice to its end. `pump`: the bytes.
+//! - `serve`: connections that other nodes accepted for tasks of this node.
+//! - `actor`: the listeners.
+//!
+//! If the actor dies, its connections end with it, and the next one listens again.
+
+mod actor;
+mod carry;
+mod core;
+mod doors;
+mod pump;
+mod serve;
+pub(crate) mod sockets;
+
+pub(crate) use actor::{MeshActor, MeshArgs};
+pub(crate) use doors::{Doors, Published};
+
+use crate::engine::Engine;
+use core::{Core, Pick};
+use essaim_model::{ServiceId, TaskId};
+use essaim_presence::endpoint::Endpoint;
+use essaim_presence::roster::RosterHandle;
+use essaim_protocol::{Backends, PortTable, Subscribe};
+use essaim_system::env::Clock;
+use essaim_wire::NodeId;
+use parking_lot::Mutex;
+use sockets::Sockets;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{Semaphore, watch};
+
+/// Time for which a task that is to end waits for the connections that are inside. It is Swarm's delay between the removal
+/// of a task from balancing and its signal; here a task without connections is signalled at once.
+pub(crate) const DRAIN_MAX: Duration = Duration::from_secs(2);
+
+/// Connections that this node carries at a time, those of its own clients and those that come from other nodes together.
+/// Each takes two file descriptors and a few KiB at most.
+const CONNECTIONS_MAX: usize = 32_768;
+
+/// Handle on the mesh; clones share it. The uplink writes the table and the backends, connections choose among them.
+#[derive(Clone)]
+pub(crate) struct Mesh {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    node: NodeId,
+    core: Mutex<Core>,
+    /// Counter that rises with every change of the table or of backends.
+    changed: watch::Sender<u64>,
+    /// What this node asks its manager for.
+    wanted: watch::Sender<Subscribe>,
+    doors: Doors,
+    endpoint: Option<Endpoint>,
+    roster: Option<RosterHandle>,
+    sockets: Arc<dyn Sockets>,
+    places: Arc<Semaphore>,
+}
+
+impl Mesh {
+    pub(crate) fn new(
+        node: NodeId,
+        endpoint: Option<Endpoint>,
+        roster: Option<RosterHandle>,
+        sockets: Arc<dyn Sockets>,
+    ) -> Self {
+        let shared = Shared {
+            node,
+            core: Mutex::new(Core::default()),
+            changed: watch::Sender::new(0),
+            wanted: watch::Sender::new(Subscribe { ports: 0, services: Vec::new() }),
+            doors: Doors::default(),
+            endpoint,
+            roster,
+            sockets,
+            places: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
+        };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// The doors of this node's tasks.
+    pub(crate) fn doors(&self) -> &Doors {
+        &self.shared.doors
+    }
+
+    /// Takes over the table of published ports, or a part of it.
+    pub(crate) fn on_ports(&self, table: PortTable) {
+        let mut core = self.shared.core.lock();
+        if core.on_ports(table) {
+            let ports = core.checksum();
+            drop(core);
+            // Not told to the manager, which knows it; the next link begins with it.
+            self.shared.wanted.send_if_modified(|wanted| {
+                wanted.ports = ports;
+                false
+            });
+            self.touch();
+        }
+    }
+
+    /// Takes over backends of a service, or how they changed.
+    pub(crate) fn on_backends(&self, backends: Backends) {
+        self.shared.core.lock().on_backends(backends);
+        self.touch();
+    }
+
+    /// Watches what this node asks its manager for.
+    pub(crate) fn wanted(&self) -> watch::Receiver<Subscribe> {
+        self.shared.wanted.subscribe()
+    }
+
+    /// Chooses a backend, and subscribes to the service if that is new.
+    fn pick(&self, clock: &dyn Clock, service: ServiceId, tried: &[TaskId]) -> Pick {
+        let roster = self.shared.roster.as_ref().map(RosterHandle::current);
+        let node = self.shared.node;
+        // A node that the roster does not know yet may have joined a moment ago.
+        let is_missed = |it: NodeId| {
+            it != node && roster.as_ref().is_some_and(|roster| roster.state(it).is_some() && !roster.is_present(it))
+        };
+        let mut core = self.shared.core.lock();
+        let (pick, subscribes) = core.pick(clock.now(), service, tried, is_missed);
+        let services = subscribes.then(|| core.subscriptions());
+        drop(core);
+        self.subscribe(services);
+        pick
+    }
+
+    /// Gives up the backends of services that had no connection for long.
+    fn expire(&self, clock: &dyn Clock) {
+        let services = self.shared.core.lock().expire(clock.now());
+        self.subscribe(services);
+    }
+
+    fn subscribe(&self, services: Option<Vec<ServiceId>>) {
+        if let Some(services) = services {
+            self.shared.wanted.send_modify(|wanted| wanted.services = services);
+        }
+    }
+
+    fn touch(&self) {
+        self.shared.changed.send_modify(|changes| *changes += 1);
+    }
+}
+
+impl fmt::Debug for Mesh {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Mesh({:?})", self.shared.core.lock())
+    }
+}
+
+/// The engine of a task and the port inside it, behind an open door.
+struct Way {
+    engine: Arc<dyn Engine>,
+    task: TaskId,
+    port: u16,
+}

@@ -1,0 +1,42 @@
+//! How a node listens on published ports: on the machine's sockets, or on those of a simulation.
+
+use futures::future::BoxFuture;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+/// Where a node listens on published ports.
+pub trait Sockets: Send + Sync + 'static {
+    /// The addresses on which ports are published, as they are now. `home` is the address on which the node listens for the
+    /// cluster's traffic: a node that lives on one loopback address, as those of `essaim dev` do, publishes there only.
+    fn addresses(&self, home: IpAddr) -> Vec<IpAddr>;
+
+    /// Listens for TCP connections. Must be called inside the runtime.
+    fn listen(&self, at: SocketAddr) -> io::Result<Box<dyn Listener>>;
+}
+
+/// A socket that listens.
+pub trait Listener: Send {
+    /// Waits for the next connection.
+    fn accept(&mut self) -> BoxFuture<'_, io::Result<(Box<dyn Accepted>, SocketAddr)>>;
+}
+
+/// A connection of a client.
+pub trait Accepted: AsyncRead + AsyncWrite + Send + Unpin {
+    /// Ends the connection so that the client reads an error, and not the end of what it waits for.
+    fn abort(self: Box<Self>);
+}
+
+/// A machine without ports: for tests of other things.
+#[derive(Debug, Clone, Copy)]
+pub struct NoSockets;
+
+impl Sockets for NoSockets {
+    fn addresses(&self, _: IpAddr) -> Vec<IpAddr> {
+        Vec::new()
+    }
+
+    fn listen(&self, _: SocketAddr) -> io::Result<Box<dyn Listener>> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+}
