@@ -4,6 +4,7 @@
 //! - [`daemon`]: one daemon; [`cluster`]: several daemons that have joined.
 //! - [`dockerd`]: one Docker Engine; [`images`]: the images that its containers run.
 //! - [`cli`]: the stock docker CLI against a daemon.
+//! - [`load`]: a client without a pause.
 //! - [`http`]: requests to a daemon; [`events`]: events that are collected while a test does something else.
 //! - [`processes`]: the processes below a daemon or on a host.
 //! - [`sweep`]: removal of what a killed test program left behind.
@@ -16,6 +17,7 @@ pub mod events;
 pub mod hosts;
 pub mod http;
 pub mod images;
+pub mod load;
 pub mod processes;
 pub mod sweep;
 
@@ -33,6 +35,7 @@ pub use dockerd::{Container, Dockerd, missing_for_engines};
 pub use events::Events;
 pub use hosts::{Host, Lab, missing_for_namespaces};
 pub use http::get_tcp;
+pub use load::{Load, Seen};
 pub use processes::Process;
 
 /// Upper bound on every wait before a test gives up. It is generous on purpose: durations are measured by the bench,

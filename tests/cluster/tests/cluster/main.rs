@@ -10,6 +10,7 @@ mod exit_codes;
 mod healing;
 mod leaving;
 mod namespaces;
+mod ports;
 mod restart;
 mod roles;
 mod rollouts;

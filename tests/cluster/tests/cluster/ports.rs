@@ -1,0 +1,222 @@
+//! Published ports of services whose tasks are processes: every node answers, and nobody loses a request.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use essaim_cluster_tests::harness::{Cluster, Load, PATIENCE, Seen, eventually, get_tcp, have, sleepers};
+
+/// Port inside the tasks.
+const TARGET: u16 = 8080;
+
+/// A server that sends back all that it receives, until its client has ended its direction.
+const ECHO: &str = r#"
+    my $at = "$ENV{ESSAIM_ADDRESS}:$ARGV[0]";
+    my $server = IO::Socket::INET->new(LocalAddr => $at, Listen => 9, ReuseAddr => 1) or die "$at: $!";
+    while (my $client = $server->accept) {
+        next if fork;
+        while (sysread $client, my $bytes, 65536) {
+            for (my $sent = 0; $sent < length $bytes;) {
+                $sent += syswrite($client, $bytes, length($bytes) - $sent, $sent) // die $!;
+            }
+        }
+        exit;
+    }"#;
+
+/// The spec of a web service that is published, with tasks on nodes that satisfy `constraint`.
+fn published(name: &str, replicas: u64, port: u16, constraint: &str) -> Value {
+    let mut spec = sleepers(name, replicas);
+    spec["TaskTemplate"]["ContainerSpec"] =
+        json!({"Image": "essaim", "Args": ["whoami", "--port", TARGET.to_string()], "Init": false, "DNSConfig": {}});
+    spec["TaskTemplate"]["Placement"] = json!({"Constraints": [constraint]});
+    spec["EndpointSpec"] = json!({
+        "Mode": "vip",
+        "Ports": [{"Protocol": "tcp", "TargetPort": TARGET, "PublishedPort": port, "PublishMode": "ingress"}],
+    });
+    spec
+}
+
+/// The address of a published port on a daemon's host.
+fn at(cluster: &Cluster, daemon: usize, port: u16) -> SocketAddr {
+    SocketAddr::new(cluster.daemons[daemon].host.address.ip(), port)
+}
+
+fn wait_answer(address: SocketAddr) {
+    eventually(&format!("{address} answers"), || match get_tcp(address, "/") {
+        Ok(answer) if answer.status == 200 => Ok(()),
+        Ok(answer) => Err(answer.text),
+        Err(why) => Err(why.to_string()),
+    });
+}
+
+fn update(cluster: &Cluster, service: &str, edit: impl Fn(&mut Value)) {
+    let before = cluster.daemons[0].get(&format!("/services/{service}"));
+    let mut spec = before["Spec"].clone();
+    edit(&mut spec);
+    let version = &before["Version"]["Index"];
+    cluster.daemons[0].post(&format!("/services/{service}/update?version={version}"), Some(&spec));
+}
+
+fn wait_completed(cluster: &Cluster, service: &str, state: &str) {
+    eventually(&format!("the update is {state}"), || {
+        let status = cluster.daemons[0].get(&format!("/services/{service}"))["UpdateStatus"].clone();
+        if status["State"] == state { Ok(()) } else { Err(status.to_string()) }
+    });
+}
+
+fn lost_nothing(seen: &Seen) {
+    assert!(seen.failures.is_empty(), "{} failed, the first of them {:?}", seen.failures.len(), seen.failures[0].1);
+    assert!(seen.answered() > 100, "{} answers", seen.answered());
+}
+
+#[test]
+fn every_node_answers_on_a_published_port_and_the_answers_go_around() {
+    let cluster = Cluster::on_loopback(3, 1);
+    let manager = &cluster.daemons[0];
+    let id = manager.post("/services/create", Some(&published("web", 5, 0, "node.role==worker")))["ID"].clone();
+    let id = id.as_str().expect("an id");
+    cluster.wait_running(id, 5, &[]);
+    let endpoint = manager.get(&format!("/services/{id}"))["Endpoint"].clone();
+    assert_eq!(endpoint["Ports"][0]["PublishedPort"], 30_000, "the first free one: {endpoint}");
+    for node in 0..3 {
+        let address = at(&cluster, node, 30_000);
+        wait_answer(address);
+        let load = Load::start(address, None, "Task:");
+        std::thread::sleep(Duration::from_millis(500));
+        let seen = load.stop();
+        lost_nothing(&seen);
+        assert_eq!(seen.answers.len(), 5, "by node {node}: {:?}", seen.answers);
+    }
+    // A port that is taken back is free again on every node.
+    update(&cluster, id, |spec| spec["EndpointSpec"] = json!({"Mode": "vip"}));
+    for node in 0..3 {
+        let address = at(&cluster, node, 30_000);
+        eventually("the port is free", || TcpListener::bind(address).map(drop).map_err(|why| why.to_string()));
+    }
+}
+
+#[test]
+fn a_connection_carries_any_number_of_bytes_and_the_end_of_one_direction_leaves_the_other() {
+    if !have("perl") {
+        return eprintln!("skipped: a server that answers with what it hears needs perl");
+    }
+    let cluster = Cluster::on_loopback(2, 1);
+    let mut spec = published("echo", 1, 7777, "node.role==worker");
+    spec["TaskTemplate"]["ContainerSpec"] =
+        json!({"Image": "perl", "Args": ["-MIO::Socket::INET", "-e", ECHO, TARGET.to_string()]});
+    let id = cluster.daemons[0].post("/services/create", Some(&spec))["ID"].clone();
+    cluster.wait_running(id.as_str().expect("an id"), 1, &[]);
+    let sent: Vec<u8> = (0..3_000_000_u32).flat_map(u32::to_le_bytes).collect();
+    for node in [0, 1] {
+        let mut client =
+            eventually("a connection", || TcpStream::connect(at(&cluster, node, 7777)).map_err(|why| why.to_string()));
+        client.set_read_timeout(Some(PATIENCE)).expect("set");
+        let (mut writes, expected) = (client.try_clone().expect("a clone"), sent.clone());
+        let writer = std::thread::spawn(move || {
+            writes.write_all(&expected).expect("sent");
+            writes.shutdown(Shutdown::Write).expect("half closed");
+        });
+        let mut heard = Vec::new();
+        client.read_to_end(&mut heard).expect("answered");
+        writer.join().expect("no panic");
+        assert!(heard == sent, "{} of {} bytes by node {node}", heard.len(), sent.len());
+    }
+}
+
+#[test]
+fn a_client_without_a_pause_loses_nothing_while_tasks_come_and_go() {
+    let cluster = Cluster::on_loopback(4, 1);
+    // No task runs on the first node, which the client asks.
+    let spec = published("web", 2, 9999, "node.role==worker");
+    let id = cluster.daemons[0].post("/services/create", Some(&spec))["ID"].clone();
+    let id = id.as_str().expect("an id");
+    cluster.wait_running(id, 2, &[]);
+    wait_answer(at(&cluster, 0, 9999));
+    let load = Load::start(at(&cluster, 0, 9999), None, "Task:");
+    let replicas = |count: u64| update(&cluster, id, |spec| spec["Mode"]["Replicated"]["Replicas"] = count.into());
+    for count in [6, 2, 5] {
+        replicas(count);
+        cluster.wait_running(id, count as usize, &[]);
+    }
+    replicas(2);
+    cluster.wait_running(id, 2, &[]);
+    for (number, order) in [(1, "stop-first"), (2, "start-first")] {
+        update(&cluster, id, |spec| {
+            spec["TaskTemplate"]["ForceUpdate"] = number.into();
+            spec["UpdateConfig"] = json!({"Parallelism": 1, "Order": order, "Monitor": 500_000_000});
+        });
+        wait_completed(&cluster, id, "completed");
+    }
+    let version = cluster.daemons[0].get(&format!("/services/{id}"))["Version"]["Index"].clone();
+    let spec = cluster.daemons[0].get(&format!("/services/{id}"))["Spec"].clone();
+    let path = format!("/services/{id}/update?version={version}&rollback=previous");
+    cluster.daemons[0].post(&path, Some(&spec));
+    wait_completed(&cluster, id, "rollback_completed");
+    for node in [1, 2] {
+        let name = cluster.daemons[node].name.clone();
+        let set = |availability: &str| {
+            let node = cluster.node(&name, &[]).expect("it is there");
+            let mut spec = node["Spec"].clone();
+            spec["Availability"] = availability.into();
+            let (id, version) = (node["ID"].as_str().expect("an id"), &node["Version"]["Index"]);
+            cluster.daemons[0].post(&format!("/nodes/{id}/update?version={version}"), Some(&spec));
+        };
+        set("drain");
+        eventually("the node is empty", || {
+            let node = cluster.node(&name, &[])?["ID"].clone();
+            let left = cluster.running(id, &[])?.iter().filter(|task| task["NodeID"] == node).count();
+            if left == 0 { Ok(()) } else { Err(format!("{left} tasks run")) }
+        });
+        cluster.wait_running(id, 2, &[]);
+        set("active");
+    }
+    let seen = load.stop();
+    lost_nothing(&seen);
+    assert!(seen.answers.len() >= 8, "many tasks answered: {:?}", seen.answers);
+}
+
+#[test]
+fn a_killed_node_takes_its_open_connections_along_and_no_later_one() {
+    let mut cluster = Cluster::on_loopback(4, 1);
+    let spec = published("web", 6, 9999, "node.role==worker");
+    let id = cluster.daemons[0].post("/services/create", Some(&spec))["ID"].clone();
+    let id = id.as_str().expect("an id").to_owned();
+    cluster.wait_running(&id, 6, &[]);
+    wait_answer(at(&cluster, 0, 9999));
+    let load = Load::start(at(&cluster, 0, 9999), None, "Task:");
+    std::thread::sleep(Duration::from_millis(500));
+    cluster.daemons[3].kill_host();
+    let killed = Instant::now();
+    cluster.wait_running(&id, 6, &[3]);
+    std::thread::sleep(Duration::from_secs(2));
+    let seen = load.stop();
+    let late = seen.failures.iter().filter(|(sent, _)| *sent > killed + Duration::from_secs(1)).count();
+    assert_eq!(late, 0, "{:?}", seen.failures);
+    // The client has four connections open at most.
+    assert!(seen.failures.len() <= 4, "{:?}", seen.failures);
+    assert!(seen.answered() > 100, "{} answers", seen.answered());
+    println!("{} answered, {} failed, the slowest after {:?}", seen.answered(), seen.failures.len(), seen.slowest);
+}
+
+#[test]
+fn a_daemon_that_is_killed_alone_answers_again_when_it_is_back() {
+    let mut cluster = Cluster::on_loopback(3, 1);
+    let spec = published("web", 2, 9999, "node.role==worker");
+    let id = cluster.daemons[0].post("/services/create", Some(&spec))["ID"].clone();
+    let running = cluster.wait_running(id.as_str().expect("an id"), 2, &[]);
+    wait_answer(at(&cluster, 1, 9999));
+    // The tasks of the second node go on without their daemon, and its successor leads to them again.
+    cluster.daemons[1].kill();
+    wait_answer(at(&cluster, 0, 9999));
+    cluster.daemons[1].restart();
+    cluster.wait_ready(1);
+    wait_answer(at(&cluster, 1, 9999));
+    eventually("both tasks answer", || {
+        let load = Load::start(at(&cluster, 1, 9999), None, "Task:");
+        std::thread::sleep(Duration::from_millis(300));
+        let seen = load.stop();
+        if seen.answers.len() == running.len() && seen.failures.is_empty() { Ok(()) } else { Err(format!("{seen:?}")) }
+    });
+}
