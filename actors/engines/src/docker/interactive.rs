@@ -16,6 +16,7 @@ use essaim_worker::engine::{
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use futures::{FutureExt, StreamExt};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::AsyncWrite;
@@ -63,23 +64,44 @@ impl Interactive for DockerEngine {
         .boxed()
     }
 
-    /// Connects to the address that the container has on the engine's bridge.
+    /// Connects to the address that the container has on the engine's bridge. The engine is asked for it once; an address
+    /// that does not answer is asked for again with the next connection, since somebody may have restarted the container.
     fn dial(&self, task: TaskId, port: u16) -> BoxFuture<'_, Result<Box<dyn Duplex>, EngineError>> {
         async move {
-            let container = self.container(task).await?;
-            let found = within(QUICK, self.docker().inspect_container(&container, None)).await?;
-            let networks = found.network_settings.and_then(|it| it.networks).unwrap_or_default();
-            let Some(address) = networks.into_values().find_map(|it| it.ip_address.filter(|it| !it.is_empty())) else {
-                return Err(EngineError::Rejected("the container of the task has no network".into()));
+            let known = self.shared.dialled.lock().get(&task).copied();
+            let address = match known {
+                Some(address) => address,
+                None => self.address(task).await?,
             };
-            let connecting = tokio::net::TcpStream::connect(format!("{address}:{port}"));
-            match tokio::time::timeout(QUICK, connecting).await {
-                Ok(Ok(connected)) => Ok(Box::new(connected) as Box<dyn Duplex>),
-                Ok(Err(why)) => Err(EngineError::Failed(format!("cannot connect to {address}:{port}: {why}"))),
-                Err(_) => Err(EngineError::Failed(format!("cannot connect to {address}:{port} in time"))),
-            }
+            let connecting = tokio::net::TcpStream::connect((address, port));
+            let why = match tokio::time::timeout(QUICK, connecting).await {
+                Ok(Ok(connected)) => {
+                    // Small answers are not held back, and that is worth no connection.
+                    let _ = connected.set_nodelay(true);
+                    return Ok(Box::new(connected) as Box<dyn Duplex>);
+                }
+                Ok(Err(why)) => why.to_string(),
+                Err(_) => "it does not answer in time".into(),
+            };
+            self.shared.dialled.lock().remove(&task);
+            Err(EngineError::Failed(format!("cannot connect to {address}:{port}: {why}")))
         }
         .boxed()
+    }
+}
+
+impl DockerEngine {
+    /// The address of a task's container on the engine's bridge, as the engine says it now.
+    async fn address(&self, task: TaskId) -> Result<IpAddr, EngineError> {
+        let container = self.container(task).await?;
+        let found = within(QUICK, self.docker().inspect_container(&container, None)).await?;
+        let networks = found.network_settings.and_then(|it| it.networks).unwrap_or_default();
+        let address = networks.into_values().find_map(|it| it.ip_address.and_then(|it| it.parse().ok()));
+        let Some(address) = address else {
+            return Err(EngineError::Rejected("the container of the task has no network".into()));
+        };
+        self.shared.dialled.lock().insert(task, address);
+        Ok(address)
     }
 }
 

@@ -57,6 +57,7 @@ use parking_lot::Mutex;
 use process::FirstProcess;
 use state::{Seen, exit_of, runs_again};
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -95,6 +96,8 @@ struct Shared {
     files: Folders,
     /// Containers of tasks that were seen once.
     containers: Mutex<BTreeMap<TaskId, String>>,
+    /// Addresses of the containers that were dialled, until their tasks have ended.
+    dialled: Mutex<BTreeMap<TaskId, IpAddr>>,
     /// First processes of the containers that were last seen running.
     processes: Mutex<BTreeMap<TaskId, LastSeen>>,
     making: [Arc<tokio::sync::Mutex<()>>; MAKING_LOCKS],
@@ -128,6 +131,7 @@ impl DockerEngine {
             images: Images::new(Arc::clone(&client)),
             files: Folders::new("docker"),
             containers: Mutex::default(),
+            dialled: Mutex::default(),
             processes: Mutex::default(),
             making: std::array::from_fn(|_| Arc::default()),
             looks: Semaphore::new(LOOKS_MAX),
@@ -219,6 +223,7 @@ impl DockerEngine {
 
     fn forget(&self, task: TaskId) {
         self.shared.containers.lock().remove(&task);
+        self.shared.dialled.lock().remove(&task);
         self.shared.processes.lock().remove(&task);
         self.shared.events.forget(task);
     }
@@ -453,6 +458,7 @@ impl Engine for DockerEngine {
 
     fn release(&self, task: TaskId) {
         self.shared.files.remove(task);
+        self.shared.dialled.lock().remove(&task);
     }
 
     fn start(&self, task: TaskId) -> BoxFuture<'_, Result<Started, EngineError>> {

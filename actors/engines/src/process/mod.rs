@@ -444,7 +444,11 @@ impl Interactive for ProcessEngine {
                 return Err(EngineError::Rejected("the task has no address of its own".into()));
             };
             match tokio::net::TcpStream::connect((address, port)).await {
-                Ok(connected) => Ok(Box::new(connected) as Box<dyn Duplex>),
+                Ok(connected) => {
+                    // Small answers are not held back, and that is worth no connection.
+                    let _ = connected.set_nodelay(true);
+                    Ok(Box::new(connected) as Box<dyn Duplex>)
+                }
                 Err(why) => Err(EngineError::Failed(format!("cannot connect to {address}:{port}: {why}"))),
             }
         }

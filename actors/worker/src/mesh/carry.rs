@@ -21,7 +21,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, timeout, timeout_at};
 
 /// Time that one backend may take to accept a connection, with the dial of its node. A node that has just died does not
-/// answer, and the next backend is tried well within a second.
+/// answer, and the next backend is tried well within a second. When none has accepted, it doubles for the next round, up to
+/// [`PATIENCE`]: a machine may be slow.
 const CONNECT_MAX: Duration = Duration::from_millis(400);
 
 /// Time for which a connection waits for a backend: longer than a manager takes to tell of a task that has just started.
@@ -71,7 +72,7 @@ impl Carrier {
     pub(super) async fn carry(self, key: PortKey, client: Box<dyn Accepted>, from: SocketAddr) {
         let Ok(_place) = Arc::clone(&self.mesh.shared.places).try_acquire_owned() else { return client.abort() };
         let deadline = Instant::now() + PATIENCE;
-        let mut tried = Vec::new();
+        let (mut tried, mut connect_max) = (Vec::new(), CONNECT_MAX);
         let mut changes = self.mesh.shared.changed.subscribe();
         loop {
             changes.borrow_and_update();
@@ -81,7 +82,7 @@ impl Carrier {
             match self.mesh.pick(&*self.scope.env.clock, port.service, &tried) {
                 Pick::Backend(task, node) => {
                     let _counted = Counted { carrier: self.clone(), service: port.service, task };
-                    match self.reach(key, &port, task, node, from).await {
+                    match self.reach(key, &port, task, node, from, connect_max).await {
                         Ok(reached) => return exchange(client, reached).await,
                         Err(why) => {
                             let node = match why {
@@ -97,7 +98,10 @@ impl Carrier {
                     let pause = deadline.min(Instant::now() + if tried.is_empty() { PATIENCE } else { AGAIN });
                     // Whether the news come or the pause ends, the backends are looked at again.
                     let _ = timeout_at(pause, changes.changed()).await;
-                    tried.clear();
+                    if !tried.is_empty() {
+                        connect_max = PATIENCE.min(connect_max * 2);
+                        tried.clear();
+                    }
                 }
             }
             if Instant::now() >= deadline {
@@ -113,11 +117,12 @@ impl Carrier {
         task: TaskId,
         node: NodeId,
         client: SocketAddr,
+        within: Duration,
     ) -> Result<Reached, Unreached> {
         if node == self.mesh.shared.node {
             let entered = self.mesh.doors().enter(port.service, task, key, port.target);
             let (way, stay) = entered.map_err(|_| Unreached::Task)?;
-            return match timeout(CONNECT_MAX, way.dial()).await {
+            return match timeout(within, way.dial()).await {
                 Ok(Ok(stream)) => Ok(Reached::Here(stream, stay)),
                 Ok(Err(_)) | Err(_) => Err(Unreached::Task),
             };
@@ -136,7 +141,7 @@ impl Carrier {
                 Err(_) => Err(Unreached::Node(node)),
             }
         };
-        timeout(CONNECT_MAX, asked).await.unwrap_or(Err(Unreached::Node(node)))
+        timeout(within, asked).await.unwrap_or(Err(Unreached::Node(node)))
     }
 }
 

@@ -4,11 +4,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use serde_json::Value;
 
 use essaim_cluster_tests::harness::cli::{Said, shell};
-use essaim_cluster_tests::harness::{Cluster, Container, GLANCE, eventually, missing_for_engines};
+use essaim_cluster_tests::harness::{Cluster, Container, GLANCE, Load, Seen, eventually, missing_for_engines};
 
 /// The page that the test types.
 const PAGE: &str = include_str!("../../../../docs/talk.md");
@@ -64,6 +65,29 @@ fn the_talk_goes_as_its_page_says() {
                 type_all(&mut talk);
                 talk.answers("whoami", 5, "v1");
                 talk.is_spread("whoami", 1, 2);
+                talk.is_reached_everywhere(9999, 5, "v1");
+            }
+            "Updated while it is used" => {
+                let client = Load::start(talk.port(1, 9999), Some(&talk.cluster.daemons[2].host), "whoami ");
+                type_all(&mut talk);
+                talk.answers("whoami", 5, "v2");
+                let seen = client.stop();
+                assert!(
+                    seen.failures.is_empty(),
+                    "{} of {} requests failed: {:?}",
+                    seen.failures.len(),
+                    seen.answered(),
+                    seen.failures[0].1
+                );
+                assert!(
+                    ["v1", "v2"].iter().all(|version| seen
+                        .answers
+                        .keys()
+                        .any(|answer| answer.starts_with(&format!("whoami {version} ")))),
+                    "{:?}",
+                    seen.answers
+                );
+                talk.is_reached_everywhere(9999, 5, "v2");
             }
             "Back-ends with a limit, scaled to fifteen" => {
                 type_all(&mut talk);
@@ -89,6 +113,7 @@ fn the_talk_goes_as_its_page_says() {
                 talk.update_is("front", "paused");
                 assert_eq!(talk.kept("front"), 1, "one was replaced, and the other was left alone");
                 talk.one_answers("front", "v1");
+                talk.is_reached_everywhere(80, 1, "v1");
             }
             "Back to the version before" => {
                 type_all(&mut talk);
@@ -107,11 +132,11 @@ fn the_talk_goes_as_its_page_says() {
                 let (drain, rest) = commands.split_first().expect("it has commands");
                 talk.type_in(drain.0, drain.1);
                 talk.is_empty(1);
-                for (service, count, version) in [("whoami", 5, "v1"), ("back", 15, "v2"), ("front", 2, "v1")] {
+                for (service, count, version) in [("whoami", 5, "v2"), ("back", 15, "v2"), ("front", 2, "v1")] {
                     talk.answers(service, count, version);
                 }
                 rest.iter().for_each(|(at, command)| talk.type_in(*at, command));
-                talk.answers("whoami", 9, "v1");
+                talk.answers("whoami", 9, "v2");
                 assert!(talk.on("whoami", 1) >= 3, "the node that returned gets the new ones");
             }
             "One on every machine" => {
@@ -159,6 +184,17 @@ impl Talk {
     }
 
     fn run(&self, at: usize, command: &str) -> Said {
+        if command.starts_with("curl ") {
+            // On the machine itself, whose network is its own.
+            let mut shell = self.cluster.daemons[at].host.command("sh");
+            let output = shell.args(["-c", command]).env("no_proxy", "*").output().expect("sh can be started");
+            let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+            return Said {
+                code: output.status.code().unwrap_or(-1),
+                out: text(&output.stdout),
+                error: text(&output.stderr),
+            };
+        }
         shell(&self.cluster.daemons[at].socket, command, &[("TOKEN", &self.token)])
     }
 
@@ -215,6 +251,29 @@ impl Talk {
         let running = self.containers(service);
         let hosts: BTreeSet<_> = running.iter().filter_map(|(at, one)| self.answer(*at, one).ok()).collect();
         assert_eq!(hosts.len(), count, "{hosts:?}");
+    }
+
+    /// Address of a published port on a machine.
+    fn port(&self, at: usize, port: u16) -> SocketAddr {
+        SocketAddr::new(self.cluster.daemons[at].host.address.ip(), port)
+    }
+
+    /// Checks that a published port of each machine leads another machine to this many containers of one version.
+    fn is_reached_everywhere(&self, port: u16, count: usize, version: &str) {
+        for at in 0..3 {
+            let client = &self.cluster.daemons[(at + 1) % 3].host;
+            eventually(&format!("port {port} of node{} leads to {count} of {version}", at + 1), || {
+                let load = Load::start(self.port(at, port), Some(client), "whoami ");
+                std::thread::sleep(Duration::from_millis(500));
+                let Seen { answers, failures, .. } = load.stop();
+                let all = answers.keys().all(|answer| answer.starts_with(&format!("whoami {version} ")));
+                if failures.is_empty() && all && answers.len() == count {
+                    Ok(())
+                } else {
+                    Err(format!("{answers:?} {failures:?}"))
+                }
+            });
+        }
     }
 
     fn one_answers(&self, service: &str, version: &str) {
