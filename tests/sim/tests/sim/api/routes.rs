@@ -203,15 +203,28 @@ fn a_service_is_updated_rolled_back_and_removed() {
 }
 
 #[test]
-fn published_ports_come_with_the_word_that_there_is_no_mesh_yet() {
+fn published_ports_are_shown_with_their_numbers_and_conflicts_are_refused() {
     play(async || {
         let (_, client, _) = cluster().await;
-        let mut published = wish("shop");
-        published["EndpointSpec"]["Ports"] = json!([{"Protocol": "tcp", "TargetPort": 80, "PublishedPort": 8080}]);
-        let created = client.post("/services/create", &published).await.json();
-        assert!(created["Warnings"][0].as_str().is_some_and(|text| text.contains("own address")), "{created}");
+        let published = |name: &str, port: Value| {
+            let mut wish = wish(name);
+            wish["EndpointSpec"]["Ports"] = json!([port]);
+            wish
+        };
+        let named = json!({"Protocol": "tcp", "TargetPort": 80, "PublishedPort": 8080, "PublishMode": "ingress"});
+        let created = client.post("/services/create", &published("shop", named.clone())).await.json();
+        assert_eq!(created["Warnings"], Value::Null, "{created}");
         let shown = client.get("/services/shop").await.json();
-        assert_eq!(shown["Endpoint"]["Ports"][0]["PublishedPort"], 8080);
+        assert_eq!(shown["Endpoint"]["Ports"], json!([named]));
+        let refused = client.post("/services/create", &published("mall", named)).await;
+        let words = format!("port '8080' is already in use by service 'shop' ({}) as an ingress port", created["ID"]);
+        assert_eq!((refused.status, refused.message()), (400, words.replace('"', "")));
+        // A number that nobody named is chosen, and stands beside the spec as it was given.
+        let open = json!({"Protocol": "tcp", "TargetPort": 80, "PublishMode": "ingress"});
+        client.post("/services/create", &published("mall", open.clone())).await;
+        let shown = client.get("/services/mall").await.json();
+        assert_eq!(shown["Endpoint"]["Spec"]["Ports"], json!([open]));
+        assert_eq!(shown["Endpoint"]["Ports"][0]["PublishedPort"], 30_000);
     });
 }
 
