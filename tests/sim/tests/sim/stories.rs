@@ -96,6 +96,38 @@ fn the_running_replacements_of_a_dead_manager_stay_under_a_leader_that_has_just_
     }
 }
 
+#[test]
+fn running_replacements_stay_when_a_machine_that_lost_its_power_is_back_before_it_is_down() {
+    for seed in 1..=3 {
+        within(WALL_MAX, move || {
+            in_virtual_time(seed, async move {
+                let mut run = Run::new(Options { mixed: false, containers: false, ..Options::of(seed) });
+                run.found().await.expect("founded");
+                let dark = run.world.node_id(5).expect("it is a node");
+                run.world.strike(0, Fault::PowerCut(5)).await;
+                let leader = run.world.running(1).expect("it runs").control().expect("a manager");
+                let (mut before, mut is_back) = (BTreeSet::new(), false);
+                for _ in 0..200 {
+                    run.step().await.expect("nothing is violated");
+                    let state = leader.last_known();
+                    let elsewhere = state.tasks().filter(|task| is_wanted_and_runs(task) && task.node() != Some(dark));
+                    let now: BTreeSet<_> = elsewhere.map(|task| task.id).collect();
+                    let recorded = state.node(dark).expect("it is on record").reachability;
+                    if before.is_empty() && now.len() == 8 {
+                        assert_eq!(recorded, Reachability::Unreachable, "seed {seed}: the machine returns in time");
+                        before = now;
+                        run.world.relieve(0).await;
+                    } else if !before.is_empty() {
+                        assert_eq!(now, before, "seed {seed}: a running replacement stays");
+                        is_back |= recorded == Reachability::Reachable;
+                    }
+                }
+                assert!(is_back, "seed {seed}");
+            });
+        });
+    }
+}
+
 /// Lets so many steps pass, and checks everything at each.
 async fn steps(run: &mut Run, count: usize) {
     for _ in 0..count {
