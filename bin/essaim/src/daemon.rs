@@ -92,9 +92,16 @@ pub enum RunError {
     Failed(String),
 }
 
+/// Keeps keys and secrets in this process's memory from other programs of the same user and from core dumps, of which some
+/// machines keep every one on a disk.
+fn keep_memory_private() -> io::Result<()> {
+    Ok(nix::sys::prctl::set_dumpable(false)?)
+}
+
 /// Runs a daemon until a signal ends it.
 pub async fn run(settings: Settings) -> Result<(), RunError> {
     let Settings { data_dir, socket, tcp, listen, advertise, hostname, engines, labels, generic } = settings;
+    keep_memory_private().map_err(|why| RunError::Failed(format!("its memory cannot be kept private: {why}")))?;
     // The log serves the debugging of the daemon itself (`RUST_LOG=debug`); operators read the journal.
     let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| LOG_FILTER.into());
     // A program that has set its own subscriber keeps it.
@@ -160,5 +167,16 @@ fn own_hostname() -> String {
     match name.trim() {
         "" => "localhost".into(),
         name => name.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_whose_memory_is_private_is_not_dumped() {
+        keep_memory_private().expect("it needs no privilege");
+        assert_eq!(nix::sys::prctl::get_dumpable(), Ok(false));
     }
 }
