@@ -48,6 +48,10 @@ impl State {
                 .and_then(|()| proposal.changes.iter().try_for_each(|change| draft.make(change, &mut events)));
             match made {
                 Ok(()) => {
+                    // A spec that is no longer kept may have been the last that named a former secret or config.
+                    if !draft.specs.ptr_eq(&self.specs) {
+                        draft.drop_former_payloads(&mut events);
+                    }
                     *self = draft;
                     Outcome::Done(position.index)
                 }
@@ -111,6 +115,7 @@ impl State {
 
             Change::PutObject(put) => self.put_object(put, events),
             Change::RemoveObject(id) => self.remove_object(*id, events),
+            Change::RotatePayload { from, to, data } => self.rotate_payload(*from, *to, data, events),
         }
     }
 }

@@ -6,7 +6,7 @@
 
 use crate::{
     AnyId, AnyPut, Cluster, ClusterSpec, Desired, GenericStock, ManagerStatus, Node, NodeDescription, NodeSpec,
-    Observed, Refusal, ServiceId, ServiceSpec, Task, TaskId, UpdateStatus,
+    Observed, Payload, PayloadId, Refusal, ServiceId, ServiceSpec, Task, TaskId, UpdateStatus,
 };
 use bincode::{Decode, Encode};
 use essaim_wire::record;
@@ -269,6 +269,16 @@ pub enum Change {
     RejectTask {
         /// The task that shall end.
         id: TaskId,
+    },
+    /// An operator gave a secret or config new data. Another object with the new data takes over its name, and the
+    /// services that use it are updated to that object.
+    RotatePayload {
+        /// The secret or config; refused if it has become a former version meanwhile.
+        from: PayloadId,
+        /// Id of the new object, which the proposer drew.
+        to: PayloadId,
+        /// The new data.
+        data: Payload,
     },
 }
 

@@ -2,6 +2,7 @@
 //! them too.
 
 use bincode::{Decode, Encode};
+use std::fmt;
 
 essaim_wire::id! {
     /// Id of a service, from its creation until it is removed.
@@ -38,6 +39,15 @@ impl PayloadId {
         match self {
             Self::Secret(_) => "secret",
             Self::Config(_) => "config",
+        }
+    }
+}
+
+impl fmt::Display for PayloadId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Secret(id) => id.fmt(f),
+            Self::Config(id) => id.fmt(f),
         }
     }
 }

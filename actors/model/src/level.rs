@@ -53,7 +53,10 @@ impl Change {
             | Self::CarryOutPlan { .. }
             | Self::DepartNode { .. } => Level::FIRST,
             Self::CreateService { spec, .. } | Self::UpdateService { spec: Some(spec), .. } => spec.level(),
-            Self::RollBackService { .. } | Self::RunJob { .. } | Self::RejectTask { .. } => Level(2),
+            Self::RollBackService { .. }
+            | Self::RunJob { .. }
+            | Self::RejectTask { .. }
+            | Self::RotatePayload { .. } => Level(2),
             Self::PutObject(put) => put.level(),
             Self::RemoveObject(id) => id.level(),
         }

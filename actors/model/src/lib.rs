@@ -55,6 +55,7 @@ pub use node::{
     Platform, Plugin,
 };
 pub use noun::config::ConfigSpec;
+pub use noun::payload::PayloadNoun;
 pub use noun::secret::SecretSpec;
 pub use noun::{AnyId, AnyObject, AnyPut, Noun, Object, Put};
 pub use payload::Payload;

@@ -20,6 +20,11 @@ impl Payload {
         Self { bytes: text.into(), is_template: true }
     }
 
+    /// The payload of the next version: other bytes, which are read in the same way.
+    pub fn with_bytes(&self, bytes: Vec<u8>) -> Self {
+        Self { bytes: bytes.into(), is_template: self.is_template }
+    }
+
     /// Whether the bytes are the text of a Go template, which each task reads expanded.
     pub const fn is_template(&self) -> bool {
         self.is_template

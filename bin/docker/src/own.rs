@@ -4,7 +4,7 @@
 //! part cannot be taken for an empty one.
 
 use crate::Time;
-use crate::base::is_zero;
+use crate::base::{base64_bytes, is_zero};
 use serde::{Deserialize, Serialize};
 
 /// An entry of the answer to `GET /essaim/v1/services/{id}/specs`: a spec that a service can go back to.
@@ -16,6 +16,28 @@ pub struct FormerSpec {
     pub in_force: bool,
     /// The spec in Docker's shape.
     pub spec: crate::service::ServiceSpec,
+}
+
+/// The body of `POST /essaim/v1/secrets/{id}/rotate`, and of the same for configs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub struct Rotation {
+    /// The new data. They are a template if the former ones were.
+    #[serde(default, with = "base64_bytes")]
+    pub data: Vec<u8>,
+}
+
+/// The answer to a rotation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Rotated {
+    /// Id of the new version.
+    #[serde(rename = "ID")]
+    pub id: String,
+    /// Names of the services that move to the new version by their update policy.
+    pub services: Vec<String>,
+    /// Names of the jobs that keep the former version until their next iteration.
+    pub jobs: Vec<String>,
 }
 
 /// The answer to `GET /essaim/v1/tree`.

@@ -1,7 +1,7 @@
 //! What secrets and configs have in common on the wire: their data may be a template.
 
 use crate::network::Driver;
-use essaim_model::{Payload, Refusal};
+use essaim_model::{Payload, Refusal, RefusalKind};
 
 /// The template driver of Swarm, and the only one.
 const GOLANG: &str = "golang";
@@ -12,8 +12,8 @@ pub(crate) fn read(data: Vec<u8>, templating: Option<Driver>) -> Result<Payload,
         None => Ok(data.into()),
         Some(driver) if driver.name == GOLANG => Ok(Payload::template(data)),
         Some(driver) => {
-            let text = format!("--template-driver {:?} is not supported: the only one is {GOLANG}", driver.name);
-            Err(Refusal::invalid(text))
+            let text = format!("--template-driver is not supported with {:?}: the only one is {GOLANG}", driver.name);
+            Err(Refusal::new(RefusalKind::Unsupported, text))
         }
     }
 }
@@ -34,6 +34,6 @@ mod tests {
         assert_eq!(templating(&payload), driver("golang"));
         assert_eq!(templating(&read(b"x".to_vec(), None).expect("data")), None);
         let refused = read(b"x".to_vec(), driver("jinja")).expect_err("refused").text;
-        assert_eq!(refused, "--template-driver \"jinja\" is not supported: the only one is golang");
+        assert_eq!(refused, "--template-driver is not supported with \"jinja\": the only one is golang");
     }
 }

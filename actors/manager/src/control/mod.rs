@@ -16,6 +16,7 @@ mod service;
 pub use cluster::Rotate;
 pub use exec::{Executing, Execution};
 pub use logs::{LogPart, LogStreamOf, LogsOf, LogsQuery, TaskLine};
+pub use object::Rotated;
 
 use essaim_model::{Change, Refusal, State};
 use essaim_presence::endpoint::Endpoint;

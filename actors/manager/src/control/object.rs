@@ -1,8 +1,20 @@
 //! Requests about objects that have nothing but a spec: create, update and remove, in the same way for every noun.
 
 use super::Control;
-use essaim_model::{Change, Noun, Put, Refusal};
+use essaim_model::{Change, Noun, PayloadNoun, Put, Refusal, Service};
+use essaim_system::RecordKind;
 use essaim_wire::Index;
+
+/// What a rotation of a secret or config does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rotated<Id> {
+    /// Id of the new version.
+    pub id: Id,
+    /// Names of the services that are updated to the new version.
+    pub services: Vec<String>,
+    /// Names of the jobs that keep the former version until their next iteration.
+    pub jobs: Vec<String>,
+}
 
 impl Control {
     /// Creates an object under an id that this node draws.
@@ -18,8 +30,42 @@ impl Control {
         self.commit(vec![Change::PutObject(Box::new(put))]).await.map(|_| ())
     }
 
+    /// Gives a secret or config new data: the services that use it are updated to a new object, which this node draws an
+    /// id for. The journal says which.
+    pub async fn rotate_payload<N: PayloadNoun>(&self, from: N::Id, data: Vec<u8>) -> Result<Rotated<N::Id>, Refusal> {
+        let state = self.read().await?;
+        let former = state.object::<N>(from).ok_or_else(|| Refusal::not_found(<N as Noun>::WORD, from))?;
+        let data = former.spec.parts().2.with_bytes(data);
+        let (id, name) = (N::id(self.scope.env.seed.draw_id()), former.spec.name());
+        let (old, new) = (N::payload_id(from), N::payload_id(id));
+        self.commit(vec![Change::RotatePayload { from: old, to: new, data }]).await?;
+        let state = self.last_known();
+        let users = |payload, job: bool| {
+            let uses = move |it: &&std::sync::Arc<Service>| {
+                it.spec.mode.is_job() == job && it.spec.task.container.payloads().any(|used| used == payload)
+            };
+            state.services().filter(uses).map(|it| it.spec.name.to_string()).collect::<Vec<_>>()
+        };
+        let rotated = Rotated { id, services: users(new, false), jobs: users(old, true) };
+        let words =
+            format!("{} {name} was rotated; services that move: {}", <N as Noun>::WORD, listed(&rotated.services));
+        self.scope.record(RecordKind::Service, words);
+        Ok(rotated)
+    }
+
     /// Removes an object.
     pub async fn remove_object<N: Noun>(&self, id: N::Id) -> Result<(), Refusal> {
         self.commit(vec![Change::RemoveObject(N::any_id(id))]).await.map(|_| ())
+    }
+}
+
+/// Names that the journal lists of the services of a rotation; further ones are counted.
+const LISTED_MAX: usize = 10;
+
+fn listed(names: &[String]) -> String {
+    match names.len() {
+        0 => "none".into(),
+        few if few <= LISTED_MAX => names.join(", "),
+        many => format!("{} and {} others", names[..LISTED_MAX].join(", "), many - LISTED_MAX),
     }
 }

@@ -59,10 +59,12 @@ impl State {
         Ok(())
     }
 
-    /// Refuses a reference to an object that does not exist, or whose id now belongs to an object of another name.
+    /// Refuses a reference to an object that does not exist, or whose id now belongs to an object of another name. A
+    /// former version has two names, its own and that of its newest version.
     fn check_there<'a, N: Noun>(&self, references: impl Iterator<Item = (N::Id, &'a str)>) -> Made {
-        let there = |id| self.object::<N>(id).map(|object| object.spec.name());
-        let missing: Vec<_> = references.filter(|(id, name)| there(*id) != Some(name)).map(|(_, name)| name).collect();
+        let is_called = |spec: &N, name: &str| spec.name() == name || spec.base_name() == name;
+        let there = |id, name| self.object::<N>(id).is_some_and(|object| is_called(&object.spec, name));
+        let missing: Vec<_> = references.filter(|(id, name)| !there(*id, name)).map(|(_, name)| name).collect();
         match missing.as_slice() {
             [] => Ok(()),
             [one] => Err(Refusal::invalid(format!("{} not found: {one}", N::WORD))),

@@ -77,19 +77,30 @@ impl State {
         if std::mem::discriminant(&spec.mode) != std::mem::discriminant(&old.spec.mode) {
             return Err(Refusal::invalid("service mode change is not allowed"));
         }
-        let mut new = (*old).clone();
+        self.update_to(&old, spec, "update in progress".into(), events)
+    }
+
+    /// Gives a service a new spec; `message` is that of the update, if one begins.
+    pub(super) fn update_to(
+        &mut self,
+        old: &Arc<Service>,
+        spec: &ServiceSpec,
+        message: String,
+        events: &mut Vec<Event>,
+    ) -> Made {
+        let mut new = (**old).clone();
         new.spec = spec.clone();
         // An update that was not complete goes on to the new spec, also when that only scales: it was paused, or has
         // tasks to replace that follow neither spec.
         let unfinished = old.update.as_ref().is_some_and(|update| update.completed_at.is_none());
-        new.update = (unfinished || replaces_tasks(&old.spec, spec)).then(|| UpdateStatus {
+        new.update = (unfinished || replaces_tasks(&old.spec, spec)).then_some(UpdateStatus {
             state: UpdateState::Updating,
             started_at: self.at,
             completed_at: None,
-            message: "update in progress".into(),
+            message,
         });
         new.previous = Some((old.spec_version, old.spec.clone()));
-        self.put_spec(&old, new, events)
+        self.put_spec(old, new, events)
     }
 
     /// Gives a service the former spec with this version again.
@@ -181,8 +192,8 @@ impl State {
         Ok(())
     }
 
-    /// Begins the next iteration of a job with the spec in force. The spec gets a new version, which plans name; the
-    /// version of the service stays, because no operator changed it.
+    /// Begins the next iteration of a job with the spec in force, and with the newest versions of its secrets and configs.
+    /// The spec gets a new version, which plans name; the version of the service stays, because no operator changed it.
     pub(super) fn run_job(&mut self, id: ServiceId, after: u64, events: &mut Vec<Event>) -> Made {
         let old = Arc::clone(self.existing_service(id)?);
         if old.iteration() != Some(after) {
@@ -193,9 +204,14 @@ impl State {
         new.meta.updated_at = self.at;
         new.spec_version = version;
         new.job = Some(JobStatus { iteration: after + 1, last_execution: self.at, idle: false });
+        let renewed = self.with_newest_payloads(&old.spec, |_, _| true);
+        let spec = match &renewed {
+            Some(renewed) => Arc::new(renewed.clone()),
+            None => self.spec(id, old.spec_version).map_or_else(|| Arc::new(old.spec.clone()), Arc::clone),
+        };
+        new.spec = renewed.unwrap_or(new.spec);
         let new = Arc::new(new);
         self.services.insert(id, Arc::clone(&new));
-        let spec = self.spec(id, old.spec_version).map_or_else(|| Arc::new(new.spec.clone()), Arc::clone);
         self.specs.insert((id, version), KeptSpec { spec, tasks: 0 });
         self.release_spec(id, old.spec_version);
         events.push(Event::Service { old: Some(old), new: Some(new) });

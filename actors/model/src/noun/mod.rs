@@ -22,7 +22,7 @@ use bincode::{Decode, Encode};
 use config::ConfigSpec;
 use essaim_wire::planted::{Bug, planted};
 use essaim_wire::{Index, InvalidId, Level, Timestamp};
-use imbl::OrdMap;
+use imbl::{OrdMap, OrdSet};
 use secret::SecretSpec;
 use std::fmt;
 use std::str::FromStr;
@@ -45,6 +45,16 @@ pub trait Noun: Registered + fmt::Debug + Clone + PartialEq + Eq + Encode + Send
 
     /// The object's name, unique among the objects of this noun.
     fn name(&self) -> &str;
+
+    /// The name by which services refer to the object: its name, or that of its newest version if it is a former one.
+    fn base_name(&self) -> &str {
+        self.name()
+    }
+
+    /// Whether the object is a former version of another one. It is removed when no spec names it any more.
+    fn is_former(&self) -> bool {
+        self.base_name() != self.name()
+    }
 
     /// The object's labels.
     fn labels(&self) -> &Labels;
@@ -101,11 +111,13 @@ pub struct Put<N: Noun> {
 pub struct Table<N: Noun> {
     by_id: OrdMap<N::Id, Arc<Object<N>>>,
     by_name: OrdMap<String, N::Id>,
+    /// The former versions among the objects.
+    former: OrdSet<N::Id>,
 }
 
 impl<N: Noun> Default for Table<N> {
     fn default() -> Self {
-        Self { by_id: OrdMap::new(), by_name: OrdMap::new() }
+        Self { by_id: OrdMap::new(), by_name: OrdMap::new(), former: OrdSet::new() }
     }
 }
 
@@ -135,12 +147,16 @@ impl<N: Noun> Table<N> {
 
     fn insert(&mut self, object: Arc<Object<N>>) {
         self.by_name.insert(object.spec.name().to_owned(), object.id);
+        if object.spec.is_former() {
+            self.former.insert(object.id);
+        }
         self.by_id.insert(object.id, object);
     }
 
     fn take(&mut self, object: &Object<N>) {
         self.by_name.remove(object.spec.name());
         self.by_id.remove(&object.id);
+        self.former.remove(&object.id);
     }
 }
 
@@ -179,6 +195,18 @@ impl<N: Noun> Table<N> {
         }
         self.insert(Arc::clone(&new));
         Ok(Replaced { old: old.map(N::any), new: Some(N::any(new)) })
+    }
+
+    /// The former versions among the objects.
+    pub(crate) fn former(&self) -> &OrdSet<N::Id> {
+        &self.former
+    }
+
+    /// Removes a former version, which no spec names any more.
+    pub(crate) fn drop_former(&mut self, id: N::Id) -> Option<Replaced> {
+        let old = self.object(id).filter(|old| old.spec.is_former()).cloned()?;
+        self.take(&old);
+        Some(Replaced { old: Some(N::any(old)), new: None })
     }
 
     /// Removes an object that none of these services uses. Returns it as it was.

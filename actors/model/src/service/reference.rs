@@ -99,6 +99,24 @@ impl ConfigReferences {
     }
 }
 
+impl SecretReferences {
+    /// Sets the id of each secret to what `newest` says for its id and name. The files stay as they are.
+    pub(crate) fn renew(&mut self, newest: impl Fn(SecretId, &str) -> SecretId) {
+        for reference in &mut self.0 {
+            reference.id = newest(reference.id, &reference.name);
+        }
+    }
+}
+
+impl ConfigReferences {
+    /// Sets the id of each config to what `newest` says for its id and name. The files stay as they are.
+    pub(crate) fn renew(&mut self, newest: impl Fn(ConfigId, &str) -> ConfigId) {
+        for reference in &mut self.0 {
+            reference.id = newest(reference.id, &reference.name);
+        }
+    }
+}
+
 /// Checks references by Swarm's rules, and refuses them in Swarm's words.
 fn check<'a>(what: &str, references: impl Iterator<Item = (&'a str, Option<&'a FileTarget>)>) -> Result<(), Refusal> {
     let mut files: BTreeMap<&str, &str> = BTreeMap::new();

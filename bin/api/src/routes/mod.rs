@@ -13,6 +13,7 @@ mod logs;
 mod nodes;
 mod objects;
 mod own;
+mod payloads;
 mod secrets;
 mod services;
 mod swarm;

@@ -27,6 +27,8 @@ pub(crate) enum Command {
     /// List configs
     #[command(visible_alias = "list")]
     Ls(Shown),
+    /// Give a config new data, and move the services that use it by their update policies
+    Rotate(payload::Rotate),
     /// Remove one or more configs
     #[command(visible_alias = "remove")]
     Rm {
@@ -66,6 +68,7 @@ pub(crate) async fn run(client: &Client, command: Command) -> Result<(), Failure
         }
         Command::Ls(shown) => payload::ls(client, "configs", &shown, table).await,
         Command::Inspect { shown, configs } => payload::inspect(client, "configs", &configs, &shown, in_words).await,
+        Command::Rotate(arguments) => payload::rotate(client, "configs", &arguments).await,
         Command::Rm { configs } => payload::rm(client, "configs", &configs).await,
     }
 }

@@ -3,6 +3,7 @@
 use std::io::Read;
 
 use essaim_docker::network::Driver;
+use essaim_docker::own::{Rotated, Rotation};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -40,6 +41,32 @@ pub(super) async fn create(client: &Client, plural: &str, spec: &impl Serialize)
     let body = serde_json::to_value(spec).map_err(|why| Failure::error(why.to_string()))?;
     let created = client.post(&format!("/{plural}/create"), Some(&body)).await?.json().await?;
     println!("{}", text(&created, "/ID"));
+    Ok(())
+}
+
+/// Arguments of `secret rotate` and `config rotate`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Rotate {
+    /// Name or id
+    name: String,
+    /// File with the new data, or - for STDIN
+    file: String,
+}
+
+/// Gives an object under `/PLURAL` new data, prints the id of the new version, and tells which services move to it.
+pub(super) async fn rotate(client: &Client, plural: &str, arguments: &Rotate) -> Result<(), Failure> {
+    let body = serde_json::to_value(Rotation { data: content(&arguments.file)? });
+    let body = body.map_err(|why| Failure::error(why.to_string()))?;
+    let path = format!("/essaim/v1/{plural}/{}/rotate", encoded(&arguments.name));
+    let rotated: Rotated = serde_json::from_value(client.post(&path, Some(&body)).await?.json().await?)
+        .map_err(|why| Failure::error(format!("the daemon's answer cannot be read: {why}")))?;
+    println!("{}", rotated.id);
+    for service in &rotated.services {
+        eprintln!("{service} moves to the new version by its update policy");
+    }
+    for job in &rotated.jobs {
+        eprintln!("{job} is a job, and keeps the former version until its next iteration");
+    }
     Ok(())
 }
 

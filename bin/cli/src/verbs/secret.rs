@@ -26,6 +26,8 @@ pub(crate) enum Command {
     /// List secrets
     #[command(visible_alias = "list")]
     Ls(Shown),
+    /// Give a secret new data, and move the services that use it by their update policies
+    Rotate(payload::Rotate),
     /// Remove one or more secrets
     #[command(visible_alias = "remove")]
     Rm {
@@ -79,6 +81,7 @@ pub(crate) async fn run(client: &Client, command: Command) -> Result<(), Failure
         }
         Command::Ls(shown) => payload::ls(client, "secrets", &shown, table).await,
         Command::Inspect { shown, secrets } => payload::inspect(client, "secrets", &secrets, &shown, in_words).await,
+        Command::Rotate(arguments) => payload::rotate(client, "secrets", &arguments).await,
         Command::Rm { secrets } => payload::rm(client, "secrets", &secrets).await,
     }
 }

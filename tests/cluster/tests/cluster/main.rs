@@ -14,6 +14,7 @@ mod ports;
 mod restart;
 mod roles;
 mod rollouts;
+mod secrets;
 mod talk;
 mod trust;
 mod volumes;

@@ -120,13 +120,17 @@ fn the_largest_config_is_taken_and_a_larger_one_refused_in_words() {
 }
 
 #[test]
-fn what_a_config_cannot_be_yet_is_refused_by_its_flag() {
+fn a_template_is_shown_with_its_driver_and_another_driver_is_refused() {
     play(async || {
         let stage = Stage::manager().await;
-        let template = json!({"Name": "x", "Data": DATA, "Templating": {"Name": "golang"}});
-        let refused = stage.client().post("/configs/create", &template).await;
-        assert_eq!(refused.status, 501);
-        assert!(refused.message().starts_with("--template-driver is not supported"), "{}", refused.message());
+        let client = stage.client();
+        let template = |name: &str, driver: &str| json!({"Name": name, "Data": DATA, "Templating": {"Name": driver}});
+        let created = client.post("/configs/create", &template("made", "golang")).await;
+        assert_eq!(created.status, 201, "{}", created.message());
+        assert_eq!(client.get("/configs/made").await.json()["Spec"]["Templating"], json!({"Name": "golang"}));
+        let refused = client.post("/configs/create", &template("other", "jinja")).await;
+        let words = "--template-driver is not supported with \"jinja\": the only one is golang";
+        assert_eq!((refused.status, refused.message().as_str()), (501, words));
     });
 }
 

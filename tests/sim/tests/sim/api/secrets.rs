@@ -59,3 +59,45 @@ fn what_a_secret_cannot_be_is_refused_by_its_flag_or_in_swarms_words() {
         }
     });
 }
+
+#[test]
+fn a_rotation_moves_the_services_that_use_the_secret_and_keeps_the_former_version_for_their_rollback() {
+    play(async || {
+        let stage = Stage::manager().await;
+        let client = stage.client();
+        let created = client.post("/secrets/create", &json!({"Name": "key", "Data": DATA})).await.json();
+        let first = created["ID"].as_str().expect("an id").to_owned();
+        let file = json!({"Name": "key", "UID": "0", "GID": "0", "Mode": 292});
+        let reference = json!({"SecretID": first, "SecretName": "key", "File": file});
+        let container = json!({"Image": "sleep", "Secrets": [reference]});
+        let spec = json!({"Name": "web", "TaskTemplate": {"ContainerSpec": container}, "Mode": {"Replicated": {"Replicas": 1}}});
+        let created = client.post("/services/create", &spec).await;
+        assert_eq!(created.status, 201, "{}", created.message());
+
+        let rotated = client.post("/essaim/v1/secrets/key/rotate", &json!({"Data": "b3RoZXI="})).await;
+        assert_eq!(rotated.status, 200, "{}", rotated.message());
+        let rotated = rotated.json();
+        assert_eq!((&rotated["Services"], &rotated["Jobs"]), (&json!(["web"]), &json!([])));
+        let used = || async {
+            let shown = client.get("/services/web").await.json();
+            shown["Spec"]["TaskTemplate"]["ContainerSpec"]["Secrets"][0].clone()
+        };
+        assert_eq!(used().await["SecretID"], rotated["ID"]);
+        let message = client.get("/services/web").await.json()["UpdateStatus"]["Message"].clone();
+        assert_eq!(message, "update in progress: secret key was rotated");
+        let names = client.get("/secrets").await.json();
+        let names: Vec<_> = names.as_array().expect("a list").iter().map(|it| it["Spec"]["Name"].clone()).collect();
+        assert_eq!(names.len(), 2);
+        assert!(names.iter().any(|name| name.as_str().is_some_and(|name| name.starts_with("key@"))), "{names:?}");
+
+        let version = client.get("/services/web").await.json()["Version"]["Index"].clone();
+        let path = format!("/services/web/update?version={version}&rollback=previous");
+        assert_eq!(client.post(&path, &spec).await.status, 200);
+        assert_eq!((&used().await["SecretID"], &used().await["SecretName"]), (&json!(first), &json!("key")));
+
+        let refused = client.post("/essaim/v1/secrets/none/rotate", &json!({"Data": "b3RoZXI="})).await;
+        assert_eq!((refused.status, refused.message().as_str()), (404, "secret none not found"));
+        let refused = client.post(&format!("/essaim/v1/secrets/{first}/rotate"), &json!({"Data": "b3RoZXI="})).await;
+        assert!(refused.message().contains("is a former version of key"), "{}", refused.message());
+    });
+}
