@@ -3,7 +3,7 @@
 use crate::actor::{Worker, WorkerArgs, WorkerMsg};
 use crate::engine::Engine;
 use crate::exec::ExecServer;
-use crate::link_state::LinkState;
+use crate::link_state::{LinkState, PayloadsHeld};
 use crate::logs::{LogServer, LogsArgs};
 use crate::machine::{EngineDescriptions, Machine};
 use crate::mesh::sockets::Sockets;
@@ -186,6 +186,11 @@ impl WorkerHandle {
     /// Watches the version of the orders in force; none before the first orders.
     pub fn orders(&self) -> watch::Receiver<Option<AssignmentVersion>> {
         self.link_state.watch_orders()
+    }
+
+    /// The secrets and configs whose data this node has, as of its last orders.
+    pub fn payloads(&self) -> PayloadsHeld {
+        self.link_state.held()
     }
 
     /// Suggests possible managers, for a node that no manager has sent a list yet.

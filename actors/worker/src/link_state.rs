@@ -1,12 +1,22 @@
 //! What managers told this node beside its orders: the list of managers, this node's standing, and the manager that it
 //! is linked to. The uplink writes, the node reads, and only the latest value is kept.
 
-use essaim_model::Availability;
 use essaim_model::service::DISCONNECT_LEASE;
+use essaim_model::{Availability, PayloadId};
 use essaim_protocol::{AssignmentVersion, KnownManagers, Managers, RoleStatement};
 use essaim_wire::{Accusation, Moment, NodeId};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use tokio::sync::watch;
+
+/// The secrets and configs whose data this node has, for tests.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct PayloadsHeld {
+    /// Those whose data this node was sent with its last orders, or keeps from before.
+    pub held: BTreeSet<PayloadId>,
+    /// Those that the specs of its task orders name.
+    pub needed: BTreeSet<PayloadId>,
+}
 
 /// Handle on the latest values; clones share them.
 #[derive(Debug, Clone)]
@@ -17,6 +27,7 @@ pub(crate) struct LinkState {
     /// Whether a manager has refused this node because it was removed from the cluster.
     removed: watch::Sender<bool>,
     orders: watch::Sender<Option<AssignmentVersion>>,
+    payloads: watch::Sender<PayloadsHeld>,
     /// Availability that an operator chose at join, until a manager has it.
     availability: watch::Sender<Option<Availability>>,
     /// Nodes that this node accuses of being unreachable; the node writes them, the uplink sends them to a manager.
@@ -36,6 +47,7 @@ impl LinkState {
             linked: watch::Sender::new(None),
             removed: watch::Sender::new(false),
             orders: watch::Sender::new(None),
+            payloads: watch::Sender::default(),
             availability: watch::Sender::new(None),
             ballot: watch::Sender::new([].into()),
             leaves: watch::Sender::new(false),
@@ -83,6 +95,14 @@ impl LinkState {
     /// Sets the version of the orders in force.
     pub(crate) fn orders(&self, version: Option<AssignmentVersion>) {
         self.orders.send_if_modified(|known| std::mem::replace(known, version) != version);
+    }
+
+    pub(crate) fn hold(&self, payloads: PayloadsHeld) {
+        self.payloads.send_replace(payloads);
+    }
+
+    pub(crate) fn held(&self) -> PayloadsHeld {
+        self.payloads.borrow().clone()
     }
 
     pub(crate) fn set_availability(&self, availability: Availability) {

@@ -143,12 +143,16 @@ impl Orders {
         bare.retain(|spec| followed.contains(spec));
         let mut payloads = self.payloads.clone();
         payloads.extend(assignment.payloads.iter().cloned());
-        let named: BTreeSet<_> =
-            specs.values().flat_map(|spec| spec.task.container.files().map(|(payload, ..)| payload)).collect();
-        payloads.retain(|payload, _| named.contains(payload));
+        let named = named(&specs);
+        payloads.retain(|payload, _| named.contains(payload) || planted(Bug::PayloadsNotDropped));
         let (version, cluster, subnet) = (Some(assignment.version), assignment.cluster, assignment.subnet);
         *self = Self { version, cluster, subnet, tasks, ended, specs, bare, payloads };
         Obeyed::Taken
+    }
+
+    /// The payloads that the specs name.
+    pub(crate) fn needed(&self) -> BTreeSet<PayloadId> {
+        named(&self.specs)
     }
 
     /// Whether any task is to end when this node has no manager.
@@ -170,6 +174,10 @@ impl Orders {
     pub(crate) fn spec(&self, order: &TaskOrder) -> Option<&Arc<ServiceSpec>> {
         self.specs.get(&(order.service, order.spec_version))
     }
+}
+
+fn named(specs: &BTreeMap<(ServiceId, Index), Arc<ServiceSpec>>) -> BTreeSet<PayloadId> {
+    specs.values().flat_map(|spec| spec.task.container.files().map(|(payload, ..)| payload)).collect()
 }
 
 /// Reads the orders from disk; none when there is no file.

@@ -91,11 +91,15 @@ pub enum Bug {
     FirstReportRevives,
     /// A task begins while another one, which managers gave up or told to end, still holds its generic resources.
     GivenTwice,
+    /// A worker keeps the data of secrets and configs that no task of it uses any more.
+    PayloadsNotDropped,
+    /// A manager sends a node every secret with the first spec of a service.
+    SecretsToEveryNode,
 }
 
 impl Bug {
     /// All planted bugs.
-    pub const ALL: [Self; 39] = [
+    pub const ALL: [Self; 41] = [
         Self::AckBeforeFsync,
         Self::VoteNotKept,
         Self::DroppedFence,
@@ -135,6 +139,8 @@ impl Bug {
         Self::ForgottenTaskStays,
         Self::FirstReportRevives,
         Self::GivenTwice,
+        Self::PayloadsNotDropped,
+        Self::SecretsToEveryNode,
     ];
 
     /// Name of the bug, for a table or a command line.
@@ -179,6 +185,8 @@ impl Bug {
             Self::ForgottenTaskStays => "forgotten-task-stays",
             Self::FirstReportRevives => "first-report-revives",
             Self::GivenTwice => "given-twice",
+            Self::PayloadsNotDropped => "payloads-not-dropped",
+            Self::SecretsToEveryNode => "secrets-to-every-node",
         }
     }
 

@@ -3,12 +3,14 @@
 //! The version of a node's orders is the log index at which they last changed; while it is the same, nothing is sent.
 //! The first assignment of a link is complete, unless the node says in its hello that it already obeys the current one;
 //! every later one is a difference to the one before. The end of a task that the node itself reported makes no new
-//! version: the node knows it, and gets the task's id among the ended ones with the next difference. Removals from the
-//! cluster are told in the same way. The core
-//! notes its effects as told at once, because the actor sends all of them in this order or ends the link.
+//! version: the node knows it, and gets the task's id among the ended ones with the next difference. Only the end of a task
+//! with secrets or configs does, because the node drops their data with the last order that uses them. Removals from the
+//! cluster are told in the same way. The core notes its effects as told at once, because the actor sends all of them in
+//! this order or ends the link.
 
 use essaim_model::{
-    Availability, Change, Desired, Node, NodeSpec, PayloadId, ServiceId, ServiceSpec, State, Task, TaskId, loopback,
+    Availability, Change, Desired, Node, NodeSpec, PayloadId, SecretSpec, ServiceId, ServiceSpec, State, Task, TaskId,
+    loopback,
 };
 use essaim_policy::assignment::{due, ended};
 use essaim_protocol::{Assignment, AssignmentVersion, Hello, Managers, RoleStatement, TaskOrder};
@@ -124,7 +126,9 @@ impl Core {
                     && let Some(spec) = state.spec(task.service, task.spec_version)
                 {
                     specs.push((follows.0, follows.1, Arc::clone(spec)));
-                    let unsent = named(spec).filter(|id| told.payloads.insert(*id));
+                    let others = state.all::<SecretSpec>().map(|secret| PayloadId::Secret(secret.id));
+                    let others = others.filter(|_| planted(Bug::SecretsToEveryNode));
+                    let unsent = named(spec).chain(others).filter(|id| told.payloads.insert(*id));
                     payloads.extend(unsent.filter_map(|id| Some((id, state.payload(id)?.clone()))));
                 }
                 tasks.push(order(task));

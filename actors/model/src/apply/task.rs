@@ -217,9 +217,14 @@ impl State {
         if new == *old {
             return Ok(());
         }
-        // Fields that the worker itself reported are not part of its assignment, so they do not renew it.
-        let concerns_worker =
-            (&new.assigned, new.desired, &new.written_off) != (&old.assigned, old.desired, &old.written_off);
+        // Fields that the worker itself reported are not part of its assignment, so they do not renew it. But a node keeps
+        // the data of secrets and configs for as long as it has an order that uses them, and the end of a task is the end
+        // of its order.
+        let uses_payloads =
+            || self.spec(new.service, new.spec_version).is_some_and(|it| it.task.container.payloads().next().is_some());
+        let concerns_worker = (&new.assigned, new.desired, &new.written_off)
+            != (&old.assigned, old.desired, &old.written_off)
+            || new.has_ended() && !old.has_ended() && uses_payloads();
         new.meta.touch(self.applied.index, self.at);
         let new = Arc::new(new);
         self.tasks.insert(id, Arc::clone(&new));

@@ -12,6 +12,7 @@ use super::core::{Attempt, Core, Effect, Input, Wake};
 use super::dial::{Dial, Unlinked};
 use crate::actor::WorkerMsg;
 use crate::link_state::LinkState;
+use crate::link_state::PayloadsHeld;
 use crate::machine::Machine;
 use crate::mesh::Mesh;
 use crate::observations::Observations;
@@ -358,6 +359,9 @@ impl State {
                     crate::off_thread(Arc::clone(&self.scope.env.disk), orders::forget).await?;
                     return Ok(());
                 }
+                let sent = assignment.payloads.iter().map(|(payload, _)| *payload);
+                let held = orders.payloads.keys().copied().chain(sent).collect();
+                self.args.link_state.hold(PayloadsHeld { held, needed: orders.needed() });
                 self.args.link_state.orders(orders.version);
                 self.needs_lease.send_replace(orders.need_lease());
                 let _ = self.args.worker.cast(WorkerMsg::Obey(orders));

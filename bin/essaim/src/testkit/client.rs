@@ -12,6 +12,7 @@
 use crate::testkit::fault::Number;
 use crate::testkit::history::{Answer, Ask, Object, Op, Value};
 use crate::testkit::invariants::{SharedLedger, lock};
+use crate::testkit::keeper::KEPT;
 use crate::testkit::levels::IMPATIENT;
 use crate::testkit::nodes::Running;
 use crate::testkit::specs::{STEADY, change_a_part, is_stranded, pick, spec};
@@ -281,7 +282,7 @@ impl Client {
 
     async fn change_service(&mut self, asked: &Asked, wish: Choice) {
         let Some(state) = self.read(asked).await else { return };
-        let there: Vec<_> = state.services().cloned().collect();
+        let there: Vec<_> = state.services().filter(|it| !it.spec.name.as_str().starts_with(KEPT)).cloned().collect();
         let Some(service) = pick(&mut self.rng, &there) else { return };
         let Some(was) = value_of_service(service) else { return };
         let (id, version, mut spec) = (service.id, service.meta.version, service.spec.clone());
@@ -324,7 +325,9 @@ impl Client {
     pub(crate) async fn mend(&mut self, stranded: &mut BTreeMap<ServiceId, Index>) -> Option<usize> {
         let asked = self.somebody()?;
         let state = self.read(&asked).await?;
-        let broken: Vec<_> = state.services().filter(|service| is_stranded(service)).cloned().collect();
+        let is_ours = |service: &&Arc<Service>| !service.spec.name.as_str().starts_with(KEPT);
+        let broken = state.services().filter(|service| is_stranded(service)).filter(is_ours);
+        let broken: Vec<_> = broken.cloned().collect();
         for service in &broken {
             if stranded.insert(service.id, service.meta.version) == Some(service.meta.version) {
                 continue;
@@ -349,7 +352,7 @@ impl Client {
 
     async fn change_config(&mut self, asked: &Asked, wish: Choice) {
         let Some(state) = self.read(asked).await else { return };
-        let there: Vec<_> = state.all::<ConfigSpec>().cloned().collect();
+        let there: Vec<_> = state.all::<ConfigSpec>().filter(|it| !it.spec.name.starts_with(KEPT)).cloned().collect();
         let Some(config) = pick(&mut self.rng, &there) else { return };
         let Some(was) = value(&config.spec.labels) else { return };
         let (id, version, mut spec) = (config.id, config.meta.version, config.spec.clone());
@@ -462,7 +465,7 @@ impl Client {
                 None => wrong.extend(object.answer(op, Answer::Saw(None)).err()),
             }
         }
-        let stranger = |name: &&str| !memory.services.contains_key(*name);
+        let stranger = |name: &&str| !memory.services.contains_key(*name) && !name.starts_with(KEPT);
         let strangers = state.services().map(|service| service.spec.name.as_str()).filter(stranger);
         wrong.extend(strangers.map(|name| format!("nobody asked for service {name}")));
         for (name, object) in &mut memory.configs {
@@ -474,7 +477,8 @@ impl Client {
                 None => wrong.extend(object.answer(op, Answer::Saw(None)).err()),
             }
         }
-        let stranger = |name: &&str| !memory.configs.contains_key(*name) && !name.starts_with(IMPATIENT);
+        let foreign = |name: &str| [IMPATIENT, KEPT].iter().any(|prefix| name.starts_with(prefix));
+        let stranger = |name: &&str| !memory.configs.contains_key(*name) && !foreign(name);
         let strangers = state.all::<ConfigSpec>().map(|config| config.spec.name.as_str()).filter(stranger);
         wrong.extend(strangers.map(|name| format!("nobody asked for config {name}")));
         for (id, object) in &mut memory.nodes {

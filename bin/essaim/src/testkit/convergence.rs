@@ -1,5 +1,6 @@
 //! Convergence: what must be true some time after the last fault has ended.
 
+use crate::testkit::fault::Number;
 use crate::testkit::nodes::name;
 use crate::testkit::world::World;
 use essaim_membership::MemberState;
@@ -286,11 +287,42 @@ fn machines(world: &World, state: &State) -> Result<(), String> {
         if let Some(task) = lost {
             return Err(format!("{} has no logs of task {}, which the managers remember", name(number), task.id));
         }
+        payloads(world, state, number)?;
         if let Some(task) = wanted.difference(&running).next() {
             return Err(format!("{} does not run task {task}, and is said to", name(number)));
         }
     }
     Ok(())
+}
+
+/// Checks that a machine has the secrets and configs of its running tasks, with the right data, and those of no ended one;
+/// and that its node was sent no others.
+fn payloads(world: &World, state: &State, number: Number) -> Result<(), String> {
+    let mut used = BTreeSet::new();
+    for (id, task) in world.machine(number).tasks() {
+        let Some(record) = state.task(id).filter(|record| record.is_running()) else {
+            match task.payloads.first_key_value() {
+                None => continue,
+                Some((payload, _)) => {
+                    return Err(format!("{} has {} {payload} of ended task {id}", name(number), payload.word()));
+                }
+            }
+        };
+        let Some(spec) = state.spec(record.service, record.spec_version) else { continue };
+        for (payload, of, _) in spec.task.container.files() {
+            used.insert(payload);
+            // A secret may be removed when no spec in force names it, and a running task keeps it.
+            let removed = state.payload(payload).is_none();
+            if !removed && task.payloads.get(&payload) != state.payload(payload) {
+                return Err(format!("{} runs task {id} without the data of {} {of}", name(number), payload.word()));
+            }
+        }
+    }
+    let held = world.running(number).and_then(|handle| Some(handle.standing().membership()?.worker.payloads().held));
+    match held.unwrap_or_default().difference(&used).next() {
+        None => Ok(()),
+        Some(payload) => Err(format!("{} still has {} {payload}", name(number), payload.word())),
+    }
 }
 
 fn how(task: &Task) -> String {

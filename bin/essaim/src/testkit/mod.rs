@@ -18,6 +18,7 @@
 //! - [`still`]: a manager whose state only the test changes, for tests of what shows it.
 //! - `operator`: the operator of a story, who drains, promotes and demotes.
 //! - [`client`]: clients that send requests throughout a run, and remember the answers.
+//! - `keeper`: one who creates, rotates and removes secrets, and the services that use them.
 //! - `specs`: the specs of services that clients draw.
 //! - [`history`]: linearizability of the clients' answers.
 //! - [`invariants`]: what must hold at every moment.
@@ -34,6 +35,7 @@ pub mod fault;
 pub mod history;
 mod host;
 pub mod invariants;
+mod keeper;
 pub mod levels;
 mod liar;
 pub mod nodes;

@@ -5,6 +5,7 @@ use crate::testkit::client::Client;
 use crate::testkit::convergence;
 use crate::testkit::fault::{self, Fault, Strike};
 use crate::testkit::invariants::{self, Ledger, SharedLedger, lock};
+use crate::testkit::keeper::Keeper;
 use crate::testkit::levels::{self, Impatient};
 use crate::testkit::options::Options;
 use crate::testkit::panics;
@@ -225,6 +226,9 @@ impl Run {
             let impatient = Impatient::new(self.options.seed, running, Arc::clone(&self.ledger), self.trace.clone());
             tokio::spawn(impatient.work(Arc::clone(&stop)))
         });
+        let (seed, running) = (self.options.seed, Arc::clone(&self.world.running));
+        let keeper = Keeper::new(seed, running, Arc::clone(&self.ledger), self.trace.clone());
+        let keeper = tokio::spawn(keeper.work(Arc::clone(&stop)));
         self.suffer(&judge).await?;
         stop.store(true, Ordering::Relaxed);
         for client in clients {
@@ -232,6 +236,8 @@ impl Run {
             self.acknowledged += client.acknowledged;
             self.asked += client.asked;
         }
+        let kept = keeper.await.map_err(|why| format!("the keeper of secrets ended: {why}"))?;
+        self.trace.note("keeper", format_args!("{kept} requests about secrets were done"));
         if let Some(impatient) = impatient {
             let (refused, done) = impatient.await.map_err(|why| format!("the impatient operator ended: {why}"))?;
             self.trace.note("impatient", format_args!("{refused} refused for want of the level, {done} done"));

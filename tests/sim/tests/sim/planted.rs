@@ -60,6 +60,7 @@ const fn symptoms(bug: Bug) -> &'static [&'static str] {
         Bug::RetryWithoutEnd => &["times to start"],
         Bug::FirstReportRevives => &["and was recorded as lost, and"],
         Bug::GivenTwice => &["than there is"],
+        Bug::PayloadsNotDropped | Bug::SecretsToEveryNode => &["has what no task of it uses", "still has "],
         Bug::ForgottenTaskStays => &["which no manager knows any more"],
     }
 }

@@ -16,7 +16,8 @@
 //! - [`returns`]: a dead node is not recorded as reachable again, and no running replacement gives way to its tasks;
 //! - [`liars`]: a node that lies harms only itself;
 //! - [`machines`]: one task of a slot runs, except where the design allows two, and none is started twice;
-//! - [`orders`]: no order is followed by an older one.
+//! - [`orders`]: no order is followed by an older one;
+//! - [`payloads`]: a node has no secret that no task of it uses.
 //!
 //! [`history`](crate::testkit::history) judges the answers to clients, and [`convergence`](crate::testkit::convergence)
 //! what must be true after the last fault.
@@ -31,6 +32,7 @@ pub mod leaders;
 pub mod liars;
 pub mod machines;
 pub mod orders;
+pub mod payloads;
 pub mod retries;
 pub mod returns;
 pub mod troubles;
@@ -174,6 +176,7 @@ pub fn look(seen: &Snapshot, ledger: &SharedLedger) {
         let standing = handle.standing();
         let Some(part) = standing.membership() else { continue };
         let generation = handle.generation();
+        ledger.violations.extend(payloads::look(number, &part.worker.payloads()));
         ledger.violations.extend(ledger.rosters.on_roster(number, generation, &part.roster.current()));
         if let Some(control) = &part.control {
             look_at_log(ledger, number, generation, control.store());
