@@ -9,7 +9,7 @@ use essaim_docker::object::Plain;
 use essaim_docker::service::ServiceSpec as Asked;
 use essaim_model::{
     AnyPut, Assigned, Change, ClusterSpec, ConfigSpec, Desired, EngineKind, ManagerStatus, Mode, Node, Observed,
-    Plugin, Put, SecretSpec, ServiceId, ServiceSpec, Slot, Task, TaskId, TaskState, UpdateState, UpdateStatus,
+    Plugin, Put, SecretSpec, ServiceId, ServiceSpec, Slot, State, Task, TaskId, TaskState, UpdateState, UpdateStatus,
     fixtures,
 };
 use essaim_wire::{Index, NodeId, Reachability, Role};
@@ -19,6 +19,9 @@ use std::time::Duration;
 
 /// The plain nouns, as the path of a request has them.
 const PLAIN: [&str; 2] = ["configs", "secrets"];
+
+/// Stands for the data of a secret, in base64.
+pub(crate) const HIDDEN: &str = "aGlkZGVu";
 
 /// Objects of the recorded cluster so far. The recordings are one session: each continues where the one before it
 /// ended.
@@ -82,6 +85,15 @@ impl Session {
         services.into_values().find(|service| service["Spec"]["Name"] == name)
     }
 
+    /// The specs of the secrets and configs at the beginning of a recording, each with the noun's plural.
+    pub(crate) fn payloads(&self, recording: &Value) -> Vec<(String, Value)> {
+        let plain = self.before(recording).plain;
+        let specs = |(plural, objects): (String, BTreeMap<String, Value>)| {
+            objects.into_values().map(move |shown| (plural.clone(), shown["Spec"].clone())).collect::<Vec<_>>()
+        };
+        plain.into_iter().flat_map(specs).collect()
+    }
+
     /// Labels of the node with this host name, if it is known.
     pub(crate) fn labels(&self, hostname: &str) -> Option<Value> {
         let named = |node: &&Value| node["Description"]["Hostname"] == hostname;
@@ -114,6 +126,16 @@ impl Session {
                     let id = exchange["response"]["ID"].as_str().expect("an id").to_owned();
                     let spec = exchange["request"].clone();
                     self.services.insert(id.clone(), serde_json::json!({"ID": id, "Spec": spec}));
+                }
+                (Some("POST"), ["services", text, "update"]) if done => {
+                    let found = named(&self.services, text).and_then(|id| self.services.get_mut(&id));
+                    let asked = &exchange["request"]["TaskTemplate"]["ContainerSpec"];
+                    // What decides whether a secret or config may be removed; later answers show the rest.
+                    if let Some(service) = found {
+                        for field in ["Secrets", "Configs"] {
+                            service["Spec"]["TaskTemplate"]["ContainerSpec"][field] = asked[field].clone();
+                        }
+                    }
                 }
                 (Some("POST"), [plural, "create"]) if done && self.plain.contains_key(*plural) => {
                     let id = exchange["response"]["ID"].as_str().expect("an id").to_owned();
@@ -178,7 +200,7 @@ fn put<N: Plain>(shown: &Value) -> AnyPut {
     let mut spec = shown["Spec"].clone();
     if spec["Data"].is_null() {
         // No answer shows the data of a secret.
-        spec["Data"] = "aGlkZGVu".into();
+        spec["Data"] = HIDDEN.into();
     }
     let spec = N::read(serde_json::from_value(spec).expect("Docker's shape")).expect("a good object");
     N::any_put(Put { id, expect: None, spec })
@@ -211,15 +233,15 @@ async fn build(
     exchanges.iter().rev().for_each(|exchange| see(exchange, "tasks", &mut tasks));
     let mut tasks: Vec<_> = tasks.into_values().collect();
     tasks.sort_by_key(|task| task["CreatedAt"].as_str().map(str::to_owned));
-    for service in services.values() {
-        let first = tasks.iter().find(|task| task["ServiceID"] == service["ID"]).map(|task| &task["Spec"]);
-        follow(&stage, service, first.unwrap_or(&service["Spec"]["TaskTemplate"])).await;
-    }
     for (plural, objects) in plain {
         for shown in objects.values() {
             let put = if plural == "configs" { put::<ConfigSpec>(shown) } else { put::<SecretSpec>(shown) };
             stage.change(Change::PutObject(Box::new(put))).await;
         }
+    }
+    for service in services.values() {
+        let first = tasks.iter().find(|task| task["ServiceID"] == service["ID"]).map(|task| &task["Spec"]);
+        follow(&stage, service, first.unwrap_or(&service["Spec"]["TaskTemplate"])).await;
     }
     for shown in &tasks {
         let Some(service) = shown["ServiceID"].as_str().and_then(|id| services.get(id)) else { continue };
@@ -346,10 +368,24 @@ pub(crate) fn possible(spec: &Value, engine: EngineKind) -> Value {
     spec
 }
 
-/// The spec of a recorded service, without references to objects that no recording of this test makes.
-fn wish(shown: &Value) -> ServiceSpec {
+/// The spec of a recorded service, without references to objects that do not exist.
+fn wish(state: &State, shown: &Value) -> ServiceSpec {
     let mut faithful = possible(shown, EngineKind::Docker);
     faithful["EndpointSpec"] = shown["EndpointSpec"].clone();
+    let container = &shown["TaskTemplate"]["ContainerSpec"];
+    let references = |field: &str, exists: &dyn Fn(&Value) -> bool| -> Vec<Value> {
+        container[field].as_array().into_iter().flatten().filter(|it| exists(it)).cloned().collect()
+    };
+    fn id<T: std::str::FromStr>(text: &Value) -> Option<T> {
+        text.as_str()?.parse().ok()
+    }
+    let secret = |it: &Value| id(&it["SecretID"]).is_some_and(|id| state.object::<SecretSpec>(id).is_some());
+    let config = |it: &Value| id(&it["ConfigID"]).is_some_and(|id| state.object::<ConfigSpec>(id).is_some());
+    for (field, found) in [("Secrets", references("Secrets", &secret)), ("Configs", references("Configs", &config))] {
+        if !found.is_empty() {
+            faithful["TaskTemplate"]["ContainerSpec"][field] = found.into();
+        }
+    }
     let asked: Asked = serde_json::from_value(faithful).expect("Docker's shape");
     spec::read(asked, String::new).expect("what is refused was taken out")
 }
@@ -358,12 +394,12 @@ fn wish(shown: &Value) -> ServiceSpec {
 async fn follow(stage: &Stage, shown: &Value, tasks: &Value) {
     let id: ServiceId = shown["ID"].as_str().expect("an id").parse().expect("25 characters of base 36");
     if stage.state().service(id).is_none() {
-        let spec = Box::new(previous(shown).unwrap_or_else(|| wish(&shown["Spec"])));
+        let spec = Box::new(previous(&stage.state(), shown).unwrap_or_else(|| wish(&stage.state(), &shown["Spec"])));
         stage.change(Change::CreateService { id, spec }).await;
     }
     let mut whole = shown["Spec"].clone();
     whole["TaskTemplate"] = tasks.clone();
-    update(stage, id, wish(&whole)).await;
+    update(stage, id, wish(&stage.state(), &whole)).await;
 }
 
 /// Gives a service this spec, if it has another one.
@@ -377,9 +413,9 @@ async fn update(stage: &Stage, id: ServiceId, spec: ServiceSpec) {
 }
 
 /// The previous spec of a recorded service.
-fn previous(shown: &Value) -> Option<ServiceSpec> {
-    let mut previous = wish(shown.get("PreviousSpec")?);
-    if previous == wish(&shown["Spec"]) {
+fn previous(state: &State, shown: &Value) -> Option<ServiceSpec> {
+    let mut previous = wish(state, shown.get("PreviousSpec")?);
+    if previous == wish(state, &shown["Spec"]) {
         // They differ in what is left out.
         let labels = previous.labels.iter().map(|(name, value)| (name.clone(), value.clone()));
         previous.labels = labels.chain([("left".into(), "out".into())]).collect();
@@ -393,9 +429,9 @@ async fn finish(stage: &Stage, shown: &Value) {
     follow(stage, shown, &shown["Spec"]["TaskTemplate"]).await;
     let before = stage.state().service(id).and_then(|service| service.previous.clone());
     let is_before = |spec: &ServiceSpec| before.as_ref().is_some_and(|(_, before)| before == spec);
-    if let Some(previous) = previous(shown).filter(|previous| !is_before(previous)) {
+    if let Some(previous) = previous(&stage.state(), shown).filter(|previous| !is_before(previous)) {
         update(stage, id, previous).await;
-        update(stage, id, wish(&shown["Spec"])).await;
+        update(stage, id, wish(&stage.state(), &shown["Spec"])).await;
     }
     let status = &shown["UpdateStatus"];
     let state = match status["State"].as_str() {

@@ -7,8 +7,6 @@ const LATER: &[(&str, &str)] = &[
     ("network", "networks"),
     ("--network", "networks"),
     ("--network-add", "networks"),
-    ("--secret", "secrets"),
-    ("--secret-rm", "secrets"),
     ("stack", "stacks"),
     ("volume", "volumes (answered by the engine: tests/cluster)"),
     ("--autolock", "autolock"),
@@ -21,7 +19,6 @@ const LATER: &[(&str, &str)] = &[
 /// The same by the beginning of the name: commands on objects that an earlier command of a later area made.
 const LATER_BY_NAME: &[(&str, &str)] = &[
     ("061", "rotation of the authority"),
-    ("164", "secrets"),
     ("213-events", "stacks"),
     ("231", "autolock"),
     ("232", "autolock"),
@@ -33,21 +30,10 @@ const LATER_BY_NAME: &[(&str, &str)] = &[
 
 /// Commands of later areas, by the beginning of their name, that are run without the flags of these areas: they set much
 /// else.
-const WITHOUT_FLAGS: &[&str] = &["100", "101", "102", "109", "110", "155", "156"];
+const WITHOUT_FLAGS: &[&str] = &["100", "101", "102", "110", "155"];
 
 /// Flags of later areas; each has a value.
-const FLAGS: &[&str] = &[
-    "--network",
-    "--secret",
-    "--secret-rm",
-    "--config",
-    "--config-rm",
-    "--endpoint-mode",
-    "-p",
-    "--publish",
-    "--publish-add",
-    "--publish-rm",
-];
+const FLAGS: &[&str] = &["--network", "--endpoint-mode", "-p", "--publish", "--publish-add", "--publish-rm"];
 
 /// Commands that differ, by the beginning of their name, and why.
 pub(super) const EXCEPTIONS: &[(&str, &str)] = &[

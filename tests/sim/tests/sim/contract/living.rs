@@ -140,6 +140,7 @@ async fn play(command: &Command, activity: Activity, cluster: &mut Cluster) -> R
     }
     let client = Client::on("node1", &cluster.node(1)?);
     label_nodes(command, &client).await?;
+    create_payloads(command, &client).await?;
     for service in client.get("/services").await.json().as_array().into_iter().flatten() {
         client.send("DELETE", &format!("/services/{}", text(&service["ID"])), None).await;
     }
@@ -212,6 +213,18 @@ fn set_behaviour(command: &Command, cluster: &mut Cluster) {
             machine.behave("alpine:latest", Behaviour::Exits { after: ms(100), code: 0 });
         }
     }
+}
+
+/// Creates the secrets and configs that the recording found.
+async fn create_payloads(command: &Command, client: &Client) -> Result<(), String> {
+    for (plural, mut spec) in command.session.payloads(&command.recording) {
+        if spec["Data"].is_null() {
+            spec["Data"] = world::HIDDEN.into();
+        }
+        let reply = client.post(&format!("/{plural}/create"), &spec).await;
+        (reply.status == 201).then_some(()).ok_or_else(|| format!("{plural}: {}", reply.message()))?;
+    }
+    Ok(())
 }
 
 /// Gives the nodes the labels that the recorded nodes have.
