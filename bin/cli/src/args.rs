@@ -4,7 +4,7 @@ use clap::{Arg, ArgMatches, CommandFactory, FromArgMatches, Parser};
 
 use crate::client::{Address, Client, Tls};
 use crate::exit::Failure;
-use crate::verbs::{config, events, exec, node, secret, service, swarm, system};
+use crate::verbs::{config, events, exec, node, secret, service, swarm, system, volume};
 use crate::{daemon, dev, observe, whoami};
 
 /// Runs your services on many machines and keeps them running.
@@ -45,6 +45,9 @@ enum Command {
     /// Manage Swarm secrets
     #[command(subcommand)]
     Secret(secret::Command),
+    /// Manage volumes of the daemon's machine
+    #[command(subcommand)]
+    Volume(volume::Command),
     /// Get real time events from the server
     Events(events::Arguments),
     /// Execute a command in a running task, wherever it runs
@@ -134,6 +137,7 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Service(command) => service::run(&client()?, command).await,
         Command::Config(command) => config::run(&client()?, command).await,
         Command::Secret(command) => secret::run(&client()?, command).await,
+        Command::Volume(command) => volume::run(&client()?, command).await,
         Command::Events(arguments) => events::run(&client()?, arguments).await,
         Command::Exec(arguments) => exec::run(&client()?, arguments).await,
         Command::Info(arguments) => system::info(&client()?, arguments).await,

@@ -44,6 +44,16 @@ pub(crate) async fn inspect_each(
     missing.report()
 }
 
+/// Runs an `inspect` command of a noun that has no description in words.
+pub(crate) async fn inspect_plain(
+    names: &[String],
+    format: Option<&str>,
+    fetch: impl AsyncFn(&str) -> Result<Value, Failure>,
+) -> Result<(), Failure> {
+    let shown = Inspected { format: format.map(str::to_owned), pretty: false };
+    inspect_each(names, &shown, fetch, |_| String::new()).await
+}
+
 /// Failures of a command over several names; they are printed after the results.
 #[derive(Debug, Default)]
 pub(crate) struct Missing(Vec<Failure>);

@@ -9,7 +9,7 @@ mod progress;
 mod table;
 pub(crate) mod units;
 
-pub(crate) use self::inspect::{Inspected, Missing, inspect, inspect_each};
+pub(crate) use self::inspect::{Inspected, Missing, inspect, inspect_each, inspect_plain};
 pub(crate) use self::list::{Field, List};
 pub(crate) use self::progress::{Progress, Step};
 pub(crate) use self::table::align;

@@ -134,6 +134,16 @@ fn the_recorded_commands_on_volumes_print_what_they_print_at_the_engine_itself()
         let said = daemon.shell(line);
         assert_eq!((said.code, said.out.as_str(), said.error.as_str()), (0, recorded, ""), "{line}");
     }
+    let essaim = |arguments: &[&str]| {
+        let (code, out, error) = daemon.essaim(arguments);
+        assert_eq!(code, 0, "{arguments:?}: {error}");
+        out
+    };
+    // `essaim volume` says the same.
+    assert_eq!(essaim(&["volume", "create", "--label", "a=b", "other"]), "other\n");
+    assert_eq!(essaim(&["volume", "ls"]), daemon.done("docker volume ls"));
+    assert_eq!(essaim(&["volume", "inspect", "other"]), daemon.done("docker volume inspect other"));
+    assert_eq!(essaim(&["volume", "rm", "other"]), "other\n");
     for line in ["docker volume inspect data", "docker volume inspect tmpv", "docker volume ls --format json"] {
         let (ours, engines) = (daemon.shell(line), shell(&cluster.engines[0].socket, line, &[]));
         assert_eq!((ours.code, ours.out, ours.error), (engines.code, engines.out, engines.error), "{line}");
