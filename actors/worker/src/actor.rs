@@ -350,6 +350,9 @@ impl State {
 
     /// Handles that somebody else has started the container of a task. When the task has ended, its container is stopped.
     async fn on_revived(&mut self, task: TaskId) -> Result<(), ActorProcessingErr> {
+        if planted(Bug::RevivedRunsOn) {
+            return Ok(());
+        }
         if let Some(tended) = self.tended.get_mut(&task) {
             tended.revived = true;
             return Ok(());

@@ -95,11 +95,13 @@ pub enum Bug {
     PayloadsNotDropped,
     /// A manager sends a node every secret with the first spec of a service.
     SecretsToEveryNode,
+    /// A worker does not stop the container of an ended task that somebody else has started again.
+    RevivedRunsOn,
 }
 
 impl Bug {
     /// All planted bugs.
-    pub const ALL: [Self; 41] = [
+    pub const ALL: [Self; 42] = [
         Self::AckBeforeFsync,
         Self::VoteNotKept,
         Self::DroppedFence,
@@ -141,6 +143,7 @@ impl Bug {
         Self::GivenTwice,
         Self::PayloadsNotDropped,
         Self::SecretsToEveryNode,
+        Self::RevivedRunsOn,
     ];
 
     /// Name of the bug, for a table or a command line.
@@ -187,6 +190,7 @@ impl Bug {
             Self::GivenTwice => "given-twice",
             Self::PayloadsNotDropped => "payloads-not-dropped",
             Self::SecretsToEveryNode => "secrets-to-every-node",
+            Self::RevivedRunsOn => "revived-runs-on",
         }
     }
 

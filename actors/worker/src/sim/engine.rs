@@ -1,4 +1,4 @@
-//! The simulated engine: every call waits while the engine hangs, and fails while it is down.
+//! The simulated engine: every call waits while the engine hangs, and fails while it is down or known to hang.
 //!
 //! A call that changes something looks twice, before and after the change, so that an engine that goes down meanwhile
 //! has made the change or not, and its caller cannot tell.
@@ -287,8 +287,12 @@ impl Engine for SimEngine {
         .boxed()
     }
 
+    fn silence(&self) -> BoxFuture<'_, ()> {
+        self.machine.falls_silent().boxed()
+    }
+
     fn revived(&self) -> BoxFuture<'_, TaskId> {
-        self.machine.revived().boxed()
+        self.machine.next_revived().boxed()
     }
 
     fn interactive(&self) -> Option<&dyn Interactive> {

@@ -3,7 +3,8 @@
 //! A [`SimMachine`] stands for what survives a daemon: drop every engine made from it, make a new one, and the tasks
 //! still exist, as processes under shims would. A test sets what images do ([`Behaviour`]), ends tasks by hand, cuts
 //! the power ([`SimMachine::power_off`]), makes the engine hang or go down ([`SimMachine::set_mood`]) or forget a task
-//! ([`SimMachine::forget`]), and inspects the tasks ([`SimMachine::tasks`]).
+//! ([`SimMachine::forget`]), starts the container of an ended task as somebody else would ([`SimMachine::revive`]), and
+//! inspects the tasks ([`SimMachine::tasks`]).
 //!
 //! The inside of a task is not simulated.
 //!
@@ -35,6 +36,9 @@ use tokio::time::Instant;
 /// Log lines kept per task: a bound that no test reaches.
 const LOG_LINES_MAX: usize = 1000;
 
+/// Time between two pings of the engine, and the patience for each: those of the docker engine.
+const PING: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(5));
+
 /// Whether the engine answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Mood {
@@ -43,6 +47,9 @@ pub enum Mood {
     Well,
     /// No call is answered until the mood changes. What was asked before happens, and its answer is late.
     Hangs,
+    /// As [`Hangs`](Self::Hangs), and pings are not answered either: from the first one on that is not answered in time,
+    /// every call fails with [`EngineError::Hangs`].
+    HangsAsAWhole,
     /// Every call fails: the engine is being restarted. What was asked before may have happened or not.
     Down,
 }
@@ -58,6 +65,8 @@ struct Shared {
     inner: Mutex<Inner>,
     /// Counter of changes, which wakes waiting futures to look again.
     changed: watch::Sender<u64>,
+    /// Time of the engine's first ping.
+    born: Instant,
 }
 
 struct Inner {
@@ -75,6 +84,8 @@ struct Inner {
     /// Number of preparations under way.
     preparing: u32,
     mood: Mood,
+    /// Since when the engine has this mood.
+    mood_since: Instant,
     /// Images that ended once by [`Behaviour::ExitsOnce`].
     ended_once: BTreeSet<String>,
     /// Number of times that the engine was asked to start each task.
@@ -123,6 +134,7 @@ pub struct SimTaskView {
 impl SimMachine {
     /// A machine with four processors and 8 GiB, on which every program exists and runs until stopped.
     pub fn new(utc: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
+        let born = Instant::now();
         let inner = Inner {
             kind: EngineKind::Process,
             hardware: Hardware { nano_cpus: 4_000_000_000, memory_bytes: 8 << 30 },
@@ -136,18 +148,21 @@ impl SimMachine {
             starts: 0,
             preparing: 0,
             mood: Mood::Well,
+            mood_since: born,
             ended_once: BTreeSet::new(),
             attempts: BTreeMap::new(),
             silent: BTreeMap::new(),
             taken: BTreeSet::new(),
             revived: BTreeSet::new(),
         };
-        let shared = Shared { utc: Box::new(utc), inner: Mutex::new(inner), changed: watch::Sender::new(0) };
+        let shared = Shared { utc: Box::new(utc), inner: Mutex::new(inner), changed: watch::Sender::new(0), born };
         Self { shared: Arc::new(shared) }
     }
 
-    /// An engine on this machine. Each daemon gets one; all of them see the same tasks.
+    /// An engine on this machine. Each daemon gets one; all of them see the same tasks. It tells of no container that
+    /// somebody started before.
     pub fn engine(&self) -> Arc<dyn Engine> {
+        self.lock().revived.clear();
         Arc::new(SimEngine { machine: self.clone(), addresses: Addresses::default() })
     }
 
@@ -186,8 +201,37 @@ impl SimMachine {
 
     /// Sets whether the engine answers.
     pub fn set_mood(&self, mood: Mood) {
-        self.lock().mood = mood;
+        let before = std::mem::replace(&mut self.lock().mood, mood);
+        if before != mood {
+            self.lock().mood_since = Instant::now();
+        }
         self.touch();
+        if before != mood && mood == Mood::HangsAsAWhole {
+            let machine = self.clone();
+            tokio::spawn(async move {
+                tokio::time::sleep_until(machine.found_hanging_at()).await;
+                machine.touch();
+            });
+        }
+    }
+
+    /// Time at which an engine that hangs as a whole since its mood changed is found out by its pings.
+    fn found_hanging_at(&self) -> Instant {
+        let hung_at = self.lock().mood_since.saturating_duration_since(self.shared.born);
+        let pings = hung_at.as_nanos().div_ceil(PING.0.as_nanos());
+        self.shared.born + PING.0 * u32::try_from(pings).unwrap_or(u32::MAX) + PING.1
+    }
+
+    /// The error of every call, once the engine is known to answer none.
+    fn silence(&self) -> Option<EngineError> {
+        let mood = self.lock().mood;
+        match mood {
+            Mood::Down => Some(EngineError::Absent("nothing listens at the engine's socket".into())),
+            Mood::HangsAsAWhole if Instant::now() >= self.found_hanging_at() => {
+                Some(EngineError::Hangs("the engine answers nothing at all".into()))
+            }
+            _ => None,
+        }
     }
 
     /// Removes a running task from the engine, as somebody does who removes its container by force; the number draws
@@ -201,6 +245,29 @@ impl SimMachine {
         drop(inner);
         self.touch();
         Some(task)
+    }
+
+    /// Starts the container of some task again, as somebody does by `docker restart` where the task runs and by `docker
+    /// start` where it has ended; the number draws which task. Returns the task, or `None` when there is none, or when
+    /// the engine does not answer.
+    pub fn restart_container(&self, draw: u64) -> Option<TaskId> {
+        let task = {
+            let inner = self.lock();
+            let was_started = |task: &SimTask| !matches!(task.phase, Phase::Prepared) && !task.stopping;
+            let all: Vec<TaskId> =
+                inner.tasks.iter().filter(|(_, task)| was_started(task)).map(|(id, _)| *id).collect();
+            let place = usize::try_from(draw % all.len().max(1) as u64).unwrap_or_default();
+            all.get(place).copied().filter(|_| inner.mood == Mood::Well)?
+        };
+        // As a program that handles the signal, so that it differs from a task that its worker stops.
+        self.end(task, Exit::Code(1));
+        self.revive(task).then_some(task)
+    }
+
+    /// Running tasks that [`revive`](Self::revive) started.
+    pub fn revived(&self) -> BTreeSet<TaskId> {
+        let is_revived = |task: &SimTask| task.former.is_some() && matches!(task.phase, Phase::Running(_));
+        self.lock().tasks.iter().filter(|(_, task)| is_revived(task)).map(|(id, _)| *id).collect()
     }
 
     /// Starts an ended task again behind the worker's back, as `docker start` does; false when it has not ended.
@@ -349,16 +416,16 @@ impl SimMachine {
         }
     }
 
-    /// Waits until the engine answers; an error when it is down.
+    /// Waits until the engine answers; an error when it is down, or is known to hang.
     async fn answers(&self) -> Result<(), EngineError> {
         let mut changed = self.shared.changed.subscribe();
         loop {
             changed.borrow_and_update();
-            let mood = self.lock().mood;
-            match mood {
-                Mood::Well => return Ok(()),
-                Mood::Down => return Err(EngineError::Absent("nothing listens at the engine's socket".into())),
-                Mood::Hangs => (),
+            if let Some(why) = self.silence() {
+                return Err(why);
+            }
+            if self.lock().mood == Mood::Well {
+                return Ok(());
             }
             if changed.changed().await.is_err() {
                 return Err(EngineError::Failed("the machine is gone".into()));
@@ -381,8 +448,21 @@ impl SimMachine {
         self.shared.inner.lock()
     }
 
+    /// Waits until the engine is known to answer nothing.
+    async fn falls_silent(&self) {
+        let mut changed = self.shared.changed.subscribe();
+        loop {
+            changed.borrow_and_update();
+            if self.silence().is_some() {
+                return;
+            }
+            // The sender lives as long as the machine.
+            drop(changed.changed().await);
+        }
+    }
+
     /// Waits for a task that was started again.
-    async fn revived(&self) -> TaskId {
+    async fn next_revived(&self) -> TaskId {
         let mut changed = self.shared.changed.subscribe();
         loop {
             changed.borrow_and_update();

@@ -130,6 +130,49 @@ async fn an_engine_that_hangs_answers_late_and_one_that_is_down_says_no_and_may_
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_engine_that_hangs_as_a_whole_is_found_out_by_its_pings() {
+    let machine = machine();
+    let engine = machine.engine();
+    let task = started(&engine, 1, "web").await;
+    let mut seen = engine.observe(task);
+    assert_eq!(seen.next().await, Some(Ok(Observation::Running)));
+    tokio::time::sleep_until(machine.shared.born + Duration::from_secs(7)).await;
+    machine.set_mood(Mood::HangsAsAWhole);
+    let (answer, ()) = tokio::join!(engine.phase(task), engine.silence());
+    assert!(matches!(answer, Err(EngineError::Hangs(_))), "{answer:?}");
+    // The pings are at 5, 10, 15 … s, and each may take 5 s.
+    assert_eq!(machine.shared.born.elapsed().as_secs(), 15);
+    let told = seen.next().await;
+    assert!(matches!(told, Some(Err(EngineError::Hangs(_)))), "{told:?}");
+    machine.set_mood(Mood::Well);
+    assert!(engine.phase(task).await.is_ok());
+    machine.set_mood(Mood::Hangs);
+    let late = tokio::time::timeout(Duration::from_secs(60), engine.silence());
+    assert!(late.await.is_err(), "its pings are answered");
+}
+
+#[tokio::test(start_paused = true)]
+async fn somebody_may_restart_the_container_of_a_task() {
+    let machine = machine();
+    let engine = machine.engine();
+    assert_eq!(machine.restart_container(3), None, "there is none");
+    let task = started(&engine, 1, "web").await;
+    for _ in ["it runs", "it runs again"] {
+        assert_eq!(machine.restart_container(3), Some(task));
+        assert_eq!(engine.revived().await, task);
+        assert_eq!((machine.running(), machine.revived()), (vec![task], BTreeSet::from([task])));
+    }
+    machine.exit(task, 0);
+    assert_eq!((machine.running(), machine.revived()), (vec![], BTreeSet::new()));
+    assert_eq!(machine.restart_container(3), Some(task), "it has ended");
+    // An engine that is made later does not know who started the container.
+    let later = machine.engine();
+    assert!(tokio::time::timeout(Duration::from_secs(60), later.revived()).await.is_err());
+    machine.set_mood(Mood::Hangs);
+    assert_eq!(machine.restart_container(3), None, "the engine does not answer");
+}
+
+#[tokio::test(start_paused = true)]
 async fn images_crash_once_stall_are_slow_to_start_and_change_their_health() {
     let machine = machine();
     let engine = machine.engine();

@@ -56,10 +56,15 @@ pub enum Fault {
     Liar(Number),
     /// A node's engine answers no call.
     EngineHangs(Number),
+    /// A node's engine answers no call and no ping.
+    EngineHangsAsAWhole(Number),
     /// A node's engine is restarted, and every call of it fails meanwhile. Its tasks survive, or end with it.
     EngineRestarts(Number, Survive),
     /// Somebody removes the container of a running task behind the daemon's back; the number draws which one.
     EngineForgets(Number, u64),
+    /// Somebody restarts the container of a task behind the daemon's back, or starts it again when the task has ended; the
+    /// number draws which one.
+    EngineRevives(Number, u64),
     /// The leader hands its leadership over.
     HandOver,
     /// An operator drains a node, and activates it again at the end.
@@ -116,6 +121,8 @@ pub fn draw(rng: &mut StdRng, nodes: Number, faults: u32, over: Duration, engine
                     fault if fault.downs_everybody() => 4_000,
                     // A task waits ten seconds for an engine that is gone before it is given up.
                     Fault::EngineRestarts(..) => 30_000,
+                    // It is known after 5 to 10 s, and a task waits 15 s more before it is given up.
+                    Fault::EngineHangsAsAWhole(_) => 40_000,
                     _ => 14_000,
                 };
                 rng.random_range(1_500..longest)
@@ -137,7 +144,7 @@ pub(crate) fn draw_syncs(rng: &mut StdRng, nodes: Number, over: Duration) -> Vec
 fn draw_fault(rng: &mut StdRng, nodes: Number, engines: bool) -> Fault {
     let one = rng.random_range(1..=nodes);
     let other = (one + rng.random_range(0..nodes.max(2) - 1)) % nodes + 1;
-    match rng.random_range(0..if engines { 116 } else { 100u8 }) {
+    match rng.random_range(0..if engines { 124 } else { 100u8 }) {
         0..18 => Fault::Crash(one),
         18..20 => Fault::CrashAll,
         20..26 => Fault::Restart(one),
@@ -163,6 +170,8 @@ fn draw_fault(rng: &mut StdRng, nodes: Number, engines: bool) -> Fault {
         100..104 => Fault::EngineHangs(one),
         104..112 => Fault::EngineRestarts(one, if rng.random_bool(0.5) { Survive::Yes } else { Survive::No }),
         112..116 => Fault::EngineForgets(one, rng.random()),
+        116..120 => Fault::EngineHangsAsAWhole(one),
+        120..124 => Fault::EngineRevives(one, rng.random()),
         _ => Fault::KillActor(one, rng.random()),
     }
 }
@@ -174,17 +183,21 @@ fn jitter(rng: &mut StdRng, below: Duration) -> Duration {
 impl Fault {
     /// Whether the fault is an event without duration.
     pub const fn is_a_moment(&self) -> bool {
-        matches!(self, Self::KillActor(..) | Self::HandOver | Self::EngineForgets(..))
+        matches!(self, Self::KillActor(..) | Self::HandOver | Self::EngineForgets(..) | Self::EngineRevives(..))
     }
 
     /// Whether the fault lies in a node's engine alone: no other node notices it.
     pub(crate) const fn is_of_an_engine(&self) -> bool {
-        matches!(self, Self::EngineHangs(_) | Self::EngineRestarts(..) | Self::EngineForgets(..))
+        let hangs = matches!(self, Self::EngineHangs(_) | Self::EngineHangsAsAWhole(_));
+        hangs || matches!(self, Self::EngineRestarts(..) | Self::EngineForgets(..) | Self::EngineRevives(..))
     }
 
     /// Whether the engine of this node does not answer because of the fault.
     pub(crate) fn silences_the_engine_of(&self, node: Number) -> bool {
-        matches!(self, Self::EngineHangs(one) | Self::EngineRestarts(one, _) if *one == node)
+        match self {
+            Self::EngineHangs(one) | Self::EngineHangsAsAWhole(one) | Self::EngineRestarts(one, _) => *one == node,
+            _ => false,
+        }
     }
 
     /// Whether the daemon of this node is down because of the fault.
@@ -287,11 +300,13 @@ impl fmt::Display for Fault {
             Self::KillActor(node, _) => write!(f, "an actor of n{node} fails"),
             Self::Liar(node) => write!(f, "n{node} lies about all others"),
             Self::EngineHangs(node) => write!(f, "the engine of n{node} hangs"),
+            Self::EngineHangsAsAWhole(node) => write!(f, "the engine of n{node} hangs as a whole"),
             Self::EngineRestarts(node, Survive::Yes) => write!(f, "the engine of n{node} is restarted"),
             Self::EngineRestarts(node, Survive::No) => {
                 write!(f, "the engine of n{node} is restarted, and its tasks end")
             }
             Self::EngineForgets(node, _) => write!(f, "the engine of n{node} forgets a task"),
+            Self::EngineRevives(node, _) => write!(f, "a container of n{node} is started again"),
             Self::HandOver => f.write_str("the leader is to hand over"),
             Self::Drain(node) => write!(f, "n{node} is to give its tasks away"),
             Self::Promote(node) => write!(f, "n{node} is to be a manager"),

@@ -130,6 +130,7 @@ impl World {
         match fault {
             Fault::KillActor(number, draw) => return self.kill_actor(number, draw),
             Fault::EngineForgets(number, draw) => return self.forget_task(number, draw),
+            Fault::EngineRevives(number, draw) => return self.restart_container(number, draw),
             Fault::EngineRestarts(number, Survive::No) => self.hosts[&number].machine.power_off(),
             Fault::HandOver => return self.hand_over(),
             Fault::Drain(node) => self.operator().ask(Act::Available(node, Availability::Drain)),
@@ -164,6 +165,12 @@ impl World {
         }
     }
 
+    fn restart_container(&self, number: Number, draw: u64) {
+        if let Some(task) = self.hosts[&number].machine.restart_container(draw) {
+            self.trace.note(crate::testkit::nodes::name(number), format_args!("somebody starts {task} again"));
+        }
+    }
+
     /// Makes the next start of a node's daemon one of the newest program.
     fn upgrade(&mut self, number: Number) {
         if let Some(host) = self.hosts.get_mut(&number) {
@@ -193,6 +200,7 @@ impl World {
             running: self.running.lock().clone(),
             tasks: self.hosts.iter().map(|(number, host)| (*number, host.machine.running_since())).collect(),
             attempts: self.hosts.iter().map(|(number, host)| (*number, host.machine.attempts())).collect(),
+            revived: self.hosts.values().flat_map(|host| host.machine.revived()).collect(),
             silent_engines: (1..=self.nodes).filter(|number| self.is_engine_silent(*number)).collect(),
             liars: self.liars(),
             is_only_lied_to: self.is_only_lied_to(),
@@ -292,6 +300,8 @@ impl World {
             let is_down = |fault: &Fault| matches!(fault, Fault::EngineRestarts(one, _) if one == number);
             let mood = if self.active.values().any(is_down) {
                 Mood::Down
+            } else if self.active.values().any(|fault| *fault == Fault::EngineHangsAsAWhole(*number)) {
+                Mood::HangsAsAWhole
             } else if self.active.values().any(|fault| *fault == Fault::EngineHangs(*number)) {
                 Mood::Hangs
             } else {

@@ -5,8 +5,12 @@
 //!   runs); while such a node is drained, since drain moves before it stops; in an update that starts the new task
 //!   first; and while a slot of a service with `essaim.rebalance` moves.
 //! - A task is started once, on one machine, and its engine is not asked for ever to start it.
+//! - A task whose end was reported does not run on, or again, for longer than a stop takes, while its daemon and its
+//!   engine are well.
 //! - Two running tasks of a machine have no named generic resource in common, and all of them no more counted ones than
 //!   the machine has, whatever happened to the node or its engine.
+//!
+//! A container that somebody else than its worker starts counts for the second rule only: nobody can prevent its start.
 
 use super::troubles::Troubles;
 use crate::testkit::fault::Number;
@@ -20,6 +24,11 @@ use tokio::time::Instant;
 /// Time for which a second task of a slot may live after the trouble or the drain that brought it: the return of its
 /// node, an order, and a stop that takes its whole grace.
 const SURPLUS_MAX: Duration = Duration::from_secs(30);
+
+/// Time for which a task may run after the report of its end: a pause of its worker before the engine is asked again, a stop
+/// that takes its whole grace, and a margin. The end is reported before that where the engine did not answer, or where
+/// somebody else starts the container again.
+const OUTLIVES_MAX: Duration = Duration::from_secs(25);
 
 /// Times that an engine may be asked to start one task: five without an answer, and as many again after each of a few
 /// restarts of the daemon.
@@ -37,12 +46,21 @@ pub struct Machines {
     doubling: BTreeMap<ServiceId, Instant>,
     /// When the engine of each node was last silent, so that its tasks were given up and may run on.
     silent: BTreeMap<Number, Instant>,
+    /// Running tasks whose containers were started by somebody else than their workers.
+    revived: BTreeSet<TaskId>,
+    /// Since when each task runs on although its end was reported.
+    outlives: BTreeMap<TaskId, Instant>,
 }
 
 impl Machines {
     /// Notes the nodes whose engines are silent at the moment.
     pub(crate) fn on_silence(&mut self, nodes: &[Number]) {
         self.silent.extend(nodes.iter().map(|number| (*number, Instant::now())));
+    }
+
+    /// Notes the tasks that run at the moment because somebody else than their workers started them.
+    pub(crate) fn on_revived(&mut self, tasks: &BTreeSet<TaskId>) {
+        self.revived.clone_from(tasks);
     }
 
     /// Checks how often engines were asked to start each task.
@@ -76,7 +94,19 @@ impl Machines {
         }
         let mut wrong = Vec::new();
         let mut slots: BTreeMap<(ServiceId, Slot), Vec<(TaskId, NodeId)>> = BTreeMap::new();
-        for (number, running) in machines {
+        let mut outlives = BTreeMap::new();
+        for (number, mut running) in machines {
+            let is_well = !self.was_silent(number, OUTLIVES_MAX) && troubles.is_attended(number, OUTLIVES_MAX);
+            for (id, _) in
+                running.iter().filter(|(id, _)| state.task(*id).is_some_and(|it| it.observed.state.is_final()))
+            {
+                let since = self.outlives.get(id).copied().unwrap_or_else(Instant::now);
+                outlives.insert(*id, since);
+                if is_well && since.elapsed() >= OUTLIVES_MAX {
+                    wrong.push(format!("task {id} has ended, and its container runs on n{number}"));
+                }
+            }
+            running.retain(|(id, _)| !self.revived.contains(id));
             wrong.extend(overbooked(state, &running).map(|what| format!("on n{number} {what}")));
             for (id, since) in running {
                 let first = *self.started.entry(id).or_insert((number, since));
@@ -89,6 +119,7 @@ impl Machines {
                 }
             }
         }
+        self.outlives = outlives;
         for ((service, _), tasks) in slots.iter().filter(|(_, tasks)| tasks.len() > 1) {
             let Some(placement) = state.service(*service).map(|service| service.spec.task.placement()) else {
                 continue;
@@ -101,9 +132,11 @@ impl Machines {
         }
         let is_drained = |node: NodeId| self.drained.get(&node).is_some_and(|at| at.elapsed() < SURPLUS_MAX);
         let number = |node: NodeId| numbers.get(&node).copied();
-        let is_away = |node| number(node).is_none_or(|it| self.was_silent(it) || !troubles.is_calm(it, SURPLUS_MAX));
-        let is_unattended =
-            |node| number(node).is_none_or(|it| self.was_silent(it) || !troubles.is_attended(it, SURPLUS_MAX));
+        let is_away =
+            |node| number(node).is_none_or(|it| self.was_silent(it, SURPLUS_MAX) || !troubles.is_calm(it, SURPLUS_MAX));
+        let is_unattended = |node| {
+            number(node).is_none_or(|it| self.was_silent(it, SURPLUS_MAX) || !troubles.is_attended(it, SURPLUS_MAX))
+        };
         for ((service, slot), tasks) in slots.into_iter().filter(|(_, tasks)| tasks.len() > 1) {
             let Some(service) = state.service(service) else { continue };
             let doubles = self.doubling.get(&service.id).is_some_and(|at| at.elapsed() < SURPLUS_MAX);
@@ -125,9 +158,9 @@ impl Machines {
         wrong
     }
 
-    /// Whether the engine of a node was silent lately.
-    fn was_silent(&self, number: Number) -> bool {
-        self.silent.get(&number).is_some_and(|at| at.elapsed() < SURPLUS_MAX)
+    /// Whether the engine of a node was silent at any moment of this time.
+    fn was_silent(&self, number: Number, time: Duration) -> bool {
+        self.silent.get(&number).is_some_and(|at| at.elapsed() < time)
     }
 }
 
@@ -207,6 +240,31 @@ mod tests {
         assert_eq!(machines.look([running(1, &both)].into_iter(), &state, &numbers, &troubles).len(), 1);
         machines.on_silence(&[1]);
         assert_eq!(machines.look([running(1, &both)].into_iter(), &state, &numbers, &troubles), [""; 0]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_ended_task_that_runs_on_is_seen_once_its_engine_and_its_daemon_have_been_well_for_long_enough() {
+        let numbers = BTreeMap::from([(NodeId::from_bits(2), 1)]);
+        let (mut machines, mut troubles) = (Machines::default(), Troubles::default());
+        let state = world(service("web", 1), &[task(7, TaskState::Failed)]);
+        let look = |machines: &mut Machines, troubles: &Troubles, since| {
+            machines.look([running(1, &[(7, since)])].into_iter(), &state, &numbers, troubles)
+        };
+        machines.on_silence(&[1]);
+        assert_eq!(look(&mut machines, &troubles, 1), [""; 0]);
+        // Its container was started again, which is no second start by its worker.
+        machines.on_revived(&BTreeSet::from([TaskId::from_bits(7)]));
+        assert_eq!(look(&mut machines, &troubles, 2), [""; 0]);
+        tokio::time::sleep(OUTLIVES_MAX).await;
+        let wrong = look(&mut machines, &troubles, 2);
+        assert!(wrong.len() == 1 && wrong[0].contains("has ended, and its container runs on n1"), "{wrong:?}");
+        troubles.set_unattended(1, true);
+        assert_eq!(look(&mut machines, &troubles, 2), [""; 0]);
+        troubles.set_unattended(1, false);
+        tokio::time::sleep(OUTLIVES_MAX).await;
+        assert_eq!(look(&mut machines, &troubles, 2).len(), 1);
+        machines.on_silence(&[1]);
+        assert_eq!(look(&mut machines, &troubles, 2), [""; 0]);
     }
 
     #[tokio::test(start_paused = true)]

@@ -52,7 +52,7 @@ use machines::Machines;
 use orders::Orders;
 use parking_lot::{Mutex, MutexGuard};
 use returns::Returns;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::watch;
@@ -159,6 +159,8 @@ pub struct Snapshot {
     pub tasks: BTreeMap<Number, Vec<(TaskId, Timestamp)>>,
     /// Number of times that each machine's engine was asked to start each task.
     pub attempts: BTreeMap<Number, BTreeMap<TaskId, u32>>,
+    /// The running tasks whose containers were started by somebody else than their workers.
+    pub revived: BTreeSet<TaskId>,
     /// The nodes whose engine does not answer, or says nothing of some task.
     pub silent_engines: Vec<Number>,
     /// The nodes that lie.
@@ -191,6 +193,7 @@ pub fn look(seen: &Snapshot, ledger: &SharedLedger) {
     ledger.violations.extend(lied.into_iter().chain(returned));
     ledger.violations.extend(ledger.machines.on_attempts(&seen.attempts));
     ledger.machines.on_silence(&seen.silent_engines);
+    ledger.machines.on_revived(&seen.revived);
     let running = seen.tasks.iter().map(|(number, tasks)| (*number, tasks.clone()));
     let wrong = ledger.machines.look(running, ledger.agreement.state(), &ledger.numbers, &ledger.troubles);
     ledger.violations.extend(wrong);
