@@ -97,6 +97,11 @@ impl Core {
         if self.hello.as_ref().is_some_and(|hello| hello.seen > Some(version(state.applied().index))) {
             return;
         }
+        // A manager that has just begun replays the log, and its state may be older than the node: the managers in it may
+        // be gone, and a node that has seen no version yet would believe it. A node that was removed is told so.
+        if state.node(self.node).is_none() && !state.removals().contains(self.node) {
+            return;
+        }
         let current = version(state.assignment_version(self.node));
         if let Some(hello) = self.hello.take() {
             let mut told =

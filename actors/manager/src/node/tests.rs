@@ -331,6 +331,20 @@ fn a_hello_to_a_manager_that_has_applied_nothing_yet_is_answered_when_it_has() {
 }
 
 #[test]
+fn a_manager_whose_state_is_older_than_the_node_says_nothing_until_it_knows_the_node() {
+    let mut world = World::new();
+    let mut core = Core::new(NodeId::from_bits(4));
+    assert_eq!(told(&mut core, &world, Input::Hello(&hello(None))), []);
+    world.apply(Change::AcceptNode(Box::new(at_home(worker(4)))));
+    let said = told(&mut core, &world, Input::Applied);
+    assert!(said.iter().any(|effect| matches!(effect, Effect::Managers(_))), "{said:?}");
+    world.apply(Change::RemoveNode { id: NodeId::from_bits(4), until: Timestamp::from_micros(u64::MAX), force: true });
+    let mut core = Core::new(NodeId::from_bits(4));
+    let said = told(&mut core, &world, Input::Hello(&hello(None)));
+    assert!(said.iter().any(|effect| matches!(effect, Effect::Managers(_))), "it is told of its removal: {said:?}");
+}
+
+#[test]
 fn a_removal_is_told_as_a_difference_however_many_were_removed_before() {
     let mut world = World::new();
     for id in 10..60 {
