@@ -13,6 +13,8 @@
 //! With `--no-containers` the runs draw nothing of what containers do: no faults of engines, broken images, jobs or
 //! generic resources, and the plain kinds of updates only.
 //!
+//! With `--ports` services publish ports, and visitors connect to them throughout.
+//!
 //! With the feature `planted`, `--bug NAME` switches on a bug of `essaim_wire::planted` in every run.
 
 use essaim::testkit::fault::Number;
@@ -31,7 +33,7 @@ use std::time::{Duration, Instant};
 /// a run that takes this long spins.
 const WALL_MAX: Duration = Duration::from_secs(120);
 
-const USAGE: &str = "usage: essaim-sim [--seeds N] [--from SEED] [--seed SEED] [--trace] [--jobs N] [--nodes N] [--managers N] [--no-containers]";
+const USAGE: &str = "usage: essaim-sim [--seeds N] [--from SEED] [--seed SEED] [--trace] [--jobs N] [--nodes N] [--managers N] [--no-containers] [--ports]";
 
 #[derive(Debug, Clone)]
 struct Wanted {
@@ -42,6 +44,7 @@ struct Wanted {
     nodes: Number,
     managers: Number,
     containers: bool,
+    ports: bool,
     #[cfg(feature = "planted")]
     bug: Option<Bug>,
 }
@@ -53,6 +56,7 @@ impl Wanted {
             nodes: self.nodes,
             managers: self.managers,
             containers: self.containers,
+            ports: self.ports,
             ..Options::of(seed)
         }
     }
@@ -92,6 +96,7 @@ fn read(mut words: impl Iterator<Item = String>) -> Option<Wanted> {
         nodes: usual.nodes,
         managers: usual.managers,
         containers: usual.containers,
+        ports: usual.ports,
         #[cfg(feature = "planted")]
         bug: None,
     };
@@ -106,6 +111,7 @@ fn read(mut words: impl Iterator<Item = String>) -> Option<Wanted> {
             "--nodes" => wanted.nodes = Number::try_from(number()?).ok()?,
             "--managers" => wanted.managers = Number::try_from(number()?).ok()?,
             "--no-containers" => wanted.containers = false,
+            "--ports" => wanted.ports = true,
             #[cfg(feature = "planted")]
             "--bug" => wanted.bug = Some(Bug::named(&words.next()?)?),
             _ => return None,

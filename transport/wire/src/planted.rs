@@ -97,11 +97,15 @@ pub enum Bug {
     SecretsToEveryNode,
     /// A worker does not stop the container of an ended task that somebody else has started again.
     RevivedRunsOn,
+    /// A task that is to end is told so while connections to its published ports still come in.
+    DoorStaysOpen,
+    /// A node is told the table of published ports once on each link, and no change of it.
+    PortsToldOnce,
 }
 
 impl Bug {
     /// All planted bugs.
-    pub const ALL: [Self; 42] = [
+    pub const ALL: [Self; 44] = [
         Self::AckBeforeFsync,
         Self::VoteNotKept,
         Self::DroppedFence,
@@ -144,6 +148,8 @@ impl Bug {
         Self::PayloadsNotDropped,
         Self::SecretsToEveryNode,
         Self::RevivedRunsOn,
+        Self::DoorStaysOpen,
+        Self::PortsToldOnce,
     ];
 
     /// Name of the bug, for a table or a command line.
@@ -191,6 +197,8 @@ impl Bug {
             Self::PayloadsNotDropped => "payloads-not-dropped",
             Self::SecretsToEveryNode => "secrets-to-every-node",
             Self::RevivedRunsOn => "revived-runs-on",
+            Self::DoorStaysOpen => "door-stays-open",
+            Self::PortsToldOnce => "ports-told-once",
         }
     }
 

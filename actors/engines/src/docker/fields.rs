@@ -9,13 +9,13 @@ use super::client::Api;
 use bollard::models::{
     ContainerCreateBody, HealthConfig, HostConfig, HostConfigIsolationEnum, HostConfigLogConfig, Mount as ApiMount,
     MountBindOptions, MountBindOptionsPropagationEnum, MountImageOptions, MountTmpfsOptions, MountType,
-    MountVolumeOptions, MountVolumeOptionsDriverConfig, ResourcesUlimits,
+    MountVolumeOptions, MountVolumeOptionsDriverConfig, PortBinding, PortMap, ResourcesUlimits,
 };
 use essaim_model::service::{
     AppArmor, BindOptions, CredentialSpec, DnsConfig, Driver, HealthCheck, HealthTimes, Isolation, Mount, MountSource,
     Privileges, Propagation, SeLinux, Seccomp, Share, Swap, TmpfsOptions, Ulimit, VolumeOptions,
 };
-use essaim_model::{ContainerSpec, LogDriver, Resources};
+use essaim_model::{ContainerSpec, LogDriver, PortConfig, Resources};
 use essaim_worker::engine::{EngineError, Run};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -28,7 +28,8 @@ pub(super) fn body(
     api: Api,
     network: &str,
 ) -> Result<ContainerCreateBody, EngineError> {
-    let Run { task: _, name: _, labels: marks, container, resolved, env, resources, log_driver, address: _ } = run;
+    let Run { task: _, name: _, labels: marks, container, resolved, env, resources, log_driver, address: _, ports } =
+        run;
     let ContainerSpec {
         image,
         labels,
@@ -99,6 +100,7 @@ pub(super) fn body(
         memory_swappiness: swappiness.map(|it| i64::from(it.get())),
         log_config: log_driver.as_ref().map(log_config),
         network_mode: Some(network.into()),
+        port_bindings: Some(bindings(ports)).filter(|_| !ports.is_empty()),
         ..HostConfig::default()
     };
     Ok(ContainerCreateBody {
@@ -116,9 +118,25 @@ pub(super) fn body(
         tty: tty.then_some(true),
         open_stdin: open_stdin.then_some(true),
         healthcheck: health.as_ref().map(health_config),
+        exposed_ports: some(ports.iter().map(port_name).collect()),
         host_config: Some(host),
         ..ContainerCreateBody::default()
     })
+}
+
+/// A port of a container, as the engine names it: `80/tcp`.
+fn port_name(port: &PortConfig) -> String {
+    format!("{}/{}", port.target, port.protocol.as_str())
+}
+
+/// The ports of this machine on which ports of a container are published, at every address.
+fn bindings(ports: &[PortConfig]) -> PortMap {
+    let mut bindings = PortMap::new();
+    for port in ports {
+        let binding = PortBinding { host_ip: None, host_port: Some(port.published.to_string()) };
+        bindings.entry(port_name(port)).or_default().get_or_insert_default().push(binding);
+    }
+    bindings
 }
 
 /// Refuses the first setting that the engine's API is too old for. Settings that are not listed are known to every

@@ -9,6 +9,7 @@ use essaim_model::{IngressPort, PortKey, ServiceId, State, TaskId};
 use essaim_policy::backends;
 use essaim_protocol::{Backends, PortTable, SUBSCRIPTIONS_MAX, Subscribe};
 use essaim_wire::NodeId;
+use essaim_wire::planted::{Bug, planted};
 use imbl::OrdMap;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -48,7 +49,7 @@ impl Topics {
         let ports = state.ingress();
         let has_them = match &self.ports {
             None => wanted.ports == PortTable::checksum(ports.iter()),
-            Some(told) => told == ports,
+            Some(told) => told == ports || planted(Bug::PortsToldOnce),
         };
         if !has_them {
             let ports = ports.iter().map(|(key, port)| (*key, port.clone())).collect();

@@ -48,8 +48,13 @@ fn of_cluster(spec: &ServiceSpec) -> Option<String> {
     let round_robin = endpoint.as_ref().is_some_and(|EndpointSpec { dns_round_robin, ports: _ }| *dns_round_robin);
     // TCP alone is carried by every node.
     let datagrams = |port: &&PortConfig| port.mode == PublishMode::Ingress && port.protocol != PortProtocol::Tcp;
-    if let Some(port) = endpoint.iter().flat_map(|endpoint| &endpoint.ports).find(datagrams) {
+    let ports = || endpoint.iter().flat_map(|endpoint| &endpoint.ports);
+    if let Some(port) = ports().find(datagrams) {
         return Some(format!("--publish protocol={}", port.protocol.as_str()));
+    }
+    // Which number a node would choose is reported by nobody.
+    if ports().any(|port| port.mode == PublishMode::Host && port.published == 0) {
+        return Some("--publish mode=host without a published port".into());
     }
     if let Some(Placement { constraints: _, replicas_max_per_node: _, preferences: _, platforms: _ }) = placement {
         // Every setting of the placement is honoured, whatever the engine.
@@ -60,7 +65,7 @@ fn of_cluster(spec: &ServiceSpec) -> Option<String> {
 /// The first setting that this engine does not honour.
 fn of_engine(spec: &ServiceSpec, engine: EngineKind) -> Option<String> {
     match engine {
-        EngineKind::Process => of_process(&spec.task),
+        EngineKind::Process => of_process(spec),
         EngineKind::Docker => of_docker(spec),
         // No node has this engine yet: its tasks wait for a node that does, and the reason of the pending task says so.
         EngineKind::Actor => None,
@@ -70,8 +75,6 @@ fn of_engine(spec: &ServiceSpec, engine: EngineKind) -> Option<String> {
 /// The first setting that the Docker engine does not honour. A setting that only newer releases of Docker Engine know is
 /// refused by the engine of the node, with the release that it needs.
 fn of_docker(spec: &ServiceSpec) -> Option<String> {
-    let mut ports = spec.endpoint.iter().flat_map(|EndpointSpec { dns_round_robin: _, ports }| ports);
-    let on_host = ports.any(|port| port.mode == PublishMode::Host);
     let ContainerSpec {
         image: _,
         labels: _,
@@ -118,13 +121,19 @@ fn of_docker(spec: &ServiceSpec) -> Option<String> {
     });
     // A config that is no file is a credential spec.
     let credential_spec = credential_spec || configs.iter().any(|config| config.target.file().is_none());
-    mount.or_else(|| first(&[(on_host, "--publish mode=host"), (credential_spec, "--credential-spec")]))
+    mount.or_else(|| first(&[(credential_spec, "--credential-spec")]))
 }
 
 /// The first setting that the process engine does not honour. It starts a program of the host and honours its
 /// arguments, environment, directory, user, stop signal, grace and limits. It has no containers, so it honours no
 /// setting that shapes one.
-fn of_process(task: &TaskSpec) -> Option<String> {
+fn of_process(spec: &ServiceSpec) -> Option<String> {
+    let task = &spec.task;
+    let mut ports = spec.endpoint.iter().flat_map(|EndpointSpec { dns_round_robin: _, ports }| ports);
+    // A process listens at an address of its own, to which the machine leads TCP connections.
+    if let Some(port) = ports.find(|port| port.mode == PublishMode::Host && port.protocol != PortProtocol::Tcp) {
+        return Some(format!("--publish mode=host,protocol={}", port.protocol.as_str()));
+    }
     let ContainerSpec {
         image: _,
         labels: _,
@@ -225,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn the_docker_engine_has_volumes_of_its_node_and_none_of_the_cluster_or_host_ports() {
+    fn the_docker_engine_has_volumes_of_its_node_and_none_of_the_cluster() {
         let mount = |source| {
             let mounts = Mounts::parse(vec![Mount::parse("/data", source).expect("a mount")]).expect("mounts");
             docker(|spec| spec.task.container.mounts = mounts)
@@ -245,7 +254,7 @@ mod tests {
             docker(|spec| spec.endpoint = Some(endpoint))
         };
         assert_eq!(publish(PortProtocol::Tcp, PublishMode::Ingress), None);
-        assert_eq!(publish(PortProtocol::Tcp, PublishMode::Host), refused("--publish mode=host"));
+        assert_eq!(publish(PortProtocol::Udp, PublishMode::Host), None, "the engine publishes it");
         let words = "--publish protocol=udp is not supported by Essaim yet; leave it out";
         assert_eq!(publish(PortProtocol::Udp, PublishMode::Ingress).as_deref(), Some(words));
         let windows = CredentialSpec::File("a".into());

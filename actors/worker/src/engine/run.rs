@@ -1,6 +1,6 @@
 //! One task as its engine gets it: every reference to another object is resolved.
 
-use essaim_model::{ContainerSpec, Labels, LogDriver, Payload, PayloadId, Resources, TaskId};
+use essaim_model::{ContainerSpec, Labels, LogDriver, Payload, PayloadId, PortConfig, Resources, TaskId};
 use essaim_wire::record;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -26,8 +26,10 @@ pub struct Run {
     pub log_driver: Option<LogDriver>,
     /// Address that was claimed for the task.
     pub address: Option<IpAddr>,
+    /// Ports that the engine is to publish on this machine alone: those in host mode, for engines that can.
+    pub ports: Vec<PortConfig>,
 }
-record!(Run { 1: task, name, labels, container, resolved, env, resources, log_driver, address });
+record!(Run { 1: task, name, labels, container, resolved, env, resources, log_driver, address, ports });
 
 impl Run {
     /// A task that runs `container` with nothing else set.
@@ -42,6 +44,7 @@ impl Run {
             resources: Resources::default(),
             log_driver: None,
             address: None,
+            ports: Vec::new(),
         }
     }
 

@@ -32,7 +32,7 @@ const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 /// Messages to the mesh's actor.
 #[derive(RactorMessage)]
 pub(crate) enum MeshMsg {
-    /// The table of ports may have changed.
+    /// The table of ports, or what tasks publish in host mode, may have changed.
     Changed,
     /// It is time to look again.
     Look,
@@ -77,6 +77,8 @@ impl Actor for MeshActor {
         let mut changes = mesh.shared.changed.subscribe();
         let me = myself.clone();
         beside.spawn(async move { while changes.changed().await.is_ok() && me.cast(MeshMsg::Changed).is_ok() {} });
+        let (mut changes, me) = (mesh.doors().changes(), myself.clone());
+        beside.spawn(async move { while changes.changed().await.is_ok() && me.cast(MeshMsg::Changed).is_ok() {} });
         let mut state = State {
             scope,
             mesh,
@@ -119,10 +121,9 @@ impl Actor for MeshActor {
 impl State {
     /// Listens on every published port at every address of this machine, and on nothing else.
     fn look(&mut self, myself: &ActorRef<MeshMsg>) {
-        let ports: Vec<_> = {
-            let core = self.mesh.shared.core.lock();
-            core.ports().filter(|key| key.protocol == PortProtocol::Tcp).collect()
-        };
+        let mut ports: Vec<_> = self.mesh.shared.core.lock().ports().collect();
+        ports.extend(self.mesh.doors().of_host());
+        ports.retain(|key| key.protocol == PortProtocol::Tcp);
         if ports.is_empty() && self.listening.is_empty() {
             self.failed.clear();
             return;

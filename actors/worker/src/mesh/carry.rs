@@ -22,8 +22,12 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 /// Time that one backend may take to accept a connection, with the dial of its node. A node that has just died does not
 /// answer, and the next backend is tried well within a second. When none has accepted, it doubles for the next round, up to
-/// [`PATIENCE`]: a machine may be slow.
+/// [`CONNECT_SLOWLY`]: a machine may be slow.
 const CONNECT_MAX: Duration = Duration::from_millis(400);
+
+/// Time that a backend may take to accept a connection on slow machines. It is less than [`DRAIN_MAX`](super::DRAIN_MAX), so
+/// that a connection that is being made when its task is to end is there, or given up, when the task is told.
+const CONNECT_SLOWLY: Duration = Duration::from_millis(1_600);
 
 /// Time for which a connection waits for a backend: longer than a manager takes to tell of a task that has just started.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -78,7 +82,7 @@ impl Carrier {
             changes.borrow_and_update();
             // The port may lead elsewhere meanwhile.
             let port = self.mesh.shared.core.lock().port(key);
-            let Some(port) = port else { return client.abort() };
+            let Some(port) = port else { return self.carry_of_host(key, client).await };
             match self.mesh.pick(&*self.scope.env.clock, port.service, &tried) {
                 Pick::Backend(task, node) => {
                     let _counted = Counted { carrier: self.clone(), service: port.service, task };
@@ -99,7 +103,7 @@ impl Carrier {
                     // Whether the news come or the pause ends, the backends are looked at again.
                     let _ = timeout_at(pause, changes.changed()).await;
                     if !tried.is_empty() {
-                        connect_max = PATIENCE.min(connect_max * 2);
+                        connect_max = CONNECT_SLOWLY.min(connect_max * 2);
                         tried.clear();
                     }
                 }
@@ -107,6 +111,15 @@ impl Carrier {
             if Instant::now() >= deadline {
                 return client.abort();
             }
+        }
+    }
+
+    /// Carries a connection to a port in host mode to the task of this node that publishes it.
+    async fn carry_of_host(&self, key: PortKey, client: Box<dyn Accepted>) {
+        let Some((way, stay)) = self.mesh.doors().enter_of_host(key) else { return client.abort() };
+        match timeout(CONNECT_SLOWLY, way.dial()).await {
+            Ok(Ok(stream)) => exchange(client, Reached::Here(stream, stay)).await,
+            Ok(Err(_)) | Err(_) => client.abort(),
         }
     }
 

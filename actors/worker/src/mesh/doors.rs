@@ -6,7 +6,8 @@
 use super::Way;
 use crate::engine::Engine;
 use essaim_model::service::ports::target_of;
-use essaim_model::{PortConfig, PortKey, ServiceId, TaskId};
+use essaim_model::{PortConfig, PortKey, PublishMode, ServiceId, TaskId};
+use essaim_wire::planted::{Bug, planted};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -17,14 +18,22 @@ use tokio::sync::watch;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Published {
     pub(crate) service: ServiceId,
-    /// Ports in ingress mode.
+    /// Ports in ingress mode, and those in host mode that the engine does not publish itself.
     pub(crate) ports: Arc<[PortConfig]>,
 }
 
 /// Handle on the doors; clones share them.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(crate) struct Doors {
     doors: Arc<Mutex<BTreeMap<TaskId, Door>>>,
+    /// Counter that rises when a door with a port in host mode opens or goes.
+    changed: watch::Sender<u64>,
+}
+
+impl Default for Doors {
+    fn default() -> Self {
+        Self { doors: Arc::default(), changed: watch::Sender::new(0) }
+    }
 }
 
 struct Door {
@@ -47,13 +56,18 @@ impl Doors {
         let mut doors = self.doors.lock();
         // A task's actor that was restarted finds its door, with the connections that are inside.
         let inside = doors.remove(&task).map_or_else(|| watch::Sender::new(0), |door| door.inside);
+        let is_of_host = published.of_host().next().is_some();
         doors.insert(task, Door { published, engine, is_open: true, inside });
+        drop(doors);
+        if is_of_host {
+            self.touch();
+        }
     }
 
     /// Closes the door of a task: from now on no connection comes in. Returns a future that ends when none is inside.
     pub(crate) fn close(&self, task: TaskId) -> impl Future<Output = ()> + Send + 'static {
         let inside = self.doors.lock().get_mut(&task).map(|door| {
-            door.is_open = false;
+            door.is_open = planted(Bug::DoorStaysOpen);
             door.inside.subscribe()
         });
         async move {
@@ -66,7 +80,40 @@ impl Doors {
 
     /// Forgets the door of a task that has ended.
     pub(crate) fn remove(&self, task: TaskId) {
-        self.doors.lock().remove(&task);
+        let gone = self.doors.lock().remove(&task);
+        if gone.is_some_and(|door| door.published.of_host().next().is_some()) {
+            self.touch();
+        }
+    }
+
+    /// The ports in host mode that tasks of this node publish.
+    pub(super) fn of_host(&self) -> Vec<PortKey> {
+        let doors = self.doors.lock();
+        doors.values().flat_map(|door| door.published.of_host().map(|(key, _)| key)).collect()
+    }
+
+    /// Watches for changes of [`of_host`](Self::of_host).
+    pub(super) fn changes(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
+    /// Lets a connection to a port in host mode in. Two tasks have the same port while one replaces the other.
+    pub(super) fn enter_of_host(&self, key: PortKey) -> Option<(Way, Stay)> {
+        let doors = self.doors.lock();
+        let open = doors.iter().filter(|(_, door)| door.is_open);
+        let mut ways = open.flat_map(|(task, door)| door.published.of_host().map(move |port| (*task, door, port)));
+        let (task, door, (_, port)) = ways.find(|(_, _, (of, _))| *of == key)?;
+        Some(self.step_in(task, door, port))
+    }
+
+    fn step_in(&self, task: TaskId, door: &Door, port: u16) -> (Way, Stay) {
+        door.inside.send_modify(|inside| *inside += 1);
+        let way = Way { engine: Arc::clone(&door.engine), task, port };
+        (way, Stay { doors: self.clone(), task })
+    }
+
+    fn touch(&self) {
+        self.changed.send_modify(|changes| *changes += 1);
     }
 
     /// Lets a connection to a published port of a task in. `target` is where the service's spec in force leads the port.
@@ -86,9 +133,15 @@ impl Doors {
             return Err("the task is about to end");
         }
         let port = target_of(&door.published.ports, key, target).ok_or("the task does not publish the port")?;
-        door.inside.send_modify(|inside| *inside += 1);
-        let way = Way { engine: Arc::clone(&door.engine), task, port };
-        Ok((way, Stay { doors: self.clone(), task }))
+        Ok(self.step_in(task, door, port))
+    }
+}
+
+impl Published {
+    /// The ports in host mode, each with the port inside the task.
+    fn of_host(&self) -> impl Iterator<Item = (PortKey, u16)> + '_ {
+        let of_host = self.ports.iter().filter(|port| port.mode == PublishMode::Host);
+        of_host.filter_map(|port| Some((port.key()?, port.target)))
     }
 }
 

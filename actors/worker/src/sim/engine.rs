@@ -7,8 +7,8 @@ use super::behaviour::Pull;
 use super::lines::{Look, async_lines};
 use super::{Behaviour, SimMachine, SimTask, exec};
 use crate::engine::{
-    Addresses, Adopted, Description, Ended, Engine, EngineError, Exec, ExecError, Executed, Exit, Interactive, LogLine,
-    LogOptions, LogStream, Observation, Payloads, Phase, Progress, Run, Signal, Started, Stats,
+    Addresses, Adopted, Description, Duplex, Ended, Engine, EngineError, Exec, ExecError, Executed, Exit, Interactive,
+    LogLine, LogOptions, LogStream, Observation, Payloads, Phase, Progress, Run, Signal, Started, Stats,
 };
 use essaim_model::{EngineKind, Health, Image, Labels, Platform, TaskId};
 use essaim_wire::NodeId;
@@ -305,6 +305,14 @@ impl Interactive for SimEngine {
         async move {
             self.machine.answers().await?;
             exec::start(&self.machine, task, exec)
+        }
+        .boxed()
+    }
+
+    fn dial(&self, task: TaskId, _: u16) -> BoxFuture<'_, Result<Box<dyn Duplex>, EngineError>> {
+        async move {
+            self.machine.answers().await?;
+            Ok(Box::new(self.machine.visit(task)?) as Box<dyn Duplex>)
         }
         .boxed()
     }

@@ -9,16 +9,19 @@
 //! The inside of a task is not simulated.
 //!
 //! - `behaviour`: what the tasks of an image do.
+//! - `sockets`: the machine's published ports.
 //! - `engine`: the engine on the machine. `lines`: its logs as streams.
 
 mod behaviour;
 mod engine;
 mod exec;
 mod lines;
+mod sockets;
 #[cfg(test)]
 mod tests;
 
 pub use behaviour::Behaviour;
+pub use sockets::SimSockets;
 
 use crate::engine::{
     Addresses, Ended, Engine, EngineError, Exit, LogLine, LogStream, Payloads, Phase, Run, Signal, Started,
@@ -26,10 +29,12 @@ use crate::engine::{
 use engine::SimEngine;
 use essaim_model::{EngineKind, GenericStock, Hardware, Health, Image, TaskId};
 use essaim_wire::Timestamp;
+use futures::FutureExt;
 use parking_lot::{Mutex, MutexGuard};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::{AsyncWriteExt, DuplexStream, duplex};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -38,6 +43,9 @@ const LOG_LINES_MAX: usize = 1000;
 
 /// Time between two pings of the engine, and the patience for each: those of the docker engine.
 const PING: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(5));
+
+/// Bytes of a task's id.
+const ID_BYTES: usize = 16;
 
 /// Whether the engine answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -96,6 +104,8 @@ struct Inner {
     taken: BTreeSet<TaskId>,
     /// Tasks that [`SimMachine::revive`] started again, and that no engine has told yet.
     revived: BTreeSet<TaskId>,
+    /// Tasks to which a connection was made after they were told to end.
+    visited_late: BTreeSet<TaskId>,
 }
 
 impl Inner {
@@ -154,6 +164,7 @@ impl SimMachine {
             silent: BTreeMap::new(),
             taken: BTreeSet::new(),
             revived: BTreeSet::new(),
+            visited_late: BTreeSet::new(),
         };
         let shared = Shared { utc: Box::new(utc), inner: Mutex::new(inner), changed: watch::Sender::new(0), born };
         Self { shared: Arc::new(shared) }
@@ -342,6 +353,31 @@ impl SimMachine {
             _ => None,
         };
         self.lock().tasks.iter().filter_map(since).collect()
+    }
+
+    /// Takes the tasks to which a connection was made after they were told to end.
+    pub fn take_visited_late(&self) -> BTreeSet<TaskId> {
+        std::mem::take(&mut self.lock().visited_late)
+    }
+
+    /// Connects to a port of a running task, whose program writes the task's id and ends the connection.
+    fn visit(&self, task: TaskId) -> Result<DuplexStream, EngineError> {
+        let mut guard = self.lock();
+        let inner = &mut *guard;
+        match inner.tasks.get(&task) {
+            Some(SimTask { phase: Phase::Running(_), stopping, .. }) => {
+                if *stopping {
+                    inner.visited_late.insert(task);
+                }
+            }
+            _ => return Err(EngineError::Failed("cannot connect: nobody listens".into())),
+        }
+        drop(guard);
+        let (near, mut far) = duplex(ID_BYTES);
+        // The pipe has room for the whole answer, which is read from it after the program's end has gone.
+        let written = far.write_all(&task.bits().to_be_bytes()).now_or_never();
+        debug_assert!(written.is_some());
+        Ok(near)
     }
 
     /// Number of times that the engine was asked to start each task.

@@ -202,8 +202,16 @@ impl State {
                         engine.stop(task, signal, grace).await
                     });
                 }
-                Effect::Remove => self
-                    .ask(myself, WORK_PATIENCE, Input::Removed, move |engine| async move { engine.remove(task).await }),
+                Effect::Remove => {
+                    // What the engine removes, it may have to kill.
+                    self.args.doors.remove(task);
+                    self.ask(
+                        myself,
+                        WORK_PATIENCE,
+                        Input::Removed,
+                        move |engine| async move { engine.remove(task).await },
+                    );
+                }
                 Effect::Observe(seen) => self.observe(seen),
                 Effect::WakeAt(at, wake) => {
                     let after = at.saturating_since(self.args.scope.now());

@@ -4,7 +4,9 @@ use crate::engine::{EngineError, Payloads, Run, Signal};
 use crate::mesh::Published;
 use essaim_model::service::Variable;
 use essaim_model::service::template::{self, Facts, Readable};
-use essaim_model::{Labels, Payload, PayloadId, Platform, Refusal, ServiceSpec, Slot, TaskId};
+use essaim_model::{
+    EngineKind, Labels, Payload, PayloadId, Platform, PortConfig, PublishMode, Refusal, ServiceSpec, Slot, TaskId,
+};
 use essaim_protocol::TaskOrder;
 use essaim_wire::NodeId;
 use std::net::IpAddr;
@@ -27,7 +29,7 @@ pub(crate) struct Execution {
     pub(crate) payloads: Payloads,
     pub(crate) stop_signal: Signal,
     pub(crate) stop_grace: Duration,
-    /// The ports that the task publishes on every node; `None` without any.
+    /// The ports that the mesh publishes for the task; `None` without any.
     pub(crate) published: Option<Published>,
     /// The facts that templates of the container name, without the platform of the node; `None` without templates.
     templates: Option<Box<Templates>>,
@@ -61,7 +63,11 @@ pub(crate) fn execution(order: &TaskOrder, spec: &ServiceSpec, payloads: &Payloa
     let templates =
         has_templates.then(|| Box::new(Templates { spec: spec.clone(), order: order.clone(), here: here.clone() }));
     let (stop_signal, stop_grace) = (container.stop_signal.unwrap_or_default(), container.stop_grace());
-    let ports: Vec<_> = spec.ingress().cloned().collect();
+    // Docker Engine publishes ports of its machine itself, and leaves clients their addresses.
+    let by_engine = |port: &PortConfig| port.mode == PublishMode::Host && order.engine == EngineKind::Docker;
+    let all = spec.endpoint.iter().flat_map(|endpoint| endpoint.ports.iter().cloned());
+    let (by_engine, ports): (Vec<_>, Vec<_>) = all.partition(by_engine);
+    let run = Run { ports: by_engine, ..run };
     let published = (!ports.is_empty()).then(|| Published { service: order.service, ports: ports.into() });
     Execution { run, payloads: own, stop_signal, stop_grace, published, templates }
 }

@@ -3,11 +3,11 @@
 use super::node::show_generic;
 use super::{Context, spec};
 use crate::network::{Driver, Network, NetworkAttachment, NetworkSpec};
-use crate::service::TaskSpec;
+use crate::service::{PortConfig, TaskSpec};
 use crate::task::{ContainerStatus, PortStatus, STATES, Task, TaskStatus};
 use crate::{Filters, Labels, ObjectVersion, Time, resolve};
 use essaim_model as model;
-use essaim_model::{Assigned, Desired, Refusal, Service, Slot, State, TaskState};
+use essaim_model::{Assigned, Desired, PublishMode, Refusal, Service, Slot, State, TaskState};
 use essaim_wire::{NodeId, Reachability, Timestamp};
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -72,8 +72,16 @@ fn show_status(task: &model::Task, state: &State) -> TaskStatus {
             pid: observed.pid.map_or(0, i64::from),
             exit_code: observed.exit_code.map_or(0, i64::from),
         }),
-        port_status: PortStatus::default(),
+        port_status: PortStatus { ports: published(task, state) },
     }
+}
+
+/// The ports in host mode of a running task: each twice, as in Swarm, whose engine reports one for each version of IP.
+fn published(task: &model::Task, state: &State) -> Vec<PortConfig> {
+    let spec = state.spec(task.service, task.spec_version).filter(|_| task.is_running());
+    let ports = spec.iter().flat_map(|spec| &spec.endpoint).flat_map(|endpoint| &endpoint.ports);
+    let of_host = ports.filter(|port| port.mode == PublishMode::Host && port.published != 0);
+    of_host.flat_map(|port| [spec::show_port(port), spec::show_port(port)]).collect()
 }
 
 /// Where a task is on its way, in Docker's words.

@@ -15,7 +15,7 @@ use crate::testkit::invariants::{SharedLedger, lock};
 use crate::testkit::keeper::KEPT;
 use crate::testkit::levels::IMPATIENT;
 use crate::testkit::nodes::Running;
-use crate::testkit::specs::{STEADY, change_a_part, is_stranded, pick, spec};
+use crate::testkit::specs::{STEADY, change_a_part, is_stranded, pick, publish, spec};
 use crate::testkit::trace::Trace;
 use essaim_manager::Control;
 use essaim_model::service::ON_DISCONNECT_LABEL;
@@ -83,6 +83,8 @@ pub struct Client {
     roles: bool,
     /// Whether this client draws what containers do; see [`Options::containers`](crate::testkit::Options).
     pub(crate) containers: bool,
+    /// Whether the services of this client publish ports.
+    pub(crate) ports: bool,
     /// Number of changes that were acknowledged to this client.
     pub acknowledged: u64,
     /// Number of requests that this client sent.
@@ -151,6 +153,7 @@ impl Client {
             seed,
             roles: false,
             containers: false,
+            ports: false,
             acknowledged: 0,
             asked: 0,
         }
@@ -224,7 +227,10 @@ impl Client {
         let name = (1..).map(|number| format!("s{number}")).find(|name| !self.memory().services.contains_key(name));
         let name = name.expect("there are more numbers than services");
         let op = self.memory().begin(&name, Ask::Create);
-        let spec = spec(&mut self.rng, &name, Mode::Replicated { replicas }, made_by(op), self.containers);
+        let mut spec = spec(&mut self.rng, &name, Mode::Replicated { replicas }, made_by(op), self.containers);
+        if self.ports {
+            publish(&mut spec);
+        }
         let created = control.create_service(spec).await;
         let answer = match &created {
             Ok(_) => Reply::Done,
@@ -256,6 +262,9 @@ impl Client {
                 let mut spec = spec(&mut self.rng, &name, mode, made_by(op), self.containers);
                 if self.rng.random_bool(0.25) {
                     spec.labels.insert(ON_DISCONNECT_LABEL.into(), "stop".into());
+                } else if self.ports && !mode.is_job() {
+                    // A task that ends without a manager is told to end by one daemon, and may be wanted by the next one.
+                    publish(&mut spec);
                 }
                 let created: Request<'_> = Box::pin(async { asked.control.create_service(spec).await.map(drop) });
                 let answer = self.answer(&asked, &format!("{op} create {name}"), created).await;

@@ -11,7 +11,7 @@ use crate::testkit::nodes::{UTC_START, ip, name, place, utc};
 use crate::testkit::operator::token;
 use crate::testkit::trace::Trace;
 use crate::testkit::world::World;
-use essaim_node::{Farewell, Handle, InitRequest, JoinRequest, NoSockets, Parts, Settings, Standing, start};
+use essaim_node::{Farewell, Handle, InitRequest, JoinRequest, Parts, Settings, Standing, start};
 use essaim_system::Env;
 use essaim_system::env::VirtualClock;
 use essaim_wire::Role;
@@ -106,8 +106,12 @@ impl World {
             log: self.log,
             ..Settings::default()
         };
-        let mut parts =
-            Parts { settings, engines: vec![host.machine.engine()], sockets: Arc::new(NoSockets), faces: Vec::new() };
+        let mut parts = Parts {
+            settings,
+            engines: vec![host.machine.engine()],
+            sockets: Arc::new(host.sockets.clone()),
+            faces: Vec::new(),
+        };
         if let Some(fit) = &self.fit {
             fit(number, &mut parts);
         }

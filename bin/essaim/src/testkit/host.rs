@@ -4,7 +4,7 @@ use crate::testkit::nodes::utc;
 use essaim_node::{Handle, Standing};
 use essaim_system::env::{SimDisk, VirtualClock};
 use essaim_wire::{Build, Timestamp};
-use essaim_worker::sim::SimMachine;
+use essaim_worker::sim::{SimMachine, SimSockets};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, OnceLock};
 use tokio::task::JoinHandle;
@@ -14,6 +14,8 @@ use tokio::time::Instant;
 pub(crate) struct Host {
     pub(crate) disk: SimDisk,
     pub(crate) machine: SimMachine,
+    /// Sockets on which the daemon publishes ports.
+    pub(crate) sockets: SimSockets,
     pub(crate) frozen: bool,
     pub(crate) daemon: Option<Daemon>,
     /// Microseconds by which the machine's clock is ahead.
@@ -46,7 +48,18 @@ impl Host {
             Timestamp::from_micros(real.saturating_add_signed(shown.load(Ordering::Relaxed)))
         });
         let disk = SimDisk::new();
-        Self { disk, machine, frozen: false, daemon: None, offset, starts: 0, build, starts_at: None, spoilt_at: None }
+        Self {
+            disk,
+            machine,
+            sockets: SimSockets::default(),
+            frozen: false,
+            daemon: None,
+            offset,
+            starts: 0,
+            build,
+            starts_at: None,
+            spoilt_at: None,
+        }
     }
 
     /// Sets how many seconds the machine's clock is ahead.

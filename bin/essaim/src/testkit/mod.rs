@@ -19,6 +19,7 @@
 //! - `operator`: the operator of a story, who drains, promotes and demotes.
 //! - [`client`]: clients that send requests throughout a run, and remember the answers.
 //! - `keeper`: one who creates, rotates and removes secrets, and the services that use them.
+//! - `visitor`: connections to published ports throughout a run.
 //! - `specs`: the specs of services that clients draw.
 //! - [`history`]: linearizability of the clients' answers.
 //! - [`invariants`]: what must hold at every moment.
@@ -46,6 +47,7 @@ pub mod run;
 mod specs;
 pub mod still;
 pub mod trace;
+mod visitor;
 pub mod world;
 
 pub use cluster::{Cluster, Failed, cluster};

@@ -30,6 +30,8 @@ pub struct Options {
     /// Whether the run draws what containers do: faults of engines, broken images, jobs, generic resources, and updates
     /// and rollbacks of every kind, with the invariants for them.
     pub containers: bool,
+    /// Whether services publish ports, and visitors connect to them throughout the run.
+    pub ports: bool,
     /// Kind of engine that every machine has.
     pub engine: EngineKind,
     /// Bounds of the managers' logs.
@@ -61,6 +63,7 @@ impl Options {
             roles: true,
             mixed: seed.is_multiple_of(2),
             containers: true,
+            ports: false,
             engine: EngineKind::Process,
             log: if seed.is_multiple_of(3) { SHORT_LOG } else { LogBounds::USUAL },
             checks: true,
@@ -70,7 +73,7 @@ impl Options {
 
     /// The command line that repeats the run and prints what happens.
     pub fn again(&self) -> String {
-        let Self { seed, nodes, managers, containers, .. } = self;
+        let Self { seed, nodes, managers, containers, ports, .. } = self;
         let usual = Self::of(*seed);
         let size = if (*nodes, *managers) == (usual.nodes, usual.managers) {
             String::new()
@@ -78,6 +81,7 @@ impl Options {
             format!(" --nodes {nodes} --managers {managers}")
         };
         let containers = if *containers { "" } else { " --no-containers" };
-        format!("  again: cargo run --release -p essaim-sim -- --seed {seed}{size}{containers} --trace")
+        let ports = if *ports { " --ports" } else { "" };
+        format!("  again: cargo run --release -p essaim-sim -- --seed {seed}{size}{containers}{ports} --trace")
     }
 }

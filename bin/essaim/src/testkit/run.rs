@@ -7,10 +7,12 @@ use crate::testkit::fault::{self, Fault, Strike};
 use crate::testkit::invariants::{self, Ledger, SharedLedger, lock};
 use crate::testkit::keeper::Keeper;
 use crate::testkit::levels::{self, Impatient};
+use crate::testkit::nodes::name;
 use crate::testkit::options::Options;
 use crate::testkit::panics;
 use crate::testkit::specs;
 use crate::testkit::trace::Trace;
+use crate::testkit::visitor;
 use crate::testkit::world::World;
 use essaim_model::{Health, State};
 use essaim_worker::sim::Behaviour;
@@ -229,6 +231,11 @@ impl Run {
         let (seed, running) = (self.options.seed, Arc::clone(&self.world.running));
         let keeper = Keeper::new(seed, running, Arc::clone(&self.ledger), self.trace.clone());
         let keeper = tokio::spawn(keeper.work(Arc::clone(&stop)));
+        let doorsteps = self.world.doorsteps();
+        let visitors = self.options.ports.then(|| {
+            let running = Arc::clone(&self.world.running);
+            tokio::spawn(visitor::visit_all(self.options.seed, running, doorsteps.clone(), Arc::clone(&stop)))
+        });
         self.suffer(&judge).await?;
         stop.store(true, Ordering::Relaxed);
         for client in clients {
@@ -241,6 +248,10 @@ impl Run {
         if let Some(impatient) = impatient {
             let (refused, done) = impatient.await.map_err(|why| format!("the impatient operator ended: {why}"))?;
             self.trace.note("impatient", format_args!("{refused} refused for want of the level, {done} done"));
+        }
+        if let Some(visitors) = visitors {
+            let (answered, failed) = visitors.await.map_err(|why| format!("the visitors ended: {why}"))?;
+            self.trace.note("visitors", format_args!("{answered} visits were answered, {failed} were not"));
         }
         self.check()?;
         self.trace.note("run", "everything is whole");
@@ -255,6 +266,9 @@ impl Run {
         let state = self.come_to_rest(CONVERGED_MAX + silent_max).await?;
         self.converged = Some(healed.elapsed());
         judge.compare(0, &state);
+        if self.options.ports {
+            visitor::check(&state, &doorsteps).await?;
+        }
         if self.options.mixed {
             levels::upgraded(&state)?;
         }
@@ -280,7 +294,7 @@ impl Run {
         self.come_to_rest(FOUNDED_MAX).await.map_err(|why| format!("a new cluster is not at rest: {why}"))?;
         let running = Arc::clone(&self.world.running);
         let mut client = Client::new(self.options.seed, running, Arc::clone(&self.ledger), self.trace.clone());
-        client.containers = self.options.containers;
+        (client.containers, client.ports) = (self.options.containers, self.options.ports);
         let first = self.world.running(1).ok_or("the first node is gone")?;
         let control = first.control().map_err(|why| why.to_string())?;
         client.create(&control, 8).await.map_err(|why| format!("the first service: {why}"))?;
@@ -356,6 +370,10 @@ impl Run {
         self.world.trace_journals();
         if self.options.checks {
             invariants::look(&self.world.snapshot(), &self.ledger);
+            for (number, task) in self.world.visited_late() {
+                let words = format!("on {} a connection reached task {task} after it was told to end", name(number));
+                lock(&self.ledger).violated(words);
+            }
         }
         self.check()
     }

@@ -5,8 +5,8 @@
 use essaim_model::service::labels::{REBALANCE_LABEL, SCHEDULE_LABEL, SCHEDULE_OVERLAP_LABEL};
 use essaim_model::service::{GenericResources, Variable};
 use essaim_model::{
-    FailureAction, GenericStock, Image, Labels, Mode, RestartCondition, RestartPolicy, Service, ServiceSpec, Share,
-    SpreadOver, UpdateConfig, UpdateOrder, UpdateState,
+    EndpointSpec, FailureAction, GenericStock, Image, Labels, Mode, PortConfig, PortProtocol, PublishMode,
+    RestartCondition, RestartPolicy, Service, ServiceSpec, Share, SpreadOver, UpdateConfig, UpdateOrder, UpdateState,
 };
 use rand::RngExt;
 use rand::rngs::StdRng;
@@ -208,6 +208,17 @@ fn update_config(rng: &mut StdRng) -> UpdateConfig {
         max_failure_millionths: pick(rng, &[0, 0, 200_000, 500_000]).copied().unwrap_or_default(),
         order: if rng.random_bool(0.3) { UpdateOrder::StartFirst } else { UpdateOrder::StopFirst },
     }
+}
+
+/// Makes a service publish a port: one that its name says, or one that the managers choose. Draws nothing, so that runs with
+/// and without ports draw the same services.
+pub(super) fn publish(spec: &mut ServiceSpec) {
+    let digits: String = spec.name.as_str().chars().filter(char::is_ascii_digit).collect();
+    let number: u16 = digits.parse().unwrap_or_default();
+    let published = if number.is_multiple_of(3) { 0 } else { 8_000 + number };
+    let (protocol, mode) = (PortProtocol::Tcp, PublishMode::Ingress);
+    let port = PortConfig { name: String::new(), protocol, target: 80, published, mode };
+    spec.endpoint = Some(EndpointSpec { dns_round_robin: false, ports: vec![port] });
 }
 
 /// Draws the spec of a new service with these labels.

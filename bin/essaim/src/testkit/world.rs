@@ -12,7 +12,8 @@ use crate::testkit::nodes::{Ids, Running, ip};
 use crate::testkit::operator::{Act, Operator};
 use crate::testkit::options::Options;
 use crate::testkit::trace::Trace;
-use essaim_model::Availability;
+use crate::testkit::visitor::Doorsteps;
+use essaim_model::{Availability, TaskId};
 use essaim_node::{Handle, Parts};
 use essaim_store::LogBounds;
 use essaim_system::Seed;
@@ -94,6 +95,18 @@ impl World {
     /// The simulated machine of a node.
     pub fn machine(&self, number: Number) -> &SimMachine {
         &self.hosts[&number].machine
+    }
+
+    /// The sockets of every machine, for visitors of published ports.
+    pub(crate) fn doorsteps(&self) -> Doorsteps {
+        self.hosts.iter().map(|(number, host)| (*number, host.sockets.clone())).collect()
+    }
+
+    /// Takes the tasks to which a connection was made after they were told to end.
+    pub(crate) fn visited_late(&self) -> Vec<(Number, TaskId)> {
+        let all = self.hosts.iter();
+        all.flat_map(|(number, host)| host.machine.take_visited_late().into_iter().map(|task| (*number, task)))
+            .collect()
     }
 
     /// The simulated disk of a node.

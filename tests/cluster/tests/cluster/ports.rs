@@ -1,4 +1,5 @@
-//! Published ports of services whose tasks are processes: every node answers, and nobody loses a request.
+//! Published ports: every node answers, and nobody loses a request. Most of these services have processes as tasks; the
+//! talk publishes ports of containers.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -6,7 +7,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use essaim_cluster_tests::harness::{Cluster, Load, PATIENCE, Seen, eventually, get_tcp, have, sleepers};
+use essaim_cluster_tests::harness::{
+    Cluster, Load, PATIENCE, Seen, eventually, get_tcp, have, missing_for_engines, sleepers,
+};
 
 /// Port inside the tasks.
 const TARGET: u16 = 8080;
@@ -219,4 +222,50 @@ fn a_daemon_that_is_killed_alone_answers_again_when_it_is_back() {
         let seen = load.stop();
         if seen.answers.len() == running.len() && seen.failures.is_empty() { Ok(()) } else { Err(format!("{seen:?}")) }
     });
+}
+
+#[test]
+fn a_port_in_host_mode_answers_on_the_nodes_of_its_tasks_alone() {
+    let cluster = Cluster::on_loopback(3, 1);
+    let mut spec = published("web", 2, 7070, "node.role==worker");
+    spec["EndpointSpec"]["Ports"][0]["PublishMode"] = "host".into();
+    let id = cluster.daemons[0].post("/services/create", Some(&spec))["ID"].clone();
+    let tasks = cluster.wait_running(id.as_str().expect("an id"), 2, &[]);
+    for node in [1, 2] {
+        wait_answer(at(&cluster, node, 7070));
+        let answer = get_tcp(at(&cluster, node, 7070), "/").expect("it answers");
+        assert!(answer.text.contains(&format!("Node: {}\n", cluster.daemons[node].name)), "{}", answer.text);
+    }
+    assert!(get_tcp(at(&cluster, 0, 7070), "/").is_err(), "no task runs there");
+    let port = json!({"Protocol": "tcp", "TargetPort": TARGET, "PublishedPort": 7070, "PublishMode": "host"});
+    let task = cluster.daemons[0].get(&format!("/tasks/{}", tasks[0]["ID"].as_str().expect("an id")));
+    assert_eq!(task["Status"]["PortStatus"]["Ports"], json!([port, port]), "one for each version of IP");
+    // A third task finds no node whose port is free, and a task that moves takes its port along.
+    update(&cluster, id.as_str().expect("an id"), |spec| spec["TaskTemplate"]["ForceUpdate"] = 1.into());
+    wait_completed(&cluster, id.as_str().expect("an id"), "completed");
+    for node in [1, 2] {
+        wait_answer(at(&cluster, node, 7070));
+    }
+}
+
+#[test]
+fn a_container_s_port_in_host_mode_is_published_by_its_engine() {
+    if let Some(why) = missing_for_engines() {
+        return eprintln!("skipped: {why}");
+    }
+    let cluster = Cluster::with_engines();
+    let publish = "--publish mode=host,published=8085,target=80";
+    cluster.daemons[0]
+        .done(&format!("docker service create -d --no-resolve-image --name web --mode global {publish} whoami:v1"));
+    for node in 0..3 {
+        let client = cluster.daemons[(node + 1) % 3].host.clone();
+        eventually("the port leads to the container of its node", || {
+            let load = Load::start(at(&cluster, node, 8085), Some(&client), "whoami ");
+            std::thread::sleep(Duration::from_millis(300));
+            let seen = load.stop();
+            if seen.answers.len() == 1 && seen.failures.is_empty() { Ok(()) } else { Err(format!("{seen:?}")) }
+        });
+    }
+    let ps = cluster.daemons[0].done("docker service ps --format '{{.Ports}}' web");
+    assert_eq!(ps.lines().next(), Some("*:8085->80/tcp,*:8085->80/tcp"), "{ps}");
 }

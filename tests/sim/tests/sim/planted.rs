@@ -62,6 +62,8 @@ const fn symptoms(bug: Bug) -> &'static [&'static str] {
         Bug::FirstReportRevives => &["and was recorded as lost, and"],
         Bug::GivenTwice => &["than there is"],
         Bug::PayloadsNotDropped | Bug::SecretsToEveryNode => &["has what no task of it uses", "still has "],
+        Bug::DoorStaysOpen => &["after it was told to end"],
+        Bug::PortsToldOnce => &["publishes the ports"],
         Bug::ForgottenTaskStays => &["which no manager knows any more"],
     }
 }
@@ -72,7 +74,8 @@ fn violations(bug: Bug, seed: u64) -> Vec<String> {
     thread::spawn(move || {
         let outcome = catch_unwind(|| {
             let _planted = plant(bug);
-            run(Options::of(seed)).violations
+            let ports = matches!(bug, Bug::DoorStaysOpen | Bug::PortsToldOnce);
+            run(Options { ports, ..Options::of(seed) }).violations
         });
         done.send(outcome.unwrap_or_else(|_| vec!["it panicked".into()]))
     });

@@ -5,7 +5,7 @@ use essaim_model::Image;
 use essaim_model::service::{
     Capability, HealthCheck, HostEntry, Mounts, OomScoreAdj, Swap, Swappiness, Ulimit, Variable, VolumeOptions,
 };
-use essaim_model::{Labels, TaskId};
+use essaim_model::{Labels, PortConfig, PortProtocol, PublishMode, TaskId};
 use serde_json::{Value, json};
 
 fn plain() -> Run {
@@ -51,6 +51,21 @@ fn mounts(of: impl IntoIterator<Item = MountSource>) -> Mounts {
 #[test]
 fn a_plain_task_asks_for_its_image_and_nothing_else() {
     assert_eq!(shown(&plain(), Api::OLDEST), json!({ "Labels": {}, "StopTimeout": 10 }));
+}
+
+#[test]
+fn a_port_in_host_mode_is_a_binding_on_every_address_of_the_machine() {
+    let port = |target, published| {
+        let (protocol, mode) = (PortProtocol::Tcp, PublishMode::Host);
+        PortConfig { name: String::new(), protocol, target, published, mode }
+    };
+    check(
+        |it| it.ports = vec![port(80, 8085), port(80, 8086)],
+        &json!({
+            "ExposedPorts": {"80/tcp": {}},
+            "HostConfig": {"PortBindings": {"80/tcp": [{"HostPort": "8085"}, {"HostPort": "8086"}]}},
+        }),
+    );
 }
 
 #[test]
