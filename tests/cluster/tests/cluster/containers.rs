@@ -143,6 +143,50 @@ fn secrets_and_configs_are_files_of_the_container_and_no_secret_is_on_a_disk() {
 }
 
 #[test]
+fn templates_updates_and_rotations_of_secrets_and_configs_reach_the_container() {
+    let Some(cluster) = alone() else { return };
+    let (engine, daemon) = (&cluster.engines[0], &cluster.daemons[0]);
+    daemon.done("printf first | docker secret create pw -");
+    let template = r#"{{env "USER"}}:{{secret "pw"}}@{{.Service.Name}}"#;
+    let id = daemon.done(&format!("printf '{template}' | docker secret create --template-driver golang url -"));
+    daemon.done(
+        r#"printf 'slot {{.Task.Slot}}: {{config "plain"}}' | docker config create --template-driver golang made -"#,
+    );
+    daemon.done("printf '{{.Node.ID}}' | docker config create plain -");
+    assert_eq!(daemon.done(&format!("docker secret inspect --format '{{{{.Spec.Name}}}}' {}", &id[..12])), "url\n");
+    let flags = "--env USER=me --secret pw --secret url --config plain --config source=made,target=/etc/made";
+    let service = create(&cluster, "templated", &format!("{flags} --restart-delay 1s alpine sleep 1000000"));
+    let first = only(&cluster, &service);
+    assert_eq!(inside(engine, &first, "cat /run/secrets/url"), "me:first@templated");
+    assert_eq!(inside(engine, &first, "cat /etc/made"), "slot 1: {{.Node.ID}}", "what is named is not expanded");
+
+    // A template may name only what the task itself uses.
+    daemon.done("docker service update -d --no-resolve-image --secret-rm pw templated");
+    let words = r#"expanding secret "url" failed: secret target pw not found"#;
+    eventually("the task is rejected with the name of the secret", || {
+        let shown = daemon.done("docker service ps --no-trunc templated");
+        if shown.contains(words) { Ok(()) } else { Err(shown) }
+    });
+    let second = updated(&cluster, &service, &first, "--secret-add pw");
+    assert_eq!(inside(engine, &second, "cat /run/secrets/url"), "me:first@templated");
+
+    let next = cluster.folder().join("next");
+    std::fs::write(&next, "second").expect("a file");
+    let (code, _, told) = daemon.essaim(&["secret", "rotate", "pw", next.to_str().expect("a path")]);
+    assert_eq!((code, told.as_str()), (0, "templated moves to the new version by its update policy\n"));
+    let third = eventually("the container is replaced", || match running(&cluster, &service).as_slice() {
+        [one] if one.id != second.id => Ok(one.clone()),
+        other => Err(format!("{other:?}")),
+    });
+    assert_eq!(inside(engine, &third, "cat /run/secrets/url /run/secrets/pw"), "me:second@templatedsecond");
+    let refused = daemon.shell("docker secret rm pw");
+    assert!(refused.error.contains("secret 'pw' is in use by the following service: templated"), "{}", refused.error);
+    daemon.done("docker service rm templated");
+    daemon.done("docker secret rm pw url && docker config rm made plain");
+    assert_eq!(daemon.done("docker secret ls -q"), "", "the former version went with the last spec that named it");
+}
+
+#[test]
 fn a_bind_mount_and_a_terminal_arrive() {
     let Some(cluster) = alone() else { return };
     let engine = &cluster.engines[0];
