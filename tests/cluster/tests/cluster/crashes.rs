@@ -236,8 +236,18 @@ fn an_engine_that_is_killed_alone_is_given_up_after_seconds_and_what_runs_on_the
             elapsed.as_millis()
         );
         assert!(elapsed >= Duration::from_secs(5), "an engine that is restarted costs no task");
+        let message = |cluster: &Cluster| {
+            let name = &cluster.daemons[VICTIM].name;
+            cluster.daemons[0].done(&format!("docker node inspect --format '{{{{.Status.Message}}}}' {name}"))
+        };
+        let said = message(&cluster);
+        assert!(said.starts_with("docker engine: "), "the node says which engine does not answer, and why: {said}");
         cluster.engines[VICTIM].spawn();
         cluster.engines[VICTIM].wait_ready();
+        eventually("the engine is used again", || match message(&cluster).trim() {
+            "" => Ok(()),
+            said => Err(said.to_owned()),
+        });
         let given_up: Vec<_> = before.iter().filter(|(at, _)| *at == VICTIM).collect();
         eventually("what was given up has ended", || {
             let now = running(&cluster, &service);
