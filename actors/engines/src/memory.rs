@@ -87,7 +87,8 @@ impl Folders {
     /// other tasks.
     pub(crate) fn adopt(&self, node: NodeId, live: &BTreeSet<TaskId>) {
         let Some(base) = &self.base else { return };
-        let found = fs::read_dir(base.join(node.to_string())).into_iter().flatten().flatten();
+        let folder_of_node = base.join(node.to_string());
+        let found = fs::read_dir(&folder_of_node).into_iter().flatten().flatten();
         let mut folders = self.folders.lock();
         for folder in found {
             let Some(task) = folder.file_name().to_str().and_then(|name| name.parse::<TaskId>().ok()) else { continue };
@@ -97,6 +98,8 @@ impl Folders {
                 forget(&folder.path());
             }
         }
+        // Refused while a task has files.
+        let _ = fs::remove_dir(folder_of_node);
     }
 }
 
@@ -236,6 +239,8 @@ mod tests {
         after.remove(live);
         assert!(!there(live));
         after.remove(new);
+        before.create(&node.to_string(), dead, None).expect("made");
+        after.adopt(node, &BTreeSet::new());
         assert_eq!(fs::read_dir(base.path()).expect("there").count(), 0, "nor is anything of the node");
     }
 
