@@ -46,19 +46,27 @@ const LARGE_BYTES: usize = 110 << 10;
 /// Some of the values fit no node, and some fit only a few nodes: running tasks then stay, and the service says why.
 pub(super) fn change_a_part(rng: &mut StdRng, spec: &mut ServiceSpec, containers: bool) -> String {
     let container = &mut spec.task.container;
-    match rng.random_range(0..if containers { 13 } else { 10u8 }) {
+    match rng.random_range(0..if containers { 16 } else { 10u8 }) {
         0 => {
             let env: &[&str] = if container.env.is_empty() { &["A=1"] } else { &[] };
             container.env = env.iter().map(|it| Variable::parse(it).expect("a variable")).collect();
             format!("environment {:?}", container.env)
         }
-        1 => {
+        1 | 13..=15 => {
             container.image = match () {
                 () if spec.mode.is_job() => job_image(rng),
                 () if containers => new_image(rng),
                 () => image(rng),
             };
-            format!("image {}", container.image)
+            let what = format!("image {}", container.image);
+            if !containers || spec.mode.is_job() || !BROKEN.contains(&container.image.as_str()) {
+                return what;
+            }
+            // Whoever tries a version that may fail says what is to happen then.
+            let drawn = update_config(rng);
+            let how = format!("{} at a time, {:?}, {:?}", drawn.parallelism, drawn.order, drawn.failure_action);
+            spec.update = Some(drawn);
+            format!("{what}, {how}")
         }
         2 | 3 => {
             let gib = pick(rng, &[0, 1, 3, 6, 100]).copied().unwrap_or_default();
@@ -182,9 +190,9 @@ fn sound_image(rng: &mut StdRng) -> Image {
     image.map_or_else(|| self::image(rng), |image| Image::parse(image).expect("an image"))
 }
 
-/// Draws the image of an update: one in four is broken.
+/// Draws the image of an update: one in two is broken.
 fn new_image(rng: &mut StdRng) -> Image {
-    if rng.random_bool(0.75) {
+    if rng.random_bool(0.5) {
         return sound_image(rng);
     }
     Image::parse(pick(rng, &BROKEN).copied().unwrap_or(STEADY)).expect("an image")
