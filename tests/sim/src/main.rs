@@ -13,7 +13,8 @@
 //! With `--no-containers` the runs draw nothing of what containers do: no faults of engines, broken images, jobs or
 //! generic resources, and the plain kinds of updates only.
 //!
-//! With `--ports` services publish ports, and visitors connect to them throughout.
+//! With `--ports` services publish ports, and visitors connect to them throughout. With `--failing` clients often update
+//! services to images that fail.
 //!
 //! With the feature `planted`, `--bug NAME` switches on a bug of `essaim_wire::planted` in every run.
 
@@ -33,7 +34,7 @@ use std::time::{Duration, Instant};
 /// a run that takes this long spins.
 const WALL_MAX: Duration = Duration::from_secs(120);
 
-const USAGE: &str = "usage: essaim-sim [--seeds N] [--from SEED] [--seed SEED] [--trace] [--jobs N] [--nodes N] [--managers N] [--no-containers] [--ports]";
+const USAGE: &str = "usage: essaim-sim [--seeds N] [--from SEED] [--seed SEED] [--trace] [--jobs N] [--nodes N] [--managers N] [--no-containers] [--ports] [--failing]";
 
 #[derive(Debug, Clone)]
 struct Wanted {
@@ -45,6 +46,7 @@ struct Wanted {
     managers: Number,
     containers: bool,
     ports: bool,
+    failing: bool,
     #[cfg(feature = "planted")]
     bug: Option<Bug>,
 }
@@ -57,6 +59,7 @@ impl Wanted {
             managers: self.managers,
             containers: self.containers,
             ports: self.ports,
+            failing: self.failing,
             ..Options::of(seed)
         }
     }
@@ -97,6 +100,7 @@ fn read(mut words: impl Iterator<Item = String>) -> Option<Wanted> {
         managers: usual.managers,
         containers: usual.containers,
         ports: usual.ports,
+        failing: usual.failing,
         #[cfg(feature = "planted")]
         bug: None,
     };
@@ -112,6 +116,7 @@ fn read(mut words: impl Iterator<Item = String>) -> Option<Wanted> {
             "--managers" => wanted.managers = Number::try_from(number()?).ok()?,
             "--no-containers" => wanted.containers = false,
             "--ports" => wanted.ports = true,
+            "--failing" => wanted.failing = true,
             #[cfg(feature = "planted")]
             "--bug" => wanted.bug = Some(Bug::named(&words.next()?)?),
             _ => return None,

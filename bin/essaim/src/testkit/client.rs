@@ -15,7 +15,7 @@ use crate::testkit::invariants::{SharedLedger, lock};
 use crate::testkit::keeper::KEPT;
 use crate::testkit::levels::IMPATIENT;
 use crate::testkit::nodes::Running;
-use crate::testkit::specs::{STEADY, change_a_part, is_stranded, pick, publish, spec};
+use crate::testkit::specs::{STEADY, change_a_part, is_stranded, pick, publish, spec, try_an_image};
 use crate::testkit::trace::Trace;
 use essaim_manager::Control;
 use essaim_model::service::ON_DISCONNECT_LABEL;
@@ -85,6 +85,8 @@ pub struct Client {
     pub(crate) containers: bool,
     /// Whether the services of this client publish ports.
     pub(crate) ports: bool,
+    /// Whether this client often tries images that fail.
+    pub(crate) failing: bool,
     /// Number of changes that were acknowledged to this client.
     pub acknowledged: u64,
     /// Number of requests that this client sent.
@@ -154,6 +156,7 @@ impl Client {
             roles: false,
             containers: false,
             ports: false,
+            failing: false,
             acknowledged: 0,
             asked: 0,
         }
@@ -308,7 +311,12 @@ impl Client {
                 (format!("scale {name} to {replicas}"), Ask::Update(was))
             }
             _ => {
-                let what = change_a_part(&mut self.rng, &mut spec, self.containers);
+                // Draws nothing in other runs, so that these stay as they are.
+                let tries = self.failing && !spec.mode.is_job() && self.rng.random_bool(0.3);
+                let what = match tries {
+                    true => try_an_image(&mut self.rng, &mut spec),
+                    false => change_a_part(&mut self.rng, &mut spec, self.containers),
+                };
                 (format!("update {name}: {what}"), Ask::Update(was))
             }
         };

@@ -32,6 +32,8 @@ pub struct Options {
     pub containers: bool,
     /// Whether services publish ports, and visitors connect to them throughout the run.
     pub ports: bool,
+    /// Whether clients often update services to images that fail, with settings of what is to happen then.
+    pub failing: bool,
     /// Kind of engine that every machine has.
     pub engine: EngineKind,
     /// Bounds of the managers' logs.
@@ -64,6 +66,7 @@ impl Options {
             mixed: seed.is_multiple_of(2),
             containers: true,
             ports: false,
+            failing: false,
             engine: EngineKind::Process,
             log: if seed.is_multiple_of(3) { SHORT_LOG } else { LogBounds::USUAL },
             checks: true,
@@ -73,7 +76,7 @@ impl Options {
 
     /// The command line that repeats the run and prints what happens.
     pub fn again(&self) -> String {
-        let Self { seed, nodes, managers, containers, ports, .. } = self;
+        let Self { seed, nodes, managers, containers, ports, failing, .. } = self;
         let usual = Self::of(*seed);
         let size = if (*nodes, *managers) == (usual.nodes, usual.managers) {
             String::new()
@@ -82,6 +85,7 @@ impl Options {
         };
         let containers = if *containers { "" } else { " --no-containers" };
         let ports = if *ports { " --ports" } else { "" };
-        format!("  again: cargo run --release -p essaim-sim -- --seed {seed}{size}{containers}{ports} --trace")
+        let failing = if *failing { " --failing" } else { "" };
+        format!("  again: cargo run --release -p essaim-sim -- --seed {seed}{size}{containers}{ports}{failing} --trace")
     }
 }

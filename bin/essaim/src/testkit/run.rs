@@ -295,6 +295,7 @@ impl Run {
         let running = Arc::clone(&self.world.running);
         let mut client = Client::new(self.options.seed, running, Arc::clone(&self.ledger), self.trace.clone());
         (client.containers, client.ports) = (self.options.containers, self.options.ports);
+        client.failing = self.options.failing;
         let first = self.world.running(1).ok_or("the first node is gone")?;
         let control = first.control().map_err(|why| why.to_string())?;
         client.create(&control, 8).await.map_err(|why| format!("the first service: {why}"))?;

@@ -46,27 +46,19 @@ const LARGE_BYTES: usize = 110 << 10;
 /// Some of the values fit no node, and some fit only a few nodes: running tasks then stay, and the service says why.
 pub(super) fn change_a_part(rng: &mut StdRng, spec: &mut ServiceSpec, containers: bool) -> String {
     let container = &mut spec.task.container;
-    match rng.random_range(0..if containers { 16 } else { 10u8 }) {
+    match rng.random_range(0..if containers { 13 } else { 10u8 }) {
         0 => {
             let env: &[&str] = if container.env.is_empty() { &["A=1"] } else { &[] };
             container.env = env.iter().map(|it| Variable::parse(it).expect("a variable")).collect();
             format!("environment {:?}", container.env)
         }
-        1 | 13..=15 => {
+        1 => {
             container.image = match () {
                 () if spec.mode.is_job() => job_image(rng),
                 () if containers => new_image(rng),
                 () => image(rng),
             };
-            let what = format!("image {}", container.image);
-            if !containers || spec.mode.is_job() || !BROKEN.contains(&container.image.as_str()) {
-                return what;
-            }
-            // Whoever tries a version that may fail says what is to happen then.
-            let drawn = update_config(rng);
-            let how = format!("{} at a time, {:?}, {:?}", drawn.parallelism, drawn.order, drawn.failure_action);
-            spec.update = Some(drawn);
-            format!("{what}, {how}")
+            format!("image {}", container.image)
         }
         2 | 3 => {
             let gib = pick(rng, &[0, 1, 3, 6, 100]).copied().unwrap_or_default();
@@ -131,6 +123,18 @@ pub(super) fn change_a_part(rng: &mut StdRng, spec: &mut ServiceSpec, containers
     }
 }
 
+/// Updates a service to an image that may fail, one at most in two, with a draw of how it is updated and what happens when it
+/// fails. Returns the change in words.
+pub(super) fn try_an_image(rng: &mut StdRng, spec: &mut ServiceSpec) -> String {
+    let drawn = update_config(rng);
+    let broken = pick(rng, &BROKEN).copied().filter(|_| rng.random_bool(0.5));
+    spec.task.container.image = broken.map_or_else(|| sound_image(rng), |it| Image::parse(it).expect("an image"));
+    let what = format!("image {}, {} at a time", spec.task.container.image, drawn.parallelism);
+    let what = format!("{what}, {:?}, {:?}", drawn.order, drawn.failure_action);
+    spec.update = Some(drawn);
+    what
+}
+
 /// Sets or removes a label with a meaning: a schedule of a job, or the pause of rebalancing of a replicated service.
 /// Returns the change in words.
 fn label(rng: &mut StdRng, spec: &mut ServiceSpec) -> String {
@@ -190,9 +194,9 @@ fn sound_image(rng: &mut StdRng) -> Image {
     image.map_or_else(|| self::image(rng), |image| Image::parse(image).expect("an image"))
 }
 
-/// Draws the image of an update: one in two is broken.
+/// Draws the image of an update: one in four is broken.
 fn new_image(rng: &mut StdRng) -> Image {
-    if rng.random_bool(0.5) {
+    if rng.random_bool(0.75) {
         return sound_image(rng);
     }
     Image::parse(pick(rng, &BROKEN).copied().unwrap_or(STEADY)).expect("an image")

@@ -75,7 +75,8 @@ fn violations(bug: Bug, seed: u64) -> Vec<String> {
         let outcome = catch_unwind(|| {
             let _planted = plant(bug);
             let ports = matches!(bug, Bug::DoorStaysOpen | Bug::PortsToldOnce);
-            run(Options { ports, ..Options::of(seed) }).violations
+            let failing = bug == Bug::FailedUpdateGoesOn;
+            run(Options { ports, failing, ..Options::of(seed) }).violations
         });
         done.send(outcome.unwrap_or_else(|_| vec!["it panicked".into()]))
     });
