@@ -46,17 +46,37 @@ pub(crate) struct BallotBox {
     changed: watch::Sender<u64>,
 }
 
+/// The ballots of each node by the source that told them. A node that moves from one manager to another has two for a
+/// while, and the end of either source leaves the other one's: a manager that was cut off may tell of a link that has ended
+/// after the new link was made.
 #[derive(Debug, Default)]
 struct Table {
-    nodes: BTreeMap<NodeId, StoredBallot>,
-    /// Numbers the links and streams, so that the end of an old link does not remove the ballot of a new one.
+    nodes: BTreeMap<(NodeId, u64), StoredBallot>,
+    /// Numbers the links and streams.
     sources: u64,
+    /// Numbers the ballots in the order in which they were told.
+    told: u64,
 }
 
 #[derive(Debug)]
 struct StoredBallot {
     source: Source,
+    told: u64,
     accusations: Arc<[Accusation]>,
+}
+
+impl Table {
+    /// Of each node the ballot that was told last, among those of the sources that `counts` names.
+    fn latest(&self, counts: impl Fn(Source) -> bool) -> Ballots {
+        let mut latest: BTreeMap<NodeId, &StoredBallot> = BTreeMap::new();
+        for ((node, _), held) in self.nodes.iter().filter(|(_, held)| counts(held.source)) {
+            let known = latest.entry(*node).or_insert(held);
+            if held.told > known.told {
+                *known = held;
+            }
+        }
+        latest.into_iter().map(|(node, held)| (node, Arc::clone(&held.accusations))).collect()
+    }
 }
 
 /// The origin of a ballot: a link of this manager, or the stream of another manager.
@@ -80,7 +100,8 @@ impl BallotBox {
 
     /// A node said hello on a link. A ballot that it has already sent on the same link stays.
     pub(crate) fn greet(&self, source: Source, node: NodeId) {
-        if self.table.lock().nodes.get(&node).is_none_or(|held| held.source != source) {
+        let is_new = !self.table.lock().nodes.contains_key(&(node, source.number));
+        if is_new {
             self.set(source, node, &[]);
         }
     }
@@ -88,17 +109,17 @@ impl BallotBox {
     /// Stores the ballot of a linked node.
     pub(crate) fn set(&self, source: Source, node: NodeId, accusations: &[Accusation]) {
         let accusations: Arc<[Accusation]> = accusations.iter().take(ACCUSATIONS_MAX).copied().collect();
-        self.table.lock().nodes.insert(node, StoredBallot { source, accusations });
+        let mut table = self.table.lock();
+        table.told += 1;
+        let told = table.told;
+        table.nodes.insert((node, source.number), StoredBallot { source, told, accusations });
+        drop(table);
         self.mark();
     }
 
-    /// Removes the ballot of a node whose link has ended.
+    /// Removes what this source told of a node whose link has ended.
     pub(crate) fn end(&self, source: Source, node: NodeId) {
-        let mut table = self.table.lock();
-        if table.nodes.get(&node).is_some_and(|held| held.source == source) {
-            table.nodes.remove(&node);
-        }
-        drop(table);
+        self.table.lock().nodes.remove(&(node, source.number));
         self.mark();
     }
 
@@ -114,14 +135,12 @@ impl BallotBox {
 
     /// The ballots of all linked nodes that this manager knows.
     pub(crate) fn all(&self) -> Ballots {
-        self.table.lock().nodes.iter().map(|(node, held)| (*node, Arc::clone(&held.accusations))).collect()
+        self.table.lock().latest(|_| true)
     }
 
     /// The ballots of the nodes that are linked to this manager.
     fn own(&self) -> Ballots {
-        let table = self.table.lock();
-        let own = table.nodes.iter().filter(|(_, held)| held.source.is_own);
-        own.map(|(node, held)| (*node, Arc::clone(&held.accusations))).collect()
+        self.table.lock().latest(|source| source.is_own)
     }
 
     /// A counter that grows with every change of the table.
@@ -269,6 +288,19 @@ mod tests {
         ballots.end(old, node);
         assert_eq!(ballots.all().len(), 1);
         ballots.end(new, node);
+        assert!(ballots.all().is_empty());
+    }
+
+    #[test]
+    fn a_manager_that_tells_late_of_a_link_that_has_ended_takes_nothing_of_the_new_one() {
+        let (ballots, node) = (BallotBox::new(), NodeId::from_bits(7));
+        let (own, other) = (ballots.source(true), ballots.source(false));
+        ballots.set(own, node, &[accusation(1)]);
+        // The manager was cut off when the node left it: its table, and the end of the link, arrive afterwards.
+        ballots.set(other, node, &[]);
+        ballots.end(other, node);
+        assert_eq!(ballots.all()[&node].len(), 1, "the node is linked here");
+        ballots.end(own, node);
         assert!(ballots.all().is_empty());
     }
 
