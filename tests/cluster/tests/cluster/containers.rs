@@ -341,7 +341,7 @@ fn a_label_of_the_service_changes_no_container_and_other_settings_replace_it() {
 #[test]
 fn a_setting_that_is_not_there_yet_is_refused_in_words() {
     let Some(cluster) = alone() else { return };
-    for (flags, word) in [("--publish 8080:80", "port"), ("--network other", "network")] {
+    for (flags, word) in [("--publish 8080:80/sctp", "--publish"), ("--network other", "network")] {
         let said = cluster.daemons[0].shell(&format!("docker service create {QUIET} {flags} alpine sleep 1000000"));
         assert_ne!(said.code, 0, "{flags}: {}", said.out);
         assert!(said.error.contains(word), "{flags}: {}", said.error);
