@@ -60,7 +60,7 @@ impl Listener for Listening {
     fn accept(&mut self) -> BoxFuture<'_, io::Result<(Box<dyn Accepted>, SocketAddr)>> {
         async {
             let (stream, from) = self.0.accept().await?;
-            // Small answers are not held back, and neither setting is worth a connection.
+            // TCP_NODELAY sends small answers at once. A connection without either setting works, too.
             let _ = stream.set_nodelay(true);
             let _ = SockRef::from(&stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEP_ALIVE));
             Ok((Box::new(Client(stream)) as Box<dyn Accepted>, from))
