@@ -3,8 +3,8 @@
 //! Both directions are bounded by [`MAX_FRAME`]. A length above it, an end in the middle of a frame, and bytes that do
 //! not decode are error values. After such an error the stream cannot be used any more; the receiver closes it.
 //!
-//! Receiving is safe to cancel: what was read of a frame so far stays in the receiver. Sending is not: a sender that is
-//! dropped in the middle of a frame must not be used again.
+//! Receiving is safe to cancel: what was read of a frame so far stays in the receiver. A flush that was cancelled goes on
+//! with the next one: what was not written yet stays in the sender.
 
 use crate::network::{RecvStream, SendStream};
 use bincode::{Decode, Encode};
@@ -92,6 +92,11 @@ impl FrameSender {
             self.buffer.advance(written);
         }
         self.stream.flush().await.map_err(failed)
+    }
+
+    /// Bytes that were fed and not written yet.
+    pub fn unsent(&self) -> usize {
+        self.buffer.len()
     }
 
     /// Ends the direction in order, after everything sent.

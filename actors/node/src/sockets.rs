@@ -2,10 +2,13 @@
 //!
 //! Ports are published on each address of version 4 by itself, and not on the unspecified address: a process task that
 //! listens on its own loopback address may use the number of a published port, which the unspecified address would take
-//! on every address there is. Version 6, where no task has an address, takes one socket.
+//! on every address there is. Version 6, where no task has an address, takes one socket for TCP. UDP takes one for each
+//! address of version 6, too, because an answer has to come from the address that the client has sent to; link-local
+//! addresses, which mean nothing without an interface, are left out.
 
 use crate::address::interfaces;
-use essaim_worker::{Accepted, Listener, Sockets};
+use essaim_model::PortProtocol;
+use essaim_worker::{Accepted, Datagrams, Listener, Sockets};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
@@ -13,13 +16,17 @@ use std::collections::BTreeSet;
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
 
 /// Connections of one port that may wait to be accepted.
 const BACKLOG: i32 = 1024;
+
+/// Bytes of datagrams that may wait in the socket of one port: a burst of some hundred while the daemon does other things.
+const RECEIVE_BUFFER: usize = 1 << 20;
 
 /// Time without a byte after which a client is asked whether it is still there. An idle connection is never ended; one
 /// whose client has vanished is, some two minutes later.
@@ -30,13 +37,14 @@ const KEEP_ALIVE: Duration = Duration::from_secs(60);
 pub struct MachineSockets;
 
 impl Sockets for MachineSockets {
-    fn addresses(&self, home: IpAddr) -> Vec<IpAddr> {
+    fn addresses(&self, home: IpAddr, protocol: PortProtocol) -> Vec<IpAddr> {
         if home.is_loopback() {
             return vec![home];
         }
-        let all = interfaces().into_iter().map(|it| match it.address {
-            IpAddr::V4(address) => IpAddr::V4(address),
-            IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        let all = interfaces().into_iter().filter_map(|it| match it.address {
+            IpAddr::V4(address) => Some(IpAddr::V4(address)),
+            IpAddr::V6(_) if protocol == PortProtocol::Tcp => Some(IpAddr::V6(Ipv6Addr::UNSPECIFIED)),
+            IpAddr::V6(address) => Some(IpAddr::V6(address)).filter(|_| !address.is_unicast_link_local()),
         });
         all.collect::<BTreeSet<_>>().into_iter().collect()
     }
@@ -51,6 +59,29 @@ impl Sockets for MachineSockets {
         socket.bind(&at.into())?;
         socket.listen(BACKLOG)?;
         Ok(Box::new(Listening(TcpListener::from_std(socket.into())?)))
+    }
+
+    fn bind(&self, at: SocketAddr) -> io::Result<Arc<dyn Datagrams>> {
+        let socket = Socket::new(Domain::for_address(at), Type::DGRAM.nonblocking(), Some(Protocol::UDP))?;
+        if at.is_ipv6() {
+            socket.set_only_v6(true)?;
+        }
+        // The kernel gives what it allows; less works, too.
+        let _ = socket.set_recv_buffer_size(RECEIVE_BUFFER);
+        socket.bind(&at.into())?;
+        Ok(Arc::new(Bound(UdpSocket::from_std(socket.into())?)))
+    }
+}
+
+struct Bound(UdpSocket);
+
+impl Datagrams for Bound {
+    fn poll_recv_from(&self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<SocketAddr>> {
+        self.0.poll_recv_from(cx, buffer)
+    }
+
+    fn try_send_to(&self, datagram: &[u8], client: SocketAddr) -> io::Result<()> {
+        self.0.try_send_to(datagram, client).map(drop)
     }
 }
 

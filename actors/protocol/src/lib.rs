@@ -31,7 +31,9 @@ pub use exec::{EXEC_PIECE, ExecEnd, ExecRequest, FromExec, TerminalSize, ToExec}
 pub use link::{Detach, KnownManagers, Managers, Pace, RoleStatement, ToNode, ToUplink};
 pub use logs::{LogEnd, LogFrame, LogLine, LogPlace, LogRequest, LogStream};
 pub use packed::Packed;
-pub use ports::{Backends, PortReply, PortRequest, PortTable, SUBSCRIPTIONS_MAX, Subscribe};
+pub use ports::{
+    Backends, DATAGRAM_MAX, FLOW_FRAME_MAX, FlowFrame, PortReply, PortRequest, PortTable, SUBSCRIPTIONS_MAX, Subscribe,
+};
 pub use report::{Ballot, Depart, DepartReply, Describe, Hello, RenewReply, Report, ReportReply};
 
 /// Name under which a manager exports its actor for the node at the other end of the link.

@@ -7,7 +7,8 @@
 //!
 //! A connection to a task of another node travels on a stream of the `port` lane. It names service, task and port, and
 //! never an address: the node of the task alone knows where the task listens, and is the only way to it. After the reply
-//! [`PortReply::Open`] the stream carries the bytes of the connection as they are, in both directions.
+//! [`PortReply::Open`] the stream carries the bytes of the connection as they are, in both directions. A flow of UDP
+//! datagrams has a stream of its own, too, which carries each datagram as a frame ([`FlowFrame`]).
 
 use bincode::{Decode, Encode};
 use essaim_model::{IngressPort, PortKey, ServiceId, TaskId};
@@ -116,8 +117,10 @@ pub struct PortRequest {
     pub target: u16,
     /// Address of the client.
     pub client: SocketAddr,
+    /// Address to which the client has connected.
+    pub server: SocketAddr,
 }
-record!(PortRequest { 1: service, task, port, target, client });
+record!(PortRequest { 1: service, task, port, target, client, server });
 
 /// The answer to a [`PortRequest`]. Before it is sent, no byte of the connection has reached the task.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -128,8 +131,24 @@ pub enum PortReply {
     Refused(String),
 }
 
+/// Longest datagram in bytes, without the headers of UDP and IP.
+pub const DATAGRAM_MAX: usize = 65_507;
+
+/// Bound in bytes on an encoded [`FlowFrame`].
+pub const FLOW_FRAME_MAX: usize = DATAGRAM_MAX + 8;
+
+/// A frame of a flow of datagrams, after [`PortReply::Open`].
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub enum FlowFrame {
+    /// One datagram.
+    Datagram(Vec<u8>),
+    /// The task is about to end: further datagrams are to go to another backend. Answers to earlier ones may follow. Sent by
+    /// the node of the task alone.
+    Leave,
+}
+
 #[cfg(test)]
-essaim_wire::golden_bytes!("ports": PortTable, Subscribe, Backends, PortRequest, PortReply);
+essaim_wire::golden_bytes!("ports": PortTable, Subscribe, Backends, PortRequest, PortReply, FlowFrame);
 
 #[cfg(test)]
 mod tests {

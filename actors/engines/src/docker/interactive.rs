@@ -11,12 +11,13 @@ use bollard::models::ExecInspectResponse;
 use bytes::Bytes;
 use essaim_model::TaskId;
 use essaim_worker::engine::{
-    Attached, Duplex, EngineError, Exec, ExecError, Executed, Exit, Interactive, LogLine, Program, Signal, TerminalSize,
+    Attached, Duplex, EngineError, Exec, ExecError, Executed, Exit, Interactive, LogLine, Packets, Program, Signal,
+    TerminalSize, packets,
 };
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use futures::{FutureExt, StreamExt};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::AsyncWrite;
@@ -68,11 +69,7 @@ impl Interactive for DockerEngine {
     /// that does not answer is asked for again with the next connection, since somebody may have restarted the container.
     fn dial(&self, task: TaskId, port: u16) -> BoxFuture<'_, Result<Box<dyn Duplex>, EngineError>> {
         async move {
-            let known = self.shared.dialled.lock().get(&task).copied();
-            let address = match known {
-                Some(address) => address,
-                None => self.address(task).await?,
-            };
+            let address = self.known_address(task).await?;
             let connecting = tokio::net::TcpStream::connect((address, port));
             let why = match tokio::time::timeout(QUICK, connecting).await {
                 Ok(Ok(connected)) => {
@@ -88,9 +85,26 @@ impl Interactive for DockerEngine {
         }
         .boxed()
     }
+
+    fn dial_udp(&self, task: TaskId, port: u16) -> BoxFuture<'_, Result<Box<dyn Packets>, EngineError>> {
+        async move {
+            let at = SocketAddr::new(self.known_address(task).await?, port);
+            packets(at).await.map_err(|why| EngineError::Failed(format!("cannot send datagrams to {at}: {why}")))
+        }
+        .boxed()
+    }
 }
 
 impl DockerEngine {
+    /// The address of a task's container as the engine said it before, or says it now.
+    async fn known_address(&self, task: TaskId) -> Result<IpAddr, EngineError> {
+        let known = self.shared.dialled.lock().get(&task).copied();
+        match known {
+            Some(address) => Ok(address),
+            None => self.address(task).await,
+        }
+    }
+
     /// The address of a task's container on the engine's bridge, as the engine says it now.
     async fn address(&self, task: TaskId) -> Result<IpAddr, EngineError> {
         let container = self.container(task).await?;

@@ -38,7 +38,7 @@ use essaim_model::{ContainerSpec, EngineKind, GenericStock, Hardware, Image, Lab
 use essaim_wire::{NodeId, Timestamp};
 use essaim_worker::engine::{
     Addresses, Adopted, Description, Duplex, Ended, Engine, EngineError, Exec, ExecError, Executed, Interactive,
-    LogLine, LogOptions, Observation, Payloads, Phase, Progress, Run, Signal, Started, Stats,
+    LogLine, LogOptions, Observation, Packets, Payloads, Phase, Progress, Run, Signal, Started, Stats, packets,
 };
 use folder::{Folder, Launch};
 use futures::future::BoxFuture;
@@ -47,7 +47,7 @@ use futures::{FutureExt, StreamExt};
 use parking_lot::Mutex;
 use std::collections::BTreeSet;
 use std::ffi::OsString;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -440,9 +440,7 @@ impl Interactive for ProcessEngine {
     /// attributed to a task, and is refused.
     fn dial(&self, task: TaskId, port: u16) -> BoxFuture<'_, Result<Box<dyn Duplex>, EngineError>> {
         async move {
-            let Some(address) = self.addresses.of(task) else {
-                return Err(EngineError::Rejected("the task has no address of its own".into()));
-            };
+            let address = self.address(task)?;
             match tokio::net::TcpStream::connect((address, port)).await {
                 Ok(connected) => {
                     // TCP_NODELAY sends small answers at once; a connection without it works, too.
@@ -453,6 +451,21 @@ impl Interactive for ProcessEngine {
             }
         }
         .boxed()
+    }
+
+    fn dial_udp(&self, task: TaskId, port: u16) -> BoxFuture<'_, Result<Box<dyn Packets>, EngineError>> {
+        async move {
+            let at = SocketAddr::new(self.address(task)?, port);
+            packets(at).await.map_err(|why| EngineError::Failed(format!("cannot send datagrams to {at}: {why}")))
+        }
+        .boxed()
+    }
+}
+
+impl ProcessEngine {
+    fn address(&self, task: TaskId) -> Result<IpAddr, EngineError> {
+        let address = self.addresses.of(task);
+        address.ok_or_else(|| EngineError::Rejected("the task has no address of its own".into()))
     }
 }
 

@@ -12,8 +12,8 @@
 
 use super::repository::is_reference;
 use super::{
-    ContainerSpec, DnsConfig, EndpointSpec, Isolation, MountSource, PortConfig, PortProtocol, Privileges, PublishMode,
-    Resources, ServiceSpec, TaskSpec,
+    ContainerSpec, DnsConfig, EndpointSpec, Isolation, MountSource, PortProtocol, Privileges, PublishMode, Resources,
+    ServiceSpec, TaskSpec,
 };
 use crate::{EngineKind, Placement, Refusal, RefusalKind};
 
@@ -25,6 +25,15 @@ pub fn refusal(spec: &ServiceSpec, engine: EngineKind) -> Option<Refusal> {
     if engine == EngineKind::Docker && !is_reference(image) {
         let text = format!("ContainerSpec: {:?} is not a valid repository/tag", image.as_str());
         return Some(Refusal::invalid(text));
+    }
+    if let Some(port) = spec.ingress().find(|port| port.protocol == PortProtocol::Sctp) {
+        // The kernel alone can carry SCTP between two sockets, and many are built without it.
+        let text = format!(
+            "--publish protocol=sctp is not carried by every node, as mode=ingress asks for (port {}): publish it with \
+             mode=host and the docker engine, on the node of each task",
+            port.target
+        );
+        return Some(Refusal::new(RefusalKind::Unsupported, text));
     }
     let nobody = of_cluster(spec).map(|setting| format!("{setting} is not supported by Essaim yet; leave it out"));
     let text = nobody.or_else(|| {
@@ -46,12 +55,7 @@ fn of_cluster(spec: &ServiceSpec) -> Option<String> {
     let ServiceSpec { name: _, labels: _, task, mode: _, update: _, rollback: _, endpoint } = spec;
     let TaskSpec { container: _, resources: _, restart: _, placement, networks, log_driver: _, force_update: _ } = task;
     let round_robin = endpoint.as_ref().is_some_and(|EndpointSpec { dns_round_robin, ports: _ }| *dns_round_robin);
-    // TCP alone is carried by every node.
-    let datagrams = |port: &&PortConfig| port.mode == PublishMode::Ingress && port.protocol != PortProtocol::Tcp;
     let ports = || endpoint.iter().flat_map(|endpoint| &endpoint.ports);
-    if let Some(port) = ports().find(datagrams) {
-        return Some(format!("--publish protocol={}", port.protocol.as_str()));
-    }
     // Which number a node would choose is reported by nobody.
     if ports().any(|port| port.mode == PublishMode::Host && port.published == 0) {
         return Some("--publish mode=host without a published port".into());
@@ -130,9 +134,9 @@ fn of_docker(spec: &ServiceSpec) -> Option<String> {
 fn of_process(spec: &ServiceSpec) -> Option<String> {
     let task = &spec.task;
     let mut ports = spec.endpoint.iter().flat_map(|EndpointSpec { dns_round_robin: _, ports }| ports);
-    // A process listens at an address of its own, to which the machine leads TCP connections.
-    if let Some(port) = ports.find(|port| port.mode == PublishMode::Host && port.protocol != PortProtocol::Tcp) {
-        return Some(format!("--publish mode=host,protocol={}", port.protocol.as_str()));
+    // A process listens at an address of its own, to which this program leads connections and datagrams.
+    if ports.any(|port| port.protocol == PortProtocol::Sctp) {
+        return Some("--publish protocol=sctp".into());
     }
     let ContainerSpec {
         image: _,
@@ -203,7 +207,7 @@ mod tests {
     use super::*;
     use crate::ConfigId;
     use crate::fixtures;
-    use crate::service::{ConfigReference, ConfigReferences, ConfigTarget, CredentialSpec, Mount, Mounts};
+    use crate::service::{ConfigReference, ConfigReferences, ConfigTarget, CredentialSpec, Mount, Mounts, PortConfig};
 
     fn docker(change: impl FnOnce(&mut ServiceSpec)) -> Option<String> {
         let mut spec = fixtures::service("web", 1);
@@ -254,9 +258,11 @@ mod tests {
             docker(|spec| spec.endpoint = Some(endpoint))
         };
         assert_eq!(publish(PortProtocol::Tcp, PublishMode::Ingress), None);
-        assert_eq!(publish(PortProtocol::Udp, PublishMode::Host), None, "the engine publishes it");
-        let words = "--publish protocol=udp is not supported by Essaim yet; leave it out";
-        assert_eq!(publish(PortProtocol::Udp, PublishMode::Ingress).as_deref(), Some(words));
+        assert_eq!(publish(PortProtocol::Udp, PublishMode::Ingress), None);
+        assert_eq!(publish(PortProtocol::Sctp, PublishMode::Host), None, "the engine publishes it");
+        let words = "--publish protocol=sctp is not carried by every node, as mode=ingress asks for (port 80): publish \
+                     it with mode=host and the docker engine, on the node of each task";
+        assert_eq!(publish(PortProtocol::Sctp, PublishMode::Ingress).as_deref(), Some(words));
         let windows = CredentialSpec::File("a".into());
         let privileges = Privileges { credential_spec: Some(windows), ..Privileges::default() };
         assert_eq!(docker(|spec| spec.task.container.privileges = Some(privileges)), refused("--credential-spec"));

@@ -10,12 +10,46 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use std::fmt;
-use tokio::io::{AsyncRead, AsyncWrite};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::task::{Context, Poll};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::UdpSocket;
 
 /// A byte stream in both directions.
 pub trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
+
+/// A socket for datagrams to and from one UDP port of a task.
+pub trait Packets: Send + Sync {
+    /// Receives the next datagram of the task. An error says that the task does not listen.
+    fn poll_recv(&self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>>;
+
+    /// Sends a datagram to the task; never waits.
+    fn try_send(&self, datagram: &[u8]) -> io::Result<()>;
+}
+
+/// A socket that is connected to the port.
+impl Packets for UdpSocket {
+    fn poll_recv(&self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Self::poll_recv(self, cx, buffer)
+    }
+
+    fn try_send(&self, datagram: &[u8]) -> io::Result<()> {
+        Self::try_send(self, datagram).map(drop)
+    }
+}
+
+/// Makes a socket for datagrams to and from a UDP port at an address of this machine.
+pub async fn packets(at: SocketAddr) -> io::Result<Box<dyn Packets>> {
+    let any: IpAddr = if at.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    let socket = UdpSocket::bind((any, 0)).await?;
+    socket.connect(at).await?;
+    // Before the runtime has looked at the socket for the first time, it would refuse to send.
+    socket.writable().await?;
+    Ok(Box::new(socket))
+}
 
 /// A program to execute inside a running task.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -104,6 +138,12 @@ pub trait Interactive: Send + Sync {
     fn dial(&self, task: TaskId, port: u16) -> BoxFuture<'_, Result<Box<dyn Duplex>, EngineError>> {
         let _ = (task, port);
         refused("this engine cannot connect to a port of a task")
+    }
+
+    /// Makes a socket for datagrams to and from a UDP port of the task.
+    fn dial_udp(&self, task: TaskId, port: u16) -> BoxFuture<'_, Result<Box<dyn Packets>, EngineError>> {
+        let _ = (task, port);
+        refused("this engine cannot send datagrams to a port of a task")
     }
 }
 

@@ -23,7 +23,7 @@ mod run;
 pub use addresses::Addresses;
 pub use essaim_model::{Signal, UnknownSignal};
 pub use essaim_protocol::{LogLine, LogPlace, LogStream, TerminalSize};
-pub use interactive::{Attached, Duplex, Exec, ExecError, Executed, Interactive, Program};
+pub use interactive::{Attached, Duplex, Exec, ExecError, Executed, Interactive, Packets, Program, packets};
 pub use log::LogOptions;
 pub use progress::Progress;
 pub use run::{Limits, Payloads, Run};

@@ -6,28 +6,34 @@
 //! Says: nothing. It serves the `port` lane.
 //! Dies: with the worker; the ports are free then, and the connections end.
 
-use super::Mesh;
 use super::carry::Carrier;
+use super::flow::{self, Flow, Waiting};
+use super::flows::FlowKey;
 use super::serve::PortServer;
-use super::sockets::{Accepted, Listener};
+use super::sockets::{Accepted, Datagrams, Listener};
+use super::{Ends, Mesh};
 use essaim_model::{PortKey, PortProtocol};
 use essaim_system::{RecordKind, Scope, Timer};
 use essaim_transport::Lane;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use ractor_cluster::RactorMessage;
 use std::collections::{BTreeMap, BTreeSet};
+use std::future::poll_fn;
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 
 /// Interval at which the machine's addresses are looked up again, ports that could not be opened are tried again, and
 /// services without connections are given up.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
-/// Pause after a connection could not be accepted, which as a rule means that no file descriptor is left.
-const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
+/// Pause after a connection could not be accepted, which as a rule means that no file descriptor is left, or a datagram
+/// could not be received.
+const AGAIN: Duration = Duration::from_millis(100);
 
 /// Messages to the mesh's actor.
 #[derive(RactorMessage)]
@@ -119,19 +125,41 @@ impl Actor for MeshActor {
 }
 
 impl State {
+    /// Listens on a port at an address.
+    fn publish(&mut self, key: PortKey, address: IpAddr) -> io::Result<AbortHandle> {
+        let carrier = Carrier { mesh: self.mesh.clone(), scope: self.scope.clone() };
+        let (sockets, at) = (&self.mesh.shared.sockets, SocketAddr::new(address, key.number));
+        Ok(match key.protocol {
+            PortProtocol::Tcp => {
+                let listener = sockets.listen(at)?;
+                self.beside.spawn(accept(carrier, key, address, listener, self.ends.subscribe()))
+            }
+            PortProtocol::Udp => {
+                let socket = sockets.bind(at)?;
+                self.beside.spawn(receive(carrier, key, address, socket))
+            }
+            PortProtocol::Sctp => return Err(io::ErrorKind::Unsupported.into()),
+        })
+    }
+
     /// Listens on every published port at every address of this machine, and on nothing else.
     fn look(&mut self, myself: &ActorRef<MeshMsg>) {
         let mut ports: Vec<_> = self.mesh.shared.core.lock().ports().collect();
         ports.extend(self.mesh.doors().of_host());
-        ports.retain(|key| key.protocol == PortProtocol::Tcp);
         if ports.is_empty() && self.listening.is_empty() {
             self.failed.clear();
             return;
         }
         let home = self.mesh.shared.endpoint.as_ref().map(|endpoint| endpoint.transport().local_addr().ip());
-        let addresses = self.mesh.shared.sockets.addresses(home.unwrap_or(Ipv4Addr::LOCALHOST.into()));
-        let wanted: BTreeSet<_> =
-            ports.iter().flat_map(|key| addresses.iter().map(move |address| (*key, *address))).collect();
+        let home = home.unwrap_or(Ipv4Addr::LOCALHOST.into());
+        let wanted: BTreeSet<_> = [PortProtocol::Tcp, PortProtocol::Udp]
+            .into_iter()
+            .flat_map(|protocol| {
+                let addresses = self.mesh.shared.sockets.addresses(home, protocol);
+                let ports = ports.iter().filter(move |key| key.protocol == protocol);
+                ports.flat_map(move |key| addresses.clone().into_iter().map(move |address| (*key, address)))
+            })
+            .collect();
         self.listening.retain(|at, listens| {
             let stays = wanted.contains(at);
             if !stays {
@@ -144,13 +172,11 @@ impl State {
             if self.listening.contains_key(&(key, address)) {
                 continue;
             }
-            match self.mesh.shared.sockets.listen(SocketAddr::new(address, key.number)) {
-                Ok(listener) => {
+            match self.publish(key, address) {
+                Ok(listens) => {
                     if self.failed.remove(&(key, address)).is_some() {
                         self.scope.record(RecordKind::Node, format!("port {key} is published on {address} now"));
                     }
-                    let carrier = Carrier { mesh: self.mesh.clone(), scope: self.scope.clone() };
-                    let listens = self.beside.spawn(accept(carrier, key, listener, self.ends.subscribe()));
                     self.listening.insert((key, address), listens);
                 }
                 Err(why) => {
@@ -168,11 +194,21 @@ impl State {
 }
 
 /// Accepts the connections of one port at one address.
-async fn accept(carrier: Carrier, key: PortKey, mut listener: Box<dyn Listener>, ends: watch::Receiver<()>) {
+async fn accept(
+    carrier: Carrier,
+    key: PortKey,
+    address: IpAddr,
+    mut listener: Box<dyn Listener>,
+    ends: watch::Receiver<()>,
+) {
+    let server = SocketAddr::new(address, key.number);
     loop {
         match listener.accept().await {
-            Ok((client, from)) => drop(tokio::spawn(carry(carrier.clone(), key, client, from, ends.clone()))),
-            Err(_) => tokio::time::sleep(ACCEPT_AGAIN).await,
+            Ok((client, from)) => {
+                let between = Ends { client: from, server };
+                drop(tokio::spawn(carry(carrier.clone(), key, client, between, ends.clone())));
+            }
+            Err(_) => tokio::time::sleep(AGAIN).await,
         }
     }
 }
@@ -182,12 +218,58 @@ async fn carry(
     carrier: Carrier,
     key: PortKey,
     client: Box<dyn Accepted>,
-    from: SocketAddr,
+    between: Ends,
     mut ends: watch::Receiver<()>,
 ) {
     tokio::select! {
-        () = carrier.carry(key, client, from) => (),
+        () = carrier.carry(key, client, between) => (),
         // The sender is only ever dropped.
         _ = ends.changed() => (),
+    }
+}
+
+/// Gives each datagram that comes to one port at one address to its flow. The flows end with it.
+async fn receive(carrier: Carrier, port: PortKey, address: IpAddr, socket: Arc<dyn Datagrams>) {
+    let _closes = ClosesFlows { mesh: carrier.mesh.clone(), port, address };
+    let shared = Arc::clone(&carrier.mesh.shared);
+    loop {
+        let got = poll_fn(|cx| flow::receive(cx, |cx, buffer| socket.poll_recv_from(cx, buffer))).await;
+        let Ok((bytes, client)) = got else {
+            tokio::time::sleep(AGAIN).await;
+            continue;
+        };
+        let share = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+        let Ok(share) = Arc::clone(&shared.waiting).try_acquire_many_owned(share) else { continue };
+        let (waiting, key) = (Waiting { bytes, _share: share }, FlowKey { port, address, client });
+        let now = carrier.scope.now();
+        let mut flows = shared.flows.lock();
+        let waiting = match flows.used(now, key) {
+            None => waiting,
+            Some(way) => match way.try_send(waiting) {
+                Err(TrySendError::Closed(waiting)) => waiting,
+                // A datagram that the flow has no room for is dropped.
+                Ok(()) | Err(TrySendError::Full(_)) => continue,
+            },
+        };
+        let (way, arrivals) = mpsc::channel(flow::WAITING_MAX);
+        if way.try_send(waiting).is_ok() {
+            let number = flows.begin(now, key, way);
+            drop(flows);
+            let socket = Arc::downgrade(&socket);
+            tokio::spawn(Flow { carrier: carrier.clone(), key, number, socket, arrivals }.run());
+        }
+    }
+}
+
+/// Ends the flows of a port at an address when it is dropped.
+struct ClosesFlows {
+    mesh: Mesh,
+    port: PortKey,
+    address: IpAddr,
+}
+
+impl Drop for ClosesFlows {
+    fn drop(&mut self) {
+        self.mesh.shared.flows.lock().close(self.port, self.address);
     }
 }

@@ -1,18 +1,18 @@
-//! One accepted connection: the choice of its backend, the way there, and its bytes.
+//! The choice of a backend for a connection or flow, and the way there; and the bytes of an accepted connection.
 
 use super::core::Pick;
-use super::doors::Stay;
+use super::doors::{Entered, Stay};
 use super::sockets::Accepted;
-use super::{Mesh, Way, pump};
+use super::{Ends, Mesh, pump};
 use crate::engine::{Duplex, EngineError};
 use essaim_model::{IngressPort, PortKey, ServiceId, TaskId};
 use essaim_protocol::{PortReply, PortRequest};
 use essaim_system::Scope;
 use essaim_transport::network::{RecvStream, SendStream};
-use essaim_transport::{BROKEN, Lane};
+use essaim_transport::{BROKEN, Lane, LaneStream};
 use essaim_wire::NodeId;
+use futures::future::BoxFuture;
 use std::io;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -42,11 +42,32 @@ pub(super) struct Carrier {
     pub(super) scope: Scope,
 }
 
-/// A connection that counts with its backend until this is dropped.
-struct Counted {
+/// A connection or flow that counts with its backend until this is dropped.
+pub(super) struct Counted {
     carrier: Carrier,
     service: ServiceId,
     task: TaskId,
+}
+
+impl Counted {
+    pub(super) const fn task(&self) -> TaskId {
+        self.task
+    }
+
+    /// Takes note that the backend was not reached.
+    pub(super) fn failed(&self, why: &Unreached) {
+        let node = match why {
+            Unreached::Task => None,
+            Unreached::Node(node) => Some(*node),
+        };
+        let carrier = &self.carrier;
+        carrier.mesh.shared.core.lock().failed(carrier.scope.now(), self.service, self.task, node);
+    }
+
+    /// Whether a flow of datagrams is to leave the backend for another one.
+    pub(super) fn is_better_elsewhere(&self) -> bool {
+        self.carrier.mesh.is_better_elsewhere(&*self.carrier.scope.env.clock, self.service, self.task)
+    }
 }
 
 impl Drop for Counted {
@@ -55,12 +76,19 @@ impl Drop for Counted {
     }
 }
 
-/// A connection to a task.
-pub(super) enum Reached {
-    /// A task of this node.
-    Here(Box<dyn Duplex>, Stay),
-    /// A task of another node, and bytes that it sent with its reply.
-    There(Remote, Vec<u8>),
+/// A backend that was reached.
+pub(super) struct Found<T> {
+    pub(super) reached: Reached<T>,
+    /// `None` for a task in host mode.
+    pub(super) counted: Option<Counted>,
+}
+
+/// The way to a task that was reached.
+pub(super) enum Reached<T> {
+    /// A task of this node, and what its engine has made: a connection or a socket.
+    Here(T, Stay),
+    /// A task of another node, which has agreed.
+    There(Box<LaneStream>),
 }
 
 /// Why a task was not reached.
@@ -71,29 +99,42 @@ pub(super) enum Unreached {
     Node(NodeId),
 }
 
+/// How the engine of a task of this node is asked for a connection or a socket.
+pub(super) type Dial<T> = for<'a> fn(&'a Entered) -> BoxFuture<'a, Result<T, EngineError>>;
+
 impl Carrier {
     /// Carries a connection until its end.
-    pub(super) async fn carry(self, key: PortKey, client: Box<dyn Accepted>, from: SocketAddr) {
+    pub(super) async fn carry(self, key: PortKey, client: Box<dyn Accepted>, ends: Ends) {
         let Ok(_place) = Arc::clone(&self.mesh.shared.places).try_acquire_owned() else { return client.abort() };
-        let deadline = Instant::now() + PATIENCE;
-        let (mut tried, mut connect_max) = (Vec::new(), CONNECT_MAX);
+        match self.find(key, ends, Entered::dial, &mut Vec::new()).await {
+            Some(Found { reached, counted: _counted }) => exchange(client, reached).await,
+            None => client.abort(),
+        }
+    }
+
+    /// Finds a backend for a connection or flow, and the way to it. Backends in `tried` come last; those that were not
+    /// reached are added. `None` when none was reached in time.
+    pub(super) async fn find<T>(
+        &self,
+        key: PortKey,
+        ends: Ends,
+        dial: Dial<T>,
+        tried: &mut Vec<TaskId>,
+    ) -> Option<Found<T>> {
+        let (deadline, mut connect_max) = (Instant::now() + PATIENCE, CONNECT_MAX);
         let mut changes = self.mesh.shared.changed.subscribe();
         loop {
             changes.borrow_and_update();
             // The port may lead elsewhere meanwhile.
             let port = self.mesh.shared.core.lock().port(key);
-            let Some(port) = port else { return self.carry_of_host(key, client).await };
-            match self.mesh.pick(&*self.scope.env.clock, port.service, &tried) {
+            let Some(port) = port else { return self.find_of_host(key, dial).await };
+            match self.mesh.pick(&*self.scope.env.clock, port.service, tried) {
                 Pick::Backend(task, node) => {
-                    let _counted = Counted { carrier: self.clone(), service: port.service, task };
-                    match self.reach(key, &port, task, node, from, connect_max).await {
-                        Ok(reached) => return exchange(client, reached).await,
+                    let counted = Counted { carrier: self.clone(), service: port.service, task };
+                    match self.reach(key, &port, task, node, ends, connect_max, dial).await {
+                        Ok(reached) => return Some(Found { reached, counted: Some(counted) }),
                         Err(why) => {
-                            let node = match why {
-                                Unreached::Task => None,
-                                Unreached::Node(node) => Some(node),
-                            };
-                            self.mesh.shared.core.lock().failed(self.scope.now(), port.service, task, node);
+                            counted.failed(&why);
                             tried.push(task);
                         }
                     }
@@ -109,47 +150,45 @@ impl Carrier {
                 }
             }
             if Instant::now() >= deadline {
-                return client.abort();
+                return None;
             }
         }
     }
 
-    /// Carries a connection to a port in host mode to the task of this node that publishes it.
-    async fn carry_of_host(&self, key: PortKey, client: Box<dyn Accepted>) {
-        let Some((way, stay)) = self.mesh.doors().enter_of_host(key) else { return client.abort() };
-        match timeout(CONNECT_SLOWLY, way.dial()).await {
-            Ok(Ok(stream)) => exchange(client, Reached::Here(stream, stay)).await,
-            Ok(Err(_)) | Err(_) => client.abort(),
-        }
+    /// Finds the task of this node that publishes a port in host mode.
+    async fn find_of_host<T>(&self, key: PortKey, dial: Dial<T>) -> Option<Found<T>> {
+        let (entered, stay) = self.mesh.doors().enter_of_host(key)?;
+        let made = timeout(CONNECT_SLOWLY, dial(&entered)).await.ok()?.ok()?;
+        Some(Found { reached: Reached::Here(made, stay), counted: None })
     }
 
-    async fn reach(
+    #[allow(clippy::too_many_arguments, reason = "what a backend is, and how it is reached")]
+    async fn reach<T>(
         &self,
         key: PortKey,
         port: &IngressPort,
         task: TaskId,
         node: NodeId,
-        client: SocketAddr,
+        ends: Ends,
         within: Duration,
-    ) -> Result<Reached, Unreached> {
+        dial: Dial<T>,
+    ) -> Result<Reached<T>, Unreached> {
         if node == self.mesh.shared.node {
             let entered = self.mesh.doors().enter(port.service, task, key, port.target);
-            let (way, stay) = entered.map_err(|_| Unreached::Task)?;
-            return match timeout(within, way.dial()).await {
-                Ok(Ok(stream)) => Ok(Reached::Here(stream, stay)),
+            let (entered, stay) = entered.map_err(|_| Unreached::Task)?;
+            return match timeout(within, dial(&entered)).await {
+                Ok(Ok(made)) => Ok(Reached::Here(made, stay)),
                 Ok(Err(_)) | Err(_) => Err(Unreached::Task),
             };
         }
         let Some(endpoint) = &self.mesh.shared.endpoint else { return Err(Unreached::Node(node)) };
         let asked = async {
             let mut lane = endpoint.lane(node, Lane::Port).await.map_err(|_| Unreached::Node(node))?;
-            let request = PortRequest { service: port.service, task, port: key, target: port.target, client };
+            let Ends { client, server } = ends;
+            let request = PortRequest { service: port.service, task, port: key, target: port.target, client, server };
             lane.send.send_value(&request).await.map_err(|_| Unreached::Node(node))?;
             match lane.recv.expect_value::<PortReply>().await {
-                Ok(PortReply::Open) => {
-                    let (recv, early) = lane.recv.into_inner();
-                    Ok(Reached::There(Remote { send: lane.send.into_inner(), recv }, early.to_vec()))
-                }
+                Ok(PortReply::Open) => Ok(Reached::There(Box::new(lane))),
                 Ok(PortReply::Refused(_)) => Err(Unreached::Task),
                 Err(_) => Err(Unreached::Node(node)),
             }
@@ -158,20 +197,12 @@ impl Carrier {
     }
 }
 
-impl Way {
-    /// Connects to the task.
-    pub(super) async fn dial(&self) -> Result<Box<dyn Duplex>, EngineError> {
-        let Some(interactive) = self.engine.interactive() else {
-            return Err(EngineError::Rejected("its engine cannot connect to a port of a task".into()));
-        };
-        interactive.dial(self.task, self.port).await
-    }
-}
-
-async fn exchange(mut client: Box<dyn Accepted>, reached: Reached) {
+async fn exchange(mut client: Box<dyn Accepted>, reached: Reached<Box<dyn Duplex>>) {
     let carried = match reached {
         Reached::Here(stream, _stay) => pump::both(&mut client, stream, &[]).await,
-        Reached::There(mut stream, early) => {
+        Reached::There(lane) => {
+            let (recv, early) = lane.recv.into_inner();
+            let mut stream = Remote { send: lane.send.into_inner(), recv };
             let carried = pump::both(&mut client, &mut stream, &early).await;
             if carried.is_err() {
                 stream.reset();

@@ -51,6 +51,13 @@ struct Backend {
     failed_at: Option<Moment>,
 }
 
+impl Backend {
+    /// Whether the backend could not be reached a moment ago.
+    fn has_failed(&self, now: Moment) -> bool {
+        self.failed_at.is_some_and(|at| now.saturating_since(at) < FAILED_FOR)
+    }
+}
+
 impl Core {
     /// Takes over the table, or a part of it. Returns whether it is complete and another one than before.
     pub(super) fn on_ports(&mut self, table: PortTable) -> bool {
@@ -65,8 +72,7 @@ impl Core {
     /// Takes over backends. Those of a service that is no longer followed are ignored.
     pub(super) fn on_backends(&mut self, told: Backends) {
         let Some(followed) = self.services.get_mut(&told.service) else { return };
-        let before = if told.whole { std::mem::take(&mut followed.backends) } else { BTreeMap::new() };
-        let mut before = before;
+        let mut before = if told.whole { std::mem::take(&mut followed.backends) } else { BTreeMap::new() };
         for task in &told.removed {
             followed.backends.remove(task);
         }
@@ -114,15 +120,29 @@ impl Core {
         let fresh = || Followed { backends: BTreeMap::new(), connections: 0, used_at: now };
         let followed = self.services.entry(service).or_insert_with(fresh);
         followed.used_at = now;
-        let has_failed = |it: &Backend| it.failed_at.is_some_and(|at| now.saturating_since(at) < FAILED_FOR);
         let left = followed.backends.iter_mut().filter(|(task, _)| !tried.contains(task));
-        let best = left.min_by_key(|(_, it)| (is_missed(it.node), has_failed(it), it.connections, it.last_pick));
+        let best = left.min_by_key(|(_, it)| (is_missed(it.node), it.has_failed(now), it.connections, it.last_pick));
         let Some((task, backend)) = best else { return (Pick::Nothing, is_new) };
         self.picks += 1;
         backend.last_pick = self.picks;
         backend.connections += 1;
         followed.connections += 1;
         (Pick::Backend(*task, backend.node), is_new)
+    }
+
+    /// Whether a flow of datagrams is to leave its backend, which is no longer one or whose node membership misses, for
+    /// another one of which neither is true. Without such a one it stays where it is.
+    pub(super) fn is_better_elsewhere(
+        &self,
+        now: Moment,
+        service: ServiceId,
+        task: TaskId,
+        is_missed: impl Fn(NodeId) -> bool,
+    ) -> bool {
+        let Some(followed) = self.services.get(&service) else { return false };
+        let is_good = |it: &Backend| !is_missed(it.node);
+        !followed.backends.get(&task).is_some_and(is_good)
+            && followed.backends.iter().any(|(other, it)| *other != task && is_good(it) && !it.has_failed(now))
     }
 
     /// A connection that [`pick`](Self::pick) chose a backend for has ended, or was not made.
@@ -220,6 +240,20 @@ mod tests {
         let three: Vec<_> = (0..3).map(|_| pick(&mut core, at(999), &[], &[])).collect();
         assert_eq!(three, [Some(3), Some(3), Some(3)]);
         assert_eq!(pick(&mut core, at(1000), &[], &[]), Some(1));
+    }
+
+    #[test]
+    fn a_flow_leaves_a_backend_that_is_gone_or_missed_for_one_that_is_neither() {
+        let mut core = followed();
+        let leaves = |core: &Core, id: u128, missed: &[u128]| {
+            core.is_better_elsewhere(at(1), WEB, task(id), |node| missed.contains(&node.bits()))
+        };
+        assert!(!leaves(&core, 1, &[]), "it is as good as any");
+        assert!(leaves(&core, 1, &[1]), "task 3 is on node 2");
+        assert!(!leaves(&core, 1, &[1, 2]), "membership misses all of them");
+        assert!(leaves(&core, 9, &[]), "it is no backend");
+        core.failed(at(0), WEB, task(3), None);
+        assert!(!leaves(&core, 1, &[1]), "the other one failed a moment ago");
     }
 
     #[test]

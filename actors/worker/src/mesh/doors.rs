@@ -3,11 +3,12 @@
 //! A task's actor opens the door when the task is watched, and closes it before the task is told to end. Shared by task
 //! actors and connections, and owned by neither.
 
-use super::Way;
-use crate::engine::Engine;
+use crate::engine::{Duplex, Engine, EngineError, Interactive, Packets};
 use essaim_model::service::ports::target_of;
 use essaim_model::{PortConfig, PortKey, PublishMode, ServiceId, TaskId};
 use essaim_wire::planted::{Bug, planted};
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -39,15 +40,23 @@ impl Default for Doors {
 struct Door {
     published: Published,
     engine: Arc<dyn Engine>,
-    is_open: bool,
+    is_open: watch::Sender<bool>,
     /// Number of connections inside.
     inside: watch::Sender<usize>,
 }
 
-/// A connection's stay behind a door; dropping it ends the stay.
+/// The engine of a task and the port inside it, behind an open door.
+pub(super) struct Entered {
+    engine: Arc<dyn Engine>,
+    task: TaskId,
+    port: u16,
+}
+
+/// The stay of a connection, or of a flow of datagrams, behind a door; dropping it ends the stay.
 pub(super) struct Stay {
     doors: Doors,
     task: TaskId,
+    is_open: watch::Receiver<bool>,
 }
 
 impl Doors {
@@ -55,9 +64,11 @@ impl Doors {
     pub(crate) fn open(&self, task: TaskId, published: Published, engine: Arc<dyn Engine>) {
         let mut doors = self.doors.lock();
         // A task's actor that was restarted finds its door, with the connections that are inside.
-        let inside = doors.remove(&task).map_or_else(|| watch::Sender::new(0), |door| door.inside);
+        let kept = doors.remove(&task).map(|door| (door.is_open, door.inside));
+        let (is_open, inside) = kept.unwrap_or_else(|| (watch::Sender::new(true), watch::Sender::new(0)));
+        is_open.send_replace(true);
         let is_of_host = published.of_host().next().is_some();
-        doors.insert(task, Door { published, engine, is_open: true, inside });
+        doors.insert(task, Door { published, engine, is_open, inside });
         drop(doors);
         if is_of_host {
             self.touch();
@@ -66,8 +77,8 @@ impl Doors {
 
     /// Closes the door of a task: from now on no connection comes in. Returns a future that ends when none is inside.
     pub(crate) fn close(&self, task: TaskId) -> impl Future<Output = ()> + Send + 'static {
-        let inside = self.doors.lock().get_mut(&task).map(|door| {
-            door.is_open = planted(Bug::DoorStaysOpen);
+        let inside = self.doors.lock().get(&task).map(|door| {
+            door.is_open.send_replace(planted(Bug::DoorStaysOpen));
             door.inside.subscribe()
         });
         async move {
@@ -98,18 +109,18 @@ impl Doors {
     }
 
     /// Lets a connection to a port in host mode in. Two tasks have the same port while one replaces the other.
-    pub(super) fn enter_of_host(&self, key: PortKey) -> Option<(Way, Stay)> {
+    pub(super) fn enter_of_host(&self, key: PortKey) -> Option<(Entered, Stay)> {
         let doors = self.doors.lock();
-        let open = doors.iter().filter(|(_, door)| door.is_open);
+        let open = doors.iter().filter(|(_, door)| *door.is_open.borrow());
         let mut ways = open.flat_map(|(task, door)| door.published.of_host().map(move |port| (*task, door, port)));
         let (task, door, (_, port)) = ways.find(|(_, _, (of, _))| *of == key)?;
         Some(self.step_in(task, door, port))
     }
 
-    fn step_in(&self, task: TaskId, door: &Door, port: u16) -> (Way, Stay) {
+    fn step_in(&self, task: TaskId, door: &Door, port: u16) -> (Entered, Stay) {
         door.inside.send_modify(|inside| *inside += 1);
-        let way = Way { engine: Arc::clone(&door.engine), task, port };
-        (way, Stay { doors: self.clone(), task })
+        let entered = Entered { engine: Arc::clone(&door.engine), task, port };
+        (entered, Stay { doors: self.clone(), task, is_open: door.is_open.subscribe() })
     }
 
     fn touch(&self) {
@@ -123,13 +134,13 @@ impl Doors {
         task: TaskId,
         key: PortKey,
         target: u16,
-    ) -> Result<(Way, Stay), &'static str> {
+    ) -> Result<(Entered, Stay), &'static str> {
         let doors = self.doors.lock();
         let door = doors.get(&task).ok_or("the task does not run on this node")?;
         if door.published.service != service {
             return Err("the task belongs to another service");
         }
-        if !door.is_open {
+        if !*door.is_open.borrow() {
             return Err("the task is about to end");
         }
         let port = target_of(&door.published.ports, key, target).ok_or("the task does not publish the port")?;
@@ -142,6 +153,36 @@ impl Published {
     fn of_host(&self) -> impl Iterator<Item = (PortKey, u16)> + '_ {
         let of_host = self.ports.iter().filter(|port| port.mode == PublishMode::Host);
         of_host.filter_map(|port| Some((port.key()?, port.target)))
+    }
+}
+
+impl Entered {
+    /// Connects to the task.
+    pub(super) fn dial(&self) -> BoxFuture<'_, Result<Box<dyn Duplex>, EngineError>> {
+        match self.interactive() {
+            Ok(engine) => engine.dial(self.task, self.port),
+            Err(why) => std::future::ready(Err(why)).boxed(),
+        }
+    }
+
+    /// Makes a socket for datagrams to and from the task.
+    pub(super) fn dial_udp(&self) -> BoxFuture<'_, Result<Box<dyn Packets>, EngineError>> {
+        match self.interactive() {
+            Ok(engine) => engine.dial_udp(self.task, self.port),
+            Err(why) => std::future::ready(Err(why)).boxed(),
+        }
+    }
+
+    fn interactive(&self) -> Result<&dyn Interactive, EngineError> {
+        let why = "its engine cannot connect to a port of a task";
+        self.engine.interactive().ok_or_else(|| EngineError::Rejected(why.into()))
+    }
+}
+
+impl Stay {
+    /// Waits until the door is closed, because the task is about to end, or gone with the task.
+    pub(super) async fn is_to_leave(&mut self) {
+        let _ = self.is_open.wait_for(|is_open| !is_open).await;
     }
 }
 

@@ -12,10 +12,14 @@
 //! The connections that are inside get [`DRAIN_MAX`] to end, and then the task is told to stop. So nothing has to be
 //! announced and acknowledged all over the cluster before a task may end, and a node that hears late loses nothing.
 //!
+//! *UDP* has flows in place of connections: the datagrams of one client at one port. A flow is given to a backend like a
+//! connection, and to another one when that one is about to end or cannot be reached.
+//!
 //! - `core`: the table, the backends and the choice among them. Pure.
 //! - `doors`: the doors of this node's tasks. `sockets`: how ports are listened on, in the world and in a simulation.
 //! - `carry`: one accepted connection, from its backend's choice to its end. `pump`: the bytes.
-//! - `serve`: connections that other nodes accepted for tasks of this node.
+//! - `flows`: the table of UDP flows. Pure. `flow`: one of them, from its first datagram until it is forgotten.
+//! - `serve`: connections and flows that other nodes accepted for tasks of this node.
 //! - `actor`: the listeners.
 //!
 //! If the actor dies, its connections end with it, and the next one listens again.
@@ -24,6 +28,8 @@ mod actor;
 mod carry;
 mod core;
 mod doors;
+mod flow;
+mod flows;
 mod pump;
 mod serve;
 pub(crate) mod sockets;
@@ -31,7 +37,6 @@ pub(crate) mod sockets;
 pub(crate) use actor::{MeshActor, MeshArgs};
 pub(crate) use doors::{Doors, Published};
 
-use crate::engine::Engine;
 use core::{Core, Pick};
 use essaim_model::{ServiceId, TaskId};
 use essaim_presence::endpoint::Endpoint;
@@ -39,19 +44,22 @@ use essaim_presence::roster::RosterHandle;
 use essaim_protocol::{Backends, PortTable, Subscribe};
 use essaim_system::env::Clock;
 use essaim_wire::NodeId;
+use flow::Waiting;
+use flows::Flows;
 use parking_lot::Mutex;
 use sockets::Sockets;
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 
 /// Time for which a task that is to end waits for the connections that are inside. It is Swarm's delay between the removal
 /// of a task from balancing and its signal; here a task without connections is signalled at once.
 pub(crate) const DRAIN_MAX: Duration = Duration::from_secs(2);
 
-/// Connections that this node carries at a time, those of its own clients and those that come from other nodes together.
-/// Each takes two file descriptors and a few KiB at most.
+/// Connections and UDP flows that this node carries at a time, those of its own clients and those that come from other nodes
+/// together. Each takes two file descriptors and a few KiB at most.
 const CONNECTIONS_MAX: usize = 32_768;
 
 /// Handle on the mesh; clones share it. The uplink writes the table and the backends, connections choose among them.
@@ -72,6 +80,9 @@ struct Shared {
     roster: Option<RosterHandle>,
     sockets: Arc<dyn Sockets>,
     places: Arc<Semaphore>,
+    flows: Mutex<Flows<mpsc::Sender<Waiting>>>,
+    /// Bytes that datagrams which wait for their flows may take.
+    waiting: Arc<Semaphore>,
 }
 
 impl Mesh {
@@ -91,6 +102,8 @@ impl Mesh {
             roster,
             sockets,
             places: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
+            flows: Mutex::default(),
+            waiting: Arc::new(Semaphore::new(flow::WAITING_BYTES_MAX)),
         };
         Self { shared: Arc::new(shared) }
     }
@@ -128,12 +141,7 @@ impl Mesh {
 
     /// Chooses a backend, and subscribes to the service if that is new.
     fn pick(&self, clock: &dyn Clock, service: ServiceId, tried: &[TaskId]) -> Pick {
-        let roster = self.shared.roster.as_ref().map(RosterHandle::current);
-        let node = self.shared.node;
-        // A node that the roster does not know yet may have joined a moment ago.
-        let is_missed = |it: NodeId| {
-            it != node && roster.as_ref().is_some_and(|roster| roster.state(it).is_some() && !roster.is_present(it))
-        };
+        let is_missed = self.misses();
         let mut core = self.shared.core.lock();
         let (pick, subscribes) = core.pick(clock.now(), service, tried, is_missed);
         let services = subscribes.then(|| core.subscriptions());
@@ -142,8 +150,25 @@ impl Mesh {
         pick
     }
 
-    /// Gives up the backends of services that had no connection for long.
+    /// Whether a flow of datagrams is to leave its backend for another one.
+    fn is_better_elsewhere(&self, clock: &dyn Clock, service: ServiceId, task: TaskId) -> bool {
+        let is_missed = self.misses();
+        self.shared.core.lock().is_better_elsewhere(clock.now(), service, task, is_missed)
+    }
+
+    /// Whether membership misses a node, as of now.
+    fn misses(&self) -> impl Fn(NodeId) -> bool + use<> {
+        let roster = self.shared.roster.as_ref().map(RosterHandle::current);
+        let node = self.shared.node;
+        // A node that the roster does not know yet may have joined a moment ago.
+        move |it| {
+            it != node && roster.as_ref().is_some_and(|roster| roster.state(it).is_some() && !roster.is_present(it))
+        }
+    }
+
+    /// Gives up flows without a datagram, and the backends of services without a connection, for long.
     fn expire(&self, clock: &dyn Clock) {
+        self.shared.flows.lock().expire(clock.now());
         let services = self.shared.core.lock().expire(clock.now());
         self.subscribe(services);
     }
@@ -165,9 +190,9 @@ impl fmt::Debug for Mesh {
     }
 }
 
-/// The engine of a task and the port inside it, behind an open door.
-struct Way {
-    engine: Arc<dyn Engine>,
-    task: TaskId,
-    port: u16,
+/// Both ends of a client's connection, or flow of datagrams, to a published port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Ends {
+    client: SocketAddr,
+    server: SocketAddr,
 }

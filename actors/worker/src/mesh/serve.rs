@@ -1,16 +1,20 @@
-//! Connections that other nodes have accepted for tasks of this node, each on a stream of the `port` lane.
+//! Connections and UDP flows that other nodes have accepted for tasks of this node, each on a stream of the `port` lane.
 //!
 //! A node may ask for no port that the task does not publish; the door sees to that. The endpoint bounds the streams of
 //! each peer.
 
-use super::carry::Remote;
-use super::{Mesh, pump};
+use super::carry::{Dial, Remote};
+use super::doors::{Entered, Stay};
+use super::{Mesh, flow, pump};
+use crate::engine::{Duplex, Packets};
+use essaim_model::PortProtocol;
 use essaim_protocol::{PortReply, PortRequest};
 use essaim_transport::{FrameError, LaneStream, PeerInfo, Serve};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
 /// Time that a node may take to send its request.
@@ -27,34 +31,52 @@ impl PortServer {
     async fn serve_one(&self, stream: LaneStream) -> Result<(), FrameError> {
         let LaneStream { mut send, mut recv, .. } = stream;
         let request = timeout(REQUEST_PATIENCE, recv.expect_value::<PortRequest>()).await;
-        let PortRequest { service, task, port, target, client: _ } = request.map_err(|_| FrameError::Cut)??;
-        let refuse = |why: &str| PortReply::Refused(why.into());
-        let reached = match Arc::clone(&self.0.shared.places).try_acquire_owned() {
-            Err(_) => Err(refuse("the node carries as many connections as it can")),
-            Ok(place) => match self.0.doors().enter(service, task, port, target) {
-                Err(why) => Err(refuse(why)),
-                Ok((way, stay)) => match timeout(ACCEPT_MAX, way.dial()).await {
-                    Ok(Ok(stream)) => Ok((stream, stay, place)),
-                    Ok(Err(why)) => Err(refuse(&why.to_string())),
-                    Err(_) => Err(refuse("the task does not accept connections")),
-                },
-            },
+        let request = request.map_err(|_| FrameError::Cut)??;
+        let is_udp = request.port.protocol == PortProtocol::Udp;
+        let reached = if is_udp {
+            self.reach(&request, Entered::dial_udp).await.map(|(socket, stay, place)| (Made::Udp(socket), stay, place))
+        } else {
+            self.reach(&request, Entered::dial).await.map(|(stream, stay, place)| (Made::Tcp(stream), stay, place))
         };
-        let (stream, _stay, _place) = match reached {
+        let (made, stay, _place) = match reached {
             Ok(reached) => reached,
-            Err(refusal) => {
-                send.send_value(&refusal).await?;
+            Err(why) => {
+                send.send_value(&PortReply::Refused(why)).await?;
                 return send.finish().await;
             }
         };
         send.send_value(&PortReply::Open).await?;
-        let (recv, early) = recv.into_inner();
-        let mut remote = Remote { send: send.into_inner(), recv };
-        if pump::both(stream, &mut remote, &early).await.is_err() {
-            remote.reset();
+        match made {
+            Made::Udp(socket) => flow::serve(socket, stay, send, recv).await,
+            Made::Tcp(stream) => {
+                let (recv, early) = recv.into_inner();
+                let mut remote = Remote { send: send.into_inner(), recv };
+                if pump::both(stream, &mut remote, &early).await.is_err() {
+                    remote.reset();
+                }
+            }
         }
         Ok(())
     }
+
+    /// Reaches the task that a node asks for; `Err` says why not, in words for people.
+    async fn reach<T>(&self, request: &PortRequest, dial: Dial<T>) -> Result<(T, Stay, OwnedSemaphorePermit), String> {
+        let PortRequest { service, task, port, target, client: _, server: _ } = *request;
+        let place = Arc::clone(&self.0.shared.places).try_acquire_owned();
+        let place = place.map_err(|_| "the node carries as many connections as it can")?;
+        let (entered, stay) = self.0.doors().enter(service, task, port, target)?;
+        match timeout(ACCEPT_MAX, dial(&entered)).await {
+            Ok(Ok(made)) => Ok((made, stay, place)),
+            Ok(Err(why)) => Err(why.to_string()),
+            Err(_) => Err("the task does not accept connections".into()),
+        }
+    }
+}
+
+/// What the engine of a task has made for another node's client.
+enum Made {
+    Tcp(Box<dyn Duplex>),
+    Udp(Box<dyn Packets>),
 }
 
 impl Serve for PortServer {

@@ -1,18 +1,36 @@
 //! How a node listens on published ports: on the machine's sockets, or on those of a simulation.
 
+use essaim_model::PortProtocol;
 use futures::future::BoxFuture;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use tokio::io::{AsyncRead, AsyncWrite};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// Where a node listens on published ports.
 pub trait Sockets: Send + Sync + 'static {
-    /// The addresses on which ports are published, as they are now. `home` is the address on which the node listens for the
+    /// The addresses on which ports of a protocol are published, as they are now. `home` is the address on which the node listens for the
     /// cluster's traffic: a node that lives on one loopback address, as those of `essaim dev` do, publishes there only.
-    fn addresses(&self, home: IpAddr) -> Vec<IpAddr>;
+    fn addresses(&self, home: IpAddr, protocol: PortProtocol) -> Vec<IpAddr>;
 
     /// Listens for TCP connections. Must be called inside the runtime.
     fn listen(&self, at: SocketAddr) -> io::Result<Box<dyn Listener>>;
+
+    /// Binds a UDP socket. Must be called inside the runtime.
+    fn bind(&self, at: SocketAddr) -> io::Result<Arc<dyn Datagrams>> {
+        let _ = at;
+        Err(io::ErrorKind::Unsupported.into())
+    }
+}
+
+/// A UDP socket of a published port.
+pub trait Datagrams: Send + Sync {
+    /// Receives the next datagram, and the address of the client that has sent it.
+    fn poll_recv_from(&self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<SocketAddr>>;
+
+    /// Sends a datagram to a client; never waits.
+    fn try_send_to(&self, datagram: &[u8], client: SocketAddr) -> io::Result<()>;
 }
 
 /// A socket that listens.
@@ -32,7 +50,7 @@ pub trait Accepted: AsyncRead + AsyncWrite + Send + Unpin {
 pub struct NoSockets;
 
 impl Sockets for NoSockets {
-    fn addresses(&self, _: IpAddr) -> Vec<IpAddr> {
+    fn addresses(&self, _: IpAddr, _: PortProtocol) -> Vec<IpAddr> {
         Vec::new()
     }
 

@@ -1,6 +1,7 @@
 //! The sockets of a simulated machine, for published ports: connections are pipes in memory.
 
 use crate::mesh::sockets::{Accepted, Listener, Sockets};
+use essaim_model::PortProtocol;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
@@ -37,7 +38,7 @@ impl SimSockets {
 }
 
 impl Sockets for SimSockets {
-    fn addresses(&self, home: IpAddr) -> Vec<IpAddr> {
+    fn addresses(&self, home: IpAddr, _: PortProtocol) -> Vec<IpAddr> {
         vec![home]
     }
 

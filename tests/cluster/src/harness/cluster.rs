@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::hosts::{Host, Lab, loopback_hosts};
+use super::hosts::{Host, Lab, ipv6_host, loopback_hosts};
 use super::sweep::{folder, sweep_abandoned};
 use super::{Container, Daemon, Dockerd, Turn, eventually, turn};
 
@@ -33,6 +33,13 @@ impl Cluster {
     pub fn on_loopback(nodes: u8, managers: usize) -> Self {
         let turn = turn();
         Self::of(loopback_hosts(nodes), managers, None, turn)
+    }
+
+    /// Starts a cluster of one daemon on the loopback's address of version 6; `None` on a machine without one.
+    pub fn on_ipv6_loopback() -> Option<Self> {
+        let host = ipv6_host()?;
+        let turn = turn();
+        Some(Self::of(vec![host], 1, None, turn))
     }
 
     /// Starts a cluster in network namespaces; the first `managers` daemons are managers.

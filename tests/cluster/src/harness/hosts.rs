@@ -1,7 +1,7 @@
 //! Hosts of daemons: addresses of the loopback, or network namespaces on a bridge that is in a namespace itself, so
 //! that no packet reaches any real network and a cable can be pulled.
 
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::Arc;
@@ -53,6 +53,12 @@ pub fn loopback_hosts(count: u8) -> Vec<Host> {
         }
     }
     panic!("no /24 of the loopback has a free UDP port {PORT}: does another daemon listen on every address?")
+}
+
+/// The loopback's address of version 6, with a free port; `None` on a machine without that address.
+pub fn ipv6_host() -> Option<Host> {
+    let socket = UdpSocket::bind((Ipv6Addr::LOCALHOST, 0)).ok()?;
+    Some(Host { address: socket.local_addr().ok()?, namespace: None })
 }
 
 /// Why namespaces cannot be made here; `None` when they can.

@@ -1,6 +1,8 @@
 //! Published ports: every node answers, and nobody loses a request. Most of these services have processes as tasks; the
 //! talk publishes ports of containers.
 
+mod datagrams;
+
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
