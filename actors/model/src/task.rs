@@ -7,6 +7,7 @@
 //!
 //! [`STEPS`] is the whole protocol between managers and a worker over one task, on one screen.
 
+use crate::service::ports::HostPort;
 use crate::{EngineKind, GenericStock, Meta, Node, Placement, ServiceId, TaskId};
 use bincode::{Decode, Encode};
 use essaim_wire::record;
@@ -125,7 +126,8 @@ impl Task {
         };
         let error = self.observed.error.as_ref().map_or(0, String::len);
         let why = self.written_off.as_ref().map_or(0, |written_off| written_off.why.len());
-        let outside = reason + self.observed.message.len() + error + why + encoded_len(&self.generic);
+        let ports = size_of_val(&*self.observed.ports);
+        let outside = ports + reason + self.observed.message.len() + error + why + encoded_len(&self.generic);
         size_of::<Self>() + outside
     }
 
@@ -293,8 +295,10 @@ pub struct Observed {
     pub container: Option<ContainerId>,
     /// Result of the latest health checks, if the task has any.
     pub health: Option<Health>,
+    /// Numbers of the ports in host mode for which the service names none, while the task runs.
+    pub ports: Vec<HostPort>,
 }
-record!(Observed { 1: state, at, message, error, exit_code, pid, address, container, health });
+record!(Observed { 1: state, at, message, error, exit_code, pid, address, container, health, ports });
 
 /// Id of an engine's container: the 64 hexadecimal digits that the engine gives it, as 32 bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
@@ -358,6 +362,7 @@ impl Observed {
             address: None,
             container: None,
             health: None,
+            ports: Vec::new(),
         }
     }
 }

@@ -15,7 +15,7 @@ use crate::engine::{Adopted, Engine, Phase};
 use crate::exec::ExecServer;
 use crate::logs::{Logs, LogsArgs};
 use crate::machine::EngineDescriptions;
-use crate::mesh::{Doors, MeshActor, MeshArgs};
+use crate::mesh::{MeshActor, MeshArgs};
 use crate::observations::Observations;
 use crate::orders::{self, Orders};
 use crate::task::{Execution, FORGOTTEN, Goal, Here, Task, TaskArgs, TaskMsg, execution, label};
@@ -96,7 +96,6 @@ pub(crate) struct WorkerArgs {
     pub(crate) exec: ExecServer,
     pub(crate) logs: LogsArgs,
     pub(crate) mesh: MeshArgs,
-    pub(crate) doors: Doors,
     pub(crate) observations: Observations,
     pub(crate) confirmed: watch::Sender<bool>,
     pub(crate) me: Address<WorkerMsg>,
@@ -549,7 +548,7 @@ impl State {
                 observations: args.observations.clone(),
                 confirmed: args.confirmed.subscribe(),
                 descriptions: args.descriptions.clone(),
-                doors: args.doors.clone(),
+                mesh: args.mesh.mesh.clone(),
             };
             (Task, arguments)
         });

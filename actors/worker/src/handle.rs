@@ -159,7 +159,6 @@ impl WorkerHandle {
                 mesh: self.mesh.clone(),
             },
             mesh: MeshArgs { mesh: self.mesh.clone() },
-            doors: self.mesh.doors().clone(),
             uplink_address: self.uplink.clone(),
             logs: LogsArgs { server: self.logs.clone(), endpoint },
             observations: self.observations.clone(),

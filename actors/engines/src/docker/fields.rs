@@ -11,13 +11,14 @@ use bollard::models::{
     MountBindOptions, MountBindOptionsPropagationEnum, MountImageOptions, MountTmpfsOptions, MountType,
     MountVolumeOptions, MountVolumeOptionsDriverConfig, PortBinding, PortMap, ResourcesUlimits,
 };
+use essaim_model::service::ports::HostPort;
 use essaim_model::service::{
     AppArmor, BindOptions, CredentialSpec, DnsConfig, Driver, HealthCheck, HealthTimes, Isolation, Mount, MountSource,
     Privileges, Propagation, SeLinux, Seccomp, Share, Swap, TmpfsOptions, Ulimit, VolumeOptions,
 };
-use essaim_model::{ContainerSpec, LogDriver, PortConfig, Resources};
+use essaim_model::{ContainerSpec, LogDriver, PortConfig, PortProtocol, Resources};
 use essaim_worker::engine::{EngineError, Run};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// The body that creates the container of a task, for an engine that speaks `api`; `files` are the mounts of its secrets
@@ -137,6 +138,21 @@ fn bindings(ports: &[PortConfig]) -> PortMap {
         bindings.entry(port_name(port)).or_default().get_or_insert_default().push(binding);
     }
     bindings
+}
+
+/// The ports of this machine under which the engine has published ports of a container, as it says itself: one that listens
+/// under the same number for both versions of IP is named once.
+pub(super) fn host_ports(map: PortMap) -> Vec<HostPort> {
+    let mut ports = BTreeSet::new();
+    for (name, bindings) in map {
+        let Some((target, protocol)) = name.split_once('/') else { continue };
+        let protocol =
+            [PortProtocol::Tcp, PortProtocol::Udp, PortProtocol::Sctp].into_iter().find(|it| it.as_str() == protocol);
+        let Some((target, protocol)) = target.parse().ok().zip(protocol) else { continue };
+        let numbers = bindings.into_iter().flatten().filter_map(|it| it.host_port?.parse().ok());
+        ports.extend(numbers.map(|published| HostPort { protocol, target, published }));
+    }
+    ports.into_iter().collect()
 }
 
 /// Refuses the first setting that the engine's API is too old for. Settings that are not listed are known to every

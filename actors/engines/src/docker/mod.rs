@@ -41,6 +41,7 @@ use bollard::query_parameters::{
 };
 use client::{CallError, Client, QUICK, SLOW, ask, within};
 use essaim_model::service::RegistryAuth;
+use essaim_model::service::ports::HostPort;
 use essaim_model::{EngineKind, GenericStock, Hardware, Image, Platform, Plugin, TaskId};
 use essaim_wire::NodeId;
 use essaim_worker::engine::{
@@ -529,6 +530,15 @@ impl Engine for DockerEngine {
 
     fn revived(&self) -> BoxFuture<'_, TaskId> {
         self.shared.events.revived().boxed()
+    }
+
+    fn host_ports(&self, task: TaskId) -> BoxFuture<'_, Result<Vec<HostPort>, EngineError>> {
+        async move {
+            let container = self.container(task).await?;
+            let found = within(QUICK, self.docker().inspect_container(&container, None)).await?;
+            Ok(fields::host_ports(found.network_settings.and_then(|it| it.ports).unwrap_or_default()))
+        }
+        .boxed()
     }
 
     fn interactive(&self) -> Option<&dyn Interactive> {

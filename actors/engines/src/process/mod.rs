@@ -34,7 +34,8 @@ pub(crate) mod ring;
 mod user;
 
 use crate::memory::Folders;
-use essaim_model::{ContainerSpec, EngineKind, GenericStock, Hardware, Image, Labels, Platform, TaskId};
+use essaim_model::service::ports::HostPort;
+use essaim_model::{ContainerSpec, EngineKind, GenericStock, Hardware, Image, Labels, Platform, PortConfig, TaskId};
 use essaim_wire::{NodeId, Timestamp};
 use essaim_worker::engine::{
     Addresses, Adopted, Description, Duplex, Ended, Engine, EngineError, Exec, ExecError, Executed, Interactive,
@@ -412,6 +413,16 @@ impl Engine for ProcessEngine {
             let live = found.iter().filter(|it| !matches!(it.phase, Phase::Ended(_))).map(|it| it.task).collect();
             this.files.adopt(node, &live);
             Ok(found)
+        })
+        .boxed()
+    }
+
+    fn host_ports(&self, task: TaskId) -> BoxFuture<'_, Result<Vec<HostPort>, EngineError>> {
+        self.blocking(move |this| {
+            let plan =
+                this.folder(task).plan().map_err(|why| folder::failed("cannot read the plan of the task", why))?;
+            let port = |it: &PortConfig| HostPort { protocol: it.protocol, target: it.target, published: it.published };
+            Ok(plan.run.ports.iter().map(port).collect())
         })
         .boxed()
     }

@@ -38,6 +38,7 @@ const LEVELS: &[(&str, &[u16])] = &[
     ("Health", &[1; 3]),
     ("HealthCheck", &[1]),
     ("HealthTest", &[1; 4]),
+    ("HostPort", &[1]),
     ("IpAddr", &[1; 2]),
     ("Isolation", &[1; 3]),
     ("LogDriver", &[1]),
@@ -92,7 +93,7 @@ const LEVELS: &[(&str, &[u16])] = &[
 ];
 
 /// Number of variants and versions of the first level. The first level is complete: what is new has a higher one.
-const OF_THE_FIRST_LEVEL: usize = 168;
+const OF_THE_FIRST_LEVEL: usize = 169;
 
 fn listed(name: &str, place: u32) -> Option<Level> {
     let (_, levels) = LEVELS.iter().find(|(listed, _)| *listed == name)?;

@@ -30,6 +30,18 @@ impl fmt::Display for PortKey {
     }
 }
 
+/// A port in host mode that was published under a number of its node's choice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct HostPort {
+    /// Transport protocol of the port.
+    pub protocol: PortProtocol,
+    /// Port inside the task.
+    pub target: u16,
+    /// Port of the node.
+    pub published: u16,
+}
+record!(HostPort { 1: protocol, target, published });
+
 /// What a port that every node publishes leads to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IngressPort {
@@ -119,7 +131,7 @@ pub(crate) fn number(
 }
 
 #[cfg(test)]
-essaim_wire::golden_bytes!("ports": PortKey, IngressPort);
+essaim_wire::golden_bytes!("ports": PortKey, IngressPort, HostPort);
 
 #[cfg(test)]
 mod tests {

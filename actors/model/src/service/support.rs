@@ -12,8 +12,8 @@
 
 use super::repository::is_reference;
 use super::{
-    ContainerSpec, DnsConfig, EndpointSpec, Isolation, MountSource, PortProtocol, Privileges, PublishMode, Resources,
-    ServiceSpec, TaskSpec,
+    ContainerSpec, DnsConfig, EndpointSpec, Isolation, MountSource, PortProtocol, Privileges, Resources, ServiceSpec,
+    TaskSpec,
 };
 use crate::{EngineKind, Placement, Refusal, RefusalKind};
 
@@ -55,11 +55,6 @@ fn of_cluster(spec: &ServiceSpec) -> Option<String> {
     let ServiceSpec { name: _, labels: _, task, mode: _, update: _, rollback: _, endpoint } = spec;
     let TaskSpec { container: _, resources: _, restart: _, placement, networks, log_driver: _, force_update: _ } = task;
     let round_robin = endpoint.as_ref().is_some_and(|EndpointSpec { dns_round_robin, ports: _ }| *dns_round_robin);
-    let ports = || endpoint.iter().flat_map(|endpoint| &endpoint.ports);
-    // Which number a node would choose is reported by nobody.
-    if ports().any(|port| port.mode == PublishMode::Host && port.published == 0) {
-        return Some("--publish mode=host without a published port".into());
-    }
     if let Some(Placement { constraints: _, replicas_max_per_node: _, preferences: _, platforms: _ }) = placement {
         // Every setting of the placement is honoured, whatever the engine.
     }
@@ -207,7 +202,9 @@ mod tests {
     use super::*;
     use crate::ConfigId;
     use crate::fixtures;
-    use crate::service::{ConfigReference, ConfigReferences, ConfigTarget, CredentialSpec, Mount, Mounts, PortConfig};
+    use crate::service::{
+        ConfigReference, ConfigReferences, ConfigTarget, CredentialSpec, Mount, Mounts, PortConfig, PublishMode,
+    };
 
     fn docker(change: impl FnOnce(&mut ServiceSpec)) -> Option<String> {
         let mut spec = fixtures::service("web", 1);

@@ -28,6 +28,7 @@ pub use log::LogOptions;
 pub use progress::Progress;
 pub use run::{Limits, Payloads, Run};
 
+use essaim_model::service::ports::HostPort;
 use essaim_model::{ContainerId, EngineKind, GenericStock, Hardware, Health, Image, Labels, Platform, Plugin, TaskId};
 use essaim_wire::{NodeId, Timestamp};
 use futures::FutureExt;
@@ -115,6 +116,12 @@ pub trait Engine: Send + Sync + 'static {
     /// none, so the worker asks for the task's phase.
     fn revived(&self) -> BoxFuture<'_, TaskId> {
         std::future::pending().boxed()
+    }
+
+    /// The ports in host mode of a started task, with the numbers under which they are published.
+    fn host_ports(&self, task: TaskId) -> BoxFuture<'_, Result<Vec<HostPort>, EngineError>> {
+        let _ = task;
+        std::future::ready(Ok(Vec::new())).boxed()
     }
 
     /// Exec, attach and dial, if this engine supports any of them.

@@ -26,7 +26,8 @@ pub struct Run {
     pub log_driver: Option<LogDriver>,
     /// Address that was claimed for the task.
     pub address: Option<IpAddr>,
-    /// Ports that the engine is to publish on this machine alone: those in host mode, for engines that can.
+    /// Ports in host mode. An engine that can publishes them on this machine, those without a number under one of its choice.
+    /// An engine that cannot remembers them, each with the number under which this program publishes it.
     pub ports: Vec<PortConfig>,
 }
 record!(Run { 1: task, name, labels, container, resolved, env, resources, log_driver, address, ports });

@@ -20,7 +20,7 @@ use ractor_cluster::RactorMessage;
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::poll_fn;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc::error::TrySendError;
@@ -150,12 +150,10 @@ impl State {
             self.failed.clear();
             return;
         }
-        let home = self.mesh.shared.endpoint.as_ref().map(|endpoint| endpoint.transport().local_addr().ip());
-        let home = home.unwrap_or(Ipv4Addr::LOCALHOST.into());
         let wanted: BTreeSet<_> = [PortProtocol::Tcp, PortProtocol::Udp]
             .into_iter()
             .flat_map(|protocol| {
-                let addresses = self.mesh.shared.sockets.addresses(home, protocol);
+                let addresses = self.mesh.addresses(protocol);
                 let ports = ports.iter().filter(move |key| key.protocol == protocol);
                 ports.flat_map(move |key| addresses.clone().into_iter().map(move |address| (*key, address)))
             })

@@ -4,7 +4,7 @@
 //! actors and connections, and owned by neither.
 
 use crate::engine::{Duplex, Engine, EngineError, Interactive, Packets};
-use essaim_model::service::ports::target_of;
+use essaim_model::service::ports::{HostPort, target_of};
 use essaim_model::{PortConfig, PortKey, PublishMode, ServiceId, TaskId};
 use essaim_wire::planted::{Bug, planted};
 use futures::FutureExt;
@@ -27,13 +27,15 @@ pub(crate) struct Published {
 #[derive(Clone)]
 pub(crate) struct Doors {
     doors: Arc<Mutex<BTreeMap<TaskId, Door>>>,
+    /// Ports in host mode that were chosen for tasks whose doors may not be open yet.
+    kept: Arc<Mutex<BTreeMap<PortKey, TaskId>>>,
     /// Counter that rises when a door with a port in host mode opens or goes.
     changed: watch::Sender<u64>,
 }
 
 impl Default for Doors {
     fn default() -> Self {
-        Self { doors: Arc::default(), changed: watch::Sender::new(0) }
+        Self { doors: Arc::default(), kept: Arc::default(), changed: watch::Sender::new(0) }
     }
 }
 
@@ -89,8 +91,20 @@ impl Doors {
         }
     }
 
-    /// Forgets the door of a task that has ended.
+    /// Keeps a port in host mode for a task. Returns whether no other task has it.
+    pub(super) fn keep(&self, task: TaskId, key: PortKey) -> bool {
+        let is_open = self.of_host().contains(&key);
+        let mut kept = self.kept.lock();
+        let is_free = !is_open && !kept.contains_key(&key);
+        if is_free {
+            kept.insert(key, task);
+        }
+        is_free
+    }
+
+    /// Forgets the door of a task that has ended, and the ports that were chosen for it.
     pub(crate) fn remove(&self, task: TaskId) {
+        self.kept.lock().retain(|_, of| *of != task);
         let gone = self.doors.lock().remove(&task);
         if gone.is_some_and(|door| door.published.of_host().next().is_some()) {
             self.touch();
@@ -149,6 +163,21 @@ impl Doors {
 }
 
 impl Published {
+    /// The same ports, those in host mode for which the service names no number with the numbers that `chosen` has for them.
+    pub(crate) fn numbered(self, chosen: &[HostPort]) -> Self {
+        let (mut chosen, mut ports) = (chosen.to_vec(), self.ports.to_vec());
+        for port in ports.iter_mut().filter(|port| port.mode == PublishMode::Host) {
+            // Two ports may lead to one port of the task.
+            let is_it = |it: &HostPort| {
+                (it.protocol, it.target) == (port.protocol, port.target) && [0, it.published].contains(&port.published)
+            };
+            if let Some(at) = chosen.iter().position(is_it) {
+                port.published = chosen.remove(at).published;
+            }
+        }
+        Self { ports: ports.into(), ..self }
+    }
+
     /// The ports in host mode, each with the port inside the task.
     fn of_host(&self) -> impl Iterator<Item = (PortKey, u16)> + '_ {
         let of_host = self.ports.iter().filter(|port| port.mode == PublishMode::Host);

@@ -35,10 +35,11 @@ mod serve;
 pub(crate) mod sockets;
 
 pub(crate) use actor::{MeshActor, MeshArgs};
-pub(crate) use doors::{Doors, Published};
+pub(crate) use doors::Published;
 
 use core::{Core, Pick};
-use essaim_model::{ServiceId, TaskId};
+use doors::Doors;
+use essaim_model::{PortKey, PortProtocol, ServiceId, TaskId};
 use essaim_presence::endpoint::Endpoint;
 use essaim_presence::roster::RosterHandle;
 use essaim_protocol::{Backends, PortTable, Subscribe};
@@ -49,7 +50,8 @@ use flows::Flows;
 use parking_lot::Mutex;
 use sockets::Sockets;
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc, watch};
@@ -61,6 +63,13 @@ pub(crate) const DRAIN_MAX: Duration = Duration::from_secs(2);
 /// Connections and UDP flows that this node carries at a time, those of its own clients and those that come from other nodes
 /// together. Each takes two file descriptors and a few KiB at most.
 const CONNECTIONS_MAX: usize = 32_768;
+
+/// Numbers from which a node chooses for ports in host mode for which the operator named none: those from which Linux, and
+/// so Docker Engine, chooses.
+const HOST_PORTS: RangeInclusive<u16> = 32_768..=60_999;
+
+/// Numbers that are tried for one port. A machine on which so many in a row are taken has other troubles.
+const HOST_PORT_TRIES: u16 = 200;
 
 /// Handle on the mesh; clones share it. The uplink writes the table and the backends, connections choose among them.
 #[derive(Clone)]
@@ -111,6 +120,35 @@ impl Mesh {
     /// The doors of this node's tasks.
     pub(crate) fn doors(&self) -> &Doors {
         &self.shared.doors
+    }
+
+    /// Chooses a port of this node for a task in host mode, and keeps it for the task until the door of the task is removed.
+    /// Must be called inside the runtime.
+    pub(crate) fn choose_host_port(&self, task: TaskId, protocol: PortProtocol) -> Option<u16> {
+        let addresses = self.addresses(protocol);
+        let sockets = &self.shared.sockets;
+        let is_free = |number: &u16| {
+            addresses.iter().map(|address| SocketAddr::new(*address, *number)).all(|at| match protocol {
+                PortProtocol::Tcp => sockets.listen(at).is_ok(),
+                PortProtocol::Udp => sockets.bind(at).is_ok(),
+                PortProtocol::Sctp => false,
+            })
+        };
+        // Tasks begin at numbers of their own, so that one that ended leaves its number alone for a while.
+        let count = HOST_PORTS.end() - HOST_PORTS.start();
+        let first = u16::try_from(task.bits() % u128::from(count)).unwrap_or(0);
+        let mut numbers = (0..HOST_PORT_TRIES).map(|step| HOST_PORTS.start() + (first + step) % count);
+        let published = self.shared.core.lock().ports().collect::<Vec<_>>();
+        numbers.find(|number| {
+            let key = PortKey { protocol, number: *number };
+            !published.contains(&key) && is_free(number) && self.shared.doors.keep(task, key)
+        })
+    }
+
+    /// The addresses on which ports are published.
+    fn addresses(&self, protocol: PortProtocol) -> Vec<IpAddr> {
+        let home = self.shared.endpoint.as_ref().map(|endpoint| endpoint.transport().local_addr().ip());
+        self.shared.sockets.addresses(home.unwrap_or(Ipv4Addr::LOCALHOST.into()), protocol)
     }
 
     /// Takes over the table of published ports, or a part of it.

@@ -10,7 +10,8 @@ use crate::engine::{
     Addresses, Adopted, Description, Duplex, Ended, Engine, EngineError, Exec, ExecError, Executed, Exit, Interactive,
     LogLine, LogOptions, LogStream, Observation, Payloads, Phase, Progress, Run, Signal, Started, Stats,
 };
-use essaim_model::{EngineKind, Health, Image, Labels, Platform, TaskId};
+use essaim_model::service::ports::HostPort;
+use essaim_model::{EngineKind, Health, Image, Labels, Platform, PortConfig, TaskId};
 use essaim_wire::NodeId;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
@@ -293,6 +294,12 @@ impl Engine for SimEngine {
 
     fn revived(&self) -> BoxFuture<'_, TaskId> {
         self.machine.next_revived().boxed()
+    }
+
+    fn host_ports(&self, task: TaskId) -> BoxFuture<'_, Result<Vec<HostPort>, EngineError>> {
+        let ports = self.machine.lock().tasks.get(&task).map(|found| found.run.ports.clone()).unwrap_or_default();
+        let port = |it: &PortConfig| HostPort { protocol: it.protocol, target: it.target, published: it.published };
+        std::future::ready(Ok(ports.iter().map(port).collect())).boxed()
     }
 
     fn interactive(&self) -> Option<&dyn Interactive> {

@@ -9,13 +9,14 @@
 
 use super::core::{Core, Effect, Goal, Input};
 use super::execution::Execution;
-use crate::engine::{Engine, EngineError, Observation, Progress};
+use crate::engine::{Engine, EngineError, Observation, Phase, Progress};
 use crate::machine::EngineDescriptions;
-use crate::mesh::{DRAIN_MAX, Doors};
+use crate::mesh::{DRAIN_MAX, Mesh};
 use crate::observations::Observations;
 use essaim_model::{EngineKind, Observed, TaskId, TaskState};
 use essaim_system::{RecordKind, Scope, Timer};
-use futures::StreamExt;
+use futures::future::BoxFuture;
+use futures::{FutureExt, StreamExt};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use ractor_cluster::RactorMessage;
 use std::future::Future;
@@ -70,7 +71,7 @@ pub(crate) struct TaskArgs {
     pub(crate) observations: Observations,
     pub(crate) confirmed: watch::Receiver<bool>,
     pub(crate) descriptions: EngineDescriptions,
-    pub(crate) doors: Doors,
+    pub(crate) mesh: Mesh,
 }
 
 /// The actor of one task.
@@ -166,7 +167,14 @@ impl State {
             }
             match effect {
                 Effect::Find => {
-                    self.ask(myself, ASK_PATIENCE, Input::Found, move |engine| async move { engine.phase(task).await })
+                    let tells = self.tells_ports(myself);
+                    self.ask(myself, ASK_PATIENCE, Input::Found, move |engine| async move {
+                        let phase = engine.phase(task).await?;
+                        if matches!(phase, Some(Phase::Running(_))) {
+                            tells(&*engine).await?;
+                        }
+                        Ok(phase)
+                    });
                 }
                 Effect::Claim => {
                     let subnet = self.args.subnet;
@@ -180,8 +188,14 @@ impl State {
                         preparing.abort();
                     }
                 }
-                Effect::Start => self
-                    .ask(myself, WORK_PATIENCE, Input::Started, move |engine| async move { engine.start(task).await }),
+                Effect::Start => {
+                    let tells = self.tells_ports(myself);
+                    self.ask(myself, WORK_PATIENCE, Input::Started, move |engine| async move {
+                        let started = engine.start(task).await?;
+                        tells(&*engine).await?;
+                        Ok(started)
+                    });
+                }
                 Effect::Watch => {
                     self.open_door();
                     self.watch(myself);
@@ -189,7 +203,7 @@ impl State {
                 Effect::Stop => {
                     // No connection to a published port comes in from here on. Those that are inside get a while to end,
                     // and then the task gets its signal.
-                    let empty = self.args.doors.close(task);
+                    let empty = self.args.mesh.doors().close(task);
                     let drain = if self.core.is_pressed() { Duration::ZERO } else { DRAIN_MAX };
                     let (signal, grace) = match &*self.args.execution.borrow() {
                         Some(execution) => (execution.stop_signal, execution.stop_grace),
@@ -204,7 +218,7 @@ impl State {
                 }
                 Effect::Remove => {
                     // What the engine removes, it may have to kill.
-                    self.args.doors.remove(task);
+                    self.args.mesh.doors().remove(task);
                     self.ask(
                         myself,
                         WORK_PATIENCE,
@@ -243,16 +257,39 @@ impl State {
         }
     }
 
+    /// An operation that has the engine tell under which numbers the ports in host mode are published, if the service names
+    /// none for some.
+    fn tells_ports(
+        &self,
+        myself: &ActorRef<TaskMsg>,
+    ) -> impl FnOnce(&dyn Engine) -> BoxFuture<'_, Result<(), EngineError>> + Send + 'static {
+        let has_open = self.args.execution.borrow().as_ref().is_some_and(|execution| execution.has_open_numbers);
+        let (task, hears) = (self.args.task, myself.clone());
+        move |engine| {
+            async move {
+                if has_open {
+                    let ports = engine.host_ports(task).await?;
+                    // The actor may have ended meanwhile.
+                    let _ = hears.cast(TaskMsg::Did(Input::Published(ports)));
+                }
+                Ok(())
+            }
+            .boxed()
+        }
+    }
+
     fn prepare(&mut self, myself: &ActorRef<TaskMsg>) {
         let execution = self.args.execution.borrow().clone();
         let (Ok(engine), Some(mut execution)) = (self.args.engine.clone(), execution) else { return };
         if let Some(address) = self.core.address() {
             execution.set_address(address);
         }
+        let numbered = execution.number_ports(|protocol| self.args.mesh.choose_host_port(self.args.task, protocol));
         let hears = myself.clone();
         let preparing = self.spawn(myself, async move {
             let (progress, mut latest) = Progress::new();
             let prepared = async {
+                numbered?;
                 if execution.has_templates() {
                     execution.expand(&engine.describe().await?.platform)?;
                 }
@@ -282,7 +319,8 @@ impl State {
     fn open_door(&self) {
         let published = self.args.execution.borrow().as_ref().and_then(|execution| execution.published.clone());
         if let (Some(published), Ok(engine)) = (published, &self.args.engine) {
-            self.args.doors.open(self.args.task, published, Arc::clone(engine));
+            let published = published.numbered(self.core.ports());
+            self.args.mesh.doors().open(self.args.task, published, Arc::clone(engine));
         }
     }
 
@@ -329,7 +367,7 @@ impl State {
 
     /// Releases the address, the files and the door of a task that has ended.
     fn release(&self) {
-        self.args.doors.remove(self.args.task);
+        self.args.mesh.doors().remove(self.args.task);
         if let Ok(engine) = &self.args.engine {
             engine.release(self.args.task);
         }

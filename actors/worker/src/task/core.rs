@@ -19,6 +19,7 @@ mod tests;
 
 use crate::engine::{Ended, EngineError, Exit, Observation, Phase, Started};
 use essaim_model::service::DISCONNECT_LEASE;
+use essaim_model::service::ports::HostPort;
 use essaim_model::{ContainerId, Desired, Health, Observed, TaskState};
 use essaim_wire::planted::{Bug, planted};
 use essaim_wire::{Moment, Timestamp};
@@ -111,6 +112,8 @@ pub(crate) enum Input {
     Progress(String),
     /// Answer to `Prepare`.
     Prepared(Result<(), EngineError>),
+    /// Numbers of the ports in host mode of the task, which its engine has told before it says that the task runs.
+    Published(Vec<HostPort>),
     /// Answer to `Start`.
     Started(Result<Started, EngineError>),
     /// An observation of the started task, or an error when the engine lost track of the task.
@@ -185,6 +188,7 @@ pub(crate) struct Core {
     pid: Option<u32>,
     container: Option<ContainerId>,
     health: Option<Health>,
+    ports: Vec<HostPort>,
     /// Whether the task is to end because its lease has lapsed.
     lapsed: bool,
     wakes: u64,
@@ -251,6 +255,7 @@ impl Core {
             pid: known.pid,
             container: known.container,
             health: known.health,
+            ports: known.ports.clone(),
             lapsed: false,
             wakes: 0,
             failures: 0,
@@ -265,6 +270,11 @@ impl Core {
     /// The address that was claimed for the task.
     pub(crate) const fn address(&self) -> Option<IpAddr> {
         self.address
+    }
+
+    /// The ports in host mode of the task, with their numbers.
+    pub(crate) fn ports(&self) -> &[HostPort] {
+        &self.ports
     }
 
     /// Whether the task is to end because its lease has lapsed: its replacement counts on its end.
@@ -311,6 +321,7 @@ impl Core {
             (Life::Claiming, Input::Claimed(Err(why))) => self.on_prepared(now, utc, Err(why), effects),
             (Life::Preparing, Input::Progress(words)) => self.observe(TaskState::Preparing, utc, &words, effects),
             (Life::Preparing, Input::Prepared(done)) => self.on_prepared(now, utc, done, effects),
+            (_, Input::Published(ports)) => self.ports = ports,
             (Life::Starting, Input::Started(done)) => self.on_started(now, utc, done, effects),
             (Life::Proving | Life::Running | Life::Stopping, Input::Observed(Ok(Observation::Ended(ended)))) => {
                 self.on_ended(now, utc, Ok(ended), effects);
@@ -650,6 +661,7 @@ impl Core {
 
     fn observed(&self, state: TaskState, at: Timestamp, message: &str) -> Observed {
         let (pid, address, container, health) = (self.pid, self.address, self.container, self.health);
-        Observed { state, pid, address, container, health, message: message.into(), ..Observed::nothing(at) }
+        let ports = if state == TaskState::Running { self.ports.clone() } else { Vec::new() };
+        Observed { state, pid, address, container, health, ports, message: message.into(), ..Observed::nothing(at) }
     }
 }

@@ -5,7 +5,8 @@ use crate::mesh::Published;
 use essaim_model::service::Variable;
 use essaim_model::service::template::{self, Facts, Readable};
 use essaim_model::{
-    EngineKind, Labels, Payload, PayloadId, Platform, PortConfig, PublishMode, Refusal, ServiceSpec, Slot, TaskId,
+    EngineKind, Labels, Payload, PayloadId, Platform, PortConfig, PortProtocol, PublishMode, Refusal, ServiceSpec,
+    Slot, TaskId,
 };
 use essaim_protocol::TaskOrder;
 use essaim_wire::NodeId;
@@ -31,6 +32,8 @@ pub(crate) struct Execution {
     pub(crate) stop_grace: Duration,
     /// The ports that the mesh publishes for the task; `None` without any.
     pub(crate) published: Option<Published>,
+    /// Whether the task has ports in host mode for which the service names no number.
+    pub(crate) has_open_numbers: bool,
     /// The facts that templates of the container name, without the platform of the node; `None` without templates.
     templates: Option<Box<Templates>>,
 }
@@ -66,10 +69,11 @@ pub(crate) fn execution(order: &TaskOrder, spec: &ServiceSpec, payloads: &Payloa
     // Docker Engine publishes ports of its machine itself, and leaves clients their addresses.
     let by_engine = |port: &PortConfig| port.mode == PublishMode::Host && order.engine == EngineKind::Docker;
     let all = spec.endpoint.iter().flat_map(|endpoint| endpoint.ports.iter().cloned());
+    let has_open_numbers = all.clone().any(|port| port.mode == PublishMode::Host && port.published == 0);
     let (by_engine, ports): (Vec<_>, Vec<_>) = all.partition(by_engine);
     let run = Run { ports: by_engine, ..run };
     let published = (!ports.is_empty()).then(|| Published { service: order.service, ports: ports.into() });
-    Execution { run, payloads: own, stop_signal, stop_grace, published, templates }
+    Execution { run, payloads: own, stop_signal, stop_grace, published, has_open_numbers, templates }
 }
 
 impl Execution {
@@ -112,6 +116,30 @@ impl Execution {
         self.run.address = Some(address);
         self.run.env.push(("ESSAIM_ADDRESS".into(), address.to_string()));
     }
+
+    /// Gives each port in host mode that the engine does not publish itself its number, chosen by `choose` where the service
+    /// names none, and tells the task by variables that no variable of the service can override.
+    pub(crate) fn number_ports(
+        &mut self,
+        mut choose: impl FnMut(PortProtocol) -> Option<u16>,
+    ) -> Result<(), EngineError> {
+        let ports = self.published.iter().flat_map(|published| published.ports.iter());
+        for port in ports.filter(|port| port.mode == PublishMode::Host) {
+            let number = if port.published == 0 { choose(port.protocol) } else { Some(port.published) };
+            let Some(published) = number else {
+                let protocol = port.protocol.as_str();
+                return Err(EngineError::Failed(format!("no {protocol} port of this node is free for mode=host")));
+            };
+            self.run.env.push((port_variable(port), published.to_string()));
+            self.run.ports.push(PortConfig { published, ..port.clone() });
+        }
+        Ok(())
+    }
+}
+
+/// Variable with the number under which a port in host mode is published: `ESSAIM_PORT_8080_TCP`.
+fn port_variable(port: &PortConfig) -> String {
+    format!("ESSAIM_PORT_{}_{}", port.target, port.protocol.as_str().to_uppercase())
 }
 
 /// Variables that identify the task. They come after the service's own variables, so that none of those can override
@@ -189,6 +217,37 @@ mod tests {
         assert_eq!(label("node.id"), here.node.to_string());
         assert_eq!((last("DOCKER_RESOURCE_GPU"), last("DOCKER_RESOURCE_SSD")), ("a,b", "2"));
         assert_eq!(execution.run.address, Some([127, 70, 0, 2].into()));
+    }
+
+    #[test]
+    fn a_process_is_told_the_numbers_of_its_ports_in_host_mode() {
+        let mut spec = spec();
+        let port = |target, published, mode| {
+            let (name, protocol) = (String::new(), PortProtocol::Tcp);
+            PortConfig { name, protocol, target, published, mode }
+        };
+        let ports = vec![
+            port(80, 0, PublishMode::Host),
+            port(81, 8081, PublishMode::Host),
+            port(82, 9000, PublishMode::Ingress),
+        ];
+        spec.endpoint = Some(essaim_model::EndpointSpec { ports, ..essaim_model::EndpointSpec::default() });
+        let here = Here { node: NodeId::from_bits(3), hostname: "n3".into() };
+        let mut numbered = execution(&order(1), &spec, &Payloads::new(), &here);
+        assert!(numbered.has_open_numbers);
+        assert_eq!(numbered.number_ports(|_| Some(40_000)), Ok(()));
+        let told: Vec<_> = numbered.run.env.iter().filter(|(name, _)| name.starts_with("ESSAIM_PORT")).collect();
+        let of = |name: &str, number: &str| (name.to_owned(), number.to_owned());
+        assert_eq!(told, [&of("ESSAIM_PORT_80_TCP", "40000"), &of("ESSAIM_PORT_81_TCP", "8081")]);
+        assert_eq!(numbered.run.ports.iter().map(|port| port.published).collect::<Vec<_>>(), [40_000, 8081]);
+        let refused = execution(&order(1), &spec, &Payloads::new(), &here).number_ports(|_| None);
+        assert_eq!(refused, Err(EngineError::Failed("no tcp port of this node is free for mode=host".into())));
+        // Docker Engine chooses by itself.
+        let mut of_docker = order(1);
+        of_docker.engine = EngineKind::Docker;
+        let mut by_engine = execution(&of_docker, &spec, &Payloads::new(), &here);
+        assert_eq!(by_engine.number_ports(|_| None), Ok(()));
+        assert_eq!(by_engine.run.ports.iter().map(|port| port.published).collect::<Vec<_>>(), [0, 8081]);
     }
 
     #[test]

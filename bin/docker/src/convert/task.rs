@@ -76,12 +76,31 @@ fn show_status(task: &model::Task, state: &State) -> TaskStatus {
     }
 }
 
-/// The ports in host mode of a running task: each twice, as in Swarm, whose engine reports one for each version of IP.
+/// The ports in host mode of a running task: each twice, as in Swarm, whose engine reports one for each version of IP. The
+/// number of one that has none in the spec is what the worker has reported: one, or one for each version of IP.
 fn published(task: &model::Task, state: &State) -> Vec<PortConfig> {
     let spec = state.spec(task.service, task.spec_version).filter(|_| task.is_running());
     let ports = spec.iter().flat_map(|spec| &spec.endpoint).flat_map(|endpoint| &endpoint.ports);
-    let of_host = ports.filter(|port| port.mode == PublishMode::Host && port.published != 0);
-    of_host.flat_map(|port| [spec::show_port(port), spec::show_port(port)]).collect()
+    let named: BTreeSet<_> = ports.clone().filter_map(model::PortConfig::key).collect();
+    let mut shown = Vec::new();
+    for port in ports.filter(|port| port.mode == PublishMode::Host) {
+        let of_port = task.observed.ports.iter().filter(|it| (it.protocol, it.target) == (port.protocol, port.target));
+        let mut numbers: Vec<_> = match port.published {
+            0 => of_port.map(|it| it.published).collect(),
+            number => vec![number],
+        };
+        // What the spec names is another port of it that leads to the same target.
+        numbers.retain(|number| {
+            port.published != 0 || !named.contains(&model::PortKey { protocol: port.protocol, number: *number })
+        });
+        if let [number] = numbers[..] {
+            numbers.push(number);
+        }
+        shown.extend(
+            numbers.into_iter().map(|published| spec::show_port(&model::PortConfig { published, ..port.clone() })),
+        );
+    }
+    shown
 }
 
 /// Where a task is on its way, in Docker's words.
@@ -247,6 +266,38 @@ mod tests {
     use super::*;
     use essaim_model::{Observed, ServiceId, TaskId, fixtures};
     use essaim_wire::Index;
+
+    #[test]
+    fn a_port_in_host_mode_is_shown_for_both_versions_of_ip_under_the_number_that_its_node_chose() {
+        let mut state = State::default();
+        fixtures::done(&mut state, Timestamp::default(), vec![model::Change::Found(Box::new(fixtures::founding()))]);
+        let port = |target, published| model::PortConfig {
+            name: String::new(),
+            protocol: model::PortProtocol::Tcp,
+            target,
+            published,
+            mode: PublishMode::Host,
+        };
+        let endpoint =
+            model::EndpointSpec { ports: vec![port(80, 0), port(80, 8080), port(81, 0)], ..Default::default() };
+        let spec = model::ServiceSpec { endpoint: Some(endpoint), ..fixtures::service("web", 1) };
+        let id = ServiceId::from_bits(100);
+        let create = model::Change::CreateService { id, spec: Box::new(spec) };
+        fixtures::done(&mut state, Timestamp::default(), vec![create]);
+        let version = state.service(id).expect("there").spec_version;
+        let mut task = fixtures::task(TaskId::from_bits(1), id, version, NodeId::from_bits(1));
+        let chosen = |target, published| model::service::ports::HostPort {
+            protocol: model::PortProtocol::Tcp,
+            target,
+            published,
+        };
+        task.observed.ports = vec![chosen(80, 8080), chosen(80, 49_153), chosen(81, 49_154), chosen(81, 49_155)];
+        assert_eq!(published(&task, &state), [], "it does not run");
+        task.observed.state = TaskState::Running;
+        let shown: Vec<_> = published(&task, &state).iter().map(|it| (it.published_port, it.target_port)).collect();
+        let of = |published, target| (published, target);
+        assert_eq!(shown, [of(49_153, 80), of(49_153, 80), of(8080, 80), of(8080, 80), of(49_154, 81), of(49_155, 81)]);
+    }
 
     #[test]
     fn a_task_that_no_longer_fits_its_node_reads_as_in_swarm_when_it_has_ended() {

@@ -22,6 +22,12 @@ pub struct Process {
 }
 
 impl Process {
+    /// The variables with which the process was started, as `NAME=value`.
+    pub fn environment(self) -> Vec<String> {
+        let all = std::fs::read(format!("/proc/{}/environ", self.pid)).unwrap_or_default();
+        all.split(|byte| *byte == 0).map(|one| String::from_utf8_lossy(one).into_owned()).collect()
+    }
+
     /// Sends the process a signal; does nothing when the process has ended and its id belongs to another one.
     pub fn signal(self, signal: Signal) {
         if stat(self.pid).is_some_and(|stat| stat.start == self.start) {

@@ -251,6 +251,70 @@ fn a_port_in_host_mode_answers_on_the_nodes_of_its_tasks_alone() {
 }
 
 #[test]
+fn a_port_in_host_mode_without_a_number_gets_one_that_the_task_is_told_and_that_service_ps_shows() {
+    let mut cluster = Cluster::on_loopback(2, 1);
+    let mut spec = published("web", 3, 0, "node.role==worker");
+    spec["EndpointSpec"]["Ports"][0]["PublishMode"] = "host".into();
+    let id = cluster.daemons[0].post("/services/create", Some(&spec))["ID"].clone();
+    let id = id.as_str().expect("an id").to_owned();
+    let numbers = |cluster: &Cluster| -> Vec<(String, u64)> {
+        let tasks = cluster.wait_running(&id, 3, &[]);
+        let numbers = tasks.iter().map(|task| {
+            let id = task["ID"].as_str().expect("an id").to_owned();
+            let ports = cluster.daemons[0].get(&format!("/tasks/{id}"))["Status"]["PortStatus"]["Ports"].clone();
+            assert_eq!(ports.as_array().map(Vec::len), Some(2), "one for each version of IP: {ports}");
+            (id, ports[0]["PublishedPort"].as_u64().expect("a number"))
+        });
+        numbers.collect()
+    };
+    let before = numbers(&cluster);
+    let answers = |cluster: &Cluster| {
+        for (task, number) in &before {
+            let server = at(cluster, 1, u16::try_from(*number).expect("a port"));
+            wait_answer(server);
+            let answer = get_tcp(server, "/").expect("it answers");
+            assert!(answer.text.contains(task.as_str()), "{task}: {}", answer.text);
+        }
+    };
+    answers(&cluster);
+    let environments: Vec<_> = cluster.daemons[1].tasks().into_iter().map(|task| task.environment()).collect();
+    for (_, number) in &before {
+        let variable = format!("ESSAIM_PORT_{TARGET}_TCP={number}");
+        assert!(environments.iter().any(|env| env.contains(&variable)), "{variable}");
+    }
+    // The tasks keep their numbers over a restart of their daemon.
+    cluster.daemons[1].kill();
+    cluster.daemons[1].restart();
+    cluster.wait_ready(1);
+    assert_eq!(numbers(&cluster), before);
+    answers(&cluster);
+}
+
+#[test]
+fn a_container_s_port_in_host_mode_without_a_number_gets_one_of_its_engine() {
+    if let Some(why) = missing_for_engines() {
+        return eprintln!("skipped: {why}");
+    }
+    let cluster = Cluster::with_engines();
+    let publish = "--publish mode=host,target=80 --publish mode=host,target=53,protocol=udp";
+    let create = "docker service create -d --no-resolve-image --name web --constraint node.hostname==n2";
+    let done = cluster.daemons[0].done(&format!("{create} {publish} whoami:v1"));
+    cluster.wait_running(done.trim(), 1, &[]);
+    let shown = cluster.daemons[0].done("docker service ps --format '{{.Ports}}' web");
+    let parts: Vec<_> = shown.trim().split(',').collect();
+    assert_eq!(parts.len(), 4, "{shown}");
+    let number = parts[0].strip_prefix("*:").and_then(|it| it.strip_suffix("->80/tcp")).expect("the web server's");
+    assert!(parts[2].ends_with("->53/udp"), "{shown}");
+    let (server, client) = (at(&cluster, 1, number.parse().expect("a number")), cluster.daemons[0].host.clone());
+    eventually("the port leads to the container", || {
+        let load = Load::start(server, Some(&client), "whoami ");
+        std::thread::sleep(Duration::from_millis(300));
+        let seen = load.stop();
+        if seen.answers.len() == 1 && seen.failures.is_empty() { Ok(()) } else { Err(format!("{seen:?}")) }
+    });
+}
+
+#[test]
 fn a_container_s_port_in_host_mode_is_published_by_its_engine() {
     if let Some(why) = missing_for_engines() {
         return eprintln!("skipped: {why}");
