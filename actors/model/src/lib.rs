@@ -13,7 +13,7 @@
 //! - [`id`], [`meta`]: ids of services, tasks, secrets and configs; versions, labels and names.
 //! - [`cluster`], [`node`], [`service`], [`task`]: the objects. `task` has the table of legal steps.
 //! - [`noun`]: what all plain nouns share; beside it one file for each (`config`, `secret`). [`payload`]: their bytes.
-//! - [`signal`]: the one table of signals.
+//! - [`signal`]: the one table of signals. [`port`]: protocols and numbers of ports.
 //! - [`placement`]: constraints, as they are written and as they match. [`generic`]: generic resources.
 //! - [`change`], [`event`], [`refusal`]: what goes into `apply` and what comes out.
 //! - [`state`] and [`apply`]: the whole state, and how it changes. [`level`]: which changes every manager can read.
@@ -35,6 +35,7 @@ pub mod node;
 pub mod noun;
 pub mod payload;
 pub mod placement;
+pub mod port;
 pub mod refusal;
 pub mod requests;
 pub mod service;
@@ -60,11 +61,12 @@ pub use noun::secret::SecretSpec;
 pub use noun::{AnyId, AnyObject, AnyPut, Noun, Object, Put};
 pub use payload::Payload;
 pub use placement::{Constraint, ConstraintKey, ConstraintOp, InvalidConstraint, Placement, SpreadOver};
+pub use port::{HostPort, PortProtocol};
 pub use refusal::{Refusal, RefusalKind};
 pub use service::{
     ContainerSpec, EndpointSpec, FailureAction, Image, IngressPort, JobStatus, LogDriver, Mode, PortConfig, PortKey,
-    PortProtocol, PublishMode, Resources, RestartCondition, RestartPolicy, Service, ServiceSpec, Share, TaskSpec,
-    UpdateConfig, UpdateOrder, UpdateState, UpdateStatus,
+    PublishMode, Resources, RestartCondition, RestartPolicy, Service, ServiceSpec, Share, TaskSpec, UpdateConfig,
+    UpdateOrder, UpdateState, UpdateStatus,
 };
 pub use signal::{Signal, UnknownSignal};
 pub use state::State;

@@ -7,8 +7,7 @@
 //!
 //! [`STEPS`] is the whole protocol between managers and a worker over one task, on one screen.
 
-use crate::service::ports::HostPort;
-use crate::{EngineKind, GenericStock, Meta, Node, Placement, ServiceId, TaskId};
+use crate::{EngineKind, GenericStock, HostPort, Meta, Node, Placement, ServiceId, TaskId};
 use bincode::{Decode, Encode};
 use essaim_wire::record;
 use essaim_wire::{Index, NodeId, Timestamp, encoded_len};

@@ -11,12 +11,11 @@ use bollard::models::{
     MountBindOptions, MountBindOptionsPropagationEnum, MountImageOptions, MountTmpfsOptions, MountType,
     MountVolumeOptions, MountVolumeOptionsDriverConfig, PortBinding, PortMap, ResourcesUlimits,
 };
-use essaim_model::service::ports::HostPort;
 use essaim_model::service::{
     AppArmor, BindOptions, CredentialSpec, DnsConfig, Driver, HealthCheck, HealthTimes, Isolation, Mount, MountSource,
     Privileges, Propagation, SeLinux, Seccomp, Share, Swap, TmpfsOptions, Ulimit, VolumeOptions,
 };
-use essaim_model::{ContainerSpec, LogDriver, PortConfig, PortProtocol, Resources};
+use essaim_model::{ContainerSpec, HostPort, LogDriver, PortConfig, PortProtocol, Resources};
 use essaim_worker::engine::{EngineError, Run};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

@@ -41,8 +41,7 @@ use bollard::query_parameters::{
 };
 use client::{CallError, Client, QUICK, SLOW, ask, within};
 use essaim_model::service::RegistryAuth;
-use essaim_model::service::ports::HostPort;
-use essaim_model::{EngineKind, GenericStock, Hardware, Image, Platform, Plugin, TaskId};
+use essaim_model::{EngineKind, GenericStock, Hardware, HostPort, Image, Platform, Plugin, TaskId};
 use essaim_wire::NodeId;
 use essaim_worker::engine::{
     Adopted, Description, Ended, Engine, EngineError, Exit, Interactive, LogLine, LogOptions, Observation, Payloads,

@@ -34,8 +34,9 @@ pub(crate) mod ring;
 mod user;
 
 use crate::memory::Folders;
-use essaim_model::service::ports::HostPort;
-use essaim_model::{ContainerSpec, EngineKind, GenericStock, Hardware, Image, Labels, Platform, PortConfig, TaskId};
+use essaim_model::{
+    ContainerSpec, EngineKind, GenericStock, Hardware, HostPort, Image, Labels, Platform, PortConfig, TaskId,
+};
 use essaim_wire::{NodeId, Timestamp};
 use essaim_worker::engine::{
     Addresses, Adopted, Description, Duplex, Ended, Engine, EngineError, Exec, ExecError, Executed, Interactive,

@@ -23,6 +23,7 @@ pub mod resources;
 pub mod support;
 pub mod template;
 
+pub use crate::port::PortProtocol;
 pub use container::{
     AppArmor, Capability, ContainerSpec, CredentialSpec, DnsConfig, HostEntry, Image, Isolation, OomScoreAdj,
     Privileges, RegistryAuth, SeLinux, Seccomp, Ulimit, Variable,
@@ -453,17 +454,6 @@ pub struct PortConfig {
 }
 record!(PortConfig { 1: name, protocol, target, published, mode });
 
-/// The transport protocol of a port.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
-pub enum PortProtocol {
-    /// TCP.
-    Tcp,
-    /// UDP.
-    Udp,
-    /// SCTP.
-    Sctp,
-}
-
 /// Where a port is published.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 pub enum PublishMode {
@@ -474,4 +464,4 @@ pub enum PublishMode {
 }
 
 #[cfg(test)]
-essaim_wire::golden_bytes!("service": Mode, RestartCondition, FailureAction, UpdateOrder, UpdateState, PortProtocol, PublishMode, Service, JobStatus, ServiceSpec, TaskSpec, LogDriver, RestartPolicy, UpdateConfig, UpdateStatus, EndpointSpec, PortConfig);
+essaim_wire::golden_bytes!("service": Mode, RestartCondition, FailureAction, UpdateOrder, UpdateState, PublishMode, Service, JobStatus, ServiceSpec, TaskSpec, LogDriver, RestartPolicy, UpdateConfig, UpdateStatus, EndpointSpec, PortConfig);

@@ -30,18 +30,6 @@ impl fmt::Display for PortKey {
     }
 }
 
-/// A port in host mode that was published under a number of its node's choice.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct HostPort {
-    /// Transport protocol of the port.
-    pub protocol: PortProtocol,
-    /// Port inside the task.
-    pub target: u16,
-    /// Port of the node.
-    pub published: u16,
-}
-record!(HostPort { 1: protocol, target, published });
-
 /// What a port that every node publishes leads to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IngressPort {
@@ -51,17 +39,6 @@ pub struct IngressPort {
     pub target: u16,
 }
 record!(IngressPort { 1: service, target });
-
-impl PortProtocol {
-    /// The word for the protocol, as Docker writes it.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Tcp => "tcp",
-            Self::Udp => "udp",
-            Self::Sctp => "sctp",
-        }
-    }
-}
 
 impl PortConfig {
     /// The number and protocol under which the port is published; `None` when no number is known.
@@ -131,7 +108,7 @@ pub(crate) fn number(
 }
 
 #[cfg(test)]
-essaim_wire::golden_bytes!("ports": PortKey, IngressPort, HostPort);
+essaim_wire::golden_bytes!("ports": PortKey, IngressPort);
 
 #[cfg(test)]
 mod tests {

@@ -21,14 +21,13 @@ mod progress;
 mod run;
 
 pub use addresses::Addresses;
-pub use essaim_model::{Signal, UnknownSignal};
+pub use essaim_model::{HostPort, Signal, UnknownSignal};
 pub use essaim_protocol::{LogLine, LogPlace, LogStream, TerminalSize};
 pub use interactive::{Attached, Duplex, Exec, ExecError, Executed, Interactive, Packets, Program, packets};
 pub use log::LogOptions;
 pub use progress::Progress;
 pub use run::{Limits, Payloads, Run};
 
-use essaim_model::service::ports::HostPort;
 use essaim_model::{ContainerId, EngineKind, GenericStock, Hardware, Health, Image, Labels, Platform, Plugin, TaskId};
 use essaim_wire::{NodeId, Timestamp};
 use futures::FutureExt;

@@ -4,8 +4,8 @@
 //! actors and connections, and owned by neither.
 
 use crate::engine::{Duplex, Engine, EngineError, Interactive, Packets};
-use essaim_model::service::ports::{HostPort, target_of};
-use essaim_model::{PortConfig, PortKey, PublishMode, ServiceId, TaskId};
+use essaim_model::service::ports::target_of;
+use essaim_model::{HostPort, PortConfig, PortKey, PublishMode, ServiceId, TaskId};
 use essaim_wire::planted::{Bug, planted};
 use futures::FutureExt;
 use futures::future::BoxFuture;

@@ -10,8 +10,7 @@ use crate::engine::{
     Addresses, Adopted, Description, Duplex, Ended, Engine, EngineError, Exec, ExecError, Executed, Exit, Interactive,
     LogLine, LogOptions, LogStream, Observation, Payloads, Phase, Progress, Run, Signal, Started, Stats,
 };
-use essaim_model::service::ports::HostPort;
-use essaim_model::{EngineKind, Health, Image, Labels, Platform, PortConfig, TaskId};
+use essaim_model::{EngineKind, Health, HostPort, Image, Labels, Platform, PortConfig, TaskId};
 use essaim_wire::NodeId;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;

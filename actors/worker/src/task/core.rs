@@ -19,8 +19,7 @@ mod tests;
 
 use crate::engine::{Ended, EngineError, Exit, Observation, Phase, Started};
 use essaim_model::service::DISCONNECT_LEASE;
-use essaim_model::service::ports::HostPort;
-use essaim_model::{ContainerId, Desired, Health, Observed, TaskState};
+use essaim_model::{ContainerId, Desired, Health, HostPort, Observed, TaskState};
 use essaim_wire::planted::{Bug, planted};
 use essaim_wire::{Moment, Timestamp};
 use std::net::IpAddr;

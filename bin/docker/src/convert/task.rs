@@ -286,11 +286,7 @@ mod tests {
         fixtures::done(&mut state, Timestamp::default(), vec![create]);
         let version = state.service(id).expect("there").spec_version;
         let mut task = fixtures::task(TaskId::from_bits(1), id, version, NodeId::from_bits(1));
-        let chosen = |target, published| model::service::ports::HostPort {
-            protocol: model::PortProtocol::Tcp,
-            target,
-            published,
-        };
+        let chosen = |target, published| model::HostPort { protocol: model::PortProtocol::Tcp, target, published };
         task.observed.ports = vec![chosen(80, 8080), chosen(80, 49_153), chosen(81, 49_154), chosen(81, 49_155)];
         assert_eq!(published(&task, &state), [], "it does not run");
         task.observed.state = TaskState::Running;
