@@ -16,6 +16,7 @@
 //! - [`signal`]: the one table of signals. [`port`]: protocols and numbers of ports.
 //! - [`placement`]: constraints, as they are written and as they match. [`generic`]: generic resources.
 //! - [`change`], [`event`], [`refusal`]: what goes into `apply` and what comes out.
+//! - [`unpublished`]: published ports that nodes cannot listen on.
 //! - [`state`] and [`apply`]: the whole state, and how it changes. [`level`]: which changes every manager can read.
 //! - [`snapshot`]: the state as a stream of pieces, and its hash.
 
@@ -43,6 +44,7 @@ pub mod signal;
 pub mod snapshot;
 pub mod state;
 pub mod task;
+pub mod unpublished;
 
 pub use apply::fit::too_many_replicas;
 pub use change::{Change, Founding, Outcome, Position, Proposal, RollbackCause};
@@ -61,13 +63,14 @@ pub use noun::secret::SecretSpec;
 pub use noun::{AnyId, AnyObject, AnyPut, Noun, Object, Put};
 pub use payload::Payload;
 pub use placement::{Constraint, ConstraintKey, ConstraintOp, InvalidConstraint, Placement, SpreadOver};
-pub use port::{HostPort, PortProtocol};
+pub use port::{HostPort, PortKey, PortProtocol, UNPUBLISHED_MAX, UNPUBLISHED_WHY_MAX, UnpublishedPort};
 pub use refusal::{Refusal, RefusalKind};
 pub use service::{
-    ContainerSpec, EndpointSpec, FailureAction, Image, IngressPort, JobStatus, LogDriver, Mode, PortConfig, PortKey,
+    ContainerSpec, EndpointSpec, FailureAction, Image, IngressPort, JobStatus, LogDriver, Mode, PortConfig,
     PublishMode, Resources, RestartCondition, RestartPolicy, Service, ServiceSpec, Share, TaskSpec, UpdateConfig,
     UpdateOrder, UpdateState, UpdateStatus,
 };
 pub use signal::{Signal, UnknownSignal};
 pub use state::State;
 pub use task::{Assigned, ContainerId, Desired, Health, Observed, Slot, Task, TaskState, WrittenOff};
+pub use unpublished::Unpublished;

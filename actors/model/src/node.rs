@@ -3,7 +3,7 @@
 //! Operators write `spec`, the machine itself writes `description`, and managers write `reachability` from what gossip
 //! tells them. No field has two writers.
 
-use crate::{GenericStock, Labels, Meta, Refusal};
+use crate::{GenericStock, Labels, Meta, Refusal, UNPUBLISHED_MAX, UNPUBLISHED_WHY_MAX, UnpublishedPort};
 use bincode::{Decode, Encode};
 use essaim_wire::record;
 use essaim_wire::{Generation, Level, NodeId, Reachability, Role, Timestamp};
@@ -181,6 +181,8 @@ pub struct NodeDescription {
     pub engines: Vec<EngineKind>,
     /// Engines of the machine that do not answer, with the reasons. They get no tasks.
     pub missing: Vec<(EngineKind, String)>,
+    /// Published ports that the machine cannot listen on, by number.
+    pub unpublished: Vec<UnpublishedPort>,
     /// Plugins of the engine.
     pub plugins: BTreeSet<Plugin>,
     /// Generic resources that the machine has for tasks.
@@ -194,6 +196,7 @@ record!(NodeDescription {
     engine_labels,
     engines,
     missing,
+    unpublished,
     plugins,
     generic
 });
@@ -213,6 +216,10 @@ impl NodeDescription {
         refused("list of engines", self.engines.len() + self.missing.len(), ENGINES_MAX)?;
         for (_, why) in &self.missing {
             refused("reason why an engine does not answer", why.len(), MISSING_MAX)?;
+        }
+        refused("list of ports that are not published", self.unpublished.len(), UNPUBLISHED_MAX)?;
+        for port in &self.unpublished {
+            refused("reason why a port is not published", port.why.len(), UNPUBLISHED_WHY_MAX)?;
         }
         refused("list of engine labels", self.engine_labels.len(), ENGINE_LABELS_MAX)?;
         for (key, value) in &self.engine_labels {

@@ -11,7 +11,7 @@
 //! - [`standing`]: the node's standing in a cluster, as a frozen view.
 //! - [`handle`]: the handle that controls and observes a node.
 //! - [`address`]: the choice of the addresses to listen on and to advertise.
-//! - `sockets`: the machine's sockets for published ports.
+//! - `sockets`: the machine's sockets for published ports. `holders`: the programs that hold ports.
 //! - `follow`: the follower that passes news between the parts of a node.
 //! - `part`: the parts that stand while the node is in a cluster.
 //! - `group`: the Raft store, and how a manager takes up and gives up its part in the group.
@@ -24,6 +24,7 @@ mod follow;
 mod founding;
 mod group;
 pub mod handle;
+mod holders;
 mod part;
 pub mod request;
 mod sockets;

@@ -7,6 +7,7 @@
 //! addresses, which mean nothing without an interface, are left out.
 
 use crate::address::interfaces;
+use crate::holders;
 use essaim_model::PortProtocol;
 use essaim_worker::{Accepted, Datagrams, Listener, Sockets};
 use futures::FutureExt;
@@ -70,6 +71,10 @@ impl Sockets for MachineSockets {
         let _ = socket.set_recv_buffer_size(RECEIVE_BUFFER);
         socket.bind(&at.into())?;
         Ok(Arc::new(Bound(UdpSocket::from_std(socket.into())?)))
+    }
+
+    fn holders(&self, held: Vec<(PortProtocol, SocketAddr)>) -> BoxFuture<'static, Vec<Option<String>>> {
+        holders::of(held).boxed()
     }
 }
 

@@ -140,6 +140,7 @@ impl WorkerHandle {
             generic,
             engines: engines.clone(),
             descriptions: descriptions.clone(),
+            unpublished: self.mesh.unpublished(),
         };
         WorkerArgs {
             scope,

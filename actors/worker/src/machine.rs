@@ -1,14 +1,14 @@
 //! This machine's description: its name, labels and generic resources, and the descriptions of its engines.
 
 use crate::engine::{Description, Engine, EngineError};
-use essaim_model::{EngineKind, GenericStock, Labels, MISSING_MAX, NodeDescription};
+use essaim_model::{EngineKind, GenericStock, Labels, MISSING_MAX, NodeDescription, UnpublishedPort};
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, timeout};
 
 /// Interval at which the machine is described anew.
@@ -42,6 +42,8 @@ pub(crate) struct Machine {
     pub(crate) generic: GenericStock,
     pub(crate) engines: Vec<Arc<dyn Engine>>,
     pub(crate) descriptions: EngineDescriptions,
+    /// Published ports that the mesh cannot listen on.
+    pub(crate) unpublished: watch::Receiver<Vec<UnpublishedPort>>,
 }
 
 /// What the engines last said of themselves, and whether to ask them again soon.
@@ -72,6 +74,7 @@ impl Machine {
             hostname: self.hostname.clone(),
             engine_labels: self.labels.clone(),
             generic: self.generic.clone(),
+            unpublished: self.unpublished.borrow().clone(),
             ..NodeDescription::default()
         };
         self.descriptions.settle();
@@ -120,11 +123,13 @@ impl Machine {
             return sleep(LOOK_AGAIN).await;
         }
         sleep(DOUBT_EVERY).await;
+        let mut ports = self.unpublished.clone();
         let mut silences: FuturesUnordered<_> = self.engines.iter().map(|engine| engine.silence()).collect();
         tokio::select! {
             biased;
             () = self.descriptions.doubt.notified() => (),
             Some(()) = silences.next() => (),
+            Ok(_) = ports.wait_for(|ports| *ports != last.unpublished) => (),
             () = sleep(LOOK_EVERY - DOUBT_EVERY) => (),
         }
     }
@@ -140,6 +145,7 @@ fn shortened(mut why: String) -> String {
 mod tests {
     use super::*;
     use crate::sim::{Mood, SimMachine};
+    use essaim_model::{PortKey, PortProtocol};
 
     #[tokio::test]
     async fn what_the_daemon_was_started_with_is_part_of_the_description() {
@@ -147,8 +153,14 @@ mod tests {
         let generic = GenericStock::parse(["gpu=2"]).expect("generic resources");
         let engines = vec![SimMachine::new(essaim_wire::Timestamp::default).engine()];
         let descriptions = EngineDescriptions::default();
-        let machine =
-            Machine { hostname: "n1".into(), labels: labels.clone(), generic: generic.clone(), engines, descriptions };
+        let machine = Machine {
+            hostname: "n1".into(),
+            labels: labels.clone(),
+            generic: generic.clone(),
+            engines,
+            descriptions,
+            unpublished: watch::channel(Vec::new()).1,
+        };
         let description = machine.look().await;
         assert_eq!(description.check(), Ok(()));
         assert_eq!((description.engine_labels, description.generic), (labels, generic));
@@ -157,12 +169,14 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_engine_that_does_not_answer_gets_no_tasks_and_the_machine_keeps_its_size() {
         let simulated = SimMachine::new(essaim_wire::Timestamp::default);
+        let unpublished = watch::Sender::new(Vec::new());
         let machine = Machine {
             hostname: "n1".into(),
             labels: Labels::default(),
             generic: GenericStock::default(),
             engines: vec![simulated.engine()],
             descriptions: EngineDescriptions::default(),
+            unpublished: unpublished.subscribe(),
         };
         let well = machine.first_look().await;
         assert_eq!((well.engines.len(), well.missing.len()), (1, 0));
@@ -189,6 +203,12 @@ mod tests {
         assert_eq!(begun.elapsed(), DOUBT_EVERY, "a task had no answer");
         machine.next_look(&well).await;
         assert_eq!(begun.elapsed(), DOUBT_EVERY + LOOK_EVERY);
+        let port = PortKey { protocol: PortProtocol::Tcp, number: 80 };
+        unpublished.send_replace(vec![UnpublishedPort { port, why: "held by nginx (pid 7)".into() }]);
+        let begun = Instant::now();
+        machine.next_look(&well).await;
+        assert_eq!(begun.elapsed(), DOUBT_EVERY, "a port cannot be published");
+        assert_eq!(machine.look().await.unpublished, *unpublished.borrow());
     }
 
     #[test]

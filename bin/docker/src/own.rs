@@ -198,4 +198,8 @@ pub struct WhyNode {
     /// How the last task of this spec on the node ended, if it was rejected or failed; otherwise empty.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub fault: String,
+    /// Ports of the service that the node does not publish, because another program of its machine holds them or its kernel
+    /// refuses them, with the reasons; otherwise empty.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub unpublished: String,
 }

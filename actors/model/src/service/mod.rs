@@ -33,7 +33,7 @@ pub use labels::{
     DISCONNECT_LEASE, DRAIN_LABEL, ENGINE_LABEL, ON_DISCONNECT_LABEL, ON_UNREACHABLE_LABEL, STICKY_LABEL, Sticky,
 };
 pub use mount::{BindOptions, Driver, Mount, MountSource, Mounts, Propagation, TmpfsOptions, VolumeOptions};
-pub use ports::{DYNAMIC_PORTS, IngressPort, PortKey};
+pub use ports::{DYNAMIC_PORTS, IngressPort};
 pub use reference::{
     ConfigReference, ConfigReferences, ConfigTarget, FileTarget, NetworkAttachment, SecretReference, SecretReferences,
 };

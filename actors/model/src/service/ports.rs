@@ -3,32 +3,15 @@
 //! An operator names the number, or leaves it to the managers, who take the lowest free one of [`DYNAMIC_PORTS`]. A port
 //! that an update leaves as it was keeps its number.
 
-use super::{PortConfig, PortProtocol, PublishMode, Service, ServiceSpec};
-use crate::{Refusal, RefusalKind, ServiceId};
-use bincode::{Decode, Encode};
+use super::{PortConfig, PublishMode, Service, ServiceSpec};
+use crate::{PortKey, Refusal, RefusalKind, ServiceId};
 use essaim_wire::record;
 use std::collections::BTreeSet;
-use std::fmt;
 use std::ops::RangeInclusive;
 
 /// Numbers from which the managers choose for ports in ingress mode for which the operator named none: Swarm's range, for
 /// each protocol.
 pub const DYNAMIC_PORTS: RangeInclusive<u16> = 30_000..=32_767;
-
-/// A port of the cluster: a number, for one protocol.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
-pub struct PortKey {
-    /// Transport protocol of the port.
-    pub protocol: PortProtocol,
-    /// Number of the port.
-    pub number: u16,
-}
-
-impl fmt::Display for PortKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.number, self.protocol.as_str())
-    }
-}
 
 /// What a port that every node publishes leads to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -108,12 +91,13 @@ pub(crate) fn number(
 }
 
 #[cfg(test)]
-essaim_wire::golden_bytes!("ports": PortKey, IngressPort);
+essaim_wire::golden_bytes!("ports": IngressPort);
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::EndpointSpec;
+    use crate::PortProtocol;
     use crate::fixtures::service;
 
     const TAKEN: u16 = 30_001;

@@ -60,6 +60,8 @@ pub struct WhyNode {
     /// How the last task of this spec on the node ended, in the engine's words, if it was rejected or failed: an image or
     /// a path that is not there is missing on some nodes only.
     pub fault: Option<String>,
+    /// Ports of the service that the node does not publish, with the reasons; `None` when it publishes all of them.
+    pub unpublished: Option<String>,
 }
 
 /// Explains where the next task of a service would go, and why slots have no running task.
@@ -70,6 +72,7 @@ pub fn why(state: &State, service: &Service, now: Timestamp) -> Why {
     let Some(needs) = board.needs_of(state, group) else { return Why { slots, more, nodes: Vec::new() } };
     let failing = board.failing(group, now);
     let mut faults = faults(state, service);
+    let unpublished = state.unpublished();
     let mut ranks: BTreeMap<NodeId, u32> = BTreeMap::new();
     for node in board.spread(group, &needs, now, state.nodes().count(), None) {
         let next = ranks.len() as u32 + 1;
@@ -89,6 +92,7 @@ pub fn why(state: &State, service: &Service, now: Timestamp) -> Why {
             tasks: board.seats.standings()[place as usize].load(),
             failures: failing.get(&place).copied().unwrap_or_default(),
             fault: faults.remove(&node.id),
+            unpublished: service.unpublished_on(node, &unpublished),
         });
     }
     nodes.sort_by(|a, b| {
@@ -264,7 +268,10 @@ fn unavailable(node: &Node) -> &'static str {
 mod tests {
     use super::*;
     use crate::tests::world::{GIB, World, id};
-    use essaim_model::{EngineKind, Resources, ServiceId, ServiceSpec, Share};
+    use essaim_model::{
+        EngineKind, PortConfig, PortKey, PortProtocol, PublishMode, Resources, ServiceId, ServiceSpec, Share,
+        UnpublishedPort,
+    };
 
     fn reasons(world: &World, service: ServiceId) -> Vec<(String, Option<u32>, String)> {
         let service = world.state.service(service).expect("created");
@@ -332,6 +339,59 @@ mod tests {
         // A newer spec has not failed anywhere.
         world.update(web, |spec| spec.task.container.args = vec!["b".into()]);
         assert_eq!(faults(&world), BTreeMap::new());
+    }
+
+    #[test]
+    fn a_port_that_another_program_holds_is_shown_on_the_node_and_on_a_task() {
+        let mut world = World::of(3);
+        let publish = |mode, published| PortConfig {
+            name: String::new(),
+            protocol: PortProtocol::Tcp,
+            target: 8080,
+            published,
+            mode,
+        };
+        let web = world.create("web", 2, |spec| {
+            spec.endpoint.get_or_insert_default().ports = vec![publish(PublishMode::Ingress, 80)];
+            constrain(spec, "node.hostname!=n3");
+        });
+        let log = world.create("log", 1, |spec| {
+            spec.endpoint.get_or_insert_default().ports = vec![publish(PublishMode::Host, 514)];
+            constrain(spec, "node.hostname==n3");
+        });
+        world.settle();
+        let held = |number, by: &str| UnpublishedPort {
+            port: PortKey { protocol: PortProtocol::Tcp, number },
+            why: format!("held by {by}"),
+        };
+        world.describe(2, |it| it.unpublished = vec![held(80, "nginx (pid 7)"), held(81, "nobody's business")]);
+        world.describe(3, |it| it.unpublished = vec![held(80, "caddy (pid 8)"), held(514, "syslogd (pid 9)")]);
+        let of_nodes = |world: &World, service: ServiceId| {
+            let service = world.state.service(service).expect("created");
+            let nodes = why(&world.state, service, world.now()).nodes;
+            nodes.into_iter().filter_map(|it| Some((it.name, it.unpublished?))).collect::<BTreeMap<_, _>>()
+        };
+        let words = |number: u16, by: &str| format!("port {number}/tcp is not published: held by {by}");
+        let of_web = [("n2".into(), words(80, "nginx (pid 7)")), ("n3".into(), words(80, "caddy (pid 8)"))];
+        assert_eq!(of_nodes(&world, web), BTreeMap::from(of_web));
+        assert_eq!(of_nodes(&world, log), BTreeMap::from([("n3".into(), words(514, "syslogd (pid 9)"))]));
+        // The task on n2 shows the fault of n2; n3 runs no task of the service, and the first task shows its fault.
+        let of_tasks = |world: &World| {
+            let faults = world.state.faults_of_ports();
+            let on = |id| world.state.task(id).and_then(|task| task.node()).expect("it is placed");
+            let of_web = faults.iter().filter(|(id, _)| world.state.task(**id).is_some_and(|it| it.service == web));
+            of_web.map(|(task, words)| (on(*task), words.clone())).collect::<BTreeMap<_, _>>()
+        };
+        let faults = of_tasks(&world);
+        let on_n2 = "port 80/tcp is not published on n2: held by nginx (pid 7)";
+        let on_n3 = "port 80/tcp is not published on n3: held by caddy (pid 8)";
+        assert!(faults[&id(2)].contains(on_n2), "{faults:?}");
+        assert_eq!(faults.values().filter(|words| words.contains(on_n3)).count(), 1, "{faults:?}");
+        // A node that is lost has a greater fault, and a port that is free again has none.
+        world.reach(3, Reachability::Unreachable);
+        assert_eq!(of_tasks(&world), BTreeMap::from([(id(2), on_n2.to_owned())]));
+        world.describe(2, |it| it.unpublished.clear());
+        assert_eq!(of_tasks(&world), BTreeMap::new());
     }
 
     #[test]

@@ -7,6 +7,7 @@
 //! Dies: with the worker; the ports are free then, and the connections end.
 
 use super::carry::Carrier;
+use super::failures::Failures;
 use super::flow::{self, Flow, Waiting};
 use super::flows::FlowKey;
 use super::serve::PortServer;
@@ -42,6 +43,8 @@ pub(crate) enum MeshMsg {
     Changed,
     /// It is time to look again.
     Look,
+    /// The programs that hold these ports, as far as the machine tells.
+    Holders(Vec<(PortProtocol, SocketAddr)>, Vec<Option<String>>),
 }
 
 /// Start arguments of the actor, beside its scope.
@@ -57,8 +60,8 @@ pub(crate) struct State {
     scope: Scope,
     mesh: Mesh,
     listening: BTreeMap<(PortKey, IpAddr), AbortHandle>,
-    /// Ports that could not be opened, and why, as the journal was told.
-    failed: BTreeMap<(PortKey, IpAddr), String>,
+    /// Ports that could not be opened, and why.
+    failures: Failures,
     timer: Timer,
     /// Tokio tasks beside the actor; dropped, and so ended, with it.
     beside: JoinSet<()>,
@@ -89,7 +92,7 @@ impl Actor for MeshActor {
             scope,
             mesh,
             listening: BTreeMap::new(),
-            failed: BTreeMap::new(),
+            failures: Failures::default(),
             timer: Timer::default(),
             beside,
             ends: watch::Sender::new(()),
@@ -110,6 +113,10 @@ impl Actor for MeshActor {
             MeshMsg::Look => {
                 state.mesh.expire(&*state.scope.env.clock);
                 state.look(&myself);
+            }
+            MeshMsg::Holders(held, holders) => {
+                state.failures.on_holders(&held, holders);
+                state.tell_failures();
             }
         }
         Ok(())
@@ -147,7 +154,8 @@ impl State {
         let mut ports: Vec<_> = self.mesh.shared.core.lock().ports().collect();
         ports.extend(self.mesh.doors().of_host());
         if ports.is_empty() && self.listening.is_empty() {
-            self.failed.clear();
+            self.failures.retain(|_| false);
+            self.tell_failures();
             return;
         }
         let wanted: BTreeSet<_> = [PortProtocol::Tcp, PortProtocol::Udp]
@@ -165,29 +173,49 @@ impl State {
             }
             stays
         });
-        self.failed.retain(|at, _| wanted.contains(at));
+        self.failures.retain(|at| wanted.contains(at));
         for (key, address) in wanted {
             if self.listening.contains_key(&(key, address)) {
                 continue;
             }
             match self.publish(key, address) {
                 Ok(listens) => {
-                    if self.failed.remove(&(key, address)).is_some() {
+                    if self.failures.listens(&(key, address)) {
                         self.scope.record(RecordKind::Node, format!("port {key} is published on {address} now"));
                     }
                     self.listening.insert((key, address), listens);
                 }
-                Err(why) => {
-                    let why = why.to_string();
-                    if self.failed.get(&(key, address)) != Some(&why) {
-                        let words = format!("port {key} cannot be published on {address}: {why}");
-                        self.scope.record(RecordKind::Node, words);
-                        self.failed.insert((key, address), why);
-                    }
-                }
+                Err(why) => self.failures.failed((key, address), &why),
             }
         }
+        self.look_for_holders(myself);
         self.timer.arm(myself, LOOK_EVERY, || MeshMsg::Look);
+    }
+}
+
+impl State {
+    /// Has the machine asked which programs hold ports, beside the actor: it looks into every process. The journal and the
+    /// managers are told with the answer.
+    fn look_for_holders(&mut self, myself: &ActorRef<MeshMsg>) {
+        let held = self.failures.held();
+        if held.is_empty() {
+            return self.tell_failures();
+        }
+        let (looking, myself) = (self.mesh.shared.sockets.holders(held.clone()), myself.clone());
+        self.beside.spawn(async move { drop(myself.cast(MeshMsg::Holders(held, looking.await))) });
+    }
+
+    /// Tells the journal and the machine's description which ports cannot be listened on.
+    fn tell_failures(&mut self) {
+        for record in self.failures.untold() {
+            self.scope.record(RecordKind::Node, record);
+        }
+        let unpublished = self.failures.unpublished();
+        self.mesh.shared.unpublished.send_if_modified(|before| {
+            let is_new = *before != unpublished;
+            *before = unpublished;
+            is_new
+        });
     }
 }
 

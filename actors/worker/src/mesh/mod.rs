@@ -20,6 +20,7 @@
 //! - `carry`: one accepted connection, from its backend's choice to its end. `pump`: the bytes.
 //! - `flows`: the table of UDP flows. Pure. `flow`: one of them, from its first datagram until it is forgotten.
 //! - `serve`: connections and flows that other nodes accepted for tasks of this node.
+//! - `failures`: the ports that cannot be listened on, in words. Pure.
 //! - `actor`: the listeners.
 //!
 //! If the actor dies, its connections end with it, and the next one listens again.
@@ -28,6 +29,7 @@ mod actor;
 mod carry;
 mod core;
 mod doors;
+mod failures;
 mod flow;
 mod flows;
 mod pump;
@@ -39,7 +41,7 @@ pub(crate) use doors::Published;
 
 use core::{Core, Pick};
 use doors::Doors;
-use essaim_model::{PortKey, PortProtocol, ServiceId, TaskId};
+use essaim_model::{PortKey, PortProtocol, ServiceId, TaskId, UnpublishedPort};
 use essaim_presence::endpoint::Endpoint;
 use essaim_presence::roster::RosterHandle;
 use essaim_protocol::{Backends, PortTable, Subscribe};
@@ -84,6 +86,8 @@ struct Shared {
     changed: watch::Sender<u64>,
     /// What this node asks its manager for.
     wanted: watch::Sender<Subscribe>,
+    /// Published ports that this node cannot listen on.
+    unpublished: watch::Sender<Vec<UnpublishedPort>>,
     doors: Doors,
     endpoint: Option<Endpoint>,
     roster: Option<RosterHandle>,
@@ -106,6 +110,7 @@ impl Mesh {
             core: Mutex::new(Core::default()),
             changed: watch::Sender::new(0),
             wanted: watch::Sender::new(Subscribe { ports: 0, services: Vec::new() }),
+            unpublished: watch::Sender::new(Vec::new()),
             doors: Doors::default(),
             endpoint,
             roster,
@@ -175,6 +180,11 @@ impl Mesh {
     /// Watches what this node asks its manager for.
     pub(crate) fn wanted(&self) -> watch::Receiver<Subscribe> {
         self.shared.wanted.subscribe()
+    }
+
+    /// Watches which published ports this node cannot listen on; the machine's description has them.
+    pub(crate) fn unpublished(&self) -> watch::Receiver<Vec<UnpublishedPort>> {
+        self.shared.unpublished.subscribe()
     }
 
     /// Chooses a backend, and subscribes to the service if that is new.

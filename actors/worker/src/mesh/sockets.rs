@@ -1,6 +1,7 @@
 //! How a node listens on published ports: on the machine's sockets, or on those of a simulation.
 
 use essaim_model::PortProtocol;
+use futures::FutureExt;
 use futures::future::BoxFuture;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -21,6 +22,12 @@ pub trait Sockets: Send + Sync + 'static {
     fn bind(&self, at: SocketAddr) -> io::Result<Arc<dyn Datagrams>> {
         let _ = at;
         Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// The programs that hold these ports, in words for people, in the same order. `None` where the machine does not tell,
+    /// which is the case for programs of other users unless the daemon may look into them.
+    fn holders(&self, held: Vec<(PortProtocol, SocketAddr)>) -> BoxFuture<'static, Vec<Option<String>>> {
+        std::future::ready(vec![None; held.len()]).boxed()
     }
 }
 

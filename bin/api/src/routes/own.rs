@@ -42,6 +42,7 @@ pub(super) async fn why(State(face): State<Face>, Path(text): Path) -> Answer {
         tasks: it.tasks,
         failures: it.failures,
         fault: it.fault.unwrap_or_default(),
+        unpublished: it.unpublished.unwrap_or_default(),
     };
     Ok(json(&Why {
         service: service.id.to_string(),

@@ -15,8 +15,10 @@ pub mod task;
 pub mod tls;
 
 use crate::Nanos;
-use essaim_model::{Cluster, Refusal, State};
+use essaim_model::{Cluster, Refusal, State, TaskId};
 use essaim_wire::NodeId;
+use std::collections::BTreeMap;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 /// What is needed beside an object to show it: the state it belongs to, the leader, and the root certificate.
@@ -28,13 +30,20 @@ pub struct Context<'a> {
     pub leader: Option<NodeId>,
     /// Root certificate in Docker's shape.
     pub tls: crate::node::TlsInfo,
+    /// Faults of published ports, by the task that shows them. Looked up when the first task is shown.
+    faults: OnceLock<BTreeMap<TaskId, String>>,
 }
 
 impl<'a> Context<'a> {
     /// The context for objects of `state`, with the present leader.
     pub fn new(state: &'a State, leader: Option<NodeId>) -> Self {
         let root = state.cluster().map(|cluster: &std::sync::Arc<Cluster>| cluster.authority.certificate.as_str());
-        Self { state, leader, tls: root.map(tls::info).unwrap_or_default() }
+        Self { state, leader, tls: root.map(tls::info).unwrap_or_default(), faults: OnceLock::new() }
+    }
+
+    /// What is wrong with the published ports of a task; empty when nothing is.
+    fn fault_of_ports(&self, task: TaskId) -> &str {
+        self.faults.get_or_init(|| self.state.faults_of_ports()).get(&task).map_or("", String::as_str)
     }
 }
 

@@ -31,11 +31,15 @@ pub fn show(node: &model::Node, context: &Context<'_>) -> Node {
     }
 }
 
-/// What is to be said of the node: why it cannot be reached, and which of its engines do not answer.
+/// What is to be said of the node: why it cannot be reached, which of its engines do not answer, and which published
+/// ports it cannot listen on.
 fn message(node: &model::Node) -> String {
     let silent = node.description.as_ref().and_then(model::NodeDescription::silent_engines);
+    let ports = node.description.iter().flat_map(|description| &description.unpublished);
+    let ports = ports.map(|it| format!("port {} is not published: {}", it.port, it.why));
     [node.message.clone(), silent.unwrap_or_default()]
         .into_iter()
+        .chain(ports)
         .filter(|it| !it.is_empty())
         .collect::<Vec<_>>()
         .join("; ")
@@ -174,7 +178,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn an_engine_that_does_not_answer_is_in_the_message_of_its_node() {
+    fn an_engine_that_does_not_answer_and_a_port_that_is_held_are_in_the_message_of_their_node() {
         let mut node = model::fixtures::worker(1);
         assert_eq!(message(&node), "");
         let description = node.description.as_mut().expect("described");
@@ -182,6 +186,11 @@ mod tests {
         assert_eq!(message(&node), "docker engine: nobody listens at /run/docker.sock");
         node.message = "no heartbeat".into();
         assert_eq!(message(&node), "no heartbeat; docker engine: nobody listens at /run/docker.sock");
+        let port = model::PortKey { protocol: model::PortProtocol::Tcp, number: 80 };
+        let description = node.description.as_mut().expect("described");
+        description.missing.clear();
+        description.unpublished = vec![model::UnpublishedPort { port, why: "held by nginx (pid 7)".into() }];
+        assert_eq!(message(&node), "no heartbeat; port 80/tcp is not published: held by nginx (pid 7)");
     }
 
     #[test]

@@ -36,7 +36,7 @@ pub fn show(task: &model::Task, context: &Context<'_>) -> Task {
             Slot::Node(_) => 0,
         },
         node_id: task.node().map(|node| node.to_string()).unwrap_or_default(),
-        status: show_status(task, context.state),
+        status: show_status(task, context),
         desired_state: desired(task).into(),
         networks_attachments: task.observed.address.map(loopback).into_iter().collect(),
         generic_resources: show_generic(&task.generic),
@@ -49,7 +49,8 @@ pub fn show(task: &model::Task, context: &Context<'_>) -> Task {
 ///
 /// A task of a node that cannot be reached is never shown as simply running, because its state is unknown. Docker's
 /// word for that is `orphaned`, and the error says why.
-fn show_status(task: &model::Task, state: &State) -> TaskStatus {
+fn show_status(task: &model::Task, context: &Context<'_>) -> TaskStatus {
+    let state = context.state;
     let observed = &task.observed;
     let is_open = task.written_off.is_none() && !observed.state.is_final();
     let cut_off = task.node().filter(|_| is_open).and_then(|node| out_of_reach(state, node));
@@ -58,6 +59,8 @@ fn show_status(task: &model::Task, state: &State) -> TaskStatus {
         None if is_misplaced(task, state) => Step { error: NO_LONGER_FITS.into(), ..step(task) },
         None => step(task),
     };
+    // A port that its node, or another node, cannot listen on is the task's fault that is shown when it has no other.
+    let error = if error.is_empty() { context.fault_of_ports(task.id).to_owned() } else { error };
     TaskStatus {
         timestamp: Time::from(at),
         state: word.into(),
@@ -312,5 +315,35 @@ mod tests {
         let Step { word, at, message, error } = step(&ended);
         assert_eq!((word, message), ("rejected", "task rejected by constraint enforcer"));
         assert_eq!((at, error.as_str()), (Timestamp::from_micros(5), NO_LONGER_FITS));
+    }
+
+    #[test]
+    fn a_port_that_a_node_cannot_listen_on_is_the_error_of_its_running_task() {
+        let (mut state, at) = (State::default(), Timestamp::from_micros(1));
+        let (service, node, id) = (ServiceId::from_bits(1), NodeId::from_bits(1), TaskId::from_bits(1));
+        let port = model::PortConfig {
+            name: String::new(),
+            protocol: model::PortProtocol::Tcp,
+            target: 8080,
+            published: 80,
+            mode: PublishMode::Ingress,
+        };
+        let mut founding = fixtures::founding();
+        let description = founding.node.description.as_mut().expect("described");
+        let key = port.key().expect("numbered");
+        description.unpublished =
+            vec![model::UnpublishedPort { port: key, why: "held by nginx (pid 7) (at 10.0.0.1)".into() }];
+        let mut spec = fixtures::service("web", 1);
+        spec.endpoint.get_or_insert_default().ports = vec![port];
+        fixtures::done(&mut state, at, vec![model::Change::Found(Box::new(founding))]);
+        fixtures::done(&mut state, at, vec![model::Change::CreateService { id: service, spec: Box::new(spec) }]);
+        let version = state.applied().index;
+        let task = fixtures::task(id, service, version, node);
+        fixtures::done(&mut state, at, vec![model::Change::CreateTask(Box::new(task))]);
+        let error = |state: &State| show(state.task(id).expect("created"), &Context::new(state, None)).status.err;
+        assert_eq!(error(&state), "", "it does not run yet");
+        let observed = Observed { state: TaskState::Running, ..Observed::nothing(at) };
+        fixtures::done(&mut state, at, vec![model::Change::Observe { node, reports: vec![(id, observed)] }]);
+        assert_eq!(error(&state), "port 80/tcp is not published on n1: held by nginx (pid 7) (at 10.0.0.1)");
     }
 }

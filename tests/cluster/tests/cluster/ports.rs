@@ -103,6 +103,42 @@ fn every_node_answers_on_a_published_port_and_the_answers_go_around() {
 }
 
 #[test]
+fn a_port_that_another_program_holds_is_named_until_it_is_free() {
+    let cluster = Cluster::on_loopback(3, 1);
+    let manager = &cluster.daemons[0];
+    // This process holds the port on the second node, which runs tasks, and on the first, which runs none.
+    let held = [0, 1].map(|node| TcpListener::bind(at(&cluster, node, 9997)).expect("the port is free"));
+    let id = manager.post("/services/create", Some(&published("web", 2, 9997, "node.role==worker")))["ID"].clone();
+    let id = id.as_str().expect("an id");
+    cluster.wait_running(id, 2, &[]);
+    wait_answer(at(&cluster, 2, 9997));
+    let errors = || {
+        let tasks = manager.get("/tasks");
+        let errors = tasks.as_array().expect("a list").iter().map(|task| task["Status"]["Err"].as_str().unwrap_or(""));
+        errors.filter(|error| !error.is_empty()).map(str::to_owned).collect::<Vec<_>>().join("; ")
+    };
+    let holder = format!("(pid {})", std::process::id());
+    let named = |node: &str, text: &str| {
+        let port = format!("port 9997/tcp is not published on {node}: held by ");
+        text.split("; ").any(|one| one.starts_with(&port) && one.contains(&holder))
+    };
+    eventually("`service ps` names the program", || {
+        let errors = errors();
+        if named("n1", &errors) && named("n2", &errors) && !named("n3", &errors) { Ok(()) } else { Err(errors) }
+    });
+    let why = manager.get(&format!("/essaim/v1/services/{id}/why"));
+    for node in why["nodes"].as_array().expect("a list") {
+        let words = node["unpublished"].as_str().unwrap_or_default();
+        assert_eq!(words.contains(&holder), node["name"] != "n3", "{node}");
+    }
+    drop(held);
+    for node in [0, 1] {
+        wait_answer(at(&cluster, node, 9997));
+    }
+    eventually("nothing is wrong any more", || if errors().is_empty() { Ok(()) } else { Err(errors()) });
+}
+
+#[test]
 fn a_connection_carries_any_number_of_bytes_and_the_end_of_one_direction_leaves_the_other() {
     if !have("perl") {
         return eprintln!("skipped: a server that answers with what it hears needs perl");

@@ -68,7 +68,11 @@ fn table(why: &Why) -> List {
         };
         let refusal = if node.refusal.is_empty() { avoided } else { node.refusal.clone() };
         let fault = if node.fault.is_empty() { String::new() } else { format!("the last task there: {}", node.fault) };
-        let reason = [refusal, fault].into_iter().filter(|it| !it.is_empty()).collect::<Vec<_>>().join("; ");
+        let reason = [refusal, fault, node.unpublished.clone()]
+            .into_iter()
+            .filter(|it| !it.is_empty())
+            .collect::<Vec<_>>()
+            .join("; ");
         table.push([
             node.name.as_str().into(),
             node.node.as_str().into(),
@@ -96,6 +100,7 @@ mod tests {
         }));
         let mut why = why.expect("an answer");
         why.nodes[0].fault = "rejected: no such path: /srv".into();
+        why.nodes[1].unpublished = "port 80/tcp is not published: held by nginx (pid 7)".into();
         assert_eq!(
             slots(&why),
             "web.3: no suitable node (insufficient resources on 1 node)\nand 2 more slots without a running task\n\n"
@@ -104,7 +109,8 @@ mod tests {
             table(&why).render(Some("{{.Node}}|{{.Rank}}|{{.Tasks}}|{{.AllTasks}}|{{.Reason}}")).expect("shown");
         assert_eq!(
             shown,
-            "n1|1|1|2|the last task there: rejected: no such path: /srv\nn2|-|1|2|not available for new tasks (drain)\n"
+            "n1|1|1|2|the last task there: rejected: no such path: /srv\nn2|-|1|2|not available for new tasks \
+             (drain); port 80/tcp is not published: held by nginx (pid 7)\n"
         );
     }
 }
