@@ -9,6 +9,7 @@
 
 use crate::address::{self, AddressOptions, Chosen};
 use crate::core::{Core, Effect, Input, LocalReplica, Replica, Wake as CoreWake};
+use crate::examine::Examiner;
 use crate::founding::{Founded, found};
 use crate::group::{self, Opening};
 use crate::handle::{Handle, Parts, Shared, StartError};
@@ -107,6 +108,8 @@ pub async fn start(env: Env, parts: Parts) -> Result<Handle, StartError> {
         scope,
         hostname: parts.settings.hostname.clone(),
         engines: parts.engines.clone(),
+        machine: Arc::clone(&parts.machine),
+        alone: Arc::new(Examiner { machine: Arc::clone(&parts.machine), engines: parts.engines.clone(), part: None }),
         generation: AtomicU64::new(generation.0),
         standing: shown,
     });

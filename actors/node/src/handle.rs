@@ -1,12 +1,13 @@
 //! The handle through which other code controls and observes a node.
 
 use crate::actor::Msg;
+use crate::machine::Machine;
 use crate::request::{Farewell, InitRequest, JoinRequest};
 use crate::standing::Standing;
 use essaim_manager::Control;
 use essaim_model::{GenericStock, Labels, Refusal, RefusalKind};
 use essaim_presence::endpoint::KeepError;
-use essaim_presence::view::View;
+use essaim_presence::view::{Gather, View};
 use essaim_store::LogBounds;
 use essaim_system::{ChildSpec, Journal, RecordKind, Scope};
 use essaim_wire::{Generation, NodeId};
@@ -48,6 +49,8 @@ pub struct Parts {
     pub engines: Vec<Arc<dyn Engine>>,
     /// Sockets on which published ports are listened on.
     pub sockets: Arc<dyn Sockets>,
+    /// The machine, as `essaim doctor` looks at it.
+    pub machine: Arc<dyn Machine>,
     /// Actors that show the node to clients, such as the API.
     pub faces: Vec<Face>,
 }
@@ -81,6 +84,9 @@ pub(crate) struct Shared {
     pub(crate) scope: Scope,
     pub(crate) hostname: String,
     pub(crate) engines: Vec<Arc<dyn Engine>>,
+    pub(crate) machine: Arc<dyn Machine>,
+    /// Collects the facts of the machine while the node is in no cluster.
+    pub(crate) alone: Arc<dyn Gather>,
     /// Which start of the daemon this is.
     pub(crate) generation: AtomicU64,
     pub(crate) standing: watch::Receiver<Standing>,
@@ -122,10 +128,11 @@ impl Handle {
     /// A handle on the same node that shows another standing: for tests of what shows a node.
     #[cfg(feature = "fixtures")]
     pub fn that_stands(&self, standing: watch::Receiver<Standing>) -> Self {
-        let Shared { scope, hostname, engines, .. } = &*self.shared;
+        let Shared { scope, hostname, engines, machine, alone, .. } = &*self.shared;
         let generation = AtomicU64::new(self.shared.generation().0);
         let (scope, hostname, engines) = (scope.clone(), hostname.clone(), engines.clone());
-        let shared = Shared { scope, hostname, engines, generation, standing };
+        let (machine, alone) = (Arc::clone(machine), Arc::clone(alone));
+        let shared = Shared { scope, hostname, engines, machine, alone, generation, standing };
         Self { root: self.root.clone(), shared: Arc::new(shared) }
     }
 
@@ -138,7 +145,7 @@ impl Handle {
     pub fn view(&self) -> View {
         match self.shared.standing.borrow().membership() {
             Some(membership) => membership.view.clone(),
-            None => View::alone(self.shared.scope.journal.clone()),
+            None => View::alone(self.shared.scope.journal.clone(), Arc::clone(&self.shared.alone)),
         }
     }
 
@@ -160,6 +167,11 @@ impl Handle {
     /// The engines that run this node's tasks.
     pub fn engines(&self) -> &[Arc<dyn Engine>] {
         &self.shared.engines
+    }
+
+    /// The machine that this node runs on.
+    pub fn machine(&self) -> &Arc<dyn Machine> {
+        &self.shared.machine
     }
 
     /// Begins a cluster with this node as its first manager.

@@ -12,6 +12,7 @@
 //! - [`handle`]: the handle that controls and observes a node.
 //! - [`address`]: the choice of the addresses to listen on and to advertise.
 //! - `sockets`: the machine's sockets for published ports. `holders`: the programs that hold ports.
+//! - [`machine`]: the machine, as `essaim doctor` looks at it. `examine`: the facts of this node for it.
 //! - `follow`: the follower that passes news between the parts of a node.
 //! - `part`: the parts that stand while the node is in a cluster.
 //! - `group`: the Raft store, and how a manager takes up and gives up its part in the group.
@@ -20,11 +21,13 @@
 mod actor;
 pub mod address;
 mod core;
+mod examine;
 mod follow;
 mod founding;
 mod group;
 pub mod handle;
 mod holders;
+pub mod machine;
 mod part;
 pub mod request;
 mod sockets;
@@ -34,6 +37,7 @@ pub use actor::start;
 pub use essaim_store::LogBounds;
 pub use essaim_worker::{Accepted, Listener, NoSockets, Sockets};
 pub use handle::{Handle, Parts, Settings, StartError};
+pub use machine::{Machine, Measured, NoMachine, RealMachine};
 pub use request::{Farewell, InitRequest, JoinRequest};
 pub use sockets::MachineSockets;
 pub use standing::{Membership, Standing};

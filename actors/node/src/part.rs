@@ -4,6 +4,7 @@
 use crate::actor::Msg;
 use crate::address::AddressOptions;
 use crate::core::Replica;
+use crate::examine::Examiner;
 use crate::follow;
 use crate::group::{self, Opening};
 use crate::handle::Parts;
@@ -89,7 +90,6 @@ impl Part {
         let settings = Settings { listen, advertise, identity, generation, managers: managers.clone() };
         let endpoint = Endpoint::open(&scope.env, keep, settings).map_err(internal)?;
         let roster = RosterHandle::open(&endpoint, RosterConfig::default());
-        let view = View::open(scope.journal.clone(), &endpoint, &roster);
         let worker = WorkerHandle::new(WorkerSettings {
             endpoint: endpoint.clone(),
             roster: roster.clone(),
@@ -100,6 +100,12 @@ impl Part {
             generic: parts.settings.generic.clone(),
             disk: folder(&scope.env.disk, WORKER_FOLDER),
         });
+        let examiner = Examiner {
+            machine: Arc::clone(&parts.machine),
+            engines: parts.engines.clone(),
+            part: Some((endpoint.clone(), worker.clone())),
+        };
+        let view = View::open(scope.journal.clone(), &endpoint, &roster, Arc::new(examiner));
         let log = parts.settings.log;
         let this = Self { endpoint, roster, worker, view, store: None, advertise, log, scope: scope.clone() };
         for spec in [this.endpoint.spec(), this.roster.spec(), this.worker.spec()] {

@@ -11,7 +11,7 @@ use crate::mesh::{Mesh, MeshArgs};
 use crate::observations::Observations;
 use crate::task::Here;
 use crate::uplink::{Dial, UplinkArgs, UplinkMsg};
-use essaim_model::{Availability, GenericStock, Labels, Observed, TaskId};
+use essaim_model::{Availability, GenericStock, Labels, Observed, TaskId, UnpublishedPort};
 use essaim_presence::endpoint::Endpoint;
 use essaim_presence::roster::RosterHandle;
 use essaim_protocol::{AssignmentVersion, LogFrame, LogRequest, RoleStatement};
@@ -119,6 +119,11 @@ impl WorkerHandle {
             mesh: Mesh::new(parts.node, parts.endpoint.clone(), parts.roster.clone(), Arc::clone(&parts.sockets)),
             parts,
         }
+    }
+
+    /// Published ports that this node cannot listen on.
+    pub fn unpublished(&self) -> Vec<UnpublishedPort> {
+        self.mesh.unpublished().borrow().clone()
     }
 
     /// Child spec of the actor `worker`, to be started by the node's root actor.

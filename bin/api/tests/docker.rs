@@ -3,7 +3,7 @@
 //! Needs root, `dockerd`, `docker`, `busybox` and `script`; where one is missing, the test says so and passes.
 
 use essaim_api::{EngineSocket, Face, Host, Listener, router, serve};
-use essaim_node::{NoSockets, Parts, Settings};
+use essaim_node::{NoMachine, NoSockets, Parts, Settings};
 use essaim_system::env::{RealClock, RealDisk};
 use essaim_system::{Env, Seed};
 use essaim_wire::Build;
@@ -121,7 +121,13 @@ async fn face(folder: &Path, engine: PathBuf) -> PathBuf {
     let settings = Settings { hostname: "node1".into(), ..Settings::default() };
     let node = essaim_node::start(
         env,
-        Parts { settings, engines: Vec::new(), sockets: Arc::new(NoSockets), faces: Vec::new() },
+        Parts {
+            settings,
+            engines: Vec::new(),
+            sockets: Arc::new(NoSockets),
+            machine: Arc::new(NoMachine),
+            faces: Vec::new(),
+        },
     )
     .await;
     let host = Host::read("node1".into(), "/data".into(), "docker".into());

@@ -1,7 +1,7 @@
 //! Tests of the face over a real socket: connections are served, and cut when the daemon stops.
 
 use essaim_api::{Face, Host, Listener, router, serve};
-use essaim_node::{NoSockets, Parts, Settings};
+use essaim_node::{NoMachine, NoSockets, Parts, Settings};
 use essaim_system::env::{RealClock, RealDisk};
 use essaim_system::{Env, Seed};
 use essaim_wire::Build;
@@ -26,7 +26,13 @@ async fn a_connection_serves_many_requests_and_a_stream_is_cut_when_the_daemon_s
     let settings = Settings { hostname: "node1".into(), ..Settings::default() };
     let node = essaim_node::start(
         env,
-        Parts { settings, engines: Vec::new(), sockets: Arc::new(NoSockets), faces: Vec::new() },
+        Parts {
+            settings,
+            engines: Vec::new(),
+            sockets: Arc::new(NoSockets),
+            machine: Arc::new(NoMachine),
+            faces: Vec::new(),
+        },
     )
     .await;
     let host = Host::read("node1".into(), "/data".into(), "process".into());

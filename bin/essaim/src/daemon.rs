@@ -5,7 +5,7 @@ use crate::notify::ServiceManager;
 use crate::signal;
 use essaim_api::{EngineSocket, Host, Tcp};
 use essaim_model::{GenericStock, Labels};
-use essaim_node::{LogBounds, MachineSockets, Parts, StartError, start};
+use essaim_node::{LogBounds, MachineSockets, Parts, RealMachine, StartError, start};
 use essaim_system::env::{Clock, RealClock, RealDisk};
 use essaim_system::{Env, Seed};
 use essaim_transport::{QuicNetwork, Utc};
@@ -137,6 +137,7 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
         },
         engines,
         sockets: Arc::new(MachineSockets),
+        machine: Arc::new(RealMachine::new(data_dir.clone())),
         faces: vec![essaim_api::face(socket, tcp, host, engine_socket)],
     };
     let manager = ServiceManager::from_environment();

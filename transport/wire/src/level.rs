@@ -46,7 +46,7 @@ impl fmt::Display for Level {
 /// | version | what it brought |
 /// |---|---|
 /// | 1 | everything of the first release |
-/// | 2 | a list of members (`view` lane) says which version is spoken with each |
+/// | 2 | a list of members (`view` lane) says which version is spoken with each; a node tells facts of itself and its clock |
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
 pub struct WireVersion(pub u16);
 

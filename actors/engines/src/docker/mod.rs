@@ -563,6 +563,10 @@ fn describe(info: SystemInfo) -> Description {
         let plugin = |name| Plugin { kind: kind.into(), name };
         names.unwrap_or_default().into_iter().map(plugin).collect::<Vec<_>>()
     };
+    let in_swarm = info.swarm.as_ref().and_then(|swarm| swarm.local_node_state).is_some_and(|state| {
+        use bollard::models::LocalNodeState::{ACTIVE, ERROR, LOCKED, PENDING};
+        matches!(state, ACTIVE | ERROR | LOCKED | PENDING)
+    });
     let mut generic = GenericStock::default();
     for GenericResourcesInner { named_resource_spec, discrete_resource_spec } in
         info.generic_resources.unwrap_or_default()
@@ -588,5 +592,7 @@ fn describe(info: SystemInfo) -> Description {
         labels: info.labels.unwrap_or_default().into_iter().map(label).collect(),
         plugins: kinds.into_iter().flat_map(of_kind).collect(),
         generic,
+        root: info.docker_root_dir.map(Into::into),
+        in_swarm,
     }
 }

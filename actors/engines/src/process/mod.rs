@@ -494,6 +494,8 @@ fn describe() -> Description {
         labels: Labels::new(),
         plugins: BTreeSet::new(),
         generic: GenericStock::default(),
+        root: None,
+        in_swarm: false,
     }
 }
 

@@ -1,11 +1,12 @@
 //! Questions and answers on the `view` lane: one question, then as many answer frames as it takes.
 
+use super::facts::Facts;
 use crate::roster::Roster;
 use bincode::{Decode, Encode};
 use essaim_membership::{Member, MemberState};
 use essaim_system::Path;
 use essaim_system::journal::{Entry, Record};
-use essaim_wire::{Generation, Moment, NodeId, Reachability, Role, WireVersion};
+use essaim_wire::{Generation, Moment, NodeId, Reachability, Role, Timestamp, WireVersion};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -16,6 +17,8 @@ pub(super) enum Ask {
     Records { from: u64, limit: u32 },
     Members,
     Kill(Path),
+    Facts,
+    Clock,
 }
 
 /// An answer on the `view` lane, or a part of one. New variants are appended, to keep the encoding of the old ones.
@@ -26,6 +29,18 @@ pub(super) enum Answer {
     Members(Vec<MemberLine>),
     Killed,
     Refused(String),
+    Facts(Box<Facts>),
+    Clock(Timestamp),
+}
+
+impl Ask {
+    /// Wire version that introduced the question.
+    pub(super) const fn since(&self) -> WireVersion {
+        match self {
+            Self::Tree | Self::Records { .. } | Self::Members | Self::Kill(_) => WireVersion(1),
+            Self::Facts | Self::Clock => WireVersion(2),
+        }
+    }
 }
 
 /// A member, as one node sees it.

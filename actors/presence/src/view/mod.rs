@@ -5,15 +5,17 @@
 //!
 //! `essaim tree`, `journal` and `members` ask every node over the `view` lane, with a deadline, and name the nodes that
 //! did not answer: an operator must be able to tell a node without records from a node that did not answer. Answers are
-//! cut into frames, so no tree is too large. A manager may also make an actor of another node fail, for tests and
+//! cut into frames, so no tree is too large. `essaim doctor` asks for the facts of each machine and for its clock. A manager may also make an actor of another node fail, for tests and
 //! `essaim debug kill-actor`.
 
 mod ask;
+mod facts;
 mod server;
 #[cfg(test)]
 mod tests;
 
 pub use ask::MemberLine;
+pub use facts::{EngineFacts, Facts, FolderFacts, Gather, NoFacts, Skew, WayFacts};
 
 use crate::endpoint::Endpoint;
 use crate::roster::RosterHandle;
@@ -36,6 +38,9 @@ const ASKED_AT_ONCE: usize = 64;
 /// actors, or four of the pages in which journals are read. With 64 nodes asked at once, answers that never end take
 /// half a gigabyte at most.
 const ANSWER_MAX: usize = 8 << 20;
+
+/// Times that a clock is asked for. The answer with the shortest round trip counts, because it is the most exact.
+const CLOCK_TRIES: u32 = 3;
 
 /// The answers of many nodes to one question.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,17 +68,18 @@ pub struct View {
     journal: Journal,
     /// `None` on a node without a cluster, which has no other node to ask.
     cluster: Option<(Endpoint, RosterHandle)>,
+    gather: Arc<dyn Gather>,
 }
 
 impl View {
     /// The view of a node that is in no cluster: only the node itself can be asked.
-    pub const fn alone(journal: Journal) -> Self {
-        Self { journal, cluster: None }
+    pub const fn alone(journal: Journal, gather: Arc<dyn Gather>) -> Self {
+        Self { journal, cluster: None, gather }
     }
 
     /// The view of a node in a cluster; the `view` lane is served to other nodes from now on.
-    pub fn open(journal: Journal, endpoint: &Endpoint, roster: &RosterHandle) -> Self {
-        let view = Self { journal, cluster: Some((endpoint.clone(), roster.clone())) };
+    pub fn open(journal: Journal, endpoint: &Endpoint, roster: &RosterHandle, gather: Arc<dyn Gather>) -> Self {
+        let view = Self { journal, cluster: Some((endpoint.clone(), roster.clone())), gather };
         endpoint.serve(Lane::View, Arc::new(ViewServer { view: view.clone() }));
         view
     }
@@ -150,6 +156,44 @@ impl View {
         .await
     }
 
+    /// Asks these nodes for the facts of their machines.
+    pub async fn facts(&self, nodes: &[NodeId], within: Duration) -> Answers<Facts> {
+        let read = |mut answers: Vec<Answer>| match answers.pop() {
+            Some(Answer::Facts(facts)) => Some(*facts),
+            _ => None,
+        };
+        self.gather(nodes, within, |_| Ask::Facts, read).await
+    }
+
+    /// Measures the clocks of these nodes beside this node's.
+    pub async fn clocks(&self, nodes: &[NodeId], within: Duration) -> Answers<Skew> {
+        let measure = |node| async move {
+            let mut best: Option<Skew> = None;
+            for _ in 0..CLOCK_TRIES {
+                let asked = self.journal.utc();
+                let answer = self.ask(node, Ask::Clock, within).await?;
+                let [Answer::Clock(other)] = answer.as_slice() else { return Err("it answered something else".into()) };
+                let skew = Skew::between(asked, *other, self.journal.utc());
+                best = Some(best.filter(|best| best.within_micros <= skew.within_micros).unwrap_or(skew));
+            }
+            best.ok_or_else(|| "its clock was not asked for".to_owned())
+        };
+        let mut measurements = Vec::with_capacity(nodes.len());
+        for &node in nodes {
+            let measuring = measure(node);
+            measurements.push(async move { (node, measuring.await) });
+        }
+        let measured: Vec<_> = stream::iter(measurements).buffer_unordered(ASKED_AT_ONCE).collect().await;
+        let mut clocks = Answers { said: BTreeMap::new(), silent: BTreeMap::new() };
+        for (node, skew) in measured {
+            match skew {
+                Ok(skew) => drop(clocks.said.insert(node, skew)),
+                Err(why) => drop(clocks.silent.insert(node, why)),
+            }
+        }
+        clocks
+    }
+
     /// Makes the actor at this path of a node fail. Another node obeys only a manager.
     pub async fn kill(&self, node: NodeId, path: &Path, within: Duration) -> Result<(), String> {
         let outcome = self.ask(node, Ask::Kill(path.clone()), within).await?;
@@ -188,12 +232,15 @@ impl View {
     }
 
     async fn ask(&self, node: NodeId, ask: Ask, within: Duration) -> Result<Vec<Answer>, String> {
-        let Some((endpoint, _)) = &self.cluster else { return Ok(self.answer(ask, true, WireVersion::NEWEST)) };
+        let Some((endpoint, _)) = &self.cluster else { return Ok(self.answer(ask, true, WireVersion::NEWEST).await) };
         if node == endpoint.node() {
-            return Ok(self.answer(ask, true, WireVersion::NEWEST));
+            return Ok(self.answer(ask, true, WireVersion::NEWEST).await);
         }
         let asking = async {
             let mut stream = endpoint.lane(node, Lane::View).await.map_err(|error| error.to_string())?;
+            if endpoint.peer(node).is_some_and(|peer| peer.wire < ask.since()) {
+                return Err("it runs an older essaim, which does not tell".into());
+            }
             stream.send.send_value(&ask).await.map_err(|error| error.to_string())?;
             let (mut parts, mut bytes) = (Vec::new(), 0);
             while let Some(part) = stream.recv.recv().await.map_err(|error| error.to_string())? {

@@ -23,7 +23,7 @@ impl Serve for ViewServer {
     fn serve(self: Arc<Self>, peer: PeerInfo, mut stream: LaneStream) -> BoxFuture<'static, ()> {
         Box::pin(async move {
             let Ok(ask) = stream.recv.expect_value::<Ask>().await else { return };
-            for part in self.view.answer(ask, peer.role == Role::Manager, peer.wire) {
+            for part in self.view.answer(ask, peer.role == Role::Manager, peer.wire).await {
                 // The limit keeps a peer that asks and does not read from holding its answer in memory here.
                 if !matches!(timeout(READ_MAX, stream.send.send_value(&part)).await, Ok(Ok(()))) {
                     return;
@@ -36,7 +36,7 @@ impl Serve for ViewServer {
 
 impl View {
     /// The answer to a peer that speaks wire version `spoken`, in parts that fit into frames.
-    pub(super) fn answer(&self, ask: Ask, may_kill: bool, spoken: WireVersion) -> Vec<Answer> {
+    pub(super) async fn answer(&self, ask: Ask, may_kill: bool, spoken: WireVersion) -> Vec<Answer> {
         match ask {
             Ask::Tree => parts(&self.journal.tree(), Answer::Tree),
             Ask::Records { from, limit } => vec![self.records_from(from, limit)],
@@ -48,6 +48,8 @@ impl View {
                 };
                 parts(&lines(&roster.current(), self.now(), wire), Answer::Members)
             }
+            Ask::Facts => vec![Answer::Facts(Box::new(self.gather.facts().await))],
+            Ask::Clock => vec![Answer::Clock(self.journal.utc())],
             Ask::Kill(_) if !may_kill => vec![Answer::Refused("only a manager may make an actor fail".into())],
             Ask::Kill(path) => vec![match self.journal.kill(&path) {
                 Ok(()) => Answer::Killed,

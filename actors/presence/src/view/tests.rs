@@ -1,11 +1,12 @@
 //! Tests of views on the simulated network.
 
 use crate::fixture::{Cluster, Node, ip, node};
-use crate::view::View;
+use crate::view::{NoFacts, View};
 use essaim_system::Path;
 use essaim_system::fixture::scope;
 use essaim_system::journal::RecordKind;
 use essaim_wire::{Reachability, Role};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::sleep;
 
@@ -106,7 +107,22 @@ async fn a_worker_sees_itself_and_is_shown_nothing_of_others() {
 
 #[tokio::test(start_paused = true)]
 async fn a_node_in_no_cluster_shows_itself() {
-    let view = View::alone(scope().journal);
+    let view = View::alone(scope().journal, Arc::new(NoFacts));
     let answers = view.trees(&[node(1)], SOON).await;
     assert_eq!(answers.said[&node(1)].len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_manager_asks_for_facts_and_clocks_and_names_the_node_that_is_silent() {
+    let (cluster, nodes) = three().await;
+    let all = nodes[0].view.nodes();
+    cluster.network.power_off(ip(3));
+    let within = Duration::from_secs(1);
+    let facts = nodes[0].view.facts(&all, within).await;
+    assert_eq!((facts.said.len(), facts.silent.keys().collect::<Vec<_>>()), (2, vec![&node(3)]));
+    let clocks = nodes[0].view.clocks(&all, within).await;
+    let skew = clocks.said[&node(2)];
+    // The simulated nodes share one clock, so the skew is what the round trip leaves open.
+    assert!(skew.micros.unsigned_abs() <= skew.within_micros && skew.within_micros < 100_000, "{skew:?}");
+    assert_eq!(clocks.silent.keys().collect::<Vec<_>>(), [&node(3)]);
 }

@@ -163,6 +163,11 @@ impl Journal {
         }
     }
 
+    /// UTC by the clock that stamps records.
+    pub fn utc(&self) -> essaim_wire::Timestamp {
+        self.shared.env.utc()
+    }
+
     /// Time since the node started, by the clock that stamps records.
     pub fn now(&self) -> essaim_wire::Moment {
         self.shared.env.now()

@@ -35,6 +35,7 @@ use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// An engine runs tasks. All methods are idempotent, and may be called for several tasks at once.
@@ -159,6 +160,10 @@ pub struct Description {
     pub plugins: BTreeSet<Plugin>,
     /// Generic resources that the engine's own configuration states.
     pub generic: GenericStock,
+    /// Folder in which the engine keeps what its tasks write, if it has one of its own.
+    pub root: Option<PathBuf>,
+    /// Whether the engine is part of a Docker swarm of its own.
+    pub in_swarm: bool,
 }
 
 /// A started task.

@@ -56,6 +56,8 @@ impl Engine for SimEngine {
             labels: Labels::new(),
             plugins: BTreeSet::new(),
             generic: inner.generic.clone(),
+            root: None,
+            in_swarm: false,
         };
         drop(inner);
         async move { self.machine.answers().await.map(|()| description) }.boxed()

@@ -5,7 +5,7 @@ use crate::{Face, Host, Listener, router, serve};
 use axum::Router;
 use axum::http::HeaderValue;
 use axum::routing::get;
-use essaim_node::{NoSockets, Parts, Settings};
+use essaim_node::{NoMachine, NoSockets, Parts, Settings};
 use essaim_system::env::{RealClock, RealDisk};
 use essaim_system::{Env, Seed};
 use essaim_wire::Build;
@@ -47,7 +47,13 @@ impl World {
         let settings = Settings { hostname: "node1".into(), ..Settings::default() };
         let node = essaim_node::start(
             env,
-            Parts { settings, engines: Vec::new(), sockets: Arc::new(NoSockets), faces: Vec::new() },
+            Parts {
+                settings,
+                engines: Vec::new(),
+                sockets: Arc::new(NoSockets),
+                machine: Arc::new(NoMachine),
+                faces: Vec::new(),
+            },
         )
         .await;
         let host = Host::read("node1".into(), "/data".into(), "docker".into());

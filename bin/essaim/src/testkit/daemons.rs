@@ -11,7 +11,7 @@ use crate::testkit::nodes::{UTC_START, ip, name, place, utc};
 use crate::testkit::operator::token;
 use crate::testkit::trace::Trace;
 use crate::testkit::world::World;
-use essaim_node::{Farewell, Handle, InitRequest, JoinRequest, Parts, Settings, Standing, start};
+use essaim_node::{Farewell, Handle, InitRequest, JoinRequest, NoMachine, Parts, Settings, Standing, start};
 use essaim_system::Env;
 use essaim_system::env::VirtualClock;
 use essaim_wire::Role;
@@ -110,6 +110,7 @@ impl World {
             settings,
             engines: vec![host.machine.engine()],
             sockets: Arc::new(host.sockets.clone()),
+            machine: Arc::new(NoMachine),
             faces: Vec::new(),
         };
         if let Some(fit) = &self.fit {

@@ -5,7 +5,7 @@
 
 use essaim_manager::Control;
 use essaim_model::{Event, Labels, Refusal, ServiceSpec, State};
-use essaim_node::{Handle, InitRequest, JoinRequest, LogBounds, NoSockets, Parts, Settings, start};
+use essaim_node::{Handle, InitRequest, JoinRequest, LogBounds, NoMachine, NoSockets, Parts, Settings, start};
 use essaim_store::Leadership;
 use essaim_system::env::{Clock, RealClock, RealDisk};
 use essaim_system::{Env, Seed};
@@ -205,8 +205,13 @@ impl Here {
                 generic: essaim_model::GenericStock::default(),
                 log: LogBounds::USUAL,
             };
-            let parts =
-                Parts { settings, engines: vec![machine.engine()], sockets: Arc::new(NoSockets), faces: Vec::new() };
+            let parts = Parts {
+                settings,
+                engines: vec![machine.engine()],
+                sockets: Arc::new(NoSockets),
+                machine: Arc::new(NoMachine),
+                faces: Vec::new(),
+            };
             let handle = start(env, parts).await.map_err(|why| why.to_string())?;
             self.nodes.insert(number, handle);
         }
