@@ -20,12 +20,14 @@
 //! - [`tcp`]: clients with a certificate, over TCP.
 //! - [`follow`]: the events of the cluster, for one client.
 //! - [`view`]: trees and journals of every node, and which nodes are alive.
+//! - [`doctor`]: what is wrong with a node and its cluster, and what to do.
 //! - [`actor`]: `/n/api`, which keeps the socket open.
 //! - [`direct`]: the face without a socket.
 
 mod actor;
 mod ask;
 mod direct;
+mod doctor;
 mod engine;
 mod face;
 mod follow;

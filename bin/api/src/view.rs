@@ -27,7 +27,7 @@ const PAGE: u32 = 1000;
 const FOLLOW_EVERY: Duration = Duration::from_millis(300);
 
 /// The known nodes: the name of each, and which of them can be asked.
-struct Everybody {
+pub(crate) struct Everybody {
     /// Whether every node can be asked: this node may ask others, or there are no others.
     all: bool,
     names: BTreeMap<NodeId, String>,
@@ -37,7 +37,7 @@ struct Everybody {
 }
 
 impl Everybody {
-    fn of(handle: &Handle) -> Self {
+    pub(crate) fn of(handle: &Handle) -> Self {
         let own = own_id(handle);
         let mut names = BTreeMap::from([(own, handle.hostname().to_owned())]);
         let mut left = BTreeSet::new();
@@ -59,6 +59,16 @@ impl Everybody {
         Self { all, names, there, left }
     }
 
+    /// The names of the nodes that are known.
+    pub(crate) fn names(&self) -> &BTreeMap<NodeId, String> {
+        &self.names
+    }
+
+    /// The nodes that can be asked.
+    pub(crate) fn there(&self) -> &[NodeId] {
+        &self.there
+    }
+
     fn name(&self, node: NodeId) -> String {
         self.names.get(&node).cloned().unwrap_or_else(|| node.to_string())
     }
@@ -77,7 +87,7 @@ impl Everybody {
 }
 
 /// This node's id; zero outside of a cluster, where no other node is asked.
-fn own_id(handle: &Handle) -> NodeId {
+pub(crate) fn own_id(handle: &Handle) -> NodeId {
     handle.standing().membership().map_or(NodeId::from_bits(0), |membership| membership.node)
 }
 
@@ -298,7 +308,8 @@ pub(crate) fn members(handle: &Handle) -> Result<Members, Refusal> {
     })
 }
 
-const fn word(state: MemberState) -> &'static str {
+/// The detector's word for a state.
+pub(crate) const fn word(state: MemberState) -> &'static str {
     match state {
         MemberState::Expected => "expected",
         MemberState::Alive => "alive",

@@ -66,6 +66,11 @@ enum Command {
     /// epoch when it changes its address or its role, and counts the suspicions that it has refuted since then. Both
     /// only grow, and news of an older generation or incarnation is ignored.
     Members(observe::MembersArguments),
+    /// What is wrong with this node and its cluster, and what to do
+    ///
+    /// A manager tells of the whole cluster, a worker of itself. Without a daemon, the machine is looked at. Ends with code 0
+    /// when all is well, 6 when the managers have no quorum, and 1 when anything else is wrong.
+    Doctor(observe::DoctorArguments),
     /// Verbs for whoever looks into the machine
     #[command(subcommand)]
     Debug(observe::Debug),
@@ -145,6 +150,7 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Journal(arguments) => observe::journal(&client()?, arguments).await,
         Command::Tree(arguments) => observe::tree(&client()?, arguments).await,
         Command::Members(arguments) => observe::members(&client()?, arguments).await,
+        Command::Doctor(arguments) => observe::doctor(&client()?, arguments).await,
         Command::Debug(command) => observe::debug(&client()?, command).await,
     }
 }
@@ -250,6 +256,7 @@ mod tests {
             "dev restart n2",
             "journal -f --since 10m",
             "tree --source",
+            "doctor --strict --format json",
             "daemon --data-dir /x --socket /y --listen-addr 127.3.0.1 --engine process --hostname n1",
         ] {
             assert!(read(line).is_ok(), "{line}");

@@ -109,6 +109,63 @@ pub struct JournalLine {
     pub error: String,
 }
 
+/// The answer to `GET /essaim/v1/doctor`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Diagnosis {
+    /// Id of the asked node; empty outside of a cluster.
+    pub node: String,
+    /// Host name of the asked node.
+    pub name: String,
+    /// Whether the findings are about the whole cluster: the asked node is a manager.
+    pub whole: bool,
+    /// The findings, the worst first.
+    pub findings: Vec<Finding>,
+}
+
+/// What one check has found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finding {
+    /// Code of the check, which stays the same in later versions: `D102`.
+    pub code: String,
+    /// Word for what is checked: `disk`.
+    pub check: String,
+    /// The verdict.
+    pub verdict: Verdict,
+    /// Name of the node that the finding is about, or the number of nodes when all of them are well; empty for the cluster.
+    pub node: String,
+    /// What was found, with the measure and the limit.
+    pub found: String,
+    /// What to do; empty when nothing is to be done.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub next: String,
+}
+
+/// The verdict of a check.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// Nothing is wrong.
+    Ok,
+    /// The check does not apply, or cannot be made.
+    Skip,
+    /// Something will go wrong, or is wrong without harm so far.
+    Warn,
+    /// Something is wrong.
+    Fail,
+}
+
+impl Verdict {
+    /// The word for the verdict.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Skip => "skip",
+            Self::Warn => "warn",
+            Self::Fail => "fail",
+        }
+    }
+}
+
 /// The answer to `GET /essaim/v1/members`: the members as the asked node's detector sees them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Members {

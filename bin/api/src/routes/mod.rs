@@ -83,6 +83,7 @@ fn unversioned(face: Face) -> Router {
         .route("/essaim/v1/tree", get(own::tree))
         .route("/essaim/v1/journal", get(own::journal))
         .route("/essaim/v1/members", get(own::members))
+        .route("/essaim/v1/doctor", get(own::doctor))
         .route("/essaim/v1/exec", post(exec::execute))
         .route("/essaim/v1/services/{id}/specs", get(services::specs))
         .route("/essaim/v1/services/{id}/why", get(own::why))

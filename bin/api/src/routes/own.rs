@@ -1,6 +1,8 @@
-//! Essaim's own routes: the tree of actors, the journal, the members, why a service runs where it runs, and a request that makes an actor fail.
+//! Essaim's own routes: the tree of actors, the journal, the members, why a service runs where it runs,
+//! what is wrong, and a request that makes an actor fail.
 
 use crate::ask::{Path, Query, flag};
+use crate::doctor;
 use crate::face::Face;
 use crate::reply::{Answer, done, encode, json, typed};
 use crate::view::{self, JournalQuery};
@@ -16,6 +18,11 @@ use std::convert::Infallible;
 
 pub(super) async fn tree(State(face): State<Face>) -> Answer {
     Ok(json(&view::trees(&face.node).await))
+}
+
+/// What is wrong with this node; on a manager, with the whole cluster.
+pub(super) async fn doctor(State(face): State<Face>) -> Answer {
+    Ok(json(&doctor::diagnose(&face.node).await))
 }
 
 pub(super) async fn members(State(face): State<Face>) -> Answer {

@@ -1,12 +1,15 @@
-//! Commands that docker does not have: the journal, the supervision tree, the members, and the debug verbs.
+//! Commands that docker does not have: the journal, the supervision tree, the members, what is wrong,
+//! and the debug verbs.
 //!
 //! They read the daemon's own routes below `/essaim/v1/`, whose answers are the types of `essaim_docker::own`. Nodes
 //! that did not answer in time are named on stderr.
 
+mod doctor;
 mod journal;
 mod members;
 mod tree;
 
+pub(crate) use self::doctor::{Arguments as DoctorArguments, run as doctor};
 pub(crate) use self::journal::{Arguments as JournalArguments, run as journal};
 pub(crate) use self::members::{Arguments as MembersArguments, run as members};
 pub(crate) use self::tree::{Arguments as TreeArguments, run as tree};
