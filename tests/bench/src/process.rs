@@ -11,6 +11,8 @@ use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitCode, Stdio};
 use std::time::Duration;
 
+use essaim_cluster_tests::harness::Host;
+
 /// Unit of processor times in `/proc`: 100 ticks a second on every Linux that Debian ships.
 const TICK: Duration = Duration::from_millis(10);
 
@@ -98,7 +100,15 @@ pub(crate) fn answer(mut to: impl FnMut(&[&str]) -> String) -> ExitCode {
 
 /// A command whose process the kernel kills when this process ends, in whatever way.
 pub(crate) fn bound(program: &str) -> Command {
-    let mut command = Command::new("setpriv");
+    to_be_bound(Command::new("setpriv"), program)
+}
+
+/// As [`bound`], on a host.
+pub(crate) fn bound_on(host: &Host, program: &str) -> Command {
+    to_be_bound(host.command("setpriv"), program)
+}
+
+fn to_be_bound(mut command: Command, program: &str) -> Command {
     command.args(["--pdeathsig", "KILL", program]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     command
 }

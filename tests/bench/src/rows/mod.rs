@@ -8,6 +8,7 @@ mod healing;
 mod links;
 mod memory;
 mod placement;
+mod ports;
 mod scale;
 mod scheduler;
 mod store;
@@ -42,6 +43,9 @@ pub(crate) const ALL: &[Row] = &[
     memory::ROW,
     cycles::ROW,
     forming::ROW,
+    ports::ROW,
+    ports::crowd::SERVICES,
+    ports::crowd::IDLE,
     growth::ROW,
 ];
 
@@ -52,6 +56,8 @@ pub(crate) fn maybe_be_helper() -> Option<ExitCode> {
         Some((first, rest)) if first == store::member::MEMBER => Some(store::member::run(rest)),
         Some((first, rest)) if first == links::counter::COUNTER => Some(links::counter::run(rest)),
         Some((first, rest)) if first == growth::crowd::NAME => Some(growth::crowd::run(rest)),
+        Some((first, rest)) if first == ports::client::SERVER => Some(ports::client::serve(rest)),
+        Some((first, rest)) if first == ports::client::CLIENT => Some(ports::client::run(rest)),
         _ => None,
     }
 }

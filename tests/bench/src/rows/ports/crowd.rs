@@ -1,0 +1,203 @@
+//! The rows `ports-services` and `ports-idle`: what a thousand published ports cost the nodes, and what ten thousand idle
+//! connections do.
+
+use std::net::SocketAddr;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use essaim_cluster_tests::harness::{
+    Cluster, Daemon, eventually, find_essaim, missing_for_namespaces, processes, within,
+};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use serde_json::json;
+
+use super::client::Client;
+use super::{PUBLISHED, at, serving};
+use crate::clusters::turns::caught;
+use crate::figure::{Figure, Goal, Samples, Unit};
+use crate::rows::Row;
+
+/// The row `ports-services`.
+pub(crate) const SERVICES: Row = Row {
+    name: "ports-services",
+    what: "a thousand services with a published port each on five nodes: memory, and time of a start",
+    measure: services,
+};
+
+/// The row `ports-idle`.
+pub(crate) const IDLE: Row =
+    Row { name: "ports-idle", what: "ten thousand idle connections through a published port: memory", measure: idle };
+
+/// Services, each with one task and one port.
+const COUNT: u16 = 1_000;
+
+/// The first published port of the services.
+const FIRST: u16 = 20_000;
+
+/// Nodes of the cluster with many services.
+const NODES: u8 = 5;
+
+/// Idle connections.
+const CONNECTIONS: u64 = 10_000;
+
+/// File descriptors that a process of the row `ports-idle` may have: two for each connection, and some.
+const DESCRIPTORS: u64 = 2 * CONNECTIONS + 2_000;
+
+/// Time for which nodes rest before their memory is read.
+const REST: Duration = Duration::from_secs(10);
+
+/// Time after which a thousand tasks that have not started are given up: they are a thousand processes on one machine.
+const PATIENCE: Duration = Duration::from_secs(240);
+
+/// A figure that has no peer and no goal.
+fn figure(what: String, unit: Unit, ours: f64, notes: &[String]) -> Figure {
+    Figure { what, unit, ours: Samples::from_iter([ours]), peer: None, goal: Goal::Base, notes: notes.to_vec() }
+}
+
+/// What stands in the table when a row could not be measured.
+fn none(what: &str, why: String) -> Vec<Figure> {
+    eprintln!("  {why}");
+    let notes = vec![format!("not measured: {why}")];
+    vec![Figure {
+        what: what.to_owned(),
+        unit: Unit::Count,
+        ours: Samples::default(),
+        peer: None,
+        goal: Goal::Base,
+        notes,
+    }]
+}
+
+/// One round: it takes minutes, and memory differs little between rounds.
+fn services(_: u32) -> Vec<Figure> {
+    find_essaim().map(drop).and_then(|()| caught(many_services)).unwrap_or_else(|why| none(SERVICES.what, why))
+}
+
+fn many_services() -> Result<Vec<Figure>, String> {
+    let mut cluster = Cluster::on_loopback(NODES, 3);
+    sleep(REST);
+    let before = memory(&cluster);
+    let ports: Vec<u16> = (0..COUNT).map(|number| FIRST + number).collect();
+    let begun = Instant::now();
+    for port in &ports {
+        let mut spec = serving(&format!("s{port}"), 1, *port)?;
+        // Ports and not tasks are measured: the tasks are all on the last node.
+        spec["TaskTemplate"]["Placement"] = json!({"Constraints": [format!("node.hostname==n{NODES}")]});
+        cluster.daemons[0].post("/services/create", Some(&spec));
+    }
+    let created = begun.elapsed();
+    within(PATIENCE, "every task runs", || {
+        let tasks = cluster.daemons[0].get("/tasks");
+        let running =
+            tasks.as_array().into_iter().flatten().filter(|task| task["Status"]["State"] == "running").count();
+        if running == usize::from(COUNT) { Ok(()) } else { Err(format!("{running} run")) }
+    });
+    let running = begun.elapsed();
+    eprintln!("  created after {created:.1?}, all run after {running:.1?}");
+    sleep(REST);
+    let published = memory(&cluster);
+
+    // Each port of a worker without tasks is asked once, so that this node knows the tasks of every service.
+    let asked = 3;
+    let mut client = Client::on(&cluster.daemons[asked].host)?;
+    for port in &ports {
+        client.ask(&format!("idle {} 1", at(&cluster.daemons[asked].host, *port)))?;
+    }
+    sleep(REST);
+    let known = memory(&cluster);
+
+    // The daemon starts again: from its start until it listens on every port.
+    cluster.daemons[asked].kill();
+    let begun = Instant::now();
+    cluster.daemons[asked].restart();
+    let answers = begun.elapsed();
+    for port in &ports {
+        let at = at(&cluster.daemons[asked].host, *port);
+        eventually(&format!("{at} listens"), || listens(at));
+    }
+    let listening = begun.elapsed();
+    let kib = |after: &[f64], node: usize| (after[node] - before[node]) * 1024.0 / f64::from(COUNT);
+    let note = format!(
+        "created after {:.1} s, all run after {:.1} s; MiB of the daemons: before {before:.1?}, with ports {published:.1?}, \
+         each port used on n{}: {known:.1?}",
+        created.as_secs_f64(),
+        running.as_secs_f64(),
+        asked + 1
+    );
+    let notes = [note];
+    Ok(vec![
+        figure(
+            format!("{COUNT} services: a worker's memory for each, KiB"),
+            Unit::Count,
+            kib(&published, asked),
+            &notes,
+        ),
+        figure("… and when each port was used once, KiB".into(), Unit::Count, kib(&known, asked), &notes),
+        figure("… the leader's memory for each, KiB".into(), Unit::Count, kib(&published, 0), &notes),
+        figure("… a worker starts again: it answers".into(), Unit::Millis, millis(answers), &notes),
+        figure("… and listens on every port".into(), Unit::Millis, millis(listening), &notes),
+    ])
+}
+
+/// One round for tasks on the client's node, one for tasks elsewhere.
+fn idle(_: u32) -> Vec<Figure> {
+    let enough = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, DESCRIPTORS.max(hard), DESCRIPTORS.max(hard)));
+    match missing_for_namespaces().map_or_else(|| find_essaim().map(drop), Err) {
+        _ if enough.is_err() => {
+            none(IDLE.what, format!("{DESCRIPTORS} file descriptors are more than is allowed here"))
+        }
+        Err(why) => none(IDLE.what, why),
+        Ok(()) => caught(|| idle_through("node.role==manager"))
+            .and_then(|here| Ok([here, caught(|| idle_through("node.role==worker"))?].concat()))
+            .unwrap_or_else(|why| none(IDLE.what, why)),
+    }
+}
+
+fn idle_through(constraint: &str) -> Result<Vec<Figure>, String> {
+    let cluster = Cluster::in_namespaces(2, 1);
+    let mut spec = serving("idle", 1, PUBLISHED)?;
+    spec["TaskTemplate"]["Placement"] = json!({"Constraints": [constraint]});
+    let service = cluster.daemons[0].post("/services/create", Some(&spec))["ID"].clone();
+    cluster.wait_running(service.as_str().ok_or("a service has an id")?, 1, &[]);
+    let entrance = at(&cluster.daemons[0].host, PUBLISHED);
+    let mut client = Client::on(&cluster.daemons[0].host)?;
+    client.ask(&format!("idle {entrance} 1"))?;
+    sleep(REST);
+    let before = memory(&cluster);
+    client.ask(&format!("idle {entrance} {CONNECTIONS}"))?;
+    sleep(REST);
+    let after = memory(&cluster);
+    // All of them still carry.
+    client.ask("ask-idle")?;
+    let bytes: Vec<f64> = before
+        .iter()
+        .zip(&after)
+        .map(|(before, after)| (after - before) * f64::from(1 << 20) / CONNECTIONS as f64)
+        .collect();
+    let notes = [format!("MiB of the two daemons: {before:.1?}, with {CONNECTIONS} connections {after:.1?}")];
+    eprintln!("  {}", notes[0]);
+    Ok(match constraint {
+        "node.role==manager" => {
+            vec![figure("idle connection to a task of this node: memory".into(), Unit::Bytes, bytes[0], &notes)]
+        }
+        _ => vec![
+            figure("idle connection to a task elsewhere: memory here".into(), Unit::Bytes, bytes[0], &notes),
+            figure("… memory on the task's node".into(), Unit::Bytes, bytes[1], &notes),
+        ],
+    })
+}
+
+/// Resident memory of each daemon in MiB.
+fn memory(cluster: &Cluster) -> Vec<f64> {
+    let resident = |daemon: &Daemon| daemon.pid().map_or(0, processes::resident) as f64 / f64::from(1 << 20);
+    cluster.daemons.iter().map(resident).collect()
+}
+
+fn listens(at: SocketAddr) -> Result<(), String> {
+    std::net::TcpStream::connect(at).map(drop).map_err(|why| why.to_string())
+}
+
+fn millis(time: Duration) -> f64 {
+    time.as_secs_f64() * 1_000.0
+}
