@@ -12,16 +12,15 @@ use essaim_model::PortProtocol;
 use essaim_worker::{Accepted, Datagrams, Listener, Sockets};
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 use std::collections::BTreeSet;
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
-use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::io::ReadBuf;
+use tokio::net::{TcpListener, UdpSocket};
 
 /// Connections of one port that may wait to be accepted.
 const BACKLOG: i32 = 1024;
@@ -57,6 +56,9 @@ impl Sockets for MachineSockets {
         if at.is_ipv6() {
             socket.set_only_v6(true)?;
         }
+        // What is accepted inherits both. TCP_NODELAY sends small answers at once.
+        socket.set_tcp_nodelay(true)?;
+        socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEP_ALIVE))?;
         socket.bind(&at.into())?;
         socket.listen(BACKLOG)?;
         Ok(Box::new(Listening(TcpListener::from_std(socket.into())?)))
@@ -96,40 +98,8 @@ impl Listener for Listening {
     fn accept(&mut self) -> BoxFuture<'_, io::Result<(Box<dyn Accepted>, SocketAddr)>> {
         async {
             let (stream, from) = self.0.accept().await?;
-            // TCP_NODELAY sends small answers at once. A connection without either setting works, too.
-            let _ = stream.set_nodelay(true);
-            let _ = SockRef::from(&stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEP_ALIVE));
-            Ok((Box::new(Client(stream)) as Box<dyn Accepted>, from))
+            Ok((Box::new(stream) as Box<dyn Accepted>, from))
         }
         .boxed()
-    }
-}
-
-struct Client(TcpStream);
-
-impl Accepted for Client {
-    fn abort(self: Box<Self>) {
-        // Without it the client reads an end where there should be more.
-        let _ = self.0.set_zero_linger();
-    }
-}
-
-impl AsyncRead for Client {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(cx, buf)
-    }
-}
-
-impl AsyncWrite for Client {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, buf)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
     }
 }

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use essaim_model::TaskId;
 use essaim_worker::engine::{
     Attached, Duplex, EngineError, Exec, ExecError, Executed, Exit, Interactive, LogLine, Packets, Program, Signal,
-    TerminalSize, packets,
+    TerminalSize, packets, stream,
 };
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
@@ -69,19 +69,14 @@ impl Interactive for DockerEngine {
     /// that does not answer is asked for again with the next connection, since somebody may have restarted the container.
     fn dial(&self, task: TaskId, port: u16) -> BoxFuture<'_, Result<Box<dyn Duplex>, EngineError>> {
         async move {
-            let address = self.known_address(task).await?;
-            let connecting = tokio::net::TcpStream::connect((address, port));
-            let why = match tokio::time::timeout(QUICK, connecting).await {
-                Ok(Ok(connected)) => {
-                    // TCP_NODELAY sends small answers at once; a connection without it works, too.
-                    let _ = connected.set_nodelay(true);
-                    return Ok(Box::new(connected) as Box<dyn Duplex>);
-                }
+            let at = SocketAddr::new(self.known_address(task).await?, port);
+            let why = match tokio::time::timeout(QUICK, stream(at)).await {
+                Ok(Ok(connected)) => return Ok(connected),
                 Ok(Err(why)) => why.to_string(),
                 Err(_) => "it does not answer in time".into(),
             };
             self.shared.dialled.lock().remove(&task);
-            Err(EngineError::Failed(format!("cannot connect to {address}:{port}: {why}")))
+            Err(EngineError::Failed(format!("cannot connect to {at}: {why}")))
         }
         .boxed()
     }

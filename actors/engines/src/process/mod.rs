@@ -40,7 +40,7 @@ use essaim_model::{
 use essaim_wire::{NodeId, Timestamp};
 use essaim_worker::engine::{
     Addresses, Adopted, Description, Duplex, Ended, Engine, EngineError, Exec, ExecError, Executed, Interactive,
-    LogLine, LogOptions, Observation, Packets, Payloads, Phase, Progress, Run, Signal, Started, Stats, packets,
+    LogLine, LogOptions, Observation, Packets, Payloads, Phase, Progress, Run, Signal, Started, Stats, packets, stream,
 };
 use folder::{Folder, Launch};
 use futures::future::BoxFuture;
@@ -452,15 +452,8 @@ impl Interactive for ProcessEngine {
     /// attributed to a task, and is refused.
     fn dial(&self, task: TaskId, port: u16) -> BoxFuture<'_, Result<Box<dyn Duplex>, EngineError>> {
         async move {
-            let address = self.address(task)?;
-            match tokio::net::TcpStream::connect((address, port)).await {
-                Ok(connected) => {
-                    // TCP_NODELAY sends small answers at once; a connection without it works, too.
-                    let _ = connected.set_nodelay(true);
-                    Ok(Box::new(connected) as Box<dyn Duplex>)
-                }
-                Err(why) => Err(EngineError::Failed(format!("cannot connect to {address}:{port}: {why}"))),
-            }
+            let at = SocketAddr::new(self.address(task)?, port);
+            stream(at).await.map_err(|why| EngineError::Failed(format!("cannot connect to {at}: {why}")))
         }
         .boxed()
     }

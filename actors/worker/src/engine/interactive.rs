@@ -13,13 +13,33 @@ use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::task::{Context, Poll};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::UdpSocket;
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
+use tokio::net::{TcpStream, UdpSocket};
 
 /// A byte stream in both directions.
-pub trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
+pub trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {
+    /// The socket whose bytes these are, if the stream is nothing else: the kernel moves bytes between two of them.
+    fn socket(&self) -> Option<&TcpStream> {
+        None
+    }
+}
 
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
+impl Duplex for TcpStream {
+    fn socket(&self) -> Option<&TcpStream> {
+        Some(self)
+    }
+}
+
+/// A pipe in memory, of a simulation.
+impl Duplex for DuplexStream {}
+
+/// Connects to a TCP port of a task.
+pub async fn stream(at: SocketAddr) -> io::Result<Box<dyn Duplex>> {
+    let connected = TcpStream::connect(at).await?;
+    // TCP_NODELAY sends small answers at once; a connection without it works, too.
+    let _ = connected.set_nodelay(true);
+    Ok(Box::new(connected))
+}
 
 /// A socket for datagrams to and from one UDP port of a task.
 pub trait Packets: Send + Sync {

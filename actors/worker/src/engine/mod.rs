@@ -23,7 +23,7 @@ mod run;
 pub use addresses::Addresses;
 pub use essaim_model::{HostPort, Signal, UnknownSignal};
 pub use essaim_protocol::{LogLine, LogPlace, LogStream, TerminalSize};
-pub use interactive::{Attached, Duplex, Exec, ExecError, Executed, Interactive, Packets, Program, packets};
+pub use interactive::{Attached, Duplex, Exec, ExecError, Executed, Interactive, Packets, Program, packets, stream};
 pub use log::LogOptions;
 pub use progress::Progress;
 pub use run::{Limits, Payloads, Run};

@@ -199,11 +199,11 @@ impl Carrier {
 
 async fn exchange(mut client: Box<dyn Accepted>, reached: Reached<Box<dyn Duplex>>) {
     let carried = match reached {
-        Reached::Here(stream, _stay) => pump::both(&mut client, stream, &[]).await,
+        Reached::Here(mut stream, _stay) => pump::both(&mut *client, &mut *stream, &[]).await,
         Reached::There(lane) => {
             let (recv, early) = lane.recv.into_inner();
             let mut stream = Remote { send: lane.send.into_inner(), recv };
-            let carried = pump::both(&mut client, &mut stream, &early).await;
+            let carried = pump::both(&mut *client, &mut stream, &early).await;
             if carried.is_err() {
                 stream.reset();
             }
@@ -228,6 +228,8 @@ impl Remote {
         self.recv.stop(BROKEN);
     }
 }
+
+impl Duplex for Remote {}
 
 impl AsyncRead for Remote {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {

@@ -17,7 +17,8 @@
 //!
 //! - `core`: the table, the backends and the choice among them. Pure.
 //! - `doors`: the doors of this node's tasks. `sockets`: how ports are listened on, in the world and in a simulation.
-//! - `carry`: one accepted connection, from its backend's choice to its end. `pump`: the bytes.
+//! - `carry`: one accepted connection, from its backend's choice to its end. `pump`: the bytes; `splice`: bytes that
+//!   the kernel moves.
 //! - `flows`: the table of UDP flows. Pure. `flow`: one of them, from its first datagram until it is forgotten.
 //! - `serve`: connections and flows that other nodes accepted for tasks of this node.
 //! - `failures`: the ports that cannot be listened on, in words. Pure.
@@ -35,6 +36,7 @@ mod flows;
 mod pump;
 mod serve;
 pub(crate) mod sockets;
+mod splice;
 
 pub(crate) use actor::{MeshActor, MeshArgs};
 pub(crate) use doors::Published;

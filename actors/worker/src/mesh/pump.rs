@@ -4,16 +4,25 @@
 //! only what the other end does not take yet is kept, and nothing more is read until it is gone. So ten thousand idle
 //! connections cost little, and a slow reader slows its sender down. The end of one direction is passed on, and the other
 //! direction goes on.
+//!
+//! Between two sockets, a direction that fills the buffer is left to the kernel ([`splice`](super::splice)), until little
+//! comes again.
 
+use super::splice::Pipe;
+use crate::engine::Duplex;
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::ReadBuf;
+use tokio::net::TcpStream;
 
 /// Bytes that are read at a time, and kept at most for an end that does not take them.
 const PIECE: usize = 64 << 10;
+
+/// Bytes in a pipe below which a direction is no longer left to the kernel, to which small pieces are dearer.
+const LITTLE: usize = 16 << 10;
 
 thread_local! {
     static BUFFER: RefCell<Box<[u8]>> = RefCell::new(vec![0; PIECE].into());
@@ -21,15 +30,11 @@ thread_local! {
 
 /// Carries bytes in both directions until both have ended in order; the error of either end is the error of the whole.
 /// `early` was read from `b` already.
-pub(super) async fn both<A, B>(mut a: A, mut b: B, early: &[u8]) -> io::Result<()>
-where
-    A: AsyncRead + AsyncWrite + Unpin,
-    B: AsyncRead + AsyncWrite + Unpin,
-{
+pub(super) async fn both(a: &mut dyn Duplex, b: &mut dyn Duplex, early: &[u8]) -> io::Result<()> {
     let (mut to_a, mut to_b) = (Direction::new(early), Direction::new(&[]));
     poll_fn(|cx| {
-        let one = to_b.poll(cx, &mut a, &mut b)?;
-        let other = to_a.poll(cx, &mut b, &mut a)?;
+        let one = to_b.poll(cx, a, b)?;
+        let other = to_a.poll(cx, b, a)?;
         if one.is_ready() && other.is_ready() { Poll::Ready(Ok(())) } else { Poll::Pending }
     })
     .await
@@ -40,6 +45,10 @@ struct Direction {
     /// Bytes that the receiving end has not taken yet, from `taken` on.
     rest: Vec<u8>,
     taken: usize,
+    /// Whether so much comes that the kernel is to move it.
+    is_much: bool,
+    /// The pipe through which the kernel moves bytes, while there are any.
+    pipe: Option<Pipe>,
     /// Whether something was written that may lie in a buffer of the receiving end.
     unflushed: bool,
     phase: Phase,
@@ -55,14 +64,10 @@ enum Phase {
 
 impl Direction {
     fn new(early: &[u8]) -> Self {
-        Self { rest: early.to_vec(), taken: 0, unflushed: false, phase: Phase::Carrying }
+        Self { rest: early.to_vec(), taken: 0, is_much: false, pipe: None, unflushed: false, phase: Phase::Carrying }
     }
 
-    fn poll<R, W>(&mut self, cx: &mut Context<'_>, from: &mut R, to: &mut W) -> Poll<io::Result<()>>
-    where
-        R: AsyncRead + Unpin,
-        W: AsyncWrite + Unpin,
-    {
+    fn poll(&mut self, cx: &mut Context<'_>, from: &mut dyn Duplex, to: &mut dyn Duplex) -> Poll<io::Result<()>> {
         loop {
             while self.taken < self.rest.len() {
                 let wrote = ready!(Pin::new(&mut *to).poll_write(cx, &self.rest[self.taken..]))?;
@@ -71,15 +76,19 @@ impl Direction {
             }
             // The memory is given back, because the connection may be idle from here on.
             (self.rest, self.taken) = (Vec::new(), 0);
+            if let (Some(pipe), Some(socket)) = (&mut self.pipe, to.socket()) {
+                ready!(pipe.pour(cx, socket))?;
+            }
             match self.phase {
                 Phase::Ended => return Poll::Ready(Ok(())),
                 Phase::Ending => {
                     ready!(Pin::new(&mut *to).poll_shutdown(cx))?;
                     self.phase = Phase::Ended;
                 }
-                Phase::Carrying => match self.read(cx, from, to) {
+                Phase::Carrying => match self.carry(cx, from, to) {
                     Poll::Ready(done) => done?,
                     Poll::Pending => {
+                        self.pipe = None;
                         if self.unflushed {
                             ready!(Pin::new(&mut *to).poll_flush(cx))?;
                             self.unflushed = false;
@@ -91,12 +100,29 @@ impl Direction {
         }
     }
 
+    /// Carries a piece, or has the kernel take one into the pipe.
+    fn carry(&mut self, cx: &mut Context<'_>, from: &mut dyn Duplex, to: &mut dyn Duplex) -> Poll<io::Result<()>> {
+        if self.is_much
+            && let (Some(from), Some(_)) = (from.socket(), to.socket())
+            && let Some(pipe) = self.pipe.take().or_else(Pipe::new)
+        {
+            return self.take_in(cx, from, pipe);
+        }
+        self.read(cx, from, to)
+    }
+
+    /// Has the kernel take bytes into the empty pipe.
+    fn take_in(&mut self, cx: &mut Context<'_>, from: &TcpStream, mut pipe: Pipe) -> Poll<io::Result<()>> {
+        match ready!(pipe.fill(cx, from))? {
+            0 => self.phase = Phase::Ending,
+            took => self.is_much = took >= LITTLE,
+        }
+        self.pipe = Some(pipe);
+        Poll::Ready(Ok(()))
+    }
+
     /// Reads a piece and writes what the other end takes of it.
-    fn read<R, W>(&mut self, cx: &mut Context<'_>, from: &mut R, to: &mut W) -> Poll<io::Result<()>>
-    where
-        R: AsyncRead + Unpin,
-        W: AsyncWrite + Unpin,
-    {
+    fn read(&mut self, cx: &mut Context<'_>, from: &mut dyn Duplex, to: &mut dyn Duplex) -> Poll<io::Result<()>> {
         BUFFER.with_borrow_mut(|buffer| {
             let mut piece = ReadBuf::new(buffer);
             ready!(Pin::new(&mut *from).poll_read(cx, &mut piece))?;
@@ -104,6 +130,7 @@ impl Direction {
             if left.is_empty() {
                 self.phase = Phase::Ending;
             }
+            self.is_much = left.len() == PIECE;
             while !left.is_empty() {
                 match Pin::new(&mut *to).poll_write(cx, left)? {
                     Poll::Ready(wrote) => {
@@ -129,11 +156,12 @@ fn nonzero(wrote: usize) -> io::Result<usize> {
 mod tests {
     use super::*;
     use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+    use tokio::net::TcpListener;
 
     #[tokio::test]
     async fn bytes_of_any_length_arrive_in_both_directions_through_a_narrow_end() {
-        let ((mut client, near), (far, mut server)) = (duplex(1000), duplex(77));
-        let carried = tokio::spawn(async move { both(near, far, b"early").await });
+        let ((mut client, mut near), (mut far, mut server)) = (duplex(1000), duplex(77));
+        let carried = tokio::spawn(async move { both(&mut near, &mut far, b"early").await });
         let sent: Vec<u8> = (0..300_000_u32).flat_map(u32::to_le_bytes).collect();
         let (there, back) = (sent.clone(), sent.clone());
         let serve = tokio::spawn(async move {
@@ -157,10 +185,41 @@ mod tests {
         carried.await.expect("no panic").expect("ended in order");
     }
 
+    /// Both ends of a connection over the loopback.
+    async fn connected() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
+        let to = listener.local_addr().expect("bound");
+        let (client, accepted) = tokio::join!(TcpStream::connect(to), listener.accept());
+        (client.expect("connected"), accepted.expect("accepted").0)
+    }
+
+    #[tokio::test]
+    async fn between_sockets_every_byte_arrives_in_order_when_the_kernel_moves_them() {
+        let ((mut client, mut near), (mut far, mut server)) = (connected().await, connected().await);
+        let carried = tokio::spawn(async move { both(&mut near, &mut far, &[]).await });
+        let sent: Vec<u8> = (0..5_000_000_u32).flat_map(u32::to_le_bytes).collect();
+        let expected = sent.clone();
+        let serve = tokio::spawn(async move {
+            let mut got = Vec::new();
+            // A reader that is slow for a while fills the pipe.
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            server.read_to_end(&mut got).await.expect("read");
+            assert!(got == expected, "{} bytes", got.len());
+            server.write_all(b"all there").await.expect("written");
+        });
+        client.write_all(&sent).await.expect("written");
+        client.shutdown().await.expect("half closed");
+        let mut got = Vec::new();
+        client.read_to_end(&mut got).await.expect("read");
+        assert_eq!(got, b"all there");
+        serve.await.expect("served");
+        carried.await.expect("no panic").expect("ended in order");
+    }
+
     #[tokio::test]
     async fn an_end_that_breaks_ends_the_other() {
-        let ((mut client, near), (far, server)) = (duplex(16), duplex(16));
-        let carried = tokio::spawn(async move { both(near, far, &[]).await });
+        let ((mut client, mut near), (mut far, server)) = (duplex(16), duplex(16));
+        let carried = tokio::spawn(async move { both(&mut near, &mut far, &[]).await });
         drop(server);
         client.write_all(&[1; 8]).await.expect("taken");
         assert!(carried.await.expect("no panic").is_err());

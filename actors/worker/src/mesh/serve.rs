@@ -48,10 +48,10 @@ impl PortServer {
         send.send_value(&PortReply::Open).await?;
         match made {
             Made::Udp(socket) => flow::serve(socket, stay, send, recv).await,
-            Made::Tcp(stream) => {
+            Made::Tcp(mut stream) => {
                 let (recv, early) = recv.into_inner();
                 let mut remote = Remote { send: send.into_inner(), recv };
-                if pump::both(stream, &mut remote, &early).await.is_err() {
+                if pump::both(&mut *stream, &mut remote, &early).await.is_err() {
                     remote.reset();
                 }
             }

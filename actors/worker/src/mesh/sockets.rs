@@ -1,5 +1,6 @@
 //! How a node listens on published ports: on the machine's sockets, or on those of a simulation.
 
+use crate::engine::Duplex;
 use essaim_model::PortProtocol;
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -7,7 +8,8 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::ReadBuf;
+use tokio::net::TcpStream;
 
 /// Where a node listens on published ports.
 pub trait Sockets: Send + Sync + 'static {
@@ -47,9 +49,16 @@ pub trait Listener: Send {
 }
 
 /// A connection of a client.
-pub trait Accepted: AsyncRead + AsyncWrite + Send + Unpin {
+pub trait Accepted: Duplex {
     /// Ends the connection so that the client reads an error, and not the end of what it waits for.
     fn abort(self: Box<Self>);
+}
+
+impl Accepted for TcpStream {
+    fn abort(self: Box<Self>) {
+        // Without it the client reads an end where there should be more.
+        let _ = self.set_zero_linger();
+    }
 }
 
 /// A machine without ports: for tests of other things.
