@@ -35,7 +35,7 @@ pub mod standing;
 
 pub use actor::start;
 pub use essaim_store::LogBounds;
-pub use essaim_worker::{Accepted, Listener, NoSockets, Sockets};
+pub use essaim_worker::{Listener, NoSockets, Sockets};
 pub use handle::{Handle, Parts, Settings, StartError};
 pub use machine::{Machine, Measured, NoMachine, RealMachine};
 pub use request::{Farewell, InitRequest, JoinRequest};

@@ -9,7 +9,8 @@
 use crate::address::interfaces;
 use crate::holders;
 use essaim_model::PortProtocol;
-use essaim_worker::{Accepted, Datagrams, Listener, Sockets};
+use essaim_worker::engine::Duplex;
+use essaim_worker::{Datagrams, Listener, Sockets};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
@@ -95,10 +96,10 @@ impl Datagrams for Bound {
 struct Listening(TcpListener);
 
 impl Listener for Listening {
-    fn accept(&mut self) -> BoxFuture<'_, io::Result<(Box<dyn Accepted>, SocketAddr)>> {
+    fn accept(&mut self) -> BoxFuture<'_, io::Result<(Box<dyn Duplex>, SocketAddr)>> {
         async {
             let (stream, from) = self.0.accept().await?;
-            Ok((Box::new(stream) as Box<dyn Accepted>, from))
+            Ok((Box::new(stream) as Box<dyn Duplex>, from))
         }
         .boxed()
     }

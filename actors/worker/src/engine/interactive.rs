@@ -22,16 +22,26 @@ pub trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {
     fn socket(&self) -> Option<&TcpStream> {
         None
     }
+
+    /// Makes the other side read an error, and not the end of what it waits for, once the stream is dropped.
+    fn abort(&mut self);
 }
 
 impl Duplex for TcpStream {
     fn socket(&self) -> Option<&TcpStream> {
         Some(self)
     }
+
+    fn abort(&mut self) {
+        // The kernel refuses it for a connection that is gone already.
+        let _ = self.set_zero_linger();
+    }
 }
 
-/// A pipe in memory, of a simulation.
-impl Duplex for DuplexStream {}
+/// A pipe in memory, of a simulation: it knows no errors, and its other side reads an end.
+impl Duplex for DuplexStream {
+    fn abort(&mut self) {}
+}
 
 /// Connects to a TCP port of a task.
 pub async fn stream(at: SocketAddr) -> io::Result<Box<dyn Duplex>> {

@@ -11,8 +11,9 @@ use super::failures::Failures;
 use super::flow::{self, Flow, Waiting};
 use super::flows::FlowKey;
 use super::serve::PortServer;
-use super::sockets::{Accepted, Datagrams, Listener};
+use super::sockets::{Datagrams, Listener};
 use super::{Ends, Mesh};
+use crate::engine::Duplex;
 use essaim_model::{PortKey, PortProtocol};
 use essaim_system::{RecordKind, Scope, Timer};
 use essaim_transport::Lane;
@@ -240,13 +241,7 @@ async fn accept(
 }
 
 /// Carries one connection until it ends, or the mesh does. A port that is published no longer ends no connection.
-async fn carry(
-    carrier: Carrier,
-    key: PortKey,
-    client: Box<dyn Accepted>,
-    between: Ends,
-    mut ends: watch::Receiver<()>,
-) {
+async fn carry(carrier: Carrier, key: PortKey, client: Box<dyn Duplex>, between: Ends, mut ends: watch::Receiver<()>) {
     tokio::select! {
         () = carrier.carry(key, client, between) => (),
         // The sender is only ever dropped.

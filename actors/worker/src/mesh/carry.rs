@@ -2,7 +2,6 @@
 
 use super::core::Pick;
 use super::doors::{Entered, Stay};
-use super::sockets::Accepted;
 use super::{Ends, Mesh, pump};
 use crate::engine::{Duplex, EngineError};
 use essaim_model::{IngressPort, PortKey, ServiceId, TaskId};
@@ -104,10 +103,11 @@ pub(super) type Dial<T> = for<'a> fn(&'a Entered) -> BoxFuture<'a, Result<T, Eng
 
 impl Carrier {
     /// Carries a connection until its end.
-    pub(super) async fn carry(self, key: PortKey, client: Box<dyn Accepted>, ends: Ends) {
+    pub(super) async fn carry(self, key: PortKey, mut client: Box<dyn Duplex>, ends: Ends) {
         let Ok(_place) = Arc::clone(&self.mesh.shared.places).try_acquire_owned() else { return client.abort() };
         match self.find(key, ends, Entered::dial, &mut Vec::new()).await {
-            Some(Found { reached, counted: _counted }) => exchange(client, reached).await,
+            // Both ends have been told when one has broken.
+            Some(Found { reached, counted: _counted }) => drop(exchange(client, reached).await),
             None => client.abort(),
         }
     }
@@ -197,21 +197,13 @@ impl Carrier {
     }
 }
 
-async fn exchange(mut client: Box<dyn Accepted>, reached: Reached<Box<dyn Duplex>>) {
-    let carried = match reached {
-        Reached::Here(mut stream, _stay) => pump::both(&mut *client, &mut *stream, &[]).await,
+async fn exchange(client: Box<dyn Duplex>, reached: Reached<Box<dyn Duplex>>) -> io::Result<()> {
+    match reached {
+        Reached::Here(stream, _stay) => pump::both(client, stream, &[]).await,
         Reached::There(lane) => {
             let (recv, early) = lane.recv.into_inner();
-            let mut stream = Remote { send: lane.send.into_inner(), recv };
-            let carried = pump::both(&mut *client, &mut stream, &early).await;
-            if carried.is_err() {
-                stream.reset();
-            }
-            carried
+            pump::both(client, Box::new(Remote { send: lane.send.into_inner(), recv }), &early).await
         }
-    };
-    if carried.is_err() {
-        client.abort();
     }
 }
 
@@ -221,15 +213,12 @@ pub(super) struct Remote {
     pub(super) recv: Box<dyn RecvStream>,
 }
 
-impl Remote {
-    /// Ends both directions so that the other end reads an error.
-    pub(super) fn reset(&mut self) {
+impl Duplex for Remote {
+    fn abort(&mut self) {
         self.send.reset(BROKEN);
         self.recv.stop(BROKEN);
     }
 }
-
-impl Duplex for Remote {}
 
 impl AsyncRead for Remote {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {

@@ -28,16 +28,35 @@ thread_local! {
     static BUFFER: RefCell<Box<[u8]>> = RefCell::new(vec![0; PIECE].into());
 }
 
-/// Carries bytes in both directions until both have ended in order; the error of either end is the error of the whole.
-/// `early` was read from `b` already.
-pub(super) async fn both(a: &mut dyn Duplex, b: &mut dyn Duplex, early: &[u8]) -> io::Result<()> {
+/// Carries bytes in both directions until both have ended in order. When either end breaks, and when this is dropped
+/// before, both ends read an error: neither takes for whole what is not. `early` was read from `b` already.
+pub(super) async fn both(a: Box<dyn Duplex>, b: Box<dyn Duplex>, early: &[u8]) -> io::Result<()> {
+    let mut pair = Pair { a, b, are_done: false };
     let (mut to_a, mut to_b) = (Direction::new(early), Direction::new(&[]));
     poll_fn(|cx| {
-        let one = to_b.poll(cx, a, b)?;
-        let other = to_a.poll(cx, b, a)?;
-        if one.is_ready() && other.is_ready() { Poll::Ready(Ok(())) } else { Poll::Pending }
+        let one = to_b.poll(cx, &mut *pair.a, &mut *pair.b)?;
+        let other = to_a.poll(cx, &mut *pair.b, &mut *pair.a)?;
+        if one.is_ready() && other.is_ready() { Poll::Ready(io::Result::Ok(())) } else { Poll::Pending }
     })
-    .await
+    .await?;
+    pair.are_done = true;
+    Ok(())
+}
+
+/// Both ends of a connection.
+struct Pair {
+    a: Box<dyn Duplex>,
+    b: Box<dyn Duplex>,
+    are_done: bool,
+}
+
+impl Drop for Pair {
+    fn drop(&mut self) {
+        if !self.are_done {
+            self.a.abort();
+            self.b.abort();
+        }
+    }
 }
 
 /// One direction of a connection.
@@ -160,8 +179,8 @@ mod tests {
 
     #[tokio::test]
     async fn bytes_of_any_length_arrive_in_both_directions_through_a_narrow_end() {
-        let ((mut client, mut near), (mut far, mut server)) = (duplex(1000), duplex(77));
-        let carried = tokio::spawn(async move { both(&mut near, &mut far, b"early").await });
+        let ((mut client, near), (far, mut server)) = (duplex(1000), duplex(77));
+        let carried = tokio::spawn(async move { both(Box::new(near), Box::new(far), b"early").await });
         let sent: Vec<u8> = (0..300_000_u32).flat_map(u32::to_le_bytes).collect();
         let (there, back) = (sent.clone(), sent.clone());
         let serve = tokio::spawn(async move {
@@ -195,8 +214,8 @@ mod tests {
 
     #[tokio::test]
     async fn between_sockets_every_byte_arrives_in_order_when_the_kernel_moves_them() {
-        let ((mut client, mut near), (mut far, mut server)) = (connected().await, connected().await);
-        let carried = tokio::spawn(async move { both(&mut near, &mut far, &[]).await });
+        let ((mut client, near), (far, mut server)) = (connected().await, connected().await);
+        let carried = tokio::spawn(async move { both(Box::new(near), Box::new(far), &[]).await });
         let sent: Vec<u8> = (0..5_000_000_u32).flat_map(u32::to_le_bytes).collect();
         let expected = sent.clone();
         let serve = tokio::spawn(async move {
@@ -217,12 +236,28 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_end_that_breaks_ends_the_other() {
-        let ((mut client, mut near), (mut far, server)) = (duplex(16), duplex(16));
-        let carried = tokio::spawn(async move { both(&mut near, &mut far, &[]).await });
-        drop(server);
-        client.write_all(&[1; 8]).await.expect("taken");
+    async fn when_one_end_breaks_the_other_reads_an_error() {
+        let ((mut client, near), (far, mut server)) = (connected().await, connected().await);
+        let carried = tokio::spawn(async move { both(Box::new(near), Box::new(far), &[]).await });
+        client.write_all(b"half of it").await.expect("written");
+        server.read_exact(&mut [0; 10]).await.expect("read");
+        client.abort();
+        drop(client);
         assert!(carried.await.expect("no panic").is_err());
-        assert_eq!(client.read(&mut [0; 1]).await.expect("ended"), 0);
+        let ended = server.read(&mut [0; 1]).await;
+        assert_eq!(ended.map_err(|why| why.kind()), Err(io::ErrorKind::ConnectionReset));
+    }
+
+    #[tokio::test]
+    async fn both_ends_read_an_error_when_carrying_stops_before_the_end() {
+        let ((mut client, near), (far, mut server)) = (connected().await, connected().await);
+        let carried = tokio::spawn(async move { both(Box::new(near), Box::new(far), &[]).await });
+        client.write_all(b"half of it").await.expect("written");
+        server.read_exact(&mut [0; 10]).await.expect("read");
+        carried.abort();
+        for end in [&mut client, &mut server] {
+            let ended = end.read(&mut [0; 1]).await;
+            assert_eq!(ended.map_err(|why| why.kind()), Err(io::ErrorKind::ConnectionReset));
+        }
     }
 }

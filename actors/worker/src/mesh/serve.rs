@@ -48,12 +48,11 @@ impl PortServer {
         send.send_value(&PortReply::Open).await?;
         match made {
             Made::Udp(socket) => flow::serve(socket, stay, send, recv).await,
-            Made::Tcp(mut stream) => {
+            Made::Tcp(stream) => {
                 let (recv, early) = recv.into_inner();
-                let mut remote = Remote { send: send.into_inner(), recv };
-                if pump::both(&mut *stream, &mut remote, &early).await.is_err() {
-                    remote.reset();
-                }
+                let remote = Box::new(Remote { send: send.into_inner(), recv });
+                // Both ends have been told when one has broken.
+                drop(pump::both(stream, remote, &early).await);
             }
         }
         Ok(())

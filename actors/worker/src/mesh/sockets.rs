@@ -9,7 +9,6 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use tokio::io::ReadBuf;
-use tokio::net::TcpStream;
 
 /// Where a node listens on published ports.
 pub trait Sockets: Send + Sync + 'static {
@@ -45,20 +44,7 @@ pub trait Datagrams: Send + Sync {
 /// A socket that listens.
 pub trait Listener: Send {
     /// Waits for the next connection.
-    fn accept(&mut self) -> BoxFuture<'_, io::Result<(Box<dyn Accepted>, SocketAddr)>>;
-}
-
-/// A connection of a client.
-pub trait Accepted: Duplex {
-    /// Ends the connection so that the client reads an error, and not the end of what it waits for.
-    fn abort(self: Box<Self>);
-}
-
-impl Accepted for TcpStream {
-    fn abort(self: Box<Self>) {
-        // Without it the client reads an end where there should be more.
-        let _ = self.set_zero_linger();
-    }
+    fn accept(&mut self) -> BoxFuture<'_, io::Result<(Box<dyn Duplex>, SocketAddr)>>;
 }
 
 /// A machine without ports: for tests of other things.

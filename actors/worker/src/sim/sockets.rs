@@ -1,6 +1,7 @@
 //! The sockets of a simulated machine, for published ports: connections are pipes in memory.
 
-use crate::mesh::sockets::{Accepted, Listener, Sockets};
+use crate::engine::Duplex;
+use crate::mesh::sockets::{Listener, Sockets};
 use essaim_model::PortProtocol;
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -56,15 +57,11 @@ impl Sockets for SimSockets {
 struct SimListener(mpsc::Receiver<DuplexStream>);
 
 impl Listener for SimListener {
-    fn accept(&mut self) -> BoxFuture<'_, io::Result<(Box<dyn Accepted>, SocketAddr)>> {
+    fn accept(&mut self) -> BoxFuture<'_, io::Result<(Box<dyn Duplex>, SocketAddr)>> {
         async {
             let stream = self.0.recv().await.ok_or(io::ErrorKind::NotConnected)?;
-            Ok((Box::new(stream) as Box<dyn Accepted>, SocketAddr::from((Ipv4Addr::LOCALHOST, 1))))
+            Ok((Box::new(stream) as Box<dyn Duplex>, SocketAddr::from((Ipv4Addr::LOCALHOST, 1))))
         }
         .boxed()
     }
-}
-
-impl Accepted for DuplexStream {
-    fn abort(self: Box<Self>) {}
 }
