@@ -70,12 +70,18 @@ impl ServiceSpec {
         // A program that knows no secrets and configs would start the task without the files that it reads.
         let payloads = self.task.container.payloads().next().map_or(Level::FIRST, |_| ConfigSpec::LEVEL);
         let sticky = self.sticky().map_or(Level::FIRST, |_| Self::STICKY_LEVEL);
+        // A program that does not know the labels would connect elsewhere, and without a header that the task waits for.
+        let has_port_labels = self.is_local_first() || !self.proxied().is_empty();
+        let ports = if has_port_labels { Self::PORT_LABELS_LEVEL } else { Level::FIRST };
         let constraints = self.task.placement.iter().flat_map(|it| &it.constraints).map(Constraint::level);
-        constraints.fold(payloads.max(sticky), Level::max)
+        constraints.fold(payloads.max(sticky).max(ports), Level::max)
     }
 
     /// The lowest level whose programs know on which nodes the data of slots is.
     pub(crate) const STICKY_LEVEL: Level = Level(2);
+
+    /// The lowest level whose programs know the labels about published ports.
+    pub(crate) const PORT_LABELS_LEVEL: Level = Level(2);
 }
 
 impl State {

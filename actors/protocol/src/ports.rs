@@ -157,7 +157,7 @@ mod tests {
 
     fn port(number: u16) -> (PortKey, IngressPort) {
         let key = PortKey { protocol: PortProtocol::Tcp, number };
-        (key, IngressPort { service: ServiceId::from_bits(number.into()), target: 80 })
+        (key, IngressPort { service: ServiceId::from_bits(number.into()), target: 80, is_local_first: false })
     }
 
     #[test]

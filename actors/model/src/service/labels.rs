@@ -5,7 +5,8 @@
 
 use super::{Mode, ServiceSpec};
 use crate::cron::Cron;
-use crate::{Labels, Refusal};
+use crate::{Labels, PortProtocol, Refusal};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// Chooses the engine of the service's tasks.
@@ -38,6 +39,13 @@ pub const REBALANCE_LABEL: &str = "essaim.rebalance";
 /// time after which it starts elsewhere.
 pub const STICKY_LABEL: &str = "essaim.sticky";
 
+/// Chooses among the tasks behind a port that every node publishes: the one with the fewest connections
+/// (`least-connections`, the default), or one of the node itself while there is one (`local-first`).
+pub const BALANCE_LABEL: &str = "essaim.balance";
+
+/// Ports inside the tasks, each of whose connections begins with the header of PROXY protocol, version 2.
+pub const PROXY_PROTOCOL_LABEL: &str = "essaim.proxy-protocol";
+
 /// Times at which a job runs, as a cron expression in UTC.
 pub const SCHEDULE_LABEL: &str = "essaim.schedule";
 
@@ -60,6 +68,7 @@ const WORDS: &[(&str, &[&str])] = &[
     (ON_UNREACHABLE_LABEL, &["replace", "wait"]),
     (ON_DISCONNECT_LABEL, &["keep", "stop"]),
     (DRAIN_LABEL, &["start-first", "stop-first"]),
+    (BALANCE_LABEL, &["least-connections", "local-first"]),
     (SCHEDULE_OVERLAP_LABEL, &["forbid", "replace"]),
 ];
 
@@ -79,6 +88,9 @@ pub fn check(spec: &ServiceSpec) -> Result<(), Refusal> {
             STICKY_LABEL => sticky(value)
                 .is_none()
                 .then(|| "expected wait, or a time after which the slot starts elsewhere, such as 10m".to_owned()),
+            PROXY_PROTOCOL_LABEL => {
+                numbers(value).is_none().then(|| "expected ports inside the tasks, such as 80 or 80,443".to_owned())
+            }
             SCHEDULE_LABEL => value.parse::<Cron>().err().map(|invalid| invalid.to_string()),
             other => match WORDS.iter().find(|(known, _)| *known == other) {
                 Some((_, values)) => {
@@ -109,6 +121,17 @@ fn misplaced(spec: &ServiceSpec, label: &str) -> Option<String> {
         STICKY_LABEL if !spec.keeps_data() => {
             "only a service that writes to a named volume or a path of its node can have it".to_owned()
         }
+        BALANCE_LABEL if spec.ingress().next().is_none() => {
+            "only a service with a port that every node publishes can have it".to_owned()
+        }
+        PROXY_PROTOCOL_LABEL => {
+            let is_tcp = |number: &u16| {
+                let mut ports = spec.endpoint.iter().flat_map(|endpoint| &endpoint.ports);
+                ports.any(|port| port.target == *number && port.protocol == PortProtocol::Tcp)
+            };
+            let unknown = spec.label(label).and_then(numbers)?.into_iter().find(|number| !is_tcp(number))?;
+            format!("the service publishes no TCP port whose target is {unknown}")
+        }
         STICKY_LABEL if spec.labels.contains_key(REBALANCE_LABEL) => {
             format!("a slot that stays where its data is cannot move: leave out {REBALANCE_LABEL}")
         }
@@ -128,6 +151,11 @@ pub enum Sticky {
 
 fn sticky(text: &str) -> Option<Sticky> {
     if text == "wait" { Some(Sticky::Wait) } else { duration(text).map(Sticky::For) }
+}
+
+/// Numbers of ports, separated by commas.
+fn numbers(text: &str) -> Option<BTreeSet<u16>> {
+    text.split(',').map(|number| number.trim().parse().ok().filter(|number| *number != 0)).collect()
 }
 
 /// A whole number of at least 1.
@@ -182,6 +210,16 @@ impl ServiceSpec {
         self.label(STICKY_LABEL).and_then(sticky).filter(|_| misplaced(self, STICKY_LABEL).is_none())
     }
 
+    /// Whether a node prefers its own tasks for connections to the ports that every node publishes.
+    pub fn is_local_first(&self) -> bool {
+        self.label(BALANCE_LABEL) == Some("local-first")
+    }
+
+    /// Ports inside the tasks, each of whose connections begins with the header of PROXY protocol.
+    pub fn proxied(&self) -> BTreeSet<u16> {
+        self.label(PROXY_PROTOCOL_LABEL).and_then(numbers).unwrap_or_default()
+    }
+
     /// Times at which the job runs; it runs only when it is created or updated when `None`.
     pub fn schedule(&self) -> Option<Cron> {
         self.label(SCHEDULE_LABEL).filter(|_| self.mode.is_job()).and_then(|text| text.parse().ok())
@@ -207,6 +245,7 @@ fn labelled<'a>(labels: &'a Labels, label: &str) -> Option<&'a str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{EndpointSpec, PortConfig, PublishMode};
 
     #[test]
     fn a_time_is_written_as_dockers_clients_write_it() {
@@ -281,6 +320,38 @@ mod tests {
             spec.mode = Mode::Global;
         };
         assert_eq!(fault(&global), (says("only a replicated service can have it"), None));
+    }
+
+    #[test]
+    fn labels_about_ports_need_ports_for_which_they_mean_something() {
+        let spec = |label: &str, value: &str, ports: &[(u16, PortProtocol, PublishMode)]| {
+            let mut spec = crate::fixtures::service("web", 1);
+            let ports = ports.iter().map(|(target, protocol, mode)| {
+                let (target, protocol, mode) = (*target, *protocol, *mode);
+                PortConfig { name: String::new(), protocol, target, published: 0, mode }
+            });
+            spec.endpoint = Some(EndpointSpec { dns_round_robin: false, ports: ports.collect() });
+            spec.labels.insert(label.into(), value.into());
+            spec
+        };
+        let web = (80, PortProtocol::Tcp, PublishMode::Ingress);
+        let fault = |spec: &ServiceSpec| check(spec).err().map(|it| it.text);
+        let both = spec(PROXY_PROTOCOL_LABEL, "80, 81", &[web, (81, PortProtocol::Tcp, PublishMode::Host)]);
+        assert_eq!((fault(&both), both.proxied()), (None, [80, 81].into()));
+        assert_eq!(both.level(), ServiceSpec::PORT_LABELS_LEVEL, "an older program sends no header");
+        let words = "label essaim.proxy-protocol=80,53: the service publishes no TCP port whose target is 53";
+        let udp = spec(PROXY_PROTOCOL_LABEL, "80,53", &[web, (53, PortProtocol::Udp, PublishMode::Ingress)]);
+        assert_eq!(fault(&udp).as_deref(), Some(words));
+        let words = "label essaim.proxy-protocol=http: expected ports inside the tasks, such as 80 or 80,443";
+        assert_eq!(fault(&spec(PROXY_PROTOCOL_LABEL, "http", &[web])).as_deref(), Some(words));
+        let local = spec(BALANCE_LABEL, "local-first", &[web]);
+        assert_eq!((fault(&local), local.is_local_first()), (None, true));
+        let words =
+            "label essaim.balance=local-first: only a service with a port that every node publishes can have it";
+        let host = spec(BALANCE_LABEL, "local-first", &[(80, PortProtocol::Tcp, PublishMode::Host)]);
+        assert_eq!(fault(&host).as_deref(), Some(words));
+        let words = "label essaim.balance=random: expected one of least-connections, local-first";
+        assert_eq!(fault(&spec(BALANCE_LABEL, "random", &[web])).as_deref(), Some(words));
     }
 
     #[test]

@@ -20,8 +20,10 @@ pub struct IngressPort {
     pub service: ServiceId,
     /// Port inside the task.
     pub target: u16,
+    /// Whether a node prefers its own tasks.
+    pub is_local_first: bool,
 }
-record!(IngressPort { 1: service, target });
+record!(IngressPort { 1: service, target, is_local_first });
 
 impl PortConfig {
     /// The number and protocol under which the port is published; `None` when no number is known.
@@ -41,7 +43,10 @@ impl Service {
     /// The ports that every node publishes for the service.
     pub fn ingress(&self) -> impl Iterator<Item = (PortKey, IngressPort)> + '_ {
         let ingress = self.ports.iter().filter(|port| port.mode == PublishMode::Ingress);
-        ingress.filter_map(|port| Some((port.key()?, IngressPort { service: self.id, target: port.target })))
+        let is_local_first = self.spec.is_local_first();
+        ingress.filter_map(move |port| {
+            Some((port.key()?, IngressPort { service: self.id, target: port.target, is_local_first }))
+        })
     }
 }
 

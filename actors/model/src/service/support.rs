@@ -10,10 +10,11 @@
 //! of two builds would come to different states. Every struct is destructured field by field, so that a new setting
 //! does not compile until it is listed here.
 
+use super::labels::PROXY_PROTOCOL_LABEL;
 use super::repository::is_reference;
 use super::{
-    ContainerSpec, DnsConfig, EndpointSpec, Isolation, MountSource, PortProtocol, Privileges, Resources, ServiceSpec,
-    TaskSpec,
+    ContainerSpec, DnsConfig, EndpointSpec, Isolation, MountSource, PortProtocol, Privileges, PublishMode, Resources,
+    ServiceSpec, TaskSpec,
 };
 use crate::{EngineKind, Placement, Refusal, RefusalKind};
 
@@ -118,6 +119,12 @@ fn of_docker(spec: &ServiceSpec) -> Option<String> {
             Some(format!("--mount type={}", mount.source().kind()))
         }
     });
+    // The engine publishes such a port itself, and sends no header.
+    let proxied = spec.proxied();
+    let mut ports = spec.endpoint.iter().flat_map(|endpoint| &endpoint.ports);
+    if let Some(port) = ports.find(|port| port.mode == PublishMode::Host && proxied.contains(&port.target)) {
+        return Some(format!("label {PROXY_PROTOCOL_LABEL} for --publish mode=host,target={}", port.target));
+    }
     // A config that is no file is a credential spec.
     let credential_spec = credential_spec || configs.iter().any(|config| config.target.file().is_none());
     mount.or_else(|| first(&[(credential_spec, "--credential-spec")]))
@@ -202,9 +209,7 @@ mod tests {
     use super::*;
     use crate::ConfigId;
     use crate::fixtures;
-    use crate::service::{
-        ConfigReference, ConfigReferences, ConfigTarget, CredentialSpec, Mount, Mounts, PortConfig, PublishMode,
-    };
+    use crate::service::{ConfigReference, ConfigReferences, ConfigTarget, CredentialSpec, Mount, Mounts, PortConfig};
 
     fn docker(change: impl FnOnce(&mut ServiceSpec)) -> Option<String> {
         let mut spec = fixtures::service("web", 1);
@@ -257,6 +262,24 @@ mod tests {
         assert_eq!(publish(PortProtocol::Tcp, PublishMode::Ingress), None);
         assert_eq!(publish(PortProtocol::Udp, PublishMode::Ingress), None);
         assert_eq!(publish(PortProtocol::Sctp, PublishMode::Host), None, "the engine publishes it");
+        let port = PortConfig {
+            name: String::new(),
+            protocol: PortProtocol::Tcp,
+            target: 80,
+            published: 80,
+            mode: PublishMode::Host,
+        };
+        let proxied = |engine| {
+            let mut spec = fixtures::service("web", 1);
+            spec.endpoint = Some(EndpointSpec { ports: vec![port.clone()], ..EndpointSpec::default() });
+            spec.labels.insert(PROXY_PROTOCOL_LABEL.into(), "80".into());
+            refusal(&spec, engine).map(|it| it.text)
+        };
+        assert_eq!(
+            proxied(EngineKind::Docker),
+            refused("label essaim.proxy-protocol for --publish mode=host,target=80")
+        );
+        assert_eq!(proxied(EngineKind::Process), None);
         let words = "--publish protocol=sctp is not carried by every node, as mode=ingress asks for (port 80): publish \
                      it with mode=host and the docker engine, on the node of each task";
         assert_eq!(publish(PortProtocol::Sctp, PublishMode::Ingress).as_deref(), Some(words));

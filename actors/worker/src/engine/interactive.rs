@@ -3,7 +3,7 @@
 //! A separate trait, because not every engine supports them; [`Engine::interactive`](super::Engine::interactive) says
 //! whether an engine supports any. A method that an engine lacks returns an error that says so.
 
-use super::{EngineError, Exit, LogLine, Signal};
+use super::{EngineError, Exit, LogLine, Packets, Signal};
 use essaim_model::TaskId;
 use essaim_protocol::TerminalSize;
 use futures::FutureExt;
@@ -11,10 +11,9 @@ use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::task::{Context, Poll};
-use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
-use tokio::net::{TcpStream, UdpSocket};
+use std::net::SocketAddr;
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream};
+use tokio::net::TcpStream;
 
 /// A byte stream in both directions.
 pub trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {
@@ -49,36 +48,6 @@ pub async fn stream(at: SocketAddr) -> io::Result<Box<dyn Duplex>> {
     // TCP_NODELAY sends small answers at once; a connection without it works, too.
     let _ = connected.set_nodelay(true);
     Ok(Box::new(connected))
-}
-
-/// A socket for datagrams to and from one UDP port of a task.
-pub trait Packets: Send + Sync {
-    /// Receives the next datagram of the task. An error says that the task does not listen.
-    fn poll_recv(&self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>>;
-
-    /// Sends a datagram to the task; never waits.
-    fn try_send(&self, datagram: &[u8]) -> io::Result<()>;
-}
-
-/// A socket that is connected to the port.
-impl Packets for UdpSocket {
-    fn poll_recv(&self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Self::poll_recv(self, cx, buffer)
-    }
-
-    fn try_send(&self, datagram: &[u8]) -> io::Result<()> {
-        Self::try_send(self, datagram).map(drop)
-    }
-}
-
-/// Makes a socket for datagrams to and from a UDP port at an address of this machine.
-pub async fn packets(at: SocketAddr) -> io::Result<Box<dyn Packets>> {
-    let any: IpAddr = if at.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
-    let socket = UdpSocket::bind((any, 0)).await?;
-    socket.connect(at).await?;
-    // Before the runtime has looked at the socket for the first time, it would refuse to send.
-    socket.writable().await?;
-    Ok(Box::new(socket))
 }
 
 /// A program to execute inside a running task.

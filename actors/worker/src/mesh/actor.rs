@@ -20,7 +20,6 @@ use essaim_transport::Lane;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use ractor_cluster::RactorMessage;
 use std::collections::{BTreeMap, BTreeSet};
-use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -254,7 +253,7 @@ async fn receive(carrier: Carrier, port: PortKey, address: IpAddr, socket: Arc<d
     let _closes = ClosesFlows { mesh: carrier.mesh.clone(), port, address };
     let shared = Arc::clone(&carrier.mesh.shared);
     loop {
-        let got = poll_fn(|cx| flow::receive(cx, |cx, buffer| socket.poll_recv_from(cx, buffer))).await;
+        let got = flow::receive(&*socket).await;
         let Ok((bytes, client)) = got else {
             tokio::time::sleep(AGAIN).await;
             continue;

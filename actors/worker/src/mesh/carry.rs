@@ -99,7 +99,7 @@ pub(super) enum Unreached {
 }
 
 /// How the engine of a task of this node is asked for a connection or a socket.
-pub(super) type Dial<T> = for<'a> fn(&'a Entered) -> BoxFuture<'a, Result<T, EngineError>>;
+pub(super) type Dial<T> = for<'a> fn(&'a Entered, Ends) -> BoxFuture<'a, Result<T, EngineError>>;
 
 impl Carrier {
     /// Carries a connection until its end.
@@ -127,8 +127,8 @@ impl Carrier {
             changes.borrow_and_update();
             // The port may lead elsewhere meanwhile.
             let port = self.mesh.shared.core.lock().port(key);
-            let Some(port) = port else { return self.find_of_host(key, dial).await };
-            match self.mesh.pick(&*self.scope.env.clock, port.service, tried) {
+            let Some(port) = port else { return self.find_of_host(key, ends, dial).await };
+            match self.mesh.pick(&*self.scope.env.clock, &port, tried) {
                 Pick::Backend(task, node) => {
                     let counted = Counted { carrier: self.clone(), service: port.service, task };
                     match self.reach(key, &port, task, node, ends, connect_max, dial).await {
@@ -156,9 +156,9 @@ impl Carrier {
     }
 
     /// Finds the task of this node that publishes a port in host mode.
-    async fn find_of_host<T>(&self, key: PortKey, dial: Dial<T>) -> Option<Found<T>> {
+    async fn find_of_host<T>(&self, key: PortKey, ends: Ends, dial: Dial<T>) -> Option<Found<T>> {
         let (entered, stay) = self.mesh.doors().enter_of_host(key)?;
-        let made = timeout(CONNECT_SLOWLY, dial(&entered)).await.ok()?.ok()?;
+        let made = timeout(CONNECT_SLOWLY, dial(&entered, ends)).await.ok()?.ok()?;
         Some(Found { reached: Reached::Here(made, stay), counted: None })
     }
 
@@ -176,7 +176,7 @@ impl Carrier {
         if node == self.mesh.shared.node {
             let entered = self.mesh.doors().enter(port.service, task, key, port.target);
             let (entered, stay) = entered.map_err(|_| Unreached::Task)?;
-            return match timeout(within, dial(&entered)).await {
+            return match timeout(within, dial(&entered, ends)).await {
                 Ok(Ok(made)) => Ok(Reached::Here(made, stay)),
                 Ok(Err(_)) | Err(_) => Err(Unreached::Task),
             };

@@ -104,13 +104,15 @@ impl Core {
     }
 
     /// Chooses the backend with the fewest connections that is not among `tried`; of several, the one that was chosen
-    /// longest ago. Backends on nodes that membership misses come last, and those that failed a moment ago before them.
+    /// longest ago. Backends on nodes that membership misses come last, and those that failed a moment ago before them;
+    /// of the others, those on the node `prefers` come first.
     /// Also returns whether the service is followed only from now on.
     pub(super) fn pick(
         &mut self,
         now: Moment,
         service: ServiceId,
         tried: &[TaskId],
+        prefers: Option<NodeId>,
         is_missed: impl Fn(NodeId) -> bool,
     ) -> (Pick, bool) {
         let is_new = !self.services.contains_key(&service);
@@ -121,7 +123,10 @@ impl Core {
         let followed = self.services.entry(service).or_insert_with(fresh);
         followed.used_at = now;
         let left = followed.backends.iter_mut().filter(|(task, _)| !tried.contains(task));
-        let best = left.min_by_key(|(_, it)| (is_missed(it.node), it.has_failed(now), it.connections, it.last_pick));
+        let is_elsewhere = |it: &Backend| prefers.is_some_and(|node| node != it.node);
+        let best = left.min_by_key(|(_, it)| {
+            (is_missed(it.node), it.has_failed(now), is_elsewhere(it), it.connections, it.last_pick)
+        });
         let Some((task, backend)) = best else { return (Pick::Nothing, is_new) };
         self.picks += 1;
         backend.last_pick = self.picks;
@@ -201,14 +206,14 @@ mod tests {
     /// A core that follows `WEB` with tasks 1 and 2 on node 1, and task 3 on node 2.
     fn followed() -> Core {
         let mut core = Core::default();
-        assert_eq!(core.pick(at(0), WEB, &[], |_| false), (Pick::Nothing, true));
+        assert_eq!(core.pick(at(0), WEB, &[], None, |_| false), (Pick::Nothing, true));
         core.on_backends(told(true, &[(1, 1), (2, 1), (3, 2)], &[]));
         core
     }
 
     fn pick(core: &mut Core, now: Moment, tried: &[u128], missed: &[u128]) -> Option<u128> {
         let tried: Vec<_> = tried.iter().map(|id| task(*id)).collect();
-        match core.pick(now, WEB, &tried, |node| missed.contains(&node.bits())) {
+        match core.pick(now, WEB, &tried, None, |node| missed.contains(&node.bits())) {
             (Pick::Backend(task, _), false) => Some(task.bits()),
             (Pick::Nothing, false) => None,
             news => panic!("{news:?}"),
@@ -222,6 +227,21 @@ mod tests {
         assert_eq!(four, [Some(1), Some(2), Some(3), Some(1)]);
         core.ended(at(2), WEB, task(3));
         assert_eq!(pick(&mut core, at(3), &[], &[]), Some(3));
+    }
+
+    #[test]
+    fn a_node_that_prefers_its_own_tasks_connects_elsewhere_when_none_of_them_answers() {
+        let mut core = followed();
+        let mut local = |tried: &[TaskId], missed: bool| {
+            let own = NodeId::from_bits(1);
+            let (picked, _) = core.pick(at(1), WEB, tried, Some(own), |node| missed && node == own);
+            picked
+        };
+        let (one, two) = (NodeId::from_bits(1), NodeId::from_bits(2));
+        let picks: Vec<_> = (0..3).map(|_| local(&[], false)).collect();
+        assert_eq!(picks, [1, 2, 1].map(|id| Pick::Backend(task(id), one)), "task 3 is on the other node");
+        assert_eq!(local(&[task(1), task(2)], false), Pick::Backend(task(3), two));
+        assert_eq!(local(&[], true), Pick::Backend(task(3), two));
     }
 
     #[test]
@@ -286,7 +306,7 @@ mod tests {
     fn a_table_in_parts_counts_when_it_is_complete() {
         let port = |number| {
             let key = PortKey { protocol: PortProtocol::Tcp, number };
-            (key, IngressPort { service: WEB, target: 80 })
+            (key, IngressPort { service: WEB, target: 80, is_local_first: false })
         };
         let mut core = Core::default();
         assert!(!core.on_ports(PortTable { ports: vec![port(1)], more: true }));

@@ -3,6 +3,7 @@
 //! A task's actor opens the door when the task is watched, and closes it before the task is told to end. Shared by task
 //! actors and connections, and owned by neither.
 
+use super::{Ends, proxy};
 use crate::engine::{Duplex, Engine, EngineError, Interactive, Packets};
 use essaim_model::service::ports::target_of;
 use essaim_model::{HostPort, PortConfig, PortKey, PublishMode, ServiceId, TaskId};
@@ -10,9 +11,10 @@ use essaim_wire::planted::{Bug, planted};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
+use tokio::io::AsyncWriteExt;
 use tokio::sync::watch;
 
 /// What a task publishes, by the spec that it follows.
@@ -21,6 +23,8 @@ pub(crate) struct Published {
     pub(crate) service: ServiceId,
     /// Ports in ingress mode, and those in host mode that the engine does not publish itself.
     pub(crate) ports: Arc<[PortConfig]>,
+    /// Ports inside the task, each of whose connections begins with the header of PROXY protocol.
+    pub(crate) proxied: BTreeSet<u16>,
 }
 
 /// Handle on the doors; clones share them.
@@ -52,6 +56,7 @@ pub(super) struct Entered {
     engine: Arc<dyn Engine>,
     task: TaskId,
     port: u16,
+    is_proxied: bool,
 }
 
 /// The stay of a connection, or of a flow of datagrams, behind a door; dropping it ends the stay.
@@ -133,7 +138,8 @@ impl Doors {
 
     fn step_in(&self, task: TaskId, door: &Door, port: u16) -> (Entered, Stay) {
         door.inside.send_modify(|inside| *inside += 1);
-        let entered = Entered { engine: Arc::clone(&door.engine), task, port };
+        let is_proxied = door.published.proxied.contains(&port);
+        let entered = Entered { engine: Arc::clone(&door.engine), task, port, is_proxied };
         (entered, Stay { doors: self.clone(), task, is_open: door.is_open.subscribe() })
     }
 
@@ -186,16 +192,21 @@ impl Published {
 }
 
 impl Entered {
-    /// Connects to the task.
-    pub(super) fn dial(&self) -> BoxFuture<'_, Result<Box<dyn Duplex>, EngineError>> {
-        match self.interactive() {
-            Ok(engine) => engine.dial(self.task, self.port),
-            Err(why) => std::future::ready(Err(why)).boxed(),
+    /// Connects to the task, and tells it the address of the client if it asks for that.
+    pub(super) fn dial(&self, ends: Ends) -> BoxFuture<'_, Result<Box<dyn Duplex>, EngineError>> {
+        async move {
+            let mut stream = self.interactive()?.dial(self.task, self.port).await?;
+            if self.is_proxied {
+                let told = stream.write_all(&proxy::header(ends)).await;
+                told.map_err(|why| EngineError::Failed(format!("the connection to the task broke: {why}")))?;
+            }
+            Ok(stream)
         }
+        .boxed()
     }
 
     /// Makes a socket for datagrams to and from the task.
-    pub(super) fn dial_udp(&self) -> BoxFuture<'_, Result<Box<dyn Packets>, EngineError>> {
+    pub(super) fn dial_udp(&self, _: Ends) -> BoxFuture<'_, Result<Box<dyn Packets>, EngineError>> {
         match self.interactive() {
             Ok(engine) => engine.dial_udp(self.task, self.port),
             Err(why) => std::future::ready(Err(why)).boxed(),

@@ -14,11 +14,10 @@ use super::carry::{Carrier, Counted, Found, Reached, Unreached};
 use super::doors::{Entered, Stay};
 use super::flows::FlowKey;
 use super::sockets::Datagrams;
-use crate::engine::Packets;
-use essaim_protocol::{DATAGRAM_MAX, FLOW_FRAME_MAX, FlowFrame};
+use crate::engine::{Packets, with_buffer};
+use essaim_protocol::{FLOW_FRAME_MAX, FlowFrame};
 use essaim_transport::{FrameReceiver, FrameSender};
 use essaim_wire::{decode, encode};
-use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
@@ -35,14 +34,14 @@ pub(super) const WAITING_MAX: usize = 64;
 /// Bytes of datagrams that may wait in all flows of the node together.
 pub(super) const WAITING_BYTES_MAX: usize = 16 << 20;
 
+/// Bytes of one flow that may wait for a stream to another node, above which datagrams are dropped: two of the longest, or a
+/// burst of some eighty that fill a packet.
+const UNSENT_MAX: usize = 128 << 10;
+
 /// Time for which a task that is about to end may still answer a datagram that it has got. It is less than
 /// [`DRAIN_MAX`](super::DRAIN_MAX), for which the task is not told to end while somebody is inside. A flow whose last datagram
 /// was answered, or sent earlier than that, leaves at once.
 const LINGER: Duration = Duration::from_millis(500);
-
-thread_local! {
-    static BUFFER: RefCell<Box<[u8]>> = RefCell::new(vec![0; DATAGRAM_MAX].into());
-}
 
 /// A datagram that waits for its flow, with its share of [`WAITING_BYTES_MAX`].
 pub(super) struct Waiting {
@@ -50,16 +49,16 @@ pub(super) struct Waiting {
     pub(super) _share: OwnedSemaphorePermit,
 }
 
-/// Receives a datagram by `poll`, with one buffer for all sockets of the thread: most sockets wait most of the time.
-pub(super) fn receive<T>(
-    cx: &mut Context<'_>,
-    poll: impl FnOnce(&mut Context<'_>, &mut ReadBuf<'_>) -> Poll<io::Result<T>>,
-) -> Poll<io::Result<(Arc<[u8]>, T)>> {
-    BUFFER.with_borrow_mut(|buffer| {
-        let mut datagram = ReadBuf::new(buffer);
-        let from = ready!(poll(cx, &mut datagram))?;
-        Poll::Ready(Ok((datagram.filled().into(), from)))
-    })
+/// Receives a datagram of a client from the socket of a published port.
+pub(super) async fn receive(socket: &dyn Datagrams) -> io::Result<(Arc<[u8]>, SocketAddr)> {
+    let receive = |cx: &mut Context<'_>| {
+        with_buffer(|buffer| {
+            let mut datagram = ReadBuf::new(buffer);
+            let from = ready!(socket.poll_recv_from(cx, &mut datagram))?;
+            Poll::Ready(Ok((datagram.filled().into(), from)))
+        })
+    };
+    poll_fn(receive).await
 }
 
 /// The way to a flow's task.
@@ -109,12 +108,7 @@ impl Way {
                 // Anything else concerns this datagram alone: no buffer is free, or it is too long for the way.
                 Ok(()) | Err(_) => Ok(()),
             },
-            Self::There { send, .. } => {
-                if send.unsent() == 0 {
-                    send.feed(&encode(&FlowFrame::Datagram(datagram.into()))).map_err(|_| ())?;
-                }
-                Ok(())
-            }
+            Self::There { send, .. } => feed(send, datagram),
         }
     }
 
@@ -124,8 +118,8 @@ impl Way {
             Self::Here { socket, stay } => {
                 tokio::select! {
                     biased;
-                    got = poll_fn(|cx| receive(cx, |cx, buffer| socket.poll_recv(cx, buffer))) => match got {
-                        Ok((datagram, ())) => Heard::Datagram(datagram),
+                    got = socket.recv() => match got {
+                        Ok(datagram) => Heard::Datagram(datagram),
                         Err(_) => Heard::Broken,
                     },
                     () = stay.is_to_leave(), if may_leave => Heard::Leave,
@@ -293,11 +287,11 @@ pub(super) async fn serve(socket: Box<dyn Packets>, mut stay: Stay, mut send: Fr
         };
         tokio::select! {
             biased;
-            got = poll_fn(|cx| receive(cx, |cx, buffer| socket.poll_recv(cx, buffer))) => {
+            got = socket.recv() => {
                 // An error says that the task does not listen; the other end then finds the stream at its end.
-                let Ok((datagram, ())) = got else { return };
+                let Ok(datagram) = got else { return };
                 asked_at = None;
-                if send.unsent() == 0 && send.feed(&encode(&FlowFrame::Datagram(datagram.to_vec()))).is_err() {
+                if feed(&mut send, &datagram).is_err() {
                     return;
                 }
             }
@@ -327,6 +321,14 @@ pub(super) async fn serve(socket: Box<dyn Packets>, mut stay: Stay, mut send: Fr
             () = leaves => return,
         }
     }
+}
+
+/// Adds a datagram to those that are to be sent, or drops it when too much waits. `Err` means that the stream is broken.
+fn feed(send: &mut FrameSender, datagram: &[u8]) -> Result<(), ()> {
+    if send.unsent() > UNSENT_MAX {
+        return Ok(());
+    }
+    send.feed(&encode(&FlowFrame::Datagram(datagram.into()))).map_err(|_| ())
 }
 
 /// Whether the machine of the task says that nobody listens on the port.

@@ -17,8 +17,8 @@
 //!
 //! - `core`: the table, the backends and the choice among them. Pure.
 //! - `doors`: the doors of this node's tasks. `sockets`: how ports are listened on, in the world and in a simulation.
-//! - `carry`: one accepted connection, from its backend's choice to its end. `pump`: the bytes; `splice`: bytes that
-//!   the kernel moves.
+//! - `carry`: one accepted connection, from its backend's choice to its end. `proxy`: the header that tells a task the
+//!   address of its client. `pump`: the bytes; `splice`: bytes that the kernel moves.
 //! - `flows`: the table of UDP flows. Pure. `flow`: one of them, from its first datagram until it is forgotten.
 //! - `serve`: connections and flows that other nodes accepted for tasks of this node.
 //! - `failures`: the ports that cannot be listened on, in words. Pure.
@@ -33,6 +33,7 @@ mod doors;
 mod failures;
 mod flow;
 mod flows;
+mod proxy;
 mod pump;
 mod serve;
 pub(crate) mod sockets;
@@ -43,7 +44,7 @@ pub(crate) use doors::Published;
 
 use core::{Core, Pick};
 use doors::Doors;
-use essaim_model::{PortKey, PortProtocol, ServiceId, TaskId, UnpublishedPort};
+use essaim_model::{IngressPort, PortKey, PortProtocol, ServiceId, TaskId, UnpublishedPort};
 use essaim_presence::endpoint::Endpoint;
 use essaim_presence::roster::RosterHandle;
 use essaim_protocol::{Backends, PortTable, Subscribe};
@@ -190,10 +191,11 @@ impl Mesh {
     }
 
     /// Chooses a backend, and subscribes to the service if that is new.
-    fn pick(&self, clock: &dyn Clock, service: ServiceId, tried: &[TaskId]) -> Pick {
+    fn pick(&self, clock: &dyn Clock, port: &IngressPort, tried: &[TaskId]) -> Pick {
         let is_missed = self.misses();
+        let prefers = port.is_local_first.then_some(self.shared.node);
         let mut core = self.shared.core.lock();
-        let (pick, subscribes) = core.pick(clock.now(), service, tried, is_missed);
+        let (pick, subscribes) = core.pick(clock.now(), port.service, tried, prefers, is_missed);
         let services = subscribes.then(|| core.subscriptions());
         drop(core);
         self.subscribe(services);

@@ -5,7 +5,7 @@
 
 use super::carry::{Dial, Remote};
 use super::doors::{Entered, Stay};
-use super::{Mesh, flow, pump};
+use super::{Ends, Mesh, flow, pump};
 use crate::engine::{Duplex, Packets};
 use essaim_model::PortProtocol;
 use essaim_protocol::{PortReply, PortRequest};
@@ -60,11 +60,11 @@ impl PortServer {
 
     /// Reaches the task that a node asks for; `Err` says why not, in words for people.
     async fn reach<T>(&self, request: &PortRequest, dial: Dial<T>) -> Result<(T, Stay, OwnedSemaphorePermit), String> {
-        let PortRequest { service, task, port, target, client: _, server: _ } = *request;
+        let PortRequest { service, task, port, target, client, server } = *request;
         let place = Arc::clone(&self.0.shared.places).try_acquire_owned();
         let place = place.map_err(|_| "the node carries as many connections as it can")?;
         let (entered, stay) = self.0.doors().enter(service, task, port, target)?;
-        match timeout(ACCEPT_MAX, dial(&entered)).await {
+        match timeout(ACCEPT_MAX, dial(&entered, Ends { client, server })).await {
             Ok(Ok(made)) => Ok((made, stay, place)),
             Ok(Err(why)) => Err(why.to_string()),
             Err(_) => Err("the task does not accept connections".into()),

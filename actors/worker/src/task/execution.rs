@@ -72,7 +72,8 @@ pub(crate) fn execution(order: &TaskOrder, spec: &ServiceSpec, payloads: &Payloa
     let has_open_numbers = all.clone().any(|port| port.mode == PublishMode::Host && port.published == 0);
     let (by_engine, ports): (Vec<_>, Vec<_>) = all.partition(by_engine);
     let run = Run { ports: by_engine, ..run };
-    let published = (!ports.is_empty()).then(|| Published { service: order.service, ports: ports.into() });
+    let published =
+        (!ports.is_empty()).then(|| Published { service: order.service, ports: ports.into(), proxied: spec.proxied() });
     Execution { run, payloads: own, stop_signal, stop_grace, published, has_open_numbers, templates }
 }
 

@@ -30,6 +30,18 @@ const ECHO: &str = r#"
         exit;
     }"#;
 
+/// A server that answers with what the header of PROXY protocol says: the client's address and that of the port.
+const TELLS_CLIENT: &str = r#"
+    my $at = "$ENV{ESSAIM_ADDRESS}:$ARGV[0]";
+    my $server = IO::Socket::INET->new(LocalAddr => $at, Listen => 9, ReuseAddr => 1) or die "$at: $!";
+    while (my $client = $server->accept) {
+        read $client, my $header, 28;
+        my ($signature, $kind, $len, @ends) = unpack "a12 n n C8 n n", $header;
+        my $good = $signature eq "\r\n\r\n\0\r\nQUIT\n" && $kind == 0x2111 && $len == 12;
+        printf $client "%d.%d.%d.%d:%d %d.%d.%d.%d:%d %s", @ends[0..3, 8, 4..7, 9], $good ? scalar <$client> : "bad";
+        close $client;
+    }"#;
+
 /// The spec of a web service that is published, with tasks on nodes that satisfy `constraint`.
 fn published(name: &str, replicas: u64, port: u16, constraint: &str) -> Value {
     let mut spec = sleepers(name, replicas);
@@ -164,6 +176,63 @@ fn a_connection_carries_any_number_of_bytes_and_the_end_of_one_direction_leaves_
         writer.join().expect("no panic");
         assert!(heard == sent, "{} of {} bytes by node {node}", heard.len(), sent.len());
     }
+}
+
+#[test]
+fn a_task_is_told_the_address_of_its_client_where_it_asks_for_it() {
+    if !have("perl") {
+        return eprintln!("skipped: a server that reads the header needs perl");
+    }
+    let cluster = Cluster::on_loopback(2, 1);
+    let mut spec = published("web", 1, 7777, "node.role==worker");
+    spec["TaskTemplate"]["ContainerSpec"] =
+        json!({"Image": "perl", "Args": ["-MIO::Socket::INET", "-e", TELLS_CLIENT, TARGET.to_string()]});
+    spec["Labels"] = json!({"essaim.proxy-protocol": TARGET.to_string()});
+    let id = cluster.daemons[0].post("/services/create", Some(&spec))["ID"].clone();
+    cluster.wait_running(id.as_str().expect("an id"), 1, &[]);
+    for node in [0, 1] {
+        let server = at(&cluster, node, 7777);
+        let (mut client, heard) = eventually("an answer", || {
+            let mut client = TcpStream::connect(server).map_err(|why| why.to_string())?;
+            client.set_read_timeout(Some(PATIENCE)).expect("set");
+            client.write_all(b"hello\n").map_err(|why| why.to_string())?;
+            let mut heard = String::new();
+            client.read_to_string(&mut heard).map_err(|why| why.to_string())?;
+            Ok((client, heard))
+        });
+        let own = client.local_addr().expect("connected");
+        assert_eq!(heard, format!("{own} {server} hello\n"), "by node {node}");
+        let _ = client.flush();
+    }
+    spec["Labels"] = json!({"essaim.proxy-protocol": "81"});
+    spec["Name"] = "other".into();
+    let refused = cluster.daemons[0].ask("POST", "/services/create", Some(&spec));
+    let words = "label essaim.proxy-protocol=81: the service publishes no TCP port whose target is 81";
+    assert_eq!((refused.status, refused.message().as_str()), (400, words));
+}
+
+#[test]
+fn a_node_prefers_its_own_tasks_on_request() {
+    let cluster = Cluster::on_loopback(3, 1);
+    let mut spec = published("web", 4, 7777, "node.role==worker");
+    spec["Labels"] = json!({"essaim.balance": "local-first"});
+    let id = cluster.daemons[0].post("/services/create", Some(&spec))["ID"].clone();
+    let id = id.as_str().expect("an id");
+    cluster.wait_running(id, 4, &[]);
+    let tasks = |node: usize| {
+        wait_answer(at(&cluster, node, 7777));
+        let load = Load::start(at(&cluster, node, 7777), None, "Node:");
+        std::thread::sleep(Duration::from_millis(500));
+        let seen = load.stop();
+        lost_nothing(&seen);
+        seen.answers.len()
+    };
+    assert_eq!([0, 1, 2].map(tasks), [2, 1, 1], "nodes that answer");
+    update(&cluster, id, |spec| spec["Labels"] = json!({}));
+    eventually("the other node answers, too", || match tasks(1) {
+        2 => Ok(()),
+        nodes => Err(format!("{nodes} nodes answer")),
+    });
 }
 
 #[test]
