@@ -757,6 +757,31 @@ async fn orders_that_are_on_a_disk_that_fails_are_obeyed_without_writing_them_ag
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_disk_that_refuses_orders_costs_no_link_and_they_are_obeyed_once_it_takes_them() {
+    let world = World::with(assignment(5, &[order(1)])).await;
+    world.until_reported(order(1).id, TaskState::Running).await;
+    world.disk.set_fault(DiskFault::WritesFail);
+    world.cluster.order(assignment(7, &[order(1), order(2)]));
+    sleep(Duration::from_secs(60)).await;
+    // The latest orders are a difference to the refused ones.
+    world.cluster.order(Assignment { base: Some(version(7)), ..assignment(9, &[order(3)]) });
+    world.cluster.shared().orders = assignment(9, &[order(1), order(2), order(3)]);
+    sleep(Duration::from_secs(60)).await;
+    assert_eq!(world.machine.tasks().len(), 1, "orders that are not on disk are not obeyed");
+    assert!(world.cluster.linked().is_some());
+    let (hellos, journal) = (world.cluster.shared().hellos.len(), world.journal());
+    assert_eq!(hellos, 1, "nothing is asked for while the disk takes nothing");
+    assert!(!journal.iter().any(|it| it.starts_with("failed")), "{journal:?}");
+    world.disk.set_fault(DiskFault::None);
+    world.until_reported(order(3).id, TaskState::Running).await;
+    world.until_reported(order(2).id, TaskState::Running).await;
+    let stored = orders::load(&*world.disk).expect("it is whole").expect("it is there");
+    assert_eq!((stored.version, world.cluster.shared().hellos.len()), (Some(version(9)), 2));
+    let said = |words: &str| world.journal().iter().filter(|it| it.contains(words)).count();
+    assert_eq!((said("the disk does not take the orders"), said("the disk takes the orders again")), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_manager_that_detaches_or_talks_nonsense_is_left_for_another() {
     let world = World::with(assignment(5, &[order(1)])).await;
     world.until_reported(order(1).id, TaskState::Running).await;

@@ -5,10 +5,11 @@
 //! dialling and the end of the link.
 //! Says: `Hello`, `Describe` and `Report` to the manager; `Obey` and `Confirm` to the worker; the list of managers and
 //! this node's standing, to the node.
-//! Dies: when the disk refuses the orders. The restarted uplink links again and gets the orders again; no task is
-//! affected.
+//! Dies: never by itself. A disk that refuses the orders is tried again, and the link stays; what died by a fault of this
+//! program links again and gets the orders again. No task is affected.
 
 use super::core::{Attempt, Core, Effect, Input, Wake};
+use super::deaf::Ear;
 use super::dial::{Dial, Unlinked};
 use crate::actor::WorkerMsg;
 use crate::link_state::LinkState;
@@ -28,6 +29,7 @@ use essaim_system::{Address, RecordKind, Scope, Timer};
 use essaim_wire::planted::{Bug, planted};
 use essaim_wire::{DecodeError, Generation, NodeId};
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -109,6 +111,8 @@ pub(crate) enum UplinkMsg {
     /// The simulator makes this node send false messages to its manager.
     #[cfg(feature = "sim")]
     Lie(Vec<(TaskId, Observed)>, Option<Generation>),
+    /// It is time to try a disk again that refused orders.
+    TryDisk,
     /// A delay that the core asked for by `WakeAt` has elapsed.
     Elapsed(Wake),
 }
@@ -139,11 +143,16 @@ pub(crate) struct State {
     core: Core,
     effects: Vec<Effect>,
     timer: Timer,
-    orders: Orders,
+    /// The orders that are on disk.
+    orders: Arc<Orders>,
     /// Whether the orders are those of the disk, and no manager has sent all of them since the start.
     recalled: bool,
     /// Parts of an assignment that has not arrived completely.
     assembly: Assembly,
+    /// What is taken of the manager's words after the disk has refused some.
+    ear: Ear,
+    /// Fires when a disk that refused is to be tried again.
+    disk_timer: Timer,
     description: NodeDescription,
     /// The engines that did not answer at the last look.
     missing: Vec<EngineKind>,
@@ -191,9 +200,11 @@ impl Actor for Uplink {
             effects: Vec::new(),
             timer: Timer::default(),
             needs_lease: watch::Sender::new(orders.need_lease()),
-            orders,
+            orders: Arc::new(orders),
             recalled: true,
             assembly: Assembly::default(),
+            ear: Ear::default(),
+            disk_timer: Timer::default(),
             description: look.clone(),
             missing: Vec::new(),
             link: None,
@@ -267,6 +278,7 @@ impl Actor for Uplink {
             UplinkMsg::Ballot => state.say_ballot(),
             #[cfg(feature = "sim")]
             UplinkMsg::Lie(tasks, hello) => state.lie(tasks, hello),
+            UplinkMsg::TryDisk => state.try_disk(&myself).await,
             UplinkMsg::Elapsed(wake) => state.feed(&myself, Input::Elapsed(wake)),
         }
         Ok(())
@@ -303,18 +315,23 @@ impl State {
         said: ToUplink,
     ) -> Result<Result<(), DecodeError>, ActorProcessingErr> {
         match said {
-            ToUplink::Assign(part) => match part.open().map(|part| self.assembly.add(part)) {
-                Ok(Assembled::Whole(assignment)) => self.obey(myself, &assignment).await?,
-                Ok(Assembled::More) => (),
-                Ok(Assembled::Gap) => self.on_gap(myself),
+            ToUplink::Assign(part) => match part.open() {
+                Ok(part) if !self.ear.hears_orders(part.base.is_none() && part.part == 0) => (),
+                Ok(part) => match self.assembly.add(part) {
+                    Assembled::Whole(assignment) => self.obey(myself, &assignment).await?,
+                    Assembled::More => (),
+                    Assembled::Gap => self.on_gap(myself),
+                },
                 Err(why) => return Ok(Err(why)),
             },
             ToUplink::Managers(managers) => match managers.open() {
-                Ok(managers) => self.on_managers(myself, managers).await?,
+                Ok(managers) if self.ear.hears() => self.on_managers(myself, managers).await,
+                Ok(_) => (),
                 Err(why) => return Ok(Err(why)),
             },
             ToUplink::Role(role) => match role.open() {
-                Ok(role) => self.args.link_state.role(role),
+                Ok(role) if self.ear.hears() => self.args.link_state.role(role),
+                Ok(_) => (),
                 Err(why) => return Ok(Err(why)),
             },
             ToUplink::Pace(pace) => match pace.open() {
@@ -345,15 +362,22 @@ impl State {
         }
         // Orders of one version differ only in how far their tasks have come, and in credentials, which are never written.
         let is_on_disk = self.orders.version == Some(assignment.version);
-        match self.orders.obey(assignment) {
+        let mut orders = Orders::clone(&self.orders);
+        match orders.obey(assignment) {
             Obeyed::Taken => {
-                self.recalled = false;
-                let orders = Arc::new(self.orders.clone());
+                let orders = Arc::new(orders);
                 let (disk, saved) = (Arc::clone(&self.scope.env.disk), Arc::clone(&orders));
                 // Written to disk before they are obeyed: otherwise a crash would forget orders that were carried out.
-                if !is_on_disk && !planted(Bug::OrdersNotKept) {
-                    crate::off_thread(disk, move |disk| orders::save(disk, &saved)).await?;
+                let written = if is_on_disk || planted(Bug::OrdersNotKept) {
+                    Ok(())
+                } else {
+                    crate::off_thread(disk, move |disk| orders::save(disk, &saved)).await
+                };
+                if !self.is_written(myself, written) {
+                    return Ok(());
                 }
+                self.recalled = false;
+                self.orders = Arc::clone(&orders);
                 if self.args.link_state.leaves() {
                     // The worker may have removed the orders from disk before these were written.
                     crate::off_thread(Arc::clone(&self.scope.env.disk), orders::forget).await?;
@@ -390,29 +414,62 @@ impl State {
         }
     }
 
-    async fn on_managers(
-        &mut self,
-        myself: &ActorRef<UplinkMsg>,
-        managers: Managers,
-    ) -> Result<(), ActorProcessingErr> {
+    async fn on_managers(&mut self, myself: &ActorRef<UplinkMsg>, managers: Managers) {
         // Said on every link after the orders: what is on disk is still meant.
         let _ = self.args.worker.cast(WorkerMsg::Confirm);
         if !self.args.link_state.is_newer(&managers) {
-            return Ok(());
+            return;
         }
         let Some(managers) = self.args.link_state.complete(managers) else {
-            self.on_gap(myself);
-            return Ok(());
+            return self.on_gap(myself);
         };
         // The removed nodes are stored first, by the port: a list on disk must not be newer than they are.
         if self.learn(&managers) {
             let (disk, saved) = (Arc::clone(&self.scope.env.disk), managers.clone());
-            crate::off_thread(disk, move |disk| orders::save_managers(disk, &saved)).await?;
+            let written = crate::off_thread(disk, move |disk| orders::save_managers(disk, &saved)).await;
+            if !self.is_written(myself, written) {
+                return;
+            }
         }
         let known = managers.managers.clone();
         self.args.link_state.managers(managers);
         self.feed(myself, Input::Managers(known));
-        Ok(())
+    }
+
+    /// Whether the disk took what was to be written. If not, what depends on it is ignored until the disk takes it.
+    fn is_written(&mut self, myself: &ActorRef<UplinkMsg>, written: io::Result<()>) -> bool {
+        match written {
+            Ok(()) => {
+                if self.ear.on_taken() {
+                    self.scope.record(RecordKind::Note, "the disk takes the orders again");
+                }
+                true
+            }
+            Err(why) => {
+                let (after, is_first) = self.ear.on_refused();
+                if is_first {
+                    let words = format!("the disk does not take the orders, and those before stay in force: {why}");
+                    self.scope.record(RecordKind::Note, words);
+                }
+                self.disk_timer.arm(myself, after, || UplinkMsg::TryDisk);
+                false
+            }
+        }
+    }
+
+    /// Tries a disk that refused, with the orders that are on it, and asks for all orders if it takes these.
+    async fn try_disk(&mut self, myself: &ActorRef<UplinkMsg>) {
+        if self.ear.hears() {
+            return;
+        }
+        if self.orders.version.is_some() && !self.args.link_state.leaves() {
+            let (disk, saved) = (Arc::clone(&self.scope.env.disk), Arc::clone(&self.orders));
+            let written = crate::off_thread(disk, move |disk| orders::save(disk, &saved)).await;
+            if written.is_err() && !self.is_written(myself, written) {
+                return;
+            }
+        }
+        self.say_hello(false);
     }
 
     /// Has the node's port judge and dial by what a manager said, and store it. Returns whether it was stored.
@@ -488,6 +545,7 @@ impl State {
     /// sends everything.
     fn say_hello(&mut self, all: bool) {
         let Some(linked) = &self.link else { return };
+        let all = !self.ear.on_hello() && all;
         // The answer to a hello begins a new assignment.
         self.assembly.clear();
         let hello = Hello {

@@ -7,10 +7,12 @@
 //! ends, the uplink turns to the next manager. The uplink's own death ends no task: the task actors are its siblings.
 //!
 //! - `core`: which manager next, and when. Pure.
+//! - `deaf`: which orders are taken after the disk has refused some. Pure.
 //! - `dial`: how a manager is reached: through the node's endpoint, or a stand-in.
 
 mod actor;
 mod core;
+mod deaf;
 mod dial;
 
 pub(crate) use actor::{Uplink, UplinkArgs, UplinkMsg};
