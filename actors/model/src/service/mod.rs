@@ -165,11 +165,13 @@ impl ServiceSpec {
         self.labels.get(ON_DISCONNECT_LABEL).is_some_and(|value| value == "stop")
     }
 
-    /// Whether a task that moves away from a draining node is stopped before its replacement runs.
+    /// Whether a task that moves away from a draining node is stopped before its replacement runs. Unless its label says
+    /// otherwise, a service that writes to a path or a named volume of its node is: its replacement begins without that data,
+    /// and must not take writes beside the task that has it.
     pub fn drains_stop_first(&self) -> bool {
         self.mode.is_per_node()
             || self.mode.is_job()
-            || self.labels.get(DRAIN_LABEL).is_some_and(|value| value == "stop-first")
+            || self.labels.get(DRAIN_LABEL).map_or_else(|| self.keeps_data(), |value| value == "stop-first")
     }
 
     /// Whether and when a task that ended is replaced. In a job, a task that completed never is: there the condition

@@ -383,19 +383,26 @@ fn a_drained_nodes_task_goes_when_its_replacement_runs_and_not_before() {
 }
 
 #[test]
-fn a_drain_that_asks_for_it_stops_first() {
-    let mut world = World::of(2);
-    let stop_first = |spec: &mut ServiceSpec| {
-        spec.labels.insert(service::DRAIN_LABEL.into(), "stop-first".into());
+fn a_drain_stops_first_what_keeps_data_on_its_node_unless_the_label_says_otherwise() {
+    let says = |word: &'static str| {
+        move |spec: &mut ServiceSpec| drop(spec.labels.insert(service::DRAIN_LABEL.into(), word.into()))
     };
-    let web = world.create("web", 1, stop_first);
-    world.settle();
-    world.set_node(1, |spec| spec.availability = Availability::Drain);
-    world.lead();
-    let new = world.state.tasks_on(id(2)).next().expect("placed");
-    assert_eq!(new.desired, Desired::Ready, "it waits for the old one's end");
-    world.settle();
-    assert_eq!((nodes(&world, web), world.running(web)), (vec![2], 1));
+    let writes = |spec: &mut ServiceSpec| spec.task.container.mounts = fixtures::volume("data");
+    let stops_first = |edit: &dyn Fn(&mut ServiceSpec)| {
+        let mut world = World::of(2);
+        let web = world.create("web", 1, edit);
+        world.settle();
+        world.set_node(1, |spec| spec.availability = Availability::Drain);
+        world.lead();
+        let waits = world.state.tasks_on(id(2)).next().expect("placed").desired == Desired::Ready;
+        world.settle();
+        assert_eq!((nodes(&world, web), world.running(web)), (vec![2], 1));
+        waits
+    };
+    assert!(stops_first(&says("stop-first")), "the new task waits for the old one's end");
+    assert!(stops_first(&writes), "beside the old task a new one would take writes on an empty volume");
+    assert!(!stops_first(&|spec| (writes(spec), says("start-first")(spec)).1));
+    assert!(!stops_first(&|_| ()));
 }
 
 #[test]
