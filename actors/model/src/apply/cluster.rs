@@ -2,7 +2,7 @@
 
 use super::Made;
 use crate::cluster::TASK_HISTORY_MAX;
-use crate::{Cluster, ClusterSpec, Event, Founding, ManagerStatus, Meta, Refusal, RefusalKind, State};
+use crate::{Cluster, ClusterSpec, Event, Founding, ManagerStatus, Meta, Refusal, RefusalKind, ServiceSpec, State};
 use essaim_wire::planted::{Bug, planted};
 use essaim_wire::{Index, Level, Lineage, NodeId, Role};
 use std::sync::Arc;
@@ -82,7 +82,12 @@ impl State {
         if self.readers().any(|node| node.level < level) && !planted(Bug::LevelOfTheFirstManager) {
             return Err(self.too_new(level));
         }
-        self.change_cluster(events, |cluster| cluster.level = level)
+        let before = self.level();
+        self.change_cluster(events, |cluster| cluster.level = level)?;
+        if before < ServiceSpec::STICKY_LEVEL {
+            self.find_homes();
+        }
+        Ok(())
     }
 
     fn founded(&self) -> Result<&Arc<Cluster>, Refusal> {

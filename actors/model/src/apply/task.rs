@@ -175,6 +175,17 @@ impl State {
         }
     }
 
+    /// Records where the data of every slot is, as far as there are records of tasks that ran. Nobody could record it before.
+    pub(super) fn find_homes(&mut self) {
+        let mut ran: Vec<_> = self.tasks.values().filter(|task| task.began_at.is_some()).cloned().collect();
+        ran.sort_by_key(|task| (task.began_at, task.id));
+        for task in ran {
+            if let Some(node) = task.node() {
+                self.find_home(node, task.service, task.slot, task.spec_version);
+            }
+        }
+    }
+
     pub(super) fn forget_task(&mut self, id: TaskId, events: &mut Vec<Event>) -> Made {
         let task = Arc::clone(self.existing_task(id)?);
         if !task.has_ended() {

@@ -491,6 +491,20 @@ fn where_the_data_of_a_slot_is_outlives_its_tasks_and_not_its_node_or_its_servic
 }
 
 #[test]
+fn a_cluster_whose_level_rises_knows_where_the_data_of_its_slots_is() {
+    let mut world = at_level(1, 2, 2);
+    let mut spec = spec("web", "a");
+    spec.task.container.mounts = fixtures::volume("data");
+    world.done(Change::CreateService { id: WEB, spec });
+    let version = world.state.service(WEB).expect("it is there").spec_version.0;
+    world.done(task(1000, version, Some(2)));
+    world.observe(TASK, TaskState::Running);
+    assert_eq!(world.state.home(WEB, Slot::Number(1)), None, "an older program would not record it");
+    world.done(Change::RaiseLevel(Level(2)));
+    assert_eq!(world.state.home(WEB, Slot::Number(1)), Some(NodeId::from_bits(2)));
+}
+
+#[test]
 fn a_host_name_longer_than_any_machine_has_is_refused() {
     let mut world = World::new();
     let describe = |length: usize| Change::DescribeNode {
