@@ -174,6 +174,8 @@ impl World {
 
     fn forget_task(&self, number: Number, draw: u64) {
         if let Some(task) = self.hosts[&number].machine.forget(draw) {
+            let runs = self.running(number).is_some();
+            invariants::lock(&self.ledger).task_is_forgotten(task, runs);
             self.trace.note(crate::testkit::nodes::name(number), format_args!("nobody knows where {task} has gone"));
         }
     }

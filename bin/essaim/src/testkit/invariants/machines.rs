@@ -4,7 +4,8 @@
 //!   lately, in trouble (the task may run on there, unseen; but not a task with `essaim.on-disconnect=stop` whose daemon
 //!   runs); while such a node is drained, since drain moves before it stops; in an update that starts the new task
 //!   first; and while a slot of a service with `essaim.rebalance` moves.
-//! - A task is started once, on one machine, and its engine is not asked for ever to start it.
+//! - A task is started once, on one machine, and its engine is not asked for ever to start it. It is started again only
+//!   when its container was removed before any manager knew of the start, and its daemon was down by then.
 //! - A task whose end was reported does not run on, or again, for longer than a stop takes, while its daemon and its
 //!   engine are well.
 //! - Two running tasks of a machine have no named generic resource in common, and all of them no more counted ones than
@@ -14,7 +15,9 @@
 
 use super::troubles::Troubles;
 use crate::testkit::fault::Number;
-use essaim_model::{Availability, Desired, ServiceId, Slot, State, Stock, Task, TaskId, UpdateConfig, UpdateOrder};
+use essaim_model::{
+    Availability, Desired, ServiceId, Slot, State, Stock, Task, TaskId, TaskState, UpdateConfig, UpdateOrder,
+};
 use essaim_wire::{NodeId, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -56,6 +59,15 @@ impl Machines {
     /// Notes the nodes whose engines are silent at the moment.
     pub(crate) fn on_silence(&mut self, nodes: &[Number]) {
         self.silent.extend(nodes.iter().map(|number| (*number, Instant::now())));
+    }
+
+    /// Handles that somebody has removed the container of a task. Where no daemon ran and no manager knew that the task had
+    /// been started, nobody can know it any more: the next daemon starts the task, as if for the first time.
+    pub(crate) fn on_forgotten(&mut self, task: TaskId, daemon_runs: bool, state: &State) {
+        let is_known = state.task(task).is_none_or(|task| task.observed.state >= TaskState::Starting);
+        if !daemon_runs && !is_known {
+            self.started.remove(&task);
+        }
     }
 
     /// Notes the tasks that run at the moment because somebody else than their workers started them.
@@ -203,7 +215,7 @@ mod tests {
     use super::*;
     use crate::testkit::invariants::fixture::{apply, task, world};
     use essaim_model::fixtures::service;
-    use essaim_model::{Change, GenericStock, TaskState};
+    use essaim_model::{Change, GenericStock};
 
     /// A state with a service, and two tasks of its first slot on node 2.
     fn state() -> State {
@@ -296,6 +308,23 @@ mod tests {
         check(["gpu=a", "gpu=a,gpu=b"], "more gpu than there is");
         check(["ssd=1", "ssd=2"], "");
         check(["ssd=2", "ssd=2"], "more ssd than there is");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_start_that_nobody_can_know_of_any_more_is_no_first_start() {
+        let (numbers, troubles) = (BTreeMap::from([(NodeId::from_bits(2), 1)]), Troubles::default());
+        let again = |daemon_runs, known| {
+            let (mut machines, state) = (Machines::default(), world(service("web", 1), &[task(7, known)]));
+            let look = |machines: &mut Machines, since| {
+                machines.look([running(1, &[(7, since)])].into_iter(), &state, &numbers, &troubles).len()
+            };
+            assert_eq!(look(&mut machines, 1), 0);
+            machines.on_forgotten(TaskId::from_bits(7), daemon_runs, &state);
+            look(&mut machines, 5)
+        };
+        assert_eq!(again(false, TaskState::Preparing), 0);
+        assert_eq!(again(false, TaskState::Starting), 1, "the managers know that it was started");
+        assert_eq!(again(true, TaskState::Preparing), 1, "the daemon knows that it was started");
     }
 
     #[tokio::test(start_paused = true)]

@@ -131,6 +131,11 @@ impl Ledger {
         self.rosters.on_actor_failed(number);
     }
 
+    /// Notes that an engine has forgotten a task, whose container somebody removed while the node's daemon ran or not.
+    pub(crate) fn task_is_forgotten(&mut self, task: TaskId, runs: bool) {
+        self.machines.on_forgotten(task, runs, self.agreement.state());
+    }
+
     /// Whether a node has been without trouble for this long.
     pub fn is_calm(&self, number: Number, time: std::time::Duration) -> bool {
         self.troubles.is_calm(number, time)
