@@ -11,15 +11,15 @@
 //! line is the command that repeats it; the other runs continue.
 //!
 //! With `--no-containers` the runs draw nothing of what containers do: no faults of engines, broken images, jobs or
-//! generic resources, and the plain kinds of updates only.
+//! generic resources, no volumes, and the plain kinds of updates only.
 //!
-//! With `--ports` services publish ports, and visitors connect to them throughout. With `--failing` clients often update
-//! services to images that fail.
+//! With `--no-ports` no service publishes a port, and with `--no-failing` clients seldom update services to images that
+//! fail.
 //!
 //! With the feature `planted`, `--bug NAME` switches on a bug of `essaim_wire::planted` in every run.
 
 use essaim::testkit::fault::Number;
-use essaim::testkit::{Options, Outcome, run};
+use essaim::testkit::{Draws, Options, Outcome, run};
 #[cfg(feature = "planted")]
 use essaim_wire::planted::{Bug, plant};
 use std::collections::BTreeMap;
@@ -34,7 +34,7 @@ use std::time::{Duration, Instant};
 /// a run that takes this long spins.
 const WALL_MAX: Duration = Duration::from_secs(120);
 
-const USAGE: &str = "usage: essaim-sim [--seeds N] [--from SEED] [--seed SEED] [--trace] [--jobs N] [--nodes N] [--managers N] [--no-containers] [--ports] [--failing]";
+const USAGE: &str = "usage: essaim-sim [--seeds N] [--from SEED] [--seed SEED] [--trace] [--jobs N] [--nodes N] [--managers N] [--no-containers] [--no-ports] [--no-failing]";
 
 #[derive(Debug, Clone)]
 struct Wanted {
@@ -44,9 +44,7 @@ struct Wanted {
     trace: bool,
     nodes: Number,
     managers: Number,
-    containers: bool,
-    ports: bool,
-    failing: bool,
+    draws: Draws,
     #[cfg(feature = "planted")]
     bug: Option<Bug>,
 }
@@ -57,9 +55,7 @@ impl Wanted {
             trace: self.trace,
             nodes: self.nodes,
             managers: self.managers,
-            containers: self.containers,
-            ports: self.ports,
-            failing: self.failing,
+            draws: self.draws,
             ..Options::of(seed)
         }
     }
@@ -98,9 +94,7 @@ fn read(mut words: impl Iterator<Item = String>) -> Option<Wanted> {
         trace: false,
         nodes: usual.nodes,
         managers: usual.managers,
-        containers: usual.containers,
-        ports: usual.ports,
-        failing: usual.failing,
+        draws: usual.draws,
         #[cfg(feature = "planted")]
         bug: None,
     };
@@ -114,9 +108,9 @@ fn read(mut words: impl Iterator<Item = String>) -> Option<Wanted> {
             "--trace" => wanted.trace = true,
             "--nodes" => wanted.nodes = Number::try_from(number()?).ok()?,
             "--managers" => wanted.managers = Number::try_from(number()?).ok()?,
-            "--no-containers" => wanted.containers = false,
-            "--ports" => wanted.ports = true,
-            "--failing" => wanted.failing = true,
+            "--no-containers" => wanted.draws.containers = false,
+            "--no-ports" => wanted.draws.ports = false,
+            "--no-failing" => wanted.draws.failing = false,
             #[cfg(feature = "planted")]
             "--bug" => wanted.bug = Some(Bug::named(&words.next()?)?),
             _ => return None,
@@ -231,9 +225,10 @@ mod tests {
         let one = wanted("--seed 5 --trace").expect("it is right");
         assert_eq!((one.from, one.seeds, one.jobs, one.trace), (5, 1, 1, true));
         let large = wanted("--seed 5 --nodes 9 --managers 5").expect("it is right").options(5);
-        assert_eq!((large.nodes, large.managers, large.containers), (9, 5, true));
-        let without = wanted("--seed 5 --no-containers").expect("it is right").options(5);
-        assert!(without.again().ends_with("--seed 5 --no-containers --trace"), "{}", without.again());
+        assert_eq!((large.nodes, large.managers, large.draws), (9, 5, Draws::ALL));
+        let without = "--seed 5 --no-containers --no-ports --no-failing";
+        let again = wanted(without).expect("it is right").options(5).again();
+        assert!(again.ends_with(&format!("{without} --trace")), "{again}");
         assert!(large.again().ends_with("--seed 5 --nodes 9 --managers 5 --trace"), "{}", large.again());
         for wrong in ["--seeds", "--seeds many", "--jobs 0", "--managers 6", "--nodes 0", "5", "--roles"] {
             assert!(wanted(wrong).is_none(), "{wrong}");

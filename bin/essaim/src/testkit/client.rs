@@ -15,10 +15,12 @@ use crate::testkit::invariants::{SharedLedger, lock};
 use crate::testkit::keeper::KEPT;
 use crate::testkit::levels::IMPATIENT;
 use crate::testkit::nodes::Running;
+use crate::testkit::options::Draws;
 use crate::testkit::specs::{STEADY, change_a_part, is_stranded, pick, publish, spec, try_an_image};
 use crate::testkit::trace::Trace;
 use essaim_manager::Control;
 use essaim_model::service::ON_DISCONNECT_LABEL;
+use essaim_model::service::labels::STICKY_LABEL;
 use essaim_model::{
     Availability, ConfigSpec, FailureAction, Image, Labels, Mode, Refusal, RefusalKind, Service, ServiceId,
     ServiceSpec, State, UpdateState,
@@ -81,12 +83,8 @@ pub struct Client {
     seed: u64,
     /// Whether this client promotes and demotes nodes.
     roles: bool,
-    /// Whether this client draws what containers do; see [`Options::containers`](crate::testkit::Options).
-    pub(crate) containers: bool,
-    /// Whether the services of this client publish ports.
-    pub(crate) ports: bool,
-    /// Whether this client often tries images that fail.
-    pub(crate) failing: bool,
+    /// What this client draws beside plain services.
+    pub(crate) draws: Draws,
     /// Number of changes that were acknowledged to this client.
     pub acknowledged: u64,
     /// Number of requests that this client sent.
@@ -154,9 +152,7 @@ impl Client {
             memory: Arc::default(),
             seed,
             roles: false,
-            containers: false,
-            ports: false,
-            failing: false,
+            draws: Draws::NONE,
             acknowledged: 0,
             asked: 0,
         }
@@ -191,7 +187,7 @@ impl Client {
             let wish = match self.rng.random_range(0..100u8) {
                 0..16 => Choice::Create,
                 16..36 => Choice::Scale,
-                36..39 if self.containers => Choice::RollBack,
+                36..39 if self.draws.containers => Choice::RollBack,
                 36..50 => Choice::Update,
                 50..58 => Choice::Remove,
                 58..65 if self.number == 1 => Choice::Drain,
@@ -230,8 +226,10 @@ impl Client {
         let name = (1..).map(|number| format!("s{number}")).find(|name| !self.memory().services.contains_key(name));
         let name = name.expect("there are more numbers than services");
         let op = self.memory().begin(&name, Ask::Create);
-        let mut spec = spec(&mut self.rng, &name, Mode::Replicated { replicas }, made_by(op), self.containers);
-        if self.ports {
+        let mut spec = spec(&mut self.rng, &name, Mode::Replicated { replicas }, made_by(op), self.draws.containers);
+        // A cluster whose programs are mixed refuses the label.
+        spec.labels.remove(STICKY_LABEL);
+        if self.draws.ports {
             publish(&mut spec);
         }
         let created = control.create_service(spec).await;
@@ -254,18 +252,18 @@ impl Client {
                 let replicas = self.rng.random_range(1..9);
                 let mode = match () {
                     () if self.rng.random_bool(0.15) => Mode::Global,
-                    () if self.containers && self.rng.random_bool(0.2) => Mode::ReplicatedJob {
+                    () if self.draws.containers && self.rng.random_bool(0.2) => Mode::ReplicatedJob {
                         concurrent_max: Some(self.rng.random_range(1..4)),
                         completions: Some(self.rng.random_range(1..7)),
                     },
-                    () if self.containers && self.rng.random_bool(0.05) => Mode::GlobalJob,
+                    () if self.draws.containers && self.rng.random_bool(0.05) => Mode::GlobalJob,
                     () => Mode::Replicated { replicas },
                 };
                 let op = self.memory().begin(&name, Ask::Create);
-                let mut spec = spec(&mut self.rng, &name, mode, made_by(op), self.containers);
+                let mut spec = spec(&mut self.rng, &name, mode, made_by(op), self.draws.containers);
                 if self.rng.random_bool(0.25) {
                     spec.labels.insert(ON_DISCONNECT_LABEL.into(), "stop".into());
-                } else if self.ports && !mode.is_job() {
+                } else if self.draws.ports && !mode.is_job() {
                     // A task that ends without a manager is told to end by one daemon, and may be wanted by the next one.
                     publish(&mut spec);
                 }
@@ -311,11 +309,11 @@ impl Client {
                 (format!("scale {name} to {replicas}"), Ask::Update(was))
             }
             _ => {
-                // Draws nothing in other runs, so that these stay as they are.
-                let tries = self.failing && !spec.mode.is_job() && self.rng.random_bool(0.3);
+                let tries =
+                    self.draws.containers && self.draws.failing && !spec.mode.is_job() && self.rng.random_bool(0.3);
                 let what = match tries {
                     true => try_an_image(&mut self.rng, &mut spec),
-                    false => change_a_part(&mut self.rng, &mut spec, self.containers),
+                    false => change_a_part(&mut self.rng, &mut spec, self.draws.containers),
                 };
                 (format!("update {name}: {what}"), Ask::Update(was))
             }

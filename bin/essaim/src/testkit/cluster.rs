@@ -18,7 +18,7 @@
 //! moment is looked at while time passes, so a story says only what is special about it.
 
 use crate::testkit::fault::{Fault, Number};
-use crate::testkit::options::Options;
+use crate::testkit::options::{Draws, Options};
 use crate::testkit::run::{Run, in_virtual_time};
 use essaim_manager::Control;
 use essaim_model::{EngineKind, State};
@@ -34,7 +34,7 @@ const SETTLED_MAX: Duration = Duration::from_secs(90);
 
 /// A cluster of five nodes, three of them managers, unless the builder changes that. The seed draws everything.
 pub fn cluster(seed: u64) -> Builder {
-    Builder { options: Options { mixed: false, containers: false, ..Options::of(seed) }, fit: None }
+    Builder { options: Options { mixed: false, draws: Draws::NONE, ..Options::of(seed) }, fit: None }
 }
 
 /// Options of a cluster that is not started yet.

@@ -52,5 +52,5 @@ pub mod world;
 
 pub use cluster::{Cluster, Failed, cluster};
 pub use fault::Fault;
-pub use options::Options;
+pub use options::{Draws, Options};
 pub use run::{Outcome, run};

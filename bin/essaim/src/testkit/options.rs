@@ -27,14 +27,9 @@ pub struct Options {
     /// Whether every other node begins with the program of the release before, and is upgraded in the course of the
     /// run.
     pub mixed: bool,
-    /// Whether the run draws what containers do: faults of engines, broken images, jobs, generic resources, and updates
-    /// and rollbacks of every kind, with the invariants for them.
-    pub containers: bool,
-    /// Whether services publish ports, and visitors connect to them throughout the run.
-    pub ports: bool,
-    /// Whether clients often update services to images that fail, with settings of what is to happen then.
-    pub failing: bool,
-    /// Kind of engine that every machine has.
+    /// What the run draws beside plain services, clients, and faults of daemons, disks and the network.
+    pub draws: Draws,
+    /// Kind of engine that every machine has, unless the run draws what containers do: then it is the docker engine.
     pub engine: EngineKind,
     /// Bounds of the managers' logs.
     pub log: LogBounds,
@@ -45,14 +40,35 @@ pub struct Options {
     pub trace: bool,
 }
 
+/// What a run draws beside plain services, clients, and faults of daemons, disks and the network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Draws {
+    /// What containers do: faults of engines, broken images, jobs, generic resources, volumes, and updates and rollbacks of
+    /// every kind, with the invariants for them.
+    pub containers: bool,
+    /// Services that publish ports, and visitors who connect to them throughout the run.
+    pub ports: bool,
+    /// Clients that often update services to images that fail, with settings of what is to happen then. Has an effect only
+    /// with `containers`.
+    pub failing: bool,
+}
+
+impl Draws {
+    /// Everything is drawn.
+    pub const ALL: Self = Self { containers: true, ports: true, failing: true };
+
+    /// Nothing of it is drawn.
+    pub const NONE: Self = Self { containers: false, ports: false, failing: false };
+}
+
 /// A run writes some hundred entries of a few hundred bytes.
 const SHORT_LOG: LogBounds = LogBounds { snapshot_after: 8 << 10, entries_kept: 10 };
 
 impl Options {
     /// Options of a run with five nodes, three of them managers, and ten faults in sixty seconds. With an even seed the
     /// programs of the nodes are mixed. With every third seed the logs are so short that snapshots replace them again and
-    /// again, and are sent to managers that were away. A story that scripts its faults sets `containers` to false, unless
-    /// it is about them.
+    /// again, and are sent to managers that were away. A story that scripts its faults sets `draws` to [`Draws::NONE`],
+    /// unless it is about them.
     pub const fn of(seed: u64) -> Self {
         Self {
             seed,
@@ -64,9 +80,7 @@ impl Options {
             client: true,
             roles: true,
             mixed: seed.is_multiple_of(2),
-            containers: true,
-            ports: false,
-            failing: false,
+            draws: Draws::ALL,
             engine: EngineKind::Process,
             log: if seed.is_multiple_of(3) { SHORT_LOG } else { LogBounds::USUAL },
             checks: true,
@@ -76,16 +90,16 @@ impl Options {
 
     /// The command line that repeats the run and prints what happens.
     pub fn again(&self) -> String {
-        let Self { seed, nodes, managers, containers, ports, failing, .. } = self;
+        let Self { seed, nodes, managers, draws, .. } = self;
         let usual = Self::of(*seed);
         let size = if (*nodes, *managers) == (usual.nodes, usual.managers) {
             String::new()
         } else {
             format!(" --nodes {nodes} --managers {managers}")
         };
-        let containers = if *containers { "" } else { " --no-containers" };
-        let ports = if *ports { " --ports" } else { "" };
-        let failing = if *failing { " --failing" } else { "" };
+        let containers = if draws.containers { "" } else { " --no-containers" };
+        let ports = if draws.ports { "" } else { " --no-ports" };
+        let failing = if draws.failing { "" } else { " --no-failing" };
         format!("  again: cargo run --release -p essaim-sim -- --seed {seed}{size}{containers}{ports}{failing} --trace")
     }
 }

@@ -14,7 +14,7 @@ use crate::testkit::specs;
 use crate::testkit::trace::Trace;
 use crate::testkit::visitor;
 use crate::testkit::world::World;
-use essaim_model::{Health, State};
+use essaim_model::{EngineKind, Health, State};
 use essaim_worker::sim::Behaviour;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -168,15 +168,17 @@ impl Run {
     /// A run of machines without daemons; [`found`](Self::found) makes them a cluster.
     pub fn new(options: Options) -> Self {
         let ledger = SharedLedger::new(Ledger::default().into());
-        lock(&ledger).judge_containers(options.containers);
+        lock(&ledger).judge_containers(options.draws.containers);
         let trace = Trace::new(options.trace);
         let world = World::new(&options, Arc::clone(&ledger), trace.clone());
         for number in 1..=options.nodes {
-            world.machine(number).set_kind(options.engine);
+            // Volumes are refused by the process engine.
+            let kind = if options.draws.containers { EngineKind::Docker } else { options.engine };
+            world.machine(number).set_kind(kind);
             for (image, behaviour) in images() {
                 world.machine(number).behave(image, behaviour);
             }
-            if options.containers {
+            if options.draws.containers {
                 world.machine(number).set_generic(specs::stock(number));
             }
         }
@@ -232,7 +234,7 @@ impl Run {
         let keeper = Keeper::new(seed, running, Arc::clone(&self.ledger), self.trace.clone());
         let keeper = tokio::spawn(keeper.work(Arc::clone(&stop)));
         let doorsteps = self.world.doorsteps();
-        let visitors = self.options.ports.then(|| {
+        let visitors = self.options.draws.ports.then(|| {
             let running = Arc::clone(&self.world.running);
             tokio::spawn(visitor::visit_all(self.options.seed, running, doorsteps.clone(), Arc::clone(&stop)))
         });
@@ -262,11 +264,11 @@ impl Run {
         }
         convergence::rosters(&self.world).map_err(|why| format!("{ROSTERS_AFTER:?} after healing: {why}"))?;
         self.mend(&mut judge).await?;
-        let silent_max = if self.options.containers { SILENT_MAX } else { Duration::ZERO };
+        let silent_max = if self.options.draws.containers { SILENT_MAX } else { Duration::ZERO };
         let state = self.come_to_rest(CONVERGED_MAX + silent_max).await?;
         self.converged = Some(healed.elapsed());
         judge.compare(0, &state);
-        if self.options.ports {
+        if self.options.draws.ports {
             visitor::check(&state, &doorsteps).await?;
         }
         if self.options.mixed {
@@ -278,7 +280,7 @@ impl Run {
     /// Plays the operator who mends what cannot come to rest by itself, until everything can.
     async fn mend(&mut self, operator: &mut Client) -> Result<(), String> {
         let (begun, mut stranded) = (Instant::now(), BTreeMap::new());
-        while self.options.containers && operator.mend(&mut stranded).await != Some(0) {
+        while self.options.draws.containers && operator.mend(&mut stranded).await != Some(0) {
             if begun.elapsed() >= MENDED_MAX {
                 return Err(format!("services are not mended after {MENDED_MAX:?}"));
             }
@@ -294,8 +296,7 @@ impl Run {
         self.come_to_rest(FOUNDED_MAX).await.map_err(|why| format!("a new cluster is not at rest: {why}"))?;
         let running = Arc::clone(&self.world.running);
         let mut client = Client::new(self.options.seed, running, Arc::clone(&self.ledger), self.trace.clone());
-        (client.containers, client.ports) = (self.options.containers, self.options.ports);
-        client.failing = self.options.failing;
+        client.draws = self.options.draws;
         let first = self.world.running(1).ok_or("the first node is gone")?;
         let control = first.control().map_err(|why| why.to_string())?;
         client.create(&control, 8).await.map_err(|why| format!("the first service: {why}"))?;
@@ -309,10 +310,10 @@ impl Run {
     /// Just before each fault begins, a client writes, so that the fault finds a change under way: on its way to the
     /// leader, in the log and not on disk, or about to be answered.
     async fn suffer(&mut self, client: &Client) -> Result<(), String> {
-        let Options { nodes, faults, length, containers, .. } = self.options;
+        let Options { nodes, faults, length, draws, .. } = self.options;
         let drawn = || {
             let mut rng = StdRng::seed_from_u64(self.options.seed);
-            let mut strikes = fault::draw(&mut rng, nodes, faults, length, containers);
+            let mut strikes = fault::draw(&mut rng, nodes, faults, length, draws.containers);
             strikes.extend(fault::draw_syncs(&mut rng, nodes, length));
             if self.options.mixed {
                 strikes.extend(levels::draw_upgrades(self.options.seed, nodes, length));
@@ -351,13 +352,20 @@ impl Run {
     pub async fn come_to_rest(&mut self, within: Duration) -> Result<Arc<State>, String> {
         let begun = Instant::now();
         loop {
-            let operator =
-                || if self.world.operator_rests() { Ok(()) } else { Err("the operator is at work".to_owned()) };
-            match operator().and_then(|()| convergence::wishes(&self.world)) {
+            match self.at_rest() {
                 Ok(state) => return Ok(state),
                 Err(why) if begun.elapsed() >= within => return Err(format!("not at rest after {within:?}: {why}")),
                 Err(_) => self.step().await?,
             }
+        }
+    }
+
+    /// The state, if everything is as wished; `Err` says what is not.
+    pub fn at_rest(&self) -> Result<Arc<State>, String> {
+        if self.world.operator_rests() {
+            convergence::wishes(&self.world)
+        } else {
+            Err("the operator is at work".to_owned())
         }
     }
 

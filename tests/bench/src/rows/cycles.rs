@@ -7,8 +7,8 @@
 
 use super::Row;
 use crate::figure::{Figure, Goal, Samples, Unit};
-use essaim::testkit::Options;
 use essaim::testkit::run::{Run, in_virtual_time};
+use essaim::testkit::{Draws, Options};
 use essaim_manager::Control;
 use essaim_model::{Mode, State, UpdateConfig, fixtures};
 use essaim_store::LogBounds;
@@ -69,7 +69,7 @@ async fn story() -> Result<Vec<f64>, String> {
         checks: false,
         client: false,
         mixed: false,
-        containers: false,
+        draws: Draws::NONE,
         log,
         ..Options::of(1)
     };

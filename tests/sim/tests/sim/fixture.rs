@@ -6,8 +6,8 @@
 //! written once and is frozen; see "Formats that last" in ARCHITECTURE.md for the one time when it may be written anew.
 
 use crate::stories::within;
-use essaim::testkit::Options;
 use essaim::testkit::run::{Run, in_virtual_time};
+use essaim::testkit::{Draws, Options};
 use essaim_model::{Availability, ConfigSpec, Labels, Mode, NodeSpec, State};
 use essaim_node::{Farewell, InitRequest};
 use essaim_system::env::Disk;
@@ -29,7 +29,7 @@ fn path() -> PathBuf {
 }
 
 fn options(nodes: u16) -> Options {
-    Options { nodes, managers: 1, client: false, checks: false, mixed: false, containers: false, ..Options::of(7) }
+    Options { nodes, managers: 1, client: false, checks: false, mixed: false, draws: Draws::NONE, ..Options::of(7) }
 }
 
 /// Plays the life of a cluster that creates and changes every kind of object, before and after a snapshot; returns the

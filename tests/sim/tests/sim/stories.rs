@@ -1,9 +1,9 @@
 //! Stories of simulated clusters that must hold, each ended after a bounded wall time: virtual time stands still for
 //! ever when an actor spins.
 
-use essaim::testkit::Options;
 use essaim::testkit::fault::Fault;
 use essaim::testkit::run::{Outcome, Run, in_virtual_time, run};
+use essaim::testkit::{Draws, Options};
 use essaim_model::service::{ConfigReference, ConfigReferences, ConfigTarget, ON_DISCONNECT_LABEL};
 use essaim_model::{AnyPut, Assigned, Change, ConfigId, ConfigSpec, Labels, Put, ServiceId, State, fixtures};
 use essaim_node::LogBounds;
@@ -31,7 +31,7 @@ fn holds(outcome: &Outcome) {
 fn the_tasks_of_a_killed_worker_run_elsewhere_and_on_its_return_nothing_is_left_over() {
     within(WALL_MAX, || {
         in_virtual_time(1, async {
-            let mut run = Run::new(Options { containers: false, ..Options::of(1) });
+            let mut run = Run::new(Options { draws: Draws::NONE, ..Options::of(1) });
             run.found().await.expect("founded");
             let lost = run.world.node_id(5).expect("it is a node");
             run.world.strike(0, Fault::Crash(5)).await;
@@ -65,7 +65,7 @@ fn the_running_replacements_of_a_dead_manager_stay_under_a_leader_that_has_just_
     for seed in 1..=6 {
         within(WALL_MAX, move || {
             in_virtual_time(seed, async move {
-                let mut run = Run::new(Options { mixed: false, containers: false, ..Options::of(seed) });
+                let mut run = Run::new(Options { mixed: false, draws: Draws::NONE, ..Options::of(seed) });
                 run.found().await.expect("founded");
                 let dead = run.world.node_id(3).expect("it is a node");
                 run.world.strike(0, Fault::Crash(1)).await;
@@ -101,7 +101,7 @@ fn running_replacements_stay_when_a_machine_that_lost_its_power_is_back_before_i
     for seed in 1..=3 {
         within(WALL_MAX, move || {
             in_virtual_time(seed, async move {
-                let mut run = Run::new(Options { mixed: false, containers: false, ..Options::of(seed) });
+                let mut run = Run::new(Options { mixed: false, draws: Draws::NONE, ..Options::of(seed) });
                 run.found().await.expect("founded");
                 let dark = run.world.node_id(5).expect("it is a node");
                 run.world.strike(0, Fault::PowerCut(5)).await;
@@ -164,7 +164,8 @@ async fn until(run: &mut Run, what: &str, is_so: impl Fn(&State) -> bool) {
 fn a_worker_with_an_older_program_gets_no_task_that_it_cannot_read_until_it_is_upgraded() {
     within(WALL_MAX, || {
         in_virtual_time(4, async {
-            let mut run = Run::new(Options { nodes: 4, managers: 1, mixed: true, containers: false, ..Options::of(4) });
+            let mut run =
+                Run::new(Options { nodes: 4, managers: 1, mixed: true, draws: Draws::NONE, ..Options::of(4) });
             run.found().await.expect("founded");
             upgrade(&mut run, 0, 1).await;
             until(&mut run, "the only manager was upgraded", |state| state.level() == Level::NEWEST).await;
@@ -211,7 +212,7 @@ fn a_worker_with_an_older_program_gets_no_task_that_it_cannot_read_until_it_is_u
 fn a_task_that_must_not_run_twice_ends_on_a_worker_without_a_manager_before_its_replacement_starts() {
     within(WALL_MAX, || {
         in_virtual_time(5, async {
-            let mut run = Run::new(Options { client: false, mixed: false, containers: false, ..Options::of(5) });
+            let mut run = Run::new(Options { client: false, mixed: false, draws: Draws::NONE, ..Options::of(5) });
             run.found().await.expect("founded");
             let control = run.world.running(1).expect("it runs").control().expect("a manager");
             let mut spec = fixtures::service("db", 5);
@@ -258,7 +259,7 @@ fn every_node_of_a_large_cluster_that_joins_at_once_gets_its_tasks() {
                 client: false,
                 checks: false,
                 mixed: false,
-                containers: false,
+                draws: Draws::NONE,
                 ..Options::of(1)
             });
             run.world.found(3).await.expect("founded");
@@ -274,7 +275,7 @@ fn every_node_of_a_large_cluster_that_joins_at_once_gets_its_tasks() {
 fn a_power_cut_of_everybody_is_survived() {
     within(WALL_MAX, || {
         in_virtual_time(2, async {
-            let mut run = Run::new(Options { containers: false, ..Options::of(2) });
+            let mut run = Run::new(Options { draws: Draws::NONE, ..Options::of(2) });
             run.found().await.expect("founded");
             run.world.strike(0, Fault::Blackout).await;
             run.step().await.expect("nothing is violated");
@@ -316,7 +317,7 @@ fn all_records(journal: &essaim_system::Journal) -> Vec<String> {
 fn two_liars_of_five_lose_nobody_and_the_journals_name_them() {
     within(WALL_MAX, || {
         in_virtual_time(3, async {
-            let mut run = Run::new(Options { containers: false, ..Options::of(3) });
+            let mut run = Run::new(Options { draws: Draws::NONE, ..Options::of(3) });
             run.found().await.expect("founded");
             let leader = run.world.running(1).expect("it runs").control().expect("a manager");
             let tasks = |state: &State| {
@@ -355,7 +356,8 @@ fn a_manager_that_lies_loses_no_node_whose_only_link_is_with_it() {
     for (seed, liar) in [(1, 2), (2, 3), (3, 2), (4, 3)] {
         within(WALL_MAX, move || {
             in_virtual_time(seed, async move {
-                let mut run = Run::new(Options { client: false, mixed: false, containers: false, ..Options::of(seed) });
+                let mut run =
+                    Run::new(Options { client: false, mixed: false, draws: Draws::NONE, ..Options::of(seed) });
                 run.found().await.expect("founded");
                 // Nodes 4 and 5 turn to the only manager that they reach, and stay with it.
                 let cuts = [4, 5].into_iter().flat_map(|node| (1..=3).map(move |manager| (node, manager)));
@@ -402,7 +404,7 @@ fn that_most_machines_are_gone_is_known_within_a_minute() {
     for seed in [3, 5] {
         let took = within(WALL_MAX, move || {
             in_virtual_time(seed, async move {
-                let mut run = Run::new(Options { nodes: 9, containers: false, ..Options::of(seed) });
+                let mut run = Run::new(Options { nodes: 9, draws: Draws::NONE, ..Options::of(seed) });
                 run.found().await.expect("founded");
                 for number in 4..=9 {
                     run.world.strike(number as usize, Fault::PowerCut(number)).await;
@@ -436,7 +438,7 @@ fn a_manager_that_was_away_is_sent_a_snapshot_in_place_of_the_log_that_was_purge
     within(WALL_MAX, || {
         in_virtual_time(3, async {
             let log = LogBounds { snapshot_after: 8 << 10, entries_kept: 5 };
-            let mut run = Run::new(Options { log, mixed: false, containers: false, ..Options::of(3) });
+            let mut run = Run::new(Options { log, mixed: false, draws: Draws::NONE, ..Options::of(3) });
             run.found().await.expect("founded");
             run.world.strike(0, Fault::Crash(3)).await;
             let before = newest_snapshot(&run, 3);

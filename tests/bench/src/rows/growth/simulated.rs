@@ -5,9 +5,9 @@
 
 use super::crowd::{are_known, running, spec, watch, write};
 use super::measured::Measured;
-use essaim::testkit::Options;
 use essaim::testkit::fault::{Fault, Number};
 use essaim::testkit::run::{Run, in_virtual_time};
+use essaim::testkit::{Draws, Options};
 use essaim_manager::Control;
 use essaim_model::State;
 use essaim_wire::NodeId;
@@ -53,7 +53,7 @@ async fn story(size: Number) -> Result<Measured, String> {
         checks: false,
         client: false,
         mixed: false,
-        containers: false,
+        draws: Draws::NONE,
         ..Options::of(SEED)
     };
     let mut run = Run::new(options);

@@ -1,9 +1,9 @@
 //! The stage of an API test: a node that is asked, and a client that asks it without a socket.
 
 use crate::stories::within;
-use essaim::testkit::Options;
 use essaim::testkit::run::{Run, in_virtual_time};
 use essaim::testkit::still::Still;
+use essaim::testkit::{Draws, Options};
 use essaim_api::{Direct, EngineInside, Host, StreamedReply};
 use essaim_model::{Change, ClusterSpec, EngineKind, ManagerStatus, Node, State};
 use essaim_node::{Handle, InitRequest, JoinRequest};
@@ -41,7 +41,7 @@ impl Stage {
     /// A daemon outside of any cluster. It runs on the second machine; the first machine has a cluster that it could
     /// join.
     pub(crate) async fn alone() -> Self {
-        let mut run = Run::new(Options { nodes: 2, managers: 1, checks: false, containers: false, ..Options::of(1) });
+        let mut run = Run::new(Options { nodes: 2, managers: 1, checks: false, draws: Draws::NONE, ..Options::of(1) });
         for number in [1, 2] {
             run.world.start(number).await.expect("it starts");
         }
@@ -69,7 +69,7 @@ impl Stage {
     /// A manager of a cluster that `first` founded with these settings and this engine, and whose state only the test
     /// changes.
     pub(crate) async fn led_by(first: Node, spec: ClusterSpec, engine: EngineKind) -> Self {
-        let mut run = Run::new(Options { nodes: 1, managers: 1, checks: false, containers: false, ..Options::of(1) });
+        let mut run = Run::new(Options { nodes: 1, managers: 1, checks: false, draws: Draws::NONE, ..Options::of(1) });
         run.world.start(1).await.expect("it starts");
         let real = run.world.running(1).expect("started above");
         real.init(InitRequest::default()).await.expect("a cluster begins");
