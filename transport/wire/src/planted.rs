@@ -101,11 +101,13 @@ pub enum Bug {
     DoorStaysOpen,
     /// A node is told the table of published ports once on each link, and no change of it.
     PortsToldOnce,
+    /// A slot of a service with `essaim.sticky` starts on another node while the node with its data is away.
+    DataLeftBehind,
 }
 
 impl Bug {
     /// All planted bugs.
-    pub const ALL: [Self; 44] = [
+    pub const ALL: [Self; 45] = [
         Self::AckBeforeFsync,
         Self::VoteNotKept,
         Self::DroppedFence,
@@ -150,6 +152,7 @@ impl Bug {
         Self::RevivedRunsOn,
         Self::DoorStaysOpen,
         Self::PortsToldOnce,
+        Self::DataLeftBehind,
     ];
 
     /// Name of the bug, for a table or a command line.
@@ -199,6 +202,7 @@ impl Bug {
             Self::RevivedRunsOn => "revived-runs-on",
             Self::DoorStaysOpen => "door-stays-open",
             Self::PortsToldOnce => "ports-told-once",
+            Self::DataLeftBehind => "data-left-behind",
         }
     }
 

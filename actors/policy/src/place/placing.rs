@@ -9,6 +9,7 @@ use super::needs::{Group, Needs};
 use crate::Wanted;
 use essaim_model::service::Sticky;
 use essaim_model::{Assigned, Change, Desired, GenericStock, Meta, Observed, Slot, State, Task, TaskId};
+use essaim_wire::planted::{Bug, planted};
 use essaim_wire::{NodeId, Timestamp};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -40,7 +41,9 @@ impl Spot {
             }
             _ => Vec::new(),
         };
-        let home = state.home(service, slot).filter(|home| state.node(*home).is_some());
+        let is_there =
+            |home: &NodeId| state.node(*home).is_some_and(|node| node.is_ready() || !planted(Bug::DataLeftBehind));
+        let home = state.home(service, slot).filter(is_there);
         let sticky = || state.spec(service, version).and_then(|spec| spec.sticky());
         let home = home.filter(|_| match sticky() {
             None => false,

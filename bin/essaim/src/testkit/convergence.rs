@@ -1,9 +1,11 @@
 //! Convergence: what must be true some time after the last fault has ended.
 
 use crate::testkit::fault::Number;
+use crate::testkit::invariants::lock;
 use crate::testkit::nodes::name;
 use crate::testkit::world::World;
 use essaim_membership::MemberState;
+use essaim_model::service::Sticky;
 use essaim_model::{Assigned, Availability, Desired, Mode, Node, Service, Slot, State, Stock, Task};
 use essaim_store::Leadership;
 use essaim_wire::Role;
@@ -229,10 +231,13 @@ fn of_replicated_job(state: &State, service: &Service, live: u64) -> Result<(), 
 }
 
 /// The nodes that could run a waiting task, by the rules of `service create` and without the product's code. A task
-/// that waits for the end of its predecessor may take the predecessor's room.
+/// that waits for the end of its predecessor may take the predecessor's room. A task that waits for the node of its data for
+/// ever may have no other one while that node belongs to the cluster.
 fn places<'a>(state: &'a State, service: &'a Service, task: &'a Task) -> impl Iterator<Item = &'a Arc<Node>> {
     let placement = service.spec.task.placement();
     let asks = service.spec.task.reservation();
+    let home = state.home(service.id, task.slot).filter(|home| state.node(*home).is_some());
+    let home = home.filter(|_| service.spec.sticky() == Some(Sticky::Wait));
     let replaces =
         |other: &Task| task.desired == Desired::Ready && (other.service, other.slot) == (task.service, task.slot);
     state.nodes().filter(move |node| {
@@ -250,6 +255,7 @@ fn places<'a>(state: &'a State, service: &'a Service, task: &'a Task) -> impl It
             held + wanted <= all
         };
         node.is_ready()
+            && home.is_none_or(|home| home == node.id)
             && !node.unsteady
             && node.spec.availability == Availability::Active
             && placement.allows(node)
@@ -284,7 +290,9 @@ fn machines(world: &World, state: &State) -> Result<(), String> {
             let has_run = task.has_ended() && task.began_at.is_some();
             has_run && !kept.contains_key(&task.id) && !taken.contains(&task.id)
         });
-        if let Some(task) = lost {
+        // A node that was stopped while it left has removed them.
+        let was_leaving = lock(&world.ledger).has_begun_to_leave(id);
+        if let Some(task) = lost.filter(|_| !was_leaving) {
             return Err(format!("{} has no logs of task {}, which the managers remember", name(number), task.id));
         }
         payloads(world, state, number)?;

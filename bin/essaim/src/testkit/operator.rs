@@ -136,6 +136,7 @@ impl Shared {
                 return Ok(());
             }
             self.left.lock().insert(number, role);
+            lock(&self.ledger).begins_to_leave(id);
             handle.leave(true).await.map_err(text)?;
         }
         // From here on nothing that is said of the former node is about this machine, even if its record cannot be

@@ -2,7 +2,7 @@
 //!
 //! What the image of a simulated task does is part of its name; see `essaim_worker::sim`.
 
-use essaim_model::service::labels::{REBALANCE_LABEL, SCHEDULE_LABEL, SCHEDULE_OVERLAP_LABEL};
+use essaim_model::service::labels::{REBALANCE_LABEL, SCHEDULE_LABEL, SCHEDULE_OVERLAP_LABEL, STICKY_LABEL};
 use essaim_model::service::{GenericResources, Variable};
 use essaim_model::{
     EndpointSpec, FailureAction, GenericStock, Image, Labels, Mode, PortConfig, PortProtocol, PublishMode,
@@ -135,10 +135,12 @@ pub(super) fn try_an_image(rng: &mut StdRng, spec: &mut ServiceSpec) -> String {
     what
 }
 
-/// Sets or removes a label with a meaning: a schedule of a job, or the pause of rebalancing of a replicated service.
+/// Sets or removes a label with a meaning: a schedule of a job, how long slots wait for the nodes of their volumes, or the
+/// pause of rebalancing of another replicated service.
 /// Returns the change in words.
 fn label(rng: &mut StdRng, spec: &mut ServiceSpec) -> String {
     let (label, values): (&str, &[&str]) = match spec.mode {
+        Mode::Replicated { .. } if spec.keeps_data() => (STICKY_LABEL, &["", "wait", "wait", "4s"]),
         Mode::Replicated { .. } => (REBALANCE_LABEL, &["", "1s", "3s"]),
         Mode::ReplicatedJob { .. } | Mode::GlobalJob if rng.random_bool(0.3) => {
             (SCHEDULE_OVERLAP_LABEL, &["forbid", "replace"])
@@ -272,7 +274,11 @@ pub(super) fn spec(rng: &mut StdRng, name: &str, mode: Mode, labels: Labels, con
             ..RestartPolicy::default()
         });
     }
-    if containers && rng.random_bool(0.2) {
+    let keeps_data = containers && matches!(mode, Mode::Replicated { .. }) && rng.random_bool(0.3);
+    if keeps_data {
+        spec.task.container.mounts = essaim_model::fixtures::volume(&format!("data-{name}"));
+    }
+    if containers && rng.random_bool(if keeps_data { 0.8 } else { 0.2 }) {
         label(rng, &mut spec);
     }
     if containers && rng.random_bool(0.25) {

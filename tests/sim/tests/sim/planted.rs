@@ -64,6 +64,7 @@ const fn symptoms(bug: Bug) -> &'static [&'static str] {
         Bug::PayloadsNotDropped | Bug::SecretsToEveryNode => &["has what no task of it uses", "still has "],
         Bug::DoorStaysOpen => &["after it was told to end"],
         Bug::PortsToldOnce => &["publishes the ports"],
+        Bug::DataLeftBehind => &["where its data is"],
         Bug::ForgottenTaskStays => &["which no manager knows any more"],
     }
 }
@@ -74,9 +75,7 @@ fn violations(bug: Bug, seed: u64) -> Vec<String> {
     thread::spawn(move || {
         let outcome = catch_unwind(|| {
             let _planted = plant(bug);
-            let ports = matches!(bug, Bug::DoorStaysOpen | Bug::PortsToldOnce);
-            let failing = bug == Bug::FailedUpdateGoesOn;
-            run(Options { ports, failing, ..Options::of(seed) }).violations
+            run(Options::of(seed)).violations
         });
         done.send(outcome.unwrap_or_else(|_| vec!["it panicked".into()]))
     });

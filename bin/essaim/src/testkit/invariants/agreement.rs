@@ -11,6 +11,7 @@
 //! - the [`course`] of each task is right;
 //! - the state of every manager has the hash of the replayed one.
 
+use super::homes::Homes;
 use super::{course, jobs, retries, returns, updates};
 use crate::testkit::fault::Number;
 use essaim_model::{
@@ -33,6 +34,7 @@ pub struct Agreement {
     pub(super) trusts: Vec<(Term, returns::Trust)>,
     log: BTreeMap<Index, (Agreed, Number)>,
     state: State,
+    homes: Homes,
     replica: Replica,
     outcomes: BTreeMap<RequestId, Outcome>,
     /// How far each manager's log was read, with the daemon's generation and the number in the group at that time.
@@ -133,6 +135,7 @@ impl Agreement {
                 wrong.extend(course::judge(&before, &self.state, &events, &proposal));
                 let trusts = returns::trust(&before, &self.state, &events, &proposal);
                 self.trusts.extend(trusts.into_iter().map(|trust| (position.term, trust)));
+                wrong.extend(self.homes.judge(&before, &self.state, &events, &proposal));
                 if self.containers {
                     wrong.extend(updates::judge(&before, &self.state, &events, &proposal));
                     wrong.extend(retries::judge(&before, &self.state, &events, &proposal));

@@ -8,6 +8,7 @@
 //!   log replayed, and the events of that replayed, give the managers' states, by hash;
 //! - [`course`]: what tasks go through: forward, on one node, ended by order, moved before they are stopped;
 //! - [`updates`], [`jobs`]: an update keeps to its parallelism and its pause, and a job to its counts;
+//! - [`homes`]: a slot that is bound to its data gets its tasks on the node of the data;
 //! - [`retries`]: a replacement that failed is followed by another after the restart delay;
 //! - [`leaders`]: one leader a term, and one that decides at a time; no manager forgets its vote;
 //! - [`detector`]: no node that lives and can be reached is `Down`, none is missed by too few observers, a node that is
@@ -27,6 +28,7 @@ pub mod course;
 pub mod detector;
 #[cfg(test)]
 mod fixture;
+pub mod homes;
 pub mod jobs;
 pub mod leaders;
 pub mod liars;
@@ -70,6 +72,9 @@ pub struct Ledger {
     /// Violations so far, in words.
     pub violations: Vec<String>,
     numbers: BTreeMap<NodeId, Number>,
+    /// Nodes that have begun to leave the cluster: what they had of ended tasks is removed, also when the daemon is stopped
+    /// before it has left.
+    leaving: BTreeSet<NodeId>,
     troubles: Troubles,
     agreement: Agreement,
     leaders: Leaders,
@@ -99,6 +104,16 @@ impl Ledger {
     /// Notes that a node left the cluster: from then on its id may be taken for gone.
     pub(crate) fn part(&mut self, id: NodeId) {
         self.numbers.remove(&id);
+    }
+
+    /// Notes that a node begins to leave the cluster.
+    pub(crate) fn begins_to_leave(&mut self, id: NodeId) {
+        self.leaving.insert(id);
+    }
+
+    /// Whether a node has ever begun to leave the cluster.
+    pub(crate) fn has_begun_to_leave(&self, id: NodeId) -> bool {
+        self.leaving.contains(&id)
     }
 
     /// Adds a violation.
