@@ -8,9 +8,9 @@ use super::records::Records;
 use super::script::{Command, Condition, Program, Relief, Request, Setting, View};
 use super::tables;
 use super::words::{Names, within};
-use essaim::testkit::Options;
 use essaim::testkit::fault::{Fault, Number};
 use essaim::testkit::run::Run;
+use essaim::testkit::{Draws, Options};
 use essaim_api::{Direct, Host};
 use essaim_docker::{node, service, task};
 use essaim_worker::sim::Behaviour;
@@ -45,7 +45,7 @@ type Answer = Result<Value, String>;
 impl Stage {
     /// Founds a cluster and waits until it is at rest; returns the output as well, which names the leader.
     pub(super) async fn open(nodes: Number, managers: Number, seed: u64) -> Played<(Self, Vec<String>)> {
-        let run = Run::new(Options { nodes, managers, mixed: false, containers: false, ..Options::of(seed) });
+        let run = Run::new(Options { nodes, managers, mixed: false, draws: Draws::NONE, ..Options::of(seed) });
         let (names, records) = (Names::default(), Records::default());
         let mut stage = Self { run, nodes, faults: BTreeMap::new(), struck: 0, names, records };
         stage.run.world.found(managers).await?;
@@ -107,12 +107,17 @@ impl Stage {
             }
             Command::Settle => {
                 let begun = Instant::now();
-                let rest = self.run.come_to_rest(WAIT_MAX).await;
+                let words = loop {
+                    match self.run.at_rest() {
+                        Ok(_) => break format!("everything is as wished, {}", within(begun.elapsed())),
+                        Err(why) if begun.elapsed() >= WAIT_MAX => {
+                            break self.names.clean(&format!("not at rest after {WAIT_MAX:?}: {why}"));
+                        }
+                        Err(_) => self.step().await?,
+                    }
+                };
                 self.collect();
-                Ok(vec![match rest {
-                    Ok(_) => format!("everything is as wished, {}", within(begun.elapsed())),
-                    Err(why) => self.names.clean(&why),
-                }])
+                Ok(vec![words])
             }
             Command::Until(condition) => self.until(condition).await,
             Command::Show { what, at } => {
