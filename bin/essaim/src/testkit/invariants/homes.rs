@@ -91,10 +91,10 @@ mod tests {
     use crate::testkit::invariants::fixture::{self, HOUR, SERVICE};
     use essaim_model::fixtures::{service, volume, worker};
     use essaim_model::service::labels::STICKY_LABEL;
-    use essaim_model::{Change, Observed, TaskId, TaskState};
+    use essaim_model::{Assigned, Change, Observed, TaskId, TaskState};
 
-    /// Complaints about a second task of a slot on node 3, an hour after the first one ran on node 2 and this long after it
-    /// was created; `between` happens before it.
+    /// Complaints about a second task of a slot that is given node 3 when it has waited for this long; the first one ran on
+    /// node 2. `between` happens before the second one is created.
     fn check(patience: &str, waited: Duration, between: Option<Change>) -> usize {
         let mut spec = service("db", 1);
         spec.task.container.mounts = volume("data");
@@ -116,7 +116,7 @@ mod tests {
         let task = |number, node| Task {
             service,
             spec_version: version,
-            assigned: essaim_model::Assigned::Node(NodeId::from_bits(node)),
+            assigned: Assigned::Node(NodeId::from_bits(node)),
             ..fixture::task(number, TaskState::New)
         };
         play(early, Change::CreateTask(Box::new(task(7, 2))));
@@ -126,9 +126,11 @@ mod tests {
         if let Some(change) = between {
             play(early, change);
         }
-        let mut second = task(8, 3);
-        second.meta.created_at = HOUR;
-        play(HOUR + waited, Change::CreateTask(Box::new(second))).len()
+        let waits = Assigned::Pending { reason: "waits".into() };
+        play(HOUR, Change::CreateTask(Box::new(Task { assigned: waits, ..task(8, 3) })));
+        let (id, node) = (TaskId::from_bits(8), NodeId::from_bits(3));
+        let assign = Change::AssignTask { id, node, spec_version: version, generic: Default::default() };
+        play(HOUR + waited, assign).len()
     }
 
     #[test]
