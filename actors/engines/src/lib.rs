@@ -14,5 +14,6 @@ pub mod process;
 pub mod shim;
 
 pub use docker::{ConnectError, DockerEngine};
+pub use process::open_files::raise_open_files;
 pub use process::{Config, ProcessEngine};
 pub use shim::maybe_run_shim;

@@ -325,6 +325,24 @@ async fn a_task_runs_as_the_user_it_asks_for_where_the_daemon_may_do_that() {
 }
 
 #[tokio::test]
+async fn the_daemons_limit_of_open_files_is_raised_and_its_tasks_get_back_what_it_was() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let limits = || getrlimit(Resource::RLIMIT_NOFILE).expect("known");
+    let (_, hard) = limits();
+    setrlimit(Resource::RLIMIT_NOFILE, 900, hard).expect("lowered");
+    assert_eq!(essaim_engines::raise_open_files().expect("raised"), hard);
+    assert_eq!(limits(), (hard, hard));
+    let world = World::new();
+    let task = world.sh(1, "ulimit -Sn; ulimit -Hn; sleep 60").await;
+    let (beside, _, _) = world.exec_sh(task, "ulimit -Sn; ulimit -Hn").await.ended().await;
+    assert_eq!(beside, format!("900\n{hard}\n"), "of a program beside the task");
+    world.engine.stop(task, Signal::KILL, Duration::ZERO).await.expect("stopped");
+    let lines = world.lines(task, LogOptions::default()).await;
+    let lines: String = lines.into_iter().map(|(_, line)| line).collect();
+    assert_eq!(lines, beside);
+}
+
+#[tokio::test]
 async fn a_log_keeps_both_streams_and_takes_two_segments_at_most() {
     let world = World::new();
     let short = world.sh(1, "echo out; echo err >&2; printf 'no end'").await;

@@ -102,10 +102,15 @@ fn keep_memory_private() -> io::Result<()> {
 pub async fn run(settings: Settings) -> Result<(), RunError> {
     let Settings { data_dir, socket, tcp, listen, advertise, hostname, engines, labels, generic } = settings;
     keep_memory_private().map_err(|why| RunError::Failed(format!("its memory cannot be kept private: {why}")))?;
+    // Each published port and each connection takes a file. A daemon that may not ask for more works with what it has.
+    let open_files = essaim_engines::raise_open_files();
     // The log serves the debugging of the daemon itself (`RUST_LOG=debug`); operators read the journal.
     let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| LOG_FILTER.into());
     // A program that has set its own subscriber keeps it.
     let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).try_init();
+    if let Err(why) = open_files {
+        tracing::warn!(%why, "the limit of open files stays as it is");
+    }
     let folder = |why| RunError::Folder { path: data_dir.clone(), why };
     let disk = RealDisk::open(&data_dir).map_err(folder)?;
     let _lock = lock(&data_dir)?;

@@ -7,7 +7,7 @@
 //! task ends: the shim finds it by the task's id in its environment.
 
 use super::folder::{self, Folder, Launch, failed};
-use super::{Utc, proc_tree, program, user};
+use super::{Utc, open_files, proc_tree, program, user};
 use essaim_worker::engine::{
     Attached, EngineError, Exec, ExecError, Executed, Exit, LogLine, LogStream, Program, Signal, TerminalSize,
 };
@@ -319,7 +319,11 @@ fn set_size(terminal: BorrowedFd<'_>, size: TerminalSize) -> io::Result<()> {
 /// that started it.
 #[allow(unsafe_code, reason = "what runs between fork and exec is a few system calls and allocates nothing")]
 fn before_exec(command: &mut Command, cgroup: Option<File>, tty: bool) {
+    let open_files = open_files::before();
     let prepare = move || {
+        if let Some(before) = open_files {
+            open_files::restore(before)?;
+        }
         SigSet::empty().thread_set_mask()?;
         nix::unistd::setsid()?;
         // SAFETY: TIOCSCTTY takes a number.

@@ -6,7 +6,7 @@
 //! environment and kills them, because a task without a shim must not run.
 
 use super::folder::{ExitFile, Folder, How, failed};
-use super::proc_tree;
+use super::{open_files, proc_tree};
 use essaim_wire::Timestamp;
 use essaim_worker::engine::{Ended, EngineError, Exit, Phase, Signal, Started, Stats};
 use rustix::process::{Pid, PidfdFlags, pidfd_open, pidfd_send_signal};
@@ -85,6 +85,7 @@ pub(super) async fn start(folder: Folder, shim: PathBuf) -> Result<Started, Engi
             .arg0(SHIM_NAME)
             .arg(ARGUMENT)
             .arg(path)
+            .args(open_files::before().map(|before| before.to_string()))
             .current_dir("/")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

@@ -18,7 +18,7 @@
 //!   executed  a program was executed beside the task, and may have left processes behind
 //! ```
 //!
-//! In suggested reading order: [`program`] and [`user`] (what an image and a user mean here), [`limits`] (cgroups),
+//! In suggested reading order: [`program`] and [`user`] (what an image and a user mean here), [`limits`] (cgroups), [`open_files`] (how many files the daemon and its children may open),
 //! [`address`] (claims of loopback addresses), [`files`] (secrets and configs), [`exec`] (programs beside a task), [`folder`] (what is kept of a task), [`keeper`] (the daemon's side of a shim),
 //! [`ring`] (the log), [`proc_tree`] (descendants of a process).
 
@@ -28,6 +28,7 @@ mod files;
 pub(crate) mod folder;
 pub(crate) mod keeper;
 mod limits;
+pub(crate) mod open_files;
 pub(crate) mod proc_tree;
 mod program;
 pub(crate) mod ring;

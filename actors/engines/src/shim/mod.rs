@@ -1,6 +1,6 @@
 //! The shim: the process between the daemon and one task.
 //!
-//! A shim is this program again, started as `task-shim FOLDER` and entered before any runtime exists: one thread, one
+//! A shim is this program again, started as `task-shim FOLDER [OPEN_FILES]` and entered before any runtime exists: one thread, one
 //! loop over four descriptors (signals, the control fifo, the task's two outputs), little memory. The shim enters a
 //! session of its own, so that neither a terminal nor the daemon's end reaches it, and becomes a subreaper, so that
 //! orphans of the task become its children. When the main process ends, or when a stop has lasted longer than its
@@ -17,6 +17,7 @@ use crate::process::address;
 use crate::process::folder::{ExitFile, Folder, How, ShimFile, StartedFile};
 use crate::process::keeper;
 use crate::process::keeper::{ARGUMENT, REFUSED, STARTED, STOP};
+use crate::process::open_files;
 use crate::process::ring::{PIECE_LEN, Writer};
 use essaim_wire::Timestamp;
 use essaim_worker::engine::LogStream;
@@ -50,7 +51,14 @@ pub fn maybe_run_shim() {
     let mut args = std::env::args_os().skip(1);
     if args.next().is_some_and(|first| first == ARGUMENT) {
         let code = match args.next() {
-            Some(folder) => run(Path::new(&folder)),
+            Some(folder) => {
+                // The task inherits the limit, and must not get the raised one of the daemon.
+                let before = args.next().and_then(|before| before.to_str()?.parse().ok());
+                if let Some(Err(why)) = before.map(open_files::restore) {
+                    std::process::exit(say(REFUSED, &format!("cannot set the limit of open files back: {why}")));
+                }
+                run(Path::new(&folder))
+            }
             None => say(REFUSED, "a shim needs the folder of its task"),
         };
         std::process::exit(code);

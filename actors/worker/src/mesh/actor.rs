@@ -23,6 +23,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, watch};
@@ -67,6 +68,8 @@ pub(crate) struct State {
     beside: JoinSet<()>,
     /// Ends the connections when it is dropped with the actor.
     ends: watch::Sender<()>,
+    /// Accepts that had failed at the last look.
+    refused: u64,
 }
 
 impl Actor for MeshActor {
@@ -96,6 +99,7 @@ impl Actor for MeshActor {
             timer: Timer::default(),
             beside,
             ends: watch::Sender::new(()),
+            refused: 0,
         };
         state.look(&myself);
         Ok(state)
@@ -112,6 +116,7 @@ impl Actor for MeshActor {
             MeshMsg::Changed => state.look(&myself),
             MeshMsg::Look => {
                 state.mesh.expire(&*state.scope.env.clock);
+                state.look_for_refusals();
                 state.look(&myself);
             }
             MeshMsg::Holders(held, holders) => {
@@ -147,6 +152,16 @@ impl State {
             }
             PortProtocol::Sctp => return Err(io::ErrorKind::Unsupported.into()),
         })
+    }
+
+    /// Tells the journal when connections are accepted again, none having been refused since the last look.
+    fn look_for_refusals(&mut self) {
+        let refusals = &self.mesh.shared.refusals;
+        let refused = refusals.count.load(Ordering::Relaxed);
+        if refused == self.refused && refusals.are_told.swap(false, Ordering::Relaxed) {
+            self.scope.record(RecordKind::Node, "connections to published ports are accepted again");
+        }
+        self.refused = refused;
     }
 
     /// Listens on every published port at every address of this machine, and on nothing else.
@@ -234,7 +249,16 @@ async fn accept(
                 let between = Ends { client: from, server };
                 drop(tokio::spawn(carry(carrier.clone(), key, client, between, ends.clone())));
             }
-            Err(_) => tokio::time::sleep(AGAIN).await,
+            Err(why) => {
+                let refusals = &carrier.mesh.shared.refusals;
+                refusals.count.fetch_add(1, Ordering::Relaxed);
+                // All ports fail together when no descriptor is left, and again and again.
+                if !refusals.are_told.swap(true, Ordering::Relaxed) {
+                    let words = format!("connections to published ports, such as {key}, cannot be accepted: {why}");
+                    carrier.scope.record(RecordKind::Node, words);
+                }
+                tokio::time::sleep(AGAIN).await;
+            }
         }
     }
 }
@@ -291,5 +315,74 @@ struct ClosesFlows {
 impl Drop for ClosesFlows {
     fn drop(&mut self) {
         self.mesh.shared.flows.lock().close(self.port, self.address);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::cluster::scope;
+    use crate::mesh::sockets::Sockets;
+    use essaim_model::{IngressPort, ServiceId};
+    use essaim_protocol::PortTable;
+    use essaim_wire::NodeId;
+    use futures::FutureExt;
+    use futures::future::BoxFuture;
+    use std::net::Ipv4Addr;
+    use std::sync::atomic::{AtomicBool, AtomicU64};
+
+    /// A machine without a free descriptor, until that is over; it counts how often it was asked for a connection.
+    #[derive(Clone, Default)]
+    struct NoDescriptors {
+        asked: Arc<AtomicU64>,
+        is_over: Arc<AtomicBool>,
+    }
+
+    impl Sockets for NoDescriptors {
+        fn addresses(&self, _: IpAddr, _: PortProtocol) -> Vec<IpAddr> {
+            vec![Ipv4Addr::LOCALHOST.into()]
+        }
+
+        fn listen(&self, _: SocketAddr) -> io::Result<Box<dyn Listener>> {
+            Ok(Box::new(self.clone()))
+        }
+    }
+
+    impl Listener for NoDescriptors {
+        fn accept(&mut self) -> BoxFuture<'_, io::Result<(Box<dyn Duplex>, SocketAddr)>> {
+            if self.is_over.load(Ordering::Relaxed) {
+                return std::future::pending().boxed();
+            }
+            self.asked.fetch_add(1, Ordering::Relaxed);
+            // EMFILE of Linux.
+            std::future::ready(Err(io::Error::from_raw_os_error(24))).boxed()
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn without_a_descriptor_accepting_backs_off_and_the_journal_is_told_once() {
+        let sockets = NoDescriptors::default();
+        let mesh = Mesh::new(NodeId::from_bits(1), None, None, Arc::new(sockets.clone()));
+        let port = |number| {
+            let service = ServiceId::from_bits(1);
+            let key = PortKey { protocol: PortProtocol::Tcp, number };
+            (key, IngressPort { service, target: 80, is_local_first: false })
+        };
+        mesh.on_ports(PortTable { ports: vec![port(80), port(81)], more: false });
+        let scope = scope();
+        let (actor, _) =
+            Actor::spawn(None, MeshActor, (scope.clone(), MeshArgs { mesh: mesh.clone() })).await.expect("it starts");
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        let asked = sockets.asked.load(Ordering::Relaxed);
+        assert!((1000..1300).contains(&asked), "{asked} times in a minute, by two ports");
+        let told = |words: &str| {
+            let page = scope.journal.read(0, 1000).expect("nothing is forgotten");
+            page.records.iter().filter(|record| record.reason.contains(words)).count()
+        };
+        assert_eq!((told("cannot be accepted: Too many open files"), told("are accepted again")), (1, 0));
+        sockets.is_over.store(true, Ordering::Relaxed);
+        tokio::time::sleep(3 * LOOK_EVERY).await;
+        assert_eq!((told("cannot be accepted: Too many open files"), told("are accepted again")), (1, 1));
+        actor.stop(None);
     }
 }

@@ -58,6 +58,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc, watch};
 
@@ -97,8 +98,17 @@ struct Shared {
     sockets: Arc<dyn Sockets>,
     places: Arc<Semaphore>,
     flows: Mutex<Flows<mpsc::Sender<Waiting>>>,
+    refusals: Refusals,
     /// Bytes that datagrams which wait for their flows may take.
     waiting: Arc<Semaphore>,
+}
+
+/// Connections that the kernel did not hand over, as a rule because no file descriptor is left. They wait in its queue.
+#[derive(Default)]
+struct Refusals {
+    count: AtomicU64,
+    /// Whether the journal was told, and not yet that it is over.
+    are_told: AtomicBool,
 }
 
 impl Mesh {
@@ -120,6 +130,7 @@ impl Mesh {
             sockets,
             places: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
             flows: Mutex::default(),
+            refusals: Refusals::default(),
             waiting: Arc::new(Semaphore::new(flow::WAITING_BYTES_MAX)),
         };
         Self { shared: Arc::new(shared) }
