@@ -4,6 +4,7 @@ mod containers;
 mod contract;
 mod crashes;
 mod demo;
+mod doctor;
 mod engines;
 mod exec;
 mod exit_codes;

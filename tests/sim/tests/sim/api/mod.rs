@@ -12,6 +12,7 @@
 //! - [`real`]: tests that need a whole cluster: concurrent requests, and requests without a quorum.
 
 mod configs;
+mod doctor;
 pub(crate) mod engine;
 mod exec;
 mod jobs;
