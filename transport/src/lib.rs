@@ -26,7 +26,7 @@ pub mod sim;
 pub mod trust;
 
 pub use admission::{Admission, AdmissionChange, Denied};
-pub use allowance::Allowance;
+pub use allowance::{Allowance, STALLED_MAX};
 pub use endpoint::{
     Config, Datagram, DatagramSink, Datagrams, Endpoint, EnrolError, Event, LaneStream, Lost, OpenError, PeerInfo,
     Receivers, Serve, SessionId, Unreached, enrol,

@@ -84,7 +84,7 @@ mod tests {
     use crate::lane::{Direction, Traffic};
 
     #[test]
-    fn a_worker_occupies_32_mib_of_a_manager_at_most() {
+    fn a_worker_occupies_48_mib_of_a_manager_at_most() {
         let windows = [Traffic::Control, Traffic::Bulk]
             .map(|traffic| Allowance::of(Role::Manager, Role::Worker, traffic).window as usize);
         let frames = Lane::ALL
@@ -92,7 +92,7 @@ mod tests {
             .filter(|lane| lane.least_role(Direction::Incoming) == Role::Worker)
             .map(|lane| places(lane, Role::Worker) * frame_max(lane));
         let bytes = windows.iter().sum::<usize>() + frames.sum::<usize>();
-        assert!(bytes <= 32 << 20, "{bytes}");
+        assert!(bytes <= 48 << 20, "{bytes}");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Configuration of TLS and QUIC: versions, certificates, limits, timeouts. Each number has its reason beside it.
 
-use crate::allowance::STRANGER;
+use crate::allowance::{STRANGER, STREAM_WINDOW};
 use crate::network::{SocketKey, TrustLevel, Utc};
 use crate::trust::verify::{self, PinnedCa};
 use crate::trust::{CaDigest, Certificate, Identity, TrustError};
@@ -33,9 +33,6 @@ const KEEP_ALIVE: Duration = Duration::from_secs(1);
 /// Round trip assumed before the first measurement. Clusters live in one data centre; with quinn's 333 ms, a lost first
 /// packet would cost a second.
 const FIRST_RTT: Duration = Duration::from_millis(100);
-
-/// Unread bytes of a peer on one stream. At a round trip of 1 ms a stream carries 1 GB/s.
-const STREAM_WINDOW: u32 = 1 << 20;
 
 /// Bytes of a peer's datagrams that may wait to be read; the oldest are dropped first. Heartbeats are small and soon
 /// stale.

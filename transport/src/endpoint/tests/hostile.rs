@@ -167,7 +167,7 @@ async fn half_a_frame(connection: Arc<dyn Connection>, lane: Lane) -> Option<()>
     std::future::pending().await
 }
 
-/// Both sides are in this process, so the limit covers what each holds for the other: 32 MiB at the manager, and the
+/// Both sides are in this process, so the limit covers what each holds for the other: 48 MiB at the manager, and the
 /// unsent data at the worker. Without limits for each peer this takes gigabytes.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn half_frames_on_every_stream_take_little_memory_and_no_turn_of_others() {

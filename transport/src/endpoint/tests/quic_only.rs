@@ -4,10 +4,15 @@ use super::world::{World, ip};
 use crate::endpoint::Lost;
 use crate::network::{Binding, Ended, Network as _, Probe, SocketKey, Trust};
 use crate::trust::{Authority, Identity, Key};
-use crate::{DialError, QuicNetwork};
+use crate::{DialError, Lane, LaneStream, PeerInfo, QuicNetwork, STALLED_MAX, Serve};
 use essaim_wire::{ClusterId, Generation, Role, Timestamp};
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+use tokio::time::timeout;
 
 #[tokio::test]
 async fn a_certificate_of_another_ca_is_refused_by_both_sides() {
@@ -50,6 +55,58 @@ async fn an_expired_certificate_is_refused_by_the_clock_that_was_handed_in() {
     let refused = socket.dial(node.addr(), Trust::Member).await.err().expect("expired");
     assert!(matches!(&refused, DialError::Untrusted { why, .. } if why.contains("xpired")), "{refused}");
     socket.close().await;
+}
+
+/// A server that sends without end what nobody reads, to whom asks for `flood`, and echoes everything else.
+#[derive(Default)]
+struct Flood(AtomicUsize);
+
+impl Serve for Flood {
+    fn serve(self: Arc<Self>, _: PeerInfo, mut stream: LaneStream) -> BoxFuture<'static, ()> {
+        async move {
+            while let Ok(Some(message)) = stream.recv.recv().await {
+                while message == b"flood"[..] && stream.send.send(&[0; 16 << 10]).await.is_ok() {
+                    self.0.fetch_add(1, Ordering::Relaxed);
+                }
+                if stream.send.send(&message).await.is_err() {
+                    return;
+                }
+            }
+        }
+        .boxed()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn streams_that_nobody_reads_leave_the_others_their_room() {
+    let mut world = World::on_quic();
+    let (server, client) = world.pair();
+    let flood = Arc::new(Flood::default());
+    server.endpoint.serve(Lane::Port, flood.clone());
+    let mut stalled = Vec::new();
+    for _ in 0..STALLED_MAX {
+        let mut stream = client.endpoint.open(server.id, Lane::Port).await.expect("open");
+        stream.send.send(b"flood").await.expect("sent");
+        stalled.push(stream);
+    }
+    // Until nothing is sent on any of them.
+    let mut before = usize::MAX;
+    while flood.0.load(Ordering::Relaxed) != before || before < STALLED_MAX {
+        before = flood.0.load(Ordering::Relaxed);
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+    let mut stream = client.endpoint.open(server.id, Lane::Port).await.expect("open");
+    let words = vec![7; 180];
+    for _ in 0..20_000 {
+        stream.send.feed(&words).expect("short");
+    }
+    let (mut send, mut recv) = (stream.send, stream.recv);
+    let sends = tokio::spawn(async move { send.flush().await.map(|()| send) });
+    for at in 0..20_000 {
+        let heard = timeout(Duration::from_secs(20), recv.recv()).await.expect("it flows");
+        assert_eq!(heard.expect("heard").as_deref(), Some(&words[..]), "message {at}");
+    }
+    drop(sends.await.expect("no panic").expect("sent"));
 }
 
 #[tokio::test]
