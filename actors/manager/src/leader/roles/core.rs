@@ -26,6 +26,12 @@ pub(super) fn level_due(state: &State, members: &[MemberStatus]) -> Option<Level
 }
 
 impl Step {
+    /// Whether this step, while it is under way, is given up for another one of the same node that is due now. To be taken
+    /// into the group a node has to catch up, which a node that is gone never does.
+    pub(super) fn gives_way_to(&self, due: &Self) -> bool {
+        matches!(self, Self::Admit { .. }) && self != due
+    }
+
     /// The node of the step; a node takes one step at a time.
     pub(super) const fn node(&self) -> NodeId {
         match self {
@@ -40,7 +46,8 @@ pub(super) fn due(state: &State, members: &[MemberStatus]) -> Vec<Step> {
         // The first manager is a member of the group before the founding of its cluster is committed.
         return Vec::new();
     }
-    let mut steps: Vec<Step> = state.nodes().filter_map(|node| step_of(node, wished(state, node), members)).collect();
+    let step = |node: &std::sync::Arc<Node>| step_of(node, wished(state, node, members), members);
+    let mut steps: Vec<Step> = state.nodes().filter_map(step).collect();
     // Members of the group whose nodes are no longer part of the cluster.
     let strays = members.iter().filter(|member| state.node(member.node).is_none());
     steps.extend(strays.map(|stray| Step::LetGo { node: stray.node, raft_id: stray.raft_id }));
@@ -48,10 +55,12 @@ pub(super) fn due(state: &State, members: &[MemberStatus]) -> Vec<Step> {
 }
 
 /// The role that a node should have. A node that leaves is released from the group as soon as the other managers can
-/// agree without it: releasing it earlier would cost them the quorum for good.
-fn wished(state: &State, node: &Node) -> Role {
+/// agree without it: releasing it earlier would cost them the quorum for good. From then on it stays a worker, also when too
+/// few managers answer later: it may be gone, and would be waited for in the group.
+fn wished(state: &State, node: &Node, members: &[MemberStatus]) -> Role {
+    let votes = || members.iter().any(|member| member.node == node.id && member.voter);
     match node.departure {
-        Some(_) if agree_without(state, node.id) => Role::Worker,
+        Some(_) if !votes() || agree_without(state, node.id) => Role::Worker,
         _ => node.spec.role,
     }
 }
@@ -227,6 +236,33 @@ mod tests {
         assert_eq!(due(&world.state, &world.members), []);
         world.done(departs(true));
         assert_eq!(due(&world.state, &world.members), []);
+    }
+
+    #[test]
+    fn a_manager_that_leaves_and_was_let_go_is_not_taken_in_again_when_others_do_not_answer() {
+        let mut world = World::new();
+        world.wish(2, Role::Manager);
+        (0..3).for_each(|_| drop(world.step()));
+        world.done(Change::DepartNode { id: id(2), generation: Generation(1), left: false });
+        assert_eq!(world.step(), "let go 2 as 3");
+        let (generation, reachability) = (Generation(1), Reachability::Unreachable);
+        let message = String::new();
+        world.done(Change::SetReachability { id: id(1), generation, reachability, message });
+        assert_eq!(world.step(), "record 2 worker None");
+        assert_eq!(due(&world.state, &world.members), []);
+    }
+
+    #[test]
+    fn a_node_that_does_not_catch_up_is_waited_for_until_its_role_is_wished_otherwise() {
+        let mut world = World::new();
+        world.wish(2, Role::Manager);
+        world.step();
+        let admit = due(&world.state, &world.members).remove(0);
+        assert!(!admit.gives_way_to(&due(&world.state, &world.members)[0]));
+        world.member(2, 3, false);
+        world.wish(2, Role::Worker);
+        let let_go = due(&world.state, &world.members).remove(0);
+        assert!(admit.gives_way_to(&let_go) && !let_go.gives_way_to(&admit), "{admit:?}, {let_go:?}");
     }
 
     #[test]
