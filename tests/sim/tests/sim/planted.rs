@@ -55,7 +55,9 @@ const fn symptoms(bug: Bug) -> &'static [&'static str] {
         Bug::RollbackReplacesHealthy => &["follows the spec that the rollback goes back to"],
         Bug::ParallelismExceeded => &["slots in flight, and"],
         Bug::FailedUpdateGoesOn => &["is updated while its update is paused"],
-        Bug::ContainerLeftBehind => &["which it should not", "has two running tasks", "and its container runs on"],
+        Bug::ContainerLeftBehind => {
+            &["which it should not", "has two running tasks", "and its container runs on", "than there is"]
+        }
         Bug::RevivedRunsOn => &["and its container runs on"],
         Bug::StartedAgain => &["and again on"],
         Bug::RetryWithoutEnd => &["times to start"],
