@@ -3,6 +3,7 @@
 //! Each check has a code that stays, for scripts. What is well on many nodes makes one finding, with the node that is
 //! nearest to its limit; everything else makes one finding for each node.
 
+use super::judgement::{Check, Judgement};
 use super::machine::examine;
 use essaim_docker::convert::service::count;
 use essaim_docker::own::{Finding, Verdict};
@@ -21,9 +22,6 @@ const SKEW_FAIL_MICROS: u64 = 60_000_000;
 
 /// Names that one finding lists at most; further ones are counted.
 const NAMED_MAX: usize = 5;
-
-/// A check: its code and its word.
-pub(super) type Check = (&'static str, &'static str);
 
 const CLUSTER: Check = ("D100", "cluster");
 const QUORUM: Check = ("D201", "quorum");
@@ -87,28 +85,6 @@ pub(super) struct Seen {
     pub(super) addr: SocketAddr,
     /// The members that miss its heartbeats.
     pub(super) accusers: Vec<NodeId>,
-}
-
-/// A judgement on one node.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Judgement {
-    pub(super) verdict: Verdict,
-    /// What was found, with the measure and the limit.
-    pub(super) found: String,
-    /// What to do; empty when nothing is to be done.
-    pub(super) next: String,
-    /// How far it is from the limit, for what is well: the smallest one speaks for all nodes.
-    pub(super) room: u64,
-}
-
-impl Judgement {
-    pub(super) fn well(found: impl Into<String>, room: u64) -> Self {
-        Self { verdict: Verdict::Ok, found: found.into(), next: String::new(), room }
-    }
-
-    pub(super) fn of(verdict: Verdict, found: impl Into<String>, next: impl Into<String>) -> Self {
-        Self { verdict, found: found.into(), next: next.into(), room: 0 }
-    }
 }
 
 /// The findings so far.

@@ -1,6 +1,6 @@
 //! The judgement on one node's machine: disk, limits, clock, engines, ports and certificate. Pure.
 
-use super::core::{Check, Judgement};
+use super::judgement::{Check, Judgement};
 use essaim_docker::own::Verdict;
 use essaim_presence::view::{EngineFacts, Facts, FolderFacts};
 use essaim_wire::Timestamp;

@@ -4,9 +4,10 @@
 //! knows of the cluster; without a quorum it uses the state that it knew last. A worker, and a node without a cluster,
 //! judges itself. Everything has a deadline, and a node that did not answer is a finding.
 //!
-//! - [`core`]: the judgement on the cluster. Pure. [`machine`]: on one node's machine. Pure.
+//! - `core`: the judgement on the cluster. Pure. `machine`: on one node's machine. Pure. `judgement`: what both say of a node.
 
 mod core;
+mod judgement;
 mod machine;
 
 use self::core::{Part, Scene, Seen, judge};
