@@ -242,6 +242,14 @@ fn an_engine_that_is_killed_alone_is_given_up_after_seconds_and_what_runs_on_the
         };
         let said = message(&cluster);
         assert!(said.starts_with("docker engine: "), "the node says which engine does not answer, and why: {said}");
+        let found = |words: &str| {
+            let (_, out, _) = cluster.daemons[0].essaim(&["doctor"]);
+            let squeezed = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+            if out.lines().any(|line| squeezed(line).starts_with(words)) { Ok(()) } else { Err(out) }
+        };
+        let name = &cluster.daemons[VICTIM].name;
+        let fault = format!("fail D101 engine {name} the docker engine does not answer: ");
+        eventually("the doctor names the engine", || found(&fault));
         cluster.engines[VICTIM].spawn();
         cluster.engines[VICTIM].wait_ready();
         eventually("the engine is used again", || match message(&cluster).trim() {
