@@ -12,7 +12,7 @@ use super::flow::{self, Flow, Waiting};
 use super::flows::FlowKey;
 use super::serve::PortServer;
 use super::sockets::{Datagrams, Listener};
-use super::{Ends, Mesh};
+use super::{Ends, Mesh, stalls};
 use crate::engine::Duplex;
 use essaim_model::{PortKey, PortProtocol};
 use essaim_system::{RecordKind, Scope, Timer};
@@ -116,6 +116,10 @@ impl Actor for MeshActor {
             MeshMsg::Changed => state.look(&myself),
             MeshMsg::Look => {
                 state.mesh.expire(&*state.scope.env.clock);
+                let ended = state.mesh.shared.stalls.expire();
+                if ended > 0 {
+                    state.scope.record(RecordKind::Node, stalls::words(ended));
+                }
                 state.look_for_refusals();
                 state.look(&myself);
             }

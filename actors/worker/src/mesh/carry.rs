@@ -107,7 +107,7 @@ impl Carrier {
         let Ok(_place) = Arc::clone(&self.mesh.shared.places).try_acquire_owned() else { return client.abort() };
         match self.find(key, ends, Entered::dial, &mut Vec::new()).await {
             // Both ends have been told when one has broken.
-            Some(Found { reached, counted: _counted }) => drop(exchange(client, reached).await),
+            Some(Found { reached, counted: _counted }) => drop(self.exchange(client, reached).await),
             None => client.abort(),
         }
     }
@@ -195,14 +195,15 @@ impl Carrier {
         };
         timeout(within, asked).await.unwrap_or(Err(Unreached::Node(node)))
     }
-}
 
-async fn exchange(client: Box<dyn Duplex>, reached: Reached<Box<dyn Duplex>>) -> io::Result<()> {
-    match reached {
-        Reached::Here(stream, _stay) => pump::both(client, stream, &[]).await,
-        Reached::There(lane) => {
-            let (recv, early) = lane.recv.into_inner();
-            pump::both(client, Box::new(Remote { send: lane.send.into_inner(), recv }), &early).await
+    async fn exchange(&self, client: Box<dyn Duplex>, reached: Reached<Box<dyn Duplex>>) -> io::Result<()> {
+        match reached {
+            Reached::Here(stream, _stay) => pump::both(client, stream, &[]).await,
+            Reached::There(lane) => {
+                let client = self.mesh.shared.stalls.watch(client, lane.peer.node);
+                let (recv, early) = lane.recv.into_inner();
+                pump::both(client, Box::new(Remote { send: lane.send.into_inner(), recv }), &early).await
+            }
         }
     }
 }

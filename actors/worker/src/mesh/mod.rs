@@ -21,6 +21,7 @@
 //!   address of its client. `pump`: the bytes; `splice`: bytes that the kernel moves.
 //! - `flows`: the table of UDP flows. Pure. `flow`: one of them, from its first datagram until it is forgotten.
 //! - `serve`: connections and flows that other nodes accepted for tasks of this node.
+//! - `stalls`: connections from other nodes whose end here takes nothing, and when they make room.
 //! - `failures`: the ports that cannot be listened on, in words. Pure.
 //! - `actor`: the listeners.
 //!
@@ -38,6 +39,7 @@ mod pump;
 mod serve;
 pub(crate) mod sockets;
 mod splice;
+mod stalls;
 
 pub(crate) use actor::{MeshActor, MeshArgs};
 pub(crate) use doors::Published;
@@ -54,6 +56,7 @@ use flow::Waiting;
 use flows::Flows;
 use parking_lot::Mutex;
 use sockets::Sockets;
+use stalls::Stalls;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -99,6 +102,7 @@ struct Shared {
     places: Arc<Semaphore>,
     flows: Mutex<Flows<mpsc::Sender<Waiting>>>,
     refusals: Refusals,
+    stalls: Stalls,
     /// Bytes that datagrams which wait for their flows may take.
     waiting: Arc<Semaphore>,
 }
@@ -131,6 +135,7 @@ impl Mesh {
             places: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
             flows: Mutex::default(),
             refusals: Refusals::default(),
+            stalls: Stalls::default(),
             waiting: Arc::new(Semaphore::new(flow::WAITING_BYTES_MAX)),
         };
         Self { shared: Arc::new(shared) }

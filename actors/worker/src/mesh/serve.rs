@@ -29,7 +29,7 @@ pub(super) struct PortServer(pub(super) Mesh);
 
 impl PortServer {
     async fn serve_one(&self, stream: LaneStream) -> Result<(), FrameError> {
-        let LaneStream { mut send, mut recv, .. } = stream;
+        let LaneStream { mut send, mut recv, peer, .. } = stream;
         let request = timeout(REQUEST_PATIENCE, recv.expect_value::<PortRequest>()).await;
         let request = request.map_err(|_| FrameError::Cut)??;
         let is_udp = request.port.protocol == PortProtocol::Udp;
@@ -50,6 +50,7 @@ impl PortServer {
             Made::Udp(socket) => flow::serve(socket, stay, send, recv).await,
             Made::Tcp(stream) => {
                 let (recv, early) = recv.into_inner();
+                let stream = self.0.shared.stalls.watch(stream, peer.node);
                 let remote = Box::new(Remote { send: send.into_inner(), recv });
                 // Both ends have been told when one has broken.
                 drop(pump::both(stream, remote, &early).await);
