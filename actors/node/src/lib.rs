@@ -11,7 +11,7 @@
 //! - [`standing`]: the node's standing in a cluster, as a frozen view.
 //! - [`handle`]: the handle that controls and observes a node.
 //! - [`address`]: the choice of the addresses to listen on and to advertise.
-//! - `sockets`: the machine's sockets for published ports. `holders`: the programs that hold ports.
+//! - `sockets`: the machine's sockets for published ports; `carriers`: the threads for their connections. `holders`: the programs that hold ports.
 //! - [`machine`]: the machine, as `essaim doctor` looks at it. `examine`: the facts of this node for it.
 //! - `follow`: the follower that passes news between the parts of a node.
 //! - `part`: the parts that stand while the node is in a cluster.
@@ -20,6 +20,7 @@
 
 mod actor;
 pub mod address;
+mod carriers;
 mod core;
 mod examine;
 mod follow;

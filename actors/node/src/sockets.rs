@@ -7,21 +7,23 @@
 //! addresses, which mean nothing without an interface, are left out.
 
 use crate::address::interfaces;
+use crate::carriers::Carriers;
 use crate::holders;
 use essaim_model::PortProtocol;
-use essaim_worker::engine::Duplex;
-use essaim_worker::{Datagrams, Listener, Sockets};
+use essaim_worker::{Arrival, Datagrams, Listener, Sockets};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 use std::collections::BTreeSet;
 use std::io;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::io::ReadBuf;
-use tokio::net::{TcpListener, UdpSocket};
+use tokio::io::unix::AsyncFd;
+use tokio::io::{Interest, ReadBuf};
+use tokio::net::{TcpStream, UdpSocket};
+use tokio::runtime::Handle;
 
 /// Connections of one port that may wait to be accepted.
 const BACKLOG: i32 = 1024;
@@ -34,8 +36,10 @@ const RECEIVE_BUFFER: usize = 1 << 20;
 const KEEP_ALIVE: Duration = Duration::from_secs(60);
 
 /// The sockets of the machine that the daemon runs on.
-#[derive(Debug, Clone, Copy)]
-pub struct MachineSockets;
+#[derive(Debug, Default)]
+pub struct MachineSockets {
+    carriers: Carriers,
+}
 
 impl Sockets for MachineSockets {
     fn addresses(&self, home: IpAddr, protocol: PortProtocol) -> Vec<IpAddr> {
@@ -62,7 +66,11 @@ impl Sockets for MachineSockets {
         socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEP_ALIVE))?;
         socket.bind(&at.into())?;
         socket.listen(BACKLOG)?;
-        Ok(Box::new(Listening(TcpListener::from_std(socket.into())?)))
+        Ok(Box::new(Listening::of(socket.into())?))
+    }
+
+    fn runtime(&self) -> Handle {
+        self.carriers.runtime()
     }
 
     fn bind(&self, at: SocketAddr) -> io::Result<Arc<dyn Datagrams>> {
@@ -93,13 +101,27 @@ impl Datagrams for Bound {
     }
 }
 
-struct Listening(TcpListener);
+/// The standard library's listener, whose connections belong to no runtime yet.
+struct Listening(AsyncFd<TcpListener>);
+
+impl Listening {
+    #[allow(unsafe_code, reason = "what a listener's descriptor does, tokio asks its owner to promise")]
+    fn of(listener: TcpListener) -> io::Result<Self> {
+        // SAFETY: a listener owns one open descriptor until it is dropped, and gives it up to nobody.
+        let registered = unsafe { AsyncFd::register_with_interest(listener, Interest::READABLE) };
+        Ok(Self(registered?))
+    }
+}
 
 impl Listener for Listening {
-    fn accept(&mut self) -> BoxFuture<'_, io::Result<(Box<dyn Duplex>, SocketAddr)>> {
+    fn accept(&mut self) -> BoxFuture<'_, io::Result<(Arrival, SocketAddr)>> {
         async {
-            let (stream, from) = self.0.accept().await?;
-            Ok((Box::new(stream) as Box<dyn Duplex>, from))
+            let (stream, from) = self.0.async_io(Interest::READABLE, TcpListener::accept).await?;
+            let arrival: Arrival = Box::new(move || {
+                stream.set_nonblocking(true)?;
+                Ok(Box::new(TcpStream::from_std(stream)?))
+            });
+            Ok((arrival, from))
         }
         .boxed()
     }

@@ -43,7 +43,7 @@ mod uplink;
 pub use engine::{Engine, EngineError};
 pub use handle::{WorkerHandle, WorkerSettings};
 pub use link_state::PayloadsHeld;
-pub use mesh::sockets::{Datagrams, Listener, NoSockets, Sockets};
+pub use mesh::sockets::{Arrival, Datagrams, Listener, NoSockets, Sockets};
 pub use uplink::{Dial, Frames, Unlinked};
 
 use essaim_system::Disk;

@@ -141,7 +141,7 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
             log: LogBounds::USUAL,
         },
         engines,
-        sockets: Arc::new(MachineSockets),
+        sockets: Arc::new(MachineSockets::default()),
         machine: Arc::new(RealMachine::new(data_dir.clone())),
         faces: vec![essaim_api::face(socket, tcp, host, engine_socket)],
     };

@@ -83,7 +83,7 @@ impl Inner {
             book: Mutex::default(),
             limiter: Mutex::default(),
             jitter: Mutex::new(jitter),
-            tasks: Tasks::default(),
+            tasks: Tasks::new(),
             unready_out: Arc::new(Semaphore::new(PLACES)),
             strangers: Arc::default(),
             changed: Notify::new(),

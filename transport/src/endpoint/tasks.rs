@@ -2,18 +2,29 @@
 
 use parking_lot::{Mutex, MutexGuard};
 use std::time::Duration;
+use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-#[derive(Debug, Default)]
-pub(super) struct Tasks(Mutex<JoinSet<()>>);
+#[derive(Debug)]
+pub(super) struct Tasks {
+    tasks: Mutex<JoinSet<()>>,
+    /// The runtime in which the endpoint was started. A task of another runtime may be the first to ask for a peer; the
+    /// session that is made then belongs to the endpoint.
+    runtime: Handle,
+}
 
 impl Tasks {
+    /// No tasks yet, and later ones in the runtime in which this is called.
+    pub(super) fn new() -> Self {
+        Self { tasks: Mutex::default(), runtime: Handle::current() }
+    }
+
     pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         let mut tasks = self.lock();
         // Ended tasks are removed here, so the set is only as large as the number of running tasks.
         while tasks.try_join_next().is_some() {}
-        tasks.spawn(task);
+        tasks.spawn_on(task, &self.runtime);
     }
 
     /// Waits for all tasks, aborts those that take longer than `grace`, and returns when none is left.
@@ -29,7 +40,7 @@ impl Tasks {
     }
 
     fn lock(&self) -> MutexGuard<'_, JoinSet<()>> {
-        self.0.lock()
+        self.tasks.lock()
     }
 }
 

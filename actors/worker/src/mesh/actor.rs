@@ -11,9 +11,8 @@ use super::failures::Failures;
 use super::flow::{self, Flow, Waiting};
 use super::flows::FlowKey;
 use super::serve::PortServer;
-use super::sockets::{Datagrams, Listener};
+use super::sockets::{Arrival, Datagrams, Listener};
 use super::{Ends, Mesh, stalls};
-use crate::engine::Duplex;
 use essaim_model::{PortKey, PortProtocol};
 use essaim_system::{RecordKind, Scope, Timer};
 use essaim_transport::Lane;
@@ -147,8 +146,12 @@ impl State {
         let (sockets, at) = (&self.mesh.shared.sockets, SocketAddr::new(address, key.number));
         Ok(match key.protocol {
             PortProtocol::Tcp => {
-                let listener = sockets.listen(at)?;
-                self.beside.spawn(accept(carrier, key, address, listener, self.ends.subscribe()))
+                let runtime = sockets.runtime();
+                let listener = {
+                    let _entered = runtime.enter();
+                    sockets.listen(at)?
+                };
+                self.beside.spawn_on(accept(carrier, key, address, listener, self.ends.subscribe()), &runtime)
             }
             PortProtocol::Udp => {
                 let socket = sockets.bind(at)?;
@@ -249,9 +252,10 @@ async fn accept(
     let server = SocketAddr::new(address, key.number);
     loop {
         match listener.accept().await {
-            Ok((client, from)) => {
+            Ok((arrival, from)) => {
                 let between = Ends { client: from, server };
-                drop(tokio::spawn(carry(carrier.clone(), key, client, between, ends.clone())));
+                let runtime = carrier.mesh.shared.sockets.runtime();
+                drop(runtime.spawn(carry(carrier.clone(), key, arrival, between, ends.clone())));
             }
             Err(why) => {
                 let refusals = &carrier.mesh.shared.refusals;
@@ -268,7 +272,9 @@ async fn accept(
 }
 
 /// Carries one connection until it ends, or the mesh does. A port that is published no longer ends no connection.
-async fn carry(carrier: Carrier, key: PortKey, client: Box<dyn Duplex>, between: Ends, mut ends: watch::Receiver<()>) {
+async fn carry(carrier: Carrier, key: PortKey, arrival: Arrival, between: Ends, mut ends: watch::Receiver<()>) {
+    // It fails when the machine has no room for the connection, which is closed then.
+    let Ok(client) = arrival() else { return };
     tokio::select! {
         () = carrier.carry(key, client, between) => (),
         // The sender is only ever dropped.

@@ -9,6 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use tokio::io::ReadBuf;
+use tokio::runtime::Handle;
 
 /// Where a node listens on published ports.
 pub trait Sockets: Send + Sync + 'static {
@@ -16,8 +17,13 @@ pub trait Sockets: Send + Sync + 'static {
     /// cluster's traffic: a node that lives on one loopback address, as those of `essaim dev` do, publishes there only.
     fn addresses(&self, home: IpAddr, protocol: PortProtocol) -> Vec<IpAddr>;
 
-    /// Listens for TCP connections. Must be called inside the runtime.
+    /// Listens for TCP connections. Must be called inside the runtime that accepts them.
     fn listen(&self, at: SocketAddr) -> io::Result<Box<dyn Listener>>;
+
+    /// The runtime for the next listener or connection. A machine may have threads for them, apart from the daemon's actors.
+    fn runtime(&self) -> Handle {
+        Handle::current()
+    }
 
     /// Binds a UDP socket. Must be called inside the runtime.
     fn bind(&self, at: SocketAddr) -> io::Result<Arc<dyn Datagrams>> {
@@ -41,10 +47,13 @@ pub trait Datagrams: Send + Sync {
     fn try_send_to(&self, datagram: &[u8], client: SocketAddr) -> io::Result<()>;
 }
 
+/// A connection that was accepted. Calling this takes it, in the runtime that carries it.
+pub type Arrival = Box<dyn FnOnce() -> io::Result<Box<dyn Duplex>> + Send>;
+
 /// A socket that listens.
 pub trait Listener: Send {
-    /// Waits for the next connection.
-    fn accept(&mut self) -> BoxFuture<'_, io::Result<(Box<dyn Duplex>, SocketAddr)>>;
+    /// Waits for the next connection, and the address of its client.
+    fn accept(&mut self) -> BoxFuture<'_, io::Result<(Arrival, SocketAddr)>>;
 }
 
 /// A machine without ports: for tests of other things.

@@ -1,7 +1,6 @@
 //! The sockets of a simulated machine, for published ports: connections are pipes in memory.
 
-use crate::engine::Duplex;
-use crate::mesh::sockets::{Listener, Sockets};
+use crate::mesh::sockets::{Arrival, Listener, Sockets};
 use essaim_model::PortProtocol;
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -57,10 +56,11 @@ impl Sockets for SimSockets {
 struct SimListener(mpsc::Receiver<DuplexStream>);
 
 impl Listener for SimListener {
-    fn accept(&mut self) -> BoxFuture<'_, io::Result<(Box<dyn Duplex>, SocketAddr)>> {
+    fn accept(&mut self) -> BoxFuture<'_, io::Result<(Arrival, SocketAddr)>> {
         async {
             let stream = self.0.recv().await.ok_or(io::ErrorKind::NotConnected)?;
-            Ok((Box::new(stream) as Box<dyn Duplex>, SocketAddr::from((Ipv4Addr::LOCALHOST, 1))))
+            let arrival: Arrival = Box::new(move || Ok(Box::new(stream)));
+            Ok((arrival, SocketAddr::from((Ipv4Addr::LOCALHOST, 1))))
         }
         .boxed()
     }

@@ -113,7 +113,7 @@ async fn port() -> Result<(), Option<String>> {
     let at = SocketAddr::from((Ipv4Addr::UNSPECIFIED, PORT));
     match UdpSocket::bind(at) {
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-            Err(MachineSockets.holders(vec![(PortProtocol::Udp, at)]).await.pop().flatten())
+            Err(MachineSockets::default().holders(vec![(PortProtocol::Udp, at)]).await.pop().flatten())
         }
         _ => Ok(()),
     }
