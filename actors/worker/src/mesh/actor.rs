@@ -359,7 +359,7 @@ mod tests {
     }
 
     impl Listener for NoDescriptors {
-        fn accept(&mut self) -> BoxFuture<'_, io::Result<(Box<dyn Duplex>, SocketAddr)>> {
+        fn accept(&mut self) -> BoxFuture<'_, io::Result<(Arrival, SocketAddr)>> {
             if self.is_over.load(Ordering::Relaxed) {
                 return std::future::pending().boxed();
             }
