@@ -81,7 +81,7 @@ fn table(configs: &[Value], now: jiff::Timestamp) -> List {
             text(config, "/Spec/Name").into(),
             human_age(text(config, "/CreatedAt"), now).into(),
             human_age(text(config, "/UpdatedAt"), now).into(),
-            payload::labels(config).into(),
+            payload::labels(config, "/Spec/Labels").into(),
         ]);
     }
     table

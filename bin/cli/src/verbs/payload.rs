@@ -114,9 +114,9 @@ pub(super) async fn rm(client: &Client, plural: &str, names: &[String]) -> Resul
     .await
 }
 
-/// The labels of an object as the column of a list.
-pub(super) fn labels(object: &Value) -> String {
-    let labels: Vec<_> = pairs(object, "/Spec/Labels").iter().map(|(key, value)| format!("{key}={value}")).collect();
+/// The labels at this place of an object as the column of a list.
+pub(super) fn labels(object: &Value, at: &str) -> String {
+    let labels: Vec<_> = pairs(object, at).iter().map(|(key, value)| format!("{key}={value}")).collect();
     labels.join(",")
 }
 

@@ -95,7 +95,7 @@ fn table(secrets: &[Value], now: jiff::Timestamp) -> List {
             text(secret, "/Spec/Driver/Name").into(),
             human_age(text(secret, "/CreatedAt"), now).into(),
             human_age(text(secret, "/UpdatedAt"), now).into(),
-            payload::labels(secret).into(),
+            payload::labels(secret, "/Spec/Labels").into(),
         ]);
     }
     table

@@ -5,7 +5,8 @@ use std::io::{BufRead, Write};
 
 use serde_json::{Value, json};
 
-use super::read::{pairs, text};
+use super::payload::labels;
+use super::read::text;
 use super::{each, label, pair};
 use crate::client::{Client, encoded, filters};
 use crate::exit::Failure;
@@ -158,13 +159,12 @@ async fn ls(client: &Client, Ls { filter, format, quiet }: Ls) -> Result<(), Fai
 fn table(volumes: &[Value]) -> List {
     let mut table = List::new(FIELDS, TABLE);
     for volume in volumes {
-        let labels: Vec<_> = pairs(volume, "/Labels").iter().map(|(key, value)| format!("{key}={value}")).collect();
         table.push([
             text(volume, "/Driver").into(),
             text(volume, "/Name").into(),
             text(volume, "/Scope").into(),
             text(volume, "/Mountpoint").into(),
-            labels.join(",").into(),
+            labels(volume, "/Labels").into(),
         ]);
     }
     table
