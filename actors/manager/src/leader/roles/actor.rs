@@ -39,7 +39,7 @@ pub(in crate::leader) struct State {
     scope: Scope,
     context: Arc<Context>,
     /// Steps under way, one for each node at most.
-    steps: BTreeMap<NodeId, (Step, Errand)>,
+    steps: BTreeMap<NodeId, Errand>,
     /// Why the last step of a node failed, so that each reason is recorded once.
     troubles: BTreeMap<NodeId, String>,
     /// The proposal that raises the level, while it is under way.
@@ -113,20 +113,19 @@ impl State {
         }
         for step in due(&store.state(), &store.status().members) {
             let node = step.node();
-            if self.steps.get(&node).is_some_and(|(under_way, _)| !under_way.gives_way_to(&step)) {
+            if self.steps.contains_key(&node) {
                 continue;
             }
             let (context, scope, myself) = (Arc::clone(&self.context), self.scope.clone(), myself.clone());
-            let taken_step = step.clone();
             let errand = Errand::run(async move {
-                let taken = take(&context, &scope, taken_step).await;
+                let taken = take(&context, &scope, step).await;
                 if taken.is_err() {
                     tokio::time::sleep(AGAIN_AFTER).await;
                 }
                 // The cast fails only when the actor has ended, and then no answer is needed.
                 let _ = myself.cast(Msg::Stepped(node, taken));
             });
-            self.steps.insert(node, (step, errand));
+            self.steps.insert(node, errand);
         }
     }
 

@@ -26,13 +26,8 @@ pub(super) fn level_due(state: &State, members: &[MemberStatus]) -> Option<Level
 }
 
 impl Step {
-    /// Whether this step, while it is under way, is given up for another one of the same node that is due now. To be taken
-    /// into the group a node has to catch up, which a node that is gone never does.
-    pub(super) fn gives_way_to(&self, due: &Self) -> bool {
-        matches!(self, Self::Admit { .. }) && self != due
-    }
-
-    /// The node of the step; a node takes one step at a time.
+    /// The node of the step; a node takes one step at a time. A step under way is never given up for another one: a change of
+    /// the group that is dropped half-way leaves it with the majorities of both configurations to satisfy.
     pub(super) const fn node(&self) -> NodeId {
         match self {
             Self::Record { node, .. } | Self::Admit { node, .. } | Self::LetGo { node, .. } => *node,
@@ -250,19 +245,6 @@ mod tests {
         world.done(Change::SetReachability { id: id(1), generation, reachability, message });
         assert_eq!(world.step(), "record 2 worker None");
         assert_eq!(due(&world.state, &world.members), []);
-    }
-
-    #[test]
-    fn a_node_that_does_not_catch_up_is_waited_for_until_its_role_is_wished_otherwise() {
-        let mut world = World::new();
-        world.wish(2, Role::Manager);
-        world.step();
-        let admit = due(&world.state, &world.members).remove(0);
-        assert!(!admit.gives_way_to(&due(&world.state, &world.members)[0]));
-        world.member(2, 3, false);
-        world.wish(2, Role::Worker);
-        let let_go = due(&world.state, &world.members).remove(0);
-        assert!(admit.gives_way_to(&let_go) && !let_go.gives_way_to(&admit), "{admit:?}, {let_go:?}");
     }
 
     #[test]
