@@ -20,6 +20,9 @@ const ECHO: &str = r#"
         send $server, "$ENV{ESSAIM_TASK_ID} $bytes", 0, $from;
     }"#;
 
+/// Time for which a datagram and its answer may be under way, on a busy machine.
+const UNDER_WAY: Duration = Duration::from_millis(200);
+
 /// Time after which a datagram counts as lost.
 const LOST: Duration = Duration::from_secs(2);
 
@@ -147,7 +150,8 @@ fn a_flow_loses_no_datagram_while_its_tasks_come_and_go() {
         let (answers, tasks, lost) = load.join().expect("no panic");
         println!("{answers} answers by {} tasks, {} lost", tasks.len(), lost.len());
         assert!(answers > 100 && tasks.len() >= 3, "{answers} answers by {tasks:?}");
-        let before = lost.iter().filter(|sent| **sent < killed).count();
+        // One that was under way to the node when it died is among those that it took along.
+        let before = lost.iter().filter(|sent| **sent + UNDER_WAY < killed).count();
         let after = lost.iter().filter(|sent| **sent > killed + Duration::from_secs(1)).count();
         assert_eq!((before, after), (0, 0), "{} lost", lost.len());
     }
