@@ -27,6 +27,7 @@ pub(crate) struct Arguments {
 
 /// Runs `service create`.
 pub(super) async fn run(client: &Client, mut arguments: Arguments) -> Result<(), Failure> {
+    check(&arguments.image)?;
     names::resolve(client, &mut arguments.flags.0).await?;
     let mut spec = spec(&arguments)?;
     let flags = &arguments.flags.0;
@@ -44,6 +45,16 @@ pub(super) async fn run(client: &Client, mut arguments: Arguments) -> Result<(),
     let id = created["ID"].as_str().unwrap_or("").to_owned();
     println!("{id}");
     wait::for_service(client, &id, &id, &arguments.waiting).await
+}
+
+/// Refuses a flag that nobody knows. The arguments of the program begin with its image and may look like flags; no image does.
+fn check(image: &[String]) -> Result<(), Failure> {
+    match image.first() {
+        Some(flag) if flag.starts_with('-') => {
+            Err(Failure::usage(format!("unknown flag: {flag}")).next("`essaim service create --help` lists the flags"))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn spec(arguments: &Arguments) -> Result<Value, Failure> {
@@ -67,6 +78,7 @@ mod tests {
     use clap::Parser;
 
     use super::*;
+    use crate::exit::Exit;
 
     #[derive(clap::Parser)]
     struct Line {
@@ -106,6 +118,14 @@ mod tests {
     }
 
     #[test]
+    fn a_flag_that_nobody_knows_is_no_image() {
+        let image = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+        assert_eq!(check(&image(&["sleep", "--replcas", "3"])), Ok(()));
+        let refused = check(&image(&["--replcas", "3", "sleep"])).expect_err("no image begins so");
+        assert_eq!(refused.exit(), Exit::Usage);
+    }
+
+    #[test]
     fn lists_add_up() {
         let spec = spec_of(
             "--constraint node.role==worker --constraint node.labels.a!=b -e A=1 -e B=2 -l x=y -p 8080:80 --mode global sleep",
@@ -133,7 +153,7 @@ mod tests {
             ("--no-healthcheck --health-cmd true sleep", "--no-healthcheck conflicts with --health-* options"),
         ] {
             let failure = spec_of(line).expect_err(line);
-            assert_eq!((failure.to_string().as_str(), failure.exit()), (words, crate::exit::Exit::Usage));
+            assert_eq!((failure.to_string().as_str(), failure.exit()), (words, Exit::Usage));
         }
     }
 }
