@@ -24,6 +24,12 @@ pub type Utc = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 pub trait Network: Send + Sync {
     /// Binds a socket. With port 0 the network picks a port. Must be called inside the runtime.
     fn bind(&self, listen: SocketAddr, binding: Binding) -> io::Result<Arc<dyn Socket>>;
+
+    /// Whether a socket could be bound at present; the error says why not. Must be called inside the runtime.
+    fn is_free(&self, listen: SocketAddr) -> io::Result<()> {
+        let _ = listen;
+        Ok(())
+    }
 }
 
 /// Settings of a socket.

@@ -26,7 +26,7 @@ use essaim_system::supervisor::{Children, Supervision, Wake};
 use essaim_system::{Env, Scope, Timer};
 use essaim_transport::{EnrolError, Identity, JoinToken};
 use essaim_wire::{Generation, NodeId, Reachability, Role, decode, encode};
-use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
+use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SpawnErr, SupervisionEvent};
 use ractor_cluster::RactorMessage;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -114,7 +114,10 @@ pub async fn start(env: Env, parts: Parts) -> Result<Handle, StartError> {
         standing: shown,
     });
     let arguments = Arguments { parts, shared: Arc::clone(&shared), standing };
-    let (root, _) = Actor::spawn(None, Root, arguments).await.map_err(|why| StartError::Actor(why.to_string()))?;
+    let (root, _) = Actor::spawn(None, Root, arguments).await.map_err(|why| match why {
+        SpawnErr::StartupFailed(why) => StartError::Actor(why.to_string()),
+        other => StartError::Actor(other.to_string()),
+    })?;
     Ok(Handle { root, shared })
 }
 
@@ -338,6 +341,12 @@ impl State {
             return Err(Refusal::invalid("at least one RemoteAddr is required to join"));
         }
         let chosen = self.choose(&request.listen, &request.advertise)?;
+        // Asked first: a cluster that has signed a certificate has recorded the node, and would wait for it in vain.
+        if let Err(why) = self.scope.env.network.is_free(chosen.listen) {
+            let next = "stop the program that has the port, or choose another address with --listen-addr";
+            let words = format!("cannot listen on {}: {why}; {next}", chosen.listen);
+            return Err(Refusal::new(RefusalKind::Precondition, words));
+        }
         let mut refused = None;
         let mut enrolled = None;
         for remote in &request.remotes {

@@ -72,6 +72,10 @@ impl Network for QuicNetwork {
         )?;
         Ok(Arc::new(QuicSocket { port, local, utc, open: Mutex::new(Some(Open { endpoint, client })), key }))
     }
+
+    fn is_free(&self, listen: SocketAddr) -> io::Result<()> {
+        Port::bind(listen).map(drop)
+    }
 }
 
 struct QuicSocket {

@@ -1,6 +1,7 @@
 //! Drain, promotion, demotion, leaving, and requests that must be refused.
 
 use std::collections::BTreeMap;
+use std::net::UdpSocket;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -175,6 +176,21 @@ fn bad_input_is_refused_in_words() {
     // After all refusals the daemon still accepts a good request.
     let id = cluster.create("web", 1);
     cluster.wait_running(&id, 1, &[]);
+}
+
+#[test]
+fn a_node_whose_own_port_is_held_is_refused_before_the_cluster_knows_it() {
+    let cluster = Cluster::of_strangers(&["n1", "n2"]);
+    cluster.init(0);
+    let held = UdpSocket::bind(cluster.daemons[1].host.address).expect("n2 listens nowhere yet");
+    let request = cluster.join_request(1, 0, &cluster.token(0, "Worker"));
+    let answer = cluster.daemons[1].ask("POST", "/swarm/join", Some(&request));
+    assert!(answer.status >= 400, "{}", answer.text);
+    assert!(answer.message().contains("choose another address with --listen-addr"), "{}", answer.message());
+    assert_eq!(cluster.nodes().map(|nodes| nodes.len()), Ok(1));
+    drop(held);
+    cluster.join(1, 0, "Worker");
+    cluster.wait_ready(1);
 }
 
 #[test]
