@@ -147,7 +147,7 @@ pub(super) fn judge(scene: &Scene<'_>) -> Vec<Finding> {
     skews(scene, &mut report);
     if let Some(state) = scene.state {
         versions(scene, state, &mut report);
-        services(state, &mut report);
+        services(scene, state, &mut report);
     }
     let nodes = scene.members.len() + 1;
     for (node, facts) in &scene.facts {
@@ -352,8 +352,13 @@ fn versions(scene: &Scene<'_>, state: &State, report: &mut Report) {
     report.add(VERSION, "", Judgement::of(Verdict::Warn, found, next));
 }
 
-/// The services that run fewer tasks than they should.
-fn services(state: &State, report: &mut Report) {
+/// The services that run fewer tasks than they should. A manager that is no part of a majority does not know.
+fn services(scene: &Scene<'_>, state: &State, report: &mut Report) {
+    if let Part::Manager { agrees: Err(_), .. } = &scene.part {
+        let (found, next) =
+            ("without a majority of managers nobody follows the tasks", "see to the quorum first (D201)");
+        return report.add(SERVICE, "", Judgement::of(Verdict::Skip, found, next));
+    }
     let lasts = |mode: &Mode| matches!(mode, Mode::Replicated { .. } | Mode::Global);
     let short: Vec<_> = state
         .services()
