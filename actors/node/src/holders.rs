@@ -5,7 +5,7 @@
 
 use essaim_model::PortProtocol;
 use procfs::net::TcpState;
-use procfs::process::{FDTarget, all_processes};
+use procfs::process::{FDTarget, Process, all_processes};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
@@ -29,13 +29,20 @@ fn look(held: &[(PortProtocol, SocketAddr)]) -> Vec<Option<String>> {
             for file in files.flatten() {
                 let FDTarget::Socket(inode) = file.target else { continue };
                 if wanted.contains(&inode) && !programs.contains_key(&inode) {
-                    let name = process.stat().map_or_else(|_| "a program".into(), |stat| stat.comm);
-                    programs.insert(inode, format!("{name} (pid {})", process.pid));
+                    programs.insert(inode, format!("{} (pid {})", name(&process), process.pid));
                 }
             }
         }
     }
     inodes.into_iter().map(|inode| programs.get(&inode?).cloned()).collect()
+}
+
+/// What people call a process: the name that the kernel shows. A daemon of `essaim dev` was started by way of
+/// `/proc/self/exe`, of which that name is the last part; the file that runs tells more.
+fn name(process: &Process) -> String {
+    let shown = process.stat().map(|stat| stat.comm).ok().filter(|name| name != "exe");
+    let file = || process.exe().ok()?.file_name()?.to_str().map(str::to_owned);
+    shown.or_else(file).unwrap_or_else(|| "a program".into())
 }
 
 /// The sockets of this network namespace that take what arrives at a port: address and inode.
