@@ -69,7 +69,7 @@ pub struct Escalated {
 
 /// A child failed to start.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{child} could not be started: {reason}")]
+#[error("{child} {reason}")]
 pub struct NotStarted {
     child: String,
     reason: String,
