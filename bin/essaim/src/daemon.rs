@@ -11,7 +11,7 @@ use essaim_system::{Env, Seed};
 use essaim_transport::{QuicNetwork, Utc};
 use essaim_wire::Build;
 use std::fs::File;
-use std::io;
+use std::io::{self, IsTerminal};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -107,7 +107,8 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
     // The log serves the debugging of the daemon itself (`RUST_LOG=debug`); operators read the journal.
     let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| LOG_FILTER.into());
     // A program that has set its own subscriber keeps it.
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).try_init();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    let _ = log.with_ansi(io::stderr().is_terminal()).try_init();
     if let Err(why) = open_files {
         tracing::warn!(%why, "the limit of open files stays as it is");
     }
