@@ -97,12 +97,14 @@ pub fn find_essaim() -> Result<PathBuf, String> {
     if let Some(named) = std::env::var_os("ESSAIM_BIN") {
         return Ok(named.into());
     }
-    // The test program lies in target/<profile> or below, the program under test in target/<any profile>.
+    // The test program lies in target/<profile> or below, the program under test in a target/<profile>.
     let own = std::env::current_exe().expect("a program knows its own file");
     let deps = own.ancestors().find(|folder| folder.ends_with("deps"));
     let target = deps.unwrap_or(&own).ancestors().nth(2).expect("it lies in target/<profile>");
-    let built = ["release", "debug"].map(|profile| target.join(profile).join("essaim"));
-    let newest = built.into_iter().filter_map(|path| Some((path.metadata().ok()?.modified().ok()?, path))).max();
+    // Benches are built for release, and measure nothing else.
+    let profiles: &[_] = if own.starts_with(target.join("release")) { &["release"] } else { &["release", "debug"] };
+    let built = profiles.iter().map(|profile| target.join(profile).join("essaim"));
+    let newest = built.filter_map(|path| Some((path.metadata().ok()?.modified().ok()?, path))).max();
     newest.map(|(_, path)| path).ok_or_else(|| {
         format!(
             "there is no essaim in {}: run `cargo build --release --bin essaim`, or set ESSAIM_BIN",
