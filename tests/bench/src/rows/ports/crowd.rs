@@ -37,11 +37,14 @@ const FIRST: u16 = 20_000;
 /// Nodes of the cluster with many services.
 const NODES: u8 = 5;
 
-/// Idle connections.
+/// Index of the worker without tasks whose ports are asked.
+const ASKED: usize = 3;
+
+/// Idle connections, where the machine allows as many file descriptors as they take.
 const CONNECTIONS: u64 = 10_000;
 
-/// File descriptors that a process of the row `ports-idle` may have: two for each connection, and some.
-const DESCRIPTORS: u64 = 2 * CONNECTIONS + 2_000;
+/// File descriptors that a daemon has beside those of connections, and some to spare.
+const OTHER_DESCRIPTORS: u64 = 1_000;
 
 /// Time for which nodes rest before their memory is read.
 const REST: Duration = Duration::from_secs(10);
@@ -81,8 +84,8 @@ fn many_services() -> Result<Vec<Figure>, String> {
     let begun = Instant::now();
     for port in &ports {
         let mut spec = serving(&format!("s{port}"), 1, *port)?;
-        // Ports and not tasks are measured: the tasks are all on the last node.
-        spec["TaskTemplate"]["Placement"] = json!({"Constraints": [format!("node.hostname==n{NODES}")]});
+        // Ports and not tasks are measured: the tasks are on the other nodes, each of which has addresses for 254.
+        spec["TaskTemplate"]["Placement"] = json!({"Constraints": [format!("node.hostname!=n{}", ASKED + 1)]});
         cluster.daemons[0].post("/services/create", Some(&spec));
     }
     let created = begun.elapsed();
@@ -98,21 +101,20 @@ fn many_services() -> Result<Vec<Figure>, String> {
     let published = memory(&cluster);
 
     // Each port of a worker without tasks is asked once, so that this node knows the tasks of every service.
-    let asked = 3;
-    let mut client = Client::on(&cluster.daemons[asked].host)?;
+    let mut client = Client::on(&cluster.daemons[ASKED].host)?;
     for port in &ports {
-        client.ask(&format!("idle {} 1", at(&cluster.daemons[asked].host, *port)))?;
+        client.ask(&format!("idle {} 1", at(&cluster.daemons[ASKED].host, *port)))?;
     }
     sleep(REST);
     let known = memory(&cluster);
 
     // The daemon starts again: from its start until it listens on every port.
-    cluster.daemons[asked].kill();
+    cluster.daemons[ASKED].kill();
     let begun = Instant::now();
-    cluster.daemons[asked].restart();
+    cluster.daemons[ASKED].restart();
     let answers = begun.elapsed();
     for port in &ports {
-        let at = at(&cluster.daemons[asked].host, *port);
+        let at = at(&cluster.daemons[ASKED].host, *port);
         eventually(&format!("{at} listens"), || listens(at));
     }
     let listening = begun.elapsed();
@@ -122,17 +124,17 @@ fn many_services() -> Result<Vec<Figure>, String> {
          each port used on n{}: {known:.1?}",
         created.as_secs_f64(),
         running.as_secs_f64(),
-        asked + 1
+        ASKED + 1
     );
     let notes = [note];
     Ok(vec![
         figure(
             format!("{COUNT} services: a worker's memory for each, KiB"),
             Unit::Count,
-            kib(&published, asked),
+            kib(&published, ASKED),
             &notes,
         ),
-        figure("… and when each port was used once, KiB".into(), Unit::Count, kib(&known, asked), &notes),
+        figure("… and when each port was used once, KiB".into(), Unit::Count, kib(&known, ASKED), &notes),
         figure("… the leader's memory for each, KiB".into(), Unit::Count, kib(&published, 0), &notes),
         figure("… a worker starts again: it answers".into(), Unit::Millis, millis(answers), &notes),
         figure("… and listens on every port".into(), Unit::Millis, millis(listening), &notes),
@@ -141,20 +143,21 @@ fn many_services() -> Result<Vec<Figure>, String> {
 
 /// One round for tasks on the client's node, one for tasks elsewhere.
 fn idle(_: u32) -> Vec<Figure> {
-    let enough = getrlimit(Resource::RLIMIT_NOFILE)
-        .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, DESCRIPTORS.max(hard), DESCRIPTORS.max(hard)));
-    match missing_for_namespaces().map_or_else(|| find_essaim().map(drop), Err) {
-        _ if enough.is_err() => {
-            none(IDLE.what, format!("{DESCRIPTORS} file descriptors are more than is allowed here"))
-        }
-        Err(why) => none(IDLE.what, why),
-        Ok(()) => caught(|| idle_through("node.role==manager"))
-            .and_then(|here| Ok([here, caught(|| idle_through("node.role==worker"))?].concat()))
-            .unwrap_or_else(|why| none(IDLE.what, why)),
-    }
+    let measured = || {
+        missing_for_namespaces().map_or(Ok(()), Err)?;
+        find_essaim()?;
+        let (_, allowed) = getrlimit(Resource::RLIMIT_NOFILE).map_err(|why| why.to_string())?;
+        setrlimit(Resource::RLIMIT_NOFILE, allowed, allowed).map_err(|why| why.to_string())?;
+        let room = allowed.saturating_sub(OTHER_DESCRIPTORS);
+        // A connection to a task of the same node takes two descriptors of one daemon.
+        let here = caught(|| idle_through("node.role==manager", CONNECTIONS.min(room / 2)))?;
+        let elsewhere = caught(|| idle_through("node.role==worker", CONNECTIONS.min(room)))?;
+        Ok([here, elsewhere].concat())
+    };
+    measured().unwrap_or_else(|why| none(IDLE.what, why))
 }
 
-fn idle_through(constraint: &str) -> Result<Vec<Figure>, String> {
+fn idle_through(constraint: &str, connections: u64) -> Result<Vec<Figure>, String> {
     let cluster = Cluster::in_namespaces(2, 1);
     let mut spec = serving("idle", 1, PUBLISHED)?;
     spec["TaskTemplate"]["Placement"] = json!({"Constraints": [constraint]});
@@ -165,7 +168,7 @@ fn idle_through(constraint: &str) -> Result<Vec<Figure>, String> {
     client.ask(&format!("idle {entrance} 1"))?;
     sleep(REST);
     let before = memory(&cluster);
-    client.ask(&format!("idle {entrance} {CONNECTIONS}"))?;
+    client.ask(&format!("idle {entrance} {connections}"))?;
     sleep(REST);
     let after = memory(&cluster);
     // All of them still carry.
@@ -173,9 +176,9 @@ fn idle_through(constraint: &str) -> Result<Vec<Figure>, String> {
     let bytes: Vec<f64> = before
         .iter()
         .zip(&after)
-        .map(|(before, after)| (after - before) * f64::from(1 << 20) / CONNECTIONS as f64)
+        .map(|(before, after)| (after - before) * f64::from(1 << 20) / connections as f64)
         .collect();
-    let notes = [format!("MiB of the two daemons: {before:.1?}, with {CONNECTIONS} connections {after:.1?}")];
+    let notes = [format!("MiB of the two daemons: {before:.1?}, with {connections} connections {after:.1?}")];
     eprintln!("  {}", notes[0]);
     Ok(match constraint {
         "node.role==manager" => {
