@@ -133,10 +133,13 @@ impl Direction {
     /// Has the kernel take bytes into the empty pipe.
     fn take_in(&mut self, cx: &mut Context<'_>, from: &TcpStream, mut pipe: Pipe) -> Poll<io::Result<()>> {
         match ready!(pipe.fill(cx, from))? {
+            // The pipe is given back: the other direction may go on for long.
             0 => self.phase = Phase::Ending,
-            took => self.is_much = took >= LITTLE,
+            took => {
+                self.is_much = took >= LITTLE;
+                self.pipe = Some(pipe);
+            }
         }
-        self.pipe = Some(pipe);
         Poll::Ready(Ok(()))
     }
 
@@ -232,6 +235,21 @@ mod tests {
         client.read_to_end(&mut got).await.expect("read");
         assert_eq!(got, b"all there");
         serve.await.expect("served");
+        carried.await.expect("no panic").expect("ended in order");
+    }
+
+    #[tokio::test]
+    async fn a_direction_that_has_ended_keeps_no_pipe() {
+        let ((mut client, near), (far, mut server)) = (connected().await, connected().await);
+        let carried = tokio::spawn(async move { both(Box::new(near), Box::new(far), &[]).await });
+        let sender = tokio::spawn(async move {
+            client.write_all(&vec![7; 4 << 20]).await.expect("written");
+            client.shutdown().await.expect("half closed");
+            client
+        });
+        server.read_to_end(&mut Vec::new()).await.expect("read");
+        assert_eq!(crate::mesh::splice::in_use(), 0);
+        drop((sender.await.expect("sent"), server));
         carried.await.expect("no panic").expect("ended in order");
     }
 

@@ -101,6 +101,12 @@ impl Drop for Pipe {
     }
 }
 
+/// Number of pipes in use.
+#[cfg(test)]
+pub(super) fn in_use() -> usize {
+    PIPES.load(Ordering::Relaxed)
+}
+
 /// Has the kernel move up to so many bytes; returns how many it moved.
 fn moved(from: impl AsFd, to: impl AsFd, most: usize) -> io::Result<usize> {
     let flags = SpliceFFlags::SPLICE_F_NONBLOCK | SpliceFFlags::SPLICE_F_MOVE;

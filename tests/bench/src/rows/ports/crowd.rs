@@ -88,7 +88,7 @@ fn many_services() -> Result<Vec<Figure>, String> {
     let begun = Instant::now();
     for port in &ports {
         let mut spec = serving(&format!("s{port}"), 1, *port)?;
-        // Ports and not tasks are measured: the tasks are on the other nodes, each of which has addresses for 254.
+        // Ports and not tasks are measured: the tasks are on the other nodes, each of which has addresses for 253.
         spec["TaskTemplate"]["Placement"] = json!({"Constraints": [format!("node.hostname!=n{}", ASKED + 1)]});
         cluster.daemons[0].post("/services/create", Some(&spec));
     }
