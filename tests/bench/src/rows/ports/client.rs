@@ -90,7 +90,7 @@ pub(crate) fn run(_: &[String]) -> ExitCode {
             }),
             ["ask-idle"] => runtime.block_on(async {
                 for stream in &mut idle {
-                    asked(stream).await?;
+                    request(stream).await?;
                 }
                 Ok(idle.len() as f64)
             }),
@@ -167,10 +167,6 @@ async fn opened(at: &str, count: &str) -> io::Result<Vec<TcpStream>> {
         all.extend(try_join_all(opening).await?);
     }
     Ok(all)
-}
-
-async fn asked(stream: &mut TcpStream) -> io::Result<()> {
-    request(stream).await
 }
 
 async fn connected(at: SocketAddr, what: u8) -> io::Result<TcpStream> {

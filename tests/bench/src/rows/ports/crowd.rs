@@ -16,6 +16,7 @@ use super::{PUBLISHED, at, serving};
 use crate::clusters::turns::caught;
 use crate::figure::{Figure, Goal, Samples, Unit};
 use crate::rows::Row;
+use crate::rows::healing::millis;
 
 /// The row `ports-services`.
 pub(crate) const SERVICES: Row = Row {
@@ -203,8 +204,4 @@ fn memory(cluster: &Cluster) -> Vec<f64> {
 
 fn listens(at: SocketAddr) -> Result<(), String> {
     std::net::TcpStream::connect(at).map(drop).map_err(|why| why.to_string())
-}
-
-fn millis(time: Duration) -> f64 {
-    time.as_secs_f64() * 1_000.0
 }
