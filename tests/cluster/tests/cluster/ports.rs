@@ -55,6 +55,14 @@ fn published(name: &str, replicas: u64, port: u16, constraint: &str) -> Value {
     spec
 }
 
+/// The spec of a service of one task on a worker, which runs this server and publishes it as port 7777.
+fn perl(name: &str, server: &str) -> Value {
+    let mut spec = published(name, 1, 7777, "node.role==worker");
+    spec["TaskTemplate"]["ContainerSpec"] =
+        json!({"Image": "perl", "Args": ["-MIO::Socket::INET", "-e", server, TARGET.to_string()]});
+    spec
+}
+
 /// The address of a published port on a daemon's host.
 fn at(cluster: &Cluster, daemon: usize, port: u16) -> SocketAddr {
     SocketAddr::new(cluster.daemons[daemon].host.address.ip(), port)
@@ -156,9 +164,7 @@ fn a_connection_carries_any_number_of_bytes_and_the_end_of_one_direction_leaves_
         return eprintln!("skipped: a server that answers with what it hears needs perl");
     }
     let cluster = Cluster::on_loopback(2, 1);
-    let mut spec = published("echo", 1, 7777, "node.role==worker");
-    spec["TaskTemplate"]["ContainerSpec"] =
-        json!({"Image": "perl", "Args": ["-MIO::Socket::INET", "-e", ECHO, TARGET.to_string()]});
+    let spec = perl("echo", ECHO);
     let id = cluster.daemons[0].post("/services/create", Some(&spec))["ID"].clone();
     cluster.wait_running(id.as_str().expect("an id"), 1, &[]);
     let sent: Vec<u8> = (0..3_000_000_u32).flat_map(u32::to_le_bytes).collect();
@@ -184,9 +190,7 @@ fn a_task_is_told_the_address_of_its_client_where_it_asks_for_it() {
         return eprintln!("skipped: a server that reads the header needs perl");
     }
     let cluster = Cluster::on_loopback(2, 1);
-    let mut spec = published("web", 1, 7777, "node.role==worker");
-    spec["TaskTemplate"]["ContainerSpec"] =
-        json!({"Image": "perl", "Args": ["-MIO::Socket::INET", "-e", TELLS_CLIENT, TARGET.to_string()]});
+    let mut spec = perl("web", TELLS_CLIENT);
     spec["Labels"] = json!({"essaim.proxy-protocol": TARGET.to_string()});
     let id = cluster.daemons[0].post("/services/create", Some(&spec))["ID"].clone();
     cluster.wait_running(id.as_str().expect("an id"), 1, &[]);
