@@ -234,7 +234,7 @@ impl Mesh {
         }
     }
 
-    /// Gives up flows without a datagram, and the backends of services without a connection, for long.
+    /// Gives up UDP flows that have had no datagram for long, and the backends of services that have had no connection for long.
     fn expire(&self, clock: &dyn Clock) {
         self.shared.flows.lock().expire(clock.now());
         let services = self.shared.core.lock().expire(clock.now());
