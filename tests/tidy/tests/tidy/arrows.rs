@@ -12,7 +12,7 @@ use crate::{check, root};
 
 /// Allowed dependencies of each crate, from the top layer down.
 const ARROWS: &[(&str, &[&str])] = &[
-    ("essaim-cli", &["essaim", "essaim-docker", "essaim-template"]),
+    ("essaim-cli", &["essaim", "essaim-docker", "essaim-compose", "essaim-template"]),
     ("essaim", &["essaim-api", "essaim-engines"]),
     ("essaim-api", &["essaim-node", "essaim-docker"]),
     ("essaim-node", &["essaim-manager", "essaim-worker"]),
@@ -20,6 +20,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("essaim-engines", &["essaim-worker"]),
     ("essaim-store", &["essaim-system", "essaim-protocol", "essaim-model"]),
     ("essaim-worker", &["essaim-presence", "essaim-protocol", "essaim-model"]),
+    ("essaim-compose", &["essaim-docker"]),
     ("essaim-docker", &["essaim-model"]),
     ("essaim-presence", &["essaim-system", "essaim-membership"]),
     ("essaim-system", &["essaim-transport"]),
@@ -38,7 +39,8 @@ const ARROWS: &[(&str, &[&str])] = &[
 const TESTS: &[&str] = &["essaim-sim", "essaim-cluster-tests", "essaim-bench", "essaim-tidy"];
 
 /// Crates of pure code, which reach no runtime, no actor and no socket.
-const PURE: &[&str] = &["essaim-wire", "essaim-template", "essaim-membership", "essaim-model", "essaim-policy"];
+const PURE: &[&str] =
+    &["essaim-wire", "essaim-template", "essaim-membership", "essaim-model", "essaim-policy", "essaim-compose"];
 
 /// Libraries that a pure crate must not reach, not even indirectly.
 const IMPURE: &[&str] = &["tokio", "ractor", "ractor_cluster", "quinn", "quinn-proto", "mio", "hyper", "axum"];

@@ -12,7 +12,7 @@ const LINES_MAX: usize = 800;
 const FOLDERS: &[&str] = &["membership", "transport", "actors", "bin", "tests"];
 
 /// Folders of the pure crates, which reach no runtime, no actor and no socket.
-const PURE: &[&str] = &["transport/wire", "membership", "actors/model", "actors/policy"];
+const PURE: &[&str] = &["transport/wire", "membership", "actors/model", "actors/policy", "bin/compose"];
 
 /// Words that a core must not contain: a core is given `now`, and its effects are performed by its actor.
 const FORBIDDEN_IN_CORES: &[&str] =
