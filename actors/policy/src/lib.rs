@@ -11,6 +11,7 @@
 //! - [`scene`]: the input of a decision; [`plan`]: its output.
 //! - [`reconcile`](mod@reconcile): one service, from the wish to the changes. It calls [`restart`] for tasks that ended
 //!   by themselves and `reconcile::rollout` for tasks that follow an older spec.
+//! - `turns`: how many slots an update may replace at a time, asked when a replacement gets its node.
 //! - [`place`]: which node gets a task, or why none does. `enforce`: which tasks a node that became smaller cannot keep.
 //! - [`liveness`]: which verdicts about nodes are committed, and how fast lost tasks may be replaced (the brake).
 //! - [`assignment`]: the tasks that one node is told of. [`backends`](mod@backends): the tasks behind published ports.
@@ -26,6 +27,7 @@ pub mod plan;
 pub mod reconcile;
 pub mod restart;
 pub mod scene;
+mod turns;
 
 #[cfg(test)]
 mod tests;

@@ -75,6 +75,8 @@ pub enum Bug {
     RollbackReplacesHealthy,
     /// An update replaces the next slots although the parallelism is used up.
     ParallelismExceeded,
+    /// A task of an update that waited for a node gets it although the parallelism is used up.
+    PendingTakesNoTurn,
     /// An update that was paused after failures replaces the next slots.
     FailedUpdateGoesOn,
     /// A task whose engine does not answer is reported as failed, and its container is not stopped when the engine
@@ -107,7 +109,7 @@ pub enum Bug {
 
 impl Bug {
     /// All planted bugs.
-    pub const ALL: [Self; 45] = [
+    pub const ALL: [Self; 46] = [
         Self::AckBeforeFsync,
         Self::VoteNotKept,
         Self::DroppedFence,
@@ -140,6 +142,7 @@ impl Bug {
         Self::CompletedJobRunsAgain,
         Self::RollbackReplacesHealthy,
         Self::ParallelismExceeded,
+        Self::PendingTakesNoTurn,
         Self::FailedUpdateGoesOn,
         Self::ContainerLeftBehind,
         Self::StartedAgain,
@@ -190,6 +193,7 @@ impl Bug {
             Self::CompletedJobRunsAgain => "completed-job-runs-again",
             Self::RollbackReplacesHealthy => "rollback-replaces-healthy",
             Self::ParallelismExceeded => "parallelism-exceeded",
+            Self::PendingTakesNoTurn => "pending-takes-no-turn",
             Self::FailedUpdateGoesOn => "failed-update-goes-on",
             Self::ContainerLeftBehind => "container-left-behind",
             Self::StartedAgain => "started-again",

@@ -9,6 +9,7 @@ use super::filter::Explanation;
 use super::needs::{Group, Needs};
 use super::seat::{Place, Seats};
 use super::waiting::Waiting;
+use crate::turns::Turns;
 use essaim_model::{
     Change, Desired, EngineKind, Event, GenericStock, Node, ServiceId, Slot, State, Task, TaskId, TaskState, loopback,
 };
@@ -32,6 +33,15 @@ pub struct Board {
     pub(super) waiting: Waiting,
     needs: BTreeMap<Group, Arc<Needs>>,
     default_engine: Option<EngineKind>,
+    turns: TurnsTaken,
+}
+
+/// Turns of updates that tasks took which are proposed and not in the state yet.
+#[derive(Debug, Clone, Default)]
+struct TurnsTaken {
+    /// The state that they were taken in. In the next one, the tasks are there or were refused.
+    seen: Index,
+    taken: BTreeMap<ServiceId, usize>,
 }
 
 /// What the board has counted for a task, kept so that it can be undone.
@@ -110,6 +120,7 @@ impl Board {
 
     /// Undoes the bookings of changes that were not committed: books their tasks as the state has them.
     pub fn retract(&mut self, state: &State, changes: &[Change]) {
+        self.turns = TurnsTaken::default();
         for change in changes {
             let id = match change {
                 Change::CreateTask(task) => task.id,
@@ -133,6 +144,24 @@ impl Board {
         let differs = |id: &&TaskId| self.tasks.get(id) != fresh.tasks.get(id);
         let id = self.tasks.keys().chain(fresh.tasks.keys()).find(differs)?;
         Some(format!("task {id} is booked as {:?}, and is {:?}", self.tasks.get(id), fresh.tasks.get(id)))
+    }
+
+    /// The turns that are left in the update of a service, without those that were taken in this state already.
+    pub(super) fn turns<'a>(&self, state: &'a State, service: ServiceId, now: Timestamp) -> Turns<'a> {
+        let is_same = self.turns.seen == state.applied().index;
+        let taken = self.turns.taken.get(&service).copied().filter(|_| is_same).unwrap_or_default();
+        Turns::of(state, service, now, taken)
+    }
+
+    /// Notes how many turns of a service were taken in this state.
+    pub(super) fn note_turns(&mut self, state: &State, service: ServiceId, turns: &Turns<'_>) {
+        let seen = state.applied().index;
+        if self.turns.seen != seen {
+            self.turns = TurnsTaken { seen, taken: BTreeMap::new() };
+        }
+        if turns.taken() > 0 {
+            self.turns.taken.insert(service, turns.taken());
+        }
     }
 
     /// Whether a node of these tasks has too few free addresses for one more task of this kind.

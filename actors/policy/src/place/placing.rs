@@ -1,12 +1,14 @@
 //! Placing: gives wanted tasks their nodes, and creates them.
 //!
 //! The nodes come from `spread`, except that a slot may have one node only: the node itself in a global service, and the
-//! node on which its data is in a service with `essaim.sticky`. A task that finds none is created pending, with the reason.
+//! node on which its data is in a service with `essaim.sticky`. A task that finds none is created pending, with the reason;
+//! so is one that needs a turn in the update of its service when none is left (`turns`).
 
 use super::board::Board;
 use super::filter::Explanation;
 use super::needs::{Group, Needs};
 use crate::Wanted;
+use crate::turns::NO_TURN;
 use essaim_model::service::Sticky;
 use essaim_model::{Assigned, Change, Desired, GenericStock, Meta, Observed, Slot, State, Task, TaskId};
 use essaim_wire::planted::{Bug, planted};
@@ -95,6 +97,7 @@ impl Board {
                 wishes.iter().map(|wish| Spot::of(state, group, wish.slot, wish.desired, now, now)).collect();
             let found = self.place(group, &needs, now, &spots);
             let before = self.waiting.before(group);
+            let mut turns = self.turns(state, group.0, now);
             let (placed, others): (Vec<_>, Vec<_>) =
                 wishes.into_iter().zip(&spots).zip(found).partition(|(_, found)| found.is_ok());
             let mut nowhere: Option<String> = None;
@@ -105,6 +108,10 @@ impl Board {
                     Ok(node)
                 });
                 let assigned = match found {
+                    Ok(_) if !turns.take(wish.slot) => {
+                        generic = GenericStock::default();
+                        Assigned::Pending { reason: NO_TURN.to_owned() }
+                    }
                     Ok(node) => Assigned::Node(node),
                     Err(Some(why)) => Assigned::Pending { reason: why.to_string() },
                     Err(None) => {
@@ -135,6 +142,8 @@ impl Board {
                 let change = Change::CreateTask(Box::new(task));
                 if !room(&change) {
                     self.waiting.tried(group, before, now);
+                    self.waiting.keep_trying(group, turns.refused());
+                    self.note_turns(state, group.0, &turns);
                     return changes;
                 }
                 if let Change::CreateTask(task) = &change {
@@ -143,6 +152,8 @@ impl Board {
                 changes.push(change);
             }
             self.waiting.tried(group, before, now);
+            self.waiting.keep_trying(group, turns.refused());
+            self.note_turns(state, group.0, &turns);
         }
         changes
     }

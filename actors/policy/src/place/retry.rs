@@ -1,5 +1,8 @@
 //! Tries pending tasks again where something has changed for them, and keeps their reasons up to date.
 //!
+//! A task that is to replace another one in an update needs a turn besides a node (`turns`). Without one it stays pending,
+//! and is tried again when there is a turn.
+//!
 //! The reason of a pending task counts nodes, so most events change the reason of every pending task. Reasons are
 //! written again only after a pause that grows with the amount to write ([`pause`]): for a handful of tasks they follow
 //! at once, and ten thousand tasks do not flood the log each time a node changes.
@@ -8,8 +11,10 @@ use super::board::Board;
 use super::needs::{Group, Needs};
 use super::placing::{Found, Spot};
 use super::waiting::{Chance, Changed, Explained, Queue, tasks_at};
+use crate::turns::{NO_TURN, Turns};
 use essaim_model::service::Sticky;
 use essaim_model::{Assigned, Change, GenericStock, Slot, State, Task, TaskId};
+use essaim_wire::planted::{Bug, planted};
 use essaim_wire::{NodeId, Timestamp};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -37,17 +42,20 @@ impl Board {
     /// whether a change still fits into the proposal; once it says no, the rest stays for the next time.
     pub fn assign_pending(&mut self, state: &State, now: Timestamp, room: &mut dyn FnMut(&Change) -> bool) -> Retried {
         let changed = self.waiting.take_changed(state);
-        let mut retried = Retried::default();
+        let mut pass = Pass { state, now, room, retried: Retried::default() };
         let mut is_full = false;
         for group in self.waiting.groups() {
             let Some(needs) = self.needs_of(state, group) else { continue };
             self.offer(group, &needs, &changed);
-            self.offer_homes(state, group, now, &mut retried);
+            self.offer_homes(group, &mut pass);
+            let mut turns = self.turns(state, group.0, now);
             is_full = is_full
-                || !self.place_waiting(state, group, &needs, now, room, &mut retried)
-                || !self.explain_waiting(state, group, &needs, now, room, &mut retried);
+                || !self.place_waiting(group, &needs, &mut turns, &mut pass)
+                || !self.explain_waiting(group, &needs, &turns, &mut pass);
+            self.note_turns(state, group.0, &turns);
+            turns.again().into_iter().for_each(|at| pass.look_again(at));
         }
-        retried
+        pass.retried
     }
 
     /// Adds the changed nodes that have room for the group to its chance.
@@ -72,31 +80,27 @@ impl Board {
 
     /// Has the tasks of a service with `essaim.sticky` tried each time: each waits for one node, so a try is one look, and
     /// the wait ends without an event.
-    fn offer_homes(&mut self, state: &State, group: Group, now: Timestamp, retried: &mut Retried) {
-        let Some(sticky) = state.spec(group.0, group.1).and_then(|spec| spec.sticky()) else { return };
+    fn offer_homes(&mut self, group: Group, pass: &mut Pass<'_>) {
+        let Some(sticky) = pass.state.spec(group.0, group.1).and_then(|spec| spec.sticky()) else { return };
         let Some(queue) = self.waiting.queues.get_mut(&group) else { return };
         queue.chance = Chance::Anywhere;
         if let Sticky::For(patience) = sticky {
-            let pending = queue.tasks.iter().filter_map(|(_, id)| state.task(*id));
-            let due = pending.map(|task| task.meta.created_at + patience).filter(|due| now < *due).min();
-            retried.again = retried.again.into_iter().chain(due).min();
+            let pending = queue.tasks.iter().filter_map(|(_, id)| pass.state.task(*id));
+            let due = pending.map(|task| task.meta.created_at + patience).filter(|due| pass.now < *due).min();
+            due.into_iter().for_each(|at| pass.look_again(at));
         }
     }
 
-    /// Assigns nodes to pending tasks of the group, as far as its chance goes. Returns false when the proposal is full.
-    fn place_waiting(
-        &mut self,
-        state: &State,
-        group: Group,
-        needs: &Arc<Needs>,
-        now: Timestamp,
-        room: &mut dyn FnMut(&Change) -> bool,
-        retried: &mut Retried,
-    ) -> bool {
+    /// Assigns nodes to pending tasks of the group, as far as its chance and its turns go. Returns false when the proposal
+    /// is full.
+    fn place_waiting(&mut self, group: Group, needs: &Arc<Needs>, turns: &mut Turns<'_>, pass: &mut Pass<'_>) -> bool {
         let Some(queue) = self.waiting.queues.get(&group) else { return true };
-        let waits = |id: TaskId| {
+        let (state, now) = (pass.state, pass.now);
+        // A task whose reason says that it waits for its turn is not tried again before there is one.
+        let waits = |id: TaskId, turns: &mut Turns<'_>| {
             let task = state.task(id).filter(|task| task.node().is_none() && task.is_wanted());
-            task.filter(|task| task.spec_version == group.1).cloned()
+            let task = task.filter(|task| task.spec_version == group.1)?;
+            (!has_no_turn(task) || turns.has(task.slot)).then(|| Arc::clone(task))
         };
         let spot = |task: &Task| Spot::of_pending(state, task, now);
         let chance = queue.chance.clone();
@@ -104,93 +108,87 @@ impl Board {
         let mut got_through = true;
         match chance {
             Chance::Anywhere => {
-                let tasks: Vec<_> = queue.tasks.iter().filter_map(|(_, id)| waits(*id)).collect();
+                let tasks: Vec<_> = queue.tasks.iter().filter_map(|(_, id)| waits(*id, turns)).collect();
                 let spots: Vec<Spot> = tasks.iter().map(|task| spot(task)).collect();
                 let found = self.place(group, needs, now, &spots);
-                got_through = self.take_found(state, needs, now, tasks.into_iter().zip(found), room, retried);
+                got_through = self.take_found(needs, tasks.into_iter().zip(found), turns, pass);
             }
             Chance::On(nodes, slots) => {
                 if is_numbered && !nodes.is_empty() {
-                    let found = self.spread(group, needs, now, queue.tasks.len(), Some(&nodes));
-                    let tasks = self.waiting.queues.get(&group).into_iter().flat_map(|queue| &queue.tasks);
-                    let tasks: Vec<_> = tasks.filter_map(|(_, id)| waits(*id)).take(found.len()).collect();
-                    let found = tasks.into_iter().zip(found.into_iter().map(Ok));
-                    got_through = self.take_found(state, needs, now, found, room, retried);
+                    let tasks: Vec<_> = queue.tasks.iter().filter_map(|(_, id)| waits(*id, turns)).collect();
+                    let found = self.spread(group, needs, now, tasks.len(), Some(&nodes)).into_iter().map(Ok);
+                    got_through = self.take_found(needs, tasks.into_iter().zip(found), turns, pass);
                 }
                 let places = nodes.iter().map(|node| Slot::Node(*node)).filter(|_| !is_numbered);
                 for slot in places.chain(slots).collect::<BTreeSet<_>>() {
                     let queue = self.waiting.queues.get(&group);
                     let here = queue.into_iter().flat_map(|queue| tasks_at(&queue.tasks, slot));
-                    for task in here.filter_map(&waits).collect::<Vec<_>>() {
+                    for task in here.filter_map(|id| waits(id, turns)).collect::<Vec<_>>() {
                         let found = self.place(group, needs, now, &[spot(&task)]);
-                        got_through = got_through
-                            && self.take_found(state, needs, now, [task].into_iter().zip(found), room, retried);
+                        got_through = got_through && self.take_found(needs, [task].into_iter().zip(found), turns, pass);
                     }
                 }
             }
         }
         if got_through && let Some(queue) = self.waiting.queues.get_mut(&group) {
-            queue.chance = Chance::none();
+            queue.chance = Chance::On(BTreeSet::new(), turns.refused().clone());
         }
         got_through
     }
 
-    /// Books the nodes that were found for pending tasks, as far as the changes fit into the proposal. Returns false
-    /// when it is full.
+    /// Books the nodes that were found for pending tasks, as far as there are turns and the changes fit into the proposal.
+    /// Returns false when it is full.
     fn take_found(
         &mut self,
-        state: &State,
         needs: &Needs,
-        now: Timestamp,
         found: impl Iterator<Item = (Arc<Task>, Found)>,
-        room: &mut dyn FnMut(&Change) -> bool,
-        retried: &mut Retried,
+        turns: &mut Turns<'_>,
+        pass: &mut Pass<'_>,
     ) -> bool {
         for (task, found) in found {
             let mut generic = GenericStock::default();
             if let Ok(node) = &found
                 && !needs.generic.is_empty()
             {
-                let spot = Spot::of_pending(state, &task, now);
+                let spot = Spot::of_pending(pass.state, &task, pass.now);
                 match self.give(needs, *node, &spot.replaces) {
                     Some(given) => generic = given,
                     None => continue,
                 }
             }
             let (id, spec_version) = (task.id, task.spec_version);
-            let change = match (&found, task.slot) {
-                (Ok(node), _) => Change::AssignTask { id, node: *node, spec_version, generic: generic.clone() },
-                (Err(Some(why)), slot) if why.home.is_some() || matches!(slot, Slot::Node(_)) => {
+            let mut has_turn = |slot| turns.take(slot) || planted(Bug::PendingTakesNoTurn);
+            let given = found.as_ref().ok().copied().filter(|_| has_turn(task.slot));
+            let change = match (&found, given, task.slot) {
+                (_, Some(node), _) => Change::AssignTask { id, node, spec_version, generic: generic.clone() },
+                (Ok(_), None, _) => match pend(&task, NO_TURN) {
+                    Some(change) => change,
+                    None => continue,
+                },
+                (Err(Some(why)), _, slot) if why.home.is_some() || matches!(slot, Slot::Node(_)) => {
                     match pend(&task, &why.to_string()) {
                         Some(change) => change,
                         None => continue,
                     }
                 }
                 // The reason of these tasks is written for the whole group.
-                (Err(_), _) => continue,
+                (Err(_), _, _) => continue,
             };
-            if !room(&change) {
+            if !(pass.room)(&change) {
                 return false;
             }
-            if let Ok(node) = found {
-                self.book(state, &Task { assigned: Assigned::Node(node), generic, ..Task::clone(&task) });
+            if let Some(node) = given {
+                self.book(pass.state, &Task { assigned: Assigned::Node(node), generic, ..Task::clone(&task) });
             }
-            retried.changes.push(change);
+            pass.retried.changes.push(change);
         }
         true
     }
 
     /// Writes the reason of a group again, if it may have changed and the pause is over. Returns false when the
     /// proposal is full.
-    fn explain_waiting(
-        &mut self,
-        state: &State,
-        group: Group,
-        needs: &Needs,
-        now: Timestamp,
-        room: &mut dyn FnMut(&Change) -> bool,
-        retried: &mut Retried,
-    ) -> bool {
+    fn explain_waiting(&mut self, group: Group, needs: &Needs, turns: &Turns<'_>, pass: &mut Pass<'_>) -> bool {
+        let (state, now) = (pass.state, pass.now);
         let edition = self.waiting.edition;
         let Some(queue) = self.waiting.queues.get(&group) else { return true };
         if matches!(queue.tasks.first(), Some((Slot::Node(_), _))) {
@@ -202,24 +200,47 @@ impl Board {
                 return true;
             }
             if now < due {
-                retried.again = Some(retried.again.map_or(due, |earlier| earlier.min(due)));
+                pass.look_again(due);
                 return true;
             }
         }
         let reason = self.explain(needs).to_string();
-        let tasks = queue.tasks.iter().filter_map(|(_, id)| state.task(*id));
-        let of_group = tasks.filter(|task| Spot::of_pending(state, task, now).home.is_none());
+        let tasks = queue.tasks.iter().filter(|(slot, _)| !turns.refused().contains(slot));
+        let of_group = tasks
+            .filter_map(|(_, id)| state.task(*id))
+            .filter(|task| Spot::of_pending(state, task, now).home.is_none());
         for change in of_group.filter_map(|task| pend(task, &reason)) {
-            if !room(&change) {
+            if !(pass.room)(&change) {
                 return false;
             }
-            retried.changes.push(change);
+            pass.retried.changes.push(change);
         }
         if let Some(queue) = self.waiting.queues.get_mut(&group) {
             queue.explained = Some(Explained { at: now, edition });
         }
         true
     }
+}
+
+/// One look at all pending tasks.
+struct Pass<'a> {
+    state: &'a State,
+    now: Timestamp,
+    /// Whether a change still fits into the proposal.
+    room: &'a mut dyn FnMut(&Change) -> bool,
+    retried: Retried,
+}
+
+impl Pass<'_> {
+    /// Asks for another look at `at`, or earlier if that was asked for already.
+    fn look_again(&mut self, at: Timestamp) {
+        self.retried.again = Some(self.retried.again.map_or(at, |earlier| earlier.min(at)));
+    }
+}
+
+/// Whether the task could have a node when it was last tried, and waits for its turn.
+fn has_no_turn(task: &Task) -> bool {
+    matches!(&task.assigned, Assigned::Pending { reason } if reason == NO_TURN)
 }
 
 /// Shortest time between two explanations of a group.

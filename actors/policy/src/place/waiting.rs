@@ -26,7 +26,8 @@ pub(super) enum Chance {
     #[default]
     Anywhere,
     /// These nodes changed since the group was tried; every other node refused it. The slots are those with a task on a
-    /// changed node: the room of that task counts as free for the pending task that is to replace it.
+    /// changed node, where the room of that task counts as free for the pending task that is to replace it, and those
+    /// whose pending task could have a node and waits for its turn.
     On(BTreeSet<NodeId>, BTreeSet<Slot>),
 }
 
@@ -126,6 +127,15 @@ impl Waiting {
         if let Some(queue) = self.queues.get_mut(&group) {
             queue.chance = before.0;
             queue.explained.get_or_insert(Explained { at: now, edition });
+        }
+    }
+}
+
+impl Waiting {
+    /// Has the pending tasks of these slots tried again, although no node changed: they lack a turn only.
+    pub(super) fn keep_trying(&mut self, group: Group, without_turn: &BTreeSet<Slot>) {
+        if let Some(Queue { chance: Chance::On(_, slots), .. }) = self.queues.get_mut(&group) {
+            slots.extend(without_turn);
         }
     }
 }

@@ -12,7 +12,9 @@
 //! created `Ready`, and `place` counts the room of the dated task as free for it; when it has a node the dated task is
 //! stopped, and the replacement runs when that has ended. Start-first, the replacement is created `Running` and needs
 //! room of its own. While it has no node the dated task goes on, and the status of the update says why. A numbered slot
-//! that waits for a node counts as busy, since the others would wait for the same; a slot of a global service does not.
+//! that waits for a node counts as busy here, since the others would wait for the same; a slot of a global service does
+//! not, so that a node without room does not hold up the others. That the replacements which waited do not all get their
+//! nodes at the same time is seen to where tasks get nodes: a replacement needs a turn for its node (`turns`).
 //!
 //! A slot has failed if a task of this update ended by itself in it, before it ran or within the monitor time after it
 //! began to run. The share of failed slots among those that belong to the update is compared with the ratio that the
@@ -20,7 +22,7 @@
 //! while the update goes on, so every leader comes to the same conclusion, however long the delay is.
 
 use super::Work;
-use crate::restart;
+use crate::{restart, turns};
 use essaim_model::{
     Assigned, Change, Desired, FailureAction, RollbackCause, Slot, Task, UpdateConfig, UpdateOrder, UpdateState,
     UpdateStatus,
@@ -80,10 +82,10 @@ impl Work<'_> {
     pub(super) fn roll(&mut self) {
         let status = self.service.update.clone();
         let state = status.as_ref().map(|status| status.state);
-        let is_paused = matches!(state, Some(UpdateState::Paused | UpdateState::RollbackPaused));
-        if is_paused && !planted(Bug::FailedUpdateGoesOn) {
+        if turns::is_paused(self.service) {
             return;
         }
+        let is_paused = matches!(state, Some(UpdateState::Paused | UpdateState::RollbackPaused));
         let backwards = state == Some(UpdateState::RollbackStarted);
         let config = self.update_config();
         let going = status.filter(|status| status.completed_at.is_none() && !is_paused);
@@ -118,10 +120,7 @@ impl Work<'_> {
 
     /// Configuration of the update, or of the rollback if one is under way.
     pub(super) fn update_config(&self) -> UpdateConfig {
-        let spec = &self.service.spec;
-        let state = self.service.update.as_ref().map(|status| status.state);
-        let backwards = matches!(state, Some(UpdateState::RollbackStarted | UpdateState::RollbackPaused));
-        if backwards { &spec.rollback } else { &spec.update }.clone().unwrap_or_default()
+        turns::config(self.service)
     }
 
     fn replace(&mut self, candidate: &Candidate<'_>, config: &UpdateConfig) {
@@ -154,13 +153,9 @@ impl Work<'_> {
         }
     }
 
-    /// Time at which the first task of this update in a slot came to run, or ended by itself before that: from then on
-    /// the slot no longer holds up the others, beyond the delay. What becomes of its later tasks is the business of the
-    /// restart policy.
+    /// Time since when a slot with these tasks no longer holds up the others, beyond the delay.
     pub(super) fn settled_at(&self, tasks: &[&Arc<Task>]) -> Option<Timestamp> {
-        let of_update = tasks.iter().filter(|task| task.spec_version == self.service.spec_version);
-        let settled = |task: &Task| task.began_at.or(task.ended_at.filter(|_| restart::ended_by_itself(task)));
-        of_update.filter_map(|task| settled(task)).min()
+        turns::settled_at(self.service, tasks.iter().map(|task| &***task))
     }
 
     /// Counts a slot that this plan fills again as busy, if it shows a dated task: until the first task of the update in
@@ -190,7 +185,9 @@ impl Work<'_> {
         for (task, settled_at) in std::mem::take(&mut self.rollout.replaced) {
             let settled = settled_at.or(task.began_at).map(|settled| settled + config.delay);
             if let Assigned::Pending { reason } = &task.assigned {
-                self.rollout.waits.get_or_insert_with(|| reason.clone());
+                if reason != turns::NO_TURN {
+                    self.rollout.waits.get_or_insert_with(|| reason.clone());
+                }
                 busy += usize::from(matches!(task.slot, Slot::Number(_)));
             } else if let Some(settled) = settled {
                 if self.scene.now < settled {

@@ -53,7 +53,7 @@ const fn symptoms(bug: Bug) -> &'static [&'static str] {
         Bug::StoreBeforeCertificate => &["and a worker's certificate"],
         Bug::CompletedJobRunsAgain => &["was completed by"],
         Bug::RollbackReplacesHealthy => &["follows the spec that the rollback goes back to"],
-        Bug::ParallelismExceeded => &["slots in flight, and"],
+        Bug::ParallelismExceeded | Bug::PendingTakesNoTurn => &["slots in flight, and"],
         Bug::FailedUpdateGoesOn => &["is updated while its update is paused"],
         Bug::ContainerLeftBehind => {
             &["which it should not", "has two running tasks", "and its container runs on", "than there is"]

@@ -1,15 +1,14 @@
 //! Updates: how the leader replaces the tasks of a service that follow an older spec, change after change of the log.
 //!
-//! A slot's update *starts* when the leader creates a task in it while another task of the slot, on a node that may keep
-//! it, follows a spec that asks for another task than the one in force. A slot is *in flight* from then until its new
-//! task has run for the delay: its new task does not run yet or has not run for the delay, and the old one is still
-//! there or ended by order. A slot that was removed, because the service became smaller, and is there again, because it
-//! became larger, is not updated: its new task waits for the end of the old one and interrupts nothing. A slot of a global service
-//! whose new task waits for its node to have room does not count, nor does it for a moment after the scheduler has given the
-//! task its node: a leader decides about the other slots meanwhile.
+//! A slot's update *begins* when the leader creates a task in it while another task of the slot, on a node that may keep
+//! it, follows a spec that asks for another task than the one in force. It *takes effect* when the new task has a node: at
+//! its creation, or later if it had to wait for one. A slot is *in flight* from then until its new task has run for the
+//! delay: the new task has a node and does not run yet or has not run for the delay, and the old one is still there or
+//! ended by order. A slot that was removed, because the service became smaller, and is there again, because it became
+//! larger, is not updated: its new task waits for the end of the old one and interrupts nothing.
 //!
-//! - When a slot's update starts, no more slots are in flight than the parallelism in force.
-//! - No slot's update starts while the update is paused.
+//! - When a slot's update takes effect, no more slots are in flight than the parallelism in force.
+//! - No slot's update begins or takes effect while the update is paused.
 //! - No task is replaced that runs, may stay, and follows the spec in force, unless its slot moves to a node with fewer
 //!   slots (`essaim.rebalance`), which waits for the end of an update; so a rollback leaves those that already follow
 //!   the spec it goes back to.
@@ -34,19 +33,30 @@ pub(super) fn created(events: &[Event]) -> impl Iterator<Item = &Arc<Task>> {
     })
 }
 
-/// Returns what is wrong with the updates that start in the step from one state to the next.
+/// The tasks that wait for a node before a step from one state to the next, and have one after it.
+fn given(events: &[Event]) -> impl Iterator<Item = &Arc<Task>> {
+    events.iter().filter_map(|event| match event {
+        Event::Task { old: Some(old), new: Some(new) } => {
+            Some(new).filter(|new| old.node().is_none() && new.node().is_some())
+        }
+        _ => None,
+    })
+}
+
+/// Returns what is wrong with the updates that begin or take effect in the step from one state to the next.
 pub fn judge(before: &State, after: &State, events: &[Event], proposal: &Proposal) -> Vec<String> {
     // Only a leader's decisions are judged: they carry its term.
     if proposal.fence.is_none() {
         return Vec::new();
     }
     let index = after.applied().index.0;
-    let wrong = created(events).filter_map(|new| started(before, after, new, proposal));
-    wrong.map(|why| format!("at index {index}: {why}")).collect()
+    let begun = created(events).filter_map(|new| begins(before, after, new, proposal, true));
+    let waited = given(events).filter_map(|new| begins(before, after, new, proposal, false));
+    begun.chain(waited).map(|why| format!("at index {index}: {why}")).collect()
 }
 
-/// What is wrong with the creation of this task.
-fn started(before: &State, after: &State, new: &Task, proposal: &Proposal) -> Option<String> {
+/// What is wrong with the creation of this task, or with giving it its node later.
+fn begins(before: &State, after: &State, new: &Task, proposal: &Proposal, is_creation: bool) -> Option<String> {
     let service = before.service(new.service)?;
     let changes_the_spec =
         |change: &Change| matches!(change, Change::UpdateService { .. } | Change::RollBackService { .. });
@@ -75,7 +85,7 @@ fn started(before: &State, after: &State, new: &Task, proposal: &Proposal) -> Op
         let id = replaced.id;
         let updates = service.update.as_ref().is_some_and(|update| update.completed_at.is_none());
         let may_move = service.spec.rebalance_pause().is_some() && !updates;
-        return (replaced.is_running() && !may_move)
+        return (is_creation && replaced.is_running() && !may_move)
             .then(|| format!("slot {slot} of {name} gets another task, and {id} in it runs and follows {what}"));
     }
     let paused = service
@@ -84,6 +94,9 @@ fn started(before: &State, after: &State, new: &Task, proposal: &Proposal) -> Op
         .is_some_and(|update| matches!(update.state, UpdateState::Paused | UpdateState::RollbackPaused));
     if paused {
         return Some(format!("slot {slot} of {name} is updated while its update is paused"));
+    }
+    if new.node().is_none() {
+        return None;
     }
     let config = if backwards { &service.spec.rollback } else { &service.spec.update }.clone().unwrap_or_default();
     let flights = in_flight(after, service, &config, proposal.at);
@@ -115,24 +128,18 @@ fn in_order<'a>(state: &'a State, service: &Service, slot: Slot) -> Vec<&'a Arc<
     tasks
 }
 
-/// The slots of a service whose update has started and whose new task has not run for the delay.
+/// The slots of a service whose update has taken effect and whose new task has not run for the delay.
 fn in_flight(state: &State, service: &Service, config: &UpdateConfig, now: Timestamp) -> BTreeSet<Slot> {
     let slots: BTreeSet<Slot> = state.tasks_of(service.id).map(|task| task.slot).collect();
     let is_flying = |slot: &Slot| {
         let tasks = in_order(state, service, *slot);
         let Some((new, older)) = tasks.split_last() else { return false };
         let Some(old) = older.last() else { return false };
-        // The task was pending a moment ago if it was given its node after its creation.
-        let was_pending = new.observed.state == TaskState::New
-            && new.meta.created_at < new.meta.updated_at
-            && now < new.meta.updated_at + SETTLED;
-        let is_pending = matches!(new.assigned, Assigned::Pending { .. }) || was_pending;
-        let is_pending_elsewhere = is_pending && matches!(slot, Slot::Node(_));
         let has_settled = new.is_running() && new.began_at.is_some_and(|began| began + config.delay <= now);
         let by_order = !old.has_ended() || old.observed.state == TaskState::Shutdown;
         is_wanted(new)
             && old.desired != Desired::Remove
-            && !is_pending_elsewhere
+            && new.node().is_some()
             && !has_settled
             && by_order
             && is_alike(state, service, new)
@@ -214,39 +221,64 @@ mod tests {
         assert!(wrong.len() == 1 && wrong[0].contains("2 slots in flight, and 1 are allowed"), "{wrong:?}");
     }
 
-    #[test]
-    fn a_global_slot_that_is_given_its_node_while_the_leader_decides_is_not_in_flight() {
+    /// A global service with running tasks of its first spec on two nodes, and another spec in force, under which a task
+    /// waits in each slot.
+    fn waiting(parallelism: u64) -> State {
         let mut spec = service("web", 3);
         spec.mode = essaim_model::Mode::Global;
-        spec.update = Some(UpdateConfig { parallelism: 1, ..UpdateConfig::default() });
-        let [one, two] = [1, 2].map(NodeId::from_bits);
+        spec.update = Some(UpdateConfig { parallelism, ..UpdateConfig::default() });
+        let nodes = [1, 2].map(NodeId::from_bits);
         let on = |node, task: Task| Task { slot: Slot::Node(node), assigned: Assigned::Node(node), ..task };
-        let running = [on(one, fixture::task(1, TaskState::Running)), on(two, fixture::task(2, TaskState::Running))];
+        let running =
+            [(nodes[0], 1), (nodes[1], 2)].map(|(node, number)| on(node, fixture::task(number, TaskState::Running)));
         let mut state = fixture::world(spec.clone(), &running);
         let expect = state.service(SERVICE).expect("it is there").meta.version;
         spec.task.force_update += 1;
         let update = Change::UpdateService { id: SERVICE, expect, spec: Some(Box::new(spec)) };
         apply(&mut state, Timestamp::from_micros(20), vec![update]);
         let spec_version = state.service(SERVICE).expect("it is there").spec_version;
-        let new = |number, node, assigned| Task {
+        let waits = |node, number| Task {
             desired: Desired::Ready,
             spec_version,
-            assigned,
+            assigned: Assigned::Pending { reason: "no room".into() },
             ..on(node, fixture::task(number, TaskState::New))
         };
-        let waits = Assigned::Pending { reason: "no room".into() };
-        apply(&mut state, HOUR, vec![Change::CreateTask(Box::new(new(11, one, waits)))]);
-        let given = HOUR + Duration::from_secs(60);
-        let assign =
-            Change::AssignTask { id: TaskId::from_bits(11), node: one, spec_version, generic: Default::default() };
-        apply(&mut state, given, vec![assign]);
-        for (after, count) in [(Duration::from_millis(20), 0), (Duration::from_secs(1), 1)] {
-            let (before, mut after_it) = (state.clone(), state.clone());
-            let change = Change::CreateTask(Box::new(new(12, two, Assigned::Node(two))));
-            let (events, proposal) = apply(&mut after_it, given + after, vec![change]);
-            let wrong = judge(&before, &after_it, &events, &proposal);
-            assert_eq!(wrong.len(), count, "{wrong:?}");
+        for (node, number) in [(nodes[0], 11), (nodes[1], 12)] {
+            let before = state.clone();
+            let create = Change::CreateTask(Box::new(waits(node, number)));
+            let (events, proposal) = apply(&mut state, HOUR, vec![create]);
+            assert_eq!(judge(&before, &state, &events, &proposal), [""; 0], "a task that waits interrupts nothing");
         }
+        state
+    }
+
+    /// Complaints when the waiting task of a node gets it.
+    fn give(state: &mut State, node: u128) -> Vec<String> {
+        let before = state.clone();
+        let spec_version = before.service(SERVICE).expect("it is there").spec_version;
+        let (id, node) = (TaskId::from_bits(10 + node), NodeId::from_bits(node));
+        let assign = Change::AssignTask { id, node, spec_version, generic: Default::default() };
+        let (events, proposal) = apply(state, HOUR + Duration::from_secs(60), vec![assign]);
+        judge(&before, state, &events, &proposal)
+    }
+
+    #[test]
+    fn slots_of_a_global_service_that_have_waited_and_are_updated_at_once_are_seen() {
+        for (parallelism, count) in [(1, 1), (2, 0)] {
+            let mut state = waiting(parallelism);
+            assert_eq!(give(&mut state, 1), [""; 0]);
+            let wrong = give(&mut state, 2);
+            assert_eq!(wrong.len(), count, "{wrong:?}");
+            assert!(wrong.iter().all(|it| it.contains("2 slots in flight, and 1 are allowed")), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn a_slot_that_has_waited_and_is_updated_while_the_update_is_paused_is_seen() {
+        let mut state = waiting(0);
+        pause(&mut state);
+        let wrong = give(&mut state, 1);
+        assert!(wrong.len() == 1 && wrong[0].contains("is updated while its update is paused"), "{wrong:?}");
     }
 
     #[test]
@@ -260,9 +292,7 @@ mod tests {
         assert_eq!(begin(&mut state, 13, 3).len(), 1);
     }
 
-    #[test]
-    fn a_slot_that_is_updated_while_the_update_is_paused_is_seen() {
-        let mut state = world();
+    fn pause(state: &mut State) {
         let service = state.service(SERVICE).expect("it is there");
         let status = UpdateStatus {
             state: UpdateState::Paused,
@@ -271,7 +301,13 @@ mod tests {
             message: "update paused".into(),
         };
         let change = Change::SetUpdateStatus { id: SERVICE, spec_version: service.spec_version, status };
-        apply(&mut state, Timestamp::from_micros(30), vec![change]);
+        apply(state, Timestamp::from_micros(30), vec![change]);
+    }
+
+    #[test]
+    fn a_slot_that_is_updated_while_the_update_is_paused_is_seen() {
+        let mut state = world();
+        pause(&mut state);
         let wrong = begin(&mut state, 11, 1);
         assert!(wrong.len() == 1 && wrong[0].contains("is updated while its update is paused"), "{wrong:?}");
     }
