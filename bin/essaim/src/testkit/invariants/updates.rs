@@ -14,8 +14,7 @@
 //!   the spec it goes back to.
 
 use essaim_model::{
-    Assigned, Availability, Change, Desired, Event, Proposal, Service, Slot, State, Task, TaskState, UpdateConfig,
-    UpdateState,
+    Availability, Change, Desired, Event, Proposal, Service, Slot, State, Task, TaskState, UpdateConfig, UpdateState,
 };
 use essaim_wire::{Reachability, Timestamp};
 use std::collections::BTreeSet;
@@ -34,7 +33,7 @@ pub(super) fn created(events: &[Event]) -> impl Iterator<Item = &Arc<Task>> {
 }
 
 /// The tasks that wait for a node before a step from one state to the next, and have one after it.
-fn given(events: &[Event]) -> impl Iterator<Item = &Arc<Task>> {
+pub(super) fn given(events: &[Event]) -> impl Iterator<Item = &Arc<Task>> {
     events.iter().filter_map(|event| match event {
         Event::Task { old: Some(old), new: Some(new) } => {
             Some(new).filter(|new| old.node().is_none() && new.node().is_some())
@@ -95,9 +94,7 @@ fn begins(before: &State, after: &State, new: &Task, proposal: &Proposal, is_cre
     if paused {
         return Some(format!("slot {slot} of {name} is updated while its update is paused"));
     }
-    if new.node().is_none() {
-        return None;
-    }
+    new.node()?;
     let config = if backwards { &service.spec.rollback } else { &service.spec.update }.clone().unwrap_or_default();
     let flights = in_flight(after, service, &config, proposal.at);
     let is_too_many = config.parallelism > 0 && flights.len() as u64 > config.parallelism;
@@ -184,7 +181,7 @@ mod tests {
     use super::*;
     use crate::testkit::invariants::fixture::{self, HOUR, SERVICE, apply};
     use essaim_model::fixtures::service;
-    use essaim_model::{TaskId, UpdateStatus};
+    use essaim_model::{Assigned, TaskId, UpdateStatus};
     use essaim_wire::NodeId;
 
     fn task(number: u64, slot: u32, state: TaskState) -> Task {
