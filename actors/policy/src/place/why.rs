@@ -8,11 +8,13 @@ use super::board::Board;
 use super::filter::Reason;
 use super::needs::Needs;
 use super::seat::Seat;
+use crate::restart;
 use essaim_model::{
-    Assigned, Availability, Departure, Mode, Node, Service, Slot, State, Stock, Task, TaskId, TaskState, loopback,
+    Assigned, Availability, Departure, Desired, Mode, Node, RestartCondition, Service, Slot, State, Stock, Task,
+    TaskId, TaskState, loopback,
 };
 use essaim_wire::{NodeId, Reachability, Timestamp};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Slots without a running task that an answer lists at most; further ones are counted.
@@ -67,9 +69,11 @@ pub struct WhyNode {
 /// Explains where the next task of a service would go, and why slots have no running task.
 pub fn why(state: &State, service: &Service, now: Timestamp) -> Why {
     let mut board = Board::new(state);
-    let (slots, more) = slots(state, service);
     let group = (service.id, service.spec_version);
-    let Some(needs) = board.needs_of(state, group) else { return Why { slots, more, nodes: Vec::new() } };
+    let Some(needs) = board.needs_of(state, group) else {
+        let (slots, more) = slots(state, service, &[], now);
+        return Why { slots, more, nodes: Vec::new() };
+    };
     let failing = board.failing(group, now);
     let mut faults = faults(state, service);
     let unpublished = state.unpublished();
@@ -99,6 +103,7 @@ pub fn why(state: &State, service: &Service, now: Timestamp) -> Why {
         let key = |it: &WhyNode| (it.rank.unwrap_or(u32::MAX), it.name.clone(), it.node);
         key(a).cmp(&key(b))
     });
+    let (slots, more) = slots(state, service, &nodes, now);
     Why { slots, more, nodes }
 }
 
@@ -124,30 +129,34 @@ fn said(task: &Task) -> String {
     format!("{}: {words}", task.observed.state.as_str())
 }
 
-/// The slots without a running task, and the number of those that are left out.
-fn slots(state: &State, service: &Service) -> (Vec<WhySlot>, usize) {
-    let mut newest: BTreeMap<Slot, &Task> = BTreeMap::new();
-    let mut running = BTreeSet::new();
+/// The slots without a running task, and the number of those that are left out. `nodes` is what the nodes say of the next
+/// task.
+fn slots(state: &State, service: &Service, nodes: &[WhyNode], now: Timestamp) -> (Vec<WhySlot>, usize) {
+    let mut by_slot: BTreeMap<Slot, Vec<&Task>> = BTreeMap::new();
     for task in state.tasks_of(service.id) {
-        if task.is_running() && task.is_wanted() {
-            running.insert(task.slot);
-        }
-        let last = newest.entry(task.slot).or_insert(task);
-        if (task.is_wanted(), task.meta.created_at, task.id) > (last.is_wanted(), last.meta.created_at, last.id) {
-            *last = task;
-        }
+        by_slot.entry(task.slot).or_default().push(task);
+    }
+    for tasks in by_slot.values_mut() {
+        tasks.sort_by_key(|task| (task.is_wanted(), task.meta.created_at, task.id));
     }
     if let Mode::Replicated { replicas } = service.spec.mode {
-        newest.retain(|slot, task| task.is_wanted() || matches!(slot, Slot::Number(number) if *number <= replicas));
+        let is_wanted = |tasks: &[&Task]| tasks.last().is_some_and(|task| task.is_wanted());
+        by_slot.retain(|slot, tasks| is_wanted(tasks) || matches!(slot, Slot::Number(number) if *number <= replicas));
     }
-    let mut slots: Vec<WhySlot> = newest
+    let runs = |tasks: &[&Task]| tasks.iter().any(|task| task.is_running() && task.is_wanted());
+    let scene = Waiting { state, service, nodes, now };
+    let mut slots: Vec<WhySlot> = by_slot
         .iter()
-        .filter(|(slot, _)| !running.contains(slot))
-        .map(|(slot, task)| WhySlot { slot: *slot, task: Some(task.id), reason: waits_for(state, task) })
+        .filter(|(_, tasks)| !runs(tasks))
+        .filter_map(|(slot, tasks)| {
+            let (newest, earlier) = tasks.split_last()?;
+            let reason = scene.waits_for(newest, earlier.last().copied());
+            Some(WhySlot { slot: *slot, task: Some(newest.id), reason })
+        })
         .collect();
     if let Mode::Replicated { replicas } = service.spec.mode {
-        let lacking = (replicas as usize).saturating_sub(newest.len());
-        let absent = (1..=replicas).map(Slot::Number).filter(|slot| !newest.contains_key(slot)).take(lacking);
+        let lacking = (replicas as usize).saturating_sub(by_slot.len());
+        let absent = (1..=replicas).map(Slot::Number).filter(|slot| !by_slot.contains_key(slot)).take(lacking);
         let reason = || "no task was created for the slot yet".to_owned();
         slots.extend(absent.map(|slot| WhySlot { slot, task: None, reason: reason() }));
         slots.sort_by_key(|it| it.slot);
@@ -157,29 +166,129 @@ fn slots(state: &State, service: &Service) -> (Vec<WhySlot>, usize) {
     (slots, more)
 }
 
-/// What a slot waits for whose newest task is this one and does not run.
-fn waits_for(state: &State, task: &Task) -> String {
-    let on = |id: NodeId| state.node(id).map_or_else(|| id.to_string(), |node| node.name());
-    match &task.assigned {
-        Assigned::Pending { reason } if task.is_wanted() => reason.clone(),
-        Assigned::Node(node) if task.is_wanted() => {
-            let lost = state
-                .node(*node)
-                .filter(|node| matches!(node.reachability, Reachability::Unreachable | Reachability::Down));
-            match lost {
-                Some(node) => format!("its task is on {}, which cannot be reached", node.name()),
-                None => format!("its task on {} is {}", on(*node), said(task)),
+/// What is known when a slot without a running task is explained.
+struct Waiting<'a> {
+    state: &'a State,
+    service: &'a Service,
+    nodes: &'a [WhyNode],
+    now: Timestamp,
+}
+
+impl Waiting<'_> {
+    /// What a slot waits for whose newest task does not run. `before` is the task before it.
+    fn waits_for(&self, newest: &Task, before: Option<&Task>) -> String {
+        match &newest.assigned {
+            Assigned::Pending { reason } if newest.is_wanted() => reason.clone(),
+            Assigned::Node(node) if newest.is_wanted() => {
+                let lost = self
+                    .state
+                    .node(*node)
+                    .filter(|node| matches!(node.reachability, Reachability::Unreachable | Reachability::Down));
+                match lost {
+                    Some(node) => format!("its task is on {}, which cannot be reached", node.name()),
+                    None => self.on_its_way(newest, before),
+                }
+            }
+            _ => self.ended(newest),
+        }
+    }
+
+    /// What a task waits for that has a node which answers.
+    fn on_its_way(&self, task: &Task, before: Option<&Task>) -> String {
+        let node = self.place_of(task);
+        let Some(before) = before.filter(|before| before.spec_version == task.spec_version || !before.has_ended())
+        else {
+            return format!("its task{node} is {}", said(task));
+        };
+        let waits = task.desired == Desired::Ready;
+        match (restart::ended_by_itself(before), self.order_to_end(before)) {
+            (true, _) if waits => {
+                let delay = restart::delay(&self.service.spec, task.restarts.saturating_sub(1));
+                let ended = format!("its last task{} has ended ({})", self.place_of(before), said(before));
+                format!("{ended}; the next one{node} starts after a delay of {} s", delay.as_secs_f64())
+            }
+            (true, _) => {
+                format!("its task{node} is {}; the one before ended ({})", said(task), said(before))
+            }
+            (false, Some(cause)) if waits && !before.has_ended() => {
+                format!("its task{node} starts when the one before has ended, which was told to end because {cause}")
+            }
+            (false, Some(cause)) => format!("its task{node} is {}; the one before ended because {cause}", said(task)),
+            (false, None) => format!("its task{node} is {}", said(task)),
+        }
+    }
+
+    /// What a slot waits for whose newest task has ended, or is told to end.
+    fn ended(&self, last: &Task) -> String {
+        if let Some(lost) = &last.written_off {
+            return format!("its last task is lost ({}), and was not replaced yet", lost.why);
+        }
+        let cause = self.order_to_end(last);
+        let because = cause.map_or_else(String::new, |cause| format!(" because {cause}"));
+        let mut words = match (last.has_ended(), restart::ended_by_itself(last)) {
+            (false, _) => format!("its task{} was told to end{because}", self.place_of(last)),
+            (true, false) => format!("its last task was told to end{because}"),
+            (true, true) => format!("its last task{} has ended ({})", self.place_of(last), said(last)),
+        };
+        if let Slot::Node(node) = last.slot
+            && let Some(refusal) = self.nodes.iter().find(|it| it.node == node).and_then(|it| it.refusal.as_ref())
+        {
+            words.push_str(&format!("; the node gets no other: {refusal}"));
+        } else if restart::ended_by_itself(last) {
+            words.push_str(&self.policy(last));
+        } else {
+            words.push_str("; the next one was not created yet");
+        }
+        words
+    }
+
+    /// What the restart policy says of the successor of a task that ended by itself.
+    fn policy(&self, last: &Task) -> String {
+        let policy = self.service.spec.restart();
+        if self.service.spec.mode.is_job() && last.observed.state == TaskState::Complete {
+            return "; the job needs no other in this slot".into();
+        }
+        if restart::is_due(&policy, last, self.now) {
+            return "; the next one was not created yet".into();
+        }
+        match policy.condition() {
+            RestartCondition::None => "; the restart policy starts no other (condition none)".into(),
+            RestartCondition::OnFailure if last.observed.state == TaskState::Complete => {
+                "; the restart policy starts no other (condition on-failure)".into()
+            }
+            RestartCondition::OnFailure | RestartCondition::Any => {
+                let most = policy.max_attempts.unwrap_or_default();
+                format!("; the restart policy starts no other (all {most} attempts are used)")
             }
         }
-        _ => match &task.written_off {
-            Some(lost) => format!("its last task is lost ({}), and was not replaced yet", lost.why),
-            None if task.observed.state == TaskState::Complete => {
-                "its last task has completed; the restart policy may keep the slot empty".into()
+    }
+
+    /// Why managers told a task to end, as far as the state tells it.
+    fn order_to_end(&self, task: &Task) -> Option<String> {
+        if task.desired < Desired::Shutdown || restart::ended_by_itself(task) {
+            return None;
+        }
+        let node = task.node().and_then(|node| self.state.node(node));
+        if task.rejected_at.is_some() {
+            let name = node.map_or_else(|| "its node".into(), |node| node.name());
+            return Some(format!("{name} no longer satisfies its constraints or reservations"));
+        }
+        match node {
+            Some(node) if node.spec.availability == Availability::Drain => Some(format!("{} drains", node.name())),
+            Some(node) if node.departure.is_some() => Some(format!("{} leaves", node.name())),
+            _ if task.spec_version != self.service.spec_version => Some("it followed a former spec".into()),
+            _ => None,
+        }
+    }
+
+    /// The node of a task as part of a sentence; empty for a global service, whose slots are the nodes.
+    fn place_of(&self, task: &Task) -> String {
+        match (task.slot, task.node()) {
+            (Slot::Number(_), Some(id)) => {
+                format!(" on {}", self.state.node(id).map_or_else(|| id.to_string(), |node| node.name()))
             }
-            None => {
-                format!("its last task has ended ({}); the restart policy may delay or forbid the next", said(task))
-            }
-        },
+            _ => String::new(),
+        }
     }
 }
 
@@ -404,7 +513,7 @@ mod tests {
         };
         let web = world.create("web", 3, |spec| {
             spec.task.placement.get_or_insert_default().replicas_max_per_node = 1;
-            let condition = Some(essaim_model::RestartCondition::None);
+            let condition = Some(RestartCondition::None);
             spec.task.restart = Some(essaim_model::RestartPolicy { condition, ..Default::default() });
         });
         assert_eq!(slots(&world, web).len(), 3, "no task was created yet");
@@ -414,8 +523,84 @@ mod tests {
         world.end(id(1), TaskState::Failed);
         let ended = slots(&world, web);
         assert_eq!(ended.len(), 2);
-        assert!(ended[0].1.starts_with("its last task has ended (failed: "), "{ended:?}");
+        assert!(ended[0].1.starts_with("its last task on n1 has ended (failed: "), "{ended:?}");
+        assert!(ended[0].1.ends_with("; the restart policy starts no other (condition none)"), "{ended:?}");
         world.reach(2, Reachability::Down);
         assert!(slots(&world, web).iter().all(|(_, reason)| !reason.is_empty()));
+    }
+
+    fn waiting(world: &World, service: ServiceId) -> Vec<String> {
+        let service = world.state.service(service).expect("created");
+        why(&world.state, service, world.now()).slots.into_iter().map(|it| it.reason).collect()
+    }
+
+    #[test]
+    fn a_drain_is_named_as_the_cause_and_not_the_restart_policy() {
+        let mut world = World::of(2);
+        let agent = world.create("agent", 0, |spec| spec.mode = Mode::Global);
+        let web = world.create("web", 1, |spec| constrain(spec, "node.hostname==n2"));
+        world.settle();
+        world.set_node(2, |spec| spec.availability = Availability::Drain);
+        world.lead();
+        let of_agent = waiting(&world, agent);
+        let drains = "was told to end because n2 drains; the node gets no other: not available for new tasks (drain)";
+        assert_eq!(of_agent, [format!("its task {drains}")]);
+        world.settle();
+        assert_eq!(waiting(&world, agent), [format!("its last task {drains}")]);
+        assert_eq!(waiting(&world, web), [""; 0], "it runs until its replacement does");
+    }
+
+    #[test]
+    fn a_restart_that_waits_says_how_the_last_task_ended_and_a_move_says_why_it_moves() {
+        let mut world = World::of(2);
+        let web = world.create("web", 1, |spec| constrain(spec, "node.hostname==n1"));
+        world.settle();
+        world.end(id(1), TaskState::Failed);
+        world.lead();
+        let [reason] = &waiting(&world, web)[..] else { panic!("one slot waits") };
+        assert!(reason.starts_with("its last task on n1 has ended (failed: "), "{reason}");
+        assert!(reason.ends_with("; the next one on n1 starts after a delay of 5 s"), "{reason}");
+
+        let mut world = World::of(2);
+        let web = world.create("web", 1, |spec| {
+            constrain(spec, "node.hostname==n1");
+            spec.labels.insert("essaim.drain".into(), "stop-first".into());
+        });
+        world.settle();
+        world.update(web, |spec| spec.task.placement = None);
+        world.settle();
+        world.set_node(1, |spec| spec.availability = Availability::Drain);
+        world.lead();
+        let [reason] = &waiting(&world, web)[..] else { panic!("one slot waits") };
+        assert!(reason.contains("which was told to end because n1 drains"), "{reason}");
+    }
+
+    #[test]
+    fn a_slot_whose_attempts_are_used_or_whose_job_is_done_says_so() {
+        let mut world = World::of(1);
+        let web = world.create("web", 1, |spec| {
+            let delay = Some(std::time::Duration::ZERO);
+            spec.task.restart =
+                Some(essaim_model::RestartPolicy { max_attempts: Some(1), delay, ..Default::default() });
+        });
+        let job = world.create("job", 0, |spec| {
+            spec.mode = Mode::ReplicatedJob { concurrent_max: None, completions: Some(1) };
+            let condition = Some(RestartCondition::OnFailure);
+            spec.task.restart = Some(essaim_model::RestartPolicy { condition, ..Default::default() });
+        });
+        world.settle();
+        let of_job = |world: &World| world.state.tasks_of(job).next().expect("it runs").id;
+        let ran = of_job(&world);
+        world.end(id(1), TaskState::Complete);
+        world.settle();
+        world.end(id(1), TaskState::Failed);
+        world.settle();
+        assert_eq!(of_job(&world), ran);
+        assert!(
+            waiting(&world, web)[0].ends_with("starts no other (all 1 attempts are used)"),
+            "{:?}",
+            waiting(&world, web)
+        );
+        assert!(waiting(&world, job)[0].ends_with("the job needs no other in this slot"), "{:?}", waiting(&world, job));
     }
 }
