@@ -43,6 +43,10 @@ fn a_command_tells_with_its_exit_code_how_it_ended() {
     check(daemon, "service create -d --mode global --replicas 2 sleep 1", 2, "replicas can only be used with");
     // The tasks run at once, but must stay up for five seconds.
     check(daemon, "service create --timeout 1s --name slow sleep 100000", 3, "has not converged");
+    // The cause is told while it waits and in the end.
+    let failing = "service create --timeout 3s --restart-delay 100ms --name failing false";
+    check(daemon, failing, 3, "the last on n1: task: non-zero exit (1)\n");
+    check(daemon, "service update --timeout 2s --env-add A=1 failing", 3, "in the time given\nfailures: ");
     check(daemon, "service create --name never --constraint node.labels.disk==tape sleep 1", 4, "no suitable node");
     check(daemon, "service update --update-monitor 1s --image false web", 5, "update paused");
     check(daemon, "service update --update-failure-action rollback --image true slow", 5, "rolled back");

@@ -44,7 +44,7 @@ pub(super) async fn run(client: &Client, mut arguments: Arguments) -> Result<(),
     }
     let id = created["ID"].as_str().unwrap_or("").to_owned();
     println!("{id}");
-    wait::for_service(client, &id, &id, &arguments.waiting).await
+    wait::for_new_service(client, &id, &arguments.waiting).await
 }
 
 /// Refuses a flag that nobody knows. The arguments of the program begin with its image and may look like flags; no image does.

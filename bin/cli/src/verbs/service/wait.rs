@@ -3,14 +3,18 @@
 //! The daemon is asked five times a second, as docker does it. [`judge`] looks at one answer and tells how far the
 //! service is; it knows no time and no daemon. Around it: tasks must stay up for the service's monitoring period
 //! (a job that is complete stays complete), `--timeout` ends the wait with code 3, a service that fits no node with code
-//! 4, a paused or reverted update with code 5. Ctrl-C ends the wait and not the change.
+//! 4, a paused or reverted update with code 5. Ctrl-C ends the wait and not the change. Tasks that fail meanwhile are told
+//! in the progress and in the end ([`failures`]).
 
+mod failures;
 mod judge;
 
+use std::sync::Mutex;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
+use self::failures::Failures;
 use self::judge::{Convergence, Update, judge};
 use super::fetch;
 use crate::client::{Client, filters};
@@ -43,14 +47,19 @@ pub(crate) struct Waiting {
     timeout: Option<i64>,
 }
 
-/// Waits for the result of a `create`, `update` or `scale`.
+/// Waits for the result of a `create`.
+pub(super) async fn for_new_service(client: &Client, id: &str, waiting: &Waiting) -> Result<(), Failure> {
+    until_converged(client, id, id, waiting, false, Failures::of_new_service()).await
+}
+
+/// Waits for the result of an `update` or `scale`.
 pub(super) async fn for_service(client: &Client, id: &str, name: &str, waiting: &Waiting) -> Result<(), Failure> {
-    until_converged(client, id, name, waiting, false).await
+    until_converged(client, id, name, waiting, false, Failures::default()).await
 }
 
 /// Waits for a rollback, which succeeds when the service is rolled back.
 pub(super) async fn for_rollback(client: &Client, id: &str, name: &str, waiting: &Waiting) -> Result<(), Failure> {
-    until_converged(client, id, name, waiting, true).await
+    until_converged(client, id, name, waiting, true, Failures::default()).await
 }
 
 async fn until_converged(
@@ -59,10 +68,14 @@ async fn until_converged(
     name: &str,
     waiting: &Waiting,
     asked_back: bool,
+    failures: Failures,
 ) -> Result<(), Failure> {
     if waiting.detach {
         return Ok(());
     }
+    // Read when the wait ends from outside.
+    let failures = Mutex::new(failures);
+    let ending = || failures.lock().map_or_else(|_| String::new(), |failures| failures.ending());
     let timeout = waiting.timeout.map(|nanos| Duration::from_nanos(nanos.unsigned_abs()));
     let over = async {
         match timeout {
@@ -71,17 +84,24 @@ async fn until_converged(
         }
     };
     tokio::select! {
-        done = watch(client, id, name, waiting.quiet, asked_back) => done,
-        () = over => Err(Failure::new(Exit::Timeout, format!("service {name} has not converged in the time given"))
+        done = watch(client, id, name, waiting.quiet, asked_back, &failures) => done,
+        () = over => Err(Failure::new(Exit::Timeout, format!("service {name} has not converged in the time given{}", ending()))
             .next(format!("it goes on without this command: `essaim service ps {name}` shows how far it is"))),
         _ = tokio::signal::ctrl_c() => Err(Failure::new(
             Exit::Interrupted,
-            format!("Operation continuing in background.\nUse `essaim service ps {name}` to check progress."),
+            format!("Operation continuing in background.\nUse `essaim service ps {name}` to check progress.{}", ending()),
         )),
     }
 }
 
-async fn watch(client: &Client, id: &str, name: &str, quiet: bool, asked_back: bool) -> Result<(), Failure> {
+async fn watch(
+    client: &Client,
+    id: &str,
+    name: &str,
+    quiet: bool,
+    asked_back: bool,
+    failures: &Mutex<Failures>,
+) -> Result<(), Failure> {
     let mut progress = Progress::start(quiet);
     let mut converged_at: Option<Instant> = None;
     let mut hopeless_at: Option<Instant> = None;
@@ -94,18 +114,28 @@ async fn watch(client: &Client, id: &str, name: &str, quiet: bool, asked_back: b
         let up_to_date = ("_up-to-date".to_owned(), "true".to_owned());
         let tasks = client.get_json(&format!("/tasks?{}", filters(&[of_service, up_to_date]))).await?;
         let nodes = client.get_json("/nodes").await?;
-        let Convergence { done, job, steps, update, unplaceable } = judge(&service, list(&tasks, ""), list(&nodes, ""));
+        let (tasks, nodes) = (list(&tasks, ""), list(&nodes, ""));
+        let Convergence { done, job, steps, update, unplaceable } = judge(&service, tasks, nodes);
+        let (failed, ending) = failures.lock().map_or_else(
+            |_| Default::default(),
+            |mut failures| {
+                failures.look(tasks, nodes);
+                (failures.step(), failures.ending())
+            },
+        );
         match &update {
             Update::RollingBack(message) | Update::RolledBack(message) => {
                 progress.show([Step::whole("rollback", message)]);
             }
-            Update::Paused(message) => return Err(paused(name, &format!("service update paused: {message}"))),
+            Update::Paused(message) => {
+                return Err(paused(name, &format!("service update paused: {message}{ending}")));
+            }
             Update::RollbackPaused(message) => {
-                return Err(paused(name, &format!("service rollback paused: {message}")));
+                return Err(paused(name, &format!("service rollback paused: {message}{ending}")));
             }
             Update::None => (),
         }
-        progress.show(steps);
+        progress.show(steps.into_iter().chain(failed));
         let done = done && !matches!(update, Update::RollingBack(_));
         if done && job {
             progress.show([Step::whole("", "job complete")]);
@@ -118,7 +148,7 @@ async fn watch(client: &Client, id: &str, name: &str, quiet: bool, asked_back: b
                 progress.show([Step::whole("verify", format!("Service {name} converged"))]);
                 return match update {
                     Update::RolledBack(message) if !asked_back => {
-                        Err(paused(name, &format!("service rolled back: {message}")))
+                        Err(paused(name, &format!("service rolled back: {message}{ending}")))
                     }
                     _ => Ok(()),
                 };
